@@ -1,0 +1,109 @@
+package plist
+
+import (
+	"math"
+	"time"
+)
+
+// Dict is a decoded dictionary. Its getters report false when the key is
+// missing or holds another type.
+type Dict map[string]any
+
+// String returns a string value.
+func (d Dict) String(key string) (string, bool) { v, ok := d[key].(string); return v, ok }
+
+// Bool returns a boolean value.
+func (d Dict) Bool(key string) (bool, bool) { v, ok := d[key].(bool); return v, ok }
+
+// Data returns a data value; the bytes belong to the dictionary.
+func (d Dict) Data(key string) ([]byte, bool) { v, ok := d[key].([]byte); return v, ok }
+
+// Dict returns a nested dictionary.
+func (d Dict) Dict(key string) (Dict, bool) {
+	switch v := d[key].(type) {
+	case Dict:
+		return v, true
+	case map[string]any:
+		return v, true
+	}
+	return nil, false
+}
+
+// Array returns an array value.
+func (d Dict) Array(key string) ([]any, bool) { v, ok := d[key].([]any); return v, ok }
+
+// Time returns a date value.
+func (d Dict) Time(key string) (time.Time, bool) { v, ok := d[key].(time.Time); return v, ok }
+
+// Int returns an integer that fits int64.
+func (d Dict) Int(key string) (int64, bool) { return Int(d[key]) }
+
+// Uint returns an integer that is not negative.
+func (d Dict) Uint(key string) (uint64, bool) {
+	if u, ok := d[key].(uint64); ok {
+		return u, true
+	}
+	i, ok := Int(d[key])
+	return uint64(i), ok && i >= 0
+}
+
+// Real returns a real or integer value as a float64.
+func (d Dict) Real(key string) (float64, bool) {
+	if f, ok := d[key].(float64); ok {
+		return f, true
+	}
+	i, ok := Int(d[key])
+	return float64(i), ok
+}
+
+// Int returns v as int64 when it is any Go integer that fits.
+func Int(v any) (int64, bool) {
+	switch t := v.(type) {
+	case int64:
+		return t, true
+	case int:
+		return int64(t), true
+	case uint64:
+		return int64(t), t <= math.MaxInt64
+	case int32:
+		return int64(t), true
+	case uint32:
+		return int64(t), true
+	case uint16:
+		return int64(t), true
+	case uint8:
+		return int64(t), true
+	}
+	return 0, false
+}
+
+// Clone copies a value and everything below it.
+func Clone(v any) any {
+	switch t := v.(type) {
+	case Dict:
+		return t.Clone()
+	case map[string]any:
+		return Dict(t).Clone()
+	case []any:
+		out := make([]any, len(t))
+		for i, e := range t {
+			out[i] = Clone(e)
+		}
+		return out
+	case []byte:
+		return append([]byte{}, t...)
+	}
+	return v
+}
+
+// Clone copies the dictionary and everything below it.
+func (d Dict) Clone() Dict {
+	if d == nil {
+		return nil
+	}
+	out := make(Dict, len(d))
+	for k, v := range d {
+		out[k] = Clone(v)
+	}
+	return out
+}
