@@ -1,0 +1,151 @@
+package link
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+)
+
+const (
+	// MaxLockdownFrame bounds a frame from lockdownd.
+	MaxLockdownFrame = 16 << 20
+	// MaxServiceFrame bounds a frame from a service: icon states, crash
+	// archives and application lists are larger than lockdown's answers.
+	MaxServiceFrame = 256 << 20
+	// growStep is how much memory a declared length is trusted with before
+	// its bytes arrive.
+	growStep = 64 << 10
+)
+
+// FrameError reports a frame that this side refuses to read.
+type FrameError struct {
+	Length uint32 // as declared
+	Max    uint32
+}
+
+func (e *FrameError) Error() string {
+	return fmt.Sprintf("frame of %d bytes is over the limit of %d", e.Length, e.Max)
+}
+
+// ReadN reads exactly n bytes into buf's capacity, growing it only as bytes
+// arrive, so that a length from the wire reserves nothing by itself.
+func ReadN(r io.Reader, n int, buf []byte) ([]byte, error) {
+	buf = buf[:0]
+	for len(buf) < n {
+		step := min(n-len(buf), max(growStep, len(buf)))
+		if cap(buf)-len(buf) < step {
+			grown := make([]byte, len(buf), min(n, len(buf)+step))
+			copy(grown, buf)
+			buf = grown
+		}
+		m, err := io.ReadFull(r, buf[len(buf):len(buf)+step])
+		buf = buf[:len(buf)+m]
+		if err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	return buf, nil
+}
+
+// ReadFrame reads one length-prefixed frame of at most max bytes. A stream
+// that ends before the first byte gives io.EOF, one that ends inside the frame
+// io.ErrUnexpectedEOF.
+func ReadFrame(r io.Reader, max uint32, buf []byte) ([]byte, error) {
+	var h [4]byte
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(h[:])
+	if n > max {
+		return nil, &FrameError{Length: n, Max: max}
+	}
+	return ReadN(r, int(n), buf)
+}
+
+// AppendFrame appends body to b behind its length.
+func AppendFrame(b, body []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
+	return append(b, body...)
+}
+
+// PlistConn exchanges framed property lists on a connection. The zero values
+// of Format and Max mean XML and MaxServiceFrame. Methods may be called from
+// one reading and one writing goroutine at a time.
+type PlistConn struct {
+	net.Conn
+	Format plist.Format
+	Max    uint32
+}
+
+// NewPlistConn returns a PlistConn over c that writes XML.
+func NewPlistConn(c net.Conn) *PlistConn { return &PlistConn{Conn: c} }
+
+// Send writes v as one frame, in one write.
+func (p *PlistConn) Send(ctx context.Context, v any) error {
+	body, err := plist.Encode(v, p.Format)
+	if err != nil {
+		return err
+	}
+	release := GuardWrite(ctx, p.Conn)
+	_, err = p.Conn.Write(AppendFrame(make([]byte, 0, 4+len(body)), body))
+	return release(err)
+}
+
+// Recv reads one frame into v as plist.Unmarshal does. A stream that ends
+// between frames gives io.EOF.
+func (p *PlistConn) Recv(ctx context.Context, v any) error {
+	b, err := p.RecvBytes(ctx)
+	if err != nil {
+		return err
+	}
+	return plist.Unmarshal(b, v)
+}
+
+// RecvBytes reads one frame and returns its body undecoded.
+func (p *PlistConn) RecvBytes(ctx context.Context) ([]byte, error) {
+	limit := p.Max
+	if limit == 0 {
+		limit = MaxServiceFrame
+	}
+	release := GuardRead(ctx, p.Conn)
+	b, err := ReadFrame(p.Conn, limit, nil)
+	return b, release(err)
+}
+
+// RecvDict reads one frame whose root must be a dictionary.
+func (p *PlistConn) RecvDict(ctx context.Context) (plist.Dict, error) {
+	var d plist.Dict
+	err := p.Recv(ctx, &d)
+	return d, err
+}
+
+// Call sends req and reads the answer into resp. A stream that ends instead
+// gives io.ErrUnexpectedEOF.
+func (p *PlistConn) Call(ctx context.Context, req, resp any) error {
+	if err := p.Send(ctx, req); err != nil {
+		return err
+	}
+	err := p.Recv(ctx, resp)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// CloseWrite ends the writing direction if the connection can do that alone.
+func (p *PlistConn) CloseWrite() error { return CloseWrite(p.Conn) }
+
+// CloseWrite half-closes c where it can and closes it otherwise.
+func CloseWrite(c net.Conn) error {
+	if h, ok := c.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return c.Close()
+}

@@ -1,0 +1,111 @@
+// Package link holds what every protocol package does with a net.Conn: frames
+// of property lists, TLS that can be taken off again, contexts that bound a
+// call, and a pipe in memory.
+//
+// A "plist service" (lockdownd and nearly all services behind it) exchanges
+// frames of
+//
+//	u32 big-endian length | property list, XML or binary
+//
+// in strict request and answer order. PlistConn speaks that.
+package link
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// DialFunc opens one connection to a fixed place.
+type DialFunc func(ctx context.Context) (net.Conn, error)
+
+// past is a deadline that has always expired.
+var past = time.Unix(1, 0)
+
+// Guard bounds the reads and writes on c by ctx until release is called: the
+// deadline of ctx becomes that of c, and cancelling ctx unblocks both at once.
+// release clears the deadlines again; given the error of the guarded call it
+// returns the reason in its place when ctx was what ended it.
+//
+// One Guard may be active on a connection at a time. A connection on which one
+// goroutine reads while another writes uses GuardRead and GuardWrite.
+func Guard(ctx context.Context, c net.Conn) (release func(error) error) {
+	return guard(ctx, c.SetDeadline)
+}
+
+// GuardRead is Guard for the reading side alone.
+func GuardRead(ctx context.Context, c net.Conn) (release func(error) error) {
+	return guard(ctx, c.SetReadDeadline)
+}
+
+// GuardWrite is Guard for the writing side alone.
+func GuardWrite(ctx context.Context, c net.Conn) (release func(error) error) {
+	return guard(ctx, c.SetWriteDeadline)
+}
+
+func guard(ctx context.Context, set func(time.Time) error) func(error) error {
+	if ctx.Done() == nil {
+		return func(err error) error { return err }
+	}
+	// The lock orders the expiry against release: after release has cleared
+	// the deadline, no late cancel may set it again.
+	var mu sync.Mutex
+	released := false
+	if d, ok := ctx.Deadline(); ok {
+		_ = set(d)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !released {
+			_ = set(past)
+		}
+	})
+	return func(err error) error {
+		stop()
+		mu.Lock()
+		defer mu.Unlock()
+		released = true
+		_ = set(time.Time{})
+		return ctxError(ctx, err)
+	}
+}
+
+// ctxError replaces a time-out of the connection by the reason of the context
+// that caused it.
+func ctxError(ctx context.Context, err error) error {
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	if c := ctx.Err(); c != nil {
+		return &Interrupted{Cause: context.Cause(ctx), IO: err}
+	}
+	if _, ok := ctx.Deadline(); ok {
+		// The connection's timer may fire a moment before the context's.
+		return &Interrupted{Cause: context.DeadlineExceeded, IO: err}
+	}
+	return err
+}
+
+// Interrupted is the error of a read or write that its context ended.
+// errors.Is finds context.Canceled or context.DeadlineExceeded in it.
+type Interrupted struct {
+	Cause error // the context's
+	IO    error // what the connection returned
+}
+
+func (e *Interrupted) Error() string {
+	if errors.Is(e.Cause, context.DeadlineExceeded) {
+		return "timed out"
+	}
+	return e.Cause.Error()
+}
+
+// Unwrap returns both errors.
+func (e *Interrupted) Unwrap() []error { return []error{e.Cause, e.IO} }
+
+// Timeout reports whether a deadline, not a cancel, was the reason.
+func (e *Interrupted) Timeout() bool { return errors.Is(e.Cause, context.DeadlineExceeded) }

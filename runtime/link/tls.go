@@ -1,0 +1,192 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// handshakeTimeout bounds a TLS handshake whose context has no deadline: a
+// peer that stops answering half-way must not hold a connection for ever.
+const handshakeTimeout = 30 * time.Second
+
+// TLSConn is a TLS session that can be taken off its connection again.
+// Lockdown sessions fall back to plain text after StopSession, and a few
+// developer services use TLS for the handshake alone.
+type TLSConn struct {
+	*tls.Conn
+	raw *recordConn
+}
+
+// ClientTLS performs the client's handshake on c. On error c is closed.
+func ClientTLS(ctx context.Context, c net.Conn, cfg *tls.Config) (*TLSConn, error) {
+	raw := &recordConn{Conn: c}
+	return handshake(ctx, &TLSConn{Conn: tls.Client(raw, cfg), raw: raw})
+}
+
+// ServerTLS performs the server's handshake on c. On error c is closed.
+func ServerTLS(ctx context.Context, c net.Conn, cfg *tls.Config) (*TLSConn, error) {
+	raw := &recordConn{Conn: c}
+	return handshake(ctx, &TLSConn{Conn: tls.Server(raw, cfg), raw: raw})
+}
+
+func handshake(ctx context.Context, t *TLSConn) (*TLSConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	release := Guard(ctx, t.raw)
+	if err := release(t.Handshake()); err != nil {
+		t.raw.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Raw gives the connection below up to the caller after a handshake that was
+// only a gate: what follows on the wire is plain text. The TLSConn must not be
+// used any more.
+func (t *TLSConn) Raw() net.Conn { t.raw.plain(); return t.raw }
+
+// HandBack ends TLS in both directions with close_notify and returns the
+// connection below it for plain text. On error the connection is closed.
+func (t *TLSConn) HandBack(ctx context.Context) (net.Conn, error) {
+	release := Guard(ctx, t.raw)
+	err := t.CloseWrite()
+	var b [1]byte
+	for err == nil {
+		_, err = t.Read(b[:]) // until the peer's close_notify
+	}
+	if err = release(err); err != io.EOF || !t.raw.aligned() {
+		t.raw.Close()
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	t.raw.SetDeadline(time.Time{}) // tls.Conn.CloseWrite leaves one behind
+	t.raw.plain()
+	return t.raw, nil
+}
+
+// recordBuffer holds the largest TLS record and the beginning of the next.
+const recordBuffer = 64 << 10
+
+var recordBuffers = sync.Pool{New: func() any { b := make([]byte, recordBuffer); return &b }}
+
+// recordConn sits below TLS and never returns bytes from behind the current
+// record: crypto/tls takes whatever is there, and plain text behind the last
+// record would be lost in its buffer. What was read ahead stays here.
+type recordConn struct {
+	net.Conn
+	mu     sync.Mutex
+	buf    *[]byte // pooled; nil while empty
+	r, w   int     // unread part of buf
+	left   int     // bytes of the current record (or its header) not yet handed out
+	clear  bool    // TLS is over: pass everything through
+	ended  bool    // the peer closed the connection itself
+	broken bool    // not TLS: pass through and let crypto/tls complain
+}
+
+func (c *recordConn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if c.clear || c.broken {
+		return c.readPlain(p)
+	}
+	if c.left == 0 {
+		if err := c.fill(5); err != nil {
+			return c.surrender(p, err)
+		}
+		h := (*c.buf)[c.r:c.w]
+		if h[0] < 20 || h[0] > 24 || h[1] != 3 {
+			c.broken = true
+			return c.readPlain(p)
+		}
+		c.left = 5 + int(binary.BigEndian.Uint16(h[3:]))
+	}
+	if c.w == c.r {
+		if err := c.fill(1); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p[:min(len(p), c.left)], (*c.buf)[c.r:c.w])
+	c.r += n
+	c.left -= n
+	c.recycle()
+	return n, nil
+}
+
+// surrender hands out an incomplete record header before its error.
+func (c *recordConn) surrender(p []byte, err error) (int, error) {
+	if c.w > c.r && err == io.EOF {
+		n := copy(p, (*c.buf)[c.r:c.w])
+		c.r += n
+		c.recycle()
+		return n, nil
+	}
+	return 0, err
+}
+
+func (c *recordConn) readPlain(p []byte) (int, error) {
+	if c.w > c.r {
+		n := copy(p, (*c.buf)[c.r:c.w])
+		c.r += n
+		c.recycle()
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// fill reads until at least n unread bytes are buffered.
+func (c *recordConn) fill(n int) error {
+	if c.buf == nil {
+		c.buf = recordBuffers.Get().(*[]byte)
+		c.r, c.w = 0, 0
+	}
+	if c.r > 0 && len(*c.buf)-c.r < n {
+		c.w = copy(*c.buf, (*c.buf)[c.r:c.w])
+		c.r = 0
+	}
+	for c.w-c.r < n {
+		m, err := c.Conn.Read((*c.buf)[c.w:])
+		c.w += m
+		c.ended = c.ended || err == io.EOF
+		if err != nil && c.w-c.r < n {
+			if c.w == c.r {
+				c.recycle()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *recordConn) recycle() {
+	if c.r == c.w && c.buf != nil {
+		recordBuffers.Put(c.buf)
+		c.buf, c.r, c.w = nil, 0, 0
+	}
+}
+
+func (c *recordConn) plain() {
+	c.mu.Lock()
+	c.clear = true
+	c.mu.Unlock()
+}
+
+// aligned reports whether the peer ended TLS with close_notify rather than by
+// closing the connection: crypto/tls gives io.EOF for both.
+func (c *recordConn) aligned() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.ended && c.left == 0
+}
+
+// CloseWrite half-closes the connection below.
+func (c *recordConn) CloseWrite() error { return CloseWrite(c.Conn) }
