@@ -1,0 +1,119 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// argError is a wrong argument. N counts as scripts count: the object before the colon is not one of them.
+type argError struct {
+	n    int
+	text string
+}
+
+func (e *argError) Error() string { return e.text }
+
+// mismatch is the text for a value of the wrong type.
+func mismatch(want string, v lua.LValue) error {
+	return fmt.Errorf("%s expected, got %s", want, typeName(v))
+}
+
+// typeName is the type of a value in messages: a class or record name where there is one.
+func typeName(v lua.LValue) string {
+	ud, ok := v.(*lua.LUserData)
+	if !ok {
+		return v.Type().String()
+	}
+	if o, ok := ud.Value.(*Object); ok {
+		return o.class.decl.Name
+	}
+	if mt, ok := ud.Metatable.(*lua.LTable); ok {
+		if name, ok := mt.RawGetString("__name").(lua.LString); ok {
+			return string(name)
+		}
+	}
+	return "userdata"
+}
+
+// raiseArg raises code "argument" for argument n of f.
+func raiseArg(L *lua.LState, f *Func, n int, err error) {
+	e := host.Errorf("argument", "bad argument #%d to %s (%s)", n, f.FullName(), err)
+	e.Hint = "usage: " + f.Usage()
+	host.Raise(L, e)
+}
+
+// raiseMissing raises code "argument" for a parameter that was not given.
+func raiseMissing(L *lua.LState, f *Func, n int, want string) {
+	e := host.Errorf("argument", "missing argument #%d to %s: %s (%s)", n, f.FullName(), f.Params[n-1].Name, want)
+	e.Hint = "usage: " + f.Usage()
+	host.Raise(L, e)
+}
+
+// raiseSelf raises the error of a method that was called without its object.
+func raiseSelf(L *lua.LState, f *Func, got lua.LValue) {
+	v := f.class.instance()
+	e := host.Errorf("argument", "%s needs %s before the colon, got %s: use %s:%s(...), not %s.%s(...)",
+		f.FullName(), article(f.class.Name), typeName(got), v, f.Name, v, f.Name)
+	host.Raise(L, e)
+}
+
+func article(name string) string {
+	if strings.ContainsAny(name[:1], "AEIOU") {
+		return "an " + name
+	}
+	return "a " + name
+}
+
+// unknownMember is the error for a name that a module, class or record does not have.
+func unknownMember(owner, name string, known []string) *host.Error {
+	e := host.Errorf("no_field", "%s has no member %q", owner, name)
+	if s := closest(name, known); s != "" {
+		e.Message += fmt.Sprintf(", did you mean %q?", s)
+	}
+	return e
+}
+
+// closest returns the known name that is most like the given one, "" when none is near.
+func closest(name string, known []string) string {
+	best, limit := "", len(name)/3+1
+	for _, k := range known {
+		if d := distance(strings.ToLower(name), strings.ToLower(k), limit); d <= limit && (best == "" || d < limit) {
+			best, limit = k, d
+		}
+	}
+	if limit >= len(name) {
+		return ""
+	}
+	return best
+}
+
+// distance is the number of edits (insert, delete, replace, swap of neighbours) between a and b, or
+// limit + 1 when it is larger.
+func distance(a, b string, limit int) int {
+	if d := len(a) - len(b); d > limit || -d > limit {
+		return limit + 1
+	}
+	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		cur[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				cur[j] = min(cur[j], prev2[j-2]+1)
+			}
+		}
+		prev2, prev, cur = prev, cur, prev2
+	}
+	return min(prev[len(b)], limit+1)
+}

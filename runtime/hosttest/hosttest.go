@@ -1,0 +1,2 @@
+// Package hosttest runs Lua text in a test.
+package hosttest
