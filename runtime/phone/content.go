@@ -1,0 +1,338 @@
+package phone
+
+import (
+	"encoding/binary"
+	"io"
+	"sync"
+)
+
+// pageSize is the piece in which contents are kept. One write of a whole page
+// is one allocation and one copy.
+const pageSize = 256 << 10
+
+// source computes bytes of a file that was never written to.
+type source interface {
+	length() int64
+	// fill writes the bytes from off on; off+len(p) is within the length.
+	fill(p []byte, off int64)
+}
+
+// content is the bytes of one plain file. Pages that were never written are
+// read from src as far as it reaches and are zeros beyond; a page shorter
+// than pageSize is zeros beyond its end.
+type content struct {
+	mu     sync.RWMutex
+	size   int64
+	pages  map[int64][]byte
+	src    source
+	srcEnd int64 // src counts for nothing from here on
+	lazy   bool  // size and srcEnd are still to be taken from src
+
+	handles int  // open Files
+	gone    bool // no name left; the pages go with the last handle
+
+	lockMu sync.Mutex
+	shared map[*File]struct{}
+	owner  *File // of the exclusive lock
+}
+
+// occupied is what size bytes take on the volume.
+func occupied(size int64) int64 {
+	return (size + fsBlock - 1) / fsBlock * fsBlock
+}
+
+// settle takes the length of a lazy source. The caller holds mu for writing.
+func (c *content) settle() {
+	if c.lazy {
+		c.lazy = false
+		c.size = c.src.length()
+		c.srcEnd = c.size
+	}
+}
+
+// rlock is mu.RLock with the length known.
+func (c *content) rlock() {
+	c.mu.RLock()
+	if !c.lazy {
+		return
+	}
+	c.mu.RUnlock()
+	c.mu.Lock()
+	c.settle()
+	c.mu.Unlock()
+	c.mu.RLock()
+}
+
+func (c *content) length() int64 {
+	c.rlock()
+	defer c.mu.RUnlock()
+	return c.size
+}
+
+func (c *content) readAt(p []byte, off int64) (int, error) {
+	c.rlock()
+	defer c.mu.RUnlock()
+	if off >= c.size {
+		if len(p) == 0 {
+			return 0, nil
+		}
+		return 0, io.EOF
+	}
+	n := int(min(int64(len(p)), c.size-off))
+	for done := 0; done < n; {
+		at := off + int64(done)
+		k, in := at/pageSize, int(at%pageSize)
+		part := p[done:min(n, done+pageSize-in)]
+		c.readPage(part, k, in)
+		done += len(part)
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// readPage fills part from page k beginning at in.
+func (c *content) readPage(part []byte, k int64, in int) {
+	page, ok := c.pages[k]
+	n := 0
+	switch {
+	case ok && in < len(page):
+		n = copy(part, page[in:])
+	case !ok && c.src != nil:
+		n = c.fromSource(part, k*pageSize+int64(in))
+	}
+	clear(part[n:])
+}
+
+func (c *content) fromSource(p []byte, off int64) int {
+	n := min(int64(len(p)), c.srcEnd-off)
+	if n <= 0 {
+		return 0
+	}
+	c.src.fill(p[:n], off)
+	return int(n)
+}
+
+// writeAt writes p at off, or at the end if off is negative, and returns
+// where.
+func (c *content) writeAt(vol *volume, p []byte, off int64) (int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle()
+	if off < 0 {
+		off = c.size
+	}
+	if len(p) == 0 {
+		return off, nil
+	}
+	if off > maxOffset-int64(len(p))-fsBlock {
+		return 0, ErrInvalid
+	}
+	end := off + int64(len(p))
+	if end > c.size {
+		if err := vol.reserve(occupied(end) - occupied(c.size)); err != nil {
+			return 0, err
+		}
+		c.size = end
+	}
+	if c.pages == nil {
+		c.pages = map[int64][]byte{}
+	}
+	for at := off; len(p) > 0; {
+		k, in := at/pageSize, int(at%pageSize)
+		part := p[:min(len(p), pageSize-in)]
+		c.pages[k] = c.writePage(part, k, in)
+		p = p[len(part):]
+		at += int64(len(part))
+	}
+	return off, nil
+}
+
+// writePage returns page k with part at in.
+func (c *content) writePage(part []byte, k int64, in int) []byte {
+	page, ok := c.pages[k]
+	if in+len(part) <= len(page) {
+		copy(page[in:], part)
+		return page
+	}
+	if !ok && in == 0 && len(part) == pageSize {
+		page = newPage()
+		copy(page, part)
+		return page
+	}
+	if !ok {
+		page = c.materialise(k)
+	}
+	page = growPage(page, in+len(part))
+	copy(page[in:], part)
+	return page
+}
+
+// materialise copies what the source has of page k.
+func (c *content) materialise(k int64) []byte {
+	n := min(c.srcEnd-k*pageSize, pageSize)
+	if c.src == nil || n <= 0 {
+		return nil
+	}
+	page := make([]byte, n)
+	c.src.fill(page, k*pageSize)
+	return page
+}
+
+// growPage makes a page n bytes long. Small files stay small, a page that is
+// written through in pieces doubles.
+func growPage(page []byte, n int) []byte {
+	if n <= len(page) {
+		return page
+	}
+	if n <= cap(page) {
+		old := len(page)
+		page = page[:n]
+		clear(page[old:])
+		return page
+	}
+	size := min(max(n, 2*cap(page), 64), pageSize)
+	if size > pageSize/2 {
+		fresh := newPage()[:n]
+		clear(fresh[copy(fresh, page):])
+		return fresh
+	}
+	fresh := make([]byte, n, size)
+	copy(fresh, page)
+	return fresh
+}
+
+// pagePool holds whole pages, dirty ones, for the next writer.
+var pagePool sync.Pool
+
+func newPage() []byte {
+	if p, ok := pagePool.Get().(*[pageSize]byte); ok {
+		return p[:]
+	}
+	return make([]byte, pageSize)
+}
+
+func freePage(page []byte) {
+	if cap(page) == pageSize {
+		pagePool.Put((*[pageSize]byte)(page[:pageSize]))
+	}
+}
+
+func (c *content) truncate(vol *volume, size int64) error {
+	if size < 0 || size > maxOffset-fsBlock {
+		return ErrInvalid
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle()
+	if err := vol.reserve(occupied(size) - occupied(c.size)); err != nil {
+		return err
+	}
+	if size < c.size {
+		c.cut(size)
+	}
+	c.size = size
+	return nil
+}
+
+// cut forgets all bytes from size on, so that growing again shows zeros.
+func (c *content) cut(size int64) {
+	c.srcEnd = min(c.srcEnd, size)
+	for k, page := range c.pages {
+		switch start := k * pageSize; {
+		case start >= size:
+			delete(c.pages, k)
+			freePage(page)
+		case start+int64(len(page)) > size:
+			c.pages[k] = page[:size-start]
+		}
+	}
+}
+
+// open and release count handles.
+func (c *content) open() {
+	c.mu.Lock()
+	c.handles++
+	c.mu.Unlock()
+}
+
+func (c *content) release(vol *volume) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.handles--
+	c.reclaim(vol)
+}
+
+// unlink says that the last name is gone.
+func (c *content) unlink(vol *volume) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
+	c.reclaim(vol)
+}
+
+func (c *content) reclaim(vol *volume) {
+	if !c.gone || c.handles > 0 {
+		return
+	}
+	c.settle()
+	_ = vol.reserve(-occupied(c.size)) // giving back cannot fail
+	c.cut(0)
+	c.size, c.src = 0, nil
+}
+
+// noise is pseudo-random bytes, the same for the same seed.
+type noise struct {
+	seed uint64
+	size int64
+}
+
+func (s noise) length() int64 { return s.size }
+
+func (s noise) fill(p []byte, off int64) {
+	word := uint64(off) / 8
+	if skip := int(off % 8); skip > 0 {
+		var b [8]byte
+		binary.LittleEndian.PutUint64(b[:], mix(s.seed+word))
+		p = p[copy(p, b[skip:]):]
+		word++
+	}
+	for ; len(p) >= 8; p = p[8:] {
+		binary.LittleEndian.PutUint64(p, mix(s.seed+word))
+		word++
+	}
+	if len(p) > 0 {
+		var b [8]byte
+		binary.LittleEndian.PutUint64(b[:], mix(s.seed+word))
+		copy(p, b[:])
+	}
+}
+
+// mix is a bijection that scatters the bits (splitmix64's finisher).
+func mix(x uint64) uint64 {
+	x += 0x9E3779B97F4A7C15
+	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
+	x = (x ^ x>>27) * 0x94D049BB133111EB
+	return x ^ x>>31
+}
+
+// lazyBytes is bytes that are made when first needed and may be shared by
+// many files.
+type lazyBytes func() []byte
+
+func (s lazyBytes) length() int64            { return int64(len(s())) }
+func (s lazyBytes) fill(p []byte, off int64) { copy(p, s()[off:]) }
+
+// headed is a file with a real beginning (magic, boxes) and noise behind it.
+type headed struct {
+	head string
+	noise
+}
+
+func (s headed) fill(p []byte, off int64) {
+	s.noise.fill(p, off)
+	if off < int64(len(s.head)) {
+		copy(p, s.head[off:])
+	}
+}

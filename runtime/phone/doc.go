@@ -1,0 +1,21 @@
+// Package phone is the model of a simulated iPhone: what it is, what it
+// holds and how it behaves, without a word of any protocol. The device sides
+// of the services put it on the wire; a fact about the phone is found here
+// and nowhere else.
+//
+// Its profiles are an iPhone 13 with iOS 16.7, an iPhone 14 Pro with 17.5
+// and an iPhone 16 Pro with 18.5. What a service asks of it, for example a
+// host that pairs and installs an app:
+//
+//	p.PublicDomain()              GetValue without a session
+//	p.Pair(request)            -> ErrDialogPending   the trust dialog shows
+//	p.TapTrust()                  posts ...lockdown.request_pair
+//	p.Pair(request)            -> Host{EscrowBag, ...}
+//	p.Domain("")                  GetValue with a session
+//	p.Media().Open(path, flag)    AFC
+//	p.AddApp(spec)                posts ...application_installed
+//	p.WatchLog(options)           syslog_relay, os_trace_relay
+//
+// Everything is deterministic except time, the bags and keys of pairing and
+// what hosts do: the same profile and serial is the same phone.
+package phone

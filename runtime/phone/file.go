@@ -1,0 +1,187 @@
+package phone
+
+import (
+	"io/fs"
+	"os"
+	"sync/atomic"
+)
+
+// File is an open file. It stays usable when its name is removed or moved.
+// All methods may be called concurrently.
+type File struct {
+	fs     *FS
+	node   *node
+	path   string
+	flag   int
+	closed atomic.Bool
+}
+
+const accessMode = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
+
+// Open opens a file. flag is one of os.O_RDONLY, os.O_WRONLY and os.O_RDWR
+// with os.O_CREATE, os.O_EXCL, os.O_TRUNC and os.O_APPEND. Symbolic links
+// are followed inside the root.
+func (f *FS) Open(path string, flag int) (*File, error) {
+	f.ready()
+	n, err := f.lookup(path, flag)
+	if err != nil {
+		return nil, fail("open", path, err)
+	}
+	h := &File{fs: f, node: n, path: path, flag: flag}
+	if flag&os.O_TRUNC != 0 && h.writable() {
+		if err := n.data.truncate(f.vol, 0); err != nil {
+			_ = h.Close() // the first failure counts
+			return nil, fail("open", path, err)
+		}
+		f.touch(n)
+	}
+	return h, nil
+}
+
+// lookup finds or makes the node and counts the handle.
+func (f *FS) lookup(path string, flag int) (*node, error) {
+	if flag&os.O_CREATE != 0 {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+	} else {
+		f.mu.RLock()
+		defer f.mu.RUnlock()
+	}
+	at, err := f.walk(path, true)
+	switch {
+	case err != nil:
+		return nil, err
+	case at.node == nil && flag&os.O_CREATE == 0:
+		return nil, fs.ErrNotExist
+	case at.node == nil:
+		at.node = f.newNode(Regular, f.clock().UnixNano())
+		at.dir.children[at.name] = at.node
+		f.touch(at.dir)
+	case flag&os.O_CREATE != 0 && flag&os.O_EXCL != 0:
+		return nil, fs.ErrExist
+	case at.node.kind == Directory:
+		return nil, ErrIsDir
+	}
+	at.node.data.open()
+	return at.node, nil
+}
+
+func (h *File) writable() bool { return h.flag&accessMode != os.O_RDONLY }
+
+func (h *File) check(op string, write bool) error {
+	switch {
+	case h.closed.Load():
+		return fail(op, h.path, fs.ErrClosed)
+	case write && !h.writable(), !write && h.flag&accessMode == os.O_WRONLY:
+		return fail(op, h.path, fs.ErrPermission)
+	}
+	return nil
+}
+
+// ReadAt reads as io.ReaderAt says: less than len(p) only with io.EOF.
+func (h *File) ReadAt(p []byte, off int64) (int, error) {
+	if err := h.check("read", false); err != nil {
+		return 0, err
+	}
+	if off < 0 {
+		return 0, fail("read", h.path, ErrInvalid)
+	}
+	return h.node.data.readAt(p, off)
+}
+
+// WriteAt writes all of p at off, or at the end if the file was opened with
+// os.O_APPEND. Without room nothing is written and the cause is ErrNoSpace.
+func (h *File) WriteAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fail("write", h.path, ErrInvalid)
+	}
+	if h.flag&os.O_APPEND != 0 {
+		off = -1
+	}
+	if _, err := h.write(p, off); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Append writes p at the end and returns where that was.
+func (h *File) Append(p []byte) (off int64, err error) { return h.write(p, -1) }
+
+func (h *File) write(p []byte, off int64) (int64, error) {
+	if err := h.check("write", true); err != nil {
+		return 0, err
+	}
+	at, err := h.node.data.writeAt(h.fs.vol, p, off)
+	if err != nil {
+		return 0, fail("write", h.path, err)
+	}
+	h.fs.touch(h.node)
+	return at, nil
+}
+
+// Truncate sets the size; what grows reads as zeros.
+func (h *File) Truncate(size int64) error {
+	if err := h.check("truncate", true); err != nil {
+		return err
+	}
+	if err := h.node.data.truncate(h.fs.vol, size); err != nil {
+		return fail("truncate", h.path, err)
+	}
+	h.fs.touch(h.node)
+	return nil
+}
+
+// Size is the present size.
+func (h *File) Size() int64 { return h.node.data.length() }
+
+// Lock takes the file's lock without waiting, exclusive or shared; one held
+// already by this handle is converted. ErrBusy means that another handle is
+// in the way.
+func (h *File) Lock(exclusive bool) error {
+	c := h.node.data
+	c.lockMu.Lock()
+	defer c.lockMu.Unlock()
+	if h.closed.Load() {
+		return fail("lock", h.path, fs.ErrClosed)
+	}
+	_, mine := c.shared[h]
+	others := len(c.shared)
+	if mine {
+		others--
+	}
+	if c.owner != nil && c.owner != h || exclusive && others > 0 {
+		return fail("lock", h.path, ErrBusy)
+	}
+	delete(c.shared, h)
+	c.owner = nil
+	if exclusive {
+		c.owner = h
+		return nil
+	}
+	if c.shared == nil {
+		c.shared = map[*File]struct{}{}
+	}
+	c.shared[h] = struct{}{}
+	return nil
+}
+
+// Unlock gives the lock up; without one it does nothing.
+func (h *File) Unlock() {
+	c := h.node.data
+	c.lockMu.Lock()
+	defer c.lockMu.Unlock()
+	delete(c.shared, h)
+	if c.owner == h {
+		c.owner = nil
+	}
+}
+
+// Close ends the handle and gives its lock up. A second Close does nothing.
+func (h *File) Close() error {
+	if h.closed.Swap(true) {
+		return nil
+	}
+	h.Unlock()
+	h.node.data.release(h.fs.vol)
+	return nil
+}

@@ -1,0 +1,303 @@
+package phone
+
+import (
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Limits of a file tree.
+const (
+	fsBlock     = 4096      // what a file occupies is rounded up to this
+	maxName     = 255       // bytes of one path component, as on APFS
+	maxPath     = 1024      // bytes of a path, as PATH_MAX on iOS
+	maxSymlinks = 32        // symbolic links followed in one look-up
+	maxOffset   = 1<<63 - 1 // of a write
+)
+
+// FileKind is what a path names.
+type FileKind int
+
+// The kinds of files.
+const (
+	// Regular is a plain file.
+	Regular FileKind = iota
+	// Directory is a directory.
+	Directory
+	// Symlink is a symbolic link.
+	Symlink
+)
+
+// Info is what lstat would say.
+type Info struct {
+	Size, Blocks       int64 // bytes, and blocks of 512 bytes
+	Nlink              int   // of a directory: entries and two
+	Kind               FileKind
+	ModTime, BirthTime time.Time
+	LinkTarget         string // of a Symlink
+}
+
+// volume is the flash storage that the file trees of a phone share. What the
+// phone is delivered with is part of the initial used, so building a tree
+// charges nothing and the numbers do not depend on who looked first.
+type volume struct {
+	total uint64
+	used  atomic.Int64
+}
+
+// reserve takes delta bytes (or gives them back) or fails with ErrNoSpace.
+func (v *volume) reserve(delta int64) error {
+	for {
+		used := v.used.Load()
+		if delta > 0 && (used > int64(v.total) || delta > int64(v.total)-used) {
+			return ErrNoSpace
+		}
+		if v.used.CompareAndSwap(used, max(used+delta, 0)) {
+			return nil
+		}
+	}
+}
+
+func (v *volume) free() uint64 { return v.total - min(uint64(v.used.Load()), v.total) }
+
+// FS is a file tree in memory. Paths are separated by slashes and relative
+// to its root; "/x", "x" and "./x" are the same, ".." never leaves the root
+// (fs.ErrPermission), and absolute symbolic links begin at the root again.
+// All methods may be called concurrently.
+type FS struct {
+	clock func() time.Time
+	vol   *volume
+
+	once  sync.Once
+	build func(*FS) // fills the tree at its first use
+
+	mu   sync.RWMutex
+	root *node
+}
+
+// node is a file of any kind. children, link, nlink, denied belong to FS.mu,
+// the rest to itself.
+type node struct {
+	kind     FileKind
+	children map[string]*node
+	link     string
+	nlink    int
+	denied   bool // answers lstat and nothing else, as PhotoData/UBF does
+	birth    int64
+	mtime    atomic.Int64
+	data     *content // of a Regular
+}
+
+// NewFS makes an empty tree on a volume of total bytes of its own. A nil
+// clock is time.Now.
+func NewFS(clock func() time.Time, total uint64) *FS {
+	if clock == nil {
+		clock = time.Now
+	}
+	return newFS(clock, &volume{total: min(total, math.MaxInt64)}, nil)
+}
+
+func newFS(clock func() time.Time, vol *volume, build func(*FS)) *FS {
+	f := &FS{clock: clock, vol: vol, build: build}
+	f.root = f.newNode(Directory, clock().UnixNano())
+	return f
+}
+
+func (f *FS) newNode(kind FileKind, when int64) *node {
+	n := &node{kind: kind, nlink: 1, birth: when}
+	n.mtime.Store(when)
+	switch kind {
+	case Directory:
+		n.children = map[string]*node{}
+	case Regular:
+		n.data = &content{}
+	}
+	return n
+}
+
+func (f *FS) ready() {
+	if f.build != nil {
+		f.once.Do(func() { f.build(f) })
+	}
+}
+
+// fail wraps a cause; nil stays nil.
+func fail(op, subject string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: op, Subject: subject, Err: err}
+}
+
+// splitPath cuts a path into components without "" and ".".
+func splitPath(path string) ([]string, error) {
+	if len(path) > maxPath || strings.IndexByte(path, 0) >= 0 {
+		return nil, ErrInvalid
+	}
+	var parts []string
+	for part := range strings.SplitSeq(path, "/") {
+		switch {
+		case part == "" || part == ".":
+		case len(part) > maxName:
+			return nil, ErrInvalid
+		default:
+			parts = append(parts, part)
+		}
+	}
+	return parts, nil
+}
+
+// place is the outcome of a look-up: the directory, the name in it and the
+// node, nil if the directory has no such name. Of the root, dir is nil.
+type place struct {
+	dir  *node
+	name string
+	node *node
+}
+
+// walk looks a path up. A symbolic link at the end is followed if follow is
+// set, those before the end always. The caller holds mu.
+func (f *FS) walk(path string, follow bool) (place, error) {
+	parts, err := splitPath(path)
+	if err != nil {
+		return place{}, err
+	}
+	trail := []place{{node: f.root}} // the way from the root, root first
+	links := 0
+	for len(parts) > 0 {
+		part := parts[0]
+		parts = parts[1:]
+		dir := trail[len(trail)-1].node
+		switch {
+		case dir.kind != Directory:
+			return place{}, ErrNotDir
+		case part == "..":
+			if len(trail) == 1 {
+				return place{}, fs.ErrPermission
+			}
+			trail = trail[:len(trail)-1]
+			continue
+		case dir.denied:
+			return place{}, fs.ErrPermission
+		}
+		child := dir.children[part]
+		if child == nil {
+			if len(parts) > 0 {
+				return place{}, fs.ErrNotExist
+			}
+			return place{dir: dir, name: part}, nil
+		}
+		if child.kind == Symlink && (follow || len(parts) > 0) {
+			if links++; links > maxSymlinks {
+				return place{}, ErrInvalid
+			}
+			target, err := splitPath(child.link)
+			if err != nil {
+				return place{}, err
+			}
+			if strings.HasPrefix(child.link, "/") {
+				trail = trail[:1]
+			}
+			parts = append(target, parts...)
+			continue
+		}
+		trail = append(trail, place{dir: dir, name: part, node: child})
+	}
+	return trail[len(trail)-1], nil
+}
+
+// find is walk for something that must exist.
+func (f *FS) find(path string, follow bool) (place, error) {
+	at, err := f.walk(path, follow)
+	if err == nil && at.node == nil {
+		err = fs.ErrNotExist
+	}
+	return at, err
+}
+
+func (f *FS) touch(n *node) { n.mtime.Store(f.clock().UnixNano()) }
+
+// Stat describes a path without following a symbolic link at its end.
+func (f *FS) Stat(path string) (Info, error) {
+	f.ready()
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	at, err := f.find(path, false)
+	if err != nil {
+		return Info{}, fail("stat", path, err)
+	}
+	return at.node.info(), nil
+}
+
+func (n *node) info() Info {
+	i := Info{Kind: n.kind, Nlink: n.nlink,
+		ModTime: time.Unix(0, n.mtime.Load()), BirthTime: time.Unix(0, n.birth)}
+	switch n.kind {
+	case Directory:
+		// APFS says 32 bytes a link and no blocks.
+		i.Nlink = len(n.children) + 2
+		i.Size = int64(i.Nlink) * 32
+	case Symlink:
+		i.LinkTarget, i.Size = n.link, int64(len(n.link))
+	case Regular:
+		i.Size = n.data.length()
+		i.Blocks = occupied(i.Size) / 512
+	}
+	return i
+}
+
+// ReadDir lists the names of a directory, sorted, without "." and "..".
+func (f *FS) ReadDir(path string) ([]string, error) {
+	f.ready()
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	at, err := f.find(path, true)
+	switch {
+	case err != nil:
+		return nil, fail("read directory", path, err)
+	case at.node.kind != Directory:
+		return nil, fail("read directory", path, ErrNotDir)
+	case at.node.denied:
+		return nil, fail("read directory", path, fs.ErrPermission)
+	}
+	return slices.Sorted(maps.Keys(at.node.children)), nil
+}
+
+// Usage says how large the volume is, how much of it is free, and its block
+// size.
+func (f *FS) Usage() (total, free uint64, block uint32) {
+	return f.vol.total, f.vol.free(), fsBlock
+}
+
+// WriteFile replaces or makes a file.
+func (f *FS) WriteFile(path string, b []byte) error {
+	h, err := f.Open(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	_, err = h.WriteAt(b, 0)
+	return err
+}
+
+// ReadFile returns the content of a file.
+func (f *FS) ReadFile(path string) ([]byte, error) {
+	h, err := f.Open(path, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	b := make([]byte, h.Size())
+	n, err := h.ReadAt(b, 0)
+	if err != nil && n < len(b) {
+		// The file shrank between the two calls.
+		b = b[:n]
+	}
+	return b, nil
+}

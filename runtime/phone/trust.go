@@ -1,0 +1,301 @@
+package phone
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// TrustMode is how the user meets the trust dialog.
+type TrustMode int
+
+// The trust modes.
+const (
+	// TrustAccept trusts every host at once, without a dialog.
+	TrustAccept TrustMode = iota
+	// TrustAfter shows the dialog and taps Trust after TrustPolicy.After.
+	TrustAfter
+	// TrustDeny shows the dialog and taps Don't Trust.
+	TrustDeny
+	// TrustIgnore shows the dialog and does nothing.
+	TrustIgnore
+	// TrustAsk shows the dialog and leaves it to TapTrust and TapDeny.
+	TrustAsk
+)
+
+// TrustPolicy is how the user answers the trust dialog.
+type TrustPolicy struct {
+	Mode TrustMode
+	// After is how long the user of TrustAfter takes; 0 is at once, but the
+	// first Pair has got its ErrDialogPending by then.
+	After time.Duration
+}
+
+// Host is a computer that the phone trusts.
+type Host struct {
+	HostID, SystemBUID, Label string
+	// The certificates are PEM, exactly as they came.
+	HostCertificate, RootCertificate, DeviceCertificate []byte
+	// EscrowBag is 32 random bytes, made at the first pairing of HostID.
+	EscrowBag []byte
+}
+
+// PairRequest is what a host sends to be trusted.
+type PairRequest struct {
+	HostID, SystemBUID, Label, HostName                 string
+	HostCertificate, RootCertificate, DeviceCertificate []byte
+}
+
+// Dialog is the trust dialog as the user sees it.
+type Dialog struct{ SystemBUID, Label, HostName string }
+
+// dialogState is the answer so far.
+type dialogState int
+
+const (
+	dialogNone dialogState = iota
+	dialogPending
+	dialogAccepted
+	dialogDenied
+)
+
+// trustStore is who is trusted and what the dialog shows. Trust hangs on the
+// SystemBUID: some hosts come with a new HostID and new certificates at each
+// attempt.
+type trustStore struct {
+	mu       sync.Mutex
+	policy   TrustPolicy
+	hosts    map[string]Host
+	dialog   Dialog
+	state    dialogState
+	timer    *time.Timer
+	onDialog func(Dialog)
+}
+
+// Pair asks the phone to trust a host. The causes of failure are
+// ErrInvalidPairRecord, ErrPasswordProtected, ErrDialogPending and
+// ErrUserDenied; while the dialog shows, the host asks again and again.
+// Expiry dates and signatures of the certificates are not looked at: real
+// hosts' are wrong in many ways.
+func (p *Phone) Pair(r PairRequest) (Host, error) {
+	if err := p.checkPair(r); err != nil {
+		return Host{}, fail("pair", r.HostID, err)
+	}
+	if p.Locked() {
+		return Host{}, fail("pair", r.HostID, ErrPasswordProtected)
+	}
+	t := &p.trust
+	t.mu.Lock()
+	var show func(Dialog)
+	err := t.answer(p, r, &show)
+	var host Host
+	if err == nil {
+		host = t.store(r)
+	}
+	dialog := t.dialog
+	t.mu.Unlock()
+	if show != nil {
+		show(dialog)
+	}
+	if err != nil {
+		return Host{}, fail("pair", r.HostID, err)
+	}
+	p.logf("lockdownd", "com.apple.mobile.lockdown", "pairing", "Host %s (%s) is now trusted", r.HostID, r.Label)
+	return host, nil
+}
+
+func (p *Phone) checkPair(r PairRequest) error {
+	if r.HostID == "" || r.SystemBUID == "" {
+		return ErrInvalidPairRecord
+	}
+	for _, c := range [][]byte{r.HostCertificate, r.RootCertificate} {
+		if _, err := parseCertificate(c); err != nil {
+			return ErrInvalidPairRecord
+		}
+	}
+	dev, err := parseCertificate(r.DeviceCertificate)
+	if err != nil || !p.Key().PublicKey.Equal(dev.PublicKey) {
+		return ErrInvalidPairRecord
+	}
+	return nil
+}
+
+// parseCertificate reads PEM, or DER as some hosts send it.
+func parseCertificate(b []byte) (*x509.Certificate, error) {
+	if block, _ := pem.Decode(b); block != nil {
+		b = block.Bytes
+	}
+	return x509.ParseCertificate(b)
+}
+
+// answer says whether the host may be stored now. The caller holds mu.
+func (t *trustStore) answer(p *Phone, r PairRequest, show *func(Dialog)) error {
+	same := t.dialog.SystemBUID == r.SystemBUID
+	switch {
+	case t.policy.Mode == TrustAccept, t.knows(r.SystemBUID):
+		return nil
+	case same && t.state == dialogAccepted:
+		t.clear()
+		return nil
+	case same && t.state == dialogDenied:
+		t.clear()
+		return ErrUserDenied
+	case same && t.state == dialogPending:
+		return ErrDialogPending
+	}
+	// Another host's dialog replaces the one that shows.
+	t.clear()
+	t.dialog, t.state = Dialog{SystemBUID: r.SystemBUID, Label: r.Label, HostName: r.HostName}, dialogPending
+	*show = t.onDialog
+	switch t.policy.Mode {
+	case TrustAfter:
+		t.timer = time.AfterFunc(t.policy.After, p.TapTrust)
+	case TrustDeny:
+		t.state = dialogDenied
+	}
+	return ErrDialogPending
+}
+
+func (t *trustStore) knows(buid string) bool {
+	for _, h := range t.hosts {
+		if h.SystemBUID == buid {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *trustStore) clear() {
+	if t.timer != nil {
+		t.timer.Stop()
+		t.timer = nil
+	}
+	t.dialog, t.state = Dialog{}, dialogNone
+}
+
+func (t *trustStore) store(r PairRequest) Host {
+	h := Host{HostID: r.HostID, SystemBUID: r.SystemBUID, Label: r.Label,
+		HostCertificate: slices.Clone(r.HostCertificate), RootCertificate: slices.Clone(r.RootCertificate),
+		DeviceCertificate: slices.Clone(r.DeviceCertificate), EscrowBag: t.hosts[r.HostID].EscrowBag}
+	if h.EscrowBag == nil {
+		h.EscrowBag = randomBytes(32)
+	}
+	if t.hosts == nil {
+		t.hosts = map[string]Host{}
+	}
+	t.hosts[r.HostID] = h
+	return h
+}
+
+// Host returns a trusted host.
+func (p *Phone) Host(hostID string) (Host, bool) {
+	p.trust.mu.Lock()
+	defer p.trust.mu.Unlock()
+	h, ok := p.trust.hosts[hostID]
+	return h, ok
+}
+
+// Hosts lists the trusted hosts, sorted by HostID.
+func (p *Phone) Hosts() []Host {
+	p.trust.mu.Lock()
+	defer p.trust.mu.Unlock()
+	return slices.SortedFunc(maps.Values(p.trust.hosts), func(a, b Host) int {
+		return strings.Compare(a.HostID, b.HostID)
+	})
+}
+
+// Unpair forgets a host. The machine behind it is asked again once its last
+// record is gone. An unknown host is fs.ErrNotExist.
+func (p *Phone) Unpair(hostID string) error {
+	p.trust.mu.Lock()
+	defer p.trust.mu.Unlock()
+	if _, ok := p.trust.hosts[hostID]; !ok {
+		return fail("unpair", hostID, fs.ErrNotExist)
+	}
+	delete(p.trust.hosts, hostID)
+	return nil
+}
+
+// ResetPairing forgets all hosts and closes the dialog, as "Reset Location &
+// Privacy" does.
+func (p *Phone) ResetPairing() {
+	p.trust.mu.Lock()
+	defer p.trust.mu.Unlock()
+	p.trust.hosts = nil
+	p.trust.clear()
+}
+
+// TapTrust answers the dialog with Trust. Hosts hear of it through
+// NoteRequestPair and ask once more. Without a dialog nothing happens.
+func (p *Phone) TapTrust() {
+	if p.tap(dialogAccepted) {
+		p.Post(NoteRequestPair)
+	}
+}
+
+// TapDeny answers the dialog with Don't Trust: the next Pair is refused, the
+// one after it shows the dialog again.
+func (p *Phone) TapDeny() { p.tap(dialogDenied) }
+
+func (p *Phone) tap(s dialogState) bool {
+	p.trust.mu.Lock()
+	defer p.trust.mu.Unlock()
+	if p.trust.state != dialogPending {
+		return false
+	}
+	p.trust.state = s
+	return true
+}
+
+// ShownDialog returns the dialog that waits for an answer, if any.
+func (p *Phone) ShownDialog() (Dialog, bool) {
+	p.trust.mu.Lock()
+	defer p.trust.mu.Unlock()
+	return p.trust.dialog, p.trust.state == dialogPending
+}
+
+// OnDialog sets a function that is called when the trust dialog appears, on
+// the goroutine of Pair and without locks: it may tap.
+func (p *Phone) OnDialog(fn func(Dialog)) {
+	p.trust.mu.Lock()
+	defer p.trust.mu.Unlock()
+	p.trust.onDialog = fn
+}
+
+// SetTrust changes the policy and closes the dialog that shows. Hosts that
+// are trusted already stay so.
+func (p *Phone) SetTrust(policy TrustPolicy) {
+	p.trust.mu.Lock()
+	defer p.trust.mu.Unlock()
+	p.trust.policy = policy
+	p.trust.clear()
+}
+
+// deviceKey is one RSA key for all phones of the process. Making one takes
+// long, and nothing tests a phone by its key being another than its
+// neighbour's.
+var deviceKey = sync.OnceValue(func() *rsa.PrivateKey {
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic("phone: making an RSA key: " + err.Error()) // crypto/rand never fails
+	}
+	return k
+})
+
+// Key is the phone's own key. The first call in a process takes as long as
+// making an RSA key does.
+func (p *Phone) Key() *rsa.PrivateKey { return deviceKey() }
+
+// PublicKeyPEM is the DevicePublicKey: PKCS #1, since many hosts read no
+// other form, with a newline at the end.
+func (p *Phone) PublicKeyPEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY",
+		Bytes: x509.MarshalPKCS1PublicKey(&p.Key().PublicKey)})
+}
