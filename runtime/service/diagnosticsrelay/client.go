@@ -1,0 +1,219 @@
+package diagnosticsrelay
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// callTimeout bounds a call whose context has no deadline.
+const callTimeout = 60 * time.Second
+
+// Client asks one device. Calls from several goroutines queue up.
+type Client struct {
+	conn *link.PlistConn
+	turn chan struct{} // holds a token while no call runs
+	err  error         // what broke the connection; guarded by turn
+	once sync.Once
+}
+
+// Connect opens the service on a device.
+func Connect(ctx context.Context, o service.Opener) (*Client, error) {
+	c, err := o.Open(ctx, Service)
+	if err != nil {
+		return nil, &Error{Op: "connect", Err: err}
+	}
+	return New(c), nil
+}
+
+// New speaks the protocol on c, which Close closes.
+func New(c net.Conn) *Client {
+	cl := &Client{conn: &link.PlistConn{Conn: c, Max: MaxAnswer}, turn: make(chan struct{}, 1)}
+	cl.turn <- struct{}{}
+	return cl
+}
+
+// Close ends the connection and every call on it. A Restart or Shutdown that
+// was asked for happens then.
+func (c *Client) Close() error {
+	var err error
+	c.once.Do(func() { err = c.conn.Close() })
+	return err
+}
+
+// call makes one exchange. After an exchange that did not end properly, the
+// connection is out of step and every later call fails with the same cause.
+func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &Error{Op: op, Subject: subject, Err: err}
+	}
+	select {
+	case <-c.turn:
+	case <-ctx.Done():
+		return nil, &Error{Op: op, Subject: subject, Err: ctx.Err()}
+	}
+	defer func() { c.turn <- struct{}{} }()
+	if c.err != nil {
+		return nil, &Error{Op: op, Subject: subject, Err: fmt.Errorf("connection is out of step: %w", c.err)}
+	}
+	var resp plist.Dict
+	if err := c.conn.Call(ctx, req, &resp); err != nil {
+		c.err = err
+		return nil, &Error{Op: op, Subject: subject, Err: err}
+	}
+	return resp, nil
+}
+
+// request is call for answers whose outer status must be Success; it returns
+// the Diagnostics of the answer, nil when there is none.
+func (c *Client) request(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
+	resp, err := c.call(ctx, op, subject, req)
+	if err != nil {
+		return nil, err
+	}
+	if err := status(resp, op, subject); err != nil {
+		return nil, err
+	}
+	d, _ := resp.Dict("Diagnostics")
+	return d, nil
+}
+
+func status(d plist.Dict, op, subject string) error {
+	s, ok := d.String("Status")
+	switch {
+	case !ok:
+		return &Error{Op: op, Subject: subject, Err: fmt.Errorf("%w: no Status", ErrProtocol)}
+	case Code(s) != success:
+		return &Error{Op: op, Subject: subject, Code: Code(s)}
+	}
+	return nil
+}
+
+// MobileGestalt returns the values of the given keys; those that the device
+// does not know are absent. Since iOS 17.4 it fails with ErrGestaltDeprecated.
+func (c *Client) MobileGestalt(ctx context.Context, keys ...string) (plist.Dict, error) {
+	const op = "mobile gestalt"
+	list := make([]any, len(keys))
+	for i, k := range keys {
+		list[i] = k
+	}
+	resp, err := c.call(ctx, op, "", plist.Dict{"Request": reqGestalt, "MobileGestaltKeys": list})
+	if err != nil {
+		return nil, err
+	}
+	diag, _ := resp.Dict("Diagnostics")
+	values, ok := diag.Dict(reqGestalt)
+	if ok {
+		// The inner status is the telling one: the outer may be Success.
+		if s, _ := values.String("Status"); s != "" && Code(s) != success {
+			return nil, &Error{Op: op, Code: Code(s)}
+		}
+	}
+	if err := status(resp, op, ""); err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, &Error{Op: op, Err: fmt.Errorf("%w: no values", ErrProtocol)}
+	}
+	delete(values, "Status")
+	return values, nil
+}
+
+// IORegistry returns the registry entry (or, for a plane alone, the tree) that
+// matches. The error wraps ErrNotFound when nothing does.
+func (c *Client) IORegistry(ctx context.Context, q Query) (plist.Dict, error) {
+	const op = "ioregistry"
+	diag, err := c.request(ctx, op, q.String(), q.request())
+	if err != nil {
+		return nil, err
+	}
+	entry, _ := diag.Dict(reqIORegistry)
+	if len(entry) == 0 {
+		return nil, &Error{Op: op, Subject: q.String(), Err: ErrNotFound}
+	}
+	return entry, nil
+}
+
+// Battery returns the state of the battery.
+func (c *Client) Battery(ctx context.Context) (*Battery, error) {
+	d, err := c.IORegistry(ctx, Query{Class: "IOPMPowerSource"})
+	if err != nil {
+		return nil, err
+	}
+	b := parseBattery(d)
+	return &b, nil
+}
+
+// All returns every group of diagnostics by name: WiFi, GasGauge, HDMI, NAND.
+func (c *Client) All(ctx context.Context) (plist.Dict, error) {
+	d, err := c.request(ctx, "diagnostics", reqAll, plist.Dict{"Request": reqAll})
+	if err == nil && d == nil {
+		return nil, &Error{Op: "diagnostics", Subject: reqAll, Err: fmt.Errorf("%w: no Diagnostics", ErrProtocol)}
+	}
+	return d, err
+}
+
+// WiFi returns the state of the wireless network.
+func (c *Client) WiFi(ctx context.Context) (plist.Dict, error) { return c.group(ctx, reqWiFi) }
+
+// GasGauge returns charge cycles and capacities of the battery.
+func (c *Client) GasGauge(ctx context.Context) (plist.Dict, error) { return c.group(ctx, reqGasGauge) }
+
+// NAND returns the state of the flash memory.
+func (c *Client) NAND(ctx context.Context) (plist.Dict, error) { return c.group(ctx, reqNAND) }
+
+// HDMI returns the state of a connected screen.
+func (c *Client) HDMI(ctx context.Context) (plist.Dict, error) { return c.group(ctx, reqHDMI) }
+
+func (c *Client) group(ctx context.Context, name string) (plist.Dict, error) {
+	const op = "diagnostics"
+	diag, err := c.request(ctx, op, name, plist.Dict{"Request": name})
+	if err != nil {
+		return nil, err
+	}
+	d, ok := diag.Dict(name)
+	if !ok {
+		return nil, &Error{Op: op, Subject: name, Err: fmt.Errorf("%w: no %s", ErrProtocol, name)}
+	}
+	if s, _ := d.String("Status"); s != "" && Code(s) != success {
+		return nil, &Error{Op: op, Subject: name, Code: Code(s)}
+	}
+	delete(d, "Status")
+	return d, nil
+}
+
+// Restart turns the device off and on. It returns when the device has agreed;
+// the device leaves after Goodbye or Close.
+func (c *Client) Restart(ctx context.Context, o PowerOptions) error {
+	_, err := c.request(ctx, "restart", "", o.request(reqRestart))
+	return err
+}
+
+// Shutdown turns the device off, as Restart does.
+func (c *Client) Shutdown(ctx context.Context, o PowerOptions) error {
+	_, err := c.request(ctx, "shutdown", "", o.request(reqShutdown))
+	return err
+}
+
+// Sleep turns the screen off.
+func (c *Client) Sleep(ctx context.Context) error {
+	_, err := c.request(ctx, "sleep", "", plist.Dict{"Request": reqSleep})
+	return err
+}
+
+// Goodbye ends the conversation in good form; the device closes behind it.
+func (c *Client) Goodbye(ctx context.Context) error {
+	_, err := c.request(ctx, "goodbye", "", plist.Dict{"Request": reqGoodbye})
+	return err
+}

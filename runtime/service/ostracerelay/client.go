@@ -1,0 +1,238 @@
+package ostracerelay
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// Client is one connection, which serves one request: PidList, StartActivity
+// or CreateArchive.
+type Client struct {
+	conn *link.PlistConn
+	used atomic.Bool
+	once sync.Once
+}
+
+// Connect opens the service on a device.
+func Connect(ctx context.Context, o service.Opener) (*Client, error) {
+	c, err := o.Open(ctx, Service)
+	if err != nil {
+		return nil, &Error{Op: "connect", Err: err}
+	}
+	return New(c), nil
+}
+
+// New speaks the protocol on c, which Close closes.
+func New(c net.Conn) *Client {
+	return &Client{conn: &link.PlistConn{Conn: c, Format: plist.Binary}}
+}
+
+// Close ends the connection and whatever waits on it.
+func (c *Client) Close() error {
+	var err error
+	c.once.Do(func() { err = c.conn.Close() })
+	return err
+}
+
+// Process is one line of the process list.
+type Process struct {
+	PID  int
+	Name string // short name
+}
+
+// PidList returns the processes that can log, sorted by PID.
+func (c *Client) PidList(ctx context.Context) ([]Process, error) {
+	const op = "pid list"
+	reply, err := c.request(ctx, op, plist.Dict{"Request": "PidList"})
+	if err != nil {
+		return nil, err
+	}
+	payload, ok := reply.Dict("Payload")
+	if !ok {
+		return nil, &Error{Op: op, Err: fmt.Errorf("%w: no Payload", ErrProtocol)}
+	}
+	list := make([]Process, 0, len(payload))
+	for key, v := range payload {
+		pid, err := strconv.ParseUint(key, 10, 31)
+		if err != nil {
+			return nil, &Error{Op: op, Err: fmt.Errorf("%w: process id %q", ErrProtocol, key)}
+		}
+		info, _ := v.(plist.Dict)
+		name, _ := info.String("ProcessName")
+		list = append(list, Process{PID: int(pid), Name: name})
+	}
+	slices.SortFunc(list, func(a, b Process) int { return a.PID - b.PID })
+	return list, nil
+}
+
+// Activity says what a stream delivers. The zero value is everything. The
+// device does the filtering, so what is left out costs nothing on the way.
+type Activity struct {
+	PID    int  // one process alone; 0 = all
+	Kernel bool // the kernel alone, whose PID is 0
+	// MessageFilter is which kinds of records; 0 = FilterAll.
+	MessageFilter uint32
+	// StreamFlags; 0 = payload, historical, callstack, debug as all clients
+	// ask for.
+	StreamFlags uint32
+	// NoDebug leaves Info and Debug records out.
+	NoDebug bool
+}
+
+func (a Activity) request() plist.Dict {
+	pid, filter, flags := int64(a.PID), a.MessageFilter, a.StreamFlags
+	if pid == 0 && !a.Kernel {
+		pid = -1
+	}
+	if filter == 0 {
+		filter = FilterAll
+	}
+	if flags == 0 {
+		flags = defaultFlags
+	}
+	if a.NoDebug {
+		flags &^= FlagDebug
+	}
+	return plist.Dict{
+		"Request": "StartActivity", "Pid": pid,
+		"MessageFilter": int64(filter), "StreamFlags": int64(flags),
+	}
+}
+
+// StartActivity begins the live stream. The client belongs to the stream from
+// then on: closing either closes both.
+func (c *Client) StartActivity(ctx context.Context, a Activity) (*Stream, error) {
+	if _, err := c.request(ctx, "start activity", a.request()); err != nil {
+		return nil, err
+	}
+	return &Stream{client: c}, nil
+}
+
+// ArchiveOptions bounds an archive; zero fields ask for no bound.
+type ArchiveOptions struct {
+	SizeLimit int64     // bytes
+	AgeLimit  int       // days
+	StartTime time.Time // oldest record, to the second
+}
+
+// CreateArchive writes the device's stored log to w, as a tar stream of the
+// contents of a .logarchive folder, and returns its size. It ends when the
+// device closes the connection, which is how this protocol ends an archive.
+func (c *Client) CreateArchive(ctx context.Context, w io.Writer, o ArchiveOptions) (int64, error) {
+	const op = "create archive"
+	req := plist.Dict{"Request": "CreateArchive"}
+	if o.SizeLimit > 0 {
+		req["SizeLimit"] = o.SizeLimit
+	}
+	if o.AgeLimit > 0 {
+		req["AgeLimit"] = int64(o.AgeLimit)
+	}
+	if !o.StartTime.IsZero() {
+		req["StartTime"] = o.StartTime.Unix()
+	}
+	if _, err := c.request(ctx, op, req); err != nil {
+		return 0, err
+	}
+	release := link.GuardRead(ctx, c.conn)
+	n, err := copyArchive(w, c.conn)
+	if err = release(err); err != nil {
+		return n, &Error{Op: op, Err: err}
+	}
+	return n, nil
+}
+
+// copyArchive joins the pieces until the stream ends between two of them.
+func copyArchive(w io.Writer, r io.Reader) (int64, error) {
+	var total int64
+	buf := make([]byte, 64<<10)
+	for {
+		var h [5]byte
+		if _, err := io.ReadFull(r, h[:]); err == io.EOF && total > 0 {
+			return total, nil
+		} else if err != nil {
+			return total, unexpected(err)
+		}
+		left := binary.LittleEndian.Uint32(h[1:])
+		if h[0] != typeArchive {
+			return total, fmt.Errorf("%w: type %d in an archive", ErrProtocol, h[0])
+		}
+		if left > MaxArchivePiece {
+			return total, &link.FrameError{Length: left, Max: MaxArchivePiece}
+		}
+		for left > 0 {
+			n, err := io.ReadFull(r, buf[:min(int(left), len(buf))])
+			if err != nil {
+				return total, unexpected(err)
+			}
+			if _, err := w.Write(buf[:n]); err != nil {
+				return total, err
+			}
+			total += int64(n)
+			left -= uint32(n)
+		}
+	}
+}
+
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// request sends the connection's one request and reads the reply.
+func (c *Client) request(ctx context.Context, op string, req plist.Dict) (plist.Dict, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &Error{Op: op, Err: err}
+	}
+	if c.used.Swap(true) {
+		return nil, &Error{Op: op, Err: ErrUsed}
+	}
+	if err := c.conn.Send(ctx, req); err != nil {
+		return nil, &Error{Op: op, Err: err}
+	}
+	release := link.GuardRead(ctx, c.conn)
+	reply, err := readReply(c.conn)
+	if err = release(err); err != nil {
+		return nil, &Error{Op: op, Err: err}
+	}
+	if status, _ := reply.String("Status"); status != statusOK {
+		if status == "" {
+			status = "no status, keys " + fmt.Sprint(slices.Sorted(maps.Keys(reply)))
+		}
+		return nil, &Error{Op: op, Code: status, Err: ErrRefused}
+	}
+	return reply, nil
+}
+
+func readReply(r io.Reader) (plist.Dict, error) {
+	var h [5]byte
+	if _, err := io.ReadFull(r, h[:]); err != nil {
+		return nil, unexpected(err)
+	}
+	if h[0] != typeReply {
+		return nil, fmt.Errorf("%w: type %d, want a reply", ErrProtocol, h[0])
+	}
+	n := binary.BigEndian.Uint32(h[1:])
+	if n > MaxReply {
+		return nil, &link.FrameError{Length: n, Max: MaxReply}
+	}
+	body, err := link.ReadN(r, int(n), nil)
+	if err != nil {
+		return nil, err
+	}
+	return plist.DecodeDict(body)
+}
