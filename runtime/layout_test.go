@@ -1,0 +1,206 @@
+package runtime
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/imdlua/imdlua/"
+
+// rule says which packages of this module, and which notable libraries, the
+// packages of a folder may import. Patterns are folders; "x/..." is the folder
+// and all below it. The longest matching folder decides.
+type rule struct {
+	folder string
+	may    []string
+}
+
+var protocols = []string{"runtime/service/...", "runtime/device", "runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/link", "runtime/codec/..."}
+
+// rules is the table of docs/design.md, section 2: changing a line here is a
+// design change.
+var rules = []rule{
+	{"cmd", append([]string{"repl", "bindings/...", "stdlib/...", "runtime/host/...", "runtime/virtual", "runtime/phone"}, protocols...)},
+	{"repl", []string{"runtime/host/..."}},
+	{"scripts", nil},
+	{"bindings", append([]string{"bindings/...", "runtime/host/..."}, protocols...)},
+	{"bindings/virtual", append([]string{"bindings/...", "runtime/host/...", "runtime/virtual", "runtime/phone"}, protocols...)},
+	{"stdlib", []string{"stdlib/...", "runtime/host/..."}},
+	{"stdlib/plist", []string{"runtime/host/...", "runtime/codec/..."}},
+	{"runtime/host", nil},
+	{"runtime/host/api", []string{"runtime/host"}},
+	{"runtime/hosttest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/..."}},
+	{"runtime/virtual", append([]string{"runtime/phone"}, protocols...)},
+	{"runtime/virtual/virtualtest", append([]string{"runtime/virtual", "runtime/phone"}, protocols...)},
+	{"runtime/device", []string{"runtime/service", "runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/codec/...", "runtime/link"}},
+	{"runtime/service", []string{"runtime/service", "runtime/link", "runtime/codec/..."}},
+	{"runtime/lockdown", []string{"runtime/link", "runtime/codec/..."}},
+	{"runtime/usbmux", []string{"runtime/link", "runtime/codec/..."}},
+	{"runtime/pair", []string{"runtime/link", "runtime/codec/..."}},
+	{"runtime/link", []string{"runtime/codec/plist"}},
+	{"runtime/phone", []string{"runtime/codec/plist"}},
+	{"runtime/codec", []string{"runtime/codec/..."}},
+}
+
+// crossService lists the services whose device or client builds on another's:
+// both turn into AFC on their connection.
+var crossService = map[string]string{
+	"runtime/service/housearrest":           "runtime/service/afc",
+	"runtime/service/crashreportcopymobile": "runtime/service/afc",
+}
+
+// owners says which folders alone may import a library.
+var owners = map[string][]string{
+	"github.com/yuin/gopher-lua":    {"runtime/host/...", "runtime/hosttest", "bindings/...", "stdlib/...", "repl"},
+	"layeh.com/gopher-luar":         {"runtime/host/..."},
+	"howett.net/plist":              {"runtime/codec/plist"},
+	"github.com/chzyer/readline":    {"repl"},
+	"github.com/spf13/cobra":        {"cmd/..."},
+	"github.com/quic-go/quic-go":    {"runtime/tunnel"},
+	"gvisor.dev/gvisor":             {"runtime/tunnel"},
+	"github.com/hashicorp/mdns":     {"runtime/bonjour"},
+	"golang.org/x/net/http2":        {"runtime/remotexpc"},
+	"github.com/mattn/go-runewidth": {"repl", "runtime/host/..."},
+}
+
+func matches(pattern, folder string) bool {
+	if base, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return folder == base || strings.HasPrefix(folder, base+"/")
+	}
+	return folder == pattern
+}
+
+func ruleFor(folder string) *rule {
+	var best *rule
+	for i, r := range rules {
+		if matches(r.folder+"/...", folder) && (best == nil || len(r.folder) > len(best.folder)) {
+			best = &rules[i]
+		}
+	}
+	return best
+}
+
+// goFiles calls f for every Go file of the repository, with its folder and
+// imports.
+func goFiles(t *testing.T, f func(folder, name string, imports []string)) {
+	t.Helper()
+	root := os.DirFS("..")
+	err := fs.WalkDir(root, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && p != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return fs.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", p), nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		var imports []string
+		for _, i := range file.Imports {
+			s, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			imports = append(imports, s)
+		}
+		f(path.Dir(p), path.Base(p), imports)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestImports(t *testing.T) {
+	seen := 0
+	goFiles(t, func(folder, name string, imports []string) {
+		seen++
+		for _, imp := range imports {
+			for lib, may := range owners {
+				if imp != lib && !strings.HasPrefix(imp, lib+"/") {
+					continue
+				}
+				if !slices.ContainsFunc(may, func(p string) bool { return matches(p, folder) }) && !strings.HasSuffix(name, "_test.go") {
+					t.Errorf("%s/%s imports %s, which belongs to %v", folder, name, imp, may)
+				}
+			}
+			target, ours := strings.CutPrefix(imp, module)
+			if !ours || strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			if !allowed(folder, name, target) {
+				t.Errorf("%s/%s imports %s: not in the table of docs/design.md section 2", folder, name, target)
+			}
+		}
+	})
+	if seen < 50 {
+		t.Fatalf("only %d Go files found: the walk is broken", seen)
+	}
+}
+
+func allowed(folder, name, target string) bool {
+	r := ruleFor(folder)
+	if r == nil {
+		return false
+	}
+	if target == "runtime/phone" && (name == "device.go" || strings.HasSuffix(name, "_device.go")) {
+		return true
+	}
+	if crossService[folder] == target {
+		return true
+	}
+	return slices.ContainsFunc(r.may, func(p string) bool { return matches(p, target) })
+}
+
+// TestServiceFiles checks that every service folder has the files that a
+// newcomer looks for.
+func TestServiceFiles(t *testing.T) {
+	entries, err := os.ReadDir("service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		for _, want := range []string{"wire.go", "client.go", "device.go", e.Name() + "_test.go"} {
+			if _, err := os.Stat(filepath.Join("service", e.Name(), want)); err != nil {
+				t.Errorf("service/%s lacks %s", e.Name(), want)
+			}
+		}
+		if _, err := os.Stat(filepath.Join("..", "docs", "protocols", e.Name()+".md")); err != nil {
+			t.Errorf("docs/protocols/%s.md is missing", e.Name())
+		}
+	}
+}
+
+// TestTopLevel holds the top level of the repository to the design card.
+func TestTopLevel(t *testing.T) {
+	want := []string{"LICENSE", "README.md", "bindings", "cmd", "docs", "go.mod", "go.sum", "repl", "runtime", "scripts", "stdlib"}
+	entries, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(want, e.Name()) {
+			t.Errorf("%s does not belong at the top level", e.Name())
+		}
+	}
+	for _, w := range want {
+		if _, err := os.Stat(filepath.Join("..", w)); err != nil {
+			t.Errorf("%s is missing at the top level", w)
+		}
+	}
+}
