@@ -1,0 +1,70 @@
+package device
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Error says what was tried with which device and why it failed.
+type Error struct {
+	UDID    string
+	Service string // "" when no service was involved
+	Op      string
+	Err     error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("device: ")
+	b.WriteString(e.Op)
+	if e.Service != "" {
+		fmt.Fprintf(&b, " %s", e.Service)
+	}
+	if e.UDID != "" {
+		fmt.Fprintf(&b, " on %s", e.UDID)
+	}
+	fmt.Fprintf(&b, ": %v", e.Err)
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Timeout reports whether the cause was a deadline, as net.Error asks.
+func (e *Error) Timeout() bool {
+	var t interface{ Timeout() bool }
+	return errors.As(e.Err, &t) && t.Timeout()
+}
+
+// Temporary exists for net.Error.
+func (e *Error) Temporary() bool { return e.Timeout() }
+
+var (
+	// ErrNotFound means that no connected device matches.
+	ErrNotFound = errors.New("no such device is connected")
+	// ErrNoRoad means that nothing known leads to the device or service.
+	ErrNoRoad = errors.New("no road leads there")
+	// ErrNotPaired means that this host has no pair record for the device.
+	ErrNotPaired = errors.New("not paired with this host")
+)
+
+// AmbiguousError reports that several devices match where one is needed.
+type AmbiguousError struct{ Matches []Info }
+
+func (e *AmbiguousError) Error() string {
+	names := make([]string, len(e.Matches))
+	for i, m := range e.Matches {
+		names[i] = m.String()
+	}
+	return fmt.Sprintf("device: %d devices match, name one: %s", len(names), strings.Join(names, "; "))
+}
+
+// fail wraps err unless it already names the device.
+func (d *Device) fail(op, what string, err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &Error{UDID: d.UDID(), Service: what, Op: op, Err: err}
+}

@@ -1,0 +1,363 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/pair"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+)
+
+// describeTimeout is how long one device may take to say what it is: a hung
+// phone must not hide the others.
+const describeTimeout = 5 * time.Second
+
+// Options says where devices are looked for and how they are dealt with.
+type Options struct {
+	Muxers     []*usbmux.Client
+	Stores     []pair.Store // searched after the muxers' own records
+	NoAutoPair bool         // do not pair when a session needs it
+	Label      string       // program name told to devices; "" = "imdlua"
+	HostName   string       // shown in the Trust dialog
+
+	// OnTrustDialog is told, once a second, that a device waits for its Trust
+	// dialog to be answered.
+	OnTrustDialog func(Info)
+	Logger        *slog.Logger // nil = silent
+}
+
+// Finder finds devices behind one or several muxers.
+type Finder struct {
+	opts Options
+	log  *slog.Logger
+
+	mu    sync.Mutex
+	known map[string]*Device // one Device a UDID, so that its session is shared
+}
+
+// NewFinder returns a Finder.
+func NewFinder(o Options) *Finder {
+	if o.Label == "" {
+		o.Label = "imdlua"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Finder{opts: o, log: o.Logger, known: map[string]*Device{}}
+}
+
+// Close ends the sessions of all devices that were handed out.
+func (f *Finder) Close() error {
+	f.mu.Lock()
+	devices := f.known
+	f.known = map[string]*Device{}
+	f.mu.Unlock()
+	for _, d := range devices {
+		d.Close()
+	}
+	return nil
+}
+
+// Road is one way to a device.
+type Road struct {
+	Kind     string // "usb" or "wifi"
+	Muxer    string // address of the muxer
+	DeviceID uint32 // the muxer's
+	mux      *usbmux.Client
+}
+
+// Info describes a device. Of a device that did not answer only UDID and Roads
+// are known and Err says why.
+type Info struct {
+	UDID        string
+	Name        string // DeviceName, as set by its owner
+	ProductType string // e.g. iPhone15,2
+	Version     string // iOS version
+	Build       string
+	Class       string // iPhone, iPad, ...
+	Roads       []Road // best first: USB before Wi-Fi
+	Err         error
+}
+
+// String returns what tells devices apart for a person.
+func (i Info) String() string {
+	if i.Name == "" {
+		return i.UDID
+	}
+	return fmt.Sprintf("%s %q (%s, iOS %s)", i.UDID, i.Name, i.ProductType, i.Version)
+}
+
+// Transport returns the kind of the best road.
+func (i Info) Transport() string {
+	if len(i.Roads) == 0 {
+		return ""
+	}
+	return i.Roads[0].Kind
+}
+
+// Selector chooses devices; empty fields match all. Name and Model may hold
+// shell patterns, several separated by commas.
+type Selector struct {
+	UDID      string // with or without the dash, any case
+	Name      string
+	Model     string // ProductType
+	OS        string // ">=17.0", "<18", "16.7": several joined by commas must all hold
+	Transport string // "usb" or "wifi"
+	Match     func(Info) bool
+}
+
+// Check reports a selector that can match nothing because it is malformed.
+func (s Selector) Check() error {
+	for _, p := range append(strings.Split(s.Name, ","), strings.Split(s.Model, ",")...) {
+		if _, err := path.Match(p, ""); err != nil {
+			return fmt.Errorf("device: bad pattern %q", p)
+		}
+	}
+	for _, c := range strings.Split(s.OS, ",") {
+		if _, v := splitComparison(c); s.OS != "" && !isVersion(v) {
+			return fmt.Errorf("device: bad version condition %q (write it like >=17.0)", c)
+		}
+	}
+	return nil
+}
+
+func (s Selector) matches(i Info) bool {
+	if s.UDID != "" && foldUDID(s.UDID) != foldUDID(i.UDID) {
+		return false
+	}
+	if s.Transport != "" && !slices.ContainsFunc(i.Roads, func(r Road) bool { return r.Kind == s.Transport }) {
+		return false
+	}
+	if !matchPattern(s.Name, i.Name) || !matchModel(s.Model, i.ProductType) || !matchVersion(s.OS, i.Version) {
+		return false
+	}
+	return s.Match == nil || s.Match(i)
+}
+
+func foldUDID(u string) string { return strings.ToLower(strings.ReplaceAll(u, "-", "")) }
+
+func matchPattern(pattern, name string) bool {
+	if pattern == "" || pattern == name {
+		return true
+	}
+	for _, p := range strings.Split(pattern, ",") {
+		if ok, _ := path.Match(strings.TrimSpace(p), name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// matchModel takes "iPhone15,2" whole: product types contain a comma
+// themselves.
+func matchModel(pattern, model string) bool {
+	ok, _ := path.Match(pattern, model)
+	return pattern == "" || ok
+}
+
+func splitComparison(c string) (op, version string) {
+	c = strings.TrimSpace(c)
+	for _, op := range []string{">=", "<=", "==", ">", "<", "="} {
+		if rest, ok := strings.CutPrefix(c, op); ok {
+			return op, strings.TrimSpace(rest)
+		}
+	}
+	return "", c
+}
+
+func isVersion(v string) bool {
+	for _, p := range strings.Split(v, ".") {
+		if _, err := strconv.Atoi(p); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// matchVersion checks conditions like ">=17.0,<18"; a bare "17.4" matches
+// 17.4 and 17.4.1.
+func matchVersion(condition, version string) bool {
+	if condition == "" {
+		return true
+	}
+	for _, c := range strings.Split(condition, ",") {
+		op, want := splitComparison(c)
+		cmp := CompareVersions(version, want)
+		ok := map[string]bool{">=": cmp >= 0, "<=": cmp <= 0, ">": cmp > 0, "<": cmp < 0, "=": cmp == 0, "==": cmp == 0,
+			"": version == want || strings.HasPrefix(version, want+".")}[op]
+		if !ok || version == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// CompareVersions compares dotted version numbers; missing parts count as 0.
+func CompareVersions(a, b string) int {
+	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range max(len(x), len(y)) {
+		var m, n int
+		if i < len(x) {
+			m, _ = strconv.Atoi(x[i])
+		}
+		if i < len(y) {
+			n, _ = strconv.Atoi(y[i])
+		}
+		if m != n {
+			return m - n
+		}
+	}
+	return 0
+}
+
+// entries asks every muxer for its devices and merges them by UDID. Muxers
+// that do not answer are an error only when none does.
+func (f *Finder) entries(ctx context.Context) ([]Info, error) {
+	type answer struct {
+		list []usbmux.Entry
+		err  error
+	}
+	answers := make([]answer, len(f.opts.Muxers))
+	var wg sync.WaitGroup
+	for i, m := range f.opts.Muxers {
+		wg.Go(func() { answers[i].list, answers[i].err = m.List(ctx) })
+	}
+	wg.Wait()
+	var infos []Info
+	var errs []error
+	index := map[string]int{}
+	for i, a := range answers {
+		if a.err != nil {
+			errs = append(errs, a.err)
+			continue
+		}
+		for _, e := range a.list {
+			at, ok := index[e.UDID]
+			if !ok {
+				at = len(infos)
+				index[e.UDID] = at
+				infos = append(infos, Info{UDID: e.UDID})
+			}
+			infos[at].Roads = append(infos[at].Roads, roadOf(f.opts.Muxers[i], e))
+		}
+	}
+	if len(errs) == len(answers) && len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	for _, in := range infos {
+		slices.SortStableFunc(in.Roads, func(a, b Road) int { return strings.Compare(a.Kind, b.Kind) }) // usb < wifi
+	}
+	return infos, nil
+}
+
+func roadOf(m *usbmux.Client, e usbmux.Entry) Road {
+	kind := "usb"
+	if e.ConnectionType != "USB" {
+		kind = "wifi"
+	}
+	return Road{Kind: kind, Muxer: m.Address(), DeviceID: e.DeviceID, mux: m}
+}
+
+func (f *Finder) roads(ctx context.Context, udid string) ([]Road, error) {
+	infos, err := f.entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range infos {
+		if i.UDID == udid {
+			return i.Roads, nil
+		}
+	}
+	return nil, nil
+}
+
+// describe asks the device what it is, without a session.
+func describe(ctx context.Context, f *Finder, i Info) Info {
+	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	defer cancel()
+	v, err := newDevice(f, i).Public(ctx)
+	if err != nil {
+		i.Err = err
+		return i
+	}
+	return i.with(v)
+}
+
+func (i Info) with(v plist.Dict) Info {
+	i.Name, _ = v.String("DeviceName")
+	i.ProductType, _ = v.String("ProductType")
+	i.Version, _ = v.String("ProductVersion")
+	i.Build, _ = v.String("BuildVersion")
+	i.Class, _ = v.String("DeviceClass")
+	return i
+}
+
+// List returns the connected devices that match, sorted by UDID. Devices that
+// do not answer are listed with Err set when the selector asks for no more
+// than they can show.
+func (f *Finder) List(ctx context.Context, s Selector) ([]Info, error) {
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	infos, err := f.entries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	infos = slices.DeleteFunc(infos, func(i Info) bool {
+		return !Selector{UDID: s.UDID, Transport: s.Transport}.matches(i)
+	})
+	var wg sync.WaitGroup
+	for n := range infos {
+		wg.Go(func() { infos[n] = describe(ctx, f, infos[n]) })
+	}
+	wg.Wait()
+	infos = slices.DeleteFunc(infos, func(i Info) bool { return !s.matches(i) })
+	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.UDID, b.UDID) })
+	return infos, nil
+}
+
+// Find returns the one device that matches. Several matches are an
+// *AmbiguousError that lists them, never the first one.
+func (f *Finder) Find(ctx context.Context, s Selector) (*Device, error) {
+	infos, err := f.List(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	switch len(infos) {
+	case 0:
+		return nil, &Error{UDID: s.UDID, Op: "find", Err: ErrNotFound}
+	case 1:
+		return f.Device(infos[0]), nil
+	}
+	return nil, &AmbiguousError{Matches: infos}
+}
+
+// Device returns the Device for a description made by List.
+func (f *Finder) Device(i Info) *Device {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d, ok := f.known[i.UDID]
+	if !ok {
+		d = newDevice(f, i)
+		f.known[i.UDID] = d
+		return d
+	}
+	d.mu.Lock()
+	d.info = i
+	d.mu.Unlock()
+	return d
+}
+
+// ready reports whether a described device answers lockdown.
+func (i Info) ready() bool { return i.Err == nil && i.Version != "" }

@@ -1,0 +1,228 @@
+package device
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/pair"
+)
+
+// trustPoll is how often a pending Trust dialog is asked about.
+const trustPoll = time.Second
+
+// Pair makes the device trust this host. While the Trust dialog is on the
+// device's screen it asks again each second until ctx ends (DefaultTimeout
+// when ctx has no deadline); the error then matches
+// lockdown.ErrPairingDialogResponsePending.
+func (d *Device) Pair(ctx context.Context) error {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	select {
+	case <-d.turn:
+		defer func() { d.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	d.dropSession()
+	if _, err := d.pair(ctx); err != nil {
+		return d.fail("pair", "lockdown", err)
+	}
+	return nil
+}
+
+// Unpair makes the device forget this host and deletes the pair record.
+func (d *Device) Unpair(ctx context.Context) error {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	record, err := d.finder.loadRecord(ctx, d.Info())
+	if err != nil {
+		return d.fail("unpair", "lockdown", err)
+	}
+	select {
+	case <-d.turn:
+		defer func() { d.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	d.dropSession()
+	c, err := d.plain(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	// A device that has forgotten the host already is as good as unpaired.
+	if err := c.Unpair(ctx, record.Public()); err != nil && !errors.Is(err, lockdown.ErrInvalidHostID) {
+		return d.fail("unpair", "lockdown", err)
+	}
+	return d.finder.deleteRecord(ctx, d.Info())
+}
+
+func (d *Device) dropSession() {
+	if d.session != nil {
+		d.session.Close()
+		d.session = nil
+	}
+}
+
+// pair runs the exchange with one record until the device has decided, and
+// stores the record. The keys are made once: making them takes longer than a
+// poll.
+func (d *Device) pair(ctx context.Context) (*pair.Record, error) {
+	c, err := d.plain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	record, err := d.newRecord(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		result, err := c.Pair(ctx, record.Public(), lockdown.PairOptions{HostName: d.finder.opts.HostName})
+		if err == nil {
+			record.EscrowBag = result.EscrowBag
+			return record, d.finder.saveRecord(ctx, d.Info(), record)
+		}
+		if !errors.Is(err, lockdown.ErrPairingDialogResponsePending) {
+			return nil, err
+		}
+		d.log.Info("waiting for Trust to be tapped on the device", "layer", "device")
+		if d.finder.opts.OnTrustDialog != nil {
+			d.finder.opts.OnTrustDialog(d.Info())
+		}
+		t := time.NewTimer(trustPoll)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, fmt.Errorf("%w (%w)", err, context.Cause(ctx))
+		}
+	}
+}
+
+func (d *Device) newRecord(ctx context.Context, c *lockdown.Client) (*pair.Record, error) {
+	key, err := c.Get(ctx, "", "DevicePublicKey")
+	if err != nil {
+		return nil, err
+	}
+	mac, err := c.Get(ctx, "", "WiFiAddress")
+	if err != nil {
+		return nil, err
+	}
+	buid, err := d.finder.buid(ctx, d.Info())
+	if err != nil {
+		return nil, err
+	}
+	pem, _ := key.([]byte)
+	address, _ := mac.(string)
+	return pair.Generate(ctx, pair.Params{DevicePublicKey: pem, WiFiAddress: address, HostID: newUUID(), SystemBUID: buid})
+}
+
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0F|0x40, b[8]&0x3F|0x80
+	return strings.ToUpper(fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]))
+}
+
+// loadRecord looks where records may be: the muxer first, since every other
+// tool of the host keeps them there, then the stores of Options.
+func (f *Finder) loadRecord(ctx context.Context, info Info) (*pair.Record, error) {
+	var errs []error
+	for _, r := range info.Roads {
+		b, err := r.mux.ReadPairRecord(ctx, info.UDID)
+		if err == nil {
+			record, err := pair.Parse(b)
+			if err == nil {
+				return record, nil
+			}
+			errs = append(errs, err)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	for _, s := range f.opts.Stores {
+		record, err := s.Load(ctx, info.UDID)
+		if err == nil {
+			return record, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return nil, errors.Join(append([]error{&Error{UDID: info.UDID, Op: "read pair record", Err: ErrNotPaired}}, errs...)...)
+}
+
+// saveRecord stores a record at the muxer, so that other tools find it, and in
+// the first store that takes it when the muxer refuses.
+func (f *Finder) saveRecord(ctx context.Context, info Info, record *pair.Record) error {
+	b, err := record.Encode()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, r := range info.Roads {
+		if err := r.mux.SavePairRecord(ctx, info.UDID, r.DeviceID, b); err == nil {
+			return nil
+		} else {
+			errs = append(errs, err)
+		}
+	}
+	for _, s := range f.opts.Stores {
+		if err := s.Save(ctx, info.UDID, record); err == nil {
+			return nil
+		} else {
+			errs = append(errs, err)
+		}
+	}
+	return &Error{UDID: info.UDID, Op: "store pair record", Err: errors.Join(errs...)}
+}
+
+func (f *Finder) deleteRecord(ctx context.Context, info Info) error {
+	var errs []error
+	done := false
+	for _, r := range info.Roads {
+		err := r.mux.DeletePairRecord(ctx, info.UDID)
+		done = done || err == nil
+		errs = append(errs, err)
+	}
+	for _, s := range f.opts.Stores {
+		err := s.Delete(ctx, info.UDID)
+		done = done || err == nil
+		errs = append(errs, err)
+	}
+	if done {
+		return nil
+	}
+	return &Error{UDID: info.UDID, Op: "delete pair record", Err: errors.Join(errs...)}
+}
+
+// buid returns the identity of this host: the muxer's, so that the device sees
+// all tools of the host as one.
+func (f *Finder) buid(ctx context.Context, info Info) (string, error) {
+	var errs []error
+	for _, r := range info.Roads {
+		id, err := r.mux.BUID(ctx)
+		if err == nil {
+			return id, nil
+		}
+		errs = append(errs, err)
+	}
+	for _, s := range f.opts.Stores {
+		id, err := s.BUID(ctx)
+		if err == nil {
+			return id, nil
+		}
+		errs = append(errs, err)
+	}
+	return "", &Error{UDID: info.UDID, Op: "read host identity", Err: errors.Join(errs...)}
+}

@@ -1,0 +1,91 @@
+package device
+
+import (
+	"context"
+	"errors"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/lockdown"
+)
+
+// Get returns one lockdown value; "" is the default domain. A key the device
+// does not have gives an error that matches lockdown.ErrMissingValue.
+func (d *Device) Get(ctx context.Context, domain, key string) (v any, err error) {
+	err = d.call(ctx, "get value", func(ctx context.Context, s *session) error {
+		v, err = s.Get(ctx, domain, key)
+		return err
+	})
+	return v, err
+}
+
+// Domain returns all values of a lockdown domain; "" is the default domain.
+func (d *Device) Domain(ctx context.Context, domain string) (v plist.Dict, err error) {
+	err = d.call(ctx, "get domain", func(ctx context.Context, s *session) error {
+		v, err = s.Domain(ctx, domain)
+		return err
+	})
+	return v, err
+}
+
+// Set writes one lockdown value.
+func (d *Device) Set(ctx context.Context, domain, key string, v any) error {
+	return d.call(ctx, "set value", func(ctx context.Context, s *session) error { return s.Set(ctx, domain, key, v) })
+}
+
+// Remove deletes one lockdown value.
+func (d *Device) Remove(ctx context.Context, domain, key string) error {
+	return d.call(ctx, "remove value", func(ctx context.Context, s *session) error { return s.Remove(ctx, domain, key) })
+}
+
+// EnterRecovery restarts the device into recovery mode.
+func (d *Device) EnterRecovery(ctx context.Context) error {
+	return d.call(ctx, "enter recovery", func(ctx context.Context, s *session) error { return s.EnterRecovery(ctx) })
+}
+
+func (d *Device) call(ctx context.Context, op string, fn func(context.Context, *session) error) error {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	err := d.withSession(ctx, func(s *session) error { return fn(ctx, s) })
+	if err != nil {
+		return d.fail(op, "lockdown", err)
+	}
+	return nil
+}
+
+// Public returns the values that need no pairing.
+func (d *Device) Public(ctx context.Context) (plist.Dict, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	c, err := d.plain(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	v, err := c.Domain(ctx, "")
+	if err != nil {
+		return nil, d.fail("get public values", "lockdown", err)
+	}
+	return v, nil
+}
+
+// Paired reports whether this host can open a session with the device. It does
+// not pair.
+func (d *Device) Paired(ctx context.Context) (bool, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	record, err := d.finder.loadRecord(ctx, d.Info())
+	if errors.Is(err, ErrNotPaired) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	s, err := d.sessionWith(ctx, record)
+	if errors.Is(err, lockdown.ErrInvalidHostID) {
+		return false, nil
+	}
+	if err != nil {
+		return false, d.fail("validate pairing", "lockdown", err)
+	}
+	return true, s.Close()
+}

@@ -1,0 +1,101 @@
+package virtual
+
+import (
+	"context"
+	"net"
+
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
+	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
+	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/service/heartbeat"
+	"github.com/imdlua/imdlua/runtime/service/housearrest"
+	"github.com/imdlua/imdlua/runtime/service/installationproxy"
+	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
+	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
+	"github.com/imdlua/imdlua/runtime/service/syslogrelay"
+)
+
+// entry is one service of the virtual device.
+type entry struct {
+	name    service.Name
+	handler func(p *phone.Phone) service.Handler
+	open    bool // may be started without a session
+	locked  bool // may be started while the device is locked, without an escrow bag
+}
+
+// catalog lists every service of the virtual device: a new one is one line
+// here.
+var catalog = []entry{
+	{name: afc.Service, handler: func(p *phone.Phone) service.Handler { return afc.NewDevice(p.Media(), p.ProductType()) }},
+	{name: housearrest.Service, handler: func(p *phone.Phone) service.Handler { return &housearrest.Device{Phone: p} }},
+	{name: crashreportcopymobile.Service, handler: func(p *phone.Phone) service.Handler { return &crashreportcopymobile.Device{Phone: p} }},
+	{name: crashreportmover.Service, handler: func(p *phone.Phone) service.Handler { return &crashreportmover.Device{Phone: p} }},
+	{name: syslogrelay.Service, handler: func(p *phone.Phone) service.Handler { return &syslogrelay.Device{Phone: p} }},
+	{name: ostracerelay.Service, handler: func(p *phone.Phone) service.Handler { return &ostracerelay.Device{Phone: p} }},
+	{name: diagnosticsrelay.Service, handler: func(p *phone.Phone) service.Handler { return &diagnosticsrelay.Device{Phone: p} }, locked: true},
+	{name: notificationproxy.Service, handler: func(p *phone.Phone) service.Handler { return &notificationproxy.Device{Phone: p} }, locked: true},
+	{name: notificationproxy.Insecure, handler: func(p *phone.Phone) service.Handler { return &notificationproxy.Device{Phone: p, Insecure: true} }, open: true, locked: true},
+	{name: heartbeat.Service, handler: func(p *phone.Phone) service.Handler { return &heartbeat.Device{Phone: p} }, locked: true},
+	{name: installationproxy.Service, handler: func(p *phone.Phone) service.Handler { return &installationproxy.Device{Phone: p} }},
+}
+
+// Services returns the lockdown names of all services of the virtual device.
+func Services() []string {
+	names := make([]string, len(catalog))
+	for i, e := range catalog {
+		names[i] = e.name.Lockdown
+	}
+	return names
+}
+
+// startService answers lockdown's StartService: a port on which the service
+// waits for one connection. The port outlives the lockdown connection, so it
+// remembers whose certificates the TLS handshake has to match.
+func (m *Machine) startService(_ context.Context, name string, host *phone.Host, escrow []byte) (lockdown.Endpoint, error) {
+	refuse := func(code lockdown.Code) (lockdown.Endpoint, error) {
+		return lockdown.Endpoint{}, &lockdown.Error{Op: "StartService", Subject: name, Code: code}
+	}
+	var found *entry
+	for i := range catalog {
+		if catalog[i].name.Lockdown == name {
+			found = &catalog[i]
+		}
+	}
+	switch {
+	case found == nil:
+		return refuse(lockdown.ErrInvalidService)
+	case host == nil && !found.open:
+		return refuse(lockdown.ErrSessionInactive)
+	case m.phone.Locked() && !found.locked && len(escrow) == 0:
+		return refuse(lockdown.ErrPasswordProtected)
+	case len(escrow) > 0 && (host == nil || string(escrow) != string(host.EscrowBag)):
+		return refuse(lockdown.ErrEscrowLocked)
+	}
+	number, err := m.listenOnce(func(ctx context.Context, c net.Conn) { m.serveService(ctx, c, found, host) })
+	if err != nil {
+		return refuse(lockdown.ErrServiceLimit)
+	}
+	return lockdown.Endpoint{Service: name, Port: number, TLS: host != nil}, nil
+}
+
+func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *phone.Host) {
+	log := m.log.With("service", e.name.Lockdown)
+	if host != nil {
+		t, err := lockdown.DeviceTLS(ctx, c, m.phone.Key(), *host)
+		if err != nil {
+			log.Debug("TLS refused", "err", err)
+			return
+		}
+		if c = t; e.name.HandshakeOnlyTLS {
+			c = t.Raw()
+		}
+		defer c.Close()
+	}
+	if err := e.handler(m.phone).Serve(ctx, m.misbehave(ctx, e.name.Lockdown, c)); err != nil {
+		log.Debug("service connection ended", "err", err)
+	}
+}

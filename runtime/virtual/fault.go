@@ -1,0 +1,175 @@
+package virtual
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// FaultKind says how a service misbehaves.
+type FaultKind int
+
+// The ways in which links and devices fail in practice.
+const (
+	// CloseMidMessage ends the connection after Fault.After bytes of answers.
+	CloseMidMessage FaultKind = iota + 1
+	// Stall stops answering after Fault.After bytes and keeps the connection
+	// open.
+	Stall
+	// Trickle sends one byte at a time, Fault.Delay apart.
+	Trickle
+	// Late holds every answer back for Fault.Delay.
+	Late
+	// WrongLength makes the first message claim far more bytes than follow:
+	// the byte at Fault.LengthAt becomes 0x7F.
+	WrongLength
+)
+
+var faultNames = map[string]FaultKind{
+	"close": CloseMidMessage, "stall": Stall, "trickle": Trickle, "late": Late, "length": WrongLength,
+}
+
+// ParseFault returns the kind that scripts call by name: close, stall,
+// trickle, late, length.
+func ParseFault(name string) (FaultKind, bool) { k, ok := faultNames[name]; return k, ok }
+
+// Fault is a misbehaviour of one service, for every connection that begins
+// while it is set.
+type Fault struct {
+	Kind     FaultKind
+	After    int           // bytes the device still sends; for CloseMidMessage and Stall
+	Delay    time.Duration // for Trickle (0 = 1 ms) and Late (0 = 1 s)
+	LengthAt int           // offset of the byte to spoil; for WrongLength (plist frames 0, AFC 15)
+}
+
+// SetFault makes a service misbehave from its next connection on. The service
+// is named as in lockdown; "lockdown" is lockdownd itself and "*" stands for
+// every service.
+func (m *Machine) SetFault(service string, f Fault) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.faults[service] = f
+}
+
+// ClearFaults lets everything behave again.
+func (m *Machine) ClearFaults() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.faults)
+}
+
+// misbehave wraps c in the fault that is set for service, if any.
+func (m *Machine) misbehave(ctx context.Context, service string, c net.Conn) net.Conn {
+	m.mu.Lock()
+	f, ok := m.faults[service]
+	if !ok && service != "lockdown" {
+		f, ok = m.faults["*"]
+	}
+	m.mu.Unlock()
+	if !ok {
+		return c
+	}
+	if f.Delay == 0 {
+		f.Delay = time.Millisecond
+		if f.Kind == Late {
+			f.Delay = time.Second
+		}
+	}
+	return &faultyConn{Conn: c, ctx: ctx, f: f, left: f.After, gone: make(chan struct{})}
+}
+
+// faultyConn spoils what the device writes.
+type faultyConn struct {
+	net.Conn
+	ctx  context.Context
+	f    Fault
+	mu   sync.Mutex
+	left int
+	sent bool
+	once sync.Once
+	gone chan struct{} // closed with the connection
+}
+
+func (c *faultyConn) Close() error {
+	c.once.Do(func() { close(c.gone) })
+	return c.Conn.Close()
+}
+
+// wait passes d, or returns false when the connection or the device ends. A
+// stall waits for ever.
+func (c *faultyConn) wait(d time.Duration) bool {
+	var expired <-chan time.Time
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		expired = t.C
+	}
+	select {
+	case <-expired:
+		return true
+	case <-c.gone:
+	case <-c.ctx.Done():
+	}
+	return false
+}
+
+func (c *faultyConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch c.f.Kind {
+	case Late:
+		if !c.wait(c.f.Delay) {
+			return 0, net.ErrClosed
+		}
+	case Trickle:
+		return c.trickle(p)
+	case WrongLength:
+		if !c.sent && len(p) > c.f.LengthAt {
+			p = append([]byte(nil), p...)
+			p[c.f.LengthAt] = 0x7F
+		}
+		c.sent = true
+	case CloseMidMessage, Stall:
+		if len(p) > c.left {
+			return c.cut(p)
+		}
+		c.left -= len(p)
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *faultyConn) trickle(p []byte) (int, error) {
+	for i := range p {
+		if _, err := c.Conn.Write(p[i : i+1]); err != nil {
+			return i, err
+		}
+		if !c.wait(c.f.Delay) {
+			return i + 1, net.ErrClosed
+		}
+	}
+	return len(p), nil
+}
+
+// cut sends what is still allowed and then closes or falls silent. A stalled
+// device still notices that its peer left, or its connection would stay for
+// ever: that is what reading in the background is for.
+func (c *faultyConn) cut(p []byte) (int, error) {
+	n, _ := c.Conn.Write(p[:c.left])
+	c.left = 0
+	if c.f.Kind == Stall {
+		go func() {
+			var b [512]byte
+			for {
+				if _, err := c.Conn.Read(b[:]); err != nil && !os.IsTimeout(err) {
+					c.once.Do(func() { close(c.gone) })
+					return
+				}
+			}
+		}()
+		c.wait(0)
+	}
+	c.Close()
+	return n, net.ErrClosed
+}

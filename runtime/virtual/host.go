@@ -1,0 +1,98 @@
+package virtual
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+)
+
+// HostOptions describes a machine with virtual devices plugged in.
+type HostOptions struct {
+	Count  int     // how many devices; 0 = 1
+	Device Options // each of them; Phone.Serial counts up from the one given
+	Muxer  usbmux.MuxerOptions
+	Logger *slog.Logger // nil = silent
+}
+
+// Host is a muxer with virtual devices plugged in. It is safe for concurrent
+// use.
+type Host struct {
+	Mux     *usbmux.Muxer
+	devices []*Machine
+
+	life context.Context
+	end  context.CancelFunc
+	work sync.WaitGroup
+}
+
+// NewHost makes the devices and plugs them in.
+func NewHost(o HostOptions) (*Host, error) {
+	if o.Logger != nil {
+		o.Muxer.Logger, o.Device.Logger = o.Logger, o.Logger
+	}
+	h := &Host{Mux: usbmux.NewMuxer(o.Muxer)}
+	h.life, h.end = context.WithCancel(context.Background())
+	first := o.Device.Phone.Serial
+	for i := range max(o.Count, 1) {
+		d := o.Device
+		d.Phone.Serial = first + i
+		if i > 0 && d.Phone.Name != "" {
+			d.Phone.Name = fmt.Sprintf("%s %d", d.Phone.Name, i+1)
+		}
+		if _, err := h.Add(d); err != nil {
+			h.Close()
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// Add makes one more device and plugs it in.
+func (h *Host) Add(o Options) (*Machine, error) {
+	m, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	h.devices = append(h.devices, m)
+	m.Attach(h.Mux)
+	return m, nil
+}
+
+// Devices returns the devices, plugged in or not, in the order they were made.
+func (h *Host) Devices() []*Machine { return h.devices }
+
+// Dial opens a connection in memory to the muxer; it is a link.DialFunc.
+func (h *Host) Dial(ctx context.Context) (net.Conn, error) {
+	if err := h.life.Err(); err != nil {
+		return nil, net.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	client, server := link.Pipe()
+	h.work.Add(1)
+	go func() {
+		defer h.work.Done()
+		h.Mux.ServeConn(h.life, server)
+	}()
+	return client, nil
+}
+
+// Serve answers clients on a socket until ctx ends or the Host is closed.
+func (h *Host) Serve(ctx context.Context, l net.Listener) error { return h.Mux.Serve(ctx, l) }
+
+// Close unplugs every device, ends all connections and waits for them.
+func (h *Host) Close() error {
+	h.end()
+	for _, m := range h.devices {
+		m.Close()
+	}
+	err := h.Mux.Close()
+	h.work.Wait()
+	return err
+}

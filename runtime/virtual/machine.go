@@ -1,0 +1,264 @@
+// Package virtual is the virtual device: it puts the phone model and every
+// device side of this repository behind a muxer and a lockdownd, so that
+// programs which know only real devices work against it.
+//
+// A Host is a machine with a muxer and any number of devices plugged in; a
+// Machine is one device. Everything runs in this process and, unless somebody
+// asks for a socket, in memory:
+//
+//	client -- usbmux --> Host.Mux -- Connect 62078 --> lockdownd of a Machine
+//	                              -- Connect 49xxx --> a started service
+//
+// What services answer comes from the phone of the Machine; which services
+// there are stands in catalog.go; how they can be told to misbehave in
+// fault.go.
+package virtual
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+)
+
+const (
+	// firstPort begins the range that started services listen in.
+	firstPort = 49152
+	// portLife is how long a started service waits for its one connection.
+	portLife = 60 * time.Second
+	// bootTime is how long a restarting device stays away from the bus.
+	bootTime = 500 * time.Millisecond
+)
+
+// Options describes one virtual device. The zero value is a trusting phone of
+// the default profile.
+type Options struct {
+	Phone  phone.Options
+	Echo   uint16        // a port of the device that sends back what it gets; 0 = none
+	Boot   time.Duration // how long a restart takes; 0 = half a second
+	Logger *slog.Logger  // nil = silent
+}
+
+// Machine is one virtual device. It is safe for concurrent use.
+type Machine struct {
+	phone    *phone.Phone
+	opts     Options
+	log      *slog.Logger
+	lockdown *lockdown.Device
+
+	mu     sync.Mutex
+	mux    *usbmux.Muxer
+	id     uint32 // device id at the muxer; 0 while unplugged
+	ports  map[uint16]*port
+	next   uint16
+	faults map[string]Fault
+	closed bool
+
+	life context.Context // ends at Close
+	end  context.CancelFunc
+	work sync.WaitGroup // restarts under way
+}
+
+// port is where a started service or a permanent listener waits.
+type port struct {
+	serve   func(ctx context.Context, c net.Conn)
+	once    bool
+	expires *time.Timer
+}
+
+// New makes a virtual device that is not plugged in yet.
+func New(o Options) (*Machine, error) {
+	p, err := phone.New(o.Phone)
+	if err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Boot == 0 {
+		o.Boot = bootTime
+	}
+	m := &Machine{
+		phone: p, opts: o,
+		log:    o.Logger.With("layer", "virtual", "udid", p.UDID()),
+		ports:  map[uint16]*port{},
+		next:   firstPort,
+		faults: map[string]Fault{},
+	}
+	m.life, m.end = context.WithCancel(context.Background())
+	m.lockdown = &lockdown.Device{Phone: p, Start: m.startService, Logger: o.Logger}
+	m.ports[lockdown.Port] = &port{serve: m.serveLockdown}
+	if o.Echo != 0 {
+		m.ports[o.Echo] = &port{serve: echo}
+	}
+	p.OnPower(m.power)
+	return m, nil
+}
+
+// Phone returns the model: what services answer is read from it and what
+// clients change is found in it.
+func (m *Machine) Phone() *phone.Phone { return m.phone }
+
+// UDID returns the device's identifier.
+func (m *Machine) UDID() string { return m.phone.UDID() }
+
+// Listen puts a permanent server on a port of the device, as an app with a
+// listening socket would. serve owns the connection until it returns.
+func (m *Machine) Listen(number uint16, serve func(ctx context.Context, c net.Conn)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ports[number] = &port{serve: serve}
+}
+
+// Attach plugs the device into a muxer; while it is plugged in this does
+// nothing.
+func (m *Machine) Attach(mux *usbmux.Muxer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || m.id != 0 {
+		return
+	}
+	m.mux = mux
+	m.id = mux.Attach(usbmux.Attachment{
+		UDID: m.phone.UDID(), ProductID: 0x12A8, Speed: 480_000_000,
+		Address: netip.Addr{}, Open: m.open,
+	})
+	m.phone.Post("com.apple.mobile.lockdown.host_attached")
+}
+
+// Detach unplugs the device: every connection to it ends.
+func (m *Machine) Detach() {
+	m.mu.Lock()
+	mux, id := m.mux, m.id
+	m.id = 0
+	m.mu.Unlock()
+	if id != 0 {
+		mux.Detach(id)
+	}
+}
+
+// Attached reports whether the device is plugged in.
+func (m *Machine) Attached() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.id != 0
+}
+
+// Close unplugs the device for good and waits for what it was doing.
+func (m *Machine) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	m.end()
+	m.Detach()
+	m.work.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for n, p := range m.ports {
+		if p.expires != nil {
+			p.expires.Stop()
+		}
+		delete(m.ports, n)
+	}
+	return nil
+}
+
+// power carries out what a client asked of the model. It returns at once: it
+// is called from inside a connection that the detach will end.
+func (m *Machine) power(a phone.PowerAction) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || m.mux == nil || a == phone.Sleep {
+		return
+	}
+	mux := m.mux
+	m.work.Add(1)
+	go func() {
+		defer m.work.Done()
+		m.Detach()
+		if a != phone.Restart {
+			return
+		}
+		m.phone.Boot()
+		t := time.NewTimer(m.opts.Boot)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			m.Attach(mux)
+		case <-m.life.Done():
+		}
+	}()
+}
+
+// open is the muxer's question who listens on a port of the device.
+func (m *Machine) open(number uint16) (func(context.Context, net.Conn), error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.ports[number]
+	if !ok {
+		return nil, errors.New("connection refused")
+	}
+	if p.once {
+		p.expires.Stop()
+		delete(m.ports, number)
+	}
+	return p.serve, nil
+}
+
+// listenOnce gives a service a fresh port for one connection.
+func (m *Machine) listenOnce(serve func(context.Context, net.Conn)) (uint16, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for range 65535 - firstPort {
+		n := m.next
+		if m.next++; m.next == 0 {
+			m.next = firstPort
+		}
+		if _, taken := m.ports[n]; taken {
+			continue
+		}
+		p := &port{serve: serve, once: true}
+		p.expires = time.AfterFunc(portLife, func() {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if m.ports[n] == p {
+				delete(m.ports, n)
+			}
+		})
+		m.ports[n] = p
+		return n, nil
+	}
+	return 0, errors.New("no free port")
+}
+
+func (m *Machine) serveLockdown(ctx context.Context, c net.Conn) {
+	c = m.misbehave(ctx, "lockdown", c)
+	if err := m.lockdown.Serve(ctx, c); err != nil {
+		m.log.Debug("lockdown connection ended", "err", err)
+	}
+}
+
+// echo sends back what it reads.
+func echo(ctx context.Context, c net.Conn) {
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := c.Read(buf)
+		if n > 0 {
+			if _, werr := c.Write(buf[:n]); werr != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
