@@ -320,9 +320,8 @@ func (ix *Index) sliceGetter(t reflect.Type) (getter, error) {
 				return fmt.Errorf("item %d: %w", i+1, err)
 			}
 		}
-		if k, _ := tb.Next(lua.LNumber(n)); n == 0 && k == lua.LNil {
-			k, _ = tb.Next(lua.LNil)
-			if k != lua.LNil {
+		if n == 0 {
+			if k, _ := tb.Next(lua.LNil); k != lua.LNil {
 				return fmt.Errorf("list expected, got a table with key %s", k)
 			}
 		}

@@ -140,11 +140,12 @@ type Func struct {
 	Deprecated string
 	SeeAlso    []string
 
-	fn     any
-	raw    lua.LGFunction
-	method bool
-	module *Module
-	class  *Class
+	fn       any
+	raw      lua.LGFunction
+	method   bool
+	onClosed bool
+	module   *Module
+	class    *Class
 }
 
 // Option sets one of the less common properties of a Func.
@@ -210,7 +211,12 @@ func Since(v string) Option { return func(f *Func) { f.Since = v } }
 func Deprecated(text string) Option { return func(f *Func) { f.Deprecated = text } }
 
 // SeeAlso adds related names.
-func SeeAlso(names ...string) Option { return func(f *Func) { f.SeeAlso = append(f.SeeAlso, names...) } }
+func SeeAlso(names ...string) Option {
+	return func(f *Func) { f.SeeAlso = append(f.SeeAlso, names...) }
+}
+
+// OnClosed lets a method run on a closed object.
+func OnClosed() Option { return func(f *Func) { f.onClosed = true } }
 
 // ParamDoc documents one parameter.
 func ParamDoc(name, doc string) Option {

@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// Call is what a declared function gets: the running thread and the only ways to wait.
+type Call struct {
+	L       *lua.LState
+	ix      *Index
+	decl    *Func
+	skip    int
+	timeout time.Duration
+}
+
+// Timeout sets the deadline of the following Block calls: 0 is the host's default, NoTimeout none.
+func (c *Call) Timeout(d time.Duration) *Call {
+	c.timeout = d
+	return c
+}
+
+// Block runs f without the interpreter lock. It raises what f returns, so code after it runs only on success.
+// No Lua value may be used inside f.
+func (c *Call) Block(f func(ctx context.Context) error) {
+	if c.timeout == 0 {
+		host.Block(c.L, f)
+		return
+	}
+	host.WithTimeout(c.L, c.timeout, f)
+}
+
+// TryBlock is Block, but returns f's error. A cancelled task is still raised.
+func (c *Call) TryBlock(f func(ctx context.Context) error) error {
+	if c.timeout == 0 {
+		return host.TryBlock(c.L, f)
+	}
+	return host.TryWithTimeout(c.L, c.timeout, f)
+}
+
+// BlockLua waits for something that only Lua code of this host can bring about.
+func (c *Call) BlockLua(what string, f func(ctx context.Context) error) { host.BlockLua(c.L, what, f) }
+
+// Host is the host of the running thread.
+func (c *Call) Host() *host.Host { return c.ix.host }
+
+// Scope is the innermost scope of the running task.
+func (c *Call) Scope() *host.Scope { return host.CurrentScope(c.L) }
+
+// Task is the running task.
+func (c *Call) Task() *host.Task { return host.CurrentTask(c.L) }
+
+// Index holds the declarations of this host.
+func (c *Call) Index() *Index { return c.ix }
+
+// NArgs is the number of arguments that were given, without the receiver.
+func (c *Call) NArgs() int { return c.L.GetTop() - c.skip }
+
+// Wrap turns a Go value into what scripts see: an object for a declared class, a record, or a plain value.
+// Closable objects are registered in the current scope.
+func (c *Call) Wrap(v any) lua.LValue { return c.ix.Wrap(c.L, v) }
+
+// Handle wraps v, an instance of a closable class, and registers it in the current scope.
+func (c *Call) Handle(v any) lua.LValue { return c.ix.Wrap(c.L, v) }
+
+// Invoke calls a Lua function in the same task; errors propagate.
+func (c *Call) Invoke(fn lua.LValue, nret int, args ...lua.LValue) []lua.LValue {
+	return host.Call(c.L, fn, nret, args...)
+}
+
+// ArgError is the error for argument n (counted without the receiver), to be returned by the function.
+func (c *Call) ArgError(n int, format string, args ...any) error {
+	e := host.Errorf("argument", "bad argument #%d to %s (%s)", n, c.decl.FullName(), fmt.Sprintf(format, args...))
+	e.Hint = "usage: " + c.decl.Usage()
+	return e
+}
+
+// Where is "file:line" of the Lua code that made the call.
+func (c *Call) Where() string { return where(c.L) }
+
+// where is the nearest Lua frame, "" when there is none.
+func where(L *lua.LState) string {
+	for level := 0; ; level++ {
+		d, ok := L.GetStack(level)
+		if !ok {
+			return ""
+		}
+		if _, err := L.GetInfo("Sl", d, lua.LNil); err == nil && d.What != "G" && d.CurrentLine > 0 {
+			return fmt.Sprintf("%s:%d", d.Source, d.CurrentLine)
+		}
+	}
+}
+
+// Wrap is Call.Wrap for code that has no Call.
+func (ix *Index) Wrap(L *lua.LState, v any) lua.LValue {
+	if v == nil {
+		return lua.LNil
+	}
+	if lv, ok := v.(lua.LValue); ok {
+		return lv
+	}
+	rv := reflect.ValueOf(v)
+	push, err := ix.pusherFor(rv.Type())
+	if err != nil {
+		return host.ToLua(L, v)
+	}
+	return push(L, rv)
+}
+
+// Self returns the receiver of a hand-written method; the class was checked already.
+func Self[T any](L *lua.LState) T {
+	o, _ := objectOf(L.Get(1))
+	return o.Value.(T)
+}
+
+// To returns the Go value of an object of class T, from any argument.
+func To[T any](v lua.LValue) (T, bool) {
+	if o, ok := objectOf(v); ok {
+		t, ok := o.Value.(T)
+		return t, ok
+	}
+	var zero T
+	return zero, false
+}
+
+// guard turns a Go panic in a binding into an error with code "internal". Lua errors are panics of the
+// interpreter and pass.
+func guard(L *lua.LState) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	switch r.(type) {
+	case runtime.Error, *reflect.ValueError, string:
+	default:
+		panic(r)
+	}
+	e := host.Errorf("internal", "%v", r)
+	e.Hint = "this is a bug in imdlua, please report it"
+	e.Details = map[string]any{"stack": string(debug.Stack())}
+	host.Raise(L, e)
+}

@@ -1,0 +1,379 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"sync"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// Object is the value of a class instance's userdata.
+type Object struct {
+	Value any
+	class *boundClass
+	state *handle // nil when the class cannot be closed
+}
+
+// LuaToGo gives conversions the Go value behind the object.
+func (o *Object) LuaToGo() any { return o.Value }
+
+// handle is the life of a closable object. Scopes close without the interpreter lock, so it has its own.
+type handle struct {
+	mu      sync.Mutex
+	closed  bool
+	where   string
+	done    chan struct{} // closed when the Go object is closed and err is set
+	err     error
+	remove  func()
+	ix      *Index
+	value   any
+	looping bool // inside a for loop: closing ends the loop instead of failing it
+}
+
+// boundClass is a Class in one host.
+type boundClass struct {
+	ix      *Index
+	decl    *Class
+	mt      *lua.LTable // built on first use
+	methods *lua.LTable
+	fields  map[string]*Field
+	next    *bound
+	all     []*Func
+}
+
+func objectOf(v lua.LValue) (*Object, bool) {
+	ud, ok := v.(*lua.LUserData)
+	if !ok {
+		return nil, false
+	}
+	o, ok := ud.Value.(*Object)
+	return o, ok
+}
+
+func (ix *Index) objectGetter(c *boundClass) getter {
+	return func(L *lua.LState, v lua.LValue, dst reflect.Value) error {
+		o, ok := objectOf(v)
+		if !ok || o.class != c {
+			return mismatch(c.decl.Name, v)
+		}
+		o.mustBeOpen(L, "")
+		dst.Set(reflect.ValueOf(o.Value))
+		return nil
+	}
+}
+
+// mustBeOpen raises code "closed" for an object that was closed.
+func (o *Object) mustBeOpen(L *lua.LState, op string) {
+	s := o.state
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	closed, where := s.closed, s.where
+	s.mu.Unlock()
+	if !closed {
+		return
+	}
+	e := host.Errorf("closed", "%s is closed (%s)", o.class.decl.Name, where)
+	e.Op = op
+	host.Raise(L, e)
+}
+
+// wrap makes the userdata of an instance. A closable instance is registered in the current scope and has one
+// userdata as long as it is open.
+func (c *boundClass) wrap(L *lua.LState, v any) lua.LValue {
+	if c.mt == nil {
+		c.build(L)
+	}
+	o := &Object{Value: v, class: c}
+	ud := &lua.LUserData{Value: o, Env: L.Env, Metatable: c.mt}
+	if !c.decl.Closer {
+		return ud
+	}
+	if old := c.ix.keepOpen(v, ud); old != ud {
+		return old
+	}
+	o.state = &handle{ix: c.ix, value: v, done: make(chan struct{})}
+	o.state.remove = host.CurrentScope(L).Add(o.state)
+	return ud
+}
+
+// keepOpen remembers the userdata of an open object, and returns the one that it has.
+func (ix *Index) keepOpen(v any, ud *lua.LUserData) *lua.LUserData {
+	ix.openMu.Lock()
+	defer ix.openMu.Unlock()
+	if old := ix.open[v]; old != nil {
+		return old
+	}
+	ix.open[v] = ud
+	return ud
+}
+
+func (ix *Index) forget(v any) {
+	ix.openMu.Lock()
+	delete(ix.open, v)
+	ix.openMu.Unlock()
+}
+
+// Close closes the Go object; the scope calls it. A second call waits for the first and returns the same.
+func (s *handle) Close(ctx context.Context) error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	if s.where == "" {
+		s.where = "its scope ended"
+	}
+	s.mu.Unlock()
+	if again {
+		select {
+		case <-s.done:
+			return s.err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer close(s.done)
+	s.ix.forget(s.value)
+	s.err = closeValue(ctx, s.value)
+	return s.err
+}
+
+func closeValue(ctx context.Context, v any) error {
+	switch c := v.(type) {
+	case host.Closer:
+		return c.Close(ctx)
+	case io.Closer:
+		return c.Close()
+	}
+	return fmt.Errorf("api: %T has no Close method", v)
+}
+
+// build makes the metatable: methods by table (the fast way) when there are no fields, else by function.
+func (c *boundClass) build(L *lua.LState) {
+	d := c.decl
+	c.methods = L.CreateTable(0, len(d.Methods)+3)
+	c.fields = make(map[string]*Field, len(d.Fields))
+	for _, f := range c.allMethods() {
+		b := &bound{ix: c.ix, decl: f, skip: 1}
+		c.methods.RawSetString(f.Name, b.function(L))
+	}
+	for _, f := range d.Fields {
+		c.fields[f.Name] = f
+	}
+	c.mt = L.CreateTable(0, 8)
+	if len(d.Fields) == 0 {
+		strict := L.CreateTable(0, 1)
+		strict.RawSetString("__index", L.NewFunction(func(L *lua.LState) int { return c.unknown(L, L.Get(2)) }))
+		c.methods.Metatable = strict
+		c.mt.RawSetString("__index", c.methods)
+	} else {
+		c.mt.RawSetString("__index", L.NewFunction(c.index))
+	}
+	c.mt.RawSetString("__newindex", L.NewFunction(c.readOnly))
+	c.mt.RawSetString("__tostring", L.NewFunction(c.tostring))
+	c.mt.RawSetString("__eq", L.NewFunction(objectsEqual))
+	c.mt.RawSetString("__name", lua.LString(d.Name))
+	c.mt.RawSetString("__metatable", lua.LString(d.Name))
+	if d.Next != nil {
+		c.mt.RawSetString("__call", L.NewFunction(c.iterate))
+	}
+}
+
+// allMethods adds help, and close and keep where they belong.
+func (c *boundClass) allMethods() []*Func {
+	if c.all != nil {
+		return c.all
+	}
+	own := []string{"help"}
+	if c.decl.Closer {
+		own = append(own, "close", "keep")
+	}
+	c.all = slices.Clone(c.decl.Methods)
+	for _, name := range own {
+		if !slices.ContainsFunc(c.decl.Methods, func(f *Func) bool { return f.Name == name }) {
+			c.all = append(c.all, c.ix.ownMethod(c.decl, name))
+		}
+	}
+	return c.all
+}
+
+func (c *boundClass) index(L *lua.LState) int {
+	key, ok := L.Get(2).(lua.LString)
+	if !ok {
+		return c.unknown(L, L.Get(2))
+	}
+	if m := c.methods.RawGetString(string(key)); m != lua.LNil {
+		L.Push(m)
+		return 1
+	}
+	f := c.fields[string(key)]
+	o, ok := objectOf(L.Get(1))
+	if f == nil || !ok {
+		return c.unknown(L, key)
+	}
+	defer guard(L)
+	L.Push(c.ix.Wrap(L, f.value(o.Value)))
+	return 1
+}
+
+// value computes the field.
+func (f *Field) value(self any) any {
+	if f.get != nil {
+		return f.get(self)
+	}
+	return reflect.ValueOf(f.Get).Call([]reflect.Value{reflect.ValueOf(self)})[0].Interface()
+}
+
+// unknown raises the error for a name that the class does not have.
+func (c *boundClass) unknown(L *lua.LState, key lua.LValue) int {
+	host.Raise(L, unknownMember(c.decl.Name, key.String(), c.names()))
+	return 0
+}
+
+func (c *boundClass) names() []string {
+	var out []string
+	for _, f := range c.allMethods() {
+		out = append(out, f.Name)
+	}
+	for _, f := range c.decl.Fields {
+		out = append(out, f.Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (c *boundClass) readOnly(L *lua.LState) int {
+	host.Raise(L, host.Errorf("read_only", "%s is read-only: cannot set %q", c.decl.Name, L.Get(2).String()))
+	return 0
+}
+
+func (c *boundClass) tostring(L *lua.LState) int {
+	defer guard(L)
+	o, ok := objectOf(L.Get(1))
+	text := c.decl.Name
+	if ok && c.decl.String != nil {
+		text = reflect.ValueOf(c.decl.String).Call([]reflect.Value{reflect.ValueOf(o.Value)})[0].String()
+	}
+	L.Push(lua.LString(text))
+	return 1
+}
+
+func objectsEqual(L *lua.LState) int {
+	a, _ := objectOf(L.Get(1))
+	b, _ := objectOf(L.Get(2))
+	L.Push(lua.LBool(a != nil && b != nil && a.Value == b.Value))
+	return 1
+}
+
+// iterate is __call: one step of a for loop.
+func (c *boundClass) iterate(L *lua.LState) int {
+	defer guard(L)
+	o, ok := objectOf(L.Get(1))
+	if !ok {
+		host.Raise(L, host.Errorf("argument", "%s expected", c.decl.Name))
+	}
+	if o.endLoop(L) {
+		return 0
+	}
+	if c.next == nil {
+		f := &Func{Name: "next", fn: c.decl.Next, method: true, class: c.decl}
+		p, err := c.ix.newPlan(f)
+		if err != nil {
+			host.Raise(L, host.Errorf("internal", "%s", err))
+		}
+		c.next = &bound{ix: c.ix, decl: f, plan: p, skip: 1}
+	}
+	call := &Call{L: L, ix: c.ix, decl: c.next.decl, skip: 1}
+	out := c.next.plan.fn.Call([]reflect.Value{reflect.ValueOf(call), reflect.ValueOf(o.Value)})
+	n := c.next.finish(L, out)
+	if o.state != nil {
+		o.state.looping = n > 0 && L.Get(-n) != lua.LNil
+	}
+	return n
+}
+
+// endLoop ends a running loop whose object was closed inside the loop; a loop that begins on a closed object
+// is an error.
+func (o *Object) endLoop(L *lua.LState) bool {
+	s := o.state
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed && s.looping {
+		s.looping = false
+		return true
+	}
+	o.mustBeOpen(L, "next")
+	return false
+}
+
+// checkClass is the part of the registration test that needs reflection.
+func checkClass(c *Class) error {
+	if c.Of == nil || c.Of.Kind() != reflect.Pointer {
+		return fmt.Errorf("class %s: Of must be a pointer type", c.Name)
+	}
+	if c.Closer && !c.Of.Implements(reflect.TypeFor[host.Closer]()) && !c.Of.Implements(reflect.TypeFor[io.Closer]()) {
+		return fmt.Errorf("class %s: %s has no Close method", c.Name, c.Of)
+	}
+	if t := reflect.TypeOf(c.String); t != nil && (t.Kind() != reflect.Func || t.NumIn() != 1 || t.In(0) != c.Of) {
+		return fmt.Errorf("class %s: String must be func(%s) string", c.Name, c.Of)
+	}
+	for _, f := range c.Fields {
+		if t := reflect.TypeOf(f.Get); t == nil || t.Kind() != reflect.Func || t.NumIn() != 1 || t.In(0) != c.Of {
+			return fmt.Errorf("class %s: field %s: Get must be func(%s) value", c.Name, f.Name, c.Of)
+		}
+	}
+	return nil
+}
+
+// ownMethod makes the methods that every class (help) or every closable class has. They are declared like
+// all others, so that help, completion and the stubs know them.
+func (ix *Index) ownMethod(c *Class, name string) *Func {
+	var f *Func
+	switch name {
+	case "help":
+		f = RawMethod("help", "Shows the documentation of this object, or of one of its members.", "member?:string", ix.helpMethod,
+			ParamDoc("member", "name of a method or field"))
+	case "close":
+		f = RawMethod("close", "Closes the object now, before its scope ends. Closing twice is fine.", "", closeMethod)
+	case "keep":
+		f = RawMethod("keep", "Moves the object to the surrounding scope, so that a function can return it from its own scope(). Returns the object.",
+			"", keepMethod, Returns(c.Name+" self"))
+	}
+	f.Perm, f.class, f.onClosed = "none", c, name != "keep"
+	f.Examples = []string{c.instance() + ":" + name + "()"}
+	return f
+}
+
+func closeMethod(L *lua.LState) int {
+	o, _ := objectOf(L.Get(1))
+	s := o.state
+	s.mu.Lock()
+	closed := s.closed
+	if at := where(L); at != "" && !closed {
+		s.where = "closed at " + at
+	}
+	s.mu.Unlock()
+	if !closed {
+		s.remove()
+		host.Block(L, s.Close)
+	}
+	return 0
+}
+
+func keepMethod(L *lua.LState) int {
+	o, _ := objectOf(L.Get(1))
+	o.mustBeOpen(L, "keep")
+	host.CurrentScope(L).Keep(o.state)
+	L.SetTop(1)
+	return 1
+}

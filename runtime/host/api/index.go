@@ -1,0 +1,220 @@
+package api
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// Index holds all declarations of a host. Its methods read and build Lua values, so the caller holds the
+// interpreter lock; those that only make text (Stubs, Reference, Search, Lint) do not need it.
+type Index struct {
+	host    *host.Host
+	modules []*Module
+	byName  map[string]*Module
+	classes map[reflect.Type]*boundClass
+	records map[reflect.Type]*boundRecord
+	options map[reflect.Type]*options
+	pushers map[reflect.Type]pusher
+	tables  map[*lua.LTable]*Module
+
+	byFunction map[*lua.LFunction]*Func
+	listMT     *lua.LTable
+	dictMT     *lua.LTable
+	totableFn  *lua.LFunction
+
+	openMu sync.Mutex
+	open   map[any]*lua.LUserData // closable objects that are open
+}
+
+// registryKey is where a host's Index lives in the Lua registry.
+const registryKey = "imdlua.api"
+
+// Registry returns the declarations of h. The first call must come before the host runs code; keep the
+// result, it does not change.
+func Registry(h *host.Host) *Index {
+	reg := h.L().Get(lua.RegistryIndex).(*lua.LTable)
+	if ud, ok := reg.RawGetString(registryKey).(*lua.LUserData); ok {
+		return ud.Value.(*Index)
+	}
+	ix := &Index{
+		host:       h,
+		byName:     map[string]*Module{},
+		classes:    map[reflect.Type]*boundClass{},
+		records:    map[reflect.Type]*boundRecord{},
+		options:    map[reflect.Type]*options{},
+		pushers:    map[reflect.Type]pusher{},
+		tables:     map[*lua.LTable]*Module{},
+		byFunction: map[*lua.LFunction]*Func{},
+		open:       map[any]*lua.LUserData{},
+	}
+	ud := h.L().NewUserData()
+	ud.Value = ix
+	reg.RawSetString(registryKey, ud)
+	return ix
+}
+
+// Install binds modules to h. It may be called several times; names must not repeat.
+func Install(h *host.Host, mods ...*Module) error {
+	ix := Registry(h)
+	for _, m := range mods {
+		if ix.byName[m.Name] != nil {
+			return fmt.Errorf("api: module %q is installed already", m.Name)
+		}
+		m.link()
+		if err := ix.types(m); err != nil {
+			return err
+		}
+		ix.byName[m.Name] = m
+		ix.modules = append(ix.modules, m)
+	}
+	for _, m := range mods {
+		ix.install(m)
+	}
+	return nil
+}
+
+// types registers the classes and records of m.
+func (ix *Index) types(m *Module) error {
+	for _, c := range m.Classes {
+		if err := checkClass(c); err != nil {
+			return fmt.Errorf("api: %w", err)
+		}
+		if ix.classes[c.Of] != nil {
+			return fmt.Errorf("api: %s is declared as a class twice", c.Of)
+		}
+		b := &boundClass{ix: ix, decl: c}
+		ix.classes[c.Of] = b
+		ix.host.RegisterType(c.Of, func(L *lua.LState, v any) lua.LValue { return ix.Wrap(L, v) })
+	}
+	for _, r := range m.Records {
+		if r.Of == nil || r.Of.Kind() != reflect.Struct {
+			return fmt.Errorf("api: record %s: Of must be a struct type", r.Name)
+		}
+		if ix.records[r.Of] != nil {
+			return fmt.Errorf("api: %s is declared as a record twice", r.Of)
+		}
+		b := &boundRecord{ix: ix, decl: r}
+		ix.records[r.Of] = b
+		wrap := func(L *lua.LState, v any) lua.LValue { return ix.Wrap(L, v) }
+		ix.host.RegisterType(r.Of, wrap)
+		ix.host.RegisterType(reflect.PointerTo(r.Of), wrap)
+	}
+	return nil
+}
+
+func (ix *Index) classOf(t reflect.Type) *boundClass { return ix.classes[t] }
+
+// recordOf finds the record for T or *T.
+func (ix *Index) recordOf(t reflect.Type) *boundRecord {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return ix.records[t]
+}
+
+// install makes the global and the loader of a module. Its table stays empty until somebody looks into it.
+func (ix *Index) install(m *Module) {
+	h, L := ix.host, ix.host.L()
+	if m.Flat {
+		for _, f := range m.Funcs {
+			h.SetGlobal(f.Name, ix.bind(L, f, 0))
+		}
+		for _, k := range m.Consts {
+			h.SetGlobal(k.Name, k.value(h, L))
+		}
+		return
+	}
+	t := L.CreateTable(0, 0)
+	ix.tables[t] = m
+	mt := L.CreateTable(0, 6)
+	build := func(L *lua.LState) {
+		mt.RawSetString("__index", L.NewFunction(func(L *lua.LState) int { return ix.unknown(L, m) }))
+		mt.RawSetString("__pairs", lua.LNil)
+		ix.fill(L, m, t)
+	}
+	mt.RawSetString("__index", L.NewFunction(func(L *lua.LState) int {
+		build(L)
+		L.Push(L.GetTable(t, L.Get(2)))
+		return 1
+	}))
+	mt.RawSetString("__pairs", L.NewFunction(func(L *lua.LState) int {
+		build(L)
+		for _, v := range host.Call(L, L.GetGlobal("pairs"), 3, t) {
+			L.Push(v)
+		}
+		return 3
+	}))
+	mt.RawSetString("__name", lua.LString("module "+m.Name))
+	mt.RawSetString("__metatable", lua.LString("module "+m.Name))
+	text := lua.LString("module " + m.Name)
+	mt.RawSetString("__tostring", L.NewFunction(func(L *lua.LState) int { L.Push(text); return 1 }))
+	if m.Call != nil {
+		mt.RawSetString("__call", ix.bind(L, m.Call, 1))
+	}
+	t.Metatable = mt
+	if m.Global {
+		h.SetGlobal(m.Name, t)
+	}
+	h.Preload("imd."+m.Name, func(L *lua.LState) int { L.Push(t); return 1 })
+}
+
+func (ix *Index) bind(L *lua.LState, f *Func, skip int) *lua.LFunction {
+	return (&bound{ix: ix, decl: f, skip: skip}).function(L)
+}
+
+// fill makes the functions and constants of a module.
+func (ix *Index) fill(L *lua.LState, m *Module, t *lua.LTable) {
+	for _, f := range m.Funcs {
+		t.RawSetString(f.Name, ix.bind(L, f, 0))
+	}
+	for _, k := range m.Consts {
+		t.RawSetString(k.Name, k.value(ix.host, L))
+	}
+	if m.Setup != nil {
+		m.Setup(L, t)
+	}
+}
+
+// unknown raises the error for a name that a module does not have; numbers are simply absent.
+func (ix *Index) unknown(L *lua.LState, m *Module) int {
+	key, ok := L.Get(2).(lua.LString)
+	if !ok {
+		return 0
+	}
+	host.Raise(L, unknownMember("module "+m.Name, string(key), m.names()))
+	return 0
+}
+
+func (m *Module) names() []string {
+	var out []string
+	for _, f := range m.Funcs {
+		out = append(out, f.Name)
+	}
+	for _, k := range m.Consts {
+		out = append(out, k.Name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// sorted returns the modules by name.
+func (ix *Index) sorted() []*Module {
+	return slices.SortedFunc(slices.Values(ix.modules), func(a, b *Module) int {
+		switch {
+		case a.Name < b.Name:
+			return -1
+		case a.Name > b.Name:
+			return 1
+		}
+		return 0
+	})
+}
+
+// Modules lists the installed modules by name.
+func (ix *Index) Modules() []*Module { return ix.sorted() }

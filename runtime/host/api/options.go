@@ -1,0 +1,205 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+// option is one key of an options table, from the tags of a struct field:
+// lua:"name" doc:"text" default:"value" enum:"a|b" required:"true" kind:"bundle_id".
+type option struct {
+	name, doc, def string
+	enum           []string
+	kind           string
+	required       bool
+	index          []int
+	typ            reflect.Type
+	get            getter
+	preset         reflect.Value // converted default, invalid when there is none
+}
+
+// options is the plan for an options struct.
+type options struct {
+	typ    reflect.Type
+	list   []*option
+	byName map[string]*option
+}
+
+// optionFields lists the tagged fields of an options struct; embedded structs are flattened, so that
+// families of functions can share a part.
+func optionFields(t reflect.Type) ([]*option, error) {
+	var out []*option
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous && f.Type.Kind() == reflect.Struct {
+			inner, err := optionFields(f.Type)
+			if err != nil {
+				return nil, err
+			}
+			for _, o := range inner {
+				o.index = append([]int{i}, o.index...)
+			}
+			out = append(out, inner...)
+			continue
+		}
+		name := f.Tag.Get("lua")
+		if name == "" || name == "-" {
+			continue
+		}
+		if !f.IsExported() {
+			return nil, fmt.Errorf("option %q of %s is not an exported field", name, t)
+		}
+		o := &option{name: name, doc: f.Tag.Get("doc"), def: f.Tag.Get("default"), kind: f.Tag.Get("kind"),
+			required: f.Tag.Get("required") == "true", index: []int{i}, typ: f.Type}
+		if e := f.Tag.Get("enum"); e != "" {
+			o.enum = strings.Split(e, "|")
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+// isOptions reports whether t is used as an options table: a struct that is no record and no date.
+func (ix *Index) isOptions(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && t != typeTime && ix.recordOf(t) == nil && ix.classOf(t) == nil
+}
+
+func (ix *Index) optionsFor(t reflect.Type) (*options, error) {
+	if o := ix.options[t]; o != nil {
+		return o, nil
+	}
+	list, err := optionFields(t)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%s is no options struct, record or class: it has no lua tags", t)
+	}
+	o := &options{typ: t, list: list, byName: make(map[string]*option, len(list))}
+	ix.options[t] = o // before the getters: an option may hold the same struct again (trees)
+	for _, p := range list {
+		if p.get, err = ix.getterFor(p.typ); err != nil {
+			return nil, fmt.Errorf("option %q: %w", p.name, err)
+		}
+		if p.preset, err = preset(p.typ, p.def); err != nil {
+			return nil, fmt.Errorf("option %q: %w", p.name, err)
+		}
+		o.byName[p.name] = p
+	}
+	return o, nil
+}
+
+// preset converts the text of a default tag. Tags of other types, such as "the first device", are only
+// documentation and give no value.
+func preset(t reflect.Type, def string) (reflect.Value, error) {
+	v := reflect.New(t).Elem()
+	var err error
+	switch {
+	case def == "":
+		return reflect.Value{}, nil
+	case t == typeDuration:
+		var f float64
+		var d time.Duration
+		if f, err = strconv.ParseFloat(def, 64); err == nil {
+			d, err = seconds(f)
+			v.SetInt(int64(d))
+		}
+	case v.Kind() == reflect.String:
+		v.SetString(def)
+	case v.Kind() == reflect.Bool:
+		var b bool
+		b, err = strconv.ParseBool(def)
+		v.SetBool(b)
+	case v.CanInt():
+		var n int64
+		n, err = strconv.ParseInt(def, 0, t.Bits())
+		v.SetInt(n)
+	case v.CanUint():
+		var n uint64
+		n, err = strconv.ParseUint(def, 0, t.Bits())
+		v.SetUint(n)
+	case v.CanFloat():
+		var n float64
+		n, err = strconv.ParseFloat(def, 64)
+		v.SetFloat(n)
+	default:
+		return reflect.Value{}, nil
+	}
+	return v, err
+}
+
+// defaults fills dst with the presets.
+func (o *options) defaults(dst reflect.Value) {
+	for _, p := range o.list {
+		if p.preset.IsValid() {
+			dst.FieldByIndex(p.index).Set(p.preset)
+		}
+	}
+}
+
+// get is the getter of the options struct. nil gives the defaults.
+func (o *options) get(L *lua.LState, v lua.LValue, dst reflect.Value) error {
+	o.defaults(dst)
+	t, ok := v.(*lua.LTable)
+	if !ok && v != lua.LNil {
+		return mismatch("table of options", v)
+	}
+	if ok {
+		for k, x := t.Next(lua.LNil); k != lua.LNil; k, x = t.Next(k) {
+			if err := o.set(L, k, x, dst); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range o.list {
+		if p.required && (t == nil || t.RawGetString(p.name) == lua.LNil) {
+			return fmt.Errorf("option %q is missing", p.name)
+		}
+	}
+	return nil
+}
+
+func (o *options) set(L *lua.LState, k, x lua.LValue, dst reflect.Value) error {
+	s, ok := k.(lua.LString)
+	if !ok {
+		return fmt.Errorf("option names are strings, got %s %s", k.Type(), k)
+	}
+	p := o.byName[string(s)]
+	if p == nil {
+		return o.unknown(string(s))
+	}
+	f := dst.FieldByIndex(p.index)
+	f.SetZero() // a default must not show through when the given value sets only a part
+	if err := p.get(L, x, f); err != nil {
+		return fmt.Errorf("option %q: %w", p.name, err)
+	}
+	if p.enum != nil && f.Kind() == reflect.String && !slices.Contains(p.enum, f.String()) {
+		return fmt.Errorf("option %q: %q is none of %s", p.name, f.String(), strings.Join(p.enum, ", "))
+	}
+	return nil
+}
+
+func (o *options) names() []string {
+	out := make([]string, len(o.list))
+	for i, p := range o.list {
+		out[i] = p.name
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (o *options) unknown(name string) error {
+	known := o.names()
+	text := fmt.Sprintf("unknown option %q", name)
+	if s := closest(name, known); s != "" {
+		text += fmt.Sprintf(", did you mean %q?", s)
+	}
+	return errors.New(text + " (known: " + strings.Join(known, ", ") + ")")
+}

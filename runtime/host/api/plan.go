@@ -1,0 +1,250 @@
+package api
+
+import (
+	"fmt"
+	"reflect"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// Values as the last result (before the error) of a function becomes that many results in Lua.
+type Values []lua.LValue
+
+// arg is one parameter of a plan.
+type arg struct {
+	typ      reflect.Type
+	get      getter
+	optional bool
+	want     string // type in messages
+}
+
+// plan is what reflection found out about a function, once.
+type plan struct {
+	fn       reflect.Value
+	method   bool
+	args     []arg
+	variadic *arg
+	results  []pusher
+	values   bool // the last result is Values
+	fails    bool // the last result is an error
+}
+
+// bound is a Func in one host.
+type bound struct {
+	ix   *Index
+	decl *Func
+	plan *plan
+	skip int // arguments before the first declared one: 1 for methods and callable modules
+}
+
+// newPlan checks the declaration against the signature.
+func (ix *Index) newPlan(f *Func) (*plan, error) {
+	t := reflect.TypeOf(f.fn)
+	if t == nil || t.Kind() != reflect.Func || t.NumIn() == 0 || t.In(0) != typeCall {
+		return nil, fmt.Errorf("%s: want func(*api.Call, ...), got %T", f.FullName(), f.fn)
+	}
+	p := &plan{fn: reflect.ValueOf(f.fn), method: f.method}
+	first := 1
+	if f.method {
+		first = 2
+		if f.class == nil || t.NumIn() < 2 || t.In(1) != f.class.Of {
+			return nil, fmt.Errorf("%s: the parameter after *api.Call must be the receiver", f.FullName())
+		}
+	}
+	if t.NumIn()-first != len(f.Params) {
+		return nil, fmt.Errorf("%s: %d parameters are named, the function has %d", f.FullName(), len(f.Params), t.NumIn()-first)
+	}
+	for i, d := range f.Params {
+		if err := ix.planArg(p, t, first+i, d); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", f.FullName(), d.Name, err)
+		}
+	}
+	return p, ix.planResults(p, f, t)
+}
+
+func (ix *Index) planArg(p *plan, t reflect.Type, i int, d Param) error {
+	in := t.In(i)
+	last := t.IsVariadic() && i == t.NumIn()-1
+	if last != d.Variadic {
+		return fmt.Errorf("... in the names and in the signature must agree")
+	}
+	if last {
+		in = in.Elem()
+	}
+	get, err := ix.getterFor(in)
+	if err != nil {
+		return err
+	}
+	a := arg{typ: in, get: get, want: d.Type,
+		optional: d.Optional || in.Kind() == reflect.Pointer && ix.classOf(in) == nil && ix.recordOf(in) == nil &&
+			in != typeTable && in != typeFunction}
+	if a.want == "" {
+		a.want = ix.typeText(in)
+	}
+	if last {
+		p.variadic = &a
+	} else {
+		p.args = append(p.args, a)
+	}
+	return nil
+}
+
+func (ix *Index) planResults(p *plan, f *Func, t reflect.Type) error {
+	n := t.NumOut()
+	if n > 0 && t.Out(n-1) == typeError {
+		p.fails = true
+		n--
+	}
+	for i := range n {
+		if t.Out(i) == typeValues {
+			if i != n-1 {
+				return fmt.Errorf("%s: api.Values must be the last result", f.FullName())
+			}
+			p.values = true
+			return nil
+		}
+		push, err := ix.pusherFor(t.Out(i))
+		if err != nil {
+			return fmt.Errorf("%s: result %d: %w", f.FullName(), i+1, err)
+		}
+		p.results = append(p.results, push)
+	}
+	return nil
+}
+
+// call is the LGFunction of a declared function.
+func (b *bound) call(L *lua.LState) int {
+	defer guard(L)
+	if b.plan == nil {
+		p, err := b.ix.newPlan(b.decl)
+		if err != nil {
+			host.Raise(L, host.Errorf("internal", "%s", err))
+		}
+		b.plan = p
+	}
+	p := b.plan
+	c := &Call{L: L, ix: b.ix, decl: b.decl, skip: b.skip}
+	var buf [8]reflect.Value
+	in := append(buf[:0], reflect.ValueOf(c))
+	if p.method {
+		in = append(in, reflect.ValueOf(b.self(L)))
+	}
+	return b.finish(L, p.fn.Call(b.arguments(L, in)))
+}
+
+// arguments converts what stands on the stack.
+func (b *bound) arguments(L *lua.LState, in []reflect.Value) []reflect.Value {
+	p, top := b.plan, L.GetTop()-b.skip
+	for i := range p.args {
+		a := &p.args[i]
+		v := lua.LValue(lua.LNil)
+		if i < top {
+			v = L.Get(i + 1 + b.skip)
+		}
+		dst := reflect.New(a.typ).Elem()
+		if v == lua.LNil {
+			b.absent(L, i, dst)
+		} else if err := a.get(L, v, dst); err != nil {
+			raiseArg(L, b.decl, i+1, err)
+		}
+		in = append(in, dst)
+	}
+	if p.variadic == nil {
+		return in
+	}
+	for i := len(p.args); i < top; i++ {
+		dst := reflect.New(p.variadic.typ).Elem()
+		if err := p.variadic.get(L, L.Get(i+1+b.skip), dst); err != nil {
+			raiseArg(L, b.decl, i+1, err)
+		}
+		in = append(in, dst)
+	}
+	return in
+}
+
+// absent handles a nil argument: the defaults of an options struct, the zero value of an optional one, nil
+// for a parameter that takes any value.
+func (b *bound) absent(L *lua.LState, i int, dst reflect.Value) {
+	a := &b.plan.args[i]
+	switch {
+	case a.typ == typeLValue:
+		dst.Set(reflect.ValueOf(lua.LNil))
+		if !a.optional && L.GetTop()-b.skip <= i {
+			raiseMissing(L, b.decl, i+1, "a value")
+		}
+	case a.typ == typeAny && L.GetTop()-b.skip > i:
+	case !a.optional:
+		raiseMissing(L, b.decl, i+1, a.want)
+	case b.ix.isOptions(a.typ):
+		if err := a.get(L, lua.LNil, dst); err != nil {
+			raiseArg(L, b.decl, i+1, err)
+		}
+	}
+}
+
+// finish pushes the results or raises the error.
+func (b *bound) finish(L *lua.LState, out []reflect.Value) int {
+	p := b.plan
+	if p.fails {
+		last := len(out) - 1
+		if err, _ := out[last].Interface().(error); err != nil {
+			host.Raise(L, err)
+		}
+		out = out[:last]
+	}
+	for i, push := range p.results {
+		L.Push(push(L, out[i]))
+	}
+	n := len(p.results)
+	if p.values {
+		for _, v := range out[n].Interface().(Values) {
+			L.Push(v)
+			n++
+		}
+	}
+	return n
+}
+
+// self checks the receiver: right class, and not closed.
+func (b *bound) self(L *lua.LState) any {
+	v := L.Get(1)
+	o, ok := objectOf(v)
+	if !ok || o.class.decl != b.decl.class {
+		raiseSelf(L, b.decl, v)
+	}
+	if !b.decl.onClosed {
+		o.mustBeOpen(L, b.decl.FullName())
+	}
+	return o.Value
+}
+
+// rawCall wraps a hand-written function: receiver check and panics.
+func (b *bound) rawCall(L *lua.LState) int {
+	defer guard(L)
+	if b.decl.method {
+		b.self(L)
+	}
+	return b.decl.raw(L)
+}
+
+// rawModuleCall is rawCall for the function of a callable module: the module itself is taken off the stack.
+func (b *bound) rawModuleCall(L *lua.LState) int {
+	L.Remove(1)
+	return b.rawCall(L)
+}
+
+// function makes the Lua function and remembers what it stands for.
+func (b *bound) function(L *lua.LState) *lua.LFunction {
+	fn := b.call
+	switch {
+	case b.decl.raw != nil && b.skip > 0 && !b.decl.method:
+		fn = b.rawModuleCall
+	case b.decl.raw != nil:
+		fn = b.rawCall
+	}
+	f := L.NewFunction(fn)
+	b.ix.byFunction[f] = b.decl
+	return f
+}
