@@ -1,0 +1,208 @@
+package lockdown
+
+import (
+	"bytes"
+	"context"
+	"crypto/subtle"
+	"errors"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// getValue answers with one value or a whole domain, cut down to what is
+// public for a host without a session.
+func (s *deviceConn) getValue(r *request, reply plist.Dict) error {
+	if r.key == "" {
+		d, err := s.domain(r.domain)
+		if err != nil {
+			return err
+		}
+		reply["Value"] = d
+		return nil
+	}
+	v, ok := s.Phone.Value(r.domain, r.key)
+	if !ok {
+		return ErrMissingValue
+	}
+	if !s.trusted() && !s.Phone.Access(r.domain, r.key).Public {
+		return ErrGetProhibited
+	}
+	reply["Value"] = v
+	return nil
+}
+
+// domain returns a domain; one that the phone does not know is empty.
+func (s *deviceConn) domain(name string) (plist.Dict, error) {
+	switch {
+	case s.trusted():
+		return s.Phone.Domain(name), nil
+	case name == "":
+		return s.Phone.PublicDomain(), nil
+	}
+	all := s.Phone.Domain(name)
+	d := plist.Dict{}
+	for k, v := range all {
+		if s.Phone.Access(name, k).Public {
+			d[k] = v
+		}
+	}
+	if len(d) == 0 && len(all) > 0 {
+		return nil, ErrGetProhibited
+	}
+	return d, nil
+}
+
+func (s *deviceConn) setValue(r *request, reply plist.Dict) error {
+	switch {
+	case r.key == "":
+		return ErrMissingKey
+	case r.value == nil:
+		return ErrMissingValue
+	case !s.trusted() && !s.Phone.Access(r.domain, r.key).WritableUnpaired:
+		return ErrSetProhibited
+	}
+	if err := s.Phone.SetValue(r.domain, r.key, r.value); err != nil {
+		if errors.Is(err, phone.ErrImmutable) {
+			return ErrImmutableValue
+		}
+		return ErrSetProhibited // a value of the wrong type has no code of its own
+	}
+	reply["Value"] = r.value
+	return nil
+}
+
+func (s *deviceConn) removeValue(r *request) error {
+	if r.key == "" {
+		return ErrMissingKey
+	}
+	err := s.Phone.RemoveValue(r.domain, r.key)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, phone.ErrMissing):
+		return ErrMissingValue
+	}
+	return ErrRemoveProhibited
+}
+
+// publicServices may be started without a session; a program that waits for
+// the trust dialog has no other way to hear of it.
+var publicServices = map[string]bool{"com.apple.mobile.insecure_notification_proxy": true}
+
+func (s *deviceConn) startService(ctx context.Context, r *request, reply plist.Dict) error {
+	switch {
+	case r.service == "":
+		return ErrMissingService
+	case !s.trusted() && !publicServices[r.service]:
+		return ErrSessionInactive
+	case s.Start == nil:
+		return ErrInvalidService
+	}
+	if err := s.checkLock(r); err != nil {
+		return err
+	}
+	var host *phone.Host
+	if s.host != nil {
+		h := *s.host
+		host = &h
+	}
+	e, err := s.Start(ctx, r.service, host, r.escrow)
+	if err != nil {
+		if ctx.Err() == nil && !errors.As(err, new(Code)) {
+			s.log.Warn("service did not start", "service", r.service, "err", err)
+			return ErrCheckinSetupFailed
+		}
+		return err
+	}
+	reply["Port"] = int64(e.Port)
+	if e.TLS {
+		reply["EnableServiceSSL"] = true
+	}
+	return nil
+}
+
+// checkLock lets a session of a locked phone start services with its escrow
+// bag only, and not even so before the first unlock after a restart.
+func (s *deviceConn) checkLock(r *request) error {
+	switch {
+	case s.host == nil || !s.Phone.Locked():
+		return nil
+	case len(r.escrow) == 0:
+		return ErrPasswordProtected
+	case !s.Phone.UnlockedSinceBoot(), subtle.ConstantTimeCompare(r.escrow, s.host.EscrowBag) != 1:
+		return ErrEscrowLocked
+	}
+	return nil
+}
+
+func (s *deviceConn) pair(r *request, reply plist.Dict) error {
+	if s.Network {
+		return ErrPairingProhibitedOverThisConnection
+	}
+	if r.record == nil {
+		return ErrMissingPairRecord
+	}
+	p := phone.PairRequest{Label: r.label, HostName: r.hostName}
+	p.HostID, _ = r.record.String("HostID")
+	p.SystemBUID, _ = r.record.String("SystemBUID")
+	p.HostCertificate, _ = r.record.Data("HostCertificate")
+	p.RootCertificate, _ = r.record.Data("RootCertificate")
+	p.DeviceCertificate, _ = r.record.Data("DeviceCertificate")
+	host, err := s.Phone.Pair(p)
+	switch {
+	case err == nil:
+		reply["EscrowBag"] = host.EscrowBag
+		return nil
+	case errors.Is(err, phone.ErrDialogPending):
+		return ErrPairingDialogResponsePending
+	case errors.Is(err, phone.ErrUserDenied):
+		return ErrUserDeniedPairing
+	case errors.Is(err, phone.ErrPasswordProtected):
+		return ErrPasswordProtected
+	case errors.Is(err, phone.ErrInvalidPairRecord):
+		return ErrInvalidPairRecord
+	}
+	return ErrSavePairRecordFailed
+}
+
+// validatePair says whether a host is trusted with just these certificates.
+// Hosts ask on old systems only.
+func (s *deviceConn) validatePair(r *request) error {
+	if r.record == nil {
+		return ErrMissingPairRecord
+	}
+	id, _ := r.record.String("HostID")
+	host, ok := s.Phone.Host(id)
+	if !ok {
+		return ErrInvalidHostID
+	}
+	for key, want := range map[string][]byte{
+		"HostCertificate":   host.HostCertificate,
+		"RootCertificate":   host.RootCertificate,
+		"DeviceCertificate": host.DeviceCertificate,
+	} {
+		if _, there := r.record[key]; !there {
+			continue
+		}
+		if got, _ := r.record.Data(key); !bytes.Equal(certificateDER(got), certificateDER(want)) {
+			return ErrInvalidPairRecord
+		}
+	}
+	if s.Phone.Locked() {
+		return ErrPasswordProtected
+	}
+	return nil
+}
+
+// unpair needs no session: hosts that lost their keys still clean up.
+func (s *deviceConn) unpair(r *request) error {
+	if r.record == nil {
+		return ErrMissingPairRecord
+	}
+	id, _ := r.record.String("HostID")
+	if err := s.Phone.Unpair(id); err != nil {
+		return ErrInvalidHostID
+	}
+	return nil
+}

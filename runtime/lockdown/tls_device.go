@@ -1,0 +1,91 @@
+package lockdown
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// DeviceTLS performs the device's handshake, for a session or on a service's
+// connection. The device shows the certificate that the host made for its key,
+// and the host must show its own or its root's, as libimobiledevice does. TLS
+// 1.0 to 1.2 are spoken, as by real devices: 1.3 would send tickets into the
+// plain text of services that use TLS for the handshake alone. On error c is
+// closed.
+func DeviceTLS(ctx context.Context, c net.Conn, key *rsa.PrivateKey, host phone.Host) (*link.TLSConn, error) {
+	cfg, err := deviceTLS(key, host)
+	if err != nil {
+		c.Close()
+		return nil, &Error{Op: "device handshake", Subject: host.HostID, Err: fmt.Errorf("%w: %w", ErrTLS, err)}
+	}
+	t, err := link.ServerTLS(ctx, c, cfg)
+	if err != nil {
+		return nil, &Error{Op: "device handshake", Subject: host.HostID, Err: fmt.Errorf("%w: %w", ErrTLS, err)}
+	}
+	return t, nil
+}
+
+// errStranger refuses a host by the certificate it shows. crypto/tls sends a
+// bad_certificate alert for it.
+var errStranger = errors.New("client certificate is neither the host's nor its root's")
+
+func deviceTLS(key *rsa.PrivateKey, host phone.Host) (*tls.Config, error) {
+	der := certificateDER(host.DeviceCertificate)
+	if len(der) == 0 {
+		return nil, errors.New("pairing has no device certificate")
+	}
+	known := [][]byte{certificateDER(host.HostCertificate), certificateDER(host.RootCertificate)}
+	return &tls.Config{
+		Certificates:           []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		MinVersion:             tls.VersionTLS10,
+		MaxVersion:             tls.VersionTLS12,
+		CipherSuites:           cipherSuites(),
+		SessionTicketsDisabled: true,
+		ClientAuth:             tls.RequireAnyClientCert,
+		// No chains are built: names are empty or do not match, and some
+		// hosts' certificates are of version 1 or expired.
+		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error { return verifyHost(raw, known) },
+	}, nil
+}
+
+// verifyHost accepts a leaf that equals one of the known certificates or has
+// the same key.
+func verifyHost(raw, known [][]byte) error {
+	if len(raw) == 0 {
+		return errStranger
+	}
+	for _, k := range known {
+		if len(k) > 0 && bytes.Equal(raw[0], k) {
+			return nil
+		}
+	}
+	leaf, err := x509.ParseCertificate(raw[0])
+	if err != nil {
+		return err
+	}
+	key, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	for _, k := range known {
+		if c, err := x509.ParseCertificate(k); ok && err == nil && key.Equal(c.PublicKey) {
+			return nil
+		}
+	}
+	return errStranger
+}
+
+// certificateDER takes a certificate out of its PEM text; a few hosts send DER.
+func certificateDER(b []byte) []byte {
+	if block, _ := pem.Decode(b); block != nil {
+		return block.Bytes
+	}
+	return b
+}

@@ -1,0 +1,373 @@
+// Package lockdown speaks with lockdownd, the daemon on port 62078 that every
+// way to a classic service begins with: it tells what the device is, pairs
+// with hosts and starts services.
+//
+// Messages are framed property lists (package link), one answer to one
+// request. What a host usually says:
+//
+//	> {Label: "imdlua", Request: "QueryType"}
+//	< {Request: "QueryType", Type: "com.apple.mobile.lockdown"}
+//	> {Label: "imdlua", Request: "GetValue", Key: "ProductVersion"}
+//	< {Request: "GetValue", Key: "ProductVersion", Value: "17.5.1"}
+//	> {Label: "imdlua", Request: "StartSession", HostID: "2DA6..", SystemBUID: "3014.."}
+//	< {Request: "StartSession", SessionID: "5BAA61E4-..", EnableSessionSSL: true}
+//	  TLS handshake on the same connection; the device is the server and knows
+//	  the host by its certificate
+//	> {Label: "imdlua", Request: "StartService", Service: "com.apple.afc"}
+//	< {Request: "StartService", Service: "com.apple.afc", Port: 49231, EnableServiceSSL: true}
+//	> {Label: "imdlua", Request: "StopSession", SessionID: "5BAA61E4-.."}
+//	< {Request: "StopSession", Result: "Success"}
+//	  close_notify both ways, then plain text again on the same connection
+//
+// A refusal carries the echoed keys and Error instead of the result:
+//
+//	< {Request: "GetValue", Key: "Nope", Error: "MissingValue"}
+//
+// The exchange is the same on every iOS version; iOS 17 and later also offer it
+// inside a tunnel, where no session is needed.
+package lockdown
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+)
+
+// Port is where lockdownd listens.
+const Port = 62078
+
+// DeviceType is what QueryType answers on a phone that runs iOS. A device in
+// restore mode answers "com.apple.mobile.restored".
+const DeviceType = "com.apple.mobile.lockdown"
+
+// protocolVersion is sent with pairing requests.
+const protocolVersion = "2"
+
+// Request names, as they go over the wire.
+const (
+	reqQueryType     = "QueryType"
+	reqGetValue      = "GetValue"
+	reqSetValue      = "SetValue"
+	reqRemoveValue   = "RemoveValue"
+	reqStartSession  = "StartSession"
+	reqStopSession   = "StopSession"
+	reqStartService  = "StartService"
+	reqPair          = "Pair"
+	reqValidatePair  = "ValidatePair"
+	reqUnpair        = "Unpair"
+	reqResetPairing  = "ResetPairing"
+	reqEnterRecovery = "EnterRecovery"
+	reqGoodbye       = "Goodbye"
+	reqActivate      = "Activate"
+	reqDeactivate    = "Deactivate"
+)
+
+// Code is a refusal by the other side, as sent. It is an error, so that
+// errors.Is(err, lockdown.ErrPasswordProtected) finds it in an *Error.
+type Code string
+
+// Error returns the code as the device writes it.
+func (c Code) Error() string { return string(c) }
+
+// Is maps codes to the general errors of io/fs where one fits.
+func (c Code) Is(target error) bool {
+	switch target {
+	case fs.ErrNotExist:
+		return c == ErrMissingValue || c == ErrInvalidService
+	case fs.ErrPermission:
+		switch c {
+		case ErrGetProhibited, ErrSetProhibited, ErrRemoveProhibited, ErrImmutableValue, ErrServiceProhibited,
+			ErrPasswordProtected, ErrEscrowLocked, ErrDeviceLocked, ErrUserDeniedPairing, ErrMCProtected, ErrFMiPProtected:
+			return true
+		}
+	}
+	return false
+}
+
+// The codes that devices are known to send. A device may send others; they
+// arrive as a Code all the same.
+const (
+	ErrInvalidResponse Code = "InvalidResponse" // also made here, for an answer that does not fit its request
+	ErrInvalidRequest  Code = "InvalidRequest"  // unknown request, or a key of the wrong type
+	ErrMissingKey      Code = "MissingKey"
+	ErrMissingValue    Code = "MissingValue" // the device has no such key
+	ErrInternalError   Code = "InternalError"
+
+	ErrGetProhibited    Code = "GetProhibited" // the key exists but needs a session
+	ErrSetProhibited    Code = "SetProhibited"
+	ErrRemoveProhibited Code = "RemoveProhibited"
+	ErrImmutableValue   Code = "ImmutableValue"
+
+	ErrPasswordProtected Code = "PasswordProtected" // locked with a passcode
+	ErrDeviceLocked      Code = "DeviceLocked"
+	ErrEscrowLocked      Code = "EscrowLocked" // escrow bag not accepted
+
+	ErrMissingHostID     Code = "MissingHostID"
+	ErrInvalidHostID     Code = "InvalidHostID" // not paired, or the pairing was removed
+	ErrSessionActive     Code = "SessionActive"
+	ErrSessionInactive   Code = "SessionInactive" // the request needs a session
+	ErrMissingSessionID  Code = "MissingSessionID"
+	ErrInvalidSessionID  Code = "InvalidSessionID"
+	ErrInvalidConnection Code = "InvalidConnection"
+
+	ErrMissingService    Code = "MissingService"
+	ErrInvalidService    Code = "InvalidService" // unknown, or a developer service without its disk image
+	ErrServiceLimit      Code = "ServiceLimit"
+	ErrServiceProhibited Code = "ServiceProhibited"
+
+	ErrUserDeniedPairing                   Code = "UserDeniedPairing"
+	ErrPairingDialogResponsePending        Code = "PairingDialogResponsePending"
+	ErrPairingProhibitedOverThisConnection Code = "PairingProhibitedOverThisConnection" // Wi-Fi
+	ErrMissingPairRecord                   Code = "MissingPairRecord"
+	ErrInvalidPairRecord                   Code = "InvalidPairRecord"
+	ErrSavePairRecordFailed                Code = "SavePairRecordFailed"
+	ErrFMiPProtected                       Code = "FMiPProtected"
+	ErrMCProtected                         Code = "MCProtected"         // a profile forbids pairing
+	ErrMCChallengeRequired                 Code = "MCChallengeRequired" // supervised pairing, see Error.Challenge
+
+	ErrMissingActivationRecord Code = "MissingActivationRecord"
+	ErrInvalidActivationRecord Code = "InvalidActivationRecord"
+
+	ErrInvalidCheckin          Code = "InvalidCheckin"
+	ErrCheckinTimeout          Code = "CheckinTimeout"
+	ErrCheckinSetupFailed      Code = "CheckinSetupFailed" // the service did not come up
+	ErrCheckinConnectionFailed Code = "CheckinConnectionFailed"
+	ErrCheckinReceiveFailed    Code = "CheckinReceiveFailed"
+	ErrCheckinResponseFailed   Code = "CheckinResponseFailed"
+	ErrCheckinSendFailed       Code = "CheckinSendFailed"
+	ErrCheckinOutOfMemory      Code = "CheckinOutOfMemory"
+
+	ErrUnsupportedWatchKey    Code = "UnsupportedWatchKey"
+	ErrWrongDroid             Code = "WrongDroid"
+	ErrNotAValidChaperoneHost Code = "NotAValidChaperoneHost"
+	ErrFailure                Code = "Failure" // Result of devices before iOS 5 that send no Error
+)
+
+// ErrTLS is found by errors.Is in the error of a TLS handshake that failed. A
+// device that forgot the pairing often shows it only here.
+var ErrTLS = errors.New("tls handshake failed")
+
+// Error is every failure of the package: the request, what it was about, and
+// either the device's code or the cause on this side.
+type Error struct {
+	// Op is the request as it goes over the wire, "GetValue".
+	Op string
+	// Subject is what it was about: "domain/key", a service, a host.
+	Subject string
+	// Code is the device's refusal, "" when the cause is Err.
+	Code Code
+	// Detail is the ErrorDescription that some devices add.
+	Detail string
+	// Challenge is the device's challenge that comes with
+	// ErrMCChallengeRequired.
+	Challenge []byte
+	// Err is the cause when no answer came or it could not be used.
+	Err error
+}
+
+// Error says `lockdown: GetValue "com.apple.disk_usage/Nope": MissingValue`.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("lockdown: " + e.Op)
+	if e.Subject != "" {
+		b.WriteString(" " + strconv.Quote(e.Subject))
+	}
+	if e.Code != "" {
+		b.WriteString(": " + clip(string(e.Code)))
+	}
+	if e.Detail != "" {
+		b.WriteString(" (" + clip(e.Detail) + ")")
+	}
+	if e.Err != nil {
+		b.WriteString(": " + e.Err.Error())
+	}
+	return b.String()
+}
+
+// clip keeps a text from the device short enough for one line.
+func clip(s string) string {
+	const most = 200
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
+
+// Unwrap returns the code and the cause, those that are set.
+func (e *Error) Unwrap() []error {
+	var errs []error
+	if e.Code != "" {
+		errs = append(errs, e.Code)
+	}
+	if e.Err != nil {
+		errs = append(errs, e.Err)
+	}
+	return errs
+}
+
+// Is reports net.ErrClosed for a connection that ended in whatever way.
+func (e *Error) Is(target error) bool {
+	return target == net.ErrClosed && e.Err != nil && gone(e.Err)
+}
+
+// gone reports whether err means that the peer or this side closed.
+func gone(err error) bool {
+	for _, t := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// request is a host's message as the device reads it. Every field but name may
+// be empty; an empty string counts as absent, as some hosts send those.
+type request struct {
+	name      string
+	label     string
+	domain    string
+	key       string
+	value     any // nil when absent
+	hostID    string
+	buid      string
+	sessionID string
+	service   string
+	escrow    []byte
+	hostName  string
+	record    plist.Dict // nil when absent
+	activate  plist.Dict // ActivationRecord
+}
+
+// parseRequest takes a message apart. Keys it does not know are passed over,
+// Label of another type too. The returned code is not empty when a key that
+// matters has the wrong type; what could be read is returned with it, for the
+// echo.
+func parseRequest(d plist.Dict) (request, Code) {
+	var r request
+	var code Code
+	str := func(key string, to *string) {
+		v, ok := d.String(key)
+		if _, there := d[key]; there && !ok {
+			code = ErrInvalidRequest
+		}
+		*to = v
+	}
+	str("Request", &r.name)
+	str("Domain", &r.domain)
+	str("Key", &r.key)
+	str("HostID", &r.hostID)
+	str("SystemBUID", &r.buid)
+	str("SessionID", &r.sessionID)
+	str("Service", &r.service)
+	r.label, _ = d.String("Label")
+	r.hostName, _ = d.String("HostName")
+	r.value = d["Value"]
+	r.escrow, _ = d.Data("EscrowBag")
+	r.record, _ = d.Dict("PairRecord")
+	r.activate, _ = d.Dict("ActivationRecord")
+	if r.name == "" {
+		code = ErrInvalidRequest
+	}
+	return r, code
+}
+
+// echo begins the answer to r: the request's name, and the keys that hosts
+// compare.
+func (r *request) echo() plist.Dict {
+	d := plist.Dict{}
+	for k, v := range map[string]string{"Request": r.name, "Domain": r.domain, "Key": r.key} {
+		if v != "" {
+			d[k] = v
+		}
+	}
+	if r.name == reqStartService && r.service != "" {
+		d["Service"] = r.service
+	}
+	return d
+}
+
+// subject says what r is about, for the log.
+func (r *request) subject() string {
+	if r.service != "" {
+		return r.service
+	}
+	if r.hostID != "" {
+		return r.hostID
+	}
+	return valueName(r.domain, r.key)
+}
+
+// valueName writes a domain and key the way error texts do.
+func valueName(domain, key string) string {
+	if domain == "" {
+		return key
+	}
+	return domain + "/" + key
+}
+
+// checkReply finds the device's refusal in an answer, or a mismatch with the
+// request. Unpair is not compared: some firmwares echo "ValidatePair" to it.
+func checkReply(op, subject string, d plist.Dict) error {
+	if echo, ok := d["Request"]; ok && op != reqUnpair && echo != op {
+		return &Error{Op: op, Subject: subject, Code: ErrInvalidResponse, Err: fmt.Errorf("answer is to %q", fmt.Sprint(echo))}
+	}
+	code := replyCode(d)
+	if code == "" {
+		return nil
+	}
+	e := &Error{Op: op, Subject: subject, Code: code}
+	e.Detail, _ = d.String("ErrorDescription")
+	if ext, ok := d.Dict("ExtendedResponse"); ok {
+		e.Challenge, _ = ext.Data("PairingChallenge")
+	}
+	return e
+}
+
+// replyCode returns the refusal in an answer. Error is a string; a few daemons
+// send a number with ErrorString beside it.
+func replyCode(d plist.Dict) Code {
+	switch v := d["Error"].(type) {
+	case nil:
+		if r, _ := d.String("Result"); r == string(ErrFailure) {
+			return ErrFailure
+		}
+		return ""
+	case string:
+		if v != "" {
+			return Code(v)
+		}
+	default:
+		if s, ok := d.String("ErrorString"); ok && s != "" {
+			return Code(s)
+		}
+		if n, ok := plist.Int(v); ok {
+			return Code(strconv.FormatInt(n, 10))
+		}
+	}
+	return ErrInvalidResponse
+}
+
+// badReply is the error for an answer that lacks what it must carry.
+func badReply(op, subject, format string, args ...any) error {
+	return &Error{Op: op, Subject: subject, Code: ErrInvalidResponse, Err: fmt.Errorf(format, args...)}
+}
+
+// privateKeys are record entries that never leave the host. Other programs are
+// known to send them.
+var privateKeys = []string{"HostPrivateKey", "RootPrivateKey"}
+
+// publicRecord copies a pair record without the host's private keys.
+func publicRecord(record plist.Dict) plist.Dict {
+	d := record.Clone()
+	for _, k := range privateKeys {
+		delete(d, k)
+	}
+	return d
+}
