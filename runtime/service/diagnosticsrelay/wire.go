@@ -92,11 +92,15 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Is finds the code, and errors.ErrUnsupported for what this device's iOS
-// version has not or no longer.
+// Is finds the code, fs.ErrNotExist for a query without a match, and
+// errors.ErrUnsupported for what this device's iOS version has not or no
+// longer.
 func (e *Error) Is(target error) bool {
-	if target == errors.ErrUnsupported {
+	switch target {
+	case errors.ErrUnsupported:
 		return e.Code == ErrUnknownRequest || e.Code == ErrGestaltDeprecated
+	case fs.ErrNotExist:
+		return e.Err == ErrNotFound
 	}
 	c, ok := target.(Code)
 	return ok && c == e.Code && c != ""
@@ -106,9 +110,8 @@ func (e *Error) Is(target error) bool {
 func (e *Error) Unwrap() error { return e.Err }
 
 var (
-	// ErrNotFound is the cause when a registry query matches no entry. It is
-	// fs.ErrNotExist.
-	ErrNotFound = fs.ErrNotExist
+	// ErrNotFound is the cause when a registry query matches no entry.
+	ErrNotFound = errors.New("no such entry")
 	// ErrProtocol is the cause when an answer has not the promised form.
 	ErrProtocol = errors.New("unexpected answer")
 )

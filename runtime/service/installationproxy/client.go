@@ -1,0 +1,203 @@
+package installationproxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// callTimeout bounds a call whose context has no deadline. Disk usage of many
+// apps takes a device a while.
+const callTimeout = 2 * time.Minute
+
+// Client asks one device. Calls from several goroutines queue up.
+type Client struct {
+	conn *link.PlistConn
+	turn chan struct{} // holds a token while no call runs
+	err  error         // what broke the connection; guarded by turn
+	once sync.Once
+}
+
+// Connect opens the service on a device.
+func Connect(ctx context.Context, o service.Opener) (*Client, error) {
+	c, err := o.Open(ctx, Service)
+	if err != nil {
+		return nil, &Error{Op: "connect", Err: err}
+	}
+	return New(c), nil
+}
+
+// New speaks the protocol on c, which Close closes.
+func New(c net.Conn) *Client {
+	cl := &Client{conn: &link.PlistConn{Conn: c, Max: MaxAnswer}, turn: make(chan struct{}, 1)}
+	cl.turn <- struct{}{}
+	return cl
+}
+
+// Close ends the connection and every call on it.
+func (c *Client) Close() error {
+	var err error
+	c.once.Do(func() { err = c.conn.Close() })
+	return err
+}
+
+// exchange sends req and hands each message of the answer to take until that
+// reports the end. An answer that stopped half-way leaves the connection out
+// of step, and every later call fails with the same cause; an error that the
+// device sent does not.
+func (c *Client) exchange(ctx context.Context, op, subject string, req plist.Dict, take func(plist.Dict) (end bool, err error)) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
+	if err := ctx.Err(); err != nil {
+		return &Error{Op: op, Subject: subject, Err: err}
+	}
+	select {
+	case <-c.turn:
+	case <-ctx.Done():
+		return &Error{Op: op, Subject: subject, Err: ctx.Err()}
+	}
+	defer func() { c.turn <- struct{}{} }()
+	if c.err != nil {
+		return &Error{Op: op, Subject: subject, Err: fmt.Errorf("connection is out of step: %w", c.err)}
+	}
+	var m plist.Dict
+	err := c.conn.Call(ctx, req, &m)
+	for err == nil {
+		if refused := refusal(m, op, subject); refused != nil {
+			return refused
+		}
+		var end bool
+		if end, err = take(m); end && err == nil {
+			return nil
+		}
+		if err == nil {
+			m, err = c.conn.RecvDict(ctx)
+		}
+	}
+	c.err = err
+	return &Error{Op: op, Subject: subject, Err: err}
+}
+
+// refusal turns a device's error message into an Error.
+func refusal(m plist.Dict, op, subject string) error {
+	code, hasCode := m.String("Error")
+	text, hasText := m.String("ErrorDescription")
+	if !hasCode && !hasText {
+		return nil
+	}
+	if !hasCode {
+		code = string(ErrAPIInternalError)
+	}
+	detail, _ := m.Int("ErrorDetail")
+	return &Error{Op: op, Subject: subject, Code: Code(code), Description: text, Detail: detail}
+}
+
+// Browse returns the apps, in the device's order.
+func (c *Client) Browse(ctx context.Context, o Options) ([]App, error) {
+	apps := []App{}
+	err := c.exchange(ctx, "browse", o.Type, o.request(cmdBrowse), func(m plist.Dict) (bool, error) {
+		list, _ := m.Array("CurrentList")
+		if len(apps)+len(list) > MaxApps {
+			return false, fmt.Errorf("%w: more than %d apps", ErrProtocol, MaxApps)
+		}
+		for _, v := range list {
+			d, ok := v.(plist.Dict)
+			if !ok {
+				return false, fmt.Errorf("%w: app is a %s", ErrProtocol, plist.TypeName(v))
+			}
+			apps = append(apps, parseApp(d))
+		}
+		status, _ := m.String("Status")
+		if len(list) == 0 && status != statusComplete && status != statusBrowsing {
+			return false, fmt.Errorf("%w: status %q", ErrProtocol, status)
+		}
+		return status == statusComplete, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return apps, nil
+}
+
+// Lookup returns the apps by bundle identifier. Apps that the device does not
+// have are absent.
+func (c *Client) Lookup(ctx context.Context, o Options) (map[string]App, error) {
+	result, err := c.single(ctx, "lookup", strings.Join(o.BundleIDs, " "), o.request(cmdLookup))
+	if err != nil {
+		return nil, err
+	}
+	found, ok := result.(plist.Dict)
+	if !ok || len(found) > MaxApps {
+		return nil, &Error{Op: "lookup", Err: fmt.Errorf("%w: LookupResult is a %s", ErrProtocol, plist.TypeName(result))}
+	}
+	apps := make(map[string]App, len(found))
+	for id, v := range found {
+		d, ok := v.(plist.Dict)
+		if !ok {
+			return nil, &Error{Op: "lookup", Subject: id, Err: fmt.Errorf("%w: app is a %s", ErrProtocol, plist.TypeName(v))}
+		}
+		a := parseApp(d)
+		if a.BundleID == "" {
+			a.BundleID = id
+		}
+		apps[id] = a
+	}
+	return apps, nil
+}
+
+// App returns one app. The error wraps ErrNoApp (and is fs.ErrNotExist) when
+// the device does not have it.
+func (c *Client) App(ctx context.Context, bundleID string, attributes ...string) (*App, error) {
+	apps, err := c.Lookup(ctx, Options{Type: Any, BundleIDs: []string{bundleID}, Attributes: slices.Clone(attributes)})
+	if err != nil {
+		return nil, err
+	}
+	a, ok := apps[bundleID]
+	if !ok {
+		return nil, &Error{Op: "lookup", Subject: bundleID, Err: ErrNoApp}
+	}
+	return &a, nil
+}
+
+// CheckCapabilities reports whether the device has all capabilities, named as
+// in an app's UIRequiredDeviceCapabilities ("arm64", "telephony").
+func (c *Client) CheckCapabilities(ctx context.Context, names ...string) (bool, error) {
+	const op = "check capabilities"
+	req := plist.Dict{"Command": cmdCapabilities, "ClientOptions": plist.Dict{}, "Capabilities": anyList(names)}
+	result, err := c.single(ctx, op, strings.Join(names, " "), req)
+	if err != nil {
+		return false, err
+	}
+	match, ok := result.(bool)
+	if !ok {
+		return false, &Error{Op: op, Err: fmt.Errorf("%w: LookupResult is a %s", ErrProtocol, plist.TypeName(result))}
+	}
+	return match, nil
+}
+
+// single makes an exchange whose answer is one message and returns its
+// LookupResult.
+func (c *Client) single(ctx context.Context, op, subject string, req plist.Dict) (any, error) {
+	var result any
+	err := c.exchange(ctx, op, subject, req, func(m plist.Dict) (bool, error) {
+		v, ok := m["LookupResult"]
+		if !ok {
+			status, _ := m.String("Status")
+			return false, fmt.Errorf("%w: no LookupResult, status %q", ErrProtocol, status)
+		}
+		result = v
+		return true, nil
+	})
+	return result, err
+}

@@ -1,0 +1,218 @@
+package notificationproxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// queueLimit is how many notifications wait for Next.
+const queueLimit = 4096
+
+// Client is one connection. Its methods may be called from any goroutine.
+type Client struct {
+	conn    *link.PlistConn
+	writing chan struct{} // holds a token while nobody writes
+	wake    chan struct{} // "the queue is not empty"
+	done    chan struct{} // closed when the reader has ended
+
+	mu    sync.Mutex
+	queue []string
+	err   error // why the reader ended
+	once  sync.Once
+}
+
+// Connect opens the service on a paired device.
+func Connect(ctx context.Context, o service.Opener) (*Client, error) {
+	return connect(ctx, o, Service)
+}
+
+// ConnectInsecure opens the variant that needs no pairing.
+func ConnectInsecure(ctx context.Context, o service.Opener) (*Client, error) {
+	return connect(ctx, o, Insecure)
+}
+
+func connect(ctx context.Context, o service.Opener, n service.Name) (*Client, error) {
+	c, err := o.Open(ctx, n)
+	if err != nil {
+		return nil, &Error{Op: "connect", Err: err}
+	}
+	return New(c), nil
+}
+
+// New speaks the protocol on c and starts the goroutine that reads it; Close
+// ends both.
+func New(c net.Conn) *Client {
+	cl := &Client{
+		conn:    &link.PlistConn{Conn: c, Max: MaxMessage},
+		writing: make(chan struct{}, 1),
+		wake:    make(chan struct{}, 1),
+		done:    make(chan struct{}),
+	}
+	cl.writing <- struct{}{}
+	go cl.read()
+	return cl
+}
+
+// read is the connection's one reader. It never waits for a consumer.
+func (c *Client) read() {
+	defer close(c.done)
+	for {
+		err := c.readOne()
+		if err != nil {
+			c.mu.Lock()
+			c.err = err
+			c.mu.Unlock()
+			if err == ErrOverflow {
+				c.conn.Close()
+			}
+			return
+		}
+	}
+}
+
+func (c *Client) readOne() error {
+	var m message
+	if err := c.conn.Recv(context.Background(), &m); err != nil {
+		return err
+	}
+	switch m.Command {
+	case cmdDeath:
+		return ErrProxyDeath
+	case cmdRelay:
+	default:
+		return fmt.Errorf("%w: command %q", ErrProtocol, m.Command)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) >= queueLimit {
+		return ErrOverflow
+	}
+	c.queue = append(c.queue, m.Name)
+	c.signal()
+	return nil
+}
+
+func (c *Client) signal() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Observe asks for the notifications of these names. The device does not
+// confirm it: a notification that fires at the same moment may be missed.
+func (c *Client) Observe(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		if err := c.send(ctx, "observe", message{cmdObserve, name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Post posts a notification on the device.
+func (c *Client) Post(ctx context.Context, name string) error {
+	return c.send(ctx, "post", message{cmdPost, name})
+}
+
+func (c *Client) send(ctx context.Context, op string, m message) error {
+	if m.Command != cmdShutdown {
+		if err := checkName(m.Name); err != nil {
+			return &Error{Op: op, Name: m.Name, Err: err}
+		}
+	}
+	err := ctx.Err()
+	if err == nil {
+		select {
+		case <-c.writing:
+			err = c.conn.Send(ctx, m)
+			c.writing <- struct{}{}
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err != nil {
+		return &Error{Op: op, Name: m.Name, Err: err}
+	}
+	return nil
+}
+
+// Next returns the name of the next notification. What arrived before the end
+// of the connection is still returned after it.
+func (c *Client) Next(ctx context.Context) (string, error) {
+	for {
+		name, ok := c.take()
+		if ok {
+			return name, nil
+		}
+		select {
+		case <-c.wake:
+			continue
+		default:
+		}
+		select {
+		case <-c.wake:
+		case <-c.done:
+			// The reader may have queued something just before it ended.
+			if name, ok := c.take(); ok {
+				return name, nil
+			}
+			return "", &Error{Op: "next", Err: c.reason()}
+		case <-ctx.Done():
+			return "", &Error{Op: "next", Err: ctx.Err()}
+		}
+	}
+}
+
+func (c *Client) take() (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 {
+		return "", false
+	}
+	name := c.queue[0]
+	c.queue[0] = ""
+	if c.queue = c.queue[1:]; len(c.queue) == 0 {
+		c.queue = nil
+	} else {
+		c.signal() // for another Next
+	}
+	return name, true
+}
+
+func (c *Client) reason() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Shutdown asks the device to end the service and waits until it has. Close
+// is still needed.
+func (c *Client) Shutdown(ctx context.Context) error {
+	if err := c.send(ctx, "shutdown", message{Command: cmdShutdown}); err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		return &Error{Op: "shutdown", Err: ctx.Err()}
+	}
+	if err := c.reason(); err != ErrProxyDeath && err != io.EOF {
+		return &Error{Op: "shutdown", Err: err}
+	}
+	return nil
+}
+
+// Close ends the connection and whatever waits on it.
+func (c *Client) Close() error {
+	var err error
+	c.once.Do(func() { err = c.conn.Close() })
+	<-c.done
+	return err
+}
