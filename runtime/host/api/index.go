@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	lua "github.com/yuin/gopher-lua"
@@ -11,8 +12,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Index holds all declarations of a host. Its methods read and build Lua values, so the caller holds the
-// interpreter lock; those that only make text (Stubs, Reference, Search, Lint) do not need it.
+// Index holds all declarations of a host. Its methods build plans and Lua values on demand, so the caller holds
+// the interpreter lock, or the host runs nothing.
 type Index struct {
 	host    *host.Host
 	modules []*Module
@@ -218,3 +219,8 @@ func (ix *Index) sorted() []*Module {
 
 // Modules lists the installed modules by name.
 func (ix *Index) Modules() []*Module { return ix.sorted() }
+
+// print writes through the script's print, which knows where the output of this host goes.
+func (ix *Index) print(L *lua.LState, text string) {
+	host.Call(L, L.GetGlobal("print"), 0, lua.LString(strings.TrimSuffix(text, "\n")))
+}

@@ -203,3 +203,14 @@ func (o *options) unknown(name string) error {
 	}
 	return errors.New(text + " (known: " + strings.Join(known, ", ") + ")")
 }
+
+// Options decodes an options table into dst, a pointer to an options struct, for functions whose argument is
+// a table only sometimes.
+func (ix *Index) Options(L *lua.LState, v lua.LValue, dst any) error {
+	p := reflect.ValueOf(dst).Elem()
+	o, err := ix.optionsFor(p.Type())
+	if err != nil {
+		return err
+	}
+	return o.get(L, v, p)
+}

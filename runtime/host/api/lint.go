@@ -1,0 +1,191 @@
+package api
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/yuin/gopher-lua/parse"
+)
+
+var (
+	namePattern  = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
+	classPattern = regexp.MustCompile(`^[A-Z][A-Za-z0-9]*$`)
+	codePattern  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
+)
+
+// linter collects what is wrong with declarations.
+type linter struct {
+	ix   *Index
+	errs []error
+}
+
+func (l *linter) add(where, format string, args ...any) {
+	l.errs = append(l.errs, fmt.Errorf("%s: %s", where, fmt.Sprintf(format, args...)))
+}
+
+// Lint is the registration test: every declaration has a name of the right form, a text, a permission, an
+// example that parses, and agrees with its Go function. It returns all faults, nil when there is none.
+func (ix *Index) Lint() []error {
+	l := &linter{ix: ix}
+	for _, m := range ix.sorted() {
+		l.module(m)
+	}
+	return l.errs
+}
+
+func (l *linter) name(where, name string) {
+	if !namePattern.MatchString(name) {
+		l.add(where, "name %q is not snake_case", name)
+	}
+}
+
+// text wants a sentence: the documentation is printed as it stands.
+func (l *linter) text(where, doc string) {
+	switch {
+	case strings.TrimSpace(doc) == "":
+		l.add(where, "no documentation")
+	case strings.TrimSpace(doc) != doc:
+		l.add(where, "documentation begins or ends with white space")
+	}
+}
+
+func (l *linter) module(m *Module) {
+	l.name(m.Name, m.Name)
+	l.text(m.Name, m.Doc)
+	l.examples(m.Name, m.Examples)
+	seen := map[string]bool{}
+	for _, f := range m.functions() {
+		if seen[f.Name] && f != m.Call {
+			l.add(f.FullName(), "declared twice")
+		}
+		seen[f.Name] = f != m.Call
+		l.function(f)
+	}
+	for _, k := range m.Consts {
+		l.text(m.prefix()+k.Name, k.Doc)
+	}
+	for _, c := range m.Classes {
+		l.class(c)
+	}
+	for _, r := range m.Records {
+		l.record(r)
+	}
+}
+
+func (l *linter) class(c *Class) {
+	if !classPattern.MatchString(c.Name) {
+		l.add(c.Name, "class names are CamelCase")
+	}
+	l.text(c.Name, c.Doc)
+	if err := checkClass(c); err != nil {
+		l.add(c.Name, "%s", err)
+	}
+	b := l.ix.classOf(c.Of)
+	seen := map[string]bool{}
+	for _, f := range b.allMethods() {
+		if seen[f.Name] {
+			l.add(f.FullName(), "declared twice")
+		}
+		seen[f.Name] = true
+		l.function(f)
+	}
+	for _, f := range c.Fields {
+		where := c.Name + "." + f.Name
+		if seen[f.Name] {
+			l.add(where, "declared twice")
+		}
+		seen[f.Name] = true
+		l.name(where, f.Name)
+		l.text(where, f.Doc)
+	}
+	if c.Next != nil {
+		if _, err := l.ix.newPlan(&Func{Name: "next", fn: c.Next, method: true, class: c}); err != nil {
+			l.add(c.Name, "Next: %s", err)
+		}
+	}
+}
+
+func (l *linter) record(r *Record) {
+	if !classPattern.MatchString(r.Name) {
+		l.add(r.Name, "record names are CamelCase")
+	}
+	l.text(r.Name, r.Doc)
+	fields := tagged(r.Of)
+	if len(fields) == 0 {
+		l.add(r.Name, "no field has a lua tag")
+	}
+	for _, f := range fields {
+		where := r.Name + "." + f.name
+		l.name(where, f.name)
+		l.text(where, f.doc)
+		if k := f.typ.Kind(); k == reflect.Slice || k == reflect.Map {
+			continue
+		}
+		if _, err := l.ix.pusherFor(f.typ); err != nil {
+			l.add(where, "%s", err)
+		}
+	}
+}
+
+func (l *linter) function(f *Func) {
+	where := f.FullName()
+	l.name(where, f.Name)
+	l.text(where, f.Doc)
+	if len(f.Examples) == 0 {
+		l.add(where, "no example")
+	}
+	l.examples(where, f.Examples)
+	switch p := f.permission(); {
+	case p == "":
+		l.add(where, "no permission")
+	case !slices.Contains(permissions, p):
+		l.add(where, "unknown permission %q", p)
+	}
+	for _, c := range f.Raises {
+		if !codePattern.MatchString(c) {
+			l.add(where, "error code %q has a wrong form", c)
+		}
+	}
+	if f.raw == nil {
+		if _, err := l.ix.newPlan(f); err != nil {
+			l.add(where, "%s", err)
+			return
+		}
+	}
+	l.params(f, where)
+}
+
+func (l *linter) params(f *Func, where string) {
+	s := l.ix.signature(f)
+	for _, p := range s.params {
+		isOptions := s.options != nil && p.typ == s.optName
+		if p.Doc == "" && !isOptions {
+			l.add(where, "parameter %s has no documentation", p.Name)
+		}
+		if f.raw != nil && p.Type == "" {
+			l.add(where, "parameter %s has no type", p.Name)
+		}
+	}
+	if s.options == nil {
+		return
+	}
+	list, err := optionFields(s.options)
+	if err != nil {
+		l.add(where, "%s", err)
+	}
+	for _, o := range list {
+		l.name(where+" option", o.name)
+		l.text(where+" option "+o.name, o.doc)
+	}
+}
+
+func (l *linter) examples(where string, list []string) {
+	for _, e := range list {
+		if _, err := parse.Parse(strings.NewReader(e), where); err != nil {
+			l.add(where, "example does not parse: %s", strings.TrimSpace(err.Error()))
+		}
+	}
+}
