@@ -1,0 +1,269 @@
+package pair
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+)
+
+// systemConfiguration is the file beside the records that holds SystemBUID.
+// No record may be called so.
+const systemConfiguration = "SystemConfiguration"
+
+// Dir is a Store of one file a device, <UDID>.plist, in the layout that
+// usbmuxd uses. Files are written whole or not at all.
+type Dir struct {
+	dir string
+	mu  sync.Mutex // SystemConfiguration.plist is read before it is written
+}
+
+// NewDir returns a Store in dir. The folder is made when something is written.
+func NewDir(dir string) *Dir { return &Dir{dir: dir} }
+
+// Path returns the folder.
+func (d *Dir) Path() string { return d.dir }
+
+// ErrName is the cause of an Error when a record's id cannot be a file name
+// inside the folder.
+var ErrName = errors.New("not usable as the name of a record")
+
+func (d *Dir) file(id string) (string, error) {
+	bad := id == "" || len(id) > 200 || id[0] == '.' || strings.Contains(id, "..") ||
+		strings.ContainsAny(id, "/\\") || !filepath.IsLocal(id) || strings.EqualFold(id, systemConfiguration)
+	for _, c := range []byte(id) {
+		bad = bad || c < 0x20 || c == 0x7F || runtime.GOOS == "windows" && strings.IndexByte(`<>:"|?*`, c) >= 0
+	}
+	if bad {
+		return "", ErrName
+	}
+	return filepath.Join(d.dir, id+".plist"), nil
+}
+
+// Files is a Dir seen as named bytes, which is how a multiplexer stores the
+// records that its clients hand it.
+type Files struct{ dir *Dir }
+
+// Files returns the same folder without an opinion on what a record holds.
+func (d *Dir) Files() Files { return Files{d} }
+
+// Read returns the bytes of a record.
+func (f Files) Read(id string) ([]byte, error) {
+	name, err := f.dir.file(id)
+	if err == nil {
+		var b []byte
+		if b, err = os.ReadFile(name); err == nil {
+			return b, nil
+		}
+	}
+	return nil, &Error{Op: "load", Subject: id, Err: plain(err)}
+}
+
+// Write stores the bytes of a record.
+func (f Files) Write(id string, b []byte) error {
+	name, err := f.dir.file(id)
+	if err == nil {
+		err = f.dir.replace(name, b)
+	}
+	if err != nil {
+		return &Error{Op: "save", Subject: id, Err: plain(err)}
+	}
+	return nil
+}
+
+// Delete removes a record.
+func (f Files) Delete(id string) error {
+	name, err := f.dir.file(id)
+	if err == nil {
+		err = os.Remove(name)
+	}
+	if err != nil {
+		return &Error{Op: "delete", Subject: id, Err: plain(err)}
+	}
+	return nil
+}
+
+// plain drops the operation that the os package names: the Error around it
+// says the same in terms of records. The path stays.
+func plain(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return &fs.PathError{Op: "file", Path: p.Path, Err: p.Err}
+	}
+	return err
+}
+
+// replace writes a file under another name first, so that a reader never sees
+// half of it and a full disk does not cost the old one.
+func (d *Dir) replace(name string, b []byte) error {
+	temp, err := d.temp(b)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temp, name); err != nil {
+		os.Remove(temp)
+		return err
+	}
+	return nil
+}
+
+func (d *Dir) temp(b []byte) (string, error) {
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp(d.dir, ".imdlua-*") // made with mode 0600
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
+}
+
+// Load returns the record of a device.
+func (d *Dir) Load(ctx context.Context, udid string) (*Record, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, &Error{Op: "load", Subject: udid, Err: err}
+	}
+	b, err := d.Files().Read(udid)
+	if err != nil {
+		return nil, err
+	}
+	r, err := Parse(b)
+	if err != nil {
+		return nil, &Error{Op: "load", Subject: udid, Err: err}
+	}
+	return r, nil
+}
+
+// Save stores the record of a device, in place of an older one.
+func (d *Dir) Save(ctx context.Context, udid string, r *Record) error {
+	if err := context.Cause(ctx); err != nil {
+		return &Error{Op: "save", Subject: udid, Err: err}
+	}
+	b, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	return d.Files().Write(udid, b)
+}
+
+// Delete removes the record of a device.
+func (d *Dir) Delete(ctx context.Context, udid string) error {
+	if err := context.Cause(ctx); err != nil {
+		return &Error{Op: "delete", Subject: udid, Err: err}
+	}
+	return d.Files().Delete(udid)
+}
+
+// BUID returns the SystemBUID of the folder. The first call makes one.
+func (d *Dir) BUID(ctx context.Context) (string, error) {
+	err := context.Cause(ctx)
+	if err == nil {
+		var buid string
+		if buid, err = d.buid(); err == nil {
+			return buid, nil
+		}
+	}
+	return "", &Error{Op: "read buid", Err: plain(err)}
+}
+
+func (d *Dir) buid() (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	name := filepath.Join(d.dir, systemConfiguration+".plist")
+	config, err := readConfiguration(name)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return "", err
+	}
+	if s, ok := config.String("SystemBUID"); ok && s != "" {
+		return s, nil
+	}
+	buid := NewUUID()
+	if config == nil {
+		config = plist.Dict{}
+	}
+	config["SystemBUID"] = buid
+	b, err := plist.Encode(config, plist.XML)
+	if err != nil {
+		return "", err
+	}
+	if !missing {
+		return buid, d.replace(name, b)
+	}
+	// Two programs may start at once on an empty folder: a link, unlike a
+	// rename, fails for the second, which then takes the first one's.
+	temp, err := d.temp(b)
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(temp)
+	switch err := os.Link(temp, name); {
+	case err == nil:
+		return buid, nil
+	case errors.Is(err, fs.ErrExist):
+		config, err := readConfiguration(name)
+		s, _ := config.String("SystemBUID")
+		return s, err
+	}
+	return buid, os.Rename(temp, name) // file systems without links
+}
+
+func readConfiguration(name string) (plist.Dict, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return plist.DecodeDict(b)
+}
+
+// SystemDir returns where usbmuxd of a system (a GOOS value) keeps the pair
+// records. env looks up an environment variable.
+func SystemDir(goos string, env func(string) (string, bool)) string {
+	switch goos {
+	case "windows":
+		base, ok := env("ALLUSERSPROFILE")
+		if !ok || base == "" {
+			base = `C:\ProgramData`
+		}
+		return base + `\Apple\Lockdown`
+	case "darwin":
+		return "/var/db/lockdown"
+	}
+	return "/var/lib/lockdown"
+}
+
+// OwnDir returns where this program keeps pair records of its own, for hosts
+// without a multiplexer that would. It is empty when the environment does not
+// say where the user's files are.
+func OwnDir(goos string, env func(string) (string, bool)) string {
+	under := func(variable, rest string) string {
+		if base, ok := env(variable); ok && base != "" {
+			return strings.TrimRight(base, `/\`) + rest
+		}
+		return ""
+	}
+	switch goos {
+	case "windows":
+		return under("APPDATA", `\imdlua\lockdown`)
+	case "darwin":
+		return under("HOME", "/Library/Application Support/imdlua/lockdown")
+	}
+	if dir := under("XDG_CONFIG_HOME", "/imdlua/lockdown"); dir != "" {
+		return dir
+	}
+	return under("HOME", "/.config/imdlua/lockdown")
+}

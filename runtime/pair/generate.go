@@ -1,0 +1,168 @@
+package pair
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"sync"
+	"time"
+)
+
+const (
+	keyBits  = 2048
+	validity = 10 * 365 * 24 * time.Hour
+	// clockSkew is how far the beginning of the validity lies back: devices
+	// whose clock is behind would else refuse a certificate as not yet valid.
+	clockSkew = time.Minute
+)
+
+// Params is what a pair record is made from.
+type Params struct {
+	DevicePublicKey []byte // as the device gives it: PEM
+	WiFiAddress     string // as the device gives it; may be empty
+	HostID          string // "" = a new one
+	SystemBUID      string // of this machine; required
+}
+
+// Keys are the private keys of a record. Making them takes the time of a
+// pairing, so a caller may have them ready while it asks the device.
+type Keys struct {
+	host, root *rsa.PrivateKey
+}
+
+// NewKeys makes both keys at once.
+func NewKeys(ctx context.Context) (*Keys, error) {
+	k := &Keys{}
+	var wg sync.WaitGroup
+	var errs [2]error
+	for i, dst := range []**rsa.PrivateKey{&k.host, &k.root} {
+		if ctx.Err() != nil {
+			break
+		}
+		wg.Go(func() { *dst, errs[i] = rsa.GenerateKey(rand.Reader, keyBits) })
+	}
+	wg.Wait()
+	if err := errors.Join(context.Cause(ctx), errs[0], errs[1]); err != nil {
+		return nil, &Error{Op: "generate keys", Err: err}
+	}
+	return k, nil
+}
+
+// Generate makes a record with new keys.
+func Generate(ctx context.Context, p Params) (*Record, error) {
+	if _, err := parsePublicKey(p.DevicePublicKey); err != nil {
+		return nil, &Error{Op: "generate", Subject: "DevicePublicKey", Err: err}
+	}
+	k, err := NewKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return WithKeys(k, p)
+}
+
+// WithKeys makes a record with keys that are ready. Its certificates have the
+// shape that libimobiledevice and pymobiledevice3 give them: version 3, serial
+// 1, no names, SHA-256, ten years.
+func WithKeys(k *Keys, p Params) (*Record, error) {
+	device, err := parsePublicKey(p.DevicePublicKey)
+	if err != nil {
+		return nil, &Error{Op: "generate", Subject: "DevicePublicKey", Err: err}
+	}
+	if p.SystemBUID == "" {
+		return nil, &Error{Op: "generate", Subject: "SystemBUID", Err: errMissing}
+	}
+	if p.HostID == "" {
+		p.HostID = NewUUID()
+	}
+	r := &Record{HostID: p.HostID, SystemBUID: p.SystemBUID, WiFiMACAddress: p.WiFiAddress}
+	now := time.Now().UTC()
+	root := template(now)
+	root.IsCA = true
+	leaf := template(now)
+	leaf.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
+	onDevice := template(now)
+	onDevice.KeyUsage = leaf.KeyUsage
+	id := sha1.Sum(x509.MarshalPKCS1PublicKey(device)) // what the extension is defined as
+	onDevice.SubjectKeyId = id[:]
+	for _, c := range []struct {
+		dst      *[]byte
+		template *x509.Certificate
+		key      *rsa.PublicKey
+	}{
+		{&r.RootCertificate, root, &k.root.PublicKey},
+		{&r.HostCertificate, leaf, &k.host.PublicKey},
+		{&r.DeviceCertificate, onDevice, device},
+	} {
+		der, err := x509.CreateCertificate(rand.Reader, c.template, root, c.key, k.root)
+		if err != nil {
+			return nil, &Error{Op: "generate", Err: err}
+		}
+		*c.dst = pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: der})
+	}
+	if r.HostPrivateKey, err = privatePEM(k.host); err == nil {
+		r.RootPrivateKey, err = privatePEM(k.root)
+	}
+	if err != nil {
+		return nil, &Error{Op: "generate", Err: err}
+	}
+	return r, nil
+}
+
+func template(now time.Time) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		NotBefore:             now.Add(-clockSkew),
+		NotAfter:              now.Add(validity),
+		SignatureAlgorithm:    x509.SHA256WithRSA,
+		BasicConstraintsValid: true,
+	}
+}
+
+func privatePEM(k *rsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: pemPKCS8, Bytes: der}), nil
+}
+
+// parsePublicKey reads a device's key. Devices send PKCS#1; the other form
+// appears in records that were made by hand.
+func parsePublicKey(b []byte) (*rsa.PublicKey, error) {
+	if len(b) == 0 {
+		return nil, errMissing
+	}
+	text, err := toPEM(b, pemPublicPKCS1)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block.Type == pemPublicPKCS1 {
+		return x509.ParsePKCS1PublicKey(block.Bytes)
+	}
+	k, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := k.(*rsa.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("is %T, want RSA", k)
+	}
+	return key, nil
+}
+
+// NewUUID returns a random UUID in the form of HostID and SystemBUID, upper
+// case.
+func NewUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6] = b[6]&0x0F | 0x40
+	b[8] = b[8]&0x3F | 0x80
+	return fmt.Sprintf("%X-%X-%X-%X-%X", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,109 @@
+package usbmux
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+)
+
+const (
+	defaultSocket = "/var/run/usbmuxd"
+	defaultTCP    = "127.0.0.1:27015"
+)
+
+// ParseAddress reads a multiplexer's address in every form that the programs
+// around it accept for USBMUXD_SOCKET_ADDRESS, and returns what net.Dial and
+// net.Listen take:
+//
+//	127.0.0.1:27015  host.name:5000  [::1]:5000  tcp://host:5000
+//	/tmp/mux.sock  ./mux.sock  UNIX:/tmp/mux.sock  unix:///tmp/mux.sock
+//
+// Other forms are an error. Several clients fall back to the default socket
+// for a form they do not know, and so talk to the wrong daemon without a word.
+func ParseAddress(s string) (network, address string, err error) {
+	network, address, err = parseAddress(s)
+	if err != nil {
+		return "", "", &Error{Op: "parse address", Subject: strconv.Quote(s), Err: err}
+	}
+	return network, address, nil
+}
+
+func parseAddress(s string) (network, address string, err error) {
+	switch {
+	case s == "":
+		return "", "", errors.New("empty")
+	case hasPrefixFold(s, "unix:"):
+		return parseUnix(s[len("unix:"):])
+	case hasPrefixFold(s, "tcp://"):
+		return parseTCP(strings.TrimSuffix(s[len("tcp://"):], "/"))
+	case strings.Contains(s, "://"):
+		return "", "", errors.New("unknown scheme, want tcp or unix")
+	case strings.HasPrefix(s, "/"), strings.HasPrefix(s, "./"), strings.HasPrefix(s, "../"):
+		return parseUnix(s)
+	}
+	return parseTCP(s)
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+func parseUnix(p string) (network, address string, err error) {
+	if rest, ok := strings.CutPrefix(p, "//"); ok {
+		if !strings.HasPrefix(rest, "/") {
+			return "", "", errors.New("the path of a unix:// address must begin with a slash")
+		}
+		p = path.Clean(rest)
+	}
+	if p == "" || strings.HasSuffix(p, "/") {
+		return "", "", errors.New("no path of a socket")
+	}
+	if strings.ContainsRune(p, 0) {
+		return "", "", errors.New("path holds a NUL")
+	}
+	return "unix", p, nil
+}
+
+func parseTCP(s string) (network, address string, err error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", "", errors.New("want host:port, [ipv6]:port, a path, UNIX:path or tcp://host:port")
+	}
+	if strings.ContainsAny(host, "/\\ \x00") {
+		return "", "", fmt.Errorf("%q is no host name", host)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", "", fmt.Errorf("port %q is not a number from 0 to 65535", port)
+	} else {
+		port = strconv.FormatUint(n, 10)
+	}
+	return "tcp", net.JoinHostPort(host, port), nil
+}
+
+// DefaultAddress returns where the multiplexer of a system (a GOOS value) is
+// found when nothing else was said.
+func DefaultAddress(goos string) string {
+	if goos == "windows" || goos == "linux" && underWindows() {
+		return defaultTCP
+	}
+	return defaultSocket
+}
+
+// underWindows reports a Linux inside Windows without a usbmuxd of its own:
+// there the service of the Windows side is the one with the cable.
+func underWindows() bool {
+	if _, err := os.Stat(defaultSocket); err == nil {
+		return false
+	}
+	b, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	return err == nil && isWindowsKernel(string(b))
+}
+
+func isWindowsKernel(release string) bool {
+	release = strings.ToLower(release)
+	return strings.Contains(release, "microsoft") || strings.Contains(release, "wsl")
+}

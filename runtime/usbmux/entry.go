@@ -1,0 +1,265 @@
+package usbmux
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+)
+
+// Connection types of an Entry.
+const (
+	USB     = "USB"
+	Network = "Network"
+)
+
+// Entry is one device as a multiplexer lists it. A device that is reachable by
+// cable and by Wi-Fi has two entries with one UDID.
+type Entry struct {
+	DeviceID        uint32
+	UDID            string // the SerialNumber property; opaque, Wi-Fi only devices may show a MAC here
+	ConnectionType  string // USB or Network
+	ProductID       uint16
+	ConnectionSpeed uint64 // bits a second
+	LocationID      uint32
+	Address         netip.Addr // of a Network entry; invalid when it was not sent
+	ServiceName     string     // Bonjour name of a Network entry
+	Properties      plist.Dict // as sent, for what this structure does not name
+}
+
+// EventKind says what an Event reports.
+type EventKind int
+
+// The events of a multiplexer.
+const (
+	Attached EventKind = iota + 1
+	Detached
+	Paired // somebody saved a pair record for a present device
+)
+
+// String returns the name that the protocol uses.
+func (k EventKind) String() string {
+	switch k {
+	case Attached:
+		return "Attached"
+	case Detached:
+		return "Detached"
+	case Paired:
+		return "Paired"
+	}
+	return "EventKind(" + strconv.Itoa(int(k)) + ")"
+}
+
+// Event reports a change. Detached and Paired arrive with a bare device id;
+// Entry holds what was known of that device.
+type Event struct {
+	Kind  EventKind
+	Entry Entry
+}
+
+// decodeEntry reads an Attached dictionary.
+func decodeEntry(d plist.Dict) (Entry, error) {
+	p, ok := d.Dict("Properties")
+	if !ok {
+		return Entry{}, errors.New("device without properties")
+	}
+	id, ok := deviceID(d)
+	if !ok {
+		id, ok = deviceID(p)
+	}
+	if !ok {
+		return Entry{}, errors.New("device without an id")
+	}
+	e := Entry{DeviceID: id, Properties: p}
+	e.UDID, _ = p.String("SerialNumber")
+	e.ConnectionType, _ = p.String("ConnectionType")
+	e.ServiceName, _ = p.String("EscapedFullServiceName")
+	if n, ok := p.Int("ProductID"); ok {
+		e.ProductID = uint16(n)
+	}
+	if n, ok := p.Uint("ConnectionSpeed"); ok {
+		e.ConnectionSpeed = n
+	}
+	if n, ok := p.Int("LocationID"); ok {
+		e.LocationID = uint32(n) // some daemons send it signed
+	}
+	if b, ok := p.Data("NetworkAddress"); ok {
+		// A blob in a layout nobody knows is no reason to hide the device:
+		// Connect goes through the multiplexer all the same.
+		e.Address, _ = decodeSockaddr(b)
+	}
+	return e, nil
+}
+
+func deviceID(d plist.Dict) (uint32, bool) {
+	n, ok := d.Int("DeviceID")
+	return uint32(n), ok && uint32(n) != 0
+}
+
+// encodeEntry builds the Attached dictionary of e. libusbmuxd reads the id
+// from the properties, everybody else from beside them.
+func encodeEntry(e Entry) plist.Dict {
+	return plist.Dict{"MessageType": "Attached", "DeviceID": int64(e.DeviceID), "Properties": e.Properties}
+}
+
+// decodeEvent reads an event of either dialect. known is false for messages
+// that are no event this package knows; daemons newer than this code may send
+// some.
+func decodeEvent(f frame) (ev Event, known bool, err error) {
+	if f.message != msgPlist {
+		return decodeBinaryEvent(f)
+	}
+	d, err := plist.DecodeDict(f.body)
+	if err != nil {
+		return Event{}, false, err
+	}
+	name, _ := d.String("MessageType")
+	switch name {
+	case "Attached":
+		e, err := decodeEntry(d)
+		return Event{Attached, e}, err == nil, err
+	case "Detached":
+		ev.Kind = Detached
+	case "Paired":
+		ev.Kind = Paired
+	default:
+		return Event{}, false, nil
+	}
+	id, ok := deviceID(d)
+	if !ok {
+		return Event{}, false, fmt.Errorf("%s event without a device id", name)
+	}
+	ev.Entry.DeviceID = id
+	return ev, true, nil
+}
+
+func decodeBinaryEvent(f frame) (Event, bool, error) {
+	var ev Event
+	switch f.message {
+	case msgDeviceAdd:
+		if len(f.body) < deviceAddSize {
+			return Event{}, false, errShort
+		}
+		ev.Kind = Attached
+		serial, _, _ := bytes.Cut(f.body[6:262], []byte{0})
+		ev.Entry = Entry{
+			UDID: string(serial), ConnectionType: USB,
+			ProductID:  binary.LittleEndian.Uint16(f.body[4:]),
+			LocationID: binary.LittleEndian.Uint32(f.body[264:]),
+		}
+	case msgDeviceRemove:
+		ev.Kind = Detached
+	case msgDevicePaired:
+		ev.Kind = Paired
+	default:
+		return Event{}, false, nil
+	}
+	if len(f.body) < 4 {
+		return Event{}, false, errShort
+	}
+	ev.Entry.DeviceID = binary.LittleEndian.Uint32(f.body)
+	return ev, true, nil
+}
+
+// appendDeviceAdd writes the binary form of an Attached event.
+func appendDeviceAdd(b []byte, e Entry) []byte {
+	b = binary.LittleEndian.AppendUint32(b, e.DeviceID)
+	b = binary.LittleEndian.AppendUint16(b, e.ProductID)
+	var serial [256]byte
+	copy(serial[:255], e.UDID)
+	b = append(b, serial[:]...)
+	b = append(b, 0, 0)
+	return binary.LittleEndian.AppendUint32(b, e.LocationID)
+}
+
+// eventFrame wraps an event in the dialect of the connection it goes to.
+func eventFrame(version uint32, ev Event) (frame, error) {
+	if version == versionPlist {
+		if ev.Kind == Attached {
+			return plistFrame(0, encodeEntry(ev.Entry))
+		}
+		return plistFrame(0, plist.Dict{"MessageType": ev.Kind.String(), "DeviceID": int64(ev.Entry.DeviceID)})
+	}
+	switch ev.Kind {
+	case Attached:
+		return frame{message: msgDeviceAdd, body: appendDeviceAdd(nil, ev.Entry)}, nil
+	case Detached:
+		return frame{message: msgDeviceRemove, body: binary.LittleEndian.AppendUint32(nil, ev.Entry.DeviceID)}, nil
+	}
+	return frame{message: msgDevicePaired, body: binary.LittleEndian.AppendUint32(nil, ev.Entry.DeviceID)}, nil
+}
+
+// sockaddrSize is the size of a NetworkAddress: a sockaddr_storage.
+const sockaddrSize = 128
+
+// Address families, which are the only thing systems agree on for IPv4 alone.
+const (
+	familyIPv4        = 2
+	familyIPv6Linux   = 10
+	familyIPv6Windows = 23
+	familyIPv6BSD     = 30
+)
+
+// encodeSockaddr writes a NetworkAddress in the layout of goos, because
+// clients cast it to the socket address of the system they run on.
+//
+//	BSD      u8 size, u8 family | u16 port BE | IPv4, or u32 flow | IPv6 | u32 scope
+//	others   u16 family LE      | the same
+//
+// The first byte is never 0: libusbmuxd takes that for an empty address.
+func encodeSockaddr(a netip.Addr, scope uint32, goos string) []byte {
+	b := make([]byte, sockaddrSize)
+	a4 := a.Unmap()
+	bsd := goos == "darwin" || goos == "ios" || goos == "freebsd"
+	switch {
+	case a4.Is4() && bsd:
+		b[0], b[1] = 16, familyIPv4
+	case a4.Is4():
+		b[0] = familyIPv4
+	case bsd:
+		b[0], b[1] = 28, familyIPv6BSD
+	case goos == "windows":
+		b[0] = familyIPv6Windows
+	default:
+		b[0] = familyIPv6Linux
+	}
+	if a4.Is4() {
+		ip := a4.As4()
+		copy(b[4:], ip[:])
+		return b
+	}
+	ip := a.As16()
+	copy(b[8:], ip[:])
+	binary.LittleEndian.PutUint32(b[24:], scope)
+	return b
+}
+
+// decodeSockaddr reads a NetworkAddress of any system. A scope becomes the
+// address's zone, as a number.
+func decodeSockaddr(b []byte) (netip.Addr, error) {
+	if len(b) < 8 {
+		return netip.Addr{}, errShort
+	}
+	family := uint16(b[1])
+	if (b[0] != 16 && b[0] != 28) || (family != familyIPv4 && family != familyIPv6BSD) {
+		family = binary.LittleEndian.Uint16(b)
+	}
+	switch family {
+	case familyIPv4:
+		return netip.AddrFrom4([4]byte(b[4:8])), nil
+	case familyIPv6Linux, familyIPv6Windows, familyIPv6BSD:
+		if len(b) < 28 {
+			return netip.Addr{}, errShort
+		}
+		a := netip.AddrFrom16([16]byte(b[8:24]))
+		if scope := binary.LittleEndian.Uint32(b[24:]); scope != 0 && !a.Is4In6() {
+			a = a.WithZone(strconv.FormatUint(uint64(scope), 10))
+		}
+		return a, nil
+	}
+	return netip.Addr{}, fmt.Errorf("address family %d is not known", family)
+}

@@ -1,0 +1,264 @@
+package usbmux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// Listener receives the events of one connection. Next is for one goroutine at
+// a time; Close may come from another.
+type Listener struct {
+	client *Client
+	conn   net.Conn
+	in     []byte // received and not yet a whole frame
+	queue  []Event
+	known  map[uint32]Entry
+}
+
+// Listen asks for events. The devices that are present come first, as Attached.
+func (c *Client) Listen(ctx context.Context) (*Listener, error) {
+	conn, err := c.open(ctx, "Listen", nil)
+	if err != nil {
+		return nil, &Error{Op: "listen", Err: err}
+	}
+	l := &Listener{client: c, conn: conn, known: map[uint32]Entry{}}
+	if r, err := l.start(ctx); err != nil || r != OK {
+		conn.Close()
+		return nil, &Error{Op: "listen", Code: r, Err: err}
+	}
+	return l, nil
+}
+
+// start waits for the Result. A daemon that serves clients on several threads
+// may let an event through before it.
+func (l *Listener) start(ctx context.Context) (Result, error) {
+	for {
+		f, err := l.frame(ctx)
+		if err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		r, _, ok, err := decodeResult(f)
+		if ok {
+			return r, nil
+		}
+		ev, known, evErr := decodeEvent(f)
+		if !known {
+			return 0, errors.Join(err, evErr, errReply("a result"))
+		}
+		l.queue = append(l.queue, ev)
+	}
+}
+
+// Next waits for the next event. A call that its context ended has lost
+// nothing: the next one goes on where it stopped. When the multiplexer is gone,
+// errors.Is finds io.EOF.
+func (l *Listener) Next(ctx context.Context) (Event, error) {
+	for {
+		if len(l.queue) > 0 {
+			ev := l.queue[0]
+			l.queue = l.queue[1:]
+			return l.remember(ev), nil
+		}
+		f, err := l.frame(ctx)
+		if err != nil {
+			return Event{}, &Error{Op: "listen", Err: err}
+		}
+		ev, known, err := decodeEvent(f)
+		if err != nil {
+			return Event{}, &Error{Op: "listen", Err: err}
+		}
+		if known {
+			return l.remember(ev), nil
+		}
+		l.client.log.DebugContext(ctx, "unknown event passed over", "message", f.message)
+	}
+}
+
+// remember completes an event that carries a bare id.
+func (l *Listener) remember(ev Event) Event {
+	id := ev.Entry.DeviceID
+	if ev.Kind == Attached {
+		l.known[id] = ev.Entry
+		return ev
+	}
+	if e, ok := l.known[id]; ok {
+		ev.Entry = e
+	}
+	if ev.Kind == Detached {
+		delete(l.known, id)
+	}
+	return ev
+}
+
+// frame returns the next frame. Bytes that arrived before ctx ended stay in
+// l.in, so that the stream keeps its place.
+func (l *Listener) frame(ctx context.Context) (frame, error) {
+	release := link.GuardRead(ctx, l.conn)
+	f, err := l.receive()
+	return f, release(err)
+}
+
+func (l *Listener) receive() (frame, error) {
+	for {
+		f, rest, ok, err := cutFrame(l.in, maxReply)
+		if err != nil {
+			return frame{}, err
+		}
+		if ok {
+			f.body = slices.Clone(f.body)
+			l.in = append(l.in[:0], rest...)
+			return f, nil
+		}
+		l.in = slices.Grow(l.in, 4<<10)
+		n, err := l.conn.Read(l.in[len(l.in):cap(l.in)])
+		l.in = l.in[:len(l.in)+n]
+		if n == 0 && err != nil {
+			if err == io.EOF && len(l.in) > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return frame{}, err
+		}
+	}
+}
+
+// Close ends the listening and a Next that waits.
+func (l *Listener) Close() error {
+	if err := l.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return &Error{Op: "close", Err: err}
+	}
+	return nil
+}
+
+// reconnectDelay is the pause before a Watcher asks again for a multiplexer
+// that is gone, the same as libusbmuxd's.
+const reconnectDelay = time.Second
+
+// Watcher reports events for as long as it is open, also across restarts of
+// the multiplexer. It has no goroutine of its own: Next does the work.
+type Watcher struct {
+	client *Client
+	closed context.Context
+	cancel context.CancelFunc
+
+	mu       sync.Mutex // held by a running Next
+	listener *Listener
+	pending  []Event
+	failed   bool  // the last attempt did, so wait before the next
+	last     error // why
+}
+
+// Watch returns a Watcher. It connects with the first Next.
+func (c *Client) Watch() *Watcher {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Watcher{client: c, closed: ctx, cancel: cancel}
+}
+
+// Next waits for the next event. When the multiplexer goes away, every known
+// device is reported as Detached, and Next tries each second to reach it again;
+// only ctx and Close end it.
+func (w *Watcher) Next(ctx context.Context) (Event, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(w.closed, func() { cancel(net.ErrClosed) })()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		if w.closed.Err() != nil {
+			return Event{}, &Error{Op: "watch", Subject: w.client.address, Err: net.ErrClosed}
+		}
+		if len(w.pending) > 0 {
+			ev := w.pending[0]
+			w.pending = w.pending[1:]
+			return ev, nil
+		}
+		if ev, ok := w.step(ctx); ok {
+			return ev, nil
+		}
+		if ctx.Err() != nil {
+			err := context.Cause(ctx)
+			if w.last != nil {
+				err = fmt.Errorf("%w (%w)", err, w.last)
+			}
+			return Event{}, &Error{Op: "watch", Subject: w.client.address, Err: err}
+		}
+	}
+}
+
+// step connects where needed and waits for one event.
+func (w *Watcher) step(ctx context.Context) (Event, bool) {
+	if w.listener == nil {
+		if w.failed && !pause(ctx, reconnectDelay) {
+			return Event{}, false
+		}
+		l, err := w.client.Listen(ctx)
+		if err != nil {
+			w.fail(ctx, err)
+			return Event{}, false
+		}
+		w.listener, w.failed, w.last = l, false, nil
+	}
+	ev, err := w.listener.Next(ctx)
+	if err == nil {
+		return ev, true
+	}
+	if ctx.Err() == nil {
+		w.drop()
+		w.fail(ctx, err)
+	}
+	return Event{}, false
+}
+
+func (w *Watcher) fail(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	w.failed, w.last = true, err
+	w.client.log.WarnContext(ctx, "multiplexer lost", "error", err)
+}
+
+// drop closes the listener and turns what it knew into Detached events.
+func (w *Watcher) drop() {
+	known := w.listener.known
+	w.listener.Close()
+	w.listener = nil
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		w.pending = append(w.pending, Event{Detached, known[id]})
+	}
+}
+
+// Close ends the watching and a Next that waits.
+func (w *Watcher) Close() error {
+	w.cancel()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.listener == nil {
+		return nil
+	}
+	l := w.listener
+	w.listener = nil
+	return l.Close()
+}
+
+// pause waits, and reports false when ctx ended it.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

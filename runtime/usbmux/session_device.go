@@ -1,0 +1,471 @@
+package usbmux
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+)
+
+const (
+	// eventQueue is how many frames may wait for a listener that does not
+	// read. One that stays behind further is cut off: it reconnects and gets
+	// the present state, which is worth more to it than old events.
+	eventQueue = 1024
+	// lingerTime is how long a connection that this side has ended waits for
+	// the peer to read the last bytes and close.
+	lingerTime = time.Second
+	// socketBuffer is usbmuxd's size for clients' sockets.
+	socketBuffer = 128 << 10
+	// acceptPause is the first of the growing pauses after an accept that
+	// failed for want of descriptors or memory.
+	acceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
+)
+
+// Serve accepts connections from l until ctx ends, the Muxer is closed or l
+// fails; the first two give nil. l is closed then, and every connection that
+// came from it has ended.
+func (m *Muxer) Serve(ctx context.Context, l net.Listener) error {
+	if !m.enter() {
+		l.Close()
+		return &Error{Op: "serve", Err: net.ErrClosed}
+	}
+	defer m.wg.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer context.AfterFunc(m.ctx, cancel)()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	defer cancel()
+	defer func() {
+		if stop() {
+			l.Close()
+		}
+	}()
+	for delay := acceptPause; ; {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			delay = acceptPause
+			conns.Go(func() { m.ServeConn(ctx, c) })
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed) || !isTemporary(err):
+			return &Error{Op: "serve", Err: err}
+		default:
+			m.log.WarnContext(ctx, "accept", "error", err)
+			if !pause(ctx, delay) {
+				return nil
+			}
+			delay = min(2*delay, maxAcceptPause)
+		}
+	}
+}
+
+// isTemporary reports an accept error that passes. The net package calls only
+// such errors temporary here that concern the process's own resources.
+func isTemporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// enter counts a connection or accept loop that Close waits for.
+func (m *Muxer) enter() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		m.wg.Add(1)
+	}
+	return !m.closed
+}
+
+// ServeConn serves one client and closes c when it is done.
+func (m *Muxer) ServeConn(ctx context.Context, c net.Conn) {
+	defer c.Close()
+	if !m.enter() {
+		return
+	}
+	defer m.wg.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(m.ctx, cancel)()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	tune(c)
+	s := &session{m: m, c: c, ctx: ctx}
+	if err := s.run(); err != nil {
+		m.log.DebugContext(ctx, "client gone", "error", err)
+	}
+	if ctx.Err() == nil {
+		s.linger()
+	}
+}
+
+// tune prepares a socket for bulk transfers without delay. TCP grows its
+// buffers by itself as long as nobody fixes them.
+func tune(c net.Conn) {
+	switch t := c.(type) {
+	case *net.TCPConn:
+		_ = t.SetNoDelay(true)
+	case *net.UnixConn:
+		_ = t.SetReadBuffer(socketBuffer)
+		_ = t.SetWriteBuffer(socketBuffer)
+	}
+}
+
+// session is the state of one client: commands until it listens or becomes a
+// pipe.
+type session struct {
+	m       *Muxer
+	c       net.Conn
+	ctx     context.Context
+	version uint32 // dialect; the first property list makes it 1 for good
+
+	// Set when the client starts to listen.
+	out    outbox
+	number int
+	client plist.Dict // what it said of itself
+}
+
+// errDone ends a session whose client was answered for the last time.
+var errDone = errors.New("refused and closed")
+
+func (s *session) run() error {
+	for {
+		f, err := readFrame(s.c, maxRequest)
+		var tooLong *LengthError
+		if errors.As(err, &tooLong) {
+			_ = s.result(f.tag, BadCommand)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		next, err := s.handle(f)
+		if err != nil {
+			return err
+		}
+		if next != nil {
+			return next()
+		}
+	}
+}
+
+// handle answers one frame. A request that changes what the connection is for
+// returns the function that goes on with it.
+func (s *session) handle(f frame) (next func() error, err error) {
+	if f.version > versionPlist {
+		return nil, s.result(f.tag, BadVersion)
+	}
+	switch f.message {
+	case msgListen:
+		return s.listen(f.tag, nil), nil
+	case msgConnect:
+		r, err := decodeConnect(f.body)
+		if err != nil {
+			return nil, s.result(f.tag, BadCommand)
+		}
+		return s.connect(f.tag, r.device, r.port)
+	case msgPlist:
+		s.version = versionPlist
+		d, err := plist.DecodeDict(f.body)
+		name, ok := d.String("MessageType")
+		if err != nil || !ok {
+			// usbmuxd says nothing here and its client waits for ever.
+			return nil, errors.Join(s.result(f.tag, BadCommand), errDone)
+		}
+		return s.request(f.tag, name, d)
+	}
+	return nil, s.result(f.tag, BadCommand)
+}
+
+func (s *session) request(tag uint32, name string, d plist.Dict) (next func() error, err error) {
+	switch name {
+	case "ListDevices":
+		return nil, s.reply(tag, plist.Dict{"DeviceList": s.m.list()})
+	case "ListListeners":
+		return nil, s.reply(tag, plist.Dict{"ListenerList": s.m.listeners()})
+	case "ReadBUID":
+		return nil, s.reply(tag, plist.Dict{"BUID": s.m.buid})
+	case "Listen":
+		return s.listen(tag, d), nil
+	case "Connect":
+		id, ok := deviceID(d)
+		if !ok {
+			return nil, s.result(tag, BadDevice)
+		}
+		port, ok := d.Int("PortNumber")
+		if !ok {
+			return nil, s.result(tag, BadCommand)
+		}
+		return s.connect(tag, id, swapPort(uint16(port)))
+	case "ReadPairRecord", "SavePairRecord", "DeletePairRecord":
+		return nil, s.record(tag, name, d)
+	}
+	return nil, s.result(tag, BadCommand)
+}
+
+func (s *session) send(f frame) error {
+	_, err := s.c.Write(appendFrame(nil, f))
+	return err
+}
+
+func (s *session) result(tag uint32, r Result) error {
+	return s.send(resultFrame(s.version, tag, r))
+}
+
+func (s *session) reply(tag uint32, d plist.Dict) error {
+	f, err := plistFrame(tag, d)
+	if err != nil {
+		return err
+	}
+	return s.send(f)
+}
+
+func (m *Muxer) list() []any {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := []any{}
+	for _, d := range m.present() {
+		list = append(list, encodeEntry(d.entry))
+	}
+	return list
+}
+
+func (m *Muxer) listeners() []any {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := slices.SortedFunc(maps.Keys(m.listening), func(a, b *session) int { return a.number - b.number })
+	list := []any{}
+	for _, s := range all {
+		program, ok := s.client.String("ProgName")
+		if !ok {
+			program = "unknown"
+		}
+		version, _ := s.client.Int("kLibUSBMuxVersion")
+		d := plist.Dict{
+			"Blacklisted": false, "ConnType": int64(0), "ProgName": program,
+			"ID String": strconv.Itoa(s.number) + "-" + program, "kLibUSBMuxVersion": version,
+		}
+		if id, ok := s.client.String("BundleID"); ok {
+			d["BundleID"] = id
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+// connect turns the connection into a pipe to a port of a device.
+func (s *session) connect(tag, id uint32, port uint16) (next func() error, err error) {
+	d, ok := s.m.acquire(id)
+	if !ok {
+		return nil, s.result(tag, BadDevice)
+	}
+	var serve func(context.Context, net.Conn)
+	if d.Open != nil {
+		serve, err = d.Open(port)
+	}
+	if err != nil || serve == nil {
+		d.pipes.Done()
+		s.m.log.DebugContext(s.ctx, "connection refused", "udid", d.UDID, "port", port, "error", err)
+		return nil, s.result(tag, ConnectionRefused)
+	}
+	return func() error {
+		defer d.pipes.Done()
+		ctx, cancel := context.WithCancel(d.ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
+		defer context.AfterFunc(ctx, func() { s.c.Close() })()
+		err := s.result(tag, OK)
+		if err != nil {
+			s.c.Close()
+			cancel()
+		}
+		serve(ctx, s.c)
+		if ctx.Err() == nil {
+			s.linger()
+		}
+		return err
+	}, nil
+}
+
+// linger closes the writing side and waits a moment for the peer: closing a
+// socket with unread bytes resets it, and the peer would lose the last answer.
+func (s *session) linger() {
+	h, ok := s.c.(interface{ CloseWrite() error })
+	if !ok || h.CloseWrite() != nil || s.c.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, s.c, maxRequest)
+	s.c.Close()
+}
+
+// record answers the requests about pair records. Their results are errno
+// values.
+func (s *session) record(tag uint32, name string, d plist.Dict) error {
+	id, ok := d.String("PairRecordID")
+	if !ok || !safeName(id) {
+		return s.result(tag, InvalidArgument)
+	}
+	var err error
+	switch name {
+	case "ReadPairRecord":
+		var b []byte
+		if b, err = s.m.records.Read(id); err == nil {
+			return s.reply(tag, plist.Dict{"PairRecordData": b})
+		}
+	case "DeletePairRecord":
+		err = s.m.records.Delete(id)
+	case "SavePairRecord":
+		data, _ := d.Data("PairRecordData")
+		record, bad := plist.DecodeDict(data)
+		if bad != nil {
+			return s.result(tag, InvalidArgument)
+		}
+		// Stored as XML, whatever came: some readers know nothing else.
+		if data, err = plist.Encode(record, plist.XML); err == nil {
+			err = s.m.records.Write(id, data)
+		}
+		if err == nil {
+			// The event goes out before the answer: who saved the record and
+			// sees the answer may rely on the listeners knowing.
+			if device, ok := deviceID(d); ok {
+				s.m.paired(device, id)
+			}
+		}
+	}
+	return s.result(tag, recordResult(err))
+}
+
+func recordResult(err error) Result {
+	switch {
+	case err == nil:
+		return OK
+	case errors.Is(err, fs.ErrNotExist):
+		return NotFound
+	case errors.Is(err, fs.ErrPermission):
+		return noPermission
+	}
+	return ioFailure
+}
+
+// safeName reports whether a record's id may become the name of a file.
+func safeName(id string) bool {
+	return id != "" && !strings.ContainsAny(id, "/\\\x00") && !strings.Contains(id, "..")
+}
+
+// listen makes the session a listener: the result and the devices that are
+// present are queued in one step with registering it, so that no event is lost
+// or doubled.
+func (s *session) listen(tag uint32, client plist.Dict) func() error {
+	return func() error {
+		m := s.m
+		m.mu.Lock()
+		m.lastSession++
+		s.number, s.client = m.lastSession, client
+		s.out.init(func() { s.c.Close() })
+		s.out.push(appendFrame(nil, resultFrame(s.version, tag, OK)))
+		for _, d := range m.present() {
+			s.out.push(mustEncode(s.version, Event{Attached, d.entry}))
+		}
+		s.out.limit = len(s.out.queue) + eventQueue
+		m.listening[s] = struct{}{}
+		m.mu.Unlock()
+
+		var writer sync.WaitGroup
+		writer.Go(func() { s.out.drain(s.c) })
+		f, err := readFrame(s.c, maxRequest)
+		m.mu.Lock()
+		delete(m.listening, s)
+		m.mu.Unlock()
+		var tooLong *LengthError
+		if err == nil || errors.As(err, &tooLong) {
+			// A listening connection takes no requests; it is told so and ends.
+			s.out.push(appendFrame(nil, resultFrame(s.version, f.tag, BadCommand)))
+			_ = s.c.SetWriteDeadline(time.Now().Add(lingerTime))
+		} else {
+			s.c.Close()
+		}
+		s.out.finish()
+		writer.Wait()
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
+			return nil
+		}
+		return err
+	}
+}
+
+// outbox carries frames to a listener without making the sender wait.
+type outbox struct {
+	mu     sync.Mutex
+	cond   sync.Cond
+	queue  [][]byte
+	limit  int // 0 = none yet
+	done   bool
+	broken bool
+	cut    func() // ends the connection
+}
+
+func (o *outbox) init(cut func()) {
+	o.cond.L = &o.mu
+	o.cut = cut
+}
+
+// push queues a frame. A listener that is too far behind is cut off.
+func (o *outbox) push(b []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.broken || o.done {
+		return
+	}
+	if o.limit > 0 && len(o.queue) >= o.limit {
+		o.broken, o.queue = true, nil
+		o.cut()
+		o.cond.Signal()
+		return
+	}
+	o.queue = append(o.queue, b)
+	o.cond.Signal()
+}
+
+// finish lets drain return once the queue is empty.
+func (o *outbox) finish() {
+	o.mu.Lock()
+	o.done = true
+	o.cond.Signal()
+	o.mu.Unlock()
+}
+
+// drain writes the queue until finish or a failure.
+func (o *outbox) drain(w io.Writer) {
+	for {
+		o.mu.Lock()
+		for len(o.queue) == 0 && !o.done && !o.broken {
+			o.cond.Wait()
+		}
+		batch := o.queue
+		o.queue = nil
+		stop := o.broken || len(batch) == 0
+		o.mu.Unlock()
+		if stop {
+			return
+		}
+		buffers := net.Buffers(batch)
+		if _, err := buffers.WriteTo(w); err != nil {
+			o.mu.Lock()
+			o.broken, o.queue = true, nil
+			o.cut()
+			o.mu.Unlock()
+			return
+		}
+	}
+}
