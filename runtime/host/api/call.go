@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"runtime"
-	"runtime/debug"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
@@ -129,22 +127,4 @@ func To[T any](v lua.LValue) (T, bool) {
 	}
 	var zero T
 	return zero, false
-}
-
-// guard turns a Go panic in a binding into an error with code "internal". Lua errors are panics of the
-// interpreter and pass.
-func guard(L *lua.LState) {
-	r := recover()
-	if r == nil {
-		return
-	}
-	switch r.(type) {
-	case runtime.Error, *reflect.ValueError, string:
-	default:
-		panic(r)
-	}
-	e := host.Errorf("internal", "%v", r)
-	e.Hint = "this is a bug in imdlua, please report it"
-	e.Details = map[string]any{"stack": string(debug.Stack())}
-	host.Raise(L, e)
 }

@@ -217,7 +217,6 @@ func (c *boundClass) index(L *lua.LState) int {
 	if f == nil || !ok {
 		return c.unknown(L, key)
 	}
-	defer guard(L)
 	L.Push(c.ix.Wrap(L, f.value(o.Value)))
 	return 1
 }
@@ -254,7 +253,6 @@ func (c *boundClass) readOnly(L *lua.LState) int {
 }
 
 func (c *boundClass) tostring(L *lua.LState) int {
-	defer guard(L)
 	o, ok := objectOf(L.Get(1))
 	text := c.decl.Name
 	if ok && c.decl.String != nil {
@@ -273,7 +271,6 @@ func objectsEqual(L *lua.LState) int {
 
 // iterate is __call: one step of a for loop.
 func (c *boundClass) iterate(L *lua.LState) int {
-	defer guard(L)
 	o, ok := objectOf(L.Get(1))
 	if !ok {
 		host.Raise(L, host.Errorf("argument", "%s expected", c.decl.Name))

@@ -116,7 +116,6 @@ func (ix *Index) planResults(p *plan, f *Func, t reflect.Type) error {
 
 // call is the LGFunction of a declared function.
 func (b *bound) call(L *lua.LState) int {
-	defer guard(L)
 	if b.plan == nil {
 		p, err := b.ix.newPlan(b.decl)
 		if err != nil {
@@ -222,7 +221,6 @@ func (b *bound) self(L *lua.LState) any {
 
 // rawCall wraps a hand-written function: receiver check and panics.
 func (b *bound) rawCall(L *lua.LState) int {
-	defer guard(L)
 	if b.decl.method {
 		b.self(L)
 	}
