@@ -10,31 +10,40 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 )
 
+// Kinds of apps, as ApplicationType says it.
+const (
+	// UserApp is an app that the user installed.
+	UserApp = "User"
+	// SystemApp is an app that came with iOS.
+	SystemApp = "System"
+	// HiddenApp is a system app without an icon.
+	HiddenApp = "Hidden"
+)
+
 // AppSpec describes an app to install. BundleID is required.
 type AppSpec struct {
 	BundleID string
-	// Name is CFBundleName and names the bundle directory; "" means the last
-	// part of BundleID.
+	// Name is CFBundleName and names the bundle directory; "" means
+	// CFBundleName of Info, or else the last part of BundleID.
 	Name string
-	// DisplayName is CFBundleDisplayName; "" means Name.
+	// DisplayName is CFBundleDisplayName; "" means that of Info, or Name.
 	DisplayName string
-	// Executable is CFBundleExecutable; "" means Name.
+	// Executable is CFBundleExecutable; "" means that of Info, or Name.
 	Executable string
 	// Version is CFBundleVersion, ShortVersion CFBundleShortVersionString;
-	// "" means "1" and "1.0".
+	// "" means those of Info, or "1" and "1.0".
 	Version, ShortVersion string
-	// Type is "User" (also ""), "System" or "Hidden".
+	// Type is UserApp (also ""), SystemApp or HiddenApp.
 	Type string
 	// Developer apps are signed with get-task-allow.
 	Developer bool
-	// FileSharing is UIFileSharingEnabled.
+	// FileSharing is UIFileSharingEnabled, also taken from Info.
 	FileSharing bool
-	// Team is the signer's team identifier; "" is invented.
+	// Team is the signer's team identifier; "" is one invented.
 	Team string
-	// StaticDiskUsage is the size of the bundle; 0 means 12 MB.
+	// StaticDiskUsage is the size of the bundle; 0 means 12 MiB.
 	StaticDiskUsage uint64
-	// Info is the app's Info.plist. Its keys appear among the attributes;
-	// where fields above are empty they are taken from it.
+	// Info is the app's Info.plist. Its keys appear among the attributes.
 	Info plist.Dict
 }
 
@@ -43,21 +52,61 @@ type App struct {
 	phone *Phone
 	spec  AppSpec
 	seq   int64
+	uuid  string // of the bundle's container
+	data  *appData
+}
 
-	once sync.Once
+// appData is the data container. It outlives the App when a new version is
+// installed over it.
+type appData struct {
+	uuid string
 	fs   *FS
 }
 
+// appTable is the installed apps, made at the first look.
 type appTable struct {
 	mu   sync.RWMutex
 	byID map[string]*App
 	seq  int64
 }
 
+// ready installs what the phone comes with; the caller holds mu for writing.
+func (t *appTable) ready(p *Phone) *appTable {
+	if t.byID == nil {
+		t.byID = make(map[string]*App, len(builtinApps))
+		for _, b := range builtinApps {
+			t.put(p.newApp(b.spec.complete(), nil, b.build))
+		}
+	}
+	return t
+}
+
+func (t *appTable) put(a *App) {
+	t.seq++
+	a.seq = t.seq
+	t.byID[a.spec.BundleID] = a
+}
+
+func (p *Phone) newApp(spec AppSpec, data *appData, build func(*FS)) *App {
+	id := spec.BundleID
+	a := &App{phone: p, spec: spec, data: data, uuid: uuidText(uuidOf("bundle", id, spec.Version, p.id.udid))}
+	if data == nil {
+		a.data = &appData{uuid: uuidText(uuidOf("data", id, p.id.udid)), fs: newFS(p.Now, &p.vol, func(f *FS) {
+			f.seed(containerDirs...)
+			if build != nil {
+				build(f)
+			}
+		})}
+	}
+	return a
+}
+
+var containerDirs = []string{"Documents", "Library/Caches", "Library/Preferences", "Library/SplashBoard", "SystemData", "tmp"}
+
 // BundleID is the app's identifier.
 func (a *App) BundleID() string { return a.spec.BundleID }
 
-// Type is "User", "System" or "Hidden".
+// Type is UserApp, SystemApp or HiddenApp.
 func (a *App) Type() string { return a.spec.Type }
 
 // FileSharing reports UIFileSharingEnabled: VendDocuments is allowed.
@@ -67,76 +116,139 @@ func (a *App) FileSharing() bool { return a.spec.FileSharing }
 func (a *App) Developer() bool { return a.spec.Developer }
 
 // Container is the app's data container.
-func (a *App) Container() *FS {
-	a.once.Do(func() { a.fs = newFS(a.phone.Now, &a.phone.vol, buildContainer) })
-	return a.fs
+func (a *App) Container() *FS { return a.data.fs }
+
+// DiskUsage is the size of the bundle and that of the container's files.
+func (a *App) DiskUsage() (static, dynamic uint64) {
+	return a.spec.StaticDiskUsage, a.data.fs.contentSize()
 }
-
-func buildContainer(f *FS) {
-	for _, d := range []string{"Documents", "Library/Caches", "Library/Preferences", "tmp", "SystemData"} {
-		f.mu.Lock()
-		_ = f.mkdir(d, f.clock().UnixNano())
-		f.mu.Unlock()
-	}
-}
-
-// DiskUsage is the size of the bundle and of the container.
-func (a *App) DiskUsage() (static, dynamic uint64) { return a.spec.StaticDiskUsage, 0 }
-
-// Attributes are what installation_proxy tells about the app, except the
-// disk usage. The caller owns the dictionary.
-func (a *App) Attributes() plist.Dict {
-	return plist.Dict{"CFBundleIdentifier": a.spec.BundleID, "CFBundleExecutable": a.spec.Executable,
-		"CFBundleName": a.spec.Name, "CFBundleDisplayName": a.spec.DisplayName, "CFBundleVersion": a.spec.Version,
-		"CFBundleShortVersionString": a.spec.ShortVersion, "ApplicationType": a.spec.Type, "UIFileSharingEnabled": a.spec.FileSharing}
-}
-
-func (a *App) execPath() string { return "/Applications/" + a.spec.Name + ".app/" + a.spec.Executable }
 
 // Apps lists the installed apps by bundle identifier.
 func (p *Phone) Apps() []*App {
-	p.apps.mu.RLock()
-	defer p.apps.mu.RUnlock()
-	return slices.SortedFunc(maps.Values(p.apps.byID), func(a, b *App) int {
-		return strings.Compare(a.spec.BundleID, b.spec.BundleID)
-	})
+	var out []*App
+	p.lookApps(func(t *appTable) { out = slices.Collect(maps.Values(t.byID)) })
+	slices.SortFunc(out, func(a, b *App) int { return strings.Compare(a.spec.BundleID, b.spec.BundleID) })
+	return out
 }
 
 // App returns an installed app.
-func (p *Phone) App(bundleID string) (*App, bool) {
-	p.apps.mu.RLock()
-	defer p.apps.mu.RUnlock()
-	a, ok := p.apps.byID[bundleID]
+func (p *Phone) App(bundleID string) (a *App, ok bool) {
+	p.lookApps(func(t *appTable) { a, ok = t.byID[bundleID] })
 	return a, ok
 }
 
-// AddApp installs an app, or replaces the one with the same identifier and
-// keeps its container. It posts NoteAppInstalled.
+func (p *Phone) lookApps(fn func(*appTable)) {
+	t := &p.apps
+	t.mu.RLock()
+	if t.byID != nil {
+		defer t.mu.RUnlock()
+		fn(t)
+		return
+	}
+	t.mu.RUnlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fn(t.ready(p))
+}
+
+// AddApp installs an app, or a new version over the one with the same
+// identifier, whose container stays and whose process ends. It posts
+// NoteAppInstalled. Without a BundleID the cause is ErrInvalid, without room
+// ErrNoSpace.
 func (p *Phone) AddApp(spec AppSpec) (*App, error) {
-	if spec.BundleID == "" {
-		return nil, fail("add app", "", ErrInvalid)
+	if spec.BundleID == "" || strings.ContainsAny(spec.BundleID, "/\x00") {
+		return nil, fail("add app", spec.BundleID, ErrInvalid)
 	}
-	a := &App{phone: p, spec: spec}
+	spec = spec.complete()
+	if err := p.vol.reserve(int64(spec.StaticDiskUsage)); err != nil {
+		return nil, fail("add app", spec.BundleID, err)
+	}
 	p.apps.mu.Lock()
-	if p.apps.byID == nil {
-		p.apps.byID = map[string]*App{}
+	t := p.apps.ready(p)
+	old := t.byID[spec.BundleID]
+	var data *appData
+	if old != nil {
+		data = old.data
 	}
-	p.apps.byID[spec.BundleID] = a
+	a := p.newApp(spec, data, nil)
+	t.put(a)
 	p.apps.mu.Unlock()
+	if old != nil {
+		_ = p.vol.reserve(-int64(old.spec.StaticDiskUsage)) // giving back cannot fail
+		p.endApp(spec.BundleID)
+	}
+	p.logf("installd", "com.apple.mobile.installd", "install", "Installed app %s version %s", spec.BundleID, spec.Version)
 	p.Post(NoteAppInstalled)
+	p.Post(NoteDiskUsage)
 	return a, nil
 }
 
-// RemoveApp removes an app and its container and ends it. An unknown one is
-// fs.ErrNotExist. It posts NoteAppUninstalled.
+// RemoveApp removes an app and its container and ends its process. An
+// unknown one is fs.ErrNotExist, a system app fs.ErrPermission. It posts
+// NoteAppUninstalled.
 func (p *Phone) RemoveApp(bundleID string) error {
 	p.apps.mu.Lock()
-	_, ok := p.apps.byID[bundleID]
-	delete(p.apps.byID, bundleID)
-	p.apps.mu.Unlock()
-	if !ok {
-		return fail("remove app", bundleID, fs.ErrNotExist)
+	t := p.apps.ready(p)
+	a := t.byID[bundleID]
+	var err error
+	switch {
+	case a == nil:
+		err = fs.ErrNotExist
+	case a.spec.Type != UserApp:
+		err = fs.ErrPermission
+	default:
+		delete(t.byID, bundleID)
 	}
+	p.apps.mu.Unlock()
+	if err != nil {
+		return fail("remove app", bundleID, err)
+	}
+	p.endApp(bundleID)
+	a.data.fs.clear()
+	_ = p.vol.reserve(-int64(a.spec.StaticDiskUsage)) // giving back cannot fail
+	p.logf("installd", "com.apple.mobile.installd", "install", "Uninstalled app %s", bundleID)
 	p.Post(NoteAppUninstalled)
+	p.Post(NoteDiskUsage)
 	return nil
+}
+
+func (p *Phone) endApp(bundleID string) {
+	if proc, ok := p.RunningApp(bundleID); ok {
+		_, _ = p.kill(proc.PID) // gone already is as good
+	}
+}
+
+// complete fills the fields that were left empty.
+func (s AppSpec) complete() AppSpec {
+	last := s.BundleID[strings.LastIndexByte(s.BundleID, '.')+1:]
+	or := func(field *string, key, def string) {
+		if v, ok := s.Info.String(key); *field == "" && ok {
+			*field = v
+		}
+		if *field == "" {
+			*field = def
+		}
+	}
+	or(&s.Name, "CFBundleName", last)
+	// The bundle's directory is named after it.
+	s.Name = strings.ReplaceAll(s.Name, "/", ":")
+	or(&s.DisplayName, "CFBundleDisplayName", s.Name)
+	or(&s.Executable, "CFBundleExecutable", s.Name)
+	or(&s.Version, "CFBundleVersion", "1")
+	or(&s.ShortVersion, "CFBundleShortVersionString", "1.0")
+	if s.Type == "" {
+		s.Type = UserApp
+	}
+	if s.Team == "" {
+		s.Team = encode(hashOf("team", s.BundleID), serialAlphabet, 10)
+	}
+	if s.StaticDiskUsage == 0 {
+		s.StaticDiskUsage = 12 << 20
+	}
+	s.StaticDiskUsage = min(s.StaticDiskUsage, 1<<60)
+	if v, ok := s.Info.Bool("UIFileSharingEnabled"); ok {
+		s.FileSharing = s.FileSharing || v
+	}
+	s.Info = s.Info.Clone()
+	return s
 }

@@ -18,6 +18,7 @@ type identity struct {
 	serial     string
 	mlb        string
 	wireless   string
+	mac        uint64
 	wifi       string
 	bluetooth  string
 	ethernet   string
@@ -42,6 +43,7 @@ func newIdentity(prof *profile, serial int) identity {
 	id.mlb = "F3X" + encode(scatter(n, prof.salt+2, 1<<48), serialAlphabet, 14)
 	id.wireless = "C0F" + encode(scatter(n, prof.salt+3, 1<<48), serialAlphabet, 14)
 	mac := scatter(n, prof.salt+4, 1<<21)<<3 | uint64(prof.macBank)<<24
+	id.mac = mac
 	id.wifi, id.bluetooth, id.ethernet = macText(mac), macText(mac+1), macText(mac+2)
 	six := scatter(n, prof.salt+5, 1_000_000)
 	id.imei = luhn(fmt.Sprintf("%s%06d", prof.tac, six))
@@ -128,6 +130,9 @@ func uuidText(u [16]byte) string {
 	s := strings.ToUpper(hex.EncodeToString(u[:]))
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }
+
+// lowerUUID writes a UUID in lower case.
+func lowerUUID(u [16]byte) string { return strings.ToLower(uuidText(u)) }
 
 // bytesOf makes n bytes of a name, for keys, hashes and calibration data.
 func bytesOf(n int, parts ...string) []byte {

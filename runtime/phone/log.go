@@ -95,6 +95,7 @@ func (h *logHub) start(p *Phone, rate float64) {
 	h.phone = p
 	h.rate = normalRate(rate)
 	h.gen.seed = p.id.seed
+	h.gen.images = sync.OnceValue(func() [][16]byte { return imageUUIDs(p.prof.build) })
 }
 
 func normalRate(rate float64) float64 {
@@ -118,7 +119,8 @@ func (p *Phone) Log(e LogEntry) {
 
 // logf logs a line of a daemon, found by its name.
 func (p *Phone) logf(process, subsystem, category, format string, args ...any) {
-	e := LogEntry{PID: p.pidOf(process), Subsystem: subsystem, Category: category, Message: fmt.Sprintf(format, args...)}
+	proc, _ := p.ProcessNamed(process)
+	e := LogEntry{PID: proc.PID, Subsystem: subsystem, Category: category, Message: fmt.Sprintf(format, args...)}
 	p.Log(e)
 }
 

@@ -2,14 +2,16 @@ package phone
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
 // generator makes the phone talk while somebody listens.
 type generator struct {
-	seed  uint64
-	count uint64 // lines made so far
-	cur   *talker
+	seed   uint64
+	count  atomic.Uint64 // lines made so far
+	images func() [][16]byte
+	cur    *talker
 }
 
 // talker is the running goroutine of a generator.

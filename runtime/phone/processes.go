@@ -1,9 +1,11 @@
 package phone
 
 import (
+	"fmt"
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -19,16 +21,23 @@ type Process struct {
 	User       string
 }
 
+// daemonSpec is a process that runs from boot on.
+type daemonSpec struct{ path, user, bundleID string }
+
 // procTable is the running processes, made at the first look after a boot.
 type procTable struct {
 	mu     sync.RWMutex
+	boot   int // the boot that the table belongs to
 	byPID  map[int]*Process
-	byName map[string]int
-	next   int
+	byName map[string]*Process
+	last   int // PID given out last
 }
 
-// daemonSpec is a process that runs from boot on.
-type daemonSpec struct{ path, user, bundleID string }
+// firstPID is where a new boot begins to count after launchd.
+const firstPID = 20
+
+// maxPID is where the kernel begins anew; some hosts refuse larger ones.
+const maxPID = 99_998
 
 func (t *procTable) reset() {
 	t.mu.Lock()
@@ -36,45 +45,40 @@ func (t *procTable) reset() {
 	t.byPID, t.byName = nil, nil
 }
 
-// running returns the table read-locked and filled.
-func (p *Phone) running() *procTable {
-	t := &p.procs
-	t.mu.RLock()
-	for t.byPID == nil {
-		t.mu.RUnlock()
-		t.mu.Lock()
-		if t.byPID == nil {
-			t.fill(p)
+// ready fills the table if need be; the caller holds mu for writing.
+func (t *procTable) ready(p *Phone) *procTable {
+	if t.byPID != nil {
+		return t
+	}
+	p.mu.RLock()
+	boots, booted := p.boots, p.booted
+	p.mu.RUnlock()
+	t.boot, t.last = boots, firstPID
+	t.byPID, t.byName = make(map[int]*Process, len(daemons)+8), make(map[string]*Process, len(daemons)+8)
+	t.add(p, 0, daemons[0], booted)
+	t.add(p, 1, daemons[1], booted)
+	for i, d := range daemons[2:] {
+		t.add(p, t.nextPID(p), d, booted.Add(time.Duration(i+8)*130*time.Millisecond))
+	}
+	for i, id := range prelaunched {
+		if a, ok := p.App(id); ok {
+			t.add(p, t.nextPID(p), a.daemon(), booted.Add(time.Duration(i+1)*11*time.Minute))
 		}
-		t.mu.Unlock()
-		t.mu.RLock()
 	}
 	return t
 }
 
-// fill starts the daemons; the caller holds mu.
-func (t *procTable) fill(p *Phone) {
-	p.mu.RLock()
-	boots, booted := p.boots, p.booted
-	p.mu.RUnlock()
-	t.byPID, t.byName = map[int]*Process{}, map[string]int{}
-	t.next = 2
-	when := booted
-	for i, d := range daemons {
-		pid := i // kernel 0, launchd 1
-		if i >= 2 {
-			pid = t.nextPID(p, boots)
-			when = when.Add(130 * time.Millisecond)
+// nextPID leaves gaps, as the short-lived helpers of a real phone do.
+func (t *procTable) nextPID(p *Phone) int {
+	for {
+		t.last += 1 + int(mix(p.id.seed^uint64(t.boot)<<32^uint64(t.last))%4)
+		if t.last > maxPID {
+			t.last = firstPID
 		}
-		t.add(p, pid, d, when)
+		if t.byPID[t.last] == nil {
+			return t.last
+		}
 	}
-}
-
-// nextPID leaves gaps as the short-lived helpers of a real phone do.
-func (t *procTable) nextPID(p *Phone, boots int) int {
-	step := 1 + int(mix(p.id.seed+uint64(boots)<<20+uint64(t.next))%4)
-	t.next += step
-	return t.next
 }
 
 func (t *procTable) add(p *Phone, pid int, d daemonSpec, when time.Time) *Process {
@@ -84,87 +88,220 @@ func (t *procTable) add(p *Phone, pid int, d daemonSpec, when time.Time) *Proces
 		proc.ParentPID = 1
 	}
 	t.byPID[pid] = proc
-	t.byName[proc.Name] = pid
+	t.byName[proc.Name] = proc
 	return proc
+}
+
+func (t *procTable) remove(proc *Process) {
+	delete(t.byPID, proc.PID)
+	if t.byName[proc.Name] == proc {
+		delete(t.byName, proc.Name)
+	}
+}
+
+// look calls fn with the table, filled and locked for reading.
+func (p *Phone) look(fn func(*procTable)) {
+	t := &p.procs
+	t.mu.RLock()
+	if t.byPID != nil {
+		defer t.mu.RUnlock()
+		fn(t)
+		return
+	}
+	t.mu.RUnlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fn(t.ready(p))
 }
 
 // Processes lists the running processes by PID.
 func (p *Phone) Processes() []Process {
-	t := p.running()
-	defer t.mu.RUnlock()
-	out := make([]Process, 0, len(t.byPID))
-	for _, proc := range t.byPID {
-		out = append(out, *proc)
-	}
+	var out []Process
+	p.look(func(t *procTable) {
+		out = make([]Process, 0, len(t.byPID))
+		for _, proc := range t.byPID {
+			out = append(out, *proc)
+		}
+	})
 	slices.SortFunc(out, func(a, b Process) int { return a.PID - b.PID })
 	return out
 }
 
 // Process returns the process with the PID.
-func (p *Phone) Process(pid int) (Process, bool) {
-	t := p.running()
-	defer t.mu.RUnlock()
-	if proc := t.byPID[pid]; proc != nil {
-		return *proc, true
-	}
-	return Process{}, false
+func (p *Phone) Process(pid int) (proc Process, ok bool) {
+	p.look(func(t *procTable) {
+		if found := t.byPID[pid]; found != nil {
+			proc, ok = *found, true
+		}
+	})
+	return proc, ok
 }
 
-// pidOf is the PID of the process of that name, 0 if there is none.
-func (p *Phone) pidOf(name string) int {
-	t := p.running()
-	defer t.mu.RUnlock()
-	return t.byName[name]
+// ProcessNamed returns the process with the short name, the newest of them.
+func (p *Phone) ProcessNamed(name string) (proc Process, ok bool) {
+	p.look(func(t *procTable) {
+		if found := t.byName[name]; found != nil {
+			proc, ok = *found, true
+		}
+	})
+	return proc, ok
+}
+
+// RunningApp returns the process of an app, if it runs.
+func (p *Phone) RunningApp(bundleID string) (proc Process, ok bool) {
+	p.look(func(t *procTable) {
+		if found := t.ofBundle(bundleID); found != nil {
+			proc, ok = *found, true
+		}
+	})
+	return proc, ok
+}
+
+func (t *procTable) ofBundle(bundleID string) *Process {
+	for _, proc := range t.byPID {
+		if proc.BundleID == bundleID {
+			return proc
+		}
+	}
+	return nil
 }
 
 // Launch starts an app, or returns it as it runs already. An app that is not
 // installed is fs.ErrNotExist.
 func (p *Phone) Launch(bundleID string) (Process, error) {
-	app, ok := p.App(bundleID)
+	a, ok := p.App(bundleID)
 	if !ok {
 		return Process{}, fail("launch", bundleID, fs.ErrNotExist)
 	}
-	p.running().mu.RUnlock()
-	p.mu.RLock()
-	boots := p.boots
-	p.mu.RUnlock()
-	t := &p.procs
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.byPID == nil {
-		t.fill(p)
+	when := p.Now()
+	p.procs.mu.Lock()
+	t := p.procs.ready(p)
+	proc := t.ofBundle(bundleID)
+	fresh := proc == nil
+	if fresh {
+		proc = t.add(p, t.nextPID(p), a.daemon(), when)
 	}
-	for _, proc := range t.byPID {
-		if proc.BundleID == bundleID {
-			return *proc, nil
-		}
+	out := *proc
+	p.procs.mu.Unlock()
+	if fresh {
+		p.logf("SpringBoard", "com.apple.FrontBoard", "Process", "[app<%s>:%d] Bootstrap success!", bundleID, out.PID)
+		p.logf("runningboardd", "com.apple.runningboard", "process", "Acquiring assertion targeting [app<%s>:%d]", bundleID, out.PID)
 	}
-	return *t.add(p, t.nextPID(p, boots), daemonSpec{app.execPath(), "mobile", bundleID}, p.Now()), nil
+	return out, nil
 }
 
 // Kill ends a process. The kernel and launchd cannot be ended
-// (fs.ErrPermission); daemons are started again by launchd under a new PID.
+// (fs.ErrPermission), an unknown PID is fs.ErrNotExist. Daemons are started
+// again by launchd at once, with another PID.
 func (p *Phone) Kill(pid int) error {
-	if pid == 0 || pid == 1 {
-		return fail("kill", "", fs.ErrPermission)
+	_, err := p.kill(pid)
+	if err != nil {
+		return fail("kill", strconv.Itoa(pid), err)
 	}
-	p.running().mu.RUnlock()
-	t := &p.procs
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	proc := t.byPID[pid]
-	if proc == nil {
-		return fail("kill", "", fs.ErrNotExist)
-	}
-	delete(t.byPID, pid)
-	delete(t.byName, proc.Name)
 	return nil
 }
 
+func (p *Phone) kill(pid int) (Process, error) {
+	if pid == 0 || pid == 1 {
+		return Process{}, fs.ErrPermission
+	}
+	when := p.Now()
+	p.procs.mu.Lock()
+	t := p.procs.ready(p)
+	proc := t.byPID[pid]
+	if proc == nil {
+		p.procs.mu.Unlock()
+		return Process{}, fs.ErrNotExist
+	}
+	t.remove(proc)
+	out := *proc
+	if !proc.isApp() {
+		t.add(p, t.nextPID(p), daemonSpec{proc.Path, proc.User, proc.BundleID}, when)
+	}
+	p.procs.mu.Unlock()
+	p.Log(LogEntry{PID: 1, Subsystem: "com.apple.xpc.launchd", Category: "service",
+		Message: fmt.Sprintf("exited due to SIGKILL | sent by launchd[1]: %s[%d]", out.Name, out.PID)})
+	return out, nil
+}
+
+// isApp reports whether the process ends for good when it is killed.
+// SpringBoard has a bundle identifier and yet is launchd's child for ever.
+func (proc *Process) isApp() bool { return proc.BundleID != "" && proc.Name != "SpringBoard" }
+
+// respawn kills a daemon, which launchd starts again.
+func (p *Phone) respawn(name string) {
+	if proc, ok := p.ProcessNamed(name); ok {
+		_, _ = p.kill(proc.PID) // gone already is as good
+	}
+}
+
+// prelaunched are the apps that a phone runs when somebody first looks.
+var prelaunched = []string{"com.apple.mobilesafari", "com.apple.MobileSMS", "com.example.notes"}
+
+// daemons is what runs on every phone; the first two are PID 0 and 1.
 var daemons = []daemonSpec{
 	{"/kernel", "root", ""},
 	{"/sbin/launchd", "root", ""},
-	{"/usr/libexec/lockdownd", "root", ""},
-	{"/System/Library/CoreServices/SpringBoard.app/SpringBoard", "mobile", "com.apple.springboard"},
+	{"/usr/libexec/logd", "root", ""},
+	{"/usr/libexec/UserEventAgent", "root", ""},
+	{"/usr/libexec/configd", "root", ""},
 	{"/usr/libexec/powerd", "root", ""},
+	{"/usr/libexec/keybagd", "root", ""},
+	{"/usr/libexec/lockdownd", "root", ""},
+	{"/usr/libexec/usbmuxd", "root", ""},
+	{"/usr/libexec/thermalmonitord", "root", ""},
+	{"/usr/libexec/runningboardd", "root", ""},
+	{"/usr/libexec/watchdogd", "root", ""},
+	{"/usr/libexec/amfid", "_amfid", ""},
+	{"/usr/libexec/trustd", "_trustd", ""},
+	{"/usr/libexec/securityd", "_securityd", ""},
+	{"/usr/libexec/notifyd", "root", ""},
+	{"/usr/sbin/cfprefsd", "mobile", ""},
+	{"/usr/sbin/distnoted", "mobile", ""},
+	{"/usr/sbin/mDNSResponder", "_mdnsresponder", ""},
+	{"/usr/sbin/mediaserverd", "mobile", ""},
+	{"/usr/sbin/bluetoothd", "mobile", ""},
+	{"/usr/sbin/wifid", "root", ""},
+	{"/usr/sbin/wirelessproxd", "mobile", ""},
+	{"/usr/libexec/locationd", "_locationd", ""},
+	{"/usr/libexec/nfcd", "mobile", ""},
+	{"/usr/libexec/symptomsd", "_networkd", ""},
+	{"/usr/libexec/nsurlsessiond", "mobile", ""},
+	{"/usr/libexec/networkserviceproxy", "_networkd", ""},
+	{"/usr/libexec/coreduetd", "root", ""},
+	{"/usr/libexec/duetexpertd", "mobile", ""},
+	{"/usr/libexec/dasd", "mobile", ""},
+	{"/usr/libexec/backboardd", "mobile", ""},
+	{"/System/Library/CoreServices/SpringBoard.app/SpringBoard", "mobile", "com.apple.springboard"},
+	{"/System/Library/PrivateFrameworks/CoreTelephony.framework/Support/CommCenter", "_wireless", ""},
+	{"/System/Library/PrivateFrameworks/ApplePushService.framework/apsd", "mobile", ""},
+	{"/System/Library/PrivateFrameworks/AppStoreDaemon.framework/Support/appstored", "mobile", ""},
+	{"/System/Library/PrivateFrameworks/AssistantServices.framework/assistantd", "mobile", ""},
+	{"/System/Library/PrivateFrameworks/IMCore.framework/imagent.app/imagent", "mobile", ""},
+	{"/System/Library/PrivateFrameworks/IDS.framework/identityservicesd.app/identityservicesd", "mobile", ""},
+	{"/System/Library/PrivateFrameworks/MobileInstallation.framework/XPCServices/com.apple.MobileInstallationHelperService", "root", ""},
+	{"/System/Library/PrivateFrameworks/CloudKitDaemon.framework/Support/cloudd", "mobile", ""},
+	{"/System/Library/Frameworks/Accounts.framework/accountsd", "mobile", ""},
+	{"/System/Library/PrivateFrameworks/CoreSuggestions.framework/suggestd", "mobile", ""},
+	{"/System/Library/PrivateFrameworks/PhotoLibraryServices.framework/Support/photolibraryd", "mobile", ""},
+	{"/System/Library/PrivateFrameworks/MediaAnalysis.framework/mediaanalysisd", "mobile", ""},
+	{"/System/Library/PrivateFrameworks/OSAnalytics.framework/Support/osanalyticshelper", "root", ""},
+	{"/System/Library/CoreServices/ReportCrash", "root", ""},
+	{"/usr/libexec/installd", "_installd", ""},
+	{"/usr/libexec/lsd", "mobile", ""},
+	{"/usr/libexec/containermanagerd", "mobile", ""},
+	{"/usr/libexec/mobileassetd", "mobile", ""},
+	{"/usr/libexec/mobileactivationd", "mobile", ""},
+	{"/usr/libexec/misagent", "root", ""},
+	{"/usr/libexec/remoted", "root", ""},
+	{"/usr/libexec/sharingd", "mobile", ""},
+	{"/usr/libexec/rapportd", "mobile", ""},
+	{"/usr/libexec/tccd", "mobile", ""},
+	{"/usr/libexec/searchd", "mobile", ""},
+	{"/usr/libexec/timed", "_timed", ""},
+	{"/usr/libexec/routined", "mobile", ""},
+	{"/usr/libexec/healthd", "mobile", ""},
+	{"/usr/libexec/fseventsd", "root", ""},
+	{"/usr/libexec/contextstored", "mobile", ""},
+	{"/usr/libexec/findmydeviced", "mobile", ""},
 }

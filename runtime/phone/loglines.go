@@ -1,0 +1,133 @@
+package phone
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// logTemplate is a line that some process writes again and again. In the
+// message, {n} is a small number, {p} a percentage, {x} 32 bits and {X} 64 in
+// hexadecimal, {u} a UUID, {app} a bundle identifier.
+type logTemplate struct {
+	process, image      string // image "" is the executable
+	subsystem, category string
+	level               LogLevel
+	message             string
+}
+
+// apparent are the bundle identifiers that {app} stands for.
+var apparent = []string{"com.apple.mobilesafari", "com.apple.MobileSMS", "com.example.notes", "com.apple.springboard", "com.example.reader"}
+
+func imageUUIDs(build string) [][16]byte {
+	out := make([][16]byte, len(logTemplates))
+	for i, t := range logTemplates {
+		if t.image != "" {
+			out[i] = uuidOf(t.image, build)
+		}
+	}
+	return out
+}
+
+// lines makes the next n lines, evenly over the span. One allocation holds
+// the entries of a batch.
+func (h *logHub) lines(n int, from time.Time, span time.Duration) []*LogEntry {
+	p := h.phone
+	first := h.gen.count.Add(uint64(n)) - uint64(n)
+	mach, images := p.machTime(from), h.gen.images()
+	block, out := make([]LogEntry, n), make([]*LogEntry, n)
+	buf := make([]byte, 0, 256)
+	p.look(func(t *procTable) {
+		for i := range block {
+			e := &block[i]
+			r := mix(h.gen.seed ^ (first+uint64(i))*0x9E3779B97F4A7C15)
+			k := int(r >> 8 % uint64(len(logTemplates)))
+			at := span * time.Duration(i) / time.Duration(n)
+			buf = logTemplates[k].fill(e, buf[:0], t, r)
+			e.Time = from.Add(at)
+			e.MachTime = mach + uint64(at)*machTicksPerSec/uint64(time.Second)
+			if e.ImageUUID = images[k]; logTemplates[k].image == "" {
+				e.ImageUUID = e.ProcessUUID
+			}
+			out[i] = e
+		}
+	})
+	return out
+}
+
+// fill writes the template's entry. buf is scratch space.
+func (t *logTemplate) fill(e *LogEntry, buf []byte, procs *procTable, r uint64) []byte {
+	proc := procs.byName[t.process]
+	if proc == nil {
+		proc = procs.byPID[1] // an app that does not run: launchd says it
+	}
+	e.PID, e.ProcessPath, e.ProcessUUID = proc.PID, proc.Path, proc.UUID
+	if e.ImagePath = t.image; t.image == "" {
+		e.ImagePath = proc.Path
+	}
+	e.Level, e.Subsystem, e.Category = t.level, t.subsystem, t.category
+	e.ThreadID = uint64(proc.PID)*16 + r>>20%7
+	if r>>40%8 == 0 {
+		e.ActivityID = 0x8000000000000000 | r>>44
+	}
+	e.ImageOffset = uint32(r>>30) & 0x3FFFF &^ 3
+	buf = expand(buf, t.message, mix(r))
+	e.Message = string(buf)
+	return buf
+}
+
+// expand replaces the placeholders.
+func expand(buf []byte, s string, r uint64) []byte {
+	for i := 0; i < len(s); i++ {
+		if s[i] != '{' {
+			buf = append(buf, s[i])
+			continue
+		}
+		switch {
+		case strings.HasPrefix(s[i:], "{app}"):
+			buf = append(buf, apparent[r%uint64(len(apparent))]...)
+			i += 4
+		case len(s) >= i+3 && s[i+2] == '}':
+			buf = expandLetter(buf, s[i+1], r)
+			i += 2
+		default:
+			buf = append(buf, '{')
+			continue
+		}
+		r = mix(r)
+	}
+	return buf
+}
+
+func expandLetter(buf []byte, letter byte, r uint64) []byte {
+	switch letter {
+	case 'n':
+		return strconv.AppendUint(buf, r%4096, 10)
+	case 'p':
+		return strconv.AppendUint(buf, r%101, 10)
+	case 'x':
+		return strconv.AppendUint(append(buf, "0x"...), r&0xFFFFFFFF, 16)
+	case 'X':
+		return strconv.AppendUint(append(buf, "0x"...), r|1<<60, 16)
+	case 'u':
+		return append(buf, uuidText(uuidOf(strconv.FormatUint(r, 36)))...)
+	}
+	return append(buf, '{', letter, '}')
+}
+
+// seedHistory gives a talking phone its past; the caller holds mu.
+func (h *logHub) seedHistory() {
+	if h.seeded || h.rate <= 0 {
+		return
+	}
+	h.seeded = true
+	if len(h.ring) > historySize-backlog {
+		return
+	}
+	end := h.phone.Now()
+	if len(h.ring) > 0 {
+		end = h.ring[0].Time
+	}
+	const span = 3 * time.Second
+	h.ring = append(h.lines(backlog, end.Add(-span), span), h.ring...)
+}
