@@ -1,0 +1,346 @@
+package lockdown
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// scripted is a client whose device gives the answers in turn, whatever is
+// asked, and then closes. The requests it got can be read after the client is
+// closed.
+func scripted(tb testing.TB, answers ...any) (*Client, func() []plist.Dict) {
+	tb.Helper()
+	a, b := link.Pipe()
+	var got []plist.Dict
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer b.Close()
+		pc := link.NewPlistConn(b)
+		for _, ans := range answers {
+			d, err := pc.RecvDict(context.Background())
+			if err != nil {
+				return
+			}
+			got = append(got, d)
+			if raw, ok := ans.([]byte); ok {
+				_, err = b.Write(raw)
+			} else {
+				err = pc.Send(context.Background(), ans)
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	cl := New(a, Options{Label: "prog"})
+	end := func() []plist.Dict {
+		cl.Close()
+		<-done
+		return got
+	}
+	tb.Cleanup(func() { end() })
+	return cl, end
+}
+
+// Every request as it goes over the wire, private keys left out.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	record := plist.Dict{"HostID": hostID, "HostCertificate": []byte("c"), "HostPrivateKey": []byte("k"), "RootPrivateKey": []byte("k")}
+	sent := plist.Dict{"HostID": hostID, "HostCertificate": []byte("c")}
+	for _, x := range []struct {
+		call func(context.Context, *Client) error
+		want plist.Dict // without Label
+	}{
+		{func(ctx context.Context, c *Client) error { _, err := c.QueryType(ctx); return err },
+			plist.Dict{"Request": "QueryType"}},
+		{func(ctx context.Context, c *Client) error { _, err := c.Get(ctx, "", "ProductVersion"); return err },
+			plist.Dict{"Request": "GetValue", "Key": "ProductVersion"}},
+		{func(ctx context.Context, c *Client) error { _, err := c.Domain(ctx, "com.apple.fmip"); return err },
+			plist.Dict{"Request": "GetValue", "Domain": "com.apple.fmip"}},
+		{func(ctx context.Context, c *Client) error { return c.Set(ctx, "d", "k", true) },
+			plist.Dict{"Request": "SetValue", "Domain": "d", "Key": "k", "Value": true}},
+		{func(ctx context.Context, c *Client) error { return c.Remove(ctx, "d", "k") },
+			plist.Dict{"Request": "RemoveValue", "Domain": "d", "Key": "k"}},
+		{func(ctx context.Context, c *Client) error {
+			return c.StartSession(ctx, Identity{HostID: hostID, SystemBUID: buid})
+		}, plist.Dict{"Request": "StartSession", "HostID": hostID, "SystemBUID": buid}},
+		{func(ctx context.Context, c *Client) error {
+			_, err := c.StartService(ctx, "s", []byte("bag"))
+			return err
+		},
+			plist.Dict{"Request": "StartService", "Service": "s", "EscrowBag": []byte("bag")}},
+		{func(ctx context.Context, c *Client) error {
+			_, err := c.Pair(ctx, record, PairOptions{HostName: "desk"})
+			return err
+		}, plist.Dict{"Request": "Pair", "ProtocolVersion": "2", "PairRecord": sent, "HostName": "desk",
+			"PairingOptions": plist.Dict{"ExtendedPairingErrors": true}}},
+		{func(ctx context.Context, c *Client) error {
+			_, err := c.Pair(ctx, record, PairOptions{SupervisorCertificate: []byte("s"), ChallengeResponse: []byte("r")})
+			return err
+		}, plist.Dict{"Request": "Pair", "ProtocolVersion": "2", "PairRecord": sent,
+			"PairingOptions": plist.Dict{"ExtendedPairingErrors": true, "SupervisorCertificate": []byte("s"), "ChallengeResponse": []byte("r")}}},
+		{func(ctx context.Context, c *Client) error { return c.ValidatePair(ctx, record) },
+			plist.Dict{"Request": "ValidatePair", "ProtocolVersion": "2", "PairRecord": sent}},
+		{func(ctx context.Context, c *Client) error { return c.Unpair(ctx, record) },
+			plist.Dict{"Request": "Unpair", "ProtocolVersion": "2", "PairRecord": sent}},
+		{func(ctx context.Context, c *Client) error { return c.ResetPairing(ctx) },
+			plist.Dict{"Request": "ResetPairing", "FullReset": true}},
+		{func(ctx context.Context, c *Client) error { return c.EnterRecovery(ctx) }, plist.Dict{"Request": "EnterRecovery"}},
+		{func(ctx context.Context, c *Client) error { return c.Goodbye(ctx) }, plist.Dict{"Request": "Goodbye"}},
+	} {
+		name, _ := x.want.String("Request")
+		cl, end := scripted(t, plist.Dict{"Request": name, "Error": "Odd"})
+		wantCode(t, name, x.call(t.Context(), cl), "Odd")
+		x.want["Label"] = "prog"
+		if got := end(); len(got) != 1 || !reflect.DeepEqual(got[0], x.want) {
+			t.Errorf("%s sent\n %v, want\n %v", name, got, x.want)
+		}
+	}
+	if _, there := record["HostPrivateKey"]; !there {
+		t.Error("the caller's record lost its key")
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	ask := func(cl *Client, ctx context.Context) error { _, err := cl.Get(ctx, "d", "k"); return err }
+	service := func(cl *Client, ctx context.Context) error { _, err := cl.StartService(ctx, "s", nil); return err }
+	start := func(cl *Client, ctx context.Context) error { return cl.StartSession(ctx, Identity{HostID: hostID}) }
+	pair := func(cl *Client, ctx context.Context) error { _, err := cl.Pair(ctx, nil, PairOptions{}); return err }
+	for _, x := range []struct {
+		name   string
+		call   func(*Client, context.Context) error
+		answer plist.Dict
+		text   string // of the error, "" for success
+		is     error
+	}{
+		{"refusal", ask, plist.Dict{"Request": "GetValue", "Error": "MissingValue"}, `lockdown: GetValue "d/k": MissingValue`, fs.ErrNotExist},
+		{"permission", ask, plist.Dict{"Request": "GetValue", "Error": "GetProhibited"}, `lockdown: GetValue "d/k": GetProhibited`, fs.ErrPermission},
+		{"described", ask, plist.Dict{"Request": "GetValue", "Error": "InternalError", "ErrorDescription": "boom"}, `lockdown: GetValue "d/k": InternalError (boom)`, ErrInternalError},
+		{"number", ask, plist.Dict{"Request": "GetValue", "Error": int64(-5)}, `lockdown: GetValue "d/k": -5`, Code("-5")},
+		{"number with text", ask, plist.Dict{"Request": "GetValue", "Error": int64(1), "ErrorString": "SessionInactive"}, `lockdown: GetValue "d/k": SessionInactive`, ErrSessionInactive},
+		{"error of no type", ask, plist.Dict{"Request": "GetValue", "Error": []any{}}, `lockdown: GetValue "d/k": InvalidResponse`, ErrInvalidResponse},
+		{"empty error", ask, plist.Dict{"Request": "GetValue", "Error": ""}, `lockdown: GetValue "d/k": InvalidResponse`, ErrInvalidResponse},
+		{"old failure", ask, plist.Dict{"Request": "GetValue", "Result": "Failure"}, `lockdown: GetValue "d/k": Failure`, ErrFailure},
+		{"no value", ask, plist.Dict{"Request": "GetValue"}, `lockdown: GetValue "d/k": InvalidResponse: no Value`, ErrInvalidResponse},
+		{"another request", ask, plist.Dict{"Request": "SetValue"}, `lockdown: GetValue "d/k": InvalidResponse: answer is to "SetValue"`, ErrInvalidResponse},
+		{"no echo", ask, plist.Dict{"Value": "v", "Result": "Success"}, "", nil},
+		{"port of no type", service, plist.Dict{"Request": "StartService", "Port": "1"}, `lockdown: StartService "s": InvalidResponse: Port is 1`, ErrInvalidResponse},
+		{"port too large", service, plist.Dict{"Request": "StartService", "Port": int64(65536)}, `lockdown: StartService "s": InvalidResponse: Port is 65536`, ErrInvalidResponse},
+		{"port zero", service, plist.Dict{"Request": "StartService", "Port": int64(0)}, `lockdown: StartService "s": InvalidResponse: Port is 0`, ErrInvalidResponse},
+		{"no port", service, plist.Dict{"Request": "StartService"}, `lockdown: StartService "s": InvalidResponse: Port is <nil>`, ErrInvalidResponse},
+		{"unencrypted service", service, plist.Dict{"Request": "StartService", "Port": int64(1)}, "", nil},
+		{"no session ID", start, plist.Dict{"Request": "StartSession", "EnableSessionSSL": true}, `lockdown: StartSession "` + hostID + `": InvalidResponse: SessionID is nothing`, ErrInvalidResponse},
+		{"session in plain text", start, plist.Dict{"Request": "StartSession", "SessionID": "x", "EnableSessionSSL": false}, "", nil},
+		{"no bag", pair, plist.Dict{"Request": "Pair"}, "", nil},
+		{"unpair echoes another", func(cl *Client, ctx context.Context) error { return cl.Unpair(ctx, nil) }, plist.Dict{"Request": "ValidatePair"}, "", nil},
+		{"type of no type", func(cl *Client, ctx context.Context) error { _, err := cl.QueryType(ctx); return err },
+			plist.Dict{"Request": "QueryType", "Type": int64(1)}, `lockdown: QueryType: InvalidResponse: Type is integer`, ErrInvalidResponse},
+		{"domain of no type", func(cl *Client, ctx context.Context) error { _, err := cl.Domain(ctx, "d"); return err },
+			plist.Dict{"Request": "GetValue", "Value": "v"}, `lockdown: GetValue "d": InvalidResponse: Value is string, want a dictionary`, ErrInvalidResponse},
+	} {
+		cl, _ := scripted(t, x.answer)
+		err := x.call(cl, t.Context())
+		if x.text == "" {
+			if err != nil {
+				t.Errorf("%s: %v", x.name, err)
+			}
+			continue
+		}
+		var e *Error
+		if !errors.As(err, &e) || err.Error() != x.text || !errors.Is(err, x.is) {
+			t.Errorf("%s: %v (%T)\nwant %s, is %v", x.name, err, err, x.text, x.is)
+		}
+	}
+}
+
+func TestSupervisedChallenge(t *testing.T) {
+	t.Parallel()
+	cl, _ := scripted(t, plist.Dict{"Request": "Pair", "Error": "MCChallengeRequired",
+		"ExtendedResponse": plist.Dict{"PairingChallenge": []byte("nonce")}}, plist.Dict{"Request": "Pair", "EscrowBag": []byte("bag")})
+	_, err := cl.Pair(t.Context(), plist.Dict{"HostID": hostID}, PairOptions{SupervisorCertificate: []byte("der")})
+	var e *Error
+	if !errors.As(err, &e) || e.Code != ErrMCChallengeRequired || string(e.Challenge) != "nonce" {
+		t.Fatalf("Pair = %#v", err)
+	}
+	r, err := cl.Pair(t.Context(), plist.Dict{"HostID": hostID}, PairOptions{ChallengeResponse: []byte("signed")})
+	if err != nil || string(r.EscrowBag) != "bag" {
+		t.Errorf("second Pair = %+v, %v", r, err)
+	}
+}
+
+// What a broken or hostile device sends ends the call with a typed error, and
+// the calls after it with net.ErrClosed.
+func TestHostileDevice(t *testing.T) {
+	t.Parallel()
+	frame := func(s string) []byte { return link.AppendFrame(nil, []byte(s)) }
+	for _, x := range []struct {
+		name string
+		raw  []byte
+		is   error // nil = any
+	}{
+		{"closed", []byte{}, io.ErrUnexpectedEOF},
+		{"half a length", []byte{0, 0}, io.ErrUnexpectedEOF},
+		{"half a body", []byte("\x00\x00\x01\x00<?xml"), io.ErrUnexpectedEOF},
+		{"oversized", []byte("\xff\xff\xff\xff"), nil},
+		{"over the limit", []byte{1, 0, 0, 1}, nil},
+		{"empty frame", frame(""), plist.ErrFormat},
+		{"garbage", frame("GET / HTTP/1.1\r\n"), plist.ErrFormat},
+		{"broken XML", frame(`<?xml version="1.0"?><plist><dict><key>A`), nil},
+		{"broken binary", frame("bplist00" + strings.Repeat("\xff", 40)), nil},
+		{"array", frame(`<?xml version="1.0"?><plist version="1.0"><array/></plist>`), nil},
+		{"deep", frame(`<?xml version="1.0"?><plist version="1.0">` + strings.Repeat("<array>", 5000)), plist.ErrLimit},
+	} {
+		cl, _ := scripted(t, x.raw)
+		_, err := cl.QueryType(t.Context())
+		var e *Error
+		if !errors.As(err, &e) || e.Op != "QueryType" || x.is != nil && !errors.Is(err, x.is) {
+			t.Errorf("%s: %v, want *Error with %v", x.name, err, x.is)
+		}
+		if _, err := cl.Get(t.Context(), "", "k"); !errors.Is(err, net.ErrClosed) || !errors.As(err, &e) || e.Op != "GetValue" {
+			t.Errorf("%s: next call = %v, want net.ErrClosed", x.name, err)
+		}
+	}
+	// Garbage where the handshake belongs.
+	cl, _ := scripted(t, append(frame(`<?xml version="1.0"?><plist version="1.0"><dict><key>SessionID</key><string>x</string><key>EnableSessionSSL</key><true/></dict></plist>`), "not tls at all"...))
+	if err := cl.StartSession(t.Context(), Identity{HostID: hostID}); !errors.Is(err, ErrTLS) {
+		t.Errorf("StartSession with garbage for TLS = %v", err)
+	}
+}
+
+// What cannot be written is refused before anything goes out.
+func TestUnencodable(t *testing.T) {
+	t.Parallel()
+	cl := dial(t, never(newPhone(t)))
+	var bad *plist.Error
+	if err := cl.Set(t.Context(), "", "k", nil); !errors.As(err, &bad) {
+		t.Errorf("Set(nil) = %v, want *plist.Error", err)
+	}
+	if _, err := cl.QueryType(t.Context()); err != nil {
+		t.Errorf("QueryType afterwards = %v", err)
+	}
+}
+
+// A device that never answers costs a call its deadline, 30 seconds without
+// one, and the connection its life.
+func TestSilentDevice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for _, limit := range []time.Duration{0, 5 * time.Second} {
+			a, b := link.Pipe()
+			cl := New(a, Options{})
+			ctx, want := context.Background(), 30*time.Second
+			if limit > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, limit)
+				defer cancel()
+				want = limit
+			}
+			begin := time.Now()
+			_, err := cl.Get(ctx, "", "ProductVersion")
+			if took := time.Since(begin); took != want || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Get = %v after %v, want a time-out after %v", err, took, want)
+			}
+			if got, want := err.Error(), `lockdown: GetValue "ProductVersion": timed out`; got != want {
+				t.Errorf("text = %s, want %s", got, want)
+			}
+			if _, err := cl.QueryType(context.Background()); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("QueryType = %v, want net.ErrClosed", err)
+			}
+			cl.Close()
+			b.Close()
+		}
+	})
+}
+
+func TestCancelAndClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := link.Pipe()
+		defer b.Close()
+		cl := New(a, Options{})
+		ctx, cancel := context.WithCancelCause(context.Background())
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { _, err := cl.QueryType(context.Background()); first <- err }()
+		synctest.Wait()
+		// The second waits for its turn and gives up without harm.
+		go func() { _, err := cl.QueryType(ctx); second <- err }()
+		synctest.Wait()
+		cause := errors.New("user pressed ctrl-c")
+		cancel(cause)
+		if err := <-second; !errors.Is(err, cause) {
+			t.Errorf("waiting call = %v, want %v", err, cause)
+		}
+		if err := cl.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := cl.Close(); err != nil {
+			t.Errorf("second Close = %v", err)
+		}
+		var e *Error
+		if err := <-first; !errors.Is(err, net.ErrClosed) || !errors.As(err, &e) {
+			t.Errorf("call in progress = %v, want net.ErrClosed", err)
+		}
+	})
+}
+
+func TestConcurrentCalls(t *testing.T) {
+	t.Parallel()
+	p, h, _ := paired(t)
+	cl := session(t, never(p), h.id)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 20 {
+				key, want := "ProductVersion", any(p.ProductVersion())
+				if i%2 == 1 {
+					key, want = "UniqueDeviceID", p.UDID()
+				}
+				if v, err := cl.Get(t.Context(), "", key); err != nil || v != want {
+					t.Errorf("Get(%s) = %v, %v", key, v, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestErrorText(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1000)
+	e := &Error{Op: "GetValue", Code: Code(long), Detail: long}
+	if n := len(e.Error()); n > 500 {
+		t.Errorf("text of %d bytes", n)
+	}
+	for _, c := range []struct {
+		code   Code
+		target error
+		want   bool
+	}{
+		{ErrMissingValue, fs.ErrNotExist, true},
+		{ErrInvalidService, fs.ErrNotExist, true},
+		{ErrInvalidHostID, fs.ErrNotExist, false},
+		{ErrPasswordProtected, fs.ErrPermission, true},
+		{ErrSessionInactive, fs.ErrPermission, false},
+		{ErrMissingValue, ErrMissingKey, false},
+	} {
+		if got := errors.Is(fmt.Errorf("wrapped: %w", &Error{Op: "x", Code: c.code}), c.target); got != c.want {
+			t.Errorf("%s is %v: %v, want %v", c.code, c.target, got, c.want)
+		}
+	}
+}

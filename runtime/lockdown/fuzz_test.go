@@ -1,0 +1,97 @@
+package lockdown
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// FuzzRequest gives the daemon any property list, in a session's rights and
+// without them. It answers all, with the echo, and the answer can be written.
+func FuzzRequest(f *testing.F) {
+	for _, d := range []plist.Dict{
+		{"Request": "QueryType"},
+		{"Request": "GetValue", "Domain": "com.apple.disk_usage", "Key": "NANDInfo"},
+		{"Request": "SetValue", "Key": "DeviceName", "Value": []any{plist.Dict{"a": 1.5}}},
+		{"Request": "StartSession", "HostID": hostID},
+		{"Request": "Pair", "PairRecord": plist.Dict{"HostID": "x", "SystemBUID": "y", "HostCertificate": []byte("-----BEGIN")}},
+		{"Request": "StartService", "Service": "com.apple.afc", "EscrowBag": []byte("x")},
+		{"Request": int64(1), "Key": true},
+	} {
+		for _, form := range []plist.Format{plist.XML, plist.Binary} {
+			b, err := plist.Encode(d, form)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(b)
+		}
+	}
+	p := newPhone(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := plist.DecodeDict(b)
+		if err != nil {
+			return
+		}
+		for _, trusted := range []bool{false, true} {
+			dev := never(p)
+			dev.Trusted = trusted
+			dev.Recovery = func() {}
+			s := &deviceConn{Device: dev, log: New(nil, Options{}).log}
+			r, code := parseRequest(d)
+			reply, err := s.answer(context.Background(), &r, code)
+			if err != nil {
+				t.Fatalf("%v: %v", d, err)
+			}
+			if name, _ := d.String("Request"); name != "" && reply["Request"] != name {
+				t.Errorf("%v: no echo in %v", d, reply)
+			}
+			if _, refused := reply["Error"]; refused && reply["Value"] != nil {
+				t.Errorf("%v: refusal with a value: %v", d, reply)
+			}
+			if _, err := plist.Encode(reply, plist.XML); err != nil {
+				t.Errorf("%v: answer %v: %v", d, reply, err)
+			}
+		}
+	})
+}
+
+// FuzzReply gives the client any bytes for an answer: each call ends, with a
+// typed error or a value.
+func FuzzReply(f *testing.F) {
+	for _, d := range []plist.Dict{
+		{"Request": "GetValue", "Value": int64(5)},
+		{"Request": "GetValue", "Error": "MissingValue", "ErrorDescription": "x"},
+		{"Request": "GetValue", "Error": int64(3), "ErrorString": "y"},
+		{"Request": "StartService", "Port": int64(49231)},
+	} {
+		b, err := plist.Encode(d, plist.XML)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(link.AppendFrame(nil, b))
+	}
+	f.Add([]byte("\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, dev := link.Pipe()
+		defer dev.Close()
+		cl := New(a, Options{})
+		defer cl.Close()
+		if _, err := dev.Write(b[:min(len(b), 64<<10)]); err != nil {
+			t.Fatal(err)
+		}
+		link.CloseWrite(dev)
+		v, err := cl.Get(context.Background(), "d", "k")
+		var e *Error
+		if (err == nil) != (v != nil) || err != nil && !errors.As(err, &e) {
+			t.Errorf("Get = %v, %v", v, err)
+		}
+		if _, err := cl.StartService(context.Background(), "s", nil); err == nil {
+			return
+		} else if !errors.As(err, &e) {
+			t.Errorf("StartService = %v", err)
+		}
+	})
+}
