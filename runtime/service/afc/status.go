@@ -1,0 +1,171 @@
+package afc
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"strconv"
+)
+
+// Status is a device's answer code. As an error it matches the general errors
+// of io/fs where one fits, and errors.Is(err, afc.NotEmpty) works on every
+// error of a Client.
+type Status uint64
+
+// The codes of devices; those that only hosts use among themselves are absent.
+const (
+	Success            Status = 0
+	UnknownError       Status = 1
+	HeaderInvalid      Status = 2
+	NoResources        Status = 3
+	ReadError          Status = 4
+	WriteError         Status = 5
+	UnknownPacketType  Status = 6
+	InvalidArgument    Status = 7
+	NotFound           Status = 8
+	IsDirectory        Status = 9
+	PermissionDenied   Status = 10
+	NotConnected       Status = 11
+	TimedOut           Status = 12
+	TooMuchData        Status = 13
+	EndOfData          Status = 14
+	NotSupported       Status = 15
+	Exists             Status = 16
+	Busy               Status = 17
+	NoSpace            Status = 18
+	WouldBlock         Status = 19
+	IOError            Status = 20
+	OperationInterrupt Status = 21
+	InProgress         Status = 22
+	InternalError      Status = 23
+	NotEmpty           Status = 33
+)
+
+var statusTexts = map[Status]string{
+	Success:            "success",
+	UnknownError:       "unknown error",
+	HeaderInvalid:      "invalid packet header",
+	NoResources:        "no resources",
+	ReadError:          "read error",
+	WriteError:         "write error",
+	UnknownPacketType:  "unknown packet type",
+	InvalidArgument:    "invalid argument",
+	NotFound:           "object not found",
+	IsDirectory:        "object is a directory",
+	PermissionDenied:   "permission denied",
+	NotConnected:       "service not connected",
+	TimedOut:           "operation timed out",
+	TooMuchData:        "too much data",
+	EndOfData:          "end of data",
+	NotSupported:       "operation not supported",
+	Exists:             "object exists",
+	Busy:               "object is busy",
+	NoSpace:            "no space left on device",
+	WouldBlock:         "operation would block",
+	IOError:            "input/output error",
+	OperationInterrupt: "operation interrupted",
+	InProgress:         "operation in progress",
+	InternalError:      "internal error",
+	NotEmpty:           "directory not empty",
+}
+
+// Error says the code in words and figures: "object not found (8)".
+func (s Status) Error() string {
+	text, ok := statusTexts[s]
+	if !ok {
+		text = "status"
+	}
+	return text + " (" + strconv.FormatUint(uint64(s), 10) + ")"
+}
+
+// Is matches fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrInvalid and
+// errors.ErrUnsupported.
+func (s Status) Is(target error) bool {
+	switch target {
+	case fs.ErrNotExist:
+		return s == NotFound
+	case fs.ErrExist:
+		return s == Exists || s == NotEmpty
+	case fs.ErrPermission:
+		return s == PermissionDenied
+	case fs.ErrInvalid:
+		return s == InvalidArgument
+	case errors.ErrUnsupported:
+		return s == NotSupported
+	}
+	return false
+}
+
+// Error is every failure of the package. Either Status is the device's answer,
+// or Err is what kept the answer from coming.
+type Error struct {
+	// Op is what was tried, in lower case: "open", "read directory".
+	Op string
+	// Path is what it was tried on, as given; it may be empty.
+	Path string
+	// Status is the device's code as sent, 0 when it did not answer.
+	Status Status
+	// Err is the cause when Status is 0.
+	Err error
+}
+
+// Error says `afc: open "/x": object not found (8)`.
+func (e *Error) Error() string {
+	s := "afc: " + e.Op
+	if e.Path != "" {
+		s += " " + strconv.Quote(e.Path)
+	}
+	return s + ": " + e.Unwrap().Error()
+}
+
+// Unwrap returns the cause: Err, or else Status.
+func (e *Error) Unwrap() error {
+	if e.Err != nil {
+		return e.Err
+	}
+	return e.Status
+}
+
+// Is adds what a code means for one operation only: devices answer a stat of
+// some missing paths with ReadError, and older systems the removal of a
+// directory that holds something with UnknownError.
+func (e *Error) Is(target error) bool {
+	switch {
+	case e.Op == "stat" && e.Status == ReadError:
+		return target == fs.ErrNotExist
+	case e.Op == "remove" && e.Status == UnknownError:
+		return target == NotEmpty || target == fs.ErrExist
+	}
+	return false
+}
+
+// EndedError is the cause of every failure on a connection that is over:
+// closed, left by the device, given up because the device does not speak AFC,
+// or because a deadline cut a request in two. It matches net.ErrClosed.
+type EndedError struct {
+	// Cause is why the connection ended.
+	Cause error
+	// mine: the call that reports the error is the one that was cut short,
+	// so that its context's error is the caller's own.
+	mine bool
+}
+
+// Error says why the connection ended.
+func (e *EndedError) Error() string {
+	if e.Cause == net.ErrClosed {
+		return "connection closed"
+	}
+	return "connection ended: " + e.Cause.Error()
+}
+
+// Is matches net.ErrClosed.
+func (e *EndedError) Is(target error) bool { return target == net.ErrClosed }
+
+// Unwrap returns the cause, unless it is the deadline of somebody else's call:
+// errors.Is(err, context.DeadlineExceeded) speaks of the caller's own.
+func (e *EndedError) Unwrap() error {
+	if e.mine {
+		return e.Cause
+	}
+	return nil
+}

@@ -1,0 +1,358 @@
+package afc
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// Transfer says how a file is copied. The zero value is good.
+type Transfer struct {
+	// Piece is how many bytes one packet asks for or carries; 0 is 1 MiB,
+	// the most is 4 MiB.
+	Piece int
+	// InFlight is how many packets, and in a tree how many files, are under
+	// way at once; 0 is 4.
+	InFlight int
+	// Progress is called after each piece with the bytes copied so far and
+	// the total, -1 if that is not known. Calls come one at a time.
+	Progress func(done, total int64)
+
+	// stop, when set, is asked before each piece. Ending a context instead
+	// might cut a request in two and cost the connection.
+	stop func() error
+}
+
+const (
+	defaultPiece    = 1 << 20
+	defaultInFlight = 4
+	maxInFlight     = 64
+	// probe is the length of the read that finds the end of a file.
+	probe = 4 << 10
+	// writeHead is the headroom of a write: the header and the handle.
+	writeHead = headerLen + 8
+	// farewell bounds the closing of a file after its copy was cancelled.
+	farewell = 2 * time.Second
+)
+
+func (t Transfer) withDefaults() Transfer {
+	if t.Piece <= 0 {
+		t.Piece = defaultPiece
+	}
+	t.Piece = min(t.Piece, maxRead)
+	if t.InFlight <= 0 {
+		t.InFlight = defaultInFlight
+	}
+	t.InFlight = min(t.InFlight, maxInFlight)
+	if t.Progress == nil {
+		t.Progress = func(int64, int64) {}
+	}
+	if t.stop == nil {
+		t.stop = func() error { return nil }
+	}
+	return t
+}
+
+// pieces recycles large buffers.
+var pieces sync.Pool
+
+// newPiece returns a buffer of at least n bytes.
+func newPiece(n int) *[]byte {
+	if n > defaultPiece/4 {
+		n = max(n, writeHead+defaultPiece)
+		if b, ok := pieces.Get().(*[]byte); ok && len(*b) >= n {
+			return b
+		}
+	}
+	b := make([]byte, n)
+	return &b
+}
+
+func freePiece(b *[]byte) {
+	if len(*b) >= writeHead+defaultPiece {
+		pieces.Put(b)
+	}
+}
+
+// Pull copies a file from the device to w and returns how many bytes it was.
+// Several reads are under way at once; w is written to in order, from the
+// goroutine of the caller, while the next pieces arrive.
+func (c *Client) Pull(ctx context.Context, remote string, w io.Writer, t Transfer) (int64, error) {
+	t = t.withDefaults()
+	stat, err := c.startStat(ctx, remote) // its answer comes with that of open
+	if err != nil {
+		return 0, err
+	}
+	f, err := c.Open(ctx, remote, ModeRead)
+	if err != nil {
+		return 0, err
+	}
+	info, err := c.endStat(ctx, remote, stat)
+	if err != nil {
+		f.abandon(ctx)
+		return 0, err
+	}
+	size := info.Size
+	if info.Kind == Symlink {
+		if size, err = f.measure(ctx); err != nil {
+			f.abandon(ctx)
+			return 0, err
+		}
+	}
+	return f.pull(ctx, w, size, t)
+}
+
+// measure finds the size of an open file; Stat would tell that of the link.
+func (f *File) measure(ctx context.Context) (int64, error) {
+	size, err := f.Seek(ctx, 0, io.SeekEnd)
+	if err != nil {
+		return 0, err
+	}
+	_, err = f.Seek(ctx, 0, io.SeekStart)
+	return size, err
+}
+
+// abandon closes the file after a failure, even if ctx has ended.
+func (f *File) abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	_, _ = f.startClose(ctx) // the failure before counts
+}
+
+// piece is a read or a write under way.
+type piece struct {
+	*call
+	buf   *[]byte
+	asked int
+}
+
+// puller copies an open file.
+type puller struct {
+	f     *File
+	t     Transfer
+	size  int64 // as the device told it, or more as the file grows
+	asked int64 // bytes that answers under way or received account for
+	got   int64
+	queue []piece
+	end   bool // an empty answer came
+	tail  bool // a read behind the size is under way
+}
+
+// pull copies the file from its position, where size bytes are expected, and
+// closes it.
+func (f *File) pull(ctx context.Context, w io.Writer, size int64, t Transfer) (int64, error) {
+	p := &puller{f: f, t: t, size: size}
+	err := p.run(ctx, w)
+	for _, left := range p.queue {
+		// After an error. These buffers are not recycled: their answers may
+		// be on the way.
+		f.c.forget(left.call)
+	}
+	if err != nil {
+		f.abandon(ctx)
+		return p.got, err
+	}
+	return p.got, f.Close(ctx)
+}
+
+func (p *puller) run(ctx context.Context, w io.Writer) error {
+	for {
+		for !p.end && !p.tail && len(p.queue) < p.t.InFlight {
+			err := p.t.stop()
+			if err == nil {
+				err = p.ask(ctx)
+			}
+			if err != nil {
+				return fail("pull", p.f.path, err)
+			}
+		}
+		if len(p.queue) == 0 {
+			return nil
+		}
+		if err := p.receive(ctx, w); err != nil {
+			return err
+		}
+	}
+}
+
+// ask sends the next read. Behind the expected end it is a short one, that
+// should find nothing.
+func (p *puller) ask(ctx context.Context) error {
+	n := int(min(int64(p.t.Piece), p.size-p.asked))
+	if n <= 0 {
+		n, p.tail = min(probe, p.t.Piece), true
+	}
+	b := newPiece(n)
+	k, err := p.f.startRead(ctx, (*b)[:n])
+	if err != nil {
+		return err
+	}
+	p.asked += int64(n)
+	p.queue = append(p.queue, piece{call: k, buf: b, asked: n})
+	return nil
+}
+
+// receive takes the oldest answer.
+func (p *puller) receive(ctx context.Context, w io.Writer) error {
+	k := p.queue[0]
+	if err := p.f.c.result(ctx, "pull", p.f.path, k.call); err != nil {
+		return err
+	}
+	p.queue = p.queue[:copy(p.queue, p.queue[1:])]
+	defer freePiece(k.buf)
+	n := len(k.data)
+	if n == 0 {
+		p.end = true
+		return nil
+	}
+	// A short answer leaves the rest to the reads behind it; what they were
+	// to bring is then still to be asked for.
+	p.asked -= int64(k.asked - n)
+	if len(p.queue) == 0 {
+		p.tail = false
+	}
+	if _, err := w.Write(k.data); err != nil {
+		return fail("pull", p.f.path, err)
+	}
+	p.got += int64(n)
+	p.size = max(p.size, p.got)
+	p.t.Progress(p.got, p.size)
+	return nil
+}
+
+// Push copies r to a file on the device, which is made or replaced, and
+// returns how many bytes it was. Several writes are under way at once. After
+// an error the file on the device may hold a part.
+func (c *Client) Push(ctx context.Context, r io.Reader, remote string, t Transfer) (int64, error) {
+	return c.push(ctx, r, remote, sizeOf(r), t.withDefaults())
+}
+
+// sizeOf tells how many bytes r will give, -1 if it does not say.
+func sizeOf(r io.Reader) int64 {
+	switch r := r.(type) {
+	case interface{ Len() int }:
+		return int64(r.Len())
+	case *os.File:
+		info, err := r.Stat()
+		if err != nil || !info.Mode().IsRegular() {
+			return -1
+		}
+		at, err := r.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return -1
+		}
+		return info.Size() - at
+	}
+	return -1
+}
+
+func (c *Client) push(ctx context.Context, r io.Reader, remote string, size int64, t Transfer) (int64, error) {
+	f, err := c.Open(ctx, remote, ModeWrite)
+	if err != nil {
+		return 0, err
+	}
+	p := &pusher{f: f, t: t, r: r, size: size}
+	if err := p.run(ctx); err != nil {
+		f.abandon(ctx)
+		return p.got, err
+	}
+	return p.got, nil
+}
+
+// pusher copies to an open file.
+type pusher struct {
+	f      *File
+	t      Transfer
+	r      io.Reader
+	size   int64 // -1 if not known
+	got    int64 // bytes the device has acknowledged
+	queue  []piece
+	closed *call
+}
+
+func (p *pusher) run(ctx context.Context) error {
+	for more := true; more; {
+		if len(p.queue) == p.t.InFlight {
+			if err := p.receive(ctx); err != nil {
+				return err
+			}
+		}
+		if err := p.t.stop(); err != nil {
+			return fail("push", p.f.path, err)
+		}
+		var err error
+		if more, err = p.send(ctx); err != nil {
+			return err
+		}
+	}
+	closing, err := p.f.startClose(ctx)
+	if err != nil {
+		return fail("push", p.f.path, err)
+	}
+	for len(p.queue) > 0 {
+		if err := p.receive(ctx); err != nil {
+			return err
+		}
+	}
+	return p.f.c.result(ctx, "close", p.f.path, closing)
+}
+
+// send reads the next piece and sends it; it reports whether there may be
+// more.
+func (p *pusher) send(ctx context.Context) (bool, error) {
+	n := p.t.Piece
+	if p.size >= 0 && p.size < int64(n) {
+		n = max(int(p.size), probe)
+	}
+	b := newPiece(writeHead + n)
+	// A write is over when start returns, so the buffer is free again.
+	defer freePiece(b)
+	m, err := io.ReadFull(p.r, (*b)[writeHead:writeHead+n])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return false, fail("push", p.f.path, err)
+	}
+	if m == 0 {
+		return false, nil
+	}
+	r := request{op: opWrite, data: (*b)[writeHead : writeHead+m], framed: *b, want: opStatus}
+	k, startErr := p.f.start(ctx, r)
+	if startErr != nil {
+		return false, fail("push", p.f.path, startErr)
+	}
+	p.queue = append(p.queue, piece{call: k, asked: m})
+	return err == nil, nil
+}
+
+func (p *pusher) receive(ctx context.Context) error {
+	k := p.queue[0]
+	if err := p.f.c.result(ctx, "push", p.f.path, k.call); err != nil {
+		return err
+	}
+	p.queue = p.queue[:copy(p.queue, p.queue[1:])]
+	p.got += int64(k.asked)
+	total := p.size
+	if total >= 0 {
+		total = max(total, p.got)
+	}
+	p.t.Progress(p.got, total)
+	return nil
+}
+
+// ReadFile returns the content of a file.
+func (c *Client) ReadFile(ctx context.Context, file string) ([]byte, error) {
+	var b bytes.Buffer
+	if _, err := c.Pull(ctx, file, &b, Transfer{}); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// WriteFile makes or replaces a file. It is not atomic: whoever looks
+// meanwhile, or after an error, may find a part.
+func (c *Client) WriteFile(ctx context.Context, file string, b []byte) error {
+	_, err := c.Push(ctx, bytes.NewReader(b), file, Transfer{})
+	return err
+}

@@ -1,0 +1,369 @@
+// Package afc speaks the Apple File Conduit: the files of a device's media
+// folder, and with the same bytes the containers of apps (house_arrest) and
+// the crash reports.
+//
+// A packet is a header of 40 bytes, a header payload (paths, handles, numbers)
+// and a payload (bulk data). The device answers each packet with one packet
+// that echoes its number. All integers are little-endian.
+//
+//	offset  0  "CFA6LPAA"
+//	        8  u64 entire length: header, header payload and payload
+//	       16  u64 length of header and header payload
+//	       24  u64 packet number, chosen by the host
+//	       32  u64 operation
+//
+// Reading a file:
+//
+//	-> FileRefOpen   mode 1, "/DCIM/a.jpg" 00    <- FileRefOpenResult  handle 1
+//	-> FileRefRead   handle 1, length 1048576    <- Data               bytes
+//	-> FileRefRead   handle 1, length 1048576    <- Data               nothing: the end
+//	-> FileRefClose  handle 1                    <- Status             0
+//
+// Every failure is a Status with a code. The protocol is the same from iOS 5
+// on; RemovePathAndContents came with iOS 6.
+//
+// Client multiplexes: any number of goroutines may call it, and a transfer
+// keeps several packets under way. Device is the side that a virtual device
+// plays, over a phone.FS.
+package afc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// Service is the media folder, /var/mobile/Media on the device.
+var Service = service.Name{
+	Lockdown: "com.apple.afc",
+	Remote:   "com.apple.afc.shim.remote",
+	Checkin:  true,
+	Escrow:   true,
+}
+
+// Opcode is the operation of a packet.
+type Opcode uint64
+
+// The operations, with header payload / payload and the answer.
+const (
+	opStatus          Opcode = 0x01 // answer only: u64 code
+	opData            Opcode = 0x02 // answer only: - / bytes
+	opReadDir         Opcode = 0x03 // path: data, names each with a NUL
+	opTruncate        Opcode = 0x07 // u64 size, path: status
+	opRemove          Opcode = 0x08 // path: status
+	opMakeDir         Opcode = 0x09 // path: status
+	opGetFileInfo     Opcode = 0x0A // path: data, keys and values
+	opGetDeviceInfo   Opcode = 0x0B // -: data, keys and values
+	opOpen            Opcode = 0x0D // u64 mode, path: open result
+	opOpenResult      Opcode = 0x0E // answer only: u64 handle
+	opRead            Opcode = 0x0F // u64 handle, u64 length: data
+	opWrite           Opcode = 0x10 // u64 handle / bytes: status
+	opSeek            Opcode = 0x11 // u64 handle, u64 whence, i64 offset: status
+	opTell            Opcode = 0x12 // u64 handle: tell result
+	opTellResult      Opcode = 0x13 // answer only: u64 position
+	opClose           Opcode = 0x14 // u64 handle: status
+	opSetSize         Opcode = 0x15 // u64 handle, u64 size: status
+	opConnectionInfo  Opcode = 0x16 // -: data, keys and values
+	opSetOptions      Opcode = 0x17 // - / keys and values: status
+	opRename          Opcode = 0x18 // path NUL path NUL: status
+	opFSBlockSize     Opcode = 0x19 // u64: status
+	opSocketBlockSize Opcode = 0x1A // u64: status
+	opLock            Opcode = 0x1B // u64 handle, u64 flock bits: status
+	opMakeLink        Opcode = 0x1C // u64 type, target NUL link NUL: status
+	opHash            Opcode = 0x1D // path: data
+	opSetModTime      Opcode = 0x1E // u64 nanoseconds since 1970, path: status
+	opHashRange       Opcode = 0x1F // u64 offset, u64 length, path: data
+	opImmutableHint   Opcode = 0x20 // u64 handle, u64 hint: status
+	opSizeOfContents  Opcode = 0x21 // path: data, keys and values
+	opRemoveAll       Opcode = 0x22 // path: status
+	opDirOpen         Opcode = 0x23 // path: directory open result
+	opDirOpenResult   Opcode = 0x24 // answer only: u64 handle
+	opDirRead         Opcode = 0x25 // u64 handle: data, names
+	opDirClose        Opcode = 0x26 // u64 handle: status
+	opReadAt          Opcode = 0x27 // u64 handle, u64 offset, u64 length: data
+	opWriteAt         Opcode = 0x28 // u64 handle, u64 offset / bytes: status
+)
+
+// Values of arguments.
+const (
+	linkHard = 1
+	linkSym  = 2
+
+	lockShared    = 1 // flock's bits
+	lockExclusive = 2
+	lockNoWait    = 4
+	lockRelease   = 8
+)
+
+const (
+	headerLen = 40
+	magic     = "CFA6LPAA"
+	// maxArguments bounds what a request other than a write may carry.
+	maxArguments = 64 << 10
+	// maxReply bounds an answer whose length the host did not choose: the
+	// listing of a directory with a million names.
+	maxReply = 64 << 20
+	// maxPacket is beyond what any peer sends; a larger length is garbage,
+	// not data to be waited for.
+	maxPacket = 1 << 40
+	// maxRead is what one read may ask for: the largest that clients use and
+	// devices honour in full.
+	maxRead = 4 << 20
+)
+
+// header is the fixed beginning of a packet.
+type header struct {
+	entire, this uint64
+	packet       uint64
+	op           Opcode
+}
+
+// Errors of the codec.
+var (
+	errMagic   = errors.New("not an AFC packet")
+	errLengths = errors.New("packet lengths contradict each other")
+	errKeys    = errors.New("malformed list of keys and values")
+)
+
+func appendHeader(b []byte, h header) []byte {
+	b = append(b, magic...)
+	b = binary.LittleEndian.AppendUint64(b, h.entire)
+	b = binary.LittleEndian.AppendUint64(b, h.this)
+	b = binary.LittleEndian.AppendUint64(b, h.packet)
+	return binary.LittleEndian.AppendUint64(b, uint64(h.op))
+}
+
+// decodeHeader reads the 40 bytes of a header. The fields are returned with
+// the error as well, because a device answers even a bad header.
+func decodeHeader(b *[headerLen]byte) (header, error) {
+	h := header{
+		entire: binary.LittleEndian.Uint64(b[8:]),
+		this:   binary.LittleEndian.Uint64(b[16:]),
+		packet: binary.LittleEndian.Uint64(b[24:]),
+		op:     Opcode(binary.LittleEndian.Uint64(b[32:])),
+	}
+	switch {
+	case string(b[:8]) != magic:
+		return h, errMagic
+	case h.this < headerLen || h.entire < h.this || h.entire > maxPacket:
+		return h, errLengths
+	}
+	return h, nil
+}
+
+// appendPath appends a path as clients send it, with a NUL.
+func appendPath(b []byte, path string) []byte { return append(append(b, path...), 0) }
+
+// cutPath takes the first path of b: up to a NUL, or all of it, because
+// several clients leave the NUL out.
+func cutPath(b []byte) (path string, rest []byte) {
+	for i, c := range b {
+		if c == 0 {
+			return string(b[:i]), b[i+1:]
+		}
+	}
+	return string(b), nil
+}
+
+// splitNames cuts strings that end with a NUL each; a missing last NUL is
+// tolerated.
+func splitNames(b []byte) []string {
+	var names []string
+	for len(b) > 0 {
+		var s string
+		s, b = cutPath(b)
+		names = append(names, s)
+	}
+	return names
+}
+
+// appendNames is the reverse of splitNames.
+func appendNames(b []byte, names ...string) []byte {
+	for _, s := range names {
+		b = appendPath(b, s)
+	}
+	return b
+}
+
+// decodeKeys reads key NUL value NUL ... and calls set for each pair.
+func decodeKeys(b []byte, set func(key, value string) error) error {
+	names := splitNames(b)
+	if len(names)%2 != 0 {
+		return errKeys
+	}
+	for i := 0; i < len(names); i += 2 {
+		if err := set(names[i], names[i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Kind is what a path names.
+type Kind int
+
+// The kinds of files. A device's media folder has the first three only.
+const (
+	Regular Kind = iota
+	Directory
+	Symlink
+	BlockDevice
+	CharDevice
+	FIFO
+	Socket
+)
+
+// kindNames are the values of st_ifmt.
+var kindNames = [...]string{"S_IFREG", "S_IFDIR", "S_IFLNK", "S_IFBLK", "S_IFCHR", "S_IFIFO", "S_IFSOCK"}
+
+// String names the kind: "file", "directory", "symlink" ...
+func (k Kind) String() string {
+	names := [...]string{"file", "directory", "symlink", "block device", "character device", "fifo", "socket"}
+	if k < 0 || int(k) >= len(names) {
+		return "Kind(" + strconv.Itoa(int(k)) + ")"
+	}
+	return names[k]
+}
+
+// Info describes a file as lstat does.
+type Info struct {
+	Name       string // last element of the path
+	Size       int64
+	Blocks     int64 // of 512 bytes
+	Nlink      int
+	Kind       Kind
+	ModTime    time.Time
+	BirthTime  time.Time
+	LinkTarget string // of a Symlink
+}
+
+// appendInfo writes the keys in the order of a real device, and no others:
+// some clients object to keys they do not know.
+func appendInfo(b []byte, i Info) []byte {
+	num := func(v int64) string { return strconv.FormatInt(v, 10) }
+	b = appendNames(b,
+		"st_size", num(i.Size),
+		"st_blocks", num(i.Blocks),
+		"st_nlink", num(int64(i.Nlink)),
+		"st_ifmt", kindNames[i.Kind],
+		"st_mtime", num(i.ModTime.UnixNano()),
+		"st_birthtime", num(i.BirthTime.UnixNano()))
+	if i.Kind == Symlink {
+		b = appendNames(b, "LinkTarget", i.LinkTarget)
+	}
+	return b
+}
+
+// decodeInfo reads what GetFileInfo answers. st_size and st_ifmt must be
+// there, unknown keys are passed over.
+func decodeInfo(b []byte) (Info, error) {
+	var i Info
+	var size, kind bool
+	err := decodeKeys(b, func(key, value string) (err error) {
+		switch key {
+		case "st_size":
+			size = true
+			i.Size, err = parseInt(key, value)
+		case "st_blocks":
+			i.Blocks, err = parseInt(key, value)
+		case "st_nlink":
+			var n int64
+			n, err = parseInt(key, value)
+			i.Nlink = int(n)
+		case "st_ifmt":
+			kind = true
+			i.Kind, err = parseKind(value)
+		case "st_mtime":
+			i.ModTime, err = parseTime(key, value)
+		case "st_birthtime":
+			i.BirthTime, err = parseTime(key, value)
+		case "LinkTarget":
+			i.LinkTarget = value
+		}
+		return err
+	})
+	if err == nil && !(size && kind) {
+		err = fmt.Errorf("%w: st_size or st_ifmt is missing", errKeys)
+	}
+	if err != nil {
+		return Info{}, err
+	}
+	return i, nil
+}
+
+func parseKind(value string) (Kind, error) {
+	for k, name := range kindNames {
+		if name == value {
+			return Kind(k), nil
+		}
+	}
+	return 0, fmt.Errorf("%w: st_ifmt is %q", errKeys, value)
+}
+
+func parseInt(key, value string) (int64, error) {
+	v, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s is %q", errKeys, key, value)
+	}
+	return v, nil
+}
+
+// parseTime reads nanoseconds since 1970.
+func parseTime(key, value string) (time.Time, error) {
+	v, err := parseInt(key, value)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.Unix(0, v), nil
+}
+
+// DeviceInfo is the volume and the model behind a connection.
+type DeviceInfo struct {
+	Model      string // product type, such as "iPhone12,8"
+	TotalBytes uint64
+	FreeBytes  uint64
+	BlockSize  uint64
+}
+
+func appendDeviceInfo(b []byte, i DeviceInfo) []byte {
+	num := func(v uint64) string { return strconv.FormatUint(v, 10) }
+	return appendNames(b,
+		"Model", i.Model,
+		"FSTotalBytes", num(i.TotalBytes),
+		"FSFreeBytes", num(i.FreeBytes),
+		"FSBlockSize", num(i.BlockSize))
+}
+
+func decodeDeviceInfo(b []byte) (DeviceInfo, error) {
+	var i DeviceInfo
+	err := decodeKeys(b, func(key, value string) error {
+		var to *uint64
+		switch key {
+		case "Model":
+			i.Model = value
+			return nil
+		case "FSTotalBytes":
+			to = &i.TotalBytes
+		case "FSFreeBytes":
+			to = &i.FreeBytes
+		case "FSBlockSize":
+			to = &i.BlockSize
+		default:
+			return nil
+		}
+		v, err := strconv.ParseUint(value, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%w: %s is %q", errKeys, key, value)
+		}
+		*to = v
+		return nil
+	})
+	if err != nil {
+		return DeviceInfo{}, err
+	}
+	return i, nil
+}
