@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,7 +121,7 @@ func (d *Device) connect(ctx context.Context, port uint16, what string) (net.Con
 		if err == nil {
 			return &conn{Conn: c, udid: d.UDID(), service: what}, nil
 		}
-		if attempt > 0 || !errors.Is(err, usbmux.ErrBadDevice) || d.rediscover(ctx) != nil {
+		if attempt > 0 || !errors.Is(err, usbmux.BadDevice) || d.rediscover(ctx) != nil {
 			return nil, d.fail("connect", what, err)
 		}
 	}
@@ -217,7 +218,7 @@ func (d *Device) withSession(ctx context.Context, fn func(*session) error) error
 func sessionLost(err error) bool {
 	var refused *lockdown.Error
 	if errors.As(err, &refused) && refused.Code != "" {
-		return errors.Is(err, lockdown.ErrSessionInactive) || errors.Is(err, lockdown.ErrInvalidConnection)
+		return slices.Contains([]lockdown.Code{lockdown.ErrSessionInactive, lockdown.ErrInvalidConnection, lockdown.ErrInvalidResponse}, refused.Code)
 	}
 	return true
 }
@@ -322,4 +323,28 @@ func (c *conn) CloseWrite() error {
 		return h.CloseWrite()
 	}
 	return c.Conn.Close()
+}
+
+// Back waits until the device has come back after a restart and answers
+// lockdown, and renews its description.
+func (d *Device) Back(ctx context.Context) error {
+	w := d.finder.Watch()
+	defer w.Close()
+	before, err := d.road()
+	if err != nil {
+		return err
+	}
+	for {
+		e, err := w.Next(ctx)
+		if err != nil {
+			return d.fail("wait for restart", "", err)
+		}
+		came := e.Kind == usbmux.Attached && e.Info.UDID == d.UDID() && e.Info.ready()
+		if came && e.Info.Roads[0].DeviceID != before.DeviceID {
+			d.mu.Lock()
+			d.info = e.Info
+			d.mu.Unlock()
+			return nil
+		}
+	}
 }

@@ -40,8 +40,9 @@ type Finder struct {
 	opts Options
 	log  *slog.Logger
 
-	mu    sync.Mutex
-	known map[string]*Device // one Device a UDID, so that its session is shared
+	mu     sync.Mutex
+	muxers []*usbmux.Client
+	known  map[string]*Device // one Device a UDID, so that its session is shared
 }
 
 // NewFinder returns a Finder.
@@ -52,7 +53,21 @@ func NewFinder(o Options) *Finder {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Finder{opts: o, log: o.Logger, known: map[string]*Device{}}
+	return &Finder{opts: o, log: o.Logger, muxers: slices.Clone(o.Muxers), known: map[string]*Device{}}
+}
+
+// AddMuxer makes the Finder look behind one more muxer. Watchers that exist
+// already do not see it.
+func (f *Finder) AddMuxer(m *usbmux.Client) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.muxers = append(slices.Clone(f.muxers), m)
+}
+
+func (f *Finder) allMuxers() []*usbmux.Client {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.muxers
 }
 
 // Close ends the sessions of all devices that were handed out.
@@ -226,9 +241,10 @@ func (f *Finder) entries(ctx context.Context) ([]Info, error) {
 		list []usbmux.Entry
 		err  error
 	}
-	answers := make([]answer, len(f.opts.Muxers))
+	muxers := f.allMuxers()
+	answers := make([]answer, len(muxers))
 	var wg sync.WaitGroup
-	for i, m := range f.opts.Muxers {
+	for i, m := range muxers {
 		wg.Go(func() { answers[i].list, answers[i].err = m.List(ctx) })
 	}
 	wg.Wait()
@@ -247,7 +263,7 @@ func (f *Finder) entries(ctx context.Context) ([]Info, error) {
 				index[e.UDID] = at
 				infos = append(infos, Info{UDID: e.UDID})
 			}
-			infos[at].Roads = append(infos[at].Roads, roadOf(f.opts.Muxers[i], e))
+			infos[at].Roads = append(infos[at].Roads, roadOf(muxers[i], e))
 		}
 	}
 	if len(errs) == len(answers) && len(errs) > 0 {

@@ -29,7 +29,7 @@ type Watcher struct {
 func (f *Finder) Watch() *Watcher {
 	ctx, end := context.WithCancel(context.Background())
 	w := &Watcher{finder: f, events: make(chan Event, 64), end: end, known: map[string]Info{}}
-	for _, m := range f.opts.Muxers {
+	for _, m := range f.allMuxers() {
 		mw := m.Watch()
 		w.work.Go(func() {
 			defer mw.Close()

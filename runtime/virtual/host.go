@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/imdlua/imdlua/runtime/link"
@@ -13,7 +14,7 @@ import (
 
 // HostOptions describes a machine with virtual devices plugged in.
 type HostOptions struct {
-	Count  int     // how many devices; 0 = 1
+	Count  int     // how many devices
 	Device Options // each of them; Phone.Serial counts up from the one given
 	Muxer  usbmux.MuxerOptions
 	Logger *slog.Logger // nil = silent
@@ -22,8 +23,11 @@ type HostOptions struct {
 // Host is a muxer with virtual devices plugged in. It is safe for concurrent
 // use.
 type Host struct {
-	Mux     *usbmux.Muxer
+	Mux *usbmux.Muxer
+
+	mu      sync.Mutex
 	devices []*Machine
+	serial  int // Phone.Serial of the next device
 
 	life context.Context
 	end  context.CancelFunc
@@ -37,10 +41,10 @@ func NewHost(o HostOptions) (*Host, error) {
 	}
 	h := &Host{Mux: usbmux.NewMuxer(o.Muxer)}
 	h.life, h.end = context.WithCancel(context.Background())
-	first := o.Device.Phone.Serial
-	for i := range max(o.Count, 1) {
+	h.serial = o.Device.Phone.Serial
+	for i := range o.Count {
 		d := o.Device
-		d.Phone.Serial = first + i
+		d.Phone.Serial = h.NextSerial()
 		if i > 0 && d.Phone.Name != "" {
 			d.Phone.Name = fmt.Sprintf("%s %d", d.Phone.Name, i+1)
 		}
@@ -58,13 +62,27 @@ func (h *Host) Add(o Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.mu.Lock()
 	h.devices = append(h.devices, m)
+	h.mu.Unlock()
 	m.Attach(h.Mux)
 	return m, nil
 }
 
+// NextSerial returns a Phone.Serial that no device of this host has had.
+func (h *Host) NextSerial() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.serial++
+	return h.serial - 1
+}
+
 // Devices returns the devices, plugged in or not, in the order they were made.
-func (h *Host) Devices() []*Machine { return h.devices }
+func (h *Host) Devices() []*Machine {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.devices)
+}
 
 // Dial opens a connection in memory to the muxer; it is a link.DialFunc.
 func (h *Host) Dial(ctx context.Context) (net.Conn, error) {
@@ -89,7 +107,7 @@ func (h *Host) Serve(ctx context.Context, l net.Listener) error { return h.Mux.S
 // Close unplugs every device, ends all connections and waits for them.
 func (h *Host) Close() error {
 	h.end()
-	for _, m := range h.devices {
+	for _, m := range h.Devices() {
 		m.Close()
 	}
 	err := h.Mux.Close()

@@ -133,6 +133,18 @@ func (m *Machine) Attach(mux *usbmux.Muxer) {
 	m.phone.Post("com.apple.mobile.lockdown.host_attached")
 }
 
+// Replug plugs the device into the muxer it was in last.
+func (m *Machine) Replug() error {
+	m.mu.Lock()
+	mux, closed := m.mux, m.closed
+	m.mu.Unlock()
+	if closed || mux == nil {
+		return net.ErrClosed
+	}
+	m.Attach(mux)
+	return nil
+}
+
 // Detach unplugs the device: every connection to it ends.
 func (m *Machine) Detach() {
 	m.mu.Lock()

@@ -1,0 +1,174 @@
+// Package apps gives scripts the installed apps (com.apple.mobile.installation_proxy)
+// and the running processes (com.apple.os_trace_relay) of a device.
+package apps
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/service/installationproxy"
+	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
+)
+
+// App is the record of an installed app.
+type App struct {
+	BundleID       string     `lua:"bundle_id" doc:"identifier, such as com.example.shop"`
+	Name           string     `lua:"name" doc:"name under the icon"`
+	Version        string     `lua:"version" doc:"version that people know (CFBundleShortVersionString)"`
+	Build          string     `lua:"build" doc:"build number (CFBundleVersion)"`
+	Kind           string     `lua:"kind" doc:"user, system or hidden"`
+	Path           string     `lua:"path" doc:"bundle on the device"`
+	Container      string     `lua:"container" doc:"data container on the device"`
+	Executable     string     `lua:"executable" doc:"name of the executable, as processes and logs show it"`
+	FileSharing    bool       `lua:"file_sharing" doc:"whether its Documents are open to any computer"`
+	SignerIdentity string     `lua:"signer" doc:"who signed it"`
+	Attributes     plist.Dict `lua:"attributes" doc:"everything that the device told"`
+}
+
+func record(a installationproxy.App) *App {
+	return &App{a.BundleID, a.Name, a.ShortVersion, a.Version, strings.ToLower(a.Type), a.Path, a.Container, a.Executable, a.FileSharing, a.SignerIdentity, a.Attributes}
+}
+
+// Process is the record of a running process.
+type Process struct {
+	PID  int    `lua:"pid" doc:"process id"`
+	Name string `lua:"name" doc:"short name"`
+}
+
+type listOptions struct {
+	device.Timeout
+	Kind  string `lua:"kind" doc:"user, system or any" default:"any"`
+	Match string `lua:"match" doc:"part of, or pattern for, name or bundle id"`
+}
+
+var kinds = map[string]string{"user": "User", "system": "System", "any": "Any", "": "Any", "hidden": "Hidden"}
+
+func list(c *api.Call, d *device.Device, o listOptions) ([]*App, error) {
+	kind, ok := kinds[o.Kind]
+	if !ok {
+		return nil, c.ArgError(1, "unknown kind %q (known: user, system, hidden, any)", o.Kind)
+	}
+	var found []installationproxy.App
+	err := with(c, d, o.Timeout, func(ctx context.Context, client *installationproxy.Client) (err error) {
+		found, err = client.Browse(ctx, installationproxy.Options{ApplicationType: kind})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*App, 0, len(found))
+	for _, a := range found {
+		if matches(o.Match, a.Name) || matches(o.Match, a.BundleID) {
+			out = append(out, record(a))
+		}
+	}
+	slices.SortFunc(out, func(a, b *App) int { return strings.Compare(a.BundleID, b.BundleID) })
+	return out, nil
+}
+
+func matches(pattern, s string) bool {
+	if strings.ContainsAny(pattern, "*?[") {
+		ok, _ := path.Match(pattern, s)
+		return ok
+	}
+	return strings.Contains(strings.ToLower(s), strings.ToLower(pattern))
+}
+
+func one(c *api.Call, d *device.Device, id string, t device.Timeout) (r *App, err error) {
+	err = with(c, d, t, func(ctx context.Context, client *installationproxy.Client) error {
+		a, err := client.App(ctx, id)
+		if err == nil && a != nil {
+			r = record(*a)
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return r, err
+}
+
+func with(c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *installationproxy.Client) error) error {
+	return d.Do(c, t, func(ctx context.Context) error {
+		client, err := installationproxy.Connect(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return f(ctx, client)
+	})
+}
+
+func processes(c *api.Call, d *device.Device, t device.Timeout) ([]*Process, error) {
+	var found []ostracerelay.Process
+	err := d.Do(c, t, func(ctx context.Context) error {
+		client, err := ostracerelay.Connect(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		found, err = client.PidList(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Process, len(found))
+	for i, p := range found {
+		out[i] = &Process{p.PID, p.Name}
+	}
+	return out, nil
+}
+
+func process(c *api.Call, d *device.Device, name string, t device.Timeout) (*Process, error) {
+	all, err := processes(c, d, t)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all {
+		if p.Name == name {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+// Family adds apps, app, processes and process to Device.
+func Family() device.Family {
+	raises := api.Raises("timeout", "not_paired", "disconnected")
+	opts := api.ParamDoc("opts", "timeout")
+	return device.Family{
+		Code: func(err error) string {
+			var e *installationproxy.Error
+			if errors.As(err, &e) {
+				return string(e.Code)
+			}
+			return ""
+		},
+		Records: []*api.Record{
+			api.NewRecord[App]("App", "An installed app."),
+			api.NewRecord[Process]("Process", "A running process."),
+		},
+		Methods: []*api.Func{
+			api.Method("apps", "Lists the installed apps, sorted by bundle id.", "opts?", list,
+				api.ParamDoc("opts", "which apps, timeout"), raises, api.Returns("App[] apps"), api.Perm("read"),
+				api.Example("local dev = device()\nfor _, app in ipairs(dev:apps{ kind = \"user\" }) do print(app.bundle_id, app.version) end")),
+			api.Method("app", "Looks up one app. Returns nil when it is not installed.", "bundle_id opts?", one,
+				api.ParamDoc("bundle_id", "of the app"), api.StringKind("bundle_id", "bundle_id"), opts, raises, api.Returns("App? app"), api.Perm("read"),
+				api.Example("local dev = device()\nlocal app = dev:app(\"com.apple.mobilesafari\")\nif app then print(app.name) end")),
+			api.Method("processes", "Lists the processes that can log, sorted by pid.", "opts?", processes,
+				opts, raises, api.Returns("Process[] processes"), api.Perm("read"),
+				api.Example("local dev = device()\nprint(#dev:processes())")),
+			api.Method("process", "Finds a running process by its short name. Returns nil when there is none.", "name opts?", process,
+				api.ParamDoc("name", "short name, such as SpringBoard"), opts, raises, api.Returns("Process? process"), api.Perm("read"),
+				api.Example("local dev = device()\nprint(dev:process(\"SpringBoard\").pid)")),
+		},
+	}
+}

@@ -1,0 +1,36 @@
+// Package bindings lists the families of the device API for scripts and
+// installs them. Each folder is one family, named as scripts name it; a new one
+// is a line in Install.
+package bindings
+
+import (
+	"github.com/imdlua/imdlua/bindings/apps"
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/bindings/files"
+	"github.com/imdlua/imdlua/bindings/logs"
+	"github.com/imdlua/imdlua/bindings/notifications"
+	"github.com/imdlua/imdlua/bindings/raw"
+	"github.com/imdlua/imdlua/bindings/virtual"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+)
+
+// Env is what scripts act on.
+type Env struct {
+	Device  device.Env
+	Virtual virtual.Env
+}
+
+// Modules declares the whole device API.
+func Modules(env *Env) ([]*api.Module, func(error) *host.Error) {
+	families := []device.Family{files.Family(), logs.Family(), apps.Family(), notifications.Family(), raw.Family()}
+	devices := device.NewRegistry(&env.Device)
+	return append(device.Modules(devices, families), virtual.Module(&env.Virtual, devices)), device.MapError(families)
+}
+
+// Install gives the scripts of h the device API.
+func Install(h *host.Host, env *Env) error {
+	modules, mapError := Modules(env)
+	h.MapError(mapError)
+	return api.Install(h, modules...)
+}

@@ -1,0 +1,118 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+)
+
+// named makes sure that an error of a call names the device it was made on.
+func named(udid string, err error) error {
+	var e *device.Error
+	var h *host.Error
+	if err == nil || errors.As(err, &e) || errors.As(err, &h) {
+		return err
+	}
+	return &onDevice{udid: udid, error: err}
+}
+
+// onDevice adds the device to an error without changing its text.
+type onDevice struct {
+	error
+	udid string
+}
+
+func (e *onDevice) Unwrap() error { return e.error }
+
+// hints say what to do about a refusal of the device. InvalidService is told
+// apart by the service's name, since it has several reasons.
+var hints = map[lockdown.Code]string{
+	lockdown.ErrInvalidService:               "the device has no such service, or the developer disk image is not mounted",
+	lockdown.ErrPasswordProtected:            "unlock the device",
+	lockdown.ErrPairingDialogResponsePending: "tap Trust on the device, then run again",
+	lockdown.ErrUserDeniedPairing:            "the dialog was answered with Don't Trust; plug the device in again and tap Trust",
+	lockdown.ErrInvalidHostID:                "the device does not know this computer any more: run `imdlua pair`",
+	lockdown.ErrEscrowLocked:                 "unlock the device once after its restart",
+	lockdown.ErrServiceProhibited:            "a profile or restriction forbids the service",
+	lockdown.ErrGetProhibited:                "the value needs a paired session: run `imdlua pair`",
+	lockdown.ErrSetProhibited:                "the device does not let this value be set now",
+	lockdown.ErrSessionInactive:              "the request needs a paired session: run `imdlua pair`",
+}
+
+// MapError returns the mapping from errors of the protocol packages to what
+// scripts see. codes are asked for the refusals of services.
+func MapError(families []Family) func(error) *host.Error {
+	var codes []func(error) string
+	for _, f := range families {
+		if f.Code != nil {
+			codes = append(codes, f.Code)
+		}
+	}
+	return func(err error) *host.Error { return mapError(err, codes) }
+}
+
+func mapError(err error, codes []func(error) string) *host.Error {
+	out := &host.Error{Message: err.Error(), Cause: err}
+	var d *device.Error
+	var o *onDevice
+	if errors.As(err, &d) {
+		out.Device, out.Service, out.Op = d.UDID, d.Service, d.Op
+	} else if errors.As(err, &o) {
+		out.Device = o.udid
+	}
+	out.Code, out.Hint = classify(err, codes)
+	if out.Code == "" {
+		return nil
+	}
+	var refused *lockdown.Error
+	if errors.As(err, &refused) {
+		if out.Op = refused.Op; out.Service == "" {
+			out.Service = "lockdown"
+		}
+	}
+	return out
+}
+
+// classify finds code and hint, most telling cause first.
+func classify(err error, codes []func(error) string) (code, hint string) {
+	var ambiguous *device.AmbiguousError
+	var refused *lockdown.Error
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &ambiguous):
+		return "ambiguous", "name one with --device UDID or device{ udid = \"...\" }"
+	case errors.Is(err, device.ErrNotFound):
+		return "no_device", "plug one in and unlock it, or try `--virtual`; `imdlua devices` lists what is there"
+	case errors.Is(err, device.ErrNotPaired):
+		return "not_paired", "run `imdlua pair`, or call dev:pair()"
+	case errors.As(err, &refused) && refused.Code != "":
+		return string(refused.Code), hints[refused.Code]
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout", "raise it with the option timeout, or with --timeout for the whole script"
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return "no_muxer", "start usbmuxd (Linux) or install Apple's device support (Windows), name another with --usbmux, or try `--virtual`"
+	case errors.Is(err, usbmux.BadDevice):
+		return "device_lost", "the device was unplugged; device.wait finds it again"
+	case errors.Is(err, usbmux.ConnectionRefused):
+		return "refused", "nothing listens on that port of the device"
+	}
+	for _, f := range codes {
+		if code := f(err); code != "" {
+			return code, ""
+		}
+	}
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
+		return "disconnected", ""
+	case errors.Is(err, fs.ErrNotExist):
+		return "not_found", ""
+	}
+	return "", ""
+}

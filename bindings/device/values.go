@@ -1,0 +1,126 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/lockdown"
+)
+
+// get takes (key), or (domain, key); a domain alone, recognised by
+// its dots, gives all of the domain.
+func get(c *api.Call, d *Device, a string, b *string, t Timeout) (v any, err error) {
+	domain, key := "", a
+	if b != nil {
+		domain, key = a, *b
+	} else if isDomain(a) {
+		domain, key = a, ""
+	}
+	err = d.Do(c, t, func(ctx context.Context) error {
+		if key == "" {
+			v, err = d.Domain(ctx, domain)
+		} else {
+			v, err = d.Get(ctx, domain, key)
+		}
+		return err
+	})
+	if errors.Is(err, lockdown.ErrMissingValue) {
+		return nil, nil
+	}
+	return v, err
+}
+
+// isDomain tells domain names from keys: keys have no dots.
+func isDomain(s string) bool {
+	for i := range s {
+		if s[i] == '.' {
+			return true
+		}
+	}
+	return false
+}
+
+func values(c *api.Call, d *Device, domain *string, t Timeout) (v plist.Dict, err error) {
+	name := ""
+	if domain != nil {
+		name = *domain
+	}
+	err = d.Do(c, t, func(ctx context.Context) error {
+		v, err = d.Domain(ctx, name)
+		return err
+	})
+	return v, err
+}
+
+// set takes (key, value) or (domain, key, value).
+func set(c *api.Call, d *Device, args ...lua.LValue) error {
+	domain, key, value, err := setArguments(args)
+	if err != nil {
+		return c.ArgError(1, "%v", err)
+	}
+	v, err := host.FromLua(value)
+	if err != nil {
+		return c.ArgError(len(args), "%v", err)
+	}
+	return d.Do(c, Timeout{}, func(ctx context.Context) error { return d.Set(ctx, domain, key, v) })
+}
+
+func setArguments(args []lua.LValue) (domain, key string, value lua.LValue, err error) {
+	if len(args) != 2 && len(args) != 3 {
+		return "", "", nil, fmt.Errorf("key and value, or domain, key and value expected")
+	}
+	names := make([]string, 0, 2)
+	for _, a := range args[:len(args)-1] {
+		s, ok := a.(lua.LString)
+		if !ok {
+			return "", "", nil, fmt.Errorf("string expected, got %s", a.Type())
+		}
+		names = append(names, string(s))
+	}
+	if len(names) == 2 {
+		domain = names[0]
+	}
+	return domain, names[len(names)-1], args[len(args)-1], nil
+}
+
+func remove(c *api.Call, d *Device, a string, b *string) error {
+	domain, key := "", a
+	if b != nil {
+		domain, key = a, *b
+	}
+	return d.Do(c, Timeout{}, func(ctx context.Context) error { return d.Remove(ctx, domain, key) })
+}
+
+func refresh(c *api.Call, d *Device, t Timeout) (*Device, error) {
+	return d, d.Do(c, t, d.Refresh)
+}
+
+func valueMethods() []*api.Func {
+	raises := api.Raises("GetProhibited", "PasswordProtected", "not_paired", "timeout", "disconnected")
+	opts := api.ParamDoc("opts", "timeout")
+	return []*api.Func{
+		api.Method("get", "Reads a lockdown value: `get(key)` from the default domain, `get(domain, key)`, or `get(domain)` for a whole domain, which is told by its dots. A key that the device does not have gives nil.", "name key? opts?", get,
+			api.ParamDoc("name", "key, or domain when a key follows or the name has dots"), api.ParamDoc("key", "key in that domain"), opts,
+			api.Returns("any value"), raises, api.Perm("read"),
+			api.Example("local dev = device()\nprint(dev:get(\"ProductVersion\"))\nprint(dev:get(\"com.apple.mobile.battery\", \"BatteryCurrentCapacity\"))")),
+		api.Method("values", "Reads all values of a lockdown domain; the default domain when none is named.", "domain? opts?", values,
+			api.ParamDoc("domain", "such as com.apple.disk_usage"), opts, api.Returns("table<string, any> values"), raises, api.Perm("read"),
+			api.Example("local dev = device()\nprint(dev:values().DeviceName)")),
+		api.Method("set", "Writes a lockdown value: `set(key, value)` or `set(domain, key, value)`.", "args...", set,
+			api.ParamDoc("args", "domain if any, key, value"), api.Raises("SetProhibited", "ImmutableValue", "timeout"), api.Perm("modify"),
+			api.Example("local dev = device()\ndev:set(\"DeviceName\", \"Shelf 3\")")),
+		api.Method("remove", "Deletes a lockdown value: `remove(key)` or `remove(domain, key)`.", "name key?", remove,
+			api.ParamDoc("name", "key, or domain when a key follows"), api.ParamDoc("key", "key in that domain"),
+			api.Raises("RemoveProhibited", "timeout"), api.Perm("modify"),
+			api.Example("local dev = device()\nlocal ok = try(dev.remove, dev, \"com.apple.mobile.user_preferences\", \"x\")")),
+		api.Method("refresh", "Finds the device again and renews its fields, after a restart for example. Returns the device.", "opts?", refresh,
+			opts, api.Returns("Device dev"), api.Raises("no_device", "timeout"), api.Perm("read"),
+			api.Example("local dev = device():refresh()\nprint(dev.name)")),
+	}
+}

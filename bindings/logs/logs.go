@@ -1,0 +1,224 @@
+// Package logs gives scripts the log of a device: live entries, the text form
+// of old devices, and archives.
+package logs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/bindings/stream"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/service/installationproxy"
+	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
+	"github.com/imdlua/imdlua/runtime/service/syslogrelay"
+)
+
+// Entry is the record of one log entry.
+type Entry struct {
+	Time      time.Time `lua:"time" doc:"when, to the microsecond"`
+	PID       int       `lua:"pid" doc:"process id"`
+	Process   string    `lua:"process" doc:"short name of the process"`
+	Image     string    `lua:"image" doc:"executable or library that spoke"`
+	Level     string    `lua:"level" doc:"debug, info, default, error or fault"`
+	Subsystem string    `lua:"subsystem" doc:"such as com.apple.network; empty when the entry has none"`
+	Category  string    `lua:"category" doc:"part of the subsystem"`
+	Message   string    `lua:"message" doc:"text"`
+	Thread    uint64    `lua:"thread" doc:"thread id"`
+}
+
+// Line is the record of one line of the text log.
+type Line struct {
+	Time    time.Time `lua:"time" doc:"when, to the second"`
+	PID     int       `lua:"pid" doc:"process id"`
+	Process string    `lua:"process" doc:"short name of the process"`
+	Image   string    `lua:"image" doc:"library that spoke"`
+	Level   string    `lua:"level" doc:"as written, such as Notice"`
+	Message string    `lua:"message" doc:"text"`
+	Raw     string    `lua:"raw" doc:"the line as it came"`
+}
+
+type options struct {
+	device.Timeout
+	PID       *int   `lua:"pid" doc:"this process alone; the device does the filtering"`
+	Process   string `lua:"process" doc:"processes of this short name, or the bundle id of an app"`
+	Level     string `lua:"level" doc:"this level and above: debug, info, default, error, fault; from default on the device does the filtering"`
+	Match     string `lua:"match" doc:"text that the message must contain"`
+	Subsystem string `lua:"subsystem" doc:"this subsystem alone"`
+	Category  string `lua:"category" doc:"this category alone"`
+	Queue     int    `lua:"queue" doc:"how many entries wait for a slow script; 65536 when left out"`
+}
+
+// ranks orders the levels; names are what scripts write and see.
+var ranks = map[string]int{"": 0, "debug": 0, "info": 1, "default": 2, "error": 3, "fault": 4}
+
+var names = map[ostracerelay.Level]string{
+	ostracerelay.Debug: "debug", ostracerelay.Info: "info", ostracerelay.Default: "default",
+	ostracerelay.Err: "error", ostracerelay.Fault: "fault",
+}
+
+func levelName(l ostracerelay.Level) string {
+	if n, ok := names[l]; ok {
+		return n
+	}
+	return "default"
+}
+
+// accepts is the part of the filter that the device does not do.
+func (o *options) accepts(e *ostracerelay.Entry) bool {
+	return ranks[levelName(e.Level)] >= ranks[o.Level] &&
+		(o.Process == "" || e.Process() == o.Process) &&
+		(o.Subsystem == "" || e.Subsystem == o.Subsystem) &&
+		(o.Category == "" || e.Category == o.Category) &&
+		(o.Match == "" || strings.Contains(e.Message, o.Match))
+}
+
+// batch is how many entries are decoded before they are handed over.
+const batch = 256
+
+func live(c *api.Call, d *device.Device, o options) (*stream.Stream, error) {
+	if _, ok := ranks[o.Level]; !ok {
+		return nil, c.ArgError(1, "unknown level %q (known: debug, info, default, error, fault)", o.Level)
+	}
+	activity := ostracerelay.Activity{NoDebug: ranks[o.Level] >= ranks["default"]}
+	if o.PID != nil {
+		activity.PID, activity.Kernel = *o.PID, *o.PID == 0
+	}
+	var s *ostracerelay.Stream
+	err := d.Do(c, o.Timeout, func(ctx context.Context) error {
+		var err error
+		if strings.Contains(o.Process, ".") {
+			if o.Process, err = executable(ctx, d, o.Process); err != nil {
+				return err
+			}
+		}
+		client, err := ostracerelay.Connect(ctx, d)
+		if err != nil {
+			return err
+		}
+		if s, err = client.StartActivity(ctx, activity); err != nil {
+			client.Close()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return stream.New(func(ctx context.Context, push func(...any)) error { return pump(ctx, s, &o, push) }, s.Close,
+		stream.Options{Kind: "syslog", Queue: o.Queue, Text: func(v any) string { return v.(*Entry).Message }}), nil
+}
+
+// pump reads entries and hands over those that pass. Entries of one batch share
+// one allocation.
+func pump(ctx context.Context, s *ostracerelay.Stream, o *options, push func(...any)) error {
+	raw := make([]ostracerelay.Entry, batch)
+	out := make([]any, 0, batch)
+	for {
+		n, err := s.NextBatch(ctx, raw)
+		if errors.Is(err, ostracerelay.ErrRecord) {
+			continue // one bent record; the stream goes on behind it
+		}
+		if err != nil {
+			return err
+		}
+		kept := make([]Entry, 0, n)
+		out = out[:0]
+		for i := range raw[:n] {
+			e := &raw[i]
+			if !o.accepts(e) {
+				continue
+			}
+			kept = append(kept, Entry{e.Time, e.PID, e.Process(), e.Image(), levelName(e.Level), e.Subsystem, e.Category, e.Message, e.ThreadID})
+			out = append(out, &kept[len(kept)-1])
+		}
+		if len(out) > 0 {
+			push(out...)
+		}
+	}
+}
+
+// executable finds the process name of an app; a name that is no app's stays as
+// it is.
+func executable(ctx context.Context, d *device.Device, id string) (string, error) {
+	client, err := installationproxy.Connect(ctx, d)
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	found, err := client.Lookup(ctx, installationproxy.Options{BundleIDs: []string{id}})
+	if err != nil {
+		return "", err
+	}
+	if a, ok := found[id]; ok && a.Executable != "" {
+		return a.Executable, nil
+	}
+	return id, nil
+}
+
+func text(c *api.Call, d *device.Device, t device.Timeout) (*stream.Stream, error) {
+	var client *syslogrelay.Client
+	err := d.Do(c, t, func(ctx context.Context) (err error) {
+		client, err = syslogrelay.Connect(ctx, d)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return stream.New(func(ctx context.Context, push func(...any)) error {
+		for {
+			e, err := client.Next(ctx)
+			if err != nil {
+				return err
+			}
+			push(&Line{e.Time, e.PID, e.Process, e.Image, string(e.Level), e.Message, e.Raw})
+		}
+	}, client.Close, stream.Options{Kind: "syslog text", Text: func(v any) string { return v.(*Line).Raw }}), nil
+}
+
+type archiveOptions struct {
+	device.Timeout
+	Size int64 `lua:"size" doc:"at most so many bytes"`
+	Days int   `lua:"days" doc:"at most so many days back"`
+}
+
+func archive(c *api.Call, d *device.Device, path string, o archiveOptions) (n int64, err error) {
+	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
+		client, err := ostracerelay.Connect(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		n, err = client.CreateArchive(ctx, f, ostracerelay.ArchiveOptions{SizeLimit: o.Size, AgeLimit: o.Days})
+		return errors.Join(err, f.Close())
+	})
+	return n, err
+}
+
+// Family adds syslog, syslog_text and log_archive to Device.
+func Family() device.Family {
+	raises := api.Raises("timeout", "not_paired", "disconnected", "PasswordProtected")
+	return device.Family{
+		Records: []*api.Record{
+			api.NewRecord[Entry]("SyslogEntry", "One entry of the log."),
+			api.NewRecord[Line]("SyslogLine", "One line of the text log."),
+		},
+		Methods: []*api.Func{
+			api.Method("syslog", "Returns the live log as a stream of entries. It begins at once: what is logged from here on is in the stream, even when it is read later.", "opts?", live,
+				api.ParamDoc("opts", "what to let through, timeout for the opening"), raises, api.Returns("Stream stream"), api.Perm("read"),
+				api.Example("local dev = device()\nlocal log = dev:syslog{ level = \"info\" }\nfor e in log do print(e.process, e.message) break end")),
+			api.Method("syslog_text", "Returns the live log as text lines (com.apple.syslog_relay), as devices before iOS 10 have it.", "opts?", text,
+				api.ParamDoc("opts", "timeout for the opening"), raises, api.Returns("Stream stream"), api.Perm("read"),
+				api.Example("local dev = device()\nprint(dev:syslog_text():next(10).raw)")),
+			api.Method("log_archive", "Stores the device's log as a tar file with the contents of a .logarchive. Returns its size.", "path opts?", archive,
+				api.ParamDoc("path", "local file to write"), api.ParamDoc("opts", "how much, timeout"), raises, api.Returns("integer bytes"), api.Perm("read"),
+				api.Example("local dev = device()\nlocal dir = fs.temp_dir and fs.temp_dir() or \".\"\nprint(dev:log_archive(dir .. \"/log.tar\") > 0)")),
+		},
+	}
+}

@@ -1,0 +1,66 @@
+package raw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"syscall"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	core "github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+)
+
+// Forward is a local port that leads to the device.
+type Forward struct {
+	*core.Forward
+	remote uint16
+}
+
+func (f *Forward) localPort() int { return f.Addr().(*net.TCPAddr).Port }
+
+type forwardOptions struct {
+	Remote  uint16 `lua:"remote_port" doc:"port of the device"`
+	Local   uint16 `lua:"local_port" doc:"port of this computer; a free one when left out"`
+	Address string `lua:"address" doc:"address to listen on" default:"127.0.0.1"`
+}
+
+func forward(c *api.Call, d *device.Device, o forwardOptions) (f *Forward, err error) {
+	if o.Remote == 0 {
+		return nil, c.ArgError(1, "remote_port is missing")
+	}
+	if o.Address == "" {
+		o.Address = "127.0.0.1"
+	}
+	stderr := c.Host().Stderr()
+	err = c.TryBlock(func(ctx context.Context) error {
+		var lc net.ListenConfig
+		l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(o.Address, strconv.Itoa(int(o.Local))))
+		if err != nil {
+			return err
+		}
+		f = &Forward{d.Forward(l, o.Remote, func(err error) { fmt.Fprintf(stderr, "forward to port %d: %v\n", o.Remote, err) }), o.Remote}
+		return nil
+	})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, host.Errorf("address_in_use", "forward: port %d of %s is taken", o.Local, o.Address)
+	}
+	return f, err
+}
+
+func forwardClass() *api.Class {
+	c := api.NewClass[*Forward]("Forward", "A port of this computer that leads to a port of the device.")
+	c.Var, c.Closer = "fwd", true
+	c.String = func(f *Forward) string {
+		return fmt.Sprintf("Forward<%s -> %d, %d open>", f.Addr(), f.remote, f.Open())
+	}
+	c.Fields = []*api.Field{
+		api.Property("local_port", "port of this computer", func(f *Forward) int { return f.localPort() }),
+		api.Property("remote_port", "port of the device", func(f *Forward) int { return int(f.remote) }),
+		api.Property("connections", "how many connections there were so far", func(f *Forward) int { return f.Total() }),
+	}
+	return c
+}

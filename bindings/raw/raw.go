@@ -1,0 +1,312 @@
+// Package raw gives scripts what nothing else covers: any service by its name,
+// any port, and ports of this computer that lead to the device.
+package raw
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// maxRecv bounds what one recv may ask for.
+const maxRecv = 64 << 20
+
+// Connection is an open connection to a service or a port of a device.
+type Connection struct {
+	name string
+	udid string
+	conn net.Conn
+
+	mu     sync.Mutex
+	rest   []byte // read, but not yet asked for
+	dump   bool
+	once   sync.Once
+	closed error
+}
+
+// Close ends the connection.
+func (s *Connection) Close() error {
+	s.once.Do(func() { s.closed = s.conn.Close() })
+	return s.closed
+}
+
+func (s *Connection) do(c *api.Call, t device.Timeout, f func(ctx context.Context) error) error {
+	err := c.Timeout(t.Timeout).TryBlock(func(ctx context.Context) error {
+		release := link.Guard(ctx, s.conn)
+		return release(f(ctx))
+	})
+	var h *host.Error
+	if err == nil || errors.As(err, &h) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", s.name, err)
+}
+
+// trace shows bytes on standard error while hexdump is on.
+func (s *Connection) trace(c *api.Call, direction string, b []byte) {
+	s.mu.Lock()
+	on := s.dump
+	s.mu.Unlock()
+	if on && len(b) > 0 {
+		fmt.Fprintf(c.Host().Stderr(), "%s %s %d bytes\n%s", direction, s.name, len(b), hex.Dump(b))
+	}
+}
+
+func send(c *api.Call, s *Connection, b []byte, t device.Timeout) error {
+	s.trace(c, "->", b)
+	return s.do(c, t, func(context.Context) error {
+		_, err := s.conn.Write(b)
+		return err
+	})
+}
+
+// read fills buf, first from what an earlier call left over.
+func (s *Connection) read(buf []byte) (int, error) {
+	if len(s.rest) > 0 {
+		n := copy(buf, s.rest)
+		s.rest = s.rest[n:]
+		return n, nil
+	}
+	return s.conn.Read(buf)
+}
+
+// Read makes the connection an io.Reader that honours what was left over.
+func (s *Connection) Read(p []byte) (int, error) { return s.read(p) }
+
+func recv(c *api.Call, s *Connection, n *int, t device.Timeout) ([]byte, error) {
+	if n != nil && (*n < 0 || *n > maxRecv) {
+		return nil, c.ArgError(1, "between 0 and %d bytes can be asked for", maxRecv)
+	}
+	var out []byte
+	err := s.do(c, t, func(context.Context) (err error) {
+		if n != nil {
+			out, err = link.ReadN(s, *n, nil)
+			return err
+		}
+		buf := make([]byte, 64<<10)
+		k, err := s.read(buf)
+		out = buf[:k]
+		return err
+	})
+	if err != nil {
+		if n == nil && errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	s.trace(c, "<-", out)
+	return out, nil
+}
+
+func recvUntil(c *api.Call, s *Connection, end []byte, t device.Timeout) ([]byte, error) {
+	if len(end) == 0 {
+		return nil, c.ArgError(1, "the delimiter is empty")
+	}
+	var out []byte
+	err := s.do(c, t, func(context.Context) error {
+		buf := make([]byte, 64<<10)
+		for {
+			if i := bytes.Index(out, end); i >= 0 {
+				s.rest = append(bytes.Clone(out[i+len(end):]), s.rest...)
+				out = out[:i+len(end)]
+				return nil
+			}
+			if len(out) > maxRecv {
+				return fmt.Errorf("no delimiter in %d bytes", len(out))
+			}
+			n, err := s.read(buf)
+			out = append(out, buf[:n]...)
+			if err != nil {
+				s.rest = out // nothing is lost by a time-out
+				return err
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.trace(c, "<-", out)
+	return out, nil
+}
+
+type plistOptions struct {
+	device.Timeout
+	Binary bool   `lua:"binary" doc:"write a binary property list instead of XML"`
+	Endian string `lua:"endian" doc:"byte order of the length: be or le" default:"be"`
+}
+
+func (o plistOptions) order() (binary.ByteOrder, error) {
+	switch o.Endian {
+	case "", "be":
+		return binary.BigEndian, nil
+	case "le":
+		return binary.LittleEndian, nil
+	}
+	return nil, fmt.Errorf("endian is be or le, not %q", o.Endian)
+}
+
+func (s *Connection) writePlist(c *api.Call, v lua.LValue, o plistOptions) error {
+	order, err := o.order()
+	if err != nil {
+		return c.ArgError(2, "%v", err)
+	}
+	value, err := host.FromLua(v)
+	if err != nil {
+		return c.ArgError(1, "%v", err)
+	}
+	format := plist.XML
+	if o.Binary {
+		format = plist.Binary
+	}
+	body, err := plist.Encode(value, format)
+	if err != nil {
+		return c.ArgError(1, "%v", err)
+	}
+	frame := make([]byte, 4, 4+len(body))
+	order.PutUint32(frame, uint32(len(body)))
+	return send(c, s, append(frame, body...), o.Timeout)
+}
+
+func (s *Connection) readPlist(c *api.Call, o plistOptions) (v any, err error) {
+	order, err := o.order()
+	if err != nil {
+		return nil, c.ArgError(1, "%v", err)
+	}
+	var body []byte
+	err = s.do(c, o.Timeout, func(context.Context) error {
+		head, err := link.ReadN(s, 4, nil)
+		if err != nil {
+			return err
+		}
+		n := order.Uint32(head)
+		if n > maxRecv {
+			return &link.FrameError{Length: n, Max: maxRecv}
+		}
+		if body, err = link.ReadN(s, int(n), nil); err != nil || n == 0 {
+			return err
+		}
+		v, err = plist.Decode(body)
+		return err
+	})
+	s.trace(c, "<-", body)
+	return v, err
+}
+
+func call(c *api.Call, s *Connection, v lua.LValue, o plistOptions) (any, error) {
+	if err := s.writePlist(c, v, o); err != nil {
+		return nil, err
+	}
+	return s.readPlist(c, o)
+}
+
+func setDump(_ *api.Call, s *Connection, on bool) {
+	s.mu.Lock()
+	s.dump = on
+	s.mu.Unlock()
+}
+
+// open takes any service by its lockdown name, also one that this program
+// knows nothing of.
+func open(c *api.Call, d *device.Device, name string, o serviceOptions) (s *Connection, err error) {
+	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
+		conn, err := d.Open(ctx, service.Name{Lockdown: name, Escrow: o.Escrow, HandshakeOnlyTLS: o.HandshakeOnly})
+		if err == nil {
+			s = &Connection{name: name, udid: d.UDID(), conn: conn}
+		}
+		return err
+	})
+	return s, err
+}
+
+type serviceOptions struct {
+	device.Timeout
+	Escrow        bool `lua:"escrow" doc:"send the escrow bag, so that the service starts on a locked device"`
+	HandshakeOnly bool `lua:"handshake_only" doc:"the service speaks plain text after its TLS handshake"`
+}
+
+func connect(c *api.Call, d *device.Device, port uint16, t device.Timeout) (s *Connection, err error) {
+	err = d.Do(c, t, func(ctx context.Context) error {
+		conn, err := d.Connect(ctx, port)
+		if err == nil {
+			s = &Connection{name: fmt.Sprintf("port %d", port), udid: d.UDID(), conn: conn}
+		}
+		return err
+	})
+	return s, err
+}
+
+func connectionClass() *api.Class {
+	c := api.NewClass[*Connection]("Connection", "An open connection to a service or port of the device. Bytes come as Data, which is accepted wherever text is; plists are decoded to tables.")
+	c.Var, c.Closer, c.Perm = "svc", true, "raw"
+	c.String = func(s *Connection) string { return "Connection<" + s.name + " on " + s.udid + ">" }
+	c.Fields = []*api.Field{api.Property("name", "service or port", func(s *Connection) string { return s.name })}
+	opts := api.ParamDoc("opts", "timeout")
+	raises := api.Raises("timeout", "disconnected")
+	const svc = "local svc = device():service(\"com.apple.mobile.diagnostics_relay\")\n"
+	c.Methods = []*api.Func{
+		api.Method("send", "Writes bytes.", "bytes opts?", send, api.ParamDoc("bytes", "text or Data"), opts, raises, api.Perm("raw"),
+			api.Example(svc+"svc:send(\"\\0\\0\\0\\0\")")),
+		api.Method("recv", "Reads exactly n bytes; without n, what comes next. Returns nil at the end of the stream.", "n? opts?", recv,
+			api.ParamDoc("n", "how many bytes"), opts, raises, api.Returns("Data? bytes"), api.Perm("raw"),
+			api.Example("local conn = device():service(\"com.apple.syslog_relay\")\nprint(#conn:recv() > 0)")),
+		api.Method("recv_until", "Reads up to and including a delimiter.", "delimiter opts?", recvUntil, api.ParamDoc("delimiter", "bytes to look for"), opts, raises,
+			api.Returns("Data bytes"), api.Perm("raw"),
+			api.Example("local conn = device():service(\"com.apple.syslog_relay\")\nprint(conn:recv_until(\"\\n\\0\"):string())")),
+		api.Method("send_plist", "Writes a property list behind its length.", "value opts?", func(c *api.Call, s *Connection, v lua.LValue, o plistOptions) error { return s.writePlist(c, v, o) },
+			api.ParamDoc("value", "table or other value"), api.ParamDoc("opts", "form, byte order, timeout"), raises, api.Perm("raw"),
+			api.Example(svc+"svc:send_plist({ Request = \"Goodbye\" }, { binary = true })")),
+		api.Method("recv_plist", "Reads one property list with its length.", "opts?", func(c *api.Call, s *Connection, o plistOptions) (any, error) { return s.readPlist(c, o) },
+			api.ParamDoc("opts", "byte order, timeout"), raises, api.Returns("any value"), api.Perm("raw"),
+			api.Example(svc+"svc:send_plist{ Request = \"All\" }\nprint(svc:recv_plist().Status)")),
+		api.Method("call", "Writes a property list and reads the answer.", "value opts?", call,
+			api.ParamDoc("value", "table or other value"), api.ParamDoc("opts", "form, byte order, timeout"), raises, api.Returns("any answer"), api.Perm("raw"),
+			api.Example(svc+"print(svc:call{ Request = \"GasGauge\" }.Status)")),
+		api.Method("hexdump", "Shows every byte sent and received from now on, on standard error.", "on", setDump,
+			api.ParamDoc("on", "true or false"), api.Perm("raw"),
+			api.Example(svc+"svc:hexdump(true)\nsvc:call{ Request = \"WiFi\" }")),
+	}
+	return c
+}
+
+// Family adds service, connect and forward to Device.
+func Family() device.Family {
+	raises := api.Raises("InvalidService", "PasswordProtected", "refused", "timeout", "not_paired", "disconnected")
+	return device.Family{
+		Classes: []*api.Class{connectionClass(), forwardClass()},
+		Methods: []*api.Func{
+			api.Method("service", "Starts a service by the name that the device knows it by and connects to it; TLS is taken care of.", "name opts?", open,
+				api.ParamDoc("name", "such as com.apple.mobile.notification_proxy"), api.StringKind("name", "service"),
+				api.ParamDoc("opts", "escrow, handshake_only, timeout"), raises, api.Perm("raw"),
+				api.Example("local svc = device():service(\"com.apple.mobile.diagnostics_relay\")\nprint(svc:call{ Request = \"WiFi\" }.Status)")),
+			api.Method("connect", "Connects to a TCP port of the device.", "port opts?", connect,
+				api.ParamDoc("port", "1 to 65535"), api.ParamDoc("opts", "timeout"), raises, api.Perm("raw"),
+				api.Example("local conn = device():connect(62078)\nprint(conn:call{ Request = \"QueryType\" }.Type)")),
+			api.Method("forward", "Makes a port of this computer lead to a port of the device, until the scope ends. Any number of connections at once.", "opts", forward,
+				api.ParamDoc("opts", "which ports"), api.Raises("address_in_use"), api.Perm("net"),
+				api.Example("local dev = device()\nlocal fwd = dev:forward{ remote_port = 62078 }\nprint(fwd.local_port > 0)")),
+		},
+		Code: func(err error) string {
+			var f *link.FrameError
+			var p *plist.Error
+			if errors.As(err, &f) || errors.As(err, &p) {
+				return "protocol"
+			}
+			return ""
+		},
+	}
+}

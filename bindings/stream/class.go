@@ -1,0 +1,194 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+)
+
+// keeper is the Lua predicate of a filtered stream.
+type keeper = *lua.LFunction
+
+// pull returns the next value that passes every filter; io.EOF at the end of
+// the source, errLate when the moment comes first.
+func (s *Stream) pull(c *api.Call, until time.Time) (any, error) {
+	for {
+		if s.parent != nil {
+			v, err := s.parent.pull(c, until)
+			if err != nil {
+				return nil, err
+			}
+			if lua.LVAsBool(c.Invoke(s.keep, 1, c.Wrap(v))[0]) {
+				return v, nil
+			}
+			continue
+		}
+		v, ok, err := s.pop()
+		if ok || err != nil {
+			return v, err
+		}
+		if err := c.Timeout(api.NoTimeout).TryBlock(func(ctx context.Context) error { return s.wait(ctx, until) }); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func moment(d *time.Duration) time.Time {
+	if d == nil || *d < 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(*d)
+}
+
+func next(c *api.Call, s *Stream, timeout *time.Duration) (any, error) {
+	v, err := s.pull(c, moment(timeout))
+	if err == errLate || err == io.EOF {
+		return nil, nil
+	}
+	return v, err
+}
+
+type findOptions struct {
+	Timeout *time.Duration `lua:"timeout" doc:"seconds to wait; 30 when left out, math.huge for ever"`
+}
+
+func find(c *api.Call, s *Stream, what lua.LValue, o findOptions) (any, error) {
+	accept, err := matcher(c, s, what)
+	if err != nil {
+		return nil, err
+	}
+	limit := 30 * time.Second
+	if o.Timeout != nil {
+		limit = *o.Timeout
+	}
+	until := moment(&limit)
+	for {
+		v, err := s.pull(c, until)
+		switch {
+		case err == errLate:
+			e := host.Errorf("timeout", "%s: nothing matched %s within %v", s.root().opts.Kind, describe(what), limit)
+			return nil, e
+		case err == io.EOF:
+			return nil, host.Errorf("closed", "%s: ended before anything matched %s", s.root().opts.Kind, describe(what))
+		case err != nil:
+			return nil, err
+		}
+		if accept(v) {
+			return v, nil
+		}
+	}
+}
+
+func describe(what lua.LValue) string {
+	if s, ok := what.(lua.LString); ok {
+		return fmt.Sprintf("%q", string(s))
+	}
+	return "the function"
+}
+
+// matcher turns what find is given into a test on values.
+func matcher(c *api.Call, s *Stream, what lua.LValue) (func(any) bool, error) {
+	switch w := what.(type) {
+	case lua.LString:
+		text := s.root().opts.Text
+		if text == nil {
+			return nil, c.ArgError(1, "function expected: values of a %s stream are no text", s.root().opts.Kind)
+		}
+		return func(v any) bool { return strings.Contains(text(v), string(w)) }, nil
+	case *lua.LFunction:
+		return func(v any) bool { return lua.LVAsBool(c.Invoke(w, 1, c.Wrap(v))[0]) }, nil
+	}
+	return nil, c.ArgError(1, "text or function expected, got %s", what.Type())
+}
+
+type collectOptions struct {
+	Count   int            `lua:"count" doc:"stop after so many values"`
+	Seconds *time.Duration `lua:"seconds" doc:"stop after this time"`
+}
+
+// collect takes a number or {count=, seconds=}.
+func collect(c *api.Call, s *Stream, o collectOptions) ([]any, error) {
+	if o.Count <= 0 && o.Seconds == nil {
+		return nil, c.ArgError(1, "give count, seconds or both")
+	}
+	until := moment(o.Seconds)
+	out := []any{}
+	for o.Count <= 0 || len(out) < o.Count {
+		v, err := s.pull(c, until)
+		if err == errLate || err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func filter(_ *api.Call, s *Stream, fn *lua.LFunction) *Stream {
+	return &Stream{parent: s, keep: fn, opts: s.opts}
+}
+
+func on(c *api.Call, s *Stream, fn *lua.LFunction) *host.Task {
+	loop := c.L.NewFunction(func(L *lua.LState) int {
+		inner := c.In(L)
+		for {
+			v, err := s.pull(inner, time.Time{})
+			if errors.Is(err, io.EOF) {
+				return 0
+			}
+			if err != nil {
+				host.Raise(L, err)
+			}
+			inner.Invoke(fn, 0, inner.Wrap(v))
+		}
+	})
+	return host.Spawn(c.L, s.root().opts.Kind+" handler", loop)
+}
+
+// Class is the declaration of Stream for scripts.
+var Class = declare()
+
+func declare() *api.Class {
+	c := api.NewClass[*Stream]("Stream", "An endless source: log entries, notifications, devices. Pull from it with `for x in stream do`, next, find or collect. A bounded queue stands between the source and the script: a script that is too slow loses the oldest values, and `dropped` says how many.")
+	c.Var = "stream"
+	c.Closer = true
+	c.NextType = "any"
+	c.String = func(s *Stream) string {
+		return fmt.Sprintf("Stream<%s, %d read, %d dropped>", s.root().opts.Kind, s.Read(), s.Dropped())
+	}
+	c.Next = func(call *api.Call, s *Stream) (any, error) { return next(call, s, nil) }
+	c.Fields = []*api.Field{
+		api.Property("dropped", "how many values were lost because nobody took them in time", func(s *Stream) uint64 { return s.Dropped() }),
+		api.Property("count", "how many values were taken so far", func(s *Stream) uint64 { return s.Read() }),
+	}
+	const open = "local dev = device()\nlocal stream = dev:syslog()\n"
+	c.Methods = []*api.Func{
+		api.Method("next", "Takes the next value, waiting for it. Returns nil at the end of the source, or when the time runs out.", "timeout?", next,
+			api.ParamDoc("timeout", "seconds to wait; for ever when left out"), api.Returns("any value"), api.Perm("none"),
+			api.Example(open+"print(stream:next(5))")),
+		api.Method("find", "Takes values until one matches and returns it; the others are gone. Text matches anywhere in the value's text, letter by letter; a function is asked about each value.", "what opts?", find,
+			api.ParamDoc("what", "text, or a function that gets a value and says true"), api.ParamDoc("opts", "how long to wait"),
+			api.Returns("any value"), api.Raises("timeout", "closed"), api.Perm("none"),
+			api.Example(open+"local entry = stream:find(function(e) return e.pid > 0 end, { timeout = 10 })\nprint(entry.message)")),
+		api.Method("collect", "Takes values until there are `count` of them, or for `seconds`, and returns them as a list.", "opts", collect,
+			api.ParamDoc("opts", "count, seconds or both"), api.Returns("any[] values"), api.Perm("none"),
+			api.Example(open+"print(#stream:collect{ count = 3, seconds = 10 })")),
+		api.Method("filter", "Returns a stream of the values for which fn says true. Both read from the same source: take values from one of them.", "fn", filter,
+			api.ParamDoc("fn", "gets a value, returns whether to keep it"), api.Returns("Stream stream"), api.Perm("none"),
+			api.Example(open+"for e in stream:filter(function(e) return e.message ~= \"\" end) do print(e.message) break end")),
+		api.Method("on", "Starts a task that calls fn with each value, until the stream ends or the task is cancelled.", "fn", on,
+			api.ParamDoc("fn", "gets a value"), api.Returns("Task task"), api.Perm("none"),
+			api.Example(open+"local t = stream:on(function(e) log.info(e.message) end)\nt:cancel()")),
+	}
+	return c
+}

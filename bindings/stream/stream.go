@@ -1,0 +1,197 @@
+// Package stream is what every endless source looks like to a script: log
+// entries, notifications, devices coming and going.
+//
+// A pump goroutine reads the source into a bounded queue and never waits for
+// the script; when the script is too slow the oldest values are dropped and
+// counted. The script pulls: in a for loop, with next, find or collect.
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+)
+
+// DefaultQueue is how many values wait for a slow script.
+const DefaultQueue = 65536
+
+// Source delivers values to push until ctx ends or the source does. It returns
+// io.EOF or nil for a normal end.
+type Source func(ctx context.Context, push func(...any)) error
+
+// Options describes a stream.
+type Options struct {
+	Kind  string           // what flows, for tostring: "syslog"
+	Text  func(any) string // what find("text") looks at; nil = no text search
+	Queue int              // 0 = DefaultQueue
+	// Dropped counts what was lost before it came here, e.g. on the device.
+	Dropped func() uint64
+}
+
+// Stream is a queue that a pump fills. Values are pulled by one task at a time
+// or by several; each value goes to one of them.
+type Stream struct {
+	opts   Options
+	parent *Stream
+	keep   keeper // predicate of a filtered stream
+
+	mu      sync.Mutex
+	ring    []any
+	head    int
+	size    int
+	read    uint64
+	dropped uint64
+	err     error // why the source ended; io.EOF for a normal end
+
+	wake chan struct{} // holds a token when there is something to look at
+	end  context.CancelFunc
+	done chan struct{}
+	stop func() error // closes what the source reads from
+}
+
+// New starts reading src. stop, if not nil, is called once by Close before it
+// waits for the source: it must make a blocked read return.
+func New(src Source, stop func() error, o Options) *Stream {
+	if o.Queue <= 0 {
+		o.Queue = DefaultQueue
+	}
+	ctx, end := context.WithCancel(context.Background())
+	s := &Stream{opts: o, wake: make(chan struct{}, 1), end: end, done: make(chan struct{}), stop: stop}
+	go func() {
+		defer close(s.done)
+		err := src(ctx, s.push)
+		if err == nil || ctx.Err() != nil {
+			err = io.EOF
+		}
+		s.mu.Lock()
+		s.err = err
+		s.mu.Unlock()
+		s.signal()
+	}()
+	return s
+}
+
+func (s *Stream) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Stream) push(values ...any) {
+	s.mu.Lock()
+	for _, v := range values {
+		if s.size == len(s.ring) && !s.grow() {
+			s.head = (s.head + 1) % len(s.ring)
+			s.size--
+			s.dropped++
+		}
+		s.ring[(s.head+s.size)%len(s.ring)] = v
+		s.size++
+	}
+	s.mu.Unlock()
+	s.signal()
+}
+
+// grow makes the ring larger up to the limit.
+func (s *Stream) grow() bool {
+	if len(s.ring) >= s.opts.Queue {
+		return false
+	}
+	ring := make([]any, min(max(2*len(s.ring), 64), s.opts.Queue))
+	n := copy(ring, s.ring[s.head:])
+	copy(ring[n:], s.ring[:s.head])
+	s.ring, s.head = ring, 0
+	return true
+}
+
+// pop returns the next value if there is one, or the end of the source.
+func (s *Stream) pop() (v any, ok bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.size == 0 {
+		return nil, false, s.err
+	}
+	v = s.ring[s.head]
+	s.ring[s.head] = nil
+	s.head = (s.head + 1) % len(s.ring)
+	s.size--
+	s.read++
+	if s.size > 0 {
+		s.signal() // another task may wait for the rest
+	}
+	return v, true, nil
+}
+
+// errLate says that no value came in time.
+var errLate = errors.New("no value in time")
+
+// wait returns when there may be something to pop, or with errLate after the
+// given moment; the zero moment never comes.
+func (s *Stream) wait(ctx context.Context, until time.Time) error {
+	var late <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(time.Until(until))
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-s.wake:
+		return nil
+	case <-s.done:
+		return nil
+	case <-late:
+		return errLate
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Close ends the stream and waits for its source. It may be called twice.
+func (s *Stream) Close() error {
+	if s.parent != nil {
+		return s.parent.Close()
+	}
+	s.end()
+	var err error
+	s.mu.Lock()
+	stop := s.stop
+	s.stop = nil
+	s.mu.Unlock()
+	if stop != nil {
+		err = stop()
+	}
+	<-s.done
+	s.signal()
+	return err
+}
+
+// root is the stream that has the queue.
+func (s *Stream) root() *Stream {
+	for s.parent != nil {
+		s = s.parent
+	}
+	return s
+}
+
+// Dropped returns how many values were lost, here and before.
+func (s *Stream) Dropped() uint64 {
+	r := s.root()
+	r.mu.Lock()
+	n := r.dropped
+	r.mu.Unlock()
+	if r.opts.Dropped != nil {
+		n += r.opts.Dropped()
+	}
+	return n
+}
+
+// Read returns how many values were taken.
+func (s *Stream) Read() uint64 {
+	r := s.root()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.read
+}
