@@ -28,6 +28,7 @@ type Index struct {
 	listMT     *lua.LTable
 	dictMT     *lua.LTable
 	totableFn  *lua.LFunction
+	pcall      lua.LValue // the host's own, whatever scripts do to the global
 
 	openMu sync.Mutex
 	open   map[any]*lua.LUserData // closable objects that are open
@@ -53,6 +54,7 @@ func Registry(h *host.Host) *Index {
 		tables:     map[*lua.LTable]*Module{},
 		byFunction: map[*lua.LFunction]*Func{},
 		open:       map[any]*lua.LUserData{},
+		pcall:      h.L().G.Global.RawGetString("pcall"),
 	}
 	ud := h.L().NewUserData()
 	ud.Value = ix

@@ -1,0 +1,43 @@
+// Package base64 is the script module base64.
+package base64
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+)
+
+type encodeOptions struct {
+	URL bool `lua:"url" doc:"use the alphabet that is safe in URLs, without padding"`
+}
+
+// Module declares the module.
+func Module() *api.Module {
+	return &api.Module{
+		Name: "base64", Doc: "Bytes as text in base64.", Global: true, Perm: "none",
+		Funcs: []*api.Func{
+			api.Function("encode", "Turns bytes into base64.", "data opts?", encode, api.ParamDoc("data", "string or Data"),
+				api.Example(`return base64.encode("hello") -- => "aGVsbG8="`)),
+			api.Function("decode", "Turns base64 into bytes. Both alphabets are read, white space and missing padding are fine.", "text", decode,
+				api.ParamDoc("text", "base64"), api.Raises("decode"), api.Example(`return base64.decode("aGVsbG8=") -- => "hello"`)),
+		},
+	}
+}
+
+func encode(_ *api.Call, data []byte, o encodeOptions) string {
+	if o.URL {
+		return base64.RawURLEncoding.EncodeToString(data)
+	}
+	return base64.StdEncoding.EncodeToString(data)
+}
+
+func decode(_ *api.Call, text string) (string, error) {
+	text = strings.NewReplacer("-", "+", "_", "/", " ", "", "\n", "", "\r", "", "\t", "").Replace(text)
+	b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
+	if err != nil {
+		return "", host.Errorf("decode", "base64: %s", err)
+	}
+	return string(b), nil
+}

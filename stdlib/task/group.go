@@ -1,0 +1,216 @@
+package task
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+)
+
+// Group is a set of tasks that succeed or fail together.
+type Group struct {
+	tasks []*host.Task
+	owner *host.Task
+	over  bool
+}
+
+func waiting() []*api.Func {
+	return []*api.Func{
+		api.Function("group", "Calls fn with a group and waits for all tasks that were spawned in it. The first failure cancels the others and is raised.",
+			"fn", group, api.ParamDoc("fn", "gets the group"), api.Returns("any ..."),
+			api.Example(`local sum = 0
+task.group(function(g)
+  for i = 1, 3 do g:spawn(function() sum = sum + i end) end
+end)
+return sum -- => 6`)),
+		api.Function("all", "Runs functions at the same time and returns a list of their first results. The first failure cancels the others and is raised.",
+			"functions", all, api.ParamDoc("functions", "list of functions"), api.Returns("any[] results"),
+			api.Example(`return task.all{ function() return 1 end, function() return 2 end } -- => {1, 2}`)),
+		api.Function("race", "Runs functions at the same time, returns the results of the one that ends first and cancels the others. Its failure is raised.",
+			"functions", race, api.ParamDoc("functions", "list of functions"), api.Returns("any ..."),
+			api.Example(`return task.race{ function() return "quick" end, function() task.sleep(60) end } -- => "quick"`)),
+		api.Function("map", "Calls fn for each item of a list, in up to n tasks at the same time, and returns the results in order.",
+			"list n fn", mapList, api.ParamDoc("list", "the items"), api.ParamDoc("n", "how many at the same time"),
+			api.ParamDoc("fn", "gets item and index"), api.Returns("any[] results"),
+			api.Example(`return task.map({1, 2, 3}, 2, function(x) return x * x end) -- => {1, 4, 9}`)),
+	}
+}
+
+func groupClass() *api.Class {
+	c := api.NewClass[*Group]("Group", "Tasks that succeed or fail together, see task.group.")
+	c.Methods = []*api.Func{
+		api.Method("spawn", "Starts fn as a task of the group.", "fn args...",
+			func(c *api.Call, g *Group, fn *lua.LFunction, args ...lua.LValue) (*host.Task, error) {
+				if g.over {
+					return nil, host.Errorf("closed", "the group has ended")
+				}
+				if c.Task() != g.owner {
+					return nil, host.Errorf("argument", "only the task that made the group can spawn in it: the others end before the group does")
+				}
+				return g.spawn(c, fn, args...), nil
+			}, api.ParamDoc("fn", "what to run"), api.ParamDoc("args", "arguments for fn"), api.Raises("closed"),
+			api.Example("group:spawn(function() task.sleep(1) end)")),
+	}
+	return c
+}
+
+func (g *Group) spawn(c *api.Call, fn *lua.LFunction, args ...lua.LValue) *host.Task {
+	t := host.Spawn(c.L, "", fn, args...)
+	t.Observe()
+	g.tasks = append(g.tasks, t)
+	return t
+}
+
+// awaitAny waits until one of the tasks ends and returns its index.
+func awaitAny(c *api.Call, what string, tasks []*host.Task) int {
+	cases := make([]reflect.SelectCase, 0, len(tasks)+1)
+	for i, t := range tasks {
+		if ended(t) {
+			return i
+		}
+		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(t.Done())})
+	}
+	chosen := 0
+	c.BlockLua(what, func(ctx context.Context) error {
+		cases := append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ctx.Done())})
+		if chosen, _, _ = reflect.Select(cases); chosen == len(tasks) {
+			return ctx.Err()
+		}
+		return nil
+	})
+	return chosen
+}
+
+// wait returns when all tasks have ended well. After the first failure the others are cancelled and awaited,
+// then it is raised.
+func (g *Group) wait(c *api.Call, what string) {
+	g.over = true
+	left := append([]*host.Task(nil), g.tasks...)
+	for len(left) > 0 {
+		i := awaitAny(c, what, left)
+		t := left[i]
+		left = append(left[:i], left[i+1:]...)
+		if t.Err() != nil {
+			cancelAll(c, left, "another task of the group failed")
+			t.Join(c.L, 0)
+		}
+	}
+}
+
+// cancelAll stops tasks and waits until they have unwound.
+func cancelAll(c *api.Call, tasks []*host.Task, reason string) {
+	for _, t := range tasks {
+		t.Observe()
+		t.Cancel(reason)
+	}
+	for _, t := range tasks {
+		awaitAny(c, "cancelled tasks", []*host.Task{t})
+	}
+}
+
+// inScope runs fn in a scope of its own, so that its tasks end with it however it ends.
+func inScope(c *api.Call, fn func(c *api.Call) []lua.LValue) api.Values {
+	body := c.L.NewFunction(func(L *lua.LState) int {
+		res := fn(c.On(L))
+		for _, v := range res {
+			L.Push(v)
+		}
+		return len(res)
+	})
+	return host.RunScope(c.L, body)
+}
+
+func group(c *api.Call, fn *lua.LFunction) api.Values {
+	return inScope(c, func(c *api.Call) []lua.LValue {
+		g := &Group{owner: c.Task()}
+		res := c.Invoke(fn, lua.MultRet, c.Wrap(g))
+		g.wait(c, "task.group")
+		return res
+	})
+}
+
+func all(c *api.Call, fns []*lua.LFunction) api.Values {
+	return inScope(c, func(c *api.Call) []lua.LValue {
+		g := &Group{owner: c.Task()}
+		for _, fn := range fns {
+			g.spawn(c, fn)
+		}
+		g.wait(c, "task.all")
+		out := make([]lua.LValue, len(fns))
+		for i, t := range g.tasks {
+			out[i] = first(t.Join(c.L, 0))
+		}
+		return []lua.LValue{list(c, out)}
+	})
+}
+
+func first(res []lua.LValue) lua.LValue {
+	if len(res) == 0 {
+		return lua.LNil
+	}
+	return res[0]
+}
+
+// list makes a table without holes.
+func list(c *api.Call, items []lua.LValue) lua.LValue { return c.Wrap(items) }
+
+func race(c *api.Call, fns []*lua.LFunction) (api.Values, error) {
+	if len(fns) == 0 {
+		return nil, c.ArgError(1, "the list is empty")
+	}
+	return inScope(c, func(c *api.Call) []lua.LValue {
+		g := &Group{owner: c.Task()}
+		for _, fn := range fns {
+			g.spawn(c, fn)
+		}
+		i := awaitAny(c, "task.race", g.tasks)
+		winner := g.tasks[i]
+		cancelAll(c, append(g.tasks[:i:i], g.tasks[i+1:]...), "another task won the race")
+		return winner.Join(c.L, 0)
+	}), nil
+}
+
+func mapList(c *api.Call, items []lua.LValue, n int, fn *lua.LFunction) (api.Values, error) {
+	if n < 1 {
+		return nil, c.ArgError(2, "must be at least 1")
+	}
+	return inScope(c, func(c *api.Call) []lua.LValue {
+		g, next := &Group{owner: c.Task()}, 0
+		out := make([]lua.LValue, len(items))
+		worker := c.L.NewFunction(func(L *lua.LState) int {
+			for next < len(items) {
+				i := next
+				next++
+				out[i] = first(host.Call(L, fn, 1, items[i], lua.LNumber(i+1)))
+			}
+			return 0
+		})
+		for range min(n, len(items)) {
+			g.spawn(c, worker)
+		}
+		g.wait(c, "task.map")
+		return []lua.LValue{list(c, out)}
+	}), nil
+}
+
+// waitAll joins everything but the script itself and the task that calls it.
+func waitAll(c *api.Call, timeout *time.Duration) {
+	end := time.Time{}
+	if timeout != nil && *timeout != api.NoTimeout {
+		end = time.Now().Add(*timeout)
+	}
+	for _, t := range c.Host().Tasks() {
+		if t == c.Task() || t.Name() == mainName {
+			continue
+		}
+		left := time.Duration(0)
+		if !end.IsZero() {
+			left = max(time.Until(end), time.Nanosecond)
+		}
+		t.Join(c.L, left)
+	}
+}

@@ -1,0 +1,295 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+)
+
+// waiter is a task that waits in a queue, event or mutex. All fields belong to the holder of the interpreter
+// lock; only ready is used without it.
+type waiter struct {
+	ready chan struct{}
+	value lua.LValue // handed over by put, or what put wants to hand over
+	woken bool
+}
+
+func newWaiter(v lua.LValue) *waiter { return &waiter{ready: make(chan struct{}), value: v} }
+
+func (w *waiter) wake() {
+	w.woken = true
+	close(w.ready)
+}
+
+// line is the waiters in the order in which they came.
+type line []*waiter
+
+func (l *line) next() *waiter {
+	if len(*l) == 0 {
+		return nil
+	}
+	w := (*l)[0]
+	(*l)[0] = nil
+	*l = (*l)[1:]
+	return w
+}
+
+func (l *line) leave(w *waiter) {
+	for i, x := range *l {
+		if x == w {
+			*l = append((*l)[:i:i], (*l)[i+1:]...)
+			return
+		}
+	}
+}
+
+// wait waits for w to be woken. It reports false when the time is over first. When the task is cancelled the
+// wait raises, and gone is called to undo what w stands for.
+func (l *line) wait(c *api.Call, what string, w *waiter, timeout *time.Duration, gone func()) bool {
+	*l = append(*l, w)
+	settled := false
+	defer func() {
+		if !settled {
+			l.leave(w)
+			gone()
+		}
+	}()
+	d := time.Duration(0)
+	if timeout != nil && *timeout != api.NoTimeout {
+		d = max(*timeout, time.Nanosecond)
+	}
+	err := host.BlockLuaTimeout(c.L, what, d, func(ctx context.Context) error {
+		select {
+		case <-w.ready:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	if err != nil && !w.woken {
+		l.leave(w)
+		settled = true
+		if !errors.Is(err, context.DeadlineExceeded) {
+			host.Raise(c.L, err)
+		}
+		return false
+	}
+	settled = true
+	return true
+}
+
+// Queue carries values from task to task.
+type Queue struct {
+	size    int // 0 is without limit
+	items   []lua.LValue
+	getters line
+	putters line
+	closed  bool
+}
+
+func newQueue(c *api.Call, size *int) (*Queue, error) {
+	q := &Queue{}
+	if size != nil {
+		if *size < 1 {
+			return nil, c.ArgError(1, "must be at least 1")
+		}
+		q.size = *size
+	}
+	return q, nil
+}
+
+func queueClass() *api.Class {
+	c := api.NewClass[*Queue]("Queue", "Carries values from task to task in order: `for v in queue do ... end` reads until it is closed.")
+	c.String = func(q *Queue) string {
+		state := "open"
+		if q.closed {
+			state = "closed"
+		}
+		return fmt.Sprintf("Queue<%d waiting, %s>", len(q.items), state)
+	}
+	c.Next = func(c *api.Call, q *Queue) lua.LValue { return q.get(c, nil) }
+	c.Fields = []*api.Field{
+		api.Property("count", "values that wait in it", func(q *Queue) int { return len(q.items) }),
+		api.Property("closed", "whether it was closed", func(q *Queue) bool { return q.closed }),
+	}
+	c.Methods = []*api.Func{
+		api.Method("put", "Adds a value. Waits while the queue is full. Returns false when the time is over.", "value timeout?",
+			func(c *api.Call, q *Queue, v lua.LValue, timeout *time.Duration) (bool, error) {
+				return q.put(c, v, timeout)
+			},
+			api.ParamDoc("value", "anything but nil"), api.ParamDoc("timeout", "seconds to wait at most"), api.Raises("closed"),
+			api.Example("queue:put({ id = 1 })")),
+		api.Method("get", "Takes the oldest value. Waits while the queue is empty. Returns nil when it is closed and empty, or the time is over.",
+			"timeout?", func(c *api.Call, q *Queue, timeout *time.Duration) lua.LValue { return q.get(c, timeout) },
+			api.ParamDoc("timeout", "seconds to wait at most"), api.Returns("any value"), api.Example("local v = queue:get(1)")),
+		api.Method("close", "Lets no more values in. Readers get what is left, then nil.", "",
+			func(_ *api.Call, q *Queue) { q.close() }, api.Example("queue:close()")),
+	}
+	return c
+}
+
+func (q *Queue) put(c *api.Call, v lua.LValue, timeout *time.Duration) (bool, error) {
+	if v == lua.LNil {
+		return false, c.ArgError(1, "nil cannot be queued, use null")
+	}
+	if q.closed {
+		return false, host.Errorf("closed", "the queue is closed")
+	}
+	if w := q.getters.next(); w != nil {
+		w.value = v
+		w.wake()
+		return true, nil
+	}
+	if q.size == 0 || len(q.items) < q.size {
+		q.items = append(q.items, v)
+		return true, nil
+	}
+	w := newWaiter(v)
+	if !q.putters.wait(c, "queue:put", w, timeout, func() {}) {
+		return false, nil
+	}
+	if w.value != nil {
+		return false, host.Errorf("closed", "the queue was closed")
+	}
+	return true, nil
+}
+
+func (q *Queue) get(c *api.Call, timeout *time.Duration) lua.LValue {
+	if len(q.items) > 0 {
+		v := q.items[0]
+		q.items[0] = nil
+		q.items = q.items[1:]
+		if w := q.putters.next(); w != nil {
+			q.items = append(q.items, w.value)
+			w.value = nil
+			w.wake()
+		}
+		return v
+	}
+	if q.closed {
+		return lua.LNil
+	}
+	w := newWaiter(nil)
+	woken := q.getters.wait(c, "queue:get", w, timeout, func() {
+		if w.value != nil { // handed over to a task that was cancelled: the next one gets it
+			q.items = append([]lua.LValue{w.value}, q.items...)
+			if next := q.getters.next(); next != nil {
+				next.value = q.items[0]
+				q.items = q.items[1:]
+				next.wake()
+			}
+		}
+	})
+	if !woken || w.value == nil {
+		return lua.LNil
+	}
+	return w.value
+}
+
+func (q *Queue) close() {
+	if q.closed {
+		return
+	}
+	q.closed = true
+	for w := q.getters.next(); w != nil; w = q.getters.next() {
+		w.wake()
+	}
+	for w := q.putters.next(); w != nil; w = q.putters.next() {
+		w.wake() // still holding its value: refused
+	}
+}
+
+// Event is a flag to wait for.
+type Event struct {
+	set     bool
+	waiters line
+}
+
+func eventClass() *api.Class {
+	c := api.NewClass[*Event]("Event", "A flag that tasks wait for.")
+	c.String = func(e *Event) string { return fmt.Sprintf("Event<set: %t>", e.set) }
+	c.Methods = []*api.Func{
+		api.Method("set", "Sets the flag and wakes all tasks that wait.", "", func(_ *api.Call, e *Event) {
+			e.set = true
+			for w := e.waiters.next(); w != nil; w = e.waiters.next() {
+				w.wake()
+			}
+		}, api.Example("event:set()")),
+		api.Method("clear", "Takes the flag back.", "", func(_ *api.Call, e *Event) { e.set = false }, api.Example("event:clear()")),
+		api.Method("is_set", "Whether the flag is set.", "", func(_ *api.Call, e *Event) bool { return e.set },
+			api.Example("print(event:is_set())")),
+		api.Method("wait", "Waits until the flag is set. Returns false when the time is over.", "timeout?",
+			func(c *api.Call, e *Event, timeout *time.Duration) bool {
+				return e.set || e.waiters.wait(c, "event:wait", newWaiter(nil), timeout, func() {})
+			}, api.ParamDoc("timeout", "seconds to wait at most"), api.Example("local ok = event:wait(5)")),
+	}
+	return c
+}
+
+// Mutex is held by one task at a time.
+type Mutex struct {
+	taken   bool
+	owner   *host.Task // nil while the next one has not run yet
+	waiters line
+}
+
+func mutexClass() *api.Class {
+	c := api.NewClass[*Mutex]("Mutex", "A lock that one task holds at a time.")
+	c.Methods = []*api.Func{
+		api.Method("lock", "Waits until the lock is free and takes it. Returns false when the time is over.", "timeout?",
+			func(c *api.Call, m *Mutex, timeout *time.Duration) (bool, error) { return m.lock(c, timeout) },
+			api.ParamDoc("timeout", "seconds to wait at most"), api.Raises("deadlock"), api.Example("mutex:lock()")),
+		api.Method("unlock", "Gives the lock to the task that waits longest.", "",
+			func(c *api.Call, m *Mutex) error {
+				if m.owner != c.Task() {
+					return host.Errorf("argument", "only the task that holds the mutex can unlock it")
+				}
+				m.unlock()
+				return nil
+			}, api.Example("mutex:unlock()")),
+		api.Method("with", "Calls fn while holding the lock, and returns what it returns.", "fn args...",
+			func(c *api.Call, m *Mutex, fn *lua.LFunction, args ...lua.LValue) (api.Values, error) {
+				if _, err := m.lock(c, nil); err != nil {
+					return nil, err
+				}
+				defer m.unlock() // also when fn raises
+				return c.Invoke(fn, lua.MultRet, args...), nil
+			}, api.ParamDoc("fn", "what to call"), api.ParamDoc("args", "arguments for fn"), api.Returns("any ..."),
+			api.Example("mutex:with(function() task.sleep(1) end)")),
+	}
+	return c
+}
+
+func (m *Mutex) lock(c *api.Call, timeout *time.Duration) (bool, error) {
+	if m.owner == c.Task() {
+		return false, host.Errorf("deadlock", "this task holds the mutex already")
+	}
+	if m.taken {
+		w := newWaiter(nil)
+		if !m.waiters.wait(c, "mutex:lock", w, timeout, func() {
+			if w.woken { // it was this task's turn, but it was cancelled
+				m.unlock()
+			}
+		}) {
+			return false, nil
+		}
+	}
+	m.taken, m.owner = true, c.Task()
+	return true, nil
+}
+
+// unlock hands the lock over directly, so that it stays taken for everybody but the task whose turn it is.
+func (m *Mutex) unlock() {
+	m.owner = nil
+	w := m.waiters.next()
+	m.taken = w != nil
+	if w != nil {
+		w.wake()
+	}
+}

@@ -1,0 +1,238 @@
+// Package task is the script module task: work that runs beside other work, and what tasks use to wait for
+// each other. A task belongs to the scope that spawned it and is cancelled when that scope ends.
+//
+//	local t = task.spawn(function() return dev:battery().level end)
+//	task.sleep(1)
+//	print(t:join())
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+)
+
+// mainName is what the host calls the task of the script.
+const mainName = "main"
+
+// Module declares the module.
+func Module() *api.Module {
+	return &api.Module{
+		Name: "task", Doc: "Work that runs beside other work. Tasks change only in calls that wait.", Global: true, Perm: "none",
+		Funcs:   append(functions(), waiting()...),
+		Classes: []*api.Class{taskClass(), queueClass(), eventClass(), mutexClass(), groupClass()},
+		Examples: []string{`local t = task.spawn(function() return 42 end)
+print(t:join()) -- => 42`},
+	}
+}
+
+func functions() []*api.Func {
+	return []*api.Func{
+		api.Function("spawn", "Starts fn as a task of the current scope. With a table, {name = \"n\", fn}, the task gets a name.",
+			"fn:function|table args...", spawn,
+			api.ParamDoc("fn", "function, or table with name and function"), api.ParamDoc("args", "arguments for fn"),
+			api.Returns("Task"), api.Example(`local t = task.spawn(function(n) return n + 1 end, 1)
+return t:join() -- => 2`)),
+		api.Function("sleep", "Waits.", "seconds", sleep, api.ParamDoc("seconds", "how long"),
+			api.Example("task.sleep(0.01)")),
+		api.Function("current", "The running task.", "", func(c *api.Call) *host.Task { return c.Task() },
+			api.Example("return task.current().name")),
+		api.Function("list", "All tasks that have not ended, oldest first.", "",
+			func(c *api.Call) []*host.Task { return c.Host().Tasks() }, api.Example("return #task.list() -- => 1")),
+		api.Function("wait_all", "Waits until all other tasks have ended. The first failure is raised.", "timeout?", waitAll,
+			api.ParamDoc("timeout", "seconds to wait at most"), api.Raises("timeout"), api.Example("task.wait_all()")),
+		api.Function("timeout", "Calls fn in this task and raises timeout when it is not done in time. Deadlines nest, the earlier one wins.",
+			"seconds fn args...", timeout, api.ParamDoc("seconds", "how long fn may take"), api.ParamDoc("fn", "what to call"),
+			api.ParamDoc("args", "arguments for fn"), api.Returns("any ..."), api.Raises("timeout"),
+			api.Example(`return task.timeout(5, function() return "done" end) -- => "done"`)),
+		api.Function("run_for", "Calls fn and stops it when the time is over, which is the normal end. Returns true when fn ended by itself, else false.",
+			"seconds fn args...", runFor, api.ParamDoc("seconds", "how long fn may run"), api.ParamDoc("fn", "what to call"),
+			api.ParamDoc("args", "arguments for fn"), api.Returns("boolean finished"),
+			api.Example(`return task.run_for(0.01, function() task.sleep(60) end) -- => false`)),
+		api.Function("every", "Starts a task that calls fn at a fixed rate, until fn returns false.", "seconds fn", every,
+			api.ParamDoc("seconds", "from start to start"), api.ParamDoc("fn", "what to call"),
+			api.Example(`local n = 0
+task.every(0.01, function() n = n + 1; return n < 3 end):join()
+return n -- => 3`)),
+		api.Function("atomic", "Calls fn and lets no other task run while it computes. Calls that wait still do.", "fn args...",
+			func(c *api.Call, fn *lua.LFunction, args ...lua.LValue) api.Values {
+				return host.Atomic(c.L, fn, args...)
+			},
+			api.ParamDoc("fn", "what to call"), api.ParamDoc("args", "arguments for fn"), api.Returns("any ..."),
+			api.Example(`return task.atomic(function() return 1 end) -- => 1`)),
+		api.Function("queue", "Makes a queue. put waits while it is full, get while it is empty.", "size?", newQueue,
+			api.ParamDoc("size", "how many values it holds, without limit when absent"),
+			api.Example(`local q = task.queue()
+task.spawn(function() q:put("a") q:close() end)
+for v in q do print(v) end -- => a`)),
+		api.Function("event", "Makes an event: tasks wait until it is set.", "", func(*api.Call) *Event { return &Event{} },
+			api.Example(`local e = task.event()
+e:set()
+return e:wait() -- => true`)),
+		api.Function("mutex", "Makes a lock that one task holds at a time, for work that waits in between.", "",
+			func(*api.Call) *Mutex { return &Mutex{} },
+			api.Example(`local m = task.mutex()
+return m:with(function() return "alone" end) -- => "alone"`)),
+	}
+}
+
+func taskClass() *api.Class {
+	c := api.NewClass[*host.Task]("Task", "A piece of work that runs beside others.")
+	c.String = describe
+	c.Fields = []*api.Field{
+		api.Property("name", "its name, the place of its function by default", (*host.Task).Name),
+		api.Property("id", "a number no other task has", (*host.Task).ID),
+	}
+	c.Methods = []*api.Func{
+		api.Method("join", "Waits for the end and returns the results, or raises the error of the task.", "timeout?",
+			func(c *api.Call, t *host.Task, timeout *time.Duration) api.Values { return t.Join(c.L, limit(timeout)) },
+			api.ParamDoc("timeout", "seconds to wait at most"), api.Returns("any ..."), api.Raises("timeout"),
+			api.Example("local value = t:join(10)")),
+		api.Method("cancel", "Asks the task to stop: what it waits for returns, and it raises cancelled until it has ended.", "reason?",
+			func(_ *api.Call, t *host.Task, reason *string) {
+				t.Observe()
+				if reason == nil {
+					reason = new(string)
+				}
+				t.Cancel(*reason)
+			}, api.ParamDoc("reason", "message of the error"), api.Example(`t:cancel("not needed any more")`)),
+		api.Method("done", "Whether the task has ended.", "", func(_ *api.Call, t *host.Task) bool { return ended(t) },
+			api.Example("if t:done() then print(t:join()) end")),
+		api.Method("error", "The error that ended the task, nil while it runs and when it succeeded.", "",
+			func(c *api.Call, t *host.Task) lua.LValue { t.Observe(); return errorOf(c, t) }, api.Returns("Error?"),
+			api.Example("local e = t:error()")),
+	}
+	return c
+}
+
+func describe(t *host.Task) string {
+	state := "running"
+	switch {
+	case !ended(t):
+	case t.Err() != nil:
+		state = "failed"
+	default:
+		state = "done"
+	}
+	return fmt.Sprintf("Task<%q, %s>", t.Name(), state)
+}
+
+func ended(t *host.Task) bool {
+	select {
+	case <-t.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+func errorOf(c *api.Call, t *host.Task) lua.LValue {
+	if err := t.Err(); err != nil {
+		return host.ToLua(c.L, err)
+	}
+	return lua.LNil
+}
+
+// limit is a Join timeout: <= 0 is none there, while a script that asks for 0 wants to poll.
+func limit(d *time.Duration) time.Duration {
+	switch {
+	case d == nil:
+		return 0
+	case *d == 0:
+		return time.Nanosecond
+	}
+	return *d
+}
+
+// place names a task after its function.
+func place(fn *lua.LFunction) string {
+	if fn.IsG {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", fn.Proto.SourceName, fn.Proto.LineDefined)
+}
+
+func spawn(c *api.Call, what lua.LValue, args ...lua.LValue) (*host.Task, error) {
+	switch x := what.(type) {
+	case *lua.LFunction:
+		return host.Spawn(c.L, "", x, args...), nil
+	case *lua.LTable:
+		fn, ok := x.RawGetInt(1).(*lua.LFunction)
+		if !ok {
+			return nil, c.ArgError(1, "the table has no function")
+		}
+		name, _ := x.RawGetString("name").(lua.LString)
+		if name == mainName {
+			return nil, c.ArgError(1, "the name %q is taken by the script itself", mainName)
+		}
+		return host.Spawn(c.L, string(name), fn, args...), nil
+	}
+	return nil, c.ArgError(1, "function or table expected, got %s", what.Type())
+}
+
+func sleep(c *api.Call, d time.Duration) {
+	host.WithTimeout(c.L, api.NoTimeout, func(ctx context.Context) error { return wait(ctx, d) })
+}
+
+// wait sleeps; NoTimeout is for ever.
+func wait(ctx context.Context, d time.Duration) error {
+	if d == api.NoTimeout {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func timeout(c *api.Call, d time.Duration, fn *lua.LFunction, args ...lua.LValue) api.Values {
+	if d == api.NoTimeout {
+		return c.Invoke(fn, lua.MultRet, args...)
+	}
+	return host.WithDeadline(c.L, time.Now().Add(d), fn, args...)
+}
+
+func runFor(c *api.Call, d time.Duration, fn *lua.LFunction, args ...lua.LValue) (bool, error) {
+	at := time.Now().Add(d)
+	if d == api.NoTimeout {
+		c.Invoke(fn, 0, args...)
+		return true, nil
+	}
+	under := c.L.NewFunction(func(L *lua.LState) int {
+		host.WithDeadline(L, at, fn, args...)
+		return 0
+	})
+	_, err := c.PCall(under)
+	var e *host.Error
+	if errors.As(err, &e) && e.Code == "timeout" && !time.Now().Before(at) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func every(c *api.Call, d time.Duration, fn *lua.LFunction) *host.Task {
+	loop := c.L.NewFunction(func(L *lua.LState) int {
+		for next := time.Now(); ; {
+			if r := host.Call(L, fn, 1); len(r) > 0 && r[0] == lua.LFalse {
+				return 0
+			}
+			next = next.Add(d)
+			if now := time.Now(); next.Before(now) {
+				next = now // fn took too long: missed calls are not made up
+			}
+			host.WithTimeout(L, api.NoTimeout, func(ctx context.Context) error { return wait(ctx, time.Until(next)) })
+		}
+	})
+	return host.Spawn(c.L, "every "+place(fn), loop)
+}
