@@ -219,6 +219,9 @@ func (e *Error) Is(target error) bool {
 
 // gone reports whether err means that the peer or this side closed.
 func gone(err error) bool {
+	if errors.As(err, new(*plist.Error)) {
+		return false // bytes came, whatever their parser says of their end
+	}
 	for _, t := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(err, t) {
 			return true
