@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,15 +42,11 @@ func (m *Muxer) Serve(ctx context.Context, l net.Listener) error {
 	defer m.wg.Done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(m.ctx, cancel)()
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer context.AfterFunc(ctx, func() { l.Close() })()
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	defer cancel()
-	defer func() {
-		if stop() {
-			l.Close()
-		}
-	}()
+	defer l.Close()
 	for delay := acceptPause; ; {
 		c, err := l.Accept()
 		switch {
@@ -102,7 +97,7 @@ func (m *Muxer) ServeConn(ctx context.Context, c net.Conn) {
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	tune(c)
 	s := &session{m: m, c: c, ctx: ctx}
-	if err := s.run(); err != nil {
+	if err := s.run(); err != nil && err != io.EOF {
 		m.log.DebugContext(ctx, "client gone", "error", err)
 	}
 	if ctx.Err() == nil {
@@ -142,10 +137,12 @@ var errDone = errors.New("refused and closed")
 func (s *session) run() error {
 	for {
 		f, err := readFrame(s.c, maxRequest)
-		var tooLong *LengthError
-		if errors.As(err, &tooLong) {
-			_ = s.result(f.tag, BadCommand)
-			return err
+		var length *LengthError
+		if errors.As(err, &length) {
+			if f.version == versionPlist && f.message == msgPlist {
+				s.version = versionPlist
+			}
+			return errors.Join(s.result(f.tag, BadCommand), err)
 		}
 		if err != nil {
 			return err
@@ -387,8 +384,8 @@ func (s *session) listen(tag uint32, client plist.Dict) func() error {
 		m.mu.Lock()
 		delete(m.listening, s)
 		m.mu.Unlock()
-		var tooLong *LengthError
-		if err == nil || errors.As(err, &tooLong) {
+		var length *LengthError
+		if err == nil || errors.As(err, &length) {
 			// A listening connection takes no requests; it is told so and ends.
 			s.out.push(appendFrame(nil, resultFrame(s.version, f.tag, BadCommand)))
 			_ = s.c.SetWriteDeadline(time.Now().Add(lingerTime))
@@ -397,9 +394,6 @@ func (s *session) listen(tag uint32, client plist.Dict) func() error {
 		}
 		s.out.finish()
 		writer.Wait()
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
-			return nil
-		}
 		return err
 	}
 }

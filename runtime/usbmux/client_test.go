@@ -1,0 +1,325 @@
+package usbmux
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// scripted is a multiplexer that answers every connection with fixed bytes and
+// then, unless it is to hang, closes it.
+func scripted(answer string, hang bool) link.DialFunc {
+	return func(context.Context) (net.Conn, error) {
+		here, there := link.Pipe()
+		go func() {
+			readFrame(there, maxReply)
+			io.WriteString(there, answer)
+			if hang {
+				io.Copy(io.Discard, there)
+			}
+			there.Close()
+		}()
+		return here, nil
+	}
+}
+
+// calls is every request of a Client.
+var calls = map[string]func(context.Context, *Client) error{
+	"list":           func(ctx context.Context, c *Client) error { _, err := c.List(ctx); return err },
+	"connect":        func(ctx context.Context, c *Client) error { _, err := c.Connect(ctx, 3, 1); return err },
+	"buid":           func(ctx context.Context, c *Client) error { _, err := c.BUID(ctx); return err },
+	"read record":    func(ctx context.Context, c *Client) error { _, err := c.ReadPairRecord(ctx, "x"); return err },
+	"save record":    func(ctx context.Context, c *Client) error { return c.SavePairRecord(ctx, "x", 3, []byte("x")) },
+	"delete record":  func(ctx context.Context, c *Client) error { return c.DeletePairRecord(ctx, "x") },
+	"list listeners": func(ctx context.Context, c *Client) error { _, err := c.ListListeners(ctx); return err },
+	"listen":         func(ctx context.Context, c *Client) error { _, err := c.Listen(ctx); return err },
+}
+
+func TestClientAgainstBadAnswers(t *testing.T) {
+	t.Parallel()
+	dict := func(d plist.Dict) string { return string(plistBytes(1, d)) }
+	answers := map[string]string{
+		"nothing":               "",
+		"half a header":         realBinary[:7],
+		"half a body":           realEmpty[:100],
+		"length 2":              "\x02\x00\x00\x00" + realBinary[4:],
+		"length over limit":     "\xff\xff\xff\xff" + realBinary[4:],
+		"junk property list":    string(appendFrame(nil, frame{version: 1, message: 8, body: []byte("junk")})),
+		"an array":              string(appendFrame(nil, frame{version: 1, message: 8, body: []byte("<plist><array/></plist>")})),
+		"refused in XML":        realRefuse,
+		"refused in binary":     realBinary,
+		"short binary result":   string(binaryBytes(msgResult, 1, 0)),
+		"message 99":            string(binaryBytes(99, 1)),
+		"result without number": dict(plist.Dict{"MessageType": "Result"}),
+		"another dictionary":    dict(plist.Dict{"Colour": "red"}),
+		"wrong types":           dict(plist.Dict{"DeviceList": "x", "BUID": int64(1), "PairRecordData": "x", "ListenerList": true}),
+	}
+	for name, answer := range answers {
+		for op, call := range calls {
+			t.Run(op+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					err := call(context.Background(), newClient(t, Options{Dial: scripted(answer, false)}))
+					var e *Error
+					if !errors.As(err, &e) {
+						t.Fatalf("error %v (%T), want an *Error", err, err)
+					}
+					if name == "nothing" && !errors.Is(err, io.ErrUnexpectedEOF) {
+						t.Errorf("%v, want unexpected EOF", err)
+					}
+					if name == "refused in binary" && !errors.Is(err, BadVersion) {
+						t.Errorf("%v, want bad version", err)
+					}
+				})
+			})
+		}
+	}
+	// OK alone is an answer to requests that ask for nothing.
+	ok := string(appendFrame(nil, resultFrame(1, 1, OK)))
+	for op, call := range calls {
+		err := call(testContext(t), newClient(t, Options{Dial: scripted(ok, false)}))
+		wantOK := map[string]bool{"connect": true, "save record": true, "delete record": true, "listen": true}[op]
+		if wantOK != (err == nil) {
+			t.Errorf("%s answered with OK alone: %v", op, err)
+		}
+	}
+}
+
+// Every call ends with its context, by deadline or by cancel, and leaves
+// nothing behind.
+func TestClientContexts(t *testing.T) {
+	t.Parallel()
+	for op, call := range calls {
+		for _, dialHangs := range []bool{false, true} {
+			t.Run(op, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					dial := scripted("", true)
+					if dialHangs {
+						dial = func(ctx context.Context) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+					}
+					c := newClient(t, Options{Dial: dial})
+					ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+					defer cancel()
+					if err := call(ctx, c); !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("by its deadline: %v", err)
+					}
+					ctx, cancel = context.WithCancel(context.Background())
+					go cancel()
+					if err := call(ctx, c); !errors.Is(err, context.Canceled) {
+						t.Errorf("by cancel: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestClientWithoutMultiplexer(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, Options{Address: filepath.Join(t.TempDir(), "none")})
+	if _, err := c.List(testContext(t)); !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("List = %v, want no such file", err)
+	}
+	if c.Address() == "" {
+		t.Error("no address")
+	}
+}
+
+// What the device says first may arrive in the segment of the Result.
+func TestConnectKeepsBytesBehindResult(t *testing.T) {
+	t.Parallel()
+	ok := string(appendFrame(nil, resultFrame(1, 1, OK)))
+	c := newClient(t, Options{Dial: scripted(ok+"hello from the device", false)})
+	conn, err := c.Connect(testContext(t), 3, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if b, err := io.ReadAll(conn); err != nil || string(b) != "hello from the device" {
+		t.Errorf("read %q, %v", b, err)
+	}
+}
+
+// The context bounds the call, not the connection after it.
+func TestConnectOutlivesItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMuxer(t, MuxerOptions{})
+		id := m.Attach(Attachment{UDID: testUDID, Open: openEcho})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		conn, err := newClient(t, Options{Dial: pipeTo(m)}).Connect(ctx, id, echoPort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		time.Sleep(time.Minute)
+		cancel()
+		synctest.Wait()
+		io.WriteString(conn, "late")
+		link.CloseWrite(conn)
+		if b, err := io.ReadAll(conn); err != nil || string(b) != "LATE" {
+			t.Errorf("echo = %q, %v", b, err)
+		}
+	})
+}
+
+// One bad entry does not hide the other devices.
+func TestListPassesOverBadEntries(t *testing.T) {
+	t.Parallel()
+	good := encodeEntry(newEntry(Attachment{UDID: testUDID}, 4))
+	answer := plistBytes(77, plist.Dict{"DeviceList": []any{"x", plist.Dict{}, good}}) // with a foreign tag as well
+	list, err := newClient(t, Options{Dial: scripted(string(answer), false)}).List(testContext(t))
+	if err != nil || len(list) != 1 || list[0].UDID != testUDID {
+		t.Errorf("List = %+v, %v", list, err)
+	}
+}
+
+// A Next that timed out in the middle of a frame has lost nothing.
+func TestListenerResumesInsideFrame(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		here, there := link.Pipe()
+		defer there.Close()
+		c := newClient(t, Options{Dial: func(context.Context) (net.Conn, error) { return here, nil }})
+		// An event in front of the result, as a daemon with threads may send it.
+		early := mustEncode(versionPlist, Event{Attached, newEntry(Attachment{UDID: "early"}, 1)})
+		there.Write(append(early, appendFrame(nil, resultFrame(1, 1, OK))...))
+		l, err := c.Listen(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if ev := next(t, l); ev.Entry.UDID != "early" {
+			t.Errorf("first event %+v", ev)
+		}
+		event := mustEncode(versionPlist, Event{Attached, newEntry(Attachment{UDID: testUDID}, 2)})
+		for _, part := range [][]byte{event[:7], event[7:100]} {
+			there.Write(part)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			if _, err := l.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("Next = %v, want a time-out", err)
+			}
+			cancel()
+		}
+		there.Write(event[100:])
+		if ev := next(t, l); ev.Entry.UDID != testUDID || ev.Kind != Attached {
+			t.Errorf("event %+v", ev)
+		}
+		there.Write(event[:30])
+		there.Close()
+		if _, err := l.Next(context.Background()); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("cut inside a frame: %v", err)
+		}
+	})
+}
+
+func TestListenerCloseEndsNext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMuxer(t, MuxerOptions{})
+		l, err := newClient(t, Options{Dial: pipeTo(m)}).Listen(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error)
+		go func() { _, err := l.Next(context.Background()); got <- err }()
+		synctest.Wait()
+		l.Close()
+		if err := <-got; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Next = %v, want closed", err)
+		}
+		if err := l.Close(); err != nil {
+			t.Errorf("second Close = %v", err)
+		}
+	})
+}
+
+// A Watcher survives its multiplexer: the devices are gone, a second later it
+// is asked again, and what is there then is reported.
+func TestWatcherReconnects(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		var m *Muxer // nil = not running
+		dials := 0
+		dial := func(ctx context.Context) (net.Conn, error) {
+			dials++
+			if m == nil {
+				return nil, syscall.ECONNREFUSED
+			}
+			return pipeTo(m)(ctx)
+		}
+		m = NewMuxer(MuxerOptions{})
+		m.Attach(Attachment{UDID: "one"})
+		m.Attach(Attachment{UDID: "two"})
+		w := newClient(t, Options{Dial: dial}).Watch()
+		expect := func(kind EventKind, id uint32, udid string) {
+			t.Helper()
+			if ev, err := w.Next(ctx); err != nil || ev.Kind != kind || ev.Entry.DeviceID != id || ev.Entry.UDID != udid {
+				t.Fatalf("%v of %d %q, %v; want %v of %d %q", ev.Kind, ev.Entry.DeviceID, ev.Entry.UDID, err, kind, id, udid)
+			}
+		}
+		expect(Attached, 1, "one")
+		expect(Attached, 2, "two")
+		old := m
+		m = nil
+		old.Close()
+		expect(Detached, 1, "one")
+		expect(Detached, 2, "two")
+		timeout, cancel := context.WithTimeout(ctx, 10*time.Second+time.Millisecond)
+		_, err := w.Next(timeout)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("without a multiplexer Next = %v, want the time-out and its reason", err)
+		}
+		if dials != 11 {
+			t.Errorf("%d dials, want the first and one a second for 10 seconds", dials)
+		}
+		m = NewMuxer(MuxerOptions{})
+		m.Attach(Attachment{UDID: "two"})
+		expect(Attached, 1, "two")
+		m.Detach(1)
+		expect(Detached, 1, "two")
+		w.Close()
+		m.Close()
+	})
+}
+
+func TestWatcherCloseEndsNext(t *testing.T) {
+	t.Parallel()
+	for name, running := range map[string]bool{"connected": true, "waiting to reconnect": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				m := newMuxer(t, MuxerOptions{})
+				if !running {
+					m.Close()
+				}
+				w := newClient(t, Options{Dial: pipeTo(m)}).Watch()
+				got := make(chan error)
+				go func() { _, err := w.Next(context.Background()); got <- err }()
+				synctest.Wait()
+				w.Close()
+				if err := <-got; !errors.Is(err, net.ErrClosed) {
+					t.Errorf("Next = %v, want closed", err)
+				}
+				if err := w.Close(); err != nil {
+					t.Errorf("second Close = %v", err)
+				}
+				if _, err := w.Next(context.Background()); !errors.Is(err, net.ErrClosed) {
+					t.Errorf("Next after Close = %v", err)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,797 @@
+package usbmux
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+const testUDID = "00008030-001A35E40212345E"
+
+// testContext ends long before the test binary's own limit does.
+func testContext(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func newMuxer(t testing.TB, o MuxerOptions) *Muxer {
+	m := NewMuxer(o)
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// pipeTo dials a Muxer in memory.
+func pipeTo(m *Muxer) link.DialFunc {
+	return func(context.Context) (net.Conn, error) {
+		here, there := link.Pipe()
+		go m.ServeConn(context.Background(), there)
+		return here, nil
+	}
+}
+
+func newClient(t testing.TB, o Options) *Client {
+	t.Helper()
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// listenOn serves m on a real socket and returns its address.
+func listenOn(t testing.TB, m *Muxer, network string) string {
+	t.Helper()
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		address = filepath.Join(t.TempDir(), "mux")
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- m.Serve(context.Background(), l) }()
+	t.Cleanup(func() {
+		m.Close()
+		if err := <-served; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+	return l.Addr().String()
+}
+
+// echoPort is the only open port of the devices in these tests: it returns
+// what it read, in upper case, once the client has closed its half.
+const echoPort = 4711
+
+func openEcho(port uint16) (func(context.Context, net.Conn), error) {
+	if port != echoPort {
+		return nil, errors.New("nobody listens")
+	}
+	return func(_ context.Context, c net.Conn) {
+		b, err := io.ReadAll(c)
+		if err == nil {
+			c.Write(bytes.ToUpper(b))
+		}
+	}, nil
+}
+
+// roads are the ways to reach one Muxer; all are open at once.
+func roads(t *testing.T, m *Muxer) map[string]*Client {
+	return map[string]*Client{
+		"pipe": newClient(t, Options{Dial: pipeTo(m)}),
+		"unix": newClient(t, Options{Address: "UNIX:" + listenOn(t, m, "unix")}),
+		"tcp":  newClient(t, Options{Address: listenOn(t, m, "tcp")}),
+	}
+}
+
+func TestRoads(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{BUID: "30142955-4440-4379-9208-0515165A1B2C"})
+	id := m.Attach(Attachment{UDID: testUDID, Open: openEcho})
+	ctx := testContext(t)
+	for name, c := range roads(t, m) {
+		t.Run(name, func(t *testing.T) {
+			if s, err := c.BUID(ctx); err != nil || s != "30142955-4440-4379-9208-0515165A1B2C" {
+				t.Errorf("BUID = %q, %v", s, err)
+			}
+			list, err := c.List(ctx)
+			if err != nil || len(list) != 1 || list[0].DeviceID != id || list[0].UDID != testUDID || list[0].ConnectionType != USB {
+				t.Errorf("List = %+v, %v", list, err)
+			}
+			conn, err := c.Connect(ctx, id, echoPort)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			io.WriteString(conn, "half closed")
+			if err := link.CloseWrite(conn); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(conn); err != nil || string(b) != "HALF CLOSED" {
+				t.Errorf("echo = %q, %v", b, err)
+			}
+			if _, err := c.Connect(ctx, id, 1); !errors.Is(err, ConnectionRefused) {
+				t.Errorf("Connect to a closed port = %v, want refused", err)
+			}
+			if _, err := c.Connect(ctx, id+1, echoPort); !errors.Is(err, BadDevice) {
+				t.Errorf("Connect to an unknown device = %v, want bad device", err)
+			}
+		})
+	}
+}
+
+// Each property has a client that fails without it.
+func TestProperties(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{})
+	m.Attach(Attachment{UDID: testUDID})
+	m.Attach(Attachment{UDID: testUDID, Network: true, Address: netip.MustParseAddr("fe80::1%4"), ServiceName: "aa:bb@fe80::1._apple-mobdev2._tcp.local."})
+	m.Attach(Attachment{UDID: "x", Network: true})
+	list, err := newClient(t, Options{Dial: pipeTo(m)}).List(testContext(t))
+	if err != nil || len(list) != 3 {
+		t.Fatalf("List = %v, %v", list, err)
+	}
+	if list[1].Address.String() != "fe80::1%4" || list[2].Address.String() != "127.0.0.1" {
+		t.Errorf("addresses %v and %v", list[1].Address, list[2].Address)
+	}
+	for i, e := range list {
+		e.Properties["NetworkAddress"], list[i].Address = nil, netip.Addr{}
+		delete(e.Properties, "NetworkAddress")
+	}
+	want := []Entry{
+		{DeviceID: 1, UDID: testUDID, ConnectionType: "USB", ProductID: 0x12A8, ConnectionSpeed: 480000000, LocationID: 0x10001, Properties: plist.Dict{
+			"DeviceID": int64(1), "SerialNumber": testUDID, "ConnectionType": "USB", "ConnectionSpeed": int64(480000000), "LocationID": int64(0x10001), "ProductID": int64(0x12A8)}},
+		{DeviceID: 2, UDID: testUDID, ConnectionType: "Network", ServiceName: "aa:bb@fe80::1._apple-mobdev2._tcp.local.", Properties: plist.Dict{
+			"DeviceID": int64(2), "SerialNumber": testUDID, "ConnectionType": "Network", "InterfaceIndex": int64(4), "EscapedFullServiceName": "aa:bb@fe80::1._apple-mobdev2._tcp.local."}},
+		{DeviceID: 3, UDID: "x", ConnectionType: "Network", Properties: plist.Dict{
+			"DeviceID": int64(3), "SerialNumber": "x", "ConnectionType": "Network", "InterfaceIndex": int64(0), "EscapedFullServiceName": ""}},
+	}
+	if !reflect.DeepEqual(list, want) {
+		t.Errorf("List = %+v\nwant %+v", list, want)
+	}
+}
+
+// A client that does not wait for the result loses nothing, because the Muxer
+// reads not a byte beyond the Connect.
+func TestServiceBytesBehindConnect(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{})
+	m.Attach(Attachment{UDID: testUDID, Open: openEcho})
+	conn, _ := pipeTo(m)(nil)
+	f, _ := plistFrame(9, plist.Dict{"MessageType": "Connect", "DeviceID": int64(1), "PortNumber": int64(swapPort(echoPort))})
+	conn.Write(append(appendFrame(nil, f), "early"...))
+	link.CloseWrite(conn)
+	got, err := readFrame(conn, maxReply)
+	if r, _, ok, _ := decodeResult(got); err != nil || !ok || r != OK || got.tag != 9 {
+		t.Fatalf("result = %+v, %v", got, err)
+	}
+	if b, err := io.ReadAll(conn); err != nil || string(b) != "EARLY" {
+		t.Errorf("echo = %q, %v", b, err)
+	}
+}
+
+func plistBytes(tag uint32, d plist.Dict) []byte {
+	f, err := plistFrame(tag, d)
+	if err != nil {
+		panic(err)
+	}
+	return appendFrame(nil, f)
+}
+
+func binaryBytes(message, tag uint32, body ...byte) []byte {
+	return appendFrame(nil, frame{message: message, tag: tag, body: body})
+}
+
+// ask is a request as a plist frame of tag 5.
+func ask(kv ...any) []byte {
+	d := plist.Dict{}
+	for i := 0; i < len(kv); i += 2 {
+		d[kv[i].(string)] = kv[i+1]
+	}
+	return plistBytes(5, d)
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	version2 := ask("MessageType", "ListDevices")
+	version2[4] = 2
+	long := binary.LittleEndian.AppendUint32(nil, maxRequest+1)
+	long = append(long, 1, 0, 0, 0, 8, 0, 0, 0, 5, 0, 0, 0)
+	swapped := int64(swapPort(echoPort))
+	for _, c := range []struct {
+		name    string
+		in      []byte
+		version uint32 // of the answer
+		want    Result
+		closes  bool
+	}{
+		{"version 2", version2, 0, BadVersion, false},
+		{"length 3", append([]byte{3, 0, 0, 0}, make([]byte, 12)...), 0, BadCommand, true},
+		{"length over the limit", long, 1, BadCommand, true},
+		{"not a property list", appendFrame(nil, frame{version: 1, message: 8, tag: 5, body: []byte("junk")}), 1, BadCommand, true},
+		{"an array", appendFrame(nil, frame{version: 1, message: 8, tag: 5, body: []byte("<plist><array/></plist>")}), 1, BadCommand, true},
+		{"no body", appendFrame(nil, frame{version: 1, message: 8, tag: 5}), 1, BadCommand, true},
+		{"no message type", ask("Number", int64(1)), 1, BadCommand, true},
+		{"message type a number", ask("MessageType", int64(1)), 1, BadCommand, true},
+		{"unknown request", ask("MessageType", "Dance"), 1, BadCommand, false},
+		{"unknown binary message", binaryBytes(99, 5), 0, BadCommand, false},
+		{"a result", binaryBytes(msgResult, 5, 0, 0, 0, 0), 0, BadCommand, false},
+		{"Connect without device", ask("MessageType", "Connect", "PortNumber", swapped), 1, BadDevice, false},
+		{"Connect without port", ask("MessageType", "Connect", "DeviceID", int64(1)), 1, BadCommand, false},
+		{"Connect to an unknown device", ask("MessageType", "Connect", "DeviceID", int64(8), "PortNumber", swapped), 1, BadDevice, false},
+		{"Connect to a closed port", ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber", int64(1)), 1, ConnectionRefused, false},
+		{"port not swapped", ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber", int64(echoPort)), 1, ConnectionRefused, false},
+		{"binary CONNECT too short", binaryBytes(msgConnect, 5, 1, 0, 0, 0), 0, BadCommand, false},
+		{"binary CONNECT to an unknown device", binaryBytes(msgConnect, 5, 8, 0, 0, 0, 0x12, 0x67, 0, 0), 0, BadDevice, false},
+		{"ReadPairRecord of nothing", ask("MessageType", "ReadPairRecord", "PairRecordID", "x"), 1, NotFound, false},
+		{"ReadPairRecord without id", ask("MessageType", "ReadPairRecord"), 1, InvalidArgument, false},
+		{"ReadPairRecord with an empty id", ask("MessageType", "ReadPairRecord", "PairRecordID", ""), 1, InvalidArgument, false},
+		{"ReadPairRecord outside", ask("MessageType", "ReadPairRecord", "PairRecordID", "../x"), 1, InvalidArgument, false},
+		{"ReadPairRecord in a folder", ask("MessageType", "ReadPairRecord", "PairRecordID", "a/x"), 1, InvalidArgument, false},
+		{"DeletePairRecord with a backslash", ask("MessageType", "DeletePairRecord", "PairRecordID", `a\x`), 1, InvalidArgument, false},
+		{"DeletePairRecord of nothing", ask("MessageType", "DeletePairRecord", "PairRecordID", "x"), 1, NotFound, false},
+		{"SavePairRecord without data", ask("MessageType", "SavePairRecord", "PairRecordID", "x"), 1, InvalidArgument, false},
+		{"SavePairRecord of junk", ask("MessageType", "SavePairRecord", "PairRecordID", "x", "PairRecordData", []byte("junkjunk")), 1, InvalidArgument, false},
+		{"SavePairRecord of an array", ask("MessageType", "SavePairRecord", "PairRecordID", "x", "PairRecordData", []byte("<plist><array/></plist>")), 1, InvalidArgument, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				m := newMuxer(t, MuxerOptions{})
+				m.Attach(Attachment{UDID: testUDID, Open: openEcho})
+				conn, _ := pipeTo(m)(nil)
+				defer conn.Close()
+				conn.Write(c.in)
+				f, err := readFrame(conn, maxReply)
+				r, _, ok, _ := decodeResult(f)
+				wantTag := binary.LittleEndian.Uint32(c.in[12:])
+				if err != nil || !ok || r != c.want || f.version != c.version || f.tag != wantTag {
+					t.Fatalf("answer %+v, %v; want result %d in version %d", f, err, c.want, c.version)
+				}
+				conn.Write(ask("MessageType", "ReadBUID"))
+				_, err = readFrame(conn, maxReply)
+				if c.closes != (err == io.EOF) {
+					t.Errorf("next request: %v, want closed %v", err, c.closes)
+				}
+			})
+		})
+	}
+}
+
+// Whatever tag a request carries, 0 included, its answer carries.
+func TestTags(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{})
+	conn, _ := pipeTo(m)(nil)
+	defer conn.Close()
+	for i, name := range []string{"ListDevices", "ReadBUID", "ListListeners", "ReadPairRecord", "Connect", "Nothing", "Listen"} {
+		for _, tag := range []uint32{0, 1, 1<<32 - 1} {
+			if name == "Listen" && tag != 0 {
+				break
+			}
+			conn.Write(plistBytes(tag, plist.Dict{"MessageType": name}))
+			f, err := readFrame(conn, maxReply)
+			if err != nil || f.tag != tag || f.version != 1 || f.message != 8 {
+				t.Fatalf("%d %s: %+v, %v; want tag %d", i, name, f, err, tag)
+			}
+		}
+	}
+}
+
+// An old client speaks binary and is answered in binary; its first property
+// list changes that for good.
+func TestBinaryDialect(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{})
+	m.Attach(Attachment{UDID: testUDID, Open: openEcho})
+	conn, _ := pipeTo(m)(nil)
+	conn.Write(binaryBytes(msgConnect, 7, appendConnect(nil, connectRequest{1, echoPort})...))
+	want := binaryBytes(msgResult, 7, 0, 0, 0, 0)
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(conn, got); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("CONNECT = % x, %v; want % x", got, err, want)
+	}
+	io.WriteString(conn, "x")
+	link.CloseWrite(conn)
+	if b, _ := io.ReadAll(conn); string(b) != "X" {
+		t.Errorf("echo = %q", b)
+	}
+
+	listener, _ := pipeTo(m)(nil)
+	defer listener.Close()
+	listener.Write(binaryBytes(msgListen, 8))
+	f1, _ := readFrame(listener, maxReply)
+	f2, err := readFrame(listener, maxReply)
+	ev, _, _ := decodeEvent(f2)
+	if err != nil || f1.message != msgResult || f1.tag != 8 || f2.message != msgDeviceAdd || f2.version != 0 || ev.Entry.UDID != testUDID {
+		t.Errorf("LISTEN = %+v, %+v, %v", f1, f2, err)
+	}
+
+	both, _ := pipeTo(m)(nil)
+	defer both.Close()
+	both.Write(ask("MessageType", "ReadBUID"))
+	readFrame(both, maxReply)
+	both.Write(binaryBytes(99, 3))
+	if f, err := readFrame(both, maxReply); err != nil || f.version != 1 || f.message != msgPlist {
+		t.Errorf("binary request after a property list: %+v, %v", f, err)
+	}
+}
+
+func TestPairRecords(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{})
+	c := newClient(t, Options{Dial: pipeTo(m)})
+	ctx := testContext(t)
+	if _, err := c.ReadPairRecord(ctx, testUDID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("ReadPairRecord = %v, want not exist", err)
+	}
+	record := plist.Dict{"HostID": "H", "EscrowBag": []byte{0, 1, 2}, "Other": int64(7)}
+	sent, _ := plist.Encode(record, plist.Binary)
+	if err := c.SavePairRecord(ctx, testUDID, 0, sent); err != nil {
+		t.Fatal(err)
+	}
+	b, err := c.ReadPairRecord(ctx, testUDID)
+	if err != nil || !bytes.HasPrefix(b, []byte("<?xml")) {
+		t.Errorf("ReadPairRecord = %.20q, %v; want XML", b, err)
+	}
+	if d, err := plist.DecodeDict(b); err != nil || !reflect.DeepEqual(d, record) {
+		t.Errorf("record = %v, %v; want %v", d, err, record)
+	}
+	if err := c.DeletePairRecord(ctx, testUDID); err != nil {
+		t.Error(err)
+	}
+	if err := c.DeletePairRecord(ctx, testUDID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("second DeletePairRecord = %v, want not exist", err)
+	}
+}
+
+// brokenRecords fails as a folder would.
+type brokenRecords struct{ err error }
+
+func (r brokenRecords) Read(string) ([]byte, error) { return nil, r.err }
+func (r brokenRecords) Write(string, []byte) error  { return r.err }
+func (r brokenRecords) Delete(string) error         { return r.err }
+
+func TestRecordStoreFailures(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	for _, c := range []struct {
+		err  error
+		want Result
+	}{{fs.ErrPermission, noPermission}, {errors.New("disk on fire"), ioFailure}} {
+		m := newMuxer(t, MuxerOptions{Records: brokenRecords{c.err}})
+		client := newClient(t, Options{Dial: pipeTo(m)})
+		_, err := client.ReadPairRecord(ctx, "x")
+		for _, err := range []error{err, client.SavePairRecord(ctx, "x", 0, []byte("<plist><dict/></plist>")), client.DeletePairRecord(ctx, "x")} {
+			if !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+		}
+	}
+}
+
+func next(t *testing.T, n interface {
+	Next(context.Context) (Event, error)
+}) Event {
+	t.Helper()
+	ev, err := n.Next(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ev
+}
+
+func TestListeners(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{})
+	ctx := testContext(t)
+	first := m.Attach(Attachment{UDID: testUDID})
+	var listeners []*Listener
+	var clients []*Client
+	for _, name := range []string{"one", ""} {
+		c := newClient(t, Options{Dial: pipeTo(m), Program: name})
+		l, err := c.Listen(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		listeners, clients = append(listeners, l), append(clients, c)
+	}
+	infos, err := clients[0].ListListeners(ctx)
+	want := []ListenerInfo{{ID: "1-one", Program: "one", Version: 3}, {ID: "2-imdlua", Program: "imdlua", Version: 3}}
+	if err != nil || !reflect.DeepEqual(infos, want) {
+		t.Errorf("ListListeners = %+v, %v; want %+v", infos, err, want)
+	}
+	second := m.Attach(Attachment{UDID: "second"})
+	if err := clients[0].SavePairRecord(ctx, "second", second, []byte("<plist><dict/></plist>")); err != nil {
+		t.Fatal(err)
+	}
+	// Neither of these concerns a present device.
+	clients[0].SavePairRecord(ctx, "third", second, []byte("<plist><dict/></plist>"))
+	clients[0].SavePairRecord(ctx, "second", 99, []byte("<plist><dict/></plist>"))
+	m.Detach(first)
+	m.Detach(first)
+	third := m.Attach(Attachment{UDID: testUDID})
+	if third <= second {
+		t.Errorf("device id %d after %d: ids are used again", third, second)
+	}
+	for i, l := range listeners {
+		for _, want := range []struct {
+			kind EventKind
+			id   uint32
+			udid string
+		}{{Attached, first, testUDID}, {Attached, second, "second"}, {Paired, second, "second"}, {Detached, first, testUDID}, {Attached, third, testUDID}} {
+			if ev := next(t, l); ev.Kind != want.kind || ev.Entry.DeviceID != want.id || ev.Entry.UDID != want.udid {
+				t.Errorf("listener %d: %v of %d %q, want %+v", i, ev.Kind, ev.Entry.DeviceID, ev.Entry.UDID, want)
+			}
+		}
+	}
+}
+
+// A request on a listening connection is refused aloud and ends it.
+func TestRequestWhileListening(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMuxer(t, MuxerOptions{})
+		conn, _ := pipeTo(m)(nil)
+		defer conn.Close()
+		conn.Write(append(ask("MessageType", "Listen"), plistBytes(6, plist.Dict{"MessageType": "ReadBUID"})...))
+		f1, _ := readFrame(conn, maxReply)
+		f2, err := readFrame(conn, maxReply)
+		r1, _, _, _ := decodeResult(f1)
+		r2, _, _, _ := decodeResult(f2)
+		if err != nil || r1 != OK || f1.tag != 5 || r2 != BadCommand || f2.tag != 6 {
+			t.Errorf("answers %+v, %+v, %v", f1, f2, err)
+		}
+		if _, err := readFrame(conn, maxReply); err != io.EOF {
+			t.Errorf("afterwards %v, want EOF", err)
+		}
+		if infos := m.listeners(); len(infos) != 0 {
+			t.Errorf("still listed: %v", infos)
+		}
+	})
+}
+
+// A listener that does not read is cut off; the others get every event and
+// Attach never waits.
+func TestSlowListener(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMuxer(t, MuxerOptions{})
+		c := newClient(t, Options{Dial: pipeTo(m)})
+		ctx := context.Background()
+		slow, err := c.Listen(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer slow.Close()
+		good, err := c.Listen(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer good.Close()
+		const events = 4 * eventQueue
+		for i := range events {
+			m.Attach(Attachment{UDID: fmt.Sprint(i)})
+			if ev, err := good.Next(ctx); err != nil || ev.Entry.UDID != fmt.Sprint(i) {
+				t.Fatalf("event %d: %+v, %v", i, ev, err)
+			}
+		}
+		synctest.Wait()
+		if n := len(m.listeners()); n != 1 {
+			t.Errorf("%d listeners left, want 1", n)
+		}
+		n := 0
+		for ; ; n++ {
+			if _, err = slow.Next(ctx); err != nil {
+				break
+			}
+		}
+		if n == events || !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("the slow listener got %d events, then %v", n, err)
+		}
+	})
+}
+
+func TestDetachEndsPipes(t *testing.T) {
+	t.Parallel()
+	for _, road := range []string{"pipe", "unix", "tcp"} {
+		t.Run(road, func(t *testing.T) {
+			m := newMuxer(t, MuxerOptions{})
+			c := roads(t, m)[road]
+			returned := false
+			id := m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
+				return func(ctx context.Context, c net.Conn) {
+					<-ctx.Done()
+					if _, err := c.Read(make([]byte, 1)); err == nil {
+						t.Error("the connection outlives the device")
+					}
+					returned = true
+				}, nil
+			}})
+			conn, err := c.Connect(testContext(t), id, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			m.Detach(id)
+			if !returned {
+				t.Error("Detach did not wait for the service")
+			}
+			if _, err := conn.Read(make([]byte, 1)); err == nil {
+				t.Error("the client's end is still open")
+			}
+		})
+	}
+}
+
+// When the client leaves before it can be told, the service's function runs
+// all the same, on a closed connection.
+func TestClientGoneBeforeResult(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{})
+	here, there := link.Pipe()
+	done := make(chan error, 1)
+	m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
+		here.Close()
+		return func(ctx context.Context, c net.Conn) {
+			_, err := c.Write([]byte("x"))
+			done <- errors.Join(err, ctx.Err())
+		}, nil
+	}})
+	go m.ServeConn(context.Background(), there)
+	here.Write(ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber", int64(1)))
+	if err := <-done; !errors.Is(err, net.ErrClosed) || !errors.Is(err, context.Canceled) {
+		t.Errorf("service saw %v", err)
+	}
+}
+
+// A client that is still sending when it is refused must see the refusal: on
+// TCP a close with unread bytes would destroy it on the way.
+func TestRefusalSurvivesUnreadBytes(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{})
+	conn, err := net.Dial("tcp", listenOn(t, m, "tcp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	long := make([]byte, 64<<10)
+	binary.LittleEndian.PutUint32(long, 1<<30)
+	conn.Write(long)
+	f, err := readFrame(conn, maxReply)
+	if r, _, _, _ := decodeResult(f); err != nil || r != BadCommand {
+		t.Fatalf("answer = %+v, %v", f, err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("then %v, want EOF", err)
+	}
+}
+
+func TestConcurrentConnects(t *testing.T) {
+	m := newMuxer(t, MuxerOptions{})
+	id := m.Attach(Attachment{UDID: testUDID, Open: openEcho})
+	ctx := testContext(t)
+	for name, c := range roads(t, m) {
+		t.Run(name, func(t *testing.T) {
+			var wg sync.WaitGroup
+			for i := range 200 {
+				wg.Go(func() {
+					conn, err := c.Connect(ctx, id, echoPort)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer conn.Close()
+					text := strings.Repeat(fmt.Sprintf("connection %d;", i), 1000)
+					io.WriteString(conn, text)
+					link.CloseWrite(conn)
+					if b, err := io.ReadAll(conn); err != nil || string(b) != strings.ToUpper(text) {
+						t.Errorf("connection %d: %d bytes, %v", i, len(b), err)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// Nothing stays behind: a bubble that ends with goroutines fails its test.
+func TestCloseLeavesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMuxer(MuxerOptions{})
+		c := newClient(t, Options{Dial: pipeTo(m)})
+		ctx := context.Background()
+		id := m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
+			return func(ctx context.Context, c net.Conn) { io.Copy(io.Discard, c) }, nil
+		}})
+		idle, _ := pipeTo(m)(nil)
+		piped, err1 := c.Connect(ctx, id, 1)
+		l, err2 := c.Listen(ctx)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		next(t, l)
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { m.Close() })
+		}
+		wg.Wait()
+		m.Close()
+		for _, conn := range []net.Conn{idle, piped, l.conn} {
+			if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("after Close Read = %v, want EOF", err)
+			}
+			conn.Close()
+		}
+		if id := m.Attach(Attachment{}); id != 0 {
+			t.Errorf("Attach to a closed muxer = %d", id)
+		}
+		m.Detach(id)
+		if err := m.Serve(ctx, nopListener{}); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Serve on a closed muxer = %v", err)
+		}
+	})
+}
+
+type nopListener struct{ net.Listener }
+
+func (nopListener) Close() error { return nil }
+
+// The same over real sockets, with many clients and both ways of ending Serve.
+func TestServeLeavesNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for _, network := range []string{"unix", "tcp"} {
+		address := "127.0.0.1:0"
+		if network == "unix" {
+			address = filepath.Join(t.TempDir(), "mux")
+		}
+		for _, byContext := range []bool{true, false} {
+			m := NewMuxer(MuxerOptions{})
+			m.Attach(Attachment{UDID: testUDID, Open: openEcho})
+			l, err := net.Listen(network, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			served := make(chan error, 1)
+			go func() { served <- m.Serve(ctx, l) }()
+			a := l.Addr().String()
+			if network == "unix" {
+				a = "unix:" + a
+			}
+			c := newClient(t, Options{Address: a})
+			for range 20 {
+				listener, err1 := c.Listen(testContext(t))
+				conn, err2 := c.Connect(testContext(t), 1, echoPort)
+				if err := errors.Join(err1, err2); err != nil {
+					t.Fatal(err)
+				}
+				defer listener.Close()
+				defer conn.Close()
+			}
+			if byContext {
+				cancel()
+			} else {
+				m.Close()
+			}
+			if err := <-served; err != nil {
+				t.Errorf("Serve = %v", err)
+			}
+			cancel()
+			m.Close()
+		}
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for runtime.NumGoroutine() > before {
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("goroutines left:\n%s", buf[:runtime.Stack(buf, true)])
+		}
+		runtime.Gosched()
+	}
+}
+
+// failingListener accepts after some failures.
+type failingListener struct {
+	errs  []error
+	calls int
+}
+
+type tooManyFiles struct{ error }
+
+func (tooManyFiles) Temporary() bool { return true }
+
+func (l *failingListener) Accept() (net.Conn, error) {
+	l.calls++
+	err := l.errs[0]
+	l.errs = l.errs[1:]
+	return nil, err
+}
+func (l *failingListener) Close() error   { return nil }
+func (l *failingListener) Addr() net.Addr { return nil }
+
+func TestServeOutlivesTemporaryErrors(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMuxer(t, MuxerOptions{})
+		final := errors.New("final")
+		temporary := tooManyFiles{errors.New("too many open files")}
+		l := &failingListener{errs: []error{temporary, temporary, temporary, final}}
+		if err := m.Serve(context.Background(), l); !errors.Is(err, final) || l.calls != 4 {
+			t.Errorf("Serve = %v after %d calls", err, l.calls)
+		}
+	})
+}
+
+func BenchmarkConnect(b *testing.B) {
+	m := newMuxer(b, MuxerOptions{})
+	id := m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
+		return func(context.Context, net.Conn) {}, nil
+	}})
+	c := newClient(b, Options{Address: "unix:" + listenOn(b, m, "unix")})
+	b.ReportAllocs()
+	for b.Loop() {
+		conn, err := c.Connect(context.Background(), id, 1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		conn.Close()
+	}
+}
+
+func BenchmarkPipe(b *testing.B) {
+	for _, network := range []string{"unix", "tcp"} {
+		b.Run(network, func(b *testing.B) {
+			m := newMuxer(b, MuxerOptions{})
+			const chunk = 1 << 20
+			data := make([]byte, chunk)
+			id := m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
+				return func(_ context.Context, c net.Conn) {
+					for {
+						if _, err := c.Write(data); err != nil {
+							return
+						}
+					}
+				}, nil
+			}})
+			address := listenOn(b, m, network)
+			if network == "unix" {
+				address = "unix:" + address
+			}
+			conn, err := newClient(b, Options{Address: address}).Connect(context.Background(), id, 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer conn.Close()
+			buf := make([]byte, chunk)
+			b.SetBytes(chunk)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := io.ReadFull(conn, buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
