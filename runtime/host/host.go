@@ -4,231 +4,304 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"reflect"
+	"strings"
+	"sync"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
 )
 
 // Options configures a Host. The zero value works: no input, output thrown
-// away, no limits but the default ones.
+// away, and only the default limits.
 type Options struct {
-	Stdin           io.Reader                   // what io.read reads; nil is empty
-	Stdout, Stderr  io.Writer                   // where print and warnings go; nil throws away
-	Args            []string                    // arguments of the script
-	Env             func(string) (string, bool) // os.getenv; nil knows no variable
-	Logger          *slog.Logger                // nil is silent
-	Verbose         bool                        // Go stacks and embedded frames in reports
-	ErrorsJSON      bool                        // Report writes one JSON object
-	Timeout         time.Duration               // of a whole run; 0 is none
-	CallTimeout     time.Duration               // of one blocking call; 0 is 30 s, negative none
-	MaxInstructions uint64                      // 0 is none
-	MaxMemory       uint64                      // soft heap limit in bytes; 0 is 1 GiB
-	SearchPath      []string                    // folders that require looks in, after the script's own
+	Stdin          io.Reader // what io.read reads; nil is empty
+	Stdout, Stderr io.Writer // where print and warnings go; nil throws away
+	Args           []string  // arguments of the script, for modules that want them
+	// Env is what os.getenv asks; nil knows no variable.
+	Env        func(string) (string, bool)
+	Logger     *slog.Logger // nil is silent
+	Verbose    bool         // Go stacks and frames of embedded modules in reports
+	ErrorsJSON bool         // Report writes one JSON object a line
+	Color      bool         // Report and Inspect may use colours
+	// Timeout bounds a whole run; 0 is none.
+	Timeout time.Duration
+	// CallTimeout bounds one blocking call; 0 is 30 s, negative none.
+	CallTimeout     time.Duration
+	MaxInstructions uint64   // of a run, all tasks together; 0 is none
+	MaxMemory       uint64   // soft limit of the Go heap in bytes; 0 is 1 GiB
+	SearchPath      []string // folders that require looks in, after the script's own
 }
 
 // Host is one Lua state with everything around it.
-type Host struct{ l *lua.LState }
+type Host struct {
+	o       Options
+	log     *slog.Logger
+	lock    fifoLock
+	root    *lua.LState // holds the libraries; runs no script
+	factory *lua.LState // makes threads, has no hook
+	globals *lua.LTable
+	setup   *Task // the task of root and of idle threads
+	null    *lua.LUserData
+	meta    metatables
+	out     sync.Mutex // output to Stdout and Stderr
+	stdin   *stdinFile
 
-// New makes a host with the base libraries opened.
-func New(o Options) *Host { return &Host{l: lua.NewState()} }
+	// hard ends when clean-up may not go on: a second interrupt, or Close.
+	hard     context.Context
+	hardStop context.CancelFunc
+	running  sync.WaitGroup // goroutines of tasks
 
-// Close ends it.
-func (h *Host) Close() error { return nil }
+	// These belong to the lock holder.
+	trampoline    *lua.LFunction
+	idle, idleBig []*hook
+	instructions  uint64
+	overBudget    bool
+	lastTask      int
+	unobserved    []*Task
+	strict        strictGlobals
+	modules       modules
+	converters    map[reflect.Type]func(*lua.LState, any) lua.LValue
+	mappers       []func(error) *Error
 
-// Run runs a script.
-func (h *Host) Run(ctx context.Context, chunk, source string) error { return nil }
-
-// Session starts a session.
-func (h *Host) Session(ctx context.Context) *Session { return &Session{} }
-
-// SetGlobal sets a global.
-func (h *Host) SetGlobal(name string, v lua.LValue) {}
-
-// Preload registers a module.
-func (h *Host) Preload(name string, loader lua.LGFunction) {}
-
-// PreloadSource registers a module written in Lua.
-func (h *Host) PreloadSource(name, source string) {}
-
-// L is the root state.
-func (h *Host) L() *lua.LState { return h.l }
-
-// MapError adds a mapper.
-func (h *Host) MapError(f func(err error) *Error) {}
-
-// Report writes the report.
-func (h *Host) Report(w io.Writer, err error) {}
-
-// RegisterType adds a converter.
-func (h *Host) RegisterType(t reflect.Type, to func(*lua.LState, any) lua.LValue) {}
-
-// Null is the null value.
-func (h *Host) Null() lua.LValue { return lua.LNil }
-
-// Options are the options.
-func (h *Host) Options() Options { return Options{} }
-
-// Interrupt stops the run.
-func (h *Host) Interrupt() {}
-
-// Of is the host of a thread.
-func Of(L *lua.LState) *Host { return nil }
-
-// Session is a REPL session.
-type Session struct{}
-
-// Eval runs a chunk.
-func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue, error) {
-	return nil, nil
+	mu      sync.Mutex
+	main    *Task
+	live    []*Task
+	waits   map[*Task]*wait
+	epoch   uint64
+	sources map[string]string
+	closed  bool
 }
 
-// With takes the lock.
-func (s *Session) With(f func(L *lua.LState)) {}
+// metatables of the values that the host brings.
+type metatables struct {
+	err, exit, data, int64, uint64, date, null, file, array, dict *lua.LTable
+}
 
-// TryWith takes the lock in time.
-func (s *Session) TryWith(d time.Duration, f func(L *lua.LState)) bool { return false }
+// New makes a host with its libraries opened: the Lua 5.1 ones, of which pcall,
+// error, coroutine, print, require, os, io and others are the host's own, and
+// strict globals.
+func New(o Options) *Host {
+	o = withDefaults(o)
+	h := &Host{
+		o: o, log: o.Logger,
+		waits:      map[*Task]*wait{},
+		sources:    map[string]string{},
+		converters: map[reflect.Type]func(*lua.LState, any) lua.LValue{},
+	}
+	h.hard, h.hardStop = context.WithCancel(context.Background())
+	h.root = lua.NewState(stackOptions(taskFrames, 1024))
+	h.globals = h.root.G.Global
+	h.root.G.MainThread, h.root.G.CurrentThread = h.root, h.root
+	h.factory, _ = h.root.NewThread()
+	k := &hook{host: h, l: h.root, n: hookSlice}
+	h.setup = &Task{host: h, name: "setup", ticket: newTicket(), th: h.root, hook: k, done: make(chan struct{}), ctx: h.hard, life: h.hard, end: func(error) {}}
+	k.task = h.setup
+	h.setup.root = &Scope{host: h}
+	h.setup.scope = h.setup.root
+	h.root.SetContext(k)
+	h.trampoline = h.root.NewFunction(trampoline)
+	h.stdin = newStdin(o.Stdin)
+	h.openLibs()
+	return h
+}
 
-// Close ends the session.
-func (s *Session) Close() error { return nil }
+func withDefaults(o Options) Options {
+	if o.Stdin == nil {
+		o.Stdin = strings.NewReader("")
+	}
+	if o.Stdout == nil {
+		o.Stdout = io.Discard
+	}
+	if o.Stderr == nil {
+		o.Stderr = io.Discard
+	}
+	if o.Env == nil {
+		o.Env = func(string) (string, bool) { return "", false }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Logger = o.Logger.With("layer", "host")
+	if o.CallTimeout == 0 {
+		o.CallTimeout = defaultCallTimeout
+	}
+	if o.MaxMemory == 0 {
+		o.MaxMemory = 1 << 30
+	}
+	return o
+}
 
-// Block blocks.
-func Block(L *lua.LState, f func(ctx context.Context) error) {}
+// Options returns the options with their defaults filled in.
+func (h *Host) Options() Options { return h.o }
 
-// TryBlock blocks.
-func TryBlock(L *lua.LState, f func(ctx context.Context) error) error { return nil }
+// L returns the state that holds the libraries, for setting up before Run and
+// while holding the lock. No script runs on it.
+func (h *Host) L() *lua.LState { return h.root }
 
-// WithTimeout blocks.
-func WithTimeout(L *lua.LState, d time.Duration, f func(ctx context.Context) error) {}
+// SetGlobal sets a global that scripts may read.
+func (h *Host) SetGlobal(name string, v lua.LValue) {
+	h.strict.declared[name] = true
+	h.globals.RawSetString(name, v)
+}
 
-// TryWithTimeout blocks.
-func TryWithTimeout(L *lua.LState, d time.Duration, f func(ctx context.Context) error) error {
+// Interrupt stops the run: the main task is cancelled with code "interrupted"
+// and its scopes close. A second call makes clean-up stop at once.
+func (h *Host) Interrupt() {
+	h.mu.Lock()
+	t := h.main
+	h.mu.Unlock()
+	if t == nil {
+		return
+	}
+	if t.Cancelled() {
+		h.hardStop()
+		return
+	}
+	t.cancel(Errorf("interrupted", "interrupted"))
+}
+
+// cancelAll stops every task.
+func (h *Host) cancelAll(cause error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, t := range h.live {
+		t.cancel(cause)
+	}
+}
+
+// Close cancels what still runs, closes the scopes and waits. It may be called
+// twice.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	t := h.main
+	h.mu.Unlock()
+	h.cancelAll(Errorf("cancelled", "the host was closed"))
+	if t != nil {
+		t.cancel(Errorf("cancelled", "the host was closed"))
+		<-t.done
+	}
+	h.running.Wait()
+	h.lock.acquire(h.setup.ticket)
+	errs := h.setup.root.close(h.setup.hook)
+	h.hardStop()
+	h.lock.release()
+	if len(errs) > 0 {
+		return errs[0]
+	}
 	return nil
 }
 
-// BlockLua waits for other Lua code only.
-func BlockLua(L *lua.LState, what string, f func(ctx context.Context) error) {}
+// startMain makes the main task. One at a time.
+func (h *Host) startMain(ctx context.Context) (*Task, error) {
+	stop := context.CancelFunc(func() {})
+	if h.o.Timeout > 0 {
+		cause := Errorf("timeout", "the script ran longer than %v", h.o.Timeout)
+		ctx, stop = context.WithTimeoutCause(ctx, h.o.Timeout, cause)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || h.main != nil {
+		stop()
+		if h.closed {
+			return nil, Errorf("closed", "the host is closed")
+		}
+		return nil, Errorf("busy", "the host runs a script already")
+	}
+	t := h.newTask("main", ctx, nil, true)
+	t.main = true
+	context.AfterFunc(t.life, stop)
+	h.main = t
+	h.instructions, h.overBudget = 0, false
+	return t, nil
+}
 
-// BlockLuaTimeout waits for other Lua code at most d.
-func BlockLuaTimeout(L *lua.LState, what string, d time.Duration, f func(ctx context.Context) error) error {
+// endMain closes the script's scope. The lock is held.
+func (h *Host) endMain(t *Task) {
+	t.closeScope()
+	t.finish()
+	h.mu.Lock()
+	h.main = nil
+	h.mu.Unlock()
+}
+
+// Run runs a script from beginning to end as the main task: compile, run the
+// chunk, cancel the tasks that are left, close the scopes. chunk is the name
+// for messages; if it is a path, require looks in its folder. The error is an
+// *Error or an *ExitError.
+func (h *Host) Run(ctx context.Context, chunk, source string) error {
+	proto, err := h.compile(chunk, source)
+	if err != nil {
+		return err
+	}
+	t, err := h.startMain(ctx)
+	if err != nil {
+		return err
+	}
+	watch := h.watchMemory()
+	h.lock.acquire(t.ticket)
+	h.began(t)
+	h.setScriptDir(chunk)
+	t.th.G.CurrentThread = t.th
+	_, t.failure = callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto))
+	h.endMain(t)
+	err = h.verdict(t)
+	h.lock.release()
+	watch()
+	close(t.done)
+	return err
+}
+
+// verdict is what the run came to.
+func (h *Host) verdict(t *Task) error {
+	if exit, ok := context.Cause(t.life).(*ExitError); ok {
+		return exit
+	}
+	lost := h.unobserved
+	h.unobserved = nil
+	if err := t.Err(); err != nil {
+		return err
+	}
+	for _, bad := range lost {
+		if !bad.observed.Load() {
+			e := Errorf("task_failed", "task %q failed and nobody joined it", bad.name)
+			e.Cause, e.told = bad.Err(), true
+			return e
+		}
+	}
 	return nil
 }
 
-// Task is a task.
-type Task struct{}
+func (h *Host) setScriptDir(chunk string) {
+	h.modules.dir = "."
+	if strings.HasSuffix(chunk, ".lua") || strings.ContainsRune(chunk, filepath.Separator) {
+		h.modules.dir = filepath.Dir(chunk)
+	}
+}
 
-// Spawn starts a task.
-func Spawn(L *lua.LState, name string, fn *lua.LFunction, args ...lua.LValue) *Task { return nil }
+// With runs f on a thread of its own from outside of any script, with the lock
+// held, and returns what f raised.
+func (h *Host) With(f func(L *lua.LState)) error {
+	t := newTicket()
+	h.lock.acquire(t)
+	defer h.lock.release()
+	return h.visit(f)
+}
 
-// CurrentTask is the task of a thread.
-func CurrentTask(L *lua.LState) *Task { return nil }
-
-// Tasks lists the tasks.
-func (h *Host) Tasks() []*Task { return nil }
-
-// Join waits.
-func (t *Task) Join(L *lua.LState, timeout time.Duration) []lua.LValue { return nil }
-
-// Cancel cancels.
-func (t *Task) Cancel(reason string) {}
-
-// Done is closed at the end.
-func (t *Task) Done() <-chan struct{} { return nil }
-
-// Name is the name.
-func (t *Task) Name() string { return "" }
-
-// Err is why it failed.
-func (t *Task) Err() error { return nil }
-
-// Observe says that somebody looks at the result.
-func (t *Task) Observe() {}
-
-// WithDeadline runs fn in this task under a deadline.
-func WithDeadline(L *lua.LState, at time.Time, fn lua.LValue, args ...lua.LValue) []lua.LValue {
+// visit runs f on a thread of the set-up task and catches what it raises. The
+// lock is held.
+func (h *Host) visit(f func(L *lua.LState)) error {
+	cur := h.root.G.CurrentThread
+	defer func() { h.root.G.CurrentThread = cur }()
+	fn := h.root.NewFunction(func(L *lua.LState) int { f(L); return 0 })
+	if _, fail := h.protect(h.setup.hook, fn); fail != nil {
+		return h.failureError(fail)
+	}
 	return nil
 }
-
-// Atomic runs fn without the starvation switch.
-func Atomic(L *lua.LState, fn lua.LValue, args ...lua.LValue) []lua.LValue { return nil }
-
-// Closer is what a scope closes.
-type Closer interface {
-	Close(ctx context.Context) error
-}
-
-// Scope owns things.
-type Scope struct{}
-
-// CurrentScope is the innermost scope.
-func CurrentScope(L *lua.LState) *Scope { return nil }
-
-// Add registers.
-func (s *Scope) Add(c Closer) (remove func()) { return func() {} }
-
-// Defer registers a function.
-func (s *Scope) Defer(fn *lua.LFunction, args ...lua.LValue) {}
-
-// Keep moves c to the parent.
-func (s *Scope) Keep(c Closer) bool { return false }
-
-// RunScope runs fn in a scope.
-func RunScope(L *lua.LState, fn lua.LValue, args ...lua.LValue) []lua.LValue { return nil }
-
-// Frame is one line of a traceback.
-type Frame struct {
-	File string `json:"file"`
-	Line int    `json:"line"`
-	Name string `json:"name"`
-}
-
-// Error is the error object.
-type Error struct {
-	Code, Message, Service, Op, Device, Hint string
-	Where                                    string
-	Traceback                                []Frame
-	Details                                  map[string]any
-	Cause                                    error
-	Suppressed                               []error
-}
-
-func (e *Error) Error() string { return e.Message }
-func (e *Error) Unwrap() error { return e.Cause }
-
-// Errorf makes an Error.
-func Errorf(code, format string, args ...any) *Error { return &Error{Code: code} }
-
-// Raise raises.
-func Raise(L *lua.LState, err error) {}
-
-// ExitError is os.exit.
-type ExitError struct{ Code int }
-
-func (e *ExitError) Error() string { return "exit" }
-
-// ExitCode is the exit code for err.
-func ExitCode(err error) int { return 0 }
-
-// Call calls a Lua value.
-func Call(L *lua.LState, fn lua.LValue, nret int, args ...lua.LValue) []lua.LValue { return nil }
-
-// ToLua converts.
-func ToLua(L *lua.LState, v any) lua.LValue { return lua.LNil }
-
-// FromLua converts.
-func FromLua(v lua.LValue) (any, error) { return nil, nil }
-
-// Bytes are the bytes of a string or Data.
-func Bytes(v lua.LValue) ([]byte, bool) { return nil, false }
-
-// ToString is tostring.
-func ToString(L *lua.LState, v lua.LValue) string { return "" }
-
-// InspectOptions says how Inspect prints.
-type InspectOptions struct {
-	Width, Depth, MaxItems, MaxString int
-	Sort, Full, Color                 bool
-}
-
-// Inspect prints a value.
-func Inspect(L *lua.LState, v lua.LValue, o InspectOptions) string { return "" }

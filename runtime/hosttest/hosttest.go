@@ -1,2 +1,170 @@
 // Package hosttest runs Lua text in a test.
+//
+//	res := hosttest.Run(t, `print("hello")`)
+//	res.NoError(t)
+//	res.Stdout // "hello\n"
+//
+// Failures that scripts can run into are kept in files of chunks (see Chunks).
 package hosttest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// Result is what a script did.
+type Result struct {
+	Stdout, Stderr string
+	Err            error  // what Run returned
+	Report         string // the text that the command line would print for Err
+	Code           int    // the exit code
+}
+
+// NoError fails the test if the script failed.
+func (r Result) NoError(t testing.TB) Result {
+	t.Helper()
+	if r.Err != nil {
+		t.Fatalf("script failed:\n%s", r.Report)
+	}
+	return r
+}
+
+// Error returns the script's *host.Error and fails the test if there is none.
+func (r Result) Error(t testing.TB) *host.Error {
+	t.Helper()
+	e, ok := r.Err.(*host.Error)
+	if !ok {
+		t.Fatalf("Run() = %v, want a *host.Error; stdout:\n%s", r.Err, r.Stdout)
+	}
+	return e
+}
+
+type config struct {
+	ctx     context.Context
+	chunk   string
+	options host.Options
+	setup   []func(h *host.Host)
+}
+
+// Option changes how Run runs.
+type Option func(*config)
+
+// Context sets the context of the run.
+func Context(ctx context.Context) Option { return func(c *config) { c.ctx = ctx } }
+
+// Chunk names the script; the default is "test.lua".
+func Chunk(name string) Option { return func(c *config) { c.chunk = name } }
+
+// Stdin gives the script input.
+func Stdin(s string) Option {
+	return func(c *config) { c.options.Stdin = strings.NewReader(s) }
+}
+
+// Options changes the options of the host. Its output stays with the Result.
+func Options(f func(o *host.Options)) Option { return func(c *config) { f(&c.options) } }
+
+// Setup runs before the script: install modules, set globals.
+func Setup(f func(h *host.Host)) Option {
+	return func(c *config) { c.setup = append(c.setup, f) }
+}
+
+// Buffer is a bytes.Buffer that tasks may write to.
+type Buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write appends p.
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+// String is what was written so far.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// Run runs source on a new host and closes that.
+func Run(t testing.TB, source string, opts ...Option) Result {
+	t.Helper()
+	c := config{ctx: context.Background(), chunk: "test.lua"}
+	for _, o := range opts {
+		o(&c)
+	}
+	var stdout, stderr Buffer
+	c.options.Stdout, c.options.Stderr = &stdout, &stderr
+	h := host.New(c.options)
+	for _, f := range c.setup {
+		f(h)
+	}
+	err := h.Run(c.ctx, c.chunk, source)
+	if cerr := h.Close(); cerr != nil {
+		t.Errorf("Close() = %v, want nil", cerr)
+	}
+	var report bytes.Buffer
+	h.Report(&report, err)
+	return Result{Stdout: stdout.String(), Stderr: stderr.String(), Err: err, Report: report.String(), Code: host.ExitCode(err)}
+}
+
+// Chunks runs a file of failing scripts. Scripts are separated by lines of
+// "---". In each, the line that must fail ends with a comment
+//
+//	--> code: text
+//
+// where text is a regular expression for the message. A chunk without such a
+// comment must succeed.
+func Chunks(t *testing.T, path string, opts ...Option) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := 1
+	for _, chunk := range strings.SplitAfter(string(raw), "\n---\n") {
+		at := line
+		line += strings.Count(chunk, "\n")
+		chunk = strings.TrimSuffix(chunk, "---\n")
+		t.Run(fmt.Sprintf("%s:%d", path, at), func(t *testing.T) {
+			t.Parallel()
+			runChunk(t, chunk, at, opts)
+		})
+	}
+}
+
+var wanted = regexp.MustCompile(`--> ([a-z_]+): (.*)$`)
+
+func runChunk(t *testing.T, chunk string, at int, opts []Option) {
+	wantLine, code, text := 0, "", ""
+	for i, l := range strings.Split(chunk, "\n") {
+		if m := wanted.FindStringSubmatch(l); m != nil {
+			wantLine, code, text = i+1, m[1], m[2]
+		}
+	}
+	res := Run(t, chunk, append(opts, Chunk("chunk.lua"))...)
+	if wantLine == 0 {
+		res.NoError(t)
+		return
+	}
+	e := res.Error(t)
+	if e.Code != code {
+		t.Errorf("code = %q, want %q; report:\n%s", e.Code, code, res.Report)
+	}
+	if !regexp.MustCompile(text).MatchString(e.Message) {
+		t.Errorf("message = %q, want a match of %q", e.Message, text)
+	}
+	if want := fmt.Sprintf("chunk.lua:%d", wantLine); e.Where != want {
+		t.Errorf("where = %q, want %q (line %d of the file)", e.Where, want, at+wantLine-1)
+	}
+}

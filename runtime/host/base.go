@@ -1,0 +1,442 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+// openLibs opens the libraries. Of gopher-lua's own only those functions stay
+// that are right.
+func (h *Host) openLibs() {
+	L := h.root
+	for _, open := range []struct {
+		name string
+		f    lua.LGFunction
+	}{
+		{"", lua.OpenBase}, {lua.TabLibName, lua.OpenTable}, {lua.StringLibName, lua.OpenString},
+		{lua.MathLibName, lua.OpenMath}, {lua.DebugLibName, lua.OpenDebug},
+	} {
+		Call(L, L.NewFunction(open.f), 0, lua.LString(open.name))
+	}
+	for _, name := range []string{"module", "newproxy", "_printregs", "_GOPHER_LUA_VERSION"} {
+		h.globals.RawSetString(name, lua.LNil)
+	}
+	h.openValues()
+	h.openBase()
+	h.openCoroutine()
+	h.openString()
+	h.openModules()
+	h.openOS()
+	h.openIO()
+	h.openDebug()
+	h.openStrict()
+}
+
+// library makes a table of functions.
+func (h *Host) library(funcs map[string]lua.LGFunction) *lua.LTable {
+	t := h.root.CreateTable(0, len(funcs))
+	h.extend(t, funcs)
+	return t
+}
+
+func (h *Host) extend(t *lua.LTable, funcs map[string]lua.LGFunction) {
+	for _, name := range sortedKeys(funcs) {
+		t.RawSetString(name, h.root.NewFunction(funcs[name]))
+	}
+}
+
+func (h *Host) openBase() {
+	h.extend(h.globals, map[string]lua.LGFunction{
+		"pcall": basePcall, "xpcall": baseXpcall, "error": baseError, "assert": baseAssert,
+		"print": h.basePrint, "tostring": baseToString, "tonumber": baseToNumber,
+		"pairs": basePairs, "ipairs": baseIpairs, "next": baseNext, "select": baseSelect,
+		"setmetatable": baseSetMetatable, "collectgarbage": baseCollectGarbage,
+		"load": h.baseLoad, "loadstring": h.baseLoadString, "loadfile": h.baseLoadFile, "dofile": h.baseDoFile,
+		"unpack": baseUnpack,
+	})
+	h.globals.RawGetString("table").(*lua.LTable).RawSetString("unpack", h.globals.RawGetString("unpack"))
+}
+
+// basePcall runs its function on a thread of its own.
+func basePcall(L *lua.LState) int {
+	L.CheckAny(1)
+	return protectedCall(L, hookOf(L), nil, 1)
+}
+
+func baseXpcall(L *lua.LState) int {
+	handler := L.CheckFunction(2)
+	L.Remove(2)
+	return protectedCall(L, hookOf(L), handler, 1)
+}
+
+// protectedCall calls the value at index at with what follows it.
+func protectedCall(L *lua.LState, caller *hook, handler *lua.LFunction, at int) int {
+	n := L.GetTop()
+	h := caller.host
+	fail := func(obj lua.LValue) int {
+		L.SetTop(0)
+		L.Push(lua.LFalse)
+		L.Push(obj)
+		return 2
+	}
+	if fn := L.Get(at); fn.Type() != lua.LTFunction && L.GetMetaField(fn, "__call").Type() != lua.LTFunction {
+		return fail(lua.LString("attempt to call " + typed(fn)))
+	}
+	if caller.task.depth >= maxNesting {
+		return fail(lua.LString("stack overflow (too many pcalls and coroutines inside each other)"))
+	}
+	th, k := h.borrow(caller)
+	k.handler = handler
+	th.Push(h.trampoline)
+	for i := at; i <= n; i++ {
+		th.Push(L.Get(i))
+	}
+	cur := th.G.CurrentThread
+	err := th.PCall(n-at+1, lua.MultRet, nil)
+	th.G.CurrentThread = cur
+	if err == nil {
+		got := th.GetTop()
+		L.SetTop(0)
+		L.Push(lua.LTrue)
+		for i := 1; i <= got; i++ {
+			L.Push(th.Get(i))
+		}
+		h.giveBack(caller, k, true)
+		return got + 1
+	}
+	f := k.caught(err)
+	handled, pending := k.handled, k.pending
+	h.giveBack(caller, k, !f.broken)
+	if isExit(f.obj) {
+		rethrow(caller, f, "")
+	}
+	if handler != nil && !handled && caller.task.ctx.Err() == nil && (pending == nil || isOverflow(pending)) {
+		// There was no room for the handler where the error was raised.
+		if pending != nil {
+			f.obj = pending
+		}
+		res, bad := h.protect(caller, handler, f.obj)
+		switch {
+		case bad != nil:
+			f.obj = bad.obj
+		case len(res) > 0:
+			f.obj = res[0]
+		default:
+			f.obj = lua.LNil
+		}
+	}
+	return fail(f.obj)
+}
+
+func isOverflow(v lua.LValue) bool {
+	s, ok := v.(lua.LString)
+	return ok && strings.Contains(string(s), "overflow")
+}
+
+func baseError(L *lua.LState) int {
+	k := hookOf(L)
+	obj := L.Get(1)
+	if s, ok := obj.(lua.LString); ok {
+		if level := L.OptInt(2, 1); level > 0 {
+			if pos := positionAt(L, level); pos != "" {
+				obj = lua.LString(pos + ": " + string(s))
+			}
+		}
+	}
+	raiseFrom(k, L, obj)
+	return 0
+}
+
+// positionAt is "file:line" of the function at a level, 1 being who called the
+// running Go function; "" if that is no Lua function.
+func positionAt(L *lua.LState, level int) string {
+	f, ok := innermost(L)
+	for ; ok && level > 0; level-- {
+		f, ok = f.parent()
+	}
+	if !ok || f.fn().IsG {
+		return ""
+	}
+	return f.position()
+}
+
+func baseAssert(L *lua.LState) int {
+	L.CheckAny(1)
+	if lua.LVAsBool(L.Get(1)) {
+		return L.GetTop()
+	}
+	k := hookOf(L)
+	obj := lua.LValue(lua.LString("assertion failed!"))
+	if L.GetTop() > 1 {
+		obj = L.Get(2)
+	}
+	k.task.raised = raised{obj: obj, trace: traceback(L), kind: "assertion"}
+	k.own = true
+	L.Error(obj, 0)
+	return 0
+}
+
+// basePrint writes under the lock: giving it up would let other tasks print in
+// between, and the order of what a script prints would depend on the machine.
+func (h *Host) basePrint(L *lua.LState) int {
+	var b strings.Builder
+	for i := 1; i <= L.GetTop(); i++ {
+		if i > 1 {
+			b.WriteByte('\t')
+		}
+		b.WriteString(ToString(L, L.Get(i)))
+	}
+	b.WriteByte('\n')
+	h.write(L, h.o.Stdout, b.String())
+	return 0
+}
+
+// write prints and raises what goes wrong, as when a pipe was closed.
+func (h *Host) write(L *lua.LState, w io.Writer, s string) {
+	h.out.Lock()
+	_, err := io.WriteString(w, s)
+	h.out.Unlock()
+	if err != nil {
+		Raise(L, fmt.Errorf("write: %w", err))
+	}
+}
+
+func baseToString(L *lua.LState) int {
+	L.Push(lua.LString(ToString(L, L.CheckAny(1))))
+	return 1
+}
+
+func baseToNumber(L *lua.LState) int {
+	v := L.CheckAny(1)
+	if base := L.OptInt(2, 10); base != 10 {
+		if base < 2 || base > 36 {
+			L.ArgError(2, "base out of range")
+		}
+		if n, ok := parseInteger(L.CheckString(1), base); ok {
+			L.Push(lua.LNumber(n))
+		} else {
+			L.Push(lua.LNil)
+		}
+		return 1
+	}
+	switch v := v.(type) {
+	case lua.LNumber:
+		L.Push(v)
+		return 1
+	case lua.LString:
+		if n, ok := parseNumber(string(v)); ok {
+			L.Push(lua.LNumber(n))
+			return 1
+		}
+	}
+	L.Push(lua.LNil)
+	return 1
+}
+
+func basePairs(L *lua.LState) int {
+	v := L.CheckAny(1)
+	if mm := L.GetMetaField(v, "__pairs"); mm != lua.LNil {
+		for _, r := range Call(L, mm, 3, v) {
+			L.Push(r)
+		}
+		return 3
+	}
+	L.CheckTable(1)
+	L.Push(hookOf(L).host.globals.RawGetString("next"))
+	L.Push(v)
+	L.Push(lua.LNil)
+	return 3
+}
+
+func baseIpairs(L *lua.LState) int {
+	v := L.CheckAny(1)
+	if mm := L.GetMetaField(v, "__ipairs"); mm != lua.LNil {
+		for _, r := range Call(L, mm, 3, v) {
+			L.Push(r)
+		}
+		return 3
+	}
+	L.CheckTable(1)
+	L.Push(hookOf(L).host.modules.ipairsNext)
+	L.Push(v)
+	L.Push(lua.LNumber(0))
+	return 3
+}
+
+func ipairsNext(L *lua.LState) int {
+	i := L.CheckInt(2) + 1
+	v := L.CheckTable(1).RawGetInt(i)
+	if v == lua.LNil {
+		L.Push(lua.LNil)
+		return 1
+	}
+	L.Push(lua.LNumber(i))
+	L.Push(v)
+	return 2
+}
+
+func baseNext(L *lua.LState) int {
+	key, value := L.CheckTable(1).Next(L.Get(2))
+	L.Push(key)
+	if key == lua.LNil {
+		return 1
+	}
+	L.Push(value)
+	return 2
+}
+
+func baseSelect(L *lua.LState) int {
+	n := L.GetTop()
+	if s, ok := L.Get(1).(lua.LString); ok && s == "#" {
+		L.Push(lua.LNumber(n - 1))
+		return 1
+	}
+	i := L.CheckInt(1)
+	if i < 0 {
+		i = n + i
+	}
+	if i < 1 {
+		L.ArgError(1, "index out of range")
+	}
+	return max(n-i, 0)
+}
+
+// maxUnpack is how many values may be on the stack at once.
+const maxUnpack = 100000
+
+func baseUnpack(L *lua.LState) int {
+	t := L.CheckTable(1)
+	from := L.OptInt(2, 1)
+	to := t.Len()
+	if L.Get(3) != lua.LNil {
+		to = L.CheckInt(3)
+	}
+	n := to - from + 1
+	if n <= 0 {
+		return 0
+	}
+	if n > maxUnpack {
+		L.RaiseError("too many results to unpack (%d, limit is %d)", n, maxUnpack)
+	}
+	for i := from; i <= to; i++ {
+		L.Push(t.RawGetInt(i))
+	}
+	return n
+}
+
+func baseSetMetatable(L *lua.LState) int {
+	t := L.CheckTable(1)
+	L.CheckTypes(2, lua.LTNil, lua.LTTable)
+	if mt, ok := t.Metatable.(*lua.LTable); ok && mt.RawGetString("__metatable") != lua.LNil {
+		L.RaiseError("cannot change a protected metatable")
+	}
+	t.Metatable = L.Get(2)
+	L.SetTop(1)
+	return 1
+}
+
+func baseCollectGarbage(L *lua.LState) int {
+	switch opt := L.OptString(1, "collect"); opt {
+	case "count":
+		L.Push(lua.LNumber(float64(heapBytes()) / 1024))
+	case "collect", "step":
+		TryBlock(L, func(context.Context) error { runtime.GC(); return nil })
+		L.Push(lua.LNumber(0))
+	case "stop", "restart", "setpause", "setstepmul", "generational", "incremental":
+		L.Push(lua.LNumber(0))
+	default:
+		L.ArgError(1, "invalid option '"+opt+"'")
+	}
+	return 1
+}
+
+// chunkName is the name for messages of a chunk that a script compiles.
+func chunkName(L *lua.LState, at int, source string) string {
+	name := L.OptString(at, "")
+	if name != "" {
+		return strings.TrimLeft(name, "=@")
+	}
+	line, _, more := strings.Cut(source, "\n")
+	if len(line) > 40 {
+		line, more = line[:40], true
+	}
+	if more {
+		line += "..."
+	}
+	return "[string \"" + line + "\"]"
+}
+
+// loaded pushes what load and its relatives return.
+func (h *Host) loaded(L *lua.LState, chunk, source string, env lua.LValue) int {
+	proto, err := h.compile(chunk, source)
+	if err != nil {
+		L.Push(lua.LNil)
+		L.Push(lua.LString(err.Error()))
+		return 2
+	}
+	fn := h.root.NewFunctionFromProto(proto)
+	if t, ok := env.(*lua.LTable); ok {
+		fn.Env = t
+	}
+	L.Push(fn)
+	return 1
+}
+
+func (h *Host) baseLoadString(L *lua.LState) int {
+	src := L.CheckString(1)
+	return h.loaded(L, chunkName(L, 2, src), src, lua.LNil)
+}
+
+func (h *Host) baseLoad(L *lua.LState) int {
+	if s, ok := L.Get(1).(lua.LString); ok {
+		return h.loaded(L, chunkName(L, 2, string(s)), string(s), L.Get(4))
+	}
+	fn := L.CheckFunction(1)
+	var b strings.Builder
+	for b.Len() <= maxSource {
+		part := Call(L, fn, 1)[0]
+		s, ok := part.(lua.LString)
+		if !ok && part != lua.LNil {
+			L.RaiseError("reader function must return a string")
+		}
+		if s == "" {
+			break
+		}
+		b.WriteString(string(s))
+	}
+	name := L.OptString(2, "=(load)")
+	return h.loaded(L, strings.TrimLeft(name, "=@"), b.String(), L.Get(4))
+}
+
+func (h *Host) baseLoadFile(L *lua.LState) int {
+	path := L.CheckString(1)
+	src, err := h.readSource(L, path)
+	if err != nil {
+		L.Push(lua.LNil)
+		L.Push(lua.LString(fileError(path, err)))
+		return 2
+	}
+	return h.loaded(L, path, src, L.Get(3))
+}
+
+func (h *Host) baseDoFile(L *lua.LState) int {
+	path := L.CheckString(1)
+	src, err := h.readSource(L, path)
+	if err != nil {
+		Raise(L, err)
+	}
+	proto, err := h.compile(path, src)
+	if err != nil {
+		Raise(L, err)
+	}
+	res := Call(L, h.root.NewFunctionFromProto(proto), lua.MultRet)
+	for _, v := range res {
+		L.Push(v)
+	}
+	return len(res)
+}

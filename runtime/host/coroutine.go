@@ -1,0 +1,229 @@
+package host
+
+import (
+	lua "github.com/yuin/gopher-lua"
+)
+
+type coStatus string
+
+const (
+	coNone      coStatus = "" // not a coroutine
+	coSuspended coStatus = "suspended"
+	coRunning   coStatus = "running"
+	coNormal    coStatus = "normal"
+	coDead      coStatus = "dead"
+)
+
+func (h *Host) openCoroutine() {
+	h.globals.RawSetString("coroutine", h.library(map[string]lua.LGFunction{
+		"create": coCreate, "resume": coResume, "yield": coYield, "wrap": coWrap,
+		"status": coStatusOf, "running": coRunningNow, "isyieldable": coIsYieldable,
+	}))
+}
+
+func newCoroutine(L *lua.LState) (*lua.LState, *hook) {
+	fn := L.CheckFunction(1)
+	k := hookOf(L)
+	th, ck := k.host.newThread(false, k.task)
+	ck.co, ck.body, ck.status = th, fn, coSuspended
+	return th, ck
+}
+
+func coCreate(L *lua.LState) int {
+	th, _ := newCoroutine(L)
+	L.Push(th)
+	return 1
+}
+
+// resume runs a coroutine in the task of k until it yields, ends or fails.
+func resume(k *hook, ck *hook, args []lua.LValue) ([]lua.LValue, *failure) {
+	refuse := func(msg string) ([]lua.LValue, *failure) {
+		return nil, &failure{obj: lua.LString(msg)}
+	}
+	switch ck.status {
+	case coDead:
+		return refuse("cannot resume dead coroutine")
+	case coSuspended:
+	default:
+		// Among these: one that is blocked in another task, whose goroutine
+		// stands on this stack.
+		return refuse("cannot resume non-suspended coroutine")
+	}
+	t := k.task
+	if t.depth >= maxNesting {
+		return refuse("stack overflow (too many pcalls and coroutines inside each other)")
+	}
+	var outer *hook
+	if k.co != nil {
+		outer = hookOf(k.co)
+		outer.status = coNormal
+	}
+	ck.status, ck.task, ck.up = coRunning, t, k.l
+	if !ck.started {
+		// Look at once: gopher-lua is about to install its own panic function.
+		ck.started, ck.n, ck.granted = true, 1, 1
+	}
+	t.depth++
+	cur := k.l.G.CurrentThread
+	t.raised = raised{}
+	state, err, res := k.l.Resume(ck.l, ck.body, args...)
+	k.l.G.CurrentThread = cur
+	t.depth--
+	ck.up, ck.own = nil, false
+	if outer != nil {
+		outer.status = coRunning
+	}
+	switch state {
+	case lua.ResumeYield:
+		ck.status = coSuspended
+	case lua.ResumeOK:
+		ck.status = coDead
+	default:
+		ck.status, ck.body = coDead, nil
+		return nil, ck.resumeFailure(err)
+	}
+	return res, nil
+}
+
+func (k *hook) resumeFailure(err error) *failure {
+	f := k.caught(err)
+	if s, ok := f.obj.(lua.LString); ok && f.trace == nil {
+		// Not raised by Lua: a Go panic, of which gopher-lua leaves only the text.
+		e := internalError(string(s), "")
+		f.obj = k.host.errorValue(k.l, e)
+	}
+	return f
+}
+
+func arguments(L *lua.LState, from int) []lua.LValue {
+	n := L.GetTop()
+	if n < from {
+		return nil
+	}
+	args := make([]lua.LValue, 0, n-from+1)
+	for i := from; i <= n; i++ {
+		args = append(args, L.Get(i))
+	}
+	return args
+}
+
+func checkCoroutine(L *lua.LState) *hook {
+	th, ok := L.Get(1).(*lua.LState)
+	if !ok {
+		L.ArgError(1, "coroutine expected")
+	}
+	return hookOf(th)
+}
+
+func coResume(L *lua.LState) int {
+	ck := checkCoroutine(L)
+	k := hookOf(L)
+	res, f := resume(k, ck, arguments(L, 2))
+	if f != nil {
+		if isExit(f.obj) {
+			rethrow(k, f, "")
+		}
+		L.Push(lua.LFalse)
+		L.Push(f.obj)
+		return 2
+	}
+	L.Push(lua.LTrue)
+	for _, v := range res {
+		L.Push(v)
+	}
+	return len(res) + 1
+}
+
+func coWrap(L *lua.LState) int {
+	_, ck := newCoroutine(L)
+	L.Push(L.NewFunction(func(L *lua.LState) int {
+		k := hookOf(L)
+		res, f := resume(k, ck, arguments(L, 1))
+		if f != nil {
+			if s, ok := f.obj.(lua.LString); ok && f.trace == nil {
+				if pos := positionAt(L, 1); pos != "" {
+					f.obj = lua.LString(pos + ": " + string(s))
+				}
+			}
+			rethrow(k, f, "resumed")
+		}
+		for _, v := range res {
+			L.Push(v)
+		}
+		return len(res)
+	}))
+	return 1
+}
+
+func coYield(L *lua.LState) int {
+	if why := unyieldable(L, hookOf(L)); why != "" {
+		if pos := positionAt(L, 1); pos != "" {
+			why = pos + ": " + why
+		}
+		raiseFrom(hookOf(L), L, lua.LString(why))
+	}
+	return -1
+}
+
+// unyieldable says why the running function cannot yield. gopher-lua would
+// crash where a Go function or the VM itself waits for the result.
+func unyieldable(L *lua.LState, k *hook) string {
+	if k.co == nil {
+		return "attempt to yield from outside a coroutine"
+	}
+	if k.co != L {
+		return "attempt to yield across a pcall"
+	}
+	f, _ := innermost(L)
+	p, ok := f.parent()
+	if !ok {
+		return "attempt to yield from a Go function"
+	}
+	for first := true; ok; first = false {
+		if p.fn().IsG {
+			return "attempt to yield across a Go function"
+		}
+		i, _ := instruction(p)
+		switch opcode(i) {
+		case lua.OP_CALL:
+		case lua.OP_TAILCALL:
+			if first {
+				return "attempt to yield in a tail call; write local x = coroutine.yield()"
+			}
+		case lua.OP_TFORLOOP:
+			return "attempt to yield across the iterator of a for loop"
+		default:
+			return "attempt to yield across a metamethod"
+		}
+		p, ok = p.parent()
+	}
+	return ""
+}
+
+func coIsYieldable(L *lua.LState) int {
+	L.Push(lua.LBool(unyieldable(L, hookOf(L)) == ""))
+	return 1
+}
+
+func coStatusOf(L *lua.LState) int {
+	ck := checkCoroutine(L)
+	status := ck.status
+	if status == coNone {
+		status = coRunning
+		if hookOf(L).task != ck.task {
+			status = coNormal
+		}
+	}
+	L.Push(lua.LString(status))
+	return 1
+}
+
+func coRunningNow(L *lua.LState) int {
+	k := hookOf(L)
+	if k.co == nil {
+		L.Push(lua.LNil)
+	} else {
+		L.Push(k.co)
+	}
+	return 1
+}

@@ -1,0 +1,142 @@
+package host
+
+import (
+	"context"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+const (
+	// hookSlice is how many instructions run between two looks at the limits:
+	// 10 to 50 us of work.
+	hookSlice = 1000
+	// maxTurn is how long a task may compute while others wait.
+	maxTurn = 100 * time.Millisecond
+	// maxNesting bounds pcalls and coroutines inside each other, for each nests
+	// on the Go stack. PUC Lua has 200.
+	maxNesting = 190
+)
+
+// hook is the context.Context of one Lua thread. gopher-lua calls Done before
+// every instruction, on the thread's own goroutine and under the lock; that is
+// where a script is counted, cancelled and switched. A real context there would
+// make calls twice as slow.
+type hook struct {
+	n       int // instructions left of granted
+	granted int
+	host    *Host
+	task    *Task // changes when a coroutine is resumed by another task
+	l       *lua.LState
+	up      *lua.LState // the thread that called into this one
+	co      *lua.LState // the coroutine that this thread works for, nil in a task's body
+
+	// handler is what xpcall wants called where the error is raised.
+	handler *lua.LFunction
+	handled bool
+	pending lua.LValue
+	// own is set while the host itself raises, so that texts of scripts are not
+	// taken for texts of the VM.
+	own bool
+
+	status  coStatus
+	started bool
+	body    *lua.LFunction
+}
+
+type hookKey struct{}
+
+func (k *hook) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (k *hook) Err() error                  { return nil }
+
+func (k *hook) Value(key any) any {
+	if _, ok := key.(hookKey); ok {
+		return k
+	}
+	return nil
+}
+
+// Done counts one instruction. It never returns a channel that could be ready:
+// when the thread has to stop it raises.
+func (k *hook) Done() <-chan struct{} {
+	k.n--
+	if k.n > 0 && !k.task.alarm.Load() {
+		return nil
+	}
+	k.look()
+	return nil
+}
+
+// look checks the limits.
+func (k *hook) look() {
+	// A coroutine's first instruction comes here too: gopher-lua has just set
+	// its own panic function, which would lose the traceback.
+	k.l.Panic = raisePanic
+	h, t := k.host, k.task
+	h.instructions += uint64(k.granted - k.n)
+	k.n, k.granted = hookSlice, hookSlice
+	if limit := h.o.MaxInstructions; limit > 0 && h.instructions > limit && !h.overBudget {
+		h.overBudget = true
+		h.cancelAll(Errorf("instructions", "the script ran more than %d instructions", limit))
+	}
+	if t.ctx.Err() != nil {
+		t.alarm.Store(true)
+		raiseObject(k, t.cancelValue(k.l))
+	}
+	t.alarm.Store(false)
+	if h.lock.waiting.Load() > 0 && t.noSwitch == 0 {
+		k.starving()
+	}
+}
+
+// starving hands the lock on when this task has kept it too long.
+func (k *hook) starving() {
+	h, t := k.host, k.task
+	if t.turn != h.lock.turn {
+		t.turn, t.turnStart = h.lock.turn, time.Now()
+		return
+	}
+	if time.Since(t.turnStart) < maxTurn {
+		return
+	}
+	if h.o.Verbose {
+		h.log.Info("task computed for 100 ms while others waited", "task", t.name, "at", where(k.l))
+	}
+	cur := k.l.G.CurrentThread
+	h.lock.yield(t.ticket)
+	k.l.G.CurrentThread = cur
+}
+
+// hookOf finds the hook of a thread that this package made.
+func hookOf(L *lua.LState) *hook {
+	ctx := L.Context()
+	if k, ok := ctx.(*hook); ok {
+		return k
+	}
+	if ctx != nil {
+		// Libraries that make threads derive a context from the hook.
+		if k, ok := ctx.Value(hookKey{}).(*hook); ok {
+			return k
+		}
+	}
+	panic("host: the Lua thread was not made by this package")
+}
+
+// Of returns the host that a thread belongs to.
+func Of(L *lua.LState) *Host { return hookOf(L).host }
+
+// cancelCause turns the reason why ctx ended into an error to raise.
+func cancelCause(ctx context.Context, main bool) error {
+	cause := context.Cause(ctx)
+	switch cause.(type) {
+	case *Error, *ExitError:
+		return cause
+	}
+	if cause == context.DeadlineExceeded {
+		return Errorf("timeout", "the time for the run is over")
+	}
+	if main {
+		return Errorf("interrupted", "interrupted")
+	}
+	return Errorf("cancelled", "the task was cancelled")
+}

@@ -1,0 +1,170 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+// modules is the state of require.
+type modules struct {
+	dir        string // of the script
+	loaded     *lua.LTable
+	preload    *lua.LTable
+	sources    map[string]string // embedded Lua
+	loading    map[string]*loading
+	ipairsNext *lua.LFunction
+}
+
+// loading is a module whose chunk runs now.
+type loading struct {
+	task *Task
+	done chan struct{}
+}
+
+func (h *Host) openModules() {
+	m := &h.modules
+	m.loaded, m.preload = h.root.CreateTable(0, 16), h.root.CreateTable(0, 16)
+	m.sources, m.loading = map[string]string{}, map[string]*loading{}
+	m.ipairsNext = h.root.NewFunction(ipairsNext)
+	m.dir = "."
+	pkg := h.root.CreateTable(0, 4)
+	pkg.RawSetString("loaded", m.loaded)
+	pkg.RawSetString("preload", m.preload)
+	pkg.RawSetString("path", lua.LString(strings.Join(h.o.SearchPath, ";")))
+	pkg.RawSetString("config", lua.LString("/\n;\n?\n!\n-\n"))
+	h.globals.RawSetString("package", pkg)
+	h.globals.RawSetString("require", h.root.NewFunction(h.baseRequire))
+	for _, name := range []string{"string", "table", "math", "coroutine"} {
+		m.loaded.RawSetString(name, h.globals.RawGetString(name))
+	}
+}
+
+// Preload registers a module made in Go: require calls loader once, with the
+// name, and keeps what it returns.
+func (h *Host) Preload(name string, loader lua.LGFunction) {
+	h.modules.preload.RawSetString(name, h.root.NewFunction(loader))
+}
+
+// PreloadSource registers a module written in Lua. It is compiled when it is
+// first required; its frames stay out of tracebacks.
+func (h *Host) PreloadSource(name, source string) { h.modules.sources[name] = source }
+
+// Modules lists the names that Preload and PreloadSource know.
+func (h *Host) Modules() []string {
+	names := sortedKeys(h.modules.sources)
+	h.modules.preload.ForEach(func(k, _ lua.LValue) { names = append(names, k.String()) })
+	return names
+}
+
+func (h *Host) baseRequire(L *lua.LState) int {
+	name := L.CheckString(1)
+	m := &h.modules
+	task := hookOf(L).task
+	for {
+		if v := m.loaded.RawGetString(name); lua.LVAsBool(v) {
+			L.Push(v)
+			return 1
+		}
+		busy := m.loading[name]
+		if busy == nil {
+			break
+		}
+		if busy.task == task {
+			Raise(L, Errorf("module", "loop while loading module '%s'", name))
+		}
+		BlockLua(L, "require "+name, func(ctx context.Context) error {
+			select {
+			case <-busy.done:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}
+	l := &loading{task: task, done: make(chan struct{})}
+	m.loading[name] = l
+	// A module that fails may be tried again.
+	defer func() {
+		delete(m.loading, name)
+		close(l.done)
+	}()
+	fn := h.findModule(L, name)
+	v := Call(L, fn, 1, lua.LString(name))[0]
+	if v == lua.LNil {
+		if v = m.loaded.RawGetString(name); v == lua.LNil {
+			v = lua.LTrue
+		}
+	}
+	m.loaded.RawSetString(name, v)
+	L.Push(v)
+	return 1
+}
+
+// findModule returns the function that makes a module.
+func (h *Host) findModule(L *lua.LState, name string) *lua.LFunction {
+	m := &h.modules
+	if fn, ok := m.preload.RawGetString(name).(*lua.LFunction); ok {
+		return fn
+	}
+	if src, ok := m.sources[name]; ok {
+		return h.moduleChunk(L, embeddedPrefix+strings.TrimPrefix(name, "imd.")+".lua", src)
+	}
+	rel := filepath.FromSlash(strings.ReplaceAll(name, ".", "/"))
+	if name == "" || strings.Contains(name, "..") || !filepath.IsLocal(rel) {
+		Raise(L, Errorf("module", "bad module name '%s'", name))
+	}
+	var tried []string
+	for _, dir := range append([]string{m.dir}, h.o.SearchPath...) {
+		for _, file := range []string{rel + ".lua", filepath.Join(rel, "init.lua")} {
+			path := filepath.Join(dir, file)
+			src, err := h.readSource(L, path)
+			if err == nil {
+				return h.moduleChunk(L, path, src)
+			}
+			if !errors.Is(err, fs.ErrNotExist) {
+				Raise(L, err)
+			}
+			tried = append(tried, path)
+		}
+	}
+	e := Errorf("module", "module '%s' not found", name)
+	e.Hint = "looked for " + strings.Join(tried, ", ")
+	if near := suggest(name, h.Modules()); near != "" {
+		e.Hint = "did you mean " + near + "? " + e.Hint
+	}
+	Raise(L, e)
+	return nil
+}
+
+func (h *Host) moduleChunk(L *lua.LState, chunk, src string) *lua.LFunction {
+	proto, err := h.compile(chunk, src)
+	if err != nil {
+		Raise(L, err)
+	}
+	return h.root.NewFunctionFromProto(proto)
+}
+
+// readSource reads a script file without the lock.
+func (h *Host) readSource(L *lua.LState, path string) (string, error) {
+	var src []byte
+	err := TryBlock(L, func(context.Context) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if st, err := f.Stat(); err == nil && st.IsDir() {
+			return &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+		}
+		src, err = io.ReadAll(io.LimitReader(f, maxSource+1))
+		return err
+	})
+	return string(src), err
+}

@@ -1,0 +1,201 @@
+package host
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// Report writes err for people: what failed, the source line, the hint and the
+// traceback; with Options.ErrorsJSON as one JSON object on a line. Options.Color
+// adds colours. An ExitError and nil write nothing.
+func (h *Host) Report(w io.Writer, err error) {
+	var exit *ExitError
+	if err == nil || errors.As(err, &exit) {
+		return
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		e = h.ToError(err)
+	}
+	if e.told {
+		return
+	}
+	if h.o.ErrorsJSON {
+		h.reportJSON(w, e)
+		return
+	}
+	var b strings.Builder
+	h.reportText(&b, e)
+	io.WriteString(w, b.String())
+}
+
+func (h *Host) paint(code, s string) string {
+	if !h.o.Color {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (h *Host) reportText(b *strings.Builder, e *Error) {
+	b.WriteString(h.paint("1;31", "error["+e.Code+"]") + " ")
+	if e.Service != "" && !strings.HasPrefix(e.Message, e.Service+":") {
+		b.WriteString(e.Service + ": ")
+	}
+	b.WriteString(h.paint("1", e.Message) + "\n")
+	if e.Where != "" {
+		b.WriteString(h.paint("34", "  --> ") + e.Where)
+		if line := h.sourceLine(e.Where); line != "" {
+			b.WriteString(":  " + line)
+		}
+		b.WriteByte('\n')
+	}
+	var facts []string
+	if e.Device != "" {
+		facts = append(facts, "device: "+e.Device)
+	}
+	if e.Op != "" {
+		facts = append(facts, "op: "+e.Op)
+	}
+	if len(facts) > 0 {
+		b.WriteString("  " + strings.Join(facts, "  ") + "\n")
+	}
+	if e.Hint != "" {
+		b.WriteString(h.paint("36", "  hint: ") + e.Hint + "\n")
+	}
+	for c := causeOf(e); c != nil; c = causeOf(c) {
+		b.WriteString("  cause: " + c.Message + "\n")
+	}
+	for _, s := range e.Suppressed {
+		b.WriteString("  also, while closing: " + s.Error() + "\n")
+	}
+	h.reportTrace(b, e)
+}
+
+// causeOf is the cause of e that adds something.
+func causeOf(e *Error) *Error {
+	c, ok := e.Cause.(*Error)
+	if !ok || strings.Contains(e.Message, c.Message) {
+		return nil
+	}
+	return c
+}
+
+func (h *Host) reportTrace(b *strings.Builder, e *Error) {
+	trace := h.visible(e.Traceback)
+	if len(trace) > 0 {
+		b.WriteString("traceback:\n")
+	}
+	for i, f := range trace {
+		if len(trace) > 24 && i >= 16 && i < len(trace)-6 {
+			if i == 16 {
+				fmt.Fprintf(b, "  ... %d more\n", len(trace)-22)
+			}
+			continue
+		}
+		b.WriteString("  " + f.String() + "\n")
+	}
+	if h.o.Verbose && e.goStack != "" {
+		b.WriteString("go stack:\n" + strings.TrimRight(e.goStack, "\n") + "\n")
+	}
+}
+
+// visible leaves the frames of embedded modules out: they say nothing to the
+// author of a script.
+func (h *Host) visible(trace []Frame) []Frame {
+	if h.o.Verbose {
+		return trace
+	}
+	var out []Frame
+	for _, f := range trace {
+		if !strings.HasPrefix(f.File, embeddedPrefix) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+type jsonError struct {
+	Code       string         `json:"code"`
+	Message    string         `json:"message"`
+	Service    string         `json:"service,omitempty"`
+	Op         string         `json:"op,omitempty"`
+	Device     string         `json:"device,omitempty"`
+	Hint       string         `json:"hint,omitempty"`
+	Where      string         `json:"where,omitempty"`
+	Source     string         `json:"source,omitempty"`
+	Details    map[string]any `json:"details,omitempty"`
+	Cause      string         `json:"cause,omitempty"`
+	Suppressed []string       `json:"suppressed,omitempty"`
+	Traceback  []Frame        `json:"traceback,omitempty"`
+	GoStack    string         `json:"go_stack,omitempty"`
+	ExitCode   int            `json:"exit_code"`
+}
+
+func (h *Host) reportJSON(w io.Writer, e *Error) {
+	j := jsonError{
+		Code: e.Code, Message: e.Message, Service: e.Service, Op: e.Op, Device: e.Device, Hint: e.Hint,
+		Where: e.Where, Source: h.sourceLine(e.Where), Details: e.Details,
+		Traceback: h.visible(e.Traceback), ExitCode: ExitCode(e),
+	}
+	if e.Cause != nil {
+		j.Cause = e.Cause.Error()
+	}
+	for _, s := range e.Suppressed {
+		j.Suppressed = append(j.Suppressed, s.Error())
+	}
+	if h.o.Verbose {
+		j.GoStack = e.goStack
+	}
+	out, err := json.Marshal(j)
+	if err != nil {
+		// Details may hold what JSON cannot carry.
+		j.Details = map[string]any{"text": fmt.Sprint(e.Details)}
+		out, _ = json.Marshal(j)
+	}
+	w.Write(append(out, '\n'))
+}
+
+// sourceLine is the text of the line at "file:line".
+func (h *Host) sourceLine(at string) string {
+	i := strings.LastIndexByte(at, ':')
+	if i < 0 || !isDigits(at[i+1:]) {
+		return ""
+	}
+	file, line := at[:i], 0
+	fmt.Sscan(at[i+1:], &line)
+	h.mu.Lock()
+	src, known := h.sources[file]
+	h.mu.Unlock()
+	if !known && strings.HasSuffix(file, ".lua") {
+		if b, err := os.ReadFile(file); err == nil && len(b) <= maxSource {
+			src = string(b)
+		}
+	}
+	lines := strings.SplitN(src, "\n", line+1)
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	text := strings.TrimSpace(lines[line-1])
+	if r := []rune(text); len(r) > 120 {
+		text = string(r[:117]) + "..."
+	}
+	return text
+}
+
+// warn prints an error that ends nothing.
+func (h *Host) warn(what string, err error) {
+	if h.o.ErrorsJSON {
+		h.Report(h.o.Stderr, err)
+		return
+	}
+	var b strings.Builder
+	b.WriteString(h.paint("33", "warning: ") + what + "\n")
+	h.Report(&b, err)
+	h.out.Lock()
+	defer h.out.Unlock()
+	io.WriteString(h.o.Stderr, b.String())
+}

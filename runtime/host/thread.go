@@ -1,0 +1,233 @@
+package host
+
+import (
+	lua "github.com/yuin/gopher-lua"
+)
+
+// Stack sizes. The stacks are fixed: the growing ones of gopher-lua hand pcall
+// its own function as a result at the overflow.
+const (
+	mainFrames, mainRegistry  = 1000, 4096
+	taskFrames, taskRegistry  = 200, 256
+	registryStep, registryMax = 1024, 131072
+	maxIdleThreads            = 16
+	stackTraceNotWanted       = "-" // keeps gopher-lua from building its own, quadratically
+)
+
+func stackOptions(frames, registry int) lua.Options {
+	return lua.Options{
+		CallStackSize: frames, RegistrySize: registry,
+		RegistryGrowStep: registryStep, RegistryMaxSize: registryMax,
+		SkipOpenLibs: true, IncludeGoStackTrace: true,
+	}
+}
+
+// newThread makes a Lua thread with a hook. The factory has no context, so
+// gopher-lua derives none from it.
+func (h *Host) newThread(big bool, t *Task) (*lua.LState, *hook) {
+	if big {
+		h.factory.Options = stackOptions(mainFrames, mainRegistry)
+	} else {
+		h.factory.Options = stackOptions(taskFrames, taskRegistry)
+	}
+	th, _ := h.factory.NewThread()
+	k := &hook{host: h, task: t, l: th, n: hookSlice, granted: hookSlice}
+	th.SetContext(k)
+	return th, k
+}
+
+// borrow takes an idle thread for a protected call made by caller.
+func (h *Host) borrow(caller *hook) (*lua.LState, *hook) {
+	t := caller.task
+	idle := &h.idle
+	if t.big {
+		idle = &h.idleBig
+	}
+	var th *lua.LState
+	var k *hook
+	if n := len(*idle); n > 0 {
+		k = (*idle)[n-1]
+		*idle = (*idle)[:n-1]
+		th = k.l
+		k.task = t
+	} else {
+		th, k = h.newThread(t.big, t)
+	}
+	k.n, k.granted, k.up, k.co = caller.n, caller.granted, caller.l, caller.co
+	t.depth++
+	return th, k
+}
+
+func (h *Host) giveBack(caller, k *hook, reusable bool) {
+	t := caller.task
+	t.depth--
+	caller.n, caller.granted = k.n, k.granted
+	k.up, k.co, k.handler, k.handled, k.pending, k.own = nil, nil, nil, false, nil, false
+	if !reusable {
+		return
+	}
+	idle := &h.idle
+	if t.big {
+		idle = &h.idleBig
+	}
+	if len(*idle) < maxIdleThreads {
+		k.task = h.setup
+		k.l.SetTop(0)
+		*idle = append(*idle, k)
+	}
+}
+
+// trampoline calls its first argument with the rest, after it has put the
+// host's panic function in place of the one that PCall has just installed.
+func trampoline(L *lua.LState) int {
+	L.Panic = raisePanic
+	L.Call(L.GetTop()-1, lua.MultRet)
+	return L.GetTop()
+}
+
+// failure is an error that was caught: the Lua value and where it was raised.
+type failure struct {
+	obj   lua.LValue
+	trace []Frame
+	kind  string // "assertion" if assert raised it
+	// broken is set after a Go panic, which leaves upvalues open that point
+	// into the thread's registers: the thread may not be used again.
+	broken bool
+}
+
+// caught makes a failure of what PCall returned.
+func (k *hook) caught(err error) *failure {
+	t := k.task
+	api, ok := err.(*lua.ApiError)
+	if !ok {
+		return &failure{obj: lua.LString(err.Error()), broken: true}
+	}
+	if api.Type == lua.ApiErrorPanic {
+		e := internalError(api.Object.String(), api.StackTrace)
+		return &failure{obj: k.host.errorValue(k.l, e), trace: e.Traceback, broken: true}
+	}
+	f := &failure{obj: api.Object}
+	if t.raised.obj != nil && sameObject(t.raised.obj, api.Object) {
+		f.trace, f.kind = t.raised.trace, t.raised.kind
+	}
+	return f
+}
+
+func sameObject(a, b lua.LValue) bool { return a == b }
+
+// protect calls fn on a thread of its own and catches what it raises.
+func (h *Host) protect(caller *hook, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, *failure) {
+	if caller.task.depth >= maxNesting {
+		return nil, &failure{obj: lua.LString("stack overflow (too many pcalls and coroutines inside each other)")}
+	}
+	th, k := h.borrow(caller)
+	res, f := callOn(th, k, fn, args...)
+	h.giveBack(caller, k, f == nil || !f.broken)
+	return res, f
+}
+
+// raisePanic is the panic function of every thread: it runs where an error is
+// raised, with the stack still standing.
+func raisePanic(L *lua.LState) {
+	k := hookOf(L)
+	t := k.task
+	obj := L.Get(-1)
+	if !k.own {
+		t.raised = raised{}
+		if s, ok := obj.(lua.LString); ok {
+			obj = lua.LString(explain(L, string(s)))
+		}
+	}
+	k.own = false
+	if t.raised.obj == nil || !sameObject(t.raised.obj, obj) {
+		t.raised = raised{obj: obj, trace: traceback(L), kind: t.raised.kind}
+	}
+	if k.handler != nil && t.ctx.Err() == nil && !isExit(obj) {
+		fn := k.handler
+		k.handler, k.pending = nil, obj
+		keep := t.raised
+		L.Push(fn)
+		L.Push(obj)
+		L.Call(1, 1)
+		obj = L.Get(-1)
+		k.handled = true
+		keep.obj = obj
+		t.raised = keep
+	}
+	panic(&lua.ApiError{Type: lua.ApiErrorRun, Object: obj, StackTrace: stackTraceNotWanted})
+}
+
+// raised is the error that a task raised last.
+type raised struct {
+	obj   lua.LValue
+	trace []Frame
+	kind  string
+}
+
+// raiseObject raises obj as it is, from the thread of k.
+func raiseObject(k *hook, obj lua.LValue) {
+	k.task.raised = raised{}
+	k.own = true
+	k.l.Error(obj, 0)
+}
+
+// rethrow raises what was caught and keeps where it came from. The frames of
+// the thread that rethrows are joined under note.
+func rethrow(k *hook, f *failure, note string) {
+	trace := f.trace
+	if note != "" && len(trace) < maxTrace {
+		if own := traceback(k.l); len(own) > 0 {
+			own[0].Name += " (" + note + ")"
+			trace = append(trace[:len(trace):len(trace)], own...)
+		}
+	}
+	k.task.raised = raised{obj: f.obj, trace: trace, kind: f.kind}
+	k.own = true
+	k.l.Error(f.obj, 0)
+}
+
+// Call calls a Lua value from Go code that runs in the same task. Errors pass
+// through. nret < 0 means all results.
+func Call(L *lua.LState, fn lua.LValue, nret int, args ...lua.LValue) []lua.LValue {
+	top := L.GetTop()
+	L.Push(fn)
+	for _, a := range args {
+		L.Push(a)
+	}
+	L.Call(len(args), nret)
+	n := L.GetTop() - top
+	if n <= 0 {
+		return nil
+	}
+	res := make([]lua.LValue, n)
+	for i := range res {
+		res[i] = L.Get(top + 1 + i)
+	}
+	L.SetTop(top)
+	return res
+}
+
+// callOn calls fn on an idle thread and catches what it raises.
+func callOn(th *lua.LState, k *hook, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, *failure) {
+	th.Push(k.host.trampoline)
+	th.Push(fn)
+	for _, a := range args {
+		th.Push(a)
+	}
+	cur := th.G.CurrentThread
+	err := th.PCall(len(args)+1, lua.MultRet, nil)
+	th.G.CurrentThread = cur
+	if err != nil {
+		return nil, k.caught(err)
+	}
+	n := th.GetTop()
+	if n == 0 {
+		return nil, nil
+	}
+	res := make([]lua.LValue, n)
+	for i := range res {
+		res[i] = th.Get(i + 1)
+	}
+	th.SetTop(0)
+	return res, nil
+}
