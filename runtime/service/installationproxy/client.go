@@ -3,6 +3,7 @@ package installationproxy
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -83,6 +84,9 @@ func (c *Client) exchange(ctx context.Context, op, subject string, req plist.Dic
 		}
 		if err == nil {
 			m, err = c.conn.RecvDict(ctx)
+		}
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
 		}
 	}
 	c.err = err

@@ -1,0 +1,182 @@
+package diagnosticsrelay
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// powerGrace is how long a phone that was asked to restart at once waits for
+// the host's Goodbye: hosts say it afterwards and want its answer.
+const powerGrace = 2 * time.Second
+
+// Device is the diagnostics relay of a virtual device. One Device serves any
+// number of connections.
+//
+// Restart and Shutdown happen as the last act of Serve. The function that the
+// machine gave to Phone.OnPower runs on Serve's goroutine, so it must not wait
+// for Serve to return.
+type Device struct {
+	Phone  *phone.Phone
+	Logger *slog.Logger // nil = silent
+}
+
+// session is one connection.
+type session struct {
+	dev     *Device
+	conn    *link.PlistConn
+	power   phone.PowerAction
+	pending bool      // power is to be carried out at the end
+	until   time.Time // the end at the latest; zero = when the host leaves
+}
+
+// Serve answers requests until the peer leaves or says Goodbye, or ctx ends.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	s := &session{dev: d, conn: &link.PlistConn{Conn: c, Format: plist.XML, Max: MaxRequest}}
+	err := s.run(ctx)
+	if s.pending && ctx.Err() == nil {
+		if d.Logger != nil {
+			d.Logger.Debug("power", "layer", "diagnosticsrelay", "udid", d.Phone.UDID(), "action", s.power.String())
+		}
+		d.Phone.Power(s.power)
+	}
+	return err
+}
+
+func (s *session) run(ctx context.Context) error {
+	for {
+		req, err := s.recv(ctx)
+		switch {
+		case s.pending && err != nil && ctx.Err() == nil:
+			return nil // gone in whatever way, or the time is up
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return &Error{Op: "serve", Err: err}
+		}
+		name, _ := req.String("Request")
+		if err := s.conn.Send(ctx, s.answer(name, req)); err != nil {
+			if s.pending && ctx.Err() == nil {
+				return nil
+			}
+			return &Error{Op: "serve", Subject: name, Err: err}
+		}
+		switch name {
+		case reqGoodbye:
+			return nil
+		case reqSleep:
+			s.dev.Phone.Power(phone.Sleep)
+		}
+	}
+}
+
+func (s *session) recv(ctx context.Context) (plist.Dict, error) {
+	if !s.until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, s.until)
+		defer cancel()
+	}
+	return s.conn.RecvDict(ctx)
+}
+
+func (s *session) answer(name string, req plist.Dict) plist.Dict {
+	p := s.dev.Phone
+	ok := plist.Dict{"Status": string(success)}
+	switch name {
+	case reqAll:
+		return diagnostics(p.Diagnostics(reqAll))
+	case reqWiFi, reqGasGauge, reqNAND, reqHDMI:
+		group, found := p.Diagnostics(name)
+		if found {
+			if inner, nested := group.Dict(name); nested {
+				group = inner
+			}
+		}
+		return diagnostics(plist.Dict{name: group}, found)
+	case reqGestalt:
+		return gestalt(p, req)
+	case reqIORegistry:
+		return registry(p, req)
+	case reqRestart:
+		s.schedule(phone.Restart, req)
+	case reqShutdown:
+		s.schedule(phone.Shutdown, req)
+	case reqSleep, reqGoodbye:
+	default:
+		return plist.Dict{"Status": string(ErrUnknownRequest)}
+	}
+	return ok
+}
+
+// schedule puts the action off until the host is through.
+func (s *session) schedule(a phone.PowerAction, req plist.Dict) {
+	s.power, s.pending, s.until = a, true, time.Time{}
+	if wait, _ := req.Bool("WaitForDisconnect"); !wait {
+		s.until = time.Now().Add(powerGrace)
+	}
+}
+
+func diagnostics(d plist.Dict, found bool) plist.Dict {
+	if !found {
+		return plist.Dict{"Status": string(ErrFailure)}
+	}
+	return plist.Dict{"Status": string(success), "Diagnostics": d}
+}
+
+// gestalt answers with both levels of Status: hosts look at the inner one
+// first.
+func gestalt(p *phone.Phone, req plist.Dict) plist.Dict {
+	if p.GestaltDeprecated() {
+		return diagnostics(plist.Dict{reqGestalt: plist.Dict{"Status": string(ErrGestaltDeprecated)}}, true)
+	}
+	list, isList := req.Array("MobileGestaltKeys")
+	if _, given := req["MobileGestaltKeys"]; given && !isList {
+		return gestaltFailure()
+	}
+	keys := make([]string, 0, len(list))
+	for _, v := range list {
+		key, ok := v.(string)
+		if !ok {
+			return gestaltFailure()
+		}
+		keys = append(keys, key)
+	}
+	values := p.Gestalt(keys)
+	if values == nil {
+		values = plist.Dict{}
+	}
+	values["Status"] = string(success)
+	return diagnostics(plist.Dict{reqGestalt: values}, true)
+}
+
+func gestaltFailure() plist.Dict {
+	return plist.Dict{
+		"Status":      string(ErrFailure),
+		"Diagnostics": plist.Dict{reqGestalt: plist.Dict{"Status": string(ErrFailure)}},
+	}
+}
+
+// registry answers a query. Hosts send empty strings for what they do not
+// restrict; no match is a success without Diagnostics.
+func registry(p *phone.Phone, req plist.Dict) plist.Dict {
+	var text [3]string
+	for i, key := range []string{"CurrentPlane", "EntryName", "EntryClass"} {
+		v, given := req[key]
+		s, ok := v.(string)
+		if given && !ok {
+			return plist.Dict{"Status": string(ErrFailure)}
+		}
+		text[i] = s
+	}
+	entry, ok := p.IORegistry(text[0], text[1], text[2])
+	if !ok {
+		return plist.Dict{"Status": string(success)}
+	}
+	return diagnostics(plist.Dict{reqIORegistry: entry}, true)
+}

@@ -1,0 +1,159 @@
+package heartbeat
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// defaultInterval is what real devices announce most of the time.
+const defaultInterval = 10 * time.Second
+
+// Device is the heartbeat of a virtual device. One Device serves any number of
+// connections.
+type Device struct {
+	Phone    *phone.Phone
+	Interval time.Duration // between two messages, whole seconds; 0 = 10 s
+	// OnMissed is called when a host did not answer in time, before its
+	// connection ends. Over Wi-Fi a device then ends the host's other
+	// connections too. nil = nothing.
+	OnMissed func()
+	Logger   *slog.Logger // nil = silent
+
+	hook  sync.Once
+	mu    sync.Mutex
+	conns map[chan struct{}]struct{} // one a connection, told when the phone goes to sleep
+}
+
+// Serve beats until the peer leaves, misses an answer or ctx ends, or until
+// the phone goes to sleep.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	sleep := d.join()
+	defer d.leave(sleep)
+	inner, stop := context.WithCancel(ctx)
+	conn := &link.PlistConn{Conn: c, Max: MaxMessage}
+	answers := make(chan struct{}, 1)
+	ended := make(chan error, 1)
+	go func() { ended <- listen(inner, conn, answers) }()
+	err, listening := d.beat(inner, conn, answers, ended, sleep)
+	stop()
+	if listening {
+		<-ended
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil:
+		return nil
+	}
+	if err == ErrMissed && d.OnMissed != nil {
+		d.OnMissed()
+	}
+	return &Error{Op: "serve", Err: err}
+}
+
+// beat runs the connection; listening tells that ended has not been read.
+func (d *Device) beat(ctx context.Context, conn *link.PlistConn, answers <-chan struct{}, ended <-chan error, sleep <-chan struct{}) (err error, listening bool) {
+	interval := d.interval()
+	ticks := time.NewTicker(interval)
+	defer ticks.Stop()
+	var due time.Time // when the oldest message without an answer is given up
+	for now := time.Now(); ; {
+		if !due.IsZero() && !now.Before(due) {
+			return ErrMissed, true
+		}
+		if due.IsZero() {
+			due = now.Add(2 * interval)
+		}
+		if err := send(ctx, conn, interval, marco{cmdMarco, uint64(interval / time.Second), true}); err != nil {
+			return nil, true // the host is gone or does not even read
+		}
+		for ticked := false; !ticked; {
+			select {
+			case now = <-ticks.C:
+				ticked = true
+			case <-answers:
+				due = time.Time{}
+			case <-sleep:
+				_ = send(ctx, conn, interval, marco{Command: cmdSleepy})
+				return nil, true
+			case err := <-ended:
+				if err == io.EOF {
+					err = nil
+				}
+				return err, false
+			case <-ctx.Done():
+				return ctx.Err(), true
+			}
+		}
+	}
+}
+
+func (d *Device) interval() time.Duration {
+	if d.Interval >= time.Second {
+		return d.Interval.Truncate(time.Second)
+	}
+	return defaultInterval
+}
+
+func send(ctx context.Context, conn *link.PlistConn, limit time.Duration, m marco) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return conn.Send(ctx, m)
+}
+
+// listen reports each Polo and passes over everything else.
+func listen(ctx context.Context, conn *link.PlistConn, answers chan<- struct{}) error {
+	for {
+		var m polo
+		if err := conn.Recv(ctx, &m); err != nil {
+			return err
+		}
+		if m.Command == cmdPolo {
+			select {
+			case answers <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// join registers a connection for the phone's sleep.
+func (d *Device) join() chan struct{} {
+	d.hook.Do(func() {
+		d.Phone.OnPower(func(a phone.PowerAction) {
+			if a == phone.Sleep {
+				d.asleep()
+			}
+		})
+	})
+	told := make(chan struct{})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conns == nil {
+		d.conns = map[chan struct{}]struct{}{}
+	}
+	d.conns[told] = struct{}{}
+	return told
+}
+
+func (d *Device) leave(told chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.conns, told)
+}
+
+func (d *Device) asleep() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for told := range d.conns {
+		close(told)
+	}
+	clear(d.conns)
+}

@@ -1,0 +1,295 @@
+package installationproxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// chunk is how many apps one message of a Browse answer holds.
+const chunk = 20
+
+// Keys that are computed only when a host asks for them by name.
+const (
+	keyStatic  = "StaticDiskUsage"
+	keyDynamic = "DynamicDiskUsage"
+)
+
+// Device is the installation proxy of a virtual device. One Device serves any
+// number of connections. It lets nobody install or remove an app, as a phone
+// whose management profile forbids both.
+type Device struct {
+	Phone  *phone.Phone
+	Logger *slog.Logger // nil = silent
+}
+
+// Serve answers commands until the peer leaves or ctx ends.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	conn := &link.PlistConn{Conn: c, Format: plist.Binary, Max: MaxRequest}
+	for {
+		req, err := conn.RecvDict(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return &Error{Op: "serve", Err: err}
+		}
+		command, _ := req.String("Command")
+		if d.Logger != nil {
+			d.Logger.Debug("command", "layer", "installationproxy", "udid", d.Phone.UDID(), "command", fmt.Sprintf("%.64q", command))
+		}
+		for m := range d.answers(command, req) {
+			if err := conn.Send(ctx, m); err != nil {
+				return &Error{Op: "serve", Subject: command, Err: err}
+			}
+		}
+	}
+}
+
+// answers yields the messages that answer a command.
+func (d *Device) answers(command string, req plist.Dict) func(func(plist.Dict) bool) {
+	one := func(m plist.Dict) func(func(plist.Dict) bool) {
+		return func(yield func(plist.Dict) bool) { yield(m) }
+	}
+	var sel selection
+	if command == cmdBrowse || command == cmdLookup {
+		var problem plist.Dict
+		if sel, problem = newSelection(command, req); problem != nil {
+			return one(problem)
+		}
+	}
+	switch command {
+	case cmdBrowse:
+		return d.browse(sel)
+	case cmdLookup:
+		return one(d.lookup(sel))
+	case cmdCapabilities:
+		return one(d.capabilities(req))
+	case cmdLookupArchives: // nothing is archived since iOS 7
+		return one(complete(plist.Dict{}))
+	case cmdInstall, cmdUpgrade:
+		if path, _ := req.String("PackagePath"); path == "" {
+			return one(failure(ErrMissingPackagePath, "The request has no PackagePath"))
+		}
+		return one(failure(ErrInstallProhibited, "Installing apps is not allowed on this device"))
+	case cmdUninstall:
+		if id, _ := req.String("ApplicationIdentifier"); id == "" {
+			return one(failure(ErrMissingApplicationIdentifier, "The request has no ApplicationIdentifier"))
+		}
+		return one(failure(ErrUninstallProhibited, "Removing apps is not allowed on this device"))
+	case "":
+		return one(failure(ErrMissingCommand, "The request has no Command"))
+	}
+	return one(failure(ErrUnknownCommand, fmt.Sprintf("%.64q is not a command", command)))
+}
+
+// failure has both keys, because hosts look at either, and no Status.
+func failure(code Code, text string) plist.Dict {
+	return plist.Dict{"Error": string(code), "ErrorDescription": text}
+}
+
+func complete(result any) plist.Dict {
+	return plist.Dict{"LookupResult": result, "Status": statusComplete}
+}
+
+// browse yields the apps in pieces. The final message holds none: some hosts
+// stop before they look into it.
+func (d *Device) browse(sel selection) func(func(plist.Dict) bool) {
+	return func(yield func(plist.Dict) bool) {
+		apps := sel.apps(d.Phone)
+		for i := 0; i < len(apps); i += chunk {
+			part := apps[i:min(i+chunk, len(apps))]
+			list := make([]any, len(part))
+			for k, a := range part {
+				list[k] = sel.attributesOf(a)
+			}
+			m := plist.Dict{
+				"Status": statusBrowsing, "Total": uint64(len(apps)),
+				"CurrentIndex": uint64(i), "CurrentAmount": uint64(len(part)), "CurrentList": list,
+			}
+			if !yield(m) {
+				return
+			}
+		}
+		yield(plist.Dict{"Status": statusComplete})
+	}
+}
+
+func (d *Device) lookup(sel selection) plist.Dict {
+	found := plist.Dict{}
+	for _, a := range sel.apps(d.Phone) {
+		found[a.BundleID()] = sel.attributesOf(a)
+	}
+	return complete(found)
+}
+
+// selection is what ClientOptions ask for.
+type selection struct {
+	kind     string   // ApplicationType
+	ids      []string // nil = all
+	keys     []string // nil = all but disk usage
+	byLookup bool
+}
+
+func newSelection(command string, req plist.Dict) (selection, plist.Dict) {
+	sel := selection{byLookup: command == cmdLookup}
+	raw, given := req["ClientOptions"]
+	if !given {
+		return sel, nil
+	}
+	opts, ok := raw.(plist.Dict)
+	if !ok {
+		return sel, failure(ErrAPIInternalError, "ClientOptions is not a dictionary")
+	}
+	if v, given := opts["ApplicationType"]; given {
+		if sel.kind, ok = v.(string); !ok {
+			return sel, failure(ErrAPIInternalError, "ApplicationType is not a string")
+		}
+	}
+	for _, f := range []struct {
+		key string
+		to  *[]string
+	}{{"BundleIDs", &sel.ids}, {"ReturnAttributes", &sel.keys}} {
+		v, given := opts[f.key]
+		if !given {
+			continue
+		}
+		if *f.to, ok = stringList(v); !ok {
+			return sel, failure(ErrAPIInternalError, f.key+" is not an array of strings")
+		}
+	}
+	return sel, nil
+}
+
+func stringList(v any) ([]string, bool) {
+	list, ok := v.([]any)
+	if !ok {
+		return nil, false
+	}
+	out := make([]string, 0, len(list))
+	for _, e := range list {
+		s, ok := e.(string)
+		if !ok {
+			return nil, false
+		}
+		out = append(out, s)
+	}
+	return out, true
+}
+
+// apps returns what is selected, by bundle identifier.
+func (s selection) apps(p *phone.Phone) []*phone.App {
+	return slices.DeleteFunc(p.Apps(), func(a *phone.App) bool {
+		if s.ids != nil && !slices.Contains(s.ids, a.BundleID()) {
+			return true
+		}
+		switch s.kind {
+		case Any:
+			return false
+		case "":
+			// Hidden apps have to be named: by type, or one by one.
+			return a.Type() == Hidden && !(s.byLookup && s.ids != nil)
+		}
+		return a.Type() != s.kind
+	})
+}
+
+func (s selection) attributesOf(a *phone.App) plist.Dict {
+	all := a.Attributes()
+	delete(all, keyStatic)
+	delete(all, keyDynamic)
+	if s.keys == nil {
+		return all
+	}
+	out := plist.Dict{}
+	for _, key := range s.keys {
+		switch key {
+		case keyStatic:
+			out[key], _ = a.DiskUsage()
+		case keyDynamic:
+			_, out[key] = a.DiskUsage()
+		default:
+			if v, ok := all[key]; ok {
+				out[key] = v
+			}
+		}
+	}
+	return out
+}
+
+// capabilities compares what the host names with what the phone has. Hosts
+// send an array of names or a dictionary of booleans, and look for the answer
+// as one boolean.
+func (d *Device) capabilities(req plist.Dict) plist.Dict {
+	raw, given := req["Capabilities"]
+	if !given {
+		opts, _ := req.Dict("ClientOptions")
+		raw, given = opts["Capabilities"]
+	}
+	if !given {
+		return failure(ErrMissingAttributeValue, "The request has no Capabilities")
+	}
+	want := map[string]bool{}
+	if names, ok := stringList(raw); ok {
+		for _, name := range names {
+			want[name] = true
+		}
+	} else if set, ok := raw.(plist.Dict); ok {
+		for name, v := range set {
+			on, ok := v.(bool)
+			if !ok {
+				return failure(ErrAPIInternalError, "Capabilities holds a value that is not a boolean")
+			}
+			want[name] = on
+		}
+	} else {
+		return failure(ErrAPIInternalError, "Capabilities is neither an array of strings nor a dictionary")
+	}
+	has := d.capabilitySet(want)
+	for name, on := range want {
+		if has[name] != on {
+			return complete(false)
+		}
+	}
+	return complete(true)
+}
+
+// capabilitySet is what the phone can do, as far as its model tells: what
+// MobileGestalt says yes to, and what installed apps require.
+func (d *Device) capabilitySet(want map[string]bool) map[string]bool {
+	has := map[string]bool{}
+	for _, a := range d.Phone.Apps() {
+		switch v := a.Attributes()["UIRequiredDeviceCapabilities"].(type) {
+		case []any:
+			for _, e := range v {
+				if name, ok := e.(string); ok {
+					has[name] = true
+				}
+			}
+		case plist.Dict:
+			for name := range v {
+				if on, _ := v.Bool(name); on {
+					has[name] = true
+				}
+			}
+		}
+	}
+	names := make([]string, 0, len(want))
+	for name := range want {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for name, v := range d.Phone.Gestalt(names) {
+		if on, _ := v.(bool); on {
+			has[name] = true
+		}
+	}
+	return has
+}

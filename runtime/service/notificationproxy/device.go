@@ -1,0 +1,123 @@
+package notificationproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// insecurePrefix begins the names that the insecure variant knows: those that
+// concern pairing and the attachment of hosts.
+const insecurePrefix = "com.apple.mobile.lockdown."
+
+// Device is the notification proxy of a virtual device. One Device serves any
+// number of connections.
+type Device struct {
+	Phone    *phone.Phone
+	Insecure bool         // the variant for hosts that are not paired
+	Logger   *slog.Logger // nil = silent
+}
+
+// session is one connection.
+type session struct {
+	dev      *Device
+	conn     *link.PlistConn
+	observer *phone.Observer
+	names    map[string]struct{}
+}
+
+// Serve relays until the peer leaves or asks for the end, or ctx ends.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	s := &session{
+		dev:      d,
+		conn:     &link.PlistConn{Conn: c, Max: MaxMessage},
+		observer: d.Phone.ObserveNotifications(),
+		names:    map[string]struct{}{},
+	}
+	defer s.observer.Close()
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
+	waiting, drain := context.WithCancel(inner)
+	defer drain()
+	relayed := make(chan struct{})
+	go func() {
+		defer close(relayed)
+		defer stop() // a host that cannot be written to is gone
+		s.relay(inner, waiting)
+	}()
+	err := s.commands(inner)
+	if err == errShutdown {
+		// What fired before still goes out; ProxyDeath is the last word. A
+		// host that has left already does not hear it, which is no error.
+		drain()
+		<-relayed
+		_ = s.conn.Send(ctx, message{Command: cmdDeath})
+		return ctx.Err()
+	}
+	lost := inner.Err() != nil
+	stop()
+	<-relayed
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == io.EOF || lost:
+		return nil
+	}
+	return &Error{Op: "serve", Err: err}
+}
+
+var errShutdown = errors.New("shutdown")
+
+// commands reads what the host wants. Nothing is answered, not even nonsense:
+// hosts would take an answer for a notification.
+func (s *session) commands(ctx context.Context) error {
+	for {
+		var m message
+		if err := s.conn.Recv(ctx, &m); err != nil {
+			return err
+		}
+		switch m.Command {
+		case cmdShutdown:
+			return errShutdown
+		case cmdPost:
+			if s.allowed(m.Name) {
+				s.dev.Phone.Post(m.Name)
+				continue
+			}
+		case cmdObserve:
+			if len(s.names) < MaxNames && s.allowed(m.Name) {
+				s.names[m.Name] = struct{}{}
+				s.observer.Add(m.Name)
+				continue
+			}
+		}
+		if l := s.dev.Logger; l != nil {
+			l.Warn("ignored", "layer", "notificationproxy", "udid", s.dev.Phone.UDID(), "command", fmt.Sprintf("%.64q", m.Command))
+		}
+	}
+}
+
+func (s *session) allowed(name string) bool {
+	return checkName(name) == nil && (!s.dev.Insecure || strings.HasPrefix(name, insecurePrefix))
+}
+
+// relay writes what fires until a write fails or waiting ends; what is queued
+// at that moment still goes out.
+func (s *session) relay(ctx, waiting context.Context) {
+	for {
+		name, err := s.observer.Next(waiting)
+		if err != nil {
+			return
+		}
+		if err := s.conn.Send(ctx, message{cmdRelay, name}); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package ostracerelay
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+const (
+	// batch is how many entries are written at a time.
+	batch = 256
+	// flushAt is the size from which a batch is written early.
+	flushAt = 48 << 10
+	// requestTimeout is how long a host may take to say what it wants.
+	requestTimeout = 60 * time.Second
+)
+
+// statusFailed is the reply to what cannot be served.
+const statusFailed = "RequestFailed"
+
+// Device is the log relay of a virtual device. One Device serves any number of
+// connections.
+type Device struct {
+	Phone  *phone.Phone
+	Logger *slog.Logger // nil = silent
+
+	dropped atomic.Uint64
+}
+
+// Dropped counts the records that hosts missed because they read too slowly,
+// over all streams that have ended.
+func (d *Device) Dropped() uint64 { return d.dropped.Load() }
+
+// Serve answers the one request of a connection, and streams until the peer
+// leaves or ctx ends if that is what was asked for.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	p := &link.PlistConn{Conn: c, Max: MaxRequest}
+	first, cancel := context.WithTimeout(ctx, requestTimeout)
+	req, err := p.RecvDict(first)
+	cancel()
+	if err == io.EOF {
+		return nil
+	}
+	if err != nil {
+		return &Error{Op: "serve", Err: err}
+	}
+	switch name, _ := req.String("Request"); name {
+	case "PidList":
+		release := link.GuardWrite(ctx, c)
+		return release(d.pidList(c))
+	case "StartActivity":
+		return d.activity(ctx, c, req)
+	case "CreateArchive":
+		release := link.GuardWrite(ctx, c)
+		return release(d.archive(c, req))
+	default:
+		release := link.GuardWrite(ctx, c)
+		_ = release(reply(c, plist.Dict{"Status": statusFailed}))
+		return &Error{Op: "serve", Err: fmt.Errorf("%w: request %q", ErrProtocol, name)}
+	}
+}
+
+// reply sends a type 1 message. Hosts depend on the binary form.
+func reply(w io.Writer, d plist.Dict) error {
+	body, err := plist.Encode(d, plist.Binary)
+	if err != nil {
+		return err
+	}
+	b := append(make([]byte, 0, 5+len(body)), typeReply)
+	_, err = w.Write(append(binary.BigEndian.AppendUint32(b, uint32(len(body))), body...))
+	return err
+}
+
+func (d *Device) pidList(w io.Writer) error {
+	payload := plist.Dict{}
+	for _, p := range d.Phone.Processes() {
+		payload[strconv.Itoa(p.PID)] = plist.Dict{"ProcessName": p.Name}
+	}
+	return reply(w, plist.Dict{"Status": statusOK, "Payload": payload})
+}
+
+// watchOptions reads a StartActivity request; records says whether the filter
+// lets log messages through, which are all that a phone has.
+func watchOptions(req plist.Dict) (o phone.LogWatchOptions, records bool, err error) {
+	o.PID = -1
+	if v, ok := req["Pid"]; ok {
+		if o.PID, err = pidOf(v); err != nil {
+			return o, false, err
+		}
+	}
+	filter, flags := int64(FilterAll), int64(0)
+	for _, f := range []struct {
+		key string
+		to  *int64
+	}{{"MessageFilter", &filter}, {"StreamFlags", &flags}} {
+		v, ok := req[f.key]
+		if !ok {
+			continue
+		}
+		if *f.to, ok = plist.Int(v); !ok {
+			return o, false, fmt.Errorf("%w: %s is a %s", ErrProtocol, f.key, plist.TypeName(v))
+		}
+	}
+	o.Debug = flags&FlagDebug != 0
+	o.Info = o.Debug
+	return o, filter&FilterLog != 0, nil
+}
+
+// pidOf reads the process to follow. Hosts say "all" as -1, as 0xFFFFFFFF and
+// as 2^64-1.
+func pidOf(v any) (int, error) {
+	if u, ok := v.(uint64); ok && u == math.MaxUint64 {
+		return -1, nil
+	}
+	n, ok := plist.Int(v)
+	switch {
+	case ok && (n == -1 || n == math.MaxUint32):
+		return -1, nil
+	case !ok || n < 0 || n > math.MaxInt32:
+		return 0, fmt.Errorf("%w: Pid %v", ErrProtocol, v)
+	}
+	return int(n), nil
+}
+
+// activity streams the log. A host that does not read loses records; the
+// phone never waits for it.
+func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error {
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
+	release := link.Guard(inner, c)
+	defer func() { _ = release(nil) }()
+	o, records, err := watchOptions(req)
+	if err != nil {
+		_ = reply(c, plist.Dict{"Status": statusFailed})
+		return &Error{Op: "serve", Err: err}
+	}
+	var watch *phone.LogWatch
+	if records {
+		// Watching begins before the reply: what is logged after it is seen.
+		watch = d.Phone.WatchLog(o)
+	}
+	gone := make(chan struct{})
+	go func() {
+		// A host says nothing more; the end of reading is its end.
+		defer close(gone)
+		defer stop()
+		_, _ = io.Copy(io.Discard, c)
+	}()
+	if err = reply(c, plist.Dict{"Status": statusOK}); err == nil {
+		err = stream(inner, c, watch)
+	}
+	stop()
+	<-gone
+	var lost uint64
+	if watch != nil {
+		watch.Close()
+		lost = watch.Dropped()
+		d.dropped.Add(lost)
+	}
+	if d.Logger != nil {
+		d.Logger.Debug("stream ended", "layer", "ostracerelay", "udid", d.Phone.UDID(), "dropped", lost, "cause", err)
+	}
+	return ctx.Err()
+}
+
+// stream writes what the watch delivers, many records a write, each whole.
+func stream(ctx context.Context, w io.Writer, watch *phone.LogWatch) error {
+	if watch == nil {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	entries := make([]*phone.LogEntry, batch)
+	var buf []byte
+	var e Entry
+	for {
+		n, err := watch.NextBatch(ctx, entries)
+		if err != nil {
+			return err
+		}
+		for i, le := range entries[:n] {
+			e = entryOf(le)
+			buf = appendRecord(buf, &e)
+			if i+1 < n && len(buf) < flushAt {
+				continue
+			}
+			if _, err := w.Write(buf); err != nil {
+				return err
+			}
+			buf = buf[:0]
+		}
+		clear(entries[:n])
+	}
+}
+
+func entryOf(e *phone.LogEntry) Entry {
+	level := Level(e.Level)
+	switch level {
+	case Default, Info, Debug, Err, Fault:
+	default:
+		level = Default // some hosts end the stream at levels they do not know
+	}
+	return Entry{
+		Time: e.Time, PID: e.PID, ProcessPath: e.ProcessPath, ImagePath: e.ImagePath,
+		Message: e.Message, Subsystem: e.Subsystem, Category: e.Category,
+		Level: level, Kind: KindLog, ProcessUUID: e.ProcessUUID, ImageUUID: e.ImageUUID,
+		ImageOffset: e.ImageOffset, ThreadID: e.ThreadID, ActivityID: e.ActivityID, MachTime: e.MachTime,
+	}
+}

@@ -1,0 +1,415 @@
+package ostracerelay
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// A tracev3 file is a row of chunks, little-endian and padded to 8 bytes:
+//
+//	tag u32 | sub tag u32 | size of the data u64 | data
+//
+// First a header, then for each group of entries a catalog (the UUIDs,
+// processes and labels that its entries refer to by index) and a chunk set,
+// which holds firehose pages: entries of one process with the arguments of a
+// format string. The format string is found in the uuidtext file of the image.
+const (
+	tagHeader   = 0x1000
+	tagCatalog  = 0x600B
+	tagChunkSet = 0x600D
+	tagFirehose = 0x6001
+	subTag      = 0x11
+
+	traceGroup   = 128  // entries of one catalog, whose offsets are 16 bits
+	pageSize     = 4096 // of firehose entries, with the 16 bytes before them
+	maxTraceName = 127  // of a subsystem or category
+	maxTraceText = 3800 // of a message, so that its entry fits a page
+
+	// Ticks of 24 MHz: 125/3 nanoseconds each.
+	tickNumerator, tickDenominator = 125, 3
+)
+
+// formatString is the only one: the message is its argument.
+const (
+	formatString = "%{public}s\x00"
+	formatOffset = 0x1000
+)
+
+// Flags of a firehose entry.
+const (
+	flagMainExecutable = 0x0002 // the format string is the executable's
+	flagUUIDRelative   = 0x000A // or that of the image whose UUID follows
+	flagSubsystem      = 0x0200
+)
+
+// traceImage is an executable or library that logs.
+type traceImage struct {
+	id   [16]byte
+	path string
+}
+
+// trace builds the files of an archive from log entries.
+type trace struct {
+	phone   *phone.Phone
+	entries []*phone.LogEntry
+	boot    time.Time // when the ticks began
+	uuids   []traceImage
+}
+
+func newTrace(p *phone.Phone, entries []*phone.LogEntry) *trace {
+	t := &trace{phone: p, entries: entries, boot: p.Now()}
+	known := map[[16]byte]bool{}
+	add := func(id [16]byte, path string) {
+		if !known[id] {
+			known[id] = true
+			t.uuids = append(t.uuids, traceImage{id, path})
+		}
+	}
+	for _, e := range entries {
+		begin := e.Time.Add(-time.Duration(e.MachTime * tickNumerator / tickDenominator))
+		if begin.Before(t.boot) {
+			t.boot = begin
+		}
+		add(e.ProcessUUID, e.ProcessPath)
+		add(e.ImageUUID, e.ImagePath)
+	}
+	return t
+}
+
+func (t *trace) ticks(at time.Time) uint64 {
+	return uint64(max(at.Sub(t.boot), 0)) * tickDenominator / tickNumerator
+}
+
+func (t *trace) bootText() string { return t.phone.BootID() }
+
+// bootID is the BootSessionID as bytes.
+func (t *trace) bootID() (id [16]byte) {
+	b, err := hex.DecodeString(strings.ReplaceAll(t.phone.BootID(), "-", ""))
+	if err == nil {
+		copy(id[:], b)
+	}
+	return id
+}
+
+// text pads or cuts s to n bytes with at least one NUL.
+func text(s string, n int) []byte {
+	b := make([]byte, n)
+	copy(b[:n-1], s)
+	return b
+}
+
+func pad8(b []byte) []byte {
+	for len(b)%8 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// appendChunk appends one chunk with its padding.
+func appendChunk(b []byte, tag, sub uint32, data []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, tag)
+	b = binary.LittleEndian.AppendUint32(b, sub)
+	b = binary.LittleEndian.AppendUint64(b, uint64(len(data)))
+	return pad8(append(b, data...))
+}
+
+// trace is the tracev3 file.
+func (t *trace) trace() []byte {
+	b := appendChunk(nil, tagHeader, subTag, t.header())
+	for i := 0; i < len(t.entries); i += traceGroup {
+		g := newTraceGroup(t, t.entries[i:min(i+traceGroup, len(t.entries))])
+		b = appendChunk(b, tagCatalog, subTag, g.catalog())
+		// "bv4-" is a block that is not compressed, "bv4$" the end.
+		set := append([]byte("bv4-"), binary.LittleEndian.AppendUint32(nil, uint32(len(g.pages)))...)
+		set = append(append(set, g.pages...), "bv4$"...)
+		b = appendChunk(b, tagChunkSet, 1, set)
+	}
+	return b
+}
+
+// header is the file's first chunk: the clock, and four parts of their own tag
+// and size (0x6100 the time, 0x6101 the system, 0x6102 the boot, 0x6103 the
+// zone).
+func (t *trace) header() []byte {
+	le := binary.LittleEndian
+	start, at := uint64(0), t.boot
+	if len(t.entries) > 0 {
+		at = t.entries[0].Time
+		start = t.ticks(at)
+	}
+	str := func(key string) string { v, _ := t.phone.Value("", key); s, _ := v.(string); return s }
+	b := le.AppendUint32(nil, tickNumerator)
+	b = le.AppendUint32(b, tickDenominator)
+	b = le.AppendUint64(b, start)
+	b = le.AppendUint32(b, uint32(at.Unix()))
+	b = le.AppendUint32(b, uint32(at.Nanosecond()/1000))
+	b = append(b, make([]byte, 12)...) // minutes west, daylight saving, flags
+	b = append(b, make([]byte, 4)...)
+	b = le.AppendUint32(le.AppendUint32(b, 0x6100), 8)
+	b = le.AppendUint64(b, start)
+	b = le.AppendUint32(le.AppendUint32(b, 0x6101), 56)
+	b = append(b, make([]byte, 8)...)
+	b = append(append(b, text(str("BuildVersion"), 16)...), text(str("HardwareModel"), 32)...)
+	b = le.AppendUint32(le.AppendUint32(b, 0x6102), 24)
+	id := t.bootID()
+	b = append(b, id[:]...)
+	b = le.AppendUint32(b, t.logd())
+	b = le.AppendUint32(b, 0)
+	b = le.AppendUint32(le.AppendUint32(b, 0x6103), 48)
+	return append(b, text("/var/db/timezone/zoneinfo/"+str("TimeZone"), 48)...)
+}
+
+func (t *trace) logd() uint32 {
+	for _, p := range t.phone.Processes() {
+		if p.Name == "logd" {
+			return uint32(p.PID)
+		}
+	}
+	return 0
+}
+
+// timesync ties ticks to the wall clock: a record for the boot and one for a
+// moment in it.
+func (t *trace) timesync() []byte {
+	le := binary.LittleEndian
+	id := t.bootID()
+	b := le.AppendUint16(nil, 0xBBB0)
+	b = le.AppendUint16(b, 0x30)
+	b = le.AppendUint32(b, 0)
+	b = append(b, id[:]...)
+	b = le.AppendUint32(b, tickNumerator)
+	b = le.AppendUint32(b, tickDenominator)
+	b = le.AppendUint64(b, uint64(t.boot.UnixNano()))
+	b = append(b, make([]byte, 8)...) // minutes west, daylight saving
+	b = append(b, "Ts \x00"...)
+	b = le.AppendUint32(b, 0)
+	b = le.AppendUint64(b, 0)
+	b = le.AppendUint64(b, uint64(t.boot.UnixNano()))
+	return append(b, make([]byte, 8)...)
+}
+
+// uuidText is the file with an image's format strings and its path.
+func uuidText(path string) []byte {
+	le := binary.LittleEndian
+	b := le.AppendUint32(nil, 0x66778899)
+	b = le.AppendUint32(le.AppendUint32(b, 2), 1) // version 2.1
+	b = le.AppendUint32(b, 1)                     // one range of strings
+	b = le.AppendUint32(b, formatOffset)
+	b = le.AppendUint32(b, uint32(len(formatString)))
+	return append(append(append(b, formatString...), path...), 0)
+}
+
+// info is Info.plist.
+func (t *trace) info(now time.Time) ([]byte, error) {
+	ref := func(at time.Time) plist.Dict {
+		return plist.Dict{
+			"ContinuousTime": int64(t.ticks(at)), "UUID": t.bootText(), "WallTime": at.UnixNano(),
+		}
+	}
+	oldest := now
+	if len(t.entries) > 0 {
+		oldest = t.entries[0].Time
+	}
+	return plist.Encode(plist.Dict{
+		"ArchiveIdentifier": t.bootText(), "SourceIdentifier": t.bootText(),
+		"OSArchiveVersion": int64(5), "EndTimeRef": ref(now),
+		"LiveMetadata":    plist.Dict{"OldestTimeRef": ref(oldest)},
+		"PersistMetadata": plist.Dict{"OldestTimeRef": ref(oldest)},
+	}, plist.XML)
+}
+
+// traceProcess is one process of a catalog.
+type traceProcess struct {
+	pid     int
+	uuid    [16]byte
+	entries []*phone.LogEntry
+	labels  map[[2]string]uint16
+	order   [][2]string
+}
+
+// label returns the number of a subsystem and category, from 1 on.
+func (p *traceProcess) label(e *phone.LogEntry) uint16 {
+	key := [2]string{cString(e.Subsystem, maxTraceName), cString(e.Category, maxTraceName)}
+	if key == [2]string{} {
+		return 0
+	}
+	n, ok := p.labels[key]
+	if !ok {
+		n = uint16(len(p.order) + 1)
+		p.labels[key] = n
+		p.order = append(p.order, key)
+	}
+	return n
+}
+
+// traceGroupOf is the entries of one catalog.
+type traceGroupOf struct {
+	processes []*traceProcess
+	pages     []byte
+	first     uint64 // ticks
+	last      uint64
+}
+
+func newTraceGroup(t *trace, entries []*phone.LogEntry) *traceGroupOf {
+	type key struct {
+		pid  int
+		uuid [16]byte
+	}
+	g := &traceGroupOf{first: t.ticks(entries[0].Time)}
+	g.last = g.first
+	known := map[key]*traceProcess{}
+	for _, e := range entries {
+		at := t.ticks(e.Time)
+		g.first, g.last = min(g.first, at), max(g.last, at)
+		k := key{e.PID, e.ProcessUUID}
+		p := known[k]
+		if p == nil {
+			p = &traceProcess{pid: e.PID, uuid: e.ProcessUUID, labels: map[[2]string]uint16{}}
+			known[k] = p
+			g.processes = append(g.processes, p)
+		}
+		p.entries = append(p.entries, e)
+	}
+	for i, p := range g.processes {
+		g.appendPages(t, uint32(i+1), p)
+	}
+	return g
+}
+
+// appendPages writes the firehose pages of one process.
+func (g *traceGroupOf) appendPages(t *trace, number uint32, p *traceProcess) {
+	var page []byte
+	var base uint64
+	flush := func() {
+		if len(page) == 0 {
+			return
+		}
+		le := binary.LittleEndian
+		b := le.AppendUint64(nil, uint64(p.pid)+1) // never 0
+		b = le.AppendUint32(b, number)
+		b = append(b, 0, 0, 0, 0) // time to live, collapsed
+		b = le.AppendUint16(b, uint16(16+len(page)))
+		b = le.AppendUint16(b, pageSize) // no private data
+		b = append(b, 0, 0, 0, 0)        // persistent stream
+		b = le.AppendUint64(b, base)
+		g.pages = appendChunk(g.pages, tagFirehose, 0, append(b, page...))
+		page = nil
+	}
+	for _, e := range p.entries {
+		at := t.ticks(e.Time)
+		rec := traceEntry(e, p.label(e))
+		if len(page) > 0 && (16+len(page)+24+len(rec)+8 > pageSize || at < base || at-base > 1<<47) {
+			flush()
+		}
+		if len(page) == 0 {
+			base = at
+		}
+		page = appendTraceEntry(page, e, at-base, rec)
+	}
+	flush()
+}
+
+// traceEntry is the part of a firehose entry behind its head.
+func traceEntry(e *phone.LogEntry, label uint16) []byte {
+	le := binary.LittleEndian
+	b := le.AppendUint32(nil, e.ImageOffset)
+	if e.ImageUUID != e.ProcessUUID {
+		b = append(b, e.ImageUUID[:]...)
+	}
+	if label != 0 {
+		b = le.AppendUint16(b, label)
+	}
+	msg := cString(e.Message, maxTraceText)
+	b = append(b, 0, 1)    // one argument
+	b = append(b, 0x22, 4) // a public string: where and how long
+	b = le.AppendUint16(b, 0)
+	b = le.AppendUint16(b, uint16(len(msg)+1))
+	return append(append(b, msg...), 0)
+}
+
+func appendTraceEntry(b []byte, e *phone.LogEntry, delta uint64, rec []byte) []byte {
+	le := binary.LittleEndian
+	flags := uint16(flagMainExecutable)
+	if e.ImageUUID != e.ProcessUUID {
+		flags = flagUUIDRelative
+	}
+	if e.Subsystem != "" || e.Category != "" {
+		flags |= flagSubsystem
+	}
+	b = append(b, byte(KindLog), byte(entryOf(e).Level))
+	b = le.AppendUint16(b, flags)
+	b = le.AppendUint32(b, formatOffset)
+	b = le.AppendUint64(b, e.ThreadID)
+	b = le.AppendUint32(b, uint32(delta))
+	b = le.AppendUint16(b, uint16(delta>>32))
+	b = le.AppendUint16(b, uint16(len(rec)))
+	return pad8(append(b, rec...))
+}
+
+// catalog lists what the entries of the group refer to.
+func (g *traceGroupOf) catalog() []byte {
+	le := binary.LittleEndian
+	var uuids, names, procs []byte
+	offsets := map[string]uint16{}
+	name := func(s string) uint16 {
+		off, ok := offsets[s]
+		if !ok {
+			off = uint16(len(names))
+			offsets[s] = off
+			names = append(append(names, s...), 0)
+		}
+		return off
+	}
+	for i, p := range g.processes {
+		uuids = append(uuids, p.uuid[:]...)
+		procs = le.AppendUint16(procs, uint16(i))
+		procs = le.AppendUint16(procs, 0)
+		procs = le.AppendUint16(procs, uint16(i))
+		procs = le.AppendUint16(procs, 0xFFFF) // no shared cache
+		procs = le.AppendUint64(procs, uint64(p.pid)+1)
+		procs = le.AppendUint32(procs, uint32(i+1))
+		procs = le.AppendUint32(procs, uint32(p.pid))
+		procs = append(procs, make([]byte, 16)...) // user, -, no further images, -
+		procs = le.AppendUint32(procs, uint32(len(p.order)))
+		procs = le.AppendUint32(procs, 0)
+		for k, l := range p.order {
+			procs = le.AppendUint16(procs, uint16(k+1))
+			procs = le.AppendUint16(procs, name(l[0]))
+			procs = le.AppendUint16(procs, name(l[1]))
+		}
+		procs = pad8(procs)
+	}
+	names = pad8(names)
+	b := le.AppendUint16(nil, uint16(len(uuids)))
+	b = le.AppendUint16(b, uint16(len(uuids)+len(names)))
+	b = le.AppendUint16(b, uint16(len(g.processes)))
+	b = le.AppendUint16(b, uint16(len(uuids)+len(names)+len(procs)))
+	b = le.AppendUint16(b, 1) // one chunk set
+	b = append(b, make([]byte, 6)...)
+	b = le.AppendUint64(b, g.first)
+	b = append(append(append(b, uuids...), names...), procs...)
+	b = le.AppendUint64(le.AppendUint64(b, g.first), g.last)
+	b = le.AppendUint32(b, uint32(len(g.pages)))
+	b = le.AppendUint32(b, 0x100) // LZ4 blocks
+	b = le.AppendUint32(b, uint32(len(g.processes)))
+	for i := range g.processes {
+		b = le.AppendUint16(b, uint16(i))
+	}
+	b = le.AppendUint32(b, uint32(len(offsets)))
+	for _, p := range g.processes {
+		for _, l := range p.order {
+			for _, s := range l {
+				if off, ok := offsets[s]; ok {
+					b = le.AppendUint16(b, off)
+					delete(offsets, s)
+				}
+			}
+		}
+	}
+	return pad8(b)
+}

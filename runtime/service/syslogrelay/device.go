@@ -1,0 +1,125 @@
+package syslogrelay
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"path"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+const (
+	// batch is how many entries are written at a time.
+	batch = 256
+	// flushAt is the size from which a batch is written early.
+	flushAt = 48 << 10
+)
+
+// Device is the log daemon of a virtual device. One Device serves any number
+// of connections.
+type Device struct {
+	Phone  *phone.Phone
+	Logger *slog.Logger // nil = silent
+
+	dropped atomic.Uint64
+}
+
+// Dropped counts the entries that hosts missed because they read too slowly,
+// over all connections that have ended.
+func (d *Device) Dropped() uint64 { return d.dropped.Load() }
+
+// Serve writes the phone's log to c until the peer leaves or ctx ends. A peer
+// that does not read loses entries; the phone never waits for it.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	watch := d.Phone.WatchLog(phone.LogWatchOptions{PID: -1, Info: true, Debug: true})
+	inner, stop := context.WithCancel(ctx)
+	release := link.Guard(inner, c)
+	gone := make(chan struct{})
+	go func() {
+		// Hosts have nothing to say here; the end of reading is their end.
+		defer close(gone)
+		defer stop()
+		_, _ = io.Copy(io.Discard, c)
+	}()
+	err := d.stream(inner, c, watch)
+	stop()
+	<-gone
+	_ = release(nil)
+	watch.Close()
+	lost := watch.Dropped()
+	d.dropped.Add(lost)
+	if d.Logger != nil {
+		d.Logger.Debug("log ended", "layer", "syslogrelay", "udid", d.Phone.UDID(), "dropped", lost, "cause", err)
+	}
+	return ctx.Err()
+}
+
+func (d *Device) stream(ctx context.Context, w io.Writer, watch *phone.LogWatch) error {
+	entries := make([]*phone.LogEntry, batch)
+	var buf []byte
+	for {
+		n, err := watch.NextBatch(ctx, entries)
+		if err != nil {
+			return err
+		}
+		zone, host := d.zone(), hostName(d.Phone.Name())
+		for i, e := range entries[:n] {
+			buf = appendEntry(buf, e, zone, host)
+			if i+1 < n && len(buf) < flushAt {
+				continue
+			}
+			if _, err := w.Write(buf); err != nil {
+				return err
+			}
+			buf = buf[:0]
+		}
+		clear(entries[:n])
+	}
+}
+
+func appendEntry(b []byte, e *phone.LogEntry, zone *time.Location, host string) []byte {
+	process, image := path.Base(e.ProcessPath), path.Base(e.ImagePath)
+	switch {
+	case e.PID == 0:
+		process, image = "kernel", "" // hosts look for kernel[0] literally
+	case image == process || e.ImagePath == "":
+		image = ""
+	}
+	return appendRecord(b, e.Time.In(zone), host, process, image, e.PID, Level(e.Level.String()), e.Message)
+}
+
+// zone is the phone's own: the text log tells local time.
+func (d *Device) zone() *time.Location {
+	v, _ := d.Phone.Value("", "TimeZoneOffsetFromUTC")
+	switch offset := v.(type) {
+	case float64:
+		return time.FixedZone("", int(offset))
+	case int64:
+		return time.FixedZone("", int(offset))
+	}
+	return time.UTC
+}
+
+// hostName is the device name as the log writes it: hosts find the columns by
+// the blank behind it, so it must not hold any.
+func hostName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\'' || r == '’' || r == '"':
+			return -1
+		case r <= ' ' || r == 0xA0:
+			return '-'
+		}
+		return r
+	}, name)
+	if name == "" {
+		return "iPhone"
+	}
+	return name
+}
