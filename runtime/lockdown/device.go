@@ -29,7 +29,9 @@ type Device struct {
 	Phone *phone.Phone
 	// Start starts a service and says where it waits. The host is the one
 	// whose session asks, nil without a session; the service's TLS needs it.
-	// An error that holds a Code is that refusal. Nil refuses everything
+	// Start knows which services a locked phone starts only with the escrow
+	// bag, and refuses those with ErrPasswordProtected when there is none; a
+	// wrong bag is refused before Start is called. An error that holds a Code is that refusal. Nil refuses everything
 	// with ErrInvalidService.
 	Start func(ctx context.Context, service string, host *phone.Host, escrow []byte) (Endpoint, error)
 	// Network tells that the connections come over Wi-Fi, where no host may

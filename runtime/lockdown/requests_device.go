@@ -99,7 +99,7 @@ func (s *deviceConn) startService(ctx context.Context, r *request, reply plist.D
 	case s.Start == nil:
 		return ErrInvalidService
 	}
-	if err := s.checkLock(r); err != nil {
+	if err := s.checkBag(r.escrow); err != nil {
 		return err
 	}
 	var host *phone.Host
@@ -122,15 +122,14 @@ func (s *deviceConn) startService(ctx context.Context, r *request, reply plist.D
 	return nil
 }
 
-// checkLock lets a session of a locked phone start services with its escrow
-// bag only, and not even so before the first unlock after a restart.
-func (s *deviceConn) checkLock(r *request) error {
-	switch {
-	case s.host == nil || !s.Phone.Locked():
+// checkBag refuses an escrow bag that does not open a locked phone: none does
+// before the first unlock after a restart. Which services need one at all is
+// for Start to say. Unlocked phones do not look at it.
+func (s *deviceConn) checkBag(bag []byte) error {
+	if s.host == nil || len(bag) == 0 || !s.Phone.Locked() {
 		return nil
-	case len(r.escrow) == 0:
-		return ErrPasswordProtected
-	case !s.Phone.UnlockedSinceBoot(), subtle.ConstantTimeCompare(r.escrow, s.host.EscrowBag) != 1:
+	}
+	if !s.Phone.UnlockedSinceBoot() || subtle.ConstantTimeCompare(bag, s.host.EscrowBag) != 1 {
 		return ErrEscrowLocked
 	}
 	return nil

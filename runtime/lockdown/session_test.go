@@ -373,7 +373,14 @@ func TestLockedPhone(t *testing.T) {
 	t.Parallel()
 	p, h, host := paired(t)
 	ctx := t.Context()
-	cl := session(t, never(p), h.id)
+	d := never(p)
+	d.Start = func(ctx context.Context, name string, host *phone.Host, escrow []byte) (Endpoint, error) {
+		if name == "com.apple.afc" && p.Locked() && len(escrow) == 0 {
+			return Endpoint{}, ErrPasswordProtected
+		}
+		return startAFC(ctx, name, host, escrow)
+	}
+	cl := session(t, d, h.id)
 	p.SetPasscode(true)
 	p.Lock()
 	start := func(what string, bag []byte, want Code) {
