@@ -339,7 +339,7 @@ func appendRecord(b []byte, e *Entry) []byte {
 	le.PutUint16(h[offPathLen:], uint16(len(path)+1))
 	le.PutUint64(h[offActivity:], e.ActivityID)
 	le.PutUint64(h[offParent:], e.ParentActivityID)
-	le.PutUint64(h[offSeconds:], uint64(e.Time.Unix()))
+	le.PutUint64(h[offSeconds:], uint64(max(e.Time.Unix(), 0)))
 	le.PutUint32(h[offMicros:], uint32(e.Time.Nanosecond()/1000))
 	h[offKind] = byte(e.Kind)
 	h[offLevel] = byte(e.Level)

@@ -1,0 +1,190 @@
+package ostracerelay
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+func archiveOf(t *testing.T, r *rig, o ArchiveOptions) map[string][]byte {
+	t.Helper()
+	c, ended := r.dial()
+	var b bytes.Buffer
+	n, err := New(c).CreateArchive(t.Context(), &b, o)
+	if err != nil || n != int64(b.Len()) {
+		t.Fatalf("CreateArchive = %d, %v, wrote %d", n, err, b.Len())
+	}
+	if err := <-ended; err != nil {
+		t.Fatalf("Serve = %v", err)
+	}
+	files := map[string][]byte{}
+	for tr := tar.NewReader(&b); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, again := files[h.Name]; again {
+			t.Errorf("%s twice", h.Name)
+		}
+		if files[h.Name], err = io.ReadAll(tr); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// chunks walks a tracev3 file or the inside of a chunk set.
+func chunks(t *testing.T, b []byte, each func(tag uint32, data []byte)) {
+	t.Helper()
+	for len(b) > 0 {
+		if len(b) < 16 {
+			t.Fatalf("%d bytes left over", len(b))
+		}
+		n := binary.LittleEndian.Uint64(b[8:])
+		if n > uint64(len(b)-16) {
+			t.Fatalf("chunk of %d bytes in %d", n, len(b)-16)
+		}
+		each(binary.LittleEndian.Uint32(b), b[16:16+n])
+		b = b[min(uint64(len(b)), (16+n+7)/8*8):]
+	}
+}
+
+// messages reads the messages out of a tracev3 file.
+func messages(t *testing.T, file []byte) []string {
+	t.Helper()
+	var got []string
+	chunks(t, file, func(tag uint32, data []byte) {
+		if tag != tagChunkSet {
+			return
+		}
+		if string(data[:4]) != "bv4-" || string(data[len(data)-4:]) != "bv4$" {
+			t.Fatalf("chunk set begins %q", data[:4])
+		}
+		chunks(t, data[8:len(data)-4], func(_ uint32, page []byte) {
+			used := int(binary.LittleEndian.Uint16(page[16:]))
+			if used > pageSize || used != len(page)-16 {
+				t.Fatalf("page of %d bytes says %d", len(page), used)
+			}
+			for b := page[32:]; len(b) > 0; {
+				flags, n := binary.LittleEndian.Uint16(b[2:]), int(binary.LittleEndian.Uint16(b[22:]))
+				rec := b[24 : 24+n]
+				skip := 4
+				if flags&0xE == flagUUIDRelative {
+					skip += 16
+				}
+				if flags&flagSubsystem != 0 {
+					skip += 2
+				}
+				size := int(binary.LittleEndian.Uint16(rec[skip+6:]))
+				got = append(got, string(rec[skip+8:skip+8+size-1]))
+				b = b[(24+n+7)/8*8:]
+			}
+		})
+	})
+	return got
+}
+
+func TestArchive(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		var want []string
+		for i := range 500 {
+			e := phone.LogEntry{PID: 1 + i%3, ProcessPath: fmt.Sprintf("/bin/p%d", i%3), Message: fmt.Sprintf("message %d", i)}
+			if i%2 == 0 {
+				e.ImagePath, e.Subsystem, e.Category = "/usr/lib/x", "com.example.sub", fmt.Sprint("c", i%7)
+			}
+			r.phone.Log(e)
+			want = append(want, e.Message)
+		}
+		r.phone.Log(phone.LogEntry{PID: 1, Message: strings.Repeat("long", 5000)})
+		files := archiveOf(t, r, ArchiveOptions{})
+		for _, name := range []string{"Persist/", "Special/", "Signpost/", "timesync/", "version.plist", "Info.plist", "timesync/0000000000000001.timesync"} {
+			if _, ok := files[name]; !ok {
+				t.Errorf("no %s", name)
+			}
+		}
+		if d, err := plist.DecodeDict(files["Info.plist"]); err != nil || d["ArchiveIdentifier"] != r.phone.BootID() {
+			t.Errorf("Info.plist = %v, %v", d, err)
+		}
+		got := messages(t, files["Persist/0000000000000001.tracev3"])
+		if len(got) < 501 {
+			t.Fatalf("%d messages", len(got))
+		}
+		for _, m := range want {
+			if !slices.Contains(got, m) {
+				t.Errorf("no %q in the archive", m)
+			}
+		}
+		id := fmt.Sprintf("%X", r.phone.LogHistory()[len(r.phone.LogHistory())-2].ImageUUID)
+		if b := files[id[:2]+"/"+id[2:]]; !bytes.Contains(b, []byte(formatString)) {
+			t.Errorf("no format string for %s: %q", id, b)
+		}
+	})
+}
+
+func TestArchiveLimits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		now := time.Now()
+		for age := 20; age >= 0; age-- {
+			r.phone.Log(phone.LogEntry{PID: 1, Message: fmt.Sprintf("<%d>", age), Time: now.Add(-time.Duration(age) * 24 * time.Hour)})
+		}
+		for _, tc := range []struct {
+			name      string
+			in        ArchiveOptions
+			has, hasN string
+		}{
+			{"none", ArchiveOptions{}, "<20>", ""},
+			{"days", ArchiveOptions{AgeLimit: 3}, "<2>", "<4>"},
+			{"start", ArchiveOptions{StartTime: now.Add(-5 * 24 * time.Hour)}, "<5>", "<6>"},
+			{"size", ArchiveOptions{SizeLimit: 200}, "<0>", "<10>"},
+		} {
+			got := messages(t, archiveOf(t, r, tc.in)["Persist/0000000000000001.tracev3"])
+			if !slices.Contains(got, tc.has) || tc.hasN != "" && slices.Contains(got, tc.hasN) {
+				t.Errorf("%s: %q, want %s and not %s", tc.name, got, tc.has, tc.hasN)
+			}
+		}
+	})
+}
+
+func TestArchiveHostile(t *testing.T) {
+	t.Parallel()
+	ok, err := plist.Encode(plist.Dict{"Status": statusOK}, plist.Binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := append([]byte{1, 0, 0, 0, byte(len(ok))}, ok...)
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		want error
+	}{
+		{"nothing", nil, io.ErrUnexpectedEOF},
+		{"ends in a head", []byte{3, 1, 0, 0, 0, 'x', 3, 1}, io.ErrUnexpectedEOF},
+		{"ends in a piece", []byte{3, 9, 0, 0, 0, 'x'}, io.ErrUnexpectedEOF},
+		{"another type", []byte{2, 1, 0, 0, 0, 'x'}, ErrProtocol},
+		{"huge", []byte{3, 0xFF, 0xFF, 0xFF, 0xFF}, new(link.FrameError)},
+	} {
+		_, err := clientOf(append(bytes.Clone(head), tc.in...)).CreateArchive(t.Context(), io.Discard, ArchiveOptions{})
+		var frame *link.FrameError
+		if !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
+			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package ostracerelay
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// memory is a connection that reads from a buffer and forgets what is written.
+type memory struct {
+	net.Conn
+	io.Reader
+}
+
+func (m memory) Read(p []byte) (int, error)       { return m.Reader.Read(p) }
+func (m memory) Write(p []byte) (int, error)      { return len(p), nil }
+func (m memory) Close() error                     { return nil }
+func (m memory) SetDeadline(time.Time) error      { return nil }
+func (m memory) SetReadDeadline(time.Time) error  { return nil }
+func (m memory) SetWriteDeadline(time.Time) error { return nil }
+
+func FuzzStream(f *testing.F) {
+	f.Add(goldenRecord)
+	f.Add(append(bytes.Clone(goldenRecord), goldenRecord...))
+	f.Add([]byte{2, 0, 0, 0, 0, 2, 0xFF, 0xFF, 0xFF, 0xFF})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := &Stream{client: New(memory{Reader: bytes.NewReader(b)})}
+		for range len(b) + 2 {
+			e, err := s.Next(context.Background())
+			if err == nil {
+				again := appendRecord(nil, e)
+				if len(again) > maxSentRecord+frameHead {
+					t.Fatalf("record of %d bytes", len(again))
+				}
+			}
+			if s.err != nil && err != nil {
+				return
+			}
+		}
+		t.Fatal("the stream does not end")
+	})
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add([]byte{1, 0, 0, 0, 9, 'b', 'p'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if d, err := readReply(bytes.NewReader(b)); err == nil && d == nil {
+			t.Fatal("neither reply nor error")
+		}
+	})
+}
+
+func FuzzDevice(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x46<plist><dict><key>Request</key><string>PidList</string></dict></plist>"))
+	f.Add([]byte{0, 0, 0, 9, 'b'})
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_ = (&Device{Phone: p}).Serve(t.Context(), memory{Reader: bytes.NewReader(b)})
+	})
+}
+
+// typical is a record as SpringBoard writes them all day.
+var typical = Entry{
+	Time: time.Unix(1700000000, 0), PID: 58, Kind: KindLog,
+	ProcessPath: "/System/Library/CoreServices/SpringBoard.app/SpringBoard",
+	ImagePath:   "/System/Library/PrivateFrameworks/FrontBoard.framework/FrontBoard",
+	Subsystem:   "com.apple.FrontBoard", Category: "Common",
+	Message: "[app<com.example.app>:1234] Setting process visibility to: Foreground",
+}
+
+// endless repeats a block.
+type endless struct {
+	block []byte
+	off   int
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	n := copy(p, e.block[e.off:])
+	e.off = (e.off + n) % len(e.block)
+	return n, nil
+}
+
+func BenchmarkStreamNext(b *testing.B) {
+	s := &Stream{client: New(memory{Reader: &endless{block: bytes.Repeat(appendRecord(nil, &typical), 100)}})}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	b.ReportAllocs()
+	b.SetBytes(int64(len(appendRecord(nil, &typical))))
+	for b.Loop() {
+		if _, err := s.Next(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+}
+
+func BenchmarkStreamNextBatch(b *testing.B) {
+	s := &Stream{client: New(memory{Reader: &endless{block: bytes.Repeat(appendRecord(nil, &typical), 100)}})}
+	dst := make([]Entry, 256)
+	b.ReportAllocs()
+	total := 0
+	for b.Loop() {
+		n, err := s.NextBatch(context.Background(), dst)
+		if err != nil {
+			b.Fatal(err)
+		}
+		total += n
+	}
+	b.ReportMetric(float64(total)/b.Elapsed().Seconds(), "entries/s")
+}
+
+func BenchmarkAppendRecord(b *testing.B) {
+	buf := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = appendRecord(buf[:0], &typical)
+	}
+}

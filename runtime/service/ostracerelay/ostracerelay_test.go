@@ -1,0 +1,574 @@
+package ostracerelay
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// goldenRecord is the example of the protocol page: pid 1, /sbin/launchd,
+// image /usr/lib/libx, message "hi", no label. The fields it leaves open are
+// filled with values that show their place.
+var goldenRecord = unhex(`
+	02 A0000000
+	02 08000000 81000000 01000000 0100000000000000
+	101112131415161718191A1B1C1D1E1F
+	0E00 0000000000000000 0000000000000000
+	00F1536500000000 40E20100
+	04 00 0000 00000000
+	8877665544332211 2A00000000000000
+	202122232425262728292A2B2C2D2E2F
+	0E00 03000000 00000000 00000000 00000000 00000000` +
+	hex.EncodeToString([]byte("/sbin/launchd\x00/usr/lib/libx\x00hi\x00")))
+
+var goldenEntry = Entry{
+	Time: time.Unix(1700000000, 123456000).UTC(), PID: 1,
+	ProcessPath: "/sbin/launchd", ImagePath: "/usr/lib/libx", Message: "hi", Kind: KindLog,
+	ProcessUUID: [16]byte(unhex("101112131415161718191A1B1C1D1E1F")),
+	ImageUUID:   [16]byte(unhex("202122232425262728292A2B2C2D2E2F")),
+	ThreadID:    42, MachTime: 0x1122334455667788,
+}
+
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func TestRecordGolden(t *testing.T) {
+	t.Parallel()
+	if got := appendRecord(nil, &goldenEntry); !bytes.Equal(got, goldenRecord) {
+		t.Errorf("appendRecord = % X\nwant % X", got, goldenRecord)
+	}
+	var e Entry
+	if err := new(decoder).decode(goldenRecord[frameHead:], &e); err != nil || e != goldenEntry {
+		t.Errorf("decode = %+v, %v, want %+v", e, err, goldenEntry)
+	}
+}
+
+func TestRecordLimits(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("ü", 60000)
+	for _, tc := range []struct {
+		name string
+		in   Entry
+		want func(Entry) bool
+	}{
+		{"empty strings keep their NUL", Entry{}, func(e Entry) bool { return e.Message == "" && e.Subsystem == "" }},
+		{"subsystem alone sends both", Entry{Subsystem: "s"}, func(e Entry) bool { return e.Subsystem == "s" && e.Category == "" }},
+		{"NUL ends a string", Entry{Message: "a\x00b", ProcessPath: "/p\x00q"}, func(e Entry) bool { return e.Message == "a" && e.ProcessPath == "/p" }},
+		{"long message is cut between characters", Entry{Message: long, Subsystem: long, ProcessPath: long}, func(e Entry) bool {
+			return len(e.Message) > 60000 && strings.HasPrefix(long, e.Message) && strings.HasPrefix(long, e.ProcessPath)
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := appendRecord(nil, &tc.in)
+			if n := len(b) - frameHead; n > maxSentRecord || n != int(binary.LittleEndian.Uint32(b[1:])) {
+				t.Fatalf("record of %d bytes, framed as %d", n, binary.LittleEndian.Uint32(b[1:]))
+			}
+			body := b[frameHead:]
+			sub, cat := binary.LittleEndian.Uint32(body[offSubLen:]), binary.LittleEndian.Uint32(body[offCatLen:])
+			if (sub == 0) != (cat == 0) || binary.LittleEndian.Uint16(body[offPathLen:]) == 0 || binary.LittleEndian.Uint32(body[offMsgLen:]) > 65535 {
+				t.Errorf("lengths clients do not take: subsystem %d, category %d", sub, cat)
+			}
+			var e Entry
+			if err := new(decoder).decode(body, &e); err != nil || !tc.want(e) {
+				t.Errorf("decode: message of %d bytes, path of %d, %v", len(e.Message), len(e.ProcessPath), err)
+			}
+		})
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	t.Parallel()
+	change := func(off int, v ...byte) []byte {
+		b := bytes.Clone(goldenRecord[frameHead:])
+		copy(b[off:], v)
+		return b
+	}
+	for _, tc := range []struct {
+		name string
+		in   []byte
+	}{
+		{"empty", nil},
+		{"header cut", goldenRecord[frameHead:100]},
+		{"no marker", change(offMarker, 3)},
+		{"header before its end", change(offHeader, 0x10)},
+		{"header beyond the record", change(offHeader, 0xFF, 0xFF, 0xFF, 0xFF)},
+		{"path beyond the record", change(offPathLen, 0xFF, 0xFF)},
+		{"message beyond the record", change(offMsgLen, 0xFF, 0xFF, 0xFF, 0xFF)},
+		{"category beyond the record", change(offCatLen, 1)},
+		{"time overflows", change(offSeconds, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF)},
+	} {
+		var e Entry
+		if err := new(decoder).decode(tc.in, &e); !errors.Is(err, ErrRecord) {
+			t.Errorf("%s: decode = %v, want ErrRecord", tc.name, err)
+		}
+	}
+}
+
+// rig is a phone, its log relay, and connections to it.
+type rig struct {
+	t     *testing.T
+	phone *phone.Phone
+	dev   *Device
+}
+
+func newRig(t *testing.T) *rig {
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &rig{t, p, &Device{Phone: p}}
+}
+
+// dial serves one connection; ended gives the result of Serve.
+func (r *rig) dial() (c net.Conn, ended <-chan error) {
+	c, d := link.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := r.dev.Serve(r.t.Context(), d)
+		d.Close()
+		done <- err
+	}()
+	r.t.Cleanup(func() { c.Close() })
+	return c, done
+}
+
+func (r *rig) stream(a Activity) *Stream {
+	r.t.Helper()
+	c, _ := r.dial()
+	s, err := New(c).StartActivity(r.t.Context(), a)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestStartActivityReply pins the bytes that the protocol page demands.
+func TestStartActivityReply(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := newRig(t).dial()
+		// libimobiledevice's form: binary, "all" as 0xFFFFFFFF.
+		body, err := plist.Encode(plist.Dict{"Request": "StartActivity", "Pid": uint64(0xFFFFFFFF), "MessageFilter": 65535, "StreamFlags": 60}, plist.Binary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write(link.AppendFrame(nil, body)); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 5+73)
+		if _, err := io.ReadFull(c, got); err != nil {
+			t.Fatal(err)
+		}
+		if want := unhex("01 00000049 62706C6973743030"); !bytes.HasPrefix(got, want) {
+			t.Errorf("reply begins % X, want % X", got[:13], want)
+		}
+		if d, err := plist.DecodeDict(got[5:]); err != nil || len(d) != 1 || d["Status"] != "RequestSuccessful" {
+			t.Errorf("reply = %v, %v", d, err)
+		}
+	})
+}
+
+func TestStream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		s := r.stream(Activity{})
+		want := phone.LogEntry{
+			Time: time.Unix(1700000000, 654321000).UTC(), PID: 77, ProcessPath: "/a/Proc", ImagePath: "/b/Lib",
+			ProcessUUID: [16]byte{1, 2}, ImageUUID: [16]byte{3, 4}, ThreadID: 5, ActivityID: 6, ImageOffset: 7,
+			Level: phone.LevelFault, Subsystem: "com.example", Category: "cat", Message: "grüße\nzwei", MachTime: 8,
+		}
+		r.phone.Log(want)
+		e, err := s.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := phone.LogEntry{
+			Time: e.Time, PID: e.PID, ProcessPath: e.ProcessPath, ImagePath: e.ImagePath, ProcessUUID: e.ProcessUUID,
+			ImageUUID: e.ImageUUID, ThreadID: e.ThreadID, ActivityID: e.ActivityID, ImageOffset: e.ImageOffset,
+			Level: phone.LogLevel(e.Level), Subsystem: e.Subsystem, Category: e.Category, Message: e.Message, MachTime: e.MachTime,
+		}
+		if got != want || e.Process() != "Proc" || e.Image() != "Lib" {
+			t.Errorf("Next = %+v, want %+v", got, want)
+		}
+	})
+}
+
+func TestDeviceFilters(t *testing.T) {
+	t.Parallel()
+	levels := []phone.LogLevel{phone.LevelDefault, phone.LevelInfo, phone.LevelDebug, phone.LevelError, phone.LevelFault}
+	for _, tc := range []struct {
+		name string
+		in   Activity
+		want string // PID and level of what arrives
+	}{
+		{"everything", Activity{}, "0/0 0/1 0/2 0/16 0/17 9/0 9/1 9/2 9/16 9/17"},
+		{"one process", Activity{PID: 9}, "9/0 9/1 9/2 9/16 9/17"},
+		{"kernel", Activity{Kernel: true}, "0/0 0/1 0/2 0/16 0/17"},
+		{"no such process", Activity{PID: 12345}, ""},
+		{"no debug", Activity{PID: 9, NoDebug: true}, "9/0 9/16 9/17"},
+		{"info flag alone changes nothing", Activity{PID: 9, StreamFlags: FlagInfo}, "9/0 9/16 9/17"},
+		{"go-ios flags", Activity{PID: 9, MessageFilter: FilterLog, StreamFlags: FlagDebug}, "9/0 9/1 9/2 9/16 9/17"},
+		{"signposts only", Activity{MessageFilter: FilterSignpost}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				s := r.stream(tc.in)
+				for _, pid := range []int{0, 9} {
+					for _, l := range levels {
+						r.phone.Log(phone.LogEntry{PID: pid, ProcessPath: "/p", Level: l, Message: "m"})
+					}
+				}
+				var got []string
+				dst := make([]Entry, 3)
+				for {
+					n, err := s.NextBatch(within(t, time.Second), dst)
+					if errors.Is(err, context.DeadlineExceeded) {
+						break
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, e := range dst[:n] {
+						got = append(got, fmt.Sprintf("%d/%d", e.PID, e.Level))
+					}
+				}
+				if s := strings.Join(got, " "); s != tc.want {
+					t.Errorf("got %q, want %q", s, tc.want)
+				}
+			})
+		})
+	}
+}
+
+// TestAllPidForms covers the three ways in which hosts say "all".
+func TestAllPidForms(t *testing.T) {
+	t.Parallel()
+	for _, v := range []any{int64(-1), int64(0xFFFFFFFF), uint64(1<<64 - 1)} {
+		if got, err := pidOf(v); got != -1 || err != nil {
+			t.Errorf("pidOf(%v) = %d, %v, want -1", v, got, err)
+		}
+	}
+	for _, v := range []any{int64(-2), int64(1 << 40), "all", uint64(1 << 63), nil} {
+		if got, err := pidOf(v); !errors.Is(err, ErrProtocol) {
+			t.Errorf("pidOf(%v) = %d, %v, want ErrProtocol", v, got, err)
+		}
+	}
+}
+
+func TestSlowConsumerDoesNotBlockThePhone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		s := r.stream(Activity{})
+		message := strings.Repeat("x", 1000)
+		const total = 20000 // some 20 MB, far beyond pipe and queue
+		for i := range total {
+			r.phone.Log(phone.LogEntry{PID: 1, ProcessPath: "/p", Message: message, ThreadID: uint64(i + 1)})
+		}
+		last, read := uint64(0), 0
+		for last != total {
+			e, err := s.Next(within(t, time.Minute))
+			if err != nil {
+				t.Fatalf("after %d records: %v", read, err)
+			}
+			if e.ThreadID <= last {
+				t.Fatalf("record %d behind %d", e.ThreadID, last)
+			}
+			last = e.ThreadID
+			read++
+		}
+		s.Close()
+		synctest.Wait()
+		if dropped := r.dev.Dropped(); dropped == 0 || int(dropped)+read != total {
+			t.Errorf("read %d, dropped %d of %d", read, dropped, total)
+		}
+	})
+}
+
+func TestPidList(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		c, ended := r.dial()
+		cl := New(c)
+		got, err := cl.PidList(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := r.phone.Processes()
+		if len(got) != len(want) || len(got) == 0 {
+			t.Fatalf("%d processes, want %d", len(got), len(want))
+		}
+		for i := range got {
+			if got[i] != (Process{want[i].PID, want[i].Name}) {
+				t.Errorf("process %d = %v, want %v", i, got[i], want[i])
+			}
+		}
+		if _, err := cl.PidList(t.Context()); !errors.Is(err, ErrUsed) {
+			t.Errorf("second request = %v, want ErrUsed", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+}
+
+// TestPidListFraming feeds bytes in the form of the protocol page: a type 1
+// message whose length is big-endian and may exceed one byte.
+func TestPidListFraming(t *testing.T) {
+	t.Parallel()
+	xml := `<?xml version="1.0"?><plist version="1.0"><dict><key>Payload</key><dict><key>42</key><dict>` +
+		`<key>ProcessName</key><string>SpringBoard</string></dict><key>7</key><dict/></dict>` +
+		`<key>Status</key><string>RequestSuccessful</string></dict></plist>`
+	b := append([]byte{1, 0, 0, 0, 0}, xml...)
+	binary.BigEndian.PutUint32(b[1:], uint32(len(xml)))
+	got, err := clientOf(b).PidList(t.Context())
+	if want := []Process{{7, ""}, {42, "SpringBoard"}}; err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("PidList = %v, %v, want %v", got, err, want)
+	}
+}
+
+// clientOf is a client whose peer has sent b and left.
+func clientOf(b []byte) *Client {
+	c, d := link.Pipe()
+	go func() {
+		_, _ = d.Write(b)
+		_ = link.CloseWrite(d)
+	}()
+	return New(c)
+}
+
+func TestClientRefuses(t *testing.T) {
+	t.Parallel()
+	refused := func(xml string) []byte {
+		b := append([]byte{1, 0, 0, 0, 0}, `<plist><dict>`+xml+`</dict></plist>`...)
+		binary.BigEndian.PutUint32(b[1:], uint32(len(b)-5))
+		return b
+	}
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		want error
+	}{
+		{"nothing", nil, io.ErrUnexpectedEOF},
+		{"half a head", []byte{1, 0, 0}, io.ErrUnexpectedEOF},
+		{"half a reply", []byte{1, 0, 0, 0, 9, 'b'}, io.ErrUnexpectedEOF},
+		{"another type", []byte{2, 0, 0, 0, 9}, ErrProtocol},
+		{"huge", []byte{1, 0xFF, 0xFF, 0xFF, 0xFF}, new(link.FrameError)},
+		{"no plist", []byte{1, 0, 0, 0, 2, 'h', 'i'}, plist.ErrFormat},
+		{"failed", refused(`<key>Status</key><string>RequestFailed</string>`), ErrRefused},
+		{"no status", refused(``), ErrRefused},
+		{"no payload", refused(`<key>Status</key><string>RequestSuccessful</string>`), ErrProtocol},
+		{"odd pid", refused(`<key>Status</key><string>RequestSuccessful</string><key>Payload</key><dict><key>x</key><dict/></dict>`), ErrProtocol},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			list, err := clientOf(tc.in).PidList(t.Context())
+			var frame *link.FrameError
+			if list != nil || !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
+				t.Errorf("PidList = %v, %v, want %v", list, err, tc.want)
+			}
+			var e *Error
+			if !errors.As(err, &e) || e.Op != "pid list" {
+				t.Errorf("error is a %T", err)
+			}
+		})
+	}
+}
+
+// TestStreamInPieces delivers a byte at a time and interrupts in between.
+func TestStreamInPieces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, d := link.Pipe()
+		defer d.Close()
+		s := &Stream{client: New(c)}
+		defer s.Close()
+		for i, b := range goldenRecord {
+			if _, err := s.Next(within(t, time.Second)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("at byte %d: %v, want a time-out", i, err)
+			}
+			if _, err := d.Write([]byte{b}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if e, err := s.Next(t.Context()); err != nil || *e != goldenEntry {
+			t.Errorf("Next = %+v, %v", e, err)
+		}
+	})
+}
+
+func TestStreamHostile(t *testing.T) {
+	t.Parallel()
+	bad := bytes.Clone(goldenRecord)
+	bad[frameHead+offMsgLen] = 0xFF
+	cat := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		good int // entries before the error
+		want error
+	}{
+		{"end", cat(goldenRecord, goldenRecord), 2, io.EOF},
+		{"end in a head", cat(goldenRecord, []byte{2, 0}), 1, io.ErrUnexpectedEOF},
+		{"end in a record", cat(goldenRecord, goldenRecord[:50]), 1, io.ErrUnexpectedEOF},
+		{"reply in the stream", cat(goldenRecord, []byte{1, 0, 0, 0, 0}), 1, ErrProtocol},
+		{"huge record", cat(goldenRecord, []byte{2, 0xFF, 0xFF, 0xFF, 0x7F}), 1, new(link.FrameError)},
+		{"malformed record", cat(goldenRecord, bad, goldenRecord), 1, ErrRecord},
+	} {
+		for _, batch := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/batch=%v", tc.name, batch), func(t *testing.T) {
+				s := &Stream{client: clientOf(tc.in)}
+				next := func() (int, error) { _, err := s.Next(t.Context()); return 1, err }
+				if batch {
+					dst := make([]Entry, 10)
+					next = func() (int, error) { return s.NextBatch(t.Context(), dst) }
+				}
+				got := 0
+				for {
+					n, err := next()
+					if err == nil {
+						got += n
+						continue
+					}
+					var frame *link.FrameError
+					if got != tc.good || !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
+						t.Errorf("%d entries, then %v, want %d, then %v", got, err, tc.good, tc.want)
+					}
+					break
+				}
+				n, err := next()
+				if again := errors.Is(tc.want, ErrRecord); again != (err == nil && n == 1) {
+					t.Errorf("behind the error: %d, %v", n, err)
+				}
+			})
+		}
+	}
+}
+
+func TestDeviceRefuses(t *testing.T) {
+	t.Parallel()
+	frame := func(d plist.Dict) []byte {
+		b, err := plist.Encode(d, plist.XML)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link.AppendFrame(nil, b)
+	}
+	for _, tc := range []struct {
+		name   string
+		in     []byte
+		answer bool // RequestFailed comes back
+		fails  bool // Serve reports an error
+	}{
+		{"leaves at once", nil, false, false},
+		{"half a length", []byte{0, 0}, false, true},
+		{"half a request", []byte{0, 0, 0, 9, '<'}, false, true},
+		{"huge", []byte{0x7F, 0, 0, 0}, false, true},
+		{"no plist", []byte{0, 0, 0, 2, 'h', 'i'}, false, true},
+		{"unknown", frame(plist.Dict{"Request": "Fly"}), true, true},
+		{"no request", frame(plist.Dict{}), true, true},
+		{"pid is text", frame(plist.Dict{"Request": "StartActivity", "Pid": "1"}), true, true},
+		{"flags are text", frame(plist.Dict{"Request": "StartActivity", "StreamFlags": "1"}), true, true},
+		{"negative size", frame(plist.Dict{"Request": "CreateArchive", "SizeLimit": -5}), true, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c, ended := newRig(t).dial()
+				if _, err := c.Write(tc.in); err != nil {
+					t.Fatal(err)
+				}
+				_ = link.CloseWrite(c)
+				err := <-ended
+				if (err != nil) != tc.fails {
+					t.Errorf("Serve = %v", err)
+				}
+				d, err := readReply(c)
+				if tc.answer && (err != nil || d["Status"] != statusFailed) || !tc.answer && err == nil {
+					t.Errorf("reply = %v, %v", d, err)
+				}
+			})
+		})
+	}
+}
+
+func TestDeviceEnds(t *testing.T) {
+	t.Parallel()
+	t.Run("silent host", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, ended := newRig(t).dial()
+			if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Serve = %v, want a time-out", err)
+			}
+		})
+	})
+	t.Run("context", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			c, d := link.Pipe()
+			ended := make(chan error, 1)
+			go func() { ended <- r.dev.Serve(ctx, d) }()
+			if _, err := New(c).StartActivity(t.Context(), Activity{}); err != nil {
+				t.Fatal(err)
+			}
+			for range 3000 { // the pipe is full and Serve waits in a write
+				r.phone.Log(phone.LogEntry{PID: 1, Message: strings.Repeat("y", 500)})
+			}
+			synctest.Wait()
+			cancel()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("Serve = %v", err)
+			}
+		})
+	})
+	t.Run("host closes a silent stream", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, ended := newRig(t).dial()
+			cl := New(c)
+			s, err := cl.StartActivity(t.Context(), Activity{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			waiting := make(chan error, 1)
+			go func() { _, err := s.Next(t.Context()); waiting <- err }()
+			synctest.Wait()
+			s.Close()
+			cl.Close()
+			if err := <-waiting; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Next = %v, want net.ErrClosed", err)
+			}
+			if err := <-ended; err != nil {
+				t.Errorf("Serve = %v", err)
+			}
+		})
+	})
+}
