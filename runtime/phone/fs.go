@@ -286,14 +286,23 @@ func (f *FS) WriteFile(path string, b []byte) error {
 	return err
 }
 
-// ReadFile returns the content of a file.
+// maxReadFile bounds ReadFile: a host can make a sparse file of any size for
+// nothing.
+const maxReadFile = 1 << 30
+
+// ReadFile returns the content of a file. One above 1 GiB is ErrInvalid;
+// Open reads it in pieces.
 func (f *FS) ReadFile(path string) ([]byte, error) {
 	h, err := f.Open(path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
 	defer h.Close()
-	b := make([]byte, h.Size())
+	size := h.Size()
+	if size > maxReadFile {
+		return nil, fail("read", path, ErrInvalid)
+	}
+	b := make([]byte, size)
 	n, err := h.ReadAt(b, 0)
 	if err != nil && n < len(b) {
 		// The file shrank between the two calls.

@@ -148,6 +148,7 @@ func (p *Phone) boot() {
 	p.opened = !p.pass
 	p.mu.Unlock()
 	p.procs.reset()
+	p.trust.dismiss()
 }
 
 // firstUptime is how long a new phone has been running.
@@ -165,6 +166,9 @@ func (p *Phone) setLocked(locked bool) {
 	p.locked = locked
 	p.opened = p.opened || !locked
 	p.mu.Unlock()
+	if changed && locked {
+		p.trust.dismiss()
+	}
 	if changed {
 		p.Post(NoteLockState)
 	}

@@ -172,6 +172,15 @@ func (t *trustStore) knows(buid string) bool {
 	return false
 }
 
+// dismiss closes the dialog that shows, as locking and restarting do.
+func (t *trustStore) dismiss() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == dialogPending {
+		t.clear()
+	}
+}
+
 func (t *trustStore) clear() {
 	if t.timer != nil {
 		t.timer.Stop()

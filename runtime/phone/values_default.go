@@ -1,9 +1,6 @@
 package phone
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // is makes the getter of a constant. Constants are strings, numbers and
 // booleans; data is made anew for each reader.
@@ -168,12 +165,4 @@ func softwareBehavior(*Phone) any {
 	b := make([]byte, 16)
 	b[0] = 1
 	return b
-}
-
-// uptime is how long the phone has been running.
-func (p *Phone) uptime() time.Duration {
-	p.mu.RLock()
-	booted := p.booted
-	p.mu.RUnlock()
-	return max(p.Now().Sub(booted), 0)
 }
