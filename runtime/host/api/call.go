@@ -129,28 +129,14 @@ func To[T any](v lua.LValue) (T, bool) {
 	return zero, false
 }
 
-// PCall calls a Lua function and returns what it raised as an error: *host.Error for error objects, else an
-// *lua.ApiError with the raised value. Both can be raised again with host.Raise and keep their place.
+// PCall calls a Lua function and returns what it raised as an error, which can be raised again and keeps its
+// place. A cancelled task is not caught.
 func (c *Call) PCall(fn lua.LValue, args ...lua.LValue) ([]lua.LValue, error) {
-	res := host.Call(c.L, c.ix.pcall, lua.MultRet, append([]lua.LValue{fn}, args...)...)
-	if len(res) > 0 && res[0] == lua.LTrue {
-		return res[1:], nil
+	res, raised := host.Try(c.L, fn, args...)
+	if raised != nil {
+		return nil, c.ix.host.ErrorFrom(raised)
 	}
-	var obj lua.LValue = lua.LNil
-	if len(res) > 1 {
-		obj = res[1]
-	}
-	return nil, ErrorOf(obj)
-}
-
-// ErrorOf makes a Go error of a raised value.
-func ErrorOf(obj lua.LValue) error {
-	if ud, ok := obj.(*lua.LUserData); ok {
-		if e, ok := ud.Value.(*host.Error); ok {
-			return e
-		}
-	}
-	return &lua.ApiError{Type: lua.ApiErrorRun, Object: obj}
+	return res, nil
 }
 
 // On is the same call on another thread of the task: inside a function that was made to be called by the host.

@@ -142,6 +142,7 @@ type Func struct {
 
 	fn       any
 	raw      lua.LGFunction
+	existing bool
 	method   bool
 	onClosed bool
 	module   *Module
@@ -183,6 +184,16 @@ func Raw(name, doc, params string, fn lua.LGFunction, more ...Option) *Func {
 func RawMethod(name, doc, params string, fn lua.LGFunction, more ...Option) *Func {
 	f := Raw(name, doc, params, fn, more...)
 	f.method = true
+	return f
+}
+
+// Existing documents a global function that the host itself made, in a Flat module.
+func Existing(name, doc, params string, more ...Option) *Func {
+	f := Raw(name, doc, params, func(L *lua.LState) int {
+		host.Raise(L, host.Errorf("internal", "the host has no function %q", name))
+		return 0
+	}, more...)
+	f.existing = true
 	return f
 }
 

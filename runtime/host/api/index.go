@@ -28,7 +28,6 @@ type Index struct {
 	listMT     *lua.LTable
 	dictMT     *lua.LTable
 	totableFn  *lua.LFunction
-	pcall      lua.LValue // the host's own, whatever scripts do to the global
 
 	openMu sync.Mutex
 	open   map[any]*lua.LUserData // closable objects that are open
@@ -54,7 +53,6 @@ func Registry(h *host.Host) *Index {
 		tables:     map[*lua.LTable]*Module{},
 		byFunction: map[*lua.LFunction]*Func{},
 		open:       map[any]*lua.LUserData{},
-		pcall:      h.L().G.Global.RawGetString("pcall"),
 	}
 	ud := h.L().NewUserData()
 	ud.Value = ix
@@ -126,6 +124,10 @@ func (ix *Index) install(m *Module) {
 	h, L := ix.host, ix.host.L()
 	if m.Flat {
 		for _, f := range m.Funcs {
+			if fn, ok := L.G.Global.RawGetString(f.Name).(*lua.LFunction); ok && f.existing {
+				ix.byFunction[fn] = f
+				continue
+			}
 			h.SetGlobal(f.Name, ix.bind(L, f, 0))
 		}
 		for _, k := range m.Consts {
