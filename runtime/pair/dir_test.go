@@ -1,0 +1,196 @@
+package pair
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+)
+
+var _ Store = (*Dir)(nil)
+
+const testUDID = "00008030-001A35E40212345E"
+
+func TestDir(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	folder := filepath.Join(t.TempDir(), "a", "lockdown")
+	d := NewDir(folder)
+	if _, err := d.Load(ctx, testUDID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load from nothing = %v", err)
+	}
+	if err := d.Delete(ctx, testUDID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Delete from nothing = %v", err)
+	}
+	r := testRecord(t)
+	for range 2 { // the second replaces the first
+		if err := d.Save(ctx, testUDID, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := d.Load(ctx, testUDID)
+	if err != nil || !reflect.DeepEqual(got, r) {
+		t.Errorf("Load = %v, %v", got, err)
+	}
+	entries, _ := os.ReadDir(folder)
+	if len(entries) != 1 || entries[0].Name() != testUDID+".plist" {
+		t.Errorf("folder holds %v", entries)
+	}
+	if runtime.GOOS != "windows" {
+		for path, want := range map[string]fs.FileMode{folder: 0o700, filepath.Join(folder, testUDID+".plist"): 0o600} {
+			if i, err := os.Stat(path); err != nil || i.Mode().Perm() != want {
+				t.Errorf("%s has mode %v, %v; want %v", filepath.Base(path), i.Mode(), err, want)
+			}
+		}
+	}
+	if err := d.Delete(ctx, testUDID); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Load(ctx, testUDID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load after Delete = %v", err)
+	}
+}
+
+func TestDirNames(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	root := t.TempDir()
+	d := NewDir(filepath.Join(root, "lockdown"))
+	r := testRecord(t)
+	for _, id := range []string{"", ".", "..", "../x", "a/b", `a\b`, "/x", "a..b", ".hidden", "x\x00", "x\n", "SystemConfiguration", "systemconfiguration", strings.Repeat("x", 300)} {
+		_, err := d.Load(ctx, id)
+		for op, err := range map[string]error{"Load": err, "Save": d.Save(ctx, id, r), "Delete": d.Delete(ctx, id)} {
+			var e *Error
+			if !errors.Is(err, ErrName) || !errors.As(err, &e) {
+				t.Errorf("%s %q = %v, want ErrName", op, id, err)
+			}
+		}
+	}
+	if entries, _ := os.ReadDir(root); len(entries) != 0 {
+		t.Errorf("something was written: %v", entries)
+	}
+}
+
+func TestDirBUID(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	folder := filepath.Join(t.TempDir(), "lockdown")
+	// Programs that start together agree on one.
+	buids := make([]string, 16)
+	var wg sync.WaitGroup
+	for i := range buids {
+		wg.Go(func() {
+			var err error
+			if buids[i], err = NewDir(folder).BUID(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, b := range buids {
+		if b != buids[0] || !isUUID(b) {
+			t.Errorf("BUIDs %v", buids)
+			break
+		}
+	}
+	if entries, _ := os.ReadDir(folder); len(entries) != 1 {
+		t.Errorf("folder holds %v", entries)
+	}
+	// What another program keeps in the same file stays.
+	name := filepath.Join(folder, "SystemConfiguration.plist")
+	os.WriteFile(name, []byte("<plist><dict><key>HostID</key><string>H</string></dict></plist>"), 0o600)
+	buid, err := NewDir(folder).BUID(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := os.ReadFile(name)
+	config, err := plist.DecodeDict(b)
+	if want := (plist.Dict{"HostID": "H", "SystemBUID": buid}); err != nil || !reflect.DeepEqual(config, want) {
+		t.Errorf("configuration = %v, %v; want %v", config, err, want)
+	}
+	os.WriteFile(name, []byte("junk"), 0o600)
+	if s, err := NewDir(folder).BUID(ctx); err == nil {
+		t.Errorf("BUID from junk = %q: an identity must not be replaced by accident", s)
+	}
+}
+
+func TestDirFailures(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	file := filepath.Join(root, "file")
+	os.WriteFile(file, nil, 0o600)
+	d := NewDir(filepath.Join(file, "lockdown")) // below a file nothing can be made
+	ctx := context.Background()
+	_, errBUID := d.BUID(ctx)
+	for op, err := range map[string]error{"Save": d.Save(ctx, testUDID, testRecord(t)), "BUID": errBUID} {
+		var e *Error
+		if !errors.As(err, &e) {
+			t.Errorf("%s = %v, want an *Error", op, err)
+		}
+	}
+	good := NewDir(root)
+	os.WriteFile(filepath.Join(root, testUDID+".plist"), []byte("junk"), 0o600)
+	if r, err := good.Load(ctx, testUDID); err == nil || r != nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load of junk = %v, %v", r, err)
+	}
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	_, err1 := good.Load(gone, testUDID)
+	_, err2 := good.BUID(gone)
+	for _, err := range []error{err1, err2, good.Save(gone, testUDID, testRecord(t)), good.Delete(gone, testUDID)} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("after cancel: %v", err)
+		}
+	}
+}
+
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	f := NewDir(t.TempDir()).Files()
+	if _, err := f.Read("x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Read = %v", err)
+	}
+	if err := f.Write("x", []byte("bytes")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := f.Read("x"); err != nil || string(b) != "bytes" {
+		t.Errorf("Read = %q, %v", b, err)
+	}
+	if err := f.Delete("x"); err != nil {
+		t.Error(err)
+	}
+	if err := f.Delete("x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("second Delete = %v", err)
+	}
+}
+
+func TestFolders(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		goos, system, own string
+		env               map[string]string
+	}{
+		{"linux", "/var/lib/lockdown", "/home/a/.config/imdlua/lockdown", map[string]string{"HOME": "/home/a"}},
+		{"linux", "/var/lib/lockdown", "/conf/imdlua/lockdown", map[string]string{"HOME": "/home/a", "XDG_CONFIG_HOME": "/conf/"}},
+		{"linux", "/var/lib/lockdown", "", nil},
+		{"darwin", "/var/db/lockdown", "/Users/a/Library/Application Support/imdlua/lockdown", map[string]string{"HOME": "/Users/a"}},
+		{"windows", `C:\ProgramData\Apple\Lockdown`, "", nil},
+		{"windows", `D:\All\Apple\Lockdown`, `D:\a\imdlua\lockdown`, map[string]string{"ALLUSERSPROFILE": `D:\All`, "APPDATA": `D:\a`}},
+	} {
+		env := func(k string) (string, bool) { v, ok := c.env[k]; return v, ok }
+		if got := SystemDir(c.goos, env); got != c.system {
+			t.Errorf("SystemDir(%s) = %q, want %q", c.goos, got, c.system)
+		}
+		if got := OwnDir(c.goos, env); got != c.own {
+			t.Errorf("OwnDir(%s, %v) = %q, want %q", c.goos, c.env, got, c.own)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package usbmux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"testing"
+	"testing/synctest"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+)
+
+func next(t *testing.T, n interface {
+	Next(context.Context) (Event, error)
+}) Event {
+	t.Helper()
+	ev, err := n.Next(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ev
+}
+
+func TestListeners(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{})
+	ctx := testContext(t)
+	first := m.Attach(Attachment{UDID: testUDID})
+	var listeners []*Listener
+	var clients []*Client
+	for _, name := range []string{"one", ""} {
+		c := newClient(t, Options{Dial: pipeTo(m), Program: name})
+		l, err := c.Listen(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		listeners, clients = append(listeners, l), append(clients, c)
+	}
+	infos, err := clients[0].ListListeners(ctx)
+	want := []ListenerInfo{{ID: "1-one", Program: "one", Version: 3}, {ID: "2-imdlua", Program: "imdlua", Version: 3}}
+	if err != nil || !reflect.DeepEqual(infos, want) {
+		t.Errorf("ListListeners = %+v, %v; want %+v", infos, err, want)
+	}
+	second := m.Attach(Attachment{UDID: "second"})
+	if err := clients[0].SavePairRecord(ctx, "second", second, []byte("<plist><dict/></plist>")); err != nil {
+		t.Fatal(err)
+	}
+	// Neither of these concerns a present device.
+	clients[0].SavePairRecord(ctx, "third", second, []byte("<plist><dict/></plist>"))
+	clients[0].SavePairRecord(ctx, "second", 99, []byte("<plist><dict/></plist>"))
+	m.Detach(first)
+	m.Detach(first)
+	third := m.Attach(Attachment{UDID: testUDID})
+	if third <= second {
+		t.Errorf("device id %d after %d: ids are used again", third, second)
+	}
+	for i, l := range listeners {
+		for _, want := range []struct {
+			kind EventKind
+			id   uint32
+			udid string
+		}{{Attached, first, testUDID}, {Attached, second, "second"}, {Paired, second, "second"}, {Detached, first, testUDID}, {Attached, third, testUDID}} {
+			if ev := next(t, l); ev.Kind != want.kind || ev.Entry.DeviceID != want.id || ev.Entry.UDID != want.udid {
+				t.Errorf("listener %d: %v of %d %q, want %+v", i, ev.Kind, ev.Entry.DeviceID, ev.Entry.UDID, want)
+			}
+		}
+	}
+}
+
+// A request on a listening connection is refused aloud and ends it.
+func TestRequestWhileListening(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMuxer(t, MuxerOptions{})
+		conn, _ := pipeTo(m)(nil)
+		defer conn.Close()
+		conn.Write(append(ask("MessageType", "Listen"), plistBytes(6, plist.Dict{"MessageType": "ReadBUID"})...))
+		f1, _ := readFrame(conn, maxReply)
+		f2, err := readFrame(conn, maxReply)
+		r1, _, _, _ := decodeResult(f1)
+		r2, _, _, _ := decodeResult(f2)
+		if err != nil || r1 != OK || f1.tag != 5 || r2 != BadCommand || f2.tag != 6 {
+			t.Errorf("answers %+v, %+v, %v", f1, f2, err)
+		}
+		if _, err := readFrame(conn, maxReply); err != io.EOF {
+			t.Errorf("afterwards %v, want EOF", err)
+		}
+		if infos := m.listeners(); len(infos) != 0 {
+			t.Errorf("still listed: %v", infos)
+		}
+	})
+}
+
+// A listener that does not read is cut off; the others get every event and
+// Attach never waits.
+func TestSlowListener(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMuxer(t, MuxerOptions{})
+		c := newClient(t, Options{Dial: pipeTo(m)})
+		ctx := context.Background()
+		slow, err := c.Listen(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer slow.Close()
+		good, err := c.Listen(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer good.Close()
+		const events = 4 * eventQueue
+		for i := range events {
+			m.Attach(Attachment{UDID: fmt.Sprint(i)})
+			if ev, err := good.Next(ctx); err != nil || ev.Entry.UDID != fmt.Sprint(i) {
+				t.Fatalf("event %d: %+v, %v", i, ev, err)
+			}
+		}
+		synctest.Wait()
+		if n := len(m.listeners()); n != 1 {
+			t.Errorf("%d listeners left, want 1", n)
+		}
+		n := 0
+		for ; ; n++ {
+			if _, err = slow.Next(ctx); err != nil {
+				break
+			}
+		}
+		if n == events || !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("the slow listener got %d events, then %v", n, err)
+		}
+	})
+}
