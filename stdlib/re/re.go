@@ -1,0 +1,239 @@
+// Package re is the script module re: regular expressions in RE2 syntax, which take linear time whatever the
+// text is. They are meant for logs; Lua's own patterns stay available.
+//
+//	local pid, text = re.match(line, [[\[(\d+)\] (.*)]])
+package re
+
+import (
+	"regexp"
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+)
+
+// cacheSize bounds the compiled expressions that are kept; scripts that build them at run time stay small.
+const cacheSize = 256
+
+// cache keeps compiled expressions. It belongs to the holder of the interpreter lock.
+type cache struct{ compiled map[string]*regexp.Regexp }
+
+func (k *cache) get(pattern string) (*regexp.Regexp, error) {
+	if re := k.compiled[pattern]; re != nil {
+		return re, nil
+	}
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, host.Errorf("pattern", "re: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	if len(k.compiled) >= cacheSize {
+		clear(k.compiled)
+	}
+	k.compiled[pattern] = re
+	return re, nil
+}
+
+// Module declares the module.
+func Module() *api.Module {
+	k := &cache{compiled: map[string]*regexp.Regexp{}}
+	text, pattern := api.ParamDoc("text", "where to look"), api.ParamDoc("pattern", "regular expression in RE2 syntax")
+	bad := api.Raises("pattern")
+	return &api.Module{
+		Name: "re", Doc: "Regular expressions (RE2): linear time, named groups, (?i) for any case.", Global: true, Perm: "none",
+		Funcs: []*api.Func{
+			api.Function("match", "Returns the groups of the first match, or the whole match when there are no groups. nil when there is none.",
+				"text pattern", k.match, text, pattern, bad, api.Returns("string? ..."),
+				api.Example(`return re.match("pid=42 ok", [[(\w+)=(\d+)]]) -- => "pid", "42"`)),
+			api.Function("test", "Whether the text matches.", "text pattern", k.test, text, pattern, bad,
+				api.Example(`return re.test("Error: x", "(?i)^error") -- => true`)),
+			api.Function("find", "Returns begin and end of the first match at or after init, then its groups. nil when there is none.",
+				"text pattern init?", k.find, text, pattern, bad, api.ParamDoc("init", "position to start at"), api.Returns("integer? first", "integer last", "string ..."),
+				api.Example(`return re.find("a=1", [[\d]]) -- => 3, 3`)),
+			api.Function("groups", "Returns the first match as a table: [0] is all, [1] and so on the groups, and each named group by its name.",
+				"text pattern", k.groups, text, pattern, bad, api.Returns("table?"),
+				api.Example(`return re.groups("pid=42", [[(?P<key>\w+)=(?P<value>\d+)]]).value -- => "42"`)),
+			api.Function("gmatch", "Goes over all matches: for groups in ... do.", "text pattern", k.gmatch, text, pattern, bad, api.Returns("fun(): string? ..."),
+				api.Example(`local t = {}
+for w in re.gmatch("a b", [[\w+]]) do table.insert(t, w) end
+return t -- => {"a", "b"}`)),
+			api.Function("replace", "Replaces matches by a text ($1 and ${name} are groups), by what a function returns for the groups, or by a table's entries. Returns the text and the number of matches.",
+				"text pattern replacement limit?", k.replace, text, pattern, bad, api.ParamDoc("replacement", "text, function or table"),
+				api.ParamDoc("limit", "how many at most"), api.Returns("string text", "integer count"),
+				api.Example(`return re.replace("John Smith", [[(\w+) (\w+)]], "$2 $1") -- => "Smith John", 1`)),
+			api.Function("split", "Cuts the text at the matches.", "text pattern limit?", k.split, text, pattern, bad,
+				api.ParamDoc("limit", "how many parts at most"), api.Example(`return re.split("a, b,c", [[,\s*]]) -- => {"a", "b", "c"}`)),
+			api.Function("escape", "Makes a pattern that matches exactly the text.", "text",
+				func(_ *api.Call, s string) string { return regexp.QuoteMeta(s) }, text, api.Example(`return re.escape("a.b") -- => "a\\.b"`)),
+		},
+	}
+}
+
+// captures are the groups of a match given by pairs of offsets; groups that took no part are nil.
+func captures(text string, loc []int) api.Values {
+	if len(loc) == 2 {
+		return api.Values{lua.LString(text[loc[0]:loc[1]])}
+	}
+	var out api.Values
+	for i := 2; i < len(loc); i += 2 {
+		out = append(out, group(text, loc, i))
+	}
+	return out
+}
+
+func group(text string, loc []int, i int) lua.LValue {
+	if loc[i] < 0 {
+		return lua.LNil
+	}
+	return lua.LString(text[loc[i]:loc[i+1]])
+}
+
+func (k *cache) match(_ *api.Call, text, pattern string) (api.Values, error) {
+	re, err := k.get(pattern)
+	if err != nil {
+		return nil, err
+	}
+	if loc := re.FindStringSubmatchIndex(text); loc != nil {
+		return captures(text, loc), nil
+	}
+	return api.Values{lua.LNil}, nil
+}
+
+func (k *cache) test(_ *api.Call, text, pattern string) (bool, error) {
+	re, err := k.get(pattern)
+	return err == nil && re.MatchString(text), err
+}
+
+func (k *cache) find(_ *api.Call, text, pattern string, init *int) (api.Values, error) {
+	re, err := k.get(pattern)
+	if err != nil {
+		return nil, err
+	}
+	from := 0
+	if init != nil {
+		from = *init - 1
+		if *init < 0 {
+			from = max(len(text)+*init, 0)
+		}
+		from = max(from, 0)
+	}
+	// The whole text is searched, so that ^ and \b see what stands before.
+	most := -1
+	if from == 0 {
+		most = 1
+	}
+	for _, loc := range re.FindAllStringSubmatchIndex(text, most) {
+		if loc[0] < from {
+			continue
+		}
+		out := api.Values{lua.LNumber(loc[0] + 1), lua.LNumber(loc[1])}
+		if len(loc) > 2 {
+			out = append(out, captures(text, loc)...)
+		}
+		return out, nil
+	}
+	return api.Values{lua.LNil}, nil
+}
+
+func (k *cache) groups(c *api.Call, text, pattern string) (lua.LValue, error) {
+	re, err := k.get(pattern)
+	if err != nil {
+		return nil, err
+	}
+	loc := re.FindStringSubmatchIndex(text)
+	if loc == nil {
+		return lua.LNil, nil
+	}
+	t := c.L.CreateTable(len(loc)/2, len(loc)/2)
+	for i, name := range re.SubexpNames() {
+		v := group(text, loc, 2*i)
+		t.RawSetInt(i, v)
+		if name != "" {
+			t.RawSetString(name, v)
+		}
+	}
+	return t, nil
+}
+
+func (k *cache) gmatch(c *api.Call, text, pattern string) (lua.LValue, error) {
+	re, err := k.get(pattern)
+	if err != nil {
+		return nil, err
+	}
+	all := re.FindAllStringSubmatchIndex(text, -1)
+	return c.L.NewFunction(func(L *lua.LState) int {
+		if len(all) == 0 {
+			L.Push(lua.LNil)
+			return 1
+		}
+		out := captures(text, all[0])
+		all = all[1:]
+		if out[0] == lua.LNil {
+			out[0] = lua.LString("") // nil would end the loop
+		}
+		for _, v := range out {
+			L.Push(v)
+		}
+		return len(out)
+	}), nil
+}
+
+func (k *cache) replace(c *api.Call, text, pattern string, with lua.LValue, limit *int) (string, int, error) {
+	re, err := k.get(pattern)
+	if err != nil {
+		return "", 0, err
+	}
+	most := -1
+	if limit != nil {
+		most = *limit
+	}
+	var b strings.Builder
+	last := 0
+	all := re.FindAllStringSubmatchIndex(text, most)
+	for _, loc := range all {
+		b.WriteString(text[last:loc[0]])
+		s, err := substitute(c, re, text, loc, with)
+		if err != nil {
+			return "", 0, err
+		}
+		b.WriteString(s)
+		last = loc[1]
+	}
+	b.WriteString(text[last:])
+	return b.String(), len(all), nil
+}
+
+// substitute is what stands in place of one match. nil and false keep the match, as in string.gsub.
+func substitute(c *api.Call, re *regexp.Regexp, text string, loc []int, with lua.LValue) (string, error) {
+	var v lua.LValue
+	switch x := with.(type) {
+	case lua.LString:
+		return string(re.ExpandString(nil, string(x), text, loc)), nil
+	case *lua.LFunction:
+		v = c.Invoke(x, 1, captures(text, loc)...)[0]
+	case *lua.LTable:
+		v = c.L.GetTable(x, captures(text, loc)[0])
+	default:
+		return "", c.ArgError(3, "string, function or table expected, got %s", with.Type())
+	}
+	switch v.(type) {
+	case lua.LString, lua.LNumber:
+		return host.ToString(c.L, v), nil
+	}
+	if lua.LVAsBool(v) {
+		return "", c.ArgError(3, "the replacement must be a string, got %s", v.Type())
+	}
+	return text[loc[0]:loc[1]], nil
+}
+
+func (k *cache) split(_ *api.Call, text, pattern string, limit *int) ([]string, error) {
+	re, err := k.get(pattern)
+	if err != nil {
+		return nil, err
+	}
+	if limit != nil {
+		return re.Split(text, *limit), nil
+	}
+	return re.Split(text, -1), nil
+}
