@@ -75,6 +75,7 @@ func (m *Machine) startService(_ context.Context, name string, host *phone.Host,
 	case len(escrow) > 0 && (host == nil || string(escrow) != string(host.EscrowBag)):
 		return refuse(lockdown.ErrEscrowLocked)
 	}
+	m.logAs("lockdownd", "com.apple.mobile.lockdown", "service", "starting "+name)
 	number, err := m.listenOnce(func(ctx context.Context, c net.Conn) { m.serveService(ctx, c, found, host) })
 	if err != nil {
 		return refuse(lockdown.ErrServiceLimit)
@@ -97,5 +98,15 @@ func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *
 	}
 	if err := e.handler(m.phone).Serve(ctx, m.misbehave(ctx, e.name.Lockdown, c)); err != nil {
 		log.Debug("service connection ended", "err", err)
+	}
+}
+
+// logAs writes what a daemon says about the machine's own doings.
+func (m *Machine) logAs(process, subsystem, category, message string) {
+	for _, p := range m.phone.Processes() {
+		if p.Name == process {
+			m.phone.Log(phone.LogEntry{PID: p.PID, Subsystem: subsystem, Category: category, Message: message})
+			return
+		}
 	}
 }

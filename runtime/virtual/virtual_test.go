@@ -1,0 +1,206 @@
+package virtual_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+)
+
+func TestEveryProfileAnswers(t *testing.T) {
+	for _, profile := range phone.Profiles() {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			d, m := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: profile}})
+			ctx := virtualtest.Context(t)
+			v, err := d.Get(ctx, "", "ProductVersion")
+			if err != nil || v != m.Phone().ProductVersion() {
+				t.Fatalf("ProductVersion = %v, %v; want %s", v, err, m.Phone().ProductVersion())
+			}
+			for _, name := range virtual.Services() {
+				c, err := d.Open(ctx, service.Name{Lockdown: name})
+				if err != nil {
+					t.Errorf("Open(%s): %v", name, err)
+					continue
+				}
+				c.Close()
+			}
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	ctx := virtualtest.Context(t)
+	d, m := virtualtest.Device(t, virtual.Options{})
+	open := func(name string) error {
+		c, err := d.Open(ctx, service.Name{Lockdown: name})
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	if err := open("com.apple.nonsense"); !errors.Is(err, lockdown.ErrInvalidService) {
+		t.Errorf("unknown service: %v, want InvalidService", err)
+	}
+	m.Phone().SetPasscode(true)
+	m.Phone().Lock()
+	if err := open("com.apple.afc"); !errors.Is(err, lockdown.ErrPasswordProtected) {
+		t.Errorf("afc while locked: %v, want PasswordProtected", err)
+	}
+	c, err := d.Open(ctx, service.Name{Lockdown: "com.apple.afc", Escrow: true})
+	if err != nil {
+		t.Errorf("afc while locked, with escrow bag: %v", err)
+	} else {
+		c.Close()
+	}
+	m.Phone().Unlock()
+	if err := open("com.apple.afc"); err != nil {
+		t.Errorf("afc after unlocking: %v", err)
+	}
+	if _, err := d.Connect(ctx, 9); err == nil {
+		t.Error("a closed port was connected to")
+	}
+}
+
+func TestTrustPolicies(t *testing.T) {
+	for _, c := range []struct {
+		mode phone.TrustMode
+		want error
+	}{
+		{phone.TrustAccept, nil},
+		{phone.TrustDeny, lockdown.ErrUserDeniedPairing},
+	} {
+		d, _ := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: c.mode}}})
+		if err := d.Pair(virtualtest.Context(t)); !errors.Is(err, c.want) {
+			t.Errorf("mode %v: Pair = %v, want %v", c.mode, err, c.want)
+		}
+	}
+	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: phone.TrustAsk}}}})
+	m := h.Devices()[0]
+	f := virtualtest.Finder(t, h, device.Options{OnTrustDialog: func(device.Info) { m.Phone().TapTrust() }})
+	d, err := f.Find(virtualtest.Context(t), device.Selector{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Pair(virtualtest.Context(t)); err != nil {
+		t.Errorf("Pair with a tap on Trust: %v", err)
+	}
+	if err := d.Unpair(virtualtest.Context(t)); err != nil {
+		t.Errorf("Unpair: %v", err)
+	}
+	if ok, err := d.Paired(virtualtest.Context(t)); ok || err != nil {
+		t.Errorf("Paired after Unpair = %v, %v", ok, err)
+	}
+}
+
+// TestNeverAnswered checks that a dialog nobody answers ends with the deadline
+// and says why.
+func TestNeverAnswered(t *testing.T) {
+	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: phone.TrustIgnore}}}})
+	ctx, cancel := context.WithCancelCause(context.Background())
+	f := virtualtest.Finder(t, h, device.Options{OnTrustDialog: func(device.Info) { cancel(context.DeadlineExceeded) }})
+	d, err := f.Find(virtualtest.Context(t), device.Selector{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Pair(ctx); !errors.Is(err, lockdown.ErrPairingDialogResponsePending) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Pair = %v, want the pending dialog and the deadline", err)
+	}
+}
+
+func TestWhatOneServiceWritesAnotherReads(t *testing.T) {
+	ctx := virtualtest.Context(t)
+	d, _ := virtualtest.Device(t, virtual.Options{})
+	n, err := notificationproxy.Connect(ctx, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	const changed = "com.apple.mobile.lockdown.device_name_changed"
+	if err := n.Observe(ctx, changed); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Post(ctx, changed); err != nil { // shows that Observe was read
+		t.Fatal(err)
+	}
+	if _, err := n.Next(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Set(ctx, "", "DeviceName", "Renamed"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := n.Next(ctx); got != changed || err != nil {
+		t.Errorf("Next = %q, %v", got, err)
+	}
+	if err := d.Refresh(ctx); err != nil || d.Info().Name != "Renamed" {
+		t.Errorf("name after refresh %q, %v", d.Info().Name, err)
+	}
+}
+
+func TestRestart(t *testing.T) {
+	ctx := virtualtest.Context(t)
+	d, m := virtualtest.Device(t, virtual.Options{Boot: 1})
+	before, boot := d.Info().Roads[0].DeviceID, m.Phone().BootID()
+	c, err := diagnosticsrelay.Connect(ctx, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Restart(ctx, diagnosticsrelay.PowerOptions{WaitForDisconnect: true}); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if err := d.Back(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if now := d.Info().Roads[0].DeviceID; now == before || m.Phone().BootID() == boot {
+		t.Errorf("device id %d after %d, boot id changed: %v", now, before, m.Phone().BootID() != boot)
+	}
+	if _, err := d.Get(ctx, "", "DeviceName"); err != nil {
+		t.Errorf("value after restart: %v", err)
+	}
+}
+
+func TestReplugIsFoundAgain(t *testing.T) {
+	ctx := virtualtest.Context(t)
+	d, m := virtualtest.Device(t, virtual.Options{})
+	if _, err := d.Get(ctx, "", "DeviceName"); err != nil {
+		t.Fatal(err)
+	}
+	m.Detach()
+	if _, err := d.Get(ctx, "", "DeviceName"); err == nil {
+		t.Fatal("an unplugged device answered")
+	}
+	if err := m.Replug(); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := d.Get(ctx, "", "DeviceName"); err != nil {
+		t.Errorf("after re-plug: %v, %v", v, err)
+	}
+}
+
+func TestSeveralDevicesAreAnError(t *testing.T) {
+	h := virtualtest.Host(t, virtual.HostOptions{Count: 3})
+	f := virtualtest.Finder(t, h, device.Options{})
+	ctx := virtualtest.Context(t)
+	_, err := f.Find(ctx, device.Selector{})
+	var ambiguous *device.AmbiguousError
+	if !errors.As(err, &ambiguous) || len(ambiguous.Matches) != 3 {
+		t.Fatalf("Find = %v, want an error with three devices", err)
+	}
+	want := h.Devices()[1].UDID()
+	d, err := f.Find(ctx, device.Selector{UDID: want})
+	if err != nil || d.UDID() != want {
+		t.Errorf("Find by UDID = %v, %v", d, err)
+	}
+	if _, err := f.Find(ctx, device.Selector{UDID: "no"}); !errors.Is(err, device.ErrNotFound) {
+		t.Errorf("Find of nothing = %v", err)
+	}
+}

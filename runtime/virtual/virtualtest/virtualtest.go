@@ -1,0 +1,112 @@
+// Package virtualtest starts virtual devices in tests.
+package virtualtest
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+	"github.com/imdlua/imdlua/runtime/virtual"
+)
+
+// Deadline bounds what a test waits for. It is no measure of speed: it only
+// turns a hang into a failure.
+const Deadline = 60 * time.Second
+
+// Host starts a machine with virtual devices that ends with the test. A Count
+// of 0 makes one device.
+func Host(t testing.TB, o virtual.HostOptions) *virtual.Host {
+	t.Helper()
+	o.Count = max(o.Count, 1)
+	h, err := virtual.NewHost(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+// Finder returns a Finder that sees the devices of h through connections in
+// memory.
+func Finder(t testing.TB, h *virtual.Host, o device.Options) *device.Finder {
+	t.Helper()
+	mux, err := usbmux.New(usbmux.Options{Dial: h.Dial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Muxers = append(o.Muxers, mux)
+	f := device.NewFinder(o)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// Device starts one virtual device and returns both of its sides.
+func Device(t testing.TB, o virtual.Options) (*device.Device, *virtual.Machine) {
+	t.Helper()
+	h := Host(t, virtual.HostOptions{Device: o})
+	f := Finder(t, h, device.Options{})
+	d, err := f.Find(Context(t), device.Selector{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, h.Devices()[0]
+}
+
+// Context returns a context that ends with the test, or after Deadline.
+func Context(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Listen serves h on a loopback port and returns its address, in the one form
+// that all programs understand.
+func Listen(t testing.TB, h *virtual.Host) string {
+	t.Helper()
+	return serve(t, h, "tcp", "127.0.0.1:0").String()
+}
+
+// ListenUnix serves h on a unix socket and returns its path.
+func ListenUnix(t testing.TB, h *virtual.Host) string {
+	t.Helper()
+	return serve(t, h, "unix", filepath.Join(t.TempDir(), "mux.sock")).String()
+}
+
+func serve(t testing.TB, h *virtual.Host, network, address string) net.Addr {
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.Serve(ctx, l)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		l.Close()
+		<-done
+	})
+	return l.Addr()
+}
+
+// Settled reports how many goroutines there are once their number has stopped
+// falling to at most want, or at the deadline: ends of connections need a
+// moment to be noticed by their goroutines.
+func Settled(want int) int {
+	deadline := time.Now().Add(Deadline / 4)
+	for {
+		n := runtime.NumGoroutine()
+		if n <= want || time.Now().After(deadline) {
+			return n
+		}
+		runtime.Gosched()
+		time.Sleep(time.Millisecond)
+	}
+}
