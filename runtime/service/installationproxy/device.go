@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 
@@ -252,44 +253,12 @@ func (d *Device) capabilities(req plist.Dict) plist.Dict {
 	} else {
 		return failure(ErrAPIInternalError, "Capabilities is neither an array of strings nor a dictionary")
 	}
-	has := d.capabilitySet(want)
-	for name, on := range want {
-		if has[name] != on {
+	names := slices.Sorted(maps.Keys(want))
+	has := d.Phone.Gestalt(names)
+	for _, name := range names {
+		if on, _ := has.Bool(name); on != want[name] {
 			return complete(false)
 		}
 	}
 	return complete(true)
-}
-
-// capabilitySet is what the phone can do, as far as its model tells: what
-// MobileGestalt says yes to, and what installed apps require.
-func (d *Device) capabilitySet(want map[string]bool) map[string]bool {
-	has := map[string]bool{}
-	for _, a := range d.Phone.Apps() {
-		switch v := a.Attributes()["UIRequiredDeviceCapabilities"].(type) {
-		case []any:
-			for _, e := range v {
-				if name, ok := e.(string); ok {
-					has[name] = true
-				}
-			}
-		case plist.Dict:
-			for name := range v {
-				if on, _ := v.Bool(name); on {
-					has[name] = true
-				}
-			}
-		}
-	}
-	names := make([]string, 0, len(want))
-	for name := range want {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for name, v := range d.Phone.Gestalt(names) {
-		if on, _ := v.(bool); on {
-			has[name] = true
-		}
-	}
-	return has
 }
