@@ -5,9 +5,11 @@ import (
 	"context"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -123,4 +125,85 @@ func BenchmarkAppendRecord(b *testing.B) {
 	for b.Loop() {
 		buf = appendRecord(buf[:0], &typical)
 	}
+}
+
+// BenchmarkManyPhones is 64 phones that talk 500 lines a second each, to one
+// host a phone; the metric is what a second of that costs.
+func BenchmarkManyPhones(b *testing.B) {
+	const phones, rate = 64, 500
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	counts := make(chan int, phones)
+	var wg sync.WaitGroup
+	for i := range phones {
+		p, err := phone.New(phone.Options{LogRate: rate, Serial: i})
+		if err != nil {
+			b.Fatal(err)
+		}
+		c, d := link.Pipe()
+		wg.Go(func() { _ = (&Device{Phone: p}).Serve(ctx, d); d.Close() })
+		s, err := New(c).StartActivity(ctx, Activity{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		wg.Go(func() {
+			dst := make([]Entry, 256)
+			for {
+				n, err := s.NextBatch(ctx, dst)
+				if err != nil {
+					s.Close()
+					return
+				}
+				counts <- n
+			}
+		})
+	}
+	b.ReportAllocs()
+	for b.Loop() { // one operation is 1000 entries of all the phones together
+		for got := 0; got < 1000; {
+			got += <-counts
+		}
+	}
+	b.ReportMetric(1000*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+	cancel()
+	go func() { wg.Wait(); close(counts) }()
+	for range counts {
+	}
+}
+
+// BenchmarkDeviceToClient is entries through phone, device, pipe and client.
+func BenchmarkDeviceToClient(b *testing.B) {
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, d := link.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- (&Device{Phone: p}).Serve(context.Background(), d) }()
+	s, err := New(c).StartActivity(context.Background(), Activity{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	e := phone.LogEntry{Time: typical.Time, PID: 58, ProcessPath: typical.ProcessPath, ImagePath: typical.ImagePath,
+		ProcessUUID: [16]byte{1}, ImageUUID: [16]byte{2}, Subsystem: "s", Category: "c", Message: typical.Message, ThreadID: 1, MachTime: 1}
+	dst := make([]Entry, 256)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for done := 0; done < b.N; {
+		n := min(1000, b.N-done)
+		for range n {
+			p.Log(e)
+		}
+		done += n
+		for n > 0 {
+			got, err := s.NextBatch(context.Background(), dst)
+			if err != nil {
+				b.Fatal(err)
+			}
+			n -= got
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+	s.Close()
+	<-ended
 }

@@ -1,0 +1,381 @@
+package notificationproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+type rig struct {
+	t     *testing.T
+	phone *phone.Phone
+	dev   *Device
+}
+
+func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, err := phone.New(phone.Options{LogRate: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(t, &rig{t, p, &Device{Phone: p}})
+	})
+}
+
+func (r *rig) raw(ctx context.Context) (*link.PlistConn, <-chan error) {
+	c, d := link.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := r.dev.Serve(ctx, d)
+		d.Close()
+		done <- err
+	}()
+	r.t.Cleanup(func() { c.Close() })
+	return link.NewPlistConn(c), done
+}
+
+func (r *rig) dial() (*Client, <-chan error) {
+	c, done := r.raw(r.t.Context())
+	cl := New(c.Conn)
+	r.t.Cleanup(func() { cl.Close() })
+	return cl, done
+}
+
+// next fails the test when nothing comes; "" means that nothing may come.
+func (r *rig) next(c *Client, want string) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	defer cancel()
+	got, err := c.Next(ctx)
+	if want == "" && errors.Is(err, context.DeadlineExceeded) {
+		return
+	}
+	if err != nil || got != want {
+		r.t.Errorf("Next = %q, %v, want %q", got, err, want)
+	}
+}
+
+func TestRelay(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		a, _ := r.dial()
+		b, _ := r.dial()
+		must(t, a.Observe(t.Context(), "one", "two", "two"))
+		must(t, b.Observe(t.Context(), "one"))
+		synctest.Wait() // nothing is confirmed
+		must(t, a.Post(t.Context(), "one"))
+		r.next(a, "one") // the poster's own connection
+		r.next(b, "one")
+		must(t, b.Post(t.Context(), "two"))
+		r.next(a, "two")
+		r.next(a, "") // observed twice, relayed once
+		r.next(b, "")
+		must(t, b.Post(t.Context(), "three"))
+		r.next(a, "")
+	})
+}
+
+func TestPhoneNotifies(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		c, _ := r.dial()
+		must(t, c.Observe(t.Context(), phone.NoteAppInstalled, phone.NoteDeviceName))
+		synctest.Wait()
+		if _, err := r.phone.AddApp(phone.AppSpec{BundleID: "com.example.app"}); err != nil {
+			t.Fatal(err)
+		}
+		r.next(c, phone.NoteAppInstalled)
+		must(t, r.phone.SetValue("", "DeviceName", "Neu"))
+		r.next(c, phone.NoteDeviceName)
+	})
+}
+
+// TestMessages compares the messages with the protocol page.
+func TestMessages(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		c, ended := r.raw(t.Context())
+		for _, m := range []plist.Dict{
+			{"Command": "ObserveNotification", "Name": "n"},
+			{"Command": "NoSuchCommand", "Name": "n"}, // never answered
+			{"Name": "n"},
+			{"Command": "ObserveNotification"},
+			{"Command": "PostNotification", "Name": strings.Repeat("x", MaxName+1)},
+			{"Command": "PostNotification", "Name": "n"},
+			{"Command": "Shutdown"},
+		} {
+			must(t, c.Send(t.Context(), m))
+		}
+		for _, want := range []plist.Dict{{"Command": "RelayNotification", "Name": "n"}, {"Command": "ProxyDeath"}} {
+			if got, err := c.RecvDict(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("got %v, %v, want %v", got, err, want)
+			}
+		}
+		if _, err := c.RecvDict(t.Context()); err != io.EOF {
+			t.Errorf("behind ProxyDeath: %v", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+}
+
+func TestClientMessages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, d := link.Pipe()
+		peer := link.NewPlistConn(d)
+		cl := New(c)
+		must(t, cl.Observe(t.Context(), "n"))
+		must(t, cl.Post(t.Context(), "m"))
+		for _, want := range []plist.Dict{{"Command": "ObserveNotification", "Name": "n"}, {"Command": "PostNotification", "Name": "m"}} {
+			if got, err := peer.RecvDict(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("got %v, %v, want %v", got, err, want)
+			}
+		}
+		for _, name := range []string{"", strings.Repeat("x", MaxName+1)} {
+			if err := cl.Post(t.Context(), name); !errors.Is(err, ErrName) {
+				t.Errorf("Post(%.5q) = %v", name, err)
+			}
+		}
+		must(t, cl.Close())
+		d.Close()
+	})
+}
+
+func TestShutdown(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		c, ended := r.dial()
+		must(t, c.Observe(t.Context(), "n"))
+		must(t, c.Post(t.Context(), "n"))
+		must(t, c.Shutdown(t.Context()))
+		if err := <-ended; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+		r.next(c, "n") // came before the end
+		_, err := c.Next(t.Context())
+		if !errors.Is(err, ErrProxyDeath) || !errors.Is(err, io.EOF) {
+			t.Errorf("Next = %v", err)
+		}
+	})
+}
+
+// TestShutdownAndGone: go-ios closes without waiting for ProxyDeath.
+func TestShutdownAndGone(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		c, ended := r.raw(t.Context())
+		must(t, c.Send(t.Context(), plist.Dict{"Command": "Shutdown"}))
+		c.Close()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+}
+
+func TestInsecure(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.dev.Insecure = true
+		c, _ := r.dial()
+		must(t, c.Observe(t.Context(), phone.NoteRequestPair, phone.NoteAppInstalled, "com.apple.mobile.lockdownX"))
+		synctest.Wait()
+		r.phone.Post(phone.NoteAppInstalled)
+		r.phone.Post("com.apple.mobile.lockdownX")
+		r.phone.Post(phone.NoteRequestPair)
+		r.next(c, phone.NoteRequestPair)
+		o := r.phone.ObserveNotifications()
+		defer o.Close()
+		o.Add("com.example.secret")
+		o.Add(phone.NoteRequestHostBUID)
+		must(t, c.Post(t.Context(), "com.example.secret"))
+		must(t, c.Post(t.Context(), phone.NoteRequestHostBUID))
+		if got, err := o.Next(t.Context()); err != nil || got != phone.NoteRequestHostBUID {
+			t.Errorf("posted %q, %v", got, err)
+		}
+	})
+}
+
+func TestSlowObserver(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		ctx, cancel := context.WithCancel(t.Context())
+		c, ended := r.raw(ctx)
+		must(t, c.Send(t.Context(), plist.Dict{"Command": "ObserveNotification", "Name": strings.Repeat("n", 1000)}))
+		synctest.Wait()
+		for range 5000 { // nobody reads, the phone does not care
+			r.phone.Post(strings.Repeat("n", 1000))
+		}
+		synctest.Wait()
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+}
+
+func TestClientOverflow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, d := link.Pipe()
+		cl := New(c)
+		defer cl.Close()
+		defer d.Close()
+		peer := link.NewPlistConn(d)
+		var err error
+		sent := 0
+		for ; err == nil && sent < 2*queueLimit; sent++ { // the client hangs up in between
+			err = peer.Send(t.Context(), message{cmdRelay, fmt.Sprint(sent)})
+		}
+		synctest.Wait()
+		for i := range queueLimit {
+			if name, err := cl.Next(t.Context()); err != nil || name != fmt.Sprint(i) {
+				t.Fatalf("notification %d = %q, %v", i, name, err)
+			}
+		}
+		if _, err := cl.Next(t.Context()); !errors.Is(err, ErrOverflow) {
+			t.Errorf("Next = %v, want ErrOverflow", err)
+		}
+	})
+}
+
+func TestClientHostile(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, in string
+		want     error
+	}{
+		{"end", "", io.EOF},
+		{"half", "\x00\x00\x00\x09<", io.ErrUnexpectedEOF},
+		{"no plist", "\x00\x00\x00\x02hi", plist.ErrFormat},
+		{"another command", "\x00\x00\x00\x41<plist><dict><key>Command</key><string>Dance</string></dict></plist>", ErrProtocol},
+	} {
+		c, d := link.Pipe()
+		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
+		cl := New(c)
+		_, err := cl.Next(t.Context())
+		var e *Error
+		if !errors.Is(err, tc.want) || !errors.As(err, &e) {
+			t.Errorf("%s: Next = %v, want %v", tc.name, err, tc.want)
+		}
+		cl.Close()
+		d.Close()
+	}
+}
+
+func TestDeviceHostile(t *testing.T) {
+	for _, in := range []string{"\x00\x00", "\x00\x00\x00\x09<", "\x00\x00\x00\x02hi", "\x00\xff\x00\x00"} {
+		t.Run(fmt.Sprintf("%q", in), func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				c, ended := r.raw(t.Context())
+				_, err := io.WriteString(c, in)
+				must(t, err)
+				must(t, c.CloseWrite())
+				var e *Error
+				if err := <-ended; !errors.As(err, &e) {
+					t.Errorf("Serve = %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestCloseUnblocks(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		c, ended := r.dial()
+		waiting := make(chan error, 2)
+		for range 2 {
+			go func() { _, err := c.Next(t.Context()); waiting <- err }()
+		}
+		synctest.Wait()
+		must(t, c.Close())
+		must(t, c.Close())
+		for range 2 {
+			if err := <-waiting; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Next = %v", err)
+			}
+		}
+		if err := c.Post(t.Context(), "n"); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Post = %v", err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func FuzzDevice(f *testing.F) {
+	f.Add([]byte("<plist><dict><key>Command</key><string>ObserveNotification</string><key>Name</key><string>n</string></dict></plist>"))
+	f.Add([]byte("<plist><dict><key>Command</key><string>Shutdown</string></dict></plist>"))
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, d := link.Pipe()
+		_, _ = c.Write(link.AppendFrame(nil, b[:min(len(b), 1<<15)]))
+		_ = link.CloseWrite(c)
+		_ = (&Device{Phone: p}).Serve(t.Context(), d)
+		c.Close()
+		d.Close()
+	})
+}
+
+func FuzzClient(f *testing.F) {
+	f.Add([]byte("<plist><dict><key>Command</key><string>RelayNotification</string><key>Name</key><string>n</string></dict></plist>"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, d := link.Pipe()
+		_, _ = d.Write(link.AppendFrame(nil, b[:min(len(b), 1<<15)]))
+		_ = link.CloseWrite(d)
+		cl := New(c)
+		for n := 0; ; n++ {
+			if _, err := cl.Next(t.Context()); err != nil {
+				break
+			} else if n > 0 {
+				t.Fatal("two notifications out of one frame")
+			}
+		}
+		cl.Close()
+		d.Close()
+	})
+}
+
+func BenchmarkPostAndRelay(b *testing.B) {
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, d := link.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- (&Device{Phone: p}).Serve(context.Background(), d) }()
+	cl := New(c)
+	ctx := context.Background()
+	if err := cl.Observe(ctx, "n"); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := cl.Post(ctx, "n"); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := cl.Next(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	cl.Close()
+	<-ended
+}
