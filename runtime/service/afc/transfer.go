@@ -56,15 +56,23 @@ func (t Transfer) withDefaults() Transfer {
 	return t
 }
 
-// pieces recycles large buffers.
-var pieces sync.Pool
+// pieces recycles buffers of the lengths that occur, with headroom.
+var pieces = [...]struct {
+	size int
+	pool sync.Pool
+}{{size: writeHead + chunk}, {size: writeHead + defaultPiece}, {size: writeHead + maxRead}}
 
-// newPiece returns a buffer of at least n bytes.
+// newPiece returns a buffer of at least n bytes, at most writeHead + maxRead.
 func newPiece(n int) *[]byte {
-	if n > defaultPiece/4 {
-		n = max(n, writeHead+defaultPiece)
-		if b, ok := pieces.Get().(*[]byte); ok && len(*b) >= n {
-			return b
+	if n > chunk/4 {
+		for i := range pieces {
+			if p := &pieces[i]; n <= p.size {
+				if b, ok := p.pool.Get().(*[]byte); ok {
+					return b
+				}
+				n = p.size
+				break
+			}
 		}
 	}
 	b := make([]byte, n)
@@ -72,8 +80,10 @@ func newPiece(n int) *[]byte {
 }
 
 func freePiece(b *[]byte) {
-	if len(*b) >= writeHead+defaultPiece {
-		pieces.Put(b)
+	for i := range pieces {
+		if p := &pieces[i]; len(*b) == p.size {
+			p.pool.Put(b)
+		}
 	}
 }
 

@@ -112,8 +112,8 @@ func (c *Client) PullTree(ctx context.Context, remote, local string, t Transfer)
 	if err != nil {
 		return Tree{}, err
 	}
-	dir := local
-	if len(items) == 1 && items[0].kind != Directory {
+	dir, single := local, items[0].kind != Directory
+	if single {
 		dir, items[0].rel = filepath.Dir(local), filepath.Base(local)
 	} else if err := os.MkdirAll(local, 0o777); err != nil {
 		return Tree{}, fail("pull", remote, err)
@@ -123,10 +123,7 @@ func (c *Client) PullTree(ctx context.Context, remote, local string, t Transfer)
 		return Tree{}, fail("pull", remote, err)
 	}
 	defer root.Close()
-	p := &treePull{c: c, root: root, remote: remote, t: t}
-	if dir != local {
-		p.single = true
-	}
+	p := &treePull{c: c, root: root, remote: remote, single: single, t: t}
 	if err := p.run(ctx, items); err != nil {
 		return Tree{}, err
 	}
@@ -151,7 +148,7 @@ func (c *Client) scan(ctx context.Context, remote string) (items []item, skipped
 			return nil
 		case err != nil:
 			return err
-		case info.Kind > Symlink:
+		case info.Kind > Symlink && file != base:
 			skipped = append(skipped, file)
 			return nil
 		case rel != "." && !safeLocally(info.Name):
@@ -163,7 +160,7 @@ func (c *Client) scan(ctx context.Context, remote string) (items []item, skipped
 	if err != nil {
 		return nil, nil, err
 	}
-	return items, skipped, nil
+	return items, skipped, nil // the root is there, or err is
 }
 
 // safeLocally reports whether a name from the device is one plain name here;

@@ -88,6 +88,15 @@ const (
 	opWriteAt         Opcode = 0x28 // u64 handle, u64 offset / bytes: status
 )
 
+// known reports whether devices perform the operation.
+func (o Opcode) known() bool {
+	switch o {
+	case opStatus, opData, 0x04, 0x05, 0x06, 0x0C, opOpenResult, opTellResult, opDirOpenResult:
+		return false
+	}
+	return o >= opReadDir && o <= opWriteAt
+}
+
 // Values of arguments.
 const (
 	linkHard = 1
@@ -244,14 +253,13 @@ type Info struct {
 // appendInfo writes the keys in the order of a real device, and no others:
 // some clients object to keys they do not know.
 func appendInfo(b []byte, i Info) []byte {
-	num := func(v int64) string { return strconv.FormatInt(v, 10) }
 	b = appendNames(b,
-		"st_size", num(i.Size),
-		"st_blocks", num(i.Blocks),
-		"st_nlink", num(int64(i.Nlink)),
+		"st_size", formatInt(i.Size),
+		"st_blocks", formatInt(i.Blocks),
+		"st_nlink", formatInt(int64(i.Nlink)),
 		"st_ifmt", kindNames[i.Kind],
-		"st_mtime", num(i.ModTime.UnixNano()),
-		"st_birthtime", num(i.BirthTime.UnixNano()))
+		"st_mtime", formatInt(i.ModTime.UnixNano()),
+		"st_birthtime", formatInt(i.BirthTime.UnixNano()))
 	if i.Kind == Symlink {
 		b = appendNames(b, "LinkTarget", i.LinkTarget)
 	}
@@ -294,6 +302,8 @@ func decodeInfo(b []byte) (Info, error) {
 	}
 	return i, nil
 }
+
+func formatInt(v int64) string { return strconv.FormatInt(v, 10) }
 
 func parseKind(value string) (Kind, error) {
 	for k, name := range kindNames {

@@ -1,0 +1,245 @@
+package afc
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// Device is the device's side of AFC over one file tree. One Device serves any
+// number of connections; handles belong to a connection and end with it.
+type Device struct {
+	// FS is the tree.
+	FS *phone.FS
+	// Model is the product type that GetDeviceInfo tells, "iPhone12,8".
+	Model string
+	// Within confines a client to a directory of FS, such as "/Documents",
+	// though paths still begin at the root. "" is all of FS.
+	Within string
+	// Logger gets each request at debug level; nil is silent.
+	Logger *slog.Logger
+}
+
+const (
+	// maxHandles bounds what one connection may keep open.
+	maxHandles = 4096
+	// maxReadAnswer bounds one answer. Clients ask for 4 MiB at most; a file
+	// may be as large as the volume.
+	maxReadAnswer = 1 << 30
+	// chunk is the piece in which file data passes through. It is a multiple
+	// of the TLS record and what fits a second-level cache.
+	chunk = 256 << 10
+)
+
+// Serve answers the requests of one connection until the client leaves, which
+// is success, ctx ends, or the client does not speak AFC.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	log := d.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &session{d: d, conn: c, in: bufio.NewReaderSize(c, readAhead), log: log.With("layer", "afc"), ctx: ctx}
+	s.handles.init()
+	defer s.handles.closeAll()
+	release := link.Guard(ctx, c)
+	err := s.next()
+	for err == nil {
+		err = s.next()
+	}
+	err = release(err)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if err == io.EOF || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return fail("serve", "", err)
+}
+
+// session is one connection.
+type session struct {
+	d       *Device
+	conn    net.Conn
+	in      *bufio.Reader
+	log     *slog.Logger
+	handles handles
+
+	ctx  context.Context // of Serve
+	args []byte          // of the request, valid until the next one
+	out  []byte
+}
+
+// answer is what a request comes to: nil data with a code is a status.
+type answer struct {
+	op   Opcode
+	num  uint64 // of opStatus, opOpenResult, opTellResult, opDirOpenResult
+	data []byte // of opData
+}
+
+func statusAnswer(err error) answer { return answer{op: opStatus, num: uint64(statusOf(err))} }
+
+// next answers one request.
+func (s *session) next() error {
+	var b [headerLen]byte
+	if _, err := io.ReadFull(s.in, b[:]); err != nil {
+		return err
+	}
+	h, err := decodeHeader(&b)
+	if err != nil {
+		// Nothing tells where the next packet would begin.
+		if sendErr := s.send(h, statusAnswer(HeaderInvalid)); sendErr != nil {
+			return sendErr
+		}
+		return err
+	}
+	body := h.entire - headerLen
+	if h.op == opWrite || h.op == opWriteAt {
+		return s.write(h, body)
+	}
+	if body > maxArguments {
+		return s.overlong(h, body)
+	}
+	// Where the header payload ends does not matter: some clients put into
+	// the payload what others put before it.
+	if s.args, err = link.ReadN(s.in, int(body), s.args); err != nil {
+		return err
+	}
+	if h.op == opRead || h.op == opReadAt {
+		return s.readFile(h)
+	}
+	return s.send(h, s.perform(h.op))
+}
+
+// trace logs an answer.
+func (s *session) trace(h header, a answer) {
+	if !s.log.Enabled(s.ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{slog.Uint64("op", uint64(h.op)), slog.Uint64("packet", h.packet)}
+	if a.op == opStatus {
+		attrs = append(attrs, slog.Uint64("status", a.num))
+	}
+	s.log.LogAttrs(s.ctx, slog.LevelDebug, "request", attrs...)
+}
+
+// overlong reads over a request that is no write and yet longer than any.
+func (s *session) overlong(h header, body uint64) error {
+	if _, err := io.CopyN(io.Discard, s.in, int64(body)); err != nil {
+		return unexpected(err)
+	}
+	status := TooMuchData
+	if !h.op.known() {
+		status = NotSupported
+	}
+	return s.send(h, statusAnswer(status))
+}
+
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// send writes an answer in one write. The lengths matter: several clients take
+// data from the payload alone and numbers from the header payload alone.
+func (s *session) send(h header, a answer) error {
+	s.trace(h, a)
+	r := header{entire: headerLen, this: headerLen, packet: h.packet, op: a.op}
+	if a.op == opData {
+		r.entire += uint64(len(a.data))
+		s.out = append(appendHeader(s.out[:0], r), a.data...)
+	} else {
+		r.entire, r.this = headerLen+8, headerLen+8
+		s.out = binary.LittleEndian.AppendUint64(appendHeader(s.out[:0], r), a.num)
+	}
+	_, err := s.conn.Write(s.out)
+	if cap(s.out) > chunk {
+		s.out = nil // a huge listing was rare enough
+	}
+	return err
+}
+
+// perform does everything but reading and writing files.
+func (s *session) perform(op Opcode) answer {
+	switch op {
+	case opReadDir, opGetFileInfo, opGetDeviceInfo, opConnectionInfo,
+		opHash, opHashRange, opSizeOfContents, opDirRead:
+		data, err := s.query(op)
+		if err != nil {
+			return statusAnswer(err)
+		}
+		return answer{op: opData, data: data}
+	case opOpen:
+		ref, err := s.open()
+		return number(opOpenResult, ref, err)
+	case opDirOpen:
+		ref, err := s.openDir()
+		return number(opDirOpenResult, ref, err)
+	case opTell:
+		pos, err := s.tell()
+		return number(opTellResult, pos, err)
+	case opSeek, opClose, opDirClose, opSetSize, opLock, opImmutableHint:
+		return statusAnswer(s.handleOp(op))
+	case opSetOptions, opFSBlockSize, opSocketBlockSize:
+		return statusAnswer(nil) // hints, of no consequence here
+	}
+	return statusAnswer(s.change(op))
+}
+
+func number(op Opcode, n uint64, err error) answer {
+	if err != nil {
+		return statusAnswer(err)
+	}
+	return answer{op: op, num: n}
+}
+
+// statusOf maps the causes of the file tree as iOS maps errno.
+func statusOf(err error) Status {
+	var s Status
+	switch {
+	case err == nil:
+		return Success
+	case errors.As(err, &s):
+		return s
+	case errors.Is(err, fs.ErrNotExist):
+		return NotFound
+	case errors.Is(err, phone.ErrIsDir):
+		return IsDirectory
+	case errors.Is(err, phone.ErrNotEmpty):
+		return NotEmpty
+	case errors.Is(err, fs.ErrPermission):
+		return PermissionDenied
+	case errors.Is(err, fs.ErrExist):
+		return Exists
+	case errors.Is(err, phone.ErrNotDir):
+		return ReadError
+	case errors.Is(err, phone.ErrBusy):
+		return Busy
+	case errors.Is(err, phone.ErrNoSpace):
+		return NoSpace
+	case errors.Is(err, phone.ErrInvalid), errors.Is(err, fs.ErrClosed):
+		return InvalidArgument
+	}
+	return UnknownError
+}
+
+// u64s takes n numbers off the arguments.
+func (s *session) u64s(n int) ([3]uint64, []byte, error) {
+	var v [3]uint64
+	if len(s.args) < 8*n {
+		return v, nil, InvalidArgument
+	}
+	for i := range n {
+		v[i] = binary.LittleEndian.Uint64(s.args[8*i:])
+	}
+	return v, s.args[8*n:], nil
+}
