@@ -34,7 +34,7 @@ func Module() *api.Module {
 	m := &api.Module{
 		Name: "fs", Doc: "Files of the machine that runs the script. Paths count from the working folder.", Global: true, Perm: "file-read",
 		Records: []*api.Record{api.NewRecord[FileInfo]("FileInfo", "What the system knows about a file.")},
-		Classes: []*api.Class{linesClass()},
+		Classes: []*api.Class{linesClass(), walkClass()},
 		Examples: []string{`local dir = fs.temp_dir()
 fs.write(path.join(dir, "a.txt"), "one\ntwo\n")
 for line in fs.lines(path.join(dir, "a.txt")) do print(line) end`},
@@ -87,7 +87,7 @@ return t -- => {"one", "two"}`)),
 		declare("list", "Describes what is in a folder, by name.", "path", list, api.Raises("not_found"), api.Returns("FileInfo[]"),
 			api.Example(`return #fs.list(fs.temp_dir()) -- => 0`)),
 		declare("walk", "Goes over everything below a folder, folders before what is in them. Links are not followed.", "path", walk,
-			api.Raises("not_found"), api.Returns("Stream<FileInfo>"),
+			api.Raises("not_found"), api.Returns("Walk"),
 			api.Example(`local d = fs.temp_dir()
 fs.write(path.join(d, "x/y.txt"), "", { mkdir = true })
 local t = {}

@@ -111,18 +111,39 @@ func (l *Lines) read() ([]byte, error) {
 	}
 }
 
-// walker is the source of fs.walk: a stack of what has still to be visited.
+// walker goes over a tree: a stack of what has still to be visited.
 type walker struct {
+	root string
 	todo []*FileInfo
 }
 
-func walk(c *api.Call, p string) (*api.Stream, error) {
-	w := &walker{}
-	err := do(c, func(context.Context) error { return w.push(p) })
-	if err != nil {
+func walkClass() *api.Class {
+	c := api.NewClass[*walker]("Walk", "Goes over a tree of files: `for file in walk do ... end`.")
+	c.NextType = "FileInfo"
+	c.String = func(w *walker) string { return "Walk<" + w.root + ">" }
+	c.Next = func(c *api.Call, w *walker) (next *FileInfo, err error) {
+		if n := len(w.todo); n > 0 && w.todo[n-1].Kind != "dir" {
+			next, err = w.next(context.Background()) // no need to look at the disk
+		} else {
+			err = c.Timeout(api.NoTimeout).TryBlock(func(ctx context.Context) (err error) {
+				next, err = w.next(ctx)
+				return err
+			})
+		}
+		if err == io.EOF {
+			return nil, nil
+		}
+		return next, failed(err)
+	}
+	return c
+}
+
+func walk(c *api.Call, p string) (*walker, error) {
+	w := &walker{root: p}
+	if err := do(c, func(context.Context) error { return w.push(p) }); err != nil {
 		return nil, err
 	}
-	return api.NewStream("files of "+p, w), nil
+	return w, nil
 }
 
 // push adds the entries of a folder, so that the first is taken next.
@@ -136,7 +157,7 @@ func (w *walker) push(p string) error {
 	return nil
 }
 
-func (w *walker) Next(ctx context.Context) (any, error) {
+func (w *walker) next(ctx context.Context) (*FileInfo, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -147,14 +168,11 @@ func (w *walker) Next(ctx context.Context) (any, error) {
 	w.todo = w.todo[:len(w.todo)-1]
 	if next.Kind == "dir" {
 		if err := w.push(next.Path); err != nil && !os.IsNotExist(err) && !os.IsPermission(err) {
-			return nil, failed(err)
+			return nil, err
 		}
 	}
 	return next, nil
 }
-
-// Close forgets what is left.
-func (w *walker) Close() error { return nil }
 
 func glob(c *api.Call, pattern string) ([]string, error) {
 	g, err := api.CompileGlob(filepath.ToSlash(pattern))
@@ -175,14 +193,14 @@ func glob(c *api.Call, pattern string) ([]string, error) {
 			return err
 		}
 		for {
-			v, err := w.Next(ctx)
+			f, err := w.next(ctx)
 			if err == io.EOF {
 				return nil
 			}
 			if err != nil {
 				return err
 			}
-			if p := v.(*FileInfo).Path; g.Match(filepath.ToSlash(p)) {
+			if p := f.Path; g.Match(filepath.ToSlash(p)) {
 				out = append(out, p)
 			}
 		}

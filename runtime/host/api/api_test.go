@@ -136,7 +136,7 @@ func run(t testing.TB, source string) (string, error) {
 	var out bytes.Buffer
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
 	defer h.Close()
-	if err := api.Install(h, testModule(), api.StreamModule()); err != nil {
+	if err := api.Install(h, testModule()); err != nil {
 		t.Fatal(err)
 	}
 	err := h.Run(context.Background(), "test.lua", source)

@@ -217,17 +217,3 @@ func recordGetter(r *boundRecord) getter {
 		return mismatch(r.decl.Name, v)
 	}
 }
-
-// messageOf is the text of a record that has a field "message".
-func messageOf(v any) (string, bool) {
-	rv := reflect.ValueOf(v)
-	if rv.Kind() != reflect.Pointer || rv.IsNil() || rv.Elem().Kind() != reflect.Struct {
-		return "", false
-	}
-	for _, f := range tagged(rv.Type().Elem()) {
-		if f.name == "message" && f.typ.Kind() == reflect.String {
-			return rv.Elem().FieldByIndex(f.index).String(), true
-		}
-	}
-	return "", false
-}
