@@ -2,7 +2,6 @@ package ostracerelay
 
 import (
 	"archive/tar"
-	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -25,15 +24,16 @@ func (d *Device) archive(w io.Writer, req plist.Dict) error {
 		_ = reply(w, plist.Dict{"Status": statusFailed})
 		return &Error{Op: "serve", Err: err}
 	}
+	files, err := archiveFiles(d.Phone, entries)
+	if err != nil {
+		_ = reply(w, plist.Dict{"Status": statusFailed})
+		return &Error{Op: "serve", Err: err}
+	}
 	if err := reply(w, plist.Dict{"Status": statusOK}); err != nil {
 		return err
 	}
 	pieces := &pieceWriter{w: w, buf: make([]byte, 5, 5+archivePiece)}
-	t := tar.NewWriter(pieces)
-	if err := d.writeArchive(t, entries); err != nil {
-		return err
-	}
-	if err := t.Close(); err != nil {
+	if err := writeTar(tar.NewWriter(pieces), files, d.Phone.Now()); err != nil {
 		return err
 	}
 	return pieces.flush()
@@ -105,66 +105,58 @@ func (p *pieceWriter) flush() error {
 	return err
 }
 
-// writeArchive lays the log out as a .logarchive folder does.
-func (d *Device) writeArchive(t *tar.Writer, entries []*phone.LogEntry) error {
-	now := d.Phone.Now()
-	a := newTrace(d.Phone, entries)
-	files := []struct {
-		name string
-		data []byte // nil = a directory
-	}{
-		{"Extra/", nil}, {"HighVolume/", nil}, {"Persist/", nil}, {"Signpost/", nil}, {"Special/", nil}, {"timesync/", nil},
-		{"Persist/0000000000000001.tracev3", a.trace()},
-		{"timesync/0000000000000001.timesync", a.timesync()},
-	}
-	for _, u := range a.uuids {
-		name := strings.ToUpper(hex.EncodeToString(u.id[:]))
-		files = append(files,
-			struct {
-				name string
-				data []byte
-			}{name[:2] + "/", nil},
-			struct {
-				name string
-				data []byte
-			}{name[:2] + "/" + name[2:], uuidText(u.path)})
-	}
-	info, err := a.info(now)
+// archiveFile is one member of the tar stream.
+type archiveFile struct {
+	name string // ends in a slash when it is a folder
+	data []byte
+}
+
+// archiveFiles lays the log out as a .logarchive folder does.
+func archiveFiles(p *phone.Phone, entries []*phone.LogEntry) ([]archiveFile, error) {
+	t := newTrace(p, entries)
+	info, err := t.info(p.Now())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	version, err := plist.Encode(plist.Dict{"Identifier": a.bootText(), "Version": int64(3)}, plist.XML)
+	version, err := plist.Encode(plist.Dict{"Identifier": p.BootID(), "Version": int64(3)}, plist.XML)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	files := []archiveFile{{"Info.plist", info}, {"version.plist", version}}
+	for _, name := range []string{"Extra/", "HighVolume/", "Persist/", "Signpost/", "Special/", "timesync/"} {
+		files = append(files, archiveFile{name: name})
 	}
 	files = append(files,
-		struct {
-			name string
-			data []byte
-		}{"Info.plist", info},
-		struct {
-			name string
-			data []byte
-		}{"version.plist", version})
+		archiveFile{"Persist/0000000000000001.tracev3", t.trace()},
+		archiveFile{"timesync/0000000000000001.timesync", t.timesync()})
 	made := map[string]bool{}
-	for _, f := range files {
-		if made[f.name] {
-			continue // images whose UUIDs begin alike share a folder
+	for _, u := range t.uuids {
+		name := strings.ToUpper(hex.EncodeToString(u.id[:]))
+		folder, file := name[:2]+"/", name[2:]
+		if !made[folder] { // images whose UUIDs begin alike share one
+			made[folder] = true
+			files = append(files, archiveFile{name: folder})
 		}
-		made[f.name] = true
+		files = append(files, archiveFile{folder + file, uuidText(u.path)})
+	}
+	return files, nil
+}
+
+func writeTar(t *tar.Writer, files []archiveFile, now time.Time) error {
+	for _, f := range files {
 		h := &tar.Header{
 			Name: f.name, Mode: 0o644, Typeflag: tar.TypeReg, Size: int64(len(f.data)), ModTime: now.Truncate(time.Second),
 			Uname: "root", Gname: "wheel", Format: tar.FormatPAX,
 		}
-		if f.data == nil {
+		if strings.HasSuffix(f.name, "/") {
 			h.Mode, h.Typeflag = 0o755, tar.TypeDir
 		}
 		if err := t.WriteHeader(h); err != nil {
 			return err
 		}
-		if _, err := io.Copy(t, bytes.NewReader(f.data)); err != nil {
+		if _, err := t.Write(f.data); err != nil {
 			return err
 		}
 	}
-	return nil
+	return t.Close()
 }

@@ -66,7 +66,13 @@ func chunks(t *testing.T, b []byte, each func(tag uint32, data []byte)) {
 // messages reads the messages out of a tracev3 file.
 func messages(t *testing.T, file []byte) []string {
 	t.Helper()
-	var got []string
+	got, _ := tracedMessages(t, file)
+	return got
+}
+
+// tracedMessages also returns the ticks of each.
+func tracedMessages(t *testing.T, file []byte) (got []string, ticks []uint64) {
+	t.Helper()
 	chunks(t, file, func(tag uint32, data []byte) {
 		if tag != tagChunkSet {
 			return
@@ -91,11 +97,49 @@ func messages(t *testing.T, file []byte) []string {
 				}
 				size := int(binary.LittleEndian.Uint16(rec[skip+6:]))
 				got = append(got, string(rec[skip+8:skip+8+size-1]))
+				delta := uint64(binary.LittleEndian.Uint32(b[16:])) | uint64(binary.LittleEndian.Uint16(b[20:]))<<32
+				ticks = append(ticks, binary.LittleEndian.Uint64(page[24:])+delta)
 				b = b[(24+n+7)/8*8:]
 			}
 		})
 	})
-	return got
+	return got, ticks
+}
+
+// TestArchiveTimes: ticks and the boot time of the timesync file together give
+// back the time of each entry, however old it is or odd its own ticks are.
+func TestArchiveTimes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		want := map[string]time.Time{}
+		for i, e := range []phone.LogEntry{
+			{Time: time.Unix(1, 0), MachTime: 5},
+			{Time: time.Now().Add(-time.Hour), MachTime: 1<<64 - 1},
+			{Time: time.Now(), MachTime: 24_000_000},
+			{},
+		} {
+			e.PID, e.Message = 1, fmt.Sprint("at ", i)
+			r.phone.Log(e)
+			if e.Time.IsZero() {
+				e.Time = r.phone.Now()
+			}
+			want[e.Message] = e.Time
+		}
+		files := archiveOf(t, r, ArchiveOptions{})
+		sync := files["timesync/0000000000000001.timesync"]
+		boot := time.Unix(0, int64(binary.LittleEndian.Uint64(sync[32:])))
+		got, ticks := tracedMessages(t, files["Persist/0000000000000001.tracev3"])
+		for i, m := range got {
+			at := boot.Add(time.Duration(ticks[i] * tickNumerator / tickDenominator))
+			if off := at.Sub(want[m]); off < -time.Microsecond || off > time.Microsecond {
+				t.Errorf("%q at %v, want %v", m, at, want[m])
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("%d messages, want %d", len(got), len(want))
+		}
+	})
 }
 
 func TestArchive(t *testing.T) {

@@ -32,6 +32,7 @@ const (
 
 	// Ticks of 24 MHz: 125/3 nanoseconds each.
 	tickNumerator, tickDenominator = 125, 3
+	maxTicks                       = 1 << 50 // more than a year is no time since boot
 )
 
 // formatString is the only one: the message is its argument.
@@ -71,7 +72,10 @@ func newTrace(p *phone.Phone, entries []*phone.LogEntry) *trace {
 		}
 	}
 	for _, e := range entries {
-		begin := e.Time.Add(-time.Duration(e.MachTime * tickNumerator / tickDenominator))
+		begin := e.Time
+		if e.MachTime < maxTicks {
+			begin = begin.Add(-time.Duration(e.MachTime * tickNumerator / tickDenominator))
+		}
 		if begin.Before(t.boot) {
 			t.boot = begin
 		}
@@ -84,8 +88,6 @@ func newTrace(p *phone.Phone, entries []*phone.LogEntry) *trace {
 func (t *trace) ticks(at time.Time) uint64 {
 	return uint64(max(at.Sub(t.boot), 0)) * tickDenominator / tickNumerator
 }
-
-func (t *trace) bootText() string { return t.phone.BootID() }
 
 // bootID is the BootSessionID as bytes.
 func (t *trace) bootID() (id [16]byte) {
@@ -208,7 +210,7 @@ func uuidText(path string) []byte {
 func (t *trace) info(now time.Time) ([]byte, error) {
 	ref := func(at time.Time) plist.Dict {
 		return plist.Dict{
-			"ContinuousTime": int64(t.ticks(at)), "UUID": t.bootText(), "WallTime": at.UnixNano(),
+			"ContinuousTime": int64(t.ticks(at)), "UUID": t.phone.BootID(), "WallTime": at.UnixNano(),
 		}
 	}
 	oldest := now
@@ -216,7 +218,7 @@ func (t *trace) info(now time.Time) ([]byte, error) {
 		oldest = t.entries[0].Time
 	}
 	return plist.Encode(plist.Dict{
-		"ArchiveIdentifier": t.bootText(), "SourceIdentifier": t.bootText(),
+		"ArchiveIdentifier": t.phone.BootID(), "SourceIdentifier": t.phone.BootID(),
 		"OSArchiveVersion": int64(5), "EndTimeRef": ref(now),
 		"LiveMetadata":    plist.Dict{"OldestTimeRef": ref(oldest)},
 		"PersistMetadata": plist.Dict{"OldestTimeRef": ref(oldest)},
@@ -351,48 +353,63 @@ func appendTraceEntry(b []byte, e *phone.LogEntry, delta uint64, rec []byte) []b
 	return pad8(append(b, rec...))
 }
 
+// nameTable is the strings of a catalog, each once.
+type nameTable struct {
+	data    []byte
+	offsets map[string]uint16
+	order   []uint16
+}
+
+func (n *nameTable) offset(s string) uint16 {
+	off, ok := n.offsets[s]
+	if !ok {
+		off = uint16(len(n.data))
+		n.offsets[s] = off
+		n.order = append(n.order, off)
+		n.data = append(append(n.data, s...), 0)
+	}
+	return off
+}
+
+// appendProcess appends the entry of process i of a catalog.
+func appendProcess(b []byte, i int, p *traceProcess, names *nameTable) []byte {
+	le := binary.LittleEndian
+	b = le.AppendUint16(b, uint16(i))
+	b = le.AppendUint16(b, 0)
+	b = le.AppendUint16(b, uint16(i)) // its UUID
+	b = le.AppendUint16(b, 0xFFFF)    // no shared cache
+	b = le.AppendUint64(b, uint64(p.pid)+1)
+	b = le.AppendUint32(b, uint32(i+1))
+	b = le.AppendUint32(b, uint32(p.pid))
+	b = append(b, make([]byte, 16)...) // user, -, no further images, -
+	b = le.AppendUint32(b, uint32(len(p.order)))
+	b = le.AppendUint32(b, 0)
+	for k, l := range p.order {
+		b = le.AppendUint16(b, uint16(k+1))
+		b = le.AppendUint16(b, names.offset(l[0]))
+		b = le.AppendUint16(b, names.offset(l[1]))
+	}
+	return pad8(b)
+}
+
 // catalog lists what the entries of the group refer to.
 func (g *traceGroupOf) catalog() []byte {
 	le := binary.LittleEndian
-	var uuids, names, procs []byte
-	offsets := map[string]uint16{}
-	name := func(s string) uint16 {
-		off, ok := offsets[s]
-		if !ok {
-			off = uint16(len(names))
-			offsets[s] = off
-			names = append(append(names, s...), 0)
-		}
-		return off
-	}
+	var uuids, procs []byte
+	names := &nameTable{offsets: map[string]uint16{}}
 	for i, p := range g.processes {
 		uuids = append(uuids, p.uuid[:]...)
-		procs = le.AppendUint16(procs, uint16(i))
-		procs = le.AppendUint16(procs, 0)
-		procs = le.AppendUint16(procs, uint16(i))
-		procs = le.AppendUint16(procs, 0xFFFF) // no shared cache
-		procs = le.AppendUint64(procs, uint64(p.pid)+1)
-		procs = le.AppendUint32(procs, uint32(i+1))
-		procs = le.AppendUint32(procs, uint32(p.pid))
-		procs = append(procs, make([]byte, 16)...) // user, -, no further images, -
-		procs = le.AppendUint32(procs, uint32(len(p.order)))
-		procs = le.AppendUint32(procs, 0)
-		for k, l := range p.order {
-			procs = le.AppendUint16(procs, uint16(k+1))
-			procs = le.AppendUint16(procs, name(l[0]))
-			procs = le.AppendUint16(procs, name(l[1]))
-		}
-		procs = pad8(procs)
+		procs = appendProcess(procs, i, p, names)
 	}
-	names = pad8(names)
+	text := pad8(names.data)
 	b := le.AppendUint16(nil, uint16(len(uuids)))
-	b = le.AppendUint16(b, uint16(len(uuids)+len(names)))
+	b = le.AppendUint16(b, uint16(len(uuids)+len(text)))
 	b = le.AppendUint16(b, uint16(len(g.processes)))
-	b = le.AppendUint16(b, uint16(len(uuids)+len(names)+len(procs)))
+	b = le.AppendUint16(b, uint16(len(uuids)+len(text)+len(procs)))
 	b = le.AppendUint16(b, 1) // one chunk set
 	b = append(b, make([]byte, 6)...)
 	b = le.AppendUint64(b, g.first)
-	b = append(append(append(b, uuids...), names...), procs...)
+	b = append(append(append(b, uuids...), text...), procs...)
 	b = le.AppendUint64(le.AppendUint64(b, g.first), g.last)
 	b = le.AppendUint32(b, uint32(len(g.pages)))
 	b = le.AppendUint32(b, 0x100) // LZ4 blocks
@@ -400,16 +417,9 @@ func (g *traceGroupOf) catalog() []byte {
 	for i := range g.processes {
 		b = le.AppendUint16(b, uint16(i))
 	}
-	b = le.AppendUint32(b, uint32(len(offsets)))
-	for _, p := range g.processes {
-		for _, l := range p.order {
-			for _, s := range l {
-				if off, ok := offsets[s]; ok {
-					b = le.AppendUint16(b, off)
-					delete(offsets, s)
-				}
-			}
-		}
+	b = le.AppendUint32(b, uint32(len(names.order)))
+	for _, off := range names.order {
+		b = le.AppendUint16(b, off)
 	}
 	return pad8(b)
 }

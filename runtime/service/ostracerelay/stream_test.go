@@ -1,0 +1,140 @@
+package ostracerelay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// TestStreamInPieces delivers a byte at a time and interrupts in between.
+func TestStreamInPieces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, d := link.Pipe()
+		defer d.Close()
+		s := &Stream{client: New(c)}
+		defer s.Close()
+		for i, b := range goldenRecord {
+			if _, err := s.Next(within(t, time.Second)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("at byte %d: %v, want a time-out", i, err)
+			}
+			if _, err := d.Write([]byte{b}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if e, err := s.Next(t.Context()); err != nil || *e != goldenEntry {
+			t.Errorf("Next = %+v, %v", e, err)
+		}
+	})
+}
+
+func TestStreamHostile(t *testing.T) {
+	t.Parallel()
+	bad := bytes.Clone(goldenRecord)
+	bad[frameHead+offMsgLen] = 0xFF
+	cat := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		good int // entries before the error
+		want error
+	}{
+		{"end", cat(goldenRecord, goldenRecord), 2, io.EOF},
+		{"end in a head", cat(goldenRecord, []byte{2, 0}), 1, io.ErrUnexpectedEOF},
+		{"end in a record", cat(goldenRecord, goldenRecord[:50]), 1, io.ErrUnexpectedEOF},
+		{"reply in the stream", cat(goldenRecord, []byte{1, 0, 0, 0, 0}), 1, ErrProtocol},
+		{"huge record", cat(goldenRecord, []byte{2, 0xFF, 0xFF, 0xFF, 0x7F}), 1, new(link.FrameError)},
+		{"malformed record", cat(goldenRecord, bad, goldenRecord), 1, ErrRecord},
+	} {
+		for _, batch := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/batch=%v", tc.name, batch), func(t *testing.T) {
+				s := &Stream{client: clientOf(tc.in)}
+				next := func() (int, error) { _, err := s.Next(t.Context()); return 1, err }
+				if batch {
+					dst := make([]Entry, 10)
+					next = func() (int, error) { return s.NextBatch(t.Context(), dst) }
+				}
+				got := 0
+				for {
+					n, err := next()
+					if err == nil {
+						got += n
+						continue
+					}
+					var frame *link.FrameError
+					if got != tc.good || !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
+						t.Errorf("%d entries, then %v, want %d, then %v", got, err, tc.good, tc.want)
+					}
+					break
+				}
+				n, err := next()
+				if again := errors.Is(tc.want, ErrRecord); again != (err == nil && n == 1) {
+					t.Errorf("behind the error: %d, %v", n, err)
+				}
+			})
+		}
+	}
+}
+
+func TestDeviceEnds(t *testing.T) {
+	t.Parallel()
+	t.Run("silent host", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, ended := newRig(t).dial()
+			if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Serve = %v, want a time-out", err)
+			}
+		})
+	})
+	t.Run("context", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			c, d := link.Pipe()
+			ended := make(chan error, 1)
+			go func() { ended <- r.dev.Serve(ctx, d) }()
+			if _, err := New(c).StartActivity(t.Context(), Activity{}); err != nil {
+				t.Fatal(err)
+			}
+			for range 3000 { // the pipe is full and Serve waits in a write
+				r.phone.Log(phone.LogEntry{PID: 1, Message: strings.Repeat("y", 500)})
+			}
+			synctest.Wait()
+			cancel()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("Serve = %v", err)
+			}
+		})
+	})
+	t.Run("host closes a silent stream", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, ended := newRig(t).dial()
+			cl := New(c)
+			s, err := cl.StartActivity(t.Context(), Activity{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			waiting := make(chan error, 1)
+			go func() { _, err := s.Next(t.Context()); waiting <- err }()
+			synctest.Wait()
+			s.Close()
+			cl.Close()
+			if err := <-waiting; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Next = %v, want net.ErrClosed", err)
+			}
+			if err := <-ended; err != nil {
+				t.Errorf("Serve = %v", err)
+			}
+		})
+	})
+}
