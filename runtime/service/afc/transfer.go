@@ -11,8 +11,9 @@ import (
 
 // Transfer says how a file is copied. The zero value is good.
 type Transfer struct {
-	// Piece is how many bytes one packet asks for or carries; 0 is 1 MiB,
-	// the most is 4 MiB.
+	// Piece is how many bytes one packet asks for or carries; 0 is 256 KiB,
+	// the most is 4 MiB. With several in flight larger ones gain nothing:
+	// they fall out of the processor's caches on the way.
 	Piece int
 	// InFlight is how many packets, and in a tree how many files, are under
 	// way at once; 0 is 4.
@@ -27,7 +28,7 @@ type Transfer struct {
 }
 
 const (
-	defaultPiece    = 1 << 20
+	defaultPiece    = 256 << 10
 	defaultInFlight = 4
 	maxInFlight     = 64
 	// probe is the length of the read that finds the end of a file.
@@ -60,11 +61,11 @@ func (t Transfer) withDefaults() Transfer {
 var pieces = [...]struct {
 	size int
 	pool sync.Pool
-}{{size: writeHead + chunk}, {size: writeHead + defaultPiece}, {size: writeHead + maxRead}}
+}{{size: writeHead + defaultPiece}, {size: writeHead + writePiece}, {size: writeHead + maxRead}}
 
 // newPiece returns a buffer of at least n bytes, at most writeHead + maxRead.
 func newPiece(n int) *[]byte {
-	if n > chunk/4 {
+	if n > defaultPiece/4 {
 		for i := range pieces {
 			if p := &pieces[i]; n <= p.size {
 				if b, ok := p.pool.Get().(*[]byte); ok {

@@ -1,0 +1,61 @@
+package crashreportcopymobile
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"path"
+
+	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+)
+
+// Client is an AFC client among the crash reports.
+type Client struct{ *afc.Client }
+
+// Connect opens the service.
+func Connect(ctx context.Context, o service.Opener) (*Client, error) {
+	c, err := afc.ConnectTo(ctx, o, Service)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{c}, nil
+}
+
+// New returns a client on a connection to the service.
+func New(c net.Conn) *Client { return &Client{afc.New(c)} }
+
+// Reports lists all files, also those in directories such as Retired, by path.
+func (c *Client) Reports(ctx context.Context) ([]Report, error) {
+	var out []Report
+	err := c.Walk(ctx, "/", func(file string, info afc.Info, err error) error {
+		if errors.Is(err, fs.ErrPermission) && file != "/" {
+			return nil
+		}
+		if err == nil && info.Kind == afc.Regular {
+			out = append(out, Report{Path: file, Process: processOf(file), Time: info.ModTime, Size: info.Size})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Clear removes all reports. What goes meanwhile, and what the device is known
+// to keep, is no error.
+func (c *Client) Clear(ctx context.Context) error {
+	names, err := c.ReadDir(ctx, "/")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		err := c.RemoveAll(ctx, path.Join("/", name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !(kept(name) && !errors.Is(err, net.ErrClosed) && ctx.Err() == nil) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+package crashreportcopymobile
+
+import (
+	"context"
+	"log/slog"
+	"net"
+
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+)
+
+// Device is the device's side, over the crash reports of a phone.
+type Device struct {
+	Phone *phone.Phone
+	// Logger gets each request at debug level; nil is silent.
+	Logger *slog.Logger
+}
+
+// Serve answers AFC until the client leaves.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	a := afc.Device{FS: d.Phone.CrashReports(), Model: d.Phone.ProductType(), Logger: d.Logger}
+	return a.Serve(ctx, c)
+}

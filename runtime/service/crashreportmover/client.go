@@ -1,0 +1,54 @@
+package crashreportmover
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// Client is a connection to the mover, good for one Flush.
+type Client struct {
+	conn  net.Conn
+	close sync.Once
+	err   error
+}
+
+// Connect opens the service, which begins to move at once.
+func Connect(ctx context.Context, o service.Opener) (*Client, error) {
+	c, err := o.Open(ctx, Service)
+	if err != nil {
+		return nil, &Error{Op: "connect", Err: err}
+	}
+	return New(c), nil
+}
+
+// New returns a client on a connection to the service.
+func New(c net.Conn) *Client { return &Client{conn: c} }
+
+// Flush waits until the device has moved its pending reports.
+func (c *Client) Flush(ctx context.Context) error {
+	var b [len(ping)]byte
+	release := link.GuardRead(ctx, c.conn)
+	_, err := io.ReadFull(c.conn, b[:])
+	if err = release(err); err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil && string(b[:]) != ping {
+		err = fmt.Errorf("%w % x", errPing, b)
+	}
+	if err != nil {
+		return &Error{Op: "flush", Err: err}
+	}
+	return nil
+}
+
+// Close closes the connection.
+func (c *Client) Close() error {
+	c.close.Do(func() { c.err = c.conn.Close() })
+	return c.err
+}

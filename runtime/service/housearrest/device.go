@@ -1,0 +1,78 @@
+package housearrest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+)
+
+// Device is the device's side, over the apps of a phone.
+type Device struct {
+	Phone *phone.Phone
+	// Logger gets each request at debug level; nil is silent.
+	Logger *slog.Logger
+}
+
+// Serve answers one command and then, after success, AFC until the client
+// leaves. Some clients send their first AFC packet along with the command, so
+// nothing behind the command is read before AFC does.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	p := &link.PlistConn{Conn: c, Max: maxFrame}
+	// Values may be of any type here: a wrong one is as good as none.
+	req, err := p.RecvDict(ctx)
+	if err == io.EOF {
+		return nil
+	}
+	var malformed *plist.Error
+	if err != nil && !errors.As(err, &malformed) {
+		return &Error{Op: "serve", Err: err}
+	}
+	command, _ := req.String("Command")
+	id, _ := req.String("Identifier")
+	a, code := d.vend(command, id)
+	if d.Logger != nil {
+		d.Logger.LogAttrs(ctx, slog.LevelDebug, "vend", slog.String("layer", "housearrest"),
+			slog.String("command", command), slog.String("app", id), slog.String("error", code))
+	}
+	if code != "" {
+		err = p.Send(ctx, response{Error: code})
+	} else if err = p.Send(ctx, response{Status: complete}); err == nil {
+		return a.Serve(ctx, c)
+	}
+	if err != nil {
+		return &Error{Op: "serve", BundleID: id, Err: err}
+	}
+	return nil
+}
+
+// vend finds the container, or says why not.
+func (d *Device) vend(command, id string) (a *afc.Device, code string) {
+	switch {
+	case command == "":
+		return nil, missingCommand
+	case command != vendContainer && command != vendDocuments:
+		return nil, unknownCommand
+	case id == "":
+		return nil, missingIdentifier
+	}
+	app, ok := d.Phone.App(id)
+	if !ok {
+		return nil, NoSuchApp
+	}
+	a = &afc.Device{FS: app.Container(), Model: d.Phone.ProductType(), Logger: d.Logger}
+	switch {
+	case command == vendContainer && app.Developer():
+		return a, ""
+	case command == vendDocuments && app.FileSharing():
+		a.Within = Documents
+		return a, ""
+	}
+	return nil, NotAllowed
+}

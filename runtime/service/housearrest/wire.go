@@ -1,0 +1,112 @@
+// Package housearrest opens the containers of apps: a plist exchange, after
+// which the same connection speaks AFC.
+//
+//	-> {Command: "VendDocuments", Identifier: "com.example.app"}
+//	<- {Status: "Complete"}
+//	-> the first AFC packet
+//
+// or, and then the device closes the connection,
+//
+//	<- {Error: "ApplicationLookupFailed"}
+//
+// Frames are a u32 big-endian length and a property list, XML or binary. Since
+// iOS 8.3 VendContainer is for apps signed for development and VendDocuments
+// for apps with UIFileSharingEnabled; the latter leaves the root where it was
+// and confines the client to /Documents.
+package housearrest
+
+import (
+	"errors"
+	"io/fs"
+	"strconv"
+
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// Service is house_arrest.
+var Service = service.Name{
+	Lockdown: "com.apple.mobile.house_arrest",
+	Remote:   "com.apple.mobile.house_arrest.shim.remote",
+	Checkin:  true,
+	Escrow:   true,
+}
+
+// Documents is the directory that VendDocuments gives access to.
+const Documents = "/Documents"
+
+// The commands.
+const (
+	vendContainer = "VendContainer"
+	vendDocuments = "VendDocuments"
+)
+
+// complete is the Status of success.
+const complete = "Complete"
+
+// maxFrame bounds either side's only frame.
+const maxFrame = 1 << 20
+
+// request is the host's frame. Absent keys are empty.
+type request struct {
+	Command    string `plist:"Command,omitempty"`
+	Identifier string `plist:"Identifier,omitempty"`
+}
+
+// response is the device's frame.
+type response struct {
+	Status string `plist:"Status,omitempty"`
+	Error  string `plist:"Error,omitempty"`
+}
+
+// Errors that devices answer.
+const (
+	// NoSuchApp means that no app has the identifier.
+	NoSuchApp = "ApplicationLookupFailed"
+	// NotAllowed means that the app does not give its container away; older
+	// systems say it of unknown identifiers as well.
+	NotAllowed = "InstallationLookupFailed"
+
+	missingCommand    = "MissingCommand"
+	missingIdentifier = "MissingIdentifier"
+	unknownCommand    = "UnknownCommand"
+	permissionDenied  = "PermissionDenied"
+)
+
+// Error is every failure of the package. Either Code is what the device
+// answered, or Err is what kept the answer from coming.
+type Error struct {
+	Op       string // "vend container", "vend documents", "connect" or "serve"
+	BundleID string
+	Code     string
+	Err      error
+}
+
+// Error says `housearrest: vend documents of "a.b": ApplicationLookupFailed`.
+func (e *Error) Error() string {
+	s := "housearrest: " + e.Op
+	if e.BundleID != "" {
+		s += " of " + strconv.Quote(e.BundleID)
+	}
+	if e.Err != nil {
+		return s + ": " + e.Err.Error()
+	}
+	return s + ": " + e.Code
+}
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is matches fs.ErrNotExist for an unknown app and fs.ErrPermission for one
+// that keeps its container to itself.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case fs.ErrNotExist:
+		return e.Code == NoSuchApp
+	case fs.ErrPermission:
+		return e.Code == NotAllowed || e.Code == permissionDenied
+	}
+	return false
+}
+
+// errStatus is an answer that is neither success nor failure.
+var errStatus = errors.New("unexpected answer")
