@@ -1,12 +1,11 @@
-// Package plist turns property lists into values and back, over
-// howett.net/plist.
+// Package plist turns property lists into values and back.
 //
 // Both forms that devices speak are read (XML and binary, told apart by their
-// first bytes); the writer is told which one to make. What this package adds
-// to the library: one set of Go types for decoded values, limits that hold
-// against hostile input (nesting, object graphs that unfold without end),
-// tolerance for the control characters that real devices put into XML strings,
-// and no panic for whatever a peer sends.
+// first bytes); the writer is told which one to make. Hostile input is met with
+// limits on nesting and on object graphs that unfold without end, memory is
+// taken in proportion to what really arrived, and nothing that a peer sends
+// causes a panic. The control characters that real devices put into XML strings
+// are passed over.
 //
 // Decoded values are exactly these types:
 //
@@ -17,14 +16,19 @@
 // Encoding accepts these, every other Go integer and float, and structs with
 // `plist:"Name"` tags. Dictionary keys are written sorted, so equal values give
 // equal bytes.
+//
+// The codec is our own, although howett.net/plist is a known library: it writes
+// data as other data when two checksums agree, cuts integers to the width of
+// their field, leaves a key without value for a nil in a struct, and takes a
+// kilobyte for each empty dictionary that a peer sends. The tests hold the two
+// against each other.
 package plist
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
-	"reflect"
+	"time"
 
 	hplist "howett.net/plist"
 )
@@ -45,10 +49,11 @@ const (
 const (
 	// MaxDepth is how deep arrays and dictionaries may nest.
 	MaxDepth = 256
-	// maxNodes is how many values one document may unfold to: a binary
-	// property list can refer to one object many times, so a few kilobytes
-	// could otherwise claim gigabytes.
-	maxNodes = 16 << 20
+	// spareNodes is how many more values than bytes a document may unfold to.
+	// A binary property list can refer to one object many times, so a few
+	// kilobytes could otherwise claim gigabytes. No writer shares containers,
+	// and each reference to anything else costs a byte at least.
+	spareNodes = 1 << 18
 )
 
 // Error says what could not be encoded or decoded, and why.
@@ -77,7 +82,7 @@ func FormatOf(b []byte) (Format, error) {
 	if bytes.HasPrefix(b, []byte("bplist0")) {
 		return Binary, nil
 	}
-	b = bytes.TrimLeft(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")), " \t\r\n")
+	b = bytes.TrimLeft(bytes.TrimPrefix(b, []byte(byteOrderMark)), " \t\r\n")
 	for _, p := range []string{"<?xml", "<!DOCTYPE", "<plist", "<!--"} {
 		if bytes.HasPrefix(b, []byte(p)) {
 			return XML, nil
@@ -86,13 +91,23 @@ func FormatOf(b []byte) (Format, error) {
 	return 0, ErrFormat
 }
 
+const byteOrderMark = "\xef\xbb\xbf"
+
 // Decode reads one property list of either form.
 func Decode(b []byte) (any, error) {
-	var v any
-	if err := unmarshal(b, &v); err != nil {
-		return nil, &Error{Op: "decode", Err: err}
+	f, err := FormatOf(b)
+	if err == nil {
+		var v any
+		if f == Binary {
+			v, err = decodeBinary(b)
+		} else {
+			v, err = decodeXML(b)
+		}
+		if err == nil {
+			return v, nil
+		}
 	}
-	return normalise(v), nil
+	return nil, &Error{Op: "decode", Err: err}
 }
 
 // DecodeDict reads a property list whose root must be a dictionary.
@@ -110,7 +125,8 @@ func DecodeDict(b []byte) (Dict, error) {
 
 // Unmarshal reads a property list into v: a *Dict, an *any, or a pointer to a
 // struct whose fields carry plist tags. Keys the struct does not name are
-// passed over; a value of another type than its field is an error.
+// passed over, fields without their key keep what they held. A value of another
+// type than its field, or an integer that does not fit it, is an error.
 func Unmarshal(b []byte, v any) error {
 	switch t := v.(type) {
 	case *Dict:
@@ -128,122 +144,32 @@ func Unmarshal(b []byte, v any) error {
 		*t = x
 		return nil
 	}
-	if err := unmarshal(b, v); err != nil {
+	x, err := Decode(b)
+	if err != nil {
+		return err
+	}
+	if err := assignTo(v, x); err != nil {
 		return &Error{Op: "decode", Err: err}
-	}
-	return nil
-}
-
-func unmarshal(b []byte, v any) (err error) {
-	f, err := FormatOf(b)
-	if err != nil {
-		return err
-	}
-	if f == Binary {
-		err = checkBinary(b)
-	} else {
-		b, err = checkXML(b)
-	}
-	if err != nil {
-		return err
-	}
-	// The library re-panics on runtime errors (index out of range on bent
-	// offsets): a peer's bytes must never get that far.
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("malformed document: %v", r)
-		}
-	}()
-	dec := hplist.NewDecoder(bytes.NewReader(b))
-	if err := dec.Decode(v); err != nil {
-		return err
-	}
-	if dec.Format != hplist.XMLFormat && dec.Format != hplist.BinaryFormat {
-		return ErrFormat // the library fell back to its old text forms
 	}
 	return nil
 }
 
 // Encode writes v in the given form. Nil values cannot be expressed in a
 // property list and are an error, as are dictionaries with other keys than
-// strings.
-func Encode(v any, f Format) (b []byte, err error) {
-	if err := checkValue(v, 0); err != nil {
-		return nil, &Error{Op: "encode", Err: err}
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			b, err = nil, &Error{Op: "encode", Err: fmt.Errorf("%v", r)}
-		}
-	}()
-	form := hplist.XMLFormat
+// strings and text that the form cannot carry. A nil slice or map is an empty
+// one.
+func Encode(v any, f Format) ([]byte, error) {
+	var b []byte
+	var err error
 	if f == Binary {
-		form = hplist.BinaryFormat
+		b, err = encodeBinary(v)
+	} else {
+		b, err = encodeXML(v)
 	}
-	b, err = hplist.Marshal(v, form)
 	if err != nil {
 		return nil, &Error{Op: "encode", Err: err}
 	}
 	return b, nil
-}
-
-// checkValue refuses what the library would drop silently or loop on.
-func checkValue(v any, depth int) error {
-	if depth > MaxDepth {
-		return ErrLimit
-	}
-	switch t := v.(type) {
-	case nil:
-		return errors.New("nil has no property list form")
-	case Dict:
-		return checkMap(t, depth)
-	case map[string]any:
-		return checkMap(t, depth)
-	case []any:
-		for i, e := range t {
-			if err := checkValue(e, depth+1); err != nil {
-				return fmt.Errorf("[%d]: %w", i, err)
-			}
-		}
-	case float64, float32, string, bool, []byte:
-	default:
-		if k := reflect.ValueOf(v).Kind(); k == reflect.Map && reflect.TypeOf(v).Key().Kind() != reflect.String {
-			return fmt.Errorf("%T has keys that are not strings", v)
-		}
-	}
-	return nil
-}
-
-func checkMap[M ~map[string]any](m M, depth int) error {
-	for k, e := range m {
-		if err := checkValue(e, depth+1); err != nil {
-			return fmt.Errorf("%q: %w", k, err)
-		}
-	}
-	return nil
-}
-
-// normalise brings the library's generic types to those this package promises.
-func normalise(v any) any {
-	switch t := v.(type) {
-	case map[string]any:
-		for k, e := range t {
-			t[k] = normalise(e)
-		}
-		return Dict(t)
-	case []any:
-		for i, e := range t {
-			t[i] = normalise(e)
-		}
-		return t
-	case uint64:
-		if t <= math.MaxInt64 {
-			return int64(t)
-		}
-	case float32:
-		return float64(t)
-	}
-	return v
 }
 
 // TypeName names the property list type of a decoded value, for messages.
@@ -261,15 +187,14 @@ func TypeName(v any) string {
 		return "integer"
 	case float64:
 		return "real"
+	case time.Time:
+		return "date"
 	case UID:
 		return "uid"
 	case Dict, map[string]any:
 		return "dictionary"
 	case []any:
 		return "array"
-	}
-	if reflect.TypeOf(v).String() == "time.Time" {
-		return "date"
 	}
 	return fmt.Sprintf("%T", v)
 }
