@@ -241,17 +241,28 @@ func TestLaunchAndKill(t *testing.T) {
 	}
 }
 
-// TestPIDsWrap: identifiers never leave the range that hosts accept.
+// TestPIDsWrap: identifiers never leave the range that hosts accept, and one
+// that is taken is not given out again.
 func TestPIDsWrap(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t, Options{})
-	for range 60_000 {
+	n := len(p.Processes())
+	p.procs.last = maxPID - 5
+	seen := map[int]bool{}
+	for range 200 {
 		proc, err := p.Launch("com.example.shop")
-		if err != nil || proc.PID > maxPID || proc.PID <= 1 {
+		if err != nil || proc.PID > maxPID || proc.PID <= firstPID || seen[proc.PID] {
 			t.Fatalf("Launch = %+v, %v", proc, err)
+		}
+		seen[proc.PID] = true
+		if got := len(p.Processes()); got != n+1 {
+			t.Fatalf("%d processes, want %d: PID %d was taken", got, n+1, proc.PID)
 		}
 		if _, err := p.kill(proc.PID); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if !seen[maxPID-1] && !seen[maxPID-2] && !seen[maxPID-3] && !seen[maxPID-4] || len(seen) != 200 {
+		t.Errorf("%d identifiers, none at the end of the range", len(seen))
 	}
 }

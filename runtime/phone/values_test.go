@@ -189,43 +189,47 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+const domainAccess = "com.apple.Accessibility"
+
+// writes is what SetValue does with values; a kept value is want.
+var writes = []struct {
+	profile, domain, key string
+	in, want             any
+	err                  error
+	note                 string
+}{
+	{"", "", "DeviceName", "Blue", "Blue", nil, NoteDeviceName},
+	{"", "", "DeviceName", int64(3), nil, ErrType, ""},
+	{"", "", "DeviceName", "", nil, ErrInvalid, ""},
+	{"", "", "TimeZone", "Asia/Tokyo", "Asia/Tokyo", nil, NoteTimeZone},
+	{"", "", "TimeZone", "Mars/Olympus", nil, ErrInvalid, ""},
+	{"", "", "TimeZone", "Local", nil, ErrInvalid, ""},
+	{"", "", "TimeZone", "../../etc/passwd", nil, ErrInvalid, ""},
+	{"", "", "TimeZone", true, nil, ErrType, ""},
+	{"", "", "Uses24HourClock", false, false, nil, ""},
+	{"", "", "Uses24HourClock", int64(1), nil, ErrType, ""},
+	{"", "", "UntrustedHostBUID", "X", "X", nil, ""},
+	{"", "", "SerialNumber", "X", nil, ErrImmutable, ""},
+	{"", "", "Nope", "X", nil, ErrImmutable, ""},
+	{"", "com.example.unknown", "Nope", "X", nil, ErrImmutable, ""},
+	{"", domainAMFI, "DeveloperModeStatus", false, nil, ErrImmutable, ""},
+	{"", "", "TimeIntervalSince1970", 1e9, nil, ErrProhibited, ""},
+	{"ios16", "", "TimeIntervalSince1970", "now", nil, ErrType, ""},
+	{"ios16", "", "TimeIntervalSince1970", -1.0, nil, ErrInvalid, ""},
+	{"", domainInternational, "Language", "de", "de", nil, NoteLanguage},
+	{"", domainInternational, "Language", []any{}, nil, ErrType, ""},
+	{"", domainInternational, "Locale", "de_DE", "de_DE", nil, ""},
+	{"", domainWireless, "EnableWifiConnections", false, false, nil, ""},
+	{"", domainWireless, "SupportsWifi", false, nil, ErrImmutable, ""},
+	{"", domainAccess, "VoiceOverTouchEnabledByiTunes", true, int64(1), nil, ""},
+	{"", domainAccess, "VoiceOverTouchEnabledByiTunes", uint64(1), int64(1), nil, ""},
+	{"", domainAccess, "VoiceOverTouchEnabledByiTunes", int64(2), nil, ErrInvalid, ""},
+	{"", domainAccess, "VoiceOverTouchEnabledByiTunes", "1", nil, ErrType, ""},
+}
+
 func TestSetValue(t *testing.T) {
 	t.Parallel()
-	const access = "com.apple.Accessibility"
-	for _, c := range []struct {
-		profile, domain, key string
-		in, want             any
-		err                  error
-		note                 string
-	}{
-		{"", "", "DeviceName", "Blue", "Blue", nil, NoteDeviceName},
-		{"", "", "DeviceName", int64(3), nil, ErrType, ""},
-		{"", "", "DeviceName", "", nil, ErrInvalid, ""},
-		{"", "", "TimeZone", "Asia/Tokyo", "Asia/Tokyo", nil, NoteTimeZone},
-		{"", "", "TimeZone", "Mars/Olympus", nil, ErrInvalid, ""},
-		{"", "", "TimeZone", "Local", nil, ErrInvalid, ""},
-		{"", "", "TimeZone", "../../etc/passwd", nil, ErrInvalid, ""},
-		{"", "", "TimeZone", true, nil, ErrType, ""},
-		{"", "", "Uses24HourClock", false, false, nil, ""},
-		{"", "", "Uses24HourClock", int64(1), nil, ErrType, ""},
-		{"", "", "UntrustedHostBUID", "X", "X", nil, ""},
-		{"", "", "SerialNumber", "X", nil, ErrImmutable, ""},
-		{"", "", "Nope", "X", nil, ErrImmutable, ""},
-		{"", "com.example.unknown", "Nope", "X", nil, ErrImmutable, ""},
-		{"", domainAMFI, "DeveloperModeStatus", false, nil, ErrImmutable, ""},
-		{"", "", "TimeIntervalSince1970", 1e9, nil, ErrProhibited, ""},
-		{"ios16", "", "TimeIntervalSince1970", "now", nil, ErrType, ""},
-		{"ios16", "", "TimeIntervalSince1970", -1.0, nil, ErrInvalid, ""},
-		{"", domainInternational, "Language", "de", "de", nil, NoteLanguage},
-		{"", domainInternational, "Language", []any{}, nil, ErrType, ""},
-		{"", domainInternational, "Locale", "de_DE", "de_DE", nil, ""},
-		{"", domainWireless, "EnableWifiConnections", false, false, nil, ""},
-		{"", domainWireless, "SupportsWifi", false, nil, ErrImmutable, ""},
-		{"", access, "VoiceOverTouchEnabledByiTunes", true, int64(1), nil, ""},
-		{"", access, "VoiceOverTouchEnabledByiTunes", uint64(1), int64(1), nil, ""},
-		{"", access, "VoiceOverTouchEnabledByiTunes", int64(2), nil, ErrInvalid, ""},
-		{"", access, "VoiceOverTouchEnabledByiTunes", "1", nil, ErrType, ""},
-	} {
+	for _, c := range writes {
 		t.Run(fmt.Sprintf("%s %s %v", c.domain, c.key, c.in), func(t *testing.T) {
 			t.Parallel()
 			p := newPhone(t, Options{Profile: c.profile})
