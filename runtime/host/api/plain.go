@@ -1,0 +1,50 @@
+package api
+
+import (
+	"reflect"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// Plain converts a Lua value like host.FromLua, and records, lists and dictionaries of this package too,
+// which become maps and slices.
+func Plain(v lua.LValue) (any, error) {
+	if ud, ok := v.(*lua.LUserData); ok {
+		if l, ok := ud.Value.(*listView); ok {
+			return l.LuaToGo(), nil
+		}
+		if rv, ok := recordValue(ud); ok {
+			return recordMap(rv), nil
+		}
+	}
+	return host.FromLua(v)
+}
+
+// recordValue is the struct behind a record.
+func recordValue(ud *lua.LUserData) (reflect.Value, bool) {
+	rv := reflect.ValueOf(ud.Value)
+	if rv.Kind() != reflect.Pointer || rv.IsNil() || rv.Elem().Kind() != reflect.Struct || len(tagged(rv.Type().Elem())) == 0 {
+		return reflect.Value{}, false
+	}
+	return rv.Elem(), true
+}
+
+// EachField calls f for the fields of a record in their order, and reports whether v is one.
+func EachField(v lua.LValue, f func(name string, value any) error) (bool, error) {
+	ud, ok := v.(*lua.LUserData)
+	if !ok {
+		return false, nil
+	}
+	rv, ok := recordValue(ud)
+	if !ok {
+		return false, nil
+	}
+	for _, t := range tagged(rv.Type()) {
+		if err := f(t.name, plainCopy(rv.FieldByIndex(t.index))); err != nil {
+			return true, err
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,110 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/hosttest"
+	lua "github.com/yuin/gopher-lua"
+)
+
+// kit gives scripts of these tests the few functions that modules above the
+// host would: sleep, spawn, join, scope and so on.
+func kit(h *host.Host) {
+	fns := map[string]lua.LGFunction{
+		"sleep": func(L *lua.LState) int {
+			d := time.Duration(float64(L.CheckNumber(1)) * float64(time.Second))
+			host.WithTimeout(L, -1, func(ctx context.Context) error {
+				timer := time.NewTimer(d)
+				defer timer.Stop()
+				select {
+				case <-timer.C:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+			return 0
+		},
+		// block gives the lock up and hands its arguments back.
+		"block": func(L *lua.LState) int {
+			host.Block(L, func(context.Context) error { return nil })
+			return L.GetTop()
+		},
+		"fail": func(L *lua.LState) int {
+			text := L.CheckString(1)
+			host.Block(L, func(context.Context) error { return errors.New(text) })
+			return 0
+		},
+		"spawn": func(L *lua.LState) int {
+			var args []lua.LValue
+			for i := 2; i <= L.GetTop(); i++ {
+				args = append(args, L.Get(i))
+			}
+			ud := L.NewUserData()
+			ud.Value = host.Spawn(L, "", L.CheckFunction(1), args...)
+			L.Push(ud)
+			return 1
+		},
+		"join": func(L *lua.LState) int {
+			d := time.Duration(float64(L.OptNumber(2, 0)) * float64(time.Second))
+			res := taskAt(L).Join(L, d)
+			for _, v := range res {
+				L.Push(v)
+			}
+			return len(res)
+		},
+		"cancel": func(L *lua.LState) int { taskAt(L).Cancel(L.OptString(2, "")); return 0 },
+		"scope":  func(L *lua.LState) int { return push(L, host.RunScope(L, L.CheckFunction(1))) },
+		"atomic": func(L *lua.LState) int { return push(L, host.Atomic(L, L.CheckFunction(1))) },
+		"defer":  func(L *lua.LState) int { host.CurrentScope(L).Defer(L.CheckFunction(1)); return 0 },
+		"timeout": func(L *lua.LState) int {
+			d := time.Duration(float64(L.CheckNumber(1)) * float64(time.Second))
+			return push(L, host.WithDeadline(L, time.Now().Add(d), L.CheckFunction(2)))
+		},
+		// resource makes something that prints when it is closed.
+		"resource": func(L *lua.LState) int {
+			name, w := L.CheckString(1), host.Of(L).Options().Stdout
+			host.CurrentScope(L).Add(host.CloserFunc(func(ctx context.Context) error {
+				fmt.Fprintf(w, "close %s (%v)\n", name, ctx.Err())
+				return nil
+			}))
+			return 0
+		},
+		"forever": func(L *lua.LState) int {
+			host.BlockLua(L, "forever", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+			return 0
+		},
+		"panics":       func(L *lua.LState) int { var m map[string]int; m["x"] = 1; return 0 },
+		"panics_block": func(L *lua.LState) int { host.Block(L, func(context.Context) error { panic("oops") }); return 0 },
+	}
+	for name, f := range fns {
+		h.SetGlobal(name, h.L().NewFunction(f))
+	}
+}
+
+func taskAt(L *lua.LState) *host.Task { return L.CheckUserData(1).Value.(*host.Task) }
+
+func push(L *lua.LState, res []lua.LValue) int {
+	for _, v := range res {
+		L.Push(v)
+	}
+	return len(res)
+}
+
+func run(t testing.TB, source string, opts ...hosttest.Option) hosttest.Result {
+	t.Helper()
+	return hosttest.Run(t, source, append([]hosttest.Option{hosttest.Setup(kit)}, opts...)...)
+}
+
+// expect runs source and compares what it prints.
+func expect(t *testing.T, source, want string, opts ...hosttest.Option) {
+	t.Helper()
+	if got := run(t, source, opts...).NoError(t).Stdout; got != want {
+		t.Errorf("script:\n%s\nprinted %q, want %q", source, got, want)
+	}
+}
