@@ -169,7 +169,11 @@ func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error
 		d.dropped.Add(lost)
 	}
 	if d.Logger != nil {
-		d.Logger.Debug("stream ended", "layer", "ostracerelay", "udid", d.Phone.UDID(), "dropped", lost, "cause", err)
+		level := slog.LevelDebug
+		if lost > 0 {
+			level = slog.LevelWarn
+		}
+		d.Logger.Log(ctx, level, "stream ended", "layer", "ostracerelay", "udid", d.Phone.UDID(), "dropped", lost, "cause", err)
 	}
 	return ctx.Err()
 }

@@ -55,7 +55,11 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	lost := watch.Dropped()
 	d.dropped.Add(lost)
 	if d.Logger != nil {
-		d.Logger.Debug("log ended", "layer", "syslogrelay", "udid", d.Phone.UDID(), "dropped", lost, "cause", err)
+		level := slog.LevelDebug
+		if lost > 0 {
+			level = slog.LevelWarn
+		}
+		d.Logger.Log(ctx, level, "log ended", "layer", "syslogrelay", "udid", d.Phone.UDID(), "dropped", lost, "cause", err)
 	}
 	return ctx.Err()
 }
