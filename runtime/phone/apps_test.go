@@ -251,7 +251,7 @@ func TestPIDsWrap(t *testing.T) {
 	seen := map[int]bool{}
 	for range 200 {
 		proc, err := p.Launch("com.example.shop")
-		if err != nil || proc.PID > maxPID || proc.PID <= firstPID || seen[proc.PID] {
+		if err != nil || proc.PID > maxPID || proc.PID < firstPID || seen[proc.PID] {
 			t.Fatalf("Launch = %+v, %v", proc, err)
 		}
 		seen[proc.PID] = true

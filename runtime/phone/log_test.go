@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
@@ -388,4 +390,75 @@ func BenchmarkLog(b *testing.B) {
 	for b.Loop() {
 		p.Log(LogEntry{PID: 1, Message: "m"})
 	}
+}
+
+// BenchmarkFleet is a second of 64 phones that log 500 lines a second each
+// to a watch each; the time beyond the second's own is nothing, ns-cpu/line
+// is what counts.
+func BenchmarkFleet(b *testing.B) {
+	const phones, rate = 64, 500
+	var lines uint64
+	cpu := cpuTime(b)
+	for b.Loop() {
+		var wg sync.WaitGroup
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		all := make([]*Phone, phones)
+		for i := range all {
+			all[i] = newPhone(b, Options{Serial: i, LogRate: rate})
+			w := all[i].WatchLog(LogWatchOptions{PID: -1, Info: true, Debug: true})
+			wg.Go(func() {
+				defer w.Close()
+				for buf := make([]*LogEntry, 256); ; {
+					if _, err := w.NextBatch(ctx, buf); err != nil {
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		cancel()
+		for _, p := range all {
+			lines += p.log.gen.count.Load() - backlog
+		}
+	}
+	used := cpuTime(b) - cpu
+	b.ReportMetric(used*1e9/float64(lines), "ns-cpu/line")
+	b.ReportMetric(used*100/b.Elapsed().Seconds(), "%cpu")
+	b.ReportMetric(float64(lines)/float64(b.N), "lines/s")
+}
+
+// cpuTime is the seconds that Go code has run so far.
+func cpuTime(b *testing.B) float64 {
+	b.Helper()
+	runtime.GC() // the figures are brought up to date by the collector
+	s := []metrics.Sample{{Name: "/cpu/classes/user:cpu-seconds"}}
+	metrics.Read(s)
+	return s[0].Value.Float64()
+}
+
+// BenchmarkPhoneMemory is the heap of a phone that all services looked at.
+func BenchmarkPhoneMemory(b *testing.B) {
+	before := heap()
+	all := make([]*Phone, 0, b.N)
+	for i := range b.N {
+		p := newPhone(b, Options{Serial: i, LogRate: 20})
+		p.Domain("")
+		p.Processes()
+		p.LogHistory()
+		for _, a := range p.Apps() {
+			_, _ = a.DiskUsage()
+		}
+		p.Media().contentSize()
+		p.CrashReports().contentSize()
+		all = append(all, p)
+	}
+	b.ReportMetric(float64(heap()-before)/float64(b.N), "B/phone")
+	runtime.KeepAlive(all)
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
