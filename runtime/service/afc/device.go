@@ -28,6 +28,9 @@ type Device struct {
 	Logger *slog.Logger
 }
 
+// NewDevice returns a Device over all of a tree.
+func NewDevice(f *phone.FS, model string) *Device { return &Device{FS: f, Model: model} }
+
 const (
 	// maxHandles bounds what one connection may keep open.
 	maxHandles = 4096

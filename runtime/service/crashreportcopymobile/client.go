@@ -11,23 +11,19 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
-// Client is an AFC client among the crash reports.
-type Client struct{ *afc.Client }
+// Client is an AFC client; Reports and Clear take it among the crash reports.
+type Client = afc.Client
 
 // Connect opens the service.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
-	c, err := afc.ConnectTo(ctx, o, Service)
-	if err != nil {
-		return nil, err
-	}
-	return &Client{c}, nil
+	return afc.ConnectTo(ctx, o, Service)
 }
 
 // New returns a client on a connection to the service.
-func New(c net.Conn) *Client { return &Client{afc.New(c)} }
+func New(c net.Conn) *Client { return afc.New(c) }
 
 // Reports lists all files, also those in directories such as Retired, by path.
-func (c *Client) Reports(ctx context.Context) ([]Report, error) {
+func Reports(ctx context.Context, c *Client) ([]Report, error) {
 	var out []Report
 	err := c.Walk(ctx, "/", func(file string, info afc.Info, err error) error {
 		if errors.Is(err, fs.ErrPermission) && file != "/" {
@@ -46,7 +42,7 @@ func (c *Client) Reports(ctx context.Context) ([]Report, error) {
 
 // Clear removes all reports. What goes meanwhile, and what the device is known
 // to keep, is no error.
-func (c *Client) Clear(ctx context.Context) error {
+func Clear(ctx context.Context, c *Client) error {
 	names, err := c.ReadDir(ctx, "/")
 	if err != nil {
 		return err

@@ -37,6 +37,26 @@ func (c *Client) Close() error {
 	return c.conn.Close()
 }
 
+// VendContainer connects and opens the whole container of an app; see
+// Client.VendContainer.
+func VendContainer(ctx context.Context, o service.Opener, bundleID string) (*afc.Client, error) {
+	c, err := Connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return c.VendContainer(ctx, bundleID)
+}
+
+// VendDocuments connects and opens the documents of an app; see
+// Client.VendDocuments.
+func VendDocuments(ctx context.Context, o service.Opener, bundleID string) (*afc.Client, error) {
+	c, err := Connect(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return c.VendDocuments(ctx, bundleID)
+}
+
 // VendContainer opens the whole container of an app signed for development.
 // The connection goes over to the returned client, and is closed on error.
 func (c *Client) VendContainer(ctx context.Context, bundleID string) (*afc.Client, error) {
