@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// A forward in the background is three files beside each other:
+//
+//	forward-8100.pid   its process id, for people and their scripts
+//	forward-8100.log   what it had to say
+//	forward-8100.sock  where it is asked to stop
+//
+// --stop asks through the socket: a process id may belong to somebody else by
+// now, a socket that answers does not. A socket that does not answer is what a
+// killed forward has left behind.
+
+// stopTime is how long a forward may take to end, and to begin.
+const stopTime = 15 * time.Second
+
+// readyLine ends what the background process tells the one that started it.
+const readyLine = "ready"
+
+// backgroundFiles is the common beginning of the three names.
+type backgroundFiles string
+
+func (b backgroundFiles) pid() string    { return string(b) + ".pid" }
+func (b backgroundFiles) log() string    { return string(b) + ".log" }
+func (b backgroundFiles) socket() string { return string(b) + ".sock" }
+
+// runFolder is where pid files are. It belongs to the user alone: whoever can
+// write there can stop forwards.
+func (c *cli) runFolder() (string, error) {
+	dir := c.stateFile("run")
+	if base, ok := c.env("XDG_RUNTIME_DIR"); ok && filepath.IsAbs(base) {
+		dir = filepath.Join(base, "imdlua")
+	}
+	if dir == "" {
+		return "", usageError("neither XDG_RUNTIME_DIR nor HOME is set").WithHint("say --pid-file")
+	}
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+func (c *cli) backgroundFiles(f *forwardFlags, port uint16) (backgroundFiles, error) {
+	if f.pidFile != "" {
+		path, err := filepath.Abs(strings.TrimSuffix(f.pidFile, ".pid"))
+		return backgroundFiles(path), err
+	}
+	dir, err := c.runFolder()
+	return backgroundFiles(filepath.Join(dir, fmt.Sprintf("forward-%d", port))), err
+}
+
+// detachForward starts this program again and waits until it listens.
+func (c *cli) detachForward(ctx context.Context, f *forwardFlags, specs []forwardSpec) error {
+	if c.flags.virtual != "" {
+		return usageError("-d with --virtual: nobody else could reach that device").WithHint("serve it with imdlua virtual and name it with --usbmux")
+	}
+	if f.pidFile == "" && specs[0].local == 0 {
+		return usageError("with -d the first port must be known, for --stop").WithHint("or say --pid-file")
+	}
+	files, err := c.backgroundFiles(f, specs[0].local)
+	if err != nil {
+		return err
+	}
+	if conn, err := net.Dial("unix", files.socket()); err == nil {
+		conn.Close()
+		return usageError("a forward of port %d runs in the background already", specs[0].local).WithHint("imdlua forward --stop %d ends it", specs[0].local)
+	}
+	log, err := os.OpenFile(files.log(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	program, err := c.executable()
+	if err != nil {
+		return err
+	}
+	args := slices.DeleteFunc(slices.Clone(c.args), func(a string) bool { return a == "-d" || a == "--detach" })
+	args = slices.Insert(args, slices.Index(args, "forward")+1, "--in-background")
+	cmd := exec.Command(program, args...)
+	cmd.SysProcAttr = detached()
+	cmd.Stderr = log
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return c.awaitChild(ctx, cmd, stdout, files)
+}
+
+// awaitChild passes on what the new process says until it is ready. If it ends
+// instead, its log and its exit code become ours.
+func (c *cli) awaitChild(ctx context.Context, cmd *exec.Cmd, stdout io.Reader, files backgroundFiles) error {
+	ctx, cancel := c.timed(ctx, 2*stopTime)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer stop()
+	ready := false
+	s := bufio.NewScanner(stdout)
+	for !ready && s.Scan() {
+		if ready = s.Text() == readyLine; !ready {
+			fmt.Fprintln(c.stdout, s.Text())
+		}
+	}
+	if ready {
+		fmt.Fprintf(c.stderr, "imdlua: in the background as process %d; pid in %s, log in %s\n", cmd.Process.Pid, files.pid(), files.log())
+		return cmd.Process.Release()
+	}
+	err := cmd.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	text, readErr := os.ReadFile(files.log())
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	_, _ = c.stderr.Write(text)
+	if code := cmd.ProcessState.ExitCode(); code > 0 {
+		return reported{&host.ExitError{Code: code}}
+	}
+	return errors.New("the process in the background ended at once")
+}
+
+// serveInBackground is the other side: the process that detachForward started.
+func (c *cli) serveInBackground(ctx context.Context, f *forwardFlags, specs []forwardSpec) error {
+	files, err := c.backgroundFiles(f, specs[0].local)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var control net.Listener
+	stopped := make(chan struct{})
+	defer func() {
+		if control == nil {
+			return
+		}
+		os.Remove(files.pid())
+		control.Close() // lets go whoever waits for the end, and removes the file
+		<-stopped
+	}()
+	return c.serveForwards(ctx, specs, func([]net.Listener) error {
+		l, err := listenMuxer("unix:" + files.socket())
+		if err != nil {
+			return err
+		}
+		control = l
+		go awaitStop(control, func() { cancel(errInterrupted) }, stopped)
+		if err := os.WriteFile(files.pid(), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(c.stdout, readyLine)
+		return err
+	})
+}
+
+// awaitStop takes requests to stop. They are answered by the end of the
+// connection, which comes with the end of the forward.
+func awaitStop(l net.Listener, stop func(), done chan<- struct{}) {
+	defer close(done)
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		var word [5]byte
+		if _, err := io.ReadFull(conn, word[:]); err == nil && string(word[:]) == "stop\n" {
+			conns = append(conns, conn)
+			stop()
+		} else {
+			conn.Close()
+		}
+	}
+}
+
+// stopForwards ends the forwards of the given local ports, or all.
+func (c *cli) stopForwards(ctx context.Context, f *forwardFlags, args []string) error {
+	var all []backgroundFiles
+	for _, a := range args {
+		local, _, _ := strings.Cut(a, ":")
+		port, err := strconv.ParseUint(local, 10, 16)
+		if err != nil {
+			return usageError("--stop takes local ports, not %q", a)
+		}
+		files, err := c.backgroundFiles(f, uint16(port))
+		if err != nil {
+			return err
+		}
+		all = append(all, files)
+	}
+	if len(args) == 0 && f.pidFile != "" {
+		files, err := c.backgroundFiles(f, 0)
+		if err != nil {
+			return err
+		}
+		all = append(all, files)
+	} else if len(args) == 0 {
+		dir, err := c.runFolder()
+		if err != nil {
+			return err
+		}
+		pids, err := filepath.Glob(filepath.Join(dir, "forward-*.pid"))
+		if err != nil {
+			return err
+		}
+		for _, p := range pids {
+			all = append(all, backgroundFiles(strings.TrimSuffix(p, ".pid")))
+		}
+		if len(all) == 0 {
+			fmt.Fprintln(c.stderr, "imdlua: no forward runs in the background")
+		}
+	}
+	var errs []error
+	for _, files := range all {
+		errs = append(errs, c.stopOne(ctx, files))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *cli) stopOne(ctx context.Context, files backgroundFiles) error {
+	conn, err := net.Dial("unix", files.socket())
+	if err != nil {
+		_, stat := os.Stat(files.pid())
+		os.Remove(files.pid())
+		os.Remove(files.socket())
+		if errors.Is(stat, fs.ErrNotExist) {
+			return fmt.Errorf("no forward runs in the background with pid file %s", files.pid())
+		}
+		fmt.Fprintf(c.stderr, "imdlua: %s belonged to a forward that was killed; removed\n", files.pid())
+		return nil
+	}
+	defer conn.Close()
+	ctx, cancel := c.timed(ctx, stopTime)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if _, err := io.WriteString(conn, "stop\n"); err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, conn) // ends with the forward
+	if ctx.Err() != nil {
+		return fmt.Errorf("the forward of %s does not stop: %w", files.pid(), context.Cause(ctx))
+	}
+	_, err = fmt.Fprintf(c.stdout, "stopped %s\n", filepath.Base(string(files)))
+	return err
+}

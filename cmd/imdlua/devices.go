@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imdlua/imdlua/runtime/device"
+)
+
+func (c *cli) devicesCommand() *cobra.Command {
+	var asJSON, watch bool
+	cmd := &cobra.Command{
+		Use:     "devices",
+		Aliases: []string{"list"},
+		Short:   "List the devices that can be reached",
+		Example: "  imdlua devices --json\n  imdlua devices --watch",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return c.watchDevices(cmd.Context(), asJSON)
+			}
+			return c.listDevices(cmd.Context(), asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; with --watch one object a line")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "print devices as they come and go, until interrupted")
+	return cmd
+}
+
+type deviceJSON struct {
+	Event       string     `json:"event,omitempty"`
+	UDID        string     `json:"udid"`
+	Name        string     `json:"name,omitempty"`
+	ProductType string     `json:"product_type,omitempty"`
+	Version     string     `json:"version,omitempty"`
+	Build       string     `json:"build,omitempty"`
+	Class       string     `json:"class,omitempty"`
+	Transport   string     `json:"transport"`
+	Roads       []roadJSON `json:"roads"`
+	Error       string     `json:"error,omitempty"`
+}
+
+type roadJSON struct {
+	Kind  string `json:"kind"`
+	Muxer string `json:"usbmux"`
+	ID    uint32 `json:"id"`
+}
+
+func describe(i device.Info) deviceJSON {
+	d := deviceJSON{
+		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: i.Version, Build: i.Build, Class: i.Class,
+		Transport: i.Transport(), Roads: []roadJSON{},
+	}
+	for _, r := range i.Roads {
+		d.Roads = append(d.Roads, roadJSON{r.Kind, r.Muxer, r.DeviceID})
+	}
+	if i.Err != nil {
+		d.Error = i.Err.Error()
+	}
+	return d
+}
+
+func (c *cli) listDevices(ctx context.Context, asJSON bool) error {
+	ctx, cancel := c.timed(ctx, 0)
+	defer cancel()
+	f, err := c.finder()
+	if err != nil {
+		return err
+	}
+	infos, err := f.List(ctx, c.flags.selector())
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		list := make([]deviceJSON, len(infos))
+		for i, info := range infos {
+			list[i] = describe(info)
+		}
+		return printJSON(c.stdout, list)
+	}
+	if len(infos) == 0 {
+		fmt.Fprintln(c.stderr, "imdlua: no device is connected; plug one in and unlock it, or try --virtual")
+		return nil
+	}
+	t := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "UDID\tNAME\tMODEL\tIOS\tROAD")
+	for _, i := range infos {
+		if i.Err != nil {
+			fmt.Fprintf(t, "%s\t(does not answer)\t\t\t%s\n", i.UDID, i.Transport())
+			fmt.Fprintf(c.stderr, "imdlua: %s: %v\n", i.UDID, i.Err)
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", i.UDID, i.Name, i.ProductType, i.Version, i.Transport())
+	}
+	return t.Flush()
+}
+
+// watchDevices prints until it is interrupted, which is how it is meant to end.
+func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
+	ctx, cancel := c.timed(ctx, 0)
+	defer cancel()
+	f, err := c.finder()
+	if err != nil {
+		return err
+	}
+	if _, err := f.List(ctx, device.Selector{UDID: "none"}); err != nil && ctx.Err() == nil {
+		fmt.Fprintf(c.stderr, "imdlua: %v; waiting for it\n", err)
+	}
+	w := f.Watch()
+	defer w.Close()
+	for {
+		e, err := w.Next(ctx)
+		if err != nil {
+			return nil
+		}
+		if want := c.flags.selector(); !sameDevice(want, e.Info) {
+			continue
+		}
+		kind := strings.ToLower(e.Kind.String())
+		if !asJSON {
+			fmt.Fprintf(c.stdout, "%-8s  %s\n", kind, e.Info)
+			continue
+		}
+		d := describe(e.Info)
+		d.Event = kind
+		line, err := json.Marshal(d)
+		if err != nil {
+			return err
+		}
+		if _, err := c.stdout.Write(append(line, '\n')); err != nil {
+			return err
+		}
+	}
+}
+
+// sameDevice is the part of a selector that can be told of a device that has
+// left.
+func sameDevice(s device.Selector, i device.Info) bool {
+	fold := func(u string) string { return strings.ToLower(strings.ReplaceAll(u, "-", "")) }
+	return (s.UDID == "" || fold(s.UDID) == fold(i.UDID)) && (s.Name == "" || s.Name == i.Name)
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

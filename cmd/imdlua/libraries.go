@@ -1,0 +1,38 @@
+package main
+
+import (
+	"time"
+
+	"github.com/imdlua/imdlua/bindings"
+	bindingdevice "github.com/imdlua/imdlua/bindings/device"
+	bindingvirtual "github.com/imdlua/imdlua/bindings/virtual"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/stdlib"
+)
+
+// newHost returns a Host with the script library and the device API. Everything
+// in it that costs time waits until it is used.
+func (c *cli) newHost(o host.Options) (*host.Host, error) {
+	o.Env, o.Logger, o.Verbose, o.ErrorsJSON = c.env, c.logger(), c.flags.verbose, c.flags.errorsJSON()
+	o.Color = c.color()
+	if o.Timeout == 0 {
+		o.Timeout = time.Duration(c.flags.timeout)
+	}
+	h := host.New(o)
+	err := stdlib.Install(h)
+	if err == nil {
+		err = bindings.Install(h, &bindings.Env{
+			Device:  bindingdevice.Env{Finder: c.finder, Selector: c.flags.selector()},
+			Virtual: bindingvirtual.Env{Host: c.virtualHost},
+		})
+	}
+	if err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// mapError makes what scripts would see of an error of the protocol packages,
+// nil when it knows nothing about it.
+func mapError(err error) *host.Error { return bindingdevice.MapError(nil)(err) }

@@ -1,0 +1,65 @@
+// Command imdlua runs Lua scripts against iPhones and iPads.
+//
+// The rest of the package is one file a subcommand; everything that belongs to
+// the process (streams, arguments, environment, signals) is gathered here, in
+// one struct, so that tests can run the program with others.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/term"
+)
+
+// app is the process as the program sees it.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	args           []string // without the program's name
+	env            func(string) (string, bool)
+
+	stdinTTY, stdoutTTY, stderrTTY bool
+
+	width      func() int             // columns of the terminal
+	signals    <-chan os.Signal       // interrupts and requests to end
+	kill       func(code int)         // ends the process at once
+	executable func() (string, error) // this program's file
+	hostName   func() (string, error) // what devices call this computer
+}
+
+func main() {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	restore := func() {}
+	a := &app{
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		args: os.Args[1:], env: os.LookupEnv,
+		stdinTTY: isTerminal(os.Stdin), stdoutTTY: isTerminal(os.Stdout), stderrTTY: isTerminal(os.Stderr),
+		width: func() int {
+			if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && w > 0 {
+				return w
+			}
+			return 80
+		},
+		signals:    signals,
+		executable: os.Executable,
+		hostName:   os.Hostname,
+	}
+	if a.stdinTTY {
+		// A terminal that was left in raw mode would be the user's trouble.
+		if state, err := term.GetState(int(os.Stdin.Fd())); err == nil {
+			restore = func() { _ = term.Restore(int(os.Stdin.Fd()), state) }
+		}
+	}
+	a.kill = func(code int) {
+		restore()
+		os.Exit(code)
+	}
+	a.kill(run(context.Background(), a))
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

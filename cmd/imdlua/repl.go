@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imdlua/imdlua/repl"
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/service/installationproxy"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/stdlib/base"
+)
+
+func (c *cli) replCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "repl",
+		Short: "Type Lua and see what it gives",
+		Long: `Reads Lua and runs it as it is typed. With --device, IMD_DEVICE or --virtual
+the device is in the global dev. :help shows what else can be typed.`,
+		Example: "  imdlua repl --virtual",
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.repl(cmd.Context(), replSetup{}) },
+	}
+}
+
+// replSetup is what makes one REPL differ from another.
+type replSetup struct {
+	name string // what the prompt begins with
+	init string // Lua to run first
+}
+
+// repl runs a REPL on this terminal, or reads inputs from what is none.
+func (c *cli) repl(ctx context.Context, setup replSetup) error {
+	out := repl.NewOutput(c.stdout)
+	errs := io.Writer(out)
+	if !c.stderrTTY || !c.stdoutTTY {
+		errs = c.stderr
+	} else {
+		c.stderr = out // the log and the Trust dialog go above the prompt too
+	}
+	h, err := c.newHost(host.Options{Stdin: c.stdin, Stdout: out, Stderr: errs, Timeout: -1})
+	if err != nil {
+		return err
+	}
+	editor, err := c.editor(out)
+	if err != nil {
+		return err
+	}
+	o := repl.Options{
+		Host: h, Editor: editor, Output: out, Errors: errs,
+		Name: setup.name, Init: setup.init, Batch: !c.stdinTTY,
+		Interrupts: c.takeInterrupts(), Values: c.values,
+		Width: c.width, Color: c.color() && c.stdoutTTY,
+	}
+	if o.Init == "" && (c.flags.device != "" || c.flags.virtual != "") {
+		o.Init = "dev = device()"
+	}
+	if c.stdinTTY {
+		o.Banner = fmt.Sprintf("imdlua %s; :help shows what can be typed, Ctrl-D leaves", base.Version)
+	}
+	err = repl.Run(ctx, o)
+	if errors.Is(err, repl.ErrKilled) {
+		c.kill(130)
+		return reported{errInterrupted}
+	}
+	var exit *host.ExitError
+	if err != nil && !errors.As(err, &exit) && !o.Batch {
+		h.Report(errs, err)
+	}
+	closing := h.Close()
+	if err == nil {
+		return closing
+	}
+	return reported{err}
+}
+
+func (c *cli) editor(out io.Writer) (repl.LineEditor, error) {
+	if !c.stdinTTY {
+		return repl.NewPlainEditor(c.stdin, out), nil
+	}
+	return repl.NewReadlineEditor(repl.ReadlineOptions{
+		Stdin: c.stdin, Stdout: c.stdout, HistoryFile: c.stateFile("history"),
+		Warn: func(err error) { fmt.Fprintf(c.stderr, "imdlua: history: %v\n", err) },
+	})
+}
+
+// values lists what a string argument can be.
+func (c *cli) values(ctx context.Context, kind string) []string {
+	switch kind {
+	case "service":
+		return virtual.Services()
+	case "udid":
+		f, err := c.finder()
+		if err != nil {
+			return nil
+		}
+		infos, _ := f.List(ctx, device.Selector{})
+		var out []string
+		for _, i := range infos {
+			out = append(out, i.UDID)
+		}
+		return out
+	case "bundle_id":
+		return c.bundleIDs(ctx)
+	}
+	return nil
+}
+
+func (c *cli) bundleIDs(ctx context.Context) []string {
+	d, err := c.oneDevice(ctx)
+	if err != nil {
+		return nil
+	}
+	apps, err := installationproxy.Connect(ctx, d)
+	if err != nil {
+		return nil
+	}
+	defer apps.Close()
+	list, err := apps.Lookup(ctx, installationproxy.Options{Type: installationproxy.Any, Attributes: []string{"CFBundleIdentifier"}})
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for id := range list {
+		out = append(out, id)
+	}
+	slices.Sort(out)
+	return out
+}

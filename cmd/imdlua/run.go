@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// cli is one run of the program.
+type cli struct {
+	*app
+	flags globals
+	stop  context.CancelCauseFunc
+
+	mu         sync.Mutex
+	interrupts chan os.Signal // takes Ctrl-C instead of the run, for the REPL
+	world      world
+}
+
+// errInterrupted is why the context ends when the user wants it to.
+var errInterrupted = &host.Error{Code: "interrupted", Message: "interrupted"}
+
+// reported is an error that the user has been told about already.
+type reported struct{ error }
+
+func (r reported) Unwrap() error { return r.error }
+
+// usageError is a mistake on the command line.
+func usageError(format string, args ...any) *host.Error { return host.Errorf("usage", format, args...) }
+
+// run is the program. It returns the exit code.
+func run(ctx context.Context, a *app) int {
+	own := *a
+	own.stdout, own.stderr = locked(a.stdout), locked(a.stderr)
+	c := &cli{app: &own}
+	ctx, c.stop = context.WithCancelCause(ctx)
+	defer c.stop(nil)
+	done := make(chan struct{})
+	defer close(done)
+	go c.watchSignals(done)
+	root := c.rootCommand()
+	root.SetArgs(separate(root, a.args))
+	err := root.ExecuteContext(ctx)
+	if closing := c.world.close(); err == nil {
+		err = closing
+	}
+	return c.finish(err)
+}
+
+// watchSignals ends the run at the first signal, the process at the second. A
+// REPL takes the interrupts, but not the request to terminate.
+func (c *cli) watchSignals(done <-chan struct{}) {
+	for asked := false; ; {
+		select {
+		case <-done:
+			return
+		case s, ok := <-c.signals:
+			if !ok {
+				return
+			}
+			c.mu.Lock()
+			taker := c.interrupts
+			c.mu.Unlock()
+			switch {
+			case taker != nil && s == os.Interrupt:
+				select {
+				case taker <- s:
+				default: // nobody has taken the last ones yet
+				}
+			case asked:
+				c.kill(130)
+				return
+			default:
+				asked = true
+				c.stop(errInterrupted)
+			}
+		}
+	}
+}
+
+// takeInterrupts hands Ctrl-C to the caller from now on.
+func (c *cli) takeInterrupts() <-chan os.Signal {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.interrupts = make(chan os.Signal, 4)
+	return c.interrupts
+}
+
+// finish tells the user about err and returns the exit code.
+func (c *cli) finish(err error) int {
+	var done reported
+	if err != nil && !errors.As(err, &done) {
+		c.report(err)
+	}
+	return exitCode(err)
+}
+
+// report writes an error of the program itself; those of scripts have been
+// written by their host.
+func (c *cli) report(err error) {
+	e := c.explain(err)
+	if e.Code == "usage" && !c.flags.errorsJSON() {
+		fmt.Fprintf(c.stderr, "imdlua: %s\n", e.Message)
+		if e.Hint == "" {
+			e.Hint = "imdlua --help lists commands and flags"
+		}
+		fmt.Fprintf(c.stderr, "  hint: %s\n", e.Hint)
+		return
+	}
+	host.New(host.Options{ErrorsJSON: c.flags.errorsJSON(), Color: c.color(), Verbose: c.flags.verbose}).Report(c.stderr, e)
+}
+
+// explain makes the error that scripts would see of any error.
+func (c *cli) explain(err error) *host.Error {
+	var e *host.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	if e = mapError(err); e != nil {
+		return e
+	}
+	return &host.Error{Code: "error", Message: err.Error(), Cause: err}
+}
+
+// exitCode adds to host.ExitCode what the program itself can end with.
+func exitCode(err error) int {
+	code := host.ExitCode(err)
+	if code != 1 {
+		return code
+	}
+	var e *host.Error
+	if !errors.As(err, &e) {
+		if e = mapError(err); e != nil {
+			code = host.ExitCode(e)
+		}
+	}
+	switch {
+	case code != 1:
+	case e != nil && e.Code == "no_muxer":
+		code = 4
+	case errors.Is(err, context.DeadlineExceeded):
+		code = 5
+	}
+	return code
+}
+
+func (c *cli) color() bool {
+	_, plain := c.env("NO_COLOR")
+	term, _ := c.env("TERM")
+	return c.stderrTTY && !plain && term != "dumb"
+}
+
+// rootCommand builds the command tree.
+func (c *cli) rootCommand() *cobra.Command {
+	script := &scriptFlags{}
+	root := &cobra.Command{
+		Use:   "imdlua [flags] [script.lua | -] [arguments]",
+		Short: "Lua scripts for iPhones and iPads",
+		Long: `imdlua runs Lua scripts against iPhones and iPads: over USB, Wi-Fi or a remote
+usbmuxd, or against the virtual device that is built in (--virtual).
+
+What stands behind the script's name belongs to the script, flags as well.
+Without a script, and on a terminal, imdlua starts its REPL.`,
+		Example: `  imdlua --virtual -e 'print(device().name)'
+  imdlua script.lua one two
+  imdlua --device 00008110-000A1B2C3D4E5F60 script.lua`,
+		Args:              cobra.ArbitraryArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return c.flags.check() },
+		RunE:              func(cmd *cobra.Command, args []string) error { return c.script(cmd.Context(), script, args) },
+	}
+	root.SetIn(c.stdin)
+	root.SetOut(c.stdout)
+	root.SetErr(c.stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%v", err) })
+	root.Flags().StringArrayVarP(&script.code, "execute", "e", nil, "run this Lua `code` instead of a file")
+	root.Flags().SetInterspersed(false)
+	c.flags.register(root.PersistentFlags(), c.env)
+	root.AddCommand(
+		c.devicesCommand(), c.infoCommand(), c.pairCommand(), c.unpairCommand(), c.forwardCommand(),
+		c.replCommand(), c.serviceCommand(), c.virtualCommand(), c.typesCommand(), c.docsCommand(), c.versionCommand(),
+	)
+	return root
+}
+
+// noArgs and friends are cobra's checks with an error that is a usage error.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError("%s takes no arguments, not %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// separate puts a "--" before the script's name, so that a script's arguments
+// are never taken for flags or subcommands.
+func separate(root *cobra.Command, args []string) []string {
+	takesValue := func(f *pflag.Flag) bool { return f != nil && f.NoOptDefVal == "" }
+	code := false
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		switch {
+		case a == "--":
+			return args
+		case len(a) > 2 && a[:2] == "--":
+			name, _, has := strings.Cut(a[2:], "=")
+			f := root.Flags().Lookup(name)
+			if f == nil {
+				f = root.PersistentFlags().Lookup(name)
+			}
+			code = code || name == "execute"
+			if !has && takesValue(f) {
+				i++
+			}
+		case len(a) > 1 && a[0] == '-':
+			f := root.Flags().ShorthandLookup(a[1:2])
+			if f == nil {
+				f = root.PersistentFlags().ShorthandLookup(a[1:2])
+			}
+			code = code || a[1] == 'e'
+			if len(a) == 2 && takesValue(f) {
+				i++
+			}
+		case !code && isCommand(root, a):
+			return args
+		default:
+			return slices.Insert(slices.Clone(args), i, "--")
+		}
+	}
+	return args
+}
+
+// isCommand also knows those that cobra adds by itself.
+func isCommand(root *cobra.Command, name string) bool {
+	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == name || c.HasAlias(name) }) ||
+		slices.Contains([]string{"help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, name)
+}

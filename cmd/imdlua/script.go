@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+type scriptFlags struct{ code []string }
+
+// maxScript bounds what is read from standard input.
+const maxScript = 16 << 20
+
+// script runs what the command line names: code, a file, standard input, or
+// the REPL when there is nothing and a person is there to type.
+func (c *cli) script(ctx context.Context, f *scriptFlags, args []string) error {
+	switch {
+	case f.code != nil:
+		return c.runScript(ctx, "-e", strings.Join(f.code, "\n"), args)
+	case len(args) == 0 && c.stdinTTY:
+		return c.repl(ctx, replSetup{})
+	case len(args) == 0 || args[0] == "-":
+		source, err := c.readStdin()
+		if err != nil {
+			return err
+		}
+		return c.runScript(ctx, "stdin", source, args[min(1, len(args)):])
+	}
+	source, err := readFile(args[0])
+	if err != nil {
+		return c.unknownScript(args[0], err)
+	}
+	return c.runScript(ctx, args[0], source, args[1:])
+}
+
+// unknownScript helps who mistyped a subcommand.
+func (c *cli) unknownScript(name string, err error) error {
+	if _, stat := os.Stat(name); stat == nil || strings.ContainsAny(name, `./\`) {
+		return err
+	}
+	var names []string
+	for _, cmd := range c.rootCommand().Commands() {
+		names = append(names, cmd.Name())
+	}
+	slices.Sort(names)
+	e := host.Errorf("usage", "there is no command and no script %q", name)
+	if near := host.Suggest(name, names); near != "" {
+		return e.WithHint("did you mean imdlua %s?", near)
+	}
+	return e
+}
+
+func (c *cli) readStdin() (string, error) {
+	b, err := io.ReadAll(io.LimitReader(c.stdin, maxScript+1))
+	if err != nil {
+		return "", err
+	}
+	if len(b) > maxScript {
+		return "", usageError("the script on standard input is longer than %d MB", maxScript>>20)
+	}
+	return string(b), nil
+}
+
+// runScript runs a script to its end and reports how it failed.
+func (c *cli) runScript(ctx context.Context, chunk, source string, args []string) error {
+	h, err := c.newHost(host.Options{Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr, Args: args})
+	if err != nil {
+		return err
+	}
+	err = h.Run(ctx, chunk, source)
+	if err != nil {
+		h.Report(c.stderr, err)
+	}
+	if closing := h.Close(); err == nil && closing != nil {
+		h.Report(c.stderr, closing)
+		err = closing
+	}
+	if err != nil {
+		return reported{err}
+	}
+	return nil
+}

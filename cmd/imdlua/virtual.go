@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+	"github.com/imdlua/imdlua/runtime/virtual"
+)
+
+// maxDevices bounds --count: each is a whole phone.
+const maxDevices = 10000
+
+type virtualFlags struct {
+	count         int
+	profile, name string
+	trust         string
+	logRate       float64
+	echo          uint16
+}
+
+func (c *cli) virtualCommand() *cobra.Command {
+	f := &virtualFlags{}
+	cmd := &cobra.Command{
+		Use:   "virtual --usbmux ADDRESS",
+		Short: "Serve virtual devices to every program on this computer",
+		Long: `Serves virtual devices behind a usbmuxd of their own, so that any program that
+speaks to iPhones can be run against them. When they can be used it prints
+"ready ADDRESS" for each address and then one UDID a line; it runs until it is
+interrupted. Port 0 is a free port. Programs of libimobiledevice find it with
+USBMUXD_SOCKET_ADDRESS.`,
+		Example: `  imdlua virtual --usbmux unix:/tmp/mux --count 3 --profile ios18
+  USBMUXD_SOCKET_ADDRESS=UNIX:/tmp/mux idevice_id -l`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.serveVirtual(cmd.Context(), f) },
+	}
+	cmd.Flags().IntVarP(&f.count, "count", "n", 1, "how many devices")
+	cmd.Flags().StringVar(&f.profile, "profile", defaultProfile, "what kind: "+strings.Join(phone.Profiles(), ", "))
+	cmd.Flags().StringVar(&f.name, "name", "", "device name; with several devices the others get a number behind it")
+	cmd.Flags().StringVar(&f.trust, "trust", "accept", "how the Trust dialog is answered: accept, deny, never, or accepted after so many `seconds`")
+	cmd.Flags().Float64Var(&f.logRate, "log-rate", 20, "lines per second and device of the log while somebody reads it; 0 is silence")
+	cmd.Flags().Uint16Var(&f.echo, "echo", 0, "`port` of the devices that sends back what it gets")
+	return cmd
+}
+
+func (f *virtualFlags) options() (virtual.Options, error) {
+	o := virtual.Options{Phone: phone.Options{Profile: f.profile, Name: f.name, LogRate: f.logRate}, Echo: f.echo}
+	if f.logRate <= 0 {
+		o.Phone.LogRate = -1 // 0 would be the model's default
+	}
+	switch f.trust {
+	case "accept":
+	case "deny":
+		o.Phone.Trust.Mode = phone.TrustDeny
+	case "never":
+		o.Phone.Trust.Mode = phone.TrustIgnore
+	default:
+		n, err := strconv.ParseFloat(f.trust, 64)
+		if err != nil || n < 0 || n > 1e6 {
+			return o, usageError("--trust is accept, deny, never or a number of seconds, not %q", f.trust)
+		}
+		o.Phone.Trust = phone.TrustPolicy{Mode: phone.TrustAfter, After: time.Duration(n * float64(time.Second))}
+	}
+	known := false
+	for _, p := range phone.Profiles() {
+		known = known || p == f.profile
+	}
+	if !known {
+		return o, usageError("there is no profile %q; there are %s", f.profile, strings.Join(phone.Profiles(), ", "))
+	}
+	if f.count < 1 || f.count > maxDevices {
+		return o, usageError("--count is between 1 and %d, not %d", maxDevices, f.count)
+	}
+	return o, nil
+}
+
+// serveVirtual serves until ctx ends, which is its usual end and no failure.
+func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	if len(c.flags.usbmux) == 0 {
+		return usageError("virtual needs an address to serve on").WithHint("for example --usbmux unix:/tmp/mux or --usbmux 127.0.0.1:0")
+	}
+	var listeners []net.Listener
+	defer func() {
+		for _, l := range listeners {
+			l.Close() // removes the file of a unix socket
+		}
+	}()
+	for _, a := range c.flags.usbmux {
+		l, err := listenMuxer(a)
+		if err != nil {
+			return err
+		}
+		listeners = append(listeners, l)
+	}
+	h, err := virtual.NewHost(virtual.HostOptions{Count: f.count, Device: o, Logger: c.logger()})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := c.timed(ctx, 0)
+	defer cancel()
+	served := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { served <- h.Serve(ctx, l) }()
+	}
+	var b strings.Builder
+	for i, l := range listeners {
+		fmt.Fprintf(&b, "ready %s\n", shownAddress(c.flags.usbmux[i], l))
+	}
+	for _, d := range h.Devices() {
+		fmt.Fprintln(&b, d.UDID())
+	}
+	_, err = c.stdout.Write([]byte(b.String()))
+	waiting := len(listeners)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-served:
+			waiting--
+		}
+	}
+	cancel()
+	err = errors.Join(err, h.Close())
+	for range waiting {
+		<-served
+	}
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errInterrupted) {
+		return nil
+	}
+	return err
+}
+
+// listenMuxer listens where --usbmux says. The socket file that a killed
+// process left behind is removed, one that somebody answers on is not.
+func listenMuxer(text string) (net.Listener, error) {
+	network, address, err := usbmux.ParseAddress(text)
+	if err != nil {
+		return nil, usageError("%v", err)
+	}
+	l, err := net.Listen(network, address)
+	if err == nil || network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	st, statErr := os.Lstat(address)
+	if statErr != nil || st.Mode()&fs.ModeSocket == 0 {
+		return nil, err
+	}
+	if c, dialErr := net.DialTimeout(network, address, time.Second); dialErr == nil {
+		c.Close()
+		return nil, err
+	}
+	if err := os.Remove(address); err != nil {
+		return nil, err
+	}
+	return net.Listen(network, address)
+}
+
+// shownAddress is the address as --usbmux takes it, with the port that was
+// chosen for port 0.
+func shownAddress(text string, l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return text
+	}
+	return l.Addr().String()
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/pair"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+	"github.com/imdlua/imdlua/runtime/virtual"
+)
+
+// world is what devices are found in. Nothing of it exists before a device is
+// asked for: a script without one opens nothing.
+type world struct {
+	mu     sync.Mutex
+	finder *device.Finder
+	host   *virtual.Host
+	told   map[string]bool // devices whose Trust dialog was explained
+}
+
+// finder returns the Finder of this run.
+func (c *cli) finder() (*device.Finder, error) {
+	w := &c.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.finder != nil {
+		return w.finder, nil
+	}
+	o := device.Options{OnTrustDialog: c.trustDialog, Logger: c.logger()}
+	o.HostName, _ = c.hostName()
+	if c.flags.virtual != "" {
+		h, err := virtual.NewHost(virtual.HostOptions{
+			Count:  1,
+			Device: virtual.Options{Phone: phone.Options{Profile: c.flags.virtual}},
+			Logger: c.logger(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		m, err := c.plugIn(h)
+		if err != nil {
+			return nil, errors.Join(err, h.Close())
+		}
+		w.host = h
+		o.Muxers = append(o.Muxers, m)
+	}
+	for _, address := range c.addresses() {
+		m, err := usbmux.New(usbmux.Options{Address: address, Logger: c.logger()})
+		if err != nil {
+			return nil, usageError("%v", err)
+		}
+		o.Muxers = append(o.Muxers, m)
+		o.Stores = c.stores()
+	}
+	w.finder = device.NewFinder(o)
+	return w.finder, nil
+}
+
+// plugIn returns a client for the muxer of h, in memory.
+func (c *cli) plugIn(h *virtual.Host) (*usbmux.Client, error) {
+	return usbmux.New(usbmux.Options{Address: "virtual", Dial: h.Dial, Logger: c.logger()})
+}
+
+// addresses are the muxers to ask: those of --usbmux, or else, unless there is
+// a virtual device, that of the environment or of the platform.
+func (c *cli) addresses() []string {
+	if len(c.flags.usbmux) > 0 {
+		return c.flags.usbmux
+	}
+	if c.flags.virtual != "" {
+		return nil
+	}
+	address, _ := c.env("USBMUXD_SOCKET_ADDRESS")
+	return []string{address}
+}
+
+// stores are where pair records may be that a muxer does not give out.
+func (c *cli) stores() []pair.Store {
+	stores := []pair.Store{pair.NewDir(pair.SystemDir(runtime.GOOS, c.env))}
+	if own := pair.OwnDir(runtime.GOOS, c.env); own != "" {
+		stores = append(stores, pair.NewDir(own))
+	}
+	return stores
+}
+
+// stateFile is a file of this program in the user's configuration folder, ""
+// when the environment does not say where that is.
+func (c *cli) stateFile(name string) string {
+	own := pair.OwnDir(runtime.GOOS, c.env)
+	if own == "" {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(own), name)
+}
+
+// virtualHost returns the muxer of this process that scripts plug virtual
+// devices into.
+func (c *cli) virtualHost() (*virtual.Host, error) {
+	f, err := c.finder()
+	if err != nil {
+		return nil, err
+	}
+	w := &c.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.host != nil {
+		return w.host, nil
+	}
+	h, err := virtual.NewHost(virtual.HostOptions{Logger: c.logger()})
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.plugIn(h)
+	if err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	f.AddMuxer(m)
+	w.host = h
+	return h, nil
+}
+
+func (w *world) close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var errs []error
+	if w.finder != nil {
+		errs = append(errs, w.finder.Close())
+		w.finder = nil
+	}
+	if w.host != nil {
+		errs = append(errs, w.host.Close())
+		w.host = nil
+	}
+	return errors.Join(errs...)
+}
+
+// trustDialog says once a device what the user has to do.
+func (c *cli) trustDialog(i device.Info) {
+	w := &c.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.told[i.UDID] {
+		return
+	}
+	if w.told == nil {
+		w.told = map[string]bool{}
+	}
+	w.told[i.UDID] = true
+	name := i.UDID
+	if i.Name != "" {
+		name = fmt.Sprintf("%s (%s)", i.Name, i.UDID)
+	}
+	fmt.Fprintf(c.stderr, "imdlua: %s asks whether to trust this computer.\n  Unlock it, tap Trust on its screen and enter its passcode; waiting...\n", name)
+}
+
+// timed bounds ctx by --timeout, or by otherwise when the flag was not given; 0
+// is no bound.
+func (c *cli) timed(ctx context.Context, otherwise time.Duration) (context.Context, context.CancelFunc) {
+	d := time.Duration(c.flags.timeout)
+	if d == 0 {
+		d = otherwise
+	}
+	if d == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+// oneDevice finds the device that --device means.
+func (c *cli) oneDevice(ctx context.Context) (*device.Device, error) {
+	f, err := c.finder()
+	if err != nil {
+		return nil, err
+	}
+	return f.Find(ctx, c.flags.selector())
+}
+
+// readFile reads a file that a user named.
+func readFile(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", usageError("%v", err)
+	}
+	return string(b), nil
+}

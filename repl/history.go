@@ -1,0 +1,127 @@
+package repl
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const (
+	historyLimit = 5000
+	// historyBytes bounds what is read of a history file.
+	historyBytes = 16 << 20
+)
+
+// history is the list of past inputs, oldest first and each only once, and the
+// file that keeps it. Several programs may use one file: entries are appended
+// one by one, and only loading writes the file anew.
+type history struct {
+	path    string // "" = in memory
+	entries []string
+}
+
+// loadHistory reads the file, if there is one. Even with an error the history
+// can be used.
+func loadHistory(path string) (*history, error) {
+	h := &history{path: path}
+	if path == "" {
+		return h, nil
+	}
+	lines, err := readHistory(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return h, err
+	}
+	seen := map[string]bool{}
+	for _, line := range slices.Backward(lines) {
+		if line != "" && !seen[line] && len(h.entries) < historyLimit {
+			seen[line] = true
+			h.entries = append(h.entries, strings.ReplaceAll(line, newlineSign, "\n"))
+		}
+	}
+	slices.Reverse(h.entries)
+	if len(h.entries) < len(lines) {
+		return h, h.rewrite()
+	}
+	return h, os.Chmod(path, 0o600)
+}
+
+func readHistory(path string) ([]string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.Size() > historyBytes {
+		if _, err := f.Seek(-historyBytes, io.SeekEnd); err != nil {
+			return nil, err
+		}
+	}
+	var lines []string
+	s := bufio.NewScanner(io.LimitReader(f, historyBytes))
+	s.Buffer(nil, maxLine)
+	for s.Scan() {
+		lines = append(lines, s.Text())
+	}
+	return lines, s.Err()
+}
+
+// add puts an entry at the end, wherever it stood before. Inputs that begin
+// with a space are not kept: that is how secrets stay out.
+func (h *history) add(entry string) error {
+	entry = strings.TrimRight(strings.ReplaceAll(entry, "\r", ""), "\n \t")
+	if entry == "" || entry[0] == ' ' {
+		return nil
+	}
+	if n := len(h.entries); n > 0 && h.entries[n-1] == entry {
+		return nil
+	}
+	h.entries = slices.DeleteFunc(h.entries, func(e string) bool { return e == entry })
+	h.entries = append(h.entries, entry)
+	if len(h.entries) > historyLimit {
+		h.entries = slices.Delete(h.entries, 0, len(h.entries)-historyLimit)
+	}
+	if h.path == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(h.path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(h.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(encodeEntry(entry))
+	return errors.Join(err, f.Close())
+}
+
+func encodeEntry(entry string) string {
+	return strings.ReplaceAll(entry, "\n", newlineSign) + "\n"
+}
+
+// rewrite replaces the file as a whole.
+func (h *history) rewrite() error {
+	f, err := os.CreateTemp(filepath.Dir(h.path), ".history-*") // 0600
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	for _, e := range h.entries {
+		b.WriteString(encodeEntry(e))
+	}
+	_, err = f.WriteString(b.String())
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), h.path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}

@@ -1,0 +1,75 @@
+package repl
+
+import (
+	"bytes"
+	"io"
+	"sync"
+)
+
+// maxPartial bounds an unfinished line that is held back.
+const maxPartial = 64 << 10
+
+// Output is what the Host of a REPL gets as its standard output. While somebody
+// types, what background tasks print appears above the prompt, in whole lines;
+// otherwise it goes through untouched.
+type Output struct {
+	mu     sync.Mutex
+	w      io.Writer
+	above  io.Writer // nil while no prompt is shown
+	part   []byte    // an unfinished line, held back while a prompt is shown
+	broken bool      // the cursor stands behind an unfinished line
+}
+
+// NewOutput returns an Output that writes to w.
+func NewOutput(w io.Writer) *Output { return &Output{w: w} }
+
+// Write never waits for more than the terminal.
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if o.above == nil {
+		o.broken = p[len(p)-1] != '\n'
+		return o.w.Write(p)
+	}
+	o.part = append(o.part, p...)
+	end := bytes.LastIndexByte(o.part, '\n') + 1
+	if end == 0 && len(o.part) > maxPartial {
+		o.part = append(o.part, '\n')
+		end = len(o.part)
+	}
+	if end == 0 {
+		return len(p), nil
+	}
+	_, err := o.above.Write(o.part[:end])
+	o.part = append(o.part[:0], o.part[end:]...)
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// prompt says that from now on a prompt is shown and where lines above it go.
+// An unfinished line is finished first, or the prompt would cover it.
+func (o *Output) prompt(above io.Writer) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.broken {
+		io.WriteString(o.w, "\n")
+		o.broken = false
+	}
+	o.above = above
+}
+
+// run says that the prompt is gone.
+func (o *Output) run() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.above = nil
+	if len(o.part) > 0 {
+		o.w.Write(o.part)
+		o.part, o.broken = nil, true
+	}
+}
