@@ -145,7 +145,7 @@ func coWrap(L *lua.LState) int {
 					f.obj = lua.LString(pos + ": " + string(s))
 				}
 			}
-			rethrow(k, f, "resumed")
+			rethrow(k, f, "")
 		}
 		for _, v := range res {
 			L.Push(v)

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"fmt"
+
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -104,6 +106,10 @@ func (k *hook) caught(err error) *failure {
 	}
 	if api.Type == lua.ApiErrorPanic {
 		e := internalError(api.Object.String(), api.StackTrace)
+		e.Traceback = parseTrace(api.StackTrace)
+		if len(e.Traceback) > 0 {
+			e.Where = fmt.Sprintf("%s:%d", e.Traceback[0].File, e.Traceback[0].Line)
+		}
 		return &failure{obj: k.host.errorValue(k.l, e), trace: e.Traceback, broken: true}
 	}
 	f := &failure{obj: api.Object}
@@ -135,7 +141,7 @@ func raisePanic(L *lua.LState) {
 	if !k.own {
 		t.raised = raised{}
 		if s, ok := obj.(lua.LString); ok {
-			obj = lua.LString(explain(L, string(s)))
+			obj = lua.LString(tidy(explain(L, string(s))))
 		}
 	}
 	k.own = false
@@ -175,7 +181,9 @@ func raiseObject(k *hook, obj lua.LValue) {
 // the thread that rethrows are joined under note.
 func rethrow(k *hook, f *failure, note string) {
 	trace := f.trace
-	if note != "" && len(trace) < maxTrace {
+	if trace == nil {
+		trace = traceback(k.l)
+	} else if note != "" && len(trace) < maxTrace {
 		if own := traceback(k.l); len(own) > 0 {
 			own[0].Name += " (" + note + ")"
 			trace = append(trace[:len(trace):len(trace)], own...)

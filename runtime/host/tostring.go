@@ -60,7 +60,7 @@ func formatNumber(f float64) string {
 	case f == math.Trunc(f) && math.Abs(f) < 1<<63:
 		return strconv.FormatInt(int64(f), 10)
 	}
-	if a := math.Abs(f); a >= 1e-5 && a < 1e21 {
+	if a := math.Abs(f); a >= 1e-5 && a < 1<<63 {
 		return strconv.FormatFloat(f, 'f', -1, 64)
 	}
 	return strconv.FormatFloat(f, 'g', -1, 64)

@@ -171,3 +171,21 @@ func isDigits(s string) bool {
 	}
 	return s != ""
 }
+
+// parseTrace reads the traceback that gopher-lua puts behind the Go stack of a
+// panic: by the time PCall returns, the frames themselves are gone.
+func parseTrace(text string) []Frame {
+	_, text, _ = strings.Cut(text, "stack traceback:\n")
+	var trace []Frame
+	for line := range strings.Lines(text) {
+		at, name, ok := strings.Cut(strings.TrimSpace(line), ": in ")
+		i := strings.LastIndexByte(at, ':')
+		if !ok || i < 0 || !isDigits(at[i+1:]) {
+			continue
+		}
+		n, _ := strconv.Atoi(at[i+1:])
+		name = strings.TrimSuffix(strings.TrimPrefix(name, "function '"), "'")
+		trace = append(trace, Frame{File: at[:i], Line: n, Name: name})
+	}
+	return trace
+}

@@ -34,6 +34,12 @@ func explain(L *lua.LState, s string) string {
 	return pos + ": " + better
 }
 
+// tidy takes away what gopher-lua leaves when there is no position or no name.
+func tidy(s string) string {
+	s = strings.TrimPrefix(s, " ")
+	return strings.Replace(strings.Replace(s, " to (anonymous) (", " (", 1), " to ? (", " (", 1)
+}
+
 func opcode(i uint32) int { return int(i >> 26) }
 func argA(i uint32) int   { return int(i>>18) & 0xff }
 func argB(i uint32) int   { return int(i & 0x1ff) }
@@ -82,9 +88,9 @@ func explainIndex(L *lua.LState, f callFrame) string {
 	reg, key := -1, ""
 	switch opcode(i) {
 	case lua.OP_GETTABLE, lua.OP_GETTABLEKS, lua.OP_SELF:
-		reg, key = argB(i), constant(f, argC(i))
+		reg, key = argB(i), keyOf(L, f, argC(i))
 	case lua.OP_SETTABLE, lua.OP_SETTABLEKS:
-		reg, key = argA(i), constant(f, argB(i))
+		reg, key = argA(i), keyOf(L, f, argB(i))
 	default:
 		return ""
 	}
@@ -136,6 +142,17 @@ func typed(v lua.LValue) string {
 		return "a nil value"
 	}
 	return "a " + v.Type().String() + " value"
+}
+
+// keyOf is the name in an operand that is a constant or a register.
+func keyOf(L *lua.LState, f callFrame, rk int) string {
+	if rk&constBit != 0 {
+		return constant(f, rk)
+	}
+	if s, ok := L.Get(rk + 1).(lua.LString); ok {
+		return string(s)
+	}
+	return ""
 }
 
 func constant(f callFrame, rk int) string {

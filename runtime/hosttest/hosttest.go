@@ -131,40 +131,54 @@ func Chunks(t *testing.T, path string, opts ...Option) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := 1
-	for _, chunk := range strings.SplitAfter(string(raw), "\n---\n") {
-		at := line
-		line += strings.Count(chunk, "\n")
-		chunk = strings.TrimSuffix(chunk, "---\n")
-		t.Run(fmt.Sprintf("%s:%d", path, at), func(t *testing.T) {
+	for _, c := range split(string(raw)) {
+		t.Run(fmt.Sprintf("%s:%d", path, c.at), func(t *testing.T) {
 			t.Parallel()
-			runChunk(t, chunk, at, opts)
+			c.run(t, opts)
 		})
 	}
 }
 
-var wanted = regexp.MustCompile(`--> ([a-z_]+): (.*)$`)
+// chunk is one script of a file, with the failure that it announces.
+type chunk struct {
+	at         int // line in the file
+	source     string
+	line       int // that must fail, 0 if none
+	code, text string
+}
 
-func runChunk(t *testing.T, chunk string, at int, opts []Option) {
-	wantLine, code, text := 0, "", ""
-	for i, l := range strings.Split(chunk, "\n") {
-		if m := wanted.FindStringSubmatch(l); m != nil {
-			wantLine, code, text = i+1, m[1], m[2]
+var wanted = regexp.MustCompile(`--> ([A-Za-z_]+): (.*)$`)
+
+func split(file string) []chunk {
+	var chunks []chunk
+	line := 1
+	for _, part := range strings.SplitAfter(file, "\n---\n") {
+		c := chunk{at: line, source: strings.TrimSuffix(part, "---\n")}
+		line += strings.Count(part, "\n")
+		for i, l := range strings.Split(c.source, "\n") {
+			if m := wanted.FindStringSubmatch(l); m != nil {
+				c.line, c.code, c.text = i+1, m[1], m[2]
+			}
 		}
+		chunks = append(chunks, c)
 	}
-	res := Run(t, chunk, append(opts, Chunk("chunk.lua"))...)
-	if wantLine == 0 {
+	return chunks
+}
+
+func (c chunk) run(t *testing.T, opts []Option) {
+	res := Run(t, c.source, append(opts[:len(opts):len(opts)], Chunk("chunk.lua"))...)
+	if c.line == 0 {
 		res.NoError(t)
 		return
 	}
 	e := res.Error(t)
-	if e.Code != code {
-		t.Errorf("code = %q, want %q; report:\n%s", e.Code, code, res.Report)
+	if e.Code != c.code {
+		t.Errorf("code = %q, want %q; report:\n%s", e.Code, c.code, res.Report)
 	}
-	if !regexp.MustCompile(text).MatchString(e.Message) {
-		t.Errorf("message = %q, want a match of %q", e.Message, text)
+	if !regexp.MustCompile(c.text).MatchString(e.Message) {
+		t.Errorf("message = %q, want a match of %q", e.Message, c.text)
 	}
-	if want := fmt.Sprintf("chunk.lua:%d", wantLine); e.Where != want {
-		t.Errorf("where = %q, want %q (line %d of the file)", e.Where, want, at+wantLine-1)
+	if want := fmt.Sprintf("chunk.lua:%d", c.line); e.Where != want {
+		t.Errorf("where = %q, want %q (line %d of the file)", e.Where, want, c.at+c.line-1)
 	}
 }

@@ -1,0 +1,78 @@
+package host_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	lua "github.com/yuin/gopher-lua"
+)
+
+// benchmark runs body b.N times in a script.
+func benchmark(b *testing.B, head, body string) {
+	h := host.New(host.Options{})
+	defer h.Close()
+	kit(h)
+	h.SetGlobal("N", lua.LNumber(b.N))
+	h.SetGlobal("start", h.L().NewFunction(func(*lua.LState) int { b.ResetTimer(); return 0 }))
+	b.ReportAllocs()
+	if err := h.Run(context.Background(), "bench.lua", head+"\nstart()\nfor i = 1, N do\n"+body+"\nend"); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkBlock(b *testing.B)     { benchmark(b, "", "block()") }
+func BenchmarkSpawnJoin(b *testing.B) { benchmark(b, "local function f() end", "join(spawn(f))") }
+func BenchmarkPcall(b *testing.B)     { benchmark(b, "local function f() end", "pcall(f)") }
+func BenchmarkPcallError(b *testing.B) {
+	benchmark(b, "local function f() error('x') end", "pcall(f)")
+}
+func BenchmarkErrorObject(b *testing.B) { benchmark(b, "", "pcall(fail, 'x')") }
+func BenchmarkResume(b *testing.B) {
+	benchmark(b, "local co = coroutine.wrap(function() while true do coroutine.yield() end end)", "co()")
+}
+
+// BenchmarkSwitch hands the lock between two tasks.
+func BenchmarkSwitch(b *testing.B) {
+	benchmark(b, "local on = true local other = spawn(function() while on do block() end end)", "block()\nif i == N then on = false end")
+}
+
+const fib = `local function fib(n) if n < 2 then return n end return fib(n-1) + fib(n-2) end fib(24)`
+
+// BenchmarkFibHook and BenchmarkFibPlain differ by the hook.
+func BenchmarkFibHook(b *testing.B) { benchmark(b, "", fib) }
+
+func BenchmarkFibPlain(b *testing.B) {
+	L := lua.NewState(lua.Options{CallStackSize: 1000, RegistrySize: 4096})
+	defer L.Close()
+	fn, err := L.LoadString(fib)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		L.Push(fn)
+		L.Call(0, 0)
+	}
+}
+
+func BenchmarkToLuaDict(b *testing.B) {
+	b.ReportAllocs()
+	v := map[string]any{"pid": 123, "name": "SpringBoard", "cpu": 1.5, "running": true, "id": uint64(1) << 60}
+	inLua(b, func(_ *host.Host, L *lua.LState) {
+		for b.Loop() {
+			host.ToLua(L, v)
+		}
+	})
+}
+
+// BenchmarkNewAndRun is a whole start: a host and a script of one line.
+func BenchmarkNewAndRun(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		h := host.New(host.Options{})
+		if err := h.Run(context.Background(), "x.lua", "local x = 1"); err != nil {
+			b.Fatal(err)
+		}
+		h.Close()
+	}
+}
