@@ -179,7 +179,7 @@ type readOptions struct {
 
 func read(c *api.Call, p string, o readOptions) (text string, err error) {
 	err = do(c, func(context.Context) error {
-		b, err := readLimited(p, min(o.Max, maxRead))
+		b, err := ReadFile(p, min(o.Max, maxRead))
 		text = string(b)
 		return err
 	})

@@ -15,9 +15,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// readLimited reads a file of at most limit bytes. Memory grows with what was really read: files in /proc
+// ReadFile reads a file of at most limit bytes. Memory grows with what was really read: files in /proc
 // tell no size, and others may grow.
-func readLimited(p string, limit int64) ([]byte, error) {
+func ReadFile(p string, limit int64) ([]byte, error) {
 	f, err := os.Open(p)
 	if err != nil {
 		return nil, err

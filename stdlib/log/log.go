@@ -44,7 +44,9 @@ func Module() *api.Module {
 	m := &api.Module{Name: "log", Doc: "Messages on the error output, with fields. What is below the level is not printed.", Global: true, Perm: "none"}
 	for _, name := range levels {
 		m.Funcs = append(m.Funcs, api.Function(name, "Logs a message at level "+name+".", "message:string fields?:table",
-			func(c *api.Call, msg lua.LValue, fields *lua.LTable) error { return l.log(c, levelOf(name), msg, fields) },
+			func(c *api.Call, msg lua.LValue, fields *lua.LTable) error {
+				return l.log(c, levelOf(name), msg, fields)
+			},
 			api.ParamDoc("message", "what happened; other values are printed as by tostring"), api.ParamDoc("fields", "names and values"),
 			api.Example("log."+name+`("started", { pid = 42 })`)))
 	}

@@ -20,8 +20,13 @@ type Object struct {
 	state *handle // nil when the class cannot be closed
 }
 
-// LuaToGo gives conversions the Go value behind the object.
-func (o *Object) LuaToGo() any { return o.Value }
+// LuaToGo gives conversions the Go value behind the object, or what that says it stands for.
+func (o *Object) LuaToGo() any {
+	if g, ok := o.Value.(host.GoValuer); ok {
+		return g.LuaToGo()
+	}
+	return o.Value
+}
 
 // handle is the life of a closable object. Scopes close without the interpreter lock, so it has its own.
 type handle struct {

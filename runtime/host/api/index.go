@@ -228,3 +228,28 @@ func (ix *Index) Modules() []*Module { return ix.sorted() }
 func (ix *Index) print(L *lua.LState, text string) {
 	host.Call(L, L.GetGlobal("print"), 0, lua.LString(strings.TrimSuffix(text, "\n")))
 }
+
+// Sample is one example of the documentation, with the name of what it belongs to.
+type Sample struct{ Name, Source string }
+
+// Examples lists all examples by module.
+func (ix *Index) Examples() []Sample {
+	var out []Sample
+	add := func(name string, list []string) {
+		for _, e := range list {
+			out = append(out, Sample{name, e})
+		}
+	}
+	for _, m := range ix.sorted() {
+		add(m.Name, m.Examples)
+		for _, f := range m.functions() {
+			add(f.FullName(), f.Examples)
+		}
+		for _, c := range m.Classes {
+			for _, f := range c.Methods {
+				add(f.FullName(), f.Examples)
+			}
+		}
+	}
+	return out
+}

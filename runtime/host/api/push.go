@@ -49,7 +49,7 @@ func (ix *Index) makePusher(t reflect.Type) (pusher, error) {
 		return r.push, nil
 	}
 	switch {
-	case t == typeBytes || t == typeTime:
+	case t == typeBytes || t == typeTime || t.Implements(typeError):
 		return pushHost, nil
 	case t == typeDuration:
 		return func(_ *lua.LState, v reflect.Value) lua.LValue {
@@ -84,6 +84,9 @@ func (ix *Index) kindPusher(t reflect.Type) (pusher, error) {
 	case reflect.Float32, reflect.Float64:
 		return func(_ *lua.LState, v reflect.Value) lua.LValue { return lua.LNumber(v.Float()) }, nil
 	case reflect.Pointer:
+		if e := t.Elem(); e.Kind() == reflect.Struct && len(tagged(e)) == 0 && ix.recordOf(e) == nil {
+			return pushPointer, nil
+		}
 		elem, err := ix.pusherFor(t.Elem())
 		return func(L *lua.LState, v reflect.Value) lua.LValue {
 			if v.IsNil() {
@@ -118,6 +121,14 @@ func pushLua(_ *lua.LState, v reflect.Value) lua.LValue {
 }
 
 func pushHost(L *lua.LState, v reflect.Value) lua.LValue { return host.ToLua(L, v.Interface()) }
+
+// pushPointer hands pointers to foreign structs to package host, which knows those of RegisterType.
+func pushPointer(L *lua.LState, v reflect.Value) lua.LValue {
+	if v.IsNil() {
+		return lua.LNil
+	}
+	return host.ToLua(L, v.Interface())
+}
 
 func (ix *Index) slicePusher(t reflect.Type) (pusher, error) {
 	elem, err := ix.pusherFor(t.Elem())

@@ -1,0 +1,37 @@
+// Package stdlib is the script library that has nothing to do with devices. Each folder is one module; a new
+// one is a line in Modules.
+package stdlib
+
+import (
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/stdlib/args"
+	"github.com/imdlua/imdlua/stdlib/base"
+	"github.com/imdlua/imdlua/stdlib/base64"
+	"github.com/imdlua/imdlua/stdlib/errors"
+	"github.com/imdlua/imdlua/stdlib/fs"
+	"github.com/imdlua/imdlua/stdlib/hash"
+	"github.com/imdlua/imdlua/stdlib/hex"
+	"github.com/imdlua/imdlua/stdlib/json"
+	"github.com/imdlua/imdlua/stdlib/log"
+	"github.com/imdlua/imdlua/stdlib/path"
+	"github.com/imdlua/imdlua/stdlib/plist"
+	"github.com/imdlua/imdlua/stdlib/re"
+	"github.com/imdlua/imdlua/stdlib/task"
+	"github.com/imdlua/imdlua/stdlib/time"
+)
+
+// Modules declares the library. Each call makes new declarations, for some of them hold the state of the
+// host that they are installed in.
+func Modules() []*api.Module {
+	return []*api.Module{
+		base.Module(), task.Module(), errors.Module(), log.Module(), fs.Module(), path.Module(), json.Module(),
+		plist.Module(), time.Module(), args.Module(), re.Module(), base64.Module(), hex.Module(), hash.Module(),
+	}
+}
+
+// Install gives the scripts of h the library.
+func Install(h *host.Host) error {
+	plist.Register(h)
+	return api.Install(h, Modules()...)
+}
