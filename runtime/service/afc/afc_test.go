@@ -1,0 +1,382 @@
+package afc
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+var when = time.Unix(1700000000, 123456789)
+
+func newFS() *phone.FS { return phone.NewFS(func() time.Time { return when }, 1<<30) }
+
+// serve runs the device on one end of a pipe and returns the other; the test
+// ends when Serve has returned, with wantErr or without an error.
+func serve(tb testing.TB, d *Device) net.Conn {
+	tb.Helper()
+	client, server := link.Pipe()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer server.Close()
+		if err := d.Serve(context.Background(), server); err != nil {
+			tb.Errorf("Serve: %v", err)
+		}
+	})
+	tb.Cleanup(func() { client.Close(); wg.Wait() })
+	return client
+}
+
+// pair is a client of a device over f.
+func pair(tb testing.TB, f *phone.FS) *Client {
+	tb.Helper()
+	c := New(serve(tb, NewDevice(f, "iPhone12,8")))
+	tb.Cleanup(func() { c.Close() })
+	return c
+}
+
+func ctx(tb testing.TB) context.Context {
+	tb.Helper()
+	c, cancel := context.WithTimeout(context.Background(), time.Minute)
+	tb.Cleanup(cancel)
+	return c
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// packet builds a request as foreign clients lay it out.
+func packet(num uint64, op Opcode, head, payload string) string {
+	h := header{entire: uint64(headerLen + len(head) + len(payload)), this: uint64(headerLen + len(head)), packet: num, op: op}
+	return string(appendHeader(nil, h)) + head + payload
+}
+
+func u64(v ...uint64) string {
+	var b []byte
+	for _, v := range v {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return string(b)
+}
+
+// exchange writes a request and reads one answer, with its header as sent.
+func exchange(t *testing.T, c net.Conn, req string) (header, string) {
+	t.Helper()
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
+	if _, err := io.WriteString(c, req); err != nil {
+		t.Fatal(err)
+	}
+	return answerOf(t, c)
+}
+
+func answerOf(t *testing.T, c net.Conn) (header, string) {
+	t.Helper()
+	var b [headerLen]byte
+	if _, err := io.ReadFull(c, b[:]); err != nil {
+		t.Fatal(err)
+	}
+	h, err := decodeHeader(&b)
+	must(t, err)
+	body, err := link.ReadN(c, int(h.entire-headerLen), nil)
+	must(t, err)
+	return h, string(body)
+}
+
+// TestTranscript holds the bytes of the protocol sheet: opening "/a" for
+// reading with packet number 1.
+func TestTranscript(t *testing.T) {
+	t.Parallel()
+	f := newFS()
+	must(t, f.WriteFile("/a", []byte("hello")))
+	c := serve(t, NewDevice(f, "iPhone12,8"))
+	req := unhex(t, `434641364C504141 3300000000000000 3300000000000000 0100000000000000 0D00000000000000
+		0100000000000000 2F6100`)
+	if got := packet(1, opOpen, u64(1)+"/a\x00", ""); got != req {
+		t.Errorf("request % x, want % x", got, req)
+	}
+	want := unhex(t, `434641364C504141 3000000000000000 3000000000000000 0100000000000000 0E00000000000000
+		0100000000000000`)
+	if _, err := io.WriteString(c, req); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
+		t.Errorf("answer % x, %v, want % x", got, err, want)
+	}
+}
+
+// TestClientBytes holds what the client writes against the same transcript.
+func TestClientBytes(t *testing.T) {
+	t.Parallel()
+	a, b := link.Pipe()
+	defer b.Close()
+	c := New(a)
+	defer c.Close()
+	want := unhex(t, `434641364C504141 3300000000000000 3300000000000000 0100000000000000 0D00000000000000
+		0100000000000000 2F6100`)
+	done := make(chan error, 1)
+	go func() {
+		got := make([]byte, len(want))
+		_, err := io.ReadFull(b, got)
+		if err == nil && string(got) != want {
+			err = errors.New("request " + hex.EncodeToString(got))
+		}
+		io.WriteString(b, packet(1, opOpenResult, u64(7), ""))
+		done <- err
+	}()
+	f, err := c.Open(ctx(t), "/a", ModeRead)
+	must(t, err)
+	must(t, <-done)
+	if f.ref != 7 {
+		t.Errorf("handle %d, want 7", f.ref)
+	}
+}
+
+func unhex(t *testing.T, s string) string {
+	t.Helper()
+	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
+	must(t, err)
+	return string(b)
+}
+
+func TestDeviceInfoCodec(t *testing.T) {
+	t.Parallel()
+	want := DeviceInfo{"iPhone12,8", 63933894656, 40000000000, 4096}
+	b := appendDeviceInfo(nil, want)
+	if s := "Model\x00iPhone12,8\x00FSTotalBytes\x0063933894656\x00FSFreeBytes\x0040000000000\x00FSBlockSize\x004096\x00"; string(b) != s {
+		t.Errorf("appendDeviceInfo = %q, want %q", b, s)
+	}
+	if got, err := decodeDeviceInfo(b); err != nil || got != want {
+		t.Errorf("decodeDeviceInfo = %+v, %v", got, err)
+	}
+	for _, bad := range []string{"Model\x00a\x00FSTotalBytes\x00", "FSTotalBytes\x00many\x00"} {
+		if _, err := decodeDeviceInfo([]byte(bad)); !errors.Is(err, errKeys) {
+			t.Errorf("decodeDeviceInfo(%q) = %v, want errKeys", bad, err)
+		}
+	}
+}
+
+// TestInfoCodec uses the values that the protocol sheet shows of a device.
+func TestInfoCodec(t *testing.T) {
+	t.Parallel()
+	sample := "st_size\x0096\x00st_blocks\x000\x00st_nlink\x003\x00st_ifmt\x00S_IFDIR\x00st_mtime\x001591588092361862409\x00st_birthtime\x001591588092361695702\x00"
+	want := Info{Size: 96, Nlink: 3, Kind: Directory, ModTime: time.Unix(0, 1591588092361862409), BirthTime: time.Unix(0, 1591588092361695702)}
+	if got, err := decodeInfo([]byte(sample)); err != nil || got != want {
+		t.Errorf("decodeInfo = %+v, %v, want %+v", got, err, want)
+	}
+	if got := appendInfo(nil, want); string(got) != sample {
+		t.Errorf("appendInfo = %q, want %q", got, sample)
+	}
+	link := "st_size\x003\x00st_ifmt\x00S_IFLNK\x00LinkTarget\x00a/b\x00new_key\x00x"
+	if got, err := decodeInfo([]byte(link)); err != nil || got.LinkTarget != "a/b" || got.Kind != Symlink {
+		t.Errorf("decodeInfo = %+v, %v", got, err)
+	}
+	for _, bad := range []string{"", "st_size\x001\x00", "st_size\x00x\x00st_ifmt\x00S_IFREG\x00", "st_size\x001\x00st_ifmt\x00S_IFWHT\x00",
+		"st_size\x001\x00st_ifmt", "st_size\x001\x00st_ifmt\x00S_IFREG\x00st_mtime\x00soon\x00"} {
+		if got, err := decodeInfo([]byte(bad)); !errors.Is(err, errKeys) || got != (Info{}) {
+			t.Errorf("decodeInfo(%q) = %+v, %v, want errKeys", bad, got, err)
+		}
+	}
+}
+
+func TestStatusErrors(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		err    *Error
+		target error
+		want   bool
+	}{
+		{&Error{Op: "open", Status: NotFound}, fs.ErrNotExist, true},
+		{&Error{Op: "open", Status: NotFound}, NotFound, true},
+		{&Error{Op: "open", Status: NotFound}, fs.ErrExist, false},
+		{&Error{Op: "link", Status: Exists}, fs.ErrExist, true},
+		{&Error{Op: "open", Status: PermissionDenied}, fs.ErrPermission, true},
+		{&Error{Op: "open", Status: InvalidArgument}, fs.ErrInvalid, true},
+		{&Error{Op: "hash", Status: NotSupported}, errors.ErrUnsupported, true},
+		{&Error{Op: "stat", Status: ReadError}, fs.ErrNotExist, true},
+		{&Error{Op: "read", Status: ReadError}, fs.ErrNotExist, false},
+		{&Error{Op: "remove", Status: UnknownError}, NotEmpty, true},
+		{&Error{Op: "rename", Status: UnknownError}, NotEmpty, false},
+		{&Error{Op: "read", Err: &EndedError{Cause: context.DeadlineExceeded}}, context.DeadlineExceeded, false},
+		{&Error{Op: "read", Err: &EndedError{Cause: context.DeadlineExceeded, mine: true}}, context.DeadlineExceeded, true},
+		{&Error{Op: "read", Err: &EndedError{Cause: io.ErrUnexpectedEOF}}, net.ErrClosed, true},
+	}
+	for _, tt := range tests {
+		if got := errors.Is(tt.err, tt.target); got != tt.want {
+			t.Errorf("errors.Is(%v, %v) = %v, want %v", tt.err, tt.target, got, tt.want)
+		}
+	}
+	for text, err := range map[string]error{
+		`afc: open "/x": object not found (8)`:            &Error{Op: "open", Path: "/x", Status: NotFound},
+		`afc: device info: status (77)`:                   &Error{Op: "device info", Status: 77},
+		`afc: read "a": connection closed`:                &Error{Op: "read", Path: "a", Err: &EndedError{Cause: net.ErrClosed}},
+		`afc: read "a": connection ended: unexpected EOF`: &Error{Op: "read", Path: "a", Err: &EndedError{Cause: io.ErrUnexpectedEOF}},
+		`afc: open: invalid argument: mode "q"`:           func() error { _, err := ParseMode("q"); return err }(),
+		`afc: remove "/": unsafe file name ".."`:          func() error { _, err := childPath("remove", "/", ".."); return err }(),
+	} {
+		if err.Error() != text {
+			t.Errorf("error %q, want %q", err, text)
+		}
+	}
+}
+
+func TestModes(t *testing.T) {
+	t.Parallel()
+	for m := ModeRead; m <= ModeAppendRead; m++ {
+		if got, err := ParseMode(m.String()); err != nil || got != m {
+			t.Errorf("ParseMode(%q) = %v, %v", m, got, err)
+		}
+	}
+	for _, bad := range []string{"", "rw", "x"} {
+		if _, err := ParseMode(bad); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("ParseMode(%q): %v", bad, err)
+		}
+	}
+}
+
+func TestHeader(t *testing.T) {
+	t.Parallel()
+	good := header{entire: 60, this: 48, packet: 1<<64 - 1, op: opWrite}
+	var b [headerLen]byte
+	copy(b[:], appendHeader(nil, good))
+	if got, err := decodeHeader(&b); err != nil || got != good {
+		t.Errorf("decodeHeader = %+v, %v", got, err)
+	}
+	for name, h := range map[string]header{
+		"this beyond entire": {entire: 40, this: 48},
+		"this too short":     {entire: 40, this: 39},
+		"no lengths":         {},
+		"beyond all data":    {entire: maxPacket + 1, this: 40},
+	} {
+		copy(b[:], appendHeader(nil, h))
+		if _, err := decodeHeader(&b); !errors.Is(err, errLengths) {
+			t.Errorf("%s: %v, want errLengths", name, err)
+		}
+	}
+	b[0] = 'X'
+	if _, err := decodeHeader(&b); !errors.Is(err, errMagic) {
+		t.Errorf("bad magic: %v", err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string][]string{
+		"": nil, "a": {"a"}, "a\x00": {"a"}, "a\x00b": {"a", "b"}, "\x00": {""}, "a\x00\x00b\x00": {"a", "", "b"},
+	} {
+		if got := splitNames([]byte(in)); !reflect.DeepEqual(got, want) {
+			t.Errorf("splitNames(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzInfo(f *testing.F) {
+	f.Add(appendInfo(nil, Info{Kind: Symlink, LinkTarget: "x", ModTime: when, BirthTime: when}))
+	f.Add([]byte("st_size\x00"))
+	f.Add(appendDeviceInfo(nil, DeviceInfo{Model: "m"}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, _ = decodeDeviceInfo(b)
+		i, err := decodeInfo(b)
+		if err != nil {
+			return
+		}
+		if i.Kind == Symlink && i.LinkTarget == "" {
+			return
+		}
+		if i.ModTime.IsZero() || i.BirthTime.IsZero() {
+			return
+		}
+		again, err := decodeInfo(appendInfo(nil, i))
+		if i.Kind != Symlink {
+			again.LinkTarget = i.LinkTarget
+		}
+		if err != nil || again != i {
+			t.Errorf("%+v again is %+v, %v", i, again, err)
+		}
+	})
+}
+
+// FuzzDevice sends anything to the device, which must answer in whole packets
+// and end when the client has left.
+func FuzzDevice(f *testing.F) {
+	f.Add([]byte(packet(1, opOpen, u64(2)+"/a", "") + packet(2, opWrite, u64(1), "data") + packet(3, opSeek, u64(1, 0, 0), "") + packet(4, opRead, u64(1, 100), "")))
+	f.Add([]byte(packet(1, opReadDir, "/", "") + packet(2, opRename, "a\x00b", "") + packet(3, 99, "", "")))
+	f.Add([]byte(packet(1, opMakeLink, u64(2)+"..\x00l\x00", "") + packet(2, opHash, "l", "") + packet(3, opReadAt, u64(1, 1<<63, 9), "")))
+	f.Add([]byte(magic + "garbage"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fsys := phone.NewFS(func() time.Time { return when }, 1<<20)
+		must(t, fsys.WriteFile("/a", []byte("hello")))
+		client, server := link.Pipe()
+		defer client.Close()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			defer server.Close()
+			_ = NewDevice(fsys, "m").Serve(context.Background(), server)
+		})
+		wg.Go(func() {
+			_, _ = client.Write(b)
+			_ = link.CloseWrite(client)
+		})
+		for {
+			var h [headerLen]byte
+			if _, err := io.ReadFull(client, h[:]); err != nil {
+				if err != io.EOF {
+					t.Errorf("half an answer: %v", err)
+				}
+				break
+			}
+			a, err := decodeHeader(&h)
+			must(t, err)
+			if _, err := io.CopyN(io.Discard, client, int64(a.entire-headerLen)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wg.Wait()
+	})
+}
+
+// FuzzClient answers anything to a client, whose calls must end.
+func FuzzClient(f *testing.F) {
+	f.Add([]byte(packet(1, opData, "", ".\x00..\x00a\x00") + packet(2, opData, "", "st_size\x001\x00st_ifmt\x00S_IFREG\x00") +
+		packet(3, opOpenResult, u64(1), "") + packet(4, opData, "", "hello") + packet(5, opStatus, u64(8), "")))
+	f.Add([]byte(packet(1, opStatus, u64(8), "") + packet(9, opStatus, u64(0), "")))
+	f.Add([]byte(packet(1, opData, "12", "34")))
+	f.Add(bytes.Repeat([]byte{0xff}, 100))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, peer := link.Pipe()
+		c := New(a)
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = io.Copy(io.Discard, peer) })
+		wg.Go(func() {
+			_, _ = peer.Write(b)
+			_ = link.CloseWrite(peer)
+		})
+		bg := context.Background()
+		_, _ = c.ReadDir(bg, "/")
+		_, _ = c.Stat(bg, "/a")
+		if f, err := c.Open(bg, "/a", ModeRead); err == nil {
+			_, _ = f.Read(bg, make([]byte, 8))
+			_ = f.Close(bg)
+		}
+		_, _ = c.Pull(bg, "/a", io.Discard, Transfer{})
+		must(t, c.Close())
+		wg.Wait()
+		peer.Close()
+	})
+}

@@ -1,0 +1,539 @@
+package afc
+
+import (
+	"context"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// step is a request and the answer it must get: a status, or an operation with
+// its body.
+type step struct {
+	name          string
+	op            Opcode
+	head, payload string
+	status        Status
+	want          Opcode // 0 is opStatus
+	body          string // of the answer
+}
+
+// run performs the steps on one connection and checks the exact shape of each
+// answer.
+func run(t *testing.T, c net.Conn, steps []step) {
+	t.Helper()
+	for i, s := range steps {
+		num := uint64(i) * 3
+		h, body := exchange(t, c, packet(num, s.op, s.head, s.payload))
+		want, wantBody := s.want, s.body
+		if want == 0 {
+			want, wantBody = opStatus, u64(uint64(s.status))
+		}
+		this := uint64(headerLen + len(wantBody))
+		if want == opData {
+			this = headerLen
+		}
+		wantHeader := header{entire: uint64(headerLen + len(wantBody)), this: this, packet: num, op: want}
+		if h != wantHeader || body != wantBody {
+			t.Fatalf("%s: answer %+v %q, want %+v %q", s.name, h, body, wantHeader, wantBody)
+		}
+	}
+}
+
+func tree(t *testing.T) *phone.FS {
+	t.Helper()
+	f := newFS()
+	must(t, f.Mkdir("/DCIM/100APPLE"))
+	must(t, f.Mkdir("/empty"))
+	must(t, f.WriteFile("/DCIM/100APPLE/IMG_1.HEIC", []byte("heic")))
+	must(t, f.WriteFile("/DCIM/b.txt", []byte("0123456789")))
+	must(t, f.Symlink("DCIM/b.txt", "/link"))
+	return f
+}
+
+func TestDevicePaths(t *testing.T) {
+	t.Parallel()
+	c := serve(t, NewDevice(tree(t), "iPhone12,8"))
+	mtime := u64(1591588092361862409)
+	data := func(name string, op Opcode, head, body string) step {
+		return step{name: name, op: op, head: head, want: opData, body: body}
+	}
+	status := func(name string, op Opcode, head string, s Status) step {
+		return step{name: name, op: op, head: head, status: s}
+	}
+	sha := func(s string) string { h := sha1.Sum([]byte(s)); return string(h[:]) }
+	run(t, c, []step{
+		data("list", opReadDir, "/DCIM\x00", ".\x00..\x00100APPLE\x00b.txt\x00"),
+		data("list, path unterminated", opReadDir, "DCIM", ".\x00..\x00100APPLE\x00b.txt\x00"),
+		data("list an empty directory", opReadDir, "./empty/", ".\x00..\x00"),
+		data("list the root", opReadDir, "", ".\x00..\x00DCIM\x00empty\x00link\x00"),
+		status("list a file", opReadDir, "/DCIM/b.txt\x00", ReadError),
+		status("list nothing", opReadDir, "/none\x00", NotFound),
+		status("leave the root", opReadDir, "/../..\x00", PermissionDenied),
+		data("stat", opGetFileInfo, "/DCIM/b.txt", "st_size\x0010\x00st_blocks\x008\x00st_nlink\x001\x00st_ifmt\x00S_IFREG\x00st_mtime\x001700000000123456789\x00st_birthtime\x001700000000123456789\x00"),
+		data("stat a link", opGetFileInfo, "link\x00", "st_size\x0010\x00st_blocks\x000\x00st_nlink\x001\x00st_ifmt\x00S_IFLNK\x00st_mtime\x001700000000123456789\x00st_birthtime\x001700000000123456789\x00LinkTarget\x00DCIM/b.txt\x00"),
+		status("stat nothing", opGetFileInfo, "/DCIM/c.txt\x00", NotFound),
+		data("device", opGetDeviceInfo, "", "Model\x00iPhone12,8\x00FSTotalBytes\x001073741824\x00FSFreeBytes\x001073733632\x00FSBlockSize\x004096\x00"),
+		data("connection", opConnectionInfo, "", "Version\x001\x00ExtendedStatus\x001\x00"),
+		{name: "options", op: opSetOptions, payload: "a\x00b\x00"},
+		status("block size", opFSBlockSize, u64(0x800000), Success),
+		status("socket block size", opSocketBlockSize, u64(0x800000), Success),
+		status("truncate", opTruncate, u64(4)+"/DCIM/b.txt", Success),
+		data("hash", opHash, "/DCIM/b.txt\x00", sha("0123")),
+		data("hash of a range", opHashRange, u64(1, 2)+"/DCIM/b.txt\x00", sha("12")),
+		data("hash of a range beyond the end", opHashRange, u64(3, 99)+"/DCIM/b.txt\x00", sha("3")),
+		status("hash without a path", opHashRange, u64(3), InvalidArgument),
+		status("hash of a directory", opHash, "/DCIM", IsDirectory),
+		status("truncate to nonsense", opTruncate, u64(math.MaxUint64)+"/DCIM/b.txt", InvalidArgument),
+		status("truncate a directory", opTruncate, u64(4)+"/DCIM", IsDirectory),
+		status("make directories", opMakeDir, "/a/b/c\x00", Success),
+		status("make them again", opMakeDir, "/a/b/c\x00", Success),
+		status("make over a file", opMakeDir, "/DCIM/b.txt", Exists),
+		status("remove a full directory", opRemove, "/a", NotEmpty),
+		status("remove", opRemove, "/a/b/c", Success),
+		status("remove again", opRemove, "/a/b/c", NotFound),
+		status("remove all", opRemoveAll, "/a\x00", Success),
+		status("remove all again", opRemoveAll, "/a\x00", NotFound),
+		status("remove the root", opRemove, "/", PermissionDenied),
+		status("remove all of the root", opRemoveAll, "", PermissionDenied),
+		status("rename", opRename, "/DCIM/b.txt\x00/c.txt", Success),
+		status("rename nothing", opRename, "/DCIM/b.txt\x00/c.txt\x00", NotFound),
+		status("rename onto a directory", opRename, "/c.txt\x00/empty\x00", Exists),
+		status("rename onto the root", opRename, "/c.txt", Exists),
+		status("symbolic link", opMakeLink, u64(linkSym)+"../etc/passwd\x00/out\x00", Success),
+		status("it leads nowhere", opOpen, u64(1)+"/out\x00", PermissionDenied),
+		status("hard link", opMakeLink, u64(linkHard)+"/c.txt\x00/d.txt\x00", Success),
+		status("link where something is", opMakeLink, u64(linkSym)+"x\x00/d.txt\x00", Exists),
+		status("other link", opMakeLink, u64(3)+"x\x00/e.txt\x00", InvalidArgument),
+		status("link without a type", opMakeLink, "x", InvalidArgument),
+		data("hard link counted", opGetFileInfo, "d.txt", "st_size\x004\x00st_blocks\x008\x00st_nlink\x002\x00st_ifmt\x00S_IFREG\x00st_mtime\x001700000000123456789\x00st_birthtime\x001700000000123456789\x00"),
+		status("set time", opSetModTime, mtime+"/d.txt\x00", Success),
+		data("time set", opGetFileInfo, "c.txt", "st_size\x004\x00st_blocks\x008\x00st_nlink\x002\x00st_ifmt\x00S_IFREG\x00st_mtime\x001591588092361862409\x00st_birthtime\x001700000000123456789\x00"),
+		status("set time beyond time", opSetModTime, u64(math.MaxUint64)+"/d.txt\x00", InvalidArgument),
+		data("size of contents", opSizeOfContents, "/d.txt", "st_size\x004\x00st_blocks\x008\x00"),
+		data("size of a tree", opSizeOfContents, "/DCIM", "st_size\x00196\x00st_blocks\x008\x00"),
+		status("unknown operation", 0x99, "", NotSupported),
+		status("operation 0", 0, "", NotSupported),
+		status("an answer as request", opStatus, u64(0), NotSupported),
+		{name: "unused operation with data", op: 0x05, head: "x", payload: strings.Repeat("d", 3*maxArguments), status: NotSupported},
+		{name: "a path too long to be one", op: opReadDir, head: strings.Repeat("d", 3*maxArguments), status: TooMuchData},
+		status("a long path", opReadDir, strings.Repeat("d", 2000), InvalidArgument),
+		data("still there", opReadDir, "empty", ".\x00..\x00"),
+	})
+}
+
+func TestDeviceHandles(t *testing.T) {
+	t.Parallel()
+	c := serve(t, NewDevice(tree(t), "iPhone12,8"))
+	status := func(name string, op Opcode, head, payload string, s Status) step {
+		return step{name: name, op: op, head: head, payload: payload, status: s}
+	}
+	opened := func(name string, m Mode, path string, ref uint64) step {
+		return step{name: name, op: opOpen, head: u64(uint64(m)) + path, want: opOpenResult, body: u64(ref)}
+	}
+	data := func(name string, op Opcode, head, body string) step {
+		return step{name: name, op: op, head: head, want: opData, body: body}
+	}
+	tell := func(ref, pos uint64) step {
+		return step{name: "tell", op: opTell, head: u64(ref), want: opTellResult, body: u64(pos)}
+	}
+	minus := func(n int64) uint64 { return uint64(-n) }
+	run(t, c, []step{
+		status("open nothing", opOpen, u64(1)+"/none\x00", "", NotFound),
+		status("open a directory", opOpen, u64(1)+"/DCIM\x00", "", IsDirectory),
+		status("open in mode 0", opOpen, u64(0)+"/n\x00", "", InvalidArgument),
+		status("open in mode 7", opOpen, u64(7)+"/n\x00", "", InvalidArgument),
+		status("open without a mode", opOpen, "/n\x00", "", InvalidArgument),
+		opened("open", ModeRead, "/DCIM/b.txt", 1),
+		data("read", opRead, u64(1, 4), "0123"),
+		tell(1, 4),
+		data("read to the end", opRead, u64(1, 1<<20), "456789"),
+		data("read at the end", opRead, u64(1, 1<<20), ""),
+		data("read nothing", opRead, u64(1, 0), ""),
+		status("write to it", opWrite, u64(1), "x", PermissionDenied),
+		tell(1, 10),
+		status("seek", opSeek, u64(1, 2, minus(3)), "", Success),
+		tell(1, 7),
+		status("seek on", opSeek, u64(1, 1, 1), "", Success),
+		tell(1, 8),
+		status("seek to before the beginning", opSeek, u64(1, 1, minus(9)), "", InvalidArgument),
+		status("seek from somewhere else", opSeek, u64(1, 3, 0), "", InvalidArgument),
+		status("seek beyond counting", opSeek, u64(1, 1, math.MaxInt64), "", InvalidArgument),
+		status("seek with little", opSeek, u64(1, 1), "", InvalidArgument),
+		tell(1, 8),
+		status("seek beyond the end", opSeek, u64(1, 0, 1<<40), "", Success),
+		data("read there", opRead, u64(1, 1<<62), ""),
+		data("read at", opReadAt, u64(1, 2, 3), "234"),
+		status("read at nonsense", opReadAt, u64(1, math.MaxUint64, 3), "", InvalidArgument),
+		opened("open r+ makes", ModeReadWrite, "/new", 2),
+		status("write", opWrite, u64(2), "abc", Success),
+		status("write all in the header payload", opWrite, u64(2)+"def", "", Success),
+		status("write with the handle in the payload", opWrite, "", u64(2)+"ghi", Success),
+		status("write nothing", opWrite, u64(2), "", Success),
+		tell(2, 9),
+		status("write at", opWriteAt, u64(2, 1), "BC", Success),
+		tell(2, 9),
+		data("it is there", opReadAt, u64(2, 0, 99), "aBCdefghi"),
+		status("set size", opSetSize, u64(2, 2), "", Success),
+		status("write behind the end", opWrite, u64(2), "!", Success),
+		data("zeros between", opReadAt, u64(2, 0, 99), "aB\x00\x00\x00\x00\x00\x00\x00!"),
+		status("set size to nonsense", opSetSize, u64(2, math.MaxUint64), "", InvalidArgument),
+		opened("append", ModeAppend, "/new", 3),
+		status("seek in it", opSeek, u64(3, 0, 0), "", Success),
+		status("writes go to the end all the same", opWrite, u64(3), "end", Success),
+		tell(3, 13),
+		status("read what is for writing", opRead, u64(3, 0), "", PermissionDenied),
+		data("end", opReadAt, u64(2, 9, 99), "!end"),
+		opened("w empties", ModeWrite, "/new", 4),
+		data("empty", opReadAt, u64(2, 0, 99), ""),
+		status("hint", opImmutableHint, u64(4, 1), "", Success),
+		status("close", opClose, u64(4), "", Success),
+		status("close again", opClose, u64(4), "", InvalidArgument),
+		opened("numbers are not given again", ModeRead, "/new", 5),
+		status("no such handle", opRead, u64(99, 1), "", InvalidArgument),
+		status("write to no handle", opWrite, u64(99), strings.Repeat("x", 700_000), InvalidArgument),
+		status("write to half a handle", opWrite, "1234", "", InvalidArgument),
+		status("write at half an offset", opWriteAt, u64(2), "1234", InvalidArgument),
+		status("write at nonsense", opWriteAt, u64(2, math.MaxUint64), "1234", InvalidArgument),
+		{name: "directory", op: opDirOpen, head: "/DCIM", want: opDirOpenResult, body: u64(6)},
+		data("its names", opDirRead, u64(6), ".\x00..\x00100APPLE\x00b.txt\x00"),
+		data("no more", opDirRead, u64(6), ""),
+		status("read it as a file", opRead, u64(6, 1), "", InvalidArgument),
+		status("close it as a file", opClose, u64(6), "", InvalidArgument),
+		status("close a file as it", opDirClose, u64(5), "", InvalidArgument),
+		status("close it", opDirClose, u64(6), "", Success),
+		status("gone", opDirRead, u64(6), "", InvalidArgument),
+		status("open a directory that is none", opDirOpen, "/new", "", ReadError),
+	})
+}
+
+// TestSplitWrites sends requests byte by byte and several at once: segments
+// mean nothing.
+func TestSplitWrites(t *testing.T) {
+	t.Parallel()
+	c := serve(t, NewDevice(tree(t), "iPhone12,8"))
+	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
+	all := packet(math.MaxUint64, opOpen, u64(3)+"/x", "") + packet(math.MaxUint64, opWrite, u64(1), "hello") +
+		packet(0, opClose, u64(1), "") + packet(5, opReadDir, "/empty", "")
+	for i := range len(all) - 50 {
+		if _, err := io.WriteString(c, all[i:i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.WriteString(c, all[len(all)-50:]); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct {
+		packet uint64
+		op     Opcode
+		body   string
+	}{
+		{math.MaxUint64, opOpenResult, u64(1)}, {math.MaxUint64, opStatus, u64(0)},
+		{0, opStatus, u64(0)}, {5, opData, ".\x00..\x00"},
+	} {
+		if h, body := answerOf(t, c); h.packet != want.packet || h.op != want.op || body != want.body {
+			t.Errorf("answer %+v %q, want %+v", h, body, want)
+		}
+	}
+}
+
+// TestBadHeader: the device says so and ends the connection, because nothing
+// tells where the next packet would begin.
+func TestBadHeader(t *testing.T) {
+	t.Parallel()
+	lengths := func(entire, this uint64) string { return magic + u64(entire, this, 9, uint64(opReadDir)) }
+	for name, req := range map[string]string{
+		"magic":            "CFA6LPAB" + u64(40, 40, 9, uint64(opReadDir)),
+		"this over entire": lengths(40, 48),
+		"this under 40":    lengths(48, 8),
+		"beyond all data":  lengths(math.MaxUint64, 40),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, server := link.Pipe()
+			ended := make(chan error, 1)
+			go func() {
+				err := NewDevice(newFS(), "m").Serve(context.Background(), server)
+				server.Close()
+				ended <- err
+			}()
+			h, body := exchange(t, client, req)
+			if h.op != opStatus || h.packet != 9 || body != u64(uint64(HeaderInvalid)) {
+				t.Errorf("answer %+v %q", h, body)
+			}
+			if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("the connection goes on: %v", err)
+			}
+			var e *Error
+			if err := <-ended; !errors.As(err, &e) {
+				t.Errorf("Serve: %v", err)
+			}
+		})
+	}
+}
+
+// TestHalfPacket: a client that leaves inside a packet is an error of Serve,
+// and what it wrote so far stays.
+func TestHalfPacket(t *testing.T) {
+	t.Parallel()
+	f := newFS()
+	whole := packet(1, opOpen, u64(3)+"/x", "") + packet(2, opWrite, u64(1), strings.Repeat("x", 1<<20))
+	for _, n := range []int{10, 39, 45, headerLen + 10 + headerLen, 600_000} {
+		client, server := link.Pipe()
+		ended := make(chan error, 1)
+		go func() { ended <- NewDevice(f, "m").Serve(context.Background(), server) }()
+		go io.Copy(io.Discard, client)
+		if _, err := io.WriteString(client, whole[:n]); err != nil {
+			t.Fatal(err)
+		}
+		must(t, link.CloseWrite(client))
+		if err := <-ended; !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("after %d bytes: %v, want an unexpected EOF", n, err)
+		}
+		client.Close()
+	}
+	info, err := f.Stat("/x")
+	if err != nil || info.Size == 0 || info.Size > 600_000 {
+		t.Errorf("left behind: %+v, %v", info, err)
+	}
+}
+
+// TestDeclaredGigabyte: a write may declare what it likes, memory is taken for
+// what arrives.
+func TestDeclaredGigabyte(t *testing.T) {
+	f := newFS()
+	client, server := link.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- NewDevice(f, "m").Serve(context.Background(), server) }()
+	exchange(t, client, packet(1, opOpen, u64(3)+"/x", ""))
+	h := header{entire: headerLen + 8 + 1<<30, this: headerLen + 8, packet: 2, op: opWrite}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := client.Write(append(appendHeader(nil, h), u64(1)+"abc"...)); err != nil {
+		t.Fatal(err)
+	}
+	must(t, link.CloseWrite(client))
+	if err := <-ended; !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("Serve: %v", err)
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 16<<20 {
+		t.Errorf("took %d bytes of memory", took)
+	}
+	if b, err := f.ReadFile("/x"); err != nil || string(b) != "abc" {
+		t.Errorf("file %q, %v", b, err)
+	}
+}
+
+func TestNoSpace(t *testing.T) {
+	t.Parallel()
+	f := phone.NewFS(nil, 1<<20)
+	c := serve(t, NewDevice(f, "m"))
+	run(t, c, []step{
+		{name: "open", op: opOpen, head: u64(3) + "/x", want: opOpenResult, body: u64(1)},
+		{name: "write", op: opWrite, head: u64(1), payload: strings.Repeat("x", 2<<20), status: NoSpace},
+		{name: "the connection goes on", op: opReadDir, want: opData, body: ".\x00..\x00x\x00"},
+		{name: "grow", op: opSetSize, head: u64(1, 1<<40), status: NoSpace},
+	})
+}
+
+// TestLongRead asks for more than clients do: only the end of the file may
+// shorten an answer.
+func TestLongRead(t *testing.T) {
+	t.Parallel()
+	f := newFS()
+	must(t, f.AddSynthetic("/s", 9<<20+123, 7, when))
+	want, err := f.ReadFile("/s")
+	must(t, err)
+	c := serve(t, NewDevice(f, "m"))
+	exchange(t, c, packet(1, opOpen, u64(1)+"/s", ""))
+	for _, n := range []int{4 << 20, 16 << 20} {
+		piece := want[:min(n, len(want))]
+		h, body := exchange(t, c, packet(2, opRead, u64(1, uint64(n)), ""))
+		if h.this != headerLen || body != string(piece) {
+			t.Fatalf("read of %d: %d bytes, want %d", n, len(body), len(piece))
+		}
+		want = want[len(piece):]
+	}
+}
+
+func TestManyHandles(t *testing.T) {
+	t.Parallel()
+	f := tree(t)
+	c := pair(t, f)
+	ctx := ctx(t)
+	var open []*File
+	for i := range maxHandles {
+		h, err := c.Open(ctx, "/DCIM/b.txt", ModeRead)
+		must(t, err)
+		if h.ref != uint64(i+1) {
+			t.Fatalf("handle %d, want %d", h.ref, i+1)
+		}
+		open = append(open, h)
+	}
+	if _, err := c.Open(ctx, "/DCIM/b.txt", ModeRead); !errors.Is(err, NoResources) {
+		t.Errorf("one too many: %v, want NoResources", err)
+	}
+	must(t, open[7].Close(ctx))
+	h, err := c.Open(ctx, "/DCIM/b.txt", ModeRead)
+	if err != nil || h.ref != maxHandles+1 {
+		t.Errorf("after a close: %+v, %v", h, err)
+	}
+}
+
+// TestTwoClients: locks hold between connections and go with them, handles do
+// not cross, and removed files live on.
+func TestTwoClients(t *testing.T) {
+	t.Parallel()
+	f := tree(t)
+	a, b := pair(t, f), pair(t, f)
+	ctx := ctx(t)
+	open := func(c *Client) *File {
+		t.Helper()
+		h, err := c.Open(ctx, "/DCIM/b.txt", ModeReadWrite)
+		must(t, err)
+		return h
+	}
+	fa, fb := open(a), open(b)
+	must(t, fa.Lock(ctx, true))
+	if err := fb.Lock(ctx, false); !errors.Is(err, WouldBlock) {
+		t.Errorf("lock held by another: %v, want WouldBlock", err)
+	}
+	must(t, fa.Unlock(ctx))
+	must(t, fb.Lock(ctx, false))
+	must(t, fa.Lock(ctx, false))
+	if err := fa.Lock(ctx, true); !errors.Is(err, WouldBlock) {
+		t.Errorf("exclusive beside shared: %v, want WouldBlock", err)
+	}
+	if _, err := b.do(ctx, "lock", "", request{op: opLock, args: numberArgs(fb.ref, 3), want: opStatus}); !errors.Is(err, InvalidArgument) {
+		t.Errorf("lock of both kinds: %v", err)
+	}
+	if _, err := fa.Write(ctx, []byte("AA")); err != nil {
+		t.Error(err)
+	}
+	got := make([]byte, 4)
+	if _, err := fb.Read(ctx, got); err != nil || string(got) != "AA23" {
+		t.Errorf("the other reads %q, %v", got, err)
+	}
+	must(t, b.Remove(ctx, "/DCIM/b.txt"))
+	if n, err := fa.Read(ctx, got); err != nil || string(got[:n]) != "2345" {
+		t.Errorf("removed file reads %q, %v", got[:n], err)
+	}
+}
+
+// TestLocksEndWithConnection waits for Serve, not for time.
+func TestLocksEndWithConnection(t *testing.T) {
+	t.Parallel()
+	f := tree(t)
+	client, server := link.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- NewDevice(f, "m").Serve(context.Background(), server) }()
+	a := New(client)
+	h, err := a.Open(ctx(t), "/DCIM/b.txt", ModeRead)
+	must(t, err)
+	must(t, h.Lock(ctx(t), true))
+	must(t, a.Close())
+	must(t, <-ended)
+	h, err = pair(t, f).Open(ctx(t), "/DCIM/b.txt", ModeRead)
+	must(t, err)
+	must(t, h.Lock(ctx(t), true))
+}
+
+func TestServeEndsWithContext(t *testing.T) {
+	t.Parallel()
+	_, server := link.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- NewDevice(newFS(), "m").Serve(ctx, server) }()
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Serve: %v, want canceled", err)
+	}
+}
+
+// TestWithin: confined to Documents, a client gets nowhere else, not through
+// symbolic links either.
+func TestWithin(t *testing.T) {
+	t.Parallel()
+	f := newFS()
+	must(t, f.Mkdir("/Documents/sub"))
+	must(t, f.Mkdir("/Documents2"))
+	must(t, f.Mkdir("/Library"))
+	must(t, f.WriteFile("/Library/secret", []byte("s")))
+	must(t, f.WriteFile("/Documents/a", []byte("a")))
+	for link, target := range map[string]string{
+		"out": "/Library", "file": "../Library/secret", "in": "a", "loop": "loop", "new": "../Library/new", "chain": "out/secret",
+	} {
+		must(t, f.Symlink(target, "/Documents/"+link))
+	}
+	c := serve(t, &Device{FS: f, Model: "m", Within: "/Documents"})
+	var steps []step
+	denied := func(op Opcode, heads ...string) {
+		for _, h := range heads {
+			steps = append(steps, step{name: fmt.Sprintf("%#x %q", uint64(op), h), op: op, head: h, status: PermissionDenied})
+		}
+	}
+	for _, op := range []Opcode{opReadDir, opGetFileInfo, opHash, opMakeDir, opRemoveAll, opRemove, opDirOpen, opSizeOfContents} {
+		denied(op, "/", "", ".", "/Library", "/Documents2", "Documents/../Library", "/Documents/../../x", "/Documents/out/secret")
+	}
+	denied(opReadDir, "/Documents/out", "/Documents/sub/../out/")
+	denied(opHash, "/Documents/file", "/Documents/chain", "/Documents/out/../Library/secret")
+	denied(opRemove, "/Documents", "Documents/", "/Documents/out/secret")
+	denied(opRemoveAll, "/Documents", "./Documents/.", "/Documents/sub/..")
+	denied(opRename, "/Documents\x00/Documents/x", "/Documents/a\x00/b", "/Library/secret\x00/Documents/s", "/Documents/a\x00/Documents/out/a")
+	denied(opMakeLink, u64(1)+"/Library/secret\x00/Documents/s", u64(2)+"x\x00/s")
+	for m := ModeRead; m <= ModeAppendRead; m++ {
+		denied(opOpen, u64(uint64(m))+"/Documents/new", u64(uint64(m))+"/Library/secret", u64(uint64(m))+"/x")
+	}
+	denied(opTruncate, u64(0)+"/Documents/file")
+	denied(opSetModTime, u64(0)+"/Documents/out")
+	steps = append(steps,
+		step{name: "list", op: opReadDir, head: "/Documents", want: opData, body: ".\x00..\x00a\x00chain\x00file\x00in\x00loop\x00new\x00out\x00sub\x00"},
+		step{name: "loop", op: opHash, head: "/Documents/loop", status: InvalidArgument},
+		step{name: "open", op: opOpen, head: u64(1) + "Documents/in", want: opOpenResult, body: u64(1)},
+		step{name: "read", op: opRead, head: u64(1, 9), want: opData, body: "a"},
+		step{name: "a link goes, not its target", op: opRemove, head: "/Documents/out"},
+		step{name: "make", op: opMakeDir, head: "/Documents/x/y"},
+		step{name: "rename", op: opRename, head: "/Documents/x\x00/Documents/z"},
+	)
+	run(t, c, steps)
+	if b, err := f.ReadFile("/Library/secret"); err != nil || string(b) != "s" {
+		t.Errorf("outside: %q, %v", b, err)
+	}
+}
+
+// TestConcurrentDevices: many connections to one tree at once.
+func TestConcurrentDevices(t *testing.T) {
+	t.Parallel()
+	f := tree(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		c := pair(t, f)
+		ctx := ctx(t)
+		wg.Go(func() {
+			name := fmt.Sprintf("/f%d", i)
+			for k := range 50 {
+				want := strings.Repeat(name, k+1)
+				if err := c.WriteFile(ctx, name, []byte(want)); err != nil {
+					t.Error(err)
+					return
+				}
+				if b, err := c.ReadFile(ctx, name); err != nil || string(b) != want {
+					t.Errorf("%q, %v", b, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
