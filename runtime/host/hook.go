@@ -41,6 +41,7 @@ type hook struct {
 
 	status  coStatus
 	started bool
+	big     bool // large stacks
 	body    *lua.LFunction
 }
 

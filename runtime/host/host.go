@@ -72,6 +72,7 @@ type Host struct {
 	epoch   uint64
 	sources map[string]string
 	closed  bool
+	session *Session
 }
 
 // metatables of the values that the host brings.
@@ -180,11 +181,14 @@ func (h *Host) Close() error {
 		return nil
 	}
 	h.closed = true
-	t := h.main
+	t, s := h.main, h.session
 	h.mu.Unlock()
 	h.cancelAll(Errorf("cancelled", "the host was closed"))
 	if t != nil {
 		t.cancel(Errorf("cancelled", "the host was closed"))
+		if s != nil {
+			s.Close()
+		}
 		<-t.done
 	}
 	h.running.Wait()

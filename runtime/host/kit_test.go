@@ -79,7 +79,7 @@ func kit(h *host.Host) {
 			host.BlockLua(L, "forever", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 			return 0
 		},
-		"panics":       func(L *lua.LState) int { var m map[string]int; m["x"] = 1; return 0 },
+		"panics":       func(L *lua.LState) int { host.Options{}.Env(""); return 0 },
 		"panics_block": func(L *lua.LState) int { host.Block(L, func(context.Context) error { panic("oops") }); return 0 },
 	}
 	for name, f := range fns {

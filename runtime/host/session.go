@@ -31,6 +31,9 @@ func (h *Host) Session(ctx context.Context) *Session {
 	s.task, s.stop = t, h.watchMemory()
 	h.lock.acquire(t.ticket)
 	h.strict.open = true
+	h.mu.Lock()
+	h.session = s
+	h.mu.Unlock()
 	h.setScriptDir("")
 	h.lock.release()
 	return s
@@ -136,6 +139,9 @@ func (s *Session) Close() error {
 	t.th.G.CurrentThread = t.th
 	h.endMain(t)
 	h.strict.open = false
+	h.mu.Lock()
+	h.session = nil
+	h.mu.Unlock()
 	h.lock.release()
 	s.stop()
 	close(t.done)

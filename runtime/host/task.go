@@ -21,12 +21,13 @@ type Task struct {
 	th   *lua.LState
 	hook *hook
 
-	ticket *ticket
-	life   context.Context // ends when the task is cancelled
-	end    context.CancelCauseFunc
-	alarm  atomic.Bool // tells the hook to look at once
-	done   chan struct{}
-	failed atomic.Pointer[error]
+	ticket  *ticket
+	life    context.Context // ends when the task is cancelled
+	end     context.CancelCauseFunc
+	unwatch func() bool
+	alarm   atomic.Bool // tells the hook to look at once
+	done    chan struct{}
+	failed  atomic.Pointer[error]
 	// observed is set when somebody looks at the result.
 	observed atomic.Bool
 
@@ -58,8 +59,14 @@ func (h *Host) newTask(name string, ctx context.Context, parent *Scope, big bool
 	}
 	t.life, t.end = context.WithCancelCause(ctx)
 	t.ctx = t.life
-	context.AfterFunc(t.life, func() { t.alarm.Store(true) })
-	t.th, t.hook = h.newThread(big, t)
+	t.unwatch = context.AfterFunc(t.life, func() { t.alarm.Store(true) })
+	if n := len(h.idle); n > 0 && !big {
+		t.hook = h.idle[n-1]
+		h.idle = h.idle[:n-1]
+		t.th, t.hook.task, t.hook.n, t.hook.granted = t.hook.l, t, hookSlice, hookSlice
+	} else {
+		t.th, t.hook = h.newThread(big, t)
+	}
 	t.root = &Scope{host: h, parent: parent}
 	t.scope = t.root
 	return t
@@ -98,6 +105,8 @@ func (t *Task) run(fn *lua.LFunction, args []lua.LValue) {
 	t.closeScope()
 	t.finish()
 	t.parent.forget(t)
+	h.instructions += uint64(t.hook.granted - t.hook.n)
+	h.shelve(t.hook, t.failure == nil || !t.failure.broken)
 	h.lock.release()
 	close(t.done)
 	h.running.Done()
@@ -120,6 +129,7 @@ func (t *Task) closeScope() {
 func (t *Task) finish() {
 	h := t.host
 	h.ended(t)
+	t.unwatch()
 	t.end(nil)
 	if t.failure == nil {
 		return
@@ -129,7 +139,9 @@ func (t *Task) finish() {
 	if t.observed.Load() || t.main || isExit(t.failure.obj) || hasCode(err, "cancelled") {
 		return
 	}
-	h.unobserved = append(h.unobserved, t)
+	if !h.strict.open { // a session has no exit code
+		h.unobserved = append(h.unobserved, t)
+	}
 	h.warn(fmt.Sprintf("task %q failed", t.name), err)
 }
 
@@ -253,6 +265,9 @@ func WithDeadline(L *lua.LState, at time.Time, fn lua.LValue, args ...lua.LValue
 	ctx, cancel := context.WithDeadlineCause(outer, at, cause)
 	stop := context.AfterFunc(ctx, func() { t.alarm.Store(true) })
 	t.ctx = ctx
+	if ctx.Err() != nil {
+		t.alarm.Store(true)
+	}
 	t.deadlines++
 	res, f := k.host.protect(k, fn, args...)
 	t.deadlines--

@@ -33,7 +33,7 @@ func (h *Host) newThread(big bool, t *Task) (*lua.LState, *hook) {
 		h.factory.Options = stackOptions(taskFrames, taskRegistry)
 	}
 	th, _ := h.factory.NewThread()
-	k := &hook{host: h, task: t, l: th, n: hookSlice, granted: hookSlice}
+	k := &hook{host: h, task: t, l: th, big: big, n: hookSlice, granted: hookSlice}
 	th.SetContext(k)
 	return th, k
 }
@@ -64,15 +64,17 @@ func (h *Host) giveBack(caller, k *hook, reusable bool) {
 	t := caller.task
 	t.depth--
 	caller.n, caller.granted = k.n, k.granted
-	k.up, k.co, k.handler, k.handled, k.pending, k.own = nil, nil, nil, false, nil, false
-	if !reusable {
-		return
-	}
+	h.shelve(k, reusable)
+}
+
+// shelve keeps a thread for later calls and tasks.
+func (h *Host) shelve(k *hook, reusable bool) {
 	idle := &h.idle
-	if t.big {
+	if k.big {
 		idle = &h.idleBig
 	}
-	if len(*idle) < maxIdleThreads {
+	k.up, k.co, k.handler, k.handled, k.pending, k.own = nil, nil, nil, false, nil, false
+	if reusable && len(*idle) < maxIdleThreads {
 		k.task = h.setup
 		k.l.SetTop(0)
 		*idle = append(*idle, k)

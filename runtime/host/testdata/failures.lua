@@ -73,7 +73,7 @@ require("../secret") --> module: bad module name
 ---
 local s = ("x"):rep(1e11) --> memory: resulting string too large
 ---
-panics() --> internal: assignment to entry in nil map
+panics() --> internal: invalid memory address
 ---
 panics_block() --> internal: internal error: oops
 ---
