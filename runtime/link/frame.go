@@ -34,11 +34,20 @@ func (e *FrameError) Error() string {
 // ReadN reads exactly n bytes into buf's capacity, growing it only as bytes
 // arrive, so that a length from the wire reserves nothing by itself.
 func ReadN(r io.Reader, n int, buf []byte) ([]byte, error) {
-	buf = buf[:0]
+	buf, err := readMore(r, n, buf[:0])
+	if err != nil {
+		return nil, err
+	}
+	return buf, nil
+}
+
+// readMore appends to buf until it holds n bytes. On error it returns what it
+// has.
+func readMore(r io.Reader, n int, buf []byte) ([]byte, error) {
 	for len(buf) < n {
 		step := min(n-len(buf), max(growStep, len(buf)))
 		if cap(buf)-len(buf) < step {
-			grown := make([]byte, len(buf), min(n, len(buf)+step))
+			grown := make([]byte, len(buf), len(buf)+step)
 			copy(grown, buf)
 			buf = grown
 		}
@@ -48,7 +57,7 @@ func ReadN(r io.Reader, n int, buf []byte) ([]byte, error) {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
-			return nil, err
+			return buf, err
 		}
 	}
 	return buf, nil
@@ -62,11 +71,19 @@ func ReadFrame(r io.Reader, max uint32, buf []byte) ([]byte, error) {
 	if _, err := io.ReadFull(r, h[:]); err != nil {
 		return nil, err
 	}
-	n := binary.BigEndian.Uint32(h[:])
-	if n > max {
-		return nil, &FrameError{Length: n, Max: max}
+	n, err := frameLength(h[:], max)
+	if err != nil {
+		return nil, err
 	}
-	return ReadN(r, int(n), buf)
+	return ReadN(r, n, buf)
+}
+
+func frameLength(header []byte, max uint32) (int, error) {
+	n := binary.BigEndian.Uint32(header)
+	if n > max {
+		return 0, &FrameError{Length: n, Max: max}
+	}
+	return int(n), nil
 }
 
 // AppendFrame appends body to b behind its length.
@@ -82,6 +99,8 @@ type PlistConn struct {
 	net.Conn
 	Format plist.Format
 	Max    uint32
+
+	header, body []byte // of a frame whose reading was interrupted
 }
 
 // NewPlistConn returns a PlistConn over c that writes XML.
@@ -108,15 +127,37 @@ func (p *PlistConn) Recv(ctx context.Context, v any) error {
 	return plist.Unmarshal(b, v)
 }
 
-// RecvBytes reads one frame and returns its body undecoded.
+// RecvBytes reads one frame and returns its body undecoded. A call that its
+// context ended in the middle of a frame has lost nothing: the next one goes on
+// there.
 func (p *PlistConn) RecvBytes(ctx context.Context) ([]byte, error) {
 	limit := p.Max
 	if limit == 0 {
 		limit = MaxServiceFrame
 	}
 	release := GuardRead(ctx, p.Conn)
-	b, err := ReadFrame(p.Conn, limit, nil)
+	b, err := p.resume(limit)
 	return b, release(err)
+}
+
+func (p *PlistConn) resume(limit uint32) (body []byte, err error) {
+	fresh := len(p.header) == 0
+	if p.header, err = readMore(p.Conn, 4, p.header); err != nil {
+		if fresh && len(p.header) == 0 && err == io.ErrUnexpectedEOF {
+			err = io.EOF // between frames
+		}
+		return nil, err
+	}
+	n, err := frameLength(p.header, limit)
+	if err != nil {
+		return nil, err
+	}
+	if p.body, err = readMore(p.Conn, n, p.body); err != nil {
+		return nil, err
+	}
+	body = p.body
+	p.header, p.body = p.header[:0], nil
+	return body, nil
 }
 
 // RecvDict reads one frame whose root must be a dictionary.

@@ -31,9 +31,12 @@ type half struct {
 	rdl, wdl   deadline
 }
 
+// deadline remembers that its timer fired instead of comparing clocks: after a
+// step of the wall clock the two may disagree, and a waiter that was woken
+// early would sleep for ever.
 type deadline struct {
 	timer *time.Timer
-	at    time.Time
+	past  bool
 }
 
 func newHalf() *half {
@@ -49,20 +52,25 @@ func (h *half) setDeadline(d *deadline, t time.Time) {
 		d.timer.Stop()
 		d.timer = nil
 	}
-	d.at = t
+	d.past = false
 	if !t.IsZero() {
-		if wait := time.Until(t); wait > 0 {
-			d.timer = time.AfterFunc(wait, func() {
+		if wait := time.Until(t); wait <= 0 {
+			d.past = true
+		} else {
+			var own *time.Timer
+			own = time.AfterFunc(wait, func() {
 				h.mu.Lock()
-				h.cond.Broadcast()
-				h.mu.Unlock()
+				defer h.mu.Unlock()
+				if d.timer == own {
+					d.past = true
+					h.cond.Broadcast()
+				}
 			})
+			d.timer = own
 		}
 	}
 	h.cond.Broadcast()
 }
-
-func (d *deadline) expired() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
 func (h *half) read(p []byte) (int, error) {
 	h.mu.Lock()
@@ -71,7 +79,7 @@ func (h *half) read(p []byte) (int, error) {
 		switch {
 		case h.rclosed:
 			return 0, net.ErrClosed
-		case h.rdl.expired():
+		case h.rdl.past:
 			return 0, os.ErrDeadlineExceeded
 		case len(p) == 0:
 			return 0, nil
@@ -99,14 +107,16 @@ func (h *half) write(p []byte) (int, error) {
 	done := 0
 	for {
 		switch {
+		case done > 0 && done == len(p):
+			return done, nil // whatever happened meanwhile, all of it is under way
 		case h.wclosed:
 			return done, net.ErrClosed
 		case h.rclosed:
 			return done, io.ErrClosedPipe
-		case h.wdl.expired():
+		case h.wdl.past:
 			return done, os.ErrDeadlineExceeded
-		case done == len(p):
-			return done, nil
+		case len(p) == 0:
+			return 0, nil
 		}
 		if h.grow(len(p)-done) == 0 {
 			h.cond.Wait()

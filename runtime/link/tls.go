@@ -47,7 +47,8 @@ func handshake(ctx context.Context, t *TLSConn) (*TLSConn, error) {
 
 // Raw gives the connection below up to the caller after a handshake that was
 // only a gate: what follows on the wire is plain text. The TLSConn must not be
-// used any more.
+// used any more. With TLS 1.3 the server must have session tickets disabled:
+// they come behind the handshake and would be taken for plain text.
 func (t *TLSConn) Raw() net.Conn { t.raw.plain(); return t.raw }
 
 // HandBack ends TLS in both directions with close_notify and returns the

@@ -1,0 +1,193 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"reflect"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+)
+
+func TestReadN(t *testing.T) {
+	t.Parallel()
+	data := bytes.Repeat([]byte("0123456789"), 50_000)
+	for _, n := range []int{0, 1, growStep - 1, growStep, growStep + 1, len(data)} {
+		for name, r := range map[string]io.Reader{"whole": bytes.NewReader(data), "halves": iotest.HalfReader(bytes.NewReader(data)), "with its end": iotest.DataErrReader(bytes.NewReader(data[:n]))} {
+			got, err := ReadN(r, n, nil)
+			if err != nil || !bytes.Equal(got, data[:n]) {
+				t.Errorf("%s, %d: %d bytes, %v", name, n, len(got), err)
+			}
+		}
+	}
+	own := make([]byte, 0, 100)
+	got, _ := ReadN(bytes.NewReader(data), 100, own)
+	if &got[0] != &own[:1][0] {
+		t.Error("the caller's memory is not used")
+	}
+	for _, n := range []int{1, 10, len(data) + 1} {
+		if got, err := ReadN(bytes.NewReader(data[:n-1]), n, nil); err != io.ErrUnexpectedEOF || got != nil {
+			t.Errorf("one of %d bytes missing: %d, %v", n, len(got), err)
+		}
+	}
+}
+
+// A declared length reserves nothing.
+func TestReadNMemory(t *testing.T) {
+	got := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			ReadN(bytes.NewReader(make([]byte, 100)), 1<<30, nil)
+		}
+	}).AllocedBytesPerOp()
+	if got > 4*growStep {
+		t.Errorf("%d bytes taken for 100 that came", got)
+	}
+}
+
+func TestReadFrame(t *testing.T) {
+	t.Parallel()
+	b := AppendFrame(AppendFrame(nil, []byte("one")), nil)
+	if want := "\x00\x00\x00\x03one\x00\x00\x00\x00"; string(b) != want {
+		t.Errorf("AppendFrame = %q, want %q", b, want)
+	}
+	r := bytes.NewReader(b)
+	if got, err := ReadFrame(r, 3, nil); err != nil || string(got) != "one" {
+		t.Errorf("ReadFrame = %q, %v", got, err)
+	}
+	if got, err := ReadFrame(r, 3, nil); err != nil || len(got) != 0 {
+		t.Errorf("ReadFrame of an empty one = %q, %v", got, err)
+	}
+	if _, err := ReadFrame(r, 3, nil); err != io.EOF {
+		t.Errorf("at the end %v, want EOF", err)
+	}
+	for n := 1; n < 7; n++ {
+		if _, err := ReadFrame(bytes.NewReader(b[:n]), 3, nil); err != io.ErrUnexpectedEOF {
+			t.Errorf("%d bytes of a frame: %v", n, err)
+		}
+	}
+	for _, n := range []uint32{4, 1 << 31, 1<<32 - 1} {
+		_, err := ReadFrame(bytes.NewReader(binary.BigEndian.AppendUint32(nil, n)), 3, nil)
+		var e *FrameError
+		if !errors.As(err, &e) || e.Length != n || e.Max != 3 {
+			t.Errorf("length %d: %v", n, err)
+		}
+	}
+}
+
+func TestPlistConn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		a, b := Pipe()
+		client, server := NewPlistConn(a), &PlistConn{Conn: b, Format: plist.Binary}
+		go func() {
+			d, _ := server.RecvDict(ctx)
+			server.Send(ctx, plist.Dict{"Echo": d})
+			server.CloseWrite()
+		}()
+		var answer struct{ Echo plist.Dict }
+		if err := client.Call(ctx, plist.Dict{"Request": "QueryType"}, &answer); err != nil || !reflect.DeepEqual(answer.Echo, plist.Dict{"Request": "QueryType"}) {
+			t.Errorf("Call = %+v, %v", answer, err)
+		}
+		if d, err := client.RecvDict(ctx); err != io.EOF || d != nil {
+			t.Errorf("RecvDict at the end = %v, %v; want EOF", d, err)
+		}
+		if err := client.Call(ctx, plist.Dict{}, &answer); err != io.ErrUnexpectedEOF {
+			t.Errorf("Call at the end = %v", err)
+		}
+		if err := client.Send(ctx, nil); err == nil {
+			t.Error("nil is sent")
+		}
+		a.Close()
+		b.Close()
+	})
+}
+
+func TestPlistConnBadFrames(t *testing.T) {
+	t.Parallel()
+	for name, in := range map[string]string{"half a length": "\x00\x00", "half a body": "\x00\x00\x00\x09<pl", "too long": "\x7f\x00\x00\x00", "junk": "\x00\x00\x00\x04junk", "an array": "\x00\x00\x00\x16<plist><array/></plist"} {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := Pipe()
+			io.WriteString(b, in)
+			b.Close()
+			p := NewPlistConn(a)
+			if d, err := p.RecvDict(context.Background()); err == nil || err == io.EOF || d != nil {
+				t.Errorf("%s: %v, %v", name, d, err)
+			}
+			a.Close()
+		})
+	}
+}
+
+// A reader that gave up in the middle of a frame goes on there next time.
+func TestPlistConnResumes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := Pipe()
+		defer a.Close()
+		defer b.Close()
+		p := NewPlistConn(a)
+		whole := AppendFrame(nil, []byte("<plist><string>"+string(bytes.Repeat([]byte("x"), 200_000))+"</string></plist>"))
+		for _, part := range [][]byte{nil, whole[:2], whole[2:4], whole[4:100], whole[100:150_000]} {
+			b.Write(part)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			if _, err := p.RecvBytes(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("RecvBytes = %v, want a time-out", err)
+			}
+			cancel()
+		}
+		b.Write(whole[150_000:])
+		b.Write(whole)
+		for range 2 {
+			if got, err := p.RecvBytes(context.Background()); err != nil || !bytes.Equal(got, whole[4:]) {
+				t.Fatalf("RecvBytes = %d bytes, %v", len(got), err)
+			}
+		}
+	})
+}
+
+// One goroutine reads while another writes, each bounded by its own context.
+func TestPlistConnBothDirections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := Pipe()
+		defer a.Close()
+		defer b.Close()
+		p, peer := NewPlistConn(a), NewPlistConn(b)
+		reading := make(chan error)
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() { _, err := p.RecvDict(ctx); reading <- err }()
+		for range 100 {
+			short, stop := context.WithTimeout(context.Background(), time.Second)
+			if err := p.Send(short, plist.Dict{"n": 1}); err != nil {
+				t.Fatal(err)
+			}
+			stop()
+			if _, err := peer.RecvDict(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cancel()
+		if err := <-reading; !errors.Is(err, context.Canceled) {
+			t.Errorf("reader: %v", err)
+		}
+	})
+}
+
+func FuzzReadFrame(f *testing.F) {
+	f.Add(AppendFrame(nil, []byte("body")))
+	f.Add([]byte{0xFF, 0xFF, 0xFF, 0xFF})
+	f.Add([]byte{0, 0, 0, 9, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := ReadFrame(bytes.NewReader(b), 1<<16, nil)
+		if err == nil && !bytes.HasPrefix(b, AppendFrame(nil, got)) {
+			t.Fatalf("% x gives % x", b, got)
+		}
+	})
+}

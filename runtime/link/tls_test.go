@@ -1,0 +1,435 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+)
+
+var testCertificate = sync.OnceValue(func() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	t := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})
+
+func configs(version uint16) (client, server *tls.Config) {
+	return &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version},
+		&tls.Config{Certificates: []tls.Certificate{testCertificate()}, MinVersion: version, MaxVersion: version, SessionTicketsDisabled: true}
+}
+
+// shake performs a handshake over a pipe.
+func shake(t testing.TB, version uint16) (client, server *TLSConn) {
+	t.Helper()
+	a, b := Pipe()
+	return shakeOver(t, version, a, b)
+}
+
+func shakeOver(t testing.TB, version uint16, a, b net.Conn) (client, server *TLSConn) {
+	t.Helper()
+	cc, sc := configs(version)
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		server, err = ServerTLS(context.Background(), b, sc)
+		done <- err
+	}()
+	client, err := ClientTLS(context.Background(), a, cc)
+	if err = errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	return client, server
+}
+
+var versions = map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
+
+// say sends text over one end and expects it at the other.
+func say(t testing.TB, from, to net.Conn, text string) {
+	t.Helper()
+	got := make([]byte, len(text))
+	_, err1 := io.WriteString(from, text)
+	_, err2 := io.ReadFull(to, got)
+	if err := errors.Join(err1, err2); err != nil || string(got) != text {
+		t.Fatalf("said %q, heard %q, %v", text, got, err)
+	}
+}
+
+// Both sides come back to plain text, whichever ends TLS first, and may go on
+// to TLS again; this is StopSession followed by StartSession.
+func TestHandBack(t *testing.T) {
+	t.Parallel()
+	for name, version := range versions {
+		for _, clientFirst := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/client first %v", name, clientFirst), func(t *testing.T) {
+				t.Parallel()
+				ctx := context.Background()
+				a, b := Pipe()
+				for round := range 3 {
+					client, server := shakeOver(t, version, a, b)
+					say(t, client, server, "secret question")
+					say(t, server, client, "secret answer")
+					first, second := client, server
+					if !clientFirst {
+						first, second = server, client
+					}
+					type result struct {
+						c   net.Conn
+						err error
+					}
+					done := make(chan result, 1)
+					go func() {
+						c, err := first.HandBack(ctx)
+						if err == nil {
+							// Plain text right behind close_notify, before the
+							// other side has looked at either.
+							_, err = io.WriteString(c, "plain at once")
+						}
+						done <- result{c, err}
+					}()
+					c2, err2 := second.HandBack(ctx)
+					r := <-done
+					if err := errors.Join(r.err, err2); err != nil {
+						t.Fatalf("round %d: %v", round, err)
+					}
+					got := make([]byte, len("plain at once"))
+					if _, err := io.ReadFull(c2, got); err != nil || string(got) != "plain at once" {
+						t.Fatalf("round %d: %q, %v", round, got, err)
+					}
+					say(t, c2, r.c, "plain back")
+					a, b = r.c, c2
+					if !clientFirst {
+						a, b = c2, r.c
+					}
+				}
+				a.Close()
+				b.Close()
+			})
+		}
+	}
+}
+
+// Close_notify and plain text in one segment: crypto/tls alone would swallow
+// the plain text.
+func TestHandBackWithPlainInSameSegment(t *testing.T) {
+	t.Parallel()
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := Pipe()
+			gather := &gathering{Conn: b}
+			client, server := shakeOver(t, version, a, gather)
+			gather.hold = true
+			server.CloseWrite()
+			gather.Write([]byte("plain text"))
+			gather.flush()
+			plain, err := client.HandBack(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, 10)
+			if _, err := io.ReadFull(plain, got); err != nil || string(got) != "plain text" {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
+// gathering collects writes to send them as one.
+type gathering struct {
+	net.Conn
+	hold bool
+	held []byte
+}
+
+func (g *gathering) Write(p []byte) (int, error) {
+	if !g.hold {
+		return g.Conn.Write(p)
+	}
+	g.held = append(g.held, p...)
+	return len(p), nil
+}
+
+func (g *gathering) flush() {
+	g.Conn.SetWriteDeadline(time.Time{}) // crypto/tls leaves one behind
+	g.Conn.Write(g.held)
+}
+
+// A service that uses TLS for its handshake alone sends its first bytes in the
+// segment of its last handshake record.
+func TestRawWithPlainInSameSegment(t *testing.T) {
+	t.Parallel()
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := Pipe()
+			gather := &gathering{Conn: b}
+			cc, sc := configs(version)
+			done := make(chan error, 1)
+			go func() {
+				server := &TLSConn{raw: &recordConn{Conn: gather}}
+				server.Conn = tls.Server(server.raw, sc)
+				// The server's last flight goes out with the plain text.
+				var err error
+				if version == tls.VersionTLS12 {
+					gather.hold = false
+					server.raw.Conn = &holdFrom{Conn: gather.Conn, g: gather, flights: 2}
+				}
+				if err = server.Handshake(); err == nil {
+					gather.hold = true
+					gather.Write([]byte("plain greeting"))
+					gather.flush()
+				}
+				done <- err
+			}()
+			client, err := ClientTLS(context.Background(), a, cc)
+			if err = errors.Join(err, <-done); err != nil {
+				t.Fatal(err)
+			}
+			raw := client.Raw()
+			got := make([]byte, 14)
+			if _, err := io.ReadFull(raw, got); err != nil || string(got) != "plain greeting" {
+				t.Errorf("%q, %v", got, err)
+			}
+			io.WriteString(raw, "plain reply")
+			reply := make([]byte, 11)
+			if _, err := io.ReadFull(b, reply); err != nil || string(reply) != "plain reply" {
+				t.Errorf("%q, %v", reply, err)
+			}
+		})
+	}
+}
+
+// holdFrom holds what is written from the given flight on.
+type holdFrom struct {
+	net.Conn
+	g       *gathering
+	flights int
+}
+
+func (h *holdFrom) Write(p []byte) (int, error) {
+	if h.flights--; h.flights <= 0 {
+		h.g.held = append(h.g.held, p...)
+		return len(p), nil
+	}
+	return h.Conn.Write(p)
+}
+
+// A peer that just closes has not ended TLS: nothing may be taken for plain
+// text.
+func TestHandBackFailures(t *testing.T) {
+	t.Parallel()
+	for name, version := range versions {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, server := shake(t, version)
+			server.raw.Close()
+			if c, err := client.HandBack(context.Background()); !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.ErrClosedPipe) || c != nil {
+				t.Errorf("peer closed: %v, %v", c, err)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				client, server := shake(t, version)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				if c, err := client.HandBack(ctx); !errors.Is(err, context.DeadlineExceeded) || c != nil {
+					t.Errorf("silent peer: %v, %v", c, err)
+				}
+				if _, err := client.raw.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+					t.Errorf("the connection is still open: %v", err)
+				}
+				server.raw.Close()
+			})
+		})
+	}
+}
+
+func TestHandshakeFailures(t *testing.T) {
+	t.Parallel()
+	cc, sc := configs(tls.VersionTLS13)
+	for name, do := range map[string]func(context.Context, net.Conn) (*TLSConn, error){
+		"client": func(ctx context.Context, c net.Conn) (*TLSConn, error) { return ClientTLS(ctx, c, cc) },
+		"server": func(ctx context.Context, c net.Conn) (*TLSConn, error) { return ServerTLS(ctx, c, sc) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := Pipe()
+			io.WriteString(b, "HTTP/1.1 400 Bad Request\r\n\r\n")
+			if c, err := do(context.Background(), a); err == nil || c != nil {
+				t.Errorf("%s against plain text: %v", name, err)
+			}
+			if _, err := a.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("%s: the connection is still open: %v", name, err)
+			}
+			b.Close()
+
+			a, b = Pipe()
+			start := time.Now()
+			if _, err := do(context.Background(), a); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != handshakeTimeout {
+				t.Errorf("%s against silence: %v after %v", name, err, time.Since(start))
+			}
+			b.Close()
+
+			a, b = Pipe()
+			ctx, cancel := context.WithCancel(context.Background())
+			time.AfterFunc(time.Second, cancel)
+			if _, err := do(ctx, a); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s cancelled: %v", name, err)
+			}
+			b.Close()
+		})
+	}
+}
+
+// However the bytes arrive, TLS above sees the same.
+func TestRecordConnPieces(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]func(io.Reader) io.Reader{"one byte": iotest.OneByteReader, "halves": iotest.HalfReader} {
+		for versionName, version := range versions {
+			t.Run(name+"/"+versionName, func(t *testing.T) {
+				t.Parallel()
+				a, b := Pipe()
+				client, server := shakeOver(t, version, &wrapped{a, wrap(a)}, &wrapped{b, wrap(b)})
+				data := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
+				go func() {
+					server.Write(data)
+					server.Close()
+				}()
+				got, err := io.ReadAll(client)
+				if err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%d of %d bytes, %v", len(got), len(data), err)
+				}
+			})
+		}
+	}
+}
+
+type wrapped struct {
+	net.Conn
+	r io.Reader
+}
+
+func (w *wrapped) Read(p []byte) (int, error) { return w.r.Read(p) }
+
+// recordConn gives out no byte from behind the current record, and every byte
+// in order.
+func FuzzRecordConn(f *testing.F) {
+	f.Add([]byte("\x16\x03\x01\x00\x02ab\x17\x03\x03\x00\x01c"), uint8(3))
+	f.Add([]byte("HTTP/1.1"), uint8(1))
+	f.Add([]byte("\x17\x03\x03\xff\xff"), uint8(100))
+	f.Fuzz(func(t *testing.T, in []byte, size uint8) {
+		a, b := Pipe()
+		b.Write(in)
+		b.Close()
+		c := &recordConn{Conn: a}
+		var got []byte
+		p := make([]byte, int(size)+1)
+		for {
+			left := c.left
+			n, err := c.Read(p)
+			if left > 0 && n > left {
+				t.Fatalf("%d bytes of a record with %d left", n, left)
+			}
+			got = append(got, p[:n]...)
+			if err != nil {
+				break
+			}
+		}
+		if !bytes.Equal(got, in) {
+			t.Fatalf("% x came out as % x", in, got)
+		}
+	})
+}
+
+// The price of being able to take TLS off again.
+func BenchmarkTLS(b *testing.B) {
+	for _, kind := range []string{"recordConn", "bare crypto/tls"} {
+		b.Run(kind, func(b *testing.B) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer l.Close()
+			cc, sc := configs(tls.VersionTLS13)
+			const chunk = 1 << 20
+			accepted := make(chan net.Conn, 1)
+			go func() {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				var s net.Conn = tls.Server(c, sc)
+				if kind == "recordConn" {
+					if s, err = ServerTLS(context.Background(), c, sc); err != nil {
+						return
+					}
+				}
+				accepted <- s
+				data := make([]byte, chunk)
+				for {
+					if _, err := s.Write(data); err != nil {
+						return
+					}
+				}
+			}()
+			c, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			var conn net.Conn = tls.Client(c, cc)
+			if kind == "recordConn" {
+				if conn, err = ClientTLS(context.Background(), c, cc); err != nil {
+					b.Fatal(err)
+				}
+			}
+			defer conn.Close()
+			buf := make([]byte, chunk)
+			b.SetBytes(chunk)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := io.ReadFull(conn, buf); err != nil {
+					b.Fatal(err)
+				}
+			}
+			defer (<-accepted).Close()
+		})
+	}
+}
+
+func BenchmarkPipe(b *testing.B) {
+	x, y := Pipe()
+	defer x.Close()
+	data := make([]byte, 64<<10)
+	go func() {
+		for {
+			if _, err := y.Write(data); err != nil {
+				return
+			}
+		}
+	}()
+	buf := make([]byte, 64<<10)
+	b.SetBytes(int64(len(buf)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := io.ReadFull(x, buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
