@@ -132,7 +132,7 @@ func mainSource(L *lua.LState) string {
 		if !ok {
 			break
 		}
-		if _, err := L.GetInfo("S", d, lua.LNil); err == nil && d.What != "G" {
+		if _, err := L.GetInfo("S", d, lua.LNil); err == nil && d.Source != "" {
 			name = d.Source
 		}
 	}

@@ -9,14 +9,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// argError is a wrong argument. N counts as scripts count: the object before the colon is not one of them.
-type argError struct {
-	n    int
-	text string
-}
-
-func (e *argError) Error() string { return e.text }
-
 // mismatch is the text for a value of the wrong type.
 func mismatch(want string, v lua.LValue) error {
 	return fmt.Errorf("%s expected, got %s", want, typeName(v))
