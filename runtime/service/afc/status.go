@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"net"
 	"strconv"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Status is a device's answer code. As an error it matches the general errors
@@ -145,8 +147,7 @@ func (e *Error) Is(target error) bool {
 type EndedError struct {
 	// Cause is why the connection ended.
 	Cause error
-	// mine: the call that reports the error is the one that was cut short,
-	// so that its context's error is the caller's own.
+	// mine: the call that reports the error is the one that was cut short.
 	mine bool
 }
 
@@ -161,11 +162,12 @@ func (e *EndedError) Error() string {
 // Is matches net.ErrClosed.
 func (e *EndedError) Is(target error) bool { return target == net.ErrClosed }
 
-// Unwrap returns the cause, unless it is the deadline of somebody else's call:
+// Unwrap returns the cause, unless it is the context of somebody else's call:
 // errors.Is(err, context.DeadlineExceeded) speaks of the caller's own.
 func (e *EndedError) Unwrap() error {
-	if e.mine {
-		return e.Cause
+	var other *link.Interrupted
+	if !e.mine && errors.As(e.Cause, &other) {
+		return nil
 	}
-	return nil
+	return e.Cause
 }

@@ -1,0 +1,525 @@
+package afc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// fake is a device that answers each request with what fn returns; after nil
+// it leaves.
+func fake(tb testing.TB, fn func(h header, body string) []string) *Client {
+	tb.Helper()
+	a, b := link.Pipe()
+	c := New(a)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer b.Close()
+		for {
+			var raw [headerLen]byte
+			if _, err := io.ReadFull(b, raw[:]); err != nil {
+				return
+			}
+			h, err := decodeHeader(&raw)
+			if err != nil {
+				tb.Errorf("request: %v", err)
+				return
+			}
+			body, err := link.ReadN(b, int(h.entire-headerLen), nil)
+			if err != nil {
+				return
+			}
+			answers := fn(h, string(body))
+			if answers == nil {
+				return
+			}
+			for _, s := range answers {
+				if _, err := io.WriteString(b, s); err != nil {
+					return
+				}
+			}
+		}
+	})
+	tb.Cleanup(func() { c.Close(); wg.Wait() })
+	return c
+}
+
+func ok(h header) string { return packet(h.packet, opStatus, u64(0), "") }
+
+func TestClientOperations(t *testing.T) {
+	t.Parallel()
+	f := tree(t)
+	c := pair(t, f)
+	ctx := ctx(t)
+	names, err := c.ReadDir(ctx, "/DCIM")
+	if err != nil || !reflect.DeepEqual(names, []string{"100APPLE", "b.txt"}) {
+		t.Errorf("ReadDir = %q, %v", names, err)
+	}
+	info, err := c.Stat(ctx, "/DCIM/b.txt")
+	want := Info{Name: "b.txt", Size: 10, Blocks: 8, Nlink: 1, Kind: Regular, ModTime: when, BirthTime: when}
+	if err != nil || info != want {
+		t.Errorf("Stat = %+v, %v, want %+v", info, err, want)
+	}
+	if info, err := c.Stat(ctx, "."); err != nil || info.Kind != Directory || info.Name != "/" {
+		t.Errorf("Stat of the root = %+v, %v", info, err)
+	}
+	must(t, c.Mkdir(ctx, "/a/b"))
+	must(t, c.Rename(ctx, "/DCIM/b.txt", "/a/c"))
+	must(t, c.Symlink(ctx, "c", "/a/s"))
+	must(t, c.Link(ctx, "/a/c", "/a/h"))
+	must(t, c.Truncate(ctx, "/a/c", 3))
+	must(t, c.SetModTime(ctx, "/a/c", time.Unix(5, 6)))
+	if i, err := c.Stat(ctx, "/a/h"); err != nil || i.Nlink != 2 || i.Size != 3 || !i.ModTime.Equal(time.Unix(5, 6)) {
+		t.Errorf("Stat = %+v, %v", i, err)
+	}
+	if i, err := c.Stat(ctx, "/a/s"); err != nil || i.Kind != Symlink || i.LinkTarget != "c" {
+		t.Errorf("Stat = %+v, %v", i, err)
+	}
+	if h, err := c.Hash(ctx, "/a/c"); err != nil || len(h) != 20 {
+		t.Errorf("Hash = % x, %v", h, err)
+	}
+	if i, err := c.DeviceInfo(ctx); err != nil || i.Model != "iPhone12,8" || i.TotalBytes != 1<<30 || i.BlockSize != 4096 {
+		t.Errorf("DeviceInfo = %+v, %v", i, err)
+	}
+	if m, err := c.ConnectionInfo(ctx); err != nil || m["Version"] != "1" {
+		t.Errorf("ConnectionInfo = %v, %v", m, err)
+	}
+	if err := c.Remove(ctx, "/a"); !errors.Is(err, NotEmpty) {
+		t.Errorf("Remove = %v, want NotEmpty", err)
+	}
+	must(t, c.RemoveAll(ctx, "/a"))
+	if _, err := c.Stat(ctx, "/a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Stat = %v, want fs.ErrNotExist", err)
+	}
+}
+
+// TestRefusedHere: what cannot be sent faithfully is not sent.
+func TestRefusedHere(t *testing.T) {
+	t.Parallel()
+	c := fake(t, func(header, string) []string { t.Error("something was sent"); return nil })
+	ctx := ctx(t)
+	_, open := c.Open(ctx, "a\x00b", ModeRead)
+	_, list := c.ReadDir(ctx, strings.Repeat("a", maxPath+1))
+	for name, err := range map[string]error{
+		"open": open, "list": list,
+		"rename":   c.Rename(ctx, "a", "b\x00"),
+		"truncate": c.Truncate(ctx, "a", -1),
+		"time":     c.SetModTime(ctx, "a", time.Unix(-1, 0)),
+	} {
+		if !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%s: %v, want fs.ErrInvalid", name, err)
+		}
+	}
+}
+
+func TestFile(t *testing.T) {
+	t.Parallel()
+	c := pair(t, newFS())
+	ctx := ctx(t)
+	f, err := c.Open(ctx, "/x", ModeWriteRead)
+	must(t, err)
+	big := bytes.Repeat([]byte("0123456789abcdef"), 200_000) // several pieces
+	if n, err := f.Write(ctx, big); n != len(big) || err != nil {
+		t.Errorf("Write = %d, %v", n, err)
+	}
+	if n, err := f.Write(ctx, nil); n != 0 || err != nil {
+		t.Errorf("Write of nothing = %d, %v", n, err)
+	}
+	if pos, err := f.Seek(ctx, -6, io.SeekEnd); pos != int64(len(big))-6 || err != nil {
+		t.Errorf("Seek = %d, %v", pos, err)
+	}
+	if b, err := io.ReadAll(f.Stream(ctx)); string(b) != "abcdef" || err != nil {
+		t.Errorf("ReadAll = %q, %v", b, err)
+	}
+	if _, err := f.Seek(ctx, -1, io.SeekStart); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("Seek before the beginning: %v", err)
+	}
+	must(t, f.Truncate(ctx, 5))
+	if _, err := f.Stream(ctx).Seek(3, io.SeekStart); err != nil {
+		t.Error(err)
+	}
+	b := make([]byte, 10)
+	if n, err := f.Read(ctx, b); string(b[:n]) != "34" || err != nil {
+		t.Errorf("Read = %q, %v", b[:n], err)
+	}
+	if n, err := f.Read(ctx, b); n != 0 || err != io.EOF {
+		t.Errorf("Read at the end = %d, %v, want io.EOF", n, err)
+	}
+	if pos, err := f.Tell(ctx); pos != 5 || err != nil {
+		t.Errorf("Tell = %d, %v", pos, err)
+	}
+	must(t, f.Close(ctx))
+	must(t, f.Close(ctx))
+	if _, err := f.Read(ctx, b); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("Read after Close: %v", err)
+	}
+}
+
+// TestGoroutinesShareClient runs many callers on one connection.
+func TestGoroutinesShareClient(t *testing.T) {
+	t.Parallel()
+	c := pair(t, newFS())
+	ctx := ctx(t)
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			name := fmt.Sprintf("/f%d", i)
+			content := bytes.Repeat([]byte(name), 20_000)
+			if _, err := c.Push(ctx, bytes.NewReader(content), name, Transfer{Piece: 5000}); err != nil {
+				t.Error(err)
+				return
+			}
+			var got bytes.Buffer
+			if _, err := c.Pull(ctx, name, &got, Transfer{Piece: 7001}); err != nil || !bytes.Equal(got.Bytes(), content) {
+				t.Errorf("%s: %d bytes, %v", name, got.Len(), err)
+			}
+			if _, err := c.Stat(ctx, name+"?"); !errors.Is(err, fs.ErrNotExist) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestWrongAnswers: a whole packet that makes no sense fails its call, one that
+// breaks the framing or the numbering ends the connection.
+func TestWrongAnswers(t *testing.T) {
+	t.Parallel()
+	raw := func(h header) string { return string(appendHeader(nil, h)) }
+	tests := []struct {
+		name   string
+		answer func(n uint64) string
+		ends   bool
+	}{
+		{"open result for a read", func(n uint64) string { return packet(n, opOpenResult, u64(1), "") }, false},
+		{"success for a read", func(n uint64) string { return packet(n, opStatus, u64(0), "") }, false},
+		{"unknown operation", func(n uint64) string { return packet(n, 0x77, u64(0), "") }, false},
+		{"more data than asked for", func(n uint64) string { return packet(n, opData, "", strings.Repeat("x", 101)) }, true},
+		{"a petabyte", func(n uint64) string { return raw(header{entire: 1 << 50, this: 40, packet: n, op: opData}) }, true},
+		{"nearly a terabyte", func(n uint64) string { return raw(header{entire: 1 << 39, this: 40, packet: n, op: opData}) }, true},
+		{"long status", func(n uint64) string { return packet(n, opStatus, u64(0, 0), "") }, true},
+		{"empty status", func(n uint64) string { return packet(n, opStatus, "", "") }, true},
+		{"this beyond entire", func(n uint64) string { return raw(header{entire: 40, this: 48, packet: n, op: opData}) }, true},
+		{"another number", func(n uint64) string { return packet(n+1, opData, "", "") }, true},
+		{"no AFC", func(uint64) string { return strings.Repeat("HTTP/1.1 200 OK\r\n", 9) }, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := fake(t, func(h header, _ string) []string {
+				switch h.op {
+				case opOpen:
+					return []string{packet(h.packet, opOpenResult, u64(1), "")}
+				case opRead:
+					return []string{tt.answer(h.packet)}
+				}
+				return []string{ok(h)}
+			})
+			f, err := c.Open(ctx(t), "/a", ModeRead)
+			must(t, err)
+			n, err := f.Read(ctx(t), make([]byte, 100))
+			if n != 0 || err == nil || err == io.EOF {
+				t.Errorf("Read = %d, %v", n, err)
+			}
+			if ended := errors.Is(err, net.ErrClosed); ended != tt.ends {
+				t.Errorf("%v; ends the connection: %v, want %v", err, ended, tt.ends)
+			}
+			if err := c.Mkdir(ctx(t), "/d"); (err != nil) != tt.ends {
+				t.Errorf("next call: %v", err)
+			}
+		})
+	}
+}
+
+func TestWrongContent(t *testing.T) {
+	t.Parallel()
+	c := fake(t, func(h header, _ string) []string {
+		switch h.op {
+		case opGetFileInfo, opGetDeviceInfo, opConnectionInfo:
+			return []string{packet(h.packet, opData, "", "odd\x00number\x00of\x00")}
+		case opReadDir: // data in the header payload, as no real device does
+			return []string{packet(h.packet, opData, "b\x00\x00", "a\x00.\x00..\x00")}
+		}
+		return []string{packet(h.packet, opOpenResult, u64(0), "")}
+	})
+	ctx := ctx(t)
+	_, stat := c.Stat(ctx, "/")
+	_, device := c.DeviceInfo(ctx)
+	_, conn := c.ConnectionInfo(ctx)
+	for _, err := range []error{stat, device, conn} {
+		if !errors.Is(err, errKeys) {
+			t.Errorf("%v, want errKeys", err)
+		}
+	}
+	if f, err := c.Open(ctx, "/a", ModeRead); f != nil || !errors.Is(err, errAnswer) {
+		t.Errorf("handle 0: %v, %v", f, err)
+	}
+	if names, err := c.ReadDir(ctx, "/"); err != nil || !reflect.DeepEqual(names, []string{"a", "b"}) {
+		t.Errorf("ReadDir = %q, %v", names, err)
+	}
+}
+
+// TestCancelWaiting: the answer of a cancelled call is dropped when it comes,
+// and the connection goes on.
+func TestCancelWaiting(t *testing.T) {
+	t.Parallel()
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	c := fake(t, func(h header, body string) []string {
+		if strings.HasPrefix(body, "slow") {
+			close(arrived)
+			<-answer
+		}
+		return []string{packet(h.packet, opData, "", "..\x00.\x00"+body)}
+	})
+	slow, cancel := context.WithCancel(context.Background())
+	go func() { <-arrived; cancel() }()
+	if names, err := c.ReadDir(slow, "slow"); names != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("ReadDir = %v, %v", names, err)
+	}
+	close(answer)
+	if names, err := c.ReadDir(ctx(t), "quick"); err != nil || !reflect.DeepEqual(names, []string{"quick"}) {
+		t.Errorf("ReadDir = %v, %v", names, err)
+	}
+}
+
+// TestCancelInsideData: when the answer is half in the caller's buffer, the
+// buffer is the caller's again as soon as Read returns.
+func TestCancelInsideData(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := link.Pipe()
+		c := New(a)
+		const size = 100_000
+		f := &File{c: c, path: "/a", ref: 1}
+		ctx, cancel := context.WithCancel(context.Background())
+		buf := make([]byte, size)
+		result := make(chan error, 1)
+		go func() {
+			_, err := f.Read(ctx, buf)
+			result <- err
+		}()
+		whole := packet(1, opData, "", strings.Repeat("x", size))
+		synctest.Wait()
+		if _, err := io.WriteString(b, whole[:size/2]); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the reader has the first half and waits for more
+		if buf[0] != 'x' {
+			t.Error("data does not go straight into the buffer")
+		}
+		cancel()
+		if err := <-result; !errors.Is(err, context.Canceled) {
+			t.Fatalf("Read: %v, want canceled", err)
+		}
+		clear(buf)
+		go func() { result <- c.Mkdir(context.Background(), "/d") }()
+		synctest.Wait()
+		if _, err := io.WriteString(b, whole[size/2:]+packet(2, opStatus, u64(0), "")); err != nil {
+			t.Fatal(err)
+		}
+		must(t, <-result)
+		if !bytes.Equal(buf, make([]byte, size)) {
+			t.Error("the buffer was written to after Read had returned")
+		}
+		must(t, c.Close())
+		b.Close()
+	})
+}
+
+// TestDeadlineInWrite: a request that is cut in two ends the client. The caller
+// learns of its deadline, everybody else that the connection is over.
+func TestDeadlineInWrite(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := link.Pipe() // nobody reads from b
+		defer b.Close()
+		c := New(a)
+		f := &File{c: c, path: "/a", ref: 1}
+		waiting := make(chan error, 1)
+		go func() { waiting <- c.Mkdir(context.Background(), "/d") }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := f.Write(ctx, make([]byte, 1<<20))
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Write: %v", err)
+		}
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("Write took %v, want 3s", took)
+		}
+		for _, err := range []error{<-waiting, c.Mkdir(context.Background(), "/e")} {
+			var ended *EndedError
+			if !errors.As(err, &ended) || errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("another call: %v", err)
+			}
+			if !errors.Is(ended.Cause, context.DeadlineExceeded) {
+				t.Errorf("cause: %v", ended.Cause)
+			}
+		}
+		<-c.Done()
+		must(t, c.Close())
+	})
+}
+
+// TestDeadlineForTurn: a call that waits behind another one's write ends by its
+// own deadline and costs nobody anything.
+func TestDeadlineForTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := link.Pipe()
+		c := New(a)
+		f := &File{c: c, path: "/a", ref: 1}
+		done := make(chan error, 1)
+		go func() {
+			_, err := f.Write(context.Background(), make([]byte, 1<<20))
+			done <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := c.Mkdir(ctx, "/d"); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+			t.Errorf("Mkdir: %v", err)
+		}
+		if _, err := io.CopyN(io.Discard, b, headerLen+8+1<<20); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(b, packet(1, opStatus, u64(0), "")); err != nil {
+			t.Fatal(err)
+		}
+		must(t, <-done)
+		must(t, c.Close())
+		b.Close()
+	})
+}
+
+// TestClose ends everything under way. The bubble ends only if no goroutine is
+// left.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := link.Pipe()
+		c := New(a)
+		f := &File{c: c, path: "/a", ref: 1}
+		errs := make(chan error, 3)
+		go func() { errs <- c.Mkdir(context.Background(), "/d") }()
+		go func() {
+			_, err := f.Read(context.Background(), make([]byte, 10))
+			errs <- err
+		}()
+		synctest.Wait()
+		go func() {
+			_, err := f.Write(context.Background(), make([]byte, 1<<20))
+			errs <- err
+		}()
+		synctest.Wait()
+		must(t, c.Close())
+		must(t, c.Close())
+		for range 3 {
+			if err := <-errs; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("call under way: %v, want net.ErrClosed", err)
+			}
+		}
+		if err := c.Mkdir(context.Background(), "/d"); err == nil || !strings.HasSuffix(err.Error(), "connection closed") {
+			t.Errorf("call after Close: %v", err)
+		}
+		must(t, f.Close(context.Background()))
+		b.Close()
+	})
+}
+
+// TestDeviceLeaves: all calls under way fail, and not with io.EOF, which means
+// something else where files are read.
+func TestDeviceLeaves(t *testing.T) {
+	t.Parallel()
+	c := fake(t, func(header, string) []string { return nil })
+	_, err := c.Stat(ctx(t), "/")
+	if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
+		t.Errorf("Stat: %v", err)
+	}
+	<-c.Done()
+}
+
+// refusing is a client of a device that does not know one operation.
+func refusing(t *testing.T, d *Device, op Opcode) *Client {
+	t.Helper()
+	up := serve(t, d)
+	return fake(t, func(h header, body string) []string {
+		if h.op == op {
+			return []string{packet(h.packet, opStatus, u64(uint64(NotSupported)), "")}
+		}
+		n := h.this - headerLen
+		a, answer := exchange(t, up, packet(h.packet, h.op, body[:n], body[n:]))
+		return []string{string(appendHeader(nil, a)) + answer}
+	})
+}
+
+func TestRemoveAllOfOldDevices(t *testing.T) {
+	t.Parallel()
+	f := tree(t)
+	must(t, f.Symlink("/empty", "/DCIM/out"))
+	c := refusing(t, NewDevice(f, "m"), opRemoveAll)
+	must(t, c.RemoveAll(ctx(t), "/DCIM"))
+	if names, err := f.ReadDir("/"); err != nil || !reflect.DeepEqual(names, []string{"empty", "link"}) {
+		t.Errorf("left: %q, %v", names, err)
+	}
+	if err := c.RemoveAll(ctx(t), "/DCIM"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("again: %v", err)
+	}
+}
+
+// TestCancelOverTLS: a read that is kicked out must leave the TLS session
+// whole.
+func TestCancelOverTLS(t *testing.T) {
+	t.Parallel()
+	a, b := loopback(t)
+	client, server := bothTLS(t, a, b)
+	f := newFS()
+	must(t, f.AddSynthetic("/big", 64<<20, 1, when))
+	must(t, f.WriteFile("/small", []byte("small")))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := NewDevice(f, "m").Serve(context.Background(), server); err != nil {
+			t.Error(err)
+		}
+	})
+	c := New(client)
+	for i := range 20 {
+		ctx, cancel := context.WithCancel(context.Background())
+		w := &hook{at: int64(i+1) * 1_000_000, fn: cancel}
+		if _, err := c.Pull(ctx, "/big", w, Transfer{Piece: 300_000, InFlight: 8}); !errors.Is(err, context.Canceled) {
+			t.Errorf("Pull: %v, want canceled", err)
+		}
+		if b, err := c.ReadFile(context.Background(), "/small"); string(b) != "small" || err != nil {
+			t.Fatalf("after %d cancelled pulls: %q, %v", i+1, b, err)
+		}
+	}
+	must(t, c.Close())
+	wg.Wait()
+}
+
+// hook counts what is written and calls fn once when it is enough.
+type hook struct {
+	n, at int64
+	fn    func()
+}
+
+func (h *hook) Write(p []byte) (int, error) {
+	if h.n < h.at && h.n+int64(len(p)) >= h.at {
+		h.fn()
+	}
+	h.n += int64(len(p))
+	return len(p), nil
+}
