@@ -487,7 +487,7 @@ func TestCancelOverTLS(t *testing.T) {
 	a, b := loopback(t)
 	client, server := bothTLS(t, a, b)
 	f := newFS()
-	must(t, f.AddSynthetic("/big", 64<<20, 1, when))
+	must(t, f.WriteFile("/big", make([]byte, 8<<20)))
 	must(t, f.WriteFile("/small", []byte("small")))
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -496,10 +496,10 @@ func TestCancelOverTLS(t *testing.T) {
 		}
 	})
 	c := New(client)
-	for i := range 20 {
+	for i := range 10 {
 		ctx, cancel := context.WithCancel(context.Background())
-		w := &hook{at: int64(i+1) * 1_000_000, fn: cancel}
-		if _, err := c.Pull(ctx, "/big", w, Transfer{Piece: 300_000, InFlight: 8}); !errors.Is(err, context.Canceled) {
+		w := &hook{at: int64(i+1) * 300_000, fn: cancel}
+		if _, err := c.Pull(ctx, "/big", w, Transfer{Piece: 150_000, InFlight: 8}); !errors.Is(err, context.Canceled) {
 			t.Errorf("Pull: %v, want canceled", err)
 		}
 		if b, err := c.ReadFile(context.Background(), "/small"); string(b) != "small" || err != nil {

@@ -133,7 +133,7 @@ func (c *Client) PullTree(ctx context.Context, remote, local string, t Transfer)
 
 // scan lists a remote tree.
 func (c *Client) scan(ctx context.Context, remote string) (items []item, skipped []string, err error) {
-	base := path.Join(".", remote)
+	base := path.Clean(remote)
 	err = c.Walk(ctx, base, func(file string, info Info, err error) error {
 		rel := "."
 		if file != base {

@@ -1,0 +1,502 @@
+package afc
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{byte(n)})
+	r.Read(b)
+	return b
+}
+
+func TestPushPull(t *testing.T) {
+	t.Parallel()
+	c := pair(t, newFS())
+	for _, tr := range []Transfer{{}, {Piece: 1000, InFlight: 1}, {Piece: 1000, InFlight: 7}, {Piece: 1 << 30, InFlight: 1 << 30}} {
+		for _, n := range []int{0, 1, 999, 1000, 1001, 4000, 70_001, 1 << 20} {
+			if tr.Piece == 1000 && n > 100_000 {
+				continue
+			}
+			content := noise(n)
+			name := fmt.Sprintf("/%d-%d-%d", tr.Piece, tr.InFlight, n)
+			var done, total int64
+			tr.Progress = func(d, all int64) {
+				if d <= done {
+					t.Errorf("%s: progress from %d to %d", name, done, d)
+				}
+				done, total = d, all
+			}
+			if m, err := c.Push(ctx(t), bytes.NewReader(content), name, tr); m != int64(n) || err != nil {
+				t.Errorf("%s: Push = %d, %v", name, m, err)
+			}
+			if done != int64(n) || total != int64(n) {
+				t.Errorf("%s: pushed %d of %d", name, done, total)
+			}
+			done, total = 0, 0
+			var got bytes.Buffer
+			if m, err := c.Pull(ctx(t), name, &got, tr); m != int64(n) || err != nil || !bytes.Equal(got.Bytes(), content) {
+				t.Errorf("%s: Pull = %d, %v", name, m, err)
+			}
+			if done != int64(n) || total != int64(n) {
+				t.Errorf("%s: pulled %d of %d", name, done, total)
+			}
+		}
+	}
+}
+
+// TestPushUnknownSize reads from something that does not say how long it is.
+func TestPushUnknownSize(t *testing.T) {
+	t.Parallel()
+	c := pair(t, newFS())
+	content := noise(100_000)
+	total := int64(0)
+	r := iotest.OneByteReader(bytes.NewReader(content[:50]))
+	n, err := c.Push(ctx(t), io.MultiReader(r, bytes.NewReader(content[50:])), "/a", Transfer{Progress: func(_, all int64) { total = all }})
+	if n != 100_000 || err != nil || total != -1 {
+		t.Errorf("Push = %d, %v, total %d", n, err, total)
+	}
+	if b, err := c.ReadFile(ctx(t), "/a"); err != nil || !bytes.Equal(b, content) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+}
+
+func TestPullLink(t *testing.T) {
+	t.Parallel()
+	c := pair(t, tree(t))
+	if b, err := c.ReadFile(ctx(t), "/link"); string(b) != "0123456789" || err != nil {
+		t.Errorf("ReadFile = %q, %v", b, err)
+	}
+}
+
+// TestShortAnswers: a device that answers less than asked for, a file that is
+// longer or shorter than its stat said; all that is there arrives once.
+func TestShortAnswers(t *testing.T) {
+	t.Parallel()
+	content := noise(50_000)
+	for _, told := range []int{0, 10, 49_999, 50_000, 50_001, 200_000} {
+		pos := 0
+		c := fake(t, func(h header, body string) []string {
+			switch h.op {
+			case opGetFileInfo:
+				return []string{packet(h.packet, opData, "", fmt.Sprintf("st_size\x00%d\x00st_ifmt\x00S_IFREG\x00", told))}
+			case opOpen:
+				return []string{packet(h.packet, opOpenResult, u64(3), "")}
+			case opRead:
+				n := min(777, len(content)-pos, int(binary.LittleEndian.Uint64([]byte(body[8:]))))
+				pos += n
+				return []string{packet(h.packet, opData, "", string(content[pos-n:pos]))}
+			}
+			return []string{ok(h)}
+		})
+		var got bytes.Buffer
+		n, err := c.Pull(ctx(t), "/a", &got, Transfer{Piece: 1000})
+		if n != 50_000 || err != nil || !bytes.Equal(got.Bytes(), content) {
+			t.Errorf("stat says %d: Pull = %d (%d), %v", told, n, got.Len(), err)
+		}
+	}
+}
+
+var errLocal = errors.New("disk full here")
+
+// TestTransferErrors: whatever fails, the file is closed on the device and the
+// connection goes on.
+func TestTransferErrors(t *testing.T) {
+	t.Parallel()
+	f := phone.NewFS(nil, 4<<20)
+	must(t, f.WriteFile("/a", noise(1<<20)))
+	c := pair(t, f)
+	ctx := ctx(t)
+	piece := Transfer{Piece: 10_000}
+	_, err := c.Pull(ctx, "/a", iotest.TruncateWriter(io.Discard, 0), piece)
+	must(t, err)
+	_, err = c.Pull(ctx, "/a", failing{}, piece)
+	if !errors.Is(err, errLocal) {
+		t.Errorf("local writer: %v", err)
+	}
+	if _, err = c.Push(ctx, io.MultiReader(bytes.NewReader(noise(30_000)), iotest.ErrReader(errLocal)), "/b", piece); !errors.Is(err, errLocal) {
+		t.Errorf("local reader: %v", err)
+	}
+	if _, err = c.Push(ctx, bytes.NewReader(noise(8<<20)), "/c", piece); !errors.Is(err, NoSpace) {
+		t.Errorf("full device: %v", err)
+	}
+	if _, err = c.Push(ctx, bytes.NewReader(nil), "/none/c", piece); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+	for name, want := range map[string]error{"/": IsDirectory, "/none": fs.ErrNotExist} {
+		if b, err := c.ReadFile(ctx, name); b != nil || !errors.Is(err, want) {
+			t.Errorf("ReadFile(%q) = %d bytes, %v, want %v", name, len(b), err, want)
+		}
+	}
+	must(t, c.Remove(ctx, "/c"))
+	cancelled, cancel := context.WithCancel(ctx)
+	r := io.MultiReader(bytes.NewReader(noise(100_000)), readerFunc(func([]byte) (int, error) { cancel(); return 0, io.EOF }))
+	if _, err := c.Push(cancelled, r, "/d", piece); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled push: %v", err)
+	}
+	// Handles 1 to n were given; none of them is open any more.
+	h, err := c.Open(ctx, "/a", ModeRead)
+	must(t, err)
+	for ref := uint64(1); ref < h.ref; ref++ {
+		if _, err := c.do(ctx, "tell", "", request{op: opTell, args: numberArgs(ref), want: opTellResult}); !errors.Is(err, InvalidArgument) {
+			t.Errorf("handle %d: %v, want closed", ref, err)
+		}
+	}
+	if h.ref < 6 {
+		t.Errorf("only %d handles were opened", h.ref)
+	}
+}
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errLocal }
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestTreeRoundTrip(t *testing.T) {
+	t.Parallel()
+	src := t.TempDir()
+	old := time.Unix(1500000000, 0)
+	for i := range 40 {
+		name := filepath.Join(src, fmt.Sprintf("d%d", i%3), "e", fmt.Sprintf("f%d", i))
+		must(t, os.MkdirAll(filepath.Dir(name), 0o777))
+		must(t, os.WriteFile(name, noise(i*1000), 0o666))
+		must(t, os.Chtimes(name, old, old.Add(time.Duration(i)*time.Second)))
+	}
+	must(t, os.Mkdir(filepath.Join(src, "empty"), 0o777))
+	must(t, os.Symlink("../d0/e/f0", filepath.Join(src, "empty", "link")))
+	must(t, os.Symlink("/nowhere", filepath.Join(src, "dangling")))
+	must(t, os.Chtimes(filepath.Join(src, "empty"), old, old))
+	c := pair(t, newFS())
+	var last, all atomic.Int64
+	tr := Transfer{Progress: func(done, total int64) { last.Store(done); all.Store(total) }}
+	want := Tree{Files: 40, Directories: 8, Links: 2, Bytes: 780_000}
+	for range 2 { // the second time everything is there already
+		got, err := c.PushTree(ctx(t), src, "/up/load", tr)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("PushTree = %+v, %v, want %+v", got, err, want)
+		}
+	}
+	if last.Load() != want.Bytes || all.Load() != want.Bytes {
+		t.Errorf("progress %d of %d", last.Load(), all.Load())
+	}
+	dst := filepath.Join(t.TempDir(), "down", "load")
+	for range 2 {
+		got, err := c.PullTree(ctx(t), "up/load/", dst, tr)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("PullTree = %+v, %v, want %+v", got, err, want)
+		}
+	}
+	if a, b := snapshot(t, src), snapshot(t, dst); !reflect.DeepEqual(a, b) {
+		t.Errorf("pushed and pulled:\n%s\nwas:\n%s", strings.Join(b, "\n"), strings.Join(a, "\n"))
+	}
+}
+
+// snapshot describes a local tree, a line for each name.
+func snapshot(t *testing.T, dir string) []string {
+	t.Helper()
+	var out []string
+	must(t, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		i, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, p)
+		line := rel + " " + i.Mode().Type().String()
+		switch {
+		case i.Mode().IsRegular():
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			line += fmt.Sprintf(" %x %v", hashOf(b), i.ModTime().Unix())
+		case i.Mode()&fs.ModeSymlink != 0:
+			target, _ := os.Readlink(p)
+			line += " -> " + target
+		case rel == "empty":
+			line += fmt.Sprint(" ", i.ModTime().Unix())
+		}
+		out = append(out, line)
+		return nil
+	}))
+	return out
+}
+
+func hashOf(b []byte) uint64 {
+	h := uint64(14695981039346656037)
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return h
+}
+
+func TestTreeOfOneFile(t *testing.T) {
+	t.Parallel()
+	c := pair(t, tree(t))
+	dir := t.TempDir()
+	local := filepath.Join(dir, "x.txt")
+	for _, remote := range []string{"/DCIM/b.txt", "/link"} {
+		got, err := c.PullTree(ctx(t), remote, local, Transfer{})
+		if err != nil || got.Files != 1 || got.Bytes != 10 {
+			t.Errorf("PullTree(%q) = %+v, %v", remote, got, err)
+		}
+		if b, err := os.ReadFile(local); string(b) != "0123456789" || err != nil {
+			t.Errorf("%q, %v", b, err)
+		}
+		must(t, os.Remove(local))
+	}
+	must(t, os.WriteFile(local, []byte("abc"), 0o666))
+	if got, err := c.PushTree(ctx(t), local, "/new", Transfer{}); err != nil || got.Files != 1 || got.Bytes != 3 {
+		t.Errorf("PushTree = %+v, %v", got, err)
+	}
+	if b, err := c.ReadFile(ctx(t), "/new"); string(b) != "abc" || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+	if _, err := c.PullTree(ctx(t), "/none", local, Transfer{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("PullTree of nothing: %v", err)
+	}
+	if _, err := c.PushTree(ctx(t), local+"?", "/new", Transfer{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("PushTree of nothing: %v", err)
+	}
+}
+
+// evil is a device whose root lists the given names, directories where the name
+// ends with "+".
+func evil(t *testing.T, names ...string) *Client {
+	t.Helper()
+	return fake(t, func(h header, body string) []string {
+		name, _ := cutPath([]byte(body))
+		switch h.op {
+		case opGetFileInfo:
+			kind := "S_IFREG\x00"
+			if name == "/" || strings.HasSuffix(name, "+") {
+				kind = "S_IFDIR\x00"
+			}
+			if strings.HasSuffix(name, "@") {
+				kind = "S_IFLNK\x00LinkTarget\x00/\x00"
+			}
+			return []string{packet(h.packet, opData, "", "st_size\x004\x00st_ifmt\x00"+kind)}
+		case opReadDir:
+			if name != "/" {
+				return []string{packet(h.packet, opData, "", "")}
+			}
+			return []string{packet(h.packet, opData, "", strings.Join(names, "\x00")+"\x00")}
+		case opOpen:
+			return []string{packet(h.packet, opOpenResult, u64(3), "")}
+		case opRead:
+			return []string{packet(h.packet, opData, "", "")}
+		}
+		return []string{ok(h)}
+	})
+}
+
+// TestHostileNames: a name with a slash in it is not a name.
+func TestHostileNames(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"../x", "a/b", "/etc", "a/../../x"} {
+		dir := t.TempDir()
+		c := evil(t, "good", name)
+		if _, err := c.PullTree(ctx(t), "/", filepath.Join(dir, "in"), Transfer{}); !errors.Is(err, errName) {
+			t.Errorf("PullTree with %q: %v, want errName", name, err)
+		}
+		if left := snapshot(t, dir); len(left) > 1 {
+			t.Errorf("%q: written %q", name, left)
+		}
+		if err := c.removeTree(ctx(t), "/"); !errors.Is(err, errName) {
+			t.Errorf("removeTree with %q: %v, want errName", name, err)
+		}
+	}
+}
+
+// TestLocalLinks: links that lie about locally, or that the device sends, lead
+// nothing out of the target.
+func TestLocalLinks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
+	must(t, os.MkdirAll(in, 0o777))
+	must(t, os.MkdirAll(out, 0o777))
+	must(t, os.WriteFile(filepath.Join(out, "file"), []byte("mine"), 0o666))
+	must(t, os.Symlink("../out/file", filepath.Join(in, "file")))
+	must(t, os.Symlink("../out", filepath.Join(in, "d+")))
+	if _, err := evil(t, "d+").PullTree(ctx(t), "/", in, Transfer{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("directory that is a link here: %v", err)
+	}
+	if _, err := evil(t, "file", "l@").PullTree(ctx(t), "/", in, Transfer{}); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(out, "file")); string(b) != "mine" || err != nil {
+		t.Errorf("outside: %q, %v", b, err)
+	}
+	if i, err := os.Lstat(filepath.Join(in, "file")); err != nil || !i.Mode().IsRegular() {
+		t.Errorf("the link was not replaced: %v, %v", i, err)
+	}
+	if target, err := os.Readlink(filepath.Join(in, "l@")); target != "/" || err != nil {
+		t.Errorf("link to %q, %v", target, err)
+	}
+	if _, err := evil(t, "d+").PullTree(ctx(t), "/", filepath.Join(in, "file"), Transfer{}); err == nil {
+		t.Error("a directory was pulled onto a file")
+	}
+}
+
+// TestTreeFailure: the first file that fails ends the tree, and the connection
+// is as good as before.
+func TestTreeFailure(t *testing.T) {
+	t.Parallel()
+	f := phone.NewFS(nil, 1<<20)
+	c := pair(t, f)
+	src := t.TempDir()
+	for i := range 30 {
+		must(t, os.WriteFile(filepath.Join(src, fmt.Sprint("f", i)), noise(100_000), 0o666))
+	}
+	got, err := c.PushTree(ctx(t), src, "/x", Transfer{Piece: 1000})
+	if !errors.Is(err, NoSpace) || !reflect.DeepEqual(got, Tree{}) {
+		t.Errorf("PushTree = %+v, %v, want NoSpace", got, err)
+	}
+	must(t, c.RemoveAll(ctx(t), "/x"))
+}
+
+func TestWalk(t *testing.T) {
+	t.Parallel()
+	f := tree(t)
+	for i := range 100 { // more than stats are in flight
+		must(t, f.WriteFile(fmt.Sprintf("/empty/%03d", i), nil))
+	}
+	must(t, f.Symlink("/", "/DCIM/root"))
+	c := pair(t, f)
+	walk := func(root string, fn func(file string) error) (out []string, err error) {
+		err = c.Walk(ctx(t), root, func(file string, info Info, err error) error {
+			if err != nil {
+				file += "!"
+			}
+			if info.Name != path.Base(path.Join("/", file)) && err == nil {
+				t.Errorf("%q is called %q", file, info.Name)
+			}
+			out = append(out, file)
+			return fn(file)
+		})
+		return out, err
+	}
+	skip := func(name string, how error) func(string) error {
+		return func(file string) error {
+			if file == name {
+				return how
+			}
+			return nil
+		}
+	}
+	got, err := walk(".", skip("empty", fs.SkipDir))
+	if want := []string{".", "DCIM", "DCIM/100APPLE", "DCIM/100APPLE/IMG_1.HEIC", "DCIM/b.txt", "DCIM/root", "empty", "link"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("Walk = %q, %v, want %q", got, err, want)
+	}
+	got, err = walk("/", skip("/DCIM/100APPLE/IMG_1.HEIC", fs.SkipAll))
+	if want := []string{"/", "/DCIM", "/DCIM/100APPLE", "/DCIM/100APPLE/IMG_1.HEIC"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("Walk to SkipAll = %q, %v, want %q", got, err, want)
+	}
+	got, err = walk("/DCIM", skip("/DCIM/100APPLE/IMG_1.HEIC", fs.SkipDir))
+	if want := []string{"/DCIM", "/DCIM/100APPLE", "/DCIM/100APPLE/IMG_1.HEIC", "/DCIM/b.txt", "/DCIM/root"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("Walk with SkipDir at a file = %q, %v, want %q", got, err, want)
+	}
+	if got, err := walk("/empty", skip("", nil)); err != nil || len(got) != 101 || !slices.IsSorted(got) {
+		t.Errorf("Walk = %d names, %v", len(got), err)
+	}
+	if got, err := walk("/link", skip("", nil)); err != nil || !slices.Equal(got, []string{"/link"}) {
+		t.Errorf("Walk of a link = %q, %v", got, err)
+	}
+	if got, err := walk("/none", skip("", nil)); err != nil || !slices.Equal(got, []string{"/none!"}) {
+		t.Errorf("Walk of nothing = %q, %v", got, err)
+	}
+	if _, err := walk("/", skip("/DCIM", errLocal)); err != errLocal {
+		t.Errorf("Walk = %v, want the function's error", err)
+	}
+}
+
+func TestGlob(t *testing.T) {
+	t.Parallel()
+	f := newFS()
+	for _, p := range []string{"DCIM/a.HEIC", "DCIM/100/b.HEIC", "DCIM/100/c.MOV", "DCIM/100/x/d.MOV", "DCIM/100/x/e.jpg", "DCIM/.hidden", "DCIM/we{ird", "top.MOV"} {
+		if strings.Contains(p, "/") {
+			must(t, f.Mkdir(path.Dir(p)))
+		}
+		must(t, f.WriteFile(p, nil))
+	}
+	must(t, f.Symlink("DCIM", "/lnk"))
+	c := pair(t, f)
+	for pattern, want := range map[string][]string{
+		"DCIM/**/*.{HEIC,MOV}":    {"DCIM/100/b.HEIC", "DCIM/100/c.MOV", "DCIM/100/x/d.MOV", "DCIM/a.HEIC"},
+		"/DCIM/*/*.MOV":           {"/DCIM/100/c.MOV"},
+		"**/*.MOV":                {"DCIM/100/c.MOV", "DCIM/100/x/d.MOV", "top.MOV"},
+		"/**":                     {"/DCIM", "/DCIM/.hidden", "/DCIM/100", "/DCIM/100/b.HEIC", "/DCIM/100/c.MOV", "/DCIM/100/x", "/DCIM/100/x/d.MOV", "/DCIM/100/x/e.jpg", "/DCIM/a.HEIC", "/DCIM/we{ird", "/lnk", "/top.MOV"},
+		"**/**/x/**/?.jpg":        {"DCIM/100/x/e.jpg"},
+		"{DCIM/100,DCIM}/[a-b].*": {"DCIM/100/b.HEIC", "DCIM/a.HEIC"},
+		"DCIM/{100/{b,c}.*,a.*}":  {"DCIM/100/b.HEIC", "DCIM/100/c.MOV", "DCIM/a.HEIC"},
+		"DCIM/[!a]*":              {"DCIM/.hidden", "DCIM/100", "DCIM/we{ird"},
+		`DCIM/we\{*`:              {"DCIM/we{ird"},
+		"lnk/*.HEIC":              {"lnk/a.HEIC"},
+		"*/a.HEIC":                {"DCIM/a.HEIC", "lnk/a.HEIC"},
+		"DCIM/a.HEIC":             {"DCIM/a.HEIC"},
+		"/":                       {"/"},
+		"":                        {"."},
+		"{only}":                  {},
+		"none/*":                  {},
+		"top.MOV/*":               {},
+		"none":                    {},
+	} {
+		if got, err := c.Glob(ctx(t), pattern); err != nil || !slices.Equal(got, want) {
+			t.Errorf("Glob(%q) = %q, %v, want %q", pattern, got, err, want)
+		}
+	}
+	for _, bad := range []string{"[", "a{b", "a}b", "[a-]/x", strings.Repeat("{a,b}", 11)} {
+		if got, err := c.Glob(ctx(t), bad); got != nil || !errors.Is(err, path.ErrBadPattern) {
+			t.Errorf("Glob(%q) = %q, %v, want ErrBadPattern", bad, got, err)
+		}
+	}
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := c.Glob(cancelled, "**"); !errors.Is(err, context.Canceled) {
+		t.Errorf("Glob: %v, want canceled", err)
+	}
+}
+
+func FuzzGlob(f *testing.F) {
+	for _, s := range []string{"DCIM/**/*.{HEIC,MOV}", "{a,{b,c}}", "[", `\`, "**/**", "{{{{{", "a,b}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		all, err := expandBraces(s)
+		if err != nil {
+			return
+		}
+		if len(all) == 0 || len(all) > maxBraces {
+			t.Errorf("expandBraces(%q): %d", s, len(all))
+		}
+		for _, p := range all {
+			_, _, _ = splitPattern(p)
+		}
+	})
+}
