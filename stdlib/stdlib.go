@@ -25,7 +25,7 @@ import (
 // host that they are installed in.
 func Modules() []*api.Module {
 	return []*api.Module{
-		base.Module(), task.Module(), errors.Module(), log.Module(), fs.Module(), path.Module(), json.Module(),
+		base.Module(), base.HelpModule(), task.Module(), errors.Module(), log.Module(), fs.Module(), path.Module(), json.Module(),
 		plist.Module(), time.Module(), args.Module(), re.Module(), base64.Module(), hex.Module(), hash.Module(),
 	}
 }

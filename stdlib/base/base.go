@@ -21,8 +21,24 @@ const Version = "0.1.0"
 func Module() *api.Module {
 	return &api.Module{
 		Name: "base", Doc: "Functions and values that are always there.", Flat: true, Perm: "none",
-		Consts: []api.Const{{Name: "version", Doc: "The version of imdlua.", Value: Version}},
-		Funcs:  append(printing(), append(scopes(), values()...)...),
+		Consts: []api.Const{
+			{Name: "version", Doc: "The version of imdlua.", Value: Version},
+			{Name: "null", Doc: "Absence inside lists and dictionaries, where nil would leave a hole.", Value: func(h *host.Host) lua.LValue { return h.Null() }},
+		},
+		Funcs: append(printing(), append(scopes(), values()...)...),
+	}
+}
+
+// HelpModule declares help, which can be called and has search.
+func HelpModule() *api.Module {
+	return &api.Module{
+		Name: "help", Doc: "The documentation: help() lists the modules, help(value) and help(\"name\") describe.", Global: true, Perm: "none",
+		Call: api.Function("help", "Shows the documentation of a value or a name, or the list of modules.", "topic?", help,
+			api.ParamDoc("topic", "a value, or a name such as fs.read"), api.Example(`help("fs.read")`)),
+		Funcs: []*api.Func{
+			api.Function("search", "Lists what mentions a word in its name or documentation.", "word", search,
+				api.ParamDoc("word", "part of a name or text"), api.Example(`help.search("json")`)),
+		},
 	}
 }
 
@@ -36,10 +52,6 @@ func printing() []*api.Func {
 	return []*api.Func{
 		api.Function("p", "Prints a value so that its structure can be seen, and returns it.", "value opts?", pretty,
 			api.ParamDoc("value", "anything"), api.Returns("any value"), api.Example(`return p({ a = 1 }).a -- => 1`)),
-		api.Function("help", "Shows the documentation of a value or a name, or the list of modules.", "topic?", help,
-			api.ParamDoc("topic", "a value, or a name such as fs.read"), api.Example(`help("fs.read")`)),
-		api.Function("search", "Lists what mentions a word in its documentation.", "word", search,
-			api.ParamDoc("word", "part of a name or text"), api.Example(`search("json")`)),
 	}
 }
 

@@ -85,35 +85,39 @@ func testModule() *api.Module {
 			return c.TryBlock(func(context.Context) error { return errors.New("no luck") })
 		}, api.Example("dev:wait()")),
 	}
-	any1 := func(name string, fn any) *api.Func {
-		return api.Function(name, "Takes a value.", "value", fn, api.ParamDoc("value", "the value"), api.Example("local x = 1"))
-	}
 	return &api.Module{
 		Name: "lab", Doc: "Things to test with.", Global: true, Perm: "none",
 		Classes: []*api.Class{phone},
 		Records: []*api.Record{api.NewRecord[App]("App", "An app.")},
 		Consts:  []api.Const{{Name: "limit", Doc: "A constant.", Value: 7}},
-		Funcs: []*api.Func{
-			api.Function("phone", "Makes a phone.", "name? lines...", func(_ *api.Call, name *string, lines ...string) *Phone {
-				if name == nil {
-					return &Phone{name: "nameless"}
-				}
-				return &Phone{name: *name, lines: lines}
-			}, api.ParamDoc("name", "its name"), api.ParamDoc("lines", "what it says"), api.Example(`local d = lab.phone("x")`)),
-			any1("i8", func(_ *api.Call, n int8) int8 { return n }),
-			any1("u64", func(_ *api.Call, n uint64) uint64 { return n }),
-			any1("bytes", func(_ *api.Call, b []byte) []byte { return b }),
-			any1("names", func(_ *api.Call, s []string) []string { return s }),
-			any1("table", func(_ *api.Call, m map[string]int) map[string]int { return m }),
-			any1("seconds", func(_ *api.Call, d time.Duration) string { return d.String() }),
-			any1("same", func(_ *api.Call, v any) any { return v }),
-			any1("of", func(_ *api.Call, p *Phone) string { return p.name }),
-			any1("app", func(_ *api.Call, a *App) string { return a.BundleID }),
-			any1("list", func(_ *api.Call, n int) api.List[*App] {
-				return api.List[*App]{testApp("a"), testApp("b")}[:n]
-			}),
-			any1("broken", func(_ *api.Call, v []string) string { return v[len(v)] }),
-		},
+		Funcs:   testFunctions(),
+	}
+}
+
+func testFunctions() []*api.Func {
+	any1 := func(name string, fn any) *api.Func {
+		return api.Function(name, "Takes a value.", "value", fn, api.ParamDoc("value", "the value"), api.Example("local x = 1"))
+	}
+	return []*api.Func{
+		api.Function("phone", "Makes a phone.", "name? lines...", func(_ *api.Call, name *string, lines ...string) *Phone {
+			if name == nil {
+				return &Phone{name: "nameless"}
+			}
+			return &Phone{name: *name, lines: lines}
+		}, api.ParamDoc("name", "its name"), api.ParamDoc("lines", "what it says"), api.Example(`local d = lab.phone("x")`)),
+		any1("i8", func(_ *api.Call, n int8) int8 { return n }),
+		any1("u64", func(_ *api.Call, n uint64) uint64 { return n }),
+		any1("bytes", func(_ *api.Call, b []byte) []byte { return b }),
+		any1("names", func(_ *api.Call, s []string) []string { return s }),
+		any1("table", func(_ *api.Call, m map[string]int) map[string]int { return m }),
+		any1("seconds", func(_ *api.Call, d time.Duration) string { return d.String() }),
+		any1("same", func(_ *api.Call, v any) any { return v }),
+		any1("of", func(_ *api.Call, p *Phone) string { return p.name }),
+		any1("app", func(_ *api.Call, a *App) string { return a.BundleID }),
+		any1("list", func(_ *api.Call, n int) api.List[*App] {
+			return api.List[*App]{testApp("a"), testApp("b")}[:n]
+		}),
+		any1("broken", func(_ *api.Call, v []string) string { return v[len(v)] }),
 	}
 }
 

@@ -20,10 +20,11 @@ func (ix *Index) typeText(t reflect.Type) string {
 		return "number"
 	case typeTime:
 		return "Date"
-	case typeError:
-		return "Error"
 	case typeValues:
 		return "any ..."
+	}
+	if t.Implements(typeError) {
+		return "Error"
 	}
 	if c := ix.classOf(t); c != nil {
 		return c.decl.Name
