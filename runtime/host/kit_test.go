@@ -62,26 +62,12 @@ func kit(h *host.Host) {
 		"scope":  func(L *lua.LState) int { return push(L, host.RunScope(L, L.CheckFunction(1))) },
 		"atomic": func(L *lua.LState) int { return push(L, host.Atomic(L, L.CheckFunction(1))) },
 		"defer":  func(L *lua.LState) int { host.CurrentScope(L).Defer(L.CheckFunction(1)); return 0 },
-		"timeout": func(L *lua.LState) int {
-			d := time.Duration(float64(L.CheckNumber(1)) * float64(time.Second))
-			return push(L, host.WithDeadline(L, time.Now().Add(d), L.CheckFunction(2)))
-		},
-		// resource makes something that prints when it is closed.
-		"resource": func(L *lua.LState) int {
-			name, w := L.CheckString(1), host.Of(L).Options().Stdout
-			host.CurrentScope(L).Add(host.CloserFunc(func(ctx context.Context) error {
-				fmt.Fprintf(w, "close %s (%v)\n", name, ctx.Err())
-				return nil
-			}))
-			return 0
-		},
-		"forever": func(L *lua.LState) int {
-			host.BlockLua(L, "forever", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
-			return 0
-		},
-		"panics":       func(L *lua.LState) int { host.Options{}.Env(""); return 0 },
-		"panics_block": func(L *lua.LState) int { host.Block(L, func(context.Context) error { panic("oops") }); return 0 },
 	}
+	install(h, fns)
+	install(h, misbehaviour)
+}
+
+func install(h *host.Host, fns map[string]lua.LGFunction) {
 	for name, f := range fns {
 		h.SetGlobal(name, h.L().NewFunction(f))
 	}
@@ -107,4 +93,27 @@ func expect(t *testing.T, source, want string, opts ...hosttest.Option) {
 	if got := run(t, source, opts...).NoError(t).Stdout; got != want {
 		t.Errorf("script:\n%s\nprinted %q, want %q", source, got, want)
 	}
+}
+
+// misbehaviour waits, leaks and panics.
+var misbehaviour = map[string]lua.LGFunction{
+	"timeout": func(L *lua.LState) int {
+		d := time.Duration(float64(L.CheckNumber(1)) * float64(time.Second))
+		return push(L, host.WithDeadline(L, time.Now().Add(d), L.CheckFunction(2)))
+	},
+	// resource makes something that prints when it is closed.
+	"resource": func(L *lua.LState) int {
+		name, w := L.CheckString(1), host.Of(L).Options().Stdout
+		host.CurrentScope(L).Add(host.CloserFunc(func(ctx context.Context) error {
+			fmt.Fprintf(w, "close %s (%v)\n", name, ctx.Err())
+			return nil
+		}))
+		return 0
+	},
+	"forever": func(L *lua.LState) int {
+		host.BlockLua(L, "forever", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		return 0
+	},
+	"panics":       func(L *lua.LState) int { host.Options{}.Env(""); return 0 },
+	"panics_block": func(L *lua.LState) int { host.Block(L, func(context.Context) error { panic("oops") }); return 0 },
 }

@@ -279,7 +279,7 @@ func TestMemoryLimit(t *testing.T) {
 		"concatenation": `local s = ("x"):rep(1e6) while true do s = s .. s end`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			res := run(t, src, hosttest.Options(func(o *host.Options) { o.MaxMemory = 200 << 20 }))
+			res := run(t, src, hosttest.Options(func(o *host.Options) { o.MaxMemory = 96 << 20 }))
 			if e := res.Error(t); e.Code != "memory" {
 				t.Errorf("error = %v, want code memory", e)
 			}

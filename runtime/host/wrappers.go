@@ -312,6 +312,10 @@ func (h *Host) openInt64() {
 	}
 	h.meta.int64 = h.class("Int64", methods, meta, nil)
 	h.meta.uint64 = h.class("UInt64", methods, meta, nil)
+	h.openIntegerConstructors()
+}
+
+func (h *Host) openIntegerConstructors() {
 	h.extend(h.globals, map[string]lua.LGFunction{
 		"int64": func(L *lua.LState) int {
 			n := bigOf(L, 1)
