@@ -275,13 +275,12 @@ func (c *Client) push(ctx context.Context, r io.Reader, remote string, size int6
 
 // pusher copies to an open file.
 type pusher struct {
-	f      *File
-	t      Transfer
-	r      io.Reader
-	size   int64 // -1 if not known
-	got    int64 // bytes the device has acknowledged
-	queue  []piece
-	closed *call
+	f     *File
+	t     Transfer
+	r     io.Reader
+	size  int64 // -1 if not known
+	got   int64 // bytes the device has acknowledged
+	queue []piece
 }
 
 func (p *pusher) run(ctx context.Context) error {

@@ -1,0 +1,177 @@
+package afc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestClientOperations(t *testing.T) {
+	t.Parallel()
+	f := tree(t)
+	c := pair(t, f)
+	ctx := ctx(t)
+	names, err := c.ReadDir(ctx, "/DCIM")
+	if err != nil || !reflect.DeepEqual(names, []string{"100APPLE", "b.txt"}) {
+		t.Errorf("ReadDir = %q, %v", names, err)
+	}
+	info, err := c.Stat(ctx, "/DCIM/b.txt")
+	want := Info{Name: "b.txt", Size: 10, Blocks: 8, Nlink: 1, Kind: Regular, ModTime: when, BirthTime: when}
+	if err != nil || info != want {
+		t.Errorf("Stat = %+v, %v, want %+v", info, err, want)
+	}
+	if info, err := c.Stat(ctx, "."); err != nil || info.Kind != Directory || info.Name != "/" {
+		t.Errorf("Stat of the root = %+v, %v", info, err)
+	}
+	must(t, c.Mkdir(ctx, "/a/b"))
+	must(t, c.Rename(ctx, "/DCIM/b.txt", "/a/c"))
+	must(t, c.Symlink(ctx, "c", "/a/s"))
+	must(t, c.Link(ctx, "/a/c", "/a/h"))
+	must(t, c.Truncate(ctx, "/a/c", 3))
+	must(t, c.SetModTime(ctx, "/a/c", time.Unix(5, 6)))
+	if i, err := c.Stat(ctx, "/a/h"); err != nil || i.Nlink != 2 || i.Size != 3 || !i.ModTime.Equal(time.Unix(5, 6)) {
+		t.Errorf("Stat = %+v, %v", i, err)
+	}
+	if i, err := c.Stat(ctx, "/a/s"); err != nil || i.Kind != Symlink || i.LinkTarget != "c" {
+		t.Errorf("Stat = %+v, %v", i, err)
+	}
+	if h, err := c.Hash(ctx, "/a/c"); err != nil || len(h) != 20 {
+		t.Errorf("Hash = % x, %v", h, err)
+	}
+	if i, err := c.DeviceInfo(ctx); err != nil || i.Model != "iPhone12,8" || i.TotalBytes != 1<<30 || i.BlockSize != 4096 {
+		t.Errorf("DeviceInfo = %+v, %v", i, err)
+	}
+	if m, err := c.ConnectionInfo(ctx); err != nil || m["Version"] != "1" {
+		t.Errorf("ConnectionInfo = %v, %v", m, err)
+	}
+	if err := c.Remove(ctx, "/a"); !errors.Is(err, NotEmpty) {
+		t.Errorf("Remove = %v, want NotEmpty", err)
+	}
+	must(t, c.RemoveAll(ctx, "/a"))
+	if _, err := c.Stat(ctx, "/a"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Stat = %v, want fs.ErrNotExist", err)
+	}
+}
+
+// TestRefusedHere: what cannot be sent faithfully is not sent.
+func TestRefusedHere(t *testing.T) {
+	t.Parallel()
+	c := fake(t, func(header, string) []string { t.Error("something was sent"); return nil })
+	ctx := ctx(t)
+	_, open := c.Open(ctx, "a\x00b", ModeRead)
+	_, list := c.ReadDir(ctx, strings.Repeat("a", maxPath+1))
+	for name, err := range map[string]error{
+		"open": open, "list": list,
+		"rename":   c.Rename(ctx, "a", "b\x00"),
+		"truncate": c.Truncate(ctx, "a", -1),
+		"time":     c.SetModTime(ctx, "a", time.Unix(-1, 0)),
+	} {
+		if !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%s: %v, want fs.ErrInvalid", name, err)
+		}
+	}
+}
+
+func TestFile(t *testing.T) {
+	t.Parallel()
+	c := pair(t, newFS())
+	ctx := ctx(t)
+	f, err := c.Open(ctx, "/x", ModeWriteRead)
+	must(t, err)
+	big := bytes.Repeat([]byte("0123456789abcdef"), 200_000) // several pieces
+	if n, err := f.Write(ctx, big); n != len(big) || err != nil {
+		t.Errorf("Write = %d, %v", n, err)
+	}
+	if n, err := f.Write(ctx, nil); n != 0 || err != nil {
+		t.Errorf("Write of nothing = %d, %v", n, err)
+	}
+	if pos, err := f.Seek(ctx, -6, io.SeekEnd); pos != int64(len(big))-6 || err != nil {
+		t.Errorf("Seek = %d, %v", pos, err)
+	}
+	if b, err := io.ReadAll(f.Stream(ctx)); string(b) != "abcdef" || err != nil {
+		t.Errorf("ReadAll = %q, %v", b, err)
+	}
+	if _, err := f.Seek(ctx, -1, io.SeekStart); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("Seek before the beginning: %v", err)
+	}
+	must(t, f.Truncate(ctx, 5))
+	if _, err := f.Stream(ctx).Seek(3, io.SeekStart); err != nil {
+		t.Error(err)
+	}
+	b := make([]byte, 10)
+	if n, err := f.Read(ctx, b); string(b[:n]) != "34" || err != nil {
+		t.Errorf("Read = %q, %v", b[:n], err)
+	}
+	if n, err := f.Read(ctx, b); n != 0 || err != io.EOF {
+		t.Errorf("Read at the end = %d, %v, want io.EOF", n, err)
+	}
+	if pos, err := f.Tell(ctx); pos != 5 || err != nil {
+		t.Errorf("Tell = %d, %v", pos, err)
+	}
+	must(t, f.Close(ctx))
+	must(t, f.Close(ctx))
+	if _, err := f.Read(ctx, b); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("Read after Close: %v", err)
+	}
+}
+
+// TestGoroutinesShareClient runs many callers on one connection.
+func TestGoroutinesShareClient(t *testing.T) {
+	t.Parallel()
+	c := pair(t, newFS())
+	ctx := ctx(t)
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			name := fmt.Sprintf("/f%d", i)
+			content := bytes.Repeat([]byte(name), 20_000)
+			if _, err := c.Push(ctx, bytes.NewReader(content), name, Transfer{Piece: 5000}); err != nil {
+				t.Error(err)
+				return
+			}
+			var got bytes.Buffer
+			if _, err := c.Pull(ctx, name, &got, Transfer{Piece: 7001}); err != nil || !bytes.Equal(got.Bytes(), content) {
+				t.Errorf("%s: %d bytes, %v", name, got.Len(), err)
+			}
+			if _, err := c.Stat(ctx, name+"?"); !errors.Is(err, fs.ErrNotExist) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// refusing is a client of a device that does not know one operation.
+func refusing(t *testing.T, d *Device, op Opcode) *Client {
+	t.Helper()
+	up := serve(t, d)
+	return fake(t, func(h header, body string) []string {
+		if h.op == op {
+			return []string{packet(h.packet, opStatus, u64(uint64(NotSupported)), "")}
+		}
+		n := h.this - headerLen
+		a, answer := exchange(t, up, packet(h.packet, h.op, body[:n], body[n:]))
+		return []string{string(appendHeader(nil, a)) + answer}
+	})
+}
+
+func TestRemoveAllOfOldDevices(t *testing.T) {
+	t.Parallel()
+	f := tree(t)
+	must(t, f.Symlink("/empty", "/DCIM/out"))
+	c := refusing(t, NewDevice(f, "m"), opRemoveAll)
+	must(t, c.RemoveAll(ctx(t), "/DCIM"))
+	if names, err := f.ReadDir("/"); err != nil || !reflect.DeepEqual(names, []string{"empty", "link"}) {
+		t.Errorf("left: %q, %v", names, err)
+	}
+	if err := c.RemoveAll(ctx(t), "/DCIM"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("again: %v", err)
+	}
+}
