@@ -57,7 +57,7 @@ func list(c *api.Call, d *device.Device, o listOptions) ([]*App, error) {
 	}
 	var found []installationproxy.App
 	err := with(c, d, o.Timeout, func(ctx context.Context, client *installationproxy.Client) (err error) {
-		found, err = client.Browse(ctx, installationproxy.Options{ApplicationType: kind})
+		found, err = client.Browse(ctx, installationproxy.Options{Type: kind})
 		return err
 	})
 	if err != nil {

@@ -109,7 +109,7 @@ type logOptions struct {
 	Category  string `lua:"category" doc:"category"`
 }
 
-var levels = map[string]phone.LogLevel{"debug": phone.Debug, "info": phone.Info, "": phone.Default, "default": phone.Default, "error": phone.Error, "fault": phone.Fault}
+var levels = map[string]phone.LogLevel{"debug": phone.LevelDebug, "info": phone.LevelInfo, "": phone.LevelDefault, "default": phone.LevelDefault, "error": phone.LevelError, "fault": phone.LevelFault}
 
 func log(c *api.Call, d *Device, message string, o logOptions) error {
 	level, ok := levels[o.Level]

@@ -30,7 +30,7 @@ type entry struct {
 // catalog lists every service of the virtual device: a new one is one line
 // here.
 var catalog = []entry{
-	{name: afc.Service, handler: func(p *phone.Phone) service.Handler { return afc.NewDevice(p.Media(), p.ProductType()) }},
+	{name: afc.Service, handler: func(p *phone.Phone) service.Handler { return &afc.Device{FS: p.Media(), Model: p.ProductType()} }},
 	{name: housearrest.Service, handler: func(p *phone.Phone) service.Handler { return &housearrest.Device{Phone: p} }},
 	{name: crashreportcopymobile.Service, handler: func(p *phone.Phone) service.Handler { return &crashreportcopymobile.Device{Phone: p} }},
 	{name: crashreportmover.Service, handler: func(p *phone.Phone) service.Handler { return &crashreportmover.Device{Phone: p} }},
@@ -96,9 +96,22 @@ func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *
 		}
 		defer c.Close()
 	}
-	if err := e.handler(m.phone).Serve(ctx, m.misbehave(ctx, e.name.Lockdown, c)); err != nil {
+	if err := m.handler(e).Serve(ctx, m.misbehave(ctx, e.name.Lockdown, c)); err != nil {
 		log.Debug("service connection ended", "err", err)
 	}
+}
+
+// handler returns the device side of a service, one for all connections of this
+// machine.
+func (m *Machine) handler(e *entry) service.Handler {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h, ok := m.handlers[e]
+	if !ok {
+		h = e.handler(m.phone)
+		m.handlers[e] = h
+	}
+	return h
 }
 
 // logAs writes what a daemon says about the machine's own doings.

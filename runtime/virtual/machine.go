@@ -25,6 +25,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
@@ -61,6 +62,8 @@ type Machine struct {
 	faults map[string]Fault
 	closed bool
 
+	handlers map[*entry]service.Handler
+
 	life context.Context // ends at Close
 	end  context.CancelFunc
 	work sync.WaitGroup // restarts under way
@@ -91,6 +94,8 @@ func New(o Options) (*Machine, error) {
 		ports:  map[uint16]*port{},
 		next:   firstPort,
 		faults: map[string]Fault{},
+
+		handlers: map[*entry]service.Handler{},
 	}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.lockdown = &lockdown.Device{Phone: p, Start: m.startService, Logger: o.Logger}

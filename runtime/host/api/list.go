@@ -27,6 +27,9 @@ type listView struct {
 	ix   *Index
 	ref  reflect.Value
 	push pusher
+	// steps are the places of `for v in list do` loops under way, by the value
+	// that each gave out last.
+	steps map[lua.LValue]int
 }
 
 // LuaToGo gives conversions the slice or map.
@@ -231,8 +234,49 @@ func viewPairs(L *lua.LState) int {
 	return 1
 }
 
-// viewCall is list(): the same iterator, for `for i, v in list() do`.
-func viewCall(L *lua.LState) int { return viewPairs(L) }
+// viewCall is list(), the iterator of `for i, v in list() do`, and each step of
+// `for v in list do`, for which Lua calls the list itself with the value of the
+// step before.
+func viewCall(L *lua.LState) int {
+	l := checkView(L)
+	if L.GetTop() < 2 {
+		return viewPairs(L)
+	}
+	return l.step(L, L.Get(3))
+}
+
+// step finds its place by the value that the step before gave out.
+func (l *listView) step(L *lua.LState, before lua.LValue) int {
+	i := 0
+	if before != lua.LNil {
+		at, ok := l.steps[before]
+		if !ok {
+			host.Raise(L, host.Errorf("argument", "two loops over one list lost their place: use ipairs(list) for one of them"))
+		}
+		delete(l.steps, before)
+		i = at
+	}
+	var k, v lua.LValue
+	if l.ref.Kind() == reflect.Map {
+		keys := l.keys()
+		if i == len(keys) {
+			return 0
+		}
+		k, v = lua.LString(keys[i]), l.value(L, keys[i])
+	} else if k = l.item(L, i+1); k == lua.LNil {
+		return 0
+	}
+	if l.steps == nil {
+		l.steps = map[lua.LValue]int{}
+	}
+	l.steps[k] = i + 1
+	L.Push(k)
+	if v == nil {
+		return 1
+	}
+	L.Push(v)
+	return 2
+}
 
 func viewEqual(L *lua.LState) int {
 	a, _ := listOf(L.Get(1))

@@ -1,0 +1,63 @@
+package interop
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+func TestIdeviceInstaller(t *testing.T) {
+	t.Parallel()
+	r := one(t, "")
+	p := r.phone()
+	if _, err := p.AddApp(phone.AppSpec{BundleID: "org.example.new", DisplayName: "Neu & schön", Version: "3"}); err != nil {
+		t.Fatal(err)
+	}
+	listing := func(types ...string) string {
+		lines := "CFBundleIdentifier, CFBundleVersion, CFBundleDisplayName\n"
+		for _, a := range p.Apps() {
+			if d := a.Attributes(); slices.Contains(types, a.Type()) {
+				lines += fmt.Sprintf("%s, \"%s\", \"%s\"\n", a.BundleID(), d["CFBundleVersion"], d["CFBundleDisplayName"])
+			}
+		}
+		return lines
+	}
+	r.want(result{out: listing(phone.UserApp)}, "ideviceinstaller", "-l")
+	r.want(result{out: listing(phone.UserApp)}, "ideviceinstaller", "-l", "-o", "list_user")
+	r.want(result{out: listing(phone.SystemApp)}, "ideviceinstaller", "-l", "-o", "list_system")
+	all := listing(phone.UserApp, phone.SystemApp)
+	r.want(result{out: all}, "ideviceinstaller", "-l", "-o", "list_all")
+	if n := strings.Count(all, "\n"); n < 13 || !strings.Contains(all, "Neu & schön") {
+		t.Errorf("the model is poor, %d lines: %s", n, all)
+	}
+
+	list, ok := decoded(t, r.output("ideviceinstaller", "-l", "-o", "xml")).([]any)
+	if !ok {
+		t.Fatal("no list in the xml form")
+	}
+	seen := 0
+	for _, v := range list {
+		got, _ := v.(plist.Dict)
+		id, _ := got.String("CFBundleIdentifier")
+		a, ok := p.App(id)
+		if !ok || a.Type() != phone.UserApp {
+			t.Errorf("%q is not a user's app of the phone", id)
+			continue
+		}
+		seen++
+		want := a.Attributes()
+		for _, key := range []string{"StaticDiskUsage", "DynamicDiskUsage"} { // come only when asked for
+			delete(want, key)
+		}
+		if got, want := xml(t, got), xml(t, want); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", id, got, want)
+		}
+	}
+	if want := strings.Count(listing(phone.UserApp), "\n") - 1; seen != want {
+		t.Errorf("%d apps in the xml form, want %d", seen, want)
+	}
+}

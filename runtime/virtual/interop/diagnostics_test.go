@@ -1,0 +1,125 @@
+package interop
+
+import (
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+	"github.com/imdlua/imdlua/runtime/virtual"
+)
+
+func TestIdeviceDiagnostics(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2024, 6, 10, 12, 0, 0, 0, time.UTC)
+	r := plug(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Clock: func() time.Time { return now }}}})
+	p := r.phone()
+	p.SetBattery(42, true)
+	same := func(want any, args ...string) {
+		t.Helper()
+		got := xml(t, decoded(t, r.output("idevicediagnostics", args...)))
+		if want := xml(t, want); got != want {
+			t.Errorf("idevicediagnostics %q:\n%s\nwant\n%s", args, got, want)
+		}
+	}
+	for _, kind := range []string{"All", "WiFi", "GasGauge", "NAND"} {
+		want, ok := p.Diagnostics(kind)
+		if !ok {
+			t.Fatalf("the phone has no diagnostics %s", kind)
+		}
+		if kind != "All" {
+			want = plist.Dict{kind: want}
+		}
+		same(want, "diagnostics", kind)
+	}
+	for _, plane := range []string{"", "IODeviceTree", "IOPower", "IOService"} {
+		want, ok := p.IORegistry(plane, "", "")
+		if !ok {
+			t.Fatalf("the phone has no plane %q", plane)
+		}
+		args := []string{"ioreg"}
+		if plane != "" {
+			args = append(args, plane)
+		}
+		same(plist.Dict{"IORegistry": want}, args...)
+	}
+	battery, ok := p.IORegistry("", "AppleSmartBattery", "")
+	if !ok {
+		t.Fatal("the phone has no battery")
+	}
+	if n, _ := battery.Int("CurrentCapacity"); n != 42 {
+		t.Errorf("the battery is at %d %%, want 42", n)
+	}
+	same(plist.Dict{"IORegistry": battery}, "ioregentry", "AppleSmartBattery")
+	if got := r.run("idevicediagnostics", "ioregentry", "NoSuchEntry"); got.code != 1 || got.out != "" {
+		t.Errorf("ioregentry of nothing: %+v", got)
+	}
+}
+
+func TestIdeviceGestalt(t *testing.T) {
+	t.Parallel()
+	for profile, deprecated := range map[string]bool{"ios16": false, "ios18": true} {
+		r := one(t, profile)
+		keys := []string{"ProductType", "UniqueDeviceID", "NoSuchKey"}
+		got, ok := decoded(t, r.output("idevicediagnostics", append([]string{"mobilegestalt"}, keys...)...)).(plist.Dict)
+		answer, _ := got.Dict("MobileGestalt")
+		if !ok || answer == nil {
+			t.Fatalf("%s: answer %v", profile, got)
+		}
+		want := plist.Dict{"Status": "Success", "ProductType": r.phone().ProductType(), "UniqueDeviceID": r.phone().UDID()}
+		if deprecated {
+			want = plist.Dict{"Status": "MobileGestaltDeprecated"}
+		}
+		if xml(t, answer) != xml(t, want) {
+			t.Errorf("%s: %v, want %v", profile, answer, want)
+		}
+	}
+}
+
+func TestIdevicePower(t *testing.T) {
+	t.Parallel()
+	r := plug(t, virtual.HostOptions{Device: virtual.Options{Boot: 1}})
+	p := r.phone()
+	mux, err := usbmux.New(usbmux.Options{Dial: r.host.Dial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := mux.Listen(r.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	next := func(want usbmux.EventKind) uint32 {
+		t.Helper()
+		for {
+			e, err := events.Next(r.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Kind == usbmux.Paired { // the tool pairs when it has to
+				continue
+			}
+			if e.Kind != want || e.Entry.UDID != p.UDID() {
+				t.Fatalf("event %v of %s, want %v of %s", e.Kind, e.Entry.UDID, want, p.UDID())
+			}
+			return e.Entry.DeviceID
+		}
+	}
+	id, boot := next(usbmux.Attached), p.BootID()
+
+	var slept bool
+	p.OnPower(func(a phone.PowerAction) { slept = slept || a == phone.Sleep })
+	r.want(result{out: "Putting device into deep sleep mode.\n"}, "idevicediagnostics", "sleep")
+	if !slept {
+		t.Error("the phone was not put to sleep")
+	}
+	r.want(result{out: "Restarting device.\n"}, "idevicediagnostics", "restart")
+	next(usbmux.Detached)
+	if now := next(usbmux.Attached); now == id || p.BootID() == boot {
+		t.Errorf("after a restart device id %d, before %d; boot id changed: %v", now, id, p.BootID() != boot)
+	}
+	r.want(result{out: "Shutting down device.\n"}, "idevicediagnostics", "shutdown")
+	next(usbmux.Detached)
+	r.want(result{}, "idevice_id", "-l")
+}

@@ -1,0 +1,138 @@
+package interop
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/virtual"
+)
+
+// asking starts a rig whose device answers the Trust dialog as mode says.
+func asking(t *testing.T, mode phone.TrustMode) *rig {
+	return plug(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: mode}}}})
+}
+
+func TestIdevicePair(t *testing.T) {
+	t.Parallel()
+	r := one(t, "")
+	udid, p := r.phone().UDID(), r.phone()
+	r.want(result{out: "SUCCESS: Paired with device " + udid + "\n"}, "idevicepair", "pair")
+	hosts := p.Hosts()
+	if len(hosts) != 1 {
+		t.Fatalf("the phone knows %d hosts, want 1", len(hosts))
+	}
+	r.want(result{out: hosts[0].SystemBUID + "\n"}, "idevicepair", "systembuid")
+	r.want(result{out: hosts[0].HostID + "\n"}, "idevicepair", "hostid")
+	r.want(result{out: "SUCCESS: Validated pairing with device " + udid + "\n"}, "idevicepair", "validate")
+
+	// The tool lists the files of the system's folder, without asking usbmuxd.
+	places := map[string]string{"/var/lib/lockdown": r.place("/var/lib/lockdown")}
+	record, err := recordDir(r.records).Read(udid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := recordDir(places["/var/lib/lockdown"]).Write(udid, record); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { recordDir(places["/var/lib/lockdown"]).Delete(udid) })
+	if got := r.finish(r.room(places, "idevicepair", "list")); got.code != 0 || !strings.Contains(got.out, udid+"\n") {
+		t.Errorf("idevicepair list: %+v", got)
+	}
+
+	r.want(result{out: "SUCCESS: Unpaired with device " + udid + "\n"}, "idevicepair", "unpair")
+	if n := len(p.Hosts()); n != 0 {
+		t.Errorf("the phone still knows %d hosts", n)
+	}
+	if _, err := recordDir(r.records).Read(udid); err == nil {
+		t.Error("the pair record is still there")
+	}
+	got := r.run("idevicepair", "unpair")
+	if want := fmt.Sprintf("ERROR: Device %s is not paired with this host\n", udid); got.out+got.err != want || got.code != 1 {
+		t.Errorf("unpair twice: %+v, want %q", got, want)
+	}
+}
+
+// TestForgotten resets the pairing on the phone, as its settings can.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	r := asking(t, phone.TrustAsk)
+	p := r.phone()
+	p.OnDialog(func(phone.Dialog) { p.TapTrust() })
+	r.run("idevicepair", "pair") // raises the dialog
+	r.output("idevicepair", "pair")
+	p.ResetPairing()
+	if got := r.run("idevicepair", "validate"); got.code == 0 {
+		t.Errorf("validate after the phone has forgotten: %+v", got)
+	}
+}
+
+func TestTrustDialog(t *testing.T) {
+	t.Parallel()
+	fails := func(r *rig, text string) {
+		t.Helper()
+		got := r.run("idevicepair", "pair")
+		if got.code != 1 || !strings.Contains(got.out+got.err, text) || !strings.Contains(got.out+got.err, r.phone().UDID()) {
+			t.Errorf("idevicepair pair: %+v, want exit status 1 and %q", got, text)
+		}
+	}
+	const (
+		please = "Please accept the trust dialog"
+		denied = "user denied the trust dialog"
+		locked = "passcode is set"
+	)
+	t.Run("denied by policy", func(t *testing.T) {
+		r := asking(t, phone.TrustDeny)
+		fails(r, please)
+		fails(r, denied)
+	})
+	t.Run("never answered", func(t *testing.T) {
+		r := asking(t, phone.TrustIgnore)
+		fails(r, please)
+		fails(r, please)
+	})
+	t.Run("tapped Trust", func(t *testing.T) {
+		r := asking(t, phone.TrustAsk)
+		fails(r, please)
+		dialog, ok := r.phone().ShownDialog()
+		if !ok || dialog.Label != "idevicepair" {
+			t.Errorf("the phone shows %+v, %v", dialog, ok)
+		}
+		r.phone().TapTrust()
+		r.output("idevicepair", "pair")
+		r.output("idevicepair", "validate")
+	})
+	t.Run("tapped Don't Trust, then Trust", func(t *testing.T) {
+		r := asking(t, phone.TrustAsk)
+		fails(r, please)
+		r.phone().TapDeny()
+		fails(r, denied)
+		fails(r, please) // the dialog comes again
+		r.phone().TapTrust()
+		r.output("idevicepair", "pair")
+	})
+	t.Run("locked", func(t *testing.T) {
+		r := asking(t, phone.TrustAccept)
+		r.phone().SetPasscode(true)
+		r.phone().Lock()
+		fails(r, locked)
+		r.phone().Unlock()
+		r.output("idevicepair", "pair")
+	})
+}
+
+// TestUnpairedIsRefused asks an untrusting phone for what needs trust.
+func TestUnpairedIsRefused(t *testing.T) {
+	t.Parallel()
+	r := asking(t, phone.TrustIgnore)
+	for _, c := range [][]string{
+		{"ideviceinfo"}, {"idevicediagnostics", "diagnostics"}, {"ideviceinstaller", "-l"},
+		{"idevicecrashreport", "-k", r.dir}, {"idevicenotificationproxy", "post", "a.b.c"},
+	} {
+		if got := r.run(c[0], c[1:]...); got.code == 0 {
+			t.Errorf("%q on a phone that does not trust: %+v", c, got)
+		}
+	}
+	r.want(result{out: r.phone().ProductVersion() + "\n"}, "ideviceinfo", "-s", "-k", "ProductVersion")
+}

@@ -1,0 +1,111 @@
+package interop
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/virtual"
+)
+
+const echoPort = 4242
+
+func echoing(t *testing.T) *rig {
+	t.Helper()
+	return plug(t, virtual.HostOptions{Count: 2, Device: virtual.Options{Echo: echoPort}})
+}
+
+// noise is n bytes that no codec leaves alone by chance.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8(sha256.Sum256([]byte("noise"))).Read(b)
+	return b
+}
+
+func TestIproxy(t *testing.T) {
+	t.Parallel()
+	r := echoing(t)
+	// The tool takes no port 0: one that was free a moment ago must do.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	_, local, _ := net.SplitHostPort(address)
+	p := r.start("iproxy", "-u", r.machine().UDID(), fmt.Sprintf("%s:%d", local, echoPort))
+	p.line("waiting for connection")
+	for range 3 {
+		var d net.Dialer
+		c, err := d.DialContext(r.ctx, "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		deadline, _ := r.ctx.Deadline()
+		c.SetDeadline(deadline)
+		sent := noise(1 << 20)
+		go c.Write(sent)
+		got := make([]byte, len(sent))
+		if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
+			t.Errorf("through iproxy: %v, same bytes: %v", err, bytes.Equal(got, sent))
+		}
+		c.Close()
+	}
+}
+
+func TestInetcat(t *testing.T) {
+	t.Parallel()
+	r := echoing(t)
+	for _, m := range r.host.Devices() {
+		p := r.launch(r.command("inetcat", "-u", m.UDID(), fmt.Sprint(echoPort)))
+		for i := range 3 {
+			text := fmt.Sprintf("line %d to %s", i, m.UDID())
+			io.WriteString(p.in, text+"\n")
+			if got := p.line("line"); got != text {
+				t.Errorf("inetcat gave %q, want %q", got, text)
+			}
+		}
+		m.Detach()
+		if code := p.wait(); code != 0 {
+			t.Errorf("exit status %d after the phone was unplugged", code)
+		}
+	}
+	if got := r.run("inetcat", "9"); got.code != 1 {
+		t.Errorf("inetcat without a device: %+v", got)
+	}
+	if err := r.machine().Replug(); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.run("inetcat", "9"); got.code != 1 || !strings.Contains(got.out+got.err, "Error connecting to device") {
+		t.Errorf("inetcat to a closed port: %+v", got)
+	}
+}
+
+// TestRefusedServices asks for what the phone does not have while no developer
+// image is mounted, or does not do for a host without a session.
+func TestRefusedServices(t *testing.T) {
+	t.Parallel()
+	r := one(t, "")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"idevicescreenshot", "shot.png"}, "Could not start screenshotr service"},
+		{[]string{"ideviceimagemounter", "-l"}, "Could not start mobile_image_mounter service"},
+	} {
+		got := r.run(c.args[0], c.args[1:]...)
+		if got.code != 255 || !strings.Contains(got.out+got.err, c.want) {
+			t.Errorf("%q: %+v, want exit status 255 and %q", c.args, got, c.want)
+		}
+	}
+	// This version of the tool asks without a session.
+	got := r.run("ideviceenterrecovery", r.phone().UDID())
+	if !strings.Contains(got.out+got.err, "Failed to enter recovery mode.") || !r.machine().Attached() {
+		t.Errorf("ideviceenterrecovery: %+v, attached: %v", got, r.machine().Attached())
+	}
+}
