@@ -47,9 +47,17 @@ func Clear(ctx context.Context, c *Client) error {
 	if err != nil {
 		return err
 	}
+	return clearNames(ctx, c, names)
+}
+
+func clearNames(ctx context.Context, c *Client, names []string) error {
 	for _, name := range names {
 		err := c.RemoveAll(ctx, path.Join("/", name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !(kept(name) && !errors.Is(err, net.ErrClosed) && ctx.Err() == nil) {
+		var refused *afc.Error
+		switch {
+		case err == nil, errors.Is(err, fs.ErrNotExist):
+		case kept(name) && errors.As(err, &refused) && refused.Status != afc.Success:
+		default:
 			return err
 		}
 	}

@@ -1,0 +1,128 @@
+package crashreportcopymobile
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+)
+
+// road opens the service of a phone, or of a device that plays it.
+type road struct {
+	tb testing.TB
+	h  service.Handler
+}
+
+func (r road) Open(_ context.Context, n service.Name) (net.Conn, error) {
+	if n != Service {
+		r.tb.Errorf("opened %+v", n)
+	}
+	client, server := link.Pipe()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer server.Close()
+		if err := r.h.Serve(context.Background(), server); err != nil {
+			r.tb.Errorf("Serve: %v", err)
+		}
+	})
+	r.tb.Cleanup(func() { client.Close(); wg.Wait() })
+	return client, nil
+}
+
+func connect(t *testing.T, h service.Handler) (*Client, context.Context) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	c, err := Connect(ctx, road{t, h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c, ctx
+}
+
+func TestReports(t *testing.T) {
+	t.Parallel()
+	p, err := phone.New(phone.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "/Retired/My App-2024-01-01-120000.ips"
+	if err := p.CrashReports().WriteFile(name, []byte("{}\n")); err != nil {
+		t.Fatal(err)
+	}
+	c, ctx := connect(t, &Device{Phone: p})
+	list, err := Reports(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(list, func(r Report) bool { return r.Path == name })
+	if i < 0 || list[i].Process != "My App" || list[i].Size != 3 || list[i].Time.IsZero() {
+		t.Errorf("Reports = %+v", list)
+	}
+	if !slices.IsSortedFunc(list, func(a, b Report) int { return strings.Compare(a.Path, b.Path) }) {
+		t.Errorf("not sorted: %+v", list)
+	}
+	for _, r := range list {
+		if b, err := c.ReadFile(ctx, r.Path); err != nil || int64(len(b)) != r.Size {
+			t.Errorf("%s: %d bytes of %d, %v", r.Path, len(b), r.Size, err)
+		}
+	}
+	if err := Clear(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := Reports(ctx, c); err != nil || len(list) != 0 {
+		t.Errorf("after Clear: %+v, %v", list, err)
+	}
+	if _, err := c.Stat(ctx, name); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Stat: %v", err)
+	}
+}
+
+func TestProcessOf(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]string{
+		"/SpringBoard-2024-01-01-120000.ips":        "SpringBoard",
+		"/Retired/My-App-2024-01-01-120000.000.ips": "My-App",
+		"JetsamEvent-2023-11-05-010203.ips.synced":  "JetsamEvent",
+		"panic-full-2023-11-05-010203.0002.ips":     "panic-full",
+		"x-2023-11-05-010203-2.ips":                 "x",
+		"x-2023-13-05-010203.ips":                   "",
+		"x-2023-11-05-0102034.ips":                  "",
+		"-2023-11-05-010203.ips":                    "",
+		"":                                          "",
+		"/DiagnosticLogs/security.log":              "",
+		"stacks-2024-01-01-2023-11-05-010203.ips":   "stacks-2024-01-01",
+	} {
+		if got := processOf(file); got != want {
+			t.Errorf("processOf(%q) = %q, want %q", file, got, want)
+		}
+	}
+}
+
+// TestClearKeeps: one directory is known not to go, any other failure counts.
+func TestClearKeeps(t *testing.T) {
+	t.Parallel()
+	for name, kept := range map[string]bool{"com.apple.appstored": true, "com.apple.other": false} {
+		f := phone.NewFS(nil, 1<<20)
+		if err := f.Mkdir("/Documents/" + name); err != nil {
+			t.Fatal(err)
+		}
+		c, ctx := connect(t, &afc.Device{FS: f, Within: "/Documents"})
+		// What Clear meets on a real device, a refusal for the name, comes
+		// here from the confinement.
+		if err := clearNames(ctx, c, []string{name}); (err == nil) != kept {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package crashreportmover
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// firstWrite keeps what the device writes first.
+type firstWrite struct {
+	net.Conn
+	first []byte
+}
+
+func (f *firstWrite) Write(p []byte) (int, error) {
+	if f.first == nil {
+		f.first = append([]byte{}, p...)
+	}
+	return f.Conn.Write(p)
+}
+
+// TestPing: the five bytes, in one write, because some clients read once.
+func TestPing(t *testing.T) {
+	t.Parallel()
+	p, err := phone.New(phone.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, server := link.Pipe()
+	w := &firstWrite{Conn: server}
+	if err := (&Device{Phone: p}).Serve(context.Background(), w); err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	if want := "\x70\x69\x6e\x67\x00"; string(w.first) != want {
+		t.Errorf("first write % x, want % x", w.first, want)
+	}
+	c, err := Connect(context.Background(), road{client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Flush(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if n, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("behind the ping: %d, %v", n, err)
+	}
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+type road struct{ c net.Conn }
+
+func (r road) Open(_ context.Context, n service.Name) (net.Conn, error) {
+	if r.c == nil || n != Service {
+		return nil, net.ErrClosed
+	}
+	return r.c, nil
+}
+
+func TestWrongAnswers(t *testing.T) {
+	t.Parallel()
+	for sent, want := range map[string]error{"pong\x00": errPing, "pin": io.ErrUnexpectedEOF, "": io.ErrUnexpectedEOF, "\x00\x00\x00\x05ping": errPing} {
+		client, server := link.Pipe()
+		if _, err := io.WriteString(server, sent); err != nil {
+			t.Fatal(err)
+		}
+		server.Close()
+		var e *Error
+		if err := New(client).Flush(context.Background()); !errors.Is(err, want) || !errors.As(err, &e) {
+			t.Errorf("%q: %v, want %v", sent, err, want)
+		}
+		client.Close()
+	}
+	if c, err := Connect(context.Background(), road{}); c != nil || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Connect = %v, %v", c, err)
+	}
+}
+
+// TestSlowDevice: a ping that comes late is still one; one that does not come
+// costs the caller its deadline.
+func TestSlowDevice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client, server := link.Pipe()
+		c := New(client)
+		late := time.AfterFunc(18*time.Second, func() { _, _ = io.WriteString(server, ping) })
+		defer late.Stop()
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := c.Flush(ctx); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel = context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := c.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("no second ping: %v", err)
+		}
+		c.Close()
+		server.Close()
+	})
+}
+
+// TestClientGone: a client that leaves at once is an error of Serve, no panic.
+func TestClientGone(t *testing.T) {
+	t.Parallel()
+	p, err := phone.New(phone.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, server := link.Pipe()
+	client.Close()
+	var e *Error
+	if err := (&Device{Phone: p}).Serve(context.Background(), server); !errors.As(err, &e) {
+		t.Errorf("Serve: %v", err)
+	}
+}

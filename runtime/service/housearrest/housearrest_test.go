@@ -1,0 +1,320 @@
+package housearrest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+)
+
+const (
+	devApp    = "test.developer" // signed for development, no file sharing
+	sharedApp = "test.shared"    // file sharing, not for development
+)
+
+func newPhone(tb testing.TB) *phone.Phone {
+	tb.Helper()
+	p, err := phone.New(phone.Options{})
+	must(tb, err)
+	for _, s := range []phone.AppSpec{
+		{BundleID: devApp, Name: "Dev", Developer: true},
+		{BundleID: sharedApp, Name: "Shared", FileSharing: true},
+	} {
+		a, err := p.AddApp(s)
+		must(tb, err)
+		must(tb, a.Container().WriteFile("/Documents/hello", []byte(s.Name)))
+	}
+	return p
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func ctx(tb testing.TB) context.Context {
+	tb.Helper()
+	c, cancel := context.WithTimeout(context.Background(), time.Minute)
+	tb.Cleanup(cancel)
+	return c
+}
+
+// road opens the service of a phone; each connection ends before the test.
+type road struct {
+	tb testing.TB
+	p  *phone.Phone
+}
+
+func (r road) Open(_ context.Context, n service.Name) (net.Conn, error) {
+	if n != Service {
+		r.tb.Errorf("opened %+v", n)
+	}
+	client, server := link.Pipe()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer server.Close()
+		if err := (&Device{Phone: r.p}).Serve(context.Background(), server); err != nil {
+			r.tb.Errorf("Serve: %v", err)
+		}
+	})
+	r.tb.Cleanup(func() { client.Close(); wg.Wait() })
+	return client, nil
+}
+
+func TestVendContainer(t *testing.T) {
+	t.Parallel()
+	c, err := VendContainer(ctx(t), road{t, newPhone(t)}, devApp)
+	must(t, err)
+	defer c.Close()
+	names, err := c.ReadDir(ctx(t), "/")
+	if want := []string{"Documents", "Library", "SystemData", "tmp"}; err != nil || !slices.Equal(names, want) {
+		t.Errorf("ReadDir = %q, %v, want %q", names, err, want)
+	}
+	if b, err := c.ReadFile(ctx(t), "/Documents/hello"); string(b) != "Dev" || err != nil {
+		t.Errorf("ReadFile = %q, %v", b, err)
+	}
+	must(t, c.WriteFile(ctx(t), "/tmp/x", []byte("y")))
+}
+
+func TestVendDocuments(t *testing.T) {
+	t.Parallel()
+	c, err := VendDocuments(ctx(t), road{t, newPhone(t)}, sharedApp)
+	must(t, err)
+	defer c.Close()
+	if b, err := c.ReadFile(ctx(t), Documents+"/hello"); string(b) != "Shared" || err != nil {
+		t.Errorf("ReadFile = %q, %v", b, err)
+	}
+	if names, err := c.ReadDir(ctx(t), "/"); names != nil || !errors.Is(err, afc.PermissionDenied) {
+		t.Errorf("root: %q, %v, want PermissionDenied", names, err)
+	}
+	if err := c.WriteFile(ctx(t), "/Documents/../tmp/x", nil); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("outside: %v, want fs.ErrPermission", err)
+	}
+	if i, err := c.DeviceInfo(ctx(t)); err != nil || i.Model == "" {
+		t.Errorf("DeviceInfo = %+v, %v", i, err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	p := newPhone(t)
+	container, documents := (*Client).VendContainer, (*Client).VendDocuments
+	for _, tt := range []struct {
+		name string
+		vend func(*Client, context.Context, string) (*afc.Client, error)
+		id   string
+		code string
+		is   error
+	}{
+		{"unknown app", container, "none", NoSuchApp, fs.ErrNotExist},
+		{"unknown app's documents", documents, "none", NoSuchApp, fs.ErrNotExist},
+		{"app from the store", container, sharedApp, NotAllowed, fs.ErrPermission},
+		{"app without file sharing", documents, devApp, NotAllowed, fs.ErrPermission},
+		{"no app", container, "", missingIdentifier, nil},
+		{"another command", func(c *Client, ctx context.Context, id string) (*afc.Client, error) {
+			return c.vend(ctx, "vend all", "VendAll", id)
+		}, devApp, unknownCommand, nil},
+		{"no command", func(c *Client, ctx context.Context, id string) (*afc.Client, error) {
+			return c.vend(ctx, "vend", "", id)
+		}, devApp, missingCommand, nil},
+	} {
+		c, err := Connect(ctx(t), road{t, p})
+		must(t, err)
+		a, err := tt.vend(c, ctx(t), tt.id)
+		var e *Error
+		if a != nil || !errors.As(err, &e) || e.Code != tt.code || tt.is != nil && !errors.Is(err, tt.is) {
+			t.Errorf("%s: %v, want %s", tt.name, err, tt.code)
+		}
+		if _, err := c.VendContainer(ctx(t), devApp); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: second command: %v, want net.ErrClosed", tt.name, err)
+		}
+		must(t, c.Close())
+	}
+}
+
+func TestErrorText(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[string]*Error{
+		`housearrest: vend documents of "a.b": ApplicationLookupFailed`: {Op: "vend documents", BundleID: "a.b", Code: NoSuchApp},
+		`housearrest: connect: EOF`:                                     {Op: "connect", Err: io.EOF},
+	} {
+		if err.Error() != want {
+			t.Errorf("%q, want %q", err, want)
+		}
+	}
+}
+
+// TestOneSegment: command and first AFC packet arrive together, in XML and in
+// binary, as from clients that do not wait for the answer.
+func TestOneSegment(t *testing.T) {
+	t.Parallel()
+	p := newPhone(t)
+	readDir := "CFA6LPAA" + u64(40+10, 40+10, 0, 3) + "/Documents"
+	for _, f := range []plist.Format{plist.XML, plist.Binary} {
+		conn, err := road{t, p}.Open(ctx(t), Service)
+		must(t, err)
+		must(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+		body, err := plist.Encode(plist.Dict{"Command": "VendDocuments", "Identifier": sharedApp, "Label": "x"}, f)
+		must(t, err)
+		_, err = conn.Write(append(link.AppendFrame(nil, body), readDir...))
+		must(t, err)
+		var d plist.Dict
+		must(t, link.NewPlistConn(conn).Recv(ctx(t), &d))
+		if s, _ := d.String("Status"); s != "Complete" || len(d) != 1 {
+			t.Errorf("answer %v", d)
+		}
+		names := ".\x00..\x00hello\x00"
+		want := "CFA6LPAA" + u64(40+uint64(len(names)), 40, 0, 2) + names
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(conn, got); err != nil || string(got) != want {
+			t.Errorf("%q, %v, want %q", got, err, want)
+		}
+	}
+}
+
+func u64(v ...uint64) string {
+	var b []byte
+	for _, v := range v {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return string(b)
+}
+
+// TestMalformed: what is no property list, or one with values of other types,
+// is refused in words; what is no frame ends the connection.
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	p := newPhone(t)
+	array, err := plist.Encode([]any{"VendContainer"}, plist.XML)
+	must(t, err)
+	number, err := plist.Encode(plist.Dict{"Command": "VendContainer", "Identifier": 7}, plist.XML)
+	must(t, err)
+	for body, want := range map[string]string{
+		"hello": missingCommand, "": missingCommand, string(array): missingCommand, string(number): missingIdentifier,
+	} {
+		conn, err := road{t, p}.Open(ctx(t), Service)
+		must(t, err)
+		_, err = conn.Write(link.AppendFrame(nil, []byte(body)))
+		must(t, err)
+		var d plist.Dict
+		must(t, link.NewPlistConn(conn).Recv(ctx(t), &d))
+		if s, _ := d.String("Error"); s != want || len(d) != 1 {
+			t.Errorf("%q: answer %v, want %s", body, d, want)
+		}
+		if err := link.NewPlistConn(conn).Recv(ctx(t), &d); err != io.EOF {
+			t.Errorf("%q: the connection goes on: %v", body, err)
+		}
+	}
+	for _, raw := range []string{"\x7f\xff\xff\xff", "\x00\x00", "\x00\x00\x00\x09<?xm"} {
+		client, server := link.Pipe()
+		ended := make(chan error, 1)
+		go func() { ended <- (&Device{Phone: p}).Serve(context.Background(), server) }()
+		_, err := io.WriteString(client, raw)
+		must(t, err)
+		must(t, link.CloseWrite(client))
+		var e *Error
+		if err := <-ended; !errors.As(err, &e) {
+			t.Errorf("%q: %v", raw, err)
+		}
+		client.Close()
+	}
+}
+
+func TestWrongAnswers(t *testing.T) {
+	t.Parallel()
+	for name, raw := range map[string]string{
+		"nothing":    "",
+		"no status":  frame(t, plist.Dict{"Other": "x"}),
+		"new status": frame(t, plist.Dict{"Status": "Pending"}),
+		"no plist":   string(link.AppendFrame(nil, []byte("hello"))),
+		"long frame": "\x7f\xff\xff\xff",
+		"half":       "\x00\x00\x01\x00abc",
+	} {
+		client, server := link.Pipe()
+		_, err := io.WriteString(server, raw)
+		must(t, err)
+		must(t, link.CloseWrite(server))
+		a, err := New(client).VendContainer(ctx(t), devApp)
+		var e *Error
+		if a != nil || !errors.As(err, &e) || e.Code != "" || strings.Count(err.Error(), "housearrest:") != 1 {
+			t.Errorf("%s: %v, %v", name, a, err)
+		}
+		if _, err := client.Write([]byte("x")); err == nil {
+			t.Errorf("%s: the connection is open still", name)
+		}
+		server.Close()
+	}
+}
+
+func frame(t *testing.T, v any) string {
+	t.Helper()
+	b, err := plist.Encode(v, plist.XML)
+	must(t, err)
+	return string(link.AppendFrame(nil, b))
+}
+
+// TestDeadline: a device that says nothing costs the caller its deadline.
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client, server := link.Pipe()
+		defer server.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if a, err := New(client).VendDocuments(ctx, devApp); a != nil || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, %v", a, err)
+		}
+	})
+}
+
+func TestConnectFails(t *testing.T) {
+	t.Parallel()
+	if c, err := VendContainer(ctx(t), noRoad{}, devApp); c != nil || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v, %v", c, err)
+	}
+	if c, err := VendDocuments(ctx(t), noRoad{}, devApp); c != nil || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
+type noRoad struct{}
+
+func (noRoad) Open(context.Context, service.Name) (net.Conn, error) { return nil, net.ErrClosed }
+
+func FuzzServe(f *testing.F) {
+	good, err := plist.Encode(request{vendDocuments, sharedApp}, plist.XML)
+	must(f, err)
+	f.Add(append(link.AppendFrame(nil, good), "CFA6LPAA"+u64(40, 40, 0, 11)...))
+	f.Add(link.AppendFrame(nil, []byte("bplist00")))
+	f.Add([]byte{0, 0, 0, 0})
+	p := newPhone(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		client, server := link.Pipe()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			defer server.Close()
+			_ = (&Device{Phone: p}).Serve(context.Background(), server)
+		})
+		wg.Go(func() { _, _ = io.Copy(io.Discard, client) })
+		_, _ = client.Write(b)
+		_ = link.CloseWrite(client)
+		wg.Wait()
+		client.Close()
+	})
+}
