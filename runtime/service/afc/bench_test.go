@@ -147,7 +147,7 @@ func BenchmarkPull(b *testing.B) {
 		t      Transfer
 	}{
 		{"tls", true, Transfer{}},
-		{"tls-1MiB", true, Transfer{Piece: 1 << 20}},
+		{"tls-256KiB", true, Transfer{Piece: 256 << 10}},
 		{"tls-4MiB", true, Transfer{Piece: 4 << 20}},
 		{"tls-one-in-flight", true, Transfer{InFlight: 1}},
 		{"plain", false, Transfer{}},
@@ -177,7 +177,7 @@ func BenchmarkPush(b *testing.B) {
 		t      Transfer
 	}{
 		{"tls", true, Transfer{}},
-		{"tls-1MiB", true, Transfer{Piece: 1 << 20}},
+		{"tls-256KiB", true, Transfer{Piece: 256 << 10}},
 		{"tls-4MiB", true, Transfer{Piece: 4 << 20}},
 		{"tls-one-in-flight", true, Transfer{InFlight: 1}},
 		{"plain", false, Transfer{}},
