@@ -4,6 +4,7 @@ package notifications
 
 import (
 	"context"
+	"crypto/rand"
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/bindings/stream"
@@ -16,11 +17,12 @@ func observe(c *api.Call, d *device.Device, names ...string) (*stream.Stream, er
 		return nil, c.ArgError(1, "name at least one notification")
 	}
 	var client *notificationproxy.Client
+	var early []any
 	err := d.Do(c, device.Timeout{}, func(ctx context.Context) (err error) {
 		if client, err = notificationproxy.Connect(ctx, d); err != nil {
 			return err
 		}
-		if err = client.Observe(ctx, names...); err != nil {
+		if early, err = subscribe(ctx, client, names); err != nil {
 			client.Close()
 		}
 		return err
@@ -29,6 +31,7 @@ func observe(c *api.Call, d *device.Device, names ...string) (*stream.Stream, er
 		return nil, err
 	}
 	return stream.New(func(ctx context.Context, push func(...any)) error {
+		push(early...)
 		for {
 			name, err := client.Next(ctx)
 			if err != nil {
@@ -37,6 +40,29 @@ func observe(c *api.Call, d *device.Device, names ...string) (*stream.Stream, er
 			push(name)
 		}
 	}, client.Close, stream.Options{Kind: "notifications", Text: func(v any) string { return v.(string) }}), nil
+}
+
+// subscribe returns when the device hears the names: what is posted from then
+// on is not missed. The protocol never acknowledges, so a name of our own is
+// observed last and posted. What came before it is returned.
+func subscribe(ctx context.Context, client *notificationproxy.Client, names []string) (early []any, err error) {
+	ready := "org.imdlua.ready." + rand.Text()
+	if err := client.Observe(ctx, append(names, ready)...); err != nil {
+		return nil, err
+	}
+	if err := client.Post(ctx, ready); err != nil {
+		return nil, err
+	}
+	for {
+		name, err := client.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if name == ready {
+			return early, nil
+		}
+		early = append(early, name)
+	}
 }
 
 func post(c *api.Call, d *device.Device, name string, t device.Timeout) error {
