@@ -307,7 +307,7 @@ func TestRecordConnPieces(t *testing.T) {
 				t.Parallel()
 				a, b := Pipe()
 				client, server := shakeOver(t, version, &wrapped{a, wrap(a)}, &wrapped{b, wrap(b)})
-				data := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
+				data := bytes.Repeat([]byte("0123456789abcdef"), 2_500) // three records
 				go func() {
 					server.Write(data)
 					server.Close()
