@@ -108,11 +108,16 @@ func TestIdevicePower(t *testing.T) {
 	}
 	id, boot := next(usbmux.Attached), p.BootID()
 
-	var slept bool
-	p.OnPower(func(a phone.PowerAction) { slept = slept || a == phone.Sleep })
+	actions := make(chan phone.PowerAction, 8)
+	p.OnPower(func(a phone.PowerAction) { actions <- a })
 	r.want(result{out: "Putting device into deep sleep mode.\n"}, "idevicediagnostics", "sleep")
-	if !slept {
-		t.Error("the phone was not put to sleep")
+	select {
+	case a := <-actions:
+		if a != phone.Sleep {
+			t.Errorf("the phone was told %v, want sleep", a)
+		}
+	case <-r.ctx.Done():
+		t.Fatal("the phone was not put to sleep")
 	}
 	r.want(result{out: "Restarting device.\n"}, "idevicediagnostics", "restart")
 	next(usbmux.Detached)

@@ -12,9 +12,9 @@ import (
 
 // until repeats do until the program prints a line with text: a program that
 // says it is listening is a little ahead of the device that has to hear it.
-func (p *process) until(text string, do func()) {
+func (p *process) until(text string, every time.Duration, do func()) {
 	p.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for do(); ; {
 		select {
@@ -49,7 +49,7 @@ func TestIdeviceSyslog(t *testing.T) {
 	r := one(t, "")
 	p := r.start("idevicesyslog", "--no-colors", "-x")
 	p.line("[connected]")
-	p.until("are you there", func() { r.say("SpringBoard", 0, "are you there") })
+	p.until("are you there", 10*time.Millisecond, func() { r.say("SpringBoard", 0, "are you there") })
 	r.say("SpringBoard", 0, "let us begin")
 	proc, _ := r.phone().ProcessNamed("SpringBoard")
 	for _, c := range []struct {
@@ -83,7 +83,7 @@ func TestIdeviceSyslogFilter(t *testing.T) {
 	r := one(t, "")
 	p := r.start("idevicesyslog", "--no-colors", "-p", "locationd|kernel")
 	p.line("[connected]")
-	p.until("are you there", func() { r.say("locationd", 0, "are you there") })
+	p.until("are you there", 10*time.Millisecond, func() { r.say("locationd", 0, "are you there") })
 	r.say("SpringBoard", 0, "not for you")
 	r.say("kernel", 0, "from the kernel")
 	r.say("locationd", 0, "the last word")
@@ -117,7 +117,8 @@ func TestIdeviceNotificationProxy(t *testing.T) {
 	r := one(t, "")
 	p := r.start("idevicenotificationproxy", "observe", "com.example.first", phone.NoteDeviceName, "com.example.last")
 	p.line("com.example.last") // "! observing"
-	p.until("> com.example.last", func() { r.phone().Post("com.example.last") })
+	// The tool takes one notification a second, so it must not get many.
+	p.until("> com.example.last", time.Second/2, func() { r.phone().Post("com.example.last") })
 	r.phone().Post("com.example.unheard")
 
 	// The tool may print its connection's end as one more notification.
