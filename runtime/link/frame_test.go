@@ -143,11 +143,17 @@ func TestPlistConnResumes(t *testing.T) {
 			cancel()
 		}
 		b.Write(whole[150_000:])
-		b.Write(whole)
-		for range 2 {
-			if got, err := p.RecvBytes(context.Background()); err != nil || !bytes.Equal(got, whole[4:]) {
-				t.Fatalf("RecvBytes = %d bytes, %v", len(got), err)
-			}
+		first, err := p.RecvBytes(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(AppendFrame(nil, bytes.Repeat([]byte("y"), 100_000)))
+		second, err := p.RecvBytes(context.Background())
+		if err != nil || len(second) != 100_000 {
+			t.Fatalf("the next frame: %d bytes, %v", len(second), err)
+		}
+		if !bytes.Equal(first, whole[4:]) {
+			t.Error("the frame came in damaged, or the next one was written over it")
 		}
 	})
 }
