@@ -68,11 +68,15 @@ type Event struct {
 func (r *Registry) list(c *api.Call, s Selector) ([]device.Info, *device.Finder, error) {
 	var infos []device.Info
 	var finder *device.Finder
+	selector := s.apply(r.env.Selector)
+	if err := selector.Check(); err != nil {
+		return nil, nil, c.ArgError(1, "%v", err)
+	}
 	err := c.Timeout(s.Timeout).TryBlock(func(ctx context.Context) (err error) {
 		if finder, err = r.env.Finder(); err != nil {
 			return err
 		}
-		infos, err = finder.List(ctx, s.apply(r.env.Selector))
+		infos, err = finder.List(ctx, selector)
 		return err
 	})
 	if err != nil || s.Match == nil {

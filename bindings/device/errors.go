@@ -10,6 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
@@ -64,12 +65,18 @@ func mapError(err error, codes []func(error) string) *host.Error {
 	var o *onDevice
 	if errors.As(err, &d) {
 		out.Device, out.Service, out.Op = d.UDID, d.Service, d.Op
+		if d.Service != "" && err == error(d) {
+			out.Message = d.Op + ": " + d.Err.Error() // the report names service and device itself
+		}
 	} else if errors.As(err, &o) {
 		out.Device = o.udid
 	}
 	out.Code, out.Hint = classify(err, codes)
 	if out.Code == "" {
-		return nil
+		if out.Device == "" {
+			return nil
+		}
+		out.Code = "failed"
 	}
 	var refused *lockdown.Error
 	if errors.As(err, &refused) {
@@ -102,6 +109,10 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 		return "device_lost", "the device was unplugged; device.wait finds it again"
 	case errors.Is(err, usbmux.ConnectionRefused):
 		return "refused", "nothing listens on that port of the device"
+	}
+	var diagnostics *diagnosticsrelay.Error
+	if errors.As(err, &diagnostics) && diagnostics.Code != "" {
+		return string(diagnostics.Code), ""
 	}
 	for _, f := range codes {
 		if code := f(err); code != "" {

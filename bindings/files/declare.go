@@ -37,7 +37,13 @@ func container(c *api.Call, d *device.Device, id string, o containerOptions) (*F
 	if o.Docs {
 		vend = housearrest.VendDocuments
 	}
-	f := newFiles(d, "container of "+id, func(ctx context.Context) (*afc.Client, error) { return vend(ctx, d, id) })
+	part := "container of " + id
+	if o.Docs {
+		part = "documents of " + id
+	}
+	f := device.Part(d, part, func() *Files {
+		return newFiles(d, part, func(ctx context.Context) (*afc.Client, error) { return vend(ctx, d, id) })
+	})
 	err := d.Do(c, o.Timeout, func(ctx context.Context) error {
 		_, err := f.connect(ctx)
 		return err

@@ -32,6 +32,7 @@ type Files struct {
 func newFiles(d *device.Device, what string, open func(ctx context.Context) (*afc.Client, error)) *Files {
 	f := &Files{what: what, dev: d, open: open, turn: make(chan struct{}, 1)}
 	f.turn <- struct{}{}
+	d.CloseWith(f)
 	return f
 }
 

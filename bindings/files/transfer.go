@@ -214,7 +214,7 @@ func openFile(c *api.Call, f *Files, p string, mode *string, t device.Timeout) (
 	return h, nil
 }
 
-func fileRead(c *api.Call, f *File, n *int, t device.Timeout) ([]byte, error) {
+func fileRead(c *api.Call, f *File, n *int, t device.Timeout) (any, error) {
 	size := 64 << 10
 	if n != nil {
 		if *n < 0 || *n > 64<<20 {
@@ -243,7 +243,10 @@ func fileRead(c *api.Call, f *File, n *int, t device.Timeout) ([]byte, error) {
 			return nil, nil
 		}
 	}
-	return buf[:got], err
+	if err != nil {
+		return nil, err
+	}
+	return buf[:got], nil
 }
 
 func fileWrite(c *api.Call, f *File, b []byte, t device.Timeout) error {

@@ -88,7 +88,7 @@ func (s *Connection) read(buf []byte) (int, error) {
 // Read makes the connection an io.Reader that honours what was left over.
 func (s *Connection) Read(p []byte) (int, error) { return s.read(p) }
 
-func recv(c *api.Call, s *Connection, n *int, t device.Timeout) ([]byte, error) {
+func recv(c *api.Call, s *Connection, n *int, t device.Timeout) (any, error) {
 	if n != nil && (*n < 0 || *n > maxRecv) {
 		return nil, c.ArgError(1, "between 0 and %d bytes can be asked for", maxRecv)
 	}

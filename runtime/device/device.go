@@ -45,6 +45,15 @@ type Device struct {
 	turn    chan struct{}
 	session *session
 	closed  bool
+
+	closers []io.Closer // what was opened in the device's name, guarded by mu
+}
+
+// CloseWith makes c end together with the device.
+func (d *Device) CloseWith(c io.Closer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closers = append(d.closers, c)
 }
 
 // session is a lockdown connection with TLS.
@@ -273,8 +282,16 @@ func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session
 	return s, nil
 }
 
-// Close ends the shared session. Services that were opened live on.
+// Close ends the shared session and what was given to CloseWith. Services that
+// were opened otherwise live on.
 func (d *Device) Close() error {
+	d.mu.Lock()
+	closers := d.closers
+	d.closers = nil
+	d.mu.Unlock()
+	for _, c := range closers {
+		c.Close()
+	}
 	<-d.turn
 	defer func() { d.turn <- struct{}{} }()
 	d.closed = true

@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Stdin          io.Reader // what io.read reads; nil is empty
 	Stdout, Stderr io.Writer // where print and warnings go; nil throws away
-	Args           []string  // arguments of the script, for modules that want them
+	Args           []string  // arguments of the script, its `...`, and for modules that want them
 	// Env is what os.getenv asks; nil knows no variable.
 	Env        func(string) (string, bool)
 	Logger     *slog.Logger // nil is silent
@@ -253,7 +253,11 @@ func (h *Host) Run(ctx context.Context, chunk, source string) error {
 	h.began(t)
 	h.setScriptDir(chunk)
 	t.th.G.CurrentThread = t.th
-	_, t.failure = callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto))
+	args := make([]lua.LValue, len(h.o.Args))
+	for i, a := range h.o.Args {
+		args[i] = lua.LString(a)
+	}
+	_, t.failure = callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto), args...)
 	h.endMain(t)
 	err = h.verdict(t)
 	h.lock.release()

@@ -45,27 +45,40 @@ func NewHost(o HostOptions) (*Host, error) {
 	for i := range o.Count {
 		d := o.Device
 		d.Phone.Serial = h.NextSerial()
-		if i > 0 && d.Phone.Name != "" {
-			d.Phone.Name = fmt.Sprintf("%s %d", d.Phone.Name, i+1)
-		}
-		if _, err := h.Add(d); err != nil {
+		m, err := h.add(d, i)
+		if err != nil {
 			h.Close()
 			return nil, err
 		}
+		m.Attach(h.Mux)
 	}
 	return h, nil
 }
 
 // Add makes one more device and plugs it in.
 func (h *Host) Add(o Options) (*Machine, error) {
+	m, err := h.add(o, 0)
+	if err == nil {
+		m.Attach(h.Mux)
+	}
+	return m, err
+}
+
+// add makes a device. The n-th of several is told apart by its name as well.
+func (h *Host) add(o Options, n int) (*Machine, error) {
 	m, err := New(o)
 	if err != nil {
 		return nil, err
 	}
+	if n > 0 {
+		name := fmt.Sprintf("%s %d", m.phone.Name(), n+1)
+		if err := m.phone.SetValue("", "DeviceName", name); err != nil {
+			return nil, err
+		}
+	}
 	h.mu.Lock()
 	h.devices = append(h.devices, m)
 	h.mu.Unlock()
-	m.Attach(h.Mux)
 	return m, nil
 }
 

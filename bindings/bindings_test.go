@@ -1,0 +1,220 @@
+package bindings_test
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/bindings"
+	binddevice "github.com/imdlua/imdlua/bindings/device"
+	bindvirtual "github.com/imdlua/imdlua/bindings/virtual"
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+	"github.com/imdlua/imdlua/stdlib"
+)
+
+// newHost returns a Lua host with everything a script has, one virtual device,
+// and its output.
+func newHost(t testing.TB) (*host.Host, *virtual.Host, *bytes.Buffer) {
+	t.Helper()
+	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1}})
+	finder := virtualtest.Finder(t, vh, device.Options{})
+	var out bytes.Buffer
+	h := host.New(host.Options{Stdout: &out, Stderr: &out})
+	t.Cleanup(func() { h.Close() })
+	if err := stdlib.Install(h); err != nil {
+		t.Fatal(err)
+	}
+	env := &bindings.Env{
+		Device:  binddevice.Env{Finder: func() (*device.Finder, error) { return finder, nil }},
+		Virtual: bindvirtual.Env{Host: func() (*virtual.Host, error) { return vh, nil }},
+	}
+	if err := bindings.Install(h, env); err != nil {
+		t.Fatal(err)
+	}
+	return h, vh, &out
+}
+
+// run runs Lua text and returns what it printed; its failure fails the test.
+func run(t *testing.T, source string) string {
+	t.Helper()
+	h, _, out := newHost(t)
+	ctx, cancel := context.WithTimeout(context.Background(), virtualtest.Deadline)
+	defer cancel()
+	if err := h.Run(ctx, "test.lua", source); err != nil {
+		var report bytes.Buffer
+		h.Report(&report, err)
+		t.Fatalf("%s\n%s", out.String(), report.String())
+	}
+	return out.String()
+}
+
+func TestDeclarations(t *testing.T) {
+	h, _, _ := newHost(t)
+	for _, err := range api.Registry(h).Lint() {
+		t.Error(err)
+	}
+}
+
+// TestExamples runs every example of the device API against a device of its
+// own: the documentation holds nothing that does not work.
+func TestExamples(t *testing.T) {
+	h, _, _ := newHost(t)
+	ours, _ := bindings.Modules(&bindings.Env{})
+	names := map[string]bool{}
+	for _, m := range ours {
+		names[m.Name] = true
+		for _, c := range m.Classes {
+			names[c.Name] = true
+		}
+	}
+	n := 0
+	for _, e := range api.Registry(h).Examples() {
+		owner, _, _ := strings.Cut(strings.NewReplacer(":", ".").Replace(e.Name), ".")
+		if !names[owner] {
+			continue
+		}
+		n++
+		t.Run(e.Name, func(t *testing.T) {
+			t.Parallel()
+			// Examples of VirtualDevice start one of their own beside the
+			// device that is there already.
+			run(t, e.Source)
+		})
+	}
+	if n < 60 {
+		t.Errorf("only %d examples were run", n)
+	}
+}
+
+func TestErrorsNameDeviceServiceAndCode(t *testing.T) {
+	got := run(t, `
+local dev = device()
+for _, f in ipairs{
+  function() dev:service("com.example.none") end,
+  function() dev.files:read("/no/such/file") end,
+  function() dev.files:rm("DCIM") end,
+  function() dev:app_files("com.example.none") end,
+  function() dev:app_files("com.apple.mobilesafari", { docs = true }) end,
+  function() dev:connect(9) end,
+  function() dev:set("SerialNumber", "X") end,
+  function() dev:diagnostics("MobileGestalt", { keys = { "ProductType" } }) end,
+  function() dev:syslog{ level = "loud" } end,
+  function() dev:syslog{ levle = "error" } end,
+  function() dev:sysloog() end,
+  function() dev.syslog{} end,
+  function() return dev.udit end,
+  function() dev:syslog{ match = "never said" }:find("never said", { timeout = 0.05 }) end,
+  function() device{ udid = "none" } end,
+  function() device{ os = "old" } end,
+} do
+  local ok, e = try(f)
+  print(ok, e.code, e.device == dev.udid)
+end`)
+	want := strings.Join([]string{
+		"false\tInvalidService\ttrue", "false\tnot_found\ttrue", "false\tnot_empty\ttrue",
+		"false\tApplicationLookupFailed\ttrue", "false\tInstallationLookupFailed\ttrue", "false\trefused\ttrue",
+		"false\tImmutableValue\ttrue", "false\tMobileGestaltDeprecated\ttrue",
+		"false\targument\tfalse", "false\targument\tfalse", "false\tno_field\tfalse", "false\targument\tfalse", "false\tno_field\tfalse",
+		"false\ttimeout\tfalse", "false\tno_device\tfalse", "false\targument\tfalse",
+	}, "\n") + "\n"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestFilesGoBothWays(t *testing.T) {
+	got := run(t, `
+local dev = device()
+local dir = fs.temp_dir()
+fs.mkdir(path.join(dir, "tree/sub"))
+fs.write(path.join(dir, "tree/a.txt"), "alpha")
+fs.write(path.join(dir, "tree/sub/b.bin"), ("\0\255"):rep(700000))
+local steps = 0
+local sent = dev.files:push(path.join(dir, "tree"), "Downloads/tree", { progress = function(done, total) steps = steps + 1 end })
+local back = dev.files:pull("Downloads/tree", path.join(dir, "back"))
+print(sent.files, sent.bytes, back.files, back.bytes, steps > 0)
+print(fs.read(path.join(dir, "back/sub/b.bin")) == ("\0\255"):rep(700000))
+local names = {}
+for f in dev.files:walk("Downloads/tree") do names[#names + 1] = f.path end
+print(table.concat(names, " "))
+local file = dev.files:open("Downloads/tree/a.txt", "r+")
+file:seek(0, "end")
+file:write("bet")
+file:seek(0)
+print(file:read(100):string(), file:read(1))
+file:close()
+dev.files:rm("Downloads/tree", { recursive = true })
+print(dev.files:exists("Downloads/tree"), dev.files:stat("Downloads/tree"))`)
+	want := "2\t1400005\t2\t1400005\ttrue\ntrue\nDownloads/tree/a.txt Downloads/tree/sub Downloads/tree/sub/b.bin\nalphabet\tnil\nfalse\tnil\n"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestForwardAndEcho(t *testing.T) {
+	got := run(t, `
+local virtual = require "imd.virtual"
+local phone = virtual.start{ echo = 7, name = "Echo" }
+local dev = phone:device()
+local conn = dev:connect(7)
+conn:send("hello")
+print(conn:recv(5):string())
+local fwd = dev:forward{ remote_port = 7 }
+print(fwd.local_port > 0, fwd.remote_port)`)
+	if want := "hello\ntrue\t7\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestStreamsKeepUp drives three streams of several devices from one script,
+// which counts what it gets against what was written.
+func TestStreamsKeepUp(t *testing.T) {
+	got := run(t, `
+local virtual = require "imd.virtual"
+local phones = {}
+for i = 1, 8 do phones[i] = virtual.start{ log_rate = -1, name = "Phone " .. i } end
+local function count(stream, want)
+  local n = 0
+  while n < want do
+    if not stream:next(30) then break end
+    n = n + 1
+  end
+  return n
+end
+local tasks = {}
+for i, phone in ipairs(phones) do
+  local dev = phone:device()
+  local log, text, heard = dev:syslog{ match = "entry" }, dev:syslog_text():filter(function(l) return l.message:find("entry", 1, true) ~= nil end), dev:notifications("tick")
+  for _, s in ipairs{ log, text, heard } do
+    tasks[#tasks + 1] = task.spawn(function() return count(s, 200) + s.dropped end)
+  end
+end
+for n = 1, 200 do
+  for _, phone in ipairs(phones) do
+    phone:log("entry " .. n)
+    phone:post("tick")
+  end
+end
+local total = 0
+for _, t in ipairs(tasks) do total = total + t:join() end
+print(total)`)
+	if want := "4800\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestRestartWaits(t *testing.T) {
+	got := run(t, `
+local dev = device()
+local boot = dev:get("BootSessionID")
+dev:restart{ wait = true }
+print(dev:get("BootSessionID") ~= boot, dev.name)`)
+	if want := "true\tVirtual iPhone\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
