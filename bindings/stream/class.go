@@ -110,16 +110,16 @@ func matcher(c *api.Call, s *Stream, what lua.LValue) (func(any) bool, error) {
 }
 
 type collectOptions struct {
-	Count   int            `lua:"count" doc:"stop after so many values"`
-	Seconds *time.Duration `lua:"seconds" doc:"stop after this time"`
+	Count int            `lua:"count" doc:"stop after so many values"`
+	Limit *time.Duration `lua:"seconds" doc:"stop after this time"`
 }
 
 // collect takes a number or {count=, seconds=}.
 func collect(c *api.Call, s *Stream, o collectOptions) ([]any, error) {
-	if o.Count <= 0 && o.Seconds == nil {
+	if o.Count <= 0 && o.Limit == nil {
 		return nil, c.ArgError(1, "give count, seconds or both")
 	}
-	until := moment(o.Seconds)
+	until := moment(o.Limit)
 	out := []any{}
 	for o.Count <= 0 || len(out) < o.Count {
 		v, err := s.pull(c, until)
