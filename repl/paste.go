@@ -59,6 +59,9 @@ func (f *pasteFilter) pump() {
 		n, err := f.src.Read(buf)
 		select {
 		case f.got <- chunk{buf[:n], err}:
+			if err != nil {
+				return
+			}
 		case <-f.closed:
 			return
 		}

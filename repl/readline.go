@@ -68,7 +68,6 @@ func NewReadlineEditor(o ReadlineOptions) (LineEditor, error) {
 	if e.rl, err = readline.NewEx(cfg); err != nil {
 		return nil, err
 	}
-	e.recall()
 	return e, nil
 }
 
@@ -80,8 +79,8 @@ func (e *readlineEditor) complain(err error) {
 	}
 }
 
-// recall hands readline the whole history anew. Its own way to add one takes
-// the edited form of an older entry when one was looked at.
+// recall hands readline the whole history anew before each line: it would begin
+// where the last line was found, and store the edited form of an older entry.
 func (e *readlineEditor) recall() {
 	e.rl.ResetHistory()
 	for _, entry := range e.history.entries {
@@ -95,6 +94,7 @@ func (e *readlineEditor) ReadLine(prompt string) (string, error) {
 	if e.filter.ended() {
 		return "", io.EOF
 	}
+	e.recall()
 	e.rl.SetPrompt(prompt)
 	if e.paste {
 		io.WriteString(e.stdout, pasteOn)
@@ -122,7 +122,6 @@ func (e *readlineEditor) SetCompleter(c Completer) {
 
 func (e *readlineEditor) AddHistory(entry string) {
 	e.complain(e.history.add(entry))
-	e.recall()
 }
 
 func (e *readlineEditor) Output() io.Writer { return e.rl.Stdout() }

@@ -299,6 +299,8 @@ func (r *repl) eval(ctx context.Context, chunk, code string) ([]lua.LValue, erro
 			}
 			switch n++; n {
 			case 1:
+				// The terminal has written ^C where the cursor was.
+				fmt.Fprintln(r.o.Output)
 				cancel()
 			case 2:
 				r.host.Interrupt()
