@@ -2,7 +2,6 @@ package device
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
@@ -123,10 +122,21 @@ func (r *Registry) all(c *api.Call, s *Selector) ([]*Device, error) {
 	return out, nil
 }
 
-func (r *Registry) wait(c *api.Call, s Selector) (d *Device, err error) {
-	if s.Match != nil {
-		return nil, errors.New("device.wait takes no match function: use device.watch")
+// WaitSelector is the table that device.wait{...} takes.
+type WaitSelector struct {
+	UDID      string        `lua:"udid" doc:"unique device identifier, with or without the dash"`
+	Name      string        `lua:"name" doc:"name or pattern such as Ana*"`
+	Model     string        `lua:"model" doc:"model identifier or pattern such as iPhone15,*"`
+	OS        string        `lua:"os" doc:"condition on the iOS version such as >=17.0 or >=16,<18"`
+	Transport string        `lua:"transport" doc:"usb or wifi"`
+	Timeout   time.Duration `lua:"timeout" doc:"seconds until the call gives up; 30 when left out"`
+}
+
+func (r *Registry) wait(c *api.Call, w *WaitSelector) (d *Device, err error) {
+	if w == nil {
+		w = &WaitSelector{}
 	}
+	s := Selector{UDID: w.UDID, Name: w.Name, Model: w.Model, OS: w.OS, Transport: w.Transport, Timeout: w.Timeout}
 	err = c.Timeout(s.Timeout).TryBlock(func(ctx context.Context) error {
 		finder, err := r.env.Finder()
 		if err != nil {
@@ -169,7 +179,7 @@ func Modules(r *Registry, families []Family) []*api.Module {
 			selector, api.Raises("no_device", "ambiguous", "no_muxer", "timeout"), api.Perm("read"),
 			api.Example("local dev = device()\nprint(dev.name, dev.version)")),
 		Funcs: []*api.Func{
-			api.Function("wait", "Waits until exactly one device matches and answers.", "selector", r.wait,
+			api.Function("wait", "Waits until exactly one device matches and answers.", "selector?", r.wait,
 				selector, api.Raises("timeout", "ambiguous", "no_muxer"), api.Perm("read"),
 				api.Example("local dev = device.wait{ os = \">=15\", timeout = 60 }\nprint(dev.udid)")),
 			api.Function("watch", "Returns a stream of devices coming and going, beginning with those that are there.", "", r.watch,
