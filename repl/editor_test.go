@@ -241,6 +241,7 @@ func TestGlobalise(t *testing.T) {
 func FuzzGlobalise(f *testing.F) {
 	f.Add("local a, b = 1 local function f() end --[[ x")
 	f.Add("local a,")
+	f.Add("local 0,local 0,local")
 	f.Fuzz(func(t *testing.T, src string) {
 		if got := globalise(src); strings.Count(got, "\n") != strings.Count(src, "\n") {
 			t.Errorf("globalise(%q) = %q has other lines", src, got)

@@ -91,6 +91,7 @@ func globalise(src string) string {
 			for last+2 < len(toks) && toks[last+1].text == "," {
 				last += 2
 			}
+			i = last
 			if last+1 < len(toks) && toks[last+1].text == "=" {
 				continue
 			}
