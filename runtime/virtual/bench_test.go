@@ -1,0 +1,152 @@
+package virtual_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+)
+
+// bulk is the size of the file that is copied.
+const bulk = 256 << 20
+
+// served returns a device that is reached through a muxer on a real socket.
+func served(b *testing.B) (*device.Device, *virtual.Machine) {
+	h := virtualtest.Host(b, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{LogRate: -1}}})
+	mux, err := usbmux.New(usbmux.Options{Address: virtualtest.Listen(b, h)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := device.NewFinder(device.Options{Muxers: []*usbmux.Client{mux}})
+	b.Cleanup(func() { f.Close() })
+	d, err := f.Find(context.Background(), device.Selector{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return d, h.Devices()[0]
+}
+
+// BenchmarkBareTLS is the yardstick: as many bytes through crypto/tls alone
+// over loopback TCP, with the cipher that devices choose.
+func BenchmarkBareTLS(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		b.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MaxVersion: tls.VersionTLS12}
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		s, piece := tls.Server(c, server), make([]byte, 1<<20)
+		for {
+			if _, err := s.Write(piece); err != nil {
+				return
+			}
+		}
+	}()
+	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	buf := make([]byte, 1<<20)
+	b.SetBytes(bulk)
+	b.ReportAllocs()
+	for b.Loop() {
+		for n := 0; n < bulk; n += len(buf) {
+			if _, err := io.ReadFull(c, buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// BenchmarkPull copies a file from the device: usbmux, lockdown's TLS, AFC.
+func BenchmarkPull(b *testing.B) {
+	d, m := served(b)
+	if err := m.Phone().Media().AddSynthetic("Downloads/bulk", bulk, 1, time.Now()); err != nil {
+		b.Fatal(err)
+	}
+	c, err := afc.Connect(context.Background(), d)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	b.SetBytes(bulk)
+	b.ReportAllocs()
+	for b.Loop() {
+		if n, err := c.Pull(context.Background(), "Downloads/bulk", io.Discard, afc.Transfer{}); n != bulk || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+}
+
+// BenchmarkPush copies a file to the device.
+func BenchmarkPush(b *testing.B) {
+	d, _ := served(b)
+	content := make([]byte, bulk)
+	c, err := afc.Connect(context.Background(), d)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	b.SetBytes(bulk)
+	b.ReportAllocs()
+	for b.Loop() {
+		if n, err := c.Push(context.Background(), bytes.NewReader(content), "Downloads/bulk", afc.Transfer{}); n != bulk || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+}
+
+// BenchmarkFirstValue is what a command waits for: connect, session, one value.
+func BenchmarkFirstValue(b *testing.B) {
+	d, _ := served(b)
+	if _, err := d.Get(context.Background(), "", "DeviceName"); err != nil { // pairs
+		b.Fatal(err)
+	}
+	mux, err := usbmux.New(usbmux.Options{Address: d.Info().Roads[0].Muxer})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		f := device.NewFinder(device.Options{Muxers: []*usbmux.Client{mux}})
+		d, err := f.Find(context.Background(), device.Selector{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := d.Get(context.Background(), "", "DeviceName"); err != nil {
+			b.Fatal(err)
+		}
+		f.Close()
+	}
+}
