@@ -1,0 +1,345 @@
+// Package psk is TLS 1.2 with a pre-shared key and nothing else: what iOS 17
+// and later devices speak on the TCP listener of a tunnel. The key is whatever
+// the host put into its createListener request on the remote pairing channel;
+// there are no certificates, so crypto/tls, which has no such suites, does not
+// help.
+//
+//	ClientHello (suites, 00ff)                    ->
+//	                                              <- ServerHello, ServerHelloDone
+//	ClientKeyExchange (identity),
+//	ChangeCipherSpec, Finished                    ->
+//	                                              <- ChangeCipherSpec, Finished
+//	application data                             <->
+//	close_notify
+//
+// Three suites (RFC 4279, RFC 5487), best first:
+//
+//	00a9  TLS_PSK_WITH_AES_256_GCM_SHA384   go-ios offers this one alone
+//	00af  TLS_PSK_WITH_AES_256_CBC_SHA384
+//	008c  TLS_PSK_WITH_AES_128_CBC_SHA
+//
+// Everything else is refused with an alert: other versions, resumption,
+// tickets, renegotiation, compression, certificates. There is no forward
+// secrecy: the key must be used for one connection's tunnel and forgotten.
+package psk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+const (
+	// MaxKey is the longest pre-shared key. Hosts use 32 or 64 bytes.
+	MaxKey = 1024
+	// MaxIdentity is the longest identity.
+	MaxIdentity = 1024
+
+	// handshakeTimeout bounds a handshake whose context has no deadline.
+	handshakeTimeout = 30 * time.Second
+	// alertTimeout bounds the last words to a peer that no longer reads.
+	alertTimeout = time.Second
+)
+
+var (
+	// ErrKey is the cause of an Error when Config has no key or one that is
+	// longer than MaxKey.
+	ErrKey = errors.New("key is missing or too long")
+	// ErrIdentity is the cause of an Error when the server does not know the
+	// identity that the client named.
+	ErrIdentity = errors.New("identity is not known")
+)
+
+// Config is how one side proves that it knows the key. The key is never
+// logged or printed.
+type Config struct {
+	// Key is the pre-shared key, 1 to MaxKey bytes.
+	Key []byte
+	// Identity is what a client names; most hosts leave it empty.
+	Identity string
+	// CheckIdentity says whether a server accepts what the client named; nil
+	// accepts everything, as devices do.
+	CheckIdentity func(identity string) bool
+	// Suites are the allowed ones, best first; nil means all three. On the
+	// server's side its order decides.
+	Suites []Suite
+}
+
+// String does not show the key.
+func (c Config) String() string { return fmt.Sprintf("psk config (identity %q)", c.Identity) }
+
+// Format prints String for every verb, so that no format shows the key.
+func (c Config) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.String()) }
+
+func (c *Config) suites() ([]*suite, error) {
+	if len(c.Key) == 0 || len(c.Key) > MaxKey {
+		return nil, ErrKey
+	}
+	if len(c.Identity) > MaxIdentity {
+		return nil, errors.New("identity is too long")
+	}
+	ids := c.Suites
+	if ids == nil {
+		ids = []Suite{AES256GCMSHA384, AES256CBCSHA384, AES128CBCSHA}
+	}
+	var list []*suite
+	for _, id := range ids {
+		s := suiteByID(id)
+		if s == nil {
+			return nil, fmt.Errorf("suite %v is not supported", id)
+		}
+		list = append(list, s)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("no suites")
+	}
+	return list, nil
+}
+
+// Error is a failed handshake, read or write.
+type Error struct {
+	Op    string // "client handshake", "server handshake", "read" or "write"
+	Alert Alert  // as the peer sent it, or as it was sent to the peer
+	Err   error
+}
+
+func (e *Error) Error() string { return "psk: " + e.Op + ": " + e.Err.Error() }
+
+// Unwrap returns the cause: a RemoteAlert, an error of the connection below, or
+// what was wrong with the peer's bytes.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Timeout reports whether a deadline ended the operation, as net.Error has it.
+func (e *Error) Timeout() bool {
+	var t interface{ Timeout() bool }
+	return errors.As(e.Err, &t) && t.Timeout()
+}
+
+// Temporary is there for net.Error alone.
+func (e *Error) Temporary() bool { return false }
+
+// Conn is a TLS session over a connection. One goroutine may read while another
+// writes. A read that its deadline ended may be repeated; a write may not, as
+// part of a record may be under way: every further one fails.
+type Conn struct {
+	conn  net.Conn
+	suite *suite
+	ident string
+
+	in  inbound
+	out outbound
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Client performs the client's handshake on c. On error c is closed.
+func Client(ctx context.Context, c net.Conn, cfg *Config) (*Conn, error) {
+	return start(ctx, c, cfg, "client handshake", (*handshake).client)
+}
+
+// Server performs the server's handshake on c. On error c is closed.
+func Server(ctx context.Context, c net.Conn, cfg *Config) (*Conn, error) {
+	return start(ctx, c, cfg, "server handshake", (*handshake).server)
+}
+
+func start(ctx context.Context, c net.Conn, cfg *Config, op string, run func(*handshake) error) (*Conn, error) {
+	suites, err := cfg.suites()
+	if err != nil {
+		c.Close()
+		return nil, &Error{Op: op, Err: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	t := &Conn{conn: c}
+	h := &handshake{conn: t, cfg: cfg, suites: suites}
+	release := link.Guard(ctx, c)
+	if err = release(run(h)); err == nil {
+		return t, nil
+	}
+	e := &Error{Op: op, Err: err}
+	var bad *violation
+	var remote RemoteAlert
+	switch {
+	case errors.As(err, &bad):
+		e.Alert = bad.alert
+		t.lastWords(bad.alert)
+	case errors.As(err, &remote):
+		e.Alert = Alert(remote)
+	case err == io.EOF:
+		e.Err = io.ErrUnexpectedEOF
+	}
+	c.Close()
+	return nil, e
+}
+
+// Suite returns the suite that both sides agreed on.
+func (c *Conn) Suite() Suite { return c.suite.id }
+
+// Identity returns what the client named.
+func (c *Conn) Identity() string { return c.ident }
+
+// Read reads application data. Without more it returns io.EOF, whether or not
+// the peer said close_notify first: hosts and devices do not bother.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for idle := 0; len(c.in.plain) == 0; idle++ {
+		if c.in.err != nil {
+			return 0, c.in.err
+		}
+		if idle > maxIdleRecords {
+			return 0, c.refuse(&violation{AlertUnexpectedMessage, errors.New("too many records without data")})
+		}
+		if err := c.readData(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.in.plain)
+	c.in.plain = c.in.plain[n:]
+	return n, nil
+}
+
+// readData takes the next record. The caller holds in.mu.
+func (c *Conn) readData() error {
+	typ, body, err := c.in.next(c.conn)
+	if err == nil && typ != recordData && typ != recordAlert {
+		err = &violation{AlertUnexpectedMessage, fmt.Errorf("record of type %d after the handshake", typ)}
+	}
+	if err == nil && typ == recordAlert {
+		err = readAlert(body)
+	}
+	var bad *violation
+	switch {
+	case err == nil:
+		if typ == recordData {
+			c.in.plain = body
+		}
+		return nil
+	case err == io.EOF:
+		c.in.err = io.EOF
+		return io.EOF
+	case errors.As(err, &bad):
+		return c.refuse(bad)
+	}
+	e := &Error{Op: "read", Err: err}
+	var remote RemoteAlert
+	if errors.As(err, &remote) {
+		e.Alert = Alert(remote)
+	}
+	if !e.Timeout() {
+		c.in.err = e
+	}
+	return e
+}
+
+// refuse ends the session over what the peer sent. The caller holds in.mu.
+func (c *Conn) refuse(bad *violation) error {
+	c.in.err = &Error{Op: "read", Alert: bad.alert, Err: bad}
+	c.lastWords(bad.alert)
+	return c.in.err
+}
+
+// lastWords sends a fatal alert unless a writer is stuck on the connection.
+func (c *Conn) lastWords(a Alert) {
+	if !c.out.mu.TryLock() {
+		return
+	}
+	defer c.out.mu.Unlock()
+	if c.out.err != nil {
+		return
+	}
+	_ = c.conn.SetWriteDeadline(time.Now().Add(alertTimeout))
+	_ = c.out.record(c.conn, recordAlert, []byte{alertFatal, byte(a)})
+	c.out.err = &Error{Op: "write", Alert: a, Err: net.ErrClosed}
+}
+
+// Write writes p, one record for each 16384 bytes and one write of the
+// connection below for each record: devices want a packet in one record.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	done := 0
+	for done < len(p) {
+		if c.out.err != nil {
+			return done, c.out.err
+		}
+		n := min(len(p)-done, maxPlain)
+		if err := c.out.record(c.conn, recordData, p[done:done+n]); err != nil {
+			c.out.err = &Error{Op: "write", Err: err}
+			return done, c.out.err
+		}
+		done += n
+	}
+	return done, c.failedWrite(len(p))
+}
+
+// failedWrite is the answer to an empty write.
+func (c *Conn) failedWrite(n int) error {
+	if n > 0 {
+		return nil
+	}
+	return c.out.err
+}
+
+// CloseWrite sends close_notify. Reading goes on.
+func (c *Conn) CloseWrite() error {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.closeNotify()
+}
+
+// closeNotify is CloseWrite; the caller holds out.mu.
+func (c *Conn) closeNotify() error {
+	if c.out.err != nil {
+		if errors.Is(c.out.err, net.ErrClosed) {
+			return nil
+		}
+		return c.out.err
+	}
+	err := c.out.record(c.conn, recordAlert, []byte{alertWarning, byte(AlertCloseNotify)})
+	c.out.err = &Error{Op: "write", Err: net.ErrClosed}
+	if err != nil {
+		return &Error{Op: "write", Err: err}
+	}
+	return nil
+}
+
+// Close sends close_notify if nobody is stuck writing, and closes the
+// connection below, which ends every read and write.
+func (c *Conn) Close() error {
+	c.closeOnce.Do(func() {
+		if c.out.mu.TryLock() {
+			_ = c.conn.SetWriteDeadline(time.Now().Add(alertTimeout))
+			_ = c.closeNotify()
+			c.out.mu.Unlock()
+		}
+		c.closeErr = c.conn.Close()
+	})
+	return c.closeErr
+}
+
+// LocalAddr is that of the connection below.
+func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
+
+// RemoteAddr is that of the connection below.
+func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
+
+// SetDeadline is that of the connection below.
+func (c *Conn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
+
+// SetReadDeadline is that of the connection below.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadline(t) }
+
+// SetWriteDeadline is that of the connection below. After it has ended a Write
+// no other one succeeds.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadline(t) }
