@@ -1,0 +1,244 @@
+package dtx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+)
+
+// ErrLater is what a Handler returns that answers with Incoming.Reply itself,
+// now or later.
+var ErrLater = errors.New("dtx: answered later")
+
+// Incoming is a message that the peer sent on a channel: a call, or an event.
+type Incoming struct {
+	*Message
+	Selector string // of a Dispatch
+
+	conn    *Conn
+	code    int32
+	replied atomic.Bool
+}
+
+// Args returns the arguments of a call.
+func (in *Incoming) Args() (Args, error) {
+	list, err := DecodeArgs(in.Aux)
+	if err != nil {
+		return nil, err
+	}
+	args := make(Args, len(list))
+	for i := range list {
+		if args[i], err = list[i].Value(in.conn.opts.Classes); err != nil {
+			return nil, &Error{Op: "decode", Subject: fmt.Sprintf("argument %d of %s", i+1, in.Selector), Err: err}
+		}
+	}
+	return args, nil
+}
+
+// Object returns the payload as a value: of an archive its object, of a plain
+// property list that, of anything else the bytes, and nil of nothing.
+func (in *Incoming) Object() (any, error) { return in.Message.Object(in.conn.opts.Classes) }
+
+// Bytes returns the payload, expanded if it came compressed.
+func (m *Message) Bytes() ([]byte, error) {
+	if m.Type == Compressed {
+		return Decompress(m.Payload)
+	}
+	return m.Payload, nil
+}
+
+// Object returns the payload as a value: of an archive its object, of a plain
+// property list that, of anything else the bytes, and nil of nothing.
+func (m *Message) Object(c *nskeyed.Classes) (any, error) {
+	b, err := m.Bytes()
+	if err != nil || len(b) == 0 {
+		return nil, err
+	}
+	v, _, err := c.Unarchive(b)
+	return v, err
+}
+
+// Reply answers a call: with nil as an acknowledgement, with an *nskeyed.NSError
+// as refusal, with anything else archived. It does nothing if no reply is
+// expected. A value that cannot be archived is answered with a refusal.
+func (in *Incoming) Reply(ctx context.Context, v any) error {
+	if !in.ExpectsReply || in.replied.Swap(true) {
+		return nil
+	}
+	return in.send(ctx, v, false)
+}
+
+func (in *Incoming) send(ctx context.Context, v any, force bool) error {
+	m := &Message{ID: in.ID, Conversation: in.Conversation + 1, Channel: in.Channel}
+	var encodeErr error
+	if v != nil {
+		m.Type = Object
+		if _, ok := v.(*nskeyed.NSError); ok {
+			m.Type = Failure
+		}
+		if m.Payload, encodeErr = nskeyed.Encode(v); encodeErr != nil {
+			m.Type = Failure
+			m.Payload, _ = nskeyed.Encode(Refuse(Domain, 1, "the result cannot be sent"))
+		}
+	}
+	if err := in.conn.enqueue(ctx, m, nil, force); err != nil {
+		return &Error{Op: "reply to", Subject: in.Selector, Err: err}
+	}
+	if encodeErr != nil {
+		return &Error{Op: "reply to", Subject: in.Selector, Err: encodeErr}
+	}
+	return nil
+}
+
+// refuse and ack are the reader's answers, which do not wait.
+func (in *Incoming) refuse(err *nskeyed.NSError) {
+	if in.ExpectsReply && !in.replied.Swap(true) {
+		_ = in.send(in.conn.ctx, err, true)
+	}
+}
+
+func (in *Incoming) ack() {
+	if in.ExpectsReply && !in.replied.Swap(true) {
+		_ = in.send(in.conn.ctx, nil, true)
+	}
+}
+
+// Call calls a method of the peer and returns its value, nil if it has none.
+// Arguments are archived, but for nil and those that are an Arg.
+func (ch *Channel) Call(ctx context.Context, selector string, args ...any) (any, error) {
+	m, err := ch.CallMessage(ctx, selector, args...)
+	if err != nil {
+		return nil, err
+	}
+	v, err := m.Object(ch.conn.opts.Classes)
+	if err != nil {
+		return nil, &Error{Op: "call", Subject: selector, Err: fmt.Errorf("reply: %w", err)}
+	}
+	return v, nil
+}
+
+// CallMessage is Call for a reply that the caller decodes.
+func (ch *Channel) CallMessage(ctx context.Context, selector string, args ...any) (*Message, error) {
+	m, err := ch.call(ctx, selector, args)
+	if err == nil && m.Type == Failure {
+		err = ch.conn.failure(m)
+	}
+	if err != nil {
+		return nil, &Error{Op: "call", Subject: selector, Err: err}
+	}
+	return m, nil
+}
+
+func (ch *Channel) call(ctx context.Context, selector string, args []any) (*Message, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := ch.Err(); err != nil {
+		return nil, err
+	}
+	c := ch.conn
+	m, release, err := c.encodeCall(ch.code, selector, args)
+	if err != nil {
+		return nil, err
+	}
+	m.ExpectsReply = true
+	reply := make(chan *Message, 1)
+	err = c.enqueue(ctx, m, reply, false)
+	release()
+	if err != nil {
+		return nil, err
+	}
+	// A reply that is there counts even if something else ends now.
+	select {
+	case r := <-reply:
+		return r, nil
+	case <-ctx.Done():
+		err = &waitError{ch.code, m.ID, ctx.Err()}
+	case <-ch.closed:
+		err = ch.Err()
+	}
+	c.forget(callKey{ch.code, m.ID})
+	select {
+	case r := <-reply:
+		return r, nil
+	default:
+		return nil, err
+	}
+}
+
+// failure decodes an error reply.
+func (c *Conn) failure(m *Message) error {
+	v, err := m.Object(c.opts.Classes)
+	if err != nil {
+		return fmt.Errorf("error reply: %w", err)
+	}
+	if ns, ok := v.(*nskeyed.NSError); ok {
+		return ns
+	}
+	return Refuse(Domain, 1, fmt.Sprintf("error reply holds %T", v))
+}
+
+// Send calls a method of the peer and does not wait for it. It may wait for
+// room when the peer reads slowly.
+func (ch *Channel) Send(ctx context.Context, selector string, args ...any) error {
+	m, release, err := ch.conn.encodeCall(ch.code, selector, args)
+	if err == nil {
+		defer release()
+		err = ch.enqueue(ctx, m)
+	}
+	if err != nil {
+		return &Error{Op: "send", Subject: selector, Err: err}
+	}
+	return nil
+}
+
+// SendObject sends an event that is an archived value, as Data or Object:
+// services differ in which they use, and their clients insist.
+func (ch *Channel) SendObject(ctx context.Context, t Type, v any) error {
+	b, err := nskeyed.Encode(v)
+	if err != nil {
+		return &Error{Op: "send", Subject: t.String(), Err: err}
+	}
+	return ch.SendBytes(ctx, t, b)
+}
+
+// SendBytes sends an event that is bytes.
+func (ch *Channel) SendBytes(ctx context.Context, t Type, b []byte) error {
+	if err := ch.enqueue(ctx, &Message{Channel: ch.code, Type: t, Payload: b}); err != nil {
+		return &Error{Op: "send", Subject: t.String(), Err: err}
+	}
+	return nil
+}
+
+func (ch *Channel) enqueue(ctx context.Context, m *Message) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := ch.Err(); err != nil {
+		return err
+	}
+	return ch.conn.enqueue(ctx, m, nil, false)
+}
+
+// encodeCall makes a call in a buffer that release gives back.
+func (c *Conn) encodeCall(code int32, selector string, args []any) (m *Message, release func(), err error) {
+	buf := c.buffers.Get().(*[]byte)
+	b, err := appendValues((*buf)[:0], args)
+	if err != nil {
+		return nil, nil, err
+	}
+	n := len(b)
+	if b, err = nskeyed.Append(b, selector); err != nil {
+		return nil, nil, err
+	}
+	m = &Message{Channel: code, Type: Dispatch, Aux: b[:n], Payload: b[n:]}
+	return m, func() {
+		if cap(b) <= maxSpare {
+			*buf = b[:0]
+			c.buffers.Put(buf)
+		}
+	}, nil
+}

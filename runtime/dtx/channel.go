@@ -1,0 +1,311 @@
+package dtx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// Handler answers what the peer sends on a channel, one message after the
+// other. The result answers a call: nil as an acknowledgement, an error as
+// refusal, anything else archived. Of messages that expect no reply it is
+// dropped. ctx ends with the connection.
+type Handler interface {
+	Handle(ctx context.Context, in *Incoming) (any, error)
+}
+
+// HandlerFunc is a function as a Handler.
+type HandlerFunc func(ctx context.Context, in *Incoming) (any, error)
+
+// Handle calls f.
+func (f HandlerFunc) Handle(ctx context.Context, in *Incoming) (any, error) { return f(ctx, in) }
+
+// Limits of what waits on a channel.
+const (
+	DefaultQueue      = 4096
+	DefaultQueueBytes = 64 << 20
+)
+
+// ChannelOptions say what becomes of the messages on a channel. The zero value
+// keeps them for Next.
+type ChannelOptions struct {
+	Handler    Handler // nil: Next takes them
+	Queue      int     // messages that may wait, 0 is DefaultQueue
+	QueueBytes int     // and their size, 0 is DefaultQueueBytes
+}
+
+// Channel is one of the many conversations on a connection.
+type Channel struct {
+	conn       *Conn
+	code       int32 // positive if this side opened it
+	identifier string
+	deaf       bool // takes no messages: channel 0 without Options.Control
+	ctx        context.Context
+	cancel     context.CancelFunc
+
+	mu     sync.Mutex
+	opts   ChannelOptions
+	queue  []*Incoming
+	bytes  int
+	err    error         // why it is closed
+	ready  chan struct{} // holds a token while the queue may have something
+	closed chan struct{} // closed with err set
+}
+
+func newChannel(c *Conn, code int32, identifier string) *Channel {
+	ch := &Channel{conn: c, code: code, identifier: identifier, ready: make(chan struct{}, 1), closed: make(chan struct{})}
+	ch.ctx, ch.cancel = context.WithCancel(c.ctx)
+	return ch
+}
+
+// take sets what becomes of messages and starts the handler.
+func (ch *Channel) take(o ChannelOptions) {
+	if o.Queue <= 0 {
+		o.Queue = DefaultQueue
+	}
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = DefaultQueueBytes
+	}
+	ch.mu.Lock()
+	ch.opts = o
+	ch.mu.Unlock()
+	if o.Handler != nil {
+		ch.conn.goWhileOpen(ch.serve)
+	}
+}
+
+// goWhileOpen starts a goroutine that Close waits for, unless the connection is
+// over.
+func (c *Conn) goWhileOpen(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false
+	}
+	c.wg.Go(f)
+	return true
+}
+
+// Open asks the peer for a channel. It is there before the peer knows of it, so
+// that no event is missed.
+func (c *Conn) Open(ctx context.Context, identifier string, o ChannelOptions) (*Channel, error) {
+	c.mu.Lock()
+	if c.opened == 1<<31-1 {
+		c.mu.Unlock()
+		return nil, &Error{Op: "open channel", Subject: identifier, Err: fmt.Errorf("no codes left")}
+	}
+	c.opened++
+	code := c.opened
+	c.mu.Unlock()
+	ch := newChannel(c, code, identifier)
+	if err := c.register(ch, o); err != nil {
+		return nil, &Error{Op: "open channel", Subject: identifier, Err: err}
+	}
+	m, err := c.control.call(ctx, selRequestChannel, []any{Int32(code), identifier})
+	if err == nil && m.Type == Failure {
+		err = c.failure(m)
+	}
+	if err != nil {
+		c.unregister(code)
+		ch.end(err)
+		if ctx.Err() != nil {
+			c.sayCancelled(code) // the peer may have opened it, or may do so yet
+		}
+		return nil, &Error{Op: "open channel", Subject: identifier, Err: err}
+	}
+	return ch, nil
+}
+
+// Identifier returns what the channel was asked for as.
+func (ch *Channel) Identifier() string { return ch.identifier }
+
+// Code returns the channel's number: positive if this side opened it, negative
+// if the peer did.
+func (ch *Channel) Code() int32 { return ch.code }
+
+// Conn returns the connection of the channel.
+func (ch *Channel) Conn() *Conn { return ch.conn }
+
+// Context ends when the channel is closed, by whomever.
+func (ch *Channel) Context() context.Context { return ch.ctx }
+
+// Err returns why the channel is closed, nil while it is not.
+func (ch *Channel) Err() error {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return ch.err
+}
+
+// Go runs f, which sends events as a rule, until the channel is closed. It
+// reports whether it still could. Close of the connection waits for f.
+func (ch *Channel) Go(f func(ctx context.Context)) bool {
+	return ch.ctx.Err() == nil && ch.conn.goWhileOpen(func() { f(ch.ctx) })
+}
+
+// Close closes the channel and tells the peer, which then stops sending.
+// Channel 0 cannot be closed.
+func (ch *Channel) Close(ctx context.Context) error {
+	if ch.code == 0 || ch.conn.unregister(ch.code) == nil {
+		return nil
+	}
+	ch.end(ErrChannelClosed)
+	ch.discard()
+	return ch.conn.control.Send(ctx, selCancelChannel, Int32(ch.code))
+}
+
+// end closes the channel on this side. What is queued can still be taken.
+func (ch *Channel) end(err error) {
+	ch.mu.Lock()
+	if ch.err == nil {
+		ch.err = err
+		close(ch.closed)
+	}
+	ch.mu.Unlock()
+	ch.cancel()
+}
+
+// discard drops what is queued.
+func (ch *Channel) discard() {
+	ch.mu.Lock()
+	ch.queue, ch.bytes = nil, 0
+	ch.mu.Unlock()
+}
+
+// push queues a message. It is the reader's, and never waits: a channel that
+// nobody empties is closed, the others go on.
+func (ch *Channel) push(in *Incoming) {
+	switch {
+	case ch.deaf && in.Type == Barrier:
+		in.ack()
+		return
+	case ch.deaf:
+		in.refuse(UnknownSelector(in.Selector))
+		return
+	}
+	size := len(in.Aux) + len(in.Payload)
+	ch.mu.Lock()
+	if ch.err != nil {
+		ch.mu.Unlock()
+		in.refuse(Refuse(Domain, 1, "the channel is closed"))
+		return
+	}
+	if len(ch.queue) < ch.opts.Queue && (ch.bytes+size <= ch.opts.QueueBytes || len(ch.queue) == 0) {
+		ch.queue = append(ch.queue, in)
+		ch.bytes += size
+		ch.mu.Unlock()
+		ch.signal()
+		return
+	}
+	ch.mu.Unlock()
+	ch.overflow(in)
+}
+
+func (ch *Channel) overflow(in *Incoming) {
+	c := ch.conn
+	c.log.Warn("channel overflows", "channel", ch.code, "identifier", ch.identifier)
+	ch.end(ErrOverflow)
+	in.refuse(Refuse(Domain, 1, "the channel is closed"))
+	if ch.code == 0 {
+		return // stays known, so that later calls are refused the same way
+	}
+	c.unregister(ch.code)
+	c.sayCancelled(ch.code)
+}
+
+// sayCancelled tells the peer that a channel is closed, without waiting.
+func (c *Conn) sayCancelled(code int32) {
+	m, release, err := c.encodeCall(0, selCancelChannel, []any{Int32(code)})
+	if err != nil {
+		return
+	}
+	defer release()
+	_ = c.enqueue(c.ctx, m, nil, true)
+}
+
+func (ch *Channel) signal() {
+	select {
+	case ch.ready <- struct{}{}:
+	default:
+	}
+}
+
+// pop takes the oldest message. Without one it returns the reason if the
+// channel is closed.
+func (ch *Channel) pop() (*Incoming, error) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if len(ch.queue) == 0 {
+		return nil, ch.err
+	}
+	in := ch.queue[0]
+	ch.queue[0] = nil
+	ch.bytes -= len(in.Aux) + len(in.Payload)
+	if ch.queue = ch.queue[1:]; len(ch.queue) > 0 {
+		ch.signal()
+	}
+	return in, nil
+}
+
+// next waits for a message. Barriers are answered on the way: everything before
+// them was taken.
+func (ch *Channel) next(ctx context.Context) (*Incoming, error) {
+	for {
+		in, err := ch.pop()
+		switch {
+		case in != nil && in.Type == Barrier:
+			if err := in.Reply(ctx, nil); err != nil {
+				return nil, err
+			}
+			continue
+		case in != nil || err != nil:
+			return in, err
+		}
+		select {
+		case <-ch.ready:
+		case <-ch.closed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// Next returns the next message of a channel without a Handler. Calls that
+// expect a reply have to be answered with Incoming.Reply. What was queued when
+// the channel was closed still comes before the error.
+func (ch *Channel) Next(ctx context.Context) (*Incoming, error) {
+	in, err := ch.next(ctx)
+	if err != nil {
+		return nil, &Error{Op: "receive", Subject: ch.identifier, Err: err}
+	}
+	return in, nil
+}
+
+// serve runs the handler. It goes on after the peer left or cancelled, so that
+// what was asked for last is done.
+func (ch *Channel) serve() {
+	c := ch.conn
+	for {
+		in, err := ch.next(context.Background())
+		if err != nil || c.dropping() {
+			return
+		}
+		v, err := ch.opts.Handler.Handle(c.ctx, in)
+		if errors.Is(err, ErrLater) {
+			continue
+		}
+		if err != nil {
+			c.log.Debug("call failed", "identifier", ch.identifier, "selector", in.Selector, "err", err)
+			v = nsError(err)
+		}
+		if err := in.Reply(c.ctx, v); err != nil && c.Err() == nil {
+			c.log.Warn("reply", "identifier", ch.identifier, "selector", in.Selector, "err", err)
+		}
+	}
+}
+
+func (c *Conn) dropping() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.drop
+}

@@ -1,0 +1,438 @@
+package dtx
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+)
+
+const (
+	// MaxChannels is how many channels a peer may open on a connection.
+	MaxChannels = 1024
+
+	readBuffer     = 64 << 10
+	maxSelectors   = 512  // how many selectors a connection remembers
+	maxSelectorKey = 1024 // longest archive of a selector that is remembered
+)
+
+// Selectors of channel 0.
+const (
+	selCapabilities   = "_notifyOfPublishedCapabilities:"
+	selRequestChannel = "_requestChannelWithCode:identifier:"
+	selCancelChannel  = "_channelCanceled:"
+)
+
+// Capability keys that every peer publishes.
+const (
+	CapabilityCompression = "com.apple.private.DTXBlockCompression"
+	CapabilityConnection  = "com.apple.private.DTXConnection"
+)
+
+// DefaultCapabilities is what a side publishes that has nothing else to say. It
+// asks not to be sent compressed messages, which it would understand: they cost
+// the device time, and a cable is fast.
+func DefaultCapabilities() nskeyed.Dict {
+	return nskeyed.Dict{{Key: CapabilityCompression, Value: int64(0)}, {Key: CapabilityConnection, Value: int64(1)}}
+}
+
+// Options of a connection. The zero value works.
+type Options struct {
+	// Capabilities are published at once, as the first message. nil means
+	// DefaultCapabilities.
+	Capabilities nskeyed.Dict
+	// Silent connections publish nothing, as hosts of the accessibility audit
+	// daemon do.
+	Silent bool
+	// Classes decode objects beside those of Foundation.
+	Classes *nskeyed.Classes
+	// Control says who takes what the peer sends on channel 0 beside the
+	// messages of DTX itself. With nil, calls are refused as unknown.
+	Control func(ch *Channel) ChannelOptions
+	// Accept decides on a channel that the peer opens: it returns what to do
+	// with its messages, or the error to refuse with. It must not wait, and may
+	// send on the channel only later. With nil, all are refused.
+	Accept func(ch *Channel) (ChannelOptions, error)
+	// Logger is silent if nil.
+	Logger *slog.Logger
+}
+
+// Conn is one side of a DTX connection; both use it alike. Its methods may be
+// called by several goroutines at once, and none but Close waits for a Handler.
+type Conn struct {
+	nc      net.Conn
+	opts    Options
+	log     *slog.Logger
+	control *Channel
+	out     outbox
+	wg      sync.WaitGroup // reader, writer, handlers, Channel.Go
+	done    chan struct{}  // closed with err set
+	ctx     context.Context
+	cancel  context.CancelFunc
+	buffers sync.Pool // of *[]byte, for messages being encoded
+
+	selectors map[string]string // archive to selector; the reader's
+
+	mu       sync.Mutex
+	channels map[int32]*Channel
+	calls    map[callKey]chan *Message
+	opened   int32 // codes given out
+	err      error // why the connection is over
+	drop     bool  // Close came first: what is queued is not handled
+	caps     nskeyed.Dict
+	capsOnce sync.Once
+	capsSeen chan struct{}
+}
+
+// callKey finds the call that a reply belongs to.
+type callKey struct {
+	code int32
+	id   uint32
+}
+
+// New starts a connection on nc, which belongs to it from now on.
+func New(nc net.Conn, o Options) *Conn {
+	c := &Conn{
+		nc: nc, opts: o, log: o.Logger,
+		done: make(chan struct{}), capsSeen: make(chan struct{}),
+		channels: make(map[int32]*Channel), calls: make(map[callKey]chan *Message),
+		selectors: make(map[string]string),
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.log = c.log.With("layer", "dtx")
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.buffers.New = func() any { return new([]byte) }
+	c.out.init()
+	c.control = newChannel(c, 0, "")
+	if o.Control != nil {
+		c.control.take(o.Control(c.control))
+	} else {
+		c.control.deaf = true
+	}
+	c.channels[0] = c.control
+	if !o.Silent {
+		c.publish()
+	}
+	c.wg.Add(2)
+	go c.write()
+	go c.read()
+	return c
+}
+
+func (c *Conn) publish() {
+	caps := c.opts.Capabilities
+	if caps == nil {
+		caps = DefaultCapabilities()
+	}
+	m, release, err := c.encodeCall(0, selCapabilities, []any{caps})
+	if err != nil {
+		c.fail(&Error{Op: "publish", Subject: "capabilities", Err: err}, false)
+		return
+	}
+	defer release()
+	_ = c.enqueue(c.ctx, m, nil, true)
+}
+
+// Control returns channel 0, which exists from the beginning.
+func (c *Conn) Control() *Channel { return c.control }
+
+// Capabilities waits for what the peer publishes. A peer may publish more than
+// once; later entries replace earlier ones.
+func (c *Conn) Capabilities(ctx context.Context) (nskeyed.Dict, error) {
+	select {
+	case <-c.capsSeen:
+	default:
+		select {
+		case <-c.capsSeen:
+		case <-c.done:
+			return nil, &Error{Op: "wait for", Subject: "capabilities", Err: c.Err()}
+		case <-ctx.Done():
+			return nil, &Error{Op: "wait for", Subject: "capabilities", Err: ctx.Err()}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append(nskeyed.Dict(nil), c.caps...), nil
+}
+
+// Done is closed when the connection is over.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err returns why the connection is over, nil while it is not. Whatever the
+// reason, it is a net.ErrClosed as well.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close sends what is still to be sent, ends all calls and channels, and waits
+// for handlers. A Handler must not call it.
+func (c *Conn) Close() error {
+	c.fail(net.ErrClosed, true)
+	c.wg.Wait()
+	return nil
+}
+
+// fail ends the connection. The first reason counts.
+func (c *Conn) fail(err error, byClose bool) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	if !errors.Is(err, net.ErrClosed) {
+		c.log.Warn("connection ends", "err", err)
+		err = &ended{err}
+	}
+	c.err, c.drop = err, byClose
+	channels := make([]*Channel, 0, len(c.channels))
+	for _, ch := range c.channels {
+		channels = append(channels, ch)
+	}
+	clear(c.calls)
+	close(c.done)
+	c.mu.Unlock()
+	c.cancel()
+	for _, ch := range channels {
+		ch.end(err)
+	}
+	c.out.close(c.nc, byClose)
+}
+
+// read is the one reader. It hands messages on and never waits for who takes
+// them, or for the writer.
+func (c *Conn) read() {
+	defer c.wg.Done()
+	r := NewReader(bufio.NewReaderSize(c.nc, readBuffer))
+	for {
+		m, err := r.Read()
+		if err != nil {
+			c.fail(readError(err), false)
+			return
+		}
+		c.dispatch(m)
+	}
+}
+
+func readError(err error) error {
+	if err == io.EOF {
+		return ErrPeerClosed
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && !op.Timeout() {
+		return &Error{Op: "read", Err: &cause{ErrPeerClosed.Error() + ": " + op.Err.Error(), ErrPeerClosed}}
+	}
+	return err
+}
+
+// dispatch hands a message to the call or channel that it is for.
+func (c *Conn) dispatch(m *Message) {
+	code := m.Channel
+	if m.Conversation%2 == 0 {
+		code = -code // positive on the wire: the sender opened it
+	}
+	in := &Incoming{Message: m, conn: c, code: code}
+	var bad error
+	if m.Type == Dispatch && m.Conversation%2 == 0 {
+		in.Selector, bad = c.selector(m.Payload)
+	}
+	if c.log.Enabled(c.ctx, slog.LevelDebug) {
+		c.log.Debug("received", "channel", code, "id", m.ID, "conversation", m.Conversation, "type", m.Type, "selector", in.Selector, "bytes", len(m.Aux)+len(m.Payload))
+	}
+	switch {
+	case m.Conversation%2 == 1:
+		c.reply(code, m)
+	case bad != nil:
+		c.log.Warn("call without a selector", "channel", code, "err", bad)
+		in.refuse(Refuse(Domain, 1, "the call's selector cannot be read"))
+	case code == 0 && c.controlMessage(in):
+	default:
+		c.mu.Lock()
+		ch := c.channels[code]
+		c.mu.Unlock()
+		if ch == nil {
+			c.log.Debug("message for no channel", "channel", code)
+			in.refuse(Refuse(Domain, 1, "there is no such channel"))
+			return
+		}
+		ch.push(in)
+	}
+}
+
+// reply hands a reply to its call. Nobody waits for late ones and second ones,
+// which some peers send.
+func (c *Conn) reply(code int32, m *Message) {
+	key := callKey{code, m.ID}
+	c.mu.Lock()
+	ch := c.calls[key]
+	delete(c.calls, key)
+	c.mu.Unlock()
+	if ch == nil {
+		c.log.Debug("reply without a call", "channel", code, "id", m.ID)
+		return
+	}
+	ch <- m // has room for one, and gets one
+}
+
+// selector decodes the payload of a call. Archives of the selectors that were
+// seen are remembered: there are few.
+func (c *Conn) selector(b []byte) (string, error) {
+	if s, ok := c.selectors[string(b)]; ok {
+		return s, nil
+	}
+	v, err := nskeyed.Decode(b)
+	if err != nil {
+		return "", err
+	}
+	s, ok := v.(string)
+	if !ok {
+		return "", errors.New("selector is no string")
+	}
+	if len(c.selectors) < maxSelectors && len(b) <= maxSelectorKey {
+		c.selectors[string(b)] = s
+	}
+	return s, nil
+}
+
+// controlMessage serves the messages of DTX itself, and reports whether in is
+// one.
+func (c *Conn) controlMessage(in *Incoming) bool {
+	var serve func(Args) error
+	switch in.Selector {
+	case selCapabilities:
+		serve = c.learn
+	case selRequestChannel:
+		serve = c.accept
+	case selCancelChannel:
+		serve = c.cancelled
+	default:
+		return false
+	}
+	args, err := in.Args()
+	if err == nil {
+		err = serve(args)
+	}
+	if err != nil {
+		c.log.Warn("control message refused", "selector", in.Selector, "err", err)
+		in.refuse(nsError(err))
+		return true
+	}
+	in.ack()
+	return true
+}
+
+func (c *Conn) learn(args Args) error {
+	caps, ok := args.Dict(0)
+	if !ok {
+		return errors.New("capabilities are no dictionary")
+	}
+	c.mu.Lock()
+	for _, p := range caps {
+		c.caps = setPair(c.caps, p)
+	}
+	c.mu.Unlock()
+	c.capsOnce.Do(func() { close(c.capsSeen) })
+	return nil
+}
+
+// maxCapabilities bounds what repeated notifications may add up to.
+const maxCapabilities = 4096
+
+func setPair(d nskeyed.Dict, p nskeyed.Pair) nskeyed.Dict {
+	name, ok := p.Key.(string)
+	if !ok {
+		return d
+	}
+	for i := range d {
+		if d[i].Key == name {
+			d[i].Value = p.Value
+			return d
+		}
+	}
+	if len(d) == maxCapabilities {
+		return d
+	}
+	return append(d, p)
+}
+
+// accept registers a channel that the peer opens. The acknowledgement follows,
+// so that no message can come before the channel is there.
+func (c *Conn) accept(args Args) error {
+	code, ok := args.Int(0)
+	if !ok || code <= 0 || code > 1<<31-1 {
+		return errors.New("channel code is no positive number")
+	}
+	identifier, ok := args.String(1)
+	if !ok {
+		return errors.New("channel identifier is no string")
+	}
+	c.mu.Lock()
+	taken, count := c.channels[-int32(code)] != nil, len(c.channels)
+	c.mu.Unlock()
+	switch {
+	case taken:
+		return errors.New("channel code is taken")
+	case count >= MaxChannels:
+		return errors.New("too many channels")
+	case c.opts.Accept == nil:
+		return UnknownChannel(identifier)
+	}
+	ch := newChannel(c, -int32(code), identifier)
+	o, err := c.opts.Accept(ch)
+	if err != nil {
+		ch.end(err)
+		return err
+	}
+	return c.register(ch, o)
+}
+
+// UnknownChannel is the answer to a channel request that nobody serves.
+func UnknownChannel(identifier string) *nskeyed.NSError {
+	return Refuse(Domain, 1, "Unable to find a service for channel '"+identifier+"'")
+}
+
+// register makes a channel reachable, unless the connection is over.
+func (c *Conn) register(ch *Channel, o ChannelOptions) error {
+	c.mu.Lock()
+	if c.err != nil {
+		err := c.err
+		c.mu.Unlock()
+		ch.end(err)
+		return err
+	}
+	c.channels[ch.code] = ch
+	c.mu.Unlock()
+	ch.take(o)
+	return nil
+}
+
+// cancelled closes channels on the peer's word. Codes are as the sender counts:
+// positive for channels that it opened. Some peers name several in one call.
+func (c *Conn) cancelled(args Args) error {
+	for i := range args {
+		code, ok := args.Int(i)
+		if !ok || code == 0 || code > 1<<31-1 || code < -(1<<31-1) {
+			return errors.New("channel code is no number")
+		}
+		if ch := c.unregister(-int32(code)); ch != nil {
+			ch.end(ErrChannelClosed)
+		}
+	}
+	return nil
+}
+
+func (c *Conn) unregister(code int32) *Channel {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch := c.channels[code]
+	delete(c.channels, code)
+	return ch
+}

@@ -1,0 +1,151 @@
+package dtx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+)
+
+// Causes of an Error. The first group is found in bytes, the second while a
+// connection is used.
+var (
+	// ErrMagic says that bytes are no DTX: a protocol mix-up, or a stream of
+	// which the beginning was lost.
+	ErrMagic = errors.New("bad magic")
+	// ErrHeader says that a header is shorter than the format allows.
+	ErrHeader = errors.New("short header")
+	// ErrSizes says that the lengths in a message contradict each other.
+	ErrSizes = errors.New("inconsistent sizes")
+	// ErrFragment says that a fragment belongs to no message, comes twice or
+	// out of turn.
+	ErrFragment = errors.New("unknown fragment")
+	// ErrTooLarge says that a limit of this package was passed.
+	ErrTooLarge = errors.New("message too large")
+	// ErrIncomplete says that the bytes end inside a message.
+	ErrIncomplete error = &cause{"incomplete message", io.ErrUnexpectedEOF}
+	// ErrPrimitive says that an argument is of an unknown kind or cut short.
+	ErrPrimitive = errors.New("bad argument list")
+	// ErrCompressed says that a compressed payload cannot be expanded.
+	ErrCompressed = errors.New("bad compressed payload")
+
+	// ErrPeerClosed says that the other side ended the connection. It is a
+	// net.ErrClosed too.
+	ErrPeerClosed error = &cause{"peer closed", net.ErrClosed}
+	// ErrChannelClosed says that a channel was cancelled, by either side.
+	ErrChannelClosed = errors.New("channel closed")
+	// ErrOverflow says that a channel was closed because its messages came
+	// faster than they were taken.
+	ErrOverflow = errors.New("channel overflow: messages were not taken in time")
+	// ErrStalled says that a connection was closed because the peer sends
+	// requests and does not read the answers.
+	ErrStalled = errors.New("peer does not read")
+	// ErrRemote matches every error that the peer answered with.
+	ErrRemote = errors.New("refused by the peer")
+	// ErrUnknownSelector matches the peer's answer to a method it lacks.
+	ErrUnknownSelector = errors.New("unknown selector")
+)
+
+// cause is a cause that a general error fits as well.
+type cause struct {
+	text    string
+	general error
+}
+
+func (c *cause) Error() string { return c.text }
+func (c *cause) Unwrap() error { return c.general }
+
+// ended is the reason of a connection's end.
+type ended struct{ err error }
+
+func (e *ended) Error() string   { return strings.TrimPrefix(e.err.Error(), "dtx: ") }
+func (e *ended) Unwrap() []error { return []error{e.err, net.ErrClosed} }
+
+// Domain is the error domain of DTX itself; services have their own.
+const Domain = "DTXMessage"
+
+// unknownSelector ends the text of the answer to an unknown selector. Programs
+// recognise the answer by it: domain and code are those of any other failure.
+const unknownSelector = " - it does not respond to the selector"
+
+// Error says what went wrong.
+type Error struct {
+	Op      string // what was tried, "call" or "open channel"; empty for bytes
+	Subject string // selector or identifier
+	Err     error  // an *nskeyed.NSError if the peer refused
+}
+
+// Error gives "dtx: call takeScreenshot: <the peer's text> (domain 1)".
+func (e *Error) Error() string {
+	s := "dtx: "
+	if e.Op != "" {
+		s += e.Op
+		if e.Subject != "" {
+			s += " " + e.Subject
+		}
+		s += ": "
+	}
+	return s + strings.TrimPrefix(e.Err.Error(), "dtx: ")
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Remote returns what the peer refused with, or nil.
+func (e *Error) Remote() *nskeyed.NSError {
+	var ns *nskeyed.NSError
+	errors.As(e.Err, &ns)
+	return ns
+}
+
+// Is matches ErrRemote and ErrUnknownSelector.
+func (e *Error) Is(target error) bool {
+	if target != ErrRemote && target != ErrUnknownSelector {
+		return false
+	}
+	ns := e.Remote()
+	if ns == nil || target == ErrRemote {
+		return ns != nil
+	}
+	return strings.HasSuffix(ns.Description(), unknownSelector)
+}
+
+// Refuse is an error that a Handler answers with. Any other error that it
+// returns is sent as its text in the domain of DTX.
+func Refuse(domain string, code int64, text string) *nskeyed.NSError {
+	return &nskeyed.NSError{Domain: domain, Code: code, UserInfo: nskeyed.Dict{{Key: "NSLocalizedDescription", Value: text}}}
+}
+
+// UnknownSelector is the answer to a method that does not exist.
+func UnknownSelector(selector string) *nskeyed.NSError {
+	return Refuse(Domain, 1, "Unable to invoke '"+selector+"'"+unknownSelector)
+}
+
+// nsError makes the answer to a call of an error.
+func nsError(err error) *nskeyed.NSError {
+	var ns *nskeyed.NSError
+	if errors.As(err, &ns) {
+		return ns
+	}
+	return Refuse(Domain, 1, err.Error())
+}
+
+// waitError says which reply did not come in time.
+type waitError struct {
+	channel int32
+	id      uint32
+	err     error // the context's
+}
+
+func (e *waitError) Error() string {
+	if errors.Is(e.err, context.DeadlineExceeded) {
+		return fmt.Sprintf("timeout waiting for reply %d/%d", e.channel, e.id)
+	}
+	return fmt.Sprintf("waiting for reply %d/%d: %v", e.channel, e.id, e.err)
+}
+
+func (e *waitError) Unwrap() error { return e.err }

@@ -1,0 +1,177 @@
+package dtx
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// maxPending is how much may wait to be written before senders wait. It is
+	// what a small message may have to queue behind, so it is short.
+	maxPending = 256 << 10
+	// maxStalled bounds the answers that the reader itself gives, which cannot
+	// wait: a peer that lets so many pile up does not read.
+	maxStalled = 16 << 20
+	// maxSpare is how large a buffer is kept for the next messages.
+	maxSpare = 1 << 20
+	// closeGrace is how long Close waits for a peer to take the last messages.
+	closeGrace = 500 * time.Millisecond
+)
+
+// outbox gathers messages for the writer: whatever is waiting when the network
+// takes more goes out in one write.
+type outbox struct {
+	mu      sync.Mutex
+	pending []byte
+	lastID  uint32
+	closed  bool
+	space   chan struct{} // closed when pending was taken; nil if nobody waits
+	wake    chan struct{} // holds a token while there is work for the writer
+}
+
+func (o *outbox) init() { o.wake = make(chan struct{}, 1) }
+
+// poke wakes the writer up.
+func (o *outbox) poke() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// full says whether senders have to wait, and for what.
+func (o *outbox) full() <-chan struct{} {
+	if len(o.pending) < maxPending {
+		return nil
+	}
+	if o.space == nil {
+		o.space = make(chan struct{})
+	}
+	return o.space
+}
+
+// enqueue puts a message in line. Messages that begin a conversation get their
+// id here, so that ids go up on the wire; with reply not nil the call is
+// registered under it. Only the reader forces: it must not wait for room.
+func (c *Conn) enqueue(ctx context.Context, m *Message, reply chan *Message, force bool) error {
+	if n := payloadHeaderSize + len(m.Aux) + len(m.Payload); n > MaxMessage {
+		return ErrTooLarge
+	}
+	o := &c.out
+	o.mu.Lock()
+	for !o.closed && !force {
+		space := o.full()
+		if space == nil {
+			break
+		}
+		o.mu.Unlock()
+		select {
+		case <-space:
+		case <-c.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		o.mu.Lock()
+	}
+	if o.closed {
+		o.mu.Unlock()
+		return c.Err()
+	}
+	if len(o.pending) > maxStalled && force {
+		o.mu.Unlock()
+		c.fail(&Error{Op: "reply", Err: ErrStalled}, false)
+		return ErrStalled
+	}
+	if m.Conversation == 0 {
+		if o.lastID++; o.lastID == 0 {
+			o.lastID++ // nobody sends id 0
+		}
+		m.ID = o.lastID
+	}
+	if reply != nil && !c.expect(callKey{m.code(), m.ID}, reply) {
+		o.mu.Unlock()
+		return c.Err()
+	}
+	o.pending = Append(o.pending, m)
+	o.mu.Unlock()
+	o.poke()
+	return nil
+}
+
+// code is the channel of a message that this side sends.
+func (m *Message) code() int32 {
+	if m.Conversation%2 == 0 {
+		return m.Channel
+	}
+	return -m.Channel
+}
+
+// expect registers a call, unless the connection is over.
+func (c *Conn) expect(key callKey, reply chan *Message) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false
+	}
+	c.calls[key] = reply
+	return true
+}
+
+func (c *Conn) forget(key callKey) {
+	c.mu.Lock()
+	delete(c.calls, key)
+	c.mu.Unlock()
+}
+
+// take gives the writer what is waiting and puts spare in its place.
+func (o *outbox) take(spare []byte) (b []byte, closed bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b, o.pending = o.pending, spare[:0]
+	if o.space != nil {
+		close(o.space)
+		o.space = nil
+	}
+	return b, o.closed
+}
+
+// close ends the outbox: with flush, the writer sends what is there first.
+func (o *outbox) close(nc net.Conn, flush bool) {
+	o.mu.Lock()
+	o.closed = true
+	if !flush {
+		o.pending = nil
+	}
+	o.mu.Unlock()
+	if flush {
+		_ = nc.SetWriteDeadline(time.Now().Add(closeGrace))
+	} else {
+		_ = nc.Close()
+	}
+	o.poke()
+}
+
+// write is the one writer. It closes the network connection when it ends, which
+// ends the reader.
+func (c *Conn) write() {
+	defer c.wg.Done()
+	defer c.nc.Close()
+	var spare []byte
+	for range c.out.wake {
+		b, closed := c.out.take(spare)
+		if len(b) > 0 {
+			if _, err := c.nc.Write(b); err != nil {
+				c.fail(&Error{Op: "write", Err: &cause{ErrPeerClosed.Error() + ": " + err.Error(), ErrPeerClosed}}, false)
+				return
+			}
+		}
+		if closed {
+			return
+		}
+		if spare = b; cap(spare) > maxSpare {
+			spare = nil
+		}
+	}
+}

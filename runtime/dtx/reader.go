@@ -1,0 +1,163 @@
+package dtx
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// growStep is how much memory a declared length is trusted with before its
+// bytes arrive.
+const growStep = 64 << 10
+
+// Reader takes messages out of a stream of fragments. Fragments of several
+// messages may be mixed; those of one message come in order.
+type Reader struct {
+	src   io.Reader
+	head  [HeaderSize]byte
+	parts map[partKey]*part // incomplete messages
+	held  int               // how many bytes they hold
+}
+
+// partKey tells incomplete messages apart. An id alone is not enough: some
+// hosts count anew on each channel, and a request and a reply may share one.
+type partKey struct {
+	channel  int32
+	id, conv uint32
+}
+
+type part struct {
+	first header
+	next  uint16 // index that comes next
+	body  []byte
+}
+
+// NewReader returns a Reader for src, which should be buffered.
+func NewReader(src io.Reader) *Reader { return &Reader{src: src} }
+
+// Read returns the next message that is complete. A stream that ends between
+// messages gives io.EOF, one that ends inside one ErrIncomplete. No message can
+// be read after an error.
+func (r *Reader) Read() (*Message, error) {
+	for {
+		if _, err := io.ReadFull(r.src, r.head[:]); err != nil {
+			if err == io.EOF && len(r.parts) == 0 {
+				return nil, io.EOF
+			}
+			return nil, incomplete(err)
+		}
+		h, surplus, err := parseHeader(r.head[:])
+		if err != nil {
+			return nil, err
+		}
+		if surplus > 0 {
+			if _, err := io.CopyN(io.Discard, r.src, int64(surplus)); err != nil {
+				return nil, incomplete(err)
+			}
+		}
+		h, body, err := r.fragment(h)
+		if err != nil {
+			return nil, err
+		}
+		if body != nil {
+			return parseBody(h, body)
+		}
+	}
+}
+
+// fragment reads what follows a header. The body is nil as long as the message
+// is not complete.
+func (r *Reader) fragment(h header) (header, []byte, error) {
+	if h.count == 1 {
+		body, err := r.more(nil, int(h.length), int(h.length))
+		return h, body, err
+	}
+	key := partKey{h.channel, h.id, h.conv}
+	p := r.parts[key]
+	if h.index == 0 {
+		return h, nil, r.begin(key, p, h)
+	}
+	switch {
+	case p == nil || h.index != p.next || h.count != p.first.count:
+		return h, nil, &Error{Err: fmt.Errorf("%w: %d of %d, message %d", ErrFragment, h.index, h.count, h.id)}
+	case uint64(len(p.body))+uint64(h.length) > uint64(p.first.length):
+		return h, nil, &Error{Err: fmt.Errorf("%w: fragments hold more than %d bytes", ErrSizes, p.first.length)}
+	case r.held+int(h.length) > MaxMessage:
+		return h, nil, &Error{Err: fmt.Errorf("%w: incomplete messages", ErrTooLarge)}
+	}
+	had := len(p.body)
+	body, err := r.more(p.body, int(h.length), int(p.first.length))
+	if err != nil {
+		return h, nil, err
+	}
+	p.body = body
+	r.held += len(body) - had
+	if p.next++; p.next < h.count {
+		return h, nil, nil
+	}
+	delete(r.parts, key)
+	r.held -= len(body)
+	if len(body) != int(p.first.length) {
+		return h, nil, &Error{Err: fmt.Errorf("%w: fragments hold %d of %d bytes", ErrSizes, len(body), p.first.length)}
+	}
+	return p.first, body, nil
+}
+
+// begin notes a message of several fragments: only its header has come.
+func (r *Reader) begin(key partKey, p *part, h header) error {
+	if p != nil {
+		return &Error{Err: fmt.Errorf("%w: message %d begins twice", ErrFragment, h.id)}
+	}
+	if len(r.parts) == MaxAssemblies {
+		return &Error{Err: fmt.Errorf("%w: more than %d are incomplete", ErrTooLarge, MaxAssemblies)}
+	}
+	if r.parts == nil {
+		r.parts = make(map[partKey]*part)
+	}
+	r.parts[key] = &part{first: h, next: 1}
+	return nil
+}
+
+// more appends n bytes of the stream to body, which grows as they arrive and
+// never beyond total.
+func (r *Reader) more(body []byte, n, total int) ([]byte, error) {
+	end := len(body) + n
+	for len(body) < end {
+		step := min(end-len(body), max(growStep, len(body)))
+		if cap(body)-len(body) < step {
+			grown := make([]byte, len(body), min(total, len(body)+max(step, len(body))))
+			copy(grown, body)
+			body = grown
+		}
+		k, err := io.ReadFull(r.src, body[len(body):len(body)+step])
+		if err != nil {
+			return nil, incomplete(err)
+		}
+		body = body[:len(body)+k]
+	}
+	return body, nil
+}
+
+// incomplete turns the end of a stream into ErrIncomplete.
+func incomplete(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return &Error{Err: ErrIncomplete}
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		return err
+	}
+	return &Error{Op: "read", Err: err}
+}
+
+// byteSource reads from bytes.
+type byteSource []byte
+
+func (s *byteSource) Read(p []byte) (int, error) {
+	if len(*s) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, *s)
+	*s = (*s)[n:]
+	return n, nil
+}
