@@ -1,0 +1,295 @@
+package nskeyed
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Pair is an entry of a Dict.
+type Pair struct{ Key, Value any }
+
+// Dict is an NSDictionary in the order of the archive. Keys are strings as a
+// rule; some services use numbers. The getters take string keys and report false
+// when the key is missing or holds another type.
+type Dict []Pair
+
+// Set is an NSSet in the order of the archive.
+type Set []any
+
+// OrderedSet is an NSOrderedSet.
+type OrderedSet []any
+
+// Top is the objects of an archive that has several, $0 and up.
+type Top []any
+
+// Null is NSNull, which stands for nothing where nil cannot: in arrays and
+// dictionaries.
+type Null struct{}
+
+// Mutable asks for the mutable class when its content is encoded: a string,
+// []byte, []any, Dict, Set or OrderedSet. Decoding does not make it.
+type Mutable struct{ Content any }
+
+// Get returns the value of a key, which may be an int where the archive holds a
+// number.
+func (d Dict) Get(key any) (any, bool) {
+	if n, ok := key.(int); ok {
+		key = int64(n)
+	}
+	for i := range d {
+		if sameKey(d[i].Key, key) {
+			return d[i].Value, true
+		}
+	}
+	return nil, false
+}
+
+// sameKey compares keys of comparable types; others are never the same.
+func sameKey(a, b any) bool {
+	switch a := a.(type) {
+	case string:
+		b, ok := b.(string)
+		return ok && a == b
+	case bool, int64, uint64, float64, Date, UUID, Null:
+		switch b.(type) {
+		case bool, int64, uint64, float64, Date, UUID, Null:
+			return a == b
+		}
+	}
+	return false
+}
+
+func get[T any](d Dict, key string) (T, bool) {
+	for i := range d {
+		if k, ok := d[i].Key.(string); ok && k == key {
+			t, ok := d[i].Value.(T)
+			return t, ok
+		}
+	}
+	var zero T
+	return zero, false
+}
+
+// String returns a string value.
+func (d Dict) String(key string) (string, bool) { return get[string](d, key) }
+
+// Bool returns a boolean value.
+func (d Dict) Bool(key string) (bool, bool) { return get[bool](d, key) }
+
+// Data returns a data value; the bytes belong to the archive.
+func (d Dict) Data(key string) ([]byte, bool) { return get[[]byte](d, key) }
+
+// Dict returns a nested dictionary.
+func (d Dict) Dict(key string) (Dict, bool) { return get[Dict](d, key) }
+
+// Array returns an array value.
+func (d Dict) Array(key string) ([]any, bool) { return get[[]any](d, key) }
+
+// Date returns a date value.
+func (d Dict) Date(key string) (Date, bool) { return get[Date](d, key) }
+
+// UUID returns a UUID value.
+func (d Dict) UUID(key string) (UUID, bool) { return get[UUID](d, key) }
+
+// Int returns an integer that fits int64.
+func (d Dict) Int(key string) (int64, bool) { v, _ := get[any](d, key); return Int(v) }
+
+// Uint returns an integer that is not negative.
+func (d Dict) Uint(key string) (uint64, bool) { v, _ := get[any](d, key); return Uint(v) }
+
+// Real returns a real or integer value as a float64.
+func (d Dict) Real(key string) (float64, bool) { v, _ := get[any](d, key); return Real(v) }
+
+// Int returns a decoded integer that fits int64.
+func Int(v any) (int64, bool) {
+	switch t := v.(type) {
+	case int64:
+		return t, true
+	case uint64:
+		return int64(t), t <= math.MaxInt64
+	}
+	return 0, false
+}
+
+// Uint returns a decoded integer that is not negative.
+func Uint(v any) (uint64, bool) {
+	switch t := v.(type) {
+	case int64:
+		return uint64(t), t >= 0
+	case uint64:
+		return t, true
+	}
+	return 0, false
+}
+
+// Real returns a decoded real or integer.
+func Real(v any) (float64, bool) {
+	switch t := v.(type) {
+	case float64:
+		return t, true
+	case int64:
+		return float64(t), true
+	case uint64:
+		return float64(t), true
+	}
+	return 0, false
+}
+
+// Date is an NSDate: seconds since 2001-01-01 UTC, as sent. It may be any
+// number, and none.
+type Date float64
+
+const (
+	epoch = 978307200 // 2001-01-01, in Unix seconds
+	// Dates of the years 1 to 9999 become a time.Time.
+	minDate, endDate = -63113904000, 252423993600
+)
+
+// DateOf returns the date of a time.
+func DateOf(t time.Time) Date {
+	return Date(float64(t.Unix()-epoch) + float64(t.Nanosecond())/1e9)
+}
+
+// Time returns the date in UTC. It is the zero time for what is not a number,
+// and the nearest for a date outside of the years 1 to 9999.
+func (d Date) Time() time.Time {
+	s := float64(d)
+	if math.IsNaN(s) {
+		return time.Time{}
+	}
+	whole, part := math.Modf(min(max(s, minDate), endDate-1))
+	return time.Unix(int64(whole)+epoch, int64(math.Round(part*1e9))).UTC()
+}
+
+// UUID is an NSUUID, 16 bytes in the order of RFC 4122.
+type UUID [16]byte
+
+// String returns the upper-case text form that Apple uses.
+func (u UUID) String() string {
+	return fmt.Sprintf("%X-%X-%X-%X-%X", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
+
+// ParseUUID reads the text form, in either case.
+func ParseUUID(s string) (UUID, error) {
+	dashes := len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-'
+	if b, err := hex.DecodeString(strings.ReplaceAll(s, "-", "")); dashes && err == nil && len(b) == 16 {
+		return UUID(b), nil
+	}
+	return UUID{}, fmt.Errorf("nskeyed: %q is not a UUID", s)
+}
+
+// URL is an NSURL: a text, which may be relative to another URL.
+type URL struct {
+	Base     *URL // nil as a rule
+	Relative string
+}
+
+// String returns the whole URL. A text that is no URL stands for itself.
+func (u URL) String() string {
+	if u.Base == nil {
+		return u.Relative
+	}
+	base, err := url.Parse(u.Base.String())
+	if err != nil {
+		return u.Relative
+	}
+	whole, err := base.Parse(u.Relative)
+	if err != nil {
+		return u.Relative
+	}
+	return whole.String()
+}
+
+// NSError is an error object, with which services refuse.
+type NSError struct {
+	Domain   string
+	Code     int64
+	UserInfo Dict // nil when there was none; encoded as an empty dictionary then
+}
+
+// Description returns the text meant for people, or nothing.
+func (e *NSError) Description() string {
+	s, _ := e.UserInfo.String("NSLocalizedDescription")
+	return s
+}
+
+// Underlying returns the error that caused this one, or nil.
+func (e *NSError) Underlying() *NSError {
+	u, _ := get[*NSError](e.UserInfo, "NSUnderlyingError")
+	return u
+}
+
+func (e *NSError) Error() string {
+	if s := e.Description(); s != "" {
+		return fmt.Sprintf("%s (%s %d)", s, e.Domain, e.Code)
+	}
+	return fmt.Sprintf("%s %d", e.Domain, e.Code)
+}
+
+// Unwrap returns the underlying error.
+func (e *NSError) Unwrap() error {
+	if u := e.Underlying(); u != nil {
+		return u
+	}
+	return nil
+}
+
+// Object is an object of any class.
+type Object struct {
+	// Classes is the class and its ancestors, the most derived first. Encoding
+	// adds NSObject at the end where it is missing.
+	Classes []string
+	Fields  []Field
+}
+
+// Field is a field of an object.
+type Field struct {
+	Key   string
+	Value any
+	// Inline is whether the value stands in the object itself, as numbers do
+	// that are no NSNumber. An array inside holds references.
+	Inline bool
+}
+
+// Class returns the name of the object's own class.
+func (o *Object) Class() string {
+	if len(o.Classes) == 0 {
+		return ""
+	}
+	return o.Classes[0]
+}
+
+// Get returns the value of a field.
+func (o *Object) Get(key string) (any, bool) {
+	for i := range o.Fields {
+		if o.Fields[i].Key == key {
+			return o.Fields[i].Value, true
+		}
+	}
+	return nil, false
+}
+
+// Set replaces the value of a field in its place, or adds a field, which then is
+// not inline.
+func (o *Object) Set(key string, v any) {
+	for i := range o.Fields {
+		if o.Fields[i].Key == key {
+			o.Fields[i].Value = v
+			return
+		}
+	}
+	o.Fields = append(o.Fields, Field{Key: key, Value: v})
+}
+
+// Dict returns the fields as a dictionary, for its getters.
+func (o *Object) Dict() Dict {
+	d := make(Dict, len(o.Fields))
+	for i, f := range o.Fields {
+		d[i] = Pair{f.Key, f.Value}
+	}
+	return d
+}

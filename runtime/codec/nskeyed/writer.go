@@ -1,0 +1,218 @@
+package nskeyed
+
+import (
+	"encoding/binary"
+	"math"
+	"math/bits"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// entry is a key of a record with what stands there: a bool, int64, uint64,
+// float64, string, []byte, uid, []uid, []string, []any of these, or record.
+type entry struct {
+	key   string
+	value any
+}
+
+// record is a dictionary of the property list, in the order it is written.
+type record []entry
+
+// uid is an index in $objects.
+type uid uint64
+
+// writer lays a property list out as Apple's does: a dictionary, its keys, then
+// its values, each followed by what is below it. Package plist sorts keys, which
+// would make other bytes of a selector than every other program does.
+type writer struct {
+	items []item
+	refs  []int32
+	texts map[string]int32
+	ints  map[any]int32 // int64 and uint64
+	flags [2]int32      // the objects false and true, 0 for none
+	out   []byte
+}
+
+// item is an object of the property list. Those of containers are in refs.
+type item struct {
+	value       any
+	start, refs int32
+}
+
+// write appends the property list to b.
+func write(b []byte, root record) []byte {
+	w := &writer{texts: make(map[string]int32, 16), out: b}
+	w.number(root)
+	start := len(b)
+	w.out = append(w.out, header...)
+	refSize := width(uint64(len(w.items) - 1))
+	offsets := make([]int, len(w.items))
+	for i := range w.items {
+		offsets[i] = len(w.out) - start
+		w.item(&w.items[i], refSize)
+	}
+	table := len(w.out) - start
+	offSize := width(uint64(table))
+	for _, o := range offsets {
+		w.uint(uint64(o), offSize)
+	}
+	w.out = append(w.out, 0, 0, 0, 0, 0, 0, byte(offSize), byte(refSize))
+	w.out = binary.BigEndian.AppendUint64(w.out, uint64(len(w.items)))
+	w.out = binary.BigEndian.AppendUint64(w.out, 0)
+	return binary.BigEndian.AppendUint64(w.out, uint64(table))
+}
+
+// width is the number of bytes for integers up to n: 1, 2, 4 or 8.
+func width(n uint64) int {
+	switch l := bits.Len64(n); {
+	case l <= 8:
+		return 1
+	case l <= 16:
+		return 2
+	case l <= 32:
+		return 4
+	}
+	return 8
+}
+
+// number gives v and what is below it their numbers. Equal strings and integers
+// are one object.
+func (w *writer) number(v any) int32 {
+	self := int32(len(w.items))
+	switch t := v.(type) {
+	case string:
+		if n, ok := w.texts[t]; ok {
+			return n
+		}
+		w.texts[t] = self
+	case int64, uint64:
+		if n, ok := w.ints[v]; ok {
+			return n
+		}
+		if w.ints == nil {
+			w.ints = make(map[any]int32)
+		}
+		w.ints[v] = self
+	case bool:
+		i := 0
+		if t {
+			i = 1
+		}
+		if w.flags[i] != 0 {
+			return w.flags[i]
+		}
+		w.flags[i] = self
+	case record:
+		refs := w.container(v, 2*len(t))
+		for i := range t {
+			n := w.number(t[i].key)
+			w.refs[refs+i] = n
+		}
+		for i := range t {
+			n := w.number(t[i].value)
+			w.refs[refs+len(t)+i] = n
+		}
+		return self
+	case []any:
+		return numberAll(w, t, t)
+	case []uid:
+		return numberAll(w, t, t)
+	case []string:
+		return numberAll(w, t, t)
+	}
+	w.items = append(w.items, item{value: v})
+	return self
+}
+
+// container adds a container with room for n references, and returns where they
+// begin.
+func (w *writer) container(v any, n int) int {
+	refs := len(w.refs)
+	w.items = append(w.items, item{v, int32(refs), int32(n)})
+	w.refs = append(w.refs, make([]int32, n)...)
+	return refs
+}
+
+func numberAll[T any](w *writer, list []T, v any) int32 {
+	self := int32(len(w.items))
+	refs := w.container(v, len(list))
+	for i, e := range list {
+		n := w.number(e)
+		w.refs[refs+i] = n
+	}
+	return self
+}
+
+func (w *writer) uint(v uint64, size int) {
+	for i := size - 1; i >= 0; i-- {
+		w.out = append(w.out, byte(v>>(8*i)))
+	}
+}
+
+func (w *writer) head(tag byte, n int) {
+	if n < lowCount {
+		w.out = append(w.out, tag|byte(n))
+		return
+	}
+	w.out = append(w.out, tag|lowCount)
+	w.integer(int64(n))
+}
+
+// integer writes the smallest form; negative numbers always take eight bytes.
+func (w *writer) integer(n int64) {
+	size := 8
+	if n >= 0 {
+		size = width(uint64(n))
+	}
+	w.out = append(w.out, tagInteger|byte(bits.TrailingZeros(uint(size))))
+	w.uint(uint64(n), size)
+}
+
+func (w *writer) item(it *item, refSize int) {
+	switch t := it.value.(type) {
+	case bool:
+		low := byte(lowFalse)
+		if t {
+			low = lowTrue
+		}
+		w.out = append(w.out, tagSimple|low)
+	case int64:
+		w.integer(t)
+	case uint64:
+		w.out = append(w.out, tagInteger|4, 0, 0, 0, 0, 0, 0, 0, 0)
+		w.uint(t, 8)
+	case float64:
+		w.out = binary.BigEndian.AppendUint64(append(w.out, tagReal|3), math.Float64bits(t))
+	case []byte:
+		w.head(tagData, len(t))
+		w.out = append(w.out, t...)
+	case string:
+		w.text(t)
+	case uid:
+		size := width(uint64(t))
+		w.out = append(w.out, tagUID|byte(size-1))
+		w.uint(uint64(t), size)
+	case record:
+		w.head(tagDict, len(t))
+	default:
+		w.head(tagArray, int(it.refs))
+	}
+	for _, n := range w.refs[it.start : it.start+it.refs] {
+		w.uint(uint64(n), refSize)
+	}
+}
+
+func (w *writer) text(s string) {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			units := utf16.Encode([]rune(s))
+			w.head(tagUTF16, len(units))
+			for _, u := range units {
+				w.out = binary.BigEndian.AppendUint16(w.out, u)
+			}
+			return
+		}
+	}
+	w.head(tagASCII, len(s))
+	w.out = append(w.out, s...)
+}
