@@ -205,11 +205,8 @@ func (d *Device) withSession(ctx context.Context, fn func(*session) error) error
 			d.session = s
 		}
 		err := fn(d.session)
-		if err == nil {
+		if err == nil || !sessionLost(err) { // a refusal is an answer too
 			d.session.used = true
-			return nil
-		}
-		if !sessionLost(err) {
 			return err
 		}
 		worked := d.session.used

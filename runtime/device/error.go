@@ -60,10 +60,9 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("device: %d devices match, name one: %s", len(names), strings.Join(names, "; "))
 }
 
-// fail wraps err unless it already names the device.
+// fail wraps err unless its text already begins with the device.
 func (d *Device) fail(op, what string, err error) error {
-	var e *Error
-	if errors.As(err, &e) {
+	if _, ok := err.(*Error); ok {
 		return err
 	}
 	return &Error{UDID: d.UDID(), Service: what, Op: op, Err: err}

@@ -43,6 +43,9 @@ type Finder struct {
 	mu     sync.Mutex
 	muxers []*usbmux.Client
 	known  map[string]*Device // one Device a UDID, so that its session is shared
+
+	keysTurn chan struct{} // held while keys are made
+	keys     *pair.Keys
 }
 
 // NewFinder returns a Finder.
@@ -53,7 +56,7 @@ func NewFinder(o Options) *Finder {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Finder{opts: o, log: o.Logger, muxers: slices.Clone(o.Muxers), known: map[string]*Device{}}
+	return &Finder{opts: o, log: o.Logger, muxers: slices.Clone(o.Muxers), known: map[string]*Device{}, keysTurn: make(chan struct{}, 1)}
 }
 
 // AddMuxer makes the Finder look behind one more muxer. Watchers that exist
@@ -373,6 +376,15 @@ func (f *Finder) Device(i Info) *Device {
 	d.info = i
 	d.mu.Unlock()
 	return d
+}
+
+// forget makes room for a new Device in the place of one that is closed.
+func (f *Finder) forget(d *Device) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if udid := d.UDID(); f.known[udid] == d {
+		delete(f.known, udid)
+	}
 }
 
 // ready reports whether a described device answers lockdown.

@@ -2,11 +2,9 @@ package device
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
@@ -121,14 +119,31 @@ func (d *Device) newRecord(ctx context.Context, c *lockdown.Client) (*pair.Recor
 	}
 	pem, _ := key.([]byte)
 	address, _ := mac.(string)
-	return pair.Generate(ctx, pair.Params{DevicePublicKey: pem, WiFiAddress: address, HostID: newUUID(), SystemBUID: buid})
+	keys, err := d.finder.hostKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pair.WithKeys(keys, pair.Params{DevicePublicKey: pem, WiFiAddress: address, HostID: pair.NewUUID(), SystemBUID: buid})
 }
 
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0F|0x40, b[8]&0x3F|0x80
-	return strings.ToUpper(fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:]))
+// hostKeys returns the keys that pairings of this Finder use. Making them takes
+// a tenth of a second and more, so a shelf of new phones shares one pair; the
+// HostID and the certificates are each phone's own.
+func (f *Finder) hostKeys(ctx context.Context) (*pair.Keys, error) {
+	select {
+	case f.keysTurn <- struct{}{}:
+		defer func() { <-f.keysTurn }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if f.keys == nil {
+		keys, err := pair.NewKeys(ctx)
+		if err != nil {
+			return nil, err
+		}
+		f.keys = keys
+	}
+	return f.keys, nil
 }
 
 // loadRecord looks where records may be: the muxer first, since every other
