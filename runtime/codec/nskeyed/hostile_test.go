@@ -132,7 +132,7 @@ func TestHostile(t *testing.T) {
 		want    string
 	}{
 		{"reference beyond", []any{arrayRecord(2, 3), array}, "object 1: UID is beyond the objects of the archive: 3 of 3"},
-		{"large reference", []any{arrayRecord(2, 1<<63), array}, "object 1: UID is beyond the objects of the archive: 9223372036854775808 of 3"},
+		{"large reference", []any{arrayRecord(2, 1<<32-1), array}, "object 1: UID is beyond the objects of the archive: 4294967295 of 3"},
 		{"class beyond", []any{arrayRecord(9)}, "object 1: $class: UID is beyond the objects of the archive"},
 		{"class is nil", []any{arrayRecord(0)}, "object 1: class is no dictionary"},
 		{"class is a string", []any{arrayRecord(2), "NSArray"}, "object 1: class is no dictionary"},

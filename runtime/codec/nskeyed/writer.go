@@ -18,8 +18,8 @@ type entry struct {
 // record is a dictionary of the property list, in the order it is written.
 type record []entry
 
-// uid is an index in $objects.
-type uid uint64
+// uid is an index in $objects, which hold at most MaxObjects.
+type uid uint32
 
 // writer lays a property list out as Apple's does: a dictionary, its keys, then
 // its values, each followed by what is below it. Package plist sorts keys, which
@@ -33,11 +33,14 @@ type writer struct {
 	out   []byte
 }
 
-// item is an object of the property list. Those of containers are in refs.
+// item is an object of the property list. Those of containers are in refs; a UID
+// stands in start, with isUID as its value, to spare it an allocation.
 type item struct {
 	value       any
 	start, refs int32
 }
+
+type isUID struct{}
 
 // write appends the property list to b.
 func write(b []byte, root record) []byte {
@@ -81,10 +84,9 @@ func (w *writer) number(v any) int32 {
 	self := int32(len(w.items))
 	switch t := v.(type) {
 	case string:
-		if n, ok := w.texts[t]; ok {
-			return n
-		}
-		w.texts[t] = self
+		return w.numberText(t)
+	case uid:
+		return w.numberUID(t)
 	case int64, uint64:
 		if n, ok := w.ints[v]; ok {
 			return n
@@ -105,7 +107,7 @@ func (w *writer) number(v any) int32 {
 	case record:
 		refs := w.container(v, 2*len(t))
 		for i := range t {
-			n := w.number(t[i].key)
+			n := w.numberText(t[i].key)
 			w.refs[refs+i] = n
 		}
 		for i := range t {
@@ -114,11 +116,11 @@ func (w *writer) number(v any) int32 {
 		}
 		return self
 	case []any:
-		return numberAll(w, t, t)
+		return numberAll(w, v, t, w.number)
 	case []uid:
-		return numberAll(w, t, t)
+		return numberAll(w, v, t, w.numberUID)
 	case []string:
-		return numberAll(w, t, t)
+		return numberAll(w, v, t, w.numberText)
 	}
 	w.items = append(w.items, item{value: v})
 	return self
@@ -133,11 +135,27 @@ func (w *writer) container(v any, n int) int {
 	return refs
 }
 
-func numberAll[T any](w *writer, list []T, v any) int32 {
+func (w *writer) numberText(s string) int32 {
+	n, ok := w.texts[s]
+	if !ok {
+		n = int32(len(w.items))
+		w.texts[s] = n
+		w.items = append(w.items, item{value: s})
+	}
+	return n
+}
+
+// numberUID makes an object for each occurrence, as Apple's writer does.
+func (w *writer) numberUID(u uid) int32 {
+	w.items = append(w.items, item{value: isUID{}, start: int32(u)})
+	return int32(len(w.items) - 1)
+}
+
+func numberAll[T any](w *writer, v any, list []T, number func(T) int32) int32 {
 	self := int32(len(w.items))
 	refs := w.container(v, len(list))
 	for i, e := range list {
-		n := w.number(e)
+		n := number(e)
 		w.refs[refs+i] = n
 	}
 	return self
@@ -188,10 +206,11 @@ func (w *writer) item(it *item, refSize int) {
 		w.out = append(w.out, t...)
 	case string:
 		w.text(t)
-	case uid:
-		size := width(uint64(t))
+	case isUID:
+		size := width(uint64(uint32(it.start)))
 		w.out = append(w.out, tagUID|byte(size-1))
-		w.uint(uint64(t), size)
+		w.uint(uint64(uint32(it.start)), size)
+		return
 	case record:
 		w.head(tagDict, len(t))
 	default:
