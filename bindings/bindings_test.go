@@ -208,6 +208,29 @@ print(total)`)
 	}
 }
 
+// TestUnpluggedStreams checks that a stream tells its script when the device
+// has left, instead of ending as if all were well.
+func TestUnpluggedStreams(t *testing.T) {
+	got := run(t, `
+local virtual = require "imd.virtual"
+local phone = virtual.start{ log_rate = -1 }
+local dev = phone:device()
+local streams = { dev:syslog{ match = "never" }, dev:syslog_text():filter(function() return false end), dev:notifications("x") }
+phone:detach()
+for _, s in ipairs(streams) do
+  local ok, e = try(s.next, s, 30)
+  print(ok, e and e.code, e and e.device == dev.udid)
+end
+local ok, e = try(dev.battery, dev)
+print(ok, e.code)
+phone:attach()
+print(dev:battery().percent)`)
+	want := strings.Repeat("false\tdisconnected\ttrue\n", 3) + "false\tdevice_lost\n87\n"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestRestartWaits(t *testing.T) {
 	got := run(t, `
 local dev = device()

@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -22,6 +23,18 @@ func named(udid string, err error) error {
 		return err
 	}
 	return &onDevice{udid: udid, error: err}
+}
+
+// errEnded is the end of a stream that only the script should have ended.
+var errEnded = fmt.Errorf("the device ended the stream (unplugged, restarted or locked): %w", io.ErrUnexpectedEOF)
+
+// Ended returns the error of a live stream with the device named. Its end is an
+// error as well: a script that watches a log must learn that the device left.
+func (d *Device) Ended(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = errEnded
+	}
+	return named(d.UDID(), err)
 }
 
 // onDevice adds the device to an error without changing its text.

@@ -107,7 +107,7 @@ func live(c *api.Call, d *device.Device, o options) (*stream.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stream.New(func(ctx context.Context, push func(...any)) error { return pump(ctx, s, &o, push) }, s.Close,
+	return stream.New(func(ctx context.Context, push func(...any)) error { return d.Ended(pump(ctx, s, &o, push)) }, s.Close,
 		stream.Options{Kind: "syslog", Queue: o.Queue, Text: func(v any) string { return v.(*Entry).Message }}), nil
 }
 
@@ -171,7 +171,7 @@ func text(c *api.Call, d *device.Device, t device.Timeout) (*stream.Stream, erro
 		for {
 			e, err := client.Next(ctx)
 			if err != nil {
-				return err
+				return d.Ended(err)
 			}
 			push(&Line{e.Time, e.PID, e.Process, e.Image, string(e.Level), e.Message, e.Raw})
 		}

@@ -35,7 +35,7 @@ func observe(c *api.Call, d *device.Device, names ...string) (*stream.Stream, er
 		for {
 			name, err := client.Next(ctx)
 			if err != nil {
-				return err
+				return d.Ended(err)
 			}
 			push(name)
 		}

@@ -22,6 +22,13 @@ type TLSConn struct {
 	raw *recordConn
 }
 
+// Close ends the session and the connection. That a peer which has left already
+// cannot be told so is no error: the connection is closed all the same.
+func (t *TLSConn) Close() error {
+	t.Conn.Close()
+	return nil
+}
+
 // ClientTLS performs the client's handshake on c. On error c is closed.
 func ClientTLS(ctx context.Context, c net.Conn, cfg *tls.Config) (*TLSConn, error) {
 	raw := &recordConn{Conn: c}

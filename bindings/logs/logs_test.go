@@ -1,0 +1,203 @@
+package logs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/bindings/stream"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
+	"github.com/imdlua/imdlua/stdlib"
+)
+
+// recorded returns what a device sends for n entries: its reply, and the
+// records.
+func recorded(t testing.TB, n int) (reply, records []byte) {
+	t.Helper()
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, device := link.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		(&ostracerelay.Device{Phone: p}).Serve(ctx, device)
+	}()
+	defer func() {
+		cancel()
+		client.Close()
+		<-done
+	}()
+	var seen bytes.Buffer
+	tee := &teeConn{Conn: client, seen: &seen}
+	s, err := ostracerelay.New(tee).StartActivity(ctx, ostracerelay.Activity{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply = bytes.Clone(seen.Bytes())
+	seen.Reset()
+	for i := range n {
+		level := phone.LevelDefault
+		if i%4 == 0 {
+			level = phone.LevelError
+		}
+		p.Log(phone.LogEntry{PID: 1, Level: level, Subsystem: "com.example.shop", Category: "cart", Message: "item added to the cart, 3 items now"})
+		if _, err := s.Next(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return reply, seen.Bytes()
+}
+
+// teeConn keeps what was read.
+type teeConn struct {
+	net.Conn
+	seen *bytes.Buffer
+}
+
+func (c *teeConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.seen.Write(p[:n])
+	return n, err
+}
+
+// replay is a connection on which a device says the same again and again.
+type replay struct {
+	first, again []byte
+	rounds       int
+	at           []byte
+}
+
+func (r *replay) Read(p []byte) (int, error) {
+	if len(r.at) == 0 {
+		if r.at = r.first; r.first == nil {
+			if r.rounds == 0 {
+				return 0, io.EOF
+			}
+			r.rounds--
+			r.at = r.again
+		}
+		r.first = nil
+	}
+	n := copy(p, r.at)
+	r.at = r.at[n:]
+	return n, nil
+}
+
+func (r *replay) Write(p []byte) (int, error)      { return len(p), nil }
+func (r *replay) Close() error                     { return nil }
+func (r *replay) LocalAddr() net.Addr              { return nil }
+func (r *replay) RemoteAddr() net.Addr             { return nil }
+func (r *replay) SetDeadline(time.Time) error      { return nil }
+func (r *replay) SetReadDeadline(time.Time) error  { return nil }
+func (r *replay) SetWriteDeadline(time.Time) error { return nil }
+
+// replayed is a stream of rounds x n entries as scripts get it.
+func replayed(t testing.TB, reply, records []byte, rounds, queue int, o options) *stream.Stream {
+	t.Helper()
+	s, err := ostracerelay.New(&replay{first: reply, again: records, rounds: rounds}).StartActivity(context.Background(), ostracerelay.Activity{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.New(func(ctx context.Context, push func(...any)) error {
+		if err := pump(ctx, s, &o, push); !errors.Is(err, io.EOF) {
+			return err
+		}
+		return nil
+	}, s.Close,
+		stream.Options{Kind: "syslog", Queue: queue, Text: func(v any) string { return v.(*Entry).Message }})
+}
+
+// newHost returns a host in which the global log is the stream.
+func newHost(t testing.TB, s *stream.Stream) (*host.Host, *bytes.Buffer) {
+	t.Helper()
+	var out bytes.Buffer
+	h := host.New(host.Options{Stdout: &out})
+	t.Cleanup(func() { h.Close() })
+	if err := stdlib.Install(h); err != nil {
+		t.Fatal(err)
+	}
+	m := &api.Module{Name: "t", Doc: "test", Perm: "none", Classes: []*api.Class{stream.Class}, Records: Family().Records}
+	if err := api.Install(h, m); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.With(func(L *lua.LState) { h.SetGlobal("entries", api.Registry(h).Wrap(L, s)) }); err != nil {
+		t.Fatal(err)
+	}
+	return h, &out
+}
+
+func TestFilters(t *testing.T) {
+	reply, records := recorded(t, 100)
+	for _, c := range []struct {
+		name string
+		o    options
+		want string
+	}{
+		{"all", options{}, "100"},
+		{"level", options{Level: "error"}, "25"},
+		{"process", options{Process: "launchd"}, "100"},
+		{"other process", options{Process: "SpringBoard"}, "0"},
+		{"subsystem", options{Subsystem: "com.example.shop", Category: "cart"}, "100"},
+		{"other category", options{Category: "basket"}, "0"},
+		{"match", options{Match: "3 items"}, "100"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h, out := newHost(t, replayed(t, reply, records, 1, 0, c.o))
+			if err := h.Run(context.Background(), "test.lua", `local n = 0 for e in entries do n = n + 1 end io.write(n)`); err != nil {
+				t.Fatal(err)
+			}
+			if out.String() != c.want {
+				t.Errorf("%s entries, want %s", out.String(), c.want)
+			}
+		})
+	}
+}
+
+// TestSlowScriptLosesTheOldest checks that the queue is bounded and counts.
+func TestSlowScriptLosesTheOldest(t *testing.T) {
+	reply, records := recorded(t, 100)
+	s := replayed(t, reply, records, 10, 64, options{})
+	h, out := newHost(t, s)
+	err := h.Run(context.Background(), "test.lua", `
+while entries.dropped < 1000 - 64 do task.sleep(0.001) end
+local n = 0
+for e in entries do n = n + 1 end
+io.write(n, " ", entries.dropped)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); got != "64 936" {
+		t.Errorf("taken and dropped: %s, want 64 936", got)
+	}
+}
+
+// BenchmarkLuaPredicate is one entry from the wire through a predicate in Lua.
+func BenchmarkLuaPredicate(b *testing.B) {
+	const block = 1000
+	reply, records := recorded(b, block)
+	rounds := (b.N + block - 1) / block
+	s := replayed(b, reply, records, rounds, rounds*block, options{})
+	h, _ := newHost(b, s)
+	b.ReportAllocs()
+	b.ResetTimer()
+	err := h.Run(context.Background(), "bench.lua", `
+local n = 0
+for e in entries:filter(function(e) return e.level == "error" and e.subsystem == "com.example.shop" end) do n = n + 1 end`)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(rounds*block)/b.Elapsed().Seconds(), "entries/s")
+}
