@@ -1,0 +1,408 @@
+package remotexpc
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// goAwayTimeout is how long a peer that broke the rules is given to take the
+// frame that says so.
+const goAwayTimeout = time.Second
+
+// Conn is a RemoteXPC connection, either side of it. Its methods may be called
+// concurrently. One goroutine reads and never waits for anybody: what nobody
+// receives is kept, within the windows that the peer was granted.
+type Conn struct {
+	opts   Options
+	log    *slog.Logger
+	device bool // this is the device's side
+	conn   net.Conn
+	br     *bufio.Reader // the reader's alone
+	fr     *http2.Framer // reads for the reader, writes into out for who holds turn
+
+	turn    chan struct{} // taken while frames are written
+	msgTurn chan struct{} // taken while the frames of one message are written
+	calling chan struct{} // taken during a call unless calls may overlap
+	out     outBuffer
+	silent  bool // nothing may be written any more; who holds turn
+
+	settled chan struct{} // closed when the peer's SETTINGS have come
+	opening chan opening  // what the peer opens the connection with; device's side
+	wake    chan struct{} // the control goroutine has work
+	arrived chan struct{} // the queue is not empty
+	done    chan struct{} // closed when the connection has failed or was closed
+	wg      sync.WaitGroup
+	closing sync.Once
+
+	mu       sync.Mutex
+	cause    *Error // why done is closed
+	streams  map[uint32]*stream
+	lastPeer uint32 // highest stream that the peer opened
+	nextOwn  uint32 // the next file stream of this side
+	nextID   uint64
+	up       bool // the opening messages are through
+	acked    bool // the peer knows our SETTINGS
+
+	sendWindow int64 // of the connection
+	sendStart  int64 // of a new stream
+	grown      chan struct{}
+	recv       receipt // of the connection
+	pending    control
+
+	queue    []queued
+	buffered int // in queue and file streams
+	calls    []*call
+	given    []uint64      // ids of calls that were given up
+	opened   chan struct{} // closed and replaced when the peer opens a file stream
+}
+
+// stream is one HTTP/2 stream. Its fields belong to Conn.mu, part to the reader.
+type stream struct {
+	id     uint32
+	opened bool  // HEADERS came from the peer
+	send   int64 // window
+	recv   receipt
+	err    *Error // the peer reset it
+	part   assembler
+	file   *incoming // a file that comes in
+	goes   chan struct{}
+	gone   bool // answered: goes is closed
+}
+
+// receipt is the receiving side of a window. Bytes come, some of them are held
+// back until somebody receives them, the others are credited to the peer.
+type receipt struct {
+	window   int64
+	received int64
+	credited int64
+	held     int64
+}
+
+// due returns how much to credit now: nothing below half a window, to send few
+// frames.
+func (r *receipt) due() int64 {
+	n := r.received - r.credited - r.held
+	if n <= 0 || 2*n < r.window {
+		return 0
+	}
+	r.credited += n
+	return n
+}
+
+// opening is one thing that a host does while the connection comes up.
+type opening struct {
+	stream uint32
+	raw    []byte // nil for HEADERS
+}
+
+// outBuffer collects the frames of one write.
+type outBuffer struct{ b []byte }
+
+func (o *outBuffer) Write(p []byte) (int, error) {
+	o.b = append(o.b, p...)
+	return len(p), nil
+}
+
+func newConn(c net.Conn, o Options, device bool) *Conn {
+	o = o.withDefaults()
+	x := &Conn{
+		opts: o, log: o.Logger, device: device, conn: c, br: bufio.NewReaderSize(c, 2*frameSize),
+		turn: make(chan struct{}, 1), msgTurn: make(chan struct{}, 1), calling: make(chan struct{}, 1),
+		settled: make(chan struct{}), opening: make(chan opening, 8), wake: make(chan struct{}, 1), arrived: make(chan struct{}, 1), done: make(chan struct{}),
+		streams: map[uint32]*stream{}, nextOwn: firstUpload, nextID: 1,
+		sendWindow: startWindow, sendStart: startWindow, opened: make(chan struct{}),
+	}
+	if device {
+		x.nextOwn, x.nextID = 2, 2
+	}
+	x.recv.window = max(int64(o.Window), startWindow)
+	x.fr = http2.NewFramer(&x.out, x.br)
+	x.fr.SetReuseFrames()
+	// DATA frames are not read by the framer, so that a long one costs
+	// nothing; go-ios writes frames of any length.
+	x.fr.SetMaxReadFrameSize(1<<24 - 1)
+	for _, id := range []uint32{rootStream, replyStream} {
+		x.streams[id] = x.newStream(id)
+	}
+	return x
+}
+
+// newStream makes a stream; mu is held or the connection is new.
+func (c *Conn) newStream(id uint32) *stream {
+	return &stream{id: id, send: c.sendStart, recv: receipt{window: int64(c.opts.Window)}, goes: make(chan struct{})}
+}
+
+func (c *Conn) start() {
+	c.wg.Add(2)
+	go c.read()
+	go c.answer()
+}
+
+// appendSettings writes what both sides begin with.
+func (c *Conn) appendSettings() {
+	// Ids 3 and 4 alone: idevice refuses all others.
+	_ = c.fr.WriteSettings(
+		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: maxStreams},
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: c.opts.Window})
+	if n := c.recv.window - startWindow; n > 0 {
+		_ = c.fr.WriteWindowUpdate(0, uint32(n))
+	}
+}
+
+func (c *Conn) appendHeaders(id uint32) {
+	_ = c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true})
+}
+
+// fail ends the connection for the given reason; the first one counts.
+func (c *Conn) fail(e *Error) {
+	c.mu.Lock()
+	if c.cause != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.cause = e
+	c.mu.Unlock()
+	c.log.Debug("connection ended", "why", e.Err, "text", e.Text)
+	if e.tell {
+		c.goAway(e)
+	}
+	_ = c.conn.Close()
+	close(c.done)
+}
+
+// goAway tells the peer why the connection ends, if that is possible at once.
+func (c *Conn) goAway(e *Error) {
+	select {
+	case c.turn <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-c.turn }()
+	c.mu.Lock()
+	last := c.lastPeer
+	c.mu.Unlock()
+	c.out.b = c.out.b[:0]
+	_ = c.fr.WriteGoAway(last, http2.ErrCode(e.Code), []byte(e.Text))
+	_ = c.conn.SetWriteDeadline(time.Now().Add(goAwayTimeout))
+	_, _ = c.conn.Write(c.out.b)
+}
+
+// failed returns the reason why the connection ended as the error of op.
+func (c *Conn) failed(op string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause.of(op)
+}
+
+// of returns a copy of e for an operation.
+func (e *Error) of(op string) *Error {
+	d := *e
+	d.Op = op
+	if d.Err == io.EOF && op != opReceive {
+		d.Err = io.ErrUnexpectedEOF // only who receives can be at an end
+	}
+	return &d
+}
+
+// Done returns a channel that is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err says why the connection has ended; nil while it is up.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause == nil {
+		return nil
+	}
+	return c.cause.of(opReceive)
+}
+
+// Close ends the connection at once. Calls in progress fail with an error that
+// is net.ErrClosed. What was sent right before may be lost with it, see Shutdown.
+func (c *Conn) Close() error {
+	c.closing.Do(func() {
+		c.fail(&Error{Err: net.ErrClosed})
+		_ = c.conn.Close() // a reader may still be telling the peer why
+		c.wg.Wait()
+	})
+	return nil
+}
+
+// Shutdown says that nothing more will be sent, waits until the peer has closed
+// its side too, and closes. A device that replies and hangs up needs this: a
+// connection that is closed with bytes unread loses what it sent last.
+func (c *Conn) Shutdown(ctx context.Context) error {
+	err := c.take(ctx, c.turn)
+	if err == nil {
+		c.silent = true
+		err = link.CloseWrite(c.conn)
+		<-c.turn
+	}
+	if err == nil {
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	_ = c.Close()
+	if err != nil {
+		return opError(opShutdown, 0, err)
+	}
+	return nil
+}
+
+// control is what waits to be answered to the peer.
+type control struct {
+	acks   int // of SETTINGS
+	pings  [][8]byte
+	credit []grant
+	resets []reset
+}
+
+type grant struct {
+	stream uint32
+	n      int64
+}
+
+type reset struct {
+	stream uint32
+	code   http2.ErrCode
+}
+
+// owe adds n to what the window of a stream is to grow by; mu is held.
+func (c *Conn) owe(stream uint32, n int64) {
+	if n == 0 {
+		return
+	}
+	for i := range c.pending.credit {
+		if c.pending.credit[i].stream == stream {
+			c.pending.credit[i].n += n
+			c.poke()
+			return
+		}
+	}
+	c.pending.credit = append(c.pending.credit, grant{stream, n})
+	c.poke()
+}
+
+// credit grows the window of a stream by what is due; mu is held.
+func (c *Conn) credit(st *stream) {
+	if c.streams[st.id] == st {
+		c.owe(st.id, st.recv.due())
+	}
+}
+
+// poke wakes the control goroutine.
+func (c *Conn) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// answer writes control frames, so that the reader need not wait for a peer
+// that does not read.
+func (c *Conn) answer() {
+	defer c.wg.Done()
+	for {
+		select {
+		case <-c.wake:
+		case <-c.done:
+			return
+		}
+		select {
+		case c.turn <- struct{}{}:
+		case <-c.done:
+			return
+		}
+		c.mu.Lock()
+		c.appendControl()
+		c.mu.Unlock()
+		_ = c.flush(context.Background()) // an error has ended the connection, or there is nobody left to answer
+		<-c.turn
+	}
+}
+
+// appendControl turns what is pending into frames; mu and turn are held.
+func (c *Conn) appendControl() {
+	p := &c.pending
+	for ; p.acks > 0; p.acks-- {
+		_ = c.fr.WriteSettingsAck()
+	}
+	for _, data := range p.pings {
+		_ = c.fr.WritePing(true, data)
+	}
+	for _, g := range p.credit {
+		_ = c.fr.WriteWindowUpdate(g.stream, uint32(min(g.n, maxWindow)))
+	}
+	for _, r := range p.resets {
+		_ = c.fr.WriteRSTStream(r.stream, r.code)
+	}
+	p.pings, p.credit, p.resets = p.pings[:0], p.credit[:0], p.resets[:0]
+}
+
+// assembler collects the bytes of one message; the reader's alone.
+type assembler struct {
+	head [24]byte
+	n    int // of head
+	size int // of the message, once head is full
+	buf  []byte
+}
+
+// space returns where the next bytes go. Memory grows with what has come.
+func (a *assembler) space() []byte {
+	if a.n < len(a.head) {
+		return a.head[a.n:]
+	}
+	if len(a.buf) == cap(a.buf) {
+		grown := make([]byte, len(a.buf), min(a.size, 2*len(a.buf)))
+		copy(grown, a.buf)
+		a.buf = grown
+	}
+	return a.buf[len(a.buf):cap(a.buf)]
+}
+
+// advance takes n bytes that were put into space and returns the message when
+// it is whole.
+func (a *assembler) advance(n, limit int) ([]byte, error) {
+	if a.n == len(a.head) {
+		a.buf = a.buf[:len(a.buf)+n]
+	} else if a.n += n; a.n < len(a.head) {
+		return nil, nil
+	} else {
+		size, err := messageSize(a.head[:], limit)
+		if err != nil {
+			return nil, err
+		}
+		a.size = size
+		a.buf = append(make([]byte, 0, min(size, growStep)), a.head[:]...)
+	}
+	if len(a.buf) < a.size {
+		return nil, nil
+	}
+	raw := a.buf
+	a.n, a.size, a.buf = 0, 0, nil
+	return raw, nil
+}
+
+func messageSize(head []byte, limit int) (int, error) {
+	if binary.LittleEndian.Uint32(head) != magic {
+		return 0, violation(http2.ErrCodeProtocol, "message begins with % x", head[:4])
+	}
+	n := binary.LittleEndian.Uint64(head[8:])
+	if n > uint64(limit-len(head)) {
+		return 0, violation(http2.ErrCodeEnhanceYourCalm, "message of %d bytes is over the limit of %d", n, limit)
+	}
+	return len(head) + int(n), nil
+}

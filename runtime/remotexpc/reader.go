@@ -1,0 +1,383 @@
+package remotexpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+
+	"golang.org/x/net/http2"
+
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+)
+
+// magic begins every message.
+const magic = 0x29B00B92
+
+// read is the one goroutine that reads. It takes frames until the connection
+// ends.
+func (c *Conn) read() {
+	defer c.wg.Done()
+	for {
+		if err := c.readFrame(); err != nil {
+			if err == io.EOF && c.inMessage() {
+				err = io.ErrUnexpectedEOF
+			}
+			c.fail(asError(err))
+			return
+		}
+	}
+}
+
+// inMessage reports whether a part of a message has come.
+func (c *Conn) inMessage() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.streams[rootStream].part.n > 0 || c.streams[replyStream].part.n > 0
+}
+
+func (c *Conn) readFrame() error {
+	fh, err := c.fr.ReadFrameHeader()
+	if err != nil {
+		return err
+	}
+	if !c.hasSettings() && fh.Type != http2.FrameSettings && fh.Type != http2.FrameWindowUpdate {
+		return violation(http2.ErrCodeProtocol, "first frame is %s, not SETTINGS", fh.Type)
+	}
+	if fh.Type == http2.FrameData {
+		return c.readData(fh)
+	}
+	if fh.Length > frameSize {
+		return violation(http2.ErrCodeFrameSize, "%s frame of %d bytes", fh.Type, fh.Length)
+	}
+	f, err := c.fr.ReadFrameForHeader(fh)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch f := f.(type) {
+	case *http2.SettingsFrame:
+		return c.onSettings(f)
+	case *http2.WindowUpdateFrame:
+		return c.onWindowUpdate(f)
+	case *http2.HeadersFrame:
+		return c.onHeaders(f)
+	case *http2.RSTStreamFrame:
+		return c.onReset(f)
+	case *http2.GoAwayFrame:
+		return &Error{Code: uint32(f.ErrCode), Text: clip(f.DebugData()), Err: ErrGoAway}
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			c.pending.pings = append(c.pending.pings, f.Data)
+			return c.controlGrew()
+		}
+	case *http2.PushPromiseFrame:
+		return violation(http2.ErrCodeProtocol, "PUSH_PROMISE")
+	}
+	return nil // PRIORITY, CONTINUATION and what else may come says nothing here
+}
+
+func (c *Conn) hasSettings() bool {
+	select {
+	case <-c.settled:
+		return true
+	default:
+		return false
+	}
+}
+
+// controlGrew wakes the control goroutine; mu is held.
+func (c *Conn) controlGrew() error {
+	if c.pending.acks+len(c.pending.pings)+len(c.pending.resets) > maxControl {
+		return violation(http2.ErrCodeEnhanceYourCalm, "too many frames that want an answer")
+	}
+	c.poke()
+	return nil
+}
+
+func (c *Conn) onSettings(f *http2.SettingsFrame) error {
+	if f.IsAck() {
+		c.acked = true
+		return nil
+	}
+	if n, ok := f.Value(http2.SettingInitialWindowSize); ok {
+		if n > maxWindow {
+			return violation(http2.ErrCodeFlowControl, "initial window of %d", n)
+		}
+		diff := int64(n) - c.sendStart
+		c.sendStart = int64(n)
+		for _, st := range c.streams {
+			if st.send += diff; st.send > maxWindow {
+				return violation(http2.ErrCodeFlowControl, "window of stream %d is over 2^31-1", st.id)
+			}
+		}
+		c.broadcastGrown()
+	}
+	c.pending.acks++
+	if !c.hasSettings() {
+		close(c.settled)
+	}
+	return c.controlGrew()
+}
+
+func (c *Conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
+	window := &c.sendWindow
+	if f.StreamID != 0 {
+		st := c.streams[f.StreamID]
+		if st == nil {
+			return c.notIdle(f.StreamID, f.Type)
+		}
+		window = &st.send
+	}
+	if *window += int64(f.Increment); *window > maxWindow {
+		return violation(http2.ErrCodeFlowControl, "window of stream %d is over 2^31-1", f.StreamID)
+	}
+	c.broadcastGrown()
+	return nil
+}
+
+// notIdle allows a frame for a stream that is closed, which may have been on
+// its way, and refuses one for a stream that never was.
+func (c *Conn) notIdle(id uint32, t http2.FrameType) error {
+	if c.ofPeer(id) && id <= c.lastPeer || !c.ofPeer(id) && id < c.nextOwn {
+		return nil
+	}
+	return violation(http2.ErrCodeProtocol, "%s: invalid stream_id %d", t, id)
+}
+
+// ofPeer reports whether a stream is one that the peer opens.
+func (c *Conn) ofPeer(id uint32) bool { return id%2 == 1 == c.device }
+
+func (c *Conn) onHeaders(f *http2.HeadersFrame) error {
+	id := f.StreamID
+	st := c.streams[id]
+	switch {
+	case st != nil && !st.opened:
+		st.opened = true
+		if c.ofPeer(id) {
+			c.lastPeer = max(c.lastPeer, id)
+		}
+		if c.device && id <= replyStream {
+			return c.onOpening(opening{stream: id})
+		}
+	case st != nil:
+		// A second block on a stream: trailers, which would say nothing.
+	case !c.ofPeer(id) || id <= c.lastPeer:
+		if err := c.notIdle(id, f.Type); err != nil {
+			return violation(http2.ErrCodeProtocol, "request HEADERS: invalid stream_id")
+		}
+		return nil
+	default:
+		if err := c.openIncoming(id); err != nil {
+			return err
+		}
+		st = c.streams[id]
+	}
+	if f.StreamEnded() && st != nil {
+		return c.onEnd(st)
+	}
+	return nil
+}
+
+// onOpening hands an opening step to Accept; later ones mean nothing.
+func (c *Conn) onOpening(o opening) error {
+	if c.up {
+		return nil
+	}
+	select {
+	case c.opening <- o:
+		return nil
+	default:
+		return violation(http2.ErrCodeEnhanceYourCalm, "too many messages before the connection is up")
+	}
+}
+
+func (c *Conn) onReset(f *http2.RSTStreamFrame) error {
+	st := c.streams[f.StreamID]
+	if st == nil {
+		return c.notIdle(f.StreamID, f.Type)
+	}
+	e := &Error{Stream: f.StreamID, Code: uint32(f.ErrCode), Err: ErrReset}
+	if f.StreamID <= replyStream {
+		return e // nothing works without these
+	}
+	st.err = e
+	if st.file != nil {
+		st.file.end(e)
+	}
+	c.forget(st)
+	c.broadcastGrown()
+	return nil
+}
+
+// onEnd takes the end of what the peer sends on a stream; mu is held.
+func (c *Conn) onEnd(st *stream) error {
+	switch {
+	case st.id <= replyStream:
+		return io.EOF
+	case st.file != nil:
+		return c.endFile(st)
+	}
+	return nil
+}
+
+// readData takes a DATA frame. Its bytes go from the connection's buffer
+// straight to where they are kept.
+func (c *Conn) readData(fh http2.FrameHeader) error {
+	if fh.StreamID == 0 {
+		return violation(http2.ErrCodeProtocol, "DATA on stream 0")
+	}
+	pad, n := 0, int(fh.Length)
+	if fh.Flags.Has(http2.FlagDataPadded) {
+		b, err := c.br.ReadByte()
+		if err != nil {
+			return unexpected(err)
+		}
+		if pad, n = int(b), n-1; pad > n {
+			return violation(http2.ErrCodeProtocol, "DATA with more padding than bytes")
+		}
+	}
+	st, err := c.receiveData(fh)
+	if err != nil {
+		return err
+	}
+	switch {
+	case st == nil:
+		err = c.skip(n)
+	case st.file != nil:
+		err = c.readFile(st, n-pad)
+	default:
+		err = c.readMessages(st, n-pad)
+	}
+	if err == nil && st != nil {
+		err = c.skip(pad)
+	}
+	if err != nil || st == nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.credit(st)
+	if fh.Flags.Has(http2.FlagDataEndStream) {
+		return c.onEnd(st)
+	}
+	return nil
+}
+
+// receiveData counts a DATA frame against the windows and finds its stream, nil
+// when nobody wants the bytes.
+func (c *Conn) receiveData(fh http2.FrameHeader) (*stream, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// The connection's window is never held back: a file that nobody reads
+	// must not keep replies away.
+	c.recv.received += int64(fh.Length)
+	c.owe(0, c.recv.due())
+	st := c.streams[fh.StreamID]
+	if st == nil {
+		return nil, c.notIdle(fh.StreamID, fh.Type)
+	}
+	if !st.opened {
+		if c.device || st.id > replyStream {
+			return nil, violation(http2.ErrCodeProtocol, "DATA: stream %d is not open", st.id)
+		}
+		st.opened = true
+	}
+	st.recv.received += int64(fh.Length)
+	// go-ios sends messages without a look at the windows; for files there
+	// is no such excuse.
+	window := st.recv.window
+	if !c.acked {
+		window = max(window, startWindow)
+	}
+	if st.file != nil && fh.Length > 0 && st.recv.received-st.recv.credited > window {
+		return nil, violation(http2.ErrCodeFlowControl, "stream %d exceeds its window", st.id)
+	}
+	return st, nil
+}
+
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (c *Conn) skip(n int) error {
+	_, err := c.br.Discard(n)
+	return unexpected(err)
+}
+
+// readMessages takes n bytes of a message stream.
+func (c *Conn) readMessages(st *stream, n int) error {
+	for n > 0 {
+		dst := st.part.space()
+		m, err := c.br.Read(dst[:min(n, len(dst))])
+		if err != nil {
+			return unexpected(err)
+		}
+		n -= m
+		raw, err := st.part.advance(m, c.opts.MaxMessage)
+		if err == nil && raw != nil {
+			err = c.deliver(st, raw)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver gives a whole message to the call that waits for it, to Accept, to
+// the sender of a file, or to the queue.
+func (c *Conn) deliver(st *stream, raw []byte) error {
+	flags := wrapperFlags(raw)
+	if c.log.Enabled(context.Background(), slog.LevelDebug) {
+		c.log.Debug("message came", "stream", st.id, "flags", flags, "id", wrapperID(raw), "bytes", len(raw))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st.id > replyStream {
+		if flags&xpc.FlagFileTransferResponse != 0 && !st.gone {
+			st.gone = true
+			close(st.goes)
+		}
+		return nil
+	}
+	if flags&xpc.FlagReply != 0 && c.wasGivenUp(wrapperID(raw)) {
+		return nil
+	}
+	if cl := c.callFor(st.id, flags, wrapperID(raw), len(raw)); cl != nil {
+		cl.reply <- raw
+		return nil
+	}
+	if len(raw) <= emptySize && flags&(xpc.FlagDataPresent|xpc.FlagWantingReply|xpc.FlagReply) == 0 {
+		// Says nothing: the messages that open a connection.
+		if c.device {
+			return c.onOpening(opening{stream: st.id, raw: raw})
+		}
+		return nil
+	}
+	if err := c.keep(len(raw) + queuedOverhead); err != nil {
+		return err
+	}
+	st.recv.held += int64(len(raw))
+	c.queue = append(c.queue, queued{st, raw})
+	c.signal()
+	return nil
+}
+
+// keep counts n bytes that wait to be received; mu is held.
+func (c *Conn) keep(n int) error {
+	if c.buffered > 0 && c.buffered+n > c.opts.Buffer {
+		e := violation(http2.ErrCodeEnhanceYourCalm, "%d bytes wait already", c.buffered)
+		e.Err = ErrOverflow
+		return e
+	}
+	c.buffered += n
+	return nil
+}
