@@ -87,7 +87,6 @@ func TestBinaryObjects(t *testing.T) {
 		{"first date", date(minDate), time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)},
 		{"last date", date(endDate - 1), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
 		{"uid of three bytes", []byte{0x82, 1, 0, 0}, UID(65536)},
-		{"set", []byte{0xC0}, []any{}},
 		{"empty array", []byte{0xA0}, []any{}},
 		{"empty dictionary", []byte{0xD0}, Dict{}},
 	} {
@@ -96,7 +95,7 @@ func TestBinaryObjects(t *testing.T) {
 		}
 	}
 	for name, in := range map[string][]byte{
-		"null": {0x00}, "fill": {0x0F}, "url": {0x0C}, "uuid": {0x0D},
+		"set": {0xC0}, "null": {0x00}, "fill": {0x0F}, "url": {0x0C}, "uuid": {0x0D},
 		"8 byte real of 16": {0x24}, "1 byte real": {0x20, 0}, "32 byte integer": {0x15}, "integer cut": {0x13, 0}, "real cut": {0x23, 0},
 		"integer wider than 64 bits": append([]byte{0x14, 1}, make([]byte, 15)...), "integer below int64": append([]byte{0x14}, append(bytes.Repeat([]byte{0xFF}, 8), make([]byte, 8)...)...),
 		"date of another size": {0x32, 0, 0, 0, 0}, "date cut": {0x33, 0}, "no date": date(math.NaN()), "date too late": date(endDate), "date too early": date(minDate - 1), "endless date": date(math.Inf(1)),
@@ -175,6 +174,74 @@ func TestBillionLaughs(t *testing.T) {
 	a, b := v.([]any)[0].([]byte), v.([]any)[1].([]byte)
 	if len(a) != 0x0F0000 || &a[0] != &b[0] {
 		t.Error("the blob was copied for each reference")
+	}
+}
+
+// Objects that lie over each other, and strings that cost something for each
+// reference to them.
+func TestAmplification(t *testing.T) {
+	t.Parallel()
+	// A thousand strings over the same bytes: objects 2 and up begin inside of
+	// the first string, which holds their tags.
+	const n = 1000
+	body := bytes.Repeat([]byte{0x6F, 0x12, 0, 0, 0x40, 0}, 6000)
+	b := append([]byte("bplist00"), array(make([]int, n)...)...)
+	for i := range n {
+		binary.BigEndian.PutUint16(b[12+2*i:], uint16(i+1))
+	}
+	start := len(b)
+	b = append(b, body...)
+	at := len(b)
+	b = binary.BigEndian.AppendUint32(b, 8)
+	for i := range n {
+		b = binary.BigEndian.AppendUint32(b, uint32(start+6*(i%500)))
+	}
+	b = append(b, 0, 0, 0, 0, 0, 0, 4, 2)
+	b = binary.BigEndian.AppendUint64(b, n+1)
+	b = binary.BigEndian.AppendUint64(b, 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(at))
+	if _, err := Decode(b); !errors.Is(err, errOverlap) {
+		t.Errorf("strings over each other: %v", err)
+	}
+
+	refs := make([]int, 60000)
+	for i := range refs {
+		refs[i] = 1
+	}
+	text := func(c byte) []byte {
+		return append([]byte{0x5F, 0x12, 0, 0x0F, 0, 0}, bytes.Repeat([]byte{c}, 0x0F0000)...)
+	}
+	for name, doc := range map[string][]byte{
+		"one key often":     wideDocument(append([]byte{0xDF, 0x11, 30000 >> 8, 30000 & 0xFF}, array(refs...)[4:]...), text('a')),
+		"Latin-1 named":     wideDocument(array(refs...), text(0xFC)),
+		"Latin-1 few times": wideDocument(array(1, 1, 1), text(0xFC)),
+	} {
+		if _, err := Decode(doc); !errors.Is(err, ErrLimit) {
+			t.Errorf("%s: %v, want ErrLimit", name, err)
+		}
+	}
+	if v, err := Decode(wideDocument(array(1, 1, 1), text('a'))); err != nil || len(v.([]any)) != 3 {
+		t.Errorf("a long string three times: %v", err)
+	}
+	v, err := Decode(document([]byte{0xD2, 0, 1, 0, 2, 0, 1, 0, 2}, []byte{0x51, 0xFC}, []byte{0x52, 0xFC, 'x'}))
+	if want := (Dict{"ü": "ü", "üx": "üx"}); err != nil || !reflect.DeepEqual(v, want) {
+		t.Errorf("Latin-1 keys: %v, %v", v, err)
+	}
+}
+
+// Decoded data is no part of a string, wherever the document puts the two.
+func TestDataIsApart(t *testing.T) {
+	t.Parallel()
+	b := document([]byte{0xA2, 0, 1, 0, 2}, []byte{0x42, 0x51, 'a'}, []byte{0x09})
+	at := len(b) - trailerSize - 2
+	binary.BigEndian.PutUint16(b[at:], binary.BigEndian.Uint16(b[at-2:])+1) // the last object is inside of the data
+	v, err := Decode(b)
+	if err != nil || !reflect.DeepEqual(v, []any{[]byte{0x51, 'a'}, "a"}) {
+		t.Fatalf("%q, %v", v, err)
+	}
+	v.([]any)[0].([]byte)[1] = 'X'
+	if s := v.([]any)[1]; s != "a" {
+		t.Errorf("writing to data changed a string to %q", s)
 	}
 }
 

@@ -17,11 +17,22 @@
 // `plist:"Name"` tags. Dictionary keys are written sorted, so equal values give
 // equal bytes.
 //
-// The codec is our own, although howett.net/plist is a known library: it writes
-// data as other data when two checksums agree, cuts integers to the width of
-// their field, leaves a key without value for a nil in a struct, and takes a
-// kilobyte for each empty dictionary that a peer sends. The tests hold the two
-// against each other.
+// Parsing and generating is the work of howett.net/plist. It has no limits and
+// some traps, so documents are checked before it reads them, and values before
+// it writes them. What it cannot do is an error here:
+//
+//   - Two different data values with the same CRC-32 in one binary document,
+//     which it would write as one.
+//   - Binary dates before 1677-09-21 or after 2262-04-11, although both forms
+//     are read, and XML is written, from the year 0 to 9999.
+//   - Writing what is not a number to a binary document.
+//   - UIDs beyond int64. In XML a UID is a dictionary with the one key CF$UID
+//     and an integer, and each such dictionary is read as a UID.
+//   - Binary documents with sets, or with anything between the offset table and
+//     the trailer.
+//
+// Equal data values of a binary document are one object there and may share
+// their memory when decoded.
 package plist
 
 import (
@@ -46,15 +57,8 @@ const (
 	Binary
 )
 
-const (
-	// MaxDepth is how deep arrays and dictionaries may nest.
-	MaxDepth = 256
-	// spareNodes is how many more values than bytes a document may unfold to.
-	// A binary property list can refer to one object many times, so a few
-	// kilobytes could otherwise claim gigabytes. No writer shares containers,
-	// and each reference to anything else costs a byte at least.
-	spareNodes = 1 << 18
-)
+// MaxDepth is how deep arrays and dictionaries may nest.
+const MaxDepth = 256
 
 // Error says what could not be encoded or decoded, and why.
 type Error struct {
@@ -95,19 +99,11 @@ const byteOrderMark = "\xef\xbb\xbf"
 
 // Decode reads one property list of either form.
 func Decode(b []byte) (any, error) {
-	f, err := FormatOf(b)
-	if err == nil {
-		var v any
-		if f == Binary {
-			v, err = decodeBinary(b)
-		} else {
-			v, err = decodeXML(b)
-		}
-		if err == nil {
-			return v, nil
-		}
+	v, err := decode(b)
+	if err != nil {
+		return nil, &Error{Op: "decode", Err: err}
 	}
-	return nil, &Error{Op: "decode", Err: err}
+	return v, nil
 }
 
 // DecodeDict reads a property list whose root must be a dictionary.
@@ -159,13 +155,7 @@ func Unmarshal(b []byte, v any) error {
 // strings and text that the form cannot carry. A nil slice or map is an empty
 // one.
 func Encode(v any, f Format) ([]byte, error) {
-	var b []byte
-	var err error
-	if f == Binary {
-		b, err = encodeBinary(v)
-	} else {
-		b, err = encodeXML(v)
-	}
+	b, err := encode(v, f)
 	if err != nil {
 		return nil, &Error{Op: "encode", Err: err}
 	}

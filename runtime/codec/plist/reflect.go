@@ -4,10 +4,8 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,13 +13,11 @@ import (
 
 var errNil = errors.New("nil has no property list form")
 
-func sortedKeys(d Dict) []string { return slices.Sorted(maps.Keys(d)) }
-
 // inside and insideIndex say where in a document an error happened.
 func inside(key string, err error) error { return fmt.Errorf("%q: %w", key, err) }
 func insideIndex(i int, err error) error { return fmt.Errorf("[%d]: %w", i, err) }
 
-// canonical brings v to one of the types that the writers know: bool, string,
+// canonical brings v to one of the types that a document can hold: bool, string,
 // []byte, time.Time, float32, float64, int64, uint64 (beyond int64 alone), UID,
 // Dict, []any. Of containers only the outside is looked at.
 func canonical(v any) (any, error) {

@@ -1,0 +1,134 @@
+package plist
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func FuzzDecode(f *testing.F) {
+	f.Add(fixture(f, "usbmuxresponse.plist"))
+	f.Add(fixture(f, "sample-plist-plistcodec-basebandkeyhashinfotype.plist")[4:])
+	small := Dict{"a": []any{int64(1), 1.5, true, "x", "ü", []byte{1}, UID(3), time.Unix(0, 0).UTC(), uint64(math.MaxUint64)}, "b": Dict{"c": "x"}}
+	f.Add(mustEncode(f, small, XML))
+	f.Add(mustEncode(f, small, Binary))
+	f.Add(mustEncode(f, everything(Binary), Binary)[:100])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := Decode(b)
+		if err != nil {
+			return
+		}
+		again, err := Encode(v, Binary)
+		for _, known := range []error{errChecksum, errNaN, errBinaryDate} {
+			if errors.Is(err, known) {
+				return
+			}
+		}
+		if err != nil {
+			t.Fatalf("Encode(%#v) = %v", v, err)
+		}
+		got, err := Decode(again)
+		if err != nil {
+			t.Fatalf("Decode(Encode(%#v)) = %v", v, err)
+		}
+		if third := mustEncode(t, got, Binary); !bytes.Equal(third, again) {
+			t.Fatalf("%#v does not survive: %#v", v, got)
+		}
+		if x, err := Encode(v, XML); err == nil {
+			if _, err := Decode(x); err != nil {
+				t.Fatalf("Decode(%q) = %v", x, err)
+			}
+		}
+		var s outer
+		Unmarshal(b, &s)
+	})
+}
+
+// What the check lets through nests no deeper for the parser behind it, and is
+// no other elements.
+func FuzzCheckXML(f *testing.F) {
+	f.Add([]byte("<?xml version='1.0'?><!DOCTYPE plist PUBLIC \"a>\" 'b'><plist a='>'><array x='/>'><!-- <array> --><dict><key>a</key><true/></dict></array></plist>"))
+	f.Add([]byte("<plist><array><![CDATA[<array>]]]]><?x <array> ?><integer> 5\n</integer ></array>"))
+	f.Add([]byte("<!--><array>--><array><array><!---><array>--></array>"))
+	f.Add([]byte("<plist><string>a<!-- <b>--><![CDATA[</string>]]>&lt;</string></plist>"))
+	f.Add([]byte(strings.Repeat("<array a='\"'>", 300)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b, err := checkXML(b)
+		if err != nil {
+			return
+		}
+		d := xml.NewDecoder(bytes.NewReader(b))
+		depth, containers, text, values := 0, 0, false, 0
+		for values == 0 || depth > 0 || text {
+			token, err := d.Token()
+			if err != nil {
+				return
+			}
+			switch token := token.(type) {
+			case xml.StartElement:
+				name := token.Name.Local
+				if text || name == "plist" && (values > 0 || depth > 0) {
+					t.Fatalf("%q: <%s> is let through", b, name)
+				}
+				switch name {
+				case "dict", "array":
+					depth++
+					containers++
+					values++
+				case "plist":
+				case "key":
+					text = true
+				default:
+					text = true
+					values++
+				}
+				if depth > MaxDepth+1 || containers > spareContainers+len(b)/bytesPerContainer {
+					t.Fatalf("%q: depth %d, %d containers", b, depth, containers)
+				}
+			case xml.EndElement:
+				if text {
+					text = false
+				} else {
+					depth--
+				}
+			}
+		}
+	})
+}
+
+func benchValue() Dict {
+	list := []any{}
+	for i := range 300 {
+		list = append(list, Dict{"CFBundleIdentifier": "com.example.app" + strconv.Itoa(i), "CFBundleVersion": "1.0", "Size": int64(i), "Signed": true, "Entitlements": Dict{"get-task-allow": false}})
+	}
+	return Dict{"Status": "Complete", "CurrentList": list}
+}
+
+func BenchmarkPlist(b *testing.B) {
+	v := benchValue()
+	for _, f := range []Format{XML, Binary} {
+		name := map[Format]string{XML: "XML", Binary: "binary"}[f]
+		enc := mustEncode(b, v, f)
+		b.Run("encode "+name, func(b *testing.B) {
+			b.SetBytes(int64(len(enc)))
+			b.ReportAllocs()
+			for b.Loop() {
+				mustEncode(b, v, f)
+			}
+		})
+		b.Run("decode "+name, func(b *testing.B) {
+			b.SetBytes(int64(len(enc)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Decode(enc); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
