@@ -90,7 +90,11 @@ func (c *cli) detachForward(ctx context.Context, f *forwardFlags, specs []forwar
 		return err
 	}
 	args := slices.DeleteFunc(slices.Clone(c.args), func(a string) bool { return a == "-d" || a == "--detach" })
-	args = slices.Insert(args, slices.Index(args, "forward")+1, "--in-background")
+	at := slices.Index(args, "--")
+	if at < 0 {
+		at = len(args)
+	}
+	args = slices.Insert(args, at, "--in-background")
 	cmd := exec.Command(program, args...)
 	cmd.SysProcAttr = detached()
 	cmd.Stderr = log

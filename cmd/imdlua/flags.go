@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,12 +114,4 @@ func (l lockedWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.w.Write(p)
-}
-
-// logger returns what the protocol layers log to; nil is silent.
-func (c *cli) logger() *slog.Logger {
-	if len(c.flags.trace) == 0 && !c.flags.verbose {
-		return nil
-	}
-	return slog.New(newTraceHandler(c.stderr, c.flags.trace, c.flags.verbose))
 }

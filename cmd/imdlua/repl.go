@@ -44,6 +44,7 @@ func (c *cli) repl(ctx context.Context, setup replSetup) error {
 	} else {
 		c.stderr = out // the log and the Trust dialog go above the prompt too
 	}
+	c.startTracing()
 	h, err := c.newHost(host.Options{Stdin: c.stdin, Stdout: out, Stderr: errs, Timeout: -1})
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func (c *cli) repl(ctx context.Context, setup replSetup) error {
 	o := repl.Options{
 		Host: h, Editor: editor, Output: out, Errors: errs,
 		Name: setup.name, Init: setup.init, Batch: !c.stdinTTY,
-		Interrupts: c.takeInterrupts(), Values: c.values,
+		Interrupts: c.takeInterrupts(), Values: c.values, Commands: []repl.Command{c.traceCommand()},
 		Width: c.width, Color: c.color() && c.stdoutTTY,
 	}
 	if o.Init == "" && (c.flags.device != "" || c.flags.virtual != "") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -18,8 +19,10 @@ import (
 // cli is one run of the program.
 type cli struct {
 	*app
-	flags globals
-	stop  context.CancelCauseFunc
+	flags  globals
+	stop   context.CancelCauseFunc
+	tracer *tracer      // nil until something may be logged
+	log    *slog.Logger // of tracer
 
 	mu         sync.Mutex
 	interrupts chan os.Signal // takes Ctrl-C instead of the run, for the REPL
@@ -39,7 +42,7 @@ func usageError(format string, args ...any) *host.Error { return host.Errorf("us
 
 // run is the program. It returns the exit code.
 func run(ctx context.Context, a *app) int {
-	own := *a
+	own := *a // streams change, but not the caller's
 	own.stdout, own.stderr = locked(a.stdout), locked(a.stderr)
 	c := &cli{app: &own}
 	ctx, c.stop = context.WithCancelCause(ctx)

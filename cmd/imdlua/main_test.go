@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// asProgram makes the test binary behave as the program itself, for what needs
+// a process of its own.
+const asProgram = "IMDLUA_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// patience bounds what a test waits for; it is no measure of speed.
+const patience = 60 * time.Second
+
+// screen is an output that a test can wait on.
+type screen struct {
+	mu      sync.Mutex
+	b       bytes.Buffer
+	changed chan struct{}
+}
+
+func newScreen() *screen { return &screen{changed: make(chan struct{})} }
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return s.b.Write(p)
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// await returns the output once it holds text.
+func (s *screen) await(t *testing.T, text string) string {
+	t.Helper()
+	end := time.After(patience)
+	for {
+		s.mu.Lock()
+		out, changed := s.b.String(), s.changed
+		s.mu.Unlock()
+		if strings.Contains(out, text) {
+			return out
+		}
+		select {
+		case <-changed:
+		case <-end:
+			t.Fatalf("%q did not come; there is\n%s", text, out)
+		}
+	}
+}
+
+// program is one run of the program inside the test.
+type program struct {
+	app         *app
+	out, errs   *screen
+	environment map[string]string
+	signals     chan os.Signal
+	killed      chan int
+	code        chan int
+}
+
+func newProgram(t *testing.T, args ...string) *program {
+	t.Helper()
+	home := t.TempDir()
+	p := &program{
+		out: newScreen(), errs: newScreen(),
+		environment: map[string]string{
+			"HOME": home, "XDG_CONFIG_HOME": filepath.Join(home, "config"), "APPDATA": home,
+			"USBMUXD_SOCKET_ADDRESS": filepath.Join(home, "no-muxer"), // never what this computer has
+		},
+		signals: make(chan os.Signal, 4), killed: make(chan int, 4), code: make(chan int, 1),
+	}
+	p.app = &app{
+		stdin: strings.NewReader(""), stdout: p.out, stderr: p.errs, args: args,
+		env:        func(k string) (string, bool) { v, ok := p.environment[k]; return v, ok },
+		width:      func() int { return 80 },
+		signals:    p.signals,
+		kill:       func(code int) { p.killed <- code },
+		executable: os.Executable,
+		hostName:   func() (string, error) { return "testhost", nil },
+	}
+	return p
+}
+
+func (p *program) start(t *testing.T) *program {
+	t.Helper()
+	go func() { p.code <- run(t.Context(), p.app) }()
+	return p
+}
+
+// wait returns the exit code.
+func (p *program) wait(t *testing.T) int {
+	t.Helper()
+	select {
+	case code := <-p.code:
+		return code
+	case <-time.After(patience):
+		t.Fatalf("it does not end; standard output:\n%s\nstandard error:\n%s", p.out, p.errs)
+		return 0
+	}
+}
+
+func (p *program) run(t *testing.T) int {
+	t.Helper()
+	return p.start(t).wait(t)
+}
+
+// check runs the program and compares the exit code.
+func (p *program) check(t *testing.T, code int) (stdout, stderr string) {
+	t.Helper()
+	if got := p.run(t); got != code {
+		t.Errorf("%q ended with %d, want %d\n%s%s", p.app.args, got, code, p.out, p.errs)
+	}
+	return p.out.String(), p.errs.String()
+}
+
+// serve runs imdlua virtual and returns its address and the devices' UDIDs.
+func serve(t *testing.T, flags ...string) (address string, udids []string) {
+	t.Helper()
+	p := newProgram(t, append([]string{"virtual", "--usbmux", "127.0.0.1:0"}, flags...)...)
+	r, w := io.Pipe()
+	p.app.stdout = w
+	p.start(t)
+	t.Cleanup(func() {
+		p.signals <- os.Interrupt
+		if code := p.wait(t); code != 0 {
+			t.Errorf("imdlua virtual ended with %d\n%s", code, p.errs)
+		}
+	})
+	b := make([]byte, 64<<10) // the whole answer is one write
+	n, err := r.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := bufio.NewScanner(bytes.NewReader(b[:n]))
+	for s.Scan() {
+		if a, ok := strings.CutPrefix(s.Text(), "ready "); ok {
+			address = a
+		} else {
+			udids = append(udids, s.Text())
+		}
+	}
+	if address == "" || len(udids) == 0 {
+		t.Fatalf("imdlua virtual said %q", b[:n])
+	}
+	return address, udids
+}
+
+// script writes a script file.
+func script(t *testing.T, source string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "script.lua")
+	if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// brokenWriter is a closed pipe.
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }

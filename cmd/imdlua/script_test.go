@@ -1,0 +1,320 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/lockdown"
+)
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		args   []string
+		code   int
+		stdout string
+		stderr string // a part of it; "" = nothing at all
+	}{
+		{"ok", []string{"-e", "print('hello')"}, 0, "hello\n", ""},
+		{"nothing", []string{"-e", ""}, 0, "", ""},
+		{"script error", []string{"-e", "error('boom')"}, 1, "", "boom"},
+		{"syntax", []string{"-e", "x = = 1"}, 2, "", "error[syntax]"},
+		{"assertion", []string{"-e", "error(errors.new{ code = 'assertion', message = 'm' })"}, 3, "", "error[assertion]"},
+		{"no muxer", []string{"-e", "device()"}, 4, "", "error[no_muxer]"},
+		{"no muxer, and what to do", []string{"devices"}, 4, "", "try `--virtual`"},
+		{"no such device", []string{"--virtual", "--device", "nobody", "-e", "device()"}, 4, "", "error[no_device]"},
+		{"no such device for a command", []string{"info", "--virtual", "--device", "nobody"}, 4, "", "error[no_device]"},
+		{"time-out", []string{"--timeout", "0.05", "-e", "task.sleep(1000)"}, 5, "", "error[timeout]"},
+		{"busy time-out", []string{"--timeout", "50ms", "-e", "while true do end"}, 5, "", "error[timeout]"},
+		{"permission", []string{"-e", "error(errors.new{ code = 'permission', message = 'm' })"}, 77, "", "error[permission]"},
+		{"os.exit", []string{"-e", "print(1) os.exit(9)"}, 9, "1\n", ""},
+		{"os.exit(true)", []string{"-e", "os.exit(true)"}, 0, "", ""},
+		{"no file", []string{"nowhere/x.lua"}, 2, "", "no such file"},
+		{"mistyped command", []string{"devcies"}, 2, "", "did you mean imdlua devices?"},
+		{"unknown flag", []string{"--bogus"}, 2, "", "unknown flag: --bogus"},
+		{"unknown flag of a command", []string{"devices", "--bogus"}, 2, "", "unknown flag: --bogus"},
+		{"missing value", []string{"-e"}, 2, "", "flag needs an argument"},
+		{"too many arguments", []string{"version", "x"}, 2, "", "takes no arguments"},
+		{"bad profile", []string{"--virtual=ios3", "-e", ""}, 2, "", `no profile "ios3"`},
+		{"bad muxer", []string{"--usbmux", "ftp://x", "devices"}, 2, "", "unknown scheme"},
+		{"bad muxer of the environment", []string{"-e", "devices()"}, 2, "", "usbmux"},
+		{"bad time", []string{"--timeout", "soon", "-e", ""}, 2, "", "want seconds"},
+		{"bad errors", []string{"--errors", "xml", "-e", ""}, 2, "", "text or json"},
+		{"bad device", []string{"--device", "[", "-e", ""}, 2, "", "bad pattern"},
+		{"info of two kinds", []string{"info", "--json", "--xml"}, 2, "", "exclude each other"},
+		{"forward without ports", []string{"forward"}, 2, "", "at least one"},
+		{"forward of nonsense", []string{"forward", "80"}, 2, "", `"80" is no`},
+		{"service without a name", []string{"service"}, 2, "", "the name of one service"},
+		{"virtual without an address", []string{"virtual"}, 2, "", "needs an address"},
+		{"virtual with bad trust", []string{"virtual", "--usbmux", "127.0.0.1:0", "--trust", "maybe"}, 2, "", "--trust is"},
+		{"virtual with a bad profile", []string{"virtual", "--usbmux", "127.0.0.1:0", "--profile", "x"}, 2, "", "no profile"},
+		{"virtual with a bad count", []string{"virtual", "--usbmux", "127.0.0.1:0", "--count", "0"}, 2, "", "--count is"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := newProgram(t, test.args...)
+			if test.name == "bad muxer of the environment" {
+				p.environment["USBMUXD_SOCKET_ADDRESS"] = "nonsense"
+			}
+			stdout, stderr := p.check(t, test.code)
+			if stdout != test.stdout {
+				t.Errorf("standard output %q, want %q", stdout, test.stdout)
+			}
+			if !strings.Contains(stderr, test.stderr) || test.stderr == "" && stderr != "" {
+				t.Errorf("standard error %q, want %q", stderr, test.stderr)
+			}
+		})
+	}
+}
+
+// TestExitCodeOfPairing is about what pairing ends with while the dialog is on
+// the screen: an answer of the device and a deadline in one.
+func TestExitCodeOfPairing(t *testing.T) {
+	t.Parallel()
+	pending := &lockdown.Error{Op: "Pair", Code: lockdown.ErrPairingDialogResponsePending}
+	if got := exitCode(fmt.Errorf("%w (%w)", pending, context.DeadlineExceeded)); got != 5 {
+		t.Errorf("exit code %d, want 5", got)
+	}
+	if got := exitCode(pending); got != 1 {
+		t.Errorf("exit code %d without a deadline, want 1", got)
+	}
+}
+
+func TestScriptSources(t *testing.T) {
+	t.Parallel()
+	file := script(t, "#!/usr/bin/env imdlua\nprint('file', #args.rest(), args.rest()[1], args.string('device', 'none'))\n")
+	for _, test := range []struct {
+		name, stdin string
+		args        []string
+		want        string
+	}{
+		{"file", "", []string{file}, "file\t0\tnil\tnone\n"},
+		{"file with arguments", "", []string{file, "one", "two"}, "file\t2\tone\tnone\n"},
+		{"flags behind the file are the script's", "", []string{file, "--device", "mine", "-e"}, "file\t1\t-e\tmine\n"},
+		{"commands behind the file are arguments", "", []string{file, "version"}, "file\t1\tversion\tnone\n"},
+		{"flags before the file are ours", "", []string{"--device", "x", "--virtual", file, "one"}, "file\t1\tone\tnone\n"},
+		{"two dashes", "", []string{"--", file, "--device", "d"}, "file\t0\tnil\td\n"},
+		{"pipe", "print('pipe')", nil, "pipe\n"},
+		{"dash", "print('dash', args.rest()[1])", []string{"-", "devices"}, "dash\tdevices\n"},
+		{"code with arguments", "", []string{"-e", "print(args.rest()[1])", "version"}, "version\n"},
+		{"code in pieces", "", []string{"-e", "local x = 1", "--execute", "print(x)"}, "1\n"},
+		{"code does not read its standard input as code", "data\n", []string{"-e", "print(io.read())"}, "data\n"},
+		{"file reads standard input", "data\n", []string{script(t, "print(io.read())")}, "data\n"},
+		{"environment", "", []string{"-e", "print(os.getenv('GREETING'))"}, "hello\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := newProgram(t, test.args...)
+			p.app.stdin = strings.NewReader(test.stdin)
+			p.environment["GREETING"] = "hello"
+			if out, _ := p.check(t, 0); out != test.want {
+				t.Errorf("printed %q, want %q", out, test.want)
+			}
+		})
+	}
+}
+
+func TestSeparate(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"a.lua --x":                       "-- a.lua --x",
+		"--timeout 5 a.lua devices":       "--timeout 5 -- a.lua devices",
+		"--timeout=5 devices":             "--timeout=5 devices",
+		"--virtual devices":               "--virtual devices",
+		"--virtual=ios16 a.lua":           "--virtual=ios16 -- a.lua",
+		"-u name a.lua":                   "-u name -- a.lua",
+		"-uname a.lua":                    "-uname -- a.lua",
+		"-e code devices":                 "-e code -- devices",
+		"-ecode devices":                  "-ecode -- devices",
+		"--execute=code devices":          "--execute=code -- devices",
+		"- devices":                       "-- - devices",
+		"-- devices":                      "-- devices",
+		"devices --json":                  "devices --json",
+		"help devices":                    "help devices",
+		"--verbose --errors json info -x": "--verbose --errors json info -x",
+		"--bogus x":                       "--bogus -- x",
+	} {
+		c := &cli{app: newProgram(t).app}
+		if got := strings.Join(separate(c.rootCommand(), strings.Fields(in)), " "); got != want {
+			t.Errorf("separate(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestErrorsJSON(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		args []string
+		code string
+		exit int
+	}{
+		{[]string{"-e", "dev()"}, "undefined", 1},
+		{[]string{"--bogus"}, "usage", 2},
+		{[]string{"devices"}, "no_muxer", 4},
+		{[]string{"--virtual=x", "-e", ""}, "usage", 2},
+	} {
+		_, stderr := newProgram(t, append([]string{"--errors=json"}, test.args...)...).check(t, test.exit)
+		var e struct {
+			Code    string
+			Message string
+		}
+		if err := json.Unmarshal([]byte(stderr), &e); err != nil || e.Code != test.code || e.Message == "" {
+			t.Errorf("%q reported %q (%v), want code %s", test.args, stderr, err, test.code)
+		}
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	for _, wait := range []string{"task.sleep(1000)", "while true do end", "device():syslog():next(1000) while true do task.sleep(1) end"} {
+		p := newProgram(t, "--virtual", "-e", "defer(function() task.sleep(0.001) print('closed') end) print('running') "+wait).start(t)
+		p.out.await(t, "running\n")
+		p.signals <- os.Interrupt
+		if code := p.wait(t); code != 130 {
+			t.Errorf("%s: exit code %d, want 130", wait, code)
+		}
+		if out, errs := p.out.String(), p.errs.String(); !strings.HasSuffix(out, "closed\n") || !strings.Contains(errs, "error[interrupted]") {
+			t.Errorf("%s: printed %q and %q, want the clean-up and the reason", wait, out, errs)
+		}
+		if len(p.killed) > 0 {
+			t.Errorf("%s: one interrupt killed the process", wait)
+		}
+	}
+}
+
+func TestSecondInterruptKills(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, "-e", "defer(function() print('cleaning') task.sleep(5) end) print('running') task.sleep(1000)").start(t)
+	p.out.await(t, "running\n")
+	p.signals <- os.Interrupt
+	p.out.await(t, "cleaning\n")
+	p.signals <- os.Interrupt
+	if code := <-p.killed; code != 130 {
+		t.Errorf("killed with %d, want 130", code)
+	}
+	p.wait(t)
+}
+
+func TestNothingOpenedEarly(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, "--virtual", "-e", "print(1)")
+	c := &cli{app: p.app}
+	c.flags.virtual = defaultProfile
+	if err := c.runScript(t.Context(), "-e", "local x = 1 + 1", nil); err != nil {
+		t.Fatal(err)
+	}
+	if c.world.finder != nil || c.world.host != nil {
+		t.Error("a script without a device made a finder or a virtual device")
+	}
+	if entries, err := os.ReadDir(p.environment["HOME"]); err != nil || len(entries) > 0 {
+		t.Errorf("a script without a device wrote %v, %v", entries, err)
+	}
+}
+
+func TestTrace(t *testing.T) {
+	t.Parallel()
+	_, stderr := newProgram(t, "--virtual", "--trace", "usbmux", "info", "--key", "DeviceName").check(t, 0)
+	lines := strings.Split(strings.TrimSpace(stderr), "\n")
+	for _, l := range lines {
+		if !strings.Contains(l, "layer=usbmux") {
+			t.Errorf("--trace usbmux wrote %q", l)
+		}
+	}
+	if stderr == "" {
+		t.Error("--trace usbmux wrote nothing")
+	}
+	if _, stderr := newProgram(t, "--virtual", "--trace", "all", "info", "--key", "DeviceName").check(t, 0); !strings.Contains(stderr, "layer=usbmux") || !strings.Contains(stderr, "layer=lockdown") {
+		t.Errorf("--trace all wrote %q", stderr)
+	}
+	if _, stderr := newProgram(t, "--virtual", "info", "--key", "DeviceName").check(t, 0); stderr != "" {
+		t.Errorf("without --trace there is %q", stderr)
+	}
+}
+
+// TestTraceCommand switches tracing on and off in a running REPL.
+func TestTraceCommand(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, "--virtual", "repl")
+	p.app.stdin = strings.NewReader(":trace lockdown\ndev:get('DeviceName')\n:trace off\n:trace\nprint('between')\ndev:get('DeviceName')\n")
+	out, stderr := p.check(t, 0)
+	if n := strings.Count(stderr, "subject=DeviceName"); n == 0 || strings.Contains(stderr, "layer=usbmux") {
+		t.Errorf("%d lines about the value, standard error %q", n, stderr)
+	}
+	if !strings.Contains(out, "tracing lockdown\n") || !strings.Contains(out, "tracing nothing\nbetween\n") {
+		t.Errorf("printed %q", out)
+	}
+	quiet := newProgram(t, "--virtual", "repl")
+	quiet.app.stdin = strings.NewReader("dev:get('DeviceName')\n")
+	if _, stderr := quiet.check(t, 0); stderr != "" {
+		t.Errorf("without :trace there is %q", stderr)
+	}
+}
+
+func TestServiceCommand(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, "--virtual", "service", "com.apple.mobile.diagnostics_relay")
+	p.app.stdin = strings.NewReader("#! a comment\nprint(dev.udid ~= nil, svc:call{ Request = 'All' }.Status)\n")
+	if out, _ := p.check(t, 0); out != "true\tSuccess\n" {
+		t.Errorf("printed %q", out)
+	}
+	p = newProgram(t, "--virtual", "service", `no"such\service`)
+	if _, stderr := p.check(t, 1); !strings.Contains(stderr, `InvalidService`) {
+		t.Errorf("standard error %q", stderr)
+	}
+}
+
+func TestReplCommand(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, "repl", "--virtual=ios16")
+	p.app.stdin = strings.NewReader("dev.version:sub(1, 3)\nlocal x = 2\nx * 3\n")
+	if out, _ := p.check(t, 0); out != "\"16.\"\n6\n" {
+		t.Errorf("printed %q", out)
+	}
+	p = newProgram(t, "repl")
+	p.app.stdin = strings.NewReader("os.exit(4)\n")
+	p.check(t, 4)
+	p = newProgram(t, "repl")
+	p.app.stdin = strings.NewReader("error('a')\nprint('goes on')\n")
+	if out, stderr := p.check(t, 1); out != "goes on\n" || !strings.Contains(stderr, "error") {
+		t.Errorf("printed %q and %q", out, stderr)
+	}
+}
+
+func TestDocs(t *testing.T) {
+	t.Parallel()
+	if out, _ := newProgram(t, "version").check(t, 0); !strings.HasPrefix(out, "imdlua ") {
+		t.Errorf("version printed %q", out)
+	}
+	if out, _ := newProgram(t, "types").check(t, 0); !strings.HasPrefix(out, "---@meta") || !strings.Contains(out, "---@class Device") {
+		t.Errorf("types printed %.200q", out)
+	}
+	if out, _ := newProgram(t, "docs").check(t, 0); !strings.Contains(out, "\n# device\n") {
+		t.Errorf("docs printed %.200q", out)
+	}
+	dir := filepath.Join(t.TempDir(), "pages")
+	newProgram(t, "docs", dir).check(t, 0)
+	if b, err := os.ReadFile(filepath.Join(dir, "task.md")); err != nil || !strings.HasPrefix(string(b), "# task\n") {
+		t.Errorf("task.md is %.100q, %v", b, err)
+	}
+	if out, _ := newProgram(t, "--help").check(t, 0); !strings.Contains(out, "forward") || !strings.Contains(out, "--usbmux") {
+		t.Errorf("--help printed %q", out)
+	}
+}
+
+// TestBrokenOutput has nobody reading: the program must say so in its exit code.
+func TestBrokenOutput(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"version"}, {"--virtual", "devices", "--json"}, {"types"}, {"-e", "print(1)"}} {
+		p := newProgram(t, args...)
+		p.app.stdout = brokenWriter{}
+		if _, stderr := p.check(t, 1); !strings.Contains(stderr, "broken pipe") {
+			t.Errorf("%q: standard error %q", args, stderr)
+		}
+	}
+}
