@@ -280,8 +280,10 @@ func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session
 }
 
 // Close ends the shared session and what was given to CloseWith. Services that
-// were opened otherwise live on.
+// were opened otherwise live on. The Finder gives a new Device for the same
+// phone from then on.
 func (d *Device) Close() error {
+	d.finder.forget(d)
 	d.mu.Lock()
 	closers := d.closers
 	d.closers = nil

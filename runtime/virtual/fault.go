@@ -77,7 +77,7 @@ func (m *Machine) misbehave(ctx context.Context, service string, c net.Conn) net
 			f.Delay = time.Second
 		}
 	}
-	return &faultyConn{Conn: c, ctx: ctx, f: f, left: f.After, gone: make(chan struct{})}
+	return &faultyConn{Conn: c, ctx: ctx, f: f, left: f.After, gone: make(chan struct{}), reading: make(chan struct{}, 1)}
 }
 
 // faultyConn spoils what the device writes.
@@ -89,12 +89,28 @@ type faultyConn struct {
 	left int
 	sent bool
 	once sync.Once
-	gone chan struct{} // closed with the connection
+	gone chan struct{} // closed with the connection, or when the peer has left
+
+	// reading is full while somebody reads: the service and the watch of a
+	// stall take turns, TLS would make them wait where no deadline counts.
+	reading chan struct{}
 }
 
 func (c *faultyConn) Close() error {
-	c.once.Do(func() { close(c.gone) })
+	c.leave()
 	return c.Conn.Close()
+}
+
+func (c *faultyConn) leave() { c.once.Do(func() { close(c.gone) }) }
+
+func (c *faultyConn) Read(p []byte) (int, error) {
+	c.reading <- struct{}{}
+	n, err := c.Conn.Read(p)
+	<-c.reading
+	if err != nil && !os.IsTimeout(err) {
+		c.leave()
+	}
+	return n, err
 }
 
 // wait passes d, or returns false when the connection or the device ends. A
@@ -159,17 +175,24 @@ func (c *faultyConn) cut(p []byte) (int, error) {
 	n, _ := c.Conn.Write(p[:c.left])
 	c.left = 0
 	if c.f.Kind == Stall {
-		go func() {
-			var b [512]byte
-			for {
-				if _, err := c.Conn.Read(b[:]); err != nil && !os.IsTimeout(err) {
-					c.once.Do(func() { close(c.gone) })
-					return
-				}
-			}
-		}()
+		go c.watch()
 		c.wait(0)
 	}
 	c.Close()
 	return n, net.ErrClosed
+}
+
+// watch reads until the peer has left. A read that ends by a deadline, which
+// is the service's own, is tried again a little later.
+func (c *faultyConn) watch() {
+	var b [512]byte
+	for {
+		_, err := c.Read(b[:])
+		if err == nil {
+			continue
+		}
+		if !os.IsTimeout(err) || !c.wait(10*time.Millisecond) {
+			return
+		}
+	}
 }

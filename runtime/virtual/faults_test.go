@@ -1,0 +1,304 @@
+package virtual_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
+	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
+	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/service/heartbeat"
+	"github.com/imdlua/imdlua/runtime/service/housearrest"
+	"github.com/imdlua/imdlua/runtime/service/installationproxy"
+	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
+	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
+	"github.com/imdlua/imdlua/runtime/service/syslogrelay"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+)
+
+// faultDeadline is what each call is given. Time is the test's own, so it
+// costs nothing and a loaded machine changes nothing.
+const faultDeadline = 20 * time.Second
+
+// faults are the misbehaviours and whether a call may succeed in spite of
+// them. Cuts are tried at many places of the answers.
+func faults(lengthAt int) map[string]virtual.Fault {
+	all := map[string]virtual.Fault{
+		"trickle":        {Kind: virtual.Trickle},
+		"trickle slowly": {Kind: virtual.Trickle, Delay: time.Second},
+		"late":           {Kind: virtual.Late, Delay: 100 * time.Millisecond},
+		"too late":       {Kind: virtual.Late, Delay: time.Hour},
+		"wrong length":   {Kind: virtual.WrongLength, LengthAt: lengthAt},
+	}
+	for _, n := range []int{0, 3, 5, 41, 300, 2000} {
+		all[fmt.Sprintf("close after %d", n)] = virtual.Fault{Kind: virtual.CloseMidMessage, After: n}
+		all[fmt.Sprintf("stall after %d", n)] = virtual.Fault{Kind: virtual.Stall, After: n}
+	}
+	return all
+}
+
+// fewFaults are for what takes long.
+var fewFaults = []string{"trickle slowly", "too late", "wrong length", "close after 300", "stall after 2000"}
+
+// TestFaults lets every service fail in every way under every call: each must
+// end by its deadline, either well or in an error that says what was tried
+// with which device; and the same Device must work afterwards.
+func TestFaults(t *testing.T) {
+	makeSharedKey(t)
+	for _, s := range []struct {
+		name     service.Name
+		lengthAt int // of the byte that makes the first answer too long
+		calls    []call
+	}{
+		{afc.Service, 15, filesCalls()},
+		{housearrest.Service, 0, vendCalls()},
+		{crashreportcopymobile.Service, 15, crashCalls()},
+		{crashreportmover.Service, 0, moverCalls()},
+		{syslogrelay.Service, 0, logCalls()},
+		{ostracerelay.Service, 1, traceCalls()},
+		{diagnosticsrelay.Service, 0, diagnosticsCalls()},
+		{notificationproxy.Service, 0, notificationCalls()},
+		{heartbeat.Service, 0, heartbeatCalls()},
+		{installationproxy.Service, 0, appCalls()},
+		{service.Name{Lockdown: "lockdown"}, 0, lockdownCalls()},
+	} {
+		t.Run(s.name.Lockdown, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { testFaults(t, s.name.Lockdown, s.lengthAt, s.calls) })
+		})
+	}
+}
+
+func testFaults(t *testing.T, name string, lengthAt int, calls []call) {
+	// An old phone still answers MobileGestalt.
+	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios16"}}})
+	m := h.Devices()[0]
+	first := virtualtest.Finder(t, h, device.Options{})
+	d, err := first.Find(context.Background(), device.Selector{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Pair(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range calls {
+		if err := c.do(context.Background(), d); err != nil {
+			t.Errorf("%s without a fault: %v", c.name, err)
+			continue
+		}
+		all := faults(lengthAt)
+		if c.name == "Pair" { // makes keys each time
+			maps.DeleteFunc(all, func(what string, _ virtual.Fault) bool { return !slices.Contains(fewFaults, what) })
+		}
+		for what, f := range all {
+			m.SetFault(name, f)
+			if name == "lockdown" { // a session that is open already has no fault
+				first.Close()
+				first = virtualtest.Finder(t, h, device.Options{NoAutoPair: true})
+				d = first.Device(d.Info())
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), faultDeadline)
+			begin := time.Now()
+			err := c.do(ctx, d)
+			if took := time.Since(begin); took > faultDeadline {
+				t.Errorf("%s, %s: ended after %v, the deadline was %v", c.name, what, took, faultDeadline)
+			}
+			cancel()
+			checkFault(t, c.name+", "+what, f, name, d.UDID(), err)
+			m.ClearFaults()
+			if err == nil && name == "lockdown" {
+				d.Close() // the session lives and its fault with it
+				d = first.Device(d.Info())
+			}
+			if err := c.do(context.Background(), d); err != nil {
+				t.Errorf("%s, after %s: %v", c.name, what, err)
+			}
+		}
+	}
+}
+
+// checkFault judges how a call ended. A service's error names service and
+// operation; what lockdown is needed for is the device's, which names itself as
+// well.
+func checkFault(t *testing.T, what string, f virtual.Fault, name, udid string, err error) {
+	t.Helper()
+	endless := f.Kind == virtual.Late && f.Delay > faultDeadline
+	silent := f.After == 0 && (f.Kind == virtual.CloseMidMessage || f.Kind == virtual.Stall)
+	if strings.HasPrefix(what, "Shutdown, close") { // the end is what was asked for
+		silent = false
+	}
+	if err == nil {
+		if endless || silent {
+			t.Errorf("%s: succeeded", what)
+		}
+		return
+	}
+	if f.Kind == virtual.Late && !endless {
+		t.Errorf("%s: %v", what, err)
+	}
+	if endless || f.Kind == virtual.Stall {
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v, want the deadline in it", what, err)
+		}
+	}
+	if name == "lockdown" {
+		named, ok := err.(*device.Error)
+		if !ok || named.UDID != udid || named.Op == "" || named.Service == "" ||
+			!strings.Contains(err.Error(), udid) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %#v names no device, service or operation: %v", what, err, err)
+		}
+		return
+	}
+	if pkg, op := origin(err); pkg == "" || op == "" || !strings.HasPrefix(err.Error(), pkg+": "+op) {
+		t.Errorf("%s: %T names no service or operation: %v", what, err, err)
+	}
+}
+
+// origin returns the package and the operation of a service's error.
+func origin(err error) (pkg, op string) {
+	var files *afc.Error
+	var vend *housearrest.Error
+	var mover *crashreportmover.Error
+	var syslog *syslogrelay.Error
+	var trace *ostracerelay.Error
+	var diagnostics *diagnosticsrelay.Error
+	var notes *notificationproxy.Error
+	var beat *heartbeat.Error
+	var apps *installationproxy.Error
+	switch {
+	case errors.As(err, &vend):
+		return "housearrest", vend.Op
+	case errors.As(err, &files):
+		return "afc", files.Op
+	case errors.As(err, &mover):
+		return "crashreportmover", mover.Op
+	case errors.As(err, &syslog):
+		return "syslogrelay", syslog.Op
+	case errors.As(err, &trace):
+		return "ostracerelay", trace.Op
+	case errors.As(err, &diagnostics):
+		return "diagnosticsrelay", diagnostics.Op
+	case errors.As(err, &notes):
+		return "notificationproxy", notes.Op
+	case errors.As(err, &beat):
+		return "heartbeat", beat.Op
+	case errors.As(err, &apps):
+		return "installationproxy", apps.Op
+	}
+	return "", ""
+}
+
+// makeSharedKey makes the one key of all phones of the process outside of any
+// test's own time.
+func makeSharedKey(t *testing.T) {
+	t.Helper()
+	p, err := phone.New(phone.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Key()
+}
+
+// TestMuxerFaults does the same with the multiplexer.
+func TestMuxerFaults(t *testing.T) {
+	makeSharedKey(t)
+	synctest.Test(t, func(t *testing.T) {
+		h := virtualtest.Host(t, virtual.HostOptions{})
+		var fault *virtual.Fault
+		c, err := usbmux.New(usbmux.Options{Dial: func(ctx context.Context) (net.Conn, error) {
+			client, server := link.Pipe()
+			if fault != nil {
+				server = virtual.Misbehave(context.Background(), server, *fault)
+			}
+			go h.Mux.ServeConn(context.Background(), server)
+			return client, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := c.List(context.Background())
+		if err != nil || len(list) != 1 {
+			t.Fatalf("List = %v, %v", list, err)
+		}
+		for name, do := range muxerCalls(c, list[0].DeviceID) {
+			for what, f := range faults(3) {
+				fault = nil
+				if err := c.SavePairRecord(context.Background(), "x", 0, []byte(someRecord)); err != nil {
+					t.Fatal(err)
+				}
+				fault = &f
+				ctx, cancel := context.WithTimeout(context.Background(), faultDeadline)
+				begin := time.Now()
+				err := do(ctx)
+				if took := time.Since(begin); took > faultDeadline {
+					t.Errorf("%s, %s: ended after %v", name, what, took)
+				}
+				cancel()
+				checkMuxerFault(t, name+", "+what, f, err)
+			}
+		}
+	})
+}
+
+const someRecord = `<?xml version="1.0"?><plist version="1.0"><dict><key>HostID</key><string>x</string></dict></plist>`
+
+func muxerCalls(c *usbmux.Client, id uint32) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"list":               func(ctx context.Context) error { return second(c.List(ctx)) },
+		"read BUID":          func(ctx context.Context) error { return second(c.BUID(ctx)) },
+		"list listeners":     func(ctx context.Context) error { return second(c.ListListeners(ctx)) },
+		"save pair record":   func(ctx context.Context) error { return c.SavePairRecord(ctx, "x", 0, []byte(someRecord)) },
+		"read pair record":   func(ctx context.Context) error { return second(c.ReadPairRecord(ctx, "x")) },
+		"delete pair record": func(ctx context.Context) error { return c.DeletePairRecord(ctx, "x") },
+		"connect": func(ctx context.Context) error {
+			conn, err := c.Connect(ctx, id, lockdown.Port)
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		},
+		"listen": func(ctx context.Context) error {
+			l, err := c.Listen(ctx)
+			if err != nil {
+				return err
+			}
+			defer l.Close()
+			return second(l.Next(ctx))
+		},
+	}
+}
+
+func checkMuxerFault(t *testing.T, what string, f virtual.Fault, err error) {
+	t.Helper()
+	endless := f.Kind == virtual.Late && f.Delay > faultDeadline
+	silent := f.After == 0 && (f.Kind == virtual.CloseMidMessage || f.Kind == virtual.Stall)
+	var e *usbmux.Error
+	switch {
+	case err == nil:
+		if endless || silent {
+			t.Errorf("%s: succeeded", what)
+		}
+	case f.Kind == virtual.Late && !endless:
+		t.Errorf("%s: %v", what, err)
+	case !errors.As(err, &e) || e.Op == "" || !strings.HasPrefix(err.Error(), "usbmux: "+e.Op):
+		t.Errorf("%s: %T %v, want *usbmux.Error", what, err, err)
+	case (endless || f.Kind == virtual.Stall) && !errors.Is(err, context.DeadlineExceeded):
+		t.Errorf("%s: %v, want the deadline in it", what, err)
+	}
+}
