@@ -17,3 +17,5 @@
 // Arrows of import point down only; layout_test.go holds the table. Where the
 // next thing goes: docs/design.md, section 2.
 package runtime
+
+//go:generate go test -run TestReference -count=1 . -update

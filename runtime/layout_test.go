@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"flag"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -11,6 +12,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/imdlua/imdlua/bindings"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/stdlib"
 )
 
 const module = "github.com/imdlua/imdlua/"
@@ -188,6 +194,51 @@ func TestServiceFiles(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join("..", "docs", "protocols", e.Name()+".md")); err != nil {
 			t.Errorf("docs/protocols/%s.md is missing", e.Name())
+		}
+	}
+}
+
+var update = flag.Bool("update", false, "write the generated pages")
+
+// TestReference holds docs/reference to the declarations of the script API;
+// go generate ./... writes it anew.
+func TestReference(t *testing.T) {
+	h := host.New(host.Options{})
+	defer h.Close()
+	if err := stdlib.Install(h); err != nil {
+		t.Fatal(err)
+	}
+	if err := bindings.Install(h, &bindings.Env{}); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join("..", "docs", "reference")
+	pages := api.Registry(h).Reference()
+	if len(pages) < 10 {
+		t.Fatalf("only %d modules are declared", len(pages))
+	}
+	if *update {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range pages {
+			if err := os.WriteFile(filepath.Join(dir, name+".md"), []byte(text), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, text := range pages {
+		b, err := os.ReadFile(filepath.Join(dir, name+".md"))
+		if err != nil || string(b) != text {
+			t.Errorf("docs/reference/%s.md is stale: run go generate ./...", name)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if _, ok := pages[strings.TrimSuffix(e.Name(), ".md")]; !ok {
+			t.Errorf("docs/reference/%s describes no module", e.Name())
 		}
 	}
 }
