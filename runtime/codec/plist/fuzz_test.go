@@ -101,6 +101,7 @@ func FuzzCheckXML(f *testing.F) {
 	})
 }
 
+// benchValue is a list of applications.
 func benchValue() Dict {
 	list := []any{}
 	for i := range 300 {
@@ -109,26 +110,39 @@ func benchValue() Dict {
 	return Dict{"Status": "Complete", "CurrentList": list}
 }
 
+// benchValues is what lockdown answers to a GetValue without a key, in part.
+func benchValues() Dict {
+	d := Dict{
+		"DeviceName": "iPhone", "ProductType": "iPhone14,5", "ProductVersion": "17.4.1", "UniqueDeviceID": strings.Repeat("0a", 20), "UniqueChipID": int64(5012903521689630),
+		"DevicePublicKey": bytes.Repeat([]byte("key "), 90), "ActivationState": "Activated", "PasswordProtected": true, "TimeIntervalSince1970": 1712000000.25,
+		"SupportedDeviceFamilies": []any{int64(1)}, "NonVolatileRAM": Dict{"auto-boot": []byte("true"), "boot-args": []byte{}}, "Uses24HourClock": false,
+	}
+	for i := range 50 {
+		d["Key"+strconv.Itoa(i)] = "value of some length " + strconv.Itoa(i)
+	}
+	return d
+}
+
 func BenchmarkPlist(b *testing.B) {
-	v := benchValue()
-	for _, f := range []Format{XML, Binary} {
-		name := map[Format]string{XML: "XML", Binary: "binary"}[f]
-		enc := mustEncode(b, v, f)
-		b.Run("encode "+name, func(b *testing.B) {
-			b.SetBytes(int64(len(enc)))
-			b.ReportAllocs()
-			for b.Loop() {
-				mustEncode(b, v, f)
-			}
-		})
-		b.Run("decode "+name, func(b *testing.B) {
-			b.SetBytes(int64(len(enc)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := Decode(enc); err != nil {
-					b.Fatal(err)
+	for name, v := range map[string]Dict{"apps": benchValue(), "values": benchValues()} {
+		for form, f := range map[string]Format{"XML": XML, "binary": Binary} {
+			enc := mustEncode(b, v, f)
+			b.Run(name+"/encode "+form, func(b *testing.B) {
+				b.SetBytes(int64(len(enc)))
+				b.ReportAllocs()
+				for b.Loop() {
+					mustEncode(b, v, f)
 				}
-			}
-		})
+			})
+			b.Run(name+"/decode "+form, func(b *testing.B) {
+				b.SetBytes(int64(len(enc)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := Decode(enc); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }

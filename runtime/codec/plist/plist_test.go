@@ -306,7 +306,7 @@ func TestXMLMemory(t *testing.T) {
 		t.Errorf("%d bytes taken to read %d, want at most %d", got, len(in), limit)
 	}
 	// What is written is always read.
-	list := make([]any, 200_000)
+	list := make([]any, 4*spareContainers)
 	for i := range list {
 		list[i] = Dict{}
 	}
