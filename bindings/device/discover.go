@@ -186,7 +186,7 @@ func Modules(r *Registry, families []Family) []*api.Module {
 				api.Returns("Stream stream"), api.Perm("read"),
 				api.Example("for e in device.watch() do print(e.event, e.info.udid) break end")),
 		},
-		Classes: []*api.Class{class(families), stream.Class},
+		Classes: []*api.Class{class(families), stream.Class()},
 		Records: []*api.Record{
 			api.NewRecord[Info]("DeviceInfo", "What is known of a device without opening it."),
 			api.NewRecord[Event]("DeviceEvent", "A device coming or going."),

@@ -129,7 +129,7 @@ func newHost(t testing.TB, s *stream.Stream) (*host.Host, *bytes.Buffer) {
 	if err := stdlib.Install(h); err != nil {
 		t.Fatal(err)
 	}
-	m := &api.Module{Name: "t", Doc: "test", Perm: "none", Classes: []*api.Class{stream.Class}, Records: Family().Records}
+	m := &api.Module{Name: "t", Doc: "test", Perm: "none", Classes: []*api.Class{stream.Class()}, Records: Family().Records}
 	if err := api.Install(h, m); err != nil {
 		t.Fatal(err)
 	}

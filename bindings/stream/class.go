@@ -155,10 +155,8 @@ func on(c *api.Call, s *Stream, fn *lua.LFunction) *host.Task {
 	return host.Spawn(c.L, s.root().opts.Kind+" handler", loop)
 }
 
-// Class is the declaration of Stream for scripts.
-var Class = declare()
-
-func declare() *api.Class {
+// Class declares Stream for the scripts of one host.
+func Class() *api.Class {
 	c := api.NewClass[*Stream]("Stream", "An endless source: log entries, notifications, devices. Pull from it with `for x in stream do`, next, find or collect. A bounded queue stands between the source and the script: a script that is too slow loses the oldest values, and `dropped` says how many.")
 	c.Var = "stream"
 	c.Closer = true

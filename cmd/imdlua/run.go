@@ -146,12 +146,8 @@ func exitCode(err error) int {
 			code = host.ExitCode(e)
 		}
 	}
-	switch {
-	case code != 1:
-	case e != nil && e.Code == "no_muxer":
-		code = 4
-	case errors.Is(err, context.DeadlineExceeded):
-		code = 5
+	if code == 1 && errors.Is(err, context.DeadlineExceeded) {
+		return 5
 	}
 	return code
 }

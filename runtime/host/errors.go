@@ -111,7 +111,7 @@ func ExitCode(err error) int {
 		return 2
 	case "assertion":
 		return 3
-	case "no_device", "device_lost":
+	case "no_device", "device_lost", "no_muxer":
 		return 4
 	case "timeout":
 		return 5
