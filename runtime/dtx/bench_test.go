@@ -1,0 +1,140 @@
+package dtx
+
+import (
+	"bytes"
+	"context"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// BenchmarkDispatch is a stream of small calls that a handler takes, arguments
+// decoded: what a device log or a test run looks like.
+func BenchmarkDispatch(b *testing.B) {
+	near, far := link.Pipe()
+	taken := make(chan struct{}, 1)
+	n := 0
+	c := New(near, Options{Silent: true, Control: func(*Channel) ChannelOptions {
+		return ChannelOptions{Queue: 1 << 30, QueueBytes: 1 << 40, Handler: HandlerFunc(func(_ context.Context, in *Incoming) (any, error) {
+			args, err := in.Args()
+			if _, ok := args.String(0); !ok || err != nil {
+				b.Errorf("arguments %v, %v", args, err)
+			}
+			if n++; n == b.N {
+				taken <- struct{}{}
+			}
+			return nil, nil
+		})}
+	}})
+	defer c.Close()
+	defer far.Close()
+	one := Append(nil, call(b, Message{ID: 7}, "outputReceived:fromProcess:atTime:", "a line of output", Int32(300), Int64(1<<40)))
+	const batch = 64
+	many := bytes.Repeat(one, batch)
+	b.SetBytes(int64(len(one)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for left := b.N; left > 0; left -= batch {
+		if _, err := far.Write(many[:min(left, batch)*len(one)]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-taken
+}
+
+// BenchmarkDecode is the codec alone, on the same message.
+func BenchmarkDecode(b *testing.B) {
+	one := Append(nil, call(b, Message{ID: 7}, "outputReceived:fromProcess:atTime:", "a line of output", Int32(300), Int64(1<<40)))
+	b.SetBytes(int64(len(one)))
+	b.ReportAllocs()
+	for b.Loop() {
+		m, _, err := Decode(one)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if args, err := DecodeArgs(m.Aux); err != nil || len(args) != 3 {
+			b.Fatal(err)
+		}
+	}
+}
+
+func echo(b *testing.B) *Channel {
+	c := serve(b, &Server{Channels: map[string]func(*Channel) Handler{"x": service}}, Options{})
+	return open(b, c, "x", ChannelOptions{})
+}
+
+func BenchmarkRoundTrip(b *testing.B) {
+	ch := echo(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if v, err := ch.Call(context.Background(), "echo:", int64(5)); v != int64(5) || err != nil {
+			b.Fatal(v, err)
+		}
+	}
+}
+
+// BenchmarkRoundTripParallel has many callers share a connection, so that
+// messages are written together.
+func BenchmarkRoundTripParallel(b *testing.B) {
+	ch := echo(b)
+	b.ReportAllocs()
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if v, err := ch.Call(context.Background(), "echo:", int64(5)); v != int64(5) || err != nil {
+				b.Fatal(v, err)
+			}
+		}
+	})
+}
+
+// BenchmarkLargeReply is a screenshot's worth of data in one reply.
+func BenchmarkLargeReply(b *testing.B) {
+	picture := make([]byte, 3<<20)
+	c := serve(b, &Server{Channels: map[string]func(*Channel) Handler{"x": func(*Channel) Handler {
+		return HandlerFunc(func(context.Context, *Incoming) (any, error) { return picture, nil })
+	}}}, Options{})
+	ch := open(b, c, "x", ChannelOptions{})
+	b.SetBytes(int64(len(picture)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if v, err := ch.Call(context.Background(), "takeScreenshot"); err != nil || len(v.([]byte)) != len(picture) {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkReassembly(b *testing.B) {
+	raw := fixture(b, "fragmentedmessage.bin")
+	b.SetBytes(int64(len(raw)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := Decode(raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	m := &Message{ID: 1, Type: Data, Payload: make([]byte, 1<<20)}
+	buf := Append(nil, m)
+	b.SetBytes(1 << 20)
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = Append(buf[:0], m)
+	}
+}
+
+func BenchmarkDecompress(b *testing.B) {
+	m, _, err := Decode(fixture(b, "instruments-metrics-dtx.bin"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(158592)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := m.Bytes(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
