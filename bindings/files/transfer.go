@@ -57,21 +57,30 @@ func (f *Files) transfer(c *api.Call, what string, o transferOptions, run func(c
 	if report == nil {
 		return f.dev.Do(c, o.timeout(), func(ctx context.Context) error { return run(ctx, client, t) })
 	}
+	return f.reported(c, o, report, func(ctx context.Context, progress func(done, total int64)) error {
+		t.Progress = progress
+		return run(ctx, client, t)
+	})
+}
+
+// reported runs a transfer on a goroutine of its own and hands its progress to
+// report, with the interpreter lock held, until it is over.
+func (f *Files) reported(c *api.Call, o transferOptions, report func(progress), run func(ctx context.Context, progress func(done, total int64)) error) error {
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	latest := make(chan progress, 1)
-	t.Progress = func(done, total int64) {
-		select { // a slow script sees fewer reports, never old ones
-		case <-latest:
-		default:
-		}
-		latest <- progress{done, total}
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, client, t) }()
+	latest, ended := make(chan progress, 1), make(chan error, 1)
+	go func() {
+		ended <- run(ctx, func(done, total int64) {
+			select { // a slow script sees fewer reports, never old ones
+			case <-latest:
+			default:
+			}
+			latest <- progress{done, total}
+		})
+	}()
+	over := false
 	defer func() { // on any way out the transfer is over before the script goes on
 		cancel()
-		if ended != nil {
+		if !over {
 			<-ended
 		}
 	}()
@@ -79,15 +88,14 @@ func (f *Files) transfer(c *api.Call, what string, o transferOptions, run func(c
 	if o.Timeout != nil && *o.Timeout >= 0 {
 		until = time.Now().Add(*o.Timeout)
 	}
-	for {
+	for !over {
 		var p progress
-		var over bool
 		err := f.dev.Do(c, device.Timeout{Timeout: remaining(until)}, func(ctx context.Context) error {
 			select {
 			case p = <-latest:
 				return nil
 			case err := <-ended:
-				over, ended = true, nil
+				over = true
 				return err
 			case <-ctx.Done():
 				return context.Cause(ctx)
@@ -96,16 +104,16 @@ func (f *Files) transfer(c *api.Call, what string, o transferOptions, run func(c
 		if err != nil {
 			return err
 		}
-		if over {
-			select {
-			case p = <-latest:
-				report(p)
-			default:
-			}
-			return nil
+		if !over {
+			report(p)
 		}
-		report(p)
 	}
+	select {
+	case p := <-latest:
+		report(p)
+	default:
+	}
+	return nil
 }
 
 func remaining(until time.Time) time.Duration {

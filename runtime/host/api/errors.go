@@ -63,49 +63,8 @@ func article(name string) string {
 // unknownMember is the error for a name that a module, class or record does not have.
 func unknownMember(owner, name string, known []string) *host.Error {
 	e := host.Errorf("no_field", "%s has no member %q", owner, name)
-	if s := closest(name, known); s != "" {
+	if s := host.Suggest(name, known); s != "" {
 		e.Message += fmt.Sprintf(", did you mean %q?", s)
 	}
 	return e
-}
-
-// closest returns the known name that is most like the given one, "" when none is near.
-func closest(name string, known []string) string {
-	best, limit := "", len(name)/3+1
-	for _, k := range known {
-		if d := distance(strings.ToLower(name), strings.ToLower(k), limit); d <= limit && (best == "" || d < limit) {
-			best, limit = k, d
-		}
-	}
-	if limit >= len(name) {
-		return ""
-	}
-	return best
-}
-
-// distance is the number of edits (insert, delete, replace, swap of neighbours) between a and b, or
-// limit + 1 when it is larger.
-func distance(a, b string, limit int) int {
-	if d := len(a) - len(b); d > limit || -d > limit {
-		return limit + 1
-	}
-	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], prev2[j-2]+1)
-			}
-		}
-		prev2, prev, cur = prev, cur, prev2
-	}
-	return min(prev[len(b)], limit+1)
 }

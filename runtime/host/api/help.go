@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
 )
 
 // Help is the text that help(x) prints. A string is looked up as a name (fs, fs.read, dev:launch, Device,
@@ -60,7 +62,7 @@ func (ix *Index) helpName(name string) string {
 		known = append(known, e.name)
 	}
 	text := fmt.Sprintf("nothing is called %q", name)
-	if s := closest(name, known); s != "" {
+	if s := host.Suggest(name, known); s != "" {
 		text += fmt.Sprintf(", did you mean %q?", s)
 	}
 	if hits := ix.Search(name); len(hits) > 0 {

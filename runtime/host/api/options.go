@@ -10,6 +10,8 @@ import (
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
 )
 
 // option is one key of an options table, from the tags of a struct field:
@@ -198,7 +200,7 @@ func (o *options) names() []string {
 func (o *options) unknown(name string) error {
 	known := o.names()
 	text := fmt.Sprintf("unknown option %q", name)
-	if s := closest(name, known); s != "" {
+	if s := host.Suggest(name, known); s != "" {
 		text += fmt.Sprintf(", did you mean %q?", s)
 	}
 	return errors.New(text + " (known: " + strings.Join(known, ", ") + ")")
