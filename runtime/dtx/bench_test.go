@@ -12,15 +12,16 @@ import (
 // decoded: what a device log or a test run looks like.
 func BenchmarkDispatch(b *testing.B) {
 	near, far := link.Pipe()
-	taken := make(chan struct{}, 1)
+	const batch, ahead = 64, 32 // what is not taken yet fits the channel's queue
+	taken := make(chan struct{}, ahead)
 	n := 0
 	c := New(near, Options{Silent: true, Control: func(*Channel) ChannelOptions {
-		return ChannelOptions{Queue: 1 << 30, QueueBytes: 1 << 40, Handler: HandlerFunc(func(_ context.Context, in *Incoming) (any, error) {
+		return ChannelOptions{Handler: HandlerFunc(func(_ context.Context, in *Incoming) (any, error) {
 			args, err := in.Args()
 			if _, ok := args.String(0); !ok || err != nil {
 				b.Errorf("arguments %v, %v", args, err)
 			}
-			if n++; n == b.N {
+			if n++; n%batch == 0 {
 				taken <- struct{}{}
 			}
 			return nil, nil
@@ -29,17 +30,21 @@ func BenchmarkDispatch(b *testing.B) {
 	defer c.Close()
 	defer far.Close()
 	one := Append(nil, call(b, Message{ID: 7}, "outputReceived:fromProcess:atTime:", "a line of output", Int32(300), Int64(1<<40)))
-	const batch = 64
 	many := bytes.Repeat(one, batch)
 	b.SetBytes(int64(len(one)))
 	b.ReportAllocs()
 	b.ResetTimer()
-	for left := b.N; left > 0; left -= batch {
-		if _, err := far.Write(many[:min(left, batch)*len(one)]); err != nil {
+	for sent := 0; sent < b.N; sent += batch {
+		if sent >= ahead*batch {
+			<-taken
+		}
+		if _, err := far.Write(many); err != nil {
 			b.Fatal(err)
 		}
 	}
-	<-taken
+	for range min(ahead, (b.N+batch-1)/batch) {
+		<-taken
+	}
 }
 
 // BenchmarkDecode is the codec alone, on the same message.

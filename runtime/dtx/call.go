@@ -1,6 +1,7 @@
 package dtx
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -136,7 +137,7 @@ func (ch *Channel) call(ctx context.Context, selector string, args []any) (*Mess
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := ch.Err(); err != nil {
+	if err := ch.usable(); err != nil {
 		return nil, err
 	}
 	c := ch.conn
@@ -157,8 +158,8 @@ func (ch *Channel) call(ctx context.Context, selector string, args []any) (*Mess
 		return r, nil
 	case <-ctx.Done():
 		err = &waitError{ch.code, m.ID, ctx.Err()}
-	case <-ch.closed:
-		err = ch.Err()
+	case <-ch.over():
+		err = ch.usable()
 	}
 	c.forget(callKey{ch.code, m.ID})
 	select {
@@ -217,7 +218,7 @@ func (ch *Channel) enqueue(ctx context.Context, m *Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := ch.Err(); err != nil {
+	if err := ch.usable(); err != nil {
 		return err
 	}
 	return ch.conn.enqueue(ctx, m, nil, false)
@@ -231,7 +232,7 @@ func (c *Conn) encodeCall(code int32, selector string, args []any) (m *Message, 
 		return nil, nil, err
 	}
 	n := len(b)
-	if b, err = nskeyed.Append(b, selector); err != nil {
+	if b, err = c.appendSelector(b, selector); err != nil {
 		return nil, nil, err
 	}
 	m = &Message{Channel: code, Type: Dispatch, Aux: b[:n], Payload: b[n:]}
@@ -241,4 +242,25 @@ func (c *Conn) encodeCall(code int32, selector string, args []any) (m *Message, 
 			c.buffers.Put(buf)
 		}
 	}, nil
+}
+
+// appendSelector appends the archive of a selector. Those that were used are
+// remembered.
+func (c *Conn) appendSelector(b []byte, selector string) ([]byte, error) {
+	c.mu.Lock()
+	known, ok := c.archives[selector]
+	c.mu.Unlock()
+	if ok {
+		return append(b, known...), nil
+	}
+	n := len(b)
+	b, err := nskeyed.Append(b, selector)
+	if err == nil && len(b)-n <= maxSelectorKey {
+		c.mu.Lock()
+		if len(c.archives) < maxSelectors {
+			c.archives[selector] = bytes.Clone(b[n:])
+		}
+		c.mu.Unlock()
+	}
+	return b, err
 }

@@ -53,6 +53,23 @@ type Channel struct {
 	closed chan struct{} // closed with err set
 }
 
+// over says until when calls may wait on the channel, and usable whether they
+// may be made. Channel 0 that overflowed receives no more; what DTX itself
+// sends on it goes on as long as the connection does.
+func (ch *Channel) over() <-chan struct{} {
+	if ch.code == 0 {
+		return ch.conn.done
+	}
+	return ch.closed
+}
+
+func (ch *Channel) usable() error {
+	if ch.code == 0 {
+		return ch.conn.Err()
+	}
+	return ch.Err()
+}
+
 func newChannel(c *Conn, code int32, identifier string) *Channel {
 	ch := &Channel{conn: c, code: code, identifier: identifier, ready: make(chan struct{}, 1), closed: make(chan struct{})}
 	ch.ctx, ch.cancel = context.WithCancel(c.ctx)

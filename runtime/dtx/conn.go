@@ -81,9 +81,10 @@ type Conn struct {
 	mu       sync.Mutex
 	channels map[int32]*Channel
 	calls    map[callKey]chan *Message
-	opened   int32 // codes given out
-	err      error // why the connection is over
-	drop     bool  // Close came first: what is queued is not handled
+	archives map[string][]byte // selector to archive
+	opened   int32             // codes given out
+	err      error             // why the connection is over
+	drop     bool              // Close came first: what is queued is not handled
 	caps     nskeyed.Dict
 	capsOnce sync.Once
 	capsSeen chan struct{}
@@ -101,7 +102,7 @@ func New(nc net.Conn, o Options) *Conn {
 		nc: nc, opts: o, log: o.Logger,
 		done: make(chan struct{}), capsSeen: make(chan struct{}),
 		channels: make(map[int32]*Channel), calls: make(map[callKey]chan *Message),
-		selectors: make(map[string]string),
+		selectors: make(map[string]string), archives: make(map[string][]byte),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

@@ -3,17 +3,15 @@ package dtx
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
@@ -96,21 +94,13 @@ func TestTestRun(t *testing.T) {
 		go b.Write(dump)
 		defer b.Close()
 		answers := map[string]bool{}
-		for r := NewReader(bytes.NewReader(fixture(t, "conn-out4.dump"))); ; {
-			m, err := r.Read()
-			if err == io.EOF {
-				break
-			}
+		for _, m := range messages(t, fixture(t, "conn-out4.dump")) {
 			if m.Conversation == 1 {
 				answers[string(Append(nil, m))] = true
 			}
 		}
 		asked, events := 0, 0
-		for r := NewReader(bytes.NewReader(dump)); ; {
-			m, err := r.Read()
-			if err == io.EOF {
-				break
-			}
+		for _, m := range messages(t, dump) {
 			if m.Conversation == 0 && m.Channel != 0 {
 				events++
 			}
@@ -121,14 +111,10 @@ func TestTestRun(t *testing.T) {
 		r := NewReader(b)
 		for range asked {
 			m, err := r.Read()
-			if err != nil {
-				t.Fatal(err)
+			if err != nil || m.Conversation != 1 || m.Type != Ack {
+				t.Fatalf("answer %+v, %v", m, err)
 			}
-			raw := string(Append(nil, m))
-			if m.Conversation != 1 || m.Type != Ack {
-				t.Errorf("answer %+v", m)
-			}
-			delete(answers, raw)
+			delete(answers, string(Append(nil, m)))
 		}
 		if len(answers) != 0 || asked < 50 {
 			t.Errorf("%d answers of Xcode were not given, %d were", len(answers), asked)
@@ -140,6 +126,77 @@ func TestTestRun(t *testing.T) {
 		caps, err := c.Capabilities(ctx)
 		if n, ok := caps.Int(CapabilityCompression); err != nil || !ok || n != 2 {
 			t.Errorf("capabilities %v, %v", caps, err)
+		}
+	})
+}
+
+// messages returns all messages of a capture.
+func messages(t *testing.T, b []byte) (list []*Message) {
+	t.Helper()
+	for r := NewReader(bytes.NewReader(b)); ; {
+		m, err := r.Read()
+		if err == io.EOF {
+			return list
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, m)
+	}
+}
+
+// TestAudit replays an accessibility audit daemon, which does everything on
+// channel 0. Its replies belong to no call here and are dropped.
+func TestAudit(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context) {
+		const name = "accesibility-inspector-dump-from-device-1.bin"
+		c, p := peer(t, Options{Silent: true, Control: func(*Channel) ChannelOptions { return ChannelOptions{} }})
+		go p.Write(fixture(t, name))
+		var want expected
+		if err := json.Unmarshal(fixture(t, name+".expected.json"), &want); err != nil {
+			t.Fatal(err)
+		}
+		taken := 0
+		for _, w := range want.Messages {
+			if w.Type != Dispatch || w.Selector == selCapabilities {
+				continue
+			}
+			in, err := c.Control().Next(ctx)
+			if err != nil || in.Selector != w.Selector || in.ID != w.ID {
+				t.Fatalf("%+v, %v, want %s", in, err, w.Selector)
+			}
+			taken++
+		}
+		if taken < 60 {
+			t.Errorf("only %d events", taken)
+		}
+		caps, err := c.Capabilities(ctx)
+		if n, _ := caps.Int("com.apple.accessibility.axAuditDaemon.protocolVersion"); n != 157 || err != nil {
+			t.Errorf("capabilities %v, %v", caps, err)
+		}
+	})
+}
+
+// TestControlOverflow checks that channels can still be opened after channel 0
+// was not emptied.
+func TestControlOverflow(t *testing.T) {
+	bubble(t, func(t *testing.T, ctx context.Context) {
+		c, p := peer(t, Options{Silent: true, Control: func(*Channel) ChannelOptions { return ChannelOptions{Queue: 1} }})
+		p.send(call(t, Message{ID: 1}, "a"), call(t, Message{ID: 2, ExpectsReply: true}, "b"), call(t, Message{ID: 3, ExpectsReply: true}, "c"))
+		p.wantRefusal(p.read(), 2, 0)
+		p.wantRefusal(p.read(), 3, 0)
+		opened := make(chan error, 1)
+		go func() { _, err := c.Open(ctx, "x", ChannelOptions{}); opened <- err }()
+		p.wantCall(p.read(), 0, selRequestChannel)
+		p.send(&Message{ID: 1, Conversation: 1})
+		if err := <-opened; err != nil {
+			t.Errorf("Open: %v", err)
+		}
+		if in, err := c.Control().Next(ctx); err != nil || in.Selector != "a" {
+			t.Errorf("Next: %+v, %v", in, err)
+		}
+		if _, err := c.Control().Next(ctx); !errors.Is(err, ErrOverflow) {
+			t.Errorf("Next: %v, want ErrOverflow", err)
 		}
 	})
 }
@@ -398,87 +455,6 @@ func TestBrokenMessages(t *testing.T) {
 		p.send(call(t, Message{ID: 22}, "unknown"), &Message{ID: 23, Type: Barrier, ExpectsReply: true})
 		if m := p.read(); m.ID != 23 || m.Type != Ack {
 			t.Errorf("answer %+v, want that to the barrier", m)
-		}
-	})
-}
-
-func TestLimits(t *testing.T) {
-	bubble(t, func(t *testing.T, ctx context.Context) {
-		c, p := peer(t, Options{Silent: true, Accept: func(*Channel) (ChannelOptions, error) { return ChannelOptions{}, nil }})
-		for i := range int32(MaxChannels) {
-			p.send(call(t, Message{ID: 1, ExpectsReply: true}, selRequestChannel, Int32(i+1), "x"))
-			if m := p.read(); i < MaxChannels-1 && m.Type != Ack {
-				t.Fatalf("channel %d: %v", i+1, m.Type)
-			} else if i == MaxChannels-1 {
-				p.wantRefusal(m, 1, 0)
-			}
-		}
-		p.send(call(t, Message{ID: 1, ExpectsReply: true}, selCancelChannel, Int32(1), Int32(2), Int32(77)))
-		if m := p.read(); m.Type != Ack || len(c.channels) != MaxChannels-3 {
-			t.Errorf("%v after cancelling, %d channels", m.Type, len(c.channels))
-		}
-		p.send(call(t, Message{ID: 1, ExpectsReply: true}, selRequestChannel, Int32(5), "x"))
-		p.wantRefusal(p.read(), 1, 0)
-		if err := c.Control().SendBytes(ctx, Data, make([]byte, MaxMessage)); !errors.Is(err, ErrTooLarge) {
-			t.Errorf("Send of too much: %v", err)
-		}
-		huge := nskeyed.Dict{}
-		for i := range maxCapabilities + 10 {
-			huge = append(huge, nskeyed.Pair{Key: fmt.Sprint(i), Value: int64(1)})
-		}
-		p.send(call(t, Message{ID: 1, ExpectsReply: true}, selCapabilities, huge))
-		p.read()
-		caps, err := c.Capabilities(ctx)
-		if len(caps) != maxCapabilities || err != nil {
-			t.Errorf("%d capabilities, %v", len(caps), err)
-		}
-	})
-}
-
-// TestOpenTimeout tells the peer to forget a channel whose request was given up.
-func TestOpenTimeout(t *testing.T) {
-	bubble(t, func(t *testing.T, ctx context.Context) {
-		c, p := peer(t, Options{Silent: true})
-		short, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		if _, err := c.Open(short, "x", ChannelOptions{}); !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "dtx: open channel x: timeout") {
-			t.Errorf("Open: %v", err)
-		}
-		p.wantCall(p.read(), 0, selRequestChannel)
-		if n, _ := p.wantCall(p.read(), 0, selCancelChannel).Int(0); n != 1 || len(c.channels) != 1 {
-			t.Errorf("cancelled channel %d, %d left", n, len(c.channels))
-		}
-	})
-}
-
-// TestOrder checks that ids go up on the wire when many send at once, and that
-// one channel's messages keep their order.
-func TestOrder(t *testing.T) {
-	bubble(t, func(t *testing.T, ctx context.Context) {
-		c, p := peer(t, Options{Silent: true})
-		for g := range 8 {
-			go func() {
-				for i := range 50 {
-					if err := c.Control().Send(ctx, "n:", int64(g), int64(i)); err != nil {
-						t.Error(err)
-					}
-				}
-			}()
-		}
-		next := make([]int64, 8)
-		var ids []uint32
-		for range 400 {
-			m := p.read()
-			args := p.wantCall(m, 0, "n:")
-			g, _ := args.Int(0)
-			if i, _ := args.Int(1); i != next[g] {
-				t.Fatalf("sender %d: message %d, want %d", g, i, next[g])
-			}
-			next[g]++
-			ids = append(ids, m.ID)
-		}
-		if !slices.IsSorted(ids) || ids[0] != 1 || ids[399] != 400 {
-			t.Errorf("ids %v", ids)
 		}
 	})
 }

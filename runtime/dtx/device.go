@@ -102,7 +102,7 @@ func hold(ctx context.Context, nc net.Conn, d time.Duration) (net.Conn, error) {
 		return &prefixed{Conn: nc, first: first[:]}, nil
 	case ctx.Err() != nil:
 		return nil, &Error{Op: "serve", Err: ctx.Err()}
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case err == nil || errors.Is(err, os.ErrDeadlineExceeded):
 		return nc, nil
 	case err == io.EOF:
 		return nil, nil

@@ -3,6 +3,7 @@ package dtx
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -56,7 +57,8 @@ func (o *outbox) full() <-chan struct{} {
 // id here, so that ids go up on the wire; with reply not nil the call is
 // registered under it. Only the reader forces: it must not wait for room.
 func (c *Conn) enqueue(ctx context.Context, m *Message, reply chan *Message, force bool) error {
-	if n := payloadHeaderSize + len(m.Aux) + len(m.Payload); n > MaxMessage {
+	size := payloadHeaderSize + len(m.Aux) + len(m.Payload)
+	if size > MaxMessage {
 		return ErrTooLarge
 	}
 	o := &c.out
@@ -94,7 +96,7 @@ func (c *Conn) enqueue(ctx context.Context, m *Message, reply chan *Message, for
 		o.mu.Unlock()
 		return c.Err()
 	}
-	o.pending = Append(o.pending, m)
+	o.pending = Append(slices.Grow(o.pending, size+fragments(size)*HeaderSize), m)
 	o.mu.Unlock()
 	o.poke()
 	return nil
