@@ -169,7 +169,7 @@ func (d *argDecoder) dict(b []byte, depth int) (Arg, []byte, error) {
 		return Arg{}, nil, fmt.Errorf("dictionaries nest too deep")
 	}
 	body, rest := b[:n], b[n:]
-	a := Arg{Kind: ArgDict}
+	a := Arg{Kind: ArgDict, Pairs: make([]Arg, 0, 8)} // few methods take more than four
 	for len(body) > 0 {
 		var item Arg
 		var err error
