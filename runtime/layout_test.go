@@ -47,7 +47,7 @@ var rules = []rule{
 	{"runtime/virtual", append([]string{"runtime/phone"}, protocols...)},
 	{"runtime/virtual/virtualtest", append([]string{"runtime/virtual", "runtime/phone"}, protocols...)},
 	{"runtime/device", []string{"runtime/service", "runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/codec/...", "runtime/link"}},
-	{"runtime/service", []string{"runtime/service", "runtime/link", "runtime/codec/..."}},
+	{"runtime/service", []string{"runtime/service", "runtime/dtx", "runtime/remotexpc", "runtime/link", "runtime/codec/..."}},
 	{"runtime/lockdown", []string{"runtime/link", "runtime/codec/..."}},
 	{"runtime/usbmux", []string{"runtime/link", "runtime/codec/..."}},
 	{"runtime/pair", []string{"runtime/link", "runtime/codec/..."}},
