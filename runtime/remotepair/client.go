@@ -1,0 +1,418 @@
+package remotepair
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/codec/tlv8"
+)
+
+// consentTimeout is how long the user of a device has by default.
+const consentTimeout = 60 * time.Second
+
+// maxUnasked is how many messages that nobody asked for are passed over before
+// the one that is waited for.
+const maxUnasked = 64
+
+// Options of a Client.
+type Options struct {
+	// Identity is who this host is; required. To use a Record take the one of
+	// its Identity method: devices know a host by both name and key.
+	Identity *Identity
+	// Record is what is known of the device, if anything: Verify then makes
+	// sure that it is the same one.
+	Record *Record
+	// HostName is what the device's dialog shows; "" = the identifier.
+	HostName string
+	// PIN asks the user for the digits that the device shows. iPhones and
+	// iPads show a dialog instead and it is not called. nil = ErrPINNeeded.
+	PIN func(ctx context.Context) (string, error)
+	// OnConsent is called when the device shows its dialog.
+	OnConsent func()
+	// ConsentTimeout is how long Pair waits for the user; 0 = 60 s.
+	ConsentTimeout time.Duration
+	// Logger receives what goes on, without secrets; nil = silent.
+	Logger *slog.Logger
+}
+
+// DeviceInfo is what a device says about itself before pairing.
+type DeviceInfo struct {
+	Name, Model, UDID string
+	// Identifier is what other programs name records after; mostly the UDID.
+	Identifier                  string
+	ECID                        uint64
+	WireVersion, MinWireVersion int64
+	AllowsPairSetup             bool // pairing is possible
+	AllowsPinlessPairing        bool // a dialog takes the place of the PIN
+	AllowsIncomingTunnels       bool // CreateListener is possible
+	Options, Peer               plist.Dict
+}
+
+// Client is the host's end of a control channel. Its methods may be called
+// from several goroutines and wait for each other. A call that its context
+// ended in the middle leaves the channel unusable: request and answer would no
+// longer match.
+type Client struct {
+	t    Transport
+	o    Options
+	log  *slog.Logger
+	info DeviceInfo
+
+	busy   chan struct{} // holds one token while a call runs
+	seq    uint64
+	tried  bool     // Verify ran
+	enc    *channel // nil until Verify or Pair succeeded
+	broken error
+
+	closeOnce sync.Once
+	closed    chan struct{}
+	closeErr  error
+}
+
+// Connect greets the device and learns who it is. On error t is closed.
+func Connect(ctx context.Context, t Transport, o Options) (*Client, error) {
+	if err := o.Identity.check(); err != nil {
+		t.Close()
+		return nil, &Error{Op: "connect", Err: err}
+	}
+	c := &Client{t: t, o: o, log: o.Logger, busy: make(chan struct{}, 1), closed: make(chan struct{})}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.log = c.log.With("layer", "remotepair")
+	if o.HostName == "" {
+		c.o.HostName = o.Identity.Identifier
+	}
+	if err := c.handshake(ctx); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Device returns what the device said about itself.
+func (c *Client) Device() DeviceInfo { return c.info }
+
+// Close ends the channel. What Close interrupts fails with net.ErrClosed.
+func (c *Client) Close() error {
+	c.closeOnce.Do(func() {
+		close(c.closed)
+		c.closeErr = c.t.Close()
+	})
+	return c.closeErr
+}
+
+// enter waits until no other call runs.
+func (c *Client) enter(ctx context.Context, op string) (leave func(), err error) {
+	select {
+	case c.busy <- struct{}{}:
+	case <-c.closed:
+		return nil, &Error{Op: op, Err: net.ErrClosed}
+	case <-ctx.Done():
+		return nil, &Error{Op: op, Err: context.Cause(ctx)}
+	}
+	leave = func() { <-c.busy }
+	select {
+	case <-c.closed:
+		err = net.ErrClosed
+	default:
+		if err = c.broken; err == nil {
+			err = context.Cause(ctx)
+		}
+	}
+	if err != nil {
+		leave()
+		return nil, &Error{Op: op, Err: err}
+	}
+	return leave, nil
+}
+
+// spoil remembers that the transport failed.
+func (c *Client) spoil(err error) error {
+	select {
+	case <-c.closed:
+		err = net.ErrClosed
+	default:
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	c.broken = fmt.Errorf("channel is broken: %w", err)
+	return err
+}
+
+func (c *Client) send(ctx context.Context, m *Message) error {
+	m.Sequence = c.seq
+	c.seq++
+	c.log.Debug("send", "message", m)
+	if err := c.t.Send(ctx, m); err != nil {
+		return c.spoil(err)
+	}
+	return nil
+}
+
+// recv returns the next message that want accepts.
+func (c *Client) recv(ctx context.Context, want func(*Message) bool) (*Message, error) {
+	for range maxUnasked {
+		m, err := c.t.Recv(ctx)
+		if err != nil {
+			return nil, c.spoil(err)
+		}
+		c.log.Debug("receive", "message", m)
+		if want(m) {
+			return m, nil
+		}
+	}
+	return nil, c.spoil(ErrProtocol)
+}
+
+func (c *Client) handshake(ctx context.Context) error {
+	fail := func(err error) error { return &Error{Op: "handshake", Err: err} }
+	req := &Message{content: &content{kind: kindRequest, name: nameHandshake, args: plist.Dict{"_0": plist.Dict{
+		"hostOptions":         plist.Dict{"attemptPairVerify": true},
+		"wireProtocolVersion": int64(hostWireVersion),
+	}}}}
+	if err := c.send(ctx, req); err != nil {
+		return fail(err)
+	}
+	m, err := c.recv(ctx, func(m *Message) bool { return m.content != nil && m.content.kind == kindResponse })
+	if err != nil {
+		return fail(err)
+	}
+	if m.content.name == nameErrorExtended {
+		d, _ := m.content.args.Dict("_0")
+		return peerError("handshake", "", d, nil)
+	}
+	d, ok := m.content.args.Dict("_0")
+	if !ok || m.content.name != nameHandshake {
+		return fail(ErrProtocol)
+	}
+	c.info = parseDeviceInfo(d)
+	return nil
+}
+
+func parseDeviceInfo(d plist.Dict) DeviceInfo {
+	var i DeviceInfo
+	i.WireVersion, _ = d.Int("wireProtocolVersion")
+	i.MinWireVersion, _ = d.Int("minimumSupportedWireProtocolVersion")
+	i.Options, _ = d.Dict("deviceOptions")
+	i.AllowsPairSetup, _ = i.Options.Bool("allowsPairSetup")
+	i.AllowsPinlessPairing, _ = i.Options.Bool("allowsPinlessPairing")
+	i.AllowsIncomingTunnels, _ = i.Options.Bool("allowsIncomingTunnelConnections")
+	i.Peer, _ = d.Dict("peerDeviceInfo")
+	i.Name, _ = i.Peer.String("name")
+	i.Model, _ = i.Peer.String("model")
+	i.UDID, _ = i.Peer.String("udid")
+	i.Identifier, _ = i.Peer.String("identifier")
+	i.ECID, _ = i.Peer.Uint("ecid")
+	return i
+}
+
+// exchange sends one pairing message and waits for the device's. onEvent sees
+// the other events that come before it and may end the wait.
+func (c *Client) exchange(ctx context.Context, op, kind string, fresh bool, list tlv8.List, onEvent func(*content) error) (*pairingData, error) {
+	hostName := ""
+	if kind == kindSetup {
+		hostName = c.o.HostName
+	}
+	ev, err := pairingEvent(kind, list, fresh, hostName)
+	if err != nil {
+		return nil, &Error{Op: op, Err: err}
+	}
+	if err := c.send(ctx, &Message{content: ev}); err != nil {
+		return nil, &Error{Op: op, Err: err}
+	}
+	var refused error
+	m, err := c.recv(ctx, func(m *Message) bool {
+		if m.content == nil || m.content.kind != kindEvent {
+			return false
+		}
+		switch m.content.name {
+		case namePairingData:
+			return true
+		case nameRejected:
+			inner, _ := m.content.args.Dict("wrappedError")
+			refused = peerError(op, "", inner, ErrDenied)
+		default:
+			if onEvent != nil {
+				refused = onEvent(m.content)
+			}
+		}
+		return refused != nil
+	})
+	if err == nil && refused != nil {
+		return nil, refused
+	}
+	var p *pairingData
+	if err == nil {
+		p, err = parsePairing(m.content)
+	}
+	if err != nil {
+		return nil, &Error{Op: op, Err: err}
+	}
+	if p.kind != kind {
+		return nil, &Error{Op: op, Err: ErrProtocol}
+	}
+	return p, nil
+}
+
+// Call sends a request over the encrypted channel and returns the result. It
+// is there for requests that this package does not know.
+func (c *Client) Call(ctx context.Context, name string, args plist.Dict) (plist.Dict, error) {
+	leave, err := c.enter(ctx, "call")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return c.call(ctx, name, args)
+}
+
+// call is Call for those that have entered.
+func (c *Client) call(ctx context.Context, name string, args plist.Dict) (plist.Dict, error) {
+	fail := func(err error) (plist.Dict, error) { return nil, &Error{Op: "call", Subject: name, Err: err} }
+	if c.enc == nil {
+		return fail(ErrNotVerified)
+	}
+	plain, err := appendJSON(nil, (&content{kind: kindRequest, name: name, args: args}).tree())
+	if err != nil {
+		return fail(err)
+	}
+	if err := c.send(ctx, &Message{encrypted: c.enc.seal(c.enc.client, plain)}); err != nil {
+		return fail(err)
+	}
+	m, err := c.recv(ctx, func(m *Message) bool { return m.content == nil })
+	if err != nil {
+		return fail(err)
+	}
+	plain, err = c.enc.open(c.enc.server, m.encrypted)
+	if err != nil {
+		return fail(c.spoil(err))
+	}
+	c.enc.n++
+	tree, err := decodeJSON(plain)
+	if err != nil {
+		return fail(err)
+	}
+	answer, err := parseContent(tree)
+	switch {
+	case err != nil:
+		return fail(err)
+	case answer.kind == kindResponse && answer.name == nameErrorExtended:
+		d, _ := answer.args.Dict("_0")
+		return nil, peerError("call", name, d, nil)
+	case answer.kind != kindResponse || answer.name != name:
+		return fail(ErrProtocol)
+	}
+	return answer.args, nil
+}
+
+// Protocol is the transport of a tunnel.
+type Protocol string
+
+// The protocols of a tunnel.
+const (
+	QUIC Protocol = "quic" // iOS 17.0 to 18.1
+	TCP  Protocol = "tcp"  // TLS with a pre-shared key
+)
+
+const (
+	listenerKeyLen = 32
+	maxListenerKey = 8 << 10
+)
+
+// ListenerRequest asks for a tunnel's listener.
+type ListenerRequest struct {
+	Protocol Protocol
+	// Key is the host's: for QUIC the DER SubjectPublicKeyInfo of its
+	// certificate, for TCP the pre-shared key. Empty with TCP = a new random
+	// one.
+	Key []byte
+}
+
+// Listener is where a tunnel may be opened.
+type Listener struct {
+	Port uint16
+	// DevicePublicKey is the DER SubjectPublicKeyInfo of the device's
+	// certificate; with TCP it means nothing.
+	DevicePublicKey []byte
+	// Key is that of the request.
+	Key []byte
+}
+
+// String does not show the key.
+func (l Listener) String() string { return fmt.Sprintf("listener on port %d", l.Port) }
+
+// Format prints String for every verb, so that no format shows the key.
+func (l Listener) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, l.String()) }
+
+// String does not show the key.
+func (r ListenerRequest) String() string { return "listener request (" + string(r.Protocol) + ")" }
+
+// Format prints String for every verb, so that no format shows the key.
+func (r ListenerRequest) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, r.String()) }
+
+// CreateListener has the device open the listener of a tunnel, at the address
+// of this channel. The device closes it when nobody comes or the channel ends.
+func (c *Client) CreateListener(ctx context.Context, r ListenerRequest) (*Listener, error) {
+	leave, err := c.enter(ctx, "call")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	fail := func(err error) (*Listener, error) {
+		return nil, &Error{Op: "call", Subject: nameCreateListen, Err: err}
+	}
+	if len(r.Key) == 0 && r.Protocol == TCP {
+		r.Key = make([]byte, listenerKeyLen)
+		rand.Read(r.Key) // never fails
+	}
+	if len(r.Key) == 0 || len(r.Key) > maxListenerKey {
+		return fail(errors.New("key is missing or too long"))
+	}
+	d, err := c.call(ctx, nameCreateListen, plist.Dict{
+		"key": base64.StdEncoding.EncodeToString(r.Key), "transportProtocolType": string(r.Protocol)})
+	if err != nil {
+		return nil, err
+	}
+	port, ok := d.Uint("port")
+	if !ok || port == 0 || port > 65535 {
+		return fail(fmt.Errorf("%w: no usable port", ErrProtocol))
+	}
+	l := &Listener{Port: uint16(port), Key: r.Key}
+	if l.DevicePublicKey, err = binaryOf(d["devicePublicKey"]); err != nil && r.Protocol == QUIC {
+		return fail(fmt.Errorf("%w: no usable devicePublicKey", ErrProtocol))
+	}
+	return l, nil
+}
+
+// CreateRemoteUnlockKey asks for the key that a record keeps as
+// RemoteUnlockHostKey. Not all devices have one to give.
+func (c *Client) CreateRemoteUnlockKey(ctx context.Context) (string, error) {
+	leave, err := c.enter(ctx, "call")
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	return c.unlockKey(ctx)
+}
+
+func (c *Client) unlockKey(ctx context.Context) (string, error) {
+	d, err := c.call(ctx, nameUnlockKey, nil)
+	if err != nil {
+		return "", err
+	}
+	s, ok := d.String("hostKey")
+	if !ok || len(s) > maxText {
+		return "", &Error{Op: "call", Subject: nameUnlockKey, Err: fmt.Errorf("%w: no usable hostKey", ErrProtocol)}
+	}
+	return s, nil
+}

@@ -1,0 +1,286 @@
+package remotepair
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// dialogTime is how long a phone shows its dialog.
+const dialogTime = time.Minute
+
+// Device is the device's end of a control channel.
+type Device struct {
+	Phone *phone.Phone
+	// Peers is what the phone keeps for remote pairing; required.
+	Peers *Peers
+	// Consent shows the dialog and waits for the user: nil to trust, an error
+	// (phone.ErrUserDenied) to refuse. Its context ends with the dialog. A nil
+	// Consent trusts every host.
+	Consent func(ctx context.Context, d phone.Dialog) error
+	// ConsentTimeout is how long the dialog stands; 0 = 1 min.
+	ConsentTimeout time.Duration
+	// ShowPIN makes it a device that shows six digits instead of a dialog, as
+	// Apple TVs do.
+	ShowPIN func(pin string)
+	// NoSetup refuses hosts that are not trusted yet.
+	NoSetup bool
+	// Listen opens the listener of a tunnel. Its context ends with the control
+	// channel. An error of this package with a Code is sent as it is; others,
+	// and a nil Listen, refuse the request as not supported.
+	Listen func(ctx context.Context, r ListenerRequest) (*Listener, error)
+	// Logger receives what goes on, without secrets; nil = silent.
+	Logger *slog.Logger
+}
+
+// Refuse makes an error for Listen that reaches the host as an NSError of the
+// channel's domain.
+func Refuse(code int64, text string) error {
+	return &Error{Op: "listen", Domain: controlDomain, Code: code, Err: errors.New(text)}
+}
+
+// session is one connection.
+type session struct {
+	d   *Device
+	t   Transport
+	log *slog.Logger
+	seq uint64
+
+	in   chan *Message
+	gone chan struct{} // closed when nothing more will be received
+	err  error         // why; to be read after gone
+
+	verify verifyDevice
+	setup  setupDevice
+	enc    *channel // nil until the host has proved itself
+}
+
+// Serve speaks with one host until it leaves, and closes t.
+func (d *Device) Serve(ctx context.Context, t Transport) error {
+	ctx, cancel := context.WithCancel(ctx)
+	s := &session{d: d, t: t, log: d.Logger, in: make(chan *Message), gone: make(chan struct{})}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.log = s.log.With("layer", "remotepair", "udid", d.Phone.UDID())
+	go s.receive(ctx)
+	err := s.run(ctx)
+	cancel()
+	t.Close()
+	<-s.gone
+	if err == nil || err == io.EOF || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return &Error{Op: "serve", Err: err}
+}
+
+// receive reads ahead by one message, so that a host that leaves while its
+// dialog shows is noticed.
+func (s *session) receive(ctx context.Context) {
+	defer close(s.gone)
+	for {
+		m, err := s.t.Recv(ctx)
+		if err != nil {
+			s.err = err
+			return
+		}
+		select {
+		case s.in <- m:
+		case <-ctx.Done():
+			s.err = context.Cause(ctx)
+			return
+		}
+	}
+}
+
+func (s *session) run(ctx context.Context) error {
+	for {
+		select {
+		case m := <-s.in:
+			s.log.Debug("receive", "message", m)
+			if err := s.handle(ctx, m); err != nil {
+				return err
+			}
+		case <-s.gone:
+			return s.err
+		}
+	}
+}
+
+func (s *session) send(ctx context.Context, c *content) error {
+	return s.sendMessage(ctx, &Message{content: c})
+}
+
+func (s *session) sendMessage(ctx context.Context, m *Message) error {
+	m.Device, m.Sequence = true, s.seq
+	s.seq++
+	s.log.Debug("send", "message", m)
+	return s.t.Send(ctx, m)
+}
+
+func (s *session) handle(ctx context.Context, m *Message) error {
+	if m.content == nil {
+		return s.encrypted(ctx, m)
+	}
+	switch c := m.content; {
+	case c.kind == kindRequest && c.name == nameHandshake:
+		return s.send(ctx, &content{kind: kindResponse, name: nameHandshake, to: m.Sequence, args: plist.Dict{"_0": s.d.greeting()}})
+	case c.kind == kindRequest:
+		// All others are for the encrypted channel.
+		return s.send(ctx, refusal(m.Sequence, CodeUnsupported, "Unsupported operation: "+clip(c.name)))
+	case c.kind == kindEvent && c.name == namePairingData:
+		p, err := parsePairing(c)
+		if err != nil {
+			return err
+		}
+		if p.kind == kindVerify {
+			return s.verifyMessage(ctx, p)
+		}
+		if p.kind == kindSetup {
+			return s.setupMessage(ctx, p)
+		}
+	}
+	return nil // pairVerifyFailed, and what is not known
+}
+
+// wireVersions is what phones say that they speak, by the major version of iOS.
+var wireVersions = []struct{ since, version int64 }{{26, 26}, {18, 24}, {0, 19}}
+
+// greeting is the device's answer to the handshake.
+func (d *Device) greeting() plist.Dict {
+	p := d.Phone
+	major, _, _ := strings.Cut(p.ProductVersion(), ".")
+	ios, _ := strconv.ParseInt(major, 10, 64)
+	var wire int64
+	for _, w := range wireVersions {
+		if ios >= w.since {
+			wire = w.version
+			break
+		}
+	}
+	kvs := plist.Dict{}
+	for _, key := range []string{"BuildVersion", "DeviceClass", "HardwareModel", "ProductName", "ProductType", "ProductVersion"} {
+		if v, ok := p.Value("", key); ok {
+			kvs[key] = v
+		}
+	}
+	kvsData, err := plist.Encode(kvs, plist.Binary)
+	if err != nil {
+		kvsData = nil // the phone's own values always have a form
+	}
+	ecid, _ := p.Value("", "UniqueChipID")
+	n, _ := plist.Int(ecid)
+	return plist.Dict{
+		"wireProtocolVersion":                 wire,
+		"minimumSupportedWireProtocolVersion": int64(8),
+		"deviceOptions": plist.Dict{
+			"allowsPairSetup":                          !d.NoSetup,
+			"allowsPinlessPairing":                     d.ShowPIN == nil,
+			"allowsPromptlessAutomationPairingUpgrade": false,
+			"allowsSharingSensitiveInfo":               true,
+			"allowsIncomingTunnelConnections":          d.Listen != nil,
+		},
+		"peerDeviceInfo": plist.Dict{
+			"name": p.Name(), "model": p.ProductType(), "udid": p.UDID(),
+			"identifier": p.UDID(), // other programs name their records after it
+			"ecid":       uint64(n), "deviceKVSData": kvsData, "deviceKVSIncludesSensitiveInfo": false,
+		},
+	}
+}
+
+func refusal(to uint64, code int64, text string) *content {
+	return &content{kind: kindResponse, name: nameErrorExtended, to: to,
+		args: plist.Dict{"_0": nsError(controlDomain, code, text)}}
+}
+
+// encrypted answers a request of the encrypted channel: always with exactly one
+// message under the same number, and never unasked.
+func (s *session) encrypted(ctx context.Context, m *Message) error {
+	if s.enc == nil {
+		return ErrNotVerified
+	}
+	plain, err := s.enc.open(s.enc.client, m.encrypted)
+	if err != nil {
+		return err // a replay, or a host that has lost count: there is no way back
+	}
+	tree, err := decodeJSON(plain)
+	if err != nil {
+		return err
+	}
+	req, err := parseContent(tree)
+	if err != nil {
+		return err
+	}
+	if plain, err = appendJSON(nil, s.answer(ctx, m.Sequence, req).tree()); err != nil {
+		return err
+	}
+	sealed := s.enc.seal(s.enc.server, plain)
+	s.enc.n++
+	return s.sendMessage(ctx, &Message{encrypted: sealed})
+}
+
+func (s *session) answer(ctx context.Context, to uint64, req *content) *content {
+	respond := func(args plist.Dict) *content {
+		return &content{kind: kindResponse, name: req.name, to: to, args: args}
+	}
+	switch {
+	case req.kind == kindRequest && req.name == nameCreateListen:
+		l, err := s.listen(ctx, req.args)
+		if err != nil {
+			return s.refuse(to, err)
+		}
+		return respond(plist.Dict{"port": int64(l.Port), "devicePublicKey": base64.StdEncoding.EncodeToString(l.DevicePublicKey)})
+	case req.kind == kindRequest && req.name == nameUnlockKey:
+		return respond(plist.Dict{"hostKey": base64.StdEncoding.EncodeToString(randomKey())})
+	}
+	return refusal(to, CodeUnsupported, "Unsupported operation: "+clip(req.name))
+}
+
+func (s *session) refuse(to uint64, err error) *content {
+	s.log.Warn("refused", "request", nameCreateListen, "error", err)
+	var e *Error
+	if errors.As(err, &e) && e.Code != 0 {
+		return refusal(to, e.Code, e.Err.Error())
+	}
+	return refusal(to, CodeUnsupported, "Unsupported operation: "+err.Error())
+}
+
+// noListener is what devices say on transports without tunnels.
+const noListener = "Tunnel listener creator not set"
+
+func (s *session) listen(ctx context.Context, args plist.Dict) (*Listener, error) {
+	if s.d.Listen == nil {
+		return nil, Refuse(CodeUnsupported, "Unsupported operation: "+noListener)
+	}
+	r := ListenerRequest{}
+	protocol, _ := args.String("transportProtocolType")
+	r.Protocol = Protocol(protocol)
+	var err error
+	if r.Key, err = binaryOf(args["key"]); err != nil || len(r.Key) == 0 || len(r.Key) > maxListenerKey {
+		return nil, Refuse(CodeUnsupported, "key is missing or not usable")
+	}
+	if r.Protocol != TCP && r.Protocol != QUIC {
+		return nil, Refuse(CodeUnsupported, "unknown transport")
+	}
+	l, err := s.d.Listen(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if len(l.DevicePublicKey) > 0 {
+		return l, nil
+	}
+	// Some hosts parse it even where it means nothing.
+	out := *l
+	out.DevicePublicKey, err = x509.MarshalPKIXPublicKey(s.d.Peers.id.public())
+	return &out, err
+}

@@ -1,0 +1,136 @@
+package remotepair
+
+import (
+	"crypto/ed25519"
+	"crypto/md5"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+
+	"github.com/imdlua/imdlua/runtime/codec/opack"
+)
+
+const (
+	irkLen = 16
+	// maxText bounds names and identifiers that a peer sends.
+	maxText = 1024
+	// maxInfo bounds the entries of a peer's Info.
+	maxInfo = 64
+)
+
+// Identity is who a host is towards devices: the name it signs with and the
+// keys behind it. Printing one shows no keys.
+type Identity struct {
+	Identifier string
+	PrivateKey ed25519.PrivateKey
+	// AltIRK is the key by which devices recognise this host's Bonjour
+	// records, 16 bytes.
+	AltIRK []byte
+}
+
+// HostIdentifier is the identifier that pymobiledevice3 gives a host of that
+// name: a version 3 UUID in the name space of DNS, in upper case. Records of
+// that program which do not state it mean this one.
+func HostIdentifier(hostName string) string {
+	dns := []byte{0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}
+	u := md5.Sum(append(dns, hostName...)) // what version 3 is defined as
+	return formatUUID(u, 3)
+}
+
+func formatUUID(u [16]byte, version byte) string {
+	u[6] = u[6]&0x0F | version<<4
+	u[8] = u[8]&0x3F | 0x80
+	return fmt.Sprintf("%X-%X-%X-%X-%X", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
+
+// NewIdentity makes the identity of a host with new keys.
+func NewIdentity(hostName string) *Identity {
+	seed, irk := make([]byte, ed25519.SeedSize), make([]byte, irkLen)
+	rand.Read(seed) // never fails
+	rand.Read(irk)
+	return &Identity{Identifier: HostIdentifier(hostName), PrivateKey: ed25519.NewKeyFromSeed(seed), AltIRK: irk}
+}
+
+func (i *Identity) public() ed25519.PublicKey { return i.PrivateKey.Public().(ed25519.PublicKey) }
+
+var errIdentity = errors.New("identity has no identifier, key or altIRK")
+
+func (i *Identity) check() error {
+	if i == nil || i.Identifier == "" || len(i.Identifier) > maxText || len(i.PrivateKey) != ed25519.PrivateKeySize || len(i.AltIRK) != irkLen {
+		return errIdentity
+	}
+	return nil
+}
+
+// String names the identity.
+func (i Identity) String() string { return fmt.Sprintf("remote pairing identity (%s)", i.Identifier) }
+
+// Format prints String for every verb, so that no format shows the keys.
+func (i Identity) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, i.String()) }
+
+// LogValue shows the identifier in a log.
+func (i Identity) LogValue() slog.Value { return slog.StringValue(i.Identifier) }
+
+// MarshalJSON writes the identifier alone.
+func (i Identity) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, `{"Identifier":%q}`, i.Identifier), nil
+}
+
+// peerInfo is what one side says about itself in M5 and M6, as OPACK.
+type peerInfo struct {
+	altIRK       []byte
+	accountID    string // the identifier once more
+	model, name  string
+	udid, serial string // hosts have no UDID
+	bluetooth    string
+	mac          []byte
+}
+
+// hostInfo is what hosts send: what they do not have is filled with what other
+// hosts are known to send.
+func hostInfo(id *Identity, name string) peerInfo {
+	return peerInfo{altIRK: id.AltIRK, accountID: id.Identifier, model: "computer-model", name: name, serial: "AAAAAAAAAAAA",
+		bluetooth: "11:22:33:44:55:66", mac: []byte{0x11, 0x22, 0x33, 0x44, 0x55, 0x66}}
+}
+
+func (p peerInfo) encode() ([]byte, error) {
+	d := opack.Dict{
+		{Key: "altIRK", Value: p.altIRK},
+		{Key: "btAddr", Value: p.bluetooth},
+		{Key: "mac", Value: p.mac},
+		{Key: "remotepairing_serial_number", Value: p.serial},
+		{Key: "accountID", Value: p.accountID},
+		{Key: "model", Value: p.model},
+		{Key: "name", Value: p.name},
+	}
+	if p.udid != "" {
+		d = append(d, opack.Pair{Key: "remotepairing_udid", Value: p.udid})
+	}
+	return opack.Append(nil, d)
+}
+
+// parseInfo reads what is known and passes over the rest: devices add keys.
+func parseInfo(b []byte) (peerInfo, error) {
+	d, err := opack.DecodeDict(b)
+	if err != nil {
+		return peerInfo{}, err
+	}
+	if len(d) > maxInfo {
+		return peerInfo{}, errors.New("info has too many entries")
+	}
+	var p peerInfo
+	for key, dst := range map[string]*string{"accountID": &p.accountID, "model": &p.model, "name": &p.name,
+		"remotepairing_udid": &p.udid, "remotepairing_serial_number": &p.serial, "btAddr": &p.bluetooth} {
+		s, _ := d.String(key)
+		if len(s) <= maxText {
+			*dst = s
+		}
+	}
+	if irk, ok := d.Data("altIRK"); ok && len(irk) == irkLen {
+		p.altIRK = slices.Clone(irk)
+	}
+	return p, nil
+}

@@ -1,0 +1,192 @@
+package remotepair
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+const (
+	// defaultMaxPeers is how many hosts a phone trusts.
+	defaultMaxPeers = 64
+	// After backOffAfter wrong PINs in a row a phone has its hosts wait, and
+	// after maxTries it refuses until Reset.
+	backOffAfter = 10
+	maxTries     = 100
+	backOffTime  = time.Minute
+)
+
+// Peer is a host that a phone trusts for tunnels.
+type Peer struct {
+	Identifier, Name, Model string
+	PublicKey               ed25519.PublicKey
+	AltIRK                  []byte // recognises the host's Bonjour records
+}
+
+// Peers is what a phone keeps for remote pairing: who it is, and which hosts
+// it trusts. All connections to a phone share one.
+type Peers struct {
+	id     *Identity
+	clock  func() time.Time
+	mu     sync.Mutex
+	max    int
+	hosts  map[string]Peer
+	wrong  int // PINs in a row
+	waitTo time.Time
+}
+
+// NewPeers returns the state of a phone that trusts nobody. Its identifier
+// belongs to the phone's UDID, its keys are random.
+func NewPeers(p *phone.Phone) *Peers {
+	sum := sha256.Sum256([]byte("remote pairing of " + p.UDID()))
+	id := NewIdentity("")
+	id.Identifier = formatUUID([16]byte(sum[:16]), 4)
+	return &Peers{id: id, clock: p.Now, max: defaultMaxPeers, hosts: map[string]Peer{}}
+}
+
+// Identifier is what the phone signs as.
+func (p *Peers) Identifier() string { return p.id.Identifier }
+
+// AuthTag is that of a Bonjour record of this phone with the identifier.
+func (p *Peers) AuthTag(identifier string) string { return AuthTag(p.id.AltIRK, identifier) }
+
+// Peer returns a trusted host.
+func (p *Peers) Peer(identifier string) (Peer, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h, ok := p.hosts[identifier]
+	return h, ok
+}
+
+// All lists the trusted hosts by identifier.
+func (p *Peers) All() []Peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.SortedFunc(maps.Values(p.hosts), func(a, b Peer) int { return strings.Compare(a.Identifier, b.Identifier) })
+}
+
+// Remove forgets a host and reports whether it was known.
+func (p *Peers) Remove(identifier string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.hosts[identifier]
+	delete(p.hosts, identifier)
+	return ok
+}
+
+// Reset forgets all hosts and wrong PINs.
+func (p *Peers) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hosts, p.wrong, p.waitTo = map[string]Peer{}, 0, time.Time{}
+}
+
+// SetMax limits how many hosts are trusted.
+func (p *Peers) SetMax(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.max = n
+}
+
+// String does not show the keys.
+func (p *Peers) String() string { return fmt.Sprintf("remote pairing of %s", p.id.Identifier) }
+
+// Format prints String for every verb, so that no format shows the keys.
+func (p *Peers) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, p.String()) }
+
+// LogValue shows the identifier in a log.
+func (p *Peers) LogValue() slog.Value { return slog.StringValue(p.id.Identifier) }
+
+// Format prints a host's name and identifier for every verb.
+func (h Peer) Format(s fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(s, "host %s (%q, key %s)", h.Identifier, h.Name, hex.EncodeToString(h.PublicKey))
+}
+
+// mayTry says what stands against another attempt: nothing, or a code and how
+// long to wait.
+func (p *Peers) mayTry() (code byte, wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch left := p.waitTo.Sub(p.clock()); {
+	case p.wrong >= maxTries:
+		return codeMaxTries, 0
+	case left > 0:
+		return codeBackOff, left
+	}
+	return 0, 0
+}
+
+// tried notes whether a PIN was right.
+func (p *Peers) tried(right bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if right {
+		p.wrong = 0
+		return
+	}
+	if p.wrong++; p.wrong%backOffAfter == 0 {
+		p.waitTo = p.clock().Add(backOffTime)
+	}
+}
+
+// add trusts a host, unless there are too many.
+func (p *Peers) add(h Peer) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.hosts[h.Identifier]; !known && len(p.hosts) >= p.max {
+		return false
+	}
+	p.hosts[h.Identifier] = h
+	return true
+}
+
+// Answer is a Device.Consent that does as a trust policy says: agree at once or
+// after a while, refuse, or let the dialog stand until it goes by itself.
+func Answer(policy phone.TrustPolicy) func(context.Context, phone.Dialog) error {
+	return func(ctx context.Context, _ phone.Dialog) error {
+		var tap <-chan time.Time
+		switch policy.Mode {
+		case phone.TrustAccept:
+			return nil
+		case phone.TrustDeny:
+			return phone.ErrUserDenied
+		case phone.TrustAfter:
+			t := time.NewTimer(policy.After)
+			defer t.Stop()
+			tap = t.C
+		}
+		select {
+		case <-tap:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// newPIN draws what an Apple TV would show.
+func newPIN() string {
+	const digits = "0123456789"
+	b := make([]byte, 0, len(pinless))
+	for len(b) < cap(b) {
+		var r [1]byte
+		rand.Read(r[:])  // never fails
+		if r[0] >= 250 { // a whole number of tens
+			continue
+		}
+		b = append(b, digits[r[0]%10])
+	}
+	return string(b)
+}
