@@ -73,7 +73,7 @@ func (c *Conn) newID() uint64 {
 // Write sends a message as it is, on stream 1 or 3. Send, Call and Reply choose
 // stream, flags and id themselves.
 func (c *Conn) Write(ctx context.Context, m *Message) error {
-	if m.Stream != rootStream && m.Stream != replyStream {
+	if !carriesMessages(m.Stream) {
 		return &Error{Op: opSend, Stream: m.Stream, Err: errors.New("not a message stream")}
 	}
 	c.mu.Lock()

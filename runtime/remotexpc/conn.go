@@ -34,7 +34,7 @@ type Conn struct {
 	msgTurn chan struct{} // taken while the frames of one message are written
 	calling chan struct{} // taken during a call unless calls may overlap
 	out     outBuffer
-	silent  bool // nothing may be written any more; who holds turn
+	mute    error // why nothing can be written any more; who holds turn
 
 	settled chan struct{} // closed when the peer's SETTINGS have come
 	opening chan opening  // what the peer opens the connection with; device's side
@@ -244,7 +244,7 @@ func (c *Conn) Close() error {
 func (c *Conn) Shutdown(ctx context.Context) error {
 	err := c.take(ctx, c.turn)
 	if err == nil {
-		c.silent = true
+		c.mute = net.ErrClosed
 		err = link.CloseWrite(c.conn)
 		<-c.turn
 	}
@@ -329,7 +329,7 @@ func (c *Conn) answer() {
 		c.mu.Lock()
 		c.appendControl()
 		c.mu.Unlock()
-		_ = c.flush(context.Background()) // an error has ended the connection, or there is nobody left to answer
+		_ = c.flush(context.Background()) // without an ear for it, the peer misses nothing
 		<-c.turn
 	}
 }

@@ -163,6 +163,26 @@ func (p *peer) expect(want ...string) {
 	}
 }
 
+// next is frame without the acknowledgement of SETTINGS, which comes at any time.
+func (p *peer) next() string {
+	p.t.Helper()
+	for {
+		if got := p.frame(); got != "SETTINGS ACK" {
+			return got
+		}
+	}
+}
+
+// expectNext is expect without acknowledgements.
+func (p *peer) expectNext(want ...string) {
+	p.t.Helper()
+	for _, w := range want {
+		if got := p.next(); got != w {
+			p.t.Fatalf("frame %s, want %s", got, w)
+		}
+	}
+}
+
 // expectGoAway passes over other frames.
 func (p *peer) expectGoAway(want string) {
 	p.t.Helper()

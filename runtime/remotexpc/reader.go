@@ -161,7 +161,7 @@ func (c *Conn) onHeaders(f *http2.HeadersFrame) error {
 		if c.ofPeer(id) {
 			c.lastPeer = max(c.lastPeer, id)
 		}
-		if c.device && id <= replyStream {
+		if c.device && carriesMessages(id) {
 			return c.onOpening(opening{stream: id})
 		}
 	case st != nil:
@@ -202,7 +202,7 @@ func (c *Conn) onReset(f *http2.RSTStreamFrame) error {
 		return c.notIdle(f.StreamID, f.Type)
 	}
 	e := &Error{Stream: f.StreamID, Code: uint32(f.ErrCode), Err: ErrReset}
-	if f.StreamID <= replyStream {
+	if carriesMessages(f.StreamID) {
 		return e // nothing works without these
 	}
 	st.err = e
@@ -217,7 +217,7 @@ func (c *Conn) onReset(f *http2.RSTStreamFrame) error {
 // onEnd takes the end of what the peer sends on a stream; mu is held.
 func (c *Conn) onEnd(st *stream) error {
 	switch {
-	case st.id <= replyStream:
+	case carriesMessages(st.id):
 		return io.EOF
 	case st.file != nil:
 		return c.endFile(st)
@@ -282,7 +282,7 @@ func (c *Conn) receiveData(fh http2.FrameHeader) (*stream, error) {
 		return nil, c.notIdle(fh.StreamID, fh.Type)
 	}
 	if !st.opened {
-		if c.device || st.id > replyStream {
+		if c.device || !carriesMessages(st.id) {
 			return nil, violation(http2.ErrCodeProtocol, "DATA: stream %d is not open", st.id)
 		}
 		st.opened = true
@@ -341,7 +341,7 @@ func (c *Conn) deliver(st *stream, raw []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if st.id > replyStream {
+	if !carriesMessages(st.id) {
 		if flags&xpc.FlagFileTransferResponse != 0 && !st.gone {
 			st.gone = true
 			close(st.goes)

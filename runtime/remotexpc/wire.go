@@ -74,6 +74,10 @@ const (
 	growStep = 64 << 10
 )
 
+// carriesMessages reports whether a stream is one of the two for messages; the
+// device's first file has a number between theirs.
+func carriesMessages(id uint32) bool { return id == rootStream || id == replyStream }
+
 // Defaults of Options.
 const (
 	// DefaultWindow is what Apple's own programs announce.
@@ -243,7 +247,7 @@ func (e *Error) Is(target error) bool {
 			return true
 		}
 	}
-	return errors.Is(e.Err, ErrReset) && e.Stream <= replyStream
+	return errors.Is(e.Err, ErrReset) && carriesMessages(e.Stream)
 }
 
 // violation is the peer's mistake, which ends the connection.

@@ -3,7 +3,6 @@ package remotexpc
 import (
 	"context"
 	"errors"
-	"net"
 
 	"github.com/imdlua/imdlua/runtime/link"
 )
@@ -81,25 +80,23 @@ func (c *Conn) take(ctx context.Context, turn chan struct{}) error {
 }
 
 // flush writes the frames in out; turn is held. When the context ended it before
-// a byte was out, the connection stays usable; in every other case of an error
-// it ends.
+// a byte was out, the connection stays usable; later the peer would take what
+// follows for the rest, and it ends. Any other error leaves the end to the
+// reader: what the peer sent before it hung up is still to be read.
 func (c *Conn) flush(ctx context.Context) error {
-	if len(c.out.b) == 0 {
-		return nil
-	}
-	if c.silent {
-		c.out.b = c.out.b[:0]
-		return net.ErrClosed
+	out := c.out.b
+	c.out.b = c.out.b[:0]
+	if len(out) == 0 || c.mute != nil {
+		return c.mute
 	}
 	release := link.GuardWrite(ctx, c.conn)
-	n, err := c.conn.Write(c.out.b)
+	n, err := c.conn.Write(out)
 	err = release(err)
-	c.out.b = c.out.b[:0]
 	if err == nil {
 		return nil
 	}
 	if stopped := (*link.Interrupted)(nil); !errors.As(err, &stopped) {
-		c.fail(asError(err))
+		c.mute = err
 	} else if n > 0 {
 		c.fail(&Error{Err: ErrCut})
 	}
