@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,11 +49,17 @@ func TestIproxy(t *testing.T) {
 		}
 		deadline, _ := r.ctx.Deadline()
 		c.SetDeadline(deadline)
+		// Piece by piece: the tool serves both directions in turns and stops
+		// for good when both are full.
 		sent := noise(1 << 20)
-		go c.Write(sent)
-		got := make([]byte, len(sent))
-		if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
-			t.Errorf("through iproxy: %v, same bytes: %v", err, bytes.Equal(got, sent))
+		for piece := range slices.Chunk(sent, 16<<10) {
+			if _, err := c.Write(piece); err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, len(piece))
+			if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, piece) {
+				t.Fatalf("through iproxy: %v, same bytes: %v", err, bytes.Equal(got, piece))
+			}
 		}
 		c.Close()
 	}
