@@ -335,7 +335,7 @@ type ListenerRequest struct {
 	// Key is the host's: for QUIC the DER SubjectPublicKeyInfo of its
 	// certificate, for TCP the pre-shared key. Empty with TCP = a new random
 	// one.
-	Key []byte
+	Key []byte `json:"-"`
 }
 
 // Listener is where a tunnel may be opened.
@@ -345,7 +345,7 @@ type Listener struct {
 	// certificate; with TCP it means nothing.
 	DevicePublicKey []byte
 	// Key is that of the request.
-	Key []byte
+	Key []byte `json:"-"`
 }
 
 // String does not show the key.

@@ -32,7 +32,7 @@ const (
 type Peer struct {
 	Identifier, Name, Model string
 	PublicKey               ed25519.PublicKey
-	AltIRK                  []byte // recognises the host's Bonjour records
+	AltIRK                  []byte `json:"-"` // recognises the host's Bonjour records
 }
 
 // Peers is what a phone keeps for remote pairing: who it is, and which hosts

@@ -32,6 +32,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
@@ -103,6 +104,9 @@ func (m *Message) String() string {
 	}
 	return fmt.Sprintf("#%d %s %s", m.Sequence, [...]string{"request", "response", "event"}[m.content.kind], m.content.name)
 }
+
+// Format prints String for every verb.
+func (m *Message) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, m.String()) }
 
 var errShape = errors.New("message is not one of the control channel")
 
@@ -206,7 +210,7 @@ func binaryOf(v any) ([]byte, error) {
 // pairingEvent makes the event that carries one message of setup or verify.
 // Hosts put their name into setup messages.
 func pairingEvent(kind string, list tlv8.List, fresh bool, hostName string) (*content, error) {
-	b, err := tlv8.Append(nil, list)
+	b, err := tlv8.Append([]byte{}, list) // never nil, which JSON writes as null
 	if err != nil {
 		return nil, err
 	}

@@ -60,12 +60,12 @@ var (
 // logged or printed.
 type Config struct {
 	// Key is the pre-shared key, 1 to MaxKey bytes.
-	Key []byte
+	Key []byte `json:"-"`
 	// Identity is what a client names; most hosts leave it empty.
 	Identity string
 	// CheckIdentity says whether a server accepts what the client named; nil
 	// accepts everything, as devices do.
-	CheckIdentity func(identity string) bool
+	CheckIdentity func(identity string) bool `json:"-"`
 	// Suites are the allowed ones, best first; nil means all three. On the
 	// server's side its order decides.
 	Suites []Suite

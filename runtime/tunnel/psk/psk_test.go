@@ -219,9 +219,10 @@ func TestKeyIsNotPrinted(t *testing.T) {
 	c := &Config{Key: []byte("swordfish"), Identity: "me"}
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", c)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c)
 	hexed := hex.EncodeToString(c.Key)
 	for _, s := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", *c), fmt.Sprintf("%#v", c), fmt.Sprintf("%x", c), fmt.Sprintf("%d", *c), log.String()} {
-		if strings.Contains(s, "swordfish") || strings.Contains(s, hexed) || strings.Contains(s, "115 119") || !strings.Contains(s, "me") {
+		if strings.Contains(s, "swordfish") || strings.Contains(s, hexed) || strings.Contains(s, "115 119") || strings.Contains(s, "c3dvcmRm") || !strings.Contains(s, "me") {
 			t.Errorf("printed as %q", s)
 		}
 	}

@@ -1,0 +1,377 @@
+package remotepair
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/codec/tlv8"
+)
+
+// wire speaks single messages to one side, from either end.
+type wire struct {
+	*rig
+	t      Transport
+	device bool
+	ended  <-chan error
+}
+
+func (r *rig) wire() *wire {
+	t, ended := r.serve()
+	return &wire{rig: r, t: t, ended: ended}
+}
+
+func (w *wire) send(m *Message) {
+	w.Helper()
+	m.Device = w.device
+	if err := w.t.Send(context.Background(), m); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *wire) recv() *Message {
+	w.Helper()
+	m, err := w.t.Recv(context.Background())
+	if err != nil {
+		w.Fatal(err)
+	}
+	if m.Device == w.device {
+		w.Errorf("%v comes from the wrong side", m)
+	}
+	return m
+}
+
+func (w *wire) pairing(kind string, fresh bool, list tlv8.List) {
+	w.Helper()
+	c, err := pairingEvent(kind, list, fresh, "")
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.send(&Message{content: c})
+}
+
+// answer receives a pairing message.
+func (w *wire) answer() *pairingData {
+	w.Helper()
+	for {
+		m := w.recv()
+		if m.content == nil || m.content.name != namePairingData {
+			continue
+		}
+		p, err := parsePairing(m.content)
+		if err != nil {
+			w.Fatal(err)
+		}
+		return p
+	}
+}
+
+// refused receives a pairing message with an error.
+func (w *wire) refused(state byte, code int64) {
+	w.Helper()
+	p := w.answer()
+	if e := pairingError("", p); e == nil || e.Code != code || p.state() != state || len(p.list) != 2 {
+		w.Errorf("answer %v, want state %d, error %d", p.list, state, code)
+	}
+}
+
+func TestMessagesOutOfTurn(t *testing.T) {
+	bubble(t, func(r *rig) {
+		w := r.wire()
+		for _, kind := range []string{kindSetup, kindVerify} {
+			w.pairing(kind, false, tlv8.List{tlv8.Byte(tlv8.State, 3)})
+			w.refused(2, tlv8.CodeUnknown)
+			w.pairing(kind, true, tlv8.List{tlv8.Byte(tlv8.State, 5)})
+			w.refused(2, tlv8.CodeUnknown)
+			w.pairing(kind, true, tlv8.List{})
+			w.refused(2, tlv8.CodeUnknown)
+			w.pairing(kind, true, tlv8.List{{Type: tlv8.State, Value: []byte{200}}})
+			w.refused(2, tlv8.CodeUnknown)
+		}
+		// M5 where M3 is due, and the M3 that comes after is out of turn then.
+		begin := tlv8.List{tlv8.Byte(tlv8.Method, 0), tlv8.Byte(tlv8.State, 1)}
+		w.pairing(kindSetup, true, begin)
+		if p := w.answer(); p.state() != 2 {
+			w.Fatalf("M2 = %v", p.list)
+		}
+		w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 5)})
+		w.refused(4, tlv8.CodeUnknown)
+		w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 3)})
+		w.refused(2, tlv8.CodeUnknown)
+		// A second beginning needs startNewSession.
+		w.pairing(kindSetup, false, begin)
+		if p := w.answer(); p.state() != 2 || pairingError("", p) != nil {
+			w.Fatalf("M2 = %v", p.list)
+		}
+		w.pairing(kindSetup, false, begin)
+		w.refused(4, tlv8.CodeUnknown)
+		// Keys that are none.
+		w.pairing(kindVerify, true, tlv8.List{tlv8.Byte(tlv8.State, 1), {Type: tlv8.PublicKey, Value: make([]byte, 32)}})
+		w.refused(2, tlv8.CodeUnknown)
+		w.pairing(kindVerify, true, tlv8.List{tlv8.Byte(tlv8.State, 1), {Type: tlv8.PublicKey, Value: repeated(9)}})
+		if p := w.answer(); p.state() != 2 {
+			w.Fatalf("M2 = %v", p.list)
+		}
+		w.pairing(kindVerify, false, tlv8.List{tlv8.Byte(tlv8.State, 3), {Type: tlv8.EncryptedData, Value: make([]byte, 120)}})
+		w.refused(4, tlv8.CodeAuthentication)
+	})
+}
+
+// A host that proves the PIN but signs wrongly in M5 is not trusted.
+func TestForgedIntroduction(t *testing.T) {
+	bubble(t, func(r *rig) {
+		for name, bend := range map[string]func(sealed []byte) []byte{
+			"bent":    func(b []byte) []byte { b[20] ^= 1; return b },
+			"cut":     func(b []byte) []byte { return b[:10] },
+			"missing": func([]byte) []byte { return nil },
+		} {
+			w := r.wire()
+			w.pairing(kindSetup, true, tlv8.List{tlv8.Byte(tlv8.State, 1)})
+			m2 := w.answer()
+			salt, _ := m2.list.Get(tlv8.Salt)
+			public, _ := m2.list.Get(tlv8.PublicKey)
+			srp, err := newSRPClient(srpUser, pinless, salt, public, randomExponent)
+			if err != nil {
+				r.Fatal(err)
+			}
+			w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 3), {Type: tlv8.PublicKey, Value: srp.public}, {Type: tlv8.Proof, Value: srp.proof}})
+			if p := w.answer(); p.state() != 4 || pairingError("", p) != nil {
+				r.Fatalf("M4 = %v", p.list)
+			}
+			sealed, err := sealM5(r.host, "x", srp.key)
+			if err != nil {
+				r.Fatal(err)
+			}
+			w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 5), {Type: tlv8.EncryptedData, Value: bend(sealed)}})
+			w.refused(6, tlv8.CodeAuthentication)
+			if len(r.dev.Peers.All()) != 0 {
+				r.Errorf("%s: trusted", name)
+			}
+			w.t.Close()
+		}
+	})
+}
+
+// A message of the encrypted channel that comes twice ends it, as does one
+// before the host has proved itself, and one that is not a message.
+func TestEncryptedMessages(t *testing.T) {
+	bubble(t, func(r *rig) {
+		w := r.wire()
+		w.send(&Message{encrypted: make([]byte, 40)})
+		if err := <-w.ended; !errors.Is(err, ErrNotVerified) {
+			r.Errorf("before verify: %v", err)
+		}
+		r.pair()
+		for name, second := range map[string]func(c *Client, first *Message) *Message{
+			"replay": func(_ *Client, first *Message) *Message { return first },
+			"junk":   func(*Client, *Message) *Message { return &Message{encrypted: make([]byte, 3)} },
+			"no JSON": func(c *Client, _ *Message) *Message {
+				return &Message{encrypted: c.enc.seal(c.enc.client, []byte("[]"))}
+			},
+			"no request": func(c *Client, _ *Message) *Message {
+				return &Message{encrypted: c.enc.seal(c.enc.client, []byte(`{"request":{}}`))}
+			},
+		} {
+			tr, ended := r.serve()
+			c, err := Connect(r.Context(), tr, Options{Identity: r.host})
+			if err == nil {
+				err = c.Verify(r.Context())
+			}
+			if err != nil {
+				r.Fatal(err)
+			}
+			first := &Message{encrypted: c.enc.seal(c.enc.client, []byte(`{"request":{"_0":{"createRemoteUnlockKey":{}}}}`))}
+			if err := tr.Send(r.Context(), first); err != nil {
+				r.Fatal(err)
+			}
+			if m, err := tr.Recv(r.Context()); err != nil || m.content != nil {
+				r.Fatalf("answer %v, %v", m, err)
+			}
+			c.enc.n++
+			if err := tr.Send(r.Context(), second(c, first)); err != nil {
+				r.Fatal(err)
+			}
+			var e *Error
+			if err := <-ended; !errors.As(err, &e) || e.Op != "serve" {
+				r.Errorf("%s: device ended with %v", name, err)
+			}
+			if _, err := tr.Recv(r.Context()); !errors.Is(err, io.EOF) {
+				r.Errorf("%s: answered %v", name, err)
+			}
+		}
+	})
+}
+
+func TestPlainRequests(t *testing.T) {
+	bubble(t, func(r *rig) {
+		w := r.wire()
+		w.send(&Message{Sequence: 9, content: &content{kind: kindRequest, name: nameCreateListen}})
+		m := w.recv()
+		if m.content == nil || m.content.name != nameErrorExtended || m.content.to != 9 {
+			r.Errorf("plain createListener: %v", m)
+		}
+		// What is not known is passed over.
+		w.send(&Message{content: &content{kind: kindEvent, name: "news"}})
+		w.send(&Message{content: &content{kind: kindResponse, name: "answer"}})
+		w.pairing("otherPairing", true, tlv8.List{tlv8.Byte(tlv8.State, 1)})
+		w.send(&Message{Sequence: 1 << 63, content: &content{kind: kindRequest, name: nameHandshake}})
+		if m := w.recv(); m.content == nil || m.content.name != nameHandshake || m.content.to != 1<<63 || m.Sequence != 1 {
+			r.Errorf("handshake: %v", m)
+		}
+	})
+}
+
+// against connects a client to a device that the test plays.
+func against(r *rig, play func(w *wire)) *Client {
+	r.Helper()
+	host, device := r.pipe()
+	w := &wire{rig: r, t: device, device: true}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m := w.recv()
+		w.send(&Message{content: &content{kind: kindResponse, name: nameHandshake, to: m.Sequence, args: plist.Dict{"_0": r.dev.greeting()}}})
+		play(w)
+	}()
+	c, err := Connect(r.Context(), host, Options{Identity: r.host})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() { c.Close(); <-done; device.Close() })
+	return c
+}
+
+func TestHostileVerify(t *testing.T) {
+	bubble(t, func(r *rig) {
+		pub := tlv8.Item{Type: tlv8.PublicKey, Value: repeated(9)}
+		for name, c := range map[string]struct {
+			m2   tlv8.List
+			m4   tlv8.List
+			want error
+		}{
+			"refused in M2":   {tlv8.List{tlv8.Byte(tlv8.State, 2), tlv8.Byte(tlv8.PairingError, 2)}, nil, ErrNotPaired},
+			"no key":          {tlv8.List{tlv8.Byte(tlv8.State, 2)}, nil, ErrProtocol},
+			"zero key":        {tlv8.List{tlv8.Byte(tlv8.State, 2), {Type: tlv8.PublicKey, Value: make([]byte, 32)}}, nil, ErrProtocol},
+			"state":           {tlv8.List{tlv8.Byte(tlv8.State, 4), pub}, nil, ErrProtocol},
+			"no proof is due": {tlv8.List{tlv8.Byte(tlv8.State, 2), pub}, tlv8.List{tlv8.Byte(tlv8.State, 2)}, ErrProtocol},
+			"unknown error":   {tlv8.List{tlv8.Byte(tlv8.State, 2), pub}, tlv8.List{tlv8.Byte(tlv8.State, 4), tlv8.Byte(tlv8.PairingError, 99)}, ErrNotPaired},
+			"empty error":     {tlv8.List{tlv8.Byte(tlv8.State, 2), pub}, tlv8.List{{Type: tlv8.PairingError}, tlv8.Byte(tlv8.State, 4)}, ErrNotPaired},
+		} {
+			client := against(r, func(w *wire) {
+				w.answer()
+				w.pairing(kindVerify, false, c.m2)
+				if c.m4 != nil {
+					w.answer()
+					w.pairing(kindVerify, false, c.m4)
+				}
+				if m := w.recv(); m.content == nil || m.content.name != nameVerifyFailed {
+					w.Errorf("%s: host says %v, want pairVerifyFailed", name, m)
+				}
+			})
+			if err := client.Verify(r.Context()); !errors.Is(err, c.want) {
+				r.Errorf("%s: %v, want %v", name, err, c.want)
+			}
+			client.Close()
+		}
+	})
+}
+
+func TestHostileSetup(t *testing.T) {
+	bubble(t, func(r *rig) {
+		srp := newSRPServer(srpUser, pinless, newSalt(), randomExponent)
+		m2 := tlv8.List{tlv8.Byte(tlv8.State, 2), {Type: tlv8.Salt, Value: srp.salt}, {Type: tlv8.PublicKey, Value: pad(srp.public)}}
+		refuse := func(w *wire) {
+			w.answer()
+			w.pairing(kindVerify, false, tlv8.List{tlv8.Byte(tlv8.State, 2), tlv8.Byte(tlv8.PairingError, 4)})
+			w.answer() // M1 of setup, past pairVerifyFailed
+			w.send(&Message{content: &content{kind: kindEvent, name: nameConsent}})
+		}
+		for name, c := range map[string]struct {
+			play func(w *wire)
+			want error
+		}{
+			"multiple of N": {func(w *wire) {
+				w.pairing(kindSetup, false, tlv8.List{m2[0], m2[1], {Type: tlv8.PublicKey, Value: group().n.Bytes()}})
+			}, errGroup},
+			"no salt":    {func(w *wire) { w.pairing(kindSetup, false, tlv8.List{m2[0], m2[2]}) }, ErrProtocol},
+			"other kind": {func(w *wire) { w.pairing(kindVerify, false, m2) }, ErrProtocol},
+			"wrong proof": {func(w *wire) {
+				w.pairing(kindSetup, false, m2)
+				w.answer()
+				w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 4), {Type: tlv8.Proof, Value: make([]byte, 64)}})
+			}, ErrAuthentication},
+			"unsigned M6": {func(w *wire) {
+				w.pairing(kindSetup, false, m2)
+				m3 := w.answer()
+				public, _ := m3.list.Get(tlv8.PublicKey)
+				mine, _ := m3.list.Get(tlv8.Proof)
+				proof, key, err := srp.check(public, mine)
+				if err != nil {
+					w.Fatal(err)
+				}
+				w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 4), {Type: tlv8.Proof, Value: proof}})
+				w.answer()
+				id := NewIdentity("device")
+				sealed, err := sealIntroduction(introduction{"d", id.public(), hostInfo(id, "d")}, make([]byte, 64), setupKey(key), nonceSetup6)
+				if err != nil {
+					w.Fatal(err)
+				}
+				w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 6), {Type: tlv8.EncryptedData, Value: sealed}})
+			}, ErrAuthentication},
+			"talks on": {func(w *wire) {
+				for range maxUnasked + 1 {
+					if w.t.Send(context.Background(), &Message{Device: true, content: &content{kind: kindEvent, name: "news"}}) != nil {
+						return
+					}
+				}
+			}, ErrProtocol},
+		} {
+			client := against(r, func(w *wire) { refuse(w); c.play(w) })
+			rec, err := client.Pair(r.Context())
+			if rec != nil || !errors.Is(err, c.want) {
+				r.Errorf("%s: %v, want %v", name, err, c.want)
+			}
+			client.Close()
+		}
+	})
+}
+
+func TestHostileChannel(t *testing.T) {
+	bubble(t, func(r *rig) {
+		for name, c := range map[string]struct {
+			answer string
+			want   error
+		}{
+			"no port":          {`{"response":{"_1":{"createListener":{"devicePublicKey":""}},"forRequestIdentifier":1}}`, ErrProtocol},
+			"port 0":           {`{"response":{"_1":{"createListener":{"port":0}}}}`, ErrProtocol},
+			"big port":         {`{"response":{"_1":{"createListener":{"port":65536}}}}`, ErrProtocol},
+			"text port":        {`{"response":{"_1":{"createListener":{"port":"1"}}}}`, ErrProtocol},
+			"request":          {`{"request":{"_0":{"createListener":{"port":1}}}}`, ErrProtocol},
+			"other":            {`{"response":{"_1":{"createTeapot":{"port":1}}}}`, ErrProtocol},
+			"two":              {`{"response":{"_1":{"createListener":{"port":1},"x":{}}}}`, errShape},
+			"no JSON":          {`{`, errShape},
+			"sealed by nobody": {"", ErrAuthentication},
+		} {
+			shared := make([]byte, 32)
+			client := against(r, func(w *wire) {
+				m := w.recv()
+				enc := newChannel(shared)
+				if _, err := enc.open(enc.client, m.encrypted); err != nil {
+					w.Error(err)
+				}
+				sealed := enc.seal(enc.server, []byte(c.answer))
+				if c.answer == "" {
+					sealed = enc.seal(enc.client, nil)
+				}
+				w.send(&Message{encrypted: sealed})
+			})
+			client.enc = newChannel(shared)
+			if l, err := client.CreateListener(r.Context(), ListenerRequest{Protocol: TCP}); l != nil || !errors.Is(err, c.want) {
+				r.Errorf("%s: %v, %v; want %v", name, l, err, c.want)
+			}
+			client.Close()
+		}
+	})
+}

@@ -1,0 +1,211 @@
+package remotepair
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/codec/tlv8"
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// Frames as the protocol page on remote pairing gives them: magic, big-endian
+// length, compact JSON with base64 in it.
+const goldenFrame = "525050616972696e67" + "00d1"
+
+const goldenJSON = `{"message":{"plain":{"_0":{"event":{"_0":{"pairingData":{"_0":{"data":"AAEABgEB","kind":"setupManualPairing","sendingHost":"a<b","startNewSession":true}}}}}}},"originatedBy":"host","sequenceNumber":4294967296}`
+
+func goldenMessage(t testing.TB) *Message {
+	t.Helper()
+	c, err := pairingEvent(kindSetup, tlv8.List{tlv8.Byte(tlv8.Method, 0), tlv8.Byte(tlv8.State, 1)}, true, "a<b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Message{Sequence: 1 << 32, content: c}
+}
+
+func TestStreamFrame(t *testing.T) {
+	t.Parallel()
+	a, b := link.Pipe()
+	defer b.Close()
+	s := NewStream(a)
+	if err := s.Send(t.Context(), goldenMessage(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	got, err := io.ReadAll(b)
+	head, _ := hex.DecodeString(goldenFrame)
+	if want := append(head, goldenJSON...); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("frame %q, want %q", got, want)
+	}
+	m, err := receive(t, got)
+	if err != nil || !reflect.DeepEqual(mustPairing(t, m), &pairingData{kind: kindSetup, fresh: true, hostName: "a<b",
+		list: tlv8.List{tlv8.Byte(tlv8.Method, 0), tlv8.Byte(tlv8.State, 1)}}) || m.Sequence != 1<<32 || m.Device {
+		t.Errorf("read back %v, %v", m, err)
+	}
+}
+
+func mustPairing(t testing.TB, m *Message) *pairingData {
+	t.Helper()
+	if m == nil || m.content == nil {
+		t.Fatal("no content")
+	}
+	p, err := parsePairing(m.content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// receive reads one message from bytes after which the connection ends.
+func receive(t testing.TB, b []byte) (*Message, error) {
+	t.Helper()
+	x, y := link.Pipe()
+	go func() { x.Write(b); x.Close() }()
+	m, err := NewStream(y).Recv(t.Context())
+	y.Close()
+	return m, err
+}
+
+func frame(json string) []byte {
+	return append([]byte{'R', 'P', 'P', 'a', 'i', 'r', 'i', 'n', 'g', byte(len(json) >> 8), byte(len(json))}, json...)
+}
+
+func TestStreamRefusals(t *testing.T) {
+	t.Parallel()
+	whole := frame(goldenJSON)
+	for n := range whole {
+		want := io.ErrUnexpectedEOF
+		if n == 0 {
+			want = io.EOF
+		}
+		if m, err := receive(t, whole[:n]); m != nil || !errors.Is(err, want) {
+			t.Fatalf("first %d bytes: %v, %v", n, m, err)
+		}
+	}
+	if _, err := receive(t, []byte("RPPairinG\x00\x02{}")); !errors.Is(err, errMagic) {
+		t.Errorf("magic: %v", err)
+	}
+	deep := strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100)
+	for _, json := range []string{"", "null", "[]", "{}", "{} {}", `{"message":{}}`, `{"message":{"plain":{"_0":7}}}`,
+		`{"message":{"plain":{"_0":{"event":{"_0":{}}}}}}`, `{"message":{"plain":{"_0":{"event":{"_0":{"a":{},"b":{}}}}}}}`,
+		`{"message":{"plain":{"_0":{"noise":{"_0":{"a":{}}}}}}}`, `{"message":{"streamEncrypted":{"_0":"%%"}}}`, `{"message":{"streamEncrypted":{}}}`, deep} {
+		if m, err := receive(t, frame(json)); err == nil {
+			t.Errorf("%.60s: %v", json, m)
+		}
+	}
+	// A message that no frame can hold.
+	a, _ := link.Pipe()
+	if err := NewStream(a).Send(t.Context(), &Message{encrypted: make([]byte, maxFrame)}); err == nil {
+		t.Error("sent more than a frame holds")
+	}
+}
+
+func TestPairingDataRefusals(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string]plist.Dict{
+		"nothing":   {},
+		"no data":   {"_0": plist.Dict{"kind": kindSetup}},
+		"no base64": {"_0": plist.Dict{"data": "*"}},
+		"no TLV":    {"_0": plist.Dict{"data": []byte{6, 9, 1}}},
+	} {
+		if p, err := parsePairing(&content{args: args}); err == nil || p != nil {
+			t.Errorf("%s: %v", name, p)
+		}
+	}
+}
+
+// A Recv that its context ended in the middle of a frame has lost nothing.
+func TestStreamResumes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := link.Pipe()
+		defer a.Close()
+		s := NewStream(b)
+		defer s.Close()
+		whole := frame(goldenJSON)
+		for _, cut := range []int{3, 9, 60} {
+			a.Write(whole[:cut])
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, err := s.Recv(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("half a frame: %v", err)
+			}
+			cancel()
+			a.Write(whole[cut:])
+			if m, err := s.Recv(t.Context()); err != nil || m.Sequence != 1<<32 {
+				t.Fatalf("the rest of it: %v, %v", m, err)
+			}
+		}
+	})
+}
+
+func TestXPCEnvelope(t *testing.T) {
+	t.Parallel()
+	host, device := xpcPipe()
+	m := goldenMessage(t)
+	if err := host.Send(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	raw := device.(*xpcTransport).conn.(*xpcEnd)
+	d, err := raw.Recv(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := xpc.Dict{{Key: "mangledTypeName", Value: "RemotePairing.ControlChannelMessageEnvelope"}, {Key: "value", Value: xpc.Dict{
+		{Key: "message", Value: xpc.Dict{{Key: "plain", Value: xpc.Dict{{Key: "_0", Value: xpc.Dict{{Key: "event", Value: xpc.Dict{{Key: "_0", Value: xpc.Dict{
+			{Key: "pairingData", Value: xpc.Dict{{Key: "_0", Value: xpc.Dict{
+				{Key: "data", Value: []byte{0, 1, 0, 6, 1, 1}}, {Key: "kind", Value: kindSetup},
+				{Key: "sendingHost", Value: "a<b"}, {Key: "startNewSession", Value: true}}}}}}}}}}}}}}},
+		{Key: "originatedBy", Value: "host"}, {Key: "sequenceNumber", Value: uint64(1 << 32)}}}}
+	if !reflect.DeepEqual(d, want) {
+		t.Errorf("envelope %v, want %v", d, want)
+	}
+	m.Device = true
+	if err := device.Send(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	other := host.(*xpcTransport).conn.(*xpcEnd)
+	if d, err := other.Recv(t.Context()); err != nil || !reflect.DeepEqual(d, Greeting()) {
+		t.Errorf("greeting %v, %v", d, err)
+	}
+	if d, err := other.Recv(t.Context()); err != nil || d[0].Value != "RemotePairingDevice.ControlChannelMessageEnvelope" {
+		t.Errorf("device's envelope %v, %v", d, err)
+	}
+	if err := raw.Send(t.Context(), xpc.Dict{{Key: "news", Value: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := host.Recv(t.Context()); !errors.Is(err, errShape) {
+		t.Errorf("without a value: %v, %v", m, err)
+	}
+	for range 2 {
+		if err := host.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := device.Recv(t.Context()); err != io.EOF {
+		t.Errorf("after the host left: %v", err)
+	}
+	// What has no place in the other transports is left out.
+	got := fromXPC(xpc.Dict{{Key: "fd", Value: xpc.FD(1)}, {Key: "null", Value: xpc.Null{}}, {Key: "list", Value: []any{xpc.Null{}, int64(1)}}, {Key: "id", Value: xpc.UUID{}}})
+	if want := (plist.Dict{"list": []any{int64(1)}, "id": "00000000-0000-0000-0000-000000000000"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("fromXPC = %v", got)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	d, err := decodeJSON([]byte(`{"a":1,"b":18446744073709551615,"c":1.5,"d":-1,"e":null,"f":[1,{"g":2}]}`))
+	want := plist.Dict{"a": int64(1), "b": uint64(1<<64 - 1), "c": 1.5, "d": int64(-1), "f": []any{int64(1), plist.Dict{"g": int64(2)}}}
+	if err != nil || !reflect.DeepEqual(d, want) {
+		t.Errorf("%v, %v", d, err)
+	}
+}
