@@ -318,8 +318,8 @@ func TestSameRefusals(t *testing.T) {
 	}
 }
 
-// TestDaemonGone ends the daemon under a Watcher and a Client.
-func TestDaemonGone(t *testing.T) {
+// TestNoDaemon asks where no daemon listens.
+func TestNoDaemon(t *testing.T) {
 	t.Parallel()
 	nowhere, err := usbmux.New(usbmux.Options{Address: filepath.Join(t.TempDir(), "s")})
 	if err != nil {
