@@ -130,8 +130,7 @@ func describe(f http2.Frame) string {
 			s += " with a block"
 		}
 	case *http2.WindowUpdateFrame:
-		s = strings.TrimSuffix(h.String()[len("[FrameHeader "):], "]")
-		s = "WINDOW_UPDATE#" + string(rune('0'+h.StreamID)) + " " + uitoa(f.Increment)
+		s += " " + uitoa(f.Increment)
 	case *http2.RSTStreamFrame:
 		s += " " + f.ErrCode.String()
 	case *http2.GoAwayFrame:

@@ -1,0 +1,364 @@
+package rsd
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/remotexpc"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// Device is remoted of the virtual device: it tells every host that connects
+// what the phone is and has. One Device serves any number of connections.
+type Device struct {
+	// Phone answers everything; it must be set.
+	Phone *phone.Phone
+	// Services is asked for the list at every connection; it must be set.
+	// Table makes one of believable length.
+	Services func() []Service
+	// Fault makes the daemon misbehave: it is called before the list is sent
+	// and before each heartbeat is answered, with the message's type. It may
+	// wait; an error ends the connection.
+	Fault func(ctx context.Context, op string) error
+	// Logger is silent when nil.
+	Logger *slog.Logger
+}
+
+// generation is what differs between versions of iOS.
+type generation struct {
+	major    int
+	protocol uint64
+	flags    uint64
+	minimum  string // of the host's MobileDevice
+	// shimProperties: entries of lockdown's services say that they do not
+	// use RemoteXPC, instead of nothing.
+	shimProperties bool
+}
+
+// generations are in ascending order; the last one that is not newer than the
+// phone counts.
+var generations = []generation{
+	{major: 17, protocol: 3, flags: 0x0100000000000004, minimum: "1600"},
+	{major: 18, protocol: 5, flags: 0x0100000000000006, minimum: "1742", shimProperties: true},
+	{major: 26, protocol: 7, flags: 0x0100000000000006, minimum: "1742", shimProperties: true},
+}
+
+// versionOf is the iOS version as one number, 1705 for 17.5.
+func versionOf(p *phone.Phone) int {
+	parts := strings.SplitN(p.ProductVersion()+".0", ".", 3)
+	major, _ := strconv.Atoi(parts[0])
+	minor, _ := strconv.Atoi(parts[1])
+	return major*100 + minor
+}
+
+func generationOf(p *phone.Phone) generation {
+	major, g := versionOf(p)/100, generations[0]
+	for _, next := range generations {
+		if next.major <= major {
+			g = next
+		}
+	}
+	return g
+}
+
+// Serve sends the list when the connection is up and answers heartbeats until
+// the host leaves or ctx ends. The caller closes c.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	x := &remotexpc.Device{Options: remotexpc.Options{Logger: d.Logger}, Handle: d.handle}
+	if err := x.Serve(ctx, c); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &Error{Op: "serve", Err: err}
+	}
+	return nil
+}
+
+func (d *Device) fault(ctx context.Context, op string) error {
+	if d.Fault == nil {
+		return nil
+	}
+	return d.Fault(ctx, op)
+}
+
+func (d *Device) handle(ctx context.Context, c *remotexpc.Conn) error {
+	if err := d.fault(ctx, typeHandshake); err != nil {
+		return err
+	}
+	if err := c.Send(ctx, d.handshake()); err != nil {
+		return err
+	}
+	for {
+		m, err := c.Receive(ctx)
+		if err != nil {
+			if c.Err() == nil && ctx.Err() == nil {
+				continue // one message that is none
+			}
+			return err
+		}
+		t, _ := m.Body.String(keyMessageType)
+		if t != typeHeartbeat || !m.WantsReply() {
+			continue // also the host's handshake, which some hosts never send
+		}
+		if err := d.fault(ctx, typeHeartbeat); err != nil {
+			return err
+		}
+		if err := c.Reply(ctx, m, m.Body); err != nil {
+			return err
+		}
+	}
+}
+
+// handshake is all that the list says.
+func (d *Device) handshake() xpc.Dict {
+	list := slices.Clone(d.Services())
+	slices.SortFunc(list, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	services := make(xpc.Dict, 0, len(list))
+	for i := range list {
+		services = append(services, xpc.Pair{Key: list[i].Name, Value: list[i].encode()})
+	}
+	return xpc.Dict{
+		{Key: keyMessageType, Value: typeHandshake},
+		{Key: keyProtocolVersion, Value: generationOf(d.Phone).protocol},
+		{Key: keyProperties, Value: properties(d.Phone)},
+		{Key: keyServices, Value: services},
+		{Key: keyUUID, Value: bootUUID(d.Phone)},
+	}
+}
+
+// bootUUID differs from boot to boot.
+func bootUUID(p *phone.Phone) xpc.UUID {
+	sum := sha256.Sum256([]byte("rsd " + p.UDID() + p.BootID()))
+	id := xpc.UUID(sum[:16])
+	id[6], id[8] = id[6]&0x0F|0x40, id[8]&0x3F|0x80
+	return id
+}
+
+// property takes a property from lockdown's values: the key here, the key
+// there, and a change of the value if one is needed.
+type property struct {
+	key, from string
+	change    func(any) any
+}
+
+func unsigned(v any) any {
+	n, _ := plist.Int(v)
+	return uint64(n)
+}
+
+func truth(v any) any {
+	if b, ok := v.(bool); ok {
+		return b
+	}
+	n, _ := plist.Int(v)
+	return n != 0
+}
+
+func lower(v any) any {
+	s, _ := v.(string)
+	return strings.ToLower(s)
+}
+
+var lockdownProperties = []property{
+	{"BoardId", "BoardId", unsigned},
+	{"BootSessionUUID", "BootSessionID", lower},
+	{"BuildVersion", "BuildVersion", nil},
+	{"CPUArchitecture", "CPUArchitecture", nil},
+	{"ChipID", "ChipID", unsigned},
+	{"DeviceClass", "DeviceClass", nil},
+	{"DeviceColor", "DeviceColor", nil},
+	{"DeviceEnclosureColor", "DeviceEnclosureColor", nil},
+	{"EffectiveProductionStatusAp", "EffectiveProductionStatusAp", truth},
+	{"EffectiveSecurityModeAp", "EffectiveSecurityModeAp", truth},
+	{"EthernetMacAddress", "EthernetAddress", nil},
+	{"HWModel", "HardwareModel", nil},
+	{"HardwarePlatform", "HardwarePlatform", nil},
+	{"HasSEP", "HasSEP", truth},
+	{"HumanReadableProductVersionString", "HumanReadableProductVersionString", nil},
+	{"Image4Supported", "Image4Supported", truth},
+	{"ModelNumber", "ModelNumber", nil},
+	{"OSVersion", "ProductVersion", nil},
+	{"ProductName", "ProductName", nil},
+	{"ProductType", "ProductType", nil},
+	{"RegionCode", "RegionCode", nil},
+	{"RegionInfo", "RegionInfo", nil},
+	{"SerialNumber", "SerialNumber", nil},
+	{"SupplementalBuildVersion", "BuildVersion", nil},
+	{"ThinningProductType", "ProductType", nil},
+	{"UniqueChipID", "UniqueChipID", unsigned},
+	{"UniqueDeviceID", "UniqueDeviceID", nil},
+}
+
+// properties are the phone's, in the order of their keys.
+func properties(p *phone.Phone) xpc.Dict {
+	g := generationOf(p)
+	// What holds for every production phone that boots iOS.
+	d := xpc.Dict{
+		{Key: "AppleInternal", Value: false},
+		{Key: "CertificateProductionStatus", Value: true},
+		{Key: "CertificateSecurityMode", Value: true},
+		{Key: "DeviceSupportsLockdown", Value: true},
+		{Key: "EffectiveProductionStatusSEP", Value: true},
+		{Key: "EffectiveSecurityModeSEP", Value: true},
+		{Key: "Image4CryptoHashMethod", Value: "sha2-384"},
+		{Key: "IsUIBuild", Value: true},
+		{Key: "IsVirtualDevice", Value: false},
+		{Key: "MobileDeviceMinimumVersion", Value: g.minimum},
+		{Key: "OSInstallEnvironment", Value: false},
+		{Key: "RemoteXPCVersionFlags", Value: g.flags},
+		{Key: "SecurityDomain", Value: uint64(1)},
+		{Key: "SensitivePropertiesVisible", Value: true},
+		{Key: "SigningFuse", Value: true},
+		{Key: "StoreDemoMode", Value: false},
+	}
+	for _, l := range lockdownProperties {
+		v, ok := p.Value("", l.from)
+		if !ok {
+			continue
+		}
+		if l.change != nil {
+			v = l.change(v)
+		}
+		d = append(d, xpc.Pair{Key: l.key, Value: v})
+	}
+	if build, ok := p.Value("", "BuildVersion"); ok {
+		if long := longVersion(build.(string)); long != "" {
+			d = append(d, xpc.Pair{Key: "RestoreLongVersion", Value: long})
+		}
+	}
+	slices.SortFunc(d, func(a, b xpc.Pair) int { return strings.Compare(a.Key, b.Key) })
+	return d
+}
+
+// longVersion spells a build out: 21F90 is 21.6.90.0.0,0 and the beta 22A5297f
+// is 22.1.297.5.6,0.
+func longVersion(build string) string {
+	i := strings.IndexFunc(build, func(r rune) bool { return r >= 'A' && r <= 'Z' })
+	if i < 1 {
+		return ""
+	}
+	number, beta := build[i+1:], 0
+	if n := len(number); n > 0 && number[n-1] >= 'a' && number[n-1] <= 'z' {
+		beta = int(number[n-1]-'a') + 1
+		number = number[:n-1]
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return ""
+	}
+	return build[:i] + "." + strconv.Itoa(int(build[i]-'A')+1) + "." + strconv.Itoa(n%1000) + "." + strconv.Itoa(n/1000) + "." + strconv.Itoa(beta) + ",0"
+}
+
+// dtxMagic begins every DTX message.
+const dtxMagic = "\x79\x5b\x3d\x1f"
+
+// CheckinDevice is the check-in ahead of a lockdown service of the virtual
+// device.
+type CheckinDevice struct {
+	// Service is the name in the list.
+	Service string
+	// Handler serves the connection after the check-in; it must be set.
+	Handler service.Handler
+	// Refuse decides who may use the service, by the escrow bag that came
+	// along or nil. A Code that it returns is what the host is told, any
+	// other error ends the connection. Nil refuses nobody.
+	Refuse func(ctx context.Context, escrow []byte) error
+	// Logger is silent when nil.
+	Logger *slog.Logger
+}
+
+// Serve takes the check-in and hands the connection on. A host that begins with
+// DTX has left it out; it is served all the same, as it is not known which
+// devices insist. The caller closes c.
+func (d *CheckinDevice) Serve(ctx context.Context, c net.Conn) error {
+	first := make([]byte, len(dtxMagic))
+	release := link.GuardRead(ctx, c)
+	_, err := io.ReadFull(c, first)
+	if err = release(err); err != nil {
+		return d.ended(ctx, err)
+	}
+	replay := &replayed{Conn: c, head: first}
+	if string(first) == dtxMagic {
+		return d.Handler.Serve(ctx, replay)
+	}
+	refused, err := d.checkin(ctx, replay)
+	if err != nil {
+		return d.ended(ctx, err)
+	}
+	if refused {
+		return nil
+	}
+	return d.Handler.Serve(ctx, c)
+}
+
+// ended tells a host that left, which is no error, from one that erred.
+func (d *CheckinDevice) ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err == io.EOF || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return &Error{Op: "checkin", Service: d.Service, Err: err}
+}
+
+func (d *CheckinDevice) checkin(ctx context.Context, c net.Conn) (refused bool, err error) {
+	p := &link.PlistConn{Conn: c, Max: maxCheckin}
+	request, err := p.RecvDict(ctx)
+	if err != nil {
+		return false, err
+	}
+	if name, _ := request.String("Request"); name != checkinRequest {
+		return false, errors.New("request is " + strconv.Quote(clip(name)) + ", not " + checkinRequest)
+	}
+	if err := p.Send(ctx, plist.Dict{"Request": checkinRequest}); err != nil {
+		return false, err
+	}
+	answer := plist.Dict{"Request": checkinStart}
+	if d.Refuse != nil {
+		escrow, _ := request.Data("EscrowBag")
+		if err := d.Refuse(ctx, escrow); err != nil {
+			var code Code
+			if !errors.As(err, &code) {
+				return false, err
+			}
+			answer["Error"] = string(code)
+			refused = true
+		}
+	}
+	if d.Logger != nil {
+		label, _ := request.String("Label")
+		d.Logger.Debug("checkin", "layer", "rsd", "service", d.Service, "label", clip(label), "refused", refused)
+	}
+	return refused, p.Send(ctx, answer)
+}
+
+// replayed is a connection whose first bytes were read already.
+type replayed struct {
+	net.Conn
+	head []byte
+}
+
+// Read returns the first bytes once more, then what follows them.
+func (r *replayed) Read(p []byte) (int, error) {
+	if len(r.head) > 0 {
+		n := copy(p, r.head)
+		r.head = r.head[n:]
+		return n, nil
+	}
+	return r.Conn.Read(p)
+}
+
+// CloseWrite half-closes the connection.
+func (r *replayed) CloseWrite() error { return link.CloseWrite(r.Conn) }
