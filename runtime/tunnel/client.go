@@ -1,0 +1,171 @@
+package tunnel
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/tunnel/psk"
+)
+
+const (
+	// sendLimit is the largest packet that is sent to a device. Devices grant
+	// an MTU of 16000 and drop what is over 8192 bytes; what they send may be
+	// as large as they granted.
+	sendLimit = 8192
+	// sendMSS is what fits in that behind the headers.
+	sendMSS = sendLimit - ipHeader - tcpHeader
+	// dialTimeout is how long Dial waits when Options says nothing.
+	dialTimeout = 10 * time.Second
+)
+
+// Options configures the host's side of a tunnel.
+type Options struct {
+	// MTU is what the device is asked for; 0 means MaxMTU, and QUICMTU over
+	// QUIC.
+	MTU int
+	// DialTimeout bounds Dial beside its context; 0 means ten seconds.
+	DialTimeout time.Duration
+	// Batch is how many bytes of packets may go into one write. Zero means
+	// one packet a write: real devices become very slow, or end the tunnel,
+	// when packets share one.
+	Batch int
+	// Logger is told when a tunnel begins and ends; nil means silent.
+	Logger *slog.Logger
+}
+
+func (o Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Logger.With("layer", "tunnel")
+}
+
+// Tunnel is the host's end of a tunnel. Its methods may be called from several
+// goroutines.
+type Tunnel struct {
+	terms
+	session
+	dialTimeout time.Duration
+}
+
+// Open makes a tunnel of a connection to the device's tunnel service, and owns
+// the connection from then on, on error as well. ctx bounds the handshake.
+func Open(ctx context.Context, c net.Conn, o Options) (*Tunnel, error) {
+	if o.MTU == 0 {
+		o.MTU = MaxMTU
+	}
+	t, err := open(ctx, c, o)
+	if err != nil {
+		c.Close()
+		return nil, &Error{Op: "open", Err: err}
+	}
+	return t, nil
+}
+
+// OpenPSK is Open on the bare TCP connection to a "tcp" listener of remote
+// pairing, whose tunnels are in TLS with a pre-shared key.
+func OpenPSK(ctx context.Context, c net.Conn, key []byte, o Options) (*Tunnel, error) {
+	secure, err := psk.Client(ctx, c, &psk.Config{Key: key})
+	if err != nil {
+		return nil, &Error{Op: "open", Err: err}
+	}
+	return Open(ctx, secure, o)
+}
+
+func open(ctx context.Context, c net.Conn, o Options) (*Tunnel, error) {
+	s := newStream(c)
+	release := link.Guard(ctx, c)
+	settled, err := ask(s, o.MTU)
+	if err := release(err); err != nil {
+		return nil, err
+	}
+	return newTunnel(settled, s, o)
+}
+
+// ask is the host's half of the handshake.
+func ask(s *stream, mtu int) (terms, error) {
+	q, err := appendRequest(nil, mtu)
+	if err != nil {
+		return terms{}, err
+	}
+	if _, err := s.Write(q); err != nil {
+		return terms{}, err
+	}
+	body, err := readFrame(s.r)
+	if err != nil {
+		return terms{}, err
+	}
+	return decodeResponse(body)
+}
+
+// newTunnel starts a tunnel after its handshake.
+func newTunnel(settled terms, c carrier, o Options) (*Tunnel, error) {
+	st, err := newStack(settled.host, settled.mtu, false)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tunnel{
+		terms:       settled,
+		session:     session{stack: st, carrier: c, log: o.logger(), batch: o.Batch},
+		dialTimeout: o.DialTimeout,
+	}
+	if t.dialTimeout == 0 {
+		t.dialTimeout = dialTimeout
+	}
+	// The stack sends no segment that is larger than the peer's SYN allows.
+	t.inbound = func(p []byte) bool {
+		clampMSS(p, sendMSS)
+		return true
+	}
+	t.log.Debug("up", "host", settled.host, "device", settled.device, "rsd", settled.rsdPort, "mtu", settled.mtu)
+	t.start()
+	return t, nil
+}
+
+// PeerAddress is the device's address inside the tunnel.
+func (t *Tunnel) PeerAddress() netip.Addr { return t.device }
+
+// LocalAddress is the host's address inside the tunnel.
+func (t *Tunnel) LocalAddress() netip.Addr { return t.host.Addr() }
+
+// RSDPort is the port of the device's service list inside the tunnel.
+func (t *Tunnel) RSDPort() uint16 { return t.rsdPort }
+
+// MTU is the largest packet that the tunnel carries.
+func (t *Tunnel) MTU() int { return t.mtu }
+
+// Dial connects to a port of the device. ctx bounds the dialing alone. The
+// connection can CloseWrite.
+func (t *Tunnel) Dial(ctx context.Context, port uint16) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.dialTimeout)
+	defer cancel()
+	return t.stack.DialTCP(ctx, netip.AddrPortFrom(t.device, port))
+}
+
+// Listen accepts connections that the device makes to a port of the host; port
+// 0 takes a free one.
+func (t *Tunnel) Listen(port uint16) (net.Listener, error) { return t.stack.ListenTCP(port) }
+
+// Done is closed once the tunnel has ended and nothing of it runs any more.
+func (t *Tunnel) Done() <-chan struct{} { return t.done }
+
+// Err says why the tunnel ended, nil while it lives. After Close it is
+// net.ErrClosed, when the device hung up io.EOF.
+func (t *Tunnel) Err() error {
+	select {
+	case <-t.done:
+		return t.err
+	default:
+		return nil
+	}
+}
+
+// Close ends the tunnel and every connection in it, and waits for that.
+func (t *Tunnel) Close() error {
+	t.close()
+	return nil
+}

@@ -1,0 +1,101 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// ErrDown is found by errors.Is in every error of a call that failed because
+// its tunnel had ended, by Close or by the loss of its carrier.
+var ErrDown = errors.New("the tunnel is down")
+
+// errTooMany is why a connection is refused when a tunnel has maxConns.
+var errTooMany = errors.New("too many connections")
+
+// Error is the error of an operation on a tunnel. A dial that the device
+// refused has syscall.ECONNREFUSED in it.
+type Error struct {
+	Op      string // "open", "serve", "dial", "listen"
+	Subject string // the address; "" where there is none
+	Err     error
+}
+
+func (e *Error) Error() string {
+	if e.Subject == "" {
+		return fmt.Sprintf("tunnel: %s: %v", e.Op, e.Err)
+	}
+	return fmt.Sprintf("tunnel: %s %s: %v", e.Op, e.Subject, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Timeout says whether the cause is that time ran out.
+func (e *Error) Timeout() bool {
+	var t interface{ Timeout() bool }
+	return errors.As(e.Err, &t) && t.Timeout()
+}
+
+// HandshakeError reports a CDTunnel handshake that this side cannot accept.
+type HandshakeError struct {
+	Reason string
+	Err    error
+}
+
+func (e *HandshakeError) Error() string {
+	if e.Err == nil {
+		return "handshake: " + e.Reason
+	}
+	return fmt.Sprintf("handshake: %s: %v", e.Reason, e.Err)
+}
+
+// Unwrap returns the cause, which may be nil.
+func (e *HandshakeError) Unwrap() error { return e.Err }
+
+// PacketError reports bytes on a stream that are not an IPv6 packet. What
+// follows them cannot be made sense of, so it is the end of the tunnel.
+type PacketError struct {
+	First byte // where an IPv6 packet has 6 in its upper half
+}
+
+func (e *PacketError) Error() string {
+	return fmt.Sprintf("byte 0x%02x does not begin an IPv6 packet", e.First)
+}
+
+// downError is why calls on a tunnel that ended fail.
+type downError struct{ cause error }
+
+func (e *downError) Error() string        { return fmt.Sprintf("%v: %v", ErrDown, e.cause) }
+func (e *downError) Unwrap() error        { return e.cause }
+func (e *downError) Is(target error) bool { return target == ErrDown }
+
+// stackError turns an error of the network stack into one that errors.Is
+// knows from the standard library.
+func stackError(err tcpip.Error) error {
+	switch err.(type) {
+	case *tcpip.ErrConnectionRefused:
+		return syscall.ECONNREFUSED
+	case *tcpip.ErrConnectionReset, *tcpip.ErrAborted, *tcpip.ErrConnectionAborted:
+		return syscall.ECONNRESET
+	case *tcpip.ErrTimeout:
+		return syscall.ETIMEDOUT
+	case *tcpip.ErrClosedForSend:
+		return syscall.EPIPE
+	case *tcpip.ErrHostUnreachable, *tcpip.ErrNetworkUnreachable:
+		return syscall.EHOSTUNREACH
+	case *tcpip.ErrPortInUse, *tcpip.ErrDuplicateAddress:
+		return syscall.EADDRINUSE
+	case *tcpip.ErrBadLocalAddress:
+		return syscall.EADDRNOTAVAIL
+	case *tcpip.ErrInvalidEndpointState, *tcpip.ErrNotConnected:
+		return net.ErrClosed
+	case *tcpip.ErrWouldBlock:
+		return os.ErrDeadlineExceeded
+	}
+	return errors.New(err.String())
+}

@@ -1,0 +1,192 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+const (
+	portEcho   = 7
+	portDrop   = 9
+	portSource = 19
+	portMute   = 99 // accepts, never reads
+)
+
+// services is what the devices of these tests offer.
+func services(port uint16) (func(context.Context, net.Conn), error) {
+	switch port {
+	case portEcho:
+		return func(_ context.Context, c net.Conn) {
+			io.Copy(c, c)
+			link.CloseWrite(c)
+		}, nil
+	case portDrop:
+		return func(_ context.Context, c net.Conn) {
+			n, _ := io.Copy(io.Discard, c)
+			c.Write(big.NewInt(n).Append(nil, 10))
+		}, nil
+	case portSource:
+		return func(_ context.Context, c net.Conn) {
+			b := make([]byte, 64<<10)
+			for {
+				if _, err := c.Write(b); err != nil {
+					return
+				}
+			}
+		}, nil
+	case portMute:
+		return func(ctx context.Context, c net.Conn) { <-ctx.Done() }, nil
+	}
+	return nil, errors.New("nothing listens")
+}
+
+// within is the context of a test that should not hang.
+func within(tb testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	tb.Cleanup(cancel)
+	return ctx
+}
+
+// pipes makes two ends of a connection.
+type pipes func(tb testing.TB) (host, device net.Conn)
+
+func memory(testing.TB) (host, device net.Conn) { return link.Pipe() }
+
+func loopback(tb testing.TB) (host, device net.Conn) {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		c, _ := l.Accept()
+		accepted <- c
+	}()
+	host, err = net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if device = <-accepted; device == nil {
+		tb.Fatal("nothing accepted")
+	}
+	return host, device
+}
+
+var certificate = sync.OnceValue(func() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})
+
+// secure is loopback with the TLS that lockdown puts around a service.
+func secure(tb testing.TB) (host, device net.Conn) {
+	tb.Helper()
+	a, b := loopback(tb)
+	server := tls.Server(b, &tls.Config{Certificates: []tls.Certificate{certificate()}, DynamicRecordSizingDisabled: true})
+	client := tls.Client(a, &tls.Config{InsecureSkipVerify: true, DynamicRecordSizingDisabled: true})
+	failed := make(chan error, 1)
+	go func() { failed <- server.Handshake() }()
+	if err := errors.Join(client.Handshake(), <-failed); err != nil {
+		tb.Fatal(err)
+	}
+	return client, server
+}
+
+// serve runs a device on c; the function it returns gives the result.
+func serve(d *Device, ctx context.Context, c net.Conn) (result func() error) {
+	served := make(chan error, 1)
+	go func() { served <- d.Serve(ctx, c) }()
+	return sync.OnceValue(func() error { return <-served })
+}
+
+// up makes a tunnel to a device with services, both of which end with the test.
+func up(tb testing.TB, make pipes, o Options, d *Device) *Tunnel {
+	tb.Helper()
+	if d == nil {
+		d = &Device{Open: services, RSDPort: 58034}
+	}
+	a, b := make(tb)
+	result := serve(d, context.Background(), b)
+	t, err := Open(within(tb), a, o)
+	if err != nil {
+		b.Close()
+		tb.Fatal(err, result())
+	}
+	tb.Cleanup(func() {
+		t.Close()
+		result()
+	})
+	return t
+}
+
+func dial(tb testing.TB, t *Tunnel, port uint16) net.Conn {
+	tb.Helper()
+	c, err := t.Dial(within(tb), port)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { c.Close() })
+	return c
+}
+
+// leaves fails the test when f leaves goroutines of these packages behind.
+func leaves(tb testing.TB, f func()) {
+	tb.Helper()
+	f()
+	// Everything has been waited for, but a goroutine that said so may not be
+	// gone yet.
+	for range 200 {
+		if stacks := ours(); stacks == "" {
+			return
+		}
+		runtime.Gosched()
+		time.Sleep(5 * time.Millisecond)
+	}
+	tb.Errorf("left behind:\n%s", ours())
+}
+
+func ours() string {
+	buf := make([]byte, 4<<20)
+	buf = buf[:runtime.Stack(buf, true)]
+	var left []string
+	for g := range strings.SplitSeq(string(buf), "\n\n") {
+		if strings.Contains(g, "runtime/tunnel") && !strings.Contains(g, "testing.") || strings.Contains(g, "gvisor.dev") || strings.Contains(g, "quic-go") {
+			left = append(left, g)
+		}
+	}
+	return strings.Join(left, "\n\n")
+}
+
+// check reads what should be want and then the end.
+func check(tb testing.TB, r io.Reader, want []byte) {
+	tb.Helper()
+	got, err := io.ReadAll(r)
+	if err != nil || !bytes.Equal(got, want) {
+		tb.Errorf("%d bytes, %v; want the %d that were sent", len(got), err, len(want))
+	}
+}

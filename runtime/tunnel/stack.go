@@ -1,0 +1,327 @@
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/log"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+const (
+	nicID = 1
+	// socketBuffer is what a connection begins with in each direction, and
+	// maxSocketBuffer what it may grow to.
+	socketBuffer    = 1 << 20
+	maxSocketBuffer = 4 << 20
+	minSocketBuffer = 4 << 10
+	// timeWait is how long a closed connection is remembered. Packets of a
+	// tunnel arrive in order or nearly so, so there are no old ones to fear.
+	timeWait = time.Second
+	// settle is how often the end of a stack looks for connections that came
+	// up while it was ending the others.
+	settle = time.Millisecond
+)
+
+// quiet keeps gVisor, whose log goes to standard error, from writing there.
+var quiet = sync.OnceFunc(func() { log.SetTarget(silence{}) })
+
+type silence struct{}
+
+func (silence) Emit(int, log.Level, time.Time, string, ...any) {}
+
+// Stack is one end of a tunnel: an IPv6 address with TCP on it, in this
+// process.
+type Stack struct {
+	s    *stack.Stack
+	link *endpoint
+	addr netip.Addr
+
+	down   chan struct{} // closed when the tunnel ends
+	mu     sync.Mutex
+	cause  error // set before down is closed
+	closed bool  // nothing new may begin
+	busy   sync.WaitGroup
+	once   sync.Once
+}
+
+// newStack returns a stack with one address. verify makes it check what
+// arrives instead of trusting the carrier.
+func newStack(addr netip.Prefix, mtu int, verify bool) (*Stack, error) {
+	quiet()
+	s := &Stack{
+		s: stack.New(stack.Options{
+			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv6.NewProtocol},
+			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, icmp.NewProtocol6},
+		}),
+		link: &endpoint{out: newOutbox(), verify: verify, mtu: uint32(mtu)},
+		addr: addr.Addr(),
+		down: make(chan struct{}),
+	}
+	if err := s.configure(addr); err != nil {
+		s.s.Destroy()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Stack) configure(addr netip.Prefix) error {
+	sack := tcpip.TCPSACKEnabled(true)
+	control := tcpip.CongestionControlOption("cubic")
+	moderate := tcpip.TCPModerateReceiveBufferOption(true)
+	wait := tcpip.TCPTimeWaitTimeoutOption(timeWait)
+	for _, o := range []tcpip.SettableTransportProtocolOption{
+		&sack, &control, &moderate, &wait,
+		&tcpip.TCPSendBufferSizeRangeOption{Min: minSocketBuffer, Default: socketBuffer, Max: maxSocketBuffer},
+		&tcpip.TCPReceiveBufferSizeRangeOption{Min: minSocketBuffer, Default: socketBuffer, Max: maxSocketBuffer},
+	} {
+		if err := s.s.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
+			return fmt.Errorf("%T: %s", o, err)
+		}
+	}
+	if err := s.s.CreateNIC(nicID, s.link); err != nil {
+		return fmt.Errorf("interface: %s", err)
+	}
+	if err := s.s.AddProtocolAddress(nicID, tcpip.ProtocolAddress{
+		Protocol:          ipv6.ProtocolNumber,
+		AddressWithPrefix: tcpip.AddressWithPrefix{Address: tcpip.AddrFrom16(addr.Addr().As16()), PrefixLen: addr.Bits()},
+	}, stack.AddressProperties{PEB: stack.CanBePrimaryEndpoint}); err != nil {
+		return fmt.Errorf("address %s: %s", addr, err)
+	}
+	s.s.SetRouteTable([]tcpip.Route{{Destination: header.IPv6EmptySubnet, NIC: nicID}})
+	return nil
+}
+
+// begin makes close wait for done; it fails on a stack that is closing.
+func (s *Stack) begin() (done func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, s.cause
+	}
+	s.busy.Add(1)
+	return s.busy.Done, nil
+}
+
+// downErr returns why the stack is down, nil while it is not.
+func (s *Stack) downErr() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+// fail marks the stack as down, which ends every call that waits on it.
+func (s *Stack) fail(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed, s.cause = true, &downError{cause: cause}
+	close(s.down)
+	s.link.out.close()
+}
+
+// close ends every connection and waits until nothing of the stack runs. No
+// packet may be delivered any more.
+func (s *Stack) close() {
+	s.fail(net.ErrClosed)
+	s.once.Do(func() {
+		idle := make(chan struct{})
+		go func() { s.busy.Wait(); close(idle) }()
+		// A handshake that began before fail may only now reach the stack's
+		// table, so one sweep is not enough: gVisor would wait for its peer.
+		for waiting := true; waiting; {
+			s.abort()
+			select {
+			case <-idle:
+				waiting = false
+			case <-time.After(settle):
+			}
+		}
+		s.s.Close()
+		// What the stack's own goroutines still had in hand can have made new
+		// connections after that.
+		s.s.TransportProtocolInstance(tcp.ProtocolNumber).Wait()
+		s.abort()
+		s.s.Wait()
+	})
+}
+
+func (s *Stack) abort() {
+	for _, e := range s.s.RegisteredEndpoints() {
+		e.Abort()
+	}
+}
+
+// DialTCP connects to an address of the tunnel. ctx bounds the dialing alone.
+func (s *Stack) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	c, err := s.dial(ctx, to)
+	if err != nil {
+		return nil, &Error{Op: "dial", Subject: to.String(), Err: err}
+	}
+	return c, nil
+}
+
+func (s *Stack) dial(ctx context.Context, to netip.AddrPort) (*tcpConn, error) {
+	if to.Port() == 0 || !to.Addr().Is6() {
+		return nil, fmt.Errorf("%s is no address to dial in a tunnel", to)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	done, err := s.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	queue := new(waiter.Queue)
+	ep, terr := s.s.NewEndpoint(tcp.ProtocolNumber, ipv6.ProtocolNumber, queue)
+	if terr != nil {
+		return nil, stackError(terr)
+	}
+	entry, ready := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventHUp | waiter.EventErr)
+	queue.EventRegister(&entry)
+	defer queue.EventUnregister(&entry)
+	terr = ep.Connect(fullAddress(to))
+	if _, started := terr.(*tcpip.ErrConnectStarted); started {
+		select {
+		case <-ready:
+			terr = ep.LastError()
+		case <-ctx.Done():
+			ep.Close()
+			return nil, context.Cause(ctx)
+		case <-s.down:
+			ep.Close()
+			return nil, s.downErr()
+		}
+	}
+	if terr != nil {
+		ep.Close()
+		if err := s.downErr(); err != nil {
+			return nil, err
+		}
+		return nil, stackError(terr)
+	}
+	return newConn(s, ep, queue), nil
+}
+
+// ListenTCP accepts connections to a port of the stack's address; port 0
+// takes a free one.
+func (s *Stack) ListenTCP(port uint16) (net.Listener, error) {
+	at := netip.AddrPortFrom(s.addr, port)
+	l, err := s.listen(at)
+	if err != nil {
+		return nil, &Error{Op: "listen", Subject: at.String(), Err: err}
+	}
+	return l, nil
+}
+
+func (s *Stack) listen(at netip.AddrPort) (*listener, error) {
+	done, err := s.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	queue := new(waiter.Queue)
+	ep, terr := s.s.NewEndpoint(tcp.ProtocolNumber, ipv6.ProtocolNumber, queue)
+	if terr != nil {
+		return nil, stackError(terr)
+	}
+	if terr = ep.Bind(fullAddress(at)); terr == nil {
+		terr = ep.Listen(backlog)
+	}
+	if terr != nil {
+		ep.Close()
+		return nil, stackError(terr)
+	}
+	l := &listener{stack: s, ep: ep, queue: queue, closed: make(chan struct{}), wake: make(chan struct{}, 1)}
+	if a, err := ep.GetLocalAddress(); err == nil {
+		l.addr = tcpAddr(a)
+	}
+	l.entry = waiter.NewFunctionEntry(waiter.ReadableEvents|waiter.EventHUp, func(waiter.EventMask) {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	})
+	queue.EventRegister(&l.entry)
+	return l, nil
+}
+
+// backlog is how many connections wait for Accept.
+const backlog = 128
+
+// listener is a listening endpoint as a net.Listener.
+type listener struct {
+	stack  *Stack
+	ep     tcpip.Endpoint
+	queue  *waiter.Queue
+	addr   *net.TCPAddr
+	entry  waiter.Entry
+	wake   chan struct{} // holds one token after an event
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.accept()
+	if err != nil {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.addr, Err: err}
+	}
+	return c, nil
+}
+
+func (l *listener) accept() (*tcpConn, error) {
+	for {
+		select {
+		case <-l.closed:
+			return nil, net.ErrClosed
+		default:
+		}
+		ep, queue, err := l.ep.Accept(nil)
+		switch err.(type) {
+		case nil:
+			// Another Accept may wait for the same event.
+			select {
+			case l.wake <- struct{}{}:
+			default:
+			}
+			return newConn(l.stack, ep, queue), nil
+		case *tcpip.ErrWouldBlock:
+		default:
+			if down := l.stack.downErr(); down != nil {
+				return nil, down
+			}
+			return nil, stackError(err)
+		}
+		select {
+		case <-l.wake:
+		case <-l.closed:
+			return nil, net.ErrClosed
+		case <-l.stack.down:
+			return nil, l.stack.downErr()
+		}
+	}
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() {
+		close(l.closed)
+		l.queue.EventUnregister(&l.entry)
+		l.ep.Close()
+	})
+	return nil
+}
+
+func (l *listener) Addr() net.Addr { return l.addr }
