@@ -234,8 +234,6 @@ type FileReader struct {
 	c    *Conn
 	st   *stream
 	left int64 // -1 when the size is not known
-	// ID is the transfer's, 0 if the peer has not told it.
-	ID uint64
 	// Stream is the HTTP/2 stream.
 	Stream uint32
 }
@@ -269,9 +267,15 @@ func (c *Conn) receiveFile(ctx context.Context, size int64, want func(*stream) b
 	if err != nil {
 		return nil, opError(opRecvFile, id, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return &FileReader{c: c, st: st, left: size, ID: st.file.id, Stream: st.id}, nil
+	return &FileReader{c: c, st: st, left: size, Stream: st.id}, nil
+}
+
+// ID is the transfer's id, 0 as long as the peer has not told it: it does so
+// ahead of the file's first byte.
+func (f *FileReader) ID() uint64 {
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	return f.st.file.id
 }
 
 // awaitFile waits for a file stream that nobody has taken yet.

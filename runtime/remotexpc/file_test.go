@@ -119,8 +119,8 @@ func TestFilesAtOnce(t *testing.T) {
 							return
 						}
 						got, err := io.ReadAll(f.Reader(ctx))
-						if err != nil || !bytes.Equal(got, want) || f.ID != uint64(100+i) {
-							t.Errorf("file %d: %d bytes of %d, %v", i, len(got), len(want), err)
+						if err != nil || !bytes.Equal(got, want) || f.ID() != uint64(100+i) {
+							t.Errorf("file %d of transfer %d: %d bytes of %d, %v", i, f.ID(), len(got), len(want), err)
 						}
 						f.Close()
 						f.Close()

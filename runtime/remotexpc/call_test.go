@@ -1,0 +1,297 @@
+package remotexpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// TestReplies has the ways in which replies are matched.
+func TestReplies(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	type reply struct {
+		stream, flags uint32
+		id            uint64 // 0 means the first request's, 1 the second's, and so on
+		body          int64  // 0 means none
+	}
+	for name, tt := range map[string]struct {
+		replies []reply
+		any     bool
+		want    [2]int64
+		queued  int64
+	}{
+		"in order":          {[]reply{{3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 0},
+		"crossed":           {[]reply{{3, xpc.FlagsReply, 3, 20}, {3, xpc.FlagsReply, 1, 10}}, false, [2]int64{10, 20}, 0},
+		"one id for all":    {[]reply{{3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 1, 20}}, false, [2]int64{10, 20}, 0},
+		"strange ids":       {[]reply{{3, xpc.FlagsReply, 0, 10}, {3, xpc.FlagsReply, 99, 20}}, false, [2]int64{10, 20}, 0},
+		"no mark":           {[]reply{{3, xpc.FlagsOneWay, 1, 10}, {3, xpc.FlagsOneWay, 3, 20}}, false, [2]int64{10, 20}, 0},
+		"news in between":   {[]reply{{1, xpc.FlagsOneWay, 1, 5}, {3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 5},
+		"marked on 1":       {[]reply{{1, xpc.FlagsReply, 3, 20}, {1, xpc.FlagsReply, 1, 10}}, false, [2]int64{10, 20}, 0},
+		"on 1":              {[]reply{{1, xpc.FlagsOneWay, 2, 10}, {1, xpc.FlagsOneWay, 4, 20}}, true, [2]int64{10, 20}, 0},
+		"empty ones before": {[]reply{{3, xpc.FlagAlwaysSet, 1, 0}, {1, xpc.FlagAlwaysSet, 1, 0}, {3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 0},
+		"a request":         {[]reply{{1, xpc.FlagsRequest, 1, 5}, {1, xpc.FlagsOneWay, 1, 10}, {1, xpc.FlagsOneWay, 3, 20}}, true, [2]int64{10, 20}, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, h := handDevice(t, Options{Pipeline: true}, 1<<20)
+			p.headers(1)
+			p.headers(3)
+			var got [2]chan int64
+			for i := range got {
+				got[i] = make(chan int64, 1)
+				go func() {
+					call := h.Call
+					if tt.any {
+						call = h.CallAny
+					}
+					body, err := call(ctx, xpc.Dict{{Key: "ask", Value: int64(i)}})
+					if err != nil {
+						t.Error(err)
+					}
+					n, _ := body.Int("n")
+					got[i] <- n
+				}()
+				// The request is out before the second is made.
+				if m := p.messages(1, 1)[0]; len(m.Body) == 0 {
+					p.messages(1, 2-min(i, 1))
+				}
+			}
+			for _, r := range tt.replies {
+				var body xpc.Dict
+				if r.body != 0 {
+					body = xpc.Dict{{Key: "n", Value: r.body}}
+				}
+				p.data(r.stream, message(r.flags, r.id, body))
+			}
+			for i, want := range tt.want {
+				if n := <-got[i]; n != want {
+					t.Errorf("call %d = %d, want %d", i, n, want)
+				}
+			}
+			if tt.queued != 0 {
+				m, err := h.Receive(ctx)
+				if n, _ := m.Body.Int("n"); err != nil || n != tt.queued {
+					t.Errorf("Receive = %+v, %v", m, err)
+				}
+			}
+		})
+	}
+}
+
+// TestCallsTakeTurns has the second call wait for the first one's reply.
+func TestCallsTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		h, d := pair(t, Options{}, Options{})
+		results := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := h.Call(ctx, xpc.Dict{{Key: "k", Value: true}})
+				results <- err
+			}()
+		}
+		first, err := d.Receive(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		d.mu.Lock()
+		n := len(d.queue)
+		d.mu.Unlock()
+		if n != 0 {
+			t.Errorf("%d requests more before the first reply", n)
+		}
+		for m := first; ; m, err = d.Receive(ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Reply(ctx, m, m.Body); err != nil {
+				t.Fatal(err)
+			}
+			if m != first {
+				break
+			}
+		}
+		for range 2 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+		h.Close()
+		d.Close()
+	})
+}
+
+// TestCallGivenUp has the late reply of a call that timed out go nowhere.
+func TestCallGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		h, d := pair(t, Options{}, Options{})
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err := h.Call(short, xpc.Dict{{Key: "k", Value: int64(1)}})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("Call = %v, want a time-out", err)
+		}
+		first, err := d.Receive(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			second, err := d.Receive(ctx)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, m := range []*Message{first, second} {
+				if err := d.Reply(ctx, m, m.Body); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		got, err := h.Call(ctx, xpc.Dict{{Key: "k", Value: int64(2)}})
+		if n, _ := got.Int("k"); err != nil || n != 2 {
+			t.Errorf("Call = %v, %v, want the second reply", got, err)
+		}
+		h.Close()
+		d.Close()
+	})
+}
+
+// TestEnd has what waits when a connection ends.
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	t.Run("peer closes", func(t *testing.T) {
+		t.Parallel()
+		h, d := pair(t, Options{}, Options{})
+		called := make(chan error, 1)
+		go func() { _, err := h.Call(ctx, xpc.Dict{{Key: "k", Value: true}}); called <- err }()
+		if _, err := d.Receive(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Send(ctx, xpc.Dict{{Key: "last", Value: true}}); err != nil {
+			t.Fatal(err)
+		}
+		d.Close()
+		if err := <-called; !errors.Is(err, net.ErrClosed) || !errors.Is(err, io.ErrUnexpectedEOF) || err.Error() != "remotexpc: call: connection closed by peer" {
+			t.Errorf("Call = %v", err)
+		}
+		if m, err := h.Receive(ctx); err != nil || len(m.Body) != 1 {
+			t.Errorf("Receive of what came before = %+v, %v", m, err)
+		}
+		if m, err := h.Receive(ctx); m != nil || !errors.Is(err, io.EOF) || !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Receive at the end = %v, %v", m, err)
+		}
+		<-h.Done()
+		if err := h.Err(); !errors.Is(err, io.EOF) {
+			t.Errorf("Err = %v", err)
+		}
+	})
+	t.Run("own close", func(t *testing.T) {
+		t.Parallel()
+		h, _ := pair(t, Options{}, Options{})
+		ended := make(chan error, 3)
+		go func() { _, err := h.Call(ctx, xpc.Dict{{Key: "k", Value: true}}); ended <- err }()
+		go func() { _, err := h.Receive(ctx); ended <- err }()
+		go func() { _, err := h.ReceiveFile(ctx, 0, 1); ended <- err }()
+		for range 2 {
+			if err := h.Close(); err != nil {
+				t.Errorf("Close = %v", err)
+			}
+		}
+		for range 3 {
+			if err := <-ended; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("after Close: %v", err)
+			}
+		}
+		if err := h.Send(ctx, nil); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Send after Close = %v", err)
+		}
+	})
+	t.Run("in a message", func(t *testing.T) {
+		t.Parallel()
+		p, h := handDevice(t, Options{}, 1<<20)
+		p.headers(1)
+		p.data(1, emptyBytes[:30])
+		p.c.Close()
+		if m, err := h.Receive(ctx); m != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("Receive = %v, %v", m, err)
+		}
+	})
+}
+
+// TestContexts has every call end with its context.
+func TestContexts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, d := handHost(t, Options{}, 100)
+		h, silent := handDevice(t, Options{}, 1<<20)
+		_ = h
+		big := xpc.Dict{{Key: "data", Value: make([]byte, 1000)}}
+		for name, call := range map[string]func(context.Context) error{
+			"Receive":       func(ctx context.Context) error { _, err := silent.Receive(ctx); return err },
+			"Call":          func(ctx context.Context) error { _, err := silent.Call(ctx, big); return err },
+			"ReceiveFile":   func(ctx context.Context) error { _, err := silent.ReceiveFile(ctx, 0, 5); return err },
+			"ReceiveFileID": func(ctx context.Context) error { _, err := silent.ReceiveFileID(ctx, 9, 5); return err },
+			"Connect": func(ctx context.Context) error {
+				a, _ := link.Pipe()
+				_, err := Connect(ctx, a, Options{})
+				return err
+			},
+			"Accept": func(ctx context.Context) error {
+				a, b := link.Pipe()
+				defer b.Close()
+				_, err := Accept(ctx, a, Options{})
+				return err
+			},
+			"Accept of a slow one": func(ctx context.Context) error {
+				a, b := link.Pipe()
+				defer b.Close()
+				p := newPeer(t, b)
+				p.preface()
+				p.settings(0)
+				p.headers(1)
+				p.data(1, emptyBytes)
+				_, err := Accept(ctx, a, Options{})
+				return err
+			},
+			"Shutdown": func(ctx context.Context) error { _, other := handDevice(t, Options{}, 5); return other.Shutdown(ctx) },
+		} {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "remotexpc: ") {
+				t.Errorf("%s = %v, want a time-out", name, err)
+			}
+			cancel()
+			if err := call(ctx); err == nil {
+				t.Errorf("%s succeeds with a context that is over", name)
+			}
+		}
+		if err := silent.Err(); err != nil {
+			t.Errorf("the connection ended with a call: %v", err)
+		}
+		// A message that is stuck half way ends the connection, as nothing
+		// can be sent behind it.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := d.Send(ctx, big); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Send = %v, want a time-out", err)
+		}
+		if err := d.Send(context.Background(), big); !errors.Is(err, ErrCut) || !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the next Send = %v, want %v", err, ErrCut)
+		}
+		_ = p
+	})
+}

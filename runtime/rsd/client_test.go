@@ -1,0 +1,397 @@
+package rsd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/remotexpc"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// TestOpen opens a service of each kind.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	m, _ := newDevice(t, newPhone(t, "ios18"), TableOptions{Image: true})
+	c := dialClient(t, m, Options{EscrowBag: []byte("bag")})
+	port := func(name string) uint16 {
+		s, ok := c.Find(name)
+		if !ok {
+			t.Fatalf("%s is not listed", name)
+		}
+		return s.Port
+	}
+	hello := handlerFunc(func(ctx context.Context, c net.Conn) error {
+		// Right behind the check-in, for the host that reads too far.
+		_, _ = io.WriteString(c, "hello ")
+		_, err := io.Copy(c, c)
+		return err
+	})
+	bags := make(chan []byte, 1)
+	m.listen(port("com.apple.afc"), &CheckinDevice{Service: "afc", Handler: hello})
+	m.listen(port("com.apple.mobilebackup2"), &CheckinDevice{Handler: hello, Refuse: func(_ context.Context, escrow []byte) error { bags <- escrow; return nil }})
+	m.listen(port("com.apple.misagent"), &CheckinDevice{Handler: hello, Refuse: func(context.Context, []byte) error { return fmt.Errorf("no: %w", ErrPasswordProtected) }})
+	m.listen(port("com.apple.pcapd"), &CheckinDevice{Handler: hello, Refuse: func(context.Context, []byte) error { return errors.New("out of order") }})
+	m.listen(port("com.apple.instruments.dtservicehub"), hello)
+	m.listen(port("com.apple.coredevice.appservice"), &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+		msg, err := c.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		return c.Reply(ctx, msg, msg.Body)
+	}})
+
+	for _, n := range []service.Name{
+		{Lockdown: "com.apple.afc"}, {Lockdown: "com.apple.afc", Remote: "com.apple.afc.shim.remote", Checkin: true},
+		{Remote: "com.apple.instruments.dtservicehub"}, {Lockdown: "com.apple.mobilebackup2", Escrow: true},
+	} {
+		nc, err := c.Open(ctx, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(nc, "world")
+		_ = link.CloseWrite(nc)
+		if got, err := io.ReadAll(nc); err != nil || string(got) != "hello world" {
+			t.Errorf("%s says %q, %v", n, got, err)
+		}
+		nc.Close()
+	}
+	if bag := <-bags; string(bag) != "bag" {
+		t.Errorf("the escrow bag is %q", bag)
+	}
+	x, err := c.OpenXPC(ctx, "com.apple.coredevice.appservice", remotexpc.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := x.Call(ctx, xpc.Dict{{Key: "k", Value: true}}); err != nil || len(got) != 1 {
+		t.Errorf("Call = %v, %v", got, err)
+	}
+	x.Close()
+
+	for name, want := range map[string]error{
+		"com.apple.misagent": fs.ErrPermission, "com.apple.nothing": fs.ErrNotExist, "com.apple.pcapd": io.ErrUnexpectedEOF, "com.apple.atc": nil,
+	} {
+		nc, err := c.Open(ctx, service.Name{Lockdown: name})
+		var e *Error
+		if nc != nil || err == nil || want != nil && !errors.Is(err, want) || !errors.As(err, &e) || !strings.HasPrefix(e.Service, name) {
+			t.Errorf("%s: %v, %v, want %v", name, nc, err, want)
+		}
+	}
+	_, err = c.Open(ctx, service.Name{Lockdown: "com.apple.misagent"})
+	if want := `rsd: checkin "com.apple.misagent.shim.remote": PasswordProtected`; !errors.Is(err, ErrPasswordProtected) || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if _, err := c.Open(ctx, service.Name{Remote: "com.apple.none"}); err.Error() != `rsd: open "com.apple.none": service is not listed` {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestCheckinBytes has the request as it goes over the wire, and answers of
+// every kind.
+func TestCheckinBytes(t *testing.T) {
+	t.Parallel()
+	frame := func(d plist.Dict) string {
+		b, err := plist.Encode(d, plist.XML)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(link.AppendFrame(nil, b))
+	}
+	first := frame(plist.Dict{"Request": "RSDCheckin"})
+	for name, tt := range map[string]struct{ answer, want string }{
+		"good":           {first + frame(plist.Dict{"Request": "StartService", "Service": "x"}) + "surplus", ""},
+		"refused":        {first + frame(plist.Dict{"Request": "StartService", "Error": "InvalidService", "ErrorDescription": "why"}), "InvalidService (why)"},
+		"refused early":  {frame(plist.Dict{"Request": "RSDCheckin", "Error": "ServiceProhibited"}), "ServiceProhibited"},
+		"error number":   {first + frame(plist.Dict{"Request": "StartService", "Error": 5}), "refused without a reason"},
+		"other request":  {frame(plist.Dict{"Request": "QueryType"}), `answer is to "QueryType", not RSDCheckin`},
+		"one answer":     {first, "unexpected EOF"},
+		"nothing":        {"", "unexpected EOF"},
+		"half an answer": {first[:50], "unexpected EOF"},
+		"huge":           {"\x7f\xff\xff\xff", "frame of 2147483647 bytes is over the limit of 1048576"},
+	} {
+		a, b := link.Pipe()
+		_, _ = io.WriteString(b, tt.answer)
+		_ = link.CloseWrite(b)
+		err := checkin(context.Background(), a, "x", "imdlua", []byte("bag"))
+		var text string
+		if err != nil {
+			text = strings.TrimPrefix(err.Error(), `rsd: checkin "x": `)
+		}
+		if text != tt.want {
+			t.Errorf("%s: %v, want %s", name, err, tt.want)
+		}
+		if name == "good" {
+			if rest, err := io.ReadAll(a); string(rest) != "surplus" || err != nil {
+				t.Errorf("what follows is %q, %v", rest, err)
+			}
+		}
+		got, err := link.NewPlistConn(b).RecvDict(context.Background())
+		if want := (plist.Dict{"Label": "imdlua", "ProtocolVersion": "2", "Request": "RSDCheckin", "EscrowBag": []byte("bag")}); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("the request is %v, %v, want %v", got, err, want)
+		}
+		a.Close()
+		b.Close()
+	}
+}
+
+// TestCheckinDevice has hosts of every kind.
+func TestCheckinDevice(t *testing.T) {
+	t.Parallel()
+	serve := func(in string) (string, string, error) {
+		a, b := link.Pipe()
+		defer a.Close()
+		_, _ = io.WriteString(a, in)
+		_ = link.CloseWrite(a)
+		var seen bytes.Buffer
+		d := &CheckinDevice{Service: "s", Handler: handlerFunc(func(_ context.Context, c net.Conn) error {
+			_, err := io.Copy(&seen, c)
+			_ = link.CloseWrite(c)
+			return err
+		})}
+		err := d.Serve(context.Background(), b)
+		b.Close()
+		out, _ := io.ReadAll(a)
+		return seen.String(), string(out), err
+	}
+	xml := `<plist version="1.0"><dict><key>Request</key><string>%s</string></dict></plist>`
+	request := func(name string) string { return string(link.AppendFrame(nil, fmt.Appendf(nil, xml, name))) }
+	if seen, out, err := serve(request("RSDCheckin") + "rest"); err != nil || seen != "rest" || strings.Count(out, "RSDCheckin") != 1 || strings.Count(out, "StartService") != 1 {
+		t.Errorf("after the check-in %q, answered %q, %v", seen, out, err)
+	}
+	dtx := "\x79\x5b\x3d\x1f and more"
+	if seen, out, err := serve(dtx); err != nil || seen != dtx || out != "" {
+		t.Errorf("DTX without a check-in: %q, answered %q, %v", seen, out, err)
+	}
+	if _, _, err := serve(""); err != nil {
+		t.Errorf("a host that leaves: %v", err)
+	}
+	for _, bad := range []string{"\x00", request("RSDCheckin")[:20], request("QueryType"), "\xff\xff\xff\xffx", "\x00\x00\x00\x04junk"} {
+		var e *Error
+		if seen, _, err := serve(bad); !errors.As(err, &e) || e.Op != "checkin" || e.Service != "s" || seen != "" {
+			t.Errorf("%q: %q, %v", bad, seen, err)
+		}
+	}
+}
+
+// TestRefresh shows a service that came up since.
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	p := newPhone(t, "ios17")
+	var mounted bool
+	m := newMachine(t)
+	m.listen(listPort, &Device{Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: mounted}) }})
+	c := dialClient(t, m, Options{})
+	before, _ := c.Find("com.apple.afc")
+	if _, ok := c.Find("com.apple.instruments.dtservicehub"); ok {
+		t.Error("dtservicehub is listed without an image")
+	}
+	mounted = true
+	old := c.Done()
+	if err := c.Refresh(ctx); err != nil {
+		t.Fatal(err)
+	}
+	<-old
+	if _, ok := c.Find("com.apple.instruments.dtservicehub"); !ok {
+		t.Error("dtservicehub is not listed with an image")
+	}
+	if after, _ := c.Find("com.apple.afc"); after.Port != before.Port {
+		t.Errorf("afc moves from %d to %d", before.Port, after.Port)
+	}
+	if c.Err() != nil {
+		t.Errorf("Err = %v", c.Err())
+	}
+	c.Close()
+	if err := c.Refresh(ctx); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Refresh after Close = %v", err)
+	}
+	c.Close()
+}
+
+// TestDialFails has each way in which there is no list.
+func TestDialFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		p := newPhone(t, "ios17")
+		say := func(body xpc.Dict) service.Handler {
+			return &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error { return c.Send(ctx, body) }}
+		}
+		for name, h := range map[string]service.Handler{
+			"nobody listens":  nil,
+			"another service": handlerFunc(func(_ context.Context, c net.Conn) error { _, err := io.WriteString(c, "SSH-2.0"); return err }),
+			"hangs up":        handlerFunc(func(context.Context, net.Conn) error { return nil }),
+			"says nothing":    &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error { _, err := c.Receive(ctx); <-ctx.Done(); return err }},
+			"hangs up later":  &Device{Phone: p, Services: func() []Service { return nil }, Fault: func(context.Context, string) error { return errors.New("no") }},
+			"no handshake":    say(xpc.Dict{{Key: "MessageType", Value: "Other"}}),
+			"half of one":     say(xpc.Dict{{Key: "MessageType", Value: "Handshake"}}),
+		} {
+			m.listen(listPort, h)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			c, err := Dial(ctx, m.dial, listPort, Options{})
+			cancel()
+			var e *Error
+			if c != nil || !errors.As(err, &e) || !strings.HasPrefix(err.Error(), "rsd: ") {
+				t.Errorf("%s: %v, %v", name, c, err)
+			}
+			if name == "says nothing" && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v, want a time-out", name, err)
+			}
+		}
+		m.close()
+	})
+}
+
+// TestHeartbeat notices a device that is gone without a word.
+func TestHeartbeat(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPhone(t, "ios17")
+		m, d := newDevice(t, p, TableOptions{})
+		beats := make(chan struct{}, 100)
+		var silent bool
+		var mu sync.Mutex
+		d.Fault = func(ctx context.Context, op string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if op == typeHeartbeat {
+				if silent {
+					mu.Unlock()
+					<-ctx.Done()
+					mu.Lock()
+				}
+				beats <- struct{}{}
+			}
+			return nil
+		}
+		c := dialClient(t, m, Options{Heartbeat: 10 * time.Second})
+		start := time.Now()
+		for range 3 {
+			<-beats
+		}
+		if since := time.Since(start); since != 30*time.Second {
+			t.Errorf("three heartbeats in %v", since)
+		}
+		mu.Lock()
+		silent = true
+		mu.Unlock()
+		<-c.Done()
+		if since := time.Since(start); since != 50*time.Second {
+			t.Errorf("the device is lost after %v", since)
+		}
+		if err := c.Err(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Err = %v", err)
+		}
+		c.Close()
+		m.close()
+	})
+}
+
+// TestHeartbeatUnknown leaves a device alone that does not know heartbeats.
+func TestHeartbeatUnknown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		m.listen(listPort, &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+			if err := c.Send(ctx, xpc.Dict{{Key: "MessageType", Value: "Handshake"}, {Key: "Properties", Value: xpc.Dict{}}, {Key: "Services", Value: xpc.Dict{}}}); err != nil {
+				return err
+			}
+			for {
+				if _, err := c.Receive(ctx); err != nil {
+					return err
+				}
+			}
+		}})
+		c := dialClient(t, m, Options{Heartbeat: time.Second})
+		select {
+		case <-c.Done():
+			t.Errorf("the device is lost: %v", c.Err())
+		case <-time.After(time.Hour):
+		}
+		m.close() // and now it is
+		<-c.Done()
+		if err := c.Err(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Err = %v", err)
+		}
+		c.Close()
+	})
+}
+
+func FuzzDecodePeer(f *testing.F) {
+	p, err := phone.New(phone.Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	d := &Device{Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: true}) }}
+	for _, body := range []xpc.Dict{d.handshake(), hostHandshake(xpc.UUID{}), heartbeat(1)} {
+		b, err := xpc.Append(nil, &xpc.Message{Flags: xpc.FlagsOneWay, Body: body})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, _, err := xpc.Decode(b)
+		if err != nil {
+			return
+		}
+		peer, err := decodePeer(m.Body)
+		if (peer == nil) == (err == nil) {
+			t.Fatalf("decodePeer = %v, %v", peer, err)
+		}
+		if err != nil {
+			return
+		}
+		for name, s := range peer.Services {
+			if s.Name != name || s.Port == 0 {
+				t.Fatalf("%q = %+v", name, s)
+			}
+			_ = s.Transport()
+		}
+	})
+}
+
+func FuzzCheckin(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x04junk"))
+	f.Add([]byte(dtxMagic))
+	f.Add(link.AppendFrame(nil, []byte(`<plist version="1.0"><dict><key>Request</key><string>RSDCheckin</string><key>EscrowBag</key><data>AAAA</data></dict></plist>`)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		x, y := link.Pipe()
+		defer x.Close()
+		defer y.Close()
+		go func() {
+			_, _ = x.Write(b)
+			_ = link.CloseWrite(x)
+		}()
+		d := &CheckinDevice{Handler: handlerFunc(func(_ context.Context, c net.Conn) error { _, err := io.Copy(io.Discard, c); return err })}
+		_ = d.Serve(context.Background(), y)
+	})
+}
+
+// BenchmarkDial reads a list of full length.
+func BenchmarkDial(b *testing.B) {
+	m, _ := newDevice(b, newPhone(b, "ios18"), TableOptions{Image: true})
+	b.ReportAllocs()
+	for b.Loop() {
+		c, err := Dial(context.Background(), m.dial, listPort, Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.Close()
+	}
+}
