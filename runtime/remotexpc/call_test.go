@@ -14,32 +14,35 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
+type reply struct {
+	stream, flags uint32
+	id            uint64 // 0 means the first request's, 1 the second's, and so on
+	body          int64  // 0 means none
+}
+
+var replyCases = map[string]struct {
+	replies []reply
+	any     bool
+	want    [2]int64
+	queued  int64
+}{
+	"in order":          {[]reply{{3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 0},
+	"crossed":           {[]reply{{3, xpc.FlagsReply, 3, 20}, {3, xpc.FlagsReply, 1, 10}}, false, [2]int64{10, 20}, 0},
+	"one id for all":    {[]reply{{3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 1, 20}}, false, [2]int64{10, 20}, 0},
+	"strange ids":       {[]reply{{3, xpc.FlagsReply, 0, 10}, {3, xpc.FlagsReply, 99, 20}}, false, [2]int64{10, 20}, 0},
+	"no mark":           {[]reply{{3, xpc.FlagsOneWay, 1, 10}, {3, xpc.FlagsOneWay, 3, 20}}, false, [2]int64{10, 20}, 0},
+	"news in between":   {[]reply{{1, xpc.FlagsOneWay, 1, 5}, {3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 5},
+	"marked on 1":       {[]reply{{1, xpc.FlagsReply, 3, 20}, {1, xpc.FlagsReply, 1, 10}}, false, [2]int64{10, 20}, 0},
+	"on 1":              {[]reply{{1, xpc.FlagsOneWay, 2, 10}, {1, xpc.FlagsOneWay, 4, 20}}, true, [2]int64{10, 20}, 0},
+	"empty ones before": {[]reply{{3, xpc.FlagAlwaysSet, 1, 0}, {1, xpc.FlagAlwaysSet, 1, 0}, {3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 0},
+	"a request":         {[]reply{{1, xpc.FlagsRequest, 1, 5}, {1, xpc.FlagsOneWay, 1, 10}, {1, xpc.FlagsOneWay, 3, 20}}, true, [2]int64{10, 20}, 5},
+}
+
 // TestReplies has the ways in which replies are matched.
 func TestReplies(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	type reply struct {
-		stream, flags uint32
-		id            uint64 // 0 means the first request's, 1 the second's, and so on
-		body          int64  // 0 means none
-	}
-	for name, tt := range map[string]struct {
-		replies []reply
-		any     bool
-		want    [2]int64
-		queued  int64
-	}{
-		"in order":          {[]reply{{3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 0},
-		"crossed":           {[]reply{{3, xpc.FlagsReply, 3, 20}, {3, xpc.FlagsReply, 1, 10}}, false, [2]int64{10, 20}, 0},
-		"one id for all":    {[]reply{{3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 1, 20}}, false, [2]int64{10, 20}, 0},
-		"strange ids":       {[]reply{{3, xpc.FlagsReply, 0, 10}, {3, xpc.FlagsReply, 99, 20}}, false, [2]int64{10, 20}, 0},
-		"no mark":           {[]reply{{3, xpc.FlagsOneWay, 1, 10}, {3, xpc.FlagsOneWay, 3, 20}}, false, [2]int64{10, 20}, 0},
-		"news in between":   {[]reply{{1, xpc.FlagsOneWay, 1, 5}, {3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 5},
-		"marked on 1":       {[]reply{{1, xpc.FlagsReply, 3, 20}, {1, xpc.FlagsReply, 1, 10}}, false, [2]int64{10, 20}, 0},
-		"on 1":              {[]reply{{1, xpc.FlagsOneWay, 2, 10}, {1, xpc.FlagsOneWay, 4, 20}}, true, [2]int64{10, 20}, 0},
-		"empty ones before": {[]reply{{3, xpc.FlagAlwaysSet, 1, 0}, {1, xpc.FlagAlwaysSet, 1, 0}, {3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 0},
-		"a request":         {[]reply{{1, xpc.FlagsRequest, 1, 5}, {1, xpc.FlagsOneWay, 1, 10}, {1, xpc.FlagsOneWay, 3, 20}}, true, [2]int64{10, 20}, 5},
-	} {
+	for name, tt := range replyCases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, h := handDevice(t, Options{Pipeline: true}, 1<<20)
@@ -221,25 +224,25 @@ func TestEnd(t *testing.T) {
 			t.Errorf("Send after Close = %v", err)
 		}
 	})
-	t.Run("in a message", func(t *testing.T) {
-		t.Parallel()
-		p, h := handDevice(t, Options{}, 1<<20)
-		p.headers(1)
-		p.data(1, emptyBytes[:30])
-		p.c.Close()
-		if m, err := h.Receive(ctx); m != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("Receive = %v, %v", m, err)
-		}
-	})
+}
+
+// TestEndInMessage is not the end of a connection in peace.
+func TestEndInMessage(t *testing.T) {
+	t.Parallel()
+	p, h := handDevice(t, Options{}, 1<<20)
+	p.headers(1)
+	p.data(1, emptyBytes[:30])
+	p.c.Close()
+	if m, err := h.Receive(context.Background()); m != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("Receive = %v, %v", m, err)
+	}
 }
 
 // TestContexts has every call end with its context.
 func TestContexts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, d := handHost(t, Options{}, 100)
-		h, silent := handDevice(t, Options{}, 1<<20)
-		_ = h
+		_, silent := handDevice(t, Options{}, 1<<20)
 		big := xpc.Dict{{Key: "data", Value: make([]byte, 1000)}}
 		for name, call := range map[string]func(context.Context) error{
 			"Receive":       func(ctx context.Context) error { _, err := silent.Receive(ctx); return err },
@@ -282,8 +285,16 @@ func TestContexts(t *testing.T) {
 		if err := silent.Err(); err != nil {
 			t.Errorf("the connection ended with a call: %v", err)
 		}
-		// A message that is stuck half way ends the connection, as nothing
-		// can be sent behind it.
+	})
+}
+
+// TestSendStuck has a message that its context ends half way.
+func TestSendStuck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, d := handHost(t, Options{}, 100)
+		big := xpc.Dict{{Key: "data", Value: make([]byte, 1000)}}
+		// Nothing can be sent behind it, so the connection ends with it.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := d.Send(ctx, big); !errors.Is(err, context.DeadlineExceeded) {
@@ -292,6 +303,5 @@ func TestContexts(t *testing.T) {
 		if err := d.Send(context.Background(), big); !errors.Is(err, ErrCut) || !errors.Is(err, net.ErrClosed) {
 			t.Errorf("the next Send = %v, want %v", err, ErrCut)
 		}
-		_ = p
 	})
 }

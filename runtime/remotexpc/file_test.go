@@ -222,9 +222,18 @@ func TestFileRefusals(t *testing.T) {
 	if _, err := f.Read(ctx, make([]byte, 10)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Read after Close = %v", err)
 	}
-	// Reading ends where the sender gives up or leaves.
-	w, _ = h.OpenFile(ctx, 5)
-	f, err = d.ReceiveFileID(ctx, 5, 10)
+}
+
+// TestFileEndsEarly has a sender that gives up or leaves.
+func TestFileEndsEarly(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h, d := pair(t, Options{}, Options{})
+	w, err := h.OpenFile(ctx, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.ReceiveFileID(ctx, 5, 10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,10 +23,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// TestOpen opens a service of each kind.
-func TestOpen(t *testing.T) {
-	t.Parallel()
-	ctx := context.Background()
+// openDevice is a device with services of each kind; bags tells the escrow bags
+// that it gets.
+func openDevice(t *testing.T) (*Client, <-chan []byte) {
+	t.Helper()
 	m, _ := newDevice(t, newPhone(t, "ios18"), TableOptions{Image: true})
 	c := dialClient(t, m, Options{EscrowBag: []byte("bag")})
 	port := func(name string) uint16 {
@@ -55,7 +55,14 @@ func TestOpen(t *testing.T) {
 		}
 		return c.Reply(ctx, msg, msg.Body)
 	}})
+	return c, bags
+}
 
+// TestOpen opens a service of each kind.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	c, bags := openDevice(t)
 	for _, n := range []service.Name{
 		{Lockdown: "com.apple.afc"}, {Lockdown: "com.apple.afc", Remote: "com.apple.afc.shim.remote", Checkin: true},
 		{Remote: "com.apple.instruments.dtservicehub"}, {Lockdown: "com.apple.mobilebackup2", Escrow: true},
@@ -83,6 +90,13 @@ func TestOpen(t *testing.T) {
 	}
 	x.Close()
 
+}
+
+// TestOpenRefused has services that are not there or do not want to.
+func TestOpenRefused(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	c, _ := openDevice(t)
 	for name, want := range map[string]error{
 		"com.apple.misagent": fs.ErrPermission, "com.apple.nothing": fs.ErrNotExist, "com.apple.pcapd": io.ErrUnexpectedEOF, "com.apple.atc": nil,
 	} {
@@ -92,7 +106,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %v", name, nc, err, want)
 		}
 	}
-	_, err = c.Open(ctx, service.Name{Lockdown: "com.apple.misagent"})
+	_, err := c.Open(ctx, service.Name{Lockdown: "com.apple.misagent"})
 	if want := `rsd: checkin "com.apple.misagent.shim.remote": PasswordProtected`; !errors.Is(err, ErrPasswordProtected) || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
