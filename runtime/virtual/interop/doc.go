@@ -5,7 +5,8 @@
 //	this repository's usbmux client                           -> the real usbmuxd
 //
 // The programs are the Debian packages libimobiledevice-utils, usbmuxd,
-// libusbmuxd-tools, ideviceinstaller and ifuse. Where the environment variable
-// CI is set a missing program fails its test; elsewhere the test is skipped and
-// says what to install.
+// libusbmuxd-tools, ideviceinstaller and ifuse; on systems other than Linux
+// there are no tests here. Where the environment variable CI is set a missing
+// program fails its test; elsewhere the test is skipped and says what to
+// install.
 package interop

@@ -1,3 +1,5 @@
+//go:build linux
+
 package interop
 
 import (
@@ -101,6 +103,8 @@ func (r *rig) command(name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(r.ctx, tool(r, name), args...)
 	c.Env, c.Dir = r.env, r.dir
 	c.WaitDelay = 5 * time.Second
+	// A test run that is killed takes its programs along.
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return c
 }
 
