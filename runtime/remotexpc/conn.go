@@ -170,6 +170,7 @@ func (c *Conn) fail(e *Error) {
 		c.mu.Unlock()
 		return
 	}
+	e.ended = true
 	c.cause = e
 	c.mu.Unlock()
 	c.log.Debug("connection ended", "why", e.Err, "text", e.Text)

@@ -33,6 +33,7 @@
 package remotexpc
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -210,7 +211,8 @@ type Error struct {
 	// Err is the cause.
 	Err error
 
-	tell bool // the peer should hear of it in a GOAWAY frame
+	tell  bool // the peer should hear of it in a GOAWAY frame
+	ended bool // the connection ended for this reason
 }
 
 // Error says `remotexpc: call: stream 3: stream reset by peer (STREAM_CLOSED)`.
@@ -242,12 +244,19 @@ func (e *Error) Is(target error) bool {
 	if target != net.ErrClosed {
 		return false
 	}
-	for _, t := range []error{net.ErrClosed, io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, ErrGoAway, ErrProtocol, ErrOverflow, ErrCut, syscall.ECONNRESET, syscall.EPIPE} {
+	for _, t := range []error{io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(e.Err, t) {
 			return true
 		}
 	}
-	return errors.Is(e.Err, ErrReset) && carriesMessages(e.Stream)
+	// A connection that never came up has ended, too; a file that ends early
+	// is no such thing.
+	return e.ended || (e.Op == opConnect || e.Op == opAccept) && !e.interrupted()
+}
+
+// interrupted reports whether the caller's context was the reason.
+func (e *Error) interrupted() bool {
+	return errors.Is(e.Err, context.Canceled) || errors.Is(e.Err, context.DeadlineExceeded)
 }
 
 // violation is the peer's mistake, which ends the connection.
