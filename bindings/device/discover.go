@@ -191,6 +191,7 @@ func Modules(r *Registry, families []Family) []*api.Module {
 			api.NewRecord[Info]("DeviceInfo", "What is known of a device without opening it."),
 			api.NewRecord[Event]("DeviceEvent", "A device coming or going."),
 			api.NewRecord[Battery]("Battery", "The state of the battery."),
+			api.NewRecord[Beat]("Beat", "A heartbeat of the device that was answered."),
 			api.NewRecord[Storage]("Storage", "The disk of a device, in bytes."),
 		},
 	}

@@ -159,6 +159,9 @@ func stateMethods() []*api.Func {
 			api.Example("local dev = device()\ndev:restart{ wait = true, timeout = 120 }")),
 		api.Method("shutdown", "Turns the device off.", "opts?", shutdown, opts, raises, api.Perm("control"),
 			api.Example("local dev = device()\ndev:shutdown()")),
+		api.Method("heartbeat", "Shows the device that this computer is there, as services over Wi-Fi need it, until the stream is closed. Each beat that was answered is in the stream.", "opts?", beats,
+			api.ParamDoc("opts", "timeout for the opening"), raises, api.Returns("Stream stream"), api.Perm("read"),
+			api.Example("local dev = device()\nlocal beats = dev:heartbeat()\nprint(beats:next(30).interval)")),
 		api.Method("sleep", "Turns the screen off.", "opts?", sleep, opts, raises, api.Perm("control"),
 			api.Example("local dev = device()\ndev:sleep()")),
 	}

@@ -6,8 +6,10 @@ import (
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
+	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
 	"github.com/imdlua/imdlua/runtime/service/housearrest"
 )
 
@@ -20,9 +22,26 @@ func media(d *device.Device) *Files {
 func crashes(d *device.Device) *Files {
 	return device.Part(d, "crash_files", func() *Files {
 		return newFiles(d, "crash reports", func(ctx context.Context) (*afc.Client, error) {
+			if err := flush(ctx, d); err != nil {
+				return nil, err
+			}
 			return crashreportcopymobile.Connect(ctx, d)
 		})
 	})
+}
+
+// flush has the device move pending crash reports to where they are copied
+// from. A device without the mover has nothing pending.
+func flush(ctx context.Context, d *device.Device) error {
+	m, err := crashreportmover.Connect(ctx, d)
+	if errors.Is(err, lockdown.ErrInvalidService) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return m.Flush(ctx)
 }
 
 type containerOptions struct {
@@ -81,7 +100,7 @@ func Family() device.Family {
 	return device.Family{
 		Fields: []*api.Field{
 			api.Property("files", "the media folder: photos, downloads, recordings", media),
-			api.Property("crash_files", "the folder of crash reports", crashes),
+			api.Property("crash_files", "the folder of crash reports; pending ones are moved there when it is first opened", crashes),
 		},
 		Methods: []*api.Func{
 			api.Method("app_files", "Opens the container of an app, as long as it is signed for development, or with docs=true the Documents folder of an app with file sharing.", "bundle_id opts?", container,

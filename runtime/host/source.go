@@ -46,6 +46,7 @@ func (h *Host) compile(chunk, source string) (*lua.FunctionProto, error) {
 	if err != nil {
 		return nil, syntaxError(chunk, source, err)
 	}
+	hoistLoops(stmts)
 	proto, err := lua.Compile(stmts, chunk)
 	if err != nil {
 		return nil, syntaxError(chunk, source, err)
