@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/tunnel/psk"
@@ -109,10 +110,21 @@ func (d *Device) run(ctx context.Context, c carrier, q request, most int, answer
 	<-s.done
 	stop()
 	a.close()
-	if ctx.Err() != nil && errors.Is(s.err, context.Cause(ctx)) || !errors.Is(s.err, io.EOF) {
-		return &Error{Op: "serve", Err: s.err}
+	if hungUp(s.err) {
+		return nil
 	}
-	return nil
+	return &Error{Op: "serve", Err: s.err}
+}
+
+// hungUp says whether a tunnel ended because its peer left. Whoever happens to
+// be writing then hears it otherwise than the reader.
+func hungUp(err error) bool {
+	for _, e := range []error{io.EOF, io.ErrClosedPipe, syscall.EPIPE, syscall.ECONNRESET} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // terms makes up the network of a tunnel: the device is ::1 in it, the host

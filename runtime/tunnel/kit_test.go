@@ -154,18 +154,17 @@ func dial(tb testing.TB, t *Tunnel, port uint16) net.Conn {
 	return c
 }
 
-// leaves fails the test when f leaves goroutines of these packages behind.
-func leaves(tb testing.TB, f func()) {
+// noneLeft fails the test when goroutines of these packages run. Tests that
+// call it must not run beside others.
+func noneLeft(tb testing.TB) {
 	tb.Helper()
-	f()
-	// Everything has been waited for, but a goroutine that said so may not be
-	// gone yet.
-	for range 200 {
-		if stacks := ours(); stacks == "" {
+	// All of them have been waited for, but the last ones may still be on
+	// their way from saying so to their end.
+	for range 10_000 {
+		if ours() == "" {
 			return
 		}
 		runtime.Gosched()
-		time.Sleep(5 * time.Millisecond)
 	}
 	tb.Errorf("left behind:\n%s", ours())
 }

@@ -1,0 +1,476 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"golang.org/x/net/nettest"
+)
+
+var roads = []struct {
+	name string
+	pipes
+}{{"memory", memory}, {"loopback", loopback}, {"tls", secure}}
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{1}).Read(b)
+	return b
+}
+
+func TestTerms(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ wish, most, want int }{{0, 0, 16000}, {1280, 0, 1280}, {16000, 1500, 1500}} {
+		tun := up(t, memory, Options{MTU: c.wish}, &Device{Open: services, RSDPort: 58034, MTU: c.most, Network: netip.MustParsePrefix("fd6c:7a1e:52b3::/64")})
+		if tun.MTU() != c.want || tun.RSDPort() != 58034 || tun.PeerAddress().String() != "fd6c:7a1e:52b3::1" || tun.LocalAddress().String() != "fd6c:7a1e:52b3::2" {
+			t.Errorf("%+v: %+v", c, tun.terms)
+		}
+	}
+	a, b := up(t, memory, Options{}, nil), up(t, memory, Options{}, nil)
+	if a.PeerAddress() == b.PeerAddress() || a.PeerAddress().As16()[0] != 0xfd {
+		t.Errorf("two tunnels to %s and %s; want networks of their own", a.PeerAddress(), b.PeerAddress())
+	}
+}
+
+// Many connections at once, each with its own bytes, each half-closed.
+func TestStreams(t *testing.T) {
+	t.Parallel()
+	for _, road := range roads {
+		for _, mtu := range []int{1280, MaxMTU} {
+			t.Run(fmt.Sprint(road.name, mtu), func(t *testing.T) {
+				t.Parallel()
+				tun := up(t, road.pipes, Options{MTU: mtu}, nil)
+				var wg sync.WaitGroup
+				for i := range 40 {
+					data := noise(1 << (i % 20))
+					c := dial(t, tun, portEcho)
+					wg.Go(func() {
+						if _, err := c.Write(data); err != nil {
+							t.Error(err)
+						}
+						if err := link.CloseWrite(c); err != nil {
+							t.Error(err)
+						}
+					})
+					wg.Go(func() { check(t, c, data) })
+				}
+				wg.Wait()
+			})
+		}
+	}
+}
+
+// What the host has still to say after the device has said its last word.
+func TestHalfClose(t *testing.T) {
+	t.Parallel()
+	tun := up(t, memory, Options{}, nil)
+	c := dial(t, tun, portDrop)
+	if _, err := c.Write(noise(3 << 20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := link.CloseWrite(c); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("more")); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("writing behind CloseWrite: %v", err)
+	}
+	check(t, c, []byte(strconv.Itoa(3<<20)))
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	tun := up(t, memory, Options{}, nil)
+	c, err := tun.Dial(within(t), 1)
+	var e *Error
+	if !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &e) || e.Op != "dial" || c != nil {
+		t.Errorf("a closed port: %v, %v", c, err)
+	}
+	if c, err := tun.Dial(within(t), 0); err == nil || c != nil {
+		t.Errorf("port 0: %v, %v", c, err)
+	}
+	dial(t, tun, portEcho) // the tunnel is none the worse
+}
+
+func TestListen(t *testing.T) {
+	t.Parallel()
+	back := make(chan error, 1)
+	var tun *Tunnel
+	d := &Device{RSDPort: 1}
+	listening := make(chan *net.TCPAddr, 1)
+	d.Open = func(port uint16) (func(context.Context, net.Conn), error) {
+		return func(ctx context.Context, c net.Conn) { <-ctx.Done() }, nil
+	}
+	tun = up(t, memory, Options{}, d)
+	l, err := tun.Listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listening <- l.Addr().(*net.TCPAddr)
+	if (<-listening).Port == 0 {
+		t.Error("no port was chosen")
+	}
+	go func() { _, err := l.Accept(); back <- err }()
+	l.Close()
+	if err := <-back; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept of a closed listener: %v", err)
+	}
+	l, err = tun.Listen(4000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tun.Listen(4000); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a port twice: %v", err)
+	}
+	go func() { _, err := l.Accept(); back <- err }()
+	tun.Close()
+	if err := <-back; !errors.Is(err, ErrDown) {
+		t.Errorf("Accept in a tunnel that ended: %v", err)
+	}
+	if _, err := tun.Listen(4001); !errors.Is(err, ErrDown) {
+		t.Errorf("Listen in a tunnel that ended: %v", err)
+	}
+}
+
+// Two stacks, either of which accepts.
+func TestListenTCP(t *testing.T) {
+	t.Parallel()
+	a, b := link.Pipe()
+	network := netip.MustParsePrefix("fd00::/64")
+	one, two := network.Addr().Next(), network.Addr().Next().Next()
+	left, right := bare(t, a, netip.PrefixFrom(one, 64)), bare(t, b, netip.PrefixFrom(two, 64))
+	l, err := left.stack.ListenTCP(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := l.Addr().(*net.TCPAddr).AddrPort()
+	for i := range 20 {
+		c, err := right.stack.DialTCP(within(t), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.LocalAddr().String() != s.RemoteAddr().String() || c.RemoteAddr().String() != to.String() {
+			t.Errorf("%s -> %s arrives as %s -> %s", c.LocalAddr(), c.RemoteAddr(), s.RemoteAddr(), s.LocalAddr())
+		}
+		go func() { s.Write(noise(i)); s.Close() }()
+		check(t, c, noise(i))
+		c.Close()
+	}
+	l.Close()
+	if c, err := right.stack.DialTCP(within(t), to); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("dial of a closed listener: %v, %v", c, err)
+	}
+}
+
+// bare is a stack over a stream without handshake and acceptor.
+func bare(tb testing.TB, c net.Conn, addr netip.Prefix) *session {
+	tb.Helper()
+	st, err := newStack(addr, MaxMTU, true)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := &session{stack: st, carrier: newStream(c), log: Options{}.logger(), batch: batchSize}
+	s.start()
+	tb.Cleanup(s.close)
+	return s
+}
+
+// The standard's own idea of what a net.Conn does.
+func TestConnConformance(t *testing.T) {
+	t.Parallel()
+	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+		accepted := make(chan net.Conn, 1)
+		d := &Device{RSDPort: 1, Open: func(uint16) (func(context.Context, net.Conn), error) {
+			return func(ctx context.Context, c net.Conn) { accepted <- c; <-ctx.Done() }, nil
+		}}
+		a, b := link.Pipe()
+		result := serve(d, context.Background(), b)
+		tun, err := Open(context.Background(), a, Options{})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		c1, err = tun.Dial(context.Background(), 1)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return c1, <-accepted, func() { tun.Close(); result() }, nil
+	})
+}
+
+// A connection whose consumer does not read holds up none of the others.
+func TestStalledConsumer(t *testing.T) {
+	t.Parallel()
+	tun := up(t, loopback, Options{}, nil)
+	stalled := dial(t, tun, portSource) // sends for ever, nobody reads here
+	mute := dial(t, tun, portMute)      // nobody reads there
+	filled := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(mute, endless{})
+		filled <- err
+	}()
+	for i := range 20 {
+		data := noise(1 << i)
+		c := dial(t, tun, portEcho)
+		go func() { c.Write(data); link.CloseWrite(c) }()
+		check(t, c, data)
+	}
+	stalled.Close()
+	tun.Close()
+	if err := <-filled; !errors.Is(err, ErrDown) {
+		t.Errorf("a write that waits when the tunnel ends: %v", err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
+
+// Everything that waits is told when the tunnel ends, whoever ended it.
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		end  func(tun *Tunnel, host, device net.Conn, cancel func())
+		want error
+	}{
+		"Close":               {func(tun *Tunnel, _, _ net.Conn, _ func()) { tun.Close() }, net.ErrClosed},
+		"the device hangs up": {func(_ *Tunnel, _, device net.Conn, _ func()) { device.Close() }, ErrDown},
+		"the device stops":    {func(_ *Tunnel, _, _ net.Conn, cancel func()) { cancel() }, ErrDown},
+		"the link breaks":     {func(_ *Tunnel, host, _ net.Conn, _ func()) { host.Close() }, net.ErrClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b := link.Pipe()
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			result := serve(&Device{Open: services, RSDPort: 1}, ctx, b)
+			tun, err := Open(within(t), a, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-tun.Done():
+				t.Fatal("done before the end")
+			default:
+			}
+			if err := tun.Err(); err != nil {
+				t.Errorf("Err of a live tunnel: %v", err)
+			}
+			calls := make(chan error)
+			mute, echo := dial(t, tun, portMute), dial(t, tun, portEcho)
+			go func() { _, err := echo.Read(make([]byte, 1)); calls <- err }()
+			go func() { _, err := io.Copy(mute, endless{}); calls <- err }()
+			c.end(tun, a, b, cancel)
+			for range 2 {
+				if err := <-calls; !errors.Is(err, ErrDown) || !errors.Is(err, c.want) {
+					t.Errorf("a call in flight: %v, want ErrDown and %v", err, c.want)
+				}
+			}
+			<-tun.Done()
+			if err := tun.Err(); err == nil || c.want != ErrDown && !errors.Is(err, c.want) {
+				t.Errorf("Err = %v, want %v", err, c.want)
+			}
+			if c, err := tun.Dial(within(t), portEcho); !errors.Is(err, ErrDown) {
+				t.Errorf("Dial afterwards: %v, %v", c, err)
+			}
+			if _, err := echo.Write([]byte("x")); !errors.Is(err, ErrDown) {
+				t.Errorf("Write afterwards: %v", err)
+			}
+			if err := errors.Join(tun.Close(), tun.Close()); err != nil {
+				t.Errorf("Close again: %v", err)
+			}
+			err = result()
+			if name == "the device stops" && !errors.Is(err, context.Canceled) || (name == "Close" || name == "the link breaks") && err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		})
+	}
+}
+
+// Open gives up by its context, and the connection is closed then.
+func TestOpenHangs(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{"nothing": "", "half a header": goldenResponse[:5], "half a body": goldenResponse[:50]} {
+		a, b := link.Pipe()
+		io.WriteString(b, answer)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+		tun, err := Open(ctx, a, Options{})
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || tun != nil {
+			t.Errorf("%s: %v, %v", name, tun, err)
+		}
+		if got, _ := io.ReadAll(b); string(got) != goldenRequest {
+			t.Errorf("%s: the device was sent %q", name, got)
+		}
+	}
+}
+
+func TestOpenRefused(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{"hang up": "", "junk": "<?xml version=\"1.0\"?>", "a bad answer": frame(`{"type":"serverHandshakeResponse"}`)} {
+		a, b := link.Pipe()
+		io.WriteString(b, answer)
+		link.CloseWrite(b)
+		tun, err := Open(within(t), a, Options{})
+		var e *Error
+		if !errors.As(err, &e) || e.Op != "open" || tun != nil {
+			t.Errorf("%s: %v, %v", name, tun, err)
+		}
+		if _, err := a.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("%s: the connection is left open: %v", name, err)
+		}
+	}
+}
+
+func TestServeRefuses(t *testing.T) {
+	t.Parallel()
+	for name, question := range map[string]string{"hang up": "", "junk": "GET / HTTP/1.1\r\n", "a response": goldenResponse, "half": goldenRequest[:20]} {
+		a, b := link.Pipe()
+		result := serve(&Device{Open: services, RSDPort: 1}, context.Background(), b)
+		io.WriteString(a, question)
+		link.CloseWrite(a)
+		var e *Error
+		if err := result(); !errors.As(err, &e) || e.Op != "serve" {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, err := io.ReadAll(a); len(got) > 0 || err != nil {
+			t.Errorf("%s: answered %q, %v", name, got, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	_, b := link.Pipe()
+	result := serve(&Device{Open: services}, ctx, b)
+	cancel()
+	if err := result(); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled while it waits for a request: %v", err)
+	}
+}
+
+// Dial ends by its context when the device does not answer, and by the time in
+// Options when the context has none.
+func TestDialHangs(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	d := &Device{RSDPort: 1, Open: func(uint16) (func(context.Context, net.Conn), error) {
+		<-release
+		return nil, errors.New("late")
+	}}
+	tun := up(t, memory, Options{DialTimeout: 10 * time.Millisecond}, d)
+	defer close(release)
+	if c, err := tun.Dial(context.Background(), 1); !errors.Is(err, context.DeadlineExceeded) || c != nil {
+		t.Errorf("without a deadline: %v, %v", c, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if c, err := tun.Dial(ctx, 1); !errors.Is(err, context.Canceled) || c != nil {
+		t.Errorf("cancelled: %v, %v", c, err)
+	}
+}
+
+// A deadline in the future, one in the past and none.
+func TestDeadlines(t *testing.T) {
+	t.Parallel()
+	tun := up(t, memory, Options{}, nil)
+	c := dial(t, tun, portEcho)
+	for _, at := range []time.Time{time.Now().Add(5 * time.Millisecond), time.Unix(1, 0)} {
+		c.SetDeadline(at)
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("Read: %v", err)
+		}
+	}
+	c.SetDeadline(time.Time{})
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	link.CloseWrite(c)
+	check(t, c, []byte("x"))
+}
+
+// recorder notes what is written to a connection.
+type recorder struct {
+	net.Conn
+	mu     sync.Mutex
+	writes [][]byte
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	r.writes = append(r.writes, bytes.Clone(b))
+	r.mu.Unlock()
+	return r.Conn.Write(b)
+}
+
+// The device grants 16000 and yet drops what is over 8192, and packets that
+// share a write ruin it: nothing of either kind may leave the host.
+func TestSendLimit(t *testing.T) {
+	t.Parallel()
+	var host *recorder
+	tun := up(t, func(testing.TB) (net.Conn, net.Conn) {
+		a, b := link.Pipe()
+		host = &recorder{Conn: a}
+		return host, b
+	}, Options{}, &Device{Open: services, RSDPort: 1, DropOver: sendLimit})
+	data := noise(4 << 20)
+	c := dial(t, tun, portEcho)
+	go func() {
+		c.Write(data)
+		link.CloseWrite(c)
+	}()
+	check(t, c, data)
+	tun.Close()
+	longest := 0
+	for i, w := range host.writes {
+		longest = max(longest, len(w))
+		if i == 0 {
+			continue // the handshake
+		}
+		if n, err := packetLength(w); err != nil || n != len(w) {
+			t.Fatalf("a write of %d bytes that begins with a packet of %d, %v", len(w), n, err)
+		}
+	}
+	// The stack keeps room for options that most packets do not have.
+	if longest > sendLimit || longest < sendLimit-40 {
+		t.Errorf("the longest write had %d bytes, want nearly %d", longest, sendLimit)
+	}
+}
+
+// What came with the handshake's last bytes and what was said just before the
+// end arrive as well.
+func TestLastBytes(t *testing.T) {
+	t.Parallel()
+	tun := up(t, memory, Options{}, nil)
+	c := dial(t, tun, portEcho)
+	data := noise(100_000)
+	if _, err := c.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(data))
+	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, data) {
+		t.Fatalf("%v", err)
+	}
+	c.Close()
+	if _, err := c.Read(got); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Read after Close: %v", err)
+	}
+	if _, err := c.Write(got); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write after Close: %v", err)
+	}
+	if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Close after Close: %v", err)
+	}
+}
