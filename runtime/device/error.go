@@ -31,6 +31,15 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Place names the service and the device; errors of the layers above take it
+// into their text.
+func (e *Error) Place() string {
+	if e.Service == "" {
+		return e.UDID
+	}
+	return e.Service + " on " + e.UDID
+}
+
 // Timeout reports whether the cause was a deadline, as net.Error asks.
 func (e *Error) Timeout() bool {
 	var t interface{ Timeout() bool }

@@ -97,11 +97,18 @@ type Interrupted struct {
 	IO    error // what the connection returned
 }
 
+// Error says what ended the read or write, behind the place where that
+// happened if the connection's error has a Place.
 func (e *Interrupted) Error() string {
-	if errors.Is(e.Cause, context.DeadlineExceeded) {
-		return "timed out"
+	text := "timed out"
+	if !errors.Is(e.Cause, context.DeadlineExceeded) {
+		text = e.Cause.Error()
 	}
-	return e.Cause.Error()
+	var at interface{ Place() string }
+	if errors.As(e.IO, &at) {
+		return at.Place() + ": " + text
+	}
+	return text
 }
 
 // Unwrap returns both errors.
