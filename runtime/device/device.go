@@ -326,6 +326,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, c.wrap("write", err)
 }
 
+// Place names the connection in errors of calls that end while they wait.
+func (c *conn) Place() string { return c.service + " on " + c.udid }
+
 func (c *conn) wrap(op string, err error) error {
 	if err == nil || err == io.EOF {
 		return err

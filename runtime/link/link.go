@@ -105,7 +105,7 @@ func (e *Interrupted) Error() string {
 		text = e.Cause.Error()
 	}
 	var at interface{ Place() string }
-	if errors.As(e.IO, &at) {
+	if errors.As(e.IO, &at) && at.Place() != "" {
 		return at.Place() + ": " + text
 	}
 	return text
@@ -116,3 +116,36 @@ func (e *Interrupted) Unwrap() []error { return []error{e.Cause, e.IO} }
 
 // Timeout reports whether a deadline, not a cancel, was the reason.
 func (e *Interrupted) Timeout() bool { return errors.Is(e.Cause, context.DeadlineExceeded) }
+
+// Expired returns the error of a call that its context ended while it waited
+// for another goroutine to read c: as Guard does, with c's place if it has one.
+func Expired(ctx context.Context, c net.Conn) error {
+	return &Interrupted{Cause: context.Cause(ctx), IO: &expired{place: placeOf(c)}}
+}
+
+// expired stands in for the read that another goroutine is in.
+type expired struct{ place string }
+
+func (e *expired) Error() string { return os.ErrDeadlineExceeded.Error() }
+func (e *expired) Unwrap() error { return os.ErrDeadlineExceeded }
+func (e *expired) Place() string { return e.place }
+
+// placeOf asks a connection, or what it stands on, for its place.
+func placeOf(c net.Conn) string {
+	for c != nil {
+		if p, ok := c.(interface{ Place() string }); ok {
+			return p.Place()
+		}
+		switch t := c.(type) {
+		case *TLSConn:
+			c = t.raw.Conn
+		case *recordConn:
+			c = t.Conn
+		case *PlistConn:
+			c = t.Conn
+		default:
+			c = nil
+		}
+	}
+	return ""
+}

@@ -153,8 +153,8 @@ func checkFault(t *testing.T, what string, f virtual.Fault, name, udid string, e
 		t.Errorf("%s: %v", what, err)
 	}
 	if endless || f.Kind == virtual.Stall {
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: %v, want the deadline in it", what, err)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), udid) {
+			t.Errorf("%s: %v, want the deadline and the device in it", what, err)
 		}
 	}
 	if name == "lockdown" {

@@ -125,12 +125,12 @@ type request struct {
 // start sends a request. The answer is collected with wait.
 func (c *Client) start(ctx context.Context, r request) (*call, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
+		return nil, link.Expired(ctx, c.conn)
 	}
 	select {
 	case c.turn <- struct{}{}:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, link.Expired(ctx, c.conn)
 	}
 	defer func() { <-c.turn }()
 	k := &call{want: r.want, dst: r.dst, done: make(chan struct{}, 1)}
@@ -200,7 +200,7 @@ func (c *Client) wait(ctx context.Context, k *call) error {
 		return k.err
 	case <-ctx.Done():
 		c.forget(k)
-		return context.Cause(ctx)
+		return link.Expired(ctx, c.conn)
 	}
 }
 

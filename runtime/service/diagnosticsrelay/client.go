@@ -61,7 +61,7 @@ func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (
 	select {
 	case <-c.turn:
 	case <-ctx.Done():
-		return nil, &Error{Op: op, Subject: subject, Err: ctx.Err()}
+		return nil, &Error{Op: op, Subject: subject, Err: link.Expired(ctx, c.conn)}
 	}
 	defer func() { c.turn <- struct{}{} }()
 	if c.err != nil {

@@ -66,7 +66,7 @@ func (c *Client) exchange(ctx context.Context, op, subject string, req plist.Dic
 	select {
 	case <-c.turn:
 	case <-ctx.Done():
-		return &Error{Op: op, Subject: subject, Err: ctx.Err()}
+		return &Error{Op: op, Subject: subject, Err: link.Expired(ctx, c.conn)}
 	}
 	defer func() { c.turn <- struct{}{} }()
 	if c.err != nil {

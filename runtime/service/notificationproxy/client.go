@@ -134,7 +134,7 @@ func (c *Client) send(ctx context.Context, op string, m message) error {
 			err = c.conn.Send(ctx, m)
 			c.writing <- struct{}{}
 		case <-ctx.Done():
-			err = ctx.Err()
+			err = link.Expired(ctx, c.conn)
 		}
 	}
 	if err != nil {
@@ -165,7 +165,7 @@ func (c *Client) Next(ctx context.Context) (string, error) {
 			}
 			return "", &Error{Op: "next", Err: c.reason()}
 		case <-ctx.Done():
-			return "", &Error{Op: "next", Err: ctx.Err()}
+			return "", &Error{Op: "next", Err: link.Expired(ctx, c.conn)}
 		}
 	}
 }
@@ -201,7 +201,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		return &Error{Op: "shutdown", Err: ctx.Err()}
+		return &Error{Op: "shutdown", Err: link.Expired(ctx, c.conn)}
 	}
 	if err := c.reason(); err != ErrProxyDeath && err != io.EOF {
 		return &Error{Op: "shutdown", Err: err}
