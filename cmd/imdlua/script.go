@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/stdlib/args"
 )
 
 type scriptFlags struct{ code []string }
@@ -66,8 +67,14 @@ func (c *cli) readStdin() (string, error) {
 }
 
 // runScript runs a script to its end and reports how it failed.
-func (c *cli) runScript(ctx context.Context, chunk, source string, args []string) error {
-	h, err := c.newHost(host.Options{Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr, Args: args})
+func (c *cli) runScript(ctx context.Context, chunk, source string, arguments []string) error {
+	if slices.Contains(arguments, "--help") {
+		if text, ok := args.Help(source); ok {
+			_, err := io.WriteString(c.stdout, text)
+			return err
+		}
+	}
+	h, err := c.newHost(host.Options{Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr, Args: arguments})
 	if err != nil {
 		return err
 	}

@@ -318,3 +318,17 @@ func TestBrokenOutput(t *testing.T) {
 		}
 	}
 }
+
+// TestRecipeHelp checks that a recipe explains itself without running: there is
+// no device and no muxer here.
+func TestRecipeHelp(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "r.lua")
+	if err := os.WriteFile(file, []byte("#!/usr/bin/env imdlua\n--- Do a thing.\n---@arg count integer=3  How often\ndevice()\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := newProgram(t, file, "--help").check(t, 0)
+	if !strings.Contains(out, "Do a thing.") || !strings.Contains(out, "count") {
+		t.Errorf("printed %q", out)
+	}
+}

@@ -105,6 +105,13 @@ func (h *header) help() string {
 	return strings.TrimPrefix(b.String(), "\n")
 }
 
+// Help returns what --help prints for a script that describes itself in its
+// header, and whether it does: such a script need not run to explain itself.
+func Help(source string) (string, bool) {
+	h := parseHeader(source)
+	return h.help(), len(h.doc) > 0 && len(h.options) > 0
+}
+
 // word is an argument that is no option, at its place in the command line.
 type word struct {
 	at   int
