@@ -9,6 +9,7 @@
 //	usbmux/      the host's multiplexer: client, and the muxer of virtual devices
 //	pair/        pair records: making, reading, storing
 //	lockdown/    lockdownd: client and device side
+//	dtx/ remotexpc/ rsd/ remotepair/ tunnel/   the layers of iOS 17 and later
 //	service/     one folder a service; service.go is the contract
 //	device/      a device we can talk to: find it, describe it, open a service
 //	phone/       what the virtual device is: plain data, no protocol
