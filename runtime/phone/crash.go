@@ -94,7 +94,7 @@ func (p *Phone) oldReports() []report {
 // report's path in the tree. An unknown PID is fs.ErrNotExist, the kernel and
 // launchd are fs.ErrPermission.
 func (p *Phone) Crash(pid int) (string, error) {
-	proc, err := p.kill(pid)
+	proc, err := p.terminate(pid, SIGSEGV)
 	if err != nil {
 		return "", fail("crash", strconv.Itoa(pid), err)
 	}

@@ -49,6 +49,12 @@ type Phone struct {
 	crash *FS
 	apps  appTable
 	procs procTable
+	runs  runTable
+
+	place      placeState
+	conditions conditionState
+	usage      usageMeter
+	screen     screenState
 
 	log    logHub
 	events eventHub
@@ -148,6 +154,8 @@ func (p *Phone) boot() {
 	p.opened = !p.pass
 	p.mu.Unlock()
 	p.procs.reset()
+	p.runs.reset()
+	p.usage.reset()
 	p.trust.dismiss()
 }
 

@@ -166,30 +166,6 @@ func (t *procTable) ofBundle(bundleID string) *Process {
 	return nil
 }
 
-// Launch starts an app, or returns it as it runs already. An app that is not
-// installed is fs.ErrNotExist.
-func (p *Phone) Launch(bundleID string) (Process, error) {
-	a, ok := p.App(bundleID)
-	if !ok {
-		return Process{}, fail("launch", bundleID, fs.ErrNotExist)
-	}
-	when := p.Now()
-	p.procs.mu.Lock()
-	t := p.procs.ready(p)
-	proc := t.ofBundle(bundleID)
-	fresh := proc == nil
-	if fresh {
-		proc = t.add(p, t.nextPID(p), a.daemon(), when)
-	}
-	out := *proc
-	p.procs.mu.Unlock()
-	if fresh {
-		p.logf("SpringBoard", "com.apple.FrontBoard", "Process", "[app<%s>:%d] Bootstrap success!", bundleID, out.PID)
-		p.logf("runningboardd", "com.apple.runningboard", "process", "Acquiring assertion targeting [app<%s>:%d]", bundleID, out.PID)
-	}
-	return out, nil
-}
-
 // Kill ends a process. The kernel and launchd cannot be ended
 // (fs.ErrPermission), an unknown PID is fs.ErrNotExist. Daemons are started
 // again by launchd at once, with another PID.
@@ -201,7 +177,10 @@ func (p *Phone) Kill(pid int) error {
 	return nil
 }
 
-func (p *Phone) kill(pid int) (Process, error) {
+func (p *Phone) kill(pid int) (Process, error) { return p.terminate(pid, SIGKILL) }
+
+// terminate ends a process by a signal.
+func (p *Phone) terminate(pid, signal int) (Process, error) {
 	if pid == 0 || pid == 1 {
 		return Process{}, fs.ErrPermission
 	}
@@ -219,9 +198,17 @@ func (p *Phone) kill(pid int) (Process, error) {
 		t.add(p, t.nextPID(p), daemonSpec{proc.Path, proc.User, proc.BundleID}, when)
 	}
 	p.procs.mu.Unlock()
+	p.ended(out, signal)
 	p.Log(LogEntry{PID: 1, Subsystem: "com.apple.xpc.launchd", Category: "service",
-		Message: fmt.Sprintf("exited due to SIGKILL | sent by launchd[1]: %s[%d]", out.Name, out.PID)})
+		Message: fmt.Sprintf("exited due to %s | sent by launchd[1]: %s[%d]", signalName(signal), out.Name, out.PID)})
 	return out, nil
+}
+
+func signalName(signal int) string {
+	if signal == SIGKILL {
+		return "SIGKILL"
+	}
+	return "signal " + strconv.Itoa(signal)
 }
 
 // isApp reports whether the process ends for good when it is killed.
