@@ -95,7 +95,7 @@ func ask(s *stream, mtu int) (terms, error) {
 	if _, err := s.Write(q); err != nil {
 		return terms{}, err
 	}
-	body, err := readFrame(s.r)
+	body, err := readFrame(s)
 	if err != nil {
 		return terms{}, err
 	}
@@ -117,8 +117,8 @@ func newTunnel(settled terms, c carrier, o Options) (*Tunnel, error) {
 		t.dialTimeout = dialTimeout
 	}
 	// The stack sends no segment that is larger than the peer's SYN allows.
-	t.inbound = func(p []byte) bool {
-		clampMSS(p, sendMSS)
+	t.inbound = func(head []byte, _ int) bool {
+		clampMSS(head, sendMSS)
 		return true
 	}
 	t.log.Debug("up", "host", settled.host, "device", settled.device, "rsd", settled.rsdPort, "mtu", settled.mtu)

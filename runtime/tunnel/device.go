@@ -73,7 +73,7 @@ func (d *Device) most(def int) int {
 
 // hear reads the host's half of the handshake.
 func hear(s *stream) (request, error) {
-	body, err := readFrame(s.r)
+	body, err := readFrame(s)
 	if err != nil {
 		return request{}, err
 	}
@@ -97,7 +97,7 @@ func (d *Device) run(ctx context.Context, c carrier, q request, most int, answer
 	a := newAcceptor(st, d.Open, log)
 	s := &session{stack: st, carrier: c, log: log, batch: batchSize}
 	if d.DropOver > 0 {
-		s.inbound = func(p []byte) bool { return len(p) <= d.DropOver }
+		s.inbound = func(_ []byte, size int) bool { return size <= d.DropOver }
 	}
 	if err := answer(b); err != nil {
 		st.close()

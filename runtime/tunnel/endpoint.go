@@ -166,11 +166,15 @@ var (
 )
 
 // deliver hands a packet to the stack, which owns it from then on.
-func (e *endpoint) deliver(v *buffer.View) {
+func (e *endpoint) deliver(head, body *buffer.View) {
 	e.mu.RLock()
 	d := e.dispatcher
 	e.mu.RUnlock()
-	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithView(v)})
+	payload := buffer.MakeWithView(head)
+	if body != nil {
+		_ = payload.Append(body) // fails on nil alone
+	}
+	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: payload})
 	p.NetworkProtocolNumber = ipv6.ProtocolNumber
 	p.RXChecksumValidated = !e.verify
 	if d != nil {

@@ -1,9 +1,6 @@
 package tunnel
 
 import (
-	"bufio"
-	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -12,22 +9,21 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-const (
-	// readBuffer is how much of a stream is read at once.
-	readBuffer = 64 << 10
-	// batchSize is how many bytes of packets a device puts into one write: as
-	// many as a TLS record holds.
-	batchSize = 16 << 10
-)
+// batchSize is how many bytes of packets a device puts into one write: as many
+// as a TLS record holds.
+const batchSize = 16 << 10
 
 // carrier brings packets to the other side.
 type carrier interface {
-	// receive returns the next packet. io.EOF is an orderly end.
-	receive() (*buffer.View, error)
+	// receive returns the next packet, its headers and what is behind them,
+	// which may be nil. io.EOF is an orderly end.
+	receive() (head, body *buffer.View, err error)
 	// send sends packets in order and does not keep them.
 	send([]*stack.PacketBuffer) error
 	// Close ends both, also when they are waiting.
 	Close() error
+	// free is called last, when nobody receives any more.
+	free()
 }
 
 // session moves packets between a stack and a carrier: one goroutine reads,
@@ -36,8 +32,8 @@ type session struct {
 	stack   *Stack
 	carrier carrier
 	log     *slog.Logger
-	inbound func(packet []byte) bool // may change a packet or drop it; nil = all pass
-	batch   int                      // bytes of packets for one send; 0 = one packet
+	inbound func(head []byte, size int) bool // may change the headers or drop a packet; nil = all pass
+	batch   int                              // bytes of packets for one send; 0 = one packet
 
 	once sync.Once
 	err  error         // set by once
@@ -54,6 +50,7 @@ func (s *session) start() {
 	}()
 	go func() {
 		s.fail(s.read())
+		s.carrier.free()
 		<-written
 		s.stack.close()
 		close(s.done)
@@ -78,15 +75,29 @@ func (s *session) close() {
 
 func (s *session) read() error {
 	for {
-		v, err := s.carrier.receive()
+		head, body, err := s.carrier.receive()
 		if err != nil {
 			return err
 		}
-		if s.inbound != nil && !s.inbound(v.AsSlice()) {
-			v.Release()
+		if s.inbound != nil && !s.inbound(head.AsSlice(), size(head)+size(body)) {
+			drop(head)
+			drop(body)
 			continue
 		}
-		s.stack.link.deliver(v)
+		s.stack.link.deliver(head, body)
+	}
+}
+
+func size(v *buffer.View) int {
+	if v == nil {
+		return 0
+	}
+	return v.Size()
+}
+
+func drop(v *buffer.View) {
+	if v != nil {
+		v.Release()
 	}
 }
 
@@ -106,50 +117,4 @@ func (s *session) write() error {
 			return err
 		}
 	}
-}
-
-// stream is a carrier over a connection on which packets follow each other.
-type stream struct {
-	net.Conn
-	r   *bufio.Reader
-	out []byte
-}
-
-func newStream(c net.Conn) *stream {
-	return &stream{Conn: c, r: bufio.NewReaderSize(c, readBuffer)}
-}
-
-func (s *stream) receive() (*buffer.View, error) {
-	h, err := s.r.Peek(ipHeader)
-	if err != nil {
-		switch {
-		case err == io.EOF && len(h) > 0:
-			err = io.ErrUnexpectedEOF
-		case err == io.ErrUnexpectedEOF && len(h) == 0:
-			err = io.EOF // TLS without close_notify: devices do not bother
-		}
-		return nil, err
-	}
-	n, err := packetLength(h)
-	if err != nil {
-		return nil, err
-	}
-	v := buffer.NewViewSize(n)
-	if _, err := io.ReadFull(s.r, v.AsSlice()); err != nil {
-		v.Release()
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
-	}
-	return v, nil
-}
-
-func (s *stream) send(batch []*stack.PacketBuffer) error {
-	s.out = s.out[:0]
-	for _, p := range batch {
-		s.out = appendPacket(s.out, p)
-	}
-	_, err := s.Conn.Write(s.out)
-	return err
 }

@@ -269,6 +269,15 @@ const (
 	optionMSSLen = 4
 )
 
+// headersLength returns how many bytes of a packet are headers: all of TCP's
+// when that is what it carries.
+func headersLength(packet []byte) int {
+	if packet[6] != protocolTCP || len(packet) < ipHeader+tcpHeader {
+		return ipHeader
+	}
+	return min(ipHeader+max(int(packet[ipHeader+tcpOffset]>>4)*4, tcpHeader), len(packet))
+}
+
 // clampMSS lowers the segment size that a TCP SYN asks for, and keeps the
 // checksum right. Everything else it leaves alone.
 func clampMSS(packet []byte, most uint16) {
