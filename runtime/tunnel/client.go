@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -87,7 +88,7 @@ func open(ctx context.Context, c net.Conn, o Options) (*Tunnel, error) {
 }
 
 // ask is the host's half of the handshake.
-func ask(s *stream, mtu int) (terms, error) {
+func ask(s io.ReadWriter, mtu int) (terms, error) {
 	q, err := appendRequest(nil, mtu)
 	if err != nil {
 		return terms{}, err

@@ -72,7 +72,7 @@ func (d *Device) most(def int) int {
 }
 
 // hear reads the host's half of the handshake.
-func hear(s *stream) (request, error) {
+func hear(s io.Reader) (request, error) {
 	body, err := readFrame(s)
 	if err != nil {
 		return request{}, err

@@ -1,0 +1,218 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/quic-go/quic-go"
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+const (
+	// quicProtocol is the ALPN name of tunnels.
+	quicProtocol = "RemotePairingTunnelProtocol"
+	// quicPacketSize lets datagrams of 1415 bytes through at once. With the
+	// library's default the first ones could hold 1243, less than IPv6's
+	// smallest MTU, until the path has been probed.
+	quicPacketSize = 1452
+	quicKeepAlive  = 10 * time.Second
+	quicIdle       = 30 * time.Second
+	// openerSize is the datagram of zeros that hosts send first; it opens the
+	// path and is ignored.
+	openerSize = 1024
+)
+
+// Keys is how the two sides of a QUIC tunnel know each other: by the public
+// keys that they exchanged when the host asked for the listener. The
+// certificates are only wrapping.
+type Keys struct {
+	// Own is this side's key: RSA for a host, RSA or Ed25519 for a device.
+	Own crypto.Signer
+	// Peer is the other side's public key as a DER SubjectPublicKeyInfo; nil
+	// accepts everybody.
+	Peer []byte
+}
+
+// errPeerKey is why a connection with somebody else's key is refused.
+var errPeerKey = errors.New("the peer's key is not the expected one")
+
+// tls returns the configuration for either side.
+func (k Keys) tls() (*tls.Config, error) {
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotBefore:    time.Unix(0, 0),
+		NotAfter:     time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Own.Public(), k.Own)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		Certificates:       []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: k.Own}},
+		NextProtos:         []string{quicProtocol},
+		MinVersion:         tls.VersionTLS13,
+		CurvePreferences:   []tls.CurveID{tls.CurveP256},
+		InsecureSkipVerify: true, // there is no authority; VerifyConnection decides
+		ClientAuth:         tls.RequireAnyClientCert,
+		VerifyConnection: func(s tls.ConnectionState) error {
+			if k.Peer == nil {
+				return nil
+			}
+			if len(s.PeerCertificates) == 0 || !bytes.Equal(s.PeerCertificates[0].RawSubjectPublicKeyInfo, k.Peer) {
+				return errPeerKey
+			}
+			return nil
+		},
+		SessionTicketsDisabled: true,
+	}, nil
+}
+
+func quicConfig() *quic.Config {
+	return &quic.Config{
+		EnableDatagrams:       true,
+		InitialPacketSize:     quicPacketSize,
+		KeepAlivePeriod:       quicKeepAlive,
+		MaxIdleTimeout:        quicIdle,
+		MaxIncomingStreams:    4,
+		MaxIncomingUniStreams: -1,
+	}
+}
+
+// DialQUIC makes a tunnel to a "quic" listener of remote pairing at an outer
+// address of the device. ctx bounds the dialing and the handshake.
+func DialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunnel, error) {
+	if o.MTU == 0 {
+		o.MTU = QUICMTU
+	}
+	t, err := dialQUIC(ctx, to, k, o)
+	if err != nil {
+		return nil, &Error{Op: "open", Subject: to.String(), Err: err}
+	}
+	return t, nil
+}
+
+func dialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunnel, error) {
+	config, err := k.tls()
+	if err != nil {
+		return nil, err
+	}
+	socket, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return nil, err
+	}
+	c := &datagrams{transport: &quic.Transport{Conn: socket}, socket: socket}
+	if c.conn, err = c.transport.Dial(ctx, net.UDPAddrFromAddrPort(to), config, quicConfig()); err != nil {
+		c.free()
+		return nil, err
+	}
+	settled, err := c.ask(ctx, o.MTU)
+	if err != nil {
+		c.Close()
+		c.free()
+		return nil, err
+	}
+	t, err := newTunnel(settled, c, o)
+	if err != nil {
+		c.Close()
+		c.free()
+		return nil, err
+	}
+	return t, nil
+}
+
+// ask opens the path and is the host's half of the handshake, on stream 0.
+func (d *datagrams) ask(ctx context.Context, mtu int) (terms, error) {
+	if err := d.conn.SendDatagram(make([]byte, openerSize)); err != nil {
+		return terms{}, err
+	}
+	s, err := d.conn.OpenStreamSync(ctx)
+	if err != nil {
+		return terms{}, err
+	}
+	c := &quicStream{Stream: s, conn: d.conn}
+	release := link.Guard(ctx, c)
+	settled, err := ask(c, mtu)
+	return settled, release(err)
+}
+
+// quicStream is a stream as a net.Conn.
+type quicStream struct {
+	*quic.Stream
+	conn *quic.Conn
+}
+
+func (s *quicStream) LocalAddr() net.Addr  { return s.conn.LocalAddr() }
+func (s *quicStream) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
+
+// datagrams is a carrier with one packet in each DATAGRAM frame. They may be
+// lost or overtake each other; the TCP inside puts that right.
+type datagrams struct {
+	conn      *quic.Conn
+	out       []byte
+	transport *quic.Transport // of a host, which has one for each tunnel
+	socket    net.PacketConn
+}
+
+// receive skips what is no packet, such as the opener.
+func (d *datagrams) receive() (head, body *buffer.View, err error) {
+	for {
+		b, err := d.conn.ReceiveDatagram(context.Background())
+		if err != nil {
+			return nil, nil, quicEnd(err)
+		}
+		if len(b) < ipHeader {
+			continue
+		}
+		if n, err := packetLength(b); err != nil || n != len(b) {
+			continue
+		}
+		h := headersLength(b)
+		head = buffer.NewViewWithData(b[:h])
+		if h < len(b) {
+			body = buffer.NewViewWithData(b[h:])
+		}
+		return head, body, nil
+	}
+}
+
+func (d *datagrams) send(batch []*stack.PacketBuffer) error {
+	for _, p := range batch {
+		d.out = appendPacket(d.out[:0], p)
+		err := d.conn.SendDatagram(d.out)
+		var large *quic.DatagramTooLargeError
+		if err != nil && !errors.As(err, &large) {
+			return quicEnd(err)
+		}
+	}
+	return nil
+}
+
+func (d *datagrams) Close() error { return d.conn.CloseWithError(0, "") }
+
+func (d *datagrams) free() {
+	if d.transport != nil {
+		d.transport.Close()
+		d.socket.Close()
+	}
+}
+
+// quicEnd turns the orderly end of a connection into io.EOF.
+func quicEnd(err error) error {
+	var e *quic.ApplicationError
+	if errors.As(err, &e) && e.Remote && e.ErrorCode == 0 {
+		return io.EOF
+	}
+	return err
+}

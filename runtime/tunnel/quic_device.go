@@ -1,0 +1,81 @@
+package tunnel
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/quic-go/quic-go"
+)
+
+// quicHandshake is how long a device waits for the host's request on a
+// connection that stands.
+const quicHandshake = 10 * time.Second
+
+// ServeQUIC is the device's "quic" listener on a UDP socket: every connection
+// to it with the right key is a tunnel. It returns when ctx ends or the socket
+// fails, after the last tunnel is gone, and closes the socket.
+func (d *Device) ServeQUIC(ctx context.Context, socket net.PacketConn, k Keys) error {
+	defer socket.Close()
+	config, err := k.tls()
+	if err != nil {
+		return &Error{Op: "serve", Err: err}
+	}
+	transport := &quic.Transport{Conn: socket}
+	defer transport.Close()
+	listener, err := transport.Listen(config, quicConfig())
+	if err != nil {
+		return &Error{Op: "serve", Err: err}
+	}
+	defer listener.Close()
+	log := Options{Logger: d.Logger}.logger()
+	ctx, cancel := context.WithCancel(ctx)
+	var tunnels sync.WaitGroup
+	defer tunnels.Wait()
+	defer cancel()
+	for {
+		conn, err := listener.Accept(ctx)
+		if err != nil {
+			return &Error{Op: "serve", Err: err}
+		}
+		tunnels.Go(func() {
+			if err := d.serveQUIC(ctx, conn); err != nil && ctx.Err() == nil {
+				log.Debug("failed", "peer", conn.RemoteAddr(), "error", err)
+			}
+		})
+	}
+}
+
+func (d *Device) serveQUIC(ctx context.Context, conn *quic.Conn) error {
+	c := &datagrams{conn: conn}
+	defer c.Close()
+	s, q, err := hearQUIC(ctx, conn)
+	if err != nil {
+		return err
+	}
+	return d.run(ctx, c, q, d.most(QUICMTU), func(b []byte) error {
+		release := link.Guard(ctx, s)
+		_, err := s.Write(b)
+		return release(err)
+	})
+}
+
+// hearQUIC reads the host's half of the handshake on its first stream. The
+// host may end its side of the stream afterwards; that means nothing.
+func hearQUIC(ctx context.Context, conn *quic.Conn) (*quicStream, request, error) {
+	ctx, cancel := context.WithTimeout(ctx, quicHandshake)
+	defer cancel()
+	stream, err := conn.AcceptStream(ctx)
+	if err != nil {
+		return nil, request{}, err
+	}
+	s := &quicStream{Stream: stream, conn: conn}
+	release := link.Guard(ctx, s)
+	q, err := hear(s)
+	if err := release(err); err != nil {
+		return nil, request{}, err
+	}
+	return s, q, nil
+}

@@ -1,0 +1,242 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/quic-go/quic-go"
+)
+
+// hostKey is RSA as on every host, deviceKey Ed25519.
+var hostKey = sync.OnceValue(func() crypto.Signer {
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+var deviceKey = sync.OnceValue(func() crypto.Signer {
+	_, k, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+func spki(tb testing.TB, k crypto.Signer) []byte {
+	tb.Helper()
+	der, err := x509.MarshalPKIXPublicKey(k.Public())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return der
+}
+
+// quicDevice listens and returns where, and how to stop and what came of it.
+func quicDevice(tb testing.TB, d *Device, k Keys) (at netip.AddrPort, stop func() error) {
+	tb.Helper()
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- d.ServeQUIC(ctx, socket, k) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-served
+	})
+	tb.Cleanup(func() { stop() })
+	return socket.LocalAddr().(*net.UDPAddr).AddrPort(), stop
+}
+
+func upQUIC(tb testing.TB) *Tunnel {
+	tb.Helper()
+	at, _ := quicDevice(tb, &Device{Open: services, RSDPort: 58034}, Keys{Own: deviceKey(), Peer: spki(tb, hostKey())})
+	tun, err := DialQUIC(within(tb), at, Keys{Own: hostKey(), Peer: spki(tb, deviceKey())}, Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { tun.Close() })
+	return tun
+}
+
+func TestQUIC(t *testing.T) {
+	tun := upQUIC(t)
+	if tun.MTU() != QUICMTU || tun.RSDPort() != 58034 {
+		t.Errorf("%+v", tun.terms)
+	}
+	var wg sync.WaitGroup
+	for i := range 10 {
+		data := noise(1 << (2 * i))
+		c := dial(t, tun, portEcho)
+		wg.Go(func() { c.Write(data); link.CloseWrite(c) })
+		wg.Go(func() { check(t, c, data) })
+	}
+	wg.Wait()
+}
+
+func TestQUICEnds(t *testing.T) {
+	for range 20 {
+		at, stop := quicDevice(t, &Device{Open: services, RSDPort: 1}, Keys{Own: deviceKey()})
+		one, err := DialQUIC(within(t), at, Keys{Own: hostKey()}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		two, err := DialQUIC(within(t), at, Keys{Own: hostKey()}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, second := dial(t, one, portEcho), dial(t, two, portEcho)
+		one.Close()
+		if _, err := first.Read(make([]byte, 1)); !errors.Is(err, ErrDown) {
+			t.Errorf("after Close: %v", err)
+		}
+		go stop()
+		if _, err := second.Read(make([]byte, 1)); !errors.Is(err, ErrDown) {
+			t.Errorf("after the device stopped: %v", err)
+		}
+		<-two.Done()
+		if err := stop(); !errors.Is(err, context.Canceled) {
+			t.Errorf("ServeQUIC: %v", err)
+		}
+	}
+	noneLeft(t)
+}
+
+// Keys other than those of remote pairing are refused by either side, and so
+// is everything that is not a tunnel.
+func TestQUICRefuses(t *testing.T) {
+	at, _ := quicDevice(t, &Device{Open: services, RSDPort: 1}, Keys{Own: deviceKey(), Peer: spki(t, hostKey())})
+	for name, k := range map[string]Keys{
+		"another host":   {Own: deviceKey(), Peer: spki(t, deviceKey())},
+		"another device": {Own: hostKey(), Peer: spki(t, hostKey())},
+	} {
+		tun, err := DialQUIC(within(t), at, k, Options{})
+		var e *Error
+		if !errors.As(err, &e) || tun != nil {
+			t.Errorf("%s: %v, %v", name, tun, err)
+		}
+	}
+	for name, change := range map[string]func(*tls.Config){
+		"no certificate": func(c *tls.Config) { c.Certificates = nil },
+		"other protocol": func(c *tls.Config) { c.NextProtos = []string{"h3"} },
+	} {
+		config, err := Keys{Own: hostKey()}.tls()
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(config)
+		conn, err := quic.DialAddr(within(t), at.String(), config, quicConfig())
+		if err == nil { // a client learns of it after its own half is done
+			_, err = conn.AcceptStream(within(t))
+		}
+		var e *quic.TransportError
+		if !errors.As(err, &e) || !e.ErrorCode.IsCryptoError() {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	nobody, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv6loopback})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nobody.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		nobody.ReadFrom(make([]byte, 2000))
+		cancel()
+	}()
+	if tun, err := DialQUIC(ctx, nobody.LocalAddr().(*net.UDPAddr).AddrPort(), Keys{Own: hostKey()}, Options{}); !errors.Is(err, context.Canceled) || tun != nil {
+		t.Errorf("nobody answers: %v, %v", tun, err)
+	}
+}
+
+// A host like go-ios: padding first, the stream closed after the answer, and
+// datagrams that are no packets.
+func TestQUICForeignHost(t *testing.T) {
+	at, stop := quicDevice(t, &Device{Open: services, RSDPort: 58034, Network: netip.MustParsePrefix("fd6c:7a1e:52b3::/64")}, Keys{Own: deviceKey()})
+	config, err := Keys{Own: hostKey()}.tls()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := quic.DialAddr(within(t), at.String(), config, quicConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := conn.OpenStreamSync(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ping := append([]byte{128, 0, 0, 0, 0, 1, 0, 1}, "hello"...)
+	host, device := netip.MustParseAddr("fd6c:7a1e:52b3::2"), netip.MustParseAddr("fd6c:7a1e:52b3::1")
+	ping[2], ping[3] = pingChecksum(host, device, ping)
+	for _, d := range [][]byte{bytes.Repeat([]byte("x"), 1024), nil, {0x60}, ip(host, device, 59, nil), ip(host, device, protocolTCP, nil)[:39]} {
+		if err := conn.SendDatagram(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Write([]byte("CDTunnel\x00" + "\x2c" + `{"type":"clientHandshakeRequest","mtu":1280}`))
+	body, err := readFrame(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := decodeResponse(body); err != nil || got.mtu != 1280 || got.device != device {
+		t.Errorf("%+v, %v", got, err)
+	}
+	s.Close()
+	if err := conn.SendDatagram(ip(host, device, 58, ping)); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := conn.ReceiveDatagram(within(t))
+	if err != nil || len(answer) != ipHeader+len(ping) || answer[ipHeader] != 129 || !bytes.HasSuffix(answer, []byte("hello")) {
+		t.Errorf("the ping is answered by % x, %v", answer, err)
+	}
+	go stop()
+	if _, err := conn.ReceiveDatagram(within(t)); !errors.Is(quicEnd(err), io.EOF) {
+		t.Errorf("the device stops: %v", err)
+	}
+}
+
+// pingChecksum is ICMPv6's over the pseudo header.
+func pingChecksum(from, to netip.Addr, b []byte) (hi, lo byte) {
+	sum := uint32(len(b)) + 58
+	for _, part := range [][]byte{from.AsSlice(), to.AsSlice(), append(bytes.Clone(b), make([]byte, len(b)%2)...)} {
+		for i := 0; i < len(part); i += 2 {
+			sum += uint32(part[i])<<8 | uint32(part[i+1])
+		}
+	}
+	for sum > 0xFFFF {
+		sum = sum&0xFFFF + sum>>16
+	}
+	return byte(^sum >> 8), byte(^sum)
+}
+
+func BenchmarkQUIC(b *testing.B) {
+	tun := upQUIC(b)
+	b.Run("download", func(b *testing.B) {
+		c := dial(b, tun, portSource)
+		b.ReportAllocs()
+		b.SetBytes(chunk)
+		buf := make([]byte, chunk)
+		for b.Loop() {
+			if _, err := io.ReadFull(c, buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("round trip", func(b *testing.B) { roundTrips(b, dial(b, tun, portEcho)) })
+}
