@@ -90,6 +90,27 @@ func quicConfig() *quic.Config {
 	}
 }
 
+// quietSocket hides from the QUIC library what kind of socket it has. Otherwise
+// it writes advice about the system's buffer limits to standard error, which
+// most systems without root's help provoke.
+type quietSocket struct{ net.PacketConn }
+
+// SetReadBuffer does what the system allows.
+func (s quietSocket) SetReadBuffer(n int) error {
+	if b, ok := s.PacketConn.(interface{ SetReadBuffer(int) error }); ok {
+		_ = b.SetReadBuffer(n)
+	}
+	return nil
+}
+
+// SetWriteBuffer does what the system allows.
+func (s quietSocket) SetWriteBuffer(n int) error {
+	if b, ok := s.PacketConn.(interface{ SetWriteBuffer(int) error }); ok {
+		_ = b.SetWriteBuffer(n)
+	}
+	return nil
+}
+
 // DialQUIC makes a tunnel to a "quic" listener of remote pairing at an outer
 // address of the device. ctx bounds the dialing and the handshake.
 func DialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunnel, error) {
@@ -112,7 +133,7 @@ func dialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunne
 	if err != nil {
 		return nil, err
 	}
-	c := &datagrams{transport: &quic.Transport{Conn: socket}, socket: socket}
+	c := &datagrams{transport: &quic.Transport{Conn: quietSocket{PacketConn: socket}}, socket: socket}
 	if c.conn, err = c.transport.Dial(ctx, net.UDPAddrFromAddrPort(to), config, quicConfig()); err != nil {
 		c.free()
 		return nil, err

@@ -23,7 +23,7 @@ func (d *Device) ServeQUIC(ctx context.Context, socket net.PacketConn, k Keys) e
 	if err != nil {
 		return &Error{Op: "serve", Err: err}
 	}
-	transport := &quic.Transport{Conn: socket}
+	transport := &quic.Transport{Conn: quietSocket{PacketConn: socket}}
 	defer transport.Close()
 	listener, err := transport.Listen(config, quicConfig())
 	if err != nil {

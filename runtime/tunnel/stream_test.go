@@ -1,0 +1,95 @@
+package tunnel
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/iotest"
+)
+
+// canned is a connection that brings what a reader has.
+type canned struct {
+	net.Conn
+	io.Reader
+}
+
+func (c canned) Read(b []byte) (int, error) { return c.Reader.Read(b) }
+
+// packets receives until the end and returns the packets joined.
+func packets(r io.Reader) (all []byte, err error) {
+	s := newStream(canned{Reader: r})
+	defer s.free()
+	for {
+		head, body, err := s.receive()
+		if err != nil {
+			return all, err
+		}
+		all = append(all, head.AsSlice()...)
+		head.Release()
+		if body != nil {
+			all = append(all, body.AsSlice()...)
+			body.Release()
+		}
+	}
+}
+
+// blank is a packet of n bytes.
+func blank(n int) []byte {
+	b := bytes.Repeat([]byte{byte(n)}, n)
+	b[0], b[6] = 0x60, protocolTCP
+	binary.BigEndian.PutUint16(b[4:], uint16(n-ipHeader))
+	b[min(ipHeader+tcpOffset, n-1)] = 5 << 4
+	return b
+}
+
+// Packets of every size, however the bytes come in.
+func TestStream(t *testing.T) {
+	t.Parallel()
+	var want []byte
+	for _, n := range []int{41, 60, 61, 100, shareFrom - 1, shareFrom, sendLimit, MaxMTU, maxPacket - 1, maxPacket, 1280} {
+		for range 7 {
+			want = append(want, blank(n)...)
+		}
+	}
+	for name, wrap := range map[string]func(io.Reader) io.Reader{
+		"whole":        func(r io.Reader) io.Reader { return r },
+		"bytes":        iotest.OneByteReader,
+		"halves":       iotest.HalfReader,
+		"with its end": iotest.DataErrReader,
+	} {
+		got, err := packets(wrap(bytes.NewReader(want)))
+		if err != io.EOF || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes of %d, %v", name, len(got), len(want), err)
+		}
+	}
+	// TLS that ends without close_notify.
+	if _, err := packets(iotest.ErrReader(io.ErrUnexpectedEOF)); err != io.EOF {
+		t.Errorf("cut between packets: %v, want EOF", err)
+	}
+	if _, err := packets(bytes.NewReader(want[:len(want)-1])); err != io.ErrUnexpectedEOF {
+		t.Errorf("cut inside a packet: %v", err)
+	}
+}
+
+func FuzzStream(f *testing.F) {
+	f.Add(append(blank(60), blank(5000)...))
+	f.Add(ip4)
+	f.Add(blank(41)[:30])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := packets(iotest.HalfReader(bytes.NewReader(b)))
+		var lost *PacketError
+		switch {
+		case !bytes.HasPrefix(b, got):
+			t.Fatalf("% x gives % x", b, got)
+		case err == io.EOF && len(got) < len(b):
+			t.Fatalf("% x: the end after %d bytes", b, len(got))
+		case err != io.EOF && err != io.ErrUnexpectedEOF && !errors.As(err, &lost):
+			t.Fatalf("% x: %v", b, err)
+		}
+	})
+}
+
+var ip4 = append([]byte{0x45}, make([]byte, 60)...)
