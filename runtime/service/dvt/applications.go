@@ -1,0 +1,43 @@
+package dvt
+
+import (
+	"context"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+)
+
+// Application is an app or plug-in as Instruments sees it.
+type Application struct {
+	BundleID, DisplayName, BundlePath, Executable string
+	Type                                          string // "User", "System" or "PluginKit"
+	Version                                       string
+	Restricted                                    bool
+	Raw                                           nskeyed.Dict // the whole entry
+}
+
+// Applications lists apps and plug-ins. A filter keeps those whose values equal
+// its own; nil keeps all.
+func (s *Session) Applications(ctx context.Context, filter nskeyed.Dict) ([]Application, error) {
+	if filter == nil {
+		filter = nskeyed.Dict{}
+	}
+	list, err := askDicts(ctx, s, "list applications", "", ChannelApplications, "installedApplicationsMatching:registerUpdateToken:", filter, "")
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Application, len(list))
+	for i, d := range list {
+		a := &out[i]
+		a.Raw = d
+		a.BundleID, _ = d.String("CFBundleIdentifier")
+		a.DisplayName, _ = d.String("DisplayName")
+		a.BundlePath, _ = d.String("BundlePath")
+		a.Executable, _ = d.String("ExecutableName")
+		a.Type, _ = d.String("Type")
+		a.Version, _ = d.String("Version")
+		n, _ := d.Int("Restricted")
+		flag, _ := d.Bool("Restricted")
+		a.Restricted = n != 0 || flag
+	}
+	return out, nil
+}

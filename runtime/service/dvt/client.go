@@ -1,0 +1,277 @@
+package dvt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+const (
+	// callTimeout bounds a call whose context has no deadline.
+	callTimeout = 60 * time.Second
+	// closeTimeout bounds what is said to the device when a stream is closed.
+	closeTimeout = 2 * time.Second
+
+	defaultMaxChannels = 64
+)
+
+// Options of a session. The zero value works.
+type Options struct {
+	// MaxChannels is how many channels may be open at the same time, 0 is 64.
+	MaxChannels int
+	// Logger is silent if nil.
+	Logger *slog.Logger
+}
+
+// Session is one connection to Instruments' server. Its methods may be called
+// from any goroutine.
+type Session struct {
+	conn *dtx.Conn
+	max  int
+	wg   sync.WaitGroup // of the feeds
+
+	mu    sync.Mutex
+	open  int
+	slots map[string]*slot
+}
+
+// slot is a channel that all calls share.
+type slot struct {
+	done chan struct{} // closed with ch or err set
+	ch   *dtx.Channel
+	err  error
+}
+
+// stale reports whether the channel was closed, by the device as a rule.
+func (sl *slot) stale() bool {
+	select {
+	case <-sl.done:
+		return sl.ch != nil && sl.ch.Err() != nil
+	default:
+		return false
+	}
+}
+
+// classes decode what the services send beside values.
+var classes = sync.OnceValue(func() *nskeyed.Classes { return nskeyed.NewClasses(nskeyed.Instruments()...) })
+
+// Connect opens a session with a device of any version.
+func Connect(ctx context.Context, o service.Opener, opts Options) (*Session, error) {
+	c, err := o.Open(ctx, Service)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Before iOS 14, or without a developer image: then the first answer
+		// is the telling one.
+		var old error
+		if c, old = o.Open(ctx, OldService); old == nil {
+			err = nil
+		}
+	}
+	if err != nil {
+		return nil, &Error{Op: "connect", Err: err}
+	}
+	return New(c, opts), nil
+}
+
+// New speaks on c, which Close closes.
+func New(c net.Conn, o Options) *Session {
+	caps := append(dtx.DefaultCapabilities(), nskeyed.Pair{Key: capTermination, Value: int64(1)})
+	s := &Session{max: o.MaxChannels, slots: map[string]*slot{}}
+	if s.max <= 0 {
+		s.max = defaultMaxChannels
+	}
+	s.conn = dtx.New(c, dtx.Options{Capabilities: caps, Classes: classes(), Logger: o.Logger})
+	return s
+}
+
+// Close ends all calls and streams.
+func (s *Session) Close() error {
+	err := s.conn.Close()
+	s.wg.Wait()
+	return err
+}
+
+// Done is closed when the session is over.
+func (s *Session) Done() <-chan struct{} { return s.conn.Done() }
+
+// Err returns why the session is over, nil while it is not.
+func (s *Session) Err() error { return s.conn.Err() }
+
+// Capabilities waits for what the device says it has, with versions.
+func (s *Session) Capabilities(ctx context.Context) (nskeyed.Dict, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	caps, err := s.conn.Capabilities(ctx)
+	if err != nil {
+		return nil, &Error{Op: "capabilities", Err: err}
+	}
+	return caps, nil
+}
+
+// bounded gives a context a deadline that has none.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, callTimeout)
+}
+
+// Channel returns the channel of an identifier that all calls share; the first
+// call opens it. What the device sends on it unasked is dropped: streams take
+// Open. It is not to be closed.
+func (s *Session) Channel(ctx context.Context, identifier string) (*dtx.Channel, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for {
+		s.mu.Lock()
+		sl := s.slots[identifier]
+		mine := sl == nil || sl.stale()
+		if mine {
+			sl = &slot{done: make(chan struct{})}
+			s.slots[identifier] = sl
+		}
+		s.mu.Unlock()
+		if mine {
+			s.fill(ctx, identifier, sl)
+			return sl.ch, sl.err
+		}
+		select {
+		case <-sl.done:
+		case <-ctx.Done():
+			return nil, &Error{Op: "open channel", Subject: identifier, Err: ctx.Err()}
+		}
+		// That somebody else ran out of time is not this caller's failure.
+		if !errors.Is(sl.err, context.Canceled) && !errors.Is(sl.err, context.DeadlineExceeded) {
+			return sl.ch, sl.err
+		}
+	}
+}
+
+func (s *Session) fill(ctx context.Context, identifier string, sl *slot) {
+	sl.ch, sl.err = s.Open(ctx, identifier, dtx.ChannelOptions{Handler: dtx.Methods{}})
+	if sl.err != nil {
+		s.mu.Lock()
+		if s.slots[identifier] == sl {
+			delete(s.slots, identifier)
+		}
+		s.mu.Unlock()
+	}
+	close(sl.done)
+}
+
+// Open opens a channel for the caller alone, who closes it.
+func (s *Session) Open(ctx context.Context, identifier string, o dtx.ChannelOptions) (*dtx.Channel, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	s.mu.Lock()
+	full := s.open >= s.max
+	if !full {
+		s.open++
+	}
+	s.mu.Unlock()
+	if full {
+		return nil, &Error{Op: "open channel", Subject: identifier, Err: ErrTooManyChannels}
+	}
+	leave := func() {
+		s.mu.Lock()
+		s.open--
+		s.mu.Unlock()
+	}
+	ch, err := s.conn.Open(ctx, identifier, o)
+	if err != nil {
+		leave()
+		return nil, &Error{Op: "open channel", Subject: identifier, Err: err}
+	}
+	context.AfterFunc(ch.Context(), leave)
+	return ch, nil
+}
+
+// Call calls any method of any channel and returns its value, nil if it has
+// none. Arguments are archived, but for nil and those that are a dtx.Arg.
+func (s *Session) Call(ctx context.Context, identifier, selector string, args ...any) (any, error) {
+	return s.call(ctx, "call", selector, identifier, selector, args...)
+}
+
+// call is Call for a method of this package, with words for its error.
+func (s *Session) call(ctx context.Context, op, subject, identifier, selector string, args ...any) (any, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	ch, err := s.Channel(ctx, identifier)
+	if err != nil {
+		return nil, &Error{Op: op, Subject: subject, Err: inner(err)}
+	}
+	v, err := ch.Call(ctx, selector, args...)
+	if err != nil {
+		return nil, &Error{Op: op, Subject: subject, Err: err}
+	}
+	return v, nil
+}
+
+// inner takes this package's own wrapping off.
+func inner(err error) error {
+	if e, ok := err.(*Error); ok {
+		return e.Err
+	}
+	return err
+}
+
+// unexpected is the error of an answer of the wrong form.
+func unexpected(op, subject string, v any) error {
+	return &Error{Op: op, Subject: subject, Err: fmt.Errorf("%w: %T", ErrProtocol, v)}
+}
+
+// ask is call for a value of a type.
+func ask[T any](ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any) (T, error) {
+	var zero T
+	v, err := s.call(ctx, op, subject, identifier, selector, args...)
+	if err != nil {
+		return zero, err
+	}
+	got, ok := v.(T)
+	if !ok {
+		return zero, unexpected(op, subject, v)
+	}
+	return got, nil
+}
+
+// askStrings is ask for a list of strings.
+func askStrings(ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any) ([]string, error) {
+	list, err := ask[[]any](ctx, s, op, subject, identifier, selector, args...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(list))
+	for i, v := range list {
+		text, ok := v.(string)
+		if !ok {
+			return nil, unexpected(op, subject, v)
+		}
+		out[i] = text
+	}
+	return out, nil
+}
+
+// askDicts is ask for a list of dictionaries.
+func askDicts(ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any) ([]nskeyed.Dict, error) {
+	list, err := ask[[]any](ctx, s, op, subject, identifier, selector, args...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]nskeyed.Dict, len(list))
+	for i, v := range list {
+		d, ok := v.(nskeyed.Dict)
+		if !ok {
+			return nil, unexpected(op, subject, v)
+		}
+		out[i] = d
+	}
+	return out, nil
+}

@@ -1,0 +1,77 @@
+package dvt
+
+import (
+	"context"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+)
+
+// Condition is something bad that the device can pretend: a slow network, heat.
+type Condition struct {
+	ID, Name      string
+	Profiles      []ConditionProfile
+	Active        bool
+	ActiveProfile string // "" if not active
+	Sorted        bool   // the profiles are in order of strength
+	Destructive   bool   // it may take a restart to recover
+	Internal      bool
+}
+
+// ConditionProfile is a strength of a condition.
+type ConditionProfile struct{ ID, Name, Description string }
+
+// Conditions lists what the device can pretend.
+func (s *Session) Conditions(ctx context.Context) ([]Condition, error) {
+	list, err := askDicts(ctx, s, "list conditions", "", ChannelConditions, "availableConditionInducers")
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Condition, len(list))
+	for i, d := range list {
+		if out[i], err = parseCondition(d); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func parseCondition(d nskeyed.Dict) (Condition, error) {
+	var c Condition
+	c.ID, _ = d.String("identifier")
+	c.Name, _ = d.String("name")
+	c.Active, _ = d.Bool("isActive")
+	c.ActiveProfile, _ = d.String("activeProfile")
+	c.Sorted, _ = d.Bool("profilesSorted")
+	c.Destructive, _ = d.Bool("isDestructive")
+	c.Internal, _ = d.Bool("isInternal")
+	profiles, _ := d.Array("profiles")
+	for _, v := range profiles {
+		p, ok := v.(nskeyed.Dict)
+		if !ok {
+			return Condition{}, unexpected("list conditions", c.ID, v)
+		}
+		var q ConditionProfile
+		q.ID, _ = p.String("identifier")
+		q.Name, _ = p.String("name")
+		q.Description, _ = p.String("description")
+		c.Profiles = append(c.Profiles, q)
+	}
+	if c.ID == "" {
+		return Condition{}, unexpected("list conditions", "", d)
+	}
+	return c, nil
+}
+
+// EnableCondition makes the device pretend. One condition can be active at a
+// time, another one is refused with ErrConditionActive. Some take minutes, so
+// ctx should have a generous deadline. It ends with the session.
+func (s *Session) EnableCondition(ctx context.Context, id, profile string) error {
+	_, err := s.call(ctx, "enable condition", id+" "+profile, ChannelConditions, "enableConditionWithIdentifier:profileIdentifier:", id, profile)
+	return err
+}
+
+// DisableCondition ends the active condition; without one it does nothing.
+func (s *Session) DisableCondition(ctx context.Context) error {
+	_, err := s.call(ctx, "disable condition", "", ChannelConditions, "disableActiveCondition")
+	return err
+}

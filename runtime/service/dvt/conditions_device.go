@@ -1,0 +1,69 @@
+package dvt
+
+import (
+	"context"
+	"errors"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+func conditions(s *session, _ *dtx.Channel) dtx.Handler {
+	const enable, disable = "enableConditionWithIdentifier:profileIdentifier:", "disableConditionWithIdentifier:"
+	return dtx.Methods{
+		"availableConditionInducers": func(context.Context, dtx.Args) (any, error) {
+			list := []any{}
+			for _, c := range s.phone.Conditions() {
+				list = append(list, conditionDict(c))
+			}
+			return list, nil
+		},
+		enable: func(_ context.Context, args dtx.Args) (any, error) {
+			id, ok1 := args.String(0)
+			profile, ok2 := args.String(1)
+			if !ok1 || !ok2 {
+				return nil, badArguments(enable)
+			}
+			release, err := s.phone.EnableCondition(id, profile)
+			switch {
+			case errors.Is(err, phone.ErrConditionActive):
+				return nil, dtx.Refuse(dtx.Domain, 1, textConditionActive)
+			case err != nil:
+				return nil, refused(err, codeENOENT)
+			}
+			s.hold("condition", release)
+			return true, nil
+		},
+		"disableActiveCondition": func(context.Context, dtx.Args) (any, error) {
+			s.phone.DisableCondition("")
+			return true, nil
+		},
+		disable: func(_ context.Context, args dtx.Args) (any, error) {
+			id, ok := args.String(0)
+			if !ok {
+				return nil, badArguments(disable)
+			}
+			return s.phone.DisableCondition(id), nil
+		},
+	}
+}
+
+// conditionDict has every key with its type: some hosts insist.
+func conditionDict(c phone.Condition) nskeyed.Dict {
+	profiles := []any{}
+	for _, p := range c.Profiles {
+		profiles = append(profiles, nskeyed.Dict{
+			{Key: "description", Value: p.Description}, {Key: "identifier", Value: p.ID}, {Key: "name", Value: p.Name}})
+	}
+	return nskeyed.Dict{
+		{Key: "activeProfile", Value: c.Active},
+		{Key: "identifier", Value: c.ID},
+		{Key: "isActive", Value: c.Active != ""},
+		{Key: "isDestructive", Value: c.Destructive},
+		{Key: "isInternal", Value: false},
+		{Key: "name", Value: c.Name},
+		{Key: "profiles", Value: profiles},
+		{Key: "profilesSorted", Value: c.Sorted},
+	}
+}

@@ -1,0 +1,159 @@
+package dvt
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// Device is Instruments' server of a virtual device. One Device serves any
+// number of connections.
+type Device struct {
+	Phone *phone.Phone
+	// Hold delays the first message until the host has sent something, for
+	// OldService: 200 ms suit hosts that lose what comes with the end of TLS.
+	Hold   time.Duration
+	Logger *slog.Logger // nil = silent
+}
+
+// session is one connection.
+type session struct {
+	phone *phone.Phone
+
+	mu       sync.Mutex
+	releases map[string]func() // what the end of the connection undoes
+}
+
+// channels is the channel table.
+var channels = map[string]func(*session, *dtx.Channel) dtx.Handler{
+	ChannelDeviceInfo:     deviceInfo,
+	ChannelProcessControl: processControl,
+	ChannelApplications:   applications,
+	ChannelSysmon:         sysmon,
+	ChannelScreenshot:     screenshot,
+	ChannelLocation:       location,
+	ChannelConditions:     conditions,
+	ChannelNotifications:  notifications,
+}
+
+// mute are channels that a device has and this one answers nothing on: every
+// selector is unknown there.
+var mute = []string{"activitytracetap", "assets", "coreprofilesessiontap", "coresampling", "device.xpccontrol", "filetransfer",
+	"fsusage", "gpu", "graphics.coreanimation", "graphics.opengl", "networking", "objectalloc", "power",
+	"processcontrol.posixspawn", "remoteleaks", "sampling", "vmtracking", "wireless"}
+
+// Serve serves one host until it leaves, which is no error, or ctx ends. What
+// the host simulated ends with the connection.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	s := &session{phone: d.Phone, releases: map[string]func(){}}
+	defer s.release()
+	table := make(map[string]func(*dtx.Channel) dtx.Handler, len(channels)+len(mute))
+	for _, name := range mute {
+		table[services+name] = func(*dtx.Channel) dtx.Handler { return dtx.Methods{} }
+	}
+	table["com.apple.dt.Xcode.WatchProcessControl"] = table[services+mute[0]]
+	for identifier, maker := range channels {
+		table[identifier] = func(ch *dtx.Channel) dtx.Handler { return maker(s, ch) }
+	}
+	server := dtx.Server{Capabilities: capabilities(d.Phone), Channels: table, Hold: d.Hold, Classes: classes(), Logger: d.Logger}
+	if err := server.Serve(ctx, c); err != nil {
+		return &Error{Op: "serve", Err: err}
+	}
+	return nil
+}
+
+// hold remembers what undoes a simulation when the connection ends.
+func (s *session) hold(what string, release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.releases[what] = release
+}
+
+func (s *session) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.releases {
+		f()
+	}
+}
+
+// capabilities is what the server publishes. Hosts store it, few look.
+func capabilities(p *phone.Phone) nskeyed.Dict {
+	hw := p.Hardware()
+	d := nskeyed.Dict{
+		{Key: dtx.CapabilityCompression, Value: int64(2)},
+		{Key: dtx.CapabilityConnection, Value: int64(1)},
+		{Key: "com.apple.instruments.target.ios", Value: int64(1)},
+		{Key: "com.apple.instruments.target.logical-cpus", Value: int64(hw.LogicalCPUs)},
+		{Key: "com.apple.instruments.target.mtb.denom", Value: int64(hw.TimebaseDenom)},
+		{Key: "com.apple.instruments.target.mtb.numer", Value: int64(hw.TimebaseNumer)},
+		{Key: "com.apple.instruments.target.physical-cpus", Value: int64(hw.PhysicalCPUs)},
+		{Key: "com.apple.instruments.target.user-page-size", Value: int64(phone.PageSize)},
+	}
+	for _, name := range strings.Fields(serviceNames) {
+		d = append(d, nskeyed.Pair{Key: services + name, Value: int64(1)})
+	}
+	return d
+}
+
+const serviceNames = `ConditionInducer LocationSimulation device.applictionListing deviceinfo
+	deviceinfo.app-life-cycle deviceinfo.dyld-tracing deviceinfo.energytracing.location deviceinfo.gcd-perf
+	deviceinfo.metal deviceinfo.recordOptions deviceinfo.scenekit-tracing deviceinfo.systemversion
+	mobilenotifications processcontrol processcontrol.capability.signal processcontrol.feature.deviceio
+	processcontrolbydictionary screenshot sysmontap sysmontap.deferred sysmontap.immediate
+	sysmontap.processes sysmontap.system sysmontap.windowed`
+
+// badArguments refuses a call that lacks arguments or has others.
+func badArguments(selector string) error {
+	return dtx.Refuse(dtx.Domain, 1, "'"+selector+"' does not take these arguments")
+}
+
+// pidOf returns the process that a call names.
+func pidOf(args dtx.Args, i int, selector string) (int, error) {
+	n, ok := args.Int(i)
+	if !ok || n < 0 || n > 1<<31-1 {
+		return 0, badArguments(selector)
+	}
+	return int(n), nil
+}
+
+// truth reads a flag. Some scripts send the word.
+func truth(args dtx.Args, i int) (bool, bool) {
+	if word, ok := args.String(i); ok {
+		switch strings.ToLower(word) {
+		case "true", "yes", "1":
+			return true, true
+		case "false", "no", "0":
+			return false, true
+		}
+		return false, false
+	}
+	return args.Bool(i)
+}
+
+// refused turns a failure of the model into a refusal; missing is the number
+// for what does not exist.
+func refused(err error, missing int64) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return refusePOSIX(missing)
+	case errors.Is(err, fs.ErrPermission) && missing == codeENOENT:
+		return refusePOSIX(codeEACCES)
+	case errors.Is(err, fs.ErrPermission):
+		return refusePOSIX(codeEPERM)
+	case errors.Is(err, fs.ErrInvalid):
+		return refusePOSIX(codeEINVAL)
+	}
+	return dtx.Refuse(dtx.Domain, 1, err.Error())
+}

@@ -1,0 +1,220 @@
+package dvt
+
+import (
+	"context"
+	"io/fs"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+)
+
+// Selectors of deviceinfo that take arguments.
+const (
+	selExecName  = "execnameForPid:"
+	selIsRunning = "isRunningPid:"
+	selListDir   = "directoryListingForPath:"
+	selUserName  = "nameForUID:"
+	selGroupName = "nameForGID:"
+)
+
+// ProcessInfo is a running process.
+type ProcessInfo struct {
+	PID        int // some system services of real devices have negative ones
+	Name       string
+	Path       string // of the executable; of the app's bundle on some versions
+	App        bool
+	Started    time.Time // zero for the kernel
+	BundleID   string    // not sent by all versions
+	Foreground bool      // not sent by all versions
+	Raw        nskeyed.Dict
+}
+
+// Processes lists what runs, in the device's order.
+func (s *Session) Processes(ctx context.Context) ([]ProcessInfo, error) {
+	list, err := askDicts(ctx, s, "list processes", "", ChannelDeviceInfo, "runningProcesses")
+	if err != nil {
+		return nil, err
+	}
+	out := make([]ProcessInfo, len(list))
+	for i, d := range list {
+		if out[i], err = parseProcess(d); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func parseProcess(d nskeyed.Dict) (ProcessInfo, error) {
+	p := ProcessInfo{Raw: d}
+	pid, ok := d.Int("pid")
+	if !ok || pid != int64(int32(pid)) {
+		return ProcessInfo{}, unexpected("list processes", "", d)
+	}
+	p.PID = int(pid)
+	p.Name, _ = d.String("name")
+	p.Path, _ = d.String("realAppName")
+	p.App, _ = d.Bool("isApplication")
+	p.BundleID, _ = d.String("bundleIdentifier")
+	p.Foreground, _ = d.Bool("foregroundRunning")
+	if at, ok := d.Date("startDate"); ok {
+		p.Started = at.Time()
+	}
+	return p, nil
+}
+
+// ExecName returns the path of a process's executable.
+func (s *Session) ExecName(ctx context.Context, pid int) (string, error) {
+	const op = "find executable"
+	subject := strconv.Itoa(pid)
+	v, err := s.call(ctx, op, subject, ChannelDeviceInfo, selExecName, int64(pid))
+	if err != nil {
+		return "", err
+	}
+	switch path, ok := v.(string); {
+	case path != "":
+		return path, nil
+	case ok || v == nil:
+		return "", &Error{Op: op, Subject: subject, Err: fs.ErrNotExist}
+	}
+	return "", unexpected(op, subject, v)
+}
+
+// IsRunning reports whether there is such a process.
+func (s *Session) IsRunning(ctx context.Context, pid int) (bool, error) {
+	return ask[bool](ctx, s, "look for process", strconv.Itoa(pid), ChannelDeviceInfo, selIsRunning, int64(pid))
+}
+
+// ListDirectory lists the names in a directory of the device.
+func (s *Session) ListDirectory(ctx context.Context, path string) ([]string, error) {
+	const op = "list directory"
+	v, err := s.call(ctx, op, path, ChannelDeviceInfo, selListDir, path)
+	if err != nil {
+		return nil, err
+	}
+	list, ok := v.([]any)
+	switch {
+	case v == nil: // some versions do not say why
+		return nil, &Error{Op: op, Subject: path, Err: fs.ErrNotExist}
+	case !ok:
+		return nil, unexpected(op, path, v)
+	}
+	names := make([]string, len(list))
+	for i, v := range list {
+		if names[i], ok = v.(string); !ok {
+			return nil, unexpected(op, path, v)
+		}
+	}
+	return names, nil
+}
+
+// UserName returns the name of a user identifier.
+func (s *Session) UserName(ctx context.Context, uid int) (string, error) {
+	return ask[string](ctx, s, "find user", strconv.Itoa(uid), ChannelDeviceInfo, selUserName, int64(uid))
+}
+
+// GroupName returns the name of a group identifier.
+func (s *Session) GroupName(ctx context.Context, gid int) (string, error) {
+	return ask[string](ctx, s, "find group", strconv.Itoa(gid), ChannelDeviceInfo, selGroupName, int64(gid))
+}
+
+// SystemInformation returns what the device is, with keys as _productType.
+func (s *Session) SystemInformation(ctx context.Context) (nskeyed.Dict, error) {
+	return ask[nskeyed.Dict](ctx, s, "system information", "", ChannelDeviceInfo, "systemInformation")
+}
+
+// HardwareInformation returns what the processor is, with keys as
+// numberOfCpus.
+func (s *Session) HardwareInformation(ctx context.Context) (nskeyed.Dict, error) {
+	return ask[nskeyed.Dict](ctx, s, "hardware information", "", ChannelDeviceInfo, "hardwareInformation")
+}
+
+// NetworkInformation returns descriptions of the network interfaces by their
+// BSD names.
+func (s *Session) NetworkInformation(ctx context.Context) (map[string]string, error) {
+	const op = "network information"
+	d, err := ask[nskeyed.Dict](ctx, s, op, "", ChannelDeviceInfo, "networkInformation")
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(d))
+	for _, p := range d {
+		name, ok1 := p.Key.(string)
+		text, ok2 := p.Value.(string)
+		if !ok1 || !ok2 {
+			return nil, unexpected(op, "", p.Value)
+		}
+		out[name] = text
+	}
+	return out, nil
+}
+
+// MachTime is the device's clocks at one time.
+type MachTime struct {
+	Absolute     uint64 // ticks awake
+	Continuous   uint64 // ticks since boot, 0 if not sent
+	Numer, Denom int64  // nanoseconds of a tick
+	Time         time.Time
+	Zone         string
+}
+
+// Duration returns how long a number of ticks is.
+func (m MachTime) Duration(ticks uint64) time.Duration {
+	if m.Denom == 0 {
+		return 0
+	}
+	return time.Duration(float64(ticks) * float64(m.Numer) / float64(m.Denom))
+}
+
+// MachTime returns the device's clocks, which time stamps of other channels
+// refer to.
+func (s *Session) MachTime(ctx context.Context) (MachTime, error) {
+	const op = "mach time"
+	list, err := ask[[]any](ctx, s, op, "", ChannelDeviceInfo, "machTimeInfo")
+	if err != nil {
+		return MachTime{}, err
+	}
+	var m MachTime
+	at := func(i int) any {
+		if i < len(list) {
+			return list[i]
+		}
+		return nil
+	}
+	var ok, ok1, ok2 bool
+	m.Absolute, ok = nskeyed.Uint(at(0))
+	m.Numer, ok1 = nskeyed.Int(at(1))
+	m.Denom, ok2 = nskeyed.Int(at(2))
+	if !ok || !ok1 || !ok2 || m.Numer <= 0 || m.Denom <= 0 {
+		return MachTime{}, unexpected(op, "", list)
+	}
+	m.Continuous, _ = nskeyed.Uint(at(3))
+	if seconds, ok := nskeyed.Real(at(4)); ok && math.Abs(seconds) < 1<<40 {
+		whole, part := math.Modf(seconds)
+		m.Time = time.Unix(int64(whole), int64(part*1e9)).UTC()
+	}
+	m.Zone, _ = at(5).(string)
+	return m, nil
+}
+
+// KernelName returns the name of the kernel's image.
+func (s *Session) KernelName(ctx context.Context) (string, error) {
+	return ask[string](ctx, s, "kernel name", "", ChannelDeviceInfo, "machKernelName")
+}
+
+// TraceCodes returns the names of kernel events, a line each:
+// "0x1020000 KTrap_DivideError".
+func (s *Session) TraceCodes(ctx context.Context) (string, error) {
+	return ask[string](ctx, s, "trace codes", "", ChannelDeviceInfo, "traceCodesFile")
+}
+
+// ProcessAttributes lists what Sysmon can tell about a process.
+func (s *Session) ProcessAttributes(ctx context.Context) ([]string, error) {
+	return askStrings(ctx, s, "process attributes", "", ChannelDeviceInfo, "sysmonProcessAttributes")
+}
+
+// SystemAttributes lists what Sysmon can tell about the device.
+func (s *Session) SystemAttributes(ctx context.Context) ([]string, error) {
+	return askStrings(ctx, s, "system attributes", "", ChannelDeviceInfo, "sysmonSystemAttributes")
+}

@@ -1,0 +1,361 @@
+package dvt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// rig is a session with a virtual device.
+type rig struct {
+	*Session
+	t     testing.TB
+	phone *phone.Phone
+	dev   *Device
+}
+
+func newRig(t testing.TB, profile string) *rig {
+	p, err := phone.New(phone.Options{Profile: profile, LogRate: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, phone: p, dev: &Device{Phone: p}}
+	r.Session = New(r.dial(), Options{})
+	t.Cleanup(func() {
+		for range 2 {
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return r
+}
+
+// dial connects to the device once more.
+func (r *rig) dial() net.Conn {
+	c, d := link.Pipe()
+	served := make(chan error, 1)
+	go func() { served <- r.dev.Serve(context.Background(), d) }()
+	r.t.Cleanup(func() {
+		c.Close()
+		if err := <-served; err != nil {
+			r.t.Errorf("Serve: %v", err)
+		}
+	})
+	return c
+}
+
+// host connects as a program does that uses nothing of this package.
+func (r *rig) host(identifier string, o dtx.Options) *dtx.Channel {
+	r.t.Helper()
+	c := dtx.New(r.dial(), o)
+	r.t.Cleanup(func() { c.Close() })
+	ch, err := c.Open(r.t.Context(), identifier, dtx.ChannelOptions{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return ch
+}
+
+// bubble runs a test in which time is not real and no goroutine may be left.
+func bubble(t *testing.T, profile string, f func(t *testing.T, r *rig)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { f(t, newRig(t, profile)) })
+}
+
+// fake connects a session to a device that a test plays.
+func fake(t testing.TB, channels map[string]dtx.Handler) *Session {
+	t.Helper()
+	server := dtx.Server{Channels: map[string]func(*dtx.Channel) dtx.Handler{}}
+	for id, h := range channels {
+		server.Channels[id] = func(*dtx.Channel) dtx.Handler { return h }
+	}
+	c, d := link.Pipe()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(context.Background(), d) }()
+	s := New(c, Options{})
+	t.Cleanup(func() {
+		s.Close()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return s
+}
+
+// answer is a handler that answers every call alike.
+func answer(v any) dtx.Handler {
+	return dtx.HandlerFunc(func(context.Context, *dtx.Incoming) (any, error) { return v, nil })
+}
+
+func TestSession(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		caps, err := r.Capabilities(ctx)
+		if n, ok := caps.Int(ChannelScreenshot); n != 1 || !ok || err != nil {
+			t.Errorf("capabilities %v, %v", caps, err)
+		}
+		if n, _ := caps.Int("com.apple.instruments.target.user-page-size"); n != 16384 {
+			t.Errorf("page size %d", n)
+		}
+		v, err := r.Call(ctx, ChannelDeviceInfo, "machKernelName")
+		if v != "/mach.release.t8120" || err != nil {
+			t.Errorf("free call: %v, %v", v, err)
+		}
+		// All calls share one channel.
+		var wg sync.WaitGroup
+		first, err := r.Channel(ctx, ChannelConditions)
+		for range 8 {
+			wg.Go(func() {
+				ch, err := r.Channel(ctx, ChannelConditions)
+				if ch != first || err != nil {
+					t.Errorf("another channel: %v, %v", ch, err)
+				}
+			})
+		}
+		wg.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// One that was closed is opened anew.
+		if err := first.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		second, err := r.Channel(ctx, ChannelConditions)
+		if err != nil || second == first || second.Code() == first.Code() {
+			t.Errorf("after its end: %v, %v", second, err)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		const unknown = " - it does not respond to the selector (DTXMessage 1)"
+		for _, c := range []struct {
+			channel, selector string
+			args              []any
+			want              string
+			is                error
+		}{
+			{"com.example.none", "x", nil, `dvt: call "x": open channel com.example.none: Unable to find a service for channel 'com.example.none' (DTXMessage 1)`, errors.ErrUnsupported},
+			{ChannelDeviceInfo, "none", nil, `dvt: call "none": call none: Unable to invoke 'none'` + unknown, errors.ErrUnsupported},
+			{services + "networking", "startMonitoring", nil, `dvt: call "startMonitoring": call startMonitoring: Unable to invoke 'startMonitoring'` + unknown, errors.ErrUnsupported},
+			{ChannelProcessControl, selLaunch, []any{"", "x"}, `dvt: call "` + selLaunch + `": call ` + selLaunch + `: '` + selLaunch + `' does not take these arguments (DTXMessage 1)`, dtx.ErrRemote},
+		} {
+			_, err := r.Call(ctx, c.channel, c.selector, c.args...)
+			if err == nil || err.Error() != c.want || !errors.Is(err, c.is) {
+				t.Errorf("%s %s: %v, want %s", c.channel, c.selector, err, c.want)
+			}
+			if errors.Is(err, errors.ErrUnsupported) != (c.is == errors.ErrUnsupported) || errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%v is more than it should be", err)
+			}
+			if e, ok := err.(*Error); !ok || e.Remote() == nil || e.Remote().Domain != dtx.Domain {
+				t.Errorf("%#v holds no refusal", err)
+			}
+		}
+		for selector, channel := range map[string]string{
+			selListDir: ChannelDeviceInfo, selExecName: ChannelDeviceInfo, selIsRunning: ChannelDeviceInfo, selUserName: ChannelDeviceInfo,
+			selKill: ChannelProcessControl, selSignal: ChannelProcessControl, selPIDOf: ChannelProcessControl, selObserve: ChannelProcessControl,
+			selNoLimits: ChannelProcessControl, selConfig: ChannelSysmon, selAppNotes: ChannelNotifications,
+			"simulateLocationWithLatitude:longitude:":            ChannelLocation,
+			"enableConditionWithIdentifier:profileIdentifier:":   ChannelConditions,
+			"disableConditionWithIdentifier:":                    ChannelConditions,
+			"installedApplicationsMatching:registerUpdateToken:": ChannelApplications,
+		} {
+			for _, args := range [][]any{{[]any{}, nskeyed.Null{}}, {nskeyed.UUID{}}} {
+				if v, err := r.Call(ctx, channel, selector, args...); v != nil || !strings.Contains(fmt.Sprint(err), "does not take these arguments") {
+					t.Errorf("%s %v: %v, %v", selector, args, v, err)
+				}
+			}
+		}
+	})
+}
+
+// TestBudget opens as many channels as a session may have.
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "")
+		s := New(r.dial(), Options{MaxChannels: 2})
+		defer s.Close()
+		ctx := t.Context()
+		ch, err := s.Open(ctx, ChannelSysmon, dtx.ChannelOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Open(ctx, "com.example.none", dtx.ChannelOptions{}); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("unknown channel: %v", err)
+		}
+		if _, err := s.Screenshot(ctx); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.KernelName(ctx); !errors.Is(err, ErrTooManyChannels) {
+			t.Errorf("third channel: %v", err)
+		}
+		if err := ch.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if _, err := s.KernelName(ctx); err != nil {
+			t.Errorf("after a channel was closed: %v", err)
+		}
+	})
+}
+
+// opener opens what it has.
+type opener struct {
+	conns map[service.Name]net.Conn
+	err   error
+	asked []service.Name
+}
+
+func (o *opener) Open(_ context.Context, n service.Name) (net.Conn, error) {
+	o.asked = append(o.asked, n)
+	if c := o.conns[n]; c != nil {
+		return c, nil
+	}
+	return nil, o.err
+}
+
+func TestConnect(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		missing := fmt.Errorf("service: %w", fs.ErrNotExist)
+		for _, c := range []struct {
+			has   service.Name
+			err   error
+			asked int
+			want  error
+		}{
+			{Service, missing, 1, nil},
+			{OldService, missing, 2, nil},
+			{service.Name{}, missing, 2, fs.ErrNotExist},
+			{OldService, context.DeadlineExceeded, 1, context.DeadlineExceeded},
+		} {
+			o := &opener{err: c.err, conns: map[service.Name]net.Conn{c.has: r.dial()}}
+			s, err := Connect(ctx, o, Options{})
+			if !errors.Is(err, c.want) || (s == nil) != (err != nil) || len(o.asked) != c.asked || o.asked[0] != Service {
+				t.Errorf("with %v: %v, %v, asked for %v", c.has, s, err, o.asked)
+			}
+			if s != nil {
+				if _, err := s.KernelName(ctx); err != nil {
+					t.Error(err)
+				}
+				s.Close()
+			}
+		}
+		if !Service.NeedsDDI || !OldService.HandshakeOnlyTLS || Service.Remote != "com.apple.instruments.dtservicehub" || Service.Checkin {
+			t.Errorf("%+v, %+v", Service, OldService)
+		}
+	})
+}
+
+// TestDeadlines calls a device that never answers.
+func TestDeadlines(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		later := dtx.HandlerFunc(func(context.Context, *dtx.Incoming) (any, error) { return nil, dtx.ErrLater })
+		s := fake(t, map[string]dtx.Handler{ChannelScreenshot: later, ChannelProcessControl: later, ChannelNotifications: later, ChannelSysmon: later})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun := time.Now()
+		if _, err := s.Screenshot(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != time.Second {
+			t.Errorf("after %v: %v", time.Since(begun), err)
+		}
+		for name, call := range map[string]func() error{
+			"screenshot": func() error { _, err := s.Screenshot(t.Context()); return err },
+			"launch":     func() error { _, err := s.Start(t.Context(), "x", LaunchOptions{}); return err },
+			"observe":    func() error { _, err := s.Observe(t.Context(), 5); return err },
+			"listen":     func() error { _, err := s.Notifications(t.Context(), NotificationOptions{Apps: true}); return err },
+			"sample": func() error {
+				_, err := s.Sysmon(t.Context(), SysmonConfig{Processes: []string{}, System: []string{}})
+				return err
+			},
+		} {
+			begun = time.Now()
+			if err := call(); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != callTimeout {
+				t.Errorf("%s: after %v: %v", name, time.Since(begun), err)
+			}
+		}
+		// The end of the session ends what waits.
+		go func() { time.Sleep(time.Second); s.Close() }()
+		if _, err := s.Screenshot(t.Context()); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+		if _, err := s.KernelName(t.Context()); !errors.Is(err, net.ErrClosed) || !errors.Is(s.Err(), net.ErrClosed) {
+			t.Errorf("after Close: %v, %v", err, s.Err())
+		}
+		<-s.Done()
+	})
+}
+
+// TestServeEnds ends a device in the middle of everything.
+func TestServeEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, err := phone.New(phone.Options{LogRate: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		c, d := link.Pipe()
+		served := make(chan error, 1)
+		go func() { served <- (&Device{Phone: p, Hold: 200 * time.Millisecond}).Serve(ctx, d) }()
+		s := New(c, Options{})
+		defer s.Close()
+		m, err := s.Sysmon(ctx, SysmonConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := s.Notifications(ctx, NotificationOptions{Apps: true, Memory: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		proc, err := s.Start(ctx, "com.example.shop", LaunchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetLocation(ctx, 1, 2); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := <-served; !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "dvt: serve: ") {
+			t.Errorf("Serve: %v", err)
+		}
+		if _, simulated := p.Place(); simulated {
+			t.Error("the simulation outlives the connection")
+		}
+		for name, next := range map[string]func() error{
+			"samples": func() error { _, err := m.Next(t.Context()); return err },
+			"news":    func() error { _, err := n.Next(t.Context()); return err },
+			"output":  func() error { _, err := proc.Next(t.Context()); return err },
+		} {
+			for err = error(nil); err == nil; {
+				err = next()
+			}
+			if !errors.Is(err, dtx.ErrPeerClosed) {
+				t.Errorf("%s end with %v", name, err)
+			}
+		}
+		for _, c := range []interface{ Close() error }{m, n, proc, m} {
+			if err := c.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		}
+	})
+}

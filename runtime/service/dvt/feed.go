@@ -1,0 +1,165 @@
+package dvt
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"github.com/imdlua/imdlua/runtime/dtx"
+)
+
+// Limits of what waits for a reader of a stream.
+const (
+	feedLimit = 1024
+	feedBytes = 32 << 20
+)
+
+// feed takes what the device sends on a channel of its own. A reader that is
+// too slow loses the oldest messages, which are counted: a stream is about now,
+// and closing it would help nobody.
+type feed struct {
+	op      string
+	subject string
+	ch      *dtx.Channel
+	wake    chan struct{} // holds a token while there may be something
+	done    chan struct{} // closed when the pump has ended
+	once    sync.Once
+
+	mu      sync.Mutex
+	queue   []*dtx.Incoming
+	bytes   int
+	dropped uint64
+	closed  bool
+	err     error // why nothing follows
+}
+
+// feed opens a channel for a stream.
+func (s *Session) feed(ctx context.Context, op, subject, identifier string) (*feed, error) {
+	ch, err := s.Open(ctx, identifier, dtx.ChannelOptions{})
+	if err != nil {
+		return nil, &Error{Op: op, Subject: subject, Err: inner(err)}
+	}
+	f := &feed{op: op, subject: subject, ch: ch, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s.wg.Go(f.pump)
+	return f, nil
+}
+
+// pump empties the channel until it is closed.
+func (f *feed) pump() {
+	defer close(f.done)
+	for {
+		in, err := f.ch.Next(context.Background())
+		if err != nil {
+			f.finish(err)
+			return
+		}
+		if in.ExpectsReply { // no event of these services does
+			_ = in.Reply(f.ch.Context(), dtx.UnknownSelector(in.Selector))
+		}
+		f.put(in)
+	}
+}
+
+func size(in *dtx.Incoming) int { return len(in.Aux) + len(in.Payload) }
+
+func (f *feed) put(in *dtx.Incoming) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.queue = append(f.queue, in)
+	f.bytes += size(in)
+	for len(f.queue) > 1 && (len(f.queue) > feedLimit || f.bytes > feedBytes) {
+		f.bytes -= size(f.queue[0])
+		f.queue[0] = nil
+		f.queue = f.queue[1:]
+		f.dropped++
+	}
+	f.signal()
+}
+
+func (f *feed) finish(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		err, f.queue = net.ErrClosed, nil
+	}
+	f.err = err
+	f.signal()
+}
+
+func (f *feed) signal() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the oldest message; what came before the end is still there.
+func (f *feed) take() (*dtx.Incoming, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		f.signal() // for others that wait
+		return nil, net.ErrClosed
+	}
+	if len(f.queue) == 0 {
+		if f.err != nil {
+			f.signal()
+		}
+		return nil, f.err
+	}
+	in := f.queue[0]
+	f.queue[0] = nil
+	f.bytes -= size(in)
+	if f.queue = f.queue[1:]; len(f.queue) > 0 || f.err != nil {
+		f.signal()
+	}
+	return in, nil
+}
+
+// next waits for a message.
+func (f *feed) next(ctx context.Context) (*dtx.Incoming, error) {
+	for {
+		in, err := f.take()
+		if err != nil {
+			return nil, &Error{Op: f.op, Subject: f.subject, Err: err}
+		}
+		if in != nil {
+			return in, nil
+		}
+		select {
+		case <-f.wake:
+		case <-ctx.Done():
+			return nil, &Error{Op: f.op, Subject: f.subject, Err: ctx.Err()}
+		}
+	}
+}
+
+// Dropped counts the messages that were lost because Next was called too
+// rarely.
+func (f *feed) Dropped() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dropped
+}
+
+// Close ends the stream and every Next that waits.
+func (f *feed) Close() error {
+	var err error
+	f.once.Do(func() {
+		f.mu.Lock()
+		f.closed, f.queue = true, nil
+		f.signal()
+		f.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if err = f.ch.Close(ctx); err != nil {
+			if f.ch.Conn().Err() != nil {
+				err = nil // the session went first
+			} else {
+				err = &Error{Op: "close", Subject: f.subject, Err: err}
+			}
+		}
+		<-f.done
+	})
+	return err
+}

@@ -1,0 +1,31 @@
+package dvt
+
+import (
+	"context"
+
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+func location(s *session, _ *dtx.Channel) dtx.Handler {
+	const simulate = "simulateLocationWithLatitude:longitude:"
+	return dtx.Methods{
+		simulate: func(_ context.Context, args dtx.Args) (any, error) {
+			latitude, ok1 := args.Real(0)
+			longitude, ok2 := args.Real(1)
+			if !ok1 || !ok2 {
+				return nil, badArguments(simulate)
+			}
+			release, err := s.phone.SimulatePlace(phone.Place{Latitude: latitude, Longitude: longitude})
+			if err != nil {
+				return nil, refused(err, codeENOENT)
+			}
+			s.hold("location", release)
+			return nil, nil
+		},
+		"stopLocationSimulation": func(context.Context, dtx.Args) (any, error) {
+			s.phone.ClearPlace()
+			return nil, nil
+		},
+	}
+}

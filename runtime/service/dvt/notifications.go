@@ -1,0 +1,112 @@
+package dvt
+
+import (
+	"context"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/dtx"
+)
+
+const (
+	selAppNotes    = "setApplicationStateNotificationsEnabled:"
+	selMemoryNotes = "setMemoryNotificationsEnabled:"
+	eventApp       = "applicationStateNotification:"
+	eventMemory    = "memoryLevelNotification:"
+)
+
+// AppState is a state of an app, with the numbers of the device.
+type AppState int
+
+// The states that are known.
+const (
+	AppTerminated AppState = 1
+	AppSuspended  AppState = 2
+	AppBackground AppState = 4
+	AppForeground AppState = 8
+)
+
+// Notification is news of an app's state or of the memory.
+type Notification struct {
+	Memory bool // news of the memory, and not of an app
+
+	App, Executable, BundleID string
+	State                     AppState
+	Description               string // the state in the device's words
+
+	Level int // of the memory
+
+	PID      int
+	Time     time.Time
+	MachTime uint64
+	Raw      nskeyed.Dict
+}
+
+// NotificationOptions choose what is told.
+type NotificationOptions struct{ Apps, Memory bool }
+
+// Notifications is a stream of news.
+type Notifications struct{ *feed }
+
+// Notifications begins to listen. A device first tells the states of all apps
+// that it knows.
+func (s *Session) Notifications(ctx context.Context, o NotificationOptions) (*Notifications, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	f, err := s.feed(ctx, "listen", "", ChannelNotifications)
+	if err != nil {
+		return nil, err
+	}
+	for _, want := range []struct {
+		on       bool
+		selector string
+	}{{o.Apps, selAppNotes}, {o.Memory, selMemoryNotes}} {
+		if !want.on {
+			continue
+		}
+		if _, err := f.ch.Call(ctx, want.selector, true); err != nil {
+			_ = f.Close()
+			return nil, &Error{Op: "listen", Err: err}
+		}
+	}
+	return &Notifications{f}, nil
+}
+
+// Next waits for the next notification.
+func (n *Notifications) Next(ctx context.Context) (*Notification, error) {
+	for {
+		in, err := n.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if in.Type != dtx.Dispatch || in.Selector != eventApp && in.Selector != eventMemory {
+			continue
+		}
+		args, err := in.Args()
+		if err != nil {
+			return nil, &Error{Op: n.op, Err: err}
+		}
+		d, ok := args.Dict(0)
+		if !ok {
+			return nil, unexpected(n.op, in.Selector, args.At(0))
+		}
+		return parseNotification(in.Selector, d), nil
+	}
+}
+
+func parseNotification(selector string, d nskeyed.Dict) *Notification {
+	n := &Notification{Memory: selector == eventMemory, Raw: d}
+	n.App, _ = d.String("appName")
+	n.Executable, _ = d.String("execName")
+	n.BundleID, _ = d.String("displayID")
+	n.Description, _ = d.String("state_description")
+	state, _ := d.Int("state")
+	level, _ := d.Int("code")
+	pid, _ := d.Int("pid")
+	n.State, n.Level, n.PID = AppState(state), int(level), int(pid)
+	n.MachTime, _ = d.Uint("mach_absolute_time")
+	if at, ok := d.Date("timestamp"); ok {
+		n.Time = at.Time()
+	}
+	return n
+}

@@ -1,0 +1,132 @@
+package dvt
+
+import (
+	"context"
+	"path"
+	"sync"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// notifier is the device side of a mobilenotifications channel.
+type notifier struct {
+	phone *phone.Phone
+	ch    *dtx.Channel
+
+	mu           sync.Mutex
+	watching     bool
+	apps, memory bool
+}
+
+func notifications(s *session, ch *dtx.Channel) dtx.Handler {
+	n := &notifier{phone: s.phone, ch: ch}
+	return dtx.Methods{
+		selAppNotes:    n.enable(selAppNotes, &n.apps),
+		selMemoryNotes: n.enable(selMemoryNotes, &n.memory),
+	}
+}
+
+// enable switches notifications. Those of apps begin with the state of each.
+func (n *notifier) enable(selector string, flag *bool) func(context.Context, dtx.Args) (any, error) {
+	return func(ctx context.Context, args dtx.Args) (any, error) {
+		on, ok := truth(args, 0)
+		if !ok {
+			return nil, badArguments(selector)
+		}
+		n.mu.Lock()
+		before := *flag
+		*flag = on
+		if on && !n.watching {
+			n.watching = true
+			n.watch()
+		}
+		n.mu.Unlock()
+		if on && !before && selector == selAppNotes {
+			n.burst(ctx)
+		}
+		return nil, nil
+	}
+}
+
+// watch begins to tell what happens; the caller holds mu.
+func (n *notifier) watch() {
+	w := n.phone.WatchProcesses()
+	if !n.ch.Go(func(ctx context.Context) {
+		defer w.Close()
+		for {
+			e, err := w.Next(ctx)
+			if err != nil || n.tell(ctx, e) != nil {
+				return
+			}
+		}
+	}) {
+		w.Close()
+	}
+}
+
+func (n *notifier) tell(ctx context.Context, e phone.ProcessEvent) error {
+	n.mu.Lock()
+	apps, memory := n.apps, n.memory
+	n.mu.Unlock()
+	switch {
+	case e.Kind == phone.ProcessState && apps:
+		return n.ch.Send(ctx, eventApp, n.appDict(e))
+	case e.Kind == phone.MemoryLevel && memory:
+		return n.ch.Send(ctx, eventMemory, nskeyed.Dict{
+			{Key: "code", Value: int64(e.Level)},
+			{Key: "mach_absolute_time", Value: e.MachTime},
+			{Key: "pid", Value: int64(e.Process.PID)},
+			{Key: "timestamp", Value: nskeyed.DateOf(e.Time)},
+		})
+	}
+	return nil
+}
+
+// burst tells the state of every app with an icon.
+func (n *notifier) burst(ctx context.Context) {
+	for _, a := range n.phone.Apps() {
+		if a.Type() == phone.HiddenApp {
+			continue
+		}
+		e := phone.ProcessEvent{Kind: phone.ProcessState, State: phone.AppTerminated, Time: n.phone.Now(), MachTime: n.phone.MachTime()}
+		proc, ok := n.phone.RunningApp(a.BundleID())
+		if ok {
+			e.State = n.phone.AppState(proc.PID)
+		}
+		e.Process = proc
+		e.Process.BundleID = a.BundleID()
+		if n.ch.Send(ctx, eventApp, n.appDict(e)) != nil {
+			return
+		}
+	}
+}
+
+// appDict makes the news of an app. All keys are there and none is empty: some
+// hosts insist.
+func (n *notifier) appDict(e phone.ProcessEvent) nskeyed.Dict {
+	name, executable := e.Process.Name, e.Process.Path
+	if a, ok := n.phone.App(e.Process.BundleID); ok {
+		attributes := a.Attributes()
+		name, _ = attributes.String("CFBundleDisplayName")
+		if executable == "" {
+			file, _ := attributes.String("CFBundleExecutable")
+			executable = path.Join(a.Path(), file)
+		}
+	}
+	state, text := int64(e.State), e.State.String()
+	return nskeyed.Dict{
+		{Key: "appName", Value: name},
+		{Key: "displayID", Value: e.Process.BundleID},
+		{Key: "elevated_state", Value: state},
+		{Key: "elevated_state_description", Value: text},
+		{Key: "execName", Value: executable},
+		{Key: "mach_absolute_time", Value: e.MachTime},
+		{Key: "name", Value: "SBApplicationNotificationStateChanged"},
+		{Key: "pid", Value: int64(e.Process.PID)},
+		{Key: "state", Value: state},
+		{Key: "state_description", Value: text},
+		{Key: "timestamp", Value: nskeyed.DateOf(e.Time)},
+	}
+}

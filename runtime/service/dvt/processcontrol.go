@@ -1,0 +1,254 @@
+package dvt
+
+import (
+	"context"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/dtx"
+)
+
+// Selectors of processcontrol.
+const (
+	selLaunch       = "launchSuspendedProcessWithDevicePath:bundleIdentifier:environment:arguments:options:"
+	selKill         = "killPid:"
+	selSignal       = "sendSignal:toPid:"
+	selPIDOf        = "processIdentifierForBundleIdentifier:"
+	selNoLimits     = "requestDisableMemoryLimitsForPid:"
+	selObserve      = "startObservingPid:"
+	selStopObserve  = "stopObservingPid:"
+	selResume       = "resumePid:"
+	selSuspend      = "suspendProcess:"
+	eventOutput     = "outputReceived:fromProcess:atTime:"
+	eventTerminated = "processWithPID:terminatedWithExitCode:orCrashingSignal:"
+
+	optionSuspended  = "StartSuspendedKey"
+	optionKill       = "KillExisting"
+	optionBackground = "ActivateSuspended"
+)
+
+// LaunchOptions say how an app is started.
+type LaunchOptions struct {
+	Args []string
+	Env  map[string]string
+	// KillExisting ends the instance that runs. Without it, a running app
+	// comes to the front and keeps its arguments.
+	KillExisting bool
+	// Suspended stops the app before its first instruction, until Resume.
+	Suspended bool
+	// Background starts the app behind what the screen shows.
+	Background bool
+}
+
+// arguments makes the arguments of the call. Environment and options must be
+// dictionaries and the arguments an array, empty or not.
+func (o LaunchOptions) arguments(bundleID string) []any {
+	env := make(nskeyed.Dict, 0, len(o.Env))
+	for _, key := range slices.Sorted(maps.Keys(o.Env)) {
+		env = append(env, nskeyed.Pair{Key: key, Value: o.Env[key]})
+	}
+	args := make([]any, len(o.Args))
+	for i, a := range o.Args {
+		args[i] = a
+	}
+	options := nskeyed.Dict{{Key: optionKill, Value: o.KillExisting}, {Key: optionSuspended, Value: o.Suspended}}
+	if o.Background {
+		options = append(options, nskeyed.Pair{Key: optionBackground, Value: true})
+	}
+	return []any{"", bundleID, env, args, options}
+}
+
+// Launch starts an app and returns its process identifier.
+func (s *Session) Launch(ctx context.Context, bundleID string, o LaunchOptions) (int, error) {
+	v, err := s.call(ctx, "launch", bundleID, ChannelProcessControl, selLaunch, o.arguments(bundleID)...)
+	if err != nil {
+		return 0, err
+	}
+	return launched(bundleID, v)
+}
+
+func launched(bundleID string, v any) (int, error) {
+	pid, ok := nskeyed.Int(v)
+	if !ok || pid <= 0 || pid > 1<<31-1 {
+		return 0, unexpected("launch", bundleID, v)
+	}
+	return int(pid), nil
+}
+
+// Start is Launch for an app whose output and end are to be followed.
+func (s *Session) Start(ctx context.Context, bundleID string, o LaunchOptions) (*Process, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	f, err := s.feed(ctx, "launch", bundleID, ChannelProcessControl)
+	if err != nil {
+		return nil, err
+	}
+	v, err := f.ch.Call(ctx, selLaunch, o.arguments(bundleID)...)
+	if err != nil {
+		err = &Error{Op: "launch", Subject: bundleID, Err: err}
+	}
+	p := &Process{feed: f}
+	if err == nil {
+		p.PID, err = launched(bundleID, v)
+	}
+	if err == nil {
+		// iOS tells of the end only those who asked. Versions that lack the
+		// method tell nobody.
+		err = f.ch.Send(ctx, selObserve, int64(p.PID))
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	f.op, f.subject = "follow process", strconv.Itoa(p.PID)
+	return p, nil
+}
+
+// Observe follows a process that runs: its end, and what of its output the
+// device still gives.
+func (s *Session) Observe(ctx context.Context, pid int) (*Process, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	subject := strconv.Itoa(pid)
+	f, err := s.feed(ctx, "observe", subject, ChannelProcessControl)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.ch.Call(ctx, selObserve, int64(pid)); err != nil {
+		_ = f.Close()
+		return nil, &Error{Op: "observe", Subject: subject, Err: err}
+	}
+	return &Process{PID: pid, feed: f}, nil
+}
+
+// Output is what a process wrote to its standard output or error.
+type Output struct {
+	PID      int
+	Text     string
+	MachTime uint64
+}
+
+// Exit is how a process ended: by a signal, or by itself if that is 0.
+type Exit struct{ Code, Signal int }
+
+// Process is a process that is followed. Close ends the following, not the
+// process.
+type Process struct {
+	PID int
+	*feed
+
+	mu   sync.Mutex
+	exit *Exit
+}
+
+// Next waits for the next output. After the end of the process it returns
+// io.EOF, and Exit says more.
+func (p *Process) Next(ctx context.Context) (Output, error) {
+	for {
+		if p.Exit() != nil {
+			return Output{}, io.EOF
+		}
+		in, err := p.next(ctx)
+		if err != nil {
+			return Output{}, err
+		}
+		out, exit, err := parseProcessEvent(in, p.PID)
+		switch {
+		case err != nil:
+			return Output{}, &Error{Op: p.op, Subject: p.subject, Err: err}
+		case exit != nil:
+			p.mu.Lock()
+			p.exit = exit
+			p.mu.Unlock()
+			p.signal() // for others that wait
+		case out != nil:
+			return *out, nil
+		}
+	}
+}
+
+// Exit returns how the process ended, nil as long as Next has not come across
+// it.
+func (p *Process) Exit() *Exit {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exit
+}
+
+// parseProcessEvent reads an event of a process; those of others and those that
+// nobody knows are neither.
+func parseProcessEvent(in *dtx.Incoming, pid int) (*Output, *Exit, error) {
+	if in.Type != dtx.Dispatch || in.Selector != eventOutput && in.Selector != eventTerminated {
+		return nil, nil, nil
+	}
+	args, err := in.Args()
+	if err != nil {
+		return nil, nil, err
+	}
+	if in.Selector == eventTerminated {
+		if n, _ := args.Int(0); n != int64(pid) {
+			return nil, nil, nil
+		}
+		code, _ := args.Int(1)
+		signal, _ := args.Int(2)
+		return nil, &Exit{Code: int(code), Signal: int(signal)}, nil
+	}
+	text, ok := args.String(0)
+	if !ok {
+		return nil, nil, ErrProtocol
+	}
+	// Old versions may leave the process out; the channel has no other then.
+	from, known := args.Int(1)
+	if known && from != int64(pid) {
+		return nil, nil, nil
+	}
+	ticks, _ := args.Int(2)
+	return &Output{PID: pid, Text: text, MachTime: uint64(max(ticks, 0))}, nil, nil
+}
+
+// Kill ends a process.
+func (s *Session) Kill(ctx context.Context, pid int) error {
+	_, err := s.call(ctx, "kill", strconv.Itoa(pid), ChannelProcessControl, selKill, int64(pid))
+	return err
+}
+
+// Signal sends a signal, numbered as iOS numbers it, to a process.
+func (s *Session) Signal(ctx context.Context, pid, signal int) error {
+	_, err := s.call(ctx, "signal", strconv.Itoa(pid), ChannelProcessControl, selSignal, int64(signal), int64(pid))
+	return err
+}
+
+// Suspend stops a process until Resume.
+func (s *Session) Suspend(ctx context.Context, pid int) error {
+	_, err := s.call(ctx, "suspend", strconv.Itoa(pid), ChannelProcessControl, selSuspend, int64(pid))
+	return err
+}
+
+// Resume lets a process go on that was stopped, or launched suspended.
+func (s *Session) Resume(ctx context.Context, pid int) error {
+	_, err := s.call(ctx, "resume", strconv.Itoa(pid), ChannelProcessControl, selResume, int64(pid))
+	return err
+}
+
+// PIDOf returns the process of an app, 0 if it does not run.
+func (s *Session) PIDOf(ctx context.Context, bundleID string) (int, error) {
+	v, err := s.call(ctx, "find process", bundleID, ChannelProcessControl, selPIDOf, bundleID)
+	if err != nil {
+		return 0, err
+	}
+	pid, ok := nskeyed.Int(v)
+	if !ok {
+		return 0, unexpected("find process", bundleID, v)
+	}
+	return int(max(pid, 0)), nil // some versions say -1
+}
+
+// DisableMemoryLimits frees a process from the memory limit at which iOS would
+// end it, and reports whether that could be done.
+func (s *Session) DisableMemoryLimits(ctx context.Context, pid int) (bool, error) {
+	return ask[bool](ctx, s, "disable memory limits", strconv.Itoa(pid), ChannelProcessControl, selNoLimits, dtx.Int32(int32(pid)))
+}

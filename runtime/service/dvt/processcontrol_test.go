@@ -1,0 +1,347 @@
+package dvt
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// wantOutput reads outputs of a process.
+func wantOutput(t *testing.T, p *Process, want ...string) {
+	t.Helper()
+	for _, text := range want {
+		out, err := p.Next(t.Context())
+		if err != nil || out.Text != text || out.PID != p.PID || out.MachTime == 0 {
+			t.Fatalf("output %+v, %v, want %q", out, err, text)
+		}
+	}
+}
+
+func wantEnd(t *testing.T, p *Process, signal int) {
+	t.Helper()
+	for range 2 {
+		out, err := p.Next(t.Context())
+		if e := p.Exit(); err != io.EOF || e == nil || *e != (Exit{Signal: signal}) {
+			t.Fatalf("%+v, %v, exit %v, want the end by signal %d", out, err, e, signal)
+		}
+	}
+}
+
+func TestStart(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		p, err := r.Start(ctx, "com.example.shop", LaunchOptions{Args: []string{"-x", "y z"}, Env: map[string]string{"MODE": "test"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		wantOutput(t, p, "ShopDemo: launched with 2 arguments\n", "ShopDemo: argument 1: -x\n", "ShopDemo: argument 2: y z\n", "ShopDemo: environment MODE=test\n")
+		if pid, err := r.PIDOf(ctx, "com.example.shop"); pid != p.PID || err != nil {
+			t.Errorf("process %d, %v, want %d", pid, err, p.PID)
+		}
+		if ok, err := r.IsRunning(ctx, p.PID); !ok || err != nil {
+			t.Errorf("running: %v, %v", ok, err)
+		}
+		// Another process on the same session, and what it says.
+		q, err := r.Start(ctx, "com.example.reader", LaunchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Close()
+		for pid, text := range map[int]string{p.PID: "one\n", q.PID: "two\n"} {
+			if err := r.phone.Print(pid, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantOutput(t, q, "Reader: launched with 0 arguments\n", "two\n")
+		wantOutput(t, p, "one\n")
+		if p.Exit() != nil {
+			t.Error("has ended")
+		}
+		if err := r.Kill(ctx, p.PID); err != nil {
+			t.Fatal(err)
+		}
+		wantEnd(t, p, 9)
+		if err := r.Signal(ctx, q.PID, 15); err != nil {
+			t.Fatal(err)
+		}
+		wantEnd(t, q, 15)
+		if pid, err := r.PIDOf(ctx, "com.example.shop"); pid != 0 || err != nil {
+			t.Errorf("process %d, %v, after its end", pid, err)
+		}
+	})
+}
+
+func TestSuspended(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		p, err := r.Start(ctx, "com.example.shop", LaunchOptions{Suspended: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		synctest.Wait()
+		if s := r.phone.AppState(p.PID); s != phone.AppSuspended || len(p.queue) != 0 {
+			t.Errorf("%v, and said %d things", s, len(p.queue))
+		}
+		if err := r.Resume(ctx, p.PID); err != nil {
+			t.Fatal(err)
+		}
+		wantOutput(t, p, "ShopDemo: launched with 0 arguments\n")
+		if err := r.Suspend(ctx, p.PID); err != nil || r.phone.AppState(p.PID) != phone.AppSuspended {
+			t.Errorf("%v, %v", r.phone.AppState(p.PID), err)
+		}
+		old := p.PID
+		pid, err := r.Launch(ctx, "com.example.shop", LaunchOptions{KillExisting: true, Background: true})
+		if err != nil || pid == old || r.phone.AppState(pid) != phone.AppBackground {
+			t.Errorf("launched again as %d, %v", pid, err)
+		}
+		wantEnd(t, p, 9)
+		if again, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); again != pid || err != nil {
+			t.Errorf("launched while running: %d, %v, want %d", again, err, pid)
+		}
+		if ok, err := r.DisableMemoryLimits(ctx, pid); !ok || err != nil || !r.phone.MemoryUnlimited(pid) {
+			t.Errorf("memory limits: %v, %v", ok, err)
+		}
+		if ok, err := r.DisableMemoryLimits(ctx, old); ok || err != nil {
+			t.Errorf("memory limits of a dead process: %v, %v", ok, err)
+		}
+		// What a session observes is told even if another one launched it.
+		o, err := r.Observe(ctx, pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.Close()
+		if _, err := r.phone.Crash(pid); err != nil {
+			t.Fatal(err)
+		}
+		wantEnd(t, o, 11)
+	})
+}
+
+func TestLaunchRefused(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		pid, err := r.Launch(ctx, "com.example.none", LaunchOptions{})
+		var e *Error
+		if pid != 0 || !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrLocked) || !errors.As(err, &e) {
+			t.Fatalf("%d, %v", pid, err)
+		}
+		ns := e.Remote()
+		if ns.Domain != "com.apple.dt.deviceprocesscontrolservice" || ns.Code != 1 || ns.Underlying().Domain != "FBSOpenApplicationErrorDomain" || ns.Underlying().Code != 4 {
+			t.Errorf("refused with %+v", ns)
+		}
+		if reason, _ := ns.UserInfo.String("NSLocalizedFailureReason"); !strings.Contains(reason, `"com.example.none" is unknown`) {
+			t.Errorf("reason %q", reason)
+		}
+		if p, err := r.Start(ctx, "com.example.none", LaunchOptions{}); p != nil || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("started %v, %v", p, err)
+		}
+		for name, c := range map[string]struct{ got, want error }{
+			"kill":        {r.Kill(ctx, 99_999), fs.ErrNotExist},
+			"kill 1":      {r.Kill(ctx, 1), fs.ErrPermission},
+			"signal":      {r.Signal(ctx, 99_999, 9), fs.ErrNotExist},
+			"signal 99":   {r.Signal(ctx, 99_999, 99), fs.ErrInvalid},
+			"signal huge": {r.Signal(ctx, 1, 1<<40), fs.ErrInvalid},
+			"resume":      {r.Resume(ctx, 99_999), fs.ErrNotExist},
+			"suspend":     {r.Suspend(ctx, 99_999), fs.ErrNotExist},
+		} {
+			if !errors.Is(c.got, c.want) || !errors.Is(c.got, dtx.ErrRemote) {
+				t.Errorf("%s: %v, want %v", name, c.got, c.want)
+			}
+		}
+		if p, err := r.Observe(ctx, 99_999); p != nil || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("observe: %v, %v", p, err)
+		}
+		r.phone.SetPasscode(true)
+		r.phone.Lock()
+		if _, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); !errors.Is(err, ErrLocked) || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("on a locked phone: %v", err)
+		}
+		synctest.Wait()
+		if r.open != 1 {
+			t.Errorf("%d channels are open, want the shared one", r.open)
+		}
+	})
+}
+
+// TestLaunchArguments looks at the bytes of a launch: the kinds of the
+// arguments are what devices insist on.
+func TestLaunchArguments(t *testing.T) {
+	t.Parallel()
+	seen := make(chan []dtx.Arg, 1)
+	s := fake(t, map[string]dtx.Handler{ChannelProcessControl: dtx.HandlerFunc(func(_ context.Context, in *dtx.Incoming) (any, error) {
+		list, err := dtx.DecodeArgs(in.Aux)
+		seen <- list
+		if in.Selector == selNoLimits {
+			return true, err
+		}
+		return int64(77), err
+	})})
+	if pid, err := s.Launch(t.Context(), "a.b", LaunchOptions{Env: map[string]string{"B": "", "A": "1"}}); pid != 77 || err != nil {
+		t.Fatal(pid, err)
+	}
+	want := []any{"", "a.b", nskeyed.Dict{{Key: "A", Value: "1"}, {Key: "B", Value: ""}}, []any{},
+		nskeyed.Dict{{Key: "KillExisting", Value: false}, {Key: "StartSuspendedKey", Value: false}}}
+	for i, a := range <-seen {
+		if v, err := nskeyed.Decode(a.Bytes); a.Kind != dtx.ArgBuffer || !reflect.DeepEqual(v, want[i]) || err != nil {
+			t.Errorf("argument %d is %v, %v, want %v", i, v, err, want[i])
+		}
+	}
+	if _, err := s.DisableMemoryLimits(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-seen; !reflect.DeepEqual(got, []dtx.Arg{dtx.Int32(5)}) {
+		t.Errorf("arguments %+v, want a bare number", got)
+	}
+}
+
+// TestForeignLaunch launches as other programs do, and looks at the events.
+func TestForeignLaunch(t *testing.T) {
+	for name, c := range map[string]struct {
+		options dtx.Options
+		ends    bool
+	}{
+		"with callback": {dtx.Options{Capabilities: nskeyed.Dict{{Key: capTermination, Value: int64(1)}}}, true},
+		"silent":        {dtx.Options{Silent: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, "", func(t *testing.T, r *rig) {
+				ctx := t.Context()
+				ch := r.host(ChannelProcessControl, c.options)
+				v, err := ch.Call(ctx, selLaunch, "/private/", "com.example.shop", nskeyed.Dict{{Key: "NSUnbufferedIO", Value: "YES"}}, []any{},
+					nskeyed.Dict{{Key: optionKill, Value: int64(1)}, {Key: optionSuspended, Value: int64(0)}, {Key: "__" + optionBackground, Value: int64(1)}})
+				pid, _ := v.(int64)
+				if pid <= 0 || err != nil || r.phone.AppState(int(pid)) != phone.AppBackground {
+					t.Fatalf("%v, %v", v, err)
+				}
+				for _, text := range []string{"ShopDemo: launched with 0 arguments\n", "ShopDemo: environment NSUnbufferedIO=YES\n"} {
+					in, err := ch.Next(ctx)
+					if err != nil || in.Type != dtx.Dispatch || in.Selector != eventOutput || in.ExpectsReply {
+						t.Fatalf("%+v, %v", in, err)
+					}
+					args, err := dtx.DecodeArgs(in.Aux)
+					if err != nil || len(args) != 3 || args[0].Kind != dtx.ArgBuffer || args[1].Kind != dtx.ArgInt32 || args[1].Bits != uint64(pid) || args[2].Kind != dtx.ArgInt64 {
+						t.Errorf("arguments %+v, %v", args, err)
+					}
+					if got, _ := args[0].Value(nil); got != text {
+						t.Errorf("output %q, want %q", got, text)
+					}
+				}
+				if err := ch.Send(ctx, selKill, dtx.Int32(int32(pid))); err != nil {
+					t.Fatal(err)
+				}
+				// What comes next is the end, or nothing before the answer.
+				if _, err := ch.Call(ctx, selPIDOf, "com.example.shop"); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if !c.ends {
+					now, cancel := context.WithCancel(ctx)
+					cancel()
+					if in, err := ch.Next(now); !errors.Is(err, context.Canceled) {
+						t.Errorf("%+v, %v", in, err)
+					}
+					return
+				}
+				in, err := ch.Next(ctx)
+				if err != nil || in.Selector != eventTerminated {
+					t.Fatalf("%+v, %v", in, err)
+				}
+				if args, err := in.Args(); !reflect.DeepEqual(args, dtx.Args{pid, nil, int64(9)}) || err != nil {
+					t.Errorf("arguments %v, %v", args, err)
+				}
+			})
+		})
+	}
+}
+
+// TestStopObserving checks that nothing is told any more.
+func TestStopObserving(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		proc, err := r.phone.Launch("com.example.shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := r.Observe(ctx, proc.PID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.Close()
+		if _, err := o.ch.Call(ctx, selStopObserve, int64(proc.PID)); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Kill(ctx, proc.PID); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if len(o.queue) != 0 {
+			t.Errorf("told %+v", o.queue[0])
+		}
+	})
+}
+
+// TestSlowReader does not read what an app says: the oldest is lost, and other
+// calls go on.
+func TestSlowReader(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		p, err := r.Start(ctx, "com.example.shop", LaunchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		const lines = feedLimit + 10
+		for range lines {
+			if err := r.phone.Print(p.PID, "line\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if _, err := r.KernelName(ctx); err != nil {
+			t.Error(err)
+		}
+		if n := p.Dropped(); n != lines+1-feedLimit {
+			t.Errorf("%d dropped, want %d", n, lines+1-feedLimit)
+		}
+		for range feedLimit {
+			wantOutput(t, p, "line\n")
+		}
+		// Bytes count as well as messages.
+		for range 3 {
+			if err := r.phone.Print(p.PID, strings.Repeat("x", feedBytes/2)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if n := p.Dropped(); n != lines+1-feedLimit+2 || len(p.queue) != 1 {
+			t.Errorf("%d dropped, %d there", n, len(p.queue))
+		}
+		// Close ends who waits.
+		wantOutput(t, p, strings.Repeat("x", feedBytes/2))
+		waiting := make(chan error)
+		for range 2 {
+			go func() { _, err := p.Next(ctx); waiting <- err }()
+		}
+		synctest.Wait()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		for range 2 {
+			if err := <-waiting; !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Next after Close: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,8 @@
+package dvt
+
+import "context"
+
+// Screenshot returns what the screen shows, as PNG.
+func (s *Session) Screenshot(ctx context.Context) ([]byte, error) {
+	return ask[[]byte](ctx, s, "screenshot", "", ChannelScreenshot, "takeScreenshot")
+}

@@ -1,0 +1,13 @@
+package dvt
+
+import (
+	"context"
+
+	"github.com/imdlua/imdlua/runtime/dtx"
+)
+
+func screenshot(s *session, _ *dtx.Channel) dtx.Handler {
+	return dtx.Methods{
+		"takeScreenshot": func(context.Context, dtx.Args) (any, error) { return s.phone.Screenshot() },
+	}
+}

@@ -1,0 +1,56 @@
+package dvt
+
+import (
+	"bytes"
+	"image"
+	"image/png"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestScreenshot(t *testing.T) {
+	bubble(t, "ios18", func(t *testing.T, r *rig) {
+		home, err := r.Screenshot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if img, err := png.Decode(bytes.NewReader(home)); err != nil || img.Bounds() != image.Rect(0, 0, 1206, 2622) {
+			t.Errorf("%v, %v", img, err)
+		}
+		if _, err := r.Launch(t.Context(), "com.example.shop", LaunchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if app, err := r.Screenshot(t.Context()); bytes.Equal(app, home) || err != nil {
+			t.Errorf("an app does not show: %v", err)
+		}
+	})
+}
+
+// noisy is a picture of about three megabytes, as a full screen of photos is.
+func noisy(t testing.TB) []byte {
+	img := image.NewGray(image.Rect(0, 0, 1179, 2556))
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range img.Pix {
+		img.Pix[i] = byte(random.Uint32())
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func BenchmarkScreenshot3MB(b *testing.B) {
+	r := newRig(b, "")
+	picture := noisy(b)
+	if err := r.phone.ShowPicture(picture); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(picture)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if got, err := r.Screenshot(b.Context()); len(got) != len(picture) || err != nil {
+			b.Fatal(len(got), err)
+		}
+	}
+}

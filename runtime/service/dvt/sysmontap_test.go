@@ -1,0 +1,442 @@
+package dvt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"reflect"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+func TestSysmon(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		app, err := r.Launch(ctx, "com.example.shop", LaunchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := r.Sysmon(ctx, SysmonConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var last *Sample
+		begun := time.Now()
+		loads := map[float64]bool{}
+		for i := range 5 {
+			s, err := m.Next(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := time.Since(begun); d != time.Duration(i)*time.Second {
+				t.Errorf("sample %d comes after %v", i, d)
+			}
+			if s.CPUs != 6 || s.EnabledCPUs != 6 || len(s.Cores) != 6 || s.Load == nil || s.Load.Total <= 0 || s.Load.Total > 600 || s.Load.User != -1 {
+				t.Errorf("%+v", s)
+			}
+			if free, ok := s.System.Int("vmFreeCount"); !ok || free <= 0 || len(s.System.Values) != len(s.System.Names()) {
+				t.Errorf("system %v", s.System.Values)
+			}
+			if len(s.Processes) != len(r.phone.Processes()) {
+				t.Errorf("%d processes", len(s.Processes))
+			}
+			for _, p := range s.Processes {
+				pid, _ := p.Int("pid")
+				name, ok := p.String("name")
+				if int(pid) != p.PID || !ok || name == "" || len(p.Values) != len(p.Names()) {
+					t.Errorf("process %d: %v", p.PID, p.Values)
+				}
+				load, known := p.Real("cpuUsage")
+				if known == (i == 0) {
+					t.Errorf("load of %s in sample %d: %v, %v", name, i, load, known)
+				}
+				if p.PID == app {
+					loads[load] = true
+				}
+			}
+			if last != nil && (s.Start != last.End || s.End-s.Start != 24_000_000) {
+				t.Errorf("from %d to %d, after %d", s.Start, s.End, last.End)
+			}
+			if last != nil {
+				a, _ := last.System.Int("diskBytesRead")
+				if b, _ := s.System.Int("diskBytesRead"); b < a {
+					t.Errorf("%d bytes read after %d", b, a)
+				}
+			}
+			last = s
+		}
+		if len(loads) != 5 {
+			t.Errorf("the load of the app stands still: %v", loads)
+		}
+		// A process that ends is in no later sample.
+		if err := r.Kill(ctx, app); err != nil {
+			t.Fatal(err)
+		}
+		s, err := m.Next(ctx)
+		if err != nil || slices.ContainsFunc(s.Processes, func(p ProcessRow) bool { return p.PID == app }) {
+			t.Errorf("%v, or a dead process", err)
+		}
+		for range 2 {
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := m.Next(ctx); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Next after Close: %v", err)
+		}
+	})
+}
+
+func TestSysmonConfig(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		m, err := r.Sysmon(ctx, SysmonConfig{Interval: 100 * time.Millisecond, Processes: []string{"name", "none", "uid", "ppid"}, System: []string{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		begun := time.Now()
+		for range 3 {
+			s, err := m.Next(ctx)
+			if err != nil || s.System != nil {
+				t.Fatalf("%+v, %v", s, err)
+			}
+			for _, p := range s.Processes {
+				model, _ := r.phone.Process(p.PID)
+				want := []any{model.Name, nskeyed.Null{}, int64(phone.UserID(model.User)), int64(model.ParentPID)}
+				if !reflect.DeepEqual(p.Values, want) || p.Get("none") != nil || p.Get("other") != nil {
+					t.Errorf("process %d: %v, want %v", p.PID, p.Values, want)
+				}
+			}
+		}
+		if d := time.Since(begun); d != 200*time.Millisecond {
+			t.Errorf("three samples in %v", d)
+		}
+		// Two taps do not know of each other.
+		n, err := r.Sysmon(ctx, SysmonConfig{Interval: time.Second, Processes: []string{}, System: []string{"physMemSize"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		for range 2 {
+			s, err := n.Next(ctx)
+			if err != nil || s.Processes != nil || !reflect.DeepEqual(s.System.Values, []any{int64(6 << 30)}) {
+				t.Fatalf("%+v, %v", s, err)
+			}
+		}
+		if _, err := r.Sysmon(ctx, SysmonConfig{Processes: make([]string, maxAttributes+1), System: []string{}}); !errors.Is(err, dtx.ErrRemote) {
+			t.Errorf("too many attributes: %v", err)
+		}
+		// Who waits can stop waiting.
+		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+		defer cancel()
+		if _, err := n.Next(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Next: %v", err)
+		}
+		if _, err := n.Next(ctx); err != nil {
+			t.Errorf("Next after a deadline: %v", err)
+		}
+	})
+}
+
+// TestForeignSysmon samples as other programs do, message by message.
+func TestForeignSysmon(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		ch := r.host(ChannelSysmon, dtx.Options{Silent: true})
+		config := nskeyed.Dict{{Key: "ur", Value: int64(1)}, {Key: "bm", Value: int64(0)}, {Key: "procAttrs", Value: []any{"pid", "name"}},
+			{Key: "sysAttrs", Value: nskeyed.Set{"threadCount"}}, {Key: "cpuUsage", Value: true}, {Key: "sampleInterval", Value: int64(500_000_000)}}
+		if err := ch.Send(ctx, selConfig, config); err != nil {
+			t.Fatal(err)
+		}
+		if err := ch.Send(ctx, selStart); err != nil {
+			t.Fatal(err)
+		}
+		in, err := ch.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The first message of a real device, described in testdata/go-ios of
+		// package nskeyed.
+		captured, err := os.ReadFile("../../codec/nskeyed/testdata/go-ios/DTSysmonTapMessage.bin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err1 := classes().Decode(in.Payload)
+		want, err2 := classes().Decode(captured)
+		if in.Type != dtx.Object || in.ExpectsReply || err1 != nil || err2 != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%v %+v, %v, want %+v, %v", in.Type, got, err1, want, err2)
+		}
+		begun := time.Now()
+		for range 3 {
+			in, err := ch.Next(ctx)
+			if err != nil || in.Type != dtx.Data || in.ExpectsReply || !bytes.HasPrefix(in.Payload, []byte("bplist00")) {
+				t.Fatalf("%+v, %v", in, err)
+			}
+			v, err := in.Object()
+			rows, _ := v.([]any)
+			if len(rows) != 2 || err != nil {
+				t.Fatalf("%v, %v", v, err)
+			}
+			head := rows[0].(nskeyed.Dict)
+			load, _ := head.Dict("SystemCPUUsage")
+			total, ok := load.Real("CPU_TotalLoad")
+			count, _ := head.Uint("CPUCount")
+			enabled, _ := head.Uint("EnabledCPUs")
+			end, _ := head.Uint("EndMachAbsTime")
+			kind, _ := head.Uint("Type")
+			if !ok || total <= 0 || count != 6 || enabled != 6 || end == 0 || kind != 33 {
+				t.Errorf("first row %v", head)
+			}
+			procs, _ := rows[1].(nskeyed.Dict).Dict("Processes")
+			for _, p := range procs {
+				if _, ok := p.Key.(int64); !ok || len(p.Value.([]any)) != 2 {
+					t.Errorf("process %v", p)
+				}
+			}
+		}
+		if d := time.Since(begun); d != time.Second {
+			t.Errorf("three samples in %v, want 1 s", d)
+		}
+		if _, err := ch.Call(ctx, selStop); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		now, cancel := context.WithCancel(ctx)
+		cancel()
+		if in, err := ch.Next(now); !errors.Is(err, context.Canceled) {
+			t.Errorf("after the end: %+v, %v", in, err)
+		}
+		// It can be started anew, and twice.
+		for range 2 {
+			if _, err := ch.Call(ctx, selStart); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []dtx.Type{dtx.Object, dtx.Data} {
+				if in, err := ch.Next(ctx); err != nil || in.Type != want {
+					t.Errorf("%+v, %v, want %v", in, err, want)
+				}
+			}
+		}
+	})
+}
+
+// TestSysmonSlow reads no sample for half an hour.
+func TestSysmonSlow(t *testing.T) {
+	bubble(t, "", func(t *testing.T, r *rig) {
+		m, err := r.Sysmon(t.Context(), SysmonConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		time.Sleep(30 * time.Minute)
+		synctest.Wait()
+		if m.Dropped() == 0 || len(m.queue) > feedLimit || m.bytes > feedBytes {
+			t.Errorf("%d dropped, %d kept with %d bytes", m.Dropped(), len(m.queue), m.bytes)
+		}
+		s, err := m.Next(t.Context())
+		if err != nil || s.End-s.Start != 24_000_000 {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
+}
+
+// TestStalledHost has a host that stops reading: the device neither fills its
+// memory nor hangs when it ends.
+func TestStalledHost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, err := phone.New(phone.Options{LogRate: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, d := link.Pipe()
+		served := make(chan error, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { served <- (&Device{Phone: p}).Serve(ctx, d) }()
+		var b []byte
+		for i, call := range []struct {
+			channel  int32
+			selector string
+			args     []any
+		}{{0, "_requestChannelWithCode:identifier:", []any{dtx.Int32(1), ChannelSysmon}},
+			{1, selConfig, []any{SysmonConfig{Interval: 10 * time.Millisecond, Processes: []string{"pid", "name"}}.dict()}}, {1, selStart, nil}} {
+			var args []dtx.Arg
+			for _, v := range call.args {
+				a, ok := v.(dtx.Arg)
+				if !ok {
+					archive, err := nskeyed.Encode(v)
+					if err != nil {
+						t.Fatal(err)
+					}
+					a = dtx.Buffer(archive)
+				}
+				args = append(args, a)
+			}
+			payload, err := nskeyed.Encode(call.selector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = dtx.Append(b, &dtx.Message{ID: uint32(i + 1), Channel: call.channel, Type: dtx.Dispatch, Aux: dtx.AppendArgs(nil, args), Payload: payload})
+		}
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		cancel()
+		if err := <-served; !errors.Is(err, context.Canceled) {
+			t.Errorf("Serve: %v", err)
+		}
+		c.Close()
+	})
+}
+
+// testTap parses without a connection.
+func testTap() *Sysmon {
+	return &Sysmon{procs: newAttributes([]string{"pid", "name"}), system: newAttributes([]string{"threadCount"})}
+}
+
+func TestParseSamples(t *testing.T) {
+	t.Parallel()
+	load := nskeyed.Dict{{Key: "CPU_TotalLoad", Value: 13.0}, {Key: "CPU_NiceLoad", Value: 0.0}}
+	head := nskeyed.Dict{{Key: "CPUCount", Value: int64(2)}, {Key: "SystemCPUUsage", Value: load}, {Key: "System", Value: []any{int64(5)}}}
+	procs := nskeyed.Dict{{Key: "EndMachAbsTime", Value: uint64(1 << 63)}, {Key: "Processes", Value: nskeyed.Dict{{Key: int64(7), Value: []any{int64(7)}}}}}
+	list, err := testTap().parse([]any{head, procs, head, procs, procs})
+	if err != nil || len(list) != 3 {
+		t.Fatalf("%d samples, %v, want 3", len(list), err)
+	}
+	s := list[1]
+	if s.CPUs != 2 || s.Load.Total != 13 || s.Load.Nice != 0 || s.Load.User != -1 || s.End != 1<<63 || len(s.Processes) != 1 {
+		t.Errorf("%+v", s)
+	}
+	if n, ok := s.Processes[0].Int("pid"); n != 7 || !ok {
+		t.Errorf("pid %d, %v", n, ok)
+	}
+	if v := s.Processes[0].Get("name"); v != nil { // the row is too short
+		t.Errorf("name %v", v)
+	}
+	if list[2].Load != nil || list[2].System != nil {
+		t.Errorf("%+v", list[2])
+	}
+	for name, v := range map[string]any{
+		"row":     []any{"x"},
+		"core":    []any{nskeyed.Dict{{Key: "PerCPUUsage", Value: []any{1.0}}}},
+		"pid":     []any{nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: "7", Value: []any{}}}}}},
+		"process": []any{nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: int64(7), Value: "x"}}}}},
+	} {
+		if list, err := testTap().parse(v); list != nil || !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v, %v", name, list, err)
+		}
+	}
+	for _, v := range []any{nil, nskeyed.TapMessage{}, nskeyed.Dict{}, "x", []any{}} {
+		if list, err := testTap().parse(v); len(list) != 0 || err != nil {
+			t.Errorf("%v: %v, %v", v, list, err)
+		}
+	}
+}
+
+// sampleBytes is a sample of a phone as it is sent.
+func sampleBytes(t testing.TB) []byte {
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := tapConfig{cpu: true, procs: columns(tableNames(processAttributes), processAttributes), system: columns(tableNames(systemAttributes), systemAttributes)}
+	u := p.Usage()
+	b, err := nskeyed.Encode(c.rows(&u, 0, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func tableNames[T any](table []attribute[T]) []string {
+	var names []string
+	for _, a := range table {
+		names = append(names, a.name)
+	}
+	return names
+}
+
+// FuzzEvents reads what a device sends as samples, outputs and news.
+func FuzzEvents(f *testing.F) {
+	f.Add(sampleBytes(f))
+	for _, v := range []any{
+		[]any{nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: int64(1), Value: []any{nskeyed.Null{}}}}}}},
+		nskeyed.Dict{{Key: "pid", Value: int64(1)}, {Key: "timestamp", Value: nskeyed.Date(1e300)}},
+		nskeyed.Dict{{Key: "identifier", Value: "x"}, {Key: "profiles", Value: []any{nskeyed.Dict{}}}},
+	} {
+		b, err := nskeyed.Encode(v)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := classes().Decode(b)
+		if err != nil {
+			return
+		}
+		list, err := testTap().parse(v)
+		if err != nil && list != nil {
+			t.Error("half a sample")
+		}
+		for _, s := range list {
+			for _, p := range s.Processes {
+				p.Get("name")
+			}
+			if s.System != nil {
+				s.System.Real("threadCount")
+			}
+		}
+		if d, ok := v.(nskeyed.Dict); ok {
+			parseNotification(eventApp, d)
+			_, _ = parseProcess(d)
+			_, _ = parseCondition(d)
+			_, _ = nameList(d, "procAttrs")
+			matches(d, d)
+			launchSpec(dtx.Args{"", "x", d, []any{}, d})
+		}
+	})
+}
+
+func BenchmarkSampleDecode(b *testing.B) {
+	bytes := sampleBytes(b)
+	m := &Sysmon{procs: newAttributes(tableNames(processAttributes)), system: newAttributes(tableNames(systemAttributes))}
+	b.SetBytes(int64(len(bytes)))
+	b.ReportAllocs()
+	for b.Loop() {
+		v, err := classes().Decode(bytes)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if list, err := m.parse(v); len(list) != 1 || err != nil {
+			b.Fatal(list, err)
+		}
+	}
+}
+
+func BenchmarkSampleEncode(b *testing.B) {
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := tapConfig{cpu: true, procs: columns(tableNames(processAttributes), processAttributes)}
+	b.ReportAllocs()
+	for b.Loop() {
+		u := p.Usage()
+		if _, err := nskeyed.Encode(c.rows(&u, 0, false)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
