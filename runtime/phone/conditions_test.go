@@ -32,6 +32,10 @@ func TestConditions(t *testing.T) {
 	if id, profile := p.ActiveCondition(); id != "ThermalCondition" || profile != "ThermalFair" {
 		t.Errorf("active: %s %s", id, profile)
 	}
+	p.Boot()
+	if id, _ := p.ActiveCondition(); id != "" {
+		t.Errorf("%s outlives a boot", id)
+	}
 	for _, c := range [][2]string{{"None", "ThermalFair"}, {"ThermalCondition", "SlowNetwork3GGood"}} {
 		if _, err := p.EnableCondition(c[0], c[1]); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%v: %v", c, err)
@@ -68,6 +72,13 @@ func TestPlace(t *testing.T) {
 	p.ClearPlace()
 	if _, simulated := p.Place(); simulated {
 		t.Error("still simulated")
+	}
+	if _, err := p.SimulatePlace(Place{1, 2}); err != nil {
+		t.Fatal(err)
+	}
+	p.Boot()
+	if _, simulated := p.Place(); simulated {
+		t.Error("the simulation outlives a boot")
 	}
 	for _, at := range []Place{{91, 0}, {0, 180.5}, {math.NaN(), 0}, {0, math.Inf(1)}} {
 		if _, err := p.SimulatePlace(at); !errors.Is(err, ErrInvalid) {

@@ -156,6 +156,8 @@ func (p *Phone) boot() {
 	p.procs.reset()
 	p.runs.reset()
 	p.usage.reset()
+	p.ClearPlace()
+	p.DisableCondition("")
 	p.trust.dismiss()
 }
 

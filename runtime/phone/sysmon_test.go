@@ -9,6 +9,38 @@ import (
 	"time"
 )
 
+// wantMoved checks a measurement a second after another.
+func wantMoved(t *testing.T, p *Phone, u, old Usage) {
+	t.Helper()
+	var sum, cores float64
+	for i, q := range u.Processes {
+		was := old.Processes[i]
+		if q.PID != was.PID || q.User < was.User || q.System < was.System || q.DiskRead < was.DiskRead || q.Faults < was.Faults || q.ContextSwitches < was.ContextSwitches {
+			t.Fatalf("counters went back: %+v after %+v", q, was)
+		}
+		spent := (q.User + q.System - was.User - was.System).Seconds()
+		if q.CPU < 0 || q.CPU > 100 || math.Abs(spent*100-(q.CPU+was.CPU)/2) > 5 {
+			t.Errorf("%s: %.2f s in a second at %.2f%%", q.Name, spent, q.CPU)
+		}
+		if q.Footprint <= 0 || q.Resident <= q.Private || q.Threads < 1 {
+			t.Errorf("%+v", q)
+		}
+		sum += q.CPU
+	}
+	for _, load := range u.Cores {
+		cores += load
+	}
+	if math.Abs(sum-u.Load) > 1e-6 || math.Abs(cores-u.Load) > 1e-6 || u.Load > 600 {
+		t.Errorf("load %v, of processes %v, of cores %v", u.Load, sum, cores)
+	}
+	if all := u.Free + u.Used + u.External + u.Speculative; u.Free <= 0 || all > p.prof.ram/PageSize {
+		t.Errorf("%d pages of %d", all, p.prof.ram/PageSize)
+	}
+	if u.NetIn < old.NetIn || u.DiskRead < old.DiskRead || u.MachTime-old.MachTime != machTicksPerSec {
+		t.Errorf("%+v after %+v", u, old)
+	}
+}
+
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	now := epoch.AddDate(1, 0, 0)
@@ -32,33 +64,7 @@ func TestUsage(t *testing.T) {
 	for range 20 {
 		now = now.Add(time.Second)
 		u := p.Usage()
-		var sum, cores float64
-		for i, q := range u.Processes {
-			was := old.Processes[i]
-			if q.PID != was.PID || q.User < was.User || q.System < was.System || q.DiskRead < was.DiskRead || q.Faults < was.Faults || q.ContextSwitches < was.ContextSwitches {
-				t.Fatalf("counters went back: %+v after %+v", q, was)
-			}
-			spent := (q.User + q.System - was.User - was.System).Seconds()
-			if q.CPU < 0 || q.CPU > 100 || math.Abs(spent*100-(q.CPU+was.CPU)/2) > 5 {
-				t.Errorf("%s: %.2f s in a second at %.2f%%", q.Name, spent, q.CPU)
-			}
-			if q.Footprint <= 0 || q.Resident <= q.Private || q.Threads < 1 {
-				t.Errorf("%+v", q)
-			}
-			sum += q.CPU
-		}
-		for _, load := range u.Cores {
-			cores += load
-		}
-		if math.Abs(sum-u.Load) > 1e-6 || math.Abs(cores-u.Load) > 1e-6 || u.Load > 600 {
-			t.Errorf("load %v, of processes %v, of cores %v", u.Load, sum, cores)
-		}
-		if all := u.Free + u.Used + u.External + u.Speculative; u.Free <= 0 || all > p.prof.ram/PageSize {
-			t.Errorf("%d pages of %d", all, p.prof.ram/PageSize)
-		}
-		if u.NetIn < old.NetIn || u.DiskRead < old.DiskRead || u.MachTime-old.MachTime != machTicksPerSec {
-			t.Errorf("%+v after %+v", u, old)
-		}
+		wantMoved(t, p, u, old)
 		if of(u, app.PID).CPU != of(old, app.PID).CPU {
 			moved++
 		}

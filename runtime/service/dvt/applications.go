@@ -6,6 +6,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 )
 
+const selListApps = "installedApplicationsMatching:registerUpdateToken:"
+
 // Application is an app or plug-in as Instruments sees it.
 type Application struct {
 	BundleID, DisplayName, BundlePath, Executable string
@@ -21,7 +23,7 @@ func (s *Session) Applications(ctx context.Context, filter nskeyed.Dict) ([]Appl
 	if filter == nil {
 		filter = nskeyed.Dict{}
 	}
-	list, err := askDicts(ctx, s, "list applications", "", ChannelApplications, "installedApplicationsMatching:registerUpdateToken:", filter, "")
+	list, err := askDicts(ctx, s, "list applications", "", ChannelApplications, selListApps, filter, "")
 	if err != nil {
 		return nil, err
 	}

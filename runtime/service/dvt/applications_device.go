@@ -9,12 +9,11 @@ import (
 )
 
 func applications(s *session, _ *dtx.Channel) dtx.Handler {
-	const list = "installedApplicationsMatching:registerUpdateToken:"
 	return dtx.Methods{
-		list: func(_ context.Context, args dtx.Args) (any, error) {
+		selListApps: func(_ context.Context, args dtx.Args) (any, error) {
 			filter, ok := args.Dict(0)
 			if !ok && args.At(0) != nil {
-				return nil, badArguments(list)
+				return nil, badArguments(selListApps)
 			}
 			out := []any{}
 			for _, a := range s.phone.Apps() {

@@ -39,9 +39,10 @@ type Session struct {
 	max  int
 	wg   sync.WaitGroup // of the feeds
 
-	mu    sync.Mutex
-	open  int
-	slots map[string]*slot
+	mu     sync.Mutex
+	open   int
+	slots  map[string]*slot
+	closed bool // no feed may begin
 }
 
 // slot is a channel that all calls share.
@@ -94,6 +95,9 @@ func New(c net.Conn, o Options) *Session {
 
 // Close ends all calls and streams.
 func (s *Session) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	err := s.conn.Close()
 	s.wg.Wait()
 	return err

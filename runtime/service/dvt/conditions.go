@@ -6,6 +6,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 )
 
+const (
+	selConditions = "availableConditionInducers"
+	selEnable     = "enableConditionWithIdentifier:profileIdentifier:"
+	selDisable    = "disableConditionWithIdentifier:"
+	selDisableAny = "disableActiveCondition"
+)
+
 // Condition is something bad that the device can pretend: a slow network, heat.
 type Condition struct {
 	ID, Name      string
@@ -22,7 +29,7 @@ type ConditionProfile struct{ ID, Name, Description string }
 
 // Conditions lists what the device can pretend.
 func (s *Session) Conditions(ctx context.Context) ([]Condition, error) {
-	list, err := askDicts(ctx, s, "list conditions", "", ChannelConditions, "availableConditionInducers")
+	list, err := askDicts(ctx, s, "list conditions", "", ChannelConditions, selConditions)
 	if err != nil {
 		return nil, err
 	}
@@ -66,12 +73,12 @@ func parseCondition(d nskeyed.Dict) (Condition, error) {
 // time, another one is refused with ErrConditionActive. Some take minutes, so
 // ctx should have a generous deadline. It ends with the session.
 func (s *Session) EnableCondition(ctx context.Context, id, profile string) error {
-	_, err := s.call(ctx, "enable condition", id+" "+profile, ChannelConditions, "enableConditionWithIdentifier:profileIdentifier:", id, profile)
+	_, err := s.call(ctx, "enable condition", id+" "+profile, ChannelConditions, selEnable, id, profile)
 	return err
 }
 
 // DisableCondition ends the active condition; without one it does nothing.
 func (s *Session) DisableCondition(ctx context.Context) error {
-	_, err := s.call(ctx, "disable condition", "", ChannelConditions, "disableActiveCondition")
+	_, err := s.call(ctx, "disable condition", "", ChannelConditions, selDisableAny)
 	return err
 }

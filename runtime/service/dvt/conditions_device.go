@@ -10,20 +10,19 @@ import (
 )
 
 func conditions(s *session, _ *dtx.Channel) dtx.Handler {
-	const enable, disable = "enableConditionWithIdentifier:profileIdentifier:", "disableConditionWithIdentifier:"
 	return dtx.Methods{
-		"availableConditionInducers": func(context.Context, dtx.Args) (any, error) {
+		selConditions: func(context.Context, dtx.Args) (any, error) {
 			list := []any{}
 			for _, c := range s.phone.Conditions() {
 				list = append(list, conditionDict(c))
 			}
 			return list, nil
 		},
-		enable: func(_ context.Context, args dtx.Args) (any, error) {
+		selEnable: func(_ context.Context, args dtx.Args) (any, error) {
 			id, ok1 := args.String(0)
 			profile, ok2 := args.String(1)
 			if !ok1 || !ok2 {
-				return nil, badArguments(enable)
+				return nil, badArguments(selEnable)
 			}
 			release, err := s.phone.EnableCondition(id, profile)
 			switch {
@@ -35,14 +34,14 @@ func conditions(s *session, _ *dtx.Channel) dtx.Handler {
 			s.hold("condition", release)
 			return true, nil
 		},
-		"disableActiveCondition": func(context.Context, dtx.Args) (any, error) {
+		selDisableAny: func(context.Context, dtx.Args) (any, error) {
 			s.phone.DisableCondition("")
 			return true, nil
 		},
-		disable: func(_ context.Context, args dtx.Args) (any, error) {
+		selDisable: func(_ context.Context, args dtx.Args) (any, error) {
 			id, ok := args.String(0)
 			if !ok {
-				return nil, badArguments(disable)
+				return nil, badArguments(selDisable)
 			}
 			return s.phone.DisableCondition(id), nil
 		},

@@ -119,6 +119,12 @@ func TestInformation(t *testing.T) {
 		if n, err := r.NetworkInformation(ctx); n["en0"] != "Wi-Fi" || err != nil {
 			t.Errorf("network %v, %v", n, err)
 		}
+	})
+}
+
+func TestNames(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		ctx := t.Context()
 		clock, err := r.MachTime(ctx)
 		if err != nil || clock.Absolute != r.phone.MachTime() || clock.Time.Sub(r.phone.Now()).Abs() > time.Millisecond || clock.Zone != "Europe/Berlin" {
 			t.Errorf("clock %+v, %v", clock, err)

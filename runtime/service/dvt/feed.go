@@ -40,6 +40,11 @@ func (s *Session) feed(ctx context.Context, op, subject, identifier string) (*fe
 		return nil, &Error{Op: op, Subject: subject, Err: inner(err)}
 	}
 	f := &feed{op: op, subject: subject, ch: ch, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, &Error{Op: op, Subject: subject, Err: net.ErrClosed} // the channel ends with the connection
+	}
 	s.wg.Go(f.pump)
 	return f, nil
 }
@@ -50,7 +55,7 @@ func (f *feed) pump() {
 	for {
 		in, err := f.ch.Next(context.Background())
 		if err != nil {
-			f.finish(err)
+			f.end(err)
 			return
 		}
 		if in.ExpectsReply { // no event of these services does
@@ -76,13 +81,13 @@ func (f *feed) put(in *dtx.Incoming) {
 	f.signal()
 }
 
-func (f *feed) finish(err error) {
+// end says why nothing follows what is queued. The first reason counts.
+func (f *feed) end(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
-		err, f.queue = net.ErrClosed, nil
+	if f.err == nil {
+		f.err = err
 	}
-	f.err = err
 	f.signal()
 }
 

@@ -8,13 +8,12 @@ import (
 )
 
 func location(s *session, _ *dtx.Channel) dtx.Handler {
-	const simulate = "simulateLocationWithLatitude:longitude:"
 	return dtx.Methods{
-		simulate: func(_ context.Context, args dtx.Args) (any, error) {
+		selSimulate: func(_ context.Context, args dtx.Args) (any, error) {
 			latitude, ok1 := args.Real(0)
 			longitude, ok2 := args.Real(1)
 			if !ok1 || !ok2 {
-				return nil, badArguments(simulate)
+				return nil, badArguments(selSimulate)
 			}
 			release, err := s.phone.SimulatePlace(phone.Place{Latitude: latitude, Longitude: longitude})
 			if err != nil {
@@ -23,7 +22,7 @@ func location(s *session, _ *dtx.Channel) dtx.Handler {
 			s.hold("location", release)
 			return nil, nil
 		},
-		"stopLocationSimulation": func(context.Context, dtx.Args) (any, error) {
+		selStopSimulate: func(context.Context, dtx.Args) (any, error) {
 			s.phone.ClearPlace()
 			return nil, nil
 		},

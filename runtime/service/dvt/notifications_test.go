@@ -12,6 +12,32 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
+// wantApps checks that every app with an icon is told of, proc being in front.
+func (r *rig) wantApps(next func() *Notification, proc phone.Process) {
+	r.t.Helper()
+	shown := 0
+	for _, a := range r.phone.Apps() {
+		if a.Type() == phone.HiddenApp {
+			continue
+		}
+		shown++
+		note := next()
+		want := AppTerminated
+		if p, ok := r.phone.RunningApp(a.BundleID()); ok {
+			want = AppState(r.phone.AppState(p.PID))
+		}
+		if note.BundleID != a.BundleID() || note.State != want || note.App == "" || note.Executable == "" || note.Memory {
+			r.t.Errorf("%+v, want %s as %v", note, a.BundleID(), want)
+		}
+		if note.BundleID == proc.BundleID && (note.PID != proc.PID || note.State != AppForeground) {
+			r.t.Errorf("%+v", note)
+		}
+	}
+	if shown < 10 {
+		r.t.Errorf("%d apps", shown)
+	}
+}
+
 func TestNotifications(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -32,28 +58,7 @@ func TestNotifications(t *testing.T) {
 			}
 			return note
 		}
-		// First comes every app with an icon.
-		shown := 0
-		for _, a := range r.phone.Apps() {
-			if a.Type() == phone.HiddenApp {
-				continue
-			}
-			shown++
-			note := next()
-			want := AppTerminated
-			if p, ok := r.phone.RunningApp(a.BundleID()); ok {
-				want = AppState(r.phone.AppState(p.PID))
-			}
-			if note.BundleID != a.BundleID() || note.State != want || note.App == "" || note.Executable == "" || note.Memory {
-				t.Errorf("%+v, want %s as %v", note, a.BundleID(), want)
-			}
-			if note.BundleID == "com.example.reader" && (note.PID != proc.PID || note.State != AppForeground) {
-				t.Errorf("%+v", note)
-			}
-		}
-		if shown < 10 {
-			t.Errorf("%d apps", shown)
-		}
+		r.wantApps(next, proc)
 		time.Sleep(time.Second)
 		pid, err := r.Launch(ctx, "com.example.shop", LaunchOptions{})
 		if err != nil {

@@ -2,6 +2,7 @@ package dvt
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -149,11 +150,11 @@ type Process struct {
 // io.EOF, and Exit says more.
 func (p *Process) Next(ctx context.Context) (Output, error) {
 	for {
-		if p.Exit() != nil {
-			return Output{}, io.EOF
-		}
 		in, err := p.next(ctx)
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF):
+			return Output{}, io.EOF
+		case err != nil:
 			return Output{}, err
 		}
 		out, exit, err := parseProcessEvent(in, p.PID)
@@ -164,7 +165,7 @@ func (p *Process) Next(ctx context.Context) (Output, error) {
 			p.mu.Lock()
 			p.exit = exit
 			p.mu.Unlock()
-			p.signal() // for others that wait
+			p.end(io.EOF)
 		case out != nil:
 			return *out, nil
 		}

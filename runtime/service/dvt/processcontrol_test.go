@@ -72,8 +72,19 @@ func TestStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantEnd(t, p, 9)
+		// Everybody who waits hears of the end.
+		waiting := make(chan error)
+		for range 3 {
+			go func() { _, err := q.Next(ctx); waiting <- err }()
+		}
+		synctest.Wait()
 		if err := r.Signal(ctx, q.PID, 15); err != nil {
 			t.Fatal(err)
+		}
+		for range 3 {
+			if err := <-waiting; err != io.EOF {
+				t.Errorf("Next at the end: %v", err)
+			}
 		}
 		wantEnd(t, q, 15)
 		if pid, err := r.PIDOf(ctx, "com.example.shop"); pid != 0 || err != nil {

@@ -18,6 +18,36 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
+// wantSample checks a sample for what is always so, and returns the load of a
+// process.
+func (r *rig) wantSample(s *Sample, app int, first bool) (load float64) {
+	r.t.Helper()
+	if s.CPUs != 6 || s.EnabledCPUs != 6 || len(s.Cores) != 6 || s.Load == nil || s.Load.Total <= 0 || s.Load.Total > 600 || s.Load.User != -1 {
+		r.t.Errorf("%+v", s)
+	}
+	if free, ok := s.System.Int("vmFreeCount"); !ok || free <= 0 || len(s.System.Values) != len(s.System.Names()) {
+		r.t.Errorf("system %v", s.System.Values)
+	}
+	if len(s.Processes) != len(r.phone.Processes()) {
+		r.t.Errorf("%d processes", len(s.Processes))
+	}
+	for _, p := range s.Processes {
+		pid, _ := p.Int("pid")
+		name, ok := p.String("name")
+		if int(pid) != p.PID || !ok || name == "" || len(p.Values) != len(p.Names()) {
+			r.t.Errorf("process %d: %v", p.PID, p.Values)
+		}
+		v, known := p.Real("cpuUsage")
+		if known == first {
+			r.t.Errorf("load of %s: %v, %v", name, v, known)
+		}
+		if p.PID == app {
+			load = v
+		}
+	}
+	return load
+}
+
 func TestSysmon(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -40,29 +70,7 @@ func TestSysmon(t *testing.T) {
 			if d := time.Since(begun); d != time.Duration(i)*time.Second {
 				t.Errorf("sample %d comes after %v", i, d)
 			}
-			if s.CPUs != 6 || s.EnabledCPUs != 6 || len(s.Cores) != 6 || s.Load == nil || s.Load.Total <= 0 || s.Load.Total > 600 || s.Load.User != -1 {
-				t.Errorf("%+v", s)
-			}
-			if free, ok := s.System.Int("vmFreeCount"); !ok || free <= 0 || len(s.System.Values) != len(s.System.Names()) {
-				t.Errorf("system %v", s.System.Values)
-			}
-			if len(s.Processes) != len(r.phone.Processes()) {
-				t.Errorf("%d processes", len(s.Processes))
-			}
-			for _, p := range s.Processes {
-				pid, _ := p.Int("pid")
-				name, ok := p.String("name")
-				if int(pid) != p.PID || !ok || name == "" || len(p.Values) != len(p.Names()) {
-					t.Errorf("process %d: %v", p.PID, p.Values)
-				}
-				load, known := p.Real("cpuUsage")
-				if known == (i == 0) {
-					t.Errorf("load of %s in sample %d: %v, %v", name, i, load, known)
-				}
-				if p.PID == app {
-					loads[load] = true
-				}
-			}
+			loads[r.wantSample(s, app, i == 0)] = true
 			if last != nil && (s.Start != last.End || s.End-s.Start != 24_000_000) {
 				t.Errorf("from %d to %d, after %d", s.Start, s.End, last.End)
 			}
@@ -148,6 +156,32 @@ func TestSysmonConfig(t *testing.T) {
 	})
 }
 
+// wantRows checks what other programs read of a sample of pid and name.
+func wantRows(t *testing.T, in *dtx.Incoming) {
+	t.Helper()
+	v, err := in.Object()
+	rows, _ := v.([]any)
+	if len(rows) != 2 || err != nil {
+		t.Fatalf("%v, %v", v, err)
+	}
+	head := rows[0].(nskeyed.Dict)
+	load, _ := head.Dict("SystemCPUUsage")
+	total, ok := load.Real("CPU_TotalLoad")
+	count, _ := head.Uint("CPUCount")
+	enabled, _ := head.Uint("EnabledCPUs")
+	end, _ := head.Uint("EndMachAbsTime")
+	kind, _ := head.Uint("Type")
+	if !ok || total <= 0 || count != 6 || enabled != 6 || end == 0 || kind != 33 {
+		t.Errorf("first row %v", head)
+	}
+	procs, _ := rows[1].(nskeyed.Dict).Dict("Processes")
+	for _, p := range procs {
+		if _, ok := p.Key.(int64); !ok || len(p.Value.([]any)) != 2 {
+			t.Errorf("process %v", p)
+		}
+	}
+}
+
 // TestForeignSysmon samples as other programs do, message by message.
 func TestForeignSysmon(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
@@ -182,27 +216,7 @@ func TestForeignSysmon(t *testing.T) {
 			if err != nil || in.Type != dtx.Data || in.ExpectsReply || !bytes.HasPrefix(in.Payload, []byte("bplist00")) {
 				t.Fatalf("%+v, %v", in, err)
 			}
-			v, err := in.Object()
-			rows, _ := v.([]any)
-			if len(rows) != 2 || err != nil {
-				t.Fatalf("%v, %v", v, err)
-			}
-			head := rows[0].(nskeyed.Dict)
-			load, _ := head.Dict("SystemCPUUsage")
-			total, ok := load.Real("CPU_TotalLoad")
-			count, _ := head.Uint("CPUCount")
-			enabled, _ := head.Uint("EnabledCPUs")
-			end, _ := head.Uint("EndMachAbsTime")
-			kind, _ := head.Uint("Type")
-			if !ok || total <= 0 || count != 6 || enabled != 6 || end == 0 || kind != 33 {
-				t.Errorf("first row %v", head)
-			}
-			procs, _ := rows[1].(nskeyed.Dict).Dict("Processes")
-			for _, p := range procs {
-				if _, ok := p.Key.(int64); !ok || len(p.Value.([]any)) != 2 {
-					t.Errorf("process %v", p)
-				}
-			}
+			wantRows(t, in)
 		}
 		if d := time.Since(begun); d != time.Second {
 			t.Errorf("three samples in %v, want 1 s", d)
