@@ -3,6 +3,8 @@ package virtual
 import (
 	"context"
 	"net"
+	"strconv"
+	"strings"
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
@@ -11,6 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
 	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
 	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 	"github.com/imdlua/imdlua/runtime/service/housearrest"
 	"github.com/imdlua/imdlua/runtime/service/installationproxy"
@@ -25,6 +28,10 @@ type entry struct {
 	handler func(p *phone.Phone) service.Handler
 	open    bool // may be started without a session
 	locked  bool // may be started while the device is locked, without an escrow bag
+
+	// offered says whether this phone has the service over lockdown; nil = all
+	// phones have.
+	offered func(p *phone.Phone) bool
 }
 
 // catalog lists every service of the virtual device: a new one is one line
@@ -41,13 +48,25 @@ var catalog = []entry{
 	{name: notificationproxy.Insecure, handler: func(p *phone.Phone) service.Handler { return &notificationproxy.Device{Phone: p, Insecure: true} }, open: true, locked: true},
 	{name: heartbeat.Service, handler: func(p *phone.Phone) service.Handler { return &heartbeat.Device{Phone: p} }, locked: true},
 	{name: installationproxy.Service, handler: func(p *phone.Phone) service.Handler { return &installationproxy.Device{Phone: p} }},
+	{name: dvt.Service, handler: func(p *phone.Phone) service.Handler { return &dvt.Device{Phone: p} }, offered: developer},
 }
 
-// Services returns the lockdown names of all services of the virtual device.
-func Services() []string {
-	names := make([]string, len(catalog))
-	for i, e := range catalog {
-		names[i] = e.name.Lockdown
+// developer says whether a phone has the developer services over lockdown: from
+// iOS 17 on they are inside the tunnel alone, and since iOS 16 developer mode
+// has to be on. The image counts as mounted.
+func developer(p *phone.Phone) bool {
+	major, _, _ := strings.Cut(p.ProductVersion(), ".")
+	n, err := strconv.Atoi(major)
+	return err == nil && n < 17 && (n < 16 || p.DeveloperMode())
+}
+
+// Services returns the lockdown names of the services that the device offers.
+func (m *Machine) Services() []string {
+	var names []string
+	for _, e := range catalog {
+		if e.offered == nil || e.offered(m.phone) {
+			names = append(names, e.name.Lockdown)
+		}
 	}
 	return names
 }
@@ -66,7 +85,7 @@ func (m *Machine) startService(_ context.Context, name string, host *phone.Host,
 		}
 	}
 	switch {
-	case found == nil:
+	case found == nil, found.offered != nil && !found.offered(m.phone):
 		return refuse(lockdown.ErrInvalidService)
 	case host == nil && !found.open:
 		return refuse(lockdown.ErrSessionInactive)

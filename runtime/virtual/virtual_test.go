@@ -1,6 +1,7 @@
 package virtual_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
@@ -25,7 +27,7 @@ func TestEveryProfileAnswers(t *testing.T) {
 			if err != nil || v != m.Phone().ProductVersion() {
 				t.Fatalf("ProductVersion = %v, %v; want %s", v, err, m.Phone().ProductVersion())
 			}
-			for _, name := range virtual.Services() {
+			for _, name := range m.Services() {
 				c, err := d.Open(ctx, service.Name{Lockdown: name})
 				if err != nil {
 					t.Errorf("Open(%s): %v", name, err)
@@ -67,6 +69,29 @@ func TestRefusals(t *testing.T) {
 	}
 	if _, err := d.Connect(ctx, 9); err == nil {
 		t.Error("a closed port was connected to")
+	}
+}
+
+// TestDeveloperServices checks who offers Instruments over lockdown: phones
+// before iOS 17, as long as developer mode is on.
+func TestDeveloperServices(t *testing.T) {
+	ctx := virtualtest.Context(t)
+	d, m := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: "ios16"}})
+	s, err := dvt.Connect(ctx, d, dvt.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if b, err := s.Screenshot(ctx); err != nil || !bytes.HasPrefix(b, []byte("\x89PNG")) {
+		t.Errorf("Screenshot: % x, %v", b[:min(8, len(b))], err)
+	}
+	m.Phone().SetDeveloperMode(false)
+	if _, err := d.Open(ctx, dvt.Service); !errors.Is(err, lockdown.ErrInvalidService) {
+		t.Errorf("without developer mode: %v, want InvalidService", err)
+	}
+	d, _ = virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: "ios17"}})
+	if _, err := d.Open(ctx, dvt.Service); !errors.Is(err, lockdown.ErrInvalidService) {
+		t.Errorf("on iOS 17: %v, want InvalidService", err)
 	}
 }
 
