@@ -60,6 +60,16 @@ func developer(p *phone.Phone) bool {
 	return err == nil && n < 17 && (n < 16 || p.DeveloperMode())
 }
 
+// Services returns the lockdown names of all services that there are virtual
+// devices for.
+func Services() []string {
+	names := make([]string, len(catalog))
+	for i, e := range catalog {
+		names[i] = e.name.Lockdown
+	}
+	return names
+}
+
 // Services returns the lockdown names of the services that the device offers.
 func (m *Machine) Services() []string {
 	var names []string
