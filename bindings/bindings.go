@@ -6,6 +6,7 @@ package bindings
 import (
 	"github.com/imdlua/imdlua/bindings/apps"
 	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/bindings/dvt"
 	"github.com/imdlua/imdlua/bindings/files"
 	"github.com/imdlua/imdlua/bindings/logs"
 	"github.com/imdlua/imdlua/bindings/notifications"
@@ -23,7 +24,7 @@ type Env struct {
 
 // Modules declares the whole device API.
 func Modules(env *Env) ([]*api.Module, func(error) *host.Error) {
-	families := []device.Family{files.Family(), logs.Family(), apps.Family(), notifications.Family(), raw.Family()}
+	families := []device.Family{files.Family(), logs.Family(), apps.Family(), notifications.Family(), raw.Family(), dvt.Family()}
 	devices := device.NewRegistry(&env.Device)
 	return append(device.Modules(devices, families), virtual.Module(&env.Virtual, devices)), device.MapError(families)
 }

@@ -7,6 +7,7 @@ package scripts
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"os"
@@ -31,14 +32,20 @@ var update = flag.Bool("update", false, "write the golden files")
 
 // arguments that a recipe is run with; none for the others.
 var arguments = map[string][]string{
-	"pull_photos.lua": {"--to", "$TMP/photos", "--pattern", "DCIM/**/*.JPG"},
-	"run_on_many.lua": {"--virtual", "2"},
+	"pull_photos.lua":     {"--to", "$TMP/photos", "--pattern", "DCIM/**/*.JPG"},
+	"run_on_many.lua":     {"--virtual", "2"},
+	"take_screenshot.lua": {"--to", "$TMP/screen.png"},
+}
+
+// profiles of the devices for recipes that need another than ios17.
+var profiles = map[string]string{
+	"launch_app.lua": "ios16", "take_screenshot.lua": "ios16", // developer services over lockdown
 }
 
 // run runs a script against a fresh virtual device and returns its output.
 func run(t *testing.T, name, source string, args []string) (stdout string, err error) {
 	t.Helper()
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}}})
+	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: cmp.Or(profiles[name], "ios17")}}})
 	finder := virtualtest.Finder(t, h, device.Options{})
 	var out, errs bytes.Buffer
 	lua := host.New(host.Options{Stdout: &out, Stderr: &errs, Args: args})

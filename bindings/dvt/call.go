@@ -1,0 +1,129 @@
+package dvt
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
+)
+
+// services is what the identifiers of most channels begin with.
+const services = "com.apple.instruments.server.services."
+
+// call calls any method of any channel, also one that this program knows
+// nothing of.
+func call(c *api.Call, d *device.Device, channel, selector string, args ...any) (any, error) {
+	if !strings.HasPrefix(channel, "com.") {
+		channel = services + channel
+	}
+	sent := make([]any, len(args))
+	for i, a := range args {
+		if a != nil {
+			sent[i] = foundation(a)
+		}
+	}
+	var v any
+	err := with(c, d, device.Timeout{}, func(ctx context.Context, s *dvt.Session) (err error) {
+		v, err = s.Call(ctx, channel, selector, sent...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return plain(v), nil
+}
+
+// foundation turns a script's value into what can be archived.
+func foundation(v any) any {
+	switch v := v.(type) {
+	case nil:
+		return nskeyed.Null{}
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = foundation(e)
+		}
+		return out
+	case map[string]any:
+		out := make(nskeyed.Dict, 0, len(v))
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			out = append(out, nskeyed.Pair{Key: key, Value: foundation(v[key])})
+		}
+		return out
+	}
+	return v
+}
+
+// plain turns an unarchived value into one that scripts can hold. Objects
+// become dictionaries of their fields, with the class under $class.
+func plain(v any) any {
+	switch v := v.(type) {
+	case nskeyed.Null:
+		return nil
+	case []any:
+		return list(v)
+	case nskeyed.Set:
+		return list(v)
+	case nskeyed.OrderedSet:
+		return list(v)
+	case nskeyed.Top:
+		return list(v)
+	case nskeyed.Dict:
+		return dict(v)
+	case nskeyed.Date:
+		return v.Time()
+	case nskeyed.Point:
+		return map[string]any{"x": v.X, "y": v.Y}
+	case nskeyed.Size:
+		return map[string]any{"width": v.Width, "height": v.Height}
+	case nskeyed.Rect:
+		return map[string]any{"x": v.X, "y": v.Y, "width": v.Width, "height": v.Height}
+	case nskeyed.Range:
+		return map[string]any{"location": v.Location, "length": v.Length}
+	case *nskeyed.NSError:
+		return map[string]any{"$class": "NSError", "domain": v.Domain, "code": v.Code, "info": dict(v.UserInfo)}
+	case *nskeyed.Object:
+		return object(v)
+	case nskeyed.Archiver:
+		if o, err := v.ArchiveObject(); err == nil {
+			return object(o)
+		}
+		return fmt.Sprint(v)
+	case fmt.Stringer: // identifiers and addresses
+		return v.String()
+	}
+	return v
+}
+
+func list(v []any) []any {
+	out := make([]any, len(v))
+	for i, e := range v {
+		out[i] = plain(e)
+	}
+	return out
+}
+
+func dict(d nskeyed.Dict) map[string]any {
+	out := make(map[string]any, len(d))
+	for _, p := range d {
+		out[fmt.Sprint(plain(p.Key))] = plain(p.Value)
+	}
+	return out
+}
+
+func object(o *nskeyed.Object) map[string]any {
+	out := make(map[string]any, len(o.Fields)+1)
+	for _, f := range o.Fields {
+		out[f.Key] = plain(f.Value)
+	}
+	if len(o.Classes) > 0 {
+		out["$class"] = o.Classes[0]
+	}
+	return out
+}

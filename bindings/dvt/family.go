@@ -1,0 +1,75 @@
+package dvt
+
+import (
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/runtime/host/api"
+)
+
+// start begins the examples: the service is part of iOS 16, and inside a tunnel
+// since then.
+const start = "local virtual = require \"imd.virtual\"\nlocal dev = virtual.start{ profile = \"ios16\" }:device()\n"
+
+// raises lists the codes that every call here has, and more.
+func raises(more ...string) api.Option {
+	return api.Raises(append([]string{"timeout", "not_paired", "disconnected", "InvalidService"}, more...)...)
+}
+
+// Family adds the methods of Instruments to Device.
+func Family() device.Family {
+	return device.Family{
+		Code:    code,
+		Classes: []*api.Class{processClass()},
+		Records: []*api.Record{
+			api.NewRecord[Condition]("Condition", "Something bad that a device can pretend."),
+			api.NewRecord[Profile]("ConditionProfile", "A strength of a condition."),
+			api.NewRecord[Sample]("SysmonSample", "One look at the load of a device."),
+			api.NewRecord[Usage]("SysmonProcess", "The load of a process."),
+		},
+		Methods: append(appMethods(), simulationMethods()...),
+	}
+}
+
+func appMethods() []*api.Func {
+	opts := api.ParamDoc("opts", "timeout")
+	return []*api.Func{
+		api.Method("screenshot", "Takes a picture of the screen. Returns it as PNG.", "opts?", screenshot,
+			api.ParamDoc("opts", "path of a file, timeout"), raises(), api.Returns("Data png"), api.NeedsDDI(), api.Perm("read"),
+			api.Example(start+"print(#dev:screenshot{ path = path.join(fs.temp_dir(), \"screen.png\") } > 0)")),
+		api.Method("launch", "Starts an app and brings it to the front.", "bundle_id opts?", launch,
+			api.ParamDoc("bundle_id", "of the app"), api.StringKind("bundle_id", "bundle_id"), api.ParamDoc("opts", "how to start it, timeout"),
+			raises("not_found", "locked"), api.Returns("RunningProcess proc"), api.NeedsDDI(), api.Perm("control"), api.SeeAlso("Device:kill"),
+			api.Example(start+"local proc = dev:launch(\"com.example.shop\", { args = { \"-reset\" }, env = { MODE = \"test\" }, kill = true })\nprint(proc.pid)")),
+		api.Method("kill", "Ends a process.", "pid opts?", kill,
+			api.ParamDoc("pid", "process id"), opts, raises("not_found", "permission_denied"), api.NeedsDDI(), api.Perm("control"), api.SeeAlso("Device:process"),
+			api.Example(start+"dev:kill(dev:launch(\"com.example.shop\").pid)")),
+		api.Method("sysmon", "Returns samples of the load of the device and its processes as a stream of SysmonSample.", "opts?", sysmon,
+			api.ParamDoc("opts", "interval, timeout for the opening"), raises("too_many_channels"), api.Returns("Stream stream"), api.NeedsDDI(), api.Perm("read"),
+			api.Example(start+"for s in dev:sysmon{ interval = 0.05 } do print(#s.processes, s.system.physMemSize) break end")),
+		api.Method("dvt_call", "Calls any method of any channel of Instruments' server and returns its answer, nil when it has none. Whole numbers are sent as integers.", "channel selector args...", call,
+			api.ParamDoc("channel", "identifier; com.apple.instruments.server.services. may be left out"), api.ParamDoc("selector", "name of the method, with a colon for each argument"),
+			api.ParamDoc("args", "arguments of the method"), raises("unsupported"), api.Returns("any answer"), api.NeedsDDI(), api.Perm("raw"),
+			api.Example(start+"p(dev:dvt_call(\"deviceinfo\", \"systemInformation\"))")),
+	}
+}
+
+func simulationMethods() []*api.Func {
+	opts := api.ParamDoc("opts", "timeout")
+	return []*api.Func{
+		api.Method("set_location", "Makes the device believe that it is elsewhere, until clear_location or until imdlua ends.", "latitude longitude opts?", setLocation,
+			api.ParamDoc("latitude", "degrees north, -90 to 90"), api.ParamDoc("longitude", "degrees east, -180 to 180"), opts, raises(), api.NeedsDDI(), api.Perm("control"),
+			api.Example(start+"dev:set_location(48.8584, 2.2945)")),
+		api.Method("clear_location", "Ends the simulated place.", "opts?", clearLocation,
+			opts, raises(), api.NeedsDDI(), api.Perm("control"),
+			api.Example(start+"dev:set_location(48.8584, 2.2945)\ndev:clear_location()")),
+		api.Method("conditions", "Lists the bad conditions that the device can pretend, such as a slow network or heat.", "opts?", conditions,
+			opts, raises("unsupported"), api.Returns("Condition[] conditions"), api.NeedsDDI(), api.Perm("read"),
+			api.Example(start+"for _, c in ipairs(dev:conditions()) do print(c.id, #c.profiles, c.active) end")),
+		api.Method("condition", "Makes the device pretend a bad condition, until clear_condition or until imdlua ends. One can be active at a time. Some take a device minutes: give them a long timeout.", "id profile opts?", condition,
+			api.ParamDoc("id", "of the condition, as conditions lists it"), api.ParamDoc("profile", "id of one of its profiles"), opts,
+			raises("not_found", "condition_active", "unsupported"), api.NeedsDDI(), api.Perm("control"), api.SeeAlso("Device:conditions"),
+			api.Example(start+"dev:condition(\"SlowNetworkCondition\", \"SlowNetwork3GGood\", { timeout = 300 })")),
+		api.Method("clear_condition", "Ends the condition that is active; without one it does nothing.", "opts?", clearCondition,
+			opts, raises("unsupported"), api.NeedsDDI(), api.Perm("control"),
+			api.Example(start+"dev:clear_condition()")),
+	}
+}

@@ -1,0 +1,98 @@
+package dvt
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/bindings/stream"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
+)
+
+// Sample is the record of one look at the load of a device.
+type Sample struct {
+	Time      time.Time      `lua:"time" doc:"when the sample arrived, by the clock of this computer"`
+	CPU       *float64       `lua:"cpu" doc:"load in percent as the device tells it, of all cores together; nil while it is unknown"`
+	CPUs      int            `lua:"cpus" doc:"number of cores"`
+	System    map[string]any `lua:"system" doc:"the device's counters of memory, network and disk by their names, such as vmFreeCount and netBytesIn"`
+	Processes []*Usage       `lua:"processes" doc:"load of each process, sorted by pid"`
+}
+
+// Usage is the record of the load of a process.
+type Usage struct {
+	PID    int      `lua:"pid" doc:"process id"`
+	Name   string   `lua:"name" doc:"short name"`
+	CPU    *float64 `lua:"cpu" doc:"load in percent of one core; nil while it is unknown, as in the first sample"`
+	Memory *int64   `lua:"memory" doc:"physical footprint in bytes; nil when it is unknown"`
+}
+
+type sysmonOptions struct {
+	device.Timeout
+	Interval time.Duration `lua:"interval" doc:"seconds between samples; 1 when left out"`
+}
+
+// Attributes of processes that the record has fields for.
+const (
+	attrPID    = "pid"
+	attrName   = "name"
+	attrCPU    = "cpuUsage"
+	attrMemory = "physFootprint"
+)
+
+func sysmon(c *api.Call, d *device.Device, o sysmonOptions) (*stream.Stream, error) {
+	if o.Interval < 0 {
+		return nil, c.ArgError(1, "interval is a number of seconds")
+	}
+	var m *dvt.Sysmon
+	err := with(c, d, o.Timeout, func(ctx context.Context, s *dvt.Session) error {
+		known, err := s.ProcessAttributes(ctx)
+		if err != nil {
+			return err
+		}
+		wanted := slices.DeleteFunc([]string{attrPID, attrName, attrCPU, attrMemory}, func(name string) bool { return !slices.Contains(known, name) })
+		m, err = s.Sysmon(ctx, dvt.SysmonConfig{Interval: o.Interval, Processes: wanted})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return stream.New(func(ctx context.Context, push func(...any)) error {
+		for {
+			s, err := m.Next(ctx)
+			if err != nil {
+				return d.Ended(err)
+			}
+			push(sample(s))
+		}
+	}, m.Close, stream.Options{Kind: "sysmon", Dropped: m.Dropped}), nil
+}
+
+func sample(s *dvt.Sample) *Sample {
+	out := &Sample{Time: time.Now(), CPUs: s.CPUs, System: map[string]any{}, Processes: make([]*Usage, len(s.Processes))}
+	if s.Load != nil && s.Load.Total >= 0 {
+		out.CPU = &s.Load.Total
+	}
+	if s.System != nil {
+		for _, name := range s.System.Names() {
+			if v := s.System.Get(name); v != nil {
+				out.System[name] = plain(v)
+			}
+		}
+	}
+	for i, p := range s.Processes {
+		u := &Usage{PID: p.PID}
+		u.Name, _ = p.String(attrName)
+		if v, ok := p.Real(attrCPU); ok {
+			u.CPU = &v
+		}
+		if v, ok := p.Int(attrMemory); ok {
+			u.Memory = &v
+		}
+		out.Processes[i] = u
+	}
+	slices.SortFunc(out.Processes, func(a, b *Usage) int { return cmp.Compare(a.PID, b.PID) })
+	return out
+}
