@@ -48,7 +48,7 @@ func (e *onDevice) Unwrap() error { return e.error }
 // hints say what to do about a refusal of the device. InvalidService is told
 // apart by the service's name, since it has several reasons.
 var hints = map[lockdown.Code]string{
-	lockdown.ErrInvalidService:               "the device has no such service, or the developer disk image is not mounted",
+	lockdown.ErrInvalidService:               "the device has no such service, or the developer disk image is not mounted; since iOS 17 developer services are inside a tunnel, which imdlua does not open yet",
 	lockdown.ErrPasswordProtected:            "unlock the device",
 	lockdown.ErrPairingDialogResponsePending: "tap Trust on the device, then run again",
 	lockdown.ErrUserDeniedPairing:            "the dialog was answered with Don't Trust; plug the device in again and tap Trust",
