@@ -37,8 +37,8 @@ func (h *Host) openLibs() {
 	h.openStrict()
 }
 
-// library makes a table of functions.
-func (h *Host) library(funcs map[string]lua.LGFunction) *lua.LTable {
+// functions makes a table of functions.
+func (h *Host) functions(funcs map[string]lua.LGFunction) *lua.LTable {
 	t := h.root.CreateTable(0, len(funcs))
 	h.extend(t, funcs)
 	return t

@@ -44,7 +44,7 @@ func (f *luaFile) Close(context.Context) error {
 func (h *Host) openIO() {
 	mt := h.root.CreateTable(0, 6)
 	h.meta.file = mt
-	mt.RawSetString("__index", h.library(map[string]lua.LGFunction{
+	mt.RawSetString("__index", h.functions(map[string]lua.LGFunction{
 		"read": h.fileRead, "write": h.fileWrite, "lines": h.fileLines, "close": fileClose,
 		"flush": fileFlush, "seek": fileSeek, "setvbuf": fileFlush,
 	}))
@@ -59,7 +59,7 @@ func (h *Host) openIO() {
 		L.Push(lua.LString(s))
 		return 1
 	}))
-	lib := h.library(map[string]lua.LGFunction{
+	lib := h.functions(map[string]lua.LGFunction{
 		"open": h.ioOpen, "lines": h.ioLines, "type": ioType, "tmpfile": h.ioTmpfile,
 		"read":  func(L *lua.LState) int { L.Insert(h.pushFile(h.stdin), 1); return h.fileRead(L) },
 		"write": h.ioWrite,

@@ -16,7 +16,7 @@ import (
 
 func (h *Host) openOS() {
 	started := time.Now()
-	h.globals.RawSetString("os", h.library(map[string]lua.LGFunction{
+	h.globals.RawSetString("os", h.functions(map[string]lua.LGFunction{
 		"exit": osExit, "time": osTime, "date": osDate, "difftime": osDiffTime,
 		"getenv": h.osGetenv, "remove": osRemove, "rename": osRename, "tmpname": osTmpname,
 		// clock is the time since the host was made: processor time would say

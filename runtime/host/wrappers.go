@@ -56,7 +56,7 @@ func (h *Host) AddMethod(class, name string, fn lua.LGFunction) {
 // class makes a metatable. fields serves what is no method.
 func (h *Host) class(name string, methods, meta map[string]lua.LGFunction, fields func(L *lua.LState, ud *lua.LUserData, key string) lua.LValue) *lua.LTable {
 	mt := h.root.CreateTable(0, 8)
-	table := h.library(methods)
+	table := h.functions(methods)
 	mt.RawSetString("methods", table)
 	mt.RawSetString("__name", lua.LString(name))
 	mt.RawSetString("__metatable", lua.LString(name))
