@@ -181,6 +181,30 @@ print(fwd.local_port > 0, fwd.remote_port)`)
 	}
 }
 
+// TestRawTasks checks that a connection may be read and written by two tasks,
+// and that a read which ran out of time has lost nothing.
+func TestRawTasks(t *testing.T) {
+	got := run(t, `
+local virtual = require "imd.virtual"
+local conn = virtual.start{ echo = 7 }:device():connect(7)
+local reader = task.spawn(function()
+  local ok, e = try(conn.recv, conn, 6, { timeout = 0.3 })
+  return e.code
+end)
+conn:send("abc")
+print(reader:join())
+conn:send("def|gh")
+print(conn:recv_until("|"):string(), conn:recv(2):string())
+conn:send_plist{ a = 1 }
+print(conn:recv_plist().a)
+conn:send("\255\255\255\255")
+local ok, e = try(conn.recv_plist, conn)
+print(e.code)`)
+	if want := "timeout\nabcdef|\tgh\n1\nprotocol\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestStreamsKeepUp drives three streams each of 64 devices from one script,
 // which counts what it gets against what was written.
 func TestStreamsKeepUp(t *testing.T) {

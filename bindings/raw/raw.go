@@ -32,11 +32,19 @@ type Connection struct {
 	udid string
 	conn net.Conn
 
+	// reading and writing are held by the task that does so: one may wait for
+	// an answer while another sends.
+	reading, writing chan struct{}
+	rest             []byte // read, but not yet asked for; belongs to the reader
+
 	mu     sync.Mutex
-	rest   []byte // read, but not yet asked for
 	dump   bool
 	once   sync.Once
 	closed error
+}
+
+func newConnection(name, udid string, c net.Conn) *Connection {
+	return &Connection{name: name, udid: udid, conn: c, reading: make(chan struct{}, 1), writing: make(chan struct{}, 1)}
 }
 
 // Close ends the connection.
@@ -45,16 +53,58 @@ func (s *Connection) Close() error {
 	return s.closed
 }
 
-func (s *Connection) do(c *api.Call, t device.Timeout, f func(ctx context.Context) error) error {
+// do runs f in its turn, bounded by the option's deadline.
+func (s *Connection) do(c *api.Call, t device.Timeout, turn chan struct{}, guard func(context.Context, net.Conn) func(error) error, f func() error) error {
 	err := c.Timeout(t.Timeout).TryBlock(func(ctx context.Context) error {
-		release := link.Guard(ctx, s.conn)
-		return release(f(ctx))
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return link.Expired(ctx, s.conn)
+		}
+		return guard(ctx, s.conn)(f())
 	})
 	var h *host.Error
 	if err == nil || errors.As(err, &h) {
 		return err
 	}
 	return fmt.Errorf("%s: %w", s.name, err)
+}
+
+func (s *Connection) read(c *api.Call, t device.Timeout, f func() error) error {
+	return s.do(c, t, s.reading, link.GuardRead, f)
+}
+
+// more reads once. What was read stays in rest until it is asked for, so that a
+// call which ran out of time has lost nothing.
+func (s *Connection) more() error {
+	buf := make([]byte, 64<<10)
+	n, err := s.conn.Read(buf)
+	s.rest = append(s.rest, buf[:n]...)
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+// need reads until n bytes are there.
+func (s *Connection) need(n int) error {
+	for len(s.rest) < n {
+		if err := s.more(); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// take gives the next n bytes out.
+func (s *Connection) take(n int) []byte {
+	b := s.rest[:n:n]
+	s.rest = s.rest[n:]
+	return b
 }
 
 // trace shows bytes on standard error while hexdump is on.
@@ -69,39 +119,32 @@ func (s *Connection) trace(c *api.Call, direction string, b []byte) {
 
 func send(c *api.Call, s *Connection, b []byte, t device.Timeout) error {
 	s.trace(c, "->", b)
-	return s.do(c, t, func(context.Context) error {
+	return s.do(c, t, s.writing, link.GuardWrite, func() error {
 		_, err := s.conn.Write(b)
 		return err
 	})
 }
-
-// read fills buf, first from what an earlier call left over.
-func (s *Connection) read(buf []byte) (int, error) {
-	if len(s.rest) > 0 {
-		n := copy(buf, s.rest)
-		s.rest = s.rest[n:]
-		return n, nil
-	}
-	return s.conn.Read(buf)
-}
-
-// Read makes the connection an io.Reader that honours what was left over.
-func (s *Connection) Read(p []byte) (int, error) { return s.read(p) }
 
 func recv(c *api.Call, s *Connection, n *int, t device.Timeout) (any, error) {
 	if n != nil && (*n < 0 || *n > maxRecv) {
 		return nil, c.ArgError(1, "between 0 and %d bytes can be asked for", maxRecv)
 	}
 	var out []byte
-	err := s.do(c, t, func(context.Context) (err error) {
+	err := s.read(c, t, func() error {
 		if n != nil {
-			out, err = link.ReadN(s, *n, nil)
-			return err
+			if err := s.need(*n); err != nil {
+				return err
+			}
+			out = s.take(*n)
+			return nil
 		}
-		buf := make([]byte, 64<<10)
-		k, err := s.read(buf)
-		out = buf[:k]
-		return err
+		if len(s.rest) == 0 {
+			if err := s.more(); err != nil {
+				return err
+			}
+		}
+		out = s.take(len(s.rest))
+		return nil
 	})
 	if err != nil {
 		if n == nil && errors.Is(err, io.EOF) {
@@ -113,26 +156,20 @@ func recv(c *api.Call, s *Connection, n *int, t device.Timeout) (any, error) {
 	return out, nil
 }
 
-func recvUntil(c *api.Call, s *Connection, end []byte, t device.Timeout) ([]byte, error) {
+func recvUntil(c *api.Call, s *Connection, end []byte, t device.Timeout) (out []byte, err error) {
 	if len(end) == 0 {
 		return nil, c.ArgError(1, "the delimiter is empty")
 	}
-	var out []byte
-	err := s.do(c, t, func(context.Context) error {
-		buf := make([]byte, 64<<10)
-		for {
-			if i := bytes.Index(out, end); i >= 0 {
-				s.rest = append(bytes.Clone(out[i+len(end):]), s.rest...)
-				out = out[:i+len(end)]
+	err = s.read(c, t, func() error {
+		for seen := 0; ; {
+			if i := bytes.Index(s.rest[seen:], end); i >= 0 {
+				out = s.take(seen + i + len(end))
 				return nil
 			}
-			if len(out) > maxRecv {
-				return fmt.Errorf("no delimiter in %d bytes", len(out))
+			if seen = max(0, len(s.rest)-len(end)+1); seen > maxRecv {
+				return fmt.Errorf("no delimiter in %d bytes", seen)
 			}
-			n, err := s.read(buf)
-			out = append(out, buf[:n]...)
-			if err != nil {
-				s.rest = out // nothing is lost by a time-out
+			if err := s.need(len(s.rest) + 1); err != nil {
 				return err
 			}
 		}
@@ -188,17 +225,19 @@ func (s *Connection) readPlist(c *api.Call, o plistOptions) (v any, err error) {
 		return nil, c.ArgError(1, "%v", err)
 	}
 	var body []byte
-	err = s.do(c, o.Timeout, func(context.Context) error {
-		head, err := link.ReadN(s, 4, nil)
-		if err != nil {
+	err = s.read(c, o.Timeout, func() error {
+		if err := s.need(4); err != nil {
 			return err
 		}
-		n := order.Uint32(head)
+		n := order.Uint32(s.rest)
 		if n > maxRecv {
 			return &link.FrameError{Length: n, Max: maxRecv}
 		}
-		if body, err = link.ReadN(s, int(n), nil); err != nil || n == 0 {
+		if err := s.need(4 + int(n)); err != nil {
 			return err
+		}
+		if body = s.take(4 + int(n))[4:]; n == 0 {
+			return nil
 		}
 		v, err = plist.Decode(body)
 		return err
@@ -226,7 +265,7 @@ func open(c *api.Call, d *device.Device, name string, o serviceOptions) (s *Conn
 	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
 		conn, err := d.Open(ctx, service.Name{Lockdown: name, Escrow: o.Escrow, HandshakeOnlyTLS: o.HandshakeOnly})
 		if err == nil {
-			s = &Connection{name: name, udid: d.UDID(), conn: conn}
+			s = newConnection(name, d.UDID(), conn)
 		}
 		return err
 	})
@@ -243,7 +282,7 @@ func connect(c *api.Call, d *device.Device, port uint16, t device.Timeout) (s *C
 	err = d.Do(c, t, func(ctx context.Context) error {
 		conn, err := d.Connect(ctx, port)
 		if err == nil {
-			s = &Connection{name: fmt.Sprintf("port %d", port), udid: d.UDID(), conn: conn}
+			s = newConnection(fmt.Sprintf("port %d", port), d.UDID(), conn)
 		}
 		return err
 	})
