@@ -15,6 +15,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -148,4 +149,13 @@ func placeOf(c net.Conn) string {
 		}
 	}
 	return ""
+}
+
+// Clip keeps a text that a peer sent short enough for one line of an error.
+func Clip(s string) string {
+	const most = 200
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
 }

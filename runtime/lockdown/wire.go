@@ -38,6 +38,7 @@ import (
 	"syscall"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Port is where lockdownd listens.
@@ -180,24 +181,15 @@ func (e *Error) Error() string {
 		b.WriteString(" " + strconv.Quote(e.Subject))
 	}
 	if e.Code != "" {
-		b.WriteString(": " + clip(string(e.Code)))
+		b.WriteString(": " + link.Clip(string(e.Code)))
 	}
 	if e.Detail != "" {
-		b.WriteString(" (" + clip(e.Detail) + ")")
+		b.WriteString(" (" + link.Clip(e.Detail) + ")")
 	}
 	if e.Err != nil {
 		b.WriteString(": " + e.Err.Error())
 	}
 	return b.String()
-}
-
-// clip keeps a text from the device short enough for one line.
-func clip(s string) string {
-	const most = 200
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "..."
-	}
-	return s
 }
 
 // Unwrap returns the code and the cause, those that are set.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -137,7 +138,7 @@ func (s *session) handle(ctx context.Context, m *Message) error {
 		return s.send(ctx, &content{kind: kindResponse, name: nameHandshake, to: m.Sequence, args: plist.Dict{"_0": s.d.greeting()}})
 	case c.kind == kindRequest:
 		// All others are for the encrypted channel.
-		return s.send(ctx, refusal(m.Sequence, CodeUnsupported, "Unsupported operation: "+clip(c.name)))
+		return s.send(ctx, refusal(m.Sequence, CodeUnsupported, "Unsupported operation: "+link.Clip(c.name)))
 	case c.kind == kindEvent && c.name == namePairingData:
 		p, err := parsePairing(c)
 		if err != nil {
@@ -243,7 +244,7 @@ func (s *session) answer(ctx context.Context, to uint64, req *content) *content 
 	case req.kind == kindRequest && req.name == nameUnlockKey:
 		return respond(plist.Dict{"hostKey": base64.StdEncoding.EncodeToString(randomKey())})
 	}
-	return refusal(to, CodeUnsupported, "Unsupported operation: "+clip(req.name))
+	return refusal(to, CodeUnsupported, "Unsupported operation: "+link.Clip(req.name))
 }
 
 func (s *session) refuse(to uint64, err error) *content {

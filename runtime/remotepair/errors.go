@@ -7,6 +7,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Causes of an Error.
@@ -116,22 +117,13 @@ func peerError(op, subject string, d plist.Dict, cause error) *Error {
 	text, ok := info.String("NSLocalizedDescription")
 	switch {
 	case ok && cause != nil:
-		e.Err = fmt.Errorf("%w: %q", cause, clip(text))
+		e.Err = fmt.Errorf("%w: %q", cause, link.Clip(text))
 	case ok:
-		e.Err = fmt.Errorf("device says %q", clip(text))
+		e.Err = fmt.Errorf("device says %q", link.Clip(text))
 	case cause == nil:
 		e.Err = errors.New("device refused")
 	}
 	return e
-}
-
-// clip keeps a device's text from filling a screen.
-func clip(s string) string {
-	const most = 300
-	if len(s) > most {
-		return s[:most]
-	}
-	return s
 }
 
 func nsError(domain string, code int64, text string) plist.Dict {

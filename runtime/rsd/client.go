@@ -340,7 +340,7 @@ func checkin(ctx context.Context, nc net.Conn, name, label string, escrow []byte
 			return fail(errors.New("refused without a reason"))
 		}
 		if got, _ := d.String("Request"); got != want {
-			return fail(fmt.Errorf("answer is to %q, not %s", clip(got), want))
+			return fail(fmt.Errorf("answer is to %q, not %s", link.Clip(got), want))
 		}
 	}
 	return nil

@@ -40,6 +40,7 @@ import (
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Port is where the devices' list for hosts that are not paired is found, on
@@ -337,24 +338,15 @@ func (e *Error) Error() string {
 		b.WriteString(" " + strconv.Quote(e.Service))
 	}
 	if e.Code != "" {
-		b.WriteString(": " + clip(string(e.Code)))
+		b.WriteString(": " + link.Clip(string(e.Code)))
 	}
 	if e.Detail != "" {
-		b.WriteString(" (" + clip(e.Detail) + ")")
+		b.WriteString(" (" + link.Clip(e.Detail) + ")")
 	}
 	if e.Err != nil {
 		b.WriteString(": " + e.Err.Error())
 	}
 	return b.String()
-}
-
-// clip keeps a text from the device short enough for one line.
-func clip(s string) string {
-	const most = 200
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "..."
-	}
-	return s
 }
 
 // Unwrap returns the code and the cause, those that are set.

@@ -141,6 +141,33 @@ func TestNeverAnswered(t *testing.T) {
 	}
 }
 
+// TestInsecureNotifications checks the variant for hosts that are not paired:
+// lockdown's own names pass, others do not.
+func TestInsecureNotifications(t *testing.T) {
+	ctx := virtualtest.Context(t)
+	d, m := virtualtest.Device(t, virtual.Options{})
+	n, err := notificationproxy.ConnectInsecure(ctx, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	const passes = "com.apple.mobile.lockdown.request_pair"
+	if err := n.Observe(ctx, "com.example.private", passes); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Post(ctx, passes); err != nil { // shows that Observe was read
+		t.Fatal(err)
+	}
+	if got, err := n.Next(ctx); got != passes || err != nil {
+		t.Fatalf("Next = %q, %v", got, err)
+	}
+	m.Phone().Post("com.example.private")
+	m.Phone().Post(passes)
+	if got, err := n.Next(ctx); got != passes || err != nil {
+		t.Errorf("Next = %q, %v; the private name must not pass", got, err)
+	}
+}
+
 func TestWhatOneServiceWritesAnotherReads(t *testing.T) {
 	ctx := virtualtest.Context(t)
 	d, _ := virtualtest.Device(t, virtual.Options{})

@@ -4,7 +4,6 @@ package virtualtest
 import (
 	"context"
 	"net"
-	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -69,12 +68,6 @@ func Context(t testing.TB) context.Context {
 func Listen(t testing.TB, h *virtual.Host) string {
 	t.Helper()
 	return serve(t, h, "tcp", "127.0.0.1:0").String()
-}
-
-// ListenUnix serves h on a unix socket and returns its path.
-func ListenUnix(t testing.TB, h *virtual.Host) string {
-	t.Helper()
-	return serve(t, h, "unix", filepath.Join(t.TempDir(), "mux.sock")).String()
 }
 
 func serve(t testing.TB, h *virtual.Host, network, address string) net.Addr {
