@@ -4,7 +4,9 @@ go 1.26.3
 
 require (
 	github.com/chzyer/readline v1.5.1
+	github.com/hashicorp/mdns v1.0.7
 	github.com/mattn/go-runewidth v0.0.31
+	github.com/miekg/dns v1.1.72
 	github.com/quic-go/quic-go v0.65.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9

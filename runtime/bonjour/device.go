@@ -1,0 +1,353 @@
+package bonjour
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// The responder here is our own, on github.com/miekg/dns. The server of
+// hashicorp/mdns, which the client uses, answers by unicast only and neither
+// announces nor says goodbye, so that whoever listens passively (Apple's
+// mDNSResponder, avahi, programs that browse continuously) does not see what it
+// offers; it also compares names by case and in escaped form.
+
+// AdvertiseOptions says where to advertise. The zero value is the loopback
+// interface, over IPv4 and IPv6.
+type AdvertiseOptions struct {
+	// Interfaces are names of interfaces; nil is the loopback interface, so
+	// that nothing leaves the machine unasked.
+	Interfaces []string
+	// NoIPv4 and NoIPv6 keep to the other family. Addresses of both are told
+	// over either.
+	NoIPv4, NoIPv6 bool
+	// Logger is silent when nil.
+	Logger *slog.Logger
+}
+
+// Advertisement tells of services until it is closed.
+type Advertisement struct {
+	log   *slog.Logger
+	ports []port
+	stop  chan struct{}
+	wg    sync.WaitGroup
+
+	mu     sync.Mutex // held while something is announced
+	zone   *zone
+	closed bool
+}
+
+// port is a wire and the interfaces it is on.
+type port struct {
+	wire
+	v6    bool
+	links []link
+}
+
+// slot is an instance on an interface over a family.
+type slot struct {
+	v6    bool
+	index int
+	name  string
+}
+
+// Advertise announces the services, answers questions about them and goes on
+// until Close; ctx bounds only the call. It fails when no interface and family
+// can be used; where only some can, the others are logged. Interfaces' own
+// addresses are those at the time of this call.
+func Advertise(ctx context.Context, s []Service, o AdvertiseOptions) (*Advertisement, error) {
+	z, err := newZone(s)
+	if err != nil {
+		return nil, err
+	}
+	all, err := localLinks()
+	if err != nil {
+		return nil, &Error{Op: "advertise", Err: err}
+	}
+	if o.Interfaces == nil {
+		all = slices.DeleteFunc(all, func(l link) bool { return !l.loopback() })
+	}
+	links, err := chooseLinks(all, o.Interfaces, true)
+	if err != nil {
+		return nil, &Error{Op: "advertise", Err: err}
+	}
+	a := newAdvertisement(o.Logger)
+	var failures error
+	for _, v6 := range []bool{false, true} {
+		if v6 && o.NoIPv6 || !v6 && o.NoIPv4 {
+			continue
+		}
+		w, joined, err := listen(ctx, v6, links)
+		if err != nil {
+			failures = errors.Join(failures, err)
+			a.log.Warn("a family cannot be used", "ipv6", v6, "err", err)
+			continue
+		}
+		a.ports = append(a.ports, port{wire: w, v6: v6, links: joined})
+	}
+	if a.ports == nil {
+		if failures == nil {
+			failures = ErrNoInterface
+		}
+		return nil, &Error{Op: "advertise", Err: failures}
+	}
+	if err := a.start(z); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func newAdvertisement(l *slog.Logger) *Advertisement {
+	if l == nil {
+		l = slog.New(slog.DiscardHandler)
+	}
+	return &Advertisement{log: l.With("layer", "bonjour"), stop: make(chan struct{}), zone: &zone{}}
+}
+
+// start announces the zone on the ports and serves them.
+func (a *Advertisement) start(z *zone) error {
+	for _, p := range a.ports {
+		a.wg.Go(func() { a.serve(p) })
+	}
+	if err := a.replace(z); err != nil {
+		a.Close()
+		return err
+	}
+	return nil
+}
+
+// Update replaces the services: those that are gone get a goodbye, new and
+// changed ones are announced, the others are left in peace. On an error the
+// old ones stay.
+func (a *Advertisement) Update(s []Service) error {
+	z, err := newZone(s)
+	if err != nil {
+		return err
+	}
+	return a.replace(z)
+}
+
+// Close says goodbye and ends the advertisement. It may be called twice.
+func (a *Advertisement) Close() error {
+	a.mu.Lock()
+	if !a.closed {
+		if err := a.swap(&zone{}); err != nil {
+			a.log.Debug("goodbye not sent", "err", err)
+		}
+		a.closed = true
+		close(a.stop)
+		for _, p := range a.ports {
+			p.Close()
+		}
+	}
+	a.mu.Unlock()
+	a.wg.Wait()
+	return nil
+}
+
+func (a *Advertisement) replace(z *zone) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return &Error{Op: "advertise", Err: net.ErrClosed}
+	}
+	return a.swap(z)
+}
+
+// swap makes z the zone and tells the group. a.mu is held.
+func (a *Advertisement) swap(z *zone) error {
+	old, err := a.announcements(a.zone)
+	if err != nil {
+		return err
+	}
+	next, err := a.announcements(z)
+	if err != nil {
+		return err
+	}
+	gone := a.zone
+	a.zone = z
+	news := map[slot][]byte{}
+	for _, p := range a.ports {
+		for _, l := range p.links {
+			for n := range gone.offers {
+				o := &gone.offers[n]
+				s := slot{p.v6, l.Index, o.nameKey}
+				if old[s] != nil && next[s] == nil {
+					a.goodbye(p, l, gone, o)
+				}
+			}
+		}
+	}
+	for s, m := range next {
+		if string(old[s]) != string(m) {
+			news[s] = m
+		}
+	}
+	if len(news) == 0 {
+		return nil
+	}
+	a.announce(news)
+	a.wg.Go(func() { a.again(news) })
+	return nil
+}
+
+// announcements are the messages that announce a zone.
+func (a *Advertisement) announcements(z *zone) (map[slot][]byte, error) {
+	all := map[slot][]byte{}
+	for _, p := range a.ports {
+		for _, l := range p.links {
+			for n := range z.offers {
+				o := &z.offers[n]
+				if !o.on(l) {
+					continue
+				}
+				s := slot{p.v6, l.Index, o.nameKey}
+				m, err := pack(z.announcement(o, l), false)
+				if err == nil && all[s] != nil {
+					err = errors.New("the same name twice on " + l.Name)
+				}
+				if err != nil {
+					return nil, &Error{Op: "advertise", Subject: o.name, Err: err}
+				}
+				all[s] = m
+			}
+		}
+	}
+	return all, nil
+}
+
+// goodbye ends the life of an offer's records. Its host's addresses stay while
+// another service has them.
+func (a *Advertisement) goodbye(p port, l link, gone *zone, o *offer) {
+	records := []dns.RR{o.ptr(), o.srv(), o.txt()}
+	if len(a.zone.hostRecords(o.hostKey, l)) == 0 {
+		records = gone.announcement(o, l)
+	}
+	m, err := pack(records, true)
+	if err == nil {
+		err = p.multicast(m, l)
+	}
+	if err != nil {
+		a.log.Debug("goodbye not sent", "instance", o.Name, "interface", l.Name, "err", err)
+	}
+}
+
+// announce sends announcements, sorted by name on each interface.
+func (a *Advertisement) announce(messages map[slot][]byte) {
+	slots := slices.SortedFunc(maps.Keys(messages), func(x, y slot) int { return cmp.Compare(x.name, y.name) })
+	for _, p := range a.ports {
+		for _, l := range p.links {
+			for _, s := range slots {
+				if s.v6 != p.v6 || s.index != l.Index {
+					continue
+				}
+				if err := p.multicast(messages[s], l); err != nil {
+					a.log.Debug("announcement not sent", "interface", l.Name, "ipv6", p.v6, "err", err)
+				}
+			}
+		}
+	}
+}
+
+// again announces a second time what is still so.
+func (a *Advertisement) again(news map[slot][]byte) {
+	t := time.NewTimer(announceGap)
+	defer t.Stop()
+	select {
+	case <-a.stop:
+		return
+	case <-t.C:
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return
+	}
+	now, err := a.announcements(a.zone)
+	if err != nil {
+		return // it is the same zone that could be announced before
+	}
+	for s, m := range news {
+		if string(now[s]) != string(m) {
+			delete(news, s)
+		}
+	}
+	a.announce(news)
+}
+
+// readPause is between two attempts to read from a socket that fails.
+const readPause = 100 * time.Millisecond
+
+func (a *Advertisement) serve(p port) {
+	b := make([]byte, maxPacket)
+	for {
+		in, err := p.read(b)
+		if err == nil {
+			a.handle(p, in)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		a.log.Debug("read failed", "ipv6", p.v6, "err", err)
+		select {
+		case <-a.stop:
+			return
+		case <-time.After(readPause):
+		}
+	}
+}
+
+// handle answers one packet.
+func (a *Advertisement) handle(p port, in packet) {
+	l, ok := p.linkOf(in)
+	if !ok {
+		return
+	}
+	a.mu.Lock()
+	z := a.zone
+	a.mu.Unlock()
+	for _, r := range z.respond(in.body, in.from.Port() != Port, l) {
+		var err error
+		if r.unicast {
+			err = p.send(r.message, in.from)
+		} else {
+			err = p.multicast(r.message, l)
+		}
+		if err != nil {
+			a.log.Debug("answer not sent", "to", in.from, "interface", l.Name, "err", err)
+		}
+	}
+}
+
+// linkOf is the interface that a packet came by, if it is one of ours and the
+// sender is on it: what was sent to the group is, and what was sent to this
+// machine alone only if the sender's address is in the subnet (RFC 6762, 11).
+// Nobody far away can use the responder to have his packets multiplied.
+func (p port) linkOf(in packet) (link, bool) {
+	from := in.from.Addr()
+	near := func(l link) bool {
+		return l.holds(from) || from.Is6() && from.IsLinkLocalUnicast() && from.Zone() == l.Name
+	}
+	if in.index == 0 {
+		at := slices.IndexFunc(p.links, near)
+		if at < 0 {
+			return link{}, false
+		}
+		return p.links[at], true
+	}
+	at := slices.IndexFunc(p.links, func(l link) bool { return l.Index == in.index })
+	if at < 0 {
+		return link{}, false
+	}
+	l := p.links[at]
+	return l, in.to.IsMulticast() || near(l)
+}

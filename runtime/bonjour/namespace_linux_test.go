@@ -1,0 +1,430 @@
+package bonjour
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// The tests here use real sockets. They must not meet the multicast DNS of the
+// machine, and they need several interfaces, so that the test binary runs
+// itself again in a network namespace of its own ("host"), which runs it once
+// more in another one ("device"). Two pairs of virtual Ethernet join the two,
+// with the same addresses at both:
+//
+//	host   h0 fe80::1 10.9.0.1 ---- d0 fe80::d 10.9.0.2   device
+//	       h1 fe80::1 10.9.1.1 ---- d1 fe80::d 10.9.1.2
+const roleVariable = "IMDLUA_BONJOUR_ROLE"
+
+const (
+	roleHost   = "host"
+	roleDevice = "device"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) == roleDevice {
+		if err := playDevice(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func TestNamespace(t *testing.T) {
+	if os.Getenv(roleVariable) == roleHost {
+		inNamespace(t)
+		return
+	}
+	for _, tool := range []string{"unshare", "ip"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("%s is missing (packages util-linux, iproute2)", tool)
+			}
+			t.Skipf("%s is missing", tool)
+		}
+	}
+	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "h0", "type", "veth", "peer", "name", "d0").CombinedOutput(); err != nil {
+		t.Skipf("this machine allows no network namespaces: %v: %s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), "unshare", "-rn", os.Args[0], "-test.run=^TestNamespace$", "-test.v", "-test.timeout=2m")
+	cmd.Env = append(os.Environ(), roleVariable+"="+roleHost)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "--- PASS: TestNamespace/") {
+		t.Fatalf("nothing was tested:\n%s", out)
+	}
+	t.Logf("%s", out)
+}
+
+func inNamespace(t *testing.T) {
+	before := runtime.NumGoroutine()
+	ip(t, "link set lo up", "link set lo multicast on")
+	t.Run("no route", testNoRoute)
+	ip(t, "route add 224.0.0.0/4 dev lo")
+	t.Run("one instance", testOneInstance)
+	t.Run("many instances", testManyInstances)
+	t.Run("cancel", testCancel)
+	t.Run("passive listener", testPassive)
+	t.Run("questions from 5353", testFull)
+	t.Run("two interfaces", testTwoInterfaces)
+	deadline := time.Now().Add(10 * time.Second)
+	for runtime.NumGoroutine() > before {
+		if time.Now().After(deadline) {
+			buf := make([]byte, 1<<20)
+			t.Fatalf("goroutines left:\n%s", buf[:runtime.Stack(buf, true)])
+		}
+		runtime.Gosched()
+	}
+}
+
+func ip(t testing.TB, lines ...string) {
+	t.Helper()
+	if err := runIP(lines...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func runIP(lines ...string) error {
+	for _, l := range lines {
+		if out, err := exec.Command("ip", strings.Fields(l)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %w: %s", l, err, out)
+		}
+	}
+	return nil
+}
+
+func advertise(t *testing.T, o AdvertiseOptions, s ...Service) *Advertisement {
+	t.Helper()
+	a, err := Advertise(t.Context(), s, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close() })
+	return a
+}
+
+// phoneService is the service of a virtual phone on a loopback address.
+func phoneService(t *testing.T, n byte) Service {
+	t.Helper()
+	name, err := Mobdev2Name(fmt.Sprintf("5c:52:84:0a:1b:%02x", n), 24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Service{Name: name, Type: Mobdev2, Host: fmt.Sprintf("Virtual-iPhone-%d", n), Port: Mobdev2Port,
+		Addresses: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, n})}}
+}
+
+// browseFor browses until so many were found.
+func browseFor(t *testing.T, n int, q Query) []Instance {
+	t.Helper()
+	m := &MDNS{}
+	defer m.Wait()
+	q.Timeout = 10 * time.Second
+	q.Early = func(all []Instance) bool { return len(all) >= n }
+	found, err := m.Browse(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != n {
+		t.Fatalf("found %d instances %+v, want %d", len(found), found, n)
+	}
+	return found
+}
+
+// Without a route for multicast the library has no IPv4; that is an error and
+// not an empty list.
+func testNoRoute(t *testing.T) {
+	m := &MDNS{}
+	defer m.Wait()
+	found, err := m.Browse(t.Context(), Query{Type: Mobdev2, Loopback: true, NoIPv6: true, Timeout: 100 * time.Millisecond})
+	if err == nil {
+		t.Errorf("Browse = %+v, want an error", found)
+	}
+	if _, err := m.Browse(t.Context(), Query{Type: Mobdev2}); !errors.Is(err, ErrNoInterface) {
+		t.Errorf("Browse without interfaces = %v, want %v", err, ErrNoInterface)
+	}
+	if _, err := m.Browse(t.Context(), Query{Type: Mobdev2, Interfaces: []string{"none0"}}); !errors.Is(err, ErrNoInterface) {
+		t.Errorf("Browse on an unknown interface = %v, want %v", err, ErrNoInterface)
+	}
+	if _, err := Advertise(t.Context(), nil, AdvertiseOptions{Interfaces: []string{"none0"}}); !errors.Is(err, ErrNoInterface) {
+		t.Errorf("Advertise on an unknown interface = %v, want %v", err, ErrNoInterface)
+	}
+}
+
+func testOneInstance(t *testing.T) {
+	s := phoneService(t, 2)
+	s.TXT = map[string]string{"identifier": "a b;\"\\", "authTag": "\x00\xff=="}
+	advertise(t, AdvertiseOptions{}, s)
+	got := browseFor(t, 1, Query{Type: Mobdev2, Loopback: true})[0]
+	want := Instance{Name: s.Name, Type: Mobdev2, Host: "Virtual-iPhone-2.local", Port: Mobdev2Port,
+		Addresses: s.Addresses, Interface: "lo", TXT: s.TXT}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("Browse = %+v, want %+v", got, want)
+	}
+}
+
+// The library reads one instance of a packet: all are found because each is
+// told in its own.
+func testManyInstances(t *testing.T) {
+	var all []Service
+	for n := range byte(8) {
+		all = append(all, phoneService(t, n+2))
+	}
+	other := all[0]
+	other.Type = RemotePairing
+	a := advertise(t, AdvertiseOptions{}, append(all, other)...)
+	for n, i := range browseFor(t, len(all), Query{Type: Mobdev2, Loopback: true}) {
+		if i.Name != all[n].Name || !slices.Equal(i.Addresses, all[n].Addresses) {
+			t.Errorf("instance %d = %+v, want %+v", n, i, all[n])
+		}
+	}
+	if err := a.Update(all[:1]); err != nil {
+		t.Fatal(err)
+	}
+	browseFor(t, 1, Query{Type: Mobdev2, Loopback: true})
+	m := &MDNS{}
+	defer m.Wait()
+	if found, err := m.Browse(t.Context(), Query{Type: RemotePairing, Loopback: true, Timeout: 300 * time.Millisecond}); err != nil || len(found) != 0 {
+		t.Errorf("Browse for what is gone = %+v, %v", found, err)
+	}
+}
+
+func testCancel(t *testing.T) {
+	m := &MDNS{}
+	defer m.Wait()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	advertise(t, AdvertiseOptions{}, phoneService(t, 2))
+	early := func([]Instance) bool { cancel(nil); return false }
+	found, err := m.Browse(ctx, Query{Type: Mobdev2, Loopback: true, Timeout: 5 * time.Second, Early: early})
+	if !errors.Is(err, context.Canceled) || found != nil {
+		t.Errorf("Browse = %+v, %v, want %v", found, err, context.Canceled)
+	}
+}
+
+// heard reads messages until one satisfies ok.
+func heard(t *testing.T, c *net.UDPConn, what string, ok func(*dns.Msg) bool) *dns.Msg {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, maxPacket)
+	for {
+		n, _, err := c.ReadFromUDP(b)
+		if err != nil {
+			t.Fatalf("%s was not heard: %v", what, err)
+		}
+		m := &dns.Msg{}
+		if m.Unpack(b[:n]) == nil && m.Response && ok(m) {
+			return m
+		}
+	}
+}
+
+// member is a socket of package net on port 5353 that is in the group.
+func member(t *testing.T) *net.UDPConn {
+	t.Helper()
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.ListenMulticastUDP("udp4", lo, net.UDPAddrFromAddrPort(groupIPv4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func testPassive(t *testing.T) {
+	c := member(t)
+	a := advertise(t, AdvertiseOptions{}, phoneService(t, 2))
+	for range 2 {
+		m := heard(t, c, "announcement", func(m *dns.Msg) bool { return m.Answer[0].Header().Ttl > 0 })
+		if len(m.Answer) != 4 || len(m.Question) != 0 || m.Id != 0 {
+			t.Errorf("announcement = %v", m)
+		}
+	}
+	a.Close()
+	heard(t, c, "goodbye", func(m *dns.Msg) bool { return m.Answer[0].Header().Ttl == 0 })
+}
+
+// testFull asks as a responder does, from port 5353: the answer goes to the
+// group, and to who asked as well if the question says so.
+func testFull(t *testing.T) {
+	a := advertise(t, AdvertiseOptions{NoIPv6: true})
+	s, _, err := listen(t.Context(), false, a.ports[0].links)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := a.Update([]Service{phoneService(t, 2)}); err != nil {
+		t.Fatal(err)
+	}
+	c := member(t)
+	var q dns.Msg
+	q.SetQuestion(formatName(Mobdev2.labels()...), dns.TypePTR)
+	b, err := q.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.multicast(b, a.ports[0].links[0]); err != nil {
+		t.Fatal(err)
+	}
+	m := heard(t, c, "answer to the group", func(m *dns.Msg) bool { return len(m.Extra) > 0 })
+	if len(m.Answer) != 1 || len(m.Extra) != 3 || len(m.Question) != 0 {
+		t.Errorf("answer = %v", m)
+	}
+}
+
+func testTwoInterfaces(t *testing.T) {
+	startDevice(t)
+	for _, family := range []Query{{NoIPv4: true}, {NoIPv6: true}, {}} {
+		family.Type = Remoted
+		found := browseFor(t, 2, family)
+		for n, i := range found {
+			name := fmt.Sprintf("h%d", n)
+			address := netip.MustParseAddr("fe80::d%" + name)
+			if i.Interface != name || i.Name != "ncm" || !slices.Contains(i.Addresses, address) {
+				t.Errorf("%+v found %+v, want ncm at %v", family, i, address)
+				continue
+			}
+			greeting(t, netip.AddrPortFrom(address, i.Port), fmt.Sprintf("d%d", n))
+		}
+	}
+	one := browseFor(t, 1, Query{Type: Remoted, Interfaces: []string{"h1"}})[0]
+	if one.Interface != "h1" {
+		t.Errorf("browsing h1 found %+v", one)
+	}
+	// The fixed list may be used in its place.
+	s, err := Static{one}.Browse(t.Context(), Query{Type: Remoted})
+	if err != nil || len(s) != 1 {
+		t.Errorf("Static = %+v, %v", s, err)
+	}
+	greeting(t, s[0].Endpoints()[0], "d1")
+}
+
+// greeting dials and expects the name of the device's interface.
+func greeting(t *testing.T, a netip.AddrPort, want string) {
+	t.Helper()
+	d := net.Dialer{Timeout: 10 * time.Second}
+	c, err := d.DialContext(t.Context(), "tcp", a.String())
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer c.Close()
+	got, err := io.ReadAll(c)
+	if string(got) != want || err != nil {
+		t.Errorf("%v says %q, %v, want %q", a, got, err, want)
+	}
+}
+
+const devicePort = 58783
+
+// startDevice starts the device in its namespace and joins it to this one.
+func startDevice(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("unshare", "-n", os.Args[0])
+	cmd.Env = append(os.Environ(), roleVariable+"="+roleDevice)
+	cmd.Stderr = os.Stderr
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the device: %v", err)
+		}
+	})
+	lines := bufio.NewScanner(out)
+	expect := func(want string) {
+		t.Helper()
+		if !lines.Scan() || lines.Text() != want {
+			t.Fatalf("the device says %q, want %q", lines.Text(), want)
+		}
+	}
+	expect("up") // it is in its namespace now
+	for n := range 2 {
+		ip(t, fmt.Sprintf("link add h%d type veth peer name d%d netns %d", n, n, cmd.Process.Pid),
+			fmt.Sprintf("link set h%d addrgenmode none", n),
+			fmt.Sprintf("addr add 10.9.%d.1/24 dev h%d", n, n),
+			fmt.Sprintf("addr add fe80::1/64 dev h%d nodad", n))
+	}
+	if _, err := io.WriteString(in, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	expect("linked")
+	ip(t, "link set h0 up", "link set h1 up")
+	if _, err := io.WriteString(in, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	expect("ready")
+}
+
+// playDevice is the other process.
+func playDevice() error {
+	in := bufio.NewReader(os.Stdin)
+	fmt.Println("up")
+	if _, err := in.ReadString('\n'); err != nil {
+		return err
+	}
+	for n := range 2 {
+		if err := runIP(fmt.Sprintf("link set d%d addrgenmode none", n),
+			fmt.Sprintf("addr add 10.9.%d.2/24 dev d%d", n, n),
+			fmt.Sprintf("addr add fe80::d/64 dev d%d nodad", n),
+			fmt.Sprintf("link set d%d up", n)); err != nil {
+			return err
+		}
+	}
+	fmt.Println("linked")
+	if _, err := in.ReadString('\n'); err != nil {
+		return err
+	}
+	for _, name := range []string{"d0", "d1"} {
+		l, err := net.Listen("tcp", fmt.Sprintf("[fe80::d%%%s]:%d", name, devicePort))
+		if err != nil {
+			return err
+		}
+		go greet(l, name)
+	}
+	s := Service{Name: "ncm", Type: Remoted, Host: "Virtual-iPhone", Port: devicePort}
+	a, err := Advertise(context.Background(), []Service{s}, AdvertiseOptions{Interfaces: []string{"d0", "d1"}})
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, in) // until the parent is done
+	return a.Close()
+}
+
+func greet(l net.Listener, name string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, name)
+		c.Close()
+	}
+}
