@@ -3,9 +3,10 @@
 // of the services put it on the wire; a fact about the phone is found here
 // and nowhere else.
 //
-// Its profiles are an iPhone 13 with iOS 16.7, an iPhone 14 Pro with 17.5
-// and an iPhone 16 Pro with 18.5. What a service asks of it, for example a
-// host that pairs and installs an app:
+// Its profiles are an iPhone 13 with iOS 16.7, an iPhone 14 with 17.2, an
+// iPhone 14 Pro with 17.5, an iPhone 16 Pro with 18.5 and an iPhone 17 with
+// 26.1. What a service asks of it, for example a host that pairs and installs
+// an app:
 //
 //	p.PublicDomain()              GetValue without a session
 //	p.Pair(request)            -> ErrDialogPending   the trust dialog shows

@@ -68,6 +68,9 @@ var (
 var (
 	// ErrDialogPending means that the trust dialog shows and nobody answered.
 	ErrDialogPending = errors.New("trust dialog is showing")
+	// ErrDialogClosed means that the dialog went away unanswered: the phone was
+	// locked or restarted, or trusts by another policy now.
+	ErrDialogClosed = errors.New("trust dialog was closed")
 	// ErrUserDenied means that the user chose not to trust.
 	ErrUserDenied = errors.New("user denied pairing")
 	// ErrPasswordProtected means that the phone is locked with a passcode.

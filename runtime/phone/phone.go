@@ -21,6 +21,11 @@ type Options struct {
 	LogRate float64
 	// Trust is how the user answers the trust dialog.
 	Trust TrustPolicy
+	// NoImage leaves the developer image unmounted, and has each Boot unmount
+	// it as a real phone's does. Otherwise it is mounted and stays so.
+	NoImage bool
+	// NoDeveloperMode switches Developer Mode off.
+	NoDeveloperMode bool
 	// Clock is the phone's idea of now; nil means time.Now.
 	Clock func() time.Time
 }
@@ -55,6 +60,7 @@ type Phone struct {
 	conditions conditionState
 	usage      usageMeter
 	screen     screenState
+	image      imageState
 
 	log    logHub
 	events eventHub
@@ -93,7 +99,11 @@ func New(o Options) (*Phone, error) {
 	p.vol.used.Store(prof.used)
 	p.media = newFS(p.Now, &p.vol, buildMedia)
 	p.crash = newFS(p.Now, &p.vol, p.buildCrashes)
-	p.trust.policy = o.Trust
+	p.trust.policy, p.trust.turn = o.Trust, make(chan struct{}, 1)
+	p.image.mounted, p.image.fleeting = !o.NoImage, o.NoImage
+	if o.NoDeveloperMode && p.HasDeveloperMode() {
+		p.SetDeveloperMode(false)
+	}
 	p.log.start(p, o.LogRate)
 	p.boot()
 	return p, nil
@@ -134,7 +144,8 @@ func (p *Phone) BootID() string {
 }
 
 // Boot starts the phone anew: another BootID, all apps ended, new process
-// identifiers. A phone with a passcode is locked afterwards.
+// identifiers. A phone with a passcode is locked afterwards. The developer
+// image stays mounted unless Options.NoImage was set.
 func (p *Phone) Boot() {
 	p.boot()
 	p.logf("SpringBoard", "com.apple.SpringBoard", "Common", "SpringBoard finished startup")
@@ -159,6 +170,7 @@ func (p *Phone) boot() {
 	p.ClearPlace()
 	p.DisableCondition("")
 	p.trust.dismiss()
+	p.image.boot()
 }
 
 // firstUptime is how long a new phone has been running.

@@ -19,6 +19,8 @@ type Process struct {
 	UUID       [16]byte // of the executable image
 	ParentPID  int
 	User       string
+
+	spawned bool // nobody starts it again
 }
 
 // daemonSpec is a process that runs from boot on.
@@ -194,7 +196,7 @@ func (p *Phone) terminate(pid, signal int) (Process, error) {
 	}
 	t.remove(proc)
 	out := *proc
-	if !proc.isApp() {
+	if !proc.isApp() && !proc.spawned {
 		t.add(p, t.nextPID(p), daemonSpec{proc.Path, proc.User, proc.BundleID}, when)
 	}
 	p.procs.mu.Unlock()

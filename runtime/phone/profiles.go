@@ -43,6 +43,9 @@ type profile struct {
 	gestaltGone bool
 	// clockLocked says that hosts may no longer set the clock.
 	clockLocked bool
+	// remotePairing is the version of the protocol that the phone speaks; 0
+	// is none.
+	remotePairing int64
 }
 
 const gib = 1 << 30
@@ -59,6 +62,17 @@ var profiles = []*profile{
 		design: 3227, width: 1170, height: 2532,
 	},
 	{
+		// Before 17.4: QUIC tunnels alone, and MobileGestalt answers.
+		name: "ios17.2", deviceName: "Virtual iPhone", marketing: "iPhone 14", major: 17,
+		version: "17.2.1", build: "21C66", darwin: "23.2.0",
+		productType: "iPhone14,7", hardware: "D27AP", platform: "t8110", chipID: 0x8110, boardID: 24,
+		iBoot: "iBoot-10151.62.5", modelNumber: "MPUA3", color: "1", enclosure: "1",
+		basebandVersion: "2.21.00", basebandChip: 2818273, basebandCert: 524245983, pri: [3]int64{0, 1, 163},
+		tac: "35193241", tac2: "35193242", macBank: 0x147DDA, salt: 0x1702, carrier: "56.0",
+		capacity: 128_000_000_000 - 13*gib, systemSize: 13 * gib, used: 52*gib + 409*4096, ram: 6 * gib,
+		design: 3279, width: 1170, height: 2532, clockLocked: true, remotePairing: 19,
+	},
+	{
 		name: "ios17", deviceName: "Virtual iPhone", marketing: "iPhone 14 Pro", major: 17,
 		version: "17.5.1", build: "21F90", darwin: "23.5.0",
 		productType: "iPhone15,2", hardware: "D73AP", platform: "t8120", chipID: 0x8120, boardID: 12,
@@ -66,7 +80,7 @@ var profiles = []*profile{
 		basebandVersion: "2.55.00", basebandChip: 2818273, basebandCert: 524245983, pri: [3]int64{0, 1, 163},
 		tac: "35285711", tac2: "35285712", macBank: 0x5C5284, salt: 0x1705, carrier: "58.0",
 		capacity: 128_000_000_000 - 13*gib, systemSize: 13 * gib, used: 41*gib + 77*4096, ram: 6 * gib,
-		design: 3200, width: 1179, height: 2556, gestaltGone: true, clockLocked: true,
+		design: 3200, width: 1179, height: 2556, gestaltGone: true, clockLocked: true, remotePairing: 19,
 	},
 	{
 		name: "ios18", deviceName: "Virtual iPhone", marketing: "iPhone 16 Pro", major: 18,
@@ -76,7 +90,17 @@ var profiles = []*profile{
 		basebandVersion: "1.60.02", basebandChip: 2830561, basebandCert: 1938027712, pri: [3]int64{0, 1, 170},
 		tac: "35641217", tac2: "35641218", macBank: 0x84D328, salt: 0x1805, carrier: "63.0",
 		capacity: 256_000_000_000 - 15*gib, systemSize: 15 * gib, used: 63*gib + 1021*4096, ram: 8 * gib,
-		design: 3582, width: 1206, height: 2622, gestaltGone: true, clockLocked: true,
+		design: 3582, width: 1206, height: 2622, gestaltGone: true, clockLocked: true, remotePairing: 24,
+	},
+	{
+		name: "ios26", deviceName: "Virtual iPhone", marketing: "iPhone 17", major: 26,
+		version: "26.1", build: "23B85", darwin: "25.1.0",
+		productType: "iPhone18,3", hardware: "V57AP", platform: "t8150", chipID: 0x8150, boardID: 8,
+		iBoot: "iBoot-13822.42.2", modelNumber: "MG6J4", color: "1", enclosure: "1",
+		basebandVersion: "1.20.02", basebandChip: 2834657, basebandCert: 3461279054, pri: [3]int64{0, 1, 172},
+		tac: "35883920", tac2: "35883921", macBank: 0xF4D488, salt: 0x2601, carrier: "68.0",
+		capacity: 256_000_000_000 - 18*gib, systemSize: 18 * gib, used: 71*gib + 233*4096, ram: 8 * gib,
+		design: 3692, width: 1206, height: 2622, gestaltGone: true, clockLocked: true, remotePairing: 24,
 	},
 }
 

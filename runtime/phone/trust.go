@@ -53,7 +53,8 @@ type PairRequest struct {
 	HostCertificate, RootCertificate, DeviceCertificate []byte
 }
 
-// Dialog is the trust dialog as the user sees it.
+// Dialog is the trust dialog as the user sees it. SystemBUID is "" when it is
+// about remote pairing.
 type Dialog struct{ SystemBUID, Label, HostName string }
 
 // dialogState is the answer so far.
@@ -76,7 +77,12 @@ type trustStore struct {
 	dialog   Dialog
 	state    dialogState
 	timer    *time.Timer
+	shown    int // dialogs so far
 	onDialog func(Dialog)
+	onReset  []func()
+
+	turn   chan struct{} // holds a token while an AskTrust shows its dialog
+	waiter chan error    // where the AskTrust whose dialog shows gets its answer
 }
 
 // Pair asks the phone to trust a host. The causes of failure are
@@ -149,18 +155,28 @@ func (t *trustStore) answer(p *Phone, r PairRequest, show *func(Dialog)) error {
 		return ErrUserDenied
 	case same && t.state == dialogPending:
 		return ErrDialogPending
+	case t.waiter != nil:
+		return ErrDialogPending // comes up when the other one is answered
 	}
 	// Another host's dialog replaces the one that shows.
 	t.clear()
-	t.dialog, t.state = Dialog{SystemBUID: r.SystemBUID, Label: r.Label, HostName: r.HostName}, dialogPending
-	*show = t.onDialog
+	*show = t.show(p, Dialog{SystemBUID: r.SystemBUID, Label: r.Label, HostName: r.HostName})
+	return ErrDialogPending
+}
+
+// show puts a dialog on the screen and has the user look at it. The caller
+// holds mu and calls what is returned without it, unless that is nil.
+func (t *trustStore) show(p *Phone, d Dialog) func(Dialog) {
+	t.dialog, t.state = d, dialogPending
+	t.shown++
+	n := t.shown
 	switch t.policy.Mode {
 	case TrustAfter:
-		t.timer = time.AfterFunc(t.policy.After, p.TapTrust)
+		t.timer = time.AfterFunc(t.policy.After, func() { p.tapTrust(n) })
 	case TrustDeny:
 		t.state = dialogDenied
 	}
-	return ErrDialogPending
+	return t.onDialog
 }
 
 func (t *trustStore) knows(buid string) bool {
@@ -187,6 +203,15 @@ func (t *trustStore) clear() {
 		t.timer = nil
 	}
 	t.dialog, t.state = Dialog{}, dialogNone
+	t.tell(ErrDialogClosed)
+}
+
+// tell answers the AskTrust that waits, if one does.
+func (t *trustStore) tell(err error) {
+	if t.waiter != nil {
+		t.waiter <- err // has room for the one answer
+		t.waiter = nil
+	}
 }
 
 func (t *trustStore) store(r PairRequest) Host {
@@ -236,31 +261,57 @@ func (p *Phone) Unpair(hostID string) error {
 // Privacy" does.
 func (p *Phone) ResetPairing() {
 	p.trust.mu.Lock()
-	defer p.trust.mu.Unlock()
 	p.trust.hosts = nil
 	p.trust.clear()
+	fns := slices.Clone(p.trust.onReset)
+	p.trust.mu.Unlock()
+	for _, fn := range fns {
+		fn()
+	}
 }
 
-// TapTrust answers the dialog with Trust. Hosts hear of it through
-// NoteRequestPair and ask once more. Without a dialog nothing happens.
-func (p *Phone) TapTrust() {
-	if p.tap(dialogAccepted) {
+// OnReset registers a function that ResetPairing calls: whoever else keeps
+// hosts for the phone forgets them then. It is called without locks.
+func (p *Phone) OnReset(fn func()) {
+	p.trust.mu.Lock()
+	defer p.trust.mu.Unlock()
+	p.trust.onReset = append(p.trust.onReset, fn)
+}
+
+// TapTrust answers the dialog with Trust. Hosts that pair with lockdown hear of
+// it through NoteRequestPair and ask once more. Without a dialog nothing
+// happens.
+func (p *Phone) TapTrust() { p.tapTrust(0) }
+
+func (p *Phone) tapTrust(n int) {
+	if p.tap(dialogAccepted, n) {
 		p.Post(NoteRequestPair)
 	}
 }
 
 // TapDeny answers the dialog with Don't Trust: the next Pair is refused, the
 // one after it shows the dialog again.
-func (p *Phone) TapDeny() { p.tap(dialogDenied) }
+func (p *Phone) TapDeny() { p.tap(dialogDenied, 0) }
 
-func (p *Phone) tap(s dialogState) bool {
-	p.trust.mu.Lock()
-	defer p.trust.mu.Unlock()
-	if p.trust.state != dialogPending {
+// tap answers the nth dialog if it still shows, any when n is 0, and reports
+// whether it was one of Pair.
+func (p *Phone) tap(s dialogState, n int) bool {
+	t := &p.trust
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.state != dialogPending, n != 0 && n != t.shown:
 		return false
+	case t.waiter == nil:
+		t.state = s
+		return true
+	case s == dialogAccepted:
+		t.tell(nil)
+	default:
+		t.tell(ErrUserDenied)
 	}
-	p.trust.state = s
-	return true
+	t.clear()
+	return false
 }
 
 // ShownDialog returns the dialog that waits for an answer, if any.
@@ -271,7 +322,7 @@ func (p *Phone) ShownDialog() (Dialog, bool) {
 }
 
 // OnDialog sets a function that is called when the trust dialog appears, on
-// the goroutine of Pair and without locks: it may tap.
+// the goroutine of Pair or AskTrust and without locks: it may tap.
 func (p *Phone) OnDialog(fn func(Dialog)) {
 	p.trust.mu.Lock()
 	defer p.trust.mu.Unlock()

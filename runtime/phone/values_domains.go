@@ -3,6 +3,7 @@ package phone
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
@@ -182,12 +183,25 @@ func activationState(p *Phone) any { return p.written("", "ActivationState", "Ac
 const bonjourSuffix = "._apple-mobdev2._tcp.local."
 
 // bonjourName is the service name of the Wi-Fi side: the MAC, the link-local
-// address that follows from it, and the feature number.
+// address that follows from it, and the version of remote pairing.
 func (p *Phone) bonjourName() string {
 	mac := binary.BigEndian.AppendUint64(nil, p.id.mac)[2:]
 	ip := netip.AddrFrom16([16]byte{0: 0xFE, 1: 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2],
 		11: 0xFF, 12: 0xFE, 13: mac[3], 14: mac[4], 15: mac[5]})
-	return p.id.wifi + "@" + ip.String() + "-supportsRP-24" + bonjourSuffix
+	return p.id.wifi + "@" + ip.String() + p.remotePairingSuffix() + bonjourSuffix
+}
+
+// remotePairingSuffix says which remote pairing the phone speaks; early iOS 17
+// did not say which.
+func (p *Phone) remotePairingSuffix() string {
+	switch v := p.prof.remotePairing; {
+	case v == 0:
+		return ""
+	case p.VersionNumber() < 1704:
+		return "-supportsRP"
+	default:
+		return "-supportsRP-" + strconv.FormatInt(v, 10)
+	}
 }
 
 // languageChanged restarts the home screen, as the phone does.

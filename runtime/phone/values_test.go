@@ -100,7 +100,7 @@ func TestVersionedKeys(t *testing.T) {
 		if !p.DeveloperMode() {
 			t.Error("developer mode is off")
 		}
-		if got, want := p.GestaltDeprecated(), p.ProfileName() != "ios16"; got != want {
+		if got, want := p.GestaltDeprecated(), p.VersionNumber() >= 1704; got != want {
 			t.Errorf("GestaltDeprecated = %v, want %v", got, want)
 		}
 	})
@@ -182,7 +182,7 @@ func TestAccess(t *testing.T) {
 			t.Errorf("Access(%q, %q) = %+v, want %+v", c.domain, c.key, got, c.want)
 		}
 	}
-	for profile, want := range map[string]bool{"ios16": true, "ios17": false, "ios18": false} {
+	for profile, want := range map[string]bool{"ios16": true, "ios17.2": false, "ios17": false, "ios18": false, "ios26": false} {
 		if got := newPhone(t, Options{Profile: profile}).Access("", "TimeIntervalSince1970").Writable; got != want {
 			t.Errorf("%s: clock writable %v, want %v", profile, got, want)
 		}
@@ -457,11 +457,16 @@ func TestDiskUsage(t *testing.T) {
 
 func TestBonjourName(t *testing.T) {
 	t.Parallel()
-	p := newPhone(t, Options{})
-	name := value(t, p, domainWireless, "BonjourFullServiceName").(string)
-	wifi := value(t, p, "", "WiFiAddress").(string)
-	if !strings.HasPrefix(name, wifi+"@fe80::5e52:84ff:fe") || !strings.HasSuffix(name, "-supportsRP-24._apple-mobdev2._tcp.local.") {
-		t.Errorf("name %s for %s", name, wifi)
+	for profile, want := range map[string]string{"ios16": "", "ios17.2": "-supportsRP", "ios17": "-supportsRP-19", "ios18": "-supportsRP-24", "ios26": "-supportsRP-24"} {
+		p := newPhone(t, Options{Profile: profile})
+		full := value(t, p, domainWireless, "BonjourFullServiceName").(string)
+		wifi := value(t, p, "", "WiFiAddress").(string)
+		name := strings.TrimSuffix(full, "._apple-mobdev2._tcp.local.")
+		address, ok := strings.CutSuffix(name, want)
+		mac, ip, _ := strings.Cut(address, "@")
+		if !ok || mac != wifi || !strings.HasPrefix(ip, "fe80::") || strings.Contains(ip, "-") || value(t, p, domainWireless, "InstanceName") != name {
+			t.Errorf("%s: name %s for %s, want it to end in %q", profile, full, wifi, want)
+		}
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
@@ -27,7 +25,7 @@ type Device struct {
 	Peers *Peers
 	// Consent shows the dialog and waits for the user: nil to trust, an error
 	// (phone.ErrUserDenied) to refuse. Its context ends with the dialog. A nil
-	// Consent trusts every host.
+	// Consent trusts every host; Phone.AskTrust shows the dialog of the phone.
 	Consent func(ctx context.Context, d phone.Dialog) error
 	// ConsentTimeout is how long the dialog stands; 0 = 1 min.
 	ConsentTimeout time.Duration
@@ -154,21 +152,9 @@ func (s *session) handle(ctx context.Context, m *Message) error {
 	return nil // pairVerifyFailed, and what is not known
 }
 
-// wireVersions is what phones say that they speak, by the major version of iOS.
-var wireVersions = []struct{ since, version int64 }{{26, 26}, {18, 24}, {0, 19}}
-
 // greeting is the device's answer to the handshake.
 func (d *Device) greeting() plist.Dict {
 	p := d.Phone
-	major, _, _ := strings.Cut(p.ProductVersion(), ".")
-	ios, _ := strconv.ParseInt(major, 10, 64)
-	var wire int64
-	for _, w := range wireVersions {
-		if ios >= w.since {
-			wire = w.version
-			break
-		}
-	}
 	kvs := plist.Dict{}
 	for _, key := range []string{"BuildVersion", "DeviceClass", "HardwareModel", "ProductName", "ProductType", "ProductVersion"} {
 		if v, ok := p.Value("", key); ok {
@@ -182,7 +168,7 @@ func (d *Device) greeting() plist.Dict {
 	ecid, _ := p.Value("", "UniqueChipID")
 	n, _ := plist.Int(ecid)
 	return plist.Dict{
-		"wireProtocolVersion":                 wire,
+		"wireProtocolVersion":                 p.RemotePairing(),
 		"minimumSupportedWireProtocolVersion": int64(8),
 		"deviceOptions": plist.Dict{
 			"allowsPairSetup":                          !d.NoSetup,

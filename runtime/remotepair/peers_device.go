@@ -1,7 +1,6 @@
 package remotepair
 
 import (
-	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
@@ -48,12 +47,15 @@ type Peers struct {
 }
 
 // NewPeers returns the state of a phone that trusts nobody. Its identifier
-// belongs to the phone's UDID, its keys are random.
+// belongs to the phone's UDID, its keys are random. The phone's ResetPairing
+// resets it as well.
 func NewPeers(p *phone.Phone) *Peers {
 	sum := sha256.Sum256([]byte("remote pairing of " + p.UDID()))
 	id := NewIdentity("")
 	id.Identifier = formatUUID([16]byte(sum[:16]), 4)
-	return &Peers{id: id, clock: p.Now, max: defaultMaxPeers, hosts: map[string]Peer{}}
+	peers := &Peers{id: id, clock: p.Now, max: defaultMaxPeers, hosts: map[string]Peer{}}
+	p.OnReset(peers.Reset)
+	return peers
 }
 
 // Identifier is what the phone signs as.
@@ -150,30 +152,6 @@ func (p *Peers) add(h Peer) bool {
 	}
 	p.hosts[h.Identifier] = h
 	return true
-}
-
-// Answer is a Device.Consent that does as a trust policy says: agree at once or
-// after a while, refuse, or let the dialog stand until it goes by itself.
-func Answer(policy phone.TrustPolicy) func(context.Context, phone.Dialog) error {
-	return func(ctx context.Context, _ phone.Dialog) error {
-		var tap <-chan time.Time
-		switch policy.Mode {
-		case phone.TrustAccept:
-			return nil
-		case phone.TrustDeny:
-			return phone.ErrUserDenied
-		case phone.TrustAfter:
-			t := time.NewTimer(policy.After)
-			defer t.Stop()
-			tap = t.C
-		}
-		select {
-		case <-tap:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }
 
 // newPIN draws what an Apple TV would show.

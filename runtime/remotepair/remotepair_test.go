@@ -200,7 +200,8 @@ func TestOtherDevice(t *testing.T) {
 
 func TestConsent(t *testing.T) {
 	bubble(t, func(r *rig) {
-		r.dev.Consent = Answer(phone.TrustPolicy{Mode: phone.TrustDeny})
+		r.dev.Consent = r.phone.AskTrust
+		r.phone.SetTrust(phone.TrustPolicy{Mode: phone.TrustDeny})
 		var e *Error
 		c := r.connect(Options{})
 		if _, err := c.Pair(r.Context()); !errors.Is(err, ErrDenied) || !errors.As(err, &e) || e.Code == 0 || e.Domain == "" {
@@ -209,12 +210,18 @@ func TestConsent(t *testing.T) {
 		if len(r.dev.Peers.All()) != 0 {
 			r.Error("a denied host is trusted")
 		}
-		r.dev.Consent = Answer(phone.TrustPolicy{Mode: phone.TrustAfter, After: 30 * time.Second})
+		r.phone.SetTrust(phone.TrustPolicy{Mode: phone.TrustAfter, After: 30 * time.Second})
 		begun := time.Now()
 		if _, err := c.Pair(r.Context()); err != nil || time.Since(begun) != 30*time.Second {
 			r.Errorf("after a while: %v, %v", err, time.Since(begun))
 		}
-		r.dev.Consent = Answer(phone.TrustPolicy{Mode: phone.TrustIgnore})
+		if r.phone.ResetPairing(); len(r.dev.Peers.All()) != 0 {
+			r.Errorf("a phone that forgot all hosts trusts %v", r.dev.Peers.All())
+		}
+		if err := c.Verify(r.Context()); !errors.Is(err, ErrNotPaired) {
+			r.Errorf("verify of a forgotten host: %v", err)
+		}
+		r.phone.SetTrust(phone.TrustPolicy{Mode: phone.TrustIgnore})
 		if _, err := r.connect(Options{ConsentTimeout: time.Hour}).Pair(r.Context()); !errors.Is(err, ErrDenied) {
 			r.Errorf("dialog goes by itself: %v", err)
 		}
@@ -358,7 +365,7 @@ func TestRefusedSetups(t *testing.T) {
 
 func TestWireVersions(t *testing.T) {
 	t.Parallel()
-	for profile, want := range map[string]int64{"ios17": 19, "ios18": 24} {
+	for profile, want := range map[string]int64{"ios17.2": 19, "ios17": 19, "ios18": 24, "ios26": 24} {
 		p, err := phone.New(phone.Options{Profile: profile, LogRate: -1})
 		if err != nil {
 			t.Fatal(err)

@@ -54,16 +54,8 @@ var generations = []generation{
 	{major: 26, protocol: 7, flags: 0x0100000000000006, minimum: "1742", shimProperties: true},
 }
 
-// versionOf is the iOS version as one number, 1705 for 17.5.
-func versionOf(p *phone.Phone) int {
-	parts := strings.SplitN(p.ProductVersion()+".0", ".", 3)
-	major, _ := strconv.Atoi(parts[0])
-	minor, _ := strconv.Atoi(parts[1])
-	return major*100 + minor
-}
-
 func generationOf(p *phone.Phone) generation {
-	major, g := versionOf(p)/100, generations[0]
+	major, g := p.VersionNumber()/100, generations[0]
 	for _, next := range generations {
 		if next.major <= major {
 			g = next
@@ -203,24 +195,12 @@ var lockdownProperties = []property{
 // properties are the phone's, in the order of their keys.
 func properties(p *phone.Phone) xpc.Dict {
 	g := generationOf(p)
-	// What holds for every production phone that boots iOS.
 	d := xpc.Dict{
-		{Key: "AppleInternal", Value: false},
-		{Key: "CertificateProductionStatus", Value: true},
-		{Key: "CertificateSecurityMode", Value: true},
-		{Key: "DeviceSupportsLockdown", Value: true},
-		{Key: "EffectiveProductionStatusSEP", Value: true},
-		{Key: "EffectiveSecurityModeSEP", Value: true},
-		{Key: "Image4CryptoHashMethod", Value: "sha2-384"},
-		{Key: "IsUIBuild", Value: true},
-		{Key: "IsVirtualDevice", Value: false},
 		{Key: "MobileDeviceMinimumVersion", Value: g.minimum},
-		{Key: "OSInstallEnvironment", Value: false},
 		{Key: "RemoteXPCVersionFlags", Value: g.flags},
-		{Key: "SecurityDomain", Value: uint64(1)},
-		{Key: "SensitivePropertiesVisible", Value: true},
-		{Key: "SigningFuse", Value: true},
-		{Key: "StoreDemoMode", Value: false},
+	}
+	for key, v := range p.Production() {
+		d = append(d, xpc.Pair{Key: key, Value: v})
 	}
 	for _, l := range lockdownProperties {
 		v, ok := p.Value("", l.from)
@@ -232,32 +212,8 @@ func properties(p *phone.Phone) xpc.Dict {
 		}
 		d = append(d, xpc.Pair{Key: l.key, Value: v})
 	}
-	if build, ok := p.Value("", "BuildVersion"); ok {
-		if long := longVersion(build.(string)); long != "" {
-			d = append(d, xpc.Pair{Key: "RestoreLongVersion", Value: long})
-		}
-	}
 	slices.SortFunc(d, func(a, b xpc.Pair) int { return strings.Compare(a.Key, b.Key) })
 	return d
-}
-
-// longVersion spells a build out: 21F90 is 21.6.90.0.0,0 and the beta 22A5297f
-// is 22.1.297.5.6,0.
-func longVersion(build string) string {
-	i := strings.IndexFunc(build, func(r rune) bool { return r >= 'A' && r <= 'Z' })
-	if i < 1 {
-		return ""
-	}
-	number, beta := build[i+1:], 0
-	if n := len(number); n > 0 && number[n-1] >= 'a' && number[n-1] <= 'z' {
-		beta = int(number[n-1]-'a') + 1
-		number = number[:n-1]
-	}
-	n, err := strconv.Atoi(number)
-	if err != nil {
-		return ""
-	}
-	return build[:i] + "." + strconv.Itoa(int(build[i]-'A')+1) + "." + strconv.Itoa(n%1000) + "." + strconv.Itoa(n/1000) + "." + strconv.Itoa(beta) + ",0"
 }
 
 // dtxMagic begins every DTX message.

@@ -146,7 +146,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestVersions has what the protocol page lists for iOS 17 and 18.
+// TestVersions has what the protocol page lists for iOS 17, 18 and 26.
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	for profile, want := range map[string]struct {
@@ -155,8 +155,10 @@ func TestVersions(t *testing.T) {
 		cryptexd   bool
 		properties map[string]any
 	}{
-		"ios17": {3, false, false, map[string]any{"MobileDeviceMinimumVersion": "1600", "RemoteXPCVersionFlags": uint64(72057594037927940), "RestoreLongVersion": "21.6.90.0.0,0"}},
-		"ios18": {5, true, true, map[string]any{"MobileDeviceMinimumVersion": "1742", "RemoteXPCVersionFlags": uint64(72057594037927942), "RestoreLongVersion": "22.6.76.0.0,0"}},
+		"ios17.2": {3, false, false, map[string]any{"MobileDeviceMinimumVersion": "1600", "RemoteXPCVersionFlags": uint64(72057594037927940), "OSVersion": "17.2.1", "RestoreLongVersion": "21.3.66.0.0,0"}},
+		"ios17":   {3, false, false, map[string]any{"MobileDeviceMinimumVersion": "1600", "RemoteXPCVersionFlags": uint64(72057594037927940), "RestoreLongVersion": "21.6.90.0.0,0"}},
+		"ios18":   {5, true, true, map[string]any{"MobileDeviceMinimumVersion": "1742", "RemoteXPCVersionFlags": uint64(72057594037927942), "RestoreLongVersion": "22.6.76.0.0,0"}},
+		"ios26":   {7, true, true, map[string]any{"MobileDeviceMinimumVersion": "1742", "RemoteXPCVersionFlags": uint64(72057594037927942), "OSVersion": "26.1", "RestoreLongVersion": "23.2.85.0.0,0"}},
 	} {
 		p := newPhone(t, profile)
 		m, _ := newDevice(t, p, TableOptions{})
@@ -170,15 +172,14 @@ func TestVersions(t *testing.T) {
 		if _, ok := peer.Services["com.apple.security.cryptexd.remote"]; ok != want.cryptexd {
 			t.Errorf("%s: cryptexd is listed: %v", profile, ok)
 		}
+		// It came with 17.4.
+		if _, ok := peer.Services["com.apple.internal.devicecompute.CoreDeviceProxy.shim.remote"]; ok == (profile == "ios17.2") {
+			t.Errorf("%s: CoreDeviceProxy is listed: %v", profile, ok)
+		}
 		for k, v := range want.properties {
 			if got, _ := peer.Properties.Get(k); got != v {
 				t.Errorf("%s: %s = %v, want %v", profile, k, got, v)
 			}
-		}
-	}
-	for build, want := range map[string]string{"22A5297f": "22.1.297.5.6,0", "21F90": "21.6.90.0.0,0", "": "", "F90": "", "21": "", "21F": "", "21Fx9": ""} {
-		if got := longVersion(build); got != want {
-			t.Errorf("longVersion(%q) = %q, want %q", build, got, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package rsd
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
@@ -46,7 +47,7 @@ type row struct {
 	where       int
 	says        says
 	version     int64
-	features    string // separated by spaces
+	features    string // separated by spaces; name@26 is there since iOS 26
 	since       int    // iOS version, 1704 is 17.4; 0 is all
 }
 
@@ -103,7 +104,7 @@ var rows = []row{
 	{"com.apple.internal.dt.remote.debugproxy", "com.apple.private.CoreDevice.canDebugApplicationsOnDevice", trusted | image, saysXPC, 1, ".debugserverproxy", 0},
 	{"com.apple.coredevice.appservice", "com.apple.private.CoreDevice.canInstallCustomerContent", trusted | image, saysXPC, 1,
 		".launchapplication .spawnexecutable .monitorprocesstermination .installapp .uninstallapp .listroots .installroot .uninstallroot " +
-			".sendsignaltoprocess .sendmemorywarningtoprocess .listprocesses .rebootdevice .listapps .fetchappicons", 0},
+			".sendsignaltoprocess .sendmemorywarningtoprocess .listprocesses .rebootdevice .listapps .fetchappicons .streamapplist@26 .streamprocesslist@26", 0},
 	{"com.apple.coredevice.deviceinfo", "com.apple.private.CoreDevice.canRetrieveDeviceInfo", trusted | image, saysXPC, 1, ".getdisplayinfo .getdeviceinfo .querymobilegestalt .getlockstate", 0},
 	{"com.apple.coredevice.diagnosticsservice", "com.apple.private.CoreDevice.canObtainDiagnostics", trusted | image, saysXPC, 1, ".capturesysdiagnose", 0},
 	{"com.apple.coredevice.fileservice.control", "com.apple.private.CoreDevice.canTransferFilesToDevice", trusted | image, saysXPC, 1, ".transferFiles .listFiles", 0},
@@ -115,7 +116,7 @@ var rows = []row{
 // hosts that are not paired. Whether anything listens at their ports is the
 // caller's business.
 func Table(p *phone.Phone, o TableOptions) []Service {
-	version := versionOf(p)
+	version := p.VersionNumber()
 	g := generationOf(p)
 	var list []Service
 	for i, r := range allRows() {
@@ -154,6 +155,12 @@ func (r *row) service(g generation) Service {
 		s.Features = []string{}
 		list := []any{}
 		for _, f := range strings.Fields(strings.TrimPrefix(r.features, "-")) {
+			if name, since, ok := strings.Cut(f, "@"); ok { // since a version of iOS
+				if n, _ := strconv.Atoi(since); n > g.major {
+					continue
+				}
+				f = name
+			}
 			if short, ok := strings.CutPrefix(f, "."); ok {
 				f = featurePrefix + short
 			}

@@ -1,0 +1,81 @@
+package rsd
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/remotexpc"
+)
+
+// Proxy answers hosts in place of a device whose list is known, so that its
+// services can be offered at other ports than the device's. One Proxy serves
+// any number of connections.
+type Proxy struct {
+	// Peer is asked for what to say at every connection; it must be set. What
+	// it returns is not changed. An error ends the connection.
+	Peer func(ctx context.Context) (*Peer, error)
+	// Logger is silent when nil.
+	Logger *slog.Logger
+}
+
+// Serve sends the list when the connection is up and answers heartbeats until
+// the host leaves, which is no error, or ctx ends. The caller closes c.
+func (p *Proxy) Serve(ctx context.Context, c net.Conn) error {
+	x := &remotexpc.Device{Options: remotexpc.Options{Logger: p.Logger}, Handle: p.handle}
+	if err := x.Serve(ctx, c); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &Error{Op: "serve", Err: err}
+	}
+	return nil
+}
+
+func (p *Proxy) handle(ctx context.Context, c *remotexpc.Conn) error {
+	peer, err := p.Peer(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.Send(ctx, peer.encode()); err != nil {
+		return err
+	}
+	for {
+		m, err := c.Receive(ctx)
+		switch {
+		case err == nil:
+			t, _ := m.Body.String(keyMessageType)
+			if t != typeHeartbeat || !m.WantsReply() {
+				continue // the host's handshake
+			}
+			if err := c.Reply(ctx, m, m.Body); err != nil {
+				return err
+			}
+		case c.Err() != nil || ctx.Err() != nil:
+			return err
+		}
+	}
+}
+
+// encode makes the handshake of a device, in the order of its keys.
+func (p *Peer) encode() xpc.Dict {
+	services := make(xpc.Dict, 0, len(p.Services))
+	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
+		s := p.Services[name]
+		services = append(services, xpc.Pair{Key: name, Value: s.encode()})
+	}
+	properties := p.Properties.Dict
+	if properties == nil {
+		properties = xpc.Dict{}
+	}
+	return xpc.Dict{
+		{Key: keyMessageType, Value: typeHandshake},
+		{Key: keyProtocolVersion, Value: p.ProtocolVersion},
+		{Key: keyProperties, Value: properties},
+		{Key: keyServices, Value: services},
+		{Key: keyUUID, Value: p.UUID},
+	}
+}

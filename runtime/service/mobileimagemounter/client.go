@@ -1,0 +1,146 @@
+package mobileimagemounter
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// callTimeout bounds a call whose context has no deadline.
+const callTimeout = 60 * time.Second
+
+// Client asks one device. Calls from several goroutines queue up.
+type Client struct {
+	conn *link.PlistConn
+	turn chan struct{} // holds a token while no call runs
+	err  error         // what broke the connection; guarded by turn
+	once sync.Once
+}
+
+// Connect opens the service on a device.
+func Connect(ctx context.Context, o service.Opener) (*Client, error) {
+	c, err := o.Open(ctx, Service)
+	if err != nil {
+		return nil, &Error{Op: "connect", Err: err}
+	}
+	return New(c), nil
+}
+
+// New speaks the protocol on c, which Close closes.
+func New(c net.Conn) *Client {
+	cl := &Client{conn: &link.PlistConn{Conn: c, Max: MaxAnswer}, turn: make(chan struct{}, 1)}
+	cl.turn <- struct{}{}
+	return cl
+}
+
+// Close ends the connection and every call on it.
+func (c *Client) Close() error {
+	var err error
+	c.once.Do(func() { err = c.conn.Close() })
+	return err
+}
+
+// call makes one exchange; an answer that refuses is an error. After an
+// exchange that did not end properly, the connection is out of step and every
+// later call fails with the same cause.
+func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &Error{Op: op, Subject: subject, Err: err}
+	}
+	select {
+	case <-c.turn:
+	case <-ctx.Done():
+		return nil, &Error{Op: op, Subject: subject, Err: link.Expired(ctx, c.conn)}
+	}
+	defer func() { c.turn <- struct{}{} }()
+	if c.err != nil {
+		return nil, &Error{Op: op, Subject: subject, Err: fmt.Errorf("connection is out of step: %w", c.err)}
+	}
+	var resp plist.Dict
+	if err := c.conn.Call(ctx, req, &resp); err != nil {
+		c.err = err
+		return nil, &Error{Op: op, Subject: subject, Err: err}
+	}
+	if err := refusal(resp, op, subject); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// Lookup says whether an image of the type (TypeDeveloper, TypePersonalized) is
+// mounted. A locked device fails with ErrDeviceLocked.
+func (c *Client) Lookup(ctx context.Context, imageType string) (*Lookup, error) {
+	const op = "look up"
+	d, err := c.call(ctx, op, imageType, plist.Dict{"Command": cmdLookup, "ImageType": imageType})
+	if err != nil {
+		return nil, err
+	}
+	l, err := decodeLookup(d)
+	if err != nil {
+		return nil, &Error{Op: op, Subject: imageType, Err: err}
+	}
+	return l, nil
+}
+
+// Images lists the disk images of the device, developer images and others.
+// Old versions fail with ErrUnknownCommand and are asked by Lookup.
+func (c *Client) Images(ctx context.Context) ([]Image, error) {
+	const op = "list images"
+	d, err := c.call(ctx, op, "", plist.Dict{"Command": cmdCopyDevices})
+	if err != nil {
+		return nil, err
+	}
+	images, err := decodeImages(d)
+	if err != nil {
+		return nil, &Error{Op: op, Err: err}
+	}
+	return images, nil
+}
+
+// DeveloperMode reports whether Developer Mode is on. Before iOS 16, where
+// there is none, it fails with ErrUnknownCommand.
+func (c *Client) DeveloperMode(ctx context.Context) (bool, error) {
+	const op = "ask for developer mode"
+	d, err := c.call(ctx, op, "", plist.Dict{"Command": cmdModeStatus})
+	if err != nil {
+		return false, err
+	}
+	on, ok := d.Bool("DeveloperModeStatus")
+	if !ok {
+		return false, &Error{Op: op, Err: fmt.Errorf("%w: no DeveloperModeStatus", ErrProtocol)}
+	}
+	return on, nil
+}
+
+// PersonalizationIdentifiers returns what a ticket for this device is made for:
+// BoardId, ChipID, UniqueChipID and others. Before iOS 17 it fails with
+// ErrUnknownCommand.
+func (c *Client) PersonalizationIdentifiers(ctx context.Context) (plist.Dict, error) {
+	const op = "ask for identifiers"
+	d, err := c.call(ctx, op, "", plist.Dict{"Command": cmdIdentifiers})
+	if err != nil {
+		return nil, err
+	}
+	ids, ok := d.Dict("PersonalizationIdentifiers")
+	if !ok {
+		return nil, &Error{Op: op, Err: fmt.Errorf("%w: no PersonalizationIdentifiers", ErrProtocol)}
+	}
+	return ids, nil
+}
+
+// Hangup ends the conversation in good form; the device closes behind it.
+func (c *Client) Hangup(ctx context.Context) error {
+	_, err := c.call(ctx, "hang up", "", plist.Dict{"Command": cmdHangup})
+	return err
+}

@@ -1,0 +1,151 @@
+package mobileimagemounter
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// Device is the image mounter of a virtual device. One Device serves any number
+// of connections.
+//
+// It tells what is mounted and mounts nothing: what a host brings is refused as
+// a real device refuses an image whose signature does not please it. The image
+// of the virtual device is mounted by Phone.MountImage.
+type Device struct {
+	Phone  *phone.Phone
+	Logger *slog.Logger // nil = silent
+}
+
+// Serve answers commands until the peer leaves or hangs up, or ctx ends.
+func (d *Device) Serve(ctx context.Context, c net.Conn) error {
+	conn := &link.PlistConn{Conn: c, Format: plist.XML, Max: MaxRequest}
+	for {
+		req, err := conn.RecvDict(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return &Error{Op: "serve", Err: err}
+		}
+		command, _ := req.String("Command")
+		answer := d.answer(command, req)
+		if d.Logger != nil {
+			d.Logger.Debug("command", "layer", "mobileimagemounter", "udid", d.Phone.UDID(), "command", link.Clip(command), "error", answer["Error"])
+		}
+		err = conn.Send(ctx, answer)
+		if command == cmdHangup {
+			return nil // some hosts leave without reading the goodbye
+		}
+		if err != nil {
+			return &Error{Op: "serve", Err: err}
+		}
+	}
+}
+
+func (d *Device) answer(command string, req plist.Dict) plist.Dict {
+	p := d.Phone
+	switch command {
+	case cmdLookup:
+		return lookup(p, req)
+	case cmdCopyDevices:
+		return plist.Dict{"EntryList": entries(p), "Status": complete}
+	case cmdModeStatus:
+		if p.HasDeveloperMode() {
+			return plist.Dict{"DeveloperModeStatus": p.DeveloperMode()}
+		}
+	case cmdIdentifiers:
+		if ids := p.PersonalizationIdentifiers(); ids != nil {
+			return plist.Dict{"PersonalizationIdentifiers": ids}
+		}
+	case cmdReceive, cmdMount:
+		return refuseMount(p)
+	case cmdUnmount:
+		return refuseUnmount(p, req)
+	case cmdHangup:
+		return plist.Dict{"Goodbye": true}
+	}
+	return refuse(ErrUnknownCommand, "")
+}
+
+func refuse(code Code, detail string) plist.Dict {
+	d := plist.Dict{"Error": string(code)}
+	if detail != "" {
+		d["DetailedError"] = detail
+	}
+	return d
+}
+
+// lookup always has all three keys: hosts fail when one is absent.
+func lookup(p *phone.Phone, req plist.Dict) plist.Dict {
+	imageType, ok := req.String("ImageType")
+	switch {
+	case p.Locked():
+		return refuse(ErrDeviceLocked, "")
+	case !ok:
+		return refuse(ErrMissingType, "")
+	}
+	signatures := []any{}
+	if i, mounted := p.MountedImage(); mounted && i.Type == imageType {
+		signatures = append(signatures, i.Signature)
+	}
+	return plist.Dict{"ImagePresent": len(signatures) > 0, "ImageSignature": signatures, "Status": complete}
+}
+
+// entries is empty, not absent, when nothing is mounted.
+func entries(p *phone.Phone) []any {
+	m, ok := p.MountedImage()
+	if !ok {
+		return []any{}
+	}
+	i := Image{Type: m.Type, PersonalizedType: m.PersonalizedType, MountPath: m.MountPath, Mounted: true,
+		Signature: m.Signature, BackingImage: m.BackingImage}
+	e := i.entry()
+	e["DeviceNode"], e["FilesystemType"] = m.DeviceNode, m.Filesystem
+	return []any{e}
+}
+
+// storageError is an error of MobileStorage as devices print it.
+func storageError(what, why string) string {
+	return fmt.Sprintf(`Error Domain=com.apple.MobileStorage.ErrorDomain Code=-2 %q UserInfo={NSLocalizedDescription=%s}`, what, why)
+}
+
+// refuseMount refuses an image before its bytes are sent, as hosts expect an
+// answer first.
+func refuseMount(p *phone.Phone) plist.Dict {
+	i := p.DeveloperImage()
+	kind := i.Type
+	if i.PersonalizedType != "" {
+		kind += "/" + i.PersonalizedType
+	}
+	failed := fmt.Sprintf("Failed to mount %s.", i.BackingImage)
+	switch {
+	case p.Locked():
+		return refuse(ErrDeviceLocked, "")
+	case p.HasDeveloperMode() && !p.DeveloperMode():
+		return refuse(ErrImageMountFailed, storageError(failed, "Developer mode is not enabled."))
+	case p.ImageMounted():
+		return refuse(ErrImageMountFailed, storageError(failed,
+			fmt.Sprintf("A disk image of type %s is already mounted at %s.", kind, i.MountPath)))
+	}
+	return refuse(ErrImageMountFailed, storageError(failed, "The virtual device takes no image from a host."))
+}
+
+func refuseUnmount(p *phone.Phone, req plist.Dict) plist.Dict {
+	path, _ := req.String("MountPath")
+	path = link.Clip(path)
+	if p.Locked() {
+		return refuse(ErrDeviceLocked, "")
+	}
+	why := fmt.Sprintf("There is no matching entry in the device map for %s.", path)
+	if i, ok := p.MountedImage(); ok && i.MountPath == path {
+		why = "The virtual device keeps its image."
+	}
+	return refuse(ErrInternal, storageError(fmt.Sprintf("Failed to unmount %s.", path), why))
+}

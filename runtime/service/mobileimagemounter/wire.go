@@ -1,0 +1,245 @@
+// Package mobileimagemounter asks a device about its developer disk image
+// (com.apple.mobile.mobile_image_mounter, all versions).
+//
+// Commands and answers alternate, as many as one likes on a connection:
+//
+//	-> {Command:"QueryDeveloperModeStatus"}                        iOS 16 and later
+//	<- {DeveloperModeStatus:true}
+//	-> {Command:"LookupImage", ImageType:"Personalized"}
+//	<- {ImagePresent:true, ImageSignature:[<48 bytes>], Status:"Complete"}
+//	-> {Command:"CopyDevices"}
+//	<- {EntryList:[{DiskImageType:"Personalized", MountPath:"/System/Developer", IsMounted:true, ..}], Status:"Complete"}
+//	-> {Command:"QueryPersonalizationIdentifiers"}                 iOS 17 and later
+//	<- {PersonalizationIdentifiers:{BoardId:12, ChipID:33056, ..}}
+//	-> {Command:"Hangup"}
+//	<- {Goodbye:true}
+//
+// A refusal is {Error:"ImageMountFailed", DetailedError:"..."} without a Status.
+// Up to iOS 16 the image is of type Developer and lies at /Developer, since
+// then it is Personalized and lies at /System/Developer.
+package mobileimagemounter
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// Service is the image mounter. It needs no image and starts on a locked
+// device.
+var Service = service.Name{
+	Lockdown: "com.apple.mobile.mobile_image_mounter",
+	Remote:   "com.apple.mobile.mobile_image_mounter.shim.remote",
+	Checkin:  true,
+}
+
+const (
+	// MaxRequest bounds a request; the bytes of an image are not part of one.
+	MaxRequest = 1 << 20
+	// MaxAnswer bounds an answer.
+	MaxAnswer = 4 << 20
+	// MaxImages is how many images a device may list.
+	MaxImages = 1024
+)
+
+// Types of developer disk images.
+const (
+	// TypeDeveloper is signed by Apple for one iOS version, up to 16.
+	TypeDeveloper = "Developer"
+	// TypePersonalized needs a ticket for the device it is mounted on, since
+	// iOS 17.
+	TypePersonalized = "Personalized"
+	// TypeCryptex is what the newest versions make of it.
+	TypeCryptex = "Cryptex"
+)
+
+// Commands.
+const (
+	cmdLookup      = "LookupImage"
+	cmdCopyDevices = "CopyDevices"
+	cmdModeStatus  = "QueryDeveloperModeStatus"
+	cmdIdentifiers = "QueryPersonalizationIdentifiers"
+	cmdReceive     = "ReceiveBytes"
+	cmdMount       = "MountImage"
+	cmdUnmount     = "UnmountImage"
+	cmdHangup      = "Hangup"
+)
+
+// complete is the Status of every success that has one.
+const complete = "Complete"
+
+// Code is an Error as devices send it. errors.Is finds it in an Error.
+type Code string
+
+// The codes that devices send.
+const (
+	// ErrDeviceLocked asks for the device to be unlocked.
+	ErrDeviceLocked Code = "DeviceLocked"
+	// ErrImageMountFailed has its reason in the detail: no developer mode, an
+	// image that is mounted already, a wrong signature.
+	ErrImageMountFailed Code = "ImageMountFailed"
+	// ErrInternal is sent for the unmounting of what is not mounted.
+	ErrInternal Code = "InternalError"
+	// ErrUnknownCommand is sent by versions that do not have the command.
+	ErrUnknownCommand Code = "UnknownCommand"
+	// ErrMissingType is a command without the type of the image.
+	ErrMissingType Code = "MissingImageType"
+)
+
+// Error returns the code itself.
+func (c Code) Error() string { return string(c) }
+
+// ErrProtocol is the cause when an answer has not the promised form.
+var ErrProtocol = errors.New("unexpected answer")
+
+// Error is every failure of the package.
+type Error struct {
+	Op      string // what was tried, in words
+	Subject string // type of the image, if there is one
+	Code    Code   // the device's error, when it refused
+	Detail  string // what the device wrote about it
+	Err     error
+}
+
+func (e *Error) Error() string {
+	s := "mobileimagemounter: " + e.Op
+	if e.Subject != "" {
+		s += " " + strconv.Quote(e.Subject)
+	}
+	if e.Code != "" {
+		s += ": " + string(e.Code)
+	}
+	if e.Detail != "" {
+		s += ": " + strconv.Quote(e.Detail)
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Is finds the code, and errors.ErrUnsupported for a command that this version
+// of iOS does not have.
+func (e *Error) Is(target error) bool {
+	if target == errors.ErrUnsupported {
+		return e.Code == ErrUnknownCommand
+	}
+	c, ok := target.(Code)
+	return ok && c == e.Code && c != ""
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Lookup says whether an image of one type is mounted.
+type Lookup struct {
+	// Present is false as well when the newest versions do not tell; Images
+	// does.
+	Present bool
+	// Signatures are those of the mounted images; the digest of a personalized
+	// one.
+	Signatures [][]byte
+}
+
+// Image is a disk image that a device has.
+type Image struct {
+	Type             string // TypeDeveloper, TypePersonalized, TypeCryptex; others are not developer images
+	PersonalizedType string // "DeveloperDiskImage" of a personalized one
+	MountPath        string
+	Mounted          bool
+	Signature        []byte
+	BackingImage     string // file it was mounted from
+	Raw              plist.Dict
+}
+
+// Developer reports whether the image is a developer image that is mounted.
+func (i *Image) Developer() bool {
+	return i.Mounted && (i.Type == TypeDeveloper || i.Type == TypePersonalized || i.Type == TypeCryptex)
+}
+
+// refusal returns the Error of an answer that is one.
+func refusal(d plist.Dict, op, subject string) error {
+	if code, ok := d.String("Error"); ok {
+		detail, _ := d.String("DetailedError")
+		return &Error{Op: op, Subject: subject, Code: Code(link.Clip(code)), Detail: link.Clip(detail)}
+	}
+	return nil
+}
+
+// decodeLookup reads the answer to LookupImage. Old versions send one signature
+// where others send a list, and leave ImagePresent out.
+func decodeLookup(d plist.Dict) (*Lookup, error) {
+	l := &Lookup{}
+	switch v := d["ImageSignature"].(type) {
+	case []byte:
+		l.Signatures = [][]byte{v}
+	case []any:
+		if len(v) > MaxImages {
+			return nil, fmt.Errorf("%w: %d signatures", ErrProtocol, len(v))
+		}
+		for _, s := range v {
+			b, ok := s.([]byte)
+			if !ok {
+				return nil, fmt.Errorf("%w: a signature is %s", ErrProtocol, plist.TypeName(s))
+			}
+			l.Signatures = append(l.Signatures, b)
+		}
+	case nil:
+	default:
+		return nil, fmt.Errorf("%w: ImageSignature is %s", ErrProtocol, plist.TypeName(v))
+	}
+	present, given := d.Bool("ImagePresent")
+	if status, _ := d.String("Status"); !given && l.Signatures == nil && status != complete {
+		return nil, fmt.Errorf("%w: neither ImagePresent nor ImageSignature", ErrProtocol)
+	}
+	l.Present = present || !given && len(l.Signatures) > 0
+	return l, nil
+}
+
+// decodeImages reads the answer to CopyDevices.
+func decodeImages(d plist.Dict) ([]Image, error) {
+	list, ok := d.Array("EntryList")
+	if !ok {
+		return nil, fmt.Errorf("%w: no EntryList", ErrProtocol)
+	}
+	if len(list) > MaxImages {
+		return nil, fmt.Errorf("%w: %d images", ErrProtocol, len(list))
+	}
+	images := make([]Image, 0, len(list))
+	for _, v := range list {
+		e, ok := v.(plist.Dict)
+		if !ok {
+			return nil, fmt.Errorf("%w: an image is %s", ErrProtocol, plist.TypeName(v))
+		}
+		images = append(images, decodeImage(e))
+	}
+	return images, nil
+}
+
+func decodeImage(e plist.Dict) Image {
+	text := func(key string) string { s, _ := e.String(key); return s }
+	i := Image{Type: text("DiskImageType"), PersonalizedType: text("PersonalizedImageType"), MountPath: text("MountPath"),
+		BackingImage: text("BackingImage"), Raw: e}
+	mounted, given := e.Bool("IsMounted")
+	i.Mounted = mounted || !given && i.MountPath != ""
+	i.Signature, _ = e.Data("ImageSignature")
+	return i
+}
+
+// entry is the other way round.
+func (i *Image) entry() plist.Dict {
+	d := plist.Dict{"DeviceType": "DiskImage", "DiskImageType": i.Type, "IsMounted": i.Mounted}
+	for key, v := range map[string]string{"PersonalizedImageType": i.PersonalizedType, "MountPath": i.MountPath, "BackingImage": i.BackingImage} {
+		if v != "" {
+			d[key] = v
+		}
+	}
+	if i.Signature != nil {
+		d["ImageSignature"] = i.Signature
+	}
+	return d
+}
