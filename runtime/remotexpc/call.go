@@ -3,6 +3,7 @@ package remotexpc
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 
@@ -255,6 +256,19 @@ func (c *Conn) Receive(ctx context.Context) (*Message, error) {
 			return nil, &Error{Op: opReceive, Err: context.Cause(ctx)}
 		}
 	}
+}
+
+// Recv is Receive for those who want bodies alone, and io.EOF itself when the
+// peer has closed the connection in peace.
+func (c *Conn) Recv(ctx context.Context) (xpc.Dict, error) {
+	m, err := c.Receive(ctx)
+	if err == nil {
+		return m.Body, nil
+	}
+	if errors.Is(err, io.EOF) {
+		return nil, io.EOF
+	}
+	return nil, err
 }
 
 // next takes a message off the queue, none while it is empty.

@@ -1,0 +1,237 @@
+package coredevice
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// filterKeys must all be there, each from its version of iOS on.
+var filterKeys = []struct {
+	key   string
+	since int
+}{
+	{keyAppClips, 0}, {keyRemovable, 0}, {keyHidden, 0}, {keyInternal, 0}, {keyDefault, 0},
+	{keyWithContainer, 2600}, {keyGroups, 2600}, {keyContainers, 2600},
+}
+
+func listApps(_ context.Context, s *session, in *input) (any, error) {
+	list, err := apps(s, in)
+	return list, err
+}
+
+// apps lists the apps that an input asks for.
+func apps(s *session, in *input) ([]any, error) {
+	on := map[string]bool{}
+	for _, k := range filterKeys {
+		if k.since <= s.dev.version() {
+			on[k.key] = in.flag(k.key)
+		}
+	}
+	if err := in.err(); err != nil {
+		return nil, err
+	}
+	list := []any{}
+	for _, a := range s.phone.Apps() {
+		if wanted(a, on) {
+			list = append(list, encodeApp(a, on))
+		}
+	}
+	return list, nil
+}
+
+// wanted applies a filter: an app under development is listed whatever it says.
+func wanted(a *phone.App, on map[string]bool) bool {
+	switch {
+	case on[keyWithContainer] && !a.Developer():
+		return false
+	case a.Developer():
+		return true
+	case a.Type() == phone.HiddenApp:
+		return on[keyHidden]
+	case a.Type() == phone.SystemApp:
+		return on[keyDefault]
+	}
+	return on[keyRemovable]
+}
+
+// encodeApp has all that idevice insists on.
+func encodeApp(a *phone.App, on map[string]bool) xpc.Dict {
+	attributes := a.Attributes()
+	text := func(key string) string { s, _ := attributes.String(key); return s }
+	clip, _ := attributes.Bool("IsAppClip")
+	d := xpc.Dict{
+		{Key: keyBundleID, Value: a.BundleID()},
+		{Key: "bundleVersion", Value: text("CFBundleVersion")},
+		{Key: "isAppClip", Value: clip},
+		{Key: "isDefault", Value: a.Type() != phone.UserApp},
+		{Key: "isDeveloperApp", Value: a.Developer()},
+		{Key: "isFirstParty", Value: strings.HasPrefix(a.BundleID(), "com.apple.")},
+		{Key: "isHidden", Value: a.Type() == phone.HiddenApp},
+		{Key: "isInternal", Value: false}, // customers' phones have none
+		{Key: "isRemovable", Value: a.Type() == phone.UserApp},
+		{Key: "name", Value: text("CFBundleDisplayName")},
+		{Key: "path", Value: a.Path()},
+		{Key: "version", Value: text("CFBundleShortVersionString")},
+	}
+	if on[keyContainers] {
+		d = append(d, xpc.Pair{Key: "appDataContainerPath", Value: a.ContainerPath()})
+	}
+	if on[keyGroups] {
+		groups := []any{}
+		entitlements, _ := attributes.Dict("Entitlements")
+		list, _ := entitlements.Array("com.apple.security.application-groups")
+		groups = append(groups, list...)
+		d = append(d, xpc.Pair{Key: "appGroupIdentifiers", Value: groups})
+	}
+	return d
+}
+
+// token describes a process. go-ios wants a location and an int64 of every one,
+// the kernel too.
+func (s *session) token(p phone.Process) xpc.Dict {
+	audit := s.phone.AuditToken(p)
+	list := make([]any, len(audit))
+	for i, n := range audit {
+		list[i] = uint64(n)
+	}
+	return xpc.Dict{
+		{Key: keyPID, Value: int64(p.PID)},
+		{Key: keyExecutable, Value: xpc.Dict{{Key: keyRelative, Value: urlOf(p.Path)}}},
+		{Key: keyPIDVersion, Value: int64(audit[7])},
+		{Key: keyAuditToken, Value: list},
+	}
+}
+
+func processes(s *session, _ *input) ([]any, error) {
+	list := []any{}
+	for _, p := range s.phone.Processes() {
+		list = append(list, s.token(p))
+	}
+	return list, nil
+}
+
+func listProcesses(_ context.Context, s *session, in *input) (any, error) {
+	list, err := processes(s, in)
+	return xpc.Dict{{Key: keyProcessTokens, Value: list}}, err
+}
+
+// posix makes a refusal with a number of errno.
+func posix(code int64) *Error {
+	text := map[int64]string{posixEPERM: "Operation not permitted", posixENOENT: "No such file or directory", posixESRCH: "No such process",
+		posixEACCES: "Permission denied", posixEINVAL: "Invalid argument", posixEAGAIN: "Resource temporarily unavailable"}[code]
+	return refuse(DomainPOSIX, code, "The operation couldn’t be completed. "+text)
+}
+
+// refused makes a refusal of the model's: missing is the number for what is not
+// there.
+func refused(err error, missing int64) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return posix(missing)
+	case errors.Is(err, fs.ErrPermission) && missing == posixENOENT:
+		return posix(posixEACCES)
+	case errors.Is(err, fs.ErrPermission):
+		return posix(posixEPERM)
+	case errors.Is(err, phone.ErrInvalid):
+		return posix(posixEINVAL)
+	case errors.Is(err, phone.ErrBusy):
+		return posix(posixEAGAIN)
+	}
+	return err
+}
+
+func signal(_ context.Context, s *session, in *input) (any, error) {
+	pid, number := in.pid(keyProcess), in.number(keySignal)
+	if err := in.err(); err != nil {
+		return nil, err
+	}
+	if number < 0 || number > 31 {
+		return nil, posix(posixEINVAL)
+	}
+	proc, _ := s.phone.Process(pid) // while it is there
+	if err := s.phone.Signal(pid, int(number)); err != nil {
+		return nil, refused(err, posixESRCH)
+	}
+	return xpc.Dict{{Key: keyProcess, Value: s.token(proc)}, {Key: keyTimestamp, Value: s.phone.Now().UTC()}, {Key: keySignal, Value: number}}, nil
+}
+
+func warnMemory(_ context.Context, s *session, in *input) (any, error) {
+	pid := in.pid(keyProcess)
+	if err := in.err(); err != nil {
+		return nil, err
+	}
+	return nil, refused(s.phone.WarnMemory(pid), posixESRCH)
+}
+
+// awaitEnd answers when a process has ended.
+func awaitEnd(ctx context.Context, s *session, in *input) (any, error) {
+	pid := in.pid(keyProcessToken)
+	if err := in.err(); err != nil {
+		return nil, err
+	}
+	w := s.phone.WatchProcesses()
+	defer w.Close()
+	proc, ok := s.phone.Process(pid)
+	if !ok {
+		return nil, posix(posixESRCH)
+	}
+	for {
+		e, err := w.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if e.Kind == phone.ProcessEnded && e.Process.PID == pid {
+			return xpc.Dict{{Key: keyProcessToken, Value: s.token(proc)},
+				{Key: keyEnding, Value: xpc.Dict{{Key: keySignal, Value: xpc.Dict{{Key: "_0", Value: int64(e.Signal)}}}}}}, nil
+		}
+	}
+}
+
+func uninstall(_ context.Context, s *session, in *input) (any, error) {
+	id := in.text(keyBundleID)
+	if err := in.err(); err != nil {
+		return nil, err
+	}
+	var why *Error
+	switch err := s.phone.RemoveApp(id); {
+	case err == nil:
+		return nil, nil
+	case errors.Is(err, fs.ErrNotExist):
+		why = refuse(DomainOSStatus, osStatusUnknownApp, "The application \""+clip(id)+"\" is not installed.")
+	case errors.Is(err, fs.ErrPermission):
+		why = refuse(DomainPOSIX, posixEPERM, "Removing the application \""+clip(id)+"\" is not allowed.")
+	default:
+		return nil, err
+	}
+	return nil, refuse(DomainAction, actionFailed, "Failed to uninstall the app on the device.", because(why))
+}
+
+// listRoots is for Apple's own builds of iOS.
+func listRoots(_ context.Context, _ *session, in *input) (any, error) {
+	in.sub("rootPoint").text(keyRelative)
+	if err := in.err(); err != nil {
+		return nil, err
+	}
+	return nil, refuse(DomainAction, actionGated, "Roots are not available on this device.")
+}
+
+// reboot restarts the phone when the connection is over. Userspace takes all
+// connections with it too.
+func reboot(_ context.Context, s *session, in *input) (any, error) {
+	style := in.sub("rebootStyle")
+	if style.absent(string(RebootFull)) && style.absent(string(RebootUserspace)) {
+		style.missing(string(RebootFull))
+	}
+	if err := in.err(); err != nil {
+		return nil, err
+	}
+	s.restart = true
+	return nil, nil
+}

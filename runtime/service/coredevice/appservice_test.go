@@ -1,0 +1,453 @@
+package coredevice
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"reflect"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/remotexpc"
+)
+
+// profiles are those that have the services.
+var profiles = []string{"ios17", "ios18", "ios26"}
+
+func TestApps(t *testing.T) {
+	for _, profile := range profiles {
+		t.Run(profile, func(t *testing.T) {
+			bubble(t, profile, func(t *testing.T, r *rig) {
+				ctx := t.Context()
+				a := r.apps()
+				all, err := a.List(ctx, AllApps)
+				if err != nil || len(all) != len(r.phone.Apps()) {
+					t.Fatalf("List: %d apps, %v, want %d", len(all), err, len(r.phone.Apps()))
+				}
+				for i, want := range r.phone.Apps() {
+					got := all[i]
+					attributes := want.Attributes()
+					version, _ := attributes.String("CFBundleShortVersionString")
+					build, _ := attributes.String("CFBundleVersion")
+					if got.BundleID != want.BundleID() || got.Path != want.Path() || got.Version != version || got.Build != build || got.Name == "" ||
+						got.Removable != (want.Type() == phone.UserApp) || got.Developer != want.Developer() || got.Hidden != (want.Type() == phone.HiddenApp) {
+						t.Errorf("app %+v, want %s", got, want.BundleID())
+					}
+					if got.Container != "" || got.Groups != nil {
+						t.Errorf("%s has a container that nobody asked for", got.BundleID)
+					}
+				}
+				once, err := a.ListOnce(ctx, AllApps)
+				if err != nil || !reflect.DeepEqual(once, all) {
+					t.Errorf("ListOnce = %d apps, %v", len(once), err)
+				}
+				_, err = a.StreamList(ctx, AllApps)
+				if streams := profile == "ios26"; (err == nil) != streams || !streams && !errors.Is(err, errors.ErrUnsupported) {
+					t.Errorf("StreamList: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestAppFilter(t *testing.T) {
+	bubble(t, "ios26", func(t *testing.T, r *rig) {
+		a := r.apps()
+		for _, c := range []struct {
+			filter AppFilter
+			want   func(a *phone.App) bool
+		}{
+			{AppFilter{}, (*phone.App).Developer},
+			{AppFilter{AppClips: true, Internal: true}, (*phone.App).Developer},
+			{AppFilter{Removable: true}, func(a *phone.App) bool { return a.Type() == phone.UserApp }},
+			{AppFilter{Default: true}, func(a *phone.App) bool { return a.Developer() || a.Type() == phone.SystemApp }},
+			{AppFilter{Hidden: true}, func(a *phone.App) bool { return a.Developer() || a.Type() == phone.HiddenApp }},
+			{AppFilter{Removable: true, Default: true, OnlyWithContainer: true}, (*phone.App).Developer},
+		} {
+			var want []string
+			for _, app := range r.phone.Apps() {
+				if c.want(app) {
+					want = append(want, app.BundleID())
+				}
+			}
+			list, err := a.List(t.Context(), c.filter)
+			var got []string
+			for _, app := range list {
+				got = append(got, app.BundleID)
+			}
+			if err != nil || !slices.Equal(got, want) || len(want) == 0 {
+				t.Errorf("List(%+v) = %v, %v, want %v", c.filter, got, err, want)
+			}
+		}
+		list, err := a.List(t.Context(), AppFilter{Containers: true, Groups: true})
+		for _, got := range list {
+			want, _ := r.phone.App(got.BundleID)
+			if got.Container != want.ContainerPath() || !slices.Equal(got.Groups, []string{"group." + got.BundleID}) {
+				t.Errorf("app %+v", got)
+			}
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestProcesses(t *testing.T) {
+	bubble(t, "ios26", func(t *testing.T, r *rig) {
+		a := r.apps()
+		list, err := a.Processes(t.Context())
+		want := r.phone.Processes()
+		if err != nil || len(list) != len(want) {
+			t.Fatalf("%d processes, %v, want %d", len(list), err, len(want))
+		}
+		seen := map[int64]bool{}
+		for i, p := range list {
+			token := r.phone.AuditToken(want[i])
+			if p.PID != want[i].PID || p.Path != want[i].Path || p.Name() != want[i].Name || !slices.Equal(p.AuditToken, token[:]) || p.Version != int64(token[7]) {
+				t.Errorf("process %+v, want %+v", p, want[i])
+			}
+			// What go-ios and idevice insist on.
+			pid, _ := p.Raw.Get(keyPID)
+			version, _ := p.Raw.Get(keyPIDVersion)
+			url, _ := p.Raw.Path(keyExecutable, keyRelative)
+			if _, ok := pid.(int64); !ok || url == "" {
+				t.Errorf("process %v", p.Raw)
+			}
+			if _, ok := version.(int64); !ok || seen[p.Version] {
+				t.Errorf("version of %v", p.Raw)
+			}
+			seen[p.Version] = true
+		}
+		streamed, err := a.StreamProcesses(t.Context())
+		if err != nil || !reflect.DeepEqual(streamed, list) {
+			t.Errorf("StreamProcesses = %d, %v", len(streamed), err)
+		}
+	})
+}
+
+func TestSignal(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		a := r.apps()
+		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
+		r.check(err)
+		s, err := a.Signal(ctx, p.PID, phone.SIGSTOP)
+		if err != nil || s.Process.PID != p.PID || s.Process.Version != p.Version || s.Signal != phone.SIGSTOP || !s.Time.Equal(time.Now()) {
+			t.Errorf("Signal = %+v, %v", s, err)
+		}
+		if got := r.phone.AppState(p.PID); got != phone.AppSuspended {
+			t.Errorf("state %v", got)
+		}
+		if err := a.WarnMemory(ctx, p.PID); err != nil {
+			t.Error(err)
+		}
+		log := r.phone.LogHistory()
+		if e := log[len(log)-1]; e.PID != p.PID || e.Message != "Received memory warning." {
+			t.Errorf("log ends with %+v", e)
+		}
+		s, err = a.Signal(ctx, p.PID, phone.SIGKILL)
+		if _, ok := r.phone.Process(p.PID); err != nil || s.Process.Path != p.Path || ok {
+			t.Errorf("Signal = %+v, %v; process there: %v", s, err, ok)
+		}
+		if _, err = a.Signal(ctx, p.PID, phone.SIGKILL); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Signal = %v", err)
+		}
+	})
+}
+
+func TestLaunch(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		a := r.apps()
+		first, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
+		proc, ok := r.phone.RunningApp("com.example.shop")
+		if err != nil || !ok || first.PID != proc.PID || first.Path != proc.Path {
+			t.Fatalf("Launch = %+v, %v, want %+v", first, err, proc)
+		}
+		front, _ := r.phone.FrontApp()
+		again, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
+		if err != nil || again.PID != first.PID || again.Version != first.Version || front.PID != first.PID {
+			t.Errorf("Launch again = %+v, %v, front %d", again, err, front.PID)
+		}
+		anew, err := a.Launch(ctx, "com.example.shop", LaunchOptions{TerminateExisting: true, Suspended: true})
+		if err != nil || anew.PID == first.PID || anew.Version == first.Version || r.phone.AppState(anew.PID) != phone.AppSuspended {
+			t.Errorf("Launch anew = %+v, %v", anew, err)
+		}
+		back, err := a.Launch(ctx, "com.example.reader", LaunchOptions{Background: true, Platform: plist.Dict{"__PayloadURL": "http://x"}})
+		if front, _ = r.phone.FrontApp(); err != nil || front.PID != anew.PID || r.phone.AppState(back.PID) != phone.AppBackground {
+			t.Errorf("Launch in the background = %+v, %v, front %d", back, err, front.PID)
+		}
+		r.phone.SetPasscode(true)
+		r.phone.Lock()
+		_, err = a.Launch(ctx, "com.example.sky", LaunchOptions{})
+		want := `coredevice: launchapplication "com.example.sky": The application failed to launch. (com.apple.dt.CoreDeviceError 10002): ` +
+			`The operation couldn’t be completed. Unable to launch com.example.sky because the device was not, or could not be, unlocked.`
+		if !errors.Is(err, ErrLocked) || errors.Is(err, fs.ErrNotExist) || err.Error() != want {
+			t.Errorf("Launch while locked: %v, want %s", err, want)
+		}
+	})
+}
+
+// TestXcode sends the device what Xcode sent to a real one.
+func TestXcode(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		x := r.host(AppService)
+		m := &remotexpc.Message{Stream: 1, Message: xpc.Message{Flags: xpc.FlagsRequest, ID: 1, Body: xcode(t)}}
+		for _, installed := range []bool{false, true} {
+			if installed {
+				_, err := r.phone.AddApp(phone.AppSpec{BundleID: "xxx.xxxxxxxxx.xxxxxxxx"})
+				r.check(err)
+			}
+			r.check(x.Write(t.Context(), m))
+			reply, err := x.Receive(t.Context())
+			r.check(err)
+			if reply.Stream != 3 || reply.Flags != xpc.FlagsReply || reply.ID != 1 {
+				t.Errorf("reply on stream %d, flags %#x, id %d", reply.Stream, reply.Flags, reply.ID)
+			}
+			pid, _ := reply.Body.Path(keyOutput, keyProcessToken, keyPID)
+			_, refused := reply.Body.Get(keyError)
+			id, _ := reply.Body.String(keyInvocation)
+			proc, _ := r.phone.RunningApp("xxx.xxxxxxxxx.xxxxxxxx")
+			if refused == installed || installed && pid != int64(proc.PID) || id != invocationID {
+				t.Errorf("installed %v: reply %v", installed, reply.Body)
+			}
+		}
+	})
+}
+
+func TestSpawn(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		a := r.apps()
+		for file, want := range map[string]error{"/usr/bin/nothere": fs.ErrNotExist, "relative": fs.ErrNotExist, "/usr/libexec": fs.ErrPermission, "/kernel": fs.ErrPermission} {
+			if p, err := a.Spawn(ctx, file, LaunchOptions{}); !errors.Is(err, want) || p != nil {
+				t.Errorf("Spawn(%q) = %v, %v, want %v", file, p, err, want)
+			}
+		}
+		term, err := OpenTerminal(ctx, r)
+		r.check(err)
+		defer term.Close()
+		p, err := a.Spawn(ctx, "/usr/libexec/timed", LaunchOptions{Args: []string{"-v"}, Terminal: term})
+		proc, ok := r.phone.Process(p.PID)
+		if err != nil || !ok || p.Path != "/usr/libexec/timed" || proc.User != "mobile" {
+			t.Fatalf("Spawn = %+v, %v, process %+v", p, err, proc)
+		}
+		wantText(t, term, "timed: launched with 1 arguments\ntimed: argument 1: -v\n")
+		if _, err := a.Signal(ctx, p.PID, phone.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		wantEnd(t, term)
+	})
+}
+
+func TestAwaitEnd(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		a, waiter := r.apps(), r.apps()
+		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
+		r.check(err)
+		ended := make(chan *Ending)
+		go func() {
+			e, err := waiter.AwaitEnd(ctx, p.PID)
+			if err != nil {
+				t.Error(err)
+			}
+			ended <- e
+		}()
+		time.Sleep(time.Hour) // longer than any other call may take
+		if _, err := a.Signal(ctx, p.PID, phone.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		e := <-ended
+		if e == nil || e.Process.PID != p.PID || e.Process.Version != p.Version || e.Signal != phone.SIGTERM {
+			t.Errorf("AwaitEnd = %+v", e)
+		}
+		// One that is given up leaves the connection usable, the device's side
+		// of it as well.
+		p, err = a.Launch(ctx, "com.example.shop", LaunchOptions{})
+		r.check(err)
+		brief, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if _, err := waiter.AwaitEnd(brief, p.PID); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("AwaitEnd = %v", err)
+		}
+		if _, err := waiter.Processes(ctx); err != nil {
+			t.Errorf("Processes = %v", err)
+		}
+		// A host may want more than can wait.
+		x := r.host(AppService)
+		i := &Invocation{Feature: FeaturePrefix + featMonitor, Input: xpc.Dict{processInput(keyProcessToken, p.PID)}}
+		for range maxWaiting {
+			r.check(x.Write(ctx, &remotexpc.Message{Stream: 1, Message: xpc.Message{Flags: xpc.FlagsRequest, ID: 1, Body: i.Encode()}}))
+		}
+		synctest.Wait()
+		reply, err := x.Call(ctx, i.Encode())
+		if d, ok := reply.Dict(keyError); !ok || err != nil {
+			t.Errorf("answer %v, %v", d, err)
+		}
+	})
+}
+
+func TestUninstall(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		a := r.apps()
+		if err := a.Uninstall(t.Context(), "com.example.shop"); err != nil {
+			t.Error(err)
+		}
+		if _, ok := r.phone.App("com.example.shop"); ok {
+			t.Error("the app is still there")
+		}
+		if err := a.Uninstall(t.Context(), "com.example.shop"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Uninstall = %v", err)
+		}
+		if d, err := a.Roots(t.Context(), "/"); !errors.Is(err, fs.ErrPermission) || d != nil {
+			t.Errorf("Roots = %v, %v", d, err)
+		}
+	})
+}
+
+func TestReboot(t *testing.T) {
+	for _, style := range []RebootStyle{RebootFull, RebootUserspace} {
+		t.Run(string(style), func(t *testing.T) {
+			bubble(t, "ios17", func(t *testing.T, r *rig) {
+				restarts := make(chan phone.PowerAction, 2)
+				r.phone.OnPower(func(a phone.PowerAction) { restarts <- a })
+				a := r.apps()
+				if err := a.Reboot(t.Context(), style); err != nil {
+					t.Error(err)
+				}
+				<-a.Done() // the device hangs up
+				if got := <-restarts; got != phone.Restart {
+					t.Errorf("power action %v", got)
+				}
+				if err := a.Reboot(t.Context(), style); !errors.Is(err, net.ErrClosed) {
+					t.Errorf("Reboot over a closed connection = %v", err)
+				}
+			})
+		})
+	}
+	// go-ios wants no reply, reads stream 3 all the same and takes the end of
+	// the connection for success.
+	t.Run("without a reply", func(t *testing.T) {
+		bubble(t, "ios17", func(t *testing.T, r *rig) {
+			restarts := make(chan phone.PowerAction, 2)
+			r.phone.OnPower(func(a phone.PowerAction) { restarts <- a })
+			x := r.host(AppService)
+			i := &Invocation{Feature: FeaturePrefix + featReboot, Input: xpc.Dict{{Key: "rebootStyle", Value: xpc.Dict{{Key: "full", Value: xpc.Dict{}}}}}}
+			r.check(x.Send(t.Context(), i.Encode()))
+			if m, err := x.Receive(t.Context()); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("got %+v, %v", m, err)
+			}
+			<-restarts
+		})
+	})
+	// A device that is gone before it could answer.
+	t.Run("gone", func(t *testing.T) {
+		bubble(t, "", func(t *testing.T, _ *rig) {
+			c := fake(t, func(*remotexpc.Conn, *remotexpc.Message) error { return net.ErrClosed })
+			if err := (&Apps{c}).Reboot(t.Context(), RebootFull); err != nil {
+				t.Error(err)
+			}
+			silent := &Apps{fake(t, func(*remotexpc.Conn, *remotexpc.Message) error { return nil })}
+			if err := silent.Reboot(t.Context(), RebootFull); err != nil {
+				t.Error(err)
+			}
+			brief, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := silent.Reboot(brief, RebootFull); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Reboot = %v", err)
+			}
+		})
+	})
+}
+
+// streaming is what a device does that was asked for a stream.
+type streaming func(c *remotexpc.Conn, m *remotexpc.Message, channel xpc.UUID)
+
+// streamer is a device that answers the first stream in the first way, and so
+// on.
+func streamer(t *testing.T, ways ...streaming) *Apps {
+	return &Apps{fake(t, func(c *remotexpc.Conn, m *remotexpc.Message) error {
+		i, err := DecodeInvocation(m.Body)
+		if err != nil {
+			return err
+		}
+		in, _ := i.Input.(xpc.Dict)
+		proxy, _ := in.Dict(keyProxy)
+		channel, _ := proxy.UUID(keyChannel)
+		ways[0](c, m, channel)
+		ways = ways[1:]
+		return nil
+	})}
+}
+
+// TestStreams has devices that stream in other ways.
+func TestStreams(t *testing.T) {
+	bubble(t, "", func(t *testing.T, _ *rig) {
+		ctx := context.Background()
+		token := func(pid int) xpc.Dict { return xpc.Dict{{Key: keyPID, Value: int64(pid)}} }
+		say := func(c *remotexpc.Conn, p *push) {
+			if err := c.Send(ctx, p.encode()); err != nil && !errors.Is(err, net.ErrClosed) {
+				t.Error(err)
+			}
+		}
+		failing := func(c *remotexpc.Conn, _ *remotexpc.Message, channel xpc.UUID) {
+			say(c, &push{channel: channel, elements: []any{token(1)}})
+			_ = c.Send(ctx, encodeFailure("", refuse(DomainAction, actionFailed, "no more")))
+		}
+		a := streamer(t, func(c *remotexpc.Conn, m *remotexpc.Message, channel xpc.UUID) {
+			_ = c.Reply(ctx, &remotexpc.Message{Message: xpc.Message{ID: 99}}, encodeFailure("", refuse("D", 1, "late")))
+			_ = c.Reply(ctx, m, output(xpc.Dict{}))
+			say(c, &push{channel: xpc.UUID{9}, finished: true})
+			say(c, &push{channel: channel, elements: []any{token(1), token(2)}})
+			say(c, &push{channel: channel})
+			say(c, &push{channel: channel, elements: []any{token(3)}})
+			say(c, &push{channel: channel, finished: true})
+		}, failing, failing)
+		// Pieces, a reply in between, and what belongs to another channel.
+		list, err := a.StreamProcesses(ctx)
+		if err != nil || len(list) != 3 || list[2].PID != 3 {
+			t.Errorf("StreamProcesses = %+v, %v", list, err)
+		}
+		// The device fails; the connection lives on.
+		if list, err := a.StreamProcesses(ctx); list != nil || err == nil || err.Error() != "coredevice: streamprocesslist: no more (CoreDevice.ActionError 3)" {
+			t.Errorf("StreamProcesses = %v, %v", list, err)
+		}
+		// Nobody wants more: the connection ends, as the device would go on.
+		want := errors.New("enough")
+		if err := a.Stream(ctx, featStreamProcess, nil, func([]any) error { return want }); !errors.Is(err, want) {
+			t.Errorf("Stream = %v", err)
+		}
+		<-a.Done()
+		// More than anybody has.
+		many := make([]any, maxElements/4+1)
+		for i := range many {
+			many[i] = token(i)
+		}
+		a = streamer(t, func(c *remotexpc.Conn, _ *remotexpc.Message, channel xpc.UUID) {
+			for range 4 {
+				say(c, &push{channel: channel, elements: many})
+			}
+		})
+		if _, err := a.StreamProcesses(ctx); !errors.Is(err, ErrProtocol) {
+			t.Errorf("StreamProcesses = %v", err)
+		}
+		// Silence, and a message that is something else.
+		a = streamer(t, func(*remotexpc.Conn, *remotexpc.Message, xpc.UUID) {})
+		if _, err := a.StreamProcesses(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("StreamProcesses = %v", err)
+		}
+		a = streamer(t, func(c *remotexpc.Conn, _ *remotexpc.Message, _ xpc.UUID) {
+			_ = c.Send(ctx, xpc.Dict{{Key: "x", Value: true}})
+		})
+		if _, err := a.StreamProcesses(ctx); !errors.Is(err, ErrProtocol) {
+			t.Errorf("StreamProcesses = %v", err)
+		}
+	})
+}

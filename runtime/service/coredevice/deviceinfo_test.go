@@ -1,0 +1,126 @@
+package coredevice
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+func (r *rig) info() *Info {
+	r.t.Helper()
+	c, err := ConnectInfo(r.t.Context(), r)
+	r.check(err)
+	r.t.Cleanup(func() { closeTwice(r.t, c.Conn) })
+	return c
+}
+
+func TestAttributes(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		got, err := r.info().Attributes(t.Context())
+		r.check(err)
+		value := func(key string) any { v, _ := r.phone.Value("", key); return v }
+		for name, pair := range map[string][2]any{
+			"name": {got.Name, r.phone.Name()}, "version": {got.OSVersion, "17.5.1"}, "build": {got.Build, value("BuildVersion")},
+			"type": {got.ProductType, value("ProductType")}, "hardware": {got.HardwareModel, value("HardwareModel")}, "class": {got.DeviceType, value("DeviceClass")},
+			"udid": {got.UDID, value("UniqueDeviceID")}, "serial": {got.SerialNumber, value("SerialNumber")}, "cpu": {got.CPU, value("CPUArchitecture")},
+			"marketing": {got.MarketingName, "iPhone 14 Pro"}, "boot": {got.BootState, "booted"}, "mode": {got.DeveloperMode, r.phone.DeveloperMode()},
+		} {
+			if pair[0] != pair[1] {
+				t.Errorf("%s is %v, want %v", name, pair[0], pair[1])
+			}
+		}
+		if got.ECID == 0 || got.Capacity < 1e11 {
+			t.Errorf("ECID %d, capacity %d", got.ECID, got.Capacity)
+		}
+		r.phone.SetDeveloperMode(!got.DeveloperMode)
+		again, err := r.info().Attributes(t.Context())
+		if err != nil || again.DeveloperMode == got.DeveloperMode {
+			t.Errorf("developer mode %v, %v", again.DeveloperMode, err)
+		}
+	})
+}
+
+func TestDisplays(t *testing.T) {
+	bubble(t, "ios18", func(t *testing.T, r *rig) {
+		c := r.info()
+		d, err := c.Displays(t.Context())
+		r.check(err)
+		width, height := r.phone.ScreenSize()
+		if len(d.List) != 1 || d.Backlight != "activeOn" || d.Orientation != "portrait" || d.Fixed {
+			t.Fatalf("displays %+v", d)
+		}
+		s := d.List[0]
+		if !s.Primary || s.Width != float64(width) || s.Height != float64(height) || s.ModeWidth != s.Width || s.ModeHeight != s.Height || s.Scale != 3 ||
+			s.ID != 1 || s.Name != "LCD" || s.UniqueID == "" {
+			t.Errorf("display %+v", s)
+		}
+		bounds, _ := s.Raw.Array(keyBounds)
+		if len(bounds) != 2 {
+			t.Errorf("bounds %v", bounds)
+		}
+		r.phone.Lock()
+		if d, err = c.Displays(t.Context()); err != nil || d.Backlight != "off" {
+			t.Errorf("a locked phone's displays: %+v, %v", d, err)
+		}
+	})
+}
+
+func TestLockState(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		c := r.info()
+		check := func(required, since bool) {
+			t.Helper()
+			s, err := c.LockState(t.Context())
+			if err != nil || s.PasscodeRequired != required || s.UnlockedSinceBoot != since {
+				t.Errorf("lock state %+v, %v, want %v, %v", s, err, required, since)
+			}
+		}
+		check(false, true)
+		r.phone.SetPasscode(true)
+		r.phone.Lock()
+		check(true, true)
+		r.phone.Boot()
+		check(true, false)
+		r.phone.Unlock()
+		check(false, true)
+	})
+}
+
+// TestGestalt asks a phone that answers; those with the service as a rule do
+// not.
+func TestGestalt(t *testing.T) {
+	bubble(t, "ios16", func(t *testing.T, r *rig) {
+		c := r.info()
+		d, err := c.Gestalt(t.Context(), "ProductType", "DiskUsage", "SupportedDeviceFamilies", "main-screen-scale", "nothing")
+		r.check(err)
+		if s, _ := d.String("ProductType"); s != r.phone.ProductType() || len(d) != 4 {
+			t.Errorf("Gestalt = %v", d)
+		}
+		if n, _ := d.Path("DiskUsage", "TotalDiskCapacity"); n == nil {
+			t.Errorf("Gestalt = %v", d)
+		}
+		if d, err := c.Gestalt(t.Context()); err != nil || len(d) != 0 {
+			t.Errorf("Gestalt of nothing = %v, %v", d, err)
+		}
+		// All that there is has a form.
+		for key, v := range r.phone.Gestalt(nil) {
+			if _, err := encodePlist(v); err != nil {
+				t.Errorf("%s: %v", key, err)
+			}
+		}
+		if _, err := encodePlist([]any{struct{}{}}); err == nil {
+			t.Error("a struct has a form")
+		}
+	})
+	p, err := phone.New(phone.Options{Profile: "ios17"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = gestalt(t.Context(), &session{phone: p}, newInput(xpc.Dict{{Key: keyKeys, Value: []any{"ProductType"}}}))
+	if !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("gestalt = %v", err)
+	}
+}

@@ -1,0 +1,168 @@
+package coredevice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path"
+	"strings"
+
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/remotexpc"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+const featSysdiagnose = "capturesysdiagnose"
+
+const (
+	keyFullLogs = "collectFullLogs"
+	keyDryRun   = "isDryRun"
+	keyFilename = "preferredFilename"
+	keyTransfer = "fileTransfer" // {expectedLength: uint64}
+	keyLength   = "expectedLength"
+
+	// maxFile bounds what a device may announce.
+	maxFile = 64 << 30
+	// copyBuffer is how much of a file is handed on at once.
+	copyBuffer = 64 << 10
+)
+
+// Diagnosis is the diagnostics service of one device.
+type Diagnosis struct{ *Conn }
+
+// ConnectDiagnosis opens the diagnostics service on a device.
+func ConnectDiagnosis(ctx context.Context, o service.Opener) (*Diagnosis, error) {
+	c, err := Connect(ctx, o, Diagnostics)
+	if err != nil {
+		return nil, err
+	}
+	return &Diagnosis{c}, nil
+}
+
+// SysdiagnoseOptions say what is collected. The zero value collects all.
+type SysdiagnoseOptions struct {
+	// WithoutLogs leaves the full logs out.
+	WithoutLogs bool
+	// DryRun collects nothing and tells what the archive would be called.
+	DryRun bool
+}
+
+// Sysdiagnose is an archive on its way from the device. One goroutine may use it
+// at a time.
+type Sysdiagnose struct {
+	// Name is what the device would call the archive, without a directory.
+	Name string
+	// Size is in bytes, 0 after a dry run.
+	Size int64
+
+	conn  *Conn
+	index int
+	file  *remotexpc.FileReader
+	err   error // what ended it
+}
+
+// Sysdiagnose lets the device collect diagnostics, which takes minutes, and
+// returns when the archive is ready to be read. Without a deadline of its own
+// the call ends after half an hour.
+func (d *Diagnosis) Sysdiagnose(ctx context.Context, o SysdiagnoseOptions) (*Sysdiagnose, error) {
+	ctx, cancel := bounded(ctx, captureTimeout)
+	defer cancel()
+	s := &Sysdiagnose{conn: d.Conn}
+	input := xpc.Dict{{Key: keyOptions, Value: xpc.Dict{{Key: keyFullLogs, Value: !o.WithoutLogs}}}, {Key: keyDryRun, Value: o.DryRun}}
+	var size uint64
+	_, err := d.exchange(ctx, &Invocation{Feature: FeaturePrefix + featSysdiagnose, Input: input}, "", func(v any) {
+		out, _ := v.(xpc.Dict)
+		s.Name, _ = out.String(keyFilename)
+		transfer, ok := out.Dict(keyTransfer)
+		if size, _ = transfer.Uint(keyLength); !ok {
+			return
+		}
+		s.index = d.files
+		d.files++
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case size > maxFile:
+		return nil, failed(featSysdiagnose, "", fmt.Errorf("%w: file of %d bytes", ErrProtocol, size))
+	case size == 0 && !o.DryRun:
+		return nil, failed(featSysdiagnose, "", fmt.Errorf("%w: no file", ErrProtocol))
+	}
+	s.Size = int64(size)
+	if s.Name = safeName(s.Name); s.Name == "" {
+		s.Name = "sysdiagnose.tar.gz"
+	}
+	return s, nil
+}
+
+// safeName keeps a device from choosing a directory.
+func safeName(name string) string {
+	name = path.Base(strings.ReplaceAll(clip(name), "\\", "/"))
+	if name == "." || name == ".." || name == "/" || strings.ContainsRune(name, 0) {
+		return ""
+	}
+	return name
+}
+
+// Read waits for the next bytes of the archive; behind the last the error is
+// io.EOF itself.
+func (s *Sysdiagnose) Read(ctx context.Context, p []byte) (int, error) {
+	if s.err == nil && s.Size == 0 {
+		s.err = io.EOF
+	}
+	if s.err == nil && s.file == nil {
+		f, err := s.conn.x.ReceiveFile(ctx, s.index, s.Size)
+		if err != nil {
+			return 0, failed(featSysdiagnose, s.Name, err)
+		}
+		s.file = f
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.file.Read(ctx, p)
+	switch {
+	case err == io.EOF:
+		s.err = io.EOF
+		return n, io.EOF
+	case err != nil && ctx.Err() == nil:
+		s.err = failed(featSysdiagnose, s.Name, err)
+		return n, s.err
+	case err != nil:
+		return n, failed(featSysdiagnose, s.Name, err)
+	}
+	return n, nil
+}
+
+// Copy writes the whole archive to w.
+func (s *Sysdiagnose) Copy(ctx context.Context, w io.Writer) (int64, error) {
+	buf := make([]byte, copyBuffer)
+	for total := int64(0); ; {
+		n, err := s.Read(ctx, buf)
+		if n > 0 {
+			m, err := w.Write(buf[:n])
+			if total += int64(m); err != nil {
+				return total, failed(featSysdiagnose, s.Name, err)
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF) && s.err == io.EOF:
+			return total, nil
+		case err != nil:
+			return total, err
+		}
+	}
+}
+
+// Close gives up what was not read. The connection stays usable.
+func (s *Sysdiagnose) Close() error {
+	if s.err == nil {
+		s.err = failed(featSysdiagnose, s.Name, net.ErrClosed)
+	}
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
+}

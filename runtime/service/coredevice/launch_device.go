@@ -1,0 +1,108 @@
+package coredevice
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// platformOptions reads the property list among the options.
+func platformOptions(in *input) plist.Dict {
+	if in.absent(keyPlatform) {
+		return nil
+	}
+	b := need(in, keyPlatform, "Data", in.d.Data)
+	if len(b) == 0 {
+		return nil
+	}
+	d, err := plist.DecodeDict(b)
+	if err != nil {
+		in.wrong(keyPlatform, "property list")
+	}
+	return d
+}
+
+// background reads the option that leaves the app in front where it is; it goes
+// by two names and is a number with some hosts.
+func background(d plist.Dict) bool {
+	for _, key := range []string{optionBackground, "__" + optionBackground} {
+		if on, _ := d.Bool(key); on {
+			return true
+		}
+		if n, _ := d.Int(key); n != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func launch(_ context.Context, s *session, in *input) (any, error) {
+	spec := phone.LaunchSpec{BundleID: in.sub(keySpecifier).sub(keyBundleID).text("_0")}
+	options := in.sub(keyOptions)
+	spec.Args, spec.Env = options.texts(keyArguments), options.dictionary(keyEnvironment)
+	spec.KillExisting, spec.Suspended = options.option(keyTerminate), options.option(keyStopped)
+	spec.Background = background(platformOptions(options))
+	a, err := s.dev.terminals.claim(s.phone, in)
+	if err != nil {
+		return nil, err
+	}
+	defer a.release()
+	old, running := s.phone.RunningApp(spec.BundleID)
+	proc, err := s.phone.LaunchApp(spec)
+	if err != nil {
+		return nil, launchRefusal(spec.BundleID, err)
+	}
+	if !running || old.PID != proc.PID {
+		a.attach(proc) // one that ran already keeps the input and output it has
+	}
+	return xpc.Dict{{Key: keyProcessToken, Value: s.token(proc)}}, nil
+}
+
+// launchRefusal nests errors as the device does: that the launch failed, that
+// FrontBoard denied it, and why.
+func launchRefusal(bundleID string, err error) error {
+	id := clip(bundleID)
+	code, word, why := int64(1), "Unspecified", err.Error()
+	var advice xpc.Dict
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		code, word, why = openUnknown, "NotFound", "Application \""+id+"\" is unknown to FrontBoard"
+		advice = xpc.Dict{{Key: "NSLocalizedRecoverySuggestion", Value: "Provide a valid bundle identifier."}}
+	case errors.Is(err, phone.ErrPasswordProtected):
+		code, word, why = openLocked, "Locked", "Unable to launch "+id+" because the device was not, or could not be, unlocked"
+	}
+	const errorWord = "BSErrorCodeDescription"
+	inner := refuse(domainOpenApp, code, "The operation couldn’t be completed. "+why+".",
+		xpc.Pair{Key: keyReason, Value: why}, xpc.Pair{Key: errorWord, Value: word})
+	denied := refuse(domainOpenService, openDenied, "The request to open \""+id+"\" failed.",
+		xpc.Pair{Key: keyReason, Value: "The request was denied by service delegate (SBMainWorkspace) for reason: " + word + " (\"" + why + "\")."},
+		xpc.Pair{Key: errorWord, Value: "RequestDenied"}, because(inner))
+	info := append(xpc.Dict{{Key: "BundleIdentifier", Value: id}}, advice...)
+	return refuse(DomainCoreDevice, coreDeviceLaunchFailed, "The application failed to launch.", append(info, because(denied))...)
+}
+
+func spawn(_ context.Context, s *session, in *input) (any, error) {
+	spec := phone.SpawnSpec{Path: pathOf(in.sub(keyExecutableAt).sub("url").sub("_0").text(keyRelative))}
+	options := in.sub(keyOptions)
+	spec.Args, spec.Env = options.texts(keyArguments), options.dictionary(keyEnvironment)
+	spec.Suspended = options.option(keyStopped)
+	if !options.absent(keyUser) {
+		spec.User, _ = options.sub(keyUser).d.String("shortName") // else it is the active one
+	}
+	platformOptions(options)
+	a, err := s.dev.terminals.claim(s.phone, in)
+	if err != nil {
+		return nil, err
+	}
+	defer a.release()
+	proc, err := s.phone.Spawn(spec)
+	if err != nil {
+		return nil, refused(err, posixENOENT)
+	}
+	a.attach(proc)
+	return xpc.Dict{{Key: keyProcessToken, Value: s.token(proc)}}, nil
+}

@@ -1,0 +1,266 @@
+package coredevice
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+const (
+	// maxTerminals bounds how many terminals are open.
+	maxTerminals = 256
+	// maxTyped bounds what is typed before there is an app to read it; what is
+	// more gets lost, as with a real terminal.
+	maxTyped = 64 << 10
+	// maxLine is how long a line can be; more of it counts as the next one.
+	maxLine = 1024
+	// hangUpTimeout is how long a host may take to hang up after the app has
+	// ended.
+	hangUpTimeout = 5 * time.Second
+)
+
+// terminals are the open terminals, which the app service attaches to apps.
+type terminals struct {
+	mu   sync.Mutex
+	byID map[xpc.UUID]*terminal
+}
+
+// terminal is the device's end of one.
+type terminal struct {
+	id       xpc.UUID
+	attached chan attachment // capacity 1
+	taken    bool            // by a launch; terminals.mu
+}
+
+// attachment is the process behind a terminal, and what of it is the
+// terminal's.
+type attachment struct {
+	watch         *phone.ProcessWatch // has seen the process from its start on
+	pid           int
+	input, output bool
+}
+
+func (t *terminals) open() (*terminal, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.byID) >= maxTerminals {
+		return nil, errors.New("too many terminals are open")
+	}
+	if t.byID == nil {
+		t.byID = map[xpc.UUID]*terminal{}
+	}
+	n := &terminal{id: newUUID(), attached: make(chan attachment, 1)}
+	t.byID[n.id] = n
+	return n, nil
+}
+
+// close forgets a terminal. If a launch has just attached it, the watch ends.
+func (t *terminals) close(n *terminal) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byID, n.id)
+	select {
+	case a := <-n.attached:
+		a.watch.Close()
+	default:
+	}
+}
+
+// claim is the terminals that a launch has named, until it is known whether
+// there is a process for them.
+type claim struct {
+	of   *terminals
+	ends map[*terminal]*attachment
+}
+
+// claim takes the terminals that an input names. The processes are watched from
+// here on, so that nothing of what the new one prints is missed.
+func (t *terminals) claim(p *phone.Phone, in *input) (*claim, error) {
+	c := &claim{of: t, ends: map[*terminal]*attachment{}}
+	ids := &input{first: in.first}
+	if !in.absent(keyStandardIO) {
+		ids = in.sub(keyStandardIO)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	taken := map[xpc.UUID]*terminal{}
+	for _, key := range []string{keyStandardIn, keyStandardOut, keyStandardErr} {
+		if ids.absent(key) {
+			continue
+		}
+		id := need(ids, key, "UUID", ids.uuid)
+		n := taken[id]
+		if n == nil && in.err() == nil {
+			if n = t.byID[id]; n == nil || n.taken {
+				c.drop()
+				return nil, refuse(DomainAction, actionFailed, "There is no standard I/O socket with the identifier "+id.String()+".")
+			}
+			n.taken = true
+			taken[id], c.ends[n] = n, &attachment{watch: p.WatchProcesses()}
+		}
+		if n != nil && key == keyStandardIn {
+			c.ends[n].input = true
+		} else if n != nil {
+			c.ends[n].output = c.ends[n].output || key == keyStandardOut || ids.absent(keyStandardOut)
+		}
+	}
+	if err := in.err(); err != nil {
+		c.drop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// uuid reads an identifier, also one in text form.
+func (in *input) uuid(key string) (xpc.UUID, bool) {
+	if s, ok := in.d.String(key); ok {
+		u, err := xpc.ParseUUID(s)
+		return u, err == nil
+	}
+	return in.d.UUID(key)
+}
+
+// attach gives the terminals to a process.
+func (c *claim) attach(proc phone.Process) {
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	for n, a := range c.ends {
+		if c.of.byID[n.id] != n {
+			continue // hung up meanwhile
+		}
+		a.pid = proc.PID
+		n.attached <- *a
+		delete(c.ends, n)
+	}
+}
+
+// release gives back what was not attached.
+func (c *claim) release() {
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	c.drop()
+}
+
+// drop is release; the caller holds the lock.
+func (c *claim) drop() {
+	for n, a := range c.ends {
+		n.taken = false
+		a.watch.Close()
+		delete(c.ends, n)
+	}
+}
+
+// serveTerminal is one connection to openstdiosocket: it lasts until the app has
+// ended or the host hangs up, neither of which is an error.
+func (d *Device) serveTerminal(ctx context.Context, c net.Conn) error {
+	n, err := d.terminals.open()
+	if err != nil {
+		return &Error{Op: "serve", Err: err}
+	}
+	defer d.terminals.close(n)
+	release := link.GuardWrite(ctx, c)
+	_, err = c.Write(n.id[:]) // in one piece: go-ios reads once
+	if release(err) != nil {
+		return ctx.Err()
+	}
+	k := &keyboard{phone: d.Phone, pid: -1}
+	up, hangUp := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer hangUp()
+		k.read(up, c)
+	})
+	defer wg.Wait()
+	defer hangUp()
+	select {
+	case a := <-n.attached:
+		defer a.watch.Close()
+		if a.input {
+			k.attach(a.pid)
+		}
+		show(up, c, a)
+	case <-up.Done():
+	}
+	return ctx.Err()
+}
+
+// show prints what a process says until it ends or ctx does.
+func show(ctx context.Context, c net.Conn, a attachment) {
+	for {
+		e, err := a.watch.Next(ctx)
+		if err != nil {
+			return
+		}
+		switch {
+		case e.Process.PID != a.pid:
+		case e.Kind == phone.ProcessOutput && a.output:
+			release := link.GuardWrite(ctx, c)
+			_, err := c.Write([]byte(e.Text))
+			if release(err) != nil {
+				return
+			}
+		case e.Kind == phone.ProcessEnded:
+			_ = link.CloseWrite(c)
+			select { // what was printed last must not be lost with the connection
+			case <-ctx.Done():
+			case <-time.After(hangUpTimeout):
+			}
+			return
+		}
+	}
+}
+
+// keyboard is what the host types.
+type keyboard struct {
+	phone *phone.Phone
+
+	mu    sync.Mutex
+	pid   int // who reads it, -1 is nobody yet
+	typed []byte
+}
+
+// read takes what is typed until the host hangs up.
+func (k *keyboard) read(ctx context.Context, c net.Conn) {
+	buf := make([]byte, 4096)
+	for {
+		release := link.GuardRead(ctx, c)
+		n, err := c.Read(buf)
+		err = release(err)
+		k.mu.Lock()
+		k.typed = append(k.typed, buf[:min(n, maxTyped-len(k.typed))]...)
+		k.hand()
+		k.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (k *keyboard) attach(pid int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pid = pid
+	k.hand()
+}
+
+// hand gives whole lines to the process; the caller holds mu.
+func (k *keyboard) hand() {
+	for k.pid >= 0 {
+		n := bytes.IndexByte(k.typed, '\n') + 1
+		if (n == 0 || n > maxLine) && len(k.typed) >= maxLine {
+			n = maxLine
+		}
+		if n == 0 {
+			return
+		}
+		_ = k.phone.Input(k.pid, string(k.typed[:n])) // to one that ended it is no matter
+		k.typed = k.typed[n:]
+	}
+}

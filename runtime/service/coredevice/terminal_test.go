@@ -1,0 +1,281 @@
+package coredevice
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+func wantText(t *testing.T, term *Terminal, want string) {
+	t.Helper()
+	var got strings.Builder
+	buf := make([]byte, 100)
+	for got.Len() < len(want) {
+		n, err := term.Read(t.Context(), buf)
+		if err != nil {
+			t.Fatalf("Read = %v after %q, want %q", err, link.Clip(got.String()), link.Clip(want))
+		}
+		got.Write(buf[:n])
+	}
+	if got.String() != want {
+		t.Fatalf("terminal shows %q, want %q", link.Clip(got.String()), link.Clip(want))
+	}
+}
+
+func wantEnd(t *testing.T, term *Terminal) {
+	t.Helper()
+	for range 2 {
+		if n, err := term.Read(t.Context(), make([]byte, 10)); n != 0 || err != io.EOF {
+			t.Errorf("Read = %d, %v, want the end", n, err)
+		}
+	}
+}
+
+// terminals counts those that are open.
+func (r *rig) terminals() int {
+	r.dev.terminals.mu.Lock()
+	defer r.dev.terminals.mu.Unlock()
+	return len(r.dev.terminals.byID)
+}
+
+// TestTerminal joins two connections: what an app prints that one of them
+// launched comes out of the other.
+func TestTerminal(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		a := r.apps()
+		term, err := OpenTerminal(ctx, r)
+		r.check(err)
+		defer term.Close()
+		other, err := OpenTerminal(ctx, r)
+		r.check(err)
+		defer other.Close()
+		if term.ID == other.ID || term.ID == (xpc.UUID{}) {
+			t.Errorf("identifiers %v and %v", term.ID, other.ID)
+		}
+		_, err = term.Write(ctx, []byte("early\nhalf a "))
+		r.check(err)
+		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{Args: []string{"-x"}, Env: map[string]string{"A": "b"}, Terminal: term})
+		r.check(err)
+		q, err := a.Launch(ctx, "com.example.reader", LaunchOptions{Terminal: other})
+		r.check(err)
+		wantText(t, term, "ShopDemo: launched with 1 arguments\nShopDemo: argument 1: -x\nShopDemo: environment A=b\nShopDemo: read early\n")
+		r.check(r.phone.Print(q.PID, "to the other\n"))
+		r.check(r.phone.Print(p.PID, "hello\n"))
+		wantText(t, term, "hello\n")
+		wantText(t, other, "Reader: launched with 0 arguments\nto the other\n")
+		_, err = term.Write(ctx, []byte("line\nlast"))
+		r.check(err)
+		wantText(t, term, "ShopDemo: read half a line\n")
+		// The app ends, with it the terminal, and not the other one.
+		_, err = a.Signal(ctx, p.PID, phone.SIGKILL)
+		r.check(err)
+		wantEnd(t, term)
+		r.check(r.phone.Print(q.PID, "still here\n"))
+		wantText(t, other, "still here\n")
+		// The host hangs up, and the app goes on.
+		other.Close()
+		synctest.Wait()
+		if _, ok := r.phone.Process(q.PID); !ok {
+			t.Error("the app has ended with its terminal")
+		}
+	})
+}
+
+// TestTerminalTaken launches with terminals that serve no app.
+func TestTerminalTaken(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		a := r.apps()
+		term, err := OpenTerminal(ctx, r)
+		r.check(err)
+		defer term.Close()
+		// A launch that fails leaves it free, and so does one of an app that
+		// runs already: that keeps what it has.
+		if _, err := a.Launch(ctx, "com.example.nothere", LaunchOptions{Terminal: term}); err == nil {
+			t.Error("an app that is not there was launched")
+		}
+		notes, err := a.Launch(ctx, "com.example.notes", LaunchOptions{Terminal: term})
+		r.check(err)
+		r.check(r.phone.Print(notes.PID, "not for the terminal\n"))
+		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{Terminal: term, Suspended: true})
+		r.check(err)
+		_, err = term.Write(ctx, []byte("typed\n"))
+		r.check(err)
+		synctest.Wait()
+		_, err = a.Signal(ctx, p.PID, phone.SIGCONT)
+		r.check(err)
+		wantText(t, term, "ShopDemo: launched with 0 arguments\nShopDemo: read typed\n")
+		// It serves one app.
+		_, err = a.Launch(ctx, "com.example.reader", LaunchOptions{Terminal: term})
+		var e *Error
+		if !errors.As(err, &e) || e.Domain != DomainAction || !strings.Contains(e.Description, term.ID.String()) {
+			t.Errorf("Launch = %v", err)
+		}
+		if _, ok := r.phone.RunningApp("com.example.reader"); ok {
+			t.Error("the refused app runs")
+		}
+		// With TerminateExisting another one takes over.
+		fresh, err := OpenTerminal(ctx, r)
+		r.check(err)
+		defer fresh.Close()
+		_, err = a.Launch(ctx, "com.example.shop", LaunchOptions{Terminal: fresh, TerminateExisting: true})
+		r.check(err)
+		wantEnd(t, term)
+		wantText(t, fresh, "ShopDemo: launched with 0 arguments\n")
+	})
+}
+
+// TestTerminalApart sends input, output and errors to three terminals.
+func TestTerminalApart(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		a := r.apps()
+		var terms [3]*Terminal
+		for i := range terms {
+			var err error
+			terms[i], err = OpenTerminal(ctx, r)
+			r.check(err)
+			defer terms[i].Close()
+		}
+		in := func(ids ...xpc.Pair) xpc.Dict {
+			return xpc.Dict{{Key: keySpecifier, Value: xpc.Dict{{Key: keyBundleID, Value: xpc.Dict{{Key: "_0", Value: "com.example.shop"}}}}},
+				{Key: keyOptions, Value: xpc.Dict{{Key: keyTerminate, Value: true}}}, {Key: keyStandardIO, Value: xpc.Dict(ids)}}
+		}
+		for _, bad := range []any{"no uuid", int64(1), xpc.UUID{1}} {
+			_, err := a.Invoke(ctx, featLaunch, in(xpc.Pair{Key: keyStandardIn, Value: terms[0].ID}, xpc.Pair{Key: keyStandardOut, Value: bad}))
+			if e := (*Error)(nil); !errors.As(err, &e) || e.Domain == "" {
+				t.Errorf("%v: %v", bad, err)
+			}
+		}
+		// Identifiers in text form count as well.
+		_, err := a.Invoke(ctx, featLaunch, in(xpc.Pair{Key: keyStandardIn, Value: terms[0].ID.String()},
+			xpc.Pair{Key: keyStandardOut, Value: terms[1].ID}, xpc.Pair{Key: keyStandardErr, Value: terms[2].ID}))
+		r.check(err)
+		_, err = terms[1].Write(ctx, []byte("nobody reads this\n"))
+		r.check(err)
+		_, err = terms[0].Write(ctx, []byte("typed\n"))
+		r.check(err)
+		wantText(t, terms[1], "ShopDemo: launched with 0 arguments\nShopDemo: read typed\n")
+		r.check(a.Uninstall(ctx, "com.example.shop"))
+		for _, term := range terms {
+			wantEnd(t, term)
+		}
+	})
+}
+
+// TestTerminalHangUp has hosts that leave at every point.
+func TestTerminalHangUp(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		a := r.apps()
+		// Before anything was read, and before a launch.
+		c, err := r.Open(ctx, OpenStdIOSocket)
+		r.check(err)
+		c.Close()
+		term, err := OpenTerminal(ctx, r)
+		r.check(err)
+		term.Close()
+		synctest.Wait()
+		if n := r.terminals(); n != 0 {
+			t.Errorf("%d terminals are left", n)
+		}
+		if _, err := a.Launch(ctx, "com.example.shop", LaunchOptions{Terminal: term}); err == nil {
+			t.Error("launched with a terminal that is gone")
+		}
+		if _, err := term.Read(ctx, make([]byte, 1)); err == nil || err == io.EOF {
+			t.Errorf("Read = %v", err)
+		}
+		if _, err := term.Write(ctx, []byte("x")); !errors.Is(err, io.ErrClosedPipe) && !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Write = %v", err)
+		}
+		// A host that types without end, into a terminal without an app.
+		term, err = OpenTerminal(ctx, r)
+		r.check(err)
+		_, err = term.Write(ctx, []byte(strings.Repeat("x", 3*maxTyped)))
+		r.check(err)
+		synctest.Wait() // all of it has come
+		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{Terminal: term})
+		r.check(err)
+		wantText(t, term, "ShopDemo: launched with 0 arguments\n"+strings.Repeat("ShopDemo: read "+strings.Repeat("x", maxLine)+"\n", maxTyped/maxLine))
+		// A host that does not hang up when the app ends.
+		_, err = a.Signal(ctx, p.PID, phone.SIGTERM)
+		r.check(err)
+		wantEnd(t, term)
+		begin := time.Now()
+		for r.terminals() > 0 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		if time.Since(begin) > 2*hangUpTimeout {
+			t.Errorf("the device waited for %v", time.Since(begin))
+		}
+	})
+}
+
+func TestTerminalLimit(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		var list terminals
+		for range maxTerminals {
+			if _, err := list.open(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := list.open(); err == nil {
+			t.Error("no limit")
+		}
+		r.dev.terminals.byID = list.byID
+		c, d := link.Pipe()
+		defer c.Close()
+		if err := r.dev.Handler(OpenStdIOSocket).Serve(t.Context(), d); err == nil {
+			t.Error("Serve has no error")
+		}
+	})
+}
+
+func TestNewTerminal(t *testing.T) {
+	bubble(t, "", func(t *testing.T, _ *rig) {
+		c, d := link.Pipe()
+		if _, err := d.Write(make([]byte, 15)); err != nil {
+			t.Fatal(err)
+		}
+		d.Close()
+		if term, err := NewTerminal(t.Context(), c); term != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("NewTerminal = %v, %v", term, err)
+		}
+		c, d = link.Pipe()
+		defer d.Close()
+		if term, err := NewTerminal(t.Context(), c); term != nil || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("NewTerminal = %v, %v", term, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error)
+		c, d = link.Pipe()
+		defer c.Close()
+		dev := &Device{}
+		go func() { served <- dev.Handler(OpenStdIOSocket).Serve(ctx, d) }()
+		term, err := NewTerminal(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := <-served; !errors.Is(err, context.Canceled) {
+			t.Errorf("Serve = %v", err)
+		}
+		d.Close()
+		brief, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		if _, err := term.Read(brief, make([]byte, 1)); err != io.EOF {
+			t.Errorf("Read = %v", err)
+		}
+	})
+}
