@@ -229,7 +229,7 @@ func readError(err error) error {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && !op.Timeout() {
-		return &Error{Op: "read", Err: &cause{ErrPeerClosed.Error() + ": " + op.Err.Error(), ErrPeerClosed}}
+		return &Error{Op: "read", Err: &peerClosed{op.Err}}
 	}
 	return err
 }

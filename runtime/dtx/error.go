@@ -59,6 +59,13 @@ type cause struct {
 func (c *cause) Error() string { return c.text }
 func (c *cause) Unwrap() error { return c.general }
 
+// peerClosed is ErrPeerClosed with what the connection below said, such as that
+// its tunnel is down.
+type peerClosed struct{ err error }
+
+func (e *peerClosed) Error() string   { return ErrPeerClosed.Error() + ": " + e.err.Error() }
+func (e *peerClosed) Unwrap() []error { return []error{ErrPeerClosed, e.err} }
+
 // ended is the reason of a connection's end.
 type ended struct{ err error }
 

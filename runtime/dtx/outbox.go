@@ -165,7 +165,7 @@ func (c *Conn) write() {
 		b, closed := c.out.take(spare)
 		if len(b) > 0 {
 			if _, err := c.nc.Write(b); err != nil {
-				c.fail(&Error{Op: "write", Err: &cause{ErrPeerClosed.Error() + ": " + err.Error(), ErrPeerClosed}}, false)
+				c.fail(&Error{Op: "write", Err: &peerClosed{err}}, false)
 				return
 			}
 		}
