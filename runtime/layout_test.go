@@ -29,7 +29,10 @@ type rule struct {
 	may    []string
 }
 
-var protocols = []string{"runtime/service/...", "runtime/device", "runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/link", "runtime/codec/..."}
+var protocols = []string{
+	"runtime/service/...", "runtime/device", "runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/bonjour", "runtime/tunneld",
+	"runtime/tunnel/...", "runtime/rsd", "runtime/remotepair", "runtime/remotexpc", "runtime/dtx", "runtime/link", "runtime/codec/...",
+}
 
 // rules is the table of docs/design.md, section 2: changing a line here is a
 // design change.
@@ -46,7 +49,10 @@ var rules = []rule{
 	{"runtime/hosttest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/..."}},
 	{"runtime/virtual", append([]string{"runtime/phone"}, protocols...)},
 	{"runtime/virtual/virtualtest", append([]string{"runtime/virtual", "runtime/phone"}, protocols...)},
-	{"runtime/device", []string{"runtime/service", "runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/codec/...", "runtime/link"}},
+	{"runtime/device", []string{
+		"runtime/service", "runtime/service/heartbeat", "runtime/rsd", "runtime/tunnel", "runtime/remotepair", "runtime/remotexpc",
+		"runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/bonjour", "runtime/codec/...", "runtime/link",
+	}},
 	{"runtime/service", []string{"runtime/service", "runtime/dtx", "runtime/remotexpc", "runtime/link", "runtime/codec/..."}},
 	{"runtime/lockdown", []string{"runtime/link", "runtime/codec/..."}},
 	{"runtime/usbmux", []string{"runtime/link", "runtime/codec/..."}},
@@ -56,6 +62,7 @@ var rules = []rule{
 	{"runtime/remotepair", []string{"runtime/link", "runtime/codec/..."}},
 	{"runtime/bonjour", []string{"runtime/link", "runtime/codec/..."}},
 	{"runtime/tunnel", []string{"runtime/tunnel/...", "runtime/link", "runtime/codec/..."}},
+	{"runtime/tunneld", []string{"runtime/rsd", "runtime/link"}},
 	{"runtime/rsd", []string{"runtime/remotexpc", "runtime/service", "runtime/link", "runtime/codec/..."}},
 	{"runtime/link", []string{"runtime/codec/plist"}},
 	{"runtime/phone", []string{"runtime/codec/plist"}},
@@ -79,6 +86,7 @@ var owners = map[string][]string{
 	"github.com/quic-go/quic-go":    {"runtime/tunnel"},
 	"gvisor.dev/gvisor":             {"runtime/tunnel"},
 	"github.com/hashicorp/mdns":     {"runtime/bonjour"},
+	"github.com/miekg/dns":          {"runtime/bonjour"},
 	"golang.org/x/net/http2":        {"runtime/remotexpc"},
 	"github.com/mattn/go-runewidth": {"repl", "runtime/host/..."},
 }

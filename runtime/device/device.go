@@ -4,10 +4,17 @@
 //	Finder --List/Find/Wait/Watch--> Device --Open(service.Name)--> net.Conn
 //
 // A Device is one phone, whatever roads lead to it; Device.Open alone chooses
-// the road and does what it needs (session, TLS, escrow bag), so that service
-// clients get a plain net.Conn. The road here is
+// the road and does what it needs (session, TLS, tunnel, check-in, escrow bag),
+// so that service clients get a plain net.Conn. The roads are
 //
-//	usbmux Connect 62078 -> lockdown session -> StartService -> usbmux Connect port -> TLS
+//	usbmux 62078 or TCP 62078 -> lockdown session -> StartService -> port -> TLS
+//	lockdown -> CoreDeviceProxy (17.4) -> tunnel -> RSD -> port -> check-in
+//	RSD 58783 or TCP -> remote pairing -> createListener -> QUIC or TLS-PSK -> tunnel -> RSD
+//	somebody else's tunnel -> RSD
+//
+// The files: find.go and network.go find devices, road.go says what leads to
+// one, device.go opens services, raise.go makes tunnels and tunnel.go keeps
+// them, report.go tells what was chosen and why.
 package device
 
 import (
@@ -23,7 +30,9 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/pair"
+	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
@@ -46,6 +55,8 @@ type Device struct {
 	session *session
 	closed  bool
 
+	tunnels tunnels
+	gone    bool        // Close was called; guarded by mu
 	closers []io.Closer // what was opened in the device's name, guarded by mu
 }
 
@@ -56,17 +67,29 @@ func (d *Device) CloseWith(c io.Closer) {
 	d.closers = append(d.closers, c)
 }
 
-// session is a lockdown connection with TLS.
+// session is a lockdown connection with TLS, or lockdown as it is in a tunnel.
 type session struct {
 	*lockdown.Client
+	road     Road // invalid in a tunnel
 	identity lockdown.Identity
 	record   *pair.Record
-	used     bool // has answered at least once: worth a second try when it breaks
+	beat     *heartbeat.Client // over Wi-Fi; nil elsewhere
+	used     bool              // has answered at least once: worth a second try when it breaks
+}
+
+// Close ends the session.
+func (s *session) Close() error {
+	if s.beat != nil {
+		s.beat.Close()
+	}
+	return s.Client.Close()
 }
 
 func newDevice(f *Finder, info Info) *Device {
 	d := &Device{finder: f, info: info, turn: make(chan struct{}, 1), log: f.log.With("udid", info.UDID)}
 	d.turn <- struct{}{}
+	d.tunnels.turn = make(chan struct{}, 1)
+	d.tunnels.turn <- struct{}{}
 	return d
 }
 
@@ -83,62 +106,78 @@ func (d *Device) UDID() string { return d.Info().UDID }
 // String returns the name, version and identifier.
 func (d *Device) String() string { return d.Info().String() }
 
-// road returns the muxer entry used to reach the device.
-func (d *Device) road() (Road, error) {
-	info := d.Info()
-	if len(info.Roads) == 0 {
-		return Road{}, &Error{UDID: info.UDID, Op: "connect", Err: ErrNoRoad}
-	}
-	return info.Roads[0], nil
-}
-
-// Refresh asks the muxers again where the device is and the device what it is.
-// After a restart or a re-plug the roads have changed.
+// Refresh asks again where the device is and the device what it is. After a
+// restart or a re-plug the roads have changed.
 func (d *Device) Refresh(ctx context.Context) error {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	roads, err := d.finder.roads(ctx, d.UDID())
+	was := d.Info()
+	roads, err := d.finder.roads(ctx, was)
 	if err != nil {
 		return err
 	}
 	if len(roads) == 0 {
-		return &Error{UDID: d.UDID(), Op: "refresh", Err: ErrNotFound}
+		return &Error{UDID: was.UDID, Op: "refresh", Err: ErrNotFound}
 	}
-	info := describe(ctx, d.finder, Info{UDID: d.UDID(), Roads: roads})
+	was.Roads, was.Err = roads, nil
+	info := describe(ctx, d.finder, was)
 	d.mu.Lock()
 	d.info = info
 	d.mu.Unlock()
 	return info.Err
 }
 
-// Connect opens a connection to a TCP port of the device.
+// Connect opens a connection to a TCP port of the device: over lockdown's
+// roads, or else in the tunnel.
 func (d *Device) Connect(ctx context.Context, port uint16) (net.Conn, error) {
-	return d.connect(ctx, port, fmt.Sprintf("port %d", port))
-}
-
-// connect dials the port; when the muxer no longer knows the device id, the
-// device may have come back under another one, so it looks once more.
-func (d *Device) connect(ctx context.Context, port uint16, what string) (net.Conn, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
+	what := fmt.Sprintf("port %d", port)
+	if _, ok := d.Info().lockdown(); ok {
+		c, _, err := d.connect(ctx, port, what)
+		return c, err
+	}
+	t, err := d.tunnel(ctx)
+	if err != nil {
+		return nil, d.fail("connect", what, err)
+	}
+	c, err := t.dial(ctx, port)
+	if err != nil {
+		return nil, d.fail("connect", what, t.why(err))
+	}
+	return &conn{Conn: c, udid: d.UDID(), service: what, tunnel: t}, nil
+}
+
+// connect dials the port on the best road that has lockdown; when that leads
+// nowhere, the device may have come back on another one, so it looks once more.
+func (d *Device) connect(ctx context.Context, port uint16, what string) (net.Conn, Road, error) {
 	for attempt := 0; ; attempt++ {
-		road, err := d.road()
-		if err != nil {
-			return nil, err
+		road, ok := d.Info().lockdown()
+		if !ok {
+			return nil, road, d.fail("connect", what, ErrNoRoad)
 		}
-		c, err := road.mux.Connect(ctx, road.DeviceID, port)
+		c, err := d.connectOn(ctx, road, port, what)
 		if err == nil {
-			return &conn{Conn: c, udid: d.UDID(), service: what}, nil
+			return c, road, nil
 		}
-		if attempt > 0 || !errors.Is(err, usbmux.BadDevice) || d.rediscover(ctx) != nil {
-			return nil, d.fail("connect", what, err)
+		lost := errors.Is(err, usbmux.BadDevice) || road.mux == nil
+		if attempt > 0 || !lost || d.rediscover(ctx) != nil {
+			return nil, road, d.fail("connect", what, err)
 		}
 	}
 }
 
+func (d *Device) connectOn(ctx context.Context, road Road, port uint16, what string) (net.Conn, error) {
+	c, err := road.connect(ctx, port)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, udid: d.UDID(), service: what}, nil
+}
+
 // rediscover finds the present roads to the device.
 func (d *Device) rediscover(ctx context.Context) error {
-	roads, err := d.finder.roads(ctx, d.UDID())
+	roads, err := d.finder.roads(ctx, d.Info())
 	if err == nil && len(roads) == 0 {
 		err = ErrNotFound
 	}
@@ -152,35 +191,81 @@ func (d *Device) rediscover(ctx context.Context) error {
 }
 
 // Open starts a service and connects to it; it makes Device a service.Opener.
-// The connection's errors name the device and the service.
+// The connection's errors name the device and the service. Lockdown is asked
+// first, as its road is the shorter one; the tunnel has what lockdown does not
+// offer, and from iOS 17 on everything for developers. On a device that is
+// reached through somebody else's tunnel everything is in there.
 func (d *Device) Open(ctx context.Context, n service.Name) (net.Conn, error) {
-	if n.Lockdown == "" {
-		return nil, d.fail("open", n.String(), ErrNoRoad)
-	}
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
+	info := d.Info()
+	_, lockdowns := info.lockdown()
+	tunnels := info.since(tunnelsSince)
+	if lockdowns && n.Lockdown != "" && !(n.NeedsDDI && n.Remote != "" && tunnels) {
+		c, err := d.openLockdown(ctx, n, Road{})
+		if err == nil || !tunnels || !errors.Is(err, lockdown.ErrInvalidService) {
+			return c, d.imageError(ctx, n, d.fail("open", n.Lockdown, err))
+		}
+		inside, more := d.openTunneled(ctx, n)
+		if errors.Is(more, rsd.ErrNotListed) || errors.Is(more, rsd.ErrInvalidService) || errors.Is(more, ErrNoTunnel) {
+			more = err // neither has it: lockdown's words are the known ones
+		}
+		return inside, d.fail("open", n.String(), more)
+	}
+	if !tunnels {
+		return nil, d.fail("open", n.String(), fmt.Errorf("%w: it came with iOS %s, the device has %s", ErrNoRoad, tunnelsSince, info.Version))
+	}
+	c, err := d.openTunneled(ctx, n)
+	return c, d.fail("open", n.String(), err)
+}
+
+// openLockdown has lockdown start a service, over the shared session or, when
+// a road is given that it does not use, over one on that road.
+func (d *Device) openLockdown(ctx context.Context, n service.Name, on Road) (net.Conn, error) {
 	var end lockdown.Endpoint
 	var identity lockdown.Identity
-	err := d.withSession(ctx, func(s *session) (err error) {
+	var road Road
+	start := func(s *session) (err error) {
 		var escrow []byte
-		if n.Escrow {
+		if n.Escrow && s.record != nil {
 			escrow = s.record.EscrowBag
 		}
-		identity = s.identity
+		identity, road = s.identity, s.road
 		end, err = s.StartService(ctx, n.Lockdown, escrow)
 		return err
-	})
-	if err != nil {
-		return nil, d.fail("open", n.Lockdown, err)
 	}
-	c, err := d.connect(ctx, end.Port, n.Lockdown)
+	var err error
+	if best, _ := d.Info().lockdown(); on.Via == "" || on.same(best) {
+		err = d.withSession(ctx, start)
+	} else {
+		err = d.withOwnSession(ctx, on, start)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.connectOn(ctx, road, end.Port, n.Lockdown)
 	if err != nil || !end.TLS {
 		return c, err
 	}
-	if c, err = lockdown.ServiceTLS(ctx, c, identity, n.HandshakeOnlyTLS); err != nil {
-		return nil, d.fail("open", n.Lockdown, err)
+	return lockdown.ServiceTLS(ctx, c, identity, n.HandshakeOnlyTLS)
+}
+
+// withOwnSession runs fn with a session on a road that is not the best.
+func (d *Device) withOwnSession(ctx context.Context, road Road, fn func(*session) error) error {
+	record, err := d.finder.loadRecord(ctx, d.Info())
+	if err != nil {
+		return err
 	}
-	return c, nil
+	c, err := d.connectOn(ctx, road, lockdown.Port, "lockdown")
+	if err != nil {
+		return err
+	}
+	s, err := d.begin(ctx, c, road, record)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return fn(s)
 }
 
 // withSession runs fn with the shared session, opening one first if there is
@@ -231,7 +316,15 @@ func sessionLost(err error) bool {
 
 // plain opens a lockdown connection without a session.
 func (d *Device) plain(ctx context.Context) (*lockdown.Client, error) {
-	c, err := d.connect(ctx, lockdown.Port, "lockdown")
+	if _, ok := d.Info().lockdown(); !ok {
+		t, err := d.tunnel(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c, err := listedLockdown(ctx, t.list, d.finder.opts)
+		return c, t.why(err)
+	}
+	c, _, err := d.connect(ctx, lockdown.Port, "lockdown")
 	if err != nil {
 		return nil, err
 	}
@@ -241,6 +334,13 @@ func (d *Device) plain(ctx context.Context) (*lockdown.Client, error) {
 // startSession opens a session with the stored pair record; without one, or
 // when the device has forgotten it, it pairs first if that is allowed.
 func (d *Device) startSession(ctx context.Context) (*session, error) {
+	if _, ok := d.Info().lockdown(); !ok {
+		c, err := d.plain(ctx) // who is in the tunnel is trusted
+		if err != nil {
+			return nil, err
+		}
+		return &session{Client: c}, nil
+	}
 	record, err := d.finder.loadRecord(ctx, d.Info())
 	if err != nil && !errors.Is(err, ErrNotPaired) {
 		return nil, err
@@ -263,20 +363,51 @@ func (d *Device) startSession(ctx context.Context) (*session, error) {
 }
 
 func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session, error) {
+	c, road, err := d.connect(ctx, lockdown.Port, "lockdown")
+	if err != nil {
+		return nil, err
+	}
+	return d.begin(ctx, c, road, record)
+}
+
+// begin starts a session on a connection to lockdown. Over Wi-Fi the device
+// wants to hear a heartbeat for as long as it lasts.
+func (d *Device) begin(ctx context.Context, c net.Conn, road Road, record *pair.Record) (*session, error) {
 	cert, err := record.Certificate()
 	if err != nil {
-		return nil, err
-	}
-	c, err := d.plain(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s := &session{Client: c, record: record, identity: lockdown.Identity{HostID: record.HostID, SystemBUID: record.SystemBUID, Certificate: cert}}
-	if err := c.StartSession(ctx, s.identity); err != nil {
 		c.Close()
 		return nil, err
 	}
+	client := lockdown.New(c, lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger})
+	s := &session{Client: client, road: road, record: record, identity: lockdown.Identity{HostID: record.HostID, SystemBUID: record.SystemBUID, Certificate: cert}}
+	if err := client.StartSession(ctx, s.identity); err != nil {
+		client.Close()
+		return nil, err
+	}
+	if road.Via == ViaLockdown {
+		d.keepAwake(ctx, s)
+	}
 	return s, nil
+}
+
+// keepAwake answers the device's heartbeat beside a session over Wi-Fi. A
+// device without one is no failure.
+func (d *Device) keepAwake(ctx context.Context, s *session) {
+	end, err := s.StartService(ctx, heartbeat.Service.Lockdown, nil)
+	if err != nil {
+		d.log.Debug("no heartbeat", "layer", "device", "err", err)
+		return
+	}
+	c, err := d.connectOn(ctx, s.road, end.Port, heartbeat.Service.Lockdown)
+	if err == nil && end.TLS {
+		c, err = lockdown.ServiceTLS(ctx, c, s.identity, false)
+	}
+	if err != nil {
+		d.log.Debug("no heartbeat", "layer", "device", "err", err)
+		return
+	}
+	s.beat = heartbeat.New(c)
+	s.beat.Start()
 }
 
 // Close ends the shared session and what was given to CloseWith. Services that
@@ -285,11 +416,14 @@ func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session
 func (d *Device) Close() error {
 	d.finder.forget(d)
 	d.mu.Lock()
-	closers := d.closers
-	d.closers = nil
+	closers, t := d.closers, d.tunnels.current
+	d.closers, d.gone = nil, true
 	d.mu.Unlock()
 	for _, c := range closers {
 		c.Close()
+	}
+	if t != nil {
+		t.close()
 	}
 	<-d.turn
 	defer func() { d.turn <- struct{}{} }()
@@ -314,6 +448,7 @@ func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 type conn struct {
 	net.Conn
 	udid, service string
+	tunnel        *Tunnel // nil outside of tunnels
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -330,8 +465,11 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) Place() string { return c.service + " on " + c.udid }
 
 func (c *conn) wrap(op string, err error) error {
-	if err == nil || err == io.EOF {
+	if err == nil || err == io.EOF && (c.tunnel == nil || c.tunnel.alive()) {
 		return err
+	}
+	if c.tunnel != nil {
+		err = c.tunnel.why(err)
 	}
 	return &Error{UDID: c.udid, Service: c.service, Op: op, Err: err}
 }
@@ -347,12 +485,12 @@ func (c *conn) CloseWrite() error {
 // Back waits until the device has come back after a restart and answers
 // lockdown, and renews its description.
 func (d *Device) Back(ctx context.Context) error {
+	before, ok := d.Info().lockdown()
+	if !ok || before.mux == nil {
+		return d.fail("wait for restart", "", d.Ready(ctx))
+	}
 	w := d.finder.Watch()
 	defer w.Close()
-	before, err := d.road()
-	if err != nil {
-		return err
-	}
 	for {
 		e, err := w.Next(ctx)
 		if err != nil {

@@ -1,9 +1,15 @@
 package device
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/rsd"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // Error says what was tried with which device and why it failed.
@@ -56,7 +62,32 @@ var (
 	ErrNoRoad = errors.New("no road leads there")
 	// ErrNotPaired means that this host has no pair record for the device.
 	ErrNotPaired = errors.New("not paired with this host")
+	// ErrDeveloperMode means that the service is there for developers alone,
+	// and developer mode is off. It is fs.ErrNotExist.
+	ErrDeveloperMode error = &absence{"developer mode is off"}
+	// ErrNoImage means that the service belongs to the developer disk image,
+	// and none is mounted. It is fs.ErrNotExist.
+	ErrNoImage error = &absence{"no developer disk image is mounted"}
 )
+
+// absence is why a service is not there.
+type absence struct{ text string }
+
+func (a *absence) Error() string        { return a.text }
+func (a *absence) Is(target error) bool { return target == fs.ErrNotExist }
+
+// imageError explains why a service of the developer image is not there.
+func (d *Device) imageError(ctx context.Context, n service.Name, err error) error {
+	if err == nil || !n.NeedsDDI || !errors.Is(err, rsd.ErrNotListed) && !errors.Is(err, lockdown.ErrInvalidService) {
+		return err
+	}
+	cause := ErrNoImage
+	// Before iOS 16 there is no such value.
+	if on, e := d.Get(ctx, "com.apple.security.mac.amfi", "DeveloperModeStatus"); e == nil && on == false {
+		cause = ErrDeveloperMode
+	}
+	return d.fail("open", n.String(), fmt.Errorf("%w (%w)", cause, err))
+}
 
 // AmbiguousError reports that several devices match where one is needed.
 type AmbiguousError struct{ Matches []Info }
@@ -69,8 +100,12 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("device: %d devices match, name one: %s", len(names), strings.Join(names, "; "))
 }
 
-// fail wraps err unless its text already begins with the device.
+// fail wraps err unless its text already begins with the device. No error stays
+// none.
 func (d *Device) fail(op, what string, err error) error {
+	if err == nil {
+		return nil
+	}
 	if _, ok := err.(*Error); ok {
 		return err
 	}

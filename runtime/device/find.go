@@ -2,9 +2,11 @@ package device
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/usbmux"
@@ -23,16 +26,29 @@ const describeTimeout = 5 * time.Second
 
 // Options says where devices are looked for and how they are dealt with.
 type Options struct {
-	Muxers     []*usbmux.Client
-	Stores     []pair.Store // searched after the muxers' own records
-	NoAutoPair bool         // do not pair when a session needs it
-	Label      string       // program name told to devices; "" = "imdlua"
-	HostName   string       // shown in the Trust dialog
+	Muxers []*usbmux.Client
+	// Browser finds devices on the network; nil = they are not looked for.
+	Browser bonjour.Browser
+	// Direct tells of lists of services that can be reached without a tunnel of
+	// this program; nil = there are none.
+	Direct func(context.Context) ([]Direct, error)
+
+	Stores []pair.Store // searched after the muxers' own records
+	// RemoteStores keep the records of remote pairing. The first one has this
+	// host's identity and gets new records; none = they are kept in memory.
+	RemoteStores []RemoteStore
+
+	NoAutoPair bool   // do not pair when a session or a tunnel needs it
+	Label      string // program name told to devices; "" = "imdlua"
+	HostName   string // shown in the Trust dialog
 
 	// OnTrustDialog is told, once a second, that a device waits for its Trust
 	// dialog to be answered.
 	OnTrustDialog func(Info)
-	Logger        *slog.Logger // nil = silent
+	// PIN asks the user for the digits that a device shows which has no
+	// dialog, as an Apple TV; nil = such devices cannot be paired.
+	PIN    func(context.Context) (string, error)
+	Logger *slog.Logger // nil = silent
 }
 
 // Finder finds devices behind one or several muxers.
@@ -40,12 +56,15 @@ type Finder struct {
 	opts Options
 	log  *slog.Logger
 
-	mu     sync.Mutex
-	muxers []*usbmux.Client
-	known  map[string]*Device // one Device a UDID, so that its session is shared
+	mu       sync.Mutex
+	muxers   []*usbmux.Client
+	browsers []bonjour.Browser
+	known    map[string]*Device // one Device a UDID, so that its session is shared
+	apart    []*Device          // those that At made
 
 	keysTurn chan struct{} // held while keys are made
 	keys     *pair.Keys
+	quicKey  *rsa.PrivateKey // of QUIC tunnels
 }
 
 // NewFinder returns a Finder.
@@ -56,7 +75,14 @@ func NewFinder(o Options) *Finder {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Finder{opts: o, log: o.Logger, muxers: slices.Clone(o.Muxers), known: map[string]*Device{}, keysTurn: make(chan struct{}, 1)}
+	if len(o.RemoteStores) == 0 {
+		o.RemoteStores = []RemoteStore{&memoryStore{}}
+	}
+	f := &Finder{opts: o, log: o.Logger, muxers: slices.Clone(o.Muxers), known: map[string]*Device{}, keysTurn: make(chan struct{}, 1)}
+	if o.Browser != nil {
+		f.browsers = []bonjour.Browser{o.Browser}
+	}
+	return f
 }
 
 // AddMuxer makes the Finder look behind one more muxer. Watchers that exist
@@ -65,6 +91,19 @@ func (f *Finder) AddMuxer(m *usbmux.Client) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.muxers = append(slices.Clone(f.muxers), m)
+}
+
+// AddBrowser makes the Finder look on one more network.
+func (f *Finder) AddBrowser(b bonjour.Browser) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.browsers = append(slices.Clone(f.browsers), b)
+}
+
+func (f *Finder) allBrowsers() []bonjour.Browser {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.browsers
 }
 
 func (f *Finder) allMuxers() []*usbmux.Client {
@@ -76,21 +115,14 @@ func (f *Finder) allMuxers() []*usbmux.Client {
 // Close ends the sessions of all devices that were handed out.
 func (f *Finder) Close() error {
 	f.mu.Lock()
-	devices := f.known
-	f.known = map[string]*Device{}
+	devices := slices.Collect(maps.Values(f.known))
+	devices = append(devices, f.apart...)
+	f.known, f.apart = map[string]*Device{}, nil
 	f.mu.Unlock()
 	for _, d := range devices {
 		d.Close()
 	}
 	return nil
-}
-
-// Road is one way to a device.
-type Road struct {
-	Kind     string // "usb" or "wifi"
-	Muxer    string // address of the muxer
-	DeviceID uint32 // the muxer's
-	mux      *usbmux.Client
 }
 
 // Info describes a device. Of a device that did not answer only UDID and Roads
@@ -102,7 +134,7 @@ type Info struct {
 	Version     string // iOS version
 	Build       string
 	Class       string // iPhone, iPad, ...
-	Roads       []Road // best first: USB before Wi-Fi
+	Roads       []Road // best first
 	Err         error
 }
 
@@ -129,8 +161,12 @@ type Selector struct {
 	Name      string
 	Model     string // ProductType
 	OS        string // ">=17.0", "<18", "16.7": several joined by commas must all hold
-	Transport string // "usb" or "wifi"
-	Match     func(Info) bool
+	Transport string // kind of a road: "usb", "wifi" or "tunnel"
+	// Network has devices looked for on the network as well, which takes a
+	// second or two. Without it that is done for Transport "wifi" alone, and
+	// when no muxer has a device that matches.
+	Network bool
+	Match   func(Info) bool
 }
 
 // Check reports a selector that can match nothing because it is malformed.
@@ -266,43 +302,25 @@ func (f *Finder) entries(ctx context.Context) ([]Info, error) {
 				index[e.UDID] = at
 				infos = append(infos, Info{UDID: e.UDID})
 			}
-			infos[at].Roads = append(infos[at].Roads, roadOf(muxers[i], e))
+			infos[at].Roads = append(infos[at].Roads, muxerRoad(muxers[i], e))
 		}
 	}
 	if len(errs) == len(answers) && len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	for _, in := range infos {
-		slices.SortStableFunc(in.Roads, func(a, b Road) int { return strings.Compare(a.Kind, b.Kind) }) // usb < wifi
+		sortRoads(in.Roads)
 	}
 	return infos, nil
-}
-
-func roadOf(m *usbmux.Client, e usbmux.Entry) Road {
-	kind := "usb"
-	if e.ConnectionType != "USB" {
-		kind = "wifi"
-	}
-	return Road{Kind: kind, Muxer: m.Address(), DeviceID: e.DeviceID, mux: m}
-}
-
-func (f *Finder) roads(ctx context.Context, udid string) ([]Road, error) {
-	infos, err := f.entries(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range infos {
-		if i.UDID == udid {
-			return i.Roads, nil
-		}
-	}
-	return nil, nil
 }
 
 // describe asks the device what it is, without a session.
 func describe(ctx context.Context, f *Finder, i Info) Info {
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
+	if _, ok := i.lockdown(); !ok {
+		return i // what was found on the network has said what it is already
+	}
 	v, err := newDevice(f, i).Public(ctx)
 	if err != nil {
 		i.Err = err
@@ -329,21 +347,44 @@ func (f *Finder) List(ctx context.Context, s Selector) ([]Info, error) {
 	}
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
+	if f.opts.Direct != nil {
+		infos, err := f.direct(ctx)
+		return matching(infos, s), err
+	}
+	search := &networkSearch{finder: f}
+	defer search.end()
+	if s.Network || s.Transport == "wifi" {
+		search.begin(ctx)
+	}
 	infos, err := f.entries(ctx)
+	if err == nil {
+		infos = slices.DeleteFunc(infos, func(i Info) bool {
+			return !Selector{UDID: s.UDID}.matches(i)
+		})
+		var wg sync.WaitGroup
+		for n := range infos {
+			wg.Go(func() { infos[n] = describe(ctx, f, infos[n]) })
+		}
+		wg.Wait()
+	}
+	if search.begun || len(matching(infos, s)) == 0 && len(f.allBrowsers()) > 0 {
+		search.begin(ctx)
+		found := search.wait()
+		if len(found) > 0 {
+			infos, err = merge(infos, found), nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	infos = slices.DeleteFunc(infos, func(i Info) bool {
-		return !Selector{UDID: s.UDID, Transport: s.Transport}.matches(i)
-	})
-	var wg sync.WaitGroup
-	for n := range infos {
-		wg.Go(func() { infos[n] = describe(ctx, f, infos[n]) })
-	}
-	wg.Wait()
-	infos = slices.DeleteFunc(infos, func(i Info) bool { return !s.matches(i) })
+	return matching(infos, s), nil
+}
+
+// matching keeps what matches, sorted by UDID.
+func matching(infos []Info, s Selector) []Info {
+	infos = slices.DeleteFunc(slices.Clone(infos), func(i Info) bool { return !s.matches(i) })
 	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.UDID, b.UDID) })
-	return infos, nil
+	return infos
 }
 
 // Find returns the one device that matches. Several matches are an
@@ -385,6 +426,7 @@ func (f *Finder) forget(d *Device) {
 	if udid := d.UDID(); f.known[udid] == d {
 		delete(f.known, udid)
 	}
+	f.apart = slices.DeleteFunc(f.apart, func(o *Device) bool { return o == d })
 }
 
 // ready reports whether a described device answers lockdown.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/pair"
+	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
 // trustPoll is how often a pending Trust dialog is asked about.
@@ -150,8 +152,8 @@ func (f *Finder) hostKeys(ctx context.Context) (*pair.Keys, error) {
 // tool of the host keeps them there, then the stores of Options.
 func (f *Finder) loadRecord(ctx context.Context, info Info) (*pair.Record, error) {
 	var errs []error
-	for _, r := range info.Roads {
-		b, err := r.mux.ReadPairRecord(ctx, info.UDID)
+	for _, m := range f.recordMuxers(info) {
+		b, err := m.ReadPairRecord(ctx, info.UDID)
 		if err == nil {
 			record, err := pair.Parse(b)
 			if err == nil {
@@ -177,6 +179,21 @@ func (f *Finder) loadRecord(ctx context.Context, info Info) (*pair.Record, error
 	return nil, errors.Join(append([]error{&Error{UDID: info.UDID, Op: "read pair record", Err: ErrNotPaired}}, errs...)...)
 }
 
+// recordMuxers are the muxers that may have the device's record: those that it
+// is behind first. They keep records of devices that are not plugged in, too.
+func (f *Finder) recordMuxers(info Info) []*usbmux.Client {
+	var list []*usbmux.Client
+	for _, r := range info.muxed() {
+		list = append(list, r.mux)
+	}
+	for _, m := range f.allMuxers() {
+		if !slices.Contains(list, m) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
 // saveRecord stores a record at the muxer, so that other tools find it, and in
 // the first store that takes it when the muxer refuses.
 func (f *Finder) saveRecord(ctx context.Context, info Info, record *pair.Record) error {
@@ -185,7 +202,7 @@ func (f *Finder) saveRecord(ctx context.Context, info Info, record *pair.Record)
 		return err
 	}
 	var errs []error
-	for _, r := range info.Roads {
+	for _, r := range info.muxed() {
 		if err := r.mux.SavePairRecord(ctx, info.UDID, r.DeviceID, b); err == nil {
 			return nil
 		} else {
@@ -205,8 +222,8 @@ func (f *Finder) saveRecord(ctx context.Context, info Info, record *pair.Record)
 func (f *Finder) deleteRecord(ctx context.Context, info Info) error {
 	var errs []error
 	done := false
-	for _, r := range info.Roads {
-		err := r.mux.DeletePairRecord(ctx, info.UDID)
+	for _, m := range f.recordMuxers(info) {
+		err := m.DeletePairRecord(ctx, info.UDID)
 		done = done || err == nil
 		errs = append(errs, err)
 	}
@@ -225,8 +242,8 @@ func (f *Finder) deleteRecord(ctx context.Context, info Info) error {
 // all tools of the host as one.
 func (f *Finder) buid(ctx context.Context, info Info) (string, error) {
 	var errs []error
-	for _, r := range info.Roads {
-		id, err := r.mux.BUID(ctx)
+	for _, m := range f.recordMuxers(info) {
+		id, err := m.BUID(ctx)
 		if err == nil {
 			return id, nil
 		}

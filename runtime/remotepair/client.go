@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -241,7 +242,9 @@ func (c *Client) exchange(ctx context.Context, op, kind string, fresh bool, list
 			return true
 		case nameRejected:
 			inner, _ := m.content.args.Dict("wrappedError")
-			refused = peerError(op, "", inner, ErrDenied)
+			if refused = peerError(op, "", inner, ErrDenied); strings.Contains(refused.Error(), "locked") {
+				refused = peerError(op, "", inner, ErrLocked) // the words are all there is
+			}
 		default:
 			if onEvent != nil {
 				refused = onEvent(m.content)

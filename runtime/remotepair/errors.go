@@ -17,6 +17,9 @@ var (
 	ErrNotPaired = errors.New("device does not know this host")
 	// ErrDenied means that the user, or the device by itself, refused to pair.
 	ErrDenied = errors.New("pairing was refused on the device")
+	// ErrLocked means that the device refused because it is locked. It is an
+	// ErrDenied too.
+	ErrLocked = fmt.Errorf("%w, which is locked", ErrDenied)
 	// ErrWrongPIN means that the PIN was not the one that the device shows.
 	ErrWrongPIN = errors.New("wrong PIN")
 	// ErrPINNeeded means that the device shows a PIN and Options.PIN is nil.

@@ -34,6 +34,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
+// LockdownService is the service of lockdown that is a tunnel, since iOS 17.4.
+const LockdownService = "com.apple.internal.devicecompute.CoreDeviceProxy"
+
 const (
 	// magic begins every handshake frame; a u16 big-endian length and that
 	// many bytes of JSON follow.

@@ -3,8 +3,6 @@ package virtual
 import (
 	"context"
 	"net"
-	"strconv"
-	"strings"
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
@@ -17,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 	"github.com/imdlua/imdlua/runtime/service/housearrest"
 	"github.com/imdlua/imdlua/runtime/service/installationproxy"
+	"github.com/imdlua/imdlua/runtime/service/mobileimagemounter"
 	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
 	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
 	"github.com/imdlua/imdlua/runtime/service/syslogrelay"
@@ -30,7 +29,7 @@ type entry struct {
 	locked  bool // may be started while the device is locked, without an escrow bag
 
 	// offered says whether this phone has the service over lockdown; nil = all
-	// phones have.
+	// phones have. What a tunnel offers stands in the table of package rsd.
 	offered func(p *phone.Phone) bool
 }
 
@@ -48,24 +47,22 @@ var catalog = []entry{
 	{name: notificationproxy.Insecure, handler: func(p *phone.Phone) service.Handler { return &notificationproxy.Device{Phone: p, Insecure: true} }, open: true, locked: true},
 	{name: heartbeat.Service, handler: func(p *phone.Phone) service.Handler { return &heartbeat.Device{Phone: p} }, locked: true},
 	{name: installationproxy.Service, handler: func(p *phone.Phone) service.Handler { return &installationproxy.Device{Phone: p} }},
-	{name: dvt.Service, handler: func(p *phone.Phone) service.Handler { return &dvt.Device{Phone: p} }, offered: developer},
+	{name: mobileimagemounter.Service, handler: func(p *phone.Phone) service.Handler { return &mobileimagemounter.Device{Phone: p} }, locked: true},
+	{name: dvt.Service, handler: func(p *phone.Phone) service.Handler { return &dvt.Device{Phone: p} }, offered: oldDeveloper},
 }
 
-// developer says whether a phone has the developer services over lockdown: from
-// iOS 17 on they are inside the tunnel alone, and since iOS 16 developer mode
-// has to be on. The image counts as mounted.
-func developer(p *phone.Phone) bool {
-	major, _, _ := strings.Cut(p.ProductVersion(), ".")
-	n, err := strconv.Atoi(major)
-	return err == nil && n < 17 && (n < 16 || p.DeveloperMode())
-}
+// oldDeveloper says whether a phone has them over lockdown: from iOS 17 on they
+// are inside the tunnel alone.
+func oldDeveloper(p *phone.Phone) bool { return p.VersionNumber() < 1700 && p.DeveloperServices() }
 
 // Services returns the lockdown names of all services that there are virtual
 // devices for.
 func Services() []string {
-	names := make([]string, len(catalog))
-	for i, e := range catalog {
-		names[i] = e.name.Lockdown
+	var names []string
+	for _, e := range catalog {
+		if e.name.Lockdown != "" {
+			names = append(names, e.name.Lockdown)
+		}
 	}
 	return names
 }
@@ -74,7 +71,7 @@ func Services() []string {
 func (m *Machine) Services() []string {
 	var names []string
 	for _, e := range catalog {
-		if e.offered == nil || e.offered(m.phone) {
+		if e.name.Lockdown != "" && (e.offered == nil || e.offered(m.phone)) {
 			names = append(names, e.name.Lockdown)
 		}
 	}
@@ -85,15 +82,15 @@ func (m *Machine) Services() []string {
 // waits for one connection. The port outlives the lockdown connection, so it
 // remembers whose certificates the TLS handshake has to match.
 func (m *Machine) startService(_ context.Context, name string, host *phone.Host, escrow []byte) (lockdown.Endpoint, error) {
+	return m.start(name, host, escrow, m.listenOnce)
+}
+
+// start starts a service on a port that listen provides.
+func (m *Machine) start(name string, host *phone.Host, escrow []byte, listen func(func(context.Context, net.Conn)) (uint16, error)) (lockdown.Endpoint, error) {
 	refuse := func(code lockdown.Code) (lockdown.Endpoint, error) {
 		return lockdown.Endpoint{}, &lockdown.Error{Op: "StartService", Subject: name, Code: code}
 	}
-	var found *entry
-	for i := range catalog {
-		if catalog[i].name.Lockdown == name {
-			found = &catalog[i]
-		}
-	}
+	found := m.entry(func(n service.Name) bool { return n.Lockdown == name })
 	switch {
 	case found == nil, found.offered != nil && !found.offered(m.phone):
 		return refuse(lockdown.ErrInvalidService)
@@ -105,11 +102,23 @@ func (m *Machine) startService(_ context.Context, name string, host *phone.Host,
 		return refuse(lockdown.ErrEscrowLocked)
 	}
 	m.logAs("lockdownd", "com.apple.mobile.lockdown", "service", "starting "+name)
-	number, err := m.listenOnce(func(ctx context.Context, c net.Conn) { m.serveService(ctx, c, found, host) })
+	number, err := listen(func(ctx context.Context, c net.Conn) { m.serveService(ctx, c, found, host) })
 	if err != nil {
 		return refuse(lockdown.ErrServiceLimit)
 	}
 	return lockdown.Endpoint{Service: name, Port: number, TLS: host != nil}, nil
+}
+
+// entry looks a service up; tunnels are services of this machine alone.
+func (m *Machine) entry(is func(service.Name) bool) *entry {
+	for _, list := range [][]entry{catalog, m.own} {
+		for i := range list {
+			if is(list[i].name) {
+				return &list[i]
+			}
+		}
+	}
+	return nil
 }
 
 func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *phone.Host) {

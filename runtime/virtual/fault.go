@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/tunnel"
 )
 
 // FaultKind says how a service misbehaves.
@@ -53,11 +55,31 @@ func (m *Machine) SetFault(service string, f Fault) {
 	m.faults[service] = f
 }
 
+// TunnelFaults is what is wrong with tunnels; the zero value is nothing.
+type TunnelFaults struct {
+	// RefuseListener has remote pairing open no listener.
+	RefuseListener bool
+	// DropOver loses packets of the host that are longer, as real devices do
+	// over 8192 bytes.
+	DropOver int
+}
+
+// apply makes a tunnel misbehave.
+func (f *TunnelFaults) apply(d *tunnel.Device) { d.DropOver = f.DropOver }
+
+// SetTunnelFaults makes tunnels misbehave that begin from now on.
+func (m *Machine) SetTunnelFaults(f TunnelFaults) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tunnelFaults = f
+}
+
 // ClearFaults lets everything behave again.
 func (m *Machine) ClearFaults() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.faults)
+	m.tunnelFaults = TunnelFaults{}
 }
 
 // misbehave wraps c in the fault that is set for service, if any.

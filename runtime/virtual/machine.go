@@ -8,10 +8,14 @@
 //
 //	client -- usbmux --> Host.Mux -- Connect 62078 --> lockdownd of a Machine
 //	                              -- Connect 49xxx --> a started service
+//	                                 CoreDeviceProxy --> a tunnel
+//	       -- RSD 58783 --> remote pairing -- createListener --> a tunnel
+//	                        a tunnel -- RSD --> every service
 //
 // What services answer comes from the phone of the Machine; which services
-// there are stands in catalog.go; how they can be told to misbehave in
-// fault.go.
+// there are stands in catalog.go, tunnels and what is in them in tunnel.go, how
+// a device shows itself on a network in network.go, and how they can be told to
+// misbehave in fault.go.
 package virtual
 
 import (
@@ -25,6 +29,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
@@ -63,6 +68,13 @@ type Machine struct {
 	closed bool
 
 	handlers map[*entry]service.Handler
+	own      []entry           // the services that need more than the phone
+	peers    *remotepair.Peers // hosts that are trusted for tunnels
+	shown    []*Presence       // on networks
+
+	tunnels      map[int]context.CancelCauseFunc // cut a tunnel
+	lastTunnel   int
+	tunnelFaults TunnelFaults
 
 	life context.Context // ends at Close
 	end  context.CancelFunc
@@ -96,9 +108,12 @@ func New(o Options) (*Machine, error) {
 		faults: map[string]Fault{},
 
 		handlers: map[*entry]service.Handler{},
+		tunnels:  map[int]context.CancelCauseFunc{},
 	}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.lockdown = &lockdown.Device{Phone: p, Start: m.startService, Logger: o.Logger}
+	m.peers = remotepair.NewPeers(p)
+	m.own = m.ownEntries()
 	m.ports[lockdown.Port] = &port{serve: m.serveLockdown}
 	if o.Echo != 0 {
 		m.ports[o.Echo] = &port{serve: echo}
@@ -136,6 +151,11 @@ func (m *Machine) Attach(mux *usbmux.Muxer) {
 		Address: netip.Addr{}, Open: m.open,
 	})
 	m.phone.Post("com.apple.mobile.lockdown.host_attached")
+	for _, p := range m.shown {
+		if err := p.come(); err != nil {
+			m.log.Warn("not on the network any more", "address", p.opts.Address, "err", err)
+		}
+	}
 }
 
 // Replug plugs the device into the muxer it was in last.
@@ -156,9 +176,15 @@ func (m *Machine) Detach() {
 	mux, id := m.mux, m.id
 	m.id = 0
 	m.mu.Unlock()
-	if id != 0 {
-		mux.Detach(id)
+	if id == 0 {
+		return
 	}
+	for _, p := range m.presences() {
+		if p.cable() {
+			p.leave()
+		}
+	}
+	mux.Detach(id)
 }
 
 // Attached reports whether the device is plugged in.
@@ -174,6 +200,9 @@ func (m *Machine) Close() error {
 	m.closed = true
 	m.mu.Unlock()
 	m.end()
+	for _, p := range m.presences() {
+		p.Close()
+	}
 	m.Detach()
 	m.work.Wait()
 	m.mu.Lock()
@@ -200,6 +229,9 @@ func (m *Machine) power(a phone.PowerAction) {
 	go func() {
 		defer m.work.Done()
 		m.Detach()
+		for _, p := range m.presences() {
+			p.leave()
+		}
 		if a != phone.Restart {
 			return
 		}

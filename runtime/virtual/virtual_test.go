@@ -1,7 +1,6 @@
 package virtual_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -72,26 +71,40 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestDeveloperServices checks who offers Instruments over lockdown: phones
-// before iOS 17, as long as developer mode is on.
+// TestDeveloperServices checks when the developer image's services are refused,
+// and that the refusal says what is missing.
 func TestDeveloperServices(t *testing.T) {
-	ctx := virtualtest.Context(t)
-	d, m := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: "ios16"}})
-	s, err := dvt.Connect(ctx, d, dvt.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if b, err := s.Screenshot(ctx); err != nil || !bytes.HasPrefix(b, []byte("\x89PNG")) {
-		t.Errorf("Screenshot: % x, %v", b[:min(8, len(b))], err)
-	}
-	m.Phone().SetDeveloperMode(false)
-	if _, err := d.Open(ctx, dvt.Service); !errors.Is(err, lockdown.ErrInvalidService) {
-		t.Errorf("without developer mode: %v, want InvalidService", err)
-	}
-	d, _ = virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: "ios17"}})
-	if _, err := d.Open(ctx, dvt.Service); !errors.Is(err, lockdown.ErrInvalidService) {
-		t.Errorf("on iOS 17: %v, want InvalidService", err)
+	for _, profile := range phone.Profiles() {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			ctx := virtualtest.Context(t)
+			d, m := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: profile}})
+			tap := func() error {
+				s, err := dvt.Connect(ctx, d, dvt.Options{})
+				if err != nil {
+					return err
+				}
+				defer s.Close()
+				_, err = s.Screenshot(ctx)
+				return err
+			}
+			if err := tap(); err != nil {
+				t.Fatal(err)
+			}
+			m.Phone().SetDeveloperMode(false)
+			if err := tap(); !errors.Is(err, device.ErrDeveloperMode) || errors.Is(err, device.ErrNoImage) {
+				t.Errorf("without developer mode: %v, want ErrDeveloperMode", err)
+			}
+			m.Phone().SetDeveloperMode(true)
+			m.Phone().UnmountImage()
+			if err := tap(); !errors.Is(err, device.ErrNoImage) {
+				t.Errorf("without the image: %v, want ErrNoImage", err)
+			}
+			m.Phone().MountImage()
+			if err := tap(); err != nil {
+				t.Errorf("with the image again: %v", err)
+			}
+		})
 	}
 }
 

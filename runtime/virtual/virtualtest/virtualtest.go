@@ -31,7 +31,7 @@ func Host(t testing.TB, o virtual.HostOptions) *virtual.Host {
 }
 
 // Finder returns a Finder that sees the devices of h through connections in
-// memory.
+// memory, and what they show on networks.
 func Finder(t testing.TB, h *virtual.Host, o device.Options) *device.Finder {
 	t.Helper()
 	mux, err := usbmux.New(usbmux.Options{Dial: h.Dial})
@@ -39,6 +39,9 @@ func Finder(t testing.TB, h *virtual.Host, o device.Options) *device.Finder {
 		t.Fatal(err)
 	}
 	o.Muxers = append(o.Muxers, mux)
+	if o.Browser == nil {
+		o.Browser = h
+	}
 	f := device.NewFinder(o)
 	t.Cleanup(func() { f.Close() })
 	return f

@@ -1,0 +1,291 @@
+package device
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/usbmux"
+)
+
+// lookAgain is how often a Keeper looks for devices on the network, where
+// nobody tells that one came.
+const lookAgain = 10 * time.Second
+
+// KeeperOptions says which devices a Keeper cares for.
+type KeeperOptions struct {
+	Match   Selector
+	Network bool // also those that are found on the network alone
+	Tunnel  TunnelOptions
+	// Tell hears of every tunnel that came up, went down or could not be made.
+	Tell func(udid string, e TunnelEvent)
+}
+
+// Keeper keeps a tunnel to every device of iOS 17 and later, for as long as the
+// device is there.
+type Keeper struct {
+	finder *Finder
+	opts   KeeperOptions
+	life   context.Context
+	end    context.CancelFunc
+	work   sync.WaitGroup
+
+	mu    sync.Mutex
+	kept  map[string]*kept
+	ready bool
+}
+
+// kept is the keeping of one device's tunnel.
+type kept struct {
+	device  *Device
+	end     context.CancelFunc
+	done    chan struct{}
+	network bool // found there, where nobody tells that it left
+
+	tunnel  *Tunnel       // guarded by Keeper.mu
+	err     error         // of the last attempt; guarded by Keeper.mu
+	changed chan struct{} // closed at the next event; guarded by Keeper.mu
+}
+
+// Keep begins to keep tunnels. The Keeper must be closed.
+func (f *Finder) Keep(o KeeperOptions) *Keeper {
+	k := &Keeper{finder: f, opts: o, kept: map[string]*kept{}}
+	k.life, k.end = context.WithCancel(context.Background())
+	w := f.Watch()
+	k.work.Go(func() {
+		defer w.Close()
+		k.watch(w)
+	})
+	k.work.Go(k.look)
+	return k
+}
+
+// watch follows the muxers.
+func (k *Keeper) watch(w *Watcher) {
+	for {
+		e, err := w.Next(k.life)
+		if err != nil {
+			return
+		}
+		switch {
+		case e.Kind == usbmux.Attached && k.opts.Match.matches(e.Info):
+			k.begin(e.Info, false)
+		case e.Kind == usbmux.Detached:
+			k.left(e.Info.UDID)
+		}
+	}
+}
+
+// look lists what is there once, and from time to time what the network has.
+func (k *Keeper) look() {
+	s := k.opts.Match
+	s.Network = k.opts.Network
+	for {
+		ctx, cancel := context.WithTimeout(k.life, DefaultTimeout)
+		infos, err := k.finder.List(ctx, s)
+		cancel()
+		if err != nil && k.life.Err() == nil {
+			k.finder.log.Debug("looking for devices failed", "layer", "device", "err", err)
+		}
+		for _, i := range infos {
+			k.begin(i, !slices.ContainsFunc(i.Roads, func(r Road) bool { return r.mux != nil }))
+		}
+		k.mu.Lock()
+		k.ready = true
+		k.mu.Unlock()
+		if !k.opts.Network {
+			return
+		}
+		t := time.NewTimer(lookAgain)
+		select {
+		case <-t.C:
+		case <-k.life.Done():
+			t.Stop()
+			return
+		}
+	}
+}
+
+// begin keeps a tunnel to a device; one that is kept already stays.
+func (k *Keeper) begin(i Info, network bool) *kept {
+	if i.Err != nil || !i.since(tunnelsSince) {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if o, ok := k.kept[i.UDID]; ok {
+		o.network = o.network && network
+		return o
+	}
+	if k.life.Err() != nil {
+		return nil
+	}
+	one := &kept{device: k.finder.Device(i), done: make(chan struct{}), changed: make(chan struct{}), network: network}
+	ctx, end := context.WithCancel(k.life)
+	one.end = end
+	k.kept[i.UDID] = one
+	k.work.Go(func() {
+		defer close(one.done)
+		k.keep(ctx, one)
+	})
+	return one
+}
+
+// keep follows one device until ctx ends. One whose tunnel cannot be made is
+// tried again, ever less often: it may want to be trusted first.
+func (k *Keeper) keep(ctx context.Context, one *kept) {
+	udid := one.device.UDID()
+	tell := func(e TunnelEvent) {
+		k.mu.Lock()
+		one.tunnel, one.err = nil, e.Err
+		if e.Up {
+			one.tunnel = e.Tunnel
+		}
+		close(one.changed)
+		one.changed = make(chan struct{})
+		k.mu.Unlock()
+		if k.opts.Tell != nil {
+			k.opts.Tell(udid, e)
+		}
+	}
+	w := k.finder.Watch()
+	defer w.Close()
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		err := one.device.KeepTunnel(ctx, k.opts.Tunnel, tell)
+		if ctx.Err() != nil {
+			break
+		}
+		tell(TunnelEvent{Err: err})
+		if !one.device.returning(ctx, w, pause) {
+			break
+		}
+	}
+	one.device.CloseTunnel()
+}
+
+// left ends the keeping of a device that no muxer has any more. Its next coming
+// begins it anew.
+func (k *Keeper) left(udid string) {
+	k.mu.Lock()
+	one, ok := k.kept[udid]
+	ok = ok && !one.network && !hasPairing(one.device.Info().Roads)
+	k.mu.Unlock()
+	if ok {
+		k.Cancel(udid)
+	}
+}
+
+// Kept is a tunnel that is up.
+type Kept struct {
+	UDID   string
+	Tunnel *Tunnel
+}
+
+// Tunnels returns those that are up, by UDID. It does not wait for anything.
+func (k *Keeper) Tunnels() []Kept {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var list []Kept
+	for udid, one := range k.kept {
+		if one.tunnel != nil && one.tunnel.alive() {
+			list = append(list, Kept{udid, one.tunnel})
+		}
+	}
+	slices.SortFunc(list, func(a, b Kept) int { return strings.Compare(a.UDID, b.UDID) })
+	return list
+}
+
+// Ready says whether the first look for devices is over.
+func (k *Keeper) Ready() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ready
+}
+
+// Start returns the tunnel to a device, which it begins to keep if it does not
+// do so yet.
+func (k *Keeper) Start(ctx context.Context, udid string) (Kept, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	one := k.find(udid)
+	if one == nil {
+		infos, err := k.finder.List(ctx, Selector{UDID: udid, Network: k.opts.Network})
+		if err != nil {
+			return Kept{}, err
+		}
+		if len(infos) == 0 {
+			return Kept{}, &Error{UDID: udid, Op: "open tunnel", Err: ErrNotFound}
+		}
+		if one = k.begin(infos[0], false); one == nil {
+			return Kept{}, &Error{UDID: udid, Op: "open tunnel", Err: fmt.Errorf("%w: iOS %s has none", ErrNoTunnel, infos[0].Version)}
+		}
+	}
+	for {
+		k.mu.Lock()
+		t, err, changed := one.tunnel, one.err, one.changed
+		k.mu.Unlock()
+		switch {
+		case t != nil && t.alive():
+			return Kept{one.device.UDID(), t}, nil
+		case t == nil && err != nil:
+			return Kept{}, err
+		}
+		select {
+		case <-changed:
+		case <-one.done:
+			return Kept{}, &Error{UDID: udid, Op: "open tunnel", Err: context.Canceled}
+		case <-ctx.Done():
+			return Kept{}, &Error{UDID: udid, Op: "open tunnel", Err: context.Cause(ctx)}
+		}
+	}
+}
+
+func (k *Keeper) find(udid string) *kept {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for have, one := range k.kept {
+		if foldUDID(have) == foldUDID(udid) {
+			return one
+		}
+	}
+	return nil
+}
+
+// Cancel closes the tunnel to a device and keeps it no longer; it says whether
+// there was one to keep. Start, or the device's next coming, begins it anew.
+func (k *Keeper) Cancel(udid string) bool {
+	one := k.find(udid)
+	if one == nil {
+		return false
+	}
+	k.mu.Lock()
+	delete(k.kept, one.device.UDID())
+	one.tunnel = nil // nobody is given it any more
+	k.mu.Unlock()
+	one.end()
+	<-one.done
+	return true
+}
+
+// Clear cancels all.
+func (k *Keeper) Clear() {
+	k.mu.Lock()
+	var udids []string
+	for udid := range k.kept {
+		udids = append(udids, udid)
+	}
+	k.mu.Unlock()
+	for _, udid := range udids {
+		k.Cancel(udid)
+	}
+}
+
+// Close ends all tunnels and waits for that.
+func (k *Keeper) Close() error {
+	k.end()
+	k.work.Wait()
+	return nil
+}

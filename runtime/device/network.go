@@ -1,0 +1,320 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/bonjour"
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/remotepair"
+	"github.com/imdlua/imdlua/runtime/rsd"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+const (
+	// browseTime is how long devices on the network have to answer.
+	browseTime = 2 * time.Second
+	// identifyTime is how long what was found has to say who it is.
+	identifyTime = 3 * time.Second
+	// Keep-alive of connections over a network: a device that has left is
+	// noticed within seconds instead of hours.
+	keepAliveIdle     = 5 * time.Second
+	keepAliveInterval = 3 * time.Second
+	keepAliveCount    = 3
+
+	trustedLockdown   = "com.apple.mobile.lockdown.remote.trusted"
+	untrustedLockdown = "com.apple.mobile.lockdown.remote.untrusted"
+)
+
+// Direct is a list of services that can be reached as it is: through a tunnel
+// that another program keeps, or at an address that somebody gave.
+type Direct struct {
+	Name    string // for people: "tunneld 127.0.0.1:49151"; "" = none
+	Address string // host:port of the list
+	Port    uint16
+	Dial    rsd.DialFunc
+}
+
+// networkSearch is one look at the network, side by side with the muxers.
+type networkSearch struct {
+	finder *Finder
+	begun  bool
+	cancel context.CancelFunc
+	found  chan []Info
+}
+
+func (n *networkSearch) begin(ctx context.Context) {
+	if n.begun || len(n.finder.allBrowsers()) == 0 {
+		return
+	}
+	n.begun = true
+	ctx, n.cancel = context.WithCancel(ctx)
+	n.found = make(chan []Info, 1)
+	go func() { n.found <- n.finder.network(ctx, nil, bonjour.Mobdev2, bonjour.Remoted, bonjour.RemotePairing) }()
+}
+
+func (n *networkSearch) wait() []Info {
+	if !n.begun {
+		return nil
+	}
+	found := <-n.found
+	n.found <- nil
+	return found
+}
+
+// end waits for a search that nobody waited for.
+func (n *networkSearch) end() {
+	if n.begun {
+		n.cancel()
+		<-n.found
+	}
+}
+
+// network looks for devices that advertise one of the types and asks each who
+// it is. What does not answer is left out: names on a network say nothing about
+// which device is meant. enough, if not nil, ends the search when it says so.
+func (f *Finder) network(ctx context.Context, enough func(Info) bool, types ...bonjour.Type) []Info {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	var infos []Info
+	var wg sync.WaitGroup
+	for _, b := range f.allBrowsers() {
+		for _, t := range types {
+			wg.Go(func() {
+				list, err := b.Browse(ctx, bonjour.Query{Type: t, Timeout: browseTime})
+				if err != nil && ctx.Err() == nil {
+					f.log.Debug("browsing failed", "layer", "device", "type", string(t), "err", err)
+				}
+				for _, instance := range list {
+					wg.Go(func() {
+						info, err := f.identify(ctx, instance)
+						if err != nil {
+							f.log.Debug("did not say who it is", "layer", "device", "instance", instance.Name, "err", err)
+							return
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						infos = merge(infos, []Info{info})
+						if enough != nil && enough(info) {
+							cancel()
+						}
+					})
+				}
+			})
+		}
+	}
+	wg.Wait()
+	return infos
+}
+
+// identify asks the addresses of an instance in turn until one answers.
+func (f *Finder) identify(ctx context.Context, i bonjour.Instance) (Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, identifyTime)
+	defer cancel()
+	err := errors.New("no address")
+	for _, at := range i.Endpoints() {
+		var info Info
+		if info, err = f.ask(ctx, i.Type, at); err == nil {
+			return info, nil
+		}
+	}
+	return Info{}, err
+}
+
+// ask finds out who is at an address that was advertised for a type.
+func (f *Finder) ask(ctx context.Context, t bonjour.Type, at netip.AddrPort) (Info, error) {
+	switch t {
+	case bonjour.Mobdev2:
+		road := networkRoad("wifi", ViaLockdown, at)
+		v, err := newDevice(f, Info{Roads: []Road{road}}).Public(ctx)
+		if err != nil {
+			return Info{}, err
+		}
+		info := Info{Roads: []Road{road}}.with(v)
+		info.UDID, _ = v.String("UniqueDeviceID")
+		return info, nil
+	case bonjour.Remoted:
+		return f.askRSD(ctx, networkRoad("usb", ViaRemoted, at))
+	}
+	road := networkRoad("wifi", ViaPairing, at)
+	c, err := f.channel(ctx, road, nil, nil)
+	if err != nil {
+		return Info{}, err
+	}
+	defer c.Close()
+	d := c.Device()
+	return Info{UDID: d.UDID, Name: d.Name, ProductType: d.Model, Roads: []Road{road}}, nil
+}
+
+// askRSD reads who is there off a list of services. The device's name is not in
+// it: lockdown, in whichever form is listed, knows it.
+func (f *Finder) askRSD(ctx context.Context, road Road) (Info, error) {
+	list, err := rsd.Dial(ctx, road.dial, road.port, rsd.Options{Label: f.opts.Label, Logger: f.opts.Logger})
+	if err != nil {
+		return Info{}, err
+	}
+	defer list.Close()
+	p := list.Peer().Properties
+	info := Info{UDID: p.UDID(), ProductType: p.ProductType(), Version: p.OSVersion(), Build: p.BuildVersion(), Class: p.DeviceClass(), Roads: []Road{road}}
+	if info.UDID == "" {
+		return Info{}, errors.New("the list does not say whose it is")
+	}
+	if c, err := listedLockdown(ctx, list, f.opts); err == nil {
+		if v, err := c.Get(ctx, "", "DeviceName"); err == nil {
+			info.Name, _ = v.(string)
+		}
+		c.Close()
+	}
+	return info, nil
+}
+
+// listedLockdown opens lockdown as an RSD list has it: with the rights of a
+// session in a tunnel, with those of a stranger elsewhere.
+func listedLockdown(ctx context.Context, list *rsd.Client, o Options) (*lockdown.Client, error) {
+	name := trustedLockdown
+	if _, ok := list.Find(name); !ok {
+		name = untrustedLockdown
+	}
+	c, err := list.Open(ctx, service.Name{Remote: name, Checkin: true})
+	if err != nil {
+		return nil, err
+	}
+	return lockdown.New(c, lockdown.Options{Label: o.Label, Logger: o.Logger}), nil
+}
+
+// direct asks what Options.Direct tells of who it is.
+func (f *Finder) direct(ctx context.Context) ([]Info, error) {
+	list, err := f.opts.Direct(ctx)
+	if err != nil {
+		return nil, err
+	}
+	infos, errs := make([]Info, len(list)), make([]error, len(list))
+	var wg sync.WaitGroup
+	for n, d := range list {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+			defer cancel()
+			infos[n], errs[n] = f.askRSD(ctx, d.road())
+		})
+	}
+	wg.Wait()
+	var found []Info
+	for n, i := range infos {
+		if errs[n] != nil {
+			f.log.Warn("list of services cannot be read", "layer", "device", "address", list[n].Address, "err", errs[n])
+			continue
+		}
+		found = merge(found, []Info{i})
+	}
+	if len(found) == 0 && len(list) > 0 {
+		return nil, &Error{Op: "read the list of services at " + list[0].Address, Err: errors.Join(errs...)}
+	}
+	return found, nil
+}
+
+// At returns the device whose list of services is there. It is a Device of its
+// own, apart from what List finds, and uses no other road.
+func (f *Finder) At(ctx context.Context, at Direct) (*Device, error) {
+	ctx, cancel := withTimeout(ctx)
+	defer cancel()
+	info, err := f.askRSD(ctx, at.road())
+	if err != nil {
+		return nil, &Error{Op: "read the list of services at " + at.Address, Err: err}
+	}
+	d := newDevice(f, info)
+	f.mu.Lock()
+	f.apart = append(f.apart, d)
+	f.mu.Unlock()
+	return d, nil
+}
+
+func (d Direct) road() Road {
+	return Road{Kind: "tunnel", Via: ViaRSD, Address: d.Address, Name: d.Name, port: d.Port, dial: d.Dial}
+}
+
+// DirectAt is the list of services at an address of the network, as --rsd names
+// it.
+func DirectAt(at netip.AddrPort) Direct {
+	r := networkRoad("tunnel", ViaRSD, at)
+	return Direct{Address: at.String(), Port: at.Port(), Dial: r.dial}
+}
+
+// discover looks for roads to one device on the network.
+func (d *Device) discover(ctx context.Context, types ...bonjour.Type) []Road {
+	same := func(i Info) bool { return i.UDID == d.UDID() }
+	for _, i := range d.finder.network(ctx, same, types...) {
+		if same(i) {
+			d.mu.Lock()
+			d.info.Roads = addRoads(d.info.Roads, i.Roads)
+			d.mu.Unlock()
+			return i.Roads
+		}
+	}
+	return nil
+}
+
+// RemoteStore keeps the records of remote pairing; *remotepair.Dir is one.
+type RemoteStore interface {
+	Identity(ctx context.Context, hostName string) (*remotepair.Identity, error)
+	Load(ctx context.Context, udid string) (*remotepair.Record, error)
+	Save(ctx context.Context, udid string, r *remotepair.Record) error
+	Delete(ctx context.Context, udid string) error
+}
+
+// roads returns the present roads to a device: the muxers', and those on the
+// network that were known and still answer.
+func (f *Finder) roads(ctx context.Context, was Info) ([]Road, error) {
+	if f.opts.Direct != nil {
+		infos, err := f.direct(ctx)
+		for _, i := range infos {
+			if i.UDID == was.UDID {
+				return i.Roads, nil
+			}
+		}
+		return nil, err
+	}
+	infos, err := f.entries(ctx)
+	var roads []Road
+	for _, i := range infos {
+		if i.UDID == was.UDID {
+			roads = i.Roads
+		}
+	}
+	var known []Road
+	for _, r := range was.Roads {
+		if r.Via != ViaMuxer {
+			known = append(known, r)
+		}
+	}
+	known = slices.DeleteFunc(known, func(r Road) bool { return !f.answers(ctx, r, was.UDID) })
+	if len(known) > 0 {
+		err = nil
+	}
+	if len(roads) == 0 && len(known) == 0 {
+		same := func(i Info) bool { return i.UDID == was.UDID }
+		for _, i := range f.network(ctx, same, bonjour.Mobdev2, bonjour.Remoted, bonjour.RemotePairing) {
+			if same(i) {
+				return i.Roads, nil
+			}
+		}
+	}
+	return addRoads(roads, known), err
+}
+
+// answers says whether a road on the network still leads to the device.
+func (f *Finder) answers(ctx context.Context, r Road, udid string) bool {
+	ctx, cancel := context.WithTimeout(ctx, identifyTime)
+	defer cancel()
+	if r.Via == ViaRSD {
+		i, err := f.askRSD(ctx, r)
+		return err == nil && i.UDID == udid
+	}
+	t := map[Via]bonjour.Type{ViaLockdown: bonjour.Mobdev2, ViaRemoted: bonjour.Remoted, ViaPairing: bonjour.RemotePairing}[r.Via]
+	i, err := f.ask(ctx, t, netip.AddrPortFrom(r.host, r.port))
+	return err == nil && i.UDID == udid
+}

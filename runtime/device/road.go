@@ -1,0 +1,162 @@
+package device
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/rsd"
+	"github.com/imdlua/imdlua/runtime/usbmux"
+)
+
+// Via is what a road begins with.
+type Via string
+
+// The kinds of beginnings, best first.
+const (
+	// ViaRSD is a list of services that somebody else's tunnel, or none at
+	// all, makes reachable.
+	ViaRSD Via = "rsd"
+	// ViaMuxer is a muxer: lockdown and every port of the device.
+	ViaMuxer Via = "usbmux"
+	// ViaLockdown is lockdown over TCP, as devices on a Wi-Fi network have it.
+	ViaLockdown Via = "lockdown"
+	// ViaRemoted is the list of services for hosts that are not paired, on the
+	// network interface that the USB cable makes since iOS 17; remote pairing
+	// and tunnels are behind it.
+	ViaRemoted Via = "remoted"
+	// ViaPairing is remote pairing over TCP, on a Wi-Fi network.
+	ViaPairing Via = "remotepairing"
+)
+
+// vias orders them.
+var vias = []Via{ViaRSD, ViaMuxer, ViaLockdown, ViaRemoted, ViaPairing}
+
+// Road is one way to a device.
+type Road struct {
+	Kind     string // "usb", "wifi" or "tunnel"
+	Via      Via
+	Muxer    string // address of the muxer; "" when there is none
+	DeviceID uint32 // the muxer's
+	Address  string // host:port on the network; "" behind a muxer
+	Name     string // what others call a road that they made, "" otherwise
+
+	mux  *usbmux.Client
+	host netip.Addr // of a road on the network
+	port uint16     // where what Via says listens
+	dial rsd.DialFunc
+}
+
+// String says it for a person.
+func (r Road) String() string {
+	at := r.Muxer
+	if at == "" {
+		at = r.Address
+	}
+	return strings.TrimSpace(r.Kind + " " + string(r.Via) + " " + at)
+}
+
+// hasLockdown says whether lockdownd answers at the end of the road.
+func (r Road) hasLockdown() bool { return r.Via == ViaMuxer || r.Via == ViaLockdown }
+
+// same says whether two roads lead to the same place.
+func (r Road) same(o Road) bool {
+	return r.Via == o.Via && r.Muxer == o.Muxer && r.DeviceID == o.DeviceID && r.Address == o.Address
+}
+
+// connect opens a connection to a port of the device.
+func (r Road) connect(ctx context.Context, port uint16) (net.Conn, error) {
+	if r.mux != nil {
+		return r.mux.Connect(ctx, r.DeviceID, port)
+	}
+	if port == lockdown.Port && r.Via == ViaLockdown {
+		port = r.port
+	}
+	return r.dial(ctx, port)
+}
+
+func muxerRoad(m *usbmux.Client, e usbmux.Entry) Road {
+	kind := "usb"
+	if e.ConnectionType != usbmux.USB {
+		kind = "wifi"
+	}
+	return Road{Kind: kind, Via: ViaMuxer, Muxer: m.Address(), DeviceID: e.DeviceID, mux: m}
+}
+
+// networkRoad is a road to a host of a network. A link-local address is dialled
+// on its own interface, ports beside the first one as well.
+func networkRoad(kind string, via Via, at netip.AddrPort) Road {
+	host := at.Addr()
+	return Road{
+		Kind: kind, Via: via, Address: at.String(), host: host, port: at.Port(),
+		dial: func(ctx context.Context, port uint16) (net.Conn, error) {
+			d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount}}
+			return d.DialContext(ctx, "tcp", net.JoinHostPort(host.String(), strconv.Itoa(int(port))))
+		},
+	}
+}
+
+// sortRoads puts the best first: by what they begin with, and a cable before
+// Wi-Fi.
+func sortRoads(roads []Road) {
+	slices.SortStableFunc(roads, func(a, b Road) int {
+		return cmp.Or(
+			cmp.Compare(slices.Index(vias, a.Via), slices.Index(vias, b.Via)),
+			strings.Compare(a.Kind, b.Kind), // tunnel < usb < wifi
+		)
+	})
+}
+
+// lockdown returns the best road that has lockdown at its end.
+func (i Info) lockdown() (Road, bool) {
+	n := slices.IndexFunc(i.Roads, Road.hasLockdown)
+	if n < 0 {
+		return Road{}, false
+	}
+	return i.Roads[n], true
+}
+
+// merge adds what was found on the network to what the muxers know.
+func merge(infos, found []Info) []Info {
+	for _, f := range found {
+		n := slices.IndexFunc(infos, func(i Info) bool { return i.UDID == f.UDID })
+		if n < 0 {
+			infos = append(infos, f)
+			continue
+		}
+		infos[n].Roads = addRoads(infos[n].Roads, f.Roads)
+		if infos[n].Version == "" && f.Version != "" {
+			f.Roads = infos[n].Roads
+			infos[n] = f
+		}
+	}
+	return infos
+}
+
+// addRoads returns the roads of both lists, sorted, each once.
+func addRoads(roads, more []Road) []Road {
+	roads = slices.Clone(roads)
+	for _, r := range more {
+		if !slices.ContainsFunc(roads, r.same) {
+			roads = append(roads, r)
+		}
+	}
+	sortRoads(roads)
+	return roads
+}
+
+// since says whether the device's iOS is at least the version. One that did not
+// say what it has counts as new.
+func (i Info) since(version string) bool {
+	return i.Version == "" || CompareVersions(i.Version, version) >= 0
+}
+
+// muxed returns the roads behind muxers, which keep pair records.
+func (i Info) muxed() []Road {
+	return slices.DeleteFunc(slices.Clone(i.Roads), func(r Road) bool { return r.mux == nil })
+}

@@ -1,0 +1,349 @@
+package tunneld
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/rsd"
+)
+
+const (
+	// requestTimeout bounds a request when Client says nothing.
+	requestTimeout = 5 * time.Second
+	// identifyTimeout bounds each request of Identify.
+	identifyTimeout = 2 * time.Second
+	// checkTimeout bounds the connection to one tunnel in Find.
+	checkTimeout = 2 * time.Second
+	// dialTimeout bounds a connection into a tunnel beside its context.
+	dialTimeout = 10 * time.Second
+)
+
+// Entry is a tunnel that another program keeps.
+type Entry struct {
+	// UDID is the device's, as the other program writes it; see SameUDID.
+	UDID string
+	// Address is where the device is dialled, unless there is a relay.
+	Address netip.Addr
+	// RSDPort is where its list of services is.
+	RSDPort uint16
+	// Interface says how the tunnel was made, "usbmux-UDID-USB"; "" when the
+	// API does not tell.
+	Interface string
+	// API is where the entry comes from.
+	API API
+	// RelayPort is that of go-ios' relay on the server's host; 0 when Address
+	// is dialled directly.
+	RelayPort uint16
+	// Dial opens a connection to a port of the device, through the relay if
+	// there is one.
+	Dial func(ctx context.Context, port uint16) (net.Conn, error)
+}
+
+// Client asks a program for its tunnels, whichever API it has.
+type Client struct {
+	// Address is the program's, HOST:PORT; it must be set.
+	Address string
+	// Token is sent along with every request; "" sends none. Only our own
+	// servers want one; they then make the connections into tunnels, too, so
+	// that they may be on another machine. It is not encrypted on the way.
+	Token string
+	// Timeout bounds each request beside its context; 0 means five seconds.
+	// Start is bounded by its context alone.
+	Timeout time.Duration
+	// DialContext replaces net.Dialer's.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
+	// Logger is silent when nil.
+	Logger *slog.Logger
+}
+
+// List returns the tunnels of the program at address, HOST:PORT.
+func List(ctx context.Context, address string) ([]Entry, error) {
+	return (&Client{Address: address}).List(ctx)
+}
+
+// Start asks the program at address for a tunnel to a device.
+func Start(ctx context.Context, address, udid string) (Entry, error) {
+	return (&Client{Address: address}).Start(ctx, udid)
+}
+
+// probe is how the tunnels of an API are asked for.
+type probe struct {
+	api    API
+	port   string // where it is looked for
+	path   string
+	decode func([]byte) ([]Entry, error)
+}
+
+var probes = []probe{
+	{Python, "49151", "/", decodeList},
+	{GoIOS, "60105", "/tunnels", decodeTunnels},
+	{Appium, "42314", registryPath, decodeRegistry},
+}
+
+// ordered returns the probes, that of the address's port first.
+func ordered(address string) []probe {
+	_, port, _ := net.SplitHostPort(address)
+	var first, rest []probe
+	for _, p := range probes {
+		if p.port == port {
+			first = append(first, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	return append(first, rest...)
+}
+
+// List returns the program's tunnels, whichever API answers. Each device's
+// first entry is the one that other clients would take.
+func (c *Client) List(ctx context.Context) ([]Entry, error) {
+	var reason error = &Error{Op: "list", Address: c.Address, Err: ErrUnknownAPI}
+	for _, p := range ordered(c.Address) {
+		a, err := c.get(ctx, p.path, c.timeout())
+		if err != nil {
+			return nil, &Error{Op: "list", Address: c.Address, Err: err}
+		}
+		switch a.status {
+		case http.StatusOK:
+			list, err := p.decode(a.body)
+			if err == nil {
+				for i := range list {
+					list[i].Dial = c.dialer(list[i], a.server)
+				}
+				c.logger().Debug("list", "address", c.Address, "api", p.api, "tunnels", len(list))
+				return list, nil
+			}
+			reason = &Error{Op: "list", Address: c.Address, Text: string(p.api), Err: err}
+		case http.StatusUnauthorized, http.StatusForbidden:
+			return nil, a.refusal("list", c.Address)
+		case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		default:
+			reason = a.refusal("list", c.Address)
+		}
+	}
+	return nil, reason
+}
+
+// Start asks for a tunnel to a device and waits for it, if it is not there
+// already. Only pymobiledevice3's API can do that. The server gives up after a
+// minute at the latest.
+func (c *Client) Start(ctx context.Context, udid string) (Entry, error) {
+	a, err := c.get(ctx, "/start-tunnel?udid="+url.QueryEscape(udid), 0)
+	if err != nil {
+		return Entry{}, &Error{Op: "start", Address: c.Address, Err: err}
+	}
+	if a.status != http.StatusOK {
+		return Entry{}, a.refusal("start", c.Address)
+	}
+	e, err := decodeStarted(udid, a.body)
+	if err != nil {
+		return Entry{}, &Error{Op: "start", Address: c.Address, Err: err}
+	}
+	e.Dial = c.dialer(e, a.server)
+	return e, nil
+}
+
+// Find returns the first tunnel of a device in which that device really
+// answers. Without one errors.Is finds fs.ErrNotExist, and why each of the
+// device's tunnels was passed over.
+func (c *Client) Find(ctx context.Context, udid string) (Entry, error) {
+	list, err := c.List(ctx)
+	if err != nil {
+		return Entry{}, err
+	}
+	reasons := []error{fmt.Errorf("no tunnel to %q: %w", link.Clip(udid), fs.ErrNotExist)}
+	for _, e := range list {
+		if !SameUDID(e.UDID, udid) {
+			continue
+		}
+		err := c.check(ctx, e)
+		if err == nil {
+			return e, nil
+		}
+		reasons = append(reasons, err)
+	}
+	return Entry{}, &Error{Op: "find", Address: c.Address, Err: errors.Join(reasons...)}
+}
+
+// check looks who is at the end of a tunnel.
+func (c *Client) check(ctx context.Context, e Entry) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	r, err := rsd.Dial(ctx, e.Dial, e.RSDPort, rsd.Options{Logger: c.Logger})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if got := r.Peer().Properties.UDID(); !SameUDID(got, e.UDID) {
+		return fmt.Errorf("%q answers in place of %q", link.Clip(got), link.Clip(e.UDID))
+	}
+	return nil
+}
+
+func (c *Client) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger.With("layer", "tunneld")
+}
+
+func (c *Client) timeout() time.Duration {
+	if c.Timeout > 0 {
+		return c.Timeout
+	}
+	return requestTimeout
+}
+
+func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if c.DialContext != nil {
+		return c.DialContext(ctx, network, address)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}
+
+// answer is an HTTP response in full.
+type answer struct {
+	status int
+	server string // its header
+	body   []byte
+}
+
+// get makes one request on a connection of its own. It follows nothing
+// elsewhere, neither redirections nor the proxies of the environment.
+func (c *Client) get(ctx context.Context, path string, timeout time.Duration) (*answer, error) {
+	if _, _, err := net.SplitHostPort(c.Address); err != nil {
+		return nil, err
+	}
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Address+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if c.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	return fetch(request, c.dial)
+}
+
+// fetch makes a request and reads the answer, both bounded.
+func fetch(request *http.Request, dial func(ctx context.Context, network, address string) (net.Conn, error)) (*answer, error) {
+	t := &http.Transport{DialContext: dial, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader}
+	defer t.CloseIdleConnections()
+	h := &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := h.Do(request)
+	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err // the address is said already
+		}
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > maxAnswer {
+		return nil, answerError(fmt.Errorf("over the limit of %d bytes", maxAnswer))
+	}
+	return &answer{status: response.StatusCode, server: response.Header.Get("Server"), body: body}, nil
+}
+
+// refusal is the error of an answer that is none.
+func (a *answer) refusal(op, address string) *Error {
+	return &Error{Op: op, Address: address, Status: a.status, Text: a.text()}
+}
+
+// text looks in the answer for what it says to people.
+func (a *answer) text() string {
+	var said struct {
+		Error  any `json:"error"`
+		Detail any `json:"detail"`
+	}
+	if json.Unmarshal(a.body, &said) != nil {
+		return link.Clip(string(a.body))
+	}
+	for _, v := range []any{said.Error, said.Detail} {
+		switch v := v.(type) {
+		case string:
+			return link.Clip(v)
+		case map[string]any:
+			if s, ok := v["exception"].(string); ok {
+				return link.Clip(s)
+			}
+		}
+	}
+	return ""
+}
+
+// dialer makes the way to the ports of an entry's device. One of our servers is
+// asked for the connection when we have its token: it may be far.
+func (c *Client) dialer(e Entry, server string) func(ctx context.Context, port uint16) (net.Conn, error) {
+	dial := c.direct
+	if e.RelayPort != 0 {
+		dial = c.relayed
+	}
+	if c.Token != "" && server == serverName {
+		near := dial
+		dial = func(ctx context.Context, e Entry, port uint16) (net.Conn, error) {
+			nc, err := c.connect(ctx, e.Address, port)
+			if notThere(err) {
+				return near(ctx, e, port)
+			}
+			return nc, err
+		}
+	}
+	return func(ctx context.Context, port uint16) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		err := errors.New("no port")
+		if port != 0 {
+			var nc net.Conn
+			if nc, err = dial(ctx, e, port); err == nil {
+				return nc, nil
+			}
+		}
+		return nil, &Error{Op: "dial", Address: netip.AddrPortFrom(e.Address, port).String(), Err: err}
+	}
+}
+
+// direct dials the address of an entry.
+func (c *Client) direct(ctx context.Context, e Entry, port uint16) (net.Conn, error) {
+	return c.dial(ctx, "tcp", netip.AddrPortFrom(e.Address, port).String())
+}
+
+// relayed dials the relay of an entry, which is on the server's host.
+func (c *Client) relayed(ctx context.Context, e Entry, port uint16) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(c.Address)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := c.dial(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(e.RelayPort))))
+	if err != nil {
+		return nil, err
+	}
+	release := link.GuardWrite(ctx, nc)
+	_, err = nc.Write(appendPreamble(nil, e.Address, port))
+	if err = release(err); err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return nc, nil
+}

@@ -1,0 +1,350 @@
+package tunneld
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const elsewhere = "127.0.0.1:7000"
+
+// against runs a test with another program at elsewhere.
+func against(t *testing.T, h http.Handler, f func(b *bench, c *Client)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{t: t, mesh: newMesh()}
+		stop := b.other(elsewhere, h.ServeHTTP)
+		f(b, b.client(elsewhere))
+		stop()
+	})
+}
+
+// paths is a program that knows a few paths.
+type paths map[string]string
+
+func (p paths) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	body, ok := p[q.URL.RequestURI()]
+	if !ok {
+		w.WriteHeader(http.StatusNotFound)
+		body = `{"error":"Not found"}`
+	}
+	io.WriteString(w, body)
+}
+
+var (
+	foreignPython = paths{"/": `{"u":[{"tunnel-address":"fd00::1","tunnel-port":5,"interface":"i"}]}`, "/hello": `{"message":"Hello, I'm alive"}`}
+	foreignAgent  = paths{"/health": "", "/tunnels": `[{"address":"fd00::1","rsdPort":5,"udid":"u","userspaceTun":true,"userspaceTunPort":7001}]`}
+	foreignAppium = paths{registryPath: `{"tunnels":{"u":{"address":"fd00::1","rsdPort":5}},"metadata":{}}`}
+)
+
+// TestList finds out which API answers.
+func TestList(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		program http.Handler
+		want    Entry
+		text    string // of the error
+		is      error
+	}{
+		"pymobiledevice3": {foreignPython, entry(Python, "u", "fd00::1", 5, 0, "i"), "", nil},
+		"go-ios":          {foreignAgent, entry(GoIOS, "u", "fd00::1", 5, 7001, ""), "", nil},
+		"appium":          {foreignAppium, entry(Appium, "u", "fd00::1", 5, 0, ""), "", nil},
+		"none":            {paths{}, Entry{}, "tunneld: list 127.0.0.1:7000: speaks none of the known APIs", ErrUnknownAPI},
+		"a web page":      {paths{"/": "<html>"}, Entry{}, "tunneld: list 127.0.0.1:7000: pymobiledevice3: answer is not understood: invalid character", ErrAnswer},
+		"bad go-ios":      {paths{"/tunnels": "{"}, Entry{}, "go-ios: answer is not understood", ErrAnswer},
+		"a token missing": {says(401, `{"detail":"Not authenticated"}`), Entry{}, "401 Unauthorized: Not authenticated", fs.ErrPermission},
+		"forbidden":       {says(403, `no`), Entry{}, "403 Forbidden: no", fs.ErrPermission},
+		"broken":          {says(500, ``), Entry{}, "500 Internal Server Error", nil},
+		"endless":         {says(200, strings.Repeat(" ", maxAnswer+1)), Entry{}, "over the limit", ErrAnswer},
+		"long headers": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X", strings.Repeat("x", 2*maxHeader))
+		}), Entry{}, "header", nil},
+		"elsewhere": {http.RedirectHandler("http://127.0.0.1:7000/x", http.StatusFound), Entry{}, "302 Found", nil},
+		"silent":    {http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }), Entry{}, "deadline exceeded", context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			against(t, tt.program, func(_ *bench, c *Client) {
+				begin := time.Now()
+				list, err := c.List(context.Background())
+				if took := time.Since(begin); took > requestTimeout {
+					t.Errorf("List takes %v", took)
+				}
+				if tt.text != "" {
+					var e *Error
+					if list != nil || !errors.As(err, &e) || e.Op != "list" || !strings.Contains(err.Error(), tt.text) || tt.is != nil && !errors.Is(err, tt.is) {
+						t.Errorf("List = %+v, %v, want %q", list, err, tt.text)
+					}
+					return
+				}
+				if err != nil || len(list) != 1 || list[0].Dial == nil {
+					t.Fatalf("List = %+v, %v", list, err)
+				}
+				got := list[0]
+				got.Dial = nil
+				if !reflect.DeepEqual(got, tt.want) {
+					t.Errorf("List = %+v, want %+v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// TestListOrder asks for the API first that the port is known for.
+func TestListOrder(t *testing.T) {
+	t.Parallel()
+	for port, want := range map[string]API{"49151": Python, "60105": GoIOS, "42314": Appium, "7000": Python} {
+		if got := ordered("localhost:" + port)[0].api; got != want || len(ordered("localhost:"+port)) != len(probes) {
+			t.Errorf("at port %s %s is first, want %s", port, got, want)
+		}
+	}
+}
+
+// TestListNobody has addresses at which nothing can answer.
+func TestListNobody(t *testing.T) {
+	t.Parallel()
+	m := newMesh()
+	for _, address := range []string{elsewhere, "127.0.0.1", "", "127.0.0.1:7000/x", "http://127.0.0.1:7000"} {
+		c := &Client{Address: address, DialContext: m.dial}
+		var e *Error
+		if list, err := c.List(context.Background()); list != nil || !errors.As(err, &e) || e.Address != address {
+			t.Errorf("List of %q = %v, %v", address, list, err)
+		}
+		if id, err := c.Identify(context.Background()); !errors.As(err, &e) || id != (Identity{}) {
+			t.Errorf("Identify %q = %v, %v", address, id, err)
+		}
+	}
+}
+
+// TestStartClient has the answers of /start-tunnel.
+func TestStartClient(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		status       int
+		answer, text string
+		is           error
+	}{
+		"started":    {200, `{"interface":"i","port":5,"address":"fd00::1"}`, "", nil},
+		"no device":  {501, `{"error":"task not created"}`, "501 Not Implemented: task not created", fs.ErrNotExist},
+		"exception":  {501, `{"error":{"exception":"it is locked","traceback":"long"}}`, "501 Not Implemented: it is locked", fs.ErrNotExist},
+		"no such":    {404, `{"error":"something went wrong during tunnel creation"}`, "404 Not Found: something went wrong", fs.ErrNotExist},
+		"an old one": {404, `{"detail":"Not Found"}`, "404 Not Found: Not Found", fs.ErrNotExist},
+		"half":       {200, `{"interface":"i","port":5}`, `address "" is none`, ErrAnswer},
+		"invalid":    {422, `{"detail":[{"type":"missing"}]}`, "422 Unprocessable Entity", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var asked string
+			h := func(w http.ResponseWriter, q *http.Request) {
+				asked = q.URL.RequestURI()
+				says(tt.status, tt.answer)(w, q)
+			}
+			against(t, http.HandlerFunc(h), func(_ *bench, c *Client) {
+				e, err := c.Start(context.Background(), "a b&c")
+				if asked != "/start-tunnel?udid=a+b%26c" {
+					t.Errorf("asked for %s", asked)
+				}
+				if tt.text != "" {
+					if err == nil || !strings.Contains(err.Error(), tt.text) || tt.is != nil && !errors.Is(err, tt.is) {
+						t.Errorf("Start = %v, want %q", err, tt.text)
+					}
+					return
+				}
+				if err != nil || e.Dial == nil || e.Address != netip.MustParseAddr("fd00::1") || e.RSDPort != 5 || e.UDID != "a b&c" || e.Interface != "i" {
+					t.Errorf("Start = %+v, %v", e, err)
+				}
+			})
+		})
+	}
+}
+
+// TestIdentify tells programs apart.
+func TestIdentify(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		program http.Handler
+		want    Identity
+		text    string
+	}{
+		"pymobiledevice3": {foreignPython, Identity{API: Python}, "pymobiledevice3 tunneld"},
+		"go-ios":          {foreignAgent, Identity{API: GoIOS}, "go-ios agent"},
+		"appium":          {foreignAppium, Identity{API: Appium}, "appium tunnel registry"},
+		"a web server":    {paths{"/": "<html>", "/hello": "hi", "/health": "ok"}, Identity{}, "unknown program"},
+		"a token":         {says(401, ""), Identity{}, "unknown program"},
+		"silent":          {http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }), Identity{}, "unknown program"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			against(t, tt.program, func(_ *bench, c *Client) {
+				id, err := c.Identify(context.Background())
+				if err != nil || id != tt.want || id.String() != tt.text {
+					t.Errorf("Identify = %+v (%v), %v, want %+v (%s)", id, id, err, tt.want, tt.text)
+				}
+			})
+		})
+	}
+	for token, want := range map[string][2]string{"": {"imdlua (pymobiledevice3 API)", "imdlua (go-ios API)"}, "secret": {"imdlua (wants a token)", "imdlua (wants a token)"}} {
+		bubble(t, func(b *bench) { b.server.Token = token }, func(b *bench) {
+			for i, address := range []string{PythonAddress, GoIOSAddress} {
+				if id, err := b.client(address).Identify(context.Background()); err != nil || !id.Ours || id.String() != want[i] {
+					t.Errorf("Identify %s = %v, %v, want %s", address, id, err, want[i])
+				}
+			}
+		})
+	}
+}
+
+// TestIdentifyOther has a program that does not speak HTTP, and an impatient
+// caller.
+func TestIdentifyOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh()
+		l, err := m.listen(netip.MustParseAddrPort(elsewhere))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hello := "SSH-2.0-x\r\n"
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				io.WriteString(c, hello)
+				go func() { io.Copy(io.Discard, c); c.Close() }()
+			}
+		}()
+		c := &Client{Address: elsewhere, DialContext: m.dial}
+		if id, err := c.Identify(context.Background()); err != nil || id != (Identity{}) {
+			t.Errorf("Identify = %v, %v", id, err)
+		}
+		hello = ""
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if id, err := c.Identify(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Identify = %v, %v", id, err)
+		}
+		l.Close()
+		synctest.Wait()
+	})
+}
+
+// TestTokenClient sends the token, and not where it does not belong.
+func TestTokenClient(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(b *bench) { b.server.Token = "secret" }, func(b *bench) {
+		b.plug(udid)
+		c := b.client(PythonAddress)
+		if _, err := c.List(context.Background()); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("List without a token = %v", err)
+		}
+		c.Token = "secret"
+		if list, err := c.List(context.Background()); err != nil || len(list) != 1 {
+			t.Errorf("List = %v, %v", list, err)
+		}
+		if e, err := c.Start(context.Background(), udid); err != nil || e.Address != aliasOf(udid, 0) {
+			t.Errorf("Start = %+v, %v", e, err)
+		}
+	})
+	var headers []http.Header
+	h := func(w http.ResponseWriter, q *http.Request) {
+		headers = append(headers, q.Header)
+		http.Redirect(w, q, "http://127.0.0.1:7001/", http.StatusTemporaryRedirect)
+	}
+	against(t, http.HandlerFunc(h), func(b *bench, c *Client) {
+		defer b.other("127.0.0.1:7001", func(_ http.ResponseWriter, q *http.Request) { t.Errorf("redirected with %v", q.Header) })()
+		c.Token = "secret"
+		_, _ = c.List(context.Background())
+		for _, h := range headers {
+			if h.Get("Authorization") != "Bearer secret" {
+				t.Errorf("headers %v", h)
+			}
+		}
+	})
+}
+
+// TestDial has each way into a tunnel.
+func TestDial(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var dialled []string
+		var sent strings.Builder
+		c := &Client{Address: "localhost:60105", DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
+			dialled = append(dialled, network+" "+address)
+			return &sink{to: &sent}, nil
+		}}
+		for _, e := range []Entry{entry(Python, "u", "fd00::1", 1, 0, ""), entry(Python, "u", "127.77.0.1", 1, 0, ""), entry(GoIOS, "u", "fd6c:7a1e:52b3::1", 1, 60106, "")} {
+			nc, err := c.dialer(e, "")(context.Background(), 58034)
+			if err != nil {
+				t.Fatal(err)
+			}
+			nc.Close()
+			if nc, err := c.dialer(e, "")(context.Background(), 0); err == nil {
+				t.Errorf("port 0 is dialled: %v", nc)
+			}
+		}
+		if want := []string{"tcp [fd00::1]:58034", "tcp 127.77.0.1:58034", "tcp localhost:60106"}; !reflect.DeepEqual(dialled, want) {
+			t.Errorf("dialled %q, want %q", dialled, want)
+		}
+		if got := fmt.Sprintf("%x", sent.String()); got != preambleHex {
+			t.Errorf("the relay is sent %s, want %s", got, preambleHex)
+		}
+		c.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("refused") }
+		var e *Error
+		if _, err := c.dialer(entry(GoIOS, "u", "fd00::1", 1, 2, ""), "")(context.Background(), 5); !errors.As(err, &e) || err.Error() != "tunneld: dial [fd00::1]:5: refused" {
+			t.Errorf("Dial = %v", err)
+		}
+	})
+}
+
+// sink is a connection that keeps what is written.
+type sink struct {
+	net.Conn
+	to *strings.Builder
+}
+
+func (s *sink) Write(b []byte) (int, error)      { return s.to.Write(b) }
+func (s *sink) SetWriteDeadline(time.Time) error { return nil }
+func (s *sink) Close() error                     { return nil }
+
+// TestFind looks who is at the end of the tunnels.
+func TestFind(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(b *bench) {
+		g := newGadget(t)
+		own := g.phone.UDID()
+		b.keeper.add(g, own)
+		b.plug(udid) // at whose end a phone with another identifier answers
+		other := `{"` + own + `":[{"tunnel-address":"fd00::1","tunnel-port":1,"interface":""}]}`
+		defer b.other(elsewhere, says(200, other))()
+		ctx := context.Background()
+		for _, address := range []string{PythonAddress, GoIOSAddress} {
+			if e, err := b.client(address).Find(ctx, strings.ToLower(own)); err != nil || e.UDID != own || e.Dial == nil {
+				t.Errorf("Find = %+v, %v", e, err)
+			}
+			if _, err := b.client(address).Find(ctx, udid); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "answers in place of") {
+				t.Errorf("Find = %v", err)
+			}
+		}
+		if _, err := b.client(PythonAddress).Find(ctx, "other"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Find = %v", err)
+		}
+		if _, err := b.client(elsewhere).Find(ctx, own); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("Find = %v, want a refused connection", err)
+		}
+		if _, err := b.client("127.0.0.1:7009").Find(ctx, own); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Find = %v where nobody listens", err)
+		}
+	})
+}

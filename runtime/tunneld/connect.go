@@ -1,0 +1,161 @@
+package tunneld
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// What foreign clients dial is on the loopback interface of the server. A client
+// of ours that knows the server's token may be on another machine; it asks the
+// server, at either API, to be connected as if it had dialled what the API says:
+//
+//	C  GET /connect?address=127.77.3.9&port=49152 HTTP/1.1
+//	   Connection: Upgrade, Upgrade: tcp, Authorization: Bearer TOKEN
+//	S  101 Switching Protocols
+//	   and the device's bytes from here on
+const (
+	connectPath = "/connect"
+	connectTo   = "tcp" // the Upgrade header
+)
+
+// connect is GET /connect.
+func (r *run) connect(w http.ResponseWriter, q *http.Request) {
+	address, err := netip.ParseAddr(q.URL.Query().Get("address"))
+	port, err2 := strconv.ParseUint(q.URL.Query().Get("port"), 10, 16)
+	if err != nil || err2 != nil || port == 0 || q.Header.Get("Upgrade") != connectTo {
+		reply(w, http.StatusBadRequest, detail{"not an address, a port and an upgrade"})
+		return
+	}
+	e, handle := r.behind(address, uint16(port))
+	if e == nil {
+		reply(w, http.StatusNotFound, detail{"no tunnel at that address"})
+		return
+	}
+	defer e.wg.Done()
+	raw, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		reply(w, http.StatusInternalServerError, detail{"the connection is not ours to take"})
+		return
+	}
+	c := &readAhead{Conn: raw, r: buffered.Reader}
+	if l, ok := raw.(*limitedConn); ok {
+		l.release() // it counts for the tunnel now, no more for the API
+	}
+	if !e.track(c) {
+		_ = c.Close()
+		return
+	}
+	defer e.untrack(c)
+	if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nServer: "+serverName+"\r\nConnection: Upgrade\r\nUpgrade: "+connectTo+"\r\n\r\n"); err == nil {
+		handle(c)
+	}
+}
+
+// behind finds what a client of either API would reach at an address. The
+// exposure waits at its end for the caller, who must call wg.Done.
+func (r *run) behind(address netip.Addr, port uint16) (*exposure, func(net.Conn)) {
+	for _, e := range r.reachable() {
+		f := e.front()
+		e.mu.Lock()
+		for device, own := range f.ports {
+			if f.address == address && own == port && !e.closed {
+				e.wg.Add(1)
+				e.mu.Unlock()
+				return e, e.handler(f, device)
+			}
+		}
+		e.mu.Unlock()
+	}
+	for _, e := range r.relayed() {
+		e.mu.Lock()
+		if e.Address.WithZone("") == address && !e.closed {
+			e.wg.Add(1)
+			e.mu.Unlock()
+			return e, func(c net.Conn) { e.forward(c, port) }
+		}
+		e.mu.Unlock()
+	}
+	return nil, nil
+}
+
+// connect has the server connect us with what an entry says.
+func (c *Client) connect(ctx context.Context, address netip.Addr, port uint16) (net.Conn, error) {
+	query := url.Values{"address": {address.WithZone("").String()}, "port": {strconv.Itoa(int(port))}}
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Address+connectPath+"?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	q.Header.Set("Connection", "Upgrade")
+	q.Header.Set("Upgrade", connectTo)
+	q.Header.Set("Authorization", "Bearer "+c.Token)
+	nc, err := c.dial(ctx, "tcp", c.Address)
+	if err != nil {
+		return nil, err
+	}
+	release := link.Guard(ctx, nc)
+	upgraded, err := upgrade(nc, q)
+	if err = release(err); err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return upgraded, nil
+}
+
+// upgrade sends the request and turns the connection over when the server has
+// said yes.
+func upgrade(nc net.Conn, q *http.Request) (net.Conn, error) {
+	if err := q.Write(nc); err != nil {
+		return nil, err
+	}
+	bound := &io.LimitedReader{R: nc, N: maxHeader}
+	br := bufio.NewReader(bound)
+	response, err := http.ReadResponse(br, q)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		body, _ := io.ReadAll(response.Body)
+		a := &answer{status: response.StatusCode, body: body}
+		return nil, a.refusal("connect", q.URL.Host)
+	}
+	bound.N = math.MaxInt64
+	return &readAhead{Conn: nc, r: br}, nil
+}
+
+// readAhead is a connection of which more was read than was used.
+type readAhead struct {
+	net.Conn
+	r *bufio.Reader // nil when there is nothing left in it
+}
+
+// Read returns what was read already, then what comes.
+func (c *readAhead) Read(p []byte) (int, error) {
+	if c.r == nil {
+		return c.Conn.Read(p)
+	}
+	if c.r.Buffered() == 0 {
+		c.r = nil
+		return c.Conn.Read(p)
+	}
+	return c.r.Read(p[:min(len(p), c.r.Buffered())])
+}
+
+// CloseWrite half-closes the connection.
+func (c *readAhead) CloseWrite() error { return link.CloseWrite(c.Conn) }
+
+// notThere reports whether a server says that it has no such tunnel, as it does
+// for those that it tells of on behalf of others.
+func notThere(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == http.StatusNotFound
+}

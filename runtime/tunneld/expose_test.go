@@ -1,0 +1,441 @@
+package tunneld
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/rsd"
+)
+
+// list asks the API as a client does.
+func (b *bench) list(address string) []Entry {
+	b.t.Helper()
+	list, err := b.client(address).List(context.Background())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return list
+}
+
+// services reads the list through an entry, as a foreign client does.
+func (b *bench) services(e Entry) *rsd.Client {
+	b.t.Helper()
+	c, err := rsd.Dial(context.Background(), e.Dial, e.RSDPort, rsd.Options{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+// TestReachable uses a tunnel through each API: the list of services, then
+// every service at the port that the list says.
+func TestReachable(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		api   string
+		alias bool
+		want  string // where the tunnel is said to be
+	}{
+		"alias":         {PythonAddress, true, aliasOf(udid, 0).String()},
+		"other ports":   {PythonAddress, false, "127.0.0.1"},
+		"go-ios":        {GoIOSAddress, true, tunnelAddress.String()},
+		"go-ios, other": {GoIOSAddress, false, tunnelAddress.String()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(b *bench) { b.server.net.alias = tt.alias }, func(b *bench) {
+				g := b.plug(udid)
+				list := b.list(tt.api)
+				if len(list) != 1 || list[0].UDID != udid || list[0].Address.String() != tt.want {
+					t.Fatalf("List = %+v, want %s at %s", list, udid, tt.want)
+				}
+				e := list[0]
+				if same := e.RSDPort == rsdPort; same != (tt.alias || tt.api == GoIOSAddress) {
+					t.Errorf("the list is at port %d", e.RSDPort)
+				}
+				c := b.services(e)
+				defer c.Close()
+				if got := c.Peer().Properties.UDID(); got != g.phone.UDID() || len(c.Peer().Services) != len(g.services()) {
+					t.Errorf("list of %q with %d services, want %q, %d", got, len(c.Peer().Services), g.phone.UDID(), len(g.services()))
+				}
+				for _, s := range g.services() {
+					there, _ := c.Find(s.Name)
+					got, err := echo(e.Dial, there.Port)
+					if want := fmt.Sprintf("%d:hello", s.Port); err != nil || got != want {
+						t.Fatalf("%s at port %d says %q, %v, want %q", s.Name, there.Port, got, err, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestMountedLater has services that come up while the tunnel is in use: they
+// are reachable for a client that reads the list afterwards.
+func TestMountedLater(t *testing.T) {
+	t.Parallel()
+	for _, alias := range []bool{true, false} {
+		bubble(t, func(b *bench) { b.server.net.alias = alias }, func(b *bench) {
+			const name = "com.apple.instruments.dtservicehub"
+			g := b.plug(udid)
+			e := b.list(PythonAddress)[0]
+			before := b.services(e)
+			if _, ok := before.Find(name); ok {
+				t.Error("dtservicehub is listed without an image")
+			}
+			before.Close()
+			g.image.Store(true)
+			after := b.services(e)
+			defer after.Close()
+			s, ok := after.Find(name)
+			if !ok {
+				t.Fatal("dtservicehub is not listed with an image")
+			}
+			if got, err := echo(e.Dial, s.Port); err != nil || !strings.HasSuffix(got, ":hello") {
+				t.Errorf("dtservicehub says %q, %v", got, err)
+			}
+			g.image.Store(false)
+			again := b.services(e)
+			defer again.Close()
+			if got, err := echo(e.Dial, s.Port); got != "" {
+				t.Errorf("dtservicehub says %q, %v without an image", got, err)
+			}
+		})
+	}
+}
+
+// TestRefreshFails serves the list that was there.
+func TestRefreshFails(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(b *bench) { b.server.net.alias = false }, func(b *bench) {
+		g := b.plug(udid)
+		e := b.list(PythonAddress)[0]
+		g.broken.Store(true)
+		c := b.services(e)
+		defer c.Close()
+		if len(c.Peer().Services) != len(g.services()) {
+			t.Errorf("%d services", len(c.Peer().Services))
+		}
+	})
+}
+
+// TestRefreshShared reads the list once for clients that come together, at
+// least for those behind the first.
+func TestRefreshShared(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(b *bench) { b.server.net.alias = false }, func(b *bench) {
+		g := b.plug(udid)
+		e := b.list(PythonAddress)[0]
+		b.server.mu.Lock()
+		r := b.server.current
+		b.server.mu.Unlock()
+		x := r.reachable()[0]
+		x.reading <- struct{}{} // somebody is reading
+		const clients = 20
+		lists := make(chan *rsd.Client)
+		for range clients {
+			go func() {
+				c, _ := rsd.Dial(context.Background(), e.Dial, e.RSDPort, rsd.Options{})
+				lists <- c
+			}()
+		}
+		synctest.Wait() // all of them wait for that
+		before := g.dials.Load()
+		<-x.reading
+		for range clients {
+			c := <-lists
+			if c == nil {
+				t.Fatal("no list")
+			}
+			c.Close()
+		}
+		if n := g.dials.Load() - before; n != 1 {
+			t.Errorf("the list was read %d times for %d clients, want once", n, clients)
+		}
+	})
+}
+
+// TestTwoTunnels has two devices and two tunnels to one of them.
+func TestTwoTunnels(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(b *bench) {
+		b.plug(oldUDID)
+		b.plug(udid)
+		g := newGadget(t)
+		defer g.die()
+		wifi := g.tunnel(udid)
+		wifi.Interface = "usbmux-" + udid + "-Network"
+		b.keeper.mu.Lock()
+		b.keeper.list = append(b.keeper.list, wifi)
+		b.keeper.mu.Unlock()
+		b.server.Changed()
+		synctest.Wait()
+		_, body := b.get(pythonAt, "GET /")
+		want := fmt.Sprintf(`{"%[1]s":[{"tunnel-address":"%[3]s","tunnel-port":58034,"interface":"usbmux-%[1]s-USB"},`+
+			`{"tunnel-address":"%[4]s","tunnel-port":58034,"interface":"usbmux-%[1]s-Network"}],`+
+			`"%[2]s":[{"tunnel-address":"%[5]s","tunnel-port":58034,"interface":"usbmux-%[2]s-USB"}]}`,
+			udid, oldUDID, aliasOf(udid, 0), aliasOf(udid, 1), aliasOf(oldUDID, 0))
+		if body != want {
+			t.Errorf("GET / = %s\nwant %s", body, want)
+		}
+		ports := map[uint16]bool{}
+		for _, e := range b.list(GoIOSAddress) {
+			ports[e.RelayPort] = true
+		}
+		if !ports[60106] || !ports[60107] || !ports[60108] {
+			t.Errorf("relays at %v, want 60106 to 60108", ports)
+		}
+	})
+}
+
+// TestPortsTaken has other programs where listeners would be.
+func TestPortsTaken(t *testing.T) {
+	t.Parallel()
+	first, second := aliasOf(udid, 0), aliasOf(udid, 1)
+	for name, tt := range map[string]struct {
+		taken []netip.AddrPort
+		want  string
+		relay uint16
+	}{
+		"one service":          {[]netip.AddrPort{netip.AddrPortFrom(first, rsd.FirstPort+7)}, second.String(), 60106},
+		"the list":             {[]netip.AddrPort{netip.AddrPortFrom(first, rsdPort)}, second.String(), 60106},
+		"a relay":              {[]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:60106")}, first.String(), 60107},
+		"a service everywhere": {everywhere(rsd.FirstPort), "127.0.0.1", 60106},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(b *bench) {
+				for _, at := range tt.taken {
+					b.mesh.taken[at] = true
+				}
+			}, func(b *bench) {
+				b.plug(udid)
+				list := b.list(PythonAddress)
+				if len(list) != 1 || list[0].Address.String() != tt.want {
+					t.Fatalf("List = %+v, want %s", list, tt.want)
+				}
+				c := b.services(list[0])
+				defer c.Close()
+				s, _ := c.Find("com.apple.afc")
+				if got, err := echo(list[0].Dial, s.Port); err != nil || !strings.HasSuffix(got, ":hello") {
+					t.Errorf("afc says %q, %v", got, err)
+				}
+				if agent := b.list(GoIOSAddress); len(agent) != 1 || agent[0].RelayPort != tt.relay {
+					t.Errorf("List = %+v, want a relay at %d", agent, tt.relay)
+				}
+			})
+		})
+	}
+}
+
+func everywhere(port uint16) []netip.AddrPort {
+	var list []netip.AddrPort
+	for n := range aliasTries {
+		list = append(list, netip.AddrPortFrom(aliasOf(udid, n), port))
+	}
+	return list
+}
+
+// TestAliasNotReached has addresses that can be listened on and not dialled.
+func TestAliasNotReached(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(b *bench) {
+		dial := b.server.net.dial
+		b.server.net.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if strings.HasPrefix(address, "127.77.") {
+				return nil, errors.New("filtered")
+			}
+			return dial(ctx, network, address)
+		}
+	}, func(b *bench) {
+		b.plug(udid)
+		if list := b.list(PythonAddress); len(list) != 1 || list[0].Address != loopback {
+			t.Errorf("List = %+v, want 127.0.0.1", list)
+		}
+	})
+}
+
+// TestUnreachable lists no tunnel whose device does not answer, tries again and
+// lists it when it does.
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(b *bench) {
+		g := newGadget(t)
+		g.broken.Store(true)
+		b.keeper.add(g, udid)
+		time.Sleep(pollEvery + retryMin) // noticed without being told
+		if list := b.list(PythonAddress); len(list) != 0 {
+			t.Errorf("List = %+v, want none", list)
+		}
+		if list := b.list(GoIOSAddress); len(list) != 1 {
+			t.Errorf("List = %+v, want the relay, which needs no list", list)
+		}
+		g.broken.Store(false)
+		time.Sleep(retryMax)
+		if list := b.list(PythonAddress); len(list) != 1 {
+			t.Errorf("List = %+v, want one", list)
+		}
+	})
+}
+
+// TestManyPorts refuses a list that would take all ports.
+func TestManyPorts(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(b *bench) {
+		g := newGadget(t)
+		for n := range maxPorts + 1 {
+			g.more = append(g.more, rsd.Service{Name: fmt.Sprint("x", n), Port: uint16(1000 + n)})
+		}
+		b.keeper.add(g, udid)
+		b.server.Changed()
+		synctest.Wait()
+		if list := b.list(PythonAddress); len(list) != 0 {
+			t.Errorf("List = %+v, want none", list)
+		}
+	})
+}
+
+// TestTunnelDies has clients connected on every way when the tunnel ends: they
+// are disconnected, and it is listed no more though its Manager has not noticed.
+func TestTunnelDies(t *testing.T) {
+	t.Parallel()
+	for _, alias := range []bool{true, false} {
+		bubble(t, func(b *bench) { b.server.net.alias = alias }, func(b *bench) {
+			g := b.plug(udid)
+			var conns []net.Conn
+			var lists []*rsd.Client
+			for _, address := range []string{PythonAddress, GoIOSAddress} {
+				e := b.list(address)[0]
+				c := b.services(e)
+				lists = append(lists, c)
+				s, _ := c.Find("com.apple.afc")
+				nc, err := e.Dial(context.Background(), s.Port)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer nc.Close()
+				conns = append(conns, nc)
+			}
+			relay := b.list(GoIOSAddress)[0]
+			silent, err := b.mesh.dial(context.Background(), "tcp", netip.AddrPortFrom(loopback, relay.RelayPort).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer silent.Close()
+			synctest.Wait()
+			g.die()
+			for _, c := range append(conns, silent) {
+				io.Copy(io.Discard, c) // ends
+			}
+			for _, c := range lists {
+				<-c.Done()
+				c.Close()
+			}
+			synctest.Wait()
+			for _, address := range []string{PythonAddress, GoIOSAddress} {
+				if list := b.list(address); len(list) != 0 {
+					t.Errorf("%s lists %+v", address, list)
+				}
+			}
+			if n := b.mesh.count(); n != 2 {
+				t.Errorf("%d listeners, want those of the APIs alone", n)
+			}
+			if _, err := relay.Dial(context.Background(), rsdPort); err == nil {
+				t.Error("the relay still listens")
+			}
+		})
+	}
+}
+
+// TestNotListedWhileClosing asks for the list at the moment in which the Manager
+// closes a tunnel.
+func TestNotListedWhileClosing(t *testing.T) {
+	t.Parallel()
+	for _, request := range []string{"GET /cancel?udid=" + udid, "GET /clear_tunnels"} {
+		stuck, goOn := make(chan struct{}), make(chan struct{})
+		bubble(t, func(b *bench) {
+			stuck, goOn = make(chan struct{}), make(chan struct{})
+			b.server.Manager = &slowKeeper{b.keeper, stuck, goOn}
+		}, func(b *bench) {
+			b.plug(udid)
+			answered := make(chan struct{})
+			go func() {
+				b.get(pythonAt, request)
+				close(answered)
+			}()
+			<-stuck
+			if _, body := b.get(pythonAt, "GET /"); body != "{}" {
+				t.Errorf("%s: GET / = %s while the tunnel is closed", request, body)
+			}
+			close(goOn)
+			<-answered
+			if _, body := b.get(goiosAt, "GET /tunnels"); body != "[]\n" {
+				t.Errorf("%s: GET /tunnels = %s afterwards", request, body)
+			}
+		})
+	}
+}
+
+// slowKeeper takes its time before a tunnel is gone.
+type slowKeeper struct {
+	*keeper
+	stuck, goOn chan struct{}
+}
+
+func (k *slowKeeper) wait() {
+	close(k.stuck)
+	<-k.goOn
+}
+
+func (k *slowKeeper) Cancel(id string) bool { k.wait(); return k.keeper.Cancel(id) }
+func (k *slowKeeper) Clear()                { k.wait(); k.keeper.Clear() }
+
+// TestManagerForgets closes what leads into a tunnel that its Manager has no
+// more, though it has not ended yet.
+func TestManagerForgets(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(b *bench) {
+		g := b.plug(udid)
+		nc, err := b.list(GoIOSAddress)[0].Dial(context.Background(), rsd.FirstPort)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		b.keeper.mu.Lock()
+		b.keeper.list = nil
+		b.keeper.mu.Unlock()
+		begin := time.Now()
+		io.Copy(io.Discard, nc) // ends
+		if took := time.Since(begin); took > pollEvery || g.ctx.Err() != nil {
+			t.Errorf("noticed after %v, the tunnel: %v", took, g.ctx.Err())
+		}
+		synctest.Wait()
+		if n := b.mesh.count(); n != 2 {
+			t.Errorf("%d listeners, want those of the APIs alone", n)
+		}
+	})
+}
+
+// TestRebuilt has a second tunnel to the same device after the first.
+func TestRebuilt(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(b *bench) {
+		b.plug(udid)
+		if status, _ := b.get(goiosAt, "DELETE /tunnel/"+udid); status != 204 {
+			t.Fatalf("status %d", status)
+		}
+		b.plug(udid)
+		list := b.list(PythonAddress)
+		if len(list) != 1 || list[0].Address != aliasOf(udid, 0) {
+			t.Errorf("List = %+v, want the alias of before", list)
+		}
+	})
+}

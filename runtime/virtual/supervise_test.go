@@ -1,0 +1,186 @@
+package virtual_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
+	"github.com/imdlua/imdlua/runtime/tunnel"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+)
+
+// TestTunnelGoesDown cuts the tunnel under a call that waits: the call fails at
+// once and says why, and the next one has a new tunnel.
+func TestTunnelGoesDown(t *testing.T) {
+	for _, r := range allRoads {
+		if r.tunnel == "" || r.via == "" {
+			continue
+		}
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := virtualtest.Context(t)
+			d, m := r.only(t, r.profiles[0])
+			for generation := 1; generation <= 3; generation++ {
+				s, err := dvt.Connect(ctx, d, dvt.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				n, err := s.Notifications(ctx, dvt.NotificationOptions{Apps: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tun := d.Tunneled(); tun == nil || tun.Generation != generation {
+					t.Fatalf("tunnel is %+v, want generation %d", tun, generation)
+				}
+				ended := make(chan error, 1)
+				go func() {
+					for {
+						if _, err := n.Next(ctx); err != nil {
+							ended <- err
+							return
+						}
+					}
+				}()
+				if m.DropTunnels() == 0 {
+					t.Fatal("the device has no tunnel")
+				}
+				if err := <-ended; !errors.Is(err, tunnel.ErrDown) {
+					t.Errorf("a call that waited ended in %v, want ErrDown", err)
+				}
+				s.Close()
+			}
+		})
+	}
+}
+
+// events collects what KeepTunnel tells.
+type events chan device.TunnelEvent
+
+// up waits for a tunnel of a later generation and returns it.
+func (e events) up(t *testing.T, ctx context.Context, after int) *device.Tunnel {
+	t.Helper()
+	for {
+		select {
+		case ev := <-e:
+			if ev.Up && ev.Tunnel.Generation > after {
+				return ev.Tunnel
+			}
+		case <-ctx.Done():
+			t.Fatalf("no tunnel after generation %d came up", after)
+		}
+	}
+}
+
+// TestKeepTunnel keeps one through everything that happens to a phone.
+func TestKeepTunnel(t *testing.T) {
+	for _, profile := range []string{"ios17.2", "ios17", "ios26"} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(virtualtest.Context(t))
+			d, m := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: profile}})
+			told := make(events, 1000)
+			done := make(chan error, 1)
+			go func() { done <- d.KeepTunnel(ctx, device.TunnelOptions{}, func(e device.TunnelEvent) { told <- e }) }()
+			now := told.up(t, ctx, 0)
+			for _, what := range []struct {
+				name string
+				do   func()
+			}{
+				{"cut", func() { m.DropTunnels() }},
+				{"unplugged and plugged in", func() {
+					m.Detach()
+					if err := m.Replug(); err != nil {
+						t.Error(err)
+					}
+				}},
+				{"restarted", func() { m.Phone().Power(phone.Restart) }},
+				{"restarted again", func() { m.Phone().Power(phone.Restart) }},
+			} {
+				what.do()
+				next := told.up(t, ctx, now.Generation)
+				if now.Err() == nil {
+					t.Errorf("%s: the tunnel before it is still up", what.name)
+				}
+				if v := next.List().Peer().Properties.UDID(); v != d.UDID() {
+					t.Errorf("%s: the tunnel leads to %s", what.name, v)
+				}
+				now = next
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("KeepTunnel = %v", err)
+			}
+		})
+	}
+}
+
+// TestKeeper keeps tunnels to whatever is there, and to nothing else.
+func TestKeeper(t *testing.T) {
+	t.Parallel()
+	ctx := virtualtest.Context(t)
+	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}}})
+	old, err := h.Add(virtual.Options{Phone: phone.Options{Profile: "ios16", Serial: h.NextSerial()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := virtualtest.Finder(t, h, device.Options{})
+	changed := make(chan struct{}, 1000)
+	k := f.Keep(device.KeeperOptions{Tell: func(string, device.TunnelEvent) { changed <- struct{}{} }})
+	defer k.Close()
+	has := func(want ...string) {
+		t.Helper()
+		slices.Sort(want)
+		for {
+			var have []string
+			for _, one := range k.Tunnels() {
+				have = append(have, one.UDID)
+			}
+			if slices.Equal(have, want) {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				t.Fatalf("tunnels to %v, want %v", have, want)
+			}
+		}
+	}
+	first := h.Devices()[0]
+	has(first.UDID())
+	second, err := h.Add(virtual.Options{Phone: phone.Options{Profile: "ios26", Serial: h.NextSerial()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(first.UDID(), second.UDID())
+	first.Detach()
+	has(second.UDID())
+	if err := first.Replug(); err != nil {
+		t.Fatal(err)
+	}
+	has(first.UDID(), second.UDID())
+	if !k.Cancel(first.UDID()) || k.Cancel("00008120-0000000000000000") {
+		t.Error("Cancel does not say what there was")
+	}
+	has(second.UDID())
+	one, err := k.Start(ctx, first.UDID())
+	if err != nil || one.Tunnel.Err() != nil {
+		t.Errorf("Start = %+v, %v", one, err)
+	}
+	has(first.UDID(), second.UDID())
+	if _, err := k.Start(ctx, old.UDID()); !errors.Is(err, device.ErrNoTunnel) {
+		t.Errorf("Start on iOS 16 = %v, want ErrNoTunnel", err)
+	}
+	if _, err := k.Start(ctx, "00008120-0000000000000000"); !errors.Is(err, device.ErrNotFound) {
+		t.Errorf("Start of nobody = %v, want ErrNotFound", err)
+	}
+	if !k.Ready() {
+		t.Error("not ready")
+	}
+	k.Clear()
+	has()
+}

@@ -1,0 +1,253 @@
+package virtual
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"errors"
+	"net"
+
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/remotepair"
+	"github.com/imdlua/imdlua/runtime/remotexpc"
+	"github.com/imdlua/imdlua/runtime/rsd"
+	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/coredevice"
+	"github.com/imdlua/imdlua/runtime/tunnel"
+)
+
+const (
+	// trustedLockdown and untrustedLockdown are lockdownd in RSD's lists.
+	trustedLockdown   = "com.apple.mobile.lockdown.remote.trusted"
+	untrustedLockdown = "com.apple.mobile.lockdown.remote.untrusted"
+	// shim ends the names of lockdown's services in a tunnel.
+	shim = ".shim.remote"
+	// portSpread is how far apart the ports of two boots may be, portsOfBoot
+	// how many of them a boot may use.
+	portSpread, portsOfBoot = 8192, 256
+)
+
+// handler makes a service.Handler of a function.
+type handler func(ctx context.Context, c net.Conn) error
+
+func (h handler) Serve(ctx context.Context, c net.Conn) error { return h(ctx, c) }
+
+// ownEntries are the services that need more of the machine than its phone:
+// those over lockdown that lead to tunnels, and the CoreDevice family, whose
+// services share what they know of each other's connections.
+func (m *Machine) ownEntries() []entry {
+	core := &coredevice.Device{Phone: m.phone, Logger: m.opts.Logger}
+	entries := m.tunnelEntries()
+	for _, n := range []service.Name{coredevice.AppService, coredevice.OpenStdIOSocket, coredevice.DeviceInfo, coredevice.Diagnostics} {
+		entries = append(entries, entry{name: n, handler: func(*phone.Phone) service.Handler { return core.Handler(n) }, offered: func(*phone.Phone) bool { return false }})
+	}
+	return entries
+}
+
+func (m *Machine) tunnelEntries() []entry {
+	since := func(v int) func(*phone.Phone) bool {
+		return func(p *phone.Phone) bool { return p.VersionNumber() >= v }
+	}
+	return []entry{
+		{
+			name:    service.Name{Lockdown: tunnel.LockdownService},
+			handler: func(*phone.Phone) service.Handler { return handler(m.serveTunnel) }, offered: since(1704),
+		},
+		{
+			// Trust without a dialog for hosts that lockdown trusts; there are
+			// no tunnels this way.
+			name: service.Name{Lockdown: remotepair.LockdownService, Remote: remotepair.LockdownService + shim, Checkin: true},
+			handler: func(*phone.Phone) service.Handler {
+				return handler(func(ctx context.Context, c net.Conn) error {
+					d := m.pairing(nil)
+					d.Consent = nil
+					return d.Serve(ctx, remotepair.NewStream(c))
+				})
+			},
+			offered: since(1700),
+		},
+	}
+}
+
+// serveTunnel is CoreDeviceProxy: the connection becomes a tunnel.
+func (m *Machine) serveTunnel(ctx context.Context, c net.Conn) error {
+	return m.runTunnel(ctx, func(ctx context.Context, d *tunnel.Device) error { return d.Serve(ctx, c) })
+}
+
+// runTunnel serves a tunnel that DropTunnels ends.
+func (m *Machine) runTunnel(ctx context.Context, serve func(context.Context, *tunnel.Device) error) error {
+	ctx, cut := context.WithCancelCause(ctx)
+	defer cut(nil)
+	m.mu.Lock()
+	m.lastTunnel++
+	id := m.lastTunnel
+	m.tunnels[id] = cut
+	faults := m.tunnelFaults
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		delete(m.tunnels, id)
+		m.mu.Unlock()
+	}()
+	d := &tunnel.Device{Open: m.openInTunnel, RSDPort: m.rsdPort(), Logger: m.opts.Logger}
+	faults.apply(d)
+	return serve(ctx, d)
+}
+
+// errCut is why a tunnel ended that DropTunnels cut.
+var errCut = errors.New("tunnel was cut")
+
+// DropTunnels cuts every tunnel to the device and says how many there were.
+func (m *Machine) DropTunnels() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, cut := range m.tunnels {
+		cut(errCut)
+	}
+	return len(m.tunnels)
+}
+
+// Tunnels says how many tunnels lead to the device.
+func (m *Machine) Tunnels() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.tunnels)
+}
+
+// firstRemote is the port of the first service in tunnels: another one after
+// every boot.
+func (m *Machine) firstRemote() uint16 {
+	sum := sha256.Sum256([]byte("ports " + m.phone.BootID()))
+	return rsd.FirstPort + portsOfBoot + binary.BigEndian.Uint16(sum[:])%portSpread
+}
+
+// rsdPort is where the list of services is inside tunnels.
+func (m *Machine) rsdPort() uint16 { return m.firstRemote() - 1 }
+
+// remoteServices is the list that tunnels have.
+func (m *Machine) remoteServices() []rsd.Service {
+	list := rsd.Table(m.phone, rsd.TableOptions{Image: m.phone.DeveloperServices()})
+	for i := range list {
+		list[i].Port += m.firstRemote() - rsd.FirstPort
+	}
+	return list
+}
+
+// openInTunnel finds what listens on a port inside tunnels.
+func (m *Machine) openInTunnel(number uint16) (func(context.Context, net.Conn), error) {
+	if number == m.rsdPort() {
+		return func(ctx context.Context, c net.Conn) { m.serveRSD(ctx, c, m.remoteServices) }, nil
+	}
+	for _, s := range m.remoteServices() {
+		if s.Port == number {
+			return func(ctx context.Context, c net.Conn) { m.serveRemote(ctx, c, s) }, nil
+		}
+	}
+	m.mu.Lock()
+	p, ok := m.ports[number]
+	m.mu.Unlock()
+	if ok && !p.once && number != lockdown.Port {
+		return p.serve, nil // an app that listens does so on every interface
+	}
+	return nil, errors.New("connection refused")
+}
+
+func (m *Machine) serveRSD(ctx context.Context, c net.Conn, list func() []rsd.Service) {
+	d := &rsd.Device{Phone: m.phone, Services: list, Logger: m.opts.Logger}
+	if err := d.Serve(ctx, m.misbehave(ctx, "rsd", c)); err != nil {
+		m.log.Debug("RSD connection ended", "err", err)
+	}
+}
+
+// serveRemote serves a connection to a service of RSD's list.
+func (m *Machine) serveRemote(ctx context.Context, c net.Conn, s rsd.Service) {
+	h, known := m.remote(s)
+	c = m.misbehave(ctx, known, c)
+	if s.Transport() == rsd.Checkin {
+		h = &rsd.CheckinDevice{Service: s.Name, Handler: h, Refuse: m.refusal(s.Name, h), Logger: m.opts.Logger}
+	}
+	if h == nil {
+		h = absent(s)
+	}
+	if err := h.Serve(ctx, c); err != nil {
+		m.log.Debug("service connection ended", "service", s.Name, "err", err)
+	}
+}
+
+// remote finds the device side of a listed service, nil when there is none,
+// and the name that faults know it by.
+func (m *Machine) remote(s rsd.Service) (service.Handler, string) {
+	switch s.Name {
+	case trustedLockdown:
+		return &lockdown.Device{Phone: m.phone, Trusted: true, Network: true, IdleTimeout: -1, Logger: m.opts.Logger}, "lockdown"
+	case untrustedLockdown:
+		return &lockdown.Device{Phone: m.phone, Network: true, IdleTimeout: -1, Logger: m.opts.Logger}, "lockdown"
+	case remotepair.Service:
+		return m.pairingXPC(nil), s.Name
+	}
+	e := m.entry(func(n service.Name) bool { return n.Remote == s.Name })
+	if e == nil {
+		return nil, s.Name
+	}
+	if e.name.Lockdown != "" {
+		return m.handler(e), e.name.Lockdown
+	}
+	return m.handler(e), s.Name
+}
+
+// refusal says who may use a lockdown service in a tunnel. Everybody there is
+// paired; but a locked device starts few services without an escrow bag.
+func (m *Machine) refusal(name string, h service.Handler) func(context.Context, []byte) error {
+	return func(_ context.Context, escrow []byte) error {
+		e := m.entry(func(n service.Name) bool { return n.Remote == name })
+		switch {
+		case h == nil:
+			return rsd.ErrInvalidService
+		case e == nil || e.locked || !m.phone.Locked():
+			return nil
+		case m.phone.UnlockedSinceBoot() && m.knownBag(escrow):
+			return nil
+		}
+		return rsd.ErrPasswordProtected
+	}
+}
+
+// knownBag says whether a host that the phone trusts has this escrow bag.
+func (m *Machine) knownBag(bag []byte) bool {
+	for _, h := range m.phone.Hosts() {
+		if len(bag) > 0 && subtle.ConstantTimeCompare(bag, h.EscrowBag) == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// absent stands in for listed services that the virtual device does not play:
+// those that speak RemoteXPC come up and say nothing, all others hang up.
+func absent(s rsd.Service) service.Handler {
+	if s.Transport() != rsd.RemoteXPC {
+		return handler(func(context.Context, net.Conn) error { return nil })
+	}
+	return &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+		_, err := c.Receive(ctx)
+		return err
+	}}
+}
+
+// pairing is the device's end of a remote pairing channel. listen opens
+// tunnels' listeners; nil where there are none.
+func (m *Machine) pairing(listen func(context.Context, remotepair.ListenerRequest) (*remotepair.Listener, error)) *remotepair.Device {
+	return &remotepair.Device{Phone: m.phone, Peers: m.peers, Consent: m.phone.AskTrust, Listen: listen, Logger: m.opts.Logger}
+}
+
+// pairingXPC is the same as a service that speaks RemoteXPC.
+func (m *Machine) pairingXPC(listen func(context.Context, remotepair.ListenerRequest) (*remotepair.Listener, error)) service.Handler {
+	return &remotexpc.Device{
+		Options: remotexpc.Options{Greeting: remotepair.Greeting(), Logger: m.opts.Logger},
+		Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+			return m.pairing(listen).Serve(ctx, remotepair.NewXPC(c))
+		},
+	}
+}
