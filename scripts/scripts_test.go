@@ -32,9 +32,12 @@ var update = flag.Bool("update", false, "write the golden files")
 
 // arguments that a recipe is run with; none for the others.
 var arguments = map[string][]string{
-	"pull_photos.lua":     {"--to", "$TMP/photos", "--pattern", "DCIM/**/*.JPG"},
-	"run_on_many.lua":     {"--virtual", "2"},
-	"take_screenshot.lua": {"--to", "$TMP/screen.png"},
+	"measure_app.lua":       {"--to", "$TMP/measure.csv", "--samples", "4", "--interval", "0.02"},
+	"play_route.lua":        {"--speed", "60"},
+	"pull_photos.lua":       {"--to", "$TMP/photos", "--pattern", "DCIM/**/*.JPG"},
+	"run_on_many.lua":       {"--virtual", "2"},
+	"stream_app_output.lua": {"--lines", "2"},
+	"take_screenshot.lua":   {"--to", "$TMP/screen.png"},
 }
 
 // profiles of the devices for recipes that need another than ios17.

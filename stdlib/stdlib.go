@@ -8,6 +8,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/args"
 	"github.com/imdlua/imdlua/stdlib/base"
 	"github.com/imdlua/imdlua/stdlib/base64"
+	"github.com/imdlua/imdlua/stdlib/csv"
 	"github.com/imdlua/imdlua/stdlib/errors"
 	"github.com/imdlua/imdlua/stdlib/fs"
 	"github.com/imdlua/imdlua/stdlib/hash"
@@ -26,7 +27,7 @@ import (
 func Modules() []*api.Module {
 	return []*api.Module{
 		base.Module(), base.HelpModule(), task.Module(), errors.Module(), log.Module(), fs.Module(), path.Module(), json.Module(),
-		plist.Module(), time.Module(), args.Module(), re.Module(), base64.Module(), hex.Module(), hash.Module(),
+		plist.Module(), time.Module(), args.Module(), re.Module(), base64.Module(), hex.Module(), hash.Module(), csv.Module(),
 	}
 }
 

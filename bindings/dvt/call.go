@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
@@ -13,30 +12,29 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// services is what the identifiers of most channels begin with.
-const services = "com.apple.instruments.server.services."
-
 // call calls any method of any channel, also one that this program knows
 // nothing of.
 func call(c *api.Call, d *device.Device, channel, selector string, args ...any) (any, error) {
-	if !strings.HasPrefix(channel, "com.") {
-		channel = services + channel
-	}
-	sent := make([]any, len(args))
-	for i, a := range args {
-		if a != nil {
-			sent[i] = foundation(a)
-		}
-	}
 	var v any
 	err := with(c, d, device.Timeout{}, func(ctx context.Context, s *dvt.Session) (err error) {
-		v, err = s.Call(ctx, channel, selector, sent...)
+		v, err = s.Call(ctx, identifier(channel), selector, archived(args)...)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return plain(v), nil
+}
+
+// archived are a script's values as arguments; nil stays nil.
+func archived(args []any) []any {
+	out := make([]any, len(args))
+	for i, a := range args {
+		if a != nil {
+			out[i] = foundation(a)
+		}
+	}
+	return out
 }
 
 // foundation turns a script's value into what can be archived.
@@ -76,6 +74,8 @@ func plain(v any) any {
 		return list(v)
 	case nskeyed.Dict:
 		return dict(v)
+	case nskeyed.Mutable:
+		return plain(v.Content)
 	case nskeyed.Date:
 		return v.Time()
 	case nskeyed.Point:
@@ -95,10 +95,10 @@ func plain(v any) any {
 			return object(o)
 		}
 		return fmt.Sprint(v)
-	case fmt.Stringer: // identifiers and addresses
-		return v.String()
+	case nil, bool, string, []byte, int64, uint64, float64:
+		return v
 	}
-	return v
+	return fmt.Sprint(v) // identifiers and addresses
 }
 
 func list(v []any) []any {

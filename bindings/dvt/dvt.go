@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
@@ -112,6 +113,7 @@ func code(err error) string {
 		{dvt.ErrLocked, "locked"},
 		{dvt.ErrConditionActive, "condition_active"},
 		{dvt.ErrTooManyChannels, "too_many_channels"},
+		{dtx.ErrChannelClosed, "channel_closed"},
 		{errors.ErrUnsupported, "unsupported"},
 	} {
 		if errors.Is(e, c.err) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"testing"
 
+	lua "github.com/yuin/gopher-lua"
+
 	"github.com/imdlua/imdlua/bindings"
 	binddevice "github.com/imdlua/imdlua/bindings/device"
 	bindvirtual "github.com/imdlua/imdlua/bindings/virtual"
@@ -17,7 +19,8 @@ import (
 )
 
 // script returns what runs Lua text with an iOS 16 device and returns what it
-// printed, and the device.
+// printed, and the device. The function simulated tells whether the device is
+// made to believe that it is elsewhere.
 func script(t *testing.T) (run func(source string) string, p *phone.Phone) {
 	t.Helper()
 	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1, Phone: phone.Options{Profile: "ios16"}}})
@@ -35,6 +38,12 @@ func script(t *testing.T) (run func(source string) string, p *phone.Phone) {
 	if err := bindings.Install(h, env); err != nil {
 		t.Fatal(err)
 	}
+	p = vh.Devices()[0].Phone()
+	h.SetGlobal("simulated", h.L().NewFunction(func(L *lua.LState) int {
+		_, simulated := p.Place()
+		L.Push(lua.LBool(simulated))
+		return 1
+	}))
 	return func(source string) string {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), virtualtest.Deadline)
@@ -46,7 +55,7 @@ func script(t *testing.T) (run func(source string) string, p *phone.Phone) {
 			t.Fatalf("%s\n%s", out.String(), report.String())
 		}
 		return out.String()
-	}, vh.Devices()[0].Phone()
+	}, p
 }
 
 func run(t *testing.T, source string) string {
@@ -160,12 +169,9 @@ print(dev:dvt_call("processcontrol", "launchSuspendedProcessWithDevicePath:bundl
 
 func TestErrors(t *testing.T) {
 	got := run(t, `
-local virtual = require "imd.virtual"
 local dev = device()
-local newer = virtual.start{ profile = "ios17" }:device()
 dev:condition("ThermalCondition", "ThermalFair")
 for _, f in ipairs{
-  function() newer:screenshot() end,
   function() dev:launch("com.example.none") end,
   function() dev:launch("com.example.none", { output = true }) end,
   function() dev:kill(99999) end,
@@ -183,8 +189,7 @@ for _, f in ipairs{
   local ok, e = try(f)
   print(ok, e.code, e.device ~= nil)
 end`)
-	check(t, got, `false	InvalidService	true
-false	not_found	true
+	check(t, got, `false	not_found	true
 false	not_found	true
 false	not_found	true
 false	permission_denied	true
@@ -200,14 +205,14 @@ false	argument	false
 `)
 }
 
-// TestSessionComesBack unplugs a device: its streams end in an error, and the
-// next call opens another session.
+// TestSessionComesBack unplugs a device: streams that are not to resume end in
+// an error, and the next call opens another session.
 func TestSessionComesBack(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
 local phone = virtual.start{ profile = "ios16" }
 local dev = phone:device()
-local samples = dev:sysmon{ interval = 3600 }
+local samples = dev:sysmon{ interval = 3600, resume = false }
 local output = dev:launch("com.example.shop", { output = true, suspended = true, kill = true }):output()
 dev:condition("ThermalCondition", "ThermalFair")
 phone:detach()
@@ -218,4 +223,170 @@ end
 phone:attach()
 print(#dev:screenshot() > 0)`)
 	check(t, got, "false\tdisconnected\ttrue\nfalse\tdisconnected\ttrue\ntrue\n")
+}
+
+// TestDVT drives the server freely: calls, a channel of its own with events,
+// what ends with what.
+func TestDVT(t *testing.T) {
+	got := run(t, `
+local dev = device()
+local dvt = dev:dvt()
+print(dvt:call("deviceinfo", "isRunningPid:", dev:process("SpringBoard").pid), dvt:call("deviceinfo", "nameForUID:", 501))
+print(dvt:capabilities()["com.apple.instruments.server.services.deviceinfo"])
+print(table.concat(dvt:selectors("screenshot"), " "), #dvt:selectors("none"), #dvt:selectors().deviceinfo > 5)
+
+local ch = dvt:channel("mobilenotifications")
+ch:send("setApplicationStateNotificationsEnabled:", true)
+local events = ch:events()
+local first = events:next(30)
+print(first.selector, #first.args, first.args[1].displayID ~= nil, first.value)
+dev:launch("com.example.shop", { kill = true })
+local e = events:find(function(e) return e.args[1].displayID == "com.example.shop" and e.args[1].state_description == "Foreground Running" end, { timeout = 30 })
+print(e.args[1].execName ~= "", events == ch:events())
+events:close()
+print(ch:events() ~= events, ch:call("setMemoryNotificationsEnabled:", false))
+ch:close()
+
+local kept
+with(dev:dvt(), function(other)
+  kept = other:channel("deviceinfo")
+  print(kept:call("isRunningPid:", 1), kept.name, kept, other ~= dvt)
+end)
+local tap = dvt:channel("sysmontap")
+tap:call("setConfig:", { ur = 100, bm = 0, procAttrs = array{ "pid" }, sysAttrs = array{}, cpuUsage = true, sampleInterval = 1e8 })
+tap:send("start")
+local said, rows
+repeat
+  local e = tap:events():next(30)
+  if e.value["$class"] then said = e.value["$class"] .. " " .. e.value["DTTapMessagePlist"].k elseif e.value[1] then rows = true end
+until said and rows
+print(said)
+print(pcall(function() kept:call("isRunningPid:", 1) end))`)
+	want := `true	mobile
+1
+takeScreenshot	0	true
+applicationStateNotification:	1	true	nil
+true	true
+true	nil
+true	com.apple.instruments.server.services.deviceinfo	DVTChannel<deviceinfo>	true
+DTSysmonTapMessage 0
+false	test.lua:34: DVTChannel is closed (its scope ended) (closed)
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestDVTLost has the session end under an open channel: the channel says so,
+// the server is there again at the next call.
+func TestDVTLost(t *testing.T) {
+	got := run(t, `
+local virtual = require "imd.virtual"
+local phone = virtual.list()[1]
+local dev = phone:device()
+local dvt = dev:dvt()
+local ch = dvt:channel("deviceinfo")
+local events = ch:events()
+phone:detach()
+local ok, e = try(events.next, events, 30)
+print(ok, e.code, e.device == dev.udid)
+ok, e = try(ch.call, ch, "isRunningPid:", 1)
+print(ok, e.code)
+phone:attach()
+print(dvt:call("deviceinfo", "isRunningPid:", 1), dvt:channel("deviceinfo"):call("isRunningPid:", 1))
+for _, f in ipairs{
+  function() dvt:call("nothing", "x") end,
+  function() dvt:channel("nothing") end,
+  function() dvt:call("deviceinfo", "nothing") end,
+  function() local all = {} for i = 1, 70 do all[i] = dvt:channel("deviceinfo") end end,
+} do
+  ok, e = try(f)
+  print(ok, e.code)
+end`)
+	check(t, got, "false\tdisconnected\ttrue\nfalse\tdisconnected\ntrue\ttrue\n"+
+		"false\tunsupported\nfalse\tunsupported\nfalse\tunsupported\nfalse\ttoo_many_channels\n")
+}
+
+// TestSysmonResumes unplugs the device under a stream of samples.
+func TestSysmonResumes(t *testing.T) {
+	got := run(t, `
+local virtual = require "imd.virtual"
+local phone = virtual.list()[1]
+local dev = phone:device()
+local stream = dev:sysmon{ interval = 0.01 }
+print(#stream:next(30).processes > 0, stream.gaps)
+for n = 1, 2 do
+  phone:detach()
+  phone:attach()
+  while stream.gaps < n do stream:next(30) end
+  print(#stream:next(30).processes > 0, stream.gaps)
+end
+local short = dev:sysmon{ interval = 0.01, resume = false }
+phone:detach()
+local ok, e
+repeat ok, e = try(short.next, short, 30) until not ok
+print(ok, e.code)`)
+	check(t, got, "true\t0\ntrue\t1\ntrue\t2\nfalse\tdisconnected\n")
+}
+
+// TestPlayGPX has the device travel: to the end, cancelled, out of time, and not
+// at all.
+func TestPlayGPX(t *testing.T) {
+	f, _ := script(t)
+	got := f(`
+local dev = device()
+dev:set_location(1, 2)
+dev:play_gpx("testdata/walk.gpx", { speed = 1000 })
+print(simulated())
+local travel = task.spawn(function() dev:play_gpx("testdata/walk.gpx", { loop = true, speed = 0.001 }) end)
+while not simulated() do task.sleep(0.01) end
+travel:cancel()
+local ok, e = try(travel.join, travel)
+print(ok, e.code, simulated())
+ok, e = try(dev.play_gpx, dev, "testdata/walk.gpx", { loop = true, timeout = 0.2 })
+print(ok, e.code, simulated())
+for _, o in ipairs{ { speed = 0 }, { pace = -1 }, { speed = 0/0 } } do
+  ok, e = try(dev.play_gpx, dev, "testdata/walk.gpx", o)
+  print(ok, e.code)
+end
+for _, file in ipairs{ "testdata/none.gpx", "dvt_test.go" } do
+  ok, e = try(dev.play_gpx, dev, file)
+  print(ok, e.code)
+end`)
+	check(t, got, `false
+false	cancelled	false
+false	timeout	false
+false	argument
+false	argument
+false	argument
+false	not_found
+false	decode
+`)
+}
+
+// TestResumesInTunnel unplugs and restarts a device whose services are inside a
+// tunnel: streams wait for the next tunnel, and calls get theirs.
+func TestResumesInTunnel(t *testing.T) {
+	got := run(t, `
+local virtual = require "imd.virtual"
+local phone = virtual.start{ profile = "ios17", boot = 0.05 }
+local dev = phone:device()
+local stream, log = dev:sysmon{ interval = 0.01 }, dev:syslog()
+local dvt = dev:dvt()
+local ch = dvt:channel("deviceinfo")
+print(#stream:next(30).processes > 0, ch:call("isRunningPid:", 1))
+for n = 1, 3 do
+  if n < 3 then
+    phone:detach()
+    phone:attach()
+  else
+    dev:restart{ wait = true }
+  end
+  while stream.gaps < n do stream:next(30) end
+  print(#stream:next(30).processes > 0, stream.gaps, dvt:call("deviceinfo", "isRunningPid:", 1))
+end
+print(log:find("no connection").gap > 0, log:find("no connection").gap > 0, log:find("no connection").gap > 0, log.gaps)
+local ok, e = try(ch.call, ch, "isRunningPid:", 1)
+print(ok, e.code)`)
+	check(t, got, "true\ttrue\ntrue\t1\ttrue\ntrue\t2\ttrue\ntrue\t3\ttrue\ntrue\ttrue\ttrue\t3\nfalse\tdisconnected\n")
 }

@@ -18,12 +18,13 @@ func raises(more ...string) api.Option {
 func Family() device.Family {
 	return device.Family{
 		Code:    code,
-		Classes: []*api.Class{processClass()},
+		Classes: []*api.Class{processClass(), dvtClass(), channelClass()},
 		Records: []*api.Record{
 			api.NewRecord[Condition]("Condition", "Something bad that a device can pretend."),
 			api.NewRecord[Profile]("ConditionProfile", "A strength of a condition."),
 			api.NewRecord[Sample]("SysmonSample", "One look at the load of a device."),
 			api.NewRecord[Usage]("SysmonProcess", "The load of a process."),
+			api.NewRecord[Event]("DVTEvent", "What the device sends unasked on a channel of Instruments' server."),
 		},
 		Methods: append(appMethods(), simulationMethods()...),
 	}
@@ -42,12 +43,16 @@ func appMethods() []*api.Func {
 		api.Method("kill", "Ends a process.", "pid opts?", kill,
 			api.ParamDoc("pid", "process id"), opts, raises("not_found", "permission_denied"), api.NeedsDDI(), api.Perm("control"), api.SeeAlso("Device:process"),
 			api.Example(start+"dev:kill(dev:launch(\"com.example.shop\").pid)")),
-		api.Method("sysmon", "Returns samples of the load of the device and its processes as a stream of SysmonSample.", "opts?", sysmon,
-			api.ParamDoc("opts", "interval, timeout for the opening"), raises("too_many_channels"), api.Returns("Stream stream"), api.NeedsDDI(), api.Perm("read"),
+		api.Method("sysmon", "Returns samples of the load of the device and its processes as a stream of SysmonSample. When the device is unplugged the stream waits for it and goes on; `stream.gaps` counts that.", "opts?", sysmon,
+			api.ParamDoc("opts", "interval, how long to wait for a lost device, timeout for the opening"), raises("too_many_channels"), api.Returns("Stream stream"), api.NeedsDDI(), api.Perm("read"),
 			api.Example(start+"for s in dev:sysmon{ interval = 0.05 } do print(#s.processes, s.system.physMemSize) break end")),
-		api.Method("dvt_call", "Calls any method of any channel of Instruments' server and returns its answer, nil when it has none. Whole numbers are sent as integers.", "channel selector args...", call,
-			api.ParamDoc("channel", "identifier; com.apple.instruments.server.services. may be left out"), api.ParamDoc("selector", "name of the method, with a colon for each argument"),
-			api.ParamDoc("args", "arguments of the method"), raises("unsupported"), api.Returns("any answer"), api.NeedsDDI(), api.Perm("raw"),
+		api.Method("dvt", "Returns Instruments' server, to call any method of any channel and to hear its events.", "opts?", open,
+			opts, raises(), api.Returns("DVT dvt"), api.NeedsDDI(), api.Perm("raw"),
+			api.Example(start+"local dvt = dev:dvt()\nprint(dvt:call(\"deviceinfo\", \"machTimeInfo\")[1])")),
+		api.Method("dvt_call", "Calls any method of any channel of Instruments' server: the same as `dev:dvt():call(...)`.", "channel selector args...", call,
+			api.ParamDoc("channel", "identifier; com.apple.instruments.server.services. may be left out"), api.StringChoices("channel", channelChoices),
+			api.ParamDoc("selector", "name of the method, with a colon for each argument"), api.StringChoices("selector", selectorChoices),
+			api.ParamDoc("args", "arguments of the method"), api.SeeAlso("DVT:call"), raises("unsupported"), api.Returns("any answer"), api.NeedsDDI(), api.Perm("raw"),
 			api.Example(start+"p(dev:dvt_call(\"deviceinfo\", \"systemInformation\"))")),
 	}
 }
@@ -61,6 +66,10 @@ func simulationMethods() []*api.Func {
 		api.Method("clear_location", "Ends the simulated place.", "opts?", clearLocation,
 			opts, raises(), api.NeedsDDI(), api.Perm("control"),
 			api.Example(start+"dev:set_location(48.8584, 2.2945)\ndev:clear_location()")),
+		api.Method("play_gpx", "Takes the device along a GPX file: the points of its track, else of its route, else its places, at their times. The simulated place goes along once a second between points that are further apart. Returns at the end; run it in a task to do something meanwhile. However it ends, also cancelled, the device is where it really is afterwards.", "path opts?", playGPX,
+			api.ParamDoc("path", "local GPX file"), api.StringKind("path", "path"), api.ParamDoc("opts", "speed, pace, loop, timeout"),
+			raises("decode", "not_found"), api.NeedsDDI(), api.Perm("control"), api.SeeAlso("Device:set_location"),
+			api.Example(start+"local file = path.join(fs.temp_dir(), \"walk.gpx\")\nfs.write(file, [[<gpx><rte><rtept lat=\"52.5163\" lon=\"13.3777\"/><rtept lat=\"52.5145\" lon=\"13.3501\"/></rte></gpx>]])\ndev:play_gpx(file, { speed = 10000 })")),
 		api.Method("conditions", "Lists the bad conditions that the device can pretend, such as a slow network or heat.", "opts?", conditions,
 			opts, raises("unsupported"), api.Returns("Condition[] conditions"), api.NeedsDDI(), api.Perm("read"),
 			api.Example(start+"for _, c in ipairs(dev:conditions()) do print(c.id, #c.profiles, c.active) end")),

@@ -31,6 +31,7 @@ type Usage struct {
 
 type sysmonOptions struct {
 	device.Timeout
+	stream.ResumeOption
 	Interval time.Duration `lua:"interval" doc:"seconds between samples; 1 when left out"`
 }
 
@@ -46,20 +47,44 @@ func sysmon(c *api.Call, d *device.Device, o sysmonOptions) (*stream.Stream, err
 	if o.Interval < 0 {
 		return nil, c.ArgError(1, "interval is a number of seconds")
 	}
-	var m *dvt.Sysmon
-	err := with(c, d, o.Timeout, func(ctx context.Context, s *dvt.Session) error {
-		known, err := s.ProcessAttributes(ctx)
-		if err != nil {
-			return err
-		}
-		wanted := slices.DeleteFunc([]string{attrPID, attrName, attrCPU, attrMemory}, func(name string) bool { return !slices.Contains(known, name) })
-		m, err = s.Sysmon(ctx, dvt.SysmonConfig{Interval: o.Interval, Processes: wanted})
+	limit, err := o.Limit(c, 1)
+	if err != nil {
+		return nil, err
+	}
+	var first *stream.Opening
+	err = with(c, d, o.Timeout, func(ctx context.Context, s *dvt.Session) error {
+		first, err = samples(ctx, d, s, o.Interval)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return stream.New(func(ctx context.Context, push func(...any)) error {
+	again := func(ctx context.Context) (*stream.Opening, error) {
+		s, err := of(d).connect(ctx)
+		if err != nil {
+			return nil, d.Ended(err)
+		}
+		opening, err := samples(ctx, d, s, o.Interval)
+		if err != nil {
+			return nil, d.Ended(err)
+		}
+		return opening, nil
+	}
+	return stream.NewResuming(first, stream.Resume{Limit: limit, Ready: d.Ready, Open: again}, stream.Options{Kind: "sysmon"}), nil
+}
+
+// samples begins the sampling on a channel of its own.
+func samples(ctx context.Context, d *device.Device, s *dvt.Session, interval time.Duration) (*stream.Opening, error) {
+	known, err := s.ProcessAttributes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wanted := slices.DeleteFunc([]string{attrPID, attrName, attrCPU, attrMemory}, func(name string) bool { return !slices.Contains(known, name) })
+	m, err := s.Sysmon(ctx, dvt.SysmonConfig{Interval: interval, Processes: wanted})
+	if err != nil {
+		return nil, err
+	}
+	return &stream.Opening{Source: func(ctx context.Context, push func(...any)) error {
 		for {
 			s, err := m.Next(ctx)
 			if err != nil {
@@ -67,7 +92,7 @@ func sysmon(c *api.Call, d *device.Device, o sysmonOptions) (*stream.Stream, err
 			}
 			push(sample(s))
 		}
-	}, m.Close, stream.Options{Kind: "sysmon", Dropped: m.Dropped}), nil
+	}, Stop: m.Close, Dropped: m.Dropped}, nil
 }
 
 func sample(s *dvt.Sample) *Sample {

@@ -23,11 +23,12 @@ type Entry struct {
 	PID       int       `lua:"pid" doc:"process id"`
 	Process   string    `lua:"process" doc:"short name of the process"`
 	Image     string    `lua:"image" doc:"executable or library that spoke"`
-	Level     string    `lua:"level" doc:"debug, info, default, error or fault"`
+	Level     string    `lua:"level" doc:"debug, info, default, error or fault; gap for the mark of a lost connection"`
 	Subsystem string    `lua:"subsystem" doc:"such as com.apple.network; empty when the entry has none"`
 	Category  string    `lua:"category" doc:"part of the subsystem"`
 	Message   string    `lua:"message" doc:"text"`
 	Thread    uint64    `lua:"thread" doc:"thread id"`
+	Gap       *float64  `lua:"gap" doc:"seconds without a connection, in the entry that marks them; else nil"`
 }
 
 // Line is the record of one line of the text log.
@@ -36,13 +37,15 @@ type Line struct {
 	PID     int       `lua:"pid" doc:"process id"`
 	Process string    `lua:"process" doc:"short name of the process"`
 	Image   string    `lua:"image" doc:"library that spoke"`
-	Level   string    `lua:"level" doc:"as written, such as Notice"`
+	Level   string    `lua:"level" doc:"as written, such as Notice; gap for the mark of a lost connection"`
 	Message string    `lua:"message" doc:"text"`
 	Raw     string    `lua:"raw" doc:"the line as it came"`
+	Gap     *float64  `lua:"gap" doc:"seconds without a connection, in the line that marks them; else nil"`
 }
 
 type options struct {
 	device.Timeout
+	stream.ResumeOption
 	PID       *int   `lua:"pid" doc:"this process alone; the device does the filtering"`
 	Process   string `lua:"process" doc:"processes of this short name, or the bundle id of an app"`
 	Level     string `lua:"level" doc:"this level and above: debug, info, default, error, fault; from default on the device does the filtering"`
@@ -87,28 +90,71 @@ func live(c *api.Call, d *device.Device, o options) (*stream.Stream, error) {
 	if o.PID != nil {
 		activity.PID, activity.Kernel = *o.PID, *o.PID == 0
 	}
-	var s *ostracerelay.Stream
-	err := d.Do(c, o.Timeout, func(ctx context.Context) error {
-		var err error
+	limit, err := o.Limit(c, 1)
+	if err != nil {
+		return nil, err
+	}
+	connect := func(ctx context.Context) (*stream.Opening, error) {
+		s, err := startActivity(ctx, d, activity)
+		if err != nil {
+			return nil, err
+		}
+		read := func(ctx context.Context, push func(...any)) error { return d.Ended(pump(ctx, s, &o, push)) }
+		return &stream.Opening{Source: read, Stop: s.Close}, nil
+	}
+	var first *stream.Opening
+	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
 		if strings.Contains(o.Process, ".") {
 			if o.Process, err = executable(ctx, d, o.Process); err != nil {
 				return err
 			}
 		}
-		client, err := ostracerelay.Connect(ctx, d)
-		if err != nil {
-			return err
-		}
-		if s, err = client.StartActivity(ctx, activity); err != nil {
-			client.Close()
-		}
+		first, err = connect(ctx)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return stream.New(func(ctx context.Context, push func(...any)) error { return d.Ended(pump(ctx, s, &o, push)) }, s.Close,
+	return stream.NewResuming(first, resume(d, limit, connect, entryGap),
 		stream.Options{Kind: "syslog", Queue: o.Queue, Text: func(v any) string { return v.(*Entry).Message }}), nil
+}
+
+// startActivity starts the live log on a connection of its own.
+func startActivity(ctx context.Context, d *device.Device, a ostracerelay.Activity) (*ostracerelay.Stream, error) {
+	client, err := ostracerelay.Connect(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	s, err := client.StartActivity(ctx, a)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// resume says how both logs go on after a lost connection.
+func resume(d *device.Device, limit time.Duration, open func(context.Context) (*stream.Opening, error), gap func(time.Duration) any) stream.Resume {
+	return stream.Resume{Limit: limit, Ready: d.Ready, Gap: gap, Open: func(ctx context.Context) (*stream.Opening, error) {
+		o, err := open(ctx)
+		if err != nil {
+			return nil, d.Ended(err)
+		}
+		return o, nil
+	}}
+}
+
+// levelGap is the level of what marks a gap. It passes every filter.
+const levelGap = "gap"
+
+func entryGap(t time.Duration) any {
+	seconds := t.Seconds()
+	return &Entry{Time: time.Now(), Level: levelGap, Message: stream.GapText(t), Gap: &seconds}
+}
+
+func lineGap(t time.Duration) any {
+	seconds := t.Seconds()
+	return &Line{Time: time.Now(), Level: levelGap, Message: stream.GapText(t), Raw: stream.GapText(t), Gap: &seconds}
 }
 
 // pump reads entries and hands over those that pass. Entries of one batch share
@@ -131,7 +177,7 @@ func pump(ctx context.Context, s *ostracerelay.Stream, o *options, push func(...
 			if !o.accepts(e) {
 				continue
 			}
-			kept = append(kept, Entry{e.Time, e.PID, e.Process(), e.Image(), levelName(e.Level), e.Subsystem, e.Category, e.Message, e.ThreadID})
+			kept = append(kept, Entry{e.Time, e.PID, e.Process(), e.Image(), levelName(e.Level), e.Subsystem, e.Category, e.Message, e.ThreadID, nil})
 			out = append(out, &kept[len(kept)-1])
 		}
 		if len(out) > 0 {
@@ -158,24 +204,41 @@ func executable(ctx context.Context, d *device.Device, id string) (string, error
 	return id, nil
 }
 
-func text(c *api.Call, d *device.Device, t device.Timeout) (*stream.Stream, error) {
-	var client *syslogrelay.Client
-	err := d.Do(c, t, func(ctx context.Context) (err error) {
-		client, err = syslogrelay.Connect(ctx, d)
+type textOptions struct {
+	device.Timeout
+	stream.ResumeOption
+}
+
+func text(c *api.Call, d *device.Device, o textOptions) (*stream.Stream, error) {
+	limit, err := o.Limit(c, 1)
+	if err != nil {
+		return nil, err
+	}
+	connect := func(ctx context.Context) (*stream.Opening, error) {
+		client, err := syslogrelay.Connect(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		return &stream.Opening{Source: func(ctx context.Context, push func(...any)) error {
+			for {
+				e, err := client.Next(ctx)
+				if err != nil {
+					return d.Ended(err)
+				}
+				push(&Line{e.Time, e.PID, e.Process, e.Image, string(e.Level), e.Message, e.Raw, nil})
+			}
+		}, Stop: client.Close}, nil
+	}
+	var first *stream.Opening
+	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
+		first, err = connect(ctx)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return stream.New(func(ctx context.Context, push func(...any)) error {
-		for {
-			e, err := client.Next(ctx)
-			if err != nil {
-				return d.Ended(err)
-			}
-			push(&Line{e.Time, e.PID, e.Process, e.Image, string(e.Level), e.Message, e.Raw})
-		}
-	}, client.Close, stream.Options{Kind: "syslog text", Text: func(v any) string { return v.(*Line).Raw }}), nil
+	return stream.NewResuming(first, resume(d, limit, connect, lineGap),
+		stream.Options{Kind: "syslog text", Text: func(v any) string { return v.(*Line).Raw }}), nil
 }
 
 type archiveOptions struct {
@@ -210,11 +273,11 @@ func Family() device.Family {
 			api.NewRecord[Line]("SyslogLine", "One line of the text log."),
 		},
 		Methods: []*api.Func{
-			api.Method("syslog", "Returns the live log as a stream of entries. It begins at once: what is logged from here on is in the stream, even when it is read later.", "opts?", live,
-				api.ParamDoc("opts", "what to let through, timeout for the opening"), raises, api.Returns("Stream stream"), api.Perm("read"),
+			api.Method("syslog", "Returns the live log as a stream of entries. It begins at once: what is logged from here on is in the stream, even when it is read later. When the device is unplugged or restarts the log waits for it and goes on with an entry of level gap, which passes every filter of the options.", "opts?", live,
+				api.ParamDoc("opts", "what to let through, how long to wait for a lost device, timeout for the opening"), raises, api.Returns("Stream stream"), api.Perm("read"),
 				api.Example("local dev = device()\nlocal log = dev:syslog{ level = \"info\" }\nfor e in log do print(e.process, e.message) break end")),
-			api.Method("syslog_text", "Returns the live log as text lines (com.apple.syslog_relay), as devices before iOS 10 have it.", "opts?", text,
-				api.ParamDoc("opts", "timeout for the opening"), raises, api.Returns("Stream stream"), api.Perm("read"),
+			api.Method("syslog_text", "Returns the live log as text lines (com.apple.syslog_relay), as devices before iOS 10 have it. It goes on after a lost connection as syslog does.", "opts?", text,
+				api.ParamDoc("opts", "how long to wait for a lost device, timeout for the opening"), raises, api.Returns("Stream stream"), api.Perm("read"),
 				api.Example("local dev = device()\nprint(dev:syslog_text():next(10).raw)")),
 			api.Method("log_archive", "Stores the device's log as a tar file with the contents of a .logarchive. Returns its size.", "path opts?", archive,
 				api.ParamDoc("path", "local file to write"), api.ParamDoc("opts", "how much, timeout"), raises, api.Returns("integer bytes"), api.Perm("read"),

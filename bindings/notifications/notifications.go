@@ -5,6 +5,9 @@ package notifications
 import (
 	"context"
 	"crypto/rand"
+	"slices"
+
+	lua "github.com/yuin/gopher-lua"
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/bindings/stream"
@@ -12,25 +15,75 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
 )
 
-func observe(c *api.Call, d *device.Device, names ...string) (*stream.Stream, error) {
-	if len(names) == 0 {
-		return nil, c.ArgError(1, "name at least one notification")
+type options struct {
+	device.Timeout
+	stream.ResumeOption
+}
+
+// arguments are names, and behind them a table of options or none.
+func arguments(c *api.Call, args []lua.LValue) (names []string, o options, err error) {
+	for i, a := range args {
+		switch v := a.(type) {
+		case lua.LString:
+			names = append(names, string(v))
+			continue
+		case *lua.LTable:
+			if i < len(args)-1 {
+				break
+			}
+			if err := c.Index().Options(c.L, v, &o); err != nil {
+				return nil, o, c.ArgError(i+1, "%v", err)
+			}
+			continue
+		}
+		return nil, o, c.ArgError(i+1, "string expected, got %s", a.Type())
 	}
-	var client *notificationproxy.Client
-	var early []any
-	err := d.Do(c, device.Timeout{}, func(ctx context.Context) (err error) {
-		if client, err = notificationproxy.Connect(ctx, d); err != nil {
-			return err
-		}
-		if early, err = subscribe(ctx, client, names); err != nil {
-			client.Close()
-		}
+	if len(names) == 0 {
+		return nil, o, c.ArgError(1, "name at least one notification")
+	}
+	return names, o, nil
+}
+
+func observe(c *api.Call, d *device.Device, args ...lua.LValue) (*stream.Stream, error) {
+	names, o, err := arguments(c, args)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := o.Limit(c, len(args))
+	if err != nil {
+		return nil, err
+	}
+	var first *stream.Opening
+	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
+		first, err = open(ctx, d, names)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return stream.New(func(ctx context.Context, push func(...any)) error {
+	again := func(ctx context.Context) (*stream.Opening, error) {
+		o, err := open(ctx, d, names)
+		if err != nil {
+			return nil, d.Ended(err)
+		}
+		return o, nil
+	}
+	return stream.NewResuming(first, stream.Resume{Limit: limit, Ready: d.Ready, Open: again},
+		stream.Options{Kind: "notifications", Text: func(v any) string { return v.(string) }}), nil
+}
+
+// open observes on a connection of its own.
+func open(ctx context.Context, d *device.Device, names []string) (*stream.Opening, error) {
+	client, err := notificationproxy.Connect(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	early, err := subscribe(ctx, client, names)
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &stream.Opening{Source: func(ctx context.Context, push func(...any)) error {
 		push(early...)
 		for {
 			name, err := client.Next(ctx)
@@ -39,7 +92,7 @@ func observe(c *api.Call, d *device.Device, names ...string) (*stream.Stream, er
 			}
 			push(name)
 		}
-	}, client.Close, stream.Options{Kind: "notifications", Text: func(v any) string { return v.(string) }}), nil
+	}, Stop: client.Close}, nil
 }
 
 // subscribe returns when the device hears the names: what is posted from then
@@ -47,7 +100,7 @@ func observe(c *api.Call, d *device.Device, names ...string) (*stream.Stream, er
 // observed last and posted. What came before it is returned.
 func subscribe(ctx context.Context, client *notificationproxy.Client, names []string) (early []any, err error) {
 	ready := "org.imdlua.ready." + rand.Text()
-	if err := client.Observe(ctx, append(names, ready)...); err != nil {
+	if err := client.Observe(ctx, append(slices.Clone(names), ready)...); err != nil {
 		return nil, err
 	}
 	if err := client.Post(ctx, ready); err != nil {
@@ -83,8 +136,8 @@ func post(c *api.Call, d *device.Device, name string, t device.Timeout) error {
 func Family() device.Family {
 	raises := api.Raises("timeout", "not_paired", "disconnected")
 	return device.Family{Methods: []*api.Func{
-		api.Method("notifications", "Returns a stream of the names of Darwin notifications, as they are posted on the device.", "names...", observe,
-			api.ParamDoc("names", "which notifications to hear, such as com.apple.springboard.lockstate"), raises, api.Returns("Stream stream"), api.Perm("read"),
+		api.Method("notifications", "Returns a stream of the names of Darwin notifications, as they are posted on the device. A table of options may follow the names: `timeout` for the opening, and `resume`, seconds to wait for a device that was unplugged or restarts (60 when left out, 0 or false to fail at once). What is posted while it is away is not heard; `stream.gaps` counts.", "names...:string|table", observe,
+			api.ParamDoc("names", "which notifications to hear, such as com.apple.springboard.lockstate, and options"), raises, api.Returns("Stream stream"), api.Perm("read"),
 			api.Example("local dev = device()\nlocal heard = dev:notifications(\"com.example.done\")\ndev:post(\"com.example.done\")\nprint(heard:next(5))")),
 		api.Method("post", "Posts a Darwin notification on the device.", "name opts?", post,
 			api.ParamDoc("name", "of the notification"), api.ParamDoc("opts", "timeout"), raises, api.Perm("control"),

@@ -167,6 +167,7 @@ func Class() *api.Class {
 	c.Next = func(call *api.Call, s *Stream) (any, error) { return next(call, s, nil) }
 	c.Fields = []*api.Field{
 		api.Property("dropped", "how many values were lost because nobody took them in time", func(s *Stream) uint64 { return s.Dropped() }),
+		api.Property("gaps", "how often the connection was lost and the stream went on; what happened in between is not in it", func(s *Stream) uint64 { return s.Gaps() }),
 		api.Property("count", "how many values were taken so far", func(s *Stream) uint64 { return s.Read() }),
 	}
 	const open = "local dev = device()\nlocal stream = dev:syslog()\n"

@@ -4,6 +4,10 @@
 // A pump goroutine reads the source into a bounded queue and never waits for
 // the script; when the script is too slow the oldest values are dropped and
 // counted. The script pulls: in a for loop, with next, find or collect.
+//
+// A stream of NewResuming outlives its connection: when that is lost, by
+// unplugging, a restart or a tunnel that went down, it waits for the device,
+// opens its source again, counts the gap and marks it.
 package stream
 
 import (
@@ -26,8 +30,14 @@ type Options struct {
 	Kind  string           // what flows, for tostring: "syslog"
 	Text  func(any) string // what find("text") looks at; nil = no text search
 	Queue int              // 0 = DefaultQueue
+	// Size says how many bytes a value holds on to, where one can be large.
+	// QueueBytes then bounds those that wait; one value always may.
+	Size       func(any) int
+	QueueBytes int
 	// Dropped counts what was lost before it came here, e.g. on the device.
 	Dropped func() uint64
+
+	gaps func() uint64 // of a stream that resumes
 }
 
 // Stream is a queue that a pump fills. Values are pulled by one task at a time
@@ -41,9 +51,11 @@ type Stream struct {
 	ring    []any
 	head    int
 	size    int
+	bytes   int // of the values that wait, by opts.Size
 	read    uint64
 	dropped uint64
 	err     error // why the source ended; io.EOF for a normal end
+	closed  bool
 
 	wake chan struct{} // holds a token when there is something to look at
 	end  context.CancelFunc
@@ -80,19 +92,67 @@ func (s *Stream) signal() {
 	}
 }
 
+// NewFed returns a stream that the caller fills: push takes values and never
+// waits, end says why no more follow, with io.EOF for a normal end. Both may be
+// called from any goroutine, and after Close, when they do nothing.
+func NewFed(o Options) (s *Stream, push func(...any), end func(error)) {
+	if o.Queue <= 0 {
+		o.Queue = DefaultQueue
+	}
+	s = &Stream{opts: o, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	var once sync.Once
+	end = func(err error) {
+		once.Do(func() {
+			s.mu.Lock()
+			s.err = err
+			close(s.done)
+			s.mu.Unlock()
+			s.signal()
+		})
+	}
+	s.end = func() { end(io.EOF) }
+	return s, s.push, end
+}
+
 func (s *Stream) push(values ...any) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
 	for _, v := range values {
 		if s.size == len(s.ring) && !s.grow() {
-			s.head = (s.head + 1) % len(s.ring)
-			s.size--
-			s.dropped++
+			s.drop()
 		}
 		s.ring[(s.head+s.size)%len(s.ring)] = v
 		s.size++
+		if s.opts.Size == nil {
+			continue
+		}
+		s.bytes += s.opts.Size(v)
+		for s.size > 1 && s.bytes > s.opts.QueueBytes {
+			s.drop()
+		}
 	}
-	s.mu.Unlock()
 	s.signal()
+}
+
+// drop gives the oldest value up.
+func (s *Stream) drop() {
+	s.remove()
+	s.dropped++
+}
+
+// remove takes the oldest value off the queue.
+func (s *Stream) remove() any {
+	v := s.ring[s.head]
+	s.ring[s.head] = nil
+	s.head = (s.head + 1) % len(s.ring)
+	s.size--
+	if s.opts.Size != nil {
+		s.bytes -= s.opts.Size(v)
+	}
+	return v
 }
 
 // grow makes the ring larger up to the limit.
@@ -114,10 +174,7 @@ func (s *Stream) pop() (v any, ok bool, err error) {
 	if s.size == 0 {
 		return nil, false, s.err
 	}
-	v = s.ring[s.head]
-	s.ring[s.head] = nil
-	s.head = (s.head + 1) % len(s.ring)
-	s.size--
+	v = s.remove()
 	s.read++
 	if s.size > 0 {
 		s.signal() // another task may wait for the rest
@@ -157,6 +214,7 @@ func (s *Stream) Close() error {
 	s.end()
 	var err error
 	s.mu.Lock()
+	s.closed = true
 	stop := s.stop
 	s.stop = nil
 	s.mu.Unlock()
@@ -166,6 +224,14 @@ func (s *Stream) Close() error {
 	<-s.done
 	s.signal()
 	return err
+}
+
+// Closed reports whether Close was called.
+func (s *Stream) Closed() bool {
+	r := s.root()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.closed
 }
 
 // root is the stream that has the queue.
@@ -186,6 +252,14 @@ func (s *Stream) Dropped() uint64 {
 		n += r.opts.Dropped()
 	}
 	return n
+}
+
+// Gaps returns how often the connection was lost and found again.
+func (s *Stream) Gaps() uint64 {
+	if f := s.root().opts.gaps; f != nil {
+		return f()
+	}
+	return 0
 }
 
 // Read returns how many values were taken.

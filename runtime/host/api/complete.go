@@ -35,7 +35,13 @@ func (ix *Index) Complete(L *lua.LState, text string) Completion {
 	out := Completion{From: len(text)}
 	if n := len(toks); n > 0 && toks[n-1].open {
 		out.From, out.Word = toks[n-1].start+1, text[toks[n-1].start+1:]
-		out.Kind = c.stringKind(n - 1)
+		var choices []string
+		out.Kind, choices = c.stringValues(n-1, out.Word)
+		for _, text := range choices {
+			if strings.HasPrefix(text, out.Word) {
+				out.Items = append(out.Items, Candidate{Text: text, Kind: "value"})
+			}
+		}
 		return out
 	}
 	n := len(toks)
@@ -363,100 +369,4 @@ func (c *completer) globals() []Candidate {
 		}
 	}
 	return out
-}
-
-// enclosing finds the innermost bracket that is still open before token n, -1 when there is none.
-func (c *completer) enclosing(n int) int {
-	depth := 0
-	for i := n - 1; i >= 0; i-- {
-		switch c.toks[i].kind {
-		case ')', '}', ']':
-			depth++
-		case '(', '{', '[':
-			if depth == 0 {
-				return i
-			}
-			depth--
-		}
-	}
-	return -1
-}
-
-// keyPosition reports whether a table key may stand at token n.
-func (c *completer) keyPosition(n int) bool {
-	i := c.enclosing(n)
-	if i < 0 || c.toks[i].kind != '{' {
-		return false
-	}
-	k := c.toks[n-1].kind
-	return k == '{' || k == ',' || k == ';'
-}
-
-// argument finds the call in whose arguments token n stands directly: its declaration and the number of the
-// argument, from 0.
-func (c *completer) argument(n int) (*Func, int) {
-	if n > 0 && c.toks[n-1].kind == 'n' {
-		return c.resolve(n).fn, 0 // f{...} or f"..."
-	}
-	i := c.enclosing(n)
-	if i <= 0 || c.toks[i].kind != '(' {
-		return nil, 0
-	}
-	arg, depth := 0, 0
-	for j := i + 1; j < n; j++ {
-		switch c.toks[j].kind {
-		case '(', '{', '[':
-			depth++
-		case ')', '}', ']':
-			depth--
-		case ',':
-			if depth == 0 {
-				arg++
-			}
-		}
-	}
-	return c.resolve(i).fn, arg
-}
-
-// optionNames offers the keys of the options table that is being written around token n.
-func (c *completer) optionNames(n int) []Candidate {
-	brace := c.enclosing(n)
-	f, _ := c.argument(brace)
-	if f == nil {
-		return nil
-	}
-	s := c.ix.signature(f)
-	if s.options == nil {
-		return nil
-	}
-	list, _ := optionFields(s.options)
-	out := []Candidate{}
-	for _, o := range list {
-		out = append(out, Candidate{o.name, "option", c.ix.optionType(o) + ": " + o.text()})
-	}
-	return out
-}
-
-// stringKind is what the string at token n stands for: a parameter's or an option's kind.
-func (c *completer) stringKind(n int) string {
-	if i := c.enclosing(n); i >= 0 && c.toks[i].kind == '{' && n >= 2 && c.toks[n-1].kind == '=' {
-		f, _ := c.argument(i)
-		if f == nil {
-			return ""
-		}
-		if s := c.ix.signature(f); s.options != nil {
-			list, _ := optionFields(s.options)
-			for _, o := range list {
-				if o.name == c.toks[n-2].text {
-					return o.kind
-				}
-			}
-		}
-		return ""
-	}
-	f, arg := c.argument(n)
-	if f == nil || arg >= len(f.Params) {
-		return ""
-	}
-	return f.Params[arg].Kind
 }

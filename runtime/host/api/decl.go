@@ -120,10 +120,18 @@ func NewRecord[T any](name, doc string) *Record {
 // Param is one parameter of a function.
 type Param struct {
 	Name, Doc string
-	Type      string // overrides the type derived from the Go signature
-	Kind      string // kind of string for completion: bundle_id, udid, service, path, remote_path
+	Type      string                  // overrides the type derived from the Go signature
+	Kind      string                  // kind of string for completion: bundle_id, udid, service, path, remote_path
+	Choices   func(Argument) []string // what the string can be, where the declaration knows it
 	Optional  bool
 	Variadic  bool
+}
+
+// Argument is a string argument that is being written, as far as completion knows it.
+type Argument struct {
+	Self   any      // the receiver of a method, nil unless it is a live object
+	Before []string // the arguments before it: the text of plain strings, "" for anything else
+	Word   string   // what is there of it
 }
 
 // Func is the declaration of one function or method.
@@ -237,6 +245,12 @@ func ParamDoc(name, doc string) Option {
 // StringKind tells completion what a string parameter stands for.
 func StringKind(name, kind string) Option {
 	return func(f *Func) { f.param(name).Kind = kind }
+}
+
+// StringChoices lets the declaration itself say what a string parameter can be. list must not wait: it runs
+// while somebody types, with the interpreter lock as a rule. Candidates need not fit the word.
+func StringChoices(name string, list func(Argument) []string) Option {
+	return func(f *Func) { f.param(name).Choices = list }
 }
 
 // permissions are the values that Perm may have: what a sandbox can grant. "none" needs no grant.

@@ -1,0 +1,124 @@
+package dvt
+
+import (
+	"context"
+	"io"
+	"math"
+	"os"
+	"time"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
+)
+
+// moveTimeout bounds telling the device one place, undoTimeout ending the
+// simulation when the script is over.
+const (
+	moveTimeout = 30 * time.Second
+	undoTimeout = 5 * time.Second
+)
+
+type playOptions struct {
+	Speed   *float64      `lua:"speed" doc:"times as fast as recorded; 1 when left out"`
+	Pace    *float64      `lua:"pace" doc:"metres a second where the file has no times; 1.4 when left out, a walk"`
+	Loop    bool          `lua:"loop" doc:"begin again at the end, until the task is cancelled or its time is up"`
+	Timeout time.Duration `lua:"timeout" doc:"seconds that all of it may take; no limit when left out"`
+}
+
+// positive is an option that must be above zero.
+func positive(c *api.Call, name string, v *float64, usual float64) (float64, error) {
+	if v == nil {
+		return usual, nil
+	}
+	if !(*v > 0) || math.IsInf(*v, 0) {
+		return 0, c.ArgError(2, "%s is a number above 0", name)
+	}
+	return *v, nil
+}
+
+func playGPX(c *api.Call, d *device.Device, path string, o playOptions) error {
+	speed, err := positive(c, "speed", o.Speed, 1)
+	if err != nil {
+		return err
+	}
+	pace, err := positive(c, "pace", o.Pace, walkingPace)
+	if err != nil {
+		return err
+	}
+	limit := o.Timeout
+	if limit == 0 {
+		limit = api.NoTimeout
+	}
+	return with(c, d, device.Timeout{Timeout: limit}, func(ctx context.Context, s *dvt.Session) error {
+		points, err := readGPX(ctx, path)
+		if err != nil {
+			return err
+		}
+		return travel(ctx, s, newRoute(points, speed, pace), o.Loop)
+	})
+}
+
+// reader ends with its context: a large file takes a while.
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+func readGPX(ctx context.Context, path string) ([]gpxPoint, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	points, err := parseGPX(reader{ctx, f}, maxGPX)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		e := host.Errorf("decode", "%s: %v", path, err)
+		e.Cause = err
+		return nil, e
+	}
+	return points, nil
+}
+
+// places is what simulates a place.
+type places interface {
+	SetLocation(ctx context.Context, latitude, longitude float64) error
+	ClearLocation(ctx context.Context) error
+}
+
+// travel plays r and gives the device its own place back, however it ends.
+func travel(ctx context.Context, s places, r route, loop bool) (err error) {
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		if undone := s.ClearLocation(ctx); err == nil {
+			err = undone // without a session the device forgets by itself
+		}
+	}()
+	move := func(lat, lon float64) error {
+		ctx, cancel := context.WithTimeout(ctx, moveTimeout)
+		defer cancel()
+		return s.SetLocation(ctx, lat, lon)
+	}
+	for {
+		begin := time.Now()
+		if err := r.play(ctx, move); err != nil || !loop {
+			return err
+		}
+		// A route that takes no time would be told as fast as the device can.
+		if err := sleep(ctx, max(0, stepTime-time.Since(begin))); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package repl_test
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/bindings"
+	binddevice "github.com/imdlua/imdlua/bindings/device"
+	bindvirtual "github.com/imdlua/imdlua/bindings/virtual"
+	"github.com/imdlua/imdlua/repl"
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+	"github.com/imdlua/imdlua/stdlib"
+)
+
+// person types inputs and calls then between the last and the end.
+type person struct {
+	inputs   []string
+	then     func(complete repl.Completer)
+	out      io.Writer
+	complete repl.Completer
+}
+
+func (p *person) ReadLine(string) (string, error) {
+	if len(p.inputs) == 0 {
+		p.then(p.complete)
+		return "", io.EOF
+	}
+	text := p.inputs[0]
+	p.inputs = p.inputs[1:]
+	return text, nil
+}
+
+func (p *person) SetCompleter(c repl.Completer) { p.complete = c }
+func (p *person) AddHistory(string)             {}
+func (p *person) Output() io.Writer             { return p.out }
+func (p *person) Close() error                  { return nil }
+
+// TestCompleteDVT has the REPL of users with a virtual device: the declarations
+// of Instruments' server know its channels and their methods.
+func TestCompleteDVT(t *testing.T) {
+	t.Parallel()
+	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1, Phone: phone.Options{Profile: "ios16"}}})
+	finder := virtualtest.Finder(t, vh, device.Options{})
+	var out bytes.Buffer
+	output := repl.NewOutput(&out)
+	h := host.New(host.Options{Stdout: output, Stderr: output})
+	t.Cleanup(func() { h.Close() })
+	if err := stdlib.Install(h); err != nil {
+		t.Fatal(err)
+	}
+	if err := bindings.Install(h, &bindings.Env{
+		Device:  binddevice.Env{Finder: func() (*device.Finder, error) { return finder, nil }},
+		Virtual: bindvirtual.Env{Host: func() (*virtual.Host, error) { return vh, nil }},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	check := func(complete repl.Completer) {
+		for _, test := range []struct{ line, insert, list string }{
+			{`dvt:call("devicei`, "nfo", ""},
+			{`dvt:call("`, "", "ConditionInducer LocationSimulation device.applictionListing deviceinfo mobilenotifications processcontrol screenshot sysmontap"},
+			{`dvt:call("com.apple.instruments.server.services.Cond`, "itionInducer", ""},
+			{`dvt:call("screenshot", "`, "takeScreenshot", ""},
+			{`dvt:call("com.apple.instruments.server.services.screenshot", "take`, "Screenshot", ""},
+			{`print(dvt:call("sysmontap", "s`, "", "setConfig: start stop"},
+			{`dvt:call("nothing", "`, "", ""},
+			{`dvt:call("sysmontap", "start", "`, "", ""},
+			{`ch:call("`, "s", ""},
+			{`ch:call("s`, "", "setConfig: start stop"},
+			{`ch:send("sto`, "p", ""},
+			{`dvt:channel("scr`, "eenshot", ""},
+			{`dvt:selectors("scr`, "eenshot", ""},
+			{`dev:dvt_call("screenshot", "t`, "akeScreenshot", ""},
+			{`dev:dvt():call("screenshot", "t`, "akeScreenshot", ""}, // without opening it
+			{`dvt:call("LocationSimulation", "simulateLocationWithLatitude:`, "longitude:", ""},
+		} {
+			insert, lines := complete(test.line, len(test.line))
+			for i, l := range lines {
+				lines[i] = strings.TrimSpace(l)
+			}
+			if list := strings.Join(lines, " "); insert != test.insert || list != test.list {
+				t.Errorf("%s inserts %q, lists %q; want %q, %q", test.line, insert, list, test.insert, test.list)
+			}
+		}
+	}
+	o := repl.Options{Host: h, Editor: &person{
+		inputs: []string{"dev = device();", "dvt = dev:dvt();", `ch = dvt:channel("sysmontap");`},
+		then:   check, out: &out,
+	}, Output: output}
+	if err := repl.Run(virtualtest.Context(t), o); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+}
