@@ -5,13 +5,16 @@ package bindings
 
 import (
 	"github.com/imdlua/imdlua/bindings/apps"
+	"github.com/imdlua/imdlua/bindings/developer"
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/bindings/dvt"
 	"github.com/imdlua/imdlua/bindings/files"
 	"github.com/imdlua/imdlua/bindings/logs"
 	"github.com/imdlua/imdlua/bindings/notifications"
 	"github.com/imdlua/imdlua/bindings/raw"
+	"github.com/imdlua/imdlua/bindings/tunnel"
 	"github.com/imdlua/imdlua/bindings/virtual"
+	"github.com/imdlua/imdlua/bindings/xpc"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
@@ -24,9 +27,9 @@ type Env struct {
 
 // Modules declares the whole device API.
 func Modules(env *Env) ([]*api.Module, func(error) *host.Error) {
-	families := []device.Family{files.Family(), logs.Family(), apps.Family(), notifications.Family(), raw.Family(), dvt.Family()}
 	devices := device.NewRegistry(&env.Device)
-	return append(device.Modules(devices, families), virtual.Module(&env.Virtual, devices)), device.MapError(families)
+	families := []device.Family{files.Family(), logs.Family(), apps.Family(), notifications.Family(), raw.Family(), dvt.Family(), developer.Family(), tunnel.Family(devices), xpc.Family()}
+	return append(device.Modules(devices, families), virtual.Module(&env.Virtual, devices), xpc.Module()), device.MapError(families)
 }
 
 // Install gives the scripts of h the device API.

@@ -242,14 +242,14 @@ print(total)`)
 	}
 }
 
-// TestUnpluggedStreams checks that a stream tells its script when the device
-// has left, instead of ending as if all were well.
+// TestUnpluggedStreams checks that a stream that is not to resume tells its
+// script when the device has left, instead of ending as if all were well.
 func TestUnpluggedStreams(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
 local phone = virtual.start{ log_rate = -1 }
 local dev = phone:device()
-local streams = { dev:syslog{ match = "never" }, dev:syslog_text():filter(function() return false end), dev:notifications("x") }
+local streams = { dev:syslog{ match = "never", resume = false }, dev:syslog_text{ resume = 0 }:filter(function() return false end), dev:notifications("x", { resume = false }) }
 phone:detach()
 for _, s in ipairs(streams) do
   local ok, e = try(s.next, s, 30)

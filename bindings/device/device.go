@@ -21,6 +21,15 @@ type Env struct {
 	Selector device.Selector
 }
 
+// Apart returns an object for a device that was not found by looking: two of
+// them are never the same one.
+func (r *Registry) Apart(d *device.Device) *Device {
+	return &Device{Device: d, env: r.env, parts: map[string]any{}}
+}
+
+// Finder returns what devices are found with.
+func (r *Registry) Finder() (*device.Finder, error) { return r.env.Finder() }
+
 // Device is what scripts call a device. It is made once for each device of a
 // run, so that two scripts' tables of it compare equal.
 type Device struct {
@@ -48,6 +57,7 @@ func Part[T any](d *Device, name string, create func() T) T {
 type Family struct {
 	Fields  []*api.Field
 	Methods []*api.Func
+	Finding []*api.Func // of the global device: other ways to find one
 	Classes []*api.Class
 	Records []*api.Record
 	// Code returns the short stable code of a refusal by one of the family's
@@ -114,7 +124,7 @@ func class(families []Family) *api.Class {
 		api.Property("build", "build of iOS, such as 21F90", func(d *Device) string { return d.Info().Build }),
 		api.Property("product_type", "model identifier, such as iPhone15,2", func(d *Device) string { return d.Info().ProductType }),
 		api.Property("class", "iPhone, iPad, ...", func(d *Device) string { return d.Info().Class }),
-		api.Property("transport", "usb or wifi: the road in use", func(d *Device) string { return d.Info().Transport() }),
+		api.Property("transport", "usb, wifi, or tunnel when it is reached through somebody else's: the best road", func(d *Device) string { return d.Info().Transport() }),
 	}
 	c.Methods = append(c.Methods, valueMethods()...)
 	c.Methods = append(c.Methods, pairingMethods()...)

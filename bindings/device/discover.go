@@ -18,7 +18,8 @@ type Selector struct {
 	Name      string         `lua:"name" doc:"name or pattern such as Ana*"`
 	Model     string         `lua:"model" doc:"model identifier or pattern such as iPhone15,*"`
 	OS        string         `lua:"os" doc:"condition on the iOS version such as >=17.0 or >=16,<18"`
-	Transport string         `lua:"transport" doc:"usb or wifi"`
+	Transport string         `lua:"transport" doc:"usb, wifi or tunnel; wifi looks on the network as well"`
+	Network   bool           `lua:"network" doc:"look on the network as well, which takes two seconds"`
 	Match     *lua.LFunction `lua:"match" doc:"function that gets a DeviceInfo and says true"`
 	Timeout   time.Duration  `lua:"timeout" doc:"seconds until the call gives up; 30 when left out"`
 }
@@ -33,6 +34,7 @@ func (s Selector) apply(base device.Selector) device.Selector {
 			*f.to = f.from
 		}
 	}
+	base.Network = base.Network || s.Network
 	return base
 }
 
@@ -44,7 +46,7 @@ type Info struct {
 	Version     string `lua:"version" doc:"iOS version"`
 	Build       string `lua:"build" doc:"build of iOS"`
 	Class       string `lua:"class" doc:"iPhone, iPad, ..."`
-	Transport   string `lua:"transport" doc:"usb or wifi"`
+	Transport   string `lua:"transport" doc:"usb, wifi or tunnel: kind of the best road"`
 	Error       string `lua:"error" doc:"why the device did not answer; empty when it did"`
 }
 
@@ -198,6 +200,7 @@ func Modules(r *Registry, families []Family) []*api.Module {
 	for _, f := range families {
 		m.Classes = append(m.Classes, f.Classes...)
 		m.Records = append(m.Records, f.Records...)
+		m.Funcs = append(m.Funcs, f.Finding...)
 	}
 	list := &api.Module{Name: "devices", Flat: true, Doc: "All devices.", Perm: "read", Funcs: []*api.Func{
 		api.Function("devices", "Returns all devices that match, as a list; an empty one when there is none.", "selector?", r.all,

@@ -11,7 +11,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/remotepair"
+	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/tunnel"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
@@ -48,7 +51,7 @@ func (e *onDevice) Unwrap() error { return e.error }
 // hints say what to do about a refusal of the device. InvalidService is told
 // apart by the service's name, since it has several reasons.
 var hints = map[lockdown.Code]string{
-	lockdown.ErrInvalidService:               "the device has no such service, or the developer disk image is not mounted; since iOS 17 developer services are inside a tunnel, which imdlua does not open yet",
+	lockdown.ErrInvalidService:               "the device has no service of that name, in lockdown or in a tunnel; dev:tunnel():services() lists those of a tunnel",
 	lockdown.ErrPasswordProtected:            "unlock the device",
 	lockdown.ErrPairingDialogResponsePending: "tap Trust on the device, then run again",
 	lockdown.ErrUserDeniedPairing:            "the dialog was answered with Don't Trust; plug the device in again and tap Trust",
@@ -104,6 +107,7 @@ func mapError(err error, codes []func(error) string) *host.Error {
 func classify(err error, codes []func(error) string) (code, hint string) {
 	var ambiguous *device.AmbiguousError
 	var refused *lockdown.Error
+	var listed *rsd.Error
 	var dial *net.OpError
 	switch {
 	case errors.As(err, &ambiguous):
@@ -112,8 +116,24 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 		return "no_device", "plug one in and unlock it, or try `--virtual`; `imdlua devices` lists what is there"
 	case errors.Is(err, device.ErrNotPaired):
 		return "not_paired", "run `imdlua pair`, or call dev:pair()"
+	case errors.Is(err, device.ErrDeveloperMode):
+		return "developer_mode_off", "turn on Settings > Privacy & Security > Developer Mode on the device"
+	case errors.Is(err, device.ErrNoImage):
+		return "no_developer_image", "mount the developer disk image, for example by opening the device in Xcode once"
+	case errors.Is(err, device.ErrNoTunnel):
+		return "no_tunnel", "dev:roads() says what was tried"
+	case errors.Is(err, device.ErrNoRoad):
+		return "no_road", "dev:roads() lists the roads to the device"
 	case errors.As(err, &refused) && refused.Code != "":
 		return string(refused.Code), hints[refused.Code]
+	case errors.As(err, &listed) && listed.Code != "":
+		return string(listed.Code), hints[lockdown.Code(listed.Code)]
+	case errors.Is(err, rsd.ErrNotListed):
+		return "InvalidService", hints[lockdown.ErrInvalidService]
+	case errors.Is(err, remotepair.ErrLocked):
+		return string(lockdown.ErrPasswordProtected), hints[lockdown.ErrPasswordProtected]
+	case errors.Is(err, remotepair.ErrDenied):
+		return string(lockdown.ErrUserDeniedPairing), hints[lockdown.ErrUserDeniedPairing]
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timeout", "raise it with the option timeout, or with --timeout for the whole script"
 	case errors.As(err, &dial) && dial.Op == "dial":
@@ -131,6 +151,9 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 		if code := f(err); code != "" {
 			return code, ""
 		}
+	}
+	if errors.Is(err, tunnel.ErrDown) {
+		return "disconnected", "the tunnel went down with the call in it; the next call gets a new one"
 	}
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):

@@ -43,7 +43,8 @@ type Connection struct {
 	closed error
 }
 
-func newConnection(name, udid string, c net.Conn) *Connection {
+// NewConnection makes the object that scripts have of an open connection.
+func NewConnection(name, udid string, c net.Conn) *Connection {
 	return &Connection{name: name, udid: udid, conn: c, reading: make(chan struct{}, 1), writing: make(chan struct{}, 1)}
 }
 
@@ -265,7 +266,7 @@ func open(c *api.Call, d *device.Device, name string, o serviceOptions) (s *Conn
 	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
 		conn, err := d.Open(ctx, service.Name{Lockdown: name, Escrow: o.Escrow, HandshakeOnlyTLS: o.HandshakeOnly})
 		if err == nil {
-			s = newConnection(name, d.UDID(), conn)
+			s = NewConnection(name, d.UDID(), conn)
 		}
 		return err
 	})
@@ -282,7 +283,7 @@ func connect(c *api.Call, d *device.Device, port uint16, t device.Timeout) (s *C
 	err = d.Do(c, t, func(ctx context.Context) error {
 		conn, err := d.Connect(ctx, port)
 		if err == nil {
-			s = newConnection(fmt.Sprintf("port %d", port), d.UDID(), conn)
+			s = NewConnection(fmt.Sprintf("port %d", port), d.UDID(), conn)
 		}
 		return err
 	})

@@ -6,6 +6,7 @@ package virtual
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	binding "github.com/imdlua/imdlua/bindings/device"
@@ -31,13 +32,16 @@ type Device struct {
 func (d *Device) Close() error { return d.machine.Close() }
 
 type startOptions struct {
-	Profile string        `lua:"profile" doc:"ios16, ios17, ios18; ios17 when left out"`
+	Profile string        `lua:"profile" doc:"which phone" default:"ios17" enum:"ios16|ios17.2|ios17|ios18|ios26"`
 	Name    string        `lua:"name" doc:"device name"`
 	Trust   string        `lua:"trust" doc:"accept, deny, never, ask: how the Trust dialog is answered" default:"accept"`
 	After   time.Duration `lua:"trust_after" doc:"seconds until the dialog is accepted"`
 	LogRate float64       `lua:"log_rate" doc:"lines a second of its log; 20 when left out, -1 for silence"`
 	Echo    uint16        `lua:"echo" doc:"port that sends back what it gets"`
+	Wifi    bool          `lua:"wifi" doc:"show it on a Wi-Fi network of this computer, too"`
 	Boot    time.Duration `lua:"boot" doc:"seconds that a restart takes; 0.5 when left out"`
+	Image   bool          `lua:"image" doc:"whether the developer disk image is mounted; with false each restart takes it away again" default:"true"`
+	Mode    bool          `lua:"developer_mode" doc:"whether Developer Mode is on" default:"true"`
 }
 
 var trustModes = map[string]phone.TrustMode{
@@ -58,11 +62,17 @@ func (e *module) start(c *api.Call, o startOptions) (*Device, error) {
 		return nil, err
 	}
 	m, err := h.Add(virtual.Options{
-		Phone: phone.Options{Profile: o.Profile, Name: o.Name, Serial: h.NextSerial(), LogRate: o.LogRate, Trust: policy},
-		Echo:  o.Echo, Boot: o.Boot,
+		Phone: phone.Options{Profile: o.Profile, Name: o.Name, Serial: h.NextSerial(), LogRate: o.LogRate, Trust: policy,
+			NoImage: !o.Image, NoDeveloperMode: !o.Mode},
+		Echo: o.Echo, Boot: o.Boot,
 	})
 	if err != nil {
 		return nil, c.ArgError(1, "%v", err)
+	}
+	if o.Wifi {
+		if _, err := m.Show(virtual.NetworkOptions{Wifi: true}); err != nil {
+			return nil, err
+		}
 	}
 	return &Device{m, e.devices}, nil
 }
@@ -102,6 +112,53 @@ func fault(c *api.Call, d *Device, service, kind string, o faultOptions) error {
 	return nil
 }
 
+type showOptions struct {
+	Address  string `lua:"address" doc:"IP address of this computer to listen on" default:"127.0.0.1"`
+	Ethernet bool   `lua:"ethernet" doc:"the network interface of the cable: services for hosts that are not paired, and remote pairing (iOS 17)"`
+	Wifi     bool   `lua:"wifi" doc:"lockdown and remote pairing over Wi-Fi"`
+	Trusted  bool   `lua:"trusted" doc:"what is inside tunnels, without a tunnel, for device.rsd and --rsd (iOS 17)"`
+	Port     uint16 `lua:"port" doc:"of the trusted list; a free one when left out"`
+	Fixed    bool   `lua:"fixed" doc:"insist on the ports that devices have"`
+}
+
+// Place is the record of where a virtual device listens.
+type Place struct {
+	Address   string `lua:"address" doc:"IP address"`
+	Untrusted int    `lua:"untrusted_port" doc:"list of services for hosts that are not paired; 0 when it is not there"`
+	Trusted   int    `lua:"trusted_port" doc:"list of services as inside a tunnel"`
+	Lockdown  int    `lua:"lockdown_port" doc:"lockdown"`
+	Pairing   int    `lua:"pairing_port" doc:"remote pairing over TCP"`
+}
+
+func show(c *api.Call, d *Device, o showOptions) (*Place, error) {
+	if !o.Ethernet && !o.Wifi && !o.Trusted {
+		return nil, c.ArgError(1, "say what to show: ethernet, wifi or trusted")
+	}
+	n := virtual.NetworkOptions{Ethernet: o.Ethernet, Wifi: o.Wifi, Trusted: o.Trusted, TrustedPort: o.Port, Fixed: o.Fixed}
+	if o.Address != "" {
+		ip, err := netip.ParseAddr(o.Address)
+		if err != nil {
+			return nil, c.ArgError(1, "%q is no IP address", o.Address)
+		}
+		n.Address = ip
+	}
+	p, err := d.machine.Show(n)
+	if err != nil {
+		return nil, err
+	}
+	at := p.Ports()
+	return &Place{p.Address().String(), int(at.Untrusted), int(at.Trusted), int(at.Lockdown), int(at.Pairing)}, nil
+}
+
+type tunnelFaults struct {
+	RefuseListener bool `lua:"refuse_listener" doc:"remote pairing opens no listener"`
+	DropOver       int  `lua:"drop_over" doc:"lose packets to the device that are longer, as real ones do over 8192 bytes"`
+}
+
+func faultTunnels(_ *api.Call, d *Device, o tunnelFaults) {
+	d.machine.SetTunnelFaults(virtual.TunnelFaults{RefuseListener: o.RefuseListener, DropOver: o.DropOver})
+}
+
 type logOptions struct {
 	Process   string `lua:"process" doc:"short name of a running process" default:"SpringBoard"`
 	Level     string `lua:"level" doc:"debug, info, default, error or fault" default:"default"`
@@ -135,6 +192,14 @@ func run(f func(m *virtual.Machine)) func(*api.Call, *Device) error {
 	}
 }
 
+func setImage(p *phone.Phone, mounted bool) {
+	if mounted {
+		p.MountImage()
+	} else {
+		p.UnmountImage()
+	}
+}
+
 type module struct {
 	env     *Env
 	devices *binding.Registry
@@ -155,6 +220,7 @@ func Module(env *Env, devices *binding.Registry) *api.Module {
 				api.Example("local virtual = require \"imd.virtual\"\nprint(#virtual.list())")),
 		},
 		Classes: []*api.Class{class()},
+		Records: []*api.Record{api.NewRecord[Place]("VirtualPlace", "Where a virtual device listens on a network.")},
 	}
 }
 
@@ -167,6 +233,7 @@ func class() *api.Class {
 	c.Fields = []*api.Field{
 		api.Property("udid", "unique device identifier", func(d *Device) string { return d.machine.UDID() }),
 		api.Property("attached", "whether it is plugged in", func(d *Device) bool { return d.machine.Attached() }),
+		api.Property("tunnels", "how many tunnels lead to it", func(d *Device) int { return d.machine.Tunnels() }),
 	}
 	const start = "local virtual = require \"imd.virtual\"\nlocal phone = virtual.start()\n"
 	none := api.Perm("none")
@@ -179,6 +246,10 @@ func class() *api.Class {
 		api.Method("forget_hosts", "Makes the device forget every computer that it trusts.", "", run(func(m *virtual.Machine) { m.Phone().ResetPairing() }), none, api.Example(start+"phone:forget_hosts()")),
 		api.Method("lock", "Sets a passcode and locks the device.", "", run(func(m *virtual.Machine) { m.Phone().SetPasscode(true); m.Phone().Lock() }), none, api.Example(start+"phone:lock()")),
 		api.Method("unlock", "Unlocks the device.", "", run(func(m *virtual.Machine) { m.Phone().Unlock() }), none, api.Example(start+"phone:lock()\nphone:unlock()")),
+		api.Method("set_developer_mode", "Switches Developer Mode, which developer services need since iOS 16.", "on", func(_ *api.Call, d *Device, on bool) error { d.machine.Phone().SetDeveloperMode(on); return nil },
+			api.ParamDoc("on", "whether it is on"), none, api.Example(start+"phone:set_developer_mode(false)\nprint(phone:device():developer_mode())")),
+		api.Method("set_image", "Mounts the developer disk image, or takes it away. Developer services come and go with it.", "mounted", func(_ *api.Call, d *Device, mounted bool) error { setImage(d.machine.Phone(), mounted); return nil },
+			api.ParamDoc("mounted", "whether it is mounted"), none, api.Example(start+"phone:set_image(false)\nprint(#phone:device():ddi())")),
 		api.Method("set_battery", "Sets the charge of the battery.", "percent charging?", func(c *api.Call, d *Device, percent int, charging *bool) error {
 			if percent < 0 || percent > 100 {
 				return c.ArgError(1, "between 0 and 100")
@@ -196,6 +267,15 @@ func class() *api.Class {
 		api.Method("fault", "Makes a service misbehave: close (ends in mid-message), stall (falls silent), trickle (byte by byte), late, length (claims more than follows). `lockdown` is lockdownd itself, `*` every service.", "service kind opts?", fault,
 			api.ParamDoc("service", "name of the service"), api.ParamDoc("kind", "close, stall, trickle, late, length"), api.ParamDoc("opts", "how badly"), none,
 			api.Example(start+"phone:fault(\"com.apple.afc\", \"stall\", { after = 100 })")),
+		api.Method("tunnel_fault", "Makes the tunnels misbehave that begin from now on.", "opts", faultTunnels, api.ParamDoc("opts", "how"), none,
+			api.Example(start+"phone:tunnel_fault{ drop_over = 8192 }")),
+		api.Method("drop_tunnels", "Cuts every tunnel to the device. Returns how many there were.", "", func(_ *api.Call, d *Device) int { return d.machine.DropTunnels() },
+			api.Returns("integer count"), none, api.Example(start+"phone:device():tunnel()\nprint(phone:drop_tunnels())")),
+		api.Method("restart", "Turns the device off and on, as somebody who holds its buttons does.", "", run(func(m *virtual.Machine) { m.Phone().Power(phone.Restart) }), none,
+			api.Example(start+"phone:restart()")),
+		api.Method("show", "Puts the device on a network of this computer, beside usbmux, until it is closed.", "opts", show, api.ParamDoc("opts", "what to show and where"),
+			api.Returns("VirtualPlace place"), none,
+			api.Example(start+"local at = phone:show{ trusted = true }\nprint(at.address, at.trusted_port)")),
 		api.Method("clear_faults", "Lets every service behave again.", "", run(func(m *virtual.Machine) { m.ClearFaults() }), none, api.Example(start+"phone:clear_faults()")),
 	}
 	return c

@@ -2,16 +2,20 @@ package main
 
 import (
 	"io"
+	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/tunneld"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
@@ -20,10 +24,26 @@ type globals struct {
 	device  string
 	usbmux  []string
 	virtual string
+	rsd     string // host:port
+	tunnel  optional
+	tunneld string
 	timeout seconds
 	trace   []string
 	errors  string
 	verbose bool
+
+	env func(string) (string, bool)
+}
+
+// tunneldAddress is where the tunneld is that --tunnel means.
+func (g *globals) tunneldAddress() string {
+	if g.tunneld != "" {
+		return g.tunneld
+	}
+	if a, ok := g.env("IMD_TUNNELD"); ok && a != "" {
+		return a
+	}
+	return tunneld.PythonAddress
 }
 
 // defaultProfile is what --virtual without a name stands for.
@@ -31,10 +51,15 @@ const defaultProfile = "ios17"
 
 func (g *globals) register(f *pflag.FlagSet, env func(string) (string, bool)) {
 	g.device, _ = env("IMD_DEVICE")
+	g.env = env
 	f.StringVarP(&g.device, "device", "u", g.device, "UDID or name of the `device` to use (or IMD_DEVICE)")
 	f.StringArrayVar(&g.usbmux, "usbmux", nil, "usbmuxd `address`: unix:PATH or HOST:PORT, repeatable (or USBMUXD_SOCKET_ADDRESS)")
 	f.StringVar(&g.virtual, "virtual", "", "use a virtual device inside this process; `profile`: "+strings.Join(phone.Profiles(), ", "))
 	f.Lookup("virtual").NoOptDefVal = defaultProfile
+	f.StringVar(&g.rsd, "rsd", "", "`host port` of a list of services that another tunnel makes reachable: nothing else is used")
+	f.Var(&g.tunnel, "tunnel", "use the tunnels of a tunneld: that to the device with this `UDID`, or '' for any")
+	f.Lookup("tunnel").NoOptDefVal = anyTunnel
+	f.StringVar(&g.tunneld, "tunneld", "", "`address` of the tunneld that --tunnel asks; "+tunneld.PythonAddress+" when left out (or IMD_TUNNELD)")
 	f.Var(&g.timeout, "timeout", "end the whole run after so many `seconds` (or 2m, 1h)")
 	f.StringSliceVar(&g.trace, "trace", nil, "write what these `layers` do to standard error: lockdown,usbmux,... or all")
 	f.StringVar(&g.errors, "errors", "text", "how errors are reported: text or json")
@@ -59,17 +84,127 @@ func (g *globals) check() error {
 	if err := g.selector().Check(); err != nil {
 		return usageError("--device: %v", err)
 	}
+	return g.checkRoads()
+}
+
+// checkRoads finds roads that exclude each other.
+func (g *globals) checkRoads() error {
+	if g.rsd != "" {
+		if _, err := netip.ParseAddrPort(g.rsd); err != nil {
+			return usageError("--rsd takes an IP address and a port, not %q", g.rsd)
+		}
+	}
+	var given []string
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"--virtual", g.virtual != ""}, {"--usbmux", len(g.usbmux) > 0}, {"--rsd", g.rsd != ""}, {"--tunnel", g.tunnel.given}} {
+		if f.set {
+			given = append(given, f.name)
+		}
+	}
+	if len(given) > 1 && (g.rsd != "" || g.tunnel.given) {
+		return usageError("%s exclude each other", strings.Join(given, " and "))
+	}
+	if g.tunneld != "" && !g.tunnel.given {
+		return usageError("--tunneld is for --tunnel, or for the command tunneld")
+	}
 	return nil
+}
+
+// anyTunnel is what --tunnel without a value stands for.
+const anyTunnel = "any"
+
+// optional is the value of a flag that may be given without one.
+type optional struct {
+	given bool
+	value string
+}
+
+func (o *optional) Set(text string) error {
+	o.given, o.value = true, text
+	if text == anyTunnel {
+		o.value = ""
+	}
+	return nil
+}
+
+func (o *optional) String() string { return o.value }
+
+// Type is how help calls the value.
+func (o *optional) Type() string { return "string" }
+
+// joinValues writes "--rsd HOST PORT" and "--tunnel UDID" as one argument each,
+// since flags with two values, or with none or one, are not what pflag reads.
+// What belongs to a script is left alone.
+func joinValues(root *cobra.Command, args []string) []string {
+	var out []string
+	script := false
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		next := func(n int) string {
+			if i+n < len(args) {
+				return args[i+n]
+			}
+			return "-"
+		}
+		switch {
+		case a == "--":
+			return append(out, args[i:]...)
+		case a == "--rsd" && isPort(next(2)):
+			out = append(out, "--rsd="+net.JoinHostPort(strings.Trim(next(1), "[]"), next(2)))
+			i += 2
+		case a == "--tunnel" && (next(1) == "" && i+1 < len(args) || isUDID(next(1))):
+			out = append(out, "--tunnel="+next(1))
+			i++
+		case a != "" && a[0] != '-' && !isCommand(root, a) && !script && !valueOf(root, args, i):
+			return append(out, args[i:]...) // a script and what is its own
+		default:
+			script = script || isCommand(root, a)
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// valueOf says whether an argument is the value of the flag before it.
+func valueOf(root *cobra.Command, args []string, i int) bool {
+	if i == 0 || len(args[i-1]) < 2 || args[i-1][0] != '-' || strings.Contains(args[i-1], "=") {
+		return false
+	}
+	name := strings.TrimLeft(args[i-1], "-")
+	f := root.PersistentFlags().Lookup(name)
+	if f == nil {
+		f = root.Flags().Lookup(name)
+	}
+	if f == nil && len(name) == 1 {
+		if f = root.PersistentFlags().ShorthandLookup(name); f == nil {
+			f = root.Flags().ShorthandLookup(name)
+		}
+	}
+	return f != nil && f.NoOptDefVal == ""
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+// isUDID says whether a text is 40 hex digits, or 8 and 16 with a dash between.
+func isUDID(s string) bool {
+	digits := strings.Replace(s, "-", "", 1)
+	hex := strings.Trim(strings.ToLower(digits), "0123456789abcdef") == ""
+	return hex && (len(digits) == 40 || len(digits) == 24)
 }
 
 func (g *globals) errorsJSON() bool { return g.errors == "json" }
 
-// selector is what --device asks for. A UDID is 40 hex digits, or 8 and 16
-// with a dash between; all else is a name.
+// selector is what --device, or else --tunnel, asks for: a UDID or a name.
 func (g *globals) selector() device.Selector {
-	digits := strings.Replace(g.device, "-", "", 1)
-	hex := strings.Trim(strings.ToLower(digits), "0123456789abcdef") == ""
-	if hex && (len(digits) == 40 || len(digits) == 24) {
+	if g.device == "" && g.tunnel.value != "" {
+		return device.Selector{UDID: g.tunnel.value}
+	}
+	if isUDID(g.device) {
 		return device.Selector{UDID: g.device}
 	}
 	return device.Selector{Name: g.device}

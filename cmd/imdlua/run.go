@@ -51,7 +51,7 @@ func run(ctx context.Context, a *app) int {
 	defer close(done)
 	go c.watchSignals(done)
 	root := c.rootCommand()
-	root.SetArgs(separate(root, a.args))
+	root.SetArgs(separate(root, joinValues(root, a.args)))
 	err := root.ExecuteContext(ctx)
 	if closing := c.world.close(); err == nil {
 		err = closing
@@ -187,6 +187,7 @@ Without a script, and on a terminal, imdlua starts its REPL.`,
 	c.flags.register(root.PersistentFlags(), c.env)
 	root.AddCommand(
 		c.devicesCommand(), c.infoCommand(), c.pairCommand(), c.unpairCommand(), c.forwardCommand(),
+		c.tunnelCommand(), c.tunneldCommand(), c.browseCommand(),
 		c.replCommand(), c.serviceCommand(), c.virtualCommand(), c.typesCommand(), c.docsCommand(), c.versionCommand(),
 	)
 	return root

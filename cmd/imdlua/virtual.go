@@ -28,6 +28,8 @@ type virtualFlags struct {
 	trust         string
 	logRate       float64
 	echo          uint16
+	noImage       bool
+	noMode        bool
 }
 
 func (c *cli) virtualCommand() *cobra.Command {
@@ -51,11 +53,14 @@ USBMUXD_SOCKET_ADDRESS.`,
 	cmd.Flags().StringVar(&f.trust, "trust", "accept", "how the Trust dialog is answered: accept, deny, never, or accepted after so many `seconds`")
 	cmd.Flags().Float64Var(&f.logRate, "log-rate", 20, "lines per second and device of the log while somebody reads it; 0 is silence")
 	cmd.Flags().Uint16Var(&f.echo, "echo", 0, "`port` of the devices that sends back what it gets")
+	cmd.Flags().BoolVar(&f.noImage, "no-image", false, "no developer disk image is mounted")
+	cmd.Flags().BoolVar(&f.noMode, "no-developer-mode", false, "Developer Mode is off")
 	return cmd
 }
 
 func (f *virtualFlags) options() (virtual.Options, error) {
-	o := virtual.Options{Phone: phone.Options{Profile: f.profile, Name: f.name, LogRate: f.logRate}, Echo: f.echo}
+	o := virtual.Options{Phone: phone.Options{Profile: f.profile, Name: f.name, LogRate: f.logRate,
+		NoImage: f.noImage, NoDeveloperMode: f.noMode}, Echo: f.echo}
 	if f.logRate <= 0 {
 		o.Phone.LogRate = -1 // 0 would be the model's default
 	}

@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/remotepair"
+	"github.com/imdlua/imdlua/runtime/tunneld"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
@@ -34,8 +38,12 @@ func (c *cli) finder() (*device.Finder, error) {
 	if w.finder != nil {
 		return w.finder, nil
 	}
-	o := device.Options{OnTrustDialog: c.trustDialog, Logger: c.logger()}
+	o := device.Options{OnTrustDialog: c.trustDialog, PIN: c.askPIN, Logger: c.logger()}
 	o.HostName, _ = c.hostName()
+	if o.Direct = c.direct(); o.Direct != nil {
+		w.finder = device.NewFinder(o)
+		return w.finder, nil
+	}
 	if c.flags.virtual != "" {
 		h, err := virtual.NewHost(virtual.HostOptions{
 			Count:  1,
@@ -50,7 +58,7 @@ func (c *cli) finder() (*device.Finder, error) {
 			return nil, errors.Join(err, h.Close())
 		}
 		w.host = h
-		o.Muxers = append(o.Muxers, m)
+		o.Muxers, o.Browser = append(o.Muxers, m), h
 	}
 	for _, address := range c.addresses() {
 		m, err := usbmux.New(usbmux.Options{Address: address, Logger: c.logger()})
@@ -58,10 +66,52 @@ func (c *cli) finder() (*device.Finder, error) {
 			return nil, usageError("%v", err)
 		}
 		o.Muxers = append(o.Muxers, m)
-		o.Stores = c.stores()
+		o.Stores, o.RemoteStores = c.stores(), c.remoteStores()
+		if o.Browser == nil {
+			o.Browser = &bonjour.MDNS{Logger: c.logger()}
+		}
 	}
 	w.finder = device.NewFinder(o)
 	return w.finder, nil
+}
+
+// direct tells of lists of services when the flags name some; nil when they do
+// not.
+func (c *cli) direct() func(context.Context) ([]device.Direct, error) {
+	switch {
+	case c.flags.rsd != "":
+		at := netip.MustParseAddrPort(c.flags.rsd)
+		return func(context.Context) ([]device.Direct, error) { return []device.Direct{device.DirectAt(at)}, nil }
+	case c.flags.tunnel.given:
+		return c.otherTunnels
+	}
+	return nil
+}
+
+// otherTunnels asks a tunneld, whichever program it belongs to.
+func (c *cli) otherTunnels(ctx context.Context) ([]device.Direct, error) {
+	address := c.flags.tunneldAddress()
+	list, err := (&tunneld.Client{Address: address, Token: c.tunneldToken(), Logger: c.logger()}).List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []device.Direct
+	for _, e := range list {
+		if u := c.flags.tunnel.value; u != "" && !tunneld.SameUDID(u, e.UDID) {
+			continue
+		}
+		out = append(out, device.Direct{
+			Name: string(e.API) + " " + address, Address: netip.AddrPortFrom(e.Address, e.RSDPort).String(),
+			Port: e.RSDPort, Dial: e.Dial,
+		})
+	}
+	return out, nil
+}
+
+// tunneldToken is what a tunneld beyond this computer wants to hear.
+func (c *cli) tunneldToken() string {
+	t, _ := c.env("IMD_TUNNELD_TOKEN")
+	return t
 }
 
 // plugIn returns a client for the muxer of h, in memory.
@@ -87,6 +137,18 @@ func (c *cli) stores() []pair.Store {
 	stores := []pair.Store{pair.NewDir(pair.SystemDir(runtime.GOOS, c.env))}
 	if own := pair.OwnDir(runtime.GOOS, c.env); own != "" {
 		stores = append(stores, pair.NewDir(own))
+	}
+	return stores
+}
+
+// remoteStores are where the records of remote pairing may be: our own, and
+// those that pymobiledevice3 keeps.
+func (c *cli) remoteStores() []device.RemoteStore {
+	var stores []device.RemoteStore
+	for _, dir := range []string{remotepair.OwnDir(runtime.GOOS, c.env), remotepair.SharedDir(runtime.GOOS, c.env)} {
+		if dir != "" {
+			stores = append(stores, remotepair.NewDir(dir))
+		}
 	}
 	return stores
 }
@@ -123,6 +185,7 @@ func (c *cli) virtualHost() (*virtual.Host, error) {
 		return nil, errors.Join(err, h.Close())
 	}
 	f.AddMuxer(m)
+	f.AddBrowser(h)
 	w.host = h
 	return h, nil
 }

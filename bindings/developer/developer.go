@@ -1,0 +1,107 @@
+// Package developer tells scripts whether a device can be developed on:
+// Developer Mode and the developer disk image, service
+// com.apple.mobile.mobile_image_mounter.
+package developer
+
+import (
+	"context"
+	"errors"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/service/mobileimagemounter"
+)
+
+// Image is the record of a mounted developer disk image.
+type Image struct {
+	Type             string     `lua:"type" doc:"Developer up to iOS 16, Personalized since then, Cryptex on the newest"`
+	PersonalizedType string     `lua:"personalized_type" doc:"DeveloperDiskImage of a personalized one"`
+	Path             string     `lua:"path" doc:"where it is mounted: /Developer or /System/Developer"`
+	Signature        []byte     `lua:"signature" doc:"signature of the file; SHA-384 digest of a personalized one"`
+	Attributes       plist.Dict `lua:"attributes" doc:"everything that the device told"`
+}
+
+func with(c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *mobileimagemounter.Client) error) error {
+	return d.Do(c, t, func(ctx context.Context) error {
+		client, err := mobileimagemounter.Connect(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return f(ctx, client)
+	})
+}
+
+func mode(c *api.Call, d *device.Device, t device.Timeout) (on bool, err error) {
+	err = with(c, d, t, func(ctx context.Context, client *mobileimagemounter.Client) error {
+		on, err = client.DeveloperMode(ctx)
+		return err
+	})
+	if errors.Is(err, errors.ErrUnsupported) {
+		return true, nil // before iOS 16 nothing stands in a developer's way
+	}
+	return on, err
+}
+
+func images(c *api.Call, d *device.Device, t device.Timeout) ([]*Image, error) {
+	var found []mobileimagemounter.Image
+	err := with(c, d, t, func(ctx context.Context, client *mobileimagemounter.Client) (err error) {
+		found, err = client.Images(ctx)
+		if errors.Is(err, errors.ErrUnsupported) {
+			found, err = lookUp(ctx, client)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := []*Image{}
+	for _, i := range found {
+		if i.Developer() {
+			out = append(out, &Image{i.Type, i.PersonalizedType, i.MountPath, i.Signature, i.Raw})
+		}
+	}
+	return out, nil
+}
+
+// lookUp asks versions that have no list; they are older than personalized
+// images.
+func lookUp(ctx context.Context, client *mobileimagemounter.Client) ([]mobileimagemounter.Image, error) {
+	l, err := client.Lookup(ctx, mobileimagemounter.TypeDeveloper)
+	if err != nil || !l.Present {
+		return nil, err
+	}
+	i := mobileimagemounter.Image{Type: mobileimagemounter.TypeDeveloper, MountPath: "/Developer", Mounted: true, Raw: plist.Dict{}}
+	if len(l.Signatures) > 0 {
+		i.Signature = l.Signatures[0]
+	}
+	return []mobileimagemounter.Image{i}, nil
+}
+
+// code is the device's own word for a refusal.
+func code(err error) string {
+	var e *mobileimagemounter.Error
+	if errors.As(err, &e) {
+		return string(e.Code)
+	}
+	return ""
+}
+
+// Family adds developer_mode and ddi to Device.
+func Family() device.Family {
+	opts := api.ParamDoc("opts", "timeout")
+	raises := api.Raises("timeout", "not_paired", "disconnected", "DeviceLocked")
+	return device.Family{
+		Code:    code,
+		Records: []*api.Record{api.NewRecord[Image]("DeveloperImage", "A developer disk image that is mounted on a device.")},
+		Methods: []*api.Func{
+			api.Method("developer_mode", "Says whether Developer Mode is on, which developer services need since iOS 16. Before that there was no such mode and this is true.", "opts?", mode,
+				opts, raises, api.Returns("boolean on"), api.Perm("read"), api.SeeAlso("Device:ddi"),
+				api.Example("local dev = device()\nif not dev:developer_mode() then print(\"Settings > Privacy & Security > Developer Mode\") end")),
+			api.Method("ddi", "Lists the developer disk images that are mounted: without one there are no developer services. The list is empty when there is none.", "opts?", images,
+				opts, raises, api.Returns("DeveloperImage[] images"), api.Perm("read"), api.SeeAlso("Device:developer_mode"),
+				api.Example("local dev = device()\nfor _, image in ipairs(dev:ddi()) do print(image.type, image.path) end")),
+		},
+	}
+}

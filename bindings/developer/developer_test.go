@@ -1,0 +1,146 @@
+package developer_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/bindings"
+	binddevice "github.com/imdlua/imdlua/bindings/device"
+	bindvirtual "github.com/imdlua/imdlua/bindings/virtual"
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+	"github.com/imdlua/imdlua/stdlib"
+)
+
+// run runs Lua text with a virtual device and returns what it printed.
+func run(t *testing.T, o phone.Options, source string) string {
+	t.Helper()
+	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1, Phone: o}})
+	finder := virtualtest.Finder(t, vh, device.Options{})
+	var out bytes.Buffer
+	h := host.New(host.Options{Stdout: &out, Stderr: &out})
+	t.Cleanup(func() { h.Close() })
+	if err := stdlib.Install(h); err != nil {
+		t.Fatal(err)
+	}
+	env := &bindings.Env{
+		Device:  binddevice.Env{Finder: func() (*device.Finder, error) { return finder, nil }},
+		Virtual: bindvirtual.Env{Host: func() (*virtual.Host, error) { return vh, nil }},
+	}
+	if err := bindings.Install(h, env); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), virtualtest.Deadline)
+	defer cancel()
+	if err := h.Run(ctx, "test.lua", source); err != nil {
+		var report bytes.Buffer
+		h.Report(&report, err)
+		t.Fatalf("%s\n%s", out.String(), report.String())
+	}
+	return out.String()
+}
+
+func check(t *testing.T, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestImages(t *testing.T) {
+	t.Parallel()
+	for _, profile := range phone.Profiles() {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			got := run(t, phone.Options{Profile: profile}, `
+local dev = device()
+local images = dev:ddi()
+local i = images[1]
+print(#images, i.type, i.personalized_type, i.path, #i.signature, i.attributes.IsMounted)`)
+			want := "1\tPersonalized\tDeveloperDiskImage\t/System/Developer\t48\ttrue\n"
+			if profile == "ios16" {
+				want = "1\tDeveloper\t\t/Developer\t128\ttrue\n"
+			}
+			check(t, got, want)
+		})
+	}
+}
+
+// TestKnobs has the options and methods of imd.virtual, and what the device
+// says of them.
+func TestKnobs(t *testing.T) {
+	t.Parallel()
+	check(t, run(t, phone.Options{}, `
+local virtual = require "imd.virtual"
+local function show(phone)
+  local dev = phone:device()
+  print(dev:developer_mode(), #dev:ddi())
+end
+show(virtual.start())
+show(virtual.start{ image = false })
+show(virtual.start{ developer_mode = false })
+local phone = virtual.start{ image = false, developer_mode = false }
+show(phone)
+phone:set_image(true)
+phone:set_developer_mode(true)
+show(phone)
+phone:device():restart{ wait = true }
+show(phone)
+phone:set_image(false)
+phone:set_developer_mode(false)
+show(phone)
+local kept = virtual.start()
+kept:device():restart{ wait = true }
+show(kept)`), "true\t1\ntrue\t0\nfalse\t1\nfalse\t0\ntrue\t1\ntrue\t0\nfalse\t0\ntrue\t1\n")
+}
+
+// TestMountedNotification: whoever waits for the image hears of it.
+func TestMountedNotification(t *testing.T) {
+	t.Parallel()
+	check(t, run(t, phone.Options{}, `
+local virtual = require "imd.virtual"
+local phone = virtual.start{ image = false }
+local heard = phone:device():notifications("com.apple.mobile.developer_image_mounted")
+phone:set_image(true)
+print(heard:next(30))`), "com.apple.mobile.developer_image_mounted\n")
+}
+
+// TestLocked: the list of images is told while the device is locked.
+func TestLocked(t *testing.T) {
+	t.Parallel()
+	check(t, run(t, phone.Options{}, `
+local virtual = require "imd.virtual"
+local phone = virtual.start()
+local dev = phone:device()
+dev:pair()
+phone:lock()
+print(#dev:ddi(), dev:developer_mode())`), "1\ttrue\n")
+}
+
+// TestProfiles holds the profiles that scripts may name to those there are.
+func TestProfiles(t *testing.T) {
+	t.Parallel()
+	var want strings.Builder
+	for _, name := range phone.Profiles() {
+		p, err := phone.New(phone.Options{Profile: name, LogRate: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&want, p.ProductVersion())
+	}
+	names := `"` + strings.Join(phone.Profiles(), `", "`) + `"`
+	got := run(t, phone.Options{}, `
+local virtual = require "imd.virtual"
+for _, name in ipairs{ `+names+` } do print(virtual.start{ profile = name }:device().version) end
+print(select(2, try(virtual.start, { profile = "ios3" })).message)`)
+	rest, ok := strings.CutPrefix(got, want.String())
+	if !ok || !strings.Contains(rest, strings.Join(phone.Profiles(), ", ")) {
+		t.Errorf("got\n%s\nwant\n%sand the names of all profiles", got, want.String())
+	}
+}

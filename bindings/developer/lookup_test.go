@@ -1,0 +1,58 @@
+package developer
+
+import (
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service/mobileimagemounter"
+)
+
+// TestLookUp has the answers of versions that cannot list images.
+func TestLookUp(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name      string
+		answer    plist.Dict
+		signature []byte
+		found     int
+		err       error
+	}{
+		{"mounted", plist.Dict{"ImagePresent": true, "ImageSignature": []byte{1, 2}, "Status": "Complete"}, []byte{1, 2}, 1, nil},
+		{"mounted, unsigned", plist.Dict{"ImagePresent": true, "Status": "Complete"}, nil, 1, nil},
+		{"none", plist.Dict{"ImagePresent": false, "Status": "Complete"}, nil, 0, nil},
+		{"locked", plist.Dict{"Error": "DeviceLocked"}, nil, 0, mobileimagemounter.ErrDeviceLocked},
+	} {
+		a, b := link.Pipe()
+		asked := make(chan plist.Dict, 1)
+		go func() {
+			conn := link.NewPlistConn(b)
+			d, _ := conn.RecvDict(t.Context())
+			asked <- d
+			_ = conn.Send(t.Context(), c.answer)
+		}()
+		client := mobileimagemounter.New(a)
+		got, err := lookUp(t.Context(), client)
+		if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) || len(got) != c.found {
+			t.Errorf("%s: lookUp = %+v, %v, want %d images, %v", c.name, got, err, c.found, c.err)
+		}
+		for _, i := range got {
+			if !i.Developer() || i.Type != "Developer" || i.MountPath != "/Developer" || !reflect.DeepEqual(i.Signature, c.signature) {
+				t.Errorf("%s: %+v", c.name, i)
+			}
+		}
+		if d := <-asked; d["Command"] != "LookupImage" || d["ImageType"] != "Developer" {
+			t.Errorf("%s: asked %v", c.name, d)
+		}
+		client.Close()
+		b.Close()
+	}
+	if got := code(&mobileimagemounter.Error{Code: mobileimagemounter.ErrDeviceLocked}); got != "DeviceLocked" {
+		t.Errorf("code = %q", got)
+	}
+	if got := code(errors.New("x")); got != "" {
+		t.Errorf("code of another error = %q", got)
+	}
+}

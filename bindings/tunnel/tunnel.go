@@ -1,0 +1,208 @@
+// Package tunnel gives scripts the roads to a device and the tunnels of iOS 17
+// and later: which there are, why one was chosen, and what can be reached
+// there. Scripts need none of it to use a service: devices open tunnels by
+// themselves.
+package tunnel
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/bindings/raw"
+	core "github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/rsd"
+)
+
+// Road is the record of a road to a device.
+type Road struct {
+	Kind       string `lua:"kind" doc:"usb, wifi, or tunnel for one that others made"`
+	Via        string `lua:"via" doc:"what it begins with: usbmux, lockdown, remoted, remotepairing or rsd"`
+	Address    string `lua:"address" doc:"of the muxer, or host:port"`
+	Use        string `lua:"use" doc:"services, tunnel, both or spare"`
+	How        string `lua:"how" doc:"which tunnel it is or would be; empty when there can be none"`
+	Up         bool   `lua:"up" doc:"whether the tunnel is there now"`
+	Generation int    `lua:"generation" doc:"which of the device's tunnels it is, from 1"`
+	Why        string `lua:"why" doc:"why the road is used as it is"`
+}
+
+// Service is the record of a service in a tunnel.
+type Service struct {
+	Name        string   `lua:"name" doc:"name in the list"`
+	Port        int      `lua:"port" doc:"where it listens"`
+	Transport   string   `lua:"transport" doc:"xpc, checkin (lockdown's services) or raw"`
+	Entitlement string   `lua:"entitlement" doc:"what a program on the device needs to speak with it"`
+	Version     int      `lua:"version" doc:"version of the service, 0 when it has none"`
+	Features    []string `lua:"features" doc:"what a CoreDevice service can do"`
+}
+
+func roads(_ *api.Call, d *device.Device) []*Road {
+	out := []*Road{}
+	for _, r := range d.Roads() {
+		at := r.Road.Address
+		if at == "" {
+			at = r.Road.Muxer
+		}
+		out = append(out, &Road{Kind: r.Road.Kind, Via: string(r.Road.Via), Address: at, Use: r.Use, How: r.How, Up: r.Up, Generation: r.Generation, Why: r.Why})
+	}
+	return out
+}
+
+type options struct {
+	device.Timeout
+	Protocol string `lua:"protocol" doc:"tcp or quic; what the device has when left out"`
+	Road     string `lua:"road" doc:"usb or wifi; the best when left out"`
+	Kernel   bool   `lua:"kernel" doc:"make it a network interface of this computer (Linux, needs CAP_NET_ADMIN)"`
+}
+
+func open(c *api.Call, d *device.Device, o options) (t *core.Tunnel, err error) {
+	if o.Protocol == "auto" {
+		o.Protocol = ""
+	}
+	for _, s := range []struct {
+		name, value string
+		known       []string
+	}{{"protocol", o.Protocol, []string{"", "tcp", "quic"}}, {"road", o.Road, []string{"", "usb", "wifi"}}} {
+		if !slices.Contains(s.known, s.value) {
+			return nil, c.ArgError(1, "%s is %s, not %q", s.name, strings.Join(s.known[1:], " or "), s.value)
+		}
+	}
+	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
+		t, err = d.Tunnel(ctx, core.TunnelOptions{Protocol: o.Protocol, Road: o.Road, Kernel: o.Kernel})
+		return err
+	})
+	return t, err
+}
+
+var transports = map[rsd.Transport]string{rsd.RemoteXPC: "xpc", rsd.Checkin: "checkin", rsd.Raw: "raw"}
+
+type refreshOptions struct {
+	device.Timeout
+	Refresh bool `lua:"refresh" doc:"ask the device again instead of what it said when the tunnel came up"`
+}
+
+func services(c *api.Call, t *core.Tunnel, o refreshOptions) ([]*Service, error) {
+	if o.Refresh {
+		if err := c.Timeout(o.Timeout.Timeout).TryBlock(t.List().Refresh); err != nil {
+			return nil, err
+		}
+	}
+	all := t.List().Peer().Services
+	out := []*Service{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		s := all[name]
+		features := s.Features
+		if features == nil {
+			features = []string{}
+		}
+		out = append(out, &Service{Name: name, Port: int(s.Port), Transport: transports[s.Transport()], Entitlement: s.Entitlement, Version: int(s.Version), Features: features})
+	}
+	return out, nil
+}
+
+// info gives out the plain values, which are all there are.
+func info(_ *api.Call, t *core.Tunnel) map[string]any {
+	out := map[string]any{}
+	for _, p := range t.List().Peer().Properties.Dict {
+		out[p.Key] = p.Value
+	}
+	return out
+}
+
+func connect(c *api.Call, t *core.Tunnel, port uint16, o device.Timeout) (conn *raw.Connection, err error) {
+	err = c.Timeout(o.Timeout).TryBlock(func(ctx context.Context) error {
+		nc, err := t.Dial(ctx, port)
+		if err == nil {
+			conn = raw.NewConnection(fmt.Sprintf("port %d", port), t.List().Peer().Properties.UDID(), nc)
+		}
+		return err
+	})
+	return conn, err
+}
+
+func class() *api.Class {
+	c := api.NewClass[*core.Tunnel]("Tunnel", "The tunnel of a device, which all tasks share. When it goes down, by a lost cable or a restart, calls in it raise `disconnected`; the next call of the device makes another one.")
+	c.Var = "tun"
+	c.String = func(t *core.Tunnel) string {
+		return fmt.Sprintf("Tunnel<%d, %s on %s>", t.Generation, t.How, t.Road)
+	}
+	const tun = "local tun = device():tunnel()\n"
+	c.Fields = []*api.Field{
+		api.Property("generation", "which of the device's tunnels it is, from 1", func(t *core.Tunnel) int { return t.Generation }),
+		api.Property("protocol", "tcp, quic, or rsd for one that others made", func(t *core.Tunnel) string { return t.Protocol }),
+		api.Property("how", "what it runs through: CoreDeviceProxy, or remote pairing with QUIC or TLS-PSK", func(t *core.Tunnel) string { return t.How }),
+		api.Property("address", "of the device inside; empty for one that others made", func(t *core.Tunnel) string {
+			if !t.Address.IsValid() {
+				return ""
+			}
+			return t.Address.String()
+		}),
+		api.Property("rsd_port", "port of the list of services", func(t *core.Tunnel) int { return int(t.RSDPort) }),
+		api.Property("mtu", "largest packet, 0 for one that others made", func(t *core.Tunnel) int { return t.MTU }),
+		api.Property("interface", "network interface of this computer; empty for a tunnel in this process", func(t *core.Tunnel) string { return t.Interface }),
+		api.Property("took", "seconds until the list of services was read", func(t *core.Tunnel) float64 { return t.Took.Seconds() }),
+		api.Property("up", "whether it is there", func(t *core.Tunnel) bool { return t.Err() == nil }),
+	}
+	raises := api.Raises("timeout", "disconnected")
+	c.Methods = []*api.Func{
+		api.Method("services", "Lists the services in the tunnel by name.", "opts?", services, api.ParamDoc("opts", "refresh, timeout"), raises, api.Returns("RSDService[] services"), api.Perm("read"),
+			api.Example(tun+"for _, s in ipairs(tun:services()) do print(s.name, s.port, s.transport) break end")),
+		api.Method("info", "Returns what the device says of itself in its list of services.", "", info, api.Returns("table properties"), api.Perm("read"),
+			api.Example(tun+"print(tun:info().ProductType)")),
+		api.Method("connect", "Connects to a TCP port of the device inside the tunnel.", "port opts?", connect, api.ParamDoc("port", "1 to 65535"), api.ParamDoc("opts", "timeout"), raises,
+			api.Returns("Connection svc"), api.Perm("raw"),
+			api.Example(tun+"local conn = tun:connect(tun.rsd_port)\nconn:close()")),
+	}
+	return c
+}
+
+// at finds a device by the address of its list of services.
+func at(r *device.Registry) func(*api.Call, string, uint16, device.Timeout) (*device.Device, error) {
+	return func(c *api.Call, host string, port uint16, o device.Timeout) (d *device.Device, err error) {
+		ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+		if err != nil {
+			return nil, c.ArgError(1, "%q is no IP address", host)
+		}
+		err = c.Timeout(o.Timeout).TryBlock(func(ctx context.Context) error {
+			f, err := r.Finder()
+			if err != nil {
+				return err
+			}
+			found, err := f.At(ctx, core.DirectAt(netip.AddrPortFrom(ip, port)))
+			if err == nil {
+				d = r.Apart(found)
+			}
+			return err
+		})
+		return d, err
+	}
+}
+
+// Family adds roads and tunnel to Device, and device.rsd.
+func Family(r *device.Registry) device.Family {
+	raises := api.Raises("timeout", "not_paired", "no_tunnel", "disconnected")
+	return device.Family{
+		Classes: []*api.Class{class()},
+		Records: []*api.Record{
+			api.NewRecord[Road]("Road", "A road to a device and what it is used for."),
+			api.NewRecord[Service]("RSDService", "A service in a tunnel."),
+		},
+		Methods: []*api.Func{
+			api.Method("roads", "Lists the roads to the device that are known, best first: what each is used for and why.", "", roads, api.Returns("Road[] roads"), api.Perm("read"),
+				api.Example("for _, r in ipairs(device():roads()) do print(r.kind, r.via, r.use, r.why) end")),
+			api.Method("tunnel", "Returns the device's tunnel, making one when there is none. Options that the present one does not fulfil end it and make another.", "opts?", open,
+				api.ParamDoc("opts", "which tunnel, timeout"), raises, api.Returns("Tunnel tun"), api.Perm("read"), api.SeeAlso("Device:roads"),
+				api.Example("local tun = device():tunnel()\nprint(tun.how, tun.address, tun.rsd_port)")),
+		},
+		Finding: []*api.Func{
+			api.Function("rsd", "Returns the device whose list of services (RSD) is at an address: of a tunnel that another program keeps, or of `imdlua virtual --rsd`. No other road is used.", "host port opts?", at(r),
+				api.ParamDoc("host", "IP address"), api.ParamDoc("port", "of the list"), api.ParamDoc("opts", "timeout"), api.Raises("timeout", "disconnected"), api.Returns("Device dev"), api.Perm("read"),
+				api.Example("local virtual = require \"imd.virtual\"\nlocal at = virtual.start():show{ trusted = true }\nprint(device.rsd(at.address, at.trusted_port).version)")),
+		},
+	}
+}

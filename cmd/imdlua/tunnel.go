@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/tunneld"
+)
+
+type tunnelFlags struct {
+	protocol, road string
+	kernel, json   bool
+}
+
+func (c *cli) tunnelCommand() *cobra.Command {
+	f := &tunnelFlags{}
+	cmd := &cobra.Command{
+		Use:   "tunnel",
+		Short: "Keep a tunnel to a device, and say where other programs find its services",
+		Long: `Opens a tunnel to the services of iOS 17 and later, says at which address and
+port of this computer their list (RSD) is, and keeps it until it is interrupted.
+It needs no root: the tunnel ends in this process, which passes connections on.
+When the device was unplugged or restarts, the tunnel is made again and the new
+place is printed.
+
+Scripts and the other commands need none of this: they open tunnels by
+themselves. With --kernel the tunnel is a network interface of this computer
+(Linux, needs CAP_NET_ADMIN), and the address the device's own.`,
+		Example: `  imdlua tunnel
+  imdlua tunnel --json --protocol tcp --road usb`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.keepTunnel(cmd.Context(), f) },
+	}
+	cmd.Flags().StringVar(&f.protocol, "protocol", "auto", "auto, tcp or quic")
+	cmd.Flags().StringVar(&f.road, "road", "", "usb or wifi; the best when left out")
+	cmd.Flags().BoolVar(&f.kernel, "kernel", false, "make it a network interface of this computer")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
+	return cmd
+}
+
+func (f *tunnelFlags) options() (device.TunnelOptions, error) {
+	if !slices.Contains([]string{"auto", "tcp", "quic"}, f.protocol) {
+		return device.TunnelOptions{}, usageError("--protocol is auto, tcp or quic, not %q", f.protocol)
+	}
+	if !slices.Contains([]string{"", "usb", "wifi"}, f.road) {
+		return device.TunnelOptions{}, usageError("--road is usb or wifi, not %q", f.road)
+	}
+	o := device.TunnelOptions{Protocol: f.protocol, Road: f.road, Kernel: f.kernel}
+	if o.Protocol == "auto" {
+		o.Protocol = ""
+	}
+	return o, nil
+}
+
+// tunnelJSON is what --json prints.
+type tunnelJSON struct {
+	Event      string `json:"event"` // up or down
+	UDID       string `json:"udid"`
+	Protocol   string `json:"protocol,omitempty"`
+	How        string `json:"how,omitempty"`
+	Road       string `json:"road,omitempty"`
+	Address    string `json:"address,omitempty"` // where the list of services is
+	Port       uint16 `json:"port,omitempty"`
+	RSD        string `json:"rsd_option,omitempty"`
+	Inside     string `json:"tunnel_address,omitempty"`
+	InsidePort uint16 `json:"tunnel_port,omitempty"`
+	Interface  string `json:"interface,omitempty"`
+	MTU        int    `json:"mtu,omitempty"`
+	Generation int    `json:"generation,omitempty"`
+	Error      string `json:"error,omitempty"`
+}
+
+// keepTunnel keeps it until ctx ends, which is the usual end and no failure.
+func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := c.timed(ctx, 0)
+	defer cancel()
+	d, err := c.oneDevice(ctx)
+	if err != nil {
+		return err
+	}
+	var reached *tunneld.Reached
+	close := func() {
+		if reached != nil {
+			reached.Close()
+			reached = nil
+		}
+	}
+	defer close()
+	return d.KeepTunnel(ctx, o, func(e device.TunnelEvent) {
+		j := tunnelJSON{Event: "down", UDID: d.UDID()}
+		close()
+		if e.Up {
+			j = describeTunnel(d, e.Tunnel)
+			if e.Tunnel.Interface == "" {
+				if reached, err = tunneld.Reach(ctx, sharedTunnel(d.UDID(), e.Tunnel), c.logger()); err != nil {
+					e.Err = err
+				} else {
+					j.place(reached.Address.String(), reached.Port)
+				}
+			}
+		}
+		if e.Err != nil {
+			j.Error = e.Err.Error()
+		}
+		c.tellTunnel(j, f.json)
+	})
+}
+
+func describeTunnel(d *device.Device, t *device.Tunnel) tunnelJSON {
+	j := tunnelJSON{
+		Event: "up", UDID: d.UDID(), Protocol: t.Protocol, How: t.How, Road: t.Road.String(),
+		InsidePort: t.RSDPort, Interface: t.Interface, MTU: t.MTU, Generation: t.Generation,
+	}
+	if t.Address.IsValid() {
+		j.Inside = t.Address.String()
+		j.place(j.Inside, t.RSDPort)
+	}
+	return j
+}
+
+func (j *tunnelJSON) place(address string, port uint16) {
+	j.Address, j.Port = address, port
+	j.RSD = fmt.Sprintf("--rsd %s %d", address, port)
+}
+
+// tellTunnel prints what happened: results to standard output, troubles to
+// standard error unless it is JSON.
+func (c *cli) tellTunnel(j tunnelJSON, asJSON bool) {
+	if asJSON {
+		line, err := json.Marshal(j)
+		if err == nil {
+			_, _ = c.stdout.Write(append(line, '\n'))
+		}
+		return
+	}
+	if j.Event == "down" || j.Error != "" {
+		why := j.Error
+		if why == "" {
+			why = "closed"
+		}
+		fmt.Fprintf(c.stderr, "imdlua: the tunnel to %s is down: %s; trying again\n", j.UDID, why)
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "device    %s\n", j.UDID)
+	fmt.Fprintf(&b, "protocol  %s (%s, %s)\n", j.Protocol, j.How, j.Road)
+	fmt.Fprintf(&b, "address   %s\n", j.Address)
+	fmt.Fprintf(&b, "port      %d\n", j.Port)
+	if j.Interface != "" {
+		fmt.Fprintf(&b, "interface %s\n", j.Interface)
+	}
+	fmt.Fprintf(&b, "use       %s\n", j.RSD)
+	_, _ = fmt.Fprint(c.stdout, b.String())
+}
+
+// sharedTunnel is a tunnel as tunneld tells others of it.
+func sharedTunnel(udid string, t *device.Tunnel) tunneld.Tunnel {
+	label := "usbmux-" + udid + "-USB"
+	switch {
+	case t.Road.Via == device.ViaMuxer && t.Road.Kind == "wifi":
+		label = "usbmux-" + udid + "-Network"
+	case t.Road.Via == device.ViaLockdown:
+		label = "mobdev2-" + udid + "-" + t.Road.Address
+	case t.Road.Via != device.ViaMuxer:
+		label = t.Road.Address
+	}
+	return tunneld.Tunnel{UDID: udid, Address: t.Address, RSDPort: t.RSDPort, Interface: label, Dial: t.Dial, Done: t.Done()}
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/tunneld"
+)
+
+type tunneldFlags struct {
+	listen, goios string
+	noNetwork     bool
+	upstream      []string
+}
+
+func (c *cli) tunneldCommand() *cobra.Command {
+	f := &tunneldFlags{}
+	cmd := &cobra.Command{
+		Use:   "tunneld",
+		Short: "Keep tunnels to all devices, and share them with other programs",
+		Long: `Keeps a tunnel to every device of iOS 17 and later and tells other programs of
+them: with the HTTP API of pymobiledevice3's tunneld, and with that of go-ios'
+agent. It needs no root: connections of those programs are passed on into the
+tunnels.
+
+The API has no passwords, so it listens on this computer alone. To listen
+elsewhere, set IMD_TUNNELD_TOKEN: then every request must carry that token, which
+imdlua --tunnel sends and other programs do not.`,
+		Example: `  imdlua tunneld
+  imdlua tunneld --listen 127.0.0.1:49151 --go-ios 127.0.0.1:60105
+  imdlua --tunnel '' -e 'print(device().name)'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.serveTunneld(cmd.Context(), f) },
+	}
+	cmd.Flags().StringVar(&f.listen, "listen", tunneld.PythonAddress, "`address` of pymobiledevice3's API; empty for none")
+	cmd.Flags().StringVar(&f.goios, "go-ios", tunneld.GoIOSAddress, "`address` of go-ios' API; empty for none")
+	cmd.Flags().BoolVar(&f.noNetwork, "no-network", false, "only devices behind a usbmuxd: do not look for others on the network")
+	cmd.Flags().StringArrayVar(&f.upstream, "upstream", nil, "`URL` of another tunneld whose tunnels are told as well, repeatable")
+	return cmd
+}
+
+// serveTunneld serves until ctx ends, or a client asks for the end; neither is a
+// failure.
+func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
+	ctx, cancel := c.timed(ctx, 0)
+	defer cancel()
+	finder, err := c.finder()
+	if err != nil {
+		return err
+	}
+	python, err := c.listenTunneld(ctx, f.listen)
+	if err != nil {
+		return err
+	}
+	goios, err := c.listenTunneld(ctx, f.goios)
+	if err != nil {
+		if python != nil {
+			python.Close()
+		}
+		return err
+	}
+	if python == nil && goios == nil {
+		return usageError("tunneld needs an address: --listen, --go-ios or both")
+	}
+	server := &tunneld.Server{Token: c.tunneldToken(), Upstreams: f.upstream, Logger: c.logger()}
+	keeper := finder.Keep(device.KeeperOptions{
+		Match: c.flags.selector(), Network: !f.noNetwork,
+		Tell: func(udid string, e device.TunnelEvent) {
+			c.tellKept(udid, e)
+			server.Changed()
+		},
+	})
+	defer keeper.Close()
+	server.Manager = manager{keeper}
+	for _, l := range []net.Listener{python, goios} {
+		if l != nil {
+			fmt.Fprintf(c.stdout, "ready %s\n", l.Addr())
+		}
+	}
+	err = server.Serve(ctx, python, goios)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// listenTunneld says who is there when the address is taken.
+func (c *cli) listenTunneld(ctx context.Context, address string) (net.Listener, error) {
+	if address == "" {
+		return nil, nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err == nil && c.tunneldToken() == "" && !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		l.Close()
+		return nil, usageError("%s can be reached from elsewhere, and the API has no passwords", address).WithHint("set IMD_TUNNELD_TOKEN, or listen on 127.0.0.1")
+	}
+	if err == nil {
+		return l, nil
+	}
+	if who, e := tunneld.Identify(ctx, address); e == nil {
+		return nil, fmt.Errorf("%w: %s answers there already", err, who)
+	}
+	return nil, err
+}
+
+func (c *cli) tellKept(udid string, e device.TunnelEvent) {
+	switch {
+	case e.Up:
+		fmt.Fprintf(c.stderr, "imdlua: tunnel %d to %s is up: %s on %s\n", e.Tunnel.Generation, udid, e.Tunnel.How, e.Tunnel.Road)
+	case errors.Is(e.Err, net.ErrClosed):
+		fmt.Fprintf(c.stderr, "imdlua: tunnel to %s is closed\n", udid)
+	case e.Tunnel != nil:
+		fmt.Fprintf(c.stderr, "imdlua: tunnel to %s is down: %v\n", udid, e.Err)
+	default:
+		fmt.Fprintf(c.stderr, "imdlua: no tunnel to %s: %v\n", udid, e.Err)
+	}
+}
+
+// manager is what the server asks.
+type manager struct{ keeper *device.Keeper }
+
+func (m manager) Tunnels() []tunneld.Tunnel {
+	var list []tunneld.Tunnel
+	for _, k := range m.keeper.Tunnels() {
+		list = append(list, sharedTunnel(k.UDID, k.Tunnel))
+	}
+	return list
+}
+
+func (m manager) Start(ctx context.Context, udid, _, _ string) (tunneld.Tunnel, error) {
+	k, err := m.keeper.Start(ctx, udid)
+	if errors.Is(err, device.ErrNotFound) {
+		return tunneld.Tunnel{}, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	if err != nil {
+		return tunneld.Tunnel{}, err
+	}
+	return sharedTunnel(k.UDID, k.Tunnel), nil
+}
+
+func (m manager) Cancel(udid string) bool { return m.keeper.Cancel(udid) }
+func (m manager) Clear()                  { m.keeper.Clear() }
+func (m manager) Ready() bool             { return m.keeper.Ready() }
