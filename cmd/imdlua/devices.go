@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -14,21 +15,26 @@ import (
 )
 
 func (c *cli) devicesCommand() *cobra.Command {
-	var asJSON, watch bool
+	var asJSON, watch, network bool
 	cmd := &cobra.Command{
 		Use:     "devices",
 		Aliases: []string{"list"},
 		Short:   "List the devices that can be reached",
-		Example: "  imdlua devices --json\n  imdlua devices --watch",
+		Long: `Lists the devices behind the muxers; one that is reached in several ways is one
+line with all its roads. With --network it also looks for two seconds on the
+network, for devices on Wi-Fi and for the network interfaces that cables make.
+When no muxer has a device, it does so in any case.`,
+		Example: "  imdlua devices --json\n  imdlua devices --network\n  imdlua devices --watch",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if watch {
 				return c.watchDevices(cmd.Context(), asJSON)
 			}
-			return c.listDevices(cmd.Context(), asJSON)
+			return c.listDevices(cmd.Context(), asJSON, network)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; with --watch one object a line")
+	cmd.Flags().BoolVar(&network, "network", false, "look on the network, too")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "print devices as they come and go, until interrupted")
 	return cmd
 }
@@ -47,9 +53,11 @@ type deviceJSON struct {
 }
 
 type roadJSON struct {
-	Kind  string `json:"kind"`
-	Muxer string `json:"usbmux"`
-	ID    uint32 `json:"id"`
+	Kind    string `json:"kind"`
+	Via     string `json:"via"`
+	Muxer   string `json:"usbmux,omitempty"`
+	ID      uint32 `json:"id,omitempty"`
+	Address string `json:"address,omitempty"`
 }
 
 func describe(i device.Info) deviceJSON {
@@ -58,7 +66,7 @@ func describe(i device.Info) deviceJSON {
 		Transport: i.Transport(), Roads: []roadJSON{},
 	}
 	for _, r := range i.Roads {
-		d.Roads = append(d.Roads, roadJSON{r.Kind, r.Muxer, r.DeviceID})
+		d.Roads = append(d.Roads, roadJSON{r.Kind, string(r.Via), r.Muxer, r.DeviceID, r.Address})
 	}
 	if i.Err != nil {
 		d.Error = i.Err.Error()
@@ -66,14 +74,16 @@ func describe(i device.Info) deviceJSON {
 	return d
 }
 
-func (c *cli) listDevices(ctx context.Context, asJSON bool) error {
+func (c *cli) listDevices(ctx context.Context, asJSON, network bool) error {
 	ctx, cancel := c.timed(ctx, 0)
 	defer cancel()
 	f, err := c.finder()
 	if err != nil {
 		return err
 	}
-	infos, err := f.List(ctx, c.flags.selector())
+	s := c.flags.selector()
+	s.Network = network
+	infos, err := f.List(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -92,13 +102,24 @@ func (c *cli) listDevices(ctx context.Context, asJSON bool) error {
 	fmt.Fprintln(t, "UDID\tNAME\tMODEL\tIOS\tROAD")
 	for _, i := range infos {
 		if i.Err != nil {
-			fmt.Fprintf(t, "%s\t(does not answer)\t\t\t%s\n", i.UDID, i.Transport())
+			fmt.Fprintf(t, "%s\t(does not answer)\t\t\t%s\n", i.UDID, roadKinds(i))
 			fmt.Fprintf(c.stderr, "imdlua: %s: %v\n", i.UDID, i.Err)
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", i.UDID, i.Name, i.ProductType, i.Version, i.Transport())
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", i.UDID, i.Name, i.ProductType, i.Version, roadKinds(i))
 	}
 	return t.Flush()
+}
+
+// roadKinds names the kinds of a device's roads, each once, best first.
+func roadKinds(i device.Info) string {
+	var kinds []string
+	for _, r := range i.Roads {
+		if !slices.Contains(kinds, r.Kind) {
+			kinds = append(kinds, r.Kind)
+		}
+	}
+	return strings.Join(kinds, ",")
 }
 
 // watchDevices prints until it is interrupted, which is how it is meant to end.

@@ -30,6 +30,7 @@ type virtualFlags struct {
 	echo          uint16
 	noImage       bool
 	noMode        bool
+	networkFlags
 }
 
 func (c *cli) virtualCommand() *cobra.Command {
@@ -39,8 +40,8 @@ func (c *cli) virtualCommand() *cobra.Command {
 		Short: "Serve virtual devices to every program on this computer",
 		Long: `Serves virtual devices behind a usbmuxd of their own, so that any program that
 speaks to iPhones can be run against them. When they can be used it prints
-"ready ADDRESS" for each address and then one UDID a line; it runs until it is
-interrupted. Port 0 is a free port. Programs of libimobiledevice find it with
+"ready ADDRESS" for each address, then one UDID a line, then where else the
+devices are; it runs until it is interrupted. Port 0 is a free port. Programs of libimobiledevice find it with
 USBMUXD_SOCKET_ADDRESS.`,
 		Example: `  imdlua virtual --usbmux unix:/tmp/mux --count 3 --profile ios18
   USBMUXD_SOCKET_ADDRESS=UNIX:/tmp/mux idevice_id -l`,
@@ -52,6 +53,9 @@ USBMUXD_SOCKET_ADDRESS.`,
 	cmd.Flags().StringVar(&f.name, "name", "", "device name; with several devices the others get a number behind it")
 	cmd.Flags().StringVar(&f.trust, "trust", "accept", "how the Trust dialog is answered: accept, deny, never, or accepted after so many `seconds`")
 	cmd.Flags().Float64Var(&f.logRate, "log-rate", 20, "lines per second and device of the log while somebody reads it; 0 is silence")
+	cmd.Flags().StringVar(&f.network, "network", "", "also show the devices on the network of this `address`, as over Wi-Fi and over the cable's interface; the next device has the next address")
+	cmd.Flags().BoolVar(&f.bonjour, "bonjour", false, "announce what --network shows by Bonjour")
+	cmd.Flags().StringVar(&f.trusted, "trusted", "", "also serve what is inside tunnels without a tunnel, at this `address` (or address:port, for the first device); prints \"rsd UDID ADDRESS PORT\" for --rsd of other programs")
 	cmd.Flags().Uint16Var(&f.echo, "echo", 0, "`port` of the devices that sends back what it gets")
 	cmd.Flags().BoolVar(&f.noImage, "no-image", false, "no developer disk image is mounted")
 	cmd.Flags().BoolVar(&f.noMode, "no-developer-mode", false, "Developer Mode is off")
@@ -116,6 +120,10 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	shown, err := f.show(h)
+	if err != nil {
+		return errors.Join(err, h.Close())
+	}
 	ctx, cancel := c.timed(ctx, 0)
 	defer cancel()
 	served := make(chan error, len(listeners))
@@ -129,6 +137,7 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 	for _, d := range h.Devices() {
 		fmt.Fprintln(&b, d.UDID())
 	}
+	b.WriteString(shown)
 	_, err = c.stdout.Write([]byte(b.String()))
 	waiting := len(listeners)
 	if err == nil {

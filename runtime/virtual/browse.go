@@ -11,8 +11,10 @@ import (
 )
 
 // Advertised is what the device tells by Bonjour while it is on the network.
-func (p *Presence) Advertised() []bonjour.Service {
-	ports, ph := p.Ports(), p.machine.phone
+func (p *Presence) Advertised() []bonjour.Service { return p.advertised(p.Ports()) }
+
+func (p *Presence) advertised(ports Ports) []bonjour.Service {
+	ph := p.machine.phone
 	host := hostName(ph)
 	service := func(t bonjour.Type, name string, port uint16, txt map[string]string) bonjour.Service {
 		return bonjour.Service{Name: name, Type: t, Host: host, Port: port, Addresses: []netip.Addr{p.opts.Address}, TXT: txt}

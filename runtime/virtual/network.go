@@ -6,12 +6,14 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotepair"
@@ -25,6 +27,8 @@ const (
 	quietTunnel = 60 * time.Second
 	// maxListeners bounds the listeners for tunnels that hosts may ask for.
 	maxListeners = 64
+	// announceTime bounds the first announcement.
+	announceTime = 5 * time.Second
 )
 
 // NetworkOptions says how a device shows itself on a network of this computer,
@@ -47,6 +51,8 @@ type NetworkOptions struct {
 	// Fixed insists on the ports that devices have, so that other programs
 	// find them; without it free ones do where those are taken.
 	Fixed bool
+	// Announce tells of it by Bonjour, on the interface that has Address.
+	Announce bool
 }
 
 // Presence is a device on a network. It goes when the device does and comes
@@ -78,6 +84,7 @@ type listening struct {
 	work    sync.WaitGroup
 
 	mu        sync.Mutex
+	told      *bonjour.Advertisement // nil = nobody is told
 	listeners []net.Listener
 	asked     int // listeners of tunnels
 }
@@ -133,8 +140,53 @@ func (p *Presence) come() error {
 		l.close()
 		return err
 	}
+	if p.opts.Announce {
+		if err := p.announce(l); err != nil {
+			l.close()
+			return err
+		}
+	}
 	p.up = l
 	return nil
+}
+
+// announce tells the network where l listens, until l is closed.
+func (p *Presence) announce(l *listening) error {
+	ctx, cancel := context.WithTimeout(l.life, announceTime)
+	defer cancel()
+	name, err := interfaceOf(p.opts.Address)
+	if err != nil {
+		return err
+	}
+	ad, err := bonjour.Advertise(ctx, p.advertised(l.ports), bonjour.AdvertiseOptions{Interfaces: []string{name}, Logger: p.machine.opts.Logger})
+	if err == nil {
+		l.told = ad
+	}
+	return err
+}
+
+// interfaceOf finds the interface that has an address.
+func interfaceOf(a netip.Addr) (string, error) {
+	if a.Zone() != "" {
+		return a.Zone(), nil
+	}
+	all, err := net.Interfaces()
+	if err != nil {
+		return "", err
+	}
+	for _, i := range all {
+		addresses, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, n := range addresses {
+			// The whole of 127/8 is the loopback interface's.
+			if prefix, err := netip.ParsePrefix(n.String()); err == nil && (prefix.Addr() == a || a.IsLoopback() && prefix.Contains(a)) {
+				return i.Name, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("no interface has the address %s", a)
 }
 
 func (p *Presence) leave() {
@@ -414,6 +466,9 @@ func (s *quietSocket) ReadFrom(p []byte) (int, net.Addr, error) {
 
 // close ends everything and waits for it.
 func (l *listening) close() {
+	if l.told != nil {
+		l.told.Close() // says goodbye
+	}
 	l.mu.Lock()
 	l.end()
 	listeners := l.listeners

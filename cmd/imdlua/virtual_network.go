@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/imdlua/imdlua/runtime/virtual"
+)
+
+// networkFlags are where virtual devices show themselves beside usbmux.
+type networkFlags struct {
+	network, trusted string
+	bonjour          bool
+}
+
+// show puts the devices where the flags say and returns what to print of it.
+func (f *networkFlags) show(h *virtual.Host) (string, error) {
+	if f.bonjour && f.network == "" {
+		return "", usageError("--bonjour announces what --network shows")
+	}
+	var b strings.Builder
+	if f.network != "" {
+		at, err := netip.ParseAddr(f.network)
+		if err != nil {
+			return "", usageError("--network takes an IP address, not %q", f.network)
+		}
+		for _, m := range h.Devices() {
+			p, err := m.Show(virtual.NetworkOptions{Address: at, Ethernet: true, Wifi: true, Announce: f.bonjour})
+			if err != nil {
+				return "", err
+			}
+			ports := p.Ports()
+			fmt.Fprintf(&b, "network %s %s lockdown %d", m.UDID(), at, ports.Lockdown)
+			if ports.Pairing != 0 {
+				fmt.Fprintf(&b, " remotepairing %d rsd %d", ports.Pairing, ports.Untrusted)
+			}
+			b.WriteByte('\n')
+			at = next(at)
+		}
+	}
+	if f.trusted != "" {
+		host, port, err := addressAndPort(f.trusted)
+		if err != nil {
+			return "", usageError("--trusted takes an IP address, with a port or without, not %q", f.trusted)
+		}
+		for _, m := range h.Devices() {
+			p, err := m.Show(virtual.NetworkOptions{Address: host, Trusted: true, TrustedPort: port})
+			if err != nil {
+				return "", err
+			}
+			if n := p.Ports().Trusted; n != 0 {
+				fmt.Fprintf(&b, "rsd %s %s %d\n", m.UDID(), host, n)
+			}
+			port = 0
+		}
+	}
+	return b.String(), nil
+}
+
+func next(a netip.Addr) netip.Addr { return a.WithZone("").Next().WithZone(a.Zone()) }
+
+func addressAndPort(text string) (netip.Addr, uint16, error) {
+	if at, err := netip.ParseAddrPort(text); err == nil {
+		return at.Addr(), at.Port(), nil
+	}
+	a, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	return a, 0, err
+}
