@@ -5,6 +5,7 @@ package bindings
 
 import (
 	"github.com/imdlua/imdlua/bindings/apps"
+	"github.com/imdlua/imdlua/bindings/coredevice"
 	"github.com/imdlua/imdlua/bindings/developer"
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/bindings/dvt"
@@ -28,7 +29,7 @@ type Env struct {
 // Modules declares the whole device API.
 func Modules(env *Env) ([]*api.Module, func(error) *host.Error) {
 	devices := device.NewRegistry(&env.Device)
-	families := []device.Family{files.Family(), logs.Family(), apps.Family(), notifications.Family(), raw.Family(), dvt.Family(), developer.Family(), tunnel.Family(devices), xpc.Family()}
+	families := []device.Family{files.Family(), logs.Family(), apps.Family(), notifications.Family(), raw.Family(), dvt.Family(), developer.Family(), tunnel.Family(devices), xpc.Family(), coredevice.Family()}
 	return append(device.Modules(devices, families), virtual.Module(&env.Virtual, devices), xpc.Module()), device.MapError(families)
 }
 

@@ -98,7 +98,7 @@ func deviceOf(c *api.Call, d *Device) (dev *binding.Device, err error) {
 }
 
 type faultOptions struct {
-	After int           `lua:"after" doc:"close, stall: after so many bytes of answers"`
+	After int           `lua:"after" doc:"close, stall: after so many bytes of answers; kill, mute: after so many calls"`
 	Delay time.Duration `lua:"delay" doc:"trickle: seconds between bytes, 0.001 when left out; late: before each answer, 1 when left out"`
 	At    int           `lua:"at" doc:"length: which byte of the answer to spoil; 0 is a plist's length, 15 AFC's"`
 }
@@ -106,7 +106,7 @@ type faultOptions struct {
 func fault(c *api.Call, d *Device, service, kind string, o faultOptions) error {
 	k, ok := virtual.ParseFault(kind)
 	if !ok {
-		return c.ArgError(2, "unknown fault %q (known: close, stall, trickle, late, length)", kind)
+		return c.ArgError(2, "unknown fault %q (known: close, stall, trickle, late, length, kill, mute)", kind)
 	}
 	d.machine.SetFault(service, virtual.Fault{Kind: k, After: o.After, Delay: o.Delay, LengthAt: o.At})
 	return nil
@@ -264,8 +264,8 @@ func class() *api.Class {
 			api.Example(start+"local stream = phone:device():syslog{ match = \"hello\" }\nphone:log(\"hello there\", { process = \"SpringBoard\" })\nprint(stream:next(5).message)")),
 		api.Method("post", "Posts a Darwin notification from inside the device.", "name", func(_ *api.Call, d *Device, name string) error { d.machine.Phone().Post(name); return nil },
 			api.ParamDoc("name", "of the notification"), none, api.Example(start+"phone:post(\"com.example.done\")")),
-		api.Method("fault", "Makes a service misbehave: close (ends in mid-message), stall (falls silent), trickle (byte by byte), late, length (claims more than follows). `lockdown` is lockdownd itself, `*` every service.", "service kind opts?", fault,
-			api.ParamDoc("service", "name of the service"), api.ParamDoc("kind", "close, stall, trickle, late, length"), api.ParamDoc("opts", "how badly"), none,
+		api.Method("fault", "Makes a service misbehave: close (ends in mid-message), stall (falls silent), trickle (byte by byte), late, length (claims more than follows). `lockdown` is lockdownd itself, `rsd` the list of services in tunnels, `*` every service. A channel of Instruments, by its identifier, can be killed at a call (kill) or leave calls unanswered (mute).", "service kind opts?", fault,
+			api.ParamDoc("service", "name of the service or channel"), api.ParamDoc("kind", "close, stall, trickle, late, length, kill, mute"), api.ParamDoc("opts", "how badly"), none,
 			api.Example(start+"phone:fault(\"com.apple.afc\", \"stall\", { after = 100 })")),
 		api.Method("tunnel_fault", "Makes the tunnels misbehave that begin from now on.", "opts", faultTunnels, api.ParamDoc("opts", "how"), none,
 			api.Example(start+"phone:tunnel_fault{ drop_over = 8192 }")),

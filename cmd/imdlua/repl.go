@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -21,8 +22,8 @@ func (c *cli) replCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "repl",
 		Short: "Type Lua and see what it gives",
-		Long: `Reads Lua and runs it as it is typed. With --device, IMD_DEVICE or --virtual
-the device is in the global dev. :help shows what else can be typed.`,
+		Long: `Reads Lua and runs it as it is typed. With --device, IMD_DEVICE, --virtual, --rsd
+or --tunnel the device is in the global dev. :help shows what else can be typed.`,
 		Example: "  imdlua repl --virtual",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.repl(cmd.Context(), replSetup{}) },
@@ -37,6 +38,13 @@ type replSetup struct {
 
 // repl runs a REPL on this terminal, or reads inputs from what is none.
 func (c *cli) repl(ctx context.Context, setup replSetup) error {
+	if c.stdinTTY && c.flags.tunnel.given {
+		// Asked now, while nothing else reads what is typed. Any other trouble
+		// shows when the device is used.
+		if _, err := c.oneDevice(ctx); err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
 	out := repl.NewOutput(c.stdout)
 	errs := io.Writer(out)
 	if !c.stderrTTY || !c.stdoutTTY {
@@ -59,7 +67,7 @@ func (c *cli) repl(ctx context.Context, setup replSetup) error {
 		Interrupts: c.takeInterrupts(), Values: c.values, Commands: []repl.Command{c.traceCommand()},
 		Width: c.width, Color: c.color() && c.stdoutTTY,
 	}
-	if o.Init == "" && (c.flags.device != "" || c.flags.virtual != "") {
+	if o.Init == "" && c.flags.oneDevice(c.stdinTTY) {
 		o.Init = "dev = device()"
 	}
 	if c.stdinTTY {
@@ -95,7 +103,9 @@ func (c *cli) editor(out io.Writer) (repl.LineEditor, error) {
 func (c *cli) values(ctx context.Context, kind string) []string {
 	switch kind {
 	case "service":
-		return virtual.Services()
+		return append(virtual.Services(), c.remoteServices(ctx)...)
+	case "remote_service":
+		return c.remoteServices(ctx)
 	case "udid":
 		f, err := c.finder()
 		if err != nil {
@@ -113,8 +123,21 @@ func (c *cli) values(ctx context.Context, kind string) []string {
 	return nil
 }
 
-func (c *cli) bundleIDs(ctx context.Context) []string {
+// remoteServices are those of the tunnel that is up; completion makes none.
+func (c *cli) remoteServices(ctx context.Context) []string {
 	d, err := c.oneDevice(ctx)
+	if err != nil {
+		return nil
+	}
+	t := d.Tunneled()
+	if t == nil {
+		return nil
+	}
+	return slices.Collect(maps.Keys(t.List().Peer().Services))
+}
+
+func (c *cli) bundleIDs(ctx context.Context) []string {
+	d, err := c.knownDevice(ctx)
 	if err != nil {
 		return nil
 	}

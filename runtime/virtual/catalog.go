@@ -6,6 +6,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
@@ -19,6 +20,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
 	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
 	"github.com/imdlua/imdlua/runtime/service/syslogrelay"
+	"github.com/imdlua/imdlua/runtime/tunnel"
 )
 
 // entry is one service of the virtual device.
@@ -33,8 +35,8 @@ type entry struct {
 	offered func(p *phone.Phone) bool
 }
 
-// catalog lists every service of the virtual device: a new one is one line
-// here.
+// catalog lists the services of the virtual device that need nothing but the
+// phone: a new one is one line here. The others are in tunnel.go, ownEntries.
 var catalog = []entry{
 	{name: afc.Service, handler: func(p *phone.Phone) service.Handler { return &afc.Device{FS: p.Media(), Model: p.ProductType()} }},
 	{name: housearrest.Service, handler: func(p *phone.Phone) service.Handler { return &housearrest.Device{Phone: p} }},
@@ -48,7 +50,6 @@ var catalog = []entry{
 	{name: heartbeat.Service, handler: func(p *phone.Phone) service.Handler { return &heartbeat.Device{Phone: p} }, locked: true},
 	{name: installationproxy.Service, handler: func(p *phone.Phone) service.Handler { return &installationproxy.Device{Phone: p} }},
 	{name: mobileimagemounter.Service, handler: func(p *phone.Phone) service.Handler { return &mobileimagemounter.Device{Phone: p} }, locked: true},
-	{name: dvt.Service, handler: func(p *phone.Phone) service.Handler { return &dvt.Device{Phone: p} }, offered: oldDeveloper},
 }
 
 // oldDeveloper says whether a phone has them over lockdown: from iOS 17 on they
@@ -58,11 +59,9 @@ func oldDeveloper(p *phone.Phone) bool { return p.VersionNumber() < 1700 && p.De
 // Services returns the lockdown names of all services that there are virtual
 // devices for.
 func Services() []string {
-	var names []string
+	names := []string{dvt.Service.Lockdown, tunnel.LockdownService, remotepair.LockdownService}
 	for _, e := range catalog {
-		if e.name.Lockdown != "" {
-			names = append(names, e.name.Lockdown)
-		}
+		names = append(names, e.name.Lockdown)
 	}
 	return names
 }
@@ -70,7 +69,7 @@ func Services() []string {
 // Services returns the lockdown names of the services that the device offers.
 func (m *Machine) Services() []string {
 	var names []string
-	for _, e := range catalog {
+	for _, e := range append(catalog[:len(catalog):len(catalog)], m.own...) {
 		if e.name.Lockdown != "" && (e.offered == nil || e.offered(m.phone)) {
 			names = append(names, e.name.Lockdown)
 		}

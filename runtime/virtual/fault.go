@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/tunnel"
 )
 
@@ -27,28 +28,37 @@ const (
 	// WrongLength makes the first message claim far more bytes than follow:
 	// the byte at Fault.LengthAt becomes 0x7F.
 	WrongLength
+	// KillChannel ends a channel of Instruments at a call, after Fault.After
+	// calls that are answered.
+	KillChannel
+	// NeverAnswer leaves calls on a channel of Instruments without an answer,
+	// after Fault.After that have one.
+	NeverAnswer
 )
 
 var faultNames = map[string]FaultKind{
 	"close": CloseMidMessage, "stall": Stall, "trickle": Trickle, "late": Late, "length": WrongLength,
+	"kill": KillChannel, "mute": NeverAnswer,
 }
 
 // ParseFault returns the kind that scripts call by name: close, stall,
-// trickle, late, length.
+// trickle, late, length, and kill and mute for channels.
 func ParseFault(name string) (FaultKind, bool) { k, ok := faultNames[name]; return k, ok }
 
 // Fault is a misbehaviour of one service, for every connection that begins
 // while it is set.
 type Fault struct {
 	Kind     FaultKind
-	After    int           // bytes the device still sends; for CloseMidMessage and Stall
+	After    int           // bytes the device still sends, for CloseMidMessage and Stall; calls it answers, for channels
 	Delay    time.Duration // for Trickle (0 = 1 ms) and Late (0 = 1 s)
 	LengthAt int           // offset of the byte to spoil; for WrongLength (plist frames 0, AFC 15)
 }
 
 // SetFault makes a service misbehave from its next connection on. The service
-// is named as in lockdown; "lockdown" is lockdownd itself and "*" stands for
-// every service.
+// is named as in lockdown, or as in RSD when lockdown does not have it;
+// "lockdown" is lockdownd itself, "rsd" the list of services and "*" stands for
+// every service. A channel of Instruments is named by its identifier and
+// misbehaves from its next call on.
 func (m *Machine) SetFault(service string, f Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -59,6 +69,8 @@ func (m *Machine) SetFault(service string, f Fault) {
 type TunnelFaults struct {
 	// RefuseListener has remote pairing open no listener.
 	RefuseListener bool
+	// WrongKey has QUIC listeners show another key than remote pairing tells.
+	WrongKey bool
 	// DropOver loses packets of the host that are longer, as real devices do
 	// over 8192 bytes.
 	DropOver int
@@ -82,11 +94,33 @@ func (m *Machine) ClearFaults() {
 	m.tunnelFaults = TunnelFaults{}
 }
 
+// channelFault says what becomes of a call on a channel of Instruments.
+func (m *Machine) channelFault(identifier, _ string) dvt.Fault {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f, ok := m.faults[identifier]
+	if !ok {
+		return dvt.NoFault
+	}
+	if f.After > 0 {
+		f.After--
+		m.faults[identifier] = f
+		return dvt.NoFault
+	}
+	switch f.Kind {
+	case KillChannel:
+		return dvt.KillChannel
+	case NeverAnswer:
+		return dvt.NeverAnswer
+	}
+	return dvt.NoFault
+}
+
 // misbehave wraps c in the fault that is set for service, if any.
 func (m *Machine) misbehave(ctx context.Context, service string, c net.Conn) net.Conn {
 	m.mu.Lock()
 	f, ok := m.faults[service]
-	if !ok && service != "lockdown" {
+	if !ok && service != "lockdown" && service != "rsd" {
 		f, ok = m.faults["*"]
 	}
 	m.mu.Unlock()

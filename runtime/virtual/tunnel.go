@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/coredevice"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/tunnel"
 )
 
@@ -35,11 +36,13 @@ type handler func(ctx context.Context, c net.Conn) error
 func (h handler) Serve(ctx context.Context, c net.Conn) error { return h(ctx, c) }
 
 // ownEntries are the services that need more of the machine than its phone:
-// those over lockdown that lead to tunnels, and the CoreDevice family, whose
-// services share what they know of each other's connections.
+// those over lockdown that lead to tunnels, Instruments, whose channels have
+// faults of their own, and the CoreDevice family, whose services share what they
+// know of each other's connections.
 func (m *Machine) ownEntries() []entry {
 	core := &coredevice.Device{Phone: m.phone, Logger: m.opts.Logger}
-	entries := m.tunnelEntries()
+	instruments := &dvt.Device{Phone: m.phone, Fault: m.channelFault, Logger: m.opts.Logger}
+	entries := append(m.tunnelEntries(), entry{name: dvt.Service, handler: func(*phone.Phone) service.Handler { return instruments }, offered: oldDeveloper})
 	for _, n := range []service.Name{coredevice.AppService, coredevice.OpenStdIOSocket, coredevice.DeviceInfo, coredevice.Diagnostics} {
 		entries = append(entries, entry{name: n, handler: func(*phone.Phone) service.Handler { return core.Handler(n) }, offered: func(*phone.Phone) bool { return false }})
 	}

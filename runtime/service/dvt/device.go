@@ -21,8 +21,40 @@ type Device struct {
 	Phone *phone.Phone
 	// Hold delays the first message until the host has sent something, for
 	// OldService: 200 ms suit hosts that lose what comes with the end of TLS.
-	Hold   time.Duration
+	Hold time.Duration
+	// Fault makes a channel misbehave: it is asked for each call, with the
+	// channel's identifier and the selector. Nil is no fault.
+	Fault  func(identifier, selector string) Fault
 	Logger *slog.Logger // nil = silent
+}
+
+// Fault is what becomes of a call instead of an answer.
+type Fault int
+
+// The faults of a channel.
+const (
+	NoFault Fault = iota
+	// KillChannel ends the channel that the call came on.
+	KillChannel
+	// NeverAnswer takes the call and says nothing, while the connection lives.
+	NeverAnswer
+)
+
+// faulty puts Fault in front of a channel's handler.
+func (d *Device) faulty(ch *dtx.Channel, h dtx.Handler) dtx.Handler {
+	if d.Fault == nil {
+		return h
+	}
+	return dtx.HandlerFunc(func(ctx context.Context, in *dtx.Incoming) (any, error) {
+		switch d.Fault(ch.Identifier(), in.Selector) {
+		case NoFault:
+			return h.Handle(ctx, in)
+		case KillChannel:
+			_ = ch.Close(ctx) // a connection that is gone has no channels either
+		}
+		<-ctx.Done() // an answer would be no fault
+		return nil, ctx.Err()
+	})
 }
 
 // session is one connection.
@@ -62,7 +94,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	}
 	table["com.apple.dt.Xcode.WatchProcessControl"] = table[services+mute[0]]
 	for identifier, maker := range channels {
-		table[identifier] = func(ch *dtx.Channel) dtx.Handler { return maker(s, ch) }
+		table[identifier] = func(ch *dtx.Channel) dtx.Handler { return d.faulty(ch, maker(s, ch)) }
 	}
 	server := dtx.Server{Capabilities: capabilities(d.Phone), Channels: table, Hold: d.Hold, Classes: classes(), Logger: d.Logger}
 	if err := server.Serve(ctx, c); err != nil {

@@ -1,0 +1,164 @@
+// Package coredevice gives scripts what the CoreDevice services of iOS 17 and
+// later know: the screens, the lock, a sysdiagnose archive, and executables that
+// are no apps. Any other feature of theirs is reached with XPC:invoke.
+package coredevice
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/service/coredevice"
+)
+
+// Display is the record of a screen.
+type Display struct {
+	Name    string  `lua:"name" doc:"name of the panel"`
+	ID      string  `lua:"id" doc:"unique identifier"`
+	Primary bool    `lua:"primary" doc:"whether it is the main screen"`
+	Width   float64 `lua:"width" doc:"pixels of the mode that is on"`
+	Height  float64 `lua:"height" doc:"pixels of the mode that is on"`
+	Scale   float64 `lua:"scale" doc:"pixels of a point"`
+}
+
+// Lock is the record of how far a device lets one in.
+type Lock struct {
+	Locked   bool `lua:"locked" doc:"whether the passcode has to be entered now"`
+	Unlocked bool `lua:"unlocked_since_boot" doc:"whether it was entered since the device has booted"`
+}
+
+func withInfo(c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *coredevice.Info) error) error {
+	return d.Do(c, t, func(ctx context.Context) error {
+		info, err := coredevice.ConnectInfo(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer info.Close()
+		return f(ctx, info)
+	})
+}
+
+func displays(c *api.Call, d *device.Device, t device.Timeout) ([]*Display, error) {
+	out := []*Display{}
+	err := withInfo(c, d, t, func(ctx context.Context, info *coredevice.Info) error {
+		all, err := info.Displays(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range all.List {
+			out = append(out, &Display{s.Name, s.UniqueID, s.Primary, s.ModeWidth, s.ModeHeight, s.Scale})
+		}
+		return nil
+	})
+	return out, err
+}
+
+func lockState(c *api.Call, d *device.Device, t device.Timeout) (l *Lock, err error) {
+	err = withInfo(c, d, t, func(ctx context.Context, info *coredevice.Info) error {
+		state, err := info.LockState(ctx)
+		if err == nil {
+			l = &Lock{state.PasscodeRequired, state.UnlockedSinceBoot}
+		}
+		return err
+	})
+	return l, err
+}
+
+type sysdiagnoseOptions struct {
+	device.Timeout
+	Logs bool `lua:"logs" doc:"with the whole log, which takes a phone minutes" default:"true"`
+}
+
+func sysdiagnose(c *api.Call, d *device.Device, path string, o sysdiagnoseOptions) (n int64, err error) {
+	if o.Timeout.Timeout == 0 {
+		o.Timeout.Timeout = api.NoTimeout // a phone takes minutes; the service has a limit of its own
+	}
+	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
+		client, err := coredevice.ConnectDiagnosis(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		archive, err := client.Sysdiagnose(ctx, coredevice.SysdiagnoseOptions{WithoutLogs: !o.Logs})
+		if err != nil {
+			return err
+		}
+		defer archive.Close()
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		n, err = archive.Copy(ctx, f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			os.Remove(path) // half an archive helps nobody
+		}
+		return err
+	})
+	return n, err
+}
+
+type spawnOptions struct {
+	device.Timeout
+	Args []string          `lua:"args" doc:"arguments"`
+	Env  map[string]string `lua:"env" doc:"further environment variables"`
+}
+
+func spawn(c *api.Call, d *device.Device, path string, o spawnOptions) (pid int, err error) {
+	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
+		apps, err := coredevice.ConnectApps(ctx, d)
+		if err != nil {
+			return err
+		}
+		defer apps.Close()
+		p, err := apps.Spawn(ctx, path, coredevice.LaunchOptions{Args: o.Args, Env: o.Env})
+		if err == nil {
+			pid = p.PID
+		}
+		return err
+	})
+	return pid, err
+}
+
+// Family adds displays, lock_state, sysdiagnose and spawn to Device.
+func Family() device.Family {
+	opts := api.ParamDoc("opts", "timeout")
+	raises := func(more ...string) api.Option {
+		return api.Raises(append([]string{"timeout", "not_paired", "disconnected", "no_road", "no_tunnel", "no_developer_image", "developer_mode_off"}, more...)...)
+	}
+	return device.Family{
+		Records: []*api.Record{
+			api.NewRecord[Display]("Display", "A screen of a device."),
+			api.NewRecord[Lock]("LockState", "How far a device lets one in."),
+		},
+		Methods: []*api.Func{
+			api.Method("displays", "Lists the screens of a device with iOS 17 or later.", "opts?", displays, opts, raises(), api.Returns("Display[] displays"), api.MinOS("17.0"), api.NeedsDDI(), api.Perm("read"),
+				api.Example("local screen = device():displays()[1]\nprint(screen.width, screen.height)")),
+			api.Method("lock_state", "Says whether a device with iOS 17 or later is locked.", "opts?", lockState, opts, raises("unsupported"), api.Returns("LockState state"), api.MinOS("17.0"), api.NeedsDDI(), api.Perm("read"),
+				api.Example("print(device():lock_state().locked)")),
+			api.Method("sysdiagnose", "Stores a sysdiagnose archive (tar.gz) of a device with iOS 17 or later. Returns its size. A phone takes minutes; there is no time limit unless you give one.", "path opts?", sysdiagnose,
+				api.ParamDoc("path", "local file to write"), api.StringKind("path", "path"), api.ParamDoc("opts", "logs, timeout"), raises(), api.Returns("integer bytes"), api.MinOS("17.0"), api.NeedsDDI(), api.Perm("read"),
+				api.Example("print(device():sysdiagnose(path.join(fs.temp_dir(), \"sysdiagnose.tar.gz\"), { logs = false }) > 0)")),
+			api.Method("spawn", "Starts an executable of a device with iOS 17 or later that is no app. Returns its process id.", "path opts?", spawn,
+				api.ParamDoc("path", "on the device"), api.ParamDoc("opts", "args, env, timeout"), raises("not_found", "permission_denied"), api.Returns("integer pid"), api.MinOS("17.0"), api.NeedsDDI(), api.Perm("control"), api.SeeAlso("Device:launch"),
+				api.Example("local dev = device()\nprint(dev:spawn(\"/usr/libexec/logd\") > 0)")),
+		},
+		Code: func(err error) string {
+			var e *coredevice.Error
+			switch {
+			case !errors.As(err, &e):
+				return ""
+			case errors.Is(e, coredevice.ErrLocked):
+				return "locked"
+			case errors.Is(e, errors.ErrUnsupported):
+				return "unsupported"
+			case errors.Is(e, os.ErrNotExist):
+				return "not_found"
+			case errors.Is(e, os.ErrPermission):
+				return "permission_denied"
+			}
+			return ""
+		},
+	}
+}

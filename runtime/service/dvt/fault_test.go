@@ -1,0 +1,61 @@
+package dvt
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// TestFaults has a channel die and fall silent: the call ends, and the session
+// and its other channels go on.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		fault Fault
+		want  error
+	}{{KillChannel, dtx.ErrChannelClosed}, {NeverAnswer, context.DeadlineExceeded}} {
+		synctest.Test(t, func(t *testing.T) {
+			p, err := phone.New(phone.Options{LogRate: -1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			fault := c.fault
+			d := &Device{Phone: p, Fault: func(identifier, _ string) Fault {
+				if identifier == ChannelLocation {
+					return fault
+				}
+				return NoFault
+			}}
+			client, device := link.Pipe()
+			served := make(chan error, 1)
+			go func() { served <- d.Serve(context.Background(), device) }()
+			s := New(client, Options{})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := s.SetLocation(ctx, 1, 2); !errors.Is(err, c.want) {
+				t.Errorf("fault %d: SetLocation = %v, want %v", c.fault, err, c.want)
+			}
+			if _, err := s.Screenshot(t.Context()); err != nil {
+				t.Errorf("fault %d: another channel: %v", c.fault, err)
+			}
+			fault = NoFault
+			if c.fault == KillChannel {
+				if err := s.SetLocation(t.Context(), 1, 2); err != nil {
+					t.Errorf("the channel opened again: %v", err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			if err := <-served; err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		})
+	}
+}
