@@ -29,6 +29,14 @@ func (t *TLSConn) Close() error {
 	return nil
 }
 
+// Cork keeps the records that are written from now on until Uncork, which
+// writes all of them at once: the peer sees the same records for fewer system
+// calls. Only the goroutine that writes calls the two.
+func (t *TLSConn) Cork() { t.raw.cork() }
+
+// Uncork writes what Cork has kept.
+func (t *TLSConn) Uncork() error { return t.raw.uncork() }
+
 // ClientTLS performs the client's handshake on c. On error c is closed.
 func ClientTLS(ctx context.Context, c net.Conn, cfg *tls.Config) (*TLSConn, error) {
 	raw := &recordConn{Conn: c}
@@ -96,6 +104,49 @@ type recordConn struct {
 	clear  bool    // TLS is over: pass everything through
 	ended  bool    // the peer closed the connection itself
 	broken bool    // not TLS: pass through and let crypto/tls complain
+
+	out struct {
+		mu       sync.Mutex
+		corked   bool
+		flushing bool
+		kept     []byte
+	}
+}
+
+// Write keeps b while the connection is corked. While what was kept is being
+// written it fails: what comes then are the last words of a session that is
+// being closed, and Close must not wait for a peer that does not read.
+func (c *recordConn) Write(b []byte) (int, error) {
+	c.out.mu.Lock()
+	switch {
+	case c.out.corked:
+		c.out.kept = append(c.out.kept, b...)
+		c.out.mu.Unlock()
+		return len(b), nil
+	case c.out.flushing:
+		c.out.mu.Unlock()
+		return 0, net.ErrClosed
+	}
+	c.out.mu.Unlock()
+	return c.Conn.Write(b)
+}
+
+func (c *recordConn) cork() {
+	c.out.mu.Lock()
+	c.out.corked = true
+	c.out.mu.Unlock()
+}
+
+func (c *recordConn) uncork() error {
+	c.out.mu.Lock()
+	c.out.corked, c.out.flushing = false, true
+	b := c.out.kept
+	c.out.mu.Unlock()
+	_, err := c.Conn.Write(b)
+	c.out.mu.Lock()
+	c.out.flushing, c.out.kept = false, b[:0]
+	c.out.mu.Unlock()
+	return err
 }
 
 func (c *recordConn) Read(p []byte) (int, error) {

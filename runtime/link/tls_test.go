@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -432,4 +433,58 @@ func BenchmarkPipe(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// countedWrites counts the writes that reach the connection below TLS.
+type countedWrites struct {
+	net.Conn
+	n atomic.Int64
+}
+
+func (c *countedWrites) Write(b []byte) (int, error) {
+	c.n.Add(1)
+	return c.Conn.Write(b)
+}
+
+// TestCork writes many records in one write of the connection below, and the
+// peer reads what it would have read anyway.
+func TestCork(t *testing.T) {
+	t.Parallel()
+	client, server := shake(t, tls.VersionTLS12)
+	defer server.Close()
+	below := &countedWrites{Conn: client.raw.Conn}
+	client.raw.Conn = below
+	got := make(chan []byte, 1)
+	const records, size = 16, 1000
+	go func() {
+		b := make([]byte, records*size)
+		_, _ = io.ReadFull(server, b)
+		got <- b
+		_, _ = io.Copy(io.Discard, server) // the pipe has no buffer for ever
+	}()
+	want := make([]byte, 0, records*size)
+	client.Cork()
+	for n := range records {
+		piece := bytes.Repeat([]byte{byte(n)}, size)
+		want = append(want, piece...)
+		if _, err := client.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := below.n.Load(); n != 0 {
+		t.Errorf("%d writes while corked, want none", n)
+	}
+	if err := client.Uncork(); err != nil {
+		t.Fatal(err)
+	}
+	if b := <-got; !bytes.Equal(b, want) {
+		t.Error("the peer read something else")
+	}
+	if n := below.n.Load(); n != 1 {
+		t.Errorf("%d writes, want one", n)
+	}
+	if _, err := client.Write([]byte("after")); err != nil || below.n.Load() != 2 {
+		t.Errorf("a write after Uncork: %v, %d writes in all", err, below.n.Load())
+	}
+	client.Close()
 }

@@ -34,6 +34,11 @@ type Options struct {
 	// one packet a write: real devices become very slow, or end the tunnel,
 	// when packets share one.
 	Batch int
+	// Kernel makes the tunnel an interface of the operating system instead of
+	// a stack in this process, so that every program on the machine reaches
+	// the device's address. It needs CAP_NET_ADMIN and Linux; elsewhere Open
+	// fails with errors.ErrUnsupported. Batch means nothing then.
+	Kernel bool
 	// Logger is told when a tunnel begins and ends; nil means silent.
 	Logger *slog.Logger
 }
@@ -105,26 +110,37 @@ func ask(s io.ReadWriter, mtu int) (terms, error) {
 
 // newTunnel starts a tunnel after its handshake.
 func newTunnel(settled terms, c carrier, o Options) (*Tunnel, error) {
-	st, err := newStack(settled.host, settled.mtu, false)
+	e, err := newEnd(settled, o)
 	if err != nil {
 		return nil, err
 	}
 	t := &Tunnel{
 		terms:       settled,
-		session:     session{stack: st, carrier: c, log: o.logger(), batch: o.Batch},
+		session:     session{end: e, carrier: c, log: o.logger()},
 		dialTimeout: o.DialTimeout,
 	}
 	if t.dialTimeout == 0 {
 		t.dialTimeout = dialTimeout
 	}
-	// The stack sends no segment that is larger than the peer's SYN allows.
-	t.inbound = func(head []byte, _ int) bool {
-		clampMSS(head, sendMSS)
-		return true
-	}
-	t.log.Debug("up", "host", settled.host, "device", settled.device, "rsd", settled.rsdPort, "mtu", settled.mtu)
+	t.log.Debug("up", "host", settled.host, "device", settled.device, "rsd", settled.rsdPort, "mtu", settled.mtu, "interface", t.Interface())
 	t.start()
 	return t, nil
+}
+
+// newEnd makes the host's end of a tunnel.
+func newEnd(settled terms, o Options) (end, error) {
+	if o.Kernel {
+		return newKernel(settled)
+	}
+	st, err := newStack(settled.host, settled.mtu, min(sendMSS, settled.mtu-ipHeader-tcpHeader))
+	if err != nil {
+		return nil, err
+	}
+	// The stack sends no segment that is larger than the peer's SYN allows.
+	return &inside{Stack: st, batch: o.Batch, filter: func(head []byte, _ int) bool {
+		clampMSS(head, sendMSS)
+		return true
+	}}, nil
 }
 
 // PeerAddress is the device's address inside the tunnel.
@@ -136,6 +152,15 @@ func (t *Tunnel) LocalAddress() netip.Addr { return t.host.Addr() }
 // RSDPort is the port of the device's service list inside the tunnel.
 func (t *Tunnel) RSDPort() uint16 { return t.rsdPort }
 
+// Interface is the name of the tunnel's interface with Options.Kernel, "" for
+// a tunnel whose stack is in this process.
+func (t *Tunnel) Interface() string {
+	if k, ok := t.end.(interface{ name() string }); ok {
+		return k.name()
+	}
+	return ""
+}
+
 // MTU is the largest packet that the tunnel carries.
 func (t *Tunnel) MTU() int { return t.mtu }
 
@@ -144,12 +169,12 @@ func (t *Tunnel) MTU() int { return t.mtu }
 func (t *Tunnel) Dial(ctx context.Context, port uint16) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.dialTimeout)
 	defer cancel()
-	return t.stack.DialTCP(ctx, netip.AddrPortFrom(t.device, port))
+	return t.end.DialTCP(ctx, netip.AddrPortFrom(t.device, port))
 }
 
 // Listen accepts connections that the device makes to a port of the host; port
 // 0 takes a free one.
-func (t *Tunnel) Listen(port uint16) (net.Listener, error) { return t.stack.ListenTCP(port) }
+func (t *Tunnel) Listen(port uint16) (net.Listener, error) { return t.end.ListenTCP(port) }
 
 // Done is closed once the tunnel has ended and nothing of it runs any more.
 func (t *Tunnel) Done() <-chan struct{} { return t.done }

@@ -101,20 +101,29 @@ func newConn(s *Stack, ep tcpip.Endpoint, queue *waiter.Queue) *tcpConn {
 	if a, err := ep.GetRemoteAddress(); err == nil {
 		c.remote = tcpAddr(a)
 	}
-	keepAlive(ep)
+	s.liveness.set(ep)
 	c.entry = waiter.NewFunctionEntry(waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr, c.notify)
 	queue.EventRegister(&c.entry)
 	return c
 }
 
-// keepAlive makes a connection notice that the device's side of it is gone
-// while the tunnel itself still stands.
-func keepAlive(ep tcpip.Endpoint) {
-	idle := tcpip.KeepaliveIdleOption(30 * time.Second)
-	interval := tcpip.KeepaliveIntervalOption(5 * time.Second)
+// liveness is when a connection on which nothing happens is found to be dead:
+// after idle + count * interval.
+type liveness struct {
+	idle, interval time.Duration
+	count          int
+}
+
+var defaultLiveness = liveness{idle: 30 * time.Second, interval: 5 * time.Second, count: 4}
+
+// set makes a connection notice that the device's side of it is gone while the
+// tunnel itself still stands.
+func (l liveness) set(ep tcpip.Endpoint) {
+	idle := tcpip.KeepaliveIdleOption(l.idle)
+	interval := tcpip.KeepaliveIntervalOption(l.interval)
 	_ = ep.SetSockOpt(&idle)
 	_ = ep.SetSockOpt(&interval)
-	_ = ep.SetSockOptInt(tcpip.KeepaliveCountOption, 4)
+	_ = ep.SetSockOptInt(tcpip.KeepaliveCountOption, l.count)
 	ep.SocketOptions().SetKeepAlive(true)
 }
 

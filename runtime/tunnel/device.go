@@ -30,9 +30,8 @@ type Device struct {
 	// Network is the /64 of every tunnel; the zero value means a new random
 	// one for each, as devices do.
 	Network netip.Prefix
-	// DropOver makes the device lose packets that are longer, as real ones do
-	// over 8192 bytes; 0 means none.
-	DropOver int
+	// Faults is how the tunnels misbehave.
+	Faults
 	// Logger is told of tunnels and connections; nil means silent.
 	Logger *slog.Logger
 }
@@ -41,17 +40,32 @@ type Device struct {
 // the host hangs up, which is no error, or ctx ends. It closes c.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	defer c.Close()
+	if d.CutAfter > 0 {
+		c = &cutConn{Conn: c, budget: &budget{left: d.CutAfter}}
+	}
 	s := newStream(c)
 	release := link.Guard(ctx, c)
 	q, err := hear(s)
-	if err := release(err); err != nil {
-		return &Error{Op: "serve", Err: err}
+	if err == nil && d.Mute {
+		_, err = io.Copy(io.Discard, struct{ io.Reader }{s})
+	}
+	if err := release(err); err != nil || d.Mute {
+		return d.unanswered(err)
 	}
 	return d.run(ctx, s, q, d.most(MaxMTU), func(b []byte) error {
 		release := link.Guard(ctx, c)
 		_, err := c.Write(b)
 		return release(err)
 	})
+}
+
+// unanswered is the end of a connection whose handshake got no answer. That
+// the host gave up is no error of a device that is mute.
+func (d *Device) unanswered(err error) error {
+	if d.Mute && (err == nil || hungUp(err)) {
+		return nil
+	}
+	return &Error{Op: "serve", Err: err}
 }
 
 // ServePSK is Serve on a bare TCP connection, for which the host gave the
@@ -89,16 +103,17 @@ func (d *Device) run(ctx context.Context, c carrier, q request, most int, answer
 		return &Error{Op: "serve", Err: err}
 	}
 	own := netip.PrefixFrom(t.device, t.host.Bits())
-	st, err := newStack(own, t.mtu, true)
+	st, err := newStack(own, t.mtu, t.mtu-ipHeader-tcpHeader)
 	if err != nil {
 		return &Error{Op: "serve", Err: err}
 	}
 	log := Options{Logger: d.Logger}.logger()
 	a := newAcceptor(st, d.Open, log)
-	s := &session{stack: st, carrier: c, log: log, batch: batchSize}
+	in := &inside{Stack: st, batch: batchSize, verify: true}
 	if d.DropOver > 0 {
-		s.inbound = func(_ []byte, size int) bool { return size <= d.DropOver }
+		in.filter = func(_ []byte, size int) bool { return size <= d.DropOver }
 	}
+	s := &session{end: in, carrier: d.spoil(c), log: log}
 	if err := answer(b); err != nil {
 		st.close()
 		a.close()

@@ -39,6 +39,7 @@ type outbox struct {
 type packetQueue struct {
 	packets []*stack.PacketBuffer
 	head    int
+	sent    int // of the first packet's payload
 }
 
 func (q *packetQueue) push(p *stack.PacketBuffer) {
@@ -50,11 +51,17 @@ func (q *packetQueue) push(p *stack.PacketBuffer) {
 	q.packets = append(q.packets, p)
 }
 
-func (q *packetQueue) first() *stack.PacketBuffer { return q.packets[q.head] }
+// first returns the next piece of the first packet.
+func (q *packetQueue) first() piece { return cut(q.packets[q.head], q.sent) }
 
-// pop removes the first packet and says whether the queue is empty now.
-func (q *packetQueue) pop() (empty bool) {
-	q.packets[q.head] = nil
+// pop removes the piece that first returned and says whether the queue is
+// empty now.
+func (q *packetQueue) pop(c piece) (empty bool) {
+	if !c.last() {
+		q.sent = c.to
+		return false
+	}
+	q.packets[q.head], q.sent = nil, 0
 	q.head++
 	if empty = q.head == len(q.packets); empty {
 		q.packets, q.head = q.packets[:0], 0
@@ -90,8 +97,9 @@ func (o *outbox) push(p *stack.PacketBuffer) bool {
 }
 
 // take waits for packets and appends up to most bytes of them to batch, but
-// one packet in any case. It returns nothing once the outbox is closed.
-func (o *outbox) take(batch []*stack.PacketBuffer, most int) []*stack.PacketBuffer {
+// one packet in any case. It returns nothing once the outbox is closed. The
+// caller lets go of each piece's packet.
+func (o *outbox) take(batch []piece, most int) []piece {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for len(o.turns) == 0 && !o.closed {
@@ -99,19 +107,23 @@ func (o *outbox) take(batch []*stack.PacketBuffer, most int) []*stack.PacketBuff
 	}
 	room := most
 	for len(o.turns) > 0 && !o.closed {
-		q := &o.queues[o.turns[0]]
-		p := q.first()
-		size := p.Size()
+		flow := o.turns[0]
+		q := &o.queues[flow]
+		c := q.first()
+		size := c.size()
 		if len(batch) > 0 && size > room {
 			break
 		}
 		room -= size
-		o.size -= size
-		batch = append(batch, p)
-		flow := o.turns[0]
+		batch = append(batch, c)
+		if c.last() {
+			o.size -= c.packet.Size()
+		} else {
+			c.packet.IncRef() // the queue keeps its own
+		}
 		n := copy(o.turns, o.turns[1:])
 		o.turns = o.turns[:n]
-		if !q.pop() {
+		if !q.pop(c) {
 			o.turns = append(o.turns, flow)
 		}
 	}
@@ -134,26 +146,11 @@ func (o *outbox) close() {
 	o.ready.Broadcast()
 }
 
-// appendPacket appends the bytes of a packet.
-func appendPacket(b []byte, p *stack.PacketBuffer) []byte {
-	views, offset := p.AsViewList()
-	for v := views.Front(); v != nil; v = v.Next() {
-		s := v.AsSlice()
-		if offset >= len(s) {
-			offset -= len(s)
-			continue
-		}
-		b = append(b, s[offset:]...)
-		offset = 0
-	}
-	return b
-}
-
 // endpoint is the network interface of the stack: what the stack sends goes to
 // the outbox, what the carrier brings goes to deliver.
 type endpoint struct {
-	out    *outbox
-	verify bool // check the TCP checksums of what arrives
+	out *outbox
+	mss int // of the segments that are sent
 
 	mu         sync.RWMutex
 	mtu        uint32
@@ -166,17 +163,14 @@ var (
 )
 
 // deliver hands a packet to the stack, which owns it from then on.
-func (e *endpoint) deliver(head, body *buffer.View) {
+func (e *endpoint) deliver(head *buffer.View, body buffer.Buffer) {
 	e.mu.RLock()
 	d := e.dispatcher
 	e.mu.RUnlock()
 	payload := buffer.MakeWithView(head)
-	if body != nil {
-		_ = payload.Append(body) // fails on nil alone
-	}
+	payload.Merge(&body)
 	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: payload})
 	p.NetworkProtocolNumber = ipv6.ProtocolNumber
-	p.RXChecksumValidated = !e.verify
 	if d != nil {
 		d.DeliverNetworkPacket(ipv6.ProtocolNumber, p)
 	}
@@ -193,12 +187,10 @@ func (e *endpoint) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) 
 	return list.Len(), nil
 }
 
-// Capabilities leaves out the checksums of what arrives where the carrier is
-// trusted to have brought it unharmed.
-func (e *endpoint) Capabilities() stack.LinkEndpointCapabilities {
-	if e.verify {
-		return 0
-	}
+// Capabilities leaves out the checksums of what arrives: where the carrier is
+// not trusted to have brought it unharmed, the session looks at them before
+// segments are joined.
+func (*endpoint) Capabilities() stack.LinkEndpointCapabilities {
 	return stack.CapabilityRXChecksumOffload
 }
 
@@ -226,10 +218,13 @@ func (e *endpoint) IsAttached() bool {
 	return e.dispatcher != nil
 }
 
-// GSOMaxSize is how much the stack handles as one segment until it is cut into
-// packets.
-func (*endpoint) GSOMaxSize() uint32                      { return 1 << 16 }
-func (*endpoint) SupportedGSO() stack.SupportedGSO        { return stack.GVisorGSOSupported }
+// GSOMaxSize is how much the stack handles as one segment until the outbox cuts
+// it: it makes one trip through the stack instead of ten.
+func (e *endpoint) GSOMaxSize() uint32 { return gsoSize(e.mss) }
+
+// SupportedGSO says that packets are cut, and their checksums made, here.
+func (*endpoint) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
+
 func (*endpoint) MaxHeaderLength() uint16                 { return 0 }
 func (*endpoint) LinkAddress() tcpip.LinkAddress          { return "" }
 func (*endpoint) SetLinkAddress(tcpip.LinkAddress)        {}

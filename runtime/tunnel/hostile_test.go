@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
 )
@@ -168,17 +169,16 @@ func (f *fragile) Write(b []byte) (int, error) {
 	return done, err
 }
 
-// cycle brings a tunnel up, moves bytes in it and brings it down, or lets it
-// break after so many bytes in each direction; 0 means never.
+// cycle brings a tunnel up, moves bytes in it and brings it down, or has it
+// torn after so many bytes by the host's connection or by the device's; 0 means
+// never.
 func cycle(ctx context.Context, t *testing.T, p pipes, host, device int) {
 	a, b := p(t)
 	if host > 0 {
 		a = &fragile{Conn: a, left: host}
 	}
-	if device > 0 {
-		b = &fragile{Conn: b, left: device}
-	}
-	result := serve(&Device{Open: services, RSDPort: 1}, context.Background(), b)
+	d := &Device{Open: services, RSDPort: 1, Faults: Faults{CutAfter: int64(device)}}
+	result := serve(d, context.Background(), b)
 	defer result()
 	tun, err := Open(ctx, a, Options{})
 	if err != nil {
@@ -190,40 +190,55 @@ func cycle(ctx context.Context, t *testing.T, p pipes, host, device int) {
 	defer tun.Close()
 	for _, port := range []uint16{portSource, portMute, portEcho, 1} {
 		c, err := tun.Dial(ctx, port)
-		if err != nil {
-			continue
+		if err == nil {
+			_, err = c.Write(make([]byte, 30_000))
 		}
-		c.Write(make([]byte, 30_000))
-		if port == portEcho {
-			io.ReadFull(c, make([]byte, 30_000))
+		if err == nil && port == portEcho {
+			_, err = io.ReadFull(c, make([]byte, 30_000))
+		}
+		if err != nil && host+device == 0 && port != 1 {
+			t.Errorf("port %d: %v", port, err)
 		}
 	}
 }
 
-// Tunnels that end in every way leave no goroutine, descriptor or memory.
-func TestCycles(t *testing.T) {
-	ctx, r := within(t), rand.New(rand.NewPCG(3, 4))
-	some := func() {
-		for i := range 200 {
-			switch i % 4 {
-			case 0:
-				cycle(ctx, t, memory, 0, 0)
-			case 1:
-				cycle(ctx, t, loopback, 0, 0)
-			case 2:
-				cycle(ctx, t, memory, 1+r.IntN(100_000), 0)
-			case 3:
-				cycle(ctx, t, loopback, 0, 1+r.IntN(1000)<<r.IntN(10))
-			}
+// cycles is n of them, 20 at a time, every fifth torn at a random byte.
+func cycles(t *testing.T, n int) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	r := rand.New(rand.NewPCG(3, 4))
+	turns := make(chan struct{}, 20)
+	var wg sync.WaitGroup
+	for i := range n {
+		p, host, device := memory, 0, 0
+		if i%2 == 1 {
+			p = loopback
 		}
+		switch at := 1 + r.IntN(1000)<<r.IntN(10); i % 10 {
+		case 4:
+			host = at
+		case 9:
+			device = at
+		}
+		turns <- struct{}{}
+		wg.Go(func() {
+			cycle(ctx, t, p, host, device)
+			<-turns
+		})
 	}
-	some()
+	wg.Wait()
+}
+
+// A thousand tunnels, two hundred of which are torn, leave no goroutine,
+// descriptor or memory.
+func TestCycles(t *testing.T) {
+	cycles(t, 200) // pools fill
 	noneLeft(t)
 	before, files := heap(), descriptors(t)
-	some()
+	cycles(t, 1000)
 	noneLeft(t)
 	if grown := heap() - before; grown > 1<<20 {
-		t.Errorf("200 tunnels leave %d bytes", grown)
+		t.Errorf("1000 tunnels leave %d bytes", grown)
 	}
 	if now := descriptors(t); now > files {
 		t.Errorf("%d descriptors become %d", files, now)

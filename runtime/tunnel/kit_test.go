@@ -107,6 +107,11 @@ var certificate = sync.OnceValue(func() tls.Certificate {
 func secure(tb testing.TB) (host, device net.Conn) {
 	tb.Helper()
 	a, b := loopback(tb)
+	return handshake(tb, a, b)
+}
+
+func handshake(tb testing.TB, a, b net.Conn) (host, device *tls.Conn) {
+	tb.Helper()
 	server := tls.Server(b, &tls.Config{Certificates: []tls.Certificate{certificate()}, DynamicRecordSizingDisabled: true})
 	client := tls.Client(a, &tls.Config{InsecureSkipVerify: true, DynamicRecordSizingDisabled: true})
 	failed := make(chan error, 1)
@@ -115,6 +120,50 @@ func secure(tb testing.TB) (host, device net.Conn) {
 		tb.Fatal(err)
 	}
 	return client, server
+}
+
+// corkable is secure with TLS that can hold records back.
+func corkable(tb testing.TB) (host, device net.Conn) {
+	tb.Helper()
+	x, y := loopback(tb)
+	a, b := &kept{Conn: x}, &kept{Conn: y}
+	client, server := handshake(tb, a, b)
+	return corkTLS{client, a}, corkTLS{server, b}
+}
+
+type corkTLS struct {
+	*tls.Conn
+	below *kept
+}
+
+func (c corkTLS) Cork()         { c.below.set(true) }
+func (c corkTLS) Uncork() error { return c.below.set(false) }
+
+// kept keeps what is written to it.
+type kept struct {
+	net.Conn
+	mu     sync.Mutex
+	corked bool
+	out    []byte
+}
+
+func (k *kept) Write(b []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.corked {
+		return k.Conn.Write(b)
+	}
+	k.out = append(k.out, b...)
+	return len(b), nil
+}
+
+func (k *kept) set(corked bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.corked = corked
+	_, err := k.Conn.Write(k.out)
+	k.out = k.out[:0]
+	return err
 }
 
 // serve runs a device on c; the function it returns gives the result.

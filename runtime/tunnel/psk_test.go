@@ -9,6 +9,27 @@ import (
 	"github.com/imdlua/imdlua/runtime/tunnel/psk"
 )
 
+// upPSK is up in TLS with a pre-shared key over loopback.
+func upPSK(tb testing.TB, d *Device) *Tunnel {
+	tb.Helper()
+	if d == nil {
+		d = &Device{Open: services, RSDPort: 58034}
+	}
+	key := noise(32)
+	a, b := loopback(tb)
+	served := make(chan error, 1)
+	go func() { served <- d.ServePSK(context.Background(), b, key) }()
+	tun, err := OpenPSK(within(tb), a, key, Options{})
+	if err != nil {
+		tb.Fatal(err, <-served)
+	}
+	tb.Cleanup(func() {
+		tun.Close()
+		<-served
+	})
+	return tun
+}
+
 func TestPSK(t *testing.T) {
 	t.Parallel()
 	for name, p := range map[string]pipes{"memory": memory, "loopback": loopback} {

@@ -17,7 +17,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/quic-go/quic-go"
 	"gvisor.dev/gvisor/pkg/buffer"
-	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
 const (
@@ -181,17 +180,16 @@ func (s *quicStream) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
 // lost or overtake each other; the TCP inside puts that right.
 type datagrams struct {
 	conn      *quic.Conn
-	out       []byte
 	transport *quic.Transport // of a host, which has one for each tunnel
 	socket    net.PacketConn
 }
 
 // receive skips what is no packet, such as the opener.
-func (d *datagrams) receive() (head, body *buffer.View, err error) {
+func (d *datagrams) receive() (head, body *buffer.View, more bool, err error) {
 	for {
 		b, err := d.conn.ReceiveDatagram(context.Background())
 		if err != nil {
-			return nil, nil, quicEnd(err)
+			return nil, nil, false, quicEnd(err)
 		}
 		if len(b) < ipHeader {
 			continue
@@ -204,18 +202,24 @@ func (d *datagrams) receive() (head, body *buffer.View, err error) {
 		if h < len(b) {
 			body = buffer.NewViewWithData(b[h:])
 		}
-		return head, body, nil
+		return head, body, false, nil
 	}
 }
 
-func (d *datagrams) send(batch []*stack.PacketBuffer) error {
-	for _, p := range batch {
-		d.out = appendPacket(d.out[:0], p)
-		err := d.conn.SendDatagram(d.out)
+func (d *datagrams) burst() int { return 0 }
+
+func (d *datagrams) send(b []byte, _ int) error {
+	for len(b) > 0 {
+		n, err := packetLength(b)
+		if err != nil {
+			return err
+		}
+		err = d.conn.SendDatagram(b[:n])
 		var large *quic.DatagramTooLargeError
 		if err != nil && !errors.As(err, &large) {
 			return quicEnd(err)
 		}
+		b = b[n:]
 	}
 	return nil
 }

@@ -49,11 +49,22 @@ func (d *Device) ServeQUIC(ctx context.Context, socket net.PacketConn, k Keys) e
 }
 
 func (d *Device) serveQUIC(ctx context.Context, conn *quic.Conn) error {
-	c := &datagrams{conn: conn}
-	defer c.Close()
+	plain := &datagrams{conn: conn}
+	defer plain.Close()
 	s, q, err := hearQUIC(ctx, conn)
 	if err != nil {
 		return err
+	}
+	if d.Mute {
+		select {
+		case <-ctx.Done():
+		case <-conn.Context().Done():
+		}
+		return nil
+	}
+	var c carrier = plain
+	if d.CutAfter > 0 {
+		c = &cutCarrier{carrier: plain, budget: &budget{left: d.CutAfter}}
 	}
 	return d.run(ctx, c, q, d.most(QUICMTU), func(b []byte) error {
 		release := link.Guard(ctx, s)

@@ -64,9 +64,12 @@ func quicDevice(tb testing.TB, d *Device, k Keys) (at netip.AddrPort, stop func(
 	return socket.LocalAddr().(*net.UDPAddr).AddrPort(), stop
 }
 
-func upQUIC(tb testing.TB) *Tunnel {
+func upQUIC(tb testing.TB, d *Device) *Tunnel {
 	tb.Helper()
-	at, _ := quicDevice(tb, &Device{Open: services, RSDPort: 58034}, Keys{Own: deviceKey(), Peer: spki(tb, hostKey())})
+	if d == nil {
+		d = &Device{Open: services, RSDPort: 58034}
+	}
+	at, _ := quicDevice(tb, d, Keys{Own: deviceKey(), Peer: spki(tb, hostKey())})
 	tun, err := DialQUIC(within(tb), at, Keys{Own: hostKey(), Peer: spki(tb, deviceKey())}, Options{})
 	if err != nil {
 		tb.Fatal(err)
@@ -76,7 +79,7 @@ func upQUIC(tb testing.TB) *Tunnel {
 }
 
 func TestQUIC(t *testing.T) {
-	tun := upQUIC(t)
+	tun := upQUIC(t, nil)
 	if tun.MTU() != QUICMTU || tun.RSDPort() != 58034 {
 		t.Errorf("%+v", tun.terms)
 	}
@@ -223,20 +226,4 @@ func pingChecksum(from, to netip.Addr, b []byte) (hi, lo byte) {
 		sum = sum&0xFFFF + sum>>16
 	}
 	return byte(^sum >> 8), byte(^sum)
-}
-
-func BenchmarkQUIC(b *testing.B) {
-	tun := upQUIC(b)
-	b.Run("download", func(b *testing.B) {
-		c := dial(b, tun, portSource)
-		b.ReportAllocs()
-		b.SetBytes(chunk)
-		buf := make([]byte, chunk)
-		for b.Loop() {
-			if _, err := io.ReadFull(c, buf); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("round trip", func(b *testing.B) { roundTrips(b, dial(b, tun, portEcho)) })
 }

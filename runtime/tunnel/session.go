@@ -1,39 +1,56 @@
 package tunnel
 
 import (
+	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/buffer"
-	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
-
-// batchSize is how many bytes of packets a device puts into one write: as many
-// as a TLS record holds.
-const batchSize = 16 << 10
 
 // carrier brings packets to the other side.
 type carrier interface {
 	// receive returns the next packet, its headers and what is behind them,
-	// which may be nil. io.EOF is an orderly end.
-	receive() (head, body *buffer.View, err error)
-	// send sends packets in order and does not keep them.
-	send([]*stack.PacketBuffer) error
+	// which may be nil. more says that another one is here already. io.EOF is
+	// an orderly end.
+	receive() (head, body *buffer.View, more bool, err error)
+	// burst is how many bytes of packets send wants to have at once; 0 means
+	// no more than share a write.
+	burst() int
+	// send sends packets that follow each other in b. Where packets can share
+	// a write they do so up to most bytes. It does not keep b.
+	send(b []byte, most int) error
 	// Close ends both, also when they are waiting.
 	Close() error
 	// free is called last, when nobody receives any more.
 	free()
 }
 
-// session moves packets between a stack and a carrier: one goroutine reads,
-// one writes.
+// end is where the packets of a tunnel end on this side: a stack in this
+// process, or an interface of the kernel.
+type end interface {
+	// inbound takes what the carrier brings, until that fails.
+	inbound(carrier) error
+	// outbound gives the carrier what is to be sent, until that or fail ends
+	// it.
+	outbound(carrier) error
+	// fail ends outbound and every call that waits; the first reason counts.
+	fail(error)
+	// close waits until nothing runs any more. Both of the above are over.
+	close()
+
+	DialTCP(context.Context, netip.AddrPort) (net.Conn, error)
+	ListenTCP(port uint16) (net.Listener, error)
+}
+
+// session moves packets between an end and a carrier: one goroutine reads, one
+// writes.
 type session struct {
-	stack   *Stack
+	end     end
 	carrier carrier
 	log     *slog.Logger
-	inbound func(head []byte, size int) bool // may change the headers or drop a packet; nil = all pass
-	batch   int                              // bytes of packets for one send; 0 = one packet
 
 	once sync.Once
 	err  error         // set by once
@@ -46,13 +63,13 @@ func (s *session) start() {
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		s.fail(s.write())
+		s.fail(s.end.outbound(s.carrier))
 	}()
 	go func() {
-		s.fail(s.read())
+		s.fail(s.end.inbound(s.carrier))
 		s.carrier.free()
 		<-written
-		s.stack.close()
+		s.end.close()
 		close(s.done)
 	}()
 }
@@ -61,7 +78,7 @@ func (s *session) start() {
 func (s *session) fail(err error) {
 	s.once.Do(func() {
 		s.err = err
-		s.stack.fail(err)
+		s.end.fail(err)
 		s.carrier.Close()
 		s.log.Debug("ended", "error", err)
 	})
@@ -71,50 +88,4 @@ func (s *session) fail(err error) {
 func (s *session) close() {
 	s.fail(net.ErrClosed)
 	<-s.done
-}
-
-func (s *session) read() error {
-	for {
-		head, body, err := s.carrier.receive()
-		if err != nil {
-			return err
-		}
-		if s.inbound != nil && !s.inbound(head.AsSlice(), size(head)+size(body)) {
-			drop(head)
-			drop(body)
-			continue
-		}
-		s.stack.link.deliver(head, body)
-	}
-}
-
-func size(v *buffer.View) int {
-	if v == nil {
-		return 0
-	}
-	return v.Size()
-}
-
-func drop(v *buffer.View) {
-	if v != nil {
-		v.Release()
-	}
-}
-
-func (s *session) write() error {
-	var batch []*stack.PacketBuffer
-	for {
-		batch = s.stack.link.out.take(batch[:0], s.batch)
-		if len(batch) == 0 {
-			return net.ErrClosed // somebody called fail
-		}
-		err := s.carrier.send(batch)
-		for _, p := range batch {
-			p.DecRef()
-		}
-		clear(batch)
-		if err != nil {
-			return err
-		}
-	}
 }

@@ -46,6 +46,7 @@ type Stack struct {
 	s    *stack.Stack
 	link *endpoint
 	addr netip.Addr
+	liveness
 
 	down   chan struct{} // closed when the tunnel ends
 	mu     sync.Mutex
@@ -55,17 +56,17 @@ type Stack struct {
 	once   sync.Once
 }
 
-// newStack returns a stack with one address. verify makes it check what
-// arrives instead of trusting the carrier.
-func newStack(addr netip.Prefix, mtu int, verify bool) (*Stack, error) {
+// newStack returns a stack with one address. mss is what the segments to the
+// peer may have beside their headers' fixed part.
+func newStack(addr netip.Prefix, mtu, mss int) (*Stack, error) {
 	quiet()
 	s := &Stack{
 		s: stack.New(stack.Options{
 			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv6.NewProtocol},
 			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, icmp.NewProtocol6},
 		}),
-		link: &endpoint{out: newOutbox(), verify: verify, mtu: uint32(mtu)},
-		addr: addr.Addr(),
+		link: &endpoint{out: newOutbox(), mtu: uint32(mtu), mss: mss},
+		addr: addr.Addr(), liveness: defaultLiveness,
 		down: make(chan struct{}),
 	}
 	if err := s.configure(addr); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"reflect"
 	"testing"
 	"testing/iotest"
 )
@@ -23,7 +24,7 @@ func packets(r io.Reader) (all []byte, err error) {
 	s := newStream(canned{Reader: r})
 	defer s.free()
 	for {
-		head, body, err := s.receive()
+		head, body, _, err := s.receive()
 		if err != nil {
 			return all, err
 		}
@@ -93,3 +94,73 @@ func FuzzStream(f *testing.F) {
 }
 
 var ip4 = append([]byte{0x45}, make([]byte, 60)...)
+
+// corkRecorder notes what is written, by bursts.
+type corkRecorder struct {
+	net.Conn
+	bursts [][][]byte
+	corked bool
+}
+
+func (c *corkRecorder) Write(b []byte) (int, error) {
+	if !c.corked {
+		c.bursts = append(c.bursts, nil)
+	}
+	last := len(c.bursts) - 1
+	c.bursts[last] = append(c.bursts[last], bytes.Clone(b))
+	return len(b), nil
+}
+
+func (c *corkRecorder) Cork()         { c.corked, c.bursts = true, append(c.bursts, nil) }
+func (c *corkRecorder) Uncork() error { c.corked = false; return nil }
+
+// However many packets leave at once, each has a write of its own, or shares it
+// with those that fit.
+func TestStreamWrites(t *testing.T) {
+	t.Parallel()
+	lengths := func(b [][]byte) (n []int) {
+		for _, w := range b {
+			n = append(n, len(w))
+		}
+		return n
+	}
+	var three []byte
+	for _, n := range []int{100, 200, 5000} {
+		three = append(three, blank(n)...)
+	}
+	for _, c := range []struct {
+		b      []byte
+		most   int
+		bursts [][]int
+	}{
+		{three[:100], 0, [][]int{{100}}},
+		{three, 0, [][]int{{100, 200, 5000}}},
+		{three, 300, [][]int{{300, 5000}}},
+		{three, 16384, [][]int{{5300}}},
+	} {
+		r := &corkRecorder{}
+		if err := newStream(r).send(c.b, c.most); err != nil {
+			t.Fatal(err)
+		}
+		var got [][]int
+		for _, b := range r.bursts {
+			got = append(got, lengths(b))
+		}
+		if !reflect.DeepEqual(got, c.bursts) {
+			t.Errorf("%d bytes, %d together: %v, want %v", len(c.b), c.most, got, c.bursts)
+		}
+	}
+	plain := &recorder{Conn: nowhere{}}
+	if err := newStream(plain).send(three, 0); err != nil || !reflect.DeepEqual(lengths(plain.writes), []int{100, 200, 5000}) {
+		t.Errorf("without cork: %v, %v", lengths(plain.writes), err)
+	}
+	var lost *PacketError
+	if err := newStream(plain).send(ip4, 0); !errors.As(err, &lost) {
+		t.Errorf("what is no packet: %v", err)
+	}
+}
+
+// nowhere takes everything.
+type nowhere struct{ net.Conn }
+
+func (nowhere) Write(b []byte) (int, error) { return len(b), nil }

@@ -23,7 +23,7 @@ import (
 var roads = []struct {
 	name string
 	pipes
-}{{"memory", memory}, {"loopback", loopback}, {"tls", secure}}
+}{{"memory", memory}, {"loopback", loopback}, {"tls", secure}, {"corked tls", corkable}}
 
 func noise(n int) []byte {
 	b := make([]byte, n)
@@ -151,13 +151,13 @@ func TestListenTCP(t *testing.T) {
 	network := netip.MustParsePrefix("fd00::/64")
 	one, two := network.Addr().Next(), network.Addr().Next().Next()
 	left, right := bare(t, a, netip.PrefixFrom(one, 64)), bare(t, b, netip.PrefixFrom(two, 64))
-	l, err := left.stack.ListenTCP(0)
+	l, err := left.end.ListenTCP(0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	to := l.Addr().(*net.TCPAddr).AddrPort()
 	for i := range 20 {
-		c, err := right.stack.DialTCP(within(t), to)
+		c, err := right.end.DialTCP(within(t), to)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +173,7 @@ func TestListenTCP(t *testing.T) {
 		c.Close()
 	}
 	l.Close()
-	if c, err := right.stack.DialTCP(within(t), to); !errors.Is(err, syscall.ECONNREFUSED) {
+	if c, err := right.end.DialTCP(within(t), to); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("dial of a closed listener: %v, %v", c, err)
 	}
 }
@@ -181,11 +181,11 @@ func TestListenTCP(t *testing.T) {
 // bare is a stack over a stream without handshake and acceptor.
 func bare(tb testing.TB, c net.Conn, addr netip.Prefix) *session {
 	tb.Helper()
-	st, err := newStack(addr, MaxMTU, true)
+	st, err := newStack(addr, MaxMTU, MaxMTU-ipHeader-tcpHeader)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &session{stack: st, carrier: newStream(c), log: Options{}.logger(), batch: batchSize}
+	s := &session{end: &inside{Stack: st, batch: batchSize, verify: true}, carrier: newStream(c), log: Options{}.logger()}
 	s.start()
 	tb.Cleanup(s.close)
 	return s
@@ -424,7 +424,7 @@ func TestSendLimit(t *testing.T) {
 		a, b := link.Pipe()
 		host = &recorder{Conn: a}
 		return host, b
-	}, Options{}, &Device{Open: services, RSDPort: 1, DropOver: sendLimit})
+	}, Options{}, &Device{Open: services, RSDPort: 1, Faults: Faults{DropOver: sendLimit}})
 	data := noise(4 << 20)
 	c := dial(t, tun, portEcho)
 	go func() {

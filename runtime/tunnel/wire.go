@@ -19,8 +19,15 @@
 // device's RSD port and from there on every service with ordinary TCP.
 //
 // Open is the host's side, Device the device's, for any net.Conn; DialQUIC and
-// ListenQUIC are the same over QUIC, OpenPSK and Device.ServePSK over TLS with
-// a pre-shared key.
+// Device.ServeQUIC are the same over QUIC, OpenPSK and Device.ServePSK over TLS
+// with a pre-shared key. Options.Kernel gives the packets to an interface of
+// the operating system instead, which other programs can use as well.
+//
+// The stack sees large packets in both directions: what it sends is cut into
+// segments on the way to the carrier (segment.go), what arrives is joined on
+// the way to it (join.go). On the wire there are ordinary packets of at most
+// 8192 bytes towards a device, each in a write, and so a TLS record, of its
+// own.
 package tunnel
 
 import (
@@ -262,10 +269,16 @@ const (
 	// acknowledgement | u8 offset in words << 4 | u8 flags | u16 window | u16
 	// checksum | u16 urgent.
 	tcpHeader    = 20
+	tcpSequence  = 4
+	tcpAck       = 8
 	tcpOffset    = 12
 	tcpFlags     = 13
+	tcpWindow    = 14
 	tcpChecksum  = 16
+	flagFIN      = 0x01
 	flagSYN      = 0x02
+	flagPSH      = 0x08
+	flagACK      = 0x10
 	optionEnd    = 0
 	optionNop    = 1
 	optionMSS    = 2

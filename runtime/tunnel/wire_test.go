@@ -14,7 +14,6 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
@@ -212,14 +211,6 @@ func synPacket(flags byte, options []byte) []byte {
 	tcp.SetChecksum(0)
 	tcp.SetChecksum(^sumTCP(b))
 	return b
-}
-
-// sumTCP adds up a TCP packet with its pseudo header: all ones when the
-// checksum in it is right.
-func sumTCP(b []byte) uint16 {
-	ip := header.IPv6(b)
-	sum := header.PseudoHeaderChecksum(header.TCPProtocolNumber, ip.SourceAddress(), ip.DestinationAddress(), uint16(len(b)-ipHeader))
-	return checksum.Checksum(b[ipHeader:], sum)
 }
 
 func TestClampMSS(t *testing.T) {

@@ -263,8 +263,9 @@ func (c *Conn) lastWords(a Alert) {
 	c.out.err = &Error{Op: "write", Alert: a, Err: net.ErrClosed}
 }
 
-// Write writes p, one record for each 16384 bytes and one write of the
-// connection below for each record: devices want a packet in one record.
+// Write writes p, one record for each 16384 bytes and, when not corked, one
+// write of the connection below for each record: devices want a packet in one
+// record.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
@@ -281,6 +282,29 @@ func (c *Conn) Write(p []byte) (int, error) {
 		done += n
 	}
 	return done, c.failedWrite(len(p))
+}
+
+// Cork keeps the records that Write makes from now on until Uncork, but for no
+// more than maxCorked bytes.
+func (c *Conn) Cork() {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.corked = true
+}
+
+// Uncork writes the kept records at once.
+func (c *Conn) Uncork() error {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.corked = false
+	if c.out.err != nil {
+		return c.out.err
+	}
+	if err := c.out.flush(c.conn); err != nil {
+		c.out.err = &Error{Op: "write", Err: err}
+		return c.out.err
+	}
+	return nil
 }
 
 // failedWrite is the answer to an empty write.

@@ -24,6 +24,9 @@ const (
 	// maxIdleRecords is how many records without data may follow each other.
 	maxIdleRecords = 32
 
+	// maxCorked is how many bytes of records are kept.
+	maxCorked = 256 << 10
+
 	firstBuffer = 4 << 10
 	lastBuffer  = 64 << 10
 )
@@ -123,7 +126,8 @@ func readAlert(body []byte) error {
 // outbound is the writing half of a connection.
 type outbound struct {
 	mu     sync.Mutex
-	buf    []byte
+	buf    []byte // what goes out with the next write
+	corked bool   // data waits for Uncork
 	cipher sealer // nil before ChangeCipherSpec
 	seq    uint64
 	err    error // final
@@ -148,13 +152,27 @@ func (o *outbound) append(b []byte, typ byte, p []byte) ([]byte, error) {
 	return b, nil
 }
 
-// record writes one record in one write.
+// record writes one record in one write, behind what was kept; data is kept
+// itself while the connection is corked.
 func (o *outbound) record(c net.Conn, typ byte, p []byte) error {
-	b, err := o.append(o.buf[:0], typ, p)
+	b, err := o.append(o.buf, typ, p)
 	if err != nil {
 		return err
 	}
 	o.buf = b
-	_, err = c.Write(b)
+	if o.corked && typ == recordData && len(b) < maxCorked {
+		return nil
+	}
+	return o.flush(c)
+}
+
+// flush writes what was kept.
+func (o *outbound) flush(c net.Conn) error {
+	b := o.buf
+	o.buf = o.buf[:0]
+	if len(b) == 0 {
+		return nil
+	}
+	_, err := c.Write(b)
 	return err
 }

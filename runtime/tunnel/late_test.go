@@ -1,0 +1,33 @@
+package tunnel
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Every packet leaves when its time has come, in order.
+func TestDelay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &packetLog{}
+		c := Faults{Delay: time.Second}.spoil(log)
+		start := time.Now()
+		for n := range 3 {
+			c.send(blank(100+n), 0)
+			time.Sleep(time.Second / 4)
+		}
+		time.Sleep(time.Minute)
+		c.send(blank(200), 0)
+		c.Close() // what is still held back is lost
+		c.free()
+		if len(log.out) != 3 {
+			t.Fatalf("%d packets left, want 3", len(log.out))
+		}
+		for n, at := range log.sent {
+			if want := time.Second + time.Duration(n)*time.Second/4; at.Sub(start) != want || len(log.out[n]) != 100+n {
+				t.Errorf("packet %d has %d bytes after %v, want %d after %v", n, len(log.out[n]), at.Sub(start), 100+n, want)
+			}
+		}
+	})
+}
