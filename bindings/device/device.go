@@ -19,6 +19,9 @@ type Env struct {
 	Finder func() (*device.Finder, error)
 	// Selector is what --device asked for; device{...} narrows it further.
 	Selector device.Selector
+	// Choose settles which of several devices is meant where a script wants
+	// one, for example by asking the user; nil = that is an error.
+	Choose func(ctx context.Context, matches []device.Info) (device.Info, error)
 }
 
 // Apart returns an object for a device that was not found by looking: two of

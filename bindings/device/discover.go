@@ -2,6 +2,7 @@ package device
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
@@ -106,7 +107,24 @@ func (r *Registry) one(c *api.Call, s *Selector) (*Device, error) {
 	case 1:
 		return r.wrap(finder.Device(infos[0])), nil
 	}
-	return nil, &device.AmbiguousError{Matches: infos}
+	return r.choose(c, finder, infos)
+}
+
+// choose settles which of several devices is meant. Who is asked may take any
+// time.
+func (r *Registry) choose(c *api.Call, f *device.Finder, infos []device.Info) (*Device, error) {
+	if r.env.Choose == nil {
+		return nil, &device.AmbiguousError{Matches: infos}
+	}
+	var chosen device.Info
+	err := c.Timeout(api.NoTimeout).TryBlock(func(ctx context.Context) (err error) {
+		chosen, err = r.env.Choose(ctx, infos)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.wrap(f.Device(chosen)), nil
 }
 
 func (r *Registry) all(c *api.Call, s *Selector) ([]*Device, error) {
@@ -139,9 +157,9 @@ func (r *Registry) wait(c *api.Call, w *WaitSelector) (d *Device, err error) {
 		w = &WaitSelector{}
 	}
 	s := Selector{UDID: w.UDID, Name: w.Name, Model: w.Model, OS: w.OS, Transport: w.Transport, Timeout: w.Timeout}
-	err = c.Timeout(s.Timeout).TryBlock(func(ctx context.Context) error {
-		finder, err := r.env.Finder()
-		if err != nil {
+	var finder *device.Finder
+	err = c.Timeout(s.Timeout).TryBlock(func(ctx context.Context) (err error) {
+		if finder, err = r.env.Finder(); err != nil {
 			return err
 		}
 		found, err := finder.Wait(ctx, s.apply(r.env.Selector))
@@ -150,6 +168,10 @@ func (r *Registry) wait(c *api.Call, w *WaitSelector) (d *Device, err error) {
 		}
 		return err
 	})
+	var several *device.AmbiguousError
+	if errors.As(err, &several) {
+		return r.choose(c, finder, several.Matches)
+	}
 	return d, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"syscall"
 
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
@@ -63,6 +64,8 @@ var hints = map[lockdown.Code]string{
 	lockdown.ErrSessionInactive:              "the request needs a paired session: run `imdlua pair`",
 }
 
+const tunnelHint = "dev:roads() says what was tried"
+
 // MapError returns the mapping from errors of the protocol packages to what
 // scripts see. codes are asked for the refusals of services.
 func MapError(families []Family) func(error) *host.Error {
@@ -88,10 +91,13 @@ func mapError(err error, codes []func(error) string) *host.Error {
 		out.Device = o.udid
 	}
 	out.Code, out.Hint = classify(err, codes)
-	if out.Code == "" {
-		if out.Device == "" {
-			return nil
-		}
+	switch {
+	case out.Code != "":
+	case out.Device == "":
+		return nil
+	case out.Op == "open tunnel":
+		out.Code, out.Hint = "no_tunnel", tunnelHint
+	default:
 		out.Code = "failed"
 	}
 	var refused *lockdown.Error
@@ -109,6 +115,7 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 	var refused *lockdown.Error
 	var listed *rsd.Error
 	var dial *net.OpError
+	var muxer *usbmux.Error
 	switch {
 	case errors.As(err, &ambiguous):
 		return "ambiguous", "name one with --device UDID or device{ udid = \"...\" }"
@@ -121,7 +128,7 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 	case errors.Is(err, device.ErrNoImage):
 		return "no_developer_image", "mount the developer disk image, for example by opening the device in Xcode once"
 	case errors.Is(err, device.ErrNoTunnel):
-		return "no_tunnel", "dev:roads() says what was tried"
+		return "no_tunnel", tunnelHint
 	case errors.Is(err, device.ErrNoRoad):
 		return "no_road", "dev:roads() lists the roads to the device"
 	case errors.As(err, &refused) && refused.Code != "":
@@ -136,6 +143,8 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 		return string(lockdown.ErrUserDeniedPairing), hints[lockdown.ErrUserDeniedPairing]
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timeout", "raise it with the option timeout, or with --timeout for the whole script"
+	case (errors.As(err, &dial) && dial.Op == "dial" || errors.Is(err, syscall.ECONNREFUSED)) && !errors.As(err, &muxer):
+		return unreached(err)
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return "no_muxer", "start usbmuxd (Linux) or install Apple's device support (Windows), name another with --usbmux, or try `--virtual`"
 	case errors.Is(err, usbmux.BadDevice):
@@ -162,4 +171,19 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 		return "not_found", ""
 	}
 	return "", ""
+}
+
+// unreached is about a network address where nobody answers.
+func unreached(err error) (code, hint string) {
+	var d *device.Error
+	var list *rsd.Error
+	switch {
+	case errors.As(err, &list) && list.Op == "dial" && errors.As(err, &d) && d.UDID != "":
+		return "disconnected", "the tunnel that led to the device is not there any more"
+	case errors.As(err, &d) && d.UDID == "":
+		return "no_device", "are address and port right, and is the other end still there? A tunnel that is made again has another port"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused", "nothing listens on that port of the device"
+	}
+	return "disconnected", "the device is not at that address any more, or another network is between"
 }

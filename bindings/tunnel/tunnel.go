@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/bindings/raw"
 	core "github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
@@ -76,6 +77,9 @@ func open(c *api.Call, d *device.Device, o options) (t *core.Tunnel, err error) 
 		t, err = d.Tunnel(ctx, core.TunnelOptions{Protocol: o.Protocol, Road: o.Road, Kernel: o.Kernel})
 		return err
 	})
+	if err == nil && o.Kernel && t.Interface == "" {
+		return nil, host.Errorf("unsupported", "no network interface can be made of the tunnel").WithHint("without the option kernel it ends in this process, which needs no rights")
+	}
 	return t, err
 }
 
@@ -89,7 +93,7 @@ type refreshOptions struct {
 func services(c *api.Call, t *core.Tunnel, o refreshOptions) ([]*Service, error) {
 	if o.Refresh {
 		if err := c.Timeout(o.Timeout.Timeout).TryBlock(t.List().Refresh); err != nil {
-			return nil, err
+			return nil, failed(t, "list services", err)
 		}
 	}
 	all := t.List().Peer().Services
@@ -114,7 +118,18 @@ func info(_ *api.Call, t *core.Tunnel) map[string]any {
 	return out
 }
 
+// failed names the device of a tunnel.
+func failed(t *core.Tunnel, op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &core.Error{UDID: t.List().Peer().Properties.UDID(), Op: op, Err: err}
+}
+
 func connect(c *api.Call, t *core.Tunnel, port uint16, o device.Timeout) (conn *raw.Connection, err error) {
+	if port == 0 {
+		return nil, c.ArgError(1, "a port is between 1 and 65535")
+	}
 	err = c.Timeout(o.Timeout).TryBlock(func(ctx context.Context) error {
 		nc, err := t.Dial(ctx, port)
 		if err == nil {
@@ -122,7 +137,7 @@ func connect(c *api.Call, t *core.Tunnel, port uint16, o device.Timeout) (conn *
 		}
 		return err
 	})
-	return conn, err
+	return conn, failed(t, fmt.Sprintf("connect to port %d", port), err)
 }
 
 func class() *api.Class {
@@ -168,6 +183,9 @@ func at(r *device.Registry) func(*api.Call, string, uint16, device.Timeout) (*de
 		if err != nil {
 			return nil, c.ArgError(1, "%q is no IP address", host)
 		}
+		if port == 0 {
+			return nil, c.ArgError(2, "a port is between 1 and 65535")
+		}
 		err = c.Timeout(o.Timeout).TryBlock(func(ctx context.Context) error {
 			f, err := r.Finder()
 			if err != nil {
@@ -200,7 +218,7 @@ func Family(r *device.Registry) device.Family {
 				api.Example("local tun = device():tunnel()\nprint(tun.how, tun.address, tun.rsd_port)")),
 		},
 		Finding: []*api.Func{
-			api.Function("rsd", "Returns the device whose list of services (RSD) is at an address: of a tunnel that another program keeps, or of `imdlua virtual --rsd`. No other road is used.", "host port opts?", at(r),
+			api.Function("rsd", "Returns the device whose list of services (RSD) is at an address: of a tunnel that another program keeps, or of `imdlua virtual --trusted`. No other road is used.", "host port opts?", at(r),
 				api.ParamDoc("host", "IP address"), api.ParamDoc("port", "of the list"), api.ParamDoc("opts", "timeout"), api.Raises("timeout", "disconnected"), api.Returns("Device dev"), api.Perm("read"),
 				api.Example("local virtual = require \"imd.virtual\"\nlocal at = virtual.start():show{ trusted = true }\nprint(device.rsd(at.address, at.trusted_port).version)")),
 		},

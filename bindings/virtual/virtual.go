@@ -155,8 +155,12 @@ type tunnelFaults struct {
 	DropOver       int  `lua:"drop_over" doc:"lose packets to the device that are longer, as real ones do over 8192 bytes"`
 }
 
-func faultTunnels(_ *api.Call, d *Device, o tunnelFaults) {
+func faultTunnels(c *api.Call, d *Device, o tunnelFaults) error {
+	if o.DropOver < 0 {
+		return c.ArgError(1, "drop_over is a number of bytes, or 0 for no limit")
+	}
 	d.machine.SetTunnelFaults(virtual.TunnelFaults{RefuseListener: o.RefuseListener, DropOver: o.DropOver})
+	return nil
 }
 
 type logOptions struct {

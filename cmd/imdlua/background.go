@@ -94,7 +94,11 @@ func (c *cli) detachForward(ctx context.Context, f *forwardFlags, specs []forwar
 	if at < 0 {
 		at = len(args)
 	}
-	args = slices.Insert(args, at, "--in-background")
+	more, err := c.chosenTunnel(ctx)
+	if err != nil {
+		return err
+	}
+	args = slices.Insert(args, at, append(more, "--in-background")...)
 	cmd := exec.Command(program, args...)
 	cmd.SysProcAttr = detached()
 	cmd.Stderr = log
@@ -106,6 +110,21 @@ func (c *cli) detachForward(ctx context.Context, f *forwardFlags, specs []forwar
 		return err
 	}
 	return c.awaitChild(ctx, cmd, stdout, files)
+}
+
+// chosenTunnel settles which device --tunnel means while there is a terminal to
+// ask on, and returns the flag that says so.
+func (c *cli) chosenTunnel(ctx context.Context) ([]string, error) {
+	if !c.flags.tunnel.given || c.flags.tunnel.value != "" {
+		return nil, nil
+	}
+	ctx, cancel := c.timed(ctx, 0)
+	defer cancel()
+	d, err := c.oneDevice(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"--tunnel=" + d.UDID()}, nil
 }
 
 // awaitChild passes on what the new process says until it is ready. If it ends

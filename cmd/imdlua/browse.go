@@ -67,6 +67,9 @@ func (c *cli) browse(ctx context.Context, f *browseFlags, what string) error {
 	if f.json {
 		out := []instanceJSON{}
 		for _, i := range list {
+			if i.TXT == nil {
+				i.TXT = map[string]string{}
+			}
 			out = append(out, instanceJSON{i.Name, string(i.Type), i.Host, i.Port, i.Addresses, i.Interface, i.TXT})
 		}
 		return printJSON(c.stdout, out)

@@ -3,15 +3,18 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
 func (c *cli) devicesCommand() *cobra.Command {
@@ -124,15 +127,16 @@ func roadKinds(i device.Info) string {
 
 // watchDevices prints until it is interrupted, which is how it is meant to end.
 func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
+	if err := c.flags.noTunnel("devices --watch"); err != nil {
+		return err
+	}
 	ctx, cancel := c.timed(ctx, 0)
 	defer cancel()
 	f, err := c.finder()
 	if err != nil {
 		return err
 	}
-	if _, err := f.List(ctx, device.Selector{UDID: "none"}); err != nil && ctx.Err() == nil {
-		fmt.Fprintf(c.stderr, "imdlua: %v; waiting for it\n", err)
-	}
+	c.noticeMuxers(ctx)
 	w := f.Watch()
 	defer w.Close()
 	for {
@@ -157,6 +161,30 @@ func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
 		if _, err := c.stdout.Write(append(line, '\n')); err != nil {
 			return err
 		}
+	}
+}
+
+// muxerTime is how long a muxer may take to show that it is there.
+const muxerTime = 3 * time.Second
+
+// noticeMuxers says when no muxer is there to tell of devices. One that comes
+// later is noticed by who watches.
+func (c *cli) noticeMuxers(ctx context.Context) {
+	bound, cancel := context.WithTimeout(ctx, muxerTime)
+	defer cancel()
+	var errs []error
+	for _, a := range c.addresses() {
+		m, err := usbmux.New(usbmux.Options{Address: a, Logger: c.logger()})
+		if err == nil {
+			_, err = m.List(bound)
+		}
+		if err == nil {
+			return
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 && ctx.Err() == nil {
+		fmt.Fprintf(c.stderr, "imdlua: %v; waiting for it\n", errors.Join(errs...))
 	}
 }
 

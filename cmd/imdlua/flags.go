@@ -89,10 +89,11 @@ func (g *globals) check() error {
 
 // checkRoads finds roads that exclude each other.
 func (g *globals) checkRoads() error {
-	if g.rsd != "" {
-		if _, err := netip.ParseAddrPort(g.rsd); err != nil {
-			return usageError("--rsd takes an IP address and a port, not %q", g.rsd)
-		}
+	if at, err := netip.ParseAddrPort(g.rsd); g.rsd != "" && (err != nil || at.Port() == 0) {
+		return usageError("--rsd takes an IP address and a port, not %q", g.rsd)
+	}
+	if u := g.tunnel.value; u != "" && !isUDID(u) {
+		return usageError("--tunnel takes a UDID, or '' for any, not %q", u).WithHint("a name goes into --device")
 	}
 	var given []string
 	for _, f := range []struct {
@@ -107,7 +108,27 @@ func (g *globals) checkRoads() error {
 		return usageError("%s exclude each other", strings.Join(given, " and "))
 	}
 	if g.tunneld != "" && !g.tunnel.given {
-		return usageError("--tunneld is for --tunnel, or for the command tunneld")
+		return usageError("--tunneld is for --tunnel")
+	}
+	if _, _, err := net.SplitHostPort(g.tunneldAddress()); err != nil && g.tunnel.given {
+		return usageError("the address of a tunneld is HOST:PORT, not %q", g.tunneldAddress())
+	}
+	return nil
+}
+
+// oneDevice says whether the flags leave no doubt which device is meant, or the
+// user can be asked.
+func (g *globals) oneDevice(canAsk bool) bool {
+	return g.device != "" || g.virtual != "" || g.rsd != "" || g.tunnel.given && (canAsk || g.tunnel.value != "")
+}
+
+// noTunnel refuses flags of other programs' tunnels where a command cannot do
+// with one: who is in a tunnel is trusted already, and nobody tells who comes.
+func (g *globals) noTunnel(command string) error {
+	for name, given := range map[string]bool{"--rsd": g.rsd != "", "--tunnel": g.tunnel.given} {
+		if given {
+			return usageError("%s needs the device itself, not a tunnel that others made: leave %s out", command, name)
+		}
 	}
 	return nil
 }
@@ -139,33 +160,34 @@ func (o *optional) Type() string { return "string" }
 // What belongs to a script is left alone.
 func joinValues(root *cobra.Command, args []string) []string {
 	var out []string
-	script := false
+	code, command := false, false
 	for i := 0; i < len(args); i++ {
 		a := args[i]
-		next := func(n int) string {
-			if i+n < len(args) {
-				return args[i+n]
-			}
-			return "-"
-		}
+		rest := args[i+1:]
 		switch {
 		case a == "--":
 			return append(out, args[i:]...)
-		case a == "--rsd" && isPort(next(2)):
-			out = append(out, "--rsd="+net.JoinHostPort(strings.Trim(next(1), "[]"), next(2)))
+		case a == "--rsd" && len(rest) > 1 && isNumber(rest[1]) && !isAddressWithPort(rest[0]):
+			out = append(out, "--rsd="+net.JoinHostPort(strings.Trim(rest[0], "[]"), rest[1]))
 			i += 2
-		case a == "--tunnel" && (next(1) == "" && i+1 < len(args) || isUDID(next(1))):
-			out = append(out, "--tunnel="+next(1))
+		case a == "--tunnel" && len(rest) > 0 && (rest[0] == "" || isUDID(rest[0])):
+			out = append(out, "--tunnel="+rest[0])
 			i++
-		case a != "" && a[0] != '-' && !isCommand(root, a) && !script && !valueOf(root, args, i):
-			return append(out, args[i:]...) // a script and what is its own
-		default:
-			script = script || isCommand(root, a)
+		case command || isFlag(a) || valueOf(root, args, i):
+			code = code || a == "--execute" || strings.HasPrefix(a, "--execute=") || strings.HasPrefix(a, "-e")
 			out = append(out, a)
+		case !code && isCommand(root, a):
+			command = true
+			out = append(out, a)
+		default:
+			return append(out, args[i:]...) // a script and what is its own
 		}
 	}
 	return out
 }
+
+// isFlag says whether an argument is a flag; a dash alone is a script.
+func isFlag(a string) bool { return len(a) > 1 && a[0] == '-' }
 
 // valueOf says whether an argument is the value of the flag before it.
 func valueOf(root *cobra.Command, args []string, i int) bool {
@@ -185,9 +207,14 @@ func valueOf(root *cobra.Command, args []string, i int) bool {
 	return f != nil && f.NoOptDefVal == ""
 }
 
-func isPort(s string) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n > 0
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 64)
+	return err == nil
+}
+
+func isAddressWithPort(s string) bool {
+	_, err := netip.ParseAddrPort(s)
+	return err == nil
 }
 
 // isUDID says whether a text is 40 hex digits, or 8 and 16 with a dash between.

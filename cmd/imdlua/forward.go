@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/imdlua/imdlua/runtime/device"
 )
 
 type forwardFlags struct {
@@ -127,7 +125,7 @@ func (c *cli) serveForwards(ctx context.Context, specs []forwardSpec, ready func
 		}
 		listeners = append(listeners, l)
 	}
-	finding, cancel := c.timed(ctx, device.DefaultTimeout)
+	finding, cancel := c.timed(ctx, 0)
 	defer cancel()
 	d, err := c.oneDevice(finding)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -254,5 +255,58 @@ func testFailedStart(t *testing.T, background func(...string) *program, spec, ad
 	p.app.args = append(p.app.args, "--virtual")
 	if _, stderr := p.check(t, 2); !strings.Contains(stderr, "--virtual") {
 		t.Errorf("-d --virtual said %q", stderr)
+	}
+}
+
+// TestForwardBackgroundRoads has the process in the background use the road that
+// was named, and the device that was asked for.
+func TestForwardBackgroundRoads(t *testing.T) {
+	home, err := os.MkdirTemp("", "imd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	t.Setenv(asProgram, "1")
+	t.Setenv("HOME", home)
+	t.Setenv("XDG_RUNTIME_DIR", home)
+	s := serveShelf(t, "--count", "2", "--echo", "7", "--trusted", "127.0.0.1")
+	slices.Sort(s.udids)
+	tunneld, python, goios := tunneldOf(t, s.address, 2)
+	t.Cleanup(func() { tunneld.interrupt(t) })
+	reachable(t, python, s.udids)
+	detached := func(typed string, args ...string) (stdout string) {
+		t.Helper()
+		port := freePort(t)
+		for i, a := range args {
+			args[i] = strings.ReplaceAll(a, "LOCAL", strconv.Itoa(port))
+		}
+		p := newProgram(t, args...)
+		p.environment["HOME"], p.environment["XDG_RUNTIME_DIR"] = home, home
+		p.app.stdin, p.app.stdinTTY = strings.NewReader(typed), typed != ""
+		stdout, _ = p.check(t, 0)
+		if err := echoed(fmt.Sprintf("127.0.0.1:%d", port), "over another road"); err != nil && args[0] != "--rsd" {
+			t.Errorf("%q: %v", args, err)
+		}
+		p = newProgram(t, "forward", "--stop", strconv.Itoa(port))
+		p.environment["HOME"], p.environment["XDG_RUNTIME_DIR"] = home, home
+		p.check(t, 0)
+		return stdout
+	}
+	for n, udid := range s.udids {
+		for _, out := range []string{
+			detached("", "--tunneld", goios, "--tunnel", udid, "forward", "-d", "LOCAL:7"),
+			detached(strconv.Itoa(n+1)+"\n", "--tunneld", goios, "forward", "--tunnel", "", "--detach", "LOCAL:7"),
+			// What is not in the list of services is not at that address.
+			detached("", "--rsd", s.rsd[udid][0], s.rsd[udid][1], "forward", "-d", "LOCAL:7"),
+		} {
+			if !strings.HasSuffix(out, " of "+udid+"\n") {
+				t.Errorf("it said %q, want %s", out, udid)
+			}
+		}
+	}
+	p := newProgram(t, "--tunneld", goios, "--tunnel", "", "forward", "-d", "8100:7")
+	p.environment["HOME"], p.environment["XDG_RUNTIME_DIR"] = home, home
+	if _, stderr := p.check(t, 1); !strings.Contains(stderr, "error[ambiguous]") {
+		t.Errorf("without a terminal it said %q", stderr)
 	}
 }

@@ -22,7 +22,7 @@ func (c *cli) newHost(o host.Options) (*host.Host, error) {
 	err := stdlib.Install(h)
 	if err == nil {
 		err = bindings.Install(h, &bindings.Env{
-			Device:  bindingdevice.Env{Finder: c.finder, Selector: c.flags.selector()},
+			Device:  bindingdevice.Env{Finder: c.finder, Selector: c.flags.selector(), Choose: c.choose},
 			Virtual: bindingvirtual.Env{Host: c.virtualHost},
 		})
 	}

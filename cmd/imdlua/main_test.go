@@ -53,18 +53,24 @@ func (s *screen) String() string {
 // await returns the output once it holds text.
 func (s *screen) await(t *testing.T, text string) string {
 	t.Helper()
+	return s.awaitTimes(t, text, 1)
+}
+
+// awaitTimes returns the output once it holds text so many times.
+func (s *screen) awaitTimes(t *testing.T, text string, times int) string {
+	t.Helper()
 	end := time.After(patience)
 	for {
 		s.mu.Lock()
 		out, changed := s.b.String(), s.changed
 		s.mu.Unlock()
-		if strings.Contains(out, text) {
+		if strings.Count(out, text) >= times {
 			return out
 		}
 		select {
 		case <-changed:
 		case <-end:
-			t.Fatalf("%q did not come; there is\n%s", text, out)
+			t.Fatalf("%q did not come %d times; there is\n%s", text, times, out)
 		}
 	}
 }
@@ -134,8 +140,22 @@ func (p *program) check(t *testing.T, code int) (stdout, stderr string) {
 	return p.out.String(), p.errs.String()
 }
 
+// shelf is what imdlua virtual has said.
+type shelf struct {
+	address string // of its muxer
+	udids   []string
+	rsd     map[string][]string // UDID to address and port, as --rsd takes them
+	network map[string][]string // UDID to what else is there
+}
+
 // serve runs imdlua virtual and returns its address and the devices' UDIDs.
 func serve(t *testing.T, flags ...string) (address string, udids []string) {
+	t.Helper()
+	s := serveShelf(t, flags...)
+	return s.address, s.udids
+}
+
+func serveShelf(t *testing.T, flags ...string) *shelf {
 	t.Helper()
 	p := newProgram(t, append([]string{"virtual", "--usbmux", "127.0.0.1:0"}, flags...)...)
 	r, w := io.Pipe()
@@ -152,18 +172,24 @@ func serve(t *testing.T, flags ...string) (address string, udids []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	out := &shelf{rsd: map[string][]string{}, network: map[string][]string{}}
 	s := bufio.NewScanner(bytes.NewReader(b[:n]))
 	for s.Scan() {
-		if a, ok := strings.CutPrefix(s.Text(), "ready "); ok {
-			address = a
-		} else {
-			udids = append(udids, s.Text())
+		switch f := strings.Fields(s.Text()); {
+		case len(f) == 2 && f[0] == "ready":
+			out.address = f[1]
+		case len(f) == 4 && f[0] == "rsd":
+			out.rsd[f[1]] = f[2:]
+		case len(f) > 3 && f[0] == "network":
+			out.network[f[1]] = f[2:]
+		default:
+			out.udids = append(out.udids, s.Text())
 		}
 	}
-	if address == "" || len(udids) == 0 {
+	if out.address == "" || len(out.udids) == 0 {
 		t.Fatalf("imdlua virtual said %q", b[:n])
 	}
-	return address, udids
+	return out
 }
 
 // script writes a script file.

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"time"
@@ -16,6 +16,9 @@ import (
 
 // pairTime is how long the user gets to tap Trust.
 const pairTime = 60 * time.Second
+
+// maxAnswer bounds a line that the user types.
+const maxAnswer = 1 << 10
 
 func (c *cli) pairCommand() *cobra.Command {
 	var remote optional
@@ -32,9 +35,18 @@ ADDRESS, HOST:PORT, that it shows (an Apple TV shows a PIN as well). Devices wit
 iOS 17.4 and later that are paired as usual do not need it.`,
 		Example: `  imdlua pair
   imdlua pair --remote
-  imdlua pair --remote=192.168.1.20:49152`,
-		Args: noArgs,
+  imdlua pair --remote 192.168.1.20:49152`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			// The address may stand behind --remote without a "=".
+			if remote.given && remote.value == "" && len(args) == 1 {
+				return remote.Set(args[0])
+			}
+			return noArgs(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.flags.noTunnel(cmd.Name()); err != nil {
+				return err
+			}
 			switch {
 			case !remote.given:
 				return c.withDevice(cmd.Context(), pairTime, "paired", (*device.Device).Pair)
@@ -86,15 +98,39 @@ func (c *cli) ask(ctx context.Context, question string) (string, error) {
 	}
 	typed := make(chan answer, 1)
 	go func() {
-		line, err := bufio.NewReader(c.stdin).ReadString('\n')
+		line, err := readLine(c.stdin)
 		typed <- answer{strings.TrimSpace(line), err}
 	}()
+	var a answer
 	select {
-	case a := <-typed:
-		return a.line, a.err
+	case a = <-typed:
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		a.err = context.Cause(ctx)
 	}
+	if a.err != nil {
+		fmt.Fprintln(c.stderr) // nobody has pressed Enter
+	}
+	return a.line, a.err
+}
+
+// readLine reads not a byte beyond the line: what follows is for a script, or
+// for the next question. The last line may end without its newline.
+func readLine(r io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); len(line) < maxAnswer; {
+		n, err := r.Read(b)
+		switch {
+		case n > 0 && b[0] == '\n':
+			return string(line), nil
+		case n > 0:
+			line = append(line, b[0])
+		case err != nil && len(line) > 0:
+			return string(line), nil
+		case err != nil:
+			return "", err
+		}
+	}
+	return "", host.Errorf("argument", "an answer has at most %d bytes", maxAnswer)
 }
 
 func (c *cli) unpairCommand() *cobra.Command {
@@ -103,6 +139,9 @@ func (c *cli) unpairCommand() *cobra.Command {
 		Short: "Make a device forget this computer",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.flags.noTunnel(cmd.Name()); err != nil {
+				return err
+			}
 			return c.withDevice(cmd.Context(), 0, "unpaired", (*device.Device).Unpair)
 		},
 	}

@@ -45,6 +45,8 @@ func run(ctx context.Context, a *app) int {
 	own := *a // streams change, but not the caller's
 	own.stdout, own.stderr = locked(a.stdout), locked(a.stderr)
 	c := &cli{app: &own}
+	c.world.choice.turn = make(chan struct{}, 1)
+	c.world.choice.turn <- struct{}{}
 	ctx, c.stop = context.WithCancelCause(ctx)
 	defer c.stop(nil)
 	done := make(chan struct{})

@@ -52,6 +52,9 @@ func (c *cli) unknownScript(name string, err error) error {
 	if near := host.Suggest(name, names); near != "" {
 		return e.WithHint("did you mean imdlua %s?", near)
 	}
+	if c.flags.tunnel.given && c.flags.tunnel.value == "" {
+		return e.WithHint("--tunnel takes a UDID; a name goes into --device")
+	}
 	return e
 }
 

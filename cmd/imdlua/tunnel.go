@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/tunneld"
 )
 
@@ -96,12 +98,21 @@ func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
 		}
 	}
 	defer close()
-	return d.KeepTunnel(ctx, o, func(e device.TunnelEvent) {
+	up := false
+	var failed error
+	err = d.KeepTunnel(ctx, o, func(e device.TunnelEvent) {
 		j := tunnelJSON{Event: "down", UDID: d.UDID()}
 		close()
+		up = up || e.Up
 		if e.Up {
+			if f.kernel && e.Tunnel.Interface == "" {
+				failed = noInterface()
+				cancel()
+				return
+			}
 			j = describeTunnel(d, e.Tunnel)
 			if e.Tunnel.Interface == "" {
+				var err error
 				if reached, err = tunneld.Reach(ctx, sharedTunnel(d.UDID(), e.Tunnel), c.logger()); err != nil {
 					e.Err = err
 				} else {
@@ -114,6 +125,14 @@ func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
 		}
 		c.tellTunnel(j, f.json)
 	})
+	if err == nil && !up {
+		return fmt.Errorf("no tunnel to %s yet: %w", d.UDID(), context.Cause(ctx))
+	}
+	return errors.Join(err, failed)
+}
+
+func noInterface() error {
+	return host.Errorf("unsupported", "no network interface can be made of the tunnel").WithHint("without --kernel it ends in this process, which needs no rights")
 }
 
 func describeTunnel(d *device.Device, t *device.Tunnel) tunnelJSON {

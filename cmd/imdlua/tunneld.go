@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 
 	"github.com/spf13/cobra"
 
@@ -45,9 +46,30 @@ imdlua --tunnel sends and other programs do not.`,
 	return cmd
 }
 
+// check finds mistakes before anything listens.
+func (f *tunneldFlags) check() error {
+	if f.listen == "" && f.goios == "" {
+		return usageError("tunneld needs an address: --listen, --go-ios or both")
+	}
+	for name, address := range map[string]string{"--listen": f.listen, "--go-ios": f.goios} {
+		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+			return usageError("%s takes HOST:PORT, not %q", name, address)
+		}
+	}
+	for _, u := range f.upstream {
+		if p, err := url.Parse(u); err != nil || p.Scheme != "http" || p.Host == "" {
+			return usageError("--upstream takes http://HOST:PORT, not %q", u)
+		}
+	}
+	return nil
+}
+
 // serveTunneld serves until ctx ends, or a client asks for the end; neither is a
 // failure.
 func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
 	ctx, cancel := c.timed(ctx, 0)
 	defer cancel()
 	finder, err := c.finder()
@@ -65,9 +87,6 @@ func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
 		}
 		return err
 	}
-	if python == nil && goios == nil {
-		return usageError("tunneld needs an address: --listen, --go-ios or both")
-	}
 	server := &tunneld.Server{Token: c.tunneldToken(), Upstreams: f.upstream, Logger: c.logger()}
 	keeper := finder.Keep(device.KeeperOptions{
 		Match: c.flags.selector(), Network: !f.noNetwork,
@@ -78,6 +97,9 @@ func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
 	})
 	defer keeper.Close()
 	server.Manager = manager{keeper}
+	if c.direct() == nil {
+		c.noticeMuxers(ctx) // devices on the network are kept without one, too
+	}
 	for _, l := range []net.Listener{python, goios} {
 		if l != nil {
 			fmt.Fprintf(c.stdout, "ready %s\n", l.Addr())

@@ -49,9 +49,11 @@ func (f *networkFlags) show(h *virtual.Host) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			if n := p.Ports().Trusted; n != 0 {
-				fmt.Fprintf(&b, "rsd %s %s %d\n", m.UDID(), host, n)
+			n := p.Ports().Trusted
+			if n == 0 {
+				return "", usageError("--trusted is for iOS 17 and later: before it there were no tunnels")
 			}
+			fmt.Fprintf(&b, "rsd %s %s %d\n", m.UDID(), host, n)
 			port = 0
 		}
 	}

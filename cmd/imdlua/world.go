@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotepair"
@@ -28,6 +32,7 @@ type world struct {
 	finder *device.Finder
 	host   *virtual.Host
 	told   map[string]bool // devices whose Trust dialog was explained
+	choice choice
 }
 
 // finder returns the Finder of this run.
@@ -88,24 +93,49 @@ func (c *cli) direct() func(context.Context) ([]device.Direct, error) {
 	return nil
 }
 
-// otherTunnels asks a tunneld, whichever program it belongs to.
+// otherTunnels asks a tunneld, whichever program it belongs to. A tunnel that is
+// wanted and not there is asked for.
 func (c *cli) otherTunnels(ctx context.Context) ([]device.Direct, error) {
-	address := c.flags.tunneldAddress()
-	list, err := (&tunneld.Client{Address: address, Token: c.tunneldToken(), Logger: c.logger()}).List(ctx)
+	client := &tunneld.Client{Address: c.flags.tunneldAddress(), Token: c.tunneldToken(), Logger: c.logger()}
+	list, err := client.List(ctx)
 	if err != nil {
-		return nil, err
+		return nil, c.tunneldError(err)
+	}
+	if wanted := c.flags.tunnel.value; wanted != "" {
+		list = slices.DeleteFunc(list, func(e tunneld.Entry) bool { return !tunneld.SameUDID(wanted, e.UDID) })
+		if len(list) == 0 {
+			e, err := client.Start(ctx, wanted)
+			if err != nil {
+				e := host.Errorf("no_device", "the tunneld at %s has no tunnel to %s: %v", client.Address, wanted, err)
+				e.Cause = fmt.Errorf("%w: %w", device.ErrNotFound, err) // it may come back
+				return nil, e.WithHint("imdlua devices --tunnel lists those that it has")
+			}
+			list = append(list, e)
+		}
 	}
 	var out []device.Direct
 	for _, e := range list {
-		if u := c.flags.tunnel.value; u != "" && !tunneld.SameUDID(u, e.UDID) {
-			continue
-		}
 		out = append(out, device.Direct{
-			Name: string(e.API) + " " + address, Address: netip.AddrPortFrom(e.Address, e.RSDPort).String(),
+			Name: string(e.API) + " " + client.Address, Address: netip.AddrPortFrom(e.Address, e.RSDPort).String(),
 			Port: e.RSDPort, Dial: e.Dial,
 		})
 	}
 	return out, nil
+}
+
+// tunneldError says what to do about a tunneld that gives no answer.
+func (c *cli) tunneldError(err error) error {
+	var refused *net.OpError
+	e := &host.Error{Message: err.Error(), Cause: err}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		e.Code, e.Hint = "unauthorized", "set IMD_TUNNELD_TOKEN to the token of that tunneld"
+	case errors.As(err, &refused) && refused.Op == "dial":
+		e.Code, e.Hint = "no_device", "start one with `imdlua tunneld`, or say with --tunneld where it is"
+	default:
+		return err
+	}
+	return e
 }
 
 // tunneldToken is what a tunneld beyond this computer wants to hear.
@@ -235,15 +265,6 @@ func (c *cli) timed(ctx context.Context, otherwise time.Duration) (context.Conte
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, d)
-}
-
-// oneDevice finds the device that --device means.
-func (c *cli) oneDevice(ctx context.Context) (*device.Device, error) {
-	f, err := c.finder()
-	if err != nil {
-		return nil, err
-	}
-	return f.Find(ctx, c.flags.selector())
 }
 
 // readFile reads a file that a user named.

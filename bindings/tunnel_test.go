@@ -1,0 +1,120 @@
+package bindings_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestRoadsAndTunnels asks each profile for its roads and tunnels: what differs
+// is in the answers, not in the script.
+func TestRoadsAndTunnels(t *testing.T) {
+	const script = `
+local virtual = require "imd.virtual"
+local dev = virtual.start{ profile = PROFILE }:device()
+local ok, tun = try(dev.tunnel, dev)
+print(ok and tun.how or tun.code, ok and tun.protocol, ok and tun.generation)
+for _, r in ipairs(dev:roads()) do print(r.kind, r.via, r.use, r.up, r.generation, r.how) end
+if ok then
+  print(tun.up, tun.rsd_port > 0, tun.mtu >= 1280, tun.interface == "", tun.took > 0, tun.address:find("::1$") ~= nil)
+  print(tostring(tun):match("^Tunnel<1, .* on usb "), dev:tunnel() == tun, dev:tunnel{ protocol = "auto" } == tun, tun:info().OSVersion == dev.version)
+  local all = tun:services()
+  print(#all > 40, #tun:services{ refresh = true } == #all, all[1].name < all[#all].name)
+  local conn = tun:connect(tun.rsd_port)
+  print(conn) conn:close()
+  local ok, e = try(tun.connect, tun, 9)
+  print(ok, e.code)
+end`
+	const inside = "true\ttrue\ttrue\ttrue\ttrue\ttrue\n%H on usb \ttrue\ttrue\ttrue\ntrue\ttrue\ttrue\n"
+	for profile, want := range map[string]string{
+		"ios16":   "no_tunnel\tfalse\tfalse\nusb\tusbmux\tservices\tfalse\t0\t\n",
+		"ios17.2": "remote pairing, QUIC\tquic\t1\nusb\tusbmux\tservices\tfalse\t0\tCoreDeviceProxy\nusb\tremoted\ttunnel\ttrue\t1\tremote pairing, QUIC\n",
+		"ios17":   "CoreDeviceProxy\ttcp\t1\nusb\tusbmux\tservices, tunnel\ttrue\t1\tCoreDeviceProxy\n",
+		"ios26":   "CoreDeviceProxy\ttcp\t1\nusb\tusbmux\tservices, tunnel\ttrue\t1\tCoreDeviceProxy\n",
+	} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			got := run(t, strings.ReplaceAll(script, "PROFILE", `"`+profile+`"`))
+			if profile != "ios16" {
+				how, _, _ := strings.Cut(want, "\t")
+				want += strings.ReplaceAll(inside, "%H", "Tunnel<1, "+how)
+			}
+			rest, ok := strings.CutPrefix(got, want)
+			if !ok || profile != "ios16" && (!strings.HasPrefix(rest, "Connection<") || !strings.HasSuffix(rest, "\nfalse\trefused\n")) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// TestTunnelChoices has options that end the present tunnel, and those that no
+// road fulfils.
+func TestTunnelChoices(t *testing.T) {
+	got := run(t, `
+local virtual = require "imd.virtual"
+local phone = virtual.start()
+local dev = phone:device()
+local first = dev:tunnel()
+local quic = dev:tunnel{ protocol = "quic" }
+print(first.up, quic.how, quic.generation, dev:tunnel() == quic)
+local ok, e = try(first.services, first, { refresh = true })
+print(ok, e.code)
+print(dev:tunnel{ protocol = "tcp", road = "usb" }.generation, phone.tunnels)
+print(select(2, try(phone.tunnel_fault, phone, { drop_over = -1 })).code)
+for _, o in ipairs{ { road = "wifi" }, { protocol = "udp" }, { road = "air" }, { kernel = "yes" } } do
+  local ok, e = try(dev.tunnel, dev, o)
+  print(ok, e.code)
+end
+-- One that was cut is replaced by the next call.
+local before = dev:tunnel().generation
+print(phone:drop_tunnels() > 0, #dev:processes() > 20, dev:tunnel().generation > before)
+phone:tunnel_fault{ refuse_listener = true }
+ok, e = try(dev.tunnel, dev, { protocol = "quic" })
+print(ok, e.code, #e.hint > 0)`)
+	want := `false	remote pairing, QUIC	2	true
+false	disconnected
+3	1
+argument
+false	no_tunnel
+false	argument
+false	argument
+false	argument
+true	true	true
+false	no_tunnel	true
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestDeviceRSD has two devices that are reached by the address of their lists
+// alone.
+func TestDeviceRSD(t *testing.T) {
+	got := run(t, `
+local virtual = require "imd.virtual"
+local phone = virtual.start{ profile = "ios18", name = "Shelf" }
+local at = phone:show{ trusted = true }
+local dev = device.rsd(at.address, at.trusted_port)
+print(dev.udid == phone.udid, dev.name, dev.transport, #dev:roads(), dev:roads()[1].via, dev ~= phone:device())
+print(dev.files:exists("DCIM"), #dev:apps() > 5, #dev:screenshot() > 1000, dev:get("DeviceName"), dev:battery().percent > 0)
+print(dev:tunnel().protocol, dev:tunnel().mtu, dev:tunnel().address == "")
+for _, a in ipairs{ { "nowhere", 5 }, { at.address, 0 }, { at.address, 70000 }, { at.address, 1 }, { "[::1]", 1 } } do
+  local ok, e = try(device.rsd, a[1], a[2])
+  print(ok, e.code)
+end
+phone:detach()
+local ok, e = try(dev.battery, dev, { timeout = 10 })
+print(ok, e.code, e.device == dev.udid)`)
+	want := `true	Shelf	tunnel	1	rsd	true
+true	true	true	Shelf	true
+rsd	0	true
+false	argument
+false	argument
+false	argument
+false	no_device
+false	no_device
+false	disconnected	true
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// tunneldOf runs imdlua tunneld for the devices of a muxer, and returns where
+// its APIs are once it has a tunnel to each.
+func tunneldOf(t *testing.T, mux string, devices int, more ...string) (p *program, python, goios string) {
+	t.Helper()
+	args := []string{"--usbmux", mux, "tunneld", "--no-network", "--listen", "127.0.0.1:0", "--go-ios", "127.0.0.1:0"}
+	p = newProgram(t, append(args, more...)...).start(t)
+	lines := strings.Fields(p.out.awaitTimes(t, "\n", 2))
+	if len(lines) != 4 || lines[0] != "ready" || lines[2] != "ready" {
+		t.Fatalf("it said %q", p.out)
+	}
+	p.errs.awaitTimes(t, " is up: ", devices)
+	return p, lines[1], lines[3]
+}
+
+// get returns the answer of an API.
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	r, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(b)
+}
+
+// reachable waits until other programs can reach the tunnels, which is when
+// they are listed.
+func reachable(t *testing.T, python string, udids []string) {
+	t.Helper()
+	for _, u := range udids {
+		if status, body := get(t, "http://"+python+"/start-tunnel?udid="+u); status != http.StatusOK {
+			t.Fatalf("start-tunnel answers %d %s", status, body)
+		}
+	}
+}
+
+func TestTunneld(t *testing.T) {
+	t.Parallel()
+	mux, udids := serve(t, "--count", "2", "--name", "Shelf", "--echo", "7")
+	slices.Sort(udids)
+	p, python, goios := tunneldOf(t, mux, 2)
+	reachable(t, python, udids)
+	var listed map[string][]struct {
+		Address string `json:"tunnel-address"`
+		Port    int    `json:"tunnel-port"`
+	}
+	if _, body := get(t, "http://"+python+"/"); json.Unmarshal([]byte(body), &listed) != nil || len(listed) != 2 || len(listed[udids[0]]) != 1 || listed[udids[1]][0].Port == 0 {
+		t.Errorf("pymobiledevice3's API answers %s", body)
+	}
+	var agent []struct{ UDID string }
+	if _, body := get(t, "http://"+goios+"/tunnels"); json.Unmarshal([]byte(body), &agent) != nil || len(agent) != 2 {
+		t.Errorf("go-ios' API answers %s", body)
+	}
+	for _, test := range []struct {
+		args   string
+		code   int
+		stdout string
+		stderr []string
+	}{
+		{"--tunneld PYTHON --tunnel FIRST info -k UniqueDeviceID", 0, udids[0] + "\n", nil},
+		{"--tunneld PYTHON --tunnel=SECOND info -k UniqueDeviceID", 0, udids[1] + "\n", nil},
+		{"--tunneld GOIOS --tunnel SECOND info -k UniqueDeviceID", 0, udids[1] + "\n", nil},
+		{"--tunneld PYTHON --tunnel --device SECOND info -k UniqueDeviceID", 0, udids[1] + "\n", nil},
+		{"info --tunneld PYTHON -k UniqueDeviceID --tunnel FIRST", 0, udids[0] + "\n", nil},
+		{"--tunneld PYTHON --tunnel FIRST -e print(#device():processes()>20,device().transport)", 0, "true\ttunnel\n", nil},
+		{"--tunneld PYTHON --tunnel _ -e print(#devices())", 0, "2\n", nil},
+		// Several tunnels, and no terminal to ask on.
+		{"--tunneld PYTHON --tunnel _ -e device()", 1, "", append([]string{"error[ambiguous]", "Shelf", "--tunnel UDID"}, udids...)},
+		{"--tunneld GOIOS --tunnel info", 1, "", append([]string{"error[ambiguous]", "Shelf", "--tunnel UDID"}, udids...)},
+		{"--tunneld PYTHON --tunnel 00008110-000A1B2C3D4E5F60 info", 4, "", []string{"no tunnel to 00008110-000A1B2C3D4E5F60", "imdlua devices --tunnel"}},
+	} {
+		args := strings.Fields(strings.NewReplacer("PYTHON", python, "GOIOS", goios, "FIRST", strings.ToLower(udids[0]), "SECOND", udids[1]).Replace(test.args))
+		for i, a := range args {
+			if a == "_" {
+				args[i] = ""
+			}
+		}
+		stdout, stderr := newProgram(t, args...).check(t, test.code)
+		if stdout != test.stdout {
+			t.Errorf("%q printed %q, want %q", args, stdout, test.stdout)
+		}
+		for _, part := range test.stderr {
+			if !strings.Contains(stderr, part) {
+				t.Errorf("%q wrote %q, want %q in it", args, stderr, part)
+			}
+		}
+	}
+	q := newProgram(t, "--tunnel", "", "devices")
+	q.environment["IMD_TUNNELD"] = python
+	if out, _ := q.check(t, 0); strings.Count(out, "tunnel\n") != 2 {
+		t.Errorf("devices printed %q", out)
+	}
+	// Any port of the device is reached through the relay of go-ios' API.
+	_, addresses := forwarded(t, "--tunneld", goios, "--tunnel", udids[1], "0:7")
+	if err := echoed(addresses[0], "through two programs"); err != nil {
+		t.Error(err)
+	}
+	if status, body := get(t, "http://"+python+"/shutdown"); status != http.StatusOK {
+		t.Errorf("shutdown answers %d %s", status, body)
+	}
+	if code := p.wait(t); code != 0 {
+		t.Errorf("after /shutdown it ended with %d\n%s", code, p.errs)
+	}
+	for _, a := range []string{python, goios} {
+		if c, err := net.Dial("tcp", a); err == nil {
+			c.Close()
+			t.Errorf("%s is still served", a)
+		}
+	}
+}
+
+// TestTunneldFollows has a device restart, beside another one that has no
+// tunnels.
+func TestTunneldFollows(t *testing.T) {
+	t.Parallel()
+	mux, udids := serve(t)
+	old, without := serve(t, "--profile", "ios16")
+	p, python, _ := tunneldOf(t, mux, 1, "--usbmux", old)
+	newProgram(t, "--usbmux", mux, "-e", "device():restart()").check(t, 0)
+	p.errs.awaitTimes(t, "to "+udids[0]+" is up: ", 2)
+	if out, _ := newProgram(t, "--tunneld", python, "--tunnel", udids[0], "info", "-k", "UniqueDeviceID").check(t, 0); out != udids[0]+"\n" {
+		t.Errorf("after the restart it is %q", out)
+	}
+	p.interrupt(t)
+	if strings.Contains(p.errs.String(), without[0]) {
+		t.Errorf("it speaks of a device without tunnels: %q", p.errs)
+	}
+}
+
+// TestStreamThroughTunneld has a script in another program stream a log while
+// the device restarts three times: it goes on by itself, and counts.
+func TestStreamThroughTunneld(t *testing.T) {
+	t.Parallel()
+	mux, udids := serve(t)
+	p, python, _ := tunneldOf(t, mux, 1)
+	stream := newProgram(t, "--tunneld", python, "--tunnel", udids[0], "-e", `
+local log = device():syslog()
+for n = 0, 3 do
+  local entry = log:find(function(e) return n == 0 or e.gap end)
+  print(entry.level == "gap", log.gaps, log:next(30) ~= nil)
+end`).start(t)
+	want := "false\t0\ttrue\n"
+	stream.out.await(t, want)
+	for n := 1; n <= 3; n++ {
+		newProgram(t, "--usbmux", mux, "-e", "device():restart()").check(t, 0)
+		want += fmt.Sprintf("true\t%d\ttrue\n", n)
+		stream.out.await(t, want)
+	}
+	if code := stream.wait(t); code != 0 || stream.out.String() != want || stream.errs.String() != "" {
+		t.Errorf("it ended with %d and printed\n%s%s, want\n%s", code, stream.out, stream.errs, want)
+	}
+	p.interrupt(t)
+}
+
+func TestTunneldAddressTaken(t *testing.T) {
+	t.Parallel()
+	mux, _ := serve(t)
+	p, python, goios := tunneldOf(t, mux, 1)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for _, test := range []struct {
+		flag, address, who string
+	}{
+		{"--listen", python, "imdlua (pymobiledevice3 API) answers there already"},
+		{"--listen", goios, "imdlua (go-ios API) answers there already"},
+		{"--go-ios", goios, "imdlua (go-ios API) answers there already"},
+		{"--listen", silent.Addr().String(), "in use: unknown program answers there already"},
+	} {
+		args := []string{"--usbmux", mux, "tunneld", "--listen", "", "--go-ios", "", test.flag, test.address}
+		if out, stderr := newProgram(t, args...).check(t, 1); out != "" || !strings.Contains(stderr, test.who) {
+			t.Errorf("%s %s: it said %q and %q, want %q", test.flag, test.address, out, stderr, test.who)
+		}
+	}
+	p.interrupt(t)
+}
+
+// TestTunneldToken has one that other computers could reach.
+func TestTunneldToken(t *testing.T) {
+	t.Parallel()
+	mux, udids := serve(t)
+	args := []string{"--usbmux", mux, "tunneld", "--no-network", "--listen", "0.0.0.0:0", "--go-ios", ""}
+	if out, stderr := newProgram(t, args...).check(t, 2); out != "" || !strings.Contains(stderr, "IMD_TUNNELD_TOKEN") {
+		t.Errorf("without a token it said %q and %q", out, stderr)
+	}
+	p := newProgram(t, args...)
+	p.environment["IMD_TUNNELD_TOKEN"] = "open sesame"
+	p.start(t)
+	_, port, err := net.SplitHostPort(strings.TrimSpace(strings.TrimPrefix(p.out.await(t, "\n"), "ready ")))
+	if err != nil {
+		t.Fatalf("it said %q", p.out)
+	}
+	p.errs.await(t, " is up: ")
+	address := net.JoinHostPort("127.0.0.1", port)
+	if status, _ := get(t, "http://"+address+"/"); status != http.StatusUnauthorized {
+		t.Errorf("a request without the token is answered with %d", status)
+	}
+	for token, code := range map[string]int{"": 1, "guessed": 1, "open sesame": 0} {
+		q := newProgram(t, "--tunneld", address, "--tunnel", udids[0], "-e", "print(device().udid, #device():processes() > 20)")
+		q.environment["IMD_TUNNELD_TOKEN"] = token
+		out, stderr := q.check(t, code)
+		if code == 0 && out != udids[0]+"\ttrue\n" || code != 0 && (!strings.Contains(stderr, "error[unauthorized]") || !strings.Contains(stderr, "IMD_TUNNELD_TOKEN")) {
+			t.Errorf("with token %q it printed %q and %q", token, out, stderr)
+		}
+		if strings.Contains(out+stderr+p.out.String()+p.errs.String(), "sesame") {
+			t.Errorf("the token is printed: %q %q %q", out, stderr, p.errs)
+		}
+	}
+	p.interrupt(t)
+}
+
+// TestTunneldWithoutMuxer says what is missing, and goes on.
+func TestTunneldWithoutMuxer(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, "tunneld", "--no-network", "--listen", "127.0.0.1:0", "--go-ios", "").start(t)
+	p.errs.await(t, "usbmux: list: ")
+	p.interrupt(t)
+	if !strings.Contains(p.out.String(), "ready 127.0.0.1:") || !strings.Contains(p.errs.String(), "waiting for it") {
+		t.Errorf("it said %q and %q", p.out, p.errs)
+	}
+}
+
+// TestTunneldEnds has it interrupted while it waits for a device.
+func TestTunneldEnds(t *testing.T) {
+	t.Parallel()
+	mux, _ := serve(t, "--trust", "never")
+	p := newProgram(t, "--usbmux", mux, "tunneld", "--no-network", "--listen", "127.0.0.1:0", "--go-ios", "").start(t)
+	p.errs.await(t, "tap Trust") // it waits for the device
+	p.signals <- os.Interrupt
+	if code := p.wait(t); code != 0 {
+		t.Errorf("it ended with %d\n%s", code, p.errs)
+	}
+}

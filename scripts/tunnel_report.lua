@@ -1,0 +1,43 @@
+#!/usr/bin/env imdlua
+--- Report the roads to a device, what each is used for and why, and what works.
+---@recipe tunnel-report
+---@tags start, protocol
+---@needs device
+---@permissions device:read
+---@arg verbose flag  Also addresses and times
+---@example imdlua scripts/tunnel_report.lua --verbose
+
+local dev = device()
+local verbose = args.flag("verbose")
+print(("%s (%s, iOS %s)"):format(dev.name, dev.product_type, dev.version))
+
+-- Without a tunnel, as on iOS 16, lockdown alone has to do: that is no failure.
+local ok, tun = try(dev.tunnel, dev)
+
+for _, road in ipairs(dev:roads()) do
+  local at = verbose and " at " .. road.address or ""
+  print(("road    %s, %s%s: %s"):format(road.kind, road.via, at, road.use))
+  print("        " .. (verbose and road.why or (road.why:gsub(" took %d+ ms", " is up"))))
+end
+
+if ok then
+  local size = tun.mtu > 0 and (", packets of up to %d bytes"):format(tun.mtu) or "" -- of others' it is not known
+  print(("tunnel  %s%s, number %d"):format(tun.how, size, tun.generation))
+  if verbose then print(("        %s port %d, up in %.0f ms"):format(tun.address, tun.rsd_port, tun.took * 1000)) end
+else
+  print("tunnel  none: " .. tun.code)
+end
+
+-- One thing of each kind. What fails says why in its code.
+local function probe(what, f)
+  local begun = time.monotonic()
+  local worked, e = try(f)
+  local took = verbose and (" in %.1f ms"):format((time.monotonic() - begun) * 1000) or ""
+  print(("probe   %s: %s%s"):format(what, worked and "works" or e.code, took))
+end
+
+probe("a value of lockdown", function() dev:get("DeviceName") end)
+probe("files", function() dev.files:exists("DCIM") end)
+probe("Instruments, first call", function() dev:dvt():call("deviceinfo", "systemInformation") end)
+probe("Instruments, next call", function() dev:dvt():call("deviceinfo", "systemInformation") end)
+probe("services in the tunnel", function() return #dev:tunnel():services() end)
