@@ -12,6 +12,7 @@ import (
 	binding "github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/tunnel"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
@@ -151,15 +152,25 @@ func show(c *api.Call, d *Device, o showOptions) (*Place, error) {
 }
 
 type tunnelFaults struct {
-	RefuseListener bool `lua:"refuse_listener" doc:"remote pairing opens no listener"`
-	DropOver       int  `lua:"drop_over" doc:"lose packets to the device that are longer, as real ones do over 8192 bytes"`
+	RefuseListener bool          `lua:"refuse_listener" doc:"remote pairing opens no listener"`
+	DropOver       int           `lua:"drop_over" doc:"lose packets to the device that are longer, as real ones do over 8192 bytes"`
+	Loss           int           `lua:"loss" doc:"lose every n-th packet, in each direction"`
+	Reorder        int           `lua:"reorder" doc:"let one in so many packets be overtaken by the next; seed chooses which"`
+	Seed           int           `lua:"seed" doc:"the same seed makes the same mistakes"`
+	Delay          time.Duration `lua:"delay" doc:"seconds by which each packet of the device is late"`
+	CutAfter       int64         `lua:"cut_after" doc:"tear the tunnel when so many bytes have passed, in the middle of a packet if it comes so"`
+	Mute           bool          `lua:"mute" doc:"never answer the handshake"`
 }
 
 func faultTunnels(c *api.Call, d *Device, o tunnelFaults) error {
-	if o.DropOver < 0 {
-		return c.ArgError(1, "drop_over is a number of bytes, or 0 for no limit")
+	for name, n := range map[string]int64{"drop_over": int64(o.DropOver), "loss": int64(o.Loss), "reorder": int64(o.Reorder), "seed": int64(o.Seed), "delay": int64(o.Delay), "cut_after": o.CutAfter} {
+		if n < 0 {
+			return c.ArgError(1, "%s is negative", name)
+		}
 	}
-	d.machine.SetTunnelFaults(virtual.TunnelFaults{RefuseListener: o.RefuseListener, DropOver: o.DropOver})
+	d.machine.SetTunnelFaults(virtual.TunnelFaults{RefuseListener: o.RefuseListener, Faults: tunnel.Faults{
+		DropOver: o.DropOver, Loss: o.Loss, Reorder: o.Reorder, Seed: uint64(o.Seed), Delay: o.Delay, CutAfter: o.CutAfter, Mute: o.Mute,
+	}})
 	return nil
 }
 

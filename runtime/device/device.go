@@ -13,8 +13,9 @@
 //	somebody else's tunnel -> RSD
 //
 // The files: find.go and network.go find devices, road.go says what leads to
-// one, device.go opens services, raise.go makes tunnels and tunnel.go keeps
-// them, report.go tells what was chosen and why.
+// one, device.go opens services, session.go keeps lockdown's session, raise.go
+// and remote.go make tunnels, tunnel.go keeps them, report.go tells what was
+// chosen and why.
 package device
 
 import (
@@ -24,15 +25,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
-	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
-	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
@@ -56,8 +54,10 @@ type Device struct {
 	closed  bool
 
 	tunnels tunnels
-	gone    bool        // Close was called; guarded by mu
 	closers []io.Closer // what was opened in the device's name, guarded by mu
+
+	life context.Context // ends at Close, and with it what still waits
+	end  context.CancelCauseFunc
 }
 
 // CloseWith makes c end together with the device.
@@ -67,29 +67,12 @@ func (d *Device) CloseWith(c io.Closer) {
 	d.closers = append(d.closers, c)
 }
 
-// session is a lockdown connection with TLS, or lockdown as it is in a tunnel.
-type session struct {
-	*lockdown.Client
-	road     Road // invalid in a tunnel
-	identity lockdown.Identity
-	record   *pair.Record
-	beat     *heartbeat.Client // over Wi-Fi; nil elsewhere
-	used     bool              // has answered at least once: worth a second try when it breaks
-}
-
-// Close ends the session.
-func (s *session) Close() error {
-	if s.beat != nil {
-		s.beat.Close()
-	}
-	return s.Client.Close()
-}
-
 func newDevice(f *Finder, info Info) *Device {
 	d := &Device{finder: f, info: info, turn: make(chan struct{}, 1), log: f.log.With("udid", info.UDID)}
 	d.turn <- struct{}{}
 	d.tunnels.turn = make(chan struct{}, 1)
 	d.tunnels.turn <- struct{}{}
+	d.life, d.end = context.WithCancelCause(context.Background())
 	return d
 }
 
@@ -109,7 +92,7 @@ func (d *Device) String() string { return d.Info().String() }
 // Refresh asks again where the device is and the device what it is. After a
 // restart or a re-plug the roads have changed.
 func (d *Device) Refresh(ctx context.Context) error {
-	ctx, cancel := withTimeout(ctx)
+	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	was := d.Info()
 	roads, err := d.finder.roads(ctx, was)
@@ -130,7 +113,7 @@ func (d *Device) Refresh(ctx context.Context) error {
 // Connect opens a connection to a TCP port of the device: over lockdown's
 // roads, or else in the tunnel.
 func (d *Device) Connect(ctx context.Context, port uint16) (net.Conn, error) {
-	ctx, cancel := withTimeout(ctx)
+	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	what := fmt.Sprintf("port %d", port)
 	if _, ok := d.Info().lockdown(); ok {
@@ -196,7 +179,7 @@ func (d *Device) rediscover(ctx context.Context) error {
 // offer, and from iOS 17 on everything for developers. On a device that is
 // reached through somebody else's tunnel everything is in there.
 func (d *Device) Open(ctx context.Context, n service.Name) (net.Conn, error) {
-	ctx, cancel := withTimeout(ctx)
+	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	info := d.Info()
 	_, lockdowns := info.lockdown()
@@ -250,174 +233,15 @@ func (d *Device) openLockdown(ctx context.Context, n service.Name, on Road) (net
 	return lockdown.ServiceTLS(ctx, c, identity, n.HandshakeOnlyTLS)
 }
 
-// withOwnSession runs fn with a session on a road that is not the best.
-func (d *Device) withOwnSession(ctx context.Context, road Road, fn func(*session) error) error {
-	record, err := d.finder.loadRecord(ctx, d.Info())
-	if err != nil {
-		return err
-	}
-	c, err := d.connectOn(ctx, road, lockdown.Port, "lockdown")
-	if err != nil {
-		return err
-	}
-	s, err := d.begin(ctx, c, road, record)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	return fn(s)
-}
-
-// withSession runs fn with the shared session, opening one first if there is
-// none. A session that had worked before and turns out to be gone (the device
-// closes idle ones) is opened again once.
-func (d *Device) withSession(ctx context.Context, fn func(*session) error) error {
-	select {
-	case <-d.turn:
-		defer func() { d.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	for {
-		if d.closed {
-			return net.ErrClosed
-		}
-		if d.session == nil {
-			s, err := d.startSession(ctx)
-			if err != nil {
-				return err
-			}
-			d.session = s
-		}
-		err := fn(d.session)
-		if err == nil || !sessionLost(err) { // a refusal is an answer too
-			d.session.used = true
-			return err
-		}
-		worked := d.session.used
-		d.session.Close()
-		d.session = nil
-		if !worked || ctx.Err() != nil {
-			return err
-		}
-		d.log.Debug("lockdown session lost, opening another", "layer", "device", "err", err)
-	}
-}
-
-// sessionLost reports whether err says that the lockdown connection cannot be
-// used any more, as opposed to a refusal.
-func sessionLost(err error) bool {
-	var refused *lockdown.Error
-	if errors.As(err, &refused) && refused.Code != "" {
-		return slices.Contains([]lockdown.Code{lockdown.ErrSessionInactive, lockdown.ErrInvalidConnection, lockdown.ErrInvalidResponse}, refused.Code)
-	}
-	return true
-}
-
-// plain opens a lockdown connection without a session.
-func (d *Device) plain(ctx context.Context) (*lockdown.Client, error) {
-	if _, ok := d.Info().lockdown(); !ok {
-		t, err := d.tunnel(ctx)
-		if err != nil {
-			return nil, err
-		}
-		c, err := listedLockdown(ctx, t.list, d.finder.opts)
-		return c, t.why(err)
-	}
-	c, _, err := d.connect(ctx, lockdown.Port, "lockdown")
-	if err != nil {
-		return nil, err
-	}
-	return lockdown.New(c, lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger}), nil
-}
-
-// startSession opens a session with the stored pair record; without one, or
-// when the device has forgotten it, it pairs first if that is allowed.
-func (d *Device) startSession(ctx context.Context) (*session, error) {
-	if _, ok := d.Info().lockdown(); !ok {
-		c, err := d.plain(ctx) // who is in the tunnel is trusted
-		if err != nil {
-			return nil, err
-		}
-		return &session{Client: c}, nil
-	}
-	record, err := d.finder.loadRecord(ctx, d.Info())
-	if err != nil && !errors.Is(err, ErrNotPaired) {
-		return nil, err
-	}
-	if err == nil {
-		s, err := d.sessionWith(ctx, record)
-		if err == nil || !errors.Is(err, lockdown.ErrInvalidHostID) {
-			return s, err
-		}
-		if d.finder.opts.NoAutoPair {
-			return nil, err
-		}
-	} else if d.finder.opts.NoAutoPair {
-		return nil, err
-	}
-	if record, err = d.pair(ctx); err != nil {
-		return nil, err
-	}
-	return d.sessionWith(ctx, record)
-}
-
-func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session, error) {
-	c, road, err := d.connect(ctx, lockdown.Port, "lockdown")
-	if err != nil {
-		return nil, err
-	}
-	return d.begin(ctx, c, road, record)
-}
-
-// begin starts a session on a connection to lockdown. Over Wi-Fi the device
-// wants to hear a heartbeat for as long as it lasts.
-func (d *Device) begin(ctx context.Context, c net.Conn, road Road, record *pair.Record) (*session, error) {
-	cert, err := record.Certificate()
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	client := lockdown.New(c, lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger})
-	s := &session{Client: client, road: road, record: record, identity: lockdown.Identity{HostID: record.HostID, SystemBUID: record.SystemBUID, Certificate: cert}}
-	if err := client.StartSession(ctx, s.identity); err != nil {
-		client.Close()
-		return nil, err
-	}
-	if road.Via == ViaLockdown {
-		d.keepAwake(ctx, s)
-	}
-	return s, nil
-}
-
-// keepAwake answers the device's heartbeat beside a session over Wi-Fi. A
-// device without one is no failure.
-func (d *Device) keepAwake(ctx context.Context, s *session) {
-	end, err := s.StartService(ctx, heartbeat.Service.Lockdown, nil)
-	if err != nil {
-		d.log.Debug("no heartbeat", "layer", "device", "err", err)
-		return
-	}
-	c, err := d.connectOn(ctx, s.road, end.Port, heartbeat.Service.Lockdown)
-	if err == nil && end.TLS {
-		c, err = lockdown.ServiceTLS(ctx, c, s.identity, false)
-	}
-	if err != nil {
-		d.log.Debug("no heartbeat", "layer", "device", "err", err)
-		return
-	}
-	s.beat = heartbeat.New(c)
-	s.beat.Start()
-}
-
-// Close ends the shared session and what was given to CloseWith. Services that
-// were opened otherwise live on. The Finder gives a new Device for the same
-// phone from then on.
+// Close ends the shared session, the tunnel, what was given to CloseWith and
+// every call that still waits. Services that were opened outside of the tunnel
+// live on. The Finder gives a new Device for the same phone from then on.
 func (d *Device) Close() error {
 	d.finder.forget(d)
+	d.end(net.ErrClosed)
 	d.mu.Lock()
 	closers, t := d.closers, d.tunnels.current
-	d.closers, d.gone = nil, true
+	d.closers = nil
 	d.mu.Unlock()
 	for _, c := range closers {
 		c.Close()
@@ -442,6 +266,26 @@ func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, DefaultTimeout)
+}
+
+// bound is withTimeout for a call that Close ends as well.
+func (d *Device) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := withTimeout(ctx)
+	ctx, end := d.living(ctx)
+	return ctx, func() {
+		end()
+		cancel()
+	}
+}
+
+// living ends ctx with the Device.
+func (d *Device) living(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(d.life, func() { end(net.ErrClosed) })
+	return ctx, func() {
+		stop()
+		end(nil)
+	}
 }
 
 // conn names the device and the service in the errors of a connection.
@@ -480,28 +324,4 @@ func (c *conn) CloseWrite() error {
 		return h.CloseWrite()
 	}
 	return c.Conn.Close()
-}
-
-// Back waits until the device has come back after a restart and answers
-// lockdown, and renews its description.
-func (d *Device) Back(ctx context.Context) error {
-	before, ok := d.Info().lockdown()
-	if !ok || before.mux == nil {
-		return d.fail("wait for restart", "", d.Ready(ctx))
-	}
-	w := d.finder.Watch()
-	defer w.Close()
-	for {
-		e, err := w.Next(ctx)
-		if err != nil {
-			return d.fail("wait for restart", "", err)
-		}
-		came := e.Kind == usbmux.Attached && e.Info.UDID == d.UDID() && e.Info.ready()
-		if came && e.Info.Roads[0].DeviceID != before.DeviceID {
-			d.mu.Lock()
-			d.info = e.Info
-			d.mu.Unlock()
-			return nil
-		}
-	}
 }

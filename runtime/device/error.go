@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
@@ -101,13 +102,20 @@ func (e *AmbiguousError) Error() string {
 }
 
 // fail wraps err unless its text already begins with the device. No error stays
-// none.
+// none. What Close ended says so: not all that waits knows the reason.
 func (d *Device) fail(op, what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(*Error); ok {
-		return err
+	ended := d.life.Err() != nil && !errors.Is(err, net.ErrClosed)
+	if e, ok := err.(*Error); ok {
+		if !ended {
+			return err
+		}
+		op, what, err = e.Op, e.Service, e.Err
+	}
+	if ended {
+		err = fmt.Errorf("%w (%w)", net.ErrClosed, err)
 	}
 	return &Error{UDID: d.UDID(), Service: what, Op: op, Err: err}
 }

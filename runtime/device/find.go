@@ -403,7 +403,8 @@ func (f *Finder) Find(ctx context.Context, s Selector) (*Device, error) {
 	return nil, &AmbiguousError{Matches: infos}
 }
 
-// Device returns the Device for a description made by List.
+// Device returns the Device for a description made by List. Roads on the network
+// that were known of it stay so when the description has none.
 func (f *Finder) Device(i Info) *Device {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -414,8 +415,11 @@ func (f *Finder) Device(i Info) *Device {
 		return d
 	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !slices.ContainsFunc(i.Roads, Road.network) {
+		i.Roads = addRoads(i.Roads, slices.DeleteFunc(slices.Clone(d.info.Roads), func(r Road) bool { return !r.network() }))
+	}
 	d.info = i
-	d.mu.Unlock()
 	return d
 }
 

@@ -36,6 +36,9 @@ type Keeper struct {
 	mu    sync.Mutex
 	kept  map[string]*kept
 	ready bool
+	// cancelled has the roads of devices that Cancel was called for: what is
+	// heard of these later is not the next coming of the device.
+	cancelled map[string][]Road
 }
 
 // kept is the keeping of one device's tunnel.
@@ -52,7 +55,7 @@ type kept struct {
 
 // Keep begins to keep tunnels. The Keeper must be closed.
 func (f *Finder) Keep(o KeeperOptions) *Keeper {
-	k := &Keeper{finder: f, opts: o, kept: map[string]*kept{}}
+	k := &Keeper{finder: f, opts: o, kept: map[string]*kept{}, cancelled: map[string][]Road{}}
 	k.life, k.end = context.WithCancel(context.Background())
 	w := f.Watch()
 	k.work.Go(func() {
@@ -72,7 +75,7 @@ func (k *Keeper) watch(w *Watcher) {
 		}
 		switch {
 		case e.Kind == usbmux.Attached && k.opts.Match.matches(e.Info):
-			k.begin(e.Info, false)
+			k.begin(e.Info, false, false)
 		case e.Kind == usbmux.Detached:
 			k.left(e.Info.UDID)
 		}
@@ -91,7 +94,7 @@ func (k *Keeper) look() {
 			k.finder.log.Debug("looking for devices failed", "layer", "device", "err", err)
 		}
 		for _, i := range infos {
-			k.begin(i, !slices.ContainsFunc(i.Roads, func(r Road) bool { return r.mux != nil }))
+			k.begin(i, !slices.ContainsFunc(i.Roads, func(r Road) bool { return r.mux != nil }), false)
 		}
 		k.mu.Lock()
 		k.ready = true
@@ -109,8 +112,9 @@ func (k *Keeper) look() {
 	}
 }
 
-// begin keeps a tunnel to a device; one that is kept already stays.
-func (k *Keeper) begin(i Info, network bool) *kept {
+// begin keeps a tunnel to a device; one that is kept already stays. One that was
+// cancelled has to be asked for, or to come anew.
+func (k *Keeper) begin(i Info, network, asked bool) *kept {
 	if i.Err != nil || !i.since(tunnelsSince) {
 		return nil
 	}
@@ -120,9 +124,11 @@ func (k *Keeper) begin(i Info, network bool) *kept {
 		o.network = o.network && network
 		return o
 	}
-	if k.life.Err() != nil {
+	known := func(r Road) bool { return slices.ContainsFunc(k.cancelled[i.UDID], r.same) }
+	if k.life.Err() != nil || !asked && slices.ContainsFunc(i.Roads, known) {
 		return nil
 	}
+	delete(k.cancelled, i.UDID)
 	one := &kept{device: k.finder.Device(i), done: make(chan struct{}), changed: make(chan struct{}), network: network}
 	ctx, end := context.WithCancel(k.life)
 	one.end = end
@@ -134,7 +140,7 @@ func (k *Keeper) begin(i Info, network bool) *kept {
 	return one
 }
 
-// keep follows one device until ctx ends. One whose tunnel cannot be made is
+// keep follows one device until ctx ends, or somebody closes the Device. One whose tunnel cannot be made is
 // tried again, ever less often: it may want to be trusted first.
 func (k *Keeper) keep(ctx context.Context, one *kept) {
 	udid := one.device.UDID()
@@ -159,6 +165,14 @@ func (k *Keeper) keep(ctx context.Context, one *kept) {
 			break
 		}
 		tell(TunnelEvent{Err: err})
+		if one.device.life.Err() != nil {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			if k.kept[udid] == one {
+				delete(k.kept, udid)
+			}
+			return
+		}
 		if !one.device.returning(ctx, w, pause) {
 			break
 		}
@@ -174,7 +188,7 @@ func (k *Keeper) left(udid string) {
 	ok = ok && !one.network && !hasPairing(one.device.Info().Roads)
 	k.mu.Unlock()
 	if ok {
-		k.Cancel(udid)
+		k.drop(udid, false)
 	}
 }
 
@@ -219,7 +233,7 @@ func (k *Keeper) Start(ctx context.Context, udid string) (Kept, error) {
 		if len(infos) == 0 {
 			return Kept{}, &Error{UDID: udid, Op: "open tunnel", Err: ErrNotFound}
 		}
-		if one = k.begin(infos[0], false); one == nil {
+		if one = k.begin(infos[0], false, true); one == nil {
 			return Kept{}, &Error{UDID: udid, Op: "open tunnel", Err: fmt.Errorf("%w: iOS %s has none", ErrNoTunnel, infos[0].Version)}
 		}
 	}
@@ -256,13 +270,19 @@ func (k *Keeper) find(udid string) *kept {
 
 // Cancel closes the tunnel to a device and keeps it no longer; it says whether
 // there was one to keep. Start, or the device's next coming, begins it anew.
-func (k *Keeper) Cancel(udid string) bool {
+func (k *Keeper) Cancel(udid string) bool { return k.drop(udid, true) }
+
+// drop keeps a tunnel no longer. remember says that it shall stay so.
+func (k *Keeper) drop(udid string, remember bool) bool {
 	one := k.find(udid)
 	if one == nil {
 		return false
 	}
 	k.mu.Lock()
 	delete(k.kept, one.device.UDID())
+	if remember {
+		k.cancelled[one.device.UDID()] = one.device.Info().Roads
+	}
 	one.tunnel = nil // nobody is given it any more
 	k.mu.Unlock()
 	one.end()

@@ -244,6 +244,13 @@ func DirectAt(at netip.AddrPort) Direct {
 	return Direct{Address: at.String(), Port: at.Port(), Dial: r.dial}
 }
 
+// forgetRoads drops roads on the network that lead nowhere any more.
+func (d *Device) forgetRoads(lost []Road) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.info.Roads = slices.DeleteFunc(slices.Clone(d.info.Roads), func(r Road) bool { return slices.ContainsFunc(lost, r.same) })
+}
+
 // discover looks for roads to one device on the network.
 func (d *Device) discover(ctx context.Context, types ...bonjour.Type) []Road {
 	same := func(i Info) bool { return i.UDID == d.UDID() }
@@ -291,7 +298,7 @@ func (f *Finder) roads(ctx context.Context, was Info) ([]Road, error) {
 			known = append(known, r)
 		}
 	}
-	known = slices.DeleteFunc(known, func(r Road) bool { return !f.answers(ctx, r, was.UDID) })
+	known = f.answering(ctx, known, was.UDID)
 	if len(known) > 0 {
 		err = nil
 	}
@@ -304,6 +311,23 @@ func (f *Finder) roads(ctx context.Context, was Info) ([]Road, error) {
 		}
 	}
 	return addRoads(roads, known), err
+}
+
+// answering keeps the roads that still lead to the device.
+func (f *Finder) answering(ctx context.Context, roads []Road, udid string) []Road {
+	there := make([]bool, len(roads))
+	var wg sync.WaitGroup
+	for n, r := range roads {
+		wg.Go(func() { there[n] = f.answers(ctx, r, udid) })
+	}
+	wg.Wait()
+	var kept []Road
+	for n, r := range roads {
+		if there[n] {
+			kept = append(kept, r)
+		}
+	}
+	return kept
 }
 
 // answers says whether a road on the network still leads to the device.

@@ -21,13 +21,13 @@ const trustPoll = time.Second
 // when ctx has no deadline); the error then matches
 // lockdown.ErrPairingDialogResponsePending.
 func (d *Device) Pair(ctx context.Context) error {
-	ctx, cancel := withTimeout(ctx)
+	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	select {
 	case <-d.turn:
 		defer func() { d.turn <- struct{}{} }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return d.fail("pair", "lockdown", context.Cause(ctx))
 	}
 	d.dropSession()
 	if _, err := d.pair(ctx); err != nil {
@@ -38,7 +38,7 @@ func (d *Device) Pair(ctx context.Context) error {
 
 // Unpair makes the device forget this host and deletes the pair record.
 func (d *Device) Unpair(ctx context.Context) error {
-	ctx, cancel := withTimeout(ctx)
+	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	record, err := d.finder.loadRecord(ctx, d.Info())
 	if err != nil {
@@ -48,12 +48,12 @@ func (d *Device) Unpair(ctx context.Context) error {
 	case <-d.turn:
 		defer func() { d.turn <- struct{}{} }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return d.fail("unpair", "lockdown", context.Cause(ctx))
 	}
 	d.dropSession()
 	c, err := d.plain(ctx)
 	if err != nil {
-		return err
+		return d.fail("unpair", "lockdown", err)
 	}
 	defer c.Close()
 	// A device that has forgotten the host already is as good as unpaired.
@@ -176,7 +176,7 @@ func (f *Finder) loadRecord(ctx context.Context, info Info) (*pair.Record, error
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	return nil, errors.Join(append([]error{&Error{UDID: info.UDID, Op: "read pair record", Err: ErrNotPaired}}, errs...)...)
+	return nil, &Error{UDID: info.UDID, Op: "read pair record", Err: errors.Join(append([]error{ErrNotPaired}, errs...)...)}
 }
 
 // recordMuxers are the muxers that may have the device's record: those that it

@@ -5,16 +5,16 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
+	"net"
 	"net/netip"
-	"sync"
-	"time"
+	"slices"
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
+	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/remotepair"
-	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/tunnel"
@@ -59,7 +59,7 @@ func (d *Device) raise(ctx context.Context, o TunnelOptions) (*Tunnel, []Attempt
 					return t, nil
 				}
 				d.log.Debug("no tunnel", "layer", "device", "road", r, "how", w.how, "err", err)
-				if ctx.Err() != nil {
+				if ctx.Err() != nil || declined(err) {
 					return nil, err
 				}
 			}
@@ -67,46 +67,84 @@ func (d *Device) raise(ctx context.Context, o TunnelOptions) (*Tunnel, []Attempt
 		return nil, nil
 	}
 	t, err := try(info.Roads)
-	if t == nil && err == nil && d.remotePairingHelps(info, attempts) {
-		t, err = try(d.discover(ctx, bonjour.Remoted, bonjour.RemotePairing))
+	if t == nil && err == nil && d.remotePairingHelps(attempts) {
+		t, err = try(d.discover(ctx, pairingTypes(o)...))
 	}
 	if t != nil {
 		return t, attempts, nil
 	}
 	if err == nil {
-		err = d.noTunnel(info, attempts)
+		err = d.noTunnel(d.Info(), o, attempts)
 	}
 	return nil, attempts, err
 }
 
 // remotePairingHelps says whether roads on the network are worth a search: when
-// none of them was known, and lockdown did not refuse for a reason that would
-// hold there as well.
-func (d *Device) remotePairingHelps(info Info, attempts []Attempt) bool {
+// none of them answered, and lockdown did not refuse for a reason that would
+// hold there as well. Roads that lead nowhere any more, as after a restart, are
+// forgotten.
+func (d *Device) remotePairingHelps(attempts []Attempt) bool {
+	var lost []Road
 	for _, a := range attempts {
-		if a.Road.Via == ViaRemoted || a.Road.Via == ViaPairing || a.Road.Via == ViaRSD {
+		network := a.Road.Via == ViaRemoted || a.Road.Via == ViaPairing
+		switch {
+		case a.Road.Via == ViaRSD || errors.Is(a.Err, ErrNotPaired):
 			return false
-		}
-		if errors.Is(a.Err, ErrNotPaired) {
+		case network && unreachable(a.Err):
+			lost = append(lost, a.Road)
+		case network && !errors.Is(a.Err, ErrSkipped):
 			return false
 		}
 	}
+	d.forgetRoads(lost)
 	return len(d.finder.allBrowsers()) > 0
 }
 
-// noTunnel says why there is none: the last attempt's reason, or what is
-// missing.
-func (d *Device) noTunnel(info Info, attempts []Attempt) error {
-	if n := len(attempts); n > 0 {
-		if errors.Is(attempts[n-1].Err, ErrSkipped) {
-			return fmt.Errorf("%w: %w", ErrNoTunnel, attempts[n-1].Err)
+// declined says whether the device's user has said no, or cannot be asked: other
+// ways would only ask again.
+func declined(err error) bool {
+	return errors.Is(err, remotepair.ErrDenied) || errors.Is(err, lockdown.ErrUserDeniedPairing)
+}
+
+// unreachable says whether nobody was there at all.
+func unreachable(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// pairingTypes is what has remote pairing on the roads that are wanted.
+func pairingTypes(o TunnelOptions) []bonjour.Type {
+	switch o.Road {
+	case "usb":
+		return []bonjour.Type{bonjour.Remoted}
+	case "wifi":
+		return []bonjour.Type{bonjour.RemotePairing}
+	}
+	return []bonjour.Type{bonjour.Remoted, bonjour.RemotePairing}
+}
+
+// noTunnel says why there is none: the reason of the last attempt that was made,
+// or what is missing.
+func (d *Device) noTunnel(info Info, o TunnelOptions, attempts []Attempt) error {
+	network := false
+	for _, a := range slices.Backward(attempts) {
+		if !errors.Is(a.Err, ErrSkipped) {
+			return a.Err
 		}
-		return attempts[n-1].Err
+		network = network || a.Road.Via == ViaRemoted || a.Road.Via == ViaPairing
 	}
-	if !info.since(proxySince) {
+	last := len(attempts) - 1
+	switch {
+	case o.Road != "" && !slices.ContainsFunc(info.Roads, func(r Road) bool { return r.Kind == o.Road }):
+		return fmt.Errorf("%w: no road by %s leads there", ErrNoTunnel, o.Road)
+	case !info.since(proxySince) && !network:
 		return fmt.Errorf("%w: iOS %s has them on the cable's network interface and on Wi-Fi alone, and it was not found there", ErrNoTunnel, info.Version)
+	case last < 0:
+		return fmt.Errorf("%w: no road leads there", ErrNoTunnel)
+	case attempts[last].How == "":
+		return fmt.Errorf("%w: %w", ErrNoTunnel, attempts[last].Err)
 	}
-	return fmt.Errorf("%w: no road leads there", ErrNoTunnel)
+	return fmt.Errorf("%w: %s %w", ErrNoTunnel, attempts[last].How, attempts[last].Err)
 }
 
 // way is one attempt.
@@ -128,7 +166,7 @@ func skipped(how, format string, args ...any) way {
 func (d *Device) ways(info Info, r Road, o TunnelOptions) []way {
 	const proxy, quic, tcp = "CoreDeviceProxy", "remote pairing, QUIC", "remote pairing, TLS-PSK"
 	if o.Road != "" && o.Road != r.Kind {
-		return []way{skipped("any", "%s was asked for", o.Road)}
+		return []way{skipped("", "%s was asked for", o.Road)}
 	}
 	switch {
 	case r.Via == ViaRSD:
@@ -176,25 +214,21 @@ func (d *Device) proxied(ctx context.Context, r Road, o TunnelOptions) (*Tunnel,
 }
 
 func (d *Device) tunnelOptions(o TunnelOptions) tunnel.Options {
-	return tunnel.Options{Logger: d.finder.opts.Logger}
+	return tunnel.Options{Kernel: o.Kernel, Logger: d.finder.opts.Logger}
 }
 
 // over reads the list of services in a tunnel.
 func (d *Device) over(ctx context.Context, under *tunnel.Tunnel, protocol string, ends ...func()) (*Tunnel, error) {
 	return d.withList(ctx, &Tunnel{
-		Protocol: protocol, Address: under.PeerAddress(), RSDPort: under.RSDPort(), MTU: under.MTU(),
+		Protocol: protocol, Address: under.PeerAddress(), RSDPort: under.RSDPort(), MTU: under.MTU(), Interface: under.Interface(),
 		dial: under.Dial, under: under, ends: ends, done: make(chan struct{}),
 	})
 }
 
 // withList finishes a tunnel that has all but its list, or closes it.
 func (d *Device) withList(ctx context.Context, t *Tunnel) (*Tunnel, error) {
-	var escrow []byte
-	if record, err := d.finder.loadRecord(ctx, d.Info()); err == nil {
-		escrow = record.EscrowBag
-	}
 	list, err := rsd.Dial(ctx, t.dial, t.RSDPort, rsd.Options{
-		Label: d.finder.opts.Label, EscrowBag: escrow, Heartbeat: askAlive, Logger: d.finder.opts.Logger,
+		Label: d.finder.opts.Label, EscrowBag: d.escrowBag(ctx), Heartbeat: askAlive, Logger: d.finder.opts.Logger,
 	})
 	if err != nil {
 		t.lose(err)
@@ -202,6 +236,24 @@ func (d *Device) withList(ctx context.Context, t *Tunnel) (*Tunnel, error) {
 	}
 	t.list = list
 	return t, nil
+}
+
+// escrowBag is what opens services of a locked device in a tunnel: that of
+// lockdown's pairing, or else the key that remote pairing gave.
+func (d *Device) escrowBag(ctx context.Context) []byte {
+	if r, err := d.finder.loadRecord(ctx, d.Info()); err == nil {
+		return r.EscrowBag
+	}
+	records, err := d.finder.remoteRecords(ctx, d.UDID())
+	if err != nil {
+		return nil
+	}
+	for _, r := range records {
+		if key, err := base64.StdEncoding.DecodeString(r.RemoteUnlockHostKey); err == nil && len(key) > 0 {
+			return key
+		}
+	}
+	return nil
 }
 
 // paired has remote pairing open the listener of a tunnel, and takes it.
@@ -263,206 +315,4 @@ func (f *Finder) tunnelKey(ctx context.Context) (*rsa.PrivateKey, error) {
 		f.quicKey = key
 	}
 	return f.quicKey, nil
-}
-
-// channel opens a remote pairing channel and learns who is there. Without a
-// record the host shows its own identity. asked is called when the device shows
-// its dialog.
-func (f *Finder) channel(ctx context.Context, r Road, record *remotepair.Record, asked func()) (*remotepair.Client, error) {
-	identity, err := f.opts.RemoteStores[0].Identity(ctx, f.opts.HostName)
-	if err != nil {
-		return nil, err
-	}
-	if record != nil {
-		identity = record.Identity(f.opts.HostName)
-	}
-	o := remotepair.Options{Identity: identity, Record: record, HostName: f.opts.HostName, PIN: f.opts.PIN, OnConsent: asked, Logger: f.opts.Logger}
-	t, err := f.transport(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	return remotepair.Connect(ctx, t, o)
-}
-
-// transport is what a channel runs on.
-func (f *Finder) transport(ctx context.Context, r Road) (remotepair.Transport, error) {
-	if r.Via == ViaPairing {
-		c, err := r.dial(ctx, r.port)
-		if err != nil {
-			return nil, err
-		}
-		return remotepair.NewStream(c), nil
-	}
-	list, err := rsd.Dial(ctx, r.dial, r.port, rsd.Options{Label: f.opts.Label, Logger: f.opts.Logger})
-	if err != nil {
-		return nil, err
-	}
-	defer list.Close()
-	x, err := list.OpenXPC(ctx, remotepair.Service, remotexpc.Options{})
-	if err != nil {
-		return nil, err
-	}
-	return remotepair.NewXPC(x), nil
-}
-
-// trustedChannel opens a channel over which the device takes requests; a
-// device that does not know this host is asked to, if that is allowed.
-func (d *Device) trustedChannel(ctx context.Context, r Road) (*remotepair.Client, error) {
-	record, err := d.finder.remoteRecord(ctx, d.UDID())
-	if err != nil {
-		return nil, err
-	}
-	// Every device says that it asks, also one whose answer follows at once.
-	notice := time.AfterFunc(time.Hour, func() {
-		if d.finder.opts.OnTrustDialog != nil {
-			d.finder.opts.OnTrustDialog(d.Info())
-		}
-	})
-	defer notice.Stop()
-	c, err := d.finder.channel(ctx, r, record, func() { notice.Reset(trustPoll) })
-	if err != nil {
-		return nil, err
-	}
-	if err = c.Verify(ctx); err == nil {
-		return c, nil
-	}
-	if !errors.Is(err, remotepair.ErrNotPaired) {
-		c.Close()
-		return nil, err
-	}
-	if d.finder.opts.NoAutoPair {
-		c.Close()
-		return nil, fmt.Errorf("%w (%w)", ErrNotPaired, err)
-	}
-	if err := d.pairChannel(ctx, c); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-// pairChannel makes the device trust this host for tunnels and keeps the
-// record.
-func (d *Device) pairChannel(ctx context.Context, c *remotepair.Client) error {
-	record, err := c.Pair(ctx)
-	if err != nil {
-		return err
-	}
-	if key, err := c.CreateRemoteUnlockKey(ctx); err == nil {
-		record.RemoteUnlockHostKey = key // not all devices have one to give
-	}
-	return d.finder.opts.RemoteStores[0].Save(ctx, d.UDID(), record)
-}
-
-// PairRemote makes the device trust this host for tunnels without lockdown, on
-// the first road that has remote pairing. One that does so already is asked
-// nothing.
-func (d *Device) PairRemote(ctx context.Context) error {
-	ctx, cancel := withTimeout(ctx)
-	defer cancel()
-	roads := d.Info().Roads
-	if !hasPairing(roads) {
-		roads = append(roads, d.discover(ctx, bonjour.Remoted, bonjour.RemotePairing)...)
-	}
-	err := fmt.Errorf("%w: it shows no remote pairing on any network", ErrNoRoad)
-	for _, r := range roads {
-		if r.Via != ViaRemoted && r.Via != ViaPairing {
-			continue
-		}
-		var c *remotepair.Client
-		if c, err = d.trustedChannel(ctx, r); err == nil {
-			return c.Close()
-		}
-	}
-	return d.fail("pair", "remote pairing", err)
-}
-
-// PairRemoteAt pairs for tunnels with whatever device answers at an address: the
-// RPPairing port that Bonjour tells, or rsd.Port. It returns what that is.
-func (f *Finder) PairRemoteAt(ctx context.Context, at netip.AddrPort) (Info, error) {
-	ctx, cancel := withTimeout(ctx)
-	defer cancel()
-	t, via := bonjour.RemotePairing, ViaPairing
-	if at.Port() == rsd.Port {
-		t, via = bonjour.Remoted, ViaRemoted
-	}
-	info, err := f.ask(ctx, t, at)
-	if err != nil {
-		return Info{}, &Error{Op: "pair with " + at.String(), Err: err}
-	}
-	d := newDevice(f, info)
-	c, err := d.trustedChannel(ctx, networkRoad("wifi", via, at))
-	if err != nil {
-		return Info{}, d.fail("pair", "remote pairing", err)
-	}
-	return info, c.Close()
-}
-
-func hasPairing(roads []Road) bool {
-	for _, r := range roads {
-		if r.Via == ViaRemoted || r.Via == ViaPairing {
-			return true
-		}
-	}
-	return false
-}
-
-// remoteRecord looks for the record of a remote pairing; nil when there is
-// none.
-func (f *Finder) remoteRecord(ctx context.Context, udid string) (*remotepair.Record, error) {
-	for _, s := range f.opts.RemoteStores {
-		r, err := s.Load(ctx, udid)
-		if err == nil {
-			return r, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
-	return nil, nil
-}
-
-// memoryStore is the RemoteStore of a program that keeps no files.
-type memoryStore struct {
-	mu       sync.Mutex
-	identity *remotepair.Identity
-	records  map[string]*remotepair.Record
-}
-
-func (m *memoryStore) Identity(_ context.Context, hostName string) (*remotepair.Identity, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.identity == nil {
-		m.identity = remotepair.NewIdentity(hostName)
-	}
-	return m.identity, nil
-}
-
-func (m *memoryStore) Load(_ context.Context, udid string) (*remotepair.Record, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if r, ok := m.records[udid]; ok {
-		return r, nil
-	}
-	return nil, fs.ErrNotExist
-}
-
-func (m *memoryStore) Save(_ context.Context, udid string, r *remotepair.Record) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.records == nil {
-		m.records = map[string]*remotepair.Record{}
-	}
-	m.records[udid] = r
-	return nil
-}
-
-func (m *memoryStore) Delete(_ context.Context, udid string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, ok := m.records[udid]; !ok {
-		return fs.ErrNotExist
-	}
-	delete(m.records, udid)
-	return nil
 }

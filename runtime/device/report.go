@@ -29,7 +29,7 @@ func (d *Device) Roads() []RoadReport {
 	d.mu.Unlock()
 	now := d.Tunneled()
 	best, hasBest := info.lockdown()
-	planned := false // a road for the tunnel, as long as there is none
+	var planned *Road // for the tunnel, as long as there is none
 	var reports []RoadReport
 	for _, r := range info.Roads {
 		rep := RoadReport{Road: r}
@@ -71,7 +71,7 @@ func whyLockdown(info Info, r Road) string {
 }
 
 // tunnelUse says whether the tunnel runs on a road, or would, and why not.
-func (d *Device) tunnelUse(info Info, r Road, now *Tunnel, attempts []Attempt, planned *bool, rep *RoadReport) (use bool, why string) {
+func (d *Device) tunnelUse(info Info, r Road, now *Tunnel, attempts []Attempt, planned **Road, rep *RoadReport) (use bool, why string) {
 	if !info.since(tunnelsSince) {
 		return false, fmt.Sprintf("iOS %s has no tunnels", info.Version)
 	}
@@ -90,15 +90,13 @@ func (d *Device) tunnelUse(info Info, r Road, now *Tunnel, attempts []Attempt, p
 	if now != nil {
 		return false, fmt.Sprintf("the tunnel is on %s", now.Road)
 	}
-	for _, w := range d.ways(info, r, TunnelOptions{}) {
-		if rep.How = w.how; *planned {
-			return false, ""
-		}
-		if w.skip != nil {
-			return false, "no tunnel: " + strings.TrimPrefix(w.skip.Error(), ErrSkipped.Error()+": ")
-		}
-		*planned = true
-		return true, "a tunnel is made when first needed"
+	w := d.ways(info, r, TunnelOptions{})[0] // the best of the road
+	switch rep.How = w.how; {
+	case *planned != nil:
+		return false, fmt.Sprintf("a tunnel would be on %s", **planned)
+	case w.skip != nil:
+		return false, "no tunnel: " + strings.TrimPrefix(w.skip.Error(), ErrSkipped.Error()+": ")
 	}
-	return false, ""
+	*planned = &r
+	return true, "a tunnel is made when first needed"
 }

@@ -64,6 +64,12 @@ func (r Road) String() string {
 // hasLockdown says whether lockdownd answers at the end of the road.
 func (r Road) hasLockdown() bool { return r.Via == ViaMuxer || r.Via == ViaLockdown }
 
+// network says whether the road was found on a network, where it may end
+// without anybody telling.
+func (r Road) network() bool {
+	return r.Via == ViaLockdown || r.Via == ViaRemoted || r.Via == ViaPairing
+}
+
 // same says whether two roads lead to the same place.
 func (r Road) same(o Road) bool {
 	return r.Via == o.Via && r.Muxer == o.Muxer && r.DeviceID == o.DeviceID && r.Address == o.Address

@@ -125,9 +125,15 @@ func (t *Tunnel) close() {
 	t.work.Wait()
 }
 
+// errBooted is why a road ended whose device came back so quickly that the road
+// itself did not break: nothing in it is what it was.
+var errBooted = errors.New("the device has restarted")
+
 // watch notices the end. That RSD hangs up is no end by itself: the list is
-// read again, and only a device that does not answer then is lost.
+// read again, and only a device that does not answer then, or has restarted,
+// is lost.
 func (t *Tunnel) watch() {
+	boot := t.boot()
 	var under <-chan struct{}
 	if t.under != nil {
 		under = t.under.Done()
@@ -141,14 +147,34 @@ func (t *Tunnel) watch() {
 			return
 		case <-t.list.Done():
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
-		err := t.list.Refresh(ctx)
-		cancel()
+		err := t.probe(context.Background())
+		if err == nil && t.boot() != boot {
+			err = errBooted
+		}
 		if err != nil {
 			t.lose(err)
 			return
 		}
 	}
+}
+
+// boot says which boot of the device the list is of, "" if it does not tell.
+func (t *Tunnel) boot() string { return t.list.Peer().Properties.BootSession() }
+
+// probe reads the list again. It ends with the tunnel.
+func (t *Tunnel) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-t.done:
+			cancel()
+		case <-over:
+		}
+	}()
+	return t.list.Refresh(ctx)
 }
 
 // open connects to a service. One that is not listed may have come up since the
@@ -194,7 +220,7 @@ type tunnels struct {
 // Tunnel returns the device's tunnel, making one when there is none. Options
 // other than those of the present one end that one.
 func (d *Device) Tunnel(ctx context.Context, o TunnelOptions) (*Tunnel, error) {
-	ctx, cancel := withTimeout(ctx)
+	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	t, err := d.tunnelWith(ctx, &o)
 	if err != nil {
@@ -246,10 +272,7 @@ func (d *Device) tunnelWith(ctx context.Context, o *TunnelOptions) (*Tunnel, err
 	if old != nil {
 		old.close()
 	}
-	d.mu.Lock()
-	closed := d.gone
-	d.mu.Unlock()
-	if closed {
+	if d.life.Err() != nil {
 		return nil, net.ErrClosed
 	}
 	begun := time.Now()
@@ -265,7 +288,7 @@ func (d *Device) tunnelWith(ctx context.Context, o *TunnelOptions) (*Tunnel, err
 	t.work.Go(t.watch)
 	d.log.Debug("tunnel is up", "layer", "device", "how", t.How, "generation", t.Generation, "took", t.Took)
 	d.mu.Lock()
-	closed = d.gone
+	closed := d.life.Err() != nil
 	d.tunnels.current = t
 	d.mu.Unlock()
 	if closed {
@@ -303,9 +326,7 @@ func (d *Device) dead(ctx context.Context, t *Tunnel, err error) bool {
 	if !t.alive() {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTime)
-	defer cancel()
-	if t.list.Refresh(ctx) == nil {
+	if t.probe(ctx) == nil {
 		return false
 	}
 	t.close()
@@ -322,7 +343,7 @@ type TunnelEvent struct {
 // KeepTunnel keeps a tunnel up until ctx ends, and tells of each change. It
 // makes a new one when the device was unplugged and comes back, has booted, or
 // is there on another road. That a tunnel cannot be made ends it only while
-// there has been none yet.
+// there has been none yet, Close of the Device in any case.
 func (d *Device) KeepTunnel(ctx context.Context, o TunnelOptions, tell func(TunnelEvent)) error {
 	w := d.finder.Watch()
 	defer w.Close()
@@ -334,7 +355,7 @@ func (d *Device) KeepTunnel(ctx context.Context, o TunnelOptions, tell func(Tunn
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil && !had {
+		if err != nil && (!had || d.life.Err() != nil) {
 			return err
 		}
 		if err == nil {
@@ -361,6 +382,7 @@ func (d *Device) KeepTunnel(ctx context.Context, o TunnelOptions, tell func(Tunn
 func (d *Device) returning(ctx context.Context, w *Watcher, pause time.Duration) bool {
 	wait, cancel := context.WithTimeout(ctx, pause)
 	defer cancel()
+	defer context.AfterFunc(d.life, cancel)()
 	for {
 		e, err := w.Next(wait)
 		if err != nil || e.Kind == usbmux.Attached && e.Info.UDID == d.UDID() {

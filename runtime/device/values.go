@@ -43,7 +43,7 @@ func (d *Device) EnterRecovery(ctx context.Context) error {
 }
 
 func (d *Device) call(ctx context.Context, op string, fn func(context.Context, *session) error) error {
-	ctx, cancel := withTimeout(ctx)
+	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	err := d.withSession(ctx, func(s *session) error { return fn(ctx, s) })
 	if err != nil {
@@ -54,11 +54,11 @@ func (d *Device) call(ctx context.Context, op string, fn func(context.Context, *
 
 // Public returns the values that need no pairing.
 func (d *Device) Public(ctx context.Context) (plist.Dict, error) {
-	ctx, cancel := withTimeout(ctx)
+	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	c, err := d.plain(ctx)
 	if err != nil {
-		return nil, err
+		return nil, d.fail("get public values", "lockdown", err)
 	}
 	defer c.Close()
 	v, err := c.Domain(ctx, "")
@@ -71,14 +71,14 @@ func (d *Device) Public(ctx context.Context) (plist.Dict, error) {
 // Paired reports whether this host can open a session with the device. It does
 // not pair.
 func (d *Device) Paired(ctx context.Context) (bool, error) {
-	ctx, cancel := withTimeout(ctx)
+	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	record, err := d.finder.loadRecord(ctx, d.Info())
 	if errors.Is(err, ErrNotPaired) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, d.fail("validate pairing", "lockdown", err)
 	}
 	s, err := d.sessionWith(ctx, record)
 	if errors.Is(err, lockdown.ErrInvalidHostID) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/phone"
@@ -68,10 +69,8 @@ func wifiAddress(p *phone.Phone) string {
 func (h *Host) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.Instance, error) {
 	var found []bonjour.Instance
 	for _, m := range h.Devices() {
-		if q.Type == bonjour.Remoted && m.Attached() && m.phone.VersionNumber() >= 1700 && !m.shows(func(o NetworkOptions) bool { return o.Ethernet }) {
-			if _, err := m.Show(NetworkOptions{Ethernet: true}); err != nil {
-				return nil, err
-			}
+		if err := m.plugInto(q.Type, &h.browsing); err != nil {
+			return nil, err
 		}
 		for _, p := range m.presences() {
 			for _, s := range p.Advertised() {
@@ -82,6 +81,21 @@ func (h *Host) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.Instance,
 		}
 	}
 	return found, ctx.Err()
+}
+
+// plugInto makes the interface of the cable if that is what is looked for. Of
+// several who look at once one makes it.
+func (m *Machine) plugInto(t bonjour.Type, turn *sync.Mutex) error {
+	if t != bonjour.Remoted || !m.Attached() || m.phone.VersionNumber() < 1700 {
+		return nil
+	}
+	turn.Lock()
+	defer turn.Unlock()
+	if m.shows(func(o NetworkOptions) bool { return o.Ethernet }) {
+		return nil
+	}
+	_, err := m.Show(NetworkOptions{Ethernet: true})
+	return err
 }
 
 // shows says whether the device is on a network in some way.

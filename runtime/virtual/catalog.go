@@ -146,6 +146,9 @@ func (m *Machine) handler(e *entry) service.Handler {
 	h, ok := m.handlers[e]
 	if !ok {
 		h = e.handler(m.phone)
+		if beat, ok := h.(*heartbeat.Device); ok {
+			beat.Interval = m.opts.Heartbeat
+		}
 		m.handlers[e] = h
 	}
 	return h

@@ -71,13 +71,9 @@ type TunnelFaults struct {
 	RefuseListener bool
 	// WrongKey has QUIC listeners show another key than remote pairing tells.
 	WrongKey bool
-	// DropOver loses packets of the host that are longer, as real devices do
-	// over 8192 bytes.
-	DropOver int
+	// Faults is what happens to the packets.
+	tunnel.Faults
 }
-
-// apply makes a tunnel misbehave.
-func (f *TunnelFaults) apply(d *tunnel.Device) { d.DropOver = f.DropOver }
 
 // SetTunnelFaults makes tunnels misbehave that begin from now on.
 func (m *Machine) SetTunnelFaults(f TunnelFaults) {
@@ -133,7 +129,7 @@ func (m *Machine) misbehave(ctx context.Context, service string, c net.Conn) net
 			f.Delay = time.Second
 		}
 	}
-	return &faultyConn{Conn: c, ctx: ctx, f: f, left: f.After, gone: make(chan struct{}), reading: make(chan struct{}, 1)}
+	return &faultyConn{Conn: c, ctx: ctx, f: f, left: f.After, gone: make(chan struct{}), stalled: make(chan struct{}), reading: make(chan struct{}, 1)}
 }
 
 // faultyConn spoils what the device writes.
@@ -147,6 +143,8 @@ type faultyConn struct {
 	once sync.Once
 	gone chan struct{} // closed with the connection, or when the peer has left
 
+	stalled chan struct{} // closed by a stall
+
 	// reading is full while somebody reads: the service and the watch of a
 	// stall take turns, TLS would make them wait where no deadline counts.
 	reading chan struct{}
@@ -159,7 +157,19 @@ func (c *faultyConn) Close() error {
 
 func (c *faultyConn) leave() { c.once.Do(func() { close(c.gone) }) }
 
+// Read is the service's, which hears nothing more once it is stalled: the watch
+// takes what comes, and half of it would end the connection.
 func (c *faultyConn) Read(p []byte) (int, error) {
+	select {
+	case <-c.stalled:
+		c.wait(0)
+		return 0, net.ErrClosed
+	default:
+		return c.read(p)
+	}
+}
+
+func (c *faultyConn) read(p []byte) (int, error) {
 	c.reading <- struct{}{}
 	n, err := c.Conn.Read(p)
 	<-c.reading
@@ -231,7 +241,12 @@ func (c *faultyConn) cut(p []byte) (int, error) {
 	n, _ := c.Conn.Write(p[:c.left])
 	c.left = 0
 	if c.f.Kind == Stall {
-		go c.watch()
+		select {
+		case <-c.stalled:
+		default:
+			close(c.stalled)
+			go c.watch()
+		}
 		c.wait(0)
 	}
 	c.Close()
@@ -243,7 +258,7 @@ func (c *faultyConn) cut(p []byte) (int, error) {
 func (c *faultyConn) watch() {
 	var b [512]byte
 	for {
-		_, err := c.Read(b[:])
+		_, err := c.read(b[:])
 		if err == nil {
 			continue
 		}

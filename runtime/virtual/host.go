@@ -29,6 +29,8 @@ type Host struct {
 	devices []*Machine
 	serial  int // Phone.Serial of the next device
 
+	browsing sync.Mutex // held while a Browse makes an interface
+
 	life context.Context
 	end  context.CancelFunc
 	work sync.WaitGroup

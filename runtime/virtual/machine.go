@@ -46,10 +46,13 @@ const (
 // Options describes one virtual device. The zero value is a trusting phone of
 // the default profile.
 type Options struct {
-	Phone  phone.Options
-	Echo   uint16        // a port of the device that sends back what it gets; 0 = none
-	Boot   time.Duration // how long a restart takes; 0 = half a second
-	Logger *slog.Logger  // nil = silent
+	Phone phone.Options
+	Echo  uint16        // a port of the device that sends back what it gets; 0 = none
+	Boot  time.Duration // how long a restart takes; 0 = half a second
+	// Heartbeat is how often the device wants to hear from hosts that keep it
+	// awake, in whole seconds; 0 = 10 s, as devices do.
+	Heartbeat time.Duration
+	Logger    *slog.Logger // nil = silent
 }
 
 // Machine is one virtual device. It is safe for concurrent use.
@@ -140,6 +143,25 @@ func (m *Machine) Listen(number uint16, serve func(ctx context.Context, c net.Co
 // Attach plugs the device into a muxer; while it is plugged in this does
 // nothing.
 func (m *Machine) Attach(mux *usbmux.Muxer) {
+	if m.Attached() {
+		return
+	}
+	// Whoever hears of the device at the muxer finds its network as well.
+	for _, p := range m.presences() {
+		if err := p.come(); err != nil {
+			m.log.Warn("not on the network any more", "address", p.opts.Address, "err", err)
+		}
+	}
+	m.plugIn(mux)
+	for _, p := range m.presences() {
+		if p.cable() && !m.Attached() { // unplugged meanwhile
+			p.leave()
+		}
+	}
+}
+
+// plugIn attaches the device to the muxer.
+func (m *Machine) plugIn(mux *usbmux.Muxer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed || m.id != 0 {
@@ -151,11 +173,6 @@ func (m *Machine) Attach(mux *usbmux.Muxer) {
 		Address: netip.Addr{}, Open: m.open,
 	})
 	m.phone.Post("com.apple.mobile.lockdown.host_attached")
-	for _, p := range m.shown {
-		if err := p.come(); err != nil {
-			m.log.Warn("not on the network any more", "address", p.opts.Address, "err", err)
-		}
-	}
 }
 
 // Replug plugs the device into the muxer it was in last.

@@ -2,13 +2,10 @@ package virtual
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -18,18 +15,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/rsd"
-	"github.com/imdlua/imdlua/runtime/tunnel"
 )
 
-const (
-	// quietTunnel is how long a tunnel's listener stays that nobody uses:
-	// hosts send something every 15 seconds at least.
-	quietTunnel = 60 * time.Second
-	// maxListeners bounds the listeners for tunnels that hosts may ask for.
-	maxListeners = 64
-	// announceTime bounds the first announcement.
-	announceTime = 5 * time.Second
-)
+// announceTime bounds the first announcement.
+const announceTime = 5 * time.Second
 
 // NetworkOptions says how a device shows itself on a network of this computer,
 // beside the muxer.
@@ -96,12 +85,20 @@ func (m *Machine) Show(o NetworkOptions) (*Presence, error) {
 		o.Address = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	p := &Presence{machine: m, opts: o}
-	if err := p.come(); err != nil {
+	m.mu.Lock()
+	closed := m.closed
+	m.shown = append(m.shown, p)
+	m.mu.Unlock()
+	err := net.ErrClosed
+	if !closed {
+		err = p.come()
+	}
+	if err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.shown = slices.DeleteFunc(m.shown, func(o *Presence) bool { return o == p })
 		return nil, err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.shown = append(m.shown, p)
 	return p, nil
 }
 
@@ -322,18 +319,16 @@ func (l *listening) listen(port uint16, fixed, once bool, serve func(context.Con
 
 // run accepts connections of a listener, which is closed with the rest.
 func (l *listening) run(tcp net.Listener, once bool, serve func(context.Context, net.Conn)) error {
-	l.mu.Lock()
-	over := l.life.Err() != nil
-	if !over {
-		if !once {
-			l.listeners = append(l.listeners, tcp)
-		}
-		l.work.Add(1)
+	var keep net.Listener
+	if !once {
+		keep = tcp
 	}
-	l.mu.Unlock()
-	if over {
+	if !l.begin(keep) {
 		tcp.Close()
 		return net.ErrClosed
+	}
+	if once {
+		_ = tcp.(*net.TCPListener).SetDeadline(time.Now().Add(portLife))
 	}
 	go func() {
 		defer l.work.Done()
@@ -346,6 +341,21 @@ func (l *listening) run(tcp net.Listener, once bool, serve func(context.Context,
 	return nil
 }
 
+// begin counts work that close waits for, and keeps a listener for it to close;
+// false when it is over.
+func (l *listening) begin(keep net.Listener) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.life.Err() != nil {
+		return false
+	}
+	if keep != nil {
+		l.listeners = append(l.listeners, keep)
+	}
+	l.work.Add(1)
+	return true
+}
+
 func (l *listening) accept(tcp net.Listener, serve func(context.Context, net.Conn)) {
 	for {
 		c, err := tcp.Accept()
@@ -356,10 +366,10 @@ func (l *listening) accept(tcp net.Listener, serve func(context.Context, net.Con
 	}
 }
 
-// acceptOne waits for the one connection that was announced.
+// acceptOne waits for the one connection that was announced, until the listener's
+// deadline.
 func (l *listening) acceptOne(tcp net.Listener, serve func(context.Context, net.Conn)) {
 	stop := context.AfterFunc(l.life, func() { tcp.Close() })
-	_ = tcp.(*net.TCPListener).SetDeadline(time.Now().Add(portLife))
 	c, err := tcp.Accept()
 	stop()
 	tcp.Close()
@@ -371,97 +381,6 @@ func (l *listening) acceptOne(tcp net.Listener, serve func(context.Context, net.
 func (l *listening) serve(c net.Conn, serve func(context.Context, net.Conn)) {
 	defer c.Close()
 	serve(l.life, c)
-}
-
-// tunnel answers createListener.
-func (l *listening) tunnel(_ context.Context, r remotepair.ListenerRequest) (*remotepair.Listener, error) {
-	l.mu.Lock()
-	l.asked++
-	asked := l.asked
-	l.mu.Unlock()
-	l.m.mu.Lock()
-	refuse := l.m.tunnelFaults.RefuseListener
-	l.m.mu.Unlock()
-	switch {
-	case refuse, asked > maxListeners:
-		return nil, remotepair.Refuse(remotepair.CodeUnsupported, "Unsupported operation: no listener")
-	case r.Protocol == remotepair.QUIC && l.m.phone.VersionNumber() >= 1802:
-		return nil, remotepair.Refuse(remotepair.CodeUnsupported, "Unsupported operation: QUIC tunnels are gone")
-	case r.Protocol == remotepair.QUIC:
-		return l.quic(r.Key)
-	}
-	port, err := l.listen(0, true, true, func(ctx context.Context, c net.Conn) {
-		defer l.listenerGone()
-		err := l.m.runTunnel(ctx, func(ctx context.Context, d *tunnel.Device) error { return d.ServePSK(ctx, c, r.Key) })
-		if err != nil {
-			l.m.log.Debug("tunnel ended", "err", err)
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &remotepair.Listener{Port: port}, nil
-}
-
-func (l *listening) listenerGone() {
-	l.mu.Lock()
-	l.asked--
-	l.mu.Unlock()
-}
-
-// quic opens a listener that lives as long as somebody sends to it.
-func (l *listening) quic(peer []byte) (*remotepair.Listener, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		return nil, err
-	}
-	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: l.address.AsSlice(), Zone: l.address.Zone()})
-	if err != nil {
-		return nil, err
-	}
-	ctx, end := context.WithCancel(l.life)
-	socket := &quietSocket{PacketConn: udp, timer: time.AfterFunc(quietTunnel, end)}
-	l.mu.Lock()
-	over := l.life.Err() != nil
-	if !over {
-		l.work.Add(1)
-	}
-	l.mu.Unlock()
-	if over {
-		end()
-		return nil, errors.Join(net.ErrClosed, udp.Close())
-	}
-	go func() {
-		defer l.work.Done()
-		defer l.listenerGone()
-		defer end()
-		defer socket.timer.Stop()
-		err := l.m.runTunnel(ctx, func(ctx context.Context, d *tunnel.Device) error {
-			return d.ServeQUIC(ctx, socket, tunnel.Keys{Own: key, Peer: peer})
-		})
-		if err != nil {
-			l.m.log.Debug("QUIC listener ended", "err", err)
-		}
-	}()
-	return &remotepair.Listener{Port: uint16(udp.LocalAddr().(*net.UDPAddr).Port), DevicePublicKey: public}, nil
-}
-
-// quietSocket puts its timer off with every packet that comes.
-type quietSocket struct {
-	net.PacketConn
-	timer *time.Timer
-}
-
-func (s *quietSocket) ReadFrom(p []byte) (int, net.Addr, error) {
-	n, from, err := s.PacketConn.ReadFrom(p)
-	if err == nil {
-		s.timer.Reset(quietTunnel)
-	}
-	return n, from, err
 }
 
 // close ends everything and waits for it.

@@ -94,9 +94,7 @@ func (m *Machine) runTunnel(ctx context.Context, serve func(context.Context, *tu
 		delete(m.tunnels, id)
 		m.mu.Unlock()
 	}()
-	d := &tunnel.Device{Open: m.openInTunnel, RSDPort: m.rsdPort(), Logger: m.opts.Logger}
-	faults.apply(d)
-	return serve(ctx, d)
+	return serve(ctx, &tunnel.Device{Open: m.openInTunnel, RSDPort: m.rsdPort(), Faults: faults.Faults, Logger: m.opts.Logger})
 }
 
 // errCut is why a tunnel ended that DropTunnels cut.
@@ -168,11 +166,12 @@ func (m *Machine) serveRSD(ctx context.Context, c net.Conn, list func() []rsd.Se
 func (m *Machine) serveRemote(ctx context.Context, c net.Conn, s rsd.Service) {
 	h, known := m.remote(s)
 	c = m.misbehave(ctx, known, c)
-	if s.Transport() == rsd.Checkin {
-		h = &rsd.CheckinDevice{Service: s.Name, Handler: h, Refuse: m.refusal(s.Name, h), Logger: m.opts.Logger}
-	}
-	if h == nil {
+	played := h != nil
+	if !played {
 		h = absent(s)
+	}
+	if s.Transport() == rsd.Checkin {
+		h = &rsd.CheckinDevice{Service: s.Name, Handler: h, Refuse: m.refusal(s.Name, played), Logger: m.opts.Logger}
 	}
 	if err := h.Serve(ctx, c); err != nil {
 		m.log.Debug("service connection ended", "service", s.Name, "err", err)
@@ -202,18 +201,18 @@ func (m *Machine) remote(s rsd.Service) (service.Handler, string) {
 
 // refusal says who may use a lockdown service in a tunnel. Everybody there is
 // paired; but a locked device starts few services without an escrow bag.
-func (m *Machine) refusal(name string, h service.Handler) func(context.Context, []byte) error {
+func (m *Machine) refusal(name string, played bool) func(context.Context, []byte) error {
 	return func(_ context.Context, escrow []byte) error {
 		e := m.entry(func(n service.Name) bool { return n.Remote == name })
+		open := e == nil || e.locked || !m.phone.Locked() || m.phone.UnlockedSinceBoot() && m.knownBag(escrow)
 		switch {
-		case h == nil:
+		case !played:
 			return rsd.ErrInvalidService
-		case e == nil || e.locked || !m.phone.Locked():
-			return nil
-		case m.phone.UnlockedSinceBoot() && m.knownBag(escrow):
-			return nil
+		case !open:
+			return rsd.ErrPasswordProtected
 		}
-		return rsd.ErrPasswordProtected
+		m.logAs("lockdownd", "com.apple.mobile.lockdown", "service", "starting "+name)
+		return nil
 	}
 }
 

@@ -1,0 +1,360 @@
+package device_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/imdlua/imdlua/runtime/bonjour"
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/pair"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+)
+
+// Devices on real networks: as the tests of bonjour do, the test binary runs
+// itself again in a network namespace of its own ("host"), which runs it once
+// more in another one ("device"). Two pairs of virtual Ethernet join the two;
+// the older phone is on both, by link-local addresses that are the same on
+// either, the newer one on the first:
+//
+//	host   h0 fe80::1 10.9.0.1 ---- d0 fe80::d          device   old: Wi-Fi
+//	                                d0 fe80::e                   new: Wi-Fi
+//	       h1 fe80::1 10.9.1.1 ---- d1 fe80::d                   old: its cable's Ethernet
+//	                                d1 10.9.1.2                  old: Wi-Fi
+const (
+	roleVariable    = "IMDLUA_DEVICE_ROLE"
+	recordsVariable = "IMDLUA_DEVICE_RECORDS"
+
+	roleHost   = "host"
+	roleDevice = "device"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) == roleDevice {
+		if err := playDevice(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func TestNamespace(t *testing.T) {
+	if os.Getenv(roleVariable) == roleHost {
+		inNamespace(t)
+		return
+	}
+	for _, tool := range []string{"unshare", "ip"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("%s is missing (packages util-linux, iproute2)", tool)
+			}
+			t.Skipf("%s is missing", tool)
+		}
+	}
+	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "h0", "type", "veth", "peer", "name", "d0").CombinedOutput(); err != nil {
+		t.Skipf("this machine allows no network namespaces: %v: %s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), "unshare", "-rn", os.Args[0], "-test.run=^TestNamespace$", "-test.v", "-test.timeout=3m")
+	cmd.Env = append(os.Environ(), roleVariable+"="+roleHost, recordsVariable+"="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "--- PASS: TestNamespace/") {
+		t.Fatalf("nothing was tested:\n%s", out)
+	}
+	t.Logf("%s", out)
+}
+
+// network is what the tests in the namespace share.
+type network struct {
+	device   *machines
+	browser  *bonjour.MDNS
+	finder   *device.Finder
+	old, new string // UDIDs
+}
+
+func inNamespace(t *testing.T) {
+	before := runtime.NumGoroutine()
+	t.Run("network", func(t *testing.T) {
+		n := &network{device: startDevice(t), browser: &bonjour.MDNS{}}
+		n.old, n.new = n.device.ask(t, "old"), n.device.ask(t, "new")
+		n.finder = device.NewFinder(device.Options{Browser: n.browser, Stores: []pair.Store{pair.NewDir(os.Getenv(recordsVariable))}})
+		defer n.browser.Wait()
+		defer n.finder.Close()
+		t.Run("one device with several roads", n.testFound)
+		t.Run("lockdown over Wi-Fi", n.testLockdown)
+		t.Run("tunnels", n.testTunnels)
+		t.Run("unplugged", n.testUnplugged)
+	})
+	if left := virtualtest.Settled(before); left > before {
+		buf := make([]byte, 1<<20)
+		t.Errorf("goroutines left:\n%s", buf[:runtime.Stack(buf, true)])
+	}
+}
+
+var oldRoads = []string{
+	"wifi lockdown 10.9.1.2:62078", "wifi lockdown [fe80::d%h0]:62078",
+	"usb remoted [fe80::d%h1]:58783",
+	"wifi remotepairing 10.9.1.2:49152", "wifi remotepairing [fe80::d%h0]:49152",
+}
+
+var newRoads = []string{"wifi lockdown [fe80::e%h0]:62078", "wifi remotepairing [fe80::e%h0]:49152"}
+
+// roads writes them in an order of their own: of two that are equal either may
+// have been heard first.
+func roads(i device.Info) []string {
+	var all []string
+	for _, r := range i.Roads {
+		all = append(all, r.String())
+	}
+	slices.SortStableFunc(all, func(a, b string) int {
+		x, y := strings.Fields(a), strings.Fields(b)
+		if x[1] != y[1] {
+			return 0
+		}
+		return strings.Compare(a, b)
+	})
+	return all
+}
+
+// find looks until both devices have these roads: interfaces that have just come
+// up cannot send at once.
+func (n *network) find(t *testing.T, old, new []string) (o, w device.Info) {
+	t.Helper()
+	ctx := virtualtest.Context(t)
+	for {
+		infos, err := n.finder.List(ctx, device.Selector{Network: true})
+		if err != nil {
+			t.Fatalf("List: %v", err)
+		}
+		for _, i := range infos {
+			switch i.UDID {
+			case n.old:
+				o = i
+			case n.new:
+				w = i
+			default:
+				t.Fatalf("found %v", i)
+			}
+		}
+		if len(infos) > 2 {
+			t.Fatalf("List = %v, want two devices", infos)
+		}
+		if slices.Equal(roads(o), old) && slices.Equal(roads(w), new) {
+			return o, w
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("found %v and %v, want %v and %v", roads(o), roads(w), old, new)
+		}
+	}
+}
+
+func (n *network) testFound(t *testing.T) {
+	old, _ := n.find(t, oldRoads, newRoads)
+	if old.Version != "17.2.1" || old.Name == "" || old.Transport() != "wifi" {
+		t.Errorf("found %+v", old)
+	}
+	d, err := n.finder.Find(virtualtest.Context(t), device.Selector{OS: "<18"})
+	if err != nil || d.UDID() != n.old {
+		t.Errorf("Find = %v, %v", d, err)
+	}
+}
+
+// over is a Device that has the roads alone which are named.
+func (n *network) over(t *testing.T, i device.Info, names ...string) *device.Device {
+	t.Helper()
+	i.Roads = slices.DeleteFunc(slices.Clone(i.Roads), func(r device.Road) bool { return !slices.Contains(names, r.String()) })
+	if len(i.Roads) != len(names) {
+		t.Fatalf("roads %v, want %v", i.Roads, names)
+	}
+	n.finder.Device(i).Close() // the next one is new
+	d := n.finder.Device(i)
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// testLockdown uses services over Wi-Fi with the record that pairing by cable
+// left, and keeps the device awake meanwhile.
+func (n *network) testLockdown(t *testing.T) {
+	old, new := n.find(t, oldRoads, newRoads)
+	for _, c := range []struct {
+		info device.Info
+		road string
+	}{{old, oldRoads[0]}, {old, oldRoads[1]}, {new, newRoads[0]}} {
+		t.Run(c.road, func(t *testing.T) {
+			ctx := virtualtest.Context(t)
+			d := n.over(t, c.info, c.road)
+			if v, err := d.Get(ctx, "", "UniqueDeviceID"); err != nil || v != c.info.UDID {
+				t.Errorf("Get = %v, %v", v, err)
+			}
+			files, err := afc.Connect(ctx, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer files.Close()
+			if list, err := files.ReadDir(ctx, "/"); err != nil || len(list) == 0 {
+				t.Errorf("ReadDir = %v, %v", list, err)
+			}
+			if r := d.Roads()[0]; !strings.HasPrefix(r.Use, "services") {
+				t.Errorf("road is for %q", r.Use)
+			}
+		})
+	}
+	t.Run("heartbeat", func(t *testing.T) {
+		t.Parallel()
+		d := n.over(t, old, oldRoads[1])
+		if _, err := d.Get(virtualtest.Context(t), "", "DeviceName"); err != nil {
+			t.Fatal(err)
+		}
+		beat := d.Heartbeat()
+		if beat == nil {
+			t.Fatal("there is no heartbeat")
+		}
+		// This device gives up who misses two of its seconds.
+		select {
+		case <-beat.Done():
+			t.Errorf("the heartbeat ended: %v", beat.Err())
+		case <-time.After(4 * time.Second):
+		}
+		if _, err := d.Get(virtualtest.Context(t), "", "DeviceName"); err != nil {
+			t.Error(err)
+		}
+		d.Close()
+		select {
+		case <-beat.Done():
+		case <-virtualtest.Context(t).Done():
+			t.Error("the heartbeat outlived its device")
+		}
+	})
+	t.Run("nobody pairs over Wi-Fi", func(t *testing.T) {
+		d := n.over(t, old, oldRoads[1])
+		if err := d.Pair(virtualtest.Context(t)); err == nil {
+			t.Error("it paired")
+		}
+	})
+}
+
+// testTunnels makes each kind of tunnel to addresses with and without a zone.
+func (n *network) testTunnels(t *testing.T) {
+	old, new := n.find(t, oldRoads, newRoads)
+	for _, c := range []struct {
+		info      device.Info
+		road, how string
+		options   device.TunnelOptions
+	}{
+		{old, oldRoads[2], "remote pairing, QUIC", device.TunnelOptions{}},
+		{old, oldRoads[2], "remote pairing, TLS-PSK", device.TunnelOptions{Protocol: "tcp", Road: "usb"}},
+		{old, oldRoads[3], "remote pairing, QUIC", device.TunnelOptions{Road: "wifi"}},
+		{old, oldRoads[4], "remote pairing, QUIC", device.TunnelOptions{Road: "wifi"}},
+		{old, oldRoads[4], "remote pairing, TLS-PSK", device.TunnelOptions{Protocol: "tcp"}},
+		{new, newRoads[0], "CoreDeviceProxy", device.TunnelOptions{}},
+		{new, newRoads[1], "remote pairing, TLS-PSK", device.TunnelOptions{Road: "wifi"}},
+	} {
+		t.Run(c.how+" on "+c.road, func(t *testing.T) {
+			ctx := virtualtest.Context(t)
+			d := n.over(t, c.info, c.road)
+			tun, err := d.Tunnel(ctx, c.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tun.How != c.how || tun.Address.Zone() != "" {
+				t.Errorf("tunnel is %q to %s", tun.How, tun.Address)
+			}
+			used(t, ctx, d)
+		})
+	}
+}
+
+// used asks for the processes, which is in tunnels alone.
+func used(t *testing.T, ctx context.Context, d *device.Device) {
+	t.Helper()
+	s, err := dvt.Connect(ctx, d, dvt.Options{})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer s.Close()
+	if list, err := s.Processes(ctx); err != nil || len(list) == 0 {
+		t.Errorf("Processes = %v, %v", list, err)
+	}
+}
+
+// testUnplugged pulls the cable: the interface says goodbye, its tunnel ends and
+// is made again on Wi-Fi, and when the cable is back so is the road.
+func (n *network) testUnplugged(t *testing.T) {
+	ctx := virtualtest.Context(t)
+	old, _ := n.find(t, oldRoads, newRoads)
+	d := n.over(t, old, oldRoads[2], oldRoads[4])
+	tun, err := d.Tunnel(ctx, device.TunnelOptions{})
+	if err != nil || tun.Road.Via != device.ViaRemoted {
+		t.Fatalf("Tunnel = %+v, %v", tun, err)
+	}
+	c := listener(t, "h1")
+	n.device.ask(t, "unplug")
+	goodbye(t, c, bonjour.Remoted)
+	select {
+	case <-tun.Done():
+	case <-ctx.Done():
+		t.Fatal("the tunnel outlived its cable")
+	}
+	used(t, ctx, d)
+	if now := d.Tunneled(); now == nil || now.Road.Via != device.ViaPairing || now.Generation != 2 {
+		t.Errorf("without the cable the tunnel is %+v", now)
+	}
+	n.find(t, slices.Delete(slices.Clone(oldRoads), 2, 3), newRoads)
+	n.device.ask(t, "plug")
+	n.find(t, oldRoads, newRoads)
+}
+
+// listener hears what is told to the group on an interface.
+func listener(t *testing.T, name string) *net.UDPConn {
+	t.Helper()
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.ListenMulticastUDP("udp6", i, &net.UDPAddr{IP: net.ParseIP("ff02::fb"), Port: 5353, Zone: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// goodbye waits until an instance of the type is said to be gone.
+func goodbye(t *testing.T, c *net.UDPConn, of bonjour.Type) {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(virtualtest.Deadline)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 9000)
+	for {
+		n, _, err := c.ReadFromUDP(b)
+		if err != nil {
+			t.Fatalf("no goodbye was heard: %v", err)
+		}
+		var m dns.Msg
+		if m.Unpack(b[:n]) != nil || !m.Response {
+			continue
+		}
+		for _, r := range m.Answer {
+			if ptr, ok := r.(*dns.PTR); ok && ptr.Hdr.Ttl == 0 && strings.HasPrefix(ptr.Hdr.Name, string(of)) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package device_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/pair"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/virtual"
+)
+
+// machines is the other process.
+type machines struct {
+	in    io.Writer
+	lines *bufio.Scanner
+}
+
+// ask sends a line and returns the answer.
+func (m *machines) ask(t *testing.T, line string) string {
+	t.Helper()
+	if _, err := io.WriteString(m.in, line+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	if !m.lines.Scan() {
+		t.Fatalf("no answer to %q", line)
+	}
+	return m.lines.Text()
+}
+
+// startDevice starts the devices in their namespace and joins it to this one.
+func startDevice(t *testing.T) *machines {
+	t.Helper()
+	cmd := exec.Command("unshare", "-n", os.Args[0])
+	cmd.Env = append(os.Environ(), roleVariable+"="+roleDevice)
+	cmd.Stderr = os.Stderr
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the devices: %v", err)
+		}
+	})
+	m := &machines{in: in, lines: bufio.NewScanner(out)}
+	m.ask(t, "up?") // it is in its namespace now
+	run := func(lines ...string) {
+		t.Helper()
+		if err := runIP(lines...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("link set lo up") // package net decides by it whether there is IPv6
+	for n := range 2 {
+		run(fmt.Sprintf("link add h%d type veth peer name d%d netns %d", n, n, cmd.Process.Pid),
+			fmt.Sprintf("link set h%d addrgenmode none", n),
+			fmt.Sprintf("addr add 10.9.%d.1/24 dev h%d", n, n),
+			fmt.Sprintf("addr add fe80::1/64 dev h%d nodad", n))
+	}
+	m.ask(t, "link")
+	run("link set h0 up", "link set h1 up")
+	m.ask(t, "show")
+	return m
+}
+
+func runIP(lines ...string) error {
+	for _, l := range lines {
+		if out, err := exec.Command("ip", strings.Fields(l)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %w: %s", l, err, out)
+		}
+	}
+	return nil
+}
+
+// playDevice is the other process: it answers each line with one.
+func playDevice() error {
+	h, err := virtual.NewHost(virtual.HostOptions{Count: 1, Device: virtual.Options{Phone: phone.Options{Profile: "ios17.2"}, Heartbeat: time.Second}})
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	new, err := h.Add(virtual.Options{Phone: phone.Options{Profile: "ios26", Serial: h.NextSerial()}, Heartbeat: time.Second})
+	if err != nil {
+		return err
+	}
+	old := h.Devices()[0]
+	orders := map[string]func() error{
+		"up?":  func() error { return errors.Join(trust(old), trust(new)) },
+		"link": link,
+		"show": func() error {
+			return errors.Join(
+				show(old, virtual.NetworkOptions{Address: netip.MustParseAddr("fe80::d%d0"), Wifi: true}),
+				show(old, virtual.NetworkOptions{Address: netip.MustParseAddr("fe80::d%d1"), Ethernet: true}),
+				show(old, virtual.NetworkOptions{Address: netip.MustParseAddr("10.9.1.2"), Wifi: true}),
+				show(new, virtual.NetworkOptions{Address: netip.MustParseAddr("fe80::e%d0"), Wifi: true}))
+		},
+		"unplug": func() error { old.Detach(); return nil },
+		"plug":   old.Replug,
+	}
+	answers := map[string]string{"old": old.UDID(), "new": new.UDID()}
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		if do, ok := orders[in.Text()]; ok {
+			if err := do(); err != nil {
+				return fmt.Errorf("%s: %w", in.Text(), err)
+			}
+		}
+		fmt.Println(answers[in.Text()])
+	}
+	return in.Err()
+}
+
+func show(m *virtual.Machine, o virtual.NetworkOptions) error {
+	o.Announce, o.Fixed = true, true
+	_, err := m.Show(o)
+	return err
+}
+
+// link brings the device's ends of the network up.
+func link() error {
+	for n := range 2 {
+		if err := runIP(fmt.Sprintf("link set d%d addrgenmode none", n), fmt.Sprintf("addr add fe80::d/64 dev d%d nodad", n)); err != nil {
+			return err
+		}
+	}
+	return runIP("link set lo up", "addr add fe80::e/64 dev d0 nodad", "addr add 10.9.1.2/24 dev d1", "link set d0 up", "link set d1 up")
+}
+
+// trust pairs a phone with the host, as if by cable, and leaves the record where
+// the host looks.
+func trust(m *virtual.Machine) error {
+	ctx := context.Background()
+	dir, p := pair.NewDir(os.Getenv(recordsVariable)), m.Phone()
+	buid, err := dir.BUID(ctx)
+	if err != nil {
+		return err
+	}
+	mac, _ := p.Value("", "WiFiAddress")
+	address, _ := mac.(string)
+	r, err := pair.Generate(ctx, pair.Params{DevicePublicKey: p.PublicKeyPEM(), WiFiAddress: address, SystemBUID: buid})
+	if err != nil {
+		return err
+	}
+	h, err := p.Pair(phone.PairRequest{HostID: r.HostID, SystemBUID: r.SystemBUID, Label: "test",
+		HostCertificate: r.HostCertificate, RootCertificate: r.RootCertificate, DeviceCertificate: r.DeviceCertificate})
+	if err != nil {
+		return err
+	}
+	r.EscrowBag = h.EscrowBag
+	return dir.Save(ctx, p.UDID(), r)
+}

@@ -1,0 +1,197 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+
+	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/pair"
+	"github.com/imdlua/imdlua/runtime/service/heartbeat"
+)
+
+// session is a lockdown connection with TLS, or lockdown as it is in a tunnel.
+type session struct {
+	*lockdown.Client
+	road     Road // invalid in a tunnel
+	identity lockdown.Identity
+	record   *pair.Record
+	beat     *heartbeat.Client // over Wi-Fi; nil elsewhere
+	used     bool              // has answered at least once: worth a second try when it breaks
+}
+
+// Close ends the session.
+func (s *session) Close() error {
+	if s.beat != nil {
+		s.beat.Close()
+	}
+	return s.Client.Close()
+}
+
+// withOwnSession runs fn with a session on a road that is not the best. Pairing
+// is for the best one, and the shared session does it.
+func (d *Device) withOwnSession(ctx context.Context, road Road, fn func(*session) error) error {
+	record, err := d.finder.loadRecord(ctx, d.Info())
+	if errors.Is(err, ErrNotPaired) && !d.finder.opts.NoAutoPair {
+		if err := d.withSession(ctx, func(*session) error { return nil }); err != nil {
+			return err
+		}
+		record, err = d.finder.loadRecord(ctx, d.Info())
+	}
+	if err != nil {
+		return err
+	}
+	c, err := d.connectOn(ctx, road, lockdown.Port, "lockdown")
+	if err != nil {
+		return err
+	}
+	s, err := d.begin(ctx, c, road, record)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return fn(s)
+}
+
+// withSession runs fn with the shared session, opening one first if there is
+// none. A session that had worked before and turns out to be gone (the device
+// closes idle ones) is opened again once.
+func (d *Device) withSession(ctx context.Context, fn func(*session) error) error {
+	select {
+	case <-d.turn:
+		defer func() { d.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for {
+		if d.closed {
+			return net.ErrClosed
+		}
+		if d.session == nil {
+			s, err := d.startSession(ctx)
+			if err != nil {
+				return err
+			}
+			d.session = s
+		}
+		err := fn(d.session)
+		if err == nil || !sessionLost(err) { // a refusal is an answer too
+			d.session.used = true
+			return err
+		}
+		worked := d.session.used
+		d.session.Close()
+		d.session = nil
+		if !worked || ctx.Err() != nil {
+			return err
+		}
+		d.log.Debug("lockdown session lost, opening another", "layer", "device", "err", err)
+	}
+}
+
+// sessionLost reports whether err says that the lockdown connection cannot be
+// used any more, as opposed to a refusal.
+func sessionLost(err error) bool {
+	var refused *lockdown.Error
+	if errors.As(err, &refused) && refused.Code != "" {
+		return slices.Contains([]lockdown.Code{lockdown.ErrSessionInactive, lockdown.ErrInvalidConnection, lockdown.ErrInvalidResponse}, refused.Code)
+	}
+	return true
+}
+
+// plain opens a lockdown connection without a session.
+func (d *Device) plain(ctx context.Context) (*lockdown.Client, error) {
+	if _, ok := d.Info().lockdown(); !ok {
+		t, err := d.tunnel(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c, err := listedLockdown(ctx, t.list, d.finder.opts)
+		return c, t.why(err)
+	}
+	c, _, err := d.connect(ctx, lockdown.Port, "lockdown")
+	if err != nil {
+		return nil, err
+	}
+	return lockdown.New(c, lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger}), nil
+}
+
+// startSession opens a session with the stored pair record; without one, or
+// when the device has forgotten it, it pairs first if that is allowed.
+func (d *Device) startSession(ctx context.Context) (*session, error) {
+	if _, ok := d.Info().lockdown(); !ok {
+		c, err := d.plain(ctx) // who is in the tunnel is trusted
+		if err != nil {
+			return nil, err
+		}
+		return &session{Client: c}, nil
+	}
+	record, err := d.finder.loadRecord(ctx, d.Info())
+	if err != nil && !errors.Is(err, ErrNotPaired) {
+		return nil, err
+	}
+	if err == nil {
+		s, err := d.sessionWith(ctx, record)
+		if err == nil || !errors.Is(err, lockdown.ErrInvalidHostID) {
+			return s, err
+		}
+		if d.finder.opts.NoAutoPair {
+			return nil, err
+		}
+	} else if d.finder.opts.NoAutoPair {
+		return nil, err
+	}
+	if record, err = d.pair(ctx); err != nil {
+		return nil, err
+	}
+	return d.sessionWith(ctx, record)
+}
+
+func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session, error) {
+	c, road, err := d.connect(ctx, lockdown.Port, "lockdown")
+	if err != nil {
+		return nil, err
+	}
+	return d.begin(ctx, c, road, record)
+}
+
+// begin starts a session on a connection to lockdown. Over Wi-Fi the device
+// wants to hear a heartbeat for as long as it lasts.
+func (d *Device) begin(ctx context.Context, c net.Conn, road Road, record *pair.Record) (*session, error) {
+	cert, err := record.Certificate()
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	client := lockdown.New(c, lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger})
+	s := &session{Client: client, road: road, record: record, identity: lockdown.Identity{HostID: record.HostID, SystemBUID: record.SystemBUID, Certificate: cert}}
+	if err := client.StartSession(ctx, s.identity); err != nil {
+		client.Close()
+		return nil, err
+	}
+	if road.Via == ViaLockdown {
+		d.keepAwake(ctx, s)
+	}
+	return s, nil
+}
+
+// keepAwake answers the device's heartbeat beside a session over Wi-Fi. A
+// device without one is no failure.
+func (d *Device) keepAwake(ctx context.Context, s *session) {
+	end, err := s.StartService(ctx, heartbeat.Service.Lockdown, nil)
+	if err != nil {
+		d.log.Debug("no heartbeat", "layer", "device", "err", err)
+		return
+	}
+	c, err := d.connectOn(ctx, s.road, end.Port, heartbeat.Service.Lockdown)
+	if err == nil && end.TLS {
+		c, err = lockdown.ServiceTLS(ctx, c, s.identity, false)
+	}
+	if err != nil {
+		d.log.Debug("no heartbeat", "layer", "device", "err", err)
+		return
+	}
+	s.beat = heartbeat.New(c)
+	s.beat.Start()
+}

@@ -1,0 +1,220 @@
+package virtual_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+	"github.com/imdlua/imdlua/runtime/service/coredevice"
+	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
+	"github.com/imdlua/imdlua/runtime/service/heartbeat"
+	"github.com/imdlua/imdlua/runtime/service/installationproxy"
+	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
+	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+)
+
+// TestFaultsInside does what TestFaults does with the services of tunnels: those
+// of lockdown behind their check-in, RemoteXPC, DTX, and the list itself.
+func TestFaultsInside(t *testing.T) {
+	makeSharedKey(t)
+	for _, s := range []struct {
+		service  string
+		lengthAt int // of the byte that makes the first answer too long
+		calls    []call
+	}{
+		{afc.Service.Lockdown, 0, filesCalls()[:5]},
+		{crashreportmover.Service.Lockdown, 0, moverCalls()},
+		{ostracerelay.Service.Lockdown, 0, traceCalls()},
+		{notificationproxy.Service.Lockdown, 0, notificationCalls()[:1]},
+		{heartbeat.Service.Lockdown, 0, heartbeatCalls()},
+		{installationproxy.Service.Lockdown, 0, appCalls()},
+		{dvt.Service.Lockdown, 12, dvtCalls()}, // DTX: the length of the message
+		{coredevice.AppService.Remote, 0, xpcAppCalls()},
+		{coredevice.DeviceInfo.Remote, 0, xpcInfoCalls()},
+		{coredevice.OpenStdIOSocket.Remote, 0, terminalCalls()},
+		{"lockdown", 0, insideLockdownCalls()},
+		{"rsd", 0, listCalls()},
+	} {
+		t.Run(s.service, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { testFaultsInside(t, s.service, s.lengthAt, s.calls) })
+		})
+	}
+}
+
+func testFaultsInside(t *testing.T, name string, lengthAt int, calls []call) {
+	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios26"}}})
+	m := h.Devices()[0]
+	f := device.NewFinder(device.Options{})
+	t.Cleanup(func() { f.Close() })
+	found := func() *device.Device {
+		d, err := f.At(context.Background(), device.Direct{Address: "inside", Port: m.ListPort(), Dial: m.Inside})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := found()
+	for _, c := range calls {
+		if err := c.do(context.Background(), d); err != nil {
+			t.Errorf("%s without a fault: %v", c.name, err)
+			continue
+		}
+		for what, fault := range faults(lengthAt) {
+			m.SetFault(name, fault)
+			if name == "lockdown" || name == "rsd" { // connections that are open already have no fault
+				d.Close()
+				if name == "lockdown" {
+					d = found()
+				} else {
+					d = f.Device(d.Info())
+				}
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), faultDeadline)
+			begin := time.Now()
+			err := c.do(ctx, d)
+			if took := time.Since(begin); took > faultDeadline {
+				t.Errorf("%s, %s: ended after %v, the deadline was %v", c.name, what, took, faultDeadline)
+			}
+			cancel()
+			checkInside(t, c.name+", "+what, fault, d.UDID(), err)
+			m.ClearFaults()
+			if name == "lockdown" || name == "rsd" { // what is open keeps its fault
+				d.Close()
+				d = found()
+			}
+			if err := c.do(context.Background(), d); err != nil {
+				t.Errorf("%s, after %s: %v", c.name, what, err)
+			}
+		}
+	}
+}
+
+// checkInside judges how a call ended: well, where the fault allows it, or in an
+// error that says what was tried with which device.
+func checkInside(t *testing.T, what string, f virtual.Fault, udid string, err error) {
+	t.Helper()
+	endless := f.Kind == virtual.Late && f.Delay > faultDeadline
+	silent := f.After == 0 && (f.Kind == virtual.CloseMidMessage || f.Kind == virtual.Stall)
+	if err == nil {
+		if endless || silent {
+			t.Errorf("%s: succeeded", what)
+		}
+		return
+	}
+	if f.Kind == virtual.Late && !endless {
+		t.Errorf("%s: %v", what, err)
+	}
+	// What does not answer when it is asked who it is is not there.
+	absent := strings.HasPrefix(what, "Refresh") && errors.Is(err, device.ErrNotFound)
+	if (endless || f.Kind == virtual.Stall) && !errors.Is(err, context.DeadlineExceeded) && !absent {
+		t.Errorf("%s: %v, want the deadline in it", what, err)
+	}
+	var of *device.Error
+	var dtx *dvt.Error
+	var core *coredevice.Error
+	switch pkg, op := origin(err); {
+	case pkg != "" && strings.HasPrefix(err.Error(), pkg+": "+op):
+	case errors.As(err, &core) && core.Op != "" && strings.HasPrefix(err.Error(), "coredevice: "):
+	case errors.As(err, &dtx) && dtx.Op != "" && strings.HasPrefix(err.Error(), "dvt: "):
+	case errors.As(err, &of) && of.UDID == udid && of.Op != "":
+	default:
+		t.Errorf("%s: %T names no operation: %v", what, err, err)
+	}
+}
+
+func dvtCalls() []call {
+	type client = *dvt.Session
+	do := func(name string, f func(context.Context, client) error) call {
+		return call{name, func(ctx context.Context, d *device.Device) error {
+			s, err := dvt.Connect(ctx, d, dvt.Options{})
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			return f(ctx, s)
+		}}
+	}
+	return []call{
+		do("Processes", func(ctx context.Context, s client) error { return second(s.Processes(ctx)) }),
+		do("Screenshot", func(ctx context.Context, s client) error { return second(s.Screenshot(ctx)) }),
+		do("Conditions", func(ctx context.Context, s client) error { return second(s.Conditions(ctx)) }),
+		do("Call", func(ctx context.Context, s client) error {
+			return second(s.Call(ctx, "com.apple.instruments.server.services.deviceinfo", "machTimeInfo"))
+		}),
+		do("Sysmon", func(ctx context.Context, s client) error {
+			m, err := s.Sysmon(ctx, dvt.SysmonConfig{})
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			return second(m.Next(ctx))
+		}),
+		do("Launch", func(ctx context.Context, s client) error {
+			return second(s.Launch(ctx, "com.example.shop", dvt.LaunchOptions{}))
+		}),
+	}
+}
+
+func xpcAppCalls() []call {
+	return []call{
+		with("List", coredevice.ConnectApps, func(ctx context.Context, c *coredevice.Apps) error {
+			return second(c.List(ctx, coredevice.AppFilter{}))
+		}),
+		with("Processes", coredevice.ConnectApps, func(ctx context.Context, c *coredevice.Apps) error { return second(c.Processes(ctx)) }),
+		with("Launch", coredevice.ConnectApps, func(ctx context.Context, c *coredevice.Apps) error {
+			return second(c.Launch(ctx, "com.example.shop", coredevice.LaunchOptions{}))
+		}),
+	}
+}
+
+func xpcInfoCalls() []call {
+	return []call{
+		with("Displays", coredevice.ConnectInfo, func(ctx context.Context, c *coredevice.Info) error { return second(c.Displays(ctx)) }),
+		with("LockState", coredevice.ConnectInfo, func(ctx context.Context, c *coredevice.Info) error { return second(c.LockState(ctx)) }),
+	}
+}
+
+func terminalCalls() []call {
+	return []call{{"OpenTerminal", func(ctx context.Context, d *device.Device) error {
+		t, err := coredevice.OpenTerminal(ctx, d)
+		if err != nil {
+			return err
+		}
+		return t.Close()
+	}}}
+}
+
+func insideLockdownCalls() []call {
+	return []call{
+		{"Get", func(ctx context.Context, d *device.Device) error { return second(d.Get(ctx, "", "DeviceName")) }},
+		{"Domain", func(ctx context.Context, d *device.Device) error { return second(d.Domain(ctx, "")) }},
+		{"Public", func(ctx context.Context, d *device.Device) error { return second(d.Public(ctx)) }},
+	}
+}
+
+func listCalls() []call {
+	return []call{
+		{"Tunnel", func(ctx context.Context, d *device.Device) error {
+			return second(d.Tunnel(ctx, device.TunnelOptions{}))
+		}},
+		{"Open", func(ctx context.Context, d *device.Device) error {
+			c, err := d.Open(ctx, afc.Service)
+			if err == nil {
+				c.Close()
+			}
+			return err
+		}},
+		{"Refresh", func(ctx context.Context, d *device.Device) error { return d.Refresh(ctx) }},
+		{"Get", func(ctx context.Context, d *device.Device) error { return second(d.Get(ctx, "", "DeviceName")) }},
+	}
+}

@@ -1,0 +1,210 @@
+package virtual
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/remotepair"
+	"github.com/imdlua/imdlua/runtime/tunnel"
+)
+
+const (
+	// quietTunnel is how long a tunnel's listener stays that nobody uses:
+	// hosts send something every 15 seconds at least.
+	quietTunnel = 60 * time.Second
+	// orphanLife is how long a listener stays that nobody has used when the
+	// control channel that asked for it ends: some hosts close that first.
+	orphanLife = 3 * time.Second
+	// maxListeners bounds the listeners for tunnels that hosts may ask for.
+	maxListeners = 64
+)
+
+// tunnel answers createListener; channel ends with the control channel.
+func (l *listening) tunnel(channel context.Context, r remotepair.ListenerRequest) (*remotepair.Listener, error) {
+	l.m.mu.Lock()
+	faults := l.m.tunnelFaults
+	l.m.mu.Unlock()
+	l.mu.Lock()
+	full := l.asked >= maxListeners
+	if !full {
+		l.asked++
+	}
+	l.mu.Unlock()
+	if full {
+		return nil, remotepair.Refuse(remotepair.CodeUnsupported, "Unsupported operation: too many listeners")
+	}
+	var open *remotepair.Listener
+	var err error
+	switch {
+	case faults.RefuseListener:
+		err = remotepair.Refuse(remotepair.CodeUnsupported, "Unsupported operation: no listener")
+	case r.Protocol == remotepair.QUIC && l.m.phone.VersionNumber() >= 1802:
+		err = remotepair.Refuse(remotepair.CodeUnsupported, "Unsupported operation: QUIC tunnels are gone")
+	case r.Protocol == remotepair.QUIC:
+		open, err = l.quic(channel, r.Key, faults.WrongKey)
+	default:
+		open, err = l.psk(channel, r.Key)
+	}
+	if err != nil {
+		l.listenerGone()
+	}
+	return open, err
+}
+
+func (l *listening) listenerGone() {
+	l.mu.Lock()
+	l.asked--
+	l.mu.Unlock()
+}
+
+// psk opens a TCP listener for one tunnel, which outlives the control channel.
+func (l *listening) psk(channel context.Context, key []byte) (*remotepair.Listener, error) {
+	tcp, err := l.bind(0, true)
+	if err != nil {
+		return nil, err
+	}
+	if !l.begin(nil) {
+		return nil, errors.Join(net.ErrClosed, tcp.Close())
+	}
+	port := portOf(tcp)
+	within := func(d time.Duration) { _ = tcp.(*net.TCPListener).SetDeadline(time.Now().Add(d)) }
+	within(portLife)
+	stop := context.AfterFunc(channel, func() { within(orphanLife) })
+	go func() {
+		defer l.work.Done()
+		defer l.listenerGone()
+		defer stop()
+		l.acceptOne(tcp, func(ctx context.Context, c net.Conn) {
+			err := l.m.runTunnel(ctx, func(ctx context.Context, d *tunnel.Device) error { return d.ServePSK(ctx, c, key) })
+			if err != nil {
+				l.m.log.Debug("tunnel ended", "err", err)
+			}
+		})
+	}()
+	return &remotepair.Listener{Port: port}, nil
+}
+
+// quic opens a QUIC listener. wrong has it show another key than it tells.
+func (l *listening) quic(channel context.Context, peer []byte, wrong bool) (*remotepair.Listener, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	if wrong {
+		if _, key, err = ed25519.GenerateKey(rand.Reader); err != nil {
+			return nil, err
+		}
+	}
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: l.address.AsSlice(), Zone: l.address.Zone()})
+	if err != nil {
+		return nil, err
+	}
+	if !l.begin(nil) {
+		return nil, errors.Join(net.ErrClosed, udp.Close())
+	}
+	ctx, end := context.WithCancel(l.life)
+	q := &quicListener{PacketConn: udp, end: end, timer: time.AfterFunc(quietTunnel, end), tunnels: map[context.Context]bool{}}
+	stop := context.AfterFunc(channel, q.orphaned)
+	go func() {
+		defer l.work.Done()
+		defer l.listenerGone()
+		defer end()
+		defer q.timer.Stop()
+		defer stop()
+		err := l.m.runTunnel(ctx, func(ctx context.Context, d *tunnel.Device) error {
+			d.Open = q.counted(d.Open)
+			return d.ServeQUIC(ctx, q, tunnel.Keys{Own: key, Peer: peer})
+		})
+		if err != nil {
+			l.m.log.Debug("QUIC listener ended", "err", err)
+		}
+	}()
+	return &remotepair.Listener{Port: uint16(udp.LocalAddr().(*net.UDPAddr).Port), DevicePublicKey: public}, nil
+}
+
+// quicListener is the socket of a listener for QUIC tunnels. It stays as long as
+// somebody sends to it; when the control channel has ended, as long as a tunnel
+// is open.
+type quicListener struct {
+	net.PacketConn
+	end   context.CancelFunc
+	timer *time.Timer
+
+	mu      sync.Mutex
+	orphan  bool                     // the control channel has ended
+	served  bool                     // there was a tunnel
+	tunnels map[context.Context]bool // those that were used, by what ends with them
+}
+
+func (q *quicListener) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, from, err := q.PacketConn.ReadFrom(p)
+	if err == nil {
+		q.mu.Lock()
+		q.wait()
+		q.mu.Unlock()
+	}
+	return n, from, err
+}
+
+// wait begins the time anew within which somebody has to send. q.mu is held.
+func (q *quicListener) wait() {
+	if q.orphan && len(q.tunnels) == 0 {
+		q.timer.Reset(orphanLife)
+		return
+	}
+	q.timer.Reset(quietTunnel)
+}
+
+func (q *quicListener) orphaned() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.orphan = true
+	if q.served && len(q.tunnels) == 0 {
+		q.end()
+		return
+	}
+	q.wait()
+}
+
+// counted has the tunnels counted in which somebody opens a port.
+func (q *quicListener) counted(open func(uint16) (func(context.Context, net.Conn), error)) func(uint16) (func(context.Context, net.Conn), error) {
+	return func(port uint16) (func(context.Context, net.Conn), error) {
+		serve, err := open(port)
+		if err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context, c net.Conn) {
+			q.used(ctx)
+			serve(ctx, c)
+		}, nil
+	}
+}
+
+// used counts a tunnel, whose end is that of ctx. The last one takes an orphan
+// with it.
+func (q *quicListener) used(ctx context.Context) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.tunnels[ctx] {
+		return
+	}
+	q.tunnels[ctx], q.served = true, true
+	context.AfterFunc(ctx, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.tunnels, ctx)
+		if q.orphan && len(q.tunnels) == 0 {
+			q.end()
+		}
+	})
+}

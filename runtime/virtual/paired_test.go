@@ -1,0 +1,69 @@
+package virtual_test
+
+import (
+	"context"
+	"io/fs"
+	"sync"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/pair"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/virtual"
+)
+
+// hostKeys are those of every host in these tests: making them takes a second
+// now and then.
+var hostKeys = sync.OnceValues(func() (*pair.Keys, error) { return pair.NewKeys(context.Background()) })
+
+const thisHost = "30142955-444094379208051516"
+
+// trusted is a store of pair records.
+type trusted map[string]*pair.Record
+
+func (s trusted) BUID(context.Context) (string, error) { return thisHost, nil }
+
+func (s trusted) Load(_ context.Context, udid string) (*pair.Record, error) {
+	if r, ok := s[udid]; ok {
+		return r, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (s trusted) Save(_ context.Context, udid string, r *pair.Record) error {
+	s[udid] = r
+	return nil
+}
+
+func (s trusted) Delete(_ context.Context, udid string) error {
+	delete(s, udid)
+	return nil
+}
+
+// trust has the devices trust this host for lockdown and returns the records.
+func trust(t testing.TB, devices ...*virtual.Machine) trusted {
+	t.Helper()
+	keys, err := hostKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := trusted{}
+	for _, m := range devices {
+		p := m.Phone()
+		address, _ := p.Value("", "WiFiAddress")
+		mac, _ := address.(string)
+		r, err := pair.WithKeys(keys, pair.Params{DevicePublicKey: p.PublicKeyPEM(), WiFiAddress: mac, SystemBUID: thisHost})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := p.Pair(phone.PairRequest{
+			HostID: r.HostID, SystemBUID: r.SystemBUID, Label: "test", HostName: "test",
+			HostCertificate: r.HostCertificate, RootCertificate: r.RootCertificate, DeviceCertificate: r.DeviceCertificate,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.EscrowBag = h.EscrowBag
+		s[p.UDID()] = r
+	}
+	return s
+}

@@ -1,0 +1,141 @@
+package virtual_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/bonjour"
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/pair"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+)
+
+// alone returns a device that is known by one kind of road, which is found again
+// after a restart.
+func alone(t *testing.T, profile string, via device.Via) (*device.Device, *virtual.Machine) {
+	t.Helper()
+	ctx := virtualtest.Context(t)
+	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: profile}, Boot: 1}})
+	m := h.Devices()[0]
+	if via == device.ViaMuxer {
+		return must(virtualtest.Finder(t, h, device.Options{Browser: ears{host: h}, Stores: []pair.Store{trust(t, m)}}).Find(ctx, device.Selector{}))(t), m
+	}
+	types := map[device.Via]bonjour.Type{device.ViaRemoted: cable, device.ViaPairing: air, device.ViaLockdown: wifi}
+	f := device.NewFinder(device.Options{Browser: ears{h, []bonjour.Type{types[via]}}}) // no muxer
+	t.Cleanup(func() { f.Close() })
+	if via == device.ViaRSD {
+		at := deadPort(t)
+		must(m.Show(virtual.NetworkOptions{Trusted: true, TrustedPort: at.Port()}))(t)
+		return must(f.At(ctx, device.DirectAt(at)))(t), m
+	}
+	if via != device.ViaRemoted {
+		must(m.Show(virtual.NetworkOptions{Wifi: true}))(t)
+	}
+	d := must(f.Find(ctx, device.Selector{}))(t)
+	if r := d.Info().Roads; len(r) != 1 || r[0].Via != via {
+		t.Fatalf("roads are %v, want one by %s", r, via)
+	}
+	return d, m
+}
+
+// TestRestarts restarts a phone under a Device of each road: Back returns for
+// the next boot and not before, and everything works again.
+func TestRestarts(t *testing.T) {
+	for _, c := range []struct {
+		profile string
+		via     device.Via
+	}{
+		{"ios17", device.ViaMuxer}, {"ios17.2", device.ViaRemoted}, {"ios26", device.ViaRemoted},
+		{"ios17.2", device.ViaPairing}, {"ios26", device.ViaPairing}, {"ios26", device.ViaRSD},
+	} {
+		t.Run(fmt.Sprintf("%s/%s", c.profile, c.via), func(t *testing.T) {
+			t.Parallel()
+			ctx := virtualtest.Context(t)
+			d, m := alone(t, c.profile, c.via)
+			for range 3 {
+				if err := processes(ctx, d, m); err != nil {
+					t.Fatal(err)
+				}
+				boot := m.Phone().BootID()
+				m.Phone().Power(phone.Restart)
+				if err := d.Back(ctx); err != nil {
+					t.Fatalf("Back: %v", err)
+				}
+				if m.Phone().BootID() == boot {
+					t.Error("back before it went")
+				}
+			}
+			if err := processes(ctx, d, m); err != nil {
+				t.Error(err)
+			}
+			if n := d.Tunneled().Generation; n < 4 {
+				t.Errorf("%d tunnels for 4 boots", n)
+			}
+		})
+	}
+}
+
+// TestStaleRoads restarts a phone and says nothing: the next call finds that its
+// roads lead nowhere, and new ones.
+func TestStaleRoads(t *testing.T) {
+	for _, c := range []struct {
+		profile string
+		via     device.Via
+	}{{"ios17", device.ViaMuxer}, {"ios17.2", device.ViaRemoted}, {"ios26", device.ViaPairing}, {"ios26", device.ViaRSD}} {
+		t.Run(fmt.Sprintf("%s/%s", c.profile, c.via), func(t *testing.T) {
+			t.Parallel()
+			ctx := virtualtest.Context(t)
+			d, m := alone(t, c.profile, c.via)
+			if err := processes(ctx, d, m); err != nil {
+				t.Fatal(err)
+			}
+			other := m.Phone().ObserveNotifications()
+			defer other.Close()
+			other.Add("com.apple.mobile.lockdown.host_attached")
+			m.Phone().Power(phone.Restart)
+			if _, err := other.Next(ctx); err != nil { // it is back
+				t.Fatal(err)
+			}
+			if err := processes(ctx, d, m); err != nil {
+				t.Errorf("after a restart: %v", err)
+			}
+		})
+	}
+}
+
+// TestReady waits for a phone that is not there.
+func TestReady(t *testing.T) {
+	for _, c := range []struct {
+		profile string
+		via     device.Via
+	}{{"ios16", device.ViaMuxer}, {"ios17.2", device.ViaRemoted}, {"ios26", device.ViaRSD}} {
+		t.Run(fmt.Sprintf("%s/%s", c.profile, c.via), func(t *testing.T) {
+			t.Parallel()
+			ctx := virtualtest.Context(t)
+			d, m := alone(t, c.profile, c.via)
+			if err := d.Ready(ctx); err != nil {
+				t.Errorf("Ready of one that is there: %v", err)
+			}
+			m.Detach()
+			gone, cancel := context.WithCancel(ctx)
+			asked := make(chan error, 1)
+			go func() { asked <- d.Ready(gone) }()
+			cancel()
+			var e *device.Error
+			if err := <-asked; !errors.As(err, &e) || !errors.Is(err, context.Canceled) {
+				t.Errorf("Ready that is cancelled: %v", err)
+			}
+			go func() { asked <- d.Ready(ctx) }()
+			if err := m.Replug(); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-asked; err != nil {
+				t.Errorf("Ready: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,429 @@
+package virtual_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/bonjour"
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/remotepair"
+	"github.com/imdlua/imdlua/runtime/virtual"
+	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
+)
+
+// dialogs counts those of a phone whose user answers them so.
+func dialogs(m *virtual.Machine, answer phone.TrustMode) *atomic.Int64 {
+	var n atomic.Int64
+	m.Phone().SetTrust(phone.TrustPolicy{Mode: answer})
+	m.Phone().OnDialog(func(phone.Dialog) { n.Add(1) })
+	return &n
+}
+
+// another returns the device as a program that starts now finds it, which has
+// nothing but the stores.
+func another(t *testing.T, h *virtual.Host, o device.Options, types ...bonjour.Type) *device.Device {
+	t.Helper()
+	o.Browser = ears{h, types}
+	f := virtualtest.Finder(t, h, o)
+	infos, err := f.List(virtualtest.Context(t), device.Selector{Network: true})
+	if err != nil || len(infos) != 1 {
+		t.Fatalf("List = %v, %v", infos, err)
+	}
+	return f.Device(infos[0])
+}
+
+// onNetwork starts a phone that is there by cable and Wi-Fi.
+func onNetwork(t *testing.T, profile string) (*virtual.Host, *virtual.Machine) {
+	t.Helper()
+	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: profile}}})
+	m := h.Devices()[0]
+	if _, err := m.Show(virtual.NetworkOptions{Wifi: true}); err != nil {
+		t.Fatal(err)
+	}
+	return h, m
+}
+
+// up makes a tunnel and says how.
+func up(t *testing.T, d *device.Device, o device.TunnelOptions) string {
+	t.Helper()
+	tun, err := d.Tunnel(virtualtest.Context(t), o)
+	if err != nil {
+		t.Errorf("Tunnel: %v", err)
+		return ""
+	}
+	return tun.How
+}
+
+// TestNoAutoPair is that nobody is asked on any road when pairing is not wanted.
+func TestNoAutoPair(t *testing.T) {
+	for _, c := range []struct {
+		profile string
+		hears   []bonjour.Type
+		options device.TunnelOptions
+	}{
+		{"ios17", nil, device.TunnelOptions{}},
+		{"ios17", []bonjour.Type{wifi}, device.TunnelOptions{Road: "wifi"}},
+		{"ios17", []bonjour.Type{cable}, device.TunnelOptions{Protocol: "quic"}},
+		{"ios17.2", []bonjour.Type{cable}, device.TunnelOptions{}},
+		{"ios17.2", []bonjour.Type{air}, device.TunnelOptions{}},
+		{"ios26", []bonjour.Type{cable, air}, device.TunnelOptions{}},
+	} {
+		t.Run(c.profile+"/"+c.options.Protocol+c.options.Road, func(t *testing.T) {
+			t.Parallel()
+			d, m := heard(t, c.profile, device.Options{NoAutoPair: true}, c.hears...)
+			n := dialogs(m, phone.TrustAfter)
+			tun, err := d.Tunnel(virtualtest.Context(t), c.options)
+			if !errors.Is(err, device.ErrNotPaired) || tun != nil {
+				t.Errorf("Tunnel = %v, %v; want ErrNotPaired", tun, err)
+			}
+			if e, ok := err.(*device.Error); !ok || e.UDID != m.UDID() {
+				t.Errorf("%#v does not name the device", err)
+			}
+			if n.Load() != 0 || len(m.Phone().Hosts()) != 0 {
+				t.Errorf("%d dialogs, %d hosts are trusted", n.Load(), len(m.Phone().Hosts()))
+			}
+		})
+	}
+}
+
+// TestNextWay has the better ways fail: the next one is taken.
+func TestNextWay(t *testing.T) {
+	noProxy := func(m *virtual.Machine) { m.SetFault(proxyService, virtual.Fault{Kind: virtual.CloseMidMessage}) }
+	for _, c := range []struct {
+		name, profile string
+		hears         []bonjour.Type
+		fault         func(m *virtual.Machine)
+		how, why      string // why is in the report of the first road
+	}{
+		{"proxy to cable", "ios17", []bonjour.Type{cable}, noProxy, quic, "no tunnel: tunnel: open: "},
+		{"proxy to Wi-Fi", "ios26", []bonjour.Type{air}, noProxy, tcp, "no tunnel: tunnel: open: "},
+		{"proxy to what is found", "ios26", nil, noProxy, tcp, "no tunnel: tunnel: open: "},
+		{"QUIC to TCP", "ios17.2", []bonjour.Type{cable}, func(m *virtual.Machine) { m.SetTunnelFaults(virtual.TunnelFaults{WrongKey: true}) }, tcp, "iOS 17.2.1 has it from 17.4 on"},
+		{"a refused listener to proxy", "ios17", []bonjour.Type{cable}, func(m *virtual.Machine) { m.SetTunnelFaults(virtual.TunnelFaults{RefuseListener: true}) }, proxy, "tunnel 1 took"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h, m := onNetwork(t, c.profile)
+			late := &lateEars{ears: ears{h, c.hears}}
+			f := virtualtest.Finder(t, h, device.Options{Browser: late})
+			infos, err := f.List(virtualtest.Context(t), device.Selector{Network: true})
+			if err != nil || len(infos) != 1 {
+				t.Fatalf("List = %v, %v", infos, err)
+			}
+			d := f.Device(infos[0])
+			if c.hears == nil {
+				late.types = []bonjour.Type{cable}
+			}
+			c.fault(m)
+			if how := up(t, d, device.TunnelOptions{}); how != c.how {
+				t.Errorf("tunnel is %q, want %q", how, c.how)
+			}
+			if r := d.Roads()[0]; !strings.Contains(r.Why, c.why) {
+				t.Errorf("%s: %q does not say %q", r.Road, r.Why, c.why)
+			}
+		})
+	}
+}
+
+// lateEars are ears that are given types later.
+type lateEars struct{ ears }
+
+const proxyService = "com.apple.internal.devicecompute.CoreDeviceProxy"
+
+// TestNoWay is what is said when all ways fail.
+func TestNoWay(t *testing.T) {
+	refused := virtual.TunnelFaults{RefuseListener: true}
+	for _, c := range []struct {
+		name, profile string
+		hears         []bonjour.Type
+		options       device.TunnelOptions
+		faults        virtual.TunnelFaults
+		cause         error
+		text          string
+	}{
+		{"none yet", "ios16", nil, device.TunnelOptions{}, virtual.TunnelFaults{}, device.ErrNoTunnel, "iOS 16.7.2 has none, they came with 17.0"},
+		{"not on the network", "ios17.2", nil, device.TunnelOptions{}, virtual.TunnelFaults{}, device.ErrNoTunnel,
+			"iOS 17.2.1 has them on the cable's network interface and on Wi-Fi alone, and it was not found there"},
+		{"no Wi-Fi", "ios26", []bonjour.Type{cable}, device.TunnelOptions{Road: "wifi"}, virtual.TunnelFaults{}, device.ErrNoTunnel, "no road by wifi leads there"},
+		{"no QUIC here", "ios17", nil, device.TunnelOptions{Protocol: "quic"}, virtual.TunnelFaults{}, device.ErrNoTunnel, "CoreDeviceProxy not tried: QUIC was asked for"},
+		{"no QUIC any more", "ios26", []bonjour.Type{cable}, device.TunnelOptions{Protocol: "quic"}, virtual.TunnelFaults{}, errors.ErrUnsupported, `device says "Unsupported operation: QUIC tunnels are gone" (3)`},
+		{"refused", "ios17.2", []bonjour.Type{cable, air}, device.TunnelOptions{}, refused, errors.ErrUnsupported, `device says "Unsupported operation: no listener" (3)`},
+		{"another's key", "ios17.2", []bonjour.Type{air}, device.TunnelOptions{Protocol: "quic"}, virtual.TunnelFaults{WrongKey: true}, nil, "the peer's key is not the expected one"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d, m := heard(t, c.profile, device.Options{}, c.hears...)
+			m.SetTunnelFaults(c.faults)
+			tun, err := d.Tunnel(virtualtest.Context(t), c.options)
+			if tun != nil || err == nil || c.cause != nil && !errors.Is(err, c.cause) || !strings.HasSuffix(err.Error(), c.text) {
+				t.Errorf("Tunnel = %v, %v; want an error that ends in %q", tun, err, c.text)
+			}
+			if d.Tunneled() != nil || m.DropTunnels() != 0 && c.faults == (virtual.TunnelFaults{}) {
+				t.Error("there is a tunnel")
+			}
+		})
+	}
+}
+
+// TestUserDeclines is that who says no is not asked again by another way.
+func TestUserDeclines(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		set   func(m *virtual.Machine)
+		cause error
+		shown int64
+	}{
+		{"denied", func(*virtual.Machine) {}, remotepair.ErrDenied, 1},
+		{"locked", func(m *virtual.Machine) { m.Phone().SetPasscode(true); m.Phone().Lock() }, remotepair.ErrLocked, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d, m := heard(t, "ios17.2", device.Options{}, cable, air)
+			n := dialogs(m, phone.TrustDeny)
+			c.set(m)
+			ctx := virtualtest.Context(t)
+			if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err, c.cause) || !errors.Is(err, remotepair.ErrDenied) || tun != nil {
+				t.Errorf("Tunnel = %v, %v; want %v", tun, err, c.cause)
+			}
+			if n.Load() != c.shown {
+				t.Errorf("%d dialogs, want %d", n.Load(), c.shown)
+			}
+			if err := d.PairRemote(ctx); !errors.Is(err, c.cause) {
+				t.Errorf("PairRemote = %v; want %v", err, c.cause)
+			}
+			if n.Load() != 2*c.shown {
+				t.Errorf("%d dialogs after PairRemote, want %d", n.Load(), 2*c.shown)
+			}
+			m.Phone().Unlock()
+			m.Phone().SetTrust(phone.TrustPolicy{})
+			if how := up(t, d, device.TunnelOptions{}); how != quic {
+				t.Errorf("afterwards the tunnel is %q", how)
+			}
+		})
+	}
+}
+
+// TestLockdownDeclines is the same for lockdown's dialog: remote pairing's does
+// not follow it.
+func TestLockdownDeclines(t *testing.T) {
+	t.Parallel()
+	d, m := heard(t, "ios26", device.Options{}, cable)
+	n := dialogs(m, phone.TrustDeny)
+	if tun, err := d.Tunnel(virtualtest.Context(t), device.TunnelOptions{}); err == nil || !strings.Contains(err.Error(), "UserDeniedPairing") {
+		t.Errorf("Tunnel = %v, %v; want the user's refusal", tun, err)
+	}
+	if n.Load() != 1 {
+		t.Errorf("%d dialogs, want 1", n.Load())
+	}
+}
+
+// TestDialogIsTold tells the program of a dialog that waits, as often as it
+// takes, and of none that is answered at once.
+func TestDialogIsTold(t *testing.T) {
+	t.Parallel()
+	h, m := onNetwork(t, "ios17.2")
+	m.Phone().SetTrust(phone.TrustPolicy{Mode: phone.TrustAsk})
+	var told atomic.Int64
+	o := device.Options{OnTrustDialog: func(i device.Info) {
+		if i.UDID != m.UDID() {
+			t.Errorf("the dialog is on %v", i)
+		}
+		if told.Add(1) == 2 {
+			m.Phone().TapTrust()
+		}
+	}}
+	if how := up(t, another(t, h, o, cable), device.TunnelOptions{}); how != quic || told.Load() != 2 {
+		t.Errorf("tunnel is %q after %d notices", how, told.Load())
+	}
+	m.Phone().SetTrust(phone.TrustPolicy{Mode: phone.TrustAfter})
+	if how := up(t, another(t, h, o, cable), device.TunnelOptions{}); how != quic || told.Load() != 2 {
+		t.Errorf("tunnel is %q after %d notices", how, told.Load())
+	}
+}
+
+// TestRecords pairs once: the record serves later programs, until the phone has
+// forgotten the host.
+func TestRecords(t *testing.T) {
+	for _, c := range []struct {
+		profile string
+		hears   bonjour.Type
+		how     string
+	}{{"ios17.2", cable, quic}, {"ios17.2", air, quic}, {"ios26", air, tcp}} {
+		t.Run(c.profile+string(c.hears), func(t *testing.T) {
+			t.Parallel()
+			h, m := onNetwork(t, c.profile)
+			n := dialogs(m, phone.TrustAfter)
+			dir := t.TempDir()
+			options := device.TunnelOptions{Road: "wifi"}
+			if c.hears == cable {
+				options = device.TunnelOptions{}
+			}
+			// A dialog more each time that the phone has forgotten.
+			for step, want := range []int64{1, 1, 2, 2} {
+				if step == 2 {
+					m.Phone().ResetPairing()
+				}
+				o := device.Options{RemoteStores: []device.RemoteStore{remotepair.NewDir(dir)}, HostName: "workbench"}
+				if how := up(t, another(t, h, o, c.hears), options); how != c.how {
+					t.Errorf("step %d: tunnel is %q, want %q", step, how, c.how)
+				}
+				if n.Load() != want {
+					t.Errorf("step %d: %d dialogs, want %d", step, n.Load(), want)
+				}
+			}
+			r, err := remotepair.NewDir(dir).Load(context.Background(), m.UDID())
+			if err != nil || r.PeerUDID != m.UDID() || r.RemoteUnlockHostKey == "" || len(r.PeerPublicKey) != ed25519.PublicKeySize {
+				t.Errorf("record is %v, %v", r, err)
+			}
+		})
+	}
+}
+
+// TestForeignRecords uses the records of pymobiledevice3, which have no more
+// than the host's keys, and does not write into its folder.
+func TestForeignRecords(t *testing.T) {
+	t.Parallel()
+	h, m := onNetwork(t, "ios17.2")
+	n := dialogs(m, phone.TrustAfter)
+	ctx := virtualtest.Context(t)
+	const name = "workbench"
+	foreign, own := t.TempDir(), t.TempDir()
+	theirs := remotepair.NewDir(foreign)
+	if err := another(t, h, device.Options{RemoteStores: []device.RemoteStore{theirs}, HostName: name}, cable).PairRemote(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r, err := theirs.Load(ctx, m.UDID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(foreign, "remote_"+m.UDID()+".plist")
+	b, err := plist.Encode(plist.Dict{
+		"public_key": []byte(r.HostPrivateKey.Public().(ed25519.PublicKey)), "private_key": []byte(r.HostPrivateKey.Seed()),
+		"remote_unlock_host_key": r.RemoteUnlockHostKey,
+	}, plist.XML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	both := []device.RemoteStore{remotepair.NewDir(own), theirs}
+	if how := up(t, another(t, h, device.Options{RemoteStores: both, HostName: name}, cable), device.TunnelOptions{}); how != quic || n.Load() != 1 {
+		t.Errorf("with pymobiledevice3's record the tunnel is %q after %d dialogs", how, n.Load())
+	}
+	// A record of our own that the phone does not know does not hide it.
+	stranger, err := remotepair.NewDir(own).Identity(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := &remotepair.Record{HostIdentifier: stranger.Identifier, HostPrivateKey: stranger.PrivateKey, HostAltIRK: stranger.AltIRK, PeerUDID: m.UDID()}
+	if err := remotepair.NewDir(own).Save(ctx, m.UDID(), stale); err != nil {
+		t.Fatal(err)
+	}
+	if how := up(t, another(t, h, device.Options{RemoteStores: both, HostName: name}, cable), device.TunnelOptions{}); how != quic || n.Load() != 1 {
+		t.Errorf("with a stale record before it the tunnel is %q after %d dialogs", how, n.Load())
+	}
+	// Without it the stale one is replaced.
+	alone := both[:1]
+	if how := up(t, another(t, h, device.Options{RemoteStores: alone, HostName: name}, cable), device.TunnelOptions{}); how != quic || n.Load() != 2 {
+		t.Errorf("with a stale record alone the tunnel is %q after %d dialogs", how, n.Load())
+	}
+	if now, err := os.ReadFile(file); err != nil || string(now) != string(b) {
+		t.Errorf("pymobiledevice3's record was changed: %v", err)
+	}
+	if how := up(t, another(t, h, device.Options{RemoteStores: alone, NoAutoPair: true, HostName: name}, cable), device.TunnelOptions{}); how != quic {
+		t.Errorf("the new record was not kept: %q", how)
+	}
+}
+
+// TestWrongDevice does not pair anew with a phone that says it is another one:
+// that is for its owner to decide.
+func TestWrongDevice(t *testing.T) {
+	t.Parallel()
+	h, m := onNetwork(t, "ios17.2")
+	ctx := virtualtest.Context(t)
+	store := remotepair.NewDir(t.TempDir())
+	o := device.Options{RemoteStores: []device.RemoteStore{store}}
+	if err := another(t, h, o, cable).PairRemote(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r, err := store.Load(ctx, m.UDID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.PeerPublicKey, _, err = ed25519.GenerateKey(nil)
+	if err := errors.Join(err, store.Save(ctx, m.UDID(), r)); err != nil {
+		t.Fatal(err)
+	}
+	n := dialogs(m, phone.TrustAfter)
+	d := another(t, h, o, cable)
+	if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err, remotepair.ErrAuthentication) || tun != nil || n.Load() != 0 {
+		t.Errorf("Tunnel = %v, %v with %d dialogs; want %v", tun, err, n.Load(), remotepair.ErrAuthentication)
+	}
+}
+
+// TestPairRemoteAt pairs at an address that somebody names.
+func TestPairRemoteAt(t *testing.T) {
+	t.Parallel()
+	h, m := onNetwork(t, "ios26")
+	n := dialogs(m, phone.TrustAfter)
+	ctx := virtualtest.Context(t)
+	store := remotepair.NewDir(t.TempDir())
+	o := device.Options{RemoteStores: []device.RemoteStore{store}, NoAutoPair: false}
+	f := virtualtest.Finder(t, h, o)
+	var port uint16
+	for _, i := range must(h.Browse(ctx, bonjour.Query{Type: air}))(t) {
+		port = i.Port
+	}
+	info, err := f.PairRemoteAt(ctx, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port))
+	if err != nil || info.UDID != m.UDID() || n.Load() != 1 {
+		t.Errorf("PairRemoteAt = %+v, %v after %d dialogs", info, err, n.Load())
+	}
+	o.NoAutoPair = true
+	if how := up(t, another(t, h, o, air), device.TunnelOptions{Road: "wifi"}); how != tcp {
+		t.Errorf("tunnel is %q", how)
+	}
+	dead := deadPort(t)
+	_, err = f.PairRemoteAt(ctx, dead)
+	var e *device.Error
+	if !errors.As(err, &e) || !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), dead.String()) {
+		t.Errorf("PairRemoteAt(%s) = %v", dead, err)
+	}
+	if _, err := store.Load(ctx, "nobody"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Load = %v", err)
+	}
+}
+
+// must fails the test on an error.
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// deadPort is an address where nobody listens any more.
+func deadPort(t *testing.T) netip.AddrPort {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).AddrPort()
+}
