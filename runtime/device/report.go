@@ -28,6 +28,10 @@ func (d *Device) Roads() []RoadReport {
 	attempts := d.tunnels.attempts
 	d.mu.Unlock()
 	now := d.Tunneled()
+	if now != nil {
+		// A look for the device meanwhile may not have found the road again.
+		info.Roads = addRoads(info.Roads, []Road{now.Road})
+	}
 	best, hasBest := info.lockdown()
 	var planned *Road // for the tunnel, as long as there is none
 	var reports []RoadReport

@@ -128,7 +128,11 @@ func dialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunne
 	if err != nil {
 		return nil, err
 	}
-	socket, err := net.ListenUDP("udp", nil)
+	family := "udp4" // one socket for both would be of IPv4 where a host lacks IPv6 on its loopback
+	if to.Addr().Is6() && !to.Addr().Is4In6() {
+		family = "udp6"
+	}
+	socket, err := net.ListenUDP(family, nil)
 	if err != nil {
 		return nil, err
 	}
