@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
@@ -16,12 +15,7 @@ import (
 const callTimeout = 60 * time.Second
 
 // Client asks one device. Calls from several goroutines queue up.
-type Client struct {
-	conn *link.PlistConn
-	turn chan struct{} // holds a token while no call runs
-	err  error         // what broke the connection; guarded by turn
-	once sync.Once
-}
+type Client struct{ exchange *link.Exchange }
 
 // Connect opens the service on a device.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
@@ -34,42 +28,18 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 
 // New speaks the protocol on c, which Close closes.
 func New(c net.Conn) *Client {
-	cl := &Client{conn: &link.PlistConn{Conn: c, Max: MaxAnswer}, turn: make(chan struct{}, 1)}
-	cl.turn <- struct{}{}
-	return cl
+	return &Client{link.NewExchange(c, MaxAnswer, callTimeout)}
 }
 
 // Close ends the connection and every call on it. A Restart or Shutdown that
 // was asked for happens then.
-func (c *Client) Close() error {
-	var err error
-	c.once.Do(func() { err = c.conn.Close() })
-	return err
-}
+func (c *Client) Close() error { return c.exchange.Close() }
 
 // call makes one exchange. After an exchange that did not end properly, the
 // connection is out of step and every later call fails with the same cause.
 func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, &Error{Op: op, Subject: subject, Err: err}
-	}
-	select {
-	case <-c.turn:
-	case <-ctx.Done():
-		return nil, &Error{Op: op, Subject: subject, Err: link.Expired(ctx, c.conn)}
-	}
-	defer func() { c.turn <- struct{}{} }()
-	if c.err != nil {
-		return nil, &Error{Op: op, Subject: subject, Err: fmt.Errorf("connection is out of step: %w", c.err)}
-	}
-	var resp plist.Dict
-	if err := c.conn.Call(ctx, req, &resp); err != nil {
-		c.err = err
+	resp, err := c.exchange.Ask(ctx, req)
+	if err != nil {
 		return nil, &Error{Op: op, Subject: subject, Err: err}
 	}
 	return resp, nil

@@ -3,11 +3,9 @@ package installationproxy
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
@@ -20,12 +18,7 @@ import (
 const callTimeout = 2 * time.Minute
 
 // Client asks one device. Calls from several goroutines queue up.
-type Client struct {
-	conn *link.PlistConn
-	turn chan struct{} // holds a token while no call runs
-	err  error         // what broke the connection; guarded by turn
-	once sync.Once
-}
+type Client struct{ exchange *link.Exchange }
 
 // Connect opens the service on a device.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
@@ -38,59 +31,26 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 
 // New speaks the protocol on c, which Close closes.
 func New(c net.Conn) *Client {
-	cl := &Client{conn: &link.PlistConn{Conn: c, Max: MaxAnswer}, turn: make(chan struct{}, 1)}
-	cl.turn <- struct{}{}
-	return cl
+	return &Client{link.NewExchange(c, MaxAnswer, callTimeout)}
 }
 
 // Close ends the connection and every call on it.
-func (c *Client) Close() error {
-	var err error
-	c.once.Do(func() { err = c.conn.Close() })
-	return err
-}
+func (c *Client) Close() error { return c.exchange.Close() }
 
-// exchange sends req and hands each message of the answer to take until that
-// reports the end. An answer that stopped half-way leaves the connection out
-// of step, and every later call fails with the same cause; an error that the
-// device sent does not.
-func (c *Client) exchange(ctx context.Context, op, subject string, req plist.Dict, take func(plist.Dict) (end bool, err error)) error {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-	}
-	if err := ctx.Err(); err != nil {
+// each sends req and hands each message of the answer to take until that
+// reports the end. An error that the device sent ends the answer.
+func (c *Client) each(ctx context.Context, op, subject string, req plist.Dict, take func(plist.Dict) (end bool, err error)) error {
+	var refused error
+	err := c.exchange.Each(ctx, req, func(m plist.Dict) (bool, error) {
+		if refused = refusal(m, op, subject); refused != nil {
+			return true, nil
+		}
+		return take(m)
+	})
+	if err != nil {
 		return &Error{Op: op, Subject: subject, Err: err}
 	}
-	select {
-	case <-c.turn:
-	case <-ctx.Done():
-		return &Error{Op: op, Subject: subject, Err: link.Expired(ctx, c.conn)}
-	}
-	defer func() { c.turn <- struct{}{} }()
-	if c.err != nil {
-		return &Error{Op: op, Subject: subject, Err: fmt.Errorf("connection is out of step: %w", c.err)}
-	}
-	var m plist.Dict
-	err := c.conn.Call(ctx, req, &m)
-	for err == nil {
-		if refused := refusal(m, op, subject); refused != nil {
-			return refused
-		}
-		var end bool
-		if end, err = take(m); end && err == nil {
-			return nil
-		}
-		if err == nil {
-			m, err = c.conn.RecvDict(ctx)
-		}
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-	}
-	c.err = err
-	return &Error{Op: op, Subject: subject, Err: err}
+	return refused
 }
 
 // refusal turns a device's error message into an Error.
@@ -110,7 +70,7 @@ func refusal(m plist.Dict, op, subject string) error {
 // Browse returns the apps, in the device's order.
 func (c *Client) Browse(ctx context.Context, o Options) ([]App, error) {
 	apps := []App{}
-	err := c.exchange(ctx, "browse", o.Type, o.request(cmdBrowse), func(m plist.Dict) (bool, error) {
+	err := c.each(ctx, "browse", o.Type, o.request(cmdBrowse), func(m plist.Dict) (bool, error) {
 		list, _ := m.Array("CurrentList")
 		if len(apps)+len(list) > MaxApps {
 			return false, fmt.Errorf("%w: more than %d apps", ErrProtocol, MaxApps)
@@ -194,7 +154,7 @@ func (c *Client) CheckCapabilities(ctx context.Context, names ...string) (bool, 
 // LookupResult.
 func (c *Client) single(ctx context.Context, op, subject string, req plist.Dict) (any, error) {
 	var result any
-	err := c.exchange(ctx, op, subject, req, func(m plist.Dict) (bool, error) {
+	err := c.each(ctx, op, subject, req, func(m plist.Dict) (bool, error) {
 		v, ok := m["LookupResult"]
 		if !ok {
 			status, _ := m.String("Status")
