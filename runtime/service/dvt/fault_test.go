@@ -3,6 +3,7 @@ package dvt
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,10 +26,10 @@ func TestFaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fault := c.fault
+			var healed atomic.Bool
 			d := &Device{Phone: p, Fault: func(identifier, _ string) Fault {
-				if identifier == ChannelLocation {
-					return fault
+				if identifier == ChannelLocation && !healed.Load() {
+					return c.fault
 				}
 				return NoFault
 			}}
@@ -44,7 +45,7 @@ func TestFaults(t *testing.T) {
 			if _, err := s.Screenshot(t.Context()); err != nil {
 				t.Errorf("fault %d: another channel: %v", c.fault, err)
 			}
-			fault = NoFault
+			healed.Store(true)
 			if c.fault == KillChannel {
 				if err := s.SetLocation(t.Context(), 1, 2); err != nil {
 					t.Errorf("the channel opened again: %v", err)
