@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -284,7 +285,9 @@ func (r *rig) room(places map[string]string, name string, args ...string) *exec.
 	script := ""
 	for at, folder := range places {
 		if at != folder {
-			script += fmt.Sprintf("mount --bind '%s' '%s' && ", folder, at)
+			// A place that this machine does not have is made in memory, above
+			// what else is beside it.
+			script += fmt.Sprintf("{ [ -d '%[2]s' ] || { mount -t tmpfs tmpfs '%[3]s' && mkdir '%[2]s'; }; } && mount --bind '%[1]s' '%[2]s' && ", folder, at, path.Dir(at))
 		}
 	}
 	if script == "" {

@@ -96,8 +96,24 @@ func TestInetcat(t *testing.T) {
 	}
 }
 
-// TestRefusedServices asks for what the phone does not have while no developer
-// image is mounted, or does not do for a host without a session.
+// TestImageMounter looks the developer image up, and again when it is gone.
+func TestImageMounter(t *testing.T) {
+	t.Parallel()
+	r := one(t, "ios16")
+	r.run("idevicepair", "pair")
+	for _, mounted := range []bool{true, false} {
+		if !mounted {
+			r.phone().UnmountImage()
+		}
+		got := r.run("ideviceimagemounter", "-l")
+		if got.code != 0 || !strings.Contains(got.out, fmt.Sprintf("ImagePresent: %v", mounted)) {
+			t.Errorf("ideviceimagemounter -l: %+v, want ImagePresent: %v", got, mounted)
+		}
+	}
+}
+
+// TestRefusedServices asks for what the phone does not have, or does not do for
+// a host without a session.
 func TestRefusedServices(t *testing.T) {
 	t.Parallel()
 	r := one(t, "")
@@ -106,7 +122,6 @@ func TestRefusedServices(t *testing.T) {
 		want string
 	}{
 		{[]string{"idevicescreenshot", "shot.png"}, "Could not start screenshotr service"},
-		{[]string{"ideviceimagemounter", "-l"}, "Could not start mobile_image_mounter service"},
 	} {
 		got := r.run(c.args[0], c.args[1:]...)
 		if got.code != 255 || !strings.Contains(got.out+got.err, c.want) {
