@@ -96,8 +96,8 @@ local at = phone:show{ trusted = true }
 local dev = device.rsd(at.address, at.trusted_port)
 print(dev.udid == phone.udid, dev.name, dev.transport, #dev:roads(), dev:roads()[1].via, dev ~= phone:device())
 print(dev.files:exists("DCIM"), #dev:apps() > 5, #dev:screenshot() > 1000, dev:get("DeviceName"), dev:battery().percent > 0)
-print(dev:tunnel().protocol, dev:tunnel().mtu, dev:tunnel().address == "")
-for _, a in ipairs{ { "nowhere", 5 }, { at.address, 0 }, { at.address, 70000 }, { at.address, 1 }, { "[::1]", 1 } } do
+print(dev:tunnel().protocol, dev:tunnel().mtu, dev:tunnel().address == "", device.rsd("localhost", at.trusted_port).name)
+for _, a in ipairs{ { "no where", 5 }, { at.address, 0 }, { at.address, 70000 }, { at.address, 1 }, { "[::1]", 1 } } do
   local ok, e = try(device.rsd, a[1], a[2])
   print(ok, e.code)
 end
@@ -106,7 +106,7 @@ local ok, e = try(dev.battery, dev, { timeout = 10 })
 print(ok, e.code, e.device == dev.udid)`)
 	want := `true	Shelf	tunnel	1	rsd	true
 true	true	true	Shelf	true
-rsd	0	true
+rsd	0	true	Shelf
 false	argument
 false	argument
 false	argument

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -179,9 +178,8 @@ func class() *api.Class {
 // at finds a device by the address of its list of services.
 func at(r *device.Registry) func(*api.Call, string, uint16, device.Timeout) (*device.Device, error) {
 	return func(c *api.Call, host string, port uint16, o device.Timeout) (d *device.Device, err error) {
-		ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-		if err != nil {
-			return nil, c.ArgError(1, "%q is no IP address", host)
+		if host = strings.Trim(host, "[]"); host == "" || strings.ContainsAny(host, " /") {
+			return nil, c.ArgError(1, "%q is no host", host)
 		}
 		if port == 0 {
 			return nil, c.ArgError(2, "a port is between 1 and 65535")
@@ -191,7 +189,7 @@ func at(r *device.Registry) func(*api.Call, string, uint16, device.Timeout) (*de
 			if err != nil {
 				return err
 			}
-			found, err := f.At(ctx, core.DirectAt(netip.AddrPortFrom(ip, port)))
+			found, err := f.At(ctx, core.DirectTo(host, port))
 			if err == nil {
 				d = r.Apart(found)
 			}
@@ -219,7 +217,7 @@ func Family(r *device.Registry) device.Family {
 		},
 		Finding: []*api.Func{
 			api.Function("rsd", "Returns the device whose list of services (RSD) is at an address: of a tunnel that another program keeps, or of `imdlua virtual --trusted`. No other road is used.", "host port opts?", at(r),
-				api.ParamDoc("host", "IP address"), api.ParamDoc("port", "of the list"), api.ParamDoc("opts", "timeout"), api.Raises("timeout", "disconnected"), api.Returns("Device dev"), api.Perm("read"),
+				api.ParamDoc("host", "name or IP address"), api.ParamDoc("port", "of the list"), api.ParamDoc("opts", "timeout"), api.Raises("timeout", "disconnected"), api.Returns("Device dev"), api.Perm("read"),
 				api.Example("local virtual = require \"imd.virtual\"\nlocal at = virtual.start():show{ trusted = true }\nprint(device.rsd(at.address, at.trusted_port).version)")),
 		},
 	}

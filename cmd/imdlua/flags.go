@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -89,8 +90,8 @@ func (g *globals) check() error {
 
 // checkRoads finds roads that exclude each other.
 func (g *globals) checkRoads() error {
-	if at, err := netip.ParseAddrPort(g.rsd); g.rsd != "" && (err != nil || at.Port() == 0) {
-		return usageError("--rsd takes an IP address and a port, not %q", g.rsd)
+	if _, _, err := splitHost(g.rsd); g.rsd != "" && err != nil {
+		return usageError("--rsd takes a host and a port, not %q", g.rsd)
 	}
 	if u := g.tunnel.value; u != "" && !isUDID(u) {
 		return usageError("--tunnel takes a UDID, or '' for any, not %q", u).WithHint("a name goes into --device")
@@ -215,6 +216,19 @@ func isNumber(s string) bool {
 func isAddressWithPort(s string) bool {
 	_, err := netip.ParseAddrPort(s)
 	return err == nil
+}
+
+// splitHost takes HOST:PORT apart.
+func splitHost(s string) (host string, port uint16, err error) {
+	host, text, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 || host == "" || strings.ContainsAny(host, " /") {
+		return "", 0, errors.New("no host, or no port between 1 and 65535")
+	}
+	return host, uint16(n), nil
 }
 
 // isUDID says whether a text is 40 hex digits, or 8 and 16 with a dash between.

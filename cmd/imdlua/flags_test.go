@@ -76,7 +76,7 @@ func TestRoadsUsage(t *testing.T) {
 		{[]string{"--rsd", "10.0.0.1", "-e", ""}, `not "10.0.0.1"`},
 		{[]string{"--rsd", "10.0.0.1", "0", "-e", ""}, `not "10.0.0.1:0"`},
 		{[]string{"--rsd", "10.0.0.1", "65536", "-e", ""}, `not "10.0.0.1:65536"`},
-		{[]string{"--rsd", "localhost", "5", "-e", ""}, `not "localhost:5"`},
+		{[]string{"--rsd", "local host", "5", "-e", ""}, `not "local host:5"`},
 		{[]string{"--rsd"}, "needs an argument"},
 		{[]string{"devices", "--rsd"}, "needs an argument"},
 		{[]string{"--rsd", "::1", "5", "--virtual", "-e", ""}, "--virtual and --rsd exclude each other"},

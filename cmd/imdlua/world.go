@@ -85,8 +85,10 @@ func (c *cli) finder() (*device.Finder, error) {
 func (c *cli) direct() func(context.Context) ([]device.Direct, error) {
 	switch {
 	case c.flags.rsd != "":
-		at := netip.MustParseAddrPort(c.flags.rsd)
-		return func(context.Context) ([]device.Direct, error) { return []device.Direct{device.DirectAt(at)}, nil }
+		host, port, _ := splitHost(c.flags.rsd) // it was checked
+		return func(context.Context) ([]device.Direct, error) {
+			return []device.Direct{device.DirectTo(host, port)}, nil
+		}
 	case c.flags.tunnel.given:
 		return c.otherTunnels
 	}

@@ -3,8 +3,10 @@ package device
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -237,12 +239,14 @@ func (d Direct) road() Road {
 	return Road{Kind: "tunnel", Via: ViaRSD, Address: d.Address, Name: d.Name, port: d.Port, dial: d.Dial}
 }
 
-// DirectAt is the list of services at an address of the network, as --rsd names
-// it.
-func DirectAt(at netip.AddrPort) Direct {
-	r := networkRoad("tunnel", ViaRSD, at)
-	return Direct{Address: at.String(), Port: at.Port(), Dial: r.dial}
+// DirectTo is the list of services at a host, a name or an address, as --rsd
+// names it.
+func DirectTo(host string, port uint16) Direct {
+	return Direct{Address: net.JoinHostPort(host, strconv.Itoa(int(port))), Port: port, Dial: dialHost(host)}
 }
+
+// DirectAt is the same for an address.
+func DirectAt(at netip.AddrPort) Direct { return DirectTo(at.Addr().String(), at.Port()) }
 
 // forgetRoads drops roads on the network that lead nowhere any more.
 func (d *Device) forgetRoads(lost []Road) {

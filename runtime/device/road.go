@@ -98,12 +98,14 @@ func muxerRoad(m *usbmux.Client, e usbmux.Entry) Road {
 // on its own interface, ports beside the first one as well.
 func networkRoad(kind string, via Via, at netip.AddrPort) Road {
 	host := at.Addr()
-	return Road{
-		Kind: kind, Via: via, Address: at.String(), host: host, port: at.Port(),
-		dial: func(ctx context.Context, port uint16) (net.Conn, error) {
-			d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount}}
-			return d.DialContext(ctx, "tcp", net.JoinHostPort(host.String(), strconv.Itoa(int(port))))
-		},
+	return Road{Kind: kind, Via: via, Address: at.String(), host: host, port: at.Port(), dial: dialHost(host.String())}
+}
+
+// dialHost dials ports of a host.
+func dialHost(host string) rsd.DialFunc {
+	return func(ctx context.Context, port uint16) (net.Conn, error) {
+		d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount}}
+		return d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 	}
 }
 
