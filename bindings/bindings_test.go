@@ -7,14 +7,12 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/bindings"
-	binddevice "github.com/imdlua/imdlua/bindings/device"
-	bindvirtual "github.com/imdlua/imdlua/bindings/virtual"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
-	"github.com/imdlua/imdlua/stdlib"
 )
 
 // newHost returns a Lua host with everything a script has, one virtual device,
@@ -26,16 +24,7 @@ func newHost(t testing.TB) (*host.Host, *virtual.Host, *bytes.Buffer) {
 	var out bytes.Buffer
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
 	t.Cleanup(func() { h.Close() })
-	if err := stdlib.Install(h); err != nil {
-		t.Fatal(err)
-	}
-	env := &bindings.Env{
-		Device:  binddevice.Env{Finder: func() (*device.Finder, error) { return finder, nil }},
-		Virtual: bindvirtual.Env{Host: func() (*virtual.Host, error) { return vh, nil }},
-	}
-	if err := bindings.Install(h, env); err != nil {
-		t.Fatal(err)
-	}
+	devicetest.Install(t, h, finder, vh)
 	return h, vh, &out
 }
 

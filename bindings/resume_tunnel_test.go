@@ -10,17 +10,14 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/imdlua/imdlua/bindings"
-	binddevice "github.com/imdlua/imdlua/bindings/device"
-	bindvirtual "github.com/imdlua/imdlua/bindings/virtual"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
-	"github.com/imdlua/imdlua/stdlib"
 )
 
 // overTunnel streams the log and the processes of a device that is unplugged
@@ -159,16 +156,7 @@ func runOver(t *testing.T, vh *virtual.Host, o device.Options, source string, f 
 	var out bytes.Buffer
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
 	t.Cleanup(func() { h.Close() })
-	if err := stdlib.Install(h); err != nil {
-		t.Fatal(err)
-	}
-	env := &bindings.Env{
-		Device:  binddevice.Env{Finder: func() (*device.Finder, error) { return finder, nil }},
-		Virtual: bindvirtual.Env{Host: func() (*virtual.Host, error) { return vh, nil }},
-	}
-	if err := bindings.Install(h, env); err != nil {
-		t.Fatal(err)
-	}
+	devicetest.Install(t, h, finder, vh)
 	if err := api.Install(h, &api.Module{Name: "test_knobs", Flat: true, Doc: "Knobs.", Perm: "none", Funcs: []*api.Func{f}}); err != nil {
 		t.Fatal(err)
 	}

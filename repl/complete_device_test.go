@@ -6,16 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/imdlua/imdlua/bindings"
-	binddevice "github.com/imdlua/imdlua/bindings/device"
-	bindvirtual "github.com/imdlua/imdlua/bindings/virtual"
 	"github.com/imdlua/imdlua/repl"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
-	"github.com/imdlua/imdlua/stdlib"
 )
 
 // person types inputs and calls then between the last and the end.
@@ -51,15 +48,7 @@ func TestCompleteDVT(t *testing.T) {
 	output := repl.NewOutput(&out)
 	h := host.New(host.Options{Stdout: output, Stderr: output})
 	t.Cleanup(func() { h.Close() })
-	if err := stdlib.Install(h); err != nil {
-		t.Fatal(err)
-	}
-	if err := bindings.Install(h, &bindings.Env{
-		Device:  binddevice.Env{Finder: func() (*device.Finder, error) { return finder, nil }},
-		Virtual: bindvirtual.Env{Host: func() (*virtual.Host, error) { return vh, nil }},
-	}); err != nil {
-		t.Fatal(err)
-	}
+	devicetest.Install(t, h, finder, vh)
 	check := func(complete repl.Completer) {
 		for _, test := range []struct{ line, insert, list string }{
 			{`dvt:call("devicei`, "nfo", ""},

@@ -47,6 +47,7 @@ var rules = []rule{
 	{"runtime/host", nil},
 	{"runtime/host/api", []string{"runtime/host"}},
 	{"runtime/hosttest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/..."}},
+	{"runtime/hosttest/devicetest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual", "runtime/device"}},
 	{"runtime/virtual", append([]string{"runtime/phone"}, protocols...)},
 	{"runtime/virtual/virtualtest", append([]string{"runtime/virtual", "runtime/phone"}, protocols...)},
 	{"runtime/device", []string{

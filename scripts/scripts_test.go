@@ -19,15 +19,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/imdlua/imdlua/bindings"
-	binddevice "github.com/imdlua/imdlua/bindings/device"
-	bindvirtual "github.com/imdlua/imdlua/bindings/virtual"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
-	"github.com/imdlua/imdlua/stdlib"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -94,14 +91,7 @@ func run(t *testing.T, w way, name, source string, args []string) (stdout string
 	var out, errs bytes.Buffer
 	lua := host.New(host.Options{Stdout: &out, Stderr: &errs, Args: args})
 	defer lua.Close()
-	stdlib.Install(lua)
-	env := &bindings.Env{
-		Device:  binddevice.Env{Finder: func() (*device.Finder, error) { return finder, nil }},
-		Virtual: bindvirtual.Env{Host: func() (*virtual.Host, error) { return h, nil }},
-	}
-	if err := bindings.Install(lua, env); err != nil {
-		t.Fatal(err)
-	}
+	devicetest.Install(t, lua, finder, h)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	err = lua.Run(ctx, name, source)

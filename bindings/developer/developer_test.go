@@ -7,15 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/imdlua/imdlua/bindings"
-	binddevice "github.com/imdlua/imdlua/bindings/device"
-	bindvirtual "github.com/imdlua/imdlua/bindings/virtual"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
-	"github.com/imdlua/imdlua/stdlib"
 )
 
 // run runs Lua text with a virtual device and returns what it printed.
@@ -26,16 +23,7 @@ func run(t *testing.T, o phone.Options, source string) string {
 	var out bytes.Buffer
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
 	t.Cleanup(func() { h.Close() })
-	if err := stdlib.Install(h); err != nil {
-		t.Fatal(err)
-	}
-	env := &bindings.Env{
-		Device:  binddevice.Env{Finder: func() (*device.Finder, error) { return finder, nil }},
-		Virtual: bindvirtual.Env{Host: func() (*virtual.Host, error) { return vh, nil }},
-	}
-	if err := bindings.Install(h, env); err != nil {
-		t.Fatal(err)
-	}
+	devicetest.Install(t, h, finder, vh)
 	ctx, cancel := context.WithTimeout(context.Background(), virtualtest.Deadline)
 	defer cancel()
 	if err := h.Run(ctx, "test.lua", source); err != nil {

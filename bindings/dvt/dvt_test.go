@@ -7,15 +7,12 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
-	"github.com/imdlua/imdlua/bindings"
-	binddevice "github.com/imdlua/imdlua/bindings/device"
-	bindvirtual "github.com/imdlua/imdlua/bindings/virtual"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
-	"github.com/imdlua/imdlua/stdlib"
 )
 
 // script returns what runs Lua text with an iOS 16 device and returns what it
@@ -28,16 +25,7 @@ func script(t *testing.T) (run func(source string) string, p *phone.Phone) {
 	var out bytes.Buffer
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
 	t.Cleanup(func() { h.Close() })
-	if err := stdlib.Install(h); err != nil {
-		t.Fatal(err)
-	}
-	env := &bindings.Env{
-		Device:  binddevice.Env{Finder: func() (*device.Finder, error) { return finder, nil }},
-		Virtual: bindvirtual.Env{Host: func() (*virtual.Host, error) { return vh, nil }},
-	}
-	if err := bindings.Install(h, env); err != nil {
-		t.Fatal(err)
-	}
+	devicetest.Install(t, h, finder, vh)
 	p = vh.Devices()[0].Phone()
 	h.SetGlobal("simulated", h.L().NewFunction(func(L *lua.LState) int {
 		_, simulated := p.Place()
