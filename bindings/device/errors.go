@@ -127,6 +127,8 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 		return "developer_mode_off", "turn on Settings > Privacy & Security > Developer Mode on the device"
 	case errors.Is(err, device.ErrNoImage):
 		return "no_developer_image", "mount the developer disk image, for example by opening the device in Xcode once"
+	case errors.Is(err, remotepair.ErrAuthentication):
+		return "wrong_keys", "the device is not the one that was paired, or was reset since: `imdlua pair --remote` pairs anew"
 	case errors.Is(err, device.ErrNoTunnel):
 		return "no_tunnel", tunnelHint
 	case errors.Is(err, device.ErrNoRoad):

@@ -88,7 +88,7 @@ func (f *Finder) network(ctx context.Context, enough func(Info) bool, types ...b
 	for _, b := range f.allBrowsers() {
 		for _, t := range types {
 			wg.Go(func() {
-				list, err := b.Browse(ctx, bonjour.Query{Type: t, Timeout: browseTime})
+				list, err := b.Browse(ctx, bonjour.Query{Type: t, Timeout: browseTime, Loopback: true})
 				if err != nil && ctx.Err() == nil {
 					f.log.Debug("browsing failed", "layer", "device", "type", string(t), "err", err)
 				}

@@ -258,7 +258,7 @@ func (d *Device) escrowBag(ctx context.Context) []byte {
 
 // paired has remote pairing open the listener of a tunnel, and takes it.
 func (d *Device) paired(ctx context.Context, r Road, p remotepair.Protocol, o TunnelOptions) (*Tunnel, error) {
-	c, err := d.trustedChannel(ctx, r)
+	c, err := d.trustedChannel(ctx, r, false)
 	if err != nil {
 		return nil, err
 	}

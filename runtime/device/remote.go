@@ -60,8 +60,10 @@ func (f *Finder) transport(ctx context.Context, r Road) (remotepair.Transport, e
 // trustedChannel opens a channel over which the device takes requests; a
 // device that does not know this host is asked to, if that is allowed. Records
 // are tried in turn: programs of one host have one name, so that pairing with
-// one makes the device forget the keys of the other.
-func (d *Device) trustedChannel(ctx context.Context, r Road) (*remotepair.Client, error) {
+// one makes the device forget the keys of the other. A device that has other
+// keys than its record says is not trusted, unless the user asked to pair anew:
+// it may have been reset, or be somebody else.
+func (d *Device) trustedChannel(ctx context.Context, r Road, anew bool) (*remotepair.Client, error) {
 	records, err := d.finder.remoteRecords(ctx, d.UDID())
 	if err != nil {
 		return nil, err
@@ -72,6 +74,9 @@ func (d *Device) trustedChannel(ctx context.Context, r Road) (*remotepair.Client
 	for n, record := range records {
 		last := n == len(records)-1
 		c, err := d.trustedBy(ctx, r, record, last)
+		if last && anew && errors.Is(err, remotepair.ErrAuthentication) {
+			return d.pairedAnew(ctx, r)
+		}
 		if last || err == nil || !errors.Is(err, remotepair.ErrNotPaired) && !errors.Is(err, remotepair.ErrAuthentication) {
 			return c, err
 		}
@@ -98,6 +103,21 @@ func (d *Device) trustedBy(ctx context.Context, r Road, record *remotepair.Recor
 	if d.finder.opts.NoAutoPair || !may {
 		c.Close()
 		return nil, fmt.Errorf("%w (%w)", ErrNotPaired, err)
+	}
+	if err := d.pairChannel(ctx, c); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// pairedAnew pairs whatever is known of the device, and keeps the new record.
+func (d *Device) pairedAnew(ctx context.Context, r Road) (*remotepair.Client, error) {
+	asked, over := d.waiting()
+	defer over()
+	c, err := d.finder.channel(ctx, r, nil, asked)
+	if err != nil {
+		return nil, err
 	}
 	if err := d.pairChannel(ctx, c); err != nil {
 		c.Close()
@@ -153,7 +173,7 @@ func (d *Device) PairRemote(ctx context.Context) error {
 			continue
 		}
 		var c *remotepair.Client
-		if c, err = d.trustedChannel(ctx, r); err == nil {
+		if c, err = d.trustedChannel(ctx, r, true); err == nil {
 			return c.Close()
 		}
 		if ctx.Err() != nil || declined(err) {
@@ -177,7 +197,7 @@ func (f *Finder) PairRemoteAt(ctx context.Context, at netip.AddrPort) (Info, err
 		return Info{}, &Error{Op: "pair with " + at.String(), Err: err}
 	}
 	d := newDevice(f, info)
-	c, err := d.trustedChannel(ctx, networkRoad("wifi", via, at))
+	c, err := d.trustedChannel(ctx, networkRoad("wifi", via, at), true)
 	if err != nil {
 		return Info{}, d.fail("pair", "remote pairing", err)
 	}

@@ -53,6 +53,8 @@ func NewPeers(p *phone.Phone) *Peers {
 	sum := sha256.Sum256([]byte("remote pairing of " + p.UDID()))
 	id := NewIdentity("")
 	id.Identifier = formatUUID([16]byte(sum[:16]), 4)
+	seed, irk := sha256.Sum256([]byte("remote pairing key of "+p.UDID())), sha256.Sum256([]byte("remote pairing IRK of "+p.UDID()))
+	id.PrivateKey, id.AltIRK = ed25519.NewKeyFromSeed(seed[:]), irk[:16]
 	peers := &Peers{id: id, clock: p.Now, max: defaultMaxPeers, hosts: map[string]Peer{}}
 	p.OnReset(peers.Reset)
 	return peers

@@ -376,8 +376,12 @@ func TestWireVersions(t *testing.T) {
 	}
 	p, _ := phone.New(phone.Options{LogRate: -1})
 	a, b := NewPeers(p), NewPeers(p)
-	if a.Identifier() != b.Identifier() || a.id.PrivateKey.Equal(b.id.PrivateKey) {
-		t.Error("a phone keeps its identifier, not its keys")
+	if a.Identifier() != b.Identifier() || !a.id.PrivateKey.Equal(b.id.PrivateKey) {
+		t.Error("a phone that is made again has another identifier or key")
+	}
+	q, _ := phone.New(phone.Options{LogRate: -1, Serial: 1})
+	if c := NewPeers(q); c.Identifier() == a.Identifier() || c.id.PrivateKey.Equal(a.id.PrivateKey) {
+		t.Error("two phones have one identifier or key")
 	}
 }
 

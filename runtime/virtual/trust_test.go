@@ -348,8 +348,8 @@ func TestForeignRecords(t *testing.T) {
 	}
 }
 
-// TestWrongDevice does not pair anew with a phone that says it is another one:
-// that is for its owner to decide.
+// TestWrongDevice does not pair anew with a phone that has other keys, until its
+// owner asks for that.
 func TestWrongDevice(t *testing.T) {
 	t.Parallel()
 	h, m := onNetwork(t, "ios17.2")
@@ -371,6 +371,12 @@ func TestWrongDevice(t *testing.T) {
 	d := another(t, h, o, cable)
 	if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err, remotepair.ErrAuthentication) || tun != nil || n.Load() != 0 {
 		t.Errorf("Tunnel = %v, %v with %d dialogs; want %v", tun, err, n.Load(), remotepair.ErrAuthentication)
+	}
+	if err := d.PairRemote(ctx); err != nil || n.Load() != 1 {
+		t.Errorf("its owner pairs anew: %v with %d dialogs, want one", err, n.Load())
+	}
+	if _, err := d.Tunnel(ctx, device.TunnelOptions{}); err != nil {
+		t.Errorf("Tunnel after that: %v", err)
 	}
 }
 
