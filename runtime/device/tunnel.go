@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// askAlive is how often a device is asked through RSD whether it is
-	// there. Devices that do not know the question are asked once.
+	// askAlive is how often a device is asked whether it is there: through
+	// RSD, unless it does not know the question, and by a packet.
 	askAlive = 10 * time.Second
 	// probeTime is how long a tunnel that looks dead has to prove otherwise.
 	probeTime = 3 * time.Second
@@ -63,7 +63,6 @@ type Tunnel struct {
 	// Took is how long it took until the list of services was read.
 	Took time.Duration
 
-	udid  string
 	dial  rsd.DialFunc
 	list  *rsd.Client
 	under *tunnel.Tunnel // nil when others made it
@@ -138,6 +137,8 @@ func (t *Tunnel) watch() {
 	if t.under != nil {
 		under = t.under.Done()
 	}
+	tick := time.NewTicker(askAlive)
+	defer tick.Stop()
 	for {
 		select {
 		case <-t.done:
@@ -145,6 +146,12 @@ func (t *Tunnel) watch() {
 		case <-under:
 			t.lose(t.under.Err())
 			return
+		case <-tick.C:
+			if err := t.ping(); err != nil {
+				t.lose(err)
+				return
+			}
+			continue
 		case <-t.list.Done():
 		}
 		err := t.probe(context.Background())
@@ -156,6 +163,24 @@ func (t *Tunnel) watch() {
 			return
 		}
 	}
+}
+
+// ping asks whether anybody is at the other end of a tunnel whose carrier may
+// have fallen silent, as Wi-Fi does: twice, since one packet may get lost.
+// Tunnels of others are theirs to look after.
+func (t *Tunnel) ping() (err error) {
+	for range 2 {
+		if t.under == nil {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+		err = t.under.Probe(ctx)
+		cancel()
+		if err == nil || !t.alive() {
+			return nil
+		}
+	}
+	return err
 }
 
 // boot says which boot of the device the list is of, "" if it does not tell.
@@ -284,7 +309,7 @@ func (d *Device) tunnelWith(ctx context.Context, o *TunnelOptions) (*Tunnel, err
 		return nil, err
 	}
 	d.tunnels.generation++
-	t.Generation, t.Took, t.udid = d.tunnels.generation, time.Since(begun), d.UDID()
+	t.Generation, t.Took = d.tunnels.generation, time.Since(begun)
 	t.work.Go(t.watch)
 	d.log.Debug("tunnel is up", "layer", "device", "how", t.How, "generation", t.Generation, "took", t.Took)
 	d.mu.Lock()

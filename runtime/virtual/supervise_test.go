@@ -58,6 +58,45 @@ func TestTunnelGoesDown(t *testing.T) {
 	}
 }
 
+// TestSilentTunnel has the device's end of a tunnel fall silent without a word,
+// as Wi-Fi does: it is found out, and the next call has a new tunnel.
+func TestSilentTunnel(t *testing.T) {
+	t.Parallel()
+	ctx := virtualtest.Context(t)
+	d, m := virtualtest.Device(t, virtual.Options{})
+	m.SetFault(tunnel.LockdownService, virtual.Fault{Kind: virtual.Stall, After: 100 << 10})
+	first, err := d.Tunnel(ctx, device.TunnelOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.ClearFaults()
+	s, err := dvt.Connect(ctx, d, dvt.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	hung := make(chan error, 1)
+	go func() { // its answers are what falls silent
+		for {
+			if _, err := s.Screenshot(ctx); err != nil {
+				hung <- err
+				return
+			}
+		}
+	}()
+	select {
+	case <-first.Done():
+	case <-ctx.Done():
+		t.Fatal("the tunnel stays, dead as it is")
+	}
+	if err := <-hung; !errors.Is(err, tunnel.ErrDown) {
+		t.Errorf("the call in it ended in %v, want ErrDown", err)
+	}
+	if next, err := d.Tunnel(ctx, device.TunnelOptions{}); err != nil || next.Generation != 2 {
+		t.Errorf("the next tunnel: %+v, %v", next, err)
+	}
+}
+
 // events collects what KeepTunnel tells.
 type events chan device.TunnelEvent
 
