@@ -1,8 +1,10 @@
-package host
+package compile
 
 import (
 	"fmt"
 	"strings"
+
+	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
 // scanDepth reads tokens only as well as is needed to count what makes the
@@ -38,8 +40,8 @@ func (s *depthScanner) top() *exprLevel { return &s.levels[len(s.levels)-1] }
 
 func (s *depthScanner) open() {
 	s.levels = append(s.levels, exprLevel{})
-	if len(s.levels) > maxSyntax {
-		s.fail("chunk has too many syntax levels (limit is %d)", maxSyntax)
+	if len(s.levels) > MaxSyntax {
+		s.fail("chunk has too many syntax levels (limit is %d)", MaxSyntax)
 	}
 	s.operand = false
 }
@@ -72,8 +74,8 @@ func (s *depthScanner) link(right bool) {
 
 func (s *depthScanner) unary() {
 	l := s.top()
-	if l.unary++; l.unary > maxSyntax {
-		s.fail("chunk has too many syntax levels (limit is %d)", maxSyntax)
+	if l.unary++; l.unary > MaxSyntax {
+		s.fail("chunk has too many syntax levels (limit is %d)", MaxSyntax)
 	}
 	s.operand = false
 }
@@ -96,7 +98,7 @@ func (s *depthScanner) token() {
 		s.operandToken()
 	case isNameByte(c):
 		s.word()
-	case c == '.' && s.at+1 < len(s.src) && isDigits(s.src[s.at+1:s.at+2]):
+	case c == '.' && s.at+1 < len(s.src) && vm.Digits(s.src[s.at+1:s.at+2]):
 		s.word()
 	default:
 		s.operator(c)
@@ -170,7 +172,7 @@ func (s *depthScanner) operator(c byte) {
 
 func (s *depthScanner) word() {
 	from := s.at
-	for s.at < len(s.src) && (isNameByte(s.src[s.at]) || s.src[s.at] == '.' && isDigits(s.src[from:from+1]) && !strings.HasPrefix(s.src[s.at:], "..")) {
+	for s.at < len(s.src) && (isNameByte(s.src[s.at]) || s.src[s.at] == '.' && vm.Digits(s.src[from:from+1]) && !strings.HasPrefix(s.src[s.at:], "..")) {
 		s.at++
 	}
 	if s.at == from { // ".5"

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/imdlua/imdlua/runtime/host/vm"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -267,7 +268,7 @@ func (h *Host) failureError(f *failure) error {
 	}
 	switch v := f.obj.(type) {
 	case lua.LString:
-		e.Where, e.Message = splitPosition(string(v))
+		e.Where, e.Message = vm.SplitPosition(string(v))
 	case *lua.LTable:
 		h.fromTable(e, v)
 	default:

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/host/luanum"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -144,7 +145,7 @@ func osTime(L *lua.LState) int {
 		case lua.LNumber:
 			return int(v)
 		case lua.LString:
-			if f, ok := parseNumber(string(v)); ok {
+			if f, ok := luanum.Parse(string(v)); ok {
 				return int(f)
 			}
 		}

@@ -1,9 +1,11 @@
-package host
+package compile_test
 
 import (
 	"bytes"
 	"context"
 	"testing"
+
+	"github.com/imdlua/imdlua/runtime/host"
 )
 
 // TestLoopsOverCalls runs the forms of generic for that gopher-lua compiles
@@ -29,7 +31,7 @@ local function say(...) for i = 1, select("#", ...) do out[#out + 1] = tostring(
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer
-			h := New(Options{Stdout: &out})
+			h := host.New(host.Options{Stdout: &out})
 			defer h.Close()
 			if err := h.Run(context.Background(), "t.lua", setup+c.body+"\nio.write(table.concat(out, ' '))"); err != nil {
 				t.Fatal(err)

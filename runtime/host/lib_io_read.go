@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/imdlua/imdlua/runtime/host/luanum"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -147,7 +148,7 @@ func (h *Host) readInto(L *lua.LState, f *luaFile, reqs []readRequest) (int, err
 	for i, r := range got {
 		n, isNumber := 0.0, false
 		if r.ok && reqs[i].kind == 'n' {
-			if n, isNumber = parseNumber(r.s); !isNumber {
+			if n, isNumber = luanum.Parse(r.s); !isNumber {
 				r.ok = false
 			}
 		}

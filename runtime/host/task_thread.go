@@ -3,6 +3,7 @@ package host
 import (
 	"fmt"
 
+	"github.com/imdlua/imdlua/runtime/host/vm"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -143,7 +144,7 @@ func raisePanic(L *lua.LState) {
 	if !k.own {
 		t.raised = raised{}
 		if s, ok := obj.(lua.LString); ok {
-			obj = lua.LString(tidy(explain(L, string(s))))
+			obj = lua.LString(vm.Explain(L, string(s)))
 		}
 	}
 	k.own = false

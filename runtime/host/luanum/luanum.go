@@ -1,55 +1,15 @@
-package host
+// Package luanum converts numbers to text and back by the rules of Lua.
+package luanum
 
 import (
-	"fmt"
 	"math"
-	"sort"
 	"strconv"
 	"strings"
-
-	lua "github.com/yuin/gopher-lua"
 )
 
-// ToString is tostring: __tostring and __name count, numbers are as short as
-// they can be without loss, integers up to 2^63 have no exponent.
-func ToString(L *lua.LState, v lua.LValue) string {
-	switch v := v.(type) {
-	case lua.LString:
-		return string(v)
-	case lua.LNumber:
-		return formatNumber(float64(v))
-	case *lua.LTable, *lua.LUserData:
-		if mm := L.GetMetaField(v, "__tostring"); mm != lua.LNil {
-			res := Call(L, mm, 1, v)
-			if s, ok := res[0].(lua.LString); ok {
-				return string(s)
-			}
-			if n, ok := res[0].(lua.LNumber); ok {
-				return formatNumber(float64(n))
-			}
-			L.RaiseError("'__tostring' must return a string")
-		}
-		if name, ok := L.GetMetaField(v, "__name").(lua.LString); ok {
-			return fmt.Sprintf("%s: %p", string(name), v)
-		}
-	}
-	return plainString(v)
-}
-
-// plainString is ToString without metamethods.
-func plainString(v lua.LValue) string {
-	switch v := v.(type) {
-	case lua.LNumber:
-		return formatNumber(float64(v))
-	case *lua.LFunction:
-		if v.IsG {
-			return fmt.Sprintf("builtin: %p", v)
-		}
-	}
-	return v.String()
-}
-
-func formatNumber(f float64) string {
+// Format returns f as tostring prints it: as short as possible without loss.
+// Integers up to 2^63 have no exponent.
+func Format(f float64) string {
 	switch {
 	case math.IsNaN(f):
 		return "nan"
@@ -66,9 +26,9 @@ func formatNumber(f float64) string {
 	return strconv.FormatFloat(f, 'g', -1, 64)
 }
 
-// parseNumber reads a number as Lua writes it: decimal, hexadecimal, with
-// spaces around.
-func parseNumber(s string) (float64, bool) {
+// Parse reads a number as Lua writes it: decimal or hexadecimal, with optional
+// white space around it.
+func Parse(s string) (float64, bool) {
 	s = strings.Trim(s, " \t\n\r\v\f")
 	digits, neg := s, false
 	if digits != "" && (digits[0] == '-' || digits[0] == '+') {
@@ -102,14 +62,15 @@ func parseHex(digits string, neg bool) (float64, bool) {
 		}
 		return f, err == nil
 	}
-	f, ok := parseInteger(digits, 16)
+	f, ok := ParseInteger(digits, 16)
 	if neg {
 		f = -f
 	}
 	return f, ok
 }
 
-func parseInteger(s string, base int) (float64, bool) {
+// ParseInteger reads an integer in the given base, as tonumber(s, base) does.
+func ParseInteger(s string, base int) (float64, bool) {
 	s = strings.Trim(s, " \t\n\r\v\f")
 	neg := strings.HasPrefix(s, "-")
 	s = strings.TrimPrefix(s, "-")
@@ -134,13 +95,4 @@ func parseInteger(s string, base int) (float64, bool) {
 		f = -f
 	}
 	return f, s != ""
-}
-
-func sortedKeys[T any](m map[string]T) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

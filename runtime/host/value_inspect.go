@@ -258,7 +258,7 @@ func keyName(k lua.LValue) string {
 
 func isName(s string) bool {
 	for i, c := range []byte(s) {
-		if !isNameByte(c) || c >= 0x80 || i == 0 && c <= '9' {
+		if !isNameByte(c) || i == 0 && c <= '9' {
 			return false
 		}
 	}
@@ -410,4 +410,8 @@ func cutWidth(s string, n int) string {
 		w += rw
 	}
 	return s
+}
+
+func isNameByte(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/imdlua/imdlua/runtime/host/luanum"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -220,7 +221,7 @@ func joinArguments(L *lua.LState, from int) string {
 		case lua.LString:
 			b.WriteString(string(v))
 		case lua.LNumber:
-			b.WriteString(formatNumber(float64(v)))
+			b.WriteString(luanum.Format(float64(v)))
 		default:
 			data, ok := Bytes(v)
 			if !ok {

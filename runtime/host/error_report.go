@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
 // Report writes err for people: what failed, the source line, the hint and the
@@ -162,7 +164,7 @@ func (h *Host) reportJSON(w io.Writer, e *Error) {
 // sourceLine is the text of the line at "file:line".
 func (h *Host) sourceLine(at string) string {
 	i := strings.LastIndexByte(at, ':')
-	if i < 0 || !isDigits(at[i+1:]) {
+	if i < 0 || !vm.Digits(at[i+1:]) {
 		return ""
 	}
 	file, line := at[:i], 0

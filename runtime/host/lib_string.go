@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/imdlua/imdlua/runtime/host/luanum"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -144,7 +145,7 @@ func formatArgument(L *lua.LState, out []byte, flags string, verb byte, arg int)
 		return fmt.Appendf(out, "%"+flags+string(verb+'x'-'a'), f)
 	}
 	if math.IsInf(f, 0) || math.IsNaN(f) {
-		return formatText(out, strings.Split(strings.ReplaceAll(flags, "0", ""), ".")[0], formatNumber(f))
+		return formatText(out, strings.Split(strings.ReplaceAll(flags, "0", ""), ".")[0], luanum.Format(f))
 	}
 	if verb == 'g' || verb == 'G' {
 		// Go's %g is as short as possible, C's has six digits.
@@ -176,7 +177,7 @@ func checkNumber(L *lua.LState, arg int) float64 {
 	case lua.LNumber:
 		return float64(v)
 	case lua.LString:
-		if f, ok := parseNumber(string(v)); ok {
+		if f, ok := luanum.Parse(string(v)); ok {
 			return f
 		}
 	case *lua.LUserData:

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/imdlua/imdlua/runtime/host/luanum"
+	"github.com/imdlua/imdlua/runtime/host/vm"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -85,7 +87,7 @@ func protectedCall(L *lua.LState, caller *hook, handler *lua.LFunction, at int) 
 		return 2
 	}
 	if fn := L.Get(at); fn.Type() != lua.LTFunction && L.GetMetaField(fn, "__call").Type() != lua.LTFunction {
-		return fail(lua.LString("attempt to call " + typed(fn)))
+		return fail(lua.LString("attempt to call " + vm.Typed(fn)))
 	}
 	if caller.task.depth >= maxNesting {
 		return fail(lua.LString("stack overflow (too many pcalls and coroutines inside each other)"))
@@ -155,14 +157,14 @@ func baseError(L *lua.LState) int {
 // positionAt is "file:line" of the function at a level, 1 being who called the
 // running Go function; "" if that is no Lua function.
 func positionAt(L *lua.LState, level int) string {
-	f, ok := innermost(L)
+	f, ok := vm.Innermost(L)
 	for ; ok && level > 0; level-- {
-		f, ok = f.parent()
+		f, ok = f.Parent()
 	}
-	if !ok || f.fn().IsG {
+	if !ok || f.Fn().IsG {
 		return ""
 	}
-	return f.position()
+	return f.Position()
 }
 
 func baseAssert(L *lua.LState) int {
@@ -217,7 +219,7 @@ func baseToNumber(L *lua.LState) int {
 		if base < 2 || base > 36 {
 			L.ArgError(2, "base out of range")
 		}
-		if n, ok := parseInteger(L.CheckString(1), base); ok {
+		if n, ok := luanum.ParseInteger(L.CheckString(1), base); ok {
 			L.Push(lua.LNumber(n))
 		} else {
 			L.Push(lua.LNil)
@@ -229,7 +231,7 @@ func baseToNumber(L *lua.LState) int {
 		L.Push(v)
 		return 1
 	case lua.LString:
-		if n, ok := parseNumber(string(v)); ok {
+		if n, ok := luanum.Parse(string(v)); ok {
 			L.Push(lua.LNumber(n))
 			return 1
 		}

@@ -3,6 +3,7 @@ package host
 import (
 	"sort"
 
+	"github.com/imdlua/imdlua/runtime/host/vm"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -57,12 +58,12 @@ func (h *Host) writeUnknown(L *lua.LState) int {
 
 // calledFromLua tells whether a metamethod was set off by Lua code.
 func calledFromLua(L *lua.LState) bool {
-	f, ok := innermost(L)
+	f, ok := vm.Innermost(L)
 	if !ok {
 		return false
 	}
-	p, ok := f.parent()
-	return ok && !p.fn().IsG
+	p, ok := f.Parent()
+	return ok && !p.Fn().IsG
 }
 
 func (h *Host) globalNames() []string {

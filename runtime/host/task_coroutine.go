@@ -1,6 +1,7 @@
 package host
 
 import (
+	"github.com/imdlua/imdlua/runtime/host/vm"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -174,17 +175,17 @@ func unyieldable(L *lua.LState, k *hook) string {
 	if k.co != L {
 		return "attempt to yield across a pcall"
 	}
-	f, _ := innermost(L)
-	p, ok := f.parent()
+	f, _ := vm.Innermost(L)
+	p, ok := f.Parent()
 	if !ok {
 		return "attempt to yield from a Go function"
 	}
 	for first := true; ok; first = false {
-		if p.fn().IsG {
+		if p.Fn().IsG {
 			return "attempt to yield across a Go function"
 		}
-		i, _ := instruction(p)
-		switch opcode(i) {
+		i, _ := p.Instruction()
+		switch i.Op() {
 		case lua.OP_CALL:
 		case lua.OP_TAILCALL:
 			if first {
@@ -195,7 +196,7 @@ func unyieldable(L *lua.LState, k *hook) string {
 		default:
 			return "attempt to yield across a metamethod"
 		}
-		p, ok = p.parent()
+		p, ok = p.Parent()
 	}
 	return ""
 }

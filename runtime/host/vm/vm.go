@@ -1,0 +1,192 @@
+// Package vm reads what gopher-lua does not export: the call stack of a thread
+// with functions and lines, its registers, and the size of a table. It uses
+// reflection on unexported fields and panics at start-up if one is missing.
+//
+// gopher-lua's own GetStack walks from the innermost frame each time it is
+// asked, which makes a traceback quadratic, and hides the program counter.
+package vm
+
+import (
+	"reflect"
+	"sort"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+// The positions of the fields that are read.
+var (
+	debugFrame  = fieldOf(reflect.TypeFor[lua.Debug](), "frame")
+	frameType   = reflect.TypeFor[lua.Debug]().Field(debugFrame).Type.Elem()
+	frameFn     = fieldOf(frameType, "Fn")
+	frameParent = fieldOf(frameType, "Parent")
+	framePc     = fieldOf(frameType, "Pc")
+	frameTail   = fieldOf(frameType, "TailCall")
+
+	stateRegistry = fieldOf(reflect.TypeFor[lua.LState](), "reg")
+	registryType  = reflect.TypeFor[lua.LState]().Field(stateRegistry).Type.Elem()
+	registryArray = fieldOf(registryType, "array")
+
+	tableArray = fieldOf(reflect.TypeFor[lua.LTable](), "array")
+)
+
+func fieldOf(t reflect.Type, name string) int {
+	f, ok := t.FieldByName(name)
+	if !ok {
+		panic("vm: gopher-lua's " + t.String() + " has no field " + name)
+	}
+	return f.Index[0]
+}
+
+// Frame is one frame of a thread's call stack.
+type Frame struct{ v reflect.Value }
+
+// Innermost returns the running frame of a thread. It returns false if the
+// thread runs nothing.
+func Innermost(L *lua.LState) (Frame, bool) {
+	dbg, ok := L.GetStack(0)
+	if !ok {
+		return Frame{}, false
+	}
+	return Frame{reflect.ValueOf(dbg).Elem().Field(debugFrame).Elem()}, true
+}
+
+// Fn returns the function of the frame.
+func (f Frame) Fn() *lua.LFunction {
+	return (*lua.LFunction)(f.v.Field(frameFn).UnsafePointer())
+}
+
+// PC returns the index of the running instruction.
+func (f Frame) PC() int { return int(f.v.Field(framePc).Int()) - 1 }
+
+func (f Frame) tailCalled() bool { return f.v.Field(frameTail).Int() > 0 }
+
+// Parent returns the frame that called f.
+func (f Frame) Parent() (Frame, bool) {
+	p := f.v.Field(frameParent)
+	if p.IsNil() {
+		return Frame{}, false
+	}
+	return Frame{p.Elem()}, true
+}
+
+// Line returns the running line of a Lua function.
+func (f Frame) Line() int {
+	lines := f.Fn().Proto.DbgSourcePositions
+	if pc := f.PC(); pc >= 0 && pc < len(lines) {
+		return lines[pc]
+	}
+	return f.Fn().Proto.LineDefined
+}
+
+// Position returns "file:line" of a Lua function.
+func (f Frame) Position() string {
+	return f.Fn().Proto.SourceName + ":" + strconv.Itoa(f.Line())
+}
+
+// CallName returns the name by which the code of f refers to the function that
+// it is calling, or "" if that is not known.
+func (f Frame) CallName() string {
+	fn := f.Fn()
+	if fn.IsG {
+		return ""
+	}
+	calls, pc := fn.Proto.DbgCalls, f.PC()
+	i := sort.Search(len(calls), func(i int) bool { return calls[i].Pc >= pc })
+	if i < len(calls) && calls[i].Pc == pc && calls[i].Name != "?" {
+		return calls[i].Name
+	}
+	return ""
+}
+
+// Name returns the name of a Lua function for a traceback.
+func (f Frame) Name() string {
+	proto := f.Fn().Proto
+	if proto.LineDefined == 0 {
+		return "main chunk"
+	}
+	if p, ok := f.Parent(); ok && !f.tailCalled() {
+		if name := p.CallName(); name != "" {
+			return name
+		}
+	}
+	return "function <" + proto.SourceName + ":" + strconv.Itoa(proto.LineDefined) + ">"
+}
+
+// Instruction returns the running instruction of a Lua function.
+func (f Frame) Instruction() (Instruction, bool) {
+	code, pc := f.Fn().Proto.Code, f.PC()
+	if pc < 0 || pc >= len(code) {
+		return 0, false
+	}
+	return Instruction(code[pc]), true
+}
+
+// Registers returns the registers of a thread, including those that are not in
+// use. The slice is the thread's own: the caller must hold the interpreter lock
+// and must not change it.
+func Registers(L *lua.LState) []lua.LValue {
+	registry := reflect.ValueOf(L).Elem().Field(stateRegistry)
+	if registry.IsNil() {
+		return nil
+	}
+	array := registry.Elem().Field(registryArray)
+	return *(*[]lua.LValue)(unsafe.Pointer(array.UnsafeAddr()))
+}
+
+// ArrayLen returns the length of a table's array part, which is padded with nil
+// up to the largest integer key.
+func ArrayLen(t *lua.LTable) int {
+	return reflect.ValueOf(t).Elem().Field(tableArray).Len()
+}
+
+// Instruction is one instruction of the VM: 6 bits of opcode, 8 of A, 9 of C
+// and 9 of B, where B and C together are Bx.
+type Instruction uint32
+
+// Op returns the opcode, one of gopher-lua's OP constants.
+func (i Instruction) Op() int { return int(i >> 26) }
+
+// A returns the register operand A.
+func (i Instruction) A() int { return int(i>>18) & 0xff }
+
+// B returns the operand B, a register or a constant.
+func (i Instruction) B() int { return int(i & 0x1ff) }
+
+// C returns the operand C, a register or a constant.
+func (i Instruction) C() int { return int(i>>9) & 0x1ff }
+
+// Bx returns the operand Bx, a constant.
+func (i Instruction) Bx() int { return int(i & 0x3ffff) }
+
+// SplitPosition takes "file:line: " from the front of an error text.
+func SplitPosition(s string) (pos, text string) {
+	i := strings.Index(s, ": ")
+	// A file name may hold colons itself: the position ends with ":<digits>: ".
+	for at := 0; i >= 0; {
+		end := at + i
+		if j := strings.LastIndexByte(s[:end], ':'); j > 0 && j+1 < end && Digits(s[j+1:end]) {
+			return s[:end], s[end+2:]
+		}
+		// gopher-lua writes "file:line: message", sometimes without the colon
+		// after the line when it has no message; look further.
+		at = end + 2
+		i = strings.Index(s[at:], ": ")
+		if strings.ContainsRune(s[:at], '\n') {
+			break
+		}
+	}
+	return "", s
+}
+
+// Digits reports whether s consists of decimal digits, at least one.
+func Digits(s string) bool {
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
