@@ -54,7 +54,7 @@ func launch(c *api.Call, d *device.Device, id string, o launchOptions) (*Process
 	if followed != nil {
 		p.output = stream.New(func(ctx context.Context, push func(...any)) error { return lines(ctx, d, followed, push) }, followed.Close,
 			stream.Options{Kind: "output", Text: func(v any) string { return v.(string) }, Dropped: followed.Dropped})
-		c.Handle(p.output) // it ends with the scope of the launch, whether or not the script reads it
+		api.Own(c, p.output) // it ends with the scope of the launch, whether or not the script reads it
 	}
 	return p, nil
 }

@@ -140,7 +140,7 @@ func filter(_ *api.Call, s *Stream, fn *lua.LFunction) *Stream {
 
 func on(c *api.Call, s *Stream, fn *lua.LFunction) *host.Task {
 	loop := c.L.NewFunction(func(L *lua.LState) int {
-		inner := c.In(L)
+		inner := c.On(L)
 		for {
 			v, err := s.pull(inner, time.Time{})
 			if errors.Is(err, io.EOF) {

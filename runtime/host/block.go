@@ -41,55 +41,39 @@ func TryWithTimeout(L *lua.LState, d time.Duration, f func(ctx context.Context) 
 	if d == 0 {
 		d = k.host.o.CallTimeout
 	}
-	return block(k, &callContext{parent: k.task.ctx, limit: d}, f)
+	return block(k, &callContext{parent: k.task.ctx, limit: d}, nil, f)
 }
 
-// BlockLua waits for something that only other Lua code can bring about: a
-// queue, a join, an event, a mutex. It counts towards the deadlock report, and
-// there is no deadline, so f must not bring one of its own (BlockLuaTimeout
-// does that). what is shown in the report: "queue:get", "join worker".
-func BlockLua(L *lua.LState, what string, f func(ctx context.Context) error) {
-	if err := BlockLuaTimeout(L, what, 0, f); err != nil {
-		Raise(L, err)
-	}
-}
-
-// BlockLuaTimeout is BlockLua with a deadline; d <= 0 is none. It returns f's
-// error, which is context.DeadlineExceeded when f handed that on.
-func BlockLuaTimeout(L *lua.LState, what string, d time.Duration, f func(ctx context.Context) error) error {
-	k := hookOf(L)
-	c := &callContext{parent: k.task.ctx, limit: d}
-	if d > 0 || k.task.deadlines > 0 {
-		return block(k, c, f)
-	}
-	w := k.host.startWait(k, what, c)
-	err := block(k, c, f)
-	k.host.endWait(k.task)
-	if dead := w.deadlock; dead != nil && err != nil {
-		return dead
-	}
-	return err
-}
-
-func block(k *hook, c *callContext, f func(ctx context.Context) error) error {
+// block runs f without the interpreter lock. Whatever it registers it removes
+// again before it returns or raises.
+func block(k *hook, c *callContext, w *Waiter, f func(ctx context.Context) error) error {
 	h, t, G := k.host, k.task, k.l.G
-	if t.ctx.Err() != nil {
-		raiseObject(k, t.cancelValue(k.l))
-	}
+	t.raiseIfCancelled(k)
 	if c.limit > 0 {
 		c.deadline = time.Now().Add(c.limit)
 	}
 	cur := G.CurrentThread
+	if w != nil {
+		h.startWait(w)
+	}
 	h.lock.release()
 	err := shielded(c, f)
+	if w != nil {
+		h.endWait(w)
+	}
 	c.finish()
 	h.lock.acquire(t.ticket)
 	G.CurrentThread = cur
+	t.raiseIfCancelled(k)
+	return err
+}
+
+// raiseIfCancelled raises the reason why the task has to stop.
+func (t *Task) raiseIfCancelled(k *hook) {
 	if t.ctx.Err() != nil {
 		t.alarm.Store(true)
 		raiseObject(k, t.cancelValue(k.l))
 	}
-	return err
 }
 
 // shielded turns a panic in f into an error: the lock is not held there, so it
@@ -116,7 +100,6 @@ type callContext struct {
 	inner  context.Context
 	cancel context.CancelCauseFunc
 	stop   context.CancelFunc
-	cause  error
 	over   bool
 }
 
@@ -136,8 +119,8 @@ func (c *callContext) context() context.Context {
 		if c.limit > 0 {
 			c.inner, c.stop = context.WithDeadline(c.inner, c.deadline)
 		}
-		if c.cause != nil || c.over {
-			c.cancel(c.cause)
+		if c.over {
+			c.cancel(errFinished)
 		}
 	}
 	return c.inner
@@ -172,27 +155,13 @@ func (c *callContext) Value(key any) any {
 	return c.parent.Value(key)
 }
 
-// abort ends the call early, for the deadlock report.
-func (c *callContext) abort(cause error) {
-	c.mu.Lock()
-	c.cause = cause
-	cancel := c.cancel
-	c.mu.Unlock()
-	if cancel != nil {
-		cancel(cause)
-	}
-}
-
 func (c *callContext) finish() {
 	c.mu.Lock()
 	c.over = true
-	if c.cause == nil {
-		c.cause = errFinished
-	}
 	cancel, stop := c.cancel, c.stop
 	c.mu.Unlock()
 	if cancel != nil {
-		cancel(c.cause)
+		cancel(errFinished)
 	}
 	if stop != nil {
 		stop()

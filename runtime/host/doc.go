@@ -26,7 +26,7 @@
 //     arguments before and results after. Block alone hands out a context.
 //  3. A task is a Lua thread on a goroutine of its own. The lock is handed on in
 //     the order in which it was asked for, so tasks run in an order that can be
-//     explained. Tasks change in blocking calls; a task that computed for 100 ms
+//     explained. Tasks change in blocking calls; a task that computed for 10 ms
 //     while others waited is the one exception, and [Atomic] turns it off.
 //  4. Go code never calls Lua from a goroutine that is not the task's own.
 //     Callbacks fill a bounded queue that Lua reads.
@@ -40,6 +40,9 @@
 //  8. Cancellation is sticky: pcall may catch it, and the next instruction
 //     raises again until the thread is unwound. Scopes then close under a fresh
 //     grace context, for otherwise no Lua could run there any more.
-//  9. What waits only for other Lua code waits in [BlockLua], so that the host
-//     can tell when nobody is left to wake anybody.
+//  9. What waits only for other Lua code waits in a [Waiter], so that the host
+//     can tell when no task is left that could end the wait.
+//  10. What is opened inside a blocking function is added to its scope there, not
+//     afterwards: the task may be cancelled in the moment in which the function
+//     returns, and its result is lost then.
 package host

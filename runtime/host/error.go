@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/imdlua/imdlua/runtime/host/vm"
 	lua "github.com/yuin/gopher-lua"
@@ -249,8 +250,9 @@ func isExit(v lua.LValue) bool {
 	return ok
 }
 
-// failureError makes a Go error of what a script raised.
-func (h *Host) failureError(f *failure) error {
+// failureError makes a Go error of what a script raised. k is a hook of the task
+// that caught it.
+func (h *Host) failureError(k *hook, f *failure) error {
 	if ud, ok := f.obj.(*lua.LUserData); ok {
 		switch v := ud.Value.(type) {
 		case *Error:
@@ -262,7 +264,7 @@ func (h *Host) failureError(f *failure) error {
 			return v
 		}
 	}
-	e := &Error{Code: "error", Traceback: f.trace, home: h, value: f.obj}
+	e := &Error{Code: "error", Traceback: f.trace, Suppressed: f.suppressed, home: h, value: f.obj}
 	if f.kind != "" {
 		e.Code = f.kind
 	}
@@ -270,9 +272,9 @@ func (h *Host) failureError(f *failure) error {
 	case lua.LString:
 		e.Where, e.Message = vm.SplitPosition(string(v))
 	case *lua.LTable:
-		h.fromTable(e, v)
+		e.fromTable(k, v)
 	default:
-		e.Message = "(error object is a " + v.Type().String() + " value: " + plainString(v) + ")"
+		e.Message = k.inspect(v)
 	}
 	if e.Where == "" && len(f.trace) > 0 {
 		e.Where = fmt.Sprintf("%s:%d", f.trace[0].File, f.trace[0].Line)
@@ -281,7 +283,7 @@ func (h *Host) failureError(f *failure) error {
 }
 
 // fromTable reads what scripts put into tables that they raise.
-func (h *Host) fromTable(e *Error, t *lua.LTable) {
+func (e *Error) fromTable(k *hook, t *lua.LTable) {
 	text := func(key string) string {
 		if s, ok := t.RawGetString(key).(lua.LString); ok {
 			return string(s)
@@ -293,16 +295,31 @@ func (h *Host) fromTable(e *Error, t *lua.LTable) {
 	}
 	e.Message, e.Hint = text("message"), text("hint")
 	if e.Message == "" {
-		e.Message = "(error object is a table value)"
-		if v, err := FromLua(t); err == nil {
-			e.Message = fmt.Sprintf("%v", v)
-		}
+		e.Message = k.inspect(t)
 	}
 }
 
-// suppress notes errors of a clean-up in the error that it followed.
-func suppress(f *failure, errs []error) {
-	if e := asError(f.obj); e != nil {
-		e.Suppressed = append(e.Suppressed, errs...)
-	}
+// inspectTime bounds the __tostring of an error value.
+const inspectTime = time.Second
+
+// inspect returns the text that p prints for an error value. The task may be
+// cancelled already, so a __tostring runs under a context of its own.
+func (k *hook) inspect(v lua.LValue) string {
+	t, outer := k.task, k.task.ctx
+	cause := Errorf("timeout", "__tostring did not end within %v", inspectTime)
+	ctx, cancel := context.WithTimeoutCause(k.host.graceContext(), inspectTime, cause)
+	stop := context.AfterFunc(ctx, func() { t.alarm.Store(true) })
+	t.ctx = ctx
+	t.alarm.Store(ctx.Err() != nil)
+	t.deadlines++
+	defer func() {
+		stop()
+		cancel()
+		t.deadlines--
+		t.ctx = outer
+		if outer.Err() != nil {
+			t.alarm.Store(true)
+		}
+	}()
+	return Inspect(k.l, v, InspectOptions{})
 }

@@ -113,8 +113,9 @@ func Try(L *lua.LState, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, lua.LV
 	if isExit(f.obj) || k.task.ctx.Err() != nil {
 		rethrow(k, f, "")
 	}
+	k.host.dropped(f)
 	return nil, f.obj
 }
 
 // ErrorFrom makes a Go error of a Lua error value, for Go code that hands it on.
-func (h *Host) ErrorFrom(v lua.LValue) error { return h.failureError(&failure{obj: v}) }
+func (h *Host) ErrorFrom(v lua.LValue) error { return h.failureError(h.setup.hook, &failure{obj: v}) }

@@ -188,16 +188,12 @@ func (h *Host) sourceLine(at string) string {
 	return text
 }
 
-// warn prints an error that ends nothing.
+// warn prints an error that ends nothing. It does not wait for the stream.
 func (h *Host) warn(what string, err error) {
-	if h.o.ErrorsJSON {
-		h.Report(h.o.Stderr, err)
-		return
-	}
 	var b strings.Builder
-	b.WriteString(h.paint("33", "warning: ") + what + "\n")
+	if !h.o.ErrorsJSON {
+		b.WriteString(h.paint("33", "warning: ") + what + "\n")
+	}
 	h.Report(&b, err)
-	h.out.Lock()
-	defer h.out.Unlock()
-	io.WriteString(h.o.Stderr, b.String())
+	io.WriteString(h.stderr, b.String())
 }

@@ -12,7 +12,7 @@ const (
 	// 10 to 50 us of work.
 	hookSlice = 1000
 	// maxTurn is how long a task may compute while others wait.
-	maxTurn = 100 * time.Millisecond
+	maxTurn = 10 * time.Millisecond
 	// maxNesting bounds pcalls and coroutines inside each other, for each nests
 	// on the Go stack. PUC Lua has 200.
 	maxNesting = 190
@@ -78,13 +78,17 @@ func (k *hook) look() {
 	k.n, k.granted = hookSlice, hookSlice
 	if limit := h.o.MaxInstructions; limit > 0 && h.instructions > limit && !h.overBudget {
 		h.overBudget = true
-		h.cancelAll(Errorf("instructions", "the script ran more than %d instructions", limit))
+		h.cancelAll(Errorf("instructions", "the script ran more than %d instructions", limit).
+			WithHint("raise the limit with --max-instructions"))
 	}
 	if t.ctx.Err() != nil {
 		t.alarm.Store(true)
 		raiseObject(k, t.cancelValue(k.l))
 	}
 	t.alarm.Store(false)
+	if h.memory.due.Load() && t != h.setup {
+		h.measure(k, 0)
+	}
 	if h.lock.waiting.Load() > 0 && t.noSwitch == 0 {
 		k.starving()
 	}
@@ -101,7 +105,7 @@ func (k *hook) starving() {
 		return
 	}
 	if h.o.Verbose {
-		h.log.Info("task computed for 100 ms while others waited", "task", t.name, "at", where(k.l))
+		h.log.Info("task computed for 10 ms while others waited", "task", t.name, "at", where(k.l))
 	}
 	cur := k.l.G.CurrentThread
 	h.lock.yield(t.ticket)

@@ -51,7 +51,10 @@ func kit(h *host.Host) {
 			return 1
 		},
 		"join": func(L *lua.LState) int {
-			d := time.Duration(float64(L.OptNumber(2, 0)) * float64(time.Second))
+			d := host.NoTimeout
+			if s, ok := L.Get(2).(lua.LNumber); ok {
+				d = time.Duration(float64(s) * float64(time.Second))
+			}
 			res := taskAt(L).Join(L, d)
 			for _, v := range res {
 				L.Push(v)
@@ -103,7 +106,7 @@ var misbehaviour = map[string]lua.LGFunction{
 	},
 	// resource makes something that prints when it is closed.
 	"resource": func(L *lua.LState) int {
-		name, w := L.CheckString(1), host.Of(L).Options().Stdout
+		name, w := L.CheckString(1), host.Of(L).Stdout()
 		host.CurrentScope(L).Add(host.CloserFunc(func(ctx context.Context) error {
 			fmt.Fprintf(w, "close %s (%v)\n", name, ctx.Err())
 			return nil
@@ -111,7 +114,7 @@ var misbehaviour = map[string]lua.LGFunction{
 		return 0
 	},
 	"forever": func(L *lua.LState) int {
-		host.BlockLua(L, "forever", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		host.NewWaiter(L).Wait(L, "forever", host.NoTimeout)
 		return 0
 	},
 	"panics":       func(L *lua.LState) int { host.Options{}.Env(""); return 0 },

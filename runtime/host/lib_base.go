@@ -2,8 +2,6 @@ package host
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"runtime"
 	"strings"
 
@@ -117,6 +115,7 @@ func protectedCall(L *lua.LState, caller *hook, handler *lua.LFunction, at int) 
 	if isExit(f.obj) {
 		rethrow(caller, f, "")
 	}
+	h.dropped(f)
 	if handler != nil && !handled && caller.task.ctx.Err() == nil && (pending == nil || isOverflow(pending)) {
 		// There was no room for the handler where the error was raised.
 		if pending != nil {
@@ -183,8 +182,6 @@ func baseAssert(L *lua.LState) int {
 	return 0
 }
 
-// basePrint writes under the lock: giving it up would let other tasks print in
-// between, and the order of what a script prints would depend on the machine.
 func (h *Host) basePrint(L *lua.LState) int {
 	var b strings.Builder
 	for i := 1; i <= L.GetTop(); i++ {
@@ -194,18 +191,8 @@ func (h *Host) basePrint(L *lua.LState) int {
 		b.WriteString(ToString(L, L.Get(i)))
 	}
 	b.WriteByte('\n')
-	h.write(L, h.o.Stdout, b.String())
+	h.write(L, h.stdout, b.String())
 	return 0
-}
-
-// write prints and raises what goes wrong, as when a pipe was closed.
-func (h *Host) write(L *lua.LState, w io.Writer, s string) {
-	h.out.Lock()
-	_, err := io.WriteString(w, s)
-	h.out.Unlock()
-	if err != nil {
-		Raise(L, fmt.Errorf("write: %w", err))
-	}
 }
 
 func baseToString(L *lua.LState) int {

@@ -7,40 +7,54 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
+	"sync/atomic"
 
+	"github.com/imdlua/imdlua/runtime/host/localfile"
 	"github.com/imdlua/imdlua/runtime/host/luanum"
 	lua "github.com/yuin/gopher-lua"
 )
 
 // luaFile is a file handle of the io library.
 type luaFile struct {
-	mu     sync.Mutex // one reader or writer at a time
+	turn   gate // one reader or writer at a time
 	name   string
 	r      *bufio.Reader
-	w      io.Writer
 	f      *os.File // nil for the standard streams
-	std    bool
-	closed bool
-	remove func()
+	out    *stream  // standard output or error
+	in     *input   // standard input
+	closed atomic.Bool
+	entry  *Entry // nil for the standard streams
 }
-
-type stdinFile = luaFile
 
 func newStdin(r io.Reader) *luaFile {
-	return &luaFile{name: "stdin", r: bufio.NewReader(r), std: true}
+	in := &input{r: r}
+	return &luaFile{turn: newGate(), name: "stdin", r: bufio.NewReader(in), in: in}
 }
 
-// Close ends an open file.
+// Close closes a file. A read under way ends if the system can do that.
 func (f *luaFile) Close(context.Context) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed || f.f == nil {
+	if f.f == nil || f.closed.Swap(true) {
 		return nil
 	}
-	f.closed = true
 	return f.f.Close()
 }
+
+// gate lets one call in at a time, and those that wait give up with their
+// context.
+type gate chan struct{}
+
+func newGate() gate { return make(gate, 1) }
+
+func (g gate) enter(ctx context.Context) error {
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g gate) leave() { <-g }
 
 func (h *Host) openIO() {
 	mt := h.root.CreateTable(0, 6)
@@ -54,7 +68,7 @@ func (h *Host) openIO() {
 	mt.RawSetString("__tostring", h.root.NewFunction(func(L *lua.LState) int {
 		f := toFile(L, 1)
 		s := "file (" + f.name + ")"
-		if f.closed {
+		if f.closed.Load() {
 			s = "file (closed)"
 		}
 		L.Push(lua.LString(s))
@@ -66,10 +80,10 @@ func (h *Host) openIO() {
 		"write": h.ioWrite,
 		"close": fileClose,
 	})
-	out := &luaFile{name: "stdout", w: h.o.Stdout, std: true}
+	out := &luaFile{turn: newGate(), name: "stdout", out: h.stdout}
 	lib.RawSetString("stdin", h.pushFile(h.stdin))
 	lib.RawSetString("stdout", h.pushFile(out))
-	lib.RawSetString("stderr", h.pushFile(&luaFile{name: "stderr", w: h.o.Stderr, std: true}))
+	lib.RawSetString("stderr", h.pushFile(&luaFile{turn: newGate(), name: "stderr", out: h.stderr}))
 	h.globals.RawSetString("io", lib)
 	h.modules.loaded.RawSetString("io", lib)
 }
@@ -88,7 +102,7 @@ func toFile(L *lua.LState, at int) *luaFile {
 
 func openFile(L *lua.LState, at int) *luaFile {
 	f := toFile(L, at)
-	if f.closed {
+	if f.closed.Load() {
 		L.RaiseError("attempt to use a closed file")
 	}
 	return f
@@ -101,22 +115,31 @@ var openModes = map[string]int{
 }
 
 // open opens a file that closes with the current scope.
-func (h *Host) open(L *lua.LState, path string, flags int) (lua.LValue, error) {
-	f := &luaFile{name: path}
-	err := TryBlock(L, func(context.Context) (err error) {
-		f.f, err = os.OpenFile(path, flags, 0o666)
-		return err
-	})
-	if err != nil {
+func (h *Host) open(L *lua.LState, path string, flags int) (*luaFile, error) {
+	access := AccessRead
+	if flags&(os.O_WRONLY|os.O_RDWR) != 0 {
+		access = AccessWrite
+	}
+	if err := Allow(L, access, path); err != nil {
 		return nil, err
 	}
-	return h.register(L, f), nil
+	return openIn(L, path, func(ctx context.Context) (*os.File, error) {
+		return localfile.Open(ctx, path, flags, 0o666)
+	})
 }
 
-func (h *Host) register(L *lua.LState, f *luaFile) lua.LValue {
-	f.r, f.w = bufio.NewReader(f.f), f.f
-	f.remove = CurrentScope(L).Add(f)
-	return h.pushFile(f)
+// openIn makes a file handle of what open returns. It belongs to the scope as
+// soon as it is open.
+func openIn(L *lua.LState, name string, open func(ctx context.Context) (*os.File, error)) (*luaFile, error) {
+	f, scope := &luaFile{turn: newGate(), name: name}, CurrentScope(L)
+	err := TryWithTimeout(L, NoTimeout, func(ctx context.Context) (err error) {
+		if f.f, err = open(ctx); err == nil {
+			f.r = bufio.NewReader(f.f)
+			f.entry = scope.Add(f)
+		}
+		return err
+	})
+	return f, err
 }
 
 func (h *Host) ioOpen(L *lua.LState) int {
@@ -129,19 +152,22 @@ func (h *Host) ioOpen(L *lua.LState) int {
 	if err != nil {
 		return fileResult(L, path, err)
 	}
-	L.Push(f)
+	L.Push(h.pushFile(f))
 	return 1
 }
 
 func (h *Host) ioTmpfile(L *lua.LState) int {
-	f := &luaFile{name: "tmpfile"}
-	Block(L, func(context.Context) (err error) {
-		if f.f, err = os.CreateTemp("", "lua_"); err == nil {
-			err = os.Remove(f.f.Name())
+	f, err := openIn(L, "tmpfile", func(context.Context) (*os.File, error) {
+		f, err := os.CreateTemp("", "lua_")
+		if err == nil {
+			err = os.Remove(f.Name())
 		}
-		return err
+		return f, err
 	})
-	L.Push(h.register(L, f))
+	if err != nil {
+		Raise(L, err)
+	}
+	L.Push(h.pushFile(f))
 	return 1
 }
 
@@ -149,7 +175,7 @@ func ioType(L *lua.LState) int {
 	ud, _ := L.CheckAny(1).(*lua.LUserData)
 	if ud != nil {
 		if f, ok := ud.Value.(*luaFile); ok {
-			if f.closed {
+			if f.closed.Load() {
 				L.Push(lua.LString("closed file"))
 			} else {
 				L.Push(lua.LString("file"))
@@ -168,14 +194,20 @@ func fileClose(L *lua.LState) int {
 	}
 	f := openFile(L, 1)
 	err := TryBlock(L, f.Close)
-	if f.remove != nil {
-		f.remove()
+	if f.entry != nil {
+		f.entry.Remove()
 	}
 	return fileResult(L, f.name, err)
 }
 
 func fileFlush(L *lua.LState) int {
-	openFile(L, 1)
+	f := openFile(L, 1)
+	if f.out != nil {
+		WithTimeout(L, NoTimeout, func(ctx context.Context) error { return f.out.out.room(ctx, 0) })
+		if err := f.out.failed(); err != nil {
+			return fileResult(L, f.name, err)
+		}
+	}
 	L.Push(lua.LTrue)
 	return 1
 }
@@ -191,9 +223,11 @@ func fileSeek(L *lua.LState) int {
 		return fileResult(L, f.name, errors.New("illegal seek"))
 	}
 	var at int64
-	err := TryBlock(L, func(context.Context) (err error) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
+	err := TryBlock(L, func(ctx context.Context) (err error) {
+		if err := f.turn.enter(ctx); err != nil {
+			return err
+		}
+		defer f.turn.leave()
 		if whence == io.SeekCurrent {
 			offset -= int64(f.r.Buffered())
 		}
@@ -209,7 +243,7 @@ func fileSeek(L *lua.LState) int {
 }
 
 func (h *Host) ioWrite(L *lua.LState) int {
-	h.write(L, h.o.Stdout, joinArguments(L, 1))
+	h.write(L, h.stdout, joinArguments(L, 1))
 	L.Push(h.globals.RawGetString("io").(*lua.LTable).RawGetString("stdout"))
 	return 1
 }
@@ -236,18 +270,25 @@ func joinArguments(L *lua.LState, from int) string {
 func (h *Host) fileWrite(L *lua.LState) int {
 	f := openFile(L, 1)
 	s := joinArguments(L, 2)
-	if f.w == nil {
+	switch {
+	case f.out != nil:
+		h.write(L, f.out, s)
+	case f.f == nil:
 		return fileResult(L, f.name, errors.New("bad file descriptor"))
-	}
-	if f.std {
-		h.write(L, f.w, s)
-	} else if err := TryBlock(L, func(context.Context) error {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		_, err := io.WriteString(f.w, s)
-		return err
-	}); err != nil {
-		return fileResult(L, f.name, err)
+	default:
+		err := TryWithTimeout(L, NoTimeout, func(ctx context.Context) error {
+			if err := f.turn.enter(ctx); err != nil {
+				return err
+			}
+			defer f.turn.leave()
+			return localfile.Do(ctx, f.f, func() error {
+				_, err := io.WriteString(f.f, s)
+				return err
+			})
+		})
+		if err != nil {
+			return fileResult(L, f.name, err)
+		}
 	}
 	L.Push(L.Get(1))
 	return 1

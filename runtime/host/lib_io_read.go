@@ -4,16 +4,15 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"github.com/imdlua/imdlua/runtime/host/localfile"
 	"github.com/imdlua/imdlua/runtime/host/luanum"
 	lua "github.com/yuin/gopher-lua"
 )
-
-// maxRead bounds what one read takes into memory.
-const maxRead = maxString
 
 // readRequest is one argument of read: "*l", "*L", "*n", "*a" or a count.
 type readRequest struct {
@@ -21,15 +20,15 @@ type readRequest struct {
 	count int
 }
 
-func readRequests(L *lua.LState, from int) []readRequest {
+func (h *Host) readRequests(L *lua.LState, from int) []readRequest {
 	if L.GetTop() < from {
 		return []readRequest{{kind: 'l'}}
 	}
 	var reqs []readRequest
 	for i := from; i <= L.GetTop(); i++ {
 		if n, ok := L.Get(i).(lua.LNumber); ok {
-			if n < 0 || n > maxRead {
-				L.ArgError(i, "count out of range")
+			if n < 0 || int64(n) > h.o.MaxString {
+				L.ArgError(i, fmt.Sprintf("count out of range 0 to %d", h.o.MaxString))
 			}
 			reqs = append(reqs, readRequest{kind: 'c', count: int(n)})
 			continue
@@ -44,10 +43,10 @@ func readRequests(L *lua.LState, from int) []readRequest {
 }
 
 // read serves one request. ok is false at the end of the file.
-func (f *luaFile) read(q readRequest) (s string, ok bool, err error) {
+func (f *luaFile) read(ctx context.Context, q readRequest, limit int64) (s string, ok bool, err error) {
 	switch q.kind {
 	case 'a':
-		b, err := io.ReadAll(io.LimitReader(f.r, maxRead))
+		b, err := localfile.ReadAll(ctx, f.r, f.name, 0, limit)
 		return string(b), err == nil, err
 	case 'c':
 		if q.count == 0 {
@@ -55,7 +54,7 @@ func (f *luaFile) read(q readRequest) (s string, ok bool, err error) {
 			return "", err == nil, notEOF(err)
 		}
 		var b strings.Builder
-		n, err := io.Copy(&b, io.LimitReader(f.r, int64(q.count)))
+		n, err := io.Copy(&b, io.LimitReader(localfile.Reader(ctx, f.r), int64(q.count)))
 		return b.String(), n > 0, err
 	case 'n':
 		return f.readNumber()
@@ -67,8 +66,12 @@ func (f *luaFile) read(q readRequest) (s string, ok bool, err error) {
 		if err == nil {
 			break
 		}
-		if b.Len() > maxRead {
-			return "", false, errors.New("line too long")
+		if int64(b.Len()) > limit {
+			return "", false, Errorf("too_large", "%s: a line is longer than the limit of %d bytes", f.name, limit).
+				WithHint("read pieces with f:read(n), or raise the limit with --max-string")
+		}
+		if ctx.Err() != nil {
+			return "", false, ctx.Err()
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
 			if b.Len() == 0 {
@@ -121,11 +124,10 @@ func (h *Host) readInto(L *lua.LState, f *luaFile, reqs []readRequest) (int, err
 		ok bool
 	}
 	var got []result
+	limit := h.o.MaxString
 	read := func(ctx context.Context) error {
-		f.mu.Lock()
-		defer f.mu.Unlock()
 		for _, q := range reqs {
-			s, ok, err := f.read(q)
+			s, ok, err := f.read(ctx, q, limit)
 			if err != nil {
 				return err
 			}
@@ -136,12 +138,16 @@ func (h *Host) readInto(L *lua.LState, f *luaFile, reqs []readRequest) (int, err
 		}
 		return nil
 	}
-	var err error
-	if f.std {
-		err = TryWithTimeout(L, -1, func(ctx context.Context) error { return waitFor(ctx, read) })
-	} else {
-		err = TryBlock(L, read)
-	}
+	err := TryWithTimeout(L, NoTimeout, func(ctx context.Context) error {
+		if err := f.turn.enter(ctx); err != nil {
+			return err
+		}
+		defer f.turn.leave()
+		if f.in != nil {
+			return f.in.with(ctx, read)
+		}
+		return localfile.Do(ctx, f.f, func() error { return read(ctx) })
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -164,22 +170,62 @@ func (h *Host) readInto(L *lua.LState, f *luaFile, reqs []readRequest) (int, err
 	return len(got), nil
 }
 
-// waitFor runs a read of a stream that cannot be interrupted, and leaves it
-// behind when ctx ends: a script that was cancelled must not wait for a key.
-func waitFor(ctx context.Context, read func(context.Context) error) error {
-	done := make(chan error, 1)
-	go func() { done <- shielded(ctx, read) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+// input is a stream whose reads cannot be interrupted. A goroutine reads it, and
+// is left waiting when the script is cancelled: what comes then is kept for the
+// next read.
+type input struct {
+	r    io.Reader
+	ctx  context.Context // of the running call
+	more chan fetched    // what the goroutine reads; nil if none runs
+	rest []byte
+	err  error
+}
+
+// fetched is the result of one read.
+type fetched struct {
+	b   []byte
+	err error
+}
+
+// with calls read, whose reads end with ctx.
+func (in *input) with(ctx context.Context, read func(ctx context.Context) error) error {
+	in.ctx = ctx
+	return read(ctx)
+}
+
+// Read returns what was read before, or waits for more.
+func (in *input) Read(p []byte) (int, error) {
+	if len(in.rest) == 0 {
+		if in.more == nil {
+			in.more = make(chan fetched, 1)
+			go in.fetch(in.more)
+		}
+		select {
+		case got := <-in.more:
+			in.rest, in.err, in.more = got.b, got.err, nil
+		case <-in.ctx.Done():
+			return 0, in.ctx.Err()
+		}
 	}
+	n := copy(p, in.rest)
+	in.rest = in.rest[n:]
+	if n > 0 {
+		return n, nil
+	}
+	err := in.err
+	in.err = nil
+	return 0, err
+}
+
+func (in *input) fetch(more chan<- fetched) {
+	b := make([]byte, 32<<10)
+	n, err := in.r.Read(b)
+	more <- fetched{b[:n], err}
 }
 
 func (h *Host) fileRead(L *lua.LState) int {
 	f := openFile(L, 1)
-	n, err := h.readInto(L, f, readRequests(L, 2))
+	n, err := h.readInto(L, f, h.readRequests(L, 2))
 	if err != nil {
 		return fileResult(L, f.name, err)
 	}
@@ -188,7 +234,7 @@ func (h *Host) fileRead(L *lua.LState) int {
 
 // fileLines returns an iterator over lines.
 func (h *Host) fileLines(L *lua.LState) int {
-	return h.lines(L, openFile(L, 1), readRequests(L, 2), false)
+	return h.lines(L, openFile(L, 1), h.readRequests(L, 2), false)
 }
 
 func (h *Host) ioLines(L *lua.LState) int {
@@ -196,16 +242,16 @@ func (h *Host) ioLines(L *lua.LState) int {
 		return h.lines(L, h.stdin, []readRequest{{kind: 'l'}}, false)
 	}
 	path := L.CheckString(1)
-	v, err := h.open(L, path, os.O_RDONLY)
+	f, err := h.open(L, path, os.O_RDONLY)
 	if err != nil {
 		Raise(L, err)
 	}
-	return h.lines(L, v.(*lua.LUserData).Value.(*luaFile), readRequests(L, 2), true)
+	return h.lines(L, f, h.readRequests(L, 2), true)
 }
 
 func (h *Host) lines(L *lua.LState, f *luaFile, reqs []readRequest, closeAtEnd bool) int {
 	L.Push(L.NewFunction(func(L *lua.LState) int {
-		if f.closed {
+		if f.closed.Load() {
 			L.RaiseError("file is already closed")
 		}
 		top := L.GetTop()
@@ -215,7 +261,7 @@ func (h *Host) lines(L *lua.LState, f *luaFile, reqs []readRequest, closeAtEnd b
 		}
 		if closeAtEnd && L.Get(top+1) == lua.LNil {
 			TryBlock(L, f.Close)
-			f.remove()
+			f.entry.Remove()
 		}
 		return n
 	}))

@@ -55,7 +55,9 @@ func osExit(L *lua.LState) int {
 }
 
 func (h *Host) osGetenv(L *lua.LState) int {
-	v, ok := h.o.Env(L.CheckString(1))
+	name := L.CheckString(1)
+	allowed(L, AccessEnv, name)
+	v, ok := h.o.Env(name)
 	if !ok {
 		L.Push(lua.LNil)
 	} else {
@@ -110,18 +112,22 @@ func errorNumber(err error) int {
 
 func osRemove(L *lua.LState) int {
 	path := L.CheckString(1)
+	allowed(L, AccessWrite, path)
 	err := TryBlock(L, func(context.Context) error { return os.Remove(path) })
 	return fileResult(L, path, err)
 }
 
 func osRename(L *lua.LState) int {
 	from, to := L.CheckString(1), L.CheckString(2)
+	allowed(L, AccessWrite, from)
+	allowed(L, AccessWrite, to)
 	err := TryBlock(L, func(context.Context) error { return os.Rename(from, to) })
 	return fileResult(L, from, err)
 }
 
 func osTmpname(L *lua.LState) int {
 	var name string
+	allowed(L, AccessWrite, os.TempDir())
 	Block(L, func(context.Context) error {
 		f, err := os.CreateTemp("", "lua_")
 		if err != nil {

@@ -10,10 +10,6 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// maxString is the longest string that string.rep makes: Go cannot recover from
-// running out of memory.
-const maxString = 256 << 20
-
 // openString replaces those string functions that lose data or kill the
 // process, and keeps scripts from redefining methods for everybody.
 func (h *Host) openString() {
@@ -35,15 +31,25 @@ func stringRep(L *lua.LState) int {
 		L.Push(lua.LString(""))
 		return 1
 	}
-	if size := float64(len(s)+len(sep)) * float64(n); size > maxString {
-		Raise(L, Errorf("memory", "resulting string too large (%.0f bytes, limit is %d)", size, maxString))
-	}
+	MakeString(L, float64(len(s)+len(sep))*float64(n))
 	if sep == "" {
 		L.Push(lua.LString(strings.Repeat(s, n)))
 	} else {
 		L.Push(lua.LString(strings.Repeat(s+sep, n-1) + s))
 	}
 	return 1
+}
+
+// MakeString says that a string of so many bytes is about to be made. It raises
+// code "memory" if that exceeds Options.MaxString or what Reserve allows: Go
+// cannot recover from running out of memory.
+func MakeString(L *lua.LState, size float64) {
+	limit := hookOf(L).host.o.MaxString
+	if size > float64(limit) {
+		e := Errorf("memory", "resulting string too large (%.0f bytes, limit is %d)", size, limit)
+		Raise(L, e.WithHint("raise the limit with --max-string"))
+	}
+	Reserve(L, int(size))
 }
 
 // stringLower changes ASCII only: anything else may be binary.

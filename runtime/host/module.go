@@ -3,12 +3,12 @@ package host
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/imdlua/imdlua/runtime/host/localfile"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -24,8 +24,8 @@ type modules struct {
 
 // loading is a module whose chunk runs now.
 type loading struct {
-	task *Task
-	done chan struct{}
+	task    *Task
+	waiters []*Waiter
 }
 
 func (h *Host) openModules() {
@@ -79,21 +79,18 @@ func (h *Host) baseRequire(L *lua.LState) int {
 		if busy.task == task {
 			Raise(L, Errorf("module", "loop while loading module '%s'", name))
 		}
-		BlockLua(L, "require "+name, func(ctx context.Context) error {
-			select {
-			case <-busy.done:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
+		w := NewWaiter(L)
+		busy.waiters = append(busy.waiters, w)
+		w.Wait(L, "require "+name, NoTimeout)
 	}
-	l := &loading{task: task, done: make(chan struct{})}
+	l := &loading{task: task}
 	m.loading[name] = l
 	// A module that fails may be tried again.
 	defer func() {
 		delete(m.loading, name)
-		close(l.done)
+		for _, w := range l.waiters {
+			w.Wake()
+		}
 	}()
 	fn := h.findModule(L, name)
 	v := Call(L, fn, 1, lua.LString(name))[0]
@@ -154,8 +151,11 @@ func (h *Host) moduleChunk(L *lua.LState, chunk, src string) *lua.LFunction {
 // readSource reads a script file without the lock.
 func (h *Host) readSource(L *lua.LState, path string) (string, error) {
 	var src []byte
-	err := TryBlock(L, func(context.Context) error {
-		f, err := os.Open(path)
+	if err := Allow(L, AccessRead, path); err != nil {
+		return "", err
+	}
+	err := TryBlock(L, func(ctx context.Context) error {
+		f, err := localfile.Open(ctx, path, os.O_RDONLY, 0)
 		if err != nil {
 			return err
 		}
@@ -163,8 +163,10 @@ func (h *Host) readSource(L *lua.LState, path string) (string, error) {
 		if st, err := f.Stat(); err == nil && st.IsDir() {
 			return &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 		}
-		src, err = io.ReadAll(io.LimitReader(f, maxSource+1))
-		return err
+		return localfile.Do(ctx, f, func() error {
+			src, err = localfile.ReadAll(ctx, f, path, 0, maxSource)
+			return err
+		})
 	})
 	return string(src), err
 }

@@ -2,18 +2,10 @@ package host
 
 import (
 	"context"
-	"sync"
+	"slices"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
-)
-
-const (
-	// graceTime is what clean-up gets after a cancel, for each scope.
-	graceTime = 10 * time.Second
-	// taskGrace is how long a scope waits for its tasks to unwind: their own
-	// clean-up and a little.
-	taskGrace = graceTime + 5*time.Second
 )
 
 // Closer is what a scope closes at its end. Close runs without the interpreter
@@ -35,248 +27,185 @@ type Scope struct {
 	host   *Host
 	parent *Scope
 
-	mu     sync.Mutex
-	items  []*scopeItem
+	// The fields below are guarded by host.scopes.
+	items  []*Entry
 	gone   int // removed entries in items
-	tasks  []*Task
+	tasks  map[*Task]struct{}
 	closed bool
 }
 
-type scopeItem struct {
+// Entry is the place of a resource in a scope. Its methods may be called from
+// any goroutine.
+type Entry struct {
+	scope  *Scope // changed by Keep; guarded by host.scopes
 	closer Closer
 	fn     *lua.LFunction
 	args   []lua.LValue
-	gone   bool
+	gone   bool // guarded by host.scopes
 }
 
 // CurrentScope returns the innermost scope of the task that L runs in.
 func CurrentScope(L *lua.LState) *Scope { return hookOf(L).task.scope }
 
-// Add registers c and returns a function that takes it out again, for c that
-// was closed early. Both may be called from any goroutine.
-func (s *Scope) Add(c Closer) (remove func()) {
-	it := &scopeItem{closer: c}
-	s.push(it)
-	return func() { s.remove(it) }
+// Add registers c, to be closed when the scope ends. A scope that has ended
+// closes it at once. Add may be called from any goroutine, and must be called
+// where the resource is opened: inside the function that Block runs. The task
+// may be cancelled in the moment in which that function returns, and its result
+// is lost then.
+func (s *Scope) Add(c Closer) *Entry {
+	e := &Entry{scope: s, closer: c}
+	if !s.push(e) {
+		e.closeNow()
+	}
+	return e
 }
 
 // Defer calls fn at the end of the scope. The lock is held.
 func (s *Scope) Defer(fn *lua.LFunction, args ...lua.LValue) {
-	s.push(&scopeItem{fn: fn, args: args})
+	s.push(&Entry{scope: s, fn: fn, args: args})
 }
 
-// Keep moves c to the parent scope, for functions that make something and hand
-// it out. It reports whether c was in this scope and there is a parent.
-func (s *Scope) Keep(c Closer) bool {
-	if s.parent == nil {
+// push reports whether the scope is open.
+func (s *Scope) push(e *Entry) bool {
+	s.host.scopes.Lock()
+	defer s.host.scopes.Unlock()
+	if s.closed {
+		e.gone = true
 		return false
 	}
-	s.mu.Lock()
-	var found *scopeItem
-	for _, it := range s.items {
-		if !it.gone && it.closer == c {
-			found = it
-		}
-	}
-	s.mu.Unlock()
-	if found == nil {
-		return false
-	}
-	// The item itself stays in this list as gone, so that an early close still
-	// finds it through the function that Add returned.
-	moved := &scopeItem{closer: closerOf(found)}
-	s.parent.push(moved)
-	s.mu.Lock()
-	found.closer = &keptCloser{Closer: c, scope: s.parent, item: moved}
-	s.mu.Unlock()
-	s.drop(found)
+	s.items = append(s.items, e)
 	return true
 }
 
-// keptCloser leads from an item to the one that replaced it.
-type keptCloser struct {
-	Closer
-	scope *Scope
-	item  *scopeItem
-}
-
-func closerOf(it *scopeItem) Closer {
-	if k, ok := it.closer.(*keptCloser); ok {
-		return k.Closer
+// closeNow closes a resource whose scope has ended.
+func (e *Entry) closeNow() {
+	ctx, cancel := context.WithTimeout(context.Background(), graceTime)
+	defer cancel()
+	if err := shielded(ctx, e.closer.Close); err != nil {
+		e.scope.host.log.Warn("a resource that came after the end of its scope did not close", "error", err)
 	}
-	return it.closer
 }
 
-func (s *Scope) push(it *scopeItem) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.items = append(s.items, it)
+// Remove takes the resource out of its scope, after it was closed early.
+func (e *Entry) Remove() {
+	e.scope.host.scopes.Lock()
+	defer e.scope.host.scopes.Unlock()
+	e.drop()
 }
 
-func (s *Scope) remove(it *scopeItem) {
-	s.mu.Lock()
-	kept, _ := it.closer.(*keptCloser)
-	s.mu.Unlock()
-	if kept != nil {
-		kept.scope.remove(kept.item)
+// drop removes the entry. scopes is held.
+func (e *Entry) drop() {
+	if e.gone {
 		return
 	}
-	s.drop(it)
-}
-
-func (s *Scope) drop(it *scopeItem) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if it.gone {
-		return
-	}
-	it.gone = true
+	e.gone = true
+	s := e.scope
 	s.gone++
-	if s.gone > 32 && s.gone*2 > len(s.items) {
-		keep := s.items[:0]
-		for _, i := range s.items {
-			if !i.gone {
-				keep = append(keep, i)
-			}
-		}
-		clear(s.items[len(keep):])
-		s.items, s.gone = keep, 0
+	if s.gone <= 32 || s.gone*2 <= len(s.items) {
+		return
 	}
+	keep := s.items[:0]
+	for _, x := range s.items {
+		if x.scope == s && !x.gone {
+			keep = append(keep, x)
+		}
+	}
+	clear(s.items[len(keep):])
+	s.items, s.gone = keep, 0
 }
 
-// pop takes the item that was added last.
-func (s *Scope) pop() *scopeItem {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// Keep moves the resource to the surrounding scope, for functions that make
+// something and return it. It reports whether that was possible: the outermost
+// scope has none around it.
+func (e *Entry) Keep() bool {
+	h := e.scope.host
+	h.scopes.Lock()
+	to := e.scope.parent
+	if e.gone || to == nil {
+		h.scopes.Unlock()
+		return false
+	}
+	e.drop()
+	e.scope = to
+	if to.closed {
+		h.scopes.Unlock()
+		e.closeNow()
+		return true
+	}
+	e.gone = false
+	to.items = append(to.items, e)
+	h.scopes.Unlock()
+	return true
+}
+
+// pop takes the entry that was added last.
+func (s *Scope) pop() *Entry {
+	s.host.scopes.Lock()
+	defer s.host.scopes.Unlock()
 	for n := len(s.items); n > 0; n = len(s.items) {
-		it := s.items[n-1]
+		e := s.items[n-1]
 		s.items[n-1] = nil
 		s.items = s.items[:n-1]
-		if !it.gone {
-			it.gone = true
-			return it
+		if e.scope == s && !e.gone {
+			e.gone = true
+			return e
 		}
-		s.gone--
 	}
+	s.gone = 0
 	return nil
 }
 
 func (s *Scope) adopt(t *Task) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tasks = append(s.tasks, t)
+	s.host.scopes.Lock()
+	defer s.host.scopes.Unlock()
+	if s.tasks == nil {
+		s.tasks = map[*Task]struct{}{}
+	}
+	s.tasks[t] = struct{}{}
 }
 
 func (s *Scope) forget(t *Task) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, x := range s.tasks {
-		if x == t {
-			s.tasks = append(s.tasks[:i], s.tasks[i+1:]...)
-			return
-		}
-	}
+	s.host.scopes.Lock()
+	defer s.host.scopes.Unlock()
+	delete(s.tasks, t)
 }
 
 func (s *Scope) unfinished() []*Task {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]*Task(nil), s.tasks...)
+	s.host.scopes.Lock()
+	defer s.host.scopes.Unlock()
+	tasks := make([]*Task, 0, len(s.tasks))
+	for t := range s.tasks {
+		tasks = append(tasks, t)
+	}
+	slices.SortFunc(tasks, func(a, b *Task) int { return a.id - b.id })
+	return tasks
 }
 
-// close ends the scope in the task of k. The lock is held, and given up while
-// resources close.
-func (s *Scope) close(k *hook) []error {
-	t := k.task
-	outer, noSwitch, deadlines := t.ctx, t.noSwitch, t.deadlines
-	t.noSwitch, t.deadlines = 0, deadlines+1 // waiting here is never a deadlock
-	var release context.CancelFunc
-	grace := func() {
-		if t.ctx.Err() == nil {
-			return
-		}
-		if release != nil {
-			release()
-		}
-		t.ctx, release = context.WithTimeout(s.host.hard, graceTime)
-		t.alarm.Store(false)
-	}
-	var errs []error
-	for {
-		errs = append(errs, s.endTasks(k)...)
-		it := s.pop()
-		if it == nil {
-			break
-		}
-		if t.ctx == outer {
-			grace()
-		}
-		if err := it.end(k); err != nil {
-			errs = append(errs, err)
+// end marks the scope as closed if nothing is left in it.
+func (s *Scope) end() bool {
+	s.host.scopes.Lock()
+	defer s.host.scopes.Unlock()
+	for _, e := range s.items {
+		if e.scope == s && !e.gone {
+			return false
 		}
 	}
-	if release != nil {
-		release()
-	}
-	t.ctx, t.noSwitch, t.deadlines = outer, noSwitch, deadlines
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	return errs
-}
-
-func (it *scopeItem) end(k *hook) error {
-	h, t := k.host, k.task
-	if it.fn != nil {
-		if _, f := h.protect(k, it.fn, it.args...); f != nil {
-			return h.failureError(f)
-		}
-		return nil
-	}
-	cur := k.l.G.CurrentThread
-	h.lock.release()
-	ctx, cancel := context.WithTimeout(h.hard, graceTime)
-	err := shielded(ctx, it.closer.Close)
-	cancel()
-	h.lock.acquire(t.ticket)
-	k.l.G.CurrentThread = cur
-	return err
-}
-
-// endTasks cancels the scope's tasks and waits until they have unwound.
-func (s *Scope) endTasks(k *hook) []error {
-	tasks := s.unfinished()
-	if len(tasks) == 0 {
-		return nil
-	}
-	for _, c := range tasks {
-		c.cancel(Errorf("cancelled", "the scope of the task has ended"))
-	}
-	h := k.host
-	cur := k.l.G.CurrentThread
-	h.lock.release()
-	limit := time.NewTimer(taskGrace)
-	defer limit.Stop()
-	var errs []error
-	for _, c := range tasks {
-		select {
-		case <-c.done:
-		case <-limit.C:
-			limit.Reset(0)
-			h.log.Warn("task did not end", "task", c.name)
-			errs = append(errs, Errorf("timeout", "task %q did not end within %v of being cancelled", c.name, taskGrace))
-			s.forget(c)
-		}
-	}
-	h.lock.acquire(k.task.ticket)
-	k.l.G.CurrentThread = cur
-	return errs
+	s.closed = len(s.tasks) == 0
+	return s.closed
 }
 
 // RunScope calls fn in a scope of its own and closes that when fn has ended,
 // however it ended.
 func RunScope(L *lua.LState, fn lua.LValue, args ...lua.LValue) []lua.LValue {
 	k := hookOf(L)
+	res, f := runScope(k, fn, args...)
+	if f != nil {
+		rethrow(k, f, "")
+	}
+	return res
+}
+
+func runScope(k *hook, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, *failure) {
 	t := k.task
 	s := &Scope{host: k.host, parent: t.scope}
 	t.scope = s
@@ -284,12 +213,21 @@ func RunScope(L *lua.LState, fn lua.LValue, args ...lua.LValue) []lua.LValue {
 	errs := s.close(k)
 	t.scope = s.parent
 	if f == nil && len(errs) > 0 {
-		f = &failure{obj: k.host.errorValue(L, errs[0])}
+		f = &failure{obj: k.host.errorValue(k.l, errs[0])}
 		errs = errs[1:]
 	}
 	if f != nil {
-		suppress(f, errs)
-		rethrow(k, f, "")
+		f.suppress(errs)
 	}
-	return res
+	return res, f
 }
+
+const (
+	// graceTime is what the clean-up of one scope gets after a cancel.
+	graceTime = 10 * time.Second
+	// deferTime is what one deferred function gets otherwise.
+	deferTime = 30 * time.Second
+	// taskGrace is how long a scope waits for its tasks to unwind: their own
+	// clean-up and a little.
+	taskGrace = graceTime + 5*time.Second
+)

@@ -29,9 +29,14 @@ type Options struct {
 	Timeout time.Duration
 	// CallTimeout bounds one blocking call; 0 is 30 s, negative none.
 	CallTimeout     time.Duration
-	MaxInstructions uint64   // of a run, all tasks together; 0 is none
-	MaxMemory       uint64   // soft limit of the Go heap in bytes; 0 is 1 GiB
-	SearchPath      []string // folders that require looks in, after the script's own
+	MaxInstructions uint64 // of a run, all tasks together; 0 is none
+	MaxMemory       uint64 // of the values that a script can reach, in bytes; 0 is 1 GiB
+	MaxString       int64  // longest string that a call makes, in bytes; 0 is 256 MiB
+	// Allow is asked before a script uses something outside of itself, see the
+	// function Allow. nil allows everything.
+	Allow func(access Access, value string) error
+	// SearchPath lists the folders that require looks in after the script's own.
+	SearchPath []string
 }
 
 // Host is one Lua state with everything around it.
@@ -45,13 +50,14 @@ type Host struct {
 	setup   *Task // the task of root and of idle threads
 	null    *lua.LUserData
 	meta    metatables
-	out     sync.Mutex // output to Stdout and Stderr
-	stdin   *stdinFile
+	out     output
+	stdout  *stream
+	stderr  *stream
+	stdin   *luaFile
 
-	// hard ends when clean-up may not go on: a second interrupt, or Close.
-	hard     context.Context
-	hardStop context.CancelFunc
-	running  sync.WaitGroup // goroutines of tasks
+	running sync.WaitGroup // goroutines of tasks
+	scopes  sync.Mutex     // guards the lists of all scopes
+	memory  memory
 
 	// These belong to the lock holder.
 	trampoline    *lua.LFunction
@@ -59,7 +65,7 @@ type Host struct {
 	instructions  uint64
 	overBudget    bool
 	lastTask      int
-	unobserved    []*Task
+	lost          lostTasks
 	strict        strictGlobals
 	modules       modules
 	converters    map[reflect.Type]func(*lua.LState, any) lua.LValue
@@ -68,11 +74,14 @@ type Host struct {
 	mu      sync.Mutex
 	main    *Task
 	live    []*Task
-	waits   map[*Task]*wait
-	epoch   uint64
+	waits   map[*Task]*Waiter
 	sources map[string]string
 	closed  bool
 	session *Session
+	// grace ends when clean-up may not go on: at a second interrupt, or in
+	// Close. Each run and each input of a session begins with a fresh one.
+	grace     context.Context
+	stopGrace context.CancelFunc
 }
 
 // metatables of the values that the host brings.
@@ -87,23 +96,26 @@ func New(o Options) *Host {
 	o = withDefaults(o)
 	h := &Host{
 		o: o, log: o.Logger,
-		waits:      map[*Task]*wait{},
+		waits:      map[*Task]*Waiter{},
 		sources:    map[string]string{},
 		converters: map[reflect.Type]func(*lua.LState, any) lua.LValue{},
 	}
-	h.hard, h.hardStop = context.WithCancel(context.Background())
+	h.grace, h.stopGrace = context.WithCancel(context.Background())
 	h.root = lua.NewState(stackOptions(taskFrames, 1024))
 	h.globals = h.root.G.Global
 	h.root.G.MainThread, h.root.G.CurrentThread = h.root, h.root
 	h.factory, _ = h.root.NewThread()
 	k := &hook{host: h, l: h.root, n: hookSlice}
-	h.setup = &Task{host: h, name: "setup", ticket: newTicket(), th: h.root, hook: k, done: make(chan struct{}), ctx: h.hard, life: h.hard, end: func(error) {}}
+	h.setup = &Task{host: h, name: "setup", ticket: newTicket(), th: h.root, hook: k, done: make(chan struct{}), ctx: context.Background(), life: context.Background(), end: func(error) {}}
 	k.task = h.setup
+	h.setup.inner = h.root
 	h.setup.root = &Scope{host: h}
 	h.setup.scope = h.setup.root
 	h.root.SetContext(k)
 	h.trampoline = h.root.NewFunction(trampoline)
 	h.stdin = newStdin(o.Stdin)
+	h.stdout = &stream{out: &h.out, w: o.Stdout}
+	h.stderr = &stream{out: &h.out, w: o.Stderr}
 	h.openLibs()
 	return h
 }
@@ -131,6 +143,9 @@ func withDefaults(o Options) Options {
 	if o.MaxMemory == 0 {
 		o.MaxMemory = 1 << 30
 	}
+	if o.MaxString == 0 {
+		o.MaxString = 256 << 20
+	}
 	return o
 }
 
@@ -147,20 +162,46 @@ func (h *Host) SetGlobal(name string, v lua.LValue) {
 	h.globals.RawSetString(name, v)
 }
 
-// Interrupt stops the run: the main task is cancelled with code "interrupted"
-// and its scopes close. A second call makes clean-up stop at once.
+// Interrupt stops the run, or the running input of a session: it is cancelled
+// with code "interrupted" and its scopes close. A second call ends the clean-up
+// as well.
 func (h *Host) Interrupt() {
 	h.mu.Lock()
-	t := h.main
+	t, s := h.main, h.session
 	h.mu.Unlock()
-	if t == nil {
-		return
+	switch {
+	case t == nil:
+	case s != nil:
+		s.Interrupt()
+	case t.Cancelled():
+		h.endGrace()
+	default:
+		t.cancel(Errorf("interrupted", "interrupted"))
 	}
-	if t.Cancelled() {
-		h.hardStop()
-		return
+}
+
+// graceContext is the context of clean-up.
+func (h *Host) graceContext() context.Context {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.grace
+}
+
+// renewGrace makes a fresh context of clean-up, unless the host is closed.
+func (h *Host) renewGrace() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.grace.Err() != nil && !h.closed {
+		h.grace, h.stopGrace = context.WithCancel(context.Background())
 	}
-	t.cancel(Errorf("interrupted", "interrupted"))
+}
+
+// endGrace ends all clean-up at once.
+func (h *Host) endGrace() {
+	h.mu.Lock()
+	stop := h.stopGrace
+	h.mu.Unlock()
+	stop()
 }
 
 // cancelAll stops every task.
@@ -194,41 +235,50 @@ func (h *Host) Close() error {
 	h.running.Wait()
 	h.lock.acquire(h.setup.ticket)
 	errs := h.setup.root.close(h.setup.hook)
-	h.hardStop()
+	h.endGrace()
 	h.lock.release()
+	h.out.flush(stopped)
 	if len(errs) > 0 {
 		return errs[0]
 	}
 	return nil
 }
 
+// limited adds the time limit of a run.
+func (h *Host) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if h.o.Timeout <= 0 {
+		return ctx, func() {}
+	}
+	cause := Errorf("timeout", "the script ran longer than %v", h.o.Timeout)
+	return context.WithTimeoutCause(ctx, h.o.Timeout, cause)
+}
+
 // startMain makes the main task. One at a time.
 func (h *Host) startMain(ctx context.Context) (*Task, error) {
-	stop := context.CancelFunc(func() {})
-	if h.o.Timeout > 0 {
-		cause := Errorf("timeout", "the script ran longer than %v", h.o.Timeout)
-		ctx, stop = context.WithTimeoutCause(ctx, h.o.Timeout, cause)
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || h.main != nil {
-		stop()
-		if h.closed {
-			return nil, Errorf("closed", "the host is closed")
-		}
+	if h.closed {
+		return nil, Errorf("closed", "the host is closed")
+	}
+	if h.main != nil {
 		return nil, Errorf("busy", "the host runs a script already")
 	}
 	t := h.newTask("main", ctx, nil, true)
 	t.main = true
-	context.AfterFunc(t.life, stop)
 	h.main = t
 	h.instructions, h.overBudget = 0, false
+	if h.grace.Err() != nil {
+		h.grace, h.stopGrace = context.WithCancel(context.Background())
+	}
 	return t, nil
 }
 
 // endMain closes the script's scope. The lock is held.
 func (h *Host) endMain(t *Task) {
 	t.closeScope()
+	if t.failure != nil && isExit(t.failure.obj) {
+		h.dropped(t.failure)
+	}
 	t.finish()
 	h.mu.Lock()
 	h.main = nil
@@ -244,6 +294,8 @@ func (h *Host) Run(ctx context.Context, chunk, source string) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := h.limited(ctx)
+	defer stop()
 	t, err := h.startMain(ctx)
 	if err != nil {
 		return err
@@ -258,32 +310,32 @@ func (h *Host) Run(ctx context.Context, chunk, source string) error {
 		args[i] = lua.LString(a)
 	}
 	_, t.failure = callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto), args...)
+	cancelled := t.Cancelled()
 	h.endMain(t)
 	err = h.verdict(t)
 	h.lock.release()
 	watch()
 	close(t.done)
+	if cancelled {
+		ctx = stopped
+	}
+	h.out.flush(ctx)
+	if lost := h.stdout.unreported(); lost != nil && err == nil {
+		err = h.ToError(lost)
+	}
 	return err
 }
 
 // verdict is what the run came to.
 func (h *Host) verdict(t *Task) error {
+	lost := h.lost.verdict()
 	if exit, ok := context.Cause(t.life).(*ExitError); ok {
 		return exit
 	}
-	lost := h.unobserved
-	h.unobserved = nil
 	if err := t.Err(); err != nil {
 		return err
 	}
-	for _, bad := range lost {
-		if !bad.observed.Load() {
-			e := Errorf("task_failed", "task %q failed and nobody joined it", bad.name)
-			e.Cause, e.told = bad.Err(), true
-			return e
-		}
-	}
-	return nil
+	return lost
 }
 
 func (h *Host) setScriptDir(chunk string) {
@@ -309,7 +361,7 @@ func (h *Host) visit(f func(L *lua.LState)) error {
 	defer func() { h.root.G.CurrentThread = cur }()
 	fn := h.root.NewFunction(func(L *lua.LState) int { f(L); return 0 })
 	if _, fail := h.protect(h.setup.hook, fn); fail != nil {
-		return h.failureError(fail)
+		return h.failureError(h.setup.hook, fail)
 	}
 	return nil
 }

@@ -1,19 +1,250 @@
 package host
 
-import "io"
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
 
-// lockedWriter keeps what bindings write apart from what scripts print.
-type lockedWriter struct {
-	h *Host
-	w io.Writer
+	lua "github.com/yuin/gopher-lua"
+)
+
+const (
+	// outputRoom is how many bytes may wait to be written before a task that
+	// prints has to wait.
+	outputRoom = 256 << 10
+	// outputMost is how many bytes warnings may add, which do not wait.
+	outputMost = 16 << 20
+	// outputBatch is how many bytes of small writes are joined into one.
+	outputBatch = 64 << 10
+	// stallTime is how long the end of a cancelled run waits for a stream that
+	// takes nothing.
+	stallTime = 100 * time.Millisecond
+)
+
+// output writes what scripts print, in the order in which they print it. A
+// goroutine does the writing, so that a stream that takes nothing stops only
+// the tasks that print to it, and those can be cancelled.
+type output struct {
+	mu    sync.Mutex
+	queue []piece
+	size  int           // bytes in queue, and those being written
+	busy  bool          // the goroutine runs
+	moved chan struct{} // closed when size has fallen; nil if nobody waits
 }
 
-func (l lockedWriter) Write(p []byte) (int, error) {
-	l.h.out.Lock()
-	defer l.h.out.Unlock()
-	return l.w.Write(p)
+// piece is one write.
+type piece struct {
+	to   *stream
+	text string
 }
 
-// Stderr returns the host's error output for bindings; it may be written from
-// any goroutine.
-func (h *Host) Stderr() io.Writer { return lockedWriter{h, h.o.Stderr} }
+// stream is one of the two streams of a host.
+type stream struct {
+	out  *output
+	w    io.Writer
+	err  error // of the first write that failed; guarded by out.mu
+	told bool  // the error has been raised; guarded by out.mu
+	lost int   // bytes of warnings that found no room; guarded by out.mu
+}
+
+// stopped is a context that has ended.
+var stopped = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// put queues text and reports whether there is room for more.
+func (o *output) put(to *stream, text string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if to.err != nil {
+		return true
+	}
+	o.queue = append(o.queue, piece{to, text})
+	o.size += len(text)
+	if !o.busy {
+		o.busy = true
+		go o.drain()
+	}
+	return o.size <= outputRoom
+}
+
+// drain writes until nothing is left.
+func (o *output) drain() {
+	for {
+		to, text, ok := o.next()
+		if !ok {
+			return
+		}
+		_, err := io.WriteString(to.w, text)
+		o.wrote(to, len(text), err)
+	}
+}
+
+// next takes pieces for one stream from the queue.
+func (o *output) next() (to *stream, text string, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) == 0 {
+		o.queue, o.busy = nil, false
+		o.wake()
+		return nil, "", false
+	}
+	to = o.queue[0].to
+	n, size := 0, 0
+	for n < len(o.queue) && o.queue[n].to == to && (n == 0 || size+len(o.queue[n].text) <= outputBatch) {
+		size += len(o.queue[n].text)
+		n++
+	}
+	text = o.queue[0].text
+	if n > 1 {
+		joined := make([]byte, 0, size)
+		for _, p := range o.queue[:n] {
+			joined = append(joined, p.text...)
+		}
+		text = string(joined)
+	}
+	clear(o.queue[:n])
+	o.queue = o.queue[n:]
+	return to, text, true
+}
+
+// wrote notes the end of a write.
+func (o *output) wrote(to *stream, n int, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.size -= n
+	if err != nil && to.err == nil {
+		to.err = err
+		keep := o.queue[:0]
+		for _, p := range o.queue {
+			if p.to == to {
+				o.size -= len(p.text)
+			} else {
+				keep = append(keep, p)
+			}
+		}
+		o.queue = keep
+	}
+	if to.lost > 0 && to.err == nil && o.size < outputRoom {
+		text := fmt.Sprintf("imdlua: %d bytes of messages were dropped: nobody read them\n", to.lost)
+		to.lost = 0
+		o.queue = append(o.queue, piece{to, text})
+		o.size += len(text)
+	}
+	o.wake()
+}
+
+// wake tells those that wait that something was written. mu is held.
+func (o *output) wake() {
+	if o.moved != nil {
+		close(o.moved)
+		o.moved = nil
+	}
+}
+
+// state returns the bytes that are queued and a channel that is closed when
+// there are fewer.
+func (o *output) state() (size int, moved <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.moved == nil {
+		o.moved = make(chan struct{})
+	}
+	return o.size, o.moved
+}
+
+// room waits until at most n bytes are queued.
+func (o *output) room(ctx context.Context, n int) error {
+	for {
+		size, moved := o.state()
+		if size <= n {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// flush waits until everything is written. After ctx has ended it waits only as
+// long as the streams take something.
+func (o *output) flush(ctx context.Context) {
+	if o.room(ctx, 0) == nil {
+		return
+	}
+	for {
+		size, moved := o.state()
+		if size == 0 {
+			return
+		}
+		timer := time.NewTimer(stallTime)
+		select {
+		case <-moved:
+			timer.Stop()
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+// failed returns the error of the first write that failed.
+func (s *stream) failed() error {
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	if s.err == nil {
+		return nil
+	}
+	s.told = true
+	return fmt.Errorf("write: %w", s.err)
+}
+
+// unreported returns the error that no call has raised.
+func (s *stream) unreported() error {
+	s.out.mu.Lock()
+	told := s.told
+	s.out.mu.Unlock()
+	if told {
+		return nil
+	}
+	return s.failed()
+}
+
+// Write queues p and never waits: bindings may call it from any goroutine, with
+// or without the interpreter lock.
+func (s *stream) Write(p []byte) (int, error) {
+	s.out.mu.Lock()
+	full := s.out.size > outputMost
+	if full {
+		s.lost += len(p)
+	}
+	s.out.mu.Unlock()
+	if !full {
+		s.out.put(s, string(p))
+	}
+	return len(p), nil
+}
+
+// write prints text, waits while too much is queued, and raises what went wrong
+// with this write or an earlier one.
+func (h *Host) write(L *lua.LState, to *stream, text string) {
+	err := to.failed()
+	if err == nil && !h.out.put(to, text) {
+		err = TryWithTimeout(L, NoTimeout, func(ctx context.Context) error { return h.out.room(ctx, outputRoom) })
+	}
+	if err != nil {
+		Raise(L, err)
+	}
+}
+
+// Stdout returns the host's output for bindings. It may be written from any
+// goroutine, and keeps its place among what scripts print.
+func (h *Host) Stdout() io.Writer { return h.stdout }
+
+// Stderr returns the host's error output, as Stdout does.
+func (h *Host) Stderr() io.Writer { return h.stderr }

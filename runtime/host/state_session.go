@@ -8,27 +8,34 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Session is a main task that lives through many chunks, for interactive use.
-// Chunks may make new globals.
+// Session is a main task that lives through many inputs, for interactive use.
+// Inputs may make new globals. Whatever ends an input, the next one can run.
 type Session struct {
 	host *Host
 	task *Task
 	stop func()
 
-	eval   sync.Mutex // one chunk at a time
+	eval   sync.Mutex // one input at a time
 	closed bool       // under eval
+
+	mu     sync.Mutex
+	cancel context.CancelCauseFunc // of the running input, else nil
+	asked  bool                    // the running input has been interrupted
 }
 
 // Session starts a session. If the host runs something already or is closed,
 // Eval tells.
 func (h *Host) Session(ctx context.Context) *Session {
 	s := &Session{host: h}
+	ctx, stop := h.limited(ctx)
 	t, err := h.startMain(ctx)
 	if err != nil {
+		stop()
 		s.closed = true
 		return s
 	}
-	s.task, s.stop = t, h.watchMemory()
+	watch := h.watchMemory()
+	s.task, s.stop = t, func() { watch(); stop() }
 	h.lock.acquire(t.ticket)
 	h.strict.open = true
 	h.mu.Lock()
@@ -39,7 +46,7 @@ func (h *Host) Session(ctx context.Context) *Session {
 	return s
 }
 
-// Eval runs a chunk and returns its results. ctx ends this chunk only; tasks
+// Eval runs an input and returns its results. ctx ends this input only; tasks
 // and resources live on. The error is an *Error or an *ExitError.
 func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue, error) {
 	s.eval.Lock()
@@ -53,6 +60,39 @@ func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue,
 	if err != nil {
 		return nil, err
 	}
+	h.renewGrace()
+	life, end := s.begin(ctx)
+	h.lock.acquire(t.ticket)
+	h.makeRoom()
+	h.began(t)
+	t.ctx = life
+	t.alarm.Store(life.Err() != nil)
+	t.th.G.CurrentThread = t.th
+	res, f := callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto))
+	h.ended(t)
+	if f != nil {
+		err = h.failureError(t.hook, f)
+		if f.broken {
+			t.th, t.hook = h.newThread(true, t)
+			t.inner = t.th
+		}
+	}
+	t.ctx, t.raised = t.life, raised{}
+	if exit, ok := context.Cause(t.life).(*ExitError); ok {
+		err = exit
+	}
+	h.lock.release()
+	h.out.flush(life)
+	end()
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// begin makes the context of an input, and end what undoes it.
+func (s *Session) begin(ctx context.Context) (life context.Context, end func()) {
+	t := s.task
 	life, cancel := context.WithCancelCause(t.life)
 	stop := context.AfterFunc(ctx, func() {
 		cause := context.Cause(ctx)
@@ -62,29 +102,42 @@ func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue,
 		cancel(cause)
 		t.alarm.Store(true)
 	})
-	h.lock.acquire(t.ticket)
-	h.began(t)
-	t.ctx = life
-	t.th.G.CurrentThread = t.th
-	res, f := callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto))
-	t.ctx = t.life
-	h.ended(t)
-	if f != nil {
-		err = h.failureError(f)
-		if f.broken {
-			t.th, t.hook = h.newThread(true, t)
-		}
+	s.mu.Lock()
+	s.cancel, s.asked = cancel, false
+	s.mu.Unlock()
+	return life, func() {
+		s.mu.Lock()
+		s.cancel = nil
+		s.mu.Unlock()
+		stop()
+		cancel(nil)
 	}
-	if exit, ok := context.Cause(t.life).(*ExitError); ok {
-		err = exit
+}
+
+// Interrupt cancels the running input with code "interrupted". A second call
+// during the same input ends its clean-up as well. Without an input it does
+// nothing.
+func (s *Session) Interrupt() {
+	s.mu.Lock()
+	again := s.asked
+	s.asked = s.cancel != nil
+	s.mu.Unlock()
+	if again {
+		s.host.endGrace()
+		return
 	}
-	h.lock.release()
-	stop()
-	cancel(nil)
-	if err != nil {
-		return nil, err
+	s.cancelInput(Errorf("interrupted", "interrupted"))
+}
+
+// cancelInput ends the running input.
+func (s *Session) cancelInput(cause error) {
+	s.mu.Lock()
+	cancel := s.cancel
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+		s.task.alarm.Store(true)
 	}
-	return res, nil
 }
 
 // Compile checks a chunk without running it.
@@ -135,6 +188,7 @@ func (s *Session) Close() error {
 	}
 	s.closed = true
 	h, t := s.host, s.task
+	h.renewGrace()
 	h.lock.acquire(t.ticket)
 	t.th.G.CurrentThread = t.th
 	h.endMain(t)
@@ -145,5 +199,6 @@ func (s *Session) Close() error {
 	h.lock.release()
 	s.stop()
 	close(t.done)
+	h.out.flush(stopped)
 	return t.Err()
 }

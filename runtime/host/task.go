@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -22,23 +21,26 @@ type Task struct {
 	hook *hook
 
 	ticket  *ticket
+	inner   *lua.LState     // the thread that runs now: th, a pcall's or a coroutine's
 	life    context.Context // ends when the task is cancelled
 	end     context.CancelCauseFunc
 	unwatch func() bool
 	alarm   atomic.Bool // tells the hook to look at once
 	done    chan struct{}
 	failed  atomic.Pointer[error]
-	// observed is set when somebody looks at the result.
-	observed atomic.Bool
 
 	// The rest belongs to the lock holder.
 	ctx       context.Context // the innermost: life, a deadline's, or a grace context
 	scope     *Scope          // the innermost
 	root      *Scope
 	parent    *Scope // that the task belongs to
+	over      bool   // the task has ended; done follows
+	watches   []*Watch
 	results   []lua.LValue
 	failure   *failure
 	raised    raised
+	observed  bool // somebody looks at the result
+	lost      bool // the failure counts among those that nobody looks at
 	cancelled struct {
 		ctx context.Context
 		obj lua.LValue
@@ -67,6 +69,7 @@ func (h *Host) newTask(name string, ctx context.Context, parent *Scope, big bool
 	} else {
 		t.th, t.hook = h.newThread(big, t)
 	}
+	t.inner = t.th
 	t.root = &Scope{host: h, parent: parent}
 	t.scope = t.root
 	return t
@@ -107,42 +110,96 @@ func (t *Task) run(fn *lua.LFunction, args []lua.LValue) {
 	t.parent.forget(t)
 	h.instructions += uint64(t.hook.granted - t.hook.n)
 	h.shelve(t.hook, t.failure == nil || !t.failure.broken)
-	h.lock.release()
+	// Scripts may keep the task, and with it everything that it refers to.
+	t.th, t.hook, t.inner, t.raised = nil, nil, nil, raised{}
 	close(t.done)
+	h.lock.release()
 	h.running.Done()
 }
 
 // closeScope ends the task's own scope and adds what went wrong there.
 func (t *Task) closeScope() {
 	errs := t.root.close(t.hook)
-	if len(errs) == 0 {
-		return
-	}
-	if t.failure == nil {
+	if len(errs) > 0 && t.failure == nil {
 		t.failure = &failure{obj: t.host.errorValue(t.th, errs[0])}
 		errs = errs[1:]
 	}
-	suppress(t.failure, errs)
+	if t.failure != nil {
+		t.failure.suppress(errs)
+	}
 }
 
-// finish records the end. A failure that nobody waits for is told at once.
+// finish records the end and wakes the tasks that wait for it. A failure that
+// nobody waits for is printed at once.
 func (t *Task) finish() {
 	h := t.host
+	t.over = true
+	for _, w := range t.watches {
+		w.tell(t)
+	}
+	watched := len(t.watches) > 0
+	t.watches = nil
 	h.ended(t)
 	t.unwatch()
 	t.end(nil)
 	if t.failure == nil {
 		return
 	}
-	err := h.failureError(t.failure)
+	err := h.failureError(t.hook, t.failure)
 	t.failed.Store(&err)
-	if t.observed.Load() || t.main || isExit(t.failure.obj) || hasCode(err, "cancelled") {
+	if watched || t.observed || t.main || isExit(t.failure.obj) || hasCode(err, "cancelled") {
 		return
 	}
-	if !h.strict.open { // a session has no exit code
-		h.unobserved = append(h.unobserved, t)
-	}
+	h.lost.add(t)
 	h.warn(fmt.Sprintf("task %q failed", t.name), err)
+}
+
+// lostTasks counts the failures that nobody has looked at. It keeps only the
+// first task: a script may spawn any number.
+type lostTasks struct {
+	first *Task
+	count int
+}
+
+func (l *lostTasks) add(t *Task) {
+	if t.host.strict.open {
+		return // a session has no exit code
+	}
+	t.lost = true
+	l.count++
+	if l.first == nil {
+		l.first = t
+	}
+}
+
+func (l *lostTasks) remove(t *Task) {
+	if !t.lost {
+		return
+	}
+	t.lost = false
+	l.count--
+	if l.first == t {
+		l.first = nil
+	}
+}
+
+// verdict is the error that the lost failures make of a run.
+func (l *lostTasks) verdict() error {
+	if l.count == 0 {
+		return nil
+	}
+	e := Errorf("task_failed", "%d tasks failed and nobody joined them", l.count)
+	switch {
+	case l.first != nil && l.count == 1:
+		e.Message = fmt.Sprintf("task %q failed and nobody joined it", l.first.name)
+		e.Cause = l.first.Err()
+	case l.first != nil:
+		e.Message += fmt.Sprintf("; the first is %q", l.first.name)
+		e.Cause = l.first.Err()
+	}
+	e.told = true
+	*l = lostTasks{}
+	return e
 }
 
 // CurrentTask returns the task that L runs in.
@@ -173,8 +230,14 @@ func (t *Task) Err() error {
 }
 
 // Observe says that somebody will look at the result: a failure is then not
-// printed and does not fail the script.
-func (t *Task) Observe() { t.observed.Store(true) }
+// printed and does not fail the script. The lock is held.
+func (t *Task) Observe() {
+	t.observed = true
+	t.host.lost.remove(t)
+}
+
+// Over reports whether the task has ended. The lock is held.
+func (t *Task) Over() bool { return t.over }
 
 // Waiting says what the task waits for ("queue:get") and where, empty if it
 // does not wait for other Lua code. The lock is held.
@@ -185,7 +248,7 @@ func (t *Task) Waiting() (what, at string) {
 	if w == nil {
 		return "", ""
 	}
-	return w.what, where(w.l)
+	return w.what, where(w.thread)
 }
 
 // Cancel asks the task to stop: a blocking call returns, and the next
@@ -217,15 +280,19 @@ func (t *Task) cancelValue(L *lua.LState) lua.LValue {
 }
 
 // Join waits for the task and returns its results, or raises its error with the
-// place where it happened. A timeout <= 0 is none.
+// place where it happened. See Waiter.Wait for the timeout.
 func (t *Task) Join(L *lua.LState, timeout time.Duration) []lua.LValue {
 	k := hookOf(L)
 	if k.task == t {
 		Raise(L, Errorf("deadlock", "a task cannot join itself"))
 	}
-	t.observed.Store(true)
-	if t.Err() == nil {
-		t.await(L, timeout)
+	t.Observe()
+	if !t.over {
+		w := NewWatch(t)
+		defer w.Stop()
+		if w.Next(L, "join "+t.name, timeout) == nil {
+			Raise(L, Errorf("timeout", "task %q did not end within %v", t.name, timeout))
+		}
 	}
 	if t.failure != nil {
 		rethrow(k, t.failure, "join")
@@ -233,31 +300,10 @@ func (t *Task) Join(L *lua.LState, timeout time.Duration) []lua.LValue {
 	return t.results
 }
 
-func (t *Task) await(L *lua.LState, timeout time.Duration) {
-	select {
-	case <-t.done:
-		return
-	default:
-	}
-	err := BlockLuaTimeout(L, "join "+t.name, timeout, func(ctx context.Context) error {
-		select {
-		case <-t.done:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = Errorf("timeout", "task %q did not end within %v", t.name, timeout)
-	}
-	if err != nil {
-		Raise(L, err)
-	}
-}
-
-// WithDeadline calls fn in the same task and stops it when at has come: every
-// instruction and every blocking call in it then raises code "timeout", which
-// the caller may catch. Deadlines nest, the earlier one wins.
+// WithDeadline calls fn in the same task, in a scope of its own, and stops it
+// when at has come: every instruction and every blocking call in it then raises
+// code "timeout", which the caller may catch. The scope closes afterwards.
+// Deadlines nest, the earlier one wins.
 func WithDeadline(L *lua.LState, at time.Time, fn lua.LValue, args ...lua.LValue) []lua.LValue {
 	k := hookOf(L)
 	t, outer := k.task, k.task.ctx
@@ -269,7 +315,7 @@ func WithDeadline(L *lua.LState, at time.Time, fn lua.LValue, args ...lua.LValue
 		t.alarm.Store(true)
 	}
 	t.deadlines++
-	res, f := k.host.protect(k, fn, args...)
+	res, f := runScope(k, fn, args...)
 	t.deadlines--
 	t.ctx = outer
 	stop()

@@ -65,11 +65,13 @@ func resume(k *hook, ck *hook, args []lua.LValue) ([]lua.LValue, *failure) {
 		ck.started, ck.n, ck.granted = true, 1, 1
 	}
 	t.depth++
+	t.inner = ck.l
 	cur := k.l.G.CurrentThread
 	t.raised = raised{}
 	state, err, res := k.l.Resume(ck.l, ck.body, args...)
 	k.l.G.CurrentThread = cur
 	t.depth--
+	t.inner = k.l
 	ck.up, ck.own = nil, false
 	if outer != nil {
 		outer.status = coRunning
@@ -124,6 +126,7 @@ func coResume(L *lua.LState) int {
 		if isExit(f.obj) {
 			rethrow(k, f, "")
 		}
+		k.host.dropped(f)
 		L.Push(lua.LFalse)
 		L.Push(f.obj)
 		return 2

@@ -212,8 +212,8 @@ func TestCancel(t *testing.T) {
 			res := run(t, src, ready, hosttest.Context(ctx))
 			e := res.Error(t)
 			if name == "clean-up running" {
-				if len(e.Suppressed) != 0 || e.Message != "x" {
-					t.Errorf("error = %v, want x: the script had failed before it was cancelled", e)
+				if len(e.Suppressed) != 1 || e.Message != "x" {
+					t.Errorf("error = %v, suppressed %v, want x first: the script had failed before it was cancelled", e, e.Suppressed)
 				}
 				return
 			}

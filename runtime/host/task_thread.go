@@ -58,12 +58,14 @@ func (h *Host) borrow(caller *hook) (*lua.LState, *hook) {
 	}
 	k.n, k.granted, k.up, k.co = caller.n, caller.granted, caller.l, caller.co
 	t.depth++
+	t.inner = th
 	return th, k
 }
 
 func (h *Host) giveBack(caller, k *hook, reusable bool) {
 	t := caller.task
 	t.depth--
+	t.inner = caller.l
 	caller.n, caller.granted = k.n, k.granted
 	h.shelve(k, reusable)
 }
@@ -95,6 +97,9 @@ type failure struct {
 	obj   lua.LValue
 	trace []Frame
 	kind  string // "assertion" if assert raised it
+	// suppressed holds the errors of the clean-up that followed, unless obj can
+	// hold them itself.
+	suppressed []error
 	// broken is set after a Go panic, which leaves upvalues open that point
 	// into the thread's registers: the thread may not be used again.
 	broken bool
@@ -117,9 +122,26 @@ func (k *hook) caught(err error) *failure {
 	}
 	f := &failure{obj: api.Object}
 	if t.raised.obj != nil && sameObject(t.raised.obj, api.Object) {
-		f.trace, f.kind = t.raised.trace, t.raised.kind
+		f.trace, f.kind, f.suppressed = t.raised.trace, t.raised.kind, t.raised.suppressed
 	}
 	return f
+}
+
+// suppress adds the errors of the clean-up that followed.
+func (f *failure) suppress(errs []error) {
+	if e := asError(f.obj); e != nil {
+		e.Suppressed = append(e.Suppressed, errs...)
+		return
+	}
+	f.suppressed = append(f.suppressed, errs...)
+}
+
+// dropped prints the suppressed errors of a failure that a script has caught:
+// its value cannot carry them.
+func (h *Host) dropped(f *failure) {
+	for _, err := range f.suppressed {
+		h.warn("a deferred function failed", err)
+	}
 }
 
 func sameObject(a, b lua.LValue) bool { return a == b }
@@ -149,7 +171,7 @@ func raisePanic(L *lua.LState) {
 	}
 	k.own = false
 	if t.raised.obj == nil || !sameObject(t.raised.obj, obj) {
-		t.raised = raised{obj: obj, trace: traceback(L), kind: t.raised.kind}
+		t.raised = raised{obj: obj, trace: traceback(L), kind: t.raised.kind, suppressed: t.raised.suppressed}
 	}
 	if k.handler != nil && t.ctx.Err() == nil && !isExit(obj) {
 		fn := k.handler
@@ -168,9 +190,10 @@ func raisePanic(L *lua.LState) {
 
 // raised is the error that a task raised last.
 type raised struct {
-	obj   lua.LValue
-	trace []Frame
-	kind  string
+	obj        lua.LValue
+	trace      []Frame
+	kind       string
+	suppressed []error
 }
 
 // raiseObject raises obj as it is, from the thread of k.
@@ -192,7 +215,7 @@ func rethrow(k *hook, f *failure, note string) {
 			trace = append(trace[:len(trace):len(trace)], own...)
 		}
 	}
-	k.task.raised = raised{obj: f.obj, trace: trace, kind: f.kind}
+	k.task.raised = raised{obj: f.obj, trace: trace, kind: f.kind, suppressed: f.suppressed}
 	k.own = true
 	k.l.Error(f.obj, 0)
 }

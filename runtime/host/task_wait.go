@@ -1,6 +1,8 @@
 package host
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -8,101 +10,201 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// quiet is how long nothing must have happened before tasks that all wait for
-// each other count as a deadlock: a task that was just woken still counts as
-// waiting until it has the lock.
-const quiet = 250 * time.Millisecond
+// NoTimeout is the timeout of a wait that has none.
+const NoTimeout = time.Duration(-1)
 
-// wait is a task that waits for other Lua code.
-type wait struct {
+// Waiter is one wait of a task for something that only other Lua code can bring
+// about: a value in a queue, the end of a task, an event. Because the host knows
+// all of these waits, it can tell when no task is left that could end one of
+// them. The methods need the interpreter lock.
+type Waiter struct {
+	task     *Task
+	thread   *lua.LState
 	what     string
-	l        *lua.LState
-	call     *callContext
+	ready    chan struct{}
+	woken    bool
 	deadlock *Error
 }
 
-func (h *Host) startWait(k *hook, what string, c *callContext) *wait {
-	w := &wait{what: what, l: k.l, call: c}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.epoch++
-	h.waits[k.task] = w
-	h.suspect()
-	return w
+// NewWaiter returns a Waiter for the task that L runs in.
+func NewWaiter(L *lua.LState) *Waiter {
+	return &Waiter{task: hookOf(L).task, ready: make(chan struct{})}
 }
 
-func (h *Host) endWait(t *Task) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.epoch++
-	delete(h.waits, t)
+// Wake ends the wait. It may be called before Wait, and again.
+func (w *Waiter) Wake() {
+	if w.woken {
+		return
+	}
+	w.woken = true
+	close(w.ready)
+	w.task.host.endWait(w)
 }
 
-// began and ended keep the list of tasks that can still do something.
+// Woken reports whether Wake was called.
+func (w *Waiter) Woken() bool { return w.woken }
+
+// Wait waits for Wake. It returns false if the time is over first: 0 only looks,
+// and NoTimeout waits without end. It raises when the task is cancelled, and
+// code "deadlock" when every task waits. what is shown in that report, such as
+// "queue:get".
+func (w *Waiter) Wait(L *lua.LState, what string, timeout time.Duration) bool {
+	if w.woken || timeout == 0 {
+		return w.woken
+	}
+	k := hookOf(L)
+	c := &callContext{parent: k.task.ctx, limit: max(timeout, 0)}
+	w.what, w.thread = what, L
+	wait := w
+	if timeout > 0 || k.task.deadlines > 0 {
+		wait = nil // a timer ends this wait
+	}
+	err := block(k, c, wait, func(ctx context.Context) error {
+		select {
+		case <-w.ready:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	switch {
+	case w.deadlock != nil:
+		Raise(L, w.deadlock)
+	case err != nil && !errors.Is(err, context.DeadlineExceeded) && !w.woken:
+		Raise(L, err)
+	}
+	return w.woken
+}
+
+// startWait registers the wait of a task. The lock is held.
+func (h *Host) startWait(w *Waiter) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waits[w.task] = w
+	h.checkDeadlock()
+}
+
+// endWait removes the wait, unless the task has begun another one.
+func (h *Host) endWait(w *Waiter) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waits[w.task] == w {
+		delete(h.waits, w.task)
+	}
+}
+
+// began adds a task to those that can still do something.
 func (h *Host) began(t *Task) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.epoch++
 	h.live = append(h.live, t)
 }
 
+// ended removes a task. The lock is held.
 func (h *Host) ended(t *Task) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.epoch++
 	for i, x := range h.live {
 		if x == t {
 			h.live = append(h.live[:i], h.live[i+1:]...)
 			break
 		}
 	}
-	h.suspect()
+	h.checkDeadlock()
 }
 
-// suspect starts the clock when every task waits for another. mu is held.
-func (h *Host) suspect() {
-	if !h.stuck() {
-		return
-	}
-	epoch := h.epoch
-	time.AfterFunc(quiet, func() { h.confirm(epoch, 1) })
-}
-
-// stuck tells whether all tasks, the main one among them, wait for Lua code.
+// stuck reports whether every live task, the main one among them, waits for Lua
+// code. Wake removes a wait before the task runs again, so that a task that was
+// woken does not count. mu is held.
 func (h *Host) stuck() bool {
-	return h.main != nil && len(h.waits) == len(h.live) && h.waits[h.main] != nil
+	if h.main == nil || h.waits[h.main] == nil {
+		return false
+	}
+	for _, t := range h.live {
+		if h.waits[t] == nil {
+			return false
+		}
+	}
+	return true
 }
 
-// confirm raises the deadlock in the main task if nothing has moved since.
-func (h *Host) confirm(epoch uint64, again int) {
-	h.mu.Lock()
-	if h.epoch != epoch || !h.stuck() {
-		h.mu.Unlock()
-		return
-	}
-	h.mu.Unlock()
-	if again > 0 {
-		time.AfterFunc(quiet, func() { h.confirm(epoch, again-1) })
-		return
-	}
-	t := newTicket()
-	h.lock.acquire(t)
-	defer h.lock.release()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.epoch != epoch {
+// checkDeadlock raises code "deadlock" in the main task if no task can go on.
+// The interpreter lock and mu are held.
+func (h *Host) checkDeadlock() {
+	if !h.stuck() {
 		return
 	}
 	var list strings.Builder
 	details := make([]any, 0, len(h.live))
 	for _, t := range h.live {
 		w := h.waits[t]
-		at := where(w.l)
+		at := where(w.thread)
 		fmt.Fprintf(&list, "\n  %s waits in %s at %s", t.name, w.what, at)
 		details = append(details, map[string]any{"task": t.name, "waits_for": w.what, "where": at})
 	}
 	w := h.waits[h.main]
 	w.deadlock = Errorf("deadlock", "all tasks wait for each other:%s", list.String())
 	w.deadlock.Details = map[string]any{"tasks": details}
-	w.call.abort(w.deadlock)
+	delete(h.waits, h.main)
+	close(w.ready)
+}
+
+// Watch receives tasks as they end, for waiting for many at once. The methods
+// need the interpreter lock.
+type Watch struct {
+	ended  []*Task
+	left   map[*Task]struct{}
+	waiter *Waiter
+}
+
+// NewWatch returns a Watch of tasks. Those that have ended already come first.
+func NewWatch(tasks ...*Task) *Watch {
+	w := &Watch{left: make(map[*Task]struct{}, len(tasks))}
+	for _, t := range tasks {
+		if t.over {
+			w.ended = append(w.ended, t)
+			continue
+		}
+		w.left[t] = struct{}{}
+		t.watches = append(t.watches, w)
+	}
+	return w
+}
+
+// Next waits for the next task that ends. It returns nil when all have ended or
+// the time is over, see Waiter.Wait.
+func (w *Watch) Next(L *lua.LState, what string, timeout time.Duration) *Task {
+	if len(w.ended) == 0 && len(w.left) > 0 {
+		w.waiter = NewWaiter(L)
+		w.waiter.Wait(L, what, timeout)
+		w.waiter = nil
+	}
+	if len(w.ended) == 0 {
+		return nil
+	}
+	t := w.ended[0]
+	w.ended = w.ended[1:]
+	return t
+}
+
+// Stop ends the watch. It must be called, unless Next has returned every task.
+func (w *Watch) Stop() {
+	for t := range w.left {
+		for i, x := range t.watches {
+			if x == w {
+				t.watches = append(t.watches[:i], t.watches[i+1:]...)
+				break
+			}
+		}
+	}
+	clear(w.left)
+}
+
+// tell hands a task that has ended to the watch.
+func (w *Watch) tell(t *Task) {
+	delete(w.left, t)
+	w.ended = append(w.ended, t)
+	if w.waiter != nil {
+		w.waiter.Wake()
+	}
 }

@@ -44,7 +44,27 @@ func ToLua(L *lua.LState, v any) lua.LValue {
 	if v == nil {
 		return lua.LNil
 	}
-	return hookOf(L).host.toLua(L, v, 0)
+	h := hookOf(L).host
+	done := h.converting()
+	lv := h.toLua(L, v, 0)
+	done()
+	return lv
+}
+
+// Converting begins a conversion of a large value in Go code. Converted reports
+// its progress; the function that is returned ends it.
+func Converting(L *lua.LState) (done func()) { return hookOf(L).host.converting() }
+
+func (h *Host) converting() func() {
+	before := h.memory.making
+	return func() { h.memory.making = before }
+}
+
+// Converted says that a conversion has made a value of about n bytes that no
+// script can reach yet. It raises code "memory" when there are too many.
+func Converted(L *lua.LState, n int) {
+	k := hookOf(L)
+	k.host.converted(k, n)
 }
 
 // toLua is ToLua where nil is null.
@@ -55,6 +75,7 @@ func (h *Host) toLua(L *lua.LState, v any, depth int) lua.LValue {
 	case lua.LValue:
 		return v
 	case string:
+		Converted(L, len(v)+sizeString)
 		return lua.LString(v)
 	case bool:
 		return lua.LBool(v)
@@ -73,6 +94,7 @@ func (h *Host) toLua(L *lua.LState, v any, depth int) lua.LValue {
 	case map[string]any:
 		return h.dict(L, reflect.Value{}, v, depth)
 	case []any:
+		Converted(L, sizeTable+len(v)*sizeSlot)
 		t := L.CreateTable(len(v), 0)
 		if len(v) == 0 {
 			t.Metatable = h.meta.array
@@ -112,6 +134,7 @@ func (h *Host) dict(L *lua.LState, rv reflect.Value, m map[string]any, depth int
 	if rv.IsValid() {
 		n = rv.Len()
 	}
+	Converted(L, sizeTable+n*sizeEntry)
 	t := L.CreateTable(0, n)
 	if n == 0 {
 		t.Metatable = h.meta.dict

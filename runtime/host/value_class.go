@@ -18,6 +18,9 @@ import (
 // not change it, so the slice may be shared.
 type Data struct{ Bytes []byte }
 
+// Size returns the number of bytes.
+func (d *Data) Size(func(lua.LValue)) int { return len(d.Bytes) }
+
 // Int64 and UInt64 are integers that a Lua number cannot hold exactly.
 type (
 	Int64  int64
@@ -204,6 +207,7 @@ func dataByte(L *lua.LState) int {
 
 func dataSave(L *lua.LState) int {
 	b, path := dataAt(L, 1), L.CheckString(2)
+	allowed(L, AccessWrite, path)
 	Block(L, func(context.Context) error { return os.WriteFile(path, b, 0o644) })
 	return 0
 }

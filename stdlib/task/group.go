@@ -1,8 +1,6 @@
 package task
 
 import (
-	"context"
-	"reflect"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
@@ -65,50 +63,32 @@ func (g *Group) spawn(c *api.Call, fn *lua.LFunction, args ...lua.LValue) *host.
 	return t
 }
 
-// awaitAny waits until one of the tasks ends and returns its index.
-func awaitAny(c *api.Call, what string, tasks []*host.Task) int {
-	cases := make([]reflect.SelectCase, 0, len(tasks)+1)
-	for i, t := range tasks {
-		if ended(t) {
-			return i
-		}
-		cases = append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(t.Done())})
-	}
-	chosen := 0
-	c.BlockLua(what, func(ctx context.Context) error {
-		cases := append(cases, reflect.SelectCase{Dir: reflect.SelectRecv, Chan: reflect.ValueOf(ctx.Done())})
-		if chosen, _, _ = reflect.Select(cases); chosen == len(tasks) {
-			return ctx.Err()
-		}
-		return nil
-	})
-	return chosen
-}
-
 // wait returns when all tasks have ended well. After the first failure the others are cancelled and awaited,
 // then it is raised.
 func (g *Group) wait(c *api.Call, what string) {
 	g.over = true
-	left := append([]*host.Task(nil), g.tasks...)
-	for len(left) > 0 {
-		i := awaitAny(c, what, left)
-		t := left[i]
-		left = append(left[:i], left[i+1:]...)
-		if t.Err() != nil {
-			cancelAll(c, left, "another task of the group failed")
-			t.Join(c.L, 0)
+	w := host.NewWatch(g.tasks...)
+	defer w.Stop()
+	for range g.tasks {
+		t := w.Next(c.L, what, api.NoTimeout)
+		if t.Err() == nil {
+			continue
 		}
+		g.cancel("another task of the group failed")
+		for rest := t; rest != nil; {
+			rest = w.Next(c.L, "cancelled tasks", api.NoTimeout)
+		}
+		t.Join(c.L, api.NoTimeout)
 	}
 }
 
-// cancelAll stops tasks and waits until they have unwound.
-func cancelAll(c *api.Call, tasks []*host.Task, reason string) {
-	for _, t := range tasks {
-		t.Observe()
-		t.Cancel(reason)
-	}
-	for _, t := range tasks {
-		awaitAny(c, "cancelled tasks", []*host.Task{t})
+// cancel stops the tasks that have not ended.
+func (g *Group) cancel(reason string) {
+	for _, t := range g.tasks {
+		if !t.Over() {
+			t.Observe()
+			t.Cancel(reason)
+		}
 	}
 }
 
@@ -142,7 +122,7 @@ func all(c *api.Call, fns []*lua.LFunction) api.Values {
 		g.wait(c, "task.all")
 		out := make([]lua.LValue, len(fns))
 		for i, t := range g.tasks {
-			out[i] = first(t.Join(c.L, 0))
+			out[i] = first(t.Join(c.L, api.NoTimeout))
 		}
 		return []lua.LValue{list(c, out)}
 	})
@@ -167,10 +147,14 @@ func race(c *api.Call, fns []*lua.LFunction) (api.Values, error) {
 		for _, fn := range fns {
 			g.spawn(c, fn)
 		}
-		i := awaitAny(c, "task.race", g.tasks)
-		winner := g.tasks[i]
-		cancelAll(c, append(g.tasks[:i:i], g.tasks[i+1:]...), "another task won the race")
-		return winner.Join(c.L, 0)
+		w := host.NewWatch(g.tasks...)
+		defer w.Stop()
+		winner := w.Next(c.L, "task.race", api.NoTimeout)
+		g.cancel("another task won the race")
+		for rest := winner; rest != nil; {
+			rest = w.Next(c.L, "cancelled tasks", api.NoTimeout)
+		}
+		return winner.Join(c.L, api.NoTimeout)
 	}), nil
 }
 
@@ -199,6 +183,7 @@ func mapList(c *api.Call, items []lua.LValue, n int, fn *lua.LFunction) (api.Val
 
 // waitAll joins everything but the script itself and the task that calls it.
 func waitAll(c *api.Call, timeout *time.Duration) {
+	left := api.NoTimeout
 	end := time.Time{}
 	if timeout != nil && *timeout != api.NoTimeout {
 		end = time.Now().Add(*timeout)
@@ -207,9 +192,8 @@ func waitAll(c *api.Call, timeout *time.Duration) {
 		if t == c.Task() || t.Name() == mainName {
 			continue
 		}
-		left := time.Duration(0)
 		if !end.IsZero() {
-			left = max(time.Until(end), time.Nanosecond)
+			left = max(time.Until(end), 0)
 		}
 		t.Join(c.L, left)
 	}

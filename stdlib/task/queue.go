@@ -1,8 +1,6 @@
 package task
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,19 +10,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// waiter is a task that waits in a queue, event or mutex. All fields belong to the holder of the interpreter
-// lock; only ready is used without it.
+// waiter is a task that waits in a queue, event or mutex. Everything here belongs to the holder of the
+// interpreter lock.
 type waiter struct {
-	ready chan struct{}
+	*host.Waiter
 	value lua.LValue // handed over by put, or what put wants to hand over
-	woken bool
-}
-
-func newWaiter(v lua.LValue) *waiter { return &waiter{ready: make(chan struct{}), value: v} }
-
-func (w *waiter) wake() {
-	w.woken = true
-	close(w.ready)
 }
 
 // line is the waiters in the order in which they came.
@@ -49,39 +39,29 @@ func (l *line) leave(w *waiter) {
 	}
 }
 
-// wait waits for w to be woken. It reports false when the time is over first. When the task is cancelled the
-// wait raises, and gone is called to undo what w stands for.
-func (l *line) wait(c *api.Call, what string, w *waiter, timeout *time.Duration, gone func()) bool {
+// wait waits in the line until somebody wakes the task. It returns nil when the time is over first. When the
+// task is cancelled it raises; undo then gives back what the task was woken with.
+func (l *line) wait(c *api.Call, what string, v lua.LValue, timeout *time.Duration, undo func(w *waiter)) *waiter {
+	w := &waiter{Waiter: host.NewWaiter(c.L), value: v}
 	*l = append(*l, w)
 	settled := false
 	defer func() {
 		if !settled {
 			l.leave(w)
-			gone()
+			undo(w)
 		}
 	}()
-	d := time.Duration(0)
-	if timeout != nil && *timeout != api.NoTimeout {
-		d = max(*timeout, time.Nanosecond)
+	d := api.NoTimeout
+	if timeout != nil {
+		d = *timeout
 	}
-	err := host.BlockLuaTimeout(c.L, what, d, func(ctx context.Context) error {
-		select {
-		case <-w.ready:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
-	if err != nil && !w.woken {
-		l.leave(w)
-		settled = true
-		if !errors.Is(err, context.DeadlineExceeded) {
-			host.Raise(c.L, err)
-		}
-		return false
-	}
+	woken := w.Wait(c.L, what, d)
 	settled = true
-	return true
+	if !woken {
+		l.leave(w)
+		return nil
+	}
+	return w
 }
 
 // Queue carries values from task to task.
@@ -104,6 +84,17 @@ func newQueue(c *api.Call, size *int) (*Queue, error) {
 	return q, nil
 }
 
+// Size visits the values that wait.
+func (q *Queue) Size(visit func(lua.LValue)) int {
+	for _, v := range q.items {
+		visit(v)
+	}
+	for _, w := range q.putters {
+		visit(w.value)
+	}
+	return 16 * len(q.items)
+}
+
 func queueClass() *api.Class {
 	c := api.NewClass[*Queue]("Queue", "Carries values from task to task in order: `for v in queue do ... end` reads until it is closed.")
 	c.String = func(q *Queue) string {
@@ -114,6 +105,7 @@ func queueClass() *api.Class {
 		return fmt.Sprintf("Queue<%d waiting, %s>", len(q.items), state)
 	}
 	c.Next = func(c *api.Call, q *Queue) lua.LValue { return q.get(c, nil) }
+	c.Shared = "a queue is made for several tasks: each value goes to one of them"
 	c.Fields = []*api.Field{
 		api.Property("count", "values that wait in it", func(q *Queue) int { return len(q.items) }),
 		api.Property("closed", "whether it was closed", func(q *Queue) bool { return q.closed }),
@@ -143,15 +135,15 @@ func (q *Queue) put(c *api.Call, v lua.LValue, timeout *time.Duration) (bool, er
 	}
 	if w := q.getters.next(); w != nil {
 		w.value = v
-		w.wake()
+		w.Wake()
 		return true, nil
 	}
 	if q.size == 0 || len(q.items) < q.size {
 		q.items = append(q.items, v)
 		return true, nil
 	}
-	w := newWaiter(v)
-	if !q.putters.wait(c, "queue:put", w, timeout, func() {}) {
+	w := q.putters.wait(c, "queue:put", v, timeout, func(*waiter) {})
+	if w == nil {
 		return false, nil
 	}
 	if w.value != nil {
@@ -168,25 +160,24 @@ func (q *Queue) get(c *api.Call, timeout *time.Duration) lua.LValue {
 		if w := q.putters.next(); w != nil {
 			q.items = append(q.items, w.value)
 			w.value = nil
-			w.wake()
+			w.Wake()
 		}
 		return v
 	}
 	if q.closed {
 		return lua.LNil
 	}
-	w := newWaiter(nil)
-	woken := q.getters.wait(c, "queue:get", w, timeout, func() {
+	w := q.getters.wait(c, "queue:get", nil, timeout, func(w *waiter) {
 		if w.value != nil { // handed over to a task that was cancelled: the next one gets it
 			q.items = append([]lua.LValue{w.value}, q.items...)
 			if next := q.getters.next(); next != nil {
 				next.value = q.items[0]
 				q.items = q.items[1:]
-				next.wake()
+				next.Wake()
 			}
 		}
 	})
-	if !woken || w.value == nil {
+	if w == nil || w.value == nil {
 		return lua.LNil
 	}
 	return w.value
@@ -198,10 +189,10 @@ func (q *Queue) close() {
 	}
 	q.closed = true
 	for w := q.getters.next(); w != nil; w = q.getters.next() {
-		w.wake()
+		w.Wake()
 	}
 	for w := q.putters.next(); w != nil; w = q.putters.next() {
-		w.wake() // still holding its value: refused
+		w.Wake() // still holding its value: refused
 	}
 }
 
@@ -218,7 +209,7 @@ func eventClass() *api.Class {
 		api.Method("set", "Sets the flag and wakes all tasks that wait.", "", func(_ *api.Call, e *Event) {
 			e.set = true
 			for w := e.waiters.next(); w != nil; w = e.waiters.next() {
-				w.wake()
+				w.Wake()
 			}
 		}, api.Example("event:set()")),
 		api.Method("clear", "Takes the flag back.", "", func(_ *api.Call, e *Event) { e.set = false }, api.Example("event:clear()")),
@@ -226,7 +217,7 @@ func eventClass() *api.Class {
 			api.Example("print(event:is_set())")),
 		api.Method("wait", "Waits until the flag is set. Returns false when the time is over.", "timeout?",
 			func(c *api.Call, e *Event, timeout *time.Duration) bool {
-				return e.set || e.waiters.wait(c, "event:wait", newWaiter(nil), timeout, func() {})
+				return e.set || e.waiters.wait(c, "event:wait", nil, timeout, func(*waiter) {}) != nil
 			}, api.ParamDoc("timeout", "seconds to wait at most"), api.Example("local ok = event:wait(5)")),
 	}
 	return c
@@ -271,12 +262,12 @@ func (m *Mutex) lock(c *api.Call, timeout *time.Duration) (bool, error) {
 		return false, host.Errorf("deadlock", "this task holds the mutex already")
 	}
 	if m.taken {
-		w := newWaiter(nil)
-		if !m.waiters.wait(c, "mutex:lock", w, timeout, func() {
-			if w.woken { // it was this task's turn, but it was cancelled
+		w := m.waiters.wait(c, "mutex:lock", nil, timeout, func(w *waiter) {
+			if w.Woken() { // it was this task's turn, but it was cancelled
 				m.unlock()
 			}
-		}) {
+		})
+		if w == nil {
 			return false, nil
 		}
 	}
@@ -290,6 +281,6 @@ func (m *Mutex) unlock() {
 	w := m.waiters.next()
 	m.taken = w != nil
 	if w != nil {
-		w.wake()
+		w.Wake()
 	}
 }

@@ -47,7 +47,7 @@ return t:join() -- => 2`)),
 			func(c *api.Call) []*host.Task { return c.Host().Tasks() }, api.Example("return #task.list() -- => 1")),
 		api.Function("wait_all", "Waits until all other tasks have ended. The first failure is raised.", "timeout?", waitAll,
 			api.ParamDoc("timeout", "seconds to wait at most"), api.Raises("timeout"), api.Example("task.wait_all()")),
-		api.Function("timeout", "Calls fn in this task and raises timeout when it is not done in time. Deadlines nest, the earlier one wins.",
+		api.Function("timeout", "Calls fn in this task, in a scope of its own, and raises timeout when it is not done in time. Deadlines nest, the earlier one wins. What fn opens is closed afterwards, unless it was kept with keep().",
 			"seconds fn args...", timeout, api.ParamDoc("seconds", "how long fn may take"), api.ParamDoc("fn", "what to call"),
 			api.ParamDoc("args", "arguments for fn"), api.Returns("any ..."), api.Raises("timeout"),
 			api.Example(`return task.timeout(5, function() return "done" end) -- => "done"`)),
@@ -102,7 +102,7 @@ func taskClass() *api.Class {
 				}
 				t.Cancel(*reason)
 			}, api.ParamDoc("reason", "message of the error"), api.Example(`t:cancel("not needed any more")`)),
-		api.Method("done", "Whether the task has ended.", "", func(_ *api.Call, t *host.Task) bool { return ended(t) },
+		api.Method("done", "Whether the task has ended.", "", func(_ *api.Call, t *host.Task) bool { return t.Over() },
 			api.Example("if t:done() then print(t:join()) end")),
 		api.Method("error", "The error that ended the task, nil while it runs and when it succeeded.", "",
 			func(c *api.Call, t *host.Task) lua.LValue { t.Observe(); return errorOf(c, t) }, api.Returns("Error?"),
@@ -114,22 +114,13 @@ func taskClass() *api.Class {
 func describe(t *host.Task) string {
 	state := "running"
 	switch {
-	case !ended(t):
+	case !t.Over():
 	case t.Err() != nil:
 		state = "failed"
 	default:
 		state = "done"
 	}
 	return fmt.Sprintf("Task<%q, %s>", t.Name(), state)
-}
-
-func ended(t *host.Task) bool {
-	select {
-	case <-t.Done():
-		return true
-	default:
-		return false
-	}
 }
 
 func errorOf(c *api.Call, t *host.Task) lua.LValue {
@@ -139,13 +130,9 @@ func errorOf(c *api.Call, t *host.Task) lua.LValue {
 	return lua.LNil
 }
 
-// limit is a Join timeout: <= 0 is none there, while a script that asks for 0 wants to poll.
 func limit(d *time.Duration) time.Duration {
-	switch {
-	case d == nil:
-		return 0
-	case *d == 0:
-		return time.Nanosecond
+	if d == nil {
+		return api.NoTimeout
 	}
 	return *d
 }

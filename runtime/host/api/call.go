@@ -44,9 +44,6 @@ func (c *Call) TryBlock(f func(ctx context.Context) error) error {
 	return host.TryWithTimeout(c.L, c.timeout, f)
 }
 
-// BlockLua waits for something that only Lua code of this host can bring about.
-func (c *Call) BlockLua(what string, f func(ctx context.Context) error) { host.BlockLua(c.L, what, f) }
-
 // Host is the host of the running thread.
 func (c *Call) Host() *host.Host { return c.ix.host }
 
@@ -63,11 +60,12 @@ func (c *Call) Index() *Index { return c.ix }
 func (c *Call) NArgs() int { return c.L.GetTop() - c.skip }
 
 // Wrap turns a Go value into what scripts see: an object for a declared class, a record, or a plain value.
-// Closable objects are registered in the current scope.
+// An instance of a closable class must be open already, see Open.
 func (c *Call) Wrap(v any) lua.LValue { return c.ix.Wrap(c.L, v) }
 
-// Handle wraps v, an instance of a closable class, and registers it in the current scope.
-func (c *Call) Handle(v any) lua.LValue { return c.ix.Wrap(c.L, v) }
+// Allow asks whether the script may use value, and returns code "permission" if not. Parameters that declare
+// their Access are asked for by themselves.
+func (c *Call) Allow(access host.Access, value string) error { return host.Allow(c.L, access, value) }
 
 // Invoke calls a Lua function in the same task; errors propagate.
 func (c *Call) Invoke(fn lua.LValue, nret int, args ...lua.LValue) []lua.LValue {
@@ -139,7 +137,8 @@ func (c *Call) PCall(fn lua.LValue, args ...lua.LValue) ([]lua.LValue, error) {
 	return res, nil
 }
 
-// On is the same call on another thread of the task: inside a function that was made to be called by the host.
+// On is the same call on another thread of the same host: inside a function that the host calls, or that runs
+// in a task of its own.
 func (c *Call) On(L *lua.LState) *Call {
 	return &Call{L: L, ix: c.ix, decl: c.decl, timeout: c.timeout}
 }

@@ -1,12 +1,10 @@
 package api
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"reflect"
 	"slices"
-	"sync"
 
 	lua "github.com/yuin/gopher-lua"
 
@@ -26,19 +24,6 @@ func (o *Object) LuaToGo() any {
 		return g.LuaToGo()
 	}
 	return o.Value
-}
-
-// handle is the life of a closable object. Scopes close without the interpreter lock, so it has its own.
-type handle struct {
-	mu      sync.Mutex
-	closed  bool
-	where   string
-	done    chan struct{} // closed when the Go object is closed and err is set
-	err     error
-	remove  func()
-	ix      *Index
-	value   any
-	looping bool // inside a for loop: closing ends the loop instead of failing it
 }
 
 // boundClass is a Class in one host.
@@ -75,13 +60,10 @@ func (ix *Index) objectGetter(c *boundClass) getter {
 
 // mustBeOpen raises code "closed" for an object that was closed.
 func (o *Object) mustBeOpen(L *lua.LState, op string) {
-	s := o.state
-	if s == nil {
+	if o.state == nil {
 		return
 	}
-	s.mu.Lock()
-	closed, where := s.closed, s.where
-	s.mu.Unlock()
+	closed, where := o.state.isClosed()
 	if !closed {
 		return
 	}
@@ -90,73 +72,32 @@ func (o *Object) mustBeOpen(L *lua.LState, op string) {
 	host.Raise(L, e)
 }
 
-// wrap makes the userdata of an instance. A closable instance is registered in the current scope and has one
-// userdata as long as it is open.
+// wrap makes the userdata of an instance. One of a closable class must have been
+// opened by Open or Own, and has one userdata as long as it is open.
 func (c *boundClass) wrap(L *lua.LState, v any) lua.LValue {
+	if c.decl.Closer {
+		h := c.ix.handleOf(v)
+		if h == nil {
+			host.Raise(L, host.Errorf("internal", "a %s was not opened by api.Open or api.Own", c.decl.Name))
+		}
+		return c.wrapHandle(L, h)
+	}
 	if c.mt == nil {
 		c.build(L)
 	}
-	o := &Object{Value: v, class: c}
-	ud := &lua.LUserData{Value: o, Env: L.Env, Metatable: c.mt}
-	if !c.decl.Closer {
-		return ud
-	}
-	if old := c.ix.keepOpen(v, ud); old != ud {
-		return old
-	}
-	o.state = &handle{ix: c.ix, value: v, done: make(chan struct{})}
-	o.state.remove = host.CurrentScope(L).Add(o.state)
-	return ud
+	return &lua.LUserData{Value: &Object{Value: v, class: c}, Env: L.Env, Metatable: c.mt}
 }
 
-// keepOpen remembers the userdata of an open object, and returns the one that it has.
-func (ix *Index) keepOpen(v any, ud *lua.LUserData) *lua.LUserData {
-	ix.openMu.Lock()
-	defer ix.openMu.Unlock()
-	if old := ix.open[v]; old != nil {
-		return old
+// wrapHandle makes the userdata of an open instance.
+func (c *boundClass) wrapHandle(L *lua.LState, h *handle) lua.LValue {
+	if h.ud != nil {
+		return h.ud
 	}
-	ix.open[v] = ud
-	return ud
-}
-
-func (ix *Index) forget(v any) {
-	ix.openMu.Lock()
-	delete(ix.open, v)
-	ix.openMu.Unlock()
-}
-
-// Close closes the Go object; the scope calls it. A second call waits for the first and returns the same.
-func (s *handle) Close(ctx context.Context) error {
-	s.mu.Lock()
-	again := s.closed
-	s.closed = true
-	if s.where == "" {
-		s.where = "its scope ended"
+	if c.mt == nil {
+		c.build(L)
 	}
-	s.mu.Unlock()
-	if again {
-		select {
-		case <-s.done:
-			return s.err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	defer close(s.done)
-	s.ix.forget(s.value)
-	s.err = closeValue(ctx, s.value)
-	return s.err
-}
-
-func closeValue(ctx context.Context, v any) error {
-	switch c := v.(type) {
-	case host.Closer:
-		return c.Close(ctx)
-	case io.Closer:
-		return c.Close()
-	}
-	return fmt.Errorf("api: %T has no Close method", v)
+	h.ud = &lua.LUserData{Value: &Object{Value: h.value, class: c, state: h}, Env: L.Env, Metatable: c.mt}
+	return h.ud
 }
 
 // build makes the metatable: methods by table (the fast way) when there are no fields, else by function.
@@ -283,6 +224,13 @@ func (c *boundClass) iterate(L *lua.LState) int {
 	if o.endLoop(L) {
 		return 0
 	}
+	if t, ok := o.Value.(turner); ok {
+		t.turn().enter(L, c.decl.Name)
+		defer t.turn().leave()
+		if o.endLoop(L) { // closed while it waited
+			return 0
+		}
+	}
 	if c.next == nil {
 		f := &Func{Name: "next", fn: c.decl.Next, method: true, class: c.decl}
 		p, err := c.ix.newPlan(f)
@@ -307,10 +255,7 @@ func (o *Object) endLoop(L *lua.LState) bool {
 	if s == nil {
 		return false
 	}
-	s.mu.Lock()
-	closed := s.closed
-	s.mu.Unlock()
-	if closed && s.looping {
+	if closed, _ := s.isClosed(); closed && s.looping {
 		s.looping = false
 		return true
 	}
@@ -354,28 +299,4 @@ func (ix *Index) ownMethod(c *Class, name string) *Func {
 	f.Perm, f.class, f.onClosed = "none", c, name != "keep"
 	f.Examples = []string{c.instance() + ":" + name + "()"}
 	return f
-}
-
-func closeMethod(L *lua.LState) int {
-	o, _ := objectOf(L.Get(1))
-	s := o.state
-	s.mu.Lock()
-	closed := s.closed
-	if at := where(L); at != "" && !closed {
-		s.where = "closed at " + at
-	}
-	s.mu.Unlock()
-	if !closed {
-		s.remove()
-		host.Block(L, s.Close)
-	}
-	return 0
-}
-
-func keepMethod(L *lua.LState) int {
-	o, _ := objectOf(L.Get(1))
-	o.mustBeOpen(L, "keep")
-	host.CurrentScope(L).Keep(o.state)
-	L.SetTop(1)
-	return 1
 }

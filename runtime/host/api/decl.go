@@ -84,6 +84,9 @@ type Class struct {
 	// Closer gives instances close() and keep() and binds them to the scope that made them. T must have
 	// Close(context.Context) error or Close() error.
 	Closer bool
+	// Shared says why several tasks may use an instance at the same time although it has next or read. Other
+	// classes with these embed a Turn.
+	Shared string
 }
 
 // NewClass declares a class whose instances are values of the pointer type T.
@@ -121,6 +124,7 @@ func NewRecord[T any](name, doc string) *Record {
 type Param struct {
 	Name, Doc string
 	Type      string                  // overrides the type derived from the Go signature
+	Access    host.Access             // what the string is of, if it leads out of the script
 	Kind      string                  // kind of string for completion: bundle_id, udid, service, path, remote_path
 	Choices   func(Argument) []string // what the string can be, where the declaration knows it
 	Optional  bool
@@ -148,7 +152,11 @@ type Func struct {
 	Deprecated string
 	SeeAlso    []string
 
+	// Checks lists what the function itself passes to Call.Allow.
+	Checks []host.Access
+
 	fn       any
+	faults   []string // of the declaration, for Lint
 	raw      lua.LGFunction
 	existing bool
 	method   bool
@@ -239,31 +247,46 @@ func OnClosed() Option { return func(f *Func) { f.onClosed = true } }
 
 // ParamDoc documents one parameter.
 func ParamDoc(name, doc string) Option {
-	return func(f *Func) { f.param(name).Doc = doc }
+	return onParam("ParamDoc", name, func(p *Param) { p.Doc = doc })
 }
 
 // StringKind tells completion what a string parameter stands for.
 func StringKind(name, kind string) Option {
-	return func(f *Func) { f.param(name).Kind = kind }
+	return onParam("StringKind", name, func(p *Param) { p.Kind = kind })
 }
 
 // StringChoices lets the declaration itself say what a string parameter can be. list must not wait: it runs
 // while somebody types, with the interpreter lock as a rule. Candidates need not fit the word.
 func StringChoices(name string, list func(Argument) []string) Option {
-	return func(f *Func) { f.param(name).Choices = list }
+	return onParam("StringChoices", name, func(p *Param) { p.Choices = list })
+}
+
+// Access says what a string parameter, or each string of a list, is of: a path that is read, a host, and so on.
+// The call is refused when the script may not use it.
+func Access(name string, access host.Access) Option {
+	return onParam("Access", name, func(p *Param) { p.Access = access })
+}
+
+// Checks says that the function passes what it uses to Call.Allow itself, because its parameters do not say it.
+func Checks(accesses ...host.Access) Option {
+	return func(f *Func) { f.Checks = append(f.Checks, accesses...) }
+}
+
+// onParam changes a parameter. A wrong name is a fault that Lint reports.
+func onParam(option, name string, change func(p *Param)) Option {
+	return func(f *Func) {
+		for i := range f.Params {
+			if f.Params[i].Name == name {
+				change(&f.Params[i])
+				return
+			}
+		}
+		f.faults = append(f.faults, fmt.Sprintf("%s names the parameter %q, which does not exist", option, name))
+	}
 }
 
 // permissions are the values that Perm may have: what a sandbox can grant. "none" needs no grant.
 var permissions = []string{"none", "read", "control", "modify", "erase", "raw", "file-read", "file-write", "env", "net", "exec"}
-
-func (f *Func) param(name string) *Param {
-	for i := range f.Params {
-		if f.Params[i].Name == name {
-			return &f.Params[i]
-		}
-	}
-	panic(fmt.Sprintf("api: %s has no parameter %q", f.Name, name))
-}
 
 func parseParams(s string) []Param {
 	var out []Param

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -31,8 +32,12 @@ func typeName(v lua.LValue) string {
 	return "userdata"
 }
 
-// raiseArg raises code "argument" for argument n of f.
+// raiseArg raises code "argument" for argument n of f, or the refusal of the permission that it needs.
 func raiseArg(L *lua.LState, f *Func, n int, err error) {
+	var refused *host.Error
+	if errors.As(err, &refused) && refused.Code == "permission" {
+		host.Raise(L, refused)
+	}
 	e := host.Errorf("argument", "bad argument #%d to %s (%s)", n, f.FullName(), err)
 	e.Hint = "usage: " + f.Usage()
 	host.Raise(L, e)

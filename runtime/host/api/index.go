@@ -30,7 +30,7 @@ type Index struct {
 	totableFn  *lua.LFunction
 
 	openMu sync.Mutex
-	open   map[any]*lua.LUserData // closable objects that are open
+	open   map[any]*handle // closable objects that are open
 }
 
 // registryKey is where a host's Index lives in the Lua registry.
@@ -52,7 +52,7 @@ func Registry(h *host.Host) *Index {
 		pushers:    map[reflect.Type]pusher{},
 		tables:     map[*lua.LTable]*Module{},
 		byFunction: map[*lua.LFunction]*Func{},
-		open:       map[any]*lua.LUserData{},
+		open:       map[any]*handle{},
 	}
 	ud := h.L().NewUserData()
 	ud.Value = ix

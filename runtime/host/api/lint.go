@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/yuin/gopher-lua/parse"
+
+	"github.com/imdlua/imdlua/runtime/host"
 )
 
 var (
@@ -83,6 +85,7 @@ func (l *linter) class(c *Class) {
 	if err := checkClass(c); err != nil {
 		l.add(c.Name, "%s", err)
 	}
+	l.turns(c)
 	b := l.ix.classOf(c.Of)
 	seen := map[string]bool{}
 	for _, f := range b.allMethods() {
@@ -144,6 +147,9 @@ func (l *linter) function(f *Func) {
 	case !slices.Contains(permissions, p):
 		l.add(where, "unknown permission %q", p)
 	}
+	for _, fault := range f.faults {
+		l.add(where, "%s", fault)
+	}
 	for _, c := range f.Raises {
 		if !codePattern.MatchString(c) {
 			l.add(where, "error code %q has a wrong form", c)
@@ -155,7 +161,69 @@ func (l *linter) function(f *Func) {
 			return
 		}
 	}
+	l.results(f, where)
+	l.access(f, where)
 	l.params(f, where)
+}
+
+// results refuses functions that return a closable instance without having
+// registered it where it was opened.
+func (l *linter) results(f *Func, where string) {
+	t := reflect.TypeOf(f.fn)
+	if t == nil || t.Kind() != reflect.Func {
+		return
+	}
+	for i := range t.NumOut() {
+		if c := l.ix.classOf(t.Out(i)); c != nil && c.decl.Closer {
+			l.add(where, "returns a bare %s: return api.Opened[%s], made by api.Open or api.Own", t.Out(i), t.Out(i))
+		}
+	}
+}
+
+// accessOf is what a permission is about.
+var accessOf = map[string]host.Access{
+	"file-read": host.AccessRead, "file-write": host.AccessWrite,
+	"net": host.AccessHost, "exec": host.AccessExec, "env": host.AccessEnv,
+}
+
+// access wants every function that leads out of the script to say by which of
+// its parameters.
+func (l *linter) access(f *Func, where string) {
+	declared := slices.Clone(f.Checks)
+	for _, p := range f.Params {
+		if p.Kind == "path" && p.Access == "" {
+			l.add(where, "parameter %s is a path: say api.Access(%q, host.AccessRead) or host.AccessWrite", p.Name, p.Name)
+		}
+		declared = append(declared, p.Access)
+	}
+	if s := l.ix.signature(f); s.options != nil {
+		list, _ := optionFields(s.options)
+		for _, o := range list {
+			if o.kind == "path" && o.access == "" {
+				l.add(where, "option %s is a path: give it the tag access:\"read\" or access:\"write\"", o.name)
+			}
+			declared = append(declared, o.access)
+		}
+	}
+	for _, a := range declared {
+		if a != "" && !slices.Contains(host.Accesses(), a) {
+			l.add(where, "unknown access %q", a)
+		}
+	}
+	if want := accessOf[f.permission()]; want != "" && !slices.Contains(declared, want) && !slices.Contains(f.Checks, host.AccessNone) {
+		l.add(where, "has the permission %s, but no parameter, option or Checks with the access %q", f.permission(), want)
+	}
+}
+
+// turns wants the classes that tasks read from to say how two of them get on.
+func (l *linter) turns(c *Class) {
+	reads := c.Next != nil
+	for _, f := range c.Methods {
+		reads = reads || f.Name == "next" || f.Name == "read"
+	}
+	if reads && c.Shared == "" && !c.Of.Implements(typeTurner) {
+		l.add(c.Name, "has next or read: embed api.Turn in %s, or say in Shared why two tasks may use it", c.Of)
+	}
 }
 
 func (l *linter) params(f *Func, where string) {

@@ -15,11 +15,12 @@ import (
 )
 
 // option is one key of an options table, from the tags of a struct field:
-// lua:"name" doc:"text" default:"value" enum:"a|b" required:"true" kind:"bundle_id".
+// lua:"name" doc:"text" default:"value" enum:"a|b" required:"true" kind:"bundle_id" access:"read".
 type option struct {
 	name, doc, def string
 	enum           []string
 	kind           string
+	access         host.Access
 	required       bool
 	index          []int
 	typ            reflect.Type
@@ -59,6 +60,7 @@ func optionFields(t reflect.Type) ([]*option, error) {
 			return nil, fmt.Errorf("option %q of %s is not an exported field", name, t)
 		}
 		o := &option{name: name, doc: f.Tag.Get("doc"), def: f.Tag.Get("default"), kind: f.Tag.Get("kind"),
+			access:   host.Access(f.Tag.Get("access")),
 			required: f.Tag.Get("required") == "true", index: []int{i}, typ: f.Type}
 		if e := f.Tag.Get("enum"); e != "" {
 			o.enum = strings.Split(e, "|")
@@ -182,6 +184,11 @@ func (o *options) set(L *lua.LState, k, x lua.LValue, dst reflect.Value) error {
 	if err := p.get(L, x, f); err != nil {
 		return fmt.Errorf("option %q: %w", p.name, err)
 	}
+	if p.access != "" {
+		if err := allow(L, p.access, f); err != nil {
+			return err
+		}
+	}
 	if p.enum != nil && f.Kind() == reflect.String && !slices.Contains(p.enum, f.String()) {
 		return fmt.Errorf("option %q: %q is none of %s", p.name, f.String(), strings.Join(p.enum, ", "))
 	}
@@ -215,4 +222,27 @@ func (ix *Index) Options(L *lua.LState, v lua.LValue, dst any) error {
 		return err
 	}
 	return o.get(L, v, p)
+}
+
+// allow asks for each string in v, a string, a pointer to one or a list. An
+// empty one stands for an argument that was not given.
+func allow(L *lua.LState, access host.Access, v reflect.Value) error {
+	switch v.Kind() {
+	case reflect.String:
+		if v.String() == "" {
+			return nil
+		}
+		return host.Allow(L, access, v.String())
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return allow(L, access, v.Elem())
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			if err := allow(L, access, v.Index(i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

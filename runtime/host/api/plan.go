@@ -16,6 +16,7 @@ type Values []lua.LValue
 type arg struct {
 	typ      reflect.Type
 	get      getter
+	access   host.Access
 	optional bool
 	want     string // type in messages
 }
@@ -29,6 +30,38 @@ type plan struct {
 	results  []pusher
 	values   bool // the last result is Values
 	fails    bool // the last result is an error
+	// free holds frames of earlier calls. A plan belongs to one host, and so to
+	// the interpreter lock; a call that waits keeps its frame.
+	free []*frame
+}
+
+// frame holds the arguments of one call, so that calls need not allocate them.
+type frame struct {
+	in    []reflect.Value // what reflect calls with: the Call, the receiver, the arguments
+	slots []reflect.Value // settable storage of the fixed arguments
+}
+
+func (p *plan) frame() *frame {
+	if n := len(p.free); n > 0 {
+		f := p.free[n-1]
+		p.free = p.free[:n-1]
+		return f
+	}
+	f := &frame{in: make([]reflect.Value, 0, len(p.args)+3), slots: make([]reflect.Value, len(p.args))}
+	for i, a := range p.args {
+		f.slots[i] = reflect.New(a.typ).Elem()
+	}
+	return f
+}
+
+// release keeps the frame for the next call. The values are dropped.
+func (p *plan) release(f *frame) {
+	for _, s := range f.slots {
+		s.SetZero()
+	}
+	clear(f.in)
+	f.in = f.in[:0]
+	p.free = append(p.free, f)
 }
 
 // bound is a Func in one host.
@@ -77,7 +110,7 @@ func (ix *Index) planArg(p *plan, t reflect.Type, i int, d Param) error {
 	if err != nil {
 		return err
 	}
-	a := arg{typ: in, get: get, want: d.Type,
+	a := arg{typ: in, get: get, access: d.Access, want: d.Type,
 		optional: d.Optional || in.Kind() == reflect.Pointer && ix.classOf(in) == nil && ix.recordOf(in) == nil &&
 			in != typeTable && in != typeFunction}
 	if a.want == "" {
@@ -124,43 +157,61 @@ func (b *bound) call(L *lua.LState) int {
 		b.plan = p
 	}
 	p := b.plan
-	c := &Call{L: L, ix: b.ix, decl: b.decl, skip: b.skip}
-	var buf [8]reflect.Value
-	in := append(buf[:0], reflect.ValueOf(c))
+	f := p.frame()
+	f.in = append(f.in, reflect.ValueOf(&Call{L: L, ix: b.ix, decl: b.decl, skip: b.skip}))
 	if p.method {
-		in = append(in, reflect.ValueOf(b.self(L)))
+		self := b.self(L)
+		f.in = append(f.in, reflect.ValueOf(self))
+		if t, ok := self.(turner); ok && !b.decl.onClosed {
+			t.turn().enter(L, b.decl.FullName())
+			defer t.turn().leave()
+			b.self(L) // it may have been closed meanwhile
+		}
 	}
-	return b.finish(L, p.fn.Call(b.arguments(L, in)))
+	b.arguments(L, f)
+	out := p.fn.Call(f.in)
+	p.release(f)
+	return b.finish(L, out)
 }
 
 // arguments converts what stands on the stack.
-func (b *bound) arguments(L *lua.LState, in []reflect.Value) []reflect.Value {
+func (b *bound) arguments(L *lua.LState, f *frame) {
 	p, top := b.plan, L.GetTop()-b.skip
 	for i := range p.args {
 		a := &p.args[i]
+		dst := f.slots[i]
 		v := lua.LValue(lua.LNil)
 		if i < top {
 			v = L.Get(i + 1 + b.skip)
 		}
-		dst := reflect.New(a.typ).Elem()
 		if v == lua.LNil {
 			b.absent(L, i, dst)
-		} else if err := a.get(L, v, dst); err != nil {
+		} else if err := a.take(L, v, dst); err != nil {
 			raiseArg(L, b.decl, i+1, err)
 		}
-		in = append(in, dst)
+		f.in = append(f.in, dst)
 	}
 	if p.variadic == nil {
-		return in
+		return
 	}
 	for i := len(p.args); i < top; i++ {
 		dst := reflect.New(p.variadic.typ).Elem()
-		if err := p.variadic.get(L, L.Get(i+1+b.skip), dst); err != nil {
+		if err := p.variadic.take(L, L.Get(i+1+b.skip), dst); err != nil {
 			raiseArg(L, b.decl, i+1, err)
 		}
-		in = append(in, dst)
+		f.in = append(f.in, dst)
 	}
-	return in
+}
+
+// take converts an argument and asks whether the script may use it.
+func (a *arg) take(L *lua.LState, v lua.LValue, dst reflect.Value) error {
+	if err := a.get(L, v, dst); err != nil {
+		return err
+	}
+	if a.access == "" {
+		return nil
+	}
+	return allow(L, a.access, dst)
 }
 
 // absent handles a nil argument: the defaults of an options struct, the zero value of an optional one, nil
@@ -222,7 +273,12 @@ func (b *bound) self(L *lua.LState) any {
 // rawCall wraps a hand-written function: receiver check and panics.
 func (b *bound) rawCall(L *lua.LState) int {
 	if b.decl.method {
-		b.self(L)
+		self := b.self(L)
+		if t, ok := self.(turner); ok && !b.decl.onClosed {
+			t.turn().enter(L, b.decl.FullName())
+			defer t.turn().leave()
+			b.self(L)
+		}
 	}
 	return b.decl.raw(L)
 }

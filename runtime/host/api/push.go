@@ -37,6 +37,19 @@ func (ix *Index) makePusher(t reflect.Type) (pusher, error) {
 	if t.Implements(typeLValue) {
 		return pushLua, nil
 	}
+	if of, ok := openedClass(t); ok {
+		c := ix.classOf(of)
+		if c == nil {
+			return nil, fmt.Errorf("%s is no declared class", of)
+		}
+		return func(L *lua.LState, v reflect.Value) lua.LValue {
+			h := v.Interface().(opened).handle()
+			if h == nil {
+				return lua.LNil
+			}
+			return c.wrapHandle(L, h)
+		}, nil
+	}
 	if c := ix.classOf(t); c != nil {
 		return func(L *lua.LState, v reflect.Value) lua.LValue {
 			if v.IsNil() {

@@ -26,6 +26,9 @@ func (ix *Index) typeText(t reflect.Type) string {
 	if t.Implements(typeError) {
 		return "Error"
 	}
+	if of, ok := openedClass(t); ok {
+		t = of
+	}
 	if c := ix.classOf(t); c != nil {
 		return c.decl.Name
 	}

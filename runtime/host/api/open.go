@@ -1,0 +1,176 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"reflect"
+	"sync"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// handle is the life of a closable object. Scopes close without the interpreter
+// lock, so it has its own.
+type handle struct {
+	ix    *Index
+	value any
+	entry *host.Entry
+	ud    *lua.LUserData // what scripts see; belongs to the interpreter lock
+
+	mu      sync.Mutex
+	closed  bool
+	where   string
+	done    chan struct{} // closed when the Go object is closed and err is set
+	err     error
+	looping bool // inside a for loop: closing ends the loop instead of failing it
+}
+
+// Opened is an instance of a closable class that belongs to a scope already.
+// Functions that open something return one; Open and Own make it. A function
+// that returned the bare instance would lose it, unclosed, when its task is
+// cancelled in the moment in which the opening succeeds.
+type Opened[T any] struct{ h *handle }
+
+type opened interface {
+	handle() *handle
+	class() reflect.Type
+}
+
+func (o Opened[T]) handle() *handle     { return o.h }
+func (o Opened[T]) class() reflect.Type { return reflect.TypeFor[T]() }
+
+// Value returns the instance.
+func (o Opened[T]) Value() T { return o.h.value.(T) }
+
+var typeOpened = reflect.TypeFor[opened]()
+
+// openedClass returns the class type of an Opened type.
+func openedClass(t reflect.Type) (reflect.Type, bool) {
+	if !t.Implements(typeOpened) {
+		return nil, false
+	}
+	return reflect.Zero(t).Interface().(opened).class(), true
+}
+
+// Open runs open without the interpreter lock, as Call.TryBlock does, and
+// registers the instance in the current scope before the lock is taken again.
+func Open[T any](c *Call, open func(ctx context.Context) (T, error)) (Opened[T], error) {
+	var o Opened[T]
+	scope := c.Scope()
+	err := c.TryBlock(func(ctx context.Context) error {
+		v, err := open(ctx)
+		if err == nil {
+			o.h = c.ix.adopt(scope, v)
+		}
+		return err
+	})
+	return o, err
+}
+
+// Own registers an instance that was made without waiting.
+func Own[T any](c *Call, v T) Opened[T] {
+	return Opened[T]{c.ix.adopt(c.Scope(), v)}
+}
+
+// adopt returns the handle of an open instance, and makes it if there is none.
+// It may be called from any goroutine.
+func (ix *Index) adopt(scope *host.Scope, v any) *handle {
+	ix.openMu.Lock()
+	h := ix.open[v]
+	if h != nil {
+		ix.openMu.Unlock()
+		return h
+	}
+	h = &handle{ix: ix, value: v, done: make(chan struct{})}
+	ix.open[v] = h
+	ix.openMu.Unlock()
+	h.entry = scope.Add(h)
+	return h
+}
+
+// handleOf returns the handle of an open instance, nil if there is none.
+func (ix *Index) handleOf(v any) *handle {
+	ix.openMu.Lock()
+	defer ix.openMu.Unlock()
+	return ix.open[v]
+}
+
+func (ix *Index) forget(v any) {
+	ix.openMu.Lock()
+	delete(ix.open, v)
+	ix.openMu.Unlock()
+}
+
+// Close closes the Go object; the scope calls it. A second call waits for the
+// first and returns the same.
+func (s *handle) Close(ctx context.Context) error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	if s.where == "" {
+		s.where = "its scope ended"
+	}
+	s.mu.Unlock()
+	if again {
+		select {
+		case <-s.done:
+			return s.err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer close(s.done)
+	s.ix.forget(s.value)
+	s.err = closeValue(ctx, s.value)
+	return s.err
+}
+
+func closeValue(ctx context.Context, v any) error {
+	switch c := v.(type) {
+	case host.Closer:
+		return c.Close(ctx)
+	case io.Closer:
+		return c.Close()
+	}
+	return fmt.Errorf("api: %T has no Close method", v)
+}
+
+// isClosed reports whether the object was closed, and where.
+func (s *handle) isClosed() (bool, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed, s.where
+}
+
+// closeMethod closes first and leaves the scope afterwards: a cancel in between
+// leaves the rest to the scope.
+func closeMethod(L *lua.LState) int {
+	o, _ := objectOf(L.Get(1))
+	s := o.state
+	s.mu.Lock()
+	closed := s.closed
+	if at := where(L); at != "" && !closed {
+		s.where = "closed at " + at
+	}
+	s.mu.Unlock()
+	if closed {
+		return 0
+	}
+	err := host.TryBlock(L, s.Close)
+	s.entry.Remove()
+	if err != nil {
+		host.Raise(L, err)
+	}
+	return 0
+}
+
+func keepMethod(L *lua.LState) int {
+	o, _ := objectOf(L.Get(1))
+	o.mustBeOpen(L, "keep")
+	o.state.entry.Keep()
+	L.SetTop(1)
+	return 1
+}

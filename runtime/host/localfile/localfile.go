@@ -1,0 +1,157 @@
+// Package localfile opens and reads files of this computer so that a caller can
+// give up. Regular files answer at once; a FIFO waits for its other end, a
+// terminal for a key, and a device such as /dev/zero never ends.
+package localfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// LimitError says that a file has more than a caller wanted to read.
+type LimitError struct {
+	Path  string
+	Limit int64
+}
+
+// Error names the file and the limit.
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("read %s: larger than the limit of %d bytes", e.Path, e.Limit)
+}
+
+// Open is os.OpenFile that returns when ctx ends.
+func Open(ctx context.Context, path string, flag int, perm os.FileMode) (*os.File, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(path); err != nil || !waits(info) {
+		return os.OpenFile(path, flag, perm)
+	}
+	type result struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		f, err := os.OpenFile(path, flag, perm)
+		done <- result{f, err}
+	}()
+	select {
+	case r := <-done:
+		return r.f, r.err
+	case <-ctx.Done():
+	}
+	close := func(r result) {
+		if r.err == nil {
+			r.f.Close()
+		}
+	}
+	// The goroutine may not have reached the system call yet, so ask again.
+	for range releases {
+		release(path, flag)
+		timer := time.NewTimer(releaseTime)
+		select {
+		case r := <-done:
+			timer.Stop()
+			close(r)
+			return nil, ctx.Err()
+		case <-timer.C:
+		}
+	}
+	go func() { close(<-done) }() // a device that does not answer
+	return nil, ctx.Err()
+}
+
+// A FIFO is asked to let go of a waiting open this often, and after this time
+// again.
+const (
+	releases    = 20
+	releaseTime = time.Millisecond
+)
+
+// waits reports whether opening such a file may wait.
+func waits(info os.FileInfo) bool {
+	return info.Mode()&(os.ModeNamedPipe|os.ModeDevice) != 0
+}
+
+// Do runs f, which reads from or writes to file, and makes it return when ctx
+// ends if the system can do that for this kind of file.
+func Do(ctx context.Context, file *os.File, f func() error) error {
+	if ctx.Done() == nil || file.SetDeadline(time.Time{}) != nil {
+		return f()
+	}
+	stop := context.AfterFunc(ctx, func() { file.SetDeadline(time.Unix(1, 0)) })
+	err := f()
+	if !stop() && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = ctx.Err()
+	}
+	return err
+}
+
+// Reader reads from r until ctx ends. It looks at ctx before each read.
+func Reader(ctx context.Context, r io.Reader) io.Reader { return &reader{ctx, r} }
+
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// ReadFile reads a file of at most limit bytes. It returns a *LimitError if
+// there are more. Memory grows with what was really read: files in /proc tell no
+// size, and others may grow.
+func ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
+	f, err := Open(ctx, path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > limit {
+		return nil, &LimitError{path, limit}
+	}
+	var b []byte
+	err = Do(ctx, f, func() error {
+		var err error
+		b, err = ReadAll(ctx, f, path, info.Size(), limit)
+		return err
+	})
+	return b, err
+}
+
+// ReadAll reads from r to its end. It returns a *LimitError that names path if
+// there are more than limit bytes. size is how many are expected.
+func ReadAll(ctx context.Context, r io.Reader, path string, size, limit int64) ([]byte, error) {
+	b := make([]byte, 0, min(max(size, 0), limit)+512)
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case int64(len(b)) > limit:
+			return nil, &LimitError{path, limit}
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return nil, err
+		}
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+	}
+}
