@@ -29,8 +29,14 @@ type Env struct {
 // Modules declares the whole device API.
 func Modules(env *Env) ([]*api.Module, func(error) *host.Error) {
 	devices := device.NewRegistry(&env.Device)
-	families := []device.Family{files.Family(), logs.Family(), apps.Family(), notifications.Family(), raw.Family(), dvt.Family(), developer.Family(), tunnel.Family(devices), xpc.Family(), coredevice.Family()}
-	return append(device.Modules(devices, families), virtual.Module(&env.Virtual, devices), xpc.Module()), device.MapError(families)
+	families := []device.Family{
+		files.Family(), logs.Family(), apps.Family(), notifications.Family(), raw.Family(),
+		dvt.Family(), developer.Family(), tunnel.Family(devices), xpc.Family(),
+		coredevice.Family(),
+	}
+	modules := append(device.Modules(devices, families),
+		virtual.Module(&env.Virtual, devices), xpc.Module())
+	return modules, device.MapError(families)
 }
 
 // Install gives the scripts of h the device API.

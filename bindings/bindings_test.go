@@ -3,6 +3,7 @@ package bindings_test
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,10 +20,17 @@ import (
 // and its output.
 func newHost(t testing.TB) (*host.Host, *virtual.Host, *bytes.Buffer) {
 	t.Helper()
+	return newHostWith(t, host.Options{})
+}
+
+// newHostWith is newHost with options. Their output is replaced.
+func newHostWith(t testing.TB, o host.Options) (*host.Host, *virtual.Host, *bytes.Buffer) {
+	t.Helper()
 	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1}})
 	finder := virtualtest.Finder(t, vh, device.Options{})
 	var out bytes.Buffer
-	h := host.New(host.Options{Stdout: &out, Stderr: &out})
+	o.Stdout, o.Stderr = &out, &out
+	h := host.New(o)
 	t.Cleanup(func() { h.Close() })
 	devicetest.Install(t, h, finder, vh)
 	return h, vh, &out
@@ -32,14 +40,45 @@ func newHost(t testing.TB) (*host.Host, *virtual.Host, *bytes.Buffer) {
 func run(t *testing.T, source string) string {
 	t.Helper()
 	h, _, out := newHost(t)
+	runOn(t, h, out, source)
+	return out.String()
+}
+
+// runOn runs Lua text on a host; its failure fails the test.
+func runOn(t *testing.T, h *host.Host, out *bytes.Buffer, source string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), virtualtest.Deadline)
 	defer cancel()
-	if err := h.Run(ctx, "test.lua", source); err != nil {
-		var report bytes.Buffer
-		h.Report(&report, err)
-		t.Fatalf("%s\n%s", out.String(), report.String())
+	err := h.Run(ctx, "test.lua", source)
+	if err == nil {
+		return
 	}
-	return out.String()
+	var report bytes.Buffer
+	h.Report(&report, err)
+	t.Fatalf("%s\n%s", out.String(), report.String())
+}
+
+// ownModules returns the modules of h that belong to the device API.
+func ownModules(h *host.Host) []*api.Module {
+	own, _ := bindings.Modules(&bindings.Env{})
+	names := map[string]bool{}
+	for _, m := range own {
+		names[m.Name] = true
+	}
+	return slices.DeleteFunc(api.Registry(h).Modules(), func(m *api.Module) bool {
+		return !names[m.Name]
+	})
+}
+
+// ownClasses returns the classes of the device API by name.
+func ownClasses(h *host.Host) map[string]*api.Class {
+	out := map[string]*api.Class{}
+	for _, m := range ownModules(h) {
+		for _, c := range m.Classes {
+			out[c.Name] = c
+		}
+	}
+	return out
 }
 
 func TestDeclarations(t *testing.T) {
@@ -53,9 +92,8 @@ func TestDeclarations(t *testing.T) {
 // own: the documentation holds nothing that does not work.
 func TestExamples(t *testing.T) {
 	h, _, _ := newHost(t)
-	ours, _ := bindings.Modules(&bindings.Env{})
 	names := map[string]bool{}
-	for _, m := range ours {
+	for _, m := range ownModules(h) {
 		names[m.Name] = true
 		for _, c := range m.Classes {
 			names[c.Name] = true
@@ -106,9 +144,11 @@ for _, f in ipairs{
 end`)
 	want := strings.Join([]string{
 		"false\tInvalidService\ttrue", "false\tnot_found\ttrue", "false\tnot_empty\ttrue",
-		"false\tApplicationLookupFailed\ttrue", "false\tInstallationLookupFailed\ttrue", "false\trefused\ttrue",
+		"false\tApplicationLookupFailed\ttrue", "false\tInstallationLookupFailed\ttrue",
+		"false\trefused\ttrue",
 		"false\tImmutableValue\ttrue", "false\tMobileGestaltDeprecated\ttrue",
-		"false\targument\tfalse", "false\targument\tfalse", "false\tno_field\tfalse", "false\targument\tfalse", "false\tno_field\tfalse",
+		"false\targument\tfalse", "false\targument\tfalse", "false\tno_field\tfalse",
+		"false\targument\tfalse", "false\tno_field\tfalse",
 		"false\ttimeout\tfalse", "false\tno_device\tfalse", "false\targument\tfalse",
 	}, "\n") + "\n"
 	if got != want {
@@ -134,7 +174,8 @@ fs.mkdir(path.join(dir, "tree/sub"))
 fs.write(path.join(dir, "tree/a.txt"), "alpha")
 fs.write(path.join(dir, "tree/sub/b.bin"), ("\0\255"):rep(700000))
 local steps = 0
-local sent = dev.files:push(path.join(dir, "tree"), "Downloads/tree", { progress = function(done, total) steps = steps + 1 end })
+local function step() steps = steps + 1 end
+local sent = dev.files:push(path.join(dir, "tree"), "Downloads/tree", { progress = step })
 local back = dev.files:pull("Downloads/tree", path.join(dir, "back"))
 print(sent.files, sent.bytes, back.files, back.bytes, steps > 0)
 print(fs.read(path.join(dir, "back/sub/b.bin")) == ("\0\255"):rep(700000))
@@ -149,8 +190,29 @@ print(file:read(100):string(), file:read(1))
 file:close()
 dev.files:rm("Downloads/tree", { recursive = true })
 print(dev.files:exists("Downloads/tree"), dev.files:stat("Downloads/tree"))`)
-	want := "2\t1400005\t2\t1400005\ttrue\ntrue\nDownloads/tree/a.txt Downloads/tree/sub Downloads/tree/sub/b.bin\nalphabet\tnil\nfalse\tnil\n"
+	want := "2\t1400005\t2\t1400005\ttrue\ntrue\n" +
+		"Downloads/tree/a.txt Downloads/tree/sub Downloads/tree/sub/b.bin\n" +
+		"alphabet\tnil\nfalse\tnil\n"
 	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestVirtualList has objects of devices that the script started, and of one that it
+// did not start: that one outlives them.
+func TestVirtualList(t *testing.T) {
+	got := run(t, `
+local virtual = require "imd.virtual"
+local mine = virtual.start()
+local all = virtual.list()
+print(#all, all[2] == mine)
+all[1]:close()
+print(#virtual.list(), virtual.list()[1].attached)
+task.spawn(function() virtual.list() end):join()
+print(#virtual.list(), virtual.list()[1].attached, mine.attached)
+mine:close()
+print(#virtual.list(), virtual.list()[1].attached)`)
+	if want := "2\ttrue\n2\ttrue\n2\ttrue\ttrue\n1\ttrue\n"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
@@ -212,8 +274,10 @@ end
 local tasks = {}
 for i, phone in ipairs(phones) do
   local dev = phone:device()
-  local log, text, heard = dev:syslog{ match = "entry" }, dev:syslog_text():filter(function(l) return l.message:find("entry", 1, true) ~= nil end), dev:notifications("tick")
-  for _, s in ipairs{ log, text, heard } do
+  local text = dev:syslog_text():filter(function(l)
+    return l.message:find("entry", 1, true) ~= nil
+  end)
+  for _, s in ipairs{ dev:syslog{ match = "entry" }, text, dev:notifications("tick") } do
     tasks[#tasks + 1] = task.spawn(function() return count(s, 40) + s.dropped end)
   end
 end
@@ -238,7 +302,12 @@ func TestUnpluggedStreams(t *testing.T) {
 local virtual = require "imd.virtual"
 local phone = virtual.start{ log_rate = -1 }
 local dev = phone:device()
-local streams = { dev:syslog{ match = "never", resume = false }, dev:syslog_text{ resume = 0 }:filter(function() return false end), dev:notifications("x", { resume = false }) }
+local function none() return false end
+local streams = {
+  dev:syslog{ match = "never", resume = false },
+  dev:syslog_text{ resume = 0 }:filter(none),
+  dev:notifications("x", { resume = false }),
+}
 phone:detach()
 for _, s in ipairs(streams) do
   local ok, e = try(s.next, s, 30)

@@ -41,14 +41,16 @@ for n = 1, 4 do
   end
   local mark = log:find(function(e) return e.gap ~= nil end)
   local line = text:find("no connection")
-  print(mark.level, mark.process, mark.message:match("^no connection for %d+%.%d s$") ~= nil, mark.gap > 0, line.level, line.gap > 0)
+  local said = mark.message:match("^no connection for %d+%.%d s$")
+  print(mark.level, mark.process, said ~= nil, mark.gap > 0, line.level, line.gap > 0)
   say(n)
   -- A notification may still be there from before: its stream has resumed when it says so.
   while heard.gaps < n do phone:post("tock") heard:next(1) end
   print(log.gaps, text.gaps, heard.gaps)
 end`)
 	mark := "gap\t\ttrue\ttrue\tgap\ttrue\n"
-	want := "nil\terror\t0\t0\t0\n" + mark + "1\t1\t1\n" + mark + "2\t2\t2\n" + mark + "3\t3\t3\n" + mark + "4\t4\t4\n"
+	want := "nil\terror\t0\t0\t0\n" + mark + "1\t1\t1\n" + mark + "2\t2\t2\n" +
+		mark + "3\t3\t3\n" + mark + "4\t4\t4\n"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -61,7 +63,8 @@ func TestStreamsWaitForUnlock(t *testing.T) {
 local virtual = require "imd.virtual"
 local phone = virtual.start{ log_rate = -1 }
 local dev = phone:device()
-local patient, hasty = dev:syslog{ match = "never", resume = 50 }, dev:syslog_text{ resume = 2 }:filter(function() return false end)
+local patient = dev:syslog{ match = "never", resume = 50 }
+local hasty = dev:syslog_text{ resume = 2 }:filter(function() return false end)
 phone:detach()
 phone:lock()
 phone:attach()
@@ -81,7 +84,8 @@ func TestStreamsGiveUp(t *testing.T) {
 local virtual = require "imd.virtual"
 local phone = virtual.start{ log_rate = -1 }
 local dev = phone:device()
-local log, heard = dev:syslog{ match = "never", resume = 0.3 }, dev:notifications("x", { resume = 0.3 })
+local log = dev:syslog{ match = "never", resume = 0.3 }
+local heard = dev:notifications("x", { resume = 0.3 })
 phone:detach()
 for _, s in ipairs{ log, heard } do
   local ok, e = try(s.next, s, 30)
@@ -102,7 +106,8 @@ local waiting = dev:syslog{ match = "never" }
 phone:detach()
 waiting:close() -- at once, although the device stays away
 print(waiting)`)
-	want := strings.Repeat("false\tdisconnected\ttrue\t0\n", 2) + strings.Repeat("false\targument\n", 5) + "Stream<syslog, 0 read, 0 dropped>\n"
+	want := strings.Repeat("false\tdisconnected\ttrue\t0\n", 2) +
+		strings.Repeat("false\targument\n", 5) + "Stream<syslog, 0 read, 0 dropped>\n"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

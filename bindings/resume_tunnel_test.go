@@ -64,8 +64,13 @@ func TestStreamsResumeInTunnel(t *testing.T) {
 	} {
 		t.Run(w.profile+" "+w.via, func(t *testing.T) {
 			t.Parallel()
-			vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1, Phone: phone.Options{Profile: w.profile, LogRate: -1}}})
-			cable := &cable{machine: vh.Devices()[0], options: virtual.NetworkOptions{Ethernet: w.via == "remoted", Trusted: w.via == "rsd"}}
+			options := virtual.Options{
+				Boot: 1, Phone: phone.Options{Profile: w.profile, LogRate: -1},
+			}
+			vh := virtualtest.Host(t, virtual.HostOptions{Device: options})
+			cable := &cable{machine: vh.Devices()[0]}
+			cable.options.Ethernet = w.via == "remoted"
+			cable.options.Trusted = w.via == "rsd"
 			if err := cable.show(); err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +85,8 @@ func TestStreamsResumeInTunnel(t *testing.T) {
 				}
 				o.Muxers = []*usbmux.Client{mux}
 			}
-			got := runOver(t, vh, o, overTunnel, api.Function("replug", "Moves the device to another address.", "", cable.replug))
+			got := runOver(t, vh, o, overTunnel,
+				api.Function("replug", "Moves the device to another address.", "", cable.replug))
 			want := fmt.Sprintf("%s\t1\tentry 0\t0\t0\n", w.how)
 			for n := 1; n <= 4; n++ {
 				want += fmt.Sprintf("gap\ttrue\tentry %d\t%d\t%d\ntrue\ttrue\n", n, n, n)
@@ -157,7 +163,9 @@ func runOver(t *testing.T, vh *virtual.Host, o device.Options, source string, f 
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
 	t.Cleanup(func() { h.Close() })
 	devicetest.Install(t, h, finder, vh)
-	if err := api.Install(h, &api.Module{Name: "test_knobs", Flat: true, Doc: "Knobs.", Perm: "none", Funcs: []*api.Func{f}}); err != nil {
+	m := &api.Module{Name: "test_knobs", Flat: true, Doc: "Knobs.", Perm: "none"}
+	m.Funcs = []*api.Func{f}
+	if err := api.Install(h, m); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), virtualtest.Deadline)

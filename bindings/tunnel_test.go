@@ -15,8 +15,10 @@ local ok, tun = try(dev.tunnel, dev)
 print(ok and tun.how or tun.code, ok and tun.protocol, ok and tun.generation)
 for _, r in ipairs(dev:roads()) do print(r.kind, r.via, r.use, r.up, r.generation, r.how) end
 if ok then
-  print(tun.up, tun.rsd_port > 0, tun.mtu >= 1280, tun.interface == "", tun.took > 0, tun.address:find("::1$") ~= nil)
-  print(tostring(tun):match("^Tunnel<1, .* on usb "), dev:tunnel() == tun, dev:tunnel{ protocol = "auto" } == tun, tun:info().OSVersion == dev.version)
+  print(tun.up, tun.rsd_port > 0, tun.mtu >= 1280, tun.interface == "", tun.took > 0)
+  print(tun.address:find("::1$") ~= nil, tun:info().OSVersion == dev.version)
+  print(dev:tunnel() == tun, dev:tunnel{ protocol = "auto" } == tun)
+  print(tostring(tun):match("^Tunnel<1, .* on usb "))
   local all = tun:services()
   print(#all > 40, #tun:services{ refresh = true } == #all, all[1].name < all[#all].name)
   local conn = tun:connect(tun.rsd_port)
@@ -24,12 +26,17 @@ if ok then
   local ok, e = try(tun.connect, tun, 9)
   print(ok, e.code)
 end`
-	const inside = "true\ttrue\ttrue\ttrue\ttrue\ttrue\n%H on usb \ttrue\ttrue\ttrue\ntrue\ttrue\ttrue\n"
+	const inside = "true\ttrue\ttrue\ttrue\ttrue\ntrue\ttrue\ntrue\ttrue\n" +
+		"%H on usb \ntrue\ttrue\ttrue\n"
+	const overProxy = "CoreDeviceProxy\ttcp\t1\n" +
+		"usb\tusbmux\tservices, tunnel\ttrue\t1\tCoreDeviceProxy\n"
 	for profile, want := range map[string]string{
-		"ios16":   "no_tunnel\tfalse\tfalse\nusb\tusbmux\tservices\tfalse\t0\t\n",
-		"ios17.2": "remote pairing, QUIC\tquic\t1\nusb\tusbmux\tservices\tfalse\t0\tCoreDeviceProxy\nusb\tremoted\ttunnel\ttrue\t1\tremote pairing, QUIC\n",
-		"ios17":   "CoreDeviceProxy\ttcp\t1\nusb\tusbmux\tservices, tunnel\ttrue\t1\tCoreDeviceProxy\n",
-		"ios26":   "CoreDeviceProxy\ttcp\t1\nusb\tusbmux\tservices, tunnel\ttrue\t1\tCoreDeviceProxy\n",
+		"ios16": "no_tunnel\tfalse\tfalse\nusb\tusbmux\tservices\tfalse\t0\t\n",
+		"ios17.2": "remote pairing, QUIC\tquic\t1\n" +
+			"usb\tusbmux\tservices\tfalse\t0\tCoreDeviceProxy\n" +
+			"usb\tremoted\ttunnel\ttrue\t1\tremote pairing, QUIC\n",
+		"ios17": overProxy,
+		"ios26": overProxy,
 	} {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
@@ -39,8 +46,17 @@ end`
 				want += strings.ReplaceAll(inside, "%H", "Tunnel<1, "+how)
 			}
 			rest, ok := strings.CutPrefix(got, want)
-			if !ok || profile != "ios16" && (!strings.HasPrefix(rest, "Connection<") || !strings.HasSuffix(rest, "\nfalse\trefused\n")) {
+			if !ok {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+			if profile == "ios16" {
+				return
+			}
+			if !strings.HasPrefix(rest, "Connection<") {
+				t.Errorf("connect gave %q, want a Connection", rest)
+			}
+			if !strings.HasSuffix(rest, "\nfalse\trefused\n") {
+				t.Errorf("connect to a closed port gave %q, want refused", rest)
 			}
 		})
 	}
@@ -60,7 +76,8 @@ local ok, e = try(first.services, first, { refresh = true })
 print(ok, e.code)
 print(dev:tunnel{ protocol = "tcp", road = "usb" }.generation, phone.tunnels)
 print(select(2, try(phone.tunnel_fault, phone, { drop_over = -1 })).code)
-for _, o in ipairs{ { road = "wifi" }, { protocol = "udp" }, { road = "air" }, { kernel = "yes" } } do
+local wrong = { { road = "wifi" }, { protocol = "udp" }, { road = "air" }, { kernel = "yes" } }
+for _, o in ipairs(wrong) do
   local ok, e = try(dev.tunnel, dev, o)
   print(ok, e.code)
 end
@@ -94,19 +111,27 @@ local virtual = require "imd.virtual"
 local phone = virtual.start{ profile = "ios18", name = "Shelf" }
 local at = phone:show{ trusted = true }
 local dev = device.rsd(at.address, at.trusted_port)
-print(dev.udid == phone.udid, dev.name, dev.transport, #dev:roads(), dev:roads()[1].via, dev ~= phone:device())
-print(dev.files:exists("DCIM"), #dev:apps() > 5, #dev:screenshot() > 1000, dev:get("DeviceName"), dev:battery().percent > 0)
-print(dev:tunnel().protocol, dev:tunnel().mtu, dev:tunnel().address == "", device.rsd("localhost", at.trusted_port).name)
-for _, a in ipairs{ { "no where", 5 }, { at.address, 0 }, { at.address, 70000 }, { at.address, 1 }, { "[::1]", 1 } } do
+print(dev.udid == phone.udid, dev.name, dev.transport)
+print(#dev:roads(), dev:roads()[1].via, dev ~= phone:device())
+print(dev.files:exists("DCIM"), #dev:apps() > 5, #dev:screenshot() > 1000)
+print(dev:get("DeviceName"), dev:battery().percent > 0)
+print(dev:tunnel().protocol, dev:tunnel().mtu, dev:tunnel().address == "")
+print(device.rsd("localhost", at.trusted_port).name)
+for _, a in ipairs{
+  { "no where", 5 }, { at.address, 0 }, { at.address, 70000 }, { at.address, 1 }, { "[::1]", 1 },
+} do
   local ok, e = try(device.rsd, a[1], a[2])
   print(ok, e.code)
 end
 phone:detach()
 local ok, e = try(dev.battery, dev, { timeout = 10 })
 print(ok, e.code, e.device == dev.udid)`)
-	want := `true	Shelf	tunnel	1	rsd	true
-true	true	true	Shelf	true
-rsd	0	true	Shelf
+	want := `true	Shelf	tunnel
+1	rsd	true
+true	true	true
+Shelf	true
+rsd	0	true
+Shelf
 false	argument
 false	argument
 false	argument

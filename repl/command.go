@@ -32,14 +32,20 @@ func builtins() []builtin {
 		{"load", "FILE", "run a script in this session", (*repl).load},
 		{"time", "CODE", "run code and say how long it took", (*repl).time},
 		{"i", "CODE", "say what a value is", (*repl).inform},
-		{"devices", "", "list the devices", func(r *repl, ctx context.Context, _ string) error { return r.code(ctx, "return devices()") }},
+		{"devices", "", "list the devices", (*repl).devices},
 		{"use", "UDID", "make a device the global dev", (*repl).use},
 		{"tasks", "", "list the background tasks", (*repl).tasks},
 		{"kill", "N", "cancel a background task", (*repl).kill},
-		{"record", "FILE|stop", "write each input that succeeds to a script", (*repl).startRecording},
-		{"quit", "", "leave; Ctrl-D does the same", func(*repl, context.Context, string) error { return errQuit }},
+		{"record", "FILE|stop", "write each input that succeeds to a script", (*repl).recording},
+		{"quit", "", "leave; Ctrl-D does the same", (*repl).quit},
 	}
 }
+
+func (r *repl) devices(ctx context.Context, _ string) error {
+	return r.code(ctx, "return devices()")
+}
+
+func (r *repl) quit(context.Context, string) error { return errQuit }
 
 func (r *repl) command(ctx context.Context, in input) error {
 	if in.source {
@@ -98,9 +104,7 @@ func (r *repl) code(ctx context.Context, code string) error {
 	if err != nil {
 		return err
 	}
-	r.keep(res)
-	r.show(res)
-	return nil
+	return r.result(res, false)
 }
 
 func (r *repl) load(ctx context.Context, arg string) error {
@@ -112,11 +116,10 @@ func (r *repl) load(ctx context.Context, arg string) error {
 		return host.Errorf("usage", "%v", err)
 	}
 	res, err := r.eval(ctx, arg, string(source))
-	if err == nil {
-		r.keep(res)
-		r.show(res)
+	if err != nil {
+		return err
 	}
-	return err
+	return r.result(res, false)
 }
 
 func (r *repl) time(ctx context.Context, arg string) error {
@@ -133,10 +136,7 @@ func (r *repl) time(ctx context.Context, arg string) error {
 	res, err := r.eval(ctx, r.nextChunk(in.code), in.code)
 	took := time.Since(start)
 	if err == nil {
-		r.keep(res)
-		if !in.silent {
-			r.show(res)
-		}
+		err = r.result(res, in.silent)
 	}
 	fmt.Fprintf(r.o.Output, "%v\n", took.Round(time.Microsecond))
 	return err
@@ -153,7 +153,7 @@ func (r *repl) inform(ctx context.Context, arg string) error {
 		return err
 	}
 	var b strings.Builder
-	r.session.With(func(L *lua.LState) {
+	err = r.with(func(L *lua.LState) {
 		for _, v := range res {
 			b.WriteString(r.inspect(L, v) + "\n")
 			switch v := v.(type) {
@@ -170,6 +170,9 @@ func (r *repl) inform(ctx context.Context, arg string) error {
 			}
 		}
 	})
+	if err != nil {
+		return err
+	}
 	io.WriteString(r.o.Output, b.String())
 	return nil
 }
@@ -190,33 +193,54 @@ func (r *repl) tasks(context.Context, string) error {
 		return nil
 	}
 	var b strings.Builder
-	r.session.With(func(*lua.LState) {
+	err := r.with(func(*lua.LState) {
 		for _, t := range tasks {
 			fmt.Fprintf(&b, "%4d  %s", t.ID(), t.Name())
-			if what, at := t.Waiting(); what != "" {
+			what, at := t.Waiting()
+			if what != "" {
 				fmt.Fprintf(&b, "  waits for %s at %s", what, at)
 			}
 			b.WriteByte('\n')
 		}
 	})
+	if err != nil {
+		return err
+	}
 	io.WriteString(r.o.Output, b.String())
 	return nil
 }
 
-func (r *repl) kill(_ context.Context, arg string) error {
+func (r *repl) kill(ctx context.Context, arg string) error {
 	id, err := strconv.Atoi(arg)
 	if err != nil {
-		return host.Errorf("usage", ":kill needs the number of a task").WithHint(":tasks lists them")
+		return host.Errorf("usage", ":kill needs the number of a task").
+			WithHint(":tasks lists them")
 	}
 	for _, t := range r.host.Tasks() {
 		if t.ID() == id {
 			t.Cancel("killed at the prompt")
-			t.Observe() // whoever kills it does not want to hear that it died
-			<-t.Done()
+			// Whoever kills it does not want to hear that it died.
+			err := r.with(func(*lua.LState) { t.Observe() })
+			if err != nil {
+				return err
+			}
+			r.awaitTask(ctx, t)
 			return nil
 		}
 	}
 	return host.Errorf("usage", "there is no task %d", id).WithHint(":tasks lists them")
+}
+
+// awaitTask waits until a task has cleaned up, or the user does not want to wait
+// any longer.
+func (r *repl) awaitTask(ctx context.Context, t *host.Task) {
+	r.drain()
+	select {
+	case <-t.Done():
+	case <-ctx.Done():
+	case <-r.o.Interrupts:
+		fmt.Fprintf(r.o.Output, "\ntask %d goes on with its clean-up\n", t.ID())
+	}
 }
 
 // recorder writes inputs to a script.
@@ -225,7 +249,7 @@ type recorder struct {
 	file *os.File
 }
 
-func (r *repl) startRecording(_ context.Context, arg string) error {
+func (r *repl) recording(_ context.Context, arg string) error {
 	if arg == "stop" || arg == "" {
 		if r.record == nil {
 			return host.Errorf("usage", "nothing is being recorded").WithHint(":record FILE begins")
@@ -233,7 +257,8 @@ func (r *repl) startRecording(_ context.Context, arg string) error {
 		return r.stopRecording()
 	}
 	if r.record != nil {
-		return host.Errorf("usage", "recording to %s already", r.record.path).WithHint(":record stop ends it")
+		return host.Errorf("usage", "recording to %s already", r.record.path).
+			WithHint(":record stop ends it")
 	}
 	f, err := os.OpenFile(arg, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
@@ -259,14 +284,17 @@ func (r *repl) stopRecording() error {
 
 // recorded adds an input that succeeded. A bare expression is not a statement,
 // so that its value is printed.
-func (r *repl) recorded(text string) {
+func (r *repl) recorded(text string) error {
 	if r.record == nil {
-		return
+		return nil
 	}
 	if r.host.Compile("record", text) != nil {
-		text = "p(" + strings.TrimRight(strings.TrimPrefix(strings.TrimSpace(text), "="), "; \n") + ")"
+		value := strings.TrimPrefix(strings.TrimSpace(text), "=")
+		text = "p(" + strings.TrimRight(value, "; \n") + ")"
 	}
-	if _, err := io.WriteString(r.record.file, text+"\n"); err != nil {
-		r.report(host.Errorf("io", "%v", err))
+	_, err := io.WriteString(r.record.file, text+"\n")
+	if err != nil {
+		return r.report(host.Errorf("io", "%v", err))
 	}
+	return nil
 }

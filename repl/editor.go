@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 )
 
 // ErrInterrupt is what ReadLine returns for Ctrl-C.
@@ -33,20 +34,42 @@ type Completer func(line string, cursor int) (insert string, list []string)
 
 // plainEditor reads lines that nobody types: a pipe or a file.
 type plainEditor struct {
-	in  *bufio.Reader
-	out io.Writer
+	in     *bufio.Reader
+	out    io.Writer
+	close  sync.Once
+	closed chan struct{}
 }
 
 // NewPlainEditor returns a LineEditor for input that does not come from a
 // terminal: no prompt, no history, no completion.
 func NewPlainEditor(in io.Reader, out io.Writer) LineEditor {
-	return &plainEditor{bufio.NewReader(in), out}
+	return &plainEditor{in: bufio.NewReader(in), out: out, closed: make(chan struct{})}
 }
 
 // maxLine bounds one line of input.
 const maxLine = 4 << 20
 
+// ReadLine leaves a read behind when it is closed meanwhile: a pipe does not let go
+// of it.
 func (e *plainEditor) ReadLine(string) (string, error) {
+	type result struct {
+		line string
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		line, err := e.readLine()
+		read <- result{line, err}
+	}()
+	select {
+	case r := <-read:
+		return r.line, r.err
+	case <-e.closed:
+		return "", io.EOF
+	}
+}
+
+func (e *plainEditor) readLine() (string, error) {
 	var b strings.Builder
 	for {
 		part, err := e.in.ReadSlice('\n')
@@ -68,4 +91,8 @@ func (e *plainEditor) ReadLine(string) (string, error) {
 func (e *plainEditor) SetCompleter(Completer) {}
 func (e *plainEditor) AddHistory(string)      {}
 func (e *plainEditor) Output() io.Writer      { return e.out }
-func (e *plainEditor) Close() error           { return nil }
+
+func (e *plainEditor) Close() error {
+	e.close.Do(func() { close(e.closed) })
+	return nil
+}

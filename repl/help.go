@@ -21,7 +21,7 @@ func (r *repl) help(ctx context.Context, name string) error {
 	}
 	v := r.lookup(ctx, name)
 	var text string
-	r.session.With(func(*lua.LState) {
+	err := r.with(func(*lua.LState) {
 		switch v.(type) {
 		case *lua.LFunction, *lua.LTable, *lua.LUserData:
 			text = r.index.Help(v)
@@ -30,6 +30,9 @@ func (r *repl) help(ctx context.Context, name string) error {
 			text = r.index.Help(lua.LString(name))
 		}
 	})
+	if err != nil {
+		return err
+	}
 	fmt.Fprintln(r.o.Output, strings.TrimRight(text, "\n"))
 	return nil
 }
@@ -72,7 +75,8 @@ func (r *repl) overview() string {
 func (r *repl) showSource(name string) error {
 	f, ok := r.lookup(context.Background(), name).(*lua.LFunction)
 	if !ok || f.Proto == nil {
-		return host.Errorf("usage", "there is no Lua source for %s", name).WithHint("%s? shows help", name)
+		return host.Errorf("usage", "there is no Lua source for %s", name).
+			WithHint("%s? shows help", name)
 	}
 	file := f.Proto.SourceName
 	source, known := r.chunks[file]

@@ -13,7 +13,7 @@
 //
 // The session's tasks go on while the prompt waits; what they print appears
 // above it. Top-level locals become globals, so that the next input sees them.
-// Ctrl-C ends the call that is running, never the session.
+// Ctrl-C ends the input that is running, never the session.
 package repl
 
 import (
@@ -45,7 +45,7 @@ type Options struct {
 	// Batch means that nobody types: the input is run to its end, and the first
 	// failure is what Run returns.
 	Batch bool
-	// Interrupts delivers each Ctrl-C that comes while Lua runs.
+	// Interrupts delivers each Ctrl-C that comes while Lua runs; nil = none comes.
 	Interrupts <-chan os.Signal
 	// Values lists what a string argument of the given kind (bundle_id, udid,
 	// service, ...) can be, for completion.
@@ -61,8 +61,8 @@ type Command struct {
 	Run             func(ctx context.Context, arg string, out io.Writer) error
 }
 
-// ErrKilled is returned when a running call did not end in spite of three
-// interrupts; the host may still be busy then.
+// ErrKilled is returned after a third interrupt, when an input has not ended after
+// two of them. The host may still be busy then.
 var ErrKilled = errors.New("repl: killed")
 
 // errQuit is how :quit ends the loop.
@@ -85,10 +85,11 @@ type repl struct {
 	failed error // first failure, in batch mode
 }
 
-// Run reads and runs inputs until the end of the input, :quit or os.exit. It
-// closes the session and the editor, not the host. The error is an
-// *host.ExitError, the failure of Options.Init, in batch mode the first
-// failure, or that of reading.
+// Run reads and runs inputs until the end of the input, :quit, os.exit or the end
+// of ctx. It closes the session and the editor, not the host. The error is an
+// *host.ExitError, ErrKilled, the cause of the end of ctx, the failure of
+// Options.Init, in batch mode the first failure, or that of reading or of closing.
+// Failures have been reported to Options.Errors already.
 func Run(ctx context.Context, o Options) error {
 	if o.Name == "" {
 		o.Name = "imd"
@@ -96,7 +97,10 @@ func Run(ctx context.Context, o Options) error {
 	if o.Width == nil {
 		o.Width = func() int { return 80 }
 	}
-	r := &repl{o: o, host: o.Host, errors: o.Errors, chunks: map[string]string{}, values: map[string][]string{}}
+	r := &repl{
+		o: o, host: o.Host, errors: o.Errors,
+		chunks: map[string]string{}, values: map[string][]string{},
+	}
 	if r.errors == nil {
 		r.errors = o.Output
 	}
@@ -113,14 +117,29 @@ func Run(ctx context.Context, o Options) error {
 		r.stopRecording()
 	}
 	if errors.Is(err, ErrKilled) {
-		return err // the session is busy: nothing to wait for
+		return err // The session is busy, and there is nothing to wait for.
 	}
-	if closing := r.session.Close(); err == nil && closing != nil && !isCancelled(closing) {
+	closing := r.close()
+	if err == nil || errors.Is(closing, ErrKilled) {
 		err = closing
 	}
 	if err == nil {
 		err = r.failed
 	}
+	return err
+}
+
+// close ends the session, which runs its deferred functions.
+func (r *repl) close() error {
+	var err error
+	killed := r.attend(func() { err = r.session.Close() }, func() {})
+	if killed != nil {
+		return killed
+	}
+	if err == nil || isCancelled(err) {
+		return nil
+	}
+	r.host.Report(r.errors, err)
 	return err
 }
 
@@ -138,7 +157,9 @@ func (r *repl) begin(ctx context.Context) error {
 		}
 	})
 	if r.o.Init != "" {
-		if _, err := r.eval(ctx, "init", r.o.Init); err != nil {
+		_, err := r.eval(ctx, "init", r.o.Init)
+		if err != nil {
+			r.host.Report(r.errors, err)
 			return err
 		}
 	}
@@ -154,17 +175,25 @@ func (r *repl) loop(ctx context.Context) error {
 		if err == nil {
 			err = r.run(ctx, in)
 		}
+		ended := errors.Is(err, io.EOF) || errors.Is(err, errQuit)
 		var exit *host.ExitError
 		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, errQuit):
-			return nil
-		case errors.As(err, &exit), errors.Is(err, ErrKilled), errors.Is(err, errRead):
+		case errors.As(err, &exit) || errors.Is(err, ErrKilled):
 			return err
-		case err != nil:
-			r.report(err)
+		case errors.Is(err, errRead):
+			r.host.Report(r.errors, err)
+			return err
+		case err != nil && !ended:
+			err = r.report(err)
+			if err != nil {
+				return err
+			}
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if ended {
+			return nil
 		}
 	}
 }
@@ -191,7 +220,8 @@ func (r *repl) read(ctx context.Context) (input, error) {
 				r.setPending("")
 				continue
 			}
-			if interrupts++; interrupts == 2 {
+			interrupts++
+			if interrupts == 2 {
 				return input{}, errQuit
 			}
 			fmt.Fprintln(r.o.Output, "(Ctrl-C again or Ctrl-D leaves)")
@@ -229,7 +259,9 @@ func (r *repl) read(ctx context.Context) (input, error) {
 // unfinished reports a statement that the end of the input cut off.
 func (r *repl) unfinished(chunk, text string) error {
 	_, err := r.eval(context.Background(), chunk, globalise(text))
-	r.report(err)
+	if killed := r.report(err); killed != nil {
+		return killed
+	}
 	return io.EOF
 }
 
@@ -239,13 +271,14 @@ func (r *repl) setPending(s string) {
 	r.pending = s
 }
 
-// report shows a failure and keeps it as _e.
-func (r *repl) report(err error) {
+// report shows a failure and keeps it as _e. Like all that waits for the session,
+// it returns ErrKilled if it was given up.
+func (r *repl) report(err error) error {
 	if r.failed == nil && r.o.Batch {
 		r.failed = err
 	}
 	r.host.Report(r.errors, err)
-	r.session.With(func(L *lua.LState) { r.host.SetGlobal("_e", host.ToLua(L, err)) })
+	return r.with(func(L *lua.LState) { r.host.SetGlobal("_e", host.ToLua(L, err)) })
 }
 
 // run carries out one input.
@@ -257,12 +290,20 @@ func (r *repl) run(ctx context.Context, in input) error {
 	if err != nil {
 		return err
 	}
-	r.recorded(in.text)
-	r.keep(res)
-	if !in.silent {
-		r.show(res)
+	err = r.recorded(in.text)
+	if err != nil {
+		return err
 	}
-	return nil
+	return r.result(res, in.silent)
+}
+
+// result keeps the values of an input and shows them.
+func (r *repl) result(res []lua.LValue, silent bool) error {
+	err := r.keep(res)
+	if err != nil || silent {
+		return err
+	}
+	return r.show(res)
 }
 
 // nextChunk names an input and keeps its source, for name??.
@@ -278,36 +319,55 @@ func (r *repl) nextChunk(code string) string {
 func (r *repl) eval(ctx context.Context, chunk, code string) ([]lua.LValue, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type result struct {
-		values []lua.LValue
-		err    error
-	}
+	var values []lua.LValue
+	var err error
 	r.drain()
-	done := make(chan result, 1)
+	killed := r.attend(
+		func() { values, err = r.session.Eval(ctx, chunk, code) },
+		func() {
+			r.session.Interrupt()
+			cancel() // It is compiled still, and Interrupt had nothing to end.
+		})
+	if killed != nil {
+		return nil, killed
+	}
+	return values, err
+}
+
+// with runs f with the lock of the interpreter held. A task that does not give the
+// lock up can make it wait.
+func (r *repl) with(f func(L *lua.LState)) error {
+	return r.attend(func() { r.session.With(f) }, func() {})
+}
+
+// attend runs f and waits for its end. It calls interrupt for the first interrupt
+// and for the second one. At the third one it returns ErrKilled, while f goes on:
+// nothing that f writes may be read then.
+func (r *repl) attend(f, interrupt func()) error {
+	done := make(chan struct{})
 	go func() {
-		values, err := r.session.Eval(ctx, chunk, code)
-		done <- result{values, err}
+		defer close(done)
+		f()
 	}()
-	for interrupts, n := r.o.Interrupts, 0; ; {
+	interrupts := r.o.Interrupts
+	for n := 0; ; {
 		select {
-		case res := <-done:
-			return res.values, res.err
+		case <-done:
+			return nil
 		case _, ok := <-interrupts:
 			if !ok {
 				interrupts = nil
 				continue
 			}
-			switch n++; n {
-			case 1:
+			n++
+			if n == 1 {
 				// The terminal has written ^C where the cursor was.
 				fmt.Fprintln(r.o.Output)
-				cancel()
-			case 2:
-				r.host.Interrupt()
-				r.host.Interrupt()
-			default:
-				return nil, ErrKilled
 			}
+			if n == 3 {
+				return ErrKilled
+			}
+			interrupt()
 		}
 	}
 }
@@ -327,27 +387,32 @@ func (r *repl) drain() {
 }
 
 // keep makes the first result the last value.
-func (r *repl) keep(res []lua.LValue) {
+func (r *repl) keep(res []lua.LValue) error {
 	if len(res) == 0 || res[0] == lua.LNil {
-		return
+		return nil
 	}
-	r.session.With(func(L *lua.LState) {
+	err := r.with(func(L *lua.LState) {
 		r.host.SetGlobal("__", L.G.Global.RawGetString("_"))
 		r.host.SetGlobal("_", res[0])
 	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.values) // the device may have changed
+	return err
 }
 
-func (r *repl) show(res []lua.LValue) {
+func (r *repl) show(res []lua.LValue) error {
 	var b strings.Builder
-	r.session.With(func(L *lua.LState) {
+	err := r.with(func(L *lua.LState) {
 		for _, v := range res {
 			b.WriteString(strings.TrimRight(r.inspect(L, v), "\n") + "\n")
 		}
 	})
+	if err != nil {
+		return err
+	}
 	io.WriteString(r.o.Output, b.String())
+	return nil
 }
 
 func (r *repl) inspect(L *lua.LState, v lua.LValue) string {

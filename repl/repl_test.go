@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -118,9 +119,15 @@ type bench struct {
 
 func newBench(t *testing.T, steps ...step) *bench {
 	t.Helper()
+	return newBenchWith(t, host.Options{}, steps...)
+}
+
+func newBenchWith(t *testing.T, o host.Options, steps ...step) *bench {
+	t.Helper()
 	b := &bench{out: &syncBuffer{}}
 	output := NewOutput(b.out)
-	b.host = host.New(host.Options{Stdout: output, Stderr: output})
+	o.Stdout, o.Stderr = output, output
+	b.host = host.New(o)
 	t.Cleanup(func() {
 		if err := b.host.Close(); err != nil {
 			t.Errorf("closing the host: %v", err)
@@ -280,6 +287,27 @@ func (b *bench) interruptible() {
 	}))
 }
 
+// stuckValue makes a global whose __tostring presses Ctrl-C three times and does not
+// return before release is closed.
+func (b *bench) stuckValue(release <-chan struct{}) func(L *lua.LState) {
+	return func(L *lua.LState) {
+		meta := L.CreateTable(0, 1)
+		meta.RawSetString("__tostring", L.NewFunction(func(L *lua.LState) int {
+			L.Push(L.GetGlobal("ctrl_c"))
+			L.Push(lua.LNumber(3))
+			L.Call(1, 0)
+			<-release
+			L.Push(lua.LString("shown"))
+			return 1
+		}))
+		v := L.CreateTable(0, 0)
+		v.Metatable = meta
+		b.host.SetGlobal("stuck", v)
+	}
+}
+
+func number(n int) string { return strconv.Itoa(n) }
+
 func TestInterruptRunning(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"task.sleep(1000)", "while true do end", "while true do pcall(function() while true do end end) end"} {
@@ -369,8 +397,8 @@ func TestEnds(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		gone := errors.New("terminated")
 		b.editor.steps = []step{{text: "1", before: func() { cancel(gone); <-b.editor.closed }}}
-		if err := Run(ctx, b.opts); err != nil {
-			t.Errorf("Run = %v, want a quiet end", err)
+		if err := Run(ctx, b.opts); err != gone {
+			t.Errorf("Run = %v, want the cause", err)
 		}
 		if got := b.out.String(); got != "" {
 			t.Errorf("%q was run after the end", got)

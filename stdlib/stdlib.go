@@ -1,5 +1,5 @@
-// Package stdlib is the script library that has nothing to do with devices. Each folder is one module; a new
-// one is a line in Modules.
+// Package stdlib is the script library that has nothing to do with devices. Each folder is one
+// module. A new one is a line in Modules.
 package stdlib
 
 import (
@@ -22,12 +22,26 @@ import (
 	"github.com/imdlua/imdlua/stdlib/time"
 )
 
-// Modules declares the library. Each call makes new declarations, for some of them hold the state of the
-// host that they are installed in.
+// Modules declares the library. Each call makes new declarations, because some of them hold the
+// state of the host that they are installed in.
 func Modules() []*api.Module {
 	return []*api.Module{
-		base.Module(), base.HelpModule(), task.Module(), errors.Module(), log.Module(), fs.Module(), path.Module(), json.Module(),
-		plist.Module(), time.Module(), args.Module(), re.Module(), base64.Module(), hex.Module(), hash.Module(), csv.Module(),
+		base.Module(),
+		base.HelpModule(),
+		task.Module(),
+		errors.Module(),
+		log.Module(),
+		fs.Module(),
+		path.Module(),
+		json.Module(),
+		plist.Module(),
+		time.Module(),
+		args.Module(),
+		re.Module(),
+		base64.Module(),
+		hex.Module(),
+		hash.Module(),
+		csv.Module(),
 	}
 }
 

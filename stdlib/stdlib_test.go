@@ -2,7 +2,7 @@ package stdlib_test
 
 import (
 	"bytes"
-	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,6 +14,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
+// newHost makes a host with the library, which closes with the test.
 func newHost(t testing.TB, o host.Options) *host.Host {
 	t.Helper()
 	h := host.New(o)
@@ -24,12 +25,42 @@ func newHost(t testing.TB, o host.Options) *host.Host {
 	return h
 }
 
+// run runs a script and returns what it printed.
 func run(t testing.TB, o host.Options, source string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	o.Stdout = &out
-	err := newHost(t, o).Run(context.Background(), "test.lua", source)
+	err := newHost(t, o).Run(t.Context(), "test.lua", source)
 	return out.String(), err
+}
+
+// prints runs a script that must succeed, and compares what it prints.
+func prints(t testing.TB, source, want string) {
+	t.Helper()
+	got, err := run(t, host.Options{}, source)
+	if err != nil {
+		t.Fatalf("%s\n%v", source, err)
+	}
+	if got != want {
+		t.Errorf("%s\nprinted %q, want %q", source, got, want)
+	}
+}
+
+// fails runs a script that must raise an error object, and compares its code. The message must
+// contain text.
+func fails(t testing.TB, o host.Options, source, code, text string) {
+	t.Helper()
+	out, err := run(t, o, source)
+	var e *host.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("%s\nerror = %v, want a *host.Error (printed %q)", source, err, out)
+	}
+	if e.Code != code {
+		t.Errorf("%s\ncode = %q (%v), want %q", source, e.Code, err, code)
+	}
+	if !strings.Contains(e.Message, text) {
+		t.Errorf("%s\nmessage = %q, want %q in it", source, e.Message, text)
+	}
 }
 
 func TestDeclarations(t *testing.T) {
@@ -39,8 +70,8 @@ func TestDeclarations(t *testing.T) {
 	}
 }
 
-// TestExamples runs every example that states its result: `return expression -- => value`, where the value
-// is Lua, or `print(x) -- => text`.
+// TestExamples runs every example that states its result: `return expression -- => value`, where
+// the value is Lua, or `print(x) -- => text`.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	n := 0
@@ -51,32 +82,40 @@ func TestExamples(t *testing.T) {
 			continue
 		}
 		n++
+		body := strings.TrimSuffix(e.Source, line) + code
 		t.Run(e.Name, func(t *testing.T) {
 			t.Parallel()
-			body := strings.TrimSuffix(e.Source, line) + code
-			if !strings.HasPrefix(strings.TrimSpace(code), "return ") {
-				out, err := run(t, host.Options{}, body)
-				if err != nil || strings.TrimSpace(out) != want {
-					t.Errorf("%s\nprinted %q, error %v", e.Source, out, err)
-				}
-				return
-			}
-			check := fmt.Sprintf("local function got()\n%s\nend\nlocal function want() return %s end\ncompare({got()}, {want()}, select('#', got()))", body, want)
-			h := newHost(t, host.Options{})
-			h.SetGlobal("compare", h.L().NewFunction(func(L *lua.LState) int {
-				a := host.Inspect(L, L.Get(1), host.InspectOptions{Sort: true, Full: true})
-				b := host.Inspect(L, L.Get(2), host.InspectOptions{Sort: true, Full: true})
-				if a != b {
-					t.Errorf("%s\ngave %s, want %s", e.Source, a, b)
-				}
-				return 0
-			}))
-			if err := h.Run(context.Background(), "example.lua", check); err != nil {
-				t.Errorf("%s\n%v", e.Source, err)
+			if strings.HasPrefix(strings.TrimSpace(code), "return ") {
+				returns(t, body, want)
+			} else {
+				prints(t, body, want+"\n")
 			}
 		})
 	}
 	if n < 60 {
-		t.Errorf("only %d examples state their result", n)
+		t.Errorf("%d examples state their result, want 60 or more", n)
+	}
+}
+
+// returns runs the body of a function and compares its results with a list of Lua expressions.
+func returns(t *testing.T, body, want string) {
+	t.Helper()
+	h := newHost(t, host.Options{})
+	h.SetGlobal("compare", h.L().NewFunction(func(L *lua.LState) int {
+		got := host.Inspect(L, L.Get(1), host.InspectOptions{Sort: true, Full: true})
+		want := host.Inspect(L, L.Get(2), host.InspectOptions{Sort: true, Full: true})
+		if got != want {
+			t.Errorf("%s\ngave %s, want %s", body, got, want)
+		}
+		return 0
+	}))
+	source := fmt.Sprintf(`
+local function got()
+%s
+end
+local function want() return %s end
+compare({ got() }, { want() })`, body, want)
+	if err := h.Run(t.Context(), "example.lua", source); err != nil {
+		t.Errorf("%s\n%v", body, err)
 	}
 }

@@ -1,5 +1,6 @@
-// Package apps gives scripts the installed apps (com.apple.mobile.installation_proxy)
-// and the running processes (com.apple.os_trace_relay) of a device.
+// Package apps gives scripts the installed apps of a device, service
+// com.apple.mobile.installation_proxy, and its running processes, service
+// com.apple.os_trace_relay.
 package apps
 
 import (
@@ -21,19 +22,24 @@ import (
 type App struct {
 	BundleID       string     `lua:"bundle_id" doc:"identifier, such as com.example.shop"`
 	Name           string     `lua:"name" doc:"name under the icon"`
-	Version        string     `lua:"version" doc:"version that people know (CFBundleShortVersionString)"`
+	Version        string     `lua:"version" doc:"marketing version (CFBundleShortVersionString)"`
 	Build          string     `lua:"build" doc:"build number (CFBundleVersion)"`
 	Kind           string     `lua:"kind" doc:"user, system or hidden"`
 	Path           string     `lua:"path" doc:"bundle on the device"`
 	Container      string     `lua:"container" doc:"data container on the device"`
-	Executable     string     `lua:"executable" doc:"name of the executable, as processes and logs show it"`
-	FileSharing    bool       `lua:"file_sharing" doc:"whether its Documents are open to any computer"`
+	Executable     string     `lua:"executable" doc:"executable, as in processes and logs"`
+	FileSharing    bool       `lua:"file_sharing" doc:"whether any computer may read its Documents"`
 	SignerIdentity string     `lua:"signer" doc:"who signed it"`
 	Attributes     plist.Dict `lua:"attributes" doc:"everything that the device told"`
 }
 
 func record(a installationproxy.App) *App {
-	return &App{a.BundleID, a.Name, a.ShortVersion, a.Version, strings.ToLower(a.Type), a.Path, a.Container, a.Executable, a.FileSharing, a.SignerIdentity, a.Attributes}
+	return &App{
+		BundleID: a.BundleID, Name: a.Name, Version: a.ShortVersion, Build: a.Version,
+		Kind: strings.ToLower(a.Type), Path: a.Path, Container: a.Container,
+		Executable: a.Executable, FileSharing: a.FileSharing,
+		SignerIdentity: a.SignerIdentity, Attributes: a.Attributes,
+	}
 }
 
 // Process is the record of a running process.
@@ -48,7 +54,10 @@ type listOptions struct {
 	Match string `lua:"match" doc:"part of, or pattern for, name or bundle id"`
 }
 
-var kinds = map[string]string{"user": "User", "system": "System", "any": "Any", "": "Any", "hidden": "Hidden"}
+// kinds are the names of the service for what scripts ask for.
+var kinds = map[string]string{
+	"user": "User", "system": "System", "hidden": "Hidden", "any": "Any", "": "Any",
+}
 
 func list(c *api.Call, d *device.Device, o listOptions) ([]*App, error) {
 	kind, ok := kinds[o.Kind]
@@ -56,7 +65,7 @@ func list(c *api.Call, d *device.Device, o listOptions) ([]*App, error) {
 		return nil, c.ArgError(1, "unknown kind %q (known: user, system, hidden, any)", o.Kind)
 	}
 	var found []installationproxy.App
-	err := with(c, d, o.Timeout, func(ctx context.Context, client *installationproxy.Client) (err error) {
+	err := with(c, d, o.Timeout, func(ctx context.Context, client *proxy) (err error) {
 		found, err = client.Browse(ctx, installationproxy.Options{Type: kind})
 		return err
 	})
@@ -82,7 +91,7 @@ func matches(pattern, s string) bool {
 }
 
 func one(c *api.Call, d *device.Device, id string, t device.Timeout) (r *App, err error) {
-	err = with(c, d, t, func(ctx context.Context, client *installationproxy.Client) error {
+	err = with(c, d, t, func(ctx context.Context, client *proxy) error {
 		a, err := client.App(ctx, id)
 		if err == nil && a != nil {
 			r = record(*a)
@@ -95,7 +104,12 @@ func one(c *api.Call, d *device.Device, id string, t device.Timeout) (r *App, er
 	return r, err
 }
 
-func with(c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *installationproxy.Client) error) error {
+type proxy = installationproxy.Client
+
+// with runs f with a connection of its own.
+func with(
+	c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *proxy) error,
+) error {
 	return d.Do(c, t, func(ctx context.Context) error {
 		client, err := installationproxy.Connect(ctx, d)
 		if err != nil {
@@ -157,18 +171,43 @@ func Family() device.Family {
 			api.NewRecord[Process]("Process", "A running process."),
 		},
 		Methods: []*api.Func{
-			api.Method("apps", "Lists the installed apps, sorted by bundle id.", "opts?", list,
-				api.ParamDoc("opts", "which apps, timeout"), raises, api.Returns("App[] apps"), api.Perm("read"),
-				api.Example("local dev = device()\nfor _, app in ipairs(dev:apps{ kind = \"user\" }) do print(app.bundle_id, app.version) end")),
-			api.Method("app", "Looks up one app. Returns nil when it is not installed.", "bundle_id opts?", one,
-				api.ParamDoc("bundle_id", "of the app"), api.StringKind("bundle_id", "bundle_id"), opts, raises, api.Returns("App? app"), api.Perm("read"),
-				api.Example("local dev = device()\nlocal app = dev:app(\"com.apple.mobilesafari\")\nif app then print(app.name) end")),
-			api.Method("processes", "Lists the processes that can log, sorted by pid.", "opts?", processes,
-				opts, raises, api.Returns("Process[] processes"), api.Perm("read"),
-				api.Example("local dev = device()\nprint(#dev:processes())")),
-			api.Method("process", "Finds a running process by its short name. Returns nil when there is none.", "name opts?", process,
-				api.ParamDoc("name", "short name, such as SpringBoard"), opts, raises, api.Returns("Process? process"), api.Perm("read"),
-				api.Example("local dev = device()\nprint(dev:process(\"SpringBoard\").pid)")),
+			api.Method("apps", "Lists the installed apps, sorted by bundle id.",
+				"opts?", list,
+				api.ParamDoc("opts", "which apps, timeout"),
+				raises,
+				api.Returns("App[] apps"),
+				api.Perm("read"),
+				api.Example(`local dev = device()
+for _, app in ipairs(dev:apps{ kind = "user" }) do print(app.bundle_id, app.version) end`)),
+			api.Method("app", "Looks up one app. Returns nil when it is not installed.",
+				"bundle_id opts?", one,
+				api.ParamDoc("bundle_id", "of the app"),
+				api.StringKind("bundle_id", "bundle_id"),
+				opts,
+				raises,
+				api.Returns("App? app"),
+				api.Perm("read"),
+				api.Example(`local dev = device()
+local app = dev:app("com.apple.mobilesafari")
+if app then print(app.name) end`)),
+			api.Method("processes", "Lists the processes that can log, sorted by pid.",
+				"opts?", processes,
+				opts,
+				raises,
+				api.Returns("Process[] processes"),
+				api.Perm("read"),
+				api.Example(`local dev = device()
+print(#dev:processes())`)),
+			api.Method("process", "Finds a running process by its short name. Returns nil when "+
+				"there is none.",
+				"name opts?", process,
+				api.ParamDoc("name", "short name, such as SpringBoard"),
+				opts,
+				raises,
+				api.Returns("Process? process"),
+				api.Perm("read"),
+				api.Example(`local dev = device()
+print(dev:process("SpringBoard").pid)`)),
 		},
 	}
 }

@@ -1,14 +1,16 @@
 // Package coredevice gives scripts what the CoreDevice services of iOS 17 and
-// later know: the screens, the lock, a sysdiagnose archive, and executables that
-// are no apps. Any other feature of theirs is reached with XPC:invoke.
+// later offer: the screens, the lock, a sysdiagnose archive, and the start of
+// executables that are not apps. XPC:invoke reaches their other features.
 package coredevice
 
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 
 	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/service/coredevice"
 )
@@ -23,13 +25,17 @@ type Display struct {
 	Scale   float64 `lua:"scale" doc:"pixels of a point"`
 }
 
-// Lock is the record of how far a device lets one in.
+// Lock is the record of dev:lock_state().
 type Lock struct {
 	Locked   bool `lua:"locked" doc:"whether the passcode has to be entered now"`
-	Unlocked bool `lua:"unlocked_since_boot" doc:"whether it was entered since the device has booted"`
+	Unlocked bool `lua:"unlocked_since_boot" doc:"whether it was entered since the device booted"`
 }
 
-func withInfo(c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *coredevice.Info) error) error {
+// withInfo runs f with a connection of its own.
+func withInfo(
+	c *api.Call, d *device.Device, t device.Timeout,
+	f func(context.Context, *coredevice.Info) error,
+) error {
 	return d.Do(c, t, func(ctx context.Context) error {
 		info, err := coredevice.ConnectInfo(ctx, d)
 		if err != nil {
@@ -48,7 +54,10 @@ func displays(c *api.Call, d *device.Device, t device.Timeout) ([]*Display, erro
 			return err
 		}
 		for _, s := range all.List {
-			out = append(out, &Display{s.Name, s.UniqueID, s.Primary, s.ModeWidth, s.ModeHeight, s.Scale})
+			out = append(out, &Display{
+				Name: s.Name, ID: s.UniqueID, Primary: s.Primary,
+				Width: s.ModeWidth, Height: s.ModeHeight, Scale: s.Scale,
+			})
 		}
 		return nil
 	})
@@ -68,32 +77,31 @@ func lockState(c *api.Call, d *device.Device, t device.Timeout) (l *Lock, err er
 
 type sysdiagnoseOptions struct {
 	device.Timeout
-	Logs bool `lua:"logs" doc:"with the whole log, which takes a phone minutes" default:"true"`
+	Logs bool `lua:"logs" doc:"include the whole log, which takes minutes" default:"true"`
 }
 
-func sysdiagnose(c *api.Call, d *device.Device, path string, o sysdiagnoseOptions) (n int64, err error) {
+func sysdiagnose(
+	c *api.Call, d *device.Device, path string, o sysdiagnoseOptions,
+) (n int64, err error) {
 	if o.Timeout.Timeout == 0 {
-		o.Timeout.Timeout = api.NoTimeout // a phone takes minutes; the service has a limit of its own
+		// A phone takes minutes. The service has a limit of its own.
+		o.Timeout.Timeout = api.NoTimeout
 	}
+	options := coredevice.SysdiagnoseOptions{WithoutLogs: !o.Logs}
 	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
 		client, err := coredevice.ConnectDiagnosis(ctx, d)
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		archive, err := client.Sysdiagnose(ctx, coredevice.SysdiagnoseOptions{WithoutLogs: !o.Logs})
+		archive, err := client.Sysdiagnose(ctx, options)
 		if err != nil {
 			return err
 		}
 		defer archive.Close()
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
-		n, err = archive.Copy(ctx, f)
-		if err = errors.Join(err, f.Close()); err != nil {
-			os.Remove(path) // half an archive helps nobody
-		}
+		n, err = device.Store(ctx, path, func(w io.Writer) (int64, error) {
+			return archive.Copy(ctx, w)
+		})
 		return err
 	})
 	return n, err
@@ -125,24 +133,64 @@ func spawn(c *api.Call, d *device.Device, path string, o spawnOptions) (pid int,
 func Family() device.Family {
 	opts := api.ParamDoc("opts", "timeout")
 	raises := func(more ...string) api.Option {
-		return api.Raises(append([]string{"timeout", "not_paired", "disconnected", "no_road", "no_tunnel", "no_developer_image", "developer_mode_off"}, more...)...)
+		return api.Raises(append([]string{
+			"timeout", "not_paired", "disconnected", "no_road", "no_tunnel",
+			"no_developer_image", "developer_mode_off",
+		}, more...)...)
 	}
 	return device.Family{
 		Records: []*api.Record{
 			api.NewRecord[Display]("Display", "A screen of a device."),
-			api.NewRecord[Lock]("LockState", "How far a device lets one in."),
+			api.NewRecord[Lock]("LockState", "Whether a device is locked."),
 		},
 		Methods: []*api.Func{
-			api.Method("displays", "Lists the screens of a device with iOS 17 or later.", "opts?", displays, opts, raises(), api.Returns("Display[] displays"), api.MinOS("17.0"), api.NeedsDDI(), api.Perm("read"),
-				api.Example("local screen = device():displays()[1]\nprint(screen.width, screen.height)")),
-			api.Method("lock_state", "Says whether a device with iOS 17 or later is locked.", "opts?", lockState, opts, raises("unsupported"), api.Returns("LockState state"), api.MinOS("17.0"), api.NeedsDDI(), api.Perm("read"),
+			api.Method("displays", "Lists the screens of a device with iOS 17 or later.",
+				"opts?", displays,
+				opts,
+				raises(),
+				api.Returns("Display[] displays"),
+				api.MinOS("17.0"),
+				api.NeedsDDI(),
+				api.Perm("read"),
+				api.Example(`local screen = device():displays()[1]
+print(screen.width, screen.height)`)),
+			api.Method("lock_state", "Says whether a device with iOS 17 or later is locked.",
+				"opts?", lockState,
+				opts,
+				raises("unsupported"),
+				api.Returns("LockState state"),
+				api.MinOS("17.0"),
+				api.NeedsDDI(),
+				api.Perm("read"),
 				api.Example("print(device():lock_state().locked)")),
-			api.Method("sysdiagnose", "Stores a sysdiagnose archive (tar.gz) of a device with iOS 17 or later. Returns its size. A phone takes minutes; there is no time limit unless you give one.", "path opts?", sysdiagnose,
-				api.ParamDoc("path", "local file to write"), api.StringKind("path", "path"), api.ParamDoc("opts", "logs, timeout"), raises(), api.Returns("integer bytes"), api.MinOS("17.0"), api.NeedsDDI(), api.Perm("read"),
-				api.Example("print(device():sysdiagnose(path.join(fs.temp_dir(), \"sysdiagnose.tar.gz\"), { logs = false }) > 0)")),
-			api.Method("spawn", "Starts an executable of a device with iOS 17 or later that is no app. Returns its process id.", "path opts?", spawn,
-				api.ParamDoc("path", "on the device"), api.ParamDoc("opts", "args, env, timeout"), raises("not_found", "permission_denied"), api.Returns("integer pid"), api.MinOS("17.0"), api.NeedsDDI(), api.Perm("control"), api.SeeAlso("Device:launch"),
-				api.Example("local dev = device()\nprint(dev:spawn(\"/usr/libexec/logd\") > 0)")),
+			api.Method("sysdiagnose", "Stores a sysdiagnose archive (tar.gz) of a device with iOS "+
+				"17 or later. Returns its size. A phone takes minutes; there is no time limit "+
+				"unless you give one.",
+				"path opts?", sysdiagnose,
+				api.ParamDoc("path", "local file to write"),
+				api.StringKind("path", "path"),
+				api.Access("path", host.AccessWrite),
+				api.ParamDoc("opts", "logs, timeout"),
+				raises(),
+				api.Returns("integer bytes"),
+				api.MinOS("17.0"),
+				api.NeedsDDI(),
+				api.Perm("read"),
+				api.Example(`local file = path.join(fs.temp_dir(), "sysdiagnose.tar.gz")
+print(device():sysdiagnose(file, { logs = false }) > 0)`)),
+			api.Method("spawn", "Starts an executable of a device with iOS 17 or later that is "+
+				"not an app. Returns its process id.",
+				"path opts?", spawn,
+				api.ParamDoc("path", "on the device"),
+				api.ParamDoc("opts", "args, env, timeout"),
+				raises("not_found", "permission_denied"),
+				api.Returns("integer pid"),
+				api.MinOS("17.0"),
+				api.NeedsDDI(),
+				api.Perm("control"),
+				api.SeeAlso("Device:launch"),
+				api.Example(`local dev = device()
+print(dev:spawn("/usr/libexec/logd") > 0)`)),
 		},
 		Code: func(err error) string {
 			var e *coredevice.Error

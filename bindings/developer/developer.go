@@ -15,14 +15,19 @@ import (
 
 // Image is the record of a mounted developer disk image.
 type Image struct {
-	Type             string     `lua:"type" doc:"Developer up to iOS 16, Personalized since then, Cryptex on the newest"`
-	PersonalizedType string     `lua:"personalized_type" doc:"DeveloperDiskImage of a personalized one"`
-	Path             string     `lua:"path" doc:"where it is mounted: /Developer or /System/Developer"`
-	Signature        []byte     `lua:"signature" doc:"signature of the file; SHA-384 digest of a personalized one"`
+	Type             string     `lua:"type" doc:"Developer (iOS 16), Personalized or Cryptex"`
+	PersonalizedType string     `lua:"personalized_type" doc:"DeveloperDiskImage, if personalized"`
+	Path             string     `lua:"path" doc:"mount point: /Developer or /System/Developer"`
+	Signature        []byte     `lua:"signature" doc:"signature, or SHA-384 digest if personalized"`
 	Attributes       plist.Dict `lua:"attributes" doc:"everything that the device told"`
 }
 
-func with(c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *mobileimagemounter.Client) error) error {
+type mounter = mobileimagemounter.Client
+
+// with runs f with a connection of its own.
+func with(
+	c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *mounter) error,
+) error {
 	return d.Do(c, t, func(ctx context.Context) error {
 		client, err := mobileimagemounter.Connect(ctx, d)
 		if err != nil {
@@ -34,19 +39,19 @@ func with(c *api.Call, d *device.Device, t device.Timeout, f func(context.Contex
 }
 
 func mode(c *api.Call, d *device.Device, t device.Timeout) (on bool, err error) {
-	err = with(c, d, t, func(ctx context.Context, client *mobileimagemounter.Client) error {
+	err = with(c, d, t, func(ctx context.Context, client *mounter) error {
 		on, err = client.DeveloperMode(ctx)
 		return err
 	})
 	if errors.Is(err, errors.ErrUnsupported) {
-		return true, nil // before iOS 16 nothing stands in a developer's way
+		return true, nil // before iOS 16 there was no such mode
 	}
 	return on, err
 }
 
 func images(c *api.Call, d *device.Device, t device.Timeout) ([]*Image, error) {
 	var found []mobileimagemounter.Image
-	err := with(c, d, t, func(ctx context.Context, client *mobileimagemounter.Client) (err error) {
+	err := with(c, d, t, func(ctx context.Context, client *mounter) (err error) {
 		found, err = client.Images(ctx)
 		if errors.Is(err, errors.ErrUnsupported) {
 			found, err = lookUp(ctx, client)
@@ -59,27 +64,33 @@ func images(c *api.Call, d *device.Device, t device.Timeout) ([]*Image, error) {
 	out := []*Image{}
 	for _, i := range found {
 		if i.Developer() {
-			out = append(out, &Image{i.Type, i.PersonalizedType, i.MountPath, i.Signature, i.Raw})
+			out = append(out, &Image{
+				Type: i.Type, PersonalizedType: i.PersonalizedType, Path: i.MountPath,
+				Signature: i.Signature, Attributes: i.Raw,
+			})
 		}
 	}
 	return out, nil
 }
 
-// lookUp asks versions that have no list; they are older than personalized
-// images.
-func lookUp(ctx context.Context, client *mobileimagemounter.Client) ([]mobileimagemounter.Image, error) {
+// lookUp asks a device whose iOS has no list of images. Such versions are older
+// than personalized images.
+func lookUp(ctx context.Context, client *mounter) ([]mobileimagemounter.Image, error) {
 	l, err := client.Lookup(ctx, mobileimagemounter.TypeDeveloper)
 	if err != nil || !l.Present {
 		return nil, err
 	}
-	i := mobileimagemounter.Image{Type: mobileimagemounter.TypeDeveloper, MountPath: "/Developer", Mounted: true, Raw: plist.Dict{}}
+	i := mobileimagemounter.Image{
+		Type: mobileimagemounter.TypeDeveloper, MountPath: "/Developer", Mounted: true,
+		Raw: plist.Dict{},
+	}
 	if len(l.Signatures) > 0 {
 		i.Signature = l.Signatures[0]
 	}
 	return []mobileimagemounter.Image{i}, nil
 }
 
-// code is the device's own word for a refusal.
+// code is the error code that the device sent.
 func code(err error) string {
 	var e *mobileimagemounter.Error
 	if errors.As(err, &e) {
@@ -93,15 +104,32 @@ func Family() device.Family {
 	opts := api.ParamDoc("opts", "timeout")
 	raises := api.Raises("timeout", "not_paired", "disconnected", "DeviceLocked")
 	return device.Family{
-		Code:    code,
-		Records: []*api.Record{api.NewRecord[Image]("DeveloperImage", "A developer disk image that is mounted on a device.")},
+		Code: code,
+		Records: []*api.Record{
+			api.NewRecord[Image]("DeveloperImage", "A developer disk image that is mounted on a "+
+				"device."),
+		},
 		Methods: []*api.Func{
-			api.Method("developer_mode", "Says whether Developer Mode is on, which developer services need since iOS 16. Before that there was no such mode and this is true.", "opts?", mode,
-				opts, raises, api.Returns("boolean on"), api.Perm("read"), api.SeeAlso("Device:ddi"),
-				api.Example("local dev = device()\nif not dev:developer_mode() then print(\"Settings > Privacy & Security > Developer Mode\") end")),
-			api.Method("ddi", "Lists the developer disk images that are mounted: without one there are no developer services. The list is empty when there is none.", "opts?", images,
-				opts, raises, api.Returns("DeveloperImage[] images"), api.Perm("read"), api.SeeAlso("Device:developer_mode"),
-				api.Example("local dev = device()\nfor _, image in ipairs(dev:ddi()) do print(image.type, image.path) end")),
+			api.Method("developer_mode", "Says whether Developer Mode is on, which developer "+
+				"services need since iOS 16. Before that there was no such mode and this is true.",
+				"opts?", mode,
+				opts,
+				raises,
+				api.Returns("boolean on"),
+				api.Perm("read"),
+				api.SeeAlso("Device:ddi"),
+				api.Example(`local dev = device()
+if not dev:developer_mode() then print("Settings > Privacy & Security > Developer Mode") end`)),
+			api.Method("ddi", "Lists the developer disk images that are mounted: without one "+
+				"there are no developer services. The list is empty when there is none.",
+				"opts?", images,
+				opts,
+				raises,
+				api.Returns("DeveloperImage[] images"),
+				api.Perm("read"),
+				api.SeeAlso("Device:developer_mode"),
+				api.Example(`local dev = device()
+for _, image in ipairs(dev:ddi()) do print(image.type, image.path) end`)),
 		},
 	}
 }

@@ -20,7 +20,13 @@ func TestLookUp(t *testing.T) {
 		found     int
 		err       error
 	}{
-		{"mounted", plist.Dict{"ImagePresent": true, "ImageSignature": []byte{1, 2}, "Status": "Complete"}, []byte{1, 2}, 1, nil},
+		{
+			"mounted",
+			plist.Dict{
+				"ImagePresent": true, "ImageSignature": []byte{1, 2}, "Status": "Complete",
+			},
+			[]byte{1, 2}, 1, nil,
+		},
 		{"mounted, unsigned", plist.Dict{"ImagePresent": true, "Status": "Complete"}, nil, 1, nil},
 		{"none", plist.Dict{"ImagePresent": false, "Status": "Complete"}, nil, 0, nil},
 		{"locked", plist.Dict{"Error": "DeviceLocked"}, nil, 0, mobileimagemounter.ErrDeviceLocked},
@@ -39,8 +45,17 @@ func TestLookUp(t *testing.T) {
 			t.Errorf("%s: lookUp = %+v, %v, want %d images, %v", c.name, got, err, c.found, c.err)
 		}
 		for _, i := range got {
-			if !i.Developer() || i.Type != "Developer" || i.MountPath != "/Developer" || !reflect.DeepEqual(i.Signature, c.signature) {
-				t.Errorf("%s: %+v", c.name, i)
+			if !i.Developer() {
+				t.Errorf("%s: %+v is not a developer image", c.name, i)
+			}
+			if i.Type != "Developer" {
+				t.Errorf("%s: type %q, want Developer", c.name, i.Type)
+			}
+			if i.MountPath != "/Developer" {
+				t.Errorf("%s: mounted at %q, want /Developer", c.name, i.MountPath)
+			}
+			if !reflect.DeepEqual(i.Signature, c.signature) {
+				t.Errorf("%s: signature %v, want %v", c.name, i.Signature, c.signature)
 			}
 		}
 		if d := <-asked; d["Command"] != "LookupImage" || d["ImageType"] != "Developer" {
@@ -49,8 +64,9 @@ func TestLookUp(t *testing.T) {
 		client.Close()
 		b.Close()
 	}
-	if got := code(&mobileimagemounter.Error{Code: mobileimagemounter.ErrDeviceLocked}); got != "DeviceLocked" {
-		t.Errorf("code = %q", got)
+	locked := &mobileimagemounter.Error{Code: mobileimagemounter.ErrDeviceLocked}
+	if got := code(locked); got != "DeviceLocked" {
+		t.Errorf("code = %q, want DeviceLocked", got)
 	}
 	if got := code(errors.New("x")); got != "" {
 		t.Errorf("code of another error = %q", got)

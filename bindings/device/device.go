@@ -5,10 +5,13 @@ package device
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"sync"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
@@ -17,34 +20,24 @@ type Env struct {
 	// Finder is asked for when a script first wants a device, so that scripts
 	// without one start nothing.
 	Finder func() (*device.Finder, error)
-	// Selector is what --device asked for; device{...} narrows it further.
+	// Selector is what --device asks for. device{...} narrows it further.
 	Selector device.Selector
-	// Choose settles which of several devices is meant where a script wants
-	// one, for example by asking the user; nil = that is an error.
+	// Choose decides which of several devices is meant where a script wants
+	// one, for example by asking the user. Without it that is an error.
 	Choose func(ctx context.Context, matches []device.Info) (device.Info, error)
 }
 
-// Apart returns an object for a device that was not found by looking: two of
-// them are never the same one.
-func (r *Registry) Apart(d *device.Device) *Device {
-	return &Device{Device: d, env: r.env, parts: map[string]any{}}
-}
-
-// Finder returns what devices are found with.
-func (r *Registry) Finder() (*device.Finder, error) { return r.env.Finder() }
-
-// Device is what scripts call a device. It is made once for each device of a
-// run, so that two scripts' tables of it compare equal.
+// Device is the Device of scripts. There is one for each device of a host, so that
+// two references to it compare equal.
 type Device struct {
 	*device.Device
-	env *Env
 
 	mu    sync.Mutex
-	parts map[string]any // the files, crashes, ... of this device, made when first asked for
+	parts map[string]any // see Part
 }
 
-// Part returns the one value of that name that belongs to the device, making
-// it when first asked for: dev.files is the same object each time.
+// Part returns the value of that name that belongs to the device. It is made by
+// the first call: dev.files is the same object each time.
 func Part[T any](d *Device, name string, create func() T) T {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -78,56 +71,123 @@ type Registry struct {
 // NewRegistry returns the Registry of a host.
 func NewRegistry(env *Env) *Registry { return &Registry{env: env, seen: map[string]*Device{}} }
 
-// ByUDID returns the device with that identifier, whatever --device says.
-func (r *Registry) ByUDID(ctx context.Context, udid string) (*Device, error) {
-	finder, err := r.env.Finder()
-	if err != nil {
-		return nil, err
-	}
-	d, err := finder.Find(ctx, device.Selector{UDID: udid})
-	if err != nil {
-		return nil, err
-	}
-	return r.wrap(d), nil
-}
+// allow asks whether the script may use a device. The identifier is empty while
+// none is chosen. Everything that gives a Device to a script calls it.
+func allow(c *api.Call, udid string) error { return c.Allow(host.AccessDevice, udid) }
 
-func (r *Registry) wrap(d *device.Device) *Device {
+// object returns the Device of scripts for d, which allow has let pass.
+func (r *Registry) object(d *device.Device) *Device {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w, ok := r.seen[d.UDID()]
+	o, ok := r.seen[d.UDID()]
 	if !ok {
-		w = &Device{Device: d, env: r.env, parts: map[string]any{}}
-		r.seen[d.UDID()] = w
+		o = newObject(d)
+		r.seen[d.UDID()] = o
 	}
-	return w
+	return o
 }
 
-// Timeout is the option that every waiting call has.
+func newObject(d *device.Device) *Device {
+	return &Device{Device: d, parts: map[string]any{}}
+}
+
+// ByUDID returns the device with that identifier, whatever --device says. The
+// search ends with life as well.
+func (r *Registry) ByUDID(c *api.Call, udid string, life *Life) (*Device, error) {
+	if err := allow(c, udid); err != nil {
+		return nil, err
+	}
+	var found *device.Device
+	err := c.TryBlock(life.Bound(func(ctx context.Context) error {
+		finder, err := r.env.Finder()
+		if err != nil {
+			return err
+		}
+		found, err = finder.Find(ctx, device.Selector{UDID: udid})
+		if err == nil && life.Over() {
+			err = net.ErrClosed // a device that leaves is found, but does not answer
+		}
+		return err
+	}))
+	if err != nil {
+		return nil, err
+	}
+	return r.object(found), nil
+}
+
+// At returns the device whose list of services is at an address. Each call
+// returns another object, which reaches the device at that address alone.
+func (r *Registry) At(c *api.Call, at device.Direct, t Timeout) (*Device, error) {
+	if err := allow(c, ""); err != nil {
+		return nil, err
+	}
+	if err := c.Allow(host.AccessHost, at.Address); err != nil {
+		return nil, err
+	}
+	var found *device.Device
+	err := c.Timeout(t.Timeout).TryBlock(func(ctx context.Context) error {
+		finder, err := r.env.Finder()
+		if err != nil {
+			return err
+		}
+		found, err = finder.At(ctx, at)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := allow(c, found.UDID()); err != nil {
+		return nil, err
+	}
+	return newObject(found), nil
+}
+
+// Timeout is the option of every call that waits.
 type Timeout struct {
-	Timeout time.Duration `lua:"timeout" doc:"seconds until the call gives up; 30 when left out, math.huge for never"`
+	Timeout time.Duration `lua:"timeout" doc:"seconds to wait; default 30, math.huge for ever"`
 }
 
-// Do runs f without the interpreter lock under the option's deadline and
-// returns its error with the device named.
+// Do runs f without the interpreter lock under the option's deadline. Its error
+// names the device.
 func (d *Device) Do(c *api.Call, t Timeout, f func(ctx context.Context) error) error {
 	return named(d.UDID(), c.Timeout(t.Timeout).TryBlock(f))
 }
 
+// Open is api.Open for an object of d, under the option's deadline. Its error
+// names the device.
+func Open[T any](
+	c *api.Call, d *Device, t Timeout, open func(ctx context.Context) (T, error),
+) (api.Opened[T], error) {
+	o, err := api.Open(c.Timeout(t.Timeout), open)
+	return o, named(d.UDID(), err)
+}
+
 func class(families []Family) *api.Class {
-	c := api.NewClass[*Device]("Device", "One iPhone or iPad, whatever road leads to it. Fields are a snapshot from when the device was found; `dev:refresh()` takes another. Every call that waits takes `timeout` in seconds and ends in an error when it runs out.")
+	c := api.NewClass[*Device]("Device", "One iPhone or iPad, whatever road leads to it. Fields "+
+		"are a snapshot from when the device was found; `dev:refresh()` takes another. Every call "+
+		"that waits takes `timeout` in seconds and ends in an error when it runs out.")
 	c.Var = "dev"
 	c.String = func(d *Device) string {
 		i := d.Info()
-		return "Device<" + i.UDID + ` "` + i.Name + `" ` + i.ProductType + " iOS " + i.Version + " " + i.Transport() + ">"
+		return fmt.Sprintf(`Device<%s "%s" %s iOS %s %s>`,
+			i.UDID, i.Name, i.ProductType, i.Version, i.Transport())
 	}
 	c.Fields = []*api.Field{
-		api.Property("udid", "unique device identifier", func(d *Device) string { return d.Info().UDID }),
-		api.Property("name", "name given by the owner", func(d *Device) string { return d.Info().Name }),
-		api.Property("version", "iOS version, such as 17.5.1", func(d *Device) string { return d.Info().Version }),
-		api.Property("build", "build of iOS, such as 21F90", func(d *Device) string { return d.Info().Build }),
-		api.Property("product_type", "model identifier, such as iPhone15,2", func(d *Device) string { return d.Info().ProductType }),
-		api.Property("class", "iPhone, iPad, ...", func(d *Device) string { return d.Info().Class }),
-		api.Property("transport", "usb, wifi, or tunnel when it is reached through somebody else's: the best road", func(d *Device) string { return d.Info().Transport() }),
+		api.Property("udid", "unique device identifier",
+			func(d *Device) string { return d.Info().UDID }),
+		api.Property("name", "name given by the owner",
+			func(d *Device) string { return d.Info().Name }),
+		api.Property("version", "iOS version, such as 17.5.1",
+			func(d *Device) string { return d.Info().Version }),
+		api.Property("build", "build of iOS, such as 21F90",
+			func(d *Device) string { return d.Info().Build }),
+		api.Property("product_type", "model identifier, such as iPhone15,2",
+			func(d *Device) string { return d.Info().ProductType }),
+		api.Property("class", "iPhone, iPad, ...",
+			func(d *Device) string { return d.Info().Class }),
+		api.Property("transport", "usb, wifi, or tunnel when it is reached through somebody "+
+			"else's: the best road",
+			func(d *Device) string { return d.Info().Transport() }),
 	}
 	c.Methods = append(c.Methods, valueMethods()...)
 	c.Methods = append(c.Methods, pairingMethods()...)

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/imdlua/imdlua/bindings/stream"
 	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
@@ -18,23 +20,20 @@ type Selector struct {
 	UDID      string         `lua:"udid" doc:"unique device identifier, with or without the dash"`
 	Name      string         `lua:"name" doc:"name or pattern such as Ana*"`
 	Model     string         `lua:"model" doc:"model identifier or pattern such as iPhone15,*"`
-	OS        string         `lua:"os" doc:"condition on the iOS version such as >=17.0 or >=16,<18"`
-	Transport string         `lua:"transport" doc:"usb, wifi or tunnel; wifi looks on the network as well"`
-	Network   bool           `lua:"network" doc:"look on the network as well, which takes two seconds"`
-	Match     *lua.LFunction `lua:"match" doc:"function that gets a DeviceInfo and says true"`
+	OS        string         `lua:"os" doc:"condition on the iOS version such as >=17.0"`
+	Transport string         `lua:"transport" doc:"usb, wifi or tunnel; wifi searches the network"`
+	Network   bool           `lua:"network" doc:"search the network as well, for two seconds"`
+	Match     *lua.LFunction `lua:"match" doc:"function of a DeviceInfo that returns true"`
 	Timeout   time.Duration  `lua:"timeout" doc:"seconds until the call gives up; 30 when left out"`
 }
 
 // apply narrows what --device asked for.
 func (s Selector) apply(base device.Selector) device.Selector {
-	for _, f := range []struct {
-		to   *string
-		from string
-	}{{&base.UDID, s.UDID}, {&base.Name, s.Name}, {&base.Model, s.Model}, {&base.OS, s.OS}, {&base.Transport, s.Transport}} {
-		if f.from != "" {
-			*f.to = f.from
-		}
-	}
+	base.UDID = cmp.Or(s.UDID, base.UDID)
+	base.Name = cmp.Or(s.Name, base.Name)
+	base.Model = cmp.Or(s.Model, base.Model)
+	base.OS = cmp.Or(s.OS, base.OS)
+	base.Transport = cmp.Or(s.Transport, base.Transport)
 	base.Network = base.Network || s.Network
 	return base
 }
@@ -52,7 +51,10 @@ type Info struct {
 }
 
 func info(i device.Info) *Info {
-	r := &Info{UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: i.Version, Build: i.Build, Class: i.Class, Transport: i.Transport()}
+	r := &Info{
+		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: i.Version,
+		Build: i.Build, Class: i.Class, Transport: i.Transport(),
+	}
 	if i.Err != nil {
 		r.Error = i.Err.Error()
 	}
@@ -65,15 +67,18 @@ type Event struct {
 	Info  *Info  `lua:"info" doc:"the device"`
 }
 
-// list returns the matching devices; the Lua predicate runs after the others,
-// since it needs the interpreter lock.
+// list returns the matching devices. The Lua predicate runs after the other
+// conditions, since it needs the interpreter lock.
 func (r *Registry) list(c *api.Call, s Selector) ([]device.Info, *device.Finder, error) {
-	var infos []device.Info
-	var finder *device.Finder
+	if err := allow(c, ""); err != nil {
+		return nil, nil, err
+	}
 	selector := s.apply(r.env.Selector)
 	if err := selector.Check(); err != nil {
 		return nil, nil, c.ArgError(1, "%v", err)
 	}
+	var infos []device.Info
+	var finder *device.Finder
 	err := c.Timeout(s.Timeout).TryBlock(func(ctx context.Context) (err error) {
 		if finder, err = r.env.Finder(); err != nil {
 			return err
@@ -93,6 +98,14 @@ func (r *Registry) list(c *api.Call, s Selector) ([]device.Info, *device.Finder,
 	return kept, finder, nil
 }
 
+// listed returns the object for a device that finder has listed.
+func (r *Registry) listed(c *api.Call, finder *device.Finder, i device.Info) (*Device, error) {
+	if err := allow(c, i.UDID); err != nil {
+		return nil, err
+	}
+	return r.object(finder.Device(i)), nil
+}
+
 func (r *Registry) one(c *api.Call, s *Selector) (*Device, error) {
 	if s == nil {
 		s = &Selector{}
@@ -103,16 +116,18 @@ func (r *Registry) one(c *api.Call, s *Selector) (*Device, error) {
 	}
 	switch len(infos) {
 	case 0:
-		return nil, &device.Error{UDID: s.apply(r.env.Selector).UDID, Op: "find", Err: device.ErrNotFound}
+		udid := s.apply(r.env.Selector).UDID
+		return nil, &device.Error{UDID: udid, Op: "find", Err: device.ErrNotFound}
 	case 1:
-		return r.wrap(finder.Device(infos[0])), nil
+		return r.listed(c, finder, infos[0])
 	}
 	return r.choose(c, finder, infos)
 }
 
-// choose settles which of several devices is meant. Who is asked may take any
-// time.
-func (r *Registry) choose(c *api.Call, f *device.Finder, infos []device.Info) (*Device, error) {
+// choose asks which of several devices is meant. The answer may take any time.
+func (r *Registry) choose(
+	c *api.Call, finder *device.Finder, infos []device.Info,
+) (*Device, error) {
 	if r.env.Choose == nil {
 		return nil, &device.AmbiguousError{Matches: infos}
 	}
@@ -124,7 +139,7 @@ func (r *Registry) choose(c *api.Call, f *device.Finder, infos []device.Info) (*
 	if err != nil {
 		return nil, err
 	}
-	return r.wrap(f.Device(chosen)), nil
+	return r.listed(c, finder, chosen)
 }
 
 func (r *Registry) all(c *api.Call, s *Selector) ([]*Device, error) {
@@ -135,9 +150,11 @@ func (r *Registry) all(c *api.Call, s *Selector) ([]*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]*Device, 0, len(infos))
-	for _, i := range infos {
-		out = append(out, r.wrap(finder.Device(i)))
+	out := make([]*Device, len(infos))
+	for n, i := range infos {
+		if out[n], err = r.listed(c, finder, i); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }
@@ -147,50 +164,72 @@ type WaitSelector struct {
 	UDID      string        `lua:"udid" doc:"unique device identifier, with or without the dash"`
 	Name      string        `lua:"name" doc:"name or pattern such as Ana*"`
 	Model     string        `lua:"model" doc:"model identifier or pattern such as iPhone15,*"`
-	OS        string        `lua:"os" doc:"condition on the iOS version such as >=17.0 or >=16,<18"`
+	OS        string        `lua:"os" doc:"condition on the iOS version such as >=16,<18"`
 	Transport string        `lua:"transport" doc:"usb or wifi"`
 	Timeout   time.Duration `lua:"timeout" doc:"seconds until the call gives up; 30 when left out"`
 }
 
-func (r *Registry) wait(c *api.Call, w *WaitSelector) (d *Device, err error) {
+func (w WaitSelector) apply(base device.Selector) device.Selector {
+	s := Selector{UDID: w.UDID, Name: w.Name, Model: w.Model, OS: w.OS, Transport: w.Transport}
+	return s.apply(base)
+}
+
+func (r *Registry) wait(c *api.Call, w *WaitSelector) (*Device, error) {
 	if w == nil {
 		w = &WaitSelector{}
 	}
-	s := Selector{UDID: w.UDID, Name: w.Name, Model: w.Model, OS: w.OS, Transport: w.Transport, Timeout: w.Timeout}
+	if err := allow(c, ""); err != nil {
+		return nil, err
+	}
 	var finder *device.Finder
-	err = c.Timeout(s.Timeout).TryBlock(func(ctx context.Context) (err error) {
+	var found *device.Device
+	err := c.Timeout(w.Timeout).TryBlock(func(ctx context.Context) (err error) {
 		if finder, err = r.env.Finder(); err != nil {
 			return err
 		}
-		found, err := finder.Wait(ctx, s.apply(r.env.Selector))
-		if err == nil {
-			d = r.wrap(found)
-		}
+		found, err = finder.Wait(ctx, w.apply(r.env.Selector))
 		return err
 	})
 	var several *device.AmbiguousError
-	if errors.As(err, &several) {
+	switch {
+	case errors.As(err, &several):
 		return r.choose(c, finder, several.Matches)
-	}
-	return d, err
-}
-
-func (r *Registry) watch(c *api.Call) (*stream.Stream, error) {
-	finder, err := r.env.Finder()
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
-	w := finder.Watch()
-	names := map[usbmux.EventKind]string{usbmux.Attached: "attached", usbmux.Detached: "detached", usbmux.Paired: "paired"}
-	return stream.New(func(ctx context.Context, push func(...any)) error {
-		for {
-			e, err := w.Next(ctx)
-			if err != nil {
-				return err
-			}
-			push(&Event{Event: names[e.Kind], Info: info(e.Info)})
+	if err := allow(c, found.UDID()); err != nil {
+		return nil, err
+	}
+	return r.object(found), nil
+}
+
+// eventNames is how scripts call what a muxer tells of a device.
+var eventNames = map[usbmux.EventKind]string{
+	usbmux.Attached: "attached", usbmux.Detached: "detached", usbmux.Paired: "paired",
+}
+
+func (r *Registry) watch(c *api.Call) (api.Opened[*stream.Stream], error) {
+	if err := allow(c, ""); err != nil {
+		return api.Opened[*stream.Stream]{}, err
+	}
+	return api.Open(c, func(context.Context) (*stream.Stream, error) {
+		finder, err := r.env.Finder()
+		if err != nil {
+			return nil, err
 		}
-	}, w.Close, stream.Options{Kind: "devices", Text: func(v any) string { return v.(*Event).Info.UDID }}), nil
+		w := finder.Watch()
+		source := func(ctx context.Context, push func(...any)) error {
+			for {
+				e, err := w.Next(ctx)
+				if err != nil {
+					return err
+				}
+				push(&Event{Event: eventNames[e.Kind], Info: info(e.Info)})
+			}
+		}
+		text := func(v any) string { return v.(*Event).Info.UDID }
+		return stream.New(source, w.Close, stream.Options{Kind: "devices", Text: text}), nil
+	})
 }
 
 // Modules declares the device and devices globals with the whole Device class.
@@ -199,15 +238,30 @@ func Modules(r *Registry, families []Family) []*api.Module {
 	m := &api.Module{
 		Name: "device", Global: true, Perm: "read",
 		Doc: "Devices: `device()` is the only one connected, or the one that --device names.",
-		Call: api.Function("device", "Returns the one device that matches. Several matches are an error that lists them, never the first one.", "selector?", r.one,
-			selector, api.Raises("no_device", "ambiguous", "no_muxer", "timeout"), api.Perm("read"),
-			api.Example("local dev = device()\nprint(dev.name, dev.version)")),
+		Call: api.Function("device", "Returns the one device that matches. Several matches are an "+
+			"error that lists them, never the first one.",
+			"selector?", r.one,
+			api.Checks(host.AccessDevice),
+			selector,
+			api.Raises("no_device", "ambiguous", "no_muxer", "timeout"),
+			api.Perm("read"),
+			api.Example(`local dev = device()
+print(dev.name, dev.version)`)),
 		Funcs: []*api.Func{
-			api.Function("wait", "Waits until exactly one device matches and answers.", "selector?", r.wait,
-				selector, api.Raises("timeout", "ambiguous", "no_muxer"), api.Perm("read"),
-				api.Example("local dev = device.wait{ os = \">=15\", timeout = 60 }\nprint(dev.udid)")),
-			api.Function("watch", "Returns a stream of devices coming and going, beginning with those that are there.", "", r.watch,
-				api.Returns("Stream stream"), api.Perm("read"),
+			api.Function("wait", "Waits until exactly one device matches and answers.",
+				"selector?", r.wait,
+				api.Checks(host.AccessDevice),
+				selector,
+				api.Raises("timeout", "ambiguous", "no_muxer"),
+				api.Perm("read"),
+				api.Example(`local dev = device.wait{ os = ">=15", timeout = 60 }
+print(dev.udid)`)),
+			api.Function("watch", "Returns a stream of devices coming and going, beginning with "+
+				"those that are there.",
+				"", r.watch,
+				api.Checks(host.AccessDevice),
+				api.Returns("Stream stream"),
+				api.Perm("read"),
 				api.Example("for e in device.watch() do print(e.event, e.info.udid) break end")),
 		},
 		Classes: []*api.Class{class(families), stream.Class()},
@@ -224,10 +278,17 @@ func Modules(r *Registry, families []Family) []*api.Module {
 		m.Records = append(m.Records, f.Records...)
 		m.Funcs = append(m.Funcs, f.Finding...)
 	}
-	list := &api.Module{Name: "devices", Flat: true, Doc: "All devices.", Perm: "read", Funcs: []*api.Func{
-		api.Function("devices", "Returns all devices that match, as a list; an empty one when there is none.", "selector?", r.all,
-			selector, api.Raises("no_muxer", "timeout"), api.Returns("Device[] devices"), api.Perm("read"),
-			api.Example("for _, dev in ipairs(devices{ os = \">=16\" }) do print(dev.name) end")),
-	}}
+	list := &api.Module{Name: "devices", Flat: true, Doc: "All devices.", Perm: "read"}
+	list.Funcs = []*api.Func{
+		api.Function("devices", "Returns all devices that match, as a list; an empty one when "+
+			"there is none.",
+			"selector?", r.all,
+			api.Checks(host.AccessDevice),
+			selector,
+			api.Raises("no_muxer", "timeout"),
+			api.Returns("Device[] devices"),
+			api.Perm("read"),
+			api.Example(`for _, dev in ipairs(devices{ os = ">=16" }) do print(dev.name) end`)),
+	}
 	return []*api.Module{m, list}
 }

@@ -1,12 +1,14 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
+	"slices"
 	"syscall"
 
 	"github.com/imdlua/imdlua/runtime/device"
@@ -19,7 +21,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// named makes sure that an error of a call names the device it was made on.
+// named adds the device to the error of a call, unless the error names one.
 func named(udid string, err error) error {
 	var e *device.Error
 	var h *host.Error
@@ -30,7 +32,8 @@ func named(udid string, err error) error {
 }
 
 // errEnded is the end of a stream that only the script should have ended.
-var errEnded = fmt.Errorf("the device ended the stream (unplugged, restarted or locked): %w", io.ErrUnexpectedEOF)
+var errEnded = fmt.Errorf("the device ended the stream (unplugged, restarted or locked): %w",
+	io.ErrUnexpectedEOF)
 
 // Ended returns the error of a live stream with the device named. Its end is an
 // error as well: a script that watches a log must learn that the device left.
@@ -49,22 +52,86 @@ type onDevice struct {
 
 func (e *onDevice) Unwrap() error { return e.error }
 
-// hints say what to do about a refusal of the device. InvalidService is told
-// apart by the service's name, since it has several reasons.
+const (
+	hintTunnel = "dev:roads() says what was tried"
+	hintPair   = "run `imdlua pair`"
+	hintUnlock = "unlock the device"
+	hintTrust  = "the dialog was answered with Don't Trust; plug the device in again and tap Trust"
+	hintNone   = "the device has no service of that name, in lockdown or in a tunnel; " +
+		"dev:tunnel():services() lists those of a tunnel"
+)
+
+// hints say what the user can do about a refusal of lockdown.
 var hints = map[lockdown.Code]string{
-	lockdown.ErrInvalidService:               "the device has no service of that name, in lockdown or in a tunnel; dev:tunnel():services() lists those of a tunnel",
-	lockdown.ErrPasswordProtected:            "unlock the device",
+	lockdown.ErrInvalidService:               hintNone,
+	lockdown.ErrPasswordProtected:            hintUnlock,
 	lockdown.ErrPairingDialogResponsePending: "tap Trust on the device, then run again",
-	lockdown.ErrUserDeniedPairing:            "the dialog was answered with Don't Trust; plug the device in again and tap Trust",
-	lockdown.ErrInvalidHostID:                "the device does not know this computer any more: run `imdlua pair`",
+	lockdown.ErrUserDeniedPairing:            hintTrust,
+	lockdown.ErrInvalidHostID:                "the device has forgotten this computer: " + hintPair,
 	lockdown.ErrEscrowLocked:                 "unlock the device once after its restart",
 	lockdown.ErrServiceProhibited:            "a profile or restriction forbids the service",
-	lockdown.ErrGetProhibited:                "the value needs a paired session: run `imdlua pair`",
+	lockdown.ErrGetProhibited:                "the value needs a paired session: " + hintPair,
 	lockdown.ErrSetProhibited:                "the device does not let this value be set now",
-	lockdown.ErrSessionInactive:              "the request needs a paired session: run `imdlua pair`",
+	lockdown.ErrSessionInactive:              "the request needs a paired session: " + hintPair,
 }
 
-const tunnelHint = "dev:roads() says what was tried"
+// reason is the code and the hint of an error.
+type reason struct {
+	err        error
+	code, hint string
+}
+
+// find returns the first reason that err is.
+func find(list []reason, err error) (reason, bool) {
+	i := slices.IndexFunc(list, func(r reason) bool { return errors.Is(err, r.err) })
+	if i < 0 {
+		return reason{}, false
+	}
+	return list[i], true
+}
+
+// ours are the conclusions of package device. They explain an error better than
+// the refusals that they wrap.
+var ours = []reason{
+	{device.ErrNotFound, "no_device",
+		"plug one in and unlock it, or try `--virtual`; `imdlua devices` lists what is there"},
+	{device.ErrNotPaired, "not_paired", "run `imdlua pair`, or call dev:pair()"},
+	{device.ErrDeveloperMode, "developer_mode_off",
+		"turn on Settings > Privacy & Security > Developer Mode on the device"},
+	{device.ErrNoImage, "no_developer_image",
+		"mount the developer disk image, for example by opening the device in Xcode once"},
+	{remotepair.ErrAuthentication, "wrong_keys",
+		"the device is not the one that was paired, or was reset since: " +
+			"`imdlua pair --remote` pairs anew"},
+	{device.ErrNoTunnel, "no_tunnel", hintTunnel},
+	{device.ErrNoRoad, "no_road", "dev:roads() lists the roads to the device"},
+}
+
+// peers are what devices and muxers answer.
+var peers = []reason{
+	{rsd.ErrNotListed, "InvalidService", hintNone},
+	{remotepair.ErrLocked, string(lockdown.ErrPasswordProtected), hintUnlock},
+	{remotepair.ErrDenied, string(lockdown.ErrUserDeniedPairing), hintTrust},
+	{context.DeadlineExceeded, "timeout",
+		"raise it with the option timeout, or with --timeout for the whole script"},
+}
+
+// muxers are the answers of a muxer to a connection.
+var muxers = []reason{
+	{usbmux.BadDevice, "device_lost", "the device was unplugged; device.wait finds it again"},
+	{usbmux.ConnectionRefused, "refused", "nothing listens on that port of the device"},
+}
+
+// ends are ends of connections for which no service has a code.
+var ends = []reason{
+	{tunnel.ErrDown, "disconnected",
+		"the tunnel went down during the call; the next call gets a new one"},
+	{io.EOF, "disconnected", ""},
+	{io.ErrUnexpectedEOF, "disconnected", ""},
+	{net.ErrClosed, "disconnected", ""},
+	{io.ErrClosedPipe, "disconnected", ""},
+	{fs.ErrNotExist, "not_found", ""},
+}
 
 // MapError returns the mapping from errors of the protocol packages to what
 // scripts see. codes are asked for the refusals of services.
@@ -85,7 +152,7 @@ func mapError(err error, codes []func(error) string) *host.Error {
 	if errors.As(err, &d) {
 		out.Device, out.Service, out.Op = d.UDID, d.Service, d.Op
 		if d.Service != "" && err == error(d) {
-			out.Message = d.Op + ": " + d.Err.Error() // the report names service and device itself
+			out.Message = d.Op + ": " + d.Err.Error() // the report names service and device
 		}
 	} else if errors.As(err, &o) {
 		out.Device = o.udid
@@ -96,63 +163,43 @@ func mapError(err error, codes []func(error) string) *host.Error {
 	case out.Device == "":
 		return nil
 	case out.Op == "open tunnel":
-		out.Code, out.Hint = "no_tunnel", tunnelHint
+		out.Code, out.Hint = "no_tunnel", hintTunnel
 	default:
 		out.Code = "failed"
 	}
 	var refused *lockdown.Error
 	if errors.As(err, &refused) {
-		if out.Op = refused.Op; out.Service == "" {
-			out.Service = "lockdown"
-		}
+		out.Op = refused.Op
+		out.Service = cmp.Or(out.Service, "lockdown")
 	}
 	return out
 }
 
-// classify finds code and hint, most telling cause first.
+// classify finds code and hint. It looks at the cause that explains most first.
 func classify(err error, codes []func(error) string) (code, hint string) {
 	var ambiguous *device.AmbiguousError
-	var refused *lockdown.Error
-	var listed *rsd.Error
-	var dial *net.OpError
-	var muxer *usbmux.Error
-	switch {
-	case errors.As(err, &ambiguous):
+	if errors.As(err, &ambiguous) {
 		return "ambiguous", "name one with --device UDID or device{ udid = \"...\" }"
-	case errors.Is(err, device.ErrNotFound):
-		return "no_device", "plug one in and unlock it, or try `--virtual`; `imdlua devices` lists what is there"
-	case errors.Is(err, device.ErrNotPaired):
-		return "not_paired", "run `imdlua pair`, or call dev:pair()"
-	case errors.Is(err, device.ErrDeveloperMode):
-		return "developer_mode_off", "turn on Settings > Privacy & Security > Developer Mode on the device"
-	case errors.Is(err, device.ErrNoImage):
-		return "no_developer_image", "mount the developer disk image, for example by opening the device in Xcode once"
-	case errors.Is(err, remotepair.ErrAuthentication):
-		return "wrong_keys", "the device is not the one that was paired, or was reset since: `imdlua pair --remote` pairs anew"
-	case errors.Is(err, device.ErrNoTunnel):
-		return "no_tunnel", tunnelHint
-	case errors.Is(err, device.ErrNoRoad):
-		return "no_road", "dev:roads() lists the roads to the device"
-	case errors.As(err, &refused) && refused.Code != "":
+	}
+	if r, ok := find(ours, err); ok {
+		return r.code, r.hint
+	}
+	var refused *lockdown.Error
+	if errors.As(err, &refused) && refused.Code != "" {
 		return string(refused.Code), hints[refused.Code]
-	case errors.As(err, &listed) && listed.Code != "":
+	}
+	var listed *rsd.Error
+	if errors.As(err, &listed) && listed.Code != "" {
 		return string(listed.Code), hints[lockdown.Code(listed.Code)]
-	case errors.Is(err, rsd.ErrNotListed):
-		return "InvalidService", hints[lockdown.ErrInvalidService]
-	case errors.Is(err, remotepair.ErrLocked):
-		return string(lockdown.ErrPasswordProtected), hints[lockdown.ErrPasswordProtected]
-	case errors.Is(err, remotepair.ErrDenied):
-		return string(lockdown.ErrUserDeniedPairing), hints[lockdown.ErrUserDeniedPairing]
-	case errors.Is(err, context.DeadlineExceeded):
-		return "timeout", "raise it with the option timeout, or with --timeout for the whole script"
-	case (errors.As(err, &dial) && dial.Op == "dial" || errors.Is(err, syscall.ECONNREFUSED)) && !errors.As(err, &muxer):
-		return unreached(err)
-	case errors.As(err, &dial) && dial.Op == "dial":
-		return "no_muxer", "start usbmuxd (Linux) or install Apple's device support (Windows), name another with --usbmux, or try `--virtual`"
-	case errors.Is(err, usbmux.BadDevice):
-		return "device_lost", "the device was unplugged; device.wait finds it again"
-	case errors.Is(err, usbmux.ConnectionRefused):
-		return "refused", "nothing listens on that port of the device"
+	}
+	if r, ok := find(peers, err); ok {
+		return r.code, r.hint
+	}
+	if code, hint := dialed(err); code != "" {
+		return code, hint
+	}
+	if r, ok := find(muxers, err); ok {
+		return r.code, r.hint
 	}
 	var diagnostics *diagnosticsrelay.Error
 	if errors.As(err, &diagnostics) && diagnostics.Code != "" {
@@ -163,14 +210,22 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 			return code, ""
 		}
 	}
-	if errors.Is(err, tunnel.ErrDown) {
-		return "disconnected", "the tunnel went down with the call in it; the next call gets a new one"
-	}
+	r, _ := find(ends, err)
+	return r.code, r.hint
+}
+
+// dialed is about addresses where nobody answers, of a muxer or in a network.
+func dialed(err error) (code, hint string) {
+	var dial *net.OpError
+	var muxer *usbmux.Error
+	failed := errors.As(err, &dial) && dial.Op == "dial"
+	toMuxer := errors.As(err, &muxer)
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
-		return "disconnected", ""
-	case errors.Is(err, fs.ErrNotExist):
-		return "not_found", ""
+	case failed && toMuxer:
+		return "no_muxer", "start usbmuxd (Linux) or install Apple's device support (Windows), " +
+			"name another with --usbmux, or try `--virtual`"
+	case !toMuxer && (failed || errors.Is(err, syscall.ECONNREFUSED)):
+		return unreached(err)
 	}
 	return "", ""
 }
@@ -179,13 +234,16 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 func unreached(err error) (code, hint string) {
 	var d *device.Error
 	var list *rsd.Error
+	onDevice := errors.As(err, &d)
 	switch {
-	case errors.As(err, &list) && list.Op == "dial" && errors.As(err, &d) && d.UDID != "":
-		return "disconnected", "the tunnel that led to the device is not there any more"
-	case errors.As(err, &d) && d.UDID == "":
-		return "no_device", "are address and port right, and is the other end still there? A tunnel that is made again has another port"
+	case onDevice && d.UDID != "" && errors.As(err, &list) && list.Op == "dial":
+		return "disconnected", "the tunnel to the device is not there any more"
+	case onDevice && d.UDID == "":
+		return "no_device", "are address and port right, and is the other end still there? " +
+			"A tunnel that is made again has another port"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused", "nothing listens on that port of the device"
 	}
-	return "disconnected", "the device is not at that address any more, or another network is between"
+	return "disconnected", "the device is not at that address any more, " +
+		"or another network is in between"
 }

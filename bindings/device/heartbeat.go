@@ -17,22 +17,21 @@ type Beat struct {
 
 // beats answers the device's heartbeat in the background, whether the script
 // looks at the stream or not.
-func beats(c *api.Call, d *Device, t Timeout) (*stream.Stream, error) {
-	var client *heartbeat.Client
-	err := d.Do(c, t, func(ctx context.Context) (err error) {
-		client, err = heartbeat.Connect(ctx, d)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return stream.New(func(ctx context.Context, push func(...any)) error {
-		for {
-			b, err := client.Beat(ctx)
-			if err != nil {
-				return d.Ended(err)
-			}
-			push(&Beat{time.Now(), b.Interval})
+func beats(c *api.Call, d *Device, t Timeout) (api.Opened[*stream.Stream], error) {
+	return Open(c, d, t, func(ctx context.Context) (*stream.Stream, error) {
+		client, err := heartbeat.Connect(ctx, d)
+		if err != nil {
+			return nil, err
 		}
-	}, client.Close, stream.Options{Kind: "heartbeat"}), nil
+		source := func(ctx context.Context, push func(...any)) error {
+			for {
+				b, err := client.Beat(ctx)
+				if err != nil {
+					return d.Ended(err)
+				}
+				push(&Beat{time.Now(), b.Interval})
+			}
+		}
+		return stream.New(source, client.Close, stream.Options{Kind: "heartbeat"}), nil
+	})
 }

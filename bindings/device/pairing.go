@@ -25,14 +25,31 @@ func isPaired(c *api.Call, d *Device, t Timeout) (ok bool, err error) {
 func pairingMethods() []*api.Func {
 	opts := api.ParamDoc("opts", "timeout")
 	return []*api.Func{
-		api.Method("pair", "Makes the device trust this computer, and waits while its Trust dialog is unanswered.", "opts?", pairDevice,
-			opts, api.Raises("PairingDialogResponsePending", "UserDeniedPairing", "PasswordProtected", "timeout"), api.Perm("modify"),
-			api.Example("local dev = device()\ndev:pair{ timeout = 60 }")),
-		api.Method("unpair", "Makes the device forget this computer and deletes the pair record.", "opts?", unpairDevice,
-			opts, api.Raises("not_paired", "timeout"), api.Perm("modify"),
-			api.Example("local dev = device()\ndev:pair()\ndev:unpair()")),
-		api.Method("paired", "Says whether this computer can open a session with the device. It does not pair.", "opts?", isPaired,
-			opts, api.Returns("boolean paired"), api.Raises("timeout"), api.Perm("read"),
-			api.Example("local dev = device()\nprint(dev:paired())")),
+		api.Method("pair", "Makes the device trust this computer, and waits while its Trust "+
+			"dialog is unanswered.",
+			"opts?", pairDevice,
+			opts,
+			api.Raises("PairingDialogResponsePending", "UserDeniedPairing", "PasswordProtected",
+				"timeout"),
+			api.Perm("modify"),
+			api.Example(`local dev = device()
+dev:pair{ timeout = 60 }`)),
+		api.Method("unpair", "Makes the device forget this computer and deletes the pair record.",
+			"opts?", unpairDevice,
+			opts,
+			api.Raises("not_paired", "timeout"),
+			api.Perm("modify"),
+			api.Example(`local dev = device()
+dev:pair()
+dev:unpair()`)),
+		api.Method("paired", "Says whether this computer can open a session with the device. It "+
+			"does not pair.",
+			"opts?", isPaired,
+			opts,
+			api.Returns("boolean paired"),
+			api.Raises("timeout"),
+			api.Perm("read"),
+			api.Example(`local dev = device()
+print(dev:paired())`)),
 	}
 }

@@ -30,9 +30,13 @@ type Storage struct {
 	SystemCapacity int64 `lua:"system_capacity" doc:"size of the system volume"`
 }
 
-// diagnose runs f with a diagnostics connection of its own: they are opened
-// rarely, and a shared one would be in the way of a restart.
-func (d *Device) diagnose(c *api.Call, t Timeout, f func(ctx context.Context, client *diagnosticsrelay.Client) error) error {
+type relay = diagnosticsrelay.Client
+
+// diagnose runs f with a connection of its own. Diagnostics are asked for rarely,
+// and a restart waits until their connections have ended.
+func (d *Device) diagnose(
+	c *api.Call, t Timeout, f func(ctx context.Context, client *relay) error,
+) error {
 	return d.Do(c, t, func(ctx context.Context) error {
 		client, err := diagnosticsrelay.Connect(ctx, d)
 		if err != nil {
@@ -44,13 +48,17 @@ func (d *Device) diagnose(c *api.Call, t Timeout, f func(ctx context.Context, cl
 }
 
 func battery(c *api.Call, d *Device, t Timeout) (r *Battery, err error) {
-	err = d.diagnose(c, t, func(ctx context.Context, client *diagnosticsrelay.Client) error {
+	err = d.diagnose(c, t, func(ctx context.Context, client *relay) error {
 		b, err := client.Battery(ctx)
 		if err != nil {
 			return err
 		}
-		r = &Battery{b.Percent, b.Charging, b.ExternalConnected, b.FullyCharged, b.Temperature, b.Millivolts, b.Milliamperes,
-			b.CycleCount, b.DesignCapacity, b.RawMaxCapacity}
+		r = &Battery{
+			Percent: b.Percent, Charging: b.Charging, ExternalConnected: b.ExternalConnected,
+			FullyCharged: b.FullyCharged, Temperature: b.Temperature,
+			Millivolts: b.Millivolts, Milliamperes: b.Milliamperes, CycleCount: b.CycleCount,
+			DesignCapacity: b.DesignCapacity, RawMaxCapacity: b.RawMaxCapacity,
+		}
 		return nil
 	})
 	return r, err
@@ -66,7 +74,10 @@ func storage(c *api.Call, d *Device, t Timeout) (*Storage, error) {
 		return nil, err
 	}
 	n := func(key string) int64 { i, _ := v.Int(key); return i }
-	return &Storage{n("TotalDiskCapacity"), n("TotalDataCapacity"), n("TotalDataAvailable"), n("TotalSystemCapacity")}, nil
+	return &Storage{
+		Total: n("TotalDiskCapacity"), DataCapacity: n("TotalDataCapacity"),
+		DataAvailable: n("TotalDataAvailable"), SystemCapacity: n("TotalSystemCapacity"),
+	}, nil
 }
 
 type diagnosticsOptions struct {
@@ -77,29 +88,30 @@ type diagnosticsOptions struct {
 	Keys  []string `lua:"keys" doc:"MobileGestalt: which keys"`
 }
 
-func diagnostics(c *api.Call, d *Device, kind *string, o diagnosticsOptions) (v plist.Dict, err error) {
+func diagnostics(
+	c *api.Call, d *Device, kind *string, o diagnosticsOptions,
+) (v plist.Dict, err error) {
 	what := "All"
 	if kind != nil {
 		what = *kind
 	}
-	ask := map[string]func(context.Context, *diagnosticsrelay.Client) (plist.Dict, error){
-		"All":      func(ctx context.Context, cl *diagnosticsrelay.Client) (plist.Dict, error) { return cl.All(ctx) },
-		"WiFi":     func(ctx context.Context, cl *diagnosticsrelay.Client) (plist.Dict, error) { return cl.WiFi(ctx) },
-		"GasGauge": func(ctx context.Context, cl *diagnosticsrelay.Client) (plist.Dict, error) { return cl.GasGauge(ctx) },
-		"NAND":     func(ctx context.Context, cl *diagnosticsrelay.Client) (plist.Dict, error) { return cl.NAND(ctx) },
-		"HDMI":     func(ctx context.Context, cl *diagnosticsrelay.Client) (plist.Dict, error) { return cl.HDMI(ctx) },
-		"IORegistry": func(ctx context.Context, cl *diagnosticsrelay.Client) (plist.Dict, error) {
-			return cl.IORegistry(ctx, diagnosticsrelay.Query{Plane: o.Plane, Name: o.Name, Class: o.Class})
+	ask := map[string]func(*relay, context.Context) (plist.Dict, error){
+		"All": (*relay).All, "WiFi": (*relay).WiFi, "GasGauge": (*relay).GasGauge,
+		"NAND": (*relay).NAND, "HDMI": (*relay).HDMI,
+		"IORegistry": func(client *relay, ctx context.Context) (plist.Dict, error) {
+			q := diagnosticsrelay.Query{Plane: o.Plane, Name: o.Name, Class: o.Class}
+			return client.IORegistry(ctx, q)
 		},
-		"MobileGestalt": func(ctx context.Context, cl *diagnosticsrelay.Client) (plist.Dict, error) {
-			return cl.MobileGestalt(ctx, o.Keys...)
+		"MobileGestalt": func(client *relay, ctx context.Context) (plist.Dict, error) {
+			return client.MobileGestalt(ctx, o.Keys...)
 		},
 	}[what]
 	if ask == nil {
-		return nil, c.ArgError(1, "unknown kind %q (known: All, WiFi, GasGauge, NAND, HDMI, IORegistry, MobileGestalt)", what)
+		return nil, c.ArgError(1, "unknown kind %q (known: %s)", what,
+			"All, WiFi, GasGauge, NAND, HDMI, IORegistry, MobileGestalt")
 	}
-	err = d.diagnose(c, o.Timeout, func(ctx context.Context, client *diagnosticsrelay.Client) error {
-		v, err = ask(ctx, client)
+	err = d.diagnose(c, o.Timeout, func(ctx context.Context, client *relay) error {
+		v, err = ask(client, ctx)
 		return err
 	})
 	return v, err
@@ -111,7 +123,7 @@ type powerOptions struct {
 }
 
 func restart(c *api.Call, d *Device, o powerOptions) error {
-	err := d.power(c, o.Timeout, func(ctx context.Context, client *diagnosticsrelay.Client) error {
+	err := d.power(c, o.Timeout, func(ctx context.Context, client *relay) error {
 		return client.Restart(ctx, diagnosticsrelay.PowerOptions{WaitForDisconnect: true})
 	})
 	if err != nil || !o.Wait {
@@ -121,19 +133,21 @@ func restart(c *api.Call, d *Device, o powerOptions) error {
 }
 
 func shutdown(c *api.Call, d *Device, t Timeout) error {
-	return d.power(c, t, func(ctx context.Context, client *diagnosticsrelay.Client) error {
+	return d.power(c, t, func(ctx context.Context, client *relay) error {
 		return client.Shutdown(ctx, diagnosticsrelay.PowerOptions{WaitForDisconnect: true})
 	})
 }
 
 func sleep(c *api.Call, d *Device, t Timeout) error {
-	return d.power(c, t, func(ctx context.Context, client *diagnosticsrelay.Client) error { return client.Sleep(ctx) })
+	return d.power(c, t, func(ctx context.Context, client *relay) error {
+		return client.Sleep(ctx)
+	})
 }
 
-// power sends a request that the device carries out when the connection ends,
-// and so does not fail when the goodbye is not answered any more.
-func (d *Device) power(c *api.Call, t Timeout, f func(context.Context, *diagnosticsrelay.Client) error) error {
-	return d.diagnose(c, t, func(ctx context.Context, client *diagnosticsrelay.Client) error {
+// power sends a request that the device carries out when the connection ends. The
+// device may leave before it answers the goodbye.
+func (d *Device) power(c *api.Call, t Timeout, f func(context.Context, *relay) error) error {
+	return d.diagnose(c, t, func(ctx context.Context, client *relay) error {
 		if err := f(ctx, client); err != nil {
 			return err
 		}
@@ -146,23 +160,64 @@ func stateMethods() []*api.Func {
 	opts := api.ParamDoc("opts", "timeout")
 	raises := api.Raises("timeout", "not_paired", "disconnected")
 	return []*api.Func{
-		api.Method("battery", "Reads the state of the battery.", "opts?", battery, opts, raises, api.Perm("read"),
-			api.Example("local dev = device()\nprint(dev:battery().percent)")),
-		api.Method("storage", "Reads how full the disk is.", "opts?", storage, opts, raises, api.Perm("read"),
-			api.Example("local dev = device()\nlocal s = dev:storage()\nprint(s.data_available, s.data_capacity)")),
-		api.Method("diagnostics", "Asks the diagnostics relay: All, WiFi, GasGauge, NAND, HDMI, IORegistry (with plane, name or class) or MobileGestalt (with keys; refused since iOS 17.4).", "kind? opts?", diagnostics,
-			api.ParamDoc("kind", "All when left out"), api.ParamDoc("opts", "what to look for, timeout"), raises, api.Perm("read"),
+		api.Method("battery", "Reads the state of the battery.",
+			"opts?", battery,
+			opts,
+			raises,
+			api.Perm("read"),
+			api.Example(`local dev = device()
+print(dev:battery().percent)`)),
+		api.Method("storage", "Reads how full the disk is.",
+			"opts?", storage,
+			opts,
+			raises,
+			api.Perm("read"),
+			api.Example(`local dev = device()
+local s = dev:storage()
+print(s.data_available, s.data_capacity)`)),
+		api.Method("diagnostics", "Asks the diagnostics relay: All, WiFi, GasGauge, NAND, HDMI, "+
+			"IORegistry (with plane, name or class) or MobileGestalt (with keys; refused since "+
+			"iOS 17.4).",
+			"kind? opts?", diagnostics,
+			api.ParamDoc("kind", "All when left out"),
+			api.ParamDoc("opts", "what to look for, timeout"),
+			raises,
+			api.Perm("read"),
 			api.Returns("table<string, any> values"),
-			api.Example("local dev = device()\nprint(dev:diagnostics(\"IORegistry\", { class = \"IOPMPowerSource\" }).CycleCount)")),
-		api.Method("restart", "Turns the device off and on. With wait=true it returns when the device answers again.", "opts?", restart,
-			api.ParamDoc("opts", "wait, timeout"), raises, api.Perm("control"),
-			api.Example("local dev = device()\ndev:restart{ wait = true, timeout = 120 }")),
-		api.Method("shutdown", "Turns the device off.", "opts?", shutdown, opts, raises, api.Perm("control"),
-			api.Example("local dev = device()\ndev:shutdown()")),
-		api.Method("heartbeat", "Shows the device that this computer is there, as services over Wi-Fi need it, until the stream is closed. Each beat that was answered is in the stream.", "opts?", beats,
-			api.ParamDoc("opts", "timeout for the opening"), raises, api.Returns("Stream stream"), api.Perm("read"),
-			api.Example("local dev = device()\nlocal beats = dev:heartbeat()\nprint(beats:next(30).interval)")),
-		api.Method("sleep", "Turns the screen off.", "opts?", sleep, opts, raises, api.Perm("control"),
-			api.Example("local dev = device()\ndev:sleep()")),
+			api.Example(`local dev = device()
+print(dev:diagnostics("IORegistry", { class = "IOPMPowerSource" }).CycleCount)`)),
+		api.Method("restart", "Turns the device off and on. With wait=true it returns when the "+
+			"device answers again.",
+			"opts?", restart,
+			api.ParamDoc("opts", "wait, timeout"),
+			raises,
+			api.Perm("control"),
+			api.Example(`local dev = device()
+dev:restart{ wait = true, timeout = 120 }`)),
+		api.Method("shutdown", "Turns the device off.",
+			"opts?", shutdown,
+			opts,
+			raises,
+			api.Perm("control"),
+			api.Example(`local dev = device()
+dev:shutdown()`)),
+		api.Method("heartbeat", "Shows the device that this computer is there, as services over "+
+			"Wi-Fi need it, until the stream is closed. Each beat that was answered is in the "+
+			"stream.",
+			"opts?", beats,
+			api.ParamDoc("opts", "timeout for the opening"),
+			raises,
+			api.Returns("Stream stream"),
+			api.Perm("read"),
+			api.Example(`local dev = device()
+local beats = dev:heartbeat()
+print(beats:next(30).interval)`)),
+		api.Method("sleep", "Turns the screen off.",
+			"opts?", sleep,
+			opts,
+			raises,
+			api.Perm("control"),
+			api.Example(`local dev = device()
+dev:sleep()`)),
 	}
 }

@@ -102,25 +102,57 @@ func refresh(c *api.Call, d *Device, t Timeout) (*Device, error) {
 }
 
 func valueMethods() []*api.Func {
-	raises := api.Raises("GetProhibited", "PasswordProtected", "not_paired", "timeout", "disconnected")
+	raises := api.Raises("GetProhibited", "PasswordProtected", "not_paired", "timeout",
+		"disconnected")
 	opts := api.ParamDoc("opts", "timeout")
 	return []*api.Func{
-		api.Method("get", "Reads a lockdown value: `get(key)` from the default domain, `get(domain, key)`, or `get(domain)` for a whole domain, which is told by its dots. A key that the device does not have gives nil.", "name key? opts?", get,
-			api.ParamDoc("name", "key, or domain when a key follows or the name has dots"), api.ParamDoc("key", "key in that domain"), opts,
-			api.Returns("any value"), raises, api.Perm("read"),
-			api.Example("local dev = device()\nprint(dev:get(\"ProductVersion\"))\nprint(dev:get(\"com.apple.mobile.battery\", \"BatteryCurrentCapacity\"))")),
-		api.Method("values", "Reads all values of a lockdown domain; the default domain when none is named.", "domain? opts?", values,
-			api.ParamDoc("domain", "such as com.apple.disk_usage"), opts, api.Returns("table<string, any> values"), raises, api.Perm("read"),
-			api.Example("local dev = device()\nprint(dev:values().DeviceName)")),
-		api.Method("set", "Writes a lockdown value: `set(key, value)` or `set(domain, key, value)`.", "args...", set,
-			api.ParamDoc("args", "domain if any, key, value"), api.Raises("SetProhibited", "ImmutableValue", "timeout"), api.Perm("modify"),
-			api.Example("local dev = device()\ndev:set(\"DeviceName\", \"Shelf 3\")")),
-		api.Method("remove", "Deletes a lockdown value: `remove(key)` or `remove(domain, key)`.", "name key?", remove,
-			api.ParamDoc("name", "key, or domain when a key follows"), api.ParamDoc("key", "key in that domain"),
-			api.Raises("RemoveProhibited", "timeout"), api.Perm("modify"),
-			api.Example("local dev = device()\nlocal ok = try(dev.remove, dev, \"com.apple.mobile.user_preferences\", \"x\")")),
-		api.Method("refresh", "Finds the device again and renews its fields, after a restart for example. Returns the device.", "opts?", refresh,
-			opts, api.Returns("Device dev"), api.Raises("no_device", "timeout"), api.Perm("read"),
-			api.Example("local dev = device():refresh()\nprint(dev.name)")),
+		api.Method("get", "Reads a lockdown value: `get(key)` from the default domain, "+
+			"`get(domain, key)`, or `get(domain)` for a whole domain, which is told by its dots. "+
+			"A key that the device does not have gives nil.",
+			"name key? opts?", get,
+			api.ParamDoc("name", "key, or domain when a key follows or the name has dots"),
+			api.ParamDoc("key", "key in that domain"),
+			opts,
+			api.Returns("any value"),
+			raises,
+			api.Perm("read"),
+			api.Example(`local dev = device()
+print(dev:get("ProductVersion"))
+print(dev:get("com.apple.mobile.battery", "BatteryCurrentCapacity"))`)),
+		api.Method("values", "Reads all values of a lockdown domain; the default domain when none "+
+			"is named.",
+			"domain? opts?", values,
+			api.ParamDoc("domain", "such as com.apple.disk_usage"),
+			opts,
+			api.Returns("table<string, any> values"),
+			raises,
+			api.Perm("read"),
+			api.Example(`local dev = device()
+print(dev:values().DeviceName)`)),
+		api.Method("set", "Writes a lockdown value: `set(key, value)` or `set(domain, key, "+
+			"value)`.",
+			"args...", set,
+			api.ParamDoc("args", "domain if any, key, value"),
+			api.Raises("SetProhibited", "ImmutableValue", "timeout"),
+			api.Perm("modify"),
+			api.Example(`local dev = device()
+dev:set("DeviceName", "Shelf 3")`)),
+		api.Method("remove", "Deletes a lockdown value: `remove(key)` or `remove(domain, key)`.",
+			"name key?", remove,
+			api.ParamDoc("name", "key, or domain when a key follows"),
+			api.ParamDoc("key", "key in that domain"),
+			api.Raises("RemoveProhibited", "timeout"),
+			api.Perm("modify"),
+			api.Example(`local dev = device()
+local ok = try(dev.remove, dev, "com.apple.mobile.user_preferences", "x")`)),
+		api.Method("refresh", "Finds the device again and renews its fields, after a restart for "+
+			"example. Returns the device.",
+			"opts?", refresh,
+			opts,
+			api.Returns("Device dev"),
+			api.Raises("no_device", "timeout"),
+			api.Perm("read"),
+			api.Example(`local dev = device():refresh()
+print(dev.name)`)),
 	}
 }

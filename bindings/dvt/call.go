@@ -12,11 +12,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// call calls any method of any channel, also one that this program knows
-// nothing of.
-func call(c *api.Call, d *device.Device, channel, selector string, args ...any) (any, error) {
+// call calls any method of any channel, also one that this program does not
+// know. with runs what needs the session.
+func call(with func(use) error, channel, selector string, args []any) (any, error) {
 	var v any
-	err := with(c, d, device.Timeout{}, func(ctx context.Context, s *dvt.Session) (err error) {
+	err := with(func(ctx context.Context, s *dvt.Session) (err error) {
 		v, err = s.Call(ctx, identifier(channel), selector, archived(args)...)
 		return err
 	})
@@ -24,6 +24,13 @@ func call(c *api.Call, d *device.Device, channel, selector string, args ...any) 
 		return nil, err
 	}
 	return plain(v), nil
+}
+
+func callOnDevice(
+	c *api.Call, d *device.Device, channel, selector string, args ...any,
+) (any, error) {
+	run := func(f use) error { return with(c, d, device.Timeout{}, f) }
+	return call(run, channel, selector, args)
 }
 
 // archived are a script's values as arguments; nil stays nil.
@@ -87,7 +94,9 @@ func plain(v any) any {
 	case nskeyed.Range:
 		return map[string]any{"location": v.Location, "length": v.Length}
 	case *nskeyed.NSError:
-		return map[string]any{"$class": "NSError", "domain": v.Domain, "code": v.Code, "info": dict(v.UserInfo)}
+		return map[string]any{
+			"$class": "NSError", "domain": v.Domain, "code": v.Code, "info": dict(v.UserInfo),
+		}
 	case *nskeyed.Object:
 		return object(v)
 	case nskeyed.Archiver:

@@ -2,6 +2,7 @@ package dvt
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 
@@ -13,15 +14,15 @@ import (
 )
 
 const (
-	// Events that wait for a script.
+	// The most events that wait for a script.
 	maxEvents     = 4096
 	maxEventBytes = 32 << 20
 
-	// goodbyeTimeout bounds telling the device that a channel is closed.
+	// goodbyeTimeout is the most time to tell the device that a channel is closed.
 	goodbyeTimeout = 2 * time.Second
 )
 
-// Event is the record of what the device sends unasked on a channel.
+// Event is the record of a message that the device sends on a channel by itself.
 type Event struct {
 	Selector string `lua:"selector" doc:"method that the device calls here; empty for a bare value"`
 	Args     []any  `lua:"args" doc:"arguments of the method"`
@@ -35,6 +36,7 @@ type Channel struct {
 	dvt  *DVT
 	name string // identifier
 	ch   *dtx.Channel
+	life *device.Life
 	done chan struct{} // closed when no event follows
 
 	mu     sync.Mutex
@@ -46,33 +48,49 @@ type Channel struct {
 	closed error
 }
 
-func openChannel(c *api.Call, v *DVT, name string, t device.Timeout) (*Channel, error) {
-	out := &Channel{dvt: v, name: identifier(name), done: make(chan struct{})}
-	out.listen()
-	err := with(c, v.dev, t, func(ctx context.Context, s *dvt.Session) (err error) {
-		out.ch, err = s.Open(ctx, out.name, dtx.ChannelOptions{})
-		return err
+func openChannel(
+	c *api.Call, v *DVT, name string, t device.Timeout,
+) (api.Opened[*Channel], error) {
+	return device.Open(c, v.dev, t, func(ctx context.Context) (out *Channel, err error) {
+		err = v.life.Bound(onSession(v.dev, func(ctx context.Context, s *dvt.Session) error {
+			ch, err := s.Open(ctx, identifier(name), dtx.ChannelOptions{})
+			if err != nil {
+				return err
+			}
+			out = newChannel(v, ch)
+			if !v.adopt(out) {
+				out.Close()
+				return net.ErrClosed
+			}
+			return nil
+		}))(ctx)
+		return out, err
 	})
-	if err != nil {
-		return nil, err
+}
+
+// newChannel begins to take the events of ch.
+func newChannel(v *DVT, ch *dtx.Channel) *Channel {
+	c := &Channel{
+		dvt: v, name: ch.Identifier(), ch: ch,
+		life: device.NewLife("DVTChannel"), done: make(chan struct{}),
 	}
-	go out.pump()
-	if err := v.adopt(out); err != nil {
-		return nil, err
-	}
-	return out, nil
+	c.listen()
+	go c.pump()
+	return c
 }
 
 // listen makes the stream that events go to.
 func (c *Channel) listen() {
 	c.events, c.push, c.end = stream.NewFed(stream.Options{
-		Kind: "events of " + short(c.name), Text: func(v any) string { return v.(*Event).Selector },
-		Queue: maxEvents, Size: func(v any) int { return v.(*Event).size }, QueueBytes: maxEventBytes,
+		Kind:  "events of " + short(c.name),
+		Text:  func(v any) string { return v.(*Event).Selector },
+		Queue: maxEvents,
+		Size:  func(v any) int { return v.(*Event).size }, QueueBytes: maxEventBytes,
 	})
 }
 
-// pump takes what the device sends, whether a script listens or not: a channel
-// that nobody empties would be closed.
+// pump takes what the device sends, whether a script reads it or not: a channel
+// that is not emptied would be closed.
 func (c *Channel) pump() {
 	defer close(c.done)
 	for {
@@ -87,11 +105,13 @@ func (c *Channel) pump() {
 		if in.ExpectsReply { // a script cannot answer
 			_ = in.Reply(c.ch.Context(), dtx.UnknownSelector(in.Selector))
 		}
-		if e, err := eventOf(in); err == nil { // one bent message; the channel goes on behind it
-			c.mu.Lock()
-			c.push(e)
-			c.mu.Unlock()
+		e, err := eventOf(in)
+		if err != nil {
+			continue // one malformed message does not end the channel
 		}
+		c.mu.Lock()
+		c.push(e)
+		c.mu.Unlock()
 	}
 }
 
@@ -116,25 +136,33 @@ func eventOf(in *dtx.Incoming) (*Event, error) {
 // Close closes the channel and the stream of its events.
 func (c *Channel) Close() error {
 	c.once.Do(func() {
+		c.life.End()
+		c.mu.Lock()
+		events := c.events
+		c.mu.Unlock()
+		events.Close() // before the channel, so that it does not end with an error
 		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 		defer cancel()
-		if err := c.ch.Close(ctx); err != nil && c.ch.Conn().Err() == nil { // else the session went first
+		err := c.ch.Close(ctx)
+		if err != nil && c.ch.Conn().Err() == nil { // else the session went first
 			c.closed = &dvt.Error{Op: "close", Subject: c.name, Err: err}
 		}
 		<-c.done
 		c.dvt.forget(c)
-		c.mu.Lock()
-		events := c.events
-		c.mu.Unlock()
-		events.Close()
 	})
 	return c.closed
 }
 
-func (c *Channel) call(call *api.Call, selector string, args ...any) (any, error) {
+// do runs f under the default deadline.
+func (c *Channel) do(call *api.Call, f func(ctx context.Context) error) error {
+	return c.dvt.dev.Do(call, device.Timeout{}, c.life.Bound(f))
+}
+
+func callChannel(call *api.Call, c *Channel, selector string, args ...any) (any, error) {
 	var v any
-	err := c.dvt.dev.Do(call, device.Timeout{}, func(ctx context.Context) (err error) {
-		if v, err = c.ch.Call(ctx, selector, archived(args)...); err != nil {
+	err := c.do(call, func(ctx context.Context) (err error) {
+		v, err = c.ch.Call(ctx, selector, archived(args)...)
+		if err != nil {
 			return &dvt.Error{Op: "call", Subject: selector, Err: err}
 		}
 		return nil
@@ -145,18 +173,19 @@ func (c *Channel) call(call *api.Call, selector string, args ...any) (any, error
 	return plain(v), nil
 }
 
-func (c *Channel) send(call *api.Call, selector string, args ...any) error {
-	return c.dvt.dev.Do(call, device.Timeout{}, func(ctx context.Context) error {
-		if err := c.ch.Send(ctx, selector, archived(args)...); err != nil {
+func sendChannel(call *api.Call, c *Channel, selector string, args ...any) error {
+	return c.do(call, func(ctx context.Context) error {
+		err := c.ch.Send(ctx, selector, archived(args)...)
+		if err != nil {
 			return &dvt.Error{Op: "send", Subject: selector, Err: err}
 		}
 		return nil
 	})
 }
 
-// listener returns the stream of events; a new one when the script has closed
-// the one before.
-func (c *Channel) listener() *stream.Stream {
+// events returns the stream of events; a new one when the script has closed the
+// one before.
+func events(call *api.Call, c *Channel) api.Opened[*stream.Stream] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.events.Closed() {
@@ -165,35 +194,53 @@ func (c *Channel) listener() *stream.Stream {
 			c.end(c.err)
 		}
 	}
-	return c.events
+	return api.Own(call, c.events)
 }
 
 func channelClass() *api.Class {
-	c := api.NewClass[*Channel]("DVTChannel", "A channel of Instruments' server that belongs to the script alone. It ends with its DVT, and with the session: after a lost connection open another.")
+	c := api.NewClass[*Channel]("DVTChannel", "A channel of Instruments' server that belongs to "+
+		"the script alone. It ends with its DVT, and with the session: after a lost connection "+
+		"open another.")
 	c.Var, c.Closer, c.Perm = "ch", true, "raw"
 	c.String = func(c *Channel) string { return "DVTChannel<" + short(c.name) + ">" }
-	c.Fields = []*api.Field{api.Property("name", "identifier of the channel", func(c *Channel) string { return c.name })}
+	c.Fields = []*api.Field{api.Property("name", "identifier of the channel",
+		func(c *Channel) string { return c.name })}
 	const open = start + "local ch = dev:dvt():channel(\"mobilenotifications\")\n"
 	selector := api.ParamDoc("selector", "name of the method, with a colon for each argument")
 	choices := api.StringChoices("selector", ownSelectorChoices)
 	args := api.ParamDoc("args", "arguments of the method")
 	c.Methods = []*api.Func{
-		api.Method("call", "Calls a method of the channel and returns its answer, nil when it has none. Whole numbers are sent as integers.", "selector args...",
-			func(call *api.Call, c *Channel, selector string, args ...any) (any, error) {
-				return c.call(call, selector, args...)
-			},
-			selector, choices, args, raises("unsupported", "channel_closed"), api.Returns("any answer"), api.NeedsDDI(), api.Perm("raw"),
-			api.Example(start+"local ch = dev:dvt():channel(\"deviceinfo\")\nprint(ch:call(\"isRunningPid:\", 1))")),
-		api.Method("send", "Calls a method of the channel and does not wait for an answer: the device sends none.", "selector args...",
-			func(call *api.Call, c *Channel, selector string, args ...any) error {
-				return c.send(call, selector, args...)
-			},
-			selector, choices, args, raises("channel_closed"), api.NeedsDDI(), api.Perm("raw"),
-			api.Example(open+"ch:send(\"setApplicationStateNotificationsEnabled:\", true)")),
-		api.Method("events", "Returns what the device sends unasked on the channel, as a stream of DVTEvent. It begins with the channel: what came before the first call is in it.", "",
-			func(_ *api.Call, c *Channel) *stream.Stream { return c.listener() },
-			api.Returns("Stream stream"), api.NeedsDDI(), api.Perm("raw"),
-			api.Example(open+"ch:send(\"setApplicationStateNotificationsEnabled:\", true)\nlocal e = ch:events():next(10)\nprint(e.selector, e.args[1].execName)")),
+		api.Method("call", "Calls a method of the channel and returns its answer, nil when it has "+
+			"none. Whole numbers are sent as integers.",
+			"selector args...", callChannel,
+			selector,
+			choices,
+			args,
+			raises("unsupported", "channel_closed"),
+			api.Returns("any answer"),
+			api.NeedsDDI(),
+			api.Perm("raw"),
+			api.Example(start+`local ch = dev:dvt():channel("deviceinfo")
+print(ch:call("isRunningPid:", 1))`)),
+		api.Method("send", "Calls a method of the channel and does not wait for an answer: the "+
+			"device sends none.",
+			"selector args...", sendChannel,
+			selector,
+			choices,
+			args,
+			raises("channel_closed"),
+			api.NeedsDDI(),
+			api.Perm("raw"),
+			api.Example(open+`ch:send("setApplicationStateNotificationsEnabled:", true)`)),
+		api.Method("events", "Returns what the device sends unasked on the channel, as a stream "+
+			"of DVTEvent. It begins with the channel: what came before the first call is in it.",
+			"", events,
+			api.Returns("Stream stream"),
+			api.NeedsDDI(),
+			api.Perm("raw"),
+			api.Example(open+`ch:send("setApplicationStateNotificationsEnabled:", true)
+local e = ch:events():next(10)
+print(e.selector, e.args[1].execName)`)),
 	}
 	return c
 }

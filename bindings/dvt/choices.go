@@ -7,7 +7,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// services is what the identifiers of most channels begin with.
+// services is the prefix of the identifiers of most channels.
 const services = "com.apple.instruments.server.services."
 
 // identifier is the whole name of a channel.
@@ -21,8 +21,8 @@ func identifier(name string) string {
 // short is the name of a channel as scripts write it.
 func short(identifier string) string { return strings.TrimPrefix(identifier, services) }
 
-// channelChoices completes the name of a channel: short, unless a long one has
-// been begun.
+// channelChoices completes the name of a channel. Names are short, unless the word
+// begins as a whole identifier.
 func channelChoices(a api.Argument) []string {
 	names := dvt.Channels()
 	if strings.HasPrefix(a.Word, "com.") {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"sync"
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/dtx"
@@ -15,86 +14,37 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// instruments is the one session of a device. It is opened when first needed
-// and again when it has ended; all tasks share it. It stays open between calls,
+// instruments is the one session of a device. It stays open between calls,
 // because the device forgets place and condition with it.
-type instruments struct {
-	dev *device.Device
-
-	mu      sync.Mutex
-	session *dvt.Session
-	turn    chan struct{} // held while connecting
-}
+type instruments = device.Shared[*dvt.Session]
 
 func of(d *device.Device) *instruments {
 	return device.Part(d, "dvt", func() *instruments {
-		i := &instruments{dev: d, turn: make(chan struct{}, 1)}
-		i.turn <- struct{}{}
+		i := device.NewShared(func(ctx context.Context) (*dvt.Session, error) {
+			return dvt.Connect(ctx, d, dvt.Options{})
+		})
 		d.CloseWith(i)
 		return i
 	})
 }
 
-// current returns the session if it is alive.
-func (i *instruments) current() *dvt.Session {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.session == nil {
-		return nil
-	}
-	select {
-	case <-i.session.Done():
-		i.session.Close() // why it ended does not matter any more
-		i.session = nil
-	default:
-	}
-	return i.session
-}
+// use is a function that uses the session.
+type use func(context.Context, *dvt.Session) error
 
-func (i *instruments) connect(ctx context.Context) (*dvt.Session, error) {
-	if s := i.current(); s != nil {
-		return s, nil
-	}
-	select {
-	case <-i.turn:
-		defer func() { i.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	if s := i.current(); s != nil {
-		return s, nil
-	}
-	s, err := dvt.Connect(ctx, i.dev, dvt.Options{})
-	if err != nil {
-		return nil, err
-	}
-	i.mu.Lock()
-	i.session = s
-	i.mu.Unlock()
-	return s, nil
-}
-
-// Close ends the session; the next call opens another.
-func (i *instruments) Close() error {
-	i.mu.Lock()
-	s := i.session
-	i.session = nil
-	i.mu.Unlock()
-	if s == nil {
-		return nil
-	}
-	return s.Close()
-}
-
-// with runs f with the session under the option's deadline.
-func with(c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *dvt.Session) error) error {
-	return d.Do(c, t, func(ctx context.Context) error {
-		s, err := of(d).connect(ctx)
+// onSession returns f with the session of d.
+func onSession(d *device.Device, f use) func(context.Context) error {
+	return func(ctx context.Context) error {
+		s, err := of(d).Get(ctx)
 		if err != nil {
 			return err
 		}
 		return f(ctx, s)
-	})
+	}
+}
+
+// with runs f with the session under the option's deadline.
+func with(c *api.Call, d *device.Device, t device.Timeout, f use) error {
+	return d.Do(c, t, onSession(d, f))
 }
 
 // code names the refusals that scripts may want to tell apart.

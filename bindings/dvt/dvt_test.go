@@ -15,12 +15,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// script returns what runs Lua text with an iOS 16 device and returns what it
-// printed, and the device. The function simulated tells whether the device is
-// made to believe that it is elsewhere.
+// script returns a function that runs Lua text with an iOS 16 device and returns
+// what it printed, and the device. The Lua function simulated reports whether the
+// device simulates its location.
 func script(t *testing.T) (run func(source string) string, p *phone.Phone) {
 	t.Helper()
-	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1, Phone: phone.Options{Profile: "ios16"}}})
+	options := virtual.Options{Boot: 1, Phone: phone.Options{Profile: "ios16"}}
+	vh := virtualtest.Host(t, virtual.HostOptions{Device: options})
 	finder := virtualtest.Finder(t, vh, device.Options{})
 	var out bytes.Buffer
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
@@ -71,10 +72,13 @@ print(png:string():sub(2, 4), fs.read(file) == png:string(), dev:screenshot():st
 func TestProcesses(t *testing.T) {
 	got := run(t, `
 local dev = device()
-local proc = dev:launch("com.example.shop", { args = { "-a", "b" }, env = { MODE = "test" }, kill = true, output = true })
+local options = { args = { "-a", "b" }, env = { MODE = "test" }, kill = true, output = true }
+local proc = dev:launch("com.example.shop", options)
 local out = proc:output()
 local name = dev:app("com.example.shop").executable
-for _, line in ipairs(out:collect{ count = 4, seconds = 30 }) do print((line:gsub("^" .. name .. ": ", ""))) end
+for _, line in ipairs(out:collect{ count = 4, seconds = 30 }) do
+  print((line:gsub("^" .. name .. ": ", "")))
+end
 print(proc:alive(), out == proc:output())
 local again = dev:launch("com.example.shop")
 print(again.pid == proc.pid, again ~= proc)
@@ -117,8 +121,12 @@ dev:clear_condition()`)
 func TestLocation(t *testing.T) {
 	f, p := script(t)
 	f("device():set_location(-33.8568, 151.2153)")
-	if at, simulated := p.Place(); !simulated || at != (phone.Place{Latitude: -33.8568, Longitude: 151.2153}) {
-		t.Errorf("the device is at %v, simulated %v", at, simulated)
+	at, simulated := p.Place()
+	if !simulated {
+		t.Error("the place is not simulated")
+	}
+	if want := (phone.Place{Latitude: -33.8568, Longitude: 151.2153}); at != want {
+		t.Errorf("the device is at %v, want %v", at, want)
 	}
 	f("device():clear_location()")
 	if at, simulated := p.Place(); simulated {
@@ -139,18 +147,22 @@ local function of(sample)
   end
   for _, p in ipairs(sample.processes) do if p.name == "SpringBoard" then return p end end
 end
-print(of(first).pid == dev:process("SpringBoard").pid, of(first).cpu, of(second).cpu >= 0, of(second).memory > 0)
+print(of(first).pid == dev:process("SpringBoard").pid, of(first).cpu)
+print(of(second).cpu >= 0, of(second).memory > 0)
 print(second.cpu >= 0, second.cpus > 0, second.system.physMemSize > 0, second.time >= first.time)`)
-	check(t, got, "true\tnil\ttrue\ttrue\ntrue\ttrue\ttrue\ttrue\n")
+	check(t, got, "true\tnil\ntrue\ttrue\ntrue\ttrue\ttrue\ttrue\n")
 }
 
 func TestCallAnyMethod(t *testing.T) {
 	got := run(t, `
 local dev = device()
 print(dev:dvt_call("deviceinfo", "isRunningPid:", dev:process("SpringBoard").pid))
-print(dev:dvt_call("com.apple.instruments.server.services.deviceinfo", "systemInformation")._productType == dev.product_type)
+local long = "com.apple.instruments.server.services.deviceinfo"
+print(dev:dvt_call(long, "systemInformation")._productType == dev.product_type)
 print(type(dev:dvt_call("deviceinfo", "runningProcesses")[1].pid))
-print(dev:dvt_call("processcontrol", "launchSuspendedProcessWithDevicePath:bundleIdentifier:environment:arguments:options:",
+local launch = "launchSuspendedProcessWithDevicePath:bundleIdentifier:environment:"
+  .. "arguments:options:"
+print(dev:dvt_call("processcontrol", launch,
   "", "com.example.shop", { A = "1" }, array{ "x" }, { KillExisting = true }) > 0)`)
 	check(t, got, "true\ntrue\nnumber\ntrue\n")
 }
@@ -201,7 +213,8 @@ local virtual = require "imd.virtual"
 local phone = virtual.start{ profile = "ios16" }
 local dev = phone:device()
 local samples = dev:sysmon{ interval = 3600, resume = false }
-local output = dev:launch("com.example.shop", { output = true, suspended = true, kill = true }):output()
+local options = { output = true, suspended = true, kill = true }
+local output = dev:launch("com.example.shop", options):output()
 dev:condition("ThermalCondition", "ThermalFair")
 phone:detach()
 for _, s in ipairs{ samples:filter(function() return false end), output } do
@@ -219,9 +232,11 @@ func TestDVT(t *testing.T) {
 	got := run(t, `
 local dev = device()
 local dvt = dev:dvt()
-print(dvt:call("deviceinfo", "isRunningPid:", dev:process("SpringBoard").pid), dvt:call("deviceinfo", "nameForUID:", 501))
+print(dvt:call("deviceinfo", "isRunningPid:", dev:process("SpringBoard").pid))
+print(dvt:call("deviceinfo", "nameForUID:", 501))
 print(dvt:capabilities()["com.apple.instruments.server.services.deviceinfo"])
-print(table.concat(dvt:selectors("screenshot"), " "), #dvt:selectors("none"), #dvt:selectors().deviceinfo > 5)
+print(table.concat(dvt:selectors("screenshot"), " "))
+print(#dvt:selectors("none"), #dvt:selectors().deviceinfo > 5)
 
 local ch = dvt:channel("mobilenotifications")
 ch:send("setApplicationStateNotificationsEnabled:", true)
@@ -229,7 +244,11 @@ local events = ch:events()
 local first = events:next(30)
 print(first.selector, #first.args, first.args[1].displayID ~= nil, first.value)
 dev:launch("com.example.shop", { kill = true })
-local e = events:find(function(e) return e.args[1].displayID == "com.example.shop" and e.args[1].state_description == "Foreground Running" end, { timeout = 30 })
+local function front(e)
+  local app = e.args[1]
+  return app.displayID == "com.example.shop" and app.state_description == "Foreground Running"
+end
+local e = events:find(front, { timeout = 30 })
 print(e.args[1].execName ~= "", events == ch:events())
 events:close()
 print(ch:events() ~= events, ch:call("setMemoryNotificationsEnabled:", false))
@@ -241,24 +260,33 @@ with(dev:dvt(), function(other)
   print(kept:call("isRunningPid:", 1), kept.name, kept, other ~= dvt)
 end)
 local tap = dvt:channel("sysmontap")
-tap:call("setConfig:", { ur = 100, bm = 0, procAttrs = array{ "pid" }, sysAttrs = array{}, cpuUsage = true, sampleInterval = 1e8 })
+tap:call("setConfig:", {
+  ur = 100, bm = 0, procAttrs = array{ "pid" }, sysAttrs = array{}, cpuUsage = true,
+  sampleInterval = 1e8,
+})
 tap:send("start")
 local said, rows
 repeat
-  local e = tap:events():next(30)
-  if e.value["$class"] then said = e.value["$class"] .. " " .. e.value["DTTapMessagePlist"].k elseif e.value[1] then rows = true end
+  local value = tap:events():next(30).value
+  if value["$class"] then
+    said = value["$class"] .. " " .. value["DTTapMessagePlist"].k
+  elseif value[1] then
+    rows = true
+  end
 until said and rows
 print(said)
 print(pcall(function() kept:call("isRunningPid:", 1) end))`)
-	want := `true	mobile
+	want := `true
+mobile
 1
-takeScreenshot	0	true
+takeScreenshot
+0	true
 applicationStateNotification:	1	true	nil
 true	true
 true	nil
 true	com.apple.instruments.server.services.deviceinfo	DVTChannel<deviceinfo>	true
 DTSysmonTapMessage 0
-false	test.lua:34: DVTChannel is closed (its scope ended) (closed)
+false	test.lua:47: DVTChannel is closed (its scope ended) (closed)
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -281,7 +309,8 @@ print(ok, e.code, e.device == dev.udid)
 ok, e = try(ch.call, ch, "isRunningPid:", 1)
 print(ok, e.code)
 phone:attach()
-print(dvt:call("deviceinfo", "isRunningPid:", 1), dvt:channel("deviceinfo"):call("isRunningPid:", 1))
+print(dvt:call("deviceinfo", "isRunningPid:", 1))
+print(dvt:channel("deviceinfo"):call("isRunningPid:", 1))
 for _, f in ipairs{
   function() dvt:call("nothing", "x") end,
   function() dvt:channel("nothing") end,
@@ -291,7 +320,7 @@ for _, f in ipairs{
   ok, e = try(f)
   print(ok, e.code)
 end`)
-	check(t, got, "false\tdisconnected\ttrue\nfalse\tdisconnected\ntrue\ttrue\n"+
+	check(t, got, "false\tdisconnected\ttrue\nfalse\tdisconnected\ntrue\ntrue\n"+
 		"false\tunsupported\nfalse\tunsupported\nfalse\tunsupported\nfalse\ttoo_many_channels\n")
 }
 
@@ -326,7 +355,9 @@ local dev = device()
 dev:set_location(1, 2)
 dev:play_gpx("testdata/walk.gpx", { speed = 1000 })
 print(simulated())
-local travel = task.spawn(function() dev:play_gpx("testdata/walk.gpx", { loop = true, speed = 0.001 }) end)
+local travel = task.spawn(function()
+  dev:play_gpx("testdata/walk.gpx", { loop = true, speed = 0.001 })
+end)
 while not simulated() do task.sleep(0.01) end
 travel:cancel()
 local ok, e = try(travel.join, travel)
@@ -373,8 +404,10 @@ for n = 1, 3 do
   while stream.gaps < n do stream:next(30) end
   print(#stream:next(30).processes > 0, stream.gaps, dvt:call("deviceinfo", "isRunningPid:", 1))
 end
-print(log:find("no connection").gap > 0, log:find("no connection").gap > 0, log:find("no connection").gap > 0, log.gaps)
+for _ = 1, 3 do print(log:find("no connection").gap > 0) end
+print(log.gaps)
 local ok, e = try(ch.call, ch, "isRunningPid:", 1)
 print(ok, e.code)`)
-	check(t, got, "true\ttrue\ntrue\t1\ttrue\ntrue\t2\ttrue\ntrue\t3\ttrue\ntrue\ttrue\ttrue\t3\nfalse\tdisconnected\n")
+	check(t, got, "true\ttrue\ntrue\t1\ttrue\ntrue\t2\ttrue\ntrue\t3\ttrue\n"+
+		"true\ntrue\ntrue\n3\nfalse\tdisconnected\n")
 }

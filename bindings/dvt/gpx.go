@@ -13,28 +13,30 @@ import (
 )
 
 const (
-	// maxGPX is the largest file that is read, maxPoints how many places it may
-	// have and maxGPXDepth how deep its elements may nest.
+	// Limits of a file: its size, how many places it may have, and how deep its
+	// elements may nest.
 	maxGPX      = 32 << 20
 	maxPoints   = 1 << 18
 	maxGPXDepth = 64
 
-	// stepTime is how often a place between two points is told.
+	// stepTime is the time from one place between two points to the next.
 	stepTime = time.Second
 	// walkingPace is in metres a second.
 	walkingPace = 1.4
 	earthRadius = 6371000.0 // metres
+	// longest is more than anybody waits, and far below what overflows.
+	longest = 365 * 24 * time.Hour
 )
 
-// gpxPoint is a place of a route and when it was there; the zero time is
-// unknown.
+// gpxPoint is a place of a route and the time at which it was reached. The zero
+// time is unknown.
 type gpxPoint struct {
 	Lat, Lon float64
 	Time     time.Time
 }
 
-// gpxLists are the elements that are points, the most telling first: a file is
-// a track, else a route, else what Xcode writes, a list of places.
+// gpxLists are the elements that are points, best first: a file has a track, else
+// a route, else a list of places, which is what Xcode writes.
 var gpxLists = []string{"trkpt", "rtept", "wpt"}
 
 // parseGPX reads the points of a GPX file of at most limit bytes, in their
@@ -126,7 +128,7 @@ func (p *gpxParser) start(t xml.StartElement) error {
 			p.at.Lon = v
 		}
 	}
-	// Written so that what is not a number is refused, too.
+	// The condition is written so that it also refuses NaN.
 	if !(p.at.Lat >= -90 && p.at.Lat <= 90 && p.at.Lon >= -180 && p.at.Lon <= 180) {
 		return fmt.Errorf("<%s> has no latitude and longitude", name)
 	}
@@ -154,7 +156,7 @@ func (p *gpxParser) end() error {
 			at, err = time.Parse("2006-01-02T15:04:05.999999999", text) // some leave the zone out
 		}
 		if err != nil {
-			return fmt.Errorf("<time> %q is no time", clipped(text))
+			return fmt.Errorf("<time> %q is not a time", clipped(text))
 		}
 		p.at.Time = at
 	case "trkpt", "rtept", "wpt":
@@ -171,15 +173,15 @@ func clipped(s string) string {
 	return s
 }
 
-// route is a journey: where one is how long after its begin.
+// route is a journey: its points, and how long after its begin each is reached.
 type route struct {
 	points []gpxPoint
 	at     []time.Duration // when each point is reached
 }
 
-// newRoute lays points out in time. Between two points that both have one, in
-// order, it is theirs; elsewhere pace decides, in metres a second. All is then
-// speed times as fast.
+// newRoute plans when points are reached. Between two points that both have a time,
+// in order, it takes as long as they say; elsewhere pace decides, in metres a
+// second. Everything is then speed times as fast.
 func newRoute(points []gpxPoint, speed, pace float64) route {
 	r := route{points: points, at: make([]time.Duration, len(points))}
 	for i := 1; i < len(points); i++ {
@@ -188,8 +190,8 @@ func newRoute(points []gpxPoint, speed, pace float64) route {
 		if a.Time.IsZero() || b.Time.IsZero() || leg < 0 {
 			leg = distance(a, b) / pace
 		}
-		// A year is more than anybody waits, and far below what overflows.
-		r.at[i] = min(r.at[i-1]+time.Duration(min(leg/speed, 1e6)*float64(time.Second)), 365*24*time.Hour)
+		step := time.Duration(min(leg/speed, 1e6) * float64(time.Second))
+		r.at[i] = min(r.at[i-1]+step, longest)
 	}
 	return r
 }
@@ -203,8 +205,8 @@ func distance(a, b gpxPoint) float64 {
 	return 2 * earthRadius * math.Asin(math.Sqrt(min(h, 1)))
 }
 
-// between is the place a part of the way from a to b, the short way round the
-// earth.
+// between returns a place on the way from a to b, the short way round the earth.
+// part is 0 for a and 1 for b.
 func between(a, b gpxPoint, part float64) (lat, lon float64) {
 	dlon := b.Lon - a.Lon
 	switch {
@@ -224,8 +226,8 @@ func between(a, b gpxPoint, part float64) (lat, lon float64) {
 }
 
 // play calls move with each point when its time has come, and with places in
-// between once a second. A point is left out when the one behind it is due
-// already. It returns with the last point, or when ctx or move says so.
+// between once a second. It skips a point when the next one is due already. It
+// returns after the last point, when ctx ends, or with an error of move.
 func (r route) play(ctx context.Context, move func(lat, lon float64) error) error {
 	begin := time.Now()
 	last := len(r.points) - 1
@@ -246,7 +248,9 @@ func (r route) play(ctx context.Context, move func(lat, lon float64) error) erro
 }
 
 // leg goes from point i to the next one and returns when that is due.
-func (r route) leg(ctx context.Context, begin time.Time, i int, move func(lat, lon float64) error) error {
+func (r route) leg(
+	ctx context.Context, begin time.Time, i int, move func(lat, lon float64) error,
+) error {
 	a, b := r.points[i], r.points[i+1]
 	still := a.Lat == b.Lat && a.Lon == b.Lon
 	for {

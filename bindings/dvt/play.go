@@ -2,7 +2,6 @@ package dvt
 
 import (
 	"context"
-	"io"
 	"math"
 	"os"
 	"time"
@@ -10,11 +9,12 @@ import (
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/host/localfile"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// moveTimeout bounds telling the device one place, undoTimeout ending the
-// simulation when the script is over.
+// moveTimeout bounds the setting of one place, undoTimeout the end of the
+// simulation.
 const (
 	moveTimeout = 30 * time.Second
 	undoTimeout = 5 * time.Second
@@ -22,9 +22,9 @@ const (
 
 type playOptions struct {
 	Speed   *float64      `lua:"speed" doc:"times as fast as recorded; 1 when left out"`
-	Pace    *float64      `lua:"pace" doc:"metres a second where the file has no times; 1.4 when left out, a walk"`
-	Loop    bool          `lua:"loop" doc:"begin again at the end, until the task is cancelled or its time is up"`
-	Timeout time.Duration `lua:"timeout" doc:"seconds that all of it may take; no limit when left out"`
+	Pace    *float64      `lua:"pace" doc:"metres a second without times in the file; default 1.4"`
+	Loop    bool          `lua:"loop" doc:"begin again at the end, until cancelled or out of time"`
+	Timeout time.Duration `lua:"timeout" doc:"seconds that all of it may take; default no limit"`
 }
 
 // positive is an option that must be above zero.
@@ -51,35 +51,26 @@ func playGPX(c *api.Call, d *device.Device, path string, o playOptions) error {
 	if limit == 0 {
 		limit = api.NoTimeout
 	}
-	return with(c, d, device.Timeout{Timeout: limit}, func(ctx context.Context, s *dvt.Session) error {
+	travelled := func(ctx context.Context, s *dvt.Session) error {
 		points, err := readGPX(ctx, path)
 		if err != nil {
 			return err
 		}
 		return travel(ctx, s, newRoute(points, speed, pace), o.Loop)
-	})
-}
-
-// reader ends with its context: a large file takes a while.
-type reader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
 	}
-	return r.r.Read(p)
+	return with(c, d, device.Timeout{Timeout: limit}, travelled)
 }
 
-func readGPX(ctx context.Context, path string) ([]gpxPoint, error) {
-	f, err := os.Open(path)
+func readGPX(ctx context.Context, path string) (points []gpxPoint, err error) {
+	f, err := localfile.Open(ctx, path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	points, err := parseGPX(reader{ctx, f}, maxGPX)
+	err = localfile.Do(ctx, f, func() error {
+		points, err = parseGPX(localfile.Reader(ctx, f), maxGPX)
+		return err
+	})
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -91,13 +82,13 @@ func readGPX(ctx context.Context, path string) ([]gpxPoint, error) {
 	return points, nil
 }
 
-// places is what simulates a place.
+// places simulates where a device is.
 type places interface {
 	SetLocation(ctx context.Context, latitude, longitude float64) error
 	ClearLocation(ctx context.Context) error
 }
 
-// travel plays r and gives the device its own place back, however it ends.
+// travel plays r. However that ends, it ends the simulation of a place.
 func travel(ctx context.Context, s places, r route, loop bool) (err error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
@@ -116,7 +107,7 @@ func travel(ctx context.Context, s places, r route, loop bool) (err error) {
 		if err := r.play(ctx, move); err != nil || !loop {
 			return err
 		}
-		// A route that takes no time would be told as fast as the device can.
+		// A route that takes no time would be repeated as fast as possible.
 		if err := sleep(ctx, max(0, stepTime-time.Since(begin))); err != nil {
 			return err
 		}

@@ -2,7 +2,7 @@ package dvt
 
 import (
 	"context"
-	"os"
+	"io"
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/host/api"
@@ -11,15 +11,21 @@ import (
 
 type screenshotOptions struct {
 	device.Timeout
-	Path string `lua:"path" doc:"local file to write the picture to as well"`
+	Path string `lua:"path" kind:"path" access:"write" doc:"local file to write the picture to"`
 }
 
 func screenshot(c *api.Call, d *device.Device, o screenshotOptions) (png []byte, err error) {
 	err = with(c, d, o.Timeout, func(ctx context.Context, s *dvt.Session) error {
-		if png, err = s.Screenshot(ctx); err != nil || o.Path == "" {
+		picture, err := s.Screenshot(ctx)
+		png = picture
+		if err != nil || o.Path == "" {
 			return err
 		}
-		return os.WriteFile(o.Path, png, 0o666)
+		_, err = device.Store(ctx, o.Path, func(w io.Writer) (int64, error) {
+			n, err := w.Write(picture)
+			return int64(n), err
+		})
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -27,32 +33,38 @@ func screenshot(c *api.Call, d *device.Device, o screenshotOptions) (png []byte,
 	return png, nil
 }
 
-func setLocation(c *api.Call, d *device.Device, latitude, longitude float64, t device.Timeout) error {
-	// Written so that what is not a number is refused, too.
+func setLocation(
+	c *api.Call, d *device.Device, latitude, longitude float64, t device.Timeout,
+) error {
+	// The conditions are written so that they also refuse NaN.
 	if !(latitude >= -90 && latitude <= 90) {
 		return c.ArgError(1, "a latitude is between -90 and 90")
 	}
 	if !(longitude >= -180 && longitude <= 180) {
 		return c.ArgError(2, "a longitude is between -180 and 180")
 	}
-	return with(c, d, t, func(ctx context.Context, s *dvt.Session) error { return s.SetLocation(ctx, latitude, longitude) })
+	return with(c, d, t, func(ctx context.Context, s *dvt.Session) error {
+		return s.SetLocation(ctx, latitude, longitude)
+	})
 }
 
 func clearLocation(c *api.Call, d *device.Device, t device.Timeout) error {
-	return with(c, d, t, func(ctx context.Context, s *dvt.Session) error { return s.ClearLocation(ctx) })
+	return with(c, d, t, func(ctx context.Context, s *dvt.Session) error {
+		return s.ClearLocation(ctx)
+	})
 }
 
-// Condition is the record of something bad that a device can pretend.
+// Condition is the record of a bad condition that a device can simulate.
 type Condition struct {
 	ID          string     `lua:"id" doc:"identifier, such as SlowNetworkCondition"`
 	Name        string     `lua:"name" doc:"name for people"`
-	Active      bool       `lua:"active" doc:"whether the device pretends it now"`
+	Active      bool       `lua:"active" doc:"whether it is simulated now"`
 	Profile     string     `lua:"profile" doc:"profile that is active; empty when none is"`
 	Destructive bool       `lua:"destructive" doc:"whether it may take a restart to recover"`
 	Profiles    []*Profile `lua:"profiles" doc:"strengths to choose from"`
 }
 
-// Profile is the record of a strength of a condition.
+// Profile is the record of the strength of a condition.
 type Profile struct {
 	ID          string `lua:"id" doc:"identifier, such as SlowNetwork3GGood"`
 	Name        string `lua:"name" doc:"name for people"`
@@ -70,18 +82,26 @@ func conditions(c *api.Call, d *device.Device, t device.Timeout) ([]*Condition, 
 	}
 	out := make([]*Condition, len(found))
 	for i, f := range found {
-		out[i] = &Condition{f.ID, f.Name, f.Active, f.ActiveProfile, f.Destructive, make([]*Profile, len(f.Profiles))}
+		profiles := make([]*Profile, len(f.Profiles))
 		for k, p := range f.Profiles {
-			out[i].Profiles[k] = &Profile{p.ID, p.Name, p.Description}
+			profiles[k] = &Profile{ID: p.ID, Name: p.Name, Description: p.Description}
+		}
+		out[i] = &Condition{
+			ID: f.ID, Name: f.Name, Active: f.Active, Profile: f.ActiveProfile,
+			Destructive: f.Destructive, Profiles: profiles,
 		}
 	}
 	return out, nil
 }
 
 func condition(c *api.Call, d *device.Device, id, profile string, t device.Timeout) error {
-	return with(c, d, t, func(ctx context.Context, s *dvt.Session) error { return s.EnableCondition(ctx, id, profile) })
+	return with(c, d, t, func(ctx context.Context, s *dvt.Session) error {
+		return s.EnableCondition(ctx, id, profile)
+	})
 }
 
 func clearCondition(c *api.Call, d *device.Device, t device.Timeout) error {
-	return with(c, d, t, func(ctx context.Context, s *dvt.Session) error { return s.DisableCondition(ctx) })
+	return with(c, d, t, func(ctx context.Context, s *dvt.Session) error {
+		return s.DisableCondition(ctx)
+	})
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// Sample is the record of one look at the load of a device.
+// Sample is the record of one measurement of the load of a device.
 type Sample struct {
-	Time      time.Time      `lua:"time" doc:"when the sample arrived, by the clock of this computer"`
-	CPU       *float64       `lua:"cpu" doc:"load in percent as the device tells it, of all cores together; nil while it is unknown"`
+	Time      time.Time      `lua:"time" doc:"when it arrived, by the clock of this computer"`
+	CPU       *float64       `lua:"cpu" doc:"load of all cores in percent; nil while unknown"`
 	CPUs      int            `lua:"cpus" doc:"number of cores"`
-	System    map[string]any `lua:"system" doc:"the device's counters of memory, network and disk by their names, such as vmFreeCount and netBytesIn"`
+	System    map[string]any `lua:"system" doc:"the device's counters by name, such as netBytesIn"`
 	Processes []*Usage       `lua:"processes" doc:"load of each process, sorted by pid"`
 }
 
@@ -25,7 +25,7 @@ type Sample struct {
 type Usage struct {
 	PID    int      `lua:"pid" doc:"process id"`
 	Name   string   `lua:"name" doc:"short name"`
-	CPU    *float64 `lua:"cpu" doc:"load in percent of one core; nil while it is unknown, as in the first sample"`
+	CPU    *float64 `lua:"cpu" doc:"load in percent of one core; nil in the first sample"`
 	Memory *int64   `lua:"memory" doc:"physical footprint in bytes; nil when it is unknown"`
 }
 
@@ -43,48 +43,54 @@ const (
 	attrMemory = "physFootprint"
 )
 
-func sysmon(c *api.Call, d *device.Device, o sysmonOptions) (*stream.Stream, error) {
+func sysmon(
+	c *api.Call, d *device.Device, o sysmonOptions,
+) (api.Opened[*stream.Stream], error) {
+	var none api.Opened[*stream.Stream]
 	if o.Interval < 0 {
-		return nil, c.ArgError(1, "interval is a number of seconds")
+		return none, c.ArgError(1, "interval is a number of seconds")
 	}
 	limit, err := o.Limit(c, 1)
 	if err != nil {
-		return nil, err
-	}
-	var first *stream.Opening
-	err = with(c, d, o.Timeout, func(ctx context.Context, s *dvt.Session) error {
-		first, err = samples(ctx, d, s, o.Interval)
-		return err
-	})
-	if err != nil {
-		return nil, err
+		return none, err
 	}
 	again := func(ctx context.Context) (*stream.Opening, error) {
-		s, err := of(d).connect(ctx)
-		if err != nil {
-			return nil, d.Ended(err)
-		}
-		opening, err := samples(ctx, d, s, o.Interval)
+		opening, err := samples(ctx, d, o.Interval)
 		if err != nil {
 			return nil, d.Ended(err)
 		}
 		return opening, nil
 	}
-	return stream.NewResuming(first, stream.Resume{Limit: limit, Ready: d.Ready, Open: again}, stream.Options{Kind: "sysmon"}), nil
+	return device.Open(c, d, o.Timeout, func(ctx context.Context) (*stream.Stream, error) {
+		first, err := samples(ctx, d, o.Interval)
+		if err != nil {
+			return nil, err
+		}
+		return stream.NewResuming(first,
+			stream.Resume{Limit: limit, Ready: d.Ready, Open: again},
+			stream.Options{Kind: "sysmon"}), nil
+	})
 }
 
 // samples begins the sampling on a channel of its own.
-func samples(ctx context.Context, d *device.Device, s *dvt.Session, interval time.Duration) (*stream.Opening, error) {
+func samples(
+	ctx context.Context, d *device.Device, interval time.Duration,
+) (*stream.Opening, error) {
+	s, err := of(d).Get(ctx)
+	if err != nil {
+		return nil, err
+	}
 	known, err := s.ProcessAttributes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	wanted := slices.DeleteFunc([]string{attrPID, attrName, attrCPU, attrMemory}, func(name string) bool { return !slices.Contains(known, name) })
+	wanted := slices.DeleteFunc([]string{attrPID, attrName, attrCPU, attrMemory},
+		func(name string) bool { return !slices.Contains(known, name) })
 	m, err := s.Sysmon(ctx, dvt.SysmonConfig{Interval: interval, Processes: wanted})
 	if err != nil {
 		return nil, err
 	}
-	return &stream.Opening{Source: func(ctx context.Context, push func(...any)) error {
+	read := func(ctx context.Context, push func(...any)) error {
 		for {
 			s, err := m.Next(ctx)
 			if err != nil {
@@ -92,11 +98,15 @@ func samples(ctx context.Context, d *device.Device, s *dvt.Session, interval tim
 			}
 			push(sample(s))
 		}
-	}, Stop: m.Close, Dropped: m.Dropped}, nil
+	}
+	return &stream.Opening{Source: read, Stop: m.Close, Dropped: m.Dropped}, nil
 }
 
 func sample(s *dvt.Sample) *Sample {
-	out := &Sample{Time: time.Now(), CPUs: s.CPUs, System: map[string]any{}, Processes: make([]*Usage, len(s.Processes))}
+	out := &Sample{
+		Time: time.Now(), CPUs: s.CPUs, System: map[string]any{},
+		Processes: make([]*Usage, len(s.Processes)),
+	}
 	if s.Load != nil && s.Load.Total >= 0 {
 		out.CPU = &s.Load.Total
 	}

@@ -17,80 +17,28 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
-// Files is one file tree of a device. Its connection is opened when first
-// needed and again when it was lost; all tasks share it.
+// Files is one file tree of a device. All tasks share its connection.
 type Files struct {
 	what string
 	dev  *device.Device
-	open func(ctx context.Context) (*afc.Client, error)
-
-	mu     sync.Mutex
-	client *afc.Client
-	turn   chan struct{} // held while connecting
+	conn *device.Shared[*afc.Client]
 }
 
-func newFiles(d *device.Device, what string, open func(ctx context.Context) (*afc.Client, error)) *Files {
-	f := &Files{what: what, dev: d, open: open, turn: make(chan struct{}, 1)}
-	f.turn <- struct{}{}
-	d.CloseWith(f)
+func newFiles(
+	d *device.Device, what string, open func(ctx context.Context) (*afc.Client, error),
+) *Files {
+	f := &Files{what: what, dev: d, conn: device.NewShared(open)}
+	d.CloseWith(f.conn)
 	return f
 }
 
-// current returns the connection if it is alive.
-func (f *Files) current() *afc.Client {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.client == nil {
-		return nil
-	}
-	select {
-	case <-f.client.Done():
-		f.client.Close()
-		f.client = nil
-	default:
-	}
-	return f.client
-}
-
-func (f *Files) connect(ctx context.Context) (*afc.Client, error) {
-	if c := f.current(); c != nil {
-		return c, nil
-	}
-	select {
-	case <-f.turn:
-		defer func() { f.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	if c := f.current(); c != nil {
-		return c, nil
-	}
-	c, err := f.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	f.client = c
-	f.mu.Unlock()
-	return c, nil
-}
-
-// Close ends the connection; the next call opens another.
-func (f *Files) Close() error {
-	f.mu.Lock()
-	c := f.client
-	f.client = nil
-	f.mu.Unlock()
-	if c == nil {
-		return nil
-	}
-	return c.Close()
-}
+// use is a function that uses the connection.
+type use func(ctx context.Context, client *afc.Client) error
 
 // do runs fn with the connection under the option's deadline.
-func (f *Files) do(c *api.Call, t device.Timeout, fn func(ctx context.Context, client *afc.Client) error) error {
+func (f *Files) do(c *api.Call, t device.Timeout, fn use) error {
 	return f.dev.Do(c, t, func(ctx context.Context) error {
-		client, err := f.connect(ctx)
+		client, err := f.conn.Get(ctx)
 		if err != nil {
 			return err
 		}
@@ -122,7 +70,10 @@ func kindName(k afc.Kind) string {
 }
 
 func record(p string, i afc.Info) *Info {
-	return &Info{p, path.Base(p), i.Size, kindName(i.Kind), i.ModTime, i.BirthTime, i.LinkTarget}
+	return &Info{
+		Path: p, Name: path.Base(p), Size: i.Size, Kind: kindName(i.Kind),
+		ModTime: i.ModTime, BirthTime: i.BirthTime, LinkTarget: i.LinkTarget,
+	}
 }
 
 // Usage is the record of files:df().
@@ -132,7 +83,7 @@ type Usage struct {
 	Model string `lua:"model" doc:"model of the device"`
 }
 
-// statAll describes several files with the requests under way at once.
+// statAll describes several files. It sends several requests at once.
 func statAll(ctx context.Context, client *afc.Client, paths []string) ([]*Info, error) {
 	out := make([]*Info, len(paths))
 	errs := make([]error, len(paths))
@@ -208,7 +159,7 @@ func walk(c *api.Call, f *Files, root *string, t device.Timeout) (out api.List[*
 				if p == at {
 					return err
 				}
-				return nil // a directory that may not be read hides what is below it, not the rest
+				return nil // a directory that may not be read is skipped
 			}
 			if p != at || i.Kind != afc.Directory {
 				out = append(out, record(p, i))
@@ -219,7 +170,9 @@ func walk(c *api.Call, f *Files, root *string, t device.Timeout) (out api.List[*
 	return out, err
 }
 
-func glob(c *api.Call, f *Files, pattern string, t device.Timeout) (out api.List[*Info], err error) {
+func glob(
+	c *api.Call, f *Files, pattern string, t device.Timeout,
+) (out api.List[*Info], err error) {
 	err = f.do(c, t, func(ctx context.Context, client *afc.Client) error {
 		paths, err := client.Glob(ctx, pattern)
 		if err != nil {
@@ -243,19 +196,27 @@ func read(c *api.Call, f *Files, p string, t device.Timeout) (b []byte, err erro
 }
 
 func write(c *api.Call, f *Files, p string, b []byte, t device.Timeout) error {
-	return f.do(c, t, func(ctx context.Context, client *afc.Client) error { return client.WriteFile(ctx, p, b) })
+	return f.do(c, t, func(ctx context.Context, client *afc.Client) error {
+		return client.WriteFile(ctx, p, b)
+	})
 }
 
 func mkdir(c *api.Call, f *Files, p string, t device.Timeout) error {
-	return f.do(c, t, func(ctx context.Context, client *afc.Client) error { return client.Mkdir(ctx, p) })
+	return f.do(c, t, func(ctx context.Context, client *afc.Client) error {
+		return client.Mkdir(ctx, p)
+	})
 }
 
 func move(c *api.Call, f *Files, from, to string, t device.Timeout) error {
-	return f.do(c, t, func(ctx context.Context, client *afc.Client) error { return client.Rename(ctx, from, to) })
+	return f.do(c, t, func(ctx context.Context, client *afc.Client) error {
+		return client.Rename(ctx, from, to)
+	})
 }
 
 func symlink(c *api.Call, f *Files, target, link string, t device.Timeout) error {
-	return f.do(c, t, func(ctx context.Context, client *afc.Client) error { return client.Symlink(ctx, target, link) })
+	return f.do(c, t, func(ctx context.Context, client *afc.Client) error {
+		return client.Symlink(ctx, target, link)
+	})
 }
 
 type removeOptions struct {

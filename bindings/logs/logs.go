@@ -5,12 +5,13 @@ package logs
 import (
 	"context"
 	"errors"
-	"os"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/bindings/stream"
+	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/service/installationproxy"
 	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
@@ -23,12 +24,12 @@ type Entry struct {
 	PID       int       `lua:"pid" doc:"process id"`
 	Process   string    `lua:"process" doc:"short name of the process"`
 	Image     string    `lua:"image" doc:"executable or library that spoke"`
-	Level     string    `lua:"level" doc:"debug, info, default, error or fault; gap for the mark of a lost connection"`
-	Subsystem string    `lua:"subsystem" doc:"such as com.apple.network; empty when the entry has none"`
+	Level     string    `lua:"level" doc:"debug, info, default, error or fault; gap, see field gap"`
+	Subsystem string    `lua:"subsystem" doc:"such as com.apple.network; empty when there is none"`
 	Category  string    `lua:"category" doc:"part of the subsystem"`
 	Message   string    `lua:"message" doc:"text"`
 	Thread    uint64    `lua:"thread" doc:"thread id"`
-	Gap       *float64  `lua:"gap" doc:"seconds without a connection, in the entry that marks them; else nil"`
+	Gap       *float64  `lua:"gap" doc:"in an entry that marks a lost connection: seconds without"`
 }
 
 // Line is the record of one line of the text log.
@@ -37,22 +38,22 @@ type Line struct {
 	PID     int       `lua:"pid" doc:"process id"`
 	Process string    `lua:"process" doc:"short name of the process"`
 	Image   string    `lua:"image" doc:"library that spoke"`
-	Level   string    `lua:"level" doc:"as written, such as Notice; gap for the mark of a lost connection"`
+	Level   string    `lua:"level" doc:"as written, such as Notice; gap, see field gap"`
 	Message string    `lua:"message" doc:"text"`
 	Raw     string    `lua:"raw" doc:"the line as it came"`
-	Gap     *float64  `lua:"gap" doc:"seconds without a connection, in the line that marks them; else nil"`
+	Gap     *float64  `lua:"gap" doc:"in a line that marks a lost connection: seconds without it"`
 }
 
 type options struct {
 	device.Timeout
 	stream.ResumeOption
-	PID       *int   `lua:"pid" doc:"this process alone; the device does the filtering"`
-	Process   string `lua:"process" doc:"processes of this short name, or the bundle id of an app"`
-	Level     string `lua:"level" doc:"this level and above: debug, info, default, error, fault; from default on the device does the filtering"`
+	PID       *int   `lua:"pid" doc:"only this process; the device filters"`
+	Process   string `lua:"process" doc:"short name of processes, or bundle id of an app"`
+	Level     string `lua:"level" doc:"this level and above: debug, info, default, error, fault"`
 	Match     string `lua:"match" doc:"text that the message must contain"`
-	Subsystem string `lua:"subsystem" doc:"this subsystem alone"`
-	Category  string `lua:"category" doc:"this category alone"`
-	Queue     int    `lua:"queue" doc:"how many entries wait for a slow script; 65536 when left out"`
+	Subsystem string `lua:"subsystem" doc:"only this subsystem"`
+	Category  string `lua:"category" doc:"only this category"`
+	Queue     int    `lua:"queue" doc:"entries that wait for a slow script; default 65536"`
 }
 
 // ranks orders the levels; names are what scripts write and see.
@@ -79,48 +80,55 @@ func (o *options) accepts(e *ostracerelay.Entry) bool {
 		(o.Match == "" || strings.Contains(e.Message, o.Match))
 }
 
-// batch is how many entries are decoded before they are handed over.
+// batch is how many entries are decoded before they are pushed.
 const batch = 256
 
-func live(c *api.Call, d *device.Device, o options) (*stream.Stream, error) {
+func live(c *api.Call, d *device.Device, o options) (api.Opened[*stream.Stream], error) {
+	var none api.Opened[*stream.Stream]
 	if _, ok := ranks[o.Level]; !ok {
-		return nil, c.ArgError(1, "unknown level %q (known: debug, info, default, error, fault)", o.Level)
+		known := "debug, info, default, error, fault"
+		return none, c.ArgError(1, "unknown level %q (known: %s)", o.Level, known)
+	}
+	limit, err := o.Limit(c, 1)
+	if err != nil {
+		return none, err
 	}
 	activity := ostracerelay.Activity{NoDebug: ranks[o.Level] >= ranks["default"]}
 	if o.PID != nil {
 		activity.PID, activity.Kernel = *o.PID, *o.PID == 0
-	}
-	limit, err := o.Limit(c, 1)
-	if err != nil {
-		return nil, err
 	}
 	connect := func(ctx context.Context) (*stream.Opening, error) {
 		s, err := startActivity(ctx, d, activity)
 		if err != nil {
 			return nil, err
 		}
-		read := func(ctx context.Context, push func(...any)) error { return d.Ended(pump(ctx, s, &o, push)) }
+		read := func(ctx context.Context, push func(...any)) error {
+			return d.Ended(pump(ctx, s, &o, push))
+		}
 		return &stream.Opening{Source: read, Stop: s.Close}, nil
 	}
-	var first *stream.Opening
-	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
+	return device.Open(c, d, o.Timeout, func(ctx context.Context) (*stream.Stream, error) {
 		if strings.Contains(o.Process, ".") {
-			if o.Process, err = executable(ctx, d, o.Process); err != nil {
-				return err
+			name, err := executable(ctx, d, o.Process)
+			if err != nil {
+				return nil, err
 			}
+			o.Process = name
 		}
-		first, err = connect(ctx)
-		return err
+		first, err := connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		text := func(v any) string { return v.(*Entry).Message }
+		return stream.NewResuming(first, resume(d, limit, connect, entryGap),
+			stream.Options{Kind: "syslog", Queue: o.Queue, Text: text}), nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return stream.NewResuming(first, resume(d, limit, connect, entryGap),
-		stream.Options{Kind: "syslog", Queue: o.Queue, Text: func(v any) string { return v.(*Entry).Message }}), nil
 }
 
 // startActivity starts the live log on a connection of its own.
-func startActivity(ctx context.Context, d *device.Device, a ostracerelay.Activity) (*ostracerelay.Stream, error) {
+func startActivity(
+	ctx context.Context, d *device.Device, a ostracerelay.Activity,
+) (*ostracerelay.Stream, error) {
 	client, err := ostracerelay.Connect(ctx, d)
 	if err != nil {
 		return nil, err
@@ -133,39 +141,47 @@ func startActivity(ctx context.Context, d *device.Device, a ostracerelay.Activit
 	return s, nil
 }
 
+type opener func(context.Context) (*stream.Opening, error)
+
 // resume says how both logs go on after a lost connection.
-func resume(d *device.Device, limit time.Duration, open func(context.Context) (*stream.Opening, error), gap func(time.Duration) any) stream.Resume {
-	return stream.Resume{Limit: limit, Ready: d.Ready, Gap: gap, Open: func(ctx context.Context) (*stream.Opening, error) {
+func resume(
+	d *device.Device, limit time.Duration, open opener, gap func(time.Duration) any,
+) stream.Resume {
+	again := func(ctx context.Context) (*stream.Opening, error) {
 		o, err := open(ctx)
 		if err != nil {
 			return nil, d.Ended(err)
 		}
 		return o, nil
-	}}
+	}
+	return stream.Resume{Limit: limit, Ready: d.Ready, Gap: gap, Open: again}
 }
 
-// levelGap is the level of what marks a gap. It passes every filter.
+// levelGap is the level of an entry that marks a gap. It passes every filter.
 const levelGap = "gap"
 
 func entryGap(t time.Duration) any {
 	seconds := t.Seconds()
-	return &Entry{Time: time.Now(), Level: levelGap, Message: stream.GapText(t), Gap: &seconds}
+	return &Entry{
+		Time: time.Now(), Level: levelGap, Message: stream.GapText(t), Gap: &seconds,
+	}
 }
 
 func lineGap(t time.Duration) any {
 	seconds := t.Seconds()
-	return &Line{Time: time.Now(), Level: levelGap, Message: stream.GapText(t), Raw: stream.GapText(t), Gap: &seconds}
+	text := stream.GapText(t)
+	return &Line{Time: time.Now(), Level: levelGap, Message: text, Raw: text, Gap: &seconds}
 }
 
-// pump reads entries and hands over those that pass. Entries of one batch share
-// one allocation.
+// pump reads entries and pushes those that pass the filter. Entries of one batch
+// share one allocation.
 func pump(ctx context.Context, s *ostracerelay.Stream, o *options, push func(...any)) error {
 	raw := make([]ostracerelay.Entry, batch)
 	out := make([]any, 0, batch)
 	for {
 		n, err := s.NextBatch(ctx, raw)
 		if errors.Is(err, ostracerelay.ErrRecord) {
-			continue // one bent record; the stream goes on behind it
+			continue // one malformed record does not end the stream
 		}
 		if err != nil {
 			return err
@@ -177,7 +193,11 @@ func pump(ctx context.Context, s *ostracerelay.Stream, o *options, push func(...
 			if !o.accepts(e) {
 				continue
 			}
-			kept = append(kept, Entry{e.Time, e.PID, e.Process(), e.Image(), levelName(e.Level), e.Subsystem, e.Category, e.Message, e.ThreadID, nil})
+			kept = append(kept, Entry{
+				Time: e.Time, PID: e.PID, Process: e.Process(), Image: e.Image(),
+				Level: levelName(e.Level), Subsystem: e.Subsystem, Category: e.Category,
+				Message: e.Message, Thread: e.ThreadID,
+			})
 			out = append(out, &kept[len(kept)-1])
 		}
 		if len(out) > 0 {
@@ -186,8 +206,8 @@ func pump(ctx context.Context, s *ostracerelay.Stream, o *options, push func(...
 	}
 }
 
-// executable finds the process name of an app; a name that is no app's stays as
-// it is.
+// executable returns the process name of an app. A name that is not the identifier
+// of an app stays as it is.
 func executable(ctx context.Context, d *device.Device, id string) (string, error) {
 	client, err := installationproxy.Connect(ctx, d)
 	if err != nil {
@@ -209,36 +229,42 @@ type textOptions struct {
 	stream.ResumeOption
 }
 
-func text(c *api.Call, d *device.Device, o textOptions) (*stream.Stream, error) {
+func text(c *api.Call, d *device.Device, o textOptions) (api.Opened[*stream.Stream], error) {
 	limit, err := o.Limit(c, 1)
 	if err != nil {
-		return nil, err
+		return api.Opened[*stream.Stream]{}, err
 	}
-	connect := func(ctx context.Context) (*stream.Opening, error) {
-		client, err := syslogrelay.Connect(ctx, d)
+	connect := func(ctx context.Context) (*stream.Opening, error) { return openText(ctx, d) }
+	return device.Open(c, d, o.Timeout, func(ctx context.Context) (*stream.Stream, error) {
+		first, err := connect(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return &stream.Opening{Source: func(ctx context.Context, push func(...any)) error {
-			for {
-				e, err := client.Next(ctx)
-				if err != nil {
-					return d.Ended(err)
-				}
-				push(&Line{e.Time, e.PID, e.Process, e.Image, string(e.Level), e.Message, e.Raw, nil})
-			}
-		}, Stop: client.Close}, nil
-	}
-	var first *stream.Opening
-	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
-		first, err = connect(ctx)
-		return err
+		raw := func(v any) string { return v.(*Line).Raw }
+		return stream.NewResuming(first, resume(d, limit, connect, lineGap),
+			stream.Options{Kind: "syslog text", Text: raw}), nil
 	})
+}
+
+// openText starts the text log on a connection of its own.
+func openText(ctx context.Context, d *device.Device) (*stream.Opening, error) {
+	client, err := syslogrelay.Connect(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	return stream.NewResuming(first, resume(d, limit, connect, lineGap),
-		stream.Options{Kind: "syslog text", Text: func(v any) string { return v.(*Line).Raw }}), nil
+	read := func(ctx context.Context, push func(...any)) error {
+		for {
+			e, err := client.Next(ctx)
+			if err != nil {
+				return d.Ended(err)
+			}
+			push(&Line{
+				Time: e.Time, PID: e.PID, Process: e.Process, Image: e.Image,
+				Level: string(e.Level), Message: e.Message, Raw: e.Raw,
+			})
+		}
+	}
+	return &stream.Opening{Source: read, Stop: client.Close}, nil
 }
 
 type archiveOptions struct {
@@ -247,19 +273,20 @@ type archiveOptions struct {
 	Days int   `lua:"days" doc:"at most so many days back"`
 }
 
-func archive(c *api.Call, d *device.Device, path string, o archiveOptions) (n int64, err error) {
+func archive(
+	c *api.Call, d *device.Device, path string, o archiveOptions,
+) (n int64, err error) {
+	limits := ostracerelay.ArchiveOptions{SizeLimit: o.Size, AgeLimit: o.Days}
 	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
 		client, err := ostracerelay.Connect(ctx, d)
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
-		n, err = client.CreateArchive(ctx, f, ostracerelay.ArchiveOptions{SizeLimit: o.Size, AgeLimit: o.Days})
-		return errors.Join(err, f.Close())
+		n, err = device.Store(ctx, path, func(w io.Writer) (int64, error) {
+			return client.CreateArchive(ctx, w, limits)
+		})
+		return err
 	})
 	return n, err
 }
@@ -273,15 +300,44 @@ func Family() device.Family {
 			api.NewRecord[Line]("SyslogLine", "One line of the text log."),
 		},
 		Methods: []*api.Func{
-			api.Method("syslog", "Returns the live log as a stream of entries. It begins at once: what is logged from here on is in the stream, even when it is read later. When the device is unplugged or restarts the log waits for it and goes on with an entry of level gap, which passes every filter of the options.", "opts?", live,
-				api.ParamDoc("opts", "what to let through, how long to wait for a lost device, timeout for the opening"), raises, api.Returns("Stream stream"), api.Perm("read"),
-				api.Example("local dev = device()\nlocal log = dev:syslog{ level = \"info\" }\nfor e in log do print(e.process, e.message) break end")),
-			api.Method("syslog_text", "Returns the live log as text lines (com.apple.syslog_relay), as devices before iOS 10 have it. It goes on after a lost connection as syslog does.", "opts?", text,
-				api.ParamDoc("opts", "how long to wait for a lost device, timeout for the opening"), raises, api.Returns("Stream stream"), api.Perm("read"),
-				api.Example("local dev = device()\nprint(dev:syslog_text():next(10).raw)")),
-			api.Method("log_archive", "Stores the device's log as a tar file with the contents of a .logarchive. Returns its size.", "path opts?", archive,
-				api.ParamDoc("path", "local file to write"), api.ParamDoc("opts", "how much, timeout"), raises, api.Returns("integer bytes"), api.Perm("read"),
-				api.Example("local dev = device()\nlocal dir = fs.temp_dir and fs.temp_dir() or \".\"\nprint(dev:log_archive(dir .. \"/log.tar\") > 0)")),
+			api.Method("syslog", "Returns the live log as a stream of entries. It begins at once: "+
+				"what is logged from here on is in the stream, even when it is read later. The "+
+				"device itself filters by pid, and by level from default on. When the device is "+
+				"unplugged or restarts the log waits for it and goes on with an entry of level "+
+				"gap, which passes every filter. `resume` is how many seconds it waits; with 0 or "+
+				"false it fails with disconnected at once.",
+				"opts?", live,
+				api.ParamDoc("opts", "what to let through, how long to wait for a lost device, "+
+					"timeout for the opening"),
+				raises,
+				api.Returns("Stream stream"),
+				api.Perm("read"),
+				api.Example(`local dev = device()
+local log = dev:syslog{ level = "info" }
+for e in log do print(e.process, e.message) break end`)),
+			api.Method("syslog_text", "Returns the live log as text lines "+
+				"(com.apple.syslog_relay), as devices before iOS 10 have it. It goes on after a "+
+				"lost connection as syslog does.",
+				"opts?", text,
+				api.ParamDoc("opts", "how long to wait for a lost device, timeout for the opening"),
+				raises,
+				api.Returns("Stream stream"),
+				api.Perm("read"),
+				api.Example(`local dev = device()
+print(dev:syslog_text():next(10).raw)`)),
+			api.Method("log_archive", "Stores the device's log as a tar file with the contents of "+
+				"a .logarchive. Returns its size.",
+				"path opts?", archive,
+				api.ParamDoc("path", "local file to write"),
+				api.StringKind("path", "path"),
+				api.Access("path", host.AccessWrite),
+				api.ParamDoc("opts", "how much, timeout"),
+				raises,
+				api.Returns("integer bytes"),
+				api.Perm("read"),
+				api.Example(`local dev = device()
+local dir = fs.temp_dir and fs.temp_dir() or "."
+print(dev:log_archive(dir .. "/log.tar") > 0)`)),
 		},
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	lua "github.com/yuin/gopher-lua"
-
 	"github.com/imdlua/imdlua/bindings/stream"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
@@ -53,7 +51,10 @@ func recorded(t testing.TB, n int) (reply, records []byte) {
 		if i%4 == 0 {
 			level = phone.LevelError
 		}
-		p.Log(phone.LogEntry{PID: 1, Level: level, Subsystem: "com.example.shop", Category: "cart", Message: "item added to the cart, 3 items now"})
+		p.Log(phone.LogEntry{
+			PID: 1, Level: level, Subsystem: "com.example.shop", Category: "cart",
+			Message: "item added to the cart, 3 items now",
+		})
 		if _, err := s.Next(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -105,22 +106,27 @@ func (r *replay) SetReadDeadline(time.Time) error  { return nil }
 func (r *replay) SetWriteDeadline(time.Time) error { return nil }
 
 // replayed is a stream of rounds x n entries as scripts get it.
-func replayed(t testing.TB, reply, records []byte, rounds, queue int, o options) *stream.Stream {
+func replayed(
+	t testing.TB, reply, records []byte, rounds, queue int, o options,
+) *stream.Stream {
 	t.Helper()
-	s, err := ostracerelay.New(&replay{first: reply, again: records, rounds: rounds}).StartActivity(context.Background(), ostracerelay.Activity{})
+	client := ostracerelay.New(&replay{first: reply, again: records, rounds: rounds})
+	s, err := client.StartActivity(context.Background(), ostracerelay.Activity{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return stream.New(func(ctx context.Context, push func(...any)) error {
-		if err := pump(ctx, s, &o, push); !errors.Is(err, io.EOF) {
-			return err
+	source := func(ctx context.Context, push func(...any)) error {
+		err := pump(ctx, s, &o, push)
+		if errors.Is(err, io.EOF) {
+			return nil
 		}
-		return nil
-	}, s.Close,
-		stream.Options{Kind: "syslog", Queue: queue, Text: func(v any) string { return v.(*Entry).Message }})
+		return err
+	}
+	text := func(v any) string { return v.(*Entry).Message }
+	return stream.New(source, s.Close, stream.Options{Kind: "syslog", Queue: queue, Text: text})
 }
 
-// newHost returns a host in which the global log is the stream.
+// newHost returns a host in which the function log returns the stream.
 func newHost(t testing.TB, s *stream.Stream) (*host.Host, *bytes.Buffer) {
 	t.Helper()
 	var out bytes.Buffer
@@ -129,11 +135,15 @@ func newHost(t testing.TB, s *stream.Stream) (*host.Host, *bytes.Buffer) {
 	if err := stdlib.Install(h); err != nil {
 		t.Fatal(err)
 	}
-	m := &api.Module{Name: "t", Doc: "test", Perm: "none", Classes: []*api.Class{stream.Class()}, Records: Family().Records}
-	if err := api.Install(h, m); err != nil {
-		t.Fatal(err)
+	open := func(c *api.Call) api.Opened[*stream.Stream] { return api.Own(c, s) }
+	m := &api.Module{
+		Name: "lab", Global: true, Doc: "Lab.", Perm: "none",
+		Funcs: []*api.Func{api.Function("log", "Returns the stream.",
+			"", open)},
+		Classes: []*api.Class{stream.Class()},
+		Records: Family().Records,
 	}
-	if err := h.With(func(L *lua.LState) { h.SetGlobal("entries", api.Registry(h).Wrap(L, s)) }); err != nil {
+	if err := api.Install(h, m); err != nil {
 		t.Fatal(err)
 	}
 	return h, &out
@@ -156,7 +166,11 @@ func TestFilters(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h, out := newHost(t, replayed(t, reply, records, 1, 0, c.o))
-			if err := h.Run(context.Background(), "test.lua", `local n = 0 for e in entries do n = n + 1 end io.write(n)`); err != nil {
+			err := h.Run(context.Background(), "test.lua", `
+local n = 0
+for e in lab.log() do n = n + 1 end
+io.write(n)`)
+			if err != nil {
 				t.Fatal(err)
 			}
 			if out.String() != c.want {
@@ -172,6 +186,7 @@ func TestSlowScriptLosesTheOldest(t *testing.T) {
 	s := replayed(t, reply, records, 10, 64, options{})
 	h, out := newHost(t, s)
 	err := h.Run(context.Background(), "test.lua", `
+local entries = lab.log()
 while entries.dropped < 1000 - 64 do task.sleep(0.001) end
 local n = 0
 for e in entries do n = n + 1 end
@@ -195,7 +210,8 @@ func BenchmarkLuaPredicate(b *testing.B) {
 	b.ResetTimer()
 	err := h.Run(context.Background(), "bench.lua", `
 local n = 0
-for e in entries:filter(function(e) return e.level == "error" and e.subsystem == "com.example.shop" end) do n = n + 1 end`)
+local function shop(e) return e.level == "error" and e.subsystem == "com.example.shop" end
+for e in lab.log():filter(shop) do n = n + 1 end`)
 	if err != nil {
 		b.Fatal(err)
 	}

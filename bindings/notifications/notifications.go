@@ -20,7 +20,7 @@ type options struct {
 	stream.ResumeOption
 }
 
-// arguments are names, and behind them a table of options or none.
+// arguments are names, which a table of options may follow.
 func arguments(c *api.Call, args []lua.LValue) (names []string, o options, err error) {
 	for i, a := range args {
 		switch v := a.(type) {
@@ -44,22 +44,17 @@ func arguments(c *api.Call, args []lua.LValue) (names []string, o options, err e
 	return names, o, nil
 }
 
-func observe(c *api.Call, d *device.Device, args ...lua.LValue) (*stream.Stream, error) {
+func observe(
+	c *api.Call, d *device.Device, args ...lua.LValue,
+) (api.Opened[*stream.Stream], error) {
+	var none api.Opened[*stream.Stream]
 	names, o, err := arguments(c, args)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	limit, err := o.Limit(c, len(args))
 	if err != nil {
-		return nil, err
-	}
-	var first *stream.Opening
-	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
-		first, err = open(ctx, d, names)
-		return err
-	})
-	if err != nil {
-		return nil, err
+		return none, err
 	}
 	again := func(ctx context.Context) (*stream.Opening, error) {
 		o, err := open(ctx, d, names)
@@ -68,8 +63,16 @@ func observe(c *api.Call, d *device.Device, args ...lua.LValue) (*stream.Stream,
 		}
 		return o, nil
 	}
-	return stream.NewResuming(first, stream.Resume{Limit: limit, Ready: d.Ready, Open: again},
-		stream.Options{Kind: "notifications", Text: func(v any) string { return v.(string) }}), nil
+	return device.Open(c, d, o.Timeout, func(ctx context.Context) (*stream.Stream, error) {
+		first, err := open(ctx, d, names)
+		if err != nil {
+			return nil, err
+		}
+		text := func(v any) string { return v.(string) }
+		return stream.NewResuming(first,
+			stream.Resume{Limit: limit, Ready: d.Ready, Open: again},
+			stream.Options{Kind: "notifications", Text: text}), nil
+	})
 }
 
 // open observes on a connection of its own.
@@ -95,10 +98,12 @@ func open(ctx context.Context, d *device.Device, names []string) (*stream.Openin
 	}, Stop: client.Close}, nil
 }
 
-// subscribe returns when the device hears the names: what is posted from then
-// on is not missed. The protocol never acknowledges, so a name of our own is
-// observed last and posted. What came before it is returned.
-func subscribe(ctx context.Context, client *notificationproxy.Client, names []string) (early []any, err error) {
+// subscribe returns when the device observes the names: what is posted from then on
+// is not missed. The protocol has no acknowledgement, so a name of our own is
+// observed last and posted. subscribe returns what came before it.
+func subscribe(
+	ctx context.Context, client *notificationproxy.Client, names []string,
+) (early []any, err error) {
 	ready := "org.imdlua.ready." + rand.Text()
 	if err := client.Observe(ctx, append(slices.Clone(names), ready)...); err != nil {
 		return nil, err
@@ -136,11 +141,28 @@ func post(c *api.Call, d *device.Device, name string, t device.Timeout) error {
 func Family() device.Family {
 	raises := api.Raises("timeout", "not_paired", "disconnected")
 	return device.Family{Methods: []*api.Func{
-		api.Method("notifications", "Returns a stream of the names of Darwin notifications, as they are posted on the device. A table of options may follow the names: `timeout` for the opening, and `resume`, seconds to wait for a device that was unplugged or restarts (60 when left out, 0 or false to fail at once). What is posted while it is away is not heard; `stream.gaps` counts.", "names...:string|table", observe,
-			api.ParamDoc("names", "which notifications to hear, such as com.apple.springboard.lockstate, and options"), raises, api.Returns("Stream stream"), api.Perm("read"),
-			api.Example("local dev = device()\nlocal heard = dev:notifications(\"com.example.done\")\ndev:post(\"com.example.done\")\nprint(heard:next(5))")),
-		api.Method("post", "Posts a Darwin notification on the device.", "name opts?", post,
-			api.ParamDoc("name", "of the notification"), api.ParamDoc("opts", "timeout"), raises, api.Perm("control"),
-			api.Example("local dev = device()\ndev:post(\"com.example.hello\")")),
+		api.Method("notifications", "Returns a stream of the names of Darwin notifications, as "+
+			"they are posted on the device. A table of options may follow the names: `timeout` "+
+			"for the opening, and `resume`, seconds to wait for a device that was unplugged or "+
+			"restarts (60 when left out, 0 or false to fail at once). What is posted while it is "+
+			"away is not heard; `stream.gaps` counts.",
+			"names...:string|table", observe,
+			api.ParamDoc("names", "which notifications to hear, such as "+
+				"com.apple.springboard.lockstate, and options"),
+			raises,
+			api.Returns("Stream stream"),
+			api.Perm("read"),
+			api.Example(`local dev = device()
+local heard = dev:notifications("com.example.done")
+dev:post("com.example.done")
+print(heard:next(5))`)),
+		api.Method("post", "Posts a Darwin notification on the device.",
+			"name opts?", post,
+			api.ParamDoc("name", "of the notification"),
+			api.ParamDoc("opts", "timeout"),
+			raises,
+			api.Perm("control"),
+			api.Example(`local dev = device()
+dev:post("com.example.hello")`)),
 	}}
 }

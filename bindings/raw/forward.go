@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// Forward is a local port that leads to the device.
+// Forward is a local port whose connections reach a port of the device.
 type Forward struct {
 	*core.Forward
 	remote uint16
@@ -28,39 +28,53 @@ type forwardOptions struct {
 	Address string `lua:"address" doc:"address to listen on" default:"127.0.0.1"`
 }
 
-func forward(c *api.Call, d *device.Device, o forwardOptions) (f *Forward, err error) {
+func forward(
+	c *api.Call, d *device.Device, o forwardOptions,
+) (api.Opened[*Forward], error) {
+	var none api.Opened[*Forward]
 	if o.Remote == 0 {
-		return nil, c.ArgError(1, "remote_port is missing")
+		return none, c.ArgError(1, "remote_port is missing")
 	}
 	if o.Address == "" {
 		o.Address = "127.0.0.1"
 	}
+	at := net.JoinHostPort(o.Address, strconv.Itoa(int(o.Local)))
+	if err := c.Allow(host.AccessHost, at); err != nil {
+		return none, err
+	}
 	stderr := c.Host().Stderr()
-	err = c.TryBlock(func(ctx context.Context) error {
+	f, err := api.Open(c, func(ctx context.Context) (*Forward, error) {
 		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(o.Address, strconv.Itoa(int(o.Local))))
+		l, err := lc.Listen(ctx, "tcp", at)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		f = &Forward{d.Forward(l, o.Remote, func(err error) { fmt.Fprintf(stderr, "forward to port %d: %v\n", o.Remote, err) }), o.Remote}
-		return nil
+		failed := func(err error) {
+			fmt.Fprintf(stderr, "forward to port %d: %v\n", o.Remote, err)
+		}
+		return &Forward{d.Forward(l, o.Remote, failed), o.Remote}, nil
 	})
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, host.Errorf("address_in_use", "forward: port %d of %s is taken", o.Local, o.Address)
+		return none, host.Errorf("address_in_use", "forward: port %d of %s is in use",
+			o.Local, o.Address)
 	}
 	return f, err
 }
 
 func forwardClass() *api.Class {
-	c := api.NewClass[*Forward]("Forward", "A port of this computer that leads to a port of the device.")
+	c := api.NewClass[*Forward]("Forward", "A port of this computer that leads to a port of the "+
+		"device.")
 	c.Var, c.Closer = "fwd", true
 	c.String = func(f *Forward) string {
 		return fmt.Sprintf("Forward<%s -> %d, %d open>", f.Addr(), f.remote, f.Open())
 	}
 	c.Fields = []*api.Field{
-		api.Property("local_port", "port of this computer", func(f *Forward) int { return f.localPort() }),
-		api.Property("remote_port", "port of the device", func(f *Forward) int { return int(f.remote) }),
-		api.Property("connections", "how many connections there were so far", func(f *Forward) int { return f.Total() }),
+		api.Property("local_port", "port of this computer",
+			func(f *Forward) int { return f.localPort() }),
+		api.Property("remote_port", "port of the device",
+			func(f *Forward) int { return int(f.remote) }),
+		api.Property("connections", "how many connections there were so far",
+			func(f *Forward) int { return f.Total() }),
 	}
 	return c
 }

@@ -37,34 +37,37 @@ type Connection struct {
 	reading, writing chan struct{}
 	rest             []byte // read, but not yet asked for; belongs to the reader
 
-	mu     sync.Mutex
-	dump   bool
+	life   *device.Life
 	once   sync.Once
 	closed error
+
+	mu   sync.Mutex
+	dump bool
 }
 
 // NewConnection makes the object that scripts have of an open connection.
 func NewConnection(name, udid string, c net.Conn) *Connection {
-	return &Connection{name: name, udid: udid, conn: c, reading: make(chan struct{}, 1), writing: make(chan struct{}, 1)}
+	return &Connection{
+		name: name, udid: udid, conn: c, life: device.NewLife("Connection"),
+		reading: make(chan struct{}, 1), writing: make(chan struct{}, 1),
+	}
 }
 
 // Close ends the connection.
 func (s *Connection) Close() error {
-	s.once.Do(func() { s.closed = s.conn.Close() })
+	s.once.Do(func() {
+		s.life.End()
+		s.closed = s.conn.Close()
+	})
 	return s.closed
 }
 
-// do runs f in its turn, bounded by the option's deadline.
-func (s *Connection) do(c *api.Call, t device.Timeout, turn chan struct{}, guard func(context.Context, net.Conn) func(error) error, f func() error) error {
-	err := c.Timeout(t.Timeout).TryBlock(func(ctx context.Context) error {
-		select {
-		case turn <- struct{}{}:
-			defer func() { <-turn }()
-		case <-ctx.Done():
-			return link.Expired(ctx, s.conn)
-		}
-		return guard(ctx, s.conn)(f())
-	})
+// guard is link.GuardRead or link.GuardWrite.
+type guard func(context.Context, net.Conn) func(error) error
+
+// do runs f under the option's deadline. Its error names the service.
+func (s *Connection) do(c *api.Call, t device.Timeout, f func(ctx context.Context) error) error {
+	err := s.life.Error(c.Timeout(t.Timeout).TryBlock(f))
 	var h *host.Error
 	if err == nil || errors.As(err, &h) {
 		return err
@@ -72,8 +75,32 @@ func (s *Connection) do(c *api.Call, t device.Timeout, turn chan struct{}, guard
 	return fmt.Errorf("%s: %w", s.name, err)
 }
 
+// inTurn runs f while the caller holds turn.
+func (s *Connection) inTurn(
+	ctx context.Context, turn chan struct{}, g guard, f func() error,
+) error {
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return link.Expired(ctx, s.conn)
+	}
+	return g(ctx, s.conn)(f())
+}
+
 func (s *Connection) read(c *api.Call, t device.Timeout, f func() error) error {
-	return s.do(c, t, s.reading, link.GuardRead, f)
+	return s.do(c, t, func(ctx context.Context) error {
+		return s.inTurn(ctx, s.reading, link.GuardRead, f)
+	})
+}
+
+func (s *Connection) write(c *api.Call, t device.Timeout, b []byte) error {
+	return s.do(c, t, func(ctx context.Context) error {
+		return s.inTurn(ctx, s.writing, link.GuardWrite, func() error {
+			_, err := s.conn.Write(b)
+			return err
+		})
+	})
 }
 
 // more reads once. What was read stays in rest until it is asked for, so that a
@@ -120,10 +147,7 @@ func (s *Connection) trace(c *api.Call, direction string, b []byte) {
 
 func send(c *api.Call, s *Connection, b []byte, t device.Timeout) error {
 	s.trace(c, "->", b)
-	return s.do(c, t, s.writing, link.GuardWrite, func() error {
-		_, err := s.conn.Write(b)
-		return err
-	})
+	return s.write(c, t, b)
 }
 
 func recv(c *api.Call, s *Connection, n *int, t device.Timeout) (any, error) {
@@ -198,14 +222,15 @@ func (o plistOptions) order() (binary.ByteOrder, error) {
 	return nil, fmt.Errorf("endian is be or le, not %q", o.Endian)
 }
 
-func (s *Connection) writePlist(c *api.Call, v lua.LValue, o plistOptions) error {
+// frame is a script's value as a property list behind its length.
+func (o plistOptions) frame(c *api.Call, v lua.LValue) ([]byte, error) {
 	order, err := o.order()
 	if err != nil {
-		return c.ArgError(2, "%v", err)
+		return nil, c.ArgError(2, "%v", err)
 	}
 	value, err := host.FromLua(v)
 	if err != nil {
-		return c.ArgError(1, "%v", err)
+		return nil, c.ArgError(1, "%v", err)
 	}
 	format := plist.XML
 	if o.Binary {
@@ -213,45 +238,80 @@ func (s *Connection) writePlist(c *api.Call, v lua.LValue, o plistOptions) error
 	}
 	body, err := plist.Encode(value, format)
 	if err != nil {
-		return c.ArgError(1, "%v", err)
+		return nil, c.ArgError(1, "%v", err)
 	}
 	frame := make([]byte, 4, 4+len(body))
 	order.PutUint32(frame, uint32(len(body)))
-	return send(c, s, append(frame, body...), o.Timeout)
+	return append(frame, body...), nil
 }
 
-func (s *Connection) readPlist(c *api.Call, o plistOptions) (v any, err error) {
+// takePlist reads a property list. An empty one is nil.
+func (s *Connection) takePlist(order binary.ByteOrder) (body []byte, v any, err error) {
+	if err := s.need(4); err != nil {
+		return nil, nil, err
+	}
+	n := order.Uint32(s.rest)
+	if n > maxRecv {
+		return nil, nil, &link.FrameError{Length: n, Max: maxRecv}
+	}
+	if err := s.need(4 + int(n)); err != nil {
+		return nil, nil, err
+	}
+	if body = s.take(4 + int(n))[4:]; n > 0 {
+		v, err = plist.Decode(body)
+	}
+	return body, v, err
+}
+
+func sendPlist(c *api.Call, s *Connection, v lua.LValue, o plistOptions) error {
+	frame, err := o.frame(c, v)
+	if err != nil {
+		return err
+	}
+	return send(c, s, frame, o.Timeout)
+}
+
+func recvPlist(c *api.Call, s *Connection, o plistOptions) (any, error) {
 	order, err := o.order()
 	if err != nil {
 		return nil, c.ArgError(1, "%v", err)
 	}
 	var body []byte
-	err = s.read(c, o.Timeout, func() error {
-		if err := s.need(4); err != nil {
-			return err
-		}
-		n := order.Uint32(s.rest)
-		if n > maxRecv {
-			return &link.FrameError{Length: n, Max: maxRecv}
-		}
-		if err := s.need(4 + int(n)); err != nil {
-			return err
-		}
-		if body = s.take(4 + int(n))[4:]; n == 0 {
-			return nil
-		}
-		v, err = plist.Decode(body)
+	var v any
+	err = s.read(c, o.Timeout, func() (err error) {
+		body, v, err = s.takePlist(order)
 		return err
 	})
 	s.trace(c, "<-", body)
 	return v, err
 }
 
+// call is one request with its answer. Other calls, and other reads, wait until
+// the answer is there: it would go to them.
 func call(c *api.Call, s *Connection, v lua.LValue, o plistOptions) (any, error) {
-	if err := s.writePlist(c, v, o); err != nil {
+	frame, err := o.frame(c, v)
+	if err != nil {
 		return nil, err
 	}
-	return s.readPlist(c, o)
+	order, _ := o.order() // frame has checked it
+	s.trace(c, "->", frame)
+	var body []byte
+	var answer any
+	err = s.do(c, o.Timeout, func(ctx context.Context) error {
+		return s.inTurn(ctx, s.reading, link.GuardRead, func() error {
+			err := s.inTurn(ctx, s.writing, link.GuardWrite, func() error {
+				_, err := s.conn.Write(frame)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			body, answer, err = s.takePlist(order)
+			return err
+		})
+	})
+	s.trace(c, "<-", body)
+	return answer, err
 }
 
 func setDump(_ *api.Call, s *Connection, on bool) {
@@ -260,85 +320,145 @@ func setDump(_ *api.Call, s *Connection, on bool) {
 	s.mu.Unlock()
 }
 
-// open takes any service by its lockdown name, also one that this program
-// knows nothing of.
-func open(c *api.Call, d *device.Device, name string, o serviceOptions) (s *Connection, err error) {
-	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
-		conn, err := d.Open(ctx, service.Name{Lockdown: name, Escrow: o.Escrow, HandshakeOnlyTLS: o.HandshakeOnly})
-		if err == nil {
-			s = NewConnection(name, d.UDID(), conn)
-		}
-		return err
-	})
-	return s, err
-}
-
 type serviceOptions struct {
 	device.Timeout
-	Escrow        bool `lua:"escrow" doc:"send the escrow bag, so that the service starts on a locked device"`
-	HandshakeOnly bool `lua:"handshake_only" doc:"the service speaks plain text after its TLS handshake"`
+	Escrow bool `lua:"escrow" doc:"send the escrow bag, for services on a locked device"`
+	Plain  bool `lua:"handshake_only" doc:"the service speaks plain text after its TLS handshake"`
 }
 
-func connect(c *api.Call, d *device.Device, port uint16, t device.Timeout) (s *Connection, err error) {
-	err = d.Do(c, t, func(ctx context.Context) error {
-		conn, err := d.Connect(ctx, port)
-		if err == nil {
-			s = NewConnection(fmt.Sprintf("port %d", port), d.UDID(), conn)
+// open takes any service by its lockdown name, also one that this program does
+// not know.
+func open(
+	c *api.Call, d *device.Device, name string, o serviceOptions,
+) (api.Opened[*Connection], error) {
+	n := service.Name{Lockdown: name, Escrow: o.Escrow, HandshakeOnlyTLS: o.Plain}
+	return device.Open(c, d, o.Timeout, func(ctx context.Context) (*Connection, error) {
+		conn, err := d.Open(ctx, n)
+		if err != nil {
+			return nil, err
 		}
-		return err
+		return NewConnection(name, d.UDID(), conn), nil
 	})
-	return s, err
+}
+
+func connect(
+	c *api.Call, d *device.Device, port uint16, t device.Timeout,
+) (api.Opened[*Connection], error) {
+	return device.Open(c, d, t, func(ctx context.Context) (*Connection, error) {
+		conn, err := d.Connect(ctx, port)
+		if err != nil {
+			return nil, err
+		}
+		return NewConnection(fmt.Sprintf("port %d", port), d.UDID(), conn), nil
+	})
 }
 
 func connectionClass() *api.Class {
-	c := api.NewClass[*Connection]("Connection", "An open connection to a service or port of the device. Bytes come as Data, which is accepted wherever text is; plists are decoded to tables.")
+	c := api.NewClass[*Connection]("Connection", "An open connection to a service or port of the "+
+		"device. Bytes come as Data, which is accepted wherever text is; plists are decoded to "+
+		"tables.")
 	c.Var, c.Closer, c.Perm = "svc", true, "raw"
 	c.String = func(s *Connection) string { return "Connection<" + s.name + " on " + s.udid + ">" }
-	c.Fields = []*api.Field{api.Property("name", "service or port", func(s *Connection) string { return s.name })}
+	c.Fields = []*api.Field{api.Property("name", "service or port",
+		func(s *Connection) string { return s.name })}
 	opts := api.ParamDoc("opts", "timeout")
 	raises := api.Raises("timeout", "disconnected")
 	const svc = "local svc = device():service(\"com.apple.mobile.diagnostics_relay\")\n"
 	c.Methods = []*api.Func{
-		api.Method("send", "Writes bytes.", "bytes opts?", send, api.ParamDoc("bytes", "text or Data"), opts, raises, api.Perm("raw"),
-			api.Example(svc+"svc:send(\"\\0\\0\\0\\0\")")),
-		api.Method("recv", "Reads exactly n bytes; without n, what comes next. Returns nil at the end of the stream.", "n? opts?", recv,
-			api.ParamDoc("n", "how many bytes"), opts, raises, api.Returns("Data? bytes"), api.Perm("raw"),
-			api.Example("local conn = device():service(\"com.apple.syslog_relay\")\nprint(#conn:recv() > 0)")),
-		api.Method("recv_until", "Reads up to and including a delimiter.", "delimiter opts?", recvUntil, api.ParamDoc("delimiter", "bytes to look for"), opts, raises,
-			api.Returns("Data bytes"), api.Perm("raw"),
-			api.Example("local conn = device():service(\"com.apple.syslog_relay\")\nprint(conn:recv_until(\"\\n\\0\"):string())")),
-		api.Method("send_plist", "Writes a property list behind its length.", "value opts?", func(c *api.Call, s *Connection, v lua.LValue, o plistOptions) error { return s.writePlist(c, v, o) },
-			api.ParamDoc("value", "table or other value"), api.ParamDoc("opts", "form, byte order, timeout"), raises, api.Perm("raw"),
-			api.Example(svc+"svc:send_plist({ Request = \"Goodbye\" }, { binary = true })")),
-		api.Method("recv_plist", "Reads one property list with its length.", "opts?", func(c *api.Call, s *Connection, o plistOptions) (any, error) { return s.readPlist(c, o) },
-			api.ParamDoc("opts", "byte order, timeout"), raises, api.Returns("any value"), api.Perm("raw"),
-			api.Example(svc+"svc:send_plist{ Request = \"All\" }\nprint(svc:recv_plist().Status)")),
-		api.Method("call", "Writes a property list and reads the answer.", "value opts?", call,
-			api.ParamDoc("value", "table or other value"), api.ParamDoc("opts", "form, byte order, timeout"), raises, api.Returns("any answer"), api.Perm("raw"),
-			api.Example(svc+"print(svc:call{ Request = \"GasGauge\" }.Status)")),
-		api.Method("hexdump", "Shows every byte sent and received from now on, on standard error.", "on", setDump,
-			api.ParamDoc("on", "true or false"), api.Perm("raw"),
-			api.Example(svc+"svc:hexdump(true)\nsvc:call{ Request = \"WiFi\" }")),
+		api.Method("send", "Writes bytes.",
+			"bytes opts?", send,
+			api.ParamDoc("bytes", "text or Data"),
+			opts,
+			raises,
+			api.Perm("raw"),
+			api.Example(svc+`svc:send("\0\0\0\0")`)),
+		api.Method("recv", "Reads exactly n bytes; without n, what comes next. Returns nil at the "+
+			"end of the stream.",
+			"n? opts?", recv,
+			api.ParamDoc("n", "how many bytes"),
+			opts,
+			raises,
+			api.Returns("Data? bytes"),
+			api.Perm("raw"),
+			api.Example(`local conn = device():service("com.apple.syslog_relay")
+print(#conn:recv() > 0)`)),
+		api.Method("recv_until", "Reads up to and including a delimiter.",
+			"delimiter opts?", recvUntil,
+			api.ParamDoc("delimiter", "bytes to look for"),
+			opts,
+			raises,
+			api.Returns("Data bytes"),
+			api.Perm("raw"),
+			api.Example(`local conn = device():service("com.apple.syslog_relay")
+print(conn:recv_until("\n\0"):string())`)),
+		api.Method("send_plist", "Writes a property list behind its length.",
+			"value opts?", sendPlist,
+			api.ParamDoc("value", "table or other value"),
+			api.ParamDoc("opts", "form, byte order, timeout"),
+			raises,
+			api.Perm("raw"),
+			api.Example(svc+`svc:send_plist({ Request = "Goodbye" }, { binary = true })`)),
+		api.Method("recv_plist", "Reads one property list with its length.",
+			"opts?", recvPlist,
+			api.ParamDoc("opts", "byte order, timeout"),
+			raises,
+			api.Returns("any value"),
+			api.Perm("raw"),
+			api.Example(svc+`svc:send_plist{ Request = "All" }
+print(svc:recv_plist().Status)`)),
+		api.Method("call", "Writes a property list and reads the answer.",
+			"value opts?", call,
+			api.ParamDoc("value", "table or other value"),
+			api.ParamDoc("opts", "form, byte order, timeout"),
+			raises,
+			api.Returns("any answer"),
+			api.Perm("raw"),
+			api.Example(svc+`print(svc:call{ Request = "GasGauge" }.Status)`)),
+		api.Method("hexdump", "Shows every byte sent and received from now on, on standard error.",
+			"on", setDump,
+			api.ParamDoc("on", "true or false"),
+			api.Perm("raw"),
+			api.Example(svc+`svc:hexdump(true)
+svc:call{ Request = "WiFi" }`)),
 	}
 	return c
 }
 
 // Family adds service, connect and forward to Device.
 func Family() device.Family {
-	raises := api.Raises("InvalidService", "PasswordProtected", "refused", "timeout", "not_paired", "disconnected")
+	raises := api.Raises("InvalidService", "PasswordProtected", "refused", "timeout", "not_paired",
+		"disconnected")
 	return device.Family{
 		Classes: []*api.Class{connectionClass(), forwardClass()},
 		Methods: []*api.Func{
-			api.Method("service", "Starts a service by the name that the device knows it by and connects to it; TLS is taken care of.", "name opts?", open,
-				api.ParamDoc("name", "such as com.apple.mobile.notification_proxy"), api.StringKind("name", "service"),
-				api.ParamDoc("opts", "escrow, handshake_only, timeout"), raises, api.Perm("raw"),
-				api.Example("local svc = device():service(\"com.apple.mobile.diagnostics_relay\")\nprint(svc:call{ Request = \"WiFi\" }.Status)")),
-			api.Method("connect", "Connects to a TCP port of the device.", "port opts?", connect,
-				api.ParamDoc("port", "1 to 65535"), api.ParamDoc("opts", "timeout"), raises, api.Perm("raw"),
-				api.Example("local conn = device():connect(62078)\nprint(conn:call{ Request = \"QueryType\" }.Type)")),
-			api.Method("forward", "Makes a port of this computer lead to a port of the device, until the scope ends. Any number of connections at once.", "opts", forward,
-				api.ParamDoc("opts", "which ports"), api.Raises("address_in_use"), api.Perm("net"),
-				api.Example("local dev = device()\nlocal fwd = dev:forward{ remote_port = 62078 }\nprint(fwd.local_port > 0)")),
+			api.Method("service", "Starts a service by the name that the device knows it by and "+
+				"connects to it; TLS is taken care of.",
+				"name opts?", open,
+				api.ParamDoc("name", "such as com.apple.mobile.notification_proxy"),
+				api.StringKind("name", "service"),
+				api.ParamDoc("opts", "escrow, handshake_only, timeout"),
+				raises,
+				api.Perm("raw"),
+				api.Example(`local svc = device():service("com.apple.mobile.diagnostics_relay")
+print(svc:call{ Request = "WiFi" }.Status)`)),
+			api.Method("connect", "Connects to a TCP port of the device.",
+				"port opts?", connect,
+				api.ParamDoc("port", "1 to 65535"),
+				api.ParamDoc("opts", "timeout"),
+				raises,
+				api.Perm("raw"),
+				api.Example(`local conn = device():connect(62078)
+print(conn:call{ Request = "QueryType" }.Type)`)),
+			api.Method("forward", "Makes a port of this computer lead to a port of the device, "+
+				"until the scope ends. Any number of connections at once.",
+				"opts", forward,
+				api.ParamDoc("opts", "which ports"),
+				api.Checks(host.AccessHost),
+				api.Raises("address_in_use"),
+				api.Perm("net"),
+				api.Example(`local dev = device()
+local fwd = dev:forward{ remote_port = 62078 }
+print(fwd.local_port > 0)`)),
 		},
 		Code: func(err error) string {
 			var f *link.FrameError

@@ -17,8 +17,12 @@ import (
 // keeper is the Lua predicate of a filtered stream.
 type keeper = *lua.LFunction
 
-// pull returns the next value that passes every filter; io.EOF at the end of
-// the source, errLate when the moment comes first.
+// errClosed says that the script has closed the stream.
+var errClosed = errors.New("the stream was closed")
+
+// pull returns the next value that passes every filter. It returns io.EOF at the
+// end of the source, errClosed when the stream was closed, and errLate when the
+// moment comes first.
 func (s *Stream) pull(c *api.Call, until time.Time) (any, error) {
 	for {
 		if s.parent != nil {
@@ -32,13 +36,24 @@ func (s *Stream) pull(c *api.Call, until time.Time) (any, error) {
 			continue
 		}
 		v, ok, err := s.pop()
+		if err == io.EOF && s.Closed() {
+			return nil, errClosed
+		}
 		if ok || err != nil {
 			return v, err
 		}
-		if err := c.Timeout(api.NoTimeout).TryBlock(func(ctx context.Context) error { return s.wait(ctx, until) }); err != nil {
+		err = c.Timeout(api.NoTimeout).TryBlock(func(ctx context.Context) error {
+			return s.wait(ctx, until)
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
+}
+
+// closedError is what a call ends with when its stream is closed meanwhile.
+func (s *Stream) closedError() error {
+	return host.Errorf("closed", "%s: the stream was closed while a call waited in it", s.Kind())
 }
 
 func moment(d *time.Duration) time.Time {
@@ -50,14 +65,26 @@ func moment(d *time.Duration) time.Time {
 
 func next(c *api.Call, s *Stream, timeout *time.Duration) (any, error) {
 	v, err := s.pull(c, moment(timeout))
-	if err == errLate || err == io.EOF {
+	switch err {
+	case errLate, io.EOF:
+		return nil, nil
+	case errClosed:
+		return nil, s.closedError()
+	}
+	return v, err
+}
+
+// step is one step of a for loop, which ends when the stream is closed.
+func step(c *api.Call, s *Stream) (any, error) {
+	v, err := s.pull(c, time.Time{})
+	if err == errClosed || err == io.EOF {
 		return nil, nil
 	}
 	return v, err
 }
 
 type findOptions struct {
-	Timeout *time.Duration `lua:"timeout" doc:"seconds to wait; 30 when left out, math.huge for ever"`
+	Timeout *time.Duration `lua:"timeout" doc:"seconds to wait; default 30, math.huge for ever"`
 }
 
 func find(c *api.Call, s *Stream, what lua.LValue, o findOptions) (any, error) {
@@ -74,10 +101,13 @@ func find(c *api.Call, s *Stream, what lua.LValue, o findOptions) (any, error) {
 		v, err := s.pull(c, until)
 		switch {
 		case err == errLate:
-			e := host.Errorf("timeout", "%s: nothing matched %s within %v", s.root().opts.Kind, describe(what), limit)
-			return nil, e
+			return nil, host.Errorf("timeout", "%s: nothing matched %s within %v",
+				s.Kind(), describe(what), limit)
+		case err == errClosed:
+			return nil, s.closedError()
 		case err == io.EOF:
-			return nil, host.Errorf("closed", "%s: ended before anything matched %s", s.root().opts.Kind, describe(what))
+			return nil, host.Errorf("closed", "%s: ended before anything matched %s",
+				s.Kind(), describe(what))
 		case err != nil:
 			return nil, err
 		}
@@ -100,7 +130,8 @@ func matcher(c *api.Call, s *Stream, what lua.LValue) (func(any) bool, error) {
 	case lua.LString:
 		text := s.root().opts.Text
 		if text == nil {
-			return nil, c.ArgError(1, "function expected: values of a %s stream are no text", s.root().opts.Kind)
+			return nil, c.ArgError(1, "function expected: values of a %s stream are not text",
+				s.Kind())
 		}
 		return func(v any) bool { return strings.Contains(text(v), string(w)) }, nil
 	case *lua.LFunction:
@@ -123,19 +154,22 @@ func collect(c *api.Call, s *Stream, o collectOptions) ([]any, error) {
 	out := []any{}
 	for o.Count <= 0 || len(out) < o.Count {
 		v, err := s.pull(c, until)
-		if err == errLate || err == io.EOF {
-			break
-		}
-		if err != nil {
+		switch err {
+		case nil:
+			out = append(out, v)
+		case errLate, io.EOF:
+			return out, nil
+		case errClosed:
+			return nil, s.closedError()
+		default:
 			return nil, err
 		}
-		out = append(out, v)
 	}
 	return out, nil
 }
 
-func filter(_ *api.Call, s *Stream, fn *lua.LFunction) *Stream {
-	return &Stream{parent: s, keep: fn, opts: s.opts}
+func filter(c *api.Call, s *Stream, fn *lua.LFunction) api.Opened[*Stream] {
+	return api.Own(c, &Stream{parent: s, keep: fn, opts: s.opts})
 }
 
 func on(c *api.Call, s *Stream, fn *lua.LFunction) *host.Task {
@@ -143,7 +177,7 @@ func on(c *api.Call, s *Stream, fn *lua.LFunction) *host.Task {
 		inner := c.On(L)
 		for {
 			v, err := s.pull(inner, time.Time{})
-			if errors.Is(err, io.EOF) {
+			if err == errClosed || err == io.EOF {
 				return 0
 			}
 			if err != nil {
@@ -152,42 +186,76 @@ func on(c *api.Call, s *Stream, fn *lua.LFunction) *host.Task {
 			inner.Invoke(fn, 0, inner.Wrap(v))
 		}
 	})
-	return host.Spawn(c.L, s.root().opts.Kind+" handler", loop)
+	return host.Spawn(c.L, s.Kind()+" handler", loop)
 }
 
 // Class declares Stream for the scripts of one host.
 func Class() *api.Class {
-	c := api.NewClass[*Stream]("Stream", "An endless source: log entries, notifications, devices. Pull from it with `for x in stream do`, next, find or collect. A bounded queue stands between the source and the script: a script that is too slow loses the oldest values, and `dropped` says how many.")
+	c := api.NewClass[*Stream]("Stream", "An endless source: log entries, notifications, devices. "+
+		"Pull from it with `for x in stream do`, next, find or collect. A bounded queue stands "+
+		"between the source and the script: a script that is too slow loses the oldest values, "+
+		"and `dropped` says how many.")
 	c.Var = "stream"
 	c.Closer = true
 	c.NextType = "any"
 	c.String = func(s *Stream) string {
-		return fmt.Sprintf("Stream<%s, %d read, %d dropped>", s.root().opts.Kind, s.Read(), s.Dropped())
+		return fmt.Sprintf("Stream<%s, %d read, %d dropped>", s.Kind(), s.Read(), s.Dropped())
 	}
-	c.Next = func(call *api.Call, s *Stream) (any, error) { return next(call, s, nil) }
+	c.Next = step
+	c.Shared = "each value goes to one task: the queue has a lock"
 	c.Fields = []*api.Field{
-		api.Property("dropped", "how many values were lost because nobody took them in time", func(s *Stream) uint64 { return s.Dropped() }),
-		api.Property("gaps", "how often the connection was lost and the stream went on; what happened in between is not in it", func(s *Stream) uint64 { return s.Gaps() }),
-		api.Property("count", "how many values were taken so far", func(s *Stream) uint64 { return s.Read() }),
+		api.Property("dropped", "how many values were lost because nobody took them in time",
+			func(s *Stream) uint64 { return s.Dropped() }),
+		api.Property("gaps", "how often the connection was lost and the stream went on; what "+
+			"happened in between is not in it",
+			func(s *Stream) uint64 { return s.Gaps() }),
+		api.Property("count", "how many values were taken so far",
+			func(s *Stream) uint64 { return s.Read() }),
 	}
 	const open = "local dev = device()\nlocal stream = dev:syslog()\n"
 	c.Methods = []*api.Func{
-		api.Method("next", "Takes the next value, waiting for it. Returns nil at the end of the source, or when the time runs out.", "timeout?", next,
-			api.ParamDoc("timeout", "seconds to wait; for ever when left out"), api.Returns("any value"), api.Perm("none"),
+		api.Method("next", "Takes the next value, waiting for it. Returns nil at the end of the "+
+			"source, or when the time runs out.",
+			"timeout?", next,
+			api.ParamDoc("timeout", "seconds to wait; for ever when left out"),
+			api.Returns("any value"),
+			api.Perm("none"),
 			api.Example(open+"print(stream:next(5))")),
-		api.Method("find", "Takes values until one matches and returns it; the others are gone. Text matches anywhere in the value's text, letter by letter; a function is asked about each value.", "what opts?", find,
-			api.ParamDoc("what", "text, or a function that gets a value and says true"), api.ParamDoc("opts", "how long to wait"),
-			api.Returns("any value"), api.Raises("timeout", "closed"), api.Perm("none"),
-			api.Example(open+"local entry = stream:find(function(e) return e.pid > 0 end, { timeout = 10 })\nprint(entry.message)")),
-		api.Method("collect", "Takes values until there are `count` of them, or for `seconds`, and returns them as a list.", "opts", collect,
-			api.ParamDoc("opts", "count, seconds or both"), api.Returns("any[] values"), api.Perm("none"),
+		api.Method("find", "Takes values until one matches and returns it; the others are gone. "+
+			"Text matches anywhere in the value's text, letter by letter; a function is asked "+
+			"about each value.",
+			"what opts?", find,
+			api.ParamDoc("what", "text, or a function that gets a value and says true"),
+			api.ParamDoc("opts", "how long to wait"),
+			api.Returns("any value"),
+			api.Raises("timeout", "closed"),
+			api.Perm("none"),
+			api.Example(open+`local function any(e) return e.pid > 0 end
+local entry = stream:find(any, { timeout = 10 })
+print(entry.message)`)),
+		api.Method("collect", "Takes values until there are `count` of them, or for `seconds`, "+
+			"and returns them as a list.",
+			"opts", collect,
+			api.ParamDoc("opts", "count, seconds or both"),
+			api.Returns("any[] values"),
+			api.Perm("none"),
 			api.Example(open+"print(#stream:collect{ count = 3, seconds = 10 })")),
-		api.Method("filter", "Returns a stream of the values for which fn says true. Both read from the same source: take values from one of them.", "fn", filter,
-			api.ParamDoc("fn", "gets a value, returns whether to keep it"), api.Returns("Stream stream"), api.Perm("none"),
-			api.Example(open+"for e in stream:filter(function(e) return e.message ~= \"\" end) do print(e.message) break end")),
-		api.Method("on", "Starts a task that calls fn with each value, until the stream ends or the task is cancelled.", "fn", on,
-			api.ParamDoc("fn", "gets a value"), api.Returns("Task task"), api.Perm("none"),
-			api.Example(open+"local t = stream:on(function(e) log.info(e.message) end)\nt:cancel()")),
+		api.Method("filter", "Returns a stream of the values for which fn says true. Both read "+
+			"from the same source: take values from one of them.",
+			"fn", filter,
+			api.ParamDoc("fn", "gets a value, returns whether to keep it"),
+			api.Returns("Stream stream"),
+			api.Perm("none"),
+			api.Example(open+`local function said(e) return e.message ~= "" end
+for e in stream:filter(said) do print(e.message) break end`)),
+		api.Method("on", "Starts a task that calls fn with each value, until the stream ends or "+
+			"the task is cancelled.",
+			"fn", on,
+			api.ParamDoc("fn", "gets a value"),
+			api.Returns("Task task"),
+			api.Perm("none"),
+			api.Example(open+`local t = stream:on(function(e) log.info(e.message) end)
+t:cancel()`)),
 	}
 	return c
 }

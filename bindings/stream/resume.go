@@ -36,7 +36,7 @@ const (
 
 // ResumeOption is the option of streams that go on after a lost connection.
 type ResumeOption struct {
-	Resume lua.LValue `lua:"resume" doc:"seconds to wait for a device that was unplugged, restarts or lost its tunnel, and then go on; 60 when left out. 0 or false: fail with disconnected at once"`
+	Resume lua.LValue `lua:"resume" doc:"seconds to wait for a lost device; 60 or false"`
 }
 
 // Limit is the option's value as a Resume has it. n is the number of the
@@ -81,14 +81,14 @@ type Resume struct {
 	// Limit is how long a lost device is waited for: 0 not at all,
 	// api.NoTimeout without end.
 	Limit time.Duration
-	// Gap makes the value that marks where something may be missing; without
-	// it the stream has none.
+	// Gap makes the value that marks where something may be missing. Without it
+	// there is no such value.
 	Gap func(time.Duration) any
 }
 
-// NewResuming starts reading first, and what r opens whenever a connection is
-// lost: unplugged, restarted, without its tunnel. A refusal ends the stream, as
-// does a device that is not back in time.
+// NewResuming returns a stream that reads first, and what r opens whenever the
+// connection is lost: the device was unplugged, restarts, or its tunnel ended. A
+// refusal ends the stream, as does a device that is not back in time.
 func NewResuming(first *Opening, r Resume, o Options) *Stream {
 	p := &resumer{Resume: r, kind: o.Kind, current: first}
 	o.gaps = p.gaps.Load
@@ -108,7 +108,7 @@ type resumer struct {
 	closed  bool
 }
 
-// stop closes what is open now, and lets nothing be opened any more.
+// stop closes what is open now. Nothing is opened afterwards.
 func (p *resumer) stop() error {
 	p.mu.Lock()
 	p.closed = true
@@ -131,7 +131,7 @@ func (p *resumer) leave() error {
 	return o.Stop()
 }
 
-// enter makes o the current opening.
+// enter makes o the current opening. It reports whether the stream is still open.
 func (p *resumer) enter(o *Opening) bool {
 	p.mu.Lock()
 	closed := p.closed
@@ -140,7 +140,7 @@ func (p *resumer) enter(o *Opening) bool {
 	}
 	p.mu.Unlock()
 	if closed {
-		o.Stop() // nobody is left to hear of an error
+		o.Stop() // there is nobody to return an error to
 	}
 	return !closed
 }
@@ -164,7 +164,7 @@ func (p *resumer) run(ctx context.Context, push func(...any)) error {
 			return err // the opening is closed with the stream
 		}
 		since := time.Now()
-		p.leave() // it is dead, and so is its error
+		p.leave() // the reason that it ended is known: err
 		if o, err = p.again(ctx, err); err != nil {
 			return err
 		}
@@ -179,8 +179,8 @@ func (p *resumer) run(ctx context.Context, push func(...any)) error {
 	return nil
 }
 
-// again waits for the device and opens the source, until that works, is refused
-// for good or takes too long.
+// again waits for the device and opens the source, until that succeeds, is refused
+// for good or takes too long. why is the reason that the connection was lost.
 func (p *resumer) again(parent context.Context, why error) (*Opening, error) {
 	ctx, cancel := context.WithCancel(parent)
 	if p.Limit > 0 {
@@ -232,39 +232,44 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// lost are the errors of connections that are gone.
+// lost are the errors of connections that have ended.
 var lost = []error{
 	io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, usbmux.BadDevice, tunnel.ErrDown,
-	syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN,
+	syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, syscall.ETIMEDOUT,
+	syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN,
 }
 
-// passing are the errors of sources that cannot be opened now, and may be a
-// moment later: the device is locked, or not up yet, or leaves again.
+// passing are the errors of sources that cannot be opened now, but may be a moment
+// later: the device is locked, or not up yet, or leaves again.
 var passing = []error{
-	context.DeadlineExceeded, device.ErrNotFound, device.ErrNoRoad, device.ErrNoTunnel, usbmux.ConnectionRefused, syscall.ECONNREFUSED,
-	lockdown.ErrPasswordProtected, lockdown.ErrDeviceLocked, lockdown.ErrEscrowLocked, lockdown.ErrServiceLimit,
-	lockdown.ErrSessionInactive, lockdown.ErrInvalidConnection, lockdown.ErrInvalidResponse, rsd.ErrPasswordProtected,
-	remotepair.ErrLocked,
+	context.DeadlineExceeded, device.ErrNotFound, device.ErrNoRoad, device.ErrNoTunnel,
+	usbmux.ConnectionRefused, syscall.ECONNREFUSED,
+	lockdown.ErrPasswordProtected, lockdown.ErrDeviceLocked, lockdown.ErrEscrowLocked,
+	lockdown.ErrServiceLimit, lockdown.ErrSessionInactive, lockdown.ErrInvalidConnection,
+	lockdown.ErrInvalidResponse, rsd.ErrPasswordProtected, remotepair.ErrLocked,
 }
 
 func isAny(err error, list []error) bool {
 	return slices.ContainsFunc(list, func(e error) bool { return errors.Is(err, e) })
 }
 
-// Lost reports whether err means that the connection is gone, as opposed to a
-// refusal or to bytes that make no sense.
+// Lost reports whether err means that the connection has ended, as opposed to a
+// refusal or to malformed bytes.
 func Lost(err error) bool {
 	var refused *lockdown.Error
 	var listed *rsd.Error
-	if errors.As(err, &refused) && refused.Code != "" || errors.As(err, &listed) && listed.Code != "" {
+	switch {
+	case errors.As(err, &refused) && refused.Code != "":
+		return false
+	case errors.As(err, &listed) && listed.Code != "":
 		return false
 	}
 	var broken *net.OpError
 	return errors.As(err, &broken) || isAny(err, lost)
 }
 
-// transient reports whether it is worth while to open the source again.
+// transient reports whether opening the source again may succeed.
 func transient(err error) bool { return Lost(err) || isAny(err, passing) }
 
-// GapText is what the marker of a gap says in a log.
+// GapText is the message of the entry that marks a gap in a log.
 func GapText(d time.Duration) string { return fmt.Sprintf("no connection for %.1f s", d.Seconds()) }

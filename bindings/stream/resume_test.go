@@ -130,8 +130,14 @@ func TestResume(t *testing.T) {
 		expect("no connection for 1.2 s")
 		expect("two")
 		second.drops.Store(4)
-		if s.Gaps() != 1 || s.Dropped() != 7 || !isClosed(first.closed) {
-			t.Errorf("%d gaps, %d dropped, first closed %v, want 1, 7, true", s.Gaps(), s.Dropped(), isClosed(first.closed))
+		if s.Gaps() != 1 {
+			t.Errorf("%d gaps, want 1", s.Gaps())
+		}
+		if s.Dropped() != 7 {
+			t.Errorf("%d dropped, want 7", s.Dropped())
+		}
+		if !isClosed(first.closed) {
+			t.Error("the first source is open")
 		}
 		second.feed <- net.ErrClosed
 		close(w.back)
@@ -155,6 +161,7 @@ func TestResumeEnds(t *testing.T) {
 	t.Parallel()
 	refusal := fmt.Errorf("open: %w", lockdown.ErrInvalidService)
 	locked := fmt.Errorf("open: %w", lockdown.ErrPasswordProtected)
+	unpaired := fmt.Errorf("open: %w", device.ErrNotPaired)
 	for name, test := range map[string]struct {
 		end   error // of the first source
 		limit time.Duration
@@ -164,16 +171,37 @@ func TestResumeEnds(t *testing.T) {
 		not   error
 		after time.Duration
 	}{
-		"normal end":            {end: io.EOF, limit: time.Minute, want: io.EOF},
-		"refusal":               {end: lockdown.ErrInvalidService, limit: time.Minute, want: lockdown.ErrInvalidService},
-		"bent bytes":            {end: errBent, limit: time.Minute, want: errBent},
-		"not to resume":         {end: errLost, want: errLost},
-		"not back":              {end: errLost, limit: 30 * time.Second, want: io.ErrUnexpectedEOF, not: context.DeadlineExceeded, after: 30 * time.Second},
-		"refused for good":      {end: errLost, limit: time.Minute, back: true, opens: []any{refusal}, want: lockdown.ErrInvalidService},
-		"not paired any more":   {end: errLost, limit: time.Minute, back: true, opens: []any{fmt.Errorf("open: %w", device.ErrNotPaired)}, want: device.ErrNotPaired},
-		"locked all the time":   {end: errLost, limit: 10 * time.Second, back: true, opens: []any{locked}, want: lockdown.ErrPasswordProtected, after: 10 * time.Second},
-		"gone again and again":  {end: errLost, limit: 10 * time.Second, back: true, opens: []any{usbmux.BadDevice}, want: io.ErrUnexpectedEOF, after: 10 * time.Second},
-		"first locked, then no": {end: errLost, limit: time.Minute, back: true, opens: []any{locked, locked, refusal}, want: lockdown.ErrInvalidService, after: 300 * time.Millisecond},
+		"normal end": {end: io.EOF, limit: time.Minute, want: io.EOF},
+		"refusal": {
+			end: lockdown.ErrInvalidService, limit: time.Minute,
+			want: lockdown.ErrInvalidService,
+		},
+		"bent bytes":    {end: errBent, limit: time.Minute, want: errBent},
+		"not to resume": {end: errLost, want: errLost},
+		"not back": {
+			end: errLost, limit: 30 * time.Second,
+			want: io.ErrUnexpectedEOF, not: context.DeadlineExceeded, after: 30 * time.Second,
+		},
+		"refused for good": {
+			end: errLost, limit: time.Minute, back: true, opens: []any{refusal},
+			want: lockdown.ErrInvalidService,
+		},
+		"not paired any more": {
+			end: errLost, limit: time.Minute, back: true, opens: []any{unpaired},
+			want: device.ErrNotPaired,
+		},
+		"locked all the time": {
+			end: errLost, limit: 10 * time.Second, back: true, opens: []any{locked},
+			want: lockdown.ErrPasswordProtected, after: 10 * time.Second,
+		},
+		"gone again and again": {
+			end: errLost, limit: 10 * time.Second, back: true, opens: []any{usbmux.BadDevice},
+			want: io.ErrUnexpectedEOF, after: 10 * time.Second,
+		},
+		"first locked, then no": {
+			end: errLost, limit: time.Minute, back: true, opens: []any{locked, locked, refusal},
+			want: lockdown.ErrInvalidService, after: 300 * time.Millisecond,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -234,7 +262,9 @@ func TestResumeCloses(t *testing.T) {
 		back bool
 		lose bool
 	}{
-		"reading": {}, "waiting for the device": {lose: true}, "between two attempts": {lose: true, back: true},
+		"reading":                {},
+		"waiting for the device": {lose: true},
+		"between two attempts":   {lose: true, back: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -276,8 +306,14 @@ func TestResumeClosedWhileOpening(t *testing.T) {
 		first.feed <- errLost
 		synctest.Wait()
 		go func() { time.Sleep(time.Second); close(gate) }()
-		if err := s.Close(); err != nil || !isClosed(late.closed) || s.Gaps() != 0 {
-			t.Errorf("Close = %v, late opening closed %v, %d gaps", err, isClosed(late.closed), s.Gaps())
+		if err := s.Close(); err != nil {
+			t.Errorf("Close = %v, want nil", err)
+		}
+		if !isClosed(late.closed) {
+			t.Error("the late opening is open")
+		}
+		if s.Gaps() != 0 {
+			t.Errorf("%d gaps, want 0", s.Gaps())
 		}
 	})
 }

@@ -1,13 +1,13 @@
-// Package stream is what every endless source looks like to a script: log
-// entries, notifications, devices coming and going.
+// Package stream is the Stream of scripts: an endless source such as log entries,
+// notifications, or devices that come and go.
 //
 // A pump goroutine reads the source into a bounded queue and never waits for
 // the script; when the script is too slow the oldest values are dropped and
 // counted. The script pulls: in a for loop, with next, find or collect.
 //
-// A stream of NewResuming outlives its connection: when that is lost, by
-// unplugging, a restart or a tunnel that went down, it waits for the device,
-// opens its source again, counts the gap and marks it.
+// A stream of NewResuming goes on after a lost connection. When the device is
+// unplugged or restarts, or its tunnel ends, the stream waits for the device, opens
+// its source again, counts the gap and marks it.
 package stream
 
 import (
@@ -30,11 +30,11 @@ type Options struct {
 	Kind  string           // what flows, for tostring: "syslog"
 	Text  func(any) string // what find("text") looks at; nil = no text search
 	Queue int              // 0 = DefaultQueue
-	// Size says how many bytes a value holds on to, where one can be large.
-	// QueueBytes then bounds those that wait; one value always may.
+	// Size returns the bytes of a value, for values that can be large. QueueBytes
+	// then limits the values that wait, but one value always may.
 	Size       func(any) int
 	QueueBytes int
-	// Dropped counts what was lost before it came here, e.g. on the device.
+	// Dropped counts what was lost before it came here, for example on the device.
 	Dropped func() uint64
 
 	gaps func() uint64 // of a stream that resumes
@@ -70,7 +70,9 @@ func New(src Source, stop func() error, o Options) *Stream {
 		o.Queue = DefaultQueue
 	}
 	ctx, end := context.WithCancel(context.Background())
-	s := &Stream{opts: o, wake: make(chan struct{}, 1), end: end, done: make(chan struct{}), stop: stop}
+	s := &Stream{
+		opts: o, wake: make(chan struct{}, 1), end: end, done: make(chan struct{}), stop: stop,
+	}
 	go func() {
 		defer close(s.done)
 		err := src(ctx, s.push)
@@ -137,7 +139,7 @@ func (s *Stream) push(values ...any) {
 	s.signal()
 }
 
-// drop gives the oldest value up.
+// drop loses the oldest value.
 func (s *Stream) drop() {
 	s.remove()
 	s.dropped++
@@ -182,11 +184,11 @@ func (s *Stream) pop() (v any, ok bool, err error) {
 	return v, true, nil
 }
 
-// errLate says that no value came in time.
+// errLate is the end of a wait in which no value came.
 var errLate = errors.New("no value in time")
 
-// wait returns when there may be something to pop, or with errLate after the
-// given moment; the zero moment never comes.
+// wait returns when there may be something to pop. It returns errLate at the given
+// moment; without one it has no limit.
 func (s *Stream) wait(ctx context.Context, until time.Time) error {
 	var late <-chan time.Time
 	if !until.IsZero() {
@@ -206,18 +208,19 @@ func (s *Stream) wait(ctx context.Context, until time.Time) error {
 	}
 }
 
-// Close ends the stream and waits for its source. It may be called twice.
+// Close ends the stream and waits for its source. It may be called twice. Close
+// of a filtered stream closes the stream that it takes its values from.
 func (s *Stream) Close() error {
 	if s.parent != nil {
 		return s.parent.Close()
 	}
-	s.end()
-	var err error
 	s.mu.Lock()
-	s.closed = true
+	s.closed = true // before the source ends: a call that waits asks for the reason
 	stop := s.stop
 	s.stop = nil
 	s.mu.Unlock()
+	s.end()
+	var err error
 	if stop != nil {
 		err = stop()
 	}
@@ -241,6 +244,9 @@ func (s *Stream) root() *Stream {
 	}
 	return s
 }
+
+// Kind returns what flows in the stream, such as "syslog".
+func (s *Stream) Kind() string { return s.root().opts.Kind }
 
 // Dropped returns how many values were lost, here and before.
 func (s *Stream) Dropped() uint64 {

@@ -1,10 +1,10 @@
-// Package tunnel gives scripts the roads to a device and the tunnels of iOS 17
-// and later: which there are, why one was chosen, and what can be reached
-// there. Scripts need none of it to use a service: devices open tunnels by
-// themselves.
+// Package tunnel gives scripts the roads to a device and the tunnels of iOS 17 and
+// later: which there are, why one was chosen, and what can be reached there. Scripts
+// need none of it to use a service: devices open tunnels by themselves.
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -22,7 +22,7 @@ import (
 // Road is the record of a road to a device.
 type Road struct {
 	Kind       string `lua:"kind" doc:"usb, wifi, or tunnel for one that others made"`
-	Via        string `lua:"via" doc:"what it begins with: usbmux, lockdown, remoted, remotepairing or rsd"`
+	Via        string `lua:"via" doc:"usbmux, lockdown, remoted, remotepairing or rsd"`
 	Address    string `lua:"address" doc:"of the muxer, or host:port"`
 	Use        string `lua:"use" doc:"services, tunnel, both or spare"`
 	How        string `lua:"how" doc:"which tunnel it is or would be; empty when there can be none"`
@@ -36,7 +36,7 @@ type Service struct {
 	Name        string   `lua:"name" doc:"name in the list"`
 	Port        int      `lua:"port" doc:"where it listens"`
 	Transport   string   `lua:"transport" doc:"xpc, checkin (lockdown's services) or raw"`
-	Entitlement string   `lua:"entitlement" doc:"what a program on the device needs to speak with it"`
+	Entitlement string   `lua:"entitlement" doc:"what a program needs to use it"`
 	Version     int      `lua:"version" doc:"version of the service, 0 when it has none"`
 	Features    []string `lua:"features" doc:"what a CoreDevice service can do"`
 }
@@ -44,11 +44,11 @@ type Service struct {
 func roads(_ *api.Call, d *device.Device) []*Road {
 	out := []*Road{}
 	for _, r := range d.Roads() {
-		at := r.Road.Address
-		if at == "" {
-			at = r.Road.Muxer
-		}
-		out = append(out, &Road{Kind: r.Road.Kind, Via: string(r.Road.Via), Address: at, Use: r.Use, How: r.How, Up: r.Up, Generation: r.Generation, Why: r.Why})
+		at := cmp.Or(r.Road.Address, r.Road.Muxer)
+		out = append(out, &Road{
+			Kind: r.Road.Kind, Via: string(r.Road.Via), Address: at, Use: r.Use, How: r.How,
+			Up: r.Up, Generation: r.Generation, Why: r.Why,
+		})
 	}
 	return out
 }
@@ -57,36 +57,39 @@ type options struct {
 	device.Timeout
 	Protocol string `lua:"protocol" doc:"tcp or quic; what the device has when left out"`
 	Road     string `lua:"road" doc:"usb or wifi; the best when left out"`
-	Kernel   bool   `lua:"kernel" doc:"make it a network interface of this computer (Linux, needs CAP_NET_ADMIN)"`
+	Kernel   bool   `lua:"kernel" doc:"make it a network interface (Linux, CAP_NET_ADMIN)"`
 }
 
 func open(c *api.Call, d *device.Device, o options) (t *core.Tunnel, err error) {
 	if o.Protocol == "auto" {
 		o.Protocol = ""
 	}
-	for _, s := range []struct {
-		name, value string
-		known       []string
-	}{{"protocol", o.Protocol, []string{"", "tcp", "quic"}}, {"road", o.Road, []string{"", "usb", "wifi"}}} {
-		if !slices.Contains(s.known, s.value) {
-			return nil, c.ArgError(1, "%s is %s, not %q", s.name, strings.Join(s.known[1:], " or "), s.value)
-		}
+	if !slices.Contains([]string{"", "tcp", "quic"}, o.Protocol) {
+		return nil, c.ArgError(1, "protocol is tcp or quic, not %q", o.Protocol)
 	}
+	if !slices.Contains([]string{"", "usb", "wifi"}, o.Road) {
+		return nil, c.ArgError(1, "road is usb or wifi, not %q", o.Road)
+	}
+	wanted := core.TunnelOptions{Protocol: o.Protocol, Road: o.Road, Kernel: o.Kernel}
 	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
-		t, err = d.Tunnel(ctx, core.TunnelOptions{Protocol: o.Protocol, Road: o.Road, Kernel: o.Kernel})
+		t, err = d.Tunnel(ctx, wanted)
 		return err
 	})
 	if err == nil && o.Kernel && t.Interface == "" {
-		return nil, host.Errorf("unsupported", "no network interface can be made of the tunnel").WithHint("without the option kernel it ends in this process, which needs no rights")
+		err := host.Errorf("unsupported", "no network interface can be made of the tunnel")
+		return nil, err.WithHint(
+			"without the option kernel it ends in this process, which needs no rights")
 	}
 	return t, err
 }
 
-var transports = map[rsd.Transport]string{rsd.RemoteXPC: "xpc", rsd.Checkin: "checkin", rsd.Raw: "raw"}
+var transports = map[rsd.Transport]string{
+	rsd.RemoteXPC: "xpc", rsd.Checkin: "checkin", rsd.Raw: "raw",
+}
 
 type refreshOptions struct {
 	device.Timeout
-	Refresh bool `lua:"refresh" doc:"ask the device again instead of what it said when the tunnel came up"`
+	Refresh bool `lua:"refresh" doc:"read the list from the device again"`
 }
 
 func services(c *api.Call, t *core.Tunnel, o refreshOptions) ([]*Service, error) {
@@ -99,16 +102,16 @@ func services(c *api.Call, t *core.Tunnel, o refreshOptions) ([]*Service, error)
 	out := []*Service{}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		s := all[name]
-		features := s.Features
-		if features == nil {
-			features = []string{}
-		}
-		out = append(out, &Service{Name: name, Port: int(s.Port), Transport: transports[s.Transport()], Entitlement: s.Entitlement, Version: int(s.Version), Features: features})
+		out = append(out, &Service{
+			Name: name, Port: int(s.Port), Transport: transports[s.Transport()],
+			Entitlement: s.Entitlement, Version: int(s.Version),
+			Features: append([]string{}, s.Features...),
+		})
 	}
 	return out, nil
 }
 
-// info gives out the plain values, which are all there are.
+// info returns the properties of the device, which are plain values.
 func info(_ *api.Call, t *core.Tunnel) map[string]any {
 	out := map[string]any{}
 	for _, p := range t.List().Peer().Properties.Dict {
@@ -117,7 +120,7 @@ func info(_ *api.Call, t *core.Tunnel) map[string]any {
 	return out
 }
 
-// failed names the device of a tunnel.
+// failed adds the device of a tunnel to an error.
 func failed(t *core.Tunnel, op string, err error) error {
 	if err == nil {
 		return nil
@@ -125,77 +128,103 @@ func failed(t *core.Tunnel, op string, err error) error {
 	return &core.Error{UDID: t.List().Peer().Properties.UDID(), Op: op, Err: err}
 }
 
-func connect(c *api.Call, t *core.Tunnel, port uint16, o device.Timeout) (conn *raw.Connection, err error) {
+func connect(
+	c *api.Call, t *core.Tunnel, port uint16, o device.Timeout,
+) (api.Opened[*raw.Connection], error) {
 	if port == 0 {
-		return nil, c.ArgError(1, "a port is between 1 and 65535")
+		return api.Opened[*raw.Connection]{}, c.ArgError(1, "a port is between 1 and 65535")
 	}
-	err = c.Timeout(o.Timeout).TryBlock(func(ctx context.Context) error {
+	udid := t.List().Peer().Properties.UDID()
+	dial := func(ctx context.Context) (*raw.Connection, error) {
 		nc, err := t.Dial(ctx, port)
-		if err == nil {
-			conn = raw.NewConnection(fmt.Sprintf("port %d", port), t.List().Peer().Properties.UDID(), nc)
+		if err != nil {
+			return nil, err
 		}
-		return err
-	})
+		return raw.NewConnection(fmt.Sprintf("port %d", port), udid, nc), nil
+	}
+	conn, err := api.Open(c.Timeout(o.Timeout), dial)
 	return conn, failed(t, fmt.Sprintf("connect to port %d", port), err)
 }
 
 func class() *api.Class {
-	c := api.NewClass[*core.Tunnel]("Tunnel", "The tunnel of a device, which all tasks share. When it goes down, by a lost cable or a restart, calls in it raise `disconnected`; the next call of the device makes another one.")
+	c := api.NewClass[*core.Tunnel]("Tunnel", "The tunnel of a device, which all tasks share. "+
+		"When it goes down, by a lost cable or a restart, calls in it raise `disconnected`; the "+
+		"next call of the device makes another one.")
 	c.Var = "tun"
 	c.String = func(t *core.Tunnel) string {
 		return fmt.Sprintf("Tunnel<%d, %s on %s>", t.Generation, t.How, t.Road)
 	}
 	const tun = "local tun = device():tunnel()\n"
 	c.Fields = []*api.Field{
-		api.Property("generation", "which of the device's tunnels it is, from 1", func(t *core.Tunnel) int { return t.Generation }),
-		api.Property("protocol", "tcp, quic, or rsd for one that others made", func(t *core.Tunnel) string { return t.Protocol }),
-		api.Property("how", "what it runs through: CoreDeviceProxy, or remote pairing with QUIC or TLS-PSK", func(t *core.Tunnel) string { return t.How }),
-		api.Property("address", "of the device inside; empty for one that others made", func(t *core.Tunnel) string {
-			if !t.Address.IsValid() {
-				return ""
-			}
-			return t.Address.String()
-		}),
-		api.Property("rsd_port", "port of the list of services", func(t *core.Tunnel) int { return int(t.RSDPort) }),
-		api.Property("mtu", "largest packet, 0 for one that others made", func(t *core.Tunnel) int { return t.MTU }),
-		api.Property("interface", "network interface of this computer; empty for a tunnel in this process", func(t *core.Tunnel) string { return t.Interface }),
-		api.Property("took", "seconds until the list of services was read", func(t *core.Tunnel) float64 { return t.Took.Seconds() }),
-		api.Property("up", "whether it is there", func(t *core.Tunnel) bool { return t.Err() == nil }),
+		api.Property("generation", "which of the device's tunnels it is, from 1",
+			func(t *core.Tunnel) int { return t.Generation }),
+		api.Property("protocol", "tcp, quic, or rsd for one that others made",
+			func(t *core.Tunnel) string { return t.Protocol }),
+		api.Property("how", "what it runs through: CoreDeviceProxy, or remote pairing with QUIC "+
+			"or TLS-PSK",
+			func(t *core.Tunnel) string { return t.How }),
+		api.Property("address", "of the device inside; empty for one that others made",
+			func(t *core.Tunnel) string {
+				if !t.Address.IsValid() {
+					return ""
+				}
+				return t.Address.String()
+			}),
+		api.Property("rsd_port", "port of the list of services",
+			func(t *core.Tunnel) int { return int(t.RSDPort) }),
+		api.Property("mtu", "largest packet, 0 for one that others made",
+			func(t *core.Tunnel) int { return t.MTU }),
+		api.Property("interface", "network interface of this computer; empty for a tunnel in this "+
+			"process",
+			func(t *core.Tunnel) string { return t.Interface }),
+		api.Property("took", "seconds until the list of services was read",
+			func(t *core.Tunnel) float64 { return t.Took.Seconds() }),
+		api.Property("up", "whether it is there",
+			func(t *core.Tunnel) bool { return t.Err() == nil }),
 	}
 	raises := api.Raises("timeout", "disconnected")
 	c.Methods = []*api.Func{
-		api.Method("services", "Lists the services in the tunnel by name.", "opts?", services, api.ParamDoc("opts", "refresh, timeout"), raises, api.Returns("RSDService[] services"), api.Perm("read"),
-			api.Example(tun+"for _, s in ipairs(tun:services()) do print(s.name, s.port, s.transport) break end")),
-		api.Method("info", "Returns what the device says of itself in its list of services.", "", info, api.Returns("table properties"), api.Perm("read"),
+		api.Method("services", "Lists the services in the tunnel by name.",
+			"opts?", services,
+			api.ParamDoc("opts", "refresh, timeout"),
+			raises,
+			api.Returns("RSDService[] services"),
+			api.Perm("read"),
+			api.Example(tun+`for _, s in ipairs(tun:services()) do
+  print(s.name, s.port, s.transport)
+end`)),
+		api.Method("info", "Returns what the device says of itself in its list of services.",
+			"", info,
+			api.Returns("table properties"),
+			api.Perm("read"),
 			api.Example(tun+"print(tun:info().ProductType)")),
-		api.Method("connect", "Connects to a TCP port of the device inside the tunnel.", "port opts?", connect, api.ParamDoc("port", "1 to 65535"), api.ParamDoc("opts", "timeout"), raises,
-			api.Returns("Connection svc"), api.Perm("raw"),
-			api.Example(tun+"local conn = tun:connect(tun.rsd_port)\nconn:close()")),
+		api.Method("connect", "Connects to a TCP port of the device inside the tunnel.",
+			"port opts?", connect,
+			api.ParamDoc("port", "1 to 65535"),
+			api.ParamDoc("opts", "timeout"),
+			raises,
+			api.Returns("Connection svc"),
+			api.Perm("raw"),
+			api.Example(tun+`local conn = tun:connect(tun.rsd_port)
+conn:close()`)),
 	}
 	return c
 }
 
+// finding finds devices for device.rsd.
+type finding func(*api.Call, string, uint16, device.Timeout) (*device.Device, error)
+
 // at finds a device by the address of its list of services.
-func at(r *device.Registry) func(*api.Call, string, uint16, device.Timeout) (*device.Device, error) {
-	return func(c *api.Call, host string, port uint16, o device.Timeout) (d *device.Device, err error) {
-		if host = strings.Trim(host, "[]"); host == "" || strings.ContainsAny(host, " /") {
-			return nil, c.ArgError(1, "%q is no host", host)
+func at(r *device.Registry) finding {
+	return func(c *api.Call, host string, port uint16, o device.Timeout) (*device.Device, error) {
+		host = strings.Trim(host, "[]")
+		if host == "" || strings.ContainsAny(host, " /") {
+			return nil, c.ArgError(1, "%q is not a host name", host)
 		}
 		if port == 0 {
 			return nil, c.ArgError(2, "a port is between 1 and 65535")
 		}
-		err = c.Timeout(o.Timeout).TryBlock(func(ctx context.Context) error {
-			f, err := r.Finder()
-			if err != nil {
-				return err
-			}
-			found, err := f.At(ctx, core.DirectTo(host, port))
-			if err == nil {
-				d = r.Apart(found)
-			}
-			return err
-		})
-		return d, err
+		return r.At(c, core.DirectTo(host, port), o)
 	}
 }
 
@@ -209,16 +238,40 @@ func Family(r *device.Registry) device.Family {
 			api.NewRecord[Service]("RSDService", "A service in a tunnel."),
 		},
 		Methods: []*api.Func{
-			api.Method("roads", "Lists the roads to the device that are known, best first: what each is used for and why.", "", roads, api.Returns("Road[] roads"), api.Perm("read"),
-				api.Example("for _, r in ipairs(device():roads()) do print(r.kind, r.via, r.use, r.why) end")),
-			api.Method("tunnel", "Returns the device's tunnel, making one when there is none. Options that the present one does not fulfil end it and make another.", "opts?", open,
-				api.ParamDoc("opts", "which tunnel, timeout"), raises, api.Returns("Tunnel tun"), api.Perm("read"), api.SeeAlso("Device:roads"),
-				api.Example("local tun = device():tunnel()\nprint(tun.how, tun.address, tun.rsd_port)")),
+			api.Method("roads", "Lists the roads to the device that are known, best first: what "+
+				"each is used for and why.",
+				"", roads,
+				api.Returns("Road[] roads"),
+				api.Perm("read"),
+				api.Example(`for _, r in ipairs(device():roads()) do
+  print(r.kind, r.via, r.use, r.why)
+end`)),
+			api.Method("tunnel", "Returns the device's tunnel, making one when there is none. "+
+				"Options that the present one does not fulfil end it and make another.",
+				"opts?", open,
+				api.ParamDoc("opts", "which tunnel, timeout"),
+				raises,
+				api.Returns("Tunnel tun"),
+				api.Perm("read"),
+				api.SeeAlso("Device:roads"),
+				api.Example(`local tun = device():tunnel()
+print(tun.how, tun.address, tun.rsd_port)`)),
 		},
 		Finding: []*api.Func{
-			api.Function("rsd", "Returns the device whose list of services (RSD) is at an address: of a tunnel that another program keeps, or of `imdlua virtual --trusted`. No other road is used.", "host port opts?", at(r),
-				api.ParamDoc("host", "name or IP address"), api.ParamDoc("port", "of the list"), api.ParamDoc("opts", "timeout"), api.Raises("timeout", "disconnected"), api.Returns("Device dev"), api.Perm("read"),
-				api.Example("local virtual = require \"imd.virtual\"\nlocal at = virtual.start():show{ trusted = true }\nprint(device.rsd(at.address, at.trusted_port).version)")),
+			api.Function("rsd", "Returns the device whose list of services (RSD) is at an "+
+				"address: of a tunnel that another program keeps, or of `imdlua virtual "+
+				"--trusted`. No other road is used.",
+				"host port opts?", at(r),
+				api.Checks(host.AccessHost, host.AccessDevice),
+				api.ParamDoc("host", "name or IP address"),
+				api.ParamDoc("port", "of the list"),
+				api.ParamDoc("opts", "timeout"),
+				api.Raises("timeout", "disconnected"),
+				api.Returns("Device dev"),
+				api.Perm("read"),
+				api.Example(`local virtual = require "imd.virtual"
+local at = virtual.start():show{ trusted = true }
+print(device.rsd(at.address, at.trusted_port).version)`)),
 		},
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// UUID is a script's way to write an identifier, which XPC tells from text.
+// UUID is the XPCUUID of scripts: an identifier, which for XPC is not text.
 type UUID struct{ value xpc.UUID }
 
 func uuid(c *api.Call, text string) (*UUID, error) {
 	u, err := xpc.ParseUUID(text)
 	if err != nil {
-		return nil, c.ArgError(1, "%q is no UUID", text)
+		return nil, c.ArgError(1, "%q is not a UUID", text)
 	}
 	return &UUID{u}, nil
 }
@@ -61,8 +61,8 @@ func encode(v any) (any, error) {
 	return v, nil
 }
 
-// decode turns XPC's types into values that scripts can hold. What travels
-// beside the message is described.
+// decode turns XPC's types into values that scripts can hold. Files and the like,
+// which travel beside the message, are described.
 func decode(v any) any {
 	switch v := v.(type) {
 	case xpc.Null:

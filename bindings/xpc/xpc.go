@@ -1,8 +1,8 @@
 // Package xpc gives scripts any RemoteXPC service of a device: the dictionaries
-// that it takes and says, and the envelope of the CoreDevice family. Such
-// services are in the RSD list, which iOS 17 and later have inside a tunnel.
+// that it takes and sends, and the envelope of the CoreDevice family. Such services
+// are in the RSD list, which iOS 17 and later have inside a tunnel.
 //
-// Values cross like this; what has two forms in XPC is chosen by the script:
+// Values are converted like this. Where XPC has two forms the script chooses:
 //
 //	string           string          Data, data("...")     data
 //	whole number     int64           uint64("1"), UInt64   uint64
@@ -11,66 +11,77 @@
 //	null             null            Date                  date
 //	table            array or dict   array{}, dict{}       the same when empty
 //
-// Of what the device says, int64 and uint64 both become numbers (Int64 and
-// UInt64 beyond 2^53), and a uuid becomes text in capitals.
+// In messages of the device, int64 and uint64 both become numbers (Int64 and UInt64
+// beyond 2^53), and a uuid becomes text in capitals.
 package xpc
 
 import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/coredevice"
 )
+
+// runner runs f without the interpreter lock and names the device in its error.
+type runner func(c *api.Call, t device.Timeout, f func(context.Context) error) error
 
 // Connection is an open RemoteXPC connection to a service of a device.
 type Connection struct {
 	name string
 	udid string
 	conn *remotexpc.Conn
-	// do runs f without the interpreter lock and names the device in its error.
-	do func(c *api.Call, t device.Timeout, f func(context.Context) error) error
-	// feature opens what Invoke needs; it is a connection of its own.
-	feature func(ctx context.Context) (invoker, error)
-
-	mu      sync.Mutex
-	invoker invoker
-	turn    chan struct{} // held while the invoker is opened
+	life *device.Life
+	run  runner
+	// features is what invoke uses: a connection of its own.
+	features *device.Shared[*coredevice.Conn]
 }
 
-func open(c *api.Call, d *device.Device, name string, t device.Timeout) (x *Connection, err error) {
+func open(
+	c *api.Call, d *device.Device, name string, t device.Timeout,
+) (api.Opened[*Connection], error) {
 	at := service.Name{Remote: name}
-	err = d.Do(c, t, func(ctx context.Context) error {
+	return device.Open(c, d, t, func(ctx context.Context) (*Connection, error) {
 		nc, err := d.Open(ctx, at)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		conn, err := remotexpc.Connect(ctx, nc, remotexpc.Options{})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		x = &Connection{name: name, udid: d.UDID(), conn: conn, do: d.Do, turn: make(chan struct{}, 1),
-			feature: func(ctx context.Context) (invoker, error) { return connectFeatures(ctx, d, at) }}
-		return nil
+		feature := func(ctx context.Context) (*coredevice.Conn, error) {
+			return coredevice.Connect(ctx, d, at)
+		}
+		return newConnection(name, d.UDID(), conn, feature, d.Do), nil
 	})
-	return x, err
+}
+
+// newConnection makes the object that scripts have of a connection.
+func newConnection(
+	name, udid string, conn *remotexpc.Conn,
+	feature func(context.Context) (*coredevice.Conn, error), run runner,
+) *Connection {
+	return &Connection{
+		name: name, udid: udid, conn: conn, run: run,
+		life: device.NewLife("XPC"), features: device.NewShared(feature),
+	}
 }
 
 // Close ends the connection.
 func (x *Connection) Close() error {
-	x.mu.Lock()
-	i := x.invoker
-	x.invoker = nil
-	x.mu.Unlock()
-	if i != nil {
-		return errors.Join(i.Close(), x.conn.Close())
-	}
-	return x.conn.Close()
+	x.life.End()
+	return errors.Join(x.features.Close(), x.conn.Close())
+}
+
+// do runs f until the deadline of the option, or until x is closed.
+func (x *Connection) do(c *api.Call, t device.Timeout, f func(context.Context) error) error {
+	return x.run(c, t, x.life.Bound(f))
 }
 
 // body is a script's table as a message.
@@ -87,7 +98,7 @@ func body(c *api.Call, v any) (xpc.Dict, error) {
 
 type callOptions struct {
 	device.Timeout
-	AnyReply bool `lua:"any_reply" doc:"take the next message of the service as the answer, also one that is not marked as such"`
+	AnyReply bool `lua:"any_reply" doc:"take the next message, marked as a reply or not"`
 }
 
 func call(c *api.Call, x *Connection, v any, o callOptions) (any, error) {
@@ -115,7 +126,9 @@ func send(c *api.Call, x *Connection, v any, t device.Timeout) error {
 	if err != nil {
 		return err
 	}
-	return x.do(c, t, func(ctx context.Context) error { return x.conn.Send(ctx, message) })
+	return x.do(c, t, func(ctx context.Context) error {
+		return x.conn.Send(ctx, message)
+	})
 }
 
 func recv(c *api.Call, x *Connection, t device.Timeout) (any, error) {

@@ -73,20 +73,21 @@ func kinds(ctx context.Context, c *remotexpc.Conn) error {
 func run(t *testing.T, source string, x service.Handler, features service.Handler) string {
 	t.Helper()
 	l := &lab{}
-	connect := api.Function("connect", "Connects.", "", func(c *api.Call) (conn *Connection, err error) {
-		err = c.TryBlock(func(ctx context.Context) error {
-			rx, err := remotexpc.Connect(ctx, l.dial(x), remotexpc.Options{})
-			conn = &Connection{name: "lab", udid: "0000", conn: rx, turn: make(chan struct{}, 1),
-				do: func(c *api.Call, t device.Timeout, f func(context.Context) error) error {
-					return c.Timeout(t.Timeout).TryBlock(f)
-				},
-				feature: func(ctx context.Context) (invoker, error) {
-					return coredevice.New(ctx, l.dial(features), coredevice.Options{})
-				}}
-			return err
-		})
-		return conn, err
-	})
+	opened := func(ctx context.Context) (*Connection, error) {
+		rx, err := remotexpc.Connect(ctx, l.dial(x), remotexpc.Options{})
+		if err != nil {
+			return nil, err
+		}
+		feature := func(ctx context.Context) (*coredevice.Conn, error) {
+			return coredevice.New(ctx, l.dial(features), coredevice.Options{})
+		}
+		run := func(c *api.Call, t device.Timeout, f func(context.Context) error) error {
+			return c.Timeout(t.Timeout).TryBlock(f)
+		}
+		return newConnection("lab", "0000", rx, feature, run), nil
+	}
+	connect := api.Function("connect", "Connects.",
+		"", func(c *api.Call) (api.Opened[*Connection], error) { return api.Open(c, opened) })
 	var out bytes.Buffer
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
 	h.MapError(func(err error) *host.Error {
@@ -96,7 +97,8 @@ func run(t *testing.T, source string, x service.Handler, features service.Handle
 		return nil
 	})
 	if err := errors.Join(stdlib.Install(h), api.Install(h, Module(), &api.Module{
-		Name: "lab", Flat: true, Doc: "Lab.", Perm: "none", Classes: []*api.Class{connectionClass()}, Funcs: []*api.Func{connect},
+		Name: "lab", Flat: true, Doc: "Lab.", Perm: "none",
+		Classes: []*api.Class{connectionClass()}, Funcs: []*api.Func{connect},
 	})); err != nil {
 		t.Fatal(err)
 	}
@@ -122,14 +124,20 @@ local svc = connect()
 print(svc, svc.name)
 local id = xpc.uuid("5d5c7d5e-8b4b-4c7c-9d0a-1f3b2a6c4d5e")
 local r = svc:call{
-  text = "a", whole = 5, minus = -5, frac = 1.5, real = plist.real(5), big64 = int64("9007199254740993"), unsigned = uint64("5"),
-  yes = true, nothing = null, bytes = data("ab"), id = id, when = time.now(), list = array{ 1, "x", null }, none = array{}, empty = {}, dict = { a = { b = 1 } },
+  text = "a", whole = 5, minus = -5, frac = 1.5, real = plist.real(5),
+  big64 = int64("9007199254740993"), unsigned = uint64("5"),
+  yes = true, nothing = null, bytes = data("ab"), id = id, when = time.now(),
+  list = array{ 1, "x", null }, none = array{}, empty = {}, dict = { a = { b = 1 } },
 }
-for _, k in ipairs{ "text", "whole", "minus", "frac", "real", "big64", "unsigned", "yes", "nothing", "bytes", "id", "when", "list", "none", "empty", "dict" } do
+for _, k in ipairs{
+  "text", "whole", "minus", "frac", "real", "big64", "unsigned", "yes", "nothing", "bytes",
+  "id", "when", "list", "none", "empty", "dict",
+} do
   print(k, r[k])
 end
 local b = r.body
-print(b.text, b.whole, b.frac, b.big64, b.unsigned, b.yes, b.nothing == null, b.bytes:string(), b.id == tostring(id), b.list[2], #b.none, b.dict.a.b)
+print(b.text, b.whole, b.frac, b.big64, b.unsigned, b.yes)
+print(b.nothing == null, b.bytes:string(), b.id == tostring(id), b.list[2], #b.none, b.dict.a.b)
 print(r.big, r.file["$class"], r.file.id)
 svc:send{ hello = "there" }
 print(svc:recv().said.hello)
@@ -167,7 +175,8 @@ list	[]interface {}
 none	[]interface {}
 empty	xpc.Dict
 dict	xpc.Dict
-a	5	1.5	9007199254740993	5	true	true	ab	true	x	0	1
+a	5	1.5	9007199254740993	5	true
+true	ab	true	x	0	1
 9223372036854775808	file transfer	7
 there
 bool
@@ -193,17 +202,19 @@ func TestInvoke(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	features := (&coredevice.Device{Phone: p}).Handler(coredevice.DeviceInfo)
 	got := run(t, `
 local svc = connect()
-print(type(svc:invoke("getlockstate")), type(svc:invoke("com.apple.coredevice.feature.getdeviceinfo", {})))
+print(type(svc:invoke("getlockstate")))
+print(type(svc:invoke("com.apple.coredevice.feature.getdeviceinfo", {})))
 for _, f in ipairs{
   function() svc:invoke("nothing") end,
   function() svc:invoke("getlockstate", { f = print }) end,
 } do
   local ok, e = try(f)
   print(ok, e.code)
-end`, &remotexpc.Device{Handle: kinds}, (&coredevice.Device{Phone: p}).Handler(coredevice.DeviceInfo))
-	if want := "table\ttable\nfalse\tunsupported\nfalse\targument\n"; got != want {
+end`, &remotexpc.Device{Handle: kinds}, features)
+	if want := "table\ntable\nfalse\tunsupported\nfalse\targument\n"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
@@ -213,7 +224,10 @@ func TestDecode(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ in, want any }{
 		{xpc.FD(3), map[string]any{"$class": "file descriptor", "number": uint64(3)}},
-		{xpc.SharedMemory{Length: 9}, map[string]any{"$class": "shared memory", "length": uint64(9)}},
+		{
+			xpc.SharedMemory{Length: 9},
+			map[string]any{"$class": "shared memory", "length": uint64(9)},
+		},
 		{[]any{xpc.Null{}, xpc.UUID{}}, []any{nil, "00000000-0000-0000-0000-000000000000"}},
 	} {
 		if got := decode(test.in); !reflect.DeepEqual(got, test.want) {

@@ -38,7 +38,8 @@ When no muxer has a device, it does so in any case.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; with --watch one object a line")
 	cmd.Flags().BoolVar(&network, "network", false, "look on the network, too")
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "print devices as they come and go, until interrupted")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false,
+		"print devices as they come and go, until interrupted")
 	return cmd
 }
 
@@ -65,8 +66,8 @@ type roadJSON struct {
 
 func describe(i device.Info) deviceJSON {
 	d := deviceJSON{
-		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: i.Version, Build: i.Build, Class: i.Class,
-		Transport: i.Transport(), Roads: []roadJSON{},
+		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: i.Version,
+		Build: i.Build, Class: i.Class, Transport: i.Transport(), Roads: []roadJSON{},
 	}
 	for _, r := range i.Roads {
 		d.Roads = append(d.Roads, roadJSON{r.Kind, string(r.Via), r.Muxer, r.DeviceID, r.Address})
@@ -98,7 +99,8 @@ func (c *cli) listDevices(ctx context.Context, asJSON, network bool) error {
 		return printJSON(c.stdout, list)
 	}
 	if len(infos) == 0 {
-		fmt.Fprintln(c.stderr, "imdlua: no device is connected; plug one in and unlock it, or try --virtual")
+		fmt.Fprintln(c.stderr, "imdlua: no device is connected; plug one in and unlock it, "+
+			"or try --virtual")
 		return nil
 	}
 	t := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
@@ -109,7 +111,8 @@ func (c *cli) listDevices(ctx context.Context, asJSON, network bool) error {
 			fmt.Fprintf(c.stderr, "imdlua: %s: %v\n", i.UDID, i.Err)
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", i.UDID, i.Name, i.ProductType, i.Version, roadKinds(i))
+		columns := []string{i.UDID, i.Name, i.ProductType, i.Version, roadKinds(i)}
+		fmt.Fprintln(t, strings.Join(columns, "\t"))
 	}
 	return t.Flush()
 }
@@ -136,6 +139,7 @@ func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+	c.guardMemory()
 	c.noticeMuxers(ctx)
 	w := f.Watch()
 	defer w.Close()
@@ -144,7 +148,7 @@ func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
 		if err != nil {
 			return nil
 		}
-		if want := c.flags.selector(); !sameDevice(want, e.Info) {
+		if !sameDevice(c.flags.selector(), e.Info) {
 			continue
 		}
 		kind := strings.ToLower(e.Kind.String())

@@ -2,13 +2,11 @@ package main
 
 import (
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +31,9 @@ type globals struct {
 	errors  string
 	verbose bool
 
+	maxMemory, maxString size
+	maxInstructions      count
+
 	env func(string) (string, bool)
 }
 
@@ -53,16 +54,25 @@ const defaultProfile = "ios17"
 func (g *globals) register(f *pflag.FlagSet, env func(string) (string, bool)) {
 	g.device, _ = env("IMD_DEVICE")
 	g.env = env
-	f.StringVarP(&g.device, "device", "u", g.device, "UDID or name of the `device` to use (or IMD_DEVICE)")
-	f.StringArrayVar(&g.usbmux, "usbmux", nil, "usbmuxd `address`: unix:PATH or HOST:PORT, repeatable (or USBMUXD_SOCKET_ADDRESS)")
-	f.StringVar(&g.virtual, "virtual", "", "use a virtual device inside this process; `profile`: "+strings.Join(phone.Profiles(), ", "))
+	f.StringVarP(&g.device, "device", "u", g.device,
+		"UDID or name of the `device` to use (or IMD_DEVICE)")
+	f.StringArrayVar(&g.usbmux, "usbmux", nil,
+		"usbmuxd `address`: unix:PATH or HOST:PORT, repeatable (or USBMUXD_SOCKET_ADDRESS)")
+	f.StringVar(&g.virtual, "virtual", "",
+		"use a virtual device inside this process; `profile`: "+
+			strings.Join(phone.Profiles(), ", "))
 	f.Lookup("virtual").NoOptDefVal = defaultProfile
-	f.StringVar(&g.rsd, "rsd", "", "`host port` of a list of services that another tunnel makes reachable: nothing else is used")
-	f.Var(&g.tunnel, "tunnel", "use the tunnels of a tunneld: that to the device with this `UDID`, or '' for any")
+	f.StringVar(&g.rsd, "rsd", "", "`host port` of a list of services that another tunnel "+
+		"makes reachable: nothing else is used")
+	f.Var(&g.tunnel, "tunnel",
+		"use the tunnels of a tunneld: that to the device with this `UDID`, or '' for any")
 	f.Lookup("tunnel").NoOptDefVal = anyTunnel
-	f.StringVar(&g.tunneld, "tunneld", "", "`address` of the tunneld that --tunnel asks; "+tunneld.PythonAddress+" when left out (or IMD_TUNNELD)")
+	f.StringVar(&g.tunneld, "tunneld", "", "`address` of the tunneld that --tunnel asks; "+
+		tunneld.PythonAddress+" when left out (or IMD_TUNNELD)")
 	f.Var(&g.timeout, "timeout", "end the whole run after so many `seconds` (or 2m, 1h)")
-	f.StringSliceVar(&g.trace, "trace", nil, "write what these `layers` do to standard error: lockdown,usbmux,... or all")
+	g.registerLimits(f)
+	f.StringSliceVar(&g.trace, "trace", nil,
+		"write what these `layers` do to standard error: lockdown,usbmux,... or all")
 	f.StringVar(&g.errors, "errors", "text", "how errors are reported: text or json")
 	f.BoolVar(&g.verbose, "verbose", false, "more detail in warnings and errors")
 }
@@ -75,7 +85,8 @@ func (g *globals) check() error {
 		return usageError("--errors is text or json, not %q", bad)
 	}
 	if g.virtual != "" && !slices.Contains(phone.Profiles(), g.virtual) {
-		return usageError("there is no profile %q; there are %s", g.virtual, strings.Join(phone.Profiles(), ", "))
+		return usageError("there is no profile %q; there are %s", g.virtual,
+			strings.Join(phone.Profiles(), ", "))
 	}
 	for _, a := range g.usbmux {
 		if _, _, err := usbmux.ParseAddress(a); err != nil {
@@ -94,13 +105,19 @@ func (g *globals) checkRoads() error {
 		return usageError("--rsd takes a host and a port, not %q", g.rsd)
 	}
 	if u := g.tunnel.value; u != "" && !isUDID(u) {
-		return usageError("--tunnel takes a UDID, or '' for any, not %q", u).WithHint("a name goes into --device")
+		return usageError("--tunnel takes a UDID, or '' for any, not %q", u).
+			WithHint("a name goes into --device")
 	}
 	var given []string
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"--virtual", g.virtual != ""}, {"--usbmux", len(g.usbmux) > 0}, {"--rsd", g.rsd != ""}, {"--tunnel", g.tunnel.given}} {
+	}{
+		{"--virtual", g.virtual != ""},
+		{"--usbmux", len(g.usbmux) > 0},
+		{"--rsd", g.rsd != ""},
+		{"--tunnel", g.tunnel.given},
+	} {
 		if f.set {
 			given = append(given, f.name)
 		}
@@ -112,7 +129,8 @@ func (g *globals) checkRoads() error {
 		return usageError("--tunneld is for --tunnel")
 	}
 	if _, _, err := net.SplitHostPort(g.tunneldAddress()); err != nil && g.tunnel.given {
-		return usageError("the address of a tunneld is HOST:PORT, not %q", g.tunneldAddress())
+		return usageError("the address of a tunneld is HOST:PORT, not %q",
+			g.tunneldAddress())
 	}
 	return nil
 }
@@ -120,7 +138,8 @@ func (g *globals) checkRoads() error {
 // oneDevice says whether the flags leave no doubt which device is meant, or the
 // user can be asked.
 func (g *globals) oneDevice(canAsk bool) bool {
-	return g.device != "" || g.virtual != "" || g.rsd != "" || g.tunnel.given && (canAsk || g.tunnel.value != "")
+	return g.device != "" || g.virtual != "" || g.rsd != "" ||
+		g.tunnel.given && (canAsk || g.tunnel.value != "")
 }
 
 // noTunnel refuses flags of other programs' tunnels where a command cannot do
@@ -128,7 +147,8 @@ func (g *globals) oneDevice(canAsk bool) bool {
 func (g *globals) noTunnel(command string) error {
 	for name, given := range map[string]bool{"--rsd": g.rsd != "", "--tunnel": g.tunnel.given} {
 		if given {
-			return usageError("%s needs the device itself, not a tunnel that others made: leave %s out", command, name)
+			return usageError("%s needs the device itself, not a tunnel that others made: "+
+				"leave %s out", command, name)
 		}
 	}
 	return nil
@@ -169,13 +189,15 @@ func joinValues(root *cobra.Command, args []string) []string {
 		case a == "--":
 			return append(out, args[i:]...)
 		case a == "--rsd" && len(rest) > 1 && isNumber(rest[1]) && !isAddressWithPort(rest[0]):
-			out = append(out, "--rsd="+net.JoinHostPort(strings.Trim(rest[0], "[]"), rest[1]))
+			address := net.JoinHostPort(strings.Trim(rest[0], "[]"), rest[1])
+			out = append(out, "--rsd="+address)
 			i += 2
 		case a == "--tunnel" && len(rest) > 0 && (rest[0] == "" || isUDID(rest[0])):
 			out = append(out, "--tunnel="+rest[0])
 			i++
 		case command || isFlag(a) || valueOf(root, args, i):
-			code = code || a == "--execute" || strings.HasPrefix(a, "--execute=") || strings.HasPrefix(a, "-e")
+			code = code || a == "--execute" || strings.HasPrefix(a, "--execute=") ||
+				strings.HasPrefix(a, "-e")
 			out = append(out, a)
 		case !code && isCommand(root, a):
 			command = true
@@ -192,18 +214,23 @@ func isFlag(a string) bool { return len(a) > 1 && a[0] == '-' }
 
 // valueOf says whether an argument is the value of the flag before it.
 func valueOf(root *cobra.Command, args []string, i int) bool {
-	if i == 0 || len(args[i-1]) < 2 || args[i-1][0] != '-' || strings.Contains(args[i-1], "=") {
+	if i == 0 {
 		return false
 	}
-	name := strings.TrimLeft(args[i-1], "-")
+	before := args[i-1]
+	if !isFlag(before) || strings.Contains(before, "=") {
+		return false
+	}
+	name := strings.TrimLeft(before, "-")
 	f := root.PersistentFlags().Lookup(name)
 	if f == nil {
 		f = root.Flags().Lookup(name)
 	}
 	if f == nil && len(name) == 1 {
-		if f = root.PersistentFlags().ShorthandLookup(name); f == nil {
-			f = root.Flags().ShorthandLookup(name)
-		}
+		f = root.PersistentFlags().ShorthandLookup(name)
+	}
+	if f == nil && len(name) == 1 {
+		f = root.Flags().ShorthandLookup(name)
 	}
 	return f != nil && f.NoOptDefVal == ""
 }
@@ -261,7 +288,7 @@ func (s *seconds) Set(text string) error {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
-		return usageError("want seconds, or a time like 2m")
+		return errors.New("want seconds, or a time like 2m")
 	}
 	*s = seconds(d)
 	return nil
@@ -276,18 +303,3 @@ func (s *seconds) String() string {
 
 // Type is how help calls the value.
 func (s *seconds) Type() string { return "seconds" }
-
-// lockedWriter lets a script's host, the log and the program itself write to
-// one stream.
-type lockedWriter struct {
-	mu *sync.Mutex
-	w  io.Writer
-}
-
-func locked(w io.Writer) io.Writer { return lockedWriter{new(sync.Mutex), w} }
-
-func (l lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
-}

@@ -32,11 +32,16 @@ log file; --stop ends what runs there.`,
 		Example: `  imdlua forward 8100:8100 9100:9100
   imdlua forward 0.0.0.0:2222:22
   imdlua forward -d 8100:8100 && imdlua forward --stop 8100`,
-		RunE: func(cmd *cobra.Command, args []string) error { return c.forward(cmd.Context(), f, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.forward(cmd.Context(), f, args)
+		},
 	}
-	cmd.Flags().BoolVarP(&f.background, "detach", "d", false, "go to the background when it listens")
-	cmd.Flags().BoolVar(&f.stop, "stop", false, "end the forward in the background that has the local port, or all of them")
-	cmd.Flags().StringVar(&f.pidFile, "pid-file", "", "pid `file` of -d and --stop; the log is beside it")
+	cmd.Flags().BoolVarP(&f.background, "detach", "d", false,
+		"go to the background when it listens")
+	cmd.Flags().BoolVar(&f.stop, "stop", false,
+		"end the forward in the background that has the local port, or all of them")
+	cmd.Flags().StringVar(&f.pidFile, "pid-file", "",
+		"pid `file` of -d and --stop; the log is beside it")
 	cmd.Flags().BoolVar(&f.child, "in-background", false, "")
 	_ = cmd.Flags().MarkHidden("in-background")
 	return cmd
@@ -70,13 +75,15 @@ type forwardSpec struct {
 
 func parseForwards(args []string) ([]forwardSpec, error) {
 	if len(args) == 0 {
-		return nil, usageError("forward needs at least one LOCAL:REMOTE").WithHint("for example imdlua forward 8100:8100")
+		return nil, usageError("forward needs at least one LOCAL:REMOTE").
+			WithHint("for example imdlua forward 8100:8100")
 	}
 	var out []forwardSpec
 	for _, a := range args {
 		s, ok := parseForward(a)
 		if !ok {
-			return nil, usageError("%q is no [ADDRESS:]LOCAL:REMOTE", a).WithHint("for example 8100:8100, 0:8100 or [::1]:8100:8100")
+			return nil, usageError("%q is no [ADDRESS:]LOCAL:REMOTE", a).
+				WithHint("for example 8100:8100, 0:8100 or [::1]:8100:8100")
 		}
 		out = append(out, s)
 	}
@@ -95,7 +102,8 @@ func parseForward(text string) (s forwardSpec, ok bool) {
 	s.host = "127.0.0.1"
 	port := text[:cut]
 	if strings.Contains(port, ":") {
-		if s.host, port, err = net.SplitHostPort(port); err != nil {
+		s.host, port, err = net.SplitHostPort(port)
+		if err != nil {
 			return s, false
 		}
 		if s.host == "*" {
@@ -107,11 +115,16 @@ func parseForward(text string) (s forwardSpec, ok bool) {
 	return s, err == nil
 }
 
-func (s forwardSpec) address() string { return net.JoinHostPort(s.host, strconv.Itoa(int(s.local))) }
+func (s forwardSpec) address() string {
+	return net.JoinHostPort(s.host, strconv.Itoa(int(s.local)))
+}
 
 // serveForwards listens, says so, and passes connections on until ctx ends,
 // which is its usual end and no failure. ready is called in between.
-func (c *cli) serveForwards(ctx context.Context, specs []forwardSpec, ready func([]net.Listener) error) error {
+func (c *cli) serveForwards(
+	ctx context.Context, specs []forwardSpec, ready func([]net.Listener) error,
+) error {
+	c.guardMemory()
 	var listeners []net.Listener
 	defer func() {
 		for _, l := range listeners {
@@ -147,8 +160,9 @@ func (c *cli) serveForwards(ctx context.Context, specs []forwardSpec, ready func
 		return err
 	}
 	<-ctx.Done()
-	if cause := context.Cause(ctx); !errors.Is(cause, errInterrupted) && !errors.Is(cause, context.Canceled) {
-		return cause
+	cause := context.Cause(ctx)
+	if bySignal(cause) || errors.Is(cause, context.Canceled) {
+		return nil
 	}
-	return nil
+	return cause
 }

@@ -13,8 +13,10 @@ import (
 // newHost returns a Host with the script library and the device API. Everything
 // in it that costs time waits until it is used.
 func (c *cli) newHost(o host.Options) (*host.Host, error) {
-	o.Env, o.Logger, o.Verbose, o.ErrorsJSON = c.env, c.logger(), c.flags.verbose, c.flags.errorsJSON()
-	o.Color = c.color()
+	o.Env, o.Logger, o.Color = c.env, c.logger(), c.color()
+	o.Verbose, o.ErrorsJSON = c.flags.verbose, c.flags.errorsJSON()
+	o.MaxMemory, o.MaxString = uint64(c.flags.maxMemory), int64(c.flags.maxString)
+	o.MaxInstructions = uint64(c.flags.maxInstructions)
 	if o.Timeout == 0 {
 		o.Timeout = time.Duration(c.flags.timeout)
 	}
@@ -22,7 +24,9 @@ func (c *cli) newHost(o host.Options) (*host.Host, error) {
 	err := stdlib.Install(h)
 	if err == nil {
 		err = bindings.Install(h, &bindings.Env{
-			Device:  bindingdevice.Env{Finder: c.finder, Selector: c.flags.selector(), Choose: c.choose},
+			Device: bindingdevice.Env{
+				Finder: c.finder, Selector: c.flags.selector(), Choose: c.choose,
+			},
 			Virtual: bindingvirtual.Env{Host: c.virtualHost},
 		})
 	}

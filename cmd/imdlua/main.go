@@ -1,8 +1,8 @@
 // Command imdlua runs Lua scripts against iPhones and iPads.
 //
 // The rest of the package is one file a subcommand; everything that belongs to
-// the process (streams, arguments, environment, signals) is gathered here, in
-// one struct, so that tests can run the program with others.
+// the process (streams, arguments, environment, signals, memory) is gathered here,
+// in one struct, so that tests can run the program with others.
 package main
 
 import (
@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"golang.org/x/term"
 )
@@ -24,42 +23,57 @@ type app struct {
 
 	stdinTTY, stdoutTTY, stderrTTY bool
 
-	width      func() int             // columns of the terminal
-	signals    <-chan os.Signal       // interrupts and requests to end
-	kill       func(code int)         // ends the process at once
-	executable func() (string, error) // this program's file
-	hostName   func() (string, error) // what devices call this computer
+	oneOutput   bool                   // stdout and stderr lead to the same place
+	width       func() int             // columns of the terminal
+	signals     <-chan os.Signal       // interrupts and requests to end
+	restore     func()                 // puts the terminal back into its first state
+	kill        func(code int)         // restores the terminal and ends the process at once
+	memoryLimit func() uint64          // bytes that the process may use; 0 or nil is no limit
+	executable  func() (string, error) // this program's file
+	hostName    func() (string, error) // what devices call this computer
 }
 
 func main() {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	restore := func() {}
+	signal.Notify(signals, endSignals()...)
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		args: os.Args[1:], env: os.LookupEnv,
-		stdinTTY: isTerminal(os.Stdin), stdoutTTY: isTerminal(os.Stdout), stderrTTY: isTerminal(os.Stderr),
+		stdinTTY: isTerminal(os.Stdin), stdoutTTY: isTerminal(os.Stdout),
+		stderrTTY: isTerminal(os.Stderr), oneOutput: sameFile(os.Stdout, os.Stderr),
 		width: func() int {
 			if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && w > 0 {
 				return w
 			}
 			return 80
 		},
-		signals:    signals,
-		executable: os.Executable,
-		hostName:   os.Hostname,
+		signals:     signals,
+		restore:     func() {},
+		memoryLimit: func() uint64 { return hardLimit(os.LookupEnv) },
+		executable:  os.Executable,
+		hostName:    os.Hostname,
 	}
 	if a.stdinTTY {
 		// A terminal that was left in raw mode would be the user's trouble.
-		if state, err := term.GetState(int(os.Stdin.Fd())); err == nil {
-			restore = func() { _ = term.Restore(int(os.Stdin.Fd()), state) }
+		state, err := term.GetState(int(os.Stdin.Fd()))
+		if err == nil {
+			a.restore = func() { _ = term.Restore(int(os.Stdin.Fd()), state) }
 		}
 	}
 	a.kill = func(code int) {
-		restore()
+		a.restore()
 		os.Exit(code)
 	}
 	a.kill(run(context.Background(), a))
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+func sameFile(a, b *os.File) bool {
+	of, err := a.Stat()
+	if err != nil {
+		return false
+	}
+	other, err := b.Stat()
+	return err == nil && os.SameFile(of, other)
+}

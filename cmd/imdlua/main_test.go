@@ -101,6 +101,7 @@ func newProgram(t *testing.T, args ...string) *program {
 		env:        func(k string) (string, bool) { v, ok := p.environment[k]; return v, ok },
 		width:      func() int { return 80 },
 		signals:    p.signals,
+		restore:    func() {},
 		kill:       func(code int) { p.killed <- code },
 		executable: os.Executable,
 		hostName:   func() (string, error) { return "testhost", nil },
@@ -124,6 +125,13 @@ func (p *program) wait(t *testing.T) int {
 		t.Fatalf("it does not end; standard output:\n%s\nstandard error:\n%s", p.out, p.errs)
 		return 0
 	}
+}
+
+// end ends a program that runs until it is told to.
+func (p *program) end(t *testing.T) {
+	t.Helper()
+	p.signals <- os.Interrupt
+	p.wait(t)
 }
 
 func (p *program) run(t *testing.T) int {
@@ -200,6 +208,14 @@ func script(t *testing.T, source string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// pipeReader returns a standard input that somebody else writes.
+func pipeReader(t *testing.T) (io.Reader, io.Writer) {
+	t.Helper()
+	r, w := io.Pipe()
+	t.Cleanup(func() { w.Close() })
+	return r, w
 }
 
 // brokenWriter is a closed pipe.

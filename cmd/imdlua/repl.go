@@ -26,7 +26,9 @@ func (c *cli) replCommand() *cobra.Command {
 or --tunnel the device is in the global dev. :help shows what else can be typed.`,
 		Example: "  imdlua repl --virtual",
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return c.repl(cmd.Context(), replSetup{}) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.repl(cmd.Context(), replSetup{})
+		},
 	}
 }
 
@@ -45,12 +47,11 @@ func (c *cli) repl(ctx context.Context, setup replSetup) error {
 			return err
 		}
 	}
-	out := repl.NewOutput(c.stdout)
+	c.guardMemory()
+	out := repl.NewOutput(c.out.out)
 	errs := io.Writer(out)
 	if !c.stderrTTY || !c.stdoutTTY {
-		errs = c.stderr
-	} else {
-		c.stderr = out // the log and the Trust dialog go above the prompt too
+		errs = c.err.out
 	}
 	c.startTracing()
 	h, err := c.newHost(host.Options{Stdin: c.stdin, Stdout: out, Stderr: errs, Timeout: -1})
@@ -59,28 +60,29 @@ func (c *cli) repl(ctx context.Context, setup replSetup) error {
 	}
 	editor, err := c.editor(out)
 	if err != nil {
-		return err
+		return errors.Join(err, h.Close())
 	}
+	// The log and the Trust dialog go above the prompt, too.
+	direct := c.through(h)
+	defer direct()
 	o := repl.Options{
 		Host: h, Editor: editor, Output: out, Errors: errs,
 		Name: setup.name, Init: setup.init, Batch: !c.stdinTTY,
-		Interrupts: c.takeInterrupts(), Values: c.values, Commands: []repl.Command{c.traceCommand()},
+		Values: c.values, Commands: []repl.Command{c.traceCommand()},
 		Width: c.width, Color: c.color() && c.stdoutTTY,
 	}
 	if o.Init == "" && c.flags.oneDevice(c.stdinTTY) {
 		o.Init = "dev = device()"
 	}
 	if c.stdinTTY {
-		o.Banner = fmt.Sprintf("imdlua %s; :help shows what can be typed, Ctrl-D leaves", base.Version)
+		o.Interrupts = c.takeInterrupts()
+		o.Banner = fmt.Sprintf("imdlua %s; :help shows what can be typed, Ctrl-D leaves",
+			base.Version)
 	}
 	err = repl.Run(ctx, o)
 	if errors.Is(err, repl.ErrKilled) {
 		c.kill(130)
 		return reported{errInterrupted}
-	}
-	var exit *host.ExitError
-	if err != nil && !errors.As(err, &exit) && !o.Batch {
-		h.Report(errs, err)
 	}
 	closing := h.Close()
 	if err == nil {
@@ -94,7 +96,7 @@ func (c *cli) editor(out io.Writer) (repl.LineEditor, error) {
 		return repl.NewPlainEditor(c.stdin, out), nil
 	}
 	return repl.NewReadlineEditor(repl.ReadlineOptions{
-		Stdin: c.stdin, Stdout: c.stdout, HistoryFile: c.stateFile("history"),
+		Stdin: c.stdin, Stdout: c.out.out, HistoryFile: c.stateFile("history"),
 		Warn: func(err error) { fmt.Fprintf(c.stderr, "imdlua: history: %v\n", err) },
 	})
 }
@@ -146,7 +148,9 @@ func (c *cli) bundleIDs(ctx context.Context) []string {
 		return nil
 	}
 	defer apps.Close()
-	list, err := apps.Lookup(ctx, installationproxy.Options{Type: installationproxy.Any, Attributes: []string{"CFBundleIdentifier"}})
+	list, err := apps.Lookup(ctx, installationproxy.Options{
+		Type: installationproxy.Any, Attributes: []string{"CFBundleIdentifier"},
+	})
 	if err != nil {
 		return nil
 	}

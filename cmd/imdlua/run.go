@@ -19,18 +19,19 @@ import (
 // cli is one run of the program.
 type cli struct {
 	*app
-	flags  globals
-	stop   context.CancelCauseFunc
-	tracer *tracer      // nil until something may be logged
-	log    *slog.Logger // of tracer
+	flags    globals
+	out, err *stream // app's stdout and stderr are these
+	stop     context.CancelCauseFunc
+	tracer   *tracer      // nil until something may be logged
+	log      *slog.Logger // of tracer
+
+	alive context.Context // ends with the run, not with the signal before
+	guard sync.Once       // starts the guard of the memory
 
 	mu         sync.Mutex
 	interrupts chan os.Signal // takes Ctrl-C instead of the run, for the REPL
 	world      world
 }
-
-// errInterrupted is why the context ends when the user wants it to.
-var errInterrupted = &host.Error{Code: "interrupted", Message: "interrupted"}
 
 // reported is an error that the user has been told about already.
 type reported struct{ error }
@@ -38,66 +39,54 @@ type reported struct{ error }
 func (r reported) Unwrap() error { return r.error }
 
 // usageError is a mistake on the command line.
-func usageError(format string, args ...any) *host.Error { return host.Errorf("usage", format, args...) }
+func usageError(format string, args ...any) *host.Error {
+	return host.Errorf("usage", format, args...)
+}
+
+// newCLI prepares a run. Its context ends at the first signal, and end must be
+// called when the run is over.
+func newCLI(ctx context.Context, a *app) (running context.Context, c *cli, end func()) {
+	own := *a // The streams change, but not those of the caller.
+	c = &cli{app: &own}
+	var over context.CancelFunc
+	c.alive, over = context.WithCancel(context.WithoutCancel(ctx))
+	ctx, c.stop = context.WithCancelCause(ctx)
+	c.out, c.err = newStream(a.stdout, ctx.Done()), newStream(a.stderr, ctx.Done())
+	if a.oneOutput {
+		c.err.out = c.out.out
+	}
+	own.stdout, own.stderr = c.out, c.err
+	c.world.choice.turn = make(chan struct{}, 1)
+	c.world.choice.turn <- struct{}{}
+	return ctx, c, func() {
+		c.stop(nil)
+		over()
+	}
+}
 
 // run is the program. It returns the exit code.
 func run(ctx context.Context, a *app) int {
-	own := *a // streams change, but not the caller's
-	own.stdout, own.stderr = locked(a.stdout), locked(a.stderr)
-	c := &cli{app: &own}
-	c.world.choice.turn = make(chan struct{}, 1)
-	c.world.choice.turn <- struct{}{}
-	ctx, c.stop = context.WithCancelCause(ctx)
-	defer c.stop(nil)
-	done := make(chan struct{})
-	defer close(done)
-	go c.watchSignals(done)
+	ctx, c, end := newCLI(ctx, a)
+	defer end()
+	go c.watchSignals(c.alive.Done())
 	root := c.rootCommand()
 	root.SetArgs(separate(root, joinValues(root, a.args)))
 	err := root.ExecuteContext(ctx)
 	if closing := c.world.close(); err == nil {
 		err = closing
 	}
-	return c.finish(err)
+	return c.finish(signalled(ctx, err))
 }
 
-// watchSignals ends the run at the first signal, the process at the second. A
-// REPL takes the interrupts, but not the request to terminate.
-func (c *cli) watchSignals(done <-chan struct{}) {
-	for asked := false; ; {
-		select {
-		case <-done:
-			return
-		case s, ok := <-c.signals:
-			if !ok {
-				return
-			}
-			c.mu.Lock()
-			taker := c.interrupts
-			c.mu.Unlock()
-			switch {
-			case taker != nil && s == os.Interrupt:
-				select {
-				case taker <- s:
-				default: // nobody has taken the last ones yet
-				}
-			case asked:
-				c.kill(130)
-				return
-			default:
-				asked = true
-				c.stop(errInterrupted)
-			}
-		}
+// signalled returns the error of the signal that has ended ctx instead of an error
+// that only follows from it.
+func signalled(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	var done reported
+	if err == nil || !bySignal(cause) || errors.Is(err, cause) || errors.As(err, &done) {
+		return err
 	}
-}
-
-// takeInterrupts hands Ctrl-C to the caller from now on.
-func (c *cli) takeInterrupts() <-chan os.Signal {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.interrupts = make(chan os.Signal, 4)
-	return c.interrupts
+	return cause
 }
 
 // finish tells the user about err and returns the exit code.
@@ -121,7 +110,10 @@ func (c *cli) report(err error) {
 		fmt.Fprintf(c.stderr, "  hint: %s\n", e.Hint)
 		return
 	}
-	host.New(host.Options{ErrorsJSON: c.flags.errorsJSON(), Color: c.color(), Verbose: c.flags.verbose}).Report(c.stderr, e)
+	o := host.Options{
+		ErrorsJSON: c.flags.errorsJSON(), Color: c.color(), Verbose: c.flags.verbose,
+	}
+	host.New(o).Report(c.stderr, e)
 }
 
 // explain makes the error that scripts would see of any error.
@@ -170,7 +162,10 @@ func (c *cli) rootCommand() *cobra.Command {
 usbmuxd, or against the virtual device that is built in (--virtual).
 
 What stands behind the script's name belongs to the script, flags as well.
-Without a script, and on a terminal, imdlua starts its REPL.`,
+Without a script, and on a terminal, imdlua starts its REPL.
+
+The process ends when it uses more than three quarters of the memory of this
+computer or of its control group; GOMEMLIMIT sets another limit, such as 8GiB.`,
 		Example: `  imdlua --virtual -e 'print(device().name)'
   imdlua script.lua one two
   imdlua --device 00008110-000A1B2C3D4E5F60 script.lua`,
@@ -178,19 +173,23 @@ Without a script, and on a terminal, imdlua starts its REPL.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return c.flags.check() },
-		RunE:              func(cmd *cobra.Command, args []string) error { return c.script(cmd.Context(), script, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.script(cmd.Context(), script, args)
+		},
 	}
 	root.SetIn(c.stdin)
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%v", err) })
-	root.Flags().StringArrayVarP(&script.code, "execute", "e", nil, "run this Lua `code` instead of a file")
+	root.Flags().StringArrayVarP(&script.code, "execute", "e", nil,
+		"run this Lua `code` instead of a file")
 	root.Flags().SetInterspersed(false)
 	c.flags.register(root.PersistentFlags(), c.env)
 	root.AddCommand(
-		c.devicesCommand(), c.infoCommand(), c.pairCommand(), c.unpairCommand(), c.forwardCommand(),
-		c.tunnelCommand(), c.tunneldCommand(), c.browseCommand(),
-		c.replCommand(), c.serviceCommand(), c.virtualCommand(), c.typesCommand(), c.docsCommand(), c.versionCommand(),
+		c.devicesCommand(), c.infoCommand(), c.pairCommand(), c.unpairCommand(),
+		c.forwardCommand(), c.tunnelCommand(), c.tunneldCommand(), c.browseCommand(),
+		c.replCommand(), c.serviceCommand(), c.virtualCommand(), c.typesCommand(),
+		c.docsCommand(), c.versionCommand(),
 	)
 	return root
 }
@@ -243,6 +242,14 @@ func separate(root *cobra.Command, args []string) []string {
 
 // isCommand also knows those that cobra adds by itself.
 func isCommand(root *cobra.Command, name string) bool {
-	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == name || c.HasAlias(name) }) ||
-		slices.Contains([]string{"help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, name)
+	for _, c := range root.Commands() {
+		if c.Name() == name || c.HasAlias(name) {
+			return true
+		}
+	}
+	switch name {
+	case "help", "completion", cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd:
+		return true
+	}
+	return false
 }

@@ -25,7 +25,7 @@ func (c *cli) script(ctx context.Context, f *scriptFlags, args []string) error {
 	case len(args) == 0 && c.stdinTTY:
 		return c.repl(ctx, replSetup{})
 	case len(args) == 0 || args[0] == "-":
-		source, err := c.readStdin()
+		source, err := c.readStdin(ctx)
 		if err != nil {
 			return err
 		}
@@ -58,15 +58,27 @@ func (c *cli) unknownScript(name string, err error) error {
 	return e
 }
 
-func (c *cli) readStdin() (string, error) {
-	b, err := io.ReadAll(io.LimitReader(c.stdin, maxScript+1))
-	if err != nil {
-		return "", err
+// readStdin reads a script from standard input.
+func (c *cli) readStdin(ctx context.Context) (string, error) {
+	type result struct {
+		source []byte
+		err    error
 	}
-	if len(b) > maxScript {
-		return "", usageError("the script on standard input is longer than %d MB", maxScript>>20)
+	read := make(chan result, 1)
+	go func() {
+		b, err := io.ReadAll(io.LimitReader(c.stdin, maxScript+1))
+		read <- result{b, err}
+	}()
+	select {
+	case r := <-read:
+		if len(r.source) > maxScript {
+			return "", usageError("the script on standard input is longer than %d MB",
+				maxScript>>20)
+		}
+		return string(r.source), r.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
 	}
-	return string(b), nil
 }
 
 // runScript runs a script to its end and reports how it failed.
@@ -77,11 +89,16 @@ func (c *cli) runScript(ctx context.Context, chunk, source string, arguments []s
 			return err
 		}
 	}
-	h, err := c.newHost(host.Options{Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr, Args: arguments})
+	c.guardMemory()
+	h, err := c.newHost(host.Options{
+		Stdin: c.stdin, Stdout: c.out.out, Stderr: c.err.out, Args: arguments,
+	})
 	if err != nil {
 		return err
 	}
+	direct := c.through(h)
 	err = h.Run(ctx, chunk, source)
+	direct() // All that the script has printed is written.
 	if err != nil {
 		h.Report(c.stderr, err)
 	}

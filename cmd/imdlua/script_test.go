@@ -204,9 +204,10 @@ func TestSecondInterruptKills(t *testing.T) {
 func TestNothingOpenedEarly(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t, "--virtual", "-e", "print(1)")
-	c := &cli{app: p.app}
+	ctx, c, end := newCLI(t.Context(), p.app)
+	defer end()
 	c.flags.virtual = defaultProfile
-	if err := c.runScript(t.Context(), "-e", "local x = 1 + 1", nil); err != nil {
+	if err := c.runScript(ctx, "-e", "local x = 1 + 1", nil); err != nil {
 		t.Fatal(err)
 	}
 	if c.world.finder != nil || c.world.host != nil {

@@ -21,22 +21,26 @@ When standard input is no terminal, it is run as a script instead.`,
   echo 'p(svc:call{ Request = "All" })' | imdlua service com.apple.mobile.diagnostics_relay`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageError("service needs the name of one service").WithHint("for example com.apple.mobile.diagnostics_relay")
+				return usageError("service needs the name of one service").
+					WithHint("for example com.apple.mobile.diagnostics_relay")
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return c.service(cmd.Context(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.service(cmd.Context(), args[0])
+		},
 	}
 }
 
 func (c *cli) service(ctx context.Context, name string) error {
 	open := func(declare string) string {
-		return fmt.Sprintf("%sdev = device(); %ssvc = dev:service(%s); ", declare, declare, luaString(name))
+		return fmt.Sprintf("%sdev = device(); %ssvc = dev:service(%s); ",
+			declare, declare, luaString(name))
 	}
 	if c.stdinTTY {
 		return c.repl(ctx, replSetup{name: shortService(name), init: open("")})
 	}
-	source, err := c.readStdin()
+	source, err := c.readStdin(ctx)
 	if err != nil {
 		return err
 	}

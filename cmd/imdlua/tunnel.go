@@ -48,7 +48,8 @@ themselves. With --kernel the tunnel is a network interface of this computer
 
 func (f *tunnelFlags) options() (device.TunnelOptions, error) {
 	if !slices.Contains([]string{"auto", "tcp", "quic"}, f.protocol) {
-		return device.TunnelOptions{}, usageError("--protocol is auto, tcp or quic, not %q", f.protocol)
+		return device.TunnelOptions{}, usageError("--protocol is auto, tcp or quic, not %q",
+			f.protocol)
 	}
 	if !slices.Contains([]string{"", "usb", "wifi"}, f.road) {
 		return device.TunnelOptions{}, usageError("--road is usb or wifi, not %q", f.road)
@@ -84,6 +85,7 @@ func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
 	if err != nil {
 		return err
 	}
+	c.guardMemory()
 	ctx, cancel := c.timed(ctx, 0)
 	defer cancel()
 	d, err := c.oneDevice(ctx)
@@ -113,7 +115,8 @@ func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
 			j = describeTunnel(d, e.Tunnel)
 			if e.Tunnel.Interface == "" {
 				var err error
-				if reached, err = tunneld.Reach(ctx, sharedTunnel(d.UDID(), e.Tunnel), c.logger()); err != nil {
+				reached, err = tunneld.Reach(ctx, sharedTunnel(d.UDID(), e.Tunnel), c.logger())
+				if err != nil {
 					e.Err = err
 				} else {
 					j.place(reached.Address.String(), reached.Port)
@@ -132,7 +135,8 @@ func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
 }
 
 func noInterface() error {
-	return host.Errorf("unsupported", "no network interface can be made of the tunnel").WithHint("without --kernel it ends in this process, which needs no rights")
+	return host.Errorf("unsupported", "no network interface can be made of the tunnel").
+		WithHint("without --kernel it ends in this process, which needs no rights")
 }
 
 func describeTunnel(d *device.Device, t *device.Tunnel) tunnelJSON {
@@ -193,5 +197,8 @@ func sharedTunnel(udid string, t *device.Tunnel) tunneld.Tunnel {
 	case t.Road.Via != device.ViaMuxer:
 		label = t.Road.Address
 	}
-	return tunneld.Tunnel{UDID: udid, Address: t.Address, RSDPort: t.RSDPort, Interface: label, Dial: t.Dial, Done: t.Done()}
+	return tunneld.Tunnel{
+		UDID: udid, Address: t.Address, RSDPort: t.RSDPort, Interface: label,
+		Dial: t.Dial, Done: t.Done(),
+	}
 }

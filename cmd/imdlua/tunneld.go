@@ -37,12 +37,18 @@ imdlua --tunnel sends and other programs do not.`,
   imdlua tunneld --listen 127.0.0.1:49151 --go-ios 127.0.0.1:60105
   imdlua --tunnel '' -e 'print(device().name)'`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.serveTunneld(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.serveTunneld(cmd.Context(), f)
+		},
 	}
-	cmd.Flags().StringVar(&f.listen, "listen", tunneld.PythonAddress, "`address` of pymobiledevice3's API; empty for none")
-	cmd.Flags().StringVar(&f.goios, "go-ios", tunneld.GoIOSAddress, "`address` of go-ios' API; empty for none")
-	cmd.Flags().BoolVar(&f.noNetwork, "no-network", false, "only devices behind a usbmuxd: do not look for others on the network")
-	cmd.Flags().StringArrayVar(&f.upstream, "upstream", nil, "`URL` of another tunneld whose tunnels are told as well, repeatable")
+	cmd.Flags().StringVar(&f.listen, "listen", tunneld.PythonAddress,
+		"`address` of pymobiledevice3's API; empty for none")
+	cmd.Flags().StringVar(&f.goios, "go-ios", tunneld.GoIOSAddress,
+		"`address` of go-ios' API; empty for none")
+	cmd.Flags().BoolVar(&f.noNetwork, "no-network", false,
+		"only devices behind a usbmuxd: do not look for others on the network")
+	cmd.Flags().StringArrayVar(&f.upstream, "upstream", nil,
+		"`URL` of another tunneld whose tunnels are told as well, repeatable")
 	return cmd
 }
 
@@ -70,6 +76,7 @@ func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
+	c.guardMemory()
 	ctx, cancel := c.timed(ctx, 0)
 	defer cancel()
 	finder, err := c.finder()
@@ -121,7 +128,8 @@ func (c *cli) listenTunneld(ctx context.Context, address string) (net.Listener, 
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err == nil && c.tunneldToken() == "" && !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		l.Close()
-		return nil, usageError("%s can be reached from elsewhere, and the API has no passwords", address).WithHint("set IMD_TUNNELD_TOKEN, or listen on 127.0.0.1")
+		e := usageError("%s can be reached from elsewhere, and the API has no passwords", address)
+		return nil, e.WithHint("set IMD_TUNNELD_TOKEN, or listen on 127.0.0.1")
 	}
 	if err == nil {
 		return l, nil
@@ -135,7 +143,8 @@ func (c *cli) listenTunneld(ctx context.Context, address string) (net.Listener, 
 func (c *cli) tellKept(udid string, e device.TunnelEvent) {
 	switch {
 	case e.Up:
-		fmt.Fprintf(c.stderr, "imdlua: tunnel %d to %s is up: %s on %s\n", e.Tunnel.Generation, udid, e.Tunnel.How, e.Tunnel.Road)
+		fmt.Fprintf(c.stderr, "imdlua: tunnel %d to %s is up: %s on %s\n",
+			e.Tunnel.Generation, udid, e.Tunnel.How, e.Tunnel.Road)
 	case errors.Is(e.Err, net.ErrClosed):
 		fmt.Fprintf(c.stderr, "imdlua: tunnel to %s is closed\n", udid)
 	case e.Tunnel != nil:

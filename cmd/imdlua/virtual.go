@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/usbmux"
@@ -41,25 +42,41 @@ func (c *cli) virtualCommand() *cobra.Command {
 		Long: `Serves virtual devices behind a usbmuxd of their own, so that any program that
 speaks to iPhones can be run against them. When they can be used it prints
 "ready ADDRESS" for each address, then one UDID a line, then where else the
-devices are; it runs until it is interrupted. Port 0 is a free port. Programs of libimobiledevice find it with
-USBMUXD_SOCKET_ADDRESS.`,
+devices are; it runs until it is interrupted. Port 0 is a free port. Programs of
+libimobiledevice find it with USBMUXD_SOCKET_ADDRESS.`,
 		Example: `  imdlua virtual --usbmux unix:/tmp/mux --count 3 --profile ios18
   USBMUXD_SOCKET_ADDRESS=UNIX:/tmp/mux idevice_id -l`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.serveVirtual(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.serveVirtual(cmd.Context(), f)
+		},
 	}
-	cmd.Flags().IntVarP(&f.count, "count", "n", 1, "how many devices")
-	cmd.Flags().StringVar(&f.profile, "profile", defaultProfile, "what kind: "+strings.Join(phone.Profiles(), ", "))
-	cmd.Flags().StringVar(&f.name, "name", "", "device name; with several devices the others get a number behind it")
-	cmd.Flags().StringVar(&f.trust, "trust", "accept", "how the Trust dialog is answered: accept, deny, never, or accepted after so many `seconds`")
-	cmd.Flags().Float64Var(&f.logRate, "log-rate", 20, "lines per second and device of the log while somebody reads it; 0 is silence")
-	cmd.Flags().StringVar(&f.network, "network", "", "also show the devices on the network of this `address`, as over Wi-Fi and over the cable's interface; the next device has the next address")
-	cmd.Flags().BoolVar(&f.bonjour, "bonjour", false, "announce what --network shows by Bonjour")
-	cmd.Flags().StringVar(&f.trusted, "trusted", "", "also serve what is inside tunnels without a tunnel, at this `address` (or address:port, for the first device); prints \"rsd UDID ADDRESS PORT\" for --rsd of other programs")
-	cmd.Flags().Uint16Var(&f.echo, "echo", 0, "`port` of the devices that sends back what it gets")
-	cmd.Flags().BoolVar(&f.noImage, "no-image", false, "no developer disk image is mounted")
-	cmd.Flags().BoolVar(&f.noMode, "no-developer-mode", false, "Developer Mode is off")
+	f.register(cmd.Flags())
 	return cmd
+}
+
+func (f *virtualFlags) register(flags *pflag.FlagSet) {
+	flags.IntVarP(&f.count, "count", "n", 1, "how many devices")
+	flags.StringVar(&f.profile, "profile", defaultProfile,
+		"what kind: "+strings.Join(phone.Profiles(), ", "))
+	flags.StringVar(&f.name, "name", "",
+		"device name; with several devices the others get a number behind it")
+	flags.StringVar(&f.trust, "trust", "accept", "how the Trust dialog is answered: "+
+		"accept, deny, never, or accepted after so many `seconds`")
+	flags.Float64Var(&f.logRate, "log-rate", 20,
+		"lines per second and device of the log while somebody reads it; 0 is silence")
+	flags.StringVar(&f.network, "network", "",
+		"also show the devices on the network of this `address`, as over Wi-Fi and over "+
+			"the cable's interface; the next device has the next address")
+	flags.BoolVar(&f.bonjour, "bonjour", false, "announce what --network shows by Bonjour")
+	flags.StringVar(&f.trusted, "trusted", "",
+		"also serve what is inside tunnels without a tunnel, at this `address` "+
+			"(or address:port, for the first device); prints \"rsd UDID ADDRESS PORT\" "+
+			"for --rsd of other programs")
+	flags.Uint16Var(&f.echo, "echo", 0,
+		"`port` of the devices that sends back what it gets")
+	flags.BoolVar(&f.noImage, "no-image", false, "no developer disk image is mounted")
+	flags.BoolVar(&f.noMode, "no-developer-mode", false, "Developer Mode is off")
 }
 
 func (f *virtualFlags) options() (virtual.Options, error) {
@@ -77,16 +94,19 @@ func (f *virtualFlags) options() (virtual.Options, error) {
 	default:
 		n, err := strconv.ParseFloat(f.trust, 64)
 		if err != nil || n < 0 || n > 1e6 {
-			return o, usageError("--trust is accept, deny, never or a number of seconds, not %q", f.trust)
+			return o, usageError("--trust is accept, deny, never or a number of seconds, not %q",
+				f.trust)
 		}
-		o.Phone.Trust = phone.TrustPolicy{Mode: phone.TrustAfter, After: time.Duration(n * float64(time.Second))}
+		after := time.Duration(n * float64(time.Second))
+		o.Phone.Trust = phone.TrustPolicy{Mode: phone.TrustAfter, After: after}
 	}
 	known := false
 	for _, p := range phone.Profiles() {
 		known = known || p == f.profile
 	}
 	if !known {
-		return o, usageError("there is no profile %q; there are %s", f.profile, strings.Join(phone.Profiles(), ", "))
+		return o, usageError("there is no profile %q; there are %s", f.profile,
+			strings.Join(phone.Profiles(), ", "))
 	}
 	if f.count < 1 || f.count > maxDevices {
 		return o, usageError("--count is between 1 and %d, not %d", maxDevices, f.count)
@@ -101,8 +121,10 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 		return err
 	}
 	if len(c.flags.usbmux) == 0 {
-		return usageError("virtual needs an address to serve on").WithHint("for example --usbmux unix:/tmp/mux or --usbmux 127.0.0.1:0")
+		return usageError("virtual needs an address to serve on").
+			WithHint("for example --usbmux unix:/tmp/mux or --usbmux 127.0.0.1:0")
 	}
+	c.guardMemory()
 	var listeners []net.Listener
 	defer func() {
 		for _, l := range listeners {
@@ -152,7 +174,8 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 	for range waiting {
 		<-served
 	}
-	if errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errInterrupted) {
+	over := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	if errors.Is(err, net.ErrClosed) || over || bySignal(err) {
 		return nil
 	}
 	return err

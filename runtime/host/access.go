@@ -22,7 +22,15 @@ const (
 
 // Accesses lists the kinds.
 func Accesses() []Access {
-	return []Access{AccessRead, AccessWrite, AccessHost, AccessExec, AccessEnv, AccessDevice, AccessNone}
+	return []Access{
+		AccessRead,
+		AccessWrite,
+		AccessHost,
+		AccessExec,
+		AccessEnv,
+		AccessDevice,
+		AccessNone,
+	}
 }
 
 // Allow asks whether the script may use value. Every binding calls it before it

@@ -29,12 +29,20 @@ func BenchmarkPcallError(b *testing.B) {
 }
 func BenchmarkErrorObject(b *testing.B) { benchmark(b, "", "pcall(fail, 'x')") }
 func BenchmarkResume(b *testing.B) {
-	benchmark(b, "local co = coroutine.wrap(function() while true do coroutine.yield() end end)", "co()")
+	benchmark(
+		b,
+		"local co = coroutine.wrap(function() while true do coroutine.yield() end end)",
+		"co()",
+	)
 }
 
 // BenchmarkSwitch hands the lock between two tasks.
 func BenchmarkSwitch(b *testing.B) {
-	benchmark(b, "local on = true local other = spawn(function() while on do block() end end)", "block()\nif i == N then on = false end")
+	benchmark(
+		b,
+		"local on = true local other = spawn(function() while on do block() end end)",
+		"block()\nif i == N then on = false end",
+	)
 }
 
 const fib = `local function fib(n) if n < 2 then return n end return fib(n-1) + fib(n-2) end fib(24)`
@@ -57,7 +65,13 @@ func BenchmarkFibPlain(b *testing.B) {
 
 func BenchmarkToLuaDict(b *testing.B) {
 	b.ReportAllocs()
-	v := map[string]any{"pid": 123, "name": "SpringBoard", "cpu": 1.5, "running": true, "id": uint64(1) << 60}
+	v := map[string]any{
+		"pid":     123,
+		"name":    "SpringBoard",
+		"cpu":     1.5,
+		"running": true,
+		"id":      uint64(1) << 60,
+	}
 	inLua(b, func(_ *host.Host, L *lua.LState) {
 		for b.Loop() {
 			host.ToLua(L, v)

@@ -13,6 +13,27 @@
 //	}
 //	os.Exit(host.ExitCode(err))
 //
+// # Rooms
+//
+// The name of a file begins with the room that it belongs to:
+//
+//	state    the Host: options, a run, the lock, sessions, output, memory,
+//	         strict globals
+//	hook     the count of instructions, where a script is cancelled and switched
+//	task     tasks, their threads, coroutines, and waiting for each other
+//	scope    what owns resources and closes them
+//	block    the only way to wait
+//	access   what a script may use outside of itself
+//	error    error objects, reports, tracebacks
+//	module   require, and compiling
+//	value    conversion between Go and Lua, and the printer
+//	lib      Lua's own libraries
+//
+// Below stand packages that need nothing of the host: compile (source to
+// prototype), vm (the stack and the registers of a thread), luanum (numbers as
+// text), localfile (files that a caller can give up on). Package api, which
+// declares functions for scripts, stands on top.
+//
 // # Rules
 //
 // gopher-lua is not safe for concurrent use, and a coroutine that yields inside

@@ -119,8 +119,12 @@ func ExitCode(err error) int {
 		return 5
 	case "permission":
 		return 77
+	case "hangup":
+		return 129
 	case "interrupted":
 		return 130
+	case "terminated":
+		return 143
 	}
 	return 1
 }
@@ -178,7 +182,9 @@ func generalCode(err error) string {
 		return "exists"
 	case errors.Is(err, fs.ErrPermission):
 		return "access_denied"
-	case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrClosed), errors.Is(err, io.ErrClosedPipe):
+	case errors.Is(err, net.ErrClosed),
+		errors.Is(err, os.ErrClosed),
+		errors.Is(err, io.ErrClosedPipe):
 		return "closed"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "eof"
@@ -221,8 +227,17 @@ func (h *Host) errorValue(L *lua.LState, err error) lua.LValue {
 	if e.value != nil && e.home == h {
 		return e.value
 	}
+	return h.errorObject(L, e)
+}
+
+// errorObject makes the object for err, also when a script raised something else.
+func (h *Host) errorObject(L *lua.LState, err error) lua.LValue {
+	e := h.ToError(err)
+	if e.object != nil && e.home == h {
+		return e.object
+	}
 	c := *e
-	c.home = h
+	c.home, c.value = h, nil
 	if c.Where == "" {
 		c.Where = where(L)
 	}

@@ -17,7 +17,9 @@ func (h *Host) openErrors() {
 		}),
 	}, map[string]lua.LGFunction{
 		"__tostring": pushText(func(L *lua.LState) string { return errorAt(L, 1).Error() }),
-		"__concat":   pushText(func(L *lua.LState) string { return ToString(L, L.Get(1)) + ToString(L, L.Get(2)) }),
+		"__concat": pushText(
+			func(L *lua.LState) string { return ToString(L, L.Get(1)) + ToString(L, L.Get(2)) },
+		),
 	}, h.errorField)
 	h.meta.exit = h.class("exit", nil, map[string]lua.LGFunction{
 		"__tostring": pushText(func(L *lua.LState) string { return "exit" }),
@@ -77,7 +79,7 @@ func (h *Host) errorField(L *lua.LState, ud *lua.LUserData, key string) lua.LVal
 	case "suppressed":
 		t := L.CreateTable(len(e.Suppressed), 0)
 		for _, s := range e.Suppressed {
-			t.Append(h.errorValue(L, s))
+			t.Append(h.errorObject(L, s))
 		}
 		return t
 	}
@@ -118,4 +120,8 @@ func Try(L *lua.LState, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, lua.LV
 }
 
 // ErrorFrom makes a Go error of a Lua error value, for Go code that hands it on.
-func (h *Host) ErrorFrom(v lua.LValue) error { return h.failureError(h.setup.hook, &failure{obj: v}) }
+func (h *Host) ErrorFrom(
+	v lua.LValue,
+) error {
+	return h.failureError(h.setup.hook, &failure{obj: v})
+}

@@ -47,7 +47,10 @@ func traceback(L *lua.LState) []Frame {
 	for L != nil && len(trace) < maxTrace {
 		for f, ok := vm.Innermost(L); ok && len(trace) < maxTrace; f, ok = f.Parent() {
 			if fn := f.Fn(); !fn.IsG {
-				trace = append(trace, Frame{File: fn.Proto.SourceName, Line: f.Line(), Name: f.Name()})
+				trace = append(
+					trace,
+					Frame{File: fn.Proto.SourceName, Line: f.Line(), Name: f.Name()},
+				)
 			}
 		}
 		L = hookOf(L).up

@@ -106,7 +106,10 @@ func TestYieldBoundaries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			res := run(t, `print(select(2, coroutine.resume(coroutine.create(function() `+test.body+` end))))`).NoError(t)
+			res := run(
+				t,
+				`print(select(2, coroutine.resume(coroutine.create(function() `+test.body+` end))))`,
+			).NoError(t)
 			if !strings.Contains(res.Stdout, "attempt to yield "+test.want) {
 				t.Errorf("printed %q, want %q in it", res.Stdout, test.want)
 			}
@@ -172,7 +175,11 @@ func TestScopesAfterCancel(t *testing.T) {
 		}
 		// Clean-up that does not end gets ten seconds.
 		start := time.Now()
-		res = run(t, `defer(function() sleep(1e6) end) while true do sleep(60) end`, hosttest.Options(func(o *host.Options) { o.Timeout = time.Second }))
+		res = run(
+			t,
+			`defer(function() sleep(1e6) end) while true do sleep(60) end`,
+			hosttest.Options(func(o *host.Options) { o.Timeout = time.Second }),
+		)
 		if d := time.Since(start); d != 11*time.Second {
 			t.Errorf("the run took %v, want 11s", d)
 		}
@@ -187,9 +194,16 @@ func TestInterruptTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		interrupt := hosttest.Setup(func(h *host.Host) {
-			h.SetGlobal("interrupt", h.L().NewFunction(func(*lua.LState) int { h.Interrupt(); return 0 }))
+			h.SetGlobal(
+				"interrupt",
+				h.L().NewFunction(func(*lua.LState) int { h.Interrupt(); return 0 }),
+			)
 		})
-		res := run(t, `defer(function() sleep(5) interrupt() sleep(5) end) interrupt() print("not reached")`, interrupt)
+		res := run(
+			t,
+			`defer(function() sleep(5) interrupt() sleep(5) end) interrupt() print("not reached")`,
+			interrupt,
+		)
 		if d := time.Since(start); d != 5*time.Second || res.Code != 130 || res.Stdout != "" {
 			t.Errorf("took %v, code %d, printed %q; want 5s, 130, nothing", d, res.Code, res.Stdout)
 		}
@@ -267,12 +281,18 @@ traceback:
 	if got := run(t, src, mapper).Report; got != want {
 		t.Errorf("report:\n%s\nwant:\n%s", got, want)
 	}
-	report := run(t, src, mapper, hosttest.Options(func(o *host.Options) { o.ErrorsJSON = true })).Report
+	report := run(
+		t,
+		src,
+		mapper,
+		hosttest.Options(func(o *host.Options) { o.ErrorsJSON = true }),
+	).Report
 	var j map[string]any
 	if err := json.Unmarshal([]byte(report), &j); err != nil {
 		t.Fatalf("report %q is no JSON: %v", report, err)
 	}
-	if j["code"] != "InvalidService" || j["where"] != "test.lua:2" || j["exit_code"] != 1.0 || j["hint"] != "mount the image" {
+	if j["code"] != "InvalidService" || j["where"] != "test.lua:2" || j["exit_code"] != 1.0 ||
+		j["hint"] != "mount the image" {
 		t.Errorf("JSON report = %v", j)
 	}
 }
@@ -331,7 +351,10 @@ func TestNestedSyntax(t *testing.T) {
 		})
 	}
 	// What people write is far below the limits.
-	table := "local t = {" + strings.Repeat("{ 'a', b = -1, c = not true, [1 + 2] = f and f() or '[[' },\n", 20000) + "}"
+	table := "local t = {" + strings.Repeat(
+		"{ 'a', b = -1, c = not true, [1 + 2] = f and f() or '[[' },\n",
+		20000,
+	) + "}"
 	body := "local f\nlocal s = [==[ {{{{ ]] ]==] -- (((((\n--[[ do do do ]] " + table + "\n" +
 		strings.Repeat("if f then f() elseif not f then local x = 'do' end\n", 2000)
 	run(t, body).NoError(t)
@@ -368,7 +391,10 @@ func TestModules(t *testing.T) {
 		}
 	}
 	setup := hosttest.Setup(func(h *host.Host) {
-		h.Preload("imd.go", func(L *lua.LState) int { L.Push(lua.LString("go " + L.CheckString(1))); return 1 })
+		h.Preload(
+			"imd.go",
+			func(L *lua.LState) int { L.Push(lua.LString("go " + L.CheckString(1))); return 1 },
+		)
 		h.PreloadSource("imd.emb", "local M = {} function M.fail() error('inside', 2) end return M")
 	})
 	src := `
@@ -390,7 +416,11 @@ false	module	module 'imd.gp' not found
 true	true
 false	inside
 `
-	opts := []hosttest.Option{setup, hosttest.Chunk(filepath.Join(dir, "main.lua")), hosttest.Options(func(o *host.Options) { o.SearchPath = []string{lib} })}
+	opts := []hosttest.Option{
+		setup,
+		hosttest.Chunk(filepath.Join(dir, "main.lua")),
+		hosttest.Options(func(o *host.Options) { o.SearchPath = []string{lib} }),
+	}
 	res := run(t, src, opts...).NoError(t)
 	if res.Stdout != want {
 		t.Errorf("printed:\n%s\nwant:\n%s", res.Stdout, want)

@@ -59,7 +59,10 @@ func (h *Host) openBase() {
 		"load": h.baseLoad, "loadstring": h.baseLoadString, "loadfile": h.baseLoadFile, "dofile": h.baseDoFile,
 		"unpack": baseUnpack,
 	})
-	h.globals.RawGetString("table").(*lua.LTable).RawSetString("unpack", h.globals.RawGetString("unpack"))
+	h.globals.RawGetString("table").(*lua.LTable).RawSetString(
+		"unpack",
+		h.globals.RawGetString("unpack"),
+	)
 }
 
 // basePcall runs its function on a thread of its own.
@@ -84,11 +87,14 @@ func protectedCall(L *lua.LState, caller *hook, handler *lua.LFunction, at int) 
 		L.Push(obj)
 		return 2
 	}
-	if fn := L.Get(at); fn.Type() != lua.LTFunction && L.GetMetaField(fn, "__call").Type() != lua.LTFunction {
+	if fn := L.Get(at); fn.Type() != lua.LTFunction &&
+		L.GetMetaField(fn, "__call").Type() != lua.LTFunction {
 		return fail(lua.LString("attempt to call " + vm.Typed(fn)))
 	}
 	if caller.task.depth >= maxNesting {
-		return fail(lua.LString("stack overflow (too many pcalls and coroutines inside each other)"))
+		return fail(
+			lua.LString("stack overflow (too many pcalls and coroutines inside each other)"),
+		)
 	}
 	th, k := h.borrow(caller)
 	k.handler = handler
@@ -116,7 +122,8 @@ func protectedCall(L *lua.LState, caller *hook, handler *lua.LFunction, at int) 
 		rethrow(caller, f, "")
 	}
 	h.dropped(f)
-	if handler != nil && !handled && caller.task.ctx.Err() == nil && (pending == nil || isOverflow(pending)) {
+	if handler != nil && !handled && caller.task.ctx.Err() == nil &&
+		(pending == nil || isOverflow(pending)) {
 		// There was no room for the handler where the error was raised.
 		if pending != nil {
 			f.obj = pending

@@ -130,7 +130,11 @@ func (h *Host) open(L *lua.LState, path string, flags int) (*luaFile, error) {
 
 // openIn makes a file handle of what open returns. It belongs to the scope as
 // soon as it is open.
-func openIn(L *lua.LState, name string, open func(ctx context.Context) (*os.File, error)) (*luaFile, error) {
+func openIn(
+	L *lua.LState,
+	name string,
+	open func(ctx context.Context) (*os.File, error),
+) (*luaFile, error) {
 	f, scope := &luaFile{turn: newGate(), name: name}, CurrentScope(L)
 	err := TryWithTimeout(L, NoTimeout, func(ctx context.Context) (err error) {
 		if f.f, err = open(ctx); err == nil {

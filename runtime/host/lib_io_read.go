@@ -43,7 +43,11 @@ func (h *Host) readRequests(L *lua.LState, from int) []readRequest {
 }
 
 // read serves one request. ok is false at the end of the file.
-func (f *luaFile) read(ctx context.Context, q readRequest, limit int64) (s string, ok bool, err error) {
+func (f *luaFile) read(
+	ctx context.Context,
+	q readRequest,
+	limit int64,
+) (s string, ok bool, err error) {
 	switch q.kind {
 	case 'a':
 		b, err := localfile.ReadAll(ctx, f.r, f.name, 0, limit)
@@ -63,12 +67,17 @@ func (f *luaFile) read(ctx context.Context, q readRequest, limit int64) (s strin
 	for {
 		part, err := f.r.ReadSlice('\n')
 		b.Write(part)
+		if int64(b.Len()) > limit+1 {
+			return "", false, Errorf(
+				"too_large",
+				"%s: a line is longer than the limit of %d bytes",
+				f.name,
+				limit,
+			).
+				WithHint("read pieces with f:read(n), or raise the limit with --max-string")
+		}
 		if err == nil {
 			break
-		}
-		if int64(b.Len()) > limit {
-			return "", false, Errorf("too_large", "%s: a line is longer than the limit of %d bytes", f.name, limit).
-				WithHint("read pieces with f:read(n), or raise the limit with --max-string")
 		}
 		if ctx.Err() != nil {
 			return "", false, ctx.Err()

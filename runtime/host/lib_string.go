@@ -151,7 +151,11 @@ func formatArgument(L *lua.LState, out []byte, flags string, verb byte, arg int)
 		return fmt.Appendf(out, "%"+flags+string(verb+'x'-'a'), f)
 	}
 	if math.IsInf(f, 0) || math.IsNaN(f) {
-		return formatText(out, strings.Split(strings.ReplaceAll(flags, "0", ""), ".")[0], luanum.Format(f))
+		return formatText(
+			out,
+			strings.Split(strings.ReplaceAll(flags, "0", ""), ".")[0],
+			luanum.Format(f),
+		)
 	}
 	if verb == 'g' || verb == 'G' {
 		// Go's %g is as short as possible, C's has six digits.

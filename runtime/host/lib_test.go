@@ -12,9 +12,18 @@ import (
 
 // baseTests are expressions and what print makes of them.
 var baseTests = []struct{ src, want string }{
-	{`tonumber("1e3"), tonumber("0x1p4"), tonumber("9223372036854775808"), tonumber("inf"), tonumber("1_0"), tonumber(" 10 "), tonumber("010")`, "1000\t16\t9.223372036854776e+18\tnil\tnil\t10\t10"},
-	{`tonumber("ff", 16), tonumber("zz", 36), tonumber("8", 8), tonumber(""), tonumber("0x"), tonumber("-0x10"), tonumber({})`, "255\t1295\tnil\tnil\tnil\t-16\tnil"},
-	{`tostring(1/0), tostring(-1/0), tostring(0/0) == "nan" or tostring(0/0) == "-nan", 2^53, 1e15, 0.1, 1e100, 123456.75, 1e-7`, "inf\t-inf\ttrue\t9007199254740992\t1000000000000000\t0.1\t1e+100\t123456.75\t1e-07"},
+	{
+		`tonumber("1e3"), tonumber("0x1p4"), tonumber("9223372036854775808"), tonumber("inf"), tonumber("1_0"), tonumber(" 10 "), tonumber("010")`,
+		"1000\t16\t9.223372036854776e+18\tnil\tnil\t10\t10",
+	},
+	{
+		`tonumber("ff", 16), tonumber("zz", 36), tonumber("8", 8), tonumber(""), tonumber("0x"), tonumber("-0x10"), tonumber({})`,
+		"255\t1295\tnil\tnil\tnil\t-16\tnil",
+	},
+	{
+		`tostring(1/0), tostring(-1/0), tostring(0/0) == "nan" or tostring(0/0) == "-nan", 2^53, 1e15, 0.1, 1e100, 123456.75, 1e-7`,
+		"inf\t-inf\ttrue\t9007199254740992\t1000000000000000\t0.1\t1e+100\t123456.75\t1e-07",
+	},
 	{`pcall(error)`, "false\tnil"},
 	{`pcall(error, "m")`, "false\tm"},
 	{`select("#", pcall(error, nil))`, "2"},
@@ -29,26 +38,50 @@ var baseTests = []struct{ src, want string }{
 	{`pcall(setmetatable({}, {__call = function(_, v) return v end}), 5)`, "true\t5"},
 	{`xpcall(function(...) return ... end, print, 1, 2)`, "true\t1\t2"},
 	{`xpcall(function() error({}) end, function(e) return type(e), 2 end)`, "false\ttable"},
-	{`xpcall(function() local function f() return 1 + f() end f() end, function(e) return "handled" end)`, "false\thandled"},
+	{
+		`xpcall(function() local function f() return 1 + f() end f() end, function(e) return "handled" end)`,
+		"false\thandled",
+	},
 	{`xpcall(function() error("a", 0) end, function(e) error("b", 0) end)`, "false\tb"},
-	{`load("return ...")(7), loadstring("return 1")(), load(function() return nil end) ~= nil`, "7\t1\ttrue"},
+	{
+		`load("return ...")(7), loadstring("return 1")(), load(function() return nil end) ~= nil`,
+		"7\t1\ttrue",
+	},
 	{`loadstring("x = = 1", "chunk")`, "nil\tchunk:1: syntax error near '=' (syntax)"},
 	{`load("return x", "c", "t", {x = 4})()`, "4"},
 	{`select(-1, 1, 2, 3), select("#"), (select(2, "a", "b"))`, "3\t0\tb"},
 	{`unpack({1, 2, nil, 4}, 1, 4)`, "1\t2\tnil\t4"},
 	{`pcall(unpack, {}, 1, 1e6)`, "false\ttoo many results to unpack (1000000, limit is 100000)"},
 	{`type(collectgarbage("count")), collectgarbage()`, "number\t0"},
-	{`getmetatable("").__index, pcall(setmetatable, "", {})`, "nil\tfalse\tbad argument #1 (table expected, got string)"},
+	{
+		`getmetatable("").__index, pcall(setmetatable, "", {})`,
+		"nil\tfalse\tbad argument #1 (table expected, got string)",
+	},
 	{`rawget(_G, "nope"), channel == nil`, ""},
-	{`string.format("%5.1f|%-4d|%04d|%x|%s|%10s|%.2s|%%|%c|%g|%i", 1.25, 7, 42, 255, null, "abc", "abc", 65, 0.5, 3)`, "  1.2|7   |0042|ff|null|       abc|ab|%|A|0.5|3"},
+	{
+		`string.format("%5.1f|%-4d|%04d|%x|%s|%10s|%.2s|%%|%c|%g|%i", 1.25, 7, 42, 255, null, "abc", "abc", 65, 0.5, 3)`,
+		"  1.2|7   |0042|ff|null|       abc|ab|%|A|0.5|3",
+	},
 	{`string.format("%q", 'a\n"b\0c\\')`, "\"a\\\n\\\"b\\000c\\\\\""},
 	{`pcall(string.format, "%d")`, "false\tbad argument #2 (no value)"},
 	{`pcall(string.format, "%y", 1)`, "false\tinvalid option '%y' to 'format'"},
-	{`string.format("%s %d", setmetatable({}, {__tostring = function() return "T" end}), "10")`, "T 10"},
-	{`("\255A\196"):lower() == "\255a\196", ("a\255"):upper() == "A\255", ("ab"):rep(3, ","), ("x"):rep(-1)`, "true\ttrue\tab,ab,ab\t"},
-	{`os.date("!%Y-%m-%d %H:%M:%S %a %j %p %U %%", 86400 * 59), os.date("!*t", 0).yday, os.date("!%D %T %R %e", 0)`, "1970-03-01 00:00:00 Sun 060 AM 09 %\t1\t01/01/70 00:00:00 00:00  1"},
+	{
+		`string.format("%s %d", setmetatable({}, {__tostring = function() return "T" end}), "10")`,
+		"T 10",
+	},
+	{
+		`("\255A\196"):lower() == "\255a\196", ("a\255"):upper() == "A\255", ("ab"):rep(3, ","), ("x"):rep(-1)`,
+		"true\ttrue\tab,ab,ab\t",
+	},
+	{
+		`os.date("!%Y-%m-%d %H:%M:%S %a %j %p %U %%", 86400 * 59), os.date("!*t", 0).yday, os.date("!%D %T %R %e", 0)`,
+		"1970-03-01 00:00:00 Sun 060 AM 09 %\t1\t01/01/70 00:00:00 00:00  1",
+	},
 	{`pcall(os.time, {year = 2024})`, "false\tfield 'month' missing in date table"},
-	{`os.time{year = 2024, month = 1, day = 2, hour = 0} - os.time{year = 2024, month = 1, day = 1, hour = 0}`, "86400"},
+	{
+		`os.time{year = 2024, month = 1, day = 2, hour = 0} - os.time{year = 2024, month = 1, day = 1, hour = 0}`,
+		"86400",
+	},
 	{`os.getenv("HOME"), os.getenv("NOPE")`, "/home/x\tnil"},
 	{`io.open("/does/not/exist")`, "nil\t/does/not/exist: No such file or directory\t2"},
 	{`os.remove("/does/not/exist")`, "nil\t/does/not/exist: No such file or directory\t2"},
@@ -94,7 +127,9 @@ func TestIO(t *testing.T) {
 	if err := os.WriteFile(path, []byte("one\ntwo\n 12.5 rest"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, `
+	expect(
+		t,
+		`
 		for l in io.lines(path) do io.write("[", l, "]") end
 		local f = io.open(path)
 		print(f:read("*l", "*l", "*n", 2, "*a", "*a", "*l"))
@@ -107,7 +142,8 @@ func TestIO(t *testing.T) {
 		print(io.read(), io.read("*n"), io.read("*l"), io.read("*L"), io.read("*a"), io.read())
 		io.stderr:write("to stderr")
 		print(os.rename(path, path .. "2"), os.remove(path .. "2"), (os.remove(path)))
-		print(pcall(io.lines, path))`, `[one][two][ 12.5 rest]one	two	12.5	 r	est		nil
+		print(pcall(io.lines, path))`,
+		`[one][two][ 12.5 rest]one	two	12.5	 r	est		nil
 4	two	7	18	nil	nil
 true	closed file	false	attempt to use a closed file
 true	3
@@ -116,7 +152,11 @@ first	42		line
 	rest	nil
 true	true	nil
 `+"false\ttest.lua:14: open "+path+": no such file or directory (not_found)\n",
-		hosttest.Stdin("first\n42\nline\nrest"), hosttest.Setup(func(h *host.Host) { h.SetGlobal("path", host.ToLua(h.L(), path)) }))
+		hosttest.Stdin(
+			"first\n42\nline\nrest",
+		),
+		hosttest.Setup(func(h *host.Host) { h.SetGlobal("path", host.ToLua(h.L(), path)) }),
+	)
 }
 
 func TestStrftime(t *testing.T) {

@@ -82,7 +82,11 @@ func (e *Entry) closeNow() {
 	ctx, cancel := context.WithTimeout(context.Background(), graceTime)
 	defer cancel()
 	if err := shielded(ctx, e.closer.Close); err != nil {
-		e.scope.host.log.Warn("a resource that came after the end of its scope did not close", "error", err)
+		e.scope.host.log.Warn(
+			"a resource that came after the end of its scope did not close",
+			"error",
+			err,
+		)
 	}
 }
 

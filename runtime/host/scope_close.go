@@ -112,7 +112,15 @@ func (s *Scope) endTasks(k *hook) []error {
 		case <-limit.C:
 			limit.Reset(0)
 			h.log.Warn("task did not end", "task", c.name)
-			errs = append(errs, Errorf("timeout", "task %q did not end within %v of being cancelled", c.name, taskGrace))
+			errs = append(
+				errs,
+				Errorf(
+					"timeout",
+					"task %q did not end within %v of being cancelled",
+					c.name,
+					taskGrace,
+				),
+			)
 			s.forget(c)
 		}
 	}

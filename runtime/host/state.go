@@ -106,7 +106,17 @@ func New(o Options) *Host {
 	h.root.G.MainThread, h.root.G.CurrentThread = h.root, h.root
 	h.factory, _ = h.root.NewThread()
 	k := &hook{host: h, l: h.root, n: hookSlice}
-	h.setup = &Task{host: h, name: "setup", ticket: newTicket(), th: h.root, hook: k, done: make(chan struct{}), ctx: context.Background(), life: context.Background(), end: func(error) {}}
+	h.setup = &Task{
+		host:   h,
+		name:   "setup",
+		ticket: newTicket(),
+		th:     h.root,
+		hook:   k,
+		done:   make(chan struct{}),
+		ctx:    context.Background(),
+		life:   context.Background(),
+		end:    func(error) {},
+	}
 	k.task = h.setup
 	h.setup.inner = h.root
 	h.setup.root = &Scope{host: h}

@@ -107,11 +107,12 @@ func (h *Host) converted(k *hook, n int) {
 // the limit. The lock is held.
 func (h *Host) measure(k *hook, n uint64) {
 	m := &h.memory
-	m.due.Store(false)
 	live := h.liveBytes(m.limit) + m.making
+	// Near the limit, the next look comes after an eighth of it. Measuring makes
+	// garbage itself: whatever the guard saw meanwhile does not count.
+	m.trigger.Store(heapBytes() + max(m.limit-min(m.limit, live+n), m.limit/8))
+	m.due.Store(false)
 	if live+n <= m.limit {
-		// Near the limit, the next look comes after an eighth of it.
-		m.trigger.Store(heapBytes() + max(m.limit-live-n, m.limit/8))
 		return
 	}
 	e := Errorf("memory", "the script holds more than %d MB", m.limit>>20)
@@ -166,15 +167,15 @@ type Sized interface {
 	Size(visit func(lua.LValue)) int
 }
 
-// Estimates of the Go runtime's sizes on 64-bit machines.
+// Estimates of what values take in memory on 64-bit machines, for Converted.
 const (
-	sizeTable    = 144
-	sizeSlot     = 24 // an element of the array part with its number
-	sizeEntry    = 120
-	sizeFunction = 120
-	sizeUpvalue  = 56
-	sizeUserdata = 96
-	sizeString   = 32
+	SizeTable    = 144
+	SizeSlot     = 24  // an element of a list with its number
+	SizeEntry    = 120 // a key and its value
+	SizeFunction = 120
+	SizeUpvalue  = 56
+	SizeUserdata = 96
+	SizeString   = 32 // beside the bytes
 	sizeThread   = 24 << 10
 	// sharedString is the length from which on strings are counted once however
 	// many references there are.
@@ -260,7 +261,7 @@ func (s *sizer) add(v lua.LValue) {
 	switch v := v.(type) {
 	case lua.LString:
 		if len(v) < sharedString || s.first(unsafe.Pointer(unsafe.StringData(string(v)))) {
-			s.total += uint64(len(v) + sizeString)
+			s.total += uint64(len(v) + SizeString)
 		}
 	case *lua.LTable:
 		if s.first(unsafe.Pointer(v)) {
@@ -285,20 +286,20 @@ func (s *sizer) visit(v lua.LValue) {
 	switch v := v.(type) {
 	case *lua.LTable:
 		slots := vm.ArrayLen(v)
-		s.total += uint64(sizeTable + slots*sizeSlot)
+		s.total += uint64(SizeTable + slots*SizeSlot)
 		v.ForEach(func(key, value lua.LValue) {
 			if n, ok := key.(lua.LNumber); !ok || n < 1 || int(n) > slots {
-				s.total += sizeEntry
+				s.total += SizeEntry
 				s.add(key)
 			}
 			s.add(value)
 		})
 		s.add(v.Metatable)
 	case *lua.LFunction:
-		s.total += sizeFunction
+		s.total += SizeFunction
 		for _, u := range v.Upvalues {
 			if u != nil && s.first(unsafe.Pointer(u)) {
-				s.total += sizeUpvalue
+				s.total += SizeUpvalue
 				s.add(u.Value())
 			}
 		}
@@ -306,7 +307,7 @@ func (s *sizer) visit(v lua.LValue) {
 			s.add(v.Env)
 		}
 	case *lua.LUserData:
-		s.total += sizeUserdata
+		s.total += SizeUserdata
 		if x, ok := v.Value.(Sized); ok {
 			s.total += uint64(x.Size(s.add))
 		}
@@ -333,7 +334,13 @@ func LimitProcess(ctx context.Context, limit uint64, fatal func(text string)) {
 			case <-tick.C:
 			}
 			if used := processBytes(); used > limit {
-				fatal(fmt.Sprintf("out of memory: the process uses %d MB, and its limit is %d MB", used>>20, limit>>20))
+				fatal(
+					fmt.Sprintf(
+						"out of memory: the process uses %d MB, and its limit is %d MB",
+						used>>20,
+						limit>>20,
+					),
+				)
 				return
 			}
 		}

@@ -20,7 +20,7 @@ const (
 	outputBatch = 64 << 10
 	// stallTime is how long the end of a cancelled run waits for a stream that
 	// takes nothing.
-	stallTime = 100 * time.Millisecond
+	stallTime = 50 * time.Millisecond
 )
 
 // output writes what scripts print, in the order in which they print it. A
@@ -29,8 +29,10 @@ const (
 type output struct {
 	mu    sync.Mutex
 	queue []piece
-	size  int           // bytes in queue, and those being written
-	busy  bool          // the goroutine runs
+	size  int  // bytes in queue, and those being written
+	busy  bool // the goroutine runs
+	// given is set when a call gave up waiting for room, until all is written.
+	given bool
 	moved chan struct{} // closed when size has fallen; nil if nobody waits
 }
 
@@ -89,7 +91,7 @@ func (o *output) next() (to *stream, text string, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.queue) == 0 {
-		o.queue, o.busy = nil, false
+		o.queue, o.busy, o.given = nil, false, false
 		o.wake()
 		return nil, "", false
 	}
@@ -130,7 +132,10 @@ func (o *output) wrote(to *stream, n int, err error) {
 		o.queue = keep
 	}
 	if to.lost > 0 && to.err == nil && o.size < outputRoom {
-		text := fmt.Sprintf("imdlua: %d bytes of messages were dropped: nobody read them\n", to.lost)
+		text := fmt.Sprintf(
+			"imdlua: %d bytes of messages were dropped: nobody read them\n",
+			to.lost,
+		)
 		to.lost = 0
 		o.queue = append(o.queue, piece{to, text})
 		o.size += len(text)
@@ -172,10 +177,24 @@ func (o *output) room(ctx context.Context, n int) error {
 	}
 }
 
-// flush waits until everything is written. After ctx has ended it waits only as
-// long as the streams take something.
+// giveUp notes that the script did not wait for room.
+func (o *output) giveUp() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.given = o.busy
+}
+
+func (o *output) gaveUp() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.given
+}
+
+// flush waits until everything is written. After ctx has ended, or when the
+// script itself gave up waiting, it waits only as long as the streams take
+// something.
 func (o *output) flush(ctx context.Context) {
-	if o.room(ctx, 0) == nil {
+	if !o.gaveUp() && o.room(ctx, 0) == nil {
 		return
 	}
 	for {
@@ -235,7 +254,13 @@ func (s *stream) Write(p []byte) (int, error) {
 func (h *Host) write(L *lua.LState, to *stream, text string) {
 	err := to.failed()
 	if err == nil && !h.out.put(to, text) {
-		err = TryWithTimeout(L, NoTimeout, func(ctx context.Context) error { return h.out.room(ctx, outputRoom) })
+		err = TryWithTimeout(L, NoTimeout, func(ctx context.Context) error {
+			err := h.out.room(ctx, outputRoom)
+			if err != nil {
+				h.out.giveUp()
+			}
+			return err
+		})
 	}
 	if err != nil {
 		Raise(L, err)

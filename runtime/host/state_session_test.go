@@ -58,7 +58,8 @@ func TestSession(t *testing.T) {
 		t.Errorf("after the interrupt: %q", got)
 	}
 	var seen string
-	if !s.TryWith(time.Minute, func(L *lua.LState) { seen = host.ToString(L, L.GetGlobal("x")) }) || seen != "1" {
+	if !s.TryWith(time.Minute, func(L *lua.LState) { seen = host.ToString(L, L.GetGlobal("x")) }) ||
+		seen != "1" {
 		t.Errorf("TryWith saw x = %q, want 1", seen)
 	}
 	s.Close()

@@ -55,7 +55,15 @@ type Task struct {
 // newTask makes a task that has not been started. The lock is held.
 func (h *Host) newTask(name string, ctx context.Context, parent *Scope, big bool) *Task {
 	h.lastTask++
-	t := &Task{host: h, id: h.lastTask, name: name, big: big, ticket: newTicket(), done: make(chan struct{}), parent: parent}
+	t := &Task{
+		host:   h,
+		id:     h.lastTask,
+		name:   name,
+		big:    big,
+		ticket: newTicket(),
+		done:   make(chan struct{}),
+		parent: parent,
+	}
 	if t.name == "" {
 		t.name = fmt.Sprintf("task %d", t.id)
 	}
@@ -141,13 +149,15 @@ func (t *Task) finish() {
 	t.watches = nil
 	h.ended(t)
 	t.unwatch()
-	t.end(nil)
+	defer t.end(nil)
 	if t.failure == nil {
 		return
 	}
 	err := h.failureError(t.hook, t.failure)
 	t.failed.Store(&err)
-	if watched || t.observed || t.main || isExit(t.failure.obj) || hasCode(err, "cancelled") {
+	cancelled := hasCode(err, "cancelled") ||
+		t.life.Err() != nil && t.failure.obj == t.cancelled.obj
+	if watched || t.observed || t.main || isExit(t.failure.obj) || cancelled {
 		return
 	}
 	h.lost.add(t)

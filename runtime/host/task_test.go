@@ -120,7 +120,9 @@ func TestThousandTasks(t *testing.T) {
 func TestJoin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		expect(t, `
+		expect(
+			t,
+			`
 			print(join(spawn(function(...) sleep(1) return ... end, 1, nil, 3)))
 			local bad = spawn(function() sleep(1) fail("broken") end)
 			local ok, e = pcall(join, bad)
@@ -133,7 +135,8 @@ func TestJoin(t *testing.T) {
 			cancel(slow, "enough")
 			local ok, e = pcall(join, slow)
 			print(ok, e.code, e.message)`,
-			"1\tnil\t3\nfalse\terror\tbroken\ttest.lua:3\ntrue\nfalse\ttimeout\nfalse\tcancelled\tenough\n")
+			"1\tnil\t3\nfalse\terror\tbroken\ttest.lua:3\ntrue\nfalse\ttimeout\nfalse\tcancelled\tenough\n",
+		)
 	})
 }
 
@@ -141,12 +144,20 @@ func TestUnobservedFailure(t *testing.T) {
 	t.Parallel()
 	res := run(t, `spawn(function() error("lost") end) block() block() print("end")`)
 	if res.Code != 1 || !strings.Contains(res.Stderr, "lost") || res.Stdout != "end\n" {
-		t.Errorf("code = %d, stderr = %q, stdout = %q; want 1, a warning that names the error, and \"end\"", res.Code, res.Stderr, res.Stdout)
+		t.Errorf(
+			"code = %d, stderr = %q, stdout = %q; want 1, a warning that names the error, and \"end\"",
+			res.Code,
+			res.Stderr,
+			res.Stdout,
+		)
 	}
 	if res.Report != "" {
 		t.Errorf("report = %q, want none: the failure was printed already", res.Report)
 	}
-	res = run(t, `local x = spawn(function() error("found") end) block() block() print(pcall(join, x))`).NoError(t)
+	res = run(
+		t,
+		`local x = spawn(function() error("found") end) block() block() print(pcall(join, x))`,
+	).NoError(t)
 	if want := "false\ttest.lua:1: found\n"; res.Stdout != want {
 		t.Errorf("stdout = %q, want %q", res.Stdout, want)
 	}
@@ -207,13 +218,20 @@ func TestCancel(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			var once sync.Once
 			ready := hosttest.Setup(func(h *host.Host) {
-				h.SetGlobal("ready", h.L().NewFunction(func(*lua.LState) int { once.Do(cancel); return 0 }))
+				h.SetGlobal(
+					"ready",
+					h.L().NewFunction(func(*lua.LState) int { once.Do(cancel); return 0 }),
+				)
 			})
 			res := run(t, src, ready, hosttest.Context(ctx))
 			e := res.Error(t)
 			if name == "clean-up running" {
 				if len(e.Suppressed) != 1 || e.Message != "x" {
-					t.Errorf("error = %v, suppressed %v, want x first: the script had failed before it was cancelled", e, e.Suppressed)
+					t.Errorf(
+						"error = %v, suppressed %v, want x first: the script had failed before it was cancelled",
+						e,
+						e.Suppressed,
+					)
 				}
 				return
 			}
@@ -239,7 +257,11 @@ func TestTimeouts(t *testing.T) {
 			end)
 			print(ok, e)`,
 			"false\ttimeout\ttest.lua:2\nfalse\ttimeout\ntrue\touter goes on\n")
-		res := run(t, `while true do pcall(sleep, 1) end`, hosttest.Options(func(o *host.Options) { o.Timeout = time.Minute }))
+		res := run(
+			t,
+			`while true do pcall(sleep, 1) end`,
+			hosttest.Options(func(o *host.Options) { o.Timeout = time.Minute }),
+		)
 		if e := res.Error(t); e.Code != "timeout" || res.Code != 5 {
 			t.Errorf("error = %v, code %d, want timeout, 5", e, res.Code)
 		}

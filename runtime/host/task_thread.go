@@ -149,7 +149,9 @@ func sameObject(a, b lua.LValue) bool { return a == b }
 // protect calls fn on a thread of its own and catches what it raises.
 func (h *Host) protect(caller *hook, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, *failure) {
 	if caller.task.depth >= maxNesting {
-		return nil, &failure{obj: lua.LString("stack overflow (too many pcalls and coroutines inside each other)")}
+		return nil, &failure{
+			obj: lua.LString("stack overflow (too many pcalls and coroutines inside each other)"),
+		}
 	}
 	th, k := h.borrow(caller)
 	res, f := callOn(th, k, fn, args...)
@@ -171,7 +173,12 @@ func raisePanic(L *lua.LState) {
 	}
 	k.own = false
 	if t.raised.obj == nil || !sameObject(t.raised.obj, obj) {
-		t.raised = raised{obj: obj, trace: traceback(L), kind: t.raised.kind, suppressed: t.raised.suppressed}
+		t.raised = raised{
+			obj:        obj,
+			trace:      traceback(L),
+			kind:       t.raised.kind,
+			suppressed: t.raised.suppressed,
+		}
 	}
 	if k.handler != nil && t.ctx.Err() == nil && !isExit(obj) {
 		fn := k.handler

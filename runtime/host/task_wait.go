@@ -20,6 +20,7 @@ const NoTimeout = time.Duration(-1)
 type Waiter struct {
 	task     *Task
 	thread   *lua.LState
+	ctx      context.Context // of the wait
 	what     string
 	ready    chan struct{}
 	woken    bool
@@ -54,7 +55,7 @@ func (w *Waiter) Wait(L *lua.LState, what string, timeout time.Duration) bool {
 	}
 	k := hookOf(L)
 	c := &callContext{parent: k.task.ctx, limit: max(timeout, 0)}
-	w.what, w.thread = what, L
+	w.what, w.thread, w.ctx = what, L, k.task.ctx
 	wait := w
 	if timeout > 0 || k.task.deadlines > 0 {
 		wait = nil // a timer ends this wait
@@ -114,14 +115,14 @@ func (h *Host) ended(t *Task) {
 }
 
 // stuck reports whether every live task, the main one among them, waits for Lua
-// code. Wake removes a wait before the task runs again, so that a task that was
-// woken does not count. mu is held.
+// code. A task that was woken or cancelled does not: it goes on as soon as it has
+// the lock. mu is held.
 func (h *Host) stuck() bool {
 	if h.main == nil || h.waits[h.main] == nil {
 		return false
 	}
 	for _, t := range h.live {
-		if h.waits[t] == nil {
+		if w := h.waits[t]; w == nil || w.ctx.Err() != nil {
 			return false
 		}
 	}

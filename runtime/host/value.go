@@ -44,21 +44,27 @@ func ToLua(L *lua.LState, v any) lua.LValue {
 	if v == nil {
 		return lua.LNil
 	}
-	h := hookOf(L).host
-	done := h.converting()
-	lv := h.toLua(L, v, 0)
-	done()
+	c := Converting(L)
+	lv := c.h.toLua(L, v, 0)
+	c.Done()
 	return lv
 }
 
-// Converting begins a conversion of a large value in Go code. Converted reports
-// its progress; the function that is returned ends it.
-func Converting(L *lua.LState) (done func()) { return hookOf(L).host.converting() }
-
-func (h *Host) converting() func() {
-	before := h.memory.making
-	return func() { h.memory.making = before }
+// Conversion is a conversion of a large value in Go code, of which Converted
+// reports the progress.
+type Conversion struct {
+	h      *Host
+	before uint64
 }
+
+// Converting begins a conversion. Done must be called at its end.
+func Converting(L *lua.LState) Conversion {
+	h := hookOf(L).host
+	return Conversion{h, h.memory.making}
+}
+
+// Done ends the conversion: the script can reach the value now.
+func (c Conversion) Done() { c.h.memory.making = c.before }
 
 // Converted says that a conversion has made a value of about n bytes that no
 // script can reach yet. It raises code "memory" when there are too many.
@@ -75,7 +81,7 @@ func (h *Host) toLua(L *lua.LState, v any, depth int) lua.LValue {
 	case lua.LValue:
 		return v
 	case string:
-		Converted(L, len(v)+sizeString)
+		Converted(L, len(v)+SizeString)
 		return lua.LString(v)
 	case bool:
 		return lua.LBool(v)
@@ -94,7 +100,7 @@ func (h *Host) toLua(L *lua.LState, v any, depth int) lua.LValue {
 	case map[string]any:
 		return h.dict(L, reflect.Value{}, v, depth)
 	case []any:
-		Converted(L, sizeTable+len(v)*sizeSlot)
+		Converted(L, SizeTable+len(v)*SizeSlot)
 		t := L.CreateTable(len(v), 0)
 		if len(v) == 0 {
 			t.Metatable = h.meta.array
@@ -134,7 +140,7 @@ func (h *Host) dict(L *lua.LState, rv reflect.Value, m map[string]any, depth int
 	if rv.IsValid() {
 		n = rv.Len()
 	}
-	Converted(L, sizeTable+n*sizeEntry)
+	Converted(L, SizeTable+n*SizeEntry)
 	t := L.CreateTable(0, n)
 	if n == 0 {
 		t.Metatable = h.meta.dict
@@ -159,7 +165,12 @@ func (h *Host) reflected(L *lua.LState, rv reflect.Value, depth int) lua.LValue 
 		return lua.LBool(rv.Bool())
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return h.integer(rv.Int())
-	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+	case reflect.Uint,
+		reflect.Uint8,
+		reflect.Uint16,
+		reflect.Uint32,
+		reflect.Uint64,
+		reflect.Uintptr:
 		return h.unsigned(rv.Uint())
 	case reflect.Float32, reflect.Float64:
 		return lua.LNumber(rv.Float())
@@ -285,7 +296,8 @@ func fromTable(t *lua.LTable, path string, on map[*lua.LTable]bool) (any, error)
 	// Anything else would be lost without a word.
 	var odd lua.LValue
 	for k, _ := t.Next(lua.LNil); k != lua.LNil; k, _ = t.Next(k) {
-		if i, ok := k.(lua.LNumber); ok && float64(i) == math.Trunc(float64(i)) && i >= 1 && int(i) <= n {
+		if i, ok := k.(lua.LNumber); ok && float64(i) == math.Trunc(float64(i)) && i >= 1 &&
+			int(i) <= n {
 			continue
 		}
 		odd = k

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"math"
 	"math/big"
-	"os"
 	"strings"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/host/localfile"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -57,7 +57,11 @@ func (h *Host) AddMethod(class, name string, fn lua.LGFunction) {
 }
 
 // class makes a metatable. fields serves what is no method.
-func (h *Host) class(name string, methods, meta map[string]lua.LGFunction, fields func(L *lua.LState, ud *lua.LUserData, key string) lua.LValue) *lua.LTable {
+func (h *Host) class(
+	name string,
+	methods, meta map[string]lua.LGFunction,
+	fields func(L *lua.LState, ud *lua.LUserData, key string) lua.LValue,
+) *lua.LTable {
 	mt := h.root.CreateTable(0, 8)
 	table := h.functions(methods)
 	mt.RawSetString("methods", table)
@@ -93,13 +97,22 @@ func (h *Host) class(name string, methods, meta map[string]lua.LGFunction, field
 }
 
 func (h *Host) openValues() {
-	h.meta.null = h.class("null", nil, map[string]lua.LGFunction{"__tostring": pushText(func(*lua.LState) string { return "null" })}, nil)
+	h.meta.null = h.class(
+		"null",
+		nil,
+		map[string]lua.LGFunction{
+			"__tostring": pushText(func(*lua.LState) string { return "null" }),
+		},
+		nil,
+	)
 	h.null = h.wrap(Null{}, h.meta.null)
 	h.meta.data = h.class("Data", map[string]lua.LGFunction{
 		"string": pushText(func(L *lua.LState) string { return string(dataAt(L, 1)) }),
 		"hex":    pushText(func(L *lua.LState) string { return hex.EncodeToString(dataAt(L, 1)) }),
-		"base64": pushText(func(L *lua.LState) string { return base64.StdEncoding.EncodeToString(dataAt(L, 1)) }),
-		"sub":    h.dataSub, "byte": dataByte, "save": dataSave,
+		"base64": pushText(
+			func(L *lua.LState) string { return base64.StdEncoding.EncodeToString(dataAt(L, 1)) },
+		),
+		"sub": h.dataSub, "byte": dataByte, "save": dataSave,
 	}, map[string]lua.LGFunction{
 		"__tostring": pushText(func(L *lua.LState) string { return describeData(dataAt(L, 1)) }),
 		"__len":      func(L *lua.LState) int { L.Push(lua.LNumber(len(dataAt(L, 1)))); return 1 },
@@ -208,7 +221,7 @@ func dataByte(L *lua.LState) int {
 func dataSave(L *lua.LState) int {
 	b, path := dataAt(L, 1), L.CheckString(2)
 	allowed(L, AccessWrite, path)
-	Block(L, func(context.Context) error { return os.WriteFile(path, b, 0o644) })
+	Block(L, func(ctx context.Context) error { return localfile.WriteFile(ctx, path, b, 0o644) })
 	return 0
 }
 
@@ -281,7 +294,11 @@ func (h *Host) openInt64() {
 			if division && b.Sign() == 0 {
 				L.RaiseError("attempt to divide by zero")
 			}
-			return h.pushInteger(L, op(new(big.Int), a, b), isSigned(L.Get(1)) || isSigned(L.Get(2)))
+			return h.pushInteger(
+				L,
+				op(new(big.Int), a, b),
+				isSigned(L.Get(1)) || isSigned(L.Get(2)),
+			)
 		}
 	}
 	compare := func(ok func(c int) bool) lua.LGFunction {
@@ -291,14 +308,19 @@ func (h *Host) openInt64() {
 		}
 	}
 	meta := map[string]lua.LGFunction{
-		"__add": arith((*big.Int).Add, false), "__sub": arith((*big.Int).Sub, false), "__mul": arith((*big.Int).Mul, false),
+		"__add": arith(
+			(*big.Int).Add,
+			false,
+		), "__sub": arith((*big.Int).Sub, false), "__mul": arith((*big.Int).Mul, false),
 		"__mod": arith(floorMod, true), "__div": arith(floorDiv, true),
 		"__unm":      func(L *lua.LState) int { return h.pushInteger(L, new(big.Int).Neg(bigOf(L, 1)), true) },
 		"__eq":       compare(func(c int) bool { return c == 0 }),
 		"__lt":       compare(func(c int) bool { return c < 0 }),
 		"__le":       compare(func(c int) bool { return c <= 0 }),
 		"__tostring": pushText(func(L *lua.LState) string { return bigOf(L, 1).String() }),
-		"__concat":   pushText(func(L *lua.LState) string { return ToString(L, L.Get(1)) + ToString(L, L.Get(2)) }),
+		"__concat": pushText(
+			func(L *lua.LState) string { return ToString(L, L.Get(1)) + ToString(L, L.Get(2)) },
+		),
 	}
 	methods := map[string]lua.LGFunction{
 		"hex": pushText(func(L *lua.LState) string {
@@ -365,7 +387,9 @@ func (h *Host) openDate() {
 		return 1
 	}
 	h.meta.date = h.class("Date", map[string]lua.LGFunction{
-		"iso": pushText(func(L *lua.LState) string { return dateAt(L, 1).UTC().Format(time.RFC3339Nano) }),
+		"iso": pushText(
+			func(L *lua.LState) string { return dateAt(L, 1).UTC().Format(time.RFC3339Nano) },
+		),
 		"format": pushText(func(L *lua.LState) string {
 			s, err := Strftime(L.CheckString(2), dateAt(L, 1))
 			if err != nil {
@@ -374,12 +398,16 @@ func (h *Host) openDate() {
 			return s
 		}),
 	}, map[string]lua.LGFunction{
-		"__tostring": pushText(func(L *lua.LState) string { return dateAt(L, 1).UTC().Format(time.RFC3339Nano) }),
-		"__concat":   pushText(func(L *lua.LState) string { return ToString(L, L.Get(1)) + ToString(L, L.Get(2)) }),
-		"__eq":       func(L *lua.LState) int { L.Push(lua.LBool(dateAt(L, 1).Equal(dateAt(L, 2)))); return 1 },
-		"__lt":       func(L *lua.LState) int { L.Push(lua.LBool(dateAt(L, 1).Before(dateAt(L, 2)))); return 1 },
-		"__le":       func(L *lua.LState) int { L.Push(lua.LBool(!dateAt(L, 2).Before(dateAt(L, 1)))); return 1 },
-		"__sub":      diff,
+		"__tostring": pushText(
+			func(L *lua.LState) string { return dateAt(L, 1).UTC().Format(time.RFC3339Nano) },
+		),
+		"__concat": pushText(
+			func(L *lua.LState) string { return ToString(L, L.Get(1)) + ToString(L, L.Get(2)) },
+		),
+		"__eq":  func(L *lua.LState) int { L.Push(lua.LBool(dateAt(L, 1).Equal(dateAt(L, 2)))); return 1 },
+		"__lt":  func(L *lua.LState) int { L.Push(lua.LBool(dateAt(L, 1).Before(dateAt(L, 2)))); return 1 },
+		"__le":  func(L *lua.LState) int { L.Push(lua.LBool(!dateAt(L, 2).Before(dateAt(L, 1)))); return 1 },
+		"__sub": diff,
 		"__add": func(L *lua.LState) int {
 			d, n := 1, 2
 			if L.Get(1).Type() == lua.LTNumber {

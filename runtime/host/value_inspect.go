@@ -116,7 +116,11 @@ func (p *inspector) guarded(v lua.LValue) string {
 	})
 	res, f := k.host.protect(k, fn)
 	if f != nil {
-		return "<error in __tostring: " + plainString(f.obj) + ">"
+		text := plainString(f.obj)
+		if e := asError(f.obj); e != nil {
+			text = e.Error()
+		}
+		return "<error in __tostring: " + text + ">"
 	}
 	return plainString(res[0])
 }
@@ -198,7 +202,10 @@ func (p *inspector) entries(t *lua.LTable) []entry {
 	}
 	if p.o.Sort {
 		rest := out[n:]
-		sort.SliceStable(rest, func(i, j int) bool { return plainString(rest[i].key) < plainString(rest[j].key) })
+		sort.SliceStable(
+			rest,
+			func(i, j int) bool { return plainString(rest[i].key) < plainString(rest[j].key) },
+		)
 	}
 	return out
 }

@@ -107,7 +107,8 @@ func TestToLua(t *testing.T) {
 	})
 	h := host.New(host.Options{})
 	defer h.Close()
-	if err := h.With(func(L *lua.LState) { host.ToLua(L, make(chan int)) }); err == nil || !strings.Contains(err.Error(), "cannot convert a Go chan int") {
+	if err := h.With(func(L *lua.LState) { host.ToLua(L, make(chan int)) }); err == nil ||
+		!strings.Contains(err.Error(), "cannot convert a Go chan int") {
 		t.Errorf("ToLua of a channel raised %v", err)
 	}
 }
@@ -128,7 +129,10 @@ func TestFromLua(t *testing.T) {
 		}))
 	})
 	tests := []struct{ src, want string }{
-		{`{}`, "map[string]interface {}"}, {`array{}`, "[]interface {}"}, {`dict{}`, "map[string]interface {}"}, {`{1, 2}`, "[]interface {}"},
+		{
+			`{}`,
+			"map[string]interface {}",
+		}, {`array{}`, "[]interface {}"}, {`dict{}`, "map[string]interface {}"}, {`{1, 2}`, "[]interface {}"},
 		{`{a = {b = {1, print}}}`, "value.a.b[2]: cannot convert a function"},
 		{`{1, 2, x = 3}`, `value is an array with the extra key "x"`},
 		{`{1, nil, 3}`, "value[2] is nil inside an array; use null"},
@@ -136,7 +140,10 @@ func TestFromLua(t *testing.T) {
 		{`{[true] = 1}`, "value has the key true, which is no string"},
 		{`(function() local t = {} t.x = {t} return t end)()`, "value.x[1] contains itself"},
 		{`(function() local s = {1} return {s, s} end)()`, "[]interface {}"},
-		{`3`, "int64"}, {`3.5`, "float64"}, {`2^63`, "float64"}, {`-2^53`, "int64"}, {`1/0`, "float64"}, {`int64(3)`, "int64"}, {`uint64(3)`, "uint64"},
+		{
+			`3`,
+			"int64",
+		}, {`3.5`, "float64"}, {`2^63`, "float64"}, {`-2^53`, "int64"}, {`1/0`, "float64"}, {`int64(3)`, "int64"}, {`uint64(3)`, "uint64"},
 		{`data("x")`, "[]uint8"}, {`io.stdout`, "value: cannot convert a userdata (*host.luaFile)"},
 		{`select(2, pcall(fail, "x"))`, "map[string]interface {}"},
 	}
@@ -190,7 +197,12 @@ func TestInspect(t *testing.T) {
 	t.Parallel()
 	show := hosttest.Setup(func(h *host.Host) {
 		h.SetGlobal("p", h.L().NewFunction(func(L *lua.LState) int {
-			opts := host.InspectOptions{Width: 40, MaxItems: 5, MaxString: 10, Sort: lua.LVAsBool(L.Get(2))}
+			opts := host.InspectOptions{
+				Width:     40,
+				MaxItems:  5,
+				MaxString: 10,
+				Sort:      lua.LVAsBool(L.Get(2)),
+			}
 			L.Push(lua.LString(host.Inspect(L, L.Get(1), opts)))
 			return 1
 		}))

@@ -115,7 +115,13 @@ func Run(t testing.TB, source string, opts ...Option) Result {
 	}
 	var report bytes.Buffer
 	h.Report(&report, err)
-	return Result{Stdout: stdout.String(), Stderr: stderr.String(), Err: err, Report: report.String(), Code: host.ExitCode(err)}
+	return Result{
+		Stdout: stdout.String(),
+		Stderr: stderr.String(),
+		Err:    err,
+		Report: report.String(),
+		Code:   host.ExitCode(err),
+	}
 }
 
 // Chunks runs a file of failing scripts. Scripts are separated by lines of

@@ -8,7 +8,12 @@ import (
 
 func TestRun(t *testing.T) {
 	t.Parallel()
-	res := Run(t, `print(io.read()) io.stderr:write("e") os.exit(4)`, Stdin("in\n"), Options(func(o *host.Options) { o.Stdout = nil }))
+	res := Run(
+		t,
+		`print(io.read()) io.stderr:write("e") os.exit(4)`,
+		Stdin("in\n"),
+		Options(func(o *host.Options) { o.Stdout = nil }),
+	)
 	if res.Stdout != "in\n" || res.Stderr != "e" || res.Code != 4 {
 		t.Errorf("Run() = %+v, want in, e, 4", res)
 	}
@@ -20,7 +25,11 @@ func TestRun(t *testing.T) {
 func TestSplit(t *testing.T) {
 	t.Parallel()
 	chunks := split("a\nb\n---\nc --> code: text \\(x\\)\n---\nd\n")
-	want := []chunk{{at: 1, source: "a\nb\n"}, {at: 4, source: "c --> code: text \\(x\\)\n", line: 1, code: "code", text: "text \\(x\\)"}, {at: 6, source: "d\n"}}
+	want := []chunk{
+		{at: 1, source: "a\nb\n"},
+		{at: 4, source: "c --> code: text \\(x\\)\n", line: 1, code: "code", text: "text \\(x\\)"},
+		{at: 6, source: "d\n"},
+	}
 	if len(chunks) != len(want) {
 		t.Fatalf("split() = %+v, want %+v", chunks, want)
 	}

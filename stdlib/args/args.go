@@ -1,5 +1,5 @@
-// Package args is the script module args: the options that a script was started with. The header of the
-// script says what they are, which gives checks and --help:
+// Package args is the script module args: the options that a script was started with. The header of
+// the script declares them, which gives checks and --help:
 //
 //	---@arg bundle string        App to start
 //	---@arg count integer=10     Number of launches
@@ -22,32 +22,73 @@ import (
 // Module declares the module.
 func Module() *api.Module {
 	s := &set{}
-	name := api.ParamDoc("name", "the option without its dashes")
-	def := api.ParamDoc("default", "value when the option is not given; without one the option is required")
-	usage := api.Raises("usage")
 	return &api.Module{
-		Name: "args", Doc: "Options of the script: --name value, --name=value, --flag. args[1], args[2] and so on are the other arguments.",
-		Global: true, Perm: "none",
+		Name: "args",
+		Doc: "Options of the script: --name value, --name=value, --flag. args[1], args[2] and so " +
+			"on are the other arguments.",
+		Global: true,
+		Perm:   "none",
 		Setup: func(L *lua.LState, t *lua.LTable) {
 			s.table = t
 			s.load(L)
 		},
-		Funcs: []*api.Func{
-			api.Function("string", "The text of an option.", "name default?", s.text, name, def, usage, api.Returns("string value"),
-				api.Example(`return args.string("bundle", "com.example") -- => "com.example"`)),
-			api.Function("number", "The number of an option.", "name default?", s.number, name, def, usage, api.Returns("number value"),
-				api.Example(`return args.number("count", 10) -- => 10`)),
-			api.Function("flag", "Whether a flag was given. --no-name takes it back.", "name default?", s.flag, name,
-				api.ParamDoc("default", "value when neither was given, false"), usage, api.Returns("boolean value"),
-				api.Example(`return args.flag("fast") -- => false`)),
-			api.Function("list", "All texts of an option that may be given several times.", "name",
-				func(c *api.Call, name string) []string { s.load(c.L); return s.values[name] }, name, api.Returns("string[] values"),
-				api.Example(`return #args.list("tag") -- => 0`)),
-			api.Function("rest", "The arguments that belong to no option.", "",
-				func(c *api.Call) []string { s.load(c.L); return s.rest() }, api.Returns("string[] values"),
-				api.Example(`return #args.rest() -- => 0`)),
-		},
+		Funcs: append(s.single(), s.several()...),
 	}
+}
+
+// defaultDoc documents the parameter of an option that may be required.
+const defaultDoc = "value when the option is not given; without one the option is required"
+
+// single are the functions that return the value of one option.
+func (s *set) single() []*api.Func {
+	return []*api.Func{
+		api.Function("string", "The text of an option.",
+			"name default?", s.text,
+			api.ParamDoc("name", "the option without its dashes"),
+			api.ParamDoc("default", defaultDoc),
+			api.Raises("usage"),
+			api.Returns("string value"),
+			api.Example(`return args.string("bundle", "com.example") -- => "com.example"`)),
+		api.Function("number", "The number of an option.",
+			"name default?", s.number,
+			api.ParamDoc("name", "the option without its dashes"),
+			api.ParamDoc("default", defaultDoc),
+			api.Raises("usage"),
+			api.Returns("number value"),
+			api.Example(`return args.number("count", 10) -- => 10`)),
+		api.Function("flag", "Whether a flag was given. --no-name takes it back.",
+			"name default?", s.flag,
+			api.ParamDoc("name", "the option without its dashes"),
+			api.ParamDoc("default", "value when neither was given, false"),
+			api.Raises("usage"),
+			api.Returns("boolean value"),
+			api.Example(`return args.flag("fast") -- => false`)),
+	}
+}
+
+// several are the functions that return lists.
+func (s *set) several() []*api.Func {
+	return []*api.Func{
+		api.Function("list", "All texts of an option that may be given several times.",
+			"name", s.list,
+			api.ParamDoc("name", "the option without its dashes"),
+			api.Returns("string[] values"),
+			api.Example(`return #args.list("tag") -- => 0`)),
+		api.Function("rest", "The arguments that belong to no option.",
+			"", s.others,
+			api.Returns("string[] values"),
+			api.Example(`return #args.rest() -- => 0`)),
+	}
+}
+
+func (s *set) list(c *api.Call, name string) []string {
+	s.load(c.L)
+	return s.values[name]
+}
+
+func (s *set) others(c *api.Call) []string {
+	s.load(c.L)
+	return s.rest()
 }
 
 func usageError(s *set, format string, a ...any) error {
@@ -58,7 +99,8 @@ func usageError(s *set, format string, a ...any) error {
 	return e
 }
 
-// value is the text of an option: as given, else the script's default, else that of the header.
+// value returns the text of an option: as given, else the script's default, else the default in the
+// header.
 func (s *set) value(c *api.Call, name string, def *string) (string, error) {
 	s.load(c.L)
 	if v := s.values[name]; len(v) > 0 {
@@ -92,10 +134,10 @@ func (s *set) number(c *api.Call, name string, def *float64) (float64, error) {
 	}
 	n, err := strconv.ParseFloat(v, 64)
 	if err != nil {
-		return 0, usageError(s, "option --%s: %q is no number", name, v)
+		return 0, usageError(s, "option --%s: %q is not a number", name, v)
 	}
 	if o := s.header.find(name); o != nil && o.typ == "integer" && n != math.Trunc(n) {
-		return 0, usageError(s, "option --%s: %q is no integer", name, v)
+		return 0, usageError(s, "option --%s: %q is not an integer", name, v)
 	}
 	return n, nil
 }

@@ -105,14 +105,14 @@ func (h *header) help() string {
 	return strings.TrimPrefix(b.String(), "\n")
 }
 
-// Help returns what --help prints for a script that describes itself in its
-// header, and whether it does: such a script need not run to explain itself.
+// Help returns what --help prints for a script that describes itself in its header, and whether it
+// does. Such a script need not run to explain itself.
 func Help(source string) (string, bool) {
 	h := parseHeader(source)
 	return h.help(), len(h.doc) > 0 && len(h.options) > 0
 }
 
-// word is an argument that is no option, at its place in the command line.
+// word is an argument that is not an option, with its place in the command line.
 type word struct {
 	at   int
 	text string
@@ -125,13 +125,16 @@ type set struct {
 	values map[string][]string
 	flags  map[string]bool
 	words  []word
-	// loose are values that were taken for an option which no header describes: "--fast file". When the
-	// script asks for it as a flag, the value becomes an argument of its own.
+	// loose are values that were taken for an option which no header describes: "--fast file". When
+	// the script asks for the option as a flag, its value becomes an argument of its own.
 	loose map[string]word
 	table *lua.LTable
 }
 
-// mainSource is the text of the script, from the outermost chunk that is a file.
+// maxHeader is the size of the largest script whose header is read.
+const maxHeader = 4 << 20
+
+// mainSource returns the text of the script, from the outermost chunk that is a file.
 func mainSource(L *lua.LState) string {
 	name := ""
 	for level := 0; ; level++ {
@@ -144,18 +147,18 @@ func mainSource(L *lua.LState) string {
 		}
 	}
 	i, err := os.Stat(name)
-	if err != nil || !i.Mode().IsRegular() || i.Size() > 4<<20 {
+	if err != nil || !i.Mode().IsRegular() || i.Size() > maxHeader {
 		return ""
 	}
-	b, err := os.ReadFile(name)
+	b, err := os.ReadFile(name) // a plain file: it does not wait
 	if err != nil {
 		return ""
 	}
 	return string(b)
 }
 
-// load reads the arguments once, when the script looks at them for the first time. It raises for options
-// that the header does not know, and ends the script for --help.
+// load reads the arguments once, when the script looks at them for the first time. It raises an
+// error for options that the header does not declare, and ends the script for --help.
 func (s *set) load(L *lua.LState) {
 	if s.loaded {
 		return
@@ -174,7 +177,8 @@ func (s *set) load(L *lua.LState) {
 			}
 			i = len(list)
 		case a == "--help" || a == "-h":
-			host.Call(L, L.G.Global.RawGetString("print"), 0, lua.LString(strings.TrimSuffix(s.header.help(), "\n")))
+			text := strings.TrimSuffix(s.header.help(), "\n")
+			host.Call(L, L.G.Global.RawGetString("print"), 0, lua.LString(text))
 			host.Raise(L, &host.ExitError{})
 		case !ok:
 			s.words = append(s.words, word{i, a})
@@ -196,7 +200,7 @@ func (s *set) option(list []string, i int, text string) (int, error) {
 	o := s.header.find(name)
 	off, isOff := strings.CutPrefix(name, "no-")
 	switch {
-	case o == nil && isOff && !given && (len(s.header.options) == 0 || s.header.find(off) != nil):
+	case o == nil && isOff && !given && s.knows(off):
 		s.flags[off] = false
 	case o == nil && len(s.header.options) > 0:
 		return 0, usageError(s, "unknown option --%s", name)
@@ -216,6 +220,11 @@ func (s *set) option(list []string, i int, text string) (int, error) {
 		s.flags[name] = true
 	}
 	return i, nil
+}
+
+// knows reports whether the header declares an option. Without any everything is one.
+func (s *set) knows(name string) bool {
+	return len(s.header.options) == 0 || s.header.find(name) != nil
 }
 
 // release gives back the value that was taken for a flag.

@@ -1,11 +1,12 @@
-// Package base holds the functions that are globals themselves: printing and help, scopes, values that Lua
-// has no literal for.
+// Package base holds the functions that are globals themselves: printing and help, scopes, and
+// values that Lua has no literal for.
 //
-//	with(fs.open_lines("a.txt"), function(lines) for l in lines do p(l) end end)
+//	with(fs.lines("a.txt"), function(lines) for l in lines do p(l) end end)
 package base
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
@@ -20,24 +21,40 @@ const Version = "0.1.0"
 // Module declares the globals.
 func Module() *api.Module {
 	return &api.Module{
-		Name: "base", Doc: "Functions and values that are always there.", Flat: true, Perm: "none",
+		Name: "base",
+		Doc:  "Functions and values that are always there.",
+		Flat: true,
+		Perm: "none",
 		Consts: []api.Const{
 			{Name: "version", Doc: "The version of imdlua.", Value: Version},
-			{Name: "null", Doc: "Absence inside lists and dictionaries, where nil would leave a hole.", Value: func(h *host.Host) lua.LValue { return h.Null() }},
+			{
+				Name:  "null",
+				Doc:   "Absence inside lists and dictionaries, where nil would leave a hole.",
+				Value: func(h *host.Host) lua.LValue { return h.Null() },
+			},
 		},
-		Funcs: append(printing(), append(scopes(), values()...)...),
+		Funcs: slices.Concat(printing(), scopes(), catching(), values()),
 	}
 }
 
 // HelpModule declares help, which can be called and has search.
 func HelpModule() *api.Module {
 	return &api.Module{
-		Name: "help", Doc: "The documentation: help() lists the modules, help(value) and help(\"name\") describe.", Global: true, Perm: "none",
-		Call: api.Function("help", "Shows the documentation of a value or a name, or the list of modules.", "topic?", help,
-			api.ParamDoc("topic", "a value, or a name such as fs.read"), api.Example(`help("fs.read")`)),
+		Name: "help",
+		Doc: "The documentation: help() lists the modules, help(value) and help(\"name\") " +
+			"describe.",
+		Global: true,
+		Perm:   "none",
+		Call: api.Function("help", "Shows the documentation of a value or a name, or the list of "+
+			"modules.",
+			"topic?", help,
+			api.ParamDoc("topic", "a value, or a name such as fs.read"),
+			api.Example(`help("fs.read")`)),
 		Funcs: []*api.Func{
-			api.Function("search", "Lists what mentions a word in its name or documentation.", "word", search,
-				api.ParamDoc("word", "part of a name or text"), api.Example(`help.search("json")`)),
+			api.Function("search", "Lists what mentions a word in its name or documentation.",
+				"word", search,
+				api.ParamDoc("word", "part of a name or text"),
+				api.Example(`help.search("json")`)),
 		},
 	}
 }
@@ -50,8 +67,11 @@ type printOptions struct {
 
 func printing() []*api.Func {
 	return []*api.Func{
-		api.Function("p", "Prints a value so that its structure can be seen, and returns it.", "value opts?", pretty,
-			api.ParamDoc("value", "anything"), api.Returns("any value"), api.Example(`return p({ a = 1 }).a -- => 1`)),
+		api.Function("p", "Prints a value so that its structure can be seen, and returns it.",
+			"value opts?", pretty,
+			api.ParamDoc("value", "anything"),
+			api.Returns("any value"),
+			api.Example(`return p({ a = 1 }).a -- => 1`)),
 	}
 }
 
@@ -61,7 +81,7 @@ func pretty(c *api.Call, v lua.LValue, o printOptions) lua.LValue {
 	return v
 }
 
-// printText goes through print, which knows the output of this host.
+// printText calls print, which knows the output of this host.
 func printText(c *api.Call, text string) {
 	c.Invoke(c.L.G.Global.RawGetString("print"), 0, lua.LString(strings.TrimSuffix(text, "\n")))
 }
@@ -80,36 +100,59 @@ func search(c *api.Call, word string) {
 }
 
 func scopes() []*api.Func {
-	args := api.ParamDoc("args", "arguments for fn")
 	return []*api.Func{
-		api.Function("scope", "Calls fn in a scope of its own: what it opens is closed, what it defers is run, and its tasks are cancelled when it ends.",
-			"fn args...", func(c *api.Call, fn *lua.LFunction, args ...lua.LValue) api.Values {
-				return host.RunScope(c.L, fn, args...)
-			},
-			api.ParamDoc("fn", "what to call"), args, api.Returns("any ..."),
+		api.Function("scope", "Calls fn in a scope of its own. At its end what fn opened is "+
+			"closed, what it deferred is run, and its tasks are cancelled.",
+			"fn args...", scope,
+			api.ParamDoc("fn", "what to call"),
+			api.ParamDoc("args", "arguments for fn"),
+			api.Returns("any ..."),
 			api.Example(`local out = {}
 scope(function()
   defer(function() table.insert(out, "closed") end)
   table.insert(out, "open")
 end)
 return out -- => {"open", "closed"}`)),
-		api.Function("defer", "Calls fn at the end of the current scope, which is not the end of the Lua function. The last one deferred runs first.",
-			"fn args...", func(c *api.Call, fn *lua.LFunction, args ...lua.LValue) { c.Scope().Defer(fn, args...) },
-			api.ParamDoc("fn", "what to call"), args, api.Example(`defer(print, "the end")`)),
-		api.Function("with", "Calls fn with an object that has close(), and closes it afterwards, also when fn fails. Returns what fn returns.",
-			"object fn", with, api.ParamDoc("object", "what to close"), api.ParamDoc("fn", "gets the object"), api.Returns("any ..."),
+		api.Function("defer", "Calls fn at the end of the current scope, which is not the end of "+
+			"the Lua function. The last one deferred runs first.",
+			"fn args...", deferCall,
+			api.ParamDoc("fn", "what to call"),
+			api.ParamDoc("args", "arguments for fn"),
+			api.Example(`defer(print, "the end")`)),
+		api.Function("with", "Calls fn with an object that has close(), and closes the object "+
+			"afterwards, also when fn fails. Returns what fn returns.",
+			"object fn", with,
+			api.ParamDoc("object", "what to close"),
+			api.ParamDoc("fn", "gets the object"),
+			api.Returns("any ..."),
 			api.Example(`local r = { close = function(self) self.closed = true end }
 with(r, function() end)
 return r.closed -- => true`)),
-		api.Function("try", "Calls fn. Returns true and its results, or false and the error. With a table, {fn, catch = f, finally = g}, it "+
-			"returns the results of fn, or those of catch, which gets the error.",
-			"fn:function|table args...", try, api.ParamDoc("fn", "what to call, or the table"), args, api.Returns("boolean ok", "any ..."),
+	}
+}
+
+func catching() []*api.Func {
+	return []*api.Func{
+		api.Function("try", "Calls fn. Returns true and its results, or false and the error. With "+
+			"a table, {fn, catch = f, finally = g}, it returns the results of fn, or those of "+
+			"catch, which gets the error.",
+			"fn:function|table args...", try,
+			api.ParamDoc("fn", "what to call, or the table"),
+			api.ParamDoc("args", "arguments for fn"),
+			api.Returns("boolean ok", "any ..."),
 			api.Example(`local ok, err = try(error, "no luck")
 return ok, err -- => false, "no luck"`)),
 	}
 }
 
-// with defers the close inside a scope, so that it also runs, with its own time, when the task is cancelled.
+func scope(c *api.Call, fn *lua.LFunction, args ...lua.LValue) api.Values {
+	return host.RunScope(c.L, fn, args...)
+}
+
+func deferCall(c *api.Call, fn *lua.LFunction, args ...lua.LValue) { c.Scope().Defer(fn, args...) }
+
+// with defers the close inside a scope. When the task is cancelled it still runs, with time of its
+// own.
 func with(c *api.Call, object lua.LValue, fn *lua.LFunction) api.Values {
 	body := c.L.NewFunction(func(L *lua.LState) int {
 		closer := L.NewFunction(func(L *lua.LState) int {
@@ -172,17 +215,34 @@ func try(c *api.Call, what lua.LValue, args ...lua.LValue) (api.Values, error) {
 // values documents what the host makes itself.
 func values() []*api.Func {
 	return []*api.Func{
-		api.Existing("array", "Marks a table as a list, so that an empty one stays a list when it is encoded.", "items?:table",
-			api.ParamDoc("items", "the list"), api.Returns("table"), api.Example(`return json.encode(array{}) -- => "[]"`)),
-		api.Existing("dict", "Marks a table as a dictionary.", "entries?:table",
-			api.ParamDoc("entries", "the dictionary"), api.Returns("table"), api.Example(`return json.encode(dict{}) -- => "{}"`)),
-		api.Existing("data", "Makes binary data, which plist and XPC encode as bytes instead of text.", "bytes:string",
-			api.ParamDoc("bytes", "the bytes"), api.Returns("Data"), api.Example(`return data("ab"):hex() -- => "6162"`)),
-		api.Existing("int64", "Makes an exact signed integer of 64 bits. Numbers are exact up to 2^53 only.", "value:integer|string",
-			api.ParamDoc("value", "number or text"), api.Returns("Int64"),
+		api.Existing("array", "Marks a table as a list, so that an empty one stays a list when it "+
+			"is encoded.",
+			"items?:table",
+			api.ParamDoc("items", "the list"),
+			api.Returns("table"),
+			api.Example(`return json.encode(array{}) -- => "[]"`)),
+		api.Existing("dict", "Marks a table as a dictionary.",
+			"entries?:table",
+			api.ParamDoc("entries", "the dictionary"),
+			api.Returns("table"),
+			api.Example(`return json.encode(dict{}) -- => "{}"`)),
+		api.Existing("data", "Makes binary data, which plist and XPC encode as bytes instead of "+
+			"text.",
+			"bytes:string",
+			api.ParamDoc("bytes", "the bytes"),
+			api.Returns("Data"),
+			api.Example(`return data("ab"):hex() -- => "6162"`)),
+		api.Existing("int64", "Makes an exact signed integer of 64 bits. Numbers are exact up to "+
+			"2^53 only.",
+			"value:integer|string",
+			api.ParamDoc("value", "number or text"),
+			api.Returns("Int64"),
 			api.Example(`return tostring(int64("9007199254740993") + 1) -- => "9007199254740994"`)),
-		api.Existing("uint64", "Makes an exact unsigned integer of 64 bits.", "value:integer|string",
-			api.ParamDoc("value", "number or text"), api.Returns("UInt64"),
-			api.Example(`return tostring(uint64("0xffffffffffffffff")) -- => "18446744073709551615"`)),
+		api.Existing("uint64", "Makes an exact unsigned integer of 64 bits.",
+			"value:integer|string",
+			api.ParamDoc("value", "number or text"),
+			api.Returns("UInt64"),
+			api.Example(`local n = uint64("0xffffffffffffffff")
+return tostring(n) -- => "18446744073709551615"`)),
 	}
 }

@@ -16,26 +16,40 @@ type encodeOptions struct {
 // Module declares the module.
 func Module() *api.Module {
 	return &api.Module{
-		Name: "base64", Doc: "Bytes as text in base64.", Global: true, Perm: "none",
+		Name:   "base64",
+		Doc:    "Bytes as text in base64.",
+		Global: true,
+		Perm:   "none",
 		Funcs: []*api.Func{
-			api.Function("encode", "Turns bytes into base64.", "data opts?", encode, api.ParamDoc("data", "string or Data"),
+			api.Function("encode", "Turns bytes into base64.",
+				"data opts?", encode,
+				api.ParamDoc("data", "string or Data"),
 				api.Example(`return base64.encode("hello") -- => "aGVsbG8="`)),
-			api.Function("decode", "Turns base64 into bytes. Both alphabets are read, white space and missing padding are fine.", "text", decode,
-				api.ParamDoc("text", "base64"), api.Raises("decode"), api.Example(`return base64.decode("aGVsbG8=") -- => "hello"`)),
+			api.Function("decode", "Turns base64 into bytes. Both alphabets are read, and white "+
+				"space and missing padding are fine.",
+				"text", decode,
+				api.ParamDoc("text", "base64"),
+				api.Raises("decode"),
+				api.Example(`return base64.decode("aGVsbG8=") -- => "hello"`)),
 		},
 	}
 }
 
-func encode(_ *api.Call, data []byte, o encodeOptions) string {
+func encode(c *api.Call, data []byte, o encodeOptions) string {
+	enc := base64.StdEncoding
 	if o.URL {
-		return base64.RawURLEncoding.EncodeToString(data)
+		enc = base64.RawURLEncoding
 	}
-	return base64.StdEncoding.EncodeToString(data)
+	host.MakeString(c.L, float64(enc.EncodedLen(len(data))))
+	return enc.EncodeToString(data)
 }
 
-func decode(_ *api.Call, text string) (string, error) {
-	text = strings.NewReplacer("-", "+", "_", "/", " ", "", "\n", "", "\r", "", "\t", "").Replace(text)
-	b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
+// standard turns the alphabet for URLs into the standard one, and leaves out white space.
+var standard = strings.NewReplacer("-", "+", "_", "/", " ", "", "\n", "", "\r", "", "\t", "")
+
+func decode(c *api.Call, text string) (string, error) {
+	host.Reserve(c.L, len(text))
+	b, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(standard.Replace(text), "="))
 	if err != nil {
 		return "", host.Errorf("decode", "base64: %s", err)
 	}

@@ -26,36 +26,61 @@ type newOptions struct {
 
 // Module declares the module.
 func Module() *api.Module {
-	value := api.ParamDoc("value", "what was caught, of any type")
 	return &api.Module{
-		Name: "errors", Doc: "Error objects: everything that imdlua raises has a code, a message and often a hint.", Global: true, Perm: "none",
+		Name:   "errors",
+		Doc:    "Error objects: all that imdlua raises has a code, a message and often a hint.",
+		Global: true,
+		Perm:   "none",
 		Funcs: []*api.Func{
-			api.Function("new", "Makes an error object, to be raised with error().", "fields",
-				func(c *api.Call, o newOptions) *host.Error { return build(c, o) },
-				api.ParamDoc("fields", "the fields of the error"), api.Returns("Error"),
-				api.Example(`local e = errors.new{ code = "empty", message = "nothing found", hint = "add data first" }
+			api.Function("new", "Makes an error object, to be raised with error().",
+				"fields", build,
+				api.ParamDoc("fields", "the fields of the error"),
+				api.Returns("Error"),
+				api.Example(`local e = errors.new{
+  code = "empty", message = "nothing found", hint = "add data first",
+}
 return e.code, e.message -- => "empty", "nothing found"`)),
-			api.Function("raise", "Makes an error object and raises it.", "fields",
-				func(c *api.Call, o newOptions) error { return build(c, o) }, api.ParamDoc("fields", "the fields of the error"),
-				api.Example(`local ok, e = try(errors.raise, { code = "empty", message = "nothing found" })
+			api.Function("raise", "Makes an error object and raises it.",
+				"fields", raise,
+				api.ParamDoc("fields", "the fields of the error"),
+				api.Example(`local fields = { code = "empty", message = "nothing found" }
+local ok, e = try(errors.raise, fields)
 return e.code -- => "empty"`)),
-			api.Function("is", "Whether a caught value, or an error that caused it, has one of the codes.", "value codes...", is,
-				value, api.ParamDoc("codes", "error codes"),
+			api.Function("is", "Whether a caught value, or an error that caused it, has one of "+
+				"the codes.",
+				"value codes...", is,
+				api.ParamDoc("value", "what was caught, of any type"),
+				api.ParamDoc("codes", "error codes"),
 				api.Example(`local ok, e = try(fs.read, "/no/such/file")
 return errors.is(e, "not_found", "access_denied") -- => true`)),
-			api.Function("code", "The code of a caught value: nil for plain text.", "value",
-				func(_ *api.Call, v lua.LValue) *string { return code(v) }, value, api.Returns("string?"),
+			api.Function("code", "The code of a caught value: nil for plain text.",
+				"value", codeOf,
+				api.ParamDoc("value", "what was caught, of any type"),
+				api.Returns("string?"),
 				api.Example(`return errors.code("text") -- => nil`)),
-			api.Function("message", "The message of a caught value without its place.", "value",
-				func(c *api.Call, v lua.LValue) string { return message(c, v) }, value,
+			api.Function("message", "The message of a caught value without its place.",
+				"value", message,
+				api.ParamDoc("value", "what was caught, of any type"),
 				api.Example(`local ok, e = try(fs.read, "")
 print(errors.message(e))`)),
 		},
 	}
 }
 
+func raise(c *api.Call, o newOptions) error { return build(c, o) }
+
+func codeOf(_ *api.Call, v lua.LValue) *string { return code(v) }
+
 func build(c *api.Call, o newOptions) *host.Error {
-	e := &host.Error{Code: o.Code, Message: o.Message, Hint: o.Hint, Service: o.Service, Op: o.Op, Device: o.Device, Details: o.Details}
+	e := &host.Error{
+		Code:    o.Code,
+		Message: o.Message,
+		Hint:    o.Hint,
+		Service: o.Service,
+		Op:      o.Op,
+		Device:  o.Device,
+		Details: o.Details,
+	}
 	if o.Cause != nil && o.Cause != lua.LNil {
 		e.Cause = c.Host().ErrorFrom(o.Cause)
 	}
@@ -81,6 +106,7 @@ func is(_ *api.Call, v lua.LValue, codes ...string) bool {
 	return false
 }
 
+// code returns the code of a caught value, nil if it has none.
 func code(v lua.LValue) *string {
 	if e := host.ErrorOf(v); e != nil {
 		return &e.Code

@@ -4,207 +4,167 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
 
 	lua "github.com/yuin/gopher-lua"
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/host/localfile"
 )
 
-// ReadFile reads a file of at most limit bytes. Memory grows with what was really read: files in /proc
-// tell no size, and others may grow.
-func ReadFile(p string, limit int64) ([]byte, error) {
-	f, err := os.Open(p)
-	if err != nil {
-		return nil, err
+// contents are the functions that read what is in a file.
+func contents() []*api.Func {
+	return []*api.Func{
+		api.Function("read", "Reads a whole file.",
+			"path opts?", read,
+			PathParam("path", "the file", host.AccessRead),
+			api.Raises("not_found", "too_large"),
+			api.Returns("string content"),
+			api.Example(`local f = path.join(fs.temp_dir(), "a")
+fs.write(f, "hello")
+return fs.read(f) -- => "hello"`)),
+		api.Function("lines", "Reads a file line by line: for line in fs.lines(path) do. The "+
+			"lines come without their ends.",
+			"path", openLines,
+			PathParam("path", "the file", host.AccessRead),
+			api.Raises("not_found", "too_large"),
+			api.Example(`local f = path.join(fs.temp_dir(), "a")
+fs.write(f, "one\r\ntwo")
+local t = {}
+for line in fs.lines(f) do table.insert(t, line) end
+return t -- => {"one", "two"}`)),
 	}
-	defer f.Close()
-	if i, err := f.Stat(); err == nil && i.Size() > limit {
-		return nil, tooLarge(p, limit)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, tooLarge(p, limit)
-	}
-	return b, nil
 }
 
-// maxLine bounds one line: a binary file by mistake must not fill the memory.
-const maxLine = 16 << 20
+type readOptions struct {
+	Max *int64 `lua:"max" doc:"largest size in bytes" default:"the limit of --max-string"`
+}
 
-// Lines reads a file line by line.
+func read(c *api.Call, path string, o readOptions) (string, error) {
+	limit := Limit(c)
+	lower := o.Max != nil && *o.Max < limit
+	if lower {
+		limit = *o.Max
+	}
+	if limit < 0 {
+		return "", c.ArgError(2, "option \"max\": must not be negative")
+	}
+	b, err := readFile(c, "fs", path, limit)
+	var e *host.Error
+	if lower && errors.As(err, &e) && e.Code == "too_large" {
+		e.Hint = "raise the limit with the option max"
+	}
+	if err != nil {
+		return "", err
+	}
+	host.Reserve(c.L, len(b))
+	return string(b), nil
+}
+
+// lineBuffer is how much of a file Lines reads at once.
+const lineBuffer = 64 << 10
+
+// Lines reads a file line by line, for one task at a time.
 type Lines struct {
+	api.Turn
 	path  string
 	file  *os.File
 	r     *bufio.Reader
+	limit int64  // bytes of one line
+	begun []byte // the start of a line whose end has not been read yet
+	err   error  // set once a line was too long: the bytes that follow are not a whole line
 	count int
 }
 
 // Close closes the file.
 func (l *Lines) Close() error { return l.file.Close() }
 
+// Size returns the bytes of the buffer.
+func (l *Lines) Size(func(lua.LValue)) int { return lineBuffer }
+
 func linesClass() *api.Class {
 	c := api.NewClass[*Lines]("Lines", "Reads a file line by line: `for line in lines do ... end`.")
 	c.Closer, c.NextType = true, "string"
 	c.String = func(l *Lines) string { return "Lines<" + l.path + ">" }
 	c.Next = nextLine
-	c.Fields = []*api.Field{api.Property("number", "number of the line that was read last", func(l *Lines) int { return l.count })}
+	c.Fields = []*api.Field{
+		api.Property("number", "number of the line that was read last",
+			func(l *Lines) int { return l.count }),
+	}
 	return c
 }
 
-func openLines(c *api.Call, p string) (l *Lines, err error) {
-	err = do(c, func(context.Context) error {
-		f, err := os.Open(p)
-		if err == nil {
-			l = &Lines{path: p, file: f, r: bufio.NewReaderSize(f, 64<<10)}
+func openLines(c *api.Call, path string) (api.Opened[*Lines], error) {
+	limit := Limit(c)
+	c.Timeout(api.NoTimeout)
+	opened, err := api.Open(c, func(ctx context.Context) (*Lines, error) {
+		f, err := localfile.Open(ctx, path, os.O_RDONLY, 0)
+		if err != nil {
+			return nil, err
 		}
-		return err
+		return &Lines{
+			path:  path,
+			file:  f,
+			r:     bufio.NewReaderSize(f, lineBuffer),
+			limit: limit,
+		}, nil
 	})
-	return l, err
+	return opened, Failed("fs", err)
 }
 
-// nextLine gives the interpreter lock up only when the buffer has no whole line.
+// nextLine gives the interpreter lock up only when the buffer does not hold a whole line.
 func nextLine(c *api.Call, l *Lines) (lua.LValue, error) {
 	var line []byte
 	var err error
 	if buf, _ := l.r.Peek(l.r.Buffered()); bytes.IndexByte(buf, '\n') >= 0 {
-		line, err = l.read()
+		line, err = l.next(context.Background())
 	} else {
-		err = c.Timeout(api.NoTimeout).TryBlock(func(context.Context) (err error) {
-			line, err = l.read()
-			return err
+		err = do(c, func(ctx context.Context) error {
+			return localfile.Do(ctx, l.file, func() (err error) {
+				line, err = l.next(ctx)
+				return err
+			})
 		})
 	}
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return lua.LNil, nil
 	case err != nil:
-		return nil, failed(err)
+		return nil, err
 	}
+	host.Reserve(c.L, len(line))
 	l.count++
 	return lua.LString(line), nil
 }
 
-// read returns a line without its end, io.EOF behind the last one.
-func (l *Lines) read() ([]byte, error) {
-	var line []byte
-	for {
+// next returns a line without its end, and io.EOF behind the last one. The bytes are valid until
+// the next call. When an error stops it in the middle of a line, the next call goes on there.
+func (l *Lines) next(ctx context.Context) ([]byte, error) {
+	for l.err == nil {
 		part, err := l.r.ReadSlice('\n')
-		line = append(line, part...)
+		line := part
+		if len(l.begun) > 0 || err != nil {
+			l.begun = append(l.begun, part...)
+			line = l.begun
+		}
+		text := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 		switch {
-		case err == bufio.ErrBufferFull && len(line) <= maxLine:
-			continue
-		case err == bufio.ErrBufferFull:
-			return nil, host.Errorf("too_large", "fs: %s:%d: line longer than %d bytes", l.path, l.count+1, maxLine)
-		case err == io.EOF && len(line) > 0, err == nil:
-			line = bytes.TrimSuffix(line, []byte("\n"))
-			return bytes.TrimSuffix(line, []byte("\r")), nil
-		}
-		return nil, err
-	}
-}
-
-// walker goes over a tree: a stack of what has still to be visited.
-type walker struct {
-	root string
-	todo []*FileInfo
-}
-
-func walkClass() *api.Class {
-	c := api.NewClass[*walker]("Walk", "Goes over a tree of files: `for file in walk do ... end`.")
-	c.NextType = "FileInfo"
-	c.String = func(w *walker) string { return "Walk<" + w.root + ">" }
-	c.Next = func(c *api.Call, w *walker) (next *FileInfo, err error) {
-		if n := len(w.todo); n > 0 && w.todo[n-1].Kind != "dir" {
-			next, err = w.next(context.Background()) // no need to look at the disk
-		} else {
-			err = c.Timeout(api.NoTimeout).TryBlock(func(ctx context.Context) (err error) {
-				next, err = w.next(ctx)
-				return err
-			})
-		}
-		if err == io.EOF {
-			return nil, nil
-		}
-		return next, failed(err)
-	}
-	return c
-}
-
-func walk(c *api.Call, p string) (*walker, error) {
-	w := &walker{root: p}
-	if err := do(c, func(context.Context) error { return w.push(p) }); err != nil {
-		return nil, err
-	}
-	return w, nil
-}
-
-// push adds the entries of a folder, so that the first is taken next.
-func (w *walker) push(p string) error {
-	entries, err := readDir(p)
-	if err != nil {
-		return err
-	}
-	slices.Reverse(entries)
-	w.todo = append(w.todo, entries...)
-	return nil
-}
-
-func (w *walker) next(ctx context.Context) (*FileInfo, error) {
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if len(w.todo) == 0 {
-		return nil, io.EOF
-	}
-	next := w.todo[len(w.todo)-1]
-	w.todo = w.todo[:len(w.todo)-1]
-	if next.Kind == "dir" {
-		if err := w.push(next.Path); err != nil && !os.IsNotExist(err) && !os.IsPermission(err) {
+		case int64(len(text)) > l.limit:
+			e := host.Errorf("too_large", "fs: %s:%d: line longer than the limit of %d bytes",
+				l.path, l.count+1, l.limit)
+			l.err = e.WithHint("raise the limit with --max-string")
+			l.begun = nil
+		case err == nil, err == io.EOF && len(line) > 0:
+			l.begun = nil
+			return text, nil
+		case err != bufio.ErrBufferFull:
 			return nil, err
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
 		}
 	}
-	return next, nil
-}
-
-func glob(c *api.Call, pattern string) ([]string, error) {
-	g, err := api.CompileGlob(filepath.ToSlash(pattern))
-	if err != nil {
-		return nil, host.Errorf("pattern", "fs: %s", err)
-	}
-	var out []string
-	err = do(c, func(ctx context.Context) error {
-		root := filepath.FromSlash(g.Base())
-		if root == "" {
-			root = "."
-		}
-		w := &walker{}
-		if err := w.push(root); err != nil {
-			if os.IsNotExist(err) {
-				return nil
-			}
-			return err
-		}
-		for {
-			f, err := w.next(ctx)
-			if err == io.EOF {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if p := f.Path; g.Match(filepath.ToSlash(p)) {
-				out = append(out, p)
-			}
-		}
-	})
-	slices.Sort(out)
-	return out, err
+	return nil, l.err
 }

@@ -12,12 +12,13 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/host/localfile"
 )
 
 type writeOptions struct {
 	Mkdir  bool   `lua:"mkdir" doc:"make missing folders"`
 	Mode   string `lua:"mode" doc:"permissions of a new file in octal" default:"644"`
-	Atomic bool   `lua:"atomic" doc:"write beside the file and rename, so that nobody sees half of it" default:"true"`
+	Atomic bool   `lua:"atomic" doc:"write a new file, then rename it" default:"true"`
 }
 
 type removeOptions struct {
@@ -29,124 +30,127 @@ type copyOptions struct {
 	Recursive bool `lua:"recursive" doc:"copy folders with what is in them"`
 }
 
-func writing() []*api.Func {
-	out := []*api.Func{
-		declare("write", "Replaces the content of a file, or makes it.", "path content opts?", write,
-			api.ParamDoc("content", "string or Data"), api.Raises("not_found", "access_denied"),
+// writes are the functions that write, make or remove one file or folder.
+func writes() []*api.Func {
+	return []*api.Func{
+		api.Function("write", "Replaces the content of a file, or makes it. Nobody sees a half "+
+			"written file, unless atomic is false.",
+			"path content opts?", writeContent,
+			PathParam("path", "the file", host.AccessWrite),
+			api.ParamDoc("content", "string or Data"),
+			api.Perm("file-write"),
+			api.Raises("not_found", "access_denied"),
 			api.Example(`fs.write(path.join(fs.temp_dir(), "a.txt"), "hello")`)),
-		declare("append", "Adds to the end of a file, or makes it.", "path content", appendTo, api.ParamDoc("content", "string or Data"),
+		api.Function("append", "Adds to the end of a file, or makes it.",
+			"path content", appendContent,
+			PathParam("path", "the file", host.AccessWrite),
+			api.ParamDoc("content", "string or Data"),
+			api.Perm("file-write"),
 			api.Example(`local f = path.join(fs.temp_dir(), "a")
 fs.append(f, "x") fs.append(f, "y")
 return fs.read(f) -- => "xy"`)),
-		declare("mkdir", "Makes a folder and those above it. It may exist already.", "path", func(c *api.Call, p string) error {
-			return do(c, func(context.Context) error { return os.MkdirAll(p, 0o755) })
-		}, api.Example(`local d = path.join(fs.temp_dir(), "x/y")
+		api.Function("mkdir", "Makes a folder and those above it. It may exist already.",
+			"path", mkdir,
+			PathParam("path", "the folder", host.AccessWrite),
+			api.Perm("file-write"),
+			api.Example(`local d = path.join(fs.temp_dir(), "x/y")
 fs.mkdir(d)
 return fs.is_dir(d) -- => true`)),
-		declare("remove", "Removes a file or an empty folder.", "path opts?", remove, api.Raises("not_found"),
+		api.Function("remove", "Removes a file or an empty folder.",
+			"path opts?", remove,
+			PathParam("path", "the file", host.AccessWrite),
+			api.Perm("file-write"),
+			api.Raises("not_found"),
 			api.Example(`fs.remove("/no/such/file", { missing_ok = true })`)),
-		api.Function("rename", "Moves a file or folder; what is there is replaced.", "from to", func(c *api.Call, from, to string) error {
-			return do(c, func(context.Context) error { return os.Rename(from, to) })
-		}, api.ParamDoc("from", "what to move"), api.ParamDoc("to", "its new path"), api.Raises("not_found"),
+	}
+}
+
+// moves are the functions with two paths.
+func moves() []*api.Func {
+	return []*api.Func{
+		api.Function("rename", "Moves a file or folder. A file that is there is replaced.",
+			"from to", rename,
+			PathParam("from", "what to move", host.AccessWrite),
+			PathParam("to", "its new path", host.AccessWrite),
+			api.Perm("file-write"),
+			api.Raises("not_found"),
 			api.Example(`local d = fs.temp_dir()
 fs.write(path.join(d, "a"), "x")
 fs.rename(path.join(d, "a"), path.join(d, "b"))
 return fs.exists(path.join(d, "b")) -- => true`)),
-		api.Function("copy", "Copies a file, or a folder with recursive. Permissions are kept.", "from to opts?", copyTree,
-			api.ParamDoc("from", "what to copy"), api.ParamDoc("to", "path of the copy"), api.Raises("not_found"),
+		api.Function("copy", "Copies a file, or a folder with recursive. Permissions are kept.",
+			"from to opts?", copyTree,
+			PathParam("from", "what to copy", host.AccessRead),
+			PathParam("to", "path of the copy", host.AccessWrite),
+			api.Perm("file-write"),
+			api.Raises("not_found", "is_dir"),
 			api.Example(`local d = fs.temp_dir()
 fs.write(path.join(d, "a"), "x")
 fs.copy(path.join(d, "a"), path.join(d, "b"))
 return fs.read(path.join(d, "b")) -- => "x"`)),
-		api.Function("temp_dir", "Makes an empty folder that is removed at the end of the scope.", "prefix?", tempDir,
-			api.ParamDoc("prefix", "begin of its name"), api.Example(`local dir = fs.temp_dir()`)),
-		api.Function("temp_file", "Makes an empty file that is removed at the end of the scope.", "suffix?", tempFile,
-			api.ParamDoc("suffix", "end of its name, such as .png"), api.Example(`return fs.read(fs.temp_file(".txt")) -- => ""`)),
 	}
-	for _, f := range out {
-		f.Perm = "file-write"
-	}
-	return out
 }
 
-func write(c *api.Call, p string, content []byte, o writeOptions) error {
+// temporaries are the functions that make what the scope removes.
+func temporaries() []*api.Func {
+	return []*api.Func{
+		api.Function("temp_dir", "Makes an empty folder that is removed at the end of the scope.",
+			"prefix?", tempDir,
+			api.ParamDoc("prefix", "start of its name"),
+			api.Perm("file-write"),
+			api.Checks(host.AccessWrite), // of the system's folder for temporary files
+			api.Example(`local dir = fs.temp_dir()`)),
+		api.Function("temp_file", "Makes an empty file that is removed at the end of the scope.",
+			"suffix?", tempFile,
+			api.ParamDoc("suffix", "end of its name, such as .png"),
+			api.Perm("file-write"),
+			api.Checks(host.AccessWrite),
+			api.Example(`return fs.read(fs.temp_file(".txt")) -- => ""`)),
+	}
+}
+
+func writeContent(c *api.Call, path string, content []byte, o writeOptions) error {
 	mode, err := strconv.ParseUint(o.Mode, 8, 12)
 	if err != nil {
-		return c.ArgError(3, "option \"mode\": %q is no octal number", o.Mode)
+		return c.ArgError(3, "option \"mode\": %q is not an octal number", o.Mode)
 	}
-	return do(c, func(context.Context) error {
+	return do(c, func(ctx context.Context) error {
 		if o.Mkdir {
-			if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 				return err
 			}
 		}
-		return WriteFile(p, content, fs.FileMode(mode), o.Atomic)
+		return replace(ctx, path, content, fs.FileMode(mode), o.Atomic)
 	})
 }
 
-// WriteFile writes a file. An atomic write goes to a new file beside it, which then takes its place; a file
-// that exists keeps its permissions, a link keeps leading to what is written, and what is no plain file
-// (a pipe, a device) is written directly.
-func WriteFile(p string, content []byte, mode fs.FileMode, atomic bool) error {
-	target := p
-	if t, err := filepath.EvalSymlinks(p); err == nil {
-		target = t
-	}
-	if i, err := os.Stat(target); err == nil {
-		mode = i.Mode().Perm()
-		atomic = atomic && i.Mode().IsRegular()
-	}
-	if !atomic {
-		return os.WriteFile(target, content, mode)
-	}
-	f, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*")
-	if err != nil {
-		return &fs.PathError{Op: "write", Path: p, Err: cause(err)}
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), target)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
-}
-
-// cause takes the name of the temporary file out of an error.
-func cause(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
-}
-
-func appendTo(c *api.Call, p string, content []byte) error {
-	return do(c, func(context.Context) error {
-		f, err := os.OpenFile(p, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-		if err != nil {
-			return err
-		}
-		_, err = f.Write(content)
-		return errors.Join(err, f.Close())
+func appendContent(c *api.Call, path string, content []byte) error {
+	return do(c, func(ctx context.Context) error {
+		return write(ctx, path, os.O_APPEND, content, 0o644)
 	})
 }
 
-func remove(c *api.Call, p string, o removeOptions) error {
+func mkdir(c *api.Call, path string) error {
+	return do(c, func(context.Context) error { return os.MkdirAll(path, 0o755) })
+}
+
+func remove(c *api.Call, path string, o removeOptions) error {
 	return do(c, func(context.Context) error {
-		_, err := os.Lstat(p)
+		_, err := os.Lstat(path)
 		if err == nil && o.Recursive {
-			err = os.RemoveAll(p)
+			err = os.RemoveAll(path)
 		} else if err == nil {
-			err = os.Remove(p)
+			err = os.Remove(path)
 		}
 		if o.MissingOK && errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return err
 	})
+}
+
+func rename(c *api.Call, from, to string) error {
+	return do(c, func(context.Context) error { return os.Rename(from, to) })
 }
 
 func copyTree(c *api.Call, from, to string, o copyOptions) error {
@@ -197,11 +201,8 @@ func copyDir(ctx context.Context, from, to string) error {
 	})
 }
 
-// copyChunk is how much is copied between two looks at the context.
-const copyChunk = 8 << 20
-
 func copyFile(ctx context.Context, from, to string, mode fs.FileMode) error {
-	in, err := os.Open(from)
+	in, err := localfile.Open(ctx, from, os.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -210,56 +211,70 @@ func copyFile(ctx context.Context, from, to string, mode fs.FileMode) error {
 	if b, err := os.Stat(to); err == nil && errA == nil && os.SameFile(a, b) {
 		return fmt.Errorf("copy %s: %s is the same file", from, to)
 	}
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	out, err := localfile.Open(ctx, to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}
-	for err == nil {
-		if err = ctx.Err(); err == nil {
-			_, err = io.CopyN(out, in, copyChunk)
-		}
-	}
-	if err == io.EOF {
-		err = nil
-	}
+	err = localfile.Do(ctx, in, func() error {
+		return localfile.Do(ctx, out, func() error { return copyContent(ctx, out, in) })
+	})
 	return errors.Join(err, out.Close())
 }
 
-// forget removes a temporary file when the scope ends.
-func forget(c *api.Call, p string) {
-	c.Scope().Add(host.CloserFunc(func(context.Context) error { return os.RemoveAll(p) }))
+// copyChunk is how much is copied between two looks at the context.
+const copyChunk = 8 << 20
+
+func copyContent(ctx context.Context, out, in *os.File) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, err := io.CopyN(out, in, copyChunk)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
-func tempDir(c *api.Call, prefix *string) (p string, err error) {
+func tempDir(c *api.Call, prefix *string) (string, error) {
 	name := "imdlua-"
 	if prefix != nil {
 		name = *prefix
 	}
-	err = do(c, func(context.Context) (err error) {
-		p, err = os.MkdirTemp("", name)
-		return err
-	})
-	if err == nil {
-		forget(c, p)
-	}
-	return p, err
+	return temporary(c, func(dir string) (string, error) { return os.MkdirTemp(dir, name) })
 }
 
-func tempFile(c *api.Call, suffix *string) (p string, err error) {
+func tempFile(c *api.Call, suffix *string) (string, error) {
 	name := "imdlua-*"
 	if suffix != nil {
 		name += *suffix
 	}
-	err = do(c, func(context.Context) error {
-		f, err := os.CreateTemp("", name)
+	return temporary(c, func(dir string) (string, error) {
+		f, err := os.CreateTemp(dir, name)
 		if err != nil {
-			return err
+			return "", err
 		}
-		p = f.Name()
-		return f.Close()
+		return f.Name(), f.Close()
 	})
-	if err == nil {
-		forget(c, p)
+}
+
+// temporary makes something in the system's folder for temporary files. The scope owns it as soon
+// as it is there: the task may be cancelled at that moment.
+func temporary(c *api.Call, create func(dir string) (string, error)) (path string, err error) {
+	dir, scope := os.TempDir(), c.Scope()
+	if err := c.Allow(host.AccessWrite, dir); err != nil {
+		return "", err
 	}
-	return p, err
+	err = do(c, func(context.Context) error {
+		made, err := create(dir)
+		if made != "" {
+			scope.Add(host.CloserFunc(func(context.Context) error { return os.RemoveAll(made) }))
+		}
+		path = made
+		return err
+	})
+	return path, err
 }

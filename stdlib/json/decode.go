@@ -14,20 +14,38 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// decoder reads JSON straight into Lua values, which keeps the order of keys and 64 bit integers.
+// decoder reads JSON straight into Lua values, so that the order of keys is kept and integers stay
+// exact.
 type decoder struct {
 	L    *lua.LState
 	h    *host.Host
 	text []byte
 	pos  int
-	drop bool
+	drop bool // leave out what is null
+	made int  // bytes of values that the memory guard does not know yet
+}
+
+// madeBytes is how many bytes are made between two reports to the memory guard.
+const madeBytes = 64 << 10
+
+// count notes n bytes of new values. It raises code "memory" when the script has too many.
+func (d *decoder) count(n int) {
+	d.made += n
+	if d.made >= madeBytes {
+		host.Converted(d.L, d.made)
+		d.made = 0
+	}
 }
 
 var errEnd = errors.New("the text ends too early")
 
-func (d *decoder) line() int { return bytes.Count(d.text[:min(d.pos, len(d.text))], []byte("\n")) + 1 }
+// line is the number of the line that pos is in.
+func (d *decoder) line() int {
+	return bytes.Count(d.text[:min(d.pos, len(d.text))], []byte("\n")) + 1
+}
 
 func (d *decoder) document() (lua.LValue, error) {
+	defer host.Converting(d.L).Done()
 	d.text = bytes.TrimPrefix(d.text, []byte("\xef\xbb\xbf"))
 	v, err := d.value(0)
 	if err != nil {
@@ -50,7 +68,7 @@ func (d *decoder) space() {
 	}
 }
 
-// peek is the next byte that is no white space, 0 at the end.
+// peek returns the next byte that is not white space, 0 at the end.
 func (d *decoder) peek() byte {
 	if d.space(); d.pos < len(d.text) {
 		return d.text[d.pos]
@@ -77,6 +95,7 @@ func (d *decoder) value(depth int) (lua.LValue, error) {
 		return d.list(depth)
 	case c == '"':
 		s, err := d.str()
+		d.count(host.SizeString + len(s))
 		return lua.LString(s), err
 	case c == '-' || c >= '0' && c <= '9':
 		return d.number()
@@ -99,8 +118,13 @@ func (d *decoder) word(w string) bool {
 }
 
 func (d *decoder) dict(depth int) (lua.LValue, error) {
-	t := d.L.CreateTable(0, 4)
 	d.pos++
+	d.count(host.SizeTable)
+	if d.peek() == '}' {
+		d.pos++
+		return host.ToLua(d.L, map[string]any{}), nil
+	}
+	t := d.L.CreateTable(0, 4)
 	n := 0
 	for d.peek() != '}' {
 		if n > 0 {
@@ -126,19 +150,25 @@ func (d *decoder) dict(depth int) (lua.LValue, error) {
 			return nil, err
 		}
 		if !d.drop || v != d.h.Null() {
+			d.count(host.SizeEntry + host.SizeString + len(k))
 			t.RawSetString(k, v)
 		}
 	}
 	d.pos++
-	if k, _ := t.Next(lua.LNil); k == lua.LNil {
+	if k, _ := t.Next(lua.LNil); k == lua.LNil { // all entries were dropped
 		return host.ToLua(d.L, map[string]any{}), nil
 	}
 	return t, nil
 }
 
 func (d *decoder) list(depth int) (lua.LValue, error) {
-	t := d.L.CreateTable(4, 0)
 	d.pos++
+	d.count(host.SizeTable)
+	if d.peek() == ']' {
+		d.pos++
+		return host.ToLua(d.L, []any{}), nil
+	}
+	t := d.L.CreateTable(4, 0)
 	n := 0
 	for d.peek() != ']' {
 		if n > 0 {
@@ -153,6 +183,7 @@ func (d *decoder) list(depth int) (lua.LValue, error) {
 			return nil, err
 		}
 		if !d.drop || v != d.h.Null() {
+			d.count(host.SizeSlot)
 			t.Append(v)
 		}
 	}
@@ -163,7 +194,7 @@ func (d *decoder) list(depth int) (lua.LValue, error) {
 	return t, nil
 }
 
-// str reads a string; pos stands at its quote.
+// str reads a string that begins at pos.
 func (d *decoder) str() (string, error) {
 	d.pos++
 	start := d.pos
@@ -184,9 +215,11 @@ func (d *decoder) str() (string, error) {
 	return "", errEnd
 }
 
-var escapes = map[byte]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+var escapes = map[byte]byte{
+	'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t',
+}
 
-// escaped goes on with a string from its first backslash.
+// escaped reads on from the first backslash of a string. out is what stands before it.
 func (d *decoder) escaped(out []byte) (string, error) {
 	for d.pos < len(d.text) {
 		c := d.text[d.pos]
@@ -264,7 +297,7 @@ func (d *decoder) digits() int {
 	return d.pos - start
 }
 
-// number reads a number after the grammar of JSON: 01, 1. and +1 are errors.
+// number reads a number by the grammar of JSON: 01, 1. and +1 are errors.
 func (d *decoder) number() (lua.LValue, error) {
 	start, integer := d.pos, true
 	if d.text[d.pos] == '-' {

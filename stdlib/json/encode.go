@@ -2,6 +2,7 @@ package json
 
 import (
 	"encoding/base64"
+	"fmt"
 	"math"
 	"reflect"
 	"slices"
@@ -15,15 +16,25 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// encoder writes Lua values; it walks them itself, because a Go map would lose the order of keys.
+// encoder writes Lua values. It walks them itself, because a Go map would lose the order of keys.
 type encoder struct {
+	L            *lua.LState
 	out          []byte
 	pretty, sort bool
 	open         []*lua.LTable // the tables around the value that is being written
 }
 
+// room raises code "memory" if n more bytes would make the text longer than a string may be. It
+// looks only when the buffer is full.
+func (e *encoder) room(n int) {
+	if n += len(e.out); n > cap(e.out) {
+		host.MakeString(e.L, float64(n))
+	}
+}
+
+// refuse returns the error of the value at path.
 func refuse(path, format string, args ...any) error {
-	return host.Errorf("value", "json: "+path+": "+format, args...)
+	return host.Errorf("value", "json: %s: %s", path, fmt.Sprintf(format, args...))
 }
 
 func (e *encoder) value(v lua.LValue, depth int, path string) error {
@@ -61,12 +72,27 @@ func (e *encoder) number(f float64, path string) error {
 
 const digits = "0123456789abcdef"
 
-// text writes a string. Bytes that are no UTF-8 become U+FFFD, as JSON cannot hold them; use Data for bytes.
+// plain reports whether a byte stands for itself in a JSON string.
+func plain(c byte) bool {
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'
+}
+
+// text writes a string. Bytes that are not UTF-8 become U+FFFD, because JSON cannot hold them. Data
+// is the type for bytes.
 func (e *encoder) text(s string) {
+	e.room(2)
 	e.out = append(e.out, '"')
 	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
+		begin := i
+		for i < len(s) && plain(s[i]) {
+			i++
+		}
+		e.room(i - begin + 1)
+		e.out = append(e.out, s[begin:i]...)
+		if i == len(s) {
+			break
+		}
+		switch c := s[i]; {
 		case c == '"' || c == '\\':
 			e.out = append(e.out, '\\', c)
 		case c == '\n':
@@ -77,8 +103,6 @@ func (e *encoder) text(s string) {
 			e.out = append(e.out, '\\', 't')
 		case c < 0x20 || c == 0x7f:
 			e.out = append(e.out, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
-		case c < utf8.RuneSelf:
-			e.out = append(e.out, c)
 		default:
 			r, n := utf8.DecodeRuneInString(s[i:])
 			e.out = utf8.AppendRune(e.out, r)
@@ -90,7 +114,7 @@ func (e *encoder) text(s string) {
 	e.out = append(e.out, '"')
 }
 
-// isList tells lists from dictionaries as all encoders do.
+// isList reports whether a table is a list, by the same rule as host.FromLua.
 func isList(t *lua.LTable) bool {
 	if t.Len() > 0 {
 		return true
@@ -112,7 +136,7 @@ func (e *encoder) table(t *lua.LTable, depth int, path string) error {
 	for k, _ := t.Next(lua.LNil); k != lua.LNil; k, _ = t.Next(k) {
 		s, ok := k.(lua.LString)
 		if !ok {
-			return refuse(path, "key %s is no string", k)
+			return refuse(path, "key %s is not a string", k)
 		}
 		keys = append(keys, string(s))
 	}
@@ -133,7 +157,8 @@ func (e *encoder) table(t *lua.LTable, depth int, path string) error {
 func (e *encoder) list(t *lua.LTable, depth int, path string) error {
 	n, count := t.Len(), 0
 	for k, _ := t.Next(lua.LNil); k != lua.LNil; k, _ = t.Next(k) {
-		if i, ok := k.(lua.LNumber); !ok || i < 1 || i > lua.LNumber(n) || i != lua.LNumber(int(i)) {
+		i, ok := k.(lua.LNumber)
+		if !ok || i < 1 || i > lua.LNumber(n) || i != lua.LNumber(int(i)) {
 			return refuse(path, "a list with the key %s", k)
 		}
 		count++
@@ -154,6 +179,7 @@ func (e *encoder) list(t *lua.LTable, depth int, path string) error {
 
 // separate writes what stands before the i-th entry.
 func (e *encoder) separate(i, depth int) {
+	e.room(1)
 	if i > 0 {
 		e.out = append(e.out, ',')
 	}
@@ -179,13 +205,14 @@ func (e *encoder) end(n int, bracket byte, depth int) {
 }
 
 func (e *encoder) indent(depth int) {
+	e.room(2*depth + 1)
 	e.out = append(e.out, '\n')
 	for range depth {
 		e.out = append(e.out, ' ', ' ')
 	}
 }
 
-// object writes userdata: records in the order of their fields, everything else by its Go value.
+// object writes userdata: a record in the order of its fields, anything else by its Go value.
 func (e *encoder) object(ud *lua.LUserData, depth int, path string) error {
 	i := 0
 	begin := len(e.out)
@@ -225,7 +252,7 @@ func (e *encoder) goValue(v any, depth int, path string) error {
 	case float64:
 		return e.number(x, path)
 	case []byte:
-		e.text(base64.StdEncoding.EncodeToString(x))
+		e.base64(x)
 	case time.Time:
 		e.text(x.UTC().Format(time.RFC3339Nano))
 	case []any:
@@ -257,7 +284,14 @@ func (e *encoder) goValue(v any, depth int, path string) error {
 	return nil
 }
 
-// other writes numbers of other widths and durations.
+func (e *encoder) base64(b []byte) {
+	e.room(base64.StdEncoding.EncodedLen(len(b)) + 2)
+	e.out = append(e.out, '"')
+	e.out = base64.StdEncoding.AppendEncode(e.out, b)
+	e.out = append(e.out, '"')
+}
+
+// other writes durations and numbers of other widths.
 func (e *encoder) other(v any, path string) error {
 	switch rv := reflect.ValueOf(v); {
 	case rv.CanInt():

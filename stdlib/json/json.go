@@ -1,27 +1,20 @@
-// Package json is the script module json. Integers stay exact at any size up to 64 bits, dictionaries keep
-// their order, and absence is null, so that a document that is read and written again stays the same.
+// Package json is the script module json. Integers of up to 64 bits stay exact, dictionaries keep
+// their order, and absence is null, so that a document that is read and written again stays the
+// same.
 //
 //	json.write("manifest.json", { files = array{} }, { pretty = true })
 package json
 
 import (
-	"context"
-	"fmt"
-	"os"
-
 	lua "github.com/yuin/gopher-lua"
-
-	stdfs "github.com/imdlua/imdlua/stdlib/fs"
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/stdlib/fs"
 )
 
 // maxDepth is how deep values may nest.
 const maxDepth = 200
-
-// maxFile is the largest file that is read.
-const maxFile = 256 << 20
 
 type encodeOptions struct {
 	Pretty bool `lua:"pretty" doc:"one entry a line, indented"`
@@ -29,39 +22,78 @@ type encodeOptions struct {
 }
 
 type decodeOptions struct {
-	Nulls string `lua:"nulls" doc:"keep null as the value null, or drop entries that are null" default:"keep" enum:"keep|drop"`
+	Nulls string `lua:"nulls" doc:"keep or drop what is null" default:"keep" enum:"keep|drop"`
 }
 
 // Module declares the module.
 func Module() *api.Module {
-	value, file := api.ParamDoc("value", "what to encode"), api.ParamDoc("path", "the file")
 	return &api.Module{
-		Name: "json", Doc: "JSON. Dictionaries keep their order, integers beyond 2^53 become Int64 or UInt64, null is the value null.",
-		Global: true, Perm: "none",
-		Consts: []api.Const{{Name: "null", Doc: "The same as the global null.", Value: func(h *host.Host) lua.LValue { return h.Null() }}},
-		Funcs: []*api.Func{
-			api.Function("encode", "Turns a value into JSON. Data becomes base64, a Date ISO 8601. An empty table is {} unless array{} made it.",
-				"value opts?", encodeValue, value, api.Raises("value"), api.Returns("string text"),
-				api.Example(`return json.encode({ a = 1, b = array{}, c = null }, { sort = true }) -- => '{"a":1,"b":[],"c":null}'`)),
-			api.Function("decode", "Turns JSON into a value.", "text opts?", decodeText, api.ParamDoc("text", "string or Data"), api.Raises("decode"),
-				api.Returns("any value"), api.Example(`return json.decode('{"a": [1, 2.5, "x"]}').a[2] -- => 2.5`)),
-			api.Function("read", "Reads a JSON file.", "path opts?", readFile, file, api.StringKind("path", "path"), api.Perm("file-read"),
-				api.Raises("not_found", "decode"), api.Returns("any value"),
-				api.Example(`local f = fs.temp_file(".json")
+		Name: "json",
+		Doc: "JSON. Dictionaries keep their order, integers beyond 2^53 become Int64 or UInt64, " +
+			"null is the value null.",
+		Global: true,
+		Perm:   "none",
+		Consts: []api.Const{{
+			Name:  "null",
+			Doc:   "The same as the global null.",
+			Value: func(h *host.Host) lua.LValue { return h.Null() },
+		}},
+		Funcs: append(texts(), files()...),
+	}
+}
+
+func texts() []*api.Func {
+	return []*api.Func{
+		api.Function("encode", "Turns a value into JSON. Data becomes base64, a Date ISO 8601. An "+
+			"empty table is {} unless array{} made it.",
+			"value opts?", encodeValue,
+			api.ParamDoc("value", "what to encode"),
+			api.Raises("value"),
+			api.Returns("string text"),
+			api.Example(`local value = { a = 1, b = array{}, c = null }
+return json.encode(value, { sort = true }) -- => '{"a":1,"b":[],"c":null}'`)),
+		api.Function("decode", "Turns JSON into a value.",
+			"text opts?", decodeText,
+			api.ParamDoc("text", "string or Data"),
+			api.Raises("decode"),
+			api.Returns("any value"),
+			api.Example(`return json.decode('{"a": [1, 2.5, "x"]}').a[2] -- => 2.5`)),
+	}
+}
+
+func files() []*api.Func {
+	return []*api.Func{
+		api.Function("read", "Reads a JSON file.",
+			"path opts?", readFile,
+			fs.PathParam("path", "the file", host.AccessRead),
+			api.Perm("file-read"),
+			api.Raises("not_found", "too_large", "decode"),
+			api.Returns("any value"),
+			api.Example(`local f = fs.temp_file(".json")
 json.write(f, { 1, 2 })
 return #json.read(f) -- => 2`)),
-			api.Function("write", "Writes a JSON file, in one step.", "path value opts?", writeFile, file, value, api.StringKind("path", "path"), api.Perm("file-write"),
-				api.Raises("value"), api.Example(`json.write(fs.temp_file(".json"), { ok = true }, { pretty = true })`)),
-		},
+		api.Function("write", "Writes a JSON file, in one step.",
+			"path value opts?", writeFile,
+			fs.PathParam("path", "the file", host.AccessWrite),
+			api.ParamDoc("value", "what to encode"),
+			api.Perm("file-write"),
+			api.Raises("value"),
+			api.Example(`json.write(fs.temp_file(".json"), { ok = true }, { pretty = true })`)),
 	}
 }
 
 func encodeValue(c *api.Call, v lua.LValue, o encodeOptions) (string, error) {
-	e := &encoder{pretty: o.Pretty, sort: o.Sort}
+	b, err := encode(c, v, o)
+	host.MakeString(c.L, float64(len(b)))
+	return string(b), err
+}
+
+func encode(c *api.Call, v lua.LValue, o encodeOptions) ([]byte, error) {
+	e := &encoder{L: c.L, pretty: o.Pretty, sort: o.Sort}
 	if err := e.value(v, 0, "value"); err != nil {
-		return "", err
+		return nil, err
 	}
-	return string(e.out), nil
+	return e.out, nil
 }
 
 func decodeText(c *api.Call, text []byte, o decodeOptions) (lua.LValue, error) {
@@ -78,27 +110,17 @@ func decode(c *api.Call, text []byte, o decodeOptions, where string) (lua.LValue
 }
 
 func readFile(c *api.Call, path string, o decodeOptions) (lua.LValue, error) {
-	var text []byte
-	err := c.TryBlock(func(context.Context) (err error) {
-		text, err = stdfs.ReadFile(path, maxFile)
-		return err
-	})
+	text, err := fs.ReadFile(c, "json", path)
 	if err != nil {
-		return nil, fmt.Errorf("json: %w", err)
+		return nil, err
 	}
 	return decode(c, text, o, "json: "+path)
 }
 
 func writeFile(c *api.Call, path string, v lua.LValue, o encodeOptions) error {
-	text, err := encodeValue(c, v, o)
+	text, err := encode(c, v, o)
 	if err != nil {
 		return err
 	}
-	err = c.TryBlock(func(context.Context) error {
-		return stdfs.WriteFile(path, []byte(text+"\n"), os.FileMode(0o644), true)
-	})
-	if err != nil {
-		return fmt.Errorf("json: %w", err)
-	}
-	return nil
+	return fs.WriteFile(c, "json", path, append(text, '\n'))
 }

@@ -1,5 +1,5 @@
-// Package path is the script module path: file names of the machine that runs the script. Nothing here
-// touches the disk.
+// Package path is the script module path: file names of the computer that runs the script. Nothing
+// here touches the disk.
 //
 //	path.join("photos", "IMG_0001.HEIC") -- => "photos/IMG_0001.HEIC"
 package path
@@ -10,65 +10,122 @@ import (
 	"path/filepath"
 	"strings"
 
-	lua "github.com/yuin/gopher-lua"
-
+	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
 // Module declares the module.
 func Module() *api.Module {
-	one := api.ParamDoc("path", "a file name")
 	return &api.Module{
-		Name: "path", Doc: "File names of the machine that runs the script.", Global: true, Perm: "none",
-		Consts: []api.Const{{Name: "separator", Doc: "What stands between folders: / or \\.", Value: string(filepath.Separator)}},
-		Funcs: []*api.Func{
-			api.Function("join", "Joins parts to one path and cleans it.", "parts...", func(_ *api.Call, parts ...string) string { return filepath.Join(parts...) },
-				api.ParamDoc("parts", "parts of the path"), api.Example(`return path.join("a", "../b", "c.txt") -- => "b/c.txt"`)),
-			api.Function("base", "The last part.", "path", func(_ *api.Call, p string) string { return filepath.Base(p) }, one,
-				api.Example(`return path.base("a/b.txt") -- => "b.txt"`)),
-			api.Function("dir", "Everything but the last part.", "path", func(_ *api.Call, p string) string { return filepath.Dir(p) }, one,
-				api.Example(`return path.dir("a/b.txt") -- => "a"`)),
-			api.Function("ext", "The extension with its dot, or an empty string.", "path", func(_ *api.Call, p string) string { return filepath.Ext(p) }, one,
-				api.Example(`return path.ext("a/b.txt") -- => ".txt"`)),
-			api.Function("stem", "The last part without its extension.", "path", stem, one,
-				api.Example(`return path.stem("a/b.txt") -- => "b"`)),
-			api.Function("clean", "The shortest equal path.", "path", func(_ *api.Call, p string) string { return filepath.Clean(p) }, one,
-				api.Example(`return path.clean("a//b/../c") -- => "a/c"`)),
-			api.Function("split", "The parts of a path.", "path", split, one,
-				api.Example(`return path.split("/a/b") -- => {"/", "a", "b"}`)),
-			api.Function("is_abs", "Whether the path begins at the root.", "path", func(_ *api.Call, p string) bool { return filepath.IsAbs(p) }, one,
-				api.Example(`return path.is_abs("a/b") -- => false`)),
-			api.Function("abs", "The path from the root, counted from the working folder.", "path",
-				func(_ *api.Call, p string) (string, error) { return filepath.Abs(p) }, one, api.Example(`print(path.abs("a"))`)),
-			api.Function("rel", "The path to target as seen from base.", "base target",
-				func(_ *api.Call, base, target string) (string, error) { return filepath.Rel(base, target) },
-				api.ParamDoc("base", "folder to start from"), api.ParamDoc("target", "where to go"),
-				api.Example(`return path.rel("a/b", "a/c/d") -- => "../c/d"`)),
-			api.Function("expand", "Replaces a leading ~ by the home folder.", "path", expand, one, api.Perm("env"),
-				api.Example(`return path.expand("a/~") -- => "a/~"`)),
-			api.Function("match", "Whether the path fits a pattern: * and ? stay within a part, ** goes over any number of parts, {a,b} are alternatives.",
-				"pattern path", match, one, api.ParamDoc("pattern", "such as DCIM/**/*.{HEIC,MOV}"),
-				api.Example(`return path.match("**/*.txt", "a/b/c.txt") -- => true`)),
-		},
+		Name:   "path",
+		Doc:    "File names of the computer that runs the script.",
+		Global: true,
+		Perm:   "none",
+		Consts: []api.Const{{
+			Name:  "separator",
+			Doc:   "What stands between folders: / or \\.",
+			Value: string(filepath.Separator),
+		}},
+		Funcs: append(parts(), forms()...),
 	}
 }
 
-func stem(_ *api.Call, p string) string {
-	base := filepath.Base(p)
+// parts are the functions that put paths together and take them apart.
+func parts() []*api.Func {
+	return []*api.Func{
+		api.Function("join", "Joins parts to one path and cleans it.",
+			"parts...", join,
+			api.ParamDoc("parts", "parts of the path"),
+			api.Example(`return path.join("a", "../b", "c.txt") -- => "b/c.txt"`)),
+		api.Function("base", "The last part.",
+			"path", text(filepath.Base),
+			api.ParamDoc("path", "a file name"),
+			api.Example(`return path.base("a/b.txt") -- => "b.txt"`)),
+		api.Function("dir", "Everything but the last part.",
+			"path", text(filepath.Dir),
+			api.ParamDoc("path", "a file name"),
+			api.Example(`return path.dir("a/b.txt") -- => "a"`)),
+		api.Function("ext", "The extension with its dot, or an empty string.",
+			"path", text(filepath.Ext),
+			api.ParamDoc("path", "a file name"),
+			api.Example(`return path.ext("a/b.txt") -- => ".txt"`)),
+		api.Function("stem", "The last part without its extension.",
+			"path", text(stem),
+			api.ParamDoc("path", "a file name"),
+			api.Example(`return path.stem("a/b.txt") -- => "b"`)),
+		api.Function("clean", "The shortest equal path.",
+			"path", text(filepath.Clean),
+			api.ParamDoc("path", "a file name"),
+			api.Example(`return path.clean("a//b/../c") -- => "a/c"`)),
+		api.Function("split", "The parts of a path.",
+			"path", split,
+			api.ParamDoc("path", "a file name"),
+			api.Example(`return path.split("/a/b") -- => {"/", "a", "b"}`)),
+	}
+}
+
+// forms are the functions that compare paths and change what they begin with.
+func forms() []*api.Func {
+	return []*api.Func{
+		api.Function("is_abs", "Whether the path begins at the root.",
+			"path", isAbs,
+			api.ParamDoc("path", "a file name"),
+			api.Example(`return path.is_abs("a/b") -- => false`)),
+		api.Function("abs", "The path from the root. A relative path begins at the working folder.",
+			"path", abs,
+			api.ParamDoc("path", "a file name"),
+			api.Example(`print(path.abs("a"))`)),
+		api.Function("rel", "The path to target as seen from base.",
+			"base target", rel,
+			api.ParamDoc("base", "folder to start from"),
+			api.ParamDoc("target", "where to go"),
+			api.Example(`return path.rel("a/b", "a/c/d") -- => "../c/d"`)),
+		api.Function("expand", "Replaces a leading ~ by the home folder.",
+			"path", expand,
+			api.ParamDoc("path", "a file name"),
+			api.Perm("env"),
+			api.Checks(host.AccessEnv),
+			api.Example(`return path.expand("a/~") -- => "a/~"`),
+			api.Example(`print(path.expand("~/Downloads"))`)),
+		api.Function("match", "Whether the path matches a pattern: * and ? stay within a part, ** "+
+			"goes over any number of parts, {a,b} are alternatives.",
+			"pattern path", match,
+			api.ParamDoc("pattern", "such as DCIM/**/*.{HEIC,MOV}"),
+			api.ParamDoc("path", "a file name"),
+			api.Raises("pattern"),
+			api.Example(`return path.match("**/*.txt", "a/b/c.txt") -- => true`)),
+	}
+}
+
+// text makes a script function of one that turns a path into a text.
+func text(f func(string) string) func(*api.Call, string) string {
+	return func(_ *api.Call, path string) string { return f(path) }
+}
+
+func join(_ *api.Call, parts ...string) string { return filepath.Join(parts...) }
+
+func isAbs(_ *api.Call, path string) bool { return filepath.IsAbs(path) }
+
+func abs(_ *api.Call, path string) (string, error) { return filepath.Abs(path) }
+
+func rel(_ *api.Call, base, target string) (string, error) { return filepath.Rel(base, target) }
+
+func stem(path string) string {
+	base := filepath.Base(path)
 	if s := strings.TrimSuffix(base, filepath.Ext(base)); s != "" {
 		return s
 	}
 	return base // .profile has a name, not an extension
 }
 
-func split(_ *api.Call, p string) []string {
-	p = filepath.Clean(p)
+func split(_ *api.Call, path string) []string {
+	path = filepath.Clean(path)
 	var out []string
-	if filepath.IsAbs(p) {
-		root := filepath.VolumeName(p) + string(filepath.Separator)
-		out, p = append(out, root), strings.TrimPrefix(p, root)
+	if filepath.IsAbs(path) {
+		root := filepath.VolumeName(path) + string(filepath.Separator)
+		out, path = append(out, root), strings.TrimPrefix(path, root)
 	}
-	for part := range strings.SplitSeq(p, string(filepath.Separator)) {
+	for part := range strings.SplitSeq(path, string(filepath.Separator)) {
 		if part != "" {
 			out = append(out, part)
 		}
@@ -76,28 +133,40 @@ func split(_ *api.Call, p string) []string {
 	return out
 }
 
-func expand(c *api.Call, p string) (string, error) {
-	if p != "~" && !strings.HasPrefix(p, "~/") {
-		return p, nil
+// errNoHome says that no variable names the home folder.
+var errNoHome = errors.New("path: no home folder is known")
+
+// homes lists the variables that may name the home folder.
+func homes() []string {
+	if os.PathSeparator == '\\' {
+		return []string{"HOME", "USERPROFILE"}
 	}
-	env := c.Host().Options().Env
-	if env == nil {
-		return "", errors.New("path: no home folder is known")
-	}
-	home, ok := env("HOME")
-	if !ok && os.PathSeparator == '\\' {
-		home, ok = env("USERPROFILE")
-	}
-	if !ok {
-		return "", errors.New("path: no home folder is known")
-	}
-	return filepath.Join(home, p[1:]), nil
+	return []string{"HOME"}
 }
 
-func match(_ *api.Call, pattern, p string) (lua.LValue, error) {
+func expand(c *api.Call, path string) (string, error) {
+	if path != "~" && !strings.HasPrefix(path, "~/") {
+		return path, nil
+	}
+	env := c.Host().Options().Env
+	for _, name := range homes() {
+		if err := c.Allow(host.AccessEnv, name); err != nil {
+			return "", err
+		}
+		if env == nil {
+			continue
+		}
+		if home, ok := env(name); ok {
+			return filepath.Join(home, path[1:]), nil
+		}
+	}
+	return "", errNoHome
+}
+
+func match(_ *api.Call, pattern, path string) (bool, error) {
 	g, err := api.CompileGlob(pattern)
 	if err != nil {
-		return nil, err
+		return false, host.Errorf("pattern", "path: %s", err)
 	}
-	return lua.LBool(g.Match(filepath.ToSlash(p))), nil
+	return g.Match(filepath.ToSlash(path)), nil
 }

@@ -1,4 +1,5 @@
-// Package plist is the script module plist: property lists in XML and binary form, as devices speak them.
+// Package plist is the script module plist: property lists in the XML and binary forms that devices
+// use.
 //
 //	local info = plist.read("Payload/Shop.app/Info.plist")
 //	plist.write("out.plist", info, { format = "binary" })
@@ -7,7 +8,6 @@ package plist
 import (
 	"context"
 	"fmt"
-	"os"
 	"reflect"
 
 	lua "github.com/yuin/gopher-lua"
@@ -15,11 +15,11 @@ import (
 	codec "github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
-	stdfs "github.com/imdlua/imdlua/stdlib/fs"
+	"github.com/imdlua/imdlua/stdlib/fs"
 )
 
-// maxFile is the largest file that is read.
-const maxFile = 256 << 20
+// large is how many bytes are decoded without giving the interpreter lock up.
+const large = 64 << 10
 
 type encodeOptions struct {
 	Format string `lua:"format" doc:"form of the result" default:"xml" enum:"xml|binary"`
@@ -39,33 +39,75 @@ func (r *Real) LuaToGo() any { return r.value }
 
 // Module declares the module.
 func Module() *api.Module {
-	value, file := api.ParamDoc("value", "what to encode"), api.ParamDoc("path", "the file")
 	return &api.Module{
-		Name: "plist", Global: true, Perm: "none", Classes: []*api.Class{uidClass(), realClass()},
-		Doc: "Property lists. Binary data is Data, dates are Date, integers beyond 2^53 are Int64 or UInt64, so that nothing is lost between reading and writing.",
-		Funcs: []*api.Func{
-			api.Function("encode", "Turns a value into a property list, with sorted keys.", "value opts?", encode, value, api.Raises("value"),
-				api.Returns("string bytes"), api.Example(`return plist.decode(plist.encode({ a = { 1, "x", true } })).a[2] -- => "x"`)),
-			api.Function("decode", "Turns a property list into a value. The form is recognised.", "bytes", decodeBytes,
-				api.ParamDoc("bytes", "string or Data"), api.Raises("decode"), api.Returns("any value"),
-				api.Example(`return plist.decode(plist.encode({ 1.5 }, { format = "binary" }))[1] -- => 1.5`)),
-			api.Function("format", "Tells the form of a property list: xml, binary, or nil when it is none.", "bytes", formatOf,
-				api.ParamDoc("bytes", "string or Data"), api.Returns("string? form"),
-				api.Example(`return plist.format("bplist00"), plist.format("x") -- => "binary", nil`)),
-			api.Function("read", "Reads a property list file.", "path", readFile, file, api.StringKind("path", "path"), api.Perm("file-read"),
-				api.Raises("not_found", "decode"), api.Returns("any value"),
-				api.Example(`local f = fs.temp_file(".plist")
+		Name: "plist",
+		Doc: "Property lists. Binary data is Data, dates are Date, integers beyond 2^53 are " +
+			"Int64 or UInt64, so that nothing is lost between reading and writing.",
+		Global:  true,
+		Perm:    "none",
+		Classes: []*api.Class{uidClass(), realClass()},
+		Funcs:   append(append(texts(), files()...), values()...),
+	}
+}
+
+func texts() []*api.Func {
+	return []*api.Func{
+		api.Function("encode", "Turns a value into a property list, with sorted keys.",
+			"value opts?", encodeValue,
+			api.ParamDoc("value", "what to encode"),
+			api.Raises("value"),
+			api.Returns("string bytes"),
+			api.Example(`local bytes = plist.encode({ a = { 1, "x", true } })
+return plist.decode(bytes).a[2] -- => "x"`)),
+		api.Function("decode", "Turns a property list into a value. The form is recognised.",
+			"bytes", decodeBytes,
+			api.ParamDoc("bytes", "string or Data"),
+			api.Raises("decode"),
+			api.Returns("any value"),
+			api.Example(`local bytes = plist.encode({ 1.5 }, { format = "binary" })
+return plist.decode(bytes)[1] -- => 1.5`)),
+		api.Function("format", "The form of a property list: xml, binary, or nil when it is "+
+			"neither.",
+			"bytes", formatOf,
+			api.ParamDoc("bytes", "string or Data"),
+			api.Returns("string? form"),
+			api.Example(`return plist.format("bplist00"), plist.format("x") -- => "binary", nil`)),
+	}
+}
+
+func files() []*api.Func {
+	return []*api.Func{
+		api.Function("read", "Reads a property list file.",
+			"path", readFile,
+			fs.PathParam("path", "the file", host.AccessRead),
+			api.Perm("file-read"),
+			api.Raises("not_found", "too_large", "decode"),
+			api.Returns("any value"),
+			api.Example(`local f = fs.temp_file(".plist")
 plist.write(f, { Name = "x" })
 return plist.read(f).Name -- => "x"`)),
-			api.Function("write", "Writes a property list file, in one step.", "path value opts?", writeFile, file, value,
-				api.StringKind("path", "path"), api.Perm("file-write"), api.Raises("value"),
-				api.Example(`plist.write(fs.temp_file(".plist"), { ok = true })`)),
-			api.Function("uid", "Makes a reference, as keyed archives have them.", "n", func(_ *api.Call, n uint64) *UID { return &UID{codec.UID(n)} },
-				api.ParamDoc("n", "number of the object"), api.Example(`return plist.uid(3).value -- => 3`)),
-			api.Function("real", "Makes a number that is encoded as real also when it is integral.", "n",
-				func(_ *api.Call, n float64) *Real { return &Real{n} }, api.ParamDoc("n", "the number"),
-				api.Example(`return plist.encode({ plist.real(1) }):match("<real>1</real>") -- => "<real>1</real>"`)),
-		},
+		api.Function("write", "Writes a property list file, in one step.",
+			"path value opts?", writeFile,
+			fs.PathParam("path", "the file", host.AccessWrite),
+			api.ParamDoc("value", "what to encode"),
+			api.Perm("file-write"),
+			api.Raises("value"),
+			api.Example(`plist.write(fs.temp_file(".plist"), { ok = true })`)),
+	}
+}
+
+// values are the functions that make what Lua has no type for.
+func values() []*api.Func {
+	return []*api.Func{
+		api.Function("uid", "Makes a reference, as keyed archives have them.",
+			"n", func(_ *api.Call, n uint64) *UID { return &UID{codec.UID(n)} },
+			api.ParamDoc("n", "number of the object"),
+			api.Example(`return plist.uid(3).value -- => 3`)),
+		api.Function("real", "Makes a number that is encoded as real also when it is integral.",
+			"n", func(_ *api.Call, n float64) *Real { return &Real{n} },
+			api.ParamDoc("n", "the number"),
+			api.Example(`local text = plist.encode({ plist.real(1) })
+return text:match("<real>1</real>") -- => "<real>1</real>"`)),
 	}
 }
 
@@ -73,7 +115,9 @@ func uidClass() *api.Class {
 	c := api.NewClass[*UID]("PlistUID", "A reference inside a keyed archive.")
 	c.Var = "uid"
 	c.String = func(u *UID) string { return fmt.Sprintf("PlistUID<%d>", uint64(u.UID)) }
-	c.Fields = []*api.Field{api.Property("value", "number of the object", func(u *UID) uint64 { return uint64(u.UID) })}
+	c.Fields = []*api.Field{
+		api.Property("value", "number of the object", func(u *UID) uint64 { return uint64(u.UID) }),
+	}
 	return c
 }
 
@@ -81,11 +125,13 @@ func realClass() *api.Class {
 	c := api.NewClass[*Real]("PlistReal", "A number that is encoded as real.")
 	c.Var = "real"
 	c.String = func(r *Real) string { return lua.LNumber(r.value).String() }
-	c.Fields = []*api.Field{api.Property("value", "the number", func(r *Real) float64 { return r.value })}
+	c.Fields = []*api.Field{
+		api.Property("value", "the number", func(r *Real) float64 { return r.value }),
+	}
 	return c
 }
 
-// Register tells h how references that a decoder finds look in Lua.
+// Register tells h what references that a decoder finds are in Lua.
 func Register(h *host.Host) {
 	ix := api.Registry(h)
 	h.RegisterType(reflect.TypeFor[codec.UID](), func(L *lua.LState, v any) lua.LValue {
@@ -93,10 +139,16 @@ func Register(h *host.Host) {
 	})
 }
 
-func encode(_ *api.Call, v lua.LValue, o encodeOptions) (string, error) {
+func encodeValue(c *api.Call, v lua.LValue, o encodeOptions) (string, error) {
+	b, err := encode(v, o)
+	host.MakeString(c.L, float64(len(b)))
+	return string(b), err
+}
+
+func encode(v lua.LValue, o encodeOptions) ([]byte, error) {
 	x, err := api.Plain(v)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	f := codec.XML
 	if o.Format == "binary" {
@@ -104,17 +156,31 @@ func encode(_ *api.Call, v lua.LValue, o encodeOptions) (string, error) {
 	}
 	b, err := codec.Encode(x, f)
 	if err != nil {
-		return "", host.Errorf("value", "%s", err)
+		return nil, host.Errorf("value", "%s", err)
 	}
-	return string(b), nil
+	return b, nil
 }
 
 func decodeBytes(c *api.Call, b []byte) (lua.LValue, error) {
-	v, err := codec.Decode(b)
-	if err != nil {
-		return nil, host.Errorf("decode", "%s", err)
+	return decode(c, b, "")
+}
+
+// decode turns a property list into a value. where is put before the text of an error.
+func decode(c *api.Call, b []byte, where string) (lua.LValue, error) {
+	var v any
+	var err error
+	if len(b) < large {
+		v, err = codec.Decode(b)
+	} else {
+		c.Timeout(api.NoTimeout).Block(func(context.Context) error {
+			v, err = codec.Decode(b)
+			return nil
+		})
 	}
-	return host.ToLua(c.L, v), nil
+	if err != nil {
+		return nil, host.Errorf("decode", "%s%s", where, err)
+	}
+	return host.ToLua(c.L, v), nil // the memory guard sees what ToLua makes
 }
 
 func formatOf(_ *api.Call, b []byte) *string {
@@ -130,31 +196,17 @@ func formatOf(_ *api.Call, b []byte) *string {
 }
 
 func readFile(c *api.Call, path string) (lua.LValue, error) {
-	var v any
-	err := c.TryBlock(func(context.Context) error {
-		b, err := stdfs.ReadFile(path, maxFile)
-		if err != nil {
-			return fmt.Errorf("plist: %w", err)
-		}
-		if v, err = codec.Decode(b); err != nil {
-			return host.Errorf("decode", "%s: %s", path, err)
-		}
-		return nil
-	})
+	b, err := fs.ReadFile(c, "plist", path)
 	if err != nil {
 		return nil, err
 	}
-	return host.ToLua(c.L, v), nil
+	return decode(c, b, path+": ")
 }
 
 func writeFile(c *api.Call, path string, v lua.LValue, o encodeOptions) error {
-	text, err := encode(c, v, o)
+	b, err := encode(v, o)
 	if err != nil {
 		return err
 	}
-	err = c.TryBlock(func(context.Context) error { return stdfs.WriteFile(path, []byte(text), os.FileMode(0o644), true) })
-	if err != nil {
-		return fmt.Errorf("plist: %w", err)
-	}
-	return nil
+	return fs.WriteFile(c, "plist", path, b)
 }

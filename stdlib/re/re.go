@@ -1,5 +1,5 @@
-// Package re is the script module re: regular expressions in RE2 syntax, which take linear time whatever the
-// text is. They are meant for logs; Lua's own patterns stay available.
+// Package re is the script module re: regular expressions in RE2 syntax, which take linear time
+// whatever the text is. They are meant for logs; Lua's own patterns stay available.
 //
 //	local pid, text = re.match(line, [[\[(\d+)\] (.*)]])
 package re
@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// cacheSize bounds the compiled expressions that are kept; scripts that build them at run time stay small.
+// cacheSize bounds how many compiled expressions are kept, for scripts that build them at run time.
 const cacheSize = 256
 
 // cache keeps compiled expressions. It belongs to the holder of the interpreter lock.
@@ -26,7 +26,8 @@ func (k *cache) get(pattern string) (*regexp.Regexp, error) {
 	}
 	re, err := regexp.Compile(pattern)
 	if err != nil {
-		return nil, host.Errorf("pattern", "re: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		text := strings.TrimPrefix(err.Error(), "error parsing regexp: ")
+		return nil, host.Errorf("pattern", "re: %s", text)
 	}
 	if len(k.compiled) >= cacheSize {
 		clear(k.compiled)
@@ -38,39 +39,121 @@ func (k *cache) get(pattern string) (*regexp.Regexp, error) {
 // Module declares the module.
 func Module() *api.Module {
 	k := &cache{compiled: map[string]*regexp.Regexp{}}
-	text, pattern := api.ParamDoc("text", "where to look"), api.ParamDoc("pattern", "regular expression in RE2 syntax")
-	bad := api.Raises("pattern")
 	return &api.Module{
-		Name: "re", Doc: "Regular expressions (RE2): linear time, named groups, (?i) for any case.", Global: true, Perm: "none",
-		Funcs: []*api.Func{
-			api.Function("match", "Returns the groups of the first match, or the whole match when there are no groups. nil when there is none.",
-				"text pattern", k.match, text, pattern, bad, api.Returns("string? ..."),
-				api.Example(`return re.match("pid=42 ok", [[(\w+)=(\d+)]]) -- => "pid", "42"`)),
-			api.Function("test", "Whether the text matches.", "text pattern", k.test, text, pattern, bad,
-				api.Example(`return re.test("Error: x", "(?i)^error") -- => true`)),
-			api.Function("find", "Returns begin and end of the first match at or after init, then its groups. nil when there is none.",
-				"text pattern init?", k.find, text, pattern, bad, api.ParamDoc("init", "position to start at"), api.Returns("integer? first", "integer last", "string ..."),
-				api.Example(`return re.find("a=1", [[\d]]) -- => 3, 3`)),
-			api.Function("groups", "Returns the first match as a table: [0] is all, [1] and so on the groups, and each named group by its name.",
-				"text pattern", k.groups, text, pattern, bad, api.Returns("table?"),
-				api.Example(`return re.groups("pid=42", [[(?P<key>\w+)=(?P<value>\d+)]]).value -- => "42"`)),
-			api.Function("gmatch", "Goes over all matches: for groups in ... do.", "text pattern", k.gmatch, text, pattern, bad, api.Returns("fun(): string? ..."),
-				api.Example(`local t = {}
-for w in re.gmatch("a b", [[\w+]]) do table.insert(t, w) end
-return t -- => {"a", "b"}`)),
-			api.Function("replace", "Replaces matches by a text ($1 and ${name} are groups), by what a function returns for the groups, or by a table's entries. Returns the text and the number of matches.",
-				"text pattern replacement limit?", k.replace, text, pattern, bad, api.ParamDoc("replacement", "text, function or table"),
-				api.ParamDoc("limit", "how many at most"), api.Returns("string text", "integer count"),
-				api.Example(`return re.replace("John Smith", [[(\w+) (\w+)]], "$2 $1") -- => "Smith John", 1`)),
-			api.Function("split", "Cuts the text at the matches.", "text pattern limit?", k.split, text, pattern, bad,
-				api.ParamDoc("limit", "how many parts at most"), api.Example(`return re.split("a, b,c", [[,\s*]]) -- => {"a", "b", "c"}`)),
-			api.Function("escape", "Makes a pattern that matches exactly the text.", "text",
-				func(_ *api.Call, s string) string { return regexp.QuoteMeta(s) }, text, api.Example(`return re.escape("a.b") -- => "a\\.b"`)),
-		},
+		Name:   "re",
+		Doc:    "Regular expressions (RE2): linear time, named groups, (?i) for any case.",
+		Global: true,
+		Perm:   "none",
+		Funcs:  append(k.matching(), k.changing()...),
 	}
 }
 
-// captures are the groups of a match given by pairs of offsets; groups that took no part are nil.
+const (
+	textDoc    = "where to look"
+	patternDoc = "regular expression in RE2 syntax"
+)
+
+// matching are the functions that find something.
+func (k *cache) matching() []*api.Func {
+	return []*api.Func{
+		api.Function("match", "Returns the groups of the first match, or the whole match when the "+
+			"pattern has no groups. Returns nil when there is no match.",
+			"text pattern", k.match,
+			api.ParamDoc("text", textDoc),
+			api.ParamDoc("pattern", patternDoc),
+			api.Raises("pattern"),
+			api.Returns("string? ..."),
+			api.Example(`return re.match("pid=42 ok", [[(\w+)=(\d+)]]) -- => "pid", "42"`)),
+		api.Function("test", "Whether the text matches.",
+			"text pattern", k.test,
+			api.ParamDoc("text", textDoc),
+			api.ParamDoc("pattern", patternDoc),
+			api.Raises("pattern"),
+			api.Example(`return re.test("Error: x", "(?i)^error") -- => true`)),
+		api.Function("find", "Returns the first and last position of the first match at or after "+
+			"init, then its groups. Returns nil when there is no match.",
+			"text pattern init?", k.find,
+			api.ParamDoc("text", textDoc),
+			api.ParamDoc("pattern", patternDoc),
+			api.ParamDoc("init", "position to start at"),
+			api.Raises("pattern"),
+			api.Returns("integer? first", "integer last", "string ..."),
+			api.Example(`return re.find("a=1", [[\d]]) -- => 3, 3`)),
+		api.Function("groups", "Returns the first match as a table: [0] is the whole match, [1] "+
+			"and so on are the groups, and each named group is there by its name.",
+			"text pattern", k.groups,
+			api.ParamDoc("text", textDoc),
+			api.ParamDoc("pattern", patternDoc),
+			api.Raises("pattern"),
+			api.Returns("table?"),
+			api.Example(`local g = re.groups("pid=42", [[(?P<key>\w+)=(?P<value>\d+)]])
+return g.value -- => "42"`)),
+		api.Function("gmatch", "Goes over all matches: for groups in re.gmatch(text, pattern) do.",
+			"text pattern", k.gmatch,
+			api.ParamDoc("text", textDoc),
+			api.ParamDoc("pattern", patternDoc),
+			api.Raises("pattern"),
+			api.Returns("fun(): string? ..."),
+			api.Example(`local t = {}
+for w in re.gmatch("a b", [[\w+]]) do table.insert(t, w) end
+return t -- => {"a", "b"}`)),
+	}
+}
+
+// changing are the functions that make new texts.
+func (k *cache) changing() []*api.Func {
+	return []*api.Func{
+		api.Function("replace", "Replaces matches by a text ($1 and ${name} are groups), by what "+
+			"a function returns for the groups, or by a table's entries. Returns the text and the "+
+			"number of matches.",
+			"text pattern replacement limit?", k.replace,
+			api.ParamDoc("text", textDoc),
+			api.ParamDoc("pattern", patternDoc),
+			api.ParamDoc("replacement", "text, function or table"),
+			api.ParamDoc("limit", "how many matches at most"),
+			api.Raises("pattern"),
+			api.Returns("string text", "integer count"),
+			api.Example(`local text, count = re.replace("John Smith", [[(\w+) (\w+)]], "$2 $1")
+return text, count -- => "Smith John", 1`)),
+		api.Function("split", "Cuts the text at the matches.",
+			"text pattern limit?", k.split,
+			api.ParamDoc("text", textDoc),
+			api.ParamDoc("pattern", patternDoc),
+			api.ParamDoc("limit", "how many parts at most"),
+			api.Raises("pattern"),
+			api.Example(`return re.split("a, b,c", [[,\s*]]) -- => {"a", "b", "c"}`)),
+		api.Function("escape", "Makes a pattern that matches exactly the text.",
+			"text", escape,
+			api.ParamDoc("text", "what the pattern matches"),
+			api.Example(`return re.escape("a.b") -- => "a\\.b"`)),
+	}
+}
+
+// matchSize is about what one match takes in memory, without its groups, and groupSize what a group
+// takes.
+const (
+	matchSize = 24
+	groupSize = 16
+)
+
+// all returns the first matches, all if most is negative. It raises code "memory" when they alone
+// exceed what the script may hold.
+func all(c *api.Call, re *regexp.Regexp, text string, most int) [][]int {
+	size := matchSize + groupSize*(re.NumSubexp()+1)
+	room := int(c.Host().Options().MaxMemory) / size
+	if len(text) < room || most >= 0 && most <= room {
+		return re.FindAllStringSubmatchIndex(text, most)
+	}
+	found := re.FindAllStringSubmatchIndex(text, room+1)
+	if len(found) > room {
+		e := host.Errorf("memory", "re: more than %d matches", room)
+		host.Raise(c.L, e.WithHint("match pieces of it, or raise the limit with --max-memory"))
+	}
+	return found
+}
+
+// captures returns the groups of a match, or the whole match if there are none. loc holds pairs of
+// offsets. A group that took no part is nil.
 func captures(text string, loc []int) api.Values {
 	if len(loc) == 2 {
 		return api.Values{lua.LString(text[loc[0]:loc[1]])}
@@ -105,7 +188,7 @@ func (k *cache) test(_ *api.Call, text, pattern string) (bool, error) {
 	return err == nil && re.MatchString(text), err
 }
 
-func (k *cache) find(_ *api.Call, text, pattern string, init *int) (api.Values, error) {
+func (k *cache) find(c *api.Call, text, pattern string, init *int) (api.Values, error) {
 	re, err := k.get(pattern)
 	if err != nil {
 		return nil, err
@@ -123,7 +206,7 @@ func (k *cache) find(_ *api.Call, text, pattern string, init *int) (api.Values, 
 	if from == 0 {
 		most = 1
 	}
-	for _, loc := range re.FindAllStringSubmatchIndex(text, most) {
+	for _, loc := range all(c, re, text, most) {
 		if loc[0] < from {
 			continue
 		}
@@ -161,14 +244,14 @@ func (k *cache) gmatch(c *api.Call, text, pattern string) (lua.LValue, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := re.FindAllStringSubmatchIndex(text, -1)
+	left := all(c, re, text, -1)
 	return c.L.NewFunction(func(L *lua.LState) int {
-		if len(all) == 0 {
+		if len(left) == 0 {
 			L.Push(lua.LNil)
 			return 1
 		}
-		out := captures(text, all[0])
-		all = all[1:]
+		out := captures(text, left[0])
+		left = left[1:]
 		if out[0] == lua.LNil {
 			out[0] = lua.LString("") // nil would end the loop
 		}
@@ -179,7 +262,23 @@ func (k *cache) gmatch(c *api.Call, text, pattern string) (lua.LValue, error) {
 	}), nil
 }
 
-func (k *cache) replace(c *api.Call, text, pattern string, with lua.LValue, limit *int) (string, int, error) {
+// builder puts a text together, and raises code "memory" when it becomes longer than a string may
+// be.
+type builder struct {
+	L    *lua.LState
+	text strings.Builder
+}
+
+func (b *builder) add(s string) {
+	if n := b.text.Len() + len(s); n > b.text.Cap() {
+		host.MakeString(b.L, float64(n))
+	}
+	b.text.WriteString(s)
+}
+
+func (k *cache) replace(c *api.Call, text, pattern string, with lua.LValue, limit *int) (
+	result string, count int, err error,
+) {
 	re, err := k.get(pattern)
 	if err != nil {
 		return "", 0, err
@@ -188,27 +287,33 @@ func (k *cache) replace(c *api.Call, text, pattern string, with lua.LValue, limi
 	if limit != nil {
 		most = *limit
 	}
-	var b strings.Builder
+	b := &builder{L: c.L}
 	last := 0
-	all := re.FindAllStringSubmatchIndex(text, most)
-	for _, loc := range all {
-		b.WriteString(text[last:loc[0]])
+	found := all(c, re, text, most)
+	for _, loc := range found {
+		b.add(text[last:loc[0]])
 		s, err := substitute(c, re, text, loc, with)
 		if err != nil {
 			return "", 0, err
 		}
-		b.WriteString(s)
+		b.add(s)
 		last = loc[1]
 	}
-	b.WriteString(text[last:])
-	return b.String(), len(all), nil
+	b.add(text[last:])
+	host.MakeString(c.L, float64(b.text.Len()))
+	return b.text.String(), len(found), nil
 }
 
-// substitute is what stands in place of one match. nil and false keep the match, as in string.gsub.
-func substitute(c *api.Call, re *regexp.Regexp, text string, loc []int, with lua.LValue) (string, error) {
+// substitute returns what replaces one match. nil and false keep the match, as in string.gsub.
+func substitute(c *api.Call, re *regexp.Regexp, text string, loc []int, with lua.LValue) (
+	string, error,
+) {
 	var v lua.LValue
 	switch x := with.(type) {
 	case lua.LString:
+		// Each $ adds at most the whole match.
+		dollars := strings.Count(string(x), "$")
+		host.MakeString(c.L, float64(len(x))+float64(dollars)*float64(loc[1]-loc[0]))
 		return string(re.ExpandString(nil, string(x), text, loc)), nil
 	case *lua.LFunction:
 		v = c.Invoke(x, 1, captures(text, loc)...)[0]
@@ -236,4 +341,11 @@ func (k *cache) split(_ *api.Call, text, pattern string, limit *int) ([]string, 
 		return re.Split(text, *limit), nil
 	}
 	return re.Split(text, -1), nil
+}
+
+func escape(c *api.Call, text string) string {
+	host.MakeString(c.L, float64(len(text)))
+	quoted := regexp.QuoteMeta(text)
+	host.MakeString(c.L, float64(len(quoted)))
+	return quoted
 }

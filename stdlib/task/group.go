@@ -16,44 +16,71 @@ type Group struct {
 	over  bool
 }
 
+// waiting are the functions that run several tasks and wait for them.
 func waiting() []*api.Func {
 	return []*api.Func{
-		api.Function("group", "Calls fn with a group and waits for all tasks that were spawned in it. The first failure cancels the others and is raised.",
-			"fn", group, api.ParamDoc("fn", "gets the group"), api.Returns("any ..."),
+		api.Function("group", "Calls fn with a group and waits for all tasks that were spawned in "+
+			"it. The first failure cancels the others and is raised.",
+			"fn", group,
+			api.ParamDoc("fn", "gets the group"),
+			api.Returns("any ..."),
 			api.Example(`local sum = 0
 task.group(function(g)
   for i = 1, 3 do g:spawn(function() sum = sum + i end) end
 end)
 return sum -- => 6`)),
-		api.Function("all", "Runs functions at the same time and returns a list of their first results. The first failure cancels the others and is raised.",
-			"functions", all, api.ParamDoc("functions", "list of functions"), api.Returns("any[] results"),
-			api.Example(`return task.all{ function() return 1 end, function() return 2 end } -- => {1, 2}`)),
-		api.Function("race", "Runs functions at the same time, returns the results of the one that ends first and cancels the others. Its failure is raised.",
-			"functions", race, api.ParamDoc("functions", "list of functions"), api.Returns("any ..."),
-			api.Example(`return task.race{ function() return "quick" end, function() task.sleep(60) end } -- => "quick"`)),
-		api.Function("map", "Calls fn for each item of a list, in up to n tasks at the same time, and returns the results in order.",
-			"list n fn", mapList, api.ParamDoc("list", "the items"), api.ParamDoc("n", "how many at the same time"),
-			api.ParamDoc("fn", "gets item and index"), api.Returns("any[] results"),
-			api.Example(`return task.map({1, 2, 3}, 2, function(x) return x * x end) -- => {1, 4, 9}`)),
+		api.Function("all", "Runs functions at the same time and returns a list of their first "+
+			"results. The first failure cancels the others and is raised.",
+			"functions", all,
+			api.ParamDoc("functions", "list of functions"),
+			api.Returns("any[] results"),
+			api.Example(`local function one() return 1 end
+local function two() return 2 end
+return task.all{ one, two } -- => {1, 2}`)),
+		api.Function("race", "Runs functions at the same time, returns the results of the one "+
+			"that ends first and cancels the others. Its failure is raised.",
+			"functions", race,
+			api.ParamDoc("functions", "list of functions"),
+			api.Returns("any ..."),
+			api.Example(`local function quick() return "quick" end
+local function slow() task.sleep(60) end
+return task.race{ quick, slow } -- => "quick"`)),
+		api.Function("map", "Calls fn for each item of a list, in up to n tasks at the same time, "+
+			"and returns the results in order.",
+			"list n fn", mapList,
+			api.ParamDoc("list", "the items"),
+			api.ParamDoc("n", "how many at the same time"),
+			api.ParamDoc("fn", "gets item and index"),
+			api.Returns("any[] results"),
+			api.Example(`local function square(x) return x * x end
+return task.map({1, 2, 3}, 2, square) -- => {1, 4, 9}`)),
 	}
 }
 
 func groupClass() *api.Class {
 	c := api.NewClass[*Group]("Group", "Tasks that succeed or fail together, see task.group.")
 	c.Methods = []*api.Func{
-		api.Method("spawn", "Starts fn as a task of the group.", "fn args...",
-			func(c *api.Call, g *Group, fn *lua.LFunction, args ...lua.LValue) (*host.Task, error) {
-				if g.over {
-					return nil, host.Errorf("closed", "the group has ended")
-				}
-				if c.Task() != g.owner {
-					return nil, host.Errorf("argument", "only the task that made the group can spawn in it: the others end before the group does")
-				}
-				return g.spawn(c, fn, args...), nil
-			}, api.ParamDoc("fn", "what to run"), api.ParamDoc("args", "arguments for fn"), api.Raises("closed"),
+		api.Method("spawn", "Starts fn as a task of the group.",
+			"fn args...", spawnInGroup,
+			api.ParamDoc("fn", "what to run"),
+			api.ParamDoc("args", "arguments for fn"),
+			api.Raises("closed"),
 			api.Example("group:spawn(function() task.sleep(1) end)")),
 	}
 	return c
+}
+
+func spawnInGroup(c *api.Call, g *Group, fn *lua.LFunction, args ...lua.LValue) (
+	*host.Task, error,
+) {
+	if g.over {
+		return nil, host.Errorf("closed", "the group has ended")
+	}
+	if c.Task() != g.owner {
+		return nil, host.Errorf("argument", "only the task that made the group can spawn in it: "+
+			"the others end before the group does")
+	}
+	return g.spawn(c, fn, args...), nil
 }
 
 func (g *Group) spawn(c *api.Call, fn *lua.LFunction, args ...lua.LValue) *host.Task {
@@ -63,8 +90,8 @@ func (g *Group) spawn(c *api.Call, fn *lua.LFunction, args ...lua.LValue) *host.
 	return t
 }
 
-// wait returns when all tasks have ended well. After the first failure the others are cancelled and awaited,
-// then it is raised.
+// wait returns when all tasks have succeeded. After the first failure the others are cancelled and
+// awaited, then it is raised.
 func (g *Group) wait(c *api.Call, what string) {
 	g.over = true
 	w := host.NewWatch(g.tasks...)
@@ -92,7 +119,7 @@ func (g *Group) cancel(reason string) {
 	}
 }
 
-// inScope runs fn in a scope of its own, so that its tasks end with it however it ends.
+// inScope runs fn in a scope of its own. Its tasks end with fn, however fn ends.
 func inScope(c *api.Call, fn func(c *api.Call) []lua.LValue) api.Values {
 	body := c.L.NewFunction(func(L *lua.LState) int {
 		res := fn(c.On(L))
@@ -181,7 +208,7 @@ func mapList(c *api.Call, items []lua.LValue, n int, fn *lua.LFunction) (api.Val
 	}), nil
 }
 
-// waitAll joins everything but the script itself and the task that calls it.
+// waitAll joins all tasks but that of the script and the one that calls it.
 func waitAll(c *api.Call, timeout *time.Duration) {
 	left := api.NoTimeout
 	end := time.Time{}

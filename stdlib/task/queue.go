@@ -10,8 +10,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// waiter is a task that waits in a queue, event or mutex. Everything here belongs to the holder of the
-// interpreter lock.
+// waiter is a task that waits in a queue, event or mutex. Everything in this file belongs to the
+// holder of the interpreter lock.
 type waiter struct {
 	*host.Waiter
 	value lua.LValue // handed over by put, or what put wants to hand over
@@ -39,9 +39,11 @@ func (l *line) leave(w *waiter) {
 	}
 }
 
-// wait waits in the line until somebody wakes the task. It returns nil when the time is over first. When the
-// task is cancelled it raises; undo then gives back what the task was woken with.
-func (l *line) wait(c *api.Call, what string, v lua.LValue, timeout *time.Duration, undo func(w *waiter)) *waiter {
+// wait waits in the line until another task wakes this one. It returns nil when the time is over
+// first. When the task is cancelled it raises; undo then gives back what the task was woken with.
+func (l *line) wait(
+	c *api.Call, what string, v lua.LValue, timeout *time.Duration, undo func(*waiter),
+) *waiter {
 	w := &waiter{Waiter: host.NewWaiter(c.L), value: v}
 	*l = append(*l, w)
 	settled := false
@@ -51,11 +53,7 @@ func (l *line) wait(c *api.Call, what string, v lua.LValue, timeout *time.Durati
 			undo(w)
 		}
 	}()
-	d := api.NoTimeout
-	if timeout != nil {
-		d = *timeout
-	}
-	woken := w.Wait(c.L, what, d)
+	woken := w.Wait(c.L, what, limit(timeout))
 	settled = true
 	if !woken {
 		l.leave(w)
@@ -96,7 +94,8 @@ func (q *Queue) Size(visit func(lua.LValue)) int {
 }
 
 func queueClass() *api.Class {
-	c := api.NewClass[*Queue]("Queue", "Carries values from task to task in order: `for v in queue do ... end` reads until it is closed.")
+	c := api.NewClass[*Queue]("Queue", "Carries values from task to task in order: `for v in "+
+		"queue do ... end` reads until it is closed.")
 	c.String = func(q *Queue) string {
 		state := "open"
 		if q.closed {
@@ -111,20 +110,31 @@ func queueClass() *api.Class {
 		api.Property("closed", "whether it was closed", func(q *Queue) bool { return q.closed }),
 	}
 	c.Methods = []*api.Func{
-		api.Method("put", "Adds a value. Waits while the queue is full. Returns false when the time is over.", "value timeout?",
-			func(c *api.Call, q *Queue, v lua.LValue, timeout *time.Duration) (bool, error) {
-				return q.put(c, v, timeout)
-			},
-			api.ParamDoc("value", "anything but nil"), api.ParamDoc("timeout", "seconds to wait at most"), api.Raises("closed"),
+		api.Method("put", "Adds a value. Waits while the queue is full. Returns false when the "+
+			"time is over.",
+			"value timeout?", put,
+			api.ParamDoc("value", "anything but nil"),
+			api.ParamDoc("timeout", "seconds to wait at most"),
+			api.Raises("closed"),
 			api.Example("queue:put({ id = 1 })")),
-		api.Method("get", "Takes the oldest value. Waits while the queue is empty. Returns nil when it is closed and empty, or the time is over.",
-			"timeout?", func(c *api.Call, q *Queue, timeout *time.Duration) lua.LValue { return q.get(c, timeout) },
-			api.ParamDoc("timeout", "seconds to wait at most"), api.Returns("any value"), api.Example("local v = queue:get(1)")),
-		api.Method("close", "Lets no more values in. Readers get what is left, then nil.", "",
-			func(_ *api.Call, q *Queue) { q.close() }, api.Example("queue:close()")),
+		api.Method("get", "Takes the oldest value. Waits while the queue is empty. Returns nil "+
+			"when it is closed and empty, or the time is over.",
+			"timeout?", get,
+			api.ParamDoc("timeout", "seconds to wait at most"),
+			api.Returns("any value"),
+			api.Example("local v = queue:get(1)")),
+		api.Method("close", "Lets no more values in. Readers get what is left, then nil.",
+			"", func(_ *api.Call, q *Queue) { q.close() },
+			api.Example("queue:close()")),
 	}
 	return c
 }
+
+func put(c *api.Call, q *Queue, v lua.LValue, timeout *time.Duration) (bool, error) {
+	return q.put(c, v, timeout)
+}
+
+func get(c *api.Call, q *Queue, timeout *time.Duration) lua.LValue { return q.get(c, timeout) }
 
 func (q *Queue) put(c *api.Call, v lua.LValue, timeout *time.Duration) (bool, error) {
 	if v == lua.LNil {
@@ -168,7 +178,7 @@ func (q *Queue) get(c *api.Call, timeout *time.Duration) lua.LValue {
 		return lua.LNil
 	}
 	w := q.getters.wait(c, "queue:get", nil, timeout, func(w *waiter) {
-		if w.value != nil { // handed over to a task that was cancelled: the next one gets it
+		if w.value != nil { // it was handed to a task that was cancelled: the next one gets it
 			q.items = append([]lua.LValue{w.value}, q.items...)
 			if next := q.getters.next(); next != nil {
 				next.value = q.items[0]
@@ -206,55 +216,79 @@ func eventClass() *api.Class {
 	c := api.NewClass[*Event]("Event", "A flag that tasks wait for.")
 	c.String = func(e *Event) string { return fmt.Sprintf("Event<set: %t>", e.set) }
 	c.Methods = []*api.Func{
-		api.Method("set", "Sets the flag and wakes all tasks that wait.", "", func(_ *api.Call, e *Event) {
-			e.set = true
-			for w := e.waiters.next(); w != nil; w = e.waiters.next() {
-				w.Wake()
-			}
-		}, api.Example("event:set()")),
-		api.Method("clear", "Takes the flag back.", "", func(_ *api.Call, e *Event) { e.set = false }, api.Example("event:clear()")),
-		api.Method("is_set", "Whether the flag is set.", "", func(_ *api.Call, e *Event) bool { return e.set },
+		api.Method("set", "Sets the flag and wakes all tasks that wait.",
+			"", setEvent,
+			api.Example("event:set()")),
+		api.Method("clear", "Takes the flag back.",
+			"", func(_ *api.Call, e *Event) { e.set = false },
+			api.Example("event:clear()")),
+		api.Method("is_set", "Whether the flag is set.",
+			"", func(_ *api.Call, e *Event) bool { return e.set },
 			api.Example("print(event:is_set())")),
-		api.Method("wait", "Waits until the flag is set. Returns false when the time is over.", "timeout?",
-			func(c *api.Call, e *Event, timeout *time.Duration) bool {
-				return e.set || e.waiters.wait(c, "event:wait", nil, timeout, func(*waiter) {}) != nil
-			}, api.ParamDoc("timeout", "seconds to wait at most"), api.Example("local ok = event:wait(5)")),
+		api.Method("wait", "Waits until the flag is set. Returns false when the time is over.",
+			"timeout?", waitEvent,
+			api.ParamDoc("timeout", "seconds to wait at most"),
+			api.Example("local ok = event:wait(5)")),
 	}
 	return c
+}
+
+func setEvent(_ *api.Call, e *Event) {
+	e.set = true
+	for w := e.waiters.next(); w != nil; w = e.waiters.next() {
+		w.Wake()
+	}
+}
+
+func waitEvent(c *api.Call, e *Event, timeout *time.Duration) bool {
+	return e.set || e.waiters.wait(c, "event:wait", nil, timeout, func(*waiter) {}) != nil
 }
 
 // Mutex is held by one task at a time.
 type Mutex struct {
 	taken   bool
-	owner   *host.Task // nil while the next one has not run yet
+	owner   *host.Task // nil while the next task has not run yet
 	waiters line
 }
 
 func mutexClass() *api.Class {
 	c := api.NewClass[*Mutex]("Mutex", "A lock that one task holds at a time.")
 	c.Methods = []*api.Func{
-		api.Method("lock", "Waits until the lock is free and takes it. Returns false when the time is over.", "timeout?",
-			func(c *api.Call, m *Mutex, timeout *time.Duration) (bool, error) { return m.lock(c, timeout) },
-			api.ParamDoc("timeout", "seconds to wait at most"), api.Raises("deadlock"), api.Example("mutex:lock()")),
-		api.Method("unlock", "Gives the lock to the task that waits longest.", "",
-			func(c *api.Call, m *Mutex) error {
-				if m.owner != c.Task() {
-					return host.Errorf("argument", "only the task that holds the mutex can unlock it")
-				}
-				m.unlock()
-				return nil
-			}, api.Example("mutex:unlock()")),
-		api.Method("with", "Calls fn while holding the lock, and returns what it returns.", "fn args...",
-			func(c *api.Call, m *Mutex, fn *lua.LFunction, args ...lua.LValue) (api.Values, error) {
-				if _, err := m.lock(c, nil); err != nil {
-					return nil, err
-				}
-				defer m.unlock() // also when fn raises
-				return c.Invoke(fn, lua.MultRet, args...), nil
-			}, api.ParamDoc("fn", "what to call"), api.ParamDoc("args", "arguments for fn"), api.Returns("any ..."),
+		api.Method("lock", "Waits until the lock is free and takes it. Returns false when the "+
+			"time is over.",
+			"timeout?", lock,
+			api.ParamDoc("timeout", "seconds to wait at most"),
+			api.Raises("deadlock"),
+			api.Example("mutex:lock()")),
+		api.Method("unlock", "Gives the lock to the task that waits longest.",
+			"", unlock,
+			api.Example("mutex:unlock()")),
+		api.Method("with", "Calls fn while holding the lock, and returns what it returns.",
+			"fn args...", withLock,
+			api.ParamDoc("fn", "what to call"),
+			api.ParamDoc("args", "arguments for fn"),
+			api.Returns("any ..."),
 			api.Example("mutex:with(function() task.sleep(1) end)")),
 	}
 	return c
+}
+
+func lock(c *api.Call, m *Mutex, timeout *time.Duration) (bool, error) { return m.lock(c, timeout) }
+
+func unlock(c *api.Call, m *Mutex) error {
+	if m.owner != c.Task() {
+		return host.Errorf("argument", "only the task that holds the mutex can unlock it")
+	}
+	m.unlock()
+	return nil
+}
+
+func withLock(c *api.Call, m *Mutex, fn *lua.LFunction, args ...lua.LValue) (api.Values, error) {
+	if _, err := m.lock(c, nil); err != nil {
+		return nil, err
+	}
+	defer m.unlock() // also when fn raises
+	return c.Invoke(fn, lua.MultRet, args...), nil
 }
 
 func (m *Mutex) lock(c *api.Call, timeout *time.Duration) (bool, error) {
@@ -275,7 +309,8 @@ func (m *Mutex) lock(c *api.Call, timeout *time.Duration) (bool, error) {
 	return true, nil
 }
 
-// unlock hands the lock over directly, so that it stays taken for everybody but the task whose turn it is.
+// unlock hands the lock to the next task. It stays taken meanwhile, so that no other task gets in
+// between.
 func (m *Mutex) unlock() {
 	m.owner = nil
 	w := m.waiters.next()

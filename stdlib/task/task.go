@@ -1,5 +1,6 @@
-// Package task is the script module task: work that runs beside other work, and what tasks use to wait for
-// each other. A task belongs to the scope that spawned it and is cancelled when that scope ends.
+// Package task is the script module task: work that runs beside other work, and what tasks use to
+// wait for each other. A task belongs to the scope that spawned it and is cancelled when that scope
+// ends.
 //
 //	local t = task.spawn(function() return dev:battery().level end)
 //	task.sleep(1)
@@ -10,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
@@ -24,59 +26,103 @@ const mainName = "main"
 // Module declares the module.
 func Module() *api.Module {
 	return &api.Module{
-		Name: "task", Doc: "Work that runs beside other work. Tasks change only in calls that wait.", Global: true, Perm: "none",
-		Funcs:   append(functions(), waiting()...),
+		Name:    "task",
+		Doc:     "Work that runs beside other work. Tasks change only in calls that wait.",
+		Global:  true,
+		Perm:    "none",
+		Funcs:   slices.Concat(spawning(), timing(), meeting(), waiting()),
 		Classes: []*api.Class{taskClass(), queueClass(), eventClass(), mutexClass(), groupClass()},
 		Examples: []string{`local t = task.spawn(function() return 42 end)
 print(t:join()) -- => 42`},
 	}
 }
 
-func functions() []*api.Func {
+// spawning are the functions that start and list tasks.
+func spawning() []*api.Func {
 	return []*api.Func{
-		api.Function("spawn", "Starts fn as a task of the current scope. With a table, {name = \"n\", fn}, the task gets a name.",
+		api.Function("spawn", "Starts fn as a task of the current scope. With a table, {name = "+
+			"\"n\", fn}, the task gets a name.",
 			"fn:function|table args...", spawn,
-			api.ParamDoc("fn", "function, or table with name and function"), api.ParamDoc("args", "arguments for fn"),
-			api.Returns("Task"), api.Example(`local t = task.spawn(function(n) return n + 1 end, 1)
+			api.ParamDoc("fn", "function, or table with name and function"),
+			api.ParamDoc("args", "arguments for fn"),
+			api.Returns("Task"),
+			api.Example(`local t = task.spawn(function(n) return n + 1 end, 1)
 return t:join() -- => 2`)),
-		api.Function("sleep", "Waits.", "seconds", sleep, api.ParamDoc("seconds", "how long"),
+		api.Function("sleep", "Waits.",
+			"seconds", sleep,
+			api.ParamDoc("seconds", "how long"),
 			api.Example("task.sleep(0.01)")),
-		api.Function("current", "The running task.", "", func(c *api.Call) *host.Task { return c.Task() },
+		api.Function("current", "The running task.",
+			"", current,
 			api.Example("return task.current().name")),
-		api.Function("list", "All tasks that have not ended, oldest first.", "",
-			func(c *api.Call) []*host.Task { return c.Host().Tasks() }, api.Example("return #task.list() -- => 1")),
-		api.Function("wait_all", "Waits until all other tasks have ended. The first failure is raised.", "timeout?", waitAll,
-			api.ParamDoc("timeout", "seconds to wait at most"), api.Raises("timeout"), api.Example("task.wait_all()")),
-		api.Function("timeout", "Calls fn in this task, in a scope of its own, and raises timeout when it is not done in time. Deadlines nest, the earlier one wins. What fn opens is closed afterwards, unless it was kept with keep().",
-			"seconds fn args...", timeout, api.ParamDoc("seconds", "how long fn may take"), api.ParamDoc("fn", "what to call"),
-			api.ParamDoc("args", "arguments for fn"), api.Returns("any ..."), api.Raises("timeout"),
+		api.Function("list", "All tasks that have not ended, oldest first.",
+			"", listTasks,
+			api.Example("return #task.list() -- => 1")),
+		api.Function("wait_all", "Waits until all other tasks have ended. The first failure is "+
+			"raised.",
+			"timeout?", waitAll,
+			api.ParamDoc("timeout", "seconds to wait at most"),
+			api.Raises("timeout"),
+			api.Example("task.wait_all()")),
+	}
+}
+
+// timing are the functions that call another one by the clock.
+func timing() []*api.Func {
+	return []*api.Func{
+		api.Function("timeout", "Calls fn in this task, in a scope of its own, and raises timeout "+
+			"when it is not done in time. Deadlines nest, the earlier one wins. What fn opens is "+
+			"closed afterwards, unless it was kept with keep().",
+			"seconds fn args...", timeout,
+			api.ParamDoc("seconds", "how long fn may take"),
+			api.ParamDoc("fn", "what to call"),
+			api.ParamDoc("args", "arguments for fn"),
+			api.Returns("any ..."),
+			api.Raises("timeout"),
 			api.Example(`return task.timeout(5, function() return "done" end) -- => "done"`)),
-		api.Function("run_for", "Calls fn and stops it when the time is over, which is the normal end. Returns true when fn ended by itself, else false.",
-			"seconds fn args...", runFor, api.ParamDoc("seconds", "how long fn may run"), api.ParamDoc("fn", "what to call"),
-			api.ParamDoc("args", "arguments for fn"), api.Returns("boolean finished"),
+		api.Function("run_for", "Calls fn and stops it when the time is over, which is the normal "+
+			"end. Returns true when fn ended by itself, else false.",
+			"seconds fn args...", runFor,
+			api.ParamDoc("seconds", "how long fn may run"),
+			api.ParamDoc("fn", "what to call"),
+			api.ParamDoc("args", "arguments for fn"),
+			api.Returns("boolean finished"),
 			api.Example(`return task.run_for(0.01, function() task.sleep(60) end) -- => false`)),
-		api.Function("every", "Starts a task that calls fn at a fixed rate, until fn returns false.", "seconds fn", every,
-			api.ParamDoc("seconds", "from start to start"), api.ParamDoc("fn", "what to call"),
+		api.Function("every", "Starts a task that calls fn at a fixed rate, until fn returns "+
+			"false.",
+			"seconds fn", every,
+			api.ParamDoc("seconds", "from start to start"),
+			api.ParamDoc("fn", "what to call"),
 			api.Example(`local n = 0
 task.every(0.01, function() n = n + 1; return n < 3 end):join()
 return n -- => 3`)),
-		api.Function("atomic", "Calls fn and lets no other task run while it computes. Calls that wait still do.", "fn args...",
-			func(c *api.Call, fn *lua.LFunction, args ...lua.LValue) api.Values {
-				return host.Atomic(c.L, fn, args...)
-			},
-			api.ParamDoc("fn", "what to call"), api.ParamDoc("args", "arguments for fn"), api.Returns("any ..."),
+		api.Function("atomic", "Calls fn and lets no other task run while it computes. During "+
+			"calls that wait the others run.",
+			"fn args...", atomic,
+			api.ParamDoc("fn", "what to call"),
+			api.ParamDoc("args", "arguments for fn"),
+			api.Returns("any ..."),
 			api.Example(`return task.atomic(function() return 1 end) -- => 1`)),
-		api.Function("queue", "Makes a queue. put waits while it is full, get while it is empty.", "size?", newQueue,
-			api.ParamDoc("size", "how many values it holds, without limit when absent"),
+	}
+}
+
+// meeting are the functions that make what tasks wait for each other with.
+func meeting() []*api.Func {
+	return []*api.Func{
+		api.Function("queue", "Makes a queue. put waits while it is full, get while it is empty.",
+			"size?", newQueue,
+			api.ParamDoc("size", "how many values it holds; without it there is no limit"),
 			api.Example(`local q = task.queue()
 task.spawn(function() q:put("a") q:close() end)
 for v in q do print(v) end -- => a`)),
-		api.Function("event", "Makes an event: tasks wait until it is set.", "", func(*api.Call) *Event { return &Event{} },
+		api.Function("event", "Makes an event: tasks wait until it is set.",
+			"", func(*api.Call) *Event { return &Event{} },
 			api.Example(`local e = task.event()
 e:set()
 return e:wait() -- => true`)),
-		api.Function("mutex", "Makes a lock that one task holds at a time, for work that waits in between.", "",
-			func(*api.Call) *Mutex { return &Mutex{} },
+		api.Function("mutex", "Makes a lock that one task holds at a time, for work that waits in "+
+			"between.",
+			"", func(*api.Call) *Mutex { return &Mutex{} },
 			api.Example(`local m = task.mutex()
 return m:with(function() return "alone" end) -- => "alone"`)),
 	}
@@ -90,25 +136,58 @@ func taskClass() *api.Class {
 		api.Property("id", "a number no other task has", (*host.Task).ID),
 	}
 	c.Methods = []*api.Func{
-		api.Method("join", "Waits for the end and returns the results, or raises the error of the task.", "timeout?",
-			func(c *api.Call, t *host.Task, timeout *time.Duration) api.Values { return t.Join(c.L, limit(timeout)) },
-			api.ParamDoc("timeout", "seconds to wait at most"), api.Returns("any ..."), api.Raises("timeout"),
+		api.Method("join", "Waits for the end and returns the results, or raises the error of the "+
+			"task.",
+			"timeout?", join,
+			api.ParamDoc("timeout", "seconds to wait at most"),
+			api.Returns("any ..."),
+			api.Raises("timeout"),
 			api.Example("local value = t:join(10)")),
-		api.Method("cancel", "Asks the task to stop: what it waits for returns, and it raises cancelled until it has ended.", "reason?",
-			func(_ *api.Call, t *host.Task, reason *string) {
-				t.Observe()
-				if reason == nil {
-					reason = new(string)
-				}
-				t.Cancel(*reason)
-			}, api.ParamDoc("reason", "message of the error"), api.Example(`t:cancel("not needed any more")`)),
-		api.Method("done", "Whether the task has ended.", "", func(_ *api.Call, t *host.Task) bool { return t.Over() },
+		api.Method("cancel", "Asks the task to stop: what it waits for returns, and it raises "+
+			"cancelled until it has ended.",
+			"reason?", cancel,
+			api.ParamDoc("reason", "message of the error"),
+			api.Example(`t:cancel("not needed any more")`)),
+		api.Method("done", "Whether the task has ended.",
+			"", func(_ *api.Call, t *host.Task) bool { return t.Over() },
 			api.Example("if t:done() then print(t:join()) end")),
-		api.Method("error", "The error that ended the task, nil while it runs and when it succeeded.", "",
-			func(c *api.Call, t *host.Task) lua.LValue { t.Observe(); return errorOf(c, t) }, api.Returns("Error?"),
+		api.Method("error", "The error that ended the task, nil while it runs and when it "+
+			"succeeded.",
+			"", failure,
+			api.Returns("Error?"),
 			api.Example("local e = t:error()")),
 	}
 	return c
+}
+
+func current(c *api.Call) *host.Task { return c.Task() }
+
+func listTasks(c *api.Call) []*host.Task { return c.Host().Tasks() }
+
+func join(c *api.Call, t *host.Task, timeout *time.Duration) api.Values {
+	return t.Join(c.L, limit(timeout))
+}
+
+func cancel(_ *api.Call, t *host.Task, reason *string) {
+	t.Observe()
+	text := ""
+	if reason != nil {
+		text = *reason
+	}
+	t.Cancel(text)
+}
+
+func failure(c *api.Call, t *host.Task) lua.LValue {
+	t.Observe()
+	err := t.Err()
+	if err == nil {
+		return lua.LNil
+	}
+	return host.ToLua(c.L, err)
+}
+
+func atomic(c *api.Call, fn *lua.LFunction, args ...lua.LValue) api.Values {
+	return host.Atomic(c.L, fn, args...)
 }
 
 func describe(t *host.Task) string {
@@ -123,13 +202,7 @@ func describe(t *host.Task) string {
 	return fmt.Sprintf("Task<%q, %s>", t.Name(), state)
 }
 
-func errorOf(c *api.Call, t *host.Task) lua.LValue {
-	if err := t.Err(); err != nil {
-		return host.ToLua(c.L, err)
-	}
-	return lua.LNil
-}
-
+// limit returns the timeout of a wait, which is without end when none was given.
 func limit(d *time.Duration) time.Duration {
 	if d == nil {
 		return api.NoTimeout
@@ -167,7 +240,7 @@ func sleep(c *api.Call, d time.Duration) {
 	host.WithTimeout(c.L, api.NoTimeout, func(ctx context.Context) error { return wait(ctx, d) })
 }
 
-// wait sleeps; NoTimeout is for ever.
+// wait sleeps, without end if d is NoTimeout.
 func wait(ctx context.Context, d time.Duration) error {
 	if d == api.NoTimeout {
 		<-ctx.Done()
@@ -218,7 +291,9 @@ func every(c *api.Call, d time.Duration, fn *lua.LFunction) *host.Task {
 			if now := time.Now(); next.Before(now) {
 				next = now // fn took too long: missed calls are not made up
 			}
-			host.WithTimeout(L, api.NoTimeout, func(ctx context.Context) error { return wait(ctx, time.Until(next)) })
+			host.WithTimeout(L, api.NoTimeout, func(ctx context.Context) error {
+				return wait(ctx, time.Until(next))
+			})
 		}
 	})
 	return host.Spawn(c.L, "every "+place(fn), loop)

@@ -1,4 +1,4 @@
-// Package time is the script module time: dates and durations. Durations are numbers of seconds everywhere.
+// Package time is the script module time: dates and durations. A duration is a number of seconds.
 //
 //	local start = time.now()
 //	print(time.now() - start, start:format("%Y-%m-%d"))
@@ -29,33 +29,67 @@ type dateFields struct {
 
 // Module declares the module.
 func Module() *api.Module {
-	begin := time.Now()
-	args := api.ParamDoc("args", "arguments for fn")
 	return &api.Module{
-		Name: "time", Doc: "Dates and durations. Durations are seconds.", Global: true, Perm: "none",
-		Funcs: []*api.Func{
-			api.Function("now", "The time of day as a Date.", "", func(*api.Call) time.Time { return time.Now() },
-				api.Example(`print(time.now():iso())`)),
-			api.Function("monotonic", "Seconds since the host started. It never jumps.", "",
-				func(*api.Call) float64 { return time.Since(begin).Seconds() }, api.Returns("number seconds"),
-				api.Example(`return time.monotonic() >= 0 -- => true`)),
-			api.Function("sleep", "Waits. Other tasks run meanwhile.", "seconds", sleep, api.ParamDoc("seconds", "how long"),
-				api.Example(`time.sleep(0.01)`)),
-			api.Function("measure", "Calls fn and returns the seconds that it took, then its results.", "fn args...", measure,
-				api.ParamDoc("fn", "what to call"), args, api.Returns("number seconds", "any ..."),
-				api.Example(`return select(2, time.measure(function() return "x" end)) -- => "x"`)),
-			api.Function("date", "Makes a Date from seconds since 1970, from a text as parse reads it, or from a table of year, month, day, hour, min, sec, zone.",
-				"value:number|string|TimeDateFields", date, api.ParamDoc("value", "what to make it of"),
-				api.Example(`return time.date{ year = 2024, month = 2, day = 29 }:iso() -- => "2024-02-29T00:00:00Z"`)),
-			api.Function("parse", "Reads a date: ISO 8601 and the forms of logs without a format, else a format as in os.date. Without a zone it is UTC.",
-				"text format?", parse, api.ParamDoc("text", "the date"), api.ParamDoc("format", "such as %d.%m.%Y %H:%M"), api.Raises("decode"),
-				api.Returns("Date"), api.Example(`return time.parse("29.02.2024", "%d.%m.%Y").unix -- => 1709164800`)),
-			api.Function("duration", "Reads a duration such as 1m30s, 250ms or 2d, and gives seconds.", "text", duration,
-				api.ParamDoc("text", "the duration"), api.Raises("decode"), api.Returns("number seconds"),
-				api.Example(`return time.duration("1m30s") -- => 90`)),
-		},
+		Name:   "time",
+		Doc:    "Dates and durations. Durations are seconds.",
+		Global: true,
+		Perm:   "none",
+		Funcs:  append(clock(), dates()...),
 	}
 }
+
+// clock are the functions that deal with the time that passes.
+func clock() []*api.Func {
+	begin := time.Now()
+	monotonic := func(*api.Call) float64 { return time.Since(begin).Seconds() }
+	return []*api.Func{
+		api.Function("now", "The time of day as a Date.",
+			"", now,
+			api.Example(`print(time.now():iso())`)),
+		api.Function("monotonic", "Seconds since the host started. It never jumps.",
+			"", monotonic,
+			api.Returns("number seconds"),
+			api.Example(`return time.monotonic() >= 0 -- => true`)),
+		api.Function("sleep", "Waits. Other tasks run meanwhile.",
+			"seconds", sleep,
+			api.ParamDoc("seconds", "how long"),
+			api.Example(`time.sleep(0.01)`)),
+		api.Function("measure", "Calls fn and returns the seconds that it took, then its results.",
+			"fn args...", measure,
+			api.ParamDoc("fn", "what to call"),
+			api.ParamDoc("args", "arguments for fn"),
+			api.Returns("number seconds", "any ..."),
+			api.Example(`return select(2, time.measure(function() return "x" end)) -- => "x"`)),
+	}
+}
+
+// dates are the functions that make dates and durations.
+func dates() []*api.Func {
+	return []*api.Func{
+		api.Function("date", "Makes a Date from seconds since 1970, from a text as parse reads "+
+			"it, or from a table of year, month, day, hour, min, sec, zone.",
+			"value:number|string|TimeDateFields", date,
+			api.ParamDoc("value", "what to make it of"),
+			api.Example(`local d = time.date{ year = 2024, month = 2, day = 29 }
+return d:iso() -- => "2024-02-29T00:00:00Z"`)),
+		api.Function("parse", "Reads a date. Without a format it knows ISO 8601 and the forms "+
+			"that logs use; a format is written as in os.date. A date without a zone is UTC.",
+			"text format?", parse,
+			api.ParamDoc("text", "the date"),
+			api.ParamDoc("format", "such as %d.%m.%Y %H:%M"),
+			api.Raises("decode"),
+			api.Returns("Date"),
+			api.Example(`return time.parse("29.02.2024", "%d.%m.%Y").unix -- => 1709164800`)),
+		api.Function("duration", "Reads a duration such as 1m30s, 250ms or 2d, and gives seconds.",
+			"text", duration,
+			api.ParamDoc("text", "the duration"),
+			api.Raises("decode"),
+			api.Returns("number seconds"),
+			api.Example(`return time.duration("1m30s") -- => 90`)),
+	}
+}
+
+func now(*api.Call) time.Time { return time.Now() }
 
 func sleep(c *api.Call, d time.Duration) {
 	host.WithTimeout(c.L, api.NoTimeout, func(ctx context.Context) error {
@@ -100,22 +134,35 @@ func date(c *api.Call, v lua.LValue) (time.Time, error) {
 			return time.Time{}, c.ArgError(1, "unknown time zone %q", f.Zone)
 		}
 		sec, frac := math.Modf(f.Sec)
-		return time.Date(f.Year, time.Month(f.Month), f.Day, f.Hour, f.Min, int(sec), int(math.Round(frac*1e9)), loc), nil
+		nsec := int(math.Round(frac * 1e9))
+		t := time.Date(f.Year, time.Month(f.Month), f.Day, f.Hour, f.Min, int(sec), nsec, loc)
+		return t, nil
 	}
 	return time.Time{}, c.ArgError(1, "number, string or table expected, got %s", v.Type())
 }
 
 // layouts are the forms that parse knows without being told.
 var layouts = []string{
-	time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999 -0700",
-	"2006-01-02 15:04:05.999999999", "2006-01-02T15:04", "2006-01-02 15:04", "2006-01-02", time.RFC1123Z, time.RFC1123, time.ANSIC,
+	time.RFC3339Nano,
+	"2006-01-02T15:04:05.999999999",
+	"2006-01-02 15:04:05.999999999Z07:00",
+	"2006-01-02 15:04:05.999999999 -0700",
+	"2006-01-02 15:04:05.999999999",
+	"2006-01-02T15:04",
+	"2006-01-02 15:04",
+	"2006-01-02",
+	time.RFC1123Z,
+	time.RFC1123,
+	time.ANSIC,
 }
 
 // directives are the parts of a format that can be read, in the terms of Go.
 var directives = map[byte]string{
-	'Y': "2006", 'y': "06", 'm': "01", 'd': "02", 'e': "_2", 'H': "15", 'I': "03", 'M': "04", 'S': "05", 'p': "PM",
+	'Y': "2006", 'y': "06", 'm': "01", 'd': "02", 'e': "_2",
+	'H': "15", 'I': "03", 'M': "04", 'S': "05", 'p': "PM",
 	'b': "Jan", 'B': "January", 'a': "Mon", 'A': "Monday", 'z': "-0700", 'Z': "MST", 'j': "002",
-	'F': "2006-01-02", 'T': "15:04:05", 'R': "15:04", 'D': "01/02/06", '%': "%", 'n': "\n", 't': "\t",
+	'F': "2006-01-02", 'T': "15:04:05", 'R': "15:04", 'D': "01/02/06",
+	'%': "%", 'n': "\n", 't': "\t",
 }
 
 func parse(c *api.Call, text string, format *string) (time.Time, error) {
@@ -125,7 +172,8 @@ func parse(c *api.Call, text string, format *string) (time.Time, error) {
 				return t, nil
 			}
 		}
-		return time.Time{}, host.Errorf("decode", "time: %q is no date that is known, give a format", text)
+		return time.Time{}, host.Errorf("decode", "time: %q is not a known form of date", text).
+			WithHint("give the format as the second argument")
 	}
 	layout, err := layoutOf(c, *format)
 	if err != nil {
@@ -133,13 +181,14 @@ func parse(c *api.Call, text string, format *string) (time.Time, error) {
 	}
 	t, err := time.Parse(layout, text)
 	if err != nil {
-		return time.Time{}, host.Errorf("decode", "time: %q does not fit the format %q", text, *format)
+		return time.Time{}, host.Errorf("decode", "time: %q does not have the format %q",
+			text, *format)
 	}
 	return t, nil
 }
 
-// layoutOf turns a strftime format into Go's. Digits and words of the format itself would be taken for
-// directives by Go; they cannot be expressed there.
+// layoutOf turns a strftime format into Go's. Go would take digits of the format itself for
+// directives, so they are refused.
 func layoutOf(c *api.Call, format string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(format); i++ {
@@ -163,7 +212,7 @@ func layoutOf(c *api.Call, format string) (string, error) {
 }
 
 func duration(_ *api.Call, text string) (float64, error) {
-	bad := host.Errorf("decode", "time: %q is no duration", text)
+	bad := host.Errorf("decode", "time: %q is not a duration", text)
 	rest := strings.TrimSpace(text)
 	if f, err := strconv.ParseFloat(rest, 64); err == nil && !math.IsInf(f, 0) && !math.IsNaN(f) {
 		return f, nil

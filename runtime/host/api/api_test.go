@@ -16,6 +16,7 @@ import (
 
 // Phone is the class of the tests.
 type Phone struct {
+	api.Turn
 	name   string
 	closed bool
 	lines  []string
@@ -65,12 +66,30 @@ func testModule() *api.Module {
 	phone.NextType = "string"
 	phone.Fields = []*api.Field{
 		api.Property("name", "its name", func(p *Phone) string { return p.name }),
-		{Name: "slow", Doc: "without the generic getter", Get: func(p *Phone) any { return len(p.name) }},
+		{
+			Name: "slow",
+			Doc:  "without the generic getter",
+			Get:  func(p *Phone) any { return len(p.name) },
+		},
 	}
 	phone.Methods = []*api.Func{
-		api.Method("launch", "Starts an app.", "bundle_id opts?", launch, api.ParamDoc("bundle_id", "which app"),
-			api.StringKind("bundle_id", "bundle_id"), api.Returns("string what"), api.Perm("control"),
-			api.Example(`dev:launch("com.x", { kill = true })`)),
+		api.Method(
+			"launch",
+			"Starts an app.",
+			"bundle_id opts?",
+			launch,
+			api.ParamDoc("bundle_id", "which app"),
+			api.StringKind(
+				"bundle_id",
+				"bundle_id",
+			),
+			api.Returns("string what"),
+			api.Perm("control"),
+			api.Example(`dev:launch("com.x", { kill = true })`),
+		),
+		api.Method("nothing", "Does nothing.", "bundle_id opts?",
+			func(*api.Call, *Phone, string, launchOptions) (int, error) { return 0, nil },
+			api.ParamDoc("bundle_id", "which app"), api.Example(`dev:nothing("com.x")`)),
 		api.Method("app", "Returns an app.", "id?", func(_ *api.Call, _ *Phone, id *string) *App {
 			if id == nil {
 				return nil
@@ -96,15 +115,30 @@ func testModule() *api.Module {
 
 func testFunctions() []*api.Func {
 	any1 := func(name string, fn any) *api.Func {
-		return api.Function(name, "Takes a value.", "value", fn, api.ParamDoc("value", "the value"), api.Example("local x = 1"))
+		return api.Function(
+			name,
+			"Takes a value.",
+			"value",
+			fn,
+			api.ParamDoc("value", "the value"),
+			api.Example("local x = 1"),
+		)
 	}
 	return []*api.Func{
-		api.Function("phone", "Makes a phone.", "name? lines...", func(_ *api.Call, name *string, lines ...string) *Phone {
-			if name == nil {
-				return &Phone{name: "nameless"}
-			}
-			return &Phone{name: *name, lines: lines}
-		}, api.ParamDoc("name", "its name"), api.ParamDoc("lines", "what it says"), api.Example(`local d = lab.phone("x")`)),
+		api.Function(
+			"phone",
+			"Makes a phone.",
+			"name? lines...",
+			func(c *api.Call, name *string, lines ...string) api.Opened[*Phone] {
+				if name == nil {
+					return api.Own(c, &Phone{name: "nameless"})
+				}
+				return api.Own(c, &Phone{name: *name, lines: lines})
+			},
+			api.ParamDoc("name", "its name"),
+			api.ParamDoc("lines", "what it says"),
+			api.Example(`local d = lab.phone("x")`),
+		),
 		any1("i8", func(_ *api.Call, n int8) int8 { return n }),
 		any1("u64", func(_ *api.Call, n uint64) uint64 { return n }),
 		any1("bytes", func(_ *api.Call, b []byte) []byte { return b }),
@@ -122,16 +156,26 @@ func testFunctions() []*api.Func {
 }
 
 func testApp(id string) *App {
-	return &App{BundleID: id, Size: 5, Ratio: 0.5, Tags: []string{"x", "y"}, Env: map[string]string{"k": "v"}, ID: 1 << 60,
-		Next: &App{BundleID: id + "2"}}
+	return &App{
+		BundleID: id,
+		Size:     5,
+		Ratio:    0.5,
+		Tags:     []string{"x", "y"},
+		Env:      map[string]string{"k": "v"},
+		ID:       1 << 60,
+		Next:     &App{BundleID: id + "2"},
+	}
 }
 
 func launch(_ *api.Call, p *Phone, id string, o launchOptions) (string, error) {
 	if id == "bad" {
 		return "", host.Errorf("InvalidService", "no such thing")
 	}
-	return strings.Join([]string{p.name, id, strings.Join(o.Args, "+"), o.Env["K"], o.Mode, o.Timeout.String(),
-		strings.Repeat("x", o.Count)}, " "), nil
+	return strings.Join(
+		[]string{p.name, id, strings.Join(o.Args, "+"), o.Env["K"], o.Mode, o.Timeout.String(),
+			strings.Repeat("x", o.Count)},
+		" ",
+	), nil
 }
 
 // run runs source in a fresh host with the test module and returns what it printed and the error.
@@ -231,7 +275,15 @@ func TestScopeClosesHandles(t *testing.T) {
 	defer h.Close()
 	p := &Phone{name: "p"}
 	m := testModule()
-	m.Funcs = append(m.Funcs, api.Function("it", "Gives the phone.", "", func(*api.Call) *Phone { return p }))
+	m.Funcs = append(
+		m.Funcs,
+		api.Function(
+			"it",
+			"Gives the phone.",
+			"",
+			func(c *api.Call) api.Opened[*Phone] { return api.Own(c, p) },
+		),
+	)
 	if err := api.Install(h, m); err != nil {
 		t.Fatal(err)
 	}
@@ -240,5 +292,211 @@ func TestScopeClosesHandles(t *testing.T) {
 	}
 	if !p.closed {
 		t.Error("the end of the script left the phone open")
+	}
+}
+
+// TestOpenThenCancel cancels the task in the moment in which an opening succeeds:
+// the result is lost, so the scope must know it already.
+func TestOpenThenCancel(t *testing.T) {
+	t.Parallel()
+	h := host.New(host.Options{})
+	defer h.Close()
+	p := &Phone{name: "p"}
+	ctx, cancel := context.WithCancel(context.Background())
+	m := testModule()
+	m.Funcs = append(
+		m.Funcs,
+		api.Function("open", "Opens the phone.", "", func(c *api.Call) (api.Opened[*Phone], error) {
+			return api.Open(c, func(context.Context) (*Phone, error) {
+				cancel()
+				return p, nil
+			})
+		}),
+	)
+	if err := api.Install(h, m); err != nil {
+		t.Fatal(err)
+	}
+	err := h.Run(ctx, "test.lua", `lab.open() print("not reached")`)
+	if host.ExitCode(err) != 130 {
+		t.Errorf("Run() = %v, want interrupted", err)
+	}
+	if !p.closed {
+		t.Error("the phone stayed open")
+	}
+}
+
+// TestCancelledClose cancels the task in close(): the scope closes what close
+// did not.
+func TestCancelledClose(t *testing.T) {
+	t.Parallel()
+	h := host.New(host.Options{})
+	defer h.Close()
+	p := &Phone{name: "p"}
+	ctx, cancel := context.WithCancel(context.Background())
+	m := testModule()
+	m.Funcs = append(
+		m.Funcs,
+		api.Function(
+			"it",
+			"Gives the phone.",
+			"",
+			func(c *api.Call) api.Opened[*Phone] { return api.Own(c, p) },
+		),
+		api.Function("cancel", "Cancels.", "", func(*api.Call) { cancel() }),
+	)
+	if err := api.Install(h, m); err != nil {
+		t.Fatal(err)
+	}
+	h.Run(ctx, "test.lua", `local p = lab.it() lab.cancel() p:close()`)
+	if !p.closed {
+		t.Error("the phone stayed open")
+	}
+}
+
+// TestBareHandle returns a closable instance that no scope knows.
+func TestBareHandle(t *testing.T) {
+	t.Parallel()
+	h := host.New(host.Options{})
+	defer h.Close()
+	m := testModule()
+	m.Funcs = append(
+		m.Funcs,
+		api.Function("bare", "Gives a phone.", "", func(*api.Call) any { return &Phone{} }),
+	)
+	if err := api.Install(h, m); err != nil {
+		t.Fatal(err)
+	}
+	err := h.Run(context.Background(), "test.lua", `lab.bare()`)
+	if err == nil || !strings.Contains(err.Error(), "not opened by api.Open") {
+		t.Errorf("Run() = %v, want an internal error", err)
+	}
+}
+
+// TestTurns has several tasks in one object whose method is not made for that.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	var inside, most int
+	phone := api.NewClass[*Phone]("Phone", "A phone.")
+	phone.Perm = "none"
+	phone.Methods = []*api.Func{
+		api.Method("read", "Reads.", "n", func(c *api.Call, p *Phone, n int) error {
+			inside++
+			most = max(most, inside)
+			err := c.TryBlock(func(context.Context) error { return nil })
+			inside--
+			if err == nil && n == 0 {
+				return host.Errorf("eof", "the end")
+			}
+			return err
+		}),
+		api.Method("call", "Calls back.", "fn", func(c *api.Call, _ *Phone, fn *lua.LFunction) {
+			c.Invoke(fn, 0)
+		}),
+	}
+	m := &api.Module{
+		Name:    "turns",
+		Doc:     "Turns.",
+		Global:  true,
+		Perm:    "none",
+		Classes: []*api.Class{phone},
+	}
+	m.Funcs = []*api.Func{
+		api.Function("phone", "Makes a phone.", "", func(*api.Call) *Phone { return &Phone{} }),
+		api.Function("spawn", "Spawns.", "fn", func(c *api.Call, fn *lua.LFunction) api.Values {
+			ud := c.L.NewUserData()
+			ud.Value = host.Spawn(c.L, "", fn)
+			return api.Values{ud}
+		}),
+		api.Raw("join", "Joins.", "t", func(L *lua.LState) int {
+			L.CheckUserData(1).Value.(*host.Task).Join(L, host.NoTimeout)
+			return 0
+		}),
+		api.Raw("cancel", "Cancels.", "t", func(L *lua.LState) int {
+			L.CheckUserData(1).Value.(*host.Task).Cancel("enough")
+			return 0
+		}),
+	}
+	h := host.New(host.Options{})
+	defer h.Close()
+	if err := api.Install(h, m); err != nil {
+		t.Fatal(err)
+	}
+	err := h.Run(context.Background(), "test.lua", `
+local p, list, done = turns.phone(), {}, 0
+for i = 1, 8 do
+  list[i] = turns.spawn(function()
+    for j = 1, 50 do pcall(p.read, p, (i + j) % 3) end
+    done = done + 1
+  end)
+end
+turns.cancel(list[3])
+turns.cancel(list[8])
+for _, t in ipairs(list) do pcall(turns.join, t) end
+assert(done == 6, done)
+-- The same task may come in again.
+p:call(function() p:read(1) end)
+-- An object that somebody else uses keeps only the tasks that want it.
+local stuck
+stuck = turns.spawn(function() p:call(function() turns.join(turns.spawn(function() p:read(1) end)) end) end)
+local ok, e = pcall(turns.join, stuck)
+assert(not ok and e.code == "deadlock", tostring(e))`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if most != 1 {
+		t.Errorf("%d tasks were in the object at once, want 1", most)
+	}
+}
+
+// TestAccess has every kind of parameter that leads out of the script.
+func TestAccess(t *testing.T) {
+	t.Parallel()
+	type options struct {
+		To   string   `lua:"to" doc:"x" access:"write"`
+		More []string `lua:"more" doc:"x" access:"read"`
+	}
+	var asked []string
+	called := false
+	h := host.New(host.Options{Allow: func(a host.Access, value string) error {
+		asked = append(asked, string(a)+" "+value)
+		if strings.Contains(value, "secret") {
+			return host.Errorf("permission", "no %s", value).WithHint("--allow-%s=%s", a, value)
+		}
+		return nil
+	}})
+	defer h.Close()
+	m := &api.Module{Name: "m", Doc: "M.", Global: true, Perm: "none"}
+	m.Funcs = []*api.Func{
+		api.Function(
+			"copy",
+			"Copies.",
+			"from opts?",
+			func(c *api.Call, from *string, o options) error {
+				called = true
+				return c.Allow(host.AccessHost, "example.org:80")
+			},
+			api.Access("from", host.AccessRead),
+		),
+	}
+	if err := api.Install(h, m); err != nil {
+		t.Fatal(err)
+	}
+	run := func(source string) error { return h.Run(context.Background(), "test.lua", source) }
+	if err := run(`m.copy("a", { to = "b", more = { "c", "d" } })`); err != nil {
+		t.Fatal(err)
+	}
+	want := "read a|write b|read c|read d|net example.org:80"
+	if got := strings.Join(asked, "|"); got != want {
+		t.Errorf("asked for %s, want %s", got, want)
+	}
+	for _, source := range []string{`m.copy("secret")`, `m.copy("a", { to = "secret" })`, `m.copy("a", { more = { "secret" } })`} {
+		called = false
+		var e *host.Error
+		if err := run(source); !errors.As(err, &e) || e.Code != "permission" || e.Hint == "" {
+			t.Errorf("%s = %v, want code permission with its hint", source, err)
+		}
+		if called {
+			t.Errorf("%s called the function all the same", source)
+		}
 	}
 }

@@ -32,7 +32,30 @@ func BenchmarkMethod(b *testing.B) {
 }
 
 func BenchmarkMethodWithOptions(b *testing.B) {
-	benchmark(b, `local dev = lab.phone("x")`, `dev:launch("com.x", { kill = true, mode = "cold" })`)
+	benchmark(
+		b,
+		`local dev = lab.phone("x")`,
+		`dev:launch("com.x", { kill = true, mode = "cold" })`,
+	)
+}
+
+// BenchmarkMethodAlone and BenchmarkMethodAloneWithOptions call a function that
+// does nothing, with a table of options that was made before.
+func BenchmarkMethodAlone(b *testing.B) {
+	benchmark(b, `local dev = lab.phone("x")`, `dev:nothing("com.x")`)
+}
+
+func BenchmarkMethodAloneWithOptions(b *testing.B) {
+	benchmark(
+		b,
+		`local dev = lab.phone("x") local o = { kill = true, mode = "cold" }`,
+		`dev:nothing("com.x", o)`,
+	)
+}
+
+// BenchmarkOptionsTable is what the VM allocates for such a table.
+func BenchmarkOptionsTable(b *testing.B) {
+	benchmark(b, "", `local o = { kill = true, mode = "cold" }`)
 }
 
 func BenchmarkRawMethod(b *testing.B) {
@@ -72,7 +95,15 @@ func BenchmarkInstall(b *testing.B) {
 		for i := range 30 {
 			m := &api.Module{Name: fmt.Sprintf("m%d", i), Global: true}
 			for j := range 10 {
-				m.Funcs = append(m.Funcs, api.Function(fmt.Sprintf("f%d", j), "Text.", "a opts?", func(*api.Call, string, launchOptions) {}))
+				m.Funcs = append(
+					m.Funcs,
+					api.Function(
+						fmt.Sprintf("f%d", j),
+						"Text.",
+						"a opts?",
+						func(*api.Call, string, launchOptions) {},
+					),
+				)
 			}
 			mods = append(mods, m)
 		}

@@ -26,8 +26,8 @@ func (c *Call) Timeout(d time.Duration) *Call {
 	return c
 }
 
-// Block runs f without the interpreter lock. It raises what f returns, so code after it runs only on success.
-// No Lua value may be used inside f.
+// Block runs f without the interpreter lock. It raises what f returns, so code after it runs only
+// on success. No Lua value may be used inside f.
 func (c *Call) Block(f func(ctx context.Context) error) {
 	if c.timeout == 0 {
 		host.Block(c.L, f)
@@ -59,22 +59,34 @@ func (c *Call) Index() *Index { return c.ix }
 // NArgs is the number of arguments that were given, without the receiver.
 func (c *Call) NArgs() int { return c.L.GetTop() - c.skip }
 
-// Wrap turns a Go value into what scripts see: an object for a declared class, a record, or a plain value.
-// An instance of a closable class must be open already, see Open.
+// Wrap turns a Go value into what scripts see: an object for a declared class, a record, or a plain
+// value. An instance of a closable class must be open already, see Open.
 func (c *Call) Wrap(v any) lua.LValue { return c.ix.Wrap(c.L, v) }
 
-// Allow asks whether the script may use value, and returns code "permission" if not. Parameters that declare
-// their Access are asked for by themselves.
-func (c *Call) Allow(access host.Access, value string) error { return host.Allow(c.L, access, value) }
+// Allow asks whether the script may use value, and returns code "permission" if not. Parameters
+// that declare their Access are asked for by themselves.
+func (c *Call) Allow(
+	access host.Access,
+	value string,
+) error {
+	return host.Allow(c.L, access, value)
+}
 
 // Invoke calls a Lua function in the same task; errors propagate.
 func (c *Call) Invoke(fn lua.LValue, nret int, args ...lua.LValue) []lua.LValue {
 	return host.Call(c.L, fn, nret, args...)
 }
 
-// ArgError is the error for argument n (counted without the receiver), to be returned by the function.
+// ArgError is the error for argument n (counted without the receiver), to be returned by the
+// function.
 func (c *Call) ArgError(n int, format string, args ...any) error {
-	e := host.Errorf("argument", "bad argument #%d to %s (%s)", n, c.decl.FullName(), fmt.Sprintf(format, args...))
+	e := host.Errorf(
+		"argument",
+		"bad argument #%d to %s (%s)",
+		n,
+		c.decl.FullName(),
+		fmt.Sprintf(format, args...),
+	)
 	e.Hint = "usage: " + c.decl.Usage()
 	return e
 }
@@ -89,7 +101,8 @@ func where(L *lua.LState) string {
 		if !ok {
 			return ""
 		}
-		if _, err := L.GetInfo("Sl", d, lua.LNil); err == nil && d.What != "G" && d.CurrentLine > 0 {
+		if _, err := L.GetInfo("Sl", d, lua.LNil); err == nil && d.What != "G" &&
+			d.CurrentLine > 0 {
 			return fmt.Sprintf("%s:%d", d.Source, d.CurrentLine)
 		}
 	}
@@ -127,8 +140,8 @@ func To[T any](v lua.LValue) (T, bool) {
 	return zero, false
 }
 
-// PCall calls a Lua function and returns what it raised as an error, which can be raised again and keeps its
-// place. A cancelled task is not caught.
+// PCall calls a Lua function and returns what it raised as an error, which can be raised again and
+// keeps its place. A cancelled task is not caught.
 func (c *Call) PCall(fn lua.LValue, args ...lua.LValue) ([]lua.LValue, error) {
 	res, raised := host.Try(c.L, fn, args...)
 	if raised != nil {
@@ -137,8 +150,8 @@ func (c *Call) PCall(fn lua.LValue, args ...lua.LValue) ([]lua.LValue, error) {
 	return res, nil
 }
 
-// On is the same call on another thread of the same host: inside a function that the host calls, or that runs
-// in a task of its own.
+// On is the same call on another thread of the same host: inside a function that the host calls, or
+// that runs in a task of its own.
 func (c *Call) On(L *lua.LState) *Call {
 	return &Call{L: L, ix: c.ix, decl: c.decl, timeout: c.timeout}
 }

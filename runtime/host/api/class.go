@@ -26,6 +26,14 @@ func (o *Object) LuaToGo() any {
 	return o.Value
 }
 
+// Size measures the Go value if that can be measured.
+func (o *Object) Size(visit func(lua.LValue)) int {
+	if s, ok := o.Value.(host.Sized); ok {
+		return s.Size(visit)
+	}
+	return 0
+}
+
 // boundClass is a Class in one host.
 type boundClass struct {
 	ix      *Index
@@ -78,7 +86,10 @@ func (c *boundClass) wrap(L *lua.LState, v any) lua.LValue {
 	if c.decl.Closer {
 		h := c.ix.handleOf(v)
 		if h == nil {
-			host.Raise(L, host.Errorf("internal", "a %s was not opened by api.Open or api.Own", c.decl.Name))
+			host.Raise(
+				L,
+				host.Errorf("internal", "a %s was not opened by api.Open or api.Own", c.decl.Name),
+			)
 		}
 		return c.wrapHandle(L, h)
 	}
@@ -96,11 +107,16 @@ func (c *boundClass) wrapHandle(L *lua.LState, h *handle) lua.LValue {
 	if c.mt == nil {
 		c.build(L)
 	}
-	h.ud = &lua.LUserData{Value: &Object{Value: h.value, class: c, state: h}, Env: L.Env, Metatable: c.mt}
+	h.ud = &lua.LUserData{
+		Value:     &Object{Value: h.value, class: c, state: h},
+		Env:       L.Env,
+		Metatable: c.mt,
+	}
 	return h.ud
 }
 
-// build makes the metatable: methods by table (the fast way) when there are no fields, else by function.
+// build makes the metatable: methods by table (the fast way) when there are no fields, else by
+// function.
 func (c *boundClass) build(L *lua.LState) {
 	d := c.decl
 	c.methods = L.CreateTable(0, len(d.Methods)+3)
@@ -115,7 +131,10 @@ func (c *boundClass) build(L *lua.LState) {
 	c.mt = L.CreateTable(0, 8)
 	if len(d.Fields) == 0 {
 		strict := L.CreateTable(0, 1)
-		strict.RawSetString("__index", L.NewFunction(func(L *lua.LState) int { return c.unknown(L, L.Get(2)) }))
+		strict.RawSetString(
+			"__index",
+			L.NewFunction(func(L *lua.LState) int { return c.unknown(L, L.Get(2)) }),
+		)
 		c.methods.Metatable = strict
 		c.mt.RawSetString("__index", c.methods)
 	} else {
@@ -194,7 +213,10 @@ func (c *boundClass) names() []string {
 }
 
 func (c *boundClass) readOnly(L *lua.LState) int {
-	host.Raise(L, host.Errorf("read_only", "%s is read-only: cannot set %q", c.decl.Name, L.Get(2).String()))
+	host.Raise(
+		L,
+		host.Errorf("read_only", "%s is read-only: cannot set %q", c.decl.Name, L.Get(2).String()),
+	)
 	return 0
 }
 
@@ -224,13 +246,6 @@ func (c *boundClass) iterate(L *lua.LState) int {
 	if o.endLoop(L) {
 		return 0
 	}
-	if t, ok := o.Value.(turner); ok {
-		t.turn().enter(L, c.decl.Name)
-		defer t.turn().leave()
-		if o.endLoop(L) { // closed while it waited
-			return 0
-		}
-	}
 	if c.next == nil {
 		f := &Func{Name: "next", fn: c.decl.Next, method: true, class: c.decl}
 		p, err := c.ix.newPlan(f)
@@ -239,8 +254,18 @@ func (c *boundClass) iterate(L *lua.LState) int {
 		}
 		c.next = &bound{ix: c.ix, decl: f, plan: p, skip: 1}
 	}
+	if t, ok := o.Value.(turner); ok {
+		t.turn().enter(L, c.next.decl)
+		defer t.turn().leave()
+		if o.endLoop(L) { // closed while it waited
+			return 0
+		}
+	}
+	f := c.next.plan.frame()
 	call := &Call{L: L, ix: c.ix, decl: c.next.decl, skip: 1}
-	out := c.next.plan.fn.Call([]reflect.Value{reflect.ValueOf(call), reflect.ValueOf(o.Value)})
+	f.in = append(f.in, reflect.ValueOf(call), reflect.ValueOf(o.Value))
+	out := c.next.plan.fn.Call(f.in)
+	c.next.plan.release(f)
 	n := c.next.finish(L, out)
 	if o.state != nil {
 		o.state.looping = n > 0 && L.Get(-n) != lua.LNil
@@ -248,8 +273,8 @@ func (c *boundClass) iterate(L *lua.LState) int {
 	return n
 }
 
-// endLoop ends a running loop whose object was closed inside the loop; a loop that begins on a closed object
-// is an error.
+// endLoop ends a running loop whose object was closed inside the loop; a loop that begins on a
+// closed object is an error.
 func (o *Object) endLoop(L *lua.LState) bool {
 	s := o.state
 	if s == nil {
@@ -268,33 +293,56 @@ func checkClass(c *Class) error {
 	if c.Of == nil || c.Of.Kind() != reflect.Pointer {
 		return fmt.Errorf("class %s: Of must be a pointer type", c.Name)
 	}
-	if c.Closer && !c.Of.Implements(reflect.TypeFor[host.Closer]()) && !c.Of.Implements(reflect.TypeFor[io.Closer]()) {
+	if c.Closer && !c.Of.Implements(reflect.TypeFor[host.Closer]()) &&
+		!c.Of.Implements(reflect.TypeFor[io.Closer]()) {
 		return fmt.Errorf("class %s: %s has no Close method", c.Name, c.Of)
 	}
-	if t := reflect.TypeOf(c.String); t != nil && (t.Kind() != reflect.Func || t.NumIn() != 1 || t.In(0) != c.Of) {
+	if t := reflect.TypeOf(c.String); t != nil &&
+		(t.Kind() != reflect.Func || t.NumIn() != 1 || t.In(0) != c.Of) {
 		return fmt.Errorf("class %s: String must be func(%s) string", c.Name, c.Of)
 	}
 	for _, f := range c.Fields {
-		if t := reflect.TypeOf(f.Get); t == nil || t.Kind() != reflect.Func || t.NumIn() != 1 || t.In(0) != c.Of {
-			return fmt.Errorf("class %s: field %s: Get must be func(%s) value", c.Name, f.Name, c.Of)
+		if t := reflect.TypeOf(f.Get); t == nil || t.Kind() != reflect.Func || t.NumIn() != 1 ||
+			t.In(0) != c.Of {
+			return fmt.Errorf(
+				"class %s: field %s: Get must be func(%s) value",
+				c.Name,
+				f.Name,
+				c.Of,
+			)
 		}
 	}
 	return nil
 }
 
-// ownMethod makes the methods that every class (help) or every closable class has. They are declared like
-// all others, so that help, completion and the stubs know them.
+// ownMethod makes the methods that every class (help) or every closable class has. They are
+// declared like all others, so that help, completion and the stubs know them.
 func (ix *Index) ownMethod(c *Class, name string) *Func {
 	var f *Func
 	switch name {
 	case "help":
-		f = RawMethod("help", "Shows the documentation of this object, or of one of its members.", "member?:string", ix.helpMethod,
-			ParamDoc("member", "name of a method or field"))
+		f = RawMethod(
+			"help",
+			"Shows the documentation of this object, or of one of its members.",
+			"member?:string",
+			ix.helpMethod,
+			ParamDoc("member", "name of a method or field"),
+		)
 	case "close":
-		f = RawMethod("close", "Closes the object now, before its scope ends. Closing twice is fine.", "", closeMethod)
+		f = RawMethod(
+			"close",
+			"Closes the object now, before its scope ends. Closing twice is fine.",
+			"",
+			closeMethod,
+		)
 	case "keep":
-		f = RawMethod("keep", "Moves the object to the surrounding scope, so that a function can return it from its own scope(). Returns the object.",
-			"", keepMethod, Returns(c.Name+" self"))
+		f = RawMethod(
+			"keep",
+			"Moves the object to the surrounding scope, so that a function can return it from its own scope(). Returns the object.",
+			"",
+			keepMethod,
+			Returns(c.Name+" self"),
+		)
 	}
 	f.Perm, f.class, f.onClosed = "none", c, name != "keep"
 	f.Examples = []string{c.instance() + ":" + name + "()"}

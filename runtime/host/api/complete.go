@@ -19,16 +19,38 @@ type Completion struct {
 	From  int // where the word that is being completed begins
 	Word  string
 	Items []Candidate
-	// Kind is set inside a string argument that stands for something of the device (bundle_id, udid, path):
-	// the REPL asks the device for the values.
+	// Kind is set inside a string argument that stands for something of the device (bundle_id,
+	// udid, path): the REPL asks the device for the values.
 	Kind string
 }
 
-var keywords = []string{"and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if",
-	"in", "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while"}
+var keywords = []string{
+	"and",
+	"break",
+	"do",
+	"else",
+	"elseif",
+	"end",
+	"false",
+	"for",
+	"function",
+	"goto",
+	"if",
+	"in",
+	"local",
+	"nil",
+	"not",
+	"or",
+	"repeat",
+	"return",
+	"then",
+	"true",
+	"until",
+	"while",
+}
 
-// Complete says how text, the input up to the cursor, can go on. It runs no Lua code. L may be nil when the
-// interpreter is busy: then only declarations are offered, no values.
+// Complete says how text, the input up to the cursor, can go on. It runs no Lua code. L may be nil
+// when the interpreter is busy: then only declarations are offered, no values.
 func (ix *Index) Complete(L *lua.LState, text string) Completion {
 	toks := lex(text)
 	c := &completer{ix: ix, L: L, toks: toks}
@@ -64,7 +86,10 @@ func (ix *Index) Complete(L *lua.LState, text string) Completion {
 			out.Items = append(out.Items, it)
 		}
 	}
-	slices.SortStableFunc(out.Items, func(a, b Candidate) int { return strings.Compare(a.Text, b.Text) })
+	slices.SortStableFunc(
+		out.Items,
+		func(a, b Candidate) int { return strings.Compare(a.Text, b.Text) },
+	)
 	out.Items = slices.CompactFunc(out.Items, func(a, b Candidate) bool { return a.Text == b.Text })
 	return out
 }
@@ -185,8 +210,8 @@ func (ix *Index) recordNamed(name string) *boundRecord {
 	return nil
 }
 
-// named finds the class or record that a declared type names; [] and ? are ignored only where they do not
-// change the members.
+// named finds the class or record that a declared type names; [] and ? are ignored only where they
+// do not change the members.
 func (c *completer) named(typ string) thing {
 	typ, _, _ = strings.Cut(strings.TrimSuffix(typ, "?"), " ")
 	typ = strings.TrimSuffix(typ, "?")
@@ -330,7 +355,9 @@ func (c *completer) keys(tb *lua.LTable) []Candidate {
 	var out []Candidate
 	tb.ForEach(func(k, v lua.LValue) {
 		s, ok := k.(lua.LString)
-		if !ok || s == "" || span(string(s), 0, func(b byte) bool { return isNameByte(b, false) }) != len(s) || !isNameByte(s[0], true) {
+		if !ok || s == "" ||
+			span(string(s), 0, func(b byte) bool { return isNameByte(b, false) }) != len(s) ||
+			!isNameByte(s[0], true) {
 			return
 		}
 		item := Candidate{Text: string(s), Kind: "field"}

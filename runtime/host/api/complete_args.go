@@ -29,8 +29,8 @@ func (c *completer) keyPosition(n int) bool {
 	return k == '{' || k == ',' || k == ';'
 }
 
-// argument finds the call in whose arguments token n stands directly: what is called and the number of the
-// argument, from 0.
+// argument finds the call in whose arguments token n stands directly: what is called and the number
+// of the argument, from 0.
 func (c *completer) argument(n int) (*Func, int) {
 	open, commas := c.call(n)
 	if open <= 0 {
@@ -115,7 +115,8 @@ func (c *completer) optionNames(n int) []Candidate {
 	return out
 }
 
-// stringValues is what the string at token n stands for, a parameter's or an option's kind, and what it can be.
+// stringValues is what the string at token n stands for, a parameter's or an option's kind, and
+// what it can be.
 func (c *completer) stringValues(n int, word string) (kind string, choices []string) {
 	if i := c.enclosing(n); i >= 0 && c.toks[i].kind == '{' && n >= 2 && c.toks[n-1].kind == '=' {
 		return c.optionValues(i, c.toks[n-2].text)
@@ -130,7 +131,9 @@ func (c *completer) stringValues(n int, word string) (kind string, choices []str
 	}
 	p := f.Params[len(commas)]
 	if p.Choices != nil {
-		choices = p.Choices(Argument{Self: c.receiver(open), Before: c.before(open, commas), Word: word})
+		choices = p.Choices(
+			Argument{Self: c.receiver(open), Before: c.before(open, commas), Word: word},
+		)
 	}
 	return p.Kind, choices
 }

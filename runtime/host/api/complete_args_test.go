@@ -32,9 +32,20 @@ func radioModule() *api.Module {
 	type options struct {
 		Band string `lua:"band" doc:"band" enum:"fm|am"`
 	}
-	return &api.Module{Name: "radios", Flat: true, Doc: "Radios.", Classes: []*api.Class{c}, Funcs: []*api.Func{
-		api.Function("tune", "Makes one.", "opts?", func(*api.Call, options) *radio { return &radio{[]string{"jazz", "news"}} }),
-	}}
+	return &api.Module{
+		Name:    "radios",
+		Flat:    true,
+		Doc:     "Radios.",
+		Classes: []*api.Class{c},
+		Funcs: []*api.Func{
+			api.Function(
+				"tune",
+				"Makes one.",
+				"opts?",
+				func(*api.Call, options) *radio { return &radio{[]string{"jazz", "news"}} },
+			),
+		},
+	}
 }
 
 func TestCompleteChoices(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Module is a named table of functions. Scripts reach it by require "imd.<name>", and as a global as well
-// when Global is set.
+// Module is a named table of functions. Scripts reach it by require "imd.<name>", and as a global
+// as well when Global is set.
 type Module struct {
 	Name   string
 	Doc    string
@@ -27,8 +27,8 @@ type Module struct {
 	Records  []*Record
 	Examples []string
 
-	// Setup fills what cannot be declared (positional arguments in args[1]...). It runs once, when the
-	// table is built.
+	// Setup fills what cannot be declared (positional arguments in args[1]...). It runs once, when
+	// the table is built.
 	Setup func(L *lua.LState, t *lua.LTable)
 
 	once sync.Once // links functions to their module: declarations are shared by all hosts of a process
@@ -56,8 +56,8 @@ func (m *Module) functions() []*Func {
 	return append([]*Func{m.Call}, m.Funcs...)
 }
 
-// Const is a named value of a module. Value is converted by host.ToLua, or is a func(*host.Host) lua.LValue
-// for values that each host has its own of.
+// Const is a named value of a module. Value is converted by host.ToLua, or is a func(*host.Host)
+// lua.LValue for values that each host has its own of.
 type Const struct {
 	Name, Doc string
 	Value     any
@@ -74,18 +74,19 @@ type Class struct {
 
 	Fields  []*Field
 	Methods []*Func
-	// String is a func(T) string for tostring and the printer; without it only the class name is shown.
+	// String is a func(T) string for tostring and the printer; without it only the class name is
+	// shown.
 	String any
-	// Next is a func(*Call, T) (results..., error): it makes instances usable as `for x in object do`. A nil
-	// first result ends the loop.
+	// Next is a func(*Call, T) (results..., error): it makes instances usable as `for x in object
+	// do`. A nil first result ends the loop.
 	Next any
 	// NextType is the type of what the loop yields, for the stubs.
 	NextType string
-	// Closer gives instances close() and keep() and binds them to the scope that made them. T must have
-	// Close(context.Context) error or Close() error.
+	// Closer gives instances close() and keep() and binds them to the scope that made them. T must
+	// have Close(context.Context) error or Close() error.
 	Closer bool
-	// Shared says why several tasks may use an instance at the same time although it has next or read. Other
-	// classes with these embed a Turn.
+	// Shared says why several tasks may use an instance at the same time although it has next or
+	// read. Other classes with these embed a Turn.
 	Shared string
 }
 
@@ -108,8 +109,8 @@ func Property[T, R any](name, doc string, get func(T) R) *Field {
 	return &Field{Name: name, Doc: doc, Get: get, get: func(self any) any { return get(self.(T)) }}
 }
 
-// Record describes plain data: a struct whose fields carry the tags lua:"name" doc:"text". Fields without a
-// lua tag are hidden. Scripts see it read-only; unknown fields are errors.
+// Record describes plain data: a struct whose fields carry the tags lua:"name" doc:"text". Fields
+// without a lua tag are hidden. Scripts see it read-only; unknown fields are errors.
 type Record struct {
 	Name, Doc string
 	Of        reflect.Type // the struct type, set by NewRecord
@@ -168,10 +169,10 @@ type Func struct {
 // Option sets one of the less common properties of a Func.
 type Option func(*Func)
 
-// Function declares a module function. fn is func(c *Call, args...) (results..., error); the error result is
-// optional. params names the arguments, as "bundle_id opts?": a trailing ? makes one optional (pointers are
-// optional anyway), a trailing ... marks the variadic one, and name:type overrides the shown type. A last
-// parameter of struct type is the options table.
+// Function declares a module function. fn is func(c *Call, args...) (results..., error); the error
+// result is optional. params names the arguments, as "bundle_id opts?": a trailing ? makes one
+// optional (pointers are optional anyway), a trailing ... marks the variadic one, and name:type
+// overrides the shown type. A last parameter of struct type is the options table.
 func Function(name, doc, params string, fn any, more ...Option) *Func {
 	f := &Func{Name: name, Doc: doc, Params: parseParams(params), fn: fn}
 	for _, o := range more {
@@ -180,16 +181,16 @@ func Function(name, doc, params string, fn any, more ...Option) *Func {
 	return f
 }
 
-// Method declares a method: like Function, with the receiver as first parameter after *Call. The receiver is
-// not named in params.
+// Method declares a method: like Function, with the receiver as first parameter after *Call. The
+// receiver is not named in params.
 func Method(name, doc, params string, fn any, more ...Option) *Func {
 	f := Function(name, doc, params, fn, more...)
 	f.method = true
 	return f
 }
 
-// Raw declares a hand-written function. It does its own conversions (Self, Check and Push help); types for
-// the documentation stand in params as "data:string".
+// Raw declares a hand-written function. It does its own conversions (Self, Check and Push help);
+// types for the documentation stand in params as "data:string".
 func Raw(name, doc, params string, fn lua.LGFunction, more ...Option) *Func {
 	f := Function(name, doc, params, nil, more...)
 	f.raw = fn
@@ -217,12 +218,17 @@ func Existing(name, doc, params string, more ...Option) *Func {
 func Returns(results ...string) Option { return func(f *Func) { f.Returns = results } }
 
 // Raises lists the error codes that a caller may want to handle.
-func Raises(codes ...string) Option { return func(f *Func) { f.Raises = append(f.Raises, codes...) } }
+func Raises(
+	codes ...string,
+) Option {
+	return func(f *Func) { f.Raises = append(f.Raises, codes...) }
+}
 
 // Perm sets the permission that a sandboxed script needs, such as none, read, control, modify.
 func Perm(p string) Option { return func(f *Func) { f.Perm = p } }
 
-// Example adds an example. Lines that end in `-- => value` are checked by the tests of the declaring module.
+// Example adds an example. Lines that end in `-- => value` are checked by the tests of the
+// declaring module.
 func Example(lua string) Option { return func(f *Func) { f.Examples = append(f.Examples, lua) } }
 
 // MinOS states the oldest iOS version that has the feature.
@@ -255,19 +261,21 @@ func StringKind(name, kind string) Option {
 	return onParam("StringKind", name, func(p *Param) { p.Kind = kind })
 }
 
-// StringChoices lets the declaration itself say what a string parameter can be. list must not wait: it runs
-// while somebody types, with the interpreter lock as a rule. Candidates need not fit the word.
+// StringChoices lets the declaration itself say what a string parameter can be. list must not wait:
+// it runs while somebody types, with the interpreter lock as a rule. Candidates need not fit the
+// word.
 func StringChoices(name string, list func(Argument) []string) Option {
 	return onParam("StringChoices", name, func(p *Param) { p.Choices = list })
 }
 
-// Access says what a string parameter, or each string of a list, is of: a path that is read, a host, and so on.
-// The call is refused when the script may not use it.
+// Access says what a string parameter, or each string of a list, is of: a path that is read, a
+// host, and so on. The call is refused when the script may not use it.
 func Access(name string, access host.Access) Option {
 	return onParam("Access", name, func(p *Param) { p.Access = access })
 }
 
-// Checks says that the function passes what it uses to Call.Allow itself, because its parameters do not say it.
+// Checks says that the function passes what it uses to Call.Allow itself, because its parameters do
+// not say it.
 func Checks(accesses ...host.Access) Option {
 	return func(f *Func) { f.Checks = append(f.Checks, accesses...) }
 }
@@ -281,12 +289,27 @@ func onParam(option, name string, change func(p *Param)) Option {
 				return
 			}
 		}
-		f.faults = append(f.faults, fmt.Sprintf("%s names the parameter %q, which does not exist", option, name))
+		f.faults = append(
+			f.faults,
+			fmt.Sprintf("%s names the parameter %q, which does not exist", option, name),
+		)
 	}
 }
 
 // permissions are the values that Perm may have: what a sandbox can grant. "none" needs no grant.
-var permissions = []string{"none", "read", "control", "modify", "erase", "raw", "file-read", "file-write", "env", "net", "exec"}
+var permissions = []string{
+	"none",
+	"read",
+	"control",
+	"modify",
+	"erase",
+	"raw",
+	"file-read",
+	"file-write",
+	"env",
+	"net",
+	"exec",
+}
 
 func parseParams(s string) []Param {
 	var out []Param

@@ -1,6 +1,6 @@
-// Package api is the declaration layer between Go and scripts. A module, class, record or function is
-// declared once, as a Go value beside the code that does the work; the binding, the argument checks, help(),
-// completion, the editor stubs and the reference are all made from that value.
+// Package api is the declaration layer between Go and scripts. A module, class, record or function
+// is declared once, as a Go value beside the code that does the work; the binding, the argument
+// checks, help(), completion, the editor stubs and the reference are all made from that value.
 //
 // A module with one function and one class:
 //
@@ -24,14 +24,15 @@
 //		return f, err
 //	}
 //
-// What a call does: the arguments are converted by a plan that reflection built when the function was
-// called for the first time; a wrong one raises code "argument" and names the parameter. The function runs
-// and may wait only inside Block. An error result is raised, a class instance becomes userdata and, when it
-// can be closed, belongs to the current scope; everything else follows the value rules of package host.
+// What a call does: the arguments are converted by a plan that reflection built when the function
+// was called for the first time; a wrong one raises code "argument" and names the parameter. The
+// function runs and may wait only inside Block. An error result is raised, a class instance becomes
+// userdata and, when it can be closed, belongs to the current scope; everything else follows the
+// value rules of package host.
 //
-// Nothing is built before it is used: Install creates one empty table a module, the first look into it makes
-// its functions, the first call makes a plan. Three hundred functions therefore cost well below a
-// millisecond at start-up.
+// Nothing is built before it is used: Install creates one empty table a module, the first look into
+// it makes its functions, the first call makes a plan. Three hundred functions therefore cost well
+// below a millisecond at start-up.
 //
 // All functions here that take an *lua.LState must be called by the holder of the interpreter lock.
 package api

@@ -40,23 +40,74 @@ func TestLintFinds(t *testing.T) {
 	good := []api.Option{api.Example("local x = 1")}
 	bad := api.NewClass[*badOptions]("bad_class", "A class.")
 	bad.Closer = false
+	handle := api.NewClass[*Phone]("Handle", "A handle.")
+	handle.Closer = true
+	reader := api.NewClass[*badRecord]("Reader", "A reader.")
+	reader.Methods = []*api.Func{
+		api.Method("read", "Reads.", "", func(*api.Call, *badRecord) {}, good...),
+	}
 	m := &api.Module{
 		Name: "m", Doc: "A module.", Perm: "none",
 		Records: []*api.Record{api.NewRecord[badRecord]("Bad", "A record.")},
-		Classes: []*api.Class{bad},
+		Classes: []*api.Class{bad, handle, reader},
 		Funcs: []*api.Func{
+			api.Function(
+				"misspelt",
+				"Text.",
+				"path",
+				func(*api.Call, string) {},
+				append(good, api.ParamDoc("pth", "x"))...),
+			api.Function("bare", "Text.", "", func(*api.Call) *Phone { return nil }, good...),
+			api.Function(
+				"path",
+				"Text.",
+				"file",
+				func(*api.Call, string) {},
+				append(good, api.ParamDoc("file", "x"),
+					api.StringKind("file", "path"))...),
+			api.Function(
+				"reads",
+				"Text.",
+				"",
+				func(*api.Call) {},
+				append(good, api.Perm("file-read"))...),
 			api.Function("no_doc", "", "", func(*api.Call) {}, good...),
 			api.Function("noExample", "Text.", "", func(*api.Call) {}),
 			api.Function("syntax", "Text.", "", func(*api.Call) {}, api.Example("if if")),
-			api.Function("perm", "Text.", "", func(*api.Call) {}, append(good, api.Perm("sudo"))...),
+			api.Function(
+				"perm",
+				"Text.",
+				"",
+				func(*api.Call) {},
+				append(good, api.Perm("sudo"))...),
 			api.Function("params", "Text.", "a b", func(_ *api.Call, a string) {}, good...),
 			api.Function("param_doc", "Text.", "a", func(_ *api.Call, a string) {}, good...),
 			api.Function("options", "Text.", "opts?", func(_ *api.Call, o badOptions) {}, good...),
-			api.Function("channel", "Text.", "c", func(_ *api.Call, c chan int) {}, append(good, api.ParamDoc("c", "x"))...),
-			api.Function("result", "Text.", "", func(*api.Call) badOptions { return badOptions{} }, good...),
+			api.Function(
+				"channel",
+				"Text.",
+				"c",
+				func(_ *api.Call, c chan int) {},
+				append(good, api.ParamDoc("c", "x"))...),
+			api.Function(
+				"result",
+				"Text.",
+				"",
+				func(*api.Call) badOptions { return badOptions{} },
+				good...),
 			api.Function("not_a_function", "Text.", "", 5, good...),
-			api.Raw("raw_type", "Text.", "a", func(*lua.LState) int { return 0 }, append(good, api.ParamDoc("a", "x"))...),
-			api.Function("code", "Text.", "", func(*api.Call) {}, append(good, api.Raises("not found"))...),
+			api.Raw(
+				"raw_type",
+				"Text.",
+				"a",
+				func(*lua.LState) int { return 0 },
+				append(good, api.ParamDoc("a", "x"))...),
+			api.Function(
+				"code",
+				"Text.",
+				"",
+				func(*api.Call) {},
+				append(good, api.Raises("not found"))...),
 		},
 	}
 	h := host.New(host.Options{})
@@ -74,6 +125,9 @@ func TestLintFinds(t *testing.T) {
 		"m.options option no_doc: no documentation", "m.channel: c: parameters of type chan int", "m.result: result 1",
 		"m.not_a_function: want func", "m.raw_type: parameter a has no type", "m.code: error code", "bad_class: class names are CamelCase",
 		`Bad.CamelCase: name "CamelCase" is not snake_case`,
+		`m.misspelt: ParamDoc names the parameter "pth", which does not exist`,
+		"m.bare: returns a bare *api_test.Phone", "m.path: parameter file is a path", "m.reads: has the permission file-read",
+		"Reader: has next or read",
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("Lint() does not say %q; it says:\n%s", want, text.String())
@@ -97,7 +151,8 @@ func TestInstallRefuses(t *testing.T) {
 	} {
 		h := host.New(host.Options{})
 		t.Cleanup(func() { h.Close() })
-		if err := api.Install(h, tc.mods...); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if err := api.Install(h, tc.mods...); err == nil ||
+			!strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: Install() = %v, want %q", tc.name, err, tc.want)
 		}
 	}
@@ -186,7 +241,7 @@ func TestComplete(t *testing.T) {
 		{"de", "dev", ""},
 		{"lab.ph", "phone", ""},
 		{"dev:la", "launch", ""},
-		{"dev:", "app close help keep launch raw wait", ""},
+		{"dev:", "app close help keep launch nothing raw wait", ""},
 		{"dev.", "name slow", ""},
 		{"app.bun", "bundle_id", ""},
 		{"app:", "totable", ""},
@@ -215,13 +270,21 @@ func TestComplete(t *testing.T) {
 		got := strings.Join(names, " ")
 		if strings.Contains(tc.want, " ") || len(tc.want) == 0 {
 			if got != tc.want || c.Kind != tc.kind {
-				t.Errorf("Complete(%q) = %q kind %q, want %q kind %q", tc.text, got, c.Kind, tc.want, tc.kind)
+				t.Errorf(
+					"Complete(%q) = %q kind %q, want %q kind %q",
+					tc.text,
+					got,
+					c.Kind,
+					tc.want,
+					tc.kind,
+				)
 			}
 		} else if len(names) == 0 || !strings.Contains(" "+got+" ", " "+tc.want+" ") {
 			t.Errorf("Complete(%q) = %q, want %q in it", tc.text, got, tc.want)
 		}
 	}
-	if c := ix.Complete(nil, "dev:la"); len(c.Items) != 1 || c.Items[0].Text != "launch" || c.From != 4 {
+	if c := ix.Complete(nil, "dev:la"); len(c.Items) != 1 || c.Items[0].Text != "launch" ||
+		c.From != 4 {
 		t.Errorf("Complete without a state = %+v, want launch from 4", c)
 	}
 }
@@ -232,7 +295,8 @@ func FuzzComplete(f *testing.F) {
 	}
 	ix := index(f)
 	f.Fuzz(func(t *testing.T, text string) {
-		if c := ix.Complete(nil, text); c.From < 0 || c.From > len(text) || text[c.From:] != c.Word {
+		if c := ix.Complete(nil, text); c.From < 0 || c.From > len(text) ||
+			text[c.From:] != c.Word {
 			t.Errorf("Complete(%q): word %q from %d", text, c.Word, c.From)
 		}
 	})

@@ -32,7 +32,8 @@ func typeName(v lua.LValue) string {
 	return "userdata"
 }
 
-// raiseArg raises code "argument" for argument n of f, or the refusal of the permission that it needs.
+// raiseArg raises code "argument" for argument n of f, or the refusal of the permission that it
+// needs.
 func raiseArg(L *lua.LState, f *Func, n int, err error) {
 	var refused *host.Error
 	if errors.As(err, &refused) && refused.Code == "permission" {
@@ -45,7 +46,14 @@ func raiseArg(L *lua.LState, f *Func, n int, err error) {
 
 // raiseMissing raises code "argument" for a parameter that was not given.
 func raiseMissing(L *lua.LState, f *Func, n int, want string) {
-	e := host.Errorf("argument", "missing argument #%d to %s: %s (%s)", n, f.FullName(), f.Params[n-1].Name, want)
+	e := host.Errorf(
+		"argument",
+		"missing argument #%d to %s: %s (%s)",
+		n,
+		f.FullName(),
+		f.Params[n-1].Name,
+		want,
+	)
 	e.Hint = "usage: " + f.Usage()
 	host.Raise(L, e)
 }
@@ -53,8 +61,17 @@ func raiseMissing(L *lua.LState, f *Func, n int, want string) {
 // raiseSelf raises the error of a method that was called without its object.
 func raiseSelf(L *lua.LState, f *Func, got lua.LValue) {
 	v := f.class.instance()
-	e := host.Errorf("argument", "%s needs %s before the colon, got %s: use %s:%s(...), not %s.%s(...)",
-		f.FullName(), article(f.class.Name), typeName(got), v, f.Name, v, f.Name)
+	e := host.Errorf(
+		"argument",
+		"%s needs %s before the colon, got %s: use %s:%s(...), not %s.%s(...)",
+		f.FullName(),
+		article(f.class.Name),
+		typeName(got),
+		v,
+		f.Name,
+		v,
+		f.Name,
+	)
 	host.Raise(L, e)
 }
 

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Glob is a compiled file name pattern, the same for local and device files: ? and * stay within a part of
-// the path, ** goes over any number of parts, [a-z] is a set and {a,b} are alternatives.
+// Glob is a compiled file name pattern, the same for local and device files: ? and * stay within a
+// part of the path, ** goes over any number of parts, [a-z] is a set and {a,b} are alternatives.
 type Glob struct {
 	re   *regexp.Regexp
 	base string

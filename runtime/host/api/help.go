@@ -10,8 +10,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Help is the text that help(x) prints. A string is looked up as a name (fs, fs.read, dev:launch, Device,
-// App); a module, function, object or record of this host is described; "" lists the modules.
+// Help is the text that help(x) prints. A string is looked up as a name (fs, fs.read, dev:launch,
+// Device, App); a module, function, object or record of this host is described; "" lists the
+// modules.
 func (ix *Index) Help(v lua.LValue) string {
 	switch x := v.(type) {
 	case *lua.LNilType, nil:
@@ -88,16 +89,29 @@ func (ix *Index) entries() []entry {
 			out = append(out, entry{f.FullName(), f.Doc, func() string { return ix.helpFunc(f) }})
 		}
 		for _, k := range m.Consts {
-			out = append(out, entry{m.prefix() + k.Name, k.Doc, func() string { return ix.helpConst(m, k) }})
+			out = append(
+				out,
+				entry{m.prefix() + k.Name, k.Doc, func() string { return ix.helpConst(m, k) }},
+			)
 		}
 		for _, c := range m.Classes {
 			b := ix.classOf(c.Of)
 			out = append(out, entry{c.Name, c.Doc, func() string { return ix.helpClass(b) }})
 			for _, f := range b.allMethods() {
-				out = append(out, entry{c.Name + ":" + f.Name, f.Doc, func() string { return ix.helpFunc(f) }})
+				out = append(
+					out,
+					entry{c.Name + ":" + f.Name, f.Doc, func() string { return ix.helpFunc(f) }},
+				)
 			}
 			for _, f := range c.Fields {
-				out = append(out, entry{c.Name + "." + f.Name, f.Doc, func() string { return ix.helpField(c, f) }})
+				out = append(
+					out,
+					entry{
+						c.Name + "." + f.Name,
+						f.Doc,
+						func() string { return ix.helpField(c, f) },
+					},
+				)
 			}
 		}
 		for _, r := range m.Records {
@@ -114,7 +128,8 @@ func (m *Module) prefix() string {
 	return m.Name + "."
 }
 
-// lookup finds a name; members may be asked for by the class or by its usual variable, with . or with :.
+// lookup finds a name; members may be asked for by the class or by its usual variable, with . or
+// with :.
 func (ix *Index) lookup(name string) (string, bool) {
 	name = strings.TrimSuffix(strings.TrimPrefix(name, "imd."), "()")
 	for _, e := range ix.entries() {
@@ -243,7 +258,10 @@ func (ix *Index) helpClass(c *boundClass) string {
 	fmt.Fprintf(&b, "class %s\n%s\n", c.decl.Name, c.decl.Doc)
 	var fields, methods []Hit
 	for _, f := range c.decl.Fields {
-		fields = append(fields, Hit{c.decl.instance() + "." + f.Name, ix.fieldType(f) + ": " + f.Doc})
+		fields = append(
+			fields,
+			Hit{c.decl.instance() + "." + f.Name, ix.fieldType(f) + ": " + f.Doc},
+		)
 	}
 	for _, f := range c.allMethods() {
 		methods = append(methods, Hit{f.Usage(), firstSentence(f.Doc)})

@@ -12,8 +12,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Index holds all declarations of a host. Its methods build plans and Lua values on demand, so the caller holds
-// the interpreter lock, or the host runs nothing.
+// Index holds all declarations of a host. Its methods build plans and Lua values on demand, so the
+// caller holds the interpreter lock, or the host runs nothing.
 type Index struct {
 	host    *host.Host
 	modules []*Module
@@ -36,8 +36,8 @@ type Index struct {
 // registryKey is where a host's Index lives in the Lua registry.
 const registryKey = "imdlua.api"
 
-// Registry returns the declarations of h. The first call must come before the host runs code; keep the
-// result, it does not change.
+// Registry returns the declarations of h. The first call must come before the host runs code; keep
+// the result, it does not change.
 func Registry(h *host.Host) *Index {
 	reg := h.L().Get(lua.RegistryIndex).(*lua.LTable)
 	if ud, ok := reg.RawGetString(registryKey).(*lua.LUserData); ok {
@@ -119,7 +119,8 @@ func (ix *Index) recordOf(t reflect.Type) *boundRecord {
 	return ix.records[t]
 }
 
-// install makes the global and the loader of a module. Its table stays empty until somebody looks into it.
+// install makes the global and the loader of a module. Its table stays empty until somebody looks
+// into it.
 func (ix *Index) install(m *Module) {
 	h, L := ix.host, ix.host.L()
 	if m.Flat {
@@ -139,7 +140,10 @@ func (ix *Index) install(m *Module) {
 	ix.tables[t] = m
 	mt := L.CreateTable(0, 6)
 	build := func(L *lua.LState) {
-		mt.RawSetString("__index", L.NewFunction(func(L *lua.LState) int { return ix.unknown(L, m) }))
+		mt.RawSetString(
+			"__index",
+			L.NewFunction(func(L *lua.LState) int { return ix.unknown(L, m) }),
+		)
 		mt.RawSetString("__pairs", lua.LNil)
 		ix.fill(L, m, t)
 	}

@@ -2,8 +2,8 @@ package api
 
 import "strings"
 
-// token is a piece of Lua text as completion sees it. Kind is 'n' for a name or keyword, 's' for a string,
-// '0' for a number, or the character itself.
+// token is a piece of Lua text as completion sees it. Kind is 'n' for a name or keyword, 's' for a
+// string, '0' for a number, or the character itself.
 type token struct {
 	kind       byte
 	text       string
@@ -12,7 +12,8 @@ type token struct {
 }
 
 func isNameByte(c byte, first bool) bool {
-	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || !first && c >= '0' && c <= '9'
+	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' ||
+		!first && c >= '0' && c <= '9'
 }
 
 // lex cuts text into tokens. It is made for unfinished input and never fails.
@@ -33,7 +34,11 @@ func lex(text string) []token {
 		case isNameByte(c, true):
 			t.kind, t.end = 'n', span(text, i, func(c byte) bool { return isNameByte(c, false) })
 		case c >= '0' && c <= '9':
-			t.kind, t.end = '0', span(text, i, func(c byte) bool { return isNameByte(c, false) || c == '.' })
+			t.kind, t.end = '0', span(
+				text,
+				i,
+				func(c byte) bool { return isNameByte(c, false) || c == '.' },
+			)
 		case c == '"' || c == '\'':
 			t.kind = 's'
 			t.end, t.open = quotedEnd(text, i)

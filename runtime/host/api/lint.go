@@ -28,8 +28,9 @@ func (l *linter) add(where, format string, args ...any) {
 	l.errs = append(l.errs, fmt.Errorf("%s: %s", where, fmt.Sprintf(format, args...)))
 }
 
-// Lint is the registration test: every declaration has a name of the right form, a text, a permission, an
-// example that parses, and agrees with its Go function. It returns all faults, nil when there is none.
+// Lint is the registration test: every declaration has a name of the right form, a text, a
+// permission, an example that parses, and agrees with its Go function. It returns all faults, nil
+// when there is none.
 func (ix *Index) Lint() []error {
 	l := &linter{ix: ix}
 	for _, m := range ix.sorted() {
@@ -175,7 +176,12 @@ func (l *linter) results(f *Func, where string) {
 	}
 	for i := range t.NumOut() {
 		if c := l.ix.classOf(t.Out(i)); c != nil && c.decl.Closer {
-			l.add(where, "returns a bare %s: return api.Opened[%s], made by api.Open or api.Own", t.Out(i), t.Out(i))
+			l.add(
+				where,
+				"returns a bare %s: return api.Opened[%s], made by api.Open or api.Own",
+				t.Out(i),
+				t.Out(i),
+			)
 		}
 	}
 }
@@ -192,7 +198,12 @@ func (l *linter) access(f *Func, where string) {
 	declared := slices.Clone(f.Checks)
 	for _, p := range f.Params {
 		if p.Kind == "path" && p.Access == "" {
-			l.add(where, "parameter %s is a path: say api.Access(%q, host.AccessRead) or host.AccessWrite", p.Name, p.Name)
+			l.add(
+				where,
+				"parameter %s is a path: say api.Access(%q, host.AccessRead) or host.AccessWrite",
+				p.Name,
+				p.Name,
+			)
 		}
 		declared = append(declared, p.Access)
 	}
@@ -200,7 +211,11 @@ func (l *linter) access(f *Func, where string) {
 		list, _ := optionFields(s.options)
 		for _, o := range list {
 			if o.kind == "path" && o.access == "" {
-				l.add(where, "option %s is a path: give it the tag access:\"read\" or access:\"write\"", o.name)
+				l.add(
+					where,
+					"option %s is a path: give it the tag access:\"read\" or access:\"write\"",
+					o.name,
+				)
 			}
 			declared = append(declared, o.access)
 		}
@@ -210,8 +225,14 @@ func (l *linter) access(f *Func, where string) {
 			l.add(where, "unknown access %q", a)
 		}
 	}
-	if want := accessOf[f.permission()]; want != "" && !slices.Contains(declared, want) && !slices.Contains(f.Checks, host.AccessNone) {
-		l.add(where, "has the permission %s, but no parameter, option or Checks with the access %q", f.permission(), want)
+	if want := accessOf[f.permission()]; want != "" && !slices.Contains(declared, want) &&
+		!slices.Contains(f.Checks, host.AccessNone) {
+		l.add(
+			where,
+			"has the permission %s, but no parameter, option or Checks with the access %q",
+			f.permission(),
+			want,
+		)
 	}
 }
 
@@ -222,7 +243,11 @@ func (l *linter) turns(c *Class) {
 		reads = reads || f.Name == "next" || f.Name == "read"
 	}
 	if reads && c.Shared == "" && !c.Of.Implements(typeTurner) {
-		l.add(c.Name, "has next or read: embed api.Turn in %s, or say in Shared why two tasks may use it", c.Of)
+		l.add(
+			c.Name,
+			"has next or read: embed api.Turn in %s, or say in Shared why two tasks may use it",
+			c.Of,
+		)
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// List is a slice that scripts see as a read-only list object instead of a table: for long results that are
-// rarely read as a whole.
+// List is a slice that scripts see as a read-only list object instead of a table: for long results
+// that are rarely read as a whole.
 type List[T any] []T
 
 // Dict is a map that scripts see as a read-only object instead of a table.
@@ -177,7 +177,13 @@ func (ix *Index) totable(L *lua.LState) *lua.LFunction {
 		ix.totableFn = L.NewFunction(func(L *lua.LState) int {
 			ud, ok := L.Get(1).(*lua.LUserData)
 			if !ok {
-				host.Raise(L, host.Errorf("argument", "totable needs its object before the colon: use x:totable()"))
+				host.Raise(
+					L,
+					host.Errorf(
+						"argument",
+						"totable needs its object before the colon: use x:totable()",
+					),
+				)
 			}
 			switch v := ud.Value.(type) {
 			case *listView:
@@ -192,7 +198,14 @@ func (ix *Index) totable(L *lua.LState) *lua.LFunction {
 }
 
 func viewReadOnly(L *lua.LState) int {
-	host.Raise(L, host.Errorf("read_only", "%s is read-only: copy it with :totable() first", typeName(L.Get(1))))
+	host.Raise(
+		L,
+		host.Errorf(
+			"read_only",
+			"%s is read-only: copy it with :totable() first",
+			typeName(L.Get(1)),
+		),
+	)
 	return 0
 }
 
@@ -251,7 +264,13 @@ func (l *listView) step(L *lua.LState, before lua.LValue) int {
 	if before != lua.LNil {
 		at, ok := l.steps[before]
 		if !ok {
-			host.Raise(L, host.Errorf("argument", "two loops over one list lost their place: use ipairs(list) for one of them"))
+			host.Raise(
+				L,
+				host.Errorf(
+					"argument",
+					"two loops over one list lost their place: use ipairs(list) for one of them",
+				),
+			)
 		}
 		delete(l.steps, before)
 		i = at

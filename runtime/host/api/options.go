@@ -35,8 +35,8 @@ type options struct {
 	byName map[string]*option
 }
 
-// optionFields lists the tagged fields of an options struct; embedded structs are flattened, so that
-// families of functions can share a part.
+// optionFields lists the tagged fields of an options struct; embedded structs are flattened, so
+// that families of functions can share a part.
 func optionFields(t reflect.Type) ([]*option, error) {
 	var out []*option
 	for i := range t.NumField() {
@@ -59,9 +59,16 @@ func optionFields(t reflect.Type) ([]*option, error) {
 		if !f.IsExported() {
 			return nil, fmt.Errorf("option %q of %s is not an exported field", name, t)
 		}
-		o := &option{name: name, doc: f.Tag.Get("doc"), def: f.Tag.Get("default"), kind: f.Tag.Get("kind"),
+		o := &option{
+			name:     name,
+			doc:      f.Tag.Get("doc"),
+			def:      f.Tag.Get("default"),
+			kind:     f.Tag.Get("kind"),
 			access:   host.Access(f.Tag.Get("access")),
-			required: f.Tag.Get("required") == "true", index: []int{i}, typ: f.Type}
+			required: f.Tag.Get("required") == "true",
+			index:    []int{i},
+			typ:      f.Type,
+		}
 		if e := f.Tag.Get("enum"); e != "" {
 			o.enum = strings.Split(e, "|")
 		}
@@ -72,7 +79,8 @@ func optionFields(t reflect.Type) ([]*option, error) {
 
 // isOptions reports whether t is used as an options table: a struct that is no record and no date.
 func (ix *Index) isOptions(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t != typeTime && ix.recordOf(t) == nil && ix.classOf(t) == nil
+	return t.Kind() == reflect.Struct && t != typeTime && ix.recordOf(t) == nil &&
+		ix.classOf(t) == nil
 }
 
 func (ix *Index) optionsFor(t reflect.Type) (*options, error) {
@@ -100,8 +108,8 @@ func (ix *Index) optionsFor(t reflect.Type) (*options, error) {
 	return o, nil
 }
 
-// preset converts the text of a default tag. Tags of other types, such as "the first device", are only
-// documentation and give no value.
+// preset converts the text of a default tag. Tags of other types, such as "the first device", are
+// only documentation and give no value.
 func preset(t reflect.Type, def string) (reflect.Value, error) {
 	v := reflect.New(t).Elem()
 	var err error
@@ -190,7 +198,12 @@ func (o *options) set(L *lua.LState, k, x lua.LValue, dst reflect.Value) error {
 		}
 	}
 	if p.enum != nil && f.Kind() == reflect.String && !slices.Contains(p.enum, f.String()) {
-		return fmt.Errorf("option %q: %q is none of %s", p.name, f.String(), strings.Join(p.enum, ", "))
+		return fmt.Errorf(
+			"option %q: %q is none of %s",
+			p.name,
+			f.String(),
+			strings.Join(p.enum, ", "),
+		)
 	}
 	return nil
 }
@@ -213,8 +226,8 @@ func (o *options) unknown(name string) error {
 	return errors.New(text + " (known: " + strings.Join(known, ", ") + ")")
 }
 
-// Options decodes an options table into dst, a pointer to an options struct, for functions whose argument is
-// a table only sometimes.
+// Options decodes an options table into dst, a pointer to an options struct, for functions whose
+// argument is a table only sometimes.
 func (ix *Index) Options(L *lua.LState, v lua.LValue, dst any) error {
 	p := reflect.ValueOf(dst).Elem()
 	o, err := ix.optionsFor(p.Type())

@@ -8,8 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Plain converts a Lua value like host.FromLua, and records, lists and dictionaries of this package too,
-// which become maps and slices.
+// Plain converts a Lua value like host.FromLua, and records, lists and dictionaries of this package
+// too, which become maps and slices.
 func Plain(v lua.LValue) (any, error) {
 	if ud, ok := v.(*lua.LUserData); ok {
 		if l, ok := ud.Value.(*listView); ok {
@@ -25,7 +25,8 @@ func Plain(v lua.LValue) (any, error) {
 // recordValue is the struct behind a record.
 func recordValue(ud *lua.LUserData) (reflect.Value, bool) {
 	rv := reflect.ValueOf(ud.Value)
-	if rv.Kind() != reflect.Pointer || rv.IsNil() || rv.Elem().Kind() != reflect.Struct || len(tagged(rv.Type().Elem())) == 0 {
+	if rv.Kind() != reflect.Pointer || rv.IsNil() || rv.Elem().Kind() != reflect.Struct ||
+		len(tagged(rv.Type().Elem())) == 0 {
 		return reflect.Value{}, false
 	}
 	return rv.Elem(), true

@@ -47,7 +47,10 @@ func (p *plan) frame() *frame {
 		p.free = p.free[:n-1]
 		return f
 	}
-	f := &frame{in: make([]reflect.Value, 0, len(p.args)+3), slots: make([]reflect.Value, len(p.args))}
+	f := &frame{
+		in:    make([]reflect.Value, 0, len(p.args)+3),
+		slots: make([]reflect.Value, len(p.args)),
+	}
 	for i, a := range p.args {
 		f.slots[i] = reflect.New(a.typ).Elem()
 	}
@@ -83,11 +86,19 @@ func (ix *Index) newPlan(f *Func) (*plan, error) {
 	if f.method {
 		first = 2
 		if f.class == nil || t.NumIn() < 2 || t.In(1) != f.class.Of {
-			return nil, fmt.Errorf("%s: the parameter after *api.Call must be the receiver", f.FullName())
+			return nil, fmt.Errorf(
+				"%s: the parameter after *api.Call must be the receiver",
+				f.FullName(),
+			)
 		}
 	}
 	if t.NumIn()-first != len(f.Params) {
-		return nil, fmt.Errorf("%s: %d parameters are named, the function has %d", f.FullName(), len(f.Params), t.NumIn()-first)
+		return nil, fmt.Errorf(
+			"%s: %d parameters are named, the function has %d",
+			f.FullName(),
+			len(f.Params),
+			t.NumIn()-first,
+		)
 	}
 	for i, d := range f.Params {
 		if err := ix.planArg(p, t, first+i, d); err != nil {
@@ -111,8 +122,9 @@ func (ix *Index) planArg(p *plan, t reflect.Type, i int, d Param) error {
 		return err
 	}
 	a := arg{typ: in, get: get, access: d.Access, want: d.Type,
-		optional: d.Optional || in.Kind() == reflect.Pointer && ix.classOf(in) == nil && ix.recordOf(in) == nil &&
-			in != typeTable && in != typeFunction}
+		optional: d.Optional ||
+			in.Kind() == reflect.Pointer && ix.classOf(in) == nil && ix.recordOf(in) == nil &&
+				in != typeTable && in != typeFunction}
 	if a.want == "" {
 		a.want = ix.typeText(in)
 	}
@@ -163,7 +175,7 @@ func (b *bound) call(L *lua.LState) int {
 		self := b.self(L)
 		f.in = append(f.in, reflect.ValueOf(self))
 		if t, ok := self.(turner); ok && !b.decl.onClosed {
-			t.turn().enter(L, b.decl.FullName())
+			t.turn().enter(L, b.decl)
 			defer t.turn().leave()
 			b.self(L) // it may have been closed meanwhile
 		}
@@ -214,8 +226,8 @@ func (a *arg) take(L *lua.LState, v lua.LValue, dst reflect.Value) error {
 	return allow(L, a.access, dst)
 }
 
-// absent handles a nil argument: the defaults of an options struct, the zero value of an optional one, nil
-// for a parameter that takes any value.
+// absent handles a nil argument: the defaults of an options struct, the zero value of an optional
+// one, nil for a parameter that takes any value.
 func (b *bound) absent(L *lua.LState, i int, dst reflect.Value) {
 	a := &b.plan.args[i]
 	switch {
@@ -244,8 +256,12 @@ func (b *bound) finish(L *lua.LState, out []reflect.Value) int {
 		}
 		out = out[:last]
 	}
-	for i, push := range p.results {
-		L.Push(push(L, out[i]))
+	if len(p.results) > 0 {
+		c := host.Converting(L)
+		for i, push := range p.results {
+			L.Push(push(L, out[i]))
+		}
+		c.Done()
 	}
 	n := len(p.results)
 	if p.values {
@@ -264,8 +280,10 @@ func (b *bound) self(L *lua.LState) any {
 	if !ok || o.class.decl != b.decl.class {
 		raiseSelf(L, b.decl, v)
 	}
-	if !b.decl.onClosed {
-		o.mustBeOpen(L, b.decl.FullName())
+	if o.state != nil && !b.decl.onClosed {
+		if closed, _ := o.state.isClosed(); closed {
+			o.mustBeOpen(L, b.decl.FullName())
+		}
 	}
 	return o.Value
 }
@@ -275,7 +293,7 @@ func (b *bound) rawCall(L *lua.LState) int {
 	if b.decl.method {
 		self := b.self(L)
 		if t, ok := self.(turner); ok && !b.decl.onClosed {
-			t.turn().enter(L, b.decl.FullName())
+			t.turn().enter(L, b.decl)
 			defer t.turn().leave()
 			b.self(L)
 		}
@@ -283,7 +301,8 @@ func (b *bound) rawCall(L *lua.LState) int {
 	return b.decl.raw(L)
 }
 
-// rawModuleCall is rawCall for the function of a callable module: the module itself is taken off the stack.
+// rawModuleCall is rawCall for the function of a callable module: the module itself is taken off
+// the stack.
 func (b *bound) rawModuleCall(L *lua.LState) int {
 	L.Remove(1)
 	return b.rawCall(L)

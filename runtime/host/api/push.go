@@ -97,7 +97,8 @@ func (ix *Index) kindPusher(t reflect.Type) (pusher, error) {
 	case reflect.Float32, reflect.Float64:
 		return func(_ *lua.LState, v reflect.Value) lua.LValue { return lua.LNumber(v.Float()) }, nil
 	case reflect.Pointer:
-		if e := t.Elem(); e.Kind() == reflect.Struct && len(tagged(e)) == 0 && ix.recordOf(e) == nil {
+		if e := t.Elem(); e.Kind() == reflect.Struct && len(tagged(e)) == 0 &&
+			ix.recordOf(e) == nil {
 			return pushPointer, nil
 		}
 		elem, err := ix.pusherFor(t.Elem())
@@ -153,6 +154,7 @@ func (ix *Index) slicePusher(t reflect.Type) (pusher, error) {
 		if n == 0 {
 			return host.ToLua(L, []any{}) // marked, so that it stays a list when it is encoded
 		}
+		host.Converted(L, host.SizeTable+n*host.SizeSlot)
 		tb := L.CreateTable(n, 0)
 		for i := range n {
 			tb.Append(notNil(L, elem(L, v.Index(i))))
@@ -179,7 +181,11 @@ func (ix *Index) mapPusher(t reflect.Type) (pusher, error) {
 	}
 	return func(L *lua.LState, v reflect.Value) lua.LValue {
 		keys := v.MapKeys()
-		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		slices.SortFunc(
+			keys,
+			func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) },
+		)
+		host.Converted(L, host.SizeTable+len(keys)*host.SizeEntry)
 		tb := L.CreateTable(0, len(keys))
 		for _, k := range keys {
 			tb.RawSetString(k.String(), notNil(L, elem(L, v.MapIndex(k))))

@@ -20,8 +20,9 @@ type recordField struct {
 	push      pusher // not gopher-luar's own: that copies the struct on each read and rounds 64 bit integers
 }
 
-// boundRecord is a Record in one host. The userdata come from gopher-luar, whose metatable is replaced so
-// that unknown fields are errors, nothing can be written, and tostring, pairs and totable work.
+// boundRecord is a Record in one host. The userdata come from gopher-luar, whose metatable is
+// replaced so that unknown fields are errors, nothing can be written, and tostring, pairs and
+// totable work.
 type boundRecord struct {
 	ix     *Index
 	decl   *Record
@@ -51,14 +52,17 @@ func tagged(t reflect.Type) []*recordField {
 			continue
 		}
 		if names := luarFields(t, f); names != nil && f.IsExported() {
-			out = append(out, &recordField{name: names[0], doc: f.Tag.Get("doc"), typ: f.Type, index: []int{i}})
+			out = append(
+				out,
+				&recordField{name: names[0], doc: f.Tag.Get("doc"), typ: f.Type, index: []int{i}},
+			)
 		}
 	}
 	return out
 }
 
-// recordMap copies a record into plain values, for totable and the encoders. Structs without tags are
-// returned as they are.
+// recordMap copies a record into plain values, for totable and the encoders. Structs without tags
+// are returned as they are.
 func recordMap(v reflect.Value) any {
 	fields := tagged(v.Type())
 	if len(fields) == 0 {
@@ -84,7 +88,10 @@ func (r *boundRecord) build(L *lua.LState) {
 		}
 		p, err := r.ix.pusherFor(f.typ)
 		if err != nil {
-			host.Raise(L, host.Errorf("internal", "record %s: field %s: %s", r.decl.Name, f.name, err))
+			host.Raise(
+				L,
+				host.Errorf("internal", "record %s: field %s: %s", r.decl.Name, f.name, err),
+			)
 		}
 		f.push = p
 	}
@@ -104,7 +111,8 @@ func (r *boundRecord) build(L *lua.LState) {
 	mt.RawSetString("__pairs", L.NewFunction(r.pairs))
 }
 
-// push makes the userdata; a struct value is copied, so that the script's view does not change under it.
+// push makes the userdata; a struct value is copied, so that the script's view does not change
+// under it.
 func (r *boundRecord) push(L *lua.LState, v reflect.Value) lua.LValue {
 	if !r.ready {
 		r.build(L)
@@ -119,7 +127,8 @@ func (r *boundRecord) push(L *lua.LState, v reflect.Value) lua.LValue {
 
 func (r *boundRecord) value(L *lua.LState) reflect.Value {
 	if ud, ok := L.Get(1).(*lua.LUserData); ok {
-		if v := reflect.ValueOf(ud.Value); v.Kind() == reflect.Pointer && v.Type().Elem() == r.decl.Of {
+		if v := reflect.ValueOf(ud.Value); v.Kind() == reflect.Pointer &&
+			v.Type().Elem() == r.decl.Of {
 			return v.Elem()
 		}
 	}
@@ -150,7 +159,10 @@ func (r *boundRecord) names() []string {
 }
 
 func (r *boundRecord) readOnly(L *lua.LState) int {
-	host.Raise(L, host.Errorf("read_only", "%s is read-only: copy it with :totable() first", r.decl.Name))
+	host.Raise(
+		L,
+		host.Errorf("read_only", "%s is read-only: copy it with :totable() first", r.decl.Name),
+	)
 	return 0
 }
 

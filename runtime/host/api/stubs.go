@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Stubs is the LuaCATS description of everything that is installed, for lua-language-server: one ---@meta
-// file with classes, records, options and functions.
+// Stubs is the LuaCATS description of everything that is installed, for lua-language-server: one
+// ---@meta file with classes, records, options and functions.
 func (ix *Index) Stubs() string {
 	w := &stubWriter{ix: ix}
 	w.line("---@meta")
@@ -252,8 +252,8 @@ func (ix *Index) funType(f *Func) string {
 	return text
 }
 
-// Reference is the documentation of each module as Markdown, by module name. Functions and constants that
-// are globals themselves stand under their module's name as well.
+// Reference is the documentation of each module as Markdown, by module name. Functions and
+// constants that are globals themselves stand under their module's name as well.
 func (ix *Index) Reference() map[string]string {
 	out := make(map[string]string, len(ix.modules))
 	for _, m := range ix.modules {
@@ -286,7 +286,12 @@ func (ix *Index) page(m *Module) string {
 		ix.classPage(&b, c)
 	}
 	for _, r := range m.Records {
-		fmt.Fprintf(&b, "\n## Record %s\n\n%s\n\n| field | type | |\n|---|---|---|\n", r.Name, r.Doc)
+		fmt.Fprintf(
+			&b,
+			"\n## Record %s\n\n%s\n\n| field | type | |\n|---|---|---|\n",
+			r.Name,
+			r.Doc,
+		)
 		for _, f := range tagged(r.Of) {
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.name, cell(ix.typeText(f.typ)), cell(f.doc))
 		}
@@ -306,7 +311,12 @@ func (ix *Index) classPage(b *strings.Builder, c *Class) {
 		}
 	}
 	if c.Next != nil {
-		fmt.Fprintf(b, "\n`for %s in %s do ... end` reads one after the other.\n", loopVariable(c), c.instance())
+		fmt.Fprintf(
+			b,
+			"\n`for %s in %s do ... end` reads one after the other.\n",
+			loopVariable(c),
+			c.instance(),
+		)
 	}
 	for _, f := range ix.classOf(c.Of).allMethods() {
 		ix.section(b, f, "###")

@@ -26,7 +26,7 @@ func (t *Turn) turn() *Turn { return t }
 var typeTurner = reflect.TypeFor[turner]()
 
 // enter waits until no other task uses the object. The lock is held.
-func (t *Turn) enter(L *lua.LState, what string) {
+func (t *Turn) enter(L *lua.LState, f *Func) {
 	task := host.CurrentTask(L)
 	if t.owner == task {
 		t.depth++
@@ -35,7 +35,7 @@ func (t *Turn) enter(L *lua.LState, what string) {
 	for t.owner != nil {
 		w := host.NewWaiter(L)
 		t.waiting = append(t.waiting, w)
-		t.wait(L, w, what)
+		t.wait(L, w, f.FullName())
 	}
 	t.owner, t.depth = task, 1
 }

@@ -93,7 +93,8 @@ func (ix *Index) signature(f *Func) signature {
 				s.options, s.optName = in, optionsName(f)
 				pt.typ = s.optName
 			}
-			if in.Kind() == reflect.Pointer && ix.typeText(in) == ix.typeText(in.Elem()) && ix.classOf(in) == nil {
+			if in.Kind() == reflect.Pointer && ix.typeText(in) == ix.typeText(in.Elem()) &&
+				ix.classOf(in) == nil {
 				pt.Optional = pt.Optional || ix.recordOf(in) == nil
 			}
 			if pt.typ == "" {

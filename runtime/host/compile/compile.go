@@ -54,7 +54,10 @@ func Text(source string) string {
 // Compile returns the prototype of a chunk. source is the result of Text.
 func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 	if len(source) > MaxSource {
-		return nil, &Error{Message: fmt.Sprintf("the source is longer than %d MB", MaxSource>>20), Line: 1}
+		return nil, &Error{
+			Message: fmt.Sprintf("the source is longer than %d MB", MaxSource>>20),
+			Line:    1,
+		}
 	}
 	if line, msg := scanDepth(source); msg != "" {
 		return nil, &Error{Message: msg, Line: line}
@@ -129,7 +132,8 @@ func syntaxHint(token string, line int, source string) string {
 // returns all results already.
 func untail(p *lua.FunctionProto) {
 	for _, c := range p.DbgCalls {
-		if c.Name == "yield" && c.Pc < len(p.Code) && vm.Instruction(p.Code[c.Pc]).Op() == lua.OP_TAILCALL {
+		if c.Name == "yield" && c.Pc < len(p.Code) &&
+			vm.Instruction(p.Code[c.Pc]).Op() == lua.OP_TAILCALL {
 			const operands = 1<<26 - 1
 			p.Code[c.Pc] = uint32(lua.OP_CALL)<<26 | p.Code[c.Pc]&operands&^0x3fe00
 		}

@@ -64,7 +64,10 @@ func (s *depthScanner) link(right bool) {
 	l.unary = 0
 	if right {
 		if l.right++; l.right > maxConcat {
-			s.fail("expression has too many operators that group to the right (limit is %d)", maxConcat)
+			s.fail(
+				"expression has too many operators that group to the right (limit is %d)",
+				maxConcat,
+			)
 		}
 	}
 	if l.chain++; l.chain > maxChain {
@@ -212,7 +215,8 @@ func (s *depthScanner) word() {
 }
 
 func isNameByte(c byte) bool {
-	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' ||
+		c >= 0x80
 }
 
 func (s *depthScanner) comment() {

@@ -84,12 +84,33 @@ func Do(ctx context.Context, file *os.File, f func() error) error {
 	if ctx.Done() == nil || file.SetDeadline(time.Time{}) != nil {
 		return f()
 	}
-	stop := context.AfterFunc(ctx, func() { file.SetDeadline(time.Unix(1, 0)) })
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		file.SetDeadline(time.Unix(1, 0))
+	})
 	err := f()
-	if !stop() && errors.Is(err, os.ErrDeadlineExceeded) {
+	if stop() {
+		return err
+	}
+	<-done // a late deadline would hit the next call
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = ctx.Err()
 	}
 	return err
+}
+
+// WriteFile writes a file, which it makes or truncates.
+func WriteFile(ctx context.Context, path string, b []byte, perm os.FileMode) error {
+	f, err := Open(ctx, path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+	if err != nil {
+		return err
+	}
+	err = Do(ctx, f, func() error {
+		_, err := f.Write(b)
+		return err
+	})
+	return errors.Join(err, f.Close())
 }
 
 // Reader reads from r until ctx ends. It looks at ctx before each read.

@@ -22,7 +22,8 @@ func TestReadFile(t *testing.T) {
 		t.Errorf("ReadFile() = %d bytes, %v, want 1000, nil", len(b), err)
 	}
 	var limit *LimitError
-	if _, err := ReadFile(t.Context(), path, 999); !errors.As(err, &limit) || limit.Path != path || limit.Limit != 999 {
+	if _, err := ReadFile(t.Context(), path, 999); !errors.As(err, &limit) || limit.Path != path ||
+		limit.Limit != 999 {
 		t.Errorf("ReadFile() = %v, want a LimitError with path and limit", err)
 	}
 	if _, err := ReadFile(t.Context(), path+"x", 999); !errors.Is(err, os.ErrNotExist) {

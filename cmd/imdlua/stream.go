@@ -1,0 +1,103 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// stallTime is how long the program waits for an output that takes nothing, once
+// it has been asked to end.
+const stallTime = 100 * time.Millisecond
+
+// errStalled is what a write returns that was given up.
+var errStalled = errors.New("nobody reads the output")
+
+// stream is the standard output or the standard error of the program itself. Hosts
+// write to out, which may wait for as long as it takes.
+type stream struct {
+	raw   io.Writer
+	out   io.Writer       // raw, for one writer at a time
+	ended <-chan struct{} // closed when the program has been asked to end
+
+	mu   sync.Mutex
+	host io.Writer // the same stream of the host that lives, else nil
+}
+
+func newStream(raw io.Writer, ended <-chan struct{}) *stream {
+	return &stream{raw: raw, out: locked(raw), ended: ended}
+}
+
+// Write keeps the order with what scripts print: while a host lives, p goes
+// through it.
+func (s *stream) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	to := s.host
+	s.mu.Unlock()
+	if to != nil {
+		return to.Write(p)
+	}
+	return s.write(slices.Clone(p))
+}
+
+// write waits until p is written. After the program has been asked to end, it soon
+// gives up.
+func (s *stream) write(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		n, err := s.out.Write(p)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-s.ended:
+	}
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-time.After(stallTime):
+		return 0, errStalled
+	}
+}
+
+// through sends what follows to the stream of a host, or directly to the output if
+// to is nil.
+func (s *stream) through(to io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.host = to
+}
+
+// through sends what the program prints through h until done is called.
+func (c *cli) through(h *host.Host) (done func()) {
+	c.out.through(h.Stdout())
+	c.err.through(h.Stderr())
+	return func() {
+		c.out.through(nil)
+		c.err.through(nil)
+	}
+}
+
+// lockedWriter lets a script's host, the log and the program itself write to one
+// output.
+type lockedWriter struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func locked(w io.Writer) io.Writer { return lockedWriter{new(sync.Mutex), w} }
+
+func (l lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}

@@ -1,0 +1,198 @@
+package repl
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// The tests of this file have inputs that end badly. Whatever it was, the next
+// input runs and prints its result, and background tasks go on.
+
+// background is an input that starts a task, which answers what is put into the
+// queue called ask.
+const background = `
+ask, answer = task.queue(1), task.queue(1)
+task.spawn(function()
+	for n in function() return ask:get() end do
+		answer:put(n * 2)
+	end
+end)`
+
+// asked is an input that asks the task.
+const asked = `ask:put(21) print("the task says " .. answer:get())`
+
+func TestGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		inputs []string
+		want   []string // in this order
+	}{
+		{"memory", []string{
+			`t = {} while true do t[#t + 1] = ("x"):rep(1000) end`,
+			"#t > 1000", "t = nil", "1 + 1",
+		}, []string{"error[memory]", "--max-memory", "true\n", "2\n"}},
+		{"memory of a local", []string{
+			`do local l = {} while true do l[#l + 1] = ("x"):rep(1000) end end`, "1 + 1",
+		}, []string{"error[memory]", "2\n"}},
+		{"memory while something is shown", []string{
+			`setmetatable({}, { __tostring = function() return ("x"):rep(1e9) end })`, "1 + 1",
+		}, []string{"error in __tostring", "2\n"}},
+		{"one Ctrl-C", []string{
+			`scope(function()
+				defer(function() print("cleaned") end)
+				ctrl_c(1)
+				task.sleep(1000)
+			end)`, "1 + 1",
+		}, []string{"cleaned\n", "error[interrupted]", "2\n"}},
+		{"two Ctrl-C", []string{
+			`scope(function()
+				defer(function() print("slow") ctrl_c(1) task.sleep(1000) print("not this") end)
+				ctrl_c(1)
+				task.sleep(1000)
+			end)`, "1 + 1",
+		}, []string{"slow\n", "error[interrupted]", "2\n"}},
+		{"two Ctrl-C in a busy defer", []string{
+			`scope(function()
+				defer(function() print("slow") ctrl_c(1) while true do end end)
+				ctrl_c(1)
+				while true do end
+			end)`, "1 + 1",
+		}, []string{"slow\n", "error[interrupted]", "2\n"}},
+		{"two Ctrl-C twice", []string{
+			`function stubborn()
+				scope(function()
+					defer(function() print("slow") ctrl_c(1) task.sleep(1000) end)
+					ctrl_c(1)
+					task.sleep(1000)
+				end)
+			end`, "stubborn()", "stubborn()", "1 + 1",
+		}, []string{"slow\n", "error[interrupted]", "slow\n", "error[interrupted]", "2\n"}},
+		{"clean-up after two Ctrl-C", []string{
+			`scope(function()
+				defer(function() ctrl_c(1) task.sleep(1000) end)
+				ctrl_c(1)
+				task.sleep(1000)
+			end)`,
+			`scope(function()
+				defer(function() task.sleep(0.001) print("cleaned") end)
+				ctrl_c(1)
+				task.sleep(1000)
+			end)`,
+		}, []string{"error[interrupted]", "cleaned\n", "error[interrupted]"}},
+		{"error in a defer", []string{
+			`scope(function() defer(function() error("in a defer") end) end)`, "1 + 1",
+		}, []string{"in a defer", "2\n"}},
+		{"errors in an input and its defer", []string{
+			`scope(function() defer(function() error("second") end) error("first") end)`, "1 + 1",
+		}, []string{"first", "also, while closing: ", "second", "2\n"}},
+		{"error in a task", []string{
+			`w = task.spawn(function() error("in a task") end) task.sleep(0.01)`, "1 + 1",
+		}, []string{"in a task", "2\n"}},
+		{"instructions", []string{"while true do end", "1 + 1"},
+			[]string{"error[instructions]", "error[instructions]"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			inputs := append([]string{background}, test.inputs...)
+			o := host.Options{MaxMemory: 64 << 20}
+			want := append(test.want, "the task says 42\n")
+			if test.name == "instructions" {
+				// They are those of the whole run, so that this one cannot go on.
+				o.MaxInstructions, want = 100_000, test.want
+				inputs = test.inputs
+			}
+			b := newBenchWith(t, o, type_(append(inputs, asked)...)...)
+			b.interruptible()
+			if err := b.run(t); err != nil {
+				t.Fatalf("Run: %v", err)
+			}
+			wantInOrder(t, b.out.String(), want)
+			if strings.Contains(b.out.String(), "not this") {
+				t.Errorf("clean-up that was ended went on:\n%s", b.out)
+			}
+		})
+	}
+}
+
+// wantInOrder checks that text has all parts, each after the one before.
+func wantInOrder(t *testing.T, text string, parts []string) {
+	t.Helper()
+	rest := text
+	for _, want := range parts {
+		_, after, found := strings.Cut(rest, want)
+		if !found {
+			t.Fatalf("printed\n%s\nwant %q in it, in the order of %q", text, want, parts)
+		}
+		rest = after
+	}
+}
+
+// TestCloseFails has the session itself end with an error.
+func TestCloseFails(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, type_("defer(function() error('too late') end)", "1 + 1")...)
+	err := b.run(t)
+	if err == nil || !strings.Contains(err.Error(), "too late") {
+		t.Errorf("Run = %v, want the error of the deferred function", err)
+	}
+	wantInOrder(t, b.out.String(), []string{"2\n", "too late"})
+	if n := strings.Count(b.out.String(), "error["); n != 1 {
+		t.Errorf("%d errors were reported, want one:\n%s", n, b.out)
+	}
+}
+
+// TestCloseKilled has clean-up at the end of the session that takes too long for
+// the user.
+func TestCloseKilled(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, type_("defer(function() ctrl_c(3) task.sleep(1) end)")...)
+	b.interruptible()
+	if err := b.run(t); !errors.Is(err, ErrKilled) {
+		t.Errorf("Run = %v, want ErrKilled", err)
+	}
+}
+
+// TestKillStopsWaiting interrupts :kill, whose task does not end.
+func TestKillStopsWaiting(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, type_(`t = task.spawn(function()
+		defer(function() started:put(1) hold:get() print("cleaned") end)
+		task.sleep(1000)
+	end)`)...)
+	b.editor.steps = append(type_("started, hold = task.queue(1), task.queue(1)"),
+		b.editor.steps...)
+	signals := make(chan os.Signal, 1)
+	b.opts.Interrupts = signals
+	b.editor.steps = append(b.editor.steps, step{before: func() {
+		tasks := b.host.Tasks()
+		b.editor.steps = append([]step{{text: ":kill " + number(tasks[0].ID())}}, b.editor.steps...)
+		go func() { signals <- os.Interrupt }()
+	}})
+	b.editor.steps = append(b.editor.steps, type_("started:get()", "hold:put(1)")...)
+	if err := b.run(t); err != nil {
+		t.Fatal(err)
+	}
+	wantInOrder(t, b.out.String(), []string{"goes on with its clean-up\n", "1\n", "cleaned\n"})
+}
+
+// TestInterruptShowing has values that take for ever to be shown. The third Ctrl-C
+// ends the REPL, because nothing else can.
+func TestInterruptShowing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, type_("stuck", "1 + 1")...)
+	b.interruptible()
+	release := make(chan struct{})
+	if err := b.host.With(b.stuckValue(release)); err != nil {
+		t.Fatal(err)
+	}
+	err := b.run(t)
+	close(release)
+	if !errors.Is(err, ErrKilled) {
+		t.Errorf("Run = %v, want ErrKilled", err)
+	}
+}

@@ -1,0 +1,288 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/hosttest"
+	"github.com/imdlua/imdlua/stdlib"
+	lua "github.com/yuin/gopher-lua"
+)
+
+// endless are programs that loop, block, recurse or allocate without end. Each
+// must end by one interrupt and by task.timeout.
+var endless = map[string]string{
+	"empty loop":           `while true do end`,
+	"goto":                 `::again:: goto again`,
+	"repeat":               `repeat local x = 1 until false`,
+	"numeric for":          `for i = 1, math.huge do end`,
+	"nested pcall":         `while true do pcall(function() while true do pcall(function() while true do end end) end end) end`,
+	"pcall of pcall":       `local function f() pcall(f) end while true do f() end`,
+	"xpcall":               `while true do xpcall(function() while true do end end, function(m) return m end) end`,
+	"handler":              `xpcall(function() error("x") end, function() while true do end end)`,
+	"pcall error":          `while true do pcall(error, "x") end`,
+	"error objects":        `while true do pcall(function() error({}) end) end`,
+	"recursion":            `local function f() return 1 + f() end while true do pcall(f) end`,
+	"tail calls":           `local function f() return f() end f()`,
+	"mutual recursion":     `local a, b function a() return b() end function b() return a() end a()`,
+	"__index":              `local t = setmetatable({}, { __index = function(t, k) return t[k .. "x"] end }) while true do pcall(function() return t.a end) end`,
+	"__tostring":           `local t = setmetatable({}, { __tostring = function() while true do end end }) tostring(t)`,
+	"__eq":                 `local mt = { __eq = function() while true do end end } return setmetatable({}, mt) == setmetatable({}, mt)`,
+	"comparator":           `local l = {} for i = 1, 1000 do l[i] = i % 17 end while true do table.sort(l, function(a, b) return a < b end) end`,
+	"iterator":             `for x in function() return 1 end do end`,
+	"coroutines":           `while true do coroutine.wrap(function() coroutine.yield() end)() end`,
+	"coroutine in another": `coroutine.wrap(function() while true do coroutine.resume(coroutine.create(function() while true do end end)) end end)()`,
+	"sleep":                `while true do pcall(task.sleep, 1e6) end`,
+	"long sleep":           `task.sleep(math.huge)`,
+	"join":                 `task.spawn(function() task.sleep(1e6) end):join()`,
+	"queue":                `local q = task.queue() task.spawn(function() while true do task.sleep(1) end end) q:get()`,
+	"busy task beside":     `task.spawn(function() while true do end end) while true do task.sleep(0.001) end`,
+	"spawning":             `while true do task.spawn(function() end):join() end`,
+	"many tasks":           `while true do local l = {} for i = 1, 100 do l[i] = function() end end task.all(l) end`,
+	"scopes":               `while true do scope(function() defer(function() end) end) end`,
+	"growing table":        `local t = {} while true do t[#t + 1] = {} end`,
+	"growing string":       `local s = "" while true do s = s .. "xxxxxxxxxxxxxxxx" end`,
+	"doubling":             `while true do local s = "x" for i = 1, 20 do s = s .. s end end`,
+	"rep":                  `while true do local s = ("x"):rep(1e6) end`,
+	"load":                 `while true do loadstring("return 1")() end`,
+	"print":                `while true do print(("x"):rep(1000)) end`,
+	"stalled write":        `while true do io.stderr:write(("x"):rep(1000)) end`,
+	"read":                 `io.read()`,
+	"read all":             `while true do pcall(io.read, "*a") end`,
+	"atomic":               `task.atomic(function() while true do end end)`,
+}
+
+// stalled is a stream that takes nothing.
+type stalled struct{ free chan struct{} }
+
+func (s stalled) Write(p []byte) (int, error) {
+	<-s.free
+	return len(p), nil
+}
+
+// endlessHost has an input that says nothing and outputs that nobody reads.
+func endlessHost(t *testing.T, ready func()) *host.Host {
+	t.Helper()
+	free := make(chan struct{})
+	in, writer := io.Pipe()
+	t.Cleanup(func() { close(free); writer.Close() })
+	h := host.New(
+		host.Options{Stdin: in, Stdout: stalled{free}, Stderr: stalled{free}, MaxMemory: 4 << 30},
+	)
+	if err := stdlib.Install(h); err != nil {
+		t.Fatal(err)
+	}
+	h.SetGlobal("ready", h.L().NewFunction(func(*lua.LState) int { ready(); return 0 }))
+	return h
+}
+
+func TestEndlessProgramsEndByInterrupt(t *testing.T) {
+	for name, source := range endless {
+		t.Run(name, func(t *testing.T) {
+			var interrupted time.Time
+			var once sync.Once
+			var h *host.Host
+			h = endlessHost(t, func() {
+				once.Do(func() {
+					time.AfterFunc(5*time.Millisecond, func() {
+						interrupted = time.Now()
+						h.Interrupt()
+					})
+				})
+			})
+			err := h.Run(context.Background(), "test.lua", "ready() "+source)
+			t.Logf(
+				"ended %v after the interrupt",
+				time.Since(interrupted).Round(time.Millisecond/10),
+			)
+			if host.ExitCode(err) != 130 {
+				t.Errorf("Run() = %v, want code interrupted", err)
+			}
+			if left := h.Left(); left != "" {
+				t.Errorf("left behind:\n%s", left)
+			}
+			h.Close()
+		})
+	}
+}
+
+func TestEndlessProgramsEndByTimeout(t *testing.T) {
+	for name, source := range endless {
+		t.Run(name, func(t *testing.T) {
+			h := endlessHost(t, func() {})
+			start := time.Now()
+			err := h.Run(
+				context.Background(),
+				"test.lua",
+				"task.timeout(0.02, function() "+source+" end)",
+			)
+			t.Logf(
+				"ended %v after the limit",
+				(time.Since(start) - 20*time.Millisecond).Round(time.Millisecond/10),
+			)
+			var e *host.Error
+			if !errors.As(err, &e) || e.Code != "timeout" {
+				t.Errorf("Run() = %v, want code timeout", err)
+			}
+			h.Close()
+		})
+	}
+}
+
+// TestOtherHostsMemory fills another host of the process: the first one goes on.
+func TestOtherHostsMemory(t *testing.T) {
+	small := host.Options{MaxMemory: 64 << 20}
+	other := host.New(host.Options{MaxMemory: 4 << 30})
+	defer other.Close()
+	held, release := make(chan struct{}), make(chan struct{})
+	other.SetGlobal("hold", other.L().NewFunction(func(L *lua.LState) int {
+		host.WithTimeout(L, host.NoTimeout, func(context.Context) error {
+			close(held)
+			<-release
+			return nil
+		})
+		return 0
+	}))
+	done := make(chan error)
+	go func() {
+		done <- other.Run(context.Background(), "other.lua", `local t = {} for i = 1, 256 do t[i] = ("x"):rep(1e6) .. i end hold() print(#t)`)
+	}()
+	<-held
+	res := run(t, `local t = {} for i = 1, 1e5 do t[i % 1000] = { i } end
+		for i = 1, 200 do local s = ("y"):rep(1e6) end print("fine")`, hosttest.Options(func(o *host.Options) { o.MaxMemory = small.MaxMemory }))
+	if res.NoError(t).Stdout != "fine\n" {
+		t.Errorf("printed %q, want fine", res.Stdout)
+	}
+	// Its own limit holds all the same.
+	res = run(
+		t,
+		`local t = {} for i = 1, 1e9 do t[i] = { i } end`,
+		hosttest.Options(func(o *host.Options) { o.MaxMemory = small.MaxMemory }),
+	)
+	if e := res.Error(t); e.Code != "memory" {
+		t.Errorf("error = %v, want code memory", e)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Errorf("the other host: %v", err)
+	}
+}
+
+// TestMemoryKinds makes memory in every way that scripts have.
+func TestMemoryKinds(t *testing.T) {
+	for name, source := range map[string]string{
+		"tables":        `local t = {} for i = 1, 1e9 do t[i] = { i } end`,
+		"array":         `local t = {} for i = 1, 1e9 do t[i] = i end`,
+		"strings":       `local t = {} for i = 1, 1e9 do t[i] = "string number " .. i end`,
+		"keys":          `local t = {} for i = 1, 1e9 do t["k" .. i] = true end`,
+		"closures":      `local t = {} for i = 1, 1e9 do t[i] = function() return i end end`,
+		"concatenation": `local s = ("x"):rep(1e6) while true do s = s .. s end`,
+		"rep":           `local t = {} for i = 1, 1e9 do t[i] = ("x"):rep(1e6) end`,
+		"one rep":       `local s = ("x"):rep(1.5e8)`,
+		"format":        `local s = "x" while true do s = ("%s%s"):format(s, s) end`,
+		"coroutines":    `local t = {} for i = 1, 1e9 do t[i] = coroutine.create(function() end) end`,
+		"tasks":         `for i = 1, 1e9 do task.spawn(function() task.sleep(60) end) end`,
+		"queue":         `local q = task.queue() for i = 1, 1e9 do q:put("value " .. i) end`,
+		"data":          `local t = {} for i = 1, 1e9 do t[i] = data(("x"):rep(1e5)) end`,
+		"upvalues":      `local keep = {} local function f(s) keep = { keep, s, function() return s end } end for i = 1, 1e9 do f("s" .. i) end`,
+		"in a pcall":    `local function f() local t = {} for i = 1, 1e9 do t[i] = { i } end end while true do pcall(f) end`,
+		"in a task":     `task.spawn(function() local t = {} for i = 1, 1e9 do t[i] = { i } end end):join()`,
+		"in a global":   `rawset(_G, "t", {}) for i = 1, 1e9 do t[i] = { i } end`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			library := hosttest.Setup(func(h *host.Host) {
+				if err := stdlib.Install(h); err != nil {
+					t.Fatal(err)
+				}
+			})
+			res := hosttest.Run(
+				t,
+				source,
+				library,
+				hosttest.Options(func(o *host.Options) { o.MaxMemory = 32 << 20 }),
+			)
+			if e := res.Error(t); e.Code != "memory" {
+				t.Errorf("error = %v, want code memory", e)
+			}
+		})
+	}
+}
+
+// TestSessionGoesOnAfterMemory fills a session and lets it go on.
+func TestSessionGoesOnAfterMemory(t *testing.T) {
+	h := host.New(host.Options{MaxMemory: 32 << 20})
+	defer h.Close()
+	s := h.Session(context.Background())
+	defer s.Close()
+	eval := func(source string) ([]lua.LValue, error) { return s.Eval(context.Background(), "[1]", source) }
+	for round := range 3 {
+		_, err := eval(`t = rawget(_G, "t") or {} for i = 1, 1e9 do t[#t + 1] = { i } end`)
+		var e *host.Error
+		if !errors.As(err, &e) || e.Code != "memory" {
+			t.Fatalf("round %d: %v, want code memory", round, err)
+		}
+		res, err := eval(`local u = {} for i = 1, 1000 do u[i] = { i } end return #u`)
+		if err != nil || res[0] != lua.LNumber(1000) {
+			t.Fatalf("round %d: the next input gave %v, %v, want 1000", round, res, err)
+		}
+		if round == 1 {
+			if _, err := eval(`t = nil`); err != nil {
+				t.Fatalf("t = nil: %v", err)
+			}
+		}
+	}
+}
+
+// TestTasksAreSmall holds many tasks, running and failed.
+func TestTasksAreSmall(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes goroutines larger")
+	}
+	before := heap()
+	res := run(t, `for i = 1, 9000 do spawn(function() error("failed " .. i) end) end block()
+		local kept = {} for i = 1, 9000 do kept[i] = spawn(function() error("failed " .. i) end) end block() measure()`,
+		hosttest.Setup(func(h *host.Host) {
+			h.SetGlobal("measure", h.L().NewFunction(func(*lua.LState) int {
+				if used := heap() - before; used > 20<<20 {
+					t.Errorf(
+						"18,000 failed tasks, 9,000 of them in a table, keep %d MB, want at most 20",
+						used>>20,
+					)
+				}
+				return 0
+			}))
+		}), hosttest.Options(func(o *host.Options) { o.Stderr = io.Discard }))
+	if e := res.Error(t); e.Code != "task_failed" {
+		t.Errorf("error = %v, want code task_failed", e)
+	}
+	before = heap()
+	run(
+		t,
+		`for i = 1, 10000 do spawn(function() forever() end) end block() measure()`,
+		hosttest.Setup(func(h *host.Host) {
+			h.SetGlobal("measure", h.L().NewFunction(func(*lua.LState) int {
+				if used := heap() - before; used > 300<<20 {
+					t.Errorf("10,000 live tasks keep %d MB, want at most 300", used>>20)
+				} else {
+					t.Logf("10,000 live tasks keep %d MB", used>>20)
+				}
+				return 0
+			}))
+		}),
+	).NoError(t)
+}
+
+// heap is the memory in use, with the stacks of goroutines.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
