@@ -60,7 +60,10 @@ two(want, function(_, take)
   for e in stream do
     take(e.message)
     left = left - 1
-    if left == 0 then stream:close() end
+    if left == 0 then
+      stream:close()
+      break
+    end
   end
 end)`},
 	{"Files", "read", `

@@ -244,38 +244,31 @@ func TestTasksAreSmall(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector makes goroutines larger")
 	}
-	before := heap()
-	res := run(t, `for i = 1, 9000 do spawn(function() error("failed " .. i) end) end block()
-		local kept = {} for i = 1, 9000 do kept[i] = spawn(function() error("failed " .. i) end) end block() measure()`,
-		hosttest.Setup(func(h *host.Host) {
-			h.SetGlobal("measure", h.L().NewFunction(func(*lua.LState) int {
-				if used := heap() - before; used > 20<<20 {
-					t.Errorf(
-						"18,000 failed tasks, 9,000 of them in a table, keep %d MB, want at most 20",
-						used>>20,
-					)
-				}
-				return 0
-			}))
-		}), hosttest.Options(func(o *host.Options) { o.Stderr = io.Discard }))
-	if e := res.Error(t); e.Code != "task_failed" {
+	const fail = `for i = 1, 9000 do spawn(function() error("failed " .. i) end) end block() measure()`
+	if e := keeps(t, fail, 10<<20).Error(t); e.Code != "task_failed" {
 		t.Errorf("error = %v, want code task_failed", e)
 	}
-	before = heap()
-	run(
-		t,
-		`for i = 1, 10000 do spawn(function() forever() end) end block() measure()`,
-		hosttest.Setup(func(h *host.Host) {
-			h.SetGlobal("measure", h.L().NewFunction(func(*lua.LState) int {
-				if used := heap() - before; used > 300<<20 {
-					t.Errorf("10,000 live tasks keep %d MB, want at most 300", used>>20)
-				} else {
-					t.Logf("10,000 live tasks keep %d MB", used>>20)
-				}
-				return 0
-			}))
-		}),
-	).NoError(t)
+	keeps(t, `local kept = {}
+		for i = 1, 9000 do kept[i] = spawn(function() error("failed " .. i) end) end
+		block() measure()`, 30<<20)
+	keeps(t, `for i = 1, 10000 do spawn(function() forever() end) end block() measure()`, 300<<20)
+}
+
+// keeps runs source and compares what its tasks keep when it calls measure.
+func keeps(t *testing.T, source string, most int64) hosttest.Result {
+	t.Helper()
+	before := heap()
+	measure := hosttest.Setup(func(h *host.Host) {
+		h.SetGlobal("measure", h.L().NewFunction(func(*lua.LState) int {
+			used := heap() - before
+			t.Logf("%s\nkeeps %d MB", source, used>>20)
+			if used > most {
+				t.Errorf("want at most %d MB", most>>20)
+			}
+			return 0
+		}))
+	})
+	return run(t, source, measure, hosttest.Options(func(o *host.Options) { o.Stderr = io.Discard }))
 }
 
 // heap is the memory in use, with the stacks of goroutines.
