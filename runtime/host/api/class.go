@@ -266,22 +266,16 @@ func (c *boundClass) iterate(L *lua.LState) int {
 	f.in = append(f.in, reflect.ValueOf(call), reflect.ValueOf(o.Value))
 	out := c.next.plan.fn.Call(f.in)
 	c.next.plan.release(f)
-	n := c.next.finish(L, out)
-	if o.state != nil {
-		o.state.looping = n > 0 && L.Get(-n) != lua.LNil
-	}
-	return n
+	return c.next.finish(L, out)
 }
 
 // endLoop ends a running loop whose object was closed inside the loop; a loop that begins on a
-// closed object is an error.
+// closed object is an error. Lua calls the object with the value of the step before, nil at first.
 func (o *Object) endLoop(L *lua.LState) bool {
-	s := o.state
-	if s == nil {
+	if o.state == nil {
 		return false
 	}
-	if closed, _ := s.isClosed(); closed && s.looping {
-		s.looping = false
+	if closed, _ := o.state.isClosed(); closed && L.Get(3) != lua.LNil {
 		return true
 	}
 	o.mustBeOpen(L, "next")

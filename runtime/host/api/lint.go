@@ -175,13 +175,13 @@ func (l *linter) results(f *Func, where string) {
 		return
 	}
 	for i := range t.NumOut() {
-		if c := l.ix.classOf(t.Out(i)); c != nil && c.decl.Closer {
-			l.add(
-				where,
-				"returns a bare %s: return api.Opened[%s], made by api.Open or api.Own",
-				t.Out(i),
-				t.Out(i),
-			)
+		out := t.Out(i)
+		if out.Kind() == reflect.Slice {
+			out = out.Elem()
+		}
+		if c := l.ix.classOf(out); c != nil && c.decl.Closer {
+			l.add(where, "returns a bare %s: return api.Opened[%s], made by api.Open or api.Own",
+				out, out)
 		}
 	}
 }

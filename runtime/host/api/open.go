@@ -20,12 +20,11 @@ type handle struct {
 	entry *host.Entry
 	ud    *lua.LUserData // what scripts see; belongs to the interpreter lock
 
-	mu      sync.Mutex
-	closed  bool
-	where   string
-	done    chan struct{} // closed when the Go object is closed and err is set
-	err     error
-	looping bool // inside a for loop: closing ends the loop instead of failing it
+	mu     sync.Mutex
+	closed bool
+	where  string
+	done   chan struct{} // closed when the Go object is closed and err is set
+	err    error
 }
 
 // Opened is an instance of a closable class that belongs to a scope already.
