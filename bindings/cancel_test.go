@@ -136,6 +136,9 @@ func TestCancelledOpenings(t *testing.T) {
 				t.Fatal(err)
 			}
 			count := strconv.Itoa(*cancelCount)
+			if testing.Short() {
+				count = "30"
+			}
 			fill := strings.NewReplacer(
 				"BEGIN", o.begin, "OPEN", o.open, "COUNT", count, "MAY", o.may)
 			runOn(t, h, out, fill.Replace(cancelOpenings))

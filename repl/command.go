@@ -218,25 +218,27 @@ func (r *repl) kill(ctx context.Context, arg string) error {
 	}
 	for _, t := range r.host.Tasks() {
 		if t.ID() == id {
-			t.Cancel("killed at the prompt")
-			// Whoever kills it does not want to hear that it died.
-			err := r.with(func(*lua.LState) { t.Observe() })
-			if err != nil {
-				return err
-			}
-			r.awaitTask(ctx, t)
+			r.end(ctx, t)
 			return nil
 		}
 	}
 	return host.Errorf("usage", "there is no task %d", id).WithHint(":tasks lists them")
 }
 
-// awaitTask waits until a task has cleaned up, or the user does not want to wait
-// any longer.
-func (r *repl) awaitTask(ctx context.Context, t *host.Task) {
+// end cancels a task and waits until it has cleaned up, or the user does not want to
+// wait any longer.
+func (r *repl) end(ctx context.Context, t *host.Task) {
 	r.drain()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Whoever kills it does not want to hear that it died.
+		r.session.With(func(*lua.LState) { t.Observe() })
+		t.Cancel("killed at the prompt")
+		<-t.Done()
+	}()
 	select {
-	case <-t.Done():
+	case <-done:
 	case <-ctx.Done():
 	case <-r.o.Interrupts:
 		fmt.Fprintf(r.o.Output, "\ntask %d goes on with its clean-up\n", t.ID())

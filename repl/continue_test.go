@@ -2,7 +2,7 @@ package repl
 
 import (
 	"errors"
-	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -160,24 +160,22 @@ func TestCloseKilled(t *testing.T) {
 // TestKillStopsWaiting interrupts :kill, whose task does not end.
 func TestKillStopsWaiting(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, type_(`t = task.spawn(function()
-		defer(function() started:put(1) hold:get() print("cleaned") end)
+	b := newBench(t, type_("hold = task.queue(1)", `t = task.spawn(function()
+		defer(function() ctrl_c(1) hold:get() print("cleaned") end)
 		task.sleep(1000)
 	end)`)...)
-	b.editor.steps = append(type_("started, hold = task.queue(1), task.queue(1)"),
-		b.editor.steps...)
-	signals := make(chan os.Signal, 1)
-	b.opts.Interrupts = signals
+	b.interruptible()
 	b.editor.steps = append(b.editor.steps, step{before: func() {
 		tasks := b.host.Tasks()
-		b.editor.steps = append([]step{{text: ":kill " + number(tasks[0].ID())}}, b.editor.steps...)
-		go func() { signals <- os.Interrupt }()
+		kill := type_(":kill " + strconv.Itoa(tasks[0].ID()))
+		b.editor.steps = append(kill, b.editor.steps...)
 	}})
-	b.editor.steps = append(b.editor.steps, type_("started:get()", "hold:put(1)")...)
+	b.editor.steps = append(b.editor.steps, type_("hold:put(1)", "1 + 1")...)
 	if err := b.run(t); err != nil {
 		t.Fatal(err)
 	}
-	wantInOrder(t, b.out.String(), []string{"goes on with its clean-up\n", "1\n", "cleaned\n"})
+	wantInOrder(t, b.out.String(), []string{"goes on with its clean-up\n", "2\n"})
+	wantInOrder(t, b.out.String(), []string{"goes on with its clean-up\n", "cleaned\n"})
 }
 
 // TestInterruptShowing has values that take for ever to be shown. The third Ctrl-C

@@ -10,10 +10,13 @@ import (
 // can neither show nor store several.
 const newlineSign = "\u2424"
 
-// Terminals frame what is pasted in these once they are told to.
+// PasteOff tells a terminal to treat what is pasted as if it was typed. A program
+// that ends while a ReadLine waits must write it, ReadLine does it otherwise.
+const PasteOff = "\x1b[?2004l"
+
+// Terminals frame what is pasted in pasteBegin and pasteEnd after pasteOn.
 const (
 	pasteOn    = "\x1b[?2004h"
-	pasteOff   = "\x1b[?2004l"
 	pasteBegin = "\x1b[200~"
 	pasteEnd   = "\x1b[201~"
 )
@@ -42,7 +45,9 @@ type chunk struct {
 }
 
 func newPasteFilter(src io.Reader) *pasteFilter {
-	return &pasteFilter{src: src, want: make(chan struct{}), got: make(chan chunk), closed: make(chan struct{})}
+	return &pasteFilter{
+		src: src, want: make(chan struct{}), got: make(chan chunk), closed: make(chan struct{}),
+	}
 }
 
 // pump reads when it is asked to, never ahead: what a script reads from the

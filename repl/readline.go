@@ -98,7 +98,7 @@ func (e *readlineEditor) ReadLine(prompt string) (string, error) {
 	e.rl.SetPrompt(prompt)
 	if e.paste {
 		io.WriteString(e.stdout, pasteOn)
-		defer io.WriteString(e.stdout, pasteOff)
+		defer io.WriteString(e.stdout, PasteOff)
 	}
 	line, err := e.rl.Readline()
 	line = strings.ReplaceAll(line, newlineSign, "\n")

@@ -73,7 +73,8 @@ func TestReadlineKeys(t *testing.T) {
 			t.Errorf("%q gave %q, %v, want %q, %v", test.keys, got, err, test.want, test.err)
 		}
 	}
-	if on, off := strings.Count(k.out.String(), pasteOn), strings.Count(k.out.String(), pasteOff); on == 0 || on != off {
+	on, off := strings.Count(k.out.String(), pasteOn), strings.Count(k.out.String(), PasteOff)
+	if on == 0 || on != off {
 		t.Errorf("bracketed paste was switched on %d times and off %d times", on, off)
 	}
 }
@@ -106,8 +107,12 @@ func TestReadlineHistory(t *testing.T) {
 		t.Errorf("four up gave %q, want oldest", got)
 	}
 	b, err := os.ReadFile(path)
-	if want := "oldest\ndo" + newlineSign + "  x()" + newlineSign + "end\nnewest\noldestX\n"; err != nil || string(b) != want {
-		t.Errorf("the file holds %q, %v, want %q", b, err, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "oldest\ndo" + newlineSign + "  x()" + newlineSign + "end\nnewest\noldestX\n"
+	if string(b) != want {
+		t.Errorf("the file holds %q, want %q", b, want)
 	}
 }
 
@@ -124,7 +129,8 @@ func TestReadlineCompletion(t *testing.T) {
 	if got, err := k.press("dev:sys" + tabKey + "()" + enter); got != "dev:syslog()" || err != nil {
 		t.Errorf("gave %q, %v", got, err)
 	}
-	if got, err := k.press(pasteBegin + "a\nb:" + pasteEnd + tabKey + "lock()" + enter); got != "a\nb:lock()" || err != nil {
+	pasted := pasteBegin + "a\nb:" + pasteEnd
+	if got, err := k.press(pasted + tabKey + "lock()" + enter); got != "a\nb:lock()" || err != nil {
 		t.Errorf("gave %q, %v", got, err)
 	}
 	if asked != "a\nb:" {

@@ -26,7 +26,6 @@ type app struct {
 	oneOutput   bool                   // stdout and stderr lead to the same place
 	width       func() int             // columns of the terminal
 	signals     <-chan os.Signal       // interrupts and requests to end
-	restore     func()                 // puts the terminal back into its first state
 	kill        func(code int)         // restores the terminal and ends the process at once
 	memoryLimit func() uint64          // bytes that the process may use; 0 or nil is no limit
 	executable  func() (string, error) // this program's file
@@ -36,6 +35,7 @@ type app struct {
 func main() {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, endSignals()...)
+	restore := func() {}
 	a := &app{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		args: os.Args[1:], env: os.LookupEnv,
@@ -48,7 +48,6 @@ func main() {
 			return 80
 		},
 		signals:     signals,
-		restore:     func() {},
 		memoryLimit: func() uint64 { return hardLimit(os.LookupEnv) },
 		executable:  os.Executable,
 		hostName:    os.Hostname,
@@ -57,11 +56,11 @@ func main() {
 		// A terminal that was left in raw mode would be the user's trouble.
 		state, err := term.GetState(int(os.Stdin.Fd()))
 		if err == nil {
-			a.restore = func() { _ = term.Restore(int(os.Stdin.Fd()), state) }
+			restore = func() { _ = term.Restore(int(os.Stdin.Fd()), state) }
 		}
 	}
 	a.kill = func(code int) {
-		a.restore()
+		restore()
 		os.Exit(code)
 	}
 	a.kill(run(context.Background(), a))

@@ -92,7 +92,8 @@ func newProgram(t *testing.T, args ...string) *program {
 		out: newScreen(), errs: newScreen(),
 		environment: map[string]string{
 			"HOME": home, "XDG_CONFIG_HOME": filepath.Join(home, "config"), "APPDATA": home,
-			"USBMUXD_SOCKET_ADDRESS": filepath.Join(home, "no-muxer"), // never what this computer has
+			// Never what this computer has.
+			"USBMUXD_SOCKET_ADDRESS": filepath.Join(home, "no-muxer"),
 		},
 		signals: make(chan os.Signal, 4), killed: make(chan int, 4), code: make(chan int, 1),
 	}
@@ -101,7 +102,6 @@ func newProgram(t *testing.T, args ...string) *program {
 		env:        func(k string) (string, bool) { v, ok := p.environment[k]; return v, ok },
 		width:      func() int { return 80 },
 		signals:    p.signals,
-		restore:    func() {},
 		kill:       func(code int) { p.killed <- code },
 		executable: os.Executable,
 		hostName:   func() (string, error) { return "testhost", nil },
@@ -208,6 +208,16 @@ func script(t *testing.T, source string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// wantIn checks that a text has all parts.
+func wantIn(t *testing.T, what, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("%s is %.2000q, want %q in it", what, text, part)
+		}
+	}
 }
 
 // pipeReader returns a standard input that somebody else writes.

@@ -1,14 +1,14 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
 	"math"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 
+	"github.com/imdlua/imdlua/repl"
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
@@ -41,47 +41,71 @@ func availableMemory() uint64 {
 	return least
 }
 
+// guardDelay is when the memory is looked at for the first time. Most scripts have
+// ended until then, and no script has filled the memory.
+const guardDelay = 20 * time.Millisecond
+
 // guardMemory watches the memory of the process until the run is over. Commands
-// call it when they begin something that may take much memory. The limit is found
-// out in the background, because that reads several files.
+// call it when they begin something that may take much memory. To find out the
+// limit takes some time, because that reads several files.
 func (c *cli) guardMemory() {
 	if c.memoryLimit == nil {
 		return
 	}
 	c.guard.Do(func() {
-		go func() {
+		time.AfterFunc(guardDelay, func() {
+			if c.alive.Err() != nil {
+				return
+			}
 			limit := c.memoryLimit()
 			if limit > 0 {
-				host.LimitProcess(c.alive, limit, c.outOfMemory)
+				host.LimitProcess(c.alive, limit, c.newLastLine().write)
 			}
-		}()
+		})
 	})
 }
 
-// outOfMemoryHint is what can be done when the process has reached its limit.
-const outOfMemoryHint = "raise it with GOMEMLIMIT, or make the script keep less"
+const (
+	// outOfMemoryHint is what can be done when the process has reached its limit.
+	outOfMemoryHint = "raise it with GOMEMLIMIT, or make the script keep less"
+	// reportTime is how long the last line may take.
+	reportTime = time.Second
+)
 
-// reportTime is how long the last line may take. The script still takes memory
-// meanwhile.
-const reportTime = time.Second
+// lastLine says that the process is out of memory, and ends it. All that it needs
+// is made before: an allocation would wait for the garbage collector, which waits
+// for the script, which takes more memory meanwhile.
+type lastLine struct {
+	c    *cli
+	line []byte
+	late *time.Timer // kills the process when nobody reads the line
+}
 
-// outOfMemory ends the process.
-func (c *cli) outOfMemory(text string) {
-	line := fmt.Sprintf("imdlua: %s; %s\n", text, outOfMemoryHint)
-	if c.interruptTaker() != nil {
-		line = "\n" + line // The cursor of a REPL stands behind its prompt.
+func (c *cli) newLastLine() *lastLine {
+	late := time.AfterFunc(time.Hour, func() { c.kill(1) })
+	late.Stop()
+	return &lastLine{c: c, line: make([]byte, 0, 4096), late: late}
+}
+
+func (l *lastLine) write(text string) {
+	line := l.line
+	switch {
+	case l.c.flags.errorsJSON():
+		line = append(line, `{"code":"memory","message":`...)
+		line = strconv.AppendQuote(line, text)
+		line = append(line, `,"hint":"`+outOfMemoryHint+`","exit_code":1}`...)
+	case l.c.interruptTaker() != nil:
+		// The prompt may be shown, and the cursor stands behind it.
+		line = append(line, repl.PasteOff+"\n"...)
+		fallthrough
+	default:
+		line = append(line, "imdlua: "...)
+		line = append(line, text...)
+		line = append(line, "; "+outOfMemoryHint...)
 	}
-	if c.flags.errorsJSON() {
-		b, err := json.Marshal(map[string]any{
-			"code": "memory", "message": text, "hint": outOfMemoryHint, "exit_code": 1,
-		})
-		if err == nil {
-			line = string(b) + "\n"
-		}
-	}
-	c.restore()
-	// Nobody may read what is written.
-	time.AfterFunc(reportTime, func() { c.kill(1) })
-	_, _ = c.err.raw.Write([]byte(line)) // There is nobody else to tell.
-	c.kill(1)
+	line = append(line, '\n')
+	l.late.Reset(reportTime)
+	_, _ = l.c.err.raw.Write(line) // There is nobody else to tell.
+	l.late.Stop()
+	l.c.kill(1)
 }

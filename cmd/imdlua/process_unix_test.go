@@ -76,6 +76,30 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 	}
 }
 
+// signalUntilEnd sends a signal again and again, because one that follows another
+// too soon is taken for the same.
+func (p *process) signalUntilEnd(t *testing.T, s os.Signal) {
+	t.Helper()
+	again := time.NewTicker(sameRequest / 4)
+	defer again.Stop()
+	for end := time.After(patience); ; {
+		err := p.cmd.Process.Signal(s)
+		if errors.Is(err, os.ErrProcessDone) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-p.ended:
+			return
+		case <-end:
+			t.Fatalf("%v does not end the process", s)
+		case <-again.C:
+		}
+	}
+}
+
 // wait returns the exit code.
 func (p *process) wait(t *testing.T) int {
 	t.Helper()
@@ -219,13 +243,33 @@ func TestSecondSignal(t *testing.T) {
 				p.out.await(t, "running\n")
 				p.signal(t, first.signal)
 				p.out.await(t, "cleaning\n")
-				p.signal(t, second.signal)
+				p.signalUntilEnd(t, second.signal)
 				p.want(t, second.exit)
 				if got := p.errs.String(); got != "" {
 					t.Errorf("it took its time and reported %q", got)
 				}
 			})
 		}
+	}
+}
+
+// TestSignalTwice has a signal come twice at once, as timeout(1) sends it. That is
+// one request, and there is time for clean-up.
+func TestSignalTwice(t *testing.T) {
+	t.Parallel()
+	const script = `defer(function() task.sleep(0.05) print("cleaned") end) print("running") `
+	for _, s := range endingSignals {
+		t.Run(s.code, func(t *testing.T) {
+			t.Parallel()
+			p := startProcess(t, command(t, "-e", script+"task.sleep(1000)"))
+			p.out.await(t, "running\n")
+			p.signal(t, s.signal)
+			p.signal(t, s.signal)
+			p.want(t, s.exit)
+			if got, want := p.out.String(), "running\ncleaned\n"; got != want {
+				t.Errorf("it printed %q, want %q", got, want)
+			}
+		})
 	}
 }
 

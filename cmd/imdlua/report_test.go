@@ -14,7 +14,9 @@ import (
 // TestReportsOfCleanUp checks what is said when deferred functions fail.
 func TestReportsOfCleanUp(t *testing.T) {
 	t.Parallel()
-	const fails = `defer(function() error(errors.new{ code = "mine", message = "in a defer" }) end) `
+	const fails = `defer(function()
+		error(errors.new{ code = "mine", message = "in a defer" })
+	end) `
 	const also = `defer(function() error("in another") end) `
 	for _, test := range []struct {
 		name, code string
@@ -22,19 +24,20 @@ func TestReportsOfCleanUp(t *testing.T) {
 		want       []string // in this order
 		not        string
 	}{
-		{"a script that succeeded", fails, 1, []string{"error[mine] in a defer\n  --> -e:1:"}, "also"},
+		{"a script that succeeded",
+			fails, 1, []string{"error[mine] in a defer\n  --> -e:2:"}, "also"},
 		{"two defers", also + fails, 1, []string{
 			"error[mine] in a defer\n", "  also, while closing: -e:1: in another\n",
 		}, ""},
 		{"a script that failed", fails + `error("boom")`, 1, []string{
-			"error[error] boom\n", "  also, while closing: -e:1: in a defer (mine)\n",
+			"error[error] boom\n", "  also, while closing: -e:2: in a defer (mine)\n",
 		}, "error[mine]"},
 		{"a failed assertion", fails + `assert(false, "no")`, 3, []string{
-			"error[assertion] no\n", "  also, while closing: -e:1: in a defer (mine)\n",
+			"error[assertion] no\n", "  also, while closing: -e:2: in a defer (mine)\n",
 		}, ""},
 		{"a time-out", fails + `task.sleep(1000)`, 5, []string{
 			"error[timeout] the script ran longer than 50ms\n",
-			"  also, while closing: -e:1: in a defer (mine)\n",
+			"  also, while closing: -e:2: in a defer (mine)\n",
 		}, ""},
 		{"os.exit", fails + `os.exit(7)`, 7, nil, "timeout"},
 	} {
@@ -49,7 +52,8 @@ func TestReportsOfCleanUp(t *testing.T) {
 			for _, want := range test.want {
 				_, after, found := strings.Cut(rest, want)
 				if !found {
-					t.Fatalf("it reported\n%s\nwant %q in it, in the order of %q", stderr, want, test.want)
+					t.Fatalf("it reported\n%s\nwant %q in it, in the order of %q",
+						stderr, want, test.want)
 				}
 				rest = after
 			}
@@ -73,7 +77,7 @@ func TestReportsOfCleanUp(t *testing.T) {
 	if e.Code != "first" {
 		t.Errorf("the code is %q, want that of the script", e.Code)
 	}
-	if want := "-e:1: in a defer (mine)"; len(e.Suppressed) != 1 || e.Suppressed[0] != want {
+	if want := "-e:2: in a defer (mine)"; len(e.Suppressed) != 1 || e.Suppressed[0] != want {
 		t.Errorf("suppressed is %q, want %q", e.Suppressed, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/imdlua/imdlua/runtime/host"
 )
@@ -34,11 +35,18 @@ func bySignal(err error) bool {
 		errors.Is(err, errHangup)
 }
 
+// sameRequest is how long a signal that comes again belongs to the first one. One
+// request often sends it twice: timeout(1) signals its child and then their group,
+// and when a terminal is closed the kernel and the shell both send a hangup.
+const sameRequest = 200 * time.Millisecond
+
 // watchSignals ends the run at the first signal, so that scripts clean up, and the
 // process at the second one. A REPL takes the interrupts as long as nothing else
 // has ended the run.
 func (c *cli) watchSignals(done <-chan struct{}) {
-	for ending := false; ; {
+	var first os.Signal // nil until a signal ends the run
+	var since time.Time
+	for {
 		var s os.Signal
 		select {
 		case <-done:
@@ -51,7 +59,8 @@ func (c *cli) watchSignals(done <-chan struct{}) {
 		}
 		taker := c.interruptTaker()
 		switch {
-		case ending:
+		case s == first && time.Since(since) < sameRequest:
+		case first != nil:
 			c.kill(host.ExitCode(signalError(s)))
 			return
 		case taker != nil && s == os.Interrupt:
@@ -60,7 +69,7 @@ func (c *cli) watchSignals(done <-chan struct{}) {
 			default: // The last ones have not been received yet.
 			}
 		default:
-			ending = true
+			first, since = s, time.Now()
 			c.stop(signalError(s))
 		}
 	}

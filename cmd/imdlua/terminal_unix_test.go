@@ -14,6 +14,8 @@ import (
 
 	"github.com/creack/pty"
 	"golang.org/x/term"
+
+	"github.com/imdlua/imdlua/repl"
 )
 
 // terminal is the program on a terminal at which the test types.
@@ -255,7 +257,7 @@ func TestReplSecondSignal(t *testing.T) {
 	t.Parallel()
 	for name, second := range map[string]func(t *testing.T, s *terminal) (code int){
 		"SIGTERM": func(t *testing.T, s *terminal) int {
-			s.signal(t, syscall.SIGTERM)
+			s.signalUntilEnd(t, syscall.SIGTERM)
 			return 143
 		},
 		"Ctrl-C": func(t *testing.T, s *terminal) int {
@@ -313,6 +315,11 @@ func TestReplOutOfMemory(t *testing.T) {
 			s.await(t, "\nimdlua: out of memory: the process uses ")
 			s.await(t, "; "+outOfMemoryHint+"\r\n")
 			s.finished(t, 1)
+			on := strings.LastIndex(s.out.String(), "\x1b[?2004h")
+			off := strings.LastIndex(s.out.String(), repl.PasteOff)
+			if off < on {
+				t.Error("what is pasted is framed still")
+			}
 		})
 	}
 }
