@@ -114,7 +114,7 @@ func TestOutputOrder(t *testing.T) {
 	t.Parallel()
 	w := slowWriter{make(chan struct{}), new(sync.Mutex), new(bytes.Buffer)}
 	p := newProgram(t)
-	p.app.stdout, p.app.stderr = w, w
+	p.app.stdout, p.app.stderr, p.app.oneOutput = w, w, true
 	_, c, end := newCLI(t.Context(), p.app)
 	defer end()
 	h, err := c.newHost(host.Options{Stdout: c.out.out, Stderr: c.err.out})

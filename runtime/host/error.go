@@ -314,15 +314,22 @@ func (e *Error) fromTable(k *hook, t *lua.LTable) {
 	}
 }
 
-// inspectTime bounds the __tostring of an error value.
+// inspectTime bounds a __tostring that the printer calls.
 const inspectTime = time.Second
 
-// inspect returns the text that p prints for an error value. The task may be
-// cancelled already, so a __tostring runs under a context of its own.
-func (k *hook) inspect(v lua.LValue) string {
+// inspect returns the text that p prints for an error value.
+func (k *hook) inspect(v lua.LValue) string { return Inspect(k.l, v, InspectOptions{}) }
+
+// limited calls f under inspectTime. If the task is cancelled already, f runs
+// under a context of its own.
+func (k *hook) limited(f func()) {
 	t, outer := k.task, k.task.ctx
+	parent := outer
+	if outer.Err() != nil {
+		parent = k.host.graceContext()
+	}
 	cause := Errorf("timeout", "__tostring did not end within %v", inspectTime)
-	ctx, cancel := context.WithTimeoutCause(k.host.graceContext(), inspectTime, cause)
+	ctx, cancel := context.WithTimeoutCause(parent, inspectTime, cause)
 	stop := context.AfterFunc(ctx, func() { t.alarm.Store(true) })
 	t.ctx = ctx
 	t.alarm.Store(ctx.Err() != nil)
@@ -336,5 +343,5 @@ func (k *hook) inspect(v lua.LValue) string {
 			t.alarm.Store(true)
 		}
 	}()
-	return Inspect(k.l, v, InspectOptions{})
+	f()
 }

@@ -207,7 +207,7 @@ func fileClose(L *lua.LState) int {
 func fileFlush(L *lua.LState) int {
 	f := openFile(L, 1)
 	if f.out != nil {
-		WithTimeout(L, NoTimeout, func(ctx context.Context) error { return f.out.out.room(ctx, 0) })
+		WithTimeout(L, NoTimeout, func(ctx context.Context) error { return f.out.out.written(ctx) })
 		if err := f.out.failed(); err != nil {
 			return fileResult(L, f.name, err)
 		}

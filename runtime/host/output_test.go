@@ -245,3 +245,34 @@ func TestTimeoutIsAScope(t *testing.T) {
 		)
 	})
 }
+
+// TestStalledOutputLeavesErrors writes to the error output in a deferred function
+// while nobody reads the standard output.
+func TestStalledOutputLeavesErrors(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		free, errs := make(chan struct{}), &hosttest.Buffer{}
+		h := host.New(host.Options{Stdout: stalled{free}, Stderr: errs})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		err := h.Run(ctx, "test.lua", `while true do print(("x"):rep(1000)) end`)
+		if host.ExitCode(err) != 5 {
+			t.Errorf("Run() = %v, want code timeout", err)
+		}
+		if d := time.Since(start); d > 2*time.Second {
+			t.Errorf("took %v, want little more than 1s", d)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		kit(h)
+		h.Run(ctx, "test.lua", `
+			defer(function() io.stderr:write("cleaned\n") end)
+			while true do print(("x"):rep(1000)) end`)
+		if errs.String() != "cleaned\n" {
+			t.Errorf("printed %q, want cleaned", errs)
+		}
+		close(free)
+		h.Close()
+	})
+}

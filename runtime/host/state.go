@@ -50,7 +50,6 @@ type Host struct {
 	setup   *Task // the task of root and of idle threads
 	null    *lua.LUserData
 	meta    metatables
-	out     output
 	stdout  *stream
 	stderr  *stream
 	stdin   *luaFile
@@ -124,8 +123,7 @@ func New(o Options) *Host {
 	h.root.SetContext(k)
 	h.trampoline = h.root.NewFunction(trampoline)
 	h.stdin = newStdin(o.Stdin)
-	h.stdout = &stream{out: &h.out, w: o.Stdout}
-	h.stderr = &stream{out: &h.out, w: o.Stderr}
+	h.openOutput()
 	h.openLibs()
 	return h
 }
@@ -247,7 +245,7 @@ func (h *Host) Close() error {
 	errs := h.setup.root.close(h.setup.hook)
 	h.endGrace()
 	h.lock.release()
-	h.out.flush(stopped)
+	h.flush(stopped)
 	if len(errs) > 0 {
 		return errs[0]
 	}
@@ -329,7 +327,7 @@ func (h *Host) Run(ctx context.Context, chunk, source string) error {
 	if cancelled {
 		ctx = stopped
 	}
-	h.out.flush(ctx)
+	h.flush(ctx)
 	if lost := h.stdout.unreported(); lost != nil && err == nil {
 		err = h.ToError(lost)
 	}

@@ -23,14 +23,15 @@ const (
 	stallTime = 50 * time.Millisecond
 )
 
-// output writes what scripts print, in the order in which they print it. A
-// goroutine does the writing, so that a stream that takes nothing stops only
-// the tasks that print to it, and those can be cancelled.
+// output writes what scripts print to one writer, in the order in which they
+// print it. A goroutine does the writing, so that a writer that takes nothing
+// stops only the tasks that print to it, and those can be cancelled.
 type output struct {
 	mu    sync.Mutex
 	queue []piece
-	size  int  // bytes in queue, and those being written
-	busy  bool // the goroutine runs
+	size  int    // bytes in queue, and those being written
+	done  uint64 // bytes that were written or dropped so far
+	busy  bool   // the goroutine runs
 	// given is set when a call gave up waiting for room, until all is written.
 	given bool
 	moved chan struct{} // closed when size has fallen; nil if nobody waits
@@ -49,6 +50,22 @@ type stream struct {
 	err  error // of the first write that failed; guarded by out.mu
 	told bool  // the error has been raised; guarded by out.mu
 	lost int   // bytes of warnings that found no room; guarded by out.mu
+}
+
+// openOutput makes the two streams. They share a queue if they have the same
+// writer, and then keep their order.
+func (h *Host) openOutput() {
+	h.stdout = &stream{out: &output{}, w: h.o.Stdout}
+	h.stderr = &stream{out: &output{}, w: h.o.Stderr}
+	if sameWriter(h.o.Stdout, h.o.Stderr) {
+		h.stderr.out = h.stdout.out
+	}
+}
+
+// sameWriter compares two writers. Those that cannot be compared differ.
+func sameWriter(a, b io.Writer) (same bool) {
+	defer func() { _ = recover() }()
+	return a == b
 }
 
 // stopped is a context that has ended.
@@ -119,12 +136,14 @@ func (o *output) wrote(to *stream, n int, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.size -= n
+	o.done += uint64(n)
 	if err != nil && to.err == nil {
 		to.err = err
 		keep := o.queue[:0]
 		for _, p := range o.queue {
 			if p.to == to {
 				o.size -= len(p.text)
+				o.done += uint64(len(p.text))
 			} else {
 				keep = append(keep, p)
 			}
@@ -151,22 +170,33 @@ func (o *output) wake() {
 	}
 }
 
-// state returns the bytes that are queued and a channel that is closed when
-// there are fewer.
-func (o *output) state() (size int, moved <-chan struct{}) {
+// state returns the bytes that are queued, those that were written, and a
+// channel that is closed when that has changed.
+func (o *output) state() (size int, done uint64, moved <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.moved == nil {
 		o.moved = make(chan struct{})
 	}
-	return o.size, o.moved
+	return o.size, o.done, o.moved
 }
 
 // room waits until at most n bytes are queued.
 func (o *output) room(ctx context.Context, n int) error {
+	return o.until(ctx, func(size int, _ uint64) bool { return size <= n })
+}
+
+// written waits until everything is written that is queued now.
+func (o *output) written(ctx context.Context) error {
+	size, done, _ := o.state()
+	end := done + uint64(size)
+	return o.until(ctx, func(_ int, done uint64) bool { return done >= end })
+}
+
+func (o *output) until(ctx context.Context, reached func(size int, done uint64) bool) error {
 	for {
-		size, moved := o.state()
-		if size <= n {
+		size, done, moved := o.state()
+		if reached(size, done) {
 			return nil
 		}
 		select {
@@ -190,16 +220,17 @@ func (o *output) gaveUp() bool {
 	return o.given
 }
 
-// flush waits until everything is written. After ctx has ended, or when the
-// script itself gave up waiting, it waits only as long as the streams take
-// something.
+// flush waits until everything is written that is queued now. After ctx has
+// ended, or when the script itself gave up waiting, it waits only as long as the
+// writer takes something.
 func (o *output) flush(ctx context.Context) {
-	if !o.gaveUp() && o.room(ctx, 0) == nil {
+	if !o.gaveUp() && o.written(ctx) == nil {
 		return
 	}
-	for {
-		size, moved := o.state()
-		if size == 0 {
+	size, done, _ := o.state()
+	for end := done + uint64(size); ; {
+		_, done, moved := o.state()
+		if done >= end {
 			return
 		}
 		timer := time.NewTimer(stallTime)
@@ -209,6 +240,14 @@ func (o *output) flush(ctx context.Context) {
 		case <-timer.C:
 			return
 		}
+	}
+}
+
+// flush waits for both streams.
+func (h *Host) flush(ctx context.Context) {
+	h.stdout.out.flush(ctx)
+	if h.stderr.out != h.stdout.out {
+		h.stderr.out.flush(ctx)
 	}
 }
 
@@ -253,11 +292,11 @@ func (s *stream) Write(p []byte) (int, error) {
 // with this write or an earlier one.
 func (h *Host) write(L *lua.LState, to *stream, text string) {
 	err := to.failed()
-	if err == nil && !h.out.put(to, text) {
+	if err == nil && !to.out.put(to, text) {
 		err = TryWithTimeout(L, NoTimeout, func(ctx context.Context) error {
-			err := h.out.room(ctx, outputRoom)
+			err := to.out.room(ctx, outputRoom)
 			if err != nil {
-				h.out.giveUp()
+				to.out.giveUp()
 			}
 			return err
 		})

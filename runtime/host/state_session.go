@@ -82,7 +82,7 @@ func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue,
 		err = exit
 	}
 	h.lock.release()
-	h.out.flush(life)
+	h.flush(life)
 	end()
 	if err != nil {
 		return nil, err
@@ -199,6 +199,6 @@ func (s *Session) Close() error {
 	h.lock.release()
 	s.stop()
 	close(t.done)
-	h.out.flush(stopped)
+	h.flush(stopped)
 	return t.Err()
 }

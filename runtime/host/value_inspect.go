@@ -114,7 +114,9 @@ func (p *inspector) guarded(v lua.LValue) string {
 		L.Push(lua.LString(ToString(L, v)))
 		return 1
 	})
-	res, f := k.host.protect(k, fn)
+	var res []lua.LValue
+	var f *failure
+	k.limited(func() { res, f = k.host.protect(k, fn) })
 	if f != nil {
 		text := plainString(f.obj)
 		if e := asError(f.obj); e != nil {
