@@ -156,7 +156,7 @@ func TestTraceOrder(t *testing.T) {
 			dev:get("DeviceName")
 			print("line " .. i)
 		end`)
-	p.app.stderr = p.out
+	p.app.stderr, p.app.oneOutput = p.out, true
 	p.check(t, 0)
 	out := p.out.String()
 	for i := range times {
