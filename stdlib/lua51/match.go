@@ -36,11 +36,15 @@ type matcher struct {
 	depth    int
 	steps    int // until the next tick
 	level    int // captures in use
-	captures [maxCaptures]capture
+	captures []capture
+	few      [4]capture    // where captures begins
+	tables   []*classTable // of the classes that were repeated often
 }
 
 func newMatcher(L *lua.LState, subject, pattern string) *matcher {
-	return &matcher{L: L, subject: subject, pattern: pattern, steps: stepsBetweenTicks}
+	m := &matcher{L: L, subject: subject, pattern: pattern, steps: stepsBetweenTicks}
+	m.captures = m.few[:0]
+	return m
 }
 
 // took counts n steps of work.
@@ -199,7 +203,7 @@ func (m *matcher) openCapture(s, p, length int) int {
 	if m.level >= maxCaptures {
 		m.raise("too many captures")
 	}
-	m.captures[m.level] = capture{s, length}
+	m.captures = append(m.captures[:m.level], capture{s, length})
 	m.level++
 	end := m.match(s, p)
 	if end < 0 {

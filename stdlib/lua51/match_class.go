@@ -167,38 +167,63 @@ func (m *matcher) inSet(c byte, p, end int) bool {
 	return !member
 }
 
-// longRun is the number of repetitions from which on a set is written out as a table.
+// longRun is the number of repetitions from which on a class is written out as a table.
 const longRun = 32
+
+// classTable says of every character whether it matches the class that begins at index p of the
+// pattern.
+type classTable struct {
+	p       int
+	members [256]bool
+}
+
+// tableAt returns the table of the class from p to end, nil if it has not been made.
+func (m *matcher) tableAt(p int) *classTable {
+	for _, t := range m.tables {
+		if t.p == p {
+			return t
+		}
+	}
+	return nil
+}
+
+func (m *matcher) makeTable(p, end int) *classTable {
+	t := &classTable{p: p}
+	for c := range t.members {
+		t.members[c] = m.single(byte(c), p, end)
+	}
+	m.tables = append(m.tables, t)
+	return t
+}
 
 // count returns how many characters from s on match the class from p to end.
 func (m *matcher) count(s, p, end int) int {
 	rest := m.subject[s:]
+	n := 0
 	switch m.pattern[p] {
 	case '.':
 		return len(rest)
 	case '%', '[':
 	default:
-		n := 0
 		for n < len(rest) && rest[n] == m.pattern[p] {
 			n++
 		}
 		return n
 	}
-	for n := range min(len(rest), longRun) {
-		if !m.single(rest[n], p, end) {
-			return n
+	t := m.tableAt(p)
+	if t == nil {
+		for n < len(rest) && m.single(rest[n], p, end) {
+			n++
+			if n == longRun {
+				t = m.makeTable(p, end)
+				break
+			}
 		}
 	}
-	if len(rest) <= longRun {
-		return len(rest)
-	}
-	var members [256]bool
-	for c := range members {
-		members[c] = m.single(byte(c), p, end)
-	}
-	n := longRun
-	for n < len(rest) && members[rest[n]] {
-		n++
+	if t != nil {
+		for n < len(rest) && t.members[rest[n]] {
+			n++
+		}
 	}
 	return n
 }

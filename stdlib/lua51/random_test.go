@@ -208,6 +208,19 @@ func readable(line string) string {
 	return strings.Join(parts, " ")
 }
 
+// endsInPercent reports whether the last percent sign of s has no character behind it.
+func endsInPercent(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' {
+			i++
+			if i == len(s) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // FuzzPatterns compares any pattern, subject and replacement with lua5.1.
 func FuzzPatterns(f *testing.F) {
 	f.Add("(%w+)%s*=%s*(%w+)", "key = value", "%2=%1")
@@ -233,7 +246,7 @@ func FuzzPatterns(f *testing.F) {
 			t.Skip("some patterns take exponential time")
 		case strings.ContainsRune(pattern, 0) || strings.ContainsRune(replacement, 0):
 			t.Skip("lua5.1 ends patterns at a zero")
-		case strings.Count(replacement, "%")%2 == 1 && strings.HasSuffix(replacement, "%"):
+		case endsInPercent(replacement):
 			t.Skip("lua5.1 writes a zero for a percent sign at the end")
 		}
 		line := request(pattern, subject, replacement)
