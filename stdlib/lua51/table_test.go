@@ -1,6 +1,13 @@
 package lua51_test
 
-import "testing"
+import (
+	"testing"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/hosttest"
+)
 
 func TestTables(t *testing.T) {
 	t.Parallel()
@@ -85,5 +92,34 @@ func TestTablesByDesign(t *testing.T) {
 		if got := runOurs(t, tc.source); got != tc.want {
 			t.Errorf("%s\nprinted %q, want %q", tc.source, got, tc.want)
 		}
+	}
+}
+
+// TestListsOfRecords gives a userdata with __len and __index to functions that only read.
+func TestListsOfRecords(t *testing.T) {
+	t.Parallel()
+	squares := hosttest.Setup(func(h *host.Host) {
+		L := h.L()
+		mt := L.NewTable()
+		mt.RawSetString("__len", L.NewFunction(func(L *lua.LState) int {
+			L.Push(lua.LNumber(3))
+			return 1
+		}))
+		mt.RawSetString("__index", L.NewFunction(func(L *lua.LState) int {
+			i := L.CheckNumber(2)
+			L.Push(i * i)
+			return 1
+		}))
+		h.SetGlobal("squares", &lua.LUserData{Metatable: mt})
+	})
+	source := `print(table.concat(squares, " "), table.concat(squares, ",", 2, 4))
+		print(unpack(squares)) print(table.getn(squares))
+		print(pcall(table.insert, squares, 1))
+		table.foreachi(squares, print)`
+	want := "1 4 9\t4,9,16\n1\t4\t9\n3\n" +
+		"false\tbad argument #1 to 'insert' (table expected, got userdata)\n1\t1\n2\t4\n3\t9\n"
+	got := hosttest.Run(t, source, library(t), squares).NoError(t).Stdout
+	if got != want {
+		t.Errorf("printed %q, want %q", got, want)
 	}
 }
