@@ -118,6 +118,20 @@ print("fine")`
 	}
 }
 
+// TestTasksShareIterator calls one iterator of gmatch in two tasks, while its matches take long.
+func TestTasksShareIterator(t *testing.T) {
+	source := `
+local s = (("a"):rep(3000) .. "c"):rep(4)
+local next = s:gmatch("(a-)b?c")
+local other = task.spawn(function() while next() do end end)
+while next() do end
+other:join()
+print("fine")`
+	if got := runOurs(t, source); got != "fine\n" {
+		t.Errorf("printed %q, want fine", got)
+	}
+}
+
 // TestMatchCountsAsInstructions ends a match by the budget of instructions.
 func TestMatchCountsAsInstructions(t *testing.T) {
 	h := host.New(host.Options{MaxInstructions: 100000})

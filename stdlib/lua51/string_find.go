@@ -78,11 +78,17 @@ func (c libCall) pushCaptures(m *matcher, begin, end int) int {
 // stringGmatch returns an iterator. A '^' has no special meaning in its pattern.
 func stringGmatch(c libCall) int {
 	s, pattern := c.text(1), c.text(2)
-	m := newMatcher(c.LState, s, pattern)
 	from := 0
+	var idle *matcher
 	c.Push(c.NewFunction(func(L *lua.LState) int {
-		// The iterator may be called by another task or coroutine than its last caller.
-		m.L, m.depth = L, 0
+		// Another task may call the iterator while a match lets it run. It gets a matcher of its
+		// own, as does the call after one that has raised.
+		m := idle
+		idle = nil
+		if m == nil {
+			m = newMatcher(L, s, pattern)
+		}
+		m.L = L
 		begin, end := m.search(from, 0, false)
 		if begin < 0 {
 			from = len(s) + 1
@@ -92,7 +98,9 @@ func stringGmatch(c libCall) int {
 		if begin == end {
 			from++
 		}
-		return libCall{L, "gmatch"}.pushCaptures(m, begin, end)
+		n := libCall{L, "gmatch"}.pushCaptures(m, begin, end)
+		idle = m
+		return n
 	}))
 	return 1
 }

@@ -96,7 +96,9 @@ func tableInsert(c libCall) int {
 	n := t.Len()
 	switch c.GetTop() {
 	case 2:
-		t.RawSetInt(n+1, c.Get(2))
+		if !c.missing(2) {
+			t.RawSetInt(n+1, c.Get(2))
+		}
 	case 3:
 		at := c.integer(2)
 		if at < 1 || at > n+1 {
