@@ -323,18 +323,24 @@ func (m *matcher) captured() int { return max(m.level, 1) }
 // value returns the capture with index i of a match from begin to end. Without captures, the
 // first one is the whole match.
 func (m *matcher) value(i, begin, end int) lua.LValue {
+	c := m.valueAt(i, begin, end)
+	if c.length == capturePosition {
+		return lua.LNumber(c.start + 1)
+	}
+	return lua.LString(m.subject[c.start : c.start+c.length])
+}
+
+// valueAt returns where the value is that value returns.
+func (m *matcher) valueAt(i, begin, end int) capture {
 	if i >= m.level {
 		if i > 0 {
 			m.raise("invalid capture index")
 		}
-		return lua.LString(m.subject[begin:end])
+		return capture{begin, end - begin}
 	}
 	c := m.captures[i]
-	switch c.length {
-	case captureOpen:
+	if c.length == captureOpen {
 		m.raise("unfinished capture")
-	case capturePosition:
-		return lua.LNumber(c.start + 1)
 	}
-	return lua.LString(m.subject[c.start : c.start+c.length])
+	return c
 }

@@ -133,6 +133,17 @@ type textBuilder struct {
 	L *lua.LState
 }
 
+// maxExpected is the largest size for which room is made before it is needed.
+const maxExpected = 64 << 20
+
+// expect makes room for a string of n bytes, which may turn out shorter.
+func (b *textBuilder) expect(n int) {
+	if n <= min(maxExpected, int(host.Of(b.L).Options().MaxString)) {
+		host.Reserve(b.L, n)
+		b.Grow(n)
+	}
+}
+
 // add appends s. It raises code "memory" if the string becomes too large.
 func (b *textBuilder) add(s string) {
 	if b.Len()+len(s) > b.Cap() {

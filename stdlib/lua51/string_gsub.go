@@ -2,6 +2,7 @@ package lua51
 
 import (
 	"math"
+	"strconv"
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
@@ -106,6 +107,10 @@ func (r *substitution) replace(begin, end int) {
 
 // skipTo copies the subject up to begin, and leaves out what is before end.
 func (r *substitution) skipTo(begin, end int) {
+	if r.out.Cap() == 0 {
+		// The result is about as long as the subject.
+		r.out.expect(len(r.m.subject))
+	}
 	r.out.add(r.m.subject[r.copied:begin])
 	r.copied = end
 }
@@ -138,10 +143,10 @@ func (r *substitution) expand(begin, end int) {
 }
 
 func (r *substitution) addCapture(i, begin, end int) {
-	switch v := r.m.value(i, begin, end).(type) {
-	case lua.LString:
-		r.out.add(string(v))
-	case lua.LNumber:
-		r.out.add(luanum.Format(float64(v)))
+	c := r.m.valueAt(i, begin, end)
+	if c.length == capturePosition {
+		r.out.add(strconv.Itoa(c.start + 1))
+		return
 	}
+	r.out.add(r.m.subject[c.start : c.start+c.length])
 }

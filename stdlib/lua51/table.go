@@ -60,6 +60,23 @@ func (l list) at(i int) lua.LValue {
 	return l.L.GetTable(l.value, lua.LNumber(i))
 }
 
+// textLen estimates the length of the items from from to to as one text. It stops at the first
+// item that is no string.
+func (l list) textLen(from, to, sep int) int {
+	n := 0
+	if l.table == nil {
+		return n
+	}
+	for i := from; i <= to && n <= maxExpected; i++ {
+		s, ok := l.table.RawGetInt(i).(lua.LString)
+		if !ok {
+			break
+		}
+		n += len(s) + sep
+	}
+	return n
+}
+
 func tableConcat(c libCall) int {
 	l := c.list(1)
 	sep := c.textOr(2, "")
@@ -71,6 +88,7 @@ func tableConcat(c libCall) int {
 		to = c.integer(4)
 	}
 	out := textBuilder{L: c.LState}
+	out.expect(l.textLen(from, to, len(sep)))
 	for i := from; i <= to; i++ {
 		switch v := l.at(i).(type) {
 		case lua.LString:
