@@ -34,8 +34,10 @@ var endless = map[string]string{
 	"gsub table":          `local s = ("a"):rep(1e6) while true do s:gsub("a", { a = "b" }) end`,
 	"gsub function":       `("a"):rep(1e6):gsub("a", function() while true do end end)`,
 	"gsub in pcall":       `local s = ("a"):rep(1e6) while true do pcall(s.gsub, s, ".-b", "") end`,
-	"gmatch":              `local s = ("a"):rep(1e6) while true do for _ in s:gmatch(".") do end end`,
-	"concat":              `local t = {} for i = 1, 1e5 do t[i] = i end while true do table.concat(t) end`,
+	"gmatch": `local s = ("a"):rep(1e6)
+		while true do for _ in s:gmatch(".") do end end`,
+	"concat": `local t = {} for i = 1, 1e5 do t[i] = i end
+		while true do table.concat(t) end`,
 	"sort": `local t = {} while true do for i = 1, 1e5 do t[i] = (i * 7919) % 10007 end
 		table.sort(t) end`,
 	"sort by function": `local t = {} for i = 1, 3e5 do t[i] = (i * 7919) % 10007 end

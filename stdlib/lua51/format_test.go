@@ -20,7 +20,8 @@ func TestFormat(t *testing.T) {
 		`return ("%c%c%c"):format(65, 66, 255)`, `return ("%5c|%-5c"):format(65, 66)`,
 		`return ("%q"):format('a\n"b\\c\r\0d')`, `return ("%q"):format(1)`,
 		`return ("%q"):format({})`, `return ("x"):format(1, 2)`,
-		`return ("%s"):format(setmetatable({}, { __tostring = function() return "own" end }) and 1)`,
+		`return ("%s"):format(setmetatable({},
+			{ __tostring = function() return "own" end }) and 1)`,
 		`return loadstring("return " .. ("%q"):format("a\nb\"c\\d\re\0001"))()`,
 		`local s = "" for i = 0, 255 do s = s .. string.char(i) end
 			return loadstring("return " .. ("%q"):format(s))() == s`,
@@ -32,7 +33,8 @@ func TestFormatNumbers(t *testing.T) {
 	t.Parallel()
 	var chunks []string
 	for _, flags := range []string{"", "-", "+", " ", "#", "0", "+0", "-#", " 0#", "-0"} {
-		for _, size := range []string{"", "5", "12", ".0", ".3", "8.2", ".", "12.10", "3.", "99.99"} {
+		sizes := []string{"", "5", "12", ".0", ".3", "8.2", ".", "12.10", "3.", "99.99"}
+		for _, size := range sizes {
 			for _, verb := range "diuoxX" {
 				// C leaves the flags + and space of unsigned numbers undefined.
 				numbers := "0, 1, -1, 42, 255, -255, 3.99, -3.99, 2^31, 2^53, -2^53"

@@ -151,7 +151,10 @@ var pieces = []string{
 	".-", ".*", "a?", "%.", "%%", "%-", "[", "]", "[^", "%", "%f", "%b", " ", "1", "\xff",
 }
 
-var subjects = []string{"a", "b", "c", "ab", "(", ")", "]", "-", ".", "%", " ", "1", "_", "\xff", "\x00"}
+var subjects = []string{
+	"a", "b", "c", "ab", "(", ")", "]", "-", ".", "%", " ", "1", "_",
+	"\xff", "\x00",
+}
 
 var replacements = []string{"x", "%0", "%1", "%2", "%%", "-", "%a", ""}
 
@@ -173,8 +176,8 @@ func TestRandomPatterns(t *testing.T) {
 		lines[i] = request(randomText(r, pieces, 6), randomText(r, subjects, 12),
 			randomText(r, replacements, 3))
 	}
-	source := answerer + fmt.Sprintf(`for line in ("%s"):gmatch("[^,]+") do print(answer(line)) end`,
-		strings.Join(lines, ","))
+	source := answerer + `for line in ("` + strings.Join(lines, ",") + `"):gmatch("[^,]+") do
+		print(answer(line)) end`
 	want := strings.Split(runReference(t, source), "\n")
 	got := strings.Split(newSession(t).ask(t, strings.Join(lines, ",")), "\n")
 	if len(got) != len(lines) || len(want) != len(lines)+1 {

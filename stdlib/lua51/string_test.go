@@ -161,7 +161,8 @@ func TestGsub(t *testing.T) {
 		`return ("abc"):gsub("^", "x")`,
 		`return ("abc"):gsub("%w", { a = "1", b = true and 2, c = false })`,
 		`return ("abc"):gsub("(%w)(%w)", { a = "1" })`,
-		`return ("abc"):gsub("%w", setmetatable({}, { __index = function(_, k) return k .. k end }))`,
+		`return ("abc"):gsub("%w", setmetatable({},
+		{ __index = function(_, k) return k .. k end }))`,
 		`return ("abc"):gsub("%w", function(c) return c:upper() end)`,
 		`return ("abc"):gsub("%w", function(c) if c == "b" then return false end return 7 end)`,
 		`return ("abc"):gsub("%w", function() end)`,
@@ -185,8 +186,10 @@ func TestGsub(t *testing.T) {
 func TestSimpleFunctions(t *testing.T) {
 	t.Parallel()
 	chunks := []string{
-		`return ("x"):rep(3)`, `return ("x"):rep(0)`, `return ("x"):rep(-1)`, `return (""):rep(1e3)`,
-		`return ("ab"):rep(2.7)`, `return ("x"):rep("2")`, `return ("x"):rep({})`, `return ("x"):rep()`,
+		`return ("x"):rep(3)`, `return ("x"):rep(0)`, `return ("x"):rep(-1)`,
+		`return (""):rep(1e3)`,
+		`return ("ab"):rep(2.7)`, `return ("x"):rep("2")`, `return ("x"):rep({})`,
+		`return ("x"):rep()`,
 		`return string.rep("x", {})`, `return string.rep()`,
 		`return ("abc"):byte()`, `return ("abc"):byte(2)`, `return ("abc"):byte(1, -1)`,
 		`return ("abc"):byte(4)`, `return ("abc"):byte(-1)`, `return ("abc"):byte(0)`,

@@ -25,7 +25,8 @@ func TestTables(t *testing.T) {
 		`local t = { 1, 2 } table.insert(t, 2, 1.5) return unpack(t)`,
 		`local t = { 1, 2 } table.insert(t, 3, 3) return unpack(t)`,
 		`local t = {} table.insert(t, 1, "x") return unpack(t)`,
-		`return table.insert({ 1 })`, `return table.insert({ 1 }, 1, 2, 3)`, `return table.insert()`,
+		`return table.insert({ 1 })`, `return table.insert({ 1 }, 1, 2, 3)`,
+		`return table.insert()`,
 		`return table.insert({}, "x", 1)`, `return select("#", table.insert({}, 1))`,
 		`local t = { 1, 2, 3 } return table.remove(t), #t, t[3]`,
 		`local t = { 1, 2, 3 } return table.remove(t, 1), #t, t[1], t[2], t[3]`,
@@ -45,7 +46,8 @@ func TestTables(t *testing.T) {
 		`return table.foreach({ 5 }, function(k, v) return k + v end)`,
 		`return table.foreach({}, 1)`, `return table.foreach()`,
 		`return table.foreachi({ 5, 6, x = 1 }, function(i, v) if v == 6 then return i end end)`,
-		`return select("#", table.foreachi({ 5, 6 }, function() end))`, `return table.foreachi({ 1 })`,
+		`return select("#", table.foreachi({ 5, 6 }, function() end))`,
+		`return table.foreachi({ 1 })`,
 		`return table.pack, table.move`,
 	})
 }
