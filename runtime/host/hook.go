@@ -94,6 +94,17 @@ func (k *hook) look() {
 	}
 }
 
+// Tick lets Go code that computes for a script take part in the limits. It must be
+// called on the task's own goroutine, about every 10,000 steps of the work. It
+// counts as hookSlice instructions. It raises if the task has to stop, and lets
+// other tasks run if they have waited for long: a table that Go code works on
+// may have changed afterwards.
+func Tick(L *lua.LState) {
+	k := hookOf(L)
+	k.host.instructions += hookSlice
+	k.look()
+}
+
 // starving hands the lock on when this task has kept it too long.
 func (k *hook) starving() {
 	h, t := k.host, k.task

@@ -101,6 +101,18 @@ func (f Frame) CallName() string {
 	return ""
 }
 
+// CallsMethod reports whether f is calling a function as a method: s:rep(2).
+func (f Frame) CallsMethod() bool {
+	if f.Fn().IsG {
+		return false
+	}
+	i, ok := f.Instruction()
+	if !ok || i.Op() != lua.OP_CALL && i.Op() != lua.OP_TAILCALL {
+		return false
+	}
+	return strings.HasPrefix(describe(f, i.A(), f.PC()), " (method ")
+}
+
 // Name returns the name of a Lua function for a traceback.
 func (f Frame) Name() string {
 	proto := f.Fn().Proto

@@ -1,0 +1,12 @@
+// Package lua51 holds the libraries of Lua 5.1 as the reference manual describes them. They
+// replace the functions of gopher-lua that differ from it, that cannot be interrupted, or that
+// need too much time or memory for large values.
+package lua51
+
+import "github.com/imdlua/imdlua/runtime/host"
+
+// Open gives the scripts of h the libraries.
+func Open(h *host.Host) {
+	openString(h)
+	openTable(h)
+}
