@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/hex"
 	"github.com/imdlua/imdlua/stdlib/json"
 	"github.com/imdlua/imdlua/stdlib/log"
+	"github.com/imdlua/imdlua/stdlib/lua51"
 	"github.com/imdlua/imdlua/stdlib/path"
 	"github.com/imdlua/imdlua/stdlib/plist"
 	"github.com/imdlua/imdlua/stdlib/re"
@@ -47,6 +48,7 @@ func Modules() []*api.Module {
 
 // Install gives the scripts of h the library.
 func Install(h *host.Host) error {
+	lua51.Open(h)
 	plist.Register(h)
 	return api.Install(h, Modules()...)
 }

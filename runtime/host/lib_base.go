@@ -10,8 +10,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// openLibs opens the libraries. Of gopher-lua's own only those functions stay
-// that are right.
+// openLibs opens the libraries that need the insides of the host. Of gopher-lua's
+// own only those functions stay that are right. The others are in stdlib/lua51.
 func (h *Host) openLibs() {
 	L := h.root
 	for _, open := range []struct {
@@ -19,7 +19,6 @@ func (h *Host) openLibs() {
 		f    lua.LGFunction
 	}{
 		{"", lua.OpenBase}, {lua.TabLibName, lua.OpenTable}, {lua.StringLibName, lua.OpenString},
-		{lua.MathLibName, lua.OpenMath}, {lua.DebugLibName, lua.OpenDebug},
 	} {
 		Call(L, L.NewFunction(open.f), 0, lua.LString(open.name))
 	}
@@ -31,22 +30,9 @@ func (h *Host) openLibs() {
 	h.openCoroutine()
 	h.openString()
 	h.openModules()
-	h.openOS()
-	h.openIO()
-	h.openDebug()
 	h.openStrict()
-}
-
-// functions makes a table of functions.
-func (h *Host) functions(funcs map[string]lua.LGFunction) *lua.LTable {
-	t := h.root.CreateTable(0, len(funcs))
-	h.extend(t, funcs)
-	return t
-}
-
-func (h *Host) extend(t *lua.LTable, funcs map[string]lua.LGFunction) {
-	for _, name := range sortedKeys(funcs) {
-		t.RawSetString(name, h.root.NewFunction(funcs[name]))
+	for _, name := range []string{"string", "table"} {
+		h.giveHints(name, h.globals.RawGetString(name).(*lua.LTable))
 	}
 }
 
@@ -198,7 +184,7 @@ func (h *Host) basePrint(L *lua.LState) int {
 		b.WriteString(ToString(L, L.Get(i)))
 	}
 	b.WriteByte('\n')
-	h.write(L, h.stdout, b.String())
+	h.stdout.Print(L, b.String())
 	return 0
 }
 
@@ -414,7 +400,7 @@ func (h *Host) baseLoadFile(L *lua.LState) int {
 	src, err := h.readSource(L, path)
 	if err != nil {
 		L.Push(lua.LNil)
-		L.Push(lua.LString(fileError(path, err)))
+		L.Push(lua.LString(FileErrorText(path, err)))
 		return 2
 	}
 	return h.loaded(L, path, src, L.Get(3))

@@ -51,9 +51,8 @@ type Host struct {
 	null    *lua.LUserData
 	meta    metatables
 	out     output
-	stdout  *stream
-	stderr  *stream
-	stdin   *luaFile
+	stdout  *Stream
+	stderr  *Stream
 
 	running sync.WaitGroup // goroutines of tasks
 	scopes  sync.Mutex     // guards the lists of all scopes
@@ -86,12 +85,12 @@ type Host struct {
 
 // metatables of the values that the host brings.
 type metatables struct {
-	err, exit, data, int64, uint64, date, null, file, array, dict *lua.LTable
+	err, exit, data, int64, uint64, date, null, array, dict *lua.LTable
 }
 
-// New makes a host with its libraries opened: the Lua 5.1 ones, of which pcall,
-// error, coroutine, print, require, os, io and others are the host's own, and
-// strict globals.
+// New makes a host with the libraries opened that need its insides: the base
+// functions, coroutine and require, and strict globals. stdlib/lua51 opens the
+// other libraries of Lua 5.1.
 func New(o Options) *Host {
 	o = withDefaults(o)
 	h := &Host{
@@ -123,9 +122,8 @@ func New(o Options) *Host {
 	h.setup.scope = h.setup.root
 	h.root.SetContext(k)
 	h.trampoline = h.root.NewFunction(trampoline)
-	h.stdin = newStdin(o.Stdin)
-	h.stdout = &stream{out: &h.out, w: o.Stdout}
-	h.stderr = &stream{out: &h.out, w: o.Stderr}
+	h.stdout = &Stream{out: &h.out, w: o.Stdout}
+	h.stderr = &Stream{out: &h.out, w: o.Stderr}
 	h.openLibs()
 	return h
 }
