@@ -43,8 +43,9 @@ func (h *Host) openBase() {
 		"pairs": basePairs, "ipairs": baseIpairs, "next": baseNext, "select": baseSelect,
 		"setmetatable": baseSetMetatable, "collectgarbage": baseCollectGarbage,
 		"load": h.baseLoad, "loadstring": h.baseLoadString, "loadfile": h.baseLoadFile, "dofile": h.baseDoFile,
-		"unpack": baseUnpack,
+		"unpack": baseUnpack, "getfenv": baseGetfenv, "setfenv": baseSetfenv,
 	})
+	h.modules.tostring = h.globals.RawGetString("tostring").(*lua.LFunction)
 	h.globals.RawGetString("table").(*lua.LTable).RawSetString(
 		"unpack",
 		h.globals.RawGetString("unpack"),
@@ -181,11 +182,28 @@ func (h *Host) basePrint(L *lua.LState) int {
 		if i > 1 {
 			b.WriteByte('\t')
 		}
-		b.WriteString(ToString(L, L.Get(i)))
+		b.WriteString(h.printed(L, L.Get(i)))
 	}
 	b.WriteByte('\n')
 	h.stdout.Print(L, b.String())
 	return 0
+}
+
+// printed returns the text of v, which a script that sets another global
+// tostring makes itself.
+func (h *Host) printed(L *lua.LState, v lua.LValue) string {
+	fn := h.globals.RawGetString("tostring")
+	if own, ok := fn.(*lua.LFunction); ok && own == h.modules.tostring {
+		return ToString(L, v)
+	}
+	switch text := Call(L, fn, 1, v)[0].(type) {
+	case lua.LString:
+		return string(text)
+	case lua.LNumber:
+		return luanum.Format(float64(text))
+	}
+	L.RaiseError("'tostring' must return a string to 'print'")
+	return ""
 }
 
 func baseToString(L *lua.LState) int {
@@ -263,7 +281,11 @@ func ipairsNext(L *lua.LState) int {
 }
 
 func baseNext(L *lua.LState) int {
-	key, value := L.CheckTable(1).Next(L.Get(2))
+	t, last := L.CheckTable(1), L.Get(2)
+	if last != lua.LNil && !vm.HasKey(t, last) {
+		raiseFrom(hookOf(L), L, lua.LString("invalid key to 'next'"))
+	}
+	key, value := t.Next(last)
 	L.Push(key)
 	if key == lua.LNil {
 		return 1
@@ -313,7 +335,14 @@ func baseUnpack(L *lua.LState) int {
 
 func baseSetMetatable(L *lua.LState) int {
 	t := L.CheckTable(1)
-	L.CheckTypes(2, lua.LTNil, lua.LTTable)
+	switch L.Get(2).Type() {
+	case lua.LTNil, lua.LTTable:
+	default:
+		L.ArgError(2, "nil or table expected")
+	}
+	if L.GetTop() < 2 {
+		L.ArgError(2, "nil or table expected")
+	}
 	if mt, ok := t.Metatable.(*lua.LTable); ok && mt.RawGetString("__metatable") != lua.LNil {
 		L.RaiseError("cannot change a protected metatable")
 	}

@@ -20,6 +20,7 @@ type modules struct {
 	sources    map[string]string // embedded Lua
 	loading    map[string]*loading
 	ipairsNext *lua.LFunction
+	tostring   *lua.LFunction // the one that print needs not call
 }
 
 // loading is a module whose chunk runs now.

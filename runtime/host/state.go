@@ -69,6 +69,7 @@ type Host struct {
 	modules       modules
 	converters    map[reflect.Type]func(*lua.LState, any) lua.LValue
 	mappers       []func(error) *Error
+	starters      []func(L *lua.LState, chunk string)
 
 	mu      sync.Mutex
 	main    *Task
@@ -168,6 +169,12 @@ func (h *Host) L() *lua.LState { return h.root }
 func (h *Host) SetGlobal(name string, v lua.LValue) {
 	h.strict.declared[name] = true
 	h.globals.RawSetString(name, v)
+}
+
+// OnStart adds a function that Run calls before each script, with the state that
+// holds the libraries and the name of the chunk. It must not wait or raise.
+func (h *Host) OnStart(f func(L *lua.LState, chunk string)) {
+	h.starters = append(h.starters, f)
 }
 
 // Interrupt stops the run, or the running input of a session: it is cancelled
@@ -316,6 +323,9 @@ func (h *Host) Run(ctx context.Context, chunk, source string) error {
 	args := make([]lua.LValue, len(h.o.Args))
 	for i, a := range h.o.Args {
 		args[i] = lua.LString(a)
+	}
+	for _, f := range h.starters {
+		f(h.root, chunk)
 	}
 	_, t.failure = callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto), args...)
 	cancelled := t.Cancelled()
