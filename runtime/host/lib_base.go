@@ -44,6 +44,7 @@ func (h *Host) openBase() {
 		"setmetatable": baseSetMetatable, "collectgarbage": baseCollectGarbage,
 		"load": h.baseLoad, "loadstring": h.baseLoadString, "loadfile": h.baseLoadFile, "dofile": h.baseDoFile,
 		"unpack": baseUnpack, "getfenv": baseGetfenv, "setfenv": baseSetfenv,
+		"rawset": baseRawset,
 	})
 	h.modules.tostring = h.globals.RawGetString("tostring").(*lua.LFunction)
 	h.globals.RawGetString("table").(*lua.LTable).RawSetString(
@@ -239,7 +240,7 @@ func baseToNumber(L *lua.LState) int {
 }
 
 func basePairs(L *lua.LState) int {
-	v := L.CheckAny(1)
+	v := L.Get(1)
 	if mm := L.GetMetaField(v, "__pairs"); mm != lua.LNil {
 		for _, r := range Call(L, mm, 3, v) {
 			L.Push(r)
@@ -254,7 +255,7 @@ func basePairs(L *lua.LState) int {
 }
 
 func baseIpairs(L *lua.LState) int {
-	v := L.CheckAny(1)
+	v := L.Get(1)
 	if mm := L.GetMetaField(v, "__ipairs"); mm != lua.LNil {
 		for _, r := range Call(L, mm, 3, v) {
 			L.Push(r)

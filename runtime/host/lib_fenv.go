@@ -48,3 +48,19 @@ func baseSetfenv(L *lua.LState) int {
 	L.Push(fn)
 	return 1
 }
+
+// baseRawset returns its table, which the function of gopher-lua does not.
+func baseRawset(L *lua.LState) int {
+	t := L.CheckTable(1)
+	key := L.CheckAny(2)
+	value := L.CheckAny(3)
+	switch n, isNumber := key.(lua.LNumber); {
+	case key == lua.LNil:
+		L.RaiseError("table index is nil")
+	case isNumber && n != n:
+		L.RaiseError("table index is NaN")
+	}
+	t.RawSet(key, value)
+	L.SetTop(1)
+	return 1
+}

@@ -36,6 +36,9 @@ func (l *ioLibrary) readRequests(L *lua.LState, from int) []readRequest {
 			reqs = append(reqs, readRequest{kind: 'c', count: int(n)})
 			continue
 		}
+		if L.Get(i).Type() != lua.LTString {
+			L.ArgError(i, "invalid option")
+		}
 		s, starred := strings.CutPrefix(stringArg(L, i), "*")
 		if s == "" || strings.IndexByte("lLna", s[0]) < 0 {
 			if starred {
