@@ -49,6 +49,7 @@ func Modules() []*api.Module {
 // Install gives the scripts of h the library.
 func Install(h *host.Host) error {
 	lua51.Open(h)
+	h.OnStart(args.Prepare)
 	plist.Register(h)
 	return api.Install(h, Modules()...)
 }

@@ -9,12 +9,14 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/hosttest"
+	"github.com/imdlua/imdlua/stdlib/lua51"
 	lua "github.com/yuin/gopher-lua"
 )
 
 // kit gives scripts of these tests the few functions that modules above the
 // host would: sleep, spawn, join, scope and so on.
 func kit(h *host.Host) {
+	lua51.Open(h)
 	fns := map[string]lua.LGFunction{
 		"sleep": func(L *lua.LState) int {
 			d := time.Duration(float64(L.CheckNumber(1)) * float64(time.Second))

@@ -10,8 +10,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// openLibs opens the libraries. Of gopher-lua's own only those functions stay
-// that are right.
+// openLibs opens the libraries that need the insides of the host. Of gopher-lua's
+// own only those functions stay that are right. The others are in stdlib/lua51.
 func (h *Host) openLibs() {
 	L := h.root
 	for _, open := range []struct {
@@ -19,7 +19,6 @@ func (h *Host) openLibs() {
 		f    lua.LGFunction
 	}{
 		{"", lua.OpenBase}, {lua.TabLibName, lua.OpenTable}, {lua.StringLibName, lua.OpenString},
-		{lua.MathLibName, lua.OpenMath}, {lua.DebugLibName, lua.OpenDebug},
 	} {
 		Call(L, L.NewFunction(open.f), 0, lua.LString(open.name))
 	}
@@ -31,22 +30,9 @@ func (h *Host) openLibs() {
 	h.openCoroutine()
 	h.openString()
 	h.openModules()
-	h.openOS()
-	h.openIO()
-	h.openDebug()
 	h.openStrict()
-}
-
-// functions makes a table of functions.
-func (h *Host) functions(funcs map[string]lua.LGFunction) *lua.LTable {
-	t := h.root.CreateTable(0, len(funcs))
-	h.extend(t, funcs)
-	return t
-}
-
-func (h *Host) extend(t *lua.LTable, funcs map[string]lua.LGFunction) {
-	for _, name := range sortedKeys(funcs) {
-		t.RawSetString(name, h.root.NewFunction(funcs[name]))
+	for _, name := range []string{"string", "table"} {
+		h.giveHints(name, h.globals.RawGetString(name).(*lua.LTable))
 	}
 }
 
@@ -57,8 +43,10 @@ func (h *Host) openBase() {
 		"pairs": basePairs, "ipairs": baseIpairs, "next": baseNext, "select": baseSelect,
 		"setmetatable": baseSetMetatable, "collectgarbage": baseCollectGarbage,
 		"load": h.baseLoad, "loadstring": h.baseLoadString, "loadfile": h.baseLoadFile, "dofile": h.baseDoFile,
-		"unpack": baseUnpack,
+		"unpack": baseUnpack, "getfenv": baseGetfenv, "setfenv": baseSetfenv,
+		"rawset": baseRawset,
 	})
+	h.modules.tostring = h.globals.RawGetString("tostring").(*lua.LFunction)
 	h.globals.RawGetString("table").(*lua.LTable).RawSetString(
 		"unpack",
 		h.globals.RawGetString("unpack"),
@@ -195,11 +183,28 @@ func (h *Host) basePrint(L *lua.LState) int {
 		if i > 1 {
 			b.WriteByte('\t')
 		}
-		b.WriteString(ToString(L, L.Get(i)))
+		b.WriteString(h.printed(L, L.Get(i)))
 	}
 	b.WriteByte('\n')
-	h.write(L, h.stdout, b.String())
+	h.stdout.Print(L, b.String())
 	return 0
+}
+
+// printed returns the text of v, which a script that sets another global
+// tostring makes itself.
+func (h *Host) printed(L *lua.LState, v lua.LValue) string {
+	fn := h.globals.RawGetString("tostring")
+	if own, ok := fn.(*lua.LFunction); ok && own == h.modules.tostring {
+		return ToString(L, v)
+	}
+	switch text := Call(L, fn, 1, v)[0].(type) {
+	case lua.LString:
+		return string(text)
+	case lua.LNumber:
+		return luanum.Format(float64(text))
+	}
+	L.RaiseError("'tostring' must return a string to 'print'")
+	return ""
 }
 
 func baseToString(L *lua.LState) int {
@@ -235,7 +240,7 @@ func baseToNumber(L *lua.LState) int {
 }
 
 func basePairs(L *lua.LState) int {
-	v := L.CheckAny(1)
+	v := L.Get(1)
 	if mm := L.GetMetaField(v, "__pairs"); mm != lua.LNil {
 		for _, r := range Call(L, mm, 3, v) {
 			L.Push(r)
@@ -250,7 +255,7 @@ func basePairs(L *lua.LState) int {
 }
 
 func baseIpairs(L *lua.LState) int {
-	v := L.CheckAny(1)
+	v := L.Get(1)
 	if mm := L.GetMetaField(v, "__ipairs"); mm != lua.LNil {
 		for _, r := range Call(L, mm, 3, v) {
 			L.Push(r)
@@ -277,7 +282,11 @@ func ipairsNext(L *lua.LState) int {
 }
 
 func baseNext(L *lua.LState) int {
-	key, value := L.CheckTable(1).Next(L.Get(2))
+	t, last := L.CheckTable(1), L.Get(2)
+	if last != lua.LNil && !vm.HasKey(t, last) {
+		raiseFrom(hookOf(L), L, lua.LString("invalid key to 'next'"))
+	}
+	key, value := t.Next(last)
 	L.Push(key)
 	if key == lua.LNil {
 		return 1
@@ -327,7 +336,14 @@ func baseUnpack(L *lua.LState) int {
 
 func baseSetMetatable(L *lua.LState) int {
 	t := L.CheckTable(1)
-	L.CheckTypes(2, lua.LTNil, lua.LTTable)
+	switch L.Get(2).Type() {
+	case lua.LTNil, lua.LTTable:
+	default:
+		L.ArgError(2, "nil or table expected")
+	}
+	if L.GetTop() < 2 {
+		L.ArgError(2, "nil or table expected")
+	}
 	if mt, ok := t.Metatable.(*lua.LTable); ok && mt.RawGetString("__metatable") != lua.LNil {
 		L.RaiseError("cannot change a protected metatable")
 	}
@@ -414,7 +430,7 @@ func (h *Host) baseLoadFile(L *lua.LState) int {
 	src, err := h.readSource(L, path)
 	if err != nil {
 		L.Push(lua.LNil)
-		L.Push(lua.LString(fileError(path, err)))
+		L.Push(lua.LString(FileErrorText(path, err)))
 		return 2
 	}
 	return h.loaded(L, path, src, L.Get(3))

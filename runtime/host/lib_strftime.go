@@ -68,6 +68,8 @@ func dateNumber(c byte, t time.Time) (string, bool) {
 		return fmt.Sprintf("%2d", t.Hour()), true
 	case 'l':
 		return fmt.Sprintf("%2d", (t.Hour()+11)%12+1), true
+	case 'P':
+		return t.Format("pm"), true
 	case 'L':
 		return fmt.Sprintf("%03d", t.Nanosecond()/1e6), true
 	case 's':

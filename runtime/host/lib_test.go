@@ -63,7 +63,7 @@ var baseTests = []struct{ src, want string }{
 		`os.date("!%Y-%m-%d %H:%M:%S %a %j %p %U %%", 86400 * 59), os.date("!*t", 0).yday, os.date("!%D %T %R %e", 0)`,
 		"1970-03-01 00:00:00 Sun 060 AM 09 %\t1\t01/01/70 00:00:00 00:00  1",
 	},
-	{`pcall(os.time, {year = 2024})`, "false\tfield 'month' missing in date table"},
+	{`pcall(os.time, {year = 2024})`, "false\tfield 'day' missing in date table"},
 	{
 		`os.time{year = 2024, month = 1, day = 2, hour = 0} - os.time{year = 2024, month = 1, day = 1, hour = 0}`,
 		"86400",
@@ -73,7 +73,11 @@ var baseTests = []struct{ src, want string }{
 	{`os.remove("/does/not/exist")`, "nil\t/does/not/exist: No such file or directory\t2"},
 	{`io.type(io.stdout), io.type(1), tostring(io.stdin)`, "file\tnil\tfile (stdin)"},
 	{`debug.traceback("msg")`, "msg\nstack traceback:\n\ttest.lua:1 in main chunk"},
-	{`os.execute, io.popen, debug.setmetatable, string.dump`, "nil\tnil\tnil\tnil"},
+	{`rawget(os, "execute"), rawget(io, "popen"), rawget(debug, "setmetatable")`, "nil\tnil\tnil"},
+	{
+		`pcall(function() return os.execute end)`,
+		"false\ttest.lua:1: there is no os.execute (undefined)",
+	},
 }
 
 func TestBaseLibrary(t *testing.T) {

@@ -20,6 +20,7 @@ type modules struct {
 	sources    map[string]string // embedded Lua
 	loading    map[string]*loading
 	ipairsNext *lua.LFunction
+	tostring   *lua.LFunction // the one that print needs not call
 }
 
 // loading is a module whose chunk runs now.
@@ -41,7 +42,7 @@ func (h *Host) openModules() {
 	pkg.RawSetString("config", lua.LString("/\n;\n?\n!\n-\n"))
 	h.globals.RawSetString("package", pkg)
 	h.globals.RawSetString("require", h.root.NewFunction(h.baseRequire))
-	for _, name := range []string{"string", "table", "math", "coroutine"} {
+	for _, name := range []string{"string", "table", "coroutine"} {
 		m.loaded.RawSetString(name, h.globals.RawGetString(name))
 	}
 }
@@ -133,11 +134,19 @@ func (h *Host) findModule(L *lua.LState, name string) *lua.LFunction {
 	}
 	e := Errorf("module", "module '%s' not found", name)
 	e.Hint = "looked for " + strings.Join(tried, ", ")
-	if near := suggest(name, h.Modules()); near != "" {
+	if h.knowsModule("imd." + name) {
+		e.Hint = "write require \"imd." + name + "\""
+	} else if near := suggest(name, h.Modules()); near != "" {
 		e.Hint = "did you mean " + near + "? " + e.Hint
 	}
 	Raise(L, e)
 	return nil
+}
+
+// knowsModule reports whether Preload or PreloadSource knows the name.
+func (h *Host) knowsModule(name string) bool {
+	_, isSource := h.modules.sources[name]
+	return isSource || h.modules.preload.RawGetString(name) != lua.LNil
 }
 
 func (h *Host) moduleChunk(L *lua.LState, chunk, src string) *lua.LFunction {

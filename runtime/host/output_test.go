@@ -10,6 +10,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/hosttest"
+	"github.com/imdlua/imdlua/stdlib/lua51"
 	lua "github.com/yuin/gopher-lua"
 )
 
@@ -41,6 +42,7 @@ func TestOutputKeepsOrder(t *testing.T) {
 	t.Parallel()
 	out := &hosttest.Buffer{}
 	h := host.New(host.Options{Stdout: out, Stderr: out})
+	lua51.Open(h)
 	defer h.Close()
 	kit(h)
 	err := h.Run(context.Background(), "test.lua", `
@@ -78,6 +80,7 @@ func TestBrokenOutputIsAnError(t *testing.T) {
 	t.Parallel()
 	for _, source := range []string{`print("0123456789")`, `for i = 1, 1e6 do print("0123456789") end`, `io.stdout:write("0123456789") io.stdout:flush() io.write("x")`} {
 		h := host.New(host.Options{Stdout: &broken{left: 5}})
+		lua51.Open(h)
 		err := h.Run(context.Background(), "test.lua", source)
 		if err == nil || !strings.Contains(err.Error(), "the disk is full") {
 			t.Errorf("%s: Run() = %v, want the error of the stream", source, err)

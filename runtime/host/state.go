@@ -50,9 +50,8 @@ type Host struct {
 	setup   *Task // the task of root and of idle threads
 	null    *lua.LUserData
 	meta    metatables
-	stdout  *stream
-	stderr  *stream
-	stdin   *luaFile
+	stdout  *Stream
+	stderr  *Stream
 
 	running sync.WaitGroup // goroutines of tasks
 	scopes  sync.Mutex     // guards the lists of all scopes
@@ -69,6 +68,7 @@ type Host struct {
 	modules       modules
 	converters    map[reflect.Type]func(*lua.LState, any) lua.LValue
 	mappers       []func(error) *Error
+	starters      []func(L *lua.LState, chunk string)
 
 	mu      sync.Mutex
 	main    *Task
@@ -85,12 +85,12 @@ type Host struct {
 
 // metatables of the values that the host brings.
 type metatables struct {
-	err, exit, data, int64, uint64, date, null, file, array, dict *lua.LTable
+	err, exit, data, int64, uint64, date, null, array, dict *lua.LTable
 }
 
-// New makes a host with its libraries opened: the Lua 5.1 ones, of which pcall,
-// error, coroutine, print, require, os, io and others are the host's own, and
-// strict globals.
+// New makes a host with the libraries opened that need its insides: the base
+// functions, coroutine and require, and strict globals. stdlib/lua51 opens the
+// other libraries of Lua 5.1.
 func New(o Options) *Host {
 	o = withDefaults(o)
 	h := &Host{
@@ -122,7 +122,6 @@ func New(o Options) *Host {
 	h.setup.scope = h.setup.root
 	h.root.SetContext(k)
 	h.trampoline = h.root.NewFunction(trampoline)
-	h.stdin = newStdin(o.Stdin)
 	h.openOutput()
 	h.openLibs()
 	return h
@@ -168,6 +167,12 @@ func (h *Host) L() *lua.LState { return h.root }
 func (h *Host) SetGlobal(name string, v lua.LValue) {
 	h.strict.declared[name] = true
 	h.globals.RawSetString(name, v)
+}
+
+// OnStart adds a function that Run calls before each script, with the state that
+// holds the libraries and the name of the chunk. It must not wait or raise.
+func (h *Host) OnStart(f func(L *lua.LState, chunk string)) {
+	h.starters = append(h.starters, f)
 }
 
 // Interrupt stops the run, or the running input of a session: it is cancelled
@@ -316,6 +321,9 @@ func (h *Host) Run(ctx context.Context, chunk, source string) error {
 	args := make([]lua.LValue, len(h.o.Args))
 	for i, a := range h.o.Args {
 		args[i] = lua.LString(a)
+	}
+	for _, f := range h.starters {
+		f(h.root, chunk)
 	}
 	_, t.failure = callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto), args...)
 	cancelled := t.Cancelled()

@@ -39,12 +39,13 @@ type output struct {
 
 // piece is one write.
 type piece struct {
-	to   *stream
+	to   *Stream
 	text string
 }
 
-// stream is one of the two streams of a host.
-type stream struct {
+// Stream is one of the two output streams of a host. What scripts print and what
+// bindings write to it is queued, and written in that order by a goroutine.
+type Stream struct {
 	out  *output
 	w    io.Writer
 	err  error // of the first write that failed; guarded by out.mu
@@ -55,8 +56,8 @@ type stream struct {
 // openOutput makes the two streams. They share a queue if they have the same
 // writer, and then keep their order.
 func (h *Host) openOutput() {
-	h.stdout = &stream{out: &output{}, w: h.o.Stdout}
-	h.stderr = &stream{out: &output{}, w: h.o.Stderr}
+	h.stdout = &Stream{out: &output{}, w: h.o.Stdout}
+	h.stderr = &Stream{out: &output{}, w: h.o.Stderr}
 	if sameWriter(h.o.Stdout, h.o.Stderr) {
 		h.stderr.out = h.stdout.out
 	}
@@ -76,7 +77,7 @@ var stopped = func() context.Context {
 }()
 
 // put queues text and reports whether there is room for more.
-func (o *output) put(to *stream, text string) bool {
+func (o *output) put(to *Stream, text string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if to.err != nil {
@@ -104,7 +105,7 @@ func (o *output) drain() {
 }
 
 // next takes pieces for one stream from the queue.
-func (o *output) next() (to *stream, text string, ok bool) {
+func (o *output) next() (to *Stream, text string, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.queue) == 0 {
@@ -132,7 +133,7 @@ func (o *output) next() (to *stream, text string, ok bool) {
 }
 
 // wrote notes the end of a write.
-func (o *output) wrote(to *stream, n int, err error) {
+func (o *output) wrote(to *Stream, n int, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.size -= n
@@ -252,7 +253,7 @@ func (h *Host) flush(ctx context.Context) {
 }
 
 // failed returns the error of the first write that failed.
-func (s *stream) failed() error {
+func (s *Stream) failed() error {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
 	if s.err == nil {
@@ -263,7 +264,7 @@ func (s *stream) failed() error {
 }
 
 // unreported returns the error that no call has raised.
-func (s *stream) unreported() error {
+func (s *Stream) unreported() error {
 	s.out.mu.Lock()
 	told := s.told
 	s.out.mu.Unlock()
@@ -275,7 +276,7 @@ func (s *stream) unreported() error {
 
 // Write queues p and never waits: bindings may call it from any goroutine, with
 // or without the interpreter lock.
-func (s *stream) Write(p []byte) (int, error) {
+func (s *Stream) Write(p []byte) (int, error) {
 	s.out.mu.Lock()
 	full := s.out.size > outputMost
 	if full {
@@ -288,15 +289,15 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// write prints text, waits while too much is queued, and raises what went wrong
-// with this write or an earlier one.
-func (h *Host) write(L *lua.LState, to *stream, text string) {
-	err := to.failed()
-	if err == nil && !to.out.put(to, text) {
+// Print queues text for the running script. It waits while too much is queued,
+// and raises what went wrong with this write or an earlier one.
+func (s *Stream) Print(L *lua.LState, text string) {
+	err := s.failed()
+	if err == nil && !s.out.put(s, text) {
 		err = TryWithTimeout(L, NoTimeout, func(ctx context.Context) error {
-			err := to.out.room(ctx, outputRoom)
+			err := s.out.room(ctx, outputRoom)
 			if err != nil {
-				to.out.giveUp()
+				s.out.giveUp()
 			}
 			return err
 		})
@@ -306,9 +307,16 @@ func (h *Host) write(L *lua.LState, to *stream, text string) {
 	}
 }
 
-// Stdout returns the host's output for bindings. It may be written from any
-// goroutine, and keeps its place among what scripts print.
-func (h *Host) Stdout() io.Writer { return h.stdout }
+// Flush waits until everything that was queued before is written, and returns
+// the error of the first write that failed.
+func (s *Stream) Flush(L *lua.LState) error {
+	WithTimeout(L, NoTimeout, s.out.written)
+	return s.failed()
+}
+
+// Stdout returns the host's output. Bindings may write to it from any goroutine,
+// and keep their place among what scripts print.
+func (h *Host) Stdout() *Stream { return h.stdout }
 
 // Stderr returns the host's error output, as Stdout does.
-func (h *Host) Stderr() io.Writer { return h.stderr }
+func (h *Host) Stderr() *Stream { return h.stderr }

@@ -34,6 +34,10 @@ func (h *Host) readUnknown(L *lua.LState) int {
 		return 0
 	}
 	e := Errorf("undefined", "undefined global '%s'", name)
+	e.Hint = hintFor(name)
+	if e.Hint != "" {
+		Raise(L, e)
+	}
 	if near := suggest(name, h.globalNames()); near != "" {
 		e.Message += " (did you mean " + near + "?)"
 	}

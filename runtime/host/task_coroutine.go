@@ -16,7 +16,7 @@ const (
 )
 
 func (h *Host) openCoroutine() {
-	h.globals.RawSetString("coroutine", h.functions(map[string]lua.LGFunction{
+	h.globals.RawSetString("coroutine", h.Functions(map[string]lua.LGFunction{
 		"create": coCreate, "resume": coResume, "yield": coYield, "wrap": coWrap,
 		"status": coStatusOf, "running": coRunningNow, "isyieldable": coIsYieldable,
 	}))

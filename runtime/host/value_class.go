@@ -63,7 +63,7 @@ func (h *Host) class(
 	fields func(L *lua.LState, ud *lua.LUserData, key string) lua.LValue,
 ) *lua.LTable {
 	mt := h.root.CreateTable(0, 8)
-	table := h.functions(methods)
+	table := h.Functions(methods)
 	mt.RawSetString("methods", table)
 	mt.RawSetString("__name", lua.LString(name))
 	mt.RawSetString("__metatable", lua.LString(name))

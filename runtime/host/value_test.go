@@ -144,7 +144,7 @@ func TestFromLua(t *testing.T) {
 			`3`,
 			"int64",
 		}, {`3.5`, "float64"}, {`2^63`, "float64"}, {`-2^53`, "int64"}, {`1/0`, "float64"}, {`int64(3)`, "int64"}, {`uint64(3)`, "uint64"},
-		{`data("x")`, "[]uint8"}, {`io.stdout`, "value: cannot convert a userdata (*host.luaFile)"},
+		{`data("x")`, "[]uint8"}, {`io.stdout`, "value: cannot convert a userdata (*lua51.file)"},
 		{`select(2, pcall(fail, "x"))`, "map[string]interface {}"},
 	}
 	var src strings.Builder

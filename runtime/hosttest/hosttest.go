@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/stdlib/lua51"
 )
 
 // Result is what a script did.
@@ -96,7 +97,7 @@ func (b *Buffer) String() string {
 	return b.b.String()
 }
 
-// Run runs source on a new host and closes that.
+// Run runs source on a new host, with the libraries of Lua 5.1, and closes that.
 func Run(t testing.TB, source string, opts ...Option) Result {
 	t.Helper()
 	c := config{ctx: context.Background(), chunk: "test.lua"}
@@ -106,6 +107,7 @@ func Run(t testing.TB, source string, opts ...Option) Result {
 	var stdout, stderr Buffer
 	c.options.Stdout, c.options.Stderr = &stdout, &stderr
 	h := host.New(c.options)
+	lua51.Open(h)
 	for _, f := range c.setup {
 		f(h)
 	}

@@ -146,6 +146,11 @@ func mainSource(L *lua.LState) string {
 			name = d.Source
 		}
 	}
+	return sourceOf(name)
+}
+
+// sourceOf returns the text of a chunk that is a file.
+func sourceOf(name string) string {
 	i, err := os.Stat(name)
 	if err != nil || !i.Mode().IsRegular() || i.Size() > maxHeader {
 		return ""
@@ -164,9 +169,24 @@ func (s *set) load(L *lua.LState) {
 		return
 	}
 	s.loaded = true
-	s.values, s.flags, s.loose = map[string][]string{}, map[string]bool{}, map[string]word{}
 	s.header = parseHeader(mainSource(L))
-	list := host.Of(L).Options().Args
+	help, err := s.parse(host.Of(L).Options().Args)
+	if err != nil {
+		s.loaded = false
+		host.Raise(L, err)
+	}
+	if help {
+		text := strings.TrimSuffix(s.header.help(), "\n")
+		host.Call(L, L.G.Global.RawGetString("print"), 0, lua.LString(text))
+		host.Raise(L, &host.ExitError{})
+	}
+	s.publish()
+}
+
+// parse sorts the arguments into options and words. help says that the script is asked for its
+// options.
+func (s *set) parse(list []string) (help bool, err error) {
+	s.values, s.flags, s.loose = map[string][]string{}, map[string]bool{}, map[string]word{}
 	for i := 0; i < len(list); i++ {
 		a := list[i]
 		name, ok := strings.CutPrefix(a, "--")
@@ -177,21 +197,32 @@ func (s *set) load(L *lua.LState) {
 			}
 			i = len(list)
 		case a == "--help" || a == "-h":
-			text := strings.TrimSuffix(s.header.help(), "\n")
-			host.Call(L, L.G.Global.RawGetString("print"), 0, lua.LString(text))
-			host.Raise(L, &host.ExitError{})
+			return true, nil
 		case !ok:
 			s.words = append(s.words, word{i, a})
 		default:
 			next, err := s.option(list, i, name)
 			if err != nil {
-				s.loaded = false
-				host.Raise(L, err)
+				return false, err
 			}
 			i = next
 		}
 	}
-	s.publish()
+	return false, nil
+}
+
+// Prepare fills in args[1] and so on when a script starts, so that #args, ipairs and next see them.
+// What is wrong with the options is an error only when the script asks for one.
+func Prepare(L *lua.LState, chunk string) {
+	table, ok := L.G.Global.RawGetString("args").(*lua.LTable)
+	if !ok {
+		return
+	}
+	s := &set{header: parseHeader(sourceOf(chunk)), table: table}
+	help, err := s.parse(host.Of(L).Options().Args)
+	if err == nil && !help {
+		s.publish()
+	}
 }
 
 // option reads the option at i and returns the place of its last word.

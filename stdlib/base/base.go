@@ -171,7 +171,8 @@ func with(c *api.Call, object lua.LValue, fn *lua.LFunction) api.Values {
 
 func try(c *api.Call, what lua.LValue, args ...lua.LValue) (api.Values, error) {
 	t, ok := what.(*lua.LTable)
-	if !ok {
+	callable := c.L.GetMetaField(what, "__call") != lua.LNil
+	if !ok || callable {
 		res, raised := host.Try(c.L, what, args...)
 		if raised != nil {
 			return api.Values{lua.LFalse, raised}, nil

@@ -1,6 +1,9 @@
 // Package lua51 holds the libraries of Lua 5.1 as the reference manual describes them. They
 // replace the functions of gopher-lua that differ from it, that cannot be interrupted, or that
-// need too much time or memory for large values.
+// need too much time or memory for large values. What needs the insides of the host (pcall,
+// coroutine, load, require, print) is in package host.
+//
+//	lua51.Open(h) // h has string, table, math, os, io and debug now
 package lua51
 
 import "github.com/imdlua/imdlua/runtime/host"
@@ -9,4 +12,8 @@ import "github.com/imdlua/imdlua/runtime/host"
 func Open(h *host.Host) {
 	openString(h)
 	openTable(h)
+	openMath(h)
+	openOS(h)
+	openIO(h)
+	openDebug(h)
 }

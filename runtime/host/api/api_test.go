@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/stdlib/lua51"
 )
 
 // Phone is the class of the tests.
@@ -184,6 +185,7 @@ func run(t testing.TB, source string) (string, error) {
 	var out bytes.Buffer
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
 	defer h.Close()
+	lua51.Open(h)
 	if err := api.Install(h, testModule()); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/stdlib/lua51"
 )
 
 // TestLoopsOverCalls runs the forms of generic for that gopher-lua compiles
@@ -33,6 +34,7 @@ local function say(...) for i = 1, select("#", ...) do out[#out + 1] = tostring(
 			var out bytes.Buffer
 			h := host.New(host.Options{Stdout: &out})
 			defer h.Close()
+			lua51.Open(h)
 			if err := h.Run(context.Background(), "t.lua", setup+c.body+"\nio.write(table.concat(out, ' '))"); err != nil {
 				t.Fatal(err)
 			}

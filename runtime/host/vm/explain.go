@@ -13,11 +13,14 @@ import (
 // becomes "attempt to call a nil value (field 'launhc')". It must be called
 // where the error is raised, while the failing instruction is still known.
 func Explain(L *lua.LState, s string) string {
-	s = tidy(s)
+	s = strings.TrimPrefix(s, " ")
 	pos, text := SplitPosition(s)
 	f, ok := Innermost(L)
-	if !ok || f.Fn().IsG {
+	if !ok {
 		return s
+	}
+	if f.Fn().IsG {
+		return s[:len(s)-len(text)] + explainArgument(L, text)
 	}
 	better := ""
 	switch {
@@ -35,12 +38,6 @@ func Explain(L *lua.LState, s string) string {
 		return better
 	}
 	return pos + ": " + better
-}
-
-// tidy removes what gopher-lua leaves when there is no position or no name.
-func tidy(s string) string {
-	s = strings.TrimPrefix(s, " ")
-	return strings.Replace(strings.Replace(s, " to (anonymous) (", " (", 1), " to ? (", " (", 1)
 }
 
 // constBit marks an operand that is a constant, not a register.
@@ -162,7 +159,7 @@ func constant(f Frame, rk int) string {
 // on, "" if that cannot be told.
 func describe(f Frame, reg, pc int) string {
 	fn := f.Fn()
-	if name, ok := fn.LocalName(reg+1, pc); ok {
+	if name, ok := fn.LocalName(reg+1, pc); ok && name[0] != '(' {
 		return " (local '" + name + "')"
 	}
 	at := setter(fn.Proto.Code, reg, pc)

@@ -30,6 +30,7 @@ var (
 	registryArray = fieldOf(registryType, "array")
 
 	tableArray = fieldOf(reflect.TypeFor[lua.LTable](), "array")
+	tablePlace = fieldOf(reflect.TypeFor[lua.LTable](), "k2i")
 )
 
 func fieldOf(t reflect.Type, name string) int {
@@ -152,6 +153,19 @@ func Registers(L *lua.LState) []lua.LValue {
 // up to the largest integer key.
 func ArrayLen(t *lua.LTable) int {
 	return reflect.ValueOf(t).Elem().Field(tableArray).Len()
+}
+
+// HasKey reports whether key is or was a key of t, so that a traversal can go on
+// from it. The places of the array part count, also those that were removed.
+func HasKey(t *lua.LTable, key lua.LValue) bool {
+	table := reflect.ValueOf(t).Elem()
+	n, ok := key.(lua.LNumber)
+	if ok && n >= 1 && int(n) <= table.Field(tableArray).Cap() && n == lua.LNumber(int(n)) {
+		return true
+	}
+	places := *(*map[lua.LValue]int)(unsafe.Pointer(table.Field(tablePlace).UnsafeAddr()))
+	_, ok = places[key]
+	return ok
 }
 
 // Instruction is one instruction of the VM: 6 bits of opcode, 8 of A, 9 of C

@@ -1,4 +1,4 @@
-package host
+package lua51
 
 import (
 	"bufio"
@@ -8,10 +8,13 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/localfile"
 	"github.com/imdlua/imdlua/runtime/host/luanum"
-	lua "github.com/yuin/gopher-lua"
 )
 
 // readRequest is one argument of read: "*l", "*L", "*n", "*a" or a count.
@@ -20,22 +23,28 @@ type readRequest struct {
 	count int
 }
 
-func (h *Host) readRequests(L *lua.LState, from int) []readRequest {
+func (l *ioLibrary) readRequests(L *lua.LState, from int) []readRequest {
 	if L.GetTop() < from {
 		return []readRequest{{kind: 'l'}}
 	}
 	var reqs []readRequest
 	for i := from; i <= L.GetTop(); i++ {
 		if n, ok := L.Get(i).(lua.LNumber); ok {
-			if n < 0 || int64(n) > h.o.MaxString {
-				L.ArgError(i, fmt.Sprintf("count out of range 0 to %d", h.o.MaxString))
+			if n < 0 || int64(n) > l.maxString {
+				L.ArgError(i, fmt.Sprintf("count out of range 0 to %d", l.maxString))
 			}
 			reqs = append(reqs, readRequest{kind: 'c', count: int(n)})
 			continue
 		}
-		s := strings.TrimPrefix(L.CheckString(i), "*")
+		if L.Get(i).Type() != lua.LTString {
+			L.ArgError(i, "invalid option")
+		}
+		s, starred := strings.CutPrefix(stringArg(L, i), "*")
 		if s == "" || strings.IndexByte("lLna", s[0]) < 0 {
-			L.ArgError(i, "invalid format")
+			if starred {
+				L.ArgError(i, "invalid format")
+			}
+			L.ArgError(i, "invalid option")
 		}
 		reqs = append(reqs, readRequest{kind: s[0]})
 	}
@@ -43,7 +52,7 @@ func (h *Host) readRequests(L *lua.LState, from int) []readRequest {
 }
 
 // read serves one request. ok is false at the end of the file.
-func (f *luaFile) read(
+func (f *file) read(
 	ctx context.Context,
 	q readRequest,
 	limit int64,
@@ -68,7 +77,7 @@ func (f *luaFile) read(
 		part, err := f.r.ReadSlice('\n')
 		b.Write(part)
 		if int64(b.Len()) > limit+1 {
-			return "", false, Errorf(
+			return "", false, host.Errorf(
 				"too_large",
 				"%s: a line is longer than the limit of %d bytes",
 				f.name,
@@ -96,26 +105,6 @@ func (f *luaFile) read(
 	return s, true, nil
 }
 
-func (f *luaFile) readNumber() (string, bool, error) {
-	var b strings.Builder
-	for b.Len() < 200 {
-		c, err := f.r.ReadByte()
-		if err != nil {
-			break
-		}
-		space := strings.IndexByte(" \t\r\n", c) >= 0
-		if space && b.Len() == 0 {
-			continue
-		}
-		if strings.IndexByte("0123456789abcdefABCDEFxXpP.+-", c) < 0 {
-			f.r.UnreadByte()
-			break
-		}
-		b.WriteByte(c)
-	}
-	return b.String(), b.Len() > 0, nil
-}
-
 func notEOF(err error) error {
 	if err == io.EOF {
 		return nil
@@ -124,16 +113,16 @@ func notEOF(err error) error {
 }
 
 // readInto pushes what the requests give, nil where the file ends.
-func (h *Host) readInto(L *lua.LState, f *luaFile, reqs []readRequest) (int, error) {
+func (l *ioLibrary) readInto(L *lua.LState, f *file, reqs []readRequest) (int, error) {
 	if f.r == nil {
-		return 0, errors.New("bad file descriptor")
+		return 0, syscall.EBADF
 	}
 	type result struct {
 		s  string
 		ok bool
 	}
 	var got []result
-	limit := h.o.MaxString
+	limit := l.maxString
 	read := func(ctx context.Context) error {
 		for _, q := range reqs {
 			s, ok, err := f.read(ctx, q, limit)
@@ -147,7 +136,7 @@ func (h *Host) readInto(L *lua.LState, f *luaFile, reqs []readRequest) (int, err
 		}
 		return nil
 	}
-	err := TryWithTimeout(L, NoTimeout, func(ctx context.Context) error {
+	err := host.TryWithTimeout(L, host.NoTimeout, func(ctx context.Context) error {
 		if err := f.turn.enter(ctx); err != nil {
 			return err
 		}
@@ -179,97 +168,50 @@ func (h *Host) readInto(L *lua.LState, f *luaFile, reqs []readRequest) (int, err
 	return len(got), nil
 }
 
-// input is a stream whose reads cannot be interrupted. A goroutine reads it, and
-// is left waiting when the script is cancelled: what comes then is kept for the
-// next read.
-type input struct {
-	r    io.Reader
-	ctx  context.Context // of the running call
-	more chan fetched    // what the goroutine reads; nil if none runs
-	rest []byte
-	err  error
+func (l *ioLibrary) fileRead(L *lua.LState) int { return l.readFrom(L, openFile(L, 1), 2) }
+
+func (l *ioLibrary) ioRead(L *lua.LState) int {
+	return l.readFrom(L, l.current(L, l.input, "input"), 1)
 }
 
-// fetched is the result of one read.
-type fetched struct {
-	b   []byte
-	err error
-}
-
-// with calls read, whose reads end with ctx.
-func (in *input) with(ctx context.Context, read func(ctx context.Context) error) error {
-	in.ctx = ctx
-	return read(ctx)
-}
-
-// Read returns what was read before, or waits for more.
-func (in *input) Read(p []byte) (int, error) {
-	if len(in.rest) == 0 {
-		if in.more == nil {
-			in.more = make(chan fetched, 1)
-			go in.fetch(in.more)
-		}
-		select {
-		case got := <-in.more:
-			in.rest, in.err, in.more = got.b, got.err, nil
-		case <-in.ctx.Done():
-			return 0, in.ctx.Err()
-		}
-	}
-	n := copy(p, in.rest)
-	in.rest = in.rest[n:]
-	if n > 0 {
-		return n, nil
-	}
-	err := in.err
-	in.err = nil
-	return 0, err
-}
-
-func (in *input) fetch(more chan<- fetched) {
-	b := make([]byte, 32<<10)
-	n, err := in.r.Read(b)
-	more <- fetched{b[:n], err}
-}
-
-func (h *Host) fileRead(L *lua.LState) int {
-	f := openFile(L, 1)
-	n, err := h.readInto(L, f, h.readRequests(L, 2))
+// readFrom reads what the arguments from index at on ask for.
+func (l *ioLibrary) readFrom(L *lua.LState, f *file, at int) int {
+	n, err := l.readInto(L, f, l.readRequests(L, at))
 	if err != nil {
-		return fileResult(L, f.name, err)
+		return host.PushFileResult(L, "", err)
 	}
 	return n
 }
 
 // fileLines returns an iterator over lines.
-func (h *Host) fileLines(L *lua.LState) int {
-	return h.lines(L, openFile(L, 1), h.readRequests(L, 2), false)
+func (l *ioLibrary) fileLines(L *lua.LState) int {
+	return l.lines(L, openFile(L, 1), l.readRequests(L, 2), false)
 }
 
-func (h *Host) ioLines(L *lua.LState) int {
+func (l *ioLibrary) ioLines(L *lua.LState) int {
 	if L.Get(1) == lua.LNil {
-		return h.lines(L, h.stdin, []readRequest{{kind: 'l'}}, false)
+		return l.lines(L, l.current(L, l.input, "input"), []readRequest{{kind: 'l'}}, false)
 	}
-	path := L.CheckString(1)
-	f, err := h.open(L, path, os.O_RDONLY)
+	path := stringArg(L, 1)
+	f, err := l.open(L, path, os.O_RDONLY)
 	if err != nil {
-		Raise(L, err)
+		host.Raise(L, err)
 	}
-	return h.lines(L, f, h.readRequests(L, 2), true)
+	return l.lines(L, f, l.readRequests(L, 2), true)
 }
 
-func (h *Host) lines(L *lua.LState, f *luaFile, reqs []readRequest, closeAtEnd bool) int {
+func (l *ioLibrary) lines(L *lua.LState, f *file, reqs []readRequest, closeAtEnd bool) int {
 	L.Push(L.NewFunction(func(L *lua.LState) int {
 		if f.closed.Load() {
 			L.RaiseError("file is already closed")
 		}
 		top := L.GetTop()
-		n, err := h.readInto(L, f, reqs)
+		n, err := l.readInto(L, f, reqs)
 		if err != nil {
-			Raise(L, err)
+			host.Raise(L, err)
 		}
 		if closeAtEnd && L.Get(top+1) == lua.LNil {
-			TryBlock(L, f.Close)
+			host.TryBlock(L, f.Close)
 			f.entry.Remove()
 		}
 		return n
