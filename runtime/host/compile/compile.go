@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
 	"github.com/yuin/gopher-lua/parse"
 
 	"github.com/imdlua/imdlua/runtime/host/vm"
@@ -66,11 +67,19 @@ func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 	if err != nil {
 		return nil, syntaxError(source, err)
 	}
-	hoistLoops(stmts)
+	var r repairer
+	main := &ast.FunctionExpr{ParList: &ast.ParList{HasVargs: true}, Stmts: stmts}
+	r.function(main, false)
+	if r.err != nil {
+		return nil, r.err
+	}
 	proto, err := lua.Compile(stmts, chunk)
 	if err != nil {
-		return nil, syntaxError(source, err)
+		e := syntaxError(source, err)
+		e.Line = r.marks.line(e.Line)
+		return nil, e
 	}
+	r.marks.apply(proto)
 	untail(proto)
 	return proto, nil
 }
