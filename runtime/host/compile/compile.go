@@ -60,8 +60,8 @@ func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 			Line:    1,
 		}
 	}
-	if line, msg := scanDepth(source); msg != "" {
-		return nil, &Error{Message: msg, Line: line}
+	if err := scanDepth(source); err != nil {
+		return nil, err
 	}
 	stmts, err := parse.Parse(strings.NewReader(source), chunk)
 	if err != nil {

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/yuin/gopher-lua/ast"
 
@@ -211,7 +212,7 @@ func ident(name string, line int) *ast.IdentExpr {
 // 2^63 and for 1e400.
 func repairNumber(e *ast.NumberExpr) {
 	plain := len(e.Value) < 16 && (e.Value[0] != '0' || len(e.Value) == 1)
-	if plain {
+	if plain && !strings.ContainsAny(e.Value, "eE") {
 		return
 	}
 	if f, ok := luanum.Parse(e.Value); ok {
@@ -229,7 +230,10 @@ func asNumber(e ast.Expr) ast.Expr {
 	}
 	f, ok := luanum.Parse(s.Value)
 	if !ok {
-		return e
+		// The operation must fail, also where Go reads the text as a number.
+		text := &ast.StringExpr{Value: s.Value + "\x00"}
+		place(text, s.Line())
+		return text
 	}
 	n := &ast.NumberExpr{Value: strconv.FormatFloat(f, 'g', -1, 64)}
 	place(n, s.Line())
