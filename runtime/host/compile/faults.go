@@ -17,6 +17,7 @@ var Faults = []Fault{
 		`local function f(a, b) a, b = b, a return a, b end print(f(1, 2))`, "2\t1\n", "repairAssign"},
 	{"swap of loop variables",
 		`for k, v in pairs{ 5 } do k, v = v, k print(k, v) end`, "5\t1\n", "repairAssign"},
+	{"equal targets", `local b b, b = '3' print(b)`, "3\n", "repairAssign"},
 	{"local and field", `local a, d = 1, { x = 2 } a, d.x = d.x, a print(a, d.x)`, "2\t1\n",
 		"repairAssign"},
 	{"object of a target is a target",

@@ -147,8 +147,13 @@ func nested(e *ast.LogicalOpExpr) bool {
 // that gives the values of plain names.
 func compilesWell(s *ast.AssignStmt) bool {
 	names, fields := 0, 0
+	seen := map[string]bool{}
 	for _, target := range s.Lhs {
-		if _, ok := target.(*ast.IdentExpr); ok {
+		if id, ok := target.(*ast.IdentExpr); ok {
+			if seen[id.Value] { // the first of equal targets is assigned last
+				return false
+			}
+			seen[id.Value] = true
 			names++
 		} else {
 			fields++
