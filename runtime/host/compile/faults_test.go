@@ -33,7 +33,7 @@ func inHost(t *testing.T, source string) string {
 	h := host.New(host.Options{Stdout: &out})
 	defer h.Close()
 	if err := h.Run(context.Background(), "t.lua", source); err != nil {
-		t.Errorf("Run() = %v, want nil; source:\n%s", err, source)
+		t.Errorf("Run() = %v, want nil; source:\n%.2000s", err, source)
 	}
 	h.Close()
 	return out.String()
