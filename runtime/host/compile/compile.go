@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
 	"github.com/yuin/gopher-lua/parse"
 
 	"github.com/imdlua/imdlua/runtime/host/vm"
@@ -59,18 +60,26 @@ func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 			Line:    1,
 		}
 	}
-	if line, msg := scanDepth(source); msg != "" {
-		return nil, &Error{Message: msg, Line: line}
+	if err := scanDepth(source); err != nil {
+		return nil, err
 	}
 	stmts, err := parse.Parse(strings.NewReader(source), chunk)
 	if err != nil {
 		return nil, syntaxError(source, err)
 	}
-	hoistLoops(stmts)
+	var r repairer
+	main := &ast.FunctionExpr{ParList: &ast.ParList{HasVargs: true}, Stmts: stmts}
+	r.function(main, false)
+	if r.err != nil {
+		return nil, r.err
+	}
 	proto, err := lua.Compile(stmts, chunk)
 	if err != nil {
-		return nil, syntaxError(source, err)
+		e := syntaxError(source, err)
+		e.Line = r.marks.line(e.Line)
+		return nil, e
 	}
+	r.marks.apply(proto)
 	untail(proto)
 	return proto, nil
 }

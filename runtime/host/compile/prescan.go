@@ -4,18 +4,22 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/imdlua/imdlua/runtime/host/luanum"
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
 // scanDepth reads tokens only as well as is needed to count what makes the
-// parser or the compiler recurse. It returns the line and what is wrong, ""
-// if nothing is.
-func scanDepth(src string) (int, string) {
+// parser or the compiler recurse, and checks numbers. It returns nil if nothing
+// is wrong.
+func scanDepth(src string) *Error {
 	s := depthScanner{src: src, line: 1, levels: make([]exprLevel, 1, 32)}
 	for s.msg == "" && s.at < len(s.src) {
 		s.token()
 	}
-	return s.line, s.msg
+	if s.msg == "" {
+		return nil
+	}
+	return &Error{Message: s.msg, Line: s.line, Column: s.column}
 }
 
 // exprLevel counts within one bracket or block.
@@ -25,6 +29,7 @@ type depthScanner struct {
 	src     string
 	at      int
 	line    int
+	column  int // of what is wrong, 0 if unknown
 	msg     string
 	levels  []exprLevel
 	operand bool // the last token ended an operand
@@ -182,6 +187,10 @@ func (s *depthScanner) word() {
 		for s.at++; s.at < len(s.src) && isNameByte(s.src[s.at]); s.at++ {
 		}
 	}
+	if c := s.src[from]; c == '.' || vm.Digits(s.src[from:from+1]) {
+		s.number(from)
+		return
+	}
 	switch s.src[from:s.at] {
 	case "function", "do", "if", "repeat":
 		s.open()
@@ -212,6 +221,33 @@ func (s *depthScanner) word() {
 		s.operand = true
 		s.top().unary = 0
 	}
+}
+
+// number reads a numeral as far as Lua does, and refuses it if it is malformed.
+// The parser of gopher-lua would read 3x as 3 and x.
+func (s *depthScanner) number(from int) {
+	at := from
+	for at < len(s.src) && (s.src[at] == '.' || vm.Digits(s.src[at:at+1])) {
+		at++
+	}
+	if at < len(s.src) && s.src[at]|0x20 == 'e' {
+		at++
+		if at < len(s.src) && (s.src[at] == '+' || s.src[at] == '-') {
+			at++
+		}
+	}
+	for at < len(s.src) && s.src[at] < 0x80 && isNameByte(s.src[at]) {
+		at++
+	}
+	s.at = at
+	text := s.src[from:at]
+	_, ok := luanum.Parse(text)
+	hexFraction := len(text) > 1 && text[1]|0x20 == 'x' && strings.ContainsAny(text, ".pP")
+	if !ok || hexFraction {
+		s.column = from - strings.LastIndexByte(s.src[:from], '\n')
+		s.fail("malformed number near '%s'", text)
+	}
+	s.operandToken()
 }
 
 func isNameByte(c byte) bool {

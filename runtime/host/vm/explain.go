@@ -159,7 +159,8 @@ func constant(f Frame, rk int) string {
 // on, "" if that cannot be told.
 func describe(f Frame, reg, pc int) string {
 	fn := f.Fn()
-	if name, ok := fn.LocalName(reg+1, pc); ok && name[0] != '(' {
+	name, ok := fn.LocalName(reg+1, pc)
+	if hidden := strings.HasPrefix(name, "("); ok && !hidden {
 		return " (local '" + name + "')"
 	}
 	at := setter(fn.Proto.Code, reg, pc)

@@ -1,0 +1,69 @@
+package compile_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/compile"
+)
+
+// reference returns the path of lua5.1. In CI it must be installed.
+func reference(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("lua5.1")
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatal("lua5.1 is not installed")
+	}
+	t.Skip("lua5.1 is not installed")
+	return ""
+}
+
+// inHost runs a chunk and returns what it prints.
+func inHost(t *testing.T, source string) string {
+	t.Helper()
+	var out bytes.Buffer
+	h := host.New(host.Options{Stdout: &out})
+	defer h.Close()
+	if err := h.Run(context.Background(), "t.lua", source); err != nil {
+		t.Errorf("Run() = %v, want nil; source:\n%.2000s", err, source)
+	}
+	h.Close()
+	return out.String()
+}
+
+func TestFaults(t *testing.T) {
+	for _, f := range compile.Faults {
+		t.Run(f.Name, func(t *testing.T) {
+			source := f.Chunk
+			if got := inHost(t, declareGlobals+source); got != f.Prints {
+				t.Errorf("the host prints %q, want %q; source:\n%s", got, f.Prints, f.Chunk)
+			}
+		})
+	}
+}
+
+func TestFaultsInReference(t *testing.T) {
+	lua := reference(t)
+	for _, f := range compile.Faults {
+		cmd := exec.Command(lua, "-")
+		cmd.Stdin = strings.NewReader(f.Chunk)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: lua5.1 fails: %v: %s", f.Name, err, out)
+		}
+		if string(out) != f.Prints {
+			t.Errorf("%s: lua5.1 prints %q, want %q", f.Name, out, f.Prints)
+		}
+	}
+}
+
+// declareGlobals makes the strict host accept the globals of the chunks.
+const declareGlobals = "rawset(_G, 'g', false)\n"

@@ -1,0 +1,241 @@
+package compile
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/yuin/gopher-lua/ast"
+
+	"github.com/imdlua/imdlua/runtime/host/luanum"
+)
+
+// repairer walks a syntax tree once and rewrites what gopher-lua compiles
+// wrongly. Faults lists the shapes.
+type repairer struct {
+	functions []*function // the functions that are being walked, innermost last
+	marks     marks
+	err       *Error
+}
+
+func (r *repairer) fail(line int, message, hint string) {
+	if r.err == nil {
+		r.err = &Error{Message: message, Line: line, Hint: hint}
+	}
+}
+
+// block repairs the statements of one block. The locals of the block end with it.
+func (r *repairer) block(stmts []ast.Stmt, names ...string) {
+	r.enter(names)
+	for i := range stmts {
+		r.stmt(&stmts[i], stmts[i+1:])
+	}
+	r.leave()
+}
+
+func (r *repairer) stmt(at *ast.Stmt, rest []ast.Stmt) {
+	switch s := (*at).(type) {
+	case *ast.AssignStmt:
+		r.exprs(s.Lhs)
+		r.exprs(s.Rhs)
+		for _, target := range s.Lhs {
+			r.checkKey(target)
+		}
+		*at = repairAssign(s)
+	case *ast.LocalAssignStmt:
+		r.localAssign(s)
+	case *ast.FuncCallStmt:
+		r.expr(&s.Expr)
+	case *ast.DoBlockStmt:
+		r.block(s.Stmts)
+	case *ast.WhileStmt:
+		r.expr(&s.Condition)
+		r.loop(at, s.Stmts)
+	case *ast.RepeatStmt:
+		r.repeat(at, s)
+	case *ast.IfStmt:
+		r.expr(&s.Condition)
+		r.block(s.Then)
+		r.block(s.Else)
+	case *ast.NumberForStmt:
+		r.expr(&s.Init)
+		r.expr(&s.Limit)
+		if s.Step != nil {
+			r.expr(&s.Step)
+		}
+		r.loop(at, s.Stmts, "(for index)", "(for limit)", "(for step)", s.Name)
+	case *ast.GenericForStmt:
+		r.exprs(s.Exprs)
+		r.genericFor(at, s)
+	case *ast.FuncDefStmt:
+		if s.Name.Func != nil {
+			r.expr(&s.Name.Func)
+		} else {
+			r.expr(&s.Name.Receiver)
+		}
+		r.function(s.Func, s.Name.Func == nil)
+	case *ast.ReturnStmt:
+		r.exprs(s.Exprs)
+	case *ast.LabelStmt:
+		r.label(s, rest)
+	case *ast.GotoStmt:
+		r.jump(s)
+	case *ast.BreakStmt:
+		*at = r.breaks(s)
+	}
+}
+
+func (r *repairer) exprs(list []ast.Expr) {
+	for i := range list {
+		r.expr(&list[i])
+	}
+}
+
+func (r *repairer) expr(at *ast.Expr) {
+	switch e := (*at).(type) {
+	case *ast.NumberExpr:
+		repairNumber(e)
+	case *ast.AttrGetExpr:
+		r.expr(&e.Object)
+		r.expr(&e.Key)
+	case *ast.TableExpr:
+		r.table(e)
+	case *ast.FuncCallExpr:
+		if e.Func != nil {
+			r.expr(&e.Func)
+		} else {
+			r.expr(&e.Receiver)
+		}
+		r.exprs(e.Args)
+	case *ast.LogicalOpExpr:
+		r.expr(&e.Lhs)
+		r.expr(&e.Rhs)
+	case *ast.RelationalOpExpr:
+		r.expr(&e.Lhs)
+		r.expr(&e.Rhs)
+	case *ast.StringConcatOpExpr:
+		r.expr(&e.Lhs)
+		r.expr(&e.Rhs)
+	case *ast.ArithmeticOpExpr:
+		r.expr(&e.Lhs)
+		r.expr(&e.Rhs)
+		e.Lhs, e.Rhs = asNumber(e.Lhs), asNumber(e.Rhs)
+	case *ast.UnaryMinusOpExpr:
+		r.expr(&e.Expr)
+		e.Expr = asNumber(e.Expr)
+	case *ast.UnaryNotOpExpr:
+		r.expr(&e.Expr)
+	case *ast.UnaryLenOpExpr:
+		r.expr(&e.Expr)
+	case *ast.FunctionExpr:
+		r.function(e, false)
+	}
+}
+
+// function repairs a function in a scope of its own.
+func (r *repairer) function(f *ast.FunctionExpr, method bool) {
+	names := f.ParList.Names
+	if method {
+		names = append([]string{"self"}, names...)
+	}
+	if f.ParList.HasVargs && len(r.functions) > 0 {
+		names = append(names[:len(names):len(names)], "arg")
+	}
+	r.functions = append(r.functions, &function{})
+	r.block(f.Stmts, names...)
+	r.functions = r.functions[:len(r.functions)-1]
+}
+
+// localAssign repairs `local f = function ... f ... end`: gopher-lua lets the
+// function see the new local, as if it were `local function f`. The parser sets
+// the last line only for that form. A second expression keeps the compiler from
+// taking the one for the other.
+func (r *repairer) localAssign(s *ast.LocalAssignStmt) {
+	isFunction := len(s.Names) == 1 && len(s.Exprs) == 1 && s.LastLine() != 0
+	if isFunction {
+		r.declare(s.Names...)
+		r.exprs(s.Exprs)
+		return
+	}
+	r.exprs(s.Exprs)
+	r.declare(s.Names...)
+	if len(s.Names) != 1 || len(s.Exprs) != 1 {
+		return
+	}
+	if f, ok := s.Exprs[0].(*ast.FunctionExpr); ok && mentions(f, s.Names[0]) {
+		extra := &ast.NilExpr{}
+		place(extra, s.Line())
+		s.Exprs = append(s.Exprs, extra)
+	}
+}
+
+// genericFor turns `for names in exprs do` into
+//
+//	do local (generator), (state), (control) = exprs
+//	for names in (generator), (state), (control) do
+//
+// because gopher-lua compiles `for x in f().y:z() do` so that it indexes the
+// register of the generator, which is nil, instead of what f() returned. In an
+// assignment it does not. Lists of plain names need no repair.
+func (r *repairer) genericFor(at *ast.Stmt, loop *ast.GenericForStmt) {
+	line := loop.Line()
+	hidden := []string{"(generator)", "(state)", "(control)"}
+	local := &ast.LocalAssignStmt{Names: hidden, Exprs: loop.Exprs}
+	place(local, line)
+	loop.Exprs = nil
+	for _, name := range hidden {
+		loop.Exprs = append(loop.Exprs, ident(name, line))
+	}
+	r.enter(hidden)
+	var inner ast.Stmt = loop
+	names := append([]string{"(for generator)", "(for state)", "(for control)"}, loop.Names...)
+	r.loop(&inner, loop.Stmts, names...)
+	r.leave()
+	block := &ast.DoBlockStmt{Stmts: []ast.Stmt{local, inner}}
+	block.SetLine(line)
+	block.SetLastLine(loop.LastLine())
+	*at = block
+}
+
+func place(n ast.PositionHolder, line int) {
+	n.SetLine(line)
+	n.SetLastLine(line)
+}
+
+func ident(name string, line int) *ast.IdentExpr {
+	id := &ast.IdentExpr{Value: name}
+	place(id, line)
+	return id
+}
+
+// repairNumber writes a literal so that gopher-lua reads the value that Lua
+// does: it takes 0010 for octal and gives nan for hexadecimal numbers above
+// 2^63 and for 1e400.
+func repairNumber(e *ast.NumberExpr) {
+	plain := len(e.Value) < 16 && (e.Value[0] != '0' || len(e.Value) == 1)
+	if plain && !strings.ContainsAny(e.Value, "eE") {
+		return
+	}
+	if f, ok := luanum.Parse(e.Value); ok {
+		e.Value = strconv.FormatFloat(f, 'g', -1, 64)
+	}
+}
+
+// asNumber turns a string literal that is an operand of arithmetic into the
+// number that Lua converts it to. gopher-lua would read it as a Go literal:
+// "010" as octal, "0b11" as binary.
+func asNumber(e ast.Expr) ast.Expr {
+	s, ok := e.(*ast.StringExpr)
+	if !ok {
+		return e
+	}
+	f, ok := luanum.Parse(s.Value)
+	if !ok {
+		// The operation must fail, also where Go reads the text as a number.
+		text := &ast.StringExpr{Value: s.Value + "\x00"}
+		place(text, s.Line())
+		return text
+	}
+	n := &ast.NumberExpr{Value: strconv.FormatFloat(f, 'g', -1, 64)}
+	place(n, s.Line())
+	return n
+}

@@ -1,0 +1,216 @@
+package compile
+
+import (
+	"fmt"
+
+	"github.com/yuin/gopher-lua/ast"
+)
+
+// repairAssign rewrites an assignment that gopher-lua compiles wrongly. It
+// writes values straight into the registers of local targets while later
+// expressions still read them, and miscounts registers when targets are mixed.
+//
+// `a, d.x, b = e1, e2, e3` becomes
+//
+//	do
+//	  local (value 1), (value 2) = e1, e2
+//	  b = e3
+//	  d.x = (value 2)
+//	  a = (value 1)
+//	end
+//
+// with the objects and the keys of the targets in temporaries before that.
+func repairAssign(s *ast.AssignStmt) ast.Stmt {
+	if len(s.Lhs) == 1 && len(s.Rhs) == 1 {
+		return repairSingle(s)
+	}
+	if compilesWell(s) {
+		return s
+	}
+	var out []ast.Stmt
+	line := s.Line()
+	out = saveTargets(out, s)
+	n := len(s.Lhs)
+	last := n - 1
+	direct := len(s.Rhs) == n && !isMulti(s.Rhs[last])
+	count := n
+	if direct {
+		count = last
+	}
+	values := &ast.LocalAssignStmt{Exprs: s.Rhs}
+	if direct {
+		values.Exprs = s.Rhs[:last:last]
+	}
+	place(values, line)
+	for i := range count {
+		values.Names = append(values.Names, fmt.Sprintf("(value %d)", i+1))
+	}
+	if count > 0 {
+		out = append(out, values)
+	}
+	for i := last; i >= 0; i-- {
+		var value ast.Expr
+		if direct && i == last {
+			value = s.Rhs[last]
+		} else {
+			value = ident(values.Names[i], line)
+		}
+		one := &ast.AssignStmt{Lhs: s.Lhs[i : i+1], Rhs: []ast.Expr{value}}
+		place(one, line)
+		out = append(out, repairSingle(one))
+	}
+	block := &ast.DoBlockStmt{Stmts: out}
+	place(block, line)
+	return block
+}
+
+// saveTargets evaluates the objects and keys of the targets into temporaries,
+// from left to right.
+func saveTargets(out []ast.Stmt, s *ast.AssignStmt) []ast.Stmt {
+	local := &ast.LocalAssignStmt{}
+	place(local, s.Line())
+	for i, target := range s.Lhs {
+		t, ok := target.(*ast.AttrGetExpr)
+		if !ok {
+			continue
+		}
+		copied := *t
+		save := func(e *ast.Expr, what string) {
+			name := fmt.Sprintf("(%s %d)", what, i+1)
+			local.Names = append(local.Names, name)
+			local.Exprs = append(local.Exprs, single(*e))
+			*e = ident(name, t.Line())
+		}
+		save(&copied.Object, "object")
+		if !isConstant(t.Key) {
+			save(&copied.Key, "key")
+		}
+		s.Lhs[i] = &copied
+	}
+	if len(local.Names) > 0 {
+		out = append(out, local)
+	}
+	return out
+}
+
+// single makes a call or "..." give exactly one value.
+func single(e ast.Expr) ast.Expr {
+	switch e := e.(type) {
+	case *ast.FuncCallExpr:
+		e.AdjustRet = true
+	case *ast.Comma3Expr:
+		e.AdjustRet = true
+	}
+	return e
+}
+
+// repairSingle repairs `a = (f(a))`, which loads f into the register of a when
+// a is the last parameter, and `a = (b or c) and a`, which writes b into a
+// before a is read. A call on the right of one target gives one value anyway.
+func repairSingle(s *ast.AssignStmt) ast.Stmt {
+	name, ok := s.Lhs[0].(*ast.IdentExpr)
+	if !ok {
+		return s
+	}
+	switch e := s.Rhs[0].(type) {
+	case *ast.FuncCallExpr:
+		e.AdjustRet = false
+	case *ast.Comma3Expr:
+		e.AdjustRet = false
+	case *ast.LogicalOpExpr:
+		if !nested(e) {
+			return s
+		}
+		local := &ast.LocalAssignStmt{Names: []string{"(value)"}, Exprs: s.Rhs}
+		place(local, s.Line())
+		one := &ast.AssignStmt{Lhs: s.Lhs, Rhs: []ast.Expr{ident("(value)", name.Line())}}
+		place(one, s.Line())
+		block := &ast.DoBlockStmt{Stmts: []ast.Stmt{local, one}}
+		place(block, s.Line())
+		return block
+	}
+	return s
+}
+
+// nested reports whether the left side of an operator in a logical expression
+// is a logical expression.
+func nested(e *ast.LogicalOpExpr) bool {
+	if _, ok := e.Lhs.(*ast.LogicalOpExpr); ok {
+		return true
+	}
+	rhs, ok := e.Rhs.(*ast.LogicalOpExpr)
+	return ok && nested(rhs)
+}
+
+// compilesWell reports whether the compiler of gopher-lua gets an assignment
+// right: one with only fields as targets, only constants as values, or one call
+// that gives the values of plain names.
+func compilesWell(s *ast.AssignStmt) bool {
+	names, fields := 0, 0
+	seen := map[string]bool{}
+	for _, target := range s.Lhs {
+		if id, ok := target.(*ast.IdentExpr); ok {
+			if seen[id.Value] { // the first of equal targets is assigned last
+				return false
+			}
+			seen[id.Value] = true
+			names++
+		} else {
+			fields++
+		}
+	}
+	if names == 0 {
+		return fieldsCompileWell(s.Rhs)
+	}
+	if fields > 0 {
+		return false
+	}
+	if len(s.Rhs) == 1 && isMulti(s.Rhs[0]) {
+		return true
+	}
+	for _, e := range s.Rhs {
+		if !isConstant(e) {
+			return false
+		}
+	}
+	return len(s.Lhs) >= len(s.Rhs)
+}
+
+// fieldsCompileWell reports whether no value is a name that a later value could
+// change by a call. The compiler would read it only when it assigns.
+func fieldsCompileWell(values []ast.Expr) bool {
+	name := false
+	for _, e := range values {
+		switch e.(type) {
+		case *ast.IdentExpr:
+			name = true
+			continue
+		case *ast.FunctionExpr:
+			continue
+		}
+		if name && !isConstant(e) {
+			return false
+		}
+	}
+	return true
+}
+
+func isConstant(e ast.Expr) bool {
+	switch e.(type) {
+	case *ast.NumberExpr, *ast.StringExpr, *ast.NilExpr, *ast.TrueExpr, *ast.FalseExpr:
+		return true
+	}
+	return false
+}
+
+// isMulti reports whether an expression gives all its values where it stands
+// last in a list.
+func isMulti(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.FuncCallExpr:
+		return !e.AdjustRet
+	case *ast.Comma3Expr:
+		return !e.AdjustRet
+	}
+	return false
+}
