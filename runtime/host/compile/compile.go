@@ -73,7 +73,7 @@ func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	proto, err := lua.Compile(stmts, chunk)
+	proto, err := lua.Compile(main.Stmts, chunk)
 	if err != nil {
 		e := syntaxError(source, err)
 		e.Line = r.marks.line(e.Line)

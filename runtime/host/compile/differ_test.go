@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	differSeeds = flag.Int("differ.seeds", 400, "how many random programs are compared with lua5.1")
+	differSeeds = flag.Int("differ.seeds", 2000, "how many random programs are compared with lua5.1")
 	differFrom  = flag.Int("differ.from", 1, "the first seed")
 )
 

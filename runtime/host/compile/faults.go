@@ -53,6 +53,15 @@ local q, r, s, u, w = 7, 8, 9, 10, 11 print(f(), q, r, s, u, w)`, "20\t7\t8\t9\t
 	{"break leaves outer captured locals open", `local n = 0 local function inc() n = n + 1 end
 for i = 1, 3 do local z = i inc() if z == 2 then break end end n = n + 10 inc() print(n)`, "13\n",
 		"jump"},
+	{"loop that begins with a break", `local n = 0
+for k in pairs{ 1, 2, 3 } do n = n + 1 for o in pairs{ 1 } do break end end
+for i = 1, 3 do while true do break end n = n + 1 end
+for i = 1, 3 do repeat break until false n = n + 1 end print(n)`, "9\n", "landing"},
+	{"constant condition", `local n, x = 0, false
+for i = 1, 3 do n = n + 1 while (true or x) do break end end
+for i = 1, 3 do for k in pairs{ 1, 2 } do if false then n = 100 end n = n + 1 end end
+for i = 1, 3 do while (false or i < 2) and true do i = i + 1 n = n + 1 end end
+print(n)`, "10\n", "whileLanding"},
 	{"50 items and a call", `local function two() return 2 end
 local t = loadstring("local two = ... return {" .. ("1,"):rep(50) .. "two()}")(two)
 print(#t, t[1], t[51])`, "51\t1\t2\n", "blocks"},

@@ -30,7 +30,7 @@ func reference(t *testing.T) string {
 func inHost(t *testing.T, source string) string {
 	t.Helper()
 	var out bytes.Buffer
-	h := host.New(host.Options{Stdout: &out})
+	h := host.New(host.Options{Stdout: &out, MaxInstructions: 20_000_000})
 	defer h.Close()
 	if err := h.Run(context.Background(), "t.lua", source); err != nil {
 		t.Errorf("Run() = %v, want nil; source:\n%.2000s", err, source)

@@ -47,15 +47,19 @@ func (r *repairer) stmt(at *ast.Stmt, rest []ast.Stmt) {
 		r.expr(&s.Expr)
 	case *ast.DoBlockStmt:
 		r.block(s.Stmts)
+		s.Stmts = landings(s.Stmts)
 	case *ast.WhileStmt:
 		r.expr(&s.Condition)
 		r.loop(at, s.Stmts)
+		s.Stmts = landings(s.Stmts)
+		whileLanding(s)
 	case *ast.RepeatStmt:
 		r.repeat(at, s)
 	case *ast.IfStmt:
 		r.expr(&s.Condition)
 		r.block(s.Then)
 		r.block(s.Else)
+		s.Then, s.Else = landings(s.Then), landings(s.Else)
 	case *ast.NumberForStmt:
 		r.expr(&s.Init)
 		r.expr(&s.Limit)
@@ -63,6 +67,7 @@ func (r *repairer) stmt(at *ast.Stmt, rest []ast.Stmt) {
 			r.expr(&s.Step)
 		}
 		r.loop(at, s.Stmts, "(for index)", "(for limit)", "(for step)", s.Name)
+		s.Stmts = landings(s.Stmts)
 	case *ast.GenericForStmt:
 		r.exprs(s.Exprs)
 		r.genericFor(at, s)
@@ -142,6 +147,7 @@ func (r *repairer) function(f *ast.FunctionExpr, method bool) {
 	}
 	r.functions = append(r.functions, &function{})
 	r.block(f.Stmts, names...)
+	f.Stmts = landings(f.Stmts)
 	r.functions = r.functions[:len(r.functions)-1]
 }
 
@@ -189,6 +195,7 @@ func (r *repairer) genericFor(at *ast.Stmt, loop *ast.GenericForStmt) {
 	var inner ast.Stmt = loop
 	names := append([]string{"(for generator)", "(for state)", "(for control)"}, loop.Names...)
 	r.loop(&inner, loop.Stmts, names...)
+	loop.Stmts = landing(landings(loop.Stmts))
 	r.leave()
 	block := &ast.DoBlockStmt{Stmts: []ast.Stmt{local, inner}}
 	block.SetLine(line)

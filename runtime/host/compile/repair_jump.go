@@ -70,6 +70,11 @@ func (r *repairer) loop(at *ast.Stmt, body []ast.Stmt, names ...string) {
 // repeat repairs a repeat loop. Its condition sees the locals of the body.
 func (r *repairer) repeat(at *ast.Stmt, s *ast.RepeatStmt) {
 	label := r.loopBody(s.Stmts, &s.Condition, nil)
+	s.Stmts = landings(s.Stmts)
+	if len(s.Stmts) == 0 && jumps(s.Condition) {
+		s.Stmts = []ast.Stmt{guard(s.Line())}
+	}
+	s.Stmts = landing(s.Stmts)
 	r.labelLoop(at, label)
 }
 
