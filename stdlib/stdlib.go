@@ -20,6 +20,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/re"
 	"github.com/imdlua/imdlua/stdlib/task"
 	"github.com/imdlua/imdlua/stdlib/time"
+	"github.com/imdlua/imdlua/stdlib/version"
 )
 
 // Modules declares the library. Each call makes new declarations, because some of them hold the
@@ -42,6 +43,7 @@ func Modules() []*api.Module {
 		hex.Module(),
 		hash.Module(),
 		csv.Module(),
+		version.Module(),
 	}
 }
 
