@@ -8,6 +8,8 @@ import (
 	"github.com/imdlua/imdlua/stdlib/args"
 	"github.com/imdlua/imdlua/stdlib/base"
 	"github.com/imdlua/imdlua/stdlib/base64"
+	"github.com/imdlua/imdlua/stdlib/bit"
+	"github.com/imdlua/imdlua/stdlib/bytes"
 	"github.com/imdlua/imdlua/stdlib/csv"
 	"github.com/imdlua/imdlua/stdlib/errors"
 	"github.com/imdlua/imdlua/stdlib/fs"
@@ -43,6 +45,8 @@ func Modules() []*api.Module {
 		hex.Module(),
 		hash.Module(),
 		csv.Module(),
+		bytes.Module(),
+		bit.Module(),
 		version.Module(),
 	}
 }
