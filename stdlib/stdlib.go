@@ -20,8 +20,10 @@ import (
 	"github.com/imdlua/imdlua/stdlib/path"
 	"github.com/imdlua/imdlua/stdlib/plist"
 	"github.com/imdlua/imdlua/stdlib/re"
+	"github.com/imdlua/imdlua/stdlib/retry"
 	"github.com/imdlua/imdlua/stdlib/task"
 	"github.com/imdlua/imdlua/stdlib/time"
+	"github.com/imdlua/imdlua/stdlib/utf8"
 	"github.com/imdlua/imdlua/stdlib/version"
 )
 
@@ -48,6 +50,9 @@ func Modules() []*api.Module {
 		bytes.Module(),
 		bit.Module(),
 		version.Module(),
+		retry.Module(),
+		retry.EventuallyModule(),
+		utf8.Module(),
 	}
 }
 
