@@ -22,6 +22,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/re"
 	"github.com/imdlua/imdlua/stdlib/retry"
 	"github.com/imdlua/imdlua/stdlib/task"
+	"github.com/imdlua/imdlua/stdlib/tbl"
 	"github.com/imdlua/imdlua/stdlib/time"
 	"github.com/imdlua/imdlua/stdlib/utf8"
 	"github.com/imdlua/imdlua/stdlib/version"
@@ -50,6 +51,7 @@ func Modules() []*api.Module {
 		bytes.Module(),
 		bit.Module(),
 		version.Module(),
+		tbl.Module(),
 		retry.Module(),
 		retry.EventuallyModule(),
 		utf8.Module(),
