@@ -21,6 +21,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/plist"
 	"github.com/imdlua/imdlua/stdlib/re"
 	"github.com/imdlua/imdlua/stdlib/retry"
+	"github.com/imdlua/imdlua/stdlib/str"
 	"github.com/imdlua/imdlua/stdlib/task"
 	"github.com/imdlua/imdlua/stdlib/tbl"
 	"github.com/imdlua/imdlua/stdlib/time"
@@ -51,6 +52,7 @@ func Modules() []*api.Module {
 		bytes.Module(),
 		bit.Module(),
 		version.Module(),
+		str.Module(),
 		tbl.Module(),
 		retry.Module(),
 		retry.EventuallyModule(),
