@@ -49,6 +49,7 @@ var rules = []rule{
 	{"runtime/host/compile", []string{"runtime/host/vm", "runtime/host/luanum"}},
 	{"runtime/host/vm", []string{"runtime/host/luanum"}},
 	{"runtime/host/luanum", nil},
+	{"runtime/host/version", []string{"runtime/host", "runtime/host/api", "runtime/host/luanum"}},
 	{"runtime/host/localfile", nil},
 	{"runtime/hosttest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/..."}},
 	{"runtime/hosttest/devicetest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual", "runtime/device"}},

@@ -8,6 +8,8 @@ import (
 	"github.com/imdlua/imdlua/stdlib/args"
 	"github.com/imdlua/imdlua/stdlib/base"
 	"github.com/imdlua/imdlua/stdlib/base64"
+	"github.com/imdlua/imdlua/stdlib/bit"
+	"github.com/imdlua/imdlua/stdlib/bytes"
 	"github.com/imdlua/imdlua/stdlib/csv"
 	"github.com/imdlua/imdlua/stdlib/errors"
 	"github.com/imdlua/imdlua/stdlib/fs"
@@ -19,8 +21,13 @@ import (
 	"github.com/imdlua/imdlua/stdlib/path"
 	"github.com/imdlua/imdlua/stdlib/plist"
 	"github.com/imdlua/imdlua/stdlib/re"
+	"github.com/imdlua/imdlua/stdlib/retry"
+	"github.com/imdlua/imdlua/stdlib/str"
 	"github.com/imdlua/imdlua/stdlib/task"
+	"github.com/imdlua/imdlua/stdlib/tbl"
 	"github.com/imdlua/imdlua/stdlib/time"
+	"github.com/imdlua/imdlua/stdlib/utf8"
+	"github.com/imdlua/imdlua/stdlib/version"
 )
 
 // Modules declares the library. Each call makes new declarations, because some of them hold the
@@ -43,6 +50,14 @@ func Modules() []*api.Module {
 		hex.Module(),
 		hash.Module(),
 		csv.Module(),
+		bytes.Module(),
+		bit.Module(),
+		version.Module(),
+		str.Module(),
+		tbl.Module(),
+		retry.Module(),
+		retry.EventuallyModule(),
+		utf8.Module(),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	lua "github.com/yuin/gopher-lua"
 
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
 // Object is the value of a class instance's userdata.
@@ -147,6 +148,12 @@ func (c *boundClass) build(L *lua.LState) {
 	c.mt.RawSetString("__metatable", lua.LString(d.Name))
 	if d.Next != nil {
 		c.mt.RawSetString("__call", L.NewFunction(c.iterate))
+	}
+	for name, fn := range d.Meta {
+		c.mt.RawSetString(name, L.NewFunction(fn))
+	}
+	if d.CompareHint != "" {
+		c.mt.RawSetString(vm.CompareHint, lua.LString(d.CompareHint))
 	}
 }
 

@@ -30,6 +30,8 @@ func Explain(L *lua.LState, s string) string {
 		better = explainIndex(L, f)
 	case strings.HasPrefix(text, "cannot perform "):
 		better = explainArith(L, f, text)
+	case strings.HasPrefix(text, "attempt to compare "):
+		better = explainCompare(L, f, text)
 	}
 	if better == "" {
 		return s
@@ -107,6 +109,31 @@ func explainArith(L *lua.LState, f Frame, text string) string {
 			if v := L.Get(r + 1); v.Type() != lua.LTString && v.Type() != lua.LTNumber {
 				return "attempt to concatenate " + Typed(v) + describe(f, r, f.PC())
 			}
+		}
+	}
+	return ""
+}
+
+// CompareHint is the field of a metatable that says what a script can use instead of < and >, which
+// Lua 5.1 offers only for two values of the same kind.
+const CompareHint = "__compare_hint"
+
+// explainCompare adds the hint of the operand that has one.
+func explainCompare(L *lua.LState, f Frame, text string) string {
+	i, ok := f.Instruction()
+	if !ok || i.Op() != lua.OP_LT && i.Op() != lua.OP_LE {
+		return ""
+	}
+	for _, rk := range []int{i.B(), i.C()} {
+		if rk&constBit != 0 {
+			continue
+		}
+		ud, ok := L.Get(rk + 1).(*lua.LUserData)
+		if !ok {
+			continue
+		}
+		if hint, ok := L.GetMetaField(ud, CompareHint).(lua.LString); ok {
+			return text + " (" + string(hint) + ")"
 		}
 	}
 	return ""
