@@ -94,7 +94,7 @@ var owners = map[string][]string{
 	"github.com/hashicorp/mdns":     {"runtime/bonjour"},
 	"github.com/miekg/dns":          {"runtime/bonjour"},
 	"golang.org/x/net/http2":        {"runtime/remotexpc"},
-	"github.com/mattn/go-runewidth": {"repl", "runtime/host/..."},
+	"github.com/mattn/go-runewidth": {"repl", "runtime/host/...", "stdlib/str", "stdlib/utf8"},
 }
 
 func matches(pattern, folder string) bool {

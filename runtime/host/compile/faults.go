@@ -41,6 +41,9 @@ var Faults = []Fault{
 	{"nested logic into its operand",
 		`local function f(x, y, z) x = (y or z) and x return x end print(f(1, 2, 3))`, "1\n",
 		"repairSingle"},
+	{"logic into the last parameter", `local function f(c, d) d = (not c and c ~= 1) return d end
+local function g(c, d) d = (({ 0.5, c })[2] and d) return d end print(f(1, 2), g(false, 2), g(1, 2))`,
+		"false\tfalse\t2\n", "repairSingle"},
 	{"field read late", `local t, a = {}, 1 local function f() a = 2 return 3 end t.x, t.y = a, f() print(t.x)`,
 		"1\n", "repairAssign"},
 	{"local function value sees the outer name",

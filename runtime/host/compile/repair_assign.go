@@ -105,8 +105,9 @@ func single(e ast.Expr) ast.Expr {
 }
 
 // repairSingle repairs `a = (f(a))`, which loads f into the register of a when
-// a is the last parameter, and `a = (b or c) and a`, which writes b into a
-// before a is read. A call on the right of one target gives one value anyway.
+// a is the last parameter, `a = (b or c) and a`, which writes b into a before a
+// is read, and `a = b and c`, which leaves the last local alone when b is false.
+// A call on the right of one target gives one value anyway.
 func repairSingle(s *ast.AssignStmt) ast.Stmt {
 	name, ok := s.Lhs[0].(*ast.IdentExpr)
 	if !ok {
@@ -118,9 +119,6 @@ func repairSingle(s *ast.AssignStmt) ast.Stmt {
 	case *ast.Comma3Expr:
 		e.AdjustRet = false
 	case *ast.LogicalOpExpr:
-		if !nested(e) {
-			return s
-		}
 		local := &ast.LocalAssignStmt{Names: []string{"(value)"}, Exprs: s.Rhs}
 		place(local, s.Line())
 		one := &ast.AssignStmt{Lhs: s.Lhs, Rhs: []ast.Expr{ident("(value)", name.Line())}}
@@ -130,16 +128,6 @@ func repairSingle(s *ast.AssignStmt) ast.Stmt {
 		return block
 	}
 	return s
-}
-
-// nested reports whether the left side of an operator in a logical expression
-// is a logical expression.
-func nested(e *ast.LogicalOpExpr) bool {
-	if _, ok := e.Lhs.(*ast.LogicalOpExpr); ok {
-		return true
-	}
-	rhs, ok := e.Rhs.(*ast.LogicalOpExpr)
-	return ok && nested(rhs)
 }
 
 // compilesWell reports whether the compiler of gopher-lua gets an assignment
