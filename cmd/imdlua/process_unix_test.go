@@ -307,7 +307,7 @@ func TestOutOfMemory(t *testing.T) {
 		"sparse tables": `local list = {}
 			for i = 1, 1e9 do
 				local t = {}
-				t[50000000] = 1
+				local far = 5e7 t[far] = 1
 				list[i] = t
 			end`,
 	} {

@@ -66,7 +66,7 @@ func (r *repairer) checkLiteral(key ast.Expr) {
 	}
 	r.fail(n.Line(),
 		fmt.Sprintf("index %s is too large for a table (limit is %d)", luanum.Format(f), MaxIndex),
-		"use a string as key, or a map of the module collections")
+		"use a string as key")
 }
 
 // blockField is the operand of SETLIST that holds the number of the block.
