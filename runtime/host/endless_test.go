@@ -268,7 +268,12 @@ func keeps(t *testing.T, source string, most int64) hosttest.Result {
 			return 0
 		}))
 	})
-	return run(t, source, measure, hosttest.Options(func(o *host.Options) { o.Stderr = io.Discard }))
+	return run(
+		t,
+		source,
+		measure,
+		hosttest.Options(func(o *host.Options) { o.Stderr = io.Discard }),
+	)
 }
 
 // heap is the memory in use, with the stacks of goroutines.

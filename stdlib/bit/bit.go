@@ -64,8 +64,8 @@ func (w word) widen(like lua.LValue) word {
 	return w
 }
 
-// combining makes band, bor and bxor. A 64-bit operand makes the result 64 bits wide, of the kind of
-// the first one.
+// combining makes band, bor and bxor. A 64-bit operand makes the result 64 bits wide, of the kind
+// of the first one.
 func combining(name, doc, example string, op func(a, b uint64) uint64) *api.Func {
 	fn := func(c *api.Call, first lua.LValue, more ...lua.LValue) (lua.LValue, error) {
 		out, err := wordOf(c, 1, first)
@@ -105,13 +105,20 @@ func shifting(name, doc, example string, op func(w word, n int) uint64) *api.Fun
 		w.bits = op(w, count&(w.width-1)) & w.mask()
 		return w.value(c), nil
 	}
-	return api.Function(name, doc,
-		"x:integer count", fn,
+	return api.Function(
+		name,
+		doc,
+		"x:integer count",
+		fn,
 		api.ParamDoc("x", "the operand"),
-		api.ParamDoc("count", "how many bits; only its lowest 5 bits count, 6 for a 64-bit operand"),
+		api.ParamDoc(
+			"count",
+			"how many bits; only its lowest 5 bits count, 6 for a 64-bit operand",
+		),
 		api.Returns("integer"),
 		api.Example(`local bit = require("imd.bit")
-return bit.`+example))
+return bit.`+example),
+	)
 }
 
 // changing makes the operations on one operand.

@@ -53,9 +53,15 @@ func Module() *api.Module {
 				api.ParamDoc("data", "what is read"),
 				api.Example(`local r = require("imd.bytes").reader("\1\2\3")
 return r:u8(), r:u16be(), r.at_end -- => 1, 515, true`)),
-			api.Function("writer", "Returns a writer of single values.",
-				"", func(_ *api.Call) *Writer { return &Writer{} },
-				api.Example(`return require("imd.bytes").writer():u16be(258):data() -- => data("\1\2")`)),
+			api.Function(
+				"writer",
+				"Returns a writer of single values.",
+				"",
+				func(_ *api.Call) *Writer { return &Writer{} },
+				api.Example(
+					`return require("imd.bytes").writer():u16be(258):data() -- => data("\1\2")`,
+				),
+			),
 			api.Function("hexdump", "Shows every byte in lines of an offset, hex digits and ASCII.",
 				"data:string|Data opts?", hexdump,
 				api.ParamDoc("data", "what is shown"),

@@ -155,7 +155,12 @@ func seek(_ *api.Call, r *Reader, offset int) (*Reader, error) {
 		at += len(r.b)
 	}
 	if at < 0 || at > len(r.b) {
-		return nil, host.Errorf("eof", "bytes: offset %d is outside of %s", offset, plural(len(r.b)))
+		return nil, host.Errorf(
+			"eof",
+			"bytes: offset %d is outside of %s",
+			offset,
+			plural(len(r.b)),
+		)
 	}
 	r.at = at
 	return r, nil

@@ -52,14 +52,26 @@ func writerClass() *api.Class {
 
 func writerMethods() []*api.Func {
 	return []*api.Func{
-		api.Method("cstring", "Writes a text and a zero byte.",
-			"text:string|Data", writeCString,
+		api.Method(
+			"cstring",
+			"Writes a text and a zero byte.",
+			"text:string|Data",
+			writeCString,
 			api.ParamDoc("text", "text without a zero byte"),
-			api.Example(`return require("imd.bytes").writer():cstring("a"):data() -- => data("a\0")`)),
-		api.Method("bytes", "Writes bytes as they are.",
-			"value:string|Data", writeBytes,
+			api.Example(
+				`return require("imd.bytes").writer():cstring("a"):data() -- => data("a\0")`,
+			),
+		),
+		api.Method(
+			"bytes",
+			"Writes bytes as they are.",
+			"value:string|Data",
+			writeBytes,
 			api.ParamDoc("value", "what is written"),
-			api.Example(`return require("imd.bytes").writer():bytes("ab"):data() -- => data("ab")`)),
+			api.Example(
+				`return require("imd.bytes").writer():bytes("ab"):data() -- => data("ab")`,
+			),
+		),
 		api.Method("skip", "Writes zero bytes.",
 			"count", writeZeros,
 			api.ParamDoc("count", "how many"),

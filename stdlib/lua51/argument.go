@@ -24,8 +24,8 @@ func numberArg(L *lua.LState, at int) float64 {
 	return 0
 }
 
-// integerArg returns the number at index at without its fraction. Numbers outside of the int32 range
-// become its nearest end.
+// integerArg returns the number at index at without its fraction. Numbers outside of the int32
+// range become its nearest end.
 func integerArg(L *lua.LState, at int) int {
 	n := math.Trunc(numberArg(L, at))
 	switch {

@@ -9,8 +9,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/hosttest"
 )
 
-// chunkPrelude makes texts of results that are the same in both Luas: the addresses of values and the
-// name "?" of a function that was called by pcall are left out.
+// chunkPrelude makes texts of results that are the same in both Luas: the addresses of values and
+// the name "?" of a function that was called by pcall are left out.
 const chunkPrelude = `
 local function show(...)
 	local out = {}

@@ -39,7 +39,8 @@ func declare(name, doc, params string, fn any, example string, more ...api.Optio
 	return api.Function(name, doc, "text "+params, fn, more...)
 }
 
-// simple declares a function from text to text, whose result is not longer than grow times the text.
+// simple declares a function from text to text, whose result is not longer than grow times the
+// text.
 func simple(name, doc, example string, grow float64, change func(s string) string) *api.Func {
 	return declare(name, doc, "", func(c *api.Call, s string) string {
 		host.MakeString(c.L, grow*float64(len(s)))

@@ -33,11 +33,17 @@ func deep() []*api.Func {
 			"t depth?", flatten, `flatten({ 1, { 2, { 3 } } }) -- => { 1, 2, 3 }`,
 			api.ParamDoc("t", listDoc), api.ParamDoc("depth", "how many levels, all if not given"),
 			api.Raises("value")),
-		declare("diff", "The differences of two values: a list of { path, a, b }, without a or b "+
-			"where that one has no value.",
-			"a b", diff, `diff({ x = { 1 } }, { x = { 2 } }) -- => { { path = "x[1]", a = 1, b = 2 } }`,
-			api.ParamDoc("a", "a value"), api.ParamDoc("b", "the other value"),
-			api.Raises("value")),
+		declare(
+			"diff",
+			"The differences of two values: a list of { path, a, b }, without a or b "+
+				"where that one has no value.",
+			"a b",
+			diff,
+			`diff({ x = { 1 } }, { x = { 2 } }) -- => { { path = "x[1]", a = 1, b = 2 } }`,
+			api.ParamDoc("a", "a value"),
+			api.ParamDoc("b", "the other value"),
+			api.Raises("value"),
+		),
 		declare("get", "The value at a path, nil or default if there is none.",
 			"t path default?", get, `get({ a = { { b = 5 } } }, "a[1].b") -- => 5`, t, path,
 			api.ParamDoc("default", "what is returned if there is no value"),

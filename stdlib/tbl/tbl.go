@@ -1,5 +1,5 @@
-// Package tbl is the script module imd.tbl: functions for lists and tables. None of them changes its
-// argument, except set.
+// Package tbl is the script module imd.tbl: functions for lists and tables. None of them changes
+// its argument, except set.
 //
 //	local names = tbl.map(apps, function(app) return app.name end)
 package tbl

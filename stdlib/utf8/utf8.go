@@ -111,14 +111,18 @@ func positions() []*api.Func {
 			api.ParamDoc("text", "any bytes"),
 			api.Returns("boolean", "integer? position"),
 			api.Example(`return require("imd.utf8").valid("a\255") -- => false, 2`)),
-		api.Function("codes", "Goes over the characters: for position, code in utf8.codes(text) do.",
-			"text", codes,
+		api.Function(
+			"codes",
+			"Goes over the characters: for position, code in utf8.codes(text) do.",
+			"text",
+			codes,
 			api.ParamDoc("text", textDoc),
 			api.Raises("decode"),
 			api.Returns("fun(): integer?, integer"),
 			api.Example(`local t = {}
 for at, code in require("imd.utf8").codes("äb") do table.insert(t, { at, code }) end
-return t -- => {{1, 228}, {3, 98}}`)),
+return t -- => {{1, 228}, {3, 98}}`),
+		),
 		api.Function("char", "Makes a text of code points.",
 			"codes...", char,
 			api.ParamDoc("codes", "code points"),
@@ -132,16 +136,23 @@ return t -- => {{1, 228}, {3, 98}}`)),
 			api.Raises("decode", "too_large"),
 			api.Returns("integer ..."),
 			api.Example(`return require("imd.utf8").codepoint("äb", 1, -1) -- => 228, 98`)),
-		api.Function("offset", "Returns the position of the n-th character, counted from a "+
-			"position; nil if there is none.",
-			"text n position?", offset,
+		api.Function(
+			"offset",
+			"Returns the position of the n-th character, counted from a "+
+				"position; nil if there is none.",
+			"text n position?",
+			offset,
 			api.ParamDoc("text", textDoc),
-			api.ParamDoc("n", "1 is the character at the position, negative counts backwards, 0 is "+
-				"the character that the byte at the position belongs to"),
+			api.ParamDoc(
+				"n",
+				"1 is the character at the position, negative counts backwards, 0 is "+
+					"the character that the byte at the position belongs to",
+			),
 			api.ParamDoc("position", "position of a byte; 1 for positive n, else after the end"),
 			api.Raises("decode"),
 			api.Returns("integer? position"),
-			api.Example(`return require("imd.utf8").offset("äb", 2) -- => 3`)),
+			api.Example(`return require("imd.utf8").offset("äb", 2) -- => 3`),
+		),
 	}
 }
 

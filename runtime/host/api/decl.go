@@ -82,7 +82,8 @@ type Class struct {
 	Next any
 	// NextType is the type of what the loop yields, for the stubs.
 	NextType string
-	// Meta adds metamethods by name, such as __len and __lt, or replaces those that every class has.
+	// Meta adds metamethods by name, such as __len and __lt, or replaces those that every class
+	// has.
 	Meta map[string]lua.LGFunction
 	// CompareHint says in the error for `object < 1` what to use instead.
 	CompareHint string

@@ -71,9 +71,23 @@ func (g *generator) statement() {
 		name := g.pick(names...)
 		g.line("fs[#fs + 1] = function() return %s end", name)
 	case n < 10:
-		g.line("print(show(%s), %s)", g.expr(2), g.pick("show((...))", "select('#', ...)", "show((meet(1, ...)))", "show((meet(..., 1)))"))
+		g.line(
+			"print(show(%s), %s)",
+			g.expr(2),
+			g.pick(
+				"show((...))",
+				"select('#', ...)",
+				"show((meet(1, ...)))",
+				"show((meet(..., 1)))",
+			),
+		)
 	case n < 11:
-		g.line("fs[#fs + 1] = function() %s = %s return %s end", g.pick("a", "b", "c"), g.simple(), g.pick("a", "b"))
+		g.line(
+			"fs[#fs + 1] = function() %s = %s return %s end",
+			g.pick("a", "b", "c"),
+			g.simple(),
+			g.pick("a", "b"),
+		)
 	case g.depth < 3:
 		g.blockStatement()
 	}
@@ -134,7 +148,22 @@ func (g *generator) assign() {
 	n := 1 + g.r.IntN(3)
 	targets := make([]string, n)
 	for i := range targets {
-		targets[i] = g.pick("a", "b", "c", "d", "d", "a", "b", "t.x", "t.y", "u.x", "t[1]", "u[1]", "t[b]", "gl")
+		targets[i] = g.pick(
+			"a",
+			"b",
+			"c",
+			"d",
+			"d",
+			"a",
+			"b",
+			"t.x",
+			"t.y",
+			"u.x",
+			"t[1]",
+			"u[1]",
+			"t[b]",
+			"gl",
+		)
 	}
 	g.line("%s = %s", strings.Join(targets, ", "), g.list(1+g.r.IntN(3)))
 }
@@ -148,7 +177,23 @@ func (g *generator) list(n int) string {
 }
 
 func (g *generator) simple() string {
-	return g.pick("a", "b", "c", "d", "1", "2", "'3'", "nil", "true", "false", "t.x", "u.y", "t[1]", "0.5", "gl")
+	return g.pick(
+		"a",
+		"b",
+		"c",
+		"d",
+		"1",
+		"2",
+		"'3'",
+		"nil",
+		"true",
+		"false",
+		"t.x",
+		"u.y",
+		"t[1]",
+		"0.5",
+		"gl",
+	)
 }
 
 func (g *generator) expr(depth int) string {
@@ -160,7 +205,14 @@ func (g *generator) expr(depth int) string {
 	case 0:
 		return fmt.Sprintf("(%s %s %s)", x, g.pick("and", "or"), y)
 	case 1:
-		return fmt.Sprintf("(%s %s %s) %s %s", x, g.pick("and", "or"), y, g.pick("and", "or"), g.simple())
+		return fmt.Sprintf(
+			"(%s %s %s) %s %s",
+			x,
+			g.pick("and", "or"),
+			y,
+			g.pick("and", "or"),
+			g.simple(),
+		)
 	case 2:
 		return fmt.Sprintf("%s %s %s", g.simple(), g.pick("==", "~="), g.simple())
 	case 3:

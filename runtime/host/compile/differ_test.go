@@ -12,8 +12,12 @@ import (
 )
 
 var (
-	differSeeds = flag.Int("differ.seeds", 2000, "how many random programs are compared with lua5.1")
-	differFrom  = flag.Int("differ.from", 1, "the first seed")
+	differSeeds = flag.Int(
+		"differ.seeds",
+		2000,
+		"how many random programs are compared with lua5.1",
+	)
+	differFrom = flag.Int("differ.from", 1, "the first seed")
 )
 
 // batch is how many programs one process runs.

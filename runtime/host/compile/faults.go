@@ -30,9 +30,18 @@ var Faults = []Fault{
 	{"failure leaves the targets alone",
 		`local a, b = 1, 2 pcall(function() local function g() return a end a, b = 7, nil + 1 end) print(a)`,
 		"1\n", "repairAssign"},
-	{"global and field", `local t, a = {}, 5 g, t.x = 1, a print(g, t.x)`, "1\t5\n", "repairAssign"},
-	{"call in the middle", `local function f(a) local b a, b = (tostring(a)), 2 return a, b end print(f(1))`,
-		"1\t2\n", "repairAssign"},
+	{
+		"global and field",
+		`local t, a = {}, 5 g, t.x = 1, a print(g, t.x)`,
+		"1\t5\n",
+		"repairAssign",
+	},
+	{
+		"call in the middle",
+		`local function f(a) local b a, b = (tostring(a)), 2 return a, b end print(f(1))`,
+		"1\t2\n",
+		"repairAssign",
+	},
 	{"bracketed call into the last parameter",
 		`local function f(a) a = (tostring(a)) return a end print(f(5))`, "5\n", "repairSingle"},
 	{"bracketed dots",
@@ -44,12 +53,21 @@ var Faults = []Fault{
 	{"logic into the last parameter", `local function f(c, d) d = (not c and c ~= 1) return d end
 local function g(c, d) d = (({ 0.5, c })[2] and d) return d end print(f(1, 2), g(false, 2), g(1, 2))`,
 		"false\tfalse\t2\n", "repairSingle"},
-	{"field read late", `local t, a = {}, 1 local function f() a = 2 return 3 end t.x, t.y = a, f() print(t.x)`,
-		"1\n", "repairAssign"},
+	{
+		"field read late",
+		`local t, a = {}, 1 local function f() a = 2 return 3 end t.x, t.y = a, f() print(t.x)`,
+		"1\n",
+		"repairAssign",
+	},
 	{"local function value sees the outer name",
 		`local f = 1 do local f = function() return f end print(f()) end`, "1\n", "localAssign"},
-	{"iterator of a call", `local function d() return { f = { g = function() return next, { 4 } end } } end
-for k, v in d().f:g() do print(k, v) end`, "1\t4\n", "genericFor"},
+	{
+		"iterator of a call",
+		`local function d() return { f = { g = function() return next, { 4 } end } } end
+for k, v in d().f:g() do print(k, v) end`,
+		"1\t4\n",
+		"genericFor",
+	},
 	{"break out of a block with a captured local", `local f
 for i = 1, 3 do if i == 2 then local x = i * 10 f = function() return x end break end end
 local q, r, s, u, w = 7, 8, 9, 10, 11 print(f(), q, r, s, u, w)`, "20\t7\t8\t9\t10\t11\n", "breaks"},
@@ -71,13 +89,23 @@ print(#t, t[1], t[51])`, "51\t1\t2\n", "blocks"},
 	{"50 items and a field", `local function two() return 2 end
 local t = loadstring("local two = ... return {" .. ("1,"):rep(50) .. "x=two(),y=3,7}")(two)
 print(#t, t[1], t[2], t.x, t.y)`, "51\t1\t1\t2\t3\n", "table"},
-	{"30,000 items", `print(#loadstring("return {" .. ("7,"):rep(30000) .. "}")())`, "30000\n", "blocks"},
+	{
+		"30,000 items",
+		`print(#loadstring("return {" .. ("7,"):rep(30000) .. "}")())`,
+		"30000\n",
+		"blocks",
+	},
 	{"30,000 items, fields and a call", `local t = loadstring("local s = ... return {" ..
 ("7,"):rep(25550) .. "x=s," .. ("8,"):rep(4450) .. "y=s(9),s(5,6)}")(function(...) return ... end)
 print(#t, t[25551], t[30001], t[30002], t.y)`, "30002\t8\t5\t6\t9\n", "blocks"},
 	{"large hexadecimal literal", `print(0xffffffffffffffff == 2^64, 0x8000000000000000 == 2^63)`,
 		"true\ttrue\n", "repairNumber"},
-	{"literal beyond the range", `print(1e400 > 1e308, -1e400 < 0)`, "true\ttrue\n", "repairNumber"},
+	{
+		"literal beyond the range",
+		`print(1e400 > 1e308, -1e400 < 0)`,
+		"true\ttrue\n",
+		"repairNumber",
+	},
 	{"literal with zeros in front", `print(0010, 0012.5)`, "10\t12.5\n", "repairNumber"},
 	{"string with zeros in arithmetic", `print("010" + 0, -"010", "0x10" * 1)`, "10\t-10\t16\n",
 		"asNumber"},

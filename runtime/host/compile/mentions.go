@@ -32,7 +32,8 @@ func search(v reflect.Value, name string) bool {
 			return v.FieldByName("Value").String() == name
 		}
 		for i := range v.NumField() {
-			if holdsCode(v.Field(i).Type()) && v.Type().Field(i).IsExported() && search(v.Field(i), name) {
+			if holdsCode(v.Field(i).Type()) && v.Type().Field(i).IsExported() &&
+				search(v.Field(i), name) {
 				return true
 			}
 		}

@@ -14,8 +14,11 @@ const otherDoc = "a Version, or a text such as \"17.4\""
 
 // Class declares the script class. One module of a host lists it.
 func Class() *api.Class {
-	c := api.NewClass[*Version]("Version", "A version such as 17.4.1. Parts that are missing count "+
-		"as 0. Two versions can be compared by == and <; with a text, use at_least and at_most.")
+	c := api.NewClass[*Version](
+		"Version",
+		"A version such as 17.4.1. Parts that are missing count "+
+			"as 0. Two versions can be compared by == and <; with a text, use at_least and at_most.",
+	)
 	c.Var, c.Perm = "v", "none"
 	c.String = (*Version).String
 	c.CompareHint = `compare a Version with a text by v:at_least("17.4") or v:at_most("17.4")`
