@@ -58,7 +58,8 @@ func wrapper(m *api.Module, f *api.Func) string {
 		return "watch(true)\n"
 	}
 	return `do
-  local module, name = require("imd.` + m.Name + `"), "` + f.Name + `"
+  local name = "` + f.Name + `"
+  local module = package.loaded["` + m.Name + `"] or require("imd.` + m.Name + `")
   local f = module[name]
   local function finish(ok, ...)
     watch(false)

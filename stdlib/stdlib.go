@@ -66,5 +66,6 @@ func Install(h *host.Host) error {
 	lua51.Open(h)
 	h.OnStart(args.Prepare)
 	plist.Register(h)
+	api.Describe(h, lua51.Libraries)
 	return api.Install(h, Modules()...)
 }

@@ -29,6 +29,14 @@ for i = 1, 20 do
   end
 end
 return fs.walk(dir), want`,
+	"File": `
+local file, want = io.tmpfile(), {}
+for i = 1, 500 do
+  want[i] = tostring(i)
+  file:write(want[i], "\n")
+end
+file:seek("set")
+return file:lines(), want`,
 	"Queue": `
 local queue, want = task.queue(), {}
 for i = 1, 500 do

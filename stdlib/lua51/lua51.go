@@ -3,6 +3,8 @@
 // need too much time or memory for large values. What needs the insides of the host (pcall,
 // coroutine, load, require, print) is in package host.
 //
+// The declare files hold their documentation, for help() and the reference.
+//
 //	lua51.Open(h) // h has string, table, math, os, io and debug now
 package lua51
 

@@ -162,7 +162,7 @@ func (c *completer) global(name string) thing {
 			}
 		}
 	}
-	for _, m := range c.ix.modules {
+	for _, m := range c.ix.documented() {
 		if m.Flat {
 			for _, f := range m.Funcs {
 				if f.Name == name {
@@ -173,7 +173,7 @@ func (c *completer) global(name string) thing {
 			return thing{module: m, fn: m.Call}
 		}
 	}
-	for _, b := range c.ix.classes {
+	for _, b := range c.ix.allClasses() {
 		if b.decl.Var == name {
 			return thing{class: b}
 		}
@@ -186,16 +186,16 @@ func (c *completer) value(v lua.LValue) thing {
 	t := thing{val: v}
 	switch x := v.(type) {
 	case *lua.LTable:
-		if t.module = c.ix.tables[x]; t.module != nil {
+		if t.module = c.ix.moduleOf(x); t.module != nil {
 			t.fn = t.module.Call
 		}
 	case *lua.LFunction:
-		t.fn = c.ix.byFunction[x]
+		t.fn = c.ix.declarationOf(x)
 	case *lua.LUserData:
 		if o, ok := x.Value.(*Object); ok {
 			t.class = o.class
-		} else {
-			t.record = c.ix.recordNamed(typeName(x))
+		} else if t.record = c.ix.recordNamed(typeName(x)); t.record == nil {
+			t.class = c.ix.libraryClass(typeName(x))
 		}
 	}
 	return t
@@ -218,7 +218,10 @@ func (c *completer) named(typ string) thing {
 	if i := strings.IndexByte(typ, '<'); i > 0 {
 		typ = typ[:i]
 	}
-	for _, b := range c.ix.classes {
+	if typ == "string" {
+		return thing{val: lua.LString("")}
+	}
+	for _, b := range c.ix.allClasses() {
 		if b.decl.Name == typ {
 			return thing{class: b}
 		}
@@ -332,8 +335,8 @@ func (c *completer) members(t thing, sep byte) []Candidate {
 			out = append(out, c.keys(tb)...)
 		}
 	case lua.LString:
-		if lib, ok := c.L.G.Global.RawGetString("string").(*lua.LTable); ok && sep == ':' {
-			out = append(out, c.keys(lib)...)
+		if sep == ':' {
+			out = append(out, c.stringMethods()...)
 		}
 	}
 	return out
@@ -363,7 +366,7 @@ func (c *completer) keys(tb *lua.LTable) []Candidate {
 		item := Candidate{Text: string(s), Kind: "field"}
 		if f, ok := v.(*lua.LFunction); ok {
 			item.Kind = "function"
-			if d := c.ix.byFunction[f]; d != nil {
+			if d := c.ix.declarationOf(f); d != nil {
 				item.Doc = d.Usage()
 			}
 		}

@@ -19,6 +19,7 @@ type Module struct {
 	Global bool // also a global of that name
 	Flat   bool // no table at all: functions and constants are globals themselves
 	Perm   string
+	Var    string // in a library: what examples call the value that its functions are methods of
 
 	Call     *Func // makes the module itself callable, as device() beside device.wait()
 	Funcs    []*Func
@@ -30,6 +31,8 @@ type Module struct {
 	// Setup fills what cannot be declared (positional arguments in args[1]...). It runs once, when
 	// the table is built.
 	Setup func(L *lua.LState, t *lua.LTable)
+
+	library bool // is part of the language: documented by Describe, not installed
 
 	once sync.Once // links functions to their module: declarations are shared by all hosts of a process
 }
@@ -209,7 +212,8 @@ func RawMethod(name, doc, params string, fn lua.LGFunction, more ...Option) *Fun
 	return f
 }
 
-// Existing documents a global function that the host itself made, in a Flat module.
+// Existing documents a function that the host itself made: a global in a Flat module, or a function
+// of a library that Describe documents.
 func Existing(name, doc, params string, more ...Option) *Func {
 	f := Raw(name, doc, params, func(L *lua.LState) int {
 		host.Raise(L, host.Errorf("internal", "the host has no function %q", name))
@@ -349,17 +353,7 @@ func (f *Func) Usage() string {
 	if f.class != nil {
 		name = f.class.instance() + ":" + f.Name
 	}
-	parts := make([]string, len(f.Params))
-	for i, p := range f.Params {
-		parts[i] = p.Name
-		if p.Variadic && p.Name != "..." {
-			parts[i] += "..."
-		}
-		if p.Optional {
-			parts[i] = "[" + parts[i] + "]"
-		}
-	}
-	return name + "(" + strings.Join(parts, ", ") + ")"
+	return name + "(" + usageOf(f.Params) + ")"
 }
 
 // permission is the function's own, else that of its class, else that of its module.

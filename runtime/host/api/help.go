@@ -20,14 +20,14 @@ func (ix *Index) Help(v lua.LValue) string {
 	case lua.LString:
 		return ix.helpName(string(x))
 	case *lua.LFunction:
-		if f := ix.byFunction[x]; f != nil {
+		if f := ix.declarationOf(x); f != nil {
 			return ix.helpFunc(f)
 		}
 		if x.Proto != nil {
 			return fmt.Sprintf("function defined at %s:%d\n", x.Proto.SourceName, x.Proto.LineDefined)
 		}
 	case *lua.LTable:
-		if m := ix.tables[x]; m != nil {
+		if m := ix.moduleOf(x); m != nil {
 			return ix.helpModule(m)
 		}
 	case *lua.LUserData:
@@ -43,6 +43,9 @@ func (ix *Index) helpObject(ud *lua.LUserData) string {
 		return ix.helpClass(o.class)
 	}
 	if name := typeName(ud); name != "userdata" {
+		if c := ix.libraryClass(name); c != nil {
+			return ix.helpClass(c)
+		}
 		if text, ok := ix.lookup(name); ok {
 			return text
 		}
@@ -82,7 +85,7 @@ type entry struct {
 func (ix *Index) entries() []entry {
 	var out []entry
 	for _, m := range ix.sorted() {
-		if !m.Flat {
+		if !m.Flat || m.library {
 			out = append(out, entry{m.Name, m.Doc, func() string { return ix.helpModule(m) }})
 		}
 		for _, f := range m.Funcs {
@@ -95,7 +98,7 @@ func (ix *Index) entries() []entry {
 			)
 		}
 		for _, c := range m.Classes {
-			b := ix.classOf(c.Of)
+			b := ix.boundTo(c)
 			out = append(out, entry{c.Name, c.Doc, func() string { return ix.helpClass(b) }})
 			for _, f := range b.allMethods() {
 				out = append(
@@ -138,12 +141,12 @@ func (ix *Index) lookup(name string) (string, bool) {
 		}
 	}
 	owner, member, ok := strings.Cut(strings.ReplaceAll(name, ":", "."), ".")
-	if !ok {
-		return "", false
-	}
-	for _, c := range ix.classes {
+	for _, c := range ix.allClasses() {
 		if c.decl.Name != owner && c.decl.instance() != owner {
 			continue
+		}
+		if !ok {
+			return ix.helpClass(c), true
 		}
 		for _, f := range c.allMethods() {
 			if f.Name == member {
@@ -155,6 +158,9 @@ func (ix *Index) lookup(name string) (string, bool) {
 				return ix.helpField(c.decl, f), true
 			}
 		}
+	}
+	if f := ix.libraryMethod(owner, member); f != nil {
+		return ix.helpFunc(f), true
 	}
 	return "", false
 }
@@ -233,7 +239,7 @@ func (ix *Index) overview() string {
 func (ix *Index) helpModule(m *Module) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "module %s\n%s\n", m.Name, m.Doc)
-	if !m.Global {
+	if !m.Global && !m.Flat {
 		fmt.Fprintf(&b, "local %s = require \"imd.%s\"\n", m.Name, m.Name)
 	}
 	var hits []Hit
@@ -241,7 +247,7 @@ func (ix *Index) helpModule(m *Module) string {
 		hits = append(hits, Hit{f.Usage(), firstSentence(f.Doc)})
 	}
 	for _, k := range m.Consts {
-		hits = append(hits, Hit{m.Name + "." + k.Name, firstSentence(k.Doc)})
+		hits = append(hits, Hit{m.prefix() + k.Name, firstSentence(k.Doc)})
 	}
 	for _, c := range m.Classes {
 		hits = append(hits, Hit{"class " + c.Name, firstSentence(c.Doc)})
@@ -372,6 +378,7 @@ func (f *Func) notes() []string {
 		}
 	}
 	add("deprecated: use ", f.Deprecated)
+	add("as a method: ", f.asMethod())
 	add("raises: ", strings.Join(f.Raises, ", "))
 	if p := f.permission(); p != "none" {
 		add("permission: ", p)

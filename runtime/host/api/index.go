@@ -24,6 +24,12 @@ type Index struct {
 	pushers map[reflect.Type]pusher
 	tables  map[*lua.LTable]*Module
 
+	describe       []func() []*Module
+	declareOnce    sync.Once
+	libraries      []*Module // described, see Describe
+	libraryClasses map[*Class]*boundClass
+	linked         bool // the functions of the libraries are in byFunction
+
 	byFunction map[*lua.LFunction]*Func
 	listMT     *lua.LTable
 	dictMT     *lua.LTable
@@ -212,9 +218,9 @@ func (m *Module) names() []string {
 	return out
 }
 
-// sorted returns the modules by name.
+// sorted returns the modules and libraries by name.
 func (ix *Index) sorted() []*Module {
-	return slices.SortedFunc(slices.Values(ix.modules), func(a, b *Module) int {
+	return slices.SortedFunc(slices.Values(ix.documented()), func(a, b *Module) int {
 		switch {
 		case a.Name < b.Name:
 			return -1
@@ -225,7 +231,7 @@ func (ix *Index) sorted() []*Module {
 	})
 }
 
-// Modules lists the installed modules by name.
+// Modules lists the installed modules and the described libraries by name.
 func (ix *Index) Modules() []*Module { return ix.sorted() }
 
 // print writes through the script's print, which knows where the output of this host goes.

@@ -87,7 +87,7 @@ func (l *linter) class(c *Class) {
 		l.add(c.Name, "%s", err)
 	}
 	l.turns(c)
-	b := l.ix.classOf(c.Of)
+	b := l.ix.boundTo(c)
 	seen := map[string]bool{}
 	for _, f := range b.allMethods() {
 		if seen[f.Name] {

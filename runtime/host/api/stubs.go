@@ -103,7 +103,7 @@ func (w *stubWriter) record(r *Record) {
 }
 
 func (w *stubWriter) class(c *Class) {
-	b := w.ix.classOf(c.Of)
+	b := w.ix.boundTo(c)
 	for _, f := range b.allMethods() {
 		w.options(f)
 	}
@@ -146,6 +146,9 @@ func (w *stubWriter) module(m *Module) {
 		return
 	}
 	class := "imd." + m.Name
+	if m.library {
+		class = m.Name + "lib" // what lua-language-server calls it
+	}
 	w.line("")
 	w.doc(m.Doc)
 	w.line("---@class %s", class)
@@ -255,8 +258,8 @@ func (ix *Index) funType(f *Func) string {
 // Reference is the documentation of each module as Markdown, by module name. Functions and
 // constants that are globals themselves stand under their module's name as well.
 func (ix *Index) Reference() map[string]string {
-	out := make(map[string]string, len(ix.modules))
-	for _, m := range ix.modules {
+	out := make(map[string]string, len(ix.modules)+len(ix.libraries))
+	for _, m := range ix.documented() {
 		out[m.Name] = ix.page(m)
 	}
 	return out
@@ -318,7 +321,7 @@ func (ix *Index) classPage(b *strings.Builder, c *Class) {
 			c.instance(),
 		)
 	}
-	for _, f := range ix.classOf(c.Of).allMethods() {
+	for _, f := range ix.boundTo(c).allMethods() {
 		ix.section(b, f, "###")
 	}
 }

@@ -1,0 +1,221 @@
+package api
+
+import (
+	"slices"
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// Describe documents libraries that h has already, such as string and io. Their functions are
+// written by hand and are called without a detour: the declarations, made by Existing, serve the
+// documentation alone. declare is called when somebody asks for documentation for the first time.
+//
+// A library is found under its name among the globals. The methods of a class are found at a
+// constant of the library that has the type of the class.
+func Describe(h *host.Host, declare func() []*Module) {
+	ix := Registry(h)
+	ix.describe = append(ix.describe, declare)
+}
+
+// documented returns the installed modules and the described libraries. It touches no Lua value.
+func (ix *Index) documented() []*Module {
+	ix.declareOnce.Do(func() {
+		ix.libraryClasses = map[*Class]*boundClass{}
+		for _, declare := range ix.describe {
+			for _, m := range declare() {
+				m.library = true
+				m.Global = true
+				m.link()
+				ix.libraries = append(ix.libraries, m)
+				for _, c := range m.Classes {
+					ix.libraryClasses[c] = &boundClass{ix: ix, decl: c, all: c.Methods}
+				}
+			}
+		}
+	})
+	return slices.Concat(ix.modules, ix.libraries)
+}
+
+// boundTo returns the class of this host that a declaration belongs to.
+func (ix *Index) boundTo(c *Class) *boundClass {
+	if b := ix.classOf(c.Of); b != nil {
+		return b
+	}
+	return ix.libraryClasses[c]
+}
+
+// allClasses lists the classes of modules and libraries by module.
+func (ix *Index) allClasses() []*boundClass {
+	var out []*boundClass
+	for _, m := range ix.sorted() {
+		for _, c := range m.Classes {
+			out = append(out, ix.boundTo(c))
+		}
+	}
+	return out
+}
+
+// declarationOf returns the declaration of a function, nil if it has none.
+func (ix *Index) declarationOf(fn *lua.LFunction) *Func {
+	f := ix.byFunction[fn]
+	if f != nil || !fn.IsG {
+		return f
+	}
+	ix.linkLibraries()
+	return ix.byFunction[fn]
+}
+
+// moduleOf returns the declaration of a module table, nil if it has none.
+func (ix *Index) moduleOf(t *lua.LTable) *Module {
+	m := ix.tables[t]
+	if m != nil {
+		return m
+	}
+	ix.linkLibraries()
+	return ix.tables[t]
+}
+
+// linkLibraries finds the functions and tables of the described libraries.
+func (ix *Index) linkLibraries() {
+	if ix.linked {
+		return
+	}
+	ix.linked = true
+	ix.documented()
+	globals := ix.host.L().G.Global
+	for _, m := range ix.libraries {
+		t := globals
+		if !m.Flat {
+			lib, ok := globals.RawGetString(m.Name).(*lua.LTable)
+			if !ok {
+				continue
+			}
+			t = lib
+			ix.tables[t] = m
+		}
+		ix.linkFunctions(t, m.Funcs)
+		for _, c := range m.Classes {
+			ix.linkFunctions(methodsIn(t, m, c), c.Methods)
+		}
+	}
+}
+
+// linkFunctions finds the functions of a table. One that a script has put there is not declared.
+func (ix *Index) linkFunctions(t *lua.LTable, funcs []*Func) {
+	if t == nil {
+		return
+	}
+	for _, f := range funcs {
+		fn, ok := t.RawGetString(f.Name).(*lua.LFunction)
+		if ok && fn.IsG {
+			ix.byFunction[fn] = f
+		}
+	}
+}
+
+// methodsIn returns the table of the methods of a class, nil if the library has no instance of it.
+func methodsIn(t *lua.LTable, m *Module, c *Class) *lua.LTable {
+	for _, k := range m.Consts {
+		if k.Type != c.Name {
+			continue
+		}
+		ud, ok := t.RawGetString(k.Name).(*lua.LUserData)
+		if !ok {
+			continue
+		}
+		mt, ok := ud.Metatable.(*lua.LTable)
+		if !ok {
+			continue
+		}
+		methods, _ := mt.RawGetString("__index").(*lua.LTable)
+		return methods
+	}
+	return nil
+}
+
+// asMethod is how a library function is called as a method of a value, "" if it is none:
+// text:sub(from, [to]).
+func (f *Func) asMethod() string {
+	m := f.module
+	if m == nil || m.Var == "" || f.class != nil || len(f.Params) == 0 || f.Params[0].Name != m.Var {
+		return ""
+	}
+	return m.Var + ":" + f.Name + "(" + usageOf(f.Params[1:]) + ")"
+}
+
+// libraryMethod finds text:sub, which is string.sub.
+func (ix *Index) libraryMethod(owner, member string) *Func {
+	ix.documented()
+	for _, m := range ix.libraries {
+		if m.Var == "" || owner != m.Var && owner != m.Name {
+			continue
+		}
+		for _, f := range m.Funcs {
+			if f.Name == member && (owner == m.Name || f.asMethod() != "") {
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+// stringMethods offers the methods of a text.
+func (c *completer) stringMethods() []Candidate {
+	var out []Candidate
+	c.ix.documented()
+	for _, m := range c.ix.libraries {
+		if m.Name != lua.StringLibName {
+			continue
+		}
+		for _, f := range m.Funcs {
+			if usage := f.asMethod(); usage != "" {
+				out = append(out, Candidate{f.Name, "method", usage})
+			}
+		}
+	}
+	if c.L == nil {
+		return out
+	}
+	lib, ok := c.L.G.Global.RawGetString(lua.StringLibName).(*lua.LTable)
+	if !ok {
+		return out
+	}
+	for _, k := range c.keys(lib) {
+		isDeclared := slices.ContainsFunc(c.ix.libraries, func(m *Module) bool {
+			return m.Name == lua.StringLibName && slices.Contains(m.names(), k.Text)
+		})
+		if !isDeclared {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// usageOf writes parameters as a call has them: a, [b], c...
+func usageOf(params []Param) string {
+	parts := make([]string, len(params))
+	for i, p := range params {
+		parts[i] = p.Name
+		if p.Variadic && p.Name != "..." {
+			parts[i] += "..."
+		}
+		if p.Optional {
+			parts[i] = "[" + parts[i] + "]"
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// libraryClass finds the class of a library by the type name of its instances: File by file.
+func (ix *Index) libraryClass(name string) *boundClass {
+	ix.documented()
+	for c, b := range ix.libraryClasses {
+		if strings.EqualFold(c.Name, name) {
+			return b
+		}
+	}
+	return nil
+}
