@@ -31,7 +31,7 @@ func (h *Host) openLibs() {
 	h.openString()
 	h.openModules()
 	h.openStrict()
-	for _, name := range []string{"string", "table"} {
+	for _, name := range []string{"string", "table", "coroutine", "package"} {
 		h.giveHints(name, h.globals.RawGetString(name).(*lua.LTable))
 	}
 }

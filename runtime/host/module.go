@@ -15,6 +15,7 @@ import (
 // modules is the state of require.
 type modules struct {
 	dir        string // of the script
+	library    *lua.LTable // package
 	loaded     *lua.LTable
 	preload    *lua.LTable
 	sources    map[string]string // embedded Lua
@@ -36,6 +37,7 @@ func (h *Host) openModules() {
 	m.ipairsNext = h.root.NewFunction(ipairsNext)
 	m.dir = "."
 	pkg := h.root.CreateTable(0, 4)
+	m.library = pkg
 	pkg.RawSetString("loaded", m.loaded)
 	pkg.RawSetString("preload", m.preload)
 	pkg.RawSetString("path", lua.LString(strings.Join(h.o.SearchPath, ";")))
@@ -119,28 +121,67 @@ func (h *Host) findModule(L *lua.LState, name string) *lua.LFunction {
 		Raise(L, Errorf("module", "bad module name '%s'", name))
 	}
 	var tried []string
-	for _, dir := range append([]string{m.dir}, h.o.SearchPath...) {
-		for _, file := range []string{rel + ".lua", filepath.Join(rel, "init.lua")} {
-			path := filepath.Join(dir, file)
-			src, err := h.readSource(L, path)
-			if err == nil {
-				return h.moduleChunk(L, path, src)
-			}
-			if !errors.Is(err, fs.ErrNotExist) {
-				Raise(L, err)
-			}
-			tried = append(tried, path)
+	for _, path := range m.candidates(rel) {
+		src, err := h.readSource(L, path)
+		if err == nil {
+			return h.moduleChunk(L, path, src)
 		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			Raise(L, err)
+		}
+		tried = append(tried, path)
 	}
 	e := Errorf("module", "module '%s' not found", name)
-	e.Hint = "looked for " + strings.Join(tried, ", ")
-	if h.knowsModule("imd." + name) {
-		e.Hint = "write require \"imd." + name + "\""
-	} else if near := suggest(name, h.Modules()); near != "" {
-		e.Hint = "did you mean " + near + "? " + e.Hint
+	e.Hint = h.moduleHint(name)
+	if e.Hint == "" {
+		e.Hint = "looked for " + strings.Join(tried, ", ")
+	} else if strings.HasPrefix(e.Hint, "did you mean") {
+		e.Hint += " Looked for " + strings.Join(tried, ", ")
 	}
 	Raise(L, e)
 	return nil
+}
+
+// candidates lists the files that may hold a module: in the folder of the script,
+// and in the places of package.path. A place with a question mark is a file, as in
+// Lua 5.1, another one is a folder.
+func (m *modules) candidates(rel string) []string {
+	places, _ := m.library.RawGetString("path").(lua.LString)
+	var out []string
+	for _, place := range append([]string{m.dir}, strings.Split(string(places), ";")...) {
+		switch {
+		case place == "":
+		case strings.Contains(place, "?"):
+			out = append(out, filepath.Clean(strings.ReplaceAll(place, "?", rel)))
+		default:
+			out = append(out, filepath.Join(place, rel+".lua"),
+				filepath.Join(place, rel, "init.lua"))
+		}
+	}
+	return out
+}
+
+// moduleHint says what to require instead of a module that does not exist, "" if
+// that is not known.
+func (h *Host) moduleHint(name string) string {
+	if h.knowsModule("imd." + name) {
+		hint := "write require \"imd." + name + "\""
+		if h.globals.RawGetString(name) != lua.LNil {
+			hint += "; " + name + " is a global as well"
+		}
+		return hint
+	}
+	if hint := moduleHints[strings.ToLower(name)]; hint != "" {
+		return hint
+	}
+	near := suggest(name, h.Modules())
+	if near == "" {
+		near = suggest("imd."+name, h.Modules())
+	}
+	if near != "" {
+		return "did you mean " + near + "?"
+	}
+	return ""
 }
 
 // knowsModule reports whether Preload or PreloadSource knows the name.

@@ -35,6 +35,9 @@ func (h *Host) readUnknown(L *lua.LState) int {
 	}
 	e := Errorf("undefined", "undefined global '%s'", name)
 	e.Hint = hintFor(name)
+	if e.Hint == "" && h.knowsModule("imd."+name) {
+		e.Hint = "write local " + name + " = require \"imd." + name + "\""
+	}
 	if e.Hint != "" {
 		Raise(L, e)
 	}

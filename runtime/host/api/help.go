@@ -66,6 +66,9 @@ func (ix *Index) helpName(name string) string {
 		known = append(known, e.name)
 	}
 	text := fmt.Sprintf("nothing is called %q", name)
+	if hint := host.HintFor(strings.ReplaceAll(name, ":", ".")); hint != "" {
+		return text + ": " + hint + "\n"
+	}
 	if s := host.Suggest(name, known); s != "" {
 		text += fmt.Sprintf(", did you mean %q?", s)
 	}
