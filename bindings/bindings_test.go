@@ -124,7 +124,7 @@ local dev = device()
 for _, f in ipairs{
   function() dev:service("com.example.none") end,
   function() dev.files:read("/no/such/file") end,
-  function() dev.files:rm("DCIM") end,
+  function() dev.files:remove("DCIM") end,
   function() dev:app_files("com.example.none") end,
   function() dev:app_files("com.apple.mobilesafari", { docs = true }) end,
   function() dev:connect(9) end,
@@ -188,7 +188,7 @@ file:write("bet")
 file:seek(0)
 print(file:read(100):string(), file:read(1))
 file:close()
-dev.files:rm("Downloads/tree", { recursive = true })
+dev.files:remove("Downloads/tree", { recursive = true })
 print(dev.files:exists("Downloads/tree"), dev.files:stat("Downloads/tree"))`)
 	want := "2\t1400005\t2\t1400005\ttrue\ntrue\n" +
 		"Downloads/tree/a.txt Downloads/tree/sub Downloads/tree/sub/b.bin\n" +

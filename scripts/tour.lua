@@ -27,7 +27,7 @@ print(("photos      %d, %.1f MB"):format(#photos, bytes / 1e6))
 -- Files go both ways.
 dev.files:write("Downloads/hello.txt", "hello from " .. dev.name)
 print("file        " .. dev.files:read("Downloads/hello.txt"):string())
-dev.files:rm("Downloads/hello.txt")
+dev.files:remove("Downloads/hello.txt")
 
 -- Two things at once: one task listens, the script goes on.
 local heard = dev:notifications("com.example.tour")

@@ -32,7 +32,7 @@ print(json.encode(v))`, `{"b":[1,2],"c":[],"d":{}}`},
 			`["YWI=","1970-01-01T00:00:00Z"]`},
 		{"record", `
 local s = fs.stat(fs.temp_dir())
-print(json.decode(json.encode({ s }))[1].kind)`, "dir"},
+print(json.decode(json.encode({ s }))[1].kind)`, "directory"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -67,7 +67,7 @@ func TestFailures(t *testing.T) {
 		{`fs.write("x", "y", { mode = "9" })`, "argument", "is not an octal number"},
 		{`local d = fs.temp_dir()
 fs.copy(d, path.join(d, "sub"), { recursive = true })`, "argument", "would lie inside it"},
-		{`local d = fs.temp_dir() fs.copy(d, d .. "2")`, "is_dir", "recursive"},
+		{`local d = fs.temp_dir() fs.copy(d, d .. "2")`, "is_directory", "recursive"},
 		{`fs.remove("/no/such/file")`, "not_found", "no such file"},
 		{`fs.temp_dir("a/b")`, "error", "path separator"},
 		{`fs.glob("{a")`, "pattern", "{ without }"},

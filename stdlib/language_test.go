@@ -110,12 +110,12 @@ func TestLanguageHelp(t *testing.T) {
 	for _, tc := range []struct{ source, want string }{
 		{`help(string.format)`, "string.format(format, ...) -> string\n"},
 		{`help("string.format")`, "string.format(format, ...) -> string\n"},
-		{`help("text:gsub")`, "as a method: text:gsub(pattern, replacement, [max])"},
+		{`help("text:gsub")`, "as a method: text:gsub(pattern, replacement, [limit])"},
 		{`help("string:sub")`, "string.sub(text, from, [to]) -> string\n"},
 		{`help(("x").rep)`, "string.rep(text, count, [separator]) -> string\n"},
 		{`help(string)`, "module string\n"},
 		{`help(io.stdout)`, "class File\n"},
-		{`help(io.stdout.seek)`, "f:seek([from], [offset])"},
+		{`help(io.stdout.seek)`, "f:seek([whence], [offset])"},
 		{`help("math.pi")`, "The number pi."},
 		{`help("os.getenv")`, "permission: env"},
 		{`help(pcall)`, "pcall(fn, args...) -> boolean ok, any ..."},
@@ -144,7 +144,7 @@ func TestLanguageCompletion(t *testing.T) {
 		{"math.", "math.abs(x)"},
 		{"coroutine.wr", "coroutine.wrap(fn)"},
 		{"setm", "setmetatable(t, metatable)"},
-		{`io.open("x"):se`, "f:seek([from], [offset])"},
+		{`io.open("x"):se`, "f:seek([whence], [offset])"},
 		{`fs.read("x"):su`, "text:sub(from, [to])"},
 		{"package.pre", "Functions that make modules, by name: require calls them instead of " +
 			"reading a file."},
@@ -170,9 +170,9 @@ func TestLanguageStubs(t *testing.T) {
 	for _, want := range []string{
 		"---@class stringlib\nstring = {}\n",
 		"---@field pi number The number pi.\n",
-		"---@param max? integer replace so many at most\n",
-		"\nfunction string.gsub(text, pattern, replacement, max) end\n",
-		"\nfunction File:seek(from, offset) end\n",
+		"---@param limit? integer how many at most\n",
+		"\nfunction string.gsub(text, pattern, replacement, limit) end\n",
+		"\nfunction File:seek(whence, offset) end\n",
 		"---@field stdin File The standard input.\n",
 		"\nfunction pcall(fn, ...) end\n",
 	} {

@@ -21,8 +21,8 @@ func TestTooLarge(t *testing.T) {
 	}
 	for _, tc := range []struct{ source, limit, hint string }{
 		{`fs.read(file)`, "1000", "--max-string"},
-		{`fs.read(file, { max = 5000 })`, "1000", "--max-string"},
-		{`fs.read(file, { max = 10 })`, "10", "max"},
+		{`fs.read(file, { max_size = 5000 })`, "1000", "--max-string"},
+		{`fs.read(file, { max_size = 10 })`, "10", "max_size"},
 		{`for line in fs.lines(file) do end`, "1000", "--max-string"},
 		{`json.read(file)`, "1000", "--max-string"},
 		{`plist.read(file)`, "1000", "--max-string"},
@@ -60,7 +60,7 @@ func TestLargestAllowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := run(t, host.Options{MaxString: 1000}, "local file = "+quote(file)+`
-print(#fs.read(file), #fs.read(file, { max = 1000 }))
+print(#fs.read(file), #fs.read(file, { max_size = 1000 }))
 for line in fs.lines(file) do print(#line) end`)
 	if err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ func container(c *api.Call, d *device.Device, id string, o containerOptions) (*F
 var statusCodes = map[afc.Status]string{
 	afc.NotFound:         "not_found",
 	afc.Exists:           "exists",
-	afc.PermissionDenied: "denied",
+	afc.PermissionDenied: "access_denied",
 	afc.IsDirectory:      "is_directory",
 	afc.NotEmpty:         "not_empty",
 	afc.NoSpace:          "no_space",
@@ -127,11 +127,11 @@ func Family() device.Family {
 				api.Perm("read"),
 				api.Example(`local dev = device()
 local box = dev:app_files("com.example.shop")
-for _, f in ipairs(box:ls("Documents")) do print(f.name) end`)),
+for _, f in ipairs(box:list("Documents")) do print(f.name) end`)),
 		},
 		Classes: []*api.Class{filesClass(), fileClass()},
 		Records: []*api.Record{
-			api.NewRecord[Info]("FileInfo", "A file, directory or link on the device."),
+			api.NewRecord[Info]("RemoteFileInfo", "A file, directory or link on the device."),
 			api.NewRecord[Usage]("FileUsage", "How full a volume is, in bytes."),
 			api.NewRecord[Transferred]("Transferred", "What a transfer copied."),
 		},
@@ -147,25 +147,25 @@ func filesClass() *api.Class {
 	c.String = (*Files).describe
 	opts, p := api.ParamDoc("opts", "timeout"), api.ParamDoc("path", "path on the device")
 	remote := api.StringKind("path", "remote_path")
-	raises := api.Raises("not_found", "denied", "timeout", "disconnected")
+	raises := api.Raises("not_found", "access_denied", "timeout", "disconnected")
 	const f = "local files = device().files\n"
 	c.Methods = []*api.Func{
-		api.Method("ls", "Lists a directory, sorted by name.",
+		api.Method("list", "Lists a directory, sorted by name.",
 			"path? opts?", list,
 			p,
 			opts,
 			remote,
 			raises,
-			api.Returns("FileInfo[] files"),
+			api.Returns("RemoteFileInfo[] files"),
 			api.Perm("read"),
-			api.Example(f+`for _, i in ipairs(files:ls("DCIM")) do print(i.name, i.size) end`)),
+			api.Example(f+`for _, i in ipairs(files:list("DCIM")) do print(i.name, i.size) end`)),
 		api.Method("stat", "Describes a file. Returns nil when it does not exist.",
 			"path opts?", stat,
 			p,
 			opts,
 			remote,
 			raises,
-			api.Returns("FileInfo? file"),
+			api.Returns("RemoteFileInfo? file"),
 			api.Perm("read"),
 			api.Example(f+`print(files:stat("DCIM").kind)`)),
 		api.Method("exists", "Says whether there is something at the path.",
@@ -270,17 +270,18 @@ print(files:push(p, "Downloads/d.txt").bytes)`)),
 			raises,
 			api.Perm("modify"),
 			api.Example(f+`files:mkdir("Downloads/new/folder")`)),
-		api.Method("rm", "Removes a file, a link or an empty directory; with recursive=true a "+
+		api.Method("remove", "Removes a file, a link or an empty directory; with recursive=true a "+
 			"directory with all that is in it.",
 			"path opts?", remove,
 			p,
 			api.ParamDoc("opts", "recursive, missing_ok, timeout"),
 			remote,
-			api.Raises("not_found", "not_empty", "denied", "timeout", "disconnected"),
+			api.Raises("not_found", "not_empty", "access_denied", "timeout",
+				"disconnected"),
 			api.Perm("modify"),
 			api.Example(f+`files:mkdir("Downloads/old")
-files:rm("Downloads/old", { recursive = true })`)),
-		api.Method("mv", "Moves a file or directory; a file at the target is replaced.",
+files:remove("Downloads/old", { recursive = true })`)),
+		api.Method("rename", "Moves a file or directory; a file at the target is replaced.",
 			"path to opts?", move,
 			p,
 			api.ParamDoc("to", "new path"),
@@ -289,7 +290,7 @@ files:rm("Downloads/old", { recursive = true })`)),
 			raises,
 			api.Perm("modify"),
 			api.Example(f+`files:write("Downloads/e.txt", "hello")
-files:mv("Downloads/e.txt", "Downloads/f.txt")`)),
+files:rename("Downloads/e.txt", "Downloads/f.txt")`)),
 		api.Method("symlink", "Makes a symbolic link.",
 			"target path opts?", symlink,
 			api.ParamDoc("target", "text of the link"),
@@ -306,7 +307,24 @@ files:mv("Downloads/e.txt", "Downloads/f.txt")`)),
 			api.Perm("read"),
 			api.Example(f+"print(files:df().free)")),
 	}
+	c.Methods = append(c.Methods, oldNames(c.Methods)...)
 	return c
+}
+
+// oldNames declares the methods of Files under the names that they had before they were called as
+// those of fs.
+func oldNames(methods []*api.Func) []*api.Func {
+	var out []*api.Func
+	for _, m := range methods {
+		old := map[string]string{"list": "ls", "remove": "rm", "rename": "mv"}[m.Name]
+		if old == "" {
+			continue
+		}
+		f := *m
+		f.Name, f.Deprecated = old, "files:"+m.Name
+		out = append(out, &f)
+	}
+	return out
 }
 
 func fileClass() *api.Class {

@@ -46,15 +46,15 @@ func (f *Files) do(c *api.Call, t device.Timeout, fn use) error {
 	})
 }
 
-// Info is the record of a file.
+// Info is the record of a file. Its fields are called as those of fs.FileInfo.
 type Info struct {
-	Path       string    `lua:"path" doc:"path in the tree"`
-	Name       string    `lua:"name" doc:"last part of the path"`
-	Size       int64     `lua:"size" doc:"bytes"`
-	Kind       string    `lua:"kind" doc:"file, directory, link or other"`
-	ModTime    time.Time `lua:"mtime" doc:"last modification"`
-	BirthTime  time.Time `lua:"birthtime" doc:"creation"`
-	LinkTarget string    `lua:"link_target" doc:"text of a link"`
+	Path     string    `lua:"path" doc:"path in the tree"`
+	Name     string    `lua:"name" doc:"last part of the path"`
+	Size     int64     `lua:"size" doc:"bytes"`
+	Kind     string    `lua:"kind" doc:"file, directory, link or other"`
+	Modified time.Time `lua:"modified" doc:"time of the last change"`
+	Created  time.Time `lua:"created" doc:"time when it was made"`
+	Target   string    `lua:"target" doc:"what a link refers to, else empty"`
 }
 
 func kindName(k afc.Kind) string {
@@ -72,7 +72,7 @@ func kindName(k afc.Kind) string {
 func record(p string, i afc.Info) *Info {
 	return &Info{
 		Path: p, Name: path.Base(p), Size: i.Size, Kind: kindName(i.Kind),
-		ModTime: i.ModTime, BirthTime: i.BirthTime, LinkTarget: i.LinkTarget,
+		Modified: i.ModTime, Created: i.BirthTime, Target: i.LinkTarget,
 	}
 }
 

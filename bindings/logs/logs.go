@@ -269,14 +269,14 @@ func openText(ctx context.Context, d *device.Device) (*stream.Opening, error) {
 
 type archiveOptions struct {
 	device.Timeout
-	Size int64 `lua:"size" doc:"at most so many bytes"`
-	Days int   `lua:"days" doc:"at most so many days back"`
+	MaxSize int64 `lua:"max_size" doc:"at most so many bytes"`
+	MaxDays int   `lua:"max_days" doc:"at most so many days back"`
 }
 
 func archive(
 	c *api.Call, d *device.Device, path string, o archiveOptions,
 ) (n int64, err error) {
-	limits := ostracerelay.ArchiveOptions{SizeLimit: o.Size, AgeLimit: o.Days}
+	limits := ostracerelay.ArchiveOptions{SizeLimit: o.MaxSize, AgeLimit: o.MaxDays}
 	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
 		client, err := ostracerelay.Connect(ctx, d)
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 
 // modules is the state of require.
 type modules struct {
-	dir        string // of the script
+	dir        string      // of the script
 	library    *lua.LTable // package
 	loaded     *lua.LTable
 	preload    *lua.LTable

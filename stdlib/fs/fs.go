@@ -24,7 +24,7 @@ type FileInfo struct {
 	Path     string    `lua:"path" doc:"path as it was asked for"`
 	Name     string    `lua:"name" doc:"last part of the path"`
 	Size     int64     `lua:"size" doc:"bytes"`
-	Kind     string    `lua:"kind" doc:"file, dir, link or other"`
+	Kind     string    `lua:"kind" doc:"file, directory, link or other"`
 	Modified time.Time `lua:"modified" doc:"time of the last change"`
 	Mode     string    `lua:"mode" doc:"permissions as in ls -l"`
 	Target   string    `lua:"target" doc:"what a link refers to, else empty"`
@@ -93,7 +93,7 @@ func infoOf(path string, i fs.FileInfo) *FileInfo {
 	}
 	switch {
 	case i.IsDir():
-		out.Kind = "dir"
+		out.Kind = "directory"
 	case i.Mode().IsRegular():
 		out.Kind = "file"
 	case i.Mode()&fs.ModeSymlink != 0:

@@ -40,22 +40,22 @@ return t -- => {"one", "two"}`)),
 }
 
 type readOptions struct {
-	Max *int64 `lua:"max" doc:"largest size in bytes" default:"the limit of --max-string"`
+	MaxSize *int64 `lua:"max_size" doc:"largest size in bytes" default:"the limit of --max-string"`
 }
 
 func read(c *api.Call, path string, o readOptions) (string, error) {
 	limit := Limit(c)
-	lower := o.Max != nil && *o.Max < limit
+	lower := o.MaxSize != nil && *o.MaxSize < limit
 	if lower {
-		limit = *o.Max
+		limit = *o.MaxSize
 	}
 	if limit < 0 {
-		return "", c.ArgError(2, "option \"max\": must not be negative")
+		return "", c.ArgError(2, "option \"max_size\": must not be negative")
 	}
 	b, err := readFile(c, "fs", path, limit)
 	var e *host.Error
 	if lower && errors.As(err, &e) && e.Code == "too_large" {
-		e.Hint = "raise the limit with the option max"
+		e.Hint = "raise the limit with the option max_size"
 	}
 	if err != nil {
 		return "", err

@@ -62,7 +62,7 @@ func walkClass() *api.Class {
 
 // nextFile gives the interpreter lock up only when a folder must be read.
 func nextFile(c *api.Call, w *walker) (next *FileInfo, err error) {
-	if n := len(w.todo); n > 0 && w.todo[n-1].Kind != "dir" {
+	if n := len(w.todo); n > 0 && w.todo[n-1].Kind != "directory" {
 		next, err = w.next(context.Background())
 	} else {
 		err = do(c, func(ctx context.Context) (err error) {
@@ -105,7 +105,7 @@ func (w *walker) next(ctx context.Context) (*FileInfo, error) {
 	}
 	next := w.todo[len(w.todo)-1]
 	w.todo = w.todo[:len(w.todo)-1]
-	if next.Kind == "dir" {
+	if next.Kind == "directory" {
 		if err := w.push(next.Path); err != nil && !os.IsNotExist(err) && !os.IsPermission(err) {
 			return nil, err
 		}

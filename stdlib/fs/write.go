@@ -83,7 +83,7 @@ return fs.exists(path.join(d, "b")) -- => true`)),
 			PathParam("from", "what to copy", host.AccessRead),
 			PathParam("to", "path of the copy", host.AccessWrite),
 			api.Perm("file-write"),
-			api.Raises("not_found", "is_dir"),
+			api.Raises("not_found", "is_directory"),
 			api.Example(`local d = fs.temp_dir()
 fs.write(path.join(d, "a"), "x")
 fs.copy(path.join(d, "a"), path.join(d, "b"))
@@ -163,7 +163,7 @@ func copyTree(c *api.Call, from, to string, o copyOptions) error {
 			return copyFile(ctx, from, to, i.Mode().Perm())
 		}
 		if !o.Recursive {
-			return host.Errorf("is_dir", "fs: copy %s: is a folder, give recursive = true", from)
+			return host.Errorf("is_directory", "fs: copy %s: is a folder, give recursive = true", from)
 		}
 		if rel, err := filepath.Rel(from, to); err == nil && filepath.IsLocal(rel) {
 			return host.Errorf("argument", "fs: copy %s: the copy would lie inside it", from)

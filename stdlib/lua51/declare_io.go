@@ -140,13 +140,13 @@ return t -- => { "one", "two" }`,
 f:write("42 apples\nrest")
 f:seek("set")
 return f:read("*n", "*l", 2, "*a") -- => 42, " apples", "re", "st"`),
-		function("seek", "from?:string offset?:integer -> integer?, string? message, "+
+		function("seek", "whence?:string offset?:integer -> integer?, string? message, "+
 			"integer? number",
 			"Moves to a place in the file and returns it, counted in bytes from the beginning.",
 			`local f = io.tmpfile()
 f:write("12345")
 return f:seek(), f:seek("set", 1), f:read(2), f:seek("end") -- => 5, 1, "23", 5`,
-			api.ParamDoc("from", "set (the beginning), cur (here) or end; cur if not given"),
+			api.ParamDoc("whence", "set (the beginning), cur (here) or end; cur if not given"),
 			api.ParamDoc("offset", "bytes from there, 0 if not given")),
 	}
 }

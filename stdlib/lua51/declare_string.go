@@ -85,13 +85,13 @@ func stringPatterns() []*api.Func {
 for key, value in ("a=1, b=2"):gmatch("(%w+)=(%w+)") do t[key] = value end
 return t -- => { a = "1", b = "2" }`),
 		function("gsub", "text:string pattern:string replacement:string|table|function"+
-			" max?:integer -> string, integer count",
+			" limit?:integer -> string, integer count",
 			"Replaces matches, and returns how many there were as well. In a text %0 is the "+
 				"match and %1 the first capture; a table is indexed by the first capture, a "+
 				"function is called with all; nil and false keep the match.",
 			`return ("hello world"):gsub("o", "0") -- => "hell0 w0rld", 2`,
 			api.ParamDoc("replacement", "what stands there instead"),
-			api.ParamDoc("max", "replace so many at most"),
+			api.ParamDoc("limit", "how many at most"),
 			api.Raises("memory")),
 		function("match", "text:string pattern:string from?:integer -> string? ...",
 			"Looks for a pattern. Returns the captures of the first match, or the whole match "+
