@@ -160,7 +160,7 @@ func coWrap(L *lua.LState) int {
 }
 
 func coYield(L *lua.LState) int {
-	if why := unyieldable(L, hookOf(L)); why != "" {
+	if why := unyieldable(L, hookOf(L), true); why != "" {
 		if pos := positionAt(L, 1); pos != "" {
 			why = pos + ": " + why
 		}
@@ -170,8 +170,9 @@ func coYield(L *lua.LState) int {
 }
 
 // unyieldable says why the running function cannot yield. gopher-lua would
-// crash where a Go function or the VM itself waits for the result.
-func unyieldable(L *lua.LState, k *hook) string {
+// crash where a Go function or the VM itself waits for the result. yields says
+// that the running function is yield itself: it must not be a tail call.
+func unyieldable(L *lua.LState, k *hook, yields bool) string {
 	if k.co == nil {
 		return "attempt to yield from outside a coroutine"
 	}
@@ -183,7 +184,7 @@ func unyieldable(L *lua.LState, k *hook) string {
 	if !ok {
 		return "attempt to yield from a Go function"
 	}
-	for first := true; ok; first = false {
+	for first := yields; ok; first = false {
 		if p.Fn().IsG {
 			return "attempt to yield across a Go function"
 		}
@@ -205,7 +206,7 @@ func unyieldable(L *lua.LState, k *hook) string {
 }
 
 func coIsYieldable(L *lua.LState) int {
-	L.Push(lua.LBool(unyieldable(L, hookOf(L)) == ""))
+	L.Push(lua.LBool(unyieldable(L, hookOf(L), false) == ""))
 	return 1
 }
 

@@ -64,8 +64,7 @@ end
 return t -- => { 1, 2, 3 }`),
 			function("yield", "args...:any -> any ...",
 				"Stops the running coroutine: resume returns the arguments. It is an error "+
-					"inside pcall, the iterator of a for loop, a metamethod, and in return "+
-					"coroutine.yield().",
+					"inside pcall, the iterator of a for loop and a metamethod.",
 				`local f = coroutine.wrap(function() return (coroutine.yield("first")) end)
 return f(), f("second") -- => "first", "second"`),
 		}),
