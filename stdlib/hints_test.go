@@ -12,7 +12,7 @@ import (
 )
 
 // pendingModules are named in hints and do not exist yet.
-var pendingModules = []string{"exec", "http", "iter", "term", "yaml"}
+var pendingModules = []string{"collections", "exec", "http", "iter", "term", "yaml"}
 
 var (
 	requiredName = regexp.MustCompile(`require ?\(?"imd\.(\w+)"\)?(?:\.(\w+))?`)
@@ -117,8 +117,10 @@ func TestHints(t *testing.T) {
 			t.Errorf("%s: hint = %q, want %q in it", tc.source, e.Hint, tc.hint)
 		}
 	}
-	prints(t, `help("string.split")`,
-		"nothing is called \"string.split\": write require(\"imd.str\").split(text, separator)\n")
+	for _, name := range []string{"string.split", "text:split"} {
+		prints(t, `help("`+name+`")`, "nothing is called \""+name+
+			"\": write require(\"imd.str\").split(text, separator)\n")
+	}
 }
 
 // TestPackagePath requires a module from a place that the script adds.

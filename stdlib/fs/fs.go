@@ -35,7 +35,7 @@ func Module() *api.Module {
 	return &api.Module{
 		Name: "fs",
 		Doc: "Files of the computer that runs the script. Relative paths begin at the working " +
-			"folder.",
+			"directory.",
 		Global: true,
 		Perm:   "file-read",
 		Records: []*api.Record{
@@ -61,11 +61,11 @@ func lookups() []*api.Func {
 			PathParam("path", "the file", host.AccessRead),
 			api.Returns("FileInfo?"),
 			api.Example(`return fs.stat("/no/such/file") -- => nil`)),
-		api.Function("exists", "Whether there is a file or folder.",
+		api.Function("exists", "Whether there is a file or directory.",
 			"path", exists,
 			PathParam("path", "the file", host.AccessRead),
 			api.Example(`return fs.exists("/no/such/file") -- => false`)),
-		api.Function("is_dir", "Whether there is a folder.",
+		api.Function("is_dir", "Whether there is a directory.",
 			"path", isDir,
 			PathParam("path", "the file", host.AccessRead),
 			api.Example(`return fs.is_dir(fs.cwd()) -- => true`)),
@@ -73,9 +73,9 @@ func lookups() []*api.Func {
 			"path", isFile,
 			PathParam("path", "the file", host.AccessRead),
 			api.Example(`return fs.is_file(fs.cwd()) -- => false`)),
-		api.Function("list", "Describes the entries of a folder, sorted by name.",
+		api.Function("list", "Describes the entries of a directory, sorted by name.",
 			"path", list,
-			PathParam("path", "the folder", host.AccessRead),
+			PathParam("path", "the directory", host.AccessRead),
 			api.Raises("not_found"),
 			api.Returns("FileInfo[]"),
 			api.Example(`return #fs.list(fs.temp_dir()) -- => 0`)),
@@ -150,8 +150,8 @@ func list(c *api.Call, path string) (out []*FileInfo, err error) {
 	return out, err
 }
 
-// readDir describes the entries of a folder by name. Those that vanish meanwhile are left out. It
-// does not wait when path is a FIFO: the system is asked for a folder.
+// readDir describes the entries of a directory by name. Those that vanish meanwhile are left out.
+// It does not wait when path is a FIFO: the system is asked for a directory.
 func readDir(path string) ([]*FileInfo, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {

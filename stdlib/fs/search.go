@@ -13,13 +13,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// searches are the functions that go over a tree of folders.
+// searches are the functions that go over a tree of directories.
 func searches() []*api.Func {
 	return []*api.Func{
-		api.Function("walk", "Goes over everything below a folder, a folder before its entries. "+
+		api.Function("walk", "Goes over everything below a directory, a directory before its entries. "+
 			"Links are not followed.",
 			"path", walk,
-			PathParam("path", "the folder", host.AccessRead),
+			PathParam("path", "the directory", host.AccessRead),
 			api.Raises("not_found"),
 			api.Returns("Walk"),
 			api.Example(`local d = fs.temp_dir()
@@ -31,12 +31,12 @@ return t -- => {"x", "y.txt"}`)),
 			"patterns.",
 			"pattern", glob,
 			api.ParamDoc("pattern", "such as logs/**/*.txt"),
-			api.Checks(host.AccessRead), // of the folder that all matches are in
+			api.Checks(host.AccessRead), // of the directory that all matches are in
 			api.Raises("pattern"),
 			api.Example(`local d = fs.temp_dir()
 fs.write(path.join(d, "x/y.txt"), "", { mkdir = true })
 return #fs.glob(path.join(d, "**/*.txt")) -- => 1`)),
-		api.Function("cwd", "The working folder.",
+		api.Function("cwd", "The working directory.",
 			"", cwd,
 			api.Checks(host.AccessNone),
 			api.Example(`print(fs.cwd())`)),
@@ -60,7 +60,7 @@ func walkClass() *api.Class {
 	return c
 }
 
-// nextFile gives the interpreter lock up only when a folder must be read.
+// nextFile gives the interpreter lock up only when a directory must be read.
 func nextFile(c *api.Call, w *walker) (next *FileInfo, err error) {
 	if n := len(w.todo); n > 0 && w.todo[n-1].Kind != "directory" {
 		next, err = w.next(context.Background())
@@ -84,7 +84,7 @@ func walk(c *api.Call, path string) (*walker, error) {
 	return w, nil
 }
 
-// push adds the entries of a folder, so that the first is taken next.
+// push adds the entries of a directory, so that the first is taken next.
 func (w *walker) push(path string) error {
 	entries, err := readDir(path)
 	if err != nil {
@@ -95,7 +95,8 @@ func (w *walker) push(path string) error {
 	return nil
 }
 
-// next returns the next file, and io.EOF at the end. A folder that may not be read has no entries.
+// next returns the next file, and io.EOF at the end. A directory that may not be read has no
+// entries.
 func (w *walker) next(ctx context.Context) (*FileInfo, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

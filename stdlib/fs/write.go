@@ -16,21 +16,21 @@ import (
 )
 
 type writeOptions struct {
-	Mkdir  bool   `lua:"mkdir" doc:"make missing folders"`
+	Mkdir  bool   `lua:"mkdir" doc:"make missing directories"`
 	Mode   string `lua:"mode" doc:"permissions of a new file in octal" default:"644"`
 	Atomic bool   `lua:"atomic" doc:"write a new file, then rename it" default:"true"`
 }
 
 type removeOptions struct {
-	Recursive bool `lua:"recursive" doc:"also folders with what is in them"`
+	Recursive bool `lua:"recursive" doc:"also directories with what is in them"`
 	MissingOK bool `lua:"missing_ok" doc:"no error when there is nothing"`
 }
 
 type copyOptions struct {
-	Recursive bool `lua:"recursive" doc:"copy folders with what is in them"`
+	Recursive bool `lua:"recursive" doc:"copy directories with what is in them"`
 }
 
-// writes are the functions that write, make or remove one file or folder.
+// writes are the functions that write, make or remove one file or directory.
 func writes() []*api.Func {
 	return []*api.Func{
 		api.Function("write", "Replaces the content of a file, or makes it. Nobody sees a half "+
@@ -49,14 +49,14 @@ func writes() []*api.Func {
 			api.Example(`local f = path.join(fs.temp_dir(), "a")
 fs.append(f, "x") fs.append(f, "y")
 return fs.read(f) -- => "xy"`)),
-		api.Function("mkdir", "Makes a folder and those above it. It may exist already.",
+		api.Function("mkdir", "Makes a directory and those above it. It may exist already.",
 			"path", mkdir,
-			PathParam("path", "the folder", host.AccessWrite),
+			PathParam("path", "the directory", host.AccessWrite),
 			api.Perm("file-write"),
 			api.Example(`local d = path.join(fs.temp_dir(), "x/y")
 fs.mkdir(d)
 return fs.is_dir(d) -- => true`)),
-		api.Function("remove", "Removes a file or an empty folder.",
+		api.Function("remove", "Removes a file or an empty directory.",
 			"path opts?", remove,
 			PathParam("path", "the file", host.AccessWrite),
 			api.Perm("file-write"),
@@ -68,7 +68,7 @@ return fs.is_dir(d) -- => true`)),
 // moves are the functions with two paths.
 func moves() []*api.Func {
 	return []*api.Func{
-		api.Function("rename", "Moves a file or folder. A file that is there is replaced.",
+		api.Function("rename", "Moves a file or directory. A file that is there is replaced.",
 			"from to", rename,
 			PathParam("from", "what to move", host.AccessWrite),
 			PathParam("to", "its new path", host.AccessWrite),
@@ -78,7 +78,7 @@ func moves() []*api.Func {
 fs.write(path.join(d, "a"), "x")
 fs.rename(path.join(d, "a"), path.join(d, "b"))
 return fs.exists(path.join(d, "b")) -- => true`)),
-		api.Function("copy", "Copies a file, or a folder with recursive. Permissions are kept.",
+		api.Function("copy", "Copies a file, or a directory with recursive. Permissions are kept.",
 			"from to opts?", copyTree,
 			PathParam("from", "what to copy", host.AccessRead),
 			PathParam("to", "path of the copy", host.AccessWrite),
@@ -94,11 +94,11 @@ return fs.read(path.join(d, "b")) -- => "x"`)),
 // temporaries are the functions that make what the scope removes.
 func temporaries() []*api.Func {
 	return []*api.Func{
-		api.Function("temp_dir", "Makes an empty folder that is removed at the end of the scope.",
+		api.Function("temp_dir", "Makes an empty directory that is removed at the end of the scope.",
 			"prefix?", tempDir,
 			api.ParamDoc("prefix", "start of its name"),
 			api.Perm("file-write"),
-			api.Checks(host.AccessWrite), // of the system's folder for temporary files
+			api.Checks(host.AccessWrite), // of the system's directory for temporary files
 			api.Example(`local dir = fs.temp_dir()`)),
 		api.Function("temp_file", "Makes an empty file that is removed at the end of the scope.",
 			"suffix?", tempFile,
@@ -163,7 +163,7 @@ func copyTree(c *api.Call, from, to string, o copyOptions) error {
 			return copyFile(ctx, from, to, i.Mode().Perm())
 		}
 		if !o.Recursive {
-			return host.Errorf("is_directory", "fs: copy %s: is a folder, give recursive = true", from)
+			return host.Errorf("is_directory", "fs: copy %s: is a directory, give recursive = true", from)
 		}
 		if rel, err := filepath.Rel(from, to); err == nil && filepath.IsLocal(rel) {
 			return host.Errorf("argument", "fs: copy %s: the copy would lie inside it", from)
@@ -197,7 +197,7 @@ func copyDir(ctx context.Context, from, to string) error {
 		case i.Mode().IsRegular():
 			return copyFile(ctx, p, target, i.Mode().Perm())
 		}
-		return fmt.Errorf("copy %s: neither a file nor a folder", p)
+		return fmt.Errorf("copy %s: neither a file nor a directory", p)
 	})
 }
 
@@ -261,8 +261,8 @@ func tempFile(c *api.Call, suffix *string) (string, error) {
 	})
 }
 
-// temporary makes something in the system's folder for temporary files. The scope owns it as soon
-// as it is there: the task may be cancelled at that moment.
+// temporary makes something in the system's directory for temporary files. The scope owns it as
+// soon as it is there: the task may be cancelled at that moment.
 func temporary(c *api.Call, create func(dir string) (string, error)) (path string, err error) {
 	dir, scope := os.TempDir(), c.Scope()
 	if err := c.Allow(host.AccessWrite, dir); err != nil {

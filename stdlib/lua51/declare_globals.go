@@ -181,7 +181,7 @@ return loadfile(name)(7) -- => 7`,
 			api.ParamDoc("text", "the text")),
 		function("require", "name:string -> any",
 			"Returns a module: one of imdlua (imd.json), or name.lua or name/init.lua beside "+
-				"the script or in the search path. Dots are folders. It runs once; who requires "+
+				"the script or in the search path. Dots are directories. It runs once; who requires "+
 				"it meanwhile waits.",
 			`return require("imd.json") == json -- => true`,
 			api.ParamDoc("name", "of the module"),

@@ -5,14 +5,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-const readFormats = "*l a line without its end, *L with it, *n a number, *a all that is left, or " +
-	"a count of bytes"
+const readFormats = "l a line without its end, L with it, n a number, a all that is left, or a " +
+	"count of bytes"
 
 // ioWords explains the parameters of io and of files.
 var ioWords = glossary{
 	"path":    "the file",
 	"file":    "an open file",
-	"formats": readFormats + "; *l if not given",
+	"formats": readFormats + "; l if not given",
 	"values":  "texts, numbers and Data values",
 }
 
@@ -52,7 +52,7 @@ return t -- => { "one", "two" }`,
 			`local f = io.open(fs.temp_file(), "w+")
 f:write("hello")
 f:seek("set")
-return f:read("*a"), (io.open("/no/such/file")) -- => "hello", nil`,
+return f:read("a"), (io.open("/no/such/file")) -- => "hello", nil`,
 			api.ParamDoc("mode", "r read, w write from the beginning, a append; r+, w+ and a+ "+
 				"do both; a b is ignored; r if not given"),
 			api.StringKind("path", "path"), api.Access("path", host.AccessRead),
@@ -103,7 +103,7 @@ return fs.read(name), before == io.stdout -- => "hello", true`,
 			api.Access("file", host.AccessWrite), api.Raises("not_found")),
 		function("read", "formats...:string|integer -> string|number? ...",
 			"Reads from the default input, see file:read.",
-			`local line = io.read("*l")`),
+			`local line = io.read("l")`),
 		function("write", "values...:string|number|Data -> File?, string? message, integer? number",
 			"Writes to the default output, without a line end. Returns the file, so that calls "+
 				"can be chained.",
@@ -135,11 +135,12 @@ return t -- => { "one", "two" }`,
 			api.Raises("too_large")),
 		function("read", "formats...:string|integer -> string|number? ...",
 			"Reads one piece for each format: "+readFormats+". Returns nil at the end of the "+
-				"file, and nil and a text on an error. The star may be left out.",
+				"file, and nil and a text on an error. Lua 5.1 wants a star in "+
+				"front of the letter, which may stay.",
 			`local f = io.tmpfile()
 f:write("42 apples\nrest")
 f:seek("set")
-return f:read("*n", "*l", 2, "*a") -- => 42, " apples", "re", "st"`),
+return f:read("n", "l", 2, "a") -- => 42, " apples", "re", "st"`),
 		function("seek", "whence?:string offset?:integer -> integer?, string? message, "+
 			"integer? number",
 			"Moves to a place in the file and returns it, counted in bytes from the beginning.",
@@ -170,6 +171,6 @@ return f:close(), tostring(f) -- => true, "file (closed)"`),
 				"that calls can be chained.",
 			`local f = io.tmpfile()
 f:write("a", 0.1):write("b"):seek("set")
-return f:read("*a") -- => "a0.1b"`),
+return f:read("a") -- => "a0.1b"`),
 	}
 }

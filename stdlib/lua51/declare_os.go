@@ -25,8 +25,8 @@ func osTimes() []*api.Func {
 return os.clock() >= before -- => true`),
 		function("date", "format?:string time?:number -> string|table?",
 			"Writes a moment, by the rules of strftime of C in English. A ! in front means UTC "+
-				"instead of local time. *t gives a table with year, month, day, hour, min, sec, "+
-				"wday (Sunday is 1), yday and isdst. %f is microseconds, %L milliseconds; an "+
+				"instead of local time. The format \"*t\" gives a table with year, month, day, "+
+				"hour, min, sec, wday (Sunday is 1), yday and isdst. %f is microseconds, %L milliseconds; an "+
 				"unknown directive is an error.",
 			`return os.date("!%Y-%m-%d %H:%M", 0), os.date("!*t", 0).wday `+
 				`-- => "1970-01-01 00:00", 5`,
@@ -59,7 +59,7 @@ func osSystem() []*api.Func {
 			api.ParamDoc("name", "of the variable"),
 			api.Perm("env"), api.Access("name", host.AccessEnv)),
 		function("remove", "path:string -> boolean?, string? message, integer? number",
-			"Removes a file or an empty folder. Returns nil, the text and the number of the "+
+			"Removes a file or an empty directory. Returns nil, the text and the number of the "+
 				"error when it cannot.",
 			`local name = os.tmpname()
 return os.remove(name), (os.remove(name)) -- => true, nil`,
@@ -75,7 +75,7 @@ return os.rename(name, name .. ".txt"), os.remove(name .. ".txt") -- => true, tr
 			api.StringKind("to", "path"), api.Access("to", host.AccessWrite),
 			api.Perm("file-write"), api.SeeAlso("fs.rename")),
 		function("tmpname", "-> string",
-			"Makes an empty file in the folder for temporary files and returns its path. It "+
+			"Makes an empty file in the directory for temporary files and returns its path. It "+
 				"stays there; fs.temp_file removes its file by itself.",
 			`local name = os.tmpname()
 return os.remove(name) -- => true`,

@@ -16,8 +16,8 @@ func packageLibrary() *api.Module {
 				Doc: "The modules that were required, by name. Setting one to nil makes require " +
 					"run it again."},
 			{Name: "path", Type: "string",
-				Doc: "Where require looks, after the folder of the script: places with ; " +
-					"between them. A place is a folder, or a file with ? for the name."},
+				Doc: "Where require looks, after the directory of the script: places with ; " +
+					"between them. A place is a directory, or a file with ? for the name."},
 			{Name: "preload", Type: "table",
 				Doc: "Functions that make modules, by name: require calls them instead of " +
 					"reading a file."},

@@ -66,7 +66,7 @@ func (ix *Index) helpName(name string) string {
 		known = append(known, e.name)
 	}
 	text := fmt.Sprintf("nothing is called %q", name)
-	if hint := host.HintFor(strings.ReplaceAll(name, ":", ".")); hint != "" {
+	if hint := host.HintFor(ix.libraryName(name)); hint != "" {
 		return text + ": " + hint + "\n"
 	}
 	if s := host.Suggest(name, known); s != "" {

@@ -162,6 +162,19 @@ func (ix *Index) libraryMethod(owner, member string) *Func {
 	return nil
 }
 
+// libraryName is the name in a library that a method is called by: string.split for text:split.
+func (ix *Index) libraryName(name string) string {
+	name = strings.ReplaceAll(name, ":", ".")
+	owner, member, isMember := strings.Cut(name, ".")
+	ix.documented()
+	for _, m := range ix.libraries {
+		if isMember && m.Var != "" && owner == m.Var {
+			return m.Name + "." + member
+		}
+	}
+	return name
+}
+
 // stringMethods offers the methods of a text.
 func (c *completer) stringMethods() []Candidate {
 	var out []Candidate
