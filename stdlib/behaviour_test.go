@@ -265,7 +265,7 @@ parameters:
   opts  FsReadOptions (optional)
 
 options:
-  max  integer: largest size in bytes (default the limit of --max-string)
+  max_size  integer: largest size in bytes (default the limit of --max-string)
 
 raises: not_found, too_large
 permission: file-read

@@ -63,7 +63,7 @@ func TestFailures(t *testing.T) {
 		{`plist.encode({ a = null, b = { null } })`, "value", "plist"},
 		{`plist.read("/no/such/file")`, "not_found", "plist: open /no/such/file"},
 		{`fs.read("/no/such/file")`, "not_found", "fs: open /no/such/file"},
-		{`fs.read("x", { max = -1 })`, "argument", "must not be negative"},
+		{`fs.read("x", { max_size = -1 })`, "argument", "must not be negative"},
 		{`fs.write("x", "y", { mode = "9" })`, "argument", "is not an octal number"},
 		{`local d = fs.temp_dir()
 fs.copy(d, path.join(d, "sub"), { recursive = true })`, "argument", "would lie inside it"},
