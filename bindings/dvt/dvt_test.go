@@ -108,7 +108,7 @@ func TestConditions(t *testing.T) {
 	got := run(t, `
 local dev = device()
 local function active()
-  for _, c in ipairs(dev:conditions()) do if c.active then return c.id, c.profile end end
+  for _, c in ipairs(dev:conditions()) do if c.active then return c.id, c.level end end
 end
 dev:condition("SlowNetworkCondition", "SlowNetwork3GGood")
 print(active())

@@ -26,7 +26,7 @@ func Family() device.Family {
 		Classes: []*api.Class{processClass(), dvtClass(), channelClass()},
 		Records: []*api.Record{
 			api.NewRecord[Condition]("Condition", "A bad condition that a device can simulate."),
-			api.NewRecord[Profile]("ConditionProfile", "A strength of a condition."),
+			api.NewRecord[Level]("ConditionLevel", "A strength of a condition."),
 			api.NewRecord[Sample]("SysmonSample", "One look at the load of a device."),
 			api.NewRecord[Usage]("SysmonProcess", "The load of a process."),
 			api.NewRecord[Event]("DVTEvent", "What the device sends unasked on a channel of "+
@@ -162,21 +162,21 @@ dev:play_gpx(file, { speed = 10000 })`)),
 			api.NeedsDDI(),
 			api.Perm("read"),
 			api.Example(start+`for _, c in ipairs(dev:conditions()) do
-  print(c.id, #c.profiles, c.active)
+  print(c.id, #c.levels, c.active)
 end`)),
 		api.Method("condition", "Makes the device simulate a bad condition, until clear_condition "+
 			"or until imdlua ends. One can be active at a time. Some take a device minutes: give "+
 			"them a long timeout.",
-			"id profile opts?", condition,
+			"id level opts?", condition,
 			api.ParamDoc("id", "of the condition, as conditions lists it"),
-			api.ParamDoc("profile", "id of one of its profiles"),
+			api.ParamDoc("level", "id of one of its levels"),
 			opts,
 			raises("not_found", "condition_active", "unsupported"),
 			api.NeedsDDI(),
 			api.Perm("control"),
 			api.SeeAlso("Device:conditions"),
-			api.Example(start+`local profile = "SlowNetwork3GGood"
-dev:condition("SlowNetworkCondition", profile, { timeout = 300 })`)),
+			api.Example(start+`local level = "SlowNetwork3GGood"
+dev:condition("SlowNetworkCondition", level, { timeout = 300 })`)),
 		api.Method("clear_condition", "Ends the condition that is active; without one it does "+
 			"nothing.",
 			"opts?", clearCondition,

@@ -59,13 +59,13 @@ type Condition struct {
 	ID          string     `lua:"id" doc:"identifier, such as SlowNetworkCondition"`
 	Name        string     `lua:"name" doc:"name for people"`
 	Active      bool       `lua:"active" doc:"whether it is simulated now"`
-	Profile     string     `lua:"profile" doc:"profile that is active; empty when none is"`
+	Level       string     `lua:"level" doc:"level that is active; empty when none is"`
 	Destructive bool       `lua:"destructive" doc:"whether it may take a restart to recover"`
-	Profiles    []*Profile `lua:"profiles" doc:"strengths to choose from"`
+	Levels      []*Level   `lua:"levels" doc:"strengths to choose from"`
 }
 
-// Profile is the record of the strength of a condition.
-type Profile struct {
+// Level is the record of the strength of a condition. The device calls it a profile.
+type Level struct {
 	ID          string `lua:"id" doc:"identifier, such as SlowNetwork3GGood"`
 	Name        string `lua:"name" doc:"name for people"`
 	Description string `lua:"description" doc:"what it does"`
@@ -82,21 +82,21 @@ func conditions(c *api.Call, d *device.Device, t device.Timeout) ([]*Condition, 
 	}
 	out := make([]*Condition, len(found))
 	for i, f := range found {
-		profiles := make([]*Profile, len(f.Profiles))
+		levels := make([]*Level, len(f.Profiles))
 		for k, p := range f.Profiles {
-			profiles[k] = &Profile{ID: p.ID, Name: p.Name, Description: p.Description}
+			levels[k] = &Level{ID: p.ID, Name: p.Name, Description: p.Description}
 		}
 		out[i] = &Condition{
-			ID: f.ID, Name: f.Name, Active: f.Active, Profile: f.ActiveProfile,
-			Destructive: f.Destructive, Profiles: profiles,
+			ID: f.ID, Name: f.Name, Active: f.Active, Level: f.ActiveProfile,
+			Destructive: f.Destructive, Levels: levels,
 		}
 	}
 	return out, nil
 }
 
-func condition(c *api.Call, d *device.Device, id, profile string, t device.Timeout) error {
+func condition(c *api.Call, d *device.Device, id, level string, t device.Timeout) error {
 	return with(c, d, t, func(ctx context.Context, s *dvt.Session) error {
-		return s.EnableCondition(ctx, id, profile)
+		return s.EnableCondition(ctx, id, level)
 	})
 }
 
