@@ -122,7 +122,7 @@ func TestLanguageHelp(t *testing.T) {
 		{`help("package.path")`, "package.path\n"},
 		// What a script puts into a library is its own.
 		{`string.format = function() end help(string.format)`, "function defined at test.lua:1\n"},
-		{`string.shout = print help(string.shout)`, "print(values...)"},
+		{`string.format = print help(string.format)`, "print(values...)"},
 	} {
 		got, err := run(t, host.Options{}, tc.source)
 		if err != nil {

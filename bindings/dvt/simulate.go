@@ -56,12 +56,12 @@ func clearLocation(c *api.Call, d *device.Device, t device.Timeout) error {
 
 // Condition is the record of a bad condition that a device can simulate.
 type Condition struct {
-	ID          string     `lua:"id" doc:"identifier, such as SlowNetworkCondition"`
-	Name        string     `lua:"name" doc:"name for people"`
-	Active      bool       `lua:"active" doc:"whether it is simulated now"`
-	Level       string     `lua:"level" doc:"level that is active; empty when none is"`
-	Destructive bool       `lua:"destructive" doc:"whether it may take a restart to recover"`
-	Levels      []*Level   `lua:"levels" doc:"strengths to choose from"`
+	ID          string   `lua:"id" doc:"identifier, such as SlowNetworkCondition"`
+	Name        string   `lua:"name" doc:"name for people"`
+	Active      bool     `lua:"active" doc:"whether it is simulated now"`
+	Level       string   `lua:"level" doc:"level that is active; empty when none is"`
+	Destructive bool     `lua:"destructive" doc:"whether it may take a restart to recover"`
+	Levels      []*Level `lua:"levels" doc:"strengths to choose from"`
 }
 
 // Level is the record of the strength of a condition. The device calls it a profile.

@@ -24,7 +24,7 @@ func globalsLibrary() *api.Module {
 		Flat: true,
 		Perm: "none",
 		Consts: []api.Const{
-			{Name: "_G", Type: "table", Doc: "The table of the globals. Reading a global that " +
+			{Name: "_G", Type: "_G", Doc: "The table of the globals. Reading a global that " +
 				"does not exist and making a new one are errors; rawget(_G, name) reads it."},
 			{Name: "_VERSION", Type: "string", Doc: `"Lua 5.1".`},
 		},

@@ -356,6 +356,21 @@ func (f *Func) Usage() string {
 	return name + "(" + usageOf(f.Params) + ")"
 }
 
+// usageOf writes parameters as a call has them: a, [b], c...
+func usageOf(params []Param) string {
+	parts := make([]string, len(params))
+	for i, p := range params {
+		parts[i] = p.Name
+		if p.Variadic && p.Name != "..." {
+			parts[i] += "..."
+		}
+		if p.Optional {
+			parts[i] = "[" + parts[i] + "]"
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
 // permission is the function's own, else that of its class, else that of its module.
 func (f *Func) permission() string {
 	if f.Perm != "" {

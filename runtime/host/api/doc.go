@@ -30,6 +30,9 @@
 // userdata and, when it can be closed, belongs to the current scope; everything else follows the
 // value rules of package host.
 //
+// Libraries of the language, whose functions are written by hand, are documented by Describe with
+// declarations of the same form. They are called without a detour.
+//
 // Nothing is built before it is used: Install creates one empty table a module, the first look into
 // it makes its functions, the first call makes a plan. Three hundred functions therefore cost well
 // below a millisecond at start-up.

@@ -103,14 +103,15 @@ func (ix *Index) linkLibraries() {
 	}
 }
 
-// linkFunctions finds the functions of a table. One that a script has put there is not declared.
+// linkFunctions finds the functions of a table. One that a script has put there keeps its own
+// declaration, if it has one.
 func (ix *Index) linkFunctions(t *lua.LTable, funcs []*Func) {
 	if t == nil {
 		return
 	}
 	for _, f := range funcs {
 		fn, ok := t.RawGetString(f.Name).(*lua.LFunction)
-		if ok && fn.IsG {
+		if ok && fn.IsG && ix.byFunction[fn] == nil {
 			ix.byFunction[fn] = f
 		}
 	}
@@ -205,21 +206,6 @@ func (c *completer) stringMethods() []Candidate {
 		}
 	}
 	return out
-}
-
-// usageOf writes parameters as a call has them: a, [b], c...
-func usageOf(params []Param) string {
-	parts := make([]string, len(params))
-	for i, p := range params {
-		parts[i] = p.Name
-		if p.Variadic && p.Name != "..." {
-			parts[i] += "..."
-		}
-		if p.Optional {
-			parts[i] = "[" + parts[i] + "]"
-		}
-	}
-	return strings.Join(parts, ", ")
 }
 
 // libraryClass finds the class of a library by the type name of its instances: File by file.
