@@ -146,16 +146,18 @@ func (h *Host) findModule(L *lua.LState, name string) *lua.LFunction {
 // and in the places of package.path. A place with a question mark is a file, as in
 // Lua 5.1, another one is a folder.
 func (m *modules) candidates(rel string) []string {
+	in := func(dir string) []string {
+		return []string{filepath.Join(dir, rel+".lua"), filepath.Join(dir, rel, "init.lua")}
+	}
+	out := in(m.dir)
 	places, _ := m.library.RawGetString("path").(lua.LString)
-	var out []string
-	for _, place := range append([]string{m.dir}, strings.Split(string(places), ";")...) {
+	for place := range strings.SplitSeq(string(places), ";") {
 		switch {
 		case place == "":
 		case strings.Contains(place, "?"):
 			out = append(out, filepath.Clean(strings.ReplaceAll(place, "?", rel)))
 		default:
-			out = append(out, filepath.Join(place, rel+".lua"),
-				filepath.Join(place, rel, "init.lua"))
+			out = append(out, in(place)...)
 		}
 	}
 	return out
@@ -174,12 +176,15 @@ func (h *Host) moduleHint(name string) string {
 	if hint := moduleHints[strings.ToLower(name)]; hint != "" {
 		return hint
 	}
-	near := suggest(name, h.Modules())
-	if near == "" {
-		near = suggest("imd."+name, h.Modules())
-	}
-	if near != "" {
+	known := h.Modules()
+	if near := suggest(name, known); near != "" {
 		return "did you mean " + near + "?"
+	}
+	for i := range known {
+		known[i] = strings.TrimPrefix(known[i], "imd.")
+	}
+	if near := suggest(name, known); near != "" {
+		return "did you mean imd." + near + "?"
 	}
 	return ""
 }
