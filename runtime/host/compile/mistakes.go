@@ -1,0 +1,3 @@
+package compile
+
+func (g *grammar) hint(e *Error) string { return "" }
