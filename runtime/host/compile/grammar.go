@@ -31,6 +31,10 @@ type grammar struct {
 	levels    int   // open brackets, blocks, functions and unary operators
 	chain     int   // operators, calls and fields that tok is inside of
 	function  *functionSyntax
+
+	// For the hints: where the last return or break ended, and where the last
+	// assignment or call began.
+	finalAt, statementAt int
 }
 
 type functionSyntax struct {
@@ -45,6 +49,7 @@ func check(src string) (blanks []span, err *Error) {
 	g := grammar{
 		lexer:    lexer{src: src, line: 1},
 		function: &functionSyntax{vararg: true},
+		finalAt:  -1, statementAt: -1,
 	}
 	defer func() {
 		switch e := recover().(type) {
@@ -168,6 +173,7 @@ func (g *grammar) block() {
 				g.exprs()
 			}
 			g.skip(';')
+			g.finalAt = g.tok.at
 			return
 		case tokBreak:
 			g.next()
@@ -175,6 +181,7 @@ func (g *grammar) block() {
 				g.near("no loop to break")
 			}
 			g.skip(';')
+			g.finalAt = g.tok.at
 			return
 		case ';':
 			g.next()
@@ -338,8 +345,12 @@ func (g *grammar) body(open token) {
 
 // exprStatement checks a call or an assignment.
 func (g *grammar) exprStatement() {
-	if g.suffixed() == callExpr {
+	g.statementAt = g.tok.at
+	switch g.suffixed() {
+	case callExpr:
 		return
+	case valueExpr:
+		g.near("syntax error")
 	}
 	for targets := 1; g.skip(','); targets++ {
 		if targets > MaxSyntax {
