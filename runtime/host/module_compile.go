@@ -38,6 +38,13 @@ func syntaxError(chunk string, err *compile.Error) *Error {
 	if err.Column > 0 {
 		e.Details["column"] = err.Column
 	}
+	if err.Token != "" {
+		e.Details["token"] = err.Token
+	}
+	if err.Opening != "" {
+		e.Details["opening"] = err.Opening
+		e.Details["opening_line"] = err.OpenLine
+	}
 	if err.Incomplete {
 		e.Details["incomplete"] = true
 	}

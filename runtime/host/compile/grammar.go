@@ -35,6 +35,9 @@ type grammar struct {
 	// For the hints: where the last return or break ended, and where the last
 	// assignment or call began.
 	finalAt, statementAt int
+	// suspect is the first token whose block ends left of where it begins:
+	// probably its end is missing.
+	suspect token
 }
 
 type functionSyntax struct {
@@ -126,7 +129,11 @@ func (g *grammar) need(k kind) {
 
 // closes needs a token that ends what the token open began.
 func (g *grammar) closes(k kind, open token) {
-	if g.skip(k) {
+	if g.tok.kind == k {
+		if g.suspect.end == 0 && k == tokEnd && g.indent(g.tok) < g.indent(open) {
+			g.suspect = open
+		}
+		g.next()
 		return
 	}
 	if g.tok.line == open.line {
@@ -142,6 +149,12 @@ func (g *grammar) closes(k kind, open token) {
 		Opening:    open.text(g.src),
 		OpenLine:   open.line,
 	})
+}
+
+// indent is the white space, in bytes, that the line of a token begins with.
+func (g *grammar) indent(t token) int {
+	line := g.src[strings.LastIndexAny(g.src[:t.at], "\r\n")+1:]
+	return len(line) - len(strings.TrimLeft(line, " \t"))
 }
 
 func (g *grammar) enter() {

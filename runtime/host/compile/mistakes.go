@@ -13,7 +13,7 @@ func (g *grammar) hint(e *Error) string {
 	m := mistake{
 		src: g.src, tok: e.at, text: e.at.text(g.src), last: g.last.text(g.src),
 		lastToken: g.last, wants: e.wants, e: e,
-		final: e.at.at == g.finalAt, statement: e.at.at == g.statementAt,
+		suspect: g.suspect, final: e.at.at == g.finalAt, statement: e.at.at == g.statementAt,
 	}
 	m.rest = g.src[min(e.at.at, len(g.src)):]
 	m.before = lineBefore(g.src, e.at.at)
@@ -43,6 +43,7 @@ type mistake struct {
 	before    string // the line up to the token, without white space around it
 	wants     kind
 	e         *Error
+	suspect   token
 	final     bool // the token stands behind a return or break
 	statement bool // the token begins a statement
 }

@@ -1,6 +1,9 @@
 package compile
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // messageHint explains errors whose message is enough.
 func messageHint(m mistake) string {
@@ -168,6 +171,9 @@ func endHint(m mistake) string {
 	switch {
 	case m.tok.kind == tokEOF && strings.Contains(m.src, "else if"):
 		return "write elseif; `else if` begins another `if` that needs an `end` of its own"
+	case m.tok.kind == tokEOF && m.suspect.end > 0:
+		return fmt.Sprintf("an `end` is missing, probably that of the `%s` at line %d",
+			m.suspect.text(m.src), m.suspect.line)
 	case m.tok.kind == tokEOF:
 		return "an `end` is missing"
 	case m.tok.kind == tokEnd:

@@ -82,7 +82,7 @@ local function f()
 	return 1
 end
 --> 5:4: 'end' expected (to close 'function' at line 1) near '<eof>'
---? an `end` is missing
+--? an `end` is missing, probably that of the `if` at line 2
 ---
 if a then
 	b()
@@ -579,7 +579,7 @@ print(n + 1)
 --> 2: attempt to perform arithmetic on a nil value (local 'n')
 ---
 print("a" + 1)
---> 1: cannot perform add operation between string and number
+--> 1: attempt to perform arithmetic on a string value; texts are joined with ..
 ---
 print("total: " .. nil)
 --> 1: attempt to concatenate a nil value
@@ -598,16 +598,19 @@ print(s:length())
 --> 2: attempt to call a nil value (method 'length')
 ---
 print(#nil)
---> 1: __len undefined
+--> 1: attempt to get length of a nil value
 ---
 local a = None
 --> 1: undefined global 'None'
+--? write nil
 ---
 this.x = 1
 --> 1: undefined global 'this'
+--? write self, in a function that is declared with a colon: function C:name()
 ---
 local ok = True
 --> 1: undefined global 'True'
+--? write true
 ---
 local t = {}
 t[nil] = 1
@@ -615,7 +618,7 @@ t[nil] = 1
 ---
 local f = 5
 f()
---> 2: attempt to call a number value ('f')
+--> 2: attempt to call a number value (local 'f')
 ---
 local a, b = {}
 b.x = 1
@@ -634,6 +637,7 @@ string.fmt("x")
 ---
 print(undefined)
 --> 1: undefined global 'undefined'
+--? write nil
 ---
 count = count + 1
 --> 1: undefined global 'count'
@@ -683,7 +687,7 @@ f({})
 --> 1: attempt to index a nil value (field 'y') with key 'z'
 ---
 local x = -{}
---> 1: __unm undefined
+--> 1: attempt to perform arithmetic on a table value
 ---
 local t = {}
 t:go(1):stop()
