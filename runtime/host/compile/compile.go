@@ -65,7 +65,7 @@ func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 	if err != nil {
 		return nil, compilerError(err)
 	}
-	var r repairer
+	r := repairer{weight: weight{on: len(source) > lightSource, locals: map[string]bool{}}}
 	main := &ast.FunctionExpr{ParList: &ast.ParList{HasVargs: true}, Stmts: stmts}
 	r.function(main, false)
 	if r.err != nil {

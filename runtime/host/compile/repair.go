@@ -14,6 +14,7 @@ import (
 type repairer struct {
 	functions []*function // the functions that are being walked, innermost last
 	marks     marks
+	weight    weight
 	err       *Error
 }
 
@@ -99,6 +100,11 @@ func (r *repairer) expr(at *ast.Expr) {
 	switch e := (*at).(type) {
 	case *ast.NumberExpr:
 		repairNumber(e)
+		r.constant(e.Value, e.Line())
+	case *ast.StringExpr:
+		r.constant(e.Value, e.Line())
+	case *ast.IdentExpr:
+		r.name(e)
 	case *ast.AttrGetExpr:
 		r.expr(&e.Object)
 		r.expr(&e.Key)
@@ -109,6 +115,7 @@ func (r *repairer) expr(at *ast.Expr) {
 			r.expr(&e.Func)
 		} else {
 			r.expr(&e.Receiver)
+			r.constant(e.Method, e.Line())
 		}
 		r.exprs(e.Args)
 	case *ast.LogicalOpExpr:

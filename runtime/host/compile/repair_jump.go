@@ -15,6 +15,8 @@ type function struct {
 	locals int
 	blocks []*scope
 	gotos  []*pending // that have found no label yet
+
+	constants map[string]int // with their places, if they are counted
 }
 
 // scope is one block of a function.
@@ -40,6 +42,7 @@ func (r *repairer) enter(names []string) *scope {
 	s := &scope{locals: f.locals}
 	f.blocks = append(f.blocks, s)
 	f.locals += len(names)
+	r.weight.declare(names)
 	s.declared = len(names) > 0
 	return s
 }
@@ -47,6 +50,7 @@ func (r *repairer) enter(names []string) *scope {
 func (r *repairer) declare(names ...string) {
 	f := r.fn()
 	f.locals += len(names)
+	r.weight.declare(names)
 	f.blocks[len(f.blocks)-1].declared = true
 }
 
