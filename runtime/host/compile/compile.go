@@ -1,6 +1,12 @@
 // Package compile turns the source text of a chunk into a function prototype. It
 // refuses what the parser and the compiler of gopher-lua cannot survive, and
-// repairs what they get wrong.
+// repairs what they get wrong. Faults lists it.
+//
+//	lex.go        source text to tokens
+//	grammar*.go   tokens checked, with the error texts of lua5.1, and limits
+//	mistakes*.go  what the author of a wrong source probably meant
+//	repair*.go    syntax tree to repaired tree; weight.go bounds the work
+//	compile.go    all of it in order, and the prototype
 package compile
 
 import (
@@ -65,7 +71,10 @@ func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 	if err != nil {
 		return nil, compilerError(err)
 	}
-	r := repairer{weight: weight{on: len(source) > lightSource, locals: map[string]bool{}}}
+	r := repairer{
+		weight:  weight{on: len(source) > lightSource, locals: map[string]bool{}},
+		watched: map[string]int{},
+	}
 	main := &ast.FunctionExpr{ParList: &ast.ParList{HasVargs: true}, Stmts: stmts}
 	r.function(main, false)
 	if r.err != nil {

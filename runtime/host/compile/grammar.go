@@ -151,10 +151,14 @@ func (g *grammar) closes(k kind, open token) {
 	})
 }
 
-// indent is the white space, in bytes, that the line of a token begins with.
+// indent is the white space, in bytes, that the line of a token begins with. It
+// counts no more than can be seen.
 func (g *grammar) indent(t token) int {
-	line := g.src[strings.LastIndexAny(g.src[:t.at], "\r\n")+1:]
-	return len(line) - len(strings.TrimLeft(line, " \t"))
+	n := 0
+	for n < 100 && (g.src[t.lineAt+n] == ' ' || g.src[t.lineAt+n] == '\t') {
+		n++
+	}
+	return n
 }
 
 func (g *grammar) enter() {

@@ -74,18 +74,21 @@ func (k kind) String() string {
 	return string(rune(k))
 }
 
-// token is one token of the source. It is src[at:end], from line to lastLine.
+// token is one token of the source. It is src[at:end], from line to lastLine. Its
+// line begins at lineAt.
 type token struct {
 	kind           kind
 	at, end        int
 	line, lastLine int
+	lineAt         int
 }
 
 // lexer reads tokens. It panics with an *Error.
 type lexer struct {
-	src  string
-	at   int
-	line int
+	src    string
+	at     int
+	line   int
+	lineAt int // where the line begins
 	// blanks are the spans of the source that gopher-lua's lexer would refuse
 	// although they are comments or white space.
 	blanks []span
@@ -101,7 +104,7 @@ func (l *lexer) scan() token {
 		l.fail(token{at: l.at, end: l.at, line: l.line},
 			fmt.Sprintf("the source has more than %d names, operators and values", MaxTokens))
 	}
-	t := token{kind: tokEOF, at: l.at, end: l.at, line: l.line}
+	t := token{kind: tokEOF, at: l.at, end: l.at, line: l.line, lineAt: l.lineAt}
 	if l.at == len(l.src) {
 		return t
 	}
@@ -164,6 +167,7 @@ func (l *lexer) newline() {
 		l.at++
 	}
 	l.line++
+	l.lineAt = l.at
 }
 
 func (l *lexer) comment() {

@@ -15,6 +15,7 @@ type repairer struct {
 	functions []*function // the functions that are being walked, innermost last
 	marks     marks
 	weight    weight
+	watched   map[string]int // names that mentions looks for, with how often they were found
 	err       *Error
 }
 
@@ -105,6 +106,9 @@ func (r *repairer) expr(at *ast.Expr) {
 		r.constant(e.Value, e.Line())
 	case *ast.IdentExpr:
 		r.name(e)
+		if _, watched := r.watched[e.Value]; watched {
+			r.watched[e.Value]++
+		}
 	case *ast.AttrGetExpr:
 		r.expr(&e.Object)
 		r.expr(&e.Key)
@@ -169,16 +173,30 @@ func (r *repairer) localAssign(s *ast.LocalAssignStmt) {
 		r.exprs(s.Exprs)
 		return
 	}
-	r.exprs(s.Exprs)
-	r.declare(s.Names...)
 	if len(s.Names) != 1 || len(s.Exprs) != 1 {
+		r.exprs(s.Exprs)
+		r.declare(s.Names...)
 		return
 	}
-	if f, ok := s.Exprs[0].(*ast.FunctionExpr); ok && mentions(f, s.Names[0]) {
+	_, function := s.Exprs[0].(*ast.FunctionExpr)
+	mentioned := r.mentions(s.Names[0], func() { r.exprs(s.Exprs) })
+	r.declare(s.Names...)
+	if function && mentioned {
 		extra := &ast.NilExpr{}
 		place(extra, s.Line())
 		s.Exprs = append(s.Exprs, extra)
 	}
+}
+
+// mentions reports whether walk comes across a name.
+func (r *repairer) mentions(name string, walk func()) bool {
+	before, nested := r.watched[name]
+	if !nested {
+		r.watched[name] = 0
+		defer delete(r.watched, name)
+	}
+	walk()
+	return r.watched[name] > before
 }
 
 // genericFor turns `for names in exprs do` into

@@ -10,18 +10,18 @@ const (
 	// MaxConstants bounds the different texts, names and numbers of one function.
 	// The compiler finds a constant by comparing it with all before it.
 	MaxConstants = 10_000
-	// maxLookups bounds these comparisons in one source.
-	maxLookups = 100_000_000
+	// maxSteps bounds these comparisons, and those of labels, in one source.
+	maxSteps = 100_000_000
 	// lightSource is the length up to which no source can reach these bounds in a
 	// time that matters.
 	lightSource = 50_000
 )
 
-// weight estimates how often the compiler compares constants.
+// weight estimates how long the compiler takes.
 type weight struct {
-	on      bool
-	locals  map[string]bool // names that were a local or a parameter anywhere so far
-	lookups int
+	on     bool
+	locals map[string]bool // names that were a local or a parameter anywhere so far
+	steps  int
 }
 
 func (w *weight) declare(names []string) {
@@ -47,15 +47,18 @@ func (r *repairer) constant(text string, line int) {
 		at = len(f.constants)
 		f.constants[text] = at
 	}
-	r.weight.lookups += at
-	switch {
-	case len(f.constants) > MaxConstants:
+	if len(f.constants) > MaxConstants {
 		r.fail(line, fmt.Sprintf("a function has more than %d different texts, names and numbers",
 			MaxConstants), "read large tables from a file, for example with json.read(path)")
-	case r.weight.lookups > maxLookups:
-		r.fail(line, fmt.Sprintf("the functions of the source use their texts, names and numbers "+
-			"too often (limit is %d comparisons of the compiler)", maxLookups),
-			"read large tables from a file, for example with json.read(path)")
+	}
+	r.work(at, line)
+}
+
+// work counts steps of the compiler that grow faster than the source.
+func (r *repairer) work(steps, line int) {
+	if r.weight.steps += steps; r.weight.steps > maxSteps {
+		r.fail(line, fmt.Sprintf("the source takes too long to compile (limit is %d steps)",
+			maxSteps), "read large tables from a file, for example with json.read(path)")
 	}
 }
 
