@@ -51,6 +51,7 @@ var endless = map[string]string{
 	"doubling":             `while true do local s = "x" for i = 1, 20 do s = s .. s end end`,
 	"rep":                  `while true do local s = ("x"):rep(1e6) end`,
 	"load":                 `while true do loadstring("return 1")() end`,
+	"long sources":         `local s = ("x = 1 "):rep(250000) while true do loadstring(s) end`,
 	"print":                `while true do print(("x"):rep(1000)) end`,
 	"stalled write":        `while true do io.stderr:write(("x"):rep(1000)) end`,
 	"read":                 `io.read()`,

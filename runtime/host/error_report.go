@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/mattn/go-runewidth"
+
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
@@ -50,10 +52,15 @@ func (h *Host) reportText(b *strings.Builder, e *Error) {
 	b.WriteString(h.paint("1", e.Message) + "\n")
 	if e.Where != "" {
 		b.WriteString(h.paint("34", "  --> ") + e.Where)
-		if line := h.sourceLine(e.Where); line != "" {
+		line, before := h.excerpt(e)
+		if line != "" {
 			b.WriteString(":  " + line)
 		}
 		b.WriteByte('\n')
+		if before >= 0 {
+			indent := len("  --> ") + runewidth.StringWidth(e.Where) + len(":  ") + before
+			b.WriteString(strings.Repeat(" ", indent) + h.paint("1;31", "^") + "\n")
+		}
 	}
 	var facts []string
 	if e.Device != "" {
@@ -140,7 +147,7 @@ type jsonError struct {
 func (h *Host) reportJSON(w io.Writer, e *Error) {
 	j := jsonError{
 		Code: e.Code, Message: e.Message, Service: e.Service, Op: e.Op, Device: e.Device, Hint: e.Hint,
-		Where: e.Where, Source: h.sourceLine(e.Where), Details: e.Details,
+		Where: e.Where, Source: shorten(h.sourceLine(e.Where)), Details: e.Details,
 		Traceback: h.visible(e.Traceback), ExitCode: ExitCode(e),
 	}
 	if e.Cause != nil {
@@ -159,6 +166,35 @@ func (h *Host) reportJSON(w io.Writer, e *Error) {
 		out, _ = json.Marshal(j)
 	}
 	w.Write(append(out, '\n'))
+}
+
+// maxExcerpt is the number of characters of a source line that are shown.
+const maxExcerpt = 120
+
+// excerpt is the source line of an error as it is shown, and the number of
+// terminal cells before the column of the error, -1 if that is not known.
+func (h *Host) excerpt(e *Error) (line string, before int) {
+	line = h.sourceLine(e.Where)
+	column, ok := e.Details["column"].(int)
+	if !ok || line == "" {
+		return shorten(line), -1
+	}
+	text := []rune(strings.ReplaceAll(line, "\t", " "))
+	at := min(max(column-1, 0), len(text))
+	from := len(text) - len([]rune(strings.TrimLeft(string(text), " ")))
+	if at-from > maxExcerpt*3/4 {
+		from = at - maxExcerpt/2
+	}
+	from = min(from, at)
+	return shorten(string(text[from:])), runewidth.StringWidth(string(text[from:at]))
+}
+
+func shorten(line string) string {
+	line = strings.TrimSpace(line)
+	if r := []rune(line); len(r) > maxExcerpt {
+		return string(r[:maxExcerpt-3]) + "..."
+	}
+	return line
 }
 
 // sourceLine is the text of the line at "file:line".
@@ -181,11 +217,7 @@ func (h *Host) sourceLine(at string) string {
 	if line < 1 || line > len(lines) {
 		return ""
 	}
-	text := strings.TrimSpace(lines[line-1])
-	if r := []rune(text); len(r) > 120 {
-		text = string(r[:117]) + "..."
-	}
-	return text
+	return strings.TrimRight(lines[line-1], " \t\r")
 }
 
 // warn prints an error that ends nothing. It does not wait for the stream.

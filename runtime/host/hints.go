@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host/compile"
 )
 
 // hints says what to write instead of names that other Luas or libraries have.
@@ -245,7 +247,7 @@ func hintFor(name string) string {
 		return hint
 	}
 	if !strings.Contains(name, ".") {
-		return ""
+		return compile.WordHint(name)
 	}
 	return hints[strings.ToLower(strings.ReplaceAll(name, "_", ""))]
 }

@@ -409,7 +409,7 @@ func TestModules(t *testing.T) {
 		print(pcall(require("imd.emb").fail))`
 	want := `a	true	from the search path	go imd.go
 false	module	loop while loading module 'loop1'
-false	syntax	syntax error at the end of the file
+false	syntax	unexpected symbol near '<eof>'
 false	module	module 'nope' not found
 false	undefined	assignment to undeclared global 'oops'
 false	module	module 'imd.gp' not found

@@ -47,7 +47,7 @@ var baseTests = []struct{ src, want string }{
 		`load("return ...")(7), loadstring("return 1")(), load(function() return nil end) ~= nil`,
 		"7\t1\ttrue",
 	},
-	{`loadstring("x = = 1", "chunk")`, "nil\tchunk:1: syntax error near '=' (syntax)"},
+	{`loadstring("x = = 1", "chunk")`, "nil\tchunk:1: unexpected symbol near '=' (syntax)"},
 	{`load("return x", "c", "t", {x = 4})()`, "4"},
 	{`select(-1, 1, 2, 3), select("#"), (select(2, "a", "b"))`, "3\t0\tb"},
 	{`unpack({1, 2, nil, 4}, 1, 4)`, "1\t2\tnil\t4"},

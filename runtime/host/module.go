@@ -196,7 +196,7 @@ func (h *Host) knowsModule(name string) bool {
 }
 
 func (h *Host) moduleChunk(L *lua.LState, chunk, src string) *lua.LFunction {
-	proto, err := h.compile(chunk, src)
+	proto, err := h.compileFor(L, chunk, src)
 	if err != nil {
 		Raise(L, err)
 	}

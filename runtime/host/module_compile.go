@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -30,6 +31,65 @@ func (h *Host) compile(chunk, source string) (*lua.FunctionProto, error) {
 	return proto, nil
 }
 
+// longSource is the length from which on a source is compiled in a goroutine of
+// its own, so that nobody has to wait for it.
+const longSource = 32 << 10
+
+// compileUntil is compile that gives up when ctx ends. What the compiler is doing
+// then ends by itself: the limits of package compile bound it to a few seconds.
+func (h *Host) compileUntil(
+	ctx context.Context, chunk, source string,
+) (*lua.FunctionProto, error) {
+	if len(source) < longSource {
+		return h.compile(chunk, source)
+	}
+	type result struct {
+		proto *lua.FunctionProto
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		r.err = shielded(ctx, func(context.Context) (err error) {
+			r.proto, err = h.compile(chunk, source)
+			return err
+		})
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		return r.proto, r.err
+	case <-ctx.Done():
+		return nil, h.ToError(context.Cause(ctx))
+	}
+}
+
+// compileFor compiles for a running script. A long source is compiled without the
+// lock.
+func (h *Host) compileFor(L *lua.LState, chunk, source string) (*lua.FunctionProto, error) {
+	if len(source) < longSource {
+		return h.compile(chunk, source)
+	}
+	var proto *lua.FunctionProto
+	err := TryWithTimeout(L, -1, func(ctx context.Context) (err error) {
+		proto, err = h.compileUntil(ctx, chunk, source)
+		return err
+	})
+	return proto, err
+}
+
+// compileMain is compileFor as the first step of the main task.
+func (h *Host) compileMain(t *Task, chunk, source string) (
+	proto *lua.FunctionProto, syntax error, f *failure,
+) {
+	step := h.root.NewFunction(func(L *lua.LState) int {
+		proto, syntax = h.compileFor(L, chunk, source)
+		return 0
+	})
+	_, f = callOn(t.th, t.hook, step)
+	return proto, syntax, f
+}
+
 func syntaxError(chunk string, err *compile.Error) *Error {
 	e := Errorf("syntax", "%s", err.Message)
 	e.Where = fmt.Sprintf("%s:%d", chunk, err.Line)
@@ -37,6 +97,13 @@ func syntaxError(chunk string, err *compile.Error) *Error {
 	e.Details = map[string]any{"line": err.Line}
 	if err.Column > 0 {
 		e.Details["column"] = err.Column
+	}
+	if err.Token != "" {
+		e.Details["token"] = err.Token
+	}
+	if err.Opening != "" {
+		e.Details["opening"] = err.Opening
+		e.Details["opening_line"] = err.OpenLine
 	}
 	if err.Incomplete {
 		e.Details["incomplete"] = true

@@ -303,9 +303,12 @@ func (h *Host) endMain(t *Task) {
 // for messages; if it is a path, require looks in its folder. The error is an
 // *Error or an *ExitError.
 func (h *Host) Run(ctx context.Context, chunk, source string) error {
-	proto, err := h.compile(chunk, source)
-	if err != nil {
-		return err
+	var proto *lua.FunctionProto
+	var err error
+	if len(source) < longSource {
+		if proto, err = h.compile(chunk, source); err != nil {
+			return err
+		}
 	}
 	ctx, stop := h.limited(ctx)
 	defer stop()
@@ -325,10 +328,18 @@ func (h *Host) Run(ctx context.Context, chunk, source string) error {
 	for _, f := range h.starters {
 		f(h.root, chunk)
 	}
-	_, t.failure = callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto), args...)
+	var syntax error
+	if proto == nil {
+		proto, syntax, t.failure = h.compileMain(t, chunk, source)
+	}
+	if proto != nil && t.failure == nil {
+		_, t.failure = callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto), args...)
+	}
 	cancelled := t.Cancelled()
 	h.endMain(t)
-	err = h.verdict(t)
+	if err = h.verdict(t); err == nil {
+		err = syntax
+	}
 	h.lock.release()
 	watch()
 	close(t.done)

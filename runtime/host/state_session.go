@@ -56,12 +56,13 @@ func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue,
 	}
 	h, t := s.host, s.task
 	h.forget(chunk)
-	proto, err := h.compile(chunk, source)
-	if err != nil {
-		return nil, err
-	}
 	h.renewGrace()
 	life, end := s.begin(ctx)
+	proto, err := h.compileUntil(life, chunk, source)
+	if err != nil {
+		end()
+		return nil, err
+	}
 	h.lock.acquire(t.ticket)
 	h.makeRoom()
 	h.began(t)

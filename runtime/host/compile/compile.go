@@ -1,6 +1,12 @@
 // Package compile turns the source text of a chunk into a function prototype. It
 // refuses what the parser and the compiler of gopher-lua cannot survive, and
-// repairs what they get wrong.
+// repairs what they get wrong. Faults lists it.
+//
+//	lex.go        source text to tokens
+//	grammar*.go   tokens checked, with the error texts of lua5.1, and limits
+//	mistakes*.go  what the author of a wrong source probably meant
+//	repair*.go    syntax tree to repaired tree; weight.go bounds the work
+//	compile.go    all of it in order, and the prototype
 package compile
 
 import (
@@ -15,25 +21,22 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
-const (
-	// MaxSource is the longest text that is compiled.
-	MaxSource = 4 << 20
-	// MaxSyntax is how deep brackets, blocks and functions may stand in each
-	// other. The compiler recurses, and a Go stack overflow cannot be caught.
-	MaxSyntax = 200
-	// maxConcat bounds operators that group to the right: each needs a register.
-	maxConcat = 250
-	// maxChain bounds everything else that makes an expression deep.
-	maxChain = 2000
-)
+// MaxSource is the longest text that is compiled.
+const MaxSource = 4 << 20
 
 // Error is a syntax error, or a limit of the compiler that the source exceeds.
 type Error struct {
 	Message    string
 	Line       int
-	Column     int    // 0 if unknown
+	Column     int    // the character in the line, from 1; 0 if unknown
+	Token      string // the text that was not expected; empty at the end and if unknown
+	Opening    string // what is not closed: "function", "if", "("; empty if nothing is
+	OpenLine   int    // where Opening stands
 	Hint       string // what was probably meant
 	Incomplete bool   // more text could complete the chunk
+
+	at    token
+	wants kind // what was expected instead of at, 0 if that was no one token
 }
 
 // Error returns the message.
@@ -60,14 +63,18 @@ func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 			Line:    1,
 		}
 	}
-	if err := scanDepth(source); err != nil {
-		return nil, err
+	blanks, syntax := check(source)
+	if syntax != nil {
+		return nil, syntax
 	}
-	stmts, err := parse.Parse(strings.NewReader(source), chunk)
+	stmts, err := parse.Parse(strings.NewReader(blank(source, blanks)), chunk)
 	if err != nil {
-		return nil, syntaxError(source, err)
+		return nil, compilerError(err)
 	}
-	var r repairer
+	r := repairer{
+		weight:  weight{on: len(source) > lightSource, locals: map[string]bool{}},
+		watched: map[string]int{},
+	}
 	main := &ast.FunctionExpr{ParList: &ast.ParList{HasVargs: true}, Stmts: stmts}
 	r.function(main, false)
 	if r.err != nil {
@@ -75,7 +82,7 @@ func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 	}
 	proto, err := lua.Compile(main.Stmts, chunk)
 	if err != nil {
-		e := syntaxError(source, err)
+		e := compilerError(err)
 		e.Line = r.marks.line(e.Line)
 		return nil, e
 	}
@@ -84,55 +91,47 @@ func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 	return proto, nil
 }
 
-func syntaxError(source string, err error) *Error {
-	e := &Error{Message: err.Error(), Line: 1}
+// blank replaces spans of the source by spaces.
+func blank(source string, spans []span) string {
+	if len(spans) == 0 {
+		return source
+	}
+	text := []byte(source)
+	for _, s := range spans {
+		for i := s.from; i < s.to; i++ {
+			text[i] = ' '
+		}
+	}
+	return string(text)
+}
+
+// compilerError is an error of gopher-lua about a source that check accepts.
+func compilerError(err error) *Error {
 	var pe *parse.Error
 	var ce *lua.CompileError
 	switch {
 	case errors.As(err, &pe):
-		e.Line = pe.Pos.Line
-		if e.Line == parse.EOF {
-			e.Line = strings.Count(strings.TrimRight(source, "\n"), "\n") + 1
-			e.Message = pe.Message + " at the end of the file"
-			e.Incomplete = true
-		} else {
-			e.Message = fmt.Sprintf("%s near '%s'", pe.Message, pe.Token)
-			e.Column = pe.Pos.Column
+		return &Error{
+			Message: fmt.Sprintf("%s near '%s'", pe.Message, pe.Token),
+			Line:    max(pe.Pos.Line, 1),
 		}
-		if strings.HasPrefix(pe.Message, "unterminated multiline") {
-			e.Incomplete = true
-		}
-		e.Hint = syntaxHint(pe.Token, e.Line, source)
 	case errors.As(err, &ce):
-		e.Message, e.Line = ce.Message, ce.Line
+		return &Error{Message: ce.Message, Line: ce.Line}
 	}
-	return e
+	return &Error{Message: err.Error(), Line: 1}
 }
 
-// syntaxHint helps people who come from other languages.
-func syntaxHint(token string, line int, source string) string {
-	lines := strings.SplitN(source, "\n", line+1)
-	text := ""
-	if line >= 1 && line <= len(lines) {
-		text = lines[line-1]
+// locate sets the column and the text of the token that was not expected. At the
+// end of the source these are behind the last line that is not empty.
+func (e *Error) locate(src string) {
+	if e.at.kind == tokEOF && e.at.at == len(src) {
+		src = strings.TrimRight(src, " \t\r\n")
+		e.Line = 1 + strings.Count(src, "\n")
+		e.Column = column(src, len(src))
+		return
 	}
-	switch {
-	case strings.Contains(text, "!="):
-		return "not equal is ~= in Lua"
-	case strings.Contains(text, "+=") || strings.Contains(text, "-="):
-		return "Lua has no += and -=; write x = x + 1"
-	case strings.Contains(text, "++"):
-		return "Lua has no ++; write x = x + 1"
-	case strings.Contains(text, "&&"):
-		return "and is written `and` in Lua"
-	case strings.Contains(text, "||"):
-		return "or is written `or` in Lua"
-	case token == "else" && strings.Contains(text, "else if"):
-		return "write elseif"
-	case token == "=" && strings.Contains(text, "if "):
-		return "compare with == in Lua"
-	}
-	return ""
+	e.Column = column(src, e.at.at)
+	e.Token = e.at.text(src)
 }
 
 // untail turns tail calls of functions named yield into plain calls. A Go

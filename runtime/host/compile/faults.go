@@ -113,5 +113,5 @@ print(#t, t[25551], t[30001], t[30002], t.y)`, "30002\t8\t5\t6\t9\n", "blocks"},
 print((pcall(function() return "1_0" + 0 end)))`, "false\nfalse\n", "asNumber"},
 	{"malformed number", `print(loadstring("return 3x") == nil, loadstring("x = 3x = 4") == nil)
 print(loadstring("return 0x") == nil, loadstring("return 1..2") == nil)`, "true\ttrue\ntrue\ttrue\n",
-		"scanDepth"},
+		"check"},
 }

@@ -14,6 +14,8 @@ import (
 type repairer struct {
 	functions []*function // the functions that are being walked, innermost last
 	marks     marks
+	weight    weight
+	watched   map[string]int // names that mentions looks for, with how often they were found
 	err       *Error
 }
 
@@ -99,6 +101,14 @@ func (r *repairer) expr(at *ast.Expr) {
 	switch e := (*at).(type) {
 	case *ast.NumberExpr:
 		repairNumber(e)
+		r.constant(e.Value, e.Line())
+	case *ast.StringExpr:
+		r.constant(e.Value, e.Line())
+	case *ast.IdentExpr:
+		r.name(e)
+		if _, watched := r.watched[e.Value]; watched {
+			r.watched[e.Value]++
+		}
 	case *ast.AttrGetExpr:
 		r.expr(&e.Object)
 		r.expr(&e.Key)
@@ -109,6 +119,7 @@ func (r *repairer) expr(at *ast.Expr) {
 			r.expr(&e.Func)
 		} else {
 			r.expr(&e.Receiver)
+			r.constant(e.Method, e.Line())
 		}
 		r.exprs(e.Args)
 	case *ast.LogicalOpExpr:
@@ -162,16 +173,30 @@ func (r *repairer) localAssign(s *ast.LocalAssignStmt) {
 		r.exprs(s.Exprs)
 		return
 	}
-	r.exprs(s.Exprs)
-	r.declare(s.Names...)
 	if len(s.Names) != 1 || len(s.Exprs) != 1 {
+		r.exprs(s.Exprs)
+		r.declare(s.Names...)
 		return
 	}
-	if f, ok := s.Exprs[0].(*ast.FunctionExpr); ok && mentions(f, s.Names[0]) {
+	_, function := s.Exprs[0].(*ast.FunctionExpr)
+	mentioned := r.mentions(s.Names[0], func() { r.exprs(s.Exprs) })
+	r.declare(s.Names...)
+	if function && mentioned {
 		extra := &ast.NilExpr{}
 		place(extra, s.Line())
 		s.Exprs = append(s.Exprs, extra)
 	}
+}
+
+// mentions reports whether walk comes across a name.
+func (r *repairer) mentions(name string, walk func()) bool {
+	before, nested := r.watched[name]
+	if !nested {
+		r.watched[name] = 0
+		defer delete(r.watched, name)
+	}
+	walk()
+	return r.watched[name] > before
 }
 
 // genericFor turns `for names in exprs do` into

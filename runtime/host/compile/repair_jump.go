@@ -15,6 +15,8 @@ type function struct {
 	locals int
 	blocks []*scope
 	gotos  []*pending // that have found no label yet
+
+	constants map[string]int // with their places, if they are counted
 }
 
 // scope is one block of a function.
@@ -40,6 +42,7 @@ func (r *repairer) enter(names []string) *scope {
 	s := &scope{locals: f.locals}
 	f.blocks = append(f.blocks, s)
 	f.locals += len(names)
+	r.weight.declare(names)
 	s.declared = len(names) > 0
 	return s
 }
@@ -47,6 +50,7 @@ func (r *repairer) enter(names []string) *scope {
 func (r *repairer) declare(names ...string) {
 	f := r.fn()
 	f.locals += len(names)
+	r.weight.declare(names)
 	f.blocks[len(f.blocks)-1].declared = true
 }
 
@@ -102,7 +106,7 @@ func (r *repairer) labelLoop(at *ast.Stmt, label string) {
 	block.SetLine(line)
 	block.SetLastLine(last)
 	*at = block
-	r.land(label, r.fn().locals)
+	r.land(label, r.fn().locals, last)
 }
 
 // breaks turns a break that leaves blocks with locals inside the loop into a
@@ -154,12 +158,14 @@ func (r *repairer) label(s *ast.LabelStmt, _ []ast.Stmt) {
 		block.labels = map[string]int{}
 	}
 	block.labels[s.Name] = f.locals
-	r.land(s.Name, f.locals)
+	r.land(s.Name, f.locals, s.Line())
 }
 
-func (r *repairer) land(label string, locals int) {
+func (r *repairer) land(label string, locals, line int) {
 	f := r.fn()
 	depth := len(f.blocks) - 1
+	// Both this loop and the one of the compiler look at all jumps.
+	r.work(5*len(f.gotos), line)
 	rest := f.gotos[:0]
 	for _, p := range f.gotos {
 		if p.label == label && p.depth >= depth {

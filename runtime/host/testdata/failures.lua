@@ -29,9 +29,9 @@ prnt("x") --> undefined: undefined global 'prnt' \(did you mean print\?\)
 result = 1 --> undefined: assignment to undeclared global 'result'
 ---
 local x = 1
-x += 1 --> syntax: parse error near '\+'
+x += 1 --> syntax: '=' expected near '\+'
 ---
-if x then print(1) --> syntax: syntax error at the end of the file
+if x then print(1) --> syntax: 'end' expected \(to close 'if' at line 1\) near '<eof>'
 ---
 error("plain") --> error: ^plain$
 ---

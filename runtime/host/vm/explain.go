@@ -32,6 +32,14 @@ func Explain(L *lua.LState, s string) string {
 		better = explainArith(L, f, text)
 	case strings.HasPrefix(text, "attempt to compare "):
 		better = explainCompare(L, f, text)
+	case strings.HasPrefix(text, "for statement init "):
+		better = "'for' initial value must be a number"
+	case strings.HasPrefix(text, "for statement "):
+		better = "'for' " + strings.TrimPrefix(text, "for statement ")
+	case text == "__unm undefined":
+		better = explainUnary(L, f, "perform arithmetic on")
+	case text == "__len undefined":
+		better = explainUnary(L, f, "get length of")
 	}
 	if better == "" {
 		return s
@@ -98,11 +106,18 @@ func explainArith(L *lua.LState, f Frame, text string) string {
 	switch op := i.Op(); {
 	case op >= lua.OP_ADD && op <= lua.OP_POW:
 		for _, rk := range []int{i.C(), i.B()} {
-			if rk&constBit == 0 {
-				if v := L.Get(rk + 1); !isNumeric(v) {
-					return "attempt to perform arithmetic on " + Typed(v) + describe(f, rk, f.PC())
-				}
+			v := operand(L, f, rk)
+			if isNumeric(v) {
+				continue
 			}
+			text := "attempt to perform arithmetic on " + Typed(v)
+			if rk&constBit == 0 {
+				text += describe(f, rk, f.PC())
+			}
+			if op == lua.OP_ADD && v.Type() == lua.LTString {
+				text += "; texts are joined with .."
+			}
+			return text
 		}
 	case op == lua.OP_CONCAT:
 		for r := i.C(); r >= i.B(); r-- {
@@ -112,6 +127,31 @@ func explainArith(L *lua.LState, f Frame, text string) string {
 		}
 	}
 	return ""
+}
+
+// explainUnary names the operand of a minus sign or #.
+func explainUnary(L *lua.LState, f Frame, what string) string {
+	i, ok := f.Instruction()
+	if !ok || i.Op() != lua.OP_UNM && i.Op() != lua.OP_LEN {
+		return ""
+	}
+	v := operand(L, f, i.B())
+	text := "attempt to " + what + " " + Typed(v)
+	if i.B()&constBit == 0 {
+		text += describe(f, i.B(), f.PC())
+	}
+	return text
+}
+
+// operand returns the value of an operand, which is a constant or a register.
+func operand(L *lua.LState, f Frame, rk int) lua.LValue {
+	if rk&constBit == 0 {
+		return L.Get(rk + 1)
+	}
+	if k := f.Fn().Proto.Constants; rk&^constBit < len(k) {
+		return k[rk&^constBit]
+	}
+	return lua.LNil
 }
 
 // CompareHint is the field of a metatable that says what a script can use instead of < and >, which
@@ -186,8 +226,7 @@ func constant(f Frame, rk int) string {
 // on, "" if that cannot be told.
 func describe(f Frame, reg, pc int) string {
 	fn := f.Fn()
-	name, ok := fn.LocalName(reg+1, pc)
-	if hidden := strings.HasPrefix(name, "("); ok && !hidden {
+	if name := localName(fn, reg, pc); name != "" {
 		return " (local '" + name + "')"
 	}
 	at := setter(fn.Proto.Code, reg, pc)
@@ -199,7 +238,7 @@ func describe(f Frame, reg, pc int) string {
 	case lua.OP_GETGLOBAL:
 		return " (global '" + fn.Proto.Constants[i.Bx()].String() + "')"
 	case lua.OP_GETTABLE, lua.OP_GETTABLEKS:
-		if key := constant(f, i.C()); key != "" {
+		if key := keyText(f, i.C()); key != "" {
 			return " (field '" + key + "')"
 		}
 	case lua.OP_SELF:
@@ -211,11 +250,36 @@ func describe(f Frame, reg, pc int) string {
 			return " (upvalue '" + fn.Proto.DbgUpvalues[b] + "')"
 		}
 	case lua.OP_MOVE:
-		if name, ok := fn.LocalName(i.B()+1, at); ok {
+		if name := localName(fn, i.B(), at); name != "" {
 			return " (local '" + name + "')"
 		}
 	}
 	return ""
+}
+
+// localName returns the name of the local in a register at an instruction, ""
+// if there is none or the host made it. The compiler notes the beginning of a
+// local one instruction late.
+func localName(fn *lua.LFunction, reg, pc int) string {
+	for _, at := range []int{pc + 1, pc} {
+		if name, ok := fn.LocalName(reg+1, at); ok && !strings.HasPrefix(name, "(") {
+			return name
+		}
+	}
+	return ""
+}
+
+// keyText is the text of a constant key, "?" if the key is in a register.
+func keyText(f Frame, rk int) string {
+	if rk&constBit == 0 {
+		return "?"
+	}
+	if k := f.Fn().Proto.Constants; rk&^constBit < len(k) {
+		if n, ok := k[rk&^constBit].(lua.LNumber); ok {
+			return luanum.Format(float64(n))
+		}
+	}
+	return constant(f, rk)
 }
 
 // setter finds the last instruction before pc that set reg, -1 if a jump makes
