@@ -70,15 +70,14 @@ func TestPendingModulesAreMissing(t *testing.T) {
 func TestHintedNamesAreMissing(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, host.Options{})
-	ix := api.Registry(h)
-	for _, m := range ix.Modules() {
+	names, required := host.Hints()
+	for _, m := range api.Registry(h).Modules() {
 		for _, f := range m.Funcs {
-			if hint := host.HintFor(f.FullName()); hint != "" {
+			if hint := names[f.FullName()]; hint != "" {
 				t.Errorf("%s exists and has the hint %q", f.FullName(), hint)
 			}
 		}
 	}
-	_, required := host.Hints()
 	for name := range required {
 		if slices.Contains(h.Modules(), "imd."+name) && !strings.Contains(name, ".") &&
 			!slices.Contains(pendingModules, name) {
