@@ -471,7 +471,7 @@ func TestBatch(t *testing.T) {
 		{"all well", "x = 2\nx * 4\n", "8\n", 0},
 		{"no newline at the end", "1 + 1", "2\n", 0},
 		{"first failure", "error('boom')\n3\n", "3\n", 1},
-		{"unfinished", "for i = 1, 2 do\n  print(i)\n", "at the end of the file", 2},
+		{"unfinished", "for i = 1, 2 do\n  print(i)\n", "near '<eof>'", 2},
 		{"empty lines in a block", "do\n\n\n\nprint(5)\nend\n", "5\n", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -80,14 +80,14 @@ func (h *Host) compileFor(L *lua.LState, chunk, source string) (*lua.FunctionPro
 
 // compileMain is compileFor as the first step of the main task.
 func (h *Host) compileMain(t *Task, chunk, source string) (
-	proto *lua.FunctionProto, syntax error, f *failure,
+	proto *lua.FunctionProto, f *failure, syntax error,
 ) {
 	step := h.root.NewFunction(func(L *lua.LState) int {
 		proto, syntax = h.compileFor(L, chunk, source)
 		return 0
 	})
 	_, f = callOn(t.th, t.hook, step)
-	return proto, syntax, f
+	return proto, f, syntax
 }
 
 func syntaxError(chunk string, err *compile.Error) *Error {

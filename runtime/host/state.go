@@ -330,7 +330,7 @@ func (h *Host) Run(ctx context.Context, chunk, source string) error {
 	}
 	var syntax error
 	if proto == nil {
-		proto, syntax, t.failure = h.compileMain(t, chunk, source)
+		proto, t.failure, syntax = h.compileMain(t, chunk, source)
 	}
 	if proto != nil && t.failure == nil {
 		_, t.failure = callOn(t.th, t.hook, h.root.NewFunctionFromProto(proto), args...)
