@@ -61,6 +61,9 @@ const (
 		"dev:tunnel():services() lists those of a tunnel"
 )
 
+const hintWrongKeys = "the device is not the one that was paired, or was erased since: " +
+	"if it is yours, `imdlua pair` pairs anew"
+
 // hints say what the user can do about a refusal of lockdown.
 var hints = map[lockdown.Code]string{
 	lockdown.ErrInvalidService:               hintNone,
@@ -100,6 +103,8 @@ var ours = []reason{
 		"turn on Settings > Privacy & Security > Developer Mode on the device"},
 	{device.ErrNoImage, "no_developer_image",
 		"mount the developer disk image, for example by opening the device in Xcode once"},
+	{lockdown.ErrWrongKey, "wrong_keys", hintWrongKeys},
+	{lockdown.ErrPlainSession, "wrong_keys", hintWrongKeys},
 	{remotepair.ErrAuthentication, "wrong_keys",
 		"the device is not the one that was paired, or was reset since: " +
 			"`imdlua pair --remote` pairs anew"},

@@ -52,6 +52,7 @@ type Device struct {
 	turn    chan struct{}
 	session *session
 	closed  bool
+	probe   bool // made to ask one address who is there: it looks for no other
 
 	tunnels tunnels
 	closers []io.Closer // what was opened in the device's name, guarded by mu
@@ -73,6 +74,14 @@ func newDevice(f *Finder, info Info) *Device {
 	d.tunnels.turn = make(chan struct{}, 1)
 	d.tunnels.turn <- struct{}{}
 	d.life, d.end = context.WithCancelCause(context.Background())
+	return d
+}
+
+// newProbe makes a Device that finds out who is at the routes of info. It never
+// looks for the device elsewhere: that is what it is made for.
+func newProbe(f *Finder, info Info) *Device {
+	d := newDevice(f, info)
+	d.probe = true
 	return d
 }
 
@@ -160,6 +169,12 @@ func (d *Device) connectOn(ctx context.Context, road Road, port uint16, what str
 
 // rediscover finds the present roads to the device.
 func (d *Device) rediscover(ctx context.Context) error {
+	if d.probe {
+		return ErrNotFound
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	roads, err := d.finder.roads(ctx, d.Info())
 	if err == nil && len(roads) == 0 {
 		err = ErrNotFound

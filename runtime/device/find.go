@@ -321,7 +321,7 @@ func describe(ctx context.Context, f *Finder, i Info) Info {
 	if _, ok := i.lockdown(); !ok {
 		return i // what was found on the network has said what it is already
 	}
-	v, err := newDevice(f, i).Public(ctx)
+	v, err := newProbe(f, i).Public(ctx)
 	if err != nil {
 		i.Err = err
 		return i

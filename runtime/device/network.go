@@ -22,6 +22,11 @@ const (
 	browseTime = 2 * time.Second
 	// identifyTime is how long what was found has to say who it is.
 	identifyTime = 3 * time.Second
+	// searchTime bounds a whole look at the network, and maxAsked and askedAtOnce
+	// what is asked in it: anybody on the network can advertise.
+	searchTime  = browseTime + 2*identifyTime
+	maxAsked    = 1024
+	askedAtOnce = 32
 	// Keep-alive of connections over a network: a device that has left is
 	// noticed within seconds instead of hours.
 	keepAliveIdle     = 5 * time.Second
@@ -80,38 +85,92 @@ func (n *networkSearch) end() {
 // it is. What does not answer is left out: names on a network say nothing about
 // which device is meant. enough, if not nil, ends the search when it says so.
 func (f *Finder) network(ctx context.Context, enough func(Info) bool, types ...bonjour.Type) []Info {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, searchTime)
 	defer cancel()
-	var mu sync.Mutex
-	var infos []Info
-	var wg sync.WaitGroup
+	s := search{finder: f, slots: make(chan struct{}, askedAtOnce), enough: func(i Info) {
+		if enough != nil && enough(i) {
+			cancel()
+		}
+	}}
 	for _, b := range f.allBrowsers() {
 		for _, t := range types {
-			wg.Go(func() {
-				list, err := b.Browse(ctx, bonjour.Query{Type: t, Timeout: browseTime, Loopback: true})
-				if err != nil && ctx.Err() == nil {
-					f.log.Debug("browsing failed", "layer", "device", "type", string(t), "err", err)
-				}
-				for _, instance := range list {
-					wg.Go(func() {
-						info, err := f.identify(ctx, instance)
-						if err != nil {
-							f.log.Debug("did not say who it is", "layer", "device", "instance", instance.Name, "err", err)
-							return
-						}
-						mu.Lock()
-						defer mu.Unlock()
-						infos = merge(infos, []Info{info})
-						if enough != nil && enough(info) {
-							cancel()
-						}
-					})
-				}
-			})
+			s.running.Go(func() { s.browse(ctx, b, t) })
 		}
 	}
-	wg.Wait()
-	return infos
+	s.running.Wait()
+	if s.left > 0 {
+		f.log.Warn("not everything that is advertised could be asked", "layer", "device", "left", s.left)
+	}
+	return s.infos
+}
+
+// search is one look at the network.
+type search struct {
+	finder  *Finder
+	enough  func(Info)
+	slots   chan struct{} // one for each instance that is being asked
+	running sync.WaitGroup
+
+	mu    sync.Mutex
+	asked int
+	left  int // instances that were not asked
+	infos []Info
+}
+
+// browse asks each instance of a type that a browser finds.
+func (s *search) browse(ctx context.Context, b bonjour.Browser, t bonjour.Type) {
+	list, err := b.Browse(ctx, bonjour.Query{Type: t, Timeout: browseTime, Loopback: true})
+	if err != nil && ctx.Err() == nil {
+		s.finder.log.Debug("browsing failed", "layer", "device", "type", string(t), "err", err)
+	}
+	for n, instance := range list {
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			s.leave(ctx, len(list)-n)
+			return
+		}
+		if !s.next() {
+			<-s.slots
+			s.leave(ctx, len(list)-n)
+			return
+		}
+		s.running.Go(func() {
+			defer func() { <-s.slots }()
+			s.ask(ctx, instance)
+		})
+	}
+}
+
+// next counts an instance that is asked, and reports whether it may be.
+func (s *search) next() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	return s.asked <= maxAsked
+}
+
+// leave counts instances that are not asked, unless the search has found what it
+// was for.
+func (s *search) leave(ctx context.Context, n int) {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left += n
+}
+
+func (s *search) ask(ctx context.Context, i bonjour.Instance) {
+	info, err := s.finder.identify(ctx, i)
+	if err != nil {
+		s.finder.log.Debug("did not say who it is", "layer", "device", "instance", i.Name, "err", err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.infos = merge(s.infos, []Info{info})
+	s.enough(info)
 }
 
 // identify asks the addresses of an instance in turn until one answers.
@@ -133,7 +192,7 @@ func (f *Finder) ask(ctx context.Context, t bonjour.Type, at netip.AddrPort) (In
 	switch t {
 	case bonjour.Mobdev2:
 		road := networkRoad("wifi", ViaLockdown, at)
-		v, err := newDevice(f, Info{Roads: []Road{road}}).Public(ctx)
+		v, err := newProbe(f, Info{Roads: []Road{road}}).Public(ctx)
 		if err != nil {
 			return Info{}, err
 		}

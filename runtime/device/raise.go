@@ -197,7 +197,7 @@ func (d *Device) ways(info Info, r Road, o TunnelOptions) []way {
 // listed takes a list of services as it is.
 func (d *Device) listed(ctx context.Context, r Road) (*Tunnel, error) {
 	t := &Tunnel{Protocol: "rsd", RSDPort: r.port, dial: r.dial, done: make(chan struct{})}
-	return d.withList(ctx, t)
+	return d.withList(ctx, t, nil)
 }
 
 // proxied makes a tunnel of lockdown's CoreDeviceProxy.
@@ -222,13 +222,14 @@ func (d *Device) over(ctx context.Context, under *tunnel.Tunnel, protocol string
 	return d.withList(ctx, &Tunnel{
 		Protocol: protocol, Address: under.PeerAddress(), RSDPort: under.RSDPort(), MTU: under.MTU(), Interface: under.Interface(),
 		dial: under.Dial, under: under, ends: ends, done: make(chan struct{}),
-	})
+	}, d.escrowBag(ctx))
 }
 
-// withList finishes a tunnel that has all but its list, or closes it.
-func (d *Device) withList(ctx context.Context, t *Tunnel) (*Tunnel, error) {
+// withList finishes a tunnel that has all but its list, or closes it. escrow is nil
+// for a list at whose other end anybody may be.
+func (d *Device) withList(ctx context.Context, t *Tunnel, escrow []byte) (*Tunnel, error) {
 	list, err := rsd.Dial(ctx, t.dial, t.RSDPort, rsd.Options{
-		Label: d.finder.opts.Label, EscrowBag: d.escrowBag(ctx), Heartbeat: askAlive, Logger: d.finder.opts.Logger,
+		Label: d.finder.opts.Label, EscrowBag: escrow, Heartbeat: askAlive, Logger: d.finder.opts.Logger,
 	})
 	if err != nil {
 		t.lose(err)

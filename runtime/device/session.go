@@ -33,7 +33,7 @@ func (s *session) Close() error {
 // is for the best one, and the shared session does it.
 func (d *Device) withOwnSession(ctx context.Context, road Road, fn func(*session) error) error {
 	record, err := d.finder.loadRecord(ctx, d.Info())
-	if errors.Is(err, ErrNotPaired) && !d.finder.opts.NoAutoPair {
+	if errors.Is(err, ErrNotPaired) && d.mayPair() {
 		if err := d.withSession(ctx, func(*session) error { return nil }); err != nil {
 			return err
 		}
@@ -133,19 +133,24 @@ func (d *Device) startSession(ctx context.Context) (*session, error) {
 	}
 	if err == nil {
 		s, err := d.sessionWith(ctx, record)
-		if err == nil || !errors.Is(err, lockdown.ErrInvalidHostID) {
+		if err == nil || !errors.Is(err, lockdown.ErrInvalidHostID) || !d.mayPair() {
 			return s, err
 		}
-		if d.finder.opts.NoAutoPair {
-			return nil, err
-		}
-	} else if d.finder.opts.NoAutoPair {
+	} else if !d.mayPair() {
 		return nil, err
 	}
 	if record, err = d.pair(ctx); err != nil {
 		return nil, err
 	}
 	return d.sessionWith(ctx, record)
+}
+
+// mayPair reports whether a session may pair by itself. Over a network, devices
+// refuse it; somebody else there might not, and would take the place of the device
+// in the pair record.
+func (d *Device) mayPair() bool {
+	route, ok := d.Info().lockdown()
+	return ok && route.Kind == "usb" && !d.finder.opts.NoAutoPair
 }
 
 func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session, error) {
@@ -164,8 +169,19 @@ func (d *Device) begin(ctx context.Context, c net.Conn, road Road, record *pair.
 		c.Close()
 		return nil, err
 	}
+	key, err := record.DeviceKey()
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	if key == nil {
+		d.log.Warn("the pair record has no DeviceCertificate: the device is not authenticated",
+			"layer", "device")
+	}
 	client := lockdown.New(c, lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger})
-	s := &session{Client: client, road: road, record: record, identity: lockdown.Identity{HostID: record.HostID, SystemBUID: record.SystemBUID, Certificate: cert}}
+	s := &session{Client: client, road: road, record: record, identity: lockdown.Identity{
+		HostID: record.HostID, SystemBUID: record.SystemBUID, Certificate: cert, DeviceKey: key,
+	}}
 	if err := client.StartSession(ctx, s.identity); err != nil {
 		client.Close()
 		return nil, err

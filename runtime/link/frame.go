@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 )
@@ -189,4 +190,19 @@ func CloseWrite(c net.Conn) error {
 		return h.CloseWrite()
 	}
 	return c.Close()
+}
+
+// lingerBytes is how much Linger reads to make room for the end.
+const lingerBytes = 1 << 20
+
+// Linger closes c so that the peer gets what was written last: a connection that is
+// closed with bytes unread is reset, and the reset can overtake the last bytes. It
+// half-closes c, reads until the peer closes too, and closes c, within timeout.
+// Nothing else may read from c.
+func Linger(c net.Conn, timeout time.Duration) {
+	h, ok := c.(interface{ CloseWrite() error })
+	if ok && h.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(timeout)) == nil {
+		_, _ = io.CopyN(io.Discard, c, lingerBytes)
+	}
+	_ = c.Close()
 }

@@ -38,8 +38,8 @@ type Client struct {
 
 	turn    chan struct{} // holds one token while nobody is calling
 	conn    *link.PlistConn
-	session string        // SessionID; "" in plain text
-	tls     *link.TLSConn // nil when the session is not encrypted
+	session string        // SessionID; "" without a session
+	tls     *link.TLSConn // nil without a session
 	broken  error         // why the connection cannot be used any more
 
 	closeOnce sync.Once
@@ -134,7 +134,10 @@ func valueArgs(domain, key string) plist.Dict {
 	return d
 }
 
-// StartSession proves to the device who we are and encrypts the connection.
+// StartSession proves to the device who we are, sees that it is the one that was
+// paired, and encrypts the connection. ErrWrongKey means that it is another one, or
+// was erased since, and ErrPlainSession that it wants to go on in plain text, as
+// devices did before iOS 5; the connection is closed in both cases.
 // ErrInvalidHostID means that the pairing is gone; so does, on some versions,
 // a handshake that the device breaks off (ErrTLS), after which the connection
 // is closed.
@@ -158,17 +161,18 @@ func (c *Client) StartSession(ctx context.Context, id Identity) error {
 		c.broken = badReply(reqStartSession, id.HostID, "SessionID is %s", plist.TypeName(d["SessionID"]))
 		return c.broken
 	}
-	// Devices before iOS 5 may go on in plain text.
-	if encrypt, _ := d.Bool("EnableSessionSSL"); encrypt {
-		t, err := link.ClientTLS(ctx, c.conn.Conn, clientTLS(id, false))
-		if err != nil {
-			err = &Error{Op: reqStartSession, Subject: id.HostID, Err: fmt.Errorf("%w: %w", ErrTLS, err)}
-			c.broken = err
-			return err
-		}
-		c.tls, c.conn.Conn = t, t
-		c.log.Debug("session encrypted", "version", tls.VersionName(t.ConnectionState().Version))
+	if encrypt, _ := d.Bool("EnableSessionSSL"); !encrypt {
+		c.broken = &Error{Op: reqStartSession, Subject: id.HostID, Err: ErrPlainSession}
+		c.base.Close()
+		return c.broken
 	}
+	t, err := link.ClientTLS(ctx, c.conn.Conn, clientTLS(id, false))
+	if err != nil {
+		c.broken = &Error{Op: reqStartSession, Subject: id.HostID, Err: handshakeError(err)}
+		return c.broken
+	}
+	c.tls, c.conn.Conn = t, t
+	c.log.Debug("session encrypted", "version", tls.VersionName(t.ConnectionState().Version))
 	c.session = session
 	return nil
 }
@@ -188,9 +192,6 @@ func (c *Client) StopSession(ctx context.Context) error {
 		return err
 	}
 	c.session = ""
-	if c.tls == nil {
-		return nil
-	}
 	raw, err := c.tls.HandBack(ctx)
 	if err != nil {
 		err = &Error{Op: reqStopSession, Err: fmt.Errorf("ending tls: %w", err)}

@@ -145,7 +145,7 @@ func TestAnswers(t *testing.T) {
 		{"no port", service, plist.Dict{"Request": "StartService"}, `lockdown: StartService "s": InvalidResponse: Port is <nil>`, ErrInvalidResponse},
 		{"unencrypted service", service, plist.Dict{"Request": "StartService", "Port": int64(1)}, "", nil},
 		{"no session ID", start, plist.Dict{"Request": "StartSession", "EnableSessionSSL": true}, `lockdown: StartSession "` + hostID + `": InvalidResponse: SessionID is nothing`, ErrInvalidResponse},
-		{"session in plain text", start, plist.Dict{"Request": "StartSession", "SessionID": "x", "EnableSessionSSL": false}, "", nil},
+		{"session in plain text", start, plist.Dict{"Request": "StartSession", "SessionID": "x", "EnableSessionSSL": false}, `lockdown: StartSession "` + hostID + `": the device wants a session without tls`, ErrPlainSession},
 		{"no bag", pair, plist.Dict{"Request": "Pair"}, "", nil},
 		{"unpair echoes another", func(cl *Client, ctx context.Context) error { return cl.Unpair(ctx, nil) }, plist.Dict{"Request": "ValidatePair"}, "", nil},
 		{"type of no type", func(cl *Client, ctx context.Context) error { _, err := cl.QueryType(ctx); return err },

@@ -2,7 +2,9 @@ package lockdown
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 
@@ -15,6 +17,10 @@ type Identity struct {
 	// Certificate is the HostCertificate with its key. Devices accept the
 	// RootCertificate as well.
 	Certificate tls.Certificate
+	// DeviceKey is the public key of the device, that of the record's
+	// DeviceCertificate. A device with another one is refused with ErrWrongKey.
+	// If it is nil, any device is accepted.
+	DeviceKey crypto.PublicKey
 	// MaxVersion bounds the TLS version offered; 0 is the newest known.
 	// Devices before iOS 10 expect an offer of nothing above
 	// tls.VersionTLS10.
@@ -31,8 +37,20 @@ func cipherSuites() []uint16 {
 	return ids
 }
 
-// clientTLS is the host's configuration. The device's certificate is not
-// verified: the host made it itself, with empty names, and no program does.
+// checkDevice compares the key of the device with the one that was paired.
+func (id Identity) checkDevice(state tls.ConnectionState) error {
+	if id.DeviceKey == nil {
+		return nil
+	}
+	key, ok := id.DeviceKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || len(state.PeerCertificates) == 0 || !key.Equal(state.PeerCertificates[0].PublicKey) {
+		return ErrWrongKey
+	}
+	return nil
+}
+
+// clientTLS is the host's configuration. The device's certificate has no names and
+// no authority: the host made it itself when it paired. Its key is what counts.
 func clientTLS(id Identity, handshakeOnly bool) *tls.Config {
 	cfg := &tls.Config{
 		Certificates: []tls.Certificate{id.Certificate},
@@ -40,6 +58,7 @@ func clientTLS(id Identity, handshakeOnly bool) *tls.Config {
 		// device names, which are empty or nonsense.
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &id.Certificate, nil },
 		InsecureSkipVerify:   true,
+		VerifyConnection:     id.checkDevice,
 		MinVersion:           tls.VersionTLS10,
 		MaxVersion:           id.MaxVersion,
 		CipherSuites:         cipherSuites(),
@@ -58,10 +77,18 @@ func clientTLS(id Identity, handshakeOnly bool) *tls.Config {
 func ServiceTLS(ctx context.Context, c net.Conn, id Identity, handshakeOnly bool) (net.Conn, error) {
 	t, err := link.ClientTLS(ctx, c, clientTLS(id, handshakeOnly))
 	if err != nil {
-		return nil, &Error{Op: "service handshake", Subject: id.HostID, Err: fmt.Errorf("%w: %w", ErrTLS, err)}
+		return nil, &Error{Op: "service handshake", Subject: id.HostID, Err: handshakeError(err)}
 	}
 	if handshakeOnly {
 		return t.Raw(), nil
 	}
 	return t, nil
+}
+
+// handshakeError is ErrWrongKey or an ErrTLS with what crypto/tls said.
+func handshakeError(err error) error {
+	if errors.Is(err, ErrWrongKey) {
+		return ErrWrongKey
+	}
+	return fmt.Errorf("%w: %w", ErrTLS, err)
 }

@@ -155,6 +155,13 @@ const (
 // device that forgot the pairing often shows it only here.
 var ErrTLS = errors.New("tls handshake failed")
 
+// A session is refused on this side when the device at the other end is not the one
+// of the pair record, or wants no TLS: it may be anybody.
+var (
+	ErrWrongKey     = errors.New("the device has another key than the one that was paired")
+	ErrPlainSession = errors.New("the device wants a session without tls")
+)
+
 // Error is every failure of the package: the request, what it was about, and
 // either the device's code or the cause on this side.
 type Error struct {

@@ -21,6 +21,7 @@ package pair
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -263,6 +264,23 @@ func (r *Record) Certificate() (tls.Certificate, error) {
 		return tls.Certificate{}, &Error{Op: "read", Subject: what, Err: err}
 	}
 	return c, nil
+}
+
+// DeviceKey returns the public key of the device that was paired, from the
+// DeviceCertificate. It is nil when the record has none, as those of some programs.
+func (r *Record) DeviceKey() (crypto.PublicKey, error) {
+	if len(r.DeviceCertificate) == 0 {
+		return nil, nil
+	}
+	der := r.DeviceCertificate
+	if block, _ := pem.Decode(der); block != nil {
+		der = block.Bytes
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, &Error{Op: "read", Subject: "DeviceCertificate", Err: err}
+	}
+	return c.PublicKey, nil
 }
 
 // String names the record without its secrets.

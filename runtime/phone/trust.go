@@ -338,20 +338,27 @@ func (p *Phone) SetTrust(policy TrustPolicy) {
 	p.trust.clear()
 }
 
-// deviceKey is one RSA key for all phones of the process. Making one takes
-// long, and nothing tests a phone by its key being another than its
-// neighbour's.
-var deviceKey = sync.OnceValue(func() *rsa.PrivateKey {
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic("phone: making an RSA key: " + err.Error()) // crypto/rand never fails
-	}
-	return k
-})
+// deviceKeys are the RSA keys of the phones of this process, by their serial
+// numbers. Making one takes long, so a phone with a number beyond them has the key
+// of an earlier one.
+var deviceKeys [16]struct {
+	once sync.Once
+	key  *rsa.PrivateKey
+}
 
-// Key is the phone's own key. The first call in a process takes as long as
-// making an RSA key does.
-func (p *Phone) Key() *rsa.PrivateKey { return deviceKey() }
+// Key is the phone's own key. The first call takes as long as making an RSA key
+// does.
+func (p *Phone) Key() *rsa.PrivateKey {
+	k := &deviceKeys[p.id.n%uint64(len(deviceKeys))]
+	k.once.Do(func() {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			panic("phone: making an RSA key: " + err.Error()) // crypto/rand never fails
+		}
+		k.key = key
+	})
+	return k.key
+}
 
 // PublicKeyPEM is the DevicePublicKey: PKCS #1, since many hosts read no
 // other form, with a newline at the end.

@@ -41,6 +41,7 @@ type Conn struct {
 	wake    chan struct{} // the control goroutine has work
 	arrived chan struct{} // the queue is not empty
 	done    chan struct{} // closed when the connection has failed or was closed
+	parted  chan struct{} // closed when the peer has been told so
 	wg      sync.WaitGroup
 	closing sync.Once
 
@@ -118,7 +119,7 @@ func newConn(c net.Conn, o Options, device bool) *Conn {
 	x := &Conn{
 		opts: o, log: o.Logger, device: device, conn: c, br: bufio.NewReaderSize(c, 2*frameSize),
 		turn: make(chan struct{}, 1), msgTurn: make(chan struct{}, 1), calling: make(chan struct{}, 1),
-		settled: make(chan struct{}), opening: make(chan opening, 8), wake: make(chan struct{}, 1), arrived: make(chan struct{}, 1), done: make(chan struct{}),
+		settled: make(chan struct{}), opening: make(chan opening, 8), wake: make(chan struct{}, 1), arrived: make(chan struct{}, 1), done: make(chan struct{}), parted: make(chan struct{}),
 		streams: map[uint32]*stream{}, nextOwn: firstUpload, nextID: 1,
 		sendWindow: startWindow, sendStart: startWindow, opened: make(chan struct{}),
 	}
@@ -174,28 +175,38 @@ func (c *Conn) fail(e *Error) {
 	c.cause = e
 	c.mu.Unlock()
 	c.log.Debug("connection ended", "why", e.Err, "text", e.Text)
+	close(c.done)
 	if e.tell {
 		c.goAway(e)
+	} else {
+		_ = c.conn.Close()
 	}
-	_ = c.conn.Close()
-	close(c.done)
+	close(c.parted)
 }
 
-// goAway tells the peer why the connection ends, if that is possible at once.
+// goAway tells the peer why the connection ends, and closes it. Only the reader
+// calls it. A writer that waits for the peer has goAwayTimeout to end.
 func (c *Conn) goAway(e *Error) {
-	select {
-	case c.turn <- struct{}{}:
-	default:
+	late := time.AfterFunc(goAwayTimeout, func() { _ = c.conn.Close() })
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	if !late.Stop() || c.mute != nil {
+		_ = c.conn.Close()
 		return
 	}
-	defer func() { <-c.turn }()
 	c.mu.Lock()
 	last := c.lastPeer
 	c.mu.Unlock()
 	c.out.b = c.out.b[:0]
 	_ = c.fr.WriteGoAway(last, http2.ErrCode(e.Code), []byte(e.Text))
 	_ = c.conn.SetWriteDeadline(time.Now().Add(goAwayTimeout))
-	_, _ = c.conn.Write(c.out.b)
+	_, err := c.conn.Write(c.out.b)
+	c.mute = net.ErrClosed
+	if err != nil {
+		_ = c.conn.Close()
+		return
+	}
+	link.Linger(c.conn, goAwayTimeout)
 }
 
 // failed returns the reason why the connection ended as the error of op.
@@ -228,12 +239,13 @@ func (c *Conn) Err() error {
 	return c.cause.of(opReceive)
 }
 
-// Close ends the connection at once. Calls in progress fail with an error that
+// Close ends the connection at once, or, when the peer broke the rules, as soon as
+// it has been told why, within two seconds. Calls in progress fail with an error that
 // is net.ErrClosed. What was sent right before may be lost with it, see Shutdown.
 func (c *Conn) Close() error {
 	c.closing.Do(func() {
 		c.fail(&Error{Err: net.ErrClosed})
-		_ = c.conn.Close() // a reader may still be telling the peer why
+		<-c.parted // a reader may still be telling the peer why
 		c.wg.Wait()
 	})
 	return nil

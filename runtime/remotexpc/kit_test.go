@@ -224,7 +224,7 @@ func handHost(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	if d == nil {
 		t.FailNow()
 	}
-	t.Cleanup(func() { d.Close() })
+	t.Cleanup(func() { a.Close(); d.Close() })
 	return p, d
 }
 
@@ -238,7 +238,7 @@ func handDevice(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { h.Close() })
+	t.Cleanup(func() { b.Close(); h.Close() })
 	got := make([]byte, len(http2.ClientPreface))
 	if _, err := io.ReadFull(b, got); err != nil || string(got) != http2.ClientPreface {
 		t.Fatalf("preface %q, %v", got, err)

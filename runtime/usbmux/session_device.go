@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 const (
@@ -101,7 +102,7 @@ func (m *Muxer) ServeConn(ctx context.Context, c net.Conn) {
 		m.log.DebugContext(ctx, "client gone", "error", err)
 	}
 	if ctx.Err() == nil {
-		s.linger()
+		link.Linger(s.c, lingerTime)
 	}
 }
 
@@ -289,21 +290,10 @@ func (s *session) connect(tag, id uint32, port uint16) (next func() error, err e
 		}
 		serve(ctx, s.c)
 		if ctx.Err() == nil {
-			s.linger()
+			link.Linger(s.c, lingerTime)
 		}
 		return err
 	}, nil
-}
-
-// linger closes the writing side and waits a moment for the peer: closing a
-// socket with unread bytes resets it, and the peer would lose the last answer.
-func (s *session) linger() {
-	h, ok := s.c.(interface{ CloseWrite() error })
-	if !ok || h.CloseWrite() != nil || s.c.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, s.c, maxRequest)
-	s.c.Close()
 }
 
 // record answers the requests about pair records. Their results are errno

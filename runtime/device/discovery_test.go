@@ -1,0 +1,96 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/bonjour"
+)
+
+// poisoned is a network on which somebody advertises what is not there.
+type poisoned struct {
+	bonjour.Static
+	browses atomic.Int64
+}
+
+func (p *poisoned) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.Instance, error) {
+	p.browses.Add(1)
+	return p.Static.Browse(ctx, q)
+}
+
+// refusing returns a port of loopback on which nobody listens.
+func refusing(t *testing.T) uint16 {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return uint16(l.Addr().(*net.TCPAddr).Port)
+}
+
+// advertised makes n instances of each type at a port of loopback.
+func advertised(n int, port uint16) bonjour.Static {
+	var all bonjour.Static
+	for _, typ := range []bonjour.Type{bonjour.Mobdev2, bonjour.Remoted, bonjour.RemotePairing} {
+		for i := range n {
+			all = append(all, bonjour.Instance{
+				Name: "phone" + strconv.Itoa(i), Type: typ, Host: "phone.local", Port: port,
+				Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+			})
+		}
+	}
+	return all
+}
+
+// TestDiscoveryEnds looks for devices where one advertised port refuses, and where
+// thousands do: each type is browsed once.
+func TestDiscoveryEnds(t *testing.T) {
+	for _, count := range []int{1, 3000} {
+		b := &poisoned{Static: advertised(count, refusing(t))}
+		f := NewFinder(Options{Browser: b})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		infos, err := f.List(ctx, Selector{Network: true})
+		cancel()
+		f.Close()
+		if err != nil || len(infos) > 0 {
+			t.Errorf("List() = %v, %v, want no devices and no error", infos, err)
+		}
+		if n := b.browses.Load(); n != 3 {
+			t.Errorf("List() browsed %d times for %d instances, want 3", n, count)
+		}
+	}
+}
+
+// TestLostDeviceIsSoughtOnce connects to a device whose only route refuses.
+func TestLostDeviceIsSoughtOnce(t *testing.T) {
+	port := refusing(t)
+	b := &poisoned{Static: advertised(1, port)}
+	f := NewFinder(Options{Browser: b})
+	defer f.Close()
+	road := networkRoad("wifi", ViaLockdown, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port))
+	d := f.Device(Info{UDID: "x", Version: "17.0", Roads: []Road{road}})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := d.Public(ctx); err == nil {
+		t.Error("Public() = nil, want an error")
+	}
+	if n := b.browses.Load(); n != 3 {
+		t.Errorf("Public() browsed %d times, want 3", n)
+	}
+	ended, stop := context.WithCancelCause(context.Background())
+	stop(errors.New("enough"))
+	before := b.browses.Load()
+	if _, err := d.Public(ended); err == nil {
+		t.Error("Public() with an ended context = nil, want an error")
+	}
+	if n := b.browses.Load(); n != before {
+		t.Errorf("with an ended context it browsed %d times more", n-before)
+	}
+}
