@@ -121,10 +121,11 @@ var peers = []reason{
 		"raise it with the option timeout, or with --timeout for the whole script"},
 }
 
-// muxers are the answers of a muxer to a connection.
+// muxers are the answers of a muxer.
 var muxers = []reason{
 	{usbmux.BadDevice, "device_lost", "the device was unplugged; device.wait finds it again"},
 	{usbmux.ConnectionRefused, "refused", "nothing listens on that port of the device"},
+	{usbmux.ErrProtocol, "protocol", "what listens at that address is not usbmuxd, or is damaged"},
 }
 
 // ends are ends of connections for which no service has a code.

@@ -2,7 +2,6 @@ package usbmux
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -126,15 +125,22 @@ func (c *Client) answer(ctx context.Context, conn net.Conn) (reply, error) {
 		}
 		return reply{}, err
 	}
-	if f.tag != requestTag {
-		// Only one reply can be under way, so it is ours all the same.
-		c.log.WarnContext(ctx, "reply with another tag", "tag", f.tag)
+	if err := checkTag(f); err != nil {
+		return reply{}, err
 	}
 	r, d, ok, err := decodeResult(f)
 	if err == nil && r != OK {
 		err = r
 	}
 	return reply{d, r, ok}, err
+}
+
+// checkTag refuses a reply to another request: nobody knows what it answers.
+func checkTag(f frame) error {
+	if f.tag == requestTag {
+		return nil
+	}
+	return malformed(fmt.Sprintf("reply has tag %d, the request has %d", f.tag, requestTag))
 }
 
 // call makes one request that is answered with a dictionary.
@@ -166,7 +172,7 @@ func (c *Client) exchange(ctx context.Context, op, subject, message string, args
 }
 
 // errReply is the cause when a reply lacks what was asked for.
-func errReply(key string) error { return fmt.Errorf("reply without %s", key) }
+func errReply(key string) error { return malformed("reply without " + key) }
 
 // List returns the devices that are present.
 func (c *Client) List(ctx context.Context) ([]Entry, error) {
@@ -276,7 +282,7 @@ func (c *Client) ListListeners(ctx context.Context) ([]ListenerInfo, error) {
 	for _, v := range list {
 		item, ok := v.(plist.Dict)
 		if !ok {
-			return nil, &Error{Op: "list listeners", Err: errors.New("a listener is no dictionary")}
+			return nil, &Error{Op: "list listeners", Err: malformed("a listener is not a dictionary")}
 		}
 		var l ListenerInfo
 		l.ID, _ = item.String("ID String")

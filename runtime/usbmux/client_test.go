@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -55,12 +57,16 @@ func TestClientAgainstBadAnswers(t *testing.T) {
 		"length over limit":     "\xff\xff\xff\xff" + realBinary[4:],
 		"junk property list":    string(appendFrame(nil, frame{version: 1, message: 8, body: []byte("junk")})),
 		"an array":              string(appendFrame(nil, frame{version: 1, message: 8, body: []byte("<plist><array/></plist>")})),
-		"refused in XML":        realRefuse,
+		"refused in XML":        realRefuse[:12] + "\x01" + realRefuse[13:],
 		"refused in binary":     realBinary,
 		"short binary result":   string(binaryBytes(msgResult, 1, 0)),
 		"message 99":            string(binaryBytes(99, 1)),
 		"result without number": dict(plist.Dict{"MessageType": "Result"}),
 		"another dictionary":    dict(plist.Dict{"Colour": "red"}),
+		"another tag":           string(appendFrame(nil, resultFrame(1, requestTag+1, OK))),
+		"tag of an event":       string(appendFrame(nil, resultFrame(1, 0, OK))),
+		"a refusal to another":  string(appendFrame(nil, resultFrame(1, requestTag+1, BadDevice))),
+		"number out of range":   dict(plist.Dict{"MessageType": "Result", "Number": int64(-1)}),
 		"wrong types":           dict(plist.Dict{"DeviceList": "x", "BUID": int64(1), "PairRecordData": "x", "ListenerList": true}),
 	}
 	for name, answer := range answers {
@@ -75,6 +81,10 @@ func TestClientAgainstBadAnswers(t *testing.T) {
 					}
 					if name == "nothing" && !errors.Is(err, io.ErrUnexpectedEOF) {
 						t.Errorf("%v, want unexpected EOF", err)
+					}
+					ended := name == "nothing" || strings.HasPrefix(name, "half") || strings.HasPrefix(name, "refused")
+					if errors.Is(err, ErrProtocol) == ended {
+						t.Errorf("%v: is ErrProtocol = %v, want %v", err, ended, !ended)
 					}
 					if name == "refused in binary" && !errors.Is(err, BadVersion) {
 						t.Errorf("%v, want bad version", err)
@@ -177,10 +187,73 @@ func TestConnectOutlivesItsContext(t *testing.T) {
 func TestListPassesOverBadEntries(t *testing.T) {
 	t.Parallel()
 	good := encodeEntry(newEntry(Attachment{UDID: testUDID}, 4))
-	answer := plistBytes(77, plist.Dict{"DeviceList": []any{"x", plist.Dict{}, good}}) // with a foreign tag as well
+	nameless := encodeEntry(newEntry(Attachment{}, 5))
+	answer := plistBytes(requestTag, plist.Dict{"DeviceList": []any{"x", plist.Dict{}, nameless, good}})
 	list, err := newClient(t, Options{Dial: scripted(string(answer), false)}).List(testContext(t))
 	if err != nil || len(list) != 1 || list[0].UDID != testUDID {
 		t.Errorf("List = %+v, %v", list, err)
+	}
+}
+
+// Events that say nothing, or are about devices that nobody attached, do not hide the
+// other devices, and do not make the Watcher connect again.
+func TestListenerPassesOverBadEvents(t *testing.T) {
+	t.Parallel()
+	event := func(d plist.Dict) []byte { return plistBytes(0, d) }
+	bad := map[string][]byte{
+		"detached of an unknown device": event(plist.Dict{"MessageType": "Detached", "DeviceID": int64(9)}),
+		"paired of an unknown device":   event(plist.Dict{"MessageType": "Paired", "DeviceID": int64(9)}),
+		"detached without an id":        event(plist.Dict{"MessageType": "Detached"}),
+		"an id of 33 bits":              event(plist.Dict{"MessageType": "Detached", "DeviceID": int64(1<<32 + 1)}),
+		"binary detach":                 binaryBytes(msgDeviceRemove, 0, 9, 0, 0, 0),
+		"short binary detach":           binaryBytes(msgDeviceRemove, 0, 9),
+		"empty serial":                  event(encodeEntry(newEntry(Attachment{}, 9))),
+		"empty binary serial":           binaryBytes(msgDeviceAdd, 0, make([]byte, deviceAddSize)...),
+		"attached without properties":   event(plist.Dict{"MessageType": "Attached", "DeviceID": int64(9)}),
+		"no property list":              appendFrame(nil, frame{version: 1, message: msgPlist, body: []byte("junk")}),
+		"another result":                appendFrame(nil, resultFrame(1, requestTag, OK)),
+	}
+	for name, bytes := range bad {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			good := mustEncode(versionPlist, Event{Attached, newEntry(Attachment{UDID: testUDID}, 1)})
+			gone := mustEncode(versionPlist, Event{Detached, Entry{DeviceID: 1}})
+			answer := slices.Concat(appendFrame(nil, resultFrame(1, requestTag, OK)), good, bytes, bytes, gone)
+			w := newClient(t, Options{Dial: scripted(string(answer), true)}).Watch()
+			defer w.Close()
+			for _, want := range []EventKind{Attached, Detached} {
+				if ev := next(t, w); ev.Kind != want || ev.Entry.UDID != testUDID {
+					t.Errorf("event %v of %q, want %v", ev.Kind, ev.Entry.UDID, want)
+				}
+			}
+		})
+	}
+}
+
+// A multiplexer that attaches devices without end fills a bounded table, and nothing
+// before its result.
+func TestListenerFloods(t *testing.T) {
+	t.Parallel()
+	var flood []byte
+	for id := range uint32(maxDevices + 10) {
+		flood = append(flood, appendFrame(nil, frame{message: msgDeviceAdd, body: appendDeviceAdd(nil, Entry{DeviceID: id + 1, UDID: "x"})})...)
+	}
+	ok := appendFrame(nil, resultFrame(1, requestTag, OK))
+	gone := mustEncode(versionPlist, Event{Detached, Entry{DeviceID: 1}})
+	l, err := newClient(t, Options{Dial: scripted(string(slices.Concat(ok, flood, gone)), false)}).Listen(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for range maxDevices {
+		next(t, l)
+	}
+	if ev := next(t, l); ev.Kind != Detached || ev.Entry.DeviceID != 1 {
+		t.Errorf("after the flood: %v of %d", ev.Kind, ev.Entry.DeviceID)
+	}
+	_, err = newClient(t, Options{Dial: scripted(string(flood), true)}).Listen(testContext(t))
+	if !errors.Is(err, ErrProtocol) {
+		t.Errorf("a flood before the result: %v", err)
 	}
 }
 

@@ -3,8 +3,8 @@ package usbmux
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 
@@ -65,17 +65,20 @@ type Event struct {
 func decodeEntry(d plist.Dict) (Entry, error) {
 	p, ok := d.Dict("Properties")
 	if !ok {
-		return Entry{}, errors.New("device without properties")
+		return Entry{}, malformed("device without properties")
 	}
 	id, ok := deviceID(d)
 	if !ok {
 		id, ok = deviceID(p)
 	}
 	if !ok {
-		return Entry{}, errors.New("device without an id")
+		return Entry{}, malformed("device without an id")
 	}
 	e := Entry{DeviceID: id, Properties: p}
 	e.UDID, _ = p.String("SerialNumber")
+	if e.UDID == "" {
+		return Entry{}, errNoSerial
+	}
 	e.ConnectionType, _ = p.String("ConnectionType")
 	e.ServiceName, _ = p.String("EscapedFullServiceName")
 	if n, ok := p.Int("ProductID"); ok {
@@ -95,9 +98,13 @@ func decodeEntry(d plist.Dict) (Entry, error) {
 	return e, nil
 }
 
+// errNoSerial is an entry that nothing can be asked for: every request that follows
+// needs the serial number.
+const errNoSerial = malformed("device without a serial number")
+
 func deviceID(d plist.Dict) (uint32, bool) {
 	n, ok := d.Int("DeviceID")
-	return uint32(n), ok && uint32(n) != 0
+	return uint32(n), ok && n > 0 && n <= math.MaxUint32
 }
 
 // encodeEntry builds the Attached dictionary of e. libusbmuxd reads the id
@@ -131,7 +138,7 @@ func decodeEvent(f frame) (ev Event, known bool, err error) {
 	}
 	id, ok := deviceID(d)
 	if !ok {
-		return Event{}, false, fmt.Errorf("%s event without a device id", name)
+		return Event{}, false, malformed(name + " event without a device id")
 	}
 	ev.Entry.DeviceID = id
 	return ev, true, nil
@@ -146,6 +153,9 @@ func decodeBinaryEvent(f frame) (Event, bool, error) {
 		}
 		ev.Kind = Attached
 		serial, _, _ := bytes.Cut(f.body[6:262], []byte{0})
+		if len(serial) == 0 {
+			return Event{}, false, errNoSerial
+		}
 		ev.Entry = Entry{
 			UDID: string(serial), ConnectionType: USB,
 			ProductID:  binary.LittleEndian.Uint16(f.body[4:]),

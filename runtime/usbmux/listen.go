@@ -14,6 +14,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
+// maxDevices is how many devices a Listener keeps: each takes memory until it is
+// detached.
+const maxDevices = 4096
+
 // Listener receives the events of one connection. Next is for one goroutine at
 // a time; Close may come from another.
 type Listener struct {
@@ -51,10 +55,13 @@ func (l *Listener) start(ctx context.Context) (Result, error) {
 		}
 		r, _, ok, err := decodeResult(f)
 		if ok {
+			if err := checkTag(f); err != nil {
+				return 0, err
+			}
 			return r, nil
 		}
 		ev, known, evErr := decodeEvent(f)
-		if !known {
+		if !known || len(l.queue) == maxDevices {
 			return 0, errors.Join(err, evErr, errReply("a result"))
 		}
 		l.queue = append(l.queue, ev)
@@ -63,43 +70,61 @@ func (l *Listener) start(ctx context.Context) (Result, error) {
 
 // Next waits for the next event. A call that its context ended has lost
 // nothing: the next one goes on where it stopped. When the multiplexer is gone,
-// errors.Is finds io.EOF.
+// errors.Is finds io.EOF. An event that cannot be read, or is about a device that was
+// never attached, is passed over: it must not hide the other devices.
 func (l *Listener) Next(ctx context.Context) (Event, error) {
 	for {
-		if len(l.queue) > 0 {
-			ev := l.queue[0]
-			l.queue = l.queue[1:]
-			return l.remember(ev), nil
-		}
-		f, err := l.frame(ctx)
+		ev, err := l.event(ctx)
 		if err != nil {
 			return Event{}, &Error{Op: "listen", Err: err}
 		}
-		ev, known, err := decodeEvent(f)
-		if err != nil {
-			return Event{}, &Error{Op: "listen", Err: err}
+		if l.remember(&ev) {
+			return ev, nil
 		}
-		if known {
-			return l.remember(ev), nil
-		}
-		l.client.log.DebugContext(ctx, "unknown event passed over", "message", f.message)
+		l.client.log.DebugContext(ctx, "event of an unknown device passed over",
+			"kind", ev.Kind, "device", ev.Entry.DeviceID)
 	}
 }
 
-// remember completes an event that carries a bare id.
-func (l *Listener) remember(ev Event) Event {
-	id := ev.Entry.DeviceID
-	if ev.Kind == Attached {
-		l.known[id] = ev.Entry
-		return ev
+// event returns the next one that can be read.
+func (l *Listener) event(ctx context.Context) (Event, error) {
+	if len(l.queue) > 0 {
+		ev := l.queue[0]
+		l.queue = l.queue[1:]
+		return ev, nil
 	}
-	if e, ok := l.known[id]; ok {
+	for {
+		f, err := l.frame(ctx)
+		if err != nil {
+			return Event{}, err
+		}
+		ev, known, err := decodeEvent(f)
+		if known {
+			return ev, nil
+		}
+		l.client.log.DebugContext(ctx, "event passed over", "message", f.message, "error", err)
+	}
+}
+
+// remember completes an event that carries a bare id, and reports whether its device is
+// known.
+func (l *Listener) remember(ev *Event) bool {
+	id := ev.Entry.DeviceID
+	e, ok := l.known[id]
+	switch {
+	case ev.Kind == Attached:
+		if !ok && len(l.known) == maxDevices {
+			return false
+		}
+		l.known[id] = ev.Entry
+		return true
+	case ok:
 		ev.Entry = e
 	}
 	if ev.Kind == Detached {
 		delete(l.known, id)
 	}
-	return ev
+	return ok
 }
 
 // frame returns the next frame. Bytes that arrived before ctx ended stay in

@@ -134,3 +134,24 @@ func TestSlowListener(t *testing.T) {
 		}
 	})
 }
+
+// A name that XML cannot carry does not take the list from the other programs.
+func TestListenerWithControlCharacters(t *testing.T) {
+	t.Parallel()
+	m := newMuxer(t, MuxerOptions{})
+	body, err := plist.Encode(plist.Dict{"MessageType": "Listen", "ProgName": "a\x01b", "BundleID": "\uffff"}, plist.Binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, _ := pipeTo(m)(nil)
+	defer conn.Close()
+	conn.Write(appendFrame(nil, frame{version: versionPlist, message: msgPlist, tag: 1, body: body}))
+	if _, err := readFrame(conn, maxReply); err != nil {
+		t.Fatal(err)
+	}
+	infos, err := newClient(t, Options{Dial: pipeTo(m)}).ListListeners(testContext(t))
+	want := []ListenerInfo{{ID: "1-a\uFFFDb", Program: "a\uFFFDb", BundleID: "\uFFFD"}}
+	if err != nil || !reflect.DeepEqual(infos, want) {
+		t.Errorf("ListListeners = %+v, %v; want %+v", infos, err, want)
+	}
+}

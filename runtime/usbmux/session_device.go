@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
@@ -239,6 +240,17 @@ func (m *Muxer) list() []any {
 	return list
 }
 
+// plainText replaces the control characters of a text that a client sent, because the
+// answers to other clients are XML.
+func plainText(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0xFFFE || r == 0xFFFF {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
 func (m *Muxer) listeners() []any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -249,13 +261,14 @@ func (m *Muxer) listeners() []any {
 		if !ok {
 			program = "unknown"
 		}
+		program = plainText(program)
 		version, _ := s.client.Int("kLibUSBMuxVersion")
 		d := plist.Dict{
 			"Blacklisted": false, "ConnType": int64(0), "ProgName": program,
 			"ID String": strconv.Itoa(s.number) + "-" + program, "kLibUSBMuxVersion": version,
 		}
 		if id, ok := s.client.String("BundleID"); ok {
-			d["BundleID"] = id
+			d["BundleID"] = plainText(id)
 		}
 		list = append(list, d)
 	}

@@ -33,6 +33,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/bits"
 	"syscall"
 
@@ -150,8 +151,22 @@ func (e *Error) Is(target error) bool {
 	case noPermission:
 		return target == fs.ErrPermission
 	}
-	return false
+	if target != ErrProtocol {
+		return false
+	}
+	var length *LengthError
+	var text *plist.Error
+	var bad malformed
+	return errors.As(e.Err, &bad) || errors.As(e.Err, &length) || errors.As(e.Err, &text)
 }
+
+// ErrProtocol is found in an Error when the multiplexer did not keep to the protocol.
+var ErrProtocol = errors.New("usbmux: protocol error")
+
+// malformed is the cause of an Error when a message does not say what it must.
+type malformed string
+
+func (m malformed) Error() string { return string(m) }
 
 const (
 	opReadRecord   = "read pair record"
@@ -164,7 +179,7 @@ func (e *Error) aboutRecord() bool {
 }
 
 // errShort is the cause when a binary payload ends before its last field.
-var errShort = errors.New("message is too short")
+const errShort = malformed("message is too short")
 
 // LengthError reports a frame whose declared length is impossible or over the
 // limit of this side.
@@ -273,12 +288,12 @@ func decodeResult(f frame) (r Result, d plist.Dict, ok bool, err error) {
 			return 0, d, false, nil
 		}
 		n, ok := d.Int("Number")
-		if !ok {
-			return 0, nil, false, errors.New("result without its number")
+		if !ok || n < 0 || n > math.MaxUint32 {
+			return 0, nil, false, malformed("result without its number")
 		}
 		return Result(uint32(n)), d, true, nil
 	}
-	return 0, nil, false, fmt.Errorf("unexpected message type %d", f.message)
+	return 0, nil, false, malformed(fmt.Sprintf("unexpected message type %d", f.message))
 }
 
 // swapPort converts between a TCP port and the form that Connect carries: the

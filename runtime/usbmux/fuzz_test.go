@@ -1,0 +1,105 @@
+package usbmux
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// patience bounds one execution of a fuzz target. It is no measure of speed: it only
+// turns a hang into a failure.
+const patience = 30 * time.Second
+
+// FuzzClient answers each request with any bytes. Each call ends with an *Error or with a
+// result, and a listener ends when they do.
+func FuzzClient(f *testing.F) {
+	ok := appendFrame(nil, resultFrame(1, requestTag, OK))
+	event := mustEncode(versionPlist, Event{Attached, newEntry(Attachment{UDID: testUDID}, 1)})
+	for _, seed := range [][]byte{
+		[]byte(realBinary), []byte(realEmpty), []byte(realRefuse), ok, slices.Concat(event, ok, event),
+		slices.Concat(ok, mustEncode(versionBinary, Event{Attached, Entry{DeviceID: 3, UDID: "x"}}), binaryBytes(msgDeviceRemove, 0, 3, 0, 0, 0)),
+		plistBytes(1, plist.Dict{"DeviceList": []any{encodeEntry(newEntry(Attachment{UDID: testUDID}, 4))}}),
+		plistBytes(1, plist.Dict{"BUID": "x", "PairRecordData": []byte("x"), "ListenerList": []any{plist.Dict{"ProgName": "x"}}}),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		c := newClient(t, Options{Dial: scripted(string(b), false)})
+		for op, call := range calls {
+			var e *Error
+			if err := call(ctx, c); err != nil && !errors.As(err, &e) {
+				t.Errorf("%s: %v (%T)", op, err, err)
+			}
+		}
+		entries, err := c.List(ctx)
+		for _, e := range entries {
+			if e.UDID == "" || e.DeviceID == 0 {
+				t.Errorf("entry %+v", e)
+			}
+		}
+		if err != nil && entries != nil {
+			t.Errorf("%d entries and %v", len(entries), err)
+		}
+		l, err := c.Listen(ctx)
+		if err != nil {
+			return
+		}
+		defer l.Close()
+		for err == nil {
+			var ev Event
+			if ev, err = l.Next(ctx); err == nil && ev.Entry.UDID == "" {
+				t.Errorf("event %+v", ev)
+			}
+		}
+		if ctx.Err() != nil {
+			t.Errorf("the listener did not end: %v", err)
+		}
+	})
+}
+
+// FuzzMuxer sends any bytes to the device side, which answers or closes.
+func FuzzMuxer(f *testing.F) {
+	for _, seed := range [][]byte{
+		ask("MessageType", "ListDevices"), ask("MessageType", "ReadBUID"),
+		ask("MessageType", "Listen", "ProgName", "x"), ask("MessageType", "ListListeners"),
+		ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber", int64(swapPort(echoPort))),
+		ask("MessageType", "ReadPairRecord", "PairRecordID", testUDID),
+		ask("MessageType", "SavePairRecord", "PairRecordID", "../x", "PairRecordData", []byte("<plist><dict/></plist>")),
+		binaryBytes(msgListen, 7), binaryBytes(msgConnect, 7, 1, 0, 0, 0, 0xF2, 0x7E, 0, 0),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		m := newMuxer(t, MuxerOptions{})
+		m.Attach(Attachment{UDID: testUDID, Open: openEcho})
+		here, there := link.Pipe()
+		go func() {
+			_, _ = here.Write(b)
+			_ = link.CloseWrite(here)
+			_, _ = io.Copy(io.Discard, here)
+			here.Close()
+		}()
+		m.ServeConn(ctx, there)
+		if ctx.Err() != nil {
+			t.Error("the connection did not end")
+		}
+		// What one client says must not take the lists from the others.
+		c := newClient(t, Options{Dial: pipeTo(m)})
+		if list, err := c.List(ctx); err != nil || len(list) != 1 {
+			t.Errorf("List = %v, %v", list, err)
+		}
+		if _, err := c.ListListeners(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
