@@ -14,7 +14,7 @@ import (
 
 // patience bounds one execution of a fuzz target. It is no measure of speed: it only
 // turns a hang into a failure.
-const patience = 30 * time.Second
+const patience = 20 * time.Second
 
 // FuzzClient answers each request with any bytes. Each call ends with an *Error or with a
 // result, and a listener ends when they do.

@@ -61,6 +61,22 @@ func TestRecordGolden(t *testing.T) {
 	}
 }
 
+// The lengths of subsystem and category have 16 bits: what follows them is something
+// else, which some devices do not leave at zero.
+func TestLabelLengths(t *testing.T) {
+	t.Parallel()
+	want := goldenEntry
+	want.Subsystem, want.Category = "com.apple.x", "c"
+	b := appendRecord(nil, &want)[frameHead:]
+	for _, off := range []int{offSubLen + 2, offCatLen + 2} {
+		binary.LittleEndian.PutUint16(b[off:], 0xBEEF)
+	}
+	var e Entry
+	if err := new(decoder).decode(b, &e); err != nil || e != want {
+		t.Errorf("decode = %+v, %v, want %+v", e, err, want)
+	}
+}
+
 func TestRecordLimits(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ü", 60000)
@@ -82,7 +98,7 @@ func TestRecordLimits(t *testing.T) {
 				t.Fatalf("record of %d bytes, framed as %d", n, binary.LittleEndian.Uint32(b[1:]))
 			}
 			body := b[frameHead:]
-			sub, cat := binary.LittleEndian.Uint32(body[offSubLen:]), binary.LittleEndian.Uint32(body[offCatLen:])
+			sub, cat := binary.LittleEndian.Uint16(body[offSubLen:]), binary.LittleEndian.Uint16(body[offCatLen:])
 			if (sub == 0) != (cat == 0) || binary.LittleEndian.Uint16(body[offPathLen:]) == 0 || binary.LittleEndian.Uint32(body[offMsgLen:]) > 65535 {
 				t.Errorf("lengths clients do not take: subsystem %d, category %d", sub, cat)
 			}

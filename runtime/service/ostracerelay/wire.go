@@ -222,8 +222,8 @@ const (
 	offImageLen  = 107
 	offMsgLen    = 109 // u32
 	offImageOff  = 113 // u32
-	offSubLen    = 117 // u32, 0 = none
-	offCatLen    = 121 // u32, 0 = none
+	offSubLen    = 117 // 0 = none; 2 bytes of something else follow, mostly 0
+	offCatLen    = 121 // 0 = none; the same
 	headerSize   = 129
 )
 
@@ -272,7 +272,7 @@ func (d *decoder) decode(b []byte, e *Entry) error {
 	var parts [5][]byte
 	lengths := [5]uint64{
 		uint64(le.Uint16(b[offPathLen:])), uint64(le.Uint16(b[offImageLen:])), uint64(le.Uint32(b[offMsgLen:])),
-		uint64(le.Uint32(b[offSubLen:])), uint64(le.Uint32(b[offCatLen:])),
+		uint64(le.Uint16(b[offSubLen:])), uint64(le.Uint16(b[offCatLen:])),
 	}
 	rest := b[head:]
 	for i, n := range lengths {
@@ -350,8 +350,8 @@ func appendRecord(b []byte, e *Entry) []byte {
 	le.PutUint32(h[offMsgLen:], uint32(len(msg)+1))
 	le.PutUint32(h[offImageOff:], e.ImageOffset)
 	if label > 0 {
-		le.PutUint32(h[offSubLen:], uint32(len(sub)+1))
-		le.PutUint32(h[offCatLen:], uint32(len(cat)+1))
+		le.PutUint16(h[offSubLen:], uint16(len(sub)+1))
+		le.PutUint16(h[offCatLen:], uint16(len(cat)+1))
 	}
 	b = append(append(b, path...), 0)
 	b = append(append(b, image...), 0)

@@ -3,6 +3,7 @@ package ostracerelay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -39,6 +40,15 @@ func FuzzStream(f *testing.F) {
 				if len(again) > maxSentRecord+frameHead {
 					t.Fatalf("record of %d bytes", len(again))
 				}
+				var second Entry
+				if err := new(decoder).decode(again[frameHead:], &second); err != nil {
+					t.Fatalf("what was written is not read: %v", err)
+				}
+				if third := appendRecord(nil, &second); !bytes.Equal(third, again) {
+					t.Fatalf("%+v became %+v", e, second)
+				}
+			} else if refusal := (*Error)(nil); !errors.As(err, &refusal) {
+				t.Fatalf("%v (%T)", err, err)
 			}
 			if s.err != nil && err != nil {
 				return
@@ -53,6 +63,19 @@ func FuzzReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if d, err := readReply(bytes.NewReader(b)); err == nil && d == nil {
 			t.Fatal("neither reply nor error")
+		}
+		for name, ask := range map[string]func(*Client) error{
+			"pid list":       func(c *Client) error { _, err := c.PidList(context.Background()); return err },
+			"start activity": func(c *Client) error { _, err := c.StartActivity(context.Background(), Activity{}); return err },
+			"create archive": func(c *Client) error {
+				_, err := c.CreateArchive(context.Background(), io.Discard, ArchiveOptions{})
+				return err
+			},
+		} {
+			var e *Error
+			if err := ask(New(memory{Reader: bytes.NewReader(b)})); err != nil && !errors.As(err, &e) {
+				t.Errorf("%s: %v (%T)", name, err, err)
+			}
 		}
 	})
 }

@@ -1,0 +1,176 @@
+package coredevice
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/remotexpc"
+	"github.com/imdlua/imdlua/runtime/service"
+)
+
+// patience bounds one execution of a fuzz target. It is no measure of speed: it only
+// turns a hang into a failure.
+const patience = 20 * time.Second
+
+// addMessages adds messages of both sides: invocations, and what answers them.
+func addMessages(f *testing.F) {
+	for _, s := range []string{requestHex, outputHex, errorHex} {
+		f.Add(unhex(f, s))
+	}
+	raw, err := os.ReadFile("testdata/go-ios/xpc_dict.bin")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	app := xpc.Dict{{Key: keyBundleID, Value: "com.example"}}
+	process := xpc.Dict{{Key: keyPID, Value: int64(7)}, {Key: keyExecutable, Value: xpc.Dict{{Key: keyRelative, Value: "file:///x"}}}}
+	for _, d := range []xpc.Dict{
+		output(xpc.Dict{}), output([]any{app}), output(app), output(process), output(int64(1)),
+		output(xpc.Dict{{Key: "processTokens", Value: []any{process}}, {Key: "processToken", Value: process}}),
+		output(xpc.Dict{{Key: keyDisplays, Value: []any{xpc.Dict{{Key: keyNativeSize, Value: []any{1.5, int64(2)}}}}}}),
+		(&push{channel: xpc.UUID{1}, elements: []any{app}}).encode(), (&push{channel: xpc.UUID{1}, finished: true}).encode(),
+		encodeFailure("x", refuse(DomainAction, actionFailed, "no", because(refuse(DomainAction, actionNotImplemented, "x")))),
+		wrapStream(AllApps.input(), xpc.UUID{2}),
+		{processInput(keyProcess, 7), {Key: keySignal, Value: int64(9)}},
+	} {
+		b, err := xpc.Append(nil, &xpc.Message{Flags: xpc.FlagsOneWay, Body: d})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+}
+
+func decodeBody(b []byte) xpc.Dict {
+	m, _, err := xpc.Decode(b)
+	if err != nil {
+		return nil
+	}
+	return m.Body
+}
+
+// FuzzClient answers every call with any message. Each ends with a typed error or with a
+// result.
+func FuzzClient(f *testing.F) {
+	addMessages(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		body := decodeBody(b)
+		if body == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for name, call := range clientCalls() {
+			c := fake(t, func(c *remotexpc.Conn, m *remotexpc.Message) error {
+				if err := c.Reply(ctx, m, body); err != nil {
+					return err
+				}
+				_ = c.Send(ctx, body)
+				return io.EOF
+			})
+			var e *Error
+			err := call(ctx, c)
+			if err != nil && !errors.As(err, &e) {
+				t.Errorf("%s: %v (%T)", name, err, err)
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("%s did not end: %v", name, err)
+			}
+			c.Close()
+		}
+	})
+}
+
+// clientCalls is every method that reads an answer.
+func clientCalls() map[string]func(context.Context, *Conn) error {
+	apps := func(call func(context.Context, *Apps) error) func(context.Context, *Conn) error {
+		return func(ctx context.Context, c *Conn) error { return call(ctx, &Apps{Conn: c}) }
+	}
+	info := func(call func(context.Context, *Info) error) func(context.Context, *Conn) error {
+		return func(ctx context.Context, c *Conn) error { return call(ctx, &Info{Conn: c}) }
+	}
+	return map[string]func(context.Context, *Conn) error{
+		"list":       apps(func(ctx context.Context, a *Apps) error { _, err := a.ListOnce(ctx, AllApps); return err }),
+		"stream":     apps(func(ctx context.Context, a *Apps) error { _, err := a.StreamList(ctx, AllApps); return err }),
+		"processes":  apps(func(ctx context.Context, a *Apps) error { _, err := a.Processes(ctx); return err }),
+		"launch":     apps(func(ctx context.Context, a *Apps) error { _, err := a.Launch(ctx, "x", LaunchOptions{}); return err }),
+		"spawn":      apps(func(ctx context.Context, a *Apps) error { _, err := a.Spawn(ctx, "/x", LaunchOptions{}); return err }),
+		"signal":     apps(func(ctx context.Context, a *Apps) error { _, err := a.Signal(ctx, 7, 9); return err }),
+		"await":      apps(func(ctx context.Context, a *Apps) error { _, err := a.AwaitEnd(ctx, 7); return err }),
+		"roots":      apps(func(ctx context.Context, a *Apps) error { _, err := a.Roots(ctx, "/"); return err }),
+		"attributes": info(func(ctx context.Context, i *Info) error { _, err := i.Attributes(ctx); return err }),
+		"displays":   info(func(ctx context.Context, i *Info) error { _, err := i.Displays(ctx); return err }),
+		"gestalt":    info(func(ctx context.Context, i *Info) error { _, err := i.Gestalt(ctx, "x"); return err }),
+		"lock state": info(func(ctx context.Context, i *Info) error { _, err := i.LockState(ctx); return err }),
+		"sysdiagnose": func(ctx context.Context, c *Conn) error {
+			s, err := (&Diagnosis{Conn: c}).Sysdiagnose(ctx, SysdiagnoseOptions{})
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			_, err = s.Copy(ctx, io.Discard)
+			return err
+		},
+	}
+}
+
+// FuzzDevice gives any input to every feature of every service. Each is answered, or the
+// connection ends.
+func FuzzDevice(f *testing.F) {
+	addMessages(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		body := decodeBody(b)
+		if body == nil {
+			return
+		}
+		if in, ok := body.Dict(keyInput); ok {
+			body = in
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		p, err := phone.New(phone.Options{Profile: "ios26", LogRate: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dev := &Device{Phone: p}
+		for _, n := range []service.Name{AppService, DeviceInfo, Diagnostics} {
+			for _, feature := range Features(n, "26.0") {
+				serveOnce(t, ctx, dev.Handler(n), feature, body)
+			}
+		}
+	})
+}
+
+// serveOnce invokes a feature and leaves.
+func serveOnce(t *testing.T, ctx context.Context, h service.Handler, feature string, input xpc.Dict) {
+	t.Helper()
+	c, d := link.Pipe()
+	served := make(chan error, 1)
+	go func() {
+		defer d.Close()
+		served <- h.Serve(ctx, d)
+	}()
+	x, err := remotexpc.Connect(ctx, c, remotexpc.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := (&Invocation{Feature: feature, Input: input, ID: "x", Protocol: protocolVersion, Version: coreDeviceVersion}).Encode()
+	err = x.Write(ctx, &remotexpc.Message{Stream: 1, Message: xpc.Message{Flags: xpc.FlagsRequest, ID: 1, Body: request}})
+	if err == nil && feature != FeaturePrefix+featMonitor {
+		_, err = x.Receive(ctx)
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("%s is not answered: %v", feature, err)
+	}
+	x.Close()
+	if err := <-served; err != nil {
+		t.Errorf("%s: Serve: %v", feature, err)
+	}
+}

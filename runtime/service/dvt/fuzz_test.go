@@ -1,0 +1,216 @@
+package dvt
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// patience bounds one execution of a fuzz target. It is no measure of speed: it only
+// turns a hang into a failure.
+const patience = 20 * time.Second
+
+// addValues adds archives of what the channels exchange.
+func addValues(f *testing.F) {
+	f.Add(sampleBytes(f))
+	for _, v := range []any{
+		nil, true, int64(7), "/private/var", 1.5, []byte("\x89PNG"), []any{"pid", "name"}, nskeyed.Date(7e8),
+		[]any{nskeyed.Dict{{Key: "pid", Value: int64(1)}, {Key: "name", Value: "launchd"}, {Key: "startDate", Value: nskeyed.Date(1)}}},
+		[]any{nskeyed.Dict{{Key: "identifier", Value: "SlowNetwork"}, {Key: "profiles", Value: []any{nskeyed.Dict{{Key: "identifier", Value: "x"}}}}}},
+		[]any{nskeyed.Dict{{Key: "CFBundleIdentifier", Value: "com.example"}, {Key: "Restricted", Value: int64(1)}}},
+		[]any{uint64(1), int64(125), int64(3), uint64(2), 1.7e9, "GMT"},
+		[]any{"", "com.apple.Preferences", nskeyed.Dict{{Key: "A", Value: "B"}}, []any{"-x"}, nskeyed.Dict{{Key: optionKill, Value: true}}},
+		[]any{"SlowNetwork", "SlowNetwork100PctLoss"}, []any{48.1, 11.5}, []any{int64(9), int64(1)},
+		nskeyed.Dict{{Key: "ur", Value: int64(1000)}, {Key: "procAttrs", Value: []any{"pid"}}, {Key: "sysAttrs", Value: []any{"vmFreeCount"}}},
+		nskeyed.Dict{{Key: "appName", Value: "x"}, {Key: "state", Value: int64(8)}, {Key: "timestamp", Value: nskeyed.Date(1)}},
+		nskeyed.Dict{{Key: "en0", Value: "Wi-Fi"}},
+	} {
+		b, err := nskeyed.Encode(v)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+}
+
+// discard makes a call of one that returns a value.
+func discard[T any](call func(context.Context) (T, error)) func(context.Context) error {
+	return func(ctx context.Context) error { _, err := call(ctx); return err }
+}
+
+// clientCalls is every method of a Session that reads an answer.
+func clientCalls(s *Session) map[string]func(context.Context) error {
+	number := func(call func(context.Context, int) error) func(context.Context) error {
+		return func(ctx context.Context) error { return call(ctx, 7) }
+	}
+	return map[string]func(context.Context) error{
+		"applications": func(ctx context.Context) error { _, err := s.Applications(ctx, nil); return err },
+		"attributes":   discard(s.ProcessAttributes),
+		"conditions":   discard(s.Conditions),
+		"directory":    func(ctx context.Context) error { _, err := s.ListDirectory(ctx, "/"); return err },
+		"exec name":    number(func(ctx context.Context, n int) error { _, err := s.ExecName(ctx, n); return err }),
+		"hardware":     discard(s.HardwareInformation),
+		"kernel":       discard(s.KernelName),
+		"kill":         number(s.Kill),
+		"launch":       func(ctx context.Context) error { _, err := s.Launch(ctx, "x", LaunchOptions{}); return err },
+		"limits":       number(func(ctx context.Context, n int) error { _, err := s.DisableMemoryLimits(ctx, n); return err }),
+		"location":     func(ctx context.Context) error { return s.SetLocation(ctx, 1, 2) },
+		"mach time":    discard(s.MachTime),
+		"network":      discard(s.NetworkInformation),
+		"pid":          func(ctx context.Context) error { _, err := s.PIDOf(ctx, "x"); return err },
+		"processes":    discard(s.Processes),
+		"running":      number(func(ctx context.Context, n int) error { _, err := s.IsRunning(ctx, n); return err }),
+		"screenshot":   discard(s.Screenshot),
+		"system":       discard(s.SystemInformation),
+		"trace codes":  discard(s.TraceCodes),
+		"user":         number(func(ctx context.Context, n int) error { _, err := s.UserName(ctx, n); return err }),
+	}
+}
+
+// events answers every call alike and then sends the value as the event of each stream,
+// and as an object. The channel ends behind them.
+func events(ch *dtx.Channel, v any) dtx.Handler {
+	return dtx.HandlerFunc(func(ctx context.Context, in *dtx.Incoming) (any, error) {
+		if !slices.Contains([]string{selObserve, selAppNotes, selStart}, in.Selector) {
+			return v, nil
+		}
+		_ = in.Reply(ctx, v) // that of an event that expects none does nothing
+		list, ok := v.([]any)
+		if !ok {
+			list = []any{v}
+		}
+		for _, selector := range []string{eventOutput, eventTerminated, eventApp, eventMemory} {
+			_ = ch.Send(ctx, selector, list...)
+		}
+		if b, err := nskeyed.Encode(v); err == nil {
+			_ = ch.SendBytes(ctx, dtx.Object, b)
+		}
+		_ = ch.Close(ctx)
+		return nil, dtx.ErrLater
+	})
+}
+
+// FuzzClient answers every call of every channel with any value, and sends it as every
+// event. All calls and streams end, with a typed error or with a result.
+func FuzzClient(f *testing.F) {
+	addValues(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := classes().Decode(b)
+		if err != nil {
+			return
+		}
+		if _, err := nskeyed.Encode(v); err != nil {
+			return // the device side of this test cannot send it
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		server := dtx.Server{Channels: map[string]func(*dtx.Channel) dtx.Handler{}, Classes: classes()}
+		for _, id := range Channels() {
+			server.Channels[id] = func(ch *dtx.Channel) dtx.Handler { return events(ch, v) }
+		}
+		c, d := link.Pipe()
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(context.Background(), d) }()
+		s := New(c, Options{})
+		for name, call := range clientCalls(s) {
+			if err := call(ctx); err != nil {
+				wantTyped(t, ctx, name, err)
+			}
+		}
+		streamAll(t, ctx, s)
+		s.Close()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+}
+
+// streamAll reads each stream to its end.
+func streamAll(t *testing.T, ctx context.Context, s *Session) {
+	t.Helper()
+	read := func(name string, next func() error, err error) {
+		for err == nil {
+			err = next()
+		}
+		if !errors.Is(err, io.EOF) {
+			wantTyped(t, ctx, name, err)
+		}
+	}
+	p, err := s.Observe(ctx, 7)
+	read("observe", func() error { _, err := p.Next(ctx); return err }, err)
+	n, err := s.Notifications(ctx, NotificationOptions{Apps: true})
+	read("notifications", func() error { _, err := n.Next(ctx); return err }, err)
+	m, err := s.Sysmon(ctx, SysmonConfig{Processes: []string{"pid"}, System: []string{"x"}})
+	read("sysmon", func() error { _, err := m.Next(ctx); return err }, err)
+	if p != nil {
+		p.Close()
+	}
+	if n != nil {
+		n.Close()
+	}
+	if m != nil {
+		m.Close()
+	}
+}
+
+func wantTyped(t *testing.T, ctx context.Context, name string, err error) {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Errorf("%s: %v (%T)", name, err, err)
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("%s did not end: %v", name, err)
+	}
+}
+
+// FuzzDevice gives any value to every method of every channel of the device side. Each
+// call is answered, and the connection lives.
+func FuzzDevice(f *testing.F) {
+	addValues(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := classes().Decode(b)
+		if err != nil {
+			return
+		}
+		args, ok := v.([]any)
+		if !ok {
+			args = []any{v, v}
+		}
+		if _, err := nskeyed.Encode(args); err != nil {
+			return
+		}
+		p, err := phone.New(phone.Options{LogRate: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		c, d := link.Pipe()
+		served := make(chan error, 1)
+		go func() { served <- (&Device{Phone: p}).Serve(context.Background(), d) }()
+		s := New(c, Options{})
+		for _, id := range Channels() {
+			for _, selector := range Selectors(id) {
+				if _, err := s.Call(ctx, id, selector, args...); err != nil {
+					wantTyped(t, ctx, selector, err)
+				}
+			}
+		}
+		if name, err := s.KernelName(ctx); err != nil || name == "" {
+			t.Errorf("afterwards: %q, %v", name, err)
+		}
+		s.Close()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+}
