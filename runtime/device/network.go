@@ -191,7 +191,17 @@ func (f *Finder) identify(ctx context.Context, i bonjour.Instance) (Info, error)
 func (f *Finder) ask(ctx context.Context, t bonjour.Type, at netip.AddrPort) (Info, error) {
 	switch t {
 	case bonjour.Mobdev2:
-		road := networkRoad("wifi", ViaLockdown, at)
+		return f.askRoad(ctx, networkRoad("wifi", ViaLockdown, at))
+	case bonjour.Remoted:
+		return f.askRoad(ctx, networkRoad("usb", ViaRemoted, at))
+	}
+	return f.askRoad(ctx, networkRoad("wifi", ViaPairing, at))
+}
+
+// askRoad finds out who is at the end of a route.
+func (f *Finder) askRoad(ctx context.Context, road Road) (Info, error) {
+	switch road.Via {
+	case ViaLockdown:
 		v, err := newProbe(f, Info{Roads: []Road{road}}).Public(ctx)
 		if err != nil {
 			return Info{}, err
@@ -199,10 +209,9 @@ func (f *Finder) ask(ctx context.Context, t bonjour.Type, at netip.AddrPort) (In
 		info := Info{Roads: []Road{road}}.with(v)
 		info.UDID, _ = v.String("UniqueDeviceID")
 		return info, nil
-	case bonjour.Remoted:
-		return f.askRSD(ctx, networkRoad("usb", ViaRemoted, at))
+	case ViaRemoted:
+		return f.askRSD(ctx, road)
 	}
-	road := networkRoad("wifi", ViaPairing, at)
 	c, err := f.channel(ctx, road, nil, nil)
 	if err != nil {
 		return Info{}, err

@@ -1,0 +1,78 @@
+package virtual
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// patience bounds one execution of a fuzz target. It is no measure of speed: it only
+// turns a hang into a failure.
+const patience = 20 * time.Second
+
+// FuzzServices lets a host say anything to each service of a device, and to lockdown and
+// the list of services. When it has said it, the device answers or closes: no connection
+// outlives its host.
+func FuzzServices(f *testing.F) {
+	dict := func(d plist.Dict) []byte {
+		b, err := plist.Encode(d, plist.Binary)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return link.AppendFrame(nil, b)
+	}
+	for _, seed := range [][]byte{
+		dict(plist.Dict{"Request": "GetValue", "Key": "a\x01"}), dict(plist.Dict{"Request": "QueryType"}),
+		dict(plist.Dict{"Request": "PidList"}), dict(plist.Dict{"Request": "StartActivity", "Pid": int64(-1)}), dict(plist.Dict{"Request": "All"}),
+		dict(plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{}}), dict(plist.Dict{"Command": "LookupImage"}),
+		dict(plist.Dict{"Command": "VendContainer", "Identifier": "x\x02"}),
+		append(dict(plist.Dict{"Command": "ObserveNotification", "Name": "a\x01"}), dict(plist.Dict{"Command": "PostNotification", "Name": "a\x01"})...),
+		dict(plist.Dict{"Command": "Polo"}),
+		[]byte("CFA6LPAA\x29\x00\x00\x00\x00\x00\x00\x00\x29\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00/"),
+		[]byte("CDTunnel\x00\x3d{\"type\":\"clientHandshakeRequest\",\"mtu\":16000}"),
+		[]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"),
+		[]byte("RPPairing\x00\x02{}"),
+	} {
+		f.Add(seed)
+	}
+	m, err := New(Options{Phone: phone.Options{Profile: "ios17", LogRate: -1}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { m.Close() })
+	sides := map[string]handler{
+		"lockdown": m.lockdown.Serve,
+		"list":     func(ctx context.Context, c net.Conn) error { m.serveRSD(ctx, c, m.remoteServices); return nil },
+	}
+	for _, list := range [][]entry{catalog, m.own} {
+		for i := range list {
+			e := &list[i]
+			sides[e.name.String()] = m.handler(e).Serve
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for name, serve := range sides {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			client, server := link.Pipe()
+			go func() {
+				_, _ = client.Write(b)
+				_ = link.CloseWrite(client)
+				_, _ = io.Copy(io.Discard, client)
+				client.Close()
+			}()
+			_ = serve(ctx, server)
+			if ctx.Err() != nil {
+				t.Errorf("%s holds a connection whose host has left", name)
+			}
+			server.Close()
+			client.Close()
+			cancel()
+		}
+	})
+}
