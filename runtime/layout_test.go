@@ -2,8 +2,10 @@ package runtime
 
 import (
 	"flag"
+	"go/ast"
 	"go/parser"
 	"go/token"
+	"go/types"
 	"io/fs"
 	"os"
 	"path"
@@ -72,6 +74,7 @@ var rules = []rule{
 	{"runtime/rsd", []string{"runtime/remotexpc", "runtime/service", "runtime/link", "runtime/codec/..."}},
 	{"runtime/link", []string{"runtime/codec/plist"}},
 	{"runtime/phone", []string{"runtime/codec/plist"}},
+	{"runtime/fuzztest", nil},
 	{"runtime/codec", []string{"runtime/codec/..."}},
 }
 
@@ -188,6 +191,78 @@ func allowed(folder, name, target string) bool {
 		return true
 	}
 	return slices.ContainsFunc(r.may, func(p string) bool { return matches(p, target) })
+}
+
+// unfuzzed lists the folders whose decoders read nothing that a peer sends, or whose
+// targets are elsewhere.
+var unfuzzed = map[string]string{
+	"runtime/host/luanum":    "numbers of scripts, tested against lua5.1",
+	"runtime/host/localfile": "files of this computer",
+	"runtime/host/version":   "texts of scripts",
+	"runtime/phone":          "files of the model",
+}
+
+// decoders are the beginnings of the names of functions that read what peers send.
+var decoders = []string{"Decode", "Parse", "Read", "Recv", "Serve", "Unarchive", "Unmarshal"}
+
+// TestFuzzed checks that every package that reads what peers send has fuzz targets, and
+// that every service has one for each of its sides.
+func TestFuzzed(t *testing.T) {
+	reads, targets := map[string]string{}, map[string]int{}
+	goFiles(t, func(folder, name string, _ []string) {
+		if !strings.HasPrefix(folder, "runtime/") {
+			return
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", folder, name), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			f, ok := d.(*ast.FuncDecl)
+			switch {
+			case !ok:
+			case strings.HasSuffix(name, "_test.go") && strings.HasPrefix(f.Name.Name, "Fuzz"):
+				targets[folder]++
+			case !strings.HasSuffix(name, "_test.go") && isDecoder(f):
+				reads[folder] = f.Name.Name
+			}
+		}
+	})
+	if len(reads) < 20 {
+		t.Fatalf("only %d packages with decoders found: the walk is broken", len(reads))
+	}
+	for folder, decoder := range reads {
+		want := 1
+		if strings.HasPrefix(folder, "runtime/service/") {
+			want = 2
+		}
+		if _, exempt := unfuzzed[folder]; !exempt && targets[folder] < want {
+			t.Errorf("%s has %d fuzz targets, want %d: %s reads what peers send", folder, targets[folder], want, decoder)
+		}
+	}
+	for folder := range unfuzzed {
+		if reads[folder] == "" || targets[folder] > 0 {
+			t.Errorf("%s needs no exemption", folder)
+		}
+	}
+}
+
+// isDecoder reports whether an exported function reads bytes, a text or a stream.
+func isDecoder(f *ast.FuncDecl) bool {
+	if !slices.ContainsFunc(decoders, func(p string) bool { return strings.HasPrefix(f.Name.Name, p) }) {
+		return false
+	}
+	return slices.ContainsFunc(f.Type.Params.List, func(p *ast.Field) bool {
+		switch t := p.Type.(type) {
+		case *ast.ArrayType:
+			return types.ExprString(t) == "[]byte"
+		case *ast.Ident:
+			return t.Name == "string" || t.Name == "Transport"
+		case *ast.SelectorExpr:
+			return slices.Contains([]string{"io.Reader", "net.Conn", "net.Listener"}, types.ExprString(t))
+		}
+		return false
+	})
 }
 
 // TestServiceFiles checks that every service folder has the files that a

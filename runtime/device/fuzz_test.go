@@ -7,28 +7,19 @@ import (
 	"net"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
-
-// patience bounds one execution of a fuzz target. It is no measure of speed: it only
-// turns a hang into a failure.
-const patience = 20 * time.Second
 
 // peer dials somebody who says b on every connection, whatever is asked.
 func peer(b []byte) func(context.Context, uint16) (net.Conn, error) {
 	return func(context.Context, uint16) (net.Conn, error) {
 		here, there := link.Pipe()
-		go func() {
-			_, _ = there.Write(b)
-			_ = link.CloseWrite(there)
-			_, _ = io.Copy(io.Discard, there)
-			there.Close()
-		}()
+		go fuzztest.Say(there, b)
 		return here, nil
 	}
 }
@@ -66,8 +57,7 @@ func FuzzIdentify(f *testing.F) {
 		[]byte{0, 0, byte(len(list)), 0, 0, 0, 0, 0, 1}, list))
 	f.Add([]byte("RPPairing\x00\x02{}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
+		ctx := fuzztest.Context(t)
 		for _, via := range []Via{ViaLockdown, ViaRemoted, ViaPairing} {
 			finder := NewFinder(Options{NoAutoPair: true})
 			road := Road{Kind: "wifi", Via: via, Address: "x", port: 1, dial: peer(b)}
@@ -91,8 +81,7 @@ func FuzzMuxer(f *testing.F) {
 	f.Add(list, []byte{0xFF, 0xFF, 0xFF, 0xFF})
 	f.Add(mustEncode(f, plist.Dict{"DeviceList": []any{true, plist.Dict{}}}), []byte{})
 	f.Fuzz(func(t *testing.T, list, device []byte) {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
+		ctx := fuzztest.Context(t)
 		mux, err := usbmux.New(usbmux.Options{Dial: func(context.Context) (net.Conn, error) {
 			here, there := link.Pipe()
 			go func() {

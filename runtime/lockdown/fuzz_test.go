@@ -6,8 +6,26 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 )
+
+// FuzzDevice lets a host say anything on a connection: the daemon answers or closes.
+func FuzzDevice(f *testing.F) {
+	for _, d := range []plist.Dict{
+		{"Request": "QueryType"}, {"Request": "GetValue", "Key": "\x01"}, {"Request": "StartSession", "HostID": hostID}, {"Request": "Goodbye"},
+	} {
+		b, err := plist.Encode(d, plist.Binary)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(append(link.AppendFrame(nil, b), link.AppendFrame(nil, b)...))
+	}
+	f.Add([]byte{0x16, 3, 1, 0, 5})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fuzztest.Typed[*Error](t, "Serve", fuzztest.Device(t, "lockdown", link.Pipe, b, never(newPhone(t)).Serve))
+	})
+}
 
 // FuzzRequest gives the daemon any property list, in a session's rights and
 // without them. It answers all, with the echo, and the answer can be written.

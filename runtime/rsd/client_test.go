@@ -17,6 +17,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
@@ -343,6 +344,58 @@ func TestHeartbeatUnknown(t *testing.T) {
 			t.Errorf("Err = %v", err)
 		}
 		c.Close()
+	})
+}
+
+// FuzzDevice lets a host say anything to the side that has the list.
+func FuzzDevice(f *testing.F) {
+	f.Add([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x00\x01"))
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	p := newPhone(f, "ios18")
+	d := &Device{Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: true}) }}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fuzztest.Typed[*Error](t, "Serve", fuzztest.Device(t, "list", link.Pipe, b, d.Serve))
+	})
+}
+
+// FuzzList lets a device send any message instead of its list, and any bytes.
+func FuzzList(f *testing.F) {
+	p := newPhone(f, "ios18")
+	d := &Device{Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: true}) }}
+	for _, body := range []xpc.Dict{d.handshake(), hostHandshake(xpc.UUID{}), {}} {
+		b, err := xpc.Append(nil, &xpc.Message{Flags: xpc.FlagsOneWay, Body: body})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ctx := fuzztest.Context(t)
+		for _, serve := range []func(net.Conn){
+			func(c net.Conn) { fuzztest.Say(c, b) },
+			func(c net.Conn) {
+				defer c.Close()
+				x := &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+					if m, _, err := xpc.Decode(b); err == nil && m.Body != nil {
+						return c.Send(ctx, m.Body)
+					}
+					return nil
+				}}
+				_ = x.Serve(ctx, c)
+			},
+		} {
+			c, err := Dial(ctx, func(context.Context, uint16) (net.Conn, error) {
+				here, there := link.Pipe()
+				go serve(there)
+				return here, nil
+			}, 1, Options{})
+			if fuzztest.Typed[*Error](t, "Dial", err); err == nil {
+				c.Close()
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("Dial does not end: %v", err)
+			}
+		}
 	})
 }
 

@@ -2,19 +2,14 @@ package usbmux
 
 import (
 	"context"
-	"errors"
-	"io"
+	"net"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 )
-
-// patience bounds one execution of a fuzz target. It is no measure of speed: it only
-// turns a hang into a failure.
-const patience = 20 * time.Second
 
 // FuzzClient answers each request with any bytes. Each call ends with an *Error or with a
 // result, and a listener ends when they do.
@@ -30,14 +25,10 @@ func FuzzClient(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
+		ctx := fuzztest.Context(t)
 		c := newClient(t, Options{Dial: scripted(string(b), false)})
 		for op, call := range calls {
-			var e *Error
-			if err := call(ctx, c); err != nil && !errors.As(err, &e) {
-				t.Errorf("%s: %v (%T)", op, err, err)
-			}
+			fuzztest.Typed[*Error](t, op, call(ctx, c))
 		}
 		entries, err := c.List(ctx)
 		for _, e := range entries {
@@ -78,21 +69,13 @@ func FuzzMuxer(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
+		ctx := fuzztest.Context(t)
 		m := newMuxer(t, MuxerOptions{})
 		m.Attach(Attachment{UDID: testUDID, Open: openEcho})
-		here, there := link.Pipe()
-		go func() {
-			_, _ = here.Write(b)
-			_ = link.CloseWrite(here)
-			_, _ = io.Copy(io.Discard, here)
-			here.Close()
-		}()
-		m.ServeConn(ctx, there)
-		if ctx.Err() != nil {
-			t.Error("the connection did not end")
-		}
+		_ = fuzztest.Device(t, "muxer", link.Pipe, b, func(ctx context.Context, c net.Conn) error {
+			m.ServeConn(ctx, c)
+			return nil
+		})
 		// What one client says must not take the lists from the others.
 		c := newClient(t, Options{Dial: pipeTo(m)})
 		if list, err := c.List(ctx); err != nil || len(list) != 1 {

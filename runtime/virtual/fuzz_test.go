@@ -2,19 +2,14 @@ package virtual
 
 import (
 	"context"
-	"io"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
-
-// patience bounds one execution of a fuzz target. It is no measure of speed: it only
-// turns a hang into a failure.
-const patience = 20 * time.Second
 
 // FuzzServices lets a host say anything to each service of a device, and to lockdown and
 // the list of services. When it has said it, the device answers or closes: no connection
@@ -58,21 +53,7 @@ func FuzzServices(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for name, serve := range sides {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			client, server := link.Pipe()
-			go func() {
-				_, _ = client.Write(b)
-				_ = link.CloseWrite(client)
-				_, _ = io.Copy(io.Discard, client)
-				client.Close()
-			}()
-			_ = serve(ctx, server)
-			if ctx.Err() != nil {
-				t.Errorf("%s holds a connection whose host has left", name)
-			}
-			server.Close()
-			client.Close()
-			cancel()
+			_ = fuzztest.Device(t, name, link.Pipe, b, serve)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 )
 
 // archiveOf makes an archive of what stands in $objects behind "$null"; object 1
@@ -392,8 +393,11 @@ func FuzzUnarchive(f *testing.F) {
 	f.Add(plainList(0, "\xa1\x00"))
 	classes := NewClasses(append(XCTest(), Instruments()...)...)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, kind, err := classes.Unarchive(b)
-		if err != nil || kind == Raw {
+		var v any
+		var kind Kind
+		var err error
+		fuzztest.Bounded(t, len(b), func() { v, kind, err = classes.Unarchive(b) })
+		if fuzztest.Typed[*Error](t, "Unarchive", err); err != nil || kind == Raw {
 			return
 		}
 		// What holds nil where Foundation allows none is not encoded.

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 )
 
 // hostInfo is the vector of docs for remote pairing, made by another program.
@@ -294,8 +296,10 @@ func FuzzDecode(f *testing.F) {
 		f.Add(unhex(f, s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, err := Decode(b)
-		if err != nil {
+		var v any
+		var err error
+		fuzztest.Bounded(t, len(b), func() { v, err = Decode(b) })
+		if fuzztest.Typed[*Error](t, "Decode", err); err != nil {
 			return
 		}
 		wire, err := Append(nil, v)

@@ -3,12 +3,13 @@ package plist
 import (
 	"bytes"
 	"encoding/xml"
-	"errors"
 	"math"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 )
 
 func FuzzDecode(f *testing.F) {
@@ -22,11 +23,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add(mustEncode(f, small, Binary))
 	f.Add(mustEncode(f, everything(), Binary)[:100])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		v, err := Decode(b)
-		if err != nil {
-			if e := (*Error)(nil); !errors.As(err, &e) || v != nil {
-				t.Fatalf("Decode = %v, %v", v, err)
-			}
+		var v any
+		var err error
+		fuzztest.Bounded(t, len(b), func() { v, err = Decode(b) })
+		if fuzztest.Typed[*Error](t, "Decode", err); err != nil {
 			return
 		}
 		again, err := Encode(v, Binary)

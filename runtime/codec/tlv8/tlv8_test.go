@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 )
 
 func unhex(t testing.TB, s string) []byte {
@@ -193,8 +195,10 @@ func FuzzDecode(f *testing.F) {
 		f.Add(unhex(f, s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		list, err := Decode(b)
-		if err != nil {
+		var list List
+		var err error
+		fuzztest.Bounded(t, len(b), func() { list, err = Decode(b) })
+		if fuzztest.Typed[*Error](t, "Decode", err); err != nil {
 			return
 		}
 		wire, err := Append(nil, list)

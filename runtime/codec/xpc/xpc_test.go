@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 )
 
 func unhex(t testing.TB, s string) []byte {
@@ -438,8 +440,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add(body(f, "00f00000 10000000 01000000 6b000000 00a00100 0100000000000000 00f00000 14000000 01000000 73000000 00400000 0500000000000000"))
 	f.Add(unhex(f, "920bb029 01020000 0000000000000000 0000000000000000"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, n, err := Decode(b)
-		if err != nil {
+		var m *Message
+		var n int
+		var err error
+		fuzztest.Bounded(t, len(b), func() { m, n, err = Decode(b) })
+		if fuzztest.Typed[*Error](t, "Decode", err); err != nil {
 			return
 		}
 		if n > len(b) {

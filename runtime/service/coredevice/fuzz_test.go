@@ -2,22 +2,17 @@ package coredevice
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 )
-
-// patience bounds one execution of a fuzz target. It is no measure of speed: it only
-// turns a hang into a failure.
-const patience = 20 * time.Second
 
 // addMessages adds messages of both sides: invocations, and what answers them.
 func addMessages(f *testing.F) {
@@ -65,8 +60,7 @@ func FuzzClient(f *testing.F) {
 		if body == nil {
 			return
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
+		ctx := fuzztest.Context(t)
 		for name, call := range clientCalls() {
 			c := fake(t, func(c *remotexpc.Conn, m *remotexpc.Message) error {
 				if err := c.Reply(ctx, m, body); err != nil {
@@ -75,11 +69,8 @@ func FuzzClient(f *testing.F) {
 				_ = c.Send(ctx, body)
 				return io.EOF
 			})
-			var e *Error
 			err := call(ctx, c)
-			if err != nil && !errors.As(err, &e) {
-				t.Errorf("%s: %v (%T)", name, err, err)
-			}
+			fuzztest.Typed[*Error](t, name, err)
 			if ctx.Err() != nil {
 				t.Fatalf("%s did not end: %v", name, err)
 			}
@@ -133,8 +124,7 @@ func FuzzDevice(f *testing.F) {
 		if in, ok := body.Dict(keyInput); ok {
 			body = in
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
+		ctx := fuzztest.Context(t)
 		p, err := phone.New(phone.Options{Profile: "ios26", LogRate: -1})
 		if err != nil {
 			t.Fatal(err)

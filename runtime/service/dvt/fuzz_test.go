@@ -6,17 +6,13 @@ import (
 	"io"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
-
-// patience bounds one execution of a fuzz target. It is no measure of speed: it only
-// turns a hang into a failure.
-const patience = 20 * time.Second
 
 // addValues adds archives of what the channels exchange.
 func addValues(f *testing.F) {
@@ -110,8 +106,7 @@ func FuzzClient(f *testing.F) {
 		if _, err := nskeyed.Encode(v); err != nil {
 			return // the device side of this test cannot send it
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
+		ctx := fuzztest.Context(t)
 		server := dtx.Server{Channels: map[string]func(*dtx.Channel) dtx.Handler{}, Classes: classes()}
 		for _, id := range Channels() {
 			server.Channels[id] = func(ch *dtx.Channel) dtx.Handler { return events(ch, v) }
@@ -163,10 +158,7 @@ func streamAll(t *testing.T, ctx context.Context, s *Session) {
 
 func wantTyped(t *testing.T, ctx context.Context, name string, err error) {
 	t.Helper()
-	var e *Error
-	if !errors.As(err, &e) {
-		t.Errorf("%s: %v (%T)", name, err, err)
-	}
+	fuzztest.Typed[*Error](t, name, err)
 	if ctx.Err() != nil {
 		t.Fatalf("%s did not end: %v", name, err)
 	}
@@ -192,8 +184,7 @@ func FuzzDevice(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
+		ctx := fuzztest.Context(t)
 		c, d := link.Pipe()
 		served := make(chan error, 1)
 		go func() { served <- (&Device{Phone: p}).Serve(context.Background(), d) }()

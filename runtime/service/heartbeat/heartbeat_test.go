@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
@@ -258,6 +259,21 @@ func TestContextEnds(t *testing.T) {
 		if err := <-ended; !errors.Is(err, context.Canceled) || r.missed != 0 {
 			t.Errorf("Serve = %v, missed %d", err, r.missed)
 		}
+	})
+}
+
+// FuzzDevice lets a host say anything instead of its answer: the device side ends when
+// the host does, or by its own time limit.
+func FuzzDevice(f *testing.F) {
+	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Command</key><string>Polo</string></dict></plist>")))
+	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Command</key><integer>1</integer></dict></plist>")))
+	f.Add([]byte{0xFF, 0xFF, 0xFF, 0xFF})
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fuzztest.Typed[*Error](t, "Serve", fuzztest.Device(t, "heartbeat", link.Pipe, b, (&Device{Phone: p}).Serve))
 	})
 }
 

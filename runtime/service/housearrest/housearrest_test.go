@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -296,6 +297,24 @@ func TestConnectFails(t *testing.T) {
 type noRoad struct{}
 
 func (noRoad) Open(context.Context, service.Name) (net.Conn, error) { return nil, net.ErrClosed }
+
+// FuzzClient lets a device answer anything to a request for a container.
+func FuzzClient(f *testing.F) {
+	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Status</key><string>Complete</string></dict></plist>")))
+	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Error</key><string>ApplicationLookupFailed</string></dict></plist>")))
+	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Status</key><true/></dict></plist>")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		here, there := link.Pipe()
+		go fuzztest.Say(there, b)
+		c, err := New(here).VendDocuments(fuzztest.Context(t), "x")
+		if fuzztest.Typed[*Error](t, "VendDocuments", err); err != nil {
+			return
+		}
+		_, err = c.ReadDir(fuzztest.Context(t), "/")
+		fuzztest.Typed[*afc.Error](t, "ReadDir", err)
+		c.Close()
+	})
+}
 
 func FuzzServe(f *testing.F) {
 	good, err := plist.Encode(request{vendDocuments, sharedApp}, plist.XML)

@@ -1,0 +1,41 @@
+package crashreportmover
+
+import (
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/fuzztest"
+	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// FuzzFlush lets a device say anything instead of its ping.
+func FuzzFlush(f *testing.F) {
+	f.Add([]byte(ping))
+	f.Add([]byte("pong\x00"))
+	f.Add([]byte(ping + ping))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		here, there := link.Pipe()
+		go fuzztest.Say(there, b)
+		c := New(here)
+		defer c.Close()
+		err := c.Flush(fuzztest.Context(t))
+		fuzztest.Typed[*Error](t, "Flush", err)
+		if good := len(b) >= len(ping) && string(b[:len(ping)]) == ping; good != (err == nil) {
+			t.Errorf("Flush after %q: %v", b, err)
+		}
+	})
+}
+
+// FuzzDevice lets a host say something to a device that listens to nothing.
+func FuzzDevice(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte("x"))
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		err := fuzztest.Device(t, "mover", link.Pipe, b, (&Device{Phone: p}).Serve)
+		fuzztest.Typed[*Error](t, "Serve", err)
+	})
+}

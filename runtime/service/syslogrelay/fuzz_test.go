@@ -1,0 +1,41 @@
+package syslogrelay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/fuzztest"
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// FuzzStream lets a device send any log: what was sent comes out as entries, and the log
+// ends when the device does.
+func FuzzStream(f *testing.F) {
+	f.Add([]byte("Jan  2 15:04:05 iPhone SpringBoard(CoreFoundation)[123] <Notice>: hello\n\x00x\n\x00"))
+	f.Add([]byte("\x00\x00\n\x00\n\x00\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		here, there := link.Pipe()
+		go fuzztest.Say(there, b)
+		c := New(here)
+		defer c.Close()
+		total := 0
+		for {
+			e, err := c.Next(fuzztest.Context(t))
+			if err != nil {
+				fuzztest.Typed[*Error](t, "Next", err)
+				if !errors.Is(err, io.EOF) && !errors.Is(err, ErrTooLong) {
+					t.Errorf("the log ended with %v", err)
+				}
+				break
+			}
+			if total += len(e.Raw); total > len(b) {
+				t.Fatalf("%d bytes of entries in %d", total, len(b))
+			}
+		}
+		if _, err := c.Next(context.Background()); err == nil {
+			t.Error("an entry after the end")
+		}
+	})
+}
