@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 )
 
@@ -178,6 +181,7 @@ func TestErrorsJSON(t *testing.T) {
 		{[]string{"-e", "dev()"}, "undefined", 1},
 		{[]string{"--bogus"}, "usage", 2},
 		{[]string{"devices"}, "no_muxer", 4},
+		{[]string{"--usbmux", notMuxer(t), "devices"}, "protocol", 1},
 		{[]string{"--virtual=x", "-e", ""}, "usage", 2},
 	} {
 		args := append([]string{"--errors=json"}, test.args...)
@@ -196,6 +200,27 @@ func TestErrorsJSON(t *testing.T) {
 			t.Errorf("%q reported %q without a message", test.args, stderr)
 		}
 	}
+}
+
+// notMuxer returns the address of a server that is not a multiplexer.
+func notMuxer(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
+			link.Linger(c, time.Minute)
+		}
+	}()
+	return l.Addr().String()
 }
 
 func TestInterrupt(t *testing.T) {
