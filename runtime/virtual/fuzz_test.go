@@ -8,13 +8,26 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/remotepair"
+	"github.com/imdlua/imdlua/runtime/service/afc"
+	"github.com/imdlua/imdlua/runtime/service/coredevice"
+	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
+	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/service/dvt"
+	"github.com/imdlua/imdlua/runtime/service/heartbeat"
+	"github.com/imdlua/imdlua/runtime/service/housearrest"
+	"github.com/imdlua/imdlua/runtime/service/installationproxy"
+	"github.com/imdlua/imdlua/runtime/service/mobileimagemounter"
+	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
+	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
+	"github.com/imdlua/imdlua/runtime/service/syslogrelay"
+	"github.com/imdlua/imdlua/runtime/tunnel"
 )
 
-// FuzzServices lets a host say anything to each service of a device, and to lockdown and
-// the list of services. When it has said it, the device answers or closes: no connection
-// outlives its host.
-func FuzzServices(f *testing.F) {
+// addFrames adds what hosts and devices say to each other.
+func addFrames(f *testing.F) {
 	dict := func(d plist.Dict) []byte {
 		b, err := plist.Encode(d, plist.Binary)
 		if err != nil {
@@ -33,9 +46,22 @@ func FuzzServices(f *testing.F) {
 		[]byte("CDTunnel\x00\x3d{\"type\":\"clientHandshakeRequest\",\"mtu\":16000}"),
 		[]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"),
 		[]byte("RPPairing\x00\x02{}"),
+		dict(plist.Dict{"Request": "GetValue", "Value": plist.Dict{"x": int64(1)}}), dict(plist.Dict{"Request": "StartService", "Port": int64(1)}),
+		dict(plist.Dict{"Status": "Complete", "CurrentList": []any{plist.Dict{"CFBundleIdentifier": "x"}}}),
+		dict(plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{"IORegistry": plist.Dict{"Voltage": int64(1)}}}),
+		dict(plist.Dict{"Command": "RelayNotification", "Name": "x"}), dict(plist.Dict{"Command": "Marco", "Interval": int64(10)}),
+		dict(plist.Dict{"EntryList": []any{plist.Dict{"MountPath": "/x"}}}), []byte("ping\x00"),
+		[]byte("CDTunnel\x00\x02{}"), []byte("\x01\x00\x00\x00\x02{}\x02\x01\x00\x00\x00x"),
 	} {
 		f.Add(seed)
 	}
+}
+
+// FuzzServices lets a host say anything to each service of a device, and to lockdown and
+// the list of services. When it has said it, the device answers or closes: no connection
+// outlives its host.
+func FuzzServices(f *testing.F) {
+	addFrames(f)
 	m, err := New(Options{Phone: phone.Options{Profile: "ios17", LogRate: -1}})
 	if err != nil {
 		f.Fatal(err)
@@ -54,6 +80,122 @@ func FuzzServices(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for name, serve := range sides {
 			_ = fuzztest.Device(t, name, link.Pipe, b, serve)
+		}
+	})
+}
+
+// clientCalls is what hosts ask of each plain service: a call, and whether its error is of
+// the type of its package.
+var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
+	"afc":       typed[*afc.Error](func(ctx context.Context, c net.Conn) error { return afcCalls(ctx, afc.New(c)) }),
+	"apps":      typed[*installationproxy.Error](appCalls),
+	"container": typed[*housearrest.Error](func(ctx context.Context, c net.Conn) error { return second(housearrest.New(c).VendContainer(ctx, "x")) }),
+	"diagnostics": typed[*diagnosticsrelay.Error](func(ctx context.Context, c net.Conn) error {
+		d := diagnosticsrelay.New(c)
+		return first(second(d.MobileGestalt(ctx, "x")), second(d.IORegistry(ctx, diagnosticsrelay.Query{})), second(d.Battery(ctx)), d.Goodbye(ctx))
+	}),
+	"heartbeat": typed[*heartbeat.Error](func(ctx context.Context, c net.Conn) error { return second(heartbeat.New(c).Beat(ctx)) }),
+	"image":     typed[*mobileimagemounter.Error](imageCalls),
+	"lockdown":  typed[*lockdown.Error](lockdownCalls),
+	"notification": typed[*notificationproxy.Error](func(ctx context.Context, c net.Conn) error {
+		n := notificationproxy.New(c)
+		defer n.Close()
+		return first(n.Observe(ctx, "x"), second(n.Next(ctx)), n.Shutdown(ctx))
+	}),
+	"crash mover": typed[*crashreportmover.Error](func(ctx context.Context, c net.Conn) error { return crashreportmover.New(c).Flush(ctx) }),
+	"trace": typed[*ostracerelay.Error](func(ctx context.Context, c net.Conn) error {
+		s, err := ostracerelay.New(c).StartActivity(ctx, ostracerelay.Activity{})
+		if err != nil {
+			return err
+		}
+		return second(s.Next(ctx))
+	}),
+	"syslog": typed[*syslogrelay.Error](func(ctx context.Context, c net.Conn) error { return second(syslogrelay.New(c).Next(ctx)) }),
+	"instruments": typed[*dvt.Error](func(ctx context.Context, c net.Conn) error {
+		s := dvt.New(c, dvt.Options{})
+		defer s.Close()
+		return first(second(s.Capabilities(ctx)), second(s.Processes(ctx)))
+	}),
+	"core device": typed[*coredevice.Error](func(ctx context.Context, c net.Conn) error {
+		conn, err := coredevice.New(ctx, c, coredevice.Options{})
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return second(conn.Invoke(ctx, "listprocesses", nil))
+	}),
+	"tunnel": typed[*tunnel.Error](func(ctx context.Context, c net.Conn) error {
+		t, err := tunnel.Open(ctx, c, tunnel.Options{})
+		if err == nil {
+			t.Close()
+		}
+		return err
+	}),
+	"pairing": typed[*remotepair.Error](func(ctx context.Context, c net.Conn) error {
+		r, err := remotepair.Connect(ctx, remotepair.NewStream(c), remotepair.Options{Identity: remotepair.NewIdentity("x")})
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		return first(r.Verify(ctx))
+	}),
+}
+
+func typed[E error](call func(context.Context, net.Conn) error) func(context.Context, *testing.T, net.Conn) {
+	return func(ctx context.Context, t *testing.T, c net.Conn) { fuzztest.Typed[E](t, "call", call(ctx, c)) }
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func afcCalls(ctx context.Context, c *afc.Client) error {
+	defer c.Close()
+	return first(second(c.ReadDir(ctx, "/")), second(c.Stat(ctx, "/x")), second(c.DeviceInfo(ctx)), second(c.ReadFile(ctx, "/x")), c.RemoveAll(ctx, "/x"))
+}
+
+func appCalls(ctx context.Context, c net.Conn) error {
+	p := installationproxy.New(c)
+	defer p.Close()
+	return first(second(p.Browse(ctx, installationproxy.Options{})), second(p.Lookup(ctx, installationproxy.Options{})), second(p.CheckCapabilities(ctx, "x")))
+}
+
+func imageCalls(ctx context.Context, c net.Conn) error {
+	m := mobileimagemounter.New(c)
+	defer m.Close()
+	return first(second(m.Images(ctx)), second(m.Lookup(ctx, "Developer")))
+}
+
+func lockdownCalls(ctx context.Context, c net.Conn) error {
+	l := lockdown.New(c, lockdown.Options{})
+	defer l.Close()
+	return first(second(l.QueryType(ctx)), second(l.Get(ctx, "", "x")), second(l.Domain(ctx, "")), second(l.StartService(ctx, "x", nil)),
+		second(l.Pair(ctx, plist.Dict{}, lockdown.PairOptions{})), l.StartSession(ctx, lockdown.Identity{HostID: "x"}))
+}
+
+// FuzzClients lets a device say anything to the client of each service, framed and not.
+// Each call ends, and what it fails with is of the type of its package.
+func FuzzClients(f *testing.F) {
+	addFrames(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for name, call := range clientCalls {
+			for _, said := range [][]byte{b, link.AppendFrame(nil, b)} {
+				ctx := fuzztest.Context(t)
+				here, there := link.Pipe()
+				go fuzztest.Say(there, said)
+				call(ctx, t, here)
+				here.Close()
+				if t.Failed() || ctx.Err() != nil {
+					t.Fatalf("%s: the call does not end, or not with its error (%v)", name, ctx.Err())
+				}
+			}
 		}
 	})
 }
