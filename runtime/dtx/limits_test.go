@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
@@ -111,5 +112,32 @@ func FuzzServe(f *testing.F) {
 			_, _ = near.Write(b)
 		}()
 		<-done
+	})
+}
+
+// FuzzClient gives a host whatever bytes. Its calls end when they do.
+func FuzzClient(f *testing.F) {
+	f.Add(fixture(f, "conn-in4.dump"))
+	f.Add(fixture(f, "conn-out4.dump"))
+	f.Add(append(fixture(f, "notifyOfPublishedCapabilites"), fixture(f, "fragmentedmessage.bin")...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		ctx := fuzztest.Context(t)
+		near, far := link.Pipe()
+		go fuzztest.Say(far, b)
+		c := New(near, Options{})
+		defer c.Close()
+		_, err := c.Capabilities(ctx)
+		fuzztest.Typed[*Error](t, "Capabilities", err)
+		ch, err := c.Open(ctx, "x", ChannelOptions{})
+		if fuzztest.Typed[*Error](t, "Open", err); err == nil {
+			_, err = ch.Call(ctx, "x")
+			fuzztest.Typed[*Error](t, "Call", err)
+			_, err = ch.Next(ctx)
+			fuzztest.Typed[*Error](t, "Next", err)
+		}
+		<-c.Done()
+		if ctx.Err() != nil {
+			t.Errorf("a call does not end: %v", err)
+		}
 	})
 }

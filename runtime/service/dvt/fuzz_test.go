@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -17,6 +19,17 @@ import (
 // addValues adds archives of what the channels exchange.
 func addValues(f *testing.F) {
 	f.Add(sampleBytes(f))
+	archives, err := filepath.Glob("../../codec/nskeyed/testdata/go-ios/*.bin")
+	if err != nil || len(archives) == 0 {
+		f.Fatalf("%d archives, %v", len(archives), err)
+	}
+	for _, file := range archives {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	for _, v := range []any{
 		nil, true, int64(7), "/private/var", 1.5, []byte("\x89PNG"), []any{"pid", "name"}, nskeyed.Date(7e8),
 		[]any{nskeyed.Dict{{Key: "pid", Value: int64(1)}, {Key: "name", Value: "launchd"}, {Key: "startDate", Value: nskeyed.Date(1)}}},
