@@ -43,6 +43,7 @@ func (h *Host) Session(ctx context.Context) *Session {
 	h.mu.Unlock()
 	h.setScriptDir("")
 	h.lock.release()
+	h.showProgress(false)
 	return s
 }
 
@@ -61,6 +62,7 @@ func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue,
 		return nil, err
 	}
 	h.renewGrace()
+	h.showProgress(true)
 	life, end := s.begin(ctx)
 	h.lock.acquire(t.ticket)
 	h.makeRoom()
@@ -82,6 +84,7 @@ func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue,
 		err = exit
 	}
 	h.lock.release()
+	h.showProgress(false) // a prompt comes next
 	h.flush(life)
 	end()
 	if err != nil {
