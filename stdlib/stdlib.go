@@ -25,6 +25,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/str"
 	"github.com/imdlua/imdlua/stdlib/task"
 	"github.com/imdlua/imdlua/stdlib/tbl"
+	"github.com/imdlua/imdlua/stdlib/term"
 	"github.com/imdlua/imdlua/stdlib/time"
 	"github.com/imdlua/imdlua/stdlib/utf8"
 	"github.com/imdlua/imdlua/stdlib/version"
@@ -58,6 +59,7 @@ func Modules() []*api.Module {
 		retry.Module(),
 		retry.EventuallyModule(),
 		utf8.Module(),
+		term.Module(),
 	}
 }
 

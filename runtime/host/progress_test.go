@@ -123,7 +123,10 @@ func TestAsk(t *testing.T) {
 				defer h.Close()
 				l := h.Stderr().Line()
 				l.Set("line")
-				answered := h.Stderr().Ask("sure? ")
+				answered, err := h.Stderr().Ask(t.Context(), "sure? ")
+				if err != nil {
+					t.Fatal(err)
+				}
 				h.Stdout().Write([]byte("more\n"))
 				time.Sleep(time.Second)
 				synctest.Wait()
@@ -154,8 +157,11 @@ func TestAskBehindOutput(t *testing.T) {
 		h := host.New(host.Options{Stderr: stalled{free}})
 		h.Stderr().Write([]byte("first\n"))
 		synctest.Wait() // it is being written
-		answered := h.Stderr().Ask("sure? ")
-		answered(false)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if _, err := h.Stderr().Ask(ctx, "sure? "); err != context.DeadlineExceeded {
+			t.Errorf("Ask() = %v, want the deadline", err)
+		}
 		close(free)
 		h.Stderr().Write([]byte("last\n"))
 		// It waits until all is written.

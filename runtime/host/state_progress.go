@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,11 +60,11 @@ func (l *Line) Set(text string) {
 	o := l.s.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	l.text = strings.ReplaceAll(text, "\n", " ")
-	if !slices.Contains(o.lines, l) {
+	text = strings.ReplaceAll(text, "\n", " ")
+	if text == l.text || !slices.Contains(o.lines, l) {
 		return
 	}
-	o.stale = true
+	l.text, o.stale = text, true
 	if o.busy || o.timer != nil {
 		return
 	}
@@ -150,34 +151,45 @@ func (h *Host) showProgress(show bool) {
 	}
 }
 
-// Ask writes a question. What is written afterwards waits until answered is called.
-// entered says that the user has pressed Enter, which has ended the line on the
-// terminal. The second and later calls of answered do nothing. Only one question may
-// be open at a time.
-func (s *Stream) Ask(question string) (answered func(entered bool)) {
+// Ask writes a question and waits until that is done. What is written afterwards waits
+// until answered is called. entered says that the user has pressed Enter, which has
+// ended the line on the terminal. The second and later calls of answered do nothing.
+// Only one question may be open at a time, and the interpreter lock must not be held.
+func (s *Stream) Ask(ctx context.Context, question string) (
+	answered func(entered bool), err error,
+) {
 	o := s.out
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if s.err == nil {
 		o.add(piece{to: s, text: question, size: max(len(question), 1), asks: true})
 	}
-	over := false
-	return func(entered bool) {
+	end := o.done + uint64(o.size)
+	o.mu.Unlock()
+	answered = func(entered bool) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if over {
-			return
+		if end > 0 {
+			o.answer(s, entered)
 		}
-		over = true
-		o.answer(s, entered)
+		end = 0
 	}
+	at := end
+	err = o.until(ctx, func(_ int, done uint64) bool { return done >= at })
+	if err == nil {
+		err = s.failed()
+	}
+	if err != nil {
+		answered(false)
+		return nil, err
+	}
+	return answered, nil
 }
 
 // answer ends a question. mu is held.
 func (o *output) answer(s *Stream, entered bool) {
 	at := slices.IndexFunc(o.queue, func(p piece) bool { return p.asks })
 	switch {
-	case !o.asking && at >= 0: // it was not written yet
+	case at >= 0: // it was not written yet
 		p := o.queue[at]
 		o.queue = slices.Delete(o.queue, at, at+1)
 		o.size -= p.size

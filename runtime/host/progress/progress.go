@@ -21,8 +21,9 @@ const (
 	window = 10 * time.Second
 	// pace is the shortest time between two samples of the rate.
 	pace = window / 50
-	// barWidth is how many columns the bar takes, its brackets included.
-	barWidth = 24
+	// minBar and maxBar are how many columns the bar takes, its brackets included.
+	minBar = 8
+	maxBar = 24
 )
 
 // Options configures a Bar.
@@ -206,28 +207,27 @@ func (b *Bar) text() string {
 		return fmt.Sprintf("%c %s %s", frames[b.frame%len(frames)], Clean(b.o.Label),
 			seconds(b.Elapsed()))
 	}
-	right := b.numbers()
+	right, label := b.numbers(), Clean(b.o.Label)
 	if b.o.Total > 0 {
-		right = b.bar() + " " + right
+		room := b.width() - runewidth.StringWidth(label+right) - len("  100% ")
+		right = b.bar(min(max(room, minBar), maxBar)) + " " + right
 	}
 	room := b.width() - runewidth.StringWidth(right) - 1
-	label := Clean(b.o.Label)
 	if label == "" || room < 4 {
 		return right
 	}
 	return runewidth.Truncate(label, room, "~") + " " + right
 }
 
-// bar is "[=====>    ]  45%".
-func (b *Bar) bar() string {
+// bar is "[=====>    ]  45%", with so many columns between the ends.
+func (b *Bar) bar(columns int) string {
 	part := min(max(b.value/b.o.Total, 0), 1)
-	inner := barWidth - 2
+	inner := columns - len("[]")
 	n := int(part * float64(inner))
-	head := ""
+	fill := strings.Repeat("=", n)
 	if n < inner {
-		head = ">"
+		fill += ">"
 	}
-	fill := strings.Repeat("=", n) + head
 	return fmt.Sprintf("[%-*s] %3d%%", inner, fill, int(part*100))
 }
 
@@ -307,7 +307,7 @@ func Clock(seconds float64) string {
 	if !(seconds < 360000) {
 		return "long"
 	}
-	s := int(math.Ceil(max(seconds, 0)))
+	s := int(math.Round(max(seconds, 0)))
 	if s >= 3600 {
 		return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
 	}
