@@ -50,7 +50,7 @@ var rules = []rule{
 	{"runtime/host/vm", []string{"runtime/host/luanum"}},
 	{"runtime/host/luanum", nil},
 	{"runtime/host/progress", []string{"runtime/host"}},
-	{"runtime/host/picture", nil},
+	{"runtime/host/picture", []string{"runtime/host/localfile"}},
 	{"runtime/host/version", []string{"runtime/host", "runtime/host/api", "runtime/host/luanum"}},
 	{"runtime/host/localfile", nil},
 	{"runtime/hosttest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/..."}},
