@@ -236,11 +236,11 @@ func orient(ctx context.Context, m *image.NRGBA, orientation int) (*image.NRGBA,
 	case 4:
 		return turn(ctx, m, 2, true)
 	case 5:
-		return turn(ctx, m, 1, true)
+		return turn(ctx, m, 3, true)
 	case 6:
 		return turn(ctx, m, 1, false)
 	case 7:
-		return turn(ctx, m, 3, true)
+		return turn(ctx, m, 1, true)
 	case 8:
 		return turn(ctx, m, 3, false)
 	}

@@ -2,6 +2,7 @@ package picture
 
 import (
 	"context"
+	"encoding/binary"
 	"image"
 	"image/color"
 	"math"
@@ -87,24 +88,25 @@ func Compare(ctx context.Context, a, b *Picture, o DiffOptions) (*Diff, error) {
 // row compares a row.
 func (c *comparison) row(y int) {
 	a, b, out := row(c.a, c.a.Rect, y), row(c.b, c.b.Rect, y), row(c.out, c.out.Rect, y)
+	anyMask := c.mask != nil || len(c.o.Ignore) > 0
 	for i := 0; i+3 < len(a); i += pixelSize {
 		x := i / pixelSize
-		p, q := a[i:i+4:i+4], b[i:i+4:i+4]
-		if c.masked(x, y) {
-			set(out[i:], colorMasked)
+		p, q, to := a[i:i+4:i+4], b[i:i+4:i+4], out[i:i+4:i+4]
+		if anyMask && c.masked(x, y) {
+			set(to, colorMasked)
 			continue
 		}
 		c.result.Compared++
 		if [4]byte(p) == [4]byte(q) || math.Abs(distance(p, q)) <= c.limit {
-			v := faded(p)
-			set(out[i:], color.NRGBA{v, v, v, 255})
+			v := uint32(faded(p))
+			binary.LittleEndian.PutUint32(to, v|v<<8|v<<16|0xff<<24)
 			continue
 		}
 		if !c.o.Antialias && (smoothed(c.a, c.b, x, y) || smoothed(c.b, c.a, x, y)) {
-			set(out[i:], colorSmooth)
+			set(to, colorSmooth)
 			continue
 		}
-		set(out[i:], colorDiff)
+		set(to, colorDiff)
 		c.result.Count++
 		c.result.Box = c.result.Box.Union(image.Rect(x, y, x+1, y+1))
 	}
@@ -126,10 +128,8 @@ func set(p []byte, c color.NRGBA) { p[0], p[1], p[2], p[3] = c.R, c.G, c.B, c.A 
 
 // faded is the brightness of a pixel behind nine tenths of white.
 func faded(p []byte) byte {
-	const strength = 0.1
-	r, g, b := blended(p)
-	v := r*0.29889531 + g*0.58662247 + b*0.11448223
-	return byte(255 + (v-255)*strength)
+	dark := (255 - int(luma(p))) * int(p[3]) / 255 // in front of white
+	return byte(255 - dark/10)
 }
 
 // blended returns the colour of a pixel in front of white.

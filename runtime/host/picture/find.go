@@ -36,8 +36,8 @@ type probe struct {
 // Find searches sub in p. It returns the place where the fewest pixels differ, of several the
 // first by rows, and nil if nowhere few enough do. Transparent pixels of sub match everything.
 //
-// At each place pixels are compared in a random order until too many differ: as a rule, few are
-// needed.
+// At each place pixels are compared in a random order until too many differ, or so many of the
+// first ones that a place with few is out of the question: as a rule, few are compared.
 func (p *Picture) Find(ctx context.Context, sub *Picture, o FindOptions) (*Match, error) {
 	m, err := p.Pixels(ctx)
 	if err != nil {
@@ -59,6 +59,7 @@ func (p *Picture) Find(ctx context.Context, sub *Picture, o FindOptions) (*Match
 	}
 	limit := maxDistance * o.Threshold * o.Threshold
 	allowed := int(o.Different * float64(len(probes)))
+	early := earlyLimits(o.Different)
 	var found *Match
 	work := 0
 	for y := 0; y <= p.height-sub.height; y++ {
@@ -69,7 +70,7 @@ func (p *Picture) Find(ctx context.Context, sub *Picture, o FindOptions) (*Match
 					return nil, ctx.Err()
 				}
 			}
-			n, compared := mismatches(m.Pix[y*m.Stride+x*pixelSize:], probes, allowed, limit)
+			n, compared := mismatches(m.Pix[y*m.Stride+x*pixelSize:], probes, early, allowed, limit)
 			work += compared + 1
 			if n > allowed {
 				continue
@@ -100,8 +101,21 @@ func shuffled(ctx context.Context, s *image.NRGBA, lineSize int) ([]probe, error
 	return out, err
 }
 
-// mismatches counts the pixels that differ until there are more than allowed.
-func mismatches(pix []byte, probes []probe, allowed int, limit float64) (n, compared int) {
+// earlyLimits returns how many of the first pixels may differ, at most. Of a place where the part p
+// of all pixels differs, more do so by chance with a probability below one to a million.
+func earlyLimits(p float64) []int {
+	out := make([]int, 256)
+	for i := range out {
+		n := float64(i + 1)
+		out[i] = int(3 + p*n + 6*math.Sqrt(p*(1-p)*n))
+	}
+	return out
+}
+
+// mismatches counts the pixels that differ until there are too many.
+func mismatches(pix []byte, probes []probe, early []int, allowed int, limit float64) (
+	n, compared int,
+) {
 	for i := range probes {
 		p := &probes[i]
 		at := pix[p.offset : p.offset+4 : p.offset+4]
@@ -109,8 +123,8 @@ func mismatches(pix []byte, probes []probe, allowed int, limit float64) (n, comp
 			continue
 		}
 		n++
-		if n > allowed {
-			return n, i + 1
+		if n > allowed || i < len(early) && n > early[i] {
+			return len(probes) + 1, i + 1
 		}
 	}
 	return n, len(probes)
