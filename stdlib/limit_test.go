@@ -26,6 +26,7 @@ func TestTooLarge(t *testing.T) {
 		{`for line in fs.lines(file) do end`, "1000", "--max-string"},
 		{`json.read(file)`, "1000", "--max-string"},
 		{`plist.read(file)`, "1000", "--max-string"},
+		{`require("imd.image").open(file)`, "1000", "--max-string"},
 		{`require("imd.csv").read(file)`, "1000", "--max-string"},
 	} {
 		t.Run(tc.source, func(t *testing.T) {
