@@ -57,7 +57,9 @@ func fileOf(L *lua.LState, p *picture.Picture) []byte {
 func block(L *lua.LState, bytes int, f func(ctx context.Context) error) {
 	top := L.GetTop()
 	hold(L, bytes)
-	err := host.TryWithTimeout(L, host.NoTimeout, f)
+	err := host.TryWithTimeout(L, host.NoTimeout, func(ctx context.Context) error {
+		return promptly(ctx, f)
+	})
 	L.SetTop(top)
 	if err != nil {
 		host.Raise(L, raised(err))

@@ -9,6 +9,7 @@ package image
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 
 	lua "github.com/yuin/gopher-lua"
 
@@ -110,7 +111,31 @@ func raised(err error) error {
 // function needs so many bytes.
 func run(c *api.Call, bytes int, f func(ctx context.Context) error) error {
 	hold(c.L, bytes)
-	return raised(c.Timeout(api.NoTimeout).TryBlock(f))
+	err := c.Timeout(api.NoTimeout).TryBlock(func(ctx context.Context) error {
+		return promptly(ctx, f)
+	})
+	return raised(err)
+}
+
+// promptly runs f and returns at once when ctx ends. Single steps of f cannot be interrupted, such
+// as taking the memory of a large picture: it runs on a goroutine of its own, which sees the end
+// of ctx at its next step. What it has made until then is lost, as the task is cancelled.
+func promptly(ctx context.Context, f func(ctx context.Context) error) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				done <- host.Errorf("internal", "image: %v\n%s", r, debug.Stack())
+			}
+		}()
+		done <- f(ctx)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // held stands on the stack for memory that a function takes while the script cannot reach it, so
