@@ -86,6 +86,21 @@ func TestProgressInREPL(t *testing.T) {
 	s.leave(t)
 }
 
+// TestQuestionInREPL interrupts a question. What is typed next is for the prompt.
+func TestQuestionInREPL(t *testing.T) {
+	t.Parallel()
+	s := startTerminal(t, nil, "repl")
+	s.enter(t, `require("imd.term").confirm("go " .. "on?")`)
+	s.await(t, "go on? [y/n] ")
+	s.keys(t, "\x03")
+	s.await(t, "error[interrupted]")
+	s.enter(t, `require("imd.term").confirm("and " .. "now?")`)
+	s.await(t, "and now? [y/n] ")
+	s.keys(t, "yes\r")
+	s.await(t, "true\r\n")
+	s.leave(t)
+}
+
 // TestProgressInPipe runs without a terminal.
 func TestProgressInPipe(t *testing.T) {
 	t.Parallel()

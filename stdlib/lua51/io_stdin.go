@@ -40,9 +40,9 @@ func (s Stdin) ReadLine(ctx context.Context) (line string, ok bool, err error) {
 	return line, ok, err
 }
 
-// input is a stream whose reads cannot be interrupted. A goroutine reads it, and
-// is left waiting when the script is cancelled: what comes then is kept for the
-// next read.
+// input is a stream whose reads cannot be interrupted. A goroutine reads it once
+// there is something to read. Where the system cannot tell that, it is left waiting
+// when the script is cancelled: what comes then is kept for the next read.
 type input struct {
 	r    io.Reader
 	ctx  context.Context // of the running call
@@ -67,6 +67,9 @@ func (in *input) with(ctx context.Context, read func(ctx context.Context) error)
 func (in *input) Read(p []byte) (int, error) {
 	if len(in.rest) == 0 {
 		if in.more == nil {
+			if err := awaitInput(in.ctx, in.r); err != nil {
+				return 0, err
+			}
 			in.more = make(chan fetched, 1)
 			go in.fetch(in.more)
 		}
