@@ -67,9 +67,10 @@ return term.choose("Which build?", names, { default = "debug" }) -- => "debug", 
 // errNoAnswer says that the input ended.
 var errNoAnswer = errors.New("no answer")
 
-// ask puts a question until accept takes the answer. It reports whether there was one.
+// ask puts a question until accept takes the answer, or else says what is asked then. It reports
+// whether there was an answer.
 func (q *questions) ask(
-	c *api.Call, o askOptions, hasDefault bool, text string, accept func(line string) error,
+	c *api.Call, o askOptions, hasDefault bool, text string, accept func(line string) (again string),
 ) (answered bool, err error) {
 	t := terminal(c)
 	if !t.Stdin || !t.Stderr {
@@ -92,11 +93,11 @@ func (q *questions) ask(
 			if err != nil {
 				return err
 			}
-			problem := accept(strings.TrimSpace(line))
-			if problem == nil {
+			again := accept(strings.TrimSpace(line))
+			if again == "" {
 				return nil
 			}
-			text = problem.Error() + ": "
+			text = again + ": "
 		}
 	})
 	late := errors.Is(err, context.DeadlineExceeded)
@@ -151,20 +152,20 @@ func (q *questions) confirm(c *api.Call, text string, o confirmOptions) (bool, e
 		marks = map[bool]string{true: "Y/n", false: "y/N"}[*o.Default]
 	}
 	yes := o.Default != nil && *o.Default
-	accept := func(line string) error {
+	accept := func(line string) string {
 		switch strings.ToLower(line) {
 		case "y", "yes":
 			yes = true
-			return nil
+			return ""
 		case "n", "no":
 			yes = false
-			return nil
+			return ""
 		case "":
 			if o.Default != nil {
-				return nil
+				return ""
 			}
 		}
-		return errors.New("Please answer y or n")
+		return "Please answer y or n"
 	}
 	_, err := q.ask(c, o.askOptions, o.Default != nil,
 		fmt.Sprintf("%s [%s] ", progress.Clean(text), marks), accept)
@@ -196,22 +197,22 @@ func (q *questions) choose(c *api.Call, text string, list []lua.LValue, o choose
 		ask += fmt.Sprintf(" [%d]", number)
 	}
 	b.WriteString(ask + ": ")
-	accept := func(line string) error {
+	accept := func(line string) string {
 		if line == "" && hasDefault {
-			return nil
+			return ""
 		}
 		for i, name := range names {
 			if line == name && line != "" {
 				number = i + 1
-				return nil
+				return ""
 			}
 		}
 		n, err := strconv.Atoi(line)
 		if err != nil || n < 1 || n > len(names) {
-			return errors.New("Please answer with a number from 1 to " + strconv.Itoa(len(names)))
+			return fmt.Sprintf("Please answer with a number from 1 to %d", len(names))
 		}
 		number = n
-		return nil
+		return ""
 	}
 	_, err = q.ask(c, o.askOptions, hasDefault, b.String(), accept)
 	if err != nil {

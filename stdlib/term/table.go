@@ -83,12 +83,20 @@ func table(c *api.Call, rows lua.LValue, o tableOptions) (string, error) {
 		}
 		limit = *o.Width
 	}
-	var b strings.Builder
-	err = c.TryBlock(func(ctx context.Context) error { return g.write(ctx, &b, limit) })
+	total := 0
+	err = c.TryBlock(func(ctx context.Context) (err error) {
+		total, err = g.measure(ctx, limit)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
-	host.MakeString(c.L, float64(b.Len()))
+	host.MakeString(c.L, float64(total)*float64(len(g.rows)+2))
+	var b strings.Builder
+	err = c.TryBlock(func(ctx context.Context) error { return g.write(ctx, &b) })
+	if err != nil {
+		return "", err
+	}
 	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
@@ -132,7 +140,9 @@ func (g *grid) fill(c *api.Call, rows lua.LValue) error {
 	if len(list)*len(g.columns) > maxCells {
 		return host.Errorf("too_large", "term: a table has at most %d cells", maxCells)
 	}
+	size := 0 // of all texts
 	for i, row := range list {
+		host.MakeString(c.L, float64(size))
 		cells := make([]string, len(g.columns))
 		for k := range g.columns {
 			col := &g.columns[k]
@@ -146,6 +156,7 @@ func (g *grid) fill(c *api.Call, rows lua.LValue) error {
 			_, isNumber := v.(lua.LNumber)
 			col.numbers = col.numbers && isNumber
 			cells[k] = progress.Clean(host.ToString(c.L, v))
+			size += len(cells[k])
 		}
 		g.rows = append(g.rows, cells)
 	}
@@ -228,9 +239,8 @@ func each(c *api.Call, v lua.LValue, f func(k, v lua.LValue) bool) error {
 	}
 }
 
-// write makes the text. Lines are at most limit columns wide.
-func (g *grid) write(ctx context.Context, b *strings.Builder, limit int) error {
-	g.measure(limit)
+// write makes the text.
+func (g *grid) write(ctx context.Context, b *strings.Builder) error {
 	if g.titled {
 		titles, rule := make([]string, len(g.columns)), make([]string, len(g.columns))
 		for i, col := range g.columns {
@@ -248,17 +258,25 @@ func (g *grid) write(ctx context.Context, b *strings.Builder, limit int) error {
 	return nil
 }
 
-// measure sets the widths. The widest columns shrink until the table fits.
-func (g *grid) measure(limit int) {
-	total := -len(gap)
+// measure sets the widths and returns that of a line. The widest columns shrink until that is at
+// most limit.
+func (g *grid) measure(ctx context.Context, limit int) (total int, err error) {
+	for i := range g.columns {
+		if g.titled {
+			g.columns[i].wide = width(g.columns[i].Title)
+		}
+	}
+	for n, row := range g.rows {
+		if n%1000 == 0 && ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		for i, text := range row {
+			g.columns[i].wide = max(g.columns[i].wide, width(text))
+		}
+	}
+	total = -len(gap)
 	for i := range g.columns {
 		col := &g.columns[i]
-		if g.titled {
-			col.wide = width(col.Title)
-		}
-		for _, row := range g.rows {
-			col.wide = max(col.wide, width(row[i]))
-		}
 		if col.Width > 0 {
 			col.wide = min(col.wide, col.Width)
 		}
@@ -268,12 +286,13 @@ func (g *grid) measure(limit int) {
 	for total > limit {
 		widest := slices.MaxFunc(g.columns, func(a, b column) int { return a.wide - b.wide }).wide
 		if widest <= minWidth {
-			return
+			break
 		}
 		at := slices.IndexFunc(g.columns, func(c column) bool { return c.wide == widest })
 		g.columns[at].wide--
 		total--
 	}
+	return total, nil
 }
 
 // line adds a row.

@@ -134,7 +134,7 @@ func TestCompareErrors(t *testing.T) {
 	}
 }
 
-// TestHashes keeps the hashes of a picture that was made smaller and saved again, but not of others.
+// TestHashes keeps the hashes of a picture that was made smaller and saved again.
 func TestHashes(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

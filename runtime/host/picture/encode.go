@@ -14,8 +14,8 @@ const DefaultQuality = 90
 
 // Encode returns the picture as a file. format is png or jpeg. A picture that was decoded from a
 // file of this format is that file, unless a quality is given: nothing is lost by saving it again.
-// quality, from 1 to 100, is for JPEG alone; 0 is DefaultQuality. JPEG has no transparency: white is
-// behind the picture.
+// quality, from 1 to 100, is for JPEG alone; 0 is DefaultQuality. JPEG has no transparency: white
+// is behind the picture.
 func (p *Picture) Encode(ctx context.Context, format string, quality int) ([]byte, error) {
 	if format == p.format && quality == 0 {
 		return p.source, nil

@@ -9,8 +9,8 @@ import (
 	"strconv"
 )
 
-// GradientHash returns a hash of 64 bits that pictures have in common which look alike (dHash): the
-// picture is shrunk to 9x8 gray pixels, and each bit says whether a pixel is darker than the next.
+// GradientHash returns a hash of 64 bits that pictures have in common which look alike (dHash):
+// the picture is shrunk to 9x8 gray pixels, and each bit says whether a pixel is darker than the next.
 func (p *Picture) GradientHash(ctx context.Context) (uint64, error) {
 	gray, err := p.shrunk(ctx, 9, 8)
 	if err != nil {
@@ -28,8 +28,8 @@ func (p *Picture) GradientHash(ctx context.Context) (uint64, error) {
 	return hash, nil
 }
 
-// FrequencyHash returns a hash of 64 bits that pictures have in common which look alike (pHash): the
-// picture is shrunk to 32x32 gray pixels, and each bit says whether one of the 8x8 lowest
+// FrequencyHash returns a hash of 64 bits that pictures have in common which look alike (pHash):
+// the picture is shrunk to 32x32 gray pixels, and each bit says whether one of the 8x8 lowest
 // frequencies of its cosine transform is above their median.
 func (p *Picture) FrequencyHash(ctx context.Context) (uint64, error) {
 	const side, low = 32, 8

@@ -101,10 +101,11 @@ func (p *Picture) Source() []byte { return p.source }
 // LuaBytes lets scripts use a picture that was decoded wherever bytes are expected.
 func (p *Picture) LuaBytes() ([]byte, bool) { return p.source, p.source != nil }
 
-// LuaToGo is what a picture is in plist.encode and the like: its file.
+// LuaToGo is what a picture is in plist.encode and the like: its file. Without one it cannot be
+// converted.
 func (p *Picture) LuaToGo() any {
 	if p.source == nil {
-		return nil
+		return p
 	}
 	return p.source
 }

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// tick is how often a line changes although nothing was reported.
+	// tick is how often a line changes.
 	tick = 100 * time.Millisecond
 	// window is the time of which the rate is the average.
 	window = 10 * time.Second
@@ -75,7 +75,7 @@ func New(h *host.Host, o Options) *Bar {
 	return b
 }
 
-// run keeps the times up to date.
+// run keeps the line up to date.
 func (b *Bar) run() {
 	defer close(b.done)
 	t := time.NewTicker(tick)
@@ -93,7 +93,8 @@ func (b *Bar) run() {
 	}
 }
 
-// Update sets how much is done. A nil label keeps the label, and a nil value the value.
+// Update sets how much is done. A nil label keeps the label, and a nil value the value. The line
+// changes with the next tick: that many calls cost little.
 func (b *Bar) Update(value *float64, label *string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -103,9 +104,6 @@ func (b *Bar) Update(value *float64, label *string) {
 	if label != nil {
 		b.o.Label = *label
 	}
-	if b.line != nil {
-		b.line.Set(b.text())
-	}
 }
 
 // Add adds to what is done.
@@ -113,9 +111,6 @@ func (b *Bar) Add(n float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.set(b.value + n)
-	if b.line != nil {
-		b.line.Set(b.text())
-	}
 }
 
 // SetTotal sets how much there is.
