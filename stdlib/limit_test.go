@@ -26,6 +26,7 @@ func TestTooLarge(t *testing.T) {
 		{`for line in fs.lines(file) do end`, "1000", "--max-string"},
 		{`json.read(file)`, "1000", "--max-string"},
 		{`plist.read(file)`, "1000", "--max-string"},
+		{`require("imd.image").open(file)`, "1000", "--max-string"},
 		{`require("imd.csv").read(file)`, "1000", "--max-string"},
 	} {
 		t.Run(tc.source, func(t *testing.T) {
@@ -103,6 +104,8 @@ func TestMakeString(t *testing.T) {
 		`json.write(fs.temp_file(), { long, long })`,
 		`plist.encode({ long, long })`,
 		`plist.encode(many, { format = "binary" })`,
+		`require("imd.term").table{ { long }, { long } }`,
+		`require("imd.term").table{ { a = ("x"):rep(400), b = 1 }, {}, { b = 2 } }`,
 		`re.replace(long, "x", "yy")`,
 		`re.replace("x", "x", long .. "$0" .. long)`,
 		`re.replace(long, "^.*$", "$0$0")`,

@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/fs"
 	"github.com/imdlua/imdlua/stdlib/hash"
 	"github.com/imdlua/imdlua/stdlib/hex"
+	"github.com/imdlua/imdlua/stdlib/image"
 	"github.com/imdlua/imdlua/stdlib/json"
 	"github.com/imdlua/imdlua/stdlib/log"
 	"github.com/imdlua/imdlua/stdlib/lua51"
@@ -25,6 +26,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/str"
 	"github.com/imdlua/imdlua/stdlib/task"
 	"github.com/imdlua/imdlua/stdlib/tbl"
+	"github.com/imdlua/imdlua/stdlib/term"
 	"github.com/imdlua/imdlua/stdlib/time"
 	"github.com/imdlua/imdlua/stdlib/utf8"
 	"github.com/imdlua/imdlua/stdlib/version"
@@ -58,6 +60,8 @@ func Modules() []*api.Module {
 		retry.Module(),
 		retry.EventuallyModule(),
 		utf8.Module(),
+		term.Module(),
+		image.Module(),
 	}
 }
 

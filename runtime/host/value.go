@@ -31,6 +31,11 @@ type GoValuer interface {
 	LuaToGo() any
 }
 
+// BytesValuer is implemented by the Values of userdata that may stand for bytes.
+type BytesValuer interface {
+	LuaBytes() ([]byte, bool)
+}
+
 // RegisterType says what ToLua makes of values of type t.
 func (h *Host) RegisterType(t reflect.Type, to func(*lua.LState, any) lua.LValue) {
 	h.converters[t] = to
@@ -342,14 +347,18 @@ func tableKind(t *lua.LTable) string {
 	return ""
 }
 
-// Bytes gives the bytes of a string or a Data, and false for anything else.
+// Bytes gives the bytes of a string, a Data or a BytesValuer, and false for anything
+// else.
 func Bytes(v lua.LValue) ([]byte, bool) {
 	switch v := v.(type) {
 	case lua.LString:
 		return []byte(v), true
 	case *lua.LUserData:
-		if d, ok := v.Value.(*Data); ok {
-			return d.Bytes, true
+		switch x := v.Value.(type) {
+		case *Data:
+			return x.Bytes, true
+		case BytesValuer:
+			return x.LuaBytes()
 		}
 	}
 	return nil, false

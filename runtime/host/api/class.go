@@ -27,6 +27,14 @@ func (o *Object) LuaToGo() any {
 	return o.Value
 }
 
+// LuaBytes gives the bytes that the Go value stands for.
+func (o *Object) LuaBytes() ([]byte, bool) {
+	if b, ok := o.Value.(host.BytesValuer); ok {
+		return b.LuaBytes()
+	}
+	return nil, false
+}
+
 // Size measures the Go value if that can be measured.
 func (o *Object) Size(visit func(lua.LValue)) int {
 	if s, ok := o.Value.(host.Sized); ok {
