@@ -95,6 +95,7 @@ var owners = map[string][]string{
 	"github.com/miekg/dns":          {"runtime/bonjour"},
 	"golang.org/x/net/http2":        {"runtime/remotexpc"},
 	"github.com/mattn/go-runewidth": {"repl", "runtime/host/...", "stdlib/str", "stdlib/utf8"},
+	"golang.org/x/sys":              {"runtime/tunnel", "stdlib/exec"},
 }
 
 func matches(pattern, folder string) bool {

@@ -12,6 +12,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/bytes"
 	"github.com/imdlua/imdlua/stdlib/csv"
 	"github.com/imdlua/imdlua/stdlib/errors"
+	"github.com/imdlua/imdlua/stdlib/exec"
 	"github.com/imdlua/imdlua/stdlib/fs"
 	"github.com/imdlua/imdlua/stdlib/hash"
 	"github.com/imdlua/imdlua/stdlib/hex"
@@ -58,6 +59,7 @@ func Modules() []*api.Module {
 		retry.Module(),
 		retry.EventuallyModule(),
 		utf8.Module(),
+		exec.Module(),
 	}
 }
 

@@ -29,6 +29,11 @@ for i = 1, 20 do
   end
 end
 return fs.walk(dir), want`,
+	"ProcessOutput": `
+local want = {}
+for i = 1, 2000 do want[i] = i .. ("x"):rep(60) .. i end
+local text = table.concat(want, "\n")
+return require("imd.exec").start({ "cat" }, { stdin = text }):lines(), want`,
 	"Queue": `
 local queue, want = task.queue(), {}
 for i = 1, 500 do
