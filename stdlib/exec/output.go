@@ -126,7 +126,9 @@ func (o *output) end(err error) {
 
 // drain ends the output when it has been silent for drainTime. It returns when it has ended.
 func (o *output) drain() {
-	seen := -1
+	o.mu.Lock()
+	seen := o.reads
+	o.mu.Unlock()
 	for {
 		t := time.NewTimer(drainTime)
 		select {

@@ -115,7 +115,7 @@ func (p *process) run() {
 			p.stdin.end()
 		}
 		for _, o := range p.outputs {
-			o.drain()
+			go o.drain()
 		}
 	}()
 }
