@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"syscall"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/stdlib/pump"
 )
 
 // Child is a program that a script has started.
@@ -24,27 +24,22 @@ type Child struct {
 // Output is one of the outputs of a Child, for one task at a time.
 type Output struct {
 	api.Turn
-	o     *output
-	p     *process
-	limit int64
+	pump.Reader
+	name string // stdout or stderr
 }
 
 // Close ends the program.
 func (ch *Child) Close(ctx context.Context) error { return ch.p.close(ctx) }
 
 // Size returns the bytes that wait.
-func (out *Output) Size(func(lua.LValue)) int {
-	out.o.mu.Lock()
-	defer out.o.mu.Unlock()
-	return cap(out.o.buf)
-}
+func (out *Output) Size(func(lua.LValue)) int { return out.Pump.Size() }
 
 func start(c *api.Call, command lua.LValue, o startOptions) (opened api.Opened[*Child], err error) {
 	args, err := readCommand(c, command, &o)
 	if err != nil {
 		return opened, err
 	}
-	pipes := pipeOptions{stdin: true, stderr: o.Stderr, limit: waitingOutput}
+	pipes := pipeOptions{stdin: true, stderr: o.Stderr, limit: pump.Waiting}
 	if o.Stdin != nil {
 		pipes.content = append([]byte{}, *o.Stdin...)
 	}
@@ -56,7 +51,8 @@ func start(c *api.Call, command lua.LValue, o startOptions) (opened api.Opened[*
 		}
 		ch := &Child{p: p}
 		for _, out := range p.outputs {
-			ch.outputs = append(ch.outputs, &Output{o: out, p: p, limit: limit})
+			r := pump.Reader{Pump: out.Pump, Module: "exec", From: p.name, Limit: limit}
+			ch.outputs = append(ch.outputs, &Output{Reader: r, name: out.name})
 		}
 		return ch, nil
 	})
@@ -154,7 +150,7 @@ func childErrors(_ *api.Call, ch *Child) (*Output, error) {
 }
 
 func writeInput(c *api.Call, ch *Child, content []byte, timeout *time.Duration) error {
-	limit := bounded(timeout)
+	limit := pump.Timeout(timeout)
 	content = append([]byte{}, content...)
 	err := c.Timeout(limit).TryBlock(func(ctx context.Context) error {
 		return ch.p.stdin.write(ctx, content)
@@ -168,21 +164,10 @@ func writeInput(c *api.Call, ch *Child, content []byte, timeout *time.Duration) 
 	return err
 }
 
-// bounded returns a timeout for Call.Timeout: none means without end, and 0 hardly any time.
-func bounded(timeout *time.Duration) time.Duration {
-	switch {
-	case timeout == nil:
-		return api.NoTimeout
-	case *timeout == 0:
-		return time.Nanosecond
-	}
-	return *timeout
-}
-
 func waitEnd(c *api.Call, ch *Child, timeout *time.Duration) (*Status, error) {
 	p, most := ch.p, c.Host().Options().MaxString
 	if !p.over() {
-		limit := bounded(timeout)
+		limit := pump.Timeout(timeout)
 		err := c.Timeout(limit).TryBlock(func(ctx context.Context) error {
 			return p.wait(ctx, most)
 		})
@@ -232,20 +217,20 @@ func outputClass() *api.Class {
 		"1 second after it when other processes hold the pipe open and are silent.")
 	c.Var, c.Perm, c.NextType = "output", "none", "string"
 	c.String = func(out *Output) string {
-		return fmt.Sprintf("ProcessOutput<%s of %s>", out.o.name, out.p.name)
+		return fmt.Sprintf("ProcessOutput<%s of %s>", out.name, out.From)
 	}
-	c.Next = func(c *api.Call, out *Output) (lua.LValue, error) { return out.line(c, api.NoTimeout) }
+	c.Next = func(c *api.Call, out *Output) (lua.LValue, error) {
+		return out.NextLine(c, api.NoTimeout)
+	}
 	c.Fields = []*api.Field{
-		api.Property("ended", "whether everything has been read", func(out *Output) bool {
-			_, finished := out.o.take(0)
-			return finished
-		}),
+		api.Property("ended", "whether everything has been read",
+			func(out *Output) bool { return out.AtEnd() }),
 	}
 	c.Methods = []*api.Func{
 		api.Method("next", "The next line without its end. nil when the output has ended, or the "+
 			"time is over.",
 			"timeout?", func(c *api.Call, out *Output, timeout *time.Duration) (lua.LValue, error) {
-				return out.line(c, bounded(timeout))
+				return out.NextLine(c, pump.Timeout(timeout))
 			},
 			api.ParamDoc("timeout", "seconds to wait at most"),
 			api.Raises("too_large"),
@@ -254,7 +239,11 @@ func outputClass() *api.Class {
 return p:lines():next(0) -- => nil`)),
 		api.Method("read", "The next bytes as they are: waits until there are some, and returns "+
 			"what is there. nil when the output has ended, or the time is over.",
-			"max? timeout?", readOutput,
+			"max? timeout?", func(c *api.Call, out *Output, most *int64, timeout *time.Duration) (
+				lua.LValue, error,
+			) {
+				return out.NextBytes(c, most, pump.Timeout(timeout))
+			},
 			api.ParamDoc("max", "how many bytes at most, 65536 by default"),
 			api.ParamDoc("timeout", "seconds to wait at most"),
 			api.Returns("string? bytes"),
@@ -262,75 +251,4 @@ return p:lines():next(0) -- => nil`)),
 return p:lines():read(2, 5) -- => "a\0"`)),
 	}
 	return c
-}
-
-// line returns the next line, nil at the end and when the time is over.
-func (out *Output) line(c *api.Call, limit time.Duration) (lua.LValue, error) {
-	var line []byte
-	ok, err := out.until(c, limit, func() (ok bool, err error) {
-		line, ok, err = out.o.line(out.limit)
-		return ok, err
-	})
-	if !ok {
-		return lua.LNil, err
-	}
-	host.MakeString(c.L, float64(len(line)))
-	return lua.LString(line), nil
-}
-
-const defaultRead = 64 << 10
-
-func readOutput(c *api.Call, out *Output, most *int64, timeout *time.Duration) (lua.LValue, error) {
-	n := int64(defaultRead)
-	if most != nil {
-		if n = min(*most, out.limit); n < 1 {
-			return nil, c.ArgError(1, "must be at least 1")
-		}
-	}
-	var b []byte
-	ok, err := out.until(c, bounded(timeout), func() (bool, error) {
-		var finished bool
-		if b, finished = out.o.take(n); len(b) == 0 && finished {
-			return false, io.EOF
-		}
-		return len(b) > 0, nil
-	})
-	if !ok {
-		return lua.LNil, err
-	}
-	host.MakeString(c.L, float64(len(b)))
-	return lua.LString(b), nil
-}
-
-// until calls try until it succeeds. It returns false at the end of the output and when the time is
-// over. try holds the interpreter lock: what it takes from the output is not lost when the task is
-// cancelled.
-func (out *Output) until(c *api.Call, limit time.Duration, try func() (bool, error)) (bool, error) {
-	end := time.Now().Add(limit)
-	for {
-		ok, err := try()
-		if ok {
-			return true, nil
-		}
-		if err == nil {
-			left := limit
-			if limit != api.NoTimeout {
-				left = max(time.Until(end), time.Nanosecond)
-			}
-			err = c.Timeout(left).TryBlock(out.o.wait)
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, errLong):
-			e := host.Errorf("too_large", "exec: a line of %s is longer than the limit of %d bytes",
-				out.p.name, out.limit)
-			return false, e.WithHint("raise the limit with --max-string, or use read")
-		case err == io.EOF:
-			return false, out.o.failure()
-		case errors.Is(err, context.DeadlineExceeded):
-			return false, nil
-		default:
-			return false, err
-		}
-	}
 }

@@ -26,11 +26,12 @@ type commonOptions struct {
 
 type runOptions struct {
 	commonOptions
-	Timeout   *time.Duration `lua:"timeout" doc:"seconds until it is ended" default:"30"`
-	Check     bool           `lua:"check" doc:"raise code exit unless the exit code is 0"`
-	Stderr    string         `lua:"stderr" doc:"its place" default:"separate" enum:"separate|merge|discard"`
-	MaxOutput *int64         `lua:"max_output" doc:"bytes of out, and of err; --max-string at most"`
-	Truncate  bool           `lua:"truncate" doc:"drop output beyond max_output, do not raise"`
+	Timeout *time.Duration `lua:"timeout" doc:"seconds until it is ended" default:"30"`
+	Check   bool           `lua:"check" doc:"raise code exit unless the exit code is 0"`
+
+	Stderr    string `lua:"stderr" doc:"its place" default:"separate" enum:"separate|merge|discard"`
+	MaxOutput *int64 `lua:"max_output" doc:"bytes of out, and of err; --max-string at most"`
+	Truncate  bool   `lua:"truncate" doc:"drop output beyond max_output, do not raise"`
 }
 
 type startOptions struct {

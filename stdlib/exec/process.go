@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"sync"
 	"time"
+
+	"github.com/imdlua/imdlua/stdlib/pump"
 )
 
 // errLong says that there is more output than a caller takes.
@@ -20,13 +22,25 @@ const (
 	reapTime = 5 * time.Second
 )
 
+// output is what a program writes to one pipe.
+type output struct {
+	*pump.Pump
+	name string // "stdout" or "stderr", for messages
+	cut  bool   // what is beyond the limit is dropped
+}
+
+func newOutput(name string, file *os.File, o pipeOptions) output {
+	closeFile := func() { file.Close() }
+	return output{pump.New(file, closeFile, o.limit, o.cut), name, o.cut}
+}
+
 // process is a running program with its pipes. Its methods may be called from any goroutine.
 type process struct {
 	name    string
 	cmd     *exec.Cmd
 	group   *group
 	stdin   *input
-	outputs []*output // standard output, and standard error when it is apart
+	outputs []output // standard output, and standard error when it is separate
 	began   time.Time
 
 	exited chan struct{} // closed when the program has ended; the fields below are set then
@@ -71,7 +85,7 @@ func launch(cmd *exec.Cmd, o pipeOptions) (*process, error) {
 	if err != nil {
 		return fail(err)
 	}
-	cmd.Stdout, p.outputs = their, []*output{newOutput("stdout", our, o.limit, o.cut)}
+	cmd.Stdout, p.outputs = their, []output{newOutput("stdout", our, o)}
 	switch o.stderr {
 	case "merge":
 		cmd.Stderr = their
@@ -80,7 +94,7 @@ func launch(cmd *exec.Cmd, o pipeOptions) (*process, error) {
 			return fail(err)
 		}
 		cmd.Stderr = their
-		p.outputs = append(p.outputs, newOutput("stderr", our, o.limit, o.cut))
+		p.outputs = append(p.outputs, newOutput("stderr", our, o))
 	}
 	p.group = newGroup(cmd)
 	p.began = time.Now()
@@ -101,7 +115,7 @@ func (p *process) run() {
 		go p.stdin.pump()
 	}
 	for _, o := range p.outputs {
-		go o.pump()
+		go o.Run()
 	}
 	go func() {
 		var exit *exec.ExitError
@@ -115,7 +129,7 @@ func (p *process) run() {
 			p.stdin.end()
 		}
 		for _, o := range p.outputs {
-			go o.drain()
+			go o.Drain()
 		}
 	}()
 }
@@ -134,7 +148,7 @@ func (p *process) over() bool {
 func (p *process) silent() bool {
 	for _, o := range p.outputs {
 		select {
-		case <-o.ended:
+		case <-o.Ended():
 		default:
 			return false
 		}
@@ -146,8 +160,8 @@ func (p *process) silent() bool {
 // is a *longError when one has more.
 func (p *process) wait(ctx context.Context, limit int64) error {
 	for _, o := range p.outputs {
-		o.raise(limit)
-		defer o.lower()
+		o.Raise(limit)
+		defer o.Lower()
 	}
 	return p.watch(ctx, limit, p.exited)
 }
@@ -158,7 +172,7 @@ func (p *process) collect(ctx context.Context, limit int64) error {
 		return err
 	}
 	for _, o := range p.outputs {
-		if err := p.watch(ctx, limit, o.ended); err != nil {
+		if err := p.watch(ctx, limit, o.Ended()); err != nil {
 			return err
 		}
 	}
@@ -177,16 +191,15 @@ func (p *process) watch(ctx context.Context, limit int64, done <-chan struct{}) 
 	first, last := p.outputs[0], p.outputs[len(p.outputs)-1]
 	for {
 		for _, o := range p.outputs {
-			if !o.cut && o.tooLong(limit) {
-				token(o.full) // for other calls that wait
+			if !o.cut && o.TooLong(limit) {
 				return &longError{o.name}
 			}
 		}
 		select {
 		case <-done:
 			return nil
-		case <-first.full:
-		case <-last.full:
+		case <-first.Full():
+		case <-last.Full():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -222,7 +235,7 @@ func (p *process) end(ctx context.Context) {
 		p.stdin.end()
 	}
 	for _, o := range p.outputs {
-		o.end(nil)
+		o.End(nil)
 	}
 	p.group.close()
 }

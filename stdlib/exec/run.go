@@ -82,11 +82,11 @@ func (p *process) result(c *api.Call) (*Result, error) {
 	s := p.status()
 	r := &Result{OK: s.OK, Code: s.Code, Signal: s.Signal, Seconds: s.Seconds}
 	for i, o := range p.outputs {
-		if err := o.failure(); err != nil {
+		if err := o.Failure(); err != nil {
 			return nil, host.Errorf("error", "exec: %s of %s: %v", o.name, p.name, err)
 		}
-		b, _ := o.take(1 << 62)
-		r.Truncated = r.Truncated || o.dropped > 0
+		b, _ := o.Take(1 << 62)
+		r.Truncated = r.Truncated || o.Dropped() > 0
 		host.MakeString(c.L, float64(len(b)))
 		if i == 0 {
 			r.Out = string(b)
