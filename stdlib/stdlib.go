@@ -16,6 +16,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/fs"
 	"github.com/imdlua/imdlua/stdlib/hash"
 	"github.com/imdlua/imdlua/stdlib/hex"
+	"github.com/imdlua/imdlua/stdlib/http"
 	"github.com/imdlua/imdlua/stdlib/json"
 	"github.com/imdlua/imdlua/stdlib/log"
 	"github.com/imdlua/imdlua/stdlib/lua51"
@@ -60,6 +61,7 @@ func Modules() []*api.Module {
 		retry.EventuallyModule(),
 		utf8.Module(),
 		exec.Module(),
+		http.Module(),
 	}
 }
 
