@@ -20,7 +20,7 @@ var hints = map[string]string{
 	"rawlen":     "write #t for a table without __len",
 	"warn":       "write log.warn(text)",
 	"lfs":        "write fs, for example fs.list(path)",
-	"socket":     "there is no module for sockets; time.sleep and time.now are in time",
+	"socket":     "write require \"imd.http\"; time.sleep and time.now are in time",
 	"cjson":      "write json, for example json.decode(text)",
 	"inspect":    "write p(value)",
 	"os.execute": "write require(\"imd.exec\").run{ program, argument, ... }",

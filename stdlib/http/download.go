@@ -42,18 +42,16 @@ type downloadOptions struct {
 
 // download is a download under way.
 type download struct {
-	s       *sender
-	path    string
-	part    string
-	resume  bool
-	file    *os.File
-	body    io.ReadCloser
-	cancel  func()
-	hash    hash.Hash
-	done    int64
-	total   int64 // -1 when the server does not tell
-	partial bool  // the server sends the rest only
-	buf     []byte
+	s      *sender
+	path   string
+	resume bool
+	file   *os.File
+	body   io.ReadCloser
+	cancel func()
+	hash   hash.Hash
+	done   int64
+	total  int64 // -1 when the server does not tell
+	buf    []byte
 }
 
 func (cl *Client) download(c *api.Call, address, path string, o downloadOptions) (int64, error) {

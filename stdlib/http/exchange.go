@@ -157,10 +157,7 @@ func (r *Request) send(answer *reply) bool {
 }
 
 // pattern finds requests, as http.ServeMux does.
-type pattern struct {
-	text string
-	mux  *http.ServeMux
-}
+type pattern struct{ mux *http.ServeMux }
 
 func newPattern(text string) (p *pattern, err error) {
 	defer func() {
@@ -168,21 +165,24 @@ func newPattern(text string) (p *pattern, err error) {
 			err = host.Errorf("argument", "http: the pattern %q: %v", text, fault)
 		}
 	}()
-	p = &pattern{text, http.NewServeMux()}
+	p = &pattern{http.NewServeMux()}
 	p.mux.Handle(text, catch(text))
 	return p, nil
 }
 
 // fits reports whether the pattern fits, and sets the values of its {names}.
 func (p *pattern) fits(r *Request) bool {
-	stub := &http.Request{Method: r.method, URL: r.url, Host: r.host}
-	_, found := p.mux.Handler(stub)
-	if found != p.text {
-		return false
-	}
-	p.mux.ServeHTTP(matched{nil, r}, stub)
-	return true
+	m := &matched{ResponseWriter: discard{}, req: r}
+	p.mux.ServeHTTP(m, &http.Request{Method: r.method, URL: r.url, Host: r.host})
+	return m.found
 }
+
+// discard takes an answer that goes nowhere.
+type discard struct{}
+
+func (discard) Header() http.Header         { return http.Header{} }
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+func (discard) WriteHeader(int)             {}
 
 func requestClass() *api.Class {
 	c := api.NewClass[*Request]("HTTPRequest", "A request that a server has got.")

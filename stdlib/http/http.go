@@ -47,9 +47,11 @@ return client:get("b").body -- => "hello"`)),
 			"no errors unless asked for; a server that cannot be reached is one. Proxies of the " +
 			"environment are not used and cookies not kept, unless asked for. Connections are kept " +
 			"for further requests until the script ends.",
-		Perm:    "net",
-		Classes: []*api.Class{clientClass(), responseClass(), streamClass(), serverClass(), requestClass()},
-		Funcs:   funcs,
+		Perm: "net",
+		Classes: []*api.Class{
+			clientClass(), responseClass(), streamClass(), serverClass(), requestClass(),
+		},
+		Funcs: funcs,
 		Examples: []string{`local http = require "imd.http"
 local r = http.get("https://example.com/", { timeout = 5 })
 print(r.status, r.headers["content-type"], #r.body)`},

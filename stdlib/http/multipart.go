@@ -90,7 +90,7 @@ func multipartOf(c *api.Call, fields map[string]lua.LValue) (payload, string, er
 		buf.Reset()
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		if t, ok := fields[name].(*lua.LTable); ok {
+		if t, ok := fields[name].(*lua.LTable); ok && t.Len() == 0 {
 			o, err := readPart(c, name, t)
 			if err != nil {
 				return nil, "", err

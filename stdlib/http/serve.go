@@ -90,7 +90,7 @@ func serveFiles(c *api.Call, s *Server, prefix, dir string) error {
 	return s.addRoute(text, &route{files: true}, handler)
 }
 
-// next takes the next request that waits for the script, nil when the server was closed. It takes it
+// next takes the next request that waits for the script, nil when the server was closed. It does so
 // with the interpreter lock, so that no request is lost when the task is cancelled.
 func (s *Server) next(c *api.Call) (*Request, error) {
 	for {

@@ -111,24 +111,16 @@ func (s *Server) listen(l net.Listener) {
 	s.busy.Go(func() { _ = s.http.Serve(s.listener) })
 }
 
-// Close closes the listener and all connections, and waits for the handlers.
-func (s *Server) Close(ctx context.Context) error {
+// Close closes the listener and all connections, and waits for the handlers: nothing that they wait
+// for lasts longer than the connections.
+func (s *Server) Close() error {
 	s.once.Do(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		close(s.closed)
 	})
 	err := s.http.Close()
-	done := make(chan struct{})
-	go func() {
-		s.busy.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	s.busy.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.roots {
@@ -168,13 +160,15 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	case req.route == nil && !s.takesAny(), req.route != nil && req.route.files:
 		s.record(req)
 		handler.ServeHTTP(w, r) // a file, 404, 405 for another method, or a redirect
+		return
 	case req.route != nil:
-		s.mux.ServeHTTP(matched{w, req}, r) // sets the values of {names}
-		fallthrough
-	default:
-		s.record(req)
-		s.answer(w, r, req)
+		m := &matched{ResponseWriter: w, req: req}
+		if s.mux.ServeHTTP(m, r); !m.found {
+			return
+		}
 	}
+	s.record(req)
+	s.answer(w, r, req)
 }
 
 // takesAny reports whether a request without a route waits for the script.
@@ -275,11 +269,11 @@ func (s *Server) take(p *pattern) (*Request, <-chan struct{}) {
 	return nil, s.arrived
 }
 
-// matched leads the handler of a route to the request, so that it can set the values of {names}. It
-// writes nothing.
+// matched leads the handler of a route to the request, so that it can set the values of {names}.
 type matched struct {
 	http.ResponseWriter
-	req *Request
+	req   *Request
+	found bool // the handler was called, and not one of the mux's own, which redirects
 }
 
 // route is what answers the requests that a pattern fits: files, reply, or a function.
@@ -312,7 +306,8 @@ func (s *Server) addRoute(pattern string, r *route, handler http.Handler) (err e
 func catch(pattern string) http.Handler {
 	names := wildcards(pattern)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if m, ok := w.(matched); ok {
+		if m, ok := w.(*matched); ok {
+			m.found = true
 			for _, name := range names {
 				m.req.params[name] = r.PathValue(name)
 			}

@@ -8,7 +8,6 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
-	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/stdlib/pump"
 )
@@ -23,14 +22,10 @@ type Stream struct {
 }
 
 // Close ends the connection.
-func (s *Stream) Close(ctx context.Context) error {
+func (s *Stream) Close() error {
 	s.End(nil)
-	select {
-	case <-s.Gone():
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	<-s.Gone() // a read ends with the context of the request
+	return nil
 }
 
 // Size returns the bytes that wait.
@@ -166,5 +161,3 @@ return http.stream(server.url):read(2, 5) -- => "ab"`)),
 // exampleServer begins the examples, which need somebody to talk to.
 const exampleServer = `local http = require "imd.http"
 local server = http.server()`
-
-var _ host.Closer = (*Stream)(nil)
