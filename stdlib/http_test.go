@@ -219,6 +219,8 @@ func TestHTTPRefuses(t *testing.T) {
 		{"wrong sha256", `http.download(url, fs.temp_file(), { sha256 = "abc" })`, "argument", "64"},
 		{"download into no folder", `http.download(url .. "/json", "/no/such/dir/f")`, "not_found",
 			""},
+		{"download into a folder", `http.download(url .. "/json", fs.temp_dir())`, "argument",
+			"no plain file"},
 		{"stream with check", `http.stream(url .. "/status/500", { check = true })`, "status", "500"},
 		{"closed stream", `local s = http.stream(url .. "/file") s:close() s:read()`, "closed", ""},
 		{"unknown host", `http.get("http://no-such-host.invalid/")`, "no_host", ""},

@@ -152,12 +152,22 @@ func (d *download) begin(ctx context.Context, idle time.Duration) error {
 	return nil
 }
 
-// open opens the file that is written: path.part, or a new one beside path.
+// open opens the file that is written: path.part, or a new one beside path. A link stays a link, and
+// a file that is there keeps its permissions.
 func (d *download) open() (err error) {
+	if target, err := filepath.EvalSymlinks(d.path); err == nil {
+		d.path = target
+	}
+	mode := os.FileMode(0o644)
+	if info, err := os.Stat(d.path); err == nil {
+		if mode = info.Mode().Perm(); !info.Mode().IsRegular() {
+			return host.Errorf("argument", "http: %s is no plain file", d.path)
+		}
+	}
 	if !d.resume {
 		d.file, err = os.CreateTemp(filepath.Dir(d.path), "."+filepath.Base(d.path)+".*")
 		if err == nil {
-			err = d.file.Chmod(0o644)
+			err = d.file.Chmod(mode)
 		}
 		return fs.Failed("http", err)
 	}
@@ -166,7 +176,7 @@ func (d *download) open() (err error) {
 	if err == nil && !info.Mode().IsRegular() {
 		return host.Errorf("argument", "http: %s is no plain file", name)
 	}
-	if d.file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+	if d.file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, mode); err != nil {
 		return fs.Failed("http", err)
 	}
 	d.done, err = io.Copy(d.hash, d.file)

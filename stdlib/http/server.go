@@ -136,7 +136,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-s.closed:
 		s.mu.Unlock()
-		return
+		panic(http.ErrAbortHandler) // returning would answer with 200
 	default:
 		s.busy.Add(1)
 	}
@@ -149,7 +149,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body is too large", http.StatusRequestEntityTooLarge)
 		return
 	case err != nil:
-		return // the client has gone, or is too slow
+		panic(http.ErrAbortHandler) // the client has gone, or is too slow
 	}
 	req := newRequest(r, body)
 	s.mu.Lock()
@@ -188,6 +188,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, req *Request) {
 		http.Error(w, "too many requests wait for the script", http.StatusServiceUnavailable)
 		return
 	}
+	defer close(req.gone)
 	late := time.NewTimer(s.reply)
 	defer late.Stop()
 	select {
@@ -196,9 +197,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, req *Request) {
 	case <-late.C:
 		http.Error(w, "the script did not answer in time", http.StatusGatewayTimeout)
 	case <-r.Context().Done():
+		panic(http.ErrAbortHandler)
 	case <-s.closed:
+		panic(http.ErrAbortHandler)
 	}
-	close(req.gone)
 }
 
 // push adds a request to those that wait. It returns false when there are too many.
