@@ -2,6 +2,8 @@ package stdlib_test
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -13,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +36,7 @@ func webServer(t *testing.T) *httptest.Server {
 			r.Header.Get("Content-Type"), body, r.Header.Get("X-Test"))
 	})
 	mux.HandleFunc("/auth", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Header.Get("Authorization"))
+		fmt.Fprint(w, r.Header.Get("Authorization"), " ", r.Host)
 	})
 	mux.HandleFunc("/form", func(w http.ResponseWriter, r *http.Request) {
 		if err := r.ParseMultipartForm(1 << 20); err != nil {
@@ -124,8 +127,11 @@ print(http.post(url .. "/form", { multipart = {
   a = { path = f, type = "image/png" }, b = { content = "\0", name = "n" }, text = { "1", "2" },
 } }).body:match("^(.*) %d+$"))`,
 			`a x.png image/png "png";b n application/octet-stream "\x00";["1" "2"]` + "\n"},
-		{"auth", `print(http.get(url .. "/auth", { auth = { user = "u", password = "p" } }).body)
-print(http.get(url .. "/auth", { auth = { bearer = "t" } }).body)`, "Basic dTpw\nBearer t\n"},
+		{"auth", `local headers = { Host = "other" }
+local basic, bearer = { user = "u", password = "p" }, { bearer = "t" }
+print(http.get(url .. "/auth", { auth = basic, headers = headers }).body)
+print(http.get(url .. "/auth", { auth = bearer, headers = headers }).body)`,
+			"Basic dTpw other\nBearer t other\n"},
 		{"redirect", `local r = http.get(url .. "/moved") print(r.url == url .. "/echo?moved", r.body)`,
 			"true\tGET /echo?moved  [] \n"},
 		{"redirect is not followed", `local r = http.get(url .. "/moved", { redirects = 0 })
@@ -343,9 +349,10 @@ func TestHTTPHostile(t *testing.T) {
 
 func TestHTTPCertificates(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "hello")
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "hello ", len(r.TLS.PeerCertificates))
 	}))
+	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -354,10 +361,21 @@ func TestHTTPCertificates(t *testing.T) {
 	if err := os.WriteFile(ca, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	prints(t, "local url, ca = "+quote(s.URL)+", "+quote(ca)+"\n"+httpPrelude+`
+	own := filepath.Join(t.TempDir(), "own.pem")
+	key, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	if err := os.WriteFile(own, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	prints(t, "local url, ca, own = "+quote(s.URL)+", "+quote(ca)+", "+quote(own)+"\n"+httpPrelude+`
 print(select(2, try(http.get, url)).code)
 print(http.get(url, { ca = ca }).body, http.get(url, { insecure = true }).body)
-print(http.client{ ca = ca }:get(url).body)`, "tls\nhello\thello\nhello\n")
+print(http.client{ ca = ca, cert = own, key = own }:get(url).body)
+print(select(2, try(http.get, url, { ca = ca, cert = ca, key = ca })).code)`,
+		"tls\nhello 0\thello 0\nhello 1\nargument\n")
 }
 
 func TestHTTPProxy(t *testing.T) {
@@ -431,6 +449,40 @@ func TestHTTPPermission(t *testing.T) {
 	}
 }
 
+// TestHTTPConnections makes requests one after the other: they share a connection, which is closed
+// at the end of the script.
+func TestHTTPConnections(t *testing.T) {
+	t.Parallel()
+	var made, closed atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			made.Add(1)
+		case http.StateClosed:
+			closed.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	h := newHost(t, host.Options{})
+	for range 2 {
+		err := h.Run(t.Context(), "test.lua", "local url = "+quote(s.URL)+"\n"+httpPrelude+`
+scope(function() http.get(url) end)
+task.spawn(http.get, url):join()
+http.client():get(url)`)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !settles(func() bool { return closed.Load() == 2 }) {
+		t.Errorf("%d connections were closed, want 2", closed.Load())
+	}
+	if made.Load() != 2 {
+		t.Errorf("%d connections were made, want 2: one for each script", made.Load())
+	}
+}
+
 // TestHTTPOfStoppedTasks stops tasks at different moments. Not parallel: it counts what is left in
 // the process.
 func TestHTTPOfStoppedTasks(t *testing.T) {
@@ -442,7 +494,8 @@ func TestHTTPOfStoppedTasks(t *testing.T) {
 		forever("xxxxxxxxxxxxxx\n")(c)
 	})))
 	err := h.Run(t.Context(), "test.lua", httpPrelude+`
-local file = fs.temp_file()
+local dir = fs.temp_dir()
+local file = path.join(dir, "file")
 for i = 1, 60 do
   try(task.timeout, i * 1e-4, function()
     local server = http.server()
@@ -455,7 +508,8 @@ for i = 1, 60 do
     task.spawn(http.get, endless)
     http.get(silent)
   end)
-end`)
+end
+assert(#fs.list(dir) == 0)`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
@@ -221,8 +224,8 @@ const shownBody = 200
 // statusError is the error for a status that is no success.
 func statusError(what string, status int, body string) error {
 	text := fmt.Sprintf("http: %s: %d %s", what, status, http.StatusText(status))
-	if body != "" {
-		text += ": " + body[:min(len(body), shownBody)]
+	if start := strings.TrimSpace(body[:min(len(body), shownBody)]); start != "" {
+		text += ": " + start
 	}
 	e := host.Errorf("status", "%s", text)
 	e.Details = map[string]any{"status": status, "body": body}
@@ -241,8 +244,8 @@ func check(_ *api.Call, r *Response) (*Response, error) {
 // values are joined.
 func headerTable(L *lua.LState, h http.Header) lua.LValue {
 	t := L.CreateTable(0, len(h))
-	for name := range h {
-		t.RawSetString(http.CanonicalHeaderKey(name), lua.LString(joined(h, name)))
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		t.RawSetString(name, lua.LString(strings.Join(h[name], ", ")))
 	}
 	mt := L.CreateTable(0, 1)
 	mt.RawSetString("__index", L.NewFunction(func(L *lua.LState) int {
@@ -256,17 +259,6 @@ func headerTable(L *lua.LState, h http.Header) lua.LValue {
 	}))
 	t.Metatable = mt
 	return t
-}
-
-func joined(h http.Header, name string) string {
-	text := ""
-	for i, v := range h[name] {
-		if i > 0 {
-			text += ", "
-		}
-		text += v
-	}
-	return text
 }
 
 // ended returns the error of ctx when it has ended a longer context, else err.

@@ -195,7 +195,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, req *Request) {
 	case reply := <-req.replies:
 		reply.write(w)
 	case <-late.C:
-		http.Error(w, "the script did not answer in time", http.StatusGatewayTimeout)
+		http.Error(w, "the script did not answer in time; does it call server:start()?",
+			http.StatusGatewayTimeout)
 	case <-r.Context().Done():
 		panic(http.ErrAbortHandler)
 	case <-s.closed:
