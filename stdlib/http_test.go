@@ -171,9 +171,11 @@ print(http.download(url .. "/file", f, { resume = true }), fs.exists(f .. ".part
 print(fs.read(f) == ("0123456789"):rep(100000))
 fs.write(f .. ".part", ("0123456789"):rep(100000))
 print(http.download(url .. "/file", f, { resume = true }), fs.exists(f .. ".part"))
+fs.write(f .. ".part", ("x"):rep(1000001))
+print(http.download(url .. "/file", f, { resume = true }), fs.read(f, { max = 1000000 }):sub(1, 3))
 fs.write(f .. ".part", "longer than what the server sends")
 print(http.download(url .. "/json", f, { resume = true }), fs.read(f))`,
-			"1000000\tfalse\ntrue\n1000000\tfalse\n17\t{\"list\":[1,null]}\n"},
+			"1000000\tfalse\ntrue\n1000000\tfalse\n1000000\t012\n17\t{\"list\":[1,null]}\n"},
 		{"a download that fails leaves the file alone", `local dir = fs.temp_dir()
 local f = path.join(dir, "f")
 fs.write(f, "old")
@@ -307,6 +309,13 @@ func TestHTTPHostile(t *testing.T) {
 			`http.get(url, { timeout = 0.05 })`, "timeout"},
 		{"stops in the body of a download", says(ok+"Content-Length: 9\r\n\r\nabc", silent),
 			`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "timeout"},
+		{"stops in the body of an error", says("HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\n", silent),
+			`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "status"},
+		{"stops in the body of a range error",
+			says("HTTP/1.1 416 No\r\nContent-Length: 9\r\n\r\n", silent),
+			`local f = fs.temp_file()
+fs.write(f .. ".part", "abc")
+http.download(url, f, { idle_timeout = 0.05, resume = true })`, "status"},
 		{"a download with a deadline", says(ok+"\r\n", forever("x")),
 			`http.download(url, fs.temp_file(), { timeout = 0.05 })`, "timeout"},
 		{"hangs up", hangUp, `http.get(url)`, "eof"},

@@ -18,7 +18,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
-	"github.com/imdlua/imdlua/stdlib/fs"
+	"github.com/imdlua/imdlua/runtime/host/localfile"
 )
 
 const (
@@ -111,32 +111,61 @@ func size(n int64) lua.LValue {
 
 // begin opens the file and sends the request.
 func (d *download) begin(ctx context.Context, idle time.Duration) error {
-	if err := d.open(); err != nil {
+	if err := d.open(ctx); err != nil {
 		return err
-	}
-	if d.done > 0 {
-		d.s.out.header.Set("Range", fmt.Sprintf("bytes=%d-", d.done))
-		d.s.out.header.Set("Accept-Encoding", "identity")
 	}
 	if idle != api.NoTimeout {
 		var stop func()
 		ctx, stop = context.WithTimeout(ctx, idle)
 		defer stop()
 	}
-	r, cancel, err := d.s.outlive(ctx)
+	if d.done > 0 {
+		d.s.out.header.Set("Range", fmt.Sprintf("bytes=%d-", d.done))
+		d.s.out.header.Set("Accept-Encoding", "identity")
+	}
+	r, err := d.ask(ctx)
 	if err != nil {
 		return err
 	}
-	d.body, d.cancel = r.Body, cancel
-	prefix := fmt.Sprintf("bytes %d-", d.done)
+	stop := context.AfterFunc(ctx, d.cancel)
+	defer stop()
+	if d.done > 0 && r.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		if r.Header.Get("Content-Range") == fmt.Sprintf("bytes */%d", d.done) {
+			d.total = d.done // everything was there already
+			d.body = http.NoBody
+			return r.Body.Close()
+		}
+		// What is there cannot be a part of this file.
+		if err := d.restart(); err != nil {
+			return err
+		}
+		d.cancel()
+		_ = r.Body.Close()
+		d.s.out.header.Del("Range")
+		if r, err = d.ask(ctx); err != nil {
+			return err
+		}
+	}
+	return d.accept(ctx, r)
+}
+
+// ask sends the request.
+func (d *download) ask(ctx context.Context) (*http.Response, error) {
+	r, cancel, err := d.s.outlive(ctx)
+	if err == nil {
+		d.body, d.cancel = r.Body, cancel
+	}
+	return r, err
+}
+
+// accept decides what to do with a response.
+func (d *download) accept(ctx context.Context, r *http.Response) error {
+	stop := context.AfterFunc(ctx, d.cancel)
+	defer stop()
+	rest := fmt.Sprintf("bytes %d-", d.done)
 	switch {
 	case r.StatusCode == http.StatusPartialContent && d.done > 0 &&
-		strings.HasPrefix(r.Header.Get("Content-Range"), prefix):
-	case r.StatusCode == http.StatusRequestedRangeNotSatisfiable && d.done > 0 &&
-		r.Header.Get("Content-Range") == fmt.Sprintf("bytes */%d", d.done):
-		d.total = d.done // everything was there already
-		d.body = http.NoBody
-		return r.Body.Close()
+		strings.HasPrefix(r.Header.Get("Content-Range"), rest):
 	case r.StatusCode != http.StatusOK:
 		text, _ := io.ReadAll(io.LimitReader(r.Body, shownBody))
 		return statusError(d.s.what, r.StatusCode, string(text))
@@ -152,9 +181,9 @@ func (d *download) begin(ctx context.Context, idle time.Duration) error {
 	return nil
 }
 
-// open opens the file that is written: path.part, or a new one beside path. A link stays a link, and
-// a file that is there keeps its permissions.
-func (d *download) open() (err error) {
+// open opens the file that is written: path.part, or a new one beside path. A link stays a link,
+// and a file that is there keeps its permissions.
+func (d *download) open(ctx context.Context) (err error) {
 	if target, err := filepath.EvalSymlinks(d.path); err == nil {
 		d.path = target
 	}
@@ -169,7 +198,7 @@ func (d *download) open() (err error) {
 		if err == nil {
 			err = d.file.Chmod(mode)
 		}
-		return fs.Failed("http", err)
+		return err
 	}
 	name := d.path + ".part"
 	info, err := os.Stat(name)
@@ -177,10 +206,10 @@ func (d *download) open() (err error) {
 		return host.Errorf("argument", "http: %s is no plain file", name)
 	}
 	if d.file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, mode); err != nil {
-		return fs.Failed("http", err)
+		return err
 	}
-	d.done, err = io.Copy(d.hash, d.file)
-	return fs.Failed("http", err)
+	d.done, err = io.Copy(d.hash, localfile.Reader(ctx, d.file))
+	return err
 }
 
 // restart drops what a file has from an earlier try.
@@ -200,9 +229,9 @@ func (d *download) copy(ctx context.Context, idle time.Duration, progress bool) 
 	for {
 		timer := time.AfterFunc(noTimeout(idle), d.cancel)
 		n, err := d.body.Read(d.buf)
-		silent = !timer.Stop()
+		silent = !timer.Stop() || silent
 		if _, err := d.file.Write(d.buf[:n]); err != nil {
-			return false, fs.Failed("http", err)
+			return false, err
 		}
 		d.hash.Write(d.buf[:n])
 		d.done += int64(n)
@@ -238,10 +267,10 @@ func (d *download) finish(sum string) error {
 	}
 	name := d.file.Name()
 	if err := d.file.Close(); err != nil {
-		return fs.Failed("http", err)
+		return err
 	}
 	if err := os.Rename(name, d.path); err != nil {
-		return fs.Failed("http", errors.Join(err, os.Remove(name)))
+		return errors.Join(err, os.Remove(name))
 	}
 	d.file = nil
 	return nil

@@ -196,6 +196,7 @@ func (p *Pump) Raise(limit int64) {
 	token(p.room)
 }
 
+// Lower takes the last Raise back.
 func (p *Pump) Lower() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -237,13 +238,15 @@ func (p *Pump) cutFront(n int) []byte {
 func (p *Pump) line(limit int64) (line []byte, ok bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := bytes.IndexByte(p.buf[p.scanned:], '\n'); i >= 0 {
+	i := bytes.IndexByte(p.buf[p.scanned:], '\n')
+	switch {
+	case i >= 0:
 		line = p.cutFront(p.scanned + i + 1)
-	} else if p.over && len(p.buf) > 0 {
+	case p.over && len(p.buf) > 0:
 		line = p.cutFront(len(p.buf))
-	} else if p.over {
+	case p.over:
 		return nil, false, io.EOF
-	} else {
+	default:
 		p.scanned = len(p.buf)
 		if int64(len(p.buf)) > limit {
 			return nil, false, errLong
