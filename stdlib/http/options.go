@@ -58,7 +58,7 @@ type outgoing struct {
 	timeout   time.Duration
 }
 
-// payload opens the body of a request, nil for none. The size is -1 when it is not known.
+// payload opens the body of a request and tells its size; nil stands for no body.
 type payload func(ctx context.Context) (body io.ReadCloser, size int64, err error)
 
 func bytesPayload(b []byte) payload {
