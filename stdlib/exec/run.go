@@ -44,11 +44,8 @@ func run(c *api.Call, command lua.LValue, o runOptions) (*Result, error) {
 		if p, err = o.open(args, pipes); err != nil {
 			return err
 		}
-		err = p.collect(ctx, limit)
-		if err != nil {
-			_ = p.close(context.Background()) // ctx has ended, and the program may clean up
-		}
-		return err
+		defer p.close(context.Background()) // when ctx has ended, the program may clean up
+		return p.collect(ctx, limit)
 	})
 	var long *longError
 	switch {

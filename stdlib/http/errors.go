@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"net/url"
 	"syscall"
 
@@ -57,6 +58,8 @@ func codeOf(err error) (code, hint string) {
 		return "in_use", "another program listens there; port 0 takes a free one"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "unreachable", ""
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "tls", "does the address begin with http:// instead of https://?"
 	case isTLS(err):
 		return "tls", "the option ca names a certificate to trust, insecure accepts any"
 	case errors.Is(err, errRedirects):
