@@ -58,7 +58,8 @@ func running() []*api.Func {
 		api.Function("run", "Runs a program, waits for its end and returns what it wrote. Another "+
 			"exit code than 0 is no error, unless check is set. Standard error is in err; with "+
 			"stderr=\"merge\" it is in out, in the order in which it was written. When the call "+
-			"ends early, by its timeout or because the task is cancelled, the program is ended as well.",
+			"ends early, by its timeout or because the task is cancelled, the program is ended as "+
+			"well. A relative path of the program does not begin at cwd.",
 			"command:table opts?", run,
 			api.ParamDoc("command", commandDoc),
 			api.ParamDoc("opts", "timeout, check, stdin, cwd, env and more"),
