@@ -21,49 +21,52 @@ local function sh(text, opts) return exec.run({ "sh", "-c", text }, opts) end
 local function start(text, opts) return exec.start({ "sh", "-c", text }, opts) end
 `
 
-func TestExecRun(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct{ name, source, want string }{
-		{"result", `local r = sh("echo out; echo err >&2; exit 3")
+// execRuns are programs that are run to their end.
+var execRuns = []struct{ name, source, want string }{
+	{"result", `local r = sh("echo out; echo err >&2; exit 3")
 print(r.ok, r.code, r.signal, r.out, r.err, r.truncated, r.seconds > 0)`,
-			"false\t3\tnil\tout\n\terr\n\tfalse\ttrue\n"},
-		{"signal", `local r = sh("kill -TERM $$") print(r.ok, r.code, r.signal)`,
-			"false\t143\tSIGTERM\n"},
-		{"arguments are passed on as they are",
-			`print(exec.run{ "printf", "%s|", "$HOME", "*", "a b", "", 7 }.out)`, "$HOME|*|a b||7|\n"},
-		{"merge keeps the order",
-			`print(sh("echo 1; echo 2 >&2; echo 3", { stderr = "merge" }).out)`, "1\n2\n3\n\n"},
-		{"discard", `local r = sh("echo 1; echo 2 >&2", { stderr = "discard" }) print(r.out, r.err)`,
-			"1\n\t\n"},
-		{"bytes", `local all = {}
+		"false\t3\tnil\tout\n\terr\n\tfalse\ttrue\n"},
+	{"signal", `local r = sh("kill -TERM $$") print(r.ok, r.code, r.signal)`,
+		"false\t143\tSIGTERM\n"},
+	{"arguments are passed on as they are",
+		`print(exec.run{ "printf", "%s|", "$HOME", "*", "a b", "", 7 }.out)`, "$HOME|*|a b||7|\n"},
+	{"merge keeps the order",
+		`print(sh("echo 1; echo 2 >&2; echo 3", { stderr = "merge" }).out)`, "1\n2\n3\n\n"},
+	{"discard", `local r = sh("echo 1; echo 2 >&2", { stderr = "discard" }) print(r.out, r.err)`,
+		"1\n\t\n"},
+	{"bytes", `local all = {}
 for i = 0, 255 do all[#all + 1] = string.char(i) end
 all = table.concat(all):rep(1000)
 print(exec.run({ "cat" }, { stdin = all }).out == all)
 print(exec.run({ "cat" }, { stdin = data("\0\1") }).out == "\0\1")`, "true\ntrue\n"},
-		{"without stdin", `print(#exec.run{ "cat" }.out)`, "0\n"},
-		{"stdin that is not read", `print(exec.run{ "true", stdin = ("x"):rep(1000000) }.ok)`,
-			"true\n"},
-		{"env is added", `print(sh("echo $A-${PATH:+path}", { env = { A = "1" } }).out)`,
-			"1-path\n\n"},
-		{"clear_env", `print(exec.run({ "env" }, { clear_env = true, env = { A = "1" } }).out)`,
-			"A=1\n\n"},
-		{"clear_env without env", `print(exec.run{ "env", clear_env = true }.out)`, "\n"},
-		{"cwd", `print(exec.run{ "pwd", cwd = "/" }.out)`, "/\n\n"},
-		{"path of a program with cwd", `local dir = fs.temp_dir()
+	{"without stdin", `print(#exec.run{ "cat" }.out)`, "0\n"},
+	{"stdin that is not read", `print(exec.run{ "true", stdin = ("x"):rep(1000000) }.ok)`,
+		"true\n"},
+	{"env is added", `print(sh("echo $A-${PATH:+path}", { env = { A = "1" } }).out)`,
+		"1-path\n\n"},
+	{"clear_env", `print(exec.run({ "env" }, { clear_env = true, env = { A = "1" } }).out)`,
+		"A=1\n\n"},
+	{"clear_env without env", `print(exec.run{ "env", clear_env = true }.out)`, "\n"},
+	{"cwd", `print(exec.run{ "pwd", cwd = "/" }.out)`, "/\n\n"},
+	{"path of a program with cwd", `local dir = fs.temp_dir()
 fs.write(path.join(dir, "tool"), "#!/bin/sh\necho here", { mode = "755" })
 print(exec.run{ path.join(dir, "tool"), cwd = "/" }.out)`, "here\n\n"},
-		{"check passes", `print(sh("true", { check = true }).ok)`, "true\n"},
-		{"check raises", `local ok, e = try(sh, "echo o; echo why >&2; exit 4", { check = true })
+	{"check passes", `print(sh("true", { check = true }).ok)`, "true\n"},
+	{"check raises", `local ok, e = try(sh, "echo o; echo why >&2; exit 4", { check = true })
 print(e.code, e.details.code, e.details.out, e.details.err, e.message)`,
-			"exit\t4\to\n\twhy\n\texec: sh ended with code 4: why\n"},
-		{"truncate", `local r = sh("printf 12345; printf 67 >&2", { max_output = 3, truncate = true })
+		"exit\t4\to\n\twhy\n\texec: sh ended with code 4: why\n"},
+	{"truncate", `local r = sh("printf 12345; printf 67 >&2", { max_output = 3, truncate = true })
 print(r.out, r.err, r.truncated)`, "123\t67\ttrue\n"},
-		{"max_output is enough", `print(sh("printf 123", { max_output = 3 }).out)`, "123\n"},
-		{"what a background process holds open", `local r = sh("echo 1; sleep 100 & echo 2")
+	{"max_output is enough", `print(sh("printf 123", { max_output = 3 }).out)`, "123\n"},
+	{"what a background process holds open", `local r = sh("echo 1; sleep 100 & echo 2")
 print(r.out)`, "1\n2\n\n"},
-		{"find", `print(exec.find("sh") ~= nil, exec.find("no-such-program"),
+	{"find", `print(exec.find("sh") ~= nil, exec.find("no-such-program"),
 exec.find("/no/such"))`, "true\tnil\tnil\n"},
-	} {
+}
+
+func TestExecRun(t *testing.T) {
+	t.Parallel()
+	for _, tc := range execRuns {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			prints(t, execPrelude+tc.source, tc.want)
@@ -118,54 +121,53 @@ func TestExecRefuses(t *testing.T) {
 	}
 }
 
-func TestExecStart(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct{ name, source, want string }{
-		{"lines", `for line in start("printf 'a\\r\\n\\nb'"):lines() do print("[" .. line .. "]") end`,
-			"[a]\n[]\n[b]\n"},
-		{"dialogue", `local p = start("while read x; do echo got $x; done")
+// execStarts are scripts that talk to programs.
+var execStarts = []struct{ name, source, want string }{
+	{"lines", `for line in start("printf 'a\\r\\n\\nb'"):lines() do print("[" .. line .. "]") end`,
+		"[a]\n[]\n[b]\n"},
+	{"dialogue", `local p = start("while read x; do echo got $x; done")
 p:write("one\n")
 print(p:lines():next(5))
 p:write(data("two\n"))
 print(p:lines():next(5))
 p:close_stdin()
 print(p:lines():next(5), p:lines().ended, p:wait(5).code)`, "got one\ngot two\nnil\ttrue\t0\n"},
-		{"stdin as a whole", `print(start("cat", { stdin = "abc" }):lines():next(5))`, "abc\n"},
-		{"separate", `local p = start("echo 1; echo 2 >&2", { stderr = "separate" })
+	{"stdin as a whole", `print(start("cat", { stdin = "abc" }):lines():next(5))`, "abc\n"},
+	{"separate", `local p = start("echo 1; echo 2 >&2", { stderr = "separate" })
 print(p:lines():next(5), p:errors():next(5))`, "1\t2\n"},
-		{"read", `local out = start("printf 'a\\0bc'"):lines()
+	{"read", `local out = start("printf 'a\\0bc'"):lines()
 local all = ""
 for chunk in function() return out:read(2, 5) end do
   assert(#chunk <= 2)
   all = all .. chunk
 end
 print(#all, all == "a\0bc", out.ended)`, "4\ttrue\ttrue\n"},
-		{"long output is kept while waiting", `local p = start("yes 012345678 | head -c 3000000")
+	{"long output is kept while waiting", `local p = start("yes 012345678 | head -c 3000000")
 print(p:wait(60).ok)
 local n = 0
 for line in p:lines() do n = n + 1 end
 print(n)`, "true\n300000\n"},
-		{"slow reader", `local p = start("yes 012345678 | head -c 3000000")
+	{"slow reader", `local p = start("yes 012345678 | head -c 3000000")
 task.sleep(0.01)
 local n = 0
 for line in p:lines() do n = n + #line + 1 end
 print(n)`, "3000000\n"},
-		{"next in time", `local p = start("sleep 100")
+	{"next in time", `local p = start("sleep 100")
 print(p:lines():next(0), p:lines():next(0.01), p.running)`, "nil\tnil\ttrue\n"},
-		{"signal", `local p = start("trap 'echo caught; exit 7' USR1; echo ready; " ..
+	{"signal", `local p = start("trap 'echo caught; exit 7' USR1; echo ready; " ..
   "while :; do sleep 0.01; done")
 print(p:lines():next(5), p:signal("USR1"), p:lines():next(5), p:wait(5).code)
 print(p:signal("SIGUSR1"))`, "ready\ttrue\tcaught\t7\nfalse\n"},
-		{"kill", `local p = start("sleep 100") p:kill() print(p:wait(5).signal)`, "SIGKILL\n"},
-		{"closing ends the loop of another task", `local p = start("sleep 100")
+	{"kill", `local p = start("sleep 100") p:kill() print(p:wait(5).signal)`, "SIGKILL\n"},
+	{"closing ends the loop of another task", `local p = start("sleep 100")
 local t = task.spawn(function() for line in p:lines() do end return "over" end)
 task.sleep(0.01)
 p:close()
 print(t:join(5))`, "over\n"},
-		{"keep", `local p = scope(function() return start("cat"):keep() end)
+	{"keep", `local p = scope(function() return start("cat"):keep() end)
 p:write("x\n")
 print(p:lines():next(5))`, "x\n"},
-		{"a line that a cancelled task waited for", `local p = start("cat")
+	{"a line that a cancelled task waited for", `local p = start("cat")
 for i = 1, 50 do
   local t = task.spawn(function() return p:lines():next() end)
   task.sleep(0)
@@ -175,12 +177,16 @@ for i = 1, 50 do
   if not ok then line = p:lines():next(5) end
   assert(line == tostring(i), line)
 end`, ""},
-		{"text", `local p = start("sleep 100")
+	{"text", `local p = start("sleep 100")
 print(tostring(p) == "ChildProcess<sh, pid " .. p.pid .. ">", p.name)
 p:kill()
 p:wait(5)
 print(p)`, "true\tsh\nChildProcess<sh, ended by SIGKILL>\n"},
-	} {
+}
+
+func TestExecStart(t *testing.T) {
+	t.Parallel()
+	for _, tc := range execStarts {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			prints(t, execPrelude+tc.source, tc.want)

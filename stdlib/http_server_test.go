@@ -21,10 +21,9 @@ local url = server.url
 local function get(path, opts) return http.get(url .. path, opts) end
 `
 
-func TestHTTPServer(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct{ name, source, want string }{
-		{"kinds of answers", `server:on("/text", "hello")
+// httpServers are scripts that have a server.
+var httpServers = []struct{ name, source, want string }{
+	{"kinds of answers", `server:on("/text", "hello")
 server:on("/data", data("\0"))
 server:on("/status", 418)
 server:on("/table", { status = 201, headers = { ["X-A"] = 1 }, json = { a = 1 } })
@@ -32,24 +31,24 @@ print(get("/text").body, get("/text").headers["content-type"])
 print(#get("/data").body, get("/status").status)
 local r = get("/table")
 print(r.status, r.headers["x-a"], r.headers["content-type"], r.body)`,
-			"hello\ttext/plain; charset=utf-8\n1\t418\n201\t1\tapplication/json\t{\"a\":1}\n"},
-		{"answer from a file", `local f = fs.temp_file()
+		"hello\ttext/plain; charset=utf-8\n1\t418\n201\t1\tapplication/json\t{\"a\":1}\n"},
+	{"answer from a file", `local f = fs.temp_file()
 fs.write(f, "content")
 server:on("/", { file = f, headers = { ["Content-Type"] = "text/x" } })
 print(get("/").body, get("/").headers["content-type"])`, "content\ttext/x\n"},
-		{"patterns", `server:on("GET /a/{id}", "get")
+	{"patterns", `server:on("GET /a/{id}", "get")
 server:on("POST /a/{id}", "post")
 server:on("/exact/{$}", "exact")
 print(get("/a/1").body, http.post(url .. "/a/1").body, http.put(url .. "/a/1").status)
 print(get("/exact/").body, get("/exact/x").status, get("/none").status)`,
-			"get\tpost\t405\nexact\t404\t404\n"},
-		{"another answer for the same pattern", `server:on("/", "one")
+		"get\tpost\t405\nexact\t404\t404\n"},
+	{"another answer for the same pattern", `server:on("/", "one")
 print(get("/").body)
 server:on("/", "two")
 print(get("/").body)`, "one\ntwo\n"},
-		{"redirect to the folder", `server:on("/dir/", "below")
+	{"redirect to the folder", `server:on("/dir/", "below")
 print(get("/dir").body, get("/dir", { redirects = 0 }).status)`, "below\t307\n"},
-		{"functions", `server:on("POST /users/{id}/{rest...}", function(req)
+	{"functions", `server:on("POST /users/{id}/{rest...}", function(req)
   return { json = { id = req.params.id, rest = req.params.rest, q = req.query.q,
     h = req.headers["X-Test"], body = req:json(), method = req.method, path = req.path } }
 end)
@@ -62,12 +61,12 @@ local r = http.post(url .. "/users/7/a/b?q=1", { json = { 1 }, headers = headers
 print(r.id, r.rest, r.q, r.h, r.body[1], r.method, r.path)
 print(http.post(url .. "/form", { form = { a = "1 2" } }).body)
 print(get("/none").status, get("/own").status)`,
-			"7\ta/b\t1\tt\t1\tPOST\t/users/7/a/b\n1 2\n204\t202\n"},
-		{"handler for the rest", `server:on("/known", "known")
+		"7\ta/b\t1\tt\t1\tPOST\t/users/7/a/b\n1 2\n204\t202\n"},
+	{"handler for the rest", `server:on("/known", "known")
 server:start(function(req) return "rest " .. req.path end)
 task.sleep(0)
 print(get("/known").body, get("/other").body)`, "known\trest /other\n"},
-		{"for loop", `local t = task.spawn(function()
+	{"for loop", `local t = task.spawn(function()
   local n = 0
   for req in server do
     n = n + 1
@@ -76,7 +75,7 @@ print(get("/known").body, get("/other").body)`, "known\trest /other\n"},
   end
 end)
 print(get("/").body, http.post(url).body, t:join(5))`, "1GET\t2POST\t2\n"},
-		{"handlers run in parallel", `local meet, n = task.event(), 0
+	{"handlers run in parallel", `local meet, n = task.event(), 0
 server:on("/", function()
   n = n + 1
   if n == 3 then meet:set() end
@@ -85,7 +84,7 @@ end)
 server:start()
 local function one() return get("/").body end
 print(table.concat(task.all{ one, one, one }, " "))`, "met met met\n"},
-		{"no more than tasks", `local now, most = 0, 0
+	{"no more than tasks", `local now, most = 0, 0
 server:on("/", function()
   now = now + 1
   most = math.max(most, now)
@@ -97,7 +96,7 @@ local jobs = {}
 for i = 1, 12 do jobs[i] = function() get("/") end end
 task.all(jobs)
 print(most)`, "2\n"},
-		{"expect", `server:on("/", 200)
+	{"expect", `server:on("/", 200)
 http.post(url .. "/hook/1", { body = "first" })
 http.post(url .. "/hook/2", { body = "second" })
 get("/other")
@@ -106,48 +105,52 @@ print(req.body, req.params.n, req)
 print(server:expect("POST /hook/2", { timeout = 0 }).body)
 local list = server:requests()
 print(#list, list[1].path)`,
-			"first\t1\tHTTPRequest<POST /hook/1>\nsecond\n1\t/other\n"},
-		{"expect waits", `server:on("/", 200)
+		"first\t1\tHTTPRequest<POST /hook/1>\nsecond\n1\t/other\n"},
+	{"expect waits", `server:on("/", 200)
 task.spawn(function() task.sleep(0.01) http.post(url .. "/hook", { body = "late" }) end)
 print(server:expect("/hook", { timeout = 5 }).body)`, "late\n"},
-		{"unanswered requests are recorded", `server:on("/known", 200)
+	{"unanswered requests are recorded", `server:on("/known", 200)
 get("/unknown")
 print(server:requests()[1].path)`, "/unknown\n"},
-		{"files", `local dir, other = fs.temp_dir(), fs.temp_file()
+	{"files", `local dir, other = fs.temp_dir(), fs.temp_file()
 fs.write(path.join(dir, "sub/a.txt"), "hello", { mkdir = true })
 server:files("/static", dir)
 print(get("/static/sub/a.txt").body, get("/static/none").status, get("/a.txt").status)
 print(get("/static/..%2f" .. path.base(other)).status)
 print(get("/static/sub/a.txt", { headers = { Range = "bytes=1-2" } }).body)`,
-			"hello\t404\t404\n404\nel\n"},
-		{"files of the root", `local dir = fs.temp_dir()
+		"hello\t404\t404\n404\nel\n"},
+	{"files of the root", `local dir = fs.temp_dir()
 fs.write(path.join(dir, "a.txt"), "hello")
 server:files("/", dir)
 print(get("/a.txt").body)`, "hello\n"},
-		{"nobody answers", `local server = http.server{ reply_timeout = 0.02 }
+	{"nobody answers", `local server = http.server{ reply_timeout = 0.02 }
 print(http.get(server.url).status)`, "504\n"},
-		{"late reply", `local server = http.server{ reply_timeout = 1 }
+	{"late reply", `local server = http.server{ reply_timeout = 1 }
 local t = task.spawn(function() return http.get(server.url).status end)
 for req in server do
   print(t:join(5), req:reply{ status = 200 })
   print(select(2, try(req.reply, req)).code)
   break
 end`, "504\tfalse\nclosed\n"},
-		{"large body", `local server = http.server{ max_body = 10 }
+	{"large body", `local server = http.server{ max_body = 10 }
 server:on("/", 200)
 print(http.post(server.url, { body = ("x"):rep(10) }).status)
 print(http.post(server.url, { body = ("x"):rep(11) }).status, #server:requests())`,
-			"200\n413\t1\n"},
-		{"closing ends serve", `local t = server:start()
+		"200\n413\t1\n"},
+	{"closing ends serve", `local t = server:start()
 local loop = task.spawn(function() for req in server do end return "over" end)
 task.sleep(0.01)
 server:close()
 t:join(5)
 print(loop:join(5), select(2, try(http.get, url)).code)`, "over\trefused\n"},
-		{"keep", `local s = scope(function() return http.server():keep() end)
+	{"keep", `local s = scope(function() return http.server():keep() end)
 s:on("/", "kept")
 print(http.get(s.url).body)`, "kept\n"},
-	} {
+}
+
+func TestHTTPServer(t *testing.T) {
+	t.Parallel()
+	for _, tc := range httpServers {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			prints(t, serverPrelude+tc.source, tc.want)

@@ -1,7 +1,6 @@
 package stdlib_test
 
 import (
-	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -85,87 +84,85 @@ func webServer(t *testing.T) *httptest.Server {
 	return s
 }
 
-func TestHTTPRequests(t *testing.T) {
-	t.Parallel()
-	prelude := "local url = " + quote(webServer(t).URL) + "\n" + httpPrelude
-	for _, tc := range []struct{ name, source, want string }{
-		{"get", `local r = http.get(url .. "/echo")
+// httpRequests are requests that succeed, to the server of webServer.
+var httpRequests = []struct{ name, source, want string }{
+	{"get", `local r = http.get(url .. "/echo")
 print(r.status, r.ok, r.reason, r.url == url .. "/echo", r.seconds > 0, r.body)`,
-			"200\ttrue\tOK\ttrue\ttrue\tGET /echo  [] \n"},
-		{"methods", `for _, m in ipairs{ "post", "put", "patch", "delete" } do
+		"200\ttrue\tOK\ttrue\ttrue\tGET /echo  [] \n"},
+	{"methods", `for _, m in ipairs{ "post", "put", "patch", "delete" } do
   print(http[m](url .. "/echo", { body = m }).body)
 end
 print(#http.head(url .. "/echo").body, http.request("purge", url .. "/echo").body)`,
-			"POST /echo  [post] \nPUT /echo  [put] \nPATCH /echo  [patch] \n" +
-				"DELETE /echo  [delete] \n0\tPURGE /echo  [] \n"},
-		{"query", `print(http.get(url .. "/echo?a=1", { query = { b = "x y", c = { 1, true } } }).body)`,
-			"GET /echo?a=1&b=x+y&c=1&c=true  [] \n"},
-		{"headers", `local r = http.get(url .. "/echo", { headers = { ["x-test"] = 5 } })
+		"POST /echo  [post] \nPUT /echo  [put] \nPATCH /echo  [patch] \n" +
+			"DELETE /echo  [delete] \n0\tPURGE /echo  [] \n"},
+	{"query", `print(http.get(url .. "/echo?a=1", { query = { b = "x y", c = { 1, true } } }).body)`,
+		"GET /echo?a=1&b=x+y&c=1&c=true  [] \n"},
+	{"headers", `local r = http.get(url .. "/echo", { headers = { ["x-test"] = 5 } })
 print(r.body, r.headers["CONTENT-type"], r.headers["x-none"], r:values("content-length")[1])`,
-			"GET /echo  [] 5\ttext/plain; charset=utf-8\tnil\t15\n"},
-		{"json", `print(http.post(url .. "/echo", { json = { a = { 1, null } } }).body)`,
-			"POST /echo application/json [{\"a\":[1,null]}] \n"},
-		{"json null and false", `print(http.post(url .. "/echo", { json = null }).body)
+		"GET /echo  [] 5\ttext/plain; charset=utf-8\tnil\t15\n"},
+	{"json", `print(http.post(url .. "/echo", { json = { a = { 1, null } } }).body)`,
+		"POST /echo application/json [{\"a\":[1,null]}] \n"},
+	{"json null and false", `print(http.post(url .. "/echo", { json = null }).body)
 print(http.post(url .. "/echo", { json = false }).body)`,
-			"POST /echo application/json [null] \nPOST /echo application/json [false] \n"},
-		{"form", `print(http.post(url .. "/echo", { form = { a = "1&2", b = 3 } }).body)`,
-			"POST /echo application/x-www-form-urlencoded [a=1%262&b=3] \n"},
-		{"own content type", `local headers = { ["Content-Type"] = "text/x" }
+		"POST /echo application/json [null] \nPOST /echo application/json [false] \n"},
+	{"form", `print(http.post(url .. "/echo", { form = { a = "1&2", b = 3 } }).body)`,
+		"POST /echo application/x-www-form-urlencoded [a=1%262&b=3] \n"},
+	{"own content type", `local headers = { ["Content-Type"] = "text/x" }
 print(http.post(url .. "/echo", { json = 1, headers = headers }).body)`,
-			"POST /echo text/x [1] \n"},
-		{"binary body", `print(http.post(url .. "/echo", { body = data("a\0b") }).body)`,
-			"POST /echo  [a\x00b] \n"},
-		{"file", `local f = fs.temp_file()
+		"POST /echo text/x [1] \n"},
+	{"binary body", `print(http.post(url .. "/echo", { body = data("a\0b") }).body)`,
+		"POST /echo  [a\x00b] \n"},
+	{"file", `local f = fs.temp_file()
 fs.write(f, "content")
 print(http.put(url .. "/echo", { file = f }).body)
 fs.write(f, "")
 print(http.put(url .. "/echo", { file = f }).body)`,
-			"PUT /echo  [content] \nPUT /echo  [] \n"},
-		{"multipart", `local f = path.join(fs.temp_dir(), "x.png")
+		"PUT /echo  [content] \nPUT /echo  [] \n"},
+	{"multipart", `local f = path.join(fs.temp_dir(), "x.png")
 fs.write(f, "png")
 print(http.post(url .. "/form", { multipart = {
   a = { path = f, type = "image/png" }, b = { content = "\0", name = "n" }, text = { "1", "2" },
 } }).body:match("^(.*) %d+$"))`,
-			`a x.png image/png "png";b n application/octet-stream "\x00";["1" "2"]` + "\n"},
-		{"auth", `local headers = { Host = "other" }
+		`a x.png image/png "png";b n application/octet-stream "\x00";["1" "2"]` + "\n"},
+	{"auth", `local headers = { Host = "other" }
 local basic, bearer = { user = "u", password = "p" }, { bearer = "t" }
 print(http.get(url .. "/auth", { auth = basic, headers = headers }).body)
 print(http.get(url .. "/auth", { auth = bearer, headers = headers }).body)`,
-			"Basic dTpw other\nBearer t other\n"},
-		{"redirect", `local r = http.get(url .. "/moved") print(r.url == url .. "/echo?moved", r.body)`,
-			"true\tGET /echo?moved  [] \n"},
-		{"redirect is not followed", `local r = http.get(url .. "/moved", { redirects = 0 })
+		"Basic dTpw other\nBearer t other\n"},
+	{"redirect", `local r = http.get(url .. "/moved") print(r.url == url .. "/echo?moved", r.body)`,
+		"true\tGET /echo?moved  [] \n"},
+	{"redirect is not followed", `local r = http.get(url .. "/moved", { redirects = 0 })
 print(r.status, r.ok, r.headers.location)`, "302\tfalse\t/echo?moved\n"},
-		{"status", `local r = http.get(url .. "/status/404")
+	{"status", `local r = http.get(url .. "/status/404")
 print(r.status, r.ok, r.body, r)`, "404\tfalse\ttext of 404\tHTTPResponse<404 Not Found>\n"},
-		{"check", `local ok, e = try(http.get, url .. "/status/500", { check = true })
+	{"check", `local ok, e = try(http.get, url .. "/status/500", { check = true })
 print(e.code, e.details.status, e.details.body, (e.message:gsub(url, "URL")))
 print(http.get(url .. "/echo", { check = true }):check().ok)`,
-			"status\t500\ttext of 500\thttp: GET URL/status/500: 500 Internal Server Error: " +
-				"text of 500\ntrue\n"},
-		{"json of the response", `local v = http.get(url .. "/json"):json()
+		"status\t500\ttext of 500\thttp: GET URL/status/500: 500 Internal Server Error: " +
+			"text of 500\ntrue\n"},
+	{"json of the response", `local v = http.get(url .. "/json"):json()
 print(v.list[1], v.list[2] == null)`, "1\ttrue\n"},
-		{"without cookies", `http.get(url .. "/cookie") print(http.get(url .. "/cookie").body)`, "\n"},
-		{"client", `local c = http.client{
+	{"without cookies", `http.get(url .. "/cookie") print(http.get(url .. "/cookie").body)`, "\n"},
+	{"client", `local c = http.client{
   base_url = url, cookies = true, headers = { ["X-Test"] = "own" }, timeout = 5,
 }
 c:get("/cookie")
 print(c:get("cookie").body, c:get("/echo").body)
 print(c:get(url .. "/echo", { headers = { ["x-test"] = "other" } }).body)`,
-			"7\tGET /echo  [] own\nGET /echo  [] other\n"},
-		{"stream", `local s = http.stream(url .. "/file")
+		"7\tGET /echo  [] own\nGET /echo  [] other\n"},
+	{"stream", `local s = http.stream(url .. "/file")
 print(s.status, s.ok, s.headers["content-length"], s:read(3, 5), s:read(4, 5))
 local n = 7
 for chunk in function() return s:read() end do n = n + #chunk end
 print(n, s.ended)`, "200\ttrue\t1000000\t012\t3456\n1000000\ttrue\n"},
-		{"download", `local f = path.join(fs.temp_dir(), "f")
+	{"download", `local f = path.join(fs.temp_dir(), "f")
 local seen
 local n = http.download(url .. "/file", f, { progress = function(done, total)
   seen = done .. " of " .. total
 end, sha256 = hash.sha256(("0123456789"):rep(100000)) })
 print(n, seen, fs.stat(f).size, #fs.list(path.dir(f)))`,
-			"1000000\t1000000 of 1000000\t1000000\t1\n"},
-		{"download with resume", `local f = path.join(fs.temp_dir(), "f")
+		"1000000\t1000000 of 1000000\t1000000\t1\n"},
+	{"download with resume", `local f = path.join(fs.temp_dir(), "f")
 fs.write(f .. ".part", ("0123456789"):rep(70000))
 print(http.download(url .. "/file", f, { resume = true }), fs.exists(f .. ".part"))
 print(fs.read(f) == ("0123456789"):rep(100000))
@@ -175,8 +172,8 @@ fs.write(f .. ".part", ("x"):rep(1000001))
 print(http.download(url .. "/file", f, { resume = true }), fs.read(f, { max = 1000000 }):sub(1, 3))
 fs.write(f .. ".part", "longer than what the server sends")
 print(http.download(url .. "/json", f, { resume = true }), fs.read(f))`,
-			"1000000\tfalse\ntrue\n1000000\tfalse\n1000000\t012\n17\t{\"list\":[1,null]}\n"},
-		{"a download that fails leaves the file alone", `local dir = fs.temp_dir()
+		"1000000\tfalse\ntrue\n1000000\tfalse\n1000000\t012\n17\t{\"list\":[1,null]}\n"},
+	{"a download that fails leaves the file alone", `local dir = fs.temp_dir()
 local f = path.join(dir, "f")
 fs.write(f, "old")
 local ok, e = try(http.download, url .. "/status/404", f)
@@ -186,7 +183,12 @@ print(e.code)
 ok, e = try(http.download, url .. "/json", f, { progress = function() error("own", 0) end })
 print(e)
 print(fs.read(f), #fs.list(dir))`, "status\t404\nchecksum\nown\nold\t1\n"},
-	} {
+}
+
+func TestHTTPRequests(t *testing.T) {
+	t.Parallel()
+	prelude := "local url = " + quote(webServer(t).URL) + "\n" + httpPrelude
+	for _, tc := range httpRequests {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			prints(t, prelude+tc.source, tc.want)
@@ -239,120 +241,6 @@ func TestHTTPRefuses(t *testing.T) {
 			fails(t, host.Options{MaxString: 900_000}, prelude+tc.source, tc.code, tc.text)
 		})
 	}
-}
-
-// hostile listens and gives each connection to f, after it has read the header of the request.
-func hostile(t *testing.T, f func(c net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				r := bufio.NewReader(c)
-				for line := "x"; strings.TrimSpace(line) != ""; {
-					if line, err = r.ReadString('\n'); err != nil {
-						return
-					}
-				}
-				f(c)
-			}()
-		}
-	}()
-	return "http://" + l.Addr().String() + "/"
-}
-
-// forever writes text until the client has gone.
-func forever(text string) func(c net.Conn) {
-	return func(c net.Conn) {
-		for {
-			if _, err := io.WriteString(c, text); err != nil {
-				return
-			}
-		}
-	}
-}
-
-// silent waits until the client has gone.
-func silent(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
-
-// TestHTTPHostile talks to servers that do not keep to the protocol.
-func TestHTTPHostile(t *testing.T) {
-	t.Parallel()
-	says := func(text string, then func(net.Conn)) func(net.Conn) {
-		return func(c net.Conn) {
-			_, _ = io.WriteString(c, text)
-			then(c)
-		}
-	}
-	hangUp := func(net.Conn) {}
-	const ok = "HTTP/1.1 200 OK\r\n"
-	for _, tc := range []struct {
-		name   string
-		server func(net.Conn)
-		source string
-		code   string
-	}{
-		{"never answers", silent, `http.get(url, { timeout = 0.05 })`, "timeout"},
-		{"never answers, deadline around", silent, `task.timeout(0.05, http.get, url)`, "timeout"},
-		{"never answers a stream", silent, `http.stream(url, { timeout = 0.05 })`, "timeout"},
-		{"never answers a download", silent,
-			`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "timeout"},
-		{"stops in the body", says(ok+"Content-Length: 9\r\n\r\nabc", silent),
-			`http.get(url, { timeout = 0.05 })`, "timeout"},
-		{"stops in the body of a download", says(ok+"Content-Length: 9\r\n\r\nabc", silent),
-			`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "timeout"},
-		{"stops in the body of an error", says("HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\n", silent),
-			`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "status"},
-		{"stops in the body of a range error",
-			says("HTTP/1.1 416 No\r\nContent-Length: 9\r\n\r\n", silent),
-			`local f = fs.temp_file()
-fs.write(f .. ".part", "abc")
-http.download(url, f, { idle_timeout = 0.05, resume = true })`, "status"},
-		{"a download with a deadline", says(ok+"\r\n", forever("x")),
-			`http.download(url, fs.temp_file(), { timeout = 0.05 })`, "timeout"},
-		{"hangs up", hangUp, `http.get(url)`, "eof"},
-		{"hangs up in the body", says(ok+"Content-Length: 9\r\n\r\nabc", hangUp), `http.get(url)`,
-			"eof"},
-		{"hangs up in a stream", says(ok+"Content-Length: 9\r\n\r\nabc", hangUp),
-			`for line in http.stream(url) do end`, "eof"},
-		{"hangs up in a download", says(ok+"Content-Length: 9\r\n\r\nabc", hangUp),
-			`http.download(url, fs.temp_file())`, "eof"},
-		{"endless body", says(ok+"\r\n", forever("xxxxxxxxxxxxxxxx")), `http.get(url)`, "too_large"},
-		{"claims a huge body", says(ok+"Content-Length: 999999999999\r\n\r\n", silent),
-			`http.get(url)`, "too_large"},
-		{"endless line", says(ok+"\r\n", forever("xxxxxxxxxxxxxxxx")),
-			`for line in http.stream(url) do end`, "too_large"},
-		{"endless header", says(ok, forever("X-Y: zzzzzzzzzzzzzzzzz\r\n")), `http.get(url)`, "error"},
-		{"no HTTP", says("hello\r\n", hangUp), `http.get(url)`, "error"},
-		{"wrong length", says(ok+"Content-Length: x\r\n\r\n", hangUp), `http.get(url)`, "error"},
-		{"wrong chunk", says(ok+"Transfer-Encoding: chunked\r\n\r\nzz\r\n", hangUp), `http.get(url)`,
-			"error"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			source := "local url = " + quote(hostile(t, tc.server)) + "\n" + httpPrelude + tc.source
-			fails(t, host.Options{MaxString: 1 << 20}, source, tc.code, "")
-		})
-	}
-	t.Run("nobody listens", func(t *testing.T) {
-		t.Parallel()
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.Close()
-		source := httpPrelude + `http.get("http://` + l.Addr().String() + `")`
-		fails(t, host.Options{}, source, "refused", "")
-	})
 }
 
 func TestHTTPCertificates(t *testing.T) {

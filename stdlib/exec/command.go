@@ -29,7 +29,8 @@ type runOptions struct {
 	Timeout *time.Duration `lua:"timeout" doc:"seconds until it is ended" default:"30"`
 	Check   bool           `lua:"check" doc:"raise code exit unless the exit code is 0"`
 
-	Stderr    string `lua:"stderr" doc:"where it goes" default:"separate" enum:"separate|merge|discard"`
+	Stderr string `lua:"stderr" doc:"where it goes" default:"separate" enum:"separate|merge|discard"`
+
 	MaxOutput *int64 `lua:"max_output" doc:"bytes of out, and of err; --max-string at most"`
 	Truncate  bool   `lua:"truncate" doc:"drop output beyond max_output, do not raise"`
 }

@@ -93,6 +93,7 @@ func serveFiles(c *api.Call, s *Server, prefix, dir string) error {
 // next takes the next request that waits for the script, nil when the server was closed. It does so
 // with the interpreter lock, so that no request is lost when the task is cancelled.
 func (s *Server) next(c *api.Call) (*Request, error) {
+	defer s.signal() // this task may be cancelled after it has taken the token
 	for {
 		if req := s.pop(); req != nil {
 			select {
