@@ -143,6 +143,22 @@ task.sleep(0.01)
 server:close()
 t:join(5)
 print(loop:join(5), select(2, try(http.get, url)).code)`, "over\trefused\n"},
+	{"a request that a cancelled task waited for", `local server, got = http.server(), 0
+local function read(n)
+  for req in server do
+    req:reply{}
+    got, n = got + 1, n - 1
+    if n == 0 then return end
+  end
+end
+task.spawn(read, math.huge)
+for i = 1, 30 do
+  local reader, client = task.spawn(read, 1), task.spawn(http.get, server.url)
+  task.sleep(0)
+  reader:cancel()
+  client:join(20)
+end
+print(got)`, "30\n"},
 	{"keep", `local s = scope(function() return http.server():keep() end)
 s:on("/", "kept")
 print(http.get(s.url).body)`, "kept\n"},
