@@ -97,6 +97,9 @@ var owners = map[string][]string{
 	"github.com/miekg/dns":          {"runtime/bonjour"},
 	"golang.org/x/net/http2":        {"runtime/remotexpc"},
 	"github.com/mattn/go-runewidth": {"repl", "runtime/host/...", "stdlib/str", "stdlib/term", "stdlib/utf8"},
+	"golang.org/x/net/http":         {"stdlib/http"},
+	"golang.org/x/net/netutil":      {"stdlib/http"},
+	"golang.org/x/sys":              {"runtime/tunnel", "stdlib/exec"},
 }
 
 func matches(pattern, folder string) bool {

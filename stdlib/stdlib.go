@@ -12,9 +12,11 @@ import (
 	"github.com/imdlua/imdlua/stdlib/bytes"
 	"github.com/imdlua/imdlua/stdlib/csv"
 	"github.com/imdlua/imdlua/stdlib/errors"
+	"github.com/imdlua/imdlua/stdlib/exec"
 	"github.com/imdlua/imdlua/stdlib/fs"
 	"github.com/imdlua/imdlua/stdlib/hash"
 	"github.com/imdlua/imdlua/stdlib/hex"
+	"github.com/imdlua/imdlua/stdlib/http"
 	"github.com/imdlua/imdlua/stdlib/image"
 	"github.com/imdlua/imdlua/stdlib/json"
 	"github.com/imdlua/imdlua/stdlib/log"
@@ -62,6 +64,8 @@ func Modules() []*api.Module {
 		utf8.Module(),
 		term.Module(),
 		image.Module(),
+		exec.Module(),
+		http.Module(),
 	}
 }
 
