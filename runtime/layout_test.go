@@ -94,6 +94,7 @@ var owners = map[string][]string{
 	"github.com/hashicorp/mdns":     {"runtime/bonjour"},
 	"github.com/miekg/dns":          {"runtime/bonjour"},
 	"golang.org/x/net/http2":        {"runtime/remotexpc"},
+	"go.yaml.in/yaml/v3":            {"stdlib/yaml"},
 	"github.com/mattn/go-runewidth": {"repl", "runtime/host/...", "stdlib/str", "stdlib/utf8"},
 }
 

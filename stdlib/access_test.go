@@ -126,6 +126,7 @@ func TestRefusal(t *testing.T) {
 		{"csv.read", host.AccessRead, `require("imd.csv").read(missing)`},
 		{"json.read", host.AccessRead, `json.read(missing)`},
 		{"plist.read", host.AccessRead, `plist.read(missing)`},
+		{"yaml.read", host.AccessRead, `require("imd.yaml").read(missing)`},
 		{"hash.file", host.AccessRead, `hash.file("md5", missing)`},
 
 		{"fs.write", host.AccessWrite, `fs.write(missing, "new")`},
@@ -140,6 +141,7 @@ func TestRefusal(t *testing.T) {
 		{"csv.writer", host.AccessWrite, `require("imd.csv").writer(file)`},
 		{"json.write", host.AccessWrite, `json.write(missing, {})`},
 		{"plist.write", host.AccessWrite, `plist.write(missing, {})`},
+		{"yaml.write", host.AccessWrite, `require("imd.yaml").write(missing, {})`},
 		{"log.to", host.AccessWrite, `log.to(missing)`},
 
 		{"path.expand", host.AccessEnv, `path.expand("~/x")`},

@@ -28,6 +28,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/time"
 	"github.com/imdlua/imdlua/stdlib/utf8"
 	"github.com/imdlua/imdlua/stdlib/version"
+	"github.com/imdlua/imdlua/stdlib/yaml"
 )
 
 // Modules declares the library. Each call makes new declarations, because some of them hold the
@@ -43,6 +44,7 @@ func Modules() []*api.Module {
 		path.Module(),
 		json.Module(),
 		plist.Module(),
+		yaml.Module(),
 		time.Module(),
 		args.Module(),
 		re.Module(),
