@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/fs"
 	"github.com/imdlua/imdlua/stdlib/hash"
 	"github.com/imdlua/imdlua/stdlib/hex"
+	"github.com/imdlua/imdlua/stdlib/iter"
 	"github.com/imdlua/imdlua/stdlib/json"
 	"github.com/imdlua/imdlua/stdlib/log"
 	"github.com/imdlua/imdlua/stdlib/lua51"
@@ -57,6 +58,7 @@ func Modules() []*api.Module {
 		version.Module(),
 		str.Module(),
 		tbl.Module(),
+		iter.Module(),
 		retry.Module(),
 		retry.EventuallyModule(),
 		utf8.Module(),

@@ -70,6 +70,16 @@ func (v *Version) MarshalText() ([]byte, error) { return []byte(v.text), nil }
 // LuaToGo gives encoders the text.
 func (v *Version) LuaToGo() any { return v.text }
 
+// versionKey is the key of a version: its numbers without the zeros at the end.
+type versionKey [maxParts]uint32
+
+// Key returns the same value for versions that are equal.
+func (v *Version) Key() any {
+	var k versionKey
+	copy(k[:], v.parts)
+	return k
+}
+
 // Part returns the number at index i, 0 if there is none.
 func (v *Version) Part(i int) int {
 	if i >= len(v.parts) {
