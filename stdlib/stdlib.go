@@ -10,6 +10,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/base64"
 	"github.com/imdlua/imdlua/stdlib/bit"
 	"github.com/imdlua/imdlua/stdlib/bytes"
+	"github.com/imdlua/imdlua/stdlib/collections"
 	"github.com/imdlua/imdlua/stdlib/csv"
 	"github.com/imdlua/imdlua/stdlib/errors"
 	"github.com/imdlua/imdlua/stdlib/fs"
@@ -59,6 +60,7 @@ func Modules() []*api.Module {
 		str.Module(),
 		tbl.Module(),
 		iter.Module(),
+		collections.Module(),
 		retry.Module(),
 		retry.EventuallyModule(),
 		utf8.Module(),

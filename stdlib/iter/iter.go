@@ -4,9 +4,9 @@
 //	local iter = require("imd.iter")
 //	local bad = iter.from(dev:syslog()):filter(is_bad):take(10):collect()
 //
-// The steps are written in Go. A chain of a source, a map, a filter and a fold costs 650 ns an
-// element, most of it for the three functions of the script; the same chain of Lua closures costs
-// 1400 ns (see the benchmarks).
+// The steps are written in Go. A chain of a source, a map, a filter and a fold takes about 0.7 µs an
+// element, most of it in the three functions of the script; the same chain of Lua closures takes
+// about 1.3 µs (BenchmarkIter).
 package iter
 
 import (

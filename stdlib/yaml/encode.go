@@ -230,9 +230,12 @@ func (e *encoder) list(t *lua.LTable, depth int, path string) (*yaml.Node, error
 	return n, nil
 }
 
-// object makes a node of userdata: a record in the order of its fields, anything else by its Go
-// value.
+// object makes a node of userdata: a record in the order of its fields, a collection as a table,
+// anything else by its Go value.
 func (e *encoder) object(ud *lua.LUserData, depth int, path string) (*yaml.Node, error) {
+	if t, ok := api.Table(e.L, ud); ok {
+		return e.table(t, depth, path)
+	}
 	n := e.node(yaml.MappingNode, "", "")
 	isRecord, err := api.EachField(ud, func(name string, v any) error {
 		field, err := e.goValue(v, depth+1, path+"."+name)
