@@ -82,17 +82,23 @@ func key(c *api.Call, n int, v lua.LValue) (any, error) {
 	return nil, c.ArgError(n, "nan is not equal to itself, so it cannot be found again")
 }
 
-// fill calls add with the elements of an argument that may be nil.
-func fill(c *api.Call, from lua.LValue, add func(values ...lua.LValue) error) error {
+// fill calls add with the elements of an argument that may be nil. The collection that they go to is
+// put where the memory guard counts it.
+func fill(
+	c *api.Call, collection any, from lua.LValue, add func(values ...lua.LValue) error,
+) error {
 	if from == lua.LNil {
 		return nil
 	}
+	c.L.Push(c.Wrap(collection))
 	return iter.Each(c, 1, from, add)
 }
 
 // fillValues is fill for collections of single values.
-func fillValues(c *api.Call, from lua.LValue, add func(v lua.LValue) error) error {
-	return fill(c, from, func(values ...lua.LValue) error {
+func fillValues(
+	c *api.Call, collection any, from lua.LValue, add func(v lua.LValue) error,
+) error {
+	return fill(c, collection, from, func(values ...lua.LValue) error {
 		if len(values) > 1 {
 			return c.ArgError(1, "the source gives keys and values, or several values at once")
 		}

@@ -35,7 +35,7 @@ func newCounter(c *api.Call, from lua.LValue) (*Counter, error) {
 }
 
 func (n *Counter) update(c *api.Call, from lua.LValue) error {
-	return fillValues(c, from, func(v lua.LValue) error {
+	return fillValues(c, n, from, func(v lua.LValue) error {
 		_, err := n.add(c, v, 1)
 		return err
 	})

@@ -131,7 +131,7 @@ func newDeque(c *api.Call, from lua.LValue, o dequeOptions) (*Deque, error) {
 		return nil, c.ArgError(2, "max must not be negative")
 	}
 	d := &Deque{max: o.Max}
-	return d, fillValues(c, from, func(v lua.LValue) error {
+	return d, fillValues(c, d, from, func(v lua.LValue) error {
 		d.pushBack(v)
 		return nil
 	})
@@ -224,7 +224,7 @@ func dequeWhole() []*api.Func {
 				if from == lua.LNil {
 					return c.ArgError(1, "a list expected")
 				}
-				return fillValues(c, from, func(v lua.LValue) error {
+				return fillValues(c, d, from, func(v lua.LValue) error {
 					d.pushBack(v)
 					return nil
 				})

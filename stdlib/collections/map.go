@@ -42,7 +42,7 @@ func (m *Map) update(c *api.Call, from lua.LValue) error {
 		}
 		return nil
 	}
-	return fill(c, from, func(values ...lua.LValue) error {
+	return fill(c, m, from, func(values ...lua.LValue) error {
 		if len(values) < 2 {
 			return c.ArgError(1, "the source gives single values, not keys and values")
 		}

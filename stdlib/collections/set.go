@@ -28,7 +28,7 @@ func (s *Set) items(visit func(...lua.LValue) bool) {
 
 func newSet(c *api.Call, from lua.LValue) (*Set, error) {
 	s := &Set{}
-	return s, fillValues(c, from, func(v lua.LValue) error { return s.put(c, v) })
+	return s, fillValues(c, s, from, func(v lua.LValue) error { return s.put(c, v) })
 }
 
 func (s *Set) put(c *api.Call, v lua.LValue) error {
