@@ -1,6 +1,7 @@
 package stdlib_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/host"
@@ -39,10 +40,9 @@ p(m)
 local many = collections.deque(require("imd.iter").range(100))
 print(#tostring(many) < 100, tostring(many):sub(-8))
 print(collections.deque{ { a = 1 }, { a = 2 } })`,
-			"Map{\"a\" = \"x\", 1 = { 1, { 2 } }, \"self\" = Map{...}}\tSet{\"b\", null}\tDeque{}\t" +
-				"Counter{\"x\" = 2}\n" +
-				"Map{\"a\" = \"x\", 1 = { 1, { 2 } }, \"self\" = Map{...}}\ntrue\t20, ...}\n" +
-				"Deque{{ a = 1 }, { a = 2 }}\n"},
+			"Map{\"a\" = \"x\", 1 = { 1, { 2 } }, \"self\" = Map{...}}\tSet{\"b\", " +
+				"null}\tDeque{}\tCounter{\"x\" = 2}\nMap{\"a\" = \"x\", 1 = { 1, { 2 } }, " +
+				"\"self\" = Map{...}}\ntrue\t20, ...}\nDeque{{ a = 1 }, { a = 2 }}\n"},
 		{"encoded", `
 local m = collections.map()
 m:set("z", collections.set{ 1 })
@@ -66,14 +66,16 @@ print(a:equals(b), a:copy():equals(a), a == b)`, "false\tfalse\ttrue\ntrue\ttrue
 		{"sets", `
 local a, b = collections.set{ 1, 2, 3 }, collections.set{ 3, 4 }
 print(a:union(b), a:intersect(b), a:difference(b), a:symmetric_difference(b))
-print(a:is_subset(b), a:intersect(b):is_subset(b), a:is_superset{}, a:is_disjoint{ 5 }, a:equals{ 3, 2, 1 })
+print(a:is_subset(b), a:intersect(b):is_subset(b), a:is_superset{}, a:is_disjoint{ 5 },
+  a:equals{ 3, 2, 1 })
 print(a:add(1), a:add(4), a:remove(9), a:remove(1), a, #a)
 for i, v in ipairs(a) do print(i, v) end
 for v, is in pairs(collections.set{ "x" }) do print(v, is) end
 a:update(a)
 print(a)`,
-			"Set{1, 2, 3, 4}\tSet{3}\tSet{1, 2}\tSet{1, 2, 4}\nfalse\ttrue\ttrue\ttrue\ttrue\n" +
-				"false\ttrue\tfalse\ttrue\tSet{2, 3, 4}\t3\n1\t2\n2\t3\n3\t4\nx\ttrue\nSet{2, 3, 4}\n"},
+			"Set{1, 2, 3, 4}\tSet{3}\tSet{1, 2}\tSet{1, 2, " +
+				"4}\nfalse\ttrue\ttrue\ttrue\ttrue\nfalse\ttrue\tfalse\ttrue\tSet{2, 3, " +
+				"4}\t3\n1\t2\n2\t3\n3\t4\nx\ttrue\nSet{2, 3, 4}\n"},
 		{"deque", `
 local d = collections.deque({}, { max = 3 })
 for i = 1, 5 do print(d:push(i)) end
@@ -122,8 +124,8 @@ print(cache:load("d", function(k) return k .. "!" end), cache:load("d", error), 
 print(cache.hits, cache.misses, cache.capacity, cache:load("e", function() end), #cache)
 cache:set("d", nil)
 print(cache:remove("c"), cache:remove("c"), #cache)`,
-			"1\tb\t2\nnil\t1\ttrue\tLRU{\"a\" = 1, \"c\" = 3}\nd!\td!\tLRU{\"c\" = 3, \"d\" = \"d!\"}\n" +
-				"2\t2\t2\tnil\t2\n3\tnil\t0\n"},
+			"1\tb\t2\nnil\t1\ttrue\tLRU{\"a\" = 1, \"c\" = 3}\nd!\td!\tLRU{\"c\" = 3, \"d\" = " +
+				"\"d!\"}\n2\t2\t2\tnil\t2\n3\tnil\t0\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -230,28 +232,36 @@ func TestCollectionsErrors(t *testing.T) {
 	}
 }
 
-// churn are loops that add and remove a million times. Little is in the collection at any time.
+// churn are loops that add and remove N times. Little is in the collection at any time.
 var churn = map[string]string{
-	"map":   `local m = collections.map() for i = 1, N do m:set(i, text) if i > 10 then m:remove(i - 10) end end print(#m)`,
-	"set":   `local s = collections.set() for i = 1, N do s:add(i) if i > 10 then s:remove(i - 10) end end print(#s)`,
-	"deque": `local d = collections.deque() for i = 1, N do d:push(i) if i > 10 then d:pop_front() end end print(#d)`,
+	"map": `
+local m = collections.map()
+for i = 1, N do m:set(i, text) if i > 10 then m:remove(i - 10) end end print(#m)`,
+	"set": `
+local s = collections.set()
+for i = 1, N do s:add(i) if i > 10 then s:remove(i - 10) end end print(#s)`,
+	"deque": `
+local d = collections.deque()
+for i = 1, N do d:push(i) if i > 10 then d:pop_front() end end print(#d)`,
 	"counter": `local n = collections.counter()
 for i = 1, N do n:add(i) if i > 10 then n:add(i - 10, -1) end end print(#n)`,
 	"priority_queue": `local q = collections.priority_queue()
 for i = 1, N do q:push(text, -i) if i > 10 then q:pop() end end print(#q)`,
-	"lru": `local l = collections.lru(10) for i = 1, N do l:set(i, text) l:get(i - 5) end print(#l)`,
+	"lru": `
+local l = collections.lru(10)
+for i = 1, N do l:set(i, text) l:get(i - 5) end print(#l)`,
 }
 
 // TestCollectionsGiveBack runs churn with a memory limit that a table which keeps its places would
 // exceed many times.
 func TestCollectionsGiveBack(t *testing.T) {
-	n := "1000000"
-	if testing.Short() {
-		n = "100000"
-	}
 	for name, source := range churn {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			n := "200000"
+			if name == "map" {
+				n = "1000000"
+			}
 			out, err := run(t, host.Options{MaxMemory: 8 << 20},
 				requireCollections+"local N, text = "+n+", ('x'):rep(100)\n"+source)
 			if err != nil {
@@ -282,6 +292,20 @@ func TestCollectionsMemory(t *testing.T) {
 		t.Run(source, func(t *testing.T) {
 			o := host.Options{MaxMemory: 16 << 20, MaxInstructions: 1e9}
 			fails(t, o, requireCollections+source, "memory", "")
+		})
+	}
+}
+
+func BenchmarkCollections(b *testing.B) {
+	for name, source := range churn {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			h := newHost(b, host.Options{})
+			n := fmt.Sprint(max(b.N, 11))
+			source := requireCollections + "local N, text = " + n + ", ('x'):rep(100)\n" + source
+			if err := h.Run(b.Context(), "bench.lua", source); err != nil {
+				b.Fatal(err)
+			}
 		})
 	}
 }

@@ -22,7 +22,9 @@ func TestIterSources(t *testing.T) {
 		{"gmatch", `iter.from(("a=1,b=2"):gmatch("(%w)=(%w)")):collect()`,
 			`{ { "a", "1" }, { "b", "2" } }`},
 		{"gmatch without a capture", `iter.from(("a b"):gmatch("%w")):collect()`, `{ "a", "b" }`},
-		{"function", `iter.from(function(s, i) if i < 3 then return i + 1, s end end, "s", 0):collect()`,
+		{"function", `iter.from(function(s, i)
+  if i < 3 then return i + 1, s end
+end, "s", 0):collect()`,
 			`{ { 1, "s" }, { 2, "s" }, { 3, "s" } }`},
 		{"callable table",
 			`iter.from(setmetatable({}, { __call = function(_, _, i) i = (i or 0) + 1
@@ -33,10 +35,13 @@ func TestIterSources(t *testing.T) {
 		{"nil among values", `iter.of(1, nil, 3):collect()`, `{ 1, null, 3 }`},
 		{"range", `iter.range(5, 1, -2):collect()`, `{ 5, 3, 1 }`},
 		{"empty range", `iter.range(0):count()`, `0`},
-		{"nil after the first value", `iter.of(1):map(function(x) return x, nil, nil end):collect()`, `{ 1 }`},
+		{"nil after the first value",
+			`iter.of(1):map(function(x) return x, nil, nil end):collect()`, `{ 1 }`},
 		{"nil between values", `iter.of(1):map(function(x) return x, nil, 3 end):collect()`,
 			`{ { 1, null, 3 } }`},
-		{"nil for an element", `iter.range(2):map(function(x) if x > 1 then return x end end):collect()`,
+		{"nil for an element", `iter.range(2):map(function(x)
+  if x > 1 then return x end
+end):collect()`,
 			`{ null, 2 }`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -66,7 +71,8 @@ func TestIterSteps(t *testing.T) {
 			`{ true, false }`},
 		{"several values", `iter.from({ a = 1 }):map(function(k, v) return v, k end):collect()`,
 			`{ { 1, "a" } }`},
-		{"filter by several", `iter.from({ a = 1, b = 2 }):filter(function(k, v) return v > 1 end):first()`,
+		{"filter by several", `iter.from({ a = 1, b = 2 })
+:filter(function(k, v) return v > 1 end):first()`,
 			`"b", 2`},
 		{"take none", `iter.of(1):take(0):collect()`, `{}`},
 		{"take less than 0", `iter.of(1):take(-1):collect()`, `{}`},
@@ -79,26 +85,37 @@ return it:take(2):collect(), it:collect() end)()`, `{ 1, 2 }, { 3, 4, 5 }`},
 		{"flatten", `iter.of({}, { 1, false }, iter.of(2), "x", { k = 1 }):flatten():collect()`,
 			`{ 1, false, 2, "x", { k = 1 } }`},
 		{"window longer than the source", `iter.range(2):window(3):collect()`, `{}`},
-		{"unique by value", `iter.of(int64("5"), uint64("5"), data("x"), data("x"), null, null):unique():count()`, `3`},
+		{"unique by value",
+			`iter.of(int64("5"), uint64("5"), data("x"), data("x"), null, null)
+:unique():count()`, `3`},
 		{"unique of nan", `iter.of(0/0, 0/0):unique():count()`, `2`},
-		{"unique by a function", `iter.of("a", "bb", "c"):unique(function(s) return #s end):collect()`,
+		{"unique by a function", `iter.of("a", "bb", "c")
+:unique(function(s) return #s end):collect()`,
 			`{ "a", "bb" }`},
-		{"sorted is stable", `iter.of("b2", "a1", "b1"):sorted(function(a, b) return a:sub(1, 1) < b:sub(1, 1) end):collect()`,
+		{"sorted is stable", `iter.of("b2", "a1", "b1"):sorted(function(a, b)
+  return a:sub(1, 1) < b:sub(1, 1)
+end):collect()`,
 			`{ "a1", "b2", "b1" }`},
 		{"group_by", `iter.from({ "a", "bb", "c" }):group_by(function(s) return #s end):to_dict()`,
 			`{ { "a", "c" }, { "bb" } }`},
 		{"group_by nil", `iter.of(1):group_by(function() end):first()`, `null, { 1 }`},
 		{"tee", `(function() local a, b = iter.range(3):tee()
 return a:collect(), b:first(), b:collect() end)()`, `{ 1, 2, 3 }, 1, { 2, 3 }`},
-		{"min of none", `iter.of():min(), iter.of():max(), iter.of():sum(), iter.of():last()`, `nil, nil, 0, nil`},
+		{"min of none", `iter.of():min(), iter.of():max(), iter.of():sum(), iter.of():last()`,
+			`nil, nil, 0, nil`},
 		{"min of a field", `iter.of({ n = 2 }, { n = 1 }):min(function(t) return t.n end).n`, `1`},
 		{"first of equals", `iter.of("b", "a"):max(function(s) return #s end)`, `"b"`},
 		{"all of none", `iter.of():all(), iter.of():any()`, `true, false`},
 		{"fold of one", `iter.of(5):fold(error)`, `5`},
 		{"fold of none", `iter.of():fold(error), iter.of():fold(error, 1)`, `nil, 1`},
-		{"partition", `iter.from({ a = 1 }):partition(function(k, v) return v == 1 end)`, `{ { "a", 1 } }, {}`},
+		{"partition", `iter.from({ a = 1 }):partition(function(k, v) return v == 1 end)`,
+			`{ { "a", 1 } }, {}`},
 		{"find none", `iter.of(1):find(function() end)`, `nil`},
-		{"by hand", `(function() local it = iter.of(1) return it:next(), it(), it:next() end)()`, `1, nil, nil`},
+		{"by hand", `(function()
+  local it = iter.of(1)
+  return it:next(), it(), it:next()
+end)()`,
+			`1, nil, nil`},
 		{"printed", `tostring(iter.of(1):take(1))`, `"Iterator<take>"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -167,7 +184,8 @@ func TestIterErrors(t *testing.T) {
 		{`iter.of(1):map(function() error("in fn") end):collect()`, "error", "in fn"},
 		{`iter.of(1):mpa(print)`, "no_field", "map"},
 		{`local it = iter.of(1) for _ = 1, 2000 do it = it:take(1) end`, "value", "1000 steps"},
-		{`local t = { 1 } local it = iter.from(t):flatten() t[2] = it it:last()`, "value", "1000 steps"},
+		{`local t = { 1 } local it = iter.from(t):flatten() t[2] = it it:last()`, "value",
+			"1000 steps"},
 		{`local it = iter.of(1) for _ = 1, 2000 do it = iter.of(it):flatten() end it:first()`,
 			"value", "1000 steps"},
 	} {
@@ -253,7 +271,10 @@ func BenchmarkIter(b *testing.B) {
 		b.Run(bc.name, func(b *testing.B) {
 			h := newHost(b, host.Options{})
 			h.SetGlobal("N", lua.LNumber(b.N))
-			h.SetGlobal("start", h.L().NewFunction(func(*lua.LState) int { b.ResetTimer(); return 0 }))
+			h.SetGlobal(
+				"start",
+				h.L().NewFunction(func(*lua.LState) int { b.ResetTimer(); return 0 }),
+			)
 			b.ReportAllocs()
 			if err := h.Run(b.Context(), "bench.lua", requireIter+closures+bc.source); err != nil {
 				b.Fatal(err)

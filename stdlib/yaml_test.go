@@ -18,10 +18,13 @@ func TestYAMLDecode(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, text, want string }{
 		// Examples of the YAML 1.2 specification, chapter 2.
-		{"2.2", "american:\n- Boston Red Sox\n- Detroit Tigers\n", `{american={"Boston Red Sox","Detroit Tigers"}}`},
-		{"2.10", "hr:\n- Mark\n- &SS Sammy\nrbi:\n- *SS\n- Ken\n", `{hr={"Mark","Sammy"},rbi={"Sammy","Ken"}}`},
+		{"2.2", "american:\n- Boston Red Sox\n- Detroit Tigers\n",
+			`{american={"Boston Red Sox","Detroit Tigers"}}`},
+		{"2.10", "hr:\n- Mark\n- &SS Sammy\nrbi:\n- *SS\n- Ken\n",
+			`{hr={"Mark","Sammy"},rbi={"Sammy","Ken"}}`},
 		{"2.13", "--- |\n  \\//||\\/||\n  // ||  ||__\n", `"\\//||\\/||\n// ||  ||__\n"`},
-		{"2.15", ">\n Sammy Sosa\n completed\n\n   63 Home Runs\n", `"Sammy Sosa completed\n\n  63 Home Runs\n"`},
+		{"2.15", ">\n Sammy Sosa\n completed\n\n   63 Home Runs\n",
+			`"Sammy Sosa completed\n\n  63 Home Runs\n"`},
 		{"2.19", "[12345, +12345, 0o14, 0xC]", `{12345,12345,12,12}`},
 		{"2.20", "[1.23015e+3, 12.3015e+02, -.inf]", `{1230.15,1230.15,-1/0}`},
 		{"2.21", "null:\nbooleans: [ true, false ]\nstring: '012345'\n",
@@ -39,7 +42,8 @@ func TestYAMLDecode(t *testing.T) {
 		{"key by alias", "{a: &k name, *k : 1}", `{a="name",name=1}`},
 		{"merge", "x: &x {a: 1, b: 2}\ny: {b: 3, <<: *x}\nz: {<<: [*x, {c: 4, a: 5}], d: 6}\n",
 			`{x={a=1,b=2},y={b=3,a=1},z={a=1,b=2,c=4,d=6}}`},
-		{"merge of a merge", "a: &a {k: 1}\nb: &b {<<: *a, l: 2}\nc: {<<: *b}", `{a={k=1},b={k=1,l=2},c={k=1,l=2}}`},
+		{"merge of a merge", "a: &a {k: 1}\nb: &b {<<: *a, l: 2}\nc: {<<: *b}",
+			`{a={k=1},b={k=1,l=2},c={k=1,l=2}}`},
 		{"no merge", `{"<<": 1}`, `{["<<"]=1}`},
 		{"empty collections", "{a: [], b: {}}", `{a=array{},b={}}`},
 	} {
@@ -105,12 +109,19 @@ func TestYAMLErrors(t *testing.T) {
 		{"deep", strings.Repeat("[", 300) + strings.Repeat("]", 300), "deeper than 200"},
 		{"very deep", strings.Repeat("[", 1e5), "line 1: "},
 		{"deep by aliases", "a: &a " + strings.Repeat("[", 150) + strings.Repeat("]", 150) +
-			"\nb: " + strings.Repeat("[", 150) + "*a" + strings.Repeat("]", 150), "deeper than 200"},
+			"\nb: " + strings.Repeat("[", 150) + "*a" + strings.Repeat("]", 150),
+			"deeper than 200"},
 		{"billion laughs", laughs, "line 1: the aliases stand for more than 100000 values"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			fails(t, host.Options{}, requireYAML+"yaml.decode("+luaString(tc.text)+")", "decode", tc.want)
+			fails(
+				t,
+				host.Options{},
+				requireYAML+"yaml.decode("+luaString(tc.text)+")",
+				"decode",
+				tc.want,
+			)
 		})
 	}
 	for _, tc := range []struct{ source, code, text string }{
@@ -141,7 +152,8 @@ func TestYAMLEncode(t *testing.T) {
 				"- \"2024-01-02\"\n- \"\"\n- x\n- \"<<\"\n- \"0o17\"\n"},
 		{`"one\ntwo\n"`, "|\n  one\n  two\n"},
 		{`{ null, true, 1.5, 2^60, 1/0, data("hi"), "\255" }`,
-			"- null\n- true\n- 1.5\n- 1152921504606846976\n- .inf\n- !!binary aGk=\n- !!binary /w==\n"},
+			"- null\n- true\n- 1.5\n- 1152921504606846976\n- .inf\n" +
+				"- !!binary aGk=\n- !!binary /w==\n"},
 		{`{ uint64("18446744073709551615"), version.parse("17.4"), time.date{ year = 2024 } }`,
 			"- 18446744073709551615\n- \"17.4\"\n- 2024-01-01T00:00:00Z\n"},
 	} {
@@ -150,8 +162,11 @@ func TestYAMLEncode(t *testing.T) {
 			prints(t, requireYAML+"io.write(yaml.encode("+tc.value+"))", tc.want)
 		})
 	}
-	prints(t, requireYAML+`io.write(yaml.encode({ b = 1, a = 2 }, { sort = true }), yaml.encode_all{})`,
-		"a: 2\nb: 1\n")
+	prints(
+		t,
+		requireYAML+`io.write(yaml.encode({ b = 1, a = 2 }, { sort = true }), yaml.encode_all{})`,
+		"a: 2\nb: 1\n",
+	)
 }
 
 // luaString writes any bytes as a string of Lua.
@@ -167,9 +182,12 @@ func luaString(s string) string {
 // again.
 func FuzzYAML(f *testing.F) {
 	for _, s := range []string{
-		"a: 1\n", "- |\n  x\n - y", "{<<: *a}", "&a [*a]", "\"\\x00\\u2028\"", "!!binary aGk=", "? a\n: b",
-		"a: ' x\n\n  y '", "- .nan\n- -.inf\n", "%TAG ! !\n---\n", "\ufeffa", "#c\n\n#d\na: #e\n- #f",
-		`"\n x\n"`, `"\t\n"`, `" \n"`, `"a\r\nb"`, `"\x85\n"`, `{"a\nb": "\n"}`, `"# x\n"`, `"\n\n a"`,
+		"a: 1\n", "- |\n  x\n - y", "{<<: *a}", "&a [*a]", "\"\\x00\\u2028\"", "!!binary aGk=",
+		"? a\n: b",
+		"a: ' x\n\n  y '", "- .nan\n- -.inf\n", "%TAG ! !\n---\n", "\ufeffa",
+		"#c\n\n#d\na: #e\n- #f",
+		`"\n x\n"`, `"\t\n"`, `" \n"`, `"a\r\nb"`, `"\x85\n"`, `{"a\nb": "\n"}`, `"# x\n"`,
+		`"\n\n a"`,
 	} {
 		f.Add([]byte(s))
 	}

@@ -178,7 +178,7 @@ func class(families []Family) *api.Class {
 			func(d *Device) string { return d.Info().UDID }),
 		api.Property("name", "name given by the owner",
 			func(d *Device) string { return d.Info().Name }),
-		api.Property("version", "iOS version, such as 17.5.1. Ask `dev.version:at_least(\"17.4\")`; "+
+		api.Property("version", "iOS version, such as 17.5.1: `dev.version:at_least(\"17.4\")`. "+
 			"tostring(dev.version) is the text, to compare by == or to use as a key",
 			func(d *Device) *version.Version { return version.Of(d.Info().Version) }),
 		api.Property("build", "build of iOS, such as 21F90",

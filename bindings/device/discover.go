@@ -44,11 +44,11 @@ type Info struct {
 	UDID        string           `lua:"udid" doc:"unique device identifier"`
 	Name        string           `lua:"name" doc:"name given by the owner"`
 	ProductType string           `lua:"product_type" doc:"model identifier, such as iPhone15,2"`
-	Version     *version.Version `lua:"version" doc:"iOS version; nil when the device did not answer"`
+	Version     *version.Version `lua:"version" doc:"iOS version; nil if the device did not answer"`
 	Build       string           `lua:"build" doc:"build of iOS"`
 	Class       string           `lua:"class" doc:"iPhone, iPad, ..."`
 	Transport   string           `lua:"transport" doc:"usb, wifi or tunnel: kind of the best road"`
-	Error       string           `lua:"error" doc:"why the device did not answer; empty when it did"`
+	Error       string           `lua:"error" doc:"why the device did not answer; empty if it did"`
 }
 
 func info(i device.Info) *Info {

@@ -1,6 +1,6 @@
 // Package collections is the script module imd.collections: ordered maps, sets, deques, counters,
-// priority queues and caches. A table of the Lua machine keeps the places of keys that were removed;
-// these give them back.
+// priority queues and caches. A table of the Lua machine keeps the places of keys that were
+// removed; these give them back.
 //
 //	local collections = require("imd.collections")
 //	local pending = collections.map()
@@ -31,34 +31,50 @@ const (
 func Module() *api.Module {
 	return &api.Module{
 		Name: "collections",
-		Doc: "Collections that give memory back when something is removed, which tables do not. All " +
-			"keep an order. # counts, pairs and ipairs work, and print shows what is inside. A loop " +
-			"over a collection may change it: it visits what was there when it began and has not " +
-			"been removed. Keys are equal as by ==: two Int64, Date, Data or Version of the same " +
-			"value are one key, a table is only equal to itself.",
+		Doc: "Collections that give memory back when something is removed, which tables do not. " +
+			"All keep an order. # counts, pairs and ipairs work, and print shows what is inside. " +
+			"A loop over a collection may change it: it visits what was there when it began and " +
+			"has not been removed. Keys are equal as by ==: two Int64, Date, Data or Version of " +
+			"the same value are one key, a table is only equal to itself.",
 		Perm: "none",
 		Classes: []*api.Class{
 			mapClass(), setClass(), dequeClass(), counterClass(), queueClass(), lruClass(),
 		},
 		Funcs: []*api.Func{
-			api.Function("map", "Makes a map. Keys stay in the order in which they were set first.",
-				"from?", newMap, api.ParamDoc("from", fromDoc+": a table, or a source of keys and values"),
-				example(`map{ a = 1 }:get("a") -- => 1`)),
+			api.Function(
+				"map",
+				"Makes a map. Keys stay in the order in which they were set first.",
+				"from?",
+				newMap,
+				api.ParamDoc("from", fromDoc+": a table, or a source of keys and values"),
+				example(`map{ a = 1 }:get("a") -- => 1`),
+			),
 			api.Function("set", "Makes a set of values, in the order in which they were added.",
 				"from?", newSet, api.ParamDoc("from", fromDoc+": a list, or a source of values"),
 				example(`set{ 1, 2, 2 }:values() -- => { 1, 2 }`)),
-			api.Function("deque", "Makes a list that can be changed at both ends.",
-				"from? opts?", newDeque, api.ParamDoc("from", fromDoc+": a list, or a source of values"),
-				example(`deque({ 1, 2, 3 }, { max = 2 }):values() -- => { 2, 3 }`)),
-			api.Function("counter", "Makes a counter of how often values occur.",
-				"from?", newCounter, api.ParamDoc("from", fromDoc+": a list, or a source of values"),
-				example(`counter{ "a", "b", "a" }:get("a") -- => 2`)),
-			api.Function("priority_queue", "Makes a queue that gives out the value with the lowest "+
-				"priority first. Values of equal priority come in the order in which they were added.",
+			api.Function(
+				"deque",
+				"Makes a list that can be changed at both ends.",
+				"from? opts?",
+				newDeque,
+				api.ParamDoc("from", fromDoc+": a list, or a source of values"),
+				example(`deque({ 1, 2, 3 }, { max = 2 }):values() -- => { 2, 3 }`),
+			),
+			api.Function(
+				"counter",
+				"Makes a counter of how often values occur.",
+				"from?",
+				newCounter,
+				api.ParamDoc("from", fromDoc+": a list, or a source of values"),
+				example(`counter{ "a", "b", "a" }:get("a") -- => 2`),
+			),
+			api.Function("priority_queue", "Makes a queue that gives out the value with the "+
+				"lowest priority first. Values of equal priority come in the order in which they "+
+				"were added.",
 				"opts?", newQueue,
 				example(`priority_queue{ highest = true }:pop() -- => nil`)),
-			api.Function("lru", "Makes a cache of a limited size: what was not used for the longest "+
-				"time has to go.",
+			api.Function("lru", "Makes a cache of a limited size: what was not used for the "+
+				"longest time has to go.",
 				"capacity", newLRU, api.ParamDoc("capacity", "how many entries it may have"),
 				example(`lru(100).capacity -- => 100`)),
 		},
@@ -67,7 +83,9 @@ func Module() *api.Module {
 
 // example makes an example that begins after "return collections.".
 func example(text string) api.Option {
-	return api.Example("local collections = require(\"imd.collections\")\nreturn collections." + text)
+	return api.Example(
+		"local collections = require(\"imd.collections\")\nreturn collections." + text,
+	)
 }
 
 // key returns the key of argument n of a call.
@@ -82,8 +100,8 @@ func key(c *api.Call, n int, v lua.LValue) (any, error) {
 	return nil, c.ArgError(n, "nan is not equal to itself, so it cannot be found again")
 }
 
-// fill calls add with the elements of an argument that may be nil. The collection that they go to is
-// put where the memory guard counts it.
+// fill calls add with the elements of an argument that may be nil. The collection that they go to
+// is put where the memory guard counts it.
 func fill(
 	c *api.Call, collection any, from lua.LValue, add func(values ...lua.LValue) error,
 ) error {
@@ -117,7 +135,12 @@ func inside[T any](name string, length func(T) int, items func(T, func(...lua.LV
 			return 1
 		},
 		"__newindex": func(L *lua.LState) int {
-			e := host.Errorf("read_only", "%s: cannot set the field %s", name, host.ToString(L, L.Get(2)))
+			e := host.Errorf(
+				"read_only",
+				"%s: cannot set the field %s",
+				name,
+				host.ToString(L, L.Get(2)),
+			)
 			host.Raise(L, e.WithHint("fields are methods; a map is changed by map:set(key, value)"))
 			return 0
 		},

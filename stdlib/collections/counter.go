@@ -74,8 +74,8 @@ func counterClass() *api.Class {
 	c.Meta["__pairs"] = pairing((*Counter).order, keyAndValue)
 	v := api.ParamDoc("value", keyDoc)
 	c.Methods = []*api.Func{
-		api.Method("add", "Adds to the count of a value and returns the new count. A count of 0 is "+
-			"removed.",
+		api.Method("add", "Adds to the count of a value and returns the new count. A count of 0 "+
+			"is removed.",
 			"value n?", counterAdd, v,
 			api.ParamDoc("n", "what is added, 1 if it is not given; it may be negative"),
 			api.Returns("number count"),

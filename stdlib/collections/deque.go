@@ -123,7 +123,7 @@ func (d *Deque) index(i int) *lua.LValue {
 }
 
 type dequeOptions struct {
-	Max int `lua:"max" doc:"largest number of values: one more takes the value at the other end away"`
+	Max int `lua:"max" doc:"largest number of values: one more pushes one out at the other end"`
 }
 
 func newDeque(c *api.Call, from lua.LValue, o dequeOptions) (*Deque, error) {
@@ -174,8 +174,17 @@ func push(name, doc, code string, add func(*Deque, lua.LValue) lua.LValue) *api.
 		}
 		return add(d, v), nil
 	}
-	return api.Method(name, doc, "value", fn, api.ParamDoc("value", valueDoc),
-		api.Returns("any value"), api.Example("local d = require(\"imd.collections\").deque{ 1, 2 }\n"+code))
+	return api.Method(
+		name,
+		doc,
+		"value",
+		fn,
+		api.ParamDoc("value", valueDoc),
+		api.Returns(
+			"any value",
+		),
+		api.Example("local d = require(\"imd.collections\").deque{ 1, 2 }\n"+code),
+	)
 }
 
 // end declares a method that returns the value at one end.
@@ -188,8 +197,12 @@ func end(name, doc, code string, fn func(*Deque) lua.LValue) *api.Func {
 func dequeEnds() []*api.Func {
 	const gone = " Returns the value that had to go because of max, nil if there was room."
 	return []*api.Func{
-		push("push", "Adds a value at the end."+gone, "d:push(3)\nreturn d:values() -- => { 1, 2, 3 }",
-			(*Deque).pushBack),
+		push(
+			"push",
+			"Adds a value at the end."+gone,
+			"d:push(3)\nreturn d:values() -- => { 1, 2, 3 }",
+			(*Deque).pushBack,
+		),
 		push("push_front", "Adds a value before the first."+gone,
 			"d:push_front(0)\nreturn d:values() -- => { 0, 1, 2 }", (*Deque).pushFront),
 		end("pop", "Removes the last value and returns it, nil if there is none.",
@@ -232,13 +245,24 @@ func dequeWhole() []*api.Func {
 			api.Example(`local d = require("imd.collections").deque{ 1 }
 d:update{ 2, 3 }
 return #d -- => 3`)),
-		api.Method("values", "A list of the values.",
-			"", dequeList, api.Returns("table values"), example(`deque{ 1, 2 }:values() -- => { 1, 2 }`)),
+		api.Method(
+			"values",
+			"A list of the values.",
+			"",
+			dequeList,
+			api.Returns("table values"),
+			example(`deque{ 1, 2 }:values() -- => { 1, 2 }`),
+		),
 		api.Method("totable", "A list of the values.",
 			"", dequeList, api.Returns("table values"),
 			example(`deque{ 1, 2 }:totable() -- => { 1, 2 }`)),
-		api.Method("count", countDoc,
-			"", func(_ *api.Call, d *Deque) int { return d.n }, example(`deque{ 1 }:count() -- => 1`)),
+		api.Method(
+			"count",
+			countDoc,
+			"",
+			func(_ *api.Call, d *Deque) int { return d.n },
+			example(`deque{ 1 }:count() -- => 1`),
+		),
 		api.Method("clear", emptyDoc, "", func(_ *api.Call, d *Deque) {
 			d.ring, d.head, d.n = nil, d.head+d.n, 0
 		}, example(`deque{ 1 }:clear()`)),

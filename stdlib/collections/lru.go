@@ -37,14 +37,23 @@ func newLRU(c *api.Call, capacity int) (*LRU, error) {
 }
 
 func lruClass() *api.Class {
-	c := api.NewClass[*LRU]("LRU", "A cache of a limited size. get and set make an entry the one that "+
-		"was used last; pairs goes from the one that has to go next to the one that was used last, and leaves out what is used meanwhile.")
+	c := api.NewClass[*LRU]("LRU", "A cache of a limited size. get and set make an entry the one "+
+		"that was used last; pairs goes from the one that has to go next to the one that was used "+
+		"last, and leaves out what is used meanwhile.")
 	c.Var, c.Perm = "cache", "none"
 	c.Meta = inside("LRU", (*LRU).len, (*LRU).items)
 	c.Meta["__pairs"] = pairing((*LRU).order, keyAndValue)
 	c.Fields = []*api.Field{
-		api.Property("capacity", "how many entries it may have", func(l *LRU) int { return l.capacity }),
-		api.Property("hits", "how often get and load found a key", func(l *LRU) int { return l.hits }),
+		api.Property(
+			"capacity",
+			"how many entries it may have",
+			func(l *LRU) int { return l.capacity },
+		),
+		api.Property(
+			"hits",
+			"how often get and load found a key",
+			func(l *LRU) int { return l.hits },
+		),
 		api.Property("misses", "how often they did not", func(l *LRU) int { return l.misses }),
 	}
 	k := api.ParamDoc("key", keyDoc)
@@ -57,8 +66,8 @@ func lruClass() *api.Class {
 				return v
 			}, k,
 			api.Returns("any value"), example(`lru(1):peek("a") -- => nil`)),
-		api.Method("set", "Sets the value of a key. Returns the key and the value that had to go, nil "+
-			"if there was room.",
+		api.Method("set", "Sets the value of a key. Returns the key and the value that had to go, "+
+			"nil if there was room.",
 			"key value", lruSet, k, api.ParamDoc("value", "any value; nil removes the key"),
 			api.Returns("any key", "any value"),
 			api.Example(`local cache = require("imd.collections").lru(1)
@@ -81,8 +90,13 @@ return cache:set("b", 2) -- => "a", 1`)),
 				_, v := pair(e)
 				return v
 			}, k, api.Returns("any value"), example(`lru(1):remove("a") -- => nil`)),
-		api.Method("count", countDoc,
-			"", func(_ *api.Call, l *LRU) int { return l.len() }, example(`lru(1):count() -- => 0`)),
+		api.Method(
+			"count",
+			countDoc,
+			"",
+			func(_ *api.Call, l *LRU) int { return l.len() },
+			example(`lru(1):count() -- => 0`),
+		),
 		api.Method("clear", emptyDoc, "", func(_ *api.Call, l *LRU) { l.ordered.clear() },
 			example(`lru(1):clear()`)),
 		api.Method("totable", "A table of the entries, from the oldest to the last one used.",

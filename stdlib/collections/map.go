@@ -124,11 +124,15 @@ return m:totable() -- => { a = 2, b = 3 }`)),
 		api.Method("count", "How many keys there are, as # says.",
 			"", func(_ *api.Call, m *Map) int { return m.len() },
 			example(`map{ a = 1 }:count() -- => 1`)),
-		api.Method("equals", "Whether another map has the same keys with equal values, in any order.",
-			"other", func(_ *api.Call, m, other *Map) bool { return m.equal(&other.ordered) },
+		api.Method(
+			"equals",
+			"Whether another map has the same keys with equal values, in any order.",
+			"other",
+			func(_ *api.Call, m, other *Map) bool { return m.equal(&other.ordered) },
 			api.ParamDoc("other", "a map"),
 			api.Example(`local map = require("imd.collections").map
-return map{ a = 1 }:equals(map{ a = 1 }) -- => true`)),
+return map{ a = 1 }:equals(map{ a = 1 }) -- => true`),
+		),
 		api.Method("copy", "A new map with the same entries.",
 			"", func(_ *api.Call, m *Map) *Map {
 				n := &Map{}
@@ -141,9 +145,15 @@ return map{ a = 1 }:equals(map{ a = 1 }) -- => true`)),
 		api.Method("totable", "A table of the entries, in their order.",
 			"", func(c *api.Call, m *Map) *lua.LTable { return m.table(c.L) },
 			example(`map{ a = 1 }:totable() -- => { a = 1 }`)),
-		api.Method("iter", "An iterator over keys and values, see imd.iter.",
-			"", func(c *api.Call, _ *Map) (*iter.Iterator, error) { return iter.From(c, 0, c.L.Get(1)) },
-			example(`map{ a = 1, b = 2 }:iter():count() -- => 2`)),
+		api.Method(
+			"iter",
+			"An iterator over keys and values, see imd.iter.",
+			"",
+			func(c *api.Call, _ *Map) (*iter.Iterator, error) {
+				return iter.From(c, 0, c.L.Get(1))
+			},
+			example(`map{ a = 1, b = 2 }:iter():count() -- => 2`),
+		),
 	}
 }
 

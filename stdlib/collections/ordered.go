@@ -10,8 +10,8 @@ import (
 // entrySize is about what an entry takes in memory.
 const entrySize = 160
 
-// entry is a key and its value. Entries form a ring, in which the head of the list is the one before
-// the first and behind the last.
+// entry is a key and its value. Entries form a ring, in which the head of the list is the one
+// before the first and behind the last.
 type entry struct {
 	id         any // the key as api.Key gives it
 	key, value lua.LValue

@@ -117,8 +117,8 @@ func queuePairs(L *lua.LState) int {
 }
 
 func queueClass() *api.Class {
-	c := api.NewClass[*Queue]("PriorityQueue", "Gives out the value with the lowest priority first. "+
-		"ipairs goes over the values in that order without taking them out.")
+	c := api.NewClass[*Queue]("PriorityQueue", "Gives out the value with the lowest priority "+
+		"first. ipairs goes over the values in that order without taking them out.")
 	c.Var, c.Perm = "queue", "none"
 	c.Meta = inside("PriorityQueue", (*Queue).len, (*Queue).items)
 	c.Meta["__ipairs"], c.Meta["__pairs"] = queuePairs, queuePairs
@@ -130,8 +130,8 @@ func queueClass() *api.Class {
 			api.ParamDoc("value", valueDoc),
 			api.ParamDoc("priority", "a number"),
 			api.Example(begin+`return #q -- => 2`)),
-		api.Method("pop", "Removes the value that comes first. Returns it and its priority, nil if "+
-			"there is none.",
+		api.Method("pop", "Removes the value that comes first. Returns it and its priority, nil "+
+			"if there is none.",
 			"", queuePop, api.Returns("any value", "number? priority"),
 			api.Example(begin+`return q:pop() -- => "a", 1`)),
 		api.Method("peek", "The value that comes first and its priority, nil if there is none.",

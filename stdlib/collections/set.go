@@ -51,8 +51,9 @@ func setOf(c *api.Call, v lua.LValue) (*Set, error) {
 }
 
 func setClass() *api.Class {
-	c := api.NewClass[*Set]("Set", "A set of values in the order in which they were added: `for _, "+
-		"value in ipairs(set) do`. The methods for two sets take lists and other sources as well.")
+	c := api.NewClass[*Set]("Set", "A set of values in the order in which they were added: `for "+
+		"_, value in ipairs(set) do`. The methods for two sets take lists and other sources as "+
+		"well.")
 	c.Var, c.Perm = "set", "none"
 	c.Meta = inside("Set", (*Set).len, (*Set).items)
 	c.Meta["__ipairs"] = pairing((*Set).order, func(n int, e *entry) (a, b lua.LValue) {
@@ -85,20 +86,43 @@ func setValues() []*api.Func {
 			api.Example(`local s = require("imd.collections").set{ 1 }
 s:update{ 1, 2 }
 return #s -- => 2`)),
-		api.Method("values", "A list of the values.",
-			"", setList, api.Returns("table values"), example(`set{ 2, 1 }:values() -- => { 2, 1 }`)),
-		api.Method("totable", "A list of the values.",
-			"", setList, api.Returns("table values"), example(`set{ 2, 1 }:totable() -- => { 2, 1 }`)),
-		api.Method("count", countDoc,
-			"", func(_ *api.Call, s *Set) int { return s.len() }, example(`set{ 1 }:count() -- => 1`)),
+		api.Method(
+			"values",
+			"A list of the values.",
+			"",
+			setList,
+			api.Returns("table values"),
+			example(`set{ 2, 1 }:values() -- => { 2, 1 }`),
+		),
+		api.Method(
+			"totable",
+			"A list of the values.",
+			"",
+			setList,
+			api.Returns("table values"),
+			example(`set{ 2, 1 }:totable() -- => { 2, 1 }`),
+		),
+		api.Method(
+			"count",
+			countDoc,
+			"",
+			func(_ *api.Call, s *Set) int { return s.len() },
+			example(`set{ 1 }:count() -- => 1`),
+		),
 		api.Method("copy", "A new set of the same values.",
 			"", func(_ *api.Call, s *Set) *Set { return s.where(func(any) bool { return true }) },
 			example(`set{ 1 }:copy():has(1) -- => true`)),
 		api.Method("clear", emptyDoc, "", func(_ *api.Call, s *Set) { s.ordered.clear() },
 			example(`set{ 1 }:clear()`)),
-		api.Method("iter", "An iterator over the values, see imd.iter.",
-			"", func(c *api.Call, _ *Set) (*iter.Iterator, error) { return iter.From(c, 0, c.L.Get(1)) },
-			example(`set{ 1, 2 }:iter():sum() -- => 3`)),
+		api.Method(
+			"iter",
+			"An iterator over the values, see imd.iter.",
+			"",
+			func(c *api.Call, _ *Set) (*iter.Iterator, error) {
+				return iter.From(c, 0, c.L.Get(1))
+			},
+			example(`set{ 1, 2 }:iter():sum() -- => 3`),
+		),
 	}
 }
 
@@ -111,7 +135,14 @@ func two(name, doc, code string, combine func(s, other *Set) *Set) *api.Func {
 		}
 		return combine(s, o), nil
 	}
-	return api.Method(name, doc, "other", fn, api.ParamDoc("other", "a set or a list"), example(code))
+	return api.Method(
+		name,
+		doc,
+		"other",
+		fn,
+		api.ParamDoc("other", "a set or a list"),
+		example(code),
+	)
 }
 
 // ask declares a method that answers a question about two sets.
@@ -120,7 +151,14 @@ func ask(name, doc, code string, holds func(s, other *Set) bool) *api.Func {
 		o, err := setOf(c, other)
 		return err == nil && holds(s, o), err
 	}
-	return api.Method(name, doc, "other", fn, api.ParamDoc("other", "a set or a list"), example(code))
+	return api.Method(
+		name,
+		doc,
+		"other",
+		fn,
+		api.ParamDoc("other", "a set or a list"),
+		example(code),
+	)
 }
 
 func setAlgebra() []*api.Func {

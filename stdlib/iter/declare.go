@@ -7,9 +7,9 @@ import (
 )
 
 func class() *api.Class {
-	c := api.NewClass[*Iterator]("Iterator", "A source of elements, or a step that takes them from "+
-		"another one: `for x in it do ... end`. A step takes its elements from the iterator it was "+
-		"made of, so that each element goes to one of them.")
+	c := api.NewClass[*Iterator]("Iterator", "A source of elements, or a step that takes them "+
+		"from another one: `for x in it do ... end`. A step takes its elements from the iterator "+
+		"it was made of, so that each element goes to one of them.")
 	c.Var = "it"
 	c.NextType = "any"
 	c.Next = lua.LGFunction(step)
@@ -42,28 +42,53 @@ func steps() []*api.Func {
 			"null.",
 			"fn", mapEach, `range(3):map(function(x) return x * x end):collect() -- => { 1, 4, 9 }`,
 			fn),
-		method("filter", "The elements for which fn returns a true value.",
-			"fn", filter, `range(4):filter(function(x) return x % 2 == 0 end):collect() -- => { 2, 4 }`,
-			fn),
+		method(
+			"filter",
+			"The elements for which fn returns a true value.",
+			"fn",
+			filter,
+			`range(4):filter(function(x) return x % 2 == 0 end):collect() -- => { 2, 4 }`,
+			fn,
+		),
 		method("take", "The first n elements. It does not wait for one more.",
 			"n", take, `range(math.huge):take(2):collect() -- => { 1, 2 }`,
 			api.ParamDoc("n", "how many elements")),
 		method("drop", "All elements but the first n.",
 			"n", drop, `range(4):drop(2):collect() -- => { 3, 4 }`,
 			api.ParamDoc("n", "how many elements")),
-		method("take_while", "The elements before the first one for which fn returns false or nil. "+
-			"That one is taken from the source as well.",
-			"fn", takeWhile, `range(9):take_while(function(x) return x < 3 end):collect() -- => { 1, 2 }`,
-			fn),
-		method("drop_while", "The elements from the first one on for which fn returns false or nil.",
-			"fn", dropWhile, `range(4):drop_while(function(x) return x < 3 end):collect() -- => { 3, 4 }`,
-			fn),
-		method("enumerate", "Puts a number before the values of each element.",
-			"first?", enumerate, `of("a", "b"):enumerate():collect() -- => { { 1, "a" }, { 2, "b" } }`,
-			api.ParamDoc("first", "the first number, 1 if it is not given")),
-		method("zip", "Elements with one value of each source. It ends with the shortest of them.",
-			"others...", zip, `of(1, 2, 3):zip({ "a", "b" }):collect() -- => { { 1, "a" }, { 2, "b" } }`,
-			others),
+		method(
+			"take_while",
+			"The elements before the first one for which fn returns false or "+
+				"nil. That one is taken from the source as well.",
+			"fn",
+			takeWhile,
+			`range(9):take_while(function(x) return x < 3 end):collect() -- => { 1, 2 }`,
+			fn,
+		),
+		method(
+			"drop_while",
+			"The elements from the first one on for which fn returns false or nil.",
+			"fn",
+			dropWhile,
+			`range(4):drop_while(function(x) return x < 3 end):collect() -- => { 3, 4 }`,
+			fn,
+		),
+		method(
+			"enumerate",
+			"Puts a number before the values of each element.",
+			"first?",
+			enumerate,
+			`of("a", "b"):enumerate():collect() -- => { { 1, "a" }, { 2, "b" } }`,
+			api.ParamDoc("first", "the first number, 1 if it is not given"),
+		),
+		method(
+			"zip",
+			"Elements with one value of each source. It ends with the shortest of them.",
+			"others...",
+			zip,
+			`of(1, 2, 3):zip({ "a", "b" }):collect() -- => { { 1, "a" }, { 2, "b" } }`,
+			others,
+		),
 		method("chain", "The elements of this iterator, then those of the others.",
 			"others...", chain, `of(1):chain({ 2, 3 }):collect() -- => { 1, 2, 3 }`, others),
 		method("flatten", "The elements of each list and each iterator among the elements, in its "+
@@ -81,17 +106,22 @@ func orders() []*api.Func {
 		method("window", "Lists of n elements: from the first element on, from the second on, and "+
 			"so on.",
 			"n", window, `range(4):window(3):collect() -- => { { 1, 2, 3 }, { 2, 3, 4 } }`, size),
-		method("group_by", "What fn returns, with a list of the elements for which it does, in the "+
-			"order in which the groups begin. Reads the whole source.",
-			"fn", groupBy,
-			`range(3):group_by(function(x) return x % 2 end):collect() -- => { { 1, { 1, 3 } }, { 0, { 2 } } }`,
-			api.ParamDoc("fn", fnDoc), api.Raises("value")),
-		method("unique", "The elements whose first value was not there before. It keeps all values "+
-			"that were.",
+		method(
+			"group_by",
+			"What fn returns, with a list of the elements for which it does, in "+
+				"the order in which the groups begin. Reads the whole source.",
+			"fn",
+			groupBy,
+			`range(3):group_by(function(x) return x > 1 end):first() -- => false, { 1 }`,
+			api.ParamDoc("fn", fnDoc),
+			api.Raises("value"),
+		),
+		method("unique", "The elements whose first value was not there before. It keeps all "+
+			"values that were.",
 			"fn?", unique, `of(1, 2, 1):unique():collect() -- => { 1, 2 }`,
 			api.ParamDoc("fn", keyDoc)),
-		method("sorted", "The elements in order of their first values. Elements that are equal keep "+
-			"their order. Reads the whole source.",
+		method("sorted", "The elements in order of their first values. Elements that are equal "+
+			"keep their order. Reads the whole source.",
 			"less?", sorted, `of(3, 1, 2):sorted():collect() -- => { 1, 2, 3 }`,
 			api.ParamDoc("less", "called with two elements; true if the first comes first")),
 		method("tee", "Several iterators, each of which has all elements. What one has taken is "+
@@ -112,10 +142,16 @@ func results() []*api.Func {
 			"fn?", toDict,
 			`of("a", "bb"):to_dict(function(s) return s, #s end) -- => { a = 1, bb = 2 }`,
 			api.ParamDoc("fn", "returns the key and the value of an element"), api.Raises("value")),
-		method("partition", "Two lists: the elements for which fn returns a true value, and the "+
-			"others.",
-			"fn", partition, `range(3):partition(function(x) return x > 1 end) -- => { 2, 3 }, { 1 }`,
-			api.ParamDoc("fn", fnDoc), api.Returns("table yes", "table no")),
+		method(
+			"partition",
+			"Two lists: the elements for which fn returns a true value, and the "+
+				"others.",
+			"fn",
+			partition,
+			`range(3):partition(function(x) return x > 1 end) -- => { 2, 3 }, { 1 }`,
+			api.ParamDoc("fn", fnDoc),
+			api.Returns("table yes", "table no"),
+		),
 		method("fold", "Combines all elements to one value: fn gets the result so far and the "+
 			"values of an element.",
 			"fn initial?", fold, `range(4):fold(function(a, x) return a * x end) -- => 24`,
@@ -145,8 +181,8 @@ func answers() []*api.Func {
 		method("count", "How many elements there are, or for how many fn returns a true value.",
 			"fn?", count, `range(3):count(function(x) return x > 1 end) -- => 2`,
 			api.ParamDoc("fn", fnDoc)),
-		method("find", "The first element for which fn returns a true value, nil if there is none. "+
-			"Reads no further than that.",
+		method("find", "The first element for which fn returns a true value, nil if there is "+
+			"none. Reads no further than that.",
 			"fn", find, `range(9):find(function(x) return x > 3 end) -- => 4`,
 			api.ParamDoc("fn", fnDoc)),
 		method("first", "Takes the first element that is left. Returns nil if there is none.",

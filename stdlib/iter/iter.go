@@ -4,8 +4,8 @@
 //	local iter = require("imd.iter")
 //	local bad = iter.from(dev:syslog()):filter(is_bad):take(10):collect()
 //
-// The steps are written in Go. A chain of a source, a map, a filter and a fold takes about 0.7 µs an
-// element, most of it in the three functions of the script; the same chain of Lua closures takes
+// The steps are written in Go. A chain of a source, a map, a filter and a fold takes about 0.7 µs
+// an element, most of it in the three functions of the script; the same chain of Lua closures takes
 // about 1.3 µs (BenchmarkIter).
 package iter
 
@@ -89,7 +89,10 @@ func (it *Iterator) next(r *run) (element, bool) {
 	}
 	if r.depth++; r.depth > maxSteps {
 		// An iterator that is an element of itself, or a list of iterators of iterators.
-		host.Raise(r.L, host.Errorf("value", "iter: more than %d steps inside each other", maxSteps))
+		host.Raise(
+			r.L,
+			host.Errorf("value", "iter: more than %d steps inside each other", maxSteps),
+		)
 	}
 	e, ok := it.step(r)
 	r.depth--
@@ -190,15 +193,15 @@ func Module() *api.Module {
 	return &api.Module{
 		Name: "iter",
 		Doc: "Chains of steps over anything that a for loop takes. Nothing is read before it is " +
-			"needed, so a source may be endless. An element is one value or several, as a for loop " +
-			"gets them; where only one fits, in a list, several become a list. A function that " +
-			"returns nil for an element gives null, false is a value like any other.",
+			"needed, so a source may be endless. An element is one value or several, as a for " +
+			"loop gets them; where only one fits, in a list, several become a list. A function " +
+			"that returns nil for an element gives null, false is a value like any other.",
 		Perm:    "none",
 		Classes: []*api.Class{class()},
 		Funcs: []*api.Func{
-			api.Function("from", "A chain over a source: the values of a list, the keys and values "+
-				"of another table, what a stream or any other iterator gives. With pairs(t) or "+
-				"ipairs(t) it gives what a for loop over that would get.",
+			api.Function("from", "A chain over a source: the values of a list, the keys and "+
+				"values of another table, what a stream or any other iterator gives. With "+
+				"pairs(t) or ipairs(t) it gives what a for loop over that would get.",
 				"source state? control?", from,
 				api.ParamDoc("source", "a table, an object or a function that a for loop takes"),
 				api.ParamDoc("state", "second value of an iterator such as pairs(t)"),
@@ -210,14 +213,21 @@ return words:map(function(w) return #w end):collect() -- => { 1, 2, 3 }`)),
 				"values...", of,
 				api.ParamDoc("values", "the elements; nil becomes null"),
 				api.Example(`return require("imd.iter").of(3, 1, 2):max() -- => 3`)),
-			api.Function("range", "A chain of numbers: from 1 to the first argument, or from the "+
-				"first to the second. It is endless if the last number is math.huge.",
-				"first last? step?", numbers,
-				api.ParamDoc("first", "the first number, or the last one if it is the only argument"),
+			api.Function(
+				"range",
+				"A chain of numbers: from 1 to the first argument, or from the "+
+					"first to the second. It is endless if the last number is math.huge.",
+				"first last? step?",
+				numbers,
+				api.ParamDoc(
+					"first",
+					"the first number, or the last one if it is the only argument",
+				),
 				api.ParamDoc("last", "the largest number, the smallest if step is negative"),
 				api.ParamDoc("step", "the difference of two numbers, 1 if it is not given"),
 				api.Example(`local iter = require("imd.iter")
-return iter.range(0, 1, 0.25):collect() -- => { 0, 0.25, 0.5, 0.75, 1 }`)),
+return iter.range(0, 1, 0.25):collect() -- => { 0, 0.25, 0.5, 0.75, 1 }`),
+			),
 		},
 	}
 }

@@ -56,8 +56,8 @@ func source3(c *api.Call, n int, source, state, control lua.LValue) (*Iterator, 
 	return nil, c.ArgError(n, "a table or what a for loop takes expected, got %s", what)
 }
 
-// object makes an iterator of a value that says how it is iterated, nil if it does not. A list gives
-// its values without their numbers.
+// object makes an iterator of a value that says how it is iterated, nil if it does not. A list
+// gives its values without their numbers.
 func object(L *lua.LState, v lua.LValue) *Iterator {
 	for _, name := range []string{"__ipairs", "__pairs"} {
 		start := L.GetMetaField(v, name)

@@ -136,9 +136,11 @@ func (e *encoder) number(f float64) *yaml.Node {
 	return e.scalar(tagFloat, strconv.FormatFloat(f, 'g', -1, 64))
 }
 
-// otherInYAML11 are texts that readers of YAML 1.1 take for booleans and for numbers to the base 60.
+// otherInYAML11 are texts that readers of YAML 1.1 take for booleans and for numbers to the base
+// 60.
 var otherInYAML11 = regexp.MustCompile(
-	`^([yYnN]|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)$`,
+	`^([yYnN]|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF` +
+		`|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)$`,
 )
 
 func (e *encoder) text(s string) *yaml.Node {

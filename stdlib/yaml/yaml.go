@@ -1,5 +1,5 @@
-// Package yaml is the script module imd.yaml. What it does with values is what the module json does:
-// dictionaries keep their order, integers of up to 64 bits stay exact, and absence is null.
+// Package yaml is the script module imd.yaml. What it does with values is what the module json
+// does: dictionaries keep their order, integers of up to 64 bits stay exact, and absence is null.
 //
 //	local yaml = require("imd.yaml")
 //	local config = yaml.read("devices.yaml")
@@ -36,10 +36,10 @@ func Module() *api.Module {
 	return &api.Module{
 		Name: "yaml",
 		Doc: "YAML 1.2. Dictionaries keep their order, integers beyond 2^53 become Int64 or " +
-			"UInt64, null is the value null, timestamps are Date and !!binary is Data. yes, no, on " +
-			"and off are texts. As in YAML 1.1, 0777 is octal like 0o777, and 1_000 is a number. " +
-			"Keys are always texts, as they are written. Each alias becomes a copy, and << merges. " +
-			"Tags that are not part of YAML are ignored. Comments are lost.",
+			"UInt64, null is the value null, timestamps are Date and !!binary is Data. yes, no, " +
+			"on and off are texts. As in YAML 1.1, 0777 is octal like 0o777, and 1_000 is a " +
+			"number. Keys are always texts, as they are written. Each alias becomes a copy, and " +
+			"<< merges. Tags that are not part of YAML are ignored. Comments are lost.",
 		Perm:  "none",
 		Funcs: append(append(decoding(), encoding()...), files()...),
 		Consts: []api.Const{{
@@ -71,9 +71,9 @@ return yaml.decode_all("a: 1\n---\na: 2\n") -- => { { a = 1 }, { a = 2 } }`)),
 
 func encoding() []*api.Func {
 	return []*api.Func{
-		api.Function("encode", "Turns a value into YAML. Texts that an older reader would take for "+
-			"something else, such as no, are quoted. A text that is not UTF-8 becomes !!binary, as "+
-			"Data does. An empty table is {} unless array{} made it.",
+		api.Function("encode", "Turns a value into YAML. Texts that an older reader would take "+
+			"for something else, such as no, are quoted. A text that is not UTF-8 becomes "+
+			"!!binary, as Data does. An empty table is {} unless array{} made it.",
 			"value opts?", encodeValue,
 			api.ParamDoc("value", "what to encode"),
 			api.Raises("value"),

@@ -160,5 +160,7 @@ func (c *Call) On(L *lua.LState) *Call {
 // HasMethod reports whether v is an object whose class has the method.
 func HasMethod(v lua.LValue, name string) bool {
 	o, ok := objectOf(v)
-	return ok && slices.ContainsFunc(o.class.allMethods(), func(f *Func) bool { return f.Name == name })
+	return ok && slices.ContainsFunc(o.class.allMethods(), func(f *Func) bool {
+		return f.Name == name
+	})
 }

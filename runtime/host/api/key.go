@@ -24,8 +24,8 @@ type (
 )
 
 // Key returns a Go value that is the same for two Lua values that are equal by ==, to be the key of
-// a Go map. Tables are equal only to themselves, whatever their metatable says. It returns false for
-// nil and for nan, which cannot be keys.
+// a Go map. Tables are equal only to themselves, whatever their metatable says. It returns false
+// for nil and for nan, which cannot be keys.
 func Key(v lua.LValue) (any, bool) {
 	switch x := v.(type) {
 	case *lua.LNilType:
