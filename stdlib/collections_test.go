@@ -62,7 +62,9 @@ print(collections.map{ 5, 6 }, collections.deque(collections.set{ 1, 2 }))`,
 local a, b = collections.map{ x = 1 }, collections.map{ y = 2, x = 1 }
 print(a:equals(b), a == b, a == a)
 b:remove("y")
-print(a:equals(b), a:copy():equals(a), a == b)`, "false\tfalse\ttrue\ntrue\ttrue\tfalse\n"},
+print(a:equals(b), a:copy():equals(a), a == b)
+local deque = collections.deque
+print(deque{ 1 }:equals(deque{ 1 }), deque{ 1 }:equals(deque{ 2 }), deque{ 1 }:equals(deque()))`, "false\tfalse\ttrue\ntrue\ttrue\tfalse\ntrue\tfalse\tfalse\n"},
 		{"sets", `
 local a, b = collections.set{ 1, 2, 3 }, collections.set{ 3, 4 }
 print(a:union(b), a:intersect(b), a:difference(b), a:symmetric_difference(b))

@@ -167,8 +167,10 @@ func self[T any](L *lua.LState) T {
 	return v
 }
 
-// maxShown is how many entries print shows.
-const maxShown = 20
+const (
+	maxShown = 20  // how many entries print shows
+	maxText  = 200 // how many bytes it shows of each
+)
 
 func text[T any](
 	L *lua.LState, object T, length func(T) int, items func(T, func(...lua.LValue) bool),
@@ -194,7 +196,18 @@ func shown(L *lua.LState, v lua.LValue) string {
 	t := L.CreateTable(1, 0)
 	t.Append(v) // a list of tables alone would become several lines
 	s := host.Inspect(L, t, host.InspectOptions{Width: math.MaxInt32, Depth: 3, MaxItems: 10})
-	return strings.TrimSuffix(strings.TrimPrefix(s, "{ "), " }")
+	s = strings.TrimSuffix(strings.TrimPrefix(s, "{ "), " }")
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "") + "..."
+	}
+	return s
+}
+
+// same reports whether two values are equal by ==.
+func same(a, b lua.LValue) bool {
+	x, okX := api.Key(a)
+	y, okY := api.Key(b)
+	return okX && okY && x == y
 }
 
 // listOf makes a list. An empty one is marked, so that it stays a list when it is encoded.

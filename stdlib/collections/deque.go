@@ -111,6 +111,18 @@ func (d *Deque) popBack() lua.LValue {
 	return v
 }
 
+func (d *Deque) equal(other *Deque) bool {
+	if d.n != other.n {
+		return false
+	}
+	for i := range d.n {
+		if !same(*d.at(d.head + i), *other.at(other.head + i)) {
+			return false
+		}
+	}
+	return true
+}
+
 // index returns the value that a script counts from 1, or from -1 at the end, nil if there is none.
 func (d *Deque) index(i int) *lua.LValue {
 	if i < 0 {
@@ -263,6 +275,11 @@ return #d -- => 3`)),
 			func(_ *api.Call, d *Deque) int { return d.n },
 			example(`deque{ 1 }:count() -- => 1`),
 		),
+		api.Method("equals", "Whether another deque has equal values in the same order.",
+			"other", func(_ *api.Call, d, other *Deque) bool { return d.equal(other) },
+			api.ParamDoc("other", "a deque"),
+			api.Example(`local deque = require("imd.collections").deque
+return deque{ 1, 2 }:equals(deque{ 1, 2 }) -- => true`)),
 		api.Method("clear", emptyDoc, "", func(_ *api.Call, d *Deque) {
 			d.ring, d.head, d.n = nil, d.head+d.n, 0
 		}, example(`deque{ 1 }:clear()`)),

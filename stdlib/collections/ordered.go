@@ -4,7 +4,6 @@ import (
 	lua "github.com/yuin/gopher-lua"
 
 	"github.com/imdlua/imdlua/runtime/host"
-	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
 // entrySize is about what an entry takes in memory.
@@ -215,12 +214,7 @@ func (o *ordered) equal(p *ordered) bool {
 	}
 	for id, e := range o.entries {
 		f := p.entries[id]
-		if f == nil {
-			return false
-		}
-		a, okA := api.Key(e.value)
-		b, okB := api.Key(f.value)
-		if !okA || !okB || a != b {
+		if f == nil || !same(e.value, f.value) {
 			return false
 		}
 	}

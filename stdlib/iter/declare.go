@@ -11,7 +11,6 @@ func class() *api.Class {
 		"from another one: `for x in it do ... end`. A step takes its elements from the iterator "+
 		"it was made of, so that each element goes to one of them.")
 	c.Var = "it"
-	c.NextType = "any"
 	c.Next = lua.LGFunction(step)
 	c.String = func(it *Iterator) string { return "Iterator<" + it.name + ">" }
 	c.Methods = append(c.Methods, steps()...)

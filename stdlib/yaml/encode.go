@@ -47,8 +47,7 @@ func encode(c *api.Call, o encodeOptions, values ...lua.LValue) ([]byte, error) 
 	w := &writer{limit: fs.Limit(c)}
 	err := c.Timeout(api.NoTimeout).TryBlock(func(ctx context.Context) error {
 		w.ctx = ctx
-		err := writeDocuments(w, documents)
-		return errors.Join(ctx.Err(), err)
+		return writeDocuments(w, documents)
 	})
 	host.MakeString(c.L, float64(w.size))
 	if err != nil {

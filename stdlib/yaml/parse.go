@@ -31,9 +31,6 @@ func parse(c *api.Call, text []byte, where string, most int) ([]*yaml.Node, erro
 	var documents []*yaml.Node
 	err := c.Timeout(api.NoTimeout).TryBlock(func(ctx context.Context) (err error) {
 		documents, err = readDocuments(ctx, text, most)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 		return err
 	})
 	if err != nil {
