@@ -23,7 +23,7 @@ const (
 	keyDoc   = "any value but nil and nan"
 	valueDoc = "any value but nil"
 	fromDoc  = "what to begin with"
-	countDoc = "how many there are, as # says"
+	countDoc = "How many there are, as # says."
 	emptyDoc = "Removes everything."
 )
 
