@@ -225,6 +225,10 @@ func TestCollectionsErrors(t *testing.T) {
 		{`collections.lru(1).size = 2`, "read_only", "size"},
 		{`pairs(collections.priority_queue)`, "error", "table expected"},
 		{`local m = collections.map() m:set("a", m) json.encode(m)`, "value", "200"},
+		{`plist.encode(collections.map{ a = 1 })`, "value", "totable()"},
+		{`plist.encode{ collections.deque{ 1 } }`, "value", "totable()"},
+		{`json.encode(require("imd.iter").of(1))`, "value", "cannot encode"},
+		{`plist.encode(require("imd.iter").of(1))`, "value", "it:collect()"},
 		{`ipairs(collections.map())`, "error", "table expected"},
 	} {
 		t.Run(tc.source, func(t *testing.T) {

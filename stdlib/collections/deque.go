@@ -36,6 +36,9 @@ func (d *Deque) Table(L *lua.LState) *lua.LTable {
 	return listOf(L, out)
 }
 
+// LuaToGo refuses a conversion.
+func (d *Deque) LuaToGo() any { return refusePlain() }
+
 func (d *Deque) len() int { return d.n }
 
 func (d *Deque) at(position int) *lua.LValue { return &d.ring[position&(len(d.ring)-1)] }

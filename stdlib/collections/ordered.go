@@ -29,6 +29,14 @@ type ordered struct {
 	number  uint64
 }
 
+// refusePlain is what a conversion to a plain value gives. Encoders that keep an order use Table.
+func refusePlain() error {
+	return host.Errorf("value", "a collection is not a plain value: use totable()")
+}
+
+// LuaToGo refuses a conversion, which would lose the order.
+func (o *ordered) LuaToGo() any { return refusePlain() }
+
 func (o *ordered) len() int { return len(o.entries) }
 
 // size visits the keys and values.

@@ -66,6 +66,9 @@ func (q *Queue) Size(visit func(lua.LValue)) int {
 	return 32 * cap(q.heap.items)
 }
 
+// LuaToGo refuses a conversion.
+func (q *Queue) LuaToGo() any { return refusePlain() }
+
 func (q *Queue) len() int { return q.heap.Len() }
 
 // sorted returns the items in the order in which pop gives them.

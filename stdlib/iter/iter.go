@@ -60,6 +60,11 @@ func (it *Iterator) Size(visit func(lua.LValue)) int {
 	return size
 }
 
+// LuaToGo refuses a conversion, which would use the iterator up.
+func (it *Iterator) LuaToGo() any {
+	return host.Errorf("value", "an iterator is not a plain value: use it:collect()")
+}
+
 // sizeOf visits the values of elements.
 func sizeOf(list []element, visit func(lua.LValue)) int {
 	size := 0
