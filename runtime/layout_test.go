@@ -100,6 +100,7 @@ var owners = map[string][]string{
 	"golang.org/x/net/http":         {"stdlib/http"},
 	"golang.org/x/net/netutil":      {"stdlib/http"},
 	"golang.org/x/sys":              {"runtime/tunnel", "stdlib/exec"},
+	"go.yaml.in/yaml/v3":            {"stdlib/yaml"},
 }
 
 func matches(pattern, folder string) bool {

@@ -130,6 +130,7 @@ func TestRefusal(t *testing.T) {
 		{"image.open", host.AccessRead, `require("imd.image").open(missing)`},
 		{"image diff", host.AccessRead, `require("imd.image").new(1, 1):diff(missing)`},
 		{"image find", host.AccessRead, `require("imd.image").new(1, 1):find(missing)`},
+		{"yaml.read", host.AccessRead, `require("imd.yaml").read(missing)`},
 		{"hash.file", host.AccessRead, `hash.file("md5", missing)`},
 
 		{"fs.write", host.AccessWrite, `fs.write(missing, "new")`},
@@ -148,6 +149,7 @@ func TestRefusal(t *testing.T) {
 		{"image expect_below", host.AccessWrite, `
 local image = require("imd.image")
 image.new(1, 1):diff(image.new(1, 1, "red")):expect_below(0, { save = missing })`},
+		{"yaml.write", host.AccessWrite, `require("imd.yaml").write(missing, {})`},
 		{"log.to", host.AccessWrite, `log.to(missing)`},
 
 		{"path.expand", host.AccessEnv, `path.expand("~/x")`},

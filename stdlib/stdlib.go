@@ -10,6 +10,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/base64"
 	"github.com/imdlua/imdlua/stdlib/bit"
 	"github.com/imdlua/imdlua/stdlib/bytes"
+	"github.com/imdlua/imdlua/stdlib/collections"
 	"github.com/imdlua/imdlua/stdlib/csv"
 	"github.com/imdlua/imdlua/stdlib/errors"
 	"github.com/imdlua/imdlua/stdlib/exec"
@@ -18,6 +19,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/hex"
 	"github.com/imdlua/imdlua/stdlib/http"
 	"github.com/imdlua/imdlua/stdlib/image"
+	"github.com/imdlua/imdlua/stdlib/iter"
 	"github.com/imdlua/imdlua/stdlib/json"
 	"github.com/imdlua/imdlua/stdlib/log"
 	"github.com/imdlua/imdlua/stdlib/lua51"
@@ -32,6 +34,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/time"
 	"github.com/imdlua/imdlua/stdlib/utf8"
 	"github.com/imdlua/imdlua/stdlib/version"
+	"github.com/imdlua/imdlua/stdlib/yaml"
 )
 
 // Modules declares the library. Each call makes new declarations, because some of them hold the
@@ -47,6 +50,7 @@ func Modules() []*api.Module {
 		path.Module(),
 		json.Module(),
 		plist.Module(),
+		yaml.Module(),
 		time.Module(),
 		args.Module(),
 		re.Module(),
@@ -59,6 +63,8 @@ func Modules() []*api.Module {
 		version.Module(),
 		str.Module(),
 		tbl.Module(),
+		iter.Module(),
+		collections.Module(),
 		retry.Module(),
 		retry.EventuallyModule(),
 		utf8.Module(),

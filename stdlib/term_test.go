@@ -38,7 +38,7 @@ func TestTermTable(t *testing.T) {
 		{"column width", `term.table({ { a = "abcdef" } }, { columns = { { name = "a", width = 4 } } })`,
 			"a\n----\nabc~"},
 		{"records of the host", `term.table({ fs.stat(fs.cwd()) }, { columns = { "kind" } })`,
-			"kind\n----\ndir"},
+			"kind\n---------\ndirectory"},
 		{"nothing", `term.table{}`, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

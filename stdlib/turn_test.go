@@ -61,6 +61,16 @@ task.spawn(function()
   server:close()
 end)
 return server, want`,
+	// The source waits each time, so that both tasks are inside the chain at once.
+	"Iterator": `
+local queue, want = task.queue(), {}
+for i = 1, 200 do
+  want[i] = tostring(i)
+  queue:put(i)
+end
+queue:close()
+local function slow(i) task.sleep(0) return i end
+return require("imd.iter").from(queue):map(slow):chunks(3):flatten(), want`,
 	"Queue": `
 local queue, want = task.queue(), {}
 for i = 1, 500 do

@@ -26,7 +26,8 @@ type LuaValuer interface {
 	LuaValue(L *lua.LState) lua.LValue
 }
 
-// GoValuer is implemented by the Values of userdata that FromLua can convert.
+// GoValuer is implemented by the Values of userdata that FromLua can convert. If LuaToGo returns an
+// error, FromLua fails with it.
 type GoValuer interface {
 	LuaToGo() any
 }
@@ -276,7 +277,11 @@ func fromUserData(ud *lua.LUserData, path string) (any, error) {
 	case time.Time:
 		return x, nil
 	case GoValuer:
-		return x.LuaToGo(), nil
+		v := x.LuaToGo()
+		if err, ok := v.(error); ok {
+			return nil, err
+		}
+		return v, nil
 	}
 	return nil, Errorf("value", "%s: cannot convert a userdata (%T)", path, ud.Value)
 }
