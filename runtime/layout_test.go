@@ -99,7 +99,7 @@ var owners = map[string][]string{
 	"github.com/mattn/go-runewidth": {"repl", "runtime/host/...", "stdlib/str", "stdlib/term", "stdlib/utf8"},
 	"golang.org/x/net/http":         {"stdlib/http"},
 	"golang.org/x/net/netutil":      {"stdlib/http"},
-	"golang.org/x/sys":              {"runtime/tunnel", "stdlib/exec"},
+	"golang.org/x/sys":              {"runtime/tunnel", "stdlib/exec", "stdlib/lua51"},
 	"go.yaml.in/yaml/v3":            {"stdlib/yaml"},
 }
 

@@ -79,7 +79,7 @@ print(a)`,
 				"4}\nfalse\ttrue\ttrue\ttrue\ttrue\nfalse\ttrue\tfalse\ttrue\tSet{2, 3, " +
 				"4}\t3\n1\t2\n2\t3\n3\t4\nx\ttrue\nSet{2, 3, 4}\n"},
 		{"deque", `
-local d = collections.deque({}, { max = 3 })
+local d = collections.deque({}, { max_size = 3 })
 for i = 1, 5 do print(d:push(i)) end
 print(d)
 print(d:push_front(0), d)
@@ -217,7 +217,7 @@ func TestCollectionsErrors(t *testing.T) {
 		{`collections.deque():push(nil)`, "argument", "other than nil"},
 		{`collections.deque({ 1 }):set(2, 5)`, "argument", "no value at 2, the deque has 1"},
 		{`collections.deque({ 1 }, { maximum = 2 })`, "argument", "max"},
-		{`collections.deque({ 1 }, { max = -1 })`, "argument", "negative"},
+		{`collections.deque({ 1 }, { max_size = -1 })`, "argument", "negative"},
 		{`collections.counter():add("a", 0/0)`, "argument", "finite"},
 		{`collections.priority_queue():push("a")`, "argument", "priority"},
 		{`collections.priority_queue():push("a", 0/0)`, "argument", "nan"},

@@ -169,7 +169,7 @@ print(fs.read(f) == ("0123456789"):rep(100000))
 fs.write(f .. ".part", ("0123456789"):rep(100000))
 print(http.download(url .. "/file", f, { resume = true }), fs.exists(f .. ".part"))
 fs.write(f .. ".part", ("x"):rep(1000001))
-print(http.download(url .. "/file", f, { resume = true }), fs.read(f, { max = 1000000 }):sub(1, 3))
+print(http.download(url .. "/file", f, { resume = true }), fs.read(f, { max_size = 1000000 }):sub(1, 3))
 fs.write(f .. ".part", "longer than what the server sends")
 print(http.download(url .. "/json", f, { resume = true }), fs.read(f))`,
 		"1000000\tfalse\ntrue\n1000000\tfalse\n1000000\t012\n17\t{\"list\":[1,null]}\n"},

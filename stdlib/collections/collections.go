@@ -58,7 +58,7 @@ func Module() *api.Module {
 				"from? opts?",
 				newDeque,
 				api.ParamDoc("from", fromDoc+": a list, or a source of values"),
-				example(`deque({ 1, 2, 3 }, { max = 2 }):values() -- => { 2, 3 }`),
+				example(`deque({ 1, 2, 3 }, { max_size = 2 }):values() -- => { 2, 3 }`),
 			),
 			api.Function(
 				"counter",

@@ -138,12 +138,12 @@ func (d *Deque) index(i int) *lua.LValue {
 }
 
 type dequeOptions struct {
-	Max int `lua:"max" doc:"largest number of values: one more pushes one out at the other end"`
+	Max int `lua:"max_size" doc:"largest number of values: one more pushes one out at the other end"`
 }
 
 func newDeque(c *api.Call, from lua.LValue, o dequeOptions) (*Deque, error) {
 	if o.Max < 0 {
-		return nil, c.ArgError(2, "max must not be negative")
+		return nil, c.ArgError(2, "max_size must not be negative")
 	}
 	d := &Deque{max: o.Max}
 	return d, fillValues(c, d, from, func(v lua.LValue) error {
@@ -210,7 +210,7 @@ func end(name, doc, code string, fn func(*Deque) lua.LValue) *api.Func {
 }
 
 func dequeEnds() []*api.Func {
-	const gone = " Returns the value that had to go because of max, nil if there was room."
+	const gone = " Returns the value that had to go because of max_size, nil if there was room."
 	return []*api.Func{
 		push(
 			"push",

@@ -239,12 +239,12 @@ func outputClass() *api.Class {
 return p:lines():next(0) -- => nil`)),
 		api.Method("read", "The next bytes as they are: waits until there are some, and returns "+
 			"what is there. nil when the output has ended, or the time is over.",
-			"max? timeout?", func(c *api.Call, out *Output, most *int64, timeout *time.Duration) (
+			"max_size? timeout?", func(c *api.Call, out *Output, most *int64, timeout *time.Duration) (
 				lua.LValue, error,
 			) {
 				return out.NextBytes(c, most, pump.Timeout(timeout))
 			},
-			api.ParamDoc("max", "how many bytes at most, 65536 by default"),
+			api.ParamDoc("max_size", "how many bytes at most, 65536 by default"),
 			api.ParamDoc("timeout", "seconds to wait at most"),
 			api.Returns("string? bytes"),
 			api.Example(`local p = require("imd.exec").start({ "cat" }, { stdin = "a\0b" })

@@ -142,12 +142,12 @@ server:on("/", "one\ntwo\n")
 return http.stream(server.url):next(5) -- => "one"`)),
 		api.Method("read", "The next bytes as they are: waits until there are some, and returns "+
 			"what is there. nil when the body has ended, or the time is over.",
-			"max? timeout?", func(
+			"max_size? timeout?", func(
 				c *api.Call, s *Stream, most *int64, timeout *time.Duration,
 			) (lua.LValue, error) {
 				return s.NextBytes(c, most, pump.Timeout(timeout))
 			},
-			api.ParamDoc("max", "how many bytes at most, 65536 by default"),
+			api.ParamDoc("max_size", "how many bytes at most, 65536 by default"),
 			api.ParamDoc("timeout", "seconds to wait at most"),
 			api.Raises("eof"),
 			api.Returns("string? bytes"),

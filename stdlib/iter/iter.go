@@ -207,8 +207,8 @@ func Module() *api.Module {
 			api.Function("from", "A chain over a source: the values of a list, the keys and "+
 				"values of another table, what a stream or any other iterator gives. With "+
 				"pairs(t) or ipairs(t) it gives what a for loop over that would get.",
-				"source state? control?", from,
-				api.ParamDoc("source", "a table, an object or a function that a for loop takes"),
+				"values state? control?", from,
+				api.ParamDoc("values", "a table, an object or a function that a for loop takes"),
 				api.ParamDoc("state", "second value of an iterator such as pairs(t)"),
 				api.ParamDoc("control", "third value of an iterator such as pairs(t)"),
 				api.Example(`local iter = require("imd.iter")
