@@ -164,7 +164,7 @@ print(q.closed)`, "1\nnil\tclosed\n0\t1\n1\ntrue\n")
 func TestIterErrors(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ source, code, text string }{
-		{`iter.from()`, "argument", "source"},
+		{`iter.from()`, "argument", "values"},
 		{`iter.from(nil)`, "argument", "got nil"},
 		{`iter.from("text")`, "argument", "gmatch"},
 		{`iter.from(5)`, "argument", "iter.range"},
