@@ -30,6 +30,8 @@ func Explain(L *lua.LState, s string) string {
 		better = explainIndex(L, f)
 	case strings.HasPrefix(text, "cannot perform "):
 		better = explainArith(L, f, text)
+	case text == "__unm undefined" || text == "__len undefined":
+		better = explainUnary(L, f)
 	case strings.HasPrefix(text, "attempt to compare "):
 		better = explainCompare(L, f, text)
 	}
@@ -97,11 +99,9 @@ func explainArith(L *lua.LState, f Frame, text string) string {
 	}
 	switch op := i.Op(); {
 	case op >= lua.OP_ADD && op <= lua.OP_POW:
-		for _, rk := range []int{i.C(), i.B()} {
-			if rk&constBit == 0 {
-				if v := L.Get(rk + 1); !isNumeric(v) {
-					return "attempt to perform arithmetic on " + Typed(v) + describe(f, rk, f.PC())
-				}
+		for _, rk := range []int{i.B(), i.C()} {
+			if v := operand(L, f, rk); v != nil && !isNumeric(v) {
+				return "attempt to perform arithmetic on " + Typed(v) + describe(f, rk, f.PC())
 			}
 		}
 	case op == lua.OP_CONCAT:
@@ -112,6 +112,42 @@ func explainArith(L *lua.LState, f Frame, text string) string {
 		}
 	}
 	return ""
+}
+
+// explainUnary explains the failure of -x and #x.
+func explainUnary(L *lua.LState, f Frame) string {
+	i, ok := f.Instruction()
+	if !ok {
+		return ""
+	}
+	v := Typed(L.Get(i.B()+1)) + describe(f, i.B(), f.PC())
+	switch i.Op() {
+	case lua.OP_UNM:
+		return "attempt to perform arithmetic on " + v
+	case lua.OP_LEN:
+		return "attempt to get the length of " + v
+	}
+	return ""
+}
+
+// CallerOperand describes v, an operand of the instruction that called the running
+// function as a metamethod: the right one if right is set, else the left one.
+func CallerOperand(L *lua.LState, v lua.LValue, right bool) string {
+	f, ok := Innermost(L)
+	if ok {
+		f, ok = f.Parent()
+	}
+	if !ok || f.Fn().IsG {
+		return Typed(v)
+	}
+	i, ok := f.Instruction()
+	if !ok {
+		return Typed(v)
+	}
+	if right {
+		return Typed(v) + describe(f, i.C(), f.PC())
+	}
+	return Typed(v) + describe(f, i.B(), f.PC())
 }
 
 // CompareHint is the field of a metatable that says what a script can use instead of < and >, which
@@ -182,9 +218,23 @@ func constant(f Frame, rk int) string {
 	return ""
 }
 
+// operand is the value of an operand that is a constant or a register.
+func operand(L *lua.LState, f Frame, rk int) lua.LValue {
+	if rk&constBit == 0 {
+		return L.Get(rk + 1)
+	}
+	if k, n := f.Fn().Proto.Constants, rk&^constBit; n < len(k) {
+		return k[n]
+	}
+	return nil
+}
+
 // describe says where register reg got its value from: " (local 'x')" and so
 // on, "" if that cannot be told.
 func describe(f Frame, reg, pc int) string {
+	if reg&constBit != 0 {
+		return ""
+	}
 	fn := f.Fn()
 	name, ok := fn.LocalName(reg+1, pc)
 	if hidden := strings.HasPrefix(name, "("); ok && !hidden {
