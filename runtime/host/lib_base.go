@@ -404,7 +404,7 @@ func chunkName(L *lua.LState, at int, source string) string {
 
 // loaded pushes what load and its relatives return.
 func (h *Host) loaded(L *lua.LState, chunk, source string, env lua.LValue) int {
-	proto, err := h.compile(chunk, source)
+	proto, err := h.compileFor(L, chunk, source)
 	if err != nil {
 		L.Push(lua.LNil)
 		L.Push(lua.LString(err.Error()))
@@ -461,7 +461,7 @@ func (h *Host) baseDoFile(L *lua.LState) int {
 	if err != nil {
 		Raise(L, err)
 	}
-	proto, err := h.compile(path, src)
+	proto, err := h.compileFor(L, path, src)
 	if err != nil {
 		Raise(L, err)
 	}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -28,6 +29,37 @@ func (h *Host) compile(chunk, source string) (*lua.FunctionProto, error) {
 		return nil, syntaxError(chunk, err)
 	}
 	return proto, nil
+}
+
+// largeSource is the length from which a text is compiled without the interpreter
+// lock. The compiler takes a time that grows with the square of the number of
+// constants, and nothing stops it.
+const largeSource = 8 << 10
+
+// compileFor is compile for a running script, which can give up waiting.
+func (h *Host) compileFor(L *lua.LState, chunk, source string) (*lua.FunctionProto, error) {
+	if len(source) < largeSource {
+		return h.compile(chunk, source)
+	}
+	type result struct {
+		proto *lua.FunctionProto
+		err   error
+	}
+	done := make(chan result, 1)
+	var res result
+	WithTimeout(L, NoTimeout, func(ctx context.Context) error {
+		go func() {
+			proto, err := h.compile(chunk, source)
+			done <- result{proto, err}
+		}()
+		select {
+		case res = <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return res.proto, res.err
 }
 
 func syntaxError(chunk string, err *compile.Error) *Error {

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,10 @@ type repairer struct {
 	marks     marks
 	err       *Error
 }
+
+// maxConstants is how many numbers and texts one function may have. The compiler
+// looks at all of them for each.
+const maxConstants = 1 << 16
 
 func (r *repairer) fail(line int, message, hint string) {
 	if r.err == nil {
@@ -95,6 +100,9 @@ func (r *repairer) expr(at *ast.Expr) {
 	switch e := (*at).(type) {
 	case *ast.NumberExpr:
 		repairNumber(e)
+		r.constant(e.Value, e.Line())
+	case *ast.StringExpr:
+		r.constant(e.Value, e.Line())
 	case *ast.AttrGetExpr:
 		r.expr(&e.Object)
 		r.expr(&e.Key)
@@ -127,6 +135,19 @@ func (r *repairer) expr(at *ast.Expr) {
 		r.expr(&e.Expr)
 	case *ast.FunctionExpr:
 		r.function(e, false)
+	}
+}
+
+// constant counts the constants of a function.
+func (r *repairer) constant(value string, line int) {
+	f := r.fn()
+	if f.constants == nil {
+		f.constants = map[string]struct{}{}
+	}
+	f.constants[value] = struct{}{}
+	if len(f.constants) > maxConstants {
+		r.fail(line, fmt.Sprintf("function has too many constants (limit is %d)", maxConstants),
+			"keep large data in a file, for example as JSON")
 	}
 }
 

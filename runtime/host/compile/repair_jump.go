@@ -15,6 +15,8 @@ type function struct {
 	locals int
 	blocks []*scope
 	gotos  []*pending // that have found no label yet
+	// constants are the numbers and texts in it.
+	constants map[string]struct{}
 }
 
 // scope is one block of a function.
