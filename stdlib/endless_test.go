@@ -42,7 +42,6 @@ var endless = map[string]string{
 	"base64":         `local b = require "imd.base64" local s = ("x"):rep(1e7) while true do b.encode(s) end`,
 	"hex":            `local b = require "imd.hex" local s = ("x"):rep(5e6) while true do b.encode(s) end`,
 	"hash":           `local b = require "imd.hash" local s = ("x"):rep(1e7) while true do b.sha256(s) end`,
-	"csv":            `local csv = require "imd.csv" local s = ("a,b,c\n"):rep(5e5) while true do csv.parse(s) end`,
 	"printer":        `local t = {} for i = 1, 1e5 do t[i] = { i } end while true do tostring(t) inspect(t) end`,
 	"gmatch empty":   `local s = ("x"):rep(1e6) while true do for _ in s:gmatch("") do end end`,
 	"bad comparator": `local t = {} while true do for i = 1, 1e5 do t[i] = i % 7 end pcall(table.sort, t, function() return true end) end`,
