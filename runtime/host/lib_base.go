@@ -60,7 +60,10 @@ func basePcall(L *lua.LState) int {
 }
 
 func baseXpcall(L *lua.LState) int {
-	handler := L.CheckFunction(2)
+	handler, ok := Function(L, L.Get(2))
+	if !ok {
+		handler = L.CheckFunction(2) // raises
+	}
 	L.Remove(2)
 	return protectedCall(L, hookOf(L), handler, 1)
 }

@@ -207,8 +207,9 @@ func getTable(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
 	return nil
 }
 
-func getFunction(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
-	f, ok := v.(*lua.LFunction)
+// getFunction takes whatever can be called.
+func getFunction(L *lua.LState, v lua.LValue, dst reflect.Value) error {
+	f, ok := host.Function(L, v)
 	if !ok {
 		return mismatch("function", v)
 	}
