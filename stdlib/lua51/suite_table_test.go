@@ -33,6 +33,7 @@ var suite = []suiteFile{
 		{111, 111, "metatables that modules share are protected"},
 		{126, 126, "the line is that of the for, not of its expression"},
 		{156, 167, "a traceback leaves out the middle of a deep recursion"},
+		{172, 172, "an error in the handler of xpcall becomes its result"},
 		{190, 196, "syntax errors have other texts"},
 	}},
 	{name: "events.lua", cuts: []cut{
