@@ -14,6 +14,11 @@ var differences = []struct {
 	{regexp.MustCompile(`[ -]*\bnan`), "nan", "the sign of nan depends on the processor"},
 	{regexp.MustCompile(`-inf\b`), "inf", "lua5.1 keeps 0 and -0 as one constant"},
 	{
+		regexp.MustCompile(`p:\d+: (p:\d+: )`),
+		"$1",
+		"coroutine.wrap puts no second position in front of an error",
+	},
+	{
 		regexp.MustCompile(`(attempt to (?:index|call|concatenate|perform arithmetic on|get)).*?` +
 			`\b(a \w+ value)[^"\n]*`),
 		"$1 $2",
@@ -33,10 +38,5 @@ var differences = []struct {
 		regexp.MustCompile(`(?:p:\d+: )?table index is `),
 		"table index is ",
 		"the error of rawset has a position",
-	},
-	{
-		regexp.MustCompile(`p:\d+: (p:\d+: )`),
-		"$1",
-		"coroutine.wrap puts no second position in front of an error",
 	},
 }
