@@ -203,7 +203,7 @@ func (g *libraryGenerator) doubtful() string {
 		fmt.Sprintf("(%s) < (%s)", g.value(), g.value()),
 		fmt.Sprintf("-(%s)", g.pick("s1", "'5'", "nil", "o1", "{}", "'0x10'")),
 		fmt.Sprintf("#(%s)", g.pick("n1", "nil", "s1", "l1", "true")),
-		fmt.Sprintf("r1.x.y.z"), "n1.x", "l1[1].x", "(nil).x", "l1[nil]",
+		"r1.x.y.z", "n1.x", "l1[1].x", "(nil).x", "l1[nil]",
 		"r1.nothing()", "n1()", "s1()", "s1:nothing()", "o1:nothing()", "l1:nothing()",
 		"rawset(r1, nil, 1)", "setmetatable(1, {})", "r1[0/0]",
 		fmt.Sprintf("tonumber((%s):gsub('%%-', ''), %s)", g.pick(numberTexts...), g.pick("10", "16", "2", "36", "8")),
