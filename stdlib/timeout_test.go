@@ -50,7 +50,8 @@ func waitModule() *api.Module {
 var waits = []struct{ prepare, call, code string }{
 	{`local waits = require "imd.waits"`, `waits.plain{ timeout = %t }`, "timeout"},
 	{`local waits = require "imd.waits"`, `waits.pointer{ timeout = %t }`, "timeout"},
-	{`local eventually = require "imd.eventually"`, `eventually(function() end, { timeout = %t, interval = 0.01 })`,
+	{`local eventually = require "imd.eventually"`,
+		`eventually(function() end, { timeout = %t, interval = 0.01 })`,
 		"timeout"},
 	{`local q = task.queue()`, `q:get(%t)`, ""},
 	{`local q = task.queue(1) q:put(1)`, `q:put(2, %t)`, ""},

@@ -83,7 +83,8 @@ local retry = require "imd.retry" `
 		{`print(task.timeout(5, c, 1))`, "called\t1\n"},
 		{`print(scope(c, 1))`, "called\t1\n"},
 		{`print(with({ close = function() end }, c))`, "called\ttable\n"},
-		{`scope(function() defer(setmetatable({}, { __call = function(_, v) print(v) end }), 7) end)`, "7\n"},
+		{`scope(function()
+			defer(setmetatable({}, { __call = function(_, v) print(v) end }), 7) end)`, "7\n"},
 		{`print(try(retry, function() return 4 end))`, "true\t4\n"},
 		{`print(pcall(retry, function() return 4 end))`, "true\t4\n"},
 		{`print(task.spawn(retry, function() return 4 end):join())`, "4\n"},

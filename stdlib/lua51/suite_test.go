@@ -32,7 +32,8 @@ type suiteFile struct {
 // suiteFolder returns the folder of the tests of Lua 5.1.
 func suiteFolder(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/yuin/gopher-lua").Output()
+	const module = "github.com/yuin/gopher-lua"
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}

@@ -356,7 +356,8 @@ func (g *libraryGenerator) function() {
 	g.body()
 	g.line("%s", g.pick("return p, ...", "return ...", "return (...)", "return select('#', ...), ...",
 		"return p + 1, (select(2, ..., p))", "if p > 3 then return p end", "return { ..., p }",
-		"return select(-1, p, ...)", "return unpack({ p, ... }, 1, 1 + select('#', ...))", "return (unpack({ ... }))",
+		"return select(-1, p, ...)", "return unpack({ p, ... }, 1, 1 + select('#', ...))",
+		"return (unpack({ ... }))",
 		"return type(...)", "p = ... return p"))
 	g.line("end")
 	g.nums = nums
