@@ -35,6 +35,9 @@ var suite = []suiteFile{
 		{156, 167, "a traceback leaves out the middle of a deep recursion"},
 		{172, 172, "an error in the handler of xpcall becomes its result"},
 		{190, 196, "syntax errors have other texts"},
+		{223, 224, "the text tells of operators, not of levels"},
+		{238, 238, "the limits of upvalues and locals have other texts"},
+		{247, 247, "the limits of upvalues and locals have other texts"},
 	}},
 	{name: "events.lua", cuts: []cut{
 		{22, 22, "__tostring must return a text, as in Lua 5.4"},
