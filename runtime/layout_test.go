@@ -49,6 +49,8 @@ var rules = []rule{
 	{"runtime/host/compile", []string{"runtime/host/vm", "runtime/host/luanum"}},
 	{"runtime/host/vm", []string{"runtime/host/luanum"}},
 	{"runtime/host/luanum", nil},
+	{"runtime/host/progress", []string{"runtime/host"}},
+	{"runtime/host/picture", []string{"runtime/host/localfile"}},
 	{"runtime/host/version", []string{"runtime/host", "runtime/host/api", "runtime/host/luanum"}},
 	{"runtime/host/localfile", nil},
 	{"runtime/hosttest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/..."}},
@@ -94,7 +96,11 @@ var owners = map[string][]string{
 	"github.com/hashicorp/mdns":     {"runtime/bonjour"},
 	"github.com/miekg/dns":          {"runtime/bonjour"},
 	"golang.org/x/net/http2":        {"runtime/remotexpc"},
-	"github.com/mattn/go-runewidth": {"repl", "runtime/host/...", "stdlib/str", "stdlib/utf8"},
+	"github.com/mattn/go-runewidth": {"repl", "runtime/host/...", "stdlib/str", "stdlib/term", "stdlib/utf8"},
+	"golang.org/x/net/http":         {"stdlib/http"},
+	"golang.org/x/net/netutil":      {"stdlib/http"},
+	"golang.org/x/sys":              {"runtime/tunnel", "stdlib/exec", "stdlib/lua51"},
+	"go.yaml.in/yaml/v3":            {"stdlib/yaml"},
 }
 
 func matches(pattern, folder string) bool {

@@ -193,7 +193,6 @@ var moduleHints = map[string]string{
 	"pl.path":      "write require \"imd.path\"; path is a global as well",
 	"fun":          "write require \"imd.iter\", or require \"imd.tbl\"",
 	"ansicolors":   "write require \"imd.term\"",
-	"term":         "write require \"imd.term\"",
 	"uv":           "write task for work beside other work, time.sleep(seconds) to sleep",
 	"copas":        "write task for work beside other work",
 	"lanes":        "write task for work beside other work",

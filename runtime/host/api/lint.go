@@ -105,8 +105,8 @@ func (l *linter) class(c *Class) {
 		l.name(where, f.Name)
 		l.text(where, f.Doc)
 	}
-	if c.Next != nil {
-		if _, err := l.ix.newPlan(&Func{Name: "next", fn: c.Next, method: true, class: c}); err != nil {
+	if next := c.nextFunc(); c.Next != nil && next.raw == nil {
+		if _, err := l.ix.newPlan(next); err != nil {
 			l.add(c.Name, "Next: %s", err)
 		}
 	}

@@ -37,6 +37,9 @@ func (l *listView) LuaToGo() any { return plainCopy(l.ref) }
 
 // plainCopy makes []any or map[string]any, which the encoders know.
 func plainCopy(v reflect.Value) any {
+	if g, ok := goValuer(v); ok {
+		return g.LuaToGo()
+	}
 	switch v.Kind() {
 	case reflect.Slice:
 		if v.Type() == typeBytes {
@@ -64,6 +67,15 @@ func plainCopy(v reflect.Value) any {
 		}
 	}
 	return v.Interface()
+}
+
+// goValuer returns the value as one that says what it stands for, as an instance of a class may.
+func goValuer(v reflect.Value) (host.GoValuer, bool) {
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return nil, false
+	}
+	g, ok := v.Interface().(host.GoValuer)
+	return g, ok
 }
 
 func listOf(v lua.LValue) (*listView, bool) {

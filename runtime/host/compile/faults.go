@@ -95,6 +95,13 @@ print(#t, t[1], t[2], t.x, t.y)`, "51\t1\t1\t2\t3\n", "table"},
 		"30000\n",
 		"blocks",
 	},
+	{"a field with a call behind items", `local function f(...) return ... end
+local t = { "a", k = f("x", "y") }
+print(#t, t.k)
+t = { "a", "b", [f("k")] = ("x"):rep(2) }
+print(#t, t.k)
+t = (function(...) return { 1, k = ... } end)(5, 6)
+print(#t, t.k)`, "1\tx\n2\txx\n1\t5\n", "table"},
 	{"30,000 items, fields and a call", `local t = loadstring("local s = ... return {" ..
 ("7,"):rep(25550) .. "x=s," .. ("8,"):rep(4450) .. "y=s(9),s(5,6)}")(function(...) return ... end)
 print(#t, t[25551], t[30001], t[30002], t.y)`, "30002\t8\t5\t6\t9\n", "blocks"},
