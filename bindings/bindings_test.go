@@ -333,3 +333,25 @@ print(dev:get("BootSessionID") ~= boot, dev.name)`)
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// TestVersion reads the version of a device in every way in which scripts use it.
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	got := run(t, `
+local dev, info = device(), nil
+devices{ match = function(i) info = i return true end }
+print(dev.version, dev.version:at_least("17.4"), "iOS " .. dev.version, ("%s|"):format(info.version))
+print(dev.version == info.version, tostring(dev.version) == dev:get("ProductVersion"))
+print(tostring(info):match("version=%S+"), json.encode(info):match('"version":%S-,'))
+print(plist.encode({ dev.version }):match("<string>.-</string>"), info:totable().version)
+print(#devices{ os = ">=17" }, select(2, try(function() return dev.version >= "17" end)))`)
+	version := strings.Split(got, "\t")[0]
+	want := strings.ReplaceAll("V\ttrue\tiOS V\tV|\ntrue\ttrue\n"+
+		"version=\"V\",\t\"version\":\"V\",\n<string>V</string>\tV\n1\t", "V", version)
+	if !strings.HasPrefix(got, want) {
+		t.Errorf("printed %q, want %q at its beginning", got, want)
+	}
+	if !strings.Contains(got, `v:at_least("17.4")`) {
+		t.Errorf("printed %q, want at_least in the error of the comparison", got)
+	}
+}

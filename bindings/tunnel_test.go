@@ -16,7 +16,7 @@ print(ok and tun.how or tun.code, ok and tun.protocol, ok and tun.generation)
 for _, r in ipairs(dev:roads()) do print(r.kind, r.via, r.use, r.up, r.generation, r.how) end
 if ok then
   print(tun.up, tun.rsd_port > 0, tun.mtu >= 1280, tun.interface == "", tun.took > 0)
-  print(tun.address:find("::1$") ~= nil, tun:info().OSVersion == dev.version)
+  print(tun.address:find("::1$") ~= nil, tun:info().OSVersion == tostring(dev.version))
   print(dev:tunnel() == tun, dev:tunnel{ protocol = "auto" } == tun)
   print(tostring(tun):match("^Tunnel<1, .* on usb "))
   local all = tun:services()

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"sync"
+
+	"github.com/imdlua/imdlua/runtime/host"
 )
 
 // maxPartial bounds an unfinished line that is held back.
@@ -31,7 +33,7 @@ func (o *Output) Write(p []byte) (int, error) {
 		return 0, nil
 	}
 	if o.above == nil {
-		o.broken = p[len(p)-1] != '\n'
+		o.broken = p[len(p)-1] != '\n' && !bytes.HasSuffix(p, []byte(host.Erased))
 		return o.w.Write(p)
 	}
 	o.part = append(o.part, p...)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
 )
 
 // peekTime is how long the prompt and completion wait for the interpreter when
@@ -44,12 +46,15 @@ func deviceLabel(L *lua.LState) string {
 		return ""
 	}
 	name, _ := L.GetField(dev, "name").(lua.LString)
-	version, _ := L.GetField(dev, "version").(lua.LString)
+	version := ""
+	if v := L.GetField(dev, "version"); v != lua.LNil {
+		version = host.ToString(L, v)
+	}
 	switch {
 	case name == "":
 		return ""
 	case version == "":
 		return string(name)
 	}
-	return string(name) + ", iOS " + string(version)
+	return string(name) + ", iOS " + version
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,12 +46,15 @@ var rules = []rule{
 	{"bindings", append([]string{"bindings/...", "runtime/host/..."}, protocols...)},
 	{"bindings/virtual", append([]string{"bindings/...", "runtime/host/...", "runtime/virtual", "runtime/phone"}, protocols...)},
 	{"stdlib", []string{"stdlib/...", "runtime/host/..."}},
+	{"stdlib/http", []string{"stdlib/...", "runtime/host/...", "runtime/link"}},
 	{"stdlib/plist", []string{"stdlib/...", "runtime/host/...", "runtime/codec/..."}},
 	{"runtime/host", []string{"runtime/host/compile", "runtime/host/vm", "runtime/host/luanum", "runtime/host/localfile"}},
 	{"runtime/host/api", []string{"runtime/host", "runtime/host/compile", "runtime/host/vm", "runtime/host/luanum", "runtime/host/localfile"}},
 	{"runtime/host/compile", []string{"runtime/host/vm", "runtime/host/luanum"}},
 	{"runtime/host/vm", []string{"runtime/host/luanum"}},
 	{"runtime/host/luanum", nil},
+	{"runtime/host/progress", []string{"runtime/host"}},
+	{"runtime/host/picture", []string{"runtime/host/localfile"}},
 	{"runtime/host/version", []string{"runtime/host", "runtime/host/api", "runtime/host/luanum"}},
 	{"runtime/host/localfile", nil},
 	{"runtime/hosttest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/..."}},
@@ -97,7 +101,11 @@ var owners = map[string][]string{
 	"github.com/hashicorp/mdns":     {"runtime/bonjour"},
 	"github.com/miekg/dns":          {"runtime/bonjour"},
 	"golang.org/x/net/http2":        {"runtime/remotexpc"},
-	"github.com/mattn/go-runewidth": {"repl", "runtime/host/...", "stdlib/str", "stdlib/utf8"},
+	"github.com/mattn/go-runewidth": {"repl", "runtime/host/...", "stdlib/str", "stdlib/term", "stdlib/utf8"},
+	"golang.org/x/net/http":         {"stdlib/http"},
+	"golang.org/x/net/netutil":      {"stdlib/http"},
+	"golang.org/x/sys":              {"runtime/tunnel", "stdlib/exec", "stdlib/lua51"},
+	"go.yaml.in/yaml/v3":            {"stdlib/yaml"},
 }
 
 func matches(pattern, folder string) bool {
@@ -348,5 +356,28 @@ func TestTopLevel(t *testing.T) {
 		if _, err := os.Stat(filepath.Join("..", w)); err != nil {
 			t.Errorf("%s is missing at the top level", w)
 		}
+	}
+}
+
+// comparesErrno finds comparisons with numbers that sockets on Windows never return.
+var comparesErrno = regexp.MustCompile(
+	`errors\.Is\([^,]*, (syscall|unix|windows)\.(ECONN\w+|EPIPE|EADDR\w+|E(HOST|NET)\w+|ETIMEDOUT|EMFILE)\)`)
+
+// TestSocketErrors holds that socket errors are compared by link.Is alone.
+func TestSocketErrors(t *testing.T) {
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") ||
+			strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "_linux.go") ||
+			strings.HasSuffix(path, "_unix.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, found := range comparesErrno.FindAllString(string(source), -1) {
+			t.Errorf("%s has %s, want link.Is", path, found)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

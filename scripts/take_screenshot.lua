@@ -10,12 +10,6 @@
 local dev = device()
 local to = args.string("to", "screen.png")
 
-local png = dev:screenshot{ path = to }
-
--- Width and height stand at a fixed place of every PNG, four bytes each.
-local function number(at)
-  local a, b, c, d = png:string():byte(at, at + 3)
-  return ((a * 256 + b) * 256 + c) * 256 + d
-end
-print(("%s: %d x %d pixels"):format(path.base(to), number(17), number(21)))
-print("saved whole:", fs.stat(to).size == #png)
+local picture = dev:screenshot{ path = to }
+print(("%s: %d x %d pixels"):format(path.base(to), picture.width, picture.height))
+print("saved whole:", fs.stat(to).size == #picture)

@@ -127,6 +127,10 @@ func TestRefusal(t *testing.T) {
 		{"csv.read", host.AccessRead, `require("imd.csv").read(missing)`},
 		{"json.read", host.AccessRead, `json.read(missing)`},
 		{"plist.read", host.AccessRead, `plist.read(missing)`},
+		{"image.open", host.AccessRead, `require("imd.image").open(missing)`},
+		{"image diff", host.AccessRead, `require("imd.image").new(1, 1):diff(missing)`},
+		{"image find", host.AccessRead, `require("imd.image").new(1, 1):find(missing)`},
+		{"yaml.read", host.AccessRead, `require("imd.yaml").read(missing)`},
 		{"hash.file", host.AccessRead, `hash.file("md5", missing)`},
 
 		{"fs.write", host.AccessWrite, `fs.write(missing, "new")`},
@@ -141,6 +145,11 @@ func TestRefusal(t *testing.T) {
 		{"csv.writer", host.AccessWrite, `require("imd.csv").writer(file)`},
 		{"json.write", host.AccessWrite, `json.write(missing, {})`},
 		{"plist.write", host.AccessWrite, `plist.write(missing, {})`},
+		{"image save", host.AccessWrite, `require("imd.image").new(1, 1):save(missing .. ".png")`},
+		{"image expect_below", host.AccessWrite, `
+local image = require("imd.image")
+image.new(1, 1):diff(image.new(1, 1, "red")):expect_below(0, { save = missing })`},
+		{"yaml.write", host.AccessWrite, `require("imd.yaml").write(missing, {})`},
 		{"log.to", host.AccessWrite, `log.to(missing)`},
 
 		{"path.expand", host.AccessEnv, `path.expand("~/x")`},

@@ -11,9 +11,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// pendingModules are named in hints and do not exist yet.
-var pendingModules = []string{"collections", "exec", "http", "iter", "term", "yaml"}
-
 var (
 	requiredName = regexp.MustCompile(`require ?\(?"imd\.(\w+)"\)?(?:\.(\w+))?`)
 	dottedName   = regexp.MustCompile(`\b([a-z]\w*)\.([a-z]\w*)`)
@@ -38,9 +35,9 @@ func TestHintsNameWhatExists(t *testing.T) {
 		for _, found := range requiredName.FindAllStringSubmatch(hint, -1) {
 			m := modules[found[1]]
 			switch {
-			case m == nil && !slices.Contains(pendingModules, found[1]):
+			case m == nil:
 				t.Errorf("the hint for %s names the module %s, which does not exist", name, found[1])
-			case m != nil && found[2] != "" && !has(m, found[2]):
+			case found[2] != "" && !has(m, found[2]):
 				t.Errorf("the hint for %s names %s.%s, which does not exist", name, found[1],
 					found[2])
 			}
@@ -51,17 +48,6 @@ func TestHintsNameWhatExists(t *testing.T) {
 			if m != nil && !has(m, found[2]) {
 				t.Errorf("the hint for %s names %s, which does not exist", name, found[0])
 			}
-		}
-	}
-}
-
-// TestPendingModulesAreMissing keeps the list of pending modules short.
-func TestPendingModulesAreMissing(t *testing.T) {
-	t.Parallel()
-	known := newHost(t, host.Options{}).Modules()
-	for _, name := range pendingModules {
-		if slices.Contains(known, "imd."+name) {
-			t.Errorf("imd.%s exists: it is pending no longer", name)
 		}
 	}
 }
@@ -79,8 +65,7 @@ func TestHintedNamesAreMissing(t *testing.T) {
 		}
 	}
 	for name := range required {
-		if slices.Contains(h.Modules(), "imd."+name) && !strings.Contains(name, ".") &&
-			!slices.Contains(pendingModules, name) {
+		if slices.Contains(h.Modules(), "imd."+name) && !strings.Contains(name, ".") {
 			t.Errorf("imd.%s exists, so that its hint is never shown", name)
 		}
 	}

@@ -26,6 +26,8 @@ func TestTooLarge(t *testing.T) {
 		{`for line in fs.lines(file) do end`, "1000", "--max-string"},
 		{`json.read(file)`, "1000", "--max-string"},
 		{`plist.read(file)`, "1000", "--max-string"},
+		{`require("imd.image").open(file)`, "1000", "--max-string"},
+		{`require("imd.yaml").read(file)`, "1000", "--max-string"},
 		{`require("imd.csv").read(file)`, "1000", "--max-string"},
 	} {
 		t.Run(tc.source, func(t *testing.T) {
@@ -103,6 +105,11 @@ func TestMakeString(t *testing.T) {
 		`json.write(fs.temp_file(), { long, long })`,
 		`plist.encode({ long, long })`,
 		`plist.encode(many, { format = "binary" })`,
+		`require("imd.term").table{ { long }, { long } }`,
+		`require("imd.term").table{ { a = ("x"):rep(400), b = 1 }, {}, { b = 2 } }`,
+		`require("imd.yaml").encode({ long, long })`,
+		`require("imd.yaml").encode_all({ long, long })`,
+		`require("imd.yaml").encode(many)`,
 		`re.replace(long, "x", "yy")`,
 		`re.replace("x", "x", long .. "$0" .. long)`,
 		`re.replace(long, "^.*$", "$0$0")`,
@@ -147,6 +154,15 @@ func TestMemory(t *testing.T) {
 		{"csv lines", 32, `require("imd.csv").read(text)`, lines},
 		{"csv header", 32, `require("imd.csv").read(text, { header = true })`, lines},
 		{"csv fields", 32, `require("imd.csv").read(text)`, fields},
+		{"yaml lists", 32, `require("imd.yaml").decode(text)`,
+			"[" + strings.Repeat("[],", size/3) + "[]]"},
+		// The tree of the text fits, the values do not.
+		{"yaml dictionaries", 32, `require("imd.yaml").decode(text)`,
+			strings.Repeat("- {a: b, c: d, e: f, g: h}\n", 20000)},
+		{"yaml encode", 32, `
+local list = {}
+for i = 1, 200000 do list[i] = i end
+require("imd.yaml").encode(list)`, ""},
 		// The two libraries below are slow under the race detector.
 		{"plist", 3, `plist.decode(text)`,
 			"<plist><array>" + strings.Repeat("<string/>", 1<<20/9) + "</array></plist>"},

@@ -10,11 +10,16 @@ import (
 	"github.com/imdlua/imdlua/stdlib/base64"
 	"github.com/imdlua/imdlua/stdlib/bit"
 	"github.com/imdlua/imdlua/stdlib/bytes"
+	"github.com/imdlua/imdlua/stdlib/collections"
 	"github.com/imdlua/imdlua/stdlib/csv"
 	"github.com/imdlua/imdlua/stdlib/errors"
+	"github.com/imdlua/imdlua/stdlib/exec"
 	"github.com/imdlua/imdlua/stdlib/fs"
 	"github.com/imdlua/imdlua/stdlib/hash"
 	"github.com/imdlua/imdlua/stdlib/hex"
+	"github.com/imdlua/imdlua/stdlib/http"
+	"github.com/imdlua/imdlua/stdlib/image"
+	"github.com/imdlua/imdlua/stdlib/iter"
 	"github.com/imdlua/imdlua/stdlib/json"
 	"github.com/imdlua/imdlua/stdlib/log"
 	"github.com/imdlua/imdlua/stdlib/lua51"
@@ -25,9 +30,11 @@ import (
 	"github.com/imdlua/imdlua/stdlib/str"
 	"github.com/imdlua/imdlua/stdlib/task"
 	"github.com/imdlua/imdlua/stdlib/tbl"
+	"github.com/imdlua/imdlua/stdlib/term"
 	"github.com/imdlua/imdlua/stdlib/time"
 	"github.com/imdlua/imdlua/stdlib/utf8"
 	"github.com/imdlua/imdlua/stdlib/version"
+	"github.com/imdlua/imdlua/stdlib/yaml"
 )
 
 // Modules declares the library. Each call makes new declarations, because some of them hold the
@@ -43,6 +50,7 @@ func Modules() []*api.Module {
 		path.Module(),
 		json.Module(),
 		plist.Module(),
+		yaml.Module(),
 		time.Module(),
 		args.Module(),
 		re.Module(),
@@ -55,9 +63,15 @@ func Modules() []*api.Module {
 		version.Module(),
 		str.Module(),
 		tbl.Module(),
+		iter.Module(),
+		collections.Module(),
 		retry.Module(),
 		retry.EventuallyModule(),
 		utf8.Module(),
+		term.Module(),
+		image.Module(),
+		exec.Module(),
+		http.Module(),
 	}
 }
 

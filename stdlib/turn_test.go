@@ -37,6 +37,40 @@ for i = 1, 500 do
 end
 file:seek("set")
 return file:lines(), want`,
+	"ProcessOutput": `
+local want = {}
+for i = 1, 2000 do want[i] = i .. ("x"):rep(60) .. i end
+local text = table.concat(want, "\n")
+return require("imd.exec").start({ "cat" }, { stdin = text }):lines(), want`,
+	"HTTPStream": `
+local want = {}
+for i = 1, 2000 do want[i] = i .. ("x"):rep(60) .. i end
+local http = require "imd.http"
+local server = http.server()
+server:on("/", table.concat(want, "\n"))
+return http.stream(server.url), want`,
+	"HTTPServer": `
+local http = require "imd.http"
+local server, want, jobs = http.server{ reply_timeout = 2 }, {}, {}
+for i = 1, 20 do
+  want[i] = "/" .. i
+  jobs[i] = function() http.get(server.url .. want[i]) end
+end
+task.spawn(function()
+  task.all(jobs)
+  server:close()
+end)
+return server, want`,
+	// The source waits each time, so that both tasks are inside the chain at once.
+	"Iterator": `
+local queue, want = task.queue(), {}
+for i = 1, 200 do
+  want[i] = tostring(i)
+  queue:put(i)
+end
+queue:close()
+local function slow(i) task.sleep(0) return i end
+return require("imd.iter").from(queue):map(slow):chunks(3):flatten(), want`,
 	"Queue": `
 local queue, want = task.queue(), {}
 for i = 1, 500 do

@@ -55,6 +55,10 @@ func TestFIFO(t *testing.T) {
 		{"json.write", `json.write(fifo, long)`},
 		{"plist.read", `plist.read(fifo)`},
 		{"plist.write", `plist.write(fifo, long)`},
+		{"image.open", `require("imd.image").open(fifo)`},
+		{"image save", `
+local image = require("imd.image")
+image.decode(image.new(1, 1):encode("jpeg"):string() .. long):save(fifo)`},
 		{"hash.file", `hash.file("md5", fifo)`},
 		{"log.to", `log.to(fifo) log.info(long)`},
 		{"log.to json", `log.to(fifo, { json = true }) log.info(long)`},

@@ -13,6 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/host/version"
 )
 
 // Env is where scripts find their devices.
@@ -177,8 +178,9 @@ func class(families []Family) *api.Class {
 			func(d *Device) string { return d.Info().UDID }),
 		api.Property("name", "name given by the owner",
 			func(d *Device) string { return d.Info().Name }),
-		api.Property("version", "iOS version, such as 17.5.1",
-			func(d *Device) string { return d.Info().Version }),
+		api.Property("version", "iOS version, such as 17.5.1: `dev.version:at_least(\"17.4\")`. "+
+			"tostring(dev.version) is the text, to compare by == or to use as a key",
+			func(d *Device) *version.Version { return version.Of(d.Info().Version) }),
 		api.Property("build", "build of iOS, such as 21F90",
 			func(d *Device) string { return d.Info().Build }),
 		api.Property("product_type", "model identifier, such as iPhone15,2",

@@ -12,6 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/host/version"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
@@ -40,19 +41,19 @@ func (s Selector) apply(base device.Selector) device.Selector {
 
 // Info is the record of a device that was found.
 type Info struct {
-	UDID        string `lua:"udid" doc:"unique device identifier"`
-	Name        string `lua:"name" doc:"name given by the owner"`
-	ProductType string `lua:"product_type" doc:"model identifier, such as iPhone15,2"`
-	Version     string `lua:"version" doc:"iOS version"`
-	Build       string `lua:"build" doc:"build of iOS"`
-	Class       string `lua:"class" doc:"iPhone, iPad, ..."`
-	Transport   string `lua:"transport" doc:"usb, wifi or tunnel: kind of the best road"`
-	Error       string `lua:"error" doc:"why the device did not answer; empty when it did"`
+	UDID        string           `lua:"udid" doc:"unique device identifier"`
+	Name        string           `lua:"name" doc:"name given by the owner"`
+	ProductType string           `lua:"product_type" doc:"model identifier, such as iPhone15,2"`
+	Version     *version.Version `lua:"version" doc:"iOS version; nil if the device did not answer"`
+	Build       string           `lua:"build" doc:"build of iOS"`
+	Class       string           `lua:"class" doc:"iPhone, iPad, ..."`
+	Transport   string           `lua:"transport" doc:"usb, wifi or tunnel: kind of the best road"`
+	Error       string           `lua:"error" doc:"why the device did not answer; empty if it did"`
 }
 
 func info(i device.Info) *Info {
 	r := &Info{
-		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: i.Version,
+		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: version.Of(i.Version),
 		Build: i.Build, Class: i.Class, Transport: i.Transport(),
 	}
 	if i.Err != nil {

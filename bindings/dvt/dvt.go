@@ -11,6 +11,7 @@ import (
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/host/picture"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
@@ -49,6 +50,10 @@ func with(c *api.Call, d *device.Device, t device.Timeout, f use) error {
 
 // code names the refusals that scripts may want to tell apart.
 func code(err error) string {
+	var bad *picture.Error
+	if errors.As(err, &bad) {
+		return bad.Code
+	}
 	var e *dvt.Error
 	if !errors.As(err, &e) {
 		return ""

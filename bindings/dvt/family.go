@@ -39,15 +39,17 @@ func Family() device.Family {
 func appMethods() []*api.Func {
 	opts := api.ParamDoc("opts", "timeout")
 	return []*api.Func{
-		api.Method("screenshot", "Takes a picture of the screen. Returns it as PNG.",
+		api.Method("screenshot", "Takes a picture of the screen, see imd.image. Where bytes are "+
+			"expected it is its PNG file.",
 			"opts?", screenshot,
 			api.ParamDoc("opts", "path of a file, timeout"),
 			raises(),
-			api.Returns("Data png"),
+			api.Returns("Picture picture"),
 			api.NeedsDDI(),
 			api.Perm("read"),
 			api.Example(start+`local file = path.join(fs.temp_dir(), "screen.png")
-print(#dev:screenshot{ path = file } > 0)`)),
+local picture = dev:screenshot{ path = file }
+print(picture.width, picture.height)`)),
 		api.Method("launch", "Starts an app and brings it to the front. An app that runs already "+
 			"comes to the front with its old arguments, unless kill is set.",
 			"bundle_id opts?", launch,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/host/picture"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
@@ -14,15 +15,21 @@ type screenshotOptions struct {
 	Path string `lua:"path" kind:"path" access:"write" doc:"local file to write the picture to"`
 }
 
-func screenshot(c *api.Call, d *device.Device, o screenshotOptions) (png []byte, err error) {
+// screenshot returns a picture whose pixels are decoded when they are needed first.
+func screenshot(
+	c *api.Call, d *device.Device, o screenshotOptions,
+) (p *picture.Picture, err error) {
 	err = with(c, d, o.Timeout, func(ctx context.Context, s *dvt.Session) error {
-		picture, err := s.Screenshot(ctx)
-		png = picture
+		png, err := s.Screenshot(ctx)
+		if err != nil {
+			return err
+		}
+		p, err = picture.FromBytes(png)
 		if err != nil || o.Path == "" {
 			return err
 		}
 		_, err = device.Store(ctx, o.Path, func(w io.Writer) (int64, error) {
-			n, err := w.Write(picture)
+			n, err := w.Write(png)
 			return int64(n), err
 		})
 		return err
@@ -30,7 +37,7 @@ func screenshot(c *api.Call, d *device.Device, o screenshotOptions) (png []byte,
 	if err != nil {
 		return nil, err
 	}
-	return png, nil
+	return p, nil
 }
 
 func setLocation(

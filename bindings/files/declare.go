@@ -237,8 +237,8 @@ file:close()`)),
 			api.StringKind("to", "path"),
 			api.Access("to", host.AccessWrite),
 			api.Checks(host.AccessWrite),
-			api.ParamDoc("opts", "progress, where true writes a line to standard error; timeout; "+
-				"tuning"),
+			api.ParamDoc("opts", "progress, where true shows a line of progress on the terminal; "+
+				"timeout; tuning"),
 			remote,
 			raises,
 			api.Returns("Transferred what"),
@@ -253,8 +253,8 @@ print(n.bytes)`)),
 			api.StringKind("from", "path"),
 			api.Access("from", host.AccessRead),
 			p,
-			api.ParamDoc("opts", "progress, where true writes a line to standard error; timeout; "+
-				"tuning"),
+			api.ParamDoc("opts", "progress, where true shows a line of progress on the terminal; "+
+				"timeout; tuning"),
 			remote,
 			raises,
 			api.Returns("Transferred what"),

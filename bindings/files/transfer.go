@@ -2,7 +2,6 @@ package files
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path"
@@ -15,6 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/host/localfile"
+	"github.com/imdlua/imdlua/runtime/host/progress"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
@@ -58,7 +58,7 @@ func (f *Files) transfer(
 		return nil, err
 	}
 	var out *Transferred
-	report := f.reporter(c, what, o.Progress)
+	report, ended := f.reporter(c, what, o.Progress)
 	if report == nil {
 		err := f.dev.Do(c, o.timeout(), func(ctx context.Context) (err error) {
 			out, err = run(ctx, client, t)
@@ -72,42 +72,46 @@ func (f *Files) transfer(
 		return err
 	})
 	err = w.follow(c, f.dev, o, report)
+	ended(err)
 	return out, err
 }
 
-// reporter returns what is done with progress, nil for nothing.
-func (f *Files) reporter(c *api.Call, what string, v lua.LValue) func(progress) error {
+// reporter returns what is done with progress, nil for nothing, and with the end of
+// the transfer.
+func (f *Files) reporter(
+	c *api.Call, what string, v lua.LValue,
+) (report func(amounts) error, ended func(error)) {
 	switch v := v.(type) {
 	case *lua.LFunction:
-		return func(p progress) error {
+		return func(p amounts) error {
 			_, err := c.PCall(v, lua.LNumber(p.done), lua.LNumber(p.total))
 			return err
-		}
+		}, func(error) {}
 	case lua.LBool:
 		if v {
-			return percentages(c.Host().Stderr(), what)
+			return bar(c, what)
 		}
 	}
-	return nil
+	return nil, nil
 }
 
-// percentages writes a line that changes as a transfer goes on.
-func percentages(w io.Writer, what string) func(progress) error {
-	last := int64(-1)
-	return func(p progress) error {
-		percent := int64(100)
-		if p.total > 0 {
-			percent = p.done * 100 / p.total
-		}
-		if percent == last {
-			return nil
-		}
-		last = percent
-		fmt.Fprintf(w, "\r%s %3d%% %d MiB", what, percent, p.done>>20)
-		if percent == 100 {
-			fmt.Fprintln(w)
-		}
+// bar shows the progress on the terminal. When the task is cancelled, the scope removes
+// the bar.
+func bar(c *api.Call, what string) (report func(amounts) error, ended func(error)) {
+	b := progress.New(c.Host(), progress.Options{Label: what, Bytes: true})
+	entry := c.Scope().Add(host.CloserFunc(func(context.Context) error { return b.Close() }))
+	report = func(p amounts) error {
+		done := float64(p.done)
+		b.SetTotal(float64(p.total))
+		b.Update(&done, nil)
 		return nil
+	}
+	return report, func(err error) {
+		if err == nil {
+			b.Finish("")
+		}
+		b.Close()
+		entry.Remove()
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-type progress struct{ done, total int64 }
+// amounts are the bytes of a transfer.
+type amounts struct{ done, total int64 }
 
 // worker is a transfer on a goroutine of its own. It belongs to a scope, which
 // waits for it: also when the task is cancelled the transfer ends before the
@@ -17,7 +18,7 @@ type progress struct{ done, total int64 }
 type worker struct {
 	entry  *host.Entry
 	cancel context.CancelFunc
-	latest chan progress // what was not reported yet
+	latest chan amounts  // what was not reported yet
 	done   chan struct{} // closed when err is set
 	err    error
 }
@@ -26,7 +27,7 @@ func newWorker(
 	scope *host.Scope, run func(ctx context.Context, told func(done, total int64)) error,
 ) *worker {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{cancel: cancel, latest: make(chan progress, 1), done: make(chan struct{})}
+	w := &worker{cancel: cancel, latest: make(chan amounts, 1), done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
 		w.err = run(ctx, w.tell)
@@ -42,7 +43,7 @@ func (w *worker) tell(done, total int64) {
 	case <-w.latest:
 	default:
 	}
-	w.latest <- progress{done, total}
+	w.latest <- amounts{done, total}
 }
 
 // stop ends the transfer and waits for it.
@@ -58,7 +59,7 @@ func (w *worker) stop(ctx context.Context) error {
 
 // follow reports the progress until the transfer has ended.
 func (w *worker) follow(
-	c *api.Call, d *device.Device, o transferOptions, report func(progress) error,
+	c *api.Call, d *device.Device, o transferOptions, report func(amounts) error,
 ) error {
 	defer w.cancel() // of a cancelled task, the scope waits for the end
 	until := time.Time{}
@@ -67,7 +68,7 @@ func (w *worker) follow(
 	}
 	over := false
 	for !over {
-		p, some := progress{}, false
+		p, some := amounts{}, false
 		err := d.Do(c, device.Timeout{Timeout: remaining(until)}, func(ctx context.Context) error {
 			select {
 			case p = <-w.latest:

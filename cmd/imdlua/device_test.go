@@ -20,7 +20,7 @@ func TestVirtualCommand(t *testing.T) {
 	if host, port, err := net.SplitHostPort(address); err != nil || host != "127.0.0.1" || port == "0" {
 		t.Errorf("address %q, want the port that was chosen", address)
 	}
-	out, _ := newProgram(t, "--usbmux", address, "-e", "for _, d in ipairs(devices()) do print(d.udid, d.name, d.version:sub(1, 3)) end").check(t, 0)
+	out, _ := newProgram(t, "--usbmux", address, "-e", "for _, d in ipairs(devices()) do print(d.udid, d.name, tostring(d.version):sub(1, 3)) end").check(t, 0)
 	want := slices.Clone(udids)
 	slices.Sort(want)
 	lines := strings.Split(strings.TrimSpace(out), "\n")

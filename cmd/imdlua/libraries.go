@@ -13,7 +13,8 @@ import (
 // newHost returns a Host with the script library and the device API. Everything
 // in it that costs time waits until it is used.
 func (c *cli) newHost(o host.Options) (*host.Host, error) {
-	o.Env, o.Logger, o.Color = c.env, c.logger(), c.color()
+	o.Env, o.Logger, o.Color = c.env, c.logger(), c.color(c.stderrTTY)
+	o.Terminal = c.terminal()
 	o.Verbose, o.ErrorsJSON = c.flags.verbose, c.flags.errorsJSON()
 	o.MaxMemory, o.MaxString = uint64(c.flags.maxMemory), int64(c.flags.maxString)
 	o.MaxInstructions = uint64(c.flags.maxInstructions)
@@ -35,6 +36,15 @@ func (c *cli) newHost(o host.Options) (*host.Host, error) {
 		return nil, err
 	}
 	return h, nil
+}
+
+// terminal tells scripts which streams are terminals.
+func (c *cli) terminal() host.Terminal {
+	name, _ := c.env("TERM")
+	return host.Terminal{
+		Stdin: c.stdinTTY, Stdout: c.stdoutTTY, Stderr: c.stderrTTY,
+		Dumb: name == "dumb", Color: c.color(c.stdoutTTY), Width: c.width,
+	}
 }
 
 // mapError makes what scripts would see of an error of the protocol packages,

@@ -42,8 +42,10 @@ func main() {
 		stdinTTY: isTerminal(os.Stdin), stdoutTTY: isTerminal(os.Stdout),
 		stderrTTY: isTerminal(os.Stderr), oneOutput: sameFile(os.Stdout, os.Stderr),
 		width: func() int {
-			if w, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil && w > 0 {
-				return w
+			for _, f := range []*os.File{os.Stdout, os.Stderr} {
+				if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+					return w
+				}
 			}
 			return 80
 		},

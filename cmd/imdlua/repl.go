@@ -69,7 +69,7 @@ func (c *cli) repl(ctx context.Context, setup replSetup) error {
 		Host: h, Editor: editor, Output: out, Errors: errs,
 		Name: setup.name, Init: setup.init, Batch: !c.stdinTTY,
 		Values: c.values, Commands: []repl.Command{c.traceCommand()},
-		Width: c.width, Color: c.color() && c.stdoutTTY,
+		Width: c.width, Color: c.color(c.stderrTTY) && c.stdoutTTY,
 	}
 	if o.Init == "" && c.flags.oneDevice(c.stdinTTY) {
 		o.Init = "dev = device()"

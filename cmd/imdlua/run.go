@@ -111,7 +111,7 @@ func (c *cli) report(err error) {
 		return
 	}
 	o := host.Options{
-		ErrorsJSON: c.flags.errorsJSON(), Color: c.color(), Verbose: c.flags.verbose,
+		ErrorsJSON: c.flags.errorsJSON(), Color: c.color(c.stderrTTY), Verbose: c.flags.verbose,
 	}
 	host.New(o).Report(c.stderr, e)
 }
@@ -146,10 +146,12 @@ func exitCode(err error) int {
 	return code
 }
 
-func (c *cli) color() bool {
+// color reports whether what goes to a stream may have colours. tty says whether it
+// is a terminal.
+func (c *cli) color(tty bool) bool {
 	_, plain := c.env("NO_COLOR")
 	term, _ := c.env("TERM")
-	return c.stderrTTY && !plain && term != "dumb"
+	return tty && !plain && term != "dumb"
 }
 
 // rootCommand builds the command tree.

@@ -352,7 +352,7 @@ func TestServiceCommand(t *testing.T) {
 func TestReplCommand(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t, "repl", "--virtual=ios16")
-	p.app.stdin = strings.NewReader("dev.version:sub(1, 3)\nlocal x = 2\nx * 3\n")
+	p.app.stdin = strings.NewReader("tostring(dev.version):sub(1, 3)\nlocal x = 2\nx * 3\n")
 	if out, _ := p.check(t, 0); out != "\"16.\"\n6\n" {
 		t.Errorf("printed %q", out)
 	}

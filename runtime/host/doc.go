@@ -17,8 +17,8 @@
 //
 // The name of a file begins with the room that it belongs to:
 //
-//	state    the Host: options, a run, the lock, sessions, output, memory,
-//	         strict globals
+//	state    the Host: options, a run, the lock, sessions, output, progress,
+//	         memory, strict globals
 //	hook     the count of instructions, where a script is cancelled and switched
 //	task     tasks, their threads, coroutines, and waiting for each other
 //	scope    what owns resources and closes them

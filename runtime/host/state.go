@@ -25,6 +25,7 @@ type Options struct {
 	Verbose    bool         // Go stacks and frames of embedded modules in reports
 	ErrorsJSON bool         // Report writes one JSON object a line
 	Color      bool         // Report and Inspect may use colours
+	Terminal   Terminal     // which of the streams are terminals
 	// Timeout bounds a whole run; 0 is none.
 	Timeout time.Duration
 	// CallTimeout bounds one blocking call; 0 is 30 s, negative none.
@@ -37,6 +38,23 @@ type Options struct {
 	Allow func(access Access, value string) error
 	// SearchPath lists the folders that require looks in after the script's own.
 	SearchPath []string
+}
+
+// Terminal says which of the streams are terminals. The zero value says that none
+// is.
+type Terminal struct {
+	Stdin, Stdout, Stderr bool
+	Dumb                  bool       // it cannot move its cursor
+	Color                 bool       // what goes to Stdout may have colours
+	Width                 func() int // columns; nil is 80
+}
+
+// Columns returns the width of the terminal.
+func (t Terminal) Columns() int {
+	if t.Width == nil {
+		return 80
+	}
+	return t.Width()
 }
 
 // Host is one Lua state with everything around it.

@@ -35,12 +35,23 @@ type output struct {
 	// given is set when a call gave up waiting for room, until all is written.
 	given bool
 	moved chan struct{} // closed when size has fallen; nil if nobody waits
+
+	progress
 }
 
 // piece is one write.
 type piece struct {
 	to   *Stream
 	text string
+	size int  // what it counts in output.size
+	asks bool // nothing is written after it until it is answered
+}
+
+// batch is what is written at once: pieces, and what they do to lines of progress.
+type batch struct {
+	to   *Stream
+	text string
+	size int
 }
 
 // Stream is one of the two output streams of a host. What scripts print and what
@@ -83,53 +94,83 @@ func (o *output) put(to *Stream, text string) bool {
 	if to.err != nil {
 		return true
 	}
-	o.queue = append(o.queue, piece{to, text})
-	o.size += len(text)
-	if !o.busy {
+	o.add(piece{to: to, text: text, size: len(text)})
+	return o.size <= outputRoom
+}
+
+// add queues a piece. mu is held.
+func (o *output) add(p piece) {
+	o.queue = append(o.queue, p)
+	o.size += p.size
+	o.start()
+}
+
+// start lets the goroutine write what there is. mu is held.
+func (o *output) start() {
+	if !o.busy && !o.asking {
 		o.busy = true
 		go o.drain()
 	}
-	return o.size <= outputRoom
 }
 
 // drain writes until nothing is left.
 func (o *output) drain() {
 	for {
-		to, text, ok := o.next()
+		b, ok := o.next()
 		if !ok {
 			return
 		}
-		_, err := io.WriteString(to.w, text)
-		o.wrote(to, len(text), err)
+		var err error
+		if b.text != "" {
+			_, err = io.WriteString(b.to.w, b.text)
+		}
+		o.wrote(b.to, b.size, err)
 	}
 }
 
-// next takes pieces for one stream from the queue.
-func (o *output) next() (to *Stream, text string, ok bool) {
+// next takes pieces for one stream from the queue, or draws the lines of progress.
+func (o *output) next() (b batch, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.queue) == 0 {
-		o.queue, o.busy, o.given = nil, false, false
-		o.wake()
-		return nil, "", false
+	switch {
+	case o.asking:
+		o.busy = false
+		return b, false
+	case len(o.queue) > 0:
+		return o.decorate(o.join()), true
+	case o.stale:
+		return o.decorate(batch{to: o.last}), true
 	}
-	to = o.queue[0].to
-	n, size := 0, 0
-	for n < len(o.queue) && o.queue[n].to == to && (n == 0 || size+len(o.queue[n].text) <= outputBatch) {
-		size += len(o.queue[n].text)
+	o.queue, o.busy, o.given = nil, false, false
+	o.wake()
+	return b, false
+}
+
+// join takes pieces for one stream from the queue, none after a question. mu is
+// held.
+func (o *output) join() batch {
+	b := batch{to: o.queue[0].to}
+	n, length := 0, 0
+	for _, p := range o.queue {
+		if p.to != b.to || n > 0 && length+len(p.text) > outputBatch || o.asking {
+			break
+		}
+		length += len(p.text)
+		b.size += p.size
+		o.asking = p.asks
 		n++
 	}
-	text = o.queue[0].text
+	b.text = o.queue[0].text
 	if n > 1 {
-		joined := make([]byte, 0, size)
+		joined := make([]byte, 0, length)
 		for _, p := range o.queue[:n] {
 			joined = append(joined, p.text...)
 		}
-		text = string(joined)
+		b.text = string(joined)
 	}
 	clear(o.queue[:n])
 	o.queue = o.queue[n:]
-	return to, text, true
+	return b
 }
 
 // wrote notes the end of a write.
@@ -143,8 +184,8 @@ func (o *output) wrote(to *Stream, n int, err error) {
 		keep := o.queue[:0]
 		for _, p := range o.queue {
 			if p.to == to {
-				o.size -= len(p.text)
-				o.done += uint64(len(p.text))
+				o.size -= p.size
+				o.done += uint64(p.size)
 			} else {
 				keep = append(keep, p)
 			}
@@ -157,7 +198,7 @@ func (o *output) wrote(to *Stream, n int, err error) {
 			to.lost,
 		)
 		to.lost = 0
-		o.queue = append(o.queue, piece{to, text})
+		o.queue = append(o.queue, piece{to: to, text: text, size: len(text)})
 		o.size += len(text)
 	}
 	o.wake()

@@ -43,6 +43,7 @@ func (h *Host) Session(ctx context.Context) *Session {
 	h.mu.Unlock()
 	h.setScriptDir("")
 	h.lock.release()
+	h.showProgress(false)
 	return s
 }
 
@@ -57,6 +58,7 @@ func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue,
 	h, t := s.host, s.task
 	h.forget(chunk)
 	h.renewGrace()
+	h.showProgress(true)
 	life, end := s.begin(ctx)
 	proto, err := h.compileUntil(life, chunk, source)
 	if err != nil {
@@ -83,6 +85,7 @@ func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue,
 		err = exit
 	}
 	h.lock.release()
+	h.showProgress(false) // a prompt comes next
 	h.flush(life)
 	end()
 	if err != nil {

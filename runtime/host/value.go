@@ -26,9 +26,15 @@ type LuaValuer interface {
 	LuaValue(L *lua.LState) lua.LValue
 }
 
-// GoValuer is implemented by the Values of userdata that FromLua can convert.
+// GoValuer is implemented by the Values of userdata that FromLua can convert. If LuaToGo returns an
+// error, FromLua fails with it.
 type GoValuer interface {
 	LuaToGo() any
+}
+
+// BytesValuer is implemented by the Values of userdata that may stand for bytes.
+type BytesValuer interface {
+	LuaBytes() ([]byte, bool)
 }
 
 // RegisterType says what ToLua makes of values of type t.
@@ -271,7 +277,11 @@ func fromUserData(ud *lua.LUserData, path string) (any, error) {
 	case time.Time:
 		return x, nil
 	case GoValuer:
-		return x.LuaToGo(), nil
+		v := x.LuaToGo()
+		if err, ok := v.(error); ok {
+			return nil, err
+		}
+		return v, nil
 	}
 	return nil, Errorf("value", "%s: cannot convert a userdata (%T)", path, ud.Value)
 }
@@ -342,14 +352,18 @@ func tableKind(t *lua.LTable) string {
 	return ""
 }
 
-// Bytes gives the bytes of a string or a Data, and false for anything else.
+// Bytes gives the bytes of a string, a Data or a BytesValuer, and false for anything
+// else.
 func Bytes(v lua.LValue) ([]byte, bool) {
 	switch v := v.(type) {
 	case lua.LString:
 		return []byte(v), true
 	case *lua.LUserData:
-		if d, ok := v.Value.(*Data); ok {
-			return d.Bytes, true
+		switch x := v.Value.(type) {
+		case *Data:
+			return x.Bytes, true
+		case BytesValuer:
+			return x.LuaBytes()
 		}
 	}
 	return nil, false

@@ -43,11 +43,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/net/http2"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 const (
@@ -182,7 +182,7 @@ func (o Options) withDefaults() Options {
 var (
 	// ErrProtocol is the cause of an Error when the peer breaks the rules of
 	// HTTP/2 or RemoteXPC.
-	ErrProtocol = errors.New("protocol violation")
+	ErrProtocol = link.Malformed("protocol violation")
 	// ErrReset is the cause of an Error when the peer gave a stream up.
 	ErrReset = errors.New("stream reset by peer")
 	// ErrGoAway is the cause of an Error when the peer gave the connection up.
@@ -244,10 +244,8 @@ func (e *Error) Is(target error) bool {
 	if target != net.ErrClosed {
 		return false
 	}
-	for _, t := range []error{io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE} {
-		if errors.Is(e.Err, t) {
-			return true
-		}
+	if errors.Is(e.Err, io.ErrClosedPipe) || link.Disconnected(e.Err) {
+		return true
 	}
 	// A connection that never came up has ended, too; a file that ends early
 	// is no such thing.

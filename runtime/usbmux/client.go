@@ -140,7 +140,7 @@ func checkTag(f frame) error {
 	if f.tag == requestTag {
 		return nil
 	}
-	return malformed(fmt.Sprintf("reply has tag %d, the request has %d", f.tag, requestTag))
+	return link.Malformed(fmt.Sprintf("reply has tag %d, the request has %d", f.tag, requestTag))
 }
 
 // call makes one request that is answered with a dictionary.
@@ -172,7 +172,7 @@ func (c *Client) exchange(ctx context.Context, op, subject, message string, args
 }
 
 // errReply is the cause when a reply lacks what was asked for.
-func errReply(key string) error { return malformed("reply without " + key) }
+func errReply(key string) error { return link.Malformed("reply without " + key) }
 
 // List returns the devices that are present.
 func (c *Client) List(ctx context.Context) ([]Entry, error) {
@@ -282,7 +282,7 @@ func (c *Client) ListListeners(ctx context.Context) ([]ListenerInfo, error) {
 	for _, v := range list {
 		item, ok := v.(plist.Dict)
 		if !ok {
-			return nil, &Error{Op: "list listeners", Err: malformed("a listener is not a dictionary")}
+			return nil, &Error{Op: "list listeners", Err: link.Malformed("a listener is not a dictionary")}
 		}
 		var l ListenerInfo
 		l.ID, _ = item.String("ID String")

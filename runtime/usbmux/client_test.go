@@ -83,8 +83,9 @@ func TestClientAgainstBadAnswers(t *testing.T) {
 						t.Errorf("%v, want unexpected EOF", err)
 					}
 					ended := name == "nothing" || strings.HasPrefix(name, "half") || strings.HasPrefix(name, "refused")
-					if errors.Is(err, ErrProtocol) == ended {
-						t.Errorf("%v: is ErrProtocol = %v, want %v", err, ended, !ended)
+					malformed := errors.Is(err, link.ErrProtocol) || errors.As(err, new(*plist.Error))
+					if malformed == ended {
+						t.Errorf("%v: malformed = %v, want %v", err, malformed, !ended)
 					}
 					if name == "refused in binary" && !errors.Is(err, BadVersion) {
 						t.Errorf("%v, want bad version", err)
@@ -252,7 +253,7 @@ func TestListenerFloods(t *testing.T) {
 		t.Errorf("after the flood: %v of %d", ev.Kind, ev.Entry.DeviceID)
 	}
 	_, err = newClient(t, Options{Dial: scripted(string(flood), true)}).Listen(testContext(t))
-	if !errors.Is(err, ErrProtocol) {
+	if !errors.Is(err, link.ErrProtocol) {
 		t.Errorf("a flood before the result: %v", err)
 	}
 }

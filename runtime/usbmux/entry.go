@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Connection types of an Entry.
@@ -65,14 +66,14 @@ type Event struct {
 func decodeEntry(d plist.Dict) (Entry, error) {
 	p, ok := d.Dict("Properties")
 	if !ok {
-		return Entry{}, malformed("device without properties")
+		return Entry{}, link.Malformed("device without properties")
 	}
 	id, ok := deviceID(d)
 	if !ok {
 		id, ok = deviceID(p)
 	}
 	if !ok {
-		return Entry{}, malformed("device without an id")
+		return Entry{}, link.Malformed("device without an id")
 	}
 	e := Entry{DeviceID: id, Properties: p}
 	e.UDID, _ = p.String("SerialNumber")
@@ -100,7 +101,7 @@ func decodeEntry(d plist.Dict) (Entry, error) {
 
 // errNoSerial is an entry that nothing can be asked for: every request that follows
 // needs the serial number.
-const errNoSerial = malformed("device without a serial number")
+var errNoSerial = link.Malformed("device without a serial number")
 
 func deviceID(d plist.Dict) (uint32, bool) {
 	n, ok := d.Int("DeviceID")
@@ -138,7 +139,7 @@ func decodeEvent(f frame) (ev Event, known bool, err error) {
 	}
 	id, ok := deviceID(d)
 	if !ok {
-		return Event{}, false, malformed(name + " event without a device id")
+		return Event{}, false, link.Malformed(name + " event without a device id")
 	}
 	ev.Entry.DeviceID = id
 	return ev, true, nil

@@ -29,7 +29,6 @@ package usbmux
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -151,22 +150,8 @@ func (e *Error) Is(target error) bool {
 	case noPermission:
 		return target == fs.ErrPermission
 	}
-	if target != ErrProtocol {
-		return false
-	}
-	var length *LengthError
-	var text *plist.Error
-	var bad malformed
-	return errors.As(e.Err, &bad) || errors.As(e.Err, &length) || errors.As(e.Err, &text)
+	return false
 }
-
-// ErrProtocol is found in an Error when the multiplexer did not keep to the protocol.
-var ErrProtocol = errors.New("usbmux: protocol error")
-
-// malformed is the cause of an Error when a message does not say what it must.
-type malformed string
-
-func (m malformed) Error() string { return string(m) }
 
 const (
 	opReadRecord   = "read pair record"
@@ -179,7 +164,7 @@ func (e *Error) aboutRecord() bool {
 }
 
 // errShort is the cause when a binary payload ends before its last field.
-const errShort = malformed("message is too short")
+var errShort = link.Malformed("message is too short")
 
 // LengthError reports a frame whose declared length is impossible or over the
 // limit of this side.
@@ -193,6 +178,9 @@ func (e *LengthError) Error() string {
 	}
 	return fmt.Sprintf("frame of %d bytes is over the limit of %d", e.Length, e.Max)
 }
+
+// Is matches link.ErrProtocol.
+func (e *LengthError) Is(target error) bool { return target == link.ErrProtocol }
 
 // frame is one message of either dialect.
 type frame struct {
@@ -289,11 +277,11 @@ func decodeResult(f frame) (r Result, d plist.Dict, ok bool, err error) {
 		}
 		n, ok := d.Int("Number")
 		if !ok || n < 0 || n > math.MaxUint32 {
-			return 0, nil, false, malformed("result without its number")
+			return 0, nil, false, link.Malformed("result without its number")
 		}
 		return Result(uint32(n)), d, true, nil
 	}
-	return 0, nil, false, malformed(fmt.Sprintf("unexpected message type %d", f.message))
+	return 0, nil, false, link.Malformed(fmt.Sprintf("unexpected message type %d", f.message))
 }
 
 // swapPort converts between a TCP port and the form that Connect carries: the

@@ -109,6 +109,14 @@ func decode(c *api.Call, text []byte, o decodeOptions, where string) (lua.LValue
 	return v, nil
 }
 
+// Encode returns a value as JSON text, for other modules.
+func Encode(c *api.Call, v lua.LValue) ([]byte, error) { return encode(c, v, encodeOptions{}) }
+
+// Decode returns the value of a JSON text, for other modules. where begins the error message.
+func Decode(c *api.Call, text []byte, where string) (lua.LValue, error) {
+	return decode(c, text, decodeOptions{}, where)
+}
+
 func readFile(c *api.Call, path string, o decodeOptions) (lua.LValue, error) {
 	text, err := fs.ReadFile(c, "json", path)
 	if err != nil {

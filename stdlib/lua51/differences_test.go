@@ -80,12 +80,12 @@ var differences = []struct{ chunk, want, reason string }{
 	{
 		`return pcall(function() return os.execute end)`,
 		"[true|false|there is no os.execute (undefined)]",
-		"a hint instead of nil: scripts cannot start programs",
+		"a hint instead of nil: programs are started by imd.exec, without a shell",
 	},
 	{
 		`return pcall(function() return io.popen end)`,
 		"[true|false|there is no io.popen (undefined)]",
-		"a hint instead of nil: scripts cannot start programs",
+		"a hint instead of nil: programs are started by imd.exec, without a shell",
 	},
 	{
 		`return pcall(function() return debug.getlocal end)`,

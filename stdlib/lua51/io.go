@@ -26,6 +26,7 @@ func openIO(h *host.Host) {
 	l := &ioLibrary{host: h, maxString: h.Options().MaxString}
 	l.metatable = l.newMetatable()
 	l.input = l.value(newStdin(h.Options().Stdin))
+	h.L().Get(lua.RegistryIndex).(*lua.LTable).RawSetString(stdinKey, l.input)
 	l.output = l.value(&file{turn: newGate(), name: "stdout", out: h.Stdout()})
 	t := h.Functions(map[string]lua.LGFunction{
 		"open": l.ioOpen, "lines": l.ioLines, "type": ioType, "tmpfile": l.ioTmpfile,

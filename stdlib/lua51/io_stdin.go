@@ -3,11 +3,46 @@ package lua51
 import (
 	"context"
 	"io"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// input is a stream whose reads cannot be interrupted. A goroutine reads it, and
-// is left waiting when the script is cancelled: what comes then is kept for the
-// next read.
+// stdinKey is where the Lua registry has io.stdin, which scripts may replace.
+const stdinKey = "imdlua.stdin"
+
+// maxAnswer bounds a line that Stdin reads.
+const maxAnswer = 64 << 10
+
+// Stdin is the standard input of a host for modules that read from it. They share
+// what was read ahead with the io library.
+type Stdin struct{ f *file }
+
+// StdinOf returns the standard input of h. The interpreter lock is held.
+func StdinOf(h *host.Host) Stdin {
+	registry := h.L().Get(lua.RegistryIndex).(*lua.LTable)
+	return Stdin{registry.RawGetString(stdinKey).(*lua.LUserData).Value.(*file)}
+}
+
+// ReadLine waits for a line and returns it without its end. ok is false at the end
+// of the input. It must be called without the interpreter lock.
+func (s Stdin) ReadLine(ctx context.Context) (line string, ok bool, err error) {
+	err = s.f.turn.enter(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	defer s.f.turn.leave()
+	err = s.f.in.with(ctx, func(ctx context.Context) (err error) {
+		line, ok, err = s.f.read(ctx, readRequest{kind: 'l'}, maxAnswer)
+		return err
+	})
+	return line, ok, err
+}
+
+// input is a stream whose reads cannot be interrupted. A goroutine reads it once
+// there is something to read. Where the system cannot tell that, it is left waiting
+// when the script is cancelled: what comes then is kept for the next read.
 type input struct {
 	r    io.Reader
 	ctx  context.Context // of the running call
@@ -32,6 +67,9 @@ func (in *input) with(ctx context.Context, read func(ctx context.Context) error)
 func (in *input) Read(p []byte) (int, error) {
 	if len(in.rest) == 0 {
 		if in.more == nil {
+			if err := awaitInput(in.ctx, in.r); err != nil {
+				return 0, err
+			}
 			in.more = make(chan fetched, 1)
 			go in.fetch(in.more)
 		}

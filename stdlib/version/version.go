@@ -1,7 +1,6 @@
-// Package version is the script module imd.version: versions such as 17.4.1 and how they compare.
+// Package version is the script module version: versions such as 17.4.1 and how they compare.
 //
-//	local v = require("imd.version").parse("17.4.1")
-//	print(v:at_least("17.4"))
+//	print(version.parse("17.4.1"):at_least("17.4"))
 package version
 
 import (
@@ -16,6 +15,7 @@ func Module() *api.Module {
 	return &api.Module{
 		Name:    "version",
 		Doc:     "Versions such as 17.4.1, compared number by number.",
+		Global:  true,
 		Perm:    "none",
 		Classes: []*api.Class{version.Class()},
 		Funcs: []*api.Func{
@@ -23,8 +23,7 @@ func Module() *api.Module {
 				"text:Version|string", parse,
 				api.ParamDoc("text", "the version; a Version is returned as it is"),
 				api.Raises("value"),
-				api.Example(`local version = require("imd.version")
-return version.parse("17.10") > version.parse("17.9") -- => true`)),
+				api.Example(`return version.parse("17.10") > version.parse("17.9") -- => true`)),
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
@@ -154,4 +155,12 @@ func (c *Call) PCall(fn lua.LValue, args ...lua.LValue) ([]lua.LValue, error) {
 // that runs in a task of its own.
 func (c *Call) On(L *lua.LState) *Call {
 	return &Call{L: L, ix: c.ix, decl: c.decl, timeout: c.timeout}
+}
+
+// HasMethod reports whether v is an object whose class has the method.
+func HasMethod(v lua.LValue, name string) bool {
+	o, ok := objectOf(v)
+	return ok && slices.ContainsFunc(o.class.allMethods(), func(f *Func) bool {
+		return f.Name == name
+	})
 }

@@ -27,6 +27,14 @@ func (o *Object) LuaToGo() any {
 	return o.Value
 }
 
+// LuaBytes gives the bytes that the Go value stands for.
+func (o *Object) LuaBytes() ([]byte, bool) {
+	if b, ok := o.Value.(host.BytesValuer); ok {
+		return b.LuaBytes()
+	}
+	return nil, false
+}
+
 // Size measures the Go value if that can be measured.
 func (o *Object) Size(visit func(lua.LValue)) int {
 	if s, ok := o.Value.(host.Sized); ok {
@@ -254,12 +262,7 @@ func (c *boundClass) iterate(L *lua.LState) int {
 		return 0
 	}
 	if c.next == nil {
-		f := &Func{Name: "next", fn: c.decl.Next, method: true, class: c.decl}
-		p, err := c.ix.newPlan(f)
-		if err != nil {
-			host.Raise(L, host.Errorf("internal", "%s", err))
-		}
-		c.next = &bound{ix: c.ix, decl: f, plan: p, skip: 1}
+		c.next = &bound{ix: c.ix, decl: c.decl.nextFunc(), skip: 1}
 	}
 	if t, ok := o.Value.(turner); ok {
 		t.turn().enter(L, c.next.decl)
@@ -268,12 +271,31 @@ func (c *boundClass) iterate(L *lua.LState) int {
 			return 0
 		}
 	}
+	if raw := c.next.decl.raw; raw != nil {
+		return raw(L)
+	}
+	if c.next.plan == nil {
+		p, err := c.ix.newPlan(c.next.decl)
+		if err != nil {
+			host.Raise(L, host.Errorf("internal", "%s", err))
+		}
+		c.next.plan = p
+	}
 	f := c.next.plan.frame()
 	call := &Call{L: L, ix: c.ix, decl: c.next.decl, skip: 1}
 	f.in = append(f.in, reflect.ValueOf(call), reflect.ValueOf(o.Value))
 	out := c.next.plan.fn.Call(f.in)
 	c.next.plan.release(f)
 	return c.next.finish(L, out)
+}
+
+// nextFunc is Class.Next as a method.
+func (c *Class) nextFunc() *Func {
+	f := &Func{Name: "next", fn: c.Next, method: true, class: c}
+	if raw, ok := c.Next.(lua.LGFunction); ok {
+		f.fn, f.raw = nil, raw
+	}
+	return f
 }
 
 // endLoop ends a running loop whose object was closed inside the loop; a loop that begins on a

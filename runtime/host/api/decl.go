@@ -81,7 +81,7 @@ type Class struct {
 	// shown.
 	String any
 	// Next is a func(*Call, T) (results..., error): it makes instances usable as `for x in object
-	// do`. A nil first result ends the loop.
+	// do`. A nil first result ends the loop. It may be an lua.LGFunction, which is faster.
 	Next any
 	// NextType is the type of what the loop yields, for the stubs.
 	NextType string

@@ -37,6 +37,9 @@ func (l *listView) LuaToGo() any { return plainCopy(l.ref) }
 
 // plainCopy makes []any or map[string]any, which the encoders know.
 func plainCopy(v reflect.Value) any {
+	if g, ok := goValuer(v); ok {
+		return g.LuaToGo()
+	}
 	switch v.Kind() {
 	case reflect.Slice:
 		if v.Type() == typeBytes {
@@ -66,6 +69,15 @@ func plainCopy(v reflect.Value) any {
 	return v.Interface()
 }
 
+// goValuer returns the value as one that says what it stands for, as an instance of a class may.
+func goValuer(v reflect.Value) (host.GoValuer, bool) {
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return nil, false
+	}
+	g, ok := v.Interface().(host.GoValuer)
+	return g, ok
+}
+
 func listOf(v lua.LValue) (*listView, bool) {
 	ud, ok := v.(*lua.LUserData)
 	if !ok {
@@ -85,6 +97,7 @@ func (ix *Index) pushView(L *lua.LState, v reflect.Value) lua.LValue {
 		ix.listMT = ix.viewMetatable(L, "List", listIndex)
 		ix.listMT.RawSetString("__ipairs", L.NewFunction(viewPairs))
 		ix.dictMT = ix.viewMetatable(L, "Dict", dictIndex)
+		ix.dictMT.RawSetString("__ipairs", L.NewFunction(dictIpairs))
 	}
 	mt := ix.listMT
 	if v.Kind() == reflect.Map {
@@ -245,6 +258,12 @@ func (l *listView) next() lua.LGFunction {
 func viewPairs(L *lua.LState) int {
 	L.Push(L.NewFunction(checkView(L).next()))
 	return 1
+}
+
+// dictIpairs refuses ipairs(dict): the keys are texts.
+func dictIpairs(L *lua.LState) int {
+	host.Raise(L, host.Errorf("argument", "a Dict has no order: use pairs"))
+	return 0
 }
 
 // viewCall is list(), the iterator of `for i, v in list() do`, and each step of

@@ -49,3 +49,18 @@ func EachField(v lua.LValue, f func(name string, value any) error) (bool, error)
 	}
 	return true, nil
 }
+
+// Table returns the table that an object says encoders should write in its place.
+func Table(L *lua.LState, v lua.LValue) (*lua.LTable, bool) {
+	o, ok := objectOf(v)
+	if !ok {
+		return nil, false
+	}
+	t, ok := o.Value.(interface {
+		Table(L *lua.LState) *lua.LTable
+	})
+	if !ok {
+		return nil, false
+	}
+	return t.Table(L), true
+}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -200,9 +201,15 @@ func (r *boundRecord) tostring(L *lua.LState) int {
 	return 1
 }
 
-// quoted is tostring with quotes around strings; long ones are cut.
+// quoted is tostring with quotes around strings, and around objects whose Go value says that it
+// stands for a text. Long strings are cut.
 func quoted(L *lua.LState, v lua.LValue) string {
 	s, ok := v.(lua.LString)
+	if o, isObject := objectOf(v); isObject {
+		if _, isText := o.Value.(encoding.TextMarshaler); isText {
+			return strconv.Quote(host.ToString(L, v))
+		}
+	}
 	if !ok {
 		return host.ToString(L, v)
 	}

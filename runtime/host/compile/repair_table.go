@@ -41,6 +41,7 @@ func (r *repairer) table(e *ast.TableExpr) {
 		}
 		r.expr(&f.Key)
 		r.checkLiteral(f.Key)
+		single(f.Value) // as the last field, a call would be an item as well
 		if items > 0 && items%lua.FieldsPerFlush == 0 {
 			f.Key.SetLastLine(f.Key.Line())
 			f.Key.SetLine(r.marks.add(mark{line: f.Key.Line(), repeated: true}))

@@ -46,28 +46,28 @@ func methods() []*api.Func {
 			"other:Version|string", atLeast,
 			api.ParamDoc("other", otherDoc),
 			api.Raises("value"),
-			api.Example(`local v = require("imd.version").parse("17.10")
+			api.Example(`local v = version.parse("17.10")
 return v:at_least("17.4") -- => true`)),
 		api.Method("at_most", "Whether this version is the other one or older. 17.4.1 is newer "+
 			"than 17.4.",
 			"other:Version|string", atMost,
 			api.ParamDoc("other", otherDoc),
 			api.Raises("value"),
-			api.Example(`local v = require("imd.version").parse("17.4.1")
+			api.Example(`local v = version.parse("17.4.1")
 return v:at_most("17.4") -- => false`)),
 		api.Method("between", "Whether this version lies between two others, both included.",
 			"first:Version|string last:Version|string", between,
 			api.ParamDoc("first", "the oldest version that counts"),
 			api.ParamDoc("last", "the newest version that counts"),
 			api.Raises("value"),
-			api.Example(`local v = require("imd.version").parse("16.2")
+			api.Example(`local v = version.parse("16.2")
 return v:between("15", "17") -- => true`)),
 		api.Method("compare", "Returns -1 if this version is older than the other one, 0 if they "+
 			"are equal, and 1 if it is newer.",
 			"other:Version|string", compare,
 			api.ParamDoc("other", otherDoc),
 			api.Raises("value"),
-			api.Example(`local v = require("imd.version").parse("17.0")
+			api.Example(`local v = version.parse("17.0")
 return v:compare("17") -- => 0`)),
 	}
 }

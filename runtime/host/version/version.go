@@ -1,5 +1,5 @@
 // Package version holds versions such as 17.4.1 and their script class. Bindings may return a
-// *Version; the module imd.version of the script library declares the class.
+// *Version; the script module version declares the class.
 package version
 
 import (
@@ -44,11 +44,41 @@ func Parse(text string) (*Version, error) {
 	return v, nil
 }
 
+// Of returns the version that a device reports. Other than Parse it accepts every text: the numbers
+// before the first part that is not a number count. It returns nil for an empty text.
+func Of(text string) *Version {
+	if text == "" {
+		return nil
+	}
+	v := &Version{text: text}
+	for f := range strings.SplitSeq(text, ".") {
+		n, err := strconv.ParseUint(f, 10, 32)
+		if err != nil || len(v.parts) == maxParts {
+			break
+		}
+		v.parts = append(v.parts, uint32(n))
+	}
+	return v
+}
+
 // String returns the text that was parsed.
 func (v *Version) String() string { return v.text }
 
+// MarshalText returns the text. Encoders of Go and the printer of records use it.
+func (v *Version) MarshalText() ([]byte, error) { return []byte(v.text), nil }
+
 // LuaToGo gives encoders the text.
 func (v *Version) LuaToGo() any { return v.text }
+
+// versionKey is the key of a version: its numbers without the zeros at the end.
+type versionKey [maxParts]uint32
+
+// Key returns the same value for versions that are equal.
+func (v *Version) Key() any {
+	var k versionKey
+	copy(k[:], v.parts)
+	return k
+}
 
 // Part returns the number at index i, 0 if there is none.
 func (v *Version) Part(i int) int {

@@ -1,0 +1,87 @@
+package exec
+
+import (
+	"context"
+	"os"
+	"sync"
+)
+
+// input writes to the standard input of a program. A goroutine does it, because not every system
+// can stop a write that waits for the reader.
+type input struct {
+	file   *os.File
+	chunks chan chunk
+	ended  chan struct{}
+	once   sync.Once
+}
+
+type chunk struct {
+	b    []byte
+	last bool // close the pipe afterwards
+	done chan error
+}
+
+// newInput returns an input. Unless content is nil, it is written and the pipe is closed.
+func newInput(file *os.File, content []byte) *input {
+	in := &input{file: file, chunks: make(chan chunk, 1), ended: make(chan struct{})}
+	if content != nil {
+		in.chunks <- chunk{b: content, last: true, done: make(chan error, 1)}
+	}
+	return in
+}
+
+func (in *input) pump() {
+	for {
+		select {
+		case c := <-in.chunks:
+			_, err := in.file.Write(c.b)
+			c.done <- err
+			if err != nil || c.last {
+				in.end()
+			}
+		case <-in.ended:
+			return
+		}
+	}
+}
+
+// write returns when the program has taken b, or the pipe has room for it. When ctx ends first, b
+// may still be written.
+func (in *input) write(ctx context.Context, b []byte) error {
+	c := chunk{b: b, done: make(chan error, 1)}
+	if in.closed() {
+		return os.ErrClosed
+	}
+	select {
+	case in.chunks <- c:
+	case <-in.ended:
+		return os.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-in.ended:
+		return os.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (in *input) closed() bool {
+	select {
+	case <-in.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// end closes the pipe.
+func (in *input) end() {
+	in.once.Do(func() {
+		close(in.ended)
+		go in.file.Close() // on Windows it waits for the write that the pump is in
+	})
+}

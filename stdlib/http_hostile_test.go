@@ -1,0 +1,134 @@
+package stdlib_test
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// hostile listens and gives each connection to f, after it has read the header of the request.
+func hostile(t *testing.T, f func(c net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				r := bufio.NewReader(c)
+				for line := "x"; strings.TrimSpace(line) != ""; {
+					if line, err = r.ReadString('\n'); err != nil {
+						return
+					}
+				}
+				f(c)
+			}()
+		}
+	}()
+	return "http://" + l.Addr().String() + "/"
+}
+
+// forever writes text until the client has gone.
+func forever(text string) func(c net.Conn) {
+	return func(c net.Conn) {
+		for {
+			if _, err := io.WriteString(c, text); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// silent waits until the client has gone.
+func silent(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+
+// says writes text and goes on with then.
+func says(text string, then func(net.Conn)) func(net.Conn) {
+	return func(c net.Conn) {
+		_, _ = io.WriteString(c, text)
+		then(c)
+	}
+}
+
+// hangUp closes the connection.
+func hangUp(net.Conn) {}
+
+const statusOK = "HTTP/1.1 200 OK\r\n"
+
+// hostileServers do not keep to the protocol. The source ends with the code.
+var hostileServers = []struct {
+	name   string
+	server func(net.Conn)
+	source string
+	code   string
+}{
+	{"never answers", silent, `http.get(url, { timeout = 0.05 })`, "timeout"},
+	{"never answers, deadline around", silent, `task.timeout(0.05, http.get, url)`, "timeout"},
+	{"never answers a stream", silent, `http.stream(url, { timeout = 0.05 })`, "timeout"},
+	{"never answers a download", silent,
+		`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "timeout"},
+	{"stops in the body", says(statusOK+"Content-Length: 9\r\n\r\nabc", silent),
+		`http.get(url, { timeout = 0.05 })`, "timeout"},
+	{"stops in the body of a download", says(statusOK+"Content-Length: 9\r\n\r\nabc", silent),
+		`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "timeout"},
+	{"stops in the body of an error", says("HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\n", silent),
+		`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "status"},
+	{"stops in the body of a range error",
+		says("HTTP/1.1 416 No\r\nContent-Length: 9\r\n\r\n", silent),
+		`local f = fs.temp_file()
+fs.write(f .. ".part", "abc")
+http.download(url, f, { idle_timeout = 0.05, resume = true })`, "status"},
+	{"a download with a deadline", says(statusOK+"\r\n", forever("x")),
+		`http.download(url, fs.temp_file(), { timeout = 0.05 })`, "timeout"},
+	{"hangs up", hangUp, `http.get(url)`, "disconnected"},
+	{"hangs up in the body", says(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp), `http.get(url)`,
+		"disconnected"},
+	{"hangs up in a stream", says(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp),
+		`for line in http.stream(url) do end`, "disconnected"},
+	{"hangs up in a download", says(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp),
+		`http.download(url, fs.temp_file())`, "disconnected"},
+	{"endless body", says(statusOK+"\r\n", forever("xxxxxxxxxxxxxxxx")), `http.get(url)`, "too_large"},
+	{"claims a huge body", says(statusOK+"Content-Length: 999999999999\r\n\r\n", silent),
+		`http.get(url)`, "too_large"},
+	{"endless line", says(statusOK+"\r\n", forever("xxxxxxxxxxxxxxxx")),
+		`for line in http.stream(url) do end`, "too_large"},
+	{"endless header", says(statusOK, forever("X-Y: zzzzzzzzzzzzzzzzz\r\n")), `http.get(url)`,
+		"error"},
+	{"no HTTP", says("hello\r\n", hangUp), `http.get(url)`, "error"},
+	{"wrong length", says(statusOK+"Content-Length: x\r\n\r\n", hangUp), `http.get(url)`, "error"},
+	{"wrong chunk", says(statusOK+"Transfer-Encoding: chunked\r\n\r\nzz\r\n", hangUp), `http.get(url)`,
+		"error"},
+}
+
+// TestHTTPHostile talks to servers that do not keep to the protocol.
+func TestHTTPHostile(t *testing.T) {
+	t.Parallel()
+	for _, tc := range hostileServers {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			source := "local url = " + quote(hostile(t, tc.server)) + "\n" + httpPrelude + tc.source
+			fails(t, host.Options{MaxString: 1 << 20}, source, tc.code, "")
+		})
+	}
+	t.Run("nobody listens", func(t *testing.T) {
+		t.Parallel()
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		source := httpPrelude + `http.get("http://` + l.Addr().String() + `")`
+		fails(t, host.Options{}, source, "refused", "")
+	})
+}
