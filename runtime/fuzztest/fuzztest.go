@@ -70,7 +70,9 @@ type Pipe = func() (a, b net.Conn)
 
 // Device serves one connection on which a host says b and leaves. It fails the test if
 // serve does not end then.
-func Device(t *testing.T, what string, pipe Pipe, b []byte, serve func(context.Context, net.Conn) error) error {
+func Device(
+	t *testing.T, what string, pipe Pipe, b []byte, serve func(context.Context, net.Conn) error,
+) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()

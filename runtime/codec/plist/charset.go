@@ -21,7 +21,8 @@ const (
 	prologSize = 256
 )
 
-var declaredEncoding = regexp.MustCompile(`(?s)^\s*<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]*)["'][^>]*\?>`)
+var declaredEncoding = regexp.MustCompile(
+	`(?s)^\s*<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]*)["'][^>]*\?>`)
 
 // utf16Order tells the byte order of a UTF-16 document, by its mark or by the first
 // bracket; nil when b is in another encoding.
