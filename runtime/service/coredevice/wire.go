@@ -127,9 +127,11 @@ func (i *Invocation) Encode() xpc.Dict {
 
 func encodeVersion(text string) xpc.Dict {
 	parts := []any{}
-	for _, s := range strings.Split(text, ".") {
-		n, _ := strconv.ParseUint(s, 10, 64)
-		parts = append(parts, n)
+	if text != "" { // a host may leave it out
+		for _, s := range strings.Split(text, ".") {
+			n, _ := strconv.ParseUint(s, 10, 64)
+			parts = append(parts, n)
+		}
 	}
 	return xpc.Dict{{Key: "components", Value: parts}, {Key: "originalComponentsCount", Value: int64(len(parts))}, {Key: "stringValue", Value: text}}
 }
