@@ -55,9 +55,9 @@ type session struct {
 	number uint64 // by which the newest list is known
 	conn   *remotexpc.Conn
 	peer   *Peer
-	stop context.CancelFunc
-	done chan struct{} // the device is gone or the session closed
-	wg   sync.WaitGroup
+	stop   context.CancelFunc
+	done   chan struct{} // the device is gone or the session closed
+	wg     sync.WaitGroup
 
 	mu  sync.Mutex
 	err error // why done is closed
