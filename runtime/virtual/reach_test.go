@@ -378,9 +378,9 @@ type keeps struct {
 
 func (k keeps) Load(context.Context, string) (*remotepair.Record, error) { return k.record, nil }
 
-// TestUnlockKey is that a host which lockdown does not know shows the key of its
-// remote pairing as its escrow bag.
-func TestUnlockKey(t *testing.T) {
+// TestUnlockKeyStays gives a host a list of services at an address: whoever is there
+// has not proved who it is, and does not get the key that opens a locked device.
+func TestUnlockKeyStays(t *testing.T) {
 	t.Parallel()
 	ctx := virtualtest.Context(t)
 	p, err := phone.New(phone.Options{Profile: "ios17.2"})
@@ -422,7 +422,7 @@ func TestUnlockKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	if got := <-shown; !bytes.Equal(got, key) {
-		t.Errorf("escrow bag is % x, want % x", got, key)
+	if got := <-shown; len(got) > 0 {
+		t.Errorf("the escrow bag % x went to somebody who did not prove who it is", got)
 	}
 }
