@@ -32,7 +32,7 @@ type feed struct {
 	queue   []*dtx.Incoming
 	bytes   int
 	dropped uint64
-	bad     link.Malformed
+	bad     link.Skipped
 	closed  bool
 	err     error // why nothing follows
 }
@@ -171,7 +171,8 @@ func await[T any](
 
 // pass notes a message, or a part of one, that is passed over.
 func (f *feed) pass(in *dtx.Incoming, err error) {
-	f.bad.Pass(f.log, err, "type", in.Type, "selector", link.Clip(in.Selector))
+	f.bad.Add(f.log, "malformed event passed over",
+		"type", in.Type, "selector", link.Clip(in.Selector), "err", err)
 }
 
 // Malformed counts the messages that were passed over, whole or in part, because they
