@@ -22,6 +22,39 @@ type Listener struct {
 	in     []byte // received and not yet a whole frame
 	queue  []Event
 	known  map[uint32]Entry
+	bad    link.Skipped
+}
+
+const (
+	// maxEvent bounds the body of an event; real ones have less than 2 KiB.
+	maxEvent = 8 << 10
+	// maxKnown bounds how many devices are present at a time.
+	maxKnown = 8192
+)
+
+// ErrTooMany is the cause when a multiplexer tells of more devices than anybody has.
+var ErrTooMany = errors.New("too many devices")
+
+// Malformed counts the events that were passed over because they could not be decoded, or
+// were about more devices than can be present.
+func (l *Listener) Malformed() uint64 { return l.bad.Count() }
+
+// decode reads an event. One that cannot be decoded is passed over: a single odd device
+// must not hide all others.
+func (l *Listener) decode(f frame) (Event, bool) {
+	ev, known, err := decodeEvent(f)
+	switch {
+	case err == nil && len(f.body) > maxEvent:
+		err = fmt.Errorf("event of %d bytes", len(f.body))
+	case err == nil && !known:
+		l.client.log.Debug("unknown event passed over", "message", f.message)
+		return Event{}, false
+	}
+	if err != nil {
+		l.bad.Add(l.client.log, "malformed event passed over", "err", err)
+		return Event{}, false
+	}
+	return ev, true
 }
 
 // Listen asks for events. The devices that are present come first, as Attached.
@@ -57,6 +90,9 @@ func (l *Listener) start(ctx context.Context) (Result, error) {
 		if !known {
 			return 0, errors.Join(err, evErr, errReply("a result"))
 		}
+		if len(l.queue) >= maxKnown || len(f.body) > maxEvent {
+			return 0, ErrTooMany
+		}
 		l.queue = append(l.queue, ev)
 	}
 }
@@ -69,29 +105,36 @@ func (l *Listener) Next(ctx context.Context) (Event, error) {
 		if len(l.queue) > 0 {
 			ev := l.queue[0]
 			l.queue = l.queue[1:]
-			return l.remember(ev), nil
+			if ev, ok := l.remember(ev); ok {
+				return ev, nil
+			}
+			continue
 		}
 		f, err := l.frame(ctx)
 		if err != nil {
 			return Event{}, &Error{Op: "listen", Err: err}
 		}
-		ev, known, err := decodeEvent(f)
-		if err != nil {
-			return Event{}, &Error{Op: "listen", Err: err}
+		ev, ok := l.decode(f)
+		if ok {
+			ev, ok = l.remember(ev)
 		}
-		if known {
-			return l.remember(ev), nil
+		if ok {
+			return ev, nil
 		}
-		l.client.log.DebugContext(ctx, "unknown event passed over", "message", f.message)
 	}
 }
 
-// remember completes an event that carries a bare id.
-func (l *Listener) remember(ev Event) Event {
+// remember completes an event that carries a bare id. It reports false for one device too
+// many.
+func (l *Listener) remember(ev Event) (Event, bool) {
 	id := ev.Entry.DeviceID
 	if ev.Kind == Attached {
+		if _, ok := l.known[id]; !ok && len(l.known) >= maxKnown {
+			l.bad.Add(l.client.log, "device passed over", "err", ErrTooMany)
+			return Event{}, false
+		}
 		l.known[id] = ev.Entry
-		return ev
+		return ev, true
 	}
 	if e, ok := l.known[id]; ok {
 		ev.Entry = e
@@ -99,7 +142,7 @@ func (l *Listener) remember(ev Event) Event {
 	if ev.Kind == Detached {
 		delete(l.known, id)
 	}
-	return ev
+	return ev, true
 }
 
 // frame returns the next frame. Bytes that arrived before ctx ended stay in

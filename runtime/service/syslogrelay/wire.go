@@ -16,7 +16,6 @@ package syslogrelay
 
 import (
 	"bytes"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -63,9 +62,6 @@ type Entry struct {
 	Message string // with the escapes undone
 	Raw     string // the record as received, without its end
 }
-
-// ErrTooLong is the cause of an Error when a record exceeds MaxRecord.
-var ErrTooLong = errors.New("record is too long")
 
 // Error is every failure of the package.
 type Error struct {
