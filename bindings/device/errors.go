@@ -13,6 +13,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/rsd"
@@ -129,6 +130,7 @@ var muxers = []reason{
 
 // ends are ends of connections for which no service has a code.
 var ends = []reason{
+	{link.ErrTooLarge, "too_large", ""},
 	{tunnel.ErrDown, "disconnected",
 		"the tunnel went down during the call; the next call gets a new one"},
 	{io.EOF, "disconnected", ""},

@@ -96,9 +96,6 @@ func errorCode(err error) string {
 	if errors.As(err, &h) && h.Code != "" {
 		return string(h.Code)
 	}
-	if errors.Is(err, afc.ErrTooLarge) {
-		return "too_large"
-	}
 	var a *afc.Error
 	if !errors.As(err, &a) || a.Status == 0 {
 		return ""

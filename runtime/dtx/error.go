@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Causes of an Error. The first group is found in bytes, the second while a
@@ -25,7 +26,7 @@ var (
 	// out of turn.
 	ErrFragment = errors.New("unknown fragment")
 	// ErrTooLarge says that a limit of this package was passed.
-	ErrTooLarge = errors.New("message too large")
+	ErrTooLarge error = &cause{"message too large", link.ErrTooLarge}
 	// ErrIncomplete says that the bytes end inside a message.
 	ErrIncomplete error = &cause{"incomplete message", io.ErrUnexpectedEOF}
 	// ErrPrimitive says that an argument is of an unknown kind or cut short.

@@ -2,9 +2,10 @@ package afc
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"path"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Limits on what one call takes from a device. Real devices stay far below.
@@ -25,7 +26,7 @@ const (
 )
 
 // ErrTooLarge matches every LimitError.
-var ErrTooLarge = errors.New("too large")
+var ErrTooLarge = link.ErrTooLarge
 
 // LimitError is the cause when a device sends more than a limit of this package allows.
 type LimitError struct {
