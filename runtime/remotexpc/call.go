@@ -293,7 +293,9 @@ func (c *Conn) enqueue(st *stream, raw []byte) error {
 	size := len(raw) + queuedOverhead
 	full := func() bool { return c.buffered > 0 && c.buffered+size > c.opts.Buffer }
 	if c.alone {
-		full = func() bool { return len(c.queue) >= aloneMessages || c.queuedBytes+size > aloneBytes }
+		full = func() bool {
+			return len(c.queue) >= aloneMessages || c.queuedBytes+size > aloneBytes
+		}
 	}
 	// A device loses no request of a host, and ends the connection instead.
 	for !c.device && len(c.queue) > 0 && full() {

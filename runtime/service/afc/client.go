@@ -136,7 +136,8 @@ func (c *Client) start(ctx context.Context, r request) (*call, error) {
 		return nil, link.Expired(ctx, c.conn)
 	}
 	defer func() { <-c.turn }()
-	k := &call{want: r.want, most: cmp.Or(r.most, maxInfo), dst: r.dst, done: make(chan struct{}, 1)}
+	most := cmp.Or(r.most, maxInfo)
+	k := &call{want: r.want, most: most, dst: r.dst, done: make(chan struct{}, 1)}
 	packet, err := c.register(k)
 	if err != nil {
 		return nil, err
