@@ -139,6 +139,7 @@ var muxers = []reason{
 // ends are ends of connections for which no service has a code.
 var ends = []reason{
 	{lockdown.ErrTLS, "tls", "the device may have forgotten this computer: " + hintPair},
+	{link.ErrTooLarge, "too_large", ""},
 	{tunnel.ErrDown, "disconnected",
 		"the tunnel went down during the call; the next call gets a new one"},
 	{io.EOF, "disconnected", ""},

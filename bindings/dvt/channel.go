@@ -10,6 +10,7 @@ import (
 	"github.com/imdlua/imdlua/bindings/stream"
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
@@ -46,6 +47,7 @@ type Channel struct {
 	err    error // why nothing follows
 	once   sync.Once
 	closed error
+	bad    link.Skipped
 }
 
 func openChannel(
@@ -86,6 +88,7 @@ func (c *Channel) listen() {
 		Text:  func(v any) string { return v.(*Event).Selector },
 		Queue: maxEvents,
 		Size:  func(v any) int { return v.(*Event).size }, QueueBytes: maxEventBytes,
+		Malformed: c.bad.Count,
 	})
 }
 
@@ -107,7 +110,8 @@ func (c *Channel) pump() {
 		}
 		e, err := eventOf(in)
 		if err != nil {
-			continue // one malformed message does not end the channel
+			c.bad.Add(nil, "malformed event passed over")
+			continue
 		}
 		c.mu.Lock()
 		c.push(e)

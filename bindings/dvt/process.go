@@ -66,8 +66,10 @@ func (p *Process) follow(c *api.Call, t device.Timeout, options dvt.LaunchOption
 			return lines(ctx, p.dev, followed, push)
 		}
 		text := func(v any) string { return v.(string) }
-		return stream.New(source, followed.Close,
-			stream.Options{Kind: "output", Text: text, Dropped: followed.Dropped}), nil
+		return stream.New(source, followed.Close, stream.Options{
+			Kind: "output", Text: text, Size: func(v any) int { return len(v.(string)) },
+			Dropped: followed.Dropped, Malformed: followed.Malformed,
+		}), nil
 	})
 	if err == nil {
 		p.output = output.Value()

@@ -99,7 +99,9 @@ func samples(
 			push(sample(s))
 		}
 	}
-	return &stream.Opening{Source: read, Stop: m.Close, Dropped: m.Dropped}, nil
+	return &stream.Opening{
+		Source: read, Stop: m.Close, Dropped: m.Dropped, Malformed: m.Malformed,
+	}, nil
 }
 
 func sample(s *dvt.Sample) *Sample {

@@ -147,7 +147,8 @@ func filesClass() *api.Class {
 	c.String = (*Files).describe
 	opts, p := api.ParamDoc("opts", "timeout"), api.ParamDoc("path", "path on the device")
 	remote := api.StringKind("path", "remote_path")
-	raises := api.Raises("not_found", "access_denied", "timeout", "disconnected")
+	raises := api.Raises("not_found", "access_denied", "too_large", "timeout",
+		"disconnected")
 	const f = "local files = device().files\n"
 	c.Methods = []*api.Func{
 		api.Method("list", "Lists a directory, sorted by name.",

@@ -188,8 +188,9 @@ func glob(
 }
 
 func read(c *api.Call, f *Files, p string, t device.Timeout) (b []byte, err error) {
+	limit := c.Host().Options().MaxString
 	err = f.do(c, t, func(ctx context.Context, client *afc.Client) error {
-		b, err = client.ReadFile(ctx, p)
+		b, err = client.ReadFileLimit(ctx, p, limit)
 		return err
 	})
 	return b, err

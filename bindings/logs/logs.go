@@ -4,7 +4,6 @@ package logs
 
 import (
 	"context"
-	"errors"
 	"io"
 	"strings"
 	"time"
@@ -105,7 +104,7 @@ func live(c *api.Call, d *device.Device, o options) (api.Opened[*stream.Stream],
 		read := func(ctx context.Context, push func(...any)) error {
 			return d.Ended(pump(ctx, s, &o, push))
 		}
-		return &stream.Opening{Source: read, Stop: s.Close}, nil
+		return &stream.Opening{Source: read, Stop: s.Close, Malformed: s.Malformed}, nil
 	}
 	return device.Open(c, d, o.Timeout, func(ctx context.Context) (*stream.Stream, error) {
 		if strings.Contains(o.Process, ".") {
@@ -121,7 +120,10 @@ func live(c *api.Call, d *device.Device, o options) (api.Opened[*stream.Stream],
 		}
 		text := func(v any) string { return v.(*Entry).Message }
 		return stream.NewResuming(first, resume(d, limit, connect, entryGap),
-			stream.Options{Kind: "syslog", Queue: o.Queue, Text: text}), nil
+			stream.Options{
+				Kind: "syslog", Queue: o.Queue, Text: text,
+				Size: func(v any) int { return len(v.(*Entry).Message) },
+			}), nil
 	})
 }
 
@@ -180,9 +182,6 @@ func pump(ctx context.Context, s *ostracerelay.Stream, o *options, push func(...
 	out := make([]any, 0, batch)
 	for {
 		n, err := s.NextBatch(ctx, raw)
-		if errors.Is(err, ostracerelay.ErrRecord) {
-			continue // one malformed record does not end the stream
-		}
 		if err != nil {
 			return err
 		}
@@ -242,7 +241,10 @@ func text(c *api.Call, d *device.Device, o textOptions) (api.Opened[*stream.Stre
 		}
 		raw := func(v any) string { return v.(*Line).Raw }
 		return stream.NewResuming(first, resume(d, limit, connect, lineGap),
-			stream.Options{Kind: "syslog text", Text: raw}), nil
+			stream.Options{
+				Kind: "syslog text", Text: raw,
+				Size: func(v any) int { return len(v.(*Line).Raw) },
+			}), nil
 	})
 }
 
@@ -264,7 +266,7 @@ func openText(ctx context.Context, d *device.Device) (*stream.Opening, error) {
 			})
 		}
 	}
-	return &stream.Opening{Source: read, Stop: client.Close}, nil
+	return &stream.Opening{Source: read, Stop: client.Close, Malformed: client.Malformed}, nil
 }
 
 type archiveOptions struct {

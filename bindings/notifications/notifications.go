@@ -71,7 +71,10 @@ func observe(
 		text := func(v any) string { return v.(string) }
 		return stream.NewResuming(first,
 			stream.Resume{Limit: limit, Ready: d.Ready, Open: again},
-			stream.Options{Kind: "notifications", Text: text}), nil
+			stream.Options{
+				Kind: "notifications", Text: text,
+				Size: func(v any) int { return len(v.(string)) },
+			}), nil
 	})
 }
 
@@ -95,7 +98,7 @@ func open(ctx context.Context, d *device.Device, names []string) (*stream.Openin
 			}
 			push(name)
 		}
-	}, Stop: client.Close}, nil
+	}, Stop: client.Close, Malformed: client.Malformed}, nil
 }
 
 // subscribe returns when the device observes the names: what is posted from then on
@@ -118,6 +121,9 @@ func subscribe(
 		}
 		if name == ready {
 			return early, nil
+		}
+		if len(early) >= stream.DefaultQueue {
+			early = early[1:]
 		}
 		early = append(early, name)
 	}

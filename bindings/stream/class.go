@@ -206,6 +206,9 @@ func Class() *api.Class {
 	c.Fields = []*api.Field{
 		api.Property("dropped", "how many values were lost because nobody took them in time",
 			func(s *Stream) uint64 { return s.Dropped() }),
+		api.Property("malformed", "how many values the device sent in a form that could not be "+
+			"read; they are passed over",
+			func(s *Stream) uint64 { return s.Malformed() }),
 		api.Property("gaps", "how often the connection was lost and the stream went on; what "+
 			"happened in between is not in it",
 			func(s *Stream) uint64 { return s.Gaps() }),

@@ -69,8 +69,8 @@ type Opening struct {
 	// Stop ends a read of Source that waits and closes the connection. It is
 	// called once.
 	Stop func() error
-	// Dropped is as in Options.
-	Dropped func() uint64
+	// Dropped and Malformed are as in Options.
+	Dropped, Malformed func() uint64
 }
 
 // Resume says how a stream goes on when its connection is lost.
@@ -93,7 +93,7 @@ type Resume struct {
 func NewResuming(first *Opening, r Resume, o Options) *Stream {
 	p := &resumer{Resume: r, kind: o.Kind, current: first}
 	o.gaps = p.gaps.Load
-	o.Dropped = p.dropped
+	o.Dropped, o.Malformed = p.dropped, p.malformed
 	return New(p.run, p.stop, o)
 }
 
@@ -106,6 +106,7 @@ type resumer struct {
 	mu      sync.Mutex
 	current *Opening
 	before  uint64 // dropped by the openings before
+	bad     uint64 // malformed in the openings before
 	closed  bool
 }
 
@@ -122,8 +123,9 @@ func (p *resumer) leave() error {
 	p.mu.Lock()
 	o := p.current
 	p.current = nil
-	if o != nil && o.Dropped != nil {
-		p.before += o.Dropped()
+	if o != nil {
+		p.before += count(o.Dropped)
+		p.bad += count(o.Malformed)
 	}
 	p.mu.Unlock()
 	if o == nil {
@@ -149,10 +151,27 @@ func (p *resumer) enter(o *Opening) bool {
 func (p *resumer) dropped() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.current != nil && p.current.Dropped != nil {
-		return p.before + p.current.Dropped()
+	if p.current == nil {
+		return p.before
 	}
-	return p.before
+	return p.before + count(p.current.Dropped)
+}
+
+func (p *resumer) malformed() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return p.bad
+	}
+	return p.bad + count(p.current.Malformed)
+}
+
+// count is the number of an opening that may not have it.
+func count(f func() uint64) uint64 {
+	if f == nil {
+		return 0
+	}
+	return f()
 }
 
 func (p *resumer) run(ctx context.Context, push func(...any)) error {

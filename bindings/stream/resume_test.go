@@ -22,6 +22,7 @@ type line struct {
 	feed   chan any
 	closed chan struct{}
 	drops  atomic.Uint64
+	bad    atomic.Uint64
 }
 
 func newLine() *line { return &line{feed: make(chan any), closed: make(chan struct{})} }
@@ -43,8 +44,9 @@ func (l *line) opening() *Opening {
 				}
 			}
 		},
-		Stop:    func() error { close(l.closed); return nil }, // a second call panics
-		Dropped: l.drops.Load,
+		Stop:      func() error { close(l.closed); return nil }, // a second call panics
+		Dropped:   l.drops.Load,
+		Malformed: l.bad.Load,
 	}
 }
 
@@ -122,6 +124,7 @@ func TestResume(t *testing.T) {
 		}
 		first.feed <- "one"
 		first.drops.Store(3)
+		first.bad.Store(1)
 		first.feed <- errLost
 		time.Sleep(1200 * time.Millisecond) // of the bubble
 		w.back <- struct{}{}
@@ -130,6 +133,7 @@ func TestResume(t *testing.T) {
 		expect("no connection for 1.2 s")
 		expect("two")
 		second.drops.Store(4)
+		second.bad.Store(1)
 		if s.Gaps() != 1 {
 			t.Errorf("%d gaps, want 1", s.Gaps())
 		}
@@ -146,6 +150,9 @@ func TestResume(t *testing.T) {
 		expect("three")
 		if s.Gaps() != 2 || s.Dropped() != 7 {
 			t.Errorf("%d gaps, %d dropped, want 2, 7", s.Gaps(), s.Dropped())
+		}
+		if s.Malformed() != 2 {
+			t.Errorf("%d malformed, want 2", s.Malformed())
 		}
 		if err := s.Close(); err != nil || !isClosed(third.closed) {
 			t.Errorf("Close = %v, third closed %v", err, isClosed(third.closed))
@@ -337,4 +344,24 @@ func TestLost(t *testing.T) {
 	if text := GapText(1234 * time.Millisecond); !strings.HasSuffix(text, " 1.2 s") {
 		t.Errorf("GapText = %q", text)
 	}
+}
+
+// TestFlood fills a stream that nobody reads with large values.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	size := func(v any) int { return len(v.([]byte)) }
+	s, push, end := NewFed(Options{Kind: "test", Size: size})
+	value := make([]byte, 1<<20)
+	for range 1000 {
+		push(value)
+	}
+	end(io.EOF)
+	kept := DefaultQueueBytes / len(value)
+	if s.size != kept || s.bytes > DefaultQueueBytes {
+		t.Errorf("%d values of %d bytes wait, want %d", s.size, s.bytes, kept)
+	}
+	if n := s.Dropped(); n != uint64(1000-kept) {
+		t.Errorf("%d dropped, want %d", n, 1000-kept)
+	}
+	s.Close()
 }

@@ -21,6 +21,9 @@ import (
 // DefaultQueue is how many values wait for a slow script.
 const DefaultQueue = 65536
 
+// DefaultQueueBytes is how many bytes wait for a slow script, of values that have a size.
+const DefaultQueueBytes = 64 << 20
+
 // Source delivers values to push until ctx ends or the source does. It returns
 // io.EOF or nil for a normal end.
 type Source func(ctx context.Context, push func(...any)) error
@@ -31,13 +34,26 @@ type Options struct {
 	Text  func(any) string // what find("text") looks at; nil = no text search
 	Queue int              // 0 = DefaultQueue
 	// Size returns the bytes of a value, for values that can be large. QueueBytes
-	// then limits the values that wait, but one value always may.
+	// then limits the values that wait, but one value always may; 0 =
+	// DefaultQueueBytes.
 	Size       func(any) int
 	QueueBytes int
 	// Dropped counts what was lost before it came here, for example on the device.
 	Dropped func() uint64
+	// Malformed counts what was passed over because it could not be decoded.
+	Malformed func() uint64
 
 	gaps func() uint64 // of a stream that resumes
+}
+
+func (o Options) withDefaults() Options {
+	if o.Queue <= 0 {
+		o.Queue = DefaultQueue
+	}
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = DefaultQueueBytes
+	}
+	return o
 }
 
 // Stream is a queue that a pump fills. Values are pulled by one task at a time
@@ -66,9 +82,7 @@ type Stream struct {
 // New starts reading src. stop, if not nil, is called once by Close before it
 // waits for the source: it must make a blocked read return.
 func New(src Source, stop func() error, o Options) *Stream {
-	if o.Queue <= 0 {
-		o.Queue = DefaultQueue
-	}
+	o = o.withDefaults()
 	ctx, end := context.WithCancel(context.Background())
 	s := &Stream{
 		opts: o, wake: make(chan struct{}, 1), end: end, done: make(chan struct{}), stop: stop,
@@ -98,9 +112,7 @@ func (s *Stream) signal() {
 // waits, end says why no more follow, with io.EOF for a normal end. Both may be
 // called from any goroutine, and after Close, when they do nothing.
 func NewFed(o Options) (s *Stream, push func(...any), end func(error)) {
-	if o.Queue <= 0 {
-		o.Queue = DefaultQueue
-	}
+	o = o.withDefaults()
 	s = &Stream{opts: o, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	var once sync.Once
 	end = func(err error) {
@@ -258,6 +270,14 @@ func (s *Stream) Dropped() uint64 {
 		n += r.opts.Dropped()
 	}
 	return n
+}
+
+// Malformed returns how many values were passed over because they could not be decoded.
+func (s *Stream) Malformed() uint64 {
+	if f := s.root().opts.Malformed; f != nil {
+		return f()
+	}
+	return 0
 }
 
 // Gaps returns how often the connection was lost and found again.

@@ -51,7 +51,7 @@ func open(
 		if err != nil {
 			return nil, err
 		}
-		conn, err := remotexpc.Connect(ctx, nc, remotexpc.Options{})
+		conn, err := remotexpc.Connect(ctx, nc, remotexpc.Options{Alone: true})
 		if err != nil {
 			return nil, err
 		}

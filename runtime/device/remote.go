@@ -50,7 +50,9 @@ func (f *Finder) transport(ctx context.Context, r Road) (remotepair.Transport, e
 		return nil, err
 	}
 	defer list.Close()
-	x, err := list.OpenXPC(ctx, remotepair.Service, remotexpc.Options{})
+	x, err := list.OpenXPC(ctx, remotepair.Service, remotexpc.Options{
+		MaxMessage: remotepair.MaxMessage, Buffer: 4 * remotepair.MaxMessage,
+	})
 	if err != nil {
 		return nil, err
 	}

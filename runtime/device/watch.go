@@ -57,6 +57,9 @@ func (w *Watcher) tell(ctx context.Context, m *usbmux.Client, e usbmux.Event) {
 		if k, ok := w.known[info.UDID]; ok {
 			info = k
 		}
+		if e.Kind == usbmux.Detached {
+			delete(w.known, info.UDID) // a muxer may make devices up for ever
+		}
 		w.mu.Unlock()
 	}
 	select {

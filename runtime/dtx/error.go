@@ -26,7 +26,7 @@ var (
 	// out of turn.
 	ErrFragment = link.Malformed("unknown fragment")
 	// ErrTooLarge says that a limit of this package was passed.
-	ErrTooLarge = link.Malformed("message too large")
+	ErrTooLarge error = &cause{"message too large", link.ErrTooLarge}
 	// ErrIncomplete says that the bytes end inside a message.
 	ErrIncomplete error = &cause{"incomplete message", io.ErrUnexpectedEOF}
 	// ErrPrimitive says that an argument is of an unknown kind or cut short.

@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -75,16 +76,43 @@ func (e *Exchange) Each(ctx context.Context, req plist.Dict, take func(plist.Dic
 }
 
 func (e *Exchange) answer(ctx context.Context, req plist.Dict, take func(plist.Dict) (bool, error)) error {
-	var m plist.Dict
-	err := e.conn.Call(ctx, req, &m)
-	for err == nil {
-		end := false
-		if end, err = take(m); err != nil || end {
-			return err
-		}
-		if m, err = e.conn.RecvDict(ctx); err == io.EOF {
+	if err := e.conn.Send(ctx, req); err != nil {
+		return err
+	}
+	for total := 0; ; {
+		b, err := e.conn.RecvBytes(ctx)
+		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
+		if err != nil {
+			return err
+		}
+		if total += len(b); total > maxAnswer {
+			return &AnswerError{Max: maxAnswer}
+		}
+		var m plist.Dict
+		if err := plist.Unmarshal(b, &m); err != nil {
+			return err
+		}
+		if end, err := take(m); err != nil || end {
+			return err
+		}
 	}
-	return err
 }
+
+// maxAnswer bounds all messages of an answer together.
+const maxAnswer = 256 << 20
+
+// ErrTooLarge matches the errors about a peer that sends more than a limit allows:
+// FrameError, AnswerError, and those of the packages above.
+var ErrTooLarge = errors.New("too large")
+
+// AnswerError reports an answer of many messages that are too large together.
+type AnswerError struct{ Max int64 }
+
+func (e *AnswerError) Error() string {
+	return fmt.Sprintf("answer is over the limit of %d bytes", e.Max)
+}
+
+// Is matches ErrTooLarge.
+func (e *AnswerError) Is(target error) bool { return target == ErrTooLarge }

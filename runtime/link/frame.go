@@ -33,8 +33,10 @@ func (e *FrameError) Error() string {
 	return fmt.Sprintf("frame of %d bytes is over the limit of %d", e.Length, e.Max)
 }
 
-// Is matches ErrProtocol.
-func (e *FrameError) Is(target error) bool { return target == ErrProtocol }
+// Is matches ErrTooLarge, and ErrProtocol: no peer may send such a frame.
+func (e *FrameError) Is(target error) bool {
+	return target == ErrTooLarge || target == ErrProtocol
+}
 
 // ReadN reads exactly n bytes into buf's capacity, growing it only as bytes
 // arrive, so that a length from the wire reserves nothing by itself.

@@ -18,6 +18,10 @@ import (
 // idleTimeout is when lockdownd hangs up on a host that says nothing.
 const idleTimeout = 60 * time.Second
 
+// maxRequest bounds a request: whoever reaches the port may send one. A pair record is the
+// largest.
+const maxRequest = 1 << 20
+
 // FaultHandshake is what Device.Fault is called with ahead of a session's TLS
 // handshake.
 const FaultHandshake = "Handshake"
@@ -65,7 +69,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &deviceConn{Device: d, log: log.With("layer", "lockdown", "udid", d.Phone.UDID())}
-	s.conn = &link.PlistConn{Conn: c, Max: link.MaxLockdownFrame}
+	s.conn = &link.PlistConn{Conn: c, Max: maxRequest}
 	for {
 		err := s.step(ctx)
 		switch {

@@ -256,11 +256,18 @@ func TestUnpair(t *testing.T) {
 	}
 }
 
-func TestKeyIsShared(t *testing.T) {
+func TestKey(t *testing.T) {
 	t.Parallel()
-	a, b := newPhone(t, Options{}), newPhone(t, Options{Serial: 1, Profile: "ios16"})
-	if !a.Key().Equal(b.Key()) || a.Key().N.BitLen() != 2048 {
-		t.Errorf("keys of %d bits, equal: %v", a.Key().N.BitLen(), a.Key().Equal(b.Key()))
+	a, again := newPhone(t, Options{}), newPhone(t, Options{})
+	b := newPhone(t, Options{Serial: 1, Profile: "ios16"})
+	if !a.Key().Equal(again.Key()) {
+		t.Error("a phone has another key than before")
+	}
+	if a.Key().Equal(b.Key()) {
+		t.Error("two phones have the same key")
+	}
+	if n := a.Key().N.BitLen(); n != 2048 {
+		t.Errorf("the key has %d bits, want 2048", n)
 	}
 	block, rest := pem.Decode(a.PublicKeyPEM())
 	if block == nil || len(rest) != 0 {

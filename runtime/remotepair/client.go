@@ -15,6 +15,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // consentTimeout is how long the user of a device has by default.
@@ -66,6 +67,7 @@ type Client struct {
 	t    Transport
 	o    Options
 	log  *slog.Logger
+	bad  link.Skipped
 	info DeviceInfo
 
 	busy   chan struct{} // holds one token while a call runs
@@ -165,6 +167,10 @@ func (c *Client) send(ctx context.Context, m *Message) error {
 func (c *Client) recv(ctx context.Context, want func(*Message) bool) (*Message, error) {
 	for range maxUnasked {
 		m, err := c.t.Recv(ctx)
+		if errors.Is(err, errShape) { // newer devices may say more than is known here
+			c.bad.Add(c.log, "malformed message passed over", "err", err)
+			continue
+		}
 		if err != nil {
 			return nil, c.spoil(err)
 		}

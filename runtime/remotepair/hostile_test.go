@@ -8,6 +8,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // wire speaks single messages to one side, from either end.
@@ -374,4 +375,43 @@ func TestHostileChannel(t *testing.T) {
 			client.Close()
 		}
 	})
+}
+
+// TestBadMessages has a device that says odd things before it answers.
+func TestBadMessages(t *testing.T) {
+	t.Parallel()
+	for name, odd := range map[string]string{
+		"no JSON":        `{`,
+		"list":           `[]`,
+		"nothing":        `{}`,
+		"null":           `null`,
+		"no content":     `{"message":{"plain":{"_0":{}}},"originatedBy":"device","sequenceNumber":0}`,
+		"two events":     `{"message":{"plain":{"_0":{"event":{"_0":{"a":{},"b":{}}}}}}}`,
+		"event as text":  `{"message":{"plain":{"_0":{"event":"x"}}}}`,
+		"unknown":        `{"message":{"plain":{"_0":{"event":{"_0":{"somethingNew":{}}}}}}}`,
+		"sealed nothing": `{"message":{"streamEncrypted":{"_0":7}}}`,
+		"two values":     `{}{}`,
+	} {
+		host, device := link.Pipe()
+		go func() {
+			s := NewStream(device)
+			if _, err := s.Recv(context.Background()); err != nil {
+				return
+			}
+			frame := append([]byte(frameMagic), byte(len(odd)>>8), byte(len(odd)))
+			_, _ = device.Write(append(frame, odd...))
+			info := plist.Dict{"_0": plist.Dict{"peerDeviceInfo": plist.Dict{"name": "Phone"}}}
+			_ = s.Send(context.Background(), &Message{Device: true, content: &content{kind: kindResponse, name: nameHandshake, args: info}})
+		}()
+		c, err := Connect(t.Context(), NewStream(host), Options{Identity: NewIdentity("host")})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := c.info.Name; got != "Phone" {
+			t.Errorf("%s: name %q", name, got)
+		}
+		c.Close()
+		device.Close()
+	}
 }

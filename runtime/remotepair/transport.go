@@ -25,6 +25,10 @@ type Transport interface {
 	Close() error
 }
 
+// MaxMessage bounds a message of the XPC transport. On the other transport a message has
+// at most 64 KiB.
+const MaxMessage = 1 << 20
+
 // A frame of the TCP transport: magic, u16 big-endian length, JSON.
 const (
 	frameMagic  = "RPPairing"

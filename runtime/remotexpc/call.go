@@ -19,8 +19,9 @@ const maxGiven = 64
 // queued is a message that waits to be received, not decoded yet: its bytes are
 // what the windows count, and decoding is not the reader's work.
 type queued struct {
-	st  *stream
-	raw []byte
+	st   *stream
+	raw  []byte
+	held int64 // what is not credited to the peer until somebody receives it
 }
 
 // call waits for a reply.
@@ -271,10 +272,68 @@ func (c *Conn) Recv(ctx context.Context) (xpc.Dict, error) {
 	return nil, err
 }
 
+// Receiving says whether somebody receives. While nobody does, the newest messages are
+// kept, a few, and the others are dropped and counted: the peer may go on and the
+// connection lives. Otherwise all messages are kept, and a peer that keeps to the windows
+// waits for the receiver. Receive begins it; who stops receiving says so.
+func (c *Conn) Receiving(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.alone = !on
+	for c.alone && len(c.queue) > 0 {
+		c.drop()
+	}
+}
+
+// Dropped counts the messages that nobody received in time.
+func (c *Conn) Dropped() uint64 { return c.dropped.Count() }
+
+// enqueue keeps a message for who receives it; mu is held.
+func (c *Conn) enqueue(st *stream, raw []byte) error {
+	size := len(raw) + queuedOverhead
+	full := func() bool { return c.buffered > 0 && c.buffered+size > c.opts.Buffer }
+	if c.alone {
+		full = func() bool {
+			return len(c.queue) >= aloneMessages || c.queuedBytes+size > aloneBytes
+		}
+	}
+	// A device loses no request of a host, and ends the connection instead.
+	for !c.device && len(c.queue) > 0 && full() {
+		c.drop()
+		c.dropped.Add(c.log, "message dropped, nobody receives")
+	}
+	if err := c.keep(size); err != nil {
+		return err
+	}
+	q := queued{st: st, raw: raw}
+	if !c.alone {
+		q.held = int64(len(raw))
+		st.recv.held += q.held
+	}
+	c.queuedBytes += size
+	c.queue = append(c.queue, q)
+	c.signal()
+	return nil
+}
+
+// drop takes the oldest message off the queue; mu is held.
+func (c *Conn) drop() queued {
+	q := c.queue[0]
+	c.queue[0] = queued{}
+	c.queue = c.queue[1:]
+	size := len(q.raw) + queuedOverhead
+	c.release(size)
+	c.queuedBytes -= size
+	q.st.recv.held -= q.held
+	c.credit(q.st)
+	return q
+}
+
 // next takes a message off the queue, none while it is empty.
 func (c *Conn) next() (queued, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.alone = false
 	if len(c.queue) == 0 {
 		c.queue = nil
 		if c.cause != nil {
@@ -282,13 +341,9 @@ func (c *Conn) next() (queued, error) {
 		}
 		return queued{}, nil
 	}
-	q := c.queue[0]
-	c.queue[0] = queued{}
-	if c.queue = c.queue[1:]; len(c.queue) > 0 {
+	q := c.drop()
+	if len(c.queue) > 0 {
 		c.signal()
 	}
-	c.buffered -= len(q.raw) + queuedOverhead
-	q.st.recv.held -= int64(len(q.raw))
-	c.credit(q.st)
 	return q, nil
 }

@@ -10,7 +10,7 @@ import (
 // its SETTINGS: no host waits for the messages that the device mirrors.
 func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	c := newConn(nc, o, false)
-	c.up = true
+	c.up, c.alone = true, o.Alone
 	c.turn <- struct{}{} // nothing may be written ahead of the preface
 	c.start()
 	c.out.b = append(c.out.b, preface...)

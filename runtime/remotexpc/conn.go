@@ -60,11 +60,14 @@ type Conn struct {
 	recv       receipt // of the connection
 	pending    control
 
-	queue    []queued
-	buffered int // in queue and file streams
-	calls    []*call
-	given    []uint64      // ids of calls that were given up
-	opened   chan struct{} // closed and replaced when the peer opens a file stream
+	queue       []queued
+	queuedBytes int  // in queue
+	buffered    int  // in queue and file streams
+	alone       bool // nobody receives
+	dropped     link.Skipped
+	calls       []*call
+	given       []uint64      // ids of calls that were given up
+	opened      chan struct{} // closed and replaced when the peer opens a file stream
 }
 
 // stream is one HTTP/2 stream. Its fields belong to Conn.mu, part to the reader.
@@ -373,22 +376,25 @@ type assembler struct {
 	buf  []byte
 }
 
-// space returns where the next bytes go. Memory grows with what has come.
-func (a *assembler) space() []byte {
+// space returns where the next bytes go. Memory grows with what has come, and counts
+// against the budget.
+func (a *assembler) space(b *Budget) ([]byte, error) {
 	if a.n < len(a.head) {
-		return a.head[a.n:]
+		return a.head[a.n:], nil
 	}
 	if len(a.buf) == cap(a.buf) {
-		grown := make([]byte, len(a.buf), min(a.size, 2*len(a.buf)))
-		copy(grown, a.buf)
-		a.buf = grown
+		grown := min(a.size, 2*len(a.buf))
+		if !b.Take(grown - cap(a.buf)) {
+			return nil, overflow("all connections together hold too much")
+		}
+		a.buf = append(make([]byte, 0, grown), a.buf...)
 	}
-	return a.buf[len(a.buf):cap(a.buf)]
+	return a.buf[len(a.buf):cap(a.buf)], nil
 }
 
 // advance takes n bytes that were put into space and returns the message when
 // it is whole.
-func (a *assembler) advance(n, limit int) ([]byte, error) {
+func (a *assembler) advance(n, limit int, b *Budget) ([]byte, error) {
 	if a.n == len(a.head) {
 		a.buf = a.buf[:len(a.buf)+n]
 	} else if a.n += n; a.n < len(a.head) {
@@ -398,8 +404,12 @@ func (a *assembler) advance(n, limit int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		first := min(size, growStep)
+		if !b.Take(first) {
+			return nil, overflow("all connections together hold too much")
+		}
 		a.size = size
-		a.buf = append(make([]byte, 0, min(size, growStep)), a.head[:]...)
+		a.buf = append(make([]byte, 0, first), a.head[:]...)
 	}
 	if len(a.buf) < a.size {
 		return nil, nil

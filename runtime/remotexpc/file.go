@@ -198,7 +198,7 @@ func (c *Conn) dropStream(st *stream, code http2.ErrCode) {
 func (c *Conn) forget(st *stream) {
 	delete(c.streams, st.id)
 	if f := st.file; f != nil {
-		c.buffered -= f.size
+		c.release(f.size)
 		st.recv.held -= int64(f.size)
 		f.size = 0
 		for len(f.chunks) > 0 {
@@ -387,7 +387,7 @@ func (f *FileReader) take(p []byte) (int, error) {
 		}
 		return 0, f.st.file.err
 	}
-	c.buffered -= n
+	c.release(n)
 	f.st.recv.held -= int64(n)
 	c.credit(f.st)
 	return n, nil

@@ -224,24 +224,48 @@ func TestSlowReceiver(t *testing.T) {
 	})
 }
 
-// TestOverflow ends the connection of a peer that does not keep to the windows.
+// TestOverflow has peers that do not keep to the windows. A device ends the connection, a
+// host loses the oldest messages.
 func TestOverflow(t *testing.T) {
 	t.Parallel()
-	p, h := handDevice(t, Options{Buffer: 10_000}, 1<<20)
-	p.headers(1)
-	news := message(xpc.FlagsOneWay, 2, xpc.Dict{{Key: "data", Value: make([]byte, 4000)}})
-	for range 3 {
-		p.data(1, news)
+	ctx := context.Background()
+	numbered := func(n int) []byte {
+		body := xpc.Dict{{Key: "n", Value: int64(n)}, {Key: "data", Value: make([]byte, 4000)}}
+		return message(xpc.FlagsOneWay, 2, body)
+	}
+	p, d := handHost(t, Options{Buffer: 10_000}, 1<<20)
+	for i := range 3 {
+		p.data(1, numbered(i))
 	}
 	p.expectGoAway("ENHANCE_YOUR_CALM")
-	<-h.Done()
+	<-d.Done()
 	for range 2 {
-		if _, err := h.Receive(context.Background()); err != nil {
+		if _, err := d.Receive(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := h.Receive(context.Background()); !errors.Is(err, ErrOverflow) || !errors.Is(err, net.ErrClosed) {
+	_, err := d.Receive(ctx)
+	if !errors.Is(err, ErrOverflow) || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Receive = %v, want %v", err, ErrOverflow)
+	}
+
+	p, h := handDevice(t, Options{Buffer: 10_000}, 1<<20)
+	p.headers(1)
+	for i := range 50 {
+		p.data(1, numbered(i))
+	}
+	p.pong()
+	if n := h.Dropped(); n != 48 {
+		t.Errorf("%d dropped, want 48", n)
+	}
+	for _, want := range []int64{48, 49} {
+		m, err := h.Receive(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, _ := m.Body.Int("n"); n != want {
+			t.Errorf("message %d, want %d", n, want)
+		}
 	}
 }
 

@@ -182,6 +182,21 @@ func (p *peer) expectNext(want ...string) {
 	}
 }
 
+// pong waits until all that was written has been read.
+func (p *peer) pong() {
+	p.t.Helper()
+	p.check(p.fr.WritePing(false, [8]byte{}))
+	for {
+		got := p.frame()
+		if got == "PING ACK" {
+			return
+		}
+		if strings.HasPrefix(got, "error") || strings.HasPrefix(got, "GOAWAY") {
+			p.t.Fatal(got)
+		}
+	}
+}
+
 // expectGoAway passes over other frames.
 func (p *peer) expectGoAway(want string) {
 	p.t.Helper()

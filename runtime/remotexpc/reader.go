@@ -18,6 +18,7 @@ const magic = 0x29B00B92
 // ends.
 func (c *Conn) read() {
 	defer c.wg.Done()
+	defer c.settle()
 	for {
 		if err := c.readFrame(); err != nil {
 			if err == io.EOF && c.inMessage() {
@@ -27,6 +28,19 @@ func (c *Conn) read() {
 			return
 		}
 	}
+}
+
+// settle gives back what the connection has of the shared budget, when it is over. What
+// waits is still to be received, and gone when the connection is forgotten.
+func (c *Conn) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.buffered
+	for _, id := range []uint32{rootStream, replyStream} {
+		n += cap(c.streams[id].part.buf)
+	}
+	c.opts.Budget.Give(n)
+	c.opts.Budget = nil
 }
 
 // inMessage reports whether a part of a message has come.
@@ -315,14 +329,18 @@ func (c *Conn) skip(n int) error {
 // readMessages takes n bytes of a message stream.
 func (c *Conn) readMessages(st *stream, n int) error {
 	for n > 0 {
-		dst := st.part.space()
+		dst, err := st.part.space(c.opts.Budget)
+		if err != nil {
+			return err
+		}
 		m, err := c.br.Read(dst[:min(n, len(dst))])
 		if err != nil {
 			return unexpected(err)
 		}
 		n -= m
-		raw, err := st.part.advance(m, c.opts.MaxMessage)
+		raw, err := st.part.advance(m, c.messageLimit(), c.opts.Budget)
 		if err == nil && raw != nil {
+			c.opts.Budget.Give(cap(raw)) // counted anew where it waits
 			err = c.deliver(st, raw)
 		}
 		if err != nil {
@@ -330,6 +348,17 @@ func (c *Conn) readMessages(st *stream, n int) error {
 		}
 	}
 	return nil
+}
+
+// messageLimit is how long a message may be: short ones until the host has shown that it
+// speaks the protocol.
+func (c *Conn) messageLimit() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.up {
+		return c.opts.MaxMessage
+	}
+	return min(c.opts.MaxMessage, maxEarlyMessage)
 }
 
 // deliver gives a whole message to the call that waits for it, to Accept, to
@@ -362,22 +391,30 @@ func (c *Conn) deliver(st *stream, raw []byte) error {
 		}
 		return nil
 	}
-	if err := c.keep(len(raw) + queuedOverhead); err != nil {
-		return err
-	}
-	st.recv.held += int64(len(raw))
-	c.queue = append(c.queue, queued{st, raw})
-	c.signal()
-	return nil
+	return c.enqueue(st, raw)
 }
 
 // keep counts n bytes that wait to be received; mu is held.
 func (c *Conn) keep(n int) error {
 	if c.buffered > 0 && c.buffered+n > c.opts.Buffer {
-		e := violation(http2.ErrCodeEnhanceYourCalm, "%d bytes wait already", c.buffered)
-		e.Err = ErrOverflow
-		return e
+		return overflow("%d bytes wait already", c.buffered)
+	}
+	if !c.opts.Budget.Take(n) {
+		return overflow("all connections together hold too much")
 	}
 	c.buffered += n
 	return nil
+}
+
+// release takes bytes that keep counted off again; mu is held.
+func (c *Conn) release(n int) {
+	c.buffered -= n
+	c.opts.Budget.Give(n)
+}
+
+// overflow is the peer's mistake of sending more than can be kept.
+func overflow(format string, args ...any) *Error {
+	e := violation(http2.ErrCodeEnhanceYourCalm, format, args...)
+	e.Err = ErrOverflow
+	return e
 }

@@ -73,6 +73,13 @@ const (
 	batch = 4 * frameSize
 	// growStep is how much memory a declared length is trusted with.
 	growStep = 64 << 10
+	// maxEarlyMessage bounds the messages of a host until the connection is up. Hosts
+	// do not wait with their first request.
+	maxEarlyMessage = 1 << 20
+	// aloneMessages and aloneBytes bound the messages that are kept while nobody
+	// receives; one of any size may wait.
+	aloneMessages = 256
+	aloneBytes    = 1 << 20
 )
 
 // carriesMessages reports whether a stream is one of the two for messages; the
@@ -87,6 +94,8 @@ const (
 	BulkWindow = 16 << 20
 	// DefaultBuffer bounds what waits to be received.
 	DefaultBuffer = 64 << 20
+	// DefaultMessage bounds a message. The lists of a full device have some hundred KB.
+	DefaultMessage = 64 << 20
 )
 
 // Operations, as Error.Op names them.
@@ -143,13 +152,18 @@ type Options struct {
 	// where HTTP/2 allows that: never below 65535. 0 is DefaultWindow. Hosts
 	// that receive large files use BulkWindow.
 	Window uint32
-	// MaxMessage is the longest message that is taken; 0 is what the codec
-	// takes, 256 MiB.
+	// MaxMessage is the longest message that is taken; 0 is DefaultMessage.
 	MaxMessage int
 	// Buffer bounds what waits to be received on all streams together. A
-	// peer that keeps to the windows stays far below; one that does not
-	// loses the connection. 0 is DefaultBuffer.
+	// peer that keeps to the windows stays far below. Of one that does not, a
+	// host drops the oldest messages; a device ends the connection. 0 is
+	// DefaultBuffer.
 	Buffer int
+	// Budget bounds what all connections that share it hold; nil is no bound.
+	Budget *Budget
+	// Alone says that nobody receives until Receive is called, see
+	// Conn.Receiving. It is for a host's side.
+	Alone bool
 	// Pipeline lets calls overlap. Without it they take turns, as it is not
 	// known of every service that its replies bear the request's id.
 	Pipeline bool
@@ -167,7 +181,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.Window = min(o.Window, maxWindow)
 	if o.MaxMessage <= 0 {
-		o.MaxMessage = xpc.WrapperSize + xpc.MaxBody
+		o.MaxMessage = DefaultMessage
 	}
 	if o.Buffer <= 0 {
 		o.Buffer = DefaultBuffer
@@ -188,7 +202,7 @@ var (
 	// ErrGoAway is the cause of an Error when the peer gave the connection up.
 	ErrGoAway = errors.New("connection refused further use by peer")
 	// ErrOverflow is the cause of an Error when the peer sends more than
-	// Options.Buffer holds and nobody receives it.
+	// Options.Buffer or Options.Budget holds and nobody receives it.
 	ErrOverflow = errors.New("too much waits to be received")
 	// ErrCut is the cause of an Error when a message could not be sent to its
 	// end, after which nothing else can.

@@ -86,7 +86,9 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, &Error{Op: "dial", Err: err}
 	}
-	conn, err := remotexpc.Connect(ctx, nc, remotexpc.Options{Logger: c.opts.Logger})
+	conn, err := remotexpc.Connect(ctx, nc, remotexpc.Options{
+		MaxMessage: maxList, Buffer: maxList, Logger: c.opts.Logger,
+	})
 	if err != nil {
 		return nil, &Error{Op: "dial", Err: err}
 	}

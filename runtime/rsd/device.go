@@ -31,8 +31,15 @@ type Device struct {
 	// and before each heartbeat is answered, with the message's type. It may
 	// wait; an error ends the connection.
 	Fault func(ctx context.Context, op string) error
+	// Budget bounds what hosts send on this and other connections; nil is no bound.
+	Budget *remotexpc.Budget
 	// Logger is silent when nil.
 	Logger *slog.Logger
+}
+
+// asked are the options of connections on which hosts say little. Anybody can make them.
+func asked(b *remotexpc.Budget, log *slog.Logger) remotexpc.Options {
+	return remotexpc.Options{MaxMessage: maxAsked, Buffer: maxAsked, Budget: b, Logger: log}
 }
 
 // generation is what differs between versions of iOS.
@@ -67,7 +74,7 @@ func generationOf(p *phone.Phone) generation {
 // Serve sends the list when the connection is up and answers heartbeats until
 // the host leaves or ctx ends. The caller closes c.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
-	x := &remotexpc.Device{Options: remotexpc.Options{Logger: d.Logger}, Handle: d.handle}
+	x := &remotexpc.Device{Options: asked(d.Budget, d.Logger), Handle: d.handle}
 	if err := x.Serve(ctx, c); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sync"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
@@ -20,12 +21,16 @@ type Proxy struct {
 	Peer func(ctx context.Context) (*Peer, error)
 	// Logger is silent when nil.
 	Logger *slog.Logger
+
+	once   sync.Once
+	budget *remotexpc.Budget // of all connections
 }
 
 // Serve sends the list when the connection is up and answers heartbeats until
 // the host leaves, which is no error, or ctx ends. The caller closes c.
 func (p *Proxy) Serve(ctx context.Context, c net.Conn) error {
-	x := &remotexpc.Device{Options: remotexpc.Options{Logger: p.Logger}, Handle: p.handle}
+	p.once.Do(func() { p.budget = remotexpc.NewBudget(proxyBudget) })
+	x := &remotexpc.Device{Options: asked(p.budget, p.Logger), Handle: p.handle}
 	if err := x.Serve(ctx, c); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -76,6 +76,13 @@ const (
 	checkinProtocol = "2"
 	// maxCheckin bounds a property list of the check-in.
 	maxCheckin = 1 << 20
+
+	// maxList bounds the list of a device, and what it says besides.
+	maxList = 8 << 20
+	// maxAsked bounds what a host sends: its handshake and heartbeats.
+	maxAsked = 1 << 20
+	// proxyBudget bounds what all hosts that are connected to a Proxy send.
+	proxyBudget = 16 << 20
 )
 
 // Peer is what a device says of itself.

@@ -236,7 +236,7 @@ func TestListenerPassesOverBadEvents(t *testing.T) {
 func TestListenerFloods(t *testing.T) {
 	t.Parallel()
 	var flood []byte
-	for id := range uint32(maxDevices + 10) {
+	for id := range uint32(maxKnown + 10) {
 		flood = append(flood, appendFrame(nil, frame{message: msgDeviceAdd, body: appendDeviceAdd(nil, Entry{DeviceID: id + 1, UDID: "x"})})...)
 	}
 	ok := appendFrame(nil, resultFrame(1, requestTag, OK))
@@ -246,7 +246,7 @@ func TestListenerFloods(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	for range maxDevices {
+	for range maxKnown {
 		next(t, l)
 	}
 	if ev := next(t, l); ev.Kind != Detached || ev.Entry.DeviceID != 1 {

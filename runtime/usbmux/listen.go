@@ -14,10 +14,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// maxDevices is how many devices a Listener keeps: each takes memory until it is
-// detached.
-const maxDevices = 4096
-
 // Listener receives the events of one connection. Next is for one goroutine at
 // a time; Close may come from another.
 type Listener struct {
@@ -26,6 +22,39 @@ type Listener struct {
 	in     []byte // received and not yet a whole frame
 	queue  []Event
 	known  map[uint32]Entry
+	bad    link.Skipped
+}
+
+const (
+	// maxEvent bounds the body of an event; real ones have less than 2 KiB.
+	maxEvent = 8 << 10
+	// maxKnown bounds how many devices are present at a time.
+	maxKnown = 8192
+)
+
+// ErrTooMany is the cause when a multiplexer tells of more devices than anybody has.
+var ErrTooMany = link.Malformed("too many devices")
+
+// Malformed counts the events that were passed over because they could not be decoded, or
+// were about more devices than can be present.
+func (l *Listener) Malformed() uint64 { return l.bad.Count() }
+
+// decode reads an event. One that cannot be decoded is passed over: a single odd device
+// must not hide all others.
+func (l *Listener) decode(f frame) (Event, bool) {
+	ev, known, err := decodeEvent(f)
+	switch {
+	case err == nil && len(f.body) > maxEvent:
+		err = fmt.Errorf("event of %d bytes", len(f.body))
+	case err == nil && !known:
+		l.client.log.Debug("unknown event passed over", "message", f.message)
+		return Event{}, false
+	}
+	if err != nil {
+		l.bad.Add(l.client.log, "malformed event passed over", "err", err)
+		return Event{}, false
+	}
+	return ev, true
 }
 
 // Listen asks for events. The devices that are present come first, as Attached.
@@ -61,8 +90,11 @@ func (l *Listener) start(ctx context.Context) (Result, error) {
 			return r, nil
 		}
 		ev, known, evErr := decodeEvent(f)
-		if !known || len(l.queue) == maxDevices {
+		if !known {
 			return 0, errors.Join(err, evErr, errReply("a result"))
+		}
+		if len(l.queue) >= maxKnown || len(f.body) > maxEvent {
+			return 0, ErrTooMany
 		}
 		l.queue = append(l.queue, ev)
 	}
@@ -70,61 +102,53 @@ func (l *Listener) start(ctx context.Context) (Result, error) {
 
 // Next waits for the next event. A call that its context ended has lost
 // nothing: the next one goes on where it stopped. When the multiplexer is gone,
-// errors.Is finds io.EOF. An event that cannot be read, or is about a device that was
-// never attached, is passed over: it must not hide the other devices.
+// errors.Is finds io.EOF.
 func (l *Listener) Next(ctx context.Context) (Event, error) {
 	for {
-		ev, err := l.event(ctx)
+		if len(l.queue) > 0 {
+			ev := l.queue[0]
+			l.queue = l.queue[1:]
+			if ev, ok := l.remember(ev); ok {
+				return ev, nil
+			}
+			continue
+		}
+		f, err := l.frame(ctx)
 		if err != nil {
 			return Event{}, &Error{Op: "listen", Err: err}
 		}
-		if l.remember(&ev) {
+		ev, ok := l.decode(f)
+		if ok {
+			ev, ok = l.remember(ev)
+		}
+		if ok {
 			return ev, nil
 		}
-		l.client.log.DebugContext(ctx, "event of an unknown device passed over",
-			"kind", ev.Kind, "device", ev.Entry.DeviceID)
 	}
 }
 
-// event returns the next one that can be read.
-func (l *Listener) event(ctx context.Context) (Event, error) {
-	if len(l.queue) > 0 {
-		ev := l.queue[0]
-		l.queue = l.queue[1:]
-		return ev, nil
-	}
-	for {
-		f, err := l.frame(ctx)
-		if err != nil {
-			return Event{}, err
-		}
-		ev, known, err := decodeEvent(f)
-		if known {
-			return ev, nil
-		}
-		l.client.log.DebugContext(ctx, "event passed over", "message", f.message, "error", err)
-	}
-}
-
-// remember completes an event that carries a bare id, and reports whether its device is
-// known.
-func (l *Listener) remember(ev *Event) bool {
+// remember completes an event that carries a bare id. It reports false for one device too
+// many, and for an event of a device that was never attached.
+func (l *Listener) remember(ev Event) (Event, bool) {
 	id := ev.Entry.DeviceID
-	e, ok := l.known[id]
-	switch {
-	case ev.Kind == Attached:
-		if !ok && len(l.known) == maxDevices {
-			return false
+	if ev.Kind == Attached {
+		if _, ok := l.known[id]; !ok && len(l.known) >= maxKnown {
+			l.bad.Add(l.client.log, "device passed over", "err", ErrTooMany)
+			return Event{}, false
 		}
 		l.known[id] = ev.Entry
-		return true
-	case ok:
-		ev.Entry = e
+		return ev, true
 	}
+	e, ok := l.known[id]
+	if !ok {
+		l.client.log.Debug("event of an unknown device passed over", "kind", ev.Kind, "device", id)
+		return Event{}, false
+	}
+	ev.Entry = e
 	if ev.Kind == Detached {
 		delete(l.known, id)
 	}
-	return ok
+	return ev, true
 }
 
 // frame returns the next frame. Bytes that arrived before ctx ended stay in

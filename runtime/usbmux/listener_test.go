@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"reflect"
 	"testing"
 	"testing/synctest"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 func next(t *testing.T, n interface {
@@ -153,5 +155,115 @@ func TestListenerWithControlCharacters(t *testing.T) {
 	want := []ListenerInfo{{ID: "1-a\uFFFDb", Program: "a\uFFFDb", BundleID: "\uFFFD"}}
 	if err != nil || !reflect.DeepEqual(infos, want) {
 		t.Errorf("ListListeners = %+v, %v; want %+v", infos, err, want)
+	}
+}
+
+// odd is an event frame with this body.
+func odd(body []byte) frame { return frame{version: versionPlist, message: msgPlist, body: body} }
+
+func oddPlist(t testing.TB, v plist.Dict) frame {
+	t.Helper()
+	f, err := plistFrame(0, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// speaker dials a multiplexer that answers with these frames and hangs up.
+func speaker(frames ...frame) link.DialFunc {
+	return func(context.Context) (net.Conn, error) {
+		here, there := link.Pipe()
+		go func() {
+			_, _ = readFrame(there, maxReply)
+			for _, f := range frames {
+				if _, err := there.Write(appendFrame(nil, f)); err != nil {
+					return
+				}
+			}
+			_ = link.CloseWrite(there)
+		}()
+		return here, nil
+	}
+}
+
+func attached(t testing.TB, id uint32) frame {
+	t.Helper()
+	f, err := eventFrame(versionPlist, Event{Attached, Entry{
+		DeviceID: id, Properties: plist.Dict{"SerialNumber": fmt.Sprint(id), "DeviceID": int64(id)},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestBadEvents sends a good event, something that says nothing, a good event and the end:
+// both good ones arrive.
+func TestBadEvents(t *testing.T) {
+	t.Parallel()
+	properties := plist.Dict{"SerialNumber": "x", "DeviceID": int64(5)}
+	for name, bad := range map[string]frame{
+		"no plist":           odd([]byte("hi")),
+		"empty":              odd(nil),
+		"list":               odd([]byte("<plist><array/></plist>")),
+		"no properties":      oddPlist(t, plist.Dict{"MessageType": "Attached", "DeviceID": int64(5)}),
+		"no id":              oddPlist(t, plist.Dict{"MessageType": "Attached", "Properties": plist.Dict{}}),
+		"wrong types":        oddPlist(t, plist.Dict{"MessageType": "Attached", "DeviceID": "5", "Properties": "x"}),
+		"detached nothing":   oddPlist(t, plist.Dict{"MessageType": "Detached"}),
+		"paired nothing":     oddPlist(t, plist.Dict{"MessageType": "Paired", "DeviceID": int64(0)}),
+		"huge":               oddPlist(t, plist.Dict{"MessageType": "Attached", "DeviceID": int64(5), "Properties": properties, "x": make([]byte, 1<<20)}),
+		"binary, cut short":  {message: msgDeviceAdd, body: []byte{1}},
+		"binary, no id":      {message: msgDeviceRemove},
+		"result of an error": resultFrame(versionPlist, 0, BadDevice),
+	} {
+		c := newClient(t, Options{Dial: speaker(resultFrame(versionPlist, requestTag, OK), attached(t, 1), bad, attached(t, 2))})
+		l, err := c.Listen(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want := uint32(1); want <= 2; want++ {
+			ev, err := l.Next(testContext(t))
+			if err != nil || ev.Entry.DeviceID != want {
+				t.Errorf("%s: Next = %+v, %v, want device %d", name, ev, err, want)
+			}
+		}
+		if _, err := l.Next(testContext(t)); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: Next = %v, want io.EOF", name, err)
+		}
+		want := uint64(1)
+		if bad.message == msgPlist && name == "result of an error" {
+			want = 0 // a message of another kind, as newer daemons may send
+		}
+		if n := l.Malformed(); n != want {
+			t.Errorf("%s: %d malformed events, want %d", name, n, want)
+		}
+		l.Close()
+	}
+}
+
+// TestManyDevices has a multiplexer that makes devices up.
+func TestManyDevices(t *testing.T) {
+	t.Parallel()
+	frames := []frame{resultFrame(versionPlist, requestTag, OK)}
+	for id := range uint32(maxKnown + 100) {
+		frames = append(frames, attached(t, id+1))
+	}
+	l, err := newClient(t, Options{Dial: speaker(frames...)}).Listen(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	n := 0
+	for ; err == nil; n++ {
+		_, err = l.Next(testContext(t))
+	}
+	if n-1 != maxKnown || len(l.known) != maxKnown || l.Malformed() != 100 {
+		t.Errorf("%d devices, %d known, %d passed over", n-1, len(l.known), l.Malformed())
+	}
+	frames = frames[1:] // events alone, no result
+	_, err = newClient(t, Options{Dial: speaker(frames...)}).Listen(testContext(t))
+	if !errors.Is(err, ErrTooMany) {
+		t.Errorf("Listen = %v, want %v", err, ErrTooMany)
 	}
 }

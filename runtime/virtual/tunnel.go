@@ -40,7 +40,7 @@ func (h handler) Serve(ctx context.Context, c net.Conn) error { return h(ctx, c)
 // faults of their own, and the CoreDevice family, whose services share what they
 // know of each other's connections.
 func (m *Machine) ownEntries() []entry {
-	core := &coredevice.Device{Phone: m.phone, Logger: m.opts.Logger}
+	core := &coredevice.Device{Phone: m.phone, Budget: m.budget, Logger: m.opts.Logger}
 	instruments := &dvt.Device{Phone: m.phone, Fault: m.channelFault, Logger: m.opts.Logger}
 	entries := append(m.tunnelEntries(), entry{name: dvt.Service, handler: func(*phone.Phone) service.Handler { return instruments }, offered: oldDeveloper})
 	for _, n := range []service.Name{coredevice.AppService, coredevice.OpenStdIOSocket, coredevice.DeviceInfo, coredevice.Diagnostics} {
@@ -156,7 +156,7 @@ func (m *Machine) openInTunnel(number uint16) (func(context.Context, net.Conn), 
 }
 
 func (m *Machine) serveRSD(ctx context.Context, c net.Conn, list func() []rsd.Service) {
-	d := &rsd.Device{Phone: m.phone, Services: list, Logger: m.opts.Logger}
+	d := &rsd.Device{Phone: m.phone, Services: list, Budget: m.budget, Logger: m.opts.Logger}
 	if err := d.Serve(ctx, m.misbehave(ctx, "rsd", c)); err != nil {
 		m.log.Debug("RSD connection ended", "err", err)
 	}
@@ -168,7 +168,7 @@ func (m *Machine) serveRemote(ctx context.Context, c net.Conn, s rsd.Service) {
 	c = m.misbehave(ctx, known, c)
 	played := h != nil
 	if !played {
-		h = absent(s)
+		h = m.absent(s)
 	}
 	if s.Transport() == rsd.Checkin {
 		h = &rsd.CheckinDevice{Service: s.Name, Handler: h, Refuse: m.refusal(s.Name, played), Logger: m.opts.Logger}
@@ -228,14 +228,15 @@ func (m *Machine) knownBag(bag []byte) bool {
 
 // absent stands in for listed services that the virtual device does not play:
 // those that speak RemoteXPC come up and say nothing, all others hang up.
-func absent(s rsd.Service) service.Handler {
+func (m *Machine) absent(s rsd.Service) service.Handler {
 	if s.Transport() != rsd.RemoteXPC {
 		return handler(func(context.Context, net.Conn) error { return nil })
 	}
-	return &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+	silent := func(ctx context.Context, c *remotexpc.Conn) error {
 		_, err := c.Receive(ctx)
 		return err
-	}}
+	}
+	return &remotexpc.Device{Options: remotexpc.Options{Budget: m.budget}, Handle: silent}
 }
 
 // pairing is the device's end of a remote pairing channel. listen opens
@@ -247,7 +248,11 @@ func (m *Machine) pairing(listen func(context.Context, remotepair.ListenerReques
 // pairingXPC is the same as a service that speaks RemoteXPC.
 func (m *Machine) pairingXPC(listen func(context.Context, remotepair.ListenerRequest) (*remotepair.Listener, error)) service.Handler {
 	return &remotexpc.Device{
-		Options: remotexpc.Options{Greeting: remotepair.Greeting(), Logger: m.opts.Logger},
+		Options: remotexpc.Options{
+			Greeting:   remotepair.Greeting(),
+			MaxMessage: remotepair.MaxMessage, Buffer: remotepair.MaxMessage, Budget: m.budget,
+			Logger: m.opts.Logger,
+		},
 		Handle: func(ctx context.Context, c *remotexpc.Conn) error {
 			return m.pairing(listen).Serve(ctx, remotepair.NewXPC(c))
 		},

@@ -2,6 +2,7 @@ package afc
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -87,6 +88,7 @@ func (c *Client) Done() <-chan struct{} { return c.gone }
 // call is one request under way.
 type call struct {
 	want Opcode // of the answer
+	most uint64 // bytes of the answer's data
 	dst  []byte // takes the answer's data; nil: a buffer is made for it
 
 	done chan struct{} // holds a token when the fields below are set
@@ -118,6 +120,7 @@ type request struct {
 	framed []byte
 
 	want Opcode
+	most uint64 // bytes of data that answer, without dst; 0 is maxInfo
 	dst  []byte
 }
 
@@ -132,7 +135,8 @@ func (c *Client) start(ctx context.Context, r request) (*call, error) {
 		return nil, link.Expired(ctx, c.conn)
 	}
 	defer func() { <-c.turn }()
-	k := &call{want: r.want, dst: r.dst, done: make(chan struct{}, 1)}
+	most := cmp.Or(r.most, maxInfo)
+	k := &call{want: r.want, most: most, dst: r.dst, done: make(chan struct{}, 1)}
 	packet, err := c.register(k)
 	if err != nil {
 		return nil, err
@@ -333,7 +337,7 @@ func (c *Client) readAnswer() error {
 // take reads a short answer or one that brings its own buffer.
 func (c *Client) take(k *call, h header, n uint64) error {
 	if h.op == opData && k.want == opData {
-		if n > maxReply {
+		if n > k.most {
 			return fmt.Errorf("%w: %d bytes", errAnswer, n)
 		}
 		b, err := link.ReadN(c.in, int(n), nil)
@@ -401,7 +405,7 @@ func (c *Client) unfill(k *call) bool {
 
 // drop reads over the answer of an abandoned call.
 func (c *Client) drop(k *call, n uint64) error {
-	limit := uint64(maxReply)
+	limit := max(k.most, 8)
 	if k.dst != nil {
 		limit = max(uint64(len(k.dst)), 8)
 	}

@@ -54,24 +54,33 @@ func (c *Client) data(ctx context.Context, op string, code Opcode, paths ...stri
 	if err != nil {
 		return nil, err
 	}
-	k, err := c.do(ctx, op, strings.Join(paths, ""), request{op: code, args: args, want: opData})
+	r := request{op: code, args: args, want: opData}
+	if code == opReadDir {
+		r.most = maxReply
+	}
+	k, err := c.do(ctx, op, strings.Join(paths, ""), r)
 	if err != nil {
 		return nil, err
 	}
 	return k.data, nil
 }
 
-// ReadDir lists the names in a directory, sorted, without "." and "..".
+// ReadDir lists the names in a directory, sorted, without "." and "..". More than
+// MaxEntries are ErrTooLarge.
 func (c *Client) ReadDir(ctx context.Context, dir string) ([]string, error) {
 	b, err := c.data(ctx, "read directory", opReadDir, dir)
 	if err != nil {
 		return nil, err
 	}
-	names := slices.DeleteFunc(splitNames(b), func(s string) bool {
+	list, err := names(b)
+	if err != nil {
+		return nil, fail("read directory", dir, err)
+	}
+	list = slices.DeleteFunc(list, func(s string) bool {
 		return s == "" || s == "." || s == ".."
 	})
-	slices.Sort(names)
-	return names, nil
+	slices.Sort(list)
+	return list, nil
 }
 
 // Stat describes a file; of a symbolic link, the link itself.
@@ -123,11 +132,11 @@ func (c *Client) RemoveAll(ctx context.Context, file string) error {
 	if !errors.Is(err, NotSupported) && !errors.Is(err, UnknownPacketType) {
 		return err
 	}
-	return c.removeTree(ctx, file)
+	return c.removeTree(ctx, file, &trail{})
 }
 
 // removeTree is RemoveAll for devices before iOS 6.
-func (c *Client) removeTree(ctx context.Context, file string) error {
+func (c *Client) removeTree(ctx context.Context, file string, t *trail) error {
 	info, err := c.Stat(ctx, file)
 	if err != nil {
 		return err
@@ -137,12 +146,16 @@ func (c *Client) removeTree(ctx context.Context, file string) error {
 		if err != nil {
 			return err
 		}
+		if err := t.enter("remove all", file, len(names)); err != nil {
+			return err
+		}
+		defer t.leave()
 		for _, name := range names {
 			child, err := childPath("remove all", file, name)
 			if err != nil {
 				return err
 			}
-			if err := c.removeTree(ctx, child); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := c.removeTree(ctx, child, t); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}

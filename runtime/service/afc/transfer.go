@@ -26,6 +26,8 @@ type Transfer struct {
 	// stop, when set, is asked before each piece. Ending a context instead
 	// might cut a request in two and cost the connection.
 	stop func() error
+	// growth is how much longer than expected a file may get; 0 is MaxGrowth.
+	growth int64
 }
 
 const (
@@ -49,6 +51,9 @@ func (t Transfer) withDefaults() Transfer {
 		t.InFlight = defaultInFlight
 	}
 	t.InFlight = min(t.InFlight, maxInFlight)
+	if t.growth <= 0 {
+		t.growth = MaxGrowth
+	}
 	if t.Progress == nil {
 		t.Progress = func(int64, int64) {}
 	}
@@ -146,6 +151,7 @@ type puller struct {
 	f     *File
 	t     Transfer
 	size  int64 // as the device told it, or more as the file grows
+	most  int64 // what the file may grow to
 	asked int64 // bytes that answers under way or received account for
 	got   int64
 	queue []piece
@@ -156,8 +162,14 @@ type puller struct {
 // pull copies the file from its position, where size bytes are expected, and
 // closes it.
 func (f *File) pull(ctx context.Context, w io.Writer, size int64, t Transfer) (int64, error) {
-	p := &puller{f: f, t: t, size: size}
-	err := p.run(ctx, w)
+	size = max(size, 0) // what makes no sense says nothing
+	p := &puller{f: f, t: t, size: size, most: min(size, MaxFile) + t.growth}
+	var err error
+	if size > MaxFile {
+		err = fail("pull", f.path, &LimitError{"bytes", MaxFile})
+	} else {
+		err = p.run(ctx, w)
+	}
 	for _, left := range p.queue {
 		// After an error. These buffers are not recycled: their answers may
 		// be on the way.
@@ -225,6 +237,9 @@ func (p *puller) receive(ctx context.Context, w io.Writer) error {
 	p.asked -= int64(k.asked - n)
 	if len(p.queue) == 0 {
 		p.tail = false
+	}
+	if p.got+int64(n) > p.most {
+		return fail("pull", p.f.path, &LimitError{"bytes", p.most})
 	}
 	if _, err := w.Write(k.data); err != nil {
 		return fail("pull", p.f.path, err)
@@ -352,13 +367,32 @@ func (p *pusher) receive(ctx context.Context) error {
 	return nil
 }
 
-// ReadFile returns the content of a file.
+// ReadFile returns the content of a file. One that is longer than MaxWhole is ErrTooLarge.
 func (c *Client) ReadFile(ctx context.Context, file string) ([]byte, error) {
-	var b bytes.Buffer
+	return c.ReadFileLimit(ctx, file, MaxWhole)
+}
+
+// ReadFileLimit is ReadFile with another limit.
+func (c *Client) ReadFileLimit(ctx context.Context, file string, limit int64) ([]byte, error) {
+	b := limited{limit: limit}
 	if _, err := c.Pull(ctx, file, &b, Transfer{}); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// limited is a buffer of a file.
+type limited struct {
+	bytes.Buffer
+	limit int64
+}
+
+// Write fails when the file gets longer than the limit.
+func (b *limited) Write(p []byte) (int, error) {
+	if int64(b.Len()+len(p)) > b.limit {
+		return 0, &LimitError{"bytes", b.limit}
+	}
+	return b.Buffer.Write(p)
 }
 
 // WriteFile makes or replaces a file. It is not atomic: whoever looks

@@ -325,7 +325,7 @@ func TestHostileNames(t *testing.T) {
 		if left := snapshot(t, dir); len(left) > 1 {
 			t.Errorf("%q: written %q", name, left)
 		}
-		if err := c.removeTree(ctx(t), "/"); !errors.Is(err, errName) {
+		if err := c.removeTree(ctx(t), "/", &trail{}); !errors.Is(err, errName) {
 			t.Errorf("removeTree with %q: %v, want errName", name, err)
 		}
 	}

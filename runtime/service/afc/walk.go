@@ -18,13 +18,14 @@ const statsInFlight = 32
 type WalkFunc func(file string, info Info, err error) error
 
 // Walk visits root and all that is below it, each directory before its entries
-// and these in the order of their names. Symbolic links are not followed.
+// and these in the order of their names. Symbolic links are not followed. A tree beyond
+// MaxEntries or MaxDepth is ErrTooLarge.
 func (c *Client) Walk(ctx context.Context, root string, fn WalkFunc) error {
 	info, err := c.Stat(ctx, root)
 	if err != nil {
 		err = fn(root, info, err)
 	} else {
-		err = c.walk(ctx, root, info, fn)
+		err = c.walk(ctx, root, info, fn, &trail{})
 	}
 	if err == fs.SkipDir || err == fs.SkipAll {
 		return nil
@@ -32,7 +33,7 @@ func (c *Client) Walk(ctx context.Context, root string, fn WalkFunc) error {
 	return err
 }
 
-func (c *Client) walk(ctx context.Context, file string, info Info, fn WalkFunc) error {
+func (c *Client) walk(ctx context.Context, file string, info Info, fn WalkFunc, t *trail) error {
 	if err := fn(file, info, nil); err != nil || info.Kind != Directory {
 		if err == fs.SkipDir && info.Kind == Directory {
 			return nil
@@ -48,10 +49,14 @@ func (c *Client) walk(ctx context.Context, file string, info Info, fn WalkFunc) 
 			return err
 		}
 	}
+	if err := t.enter("walk", file, len(list)); err != nil {
+		return err
+	}
+	defer t.leave()
 	for _, e := range list {
 		switch {
 		case e.err == nil:
-			err = c.walk(ctx, e.path, e.info, fn)
+			err = c.walk(ctx, e.path, e.info, fn, t)
 		case errors.Is(e.err, NotFound):
 			continue // it went between the listing and the stat
 		default:
@@ -181,6 +186,7 @@ type globber struct {
 	found map[string]struct{}
 	lists map[string][]entry
 	seen  map[string]struct{} // what match has done
+	trail trail
 }
 
 // passed reports whether a failure is the device's refusal of one directory,
@@ -197,6 +203,9 @@ func (g *globber) list(ctx context.Context, dir string) ([]entry, error) {
 	l, err := g.c.list(ctx, dir)
 	if err != nil && !passed(err) {
 		return nil, err
+	}
+	if g.trail.entries += len(l); g.trail.entries > MaxEntries {
+		return nil, fail("glob", dir, &LimitError{"entries", MaxEntries})
 	}
 	g.lists[dir] = l
 	return l, nil
@@ -219,9 +228,13 @@ func (g *globber) match(ctx context.Context, dir string, elements []string) erro
 		return g.match(ctx, path.Join(dir, first), rest)
 	}
 	list, err := g.list(ctx, dir)
+	if err == nil {
+		err = g.trail.enter("glob", dir, 0)
+	}
 	if err != nil {
 		return err
 	}
+	defer g.trail.leave()
 	if first == "**" {
 		if err := g.match(ctx, dir, rest); err != nil {
 			return err

@@ -142,12 +142,19 @@ func (a *Apps) StreamList(ctx context.Context, f AppFilter) ([]App, error) {
 	return streamed(ctx, a.Conn, featStreamApps, f.input(), parseApp)
 }
 
-// streamed collects what a stream gives.
+// streamed collects what a stream gives. Elements that cannot be decoded are passed over.
 func streamed[T any](ctx context.Context, c *Conn, feature string, input xpc.Dict, parse func(xpc.Dict) (T, error)) ([]T, error) {
 	list := []T{}
-	err := c.Stream(ctx, feature, input, func(elements []any) (err error) {
-		list, err = parseList(feature, list, elements, parse)
-		return err
+	err := c.Stream(ctx, feature, input, func(elements []any) error {
+		for i := range elements {
+			more, err := parseList(feature, list, elements[i:i+1], parse)
+			if err != nil {
+				c.pass(&Invocation{Feature: feature}, err)
+				continue
+			}
+			list = more
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

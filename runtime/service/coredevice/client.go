@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -39,6 +40,8 @@ type Conn struct {
 	log    *slog.Logger
 	device string
 	turn   chan struct{} // taken during an invocation
+
+	malformed link.Skipped
 
 	// For who holds turn.
 	streams uint64 // message id of the last streaming invocation
@@ -72,7 +75,9 @@ func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	x, err := remotexpc.Connect(ctx, nc, remotexpc.Options{Window: o.Window, MaxMessage: MaxReply, Logger: o.Logger})
+	x, err := remotexpc.Connect(ctx, nc, remotexpc.Options{
+		Window: o.Window, MaxMessage: MaxReply, Logger: o.Logger, Alone: true,
+	})
 	if err != nil {
 		return nil, &Error{Op: "connect", Err: err}
 	}
@@ -213,8 +218,34 @@ func (c *Conn) Stream(ctx context.Context, feature string, input any, each func(
 	return nil
 }
 
+// ofStream reports whether a message belongs to a streaming invocation: the reply to it,
+// what is sent on its channel, or a failure that names none.
+func (c *Conn) ofStream(i *Invocation, m *remotexpc.Message, id uint64, channel xpc.UUID) bool {
+	if m.Flags&xpc.FlagReply != 0 {
+		return m.ID == id // others are late, to somebody who waits no more
+	}
+	from, ok := m.Body.UUID(keySideChannel)
+	if _, failure := m.Body.Dict(keyError); failure && !ok {
+		return true
+	}
+	if !ok {
+		c.pass(i, fmt.Errorf("%w: no channel", ErrProtocol))
+	}
+	return ok && from == channel
+}
+
+// pass notes a message of a stream that is passed over.
+func (c *Conn) pass(i *Invocation, err error) {
+	c.malformed.Add(c.log, "malformed event passed over", "feature", short(i.name()), "err", err)
+}
+
+// Malformed counts the messages of streams that could not be decoded.
+func (c *Conn) Malformed() uint64 { return c.malformed.Count() }
+
 // stream reports beside the error whether the device has nothing more to send.
 func (c *Conn) stream(ctx context.Context, i *Invocation, channel xpc.UUID, each func([]any) error) (over bool, err error) {
+	c.x.Receiving(true) // ahead of the request, so that nothing of the answer is dropped
+	defer c.x.Receiving(false)
 	// Even numbers, as those of calls are odd.
 	c.streams += 2
 	id := c.streams
@@ -225,10 +256,14 @@ func (c *Conn) stream(ctx context.Context, i *Invocation, channel xpc.UUID, each
 	for total := 0; ; {
 		m, err := c.x.Receive(ctx)
 		if err != nil {
+			if c.x.Err() == nil && ctx.Err() == nil {
+				c.pass(i, err) // one message that is none
+				continue
+			}
 			return false, err
 		}
-		if m.Flags&xpc.FlagReply != 0 && m.ID != id {
-			continue // late, to somebody who waits no more
+		if !c.ofStream(i, m, id, channel) {
+			continue
 		}
 		p, err := decodePush(m.Body)
 		if e, refused := err.(*Error); refused {
@@ -236,11 +271,10 @@ func (c *Conn) stream(ctx context.Context, i *Invocation, channel xpc.UUID, each
 		}
 		switch {
 		case err != nil:
-			if _, reply := m.Body.Get(keyOutput); reply {
-				continue // the invocation has been taken, no more
+			// The output of a reply says no more than that the invocation was taken.
+			if _, reply := m.Body.Get(keyOutput); !reply {
+				c.pass(i, err)
 			}
-			return false, err
-		case p.channel != channel:
 			continue
 		case p.finished:
 			return true, nil

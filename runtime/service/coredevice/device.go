@@ -36,6 +36,8 @@ const (
 type Device struct {
 	// Phone answers everything; it must be set.
 	Phone *phone.Phone
+	// Budget bounds what hosts send on all connections; nil is no bound.
+	Budget *remotexpc.Budget
 	// Logger is silent when nil.
 	Logger *slog.Logger
 
@@ -142,7 +144,9 @@ func (d *Device) serve(ctx context.Context, c net.Conn, methods map[string]metho
 		log = slog.New(slog.DiscardHandler)
 	}
 	restart := false
-	x := &remotexpc.Device{Options: remotexpc.Options{Logger: log, MaxMessage: MaxRequest}, Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+	x := &remotexpc.Device{Options: remotexpc.Options{
+		MaxMessage: MaxRequest, Buffer: MaxRequest, Budget: d.Budget, Logger: log,
+	}, Handle: func(ctx context.Context, c *remotexpc.Conn) error {
 		ctx, cancel := context.WithCancel(ctx)
 		s := &session{dev: d, phone: d.Phone, conn: c, methods: methods, log: log.With("layer", "coredevice"), ctx: ctx,
 			waiting: make(chan struct{}, maxWaiting), files: make(chan struct{}, maxFiles)}

@@ -36,6 +36,7 @@ type Options struct {
 // from any goroutine.
 type Session struct {
 	conn *dtx.Conn
+	log  *slog.Logger
 	max  int
 	wg   sync.WaitGroup // of the feeds
 
@@ -85,7 +86,10 @@ func Connect(ctx context.Context, o service.Opener, opts Options) (*Session, err
 // New speaks on c, which Close closes.
 func New(c net.Conn, o Options) *Session {
 	caps := append(dtx.DefaultCapabilities(), nskeyed.Pair{Key: capTermination, Value: int64(1)})
-	s := &Session{max: o.MaxChannels, slots: map[string]*slot{}}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Session{max: o.MaxChannels, slots: map[string]*slot{}, log: o.Logger.With("layer", "dvt")}
 	if s.max <= 0 {
 		s.max = defaultMaxChannels
 	}
@@ -229,8 +233,11 @@ func inner(err error) error {
 
 // unexpected is the error of an answer of the wrong form.
 func unexpected(op, subject string, v any) error {
-	return &Error{Op: op, Subject: subject, Err: fmt.Errorf("%w: %T", ErrProtocol, v)}
+	return &Error{Op: op, Subject: subject, Err: malformed(v)}
 }
+
+// malformed is the cause of an error about a value of the wrong type.
+func malformed(v any) error { return fmt.Errorf("%w: %T", ErrProtocol, v) }
 
 // ask is call for a value of a type.
 func ask[T any](ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any) (T, error) {

@@ -2,10 +2,12 @@ package dvt
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"sync"
 
 	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Limits of what waits for a reader of a stream.
@@ -21,6 +23,7 @@ type feed struct {
 	op      string
 	subject string
 	ch      *dtx.Channel
+	log     *slog.Logger
 	wake    chan struct{} // holds a token while there may be something
 	done    chan struct{} // closed when the pump has ended
 	once    sync.Once
@@ -29,6 +32,7 @@ type feed struct {
 	queue   []*dtx.Incoming
 	bytes   int
 	dropped uint64
+	bad     link.Skipped
 	closed  bool
 	err     error // why nothing follows
 }
@@ -39,7 +43,10 @@ func (s *Session) feed(ctx context.Context, op, subject, identifier string) (*fe
 	if err != nil {
 		return nil, &Error{Op: op, Subject: subject, Err: inner(err)}
 	}
-	f := &feed{op: op, subject: subject, ch: ch, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	f := &feed{
+		op: op, subject: subject, ch: ch, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		log: s.log.With("channel", identifier),
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -138,6 +145,39 @@ func (f *feed) next(ctx context.Context) (*dtx.Incoming, error) {
 		}
 	}
 }
+
+// await returns the first value that parse makes of a message; ok is false for a
+// message that means nothing to the stream. A message that cannot be decoded is
+// counted, logged and passed over: versions of iOS differ in what they send, and what
+// follows (the end of a process) must not be lost.
+func await[T any](
+	ctx context.Context, f *feed, parse func(*dtx.Incoming) (v T, ok bool, err error),
+) (T, error) {
+	for {
+		in, err := f.next(ctx)
+		if err != nil {
+			var zero T
+			return zero, err
+		}
+		v, ok, err := parse(in)
+		if err != nil {
+			f.pass(in, err)
+		}
+		if ok {
+			return v, nil
+		}
+	}
+}
+
+// pass notes a message, or a part of one, that is passed over.
+func (f *feed) pass(in *dtx.Incoming, err error) {
+	f.bad.Add(f.log, "malformed event passed over",
+		"type", in.Type, "selector", link.Clip(in.Selector), "err", err)
+}
+
+// Malformed counts the messages that were passed over, whole or in part, because they
+// could not be decoded.
+func (f *feed) Malformed() uint64 { return f.bad.Count() }
 
 // Dropped counts the messages that were lost because Next was called too
 // rarely.

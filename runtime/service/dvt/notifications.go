@@ -72,26 +72,26 @@ func (s *Session) Notifications(ctx context.Context, o NotificationOptions) (*No
 	return &Notifications{f}, nil
 }
 
-// Next waits for the next notification.
+// Next waits for the next notification. Those that cannot be decoded are passed over
+// and counted by Malformed.
 func (n *Notifications) Next(ctx context.Context) (*Notification, error) {
-	for {
-		in, err := n.next(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if in.Type != dtx.Dispatch || in.Selector != eventApp && in.Selector != eventMemory {
-			continue
-		}
-		args, err := in.Args()
-		if err != nil {
-			return nil, &Error{Op: n.op, Err: err}
-		}
-		d, ok := args.Dict(0)
-		if !ok {
-			return nil, unexpected(n.op, in.Selector, args.At(0))
-		}
-		return parseNotification(in.Selector, d), nil
+	return await(ctx, n.feed, notification)
+}
+
+// notification reads a message of the channel; ok is false for other messages.
+func notification(in *dtx.Incoming) (n *Notification, ok bool, err error) {
+	if in.Type != dtx.Dispatch || in.Selector != eventApp && in.Selector != eventMemory {
+		return nil, false, nil
 	}
+	args, err := in.Args()
+	if err != nil {
+		return nil, false, err
+	}
+	d, ok := args.Dict(0)
+	if !ok {
+		return nil, false, malformed(args.At(0))
+	}
+	return parseNotification(in.Selector, d), true, nil
 }
 
 func parseNotification(selector string, d nskeyed.Dict) *Notification {

@@ -133,7 +133,8 @@ type Output struct {
 	MachTime uint64
 }
 
-// Exit is how a process ended: by a signal, or by itself if that is 0.
+// Exit is how a process ended: by a signal, or by itself if that is 0. A number that
+// the device sent in a form that nobody knows is -1.
 type Exit struct{ Code, Signal int }
 
 // Process is a process that is followed. Close ends the following, not the
@@ -147,29 +148,29 @@ type Process struct {
 }
 
 // Next waits for the next output. After the end of the process it returns
-// io.EOF, and Exit says more.
+// io.EOF, and Exit says more. Events that cannot be decoded are passed over and
+// counted by Malformed.
 func (p *Process) Next(ctx context.Context) (Output, error) {
-	for {
-		in, err := p.next(ctx)
-		switch {
-		case errors.Is(err, io.EOF):
-			return Output{}, io.EOF
-		case err != nil:
-			return Output{}, err
-		}
-		out, exit, err := parseProcessEvent(in, p.PID)
-		switch {
-		case err != nil:
-			return Output{}, &Error{Op: p.op, Subject: p.subject, Err: err}
-		case exit != nil:
-			p.mu.Lock()
-			p.exit = exit
-			p.mu.Unlock()
-			p.end(io.EOF)
-		case out != nil:
-			return *out, nil
-		}
+	out, err := await(ctx, p.feed, p.event)
+	if errors.Is(err, io.EOF) {
+		return Output{}, io.EOF
 	}
+	return out, err
+}
+
+// event reads a message of the channel; ok is false unless it is output.
+func (p *Process) event(in *dtx.Incoming) (out Output, ok bool, err error) {
+	o, exit, err := parseProcessEvent(in, p.PID)
+	if exit != nil {
+		p.mu.Lock()
+		p.exit = exit
+		p.mu.Unlock()
+		p.end(io.EOF)
+	}
+	if o == nil {
+		return Output{}, false, err
+	}
+	return *o, true, err
 }
 
 // Exit returns how the process ended, nil as long as Next has not come across
@@ -180,8 +181,8 @@ func (p *Process) Exit() *Exit {
 	return p.exit
 }
 
-// parseProcessEvent reads an event of a process; those of others and those that
-// nobody knows are neither.
+// parseProcessEvent reads an event of a process. Events of other processes and those
+// that nobody knows are neither output nor an exit.
 func parseProcessEvent(in *dtx.Incoming, pid int) (*Output, *Exit, error) {
 	if in.Type != dtx.Dispatch || in.Selector != eventOutput && in.Selector != eventTerminated {
 		return nil, nil, nil
@@ -191,16 +192,12 @@ func parseProcessEvent(in *dtx.Incoming, pid int) (*Output, *Exit, error) {
 		return nil, nil, err
 	}
 	if in.Selector == eventTerminated {
-		if n, _ := args.Int(0); n != int64(pid) {
-			return nil, nil, nil
-		}
-		code, _ := args.Int(1)
-		signal, _ := args.Int(2)
-		return nil, &Exit{Code: int(code), Signal: int(signal)}, nil
+		exit, err := parseExit(args, pid)
+		return nil, exit, err
 	}
 	text, ok := args.String(0)
 	if !ok {
-		return nil, nil, ErrProtocol
+		return nil, nil, malformed(args.At(0)) // iOS 26.4 sends some without arguments
 	}
 	// Old versions may leave the process out; the channel has no other then.
 	from, known := args.Int(1)
@@ -209,6 +206,32 @@ func parseProcessEvent(in *dtx.Incoming, pid int) (*Output, *Exit, error) {
 	}
 	ticks, _ := args.Int(2)
 	return &Output{PID: pid, Text: text, MachTime: uint64(max(ticks, 0))}, nil, nil
+}
+
+// parseExit reads the end of a process, nil if it is another one. The process has
+// ended whatever the numbers are; devices send nil for those that do not apply.
+func parseExit(args dtx.Args, pid int) (*Exit, error) {
+	from, ok := args.Int(0)
+	if !ok {
+		return nil, malformed(args.At(0))
+	}
+	if from != int64(pid) {
+		return nil, nil
+	}
+	var err error
+	number := func(i int) int {
+		v := args.At(i)
+		n, ok := args.Int(i)
+		switch {
+		case v == nil:
+			return 0
+		case !ok || n != int64(int32(n)):
+			err = malformed(v)
+			return -1
+		}
+		return int(n)
+	}
+	return &Exit{Code: number(1), Signal: number(2)}, err
 }
 
 // Kill ends a process.

@@ -2,6 +2,7 @@ package dvt
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
@@ -153,7 +154,8 @@ func anyStrings(names []string) []any {
 	return list
 }
 
-// Next waits for the next sample.
+// Next waits for the next sample. What cannot be decoded is passed over and counted by
+// Malformed: a message, or the rows of a sample.
 func (m *Sysmon) Next(ctx context.Context) (*Sample, error) {
 	select {
 	case m.turn <- struct{}{}:
@@ -161,25 +163,29 @@ func (m *Sysmon) Next(ctx context.Context) (*Sample, error) {
 	case <-ctx.Done():
 		return nil, &Error{Op: m.op, Err: ctx.Err()}
 	}
-	for len(m.ready) == 0 {
-		in, err := m.next(ctx)
+	if len(m.ready) == 0 {
+		ready, err := await(ctx, m.feed, m.samples)
 		if err != nil {
 			return nil, err
 		}
-		if in.Type != dtx.Data && in.Type != dtx.Object && in.Type != dtx.Compressed {
-			continue
-		}
-		v, err := in.Object()
-		if err == nil {
-			m.ready, err = m.parse(v)
-		}
-		if err != nil {
-			return nil, &Error{Op: m.op, Err: err}
-		}
+		m.ready = ready
 	}
 	sample := m.ready[0]
 	m.ready = m.ready[1:]
 	return sample, nil
+}
+
+// samples reads a message of the channel; ok is false if it holds no sample.
+func (m *Sysmon) samples(in *dtx.Incoming) (list []*Sample, ok bool, err error) {
+	if in.Type != dtx.Data && in.Type != dtx.Object && in.Type != dtx.Compressed {
+		return nil, false, nil
+	}
+	v, err := in.Object()
+	if err != nil {
+		return nil, false, err
+	}
+	list, err = m.parse(v)
+	return list, len(list) > 0, err
 }
 
 // Close ends the sampling.
@@ -192,28 +198,41 @@ func (m *Sysmon) Close() error {
 
 // parse reads a message: rows, or a message of the tap itself, which holds no
 // samples. Rows of different kinds make one sample; a second one of a kind
-// begins the next.
+// begins the next. The error is about rows that were left out.
 func (m *Sysmon) parse(v any) ([]*Sample, error) {
 	list, ok := v.([]any)
 	if !ok {
+		if _, own := v.(*nskeyed.NSError); own {
+			return nil, malformed(v)
+		}
 		return nil, nil
 	}
+	var bad error
 	var out []*Sample
 	var cur *Sample
 	for _, v := range list {
 		d, ok := v.(nskeyed.Dict)
 		if !ok {
-			return nil, ErrProtocol
+			bad = malformed(v)
+			continue
 		}
 		if cur == nil || !cur.fits(d) {
 			cur = &Sample{}
 			out = append(out, cur)
 		}
 		if err := m.row(cur, d); err != nil {
-			return nil, err
+			bad = err
 		}
 	}
-	return out, nil
+	if bad != nil {
+		out = slices.DeleteFunc(out, (*Sample).empty)
+	}
+	return out, bad
+}
+
+// empty reports whether nothing of a sample could be decoded.
+func (s *Sample) empty() bool {
+	return s.Load == nil && s.System == nil && len(s.Processes) == 0 && s.CPUs == 0
 }
 
 // fits reports whether a row holds nothing that the sample has already.
@@ -224,8 +243,8 @@ func (s *Sample) fits(d nskeyed.Dict) bool {
 	return !(procs && s.Processes != nil) && !(system && s.System != nil) && !(load && s.Load != nil)
 }
 
-// row adds a row to a sample.
-func (m *Sysmon) row(s *Sample, d nskeyed.Dict) error {
+// row adds a row to a sample. The error is about values that were left out.
+func (m *Sysmon) row(s *Sample, d nskeyed.Dict) (bad error) {
 	if v, ok := d.Uint("StartMachAbsTime"); ok {
 		s.Start = v
 	}
@@ -247,7 +266,7 @@ func (m *Sysmon) row(s *Sample, d nskeyed.Dict) error {
 		for _, v := range list {
 			load, ok := v.(nskeyed.Dict)
 			if !ok {
-				return ErrProtocol
+				bad = malformed(v) // the core keeps its place, its load is unknown
 			}
 			s.Cores = append(s.Cores, cpuLoad(load))
 		}
@@ -257,18 +276,20 @@ func (m *Sysmon) row(s *Sample, d nskeyed.Dict) error {
 	}
 	procs, ok := d.Dict("Processes")
 	if !ok {
-		return nil
+		return bad
 	}
 	s.Processes = make([]ProcessRow, 0, len(procs))
 	for _, p := range procs {
 		pid, ok1 := nskeyed.Int(p.Key)
 		values, ok2 := p.Value.([]any)
-		if !ok1 || !ok2 {
-			return ErrProtocol
+		if !ok1 || !ok2 || pid != int64(int32(pid)) {
+			bad = malformed(p.Value)
+			continue
 		}
-		s.Processes = append(s.Processes, ProcessRow{PID: int(pid), Row: Row{Values: values, attrs: m.procs}})
+		row := Row{Values: values, attrs: m.procs}
+		s.Processes = append(s.Processes, ProcessRow{PID: int(pid), Row: row})
 	}
-	return nil
+	return bad
 }
 
 func cpuLoad(d nskeyed.Dict) CPULoad {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -24,6 +25,7 @@ const (
 type Client struct {
 	conn  *link.PlistConn
 	next  time.Duration // how long the next message may take
+	bad   link.Skipped
 	once  sync.Once
 	start sync.Once
 	done  chan struct{} // closed when the goroutine of Start has ended
@@ -55,16 +57,9 @@ func New(c net.Conn) *Client {
 func (c *Client) Beat(ctx context.Context) (Beat, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.next)
 	defer cancel()
-	var m marco
-	if err := c.conn.Recv(ctx, &m); err != nil {
+	m, err := c.receive(ctx)
+	if err != nil {
 		return Beat{}, &Error{Op: "beat", Err: err}
-	}
-	switch m.Command {
-	case cmdMarco:
-	case cmdSleepy:
-		return Beat{}, &Error{Op: "beat", Err: ErrSleep}
-	default:
-		return Beat{}, &Error{Op: "beat", Err: fmt.Errorf("%w: command %q", ErrProtocol, m.Command)}
 	}
 	if err := c.conn.Send(ctx, polo{cmdPolo}); err != nil {
 		return Beat{}, &Error{Op: "beat", Err: err}
@@ -76,6 +71,31 @@ func (c *Client) Beat(ctx context.Context) (Beat, error) {
 	}
 	return b, nil
 }
+
+// receive waits for the question of the device. Whatever else it says is passed over: the
+// connection of a whole session must not end for it.
+func (c *Client) receive(ctx context.Context) (m marco, err error) {
+	for {
+		body, err := c.conn.RecvBytes(ctx)
+		if err != nil {
+			return marco{}, err
+		}
+		m = marco{}
+		err = plist.Unmarshal(body, &m)
+		switch {
+		case err == nil && m.Command == cmdMarco:
+			return m, nil
+		case err == nil && m.Command == cmdSleepy:
+			return marco{}, ErrSleep
+		case err == nil:
+			err = fmt.Errorf("%w: command %q", ErrProtocol, link.Clip(m.Command))
+		}
+		c.bad.Add(nil, "malformed message passed over", "err", err)
+	}
+}
+
+// Malformed counts the messages that were passed over.
+func (c *Client) Malformed() uint64 { return c.bad.Count() }
 
 // Run answers until the device leaves, falls silent for three intervals or
 // ctx ends, and returns the reason: ErrSleep, io.EOF, context.DeadlineExceeded

@@ -215,8 +215,8 @@ func TestClientHostile(t *testing.T) {
 	}{
 		{"end", "", io.EOF},
 		{"half", "\x00\x00\x00\x09<", io.ErrUnexpectedEOF},
-		{"no plist", "\x00\x00\x00\x02hi", plist.ErrFormat},
-		{"another command", frame("<dict><key>Command</key><string>Polo</string></dict>"), ErrProtocol},
+		{"no plist", "\x00\x00\x00\x02hi", io.EOF},
+		{"another command", frame("<dict><key>Command</key><string>Polo</string></dict>"), io.EOF},
 		{"absurd interval", frame("<dict><key>Command</key><string>Marco</string><key>Interval</key><integer>18446744073709551615</integer></dict>"), io.EOF},
 	} {
 		c, d := link.Pipe()
@@ -224,6 +224,39 @@ func TestClientHostile(t *testing.T) {
 		cl := New(c)
 		if err := cl.Run(t.Context()); !errors.Is(err, tc.want) || cl.next != firstBeat {
 			t.Errorf("%s: Run = %v, next %v, want %v", tc.name, err, cl.next, tc.want)
+		}
+		cl.Close()
+		d.Close()
+	}
+}
+
+// TestBadMessages sends something odd between two questions: both are answered.
+func TestBadMessages(t *testing.T) {
+	t.Parallel()
+	for name, odd := range map[string]string{
+		"no plist":        "hi",
+		"empty":           "",
+		"list":            "<plist><array/></plist>",
+		"no command":      "<plist><dict/></plist>",
+		"another command": "<plist><dict><key>Command</key><string>Polo</string></dict></plist>",
+		"wrong type":      "<plist><dict><key>Command</key><integer>1</integer></dict></plist>",
+	} {
+		c, d := link.Pipe()
+		cl := New(c)
+		peer := link.NewPlistConn(d)
+		go func() {
+			_ = peer.Send(context.Background(), marco{Command: cmdMarco, Interval: 10})
+			_, _ = d.Write(link.AppendFrame(nil, []byte(odd)))
+			_ = peer.Send(context.Background(), marco{Command: cmdMarco, Interval: 20})
+		}()
+		for _, want := range []time.Duration{10 * time.Second, 20 * time.Second} {
+			b, err := cl.Beat(t.Context())
+			if err != nil || b.Interval != want {
+				t.Errorf("%s: Beat = %+v, %v, want %v", name, b, err, want)
+			}
+		}
+		if n := cl.Malformed(); n != 1 {
+			t.Errorf("%s: %d malformed messages, want 1", name, n)
 		}
 		cl.Close()
 		d.Close()

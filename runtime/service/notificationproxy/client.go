@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -24,6 +25,7 @@ type Client struct {
 	mu    sync.Mutex
 	queue []string
 	err   error // why the reader ended
+	bad   link.Skipped
 	once  sync.Once
 }
 
@@ -77,16 +79,17 @@ func (c *Client) read() {
 }
 
 func (c *Client) readOne() error {
-	var m message
-	if err := c.conn.Recv(context.Background(), &m); err != nil {
+	body, err := c.conn.RecvBytes(context.Background())
+	if err != nil {
 		return err
 	}
-	switch m.Command {
-	case cmdDeath:
+	m, err := decodeMessage(body)
+	if err != nil {
+		c.bad.Add(nil, "malformed event passed over", "err", err)
+		return nil
+	}
+	if m.Command == cmdDeath {
 		return ErrProxyDeath
-	case cmdRelay:
-	default:
-		return fmt.Errorf("%w: command %q", ErrProtocol, m.Command)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,6 +100,23 @@ func (c *Client) readOne() error {
 	c.signal()
 	return nil
 }
+
+// decodeMessage reads what a device sends: a notification, or the end of the service.
+func decodeMessage(body []byte) (m message, err error) {
+	if err := plist.Unmarshal(body, &m); err != nil {
+		return message{}, err
+	}
+	switch {
+	case m.Command == cmdDeath:
+		return m, nil
+	case m.Command != cmdRelay:
+		return message{}, fmt.Errorf("%w: command %q", ErrProtocol, link.Clip(m.Command))
+	}
+	return m, checkName(m.Name)
+}
+
+// Malformed counts the messages that were passed over because they could not be decoded.
+func (c *Client) Malformed() uint64 { return c.bad.Count() }
 
 func (c *Client) signal() {
 	select {

@@ -254,16 +254,65 @@ func TestClientHostile(t *testing.T) {
 	}{
 		{"end", "", io.EOF},
 		{"half", "\x00\x00\x00\x09<", io.ErrUnexpectedEOF},
-		{"no plist", "\x00\x00\x00\x02hi", plist.ErrFormat},
-		{"another command", "\x00\x00\x00\x41<plist><dict><key>Command</key><string>Dance</string></dict></plist>", ErrProtocol},
+		{"too long", "\xff\x00\x00\x00", new(link.FrameError)},
 	} {
 		c, d := link.Pipe()
 		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
 		cl := New(c)
 		_, err := cl.Next(t.Context())
 		var e *Error
-		if !errors.Is(err, tc.want) || !errors.As(err, &e) {
+		var frame *link.FrameError
+		if !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
 			t.Errorf("%s: Next = %v, want %v", tc.name, err, tc.want)
+		}
+		if !errors.As(err, &e) {
+			t.Errorf("%s: Next = %v, want an *Error", tc.name, err)
+		}
+		cl.Close()
+		d.Close()
+	}
+}
+
+// TestBadMessages sends a good notification, something that says nothing, a good one and
+// the end: both good ones arrive.
+func TestBadMessages(t *testing.T) {
+	t.Parallel()
+	for name, bad := range map[string]any{
+		"no plist":        []byte("hi"),
+		"empty":           []byte{},
+		"null":            []byte("bplist00"),
+		"list":            []any{"Command", "RelayNotification"},
+		"no keys":         plist.Dict{},
+		"another command": message{"Dance", "x"},
+		"no name":         message{Command: cmdRelay},
+		"long name":       message{cmdRelay, strings.Repeat("x", MaxName+1)},
+		"huge":            plist.Dict{"Command": cmdRelay, "Name": strings.Repeat("x", MaxMessage-1000)},
+		"name of a type":  plist.Dict{"Command": cmdRelay, "Name": int64(7)},
+		"error":           plist.Dict{"Error": "InternalError"},
+	} {
+		c, d := link.Pipe()
+		go func() {
+			peer := link.NewPlistConn(d)
+			_ = peer.Send(context.Background(), message{cmdRelay, "first"})
+			if raw, ok := bad.([]byte); ok {
+				_, _ = d.Write(link.AppendFrame(nil, raw))
+			} else {
+				_ = peer.Send(context.Background(), bad)
+			}
+			_ = peer.Send(context.Background(), message{cmdRelay, "second"})
+			_ = peer.Send(context.Background(), message{Command: cmdDeath})
+		}()
+		cl := New(c)
+		for _, want := range []string{"first", "second"} {
+			if got, err := cl.Next(t.Context()); got != want || err != nil {
+				t.Errorf("%s: Next = %q, %v, want %q", name, got, err, want)
+			}
+		}
+		if _, err := cl.Next(t.Context()); !errors.Is(err, ErrProxyDeath) {
+			t.Errorf("%s: Next = %v, want ErrProxyDeath", name, err)
+		}
+		if n := cl.Malformed(); n != 1 {
+			t.Errorf("%s: %d malformed messages, want 1", name, n)
 		}
 		cl.Close()
 		d.Close()

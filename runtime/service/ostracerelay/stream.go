@@ -17,21 +17,22 @@ const streamRead = 64 << 10
 // frameHead is the type and the length before a record.
 const frameHead = 5
 
-// Stream is a live log. Its methods are for one goroutine, but for Close.
+// Stream is a live log. Its methods are for one goroutine, but for Close and Malformed.
 type Stream struct {
 	client *Client
 	dec    decoder
 	buf    []byte
 	start  int // buf[start:] is received and not yet decoded
+	skip   int // bytes of a record that is too long, still to come
 	entry  Entry
 	err    error // what ended the stream
-	bad    error // a malformed record that the next call reports
+	bad    link.Skipped
 }
 
 // Next returns the next entry. The entry is the stream's own and changes with
 // the following call; its strings stay. When ctx ends first, nothing is lost.
-// The error wraps io.EOF when the device ended the stream, and ErrRecord for a
-// single malformed record, behind which the stream goes on.
+// The error wraps io.EOF when the device ended the stream. Malformed records are
+// passed over.
 func (s *Stream) Next(ctx context.Context) (*Entry, error) {
 	for {
 		ok, err := s.decodeOne(&s.entry)
@@ -54,10 +55,6 @@ func (s *Stream) NextBatch(ctx context.Context, dst []Entry) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
 	}
-	if err := s.bad; err != nil {
-		s.bad = nil
-		return 0, &Error{Op: "next", Err: err}
-	}
 	n := 0
 	for {
 		for n < len(dst) {
@@ -65,14 +62,8 @@ func (s *Stream) NextBatch(ctx context.Context, dst []Entry) (int, error) {
 			if err != nil && n == 0 {
 				return 0, &Error{Op: "next", Err: err}
 			}
-			if err != nil {
-				if s.err == nil {
-					s.bad = err
-				}
-				return n, nil
-			}
-			if !ok {
-				break
+			if err != nil || !ok {
+				break // the error is kept: it comes again
 			}
 			n++
 		}
@@ -85,34 +76,52 @@ func (s *Stream) NextBatch(ctx context.Context, dst []Entry) (int, error) {
 	}
 }
 
-// decodeOne decodes the next record if all of it is in the buffer.
+// Malformed counts the records that were passed over, because they contradict themselves
+// or are longer than MaxRecord.
+func (s *Stream) Malformed() uint64 { return s.bad.Count() }
+
+// decodeOne decodes the next good record if all of it is in the buffer. An error is what
+// ended the stream.
 func (s *Stream) decodeOne(e *Entry) (bool, error) {
-	b := s.buf[s.start:]
-	if len(b) < frameHead {
-		return false, s.ended()
+	for {
+		n := min(s.skip, len(s.buf)-s.start)
+		s.start += n
+		s.skip -= n
+		b := s.buf[s.start:]
+		if s.skip > 0 || len(b) < frameHead {
+			return false, s.ended()
+		}
+		size, err := recordSize(b)
+		if err != nil {
+			s.err = err
+			return false, err
+		}
+		if size > MaxRecord {
+			s.bad.Add(nil, "record passed over")
+			s.skip = frameHead + size
+			continue
+		}
+		if len(b) < frameHead+size {
+			return false, s.ended()
+		}
+		s.start += frameHead + size
+		err = s.dec.decode(b[frameHead:frameHead+size], e)
+		if err == nil {
+			return true, nil
+		}
+		s.bad.Add(nil, "record passed over", "err", err)
 	}
-	size, err := recordSize(b)
-	if err != nil {
-		s.err = err
-		return false, err
-	}
-	if len(b) < frameHead+size {
-		return false, s.ended()
-	}
-	s.start += frameHead + size
-	if err := s.dec.decode(b[frameHead:frameHead+size], e); err != nil {
-		return false, err
-	}
-	return true, nil
 }
 
+// recordSize reads the head of a record. One that is too long for a record is passed over;
+// a length that makes no sense says that the heads have been lost.
 func recordSize(b []byte) (int, error) {
 	if b[0] != typeRecord {
 		return 0, fmt.Errorf("%w: type %d, want a record", ErrProtocol, b[0])
 	}
 	n := binary.LittleEndian.Uint32(b[1:])
-	if n > MaxRecord {
-		return 0, &link.FrameError{Length: n, Max: MaxRecord}
+	if n > maxSkipped {
+		return 0, &link.FrameError{Length: n, Max: maxSkipped}
 	}
 	return int(n), nil
 }
@@ -120,7 +129,7 @@ func recordSize(b []byte) (int, error) {
 // ended returns the error of an ended stream whose buffer holds no whole
 // record any more.
 func (s *Stream) ended() error {
-	if s.err == io.EOF && len(s.buf) > s.start {
+	if s.err == io.EOF && (len(s.buf) > s.start || s.skip > 0) {
 		return io.ErrUnexpectedEOF
 	}
 	return s.err

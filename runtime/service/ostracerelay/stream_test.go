@@ -42,6 +42,7 @@ func TestStreamHostile(t *testing.T) {
 	t.Parallel()
 	bad := bytes.Clone(goldenRecord)
 	bad[frameHead+offMsgLen] = 0xFF
+	long := append([]byte{2, 0, 0, 0x20, 0}, make([]byte, 2<<20)...)
 	cat := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 	for _, tc := range []struct {
 		name string
@@ -54,7 +55,11 @@ func TestStreamHostile(t *testing.T) {
 		{"end in a record", cat(goldenRecord, goldenRecord[:50]), 1, io.ErrUnexpectedEOF},
 		{"reply in the stream", cat(goldenRecord, []byte{1, 0, 0, 0, 0}), 1, ErrProtocol},
 		{"huge record", cat(goldenRecord, []byte{2, 0xFF, 0xFF, 0xFF, 0x7F}), 1, new(link.FrameError)},
-		{"malformed record", cat(goldenRecord, bad, goldenRecord), 1, ErrRecord},
+		{"malformed record", cat(goldenRecord, bad, goldenRecord), 2, io.EOF},
+		{"malformed records alone", cat(bad, bad, bad), 0, io.EOF},
+		{"empty record", cat(goldenRecord, []byte{2, 0, 0, 0, 0}, goldenRecord), 2, io.EOF},
+		{"long record", cat(goldenRecord, long, goldenRecord), 2, io.EOF},
+		{"end in a long record", cat(goldenRecord, long[:MaxRecord]), 1, io.ErrUnexpectedEOF},
 	} {
 		for _, batch := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/batch=%v", tc.name, batch), func(t *testing.T) {
@@ -77,9 +82,15 @@ func TestStreamHostile(t *testing.T) {
 					}
 					break
 				}
-				n, err := next()
-				if again := errors.Is(tc.want, ErrRecord); again != (err == nil && n == 1) {
-					t.Errorf("behind the error: %d, %v", n, err)
+				if n, err := next(); err == nil {
+					t.Errorf("behind the error: %d entries", n)
+				}
+				odd := strings.Contains(tc.name, "malformed") || strings.Contains(tc.name, "long") || strings.Contains(tc.name, "empty")
+				if (s.Malformed() > 0) != odd {
+					t.Errorf("%d malformed records", s.Malformed())
+				}
+				if n := cap(s.buf); n > 4*MaxRecord {
+					t.Errorf("the buffer has grown to %d bytes", n)
 				}
 			})
 		}

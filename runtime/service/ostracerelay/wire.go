@@ -57,6 +57,8 @@ const (
 	MaxReply = 4 << 20
 	// MaxRecord bounds a record. Devices send up to about 32 KiB.
 	MaxRecord = 1 << 20
+	// maxSkipped bounds a record that is passed over for its length.
+	maxSkipped = 64 << 20
 	// MaxArchivePiece bounds one piece of an archive.
 	MaxArchivePiece = 64 << 20
 )
@@ -194,8 +196,8 @@ var (
 	ErrRefused = errors.New("refused by the device")
 	// ErrProtocol is the cause when the device sent what has no place there.
 	ErrProtocol = link.Malformed("unexpected message")
-	// ErrRecord is the cause when a record contradicts itself. The stream
-	// goes on behind it.
+	// ErrRecord is the cause when a record contradicts itself. A stream passes
+	// over it.
 	ErrRecord = link.Malformed("malformed record")
 	// ErrUsed is the cause of a second request on a connection.
 	ErrUsed = errors.New("connection has served its request")

@@ -24,8 +24,10 @@ type Client struct {
 	conn  net.Conn
 	buf   []byte // received and not yet returned: buf[start:]
 	start int
-	seen  int // buf[start:seen] holds no record end
+	seen  int  // buf[start:seen] holds no record end
+	skip  bool // what comes up to the next record end belongs to one that is too long
 	err   error
+	bad   link.Skipped
 	once  sync.Once
 }
 
@@ -69,7 +71,7 @@ func (c *Client) NextRecord(ctx context.Context) ([]byte, error) {
 			return nil, &Error{Op: "next", Err: c.err}
 		}
 		if len(c.buf)-c.start > MaxRecord {
-			c.err = ErrTooLong
+			c.skipRecord()
 			continue
 		}
 		if err := c.fill(ctx); err != nil {
@@ -77,6 +79,21 @@ func (c *Client) NextRecord(ctx context.Context) ([]byte, error) {
 		}
 	}
 }
+
+// skipRecord drops what has come of a record that is longer than any; the rest of it is
+// dropped when its end comes.
+func (c *Client) skipRecord() {
+	if !c.skip {
+		c.bad.Add(nil, "record passed over")
+	}
+	c.skip = true
+	c.start = len(c.buf) - 1 // may be the first half of an end
+	c.seen = c.start
+}
+
+// Malformed counts the records that were passed over because they were longer than
+// MaxRecord.
+func (c *Client) Malformed() uint64 { return c.bad.Count() }
 
 // cut takes one record out of the buffer; nil when there is no whole one.
 func (c *Client) cut() []byte {
@@ -90,6 +107,10 @@ func (c *Client) cut() []byte {
 	r := c.buf[c.start:end:end]
 	c.start = end + len(recordEnd)
 	c.seen = c.start
+	if c.skip {
+		c.skip = false
+		return r[:0]
+	}
 	for len(r) > 0 && r[0] == 0 {
 		r = r[1:] // stray NULs, which some firmware sends to keep the line busy
 	}

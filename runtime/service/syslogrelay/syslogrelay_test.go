@@ -222,7 +222,7 @@ func TestEnds(t *testing.T) {
 	}{
 		{"at once", "", 0, io.EOF},
 		{"inside a record", "a\n\x00half", 1, io.EOF},
-		{"too long", "a\n\x00" + strings.Repeat("x", MaxRecord+readSize), 1, ErrTooLong},
+		{"too long", "a\n\x00" + strings.Repeat("x", MaxRecord+readSize), 1, io.EOF},
 	} {
 		c, d := link.Pipe()
 		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
@@ -234,6 +234,54 @@ func TestEnds(t *testing.T) {
 		}
 		if got != tc.good || !errors.Is(err, tc.want) {
 			t.Errorf("%s: %d records, then %v, want %d, then %v", tc.name, got, err, tc.good, tc.want)
+		}
+		cl.Close()
+		d.Close()
+	}
+}
+
+// TestBadRecords sends a good record, an odd one, a good one and the end: both good ones
+// arrive. A line that is no record is handed on as text.
+func TestBadRecords(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		odd       string
+		text, bad int
+	}{
+		"empty":        {"\n\x00\n\x00", 0, 0},
+		"NULs":         {"\x00\x00\n\x00", 0, 0},
+		"no record":    {"<<< >>> [ ] \\\\\n\x00", 1, 0},
+		"broken UTF-8": {"\xff\xfe\n\x00", 1, 0},
+		"too long":     {strings.Repeat("x", MaxRecord+readSize) + "\n\x00", 0, 1},
+		"endless":      {strings.Repeat("x", 20*MaxRecord) + "\n\x00", 0, 1},
+		"end on edge":  {strings.Repeat("x", MaxRecord) + "\n\x00", 1, 0},
+		"two too long": {strings.Repeat(strings.Repeat("x", 2*MaxRecord)+"\n\x00", 2), 0, 2},
+	} {
+		c, d := link.Pipe()
+		go func() {
+			_, _ = io.WriteString(d, "first\n\x00"+tc.odd+"second\n\x00")
+			_ = link.CloseWrite(d)
+		}()
+		cl := New(c)
+		var got []string
+		var err error
+		for err == nil {
+			var e Entry
+			if e, err = cl.Next(t.Context()); err == nil {
+				got = append(got, e.Raw)
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("%s: %v, want io.EOF", name, err)
+		}
+		if n := len(got); n != 2+tc.text || got[0] != "first" || got[n-1] != "second" {
+			t.Errorf("%s: %d records, want the first, %d odd ones and the second", name, n, tc.text)
+		}
+		if n := cl.Malformed(); n != uint64(tc.bad) {
+			t.Errorf("%s: %d malformed records, want %d", name, n, tc.bad)
+		}
+		if n := cap(cl.buf); n > 8*MaxRecord {
+			t.Errorf("%s: the buffer has grown to %d bytes", name, n)
 		}
 		cl.Close()
 		d.Close()

@@ -20,7 +20,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -63,9 +62,6 @@ type Entry struct {
 	Message string // with the escapes undone
 	Raw     string // the record as received, without its end
 }
-
-// ErrTooLong is the cause of an Error when a record exceeds MaxRecord.
-var ErrTooLong = link.Malformed("record is too long")
 
 // Error is every failure of the package.
 type Error struct {

@@ -1,0 +1,36 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+)
+
+// TestEndlessAnswer has a device that goes on answering.
+func TestEndlessAnswer(t *testing.T) {
+	t.Parallel()
+	c, d := Pipe()
+	e := NewExchange(c, 64<<20, time.Minute)
+	defer e.Close()
+	peer := NewPlistConn(d)
+	go func() {
+		defer d.Close()
+		page := plist.Dict{"page": make([]byte, 8<<20)}
+		body, _ := plist.Encode(page, plist.Binary)
+		_, _ = peer.RecvDict(context.Background())
+		for {
+			if _, err := d.Write(AppendFrame(nil, body)); err != nil {
+				return
+			}
+		}
+	}()
+	pages := 0
+	err := e.Each(t.Context(), plist.Dict{}, func(plist.Dict) (bool, error) { pages++; return false, nil })
+	var large *AnswerError
+	if !errors.As(err, &large) || !errors.Is(err, ErrTooLarge) || pages > maxAnswer/(8<<20) {
+		t.Errorf("%d pages, then %v, want an AnswerError", pages, err)
+	}
+}
