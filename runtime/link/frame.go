@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -107,9 +108,14 @@ type PlistConn struct {
 // NewPlistConn returns a PlistConn over c that writes XML.
 func NewPlistConn(c net.Conn) *PlistConn { return &PlistConn{Conn: c} }
 
-// Send writes v as one frame, in one write.
+// Send writes v as one frame, in one write. A message with text that XML cannot carry
+// is sent in the binary form, which every reader of frames tells apart: a peer whose
+// control character is echoed must not lose the connection by it.
 func (p *PlistConn) Send(ctx context.Context, v any) error {
 	body, err := plist.Encode(v, p.Format)
+	if errors.Is(err, plist.ErrNotXML) {
+		body, err = plist.Encode(v, plist.Binary)
+	}
 	if err != nil {
 		return err
 	}

@@ -197,3 +197,32 @@ func FuzzReadFrame(f *testing.F) {
 		}
 	})
 }
+
+// Text that XML cannot carry reaches the peer all the same, and the next message is XML
+// again.
+func TestPlistConnControlCharacters(t *testing.T) {
+	t.Parallel()
+	a, b := Pipe()
+	defer a.Close()
+	defer b.Close()
+	sender, receiver := NewPlistConn(a), NewPlistConn(b)
+	for _, c := range []struct {
+		text string
+		form plist.Format
+	}{{"a\x01\x1b[0m\uffff", plist.Binary}, {"plain", plist.XML}} {
+		want := plist.Dict{"Echo": c.text}
+		if err := sender.Send(t.Context(), want); err != nil {
+			t.Fatal(err)
+		}
+		body, err := receiver.RecvBytes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if form, err := plist.FormatOf(body); err != nil || form != c.form {
+			t.Errorf("%q: form %v, %v", c.text, form, err)
+		}
+		if got, err := plist.DecodeDict(body); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %v, %v", c.text, got, err)
+		}
+	}
+}

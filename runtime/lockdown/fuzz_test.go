@@ -29,6 +29,11 @@ func FuzzRequest(f *testing.F) {
 			f.Add(b)
 		}
 	}
+	control, err := plist.Encode(plist.Dict{"Request": "GetValue", "Domain": "\x14", "Key": "a\x00b"}, plist.Binary)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(control)
 	p := newPhone(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := plist.DecodeDict(b)
@@ -51,11 +56,29 @@ func FuzzRequest(f *testing.F) {
 			if _, refused := reply["Error"]; refused && reply["Value"] != nil {
 				t.Errorf("%v: refusal with a value: %v", d, reply)
 			}
-			if _, err := plist.Encode(reply, plist.XML); err != nil {
-				t.Errorf("%v: answer %v: %v", d, reply, err)
+			if got := send(t, reply); got["Request"] != reply["Request"] || len(got) != len(reply) {
+				t.Errorf("%v: answer %v arrives as %v", d, reply, got)
 			}
 		}
 	})
+}
+
+// send returns what arrives of a reply.
+func send(t *testing.T, reply plist.Dict) plist.Dict {
+	a, b := link.Pipe()
+	defer a.Close()
+	defer b.Close()
+	go func() {
+		if err := link.NewPlistConn(a).Send(context.Background(), reply); err != nil {
+			t.Errorf("answer %v: %v", reply, err)
+		}
+		a.Close()
+	}()
+	got, err := link.NewPlistConn(b).RecvDict(context.Background())
+	if err != nil {
+		t.Errorf("answer %v: %v", reply, err)
+	}
+	return got
 }
 
 // FuzzReply gives the client any bytes for an answer: each call ends, with a

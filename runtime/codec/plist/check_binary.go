@@ -27,6 +27,7 @@ const (
 	tagUTF16   = 0x60 // count of 16-bit units
 	tagUID     = 0x80 // low+1 bytes
 	tagArray   = 0xA0 // references
+	tagSet     = 0xC0 // as an array
 	tagDict    = 0xD0 // references of the keys, then of the values
 
 	trailerSize = 32
@@ -48,6 +49,8 @@ var (
 	errTruncated = errors.New("binary property list is truncated or its offsets point outside")
 	errCycle     = errors.New("an object contains itself")
 	errOverlap   = errors.New("objects overlap")
+	errKey       = errors.New("a dictionary has a key that is not a string")
+	errSet       = errors.New("sets are not supported")
 )
 
 // binaryCheck measures the object graph of a binary property list, so that the
@@ -139,6 +142,9 @@ func (c *binaryCheck) measure(object uint64, depth int) error {
 		if err := c.measure(child, depth+1); err != nil {
 			return err
 		}
+		if c.b[off]&0xF0 == tagDict && i < refs/2 && !c.isText(child) {
+			return errKey
+		}
 		nodes += c.measured[child].nodes
 		height = max(height, c.measured[child].height)
 		if nodes > c.maxNodes {
@@ -147,6 +153,12 @@ func (c *binaryCheck) measure(object uint64, depth int) error {
 	}
 	*m = measure{nodes: nodes, height: height + 1}
 	return nil
+}
+
+// isText reports whether an object that was measured is a string.
+func (c *binaryCheck) isText(object uint64) bool {
+	tag := c.b[c.uintAt(c.table+object*uint64(c.offSize), c.offSize)] & 0xF0
+	return tag == tagASCII || tag == tagUTF16
 }
 
 // extent checks that the object at off lies inside the object area. It returns
@@ -191,6 +203,8 @@ func (c *binaryCheck) extent(off uint64) (size, refs, body uint64, err error) {
 			refs, size = n, n*uint64(c.refSize)
 		case tagDict:
 			refs, size = 2*n, 2*n*uint64(c.refSize)
+		case tagSet:
+			return 0, 0, 0, errSet
 		default:
 			return 0, 0, 0, errors.New("object of a type that property lists do not have")
 		}

@@ -35,7 +35,7 @@ func decode(b []byte) (any, error) {
 	}
 	if f == Binary {
 		err = checkBinary(b)
-	} else {
+	} else if b, err = toUTF8(b); err == nil {
 		b, err = checkXML(b)
 	}
 	if err != nil {
@@ -80,7 +80,7 @@ type normaliser struct {
 	blobs map[blobKey][]byte
 }
 
-// blobKey is where the library's bytes of a data value are.
+// blobKey is where the bytes of a data value are.
 type blobKey struct {
 	first *byte
 	size  int

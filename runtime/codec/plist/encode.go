@@ -1,10 +1,8 @@
 package plist
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"math"
 	"slices"
@@ -18,46 +16,38 @@ import (
 // uidKey is the only key of the dictionary that stands for a UID in XML.
 const uidKey = "CF$UID"
 
-// encode gives the library values that it writes without loss.
+// encode writes v. The library gets values that it writes without loss. It does not
+// write the binary form, because it takes the CRC-32 of a data value for its
+// identity, and loses early and late dates.
 func encode(v any, f Format) (b []byte, err error) {
 	p := preparer{form: f}
 	if v, err = p.value(v, 0); err != nil {
 		return nil, err
+	}
+	if f == Binary {
+		return encodeBinary(v), nil
 	}
 	defer func() {
 		if r := recover(); r != nil { // it does not keep runtime errors to itself
 			b, err = nil, fmt.Errorf("%v", r)
 		}
 	}()
-	form := hplist.XMLFormat
-	if f == Binary {
-		form = hplist.BinaryFormat
-	}
-	if b, err = hplist.Marshal(v, form); err != nil {
+	if b, err = hplist.Marshal(v, hplist.XMLFormat); err != nil {
 		return nil, libraryError(err)
 	}
 	return b, nil
 }
 
-// preparer makes a tree of generic values and refuses what the library would
-// drop or write as something else.
+// preparer makes a tree of generic values and refuses what the form cannot carry.
 type preparer struct {
-	form  Format
-	blobs int
-	first []byte            // the only blob so far
-	sums  map[uint32][]byte // the blobs by checksum, from the second on
+	form Format
 }
 
-var (
-	errNotUTF8    = errors.New("string is not valid UTF-8")
-	errChecksum   = errors.New("two different data values of equal checksum cannot be written to one binary property list")
-	errNaN        = errors.New("not a number cannot be written to a binary property list")
-	errBinaryDate = errors.New("date cannot be written to a binary property list")
+var errNotUTF8 = errors.New("string is not valid UTF-8")
 
-	// Binary dates are made from a count of nanoseconds in 64 bits.
-	firstBinaryDate = time.Unix(0, math.MinInt64)
-	lastBinaryDate  = time.Unix(0, math.MaxInt64)
-)
+// ErrNotXML is the cause of an Error when a string holds a character that XML cannot
+// carry. The binary form can.
+var ErrNotXML = errors.New("XML cannot carry it")
 
 func (p *preparer) value(v any, depth int) (any, error) {
 	if depth > MaxDepth {
@@ -72,15 +62,8 @@ func (p *preparer) value(v any, depth int) (any, error) {
 		return v, p.text(t)
 	case float32:
 		return p.real32(t)
-	case float64:
-		return p.real(t)
 	case time.Time:
-		if p.form == Binary && (t.Before(firstBinaryDate) || t.After(lastBinaryDate)) {
-			return nil, fmt.Errorf("year %d: %w", t.UTC().Year(), errBinaryDate)
-		}
 		return t.UTC(), nil
-	case []byte:
-		return v, p.data(t)
 	case UID:
 		if t > math.MaxInt64 {
 			return nil, errUID
@@ -132,7 +115,7 @@ func (p *preparer) text(s string) error {
 	}
 	for _, c := range s {
 		if c < 0x20 && c != '\t' && c != '\n' && c != '\r' || c == 0xFFFE || c == 0xFFFF {
-			return fmt.Errorf("string holds %U, which XML cannot carry", c)
+			return fmt.Errorf("string holds %U: %w", c, ErrNotXML)
 		}
 	}
 	return nil
@@ -144,43 +127,5 @@ func (p *preparer) real32(f float32) (any, error) {
 	if p.form == XML {
 		return strconv.ParseFloat(strconv.FormatFloat(float64(f), 'g', -1, 32), 64)
 	}
-	if _, err := p.real(float64(f)); err != nil || f != 0 {
-		return f, err
-	}
-	return p.real(float64(f))
-}
-
-// real works around the library's table of the values it has written: a key
-// that is not a number is never found there, and the zeros are equal. So the
-// negative one is written in its short form, which has a table of its own.
-func (p *preparer) real(f float64) (any, error) {
-	switch {
-	case p.form == XML:
-	case math.IsNaN(f):
-		return nil, errNaN
-	case f == 0 && math.Signbit(f):
-		return float32(f), nil
-	}
 	return f, nil
-}
-
-// data refuses two blobs that the library would merge: it takes the checksum of
-// one for its identity.
-func (p *preparer) data(b []byte) error {
-	if p.form == XML {
-		return nil
-	}
-	if p.blobs++; p.blobs == 1 {
-		p.first = b
-		return nil
-	}
-	if p.sums == nil {
-		p.sums = map[uint32][]byte{crc32.ChecksumIEEE(p.first): p.first}
-	}
-	sum := crc32.ChecksumIEEE(b)
-	if known, ok := p.sums[sum]; ok && !bytes.Equal(known, b) {
-		return errChecksum
-	}
-	p.sums[sum] = b
-	return nil
 }

@@ -17,19 +17,15 @@
 // `plist:"Name"` tags. Dictionary keys are written sorted, so equal values give
 // equal bytes.
 //
-// Parsing and generating is the work of howett.net/plist. It has no limits and
+// Parsing, and generating XML, is the work of howett.net/plist. It has no limits and
 // some traps, so documents are checked before it reads them, and values before
-// it writes them. What it cannot do is an error here:
+// it writes them. The binary form is written here. What it cannot do is an error here:
 //
-//   - Two different data values with the same CRC-32 in one binary document,
-//     which it would write as one.
-//   - Binary dates before 1677-09-21 or after 2262-04-11, although both forms
-//     are read, and XML is written, from the year 0 to 9999.
-//   - Writing what is not a number to a binary document.
 //   - UIDs beyond int64. In XML a UID is a dictionary with the one key CF$UID
 //     and an integer, and each such dictionary is read as a UID.
-//   - Binary documents with sets, or with anything between the offset table and
-//     the trailer.
+//   - Binary documents with sets, with keys that are not strings, or with anything
+//     between the offset table and the trailer.
+//   - XML in other encodings than UTF-8, UTF-16 and ISO-8859-1.
 //
 // Equal data values of a binary document are one object there and may share
 // their memory when decoded.
@@ -86,6 +82,9 @@ func FormatOf(b []byte) (Format, error) {
 	if bytes.HasPrefix(b, []byte("bplist0")) {
 		return Binary, nil
 	}
+	if order, mark := utf16Order(b); order != nil {
+		b = fromUTF16(b[mark:min(len(b), headSize)], order)
+	}
 	b = bytes.TrimLeft(bytes.TrimPrefix(b, []byte(byteOrderMark)), " \t\r\n")
 	for _, p := range []string{"<?xml", "<!DOCTYPE", "<plist", "<!--"} {
 		if bytes.HasPrefix(b, []byte(p)) {
@@ -94,8 +93,6 @@ func FormatOf(b []byte) (Format, error) {
 	}
 	return 0, ErrFormat
 }
-
-const byteOrderMark = "\xef\xbb\xbf"
 
 // Decode reads one property list of either form.
 func Decode(b []byte) (any, error) {
