@@ -96,7 +96,7 @@ func (l *logger) log(c *api.Call, level slog.Level, msg lua.LValue, fields *lua.
 		return nil
 	}
 	if l.out == nil {
-		l.out = newOutput(&textHandler{w: c.Host().Stderr().Styled()}, nil)
+		l.out = newOutput(&textHandler{w: c.Host().Stderr()}, nil)
 	}
 	r := slog.NewRecord(time.Now(), level, host.ToString(c.L, msg), 0)
 	if t := c.Task(); t.Name() != "main" {

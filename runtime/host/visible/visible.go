@@ -32,9 +32,24 @@ func Row(s string) string {
 
 var rows = strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`)
 
-// Styled is Text for what a script has composed: the colours of Style stay.
+// Styled is Text for what a script has composed: the colours of Style stay. They
+// end with s, so that those of a name cannot hide what is written next.
 func Styled(s string) string {
-	return show(s, func(s string) int { return max(spacing(s), Style(s)) })
+	shown := show(s, func(s string) int { return max(spacing(s), Style(s)) })
+	body := strings.TrimRight(shown, "\r\n")
+	return ended(body) + shown[len(body):]
+}
+
+// reset ends all colours.
+const reset = "\x1b[0m"
+
+// ended ends the colours of a text that holds no other sequences.
+func ended(s string) string {
+	last := strings.LastIndexByte(s, 0x1b)
+	if last < 0 || strings.HasPrefix(s[last:], reset) || strings.HasPrefix(s[last:], "\x1b[m") {
+		return s
+	}
+	return s + reset
 }
 
 // Label is Styled for one line of a picture, such as a bar or a table. Line
@@ -43,7 +58,7 @@ func Label(s string) string {
 	if strings.ContainsAny(s, "\n\r\t") {
 		s = spaces.Replace(s)
 	}
-	return show(s, Style)
+	return ended(show(s, Style))
 }
 
 var spaces = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ", "\t", " ")
