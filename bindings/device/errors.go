@@ -13,6 +13,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/rsd"
@@ -229,7 +230,7 @@ func dialed(err error) (code, hint string) {
 	case failed && toMuxer:
 		return "no_muxer", "start usbmuxd (Linux) or install Apple's device support (Windows), " +
 			"name another with --usbmux, or try `--virtual`"
-	case !toMuxer && (failed || errors.Is(err, syscall.ECONNREFUSED)):
+	case !toMuxer && (failed || link.Is(err, syscall.ECONNREFUSED)):
 		return unreached(err)
 	}
 	return "", ""
@@ -246,7 +247,7 @@ func unreached(err error) (code, hint string) {
 	case onDevice && d.UDID == "":
 		return "no_device", "are address and port right, and is the other end still there? " +
 			"A tunnel that is made again has another port"
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case link.Is(err, syscall.ECONNREFUSED):
 		return "refused", "nothing listens on that port of the device"
 	}
 	return "disconnected", "the device is not at that address any more, " +

@@ -2,7 +2,6 @@ package raw
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 	core "github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Forward is a local port whose connections reach a port of the device.
@@ -54,7 +54,7 @@ func forward(
 		}
 		return &Forward{d.Forward(l, o.Remote, failed), o.Remote}, nil
 	})
-	if errors.Is(err, syscall.EADDRINUSE) {
+	if link.Is(err, syscall.EADDRINUSE) {
 		return none, host.Errorf("address_in_use", "forward: port %d of %s is in use",
 			o.Local, o.Address)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/rsd"
@@ -235,8 +236,6 @@ func wait(ctx context.Context, d time.Duration) bool {
 // lost are the errors of connections that have ended.
 var lost = []error{
 	io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, usbmux.BadDevice, tunnel.ErrDown,
-	syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, syscall.ETIMEDOUT,
-	syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN,
 }
 
 // passing are the errors of sources that cannot be opened now, but may be a moment
@@ -250,7 +249,7 @@ var passing = []error{
 }
 
 func isAny(err error, list []error) bool {
-	return slices.ContainsFunc(list, func(e error) bool { return errors.Is(err, e) })
+	return slices.ContainsFunc(list, func(e error) bool { return link.Is(err, e) })
 }
 
 // Lost reports whether err means that the connection has ended, as opposed to a

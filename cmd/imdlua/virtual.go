@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
@@ -189,7 +190,7 @@ func listenMuxer(text string) (net.Listener, error) {
 		return nil, usageError("%v", err)
 	}
 	l, err := net.Listen(network, address)
-	if err == nil || network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
+	if err == nil || network != "unix" || !link.Is(err, syscall.EADDRINUSE) {
 		return l, err
 	}
 	st, statErr := os.Lstat(address)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/tunnel"
@@ -207,7 +208,7 @@ func (t *Tunnel) probe(ctx context.Context) error {
 // list is read once more.
 func (t *Tunnel) open(ctx context.Context, n service.Name) (net.Conn, error) {
 	c, err := t.list.Open(ctx, n)
-	if errors.Is(err, rsd.ErrNotListed) || errors.Is(err, syscall.ECONNREFUSED) {
+	if errors.Is(err, rsd.ErrNotListed) || link.Is(err, syscall.ECONNREFUSED) {
 		if err := t.list.Refresh(ctx); err != nil {
 			return nil, t.why(err)
 		}

@@ -35,7 +35,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
@@ -221,12 +220,12 @@ func gone(err error) bool {
 	if errors.As(err, new(*plist.Error)) {
 		return false // bytes came, whatever their parser says of their end
 	}
-	for _, t := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE} {
+	for _, t := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe} {
 		if errors.Is(err, t) {
 			return true
 		}
 	}
-	return false
+	return link.Disconnected(err)
 }
 
 // request is a host's message as the device reads it. Every field but name may

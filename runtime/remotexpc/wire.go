@@ -43,11 +43,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/net/http2"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 const (
@@ -244,10 +244,8 @@ func (e *Error) Is(target error) bool {
 	if target != net.ErrClosed {
 		return false
 	}
-	for _, t := range []error{io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE} {
-		if errors.Is(e.Err, t) {
-			return true
-		}
+	if errors.Is(e.Err, io.ErrClosedPipe) || link.Disconnected(e.Err) {
+		return true
 	}
 	// A connection that never came up has ended, too; a file that ends early
 	// is no such thing.

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"syscall"
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/tunnel/psk"
@@ -134,12 +133,7 @@ func (d *Device) run(ctx context.Context, c carrier, q request, most int, answer
 // hungUp says whether a tunnel ended because its peer left. Whoever happens to
 // be writing then hears it otherwise than the reader.
 func hungUp(err error) bool {
-	for _, e := range []error{io.EOF, io.ErrClosedPipe, syscall.EPIPE, syscall.ECONNRESET} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || link.Disconnected(err)
 }
 
 // terms makes up the network of a tunnel: the device is ::1 in it, the host

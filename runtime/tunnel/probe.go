@@ -13,6 +13,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 const (
@@ -46,7 +48,7 @@ func (t *Tunnel) Probe(ctx context.Context) error {
 	if err == nil {
 		return c.Close()
 	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	if link.Is(err, syscall.ECONNREFUSED) {
 		return nil // that is an answer too
 	}
 	var e *Error
