@@ -43,6 +43,7 @@ var rules = []rule{
 	{"bindings", append([]string{"bindings/...", "runtime/host/..."}, protocols...)},
 	{"bindings/virtual", append([]string{"bindings/...", "runtime/host/...", "runtime/virtual", "runtime/phone"}, protocols...)},
 	{"stdlib", []string{"stdlib/...", "runtime/host/..."}},
+	{"stdlib/http", []string{"stdlib/...", "runtime/host/...", "runtime/link"}},
 	{"stdlib/plist", []string{"stdlib/...", "runtime/host/...", "runtime/codec/..."}},
 	{"runtime/host", []string{"runtime/host/compile", "runtime/host/vm", "runtime/host/luanum", "runtime/host/localfile",
 		"runtime/host/visible"}},

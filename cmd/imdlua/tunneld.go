@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/tunneld"
 )
 
@@ -124,8 +125,7 @@ func (c *cli) listenTunneld(ctx context.Context, address string) (net.Listener, 
 	if address == "" {
 		return nil, nil
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
+	l, err := link.Listen(ctx, "tcp", address)
 	if err == nil && c.tunneldToken() == "" && !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		l.Close()
 		e := usageError("%s can be reached from elsewhere, and the API has no passwords", address)
