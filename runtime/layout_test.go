@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -282,5 +283,28 @@ func TestTopLevel(t *testing.T) {
 		if _, err := os.Stat(filepath.Join("..", w)); err != nil {
 			t.Errorf("%s is missing at the top level", w)
 		}
+	}
+}
+
+// comparesErrno finds comparisons with numbers that sockets on Windows never return.
+var comparesErrno = regexp.MustCompile(
+	`errors\.Is\([^,]*, (syscall|unix|windows)\.(ECONN\w+|EPIPE|EADDR\w+|E(HOST|NET)\w+|ETIMEDOUT|EMFILE)\)`)
+
+// TestSocketErrors holds that socket errors are compared by link.Is alone.
+func TestSocketErrors(t *testing.T) {
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") ||
+			strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "_linux.go") ||
+			strings.HasSuffix(path, "_unix.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, found := range comparesErrno.FindAllString(string(source), -1) {
+			t.Errorf("%s has %s, want link.Is", path, found)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -193,7 +193,7 @@ func TestHTTPServerRefuses(t *testing.T) {
 server:expect("/hook", { timeout = 0.01 })`, "timeout", `the last is GET /a?b=1`},
 		{"expected at once", `server:expect("/hook", { timeout = 0 })`, "timeout", `"/hook"`},
 		{"wrong pattern to expect", `server:expect("hook")`, "argument", ""},
-		{"port in use", `http.server{ port = tonumber(url:match("%d+$")) }`, "in_use", ""},
+		{"port in use", `http.server{ port = tonumber(url:match("%d+$")) }`, "address_in_use", ""},
 		{"not an address", `http.server{ host = "no-such-host.invalid" }`, "no_host", ""},
 		{"max_body", `http.server{ max_body = -1 }`, "argument", "max_body"},
 		{"port", `http.server{ port = 70000 }`, "argument", "port"},

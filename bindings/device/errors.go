@@ -11,6 +11,11 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/codec/opack"
+	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/codec/tlv8"
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/link"
@@ -62,6 +67,9 @@ const (
 		"dev:tunnel():services() lists those of a tunnel"
 )
 
+const hintProtocol = "the other end does not speak this protocol: is the address right? " +
+	"--trace shows the messages"
+
 const hintWrongKeys = "the device is not the one that was paired, or was erased since: " +
 	"if it is yours, `imdlua pair` pairs anew"
 
@@ -87,7 +95,7 @@ type reason struct {
 
 // find returns the first reason that err is.
 func find(list []reason, err error) (reason, bool) {
-	i := slices.IndexFunc(list, func(r reason) bool { return errors.Is(err, r.err) })
+	i := slices.IndexFunc(list, func(r reason) bool { return link.Is(err, r.err) })
 	if i < 0 {
 		return reason{}, false
 	}
@@ -132,12 +140,17 @@ var muxers = []reason{
 
 // ends are ends of connections for which no service has a code.
 var ends = []reason{
+	{lockdown.ErrTLS, "tls", "the device may have forgotten this computer: " + hintPair},
 	{tunnel.ErrDown, "disconnected",
 		"the tunnel went down during the call; the next call gets a new one"},
 	{io.EOF, "disconnected", ""},
 	{io.ErrUnexpectedEOF, "disconnected", ""},
 	{net.ErrClosed, "disconnected", ""},
 	{io.ErrClosedPipe, "disconnected", ""},
+	{syscall.ECONNRESET, "disconnected", ""},
+	{syscall.ECONNABORTED, "disconnected", ""},
+	{syscall.EPIPE, "disconnected", ""},
+	{syscall.ETIMEDOUT, "disconnected", "the other end has not answered for minutes"},
 	{fs.ErrNotExist, "not_found", ""},
 }
 
@@ -192,6 +205,9 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 	if r, ok := find(ours, err); ok {
 		return r.code, r.hint
 	}
+	if malformed(err) {
+		return "protocol", hintProtocol
+	}
 	var refused *lockdown.Error
 	if errors.As(err, &refused) && refused.Code != "" {
 		return string(refused.Code), hints[refused.Code]
@@ -222,6 +238,32 @@ func classify(err error, codes []func(error) string) (code, hint string) {
 	return r.code, r.hint
 }
 
+// malformed reports whether err says that the other end sent what it may not.
+func malformed(err error) bool {
+	var (
+		p *plist.Error
+		x *xpc.Error
+		n *nskeyed.Error
+		o *opack.Error
+		v *tlv8.Error
+	)
+	switch {
+	case errors.Is(err, link.ErrProtocol):
+		return true
+	case errors.As(err, &p):
+		return p.Op == "decode"
+	case errors.As(err, &x):
+		return x.Op == "decode"
+	case errors.As(err, &n):
+		return n.Op == "decode"
+	case errors.As(err, &o):
+		return o.Op == "decode"
+	case errors.As(err, &v):
+		return v.Op == "decode"
+	}
+	return false
+}
+
 // dialed is about addresses where nobody answers, of a muxer or in a network.
 func dialed(err error) (code, hint string) {
 	var dial *net.OpError
@@ -229,6 +271,12 @@ func dialed(err error) (code, hint string) {
 	failed := errors.As(err, &dial) && dial.Op == "dial"
 	toMuxer := errors.As(err, &muxer)
 	switch {
+	case failed && toMuxer && (link.Is(err, syscall.EMFILE) || link.Is(err, syscall.ENFILE)):
+		return "too_many_files", "this program has too many files and connections open; " +
+			"close some, or raise the limit (ulimit -n)"
+	case failed && toMuxer && link.Is(err, syscall.EACCES):
+		return "access_denied", "this user may not open the socket of the muxer; its " +
+			"permissions and group are set where usbmuxd is started"
 	case failed && toMuxer:
 		return "no_muxer", "start usbmuxd (Linux) or install Apple's device support (Windows), " +
 			"name another with --usbmux, or try `--virtual`"

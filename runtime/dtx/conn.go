@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 const (
@@ -295,7 +296,7 @@ func (c *Conn) selector(b []byte) (string, error) {
 	}
 	s, ok := v.(string)
 	if !ok {
-		return "", errors.New("selector is no string")
+		return "", link.Malformed("selector is no string")
 	}
 	if len(c.selectors) < maxSelectors && len(b) <= maxSelectorKey {
 		c.selectors[string(b)] = s
@@ -333,7 +334,7 @@ func (c *Conn) controlMessage(in *Incoming) bool {
 func (c *Conn) learn(args Args) error {
 	caps, ok := args.Dict(0)
 	if !ok {
-		return errors.New("capabilities are no dictionary")
+		return link.Malformed("capabilities are no dictionary")
 	}
 	c.mu.Lock()
 	for _, p := range caps {
@@ -369,20 +370,20 @@ func setPair(d nskeyed.Dict, p nskeyed.Pair) nskeyed.Dict {
 func (c *Conn) accept(args Args) error {
 	code, ok := args.Int(0)
 	if !ok || code <= 0 || code > 1<<31-1 {
-		return errors.New("channel code is no positive number")
+		return link.Malformed("channel code is no positive number")
 	}
 	identifier, ok := args.String(1)
 	if !ok {
-		return errors.New("channel identifier is no string")
+		return link.Malformed("channel identifier is no string")
 	}
 	c.mu.Lock()
 	taken, count := c.channels[-int32(code)] != nil, len(c.channels)
 	c.mu.Unlock()
 	switch {
 	case taken:
-		return errors.New("channel code is taken")
+		return link.Malformed("channel code is taken")
 	case count >= MaxChannels:
-		return errors.New("too many channels")
+		return link.Malformed("too many channels")
 	case c.opts.Accept == nil:
 		return UnknownChannel(identifier)
 	}
@@ -421,7 +422,7 @@ func (c *Conn) cancelled(args Args) error {
 	for i := range args {
 		code, ok := args.Int(i)
 		if !ok || code == 0 || code > 1<<31-1 || code < -(1<<31-1) {
-			return errors.New("channel code is no number")
+			return link.Malformed("channel code is no number")
 		}
 		if ch := c.unregister(-int32(code)); ch != nil {
 			ch.end(ErrChannelClosed)

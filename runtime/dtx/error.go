@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Causes of an Error. The first group is found in bytes, the second while a
@@ -16,22 +17,22 @@ import (
 var (
 	// ErrMagic says that bytes are no DTX: a protocol mix-up, or a stream of
 	// which the beginning was lost.
-	ErrMagic = errors.New("bad magic")
+	ErrMagic = link.Malformed("bad magic")
 	// ErrHeader says that a header is shorter than the format allows.
-	ErrHeader = errors.New("short header")
+	ErrHeader = link.Malformed("short header")
 	// ErrSizes says that the lengths in a message contradict each other.
-	ErrSizes = errors.New("inconsistent sizes")
+	ErrSizes = link.Malformed("inconsistent sizes")
 	// ErrFragment says that a fragment belongs to no message, comes twice or
 	// out of turn.
-	ErrFragment = errors.New("unknown fragment")
+	ErrFragment = link.Malformed("unknown fragment")
 	// ErrTooLarge says that a limit of this package was passed.
-	ErrTooLarge = errors.New("message too large")
+	ErrTooLarge = link.Malformed("message too large")
 	// ErrIncomplete says that the bytes end inside a message.
 	ErrIncomplete error = &cause{"incomplete message", io.ErrUnexpectedEOF}
 	// ErrPrimitive says that an argument is of an unknown kind or cut short.
-	ErrPrimitive = errors.New("bad argument list")
+	ErrPrimitive = link.Malformed("bad argument list")
 	// ErrCompressed says that a compressed payload cannot be expanded.
-	ErrCompressed = errors.New("bad compressed payload")
+	ErrCompressed = link.Malformed("bad compressed payload")
 
 	// ErrPeerClosed says that the other side ended the connection. It is a
 	// net.ErrClosed too.

@@ -286,6 +286,7 @@ func (h *Host) failureError(k *hook, f *failure) error {
 	switch v := f.obj.(type) {
 	case lua.LString:
 		e.Where, e.Message = vm.SplitPosition(string(v))
+		e.Hint = messageHint(e.Message)
 	case *lua.LTable:
 		e.fromTable(k, v)
 	default:

@@ -239,3 +239,30 @@ func hintFor(name string) string {
 	}
 	return hints[strings.ToLower(strings.ReplaceAll(name, "_", ""))]
 }
+
+// messageHints explain errors of the VM, by a part of their texts.
+var messageHints = []struct{ part, hint string }{
+	{"perform arithmetic on a string value", "texts are joined with .., and tonumber(text) makes " +
+		"a number"},
+	{"compare number with string", "tonumber(text) makes a number"},
+	{"compare string with number", "tonumber(text) makes a number"},
+	{"index a nil value (local 'self')", "a method is called with a colon: object:name()"},
+	{"concatenate a nil value", "tostring(value) makes a text of anything"},
+	{"concatenate a boolean value", "tostring(value) makes a text of anything"},
+	{"concatenate a table value", "p(value) prints a table, table.concat(list, \", \") joins a list"},
+	{"call a table value (for ... in", "write for k, v in pairs(t), or for i, v in ipairs(list)"},
+	{"call a string value", "two texts are joined with .., and a name before ( is called"},
+}
+
+// messageHint returns the hint for an error of the VM, "" if there is none.
+func messageHint(message string) string {
+	if !strings.HasPrefix(message, "attempt to ") {
+		return ""
+	}
+	for _, m := range messageHints {
+		if strings.Contains(message, m.part) {
+			return m.hint
+		}
+	}
+	return ""
+}

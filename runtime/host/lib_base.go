@@ -60,7 +60,10 @@ func basePcall(L *lua.LState) int {
 }
 
 func baseXpcall(L *lua.LState) int {
-	handler := L.CheckFunction(2)
+	handler, ok := Function(L, L.Get(2))
+	if !ok {
+		handler = L.CheckFunction(2) // raises
+	}
 	L.Remove(2)
 	return protectedCall(L, hookOf(L), handler, 1)
 }
@@ -137,23 +140,29 @@ func isOverflow(v lua.LValue) bool {
 func baseError(L *lua.LState) int {
 	k := hookOf(L)
 	obj := L.Get(1)
-	if s, ok := obj.(lua.LString); ok {
-		if level := L.OptInt(2, 1); level > 0 {
-			if pos := positionAt(L, level); pos != "" {
-				obj = lua.LString(pos + ": " + string(s))
-			}
+	if level := optInt(L, 2, 1); level > 0 && lua.LVCanConvToString(obj) {
+		text := ToString(L, obj)
+		if pos := positionAt(L, level); pos != "" {
+			text = pos + ": " + text
 		}
+		obj = lua.LString(text)
 	}
 	raiseFrom(k, L, obj)
 	return 0
 }
 
 // positionAt is "file:line" of the function at a level, 1 being who called the
-// running Go function; "" if that is no Lua function.
+// running Go function; "" if that is no Lua function. A protected call runs on a
+// thread of its own, whose first frame stands for that of pcall.
 func positionAt(L *lua.LState, level int) string {
 	f, ok := vm.Innermost(L)
 	for ; ok && level > 0; level-- {
 		f, ok = f.Parent()
+		for k := hookOf(L); ok && k.up != nil && k.co != L && f.Fn() == k.host.trampoline; {
+			L = k.up
+			k = hookOf(L)
+			f, ok = vm.Innermost(L)
+		}
 	}
 	if !ok || f.Fn().IsG {
 		return ""
@@ -214,7 +223,7 @@ func baseToString(L *lua.LState) int {
 
 func baseToNumber(L *lua.LState) int {
 	v := L.CheckAny(1)
-	if base := L.OptInt(2, 10); base != 10 {
+	if base := optInt(L, 2, 10); base != 10 {
 		if base < 2 || base > 36 {
 			L.ArgError(2, "base out of range")
 		}
@@ -295,13 +304,29 @@ func baseNext(L *lua.LState) int {
 	return 2
 }
 
+// checkInt is (*lua.LState).CheckInt that converts texts as well.
+func checkInt(L *lua.LState, i int) int {
+	if f, ok := toNumber(L.Get(i)); ok {
+		return int(f)
+	}
+	return L.CheckInt(i)
+}
+
+// optInt is checkInt for an argument that may be missing.
+func optInt(L *lua.LState, i, missing int) int {
+	if L.Get(i) == lua.LNil {
+		return missing
+	}
+	return checkInt(L, i)
+}
+
 func baseSelect(L *lua.LState) int {
 	n := L.GetTop()
 	if s, ok := L.Get(1).(lua.LString); ok && s == "#" {
 		L.Push(lua.LNumber(n - 1))
 		return 1
 	}
-	i := L.CheckInt(1)
+	i := checkInt(L, 1)
 	if i < 0 {
 		i = n + i
 	}
@@ -316,11 +341,8 @@ const maxUnpack = 100000
 
 func baseUnpack(L *lua.LState) int {
 	t := L.CheckTable(1)
-	from := L.OptInt(2, 1)
-	to := t.Len()
-	if L.Get(3) != lua.LNil {
-		to = L.CheckInt(3)
-	}
+	from := optInt(L, 2, 1)
+	to := optInt(L, 3, t.Len())
 	n := to - from + 1
 	if n <= 0 {
 		return 0

@@ -1,9 +1,13 @@
 package host
 
 import (
+	"math"
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host/luanum"
+	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
 // openString keeps scripts from redefining the methods of strings for everybody,
@@ -17,7 +21,73 @@ func (h *Host) openString() {
 	mt := h.root.CreateTable(0, 2)
 	mt.RawSetString("__index", lib)
 	mt.RawSetString("__metatable", lua.LString("string"))
+	for event, f := range arithmetic {
+		mt.RawSetString(event, h.root.NewFunction(arithmeticOnText(event, f)))
+	}
 	h.root.SetMetatable(lua.LString(""), mt)
+}
+
+// arithmetic are the operations that convert texts to numbers. gopher-lua would
+// convert them as Go does: "010" is octal there, and "0b11" is a number.
+var arithmetic = map[string]func(a, b float64) float64{
+	"__add": func(a, b float64) float64 { return a + b },
+	"__sub": func(a, b float64) float64 { return a - b },
+	"__mul": func(a, b float64) float64 { return a * b },
+	"__div": func(a, b float64) float64 { return a / b },
+	"__mod": modulo,
+	"__pow": math.Pow,
+	"__unm": func(a, _ float64) float64 { return -a },
+}
+
+// modulo is the operation of the VM for numbers.
+func modulo(a, b float64) float64 {
+	r := math.Mod(a, b)
+	if r < 0 && b > 0 || r > 0 && b < 0 {
+		r += b
+	}
+	return r
+}
+
+// arithmeticOnText makes a metamethod of strings. An operand that has a
+// metamethod of its own goes first.
+func arithmeticOnText(event string, f func(a, b float64) float64) lua.LGFunction {
+	unary := event == "__unm"
+	return func(L *lua.LState) int {
+		a, b := L.Get(1), L.Get(2)
+		if unary {
+			b = a
+		}
+		for _, v := range []lua.LValue{a, b} {
+			if v.Type() == lua.LTString {
+				continue
+			}
+			if mm := L.GetMetaField(v, event); mm != lua.LNil {
+				L.Push(Call(L, mm, 1, a, b)[0])
+				return 1
+			}
+		}
+		x, ok := toNumber(a)
+		if !ok {
+			L.RaiseError("attempt to perform arithmetic on %s", vm.CallerOperand(L, a, false))
+		}
+		y, ok := toNumber(b)
+		if !ok {
+			L.RaiseError("attempt to perform arithmetic on %s", vm.CallerOperand(L, b, !unary))
+		}
+		L.Push(lua.LNumber(f(x, y)))
+		return 1
+	}
+}
+
+// toNumber converts an operand of arithmetic.
+func toNumber(v lua.LValue) (float64, bool) {
+	switch v := v.(type) {
+	case lua.LNumber:
+		return float64(v), true
+	case lua.LString:
+		return luanum.Parse(string(v))
+	}
+	return 0, false
 }
 
 func stringRep(L *lua.LState) int {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/imdlua/imdlua/runtime/host/localfile"
 	lua "github.com/yuin/gopher-lua"
@@ -126,7 +127,7 @@ func (h *Host) findModule(L *lua.LState, name string) *lua.LFunction {
 		if err == nil {
 			return h.moduleChunk(L, path, src)
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 			Raise(L, err)
 		}
 		tried = append(tried, path)
@@ -144,7 +145,7 @@ func (h *Host) findModule(L *lua.LState, name string) *lua.LFunction {
 
 // candidates lists the files that may hold a module: in the folder of the script,
 // and in the places of package.path. A place with a question mark is a file, as in
-// Lua 5.1, another one is a folder.
+// Lua 5.1, another one is a folder, or the file of every module.
 func (m *modules) candidates(rel string) []string {
 	in := func(dir string) []string {
 		return []string{filepath.Join(dir, rel+".lua"), filepath.Join(dir, rel, "init.lua")}
@@ -157,7 +158,7 @@ func (m *modules) candidates(rel string) []string {
 		case strings.Contains(place, "?"):
 			out = append(out, filepath.Clean(strings.ReplaceAll(place, "?", rel)))
 		default:
-			out = append(out, in(place)...)
+			out = append(append(out, in(place)...), place)
 		}
 	}
 	return out

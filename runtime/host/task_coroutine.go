@@ -60,7 +60,9 @@ func resume(k *hook, ck *hook, args []lua.LValue) ([]lua.LValue, *failure) {
 		outer.status = coNormal
 	}
 	ck.status, ck.task, ck.up = coRunning, t, k.l
-	if !ck.started {
+	if ck.started {
+		args = wanted(ck.l, args)
+	} else {
 		// Look at once: gopher-lua is about to install its own panic function.
 		ck.started, ck.n, ck.granted = true, 1, 1
 	}
@@ -68,7 +70,11 @@ func resume(k *hook, ck *hook, args []lua.LValue) ([]lua.LValue, *failure) {
 	t.inner = ck.l
 	cur := k.l.G.CurrentThread
 	t.raised = raised{}
+	vm.Mark(k.l)
 	state, err, res := k.l.Resume(ck.l, ck.body, args...)
+	if vm.Marked(k.l) {
+		res = nil // gopher-lua makes nothing one nil
+	}
 	k.l.G.CurrentThread = cur
 	t.depth--
 	t.inner = k.l
@@ -86,6 +92,24 @@ func resume(k *hook, ck *hook, args []lua.LValue) ([]lua.LValue, *failure) {
 		return nil, ck.resumeFailure(err)
 	}
 	return res, nil
+}
+
+// wanted makes as many values of args as the call of yield is to give. gopher-lua
+// passes them on as they are, and reads registers that were never set.
+func wanted(co *lua.LState, args []lua.LValue) []lua.LValue {
+	f, ok := vm.Innermost(co)
+	if !ok || f.Fn().IsG {
+		return args
+	}
+	i, ok := f.Instruction()
+	if !ok || i.Op() != lua.OP_CALL || i.C() == 0 {
+		return args
+	}
+	n := i.C() - 1
+	for len(args) < n {
+		args = append(args, lua.LNil)
+	}
+	return args[:n]
 }
 
 func (k *hook) resumeFailure(err error) *failure {

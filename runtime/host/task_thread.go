@@ -248,6 +248,26 @@ func Call(L *lua.LState, fn lua.LValue, nret int, args ...lua.LValue) []lua.LVal
 	return res
 }
 
+// Function returns a function that calls v: v itself, or one that calls the
+// metamethod of an object that can be called. It returns false if v cannot be
+// called.
+func Function(L *lua.LState, v lua.LValue) (*lua.LFunction, bool) {
+	if fn, ok := v.(*lua.LFunction); ok {
+		return fn, true
+	}
+	call, ok := L.GetMetaField(v, "__call").(*lua.LFunction)
+	if !ok {
+		return nil, false
+	}
+	return L.NewFunction(func(L *lua.LState) int {
+		n := L.GetTop()
+		L.Insert(call, 1)
+		L.Insert(v, 2)
+		L.Call(n+1, lua.MultRet)
+		return L.GetTop()
+	}), true
+}
+
 // callOn calls fn on an idle thread and catches what it raises.
 func callOn(th *lua.LState, k *hook, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, *failure) {
 	th.Push(k.host.trampoline)

@@ -33,6 +33,9 @@ func (e *FrameError) Error() string {
 	return fmt.Sprintf("frame of %d bytes is over the limit of %d", e.Length, e.Max)
 }
 
+// Is matches ErrProtocol.
+func (e *FrameError) Is(target error) bool { return target == ErrProtocol }
+
 // ReadN reads exactly n bytes into buf's capacity, growing it only as bytes
 // arrive, so that a length from the wire reserves nothing by itself.
 func ReadN(r io.Reader, n int, buf []byte) ([]byte, error) {

@@ -357,7 +357,8 @@ func replyCode(d plist.Dict) Code {
 
 // badReply is the error for an answer that lacks what it must carry.
 func badReply(op, subject, format string, args ...any) error {
-	return &Error{Op: op, Subject: subject, Code: ErrInvalidResponse, Err: fmt.Errorf(format, args...)}
+	return &Error{Op: op, Subject: subject, Code: ErrInvalidResponse,
+		Err: link.Malformed(fmt.Sprintf(format, args...))}
 }
 
 // privateKeys are record entries that never leave the host. Other programs are

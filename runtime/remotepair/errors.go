@@ -35,7 +35,7 @@ var (
 	// not what its keys would make.
 	ErrAuthentication = errors.New("peer does not prove who it is")
 	// ErrProtocol means that the peer sent what does not belong there.
-	ErrProtocol = errors.New("unexpected message")
+	ErrProtocol = link.Malformed("unexpected message")
 	// ErrNotVerified means that a request needs Verify or Pair first.
 	ErrNotVerified = errors.New("channel is not encrypted yet")
 )

@@ -182,7 +182,7 @@ func (o Options) withDefaults() Options {
 var (
 	// ErrProtocol is the cause of an Error when the peer breaks the rules of
 	// HTTP/2 or RemoteXPC.
-	ErrProtocol = errors.New("protocol violation")
+	ErrProtocol = link.Malformed("protocol violation")
 	// ErrReset is the cause of an Error when the peer gave a stream up.
 	ErrReset = errors.New("stream reset by peer")
 	// ErrGoAway is the cause of an Error when the peer gave the connection up.

@@ -3,7 +3,6 @@ package rsd
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -337,10 +336,10 @@ func checkin(ctx context.Context, nc net.Conn, name, label string, escrow []byte
 			return &Error{Op: "checkin", Service: name, Code: Code(code), Detail: detail}
 		}
 		if _, ok := d["Error"]; ok {
-			return fail(errors.New("refused without a reason"))
+			return fail(link.Malformed("refused without a reason"))
 		}
 		if got, _ := d.String("Request"); got != want {
-			return fail(fmt.Errorf("answer is to %q, not %s", link.Clip(got), want))
+			return fail(link.Malformed(fmt.Sprintf("answer is to %q, not %s", link.Clip(got), want)))
 		}
 	}
 	return nil

@@ -32,7 +32,6 @@
 package rsd
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -203,15 +202,15 @@ func (s *Service) HasFeature(name string) bool {
 // as other hosts do.
 func decodePeer(d xpc.Dict) (*Peer, error) {
 	if t, _ := d.String(keyMessageType); t != typeHandshake {
-		return nil, fmt.Errorf("message is %q, not %s", t, typeHandshake)
+		return nil, link.Malformed(fmt.Sprintf("message is %q, not %s", t, typeHandshake))
 	}
 	props, ok := d.Dict(keyProperties)
 	if !ok {
-		return nil, errors.New("handshake without " + keyProperties)
+		return nil, link.Malformed("handshake without " + keyProperties)
 	}
 	list, ok := d.Dict(keyServices)
 	if !ok {
-		return nil, errors.New("handshake without " + keyServices)
+		return nil, link.Malformed("handshake without " + keyServices)
 	}
 	p := &Peer{Properties: Properties{props}, Services: make(map[string]Service, len(list))}
 	p.UUID, _ = d.UUID(keyUUID)

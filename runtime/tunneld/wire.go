@@ -249,10 +249,10 @@ func plainUDID(s string) string { return strings.ToLower(strings.ReplaceAll(s, "
 var (
 	// ErrUnknownAPI is the cause of an Error when something answers that speaks
 	// none of the APIs.
-	ErrUnknownAPI = errors.New("speaks none of the known APIs")
+	ErrUnknownAPI = link.Malformed("speaks none of the known APIs")
 	// ErrAnswer is the cause of an Error when an answer is not as the API has
 	// it.
-	ErrAnswer = errors.New("answer is not understood")
+	ErrAnswer = link.Malformed("answer is not understood")
 	// ErrNotLoopback is the cause of an Error when a server without a token
 	// shall listen where other machines can ask it.
 	ErrNotLoopback = errors.New("listens beyond loopback without a token")

@@ -2,7 +2,6 @@ package usbmux
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -166,7 +165,7 @@ func (c *Client) exchange(ctx context.Context, op, subject, message string, args
 }
 
 // errReply is the cause when a reply lacks what was asked for.
-func errReply(key string) error { return fmt.Errorf("reply without %s", key) }
+func errReply(key string) error { return link.Malformed("reply without " + key) }
 
 // List returns the devices that are present.
 func (c *Client) List(ctx context.Context) ([]Entry, error) {
@@ -276,7 +275,7 @@ func (c *Client) ListListeners(ctx context.Context) ([]ListenerInfo, error) {
 	for _, v := range list {
 		item, ok := v.(plist.Dict)
 		if !ok {
-			return nil, &Error{Op: "list listeners", Err: errors.New("a listener is no dictionary")}
+			return nil, &Error{Op: "list listeners", Err: link.Malformed("a listener is no dictionary")}
 		}
 		var l ListenerInfo
 		l.ID, _ = item.String("ID String")

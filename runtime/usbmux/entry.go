@@ -3,12 +3,12 @@ package usbmux
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Connection types of an Entry.
@@ -65,14 +65,14 @@ type Event struct {
 func decodeEntry(d plist.Dict) (Entry, error) {
 	p, ok := d.Dict("Properties")
 	if !ok {
-		return Entry{}, errors.New("device without properties")
+		return Entry{}, link.Malformed("device without properties")
 	}
 	id, ok := deviceID(d)
 	if !ok {
 		id, ok = deviceID(p)
 	}
 	if !ok {
-		return Entry{}, errors.New("device without an id")
+		return Entry{}, link.Malformed("device without an id")
 	}
 	e := Entry{DeviceID: id, Properties: p}
 	e.UDID, _ = p.String("SerialNumber")
@@ -131,7 +131,7 @@ func decodeEvent(f frame) (ev Event, known bool, err error) {
 	}
 	id, ok := deviceID(d)
 	if !ok {
-		return Event{}, false, fmt.Errorf("%s event without a device id", name)
+		return Event{}, false, link.Malformed(name + " event without a device id")
 	}
 	ev.Entry.DeviceID = id
 	return ev, true, nil

@@ -29,7 +29,6 @@ package usbmux
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -164,7 +163,7 @@ func (e *Error) aboutRecord() bool {
 }
 
 // errShort is the cause when a binary payload ends before its last field.
-var errShort = errors.New("message is too short")
+var errShort = link.Malformed("message is too short")
 
 // LengthError reports a frame whose declared length is impossible or over the
 // limit of this side.
@@ -274,11 +273,11 @@ func decodeResult(f frame) (r Result, d plist.Dict, ok bool, err error) {
 		}
 		n, ok := d.Int("Number")
 		if !ok {
-			return 0, nil, false, errors.New("result without its number")
+			return 0, nil, false, link.Malformed("result without its number")
 		}
 		return Result(uint32(n)), d, true, nil
 	}
-	return 0, nil, false, fmt.Errorf("unexpected message type %d", f.message)
+	return 0, nil, false, link.Malformed(fmt.Sprintf("unexpected message type %d", f.message))
 }
 
 // swapPort converts between a TCP port and the form that Connect carries: the

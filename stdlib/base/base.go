@@ -179,7 +179,7 @@ func try(c *api.Call, what lua.LValue, args ...lua.LValue) (api.Values, error) {
 		}
 		return append(api.Values{lua.LTrue}, res...), nil
 	}
-	fn, ok := t.RawGetInt(1).(*lua.LFunction)
+	fn, ok := host.Function(c.L, t.RawGetInt(1))
 	if !ok {
 		return nil, c.ArgError(1, "the table has no function")
 	}
@@ -197,7 +197,7 @@ func try(c *api.Call, what lua.LValue, args ...lua.LValue) (api.Values, error) {
 	if finally == lua.LNil {
 		return run(), nil
 	}
-	f, ok := finally.(*lua.LFunction)
+	f, ok := host.Function(c.L, finally)
 	if !ok {
 		return nil, c.ArgError(1, "finally must be a function")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -156,12 +157,20 @@ func writeInput(c *api.Call, ch *Child, content []byte, timeout *time.Duration) 
 		return ch.p.stdin.write(ctx, content)
 	})
 	switch {
-	case errors.Is(err, os.ErrClosed), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, os.ErrClosed), isBrokenPipe(err):
 		return host.Errorf("closed", "exec: %s does not read its input any more", ch.p.name)
 	case errors.Is(err, context.DeadlineExceeded):
 		return host.Errorf("timeout", "exec: %s did not read its input within %v", ch.p.name, limit)
 	}
 	return err
+}
+
+// isBrokenPipe reports whether err says that nobody reads from a pipe. On Windows
+// that is ERROR_BROKEN_PIPE or ERROR_NO_DATA.
+func isBrokenPipe(err error) bool {
+	var no syscall.Errno
+	return errors.As(err, &no) &&
+		(no == syscall.EPIPE || runtime.GOOS == "windows" && (no == 109 || no == 232))
 }
 
 func waitEnd(c *api.Call, ch *Child, timeout *time.Duration) (*Status, error) {

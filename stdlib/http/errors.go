@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // errRedirects says that a server redirects without end.
@@ -52,11 +53,11 @@ func codeOf(err error) (code, hint string) {
 		return "no_host", ""
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout", ""
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case link.Is(err, syscall.ECONNREFUSED):
 		return "refused", "does the server run, and on this port?"
-	case errors.Is(err, syscall.EADDRINUSE):
-		return "in_use", "another program listens there; port 0 takes a free one"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+	case link.Is(err, syscall.EADDRINUSE):
+		return "address_in_use", "another program listens there; port 0 takes a free one"
+	case link.Unreachable(err):
 		return "unreachable", ""
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "tls", "does the address begin with http:// instead of https://?"
@@ -64,11 +65,9 @@ func codeOf(err error) (code, hint string) {
 		return "tls", "the option ca names a certificate to trust, insecure accepts any"
 	case errors.Is(err, errRedirects):
 		return "redirects", "raise the option redirects, or set it to 0 to see the first answer"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "eof", ""
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
-		errors.Is(err, net.ErrClosed):
-		return "closed", ""
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, net.ErrClosed), link.Disconnected(err):
+		return "disconnected", ""
 	case errors.Is(err, fs.ErrNotExist):
 		return "not_found", ""
 	case errors.Is(err, fs.ErrPermission):

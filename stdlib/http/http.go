@@ -19,7 +19,7 @@ import (
 
 // transportCodes are the codes of requests that get no answer.
 var transportCodes = []string{
-	"timeout", "refused", "no_host", "unreachable", "tls", "eof", "closed", "redirects",
+	"timeout", "refused", "no_host", "unreachable", "tls", "disconnected", "redirects",
 	"too_large", "status",
 }
 

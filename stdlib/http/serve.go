@@ -241,7 +241,7 @@ func serverFunction() *api.Func {
 		"opts?", newServer,
 		api.ParamDoc("opts", "port, host, max_body, reply_timeout"),
 		api.Checks(host.AccessHost),
-		api.Raises("in_use", "access_denied"),
+		api.Raises("address_in_use", "access_denied"),
 		api.Returns("HTTPServer"),
 		api.Example(exampleServer+`
 server:on("POST /hook", { status = 201, json = { ok = true } })

@@ -135,7 +135,7 @@ func streamClass() *api.Class {
 				return s.NextLine(c, pump.Timeout(timeout))
 			},
 			api.ParamDoc("timeout", "seconds to wait at most"),
-			api.Raises("eof", "too_large"),
+			api.Raises("disconnected", "too_large"),
 			api.Returns("string? line"),
 			api.Example(exampleServer+`
 server:on("/", "one\ntwo\n")
@@ -149,7 +149,7 @@ return http.stream(server.url):next(5) -- => "one"`)),
 			},
 			api.ParamDoc("max_size", "how many bytes at most, 65536 by default"),
 			api.ParamDoc("timeout", "seconds to wait at most"),
-			api.Raises("eof"),
+			api.Raises("disconnected"),
 			api.Returns("string? bytes"),
 			api.Example(exampleServer+`
 server:on("/", "abc")

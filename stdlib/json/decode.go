@@ -25,7 +25,8 @@ type decoder struct {
 	made int  // bytes of values that the memory guard does not know yet
 }
 
-// madeBytes is how many bytes are made between two reports to the memory guard.
+// madeBytes is how many bytes are made between two reports to the memory guard, and between two
+// looks at the limits.
 const madeBytes = 64 << 10
 
 // count notes n bytes of new values. It raises code "memory" when the script has too many.
@@ -33,6 +34,7 @@ func (d *decoder) count(n int) {
 	d.made += n
 	if d.made >= madeBytes {
 		host.Converted(d.L, d.made)
+		host.Tick(d.L)
 		d.made = 0
 	}
 }

@@ -5,6 +5,7 @@
 package re
 
 import (
+	"context"
 	"regexp"
 	"strings"
 
@@ -18,7 +19,54 @@ import (
 const cacheSize = 256
 
 // cache keeps compiled expressions. It belongs to the holder of the interpreter lock.
-type cache struct{ compiled map[string]*regexp.Regexp }
+type cache struct {
+	compiled map[string]*regexp.Regexp
+	// slots hold the searches of large texts that are under way, see searched.
+	slots chan struct{}
+}
+
+const (
+	// largeText is the length from which a text is searched without the interpreter lock.
+	largeText = 64 << 10
+	// largeSearches is how many searches of large texts run at once.
+	largeSearches = 4
+	// matchesBetweenTicks is how many matches are handled between two looks at the limits.
+	matchesBetweenTicks = 1000
+)
+
+// searched returns the result of search, which looks for matches in text. When the text is large,
+// the script can be cancelled while it waits. Nothing stops the search itself, which then runs to
+// its end in the background. The slots bound how many of these there can be.
+func searched[T any](k *cache, c *api.Call, text string, search func() T) T {
+	if len(text) < largeText {
+		return search()
+	}
+	done := make(chan T, 1)
+	var out T
+	host.WithTimeout(c.L, host.NoTimeout, func(ctx context.Context) error {
+		select {
+		case k.slots <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		go func() {
+			defer func() { <-k.slots }()
+			done <- search()
+		}()
+		select {
+		case out = <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return out
+}
+
+// first returns the first match of an expression.
+func (k *cache) first(c *api.Call, re *regexp.Regexp, text string) []int {
+	return searched(k, c, text, func() []int { return re.FindStringSubmatchIndex(text) })
+}
 
 func (k *cache) get(pattern string) (*regexp.Regexp, error) {
 	if re := k.compiled[pattern]; re != nil {
@@ -38,7 +86,10 @@ func (k *cache) get(pattern string) (*regexp.Regexp, error) {
 
 // Module declares the module.
 func Module() *api.Module {
-	k := &cache{compiled: map[string]*regexp.Regexp{}}
+	k := &cache{
+		compiled: map[string]*regexp.Regexp{},
+		slots:    make(chan struct{}, largeSearches),
+	}
 	return &api.Module{
 		Name:   "re",
 		Doc:    "Regular expressions (RE2): linear time, named groups, (?i) for any case.",
@@ -138,18 +189,24 @@ const (
 
 // all returns the first matches, all if most is negative. It raises code "memory" when they alone
 // exceed what the script may hold.
-func all(c *api.Call, re *regexp.Regexp, text string, most int) [][]int {
+func (k *cache) all(c *api.Call, re *regexp.Regexp, text string, most int) [][]int {
 	size := matchSize + groupSize*(re.NumSubexp()+1)
 	room := int(c.Host().Options().MaxMemory) / size
 	if len(text) < room || most >= 0 && most <= room {
-		return re.FindAllStringSubmatchIndex(text, most)
+		return k.upTo(c, re, text, most)
 	}
-	found := re.FindAllStringSubmatchIndex(text, room+1)
+	found := k.upTo(c, re, text, room+1)
 	if len(found) > room {
 		e := host.Errorf("memory", "re: more than %d matches", room)
 		host.Raise(c.L, e.WithHint("match pieces of it, or raise the limit with --max-memory"))
 	}
 	return found
+}
+
+func (k *cache) upTo(c *api.Call, re *regexp.Regexp, text string, most int) [][]int {
+	return searched(k, c, text, func() [][]int {
+		return re.FindAllStringSubmatchIndex(text, most)
+	})
 }
 
 // captures returns the groups of a match, or the whole match if there are none. loc holds pairs of
@@ -172,20 +229,23 @@ func group(text string, loc []int, i int) lua.LValue {
 	return lua.LString(text[loc[i]:loc[i+1]])
 }
 
-func (k *cache) match(_ *api.Call, text, pattern string) (api.Values, error) {
+func (k *cache) match(c *api.Call, text, pattern string) (api.Values, error) {
 	re, err := k.get(pattern)
 	if err != nil {
 		return nil, err
 	}
-	if loc := re.FindStringSubmatchIndex(text); loc != nil {
+	if loc := k.first(c, re, text); loc != nil {
 		return captures(text, loc), nil
 	}
 	return api.Values{lua.LNil}, nil
 }
 
-func (k *cache) test(_ *api.Call, text, pattern string) (bool, error) {
+func (k *cache) test(c *api.Call, text, pattern string) (bool, error) {
 	re, err := k.get(pattern)
-	return err == nil && re.MatchString(text), err
+	if err != nil {
+		return false, err
+	}
+	return searched(k, c, text, func() bool { return re.MatchString(text) }), nil
 }
 
 func (k *cache) find(c *api.Call, text, pattern string, init *int) (api.Values, error) {
@@ -206,7 +266,8 @@ func (k *cache) find(c *api.Call, text, pattern string, init *int) (api.Values, 
 	if from == 0 {
 		most = 1
 	}
-	for _, loc := range all(c, re, text, most) {
+	for i, loc := range k.all(c, re, text, most) {
+		tick(c, i)
 		if loc[0] < from {
 			continue
 		}
@@ -224,7 +285,7 @@ func (k *cache) groups(c *api.Call, text, pattern string) (lua.LValue, error) {
 	if err != nil {
 		return nil, err
 	}
-	loc := re.FindStringSubmatchIndex(text)
+	loc := k.first(c, re, text)
 	if loc == nil {
 		return lua.LNil, nil
 	}
@@ -244,7 +305,7 @@ func (k *cache) gmatch(c *api.Call, text, pattern string) (lua.LValue, error) {
 	if err != nil {
 		return nil, err
 	}
-	left := all(c, re, text, -1)
+	left := k.all(c, re, text, -1)
 	return c.L.NewFunction(func(L *lua.LState) int {
 		if len(left) == 0 {
 			L.Push(lua.LNil)
@@ -289,8 +350,9 @@ func (k *cache) replace(c *api.Call, text, pattern string, with lua.LValue, limi
 	}
 	b := &builder{L: c.L}
 	last := 0
-	found := all(c, re, text, most)
-	for _, loc := range found {
+	found := k.all(c, re, text, most)
+	for i, loc := range found {
+		tick(c, i)
 		b.add(text[last:loc[0]])
 		s, err := substitute(c, re, text, loc, with)
 		if err != nil {
@@ -302,6 +364,13 @@ func (k *cache) replace(c *api.Call, text, pattern string, with lua.LValue, limi
 	b.add(text[last:])
 	host.MakeString(c.L, float64(b.text.Len()))
 	return b.text.String(), len(found), nil
+}
+
+// tick looks at the limits from time to time.
+func tick(c *api.Call, matches int) {
+	if matches%matchesBetweenTicks == matchesBetweenTicks-1 {
+		host.Tick(c.L)
+	}
 }
 
 // substitute returns what replaces one match. nil and false keep the match, as in string.gsub.
@@ -332,15 +401,16 @@ func substitute(c *api.Call, re *regexp.Regexp, text string, loc []int, with lua
 	return text[loc[0]:loc[1]], nil
 }
 
-func (k *cache) split(_ *api.Call, text, pattern string, limit *int) ([]string, error) {
+func (k *cache) split(c *api.Call, text, pattern string, limit *int) ([]string, error) {
 	re, err := k.get(pattern)
 	if err != nil {
 		return nil, err
 	}
+	most := -1
 	if limit != nil {
-		return re.Split(text, *limit), nil
+		most = *limit
 	}
-	return re.Split(text, -1), nil
+	return searched(k, c, text, func() []string { return re.Split(text, most) }), nil
 }
 
 func escape(c *api.Call, text string) string {

@@ -219,11 +219,11 @@ func place(fn *lua.LFunction) string {
 }
 
 func spawn(c *api.Call, what lua.LValue, args ...lua.LValue) (*host.Task, error) {
-	switch x := what.(type) {
-	case *lua.LFunction:
-		return host.Spawn(c.L, "", x, args...), nil
-	case *lua.LTable:
-		fn, ok := x.RawGetInt(1).(*lua.LFunction)
+	if fn, ok := host.Function(c.L, what); ok {
+		return host.Spawn(c.L, "", fn, args...), nil
+	}
+	if x, ok := what.(*lua.LTable); ok {
+		fn, ok := host.Function(c.L, x.RawGetInt(1))
 		if !ok {
 			return nil, c.ArgError(1, "the table has no function")
 		}

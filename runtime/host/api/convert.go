@@ -15,6 +15,10 @@ import (
 // NoTimeout is what a duration argument of math.huge becomes: wait without end.
 const NoTimeout = time.Duration(-1)
 
+// AtOnce is what an option "timeout" of 0 becomes, unless it has a default tag: a wait that is over
+// as it begins.
+const AtOnce = time.Nanosecond
+
 // getter converts a Lua value and stores it in dst, which is settable and zero.
 type getter func(L *lua.LState, v lua.LValue, dst reflect.Value) error
 
@@ -207,8 +211,9 @@ func getTable(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
 	return nil
 }
 
-func getFunction(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
-	f, ok := v.(*lua.LFunction)
+// getFunction takes whatever can be called.
+func getFunction(L *lua.LState, v lua.LValue, dst reflect.Value) error {
+	f, ok := host.Function(L, v)
 	if !ok {
 		return mismatch("function", v)
 	}

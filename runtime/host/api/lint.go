@@ -164,6 +164,7 @@ func (l *linter) function(f *Func) {
 	}
 	l.results(f, where)
 	l.access(f, where)
+	l.timeouts(f, where)
 	l.params(f, where)
 }
 
@@ -182,6 +183,22 @@ func (l *linter) results(f *Func, where string) {
 		if c := l.ix.classOf(out); c != nil && c.decl.Closer {
 			l.add(where, "returns a bare %s: return api.Opened[%s], made by api.Open or api.Own",
 				out, out)
+		}
+	}
+}
+
+// timeouts wants every option timeout to be a number of seconds: 0 is at once, math.huge never.
+func (l *linter) timeouts(f *Func, where string) {
+	if f.raw != nil {
+		return
+	}
+	s := l.ix.signature(f)
+	if s.options != nil {
+		list, _ := optionFields(s.options)
+		for _, o := range list {
+			if o.name == timeoutName && !isDuration(o.typ) {
+				l.add(where, "option timeout is a %s, want time.Duration", o.typ)
+			}
 		}
 	}
 }

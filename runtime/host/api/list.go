@@ -97,6 +97,7 @@ func (ix *Index) pushView(L *lua.LState, v reflect.Value) lua.LValue {
 		ix.listMT = ix.viewMetatable(L, "List", listIndex)
 		ix.listMT.RawSetString("__ipairs", L.NewFunction(viewPairs))
 		ix.dictMT = ix.viewMetatable(L, "Dict", dictIndex)
+		ix.dictMT.RawSetString("__ipairs", L.NewFunction(dictIpairs))
 	}
 	mt := ix.listMT
 	if v.Kind() == reflect.Map {
@@ -257,6 +258,12 @@ func (l *listView) next() lua.LGFunction {
 func viewPairs(L *lua.LState) int {
 	L.Push(L.NewFunction(checkView(L).next()))
 	return 1
+}
+
+// dictIpairs refuses ipairs(dict): the keys are texts.
+func dictIpairs(L *lua.LState) int {
+	host.Raise(L, host.Errorf("argument", "a Dict has no order: use pairs"))
+	return 0
 }
 
 // viewCall is list(), the iterator of `for i, v in list() do`, and each step of

@@ -103,9 +103,37 @@ func (ix *Index) optionsFor(t reflect.Type) (*options, error) {
 		if p.preset, err = preset(p.typ, p.def); err != nil {
 			return nil, fmt.Errorf("option %q: %w", p.name, err)
 		}
+		if p.name == timeoutName && !p.preset.IsValid() {
+			p.get = atOnce(p.get)
+		}
 		o.byName[p.name] = p
 	}
 	return o, nil
+}
+
+// timeoutName is the name of every option that bounds a wait.
+const timeoutName = "timeout"
+
+// isDuration reports whether t holds a number of seconds.
+func isDuration(t reflect.Type) bool {
+	return t == typeDuration || t.Kind() == reflect.Pointer && t.Elem() == typeDuration
+}
+
+// atOnce makes a getter give AtOnce for 0. A timeout of 0 in the options struct means that the
+// script gave none.
+func atOnce(get getter) getter {
+	return func(L *lua.LState, v lua.LValue, dst reflect.Value) error {
+		if err := get(L, v, dst); err != nil {
+			return err
+		}
+		if dst.Kind() == reflect.Pointer && !dst.IsNil() {
+			dst = dst.Elem()
+		}
+		if dst.Type() == typeDuration && dst.Int() == 0 {
+			dst.SetInt(int64(AtOnce))
+		}
+		return nil
+	}
 }
 
 // preset converts the text of a default tag. Tags of other types, such as "the first device", are

@@ -144,6 +144,9 @@ func pushPointer(L *lua.LState, v reflect.Value) lua.LValue {
 	return host.ToLua(L, v.Interface())
 }
 
+// itemsBetweenTicks is how many items are converted between two looks at the limits.
+const itemsBetweenTicks = 10000
+
 func (ix *Index) slicePusher(t reflect.Type) (pusher, error) {
 	elem, err := ix.pusherFor(t.Elem())
 	if err != nil {
@@ -158,6 +161,9 @@ func (ix *Index) slicePusher(t reflect.Type) (pusher, error) {
 		tb := L.CreateTable(n, 0)
 		for i := range n {
 			tb.Append(notNil(L, elem(L, v.Index(i))))
+			if i%itemsBetweenTicks == itemsBetweenTicks-1 {
+				host.Tick(L)
+			}
 		}
 		return tb
 	}, nil

@@ -2,6 +2,7 @@ package compile_test
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -9,54 +10,84 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/stdlib/lua51"
 )
 
 var (
-	differSeeds = flag.Int(
-		"differ.seeds",
-		2000,
-		"how many random programs are compared with lua5.1",
-	)
-	differFrom = flag.Int("differ.from", 1, "the first seed")
+	differSeeds = flag.Int("differ.seeds", 2000, "how many random programs of each kind are run")
+	differFrom  = flag.Int("differ.from", 1, "the first seed")
+	differMost  = flag.Int("differ.most", 3, "how many differences end the test")
 )
 
 // batch is how many programs one process runs.
 const batch = 200
 
-// TestDiffer compares random programs in the host with lua5.1.
+// differModes are the kinds of random programs, and the program that says what
+// they should print.
+var differModes = []struct {
+	name      string
+	reference string
+	kit       string // a chunk whose results each program is given
+	program   func(seed uint64) string
+}{
+	{"statements", "lua5.1", "", program},
+	{"library", "lua5.1", libraryKit, libraryProgram},
+	{"goto", "luajit", libraryKit, gotoProgram},
+}
+
+// TestDiffer compares random programs in the host with another Lua.
 func TestDiffer(t *testing.T) {
-	lua := reference(t)
-	failures := 0
-	for from := *differFrom; from < *differFrom+*differSeeds; from += batch {
-		count := min(batch, *differFrom+*differSeeds-from)
-		var programs []string
-		for seed := from; seed < from+count; seed++ {
-			programs = append(programs, program(uint64(seed)))
-		}
-		source := together(programs)
-		want := sections(inReference(t, lua, source))
-		got := sections(inHost(t, source))
-		for i, p := range programs {
-			if got[i] == want[i] {
-				continue
+	for _, mode := range differModes {
+		t.Run(mode.name, func(t *testing.T) {
+			lua := installed(t, mode.reference)
+			failures := 0
+			for from := *differFrom; from < *differFrom+*differSeeds; from += batch {
+				count := min(batch, *differFrom+*differSeeds-from)
+				var programs []string
+				for seed := from; seed < from+count; seed++ {
+					programs = append(programs, mode.program(uint64(seed)))
+				}
+				source := together(mode.kit, programs)
+				want := sections(inReference(t, lua, source))
+				got := sections(inLibrary(t, source))
+				for i, p := range programs {
+					if got[i] == want[i] {
+						continue
+					}
+					failures++
+					t.Errorf("seed %d: %s\nprogram:\n%s", from+i, firstDifference(got[i], want[i]), p)
+					if failures == *differMost {
+						t.Fatal("too many failures")
+					}
+				}
 			}
-			failures++
-			t.Errorf("seed %d: the host prints\n%s\nlua5.1 prints\n%s\nprogram:\n%s",
-				from+i, got[i], want[i], p)
-			if failures == 3 {
-				t.Fatal("too many failures")
-			}
+		})
+	}
+}
+
+// firstDifference describes where two outputs part.
+func firstDifference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			return fmt.Sprintf("line %d of the output is\n%s\nwant\n%s", i+1, g[i], w[i])
 		}
 	}
+	return fmt.Sprintf("the output has %d lines, want %d", len(g), len(w))
 }
 
 const separator = "=== next program\n"
 
 // together makes one chunk of programs, each in a pcall of its own.
-func together(programs []string) string {
+func together(kit string, programs []string) string {
 	var b strings.Builder
+	fmt.Fprintf(&b, "local kit = { assert(loadstring(%s, '=kit'))() }\n", quote(kit))
 	for _, p := range programs {
-		fmt.Fprintf(&b, "print((pcall(assert(loadstring(%s)))))\n", quote(p))
+		fmt.Fprintf(&b, "do local f, problem = loadstring(%s, '=p')\n", quote(p))
+		b.WriteString("if f then print(pcall(f, unpack(kit))) else print('syntax') end end\n")
 		fmt.Fprintf(&b, "print(%q)\n", strings.TrimSpace(separator))
 	}
 	return b.String()
@@ -75,16 +106,34 @@ func inReference(t *testing.T, lua, source string) string {
 		t.Fatal(err)
 	}
 	var out, errs bytes.Buffer
-	cmd := exec.Command(lua, file)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, lua, file)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		t.Errorf("lua5.1: %v: %s", err, errs.String())
+		t.Errorf("%s: %v: %s", lua, err, errs.String())
 	}
 	return normalise(out.String())
 }
 
-// normalise removes what differs on purpose from the output of lua5.1. The
-// programs avoid the rest: the order of pairs, and numbers from 1e15 on.
+// inLibrary runs a chunk in a host that has Lua's libraries.
+func inLibrary(t *testing.T, source string) string {
+	t.Helper()
+	var out bytes.Buffer
+	h := host.New(host.Options{Stdout: &out, MaxInstructions: 50_000_000})
+	defer h.Close()
+	lua51.Open(h)
+	if err := h.Run(context.Background(), "t.lua", source); err != nil {
+		t.Errorf("Run() = %v, want nil", err)
+	}
+	h.Close()
+	return normalise(out.String())
+}
+
+// normalise removes what differs on purpose from an output.
 func normalise(output string) string {
-	return strings.ReplaceAll(output, "-nan", "nan")
+	for _, d := range differences {
+		output = d.pattern.ReplaceAllString(output, d.common)
+	}
+	return output
 }

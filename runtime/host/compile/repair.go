@@ -63,11 +63,7 @@ func (r *repairer) stmt(at *ast.Stmt, rest []ast.Stmt) {
 		r.block(s.Else)
 		s.Then, s.Else = landings(s.Then), landings(s.Else)
 	case *ast.NumberForStmt:
-		r.expr(&s.Init)
-		r.expr(&s.Limit)
-		if s.Step != nil {
-			r.expr(&s.Step)
-		}
+		r.limits(s)
 		r.loop(at, s.Stmts, "(for index)", "(for limit)", "(for step)", s.Name)
 		s.Stmts = landings(s.Stmts)
 	case *ast.GenericForStmt:
@@ -134,10 +130,8 @@ func (r *repairer) expr(at *ast.Expr) {
 	case *ast.ArithmeticOpExpr:
 		r.expr(&e.Lhs)
 		r.expr(&e.Rhs)
-		e.Lhs, e.Rhs = asNumber(e.Lhs), asNumber(e.Rhs)
 	case *ast.UnaryMinusOpExpr:
 		r.expr(&e.Expr)
-		e.Expr = asNumber(e.Expr)
 	case *ast.UnaryNotOpExpr:
 		r.expr(&e.Expr)
 	case *ast.UnaryLenOpExpr:
@@ -199,6 +193,28 @@ func (r *repairer) mentions(name string, walk func()) bool {
 	return r.watched[name] > before
 }
 
+// limits repairs the expressions of a numeric for. Lua converts texts to numbers
+// there, gopher-lua refuses them. A subtraction of 0 converts them as well, and
+// leaves every number as it is.
+func (r *repairer) limits(s *ast.NumberForStmt) {
+	for _, e := range []*ast.Expr{&s.Init, &s.Limit, &s.Step} {
+		if *e == nil {
+			continue
+		}
+		r.expr(e)
+		switch (*e).(type) {
+		case *ast.NumberExpr, *ast.ArithmeticOpExpr, *ast.UnaryLenOpExpr, *ast.UnaryMinusOpExpr:
+			continue
+		}
+		line := (*e).Line()
+		zero := &ast.NumberExpr{Value: "0"}
+		place(zero, line)
+		number := &ast.ArithmeticOpExpr{Operator: "-", Lhs: single(*e), Rhs: zero}
+		place(number, line)
+		*e = number
+	}
+}
+
 // genericFor turns `for names in exprs do` into
 //
 //	do local (generator), (state), (control) = exprs
@@ -250,24 +266,4 @@ func repairNumber(e *ast.NumberExpr) {
 	if f, ok := luanum.Parse(e.Value); ok {
 		e.Value = strconv.FormatFloat(f, 'g', -1, 64)
 	}
-}
-
-// asNumber turns a string literal that is an operand of arithmetic into the
-// number that Lua converts it to. gopher-lua would read it as a Go literal:
-// "010" as octal, "0b11" as binary.
-func asNumber(e ast.Expr) ast.Expr {
-	s, ok := e.(*ast.StringExpr)
-	if !ok {
-		return e
-	}
-	f, ok := luanum.Parse(s.Value)
-	if !ok {
-		// The operation must fail, also where Go reads the text as a number.
-		text := &ast.StringExpr{Value: s.Value + "\x00"}
-		place(text, s.Line())
-		return text
-	}
-	n := &ast.NumberExpr{Value: strconv.FormatFloat(f, 'g', -1, 64)}
-	place(n, s.Line())
-	return n
 }

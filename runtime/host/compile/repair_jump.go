@@ -30,9 +30,10 @@ type scope struct {
 
 // pending is a goto whose label comes later.
 type pending struct {
-	label string
-	depth int // of the block that the goto stands in, as far as it was left
-	mark  int
+	label  string
+	depth  int // of the block that the goto stands in, as far as it was left
+	locals int // of that block, up to the goto
+	mark   int
 }
 
 func (r *repairer) fn() *function { return r.functions[len(r.functions)-1] }
@@ -61,6 +62,7 @@ func (r *repairer) leave() {
 	f.blocks = f.blocks[:top]
 	for _, p := range f.gotos {
 		p.depth = min(p.depth, top-1)
+		p.locals = min(p.locals, f.locals)
 	}
 }
 
@@ -147,7 +149,9 @@ func (r *repairer) jump(s *ast.GotoStmt) {
 			return
 		}
 	}
-	f.gotos = append(f.gotos, &pending{label: s.Label, depth: len(f.blocks) - 1, mark: at})
+	f.gotos = append(f.gotos, &pending{
+		label: s.Label, depth: len(f.blocks) - 1, locals: f.locals, mark: at,
+	})
 }
 
 // label resolves the jumps forward to a label.
@@ -169,7 +173,9 @@ func (r *repairer) land(label string, locals, line int) {
 	rest := f.gotos[:0]
 	for _, p := range f.gotos {
 		if p.label == label && p.depth >= depth {
-			r.marks.get(p.mark).closes = locals
+			// A label at the end of a block may come behind locals that are
+			// declared after the goto: it does not know them.
+			r.marks.get(p.mark).closes = min(locals, p.locals)
 		} else {
 			rest = append(rest, p)
 		}

@@ -84,7 +84,7 @@ func differsOnPurpose(message string) bool {
 
 // TestSyntaxErrors compares the error texts for damaged sources with those of lua5.1.
 func TestSyntaxErrors(t *testing.T) {
-	lua := reference(t)
+	lua := installed(t, "lua5.1")
 	r := rand.New(rand.NewPCG(1, 2))
 	tokens := sampleTokens.FindAllString(syntaxSample, -1)
 	sources := []string{syntaxSample}

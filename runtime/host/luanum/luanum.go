@@ -73,7 +73,9 @@ func parseHex(digits string, neg bool) (float64, bool) {
 func ParseInteger(s string, base int) (float64, bool) {
 	s = strings.Trim(s, " \t\n\r\v\f")
 	neg := strings.HasPrefix(s, "-")
-	s = strings.TrimPrefix(s, "-")
+	if neg || strings.HasPrefix(s, "+") {
+		s = s[1:]
+	}
 	if base == 16 && len(s) > 2 && s[0] == '0' && s[1]|0x20 == 'x' {
 		s = s[2:]
 	}

@@ -579,19 +579,24 @@ print(n + 1)
 --> 2: attempt to perform arithmetic on a nil value (local 'n')
 ---
 print("a" + 1)
---> 1: attempt to perform arithmetic on a string value; texts are joined with ..
+--> 1: attempt to perform arithmetic on a string value
+--? texts are joined with .., and tonumber(text) makes a number
 ---
 print("total: " .. nil)
 --> 1: attempt to concatenate a nil value
+--? tostring(value) makes a text of anything
 ---
 print("n = " .. {})
 --> 1: attempt to concatenate a table value
+--? p(value) prints a table, table.concat(list, ", ") joins a list
 ---
 local ok = 1 < "2"
 --> 1: attempt to compare number with string
+--? tonumber(text) makes a number
 ---
 for i, v in { 1, 2 } do end
 --> 1: attempt to call a table value (for ... in needs an iterator; use pairs(t) or ipairs(t))
+--? write for k, v in pairs(t), or for i, v in ipairs(list)
 ---
 local s = "abc"
 print(s:length())
@@ -669,6 +674,7 @@ t.n = t.n + 1
 local t = {}
 local s = "x" .. t.name .. "y"
 --> 2: attempt to concatenate a nil value (field 'name')
+--? tostring(value) makes a text of anything
 ---
 local t = { a = 1 }
 if t.a > t.b then end

@@ -105,19 +105,12 @@ func explainArith(L *lua.LState, f Frame, text string) string {
 	}
 	switch op := i.Op(); {
 	case op >= lua.OP_ADD && op <= lua.OP_POW:
-		for _, rk := range []int{i.C(), i.B()} {
+		for _, rk := range []int{i.B(), i.C()} {
 			v := operand(L, f, rk)
 			if isNumeric(v) {
 				continue
 			}
-			text := "attempt to perform arithmetic on " + Typed(v)
-			if rk&constBit == 0 {
-				text += describe(f, rk, f.PC())
-			}
-			if op == lua.OP_ADD && v.Type() == lua.LTString {
-				text += "; texts are joined with .."
-			}
-			return text
+			return "attempt to perform arithmetic on " + Typed(v) + describe(f, rk, f.PC())
 		}
 	case op == lua.OP_CONCAT:
 		for r := i.C(); r >= i.B(); r-- {
@@ -136,11 +129,7 @@ func explainUnary(L *lua.LState, f Frame, what string) string {
 		return ""
 	}
 	v := operand(L, f, i.B())
-	text := "attempt to " + what + " " + Typed(v)
-	if i.B()&constBit == 0 {
-		text += describe(f, i.B(), f.PC())
-	}
-	return text
+	return "attempt to " + what + " " + Typed(v) + describe(f, i.B(), f.PC())
 }
 
 // operand returns the value of an operand, which is a constant or a register.
@@ -152,6 +141,26 @@ func operand(L *lua.LState, f Frame, rk int) lua.LValue {
 		return k[rk&^constBit]
 	}
 	return lua.LNil
+}
+
+// CallerOperand describes v, an operand of the instruction that called the running
+// function as a metamethod: the right one if right is set, else the left one.
+func CallerOperand(L *lua.LState, v lua.LValue, right bool) string {
+	f, ok := Innermost(L)
+	if ok {
+		f, ok = f.Parent()
+	}
+	if !ok || f.Fn().IsG {
+		return Typed(v)
+	}
+	i, ok := f.Instruction()
+	if !ok {
+		return Typed(v)
+	}
+	if right {
+		return Typed(v) + describe(f, i.C(), f.PC())
+	}
+	return Typed(v) + describe(f, i.B(), f.PC())
 }
 
 // CompareHint is the field of a metatable that says what a script can use instead of < and >, which
@@ -225,6 +234,9 @@ func constant(f Frame, rk int) string {
 // describe says where register reg got its value from: " (local 'x')" and so
 // on, "" if that cannot be told.
 func describe(f Frame, reg, pc int) string {
+	if reg&constBit != 0 {
+		return ""
+	}
 	fn := f.Fn()
 	if name := localName(fn, reg, pc); name != "" {
 		return " (local '" + name + "')"

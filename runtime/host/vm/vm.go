@@ -24,6 +24,7 @@ var (
 	frameParent = fieldOf(frameType, "Parent")
 	framePc     = fieldOf(frameType, "Pc")
 	frameTail   = fieldOf(frameType, "TailCall")
+	frameBase   = fieldOf(frameType, "LocalBase")
 
 	stateRegistry = fieldOf(reflect.TypeFor[lua.LState](), "reg")
 	registryType  = reflect.TypeFor[lua.LState]().Field(stateRegistry).Type.Elem()
@@ -147,6 +148,40 @@ func Registers(L *lua.LState) []lua.LValue {
 	}
 	array := registry.Elem().Field(registryArray)
 	return *(*[]lua.LValue)(unsafe.Pointer(array.UnsafeAddr()))
+}
+
+// mark is what Mark writes.
+var mark = &lua.LUserData{}
+
+// Mark writes a mark into the second register above the top of a thread. Marked
+// tells whether it is still there. Thus the caller learns whether a call pushed
+// a second value: gopher-lua itself does not tell a coroutine that returns
+// nothing from one that returns nil.
+func Mark(L *lua.LState) {
+	L.Push(lua.LNil) // the registry grows here, if it must
+	L.Push(lua.LNil)
+	L.SetTop(L.GetTop() - 2)
+	*second(L) = mark
+}
+
+// Marked reports whether the mark is still there, and removes it. The top must be
+// where it was when Mark was called.
+func Marked(L *lua.LState) bool {
+	at := second(L)
+	if *at != mark {
+		return false
+	}
+	*at = nil
+	return true
+}
+
+// second returns the second register above the top.
+func second(L *lua.LState) *lua.LValue {
+	base := 0
+	if f, ok := Innermost(L); ok {
+		base = int(f.v.Field(frameBase).Int())
+	}
+	return &Registers(L)[base+L.GetTop()+1]
 }
 
 // ArrayLen returns the length of a table's array part, which is padded with nil

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -288,7 +287,7 @@ func (c *Client) read() {
 }
 
 // errAnswer is a device that does not keep to the protocol.
-var errAnswer = errors.New("unexpected answer")
+var errAnswer = link.Malformed("unexpected answer")
 
 func (c *Client) readAnswer() error {
 	var b [headerLen]byte

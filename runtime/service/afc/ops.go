@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // maxPath bounds a path that is sent; devices refuse far shorter ones.
@@ -149,7 +151,7 @@ func (c *Client) removeTree(ctx context.Context, file string) error {
 }
 
 // errName is a name in a listing that would lead out of its directory.
-var errName = errors.New("unsafe file name")
+var errName = link.Malformed("unsafe file name")
 
 // childPath joins a directory and a name from its listing.
 func childPath(op, dir, name string) (string, error) {

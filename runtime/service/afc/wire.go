@@ -29,11 +29,11 @@ package afc
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -133,9 +133,9 @@ type header struct {
 
 // Errors of the codec.
 var (
-	errMagic   = errors.New("not an AFC packet")
-	errLengths = errors.New("packet lengths contradict each other")
-	errKeys    = errors.New("malformed list of keys and values")
+	errMagic   = link.Malformed("not an AFC packet")
+	errLengths = link.Malformed("packet lengths contradict each other")
+	errKeys    = link.Malformed("malformed list of keys and values")
 )
 
 func appendHeader(b []byte, h header) []byte {

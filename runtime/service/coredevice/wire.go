@@ -267,7 +267,7 @@ func wrapStream(input any, channel xpc.UUID) xpc.Dict {
 
 var (
 	// ErrProtocol is the cause when a message has not the promised form.
-	ErrProtocol = errors.New("unexpected message")
+	ErrProtocol = link.Malformed("unexpected message")
 	// ErrLocked is a refusal because the device is locked.
 	ErrLocked = errors.New("device is locked")
 )

@@ -9,8 +9,7 @@
 package crashreportmover
 
 import (
-	"errors"
-
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -39,4 +38,4 @@ func (e *Error) Error() string { return "crashreportmover: " + e.Op + ": " + e.E
 func (e *Error) Unwrap() error { return e.Err }
 
 // errPing is an answer that is not a ping.
-var errPing = errors.New("unexpected answer")
+var errPing = link.Malformed("unexpected answer")

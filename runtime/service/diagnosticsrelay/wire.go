@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -113,7 +114,7 @@ var (
 	// ErrNotFound is the cause when a registry query matches no entry.
 	ErrNotFound = errors.New("no such entry")
 	// ErrProtocol is the cause when an answer has not the promised form.
-	ErrProtocol = errors.New("unexpected answer")
+	ErrProtocol = link.Malformed("unexpected answer")
 )
 
 // Query selects a registry entry. Empty fields do not restrict; a query with

@@ -37,6 +37,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -90,7 +91,7 @@ const (
 
 var (
 	// ErrProtocol is the cause when an answer has not the promised form.
-	ErrProtocol = errors.New("unexpected answer")
+	ErrProtocol = link.Malformed("unexpected answer")
 	// ErrLocked matches the refusal to launch on a locked device.
 	ErrLocked = errors.New("device is locked")
 	// ErrConditionActive matches the refusal of a second condition.

@@ -16,6 +16,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -76,7 +77,7 @@ var (
 	// ErrSleep is the cause when the device announced that it goes to sleep.
 	ErrSleep = errors.New("device goes to sleep")
 	// ErrProtocol is the cause when the device sends something else.
-	ErrProtocol = errors.New("unexpected message")
+	ErrProtocol = link.Malformed("unexpected message")
 	// ErrMissed is the cause when the host did not answer in time (device
 	// side).
 	ErrMissed = errors.New("no answer from the host")

@@ -16,10 +16,10 @@
 package housearrest
 
 import (
-	"errors"
 	"io/fs"
 	"strconv"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -109,4 +109,4 @@ func (e *Error) Is(target error) bool {
 }
 
 // errStatus is an answer that is neither success nor failure.
-var errStatus = errors.New("unexpected answer")
+var errStatus = link.Malformed("unexpected answer")

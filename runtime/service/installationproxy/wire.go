@@ -22,6 +22,7 @@ import (
 	"strconv"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -136,7 +137,7 @@ var (
 	// ErrNoApp is the cause when the device has no such app.
 	ErrNoApp = errors.New("no such app")
 	// ErrProtocol is the cause when an answer has not the promised form.
-	ErrProtocol = errors.New("unexpected answer")
+	ErrProtocol = link.Malformed("unexpected answer")
 )
 
 // App is an installed app. Fields that the answer did not hold (because

@@ -94,7 +94,7 @@ const (
 func (c Code) Error() string { return string(c) }
 
 // ErrProtocol is the cause when an answer has not the promised form.
-var ErrProtocol = errors.New("unexpected answer")
+var ErrProtocol = link.Malformed("unexpected answer")
 
 // Error is every failure of the package.
 type Error struct {

@@ -20,6 +20,7 @@ import (
 	"io"
 	"strconv"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -93,7 +94,7 @@ var (
 	ErrName = errors.New("invalid name")
 	// ErrProtocol is the cause when the device sends what is no message of
 	// this protocol.
-	ErrProtocol = errors.New("unexpected message")
+	ErrProtocol = link.Malformed("unexpected message")
 )
 
 func checkName(name string) error {

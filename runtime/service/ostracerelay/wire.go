@@ -31,6 +31,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -192,10 +193,10 @@ var (
 	// than success; Error.Code holds it.
 	ErrRefused = errors.New("refused by the device")
 	// ErrProtocol is the cause when the device sent what has no place there.
-	ErrProtocol = errors.New("unexpected message")
+	ErrProtocol = link.Malformed("unexpected message")
 	// ErrRecord is the cause when a record contradicts itself. The stream
 	// goes on behind it.
-	ErrRecord = errors.New("malformed record")
+	ErrRecord = link.Malformed("malformed record")
 	// ErrUsed is the cause of a second request on a connection.
 	ErrUsed = errors.New("connection has served its request")
 )

@@ -16,11 +16,11 @@ package syslogrelay
 
 import (
 	"bytes"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -65,7 +65,7 @@ type Entry struct {
 }
 
 // ErrTooLong is the cause of an Error when a record exceeds MaxRecord.
-var ErrTooLong = errors.New("record is too long")
+var ErrTooLong = link.Malformed("record is too long")
 
 // Error is every failure of the package.
 type Error struct {
