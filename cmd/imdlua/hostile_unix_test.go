@@ -124,6 +124,15 @@ func TestHostileTerminal(t *testing.T) {
 			}
 		})
 	}
+	t.Run("io.write", func(t *testing.T) {
+		t.Parallel()
+		s := startTerminal(t, nil, script("io.write(name)")...)
+		s.want(t, 0)
+		<-s.read
+		if got, want := s.out.String(), strings.ReplaceAll(hostileName, "\n", "\r\n"); got != want {
+			t.Errorf("the terminal gets %q, want %q", got, want)
+		}
+	})
 	t.Run("repl", func(t *testing.T) {
 		t.Parallel()
 		hostileREPL(t, mux)
@@ -181,6 +190,28 @@ func wantEdited(t *testing.T, out string) {
 	for _, bad := range []string{"\x1b]0;", "\x07", "\x1b[31m", "\u202e", "\u009b"} {
 		if strings.Contains(out, bad) {
 			t.Errorf("the terminal gets %q in %q", bad, out)
+		}
+	}
+}
+
+// TestHostilePipe has programs read the output: they get what the device has sent,
+// but no line more in a list.
+func TestHostilePipe(t *testing.T) {
+	t.Parallel()
+	mux, udids := serve(t, "--name", hostileName)
+	row := strings.ReplaceAll(hostileName, "\n", `\n`)
+	for _, test := range []struct {
+		name, want string
+		args       []string
+	}{
+		{"key", hostileName + "\n", []string{"info", "-k", "DeviceName"}},
+		{"print", hostileName + "\n", []string{"-e", "print(device().name)"}},
+		{"list", udids[0] + "  " + row + "  ", []string{"devices"}},
+		{"info", "\nDeviceName: " + row + "\n", []string{"info"}},
+	} {
+		out, _ := newProgram(t, append([]string{"--usbmux", mux}, test.args...)...).check(t, 0)
+		if !strings.Contains(out, test.want) {
+			t.Errorf("%s: the pipe gets %q, want %q in it", test.name, out, test.want)
 		}
 	}
 }

@@ -41,7 +41,8 @@ func (c *cli) virtualCommand() *cobra.Command {
 speaks to iPhones can be run against them. When they can be used it prints
 "ready ADDRESS" for each address, then one UDID a line, then where else the
 devices are; it runs until it is interrupted. Port 0 is a free port. Programs of
-libimobiledevice find it with USBMUXD_SOCKET_ADDRESS.`,
+libimobiledevice find it with USBMUXD_SOCKET_ADDRESS. A unix socket is for
+programs of the same user.`,
 		Example: `  imdlua virtual --usbmux unix:/tmp/mux --count 3 --profile ios18
   USBMUXD_SOCKET_ADDRESS=UNIX:/tmp/mux idevice_id -l`,
 		Args: noArgs,
