@@ -27,7 +27,8 @@ func (c *cli) forwardCommand() *cobra.Command {
 		Short: "Make ports of a device reachable on this computer",
 		Long: `Listens on local ports and passes each connection on to a port of the device.
 Only this computer can connect unless an address is given: 0.0.0.0 is all of
-IPv4, [::] all of IPv6, * both. Port 0 is a free port. A device that is unplugged and comes back is found again.
+IPv4, [::] all of IPv6, * both. Port 0 is a free port. A device that is unplugged
+and comes back is found again.
 
 With -d it goes to the background once it listens, and writes a pid file and a
 log file; --stop ends what runs there.`,

@@ -185,7 +185,8 @@ func functionText(fn *lua.LFunction) string {
 	if fn.IsG {
 		return "function <builtin>"
 	}
-	return "function <" + visible.Line(fn.Proto.SourceName) + ":" + strconv.Itoa(fn.Proto.LineDefined) + ">"
+	source := visible.Line(fn.Proto.SourceName)
+	return "function <" + source + ":" + strconv.Itoa(fn.Proto.LineDefined) + ">"
 }
 
 type entry struct {

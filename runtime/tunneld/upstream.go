@@ -115,7 +115,9 @@ func (u *upstreams) returned(q *http.Request) bool {
 
 // merge asks all upstreams at once and puts their tunnels behind ours. One that
 // does not answer well in its time is left out.
-func (u *upstreams) merge(q *http.Request, dial dialFunc, log *slog.Logger, all map[string][]listed) {
+func (u *upstreams) merge(
+	q *http.Request, dial dialFunc, log *slog.Logger, all map[string][]listed,
+) {
 	urls := u.sorted()
 	if len(urls) == 0 {
 		return

@@ -90,7 +90,7 @@ func show(s string, keep func(s string) int) string {
 		text := ""
 		switch {
 		case r == utf8.RuneError && size == 1:
-			text = fmt.Sprintf(`\x%02x`, s[at])
+			text = hexadecimal(s[at])
 		case !obeyed(r):
 		case keep(s[at:]) > 0:
 			size = keep(s[at:])
@@ -131,9 +131,15 @@ func escape(r rune) string {
 	case r == '\t':
 		return `\t`
 	case r < ' ':
-		return fmt.Sprintf(`\x%02x`, r)
+		return hexadecimal(byte(r))
 	}
 	return fmt.Sprintf(`\u%04x`, r)
+}
+
+// hexadecimal writes a byte. Binary data can have very many of them.
+func hexadecimal(c byte) string {
+	const digits = "0123456789abcdef"
+	return string([]byte{'\\', 'x', digits[c>>4], digits[c&15]})
 }
 
 // Style returns the length of a sequence for colours at the beginning of s, 0 if
