@@ -141,6 +141,7 @@ func (t *Tunnel) watch() {
 	tick := time.NewTicker(askAlive)
 	defer tick.Stop()
 	for {
+		list := t.list.Done()
 		select {
 		case <-t.done:
 			return
@@ -153,7 +154,10 @@ func (t *Tunnel) watch() {
 				return
 			}
 			continue
-		case <-t.list.Done():
+		case <-list:
+			if list != t.list.Done() {
+				continue // the list was read again
+			}
 		}
 		err := t.probe(context.Background())
 		if err == nil && t.boot() != boot {

@@ -46,13 +46,15 @@ type Client struct {
 
 	mu     sync.Mutex
 	list   *session
+	asked  uint64 // how often the list was asked for
 	closed bool
 }
 
 // session is one connection to the list.
 type session struct {
-	conn *remotexpc.Conn
-	peer *Peer
+	number uint64 // by which the newest list is known
+	conn   *remotexpc.Conn
+	peer   *Peer
 	stop context.CancelFunc
 	done chan struct{} // the device is gone or the session closed
 	wg   sync.WaitGroup
@@ -210,22 +212,28 @@ func (c *Client) Err() error {
 
 // Refresh reads the list again: services that came up since, as those of a
 // developer image, show on a new connection only. Peer returns the new list
-// afterwards.
+// afterwards, or a newer one: of several calls at once the one that began last
+// counts.
 func (c *Client) Refresh(ctx context.Context) error {
+	c.mu.Lock()
+	c.asked++
+	number := c.asked
+	c.mu.Unlock()
 	s, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
+	s.number = number
 	c.mu.Lock()
-	old := c.list
-	if c.closed {
+	old, closed := c.list, c.closed
+	if closed || old.number > s.number {
 		old = s
 	} else {
 		c.list = s
 	}
 	c.mu.Unlock()
 	old.close()
-	if old == s {
+	if closed {
 		return &Error{Op: "dial", Err: net.ErrClosed}
 	}
 	return nil

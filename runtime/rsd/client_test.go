@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -407,5 +408,47 @@ func BenchmarkDial(b *testing.B) {
 			b.Fatal(err)
 		}
 		c.Close()
+	}
+}
+
+// TestRefreshOrder lets a list that was asked for first arrive last. The newer one
+// stays.
+func TestRefreshOrder(t *testing.T) {
+	t.Parallel()
+	var lists atomic.Int32
+	asked, release := make(chan struct{}), make(chan struct{})
+	d := &Device{Phone: newPhone(t, "ios17"), Services: func() []Service {
+		switch lists.Add(1) {
+		case 1:
+			return []Service{{Name: "old", Port: 1}}
+		case 2:
+			close(asked)
+			<-release
+			return []Service{{Name: "old", Port: 1}}
+		}
+		return []Service{{Name: "new", Port: 2}}
+	}}
+	dial := func(context.Context, uint16) (net.Conn, error) {
+		a, b := link.Pipe()
+		go func() { _ = d.Serve(context.Background(), b) }()
+		return a, nil
+	}
+	c, err := Dial(t.Context(), dial, 1, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	late := make(chan error, 1)
+	go func() { late <- c.Refresh(t.Context()) }()
+	<-asked
+	if err := c.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	if err := <-late; err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := c.Find("new"); !ok {
+		t.Error("an older list has replaced a newer one")
 	}
 }
