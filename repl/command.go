@@ -16,6 +16,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 // builtin is a command of the REPL itself.
@@ -195,10 +196,10 @@ func (r *repl) tasks(context.Context, string) error {
 	var b strings.Builder
 	err := r.with(func(*lua.LState) {
 		for _, t := range tasks {
-			fmt.Fprintf(&b, "%4d  %s", t.ID(), t.Name())
+			fmt.Fprintf(&b, "%4d  %s", t.ID(), visible.Line(t.Name()))
 			what, at := t.Waiting()
 			if what != "" {
-				fmt.Fprintf(&b, "  waits for %s at %s", what, at)
+				fmt.Fprintf(&b, "  waits for %s at %s", visible.Line(what), visible.Line(at))
 			}
 			b.WriteByte('\n')
 		}

@@ -10,6 +10,7 @@ import (
 	lua "github.com/yuin/gopher-lua"
 
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 const (
@@ -49,7 +50,8 @@ func (r *repl) complete(line string, cursor int) (string, []string) {
 func (r *repl) choose(word string, items []api.Candidate) (string, []string) {
 	var fit []api.Candidate
 	for _, it := range items {
-		if strings.HasPrefix(it.Text, word) {
+		// What a device names with control characters cannot be typed anyway.
+		if strings.HasPrefix(it.Text, word) && visible.Line(it.Text) == it.Text {
 			fit = append(fit, it)
 		}
 	}

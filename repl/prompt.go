@@ -7,6 +7,7 @@ import (
 	lua "github.com/yuin/gopher-lua"
 
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 // peekTime is how long the prompt and completion wait for the interpreter when
@@ -54,7 +55,7 @@ func deviceLabel(L *lua.LState) string {
 	case name == "":
 		return ""
 	case version == "":
-		return string(name)
+		return visible.Line(string(name))
 	}
-	return string(name) + ", iOS " + version
+	return visible.Line(string(name) + ", iOS " + version)
 }

@@ -34,7 +34,7 @@ func TestTermTable(t *testing.T) {
 			"abcde~  日本~"},
 		{"cut colours", `term.table({ { "\27[31mabcdef\27[0m", 1 } }, { width = 7 })`,
 			"\x1b[31mabc\x1b[0m~  1"},
-		{"control characters", `term.table{ { "a\nb\27[2Jc", null, "x" } }`, "a b [2Jc    x"},
+		{"control characters", `term.table{ { "a\nb\27[2Jc", null, "x" } }`, `a b\x1b[2Jc    x`},
 		{"column width", `term.table({ { a = "abcdef" } }, { columns = { { name = "a", width = 4 } } })`,
 			"a\n----\nabc~"},
 		{"records of the host", `term.table({ fs.stat(fs.cwd()) }, { columns = { "kind" } })`,
@@ -246,7 +246,7 @@ task.sleep(1)`, []string{"[======================] 100% 9/4"}},
 local s = term.spinner("wait")
 task.sleep(1)
 s:update("go\27[2Jon")
-task.sleep(1)`, []string{"| wait 0.0s", "/ wait 0.1s", "go [2Jon 1.1s"}},
+task.sleep(1)`, []string{"| wait 0.0s", "/ wait 0.1s", `go\x1b[2Jon 1.1s`}},
 		{"printing", `
 local bar = term.bar{ total = 4, label = "x" }
 task.sleep(1)

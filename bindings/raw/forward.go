@@ -25,7 +25,7 @@ func (f *Forward) localPort() int { return f.Addr().(*net.TCPAddr).Port }
 type forwardOptions struct {
 	Remote  uint16 `lua:"remote_port" doc:"port of the device"`
 	Local   uint16 `lua:"local_port" doc:"port of this computer; a free one when left out"`
-	Address string `lua:"address" doc:"address to listen on" default:"127.0.0.1"`
+	Address string `lua:"address" doc:"address to listen on; * for all" default:"127.0.0.1"`
 }
 
 func forward(
@@ -44,8 +44,7 @@ func forward(
 	}
 	stderr := c.Host().Stderr()
 	f, err := api.Open(c, func(ctx context.Context) (*Forward, error) {
-		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", at)
+		l, err := link.Listen(ctx, "tcp", at)
 		if err != nil {
 			return nil, err
 		}

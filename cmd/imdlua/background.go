@@ -14,9 +14,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // A forward in the background is three files beside each other:
@@ -42,8 +44,8 @@ func (b backgroundFiles) pid() string    { return string(b) + ".pid" }
 func (b backgroundFiles) log() string    { return string(b) + ".log" }
 func (b backgroundFiles) socket() string { return string(b) + ".sock" }
 
-// runFolder is where pid files are. It belongs to the user alone: whoever can
-// write there can stop forwards.
+// runFolder is where pid files are. It belongs to the user alone, even if it was
+// there with other rights: whoever can write there can stop forwards.
 func (c *cli) runFolder() (string, error) {
 	dir := c.stateFile("run")
 	if base, ok := c.env("XDG_RUNTIME_DIR"); ok && filepath.IsAbs(base) {
@@ -52,7 +54,50 @@ func (c *cli) runFolder() (string, error) {
 	if dir == "" {
 		return "", usageError("neither XDG_RUNTIME_DIR nor HOME is set").WithHint("say --pid-file")
 	}
-	return dir, os.MkdirAll(dir, 0o700)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o700)
+}
+
+// writePrivate writes a file that its owner alone can read, in place of whatever has
+// the name. It writes through no link: where others can write into the folder, one
+// of them may have put a link to a file of the user's there.
+func writePrivate(path, text string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// createLog opens a new log file as writePrivate does.
+func createLog(path string) (*os.File, error) {
+	if err := writePrivate(path, ""); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := f.Stat()
+	named, statErr := os.Lstat(path)
+	if err = errors.Join(err, statErr); err == nil && !os.SameFile(opened, named) {
+		err = fmt.Errorf("%s was replaced meanwhile", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func (c *cli) backgroundFiles(f *forwardFlags, port uint16) (backgroundFiles, error) {
@@ -80,7 +125,7 @@ func (c *cli) detachForward(ctx context.Context, f *forwardFlags, specs []forwar
 		conn.Close()
 		return usageError("a forward of port %d runs in the background already", specs[0].local).WithHint("imdlua forward --stop %d ends it", specs[0].local)
 	}
-	log, err := os.OpenFile(files.log(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o600)
+	log, err := createLog(files.log())
 	if err != nil {
 		return err
 	}
@@ -179,13 +224,14 @@ func (c *cli) serveInBackground(ctx context.Context, f *forwardFlags, specs []fo
 		<-stopped
 	}()
 	return c.serveForwards(ctx, specs, func([]net.Listener) error {
-		l, err := listenMuxer("unix:" + files.socket())
+		l, err := link.Listen(ctx, "unix", files.socket())
 		if err != nil {
 			return err
 		}
 		control = l
 		go awaitStop(control, func() { cancel(errInterrupted) }, stopped)
-		if err := os.WriteFile(files.pid(), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		err = writePrivate(files.pid(), strconv.Itoa(os.Getpid())+"\n")
+		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintln(c.stdout, readyLine)
@@ -265,6 +311,9 @@ func (c *cli) stopForwards(ctx context.Context, f *forwardFlags, args []string) 
 
 func (c *cli) stopOne(ctx context.Context, files backgroundFiles) error {
 	conn, err := net.Dial("unix", files.socket())
+	if err != nil && !link.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist) {
+		return err // it may live: the socket is somebody else's
+	}
 	if err != nil {
 		_, stat := os.Stat(files.pid())
 		os.Remove(files.pid())

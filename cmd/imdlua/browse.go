@@ -86,9 +86,10 @@ func (c *cli) browse(ctx context.Context, f *browseFlags, what string) error {
 			addresses = append(addresses, a.String())
 		}
 		for _, k := range slices.Sorted(maps.Keys(i.TXT)) {
-			txt = append(txt, k+"="+i.TXT[k])
+			txt = append(txt, c.cell(k+"="+i.TXT[k]))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", i.Name, i.Interface, i.Port, strings.Join(addresses, " "), strings.Join(txt, " "))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", c.cell(i.Name), i.Interface, i.Port,
+			strings.Join(addresses, " "), strings.Join(txt, " "))
 	}
 	return w.Flush()
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 // askTimes is how often a question is put before an answer must be one.
@@ -98,7 +99,8 @@ func (c *cli) askDevice(ctx context.Context, list []device.Info) (string, error)
 	fmt.Fprintf(&b, "imdlua: tunnels to %d devices are up\n", len(list))
 	t := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	for n, i := range list {
-		fmt.Fprintf(t, "  %d\t%s\t%s\tiOS %s\t%s\n", n+1, i.Name, i.ProductType, i.Version, i.UDID)
+		fmt.Fprintf(t, "  %d\t%s\t%s\tiOS %s\t%s\n", n+1, visible.Line(i.Name),
+			visible.Line(i.ProductType), visible.Line(i.Version), visible.Line(i.UDID))
 	}
 	if err := t.Flush(); err != nil {
 		return "", err

@@ -107,11 +107,14 @@ func (c *cli) listDevices(ctx context.Context, asJSON, network bool) error {
 	fmt.Fprintln(t, "UDID\tNAME\tMODEL\tIOS\tROAD")
 	for _, i := range infos {
 		if i.Err != nil {
-			fmt.Fprintf(t, "%s\t(does not answer)\t\t\t%s\n", i.UDID, roadKinds(i))
+			fmt.Fprintf(t, "%s\t(does not answer)\t\t\t%s\n", c.cell(i.UDID), roadKinds(i))
 			fmt.Fprintf(c.stderr, "imdlua: %s: %v\n", i.UDID, i.Err)
 			continue
 		}
 		columns := []string{i.UDID, i.Name, i.ProductType, i.Version, roadKinds(i)}
+		for k, text := range columns {
+			columns[k] = c.cell(text)
+		}
 		fmt.Fprintln(t, strings.Join(columns, "\t"))
 	}
 	return t.Flush()
@@ -153,7 +156,7 @@ func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
 		}
 		kind := strings.ToLower(e.Kind.String())
 		if !asJSON {
-			fmt.Fprintf(c.stdout, "%-8s  %s\n", kind, e.Info)
+			fmt.Fprintf(c.stdout, "%-8s  %s\n", kind, c.cell(e.Info.String()))
 			continue
 		}
 		d := describe(e.Info)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 type forwardFlags struct {
@@ -24,8 +26,9 @@ func (c *cli) forwardCommand() *cobra.Command {
 		Use:   "forward [-d] [ADDRESS:]LOCAL:REMOTE...",
 		Short: "Make ports of a device reachable on this computer",
 		Long: `Listens on local ports and passes each connection on to a port of the device.
-Only this computer can connect unless an address is given. Port 0 is a free
-port. A device that is unplugged and comes back is found again.
+Only this computer can connect unless an address is given: 0.0.0.0 is all of
+IPv4, [::] all of IPv6, * both. Port 0 is a free port. A device that is unplugged
+and comes back is found again.
 
 With -d it goes to the background once it listens, and writes a pid file and a
 log file; --stop ends what runs there.`,
@@ -106,9 +109,6 @@ func parseForward(text string) (s forwardSpec, ok bool) {
 		if err != nil {
 			return s, false
 		}
-		if s.host == "*" {
-			s.host = ""
-		}
 	}
 	local, err := strconv.ParseUint(port, 10, 16)
 	s.local, s.remote = uint16(local), uint16(remote)
@@ -132,7 +132,7 @@ func (c *cli) serveForwards(
 		}
 	}()
 	for _, s := range specs {
-		l, err := net.Listen("tcp", s.address())
+		l, err := link.Listen(ctx, "tcp", s.address())
 		if err != nil {
 			return err
 		}

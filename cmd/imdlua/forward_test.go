@@ -131,7 +131,7 @@ func TestForwardRefused(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"8100:80": "127.0.0.1:8100", "0.0.0.0:8100:80": "0.0.0.0:8100", "[::1]:8100:80": "[::1]:8100", "*:8100:80": ":8100", "host:1:2": "host:1",
+		"8100:80": "127.0.0.1:8100", "0.0.0.0:8100:80": "0.0.0.0:8100", "[::1]:8100:80": "[::1]:8100", "*:8100:80": "*:8100", ":8100:80": ":8100", "host:1:2": "host:1",
 	} {
 		if s, ok := parseForward(text); !ok || s.address() != want {
 			t.Errorf("%q listens on %q, %v, want %q", text, s.address(), ok, want)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,15 +67,16 @@ func (c *cli) info(ctx context.Context, f *infoFlags) error {
 		_, err = c.stdout.Write(append(b, '\n'))
 		return err
 	}
-	var b strings.Builder
+	var w infoWriter
+	w.cell = c.cell
 	if dict, ok := asDict(v); ok {
-		writeDict(&b, dict, "")
+		w.dict(dict, "")
 	} else if list, ok := v.([]any); ok {
-		writeList(&b, list, "")
+		w.list(list, "")
 	} else {
-		b.WriteString(plainValue(v) + "\n")
+		w.WriteString(plainValue(v) + "\n")
 	}
-	_, err = fmt.Fprint(c.stdout, b.String())
+	_, err = fmt.Fprint(c.stdout, w.String())
 	return err
 }
 
@@ -107,7 +109,7 @@ func asDict(v any) (map[string]any, bool) {
 }
 
 // jsonValue turns a property list value into what JSON can carry: data becomes
-// base64, dates RFC 3339.
+// base64, dates RFC 3339, and the reals that are no numbers their names.
 func jsonValue(v any) any {
 	if d, ok := asDict(v); ok {
 		out := make(map[string]any, len(d))
@@ -129,43 +131,59 @@ func jsonValue(v any) any {
 		return v.UTC().Format(time.RFC3339)
 	case plist.UID:
 		return map[string]uint64{"CF$UID": uint64(v)}
+	case float64, float32:
+		if text := plainValue(v); !strings.ContainsAny(text, "0123456789") {
+			return text // NaN and the infinities
+		}
 	}
 	return v
 }
 
-// plainValue writes a value that holds no others on one line.
+// plainValue writes a value that holds no others.
 func plainValue(v any) string {
-	switch v := jsonValue(v).(type) {
-	case string:
-		return v
-	default:
-		return fmt.Sprint(v)
+	switch v := v.(type) {
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	case float32:
+		return strconv.FormatFloat(float64(v), 'f', -1, 32)
+	case plist.UID:
+		return fmt.Sprintf("CF$UID %d", uint64(v))
 	}
+	if s, ok := jsonValue(v).(string); ok {
+		return s
+	}
+	return fmt.Sprint(v)
 }
 
-func writeDict(b *strings.Builder, d map[string]any, indent string) {
+// infoWriter writes dictionaries and lists for people, one value a line.
+type infoWriter struct {
+	strings.Builder
+	cell func(string) string
+}
+
+func (w *infoWriter) dict(d map[string]any, indent string) {
 	for _, k := range slices.Sorted(maps.Keys(d)) {
-		writeEntry(b, indent+k+":", d[k], indent)
+		w.entry(indent+w.cell(k)+":", d[k], indent)
 	}
 }
 
-func writeList(b *strings.Builder, list []any, indent string) {
+func (w *infoWriter) list(list []any, indent string) {
 	for _, v := range list {
-		writeEntry(b, indent+"-", v, indent)
+		w.entry(indent+"-", v, indent)
 	}
 }
 
-func writeEntry(b *strings.Builder, label string, v any, indent string) {
-	b.WriteString(label)
+func (w *infoWriter) entry(label string, v any, indent string) {
+	w.WriteString(label)
 	if d, ok := asDict(v); ok {
-		b.WriteByte('\n')
-		writeDict(b, d, indent+"  ")
+		w.WriteByte('\n')
+		w.dict(d, indent+"  ")
 		return
 	}
 	if list, ok := v.([]any); ok {
-		b.WriteByte('\n')
-		writeList(b, list, indent+"  ")
+		w.WriteByte('\n')
+		w.list(list, indent+"  ")
 		return
 	}
-	b.WriteString(" " + plainValue(v) + "\n")
+	w.WriteString(" " + w.cell(plainValue(v)) + "\n")
 }

@@ -51,7 +51,8 @@ func newCLI(ctx context.Context, a *app) (running context.Context, c *cli, end f
 	var over context.CancelFunc
 	c.alive, over = context.WithCancel(context.WithoutCancel(ctx))
 	ctx, c.stop = context.WithCancelCause(ctx)
-	c.out, c.err = newStream(a.stdout, ctx.Done()), newStream(a.stderr, ctx.Done())
+	c.out = newStream(a.stdout, a.stdoutTTY, ctx.Done())
+	c.err = newStream(a.stderr, a.stderrTTY, ctx.Done())
 	if a.oneOutput {
 		c.err.out = c.out.out
 	}
@@ -112,8 +113,9 @@ func (c *cli) report(err error) {
 	}
 	o := host.Options{
 		ErrorsJSON: c.flags.errorsJSON(), Color: c.color(c.stderrTTY), Verbose: c.flags.verbose,
+		Terminal: c.terminal(),
 	}
-	host.New(o).Report(c.stderr, e)
+	host.New(o).Report(c.err.composed(), e)
 }
 
 // explain makes the error that scripts would see of any error.

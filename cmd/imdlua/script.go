@@ -100,10 +100,10 @@ func (c *cli) runScript(ctx context.Context, chunk, source string, arguments []s
 	err = h.Run(ctx, chunk, source)
 	direct() // All that the script has printed is written.
 	if err != nil {
-		h.Report(c.stderr, err)
+		h.Report(c.err.composed(), err)
 	}
 	if closing := h.Close(); err == nil && closing != nil {
-		h.Report(c.stderr, closing)
+		h.Report(c.err.composed(), closing)
 		err = closing
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 // stallTime is how long the program waits for an output that takes nothing, once
@@ -21,28 +22,47 @@ var errStalled = errors.New("nobody reads the output")
 // write to out, which may wait for as long as it takes.
 type stream struct {
 	raw   io.Writer
+	tty   bool            // raw is a terminal
 	out   io.Writer       // raw, for one writer at a time
 	ended <-chan struct{} // closed when the program has been asked to end
 
 	mu   sync.Mutex
-	host io.Writer // the same stream of the host that lives, else nil
+	host *host.Stream // the same stream of the host that lives, else nil
 }
 
-func newStream(raw io.Writer, ended <-chan struct{}) *stream {
-	return &stream{raw: raw, out: locked(raw), ended: ended}
+func newStream(raw io.Writer, tty bool, ended <-chan struct{}) *stream {
+	return &stream{raw: raw, tty: tty, out: locked(raw), ended: ended}
 }
 
 // Write keeps the order with what scripts print: while a host lives, p goes
-// through it.
+// through it. On a terminal control characters of p are shown: nothing that the
+// program itself writes has any, but what it writes of devices may.
 func (s *stream) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	to := s.host
-	s.mu.Unlock()
-	if to != nil {
-		return to.Write(p)
+	text := string(p)
+	if s.tty {
+		text = visible.Text(text)
 	}
-	return s.write(slices.Clone(p))
+	if _, err := s.composed().Write([]byte(text)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
+
+// composed returns a writer that does as Write, for reports: those have colours,
+// and a host has made what they quote visible.
+func (s *stream) composed() io.Writer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.host != nil {
+		return s.host.Styled()
+	}
+	return direct{s}
+}
+
+// direct writes without a host in between.
+type direct struct{ s *stream }
+
+func (d direct) Write(p []byte) (int, error) { return d.s.write(slices.Clone(p)) }
 
 // write waits until p is written. After the program has been asked to end, it soon
 // gives up.
@@ -71,7 +91,7 @@ func (s *stream) write(p []byte) (int, error) {
 
 // through sends what follows to the stream of a host, or directly to the output if
 // to is nil.
-func (s *stream) through(to io.Writer) {
+func (s *stream) through(to *host.Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.host = to
@@ -85,6 +105,15 @@ func (c *cli) through(h *host.Host) (done func()) {
 		c.out.through(nil)
 		c.err.through(nil)
 	}
+}
+
+// cell returns a value as it stands in a line of standard output. It stays on its
+// line everywhere, or a device could add lines to a list by its name.
+func (c *cli) cell(s string) string {
+	if c.stdoutTTY {
+		return visible.Line(s)
+	}
+	return visible.Row(s)
 }
 
 // lockedWriter lets a script's host, the log and the program itself write to one

@@ -22,8 +22,9 @@ import (
 type terminal struct {
 	*process
 	master *os.File
-	first  *term.State // of the terminal, before the program has changed it
-	seen   int         // how much of the output the test has looked at
+	first  *term.State   // of the terminal, before the program has changed it
+	seen   int           // how much of the output the test has looked at
+	read   chan struct{} // closed when nothing more can be read
 }
 
 // startTerminal runs the program with the given variables in its environment.
@@ -45,11 +46,14 @@ func startTerminal(t *testing.T, environment []string, args ...string) *terminal
 	master = pollable(t, master)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	s := &terminal{master: master}
+	s := &terminal{master: master, read: make(chan struct{})}
 	s.first = s.state(t)
 	s.process = startProcess(t, cmd)
 	slave.Close()
-	go io.Copy(s.out, master)
+	go func() {
+		defer close(s.read)
+		_, _ = io.Copy(s.out, master) // ends with an error when nobody has the terminal open
+	}()
 	return s
 }
 

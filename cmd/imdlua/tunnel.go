@@ -175,8 +175,8 @@ func (c *cli) tellTunnel(j tunnelJSON, asJSON bool) {
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "device    %s\n", j.UDID)
-	fmt.Fprintf(&b, "protocol  %s (%s, %s)\n", j.Protocol, j.How, j.Road)
+	fmt.Fprintf(&b, "device    %s\n", c.cell(j.UDID))
+	fmt.Fprintf(&b, "protocol  %s (%s, %s)\n", j.Protocol, j.How, c.cell(j.Road))
 	fmt.Fprintf(&b, "address   %s\n", j.Address)
 	fmt.Fprintf(&b, "port      %d\n", j.Port)
 	if j.Interface != "" {

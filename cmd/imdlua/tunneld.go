@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/tunneld"
 )
 
@@ -70,6 +71,19 @@ func (f *tunneldFlags) check() error {
 	return nil
 }
 
+// checkUpstreams looks for one that leads back here.
+func (f *tunneldFlags) checkUpstreams(listeners ...net.Listener) error {
+	for _, u := range f.upstream {
+		for _, l := range listeners {
+			if l != nil && tunneld.IsItself(u, l.Addr()) {
+				return usageError("--upstream %s is this tunneld itself", u).
+					WithHint("name another one, or leave it out")
+			}
+		}
+	}
+	return nil
+}
+
 // serveTunneld serves until ctx ends, or a client asks for the end; neither is a
 // failure.
 func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
@@ -91,6 +105,14 @@ func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
 	if err != nil {
 		if python != nil {
 			python.Close()
+		}
+		return err
+	}
+	if err := f.checkUpstreams(python, goios); err != nil {
+		for _, l := range []net.Listener{python, goios} {
+			if l != nil {
+				l.Close()
+			}
 		}
 		return err
 	}
@@ -124,8 +146,7 @@ func (c *cli) listenTunneld(ctx context.Context, address string) (net.Listener, 
 	if address == "" {
 		return nil, nil
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
+	l, err := link.Listen(ctx, "tcp", address)
 	if err == nil && c.tunneldToken() == "" && !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		l.Close()
 		e := usageError("%s can be reached from elsewhere, and the API has no passwords", address)

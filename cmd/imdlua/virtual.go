@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,7 +41,8 @@ func (c *cli) virtualCommand() *cobra.Command {
 speaks to iPhones can be run against them. When they can be used it prints
 "ready ADDRESS" for each address, then one UDID a line, then where else the
 devices are; it runs until it is interrupted. Port 0 is a free port. Programs of
-libimobiledevice find it with USBMUXD_SOCKET_ADDRESS.`,
+libimobiledevice find it with USBMUXD_SOCKET_ADDRESS. A unix socket is for
+programs of the same user.`,
 		Example: `  imdlua virtual --usbmux unix:/tmp/mux --count 3 --profile ios18
   USBMUXD_SOCKET_ADDRESS=UNIX:/tmp/mux idevice_id -l`,
 		Args: noArgs,
@@ -133,7 +131,7 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 		}
 	}()
 	for _, a := range c.flags.usbmux {
-		l, err := listenMuxer(a)
+		l, err := listenMuxer(ctx, a)
 		if err != nil {
 			return err
 		}
@@ -182,29 +180,13 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 	return err
 }
 
-// listenMuxer listens where --usbmux says. The socket file that a killed
-// process left behind is removed, one that somebody answers on is not.
-func listenMuxer(text string) (net.Listener, error) {
+// listenMuxer listens where --usbmux says.
+func listenMuxer(ctx context.Context, text string) (net.Listener, error) {
 	network, address, err := usbmux.ParseAddress(text)
 	if err != nil {
 		return nil, usageError("%v", err)
 	}
-	l, err := net.Listen(network, address)
-	if err == nil || network != "unix" || !link.Is(err, syscall.EADDRINUSE) {
-		return l, err
-	}
-	st, statErr := os.Lstat(address)
-	if statErr != nil || st.Mode()&fs.ModeSocket == 0 {
-		return nil, err
-	}
-	if c, dialErr := net.DialTimeout(network, address, time.Second); dialErr == nil {
-		c.Close()
-		return nil, err
-	}
-	if err := os.Remove(address); err != nil {
-		return nil, err
-	}
-	return net.Listen(network, address)
+	return link.Listen(ctx, network, address)
 }
 
 // shownAddress is the address as --usbmux takes it, with the port that was

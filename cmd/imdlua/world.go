@@ -17,6 +17,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotepair"
@@ -249,9 +250,9 @@ func (c *cli) trustDialog(i device.Info) {
 		w.told = map[string]bool{}
 	}
 	w.told[i.UDID] = true
-	name := i.UDID
+	name := visible.Line(i.UDID)
 	if i.Name != "" {
-		name = fmt.Sprintf("%s (%s)", i.Name, i.UDID)
+		name = fmt.Sprintf("%s (%s)", visible.Line(i.Name), name)
 	}
 	fmt.Fprintf(c.stderr, "imdlua: %s asks whether to trust this computer.\n  Unlock it, tap Trust on its screen and enter its passcode; waiting...\n", name)
 }

@@ -63,6 +63,9 @@ var (
 	ErrNoRoad = errors.New("no road leads there")
 	// ErrNotPaired means that this host has no pair record for the device.
 	ErrNotPaired = errors.New("not paired with this host")
+	// ErrRecordKept means that the device has forgotten this host, but the pair
+	// record is still there.
+	ErrRecordKept = errors.New("the device is unpaired, but its pair record could not be deleted")
 	// ErrDeveloperMode means that the service is there for developers alone,
 	// and developer mode is off. It is fs.ErrNotExist.
 	ErrDeveloperMode error = &absence{"developer mode is off"}

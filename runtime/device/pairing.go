@@ -13,8 +13,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// trustPoll is how often a pending Trust dialog is asked about.
-const trustPoll = time.Second
+const (
+	// trustPoll is how often a pending Trust dialog is asked about.
+	trustPoll = time.Second
+	// recordTime is how long one muxer may take with a pair record. There are
+	// muxers that never answer a request that they do not know (netmuxd), and
+	// the record may be elsewhere.
+	recordTime = 5 * time.Second
+)
 
 // Pair makes the device trust this host. While the Trust dialog is on the
 // device's screen it asks again each second until ctx ends (DefaultTimeout
@@ -39,7 +45,8 @@ func (d *Device) Pair(ctx context.Context) error {
 	return nil
 }
 
-// Unpair makes the device forget this host and deletes the pair record.
+// Unpair makes the device forget this host and deletes the pair record. The error
+// is ErrRecordKept when only the second of these failed.
 func (d *Device) Unpair(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -63,7 +70,10 @@ func (d *Device) Unpair(ctx context.Context) error {
 	if err := c.Unpair(ctx, record.Public()); err != nil && !errors.Is(err, lockdown.ErrInvalidHostID) {
 		return d.fail("unpair", "lockdown", err)
 	}
-	return d.finder.deleteRecord(ctx, d.Info())
+	if err := d.finder.deleteRecord(ctx, d.Info()); err != nil {
+		return d.fail("unpair", "lockdown", fmt.Errorf("%w: %w", ErrRecordKept, err))
+	}
+	return nil
 }
 
 func (d *Device) dropSession() {
@@ -155,8 +165,14 @@ func (f *Finder) hostKeys(ctx context.Context) (*pair.Keys, error) {
 // tool of the host keeps them there, then the stores of Options.
 func (f *Finder) loadRecord(ctx context.Context, info Info) (*pair.Record, error) {
 	var errs []error
+	late := false
 	for _, m := range f.recordMuxers(info) {
-		b, err := m.ReadPairRecord(ctx, info.UDID)
+		var b []byte
+		err := brief(ctx, func(ctx context.Context) (err error) {
+			b, err = m.ReadPairRecord(ctx, info.UDID)
+			return err
+		})
+		late = late || errors.Is(err, context.DeadlineExceeded)
 		if err == nil {
 			record, err := pair.Parse(b)
 			if err == nil {
@@ -179,7 +195,17 @@ func (f *Finder) loadRecord(ctx context.Context, info Info) (*pair.Record, error
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	if late { // there may be one, and pairing anew would replace it
+		return nil, &Error{UDID: info.UDID, Op: "read pair record", Err: errors.Join(errs...)}
+	}
 	return nil, &Error{UDID: info.UDID, Op: "read pair record", Err: errors.Join(append([]error{ErrNotPaired}, errs...)...)}
+}
+
+// brief calls one muxer for a pair record.
+func brief(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	return ask(ctx)
 }
 
 // recordMuxers are the muxers that may have the device's record: those that it
@@ -206,11 +232,13 @@ func (f *Finder) saveRecord(ctx context.Context, info Info, record *pair.Record)
 	}
 	var errs []error
 	for _, r := range info.muxed() {
-		if err := r.mux.SavePairRecord(ctx, info.UDID, r.DeviceID, b); err == nil {
+		err := brief(ctx, func(ctx context.Context) error {
+			return r.mux.SavePairRecord(ctx, info.UDID, r.DeviceID, b)
+		})
+		if err == nil {
 			return nil
-		} else {
-			errs = append(errs, err)
 		}
+		errs = append(errs, err)
 	}
 	for _, s := range f.opts.Stores {
 		if err := s.Save(ctx, info.UDID, record); err == nil {
@@ -222,16 +250,19 @@ func (f *Finder) saveRecord(ctx context.Context, info Info, record *pair.Record)
 	return &Error{UDID: info.UDID, Op: "store pair record", Err: errors.Join(errs...)}
 }
 
+// deleteRecord begins with the stores, which are files: a muxer may use up the time.
 func (f *Finder) deleteRecord(ctx context.Context, info Info) error {
 	var errs []error
 	done := false
-	for _, m := range f.recordMuxers(info) {
-		err := m.DeletePairRecord(ctx, info.UDID)
+	for _, s := range f.opts.Stores {
+		err := s.Delete(ctx, info.UDID)
 		done = done || err == nil
 		errs = append(errs, err)
 	}
-	for _, s := range f.opts.Stores {
-		err := s.Delete(ctx, info.UDID)
+	for _, m := range f.recordMuxers(info) {
+		err := brief(ctx, func(ctx context.Context) error {
+			return m.DeletePairRecord(ctx, info.UDID)
+		})
 		done = done || err == nil
 		errs = append(errs, err)
 	}
@@ -246,7 +277,11 @@ func (f *Finder) deleteRecord(ctx context.Context, info Info) error {
 func (f *Finder) buid(ctx context.Context, info Info) (string, error) {
 	var errs []error
 	for _, m := range f.recordMuxers(info) {
-		id, err := m.BUID(ctx)
+		var id string
+		err := brief(ctx, func(ctx context.Context) (err error) {
+			id, err = m.BUID(ctx)
+			return err
+		})
 		if err == nil {
 			return id, nil
 		}

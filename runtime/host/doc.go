@@ -31,8 +31,9 @@
 //
 // Below stand packages that need nothing of the host: compile (source to
 // prototype), vm (the stack and the registers of a thread), luanum (numbers as
-// text), localfile (files that a caller can give up on). Package api, which
-// declares functions for scripts, stands on top.
+// text), localfile (files that a caller can give up on), visible (text from
+// outside, safe for a terminal). Package api, which declares functions for
+// scripts, stands on top.
 //
 // # Rules
 //

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mattn/go-runewidth"
 
+	"github.com/imdlua/imdlua/runtime/host/visible"
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
@@ -29,12 +30,21 @@ func (h *Host) Report(w io.Writer, err error) {
 		return
 	}
 	if h.o.ErrorsJSON {
-		h.reportJSON(w, e)
+		io.WriteString(w, h.safe(h.reportJSON(e)))
 		return
 	}
 	var b strings.Builder
 	h.reportText(&b, e)
 	io.WriteString(w, b.String())
+}
+
+// safe returns text of an error as it is shown on a terminal: it may hold
+// what a device has sent.
+func (h *Host) safe(text string) string {
+	if h.o.Terminal.Stderr {
+		return visible.Text(text)
+	}
+	return text
 }
 
 func (h *Host) paint(code, s string) string {
@@ -45,16 +55,16 @@ func (h *Host) paint(code, s string) string {
 }
 
 func (h *Host) reportText(b *strings.Builder, e *Error) {
-	b.WriteString(h.paint("1;31", "error["+e.Code+"]") + " ")
+	b.WriteString(h.paint("1;31", h.safe("error["+e.Code+"]")) + " ")
 	if e.Service != "" && !strings.HasPrefix(e.Message, e.Service+":") {
-		b.WriteString(e.Service + ": ")
+		b.WriteString(h.safe(e.Service) + ": ")
 	}
-	b.WriteString(h.paint("1", e.Message) + "\n")
+	b.WriteString(h.paint("1", h.safe(e.Message)) + "\n")
 	if e.Where != "" {
-		b.WriteString(h.paint("34", "  --> ") + e.Where)
+		b.WriteString(h.paint("34", "  --> ") + h.safe(e.Where))
 		line, before := h.excerpt(e)
 		if line != "" {
-			b.WriteString(":  " + line)
+			b.WriteString(":  " + h.safe(line))
 		}
 		b.WriteByte('\n')
 		if before >= 0 {
@@ -70,16 +80,16 @@ func (h *Host) reportText(b *strings.Builder, e *Error) {
 		facts = append(facts, "op: "+e.Op)
 	}
 	if len(facts) > 0 {
-		b.WriteString("  " + strings.Join(facts, "  ") + "\n")
+		b.WriteString("  " + h.safe(strings.Join(facts, "  ")) + "\n")
 	}
 	if e.Hint != "" {
-		b.WriteString(h.paint("36", "  hint: ") + e.Hint + "\n")
+		b.WriteString(h.paint("36", "  hint: ") + h.safe(e.Hint) + "\n")
 	}
 	for c := causeOf(e); c != nil; c = causeOf(c) {
-		b.WriteString("  cause: " + c.Message + "\n")
+		b.WriteString("  cause: " + h.safe(c.Message) + "\n")
 	}
 	for _, s := range e.Suppressed {
-		b.WriteString("  also, while closing: " + s.Error() + "\n")
+		b.WriteString("  also, while closing: " + h.safe(s.Error()) + "\n")
 	}
 	h.reportTrace(b, e)
 }
@@ -105,7 +115,7 @@ func (h *Host) reportTrace(b *strings.Builder, e *Error) {
 			}
 			continue
 		}
-		b.WriteString("  " + f.String() + "\n")
+		b.WriteString("  " + h.safe(f.String()) + "\n")
 	}
 	if h.o.Verbose && e.goStack != "" {
 		b.WriteString("go stack:\n" + strings.TrimRight(e.goStack, "\n") + "\n")
@@ -144,7 +154,7 @@ type jsonError struct {
 	ExitCode   int            `json:"exit_code"`
 }
 
-func (h *Host) reportJSON(w io.Writer, e *Error) {
+func (h *Host) reportJSON(e *Error) string {
 	j := jsonError{
 		Code: e.Code, Message: e.Message, Service: e.Service, Op: e.Op, Device: e.Device, Hint: e.Hint,
 		Where: e.Where, Source: shorten(h.sourceLine(e.Where)), Details: e.Details,
@@ -165,7 +175,7 @@ func (h *Host) reportJSON(w io.Writer, e *Error) {
 		j.Details = map[string]any{"text": fmt.Sprint(e.Details)}
 		out, _ = json.Marshal(j)
 	}
-	w.Write(append(out, '\n'))
+	return string(out) + "\n"
 }
 
 // maxExcerpt is the number of characters of a source line that are shown.
@@ -224,8 +234,8 @@ func (h *Host) sourceLine(at string) string {
 func (h *Host) warn(what string, err error) {
 	var b strings.Builder
 	if !h.o.ErrorsJSON {
-		b.WriteString(h.paint("33", "warning: ") + what + "\n")
+		b.WriteString(h.paint("33", "warning: ") + h.safe(what) + "\n")
 	}
 	h.Report(&b, err)
-	io.WriteString(h.stderr, b.String())
+	io.WriteString(h.stderr.Styled(), b.String())
 }

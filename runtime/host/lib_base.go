@@ -195,7 +195,7 @@ func (h *Host) basePrint(L *lua.LState) int {
 		b.WriteString(h.printed(L, L.Get(i)))
 	}
 	b.WriteByte('\n')
-	h.stdout.Print(L, b.String())
+	h.stdout.Print(L, h.stdout.shown(b.String()))
 	return 0
 }
 

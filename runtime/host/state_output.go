@@ -8,6 +8,8 @@ import (
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 const (
@@ -59,6 +61,7 @@ type batch struct {
 type Stream struct {
 	out  *output
 	w    io.Writer
+	tty  bool  // w is a terminal
 	err  error // of the first write that failed; guarded by out.mu
 	told bool  // the error has been raised; guarded by out.mu
 	lost int   // bytes of warnings that found no room; guarded by out.mu
@@ -67,8 +70,8 @@ type Stream struct {
 // openOutput makes the two streams. They share a queue if they have the same
 // writer, and then keep their order.
 func (h *Host) openOutput() {
-	h.stdout = &Stream{out: &output{}, w: h.o.Stdout}
-	h.stderr = &Stream{out: &output{}, w: h.o.Stderr}
+	h.stdout = &Stream{out: &output{}, w: h.o.Stdout, tty: h.o.Terminal.Stdout}
+	h.stderr = &Stream{out: &output{}, w: h.o.Stderr, tty: h.o.Terminal.Stderr}
 	if sameWriter(h.o.Stdout, h.o.Stderr) {
 		h.stderr.out = h.stdout.out
 	}
@@ -316,22 +319,52 @@ func (s *Stream) unreported() error {
 }
 
 // Write queues p and never waits: bindings may call it from any goroutine, with
-// or without the interpreter lock.
+// or without the interpreter lock. On a terminal control characters of p are
+// shown, see package visible.
 func (s *Stream) Write(p []byte) (int, error) {
-	s.out.mu.Lock()
-	full := s.out.size > outputMost
-	if full {
-		s.lost += len(p)
+	text := string(p)
+	if s.tty {
+		text = visible.Text(text)
 	}
-	s.out.mu.Unlock()
-	if !full {
-		s.out.put(s, string(p))
-	}
+	s.message(text)
 	return len(p), nil
 }
 
-// Print queues text for the running script. It waits while too much is queued,
-// and raises what went wrong with this write or an earlier one.
+// Styled returns a writer that does as Write, but lets colours through. Only what
+// has no text from outside in it, or has made that visible, is written to it.
+func (s *Stream) Styled() io.Writer { return styled{s} }
+
+type styled struct{ s *Stream }
+
+func (w styled) Write(p []byte) (int, error) {
+	w.s.message(w.s.shown(string(p)))
+	return len(p), nil
+}
+
+// shown returns what a script has composed as it is written to the stream.
+func (s *Stream) shown(text string) string {
+	if s.tty {
+		return visible.Styled(text)
+	}
+	return text
+}
+
+// message queues text, or drops it if too much waits to be written.
+func (s *Stream) message(text string) {
+	s.out.mu.Lock()
+	full := s.out.size > outputMost
+	if full {
+		s.lost += len(text)
+	}
+	s.out.mu.Unlock()
+	if !full {
+		s.out.put(s, text)
+	}
+}
+
+// Print queues text for the running script, as it is, for a terminal as well. It
+// waits while too much is queued, and raises what went wrong with this write or an
+// earlier one.
 func (s *Stream) Print(L *lua.LState, text string) {
 	err := s.failed()
 	if err == nil && !s.out.put(s, text) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 // redrawTime is the shortest time between two pictures of the lines of progress,
@@ -60,7 +62,7 @@ func (l *Line) Set(text string) {
 	o := l.s.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	text = strings.ReplaceAll(text, "\n", " ")
+	text = visible.Label(text)
 	if text == l.text || !slices.Contains(o.lines, l) {
 		return
 	}
@@ -79,6 +81,7 @@ func (l *Line) Set(text string) {
 // Close removes the line. final, which may be empty, is written in its place as
 // ordinary output. A second call does nothing.
 func (l *Line) Close(final string) {
+	final = l.s.shown(final)
 	o := l.s.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -158,6 +161,7 @@ func (h *Host) showProgress(show bool) {
 func (s *Stream) Ask(ctx context.Context, question string) (
 	answered func(entered bool), err error,
 ) {
+	question = s.shown(question)
 	o := s.out
 	o.mu.Lock()
 	if s.err == nil {

@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 // InspectOptions says how Inspect prints. The zero value gives the defaults.
@@ -102,7 +104,7 @@ func (p *inspector) userdata(ud *lua.LUserData) string {
 	case time.Time:
 		return p.paint("35", x.UTC().Format(time.RFC3339Nano))
 	case *Error:
-		return p.paint("31", "Error<"+x.Code+": "+x.Message+">")
+		return p.paint("31", visible.Text("Error<"+x.Code+": "+x.Message+">"))
 	}
 	return p.guarded(ud)
 }
@@ -122,9 +124,9 @@ func (p *inspector) guarded(v lua.LValue) string {
 		if e := asError(f.obj); e != nil {
 			text = e.Error()
 		}
-		return "<error in __tostring: " + text + ">"
+		return visible.Text("<error in __tostring: " + text + ">")
 	}
-	return plainString(res[0])
+	return visible.Text(plainString(res[0]))
 }
 
 func (p *inspector) text(s string) string {
@@ -164,8 +166,10 @@ func quoteShort(s string, n int) string {
 			b.WriteString("\\r")
 		case r == '\t':
 			b.WriteString("\\t")
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, "\\%03d", r)
+		case visible.Line(string(r)) != string(r):
+			for _, c := range []byte(string(r)) {
+				fmt.Fprintf(&b, "\\%03d", c)
+			}
 		default:
 			b.WriteRune(r)
 		}
@@ -181,7 +185,8 @@ func functionText(fn *lua.LFunction) string {
 	if fn.IsG {
 		return "function <builtin>"
 	}
-	return "function <" + fn.Proto.SourceName + ":" + strconv.Itoa(fn.Proto.LineDefined) + ">"
+	source := visible.Line(fn.Proto.SourceName)
+	return "function <" + source + ":" + strconv.Itoa(fn.Proto.LineDefined) + ">"
 }
 
 type entry struct {
@@ -214,7 +219,7 @@ func (p *inspector) entries(t *lua.LTable) []entry {
 
 func (p *inspector) table(t *lua.LTable, path string, depth, indent int) string {
 	if at, ok := p.paths[t]; ok {
-		return p.paint("90", "<cycle: "+at+">")
+		return p.paint("90", visible.Line("<cycle: "+at+">"))
 	}
 	list := p.entries(t)
 	if len(list) == 0 {
@@ -319,7 +324,11 @@ func (p *inspector) grid(t *lua.LTable) string {
 	if len(columns) < 2 || len(p.entries(t)) != n {
 		return ""
 	}
-	rows := [][]string{columns}
+	titles := make([]string, len(columns))
+	for i, c := range columns {
+		titles[i] = visible.Line(c)
+	}
+	rows := [][]string{titles}
 	for i := 1; i <= n && i <= p.o.MaxItems; i++ {
 		row := p.gridRow(t.RawGetInt(i), columns)
 		if row == nil {

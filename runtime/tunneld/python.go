@@ -106,12 +106,16 @@ func unprocessable(w http.ResponseWriter, i invalid) {
 // time.
 func (r *run) list(w http.ResponseWriter, q *http.Request) {
 	r.changed() // for the next time
+	if r.upstream.returned(q) {
+		reply(w, http.StatusLoopDetected, detail{"the request is of this server itself"})
+		return
+	}
 	all := map[string][]listed{}
 	for _, e := range r.reachable() {
 		f := e.front()
 		all[e.UDID] = append(all[e.UDID], listed{Address: f.address.String(), Port: f.rsdPort, Interface: e.Interface})
 	}
-	r.upstream.merge(q, r.net.dial, all)
+	r.upstream.merge(q, r.net.dial, r.log, all)
 	reply(w, http.StatusOK, all)
 }
 

@@ -186,12 +186,18 @@ func (s *Server) begin(ctx context.Context, python, goios net.Listener) (*run, e
 	if goios != nil {
 		r.relay = relayBase(goios.Addr())
 	}
+	var own []net.Addr
+	for _, l := range []net.Listener{python, goios} {
+		if l != nil {
+			own = append(own, l.Addr())
+		}
+	}
+	r.upstream.init(own...)
 	for _, u := range s.Upstreams {
 		if err := r.upstream.add(u); err != nil {
 			return fail(err)
 		}
 	}
-	r.upstream.init()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current != nil {

@@ -2,17 +2,21 @@ package tunneld
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -33,13 +37,15 @@ const (
 // upstreams are other servers whose tunnels are listed with ours.
 type upstreams struct {
 	id     string        // by which we know our own request when it comes back
+	own    []net.Addr    // where the server itself listens
 	asking chan struct{} // holds a token for each request
 
 	mu   sync.Mutex
 	urls map[string]bool
 }
 
-func (u *upstreams) init() {
+func (u *upstreams) init(own ...net.Addr) {
+	u.own = own
 	u.id = "imdlua-" + rand.Text()
 	u.asking = make(chan struct{}, maxAsking)
 }
@@ -52,6 +58,8 @@ func (u *upstreams) add(s string) error {
 		return fmt.Errorf("upstream %q: not a URL", link.Clip(s))
 	case p.Scheme != "http" || p.Host == "" || p.User != nil || len(s) > maxURL:
 		return fmt.Errorf("upstream %q: not an http://HOST:PORT", link.Clip(s))
+	case slices.ContainsFunc(u.own, func(a net.Addr) bool { return IsItself(s, a) }):
+		return fmt.Errorf("upstream %q: %w", link.Clip(s), ErrItself)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -81,15 +89,40 @@ func (u *upstreams) sorted() []string {
 	return list
 }
 
+// IsItself reports whether the URL of an upstream leads back to a server that
+// listens at an address. It does not look names up: a loop through one shows when
+// the request comes back.
+func IsItself(upstream string, at net.Addr) bool {
+	p, err := url.Parse(upstream)
+	own, ok := at.(*net.TCPAddr)
+	if err != nil || !ok || cmp.Or(p.Port(), "80") != strconv.Itoa(own.Port) {
+		return false
+	}
+	host, err := netip.ParseAddr(p.Hostname())
+	if err != nil {
+		local := own.IP.IsLoopback() || own.IP.IsUnspecified()
+		return local && strings.EqualFold(p.Hostname(), "localhost")
+	}
+	ip, _ := netip.AddrFromSlice(own.IP)
+	return host.Unmap() == ip.Unmap() || ip.IsUnspecified() && host.IsLoopback()
+}
+
+// returned reports whether a request is our own that has come back through other
+// servers, or at once.
+func (u *upstreams) returned(q *http.Request) bool {
+	return strings.Contains(strings.Join(q.Header.Values("Via"), ","), u.id)
+}
+
 // merge asks all upstreams at once and puts their tunnels behind ours. One that
 // does not answer well in its time is left out.
-func (u *upstreams) merge(q *http.Request, dial dialFunc, all map[string][]listed) {
+func (u *upstreams) merge(
+	q *http.Request, dial dialFunc, log *slog.Logger, all map[string][]listed,
+) {
 	urls := u.sorted()
-	via := q.Header.Values("Via")
-	if len(urls) == 0 || strings.Contains(strings.Join(via, ","), u.id) {
+	if len(urls) == 0 {
 		return
 	}
-	via = append(slices.Clone(via), "1.1 "+u.id)
+	via := append(slices.Clone(q.Header.Values("Via")), "1.1 "+u.id)
 	ctx, cancel := context.WithTimeout(q.Context(), upstreamTimeout)
 	defer cancel()
 	answers := make([][]Entry, len(urls))
@@ -102,7 +135,14 @@ func (u *upstreams) merge(q *http.Request, dial dialFunc, all map[string][]liste
 		}
 		wg.Go(func() {
 			defer func() { <-u.asking }()
-			answers[i] = ask(ctx, s, via, dial)
+			list, err := ask(ctx, s, via, dial)
+			if errors.Is(err, ErrItself) && len(via) == 1 {
+				log.Warn("upstream is this server itself; removed", "url", s)
+				u.remove(s)
+			} else if err != nil {
+				log.Debug("upstream is left out", "url", s, "error", err)
+			}
+			answers[i] = list
 		})
 	}
 	wg.Wait()
@@ -115,19 +155,23 @@ func (u *upstreams) merge(q *http.Request, dial dialFunc, all map[string][]liste
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// ask returns the tunnels of another server, nil when it does not answer well.
-func ask(ctx context.Context, base string, via []string, dial dialFunc) []Entry {
+// ask returns the tunnels of another server.
+func ask(ctx context.Context, base string, via []string, dial dialFunc) ([]Entry, error) {
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/", nil)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	q.Header["Via"] = via
 	a, err := fetch(q, dial)
-	if err != nil || a.status != http.StatusOK {
-		return nil
+	switch {
+	case err != nil:
+		return nil, err
+	case a.status == http.StatusLoopDetected:
+		return nil, ErrItself
+	case a.status != http.StatusOK:
+		return nil, a.refusal("list", base)
 	}
-	list, _ := decodeList(a.body)
-	return list
+	return decodeList(a.body)
 }
 
 // listUpstreams is GET /upstream.

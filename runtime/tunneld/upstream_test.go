@@ -2,8 +2,10 @@ package tunneld
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -111,12 +113,11 @@ func TestUpstreamMerge(t *testing.T) {
 	})
 }
 
-// TestUpstreamCircle has two servers that are each other's upstream, and one
-// that is its own.
+// TestUpstreamCircle has two servers that are each other's upstream.
 func TestUpstreamCircle(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) {
-		b.server.Upstreams = []string{"http://127.0.0.1:49151", "http://127.0.0.1:1001"}
+		b.server.Upstreams = []string{"http://127.0.0.1:1001"}
 	}, func(b *bench) {
 		b.plug(udid)
 		asked := 0
@@ -135,6 +136,62 @@ func TestUpstreamCircle(t *testing.T) {
 			t.Errorf("GET / = %s, want our tunnel twice at least", body)
 		}
 		synctest.Wait()
+	})
+}
+
+// TestUpstreamItself has a server named as its own upstream, in all ways.
+func TestUpstreamItself(t *testing.T) {
+	t.Parallel()
+	at := func(text string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)) }
+	for _, test := range []struct {
+		url, at string
+		want    bool
+	}{
+		{"http://127.0.0.1:49151", "127.0.0.1:49151", true},
+		{"http://127.0.0.1:49151/base/", "127.0.0.1:49151", true},
+		{"http://LOCALHOST:49151", "127.0.0.1:49151", true},
+		{"http://[::ffff:127.0.0.1]:49151", "127.0.0.1:49151", true},
+		{"http://127.0.0.1:49151", "0.0.0.0:49151", true},
+		{"http://[::1]:49151", "[::]:49151", true},
+		{"http://localhost", "127.0.0.1:80", true},
+		{"http://192.0.2.1:49151", "192.0.2.1:49151", true},
+		{"http://localhost:49151", "192.0.2.1:49151", false},
+		{"http://127.0.0.1:49152", "127.0.0.1:49151", false},
+		{"http://127.0.0.2:49151", "127.0.0.1:49151", false},
+		{"http://192.0.2.2:49151", "0.0.0.0:49151", false},
+		{"http://host.example:49151", "127.0.0.1:49151", false},
+		{"::", "127.0.0.1:49151", false},
+	} {
+		if got := IsItself(test.url, at(test.at)); got != test.want {
+			t.Errorf("IsItself(%q, %s) = %v, want %v", test.url, test.at, got, test.want)
+		}
+	}
+	bubble(t, nil, func(b *bench) {
+		s := &Server{Manager: b.keeper, Upstreams: []string{"http://localhost:49160"}}
+		l := b.listener(netip.MustParseAddrPort("127.0.0.1:49160"))
+		if err := s.Serve(context.Background(), l, nil); !errors.Is(err, ErrItself) {
+			t.Errorf("Serve = %v, want ErrItself", err)
+		}
+		status, body := b.post(pythonAt, "POST /upstream", `{"url":"http://127.0.0.1:49151"}`)
+		if status != 422 || !strings.Contains(body, "is this server itself") {
+			t.Errorf("POST /upstream = %d %s", status, body)
+		}
+		// A name leads back: that shows in the request.
+		b.plug(udid)
+		defer b.other("127.0.0.1:1001", func(w http.ResponseWriter, q *http.Request) {
+			answer, body := b.exchange(pythonAt, "GET / HTTP/1.1\r\nHost: 127.0.0.1:49151\r\nVia: "+
+				q.Header.Get("Via")+"\r\n\r\n")
+			w.WriteHeader(answer.StatusCode)
+			io.WriteString(w, body)
+		})()
+		b.post(pythonAt, "POST /upstream", `{"url":"http://127.0.0.1:1001"}`)
+		_, body = b.get(pythonAt, "GET /")
+		if n := strings.Count(body, "interface"); n != 1 {
+			t.Errorf("GET / = %s, want our tunnel once", body)
+		}
+		if _, body := b.get(pythonAt, "GET /upstream"); body != "[]" {
+			t.Errorf("the upstream is kept: %s", body)
+		}
 	})
 }
 

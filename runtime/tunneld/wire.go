@@ -256,6 +256,8 @@ var (
 	// ErrNotLoopback is the cause of an Error when a server without a token
 	// shall listen where other machines can ask it.
 	ErrNotLoopback = errors.New("listens beyond loopback without a token")
+	// ErrItself says that an upstream is the server that shall ask it.
+	ErrItself = errors.New("is this server itself")
 )
 
 func answerError(err error) error { return fmt.Errorf("%w: %w", ErrAnswer, err) }

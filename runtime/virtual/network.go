@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotepair"
@@ -297,9 +298,9 @@ func (l *listening) serveLockdown(ctx context.Context, c net.Conn) {
 // bind listens on a port; when it is taken and not insisted on, on a free one.
 func (l *listening) bind(port uint16, fixed bool) (net.Listener, error) {
 	at := func(port uint16) string { return net.JoinHostPort(l.address.String(), strconv.Itoa(int(port))) }
-	tcp, err := net.Listen("tcp", at(port))
+	tcp, err := link.Listen(l.life, "tcp", at(port))
 	if err != nil && !fixed {
-		tcp, err = net.Listen("tcp", at(0))
+		tcp, err = link.Listen(l.life, "tcp", at(0))
 	}
 	return tcp, err
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 const (
@@ -59,7 +60,7 @@ type Server struct {
 }
 
 type serverOptions struct {
-	Host    string         `lua:"host" doc:"address to listen on" default:"127.0.0.1"`
+	Host    string         `lua:"host" doc:"address to listen on; * for all" default:"127.0.0.1"`
 	Port    uint16         `lua:"port" doc:"port to listen on; 0 takes a free one"`
 	MaxBody int64          `lua:"max_body" doc:"bytes of a request's body" default:"8388608"`
 	Reply   *time.Duration `lua:"reply_timeout" doc:"seconds for the script" default:"10"`
@@ -82,7 +83,7 @@ func newServer(c *api.Call, o serverOptions) (opened api.Opened[*Server], err er
 		s.reply = noTimeout(*o.Reply)
 	}
 	opened, err = api.Open(c, func(ctx context.Context) (*Server, error) {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		l, err := link.Listen(ctx, "tcp", address)
 		if err != nil {
 			return nil, err
 		}

@@ -61,7 +61,7 @@ func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %-5s %s", r.Time.Format(layout), r.Level, oneLine(r.Message))
 	r.Attrs(func(a slog.Attr) bool {
-		fmt.Fprintf(&b, " %s=%s", a.Key, field(a.Value))
+		fmt.Fprintf(&b, " %s=%s", oneLine(a.Key), field(a.Value))
 		return true
 	})
 	b.WriteByte('\n')

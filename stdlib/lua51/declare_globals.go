@@ -39,7 +39,8 @@ func valueFunctions() []*api.Func {
 	return []*api.Func{
 		function("print", "values...:any",
 			"Prints values as tostring writes them, with tabs between them and a line end. p "+
-				"shows the inside of tables.",
+				"shows the inside of tables. On a terminal, control characters are shown and not "+
+				"obeyed; io.write writes them as they are.",
 			`print(1, "a", nil) -- => 1	a	nil`,
 			api.ParamDoc("values", "anything"), api.SeeAlso("p", "io.write")),
 		function("select", "index:integer|string args...:any -> any ...",

@@ -105,8 +105,8 @@ return fs.read(name), before == io.stdout -- => "hello", true`,
 			"Reads from the default input, see file:read.",
 			`local line = io.read("l")`),
 		function("write", "values...:string|number|Data -> File?, string? message, integer? number",
-			"Writes to the default output, without a line end. Returns the file, so that calls "+
-				"can be chained.",
+			"Writes to the default output, without a line end, and for a terminal as it is. "+
+				"Returns the file, so that calls can be chained.",
 			`io.write("a", 1, "\n") -- => a1`),
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
-	"github.com/imdlua/imdlua/runtime/host/progress"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 	"github.com/imdlua/imdlua/stdlib/lua51"
 )
 
@@ -168,7 +168,7 @@ func (q *questions) confirm(c *api.Call, text string, o confirmOptions) (bool, e
 		return "Please answer y or n"
 	}
 	_, err := q.ask(c, o.askOptions, o.Default != nil,
-		fmt.Sprintf("%s [%s] ", progress.Clean(text), marks), accept)
+		fmt.Sprintf("%s [%s] ", visible.Label(text), marks), accept)
 	return yes, err
 }
 
@@ -179,10 +179,10 @@ func (q *questions) choose(c *api.Call, text string, list []lua.LValue, o choose
 		return nil, 0, c.ArgError(2, "a list of 1 to %d items expected", maxChoices)
 	}
 	var b strings.Builder
-	fmt.Fprintln(&b, progress.Clean(text))
+	fmt.Fprintln(&b, visible.Label(text))
 	names := make([]string, len(list))
 	for i, item := range list {
-		names[i] = progress.Clean(host.ToString(c.L, item))
+		names[i] = visible.Label(host.ToString(c.L, item))
 		fmt.Fprintf(&b, "%4d) %s\n", i+1, names[i])
 		if o.Default != nil && c.L.Equal(o.Default, item) && number == 0 {
 			number = i + 1

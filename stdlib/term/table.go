@@ -10,7 +10,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
-	"github.com/imdlua/imdlua/runtime/host/progress"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 const (
@@ -116,7 +116,7 @@ func newGrid(c *api.Call, list []lua.LValue) (*grid, error) {
 		if o.Title == "" {
 			o.Title = o.Name
 		}
-		o.Title = progress.Clean(o.Title)
+		o.Title = visible.Label(o.Title)
 		g.columns = append(g.columns, column{columnOptions: o, numbers: true})
 	}
 	return g, nil
@@ -155,7 +155,7 @@ func (g *grid) fill(c *api.Call, rows lua.LValue) error {
 			}
 			_, isNumber := v.(lua.LNumber)
 			col.numbers = col.numbers && isNumber
-			cells[k] = progress.Clean(host.ToString(c.L, v))
+			cells[k] = visible.Label(host.ToString(c.L, v))
 			size += len(cells[k])
 		}
 		g.rows = append(g.rows, cells)
@@ -177,7 +177,7 @@ func (g *grid) findColumns(c *api.Call, rows []lua.LValue) error {
 			bad = bad || !ok
 			if ok && !known[string(name)] && len(g.columns) <= maxColumns {
 				known[string(name)] = true
-				o := columnOptions{Name: string(name), Title: progress.Clean(string(name))}
+				o := columnOptions{Name: string(name), Title: visible.Label(string(name))}
 				g.columns = append(g.columns, column{columnOptions: o, numbers: true})
 			}
 			return ok
@@ -324,7 +324,7 @@ func width(s string) int {
 			return n + runewidth.StringWidth(s)
 		}
 		n += runewidth.StringWidth(s[:at])
-		s = s[at+max(progress.Style(s[at:]), 1):]
+		s = s[at+max(visible.Style(s[at:]), 1):]
 	}
 }
 
@@ -336,7 +336,7 @@ func cut(s string, n int) string {
 	var b strings.Builder
 	used, styled := 0, false
 	for s != "" {
-		if k := progress.Style(s); k > 0 {
+		if k := visible.Style(s); k > 0 {
 			b.WriteString(s[:k])
 			styled, s = true, s[k:]
 			continue

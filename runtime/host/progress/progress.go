@@ -12,6 +12,7 @@ import (
 	"github.com/mattn/go-runewidth"
 
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 const (
@@ -191,7 +192,7 @@ func (b *Bar) end(line string) {
 	case b.line != nil:
 		b.line.Close(line)
 	case line != "":
-		fmt.Fprint(b.out, line)
+		fmt.Fprint(b.out.Styled(), line)
 	}
 }
 
@@ -199,10 +200,10 @@ func (b *Bar) end(line string) {
 func (b *Bar) text() string {
 	if b.o.Spinner {
 		const frames = `|/-\`
-		return fmt.Sprintf("%c %s %s", frames[b.frame%len(frames)], Clean(b.o.Label),
+		return fmt.Sprintf("%c %s %s", frames[b.frame%len(frames)], visible.Label(b.o.Label),
 			seconds(b.Elapsed()))
 	}
-	right, label := b.numbers(), Clean(b.o.Label)
+	right, label := b.numbers(), visible.Label(b.o.Label)
 	if b.o.Total > 0 {
 		room := b.width() - runewidth.StringWidth(label+right) - len("  100% ")
 		right = b.bar(min(max(room, minBar), maxBar)) + " " + right
@@ -255,7 +256,7 @@ func (b *Bar) rate() float64 {
 // summary is the line that stays.
 func (b *Bar) summary(text string) string {
 	took := b.Elapsed()
-	text = Clean(text)
+	text = visible.Label(text)
 	if b.o.Spinner {
 		return fmt.Sprintf("%s (%s)\n", text, seconds(took))
 	}
@@ -315,39 +316,4 @@ func seconds(d time.Duration) string {
 		return fmt.Sprintf("%.1fs", d.Seconds())
 	}
 	return Clock(d.Seconds())
-}
-
-// Clean replaces what would move the cursor or change the terminal by a space. Colours stay.
-func Clean(s string) string {
-	var b strings.Builder
-	for at := 0; at < len(s); {
-		if n := Style(s[at:]); n > 0 {
-			b.WriteString(s[at : at+n])
-			at += n
-			continue
-		}
-		c := s[at]
-		if c < ' ' || c == 0x7f {
-			c = ' '
-		}
-		b.WriteByte(c)
-		at++
-	}
-	return b.String()
-}
-
-// Style returns the length of the colour sequence at the beginning of s, 0 if there is none.
-func Style(s string) int {
-	if !strings.HasPrefix(s, "\x1b[") {
-		return 0
-	}
-	for i := 2; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == 'm':
-			return i + 1
-		case c != ';' && c != ':' && (c < '0' || c > '9'):
-			return 0
-		}
-	}
-	return 0
 }
