@@ -213,8 +213,6 @@ func TestStatusErrors(t *testing.T) {
 		{&Error{Op: "read", Status: ReadError}, fs.ErrNotExist, false},
 		{&Error{Op: "remove", Status: UnknownError}, NotEmpty, true},
 		{&Error{Op: "rename", Status: UnknownError}, NotEmpty, false},
-		{&Error{Op: "read", Err: &EndedError{Cause: &link.Interrupted{Cause: context.DeadlineExceeded}}}, context.DeadlineExceeded, false},
-		{&Error{Op: "read", Err: &EndedError{Cause: &link.Interrupted{Cause: context.DeadlineExceeded}, mine: true}}, context.DeadlineExceeded, true},
 		{&Error{Op: "read", Err: &EndedError{Cause: io.ErrUnexpectedEOF}}, net.ErrClosed, true},
 	}
 	for _, tt := range tests {

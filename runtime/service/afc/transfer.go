@@ -34,8 +34,6 @@ const (
 	maxInFlight     = 64
 	// probe is the length of the read that finds the end of a file.
 	probe = 4 << 10
-	// writeHead is the headroom of a write: the header and the handle.
-	writeHead = headerLen + 8
 	// farewell bounds the closing of a file after its copy was cancelled.
 	farewell = 2 * time.Second
 )
@@ -58,13 +56,13 @@ func (t Transfer) withDefaults() Transfer {
 	return t
 }
 
-// pieces recycles buffers of the lengths that occur, with headroom.
+// pieces recycles buffers of the lengths that occur.
 var pieces = [...]struct {
 	size int
 	pool sync.Pool
-}{{size: writeHead + defaultPiece}, {size: writeHead + writePiece}, {size: writeHead + maxRead}}
+}{{size: defaultPiece}, {size: maxRead}}
 
-// newPiece returns a buffer of at least n bytes, at most writeHead + maxRead.
+// newPiece returns a buffer of at least n bytes, at most maxRead.
 func newPiece(n int) *[]byte {
 	if n > defaultPiece/4 {
 		for i := range pieces {
@@ -318,17 +316,17 @@ func (p *pusher) send(ctx context.Context) (bool, error) {
 	if p.size >= 0 && p.size < int64(n) {
 		n = max(int(p.size), probe)
 	}
-	b := newPiece(writeHead + n)
-	// A write is over when start returns, so the buffer is free again.
+	b := newPiece(n)
+	// Nobody reads from the buffer when start has returned.
 	defer freePiece(b)
-	m, err := io.ReadFull(p.r, (*b)[writeHead:writeHead+n])
+	m, err := io.ReadFull(p.r, (*b)[:n])
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return false, fail("push", p.f.path, err)
 	}
 	if m == 0 {
 		return false, nil
 	}
-	r := request{op: opWrite, data: (*b)[writeHead : writeHead+m], framed: *b, want: opStatus}
+	r := request{op: opWrite, data: (*b)[:m], want: opStatus}
 	k, startErr := p.f.start(ctx, r)
 	if startErr != nil {
 		return false, fail("push", p.f.path, startErr)
