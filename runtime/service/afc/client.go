@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -34,7 +33,7 @@ type Client struct {
 	over   chan struct{} // closed when the connection has ended
 	idle   chan struct{} // closed when the writer goroutine has ended
 
-	reading uint64 // packet whose bytes are read; belongs to the reader
+	reading uint64 // packet whose answer is read, 0 in a header; belongs to the reader
 
 	mu      sync.Mutex
 	watches map[*watch]struct{}
@@ -291,10 +290,11 @@ func (c *Client) read() {
 }
 
 // errAnswer is a device that does not keep to the protocol.
-var errAnswer = errors.New("unexpected answer")
+const errAnswer = protocolError("unexpected answer")
 
 func (c *Client) readAnswer() error {
 	var b [headerLen]byte
+	c.reading = 0
 	if _, err := io.ReadFull(c.in, b[:]); err != nil {
 		return err
 	}
@@ -312,6 +312,7 @@ func (c *Client) readAnswer() error {
 	}
 	c.mu.Unlock()
 	c.reading = h.packet
+	c.moved(h.packet)
 	if k == nil {
 		return fmt.Errorf("%w: packet %d was not asked for", errAnswer, h.packet)
 	}

@@ -149,7 +149,7 @@ func (c *Client) removeTree(ctx context.Context, file string) error {
 }
 
 // errName is a name in a listing that would lead out of its directory.
-var errName = errors.New("unsafe file name")
+const errName = protocolError("unsafe file name")
 
 // childPath joins a directory and a name from its listing.
 func childPath(op, dir, name string) (string, error) {

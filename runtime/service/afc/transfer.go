@@ -3,10 +3,16 @@ package afc
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
+	"path"
+	"runtime"
 	"sync"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
 // Transfer says how a file is copied. The zero value is good.
@@ -22,7 +28,13 @@ type Transfer struct {
 	// Progress is called after each piece with the bytes copied so far and
 	// the total, -1 if that is not known. Calls come one at a time.
 	Progress func(done, total int64)
+	// Idle is how long the transfer waits while not a byte moves, in either
+	// direction, before it ends with a link.SilentError; 0 is 30 seconds, and
+	// below 0 there is no limit.
+	Idle time.Duration
 
+	// goos is the system whose names PullTree gives files; "" is this one.
+	goos string
 	// stop, when set, is asked before each piece. Ending a context instead
 	// might cut a request in two and cost the connection.
 	stop func() error
@@ -31,6 +43,7 @@ type Transfer struct {
 const (
 	defaultPiece    = 1 << 20
 	defaultInFlight = 4
+	defaultIdle     = 30 * time.Second
 	maxInFlight     = 64
 	// probe is the length of the read that finds the end of a file.
 	probe = 4 << 10
@@ -49,6 +62,12 @@ func (t Transfer) withDefaults() Transfer {
 	t.InFlight = min(t.InFlight, maxInFlight)
 	if t.Progress == nil {
 		t.Progress = func(int64, int64) {}
+	}
+	if t.Idle == 0 {
+		t.Idle = defaultIdle
+	}
+	if t.goos == "" {
+		t.goos = runtime.GOOS
 	}
 	if t.stop == nil {
 		t.stop = func() error { return nil }
@@ -92,12 +111,15 @@ func freePiece(b *[]byte) {
 // goroutine of the caller, while the next pieces arrive.
 func (c *Client) Pull(ctx context.Context, remote string, w io.Writer, t Transfer) (int64, error) {
 	t = t.withDefaults()
+	ctx, stop := c.watched(ctx, t.Idle)
+	defer stop()
 	stat, err := c.startStat(ctx, remote) // its answer comes with that of open
 	if err != nil {
 		return 0, err
 	}
 	f, err := c.Open(ctx, remote, ModeRead)
 	if err != nil {
+		c.forget(stat)
 		return 0, err
 	}
 	info, err := c.endStat(ctx, remote, stat)
@@ -106,7 +128,7 @@ func (c *Client) Pull(ctx context.Context, remote string, w io.Writer, t Transfe
 		return 0, err
 	}
 	size := info.Size
-	if info.Kind == Symlink {
+	if info.Kind == Symlink || info.Odd != nil {
 		if size, err = f.measure(ctx); err != nil {
 			f.abandon(ctx)
 			return 0, err
@@ -234,10 +256,14 @@ func (p *puller) receive(ctx context.Context, w io.Writer) error {
 }
 
 // Push copies r to a file on the device, which is made or replaced, and
-// returns how many bytes it was. Several writes are under way at once. After
-// an error the file on the device may hold a part.
+// returns how many bytes it was. Several writes are under way at once. The file
+// has its name when it is complete; after an error the connection of which is
+// over, a file ".imdlua-..." may be left beside it.
 func (c *Client) Push(ctx context.Context, r io.Reader, remote string, t Transfer) (int64, error) {
-	return c.push(ctx, r, remote, sizeOf(r), t.withDefaults())
+	t = t.withDefaults()
+	ctx, stop := c.watched(ctx, t.Idle)
+	defer stop()
+	return c.push(ctx, r, remote, sizeOf(r), t)
 }
 
 // sizeOf tells how many bytes r will give, -1 if it does not say.
@@ -260,16 +286,56 @@ func sizeOf(r io.Reader) int64 {
 }
 
 func (c *Client) push(ctx context.Context, r io.Reader, remote string, size int64, t Transfer) (int64, error) {
-	f, err := c.Open(ctx, remote, ModeWrite)
+	f, temp, err := c.openToPush(ctx, remote)
 	if err != nil {
 		return 0, err
 	}
 	p := &pusher{f: f, t: t, r: r, size: size}
-	if err := p.run(ctx); err != nil {
-		f.abandon(ctx)
-		return p.got, err
+	err = p.run(ctx)
+	if err == nil && temp != "" {
+		err = c.Rename(ctx, temp, remote)
 	}
-	return p.got, nil
+	if err == nil {
+		return p.got, nil
+	}
+	f.abandon(ctx)
+	if temp != "" {
+		c.removeLater(ctx, temp)
+	}
+	return p.got, err
+}
+
+// openToPush opens a new file beside remote, temp, that takes its place when it
+// is complete. Where that cannot be, temp is "" and remote itself is opened: what
+// is there may not be a regular file, or the device may not allow another one.
+func (c *Client) openToPush(ctx context.Context, remote string) (f *File, temp string, err error) {
+	info, err := c.Stat(ctx, remote)
+	if err == nil && info.Kind == Regular || errors.Is(err, fs.ErrNotExist) {
+		temp = path.Join(path.Dir(remote), savefile.Temporary())
+		f, err = c.Open(ctx, temp, ModeWrite)
+		if err == nil {
+			f.path = remote // in errors
+			return f, temp, nil
+		}
+	}
+	var refusal *Error
+	if err != nil && (!errors.As(err, &refusal) || refusal.Status == Success) {
+		return nil, "", err
+	}
+	f, err = c.Open(ctx, remote, ModeWrite)
+	return f, "", err
+}
+
+// removeLater removes a file, also if ctx has ended. It does not wait for the
+// device.
+func (c *Client) removeLater(ctx context.Context, file string) {
+	args, err := pathArgs("remove", nil, file)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	_, _ = c.start(ctx, request{op: opRemove, args: args, want: opStatus}) // the failure before counts
 }
 
 // pusher copies to an open file.
@@ -359,8 +425,7 @@ func (c *Client) ReadFile(ctx context.Context, file string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// WriteFile makes or replaces a file. It is not atomic: whoever looks
-// meanwhile, or after an error, may find a part.
+// WriteFile makes or replaces a file, as Push does.
 func (c *Client) WriteFile(ctx context.Context, file string, b []byte) error {
 	_, err := c.Push(ctx, bytes.NewReader(b), file, Transfer{})
 	return err

@@ -21,6 +21,7 @@ type watch struct {
 	waiting int    // calls that wait for the device
 	queued  int    // of these, calls that have not sent their packet yet
 	last    time.Time
+	sure    time.Time // when bytes came of which it is known whose they are
 }
 
 type watchKey struct{}
@@ -83,6 +84,7 @@ func (c *Client) waitFor(w *watch, queued bool) func() {
 	defer c.mu.Unlock()
 	if w.waiting == 0 {
 		w.last = time.Now()
+		w.sure = w.last
 	}
 	w.waiting++
 	if queued {
@@ -100,13 +102,20 @@ func (c *Client) waitFor(w *watch, queued bool) func() {
 
 // moved says that bytes of a packet were read or written. The device answers in
 // order, so bytes of a packet before one's own are progress. Bytes of later
-// packets are none: the device would be ignoring the transfer.
+// packets are none: the device would be ignoring the transfer. Packet 0 is a
+// header that is not complete. It counts until it turns out to be another's.
 func (c *Client) moved(packet uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for w := range c.watches {
-		if packet <= w.newest || w.queued > 0 {
+		switch {
+		case packet == 0:
 			w.last = time.Now()
+		case packet <= w.newest || w.queued > 0:
+			w.last = time.Now()
+			w.sure = w.last
+		default:
+			w.last = w.sure
 		}
 	}
 }
