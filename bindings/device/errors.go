@@ -13,6 +13,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/rsd"
@@ -117,6 +118,8 @@ var peers = []reason{
 	{rsd.ErrNotListed, "InvalidService", hintNone},
 	{remotepair.ErrLocked, string(lockdown.ErrPasswordProtected), hintUnlock},
 	{remotepair.ErrDenied, string(lockdown.ErrUserDeniedPairing), hintTrust},
+	{link.ErrSilent, "timeout",
+		"the device sends and takes nothing; the option idle_timeout is how long that may last"},
 	{context.DeadlineExceeded, "timeout",
 		"raise it with the option timeout, or with --timeout for the whole script"},
 }

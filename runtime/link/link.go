@@ -121,8 +121,11 @@ func (e *Interrupted) Unwrap() []error { return []error{e.Cause, e.IO} }
 // Timeout reports whether a deadline, not a cancel, was the reason.
 func (e *Interrupted) Timeout() bool { return errors.Is(e.Cause, context.DeadlineExceeded) }
 
+// ErrSilent is matched by a SilentError.
+var ErrSilent = errors.New("silent connection")
+
 // SilentError is the cause of a transfer's end on which no byte moved for too
-// long. It matches context.DeadlineExceeded.
+// long. It matches ErrSilent and context.DeadlineExceeded.
 type SilentError struct{ For time.Duration }
 
 // Error says how long it was silent.
@@ -130,8 +133,10 @@ func (e *SilentError) Error() string {
 	return "timed out: no data for " + e.For.String()
 }
 
-// Is matches context.DeadlineExceeded.
-func (e *SilentError) Is(target error) bool { return target == context.DeadlineExceeded }
+// Is matches ErrSilent and context.DeadlineExceeded.
+func (e *SilentError) Is(target error) bool {
+	return target == ErrSilent || target == context.DeadlineExceeded
+}
 
 // Expired returns the error of a call that its context ended while it waited
 // for another goroutine to read c: as Guard does, with c's place if it has one.

@@ -40,6 +40,8 @@ func Module() *api.Module {
 		Perm:   "file-read",
 		Records: []*api.Record{
 			api.NewRecord[FileInfo]("FileInfo", "What the system knows about a file."),
+			api.NewRecord[api.Skipped]("Skipped", "A file that a call over many files left out or "+
+				"could not describe in full, on this computer or on a device."),
 		},
 		Classes: []*api.Class{linesClass(), walkClass()},
 		Funcs:   slices.Concat(contents(), lookups(), searches(), writes(), moves(), temporaries()),

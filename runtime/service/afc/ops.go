@@ -148,13 +148,13 @@ func (c *Client) removeTree(ctx context.Context, file string) error {
 	return c.Remove(ctx, file)
 }
 
-// errName is a name in a listing that would lead out of its directory.
-const errName = protocolError("unsafe file name")
+// ErrName is a name in a listing that would lead out of its directory.
+const ErrName = protocolError("unsafe file name")
 
 // childPath joins a directory and a name from its listing.
 func childPath(op, dir, name string) (string, error) {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
-		return "", &Error{Op: op, Path: dir, Err: fmt.Errorf("%w %q", errName, name)}
+		return "", &Error{Op: op, Path: dir, Err: fmt.Errorf("%w %q", ErrName, name)}
 	}
 	return path.Join(dir, name), nil
 }

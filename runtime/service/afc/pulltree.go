@@ -76,7 +76,7 @@ func (p *treePull) scan(ctx context.Context) (items []item, err error) {
 			}
 		}
 		switch {
-		case err != nil && file != base && Passable(err) && !errors.Is(err, errName):
+		case err != nil && file != base && Passable(err) && !errors.Is(err, ErrName):
 			p.skip(file, err)
 			return nil
 		case err != nil:

@@ -330,14 +330,14 @@ func TestHostileNames(t *testing.T) {
 	for _, name := range []string{"../x", "a/b", "/etc", "a/../../x"} {
 		dir := t.TempDir()
 		c := evil(t, "good", name)
-		if _, err := c.PullTree(ctx(t), "/", filepath.Join(dir, "in"), Transfer{}); !errors.Is(err, errName) {
-			t.Errorf("PullTree with %q: %v, want errName", name, err)
+		if _, err := c.PullTree(ctx(t), "/", filepath.Join(dir, "in"), Transfer{}); !errors.Is(err, ErrName) {
+			t.Errorf("PullTree with %q: %v, want ErrName", name, err)
 		}
 		if left := snapshot(t, dir); len(left) > 1 {
 			t.Errorf("%q: written %q", name, left)
 		}
-		if err := c.removeTree(ctx(t), "/"); !errors.Is(err, errName) {
-			t.Errorf("removeTree with %q: %v, want errName", name, err)
+		if err := c.removeTree(ctx(t), "/"); !errors.Is(err, ErrName) {
+			t.Errorf("removeTree with %q: %v, want ErrName", name, err)
 		}
 	}
 }

@@ -86,7 +86,7 @@ type Skip struct {
 // device's refusals (no permission, gone since it was listed), and names and
 // descriptions that make no sense. All others mean that the rest is unknown.
 func Passable(err error) bool {
-	return refused(err) || errors.Is(err, errKeys) || errors.Is(err, errName)
+	return refused(err) || errors.Is(err, errKeys) || errors.Is(err, ErrName)
 }
 
 // refused reports whether the device said that it does not give one file out.
@@ -119,7 +119,7 @@ func (c *Client) List(ctx context.Context, dir string) ([]Entry, error) {
 		e := &list[i]
 		e.Path, e.Err = childPath("read directory", dir, name)
 		if e.Err != nil {
-			e.Path = dir
+			e.Path = strings.TrimSuffix(dir, "/") + "/" + name // only to be shown
 		}
 	}
 	sent := 0

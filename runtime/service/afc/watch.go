@@ -31,6 +31,12 @@ func watchOf(ctx context.Context) *watch {
 	return w
 }
 
+// Watch bounds other calls of a transfer by t.Idle, if they are made with the
+// context that it returns. The function must be called at their end.
+func (c *Client) Watch(ctx context.Context, t Transfer) (context.Context, func()) {
+	return c.watched(ctx, t.withDefaults().Idle)
+}
+
 // watched returns a context for a transfer that ends with a link.SilentError
 // when nothing moves for the time of limit. The function that it returns must
 // be called at the end of the transfer.
