@@ -16,6 +16,8 @@ import (
 
 // Options say how a file is written. The zero value is good.
 type Options struct {
+	// Perm are the permissions of a new file before umask; 0 is 0666.
+	Perm fs.FileMode
 	// ModTime becomes the time of the last change; zero leaves that of the
 	// writing.
 	ModTime time.Time
@@ -30,8 +32,11 @@ func In(root *os.Root, name string, o Options, write func(*os.File) error) (err 
 	if err != nil {
 		return err
 	}
+	if o.Perm == 0 {
+		o.Perm = 0o666
+	}
 	temp := filepath.Join(filepath.Dir(name), Temporary())
-	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, o.Perm)
 	if err != nil {
 		return &fs.PathError{Op: "write", Path: name, Err: cause(err)}
 	}
