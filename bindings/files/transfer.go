@@ -22,8 +22,8 @@ import (
 )
 
 type transferOptions struct {
+	device.Idle
 	Timeout  *time.Duration `lua:"timeout" doc:"seconds for the whole transfer; default no limit"`
-	Idle     *time.Duration `lua:"idle_timeout" doc:"seconds without data" default:"30"`
 	Progress lua.LValue     `lua:"progress" doc:"function of bytes done and total, or true"`
 	Piece    int            `lua:"piece" doc:"bytes of one request; 1 MiB when left out"`
 	InFlight int            `lua:"in_flight" doc:"requests under way at once; 4 when left out"`
@@ -80,17 +80,6 @@ func (o transferOptions) timeout() device.Timeout {
 	return device.Timeout{Timeout: *o.Timeout}
 }
 
-// idle is the option of afc.Transfer, where 0 is the default.
-func (o transferOptions) idle() time.Duration {
-	switch {
-	case o.Idle == nil:
-		return 0
-	case *o.Idle == 0:
-		return time.Nanosecond
-	}
-	return *o.Idle
-}
-
 // copying copies files over a connection.
 type copying func(ctx context.Context, client *afc.Client, t afc.Transfer) (afc.Tree, error)
 
@@ -99,7 +88,7 @@ type copying func(ctx context.Context, client *afc.Client, t afc.Transfer) (afc.
 func (f *Files) transfer(
 	c *api.Call, what string, o transferOptions, run copying,
 ) (out afc.Tree, err error) {
-	t := afc.Transfer{Piece: o.Piece, InFlight: o.InFlight, Idle: o.idle()}
+	t := afc.Transfer{Piece: o.Piece, InFlight: o.InFlight, Idle: o.Limit()}
 	var client *afc.Client
 	err = f.dev.Do(c, device.Timeout{}, func(ctx context.Context) (err error) {
 		client, err = f.conn.Get(ctx)
