@@ -43,7 +43,11 @@ for _, transfer in ipairs{
   ok, e = try(t.join, t, 10)
   print(ok, e.code)
   usable()
-end`)
+end
+for f in files:walk("Downloads") do
+  assert(f.name ~= "b" and not f.name:find("^%.imdlua"), f.name)
+end
+for f in fs.walk(dir) do assert(f.name == "source", f.name) end`)
 	want := "false\tenough\nfalse\ttimeout\nfalse\tcancelled\n"
 	if got != want+want {
 		t.Errorf("got\n%s\nwant\n%s", got, want+want)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net"
@@ -15,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -241,101 +239,6 @@ func checkCut(t *testing.T, when string, got, want any, err error, stall bool) {
 		t.Errorf("%s: %v, want the end of the connection", when, err)
 	}
 }
-
-// TestIdle: the clock of a transfer restarts with each byte, and calls of others
-// do not count.
-func TestIdle(t *testing.T) {
-	t.Parallel()
-	answer := packet(1, opData, "", "st_size\x003\x00st_ifmt\x00S_IFREG\x00") +
-		packet(2, opOpenResult, u64(1), "") + packet(3, opData, "", "abc")
-	tests := []struct {
-		name  string
-		other bool // another call is answered every 10 seconds
-		want  time.Duration
-	}{
-		{"trickle", false, time.Duration(len(answer))*20*time.Second + 30*time.Second},
-		{"others go on", true, time.Duration(len(answer))*20*time.Second + 30*time.Second},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				a, b := link.Pipe()
-				c := New(a)
-				var others atomic.Int64
-				go func() { _, _ = io.Copy(io.Discard, b) }()
-				start := time.Now()
-				var wg sync.WaitGroup
-				wg.Go(func() {
-					for i := range len(answer) {
-						time.Sleep(20 * time.Second)
-						_, _ = io.WriteString(b, answer[i:i+1])
-					}
-					for tt.other {
-						time.Sleep(10 * time.Second)
-						c.mu.Lock()
-						n, over := c.packet, c.ended != nil
-						c.mu.Unlock()
-						if over {
-							return
-						}
-						_, _ = io.WriteString(b, packet(n, opStatus, u64(0), ""))
-					}
-				})
-				ctx, cancel := context.WithCancel(context.Background())
-				defer cancel()
-				if tt.other {
-					go func() {
-						// Behind the last request of the transfer.
-						time.Sleep(time.Duration(len(answer))*20*time.Second + time.Second)
-						for c.Mkdir(ctx, "/x") == nil {
-							others.Add(1)
-						}
-					}()
-				}
-				_, err := c.Pull(context.Background(), "/a", io.Discard, Transfer{InFlight: 2})
-				var silent *link.SilentError
-				if !errors.As(err, &silent) || silent.For != 30*time.Second {
-					t.Errorf("Pull: %v, want silence of 30s", err)
-				}
-				if n := others.Load(); (n > 1) != tt.other {
-					t.Errorf("%d calls of others were answered", n)
-				}
-				if took := time.Since(start); took != tt.want {
-					t.Errorf("ended after %v, want %v", took, tt.want)
-				}
-				cancel()
-				c.Close()
-				b.Close()
-				wg.Wait()
-			})
-		})
-	}
-}
-
-// TestIdleElsewhere: the time that a slow reader of the data takes is not the
-// device's.
-func TestIdleElsewhere(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		a, b := link.Pipe()
-		f := newFS()
-		must(t, f.WriteFile("/a", noise(9000)))
-		served := make(chan struct{})
-		go func() { defer close(served); _ = NewDevice(f, "m").Serve(context.Background(), b) }()
-		c := New(a)
-		n, err := c.Pull(context.Background(), "/a", slowly{}, Transfer{Piece: 1000, Idle: time.Second})
-		if n != 9000 || err != nil {
-			t.Errorf("Pull = %d, %v", n, err)
-		}
-		c.Close()
-		<-served
-	})
-}
-
-type slowly struct{}
-
-func (slowly) Write(p []byte) (int, error) { time.Sleep(time.Minute); return len(p), nil }
 
 // odd is a device whose root has a good file and others.
 func odd(t *testing.T, status map[string]Status, info map[string]string, names ...string) *Client {

@@ -148,10 +148,18 @@ func (f *File) measure(ctx context.Context) (int64, error) {
 }
 
 // abandon closes the file after a failure, even if ctx has ended.
-func (f *File) abandon(ctx context.Context) {
+func (f *File) abandon(ctx context.Context) { f.undo(ctx, "") }
+
+// undo closes the file after a failure and removes temp, unless that is "". It
+// does not wait for the answers of the device.
+func (f *File) undo(ctx context.Context, temp string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	_, _ = f.startClose(ctx) // the failure before counts
+	args, err := pathArgs("remove", nil, temp)
+	if temp != "" && err == nil {
+		_, _ = f.c.start(ctx, request{op: opRemove, args: args, want: opStatus})
+	}
 }
 
 // piece is a read or a write under way.
@@ -298,10 +306,7 @@ func (c *Client) push(ctx context.Context, r io.Reader, remote string, size int6
 	if err == nil {
 		return p.got, nil
 	}
-	f.abandon(ctx)
-	if temp != "" {
-		c.removeLater(ctx, temp)
-	}
+	f.undo(ctx, temp)
 	return p.got, err
 }
 
@@ -324,18 +329,6 @@ func (c *Client) openToPush(ctx context.Context, remote string) (f *File, temp s
 	}
 	f, err = c.Open(ctx, remote, ModeWrite)
 	return f, "", err
-}
-
-// removeLater removes a file, also if ctx has ended. It does not wait for the
-// device.
-func (c *Client) removeLater(ctx context.Context, file string) {
-	args, err := pathArgs("remove", nil, file)
-	if err != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-	defer cancel()
-	_, _ = c.start(ctx, request{op: opRemove, args: args, want: opStatus}) // the failure before counts
 }
 
 // pusher copies to an open file.

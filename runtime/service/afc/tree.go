@@ -21,7 +21,8 @@ type Tree struct {
 	Links []Link
 	// Skipped is what was not copied: what the device does not give out, what
 	// is neither a file, a directory nor a link, and links that this computer
-	// cannot make.
+	// cannot make. Directories whose time the device does not change are told
+	// as well.
 	Skipped []Skip
 	// Renamed is what got another name, because this computer cannot write the
 	// one that it has on the device.
@@ -234,10 +235,13 @@ func (p *treePush) run(ctx context.Context) error {
 	}
 	for _, d := range slices.Backward(p.dirs) {
 		err := p.setTime(ctx, d)
-		if d.rel == "." && errors.Is(err, PermissionDenied) {
-			err = nil // the root of a service is not ours to change
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case d.rel == "." && errors.Is(err, PermissionDenied):
+			// The root of a service is not ours to change.
+		case refused(err):
+			p.tree.Skipped = append(p.tree.Skipped, Skip{p.path(d), err})
+		default:
 			return err
 		}
 	}
