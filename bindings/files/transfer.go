@@ -155,9 +155,15 @@ func bar(c *api.Call, what string) (report func(amounts) error, ended func(error
 }
 
 // target is the local path that a pull writes to. A name is added to the path of
-// a folder that ends in a separator, as cp does; chosen says so.
-func target(remote string, local *string) (to string, chosen bool) {
-	name := savefile.Name(runtime.GOOS, path.Base(path.Clean("/"+remote)))
+// a folder that ends in a separator, as cp does; chosen says so. The name is one
+// that the system goos can write.
+func target(goos, remote string, local *string) (to string, chosen bool) {
+	name := baseOf(remote)
+	if name == "/" { // the root has no name, so what is in it goes to the folder
+		name = "."
+	} else {
+		name = savefile.Name(goos, name)
+	}
 	to = name
 	if local != nil {
 		to = *local
@@ -172,10 +178,13 @@ func target(remote string, local *string) (to string, chosen bool) {
 	return to, false
 }
 
+// baseOf is the last part of a path on the device, "/" of the root.
+func baseOf(remote string) string { return path.Base(path.Clean("/" + remote)) }
+
 func pull(
 	c *api.Call, f *Files, remote string, local *string, o transferOptions,
 ) (*Transferred, error) {
-	to, chosen := target(remote, local)
+	to, chosen := target(runtime.GOOS, remote, local)
 	if chosen {
 		if err := c.Allow(host.AccessWrite, to); err != nil {
 			return nil, err
@@ -199,7 +208,8 @@ func pull(
 	if err != nil {
 		return nil, err
 	}
-	if name := filepath.Base(to); chosen && name != path.Base(remote) {
+	base, name := baseOf(remote), filepath.Base(to)
+	if chosen && base != "/" && base != name {
 		tree.Renamed = append(tree.Renamed, afc.Renamed{Path: remote, Name: name})
 	}
 	return transferred(c, tree), nil

@@ -363,8 +363,8 @@ func TestDeviceLeaves(t *testing.T) {
 	<-c.Done()
 }
 
-// TestCancelOverTLS: a read that is kicked out must leave the TLS session
-// whole.
+// TestCancelOverTLS: a read that is kicked out, and a write whose caller leaves,
+// must leave the TLS session whole.
 func TestCancelOverTLS(t *testing.T) {
 	t.Parallel()
 	a, b := loopback(t)
@@ -385,9 +385,25 @@ func TestCancelOverTLS(t *testing.T) {
 		if _, err := c.Pull(ctx, "/big", w, Transfer{Piece: 150_000, InFlight: 8}); !errors.Is(err, context.Canceled) {
 			t.Errorf("Pull: %v, want canceled", err)
 		}
-		if b, err := c.ReadFile(context.Background(), "/small"); string(b) != "small" || err != nil {
-			t.Fatalf("after %d cancelled pulls: %q, %v", i+1, b, err)
+		again, cancelPush := context.WithCancel(context.Background())
+		r := io.TeeReader(bytes.NewReader(make([]byte, 8<<20)), &hook{at: int64(i+1) * 700_000, fn: func() {
+			go cancelPush() // hits the writer wherever it is
+		}})
+		if _, err := c.Push(again, r, "/up", Transfer{}); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("Push: %v, want canceled", err)
 		}
+		if b, err := c.ReadFile(context.Background(), "/up"); err == nil { // the cancel came too late
+			if len(b) != 8<<20 {
+				t.Errorf("a cancelled push left %d bytes", len(b))
+			}
+			must(t, c.Remove(context.Background(), "/up"))
+		}
+		if b, err := c.ReadFile(context.Background(), "/small"); string(b) != "small" || err != nil {
+			t.Fatalf("after %d cancelled transfers each way: %q, %v", i+1, b, err)
+		}
+	}
+	if names, err := c.ReadDir(context.Background(), "/"); err != nil || len(names) != 2 {
+		t.Errorf("the device has %q, %v, want two files", names, err)
 	}
 	must(t, c.Close())
 	wg.Wait()
