@@ -321,7 +321,7 @@ func (c *Client) readAnswer() error {
 	case direct:
 		err = c.fill(k, n)
 	case abandoned:
-		err = c.drop(k, n)
+		err = c.drop(k, h, n)
 	default:
 		err = c.take(k, h, n)
 	}
@@ -405,8 +405,18 @@ func (c *Client) unfill(k *call) bool {
 	return k.abandoned
 }
 
-// drop reads over the answer of an abandoned call.
-func (c *Client) drop(k *call, n uint64) error {
+// drop reads over the answer of an abandoned call. A file that it opened is
+// closed: nobody knows its handle.
+func (c *Client) drop(k *call, h header, n uint64) error {
+	if k.want == opOpenResult && h.op == opOpenResult && n == 8 {
+		var b [8]byte
+		if _, err := io.ReadFull(c.in, b[:]); err != nil {
+			return err
+		}
+		f := &File{c: c, ref: binary.LittleEndian.Uint64(b[:])}
+		go f.abandon(context.Background()) // the reader does not wait for the writer
+		return nil
+	}
 	limit := uint64(maxReply)
 	if k.dst != nil {
 		limit = max(uint64(len(k.dst)), 8)

@@ -157,6 +157,33 @@ func TestCancelWaiting(t *testing.T) {
 	}
 }
 
+// TestCancelOpen: a file whose opening was cancelled is closed when the device
+// has opened it.
+func TestCancelOpen(t *testing.T) {
+	t.Parallel()
+	arrived, answer, closed := make(chan struct{}), make(chan struct{}), make(chan string, 1)
+	c := fake(t, func(h header, body string) []string {
+		switch h.op {
+		case opOpen:
+			close(arrived)
+			<-answer
+			return []string{packet(h.packet, opOpenResult, u64(77), "")}
+		case opClose:
+			closed <- body
+		}
+		return []string{ok(h)}
+	})
+	slow, cancel := context.WithCancel(context.Background())
+	go func() { <-arrived; cancel() }()
+	if f, err := c.Open(slow, "/a", ModeRead); f != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("Open = %v, %v, want canceled", f, err)
+	}
+	close(answer)
+	if got := <-closed; got != u64(77) {
+		t.Errorf("closed %q, want handle 77", got)
+	}
+}
+
 // TestCancelInsideData: when the answer is half in the caller's buffer, the
 // buffer is the caller's again as soon as Read returns.
 func TestCancelInsideData(t *testing.T) {

@@ -147,18 +147,25 @@ func (f *File) measure(ctx context.Context) (int64, error) {
 	return size, err
 }
 
-// abandon closes the file after a failure, even if ctx has ended.
-func (f *File) abandon(ctx context.Context) { f.undo(ctx, "") }
-
-// undo closes the file after a failure and removes temp, unless that is "". It
-// does not wait for the answers of the device.
-func (f *File) undo(ctx context.Context, temp string) {
+// abandon closes the file after a failure, even if ctx has ended. It does not
+// wait for the answer of the device.
+func (f *File) abandon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	_, _ = f.startClose(ctx) // the failure before counts
+}
+
+// undo removes what a failed push has made, even if ctx has ended, and closes
+// it if f is not nil. It does not wait for the answers of the device.
+func (c *Client) undo(ctx context.Context, f *File, temp string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if f != nil {
+		_, _ = f.startClose(ctx) // the failure before counts
+	}
 	args, err := pathArgs("remove", nil, temp)
 	if temp != "" && err == nil {
-		_, _ = f.c.start(ctx, request{op: opRemove, args: args, want: opStatus})
+		_, _ = c.start(ctx, request{op: opRemove, args: args, want: opStatus})
 	}
 }
 
@@ -306,7 +313,7 @@ func (c *Client) push(ctx context.Context, r io.Reader, remote string, size int6
 	if err == nil {
 		return p.got, nil
 	}
-	f.undo(ctx, temp)
+	c.undo(ctx, f, temp)
 	return p.got, err
 }
 
@@ -325,6 +332,7 @@ func (c *Client) openToPush(ctx context.Context, remote string) (f *File, temp s
 	}
 	var refusal *Error
 	if err != nil && (!errors.As(err, &refusal) || refusal.Status == Success) {
+		c.undo(ctx, nil, temp) // the device may be about to make it
 		return nil, "", err
 	}
 	f, err = c.Open(ctx, remote, ModeWrite)
