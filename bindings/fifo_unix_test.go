@@ -100,3 +100,25 @@ print(ok, e.code)`, "FIFO", name))
 		})
 	}
 }
+
+// TestPulledLinkIsNotFollowed pulls a link to a FIFO of this computer, and then a
+// file of the same name: the name is the device's, so that the link is replaced.
+func TestPulledLinkIsNotFollowed(t *testing.T) {
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := run(t, strings.NewReplacer("DIR", dir, "FIFO", fifo).Replace(`
+local files = device().files
+files:mkdir("Downloads/one")
+files:symlink("FIFO", "Downloads/one/name")
+files:pull("Downloads/one", "DIR/in")
+print(fs.stat("DIR/in/name").kind)
+files:write("Downloads/name", "text")
+files:pull("Downloads/name", "DIR/in/")
+print(fs.stat("DIR/in/name").kind, fs.read("DIR/in/name"), fs.stat("FIFO").kind)`))
+	if want := "link\nfile\ttext\tother\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

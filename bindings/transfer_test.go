@@ -1,11 +1,19 @@
 package bindings_test
 
-import "testing"
+import (
+	"bytes"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
 
 // TestTransferStops ends transfers in the middle: by an error of the progress
 // function, by the time limit, and by cancelling their task. Each is over before
-// the script goes on. One that stops in the middle of a write costs the connection,
-// and the next call opens another.
+// the script goes on, and the connection is as good as before.
 func TestTransferStops(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -17,9 +25,7 @@ fs.write(source, ("x"):rep(4 * 1024 * 1024))
 files:push(source, "Downloads/big")
 local function broken() error("enough") end
 local function slow() task.sleep(0.01) end
-local function usable()
-  repeat until try(files.exists, files, "DCIM")
-end
+local function usable() assert(files:exists("DCIM")) end
 for _, transfer in ipairs{
   function(o) files:pull("Downloads/big", path.join(dir, "a"), o) end,
   function(o) files:push(source, "Downloads/b", o) end,
@@ -37,9 +43,124 @@ for _, transfer in ipairs{
   ok, e = try(t.join, t, 10)
   print(ok, e.code)
   usable()
-end`)
+end
+for f in files:walk("Downloads") do
+  assert(f.name ~= "b" and not f.name:find("^%.imdlua"), f.name)
+end
+for f in fs.walk(dir) do assert(f.name == "source", f.name) end`)
 	want := "false\tenough\nfalse\ttimeout\nfalse\tcancelled\n"
 	if got != want+want {
 		t.Errorf("got\n%s\nwant\n%s", got, want+want)
 	}
 }
+
+// TestPartialResults cuts calls over many files at random places, by a device
+// that closes the connection and by one that falls silent. What a call returns
+// is complete, or says what is missing.
+func TestPartialResults(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 3))
+	offsets := func(n int) string {
+		var out []string
+		for range n {
+			out = append(out, strconv.Itoa(r.IntN(5000)))
+		}
+		return strings.Join(out, ", ")
+	}
+	got := run(t, strings.NewReplacer("CLOSES", offsets(20), "STALLS", offsets(6)).Replace(`
+local virtual = require "imd.virtual"
+local dir = fs.temp_dir()
+fs.mkdir(path.join(dir, "up"))
+for i = 1, 9 do fs.write(path.join(dir, "up", "f" .. i), ("x"):rep(i * 100)) end
+local back = path.join(dir, "back")
+local function paths(list)
+  local out = {}
+  for f in list do out[#out + 1] = f.path end
+  assert(#list.skipped == 0)
+  return table.concat(out, " ")
+end
+local calls = {
+  walk = function(files, o) return paths(files:walk("DCIM", o)) end,
+  glob = function(files, o) return paths(files:glob("DCIM/**/*.{JPG,HEIC}", o)) end,
+  list = function(files, o) return #files:list("DCIM/100APPLE", o) end,
+  pull = function(files, o)
+    if o then o = { idle_timeout = o.timeout } end
+    return files:pull("Downloads", back, o).bytes
+  end,
+  push = function(files, o)
+    if o then o = { idle_timeout = o.timeout } end
+    return files:push(path.join(dir, "up"), "Downloads/up", o).bytes
+  end,
+}
+local scale = { pull = 120 } -- what goes over the connection is longer
+local sizes
+local function clean()
+  local out = {}
+  if not fs.exists(back) then return out end
+  for f in fs.walk(back) do out[f.name] = f.size end
+  fs.remove(back, { recursive = true })
+  return out
+end
+local quick = { stall = { timeout = 0.2 } }
+local function check(kind, name, after, want)
+  after = after * (scale[name] or 1)
+  local phone = virtual.start()
+  phone:fault("com.apple.afc", kind, { after = after })
+  local ok, got = try(calls[name], phone:device().files, quick[kind])
+  local codes = { close = "disconnected", stall = "timeout" }
+  if ok and got ~= want or not ok and got.code ~= codes[kind] then
+    error(("%s, %s after %d: %s"):format(name, kind, after, tostring(got)))
+  end
+  for file, size in pairs(clean()) do
+    if size ~= sizes[file] then error(("%s: %d bytes after %d"):format(file, size, after)) end
+  end
+  phone:close()
+end
+for _, name in ipairs{ "pull", "walk", "glob", "list", "push" } do
+  local phone = virtual.start()
+  local want = calls[name](phone:device().files, {})
+  phone:close()
+  sizes = sizes or clean()
+  for _, after in ipairs{ CLOSES } do check("close", name, after, want) end
+  for _, after in ipairs{ STALLS } do check("stall", name, after, want) end
+end
+print("done")`))
+	if got != "done\n" {
+		t.Error(got)
+	}
+}
+
+// TestSkippedIsTold shows what results say of a directory that the device does not
+// give out, of links and of names.
+func TestSkippedIsTold(t *testing.T) {
+	var log bytes.Buffer
+	h, _, out := newHostWith(t, host.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	runOn(t, h, out, skippedScript)
+	want := strings.Repeat("/PhotoData/UBF\taccess_denied\tpermission denied\n", 3) +
+		"0\t0\n1\tBooks/x/sub/link\t../a.txt\tlink\n1\tBooks/x/sub/link\t../a.txt\tfile\nalpha\n"
+	if got := out.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if n := strings.Count(log.String(), `"files were left out"`); n != 3 {
+		t.Errorf("%d warnings in the log, want 3:\n%s", n, log.String())
+	}
+}
+
+const skippedScript = `
+local files = device().files
+local dir = fs.temp_dir()
+local function show(skipped)
+  for s in skipped do print(s.path, s.code, s.message:match("permission denied")) end
+end
+show(files:walk("/PhotoData").skipped)
+show(files:glob("/PhotoData/**/*").skipped)
+show(files:pull("/PhotoData", path.join(dir, "data")).skipped)
+print(#files:glob("/DCIM/*").skipped, #files:list("/PhotoData").skipped)
+files:mkdir("Books/x/sub")
+files:write("Books/x/a.txt", "alpha")
+files:symlink("../a.txt", "Books/x/sub/link")
+local got = files:pull("Books/x", path.join(dir, "x"))
+print(#got.links, got.links[1].path, got.links[1].target, got.links[1].kind)
+got = files:pull("Books/x/sub/link", path.join(dir, "file"))
+print(#got.links, got.links[1].path, got.links[1].target, got.links[1].kind)
+print(fs.read(path.join(dir, "file")))
+`

@@ -77,6 +77,7 @@ func lockState(c *api.Call, d *device.Device, t device.Timeout) (l *Lock, err er
 
 type sysdiagnoseOptions struct {
 	device.Timeout
+	device.Idle
 	Logs bool `lua:"logs" doc:"include the whole log, which takes minutes" default:"true"`
 }
 
@@ -99,6 +100,7 @@ func sysdiagnose(
 			return err
 		}
 		defer archive.Close()
+		archive.Idle = o.Limit()
 		n, err = device.Store(ctx, path, func(w io.Writer) (int64, error) {
 			return archive.Copy(ctx, w)
 		})
@@ -164,13 +166,13 @@ print(screen.width, screen.height)`)),
 				api.Perm("read"),
 				api.Example("print(device():lock_state().locked)")),
 			api.Method("sysdiagnose", "Stores a sysdiagnose archive (tar.gz) of a device with iOS "+
-				"17 or later. Returns its size. A phone takes minutes; there is no time limit "+
-				"unless you give one.",
+				"17 or later. Returns its size. A phone takes minutes until it sends something; "+
+				"there is no time limit for that unless you give one.",
 				"path opts?", sysdiagnose,
 				api.ParamDoc("path", "local file to write"),
 				api.StringKind("path", "path"),
 				api.Access("path", host.AccessWrite),
-				api.ParamDoc("opts", "logs, timeout"),
+				api.ParamDoc("opts", "logs, timeout, idle_timeout"),
 				raises(),
 				api.Returns("integer bytes"),
 				api.MinOS("17.0"),

@@ -128,6 +128,8 @@ var peers = []reason{
 	{rsd.ErrNotListed, "InvalidService", hintNone},
 	{remotepair.ErrLocked, string(lockdown.ErrPasswordProtected), hintUnlock},
 	{remotepair.ErrDenied, string(lockdown.ErrUserDeniedPairing), hintTrust},
+	{link.ErrSilent, "timeout",
+		"the device sends and takes nothing; the option idle_timeout is how long that may last"},
 	{context.DeadlineExceeded, "timeout",
 		"raise it with the option timeout, or with --timeout for the whole script"},
 }

@@ -96,6 +96,12 @@ func errorCode(err error) string {
 	if errors.As(err, &h) && h.Code != "" {
 		return string(h.Code)
 	}
+	switch {
+	case errors.Is(err, afc.ErrKind):
+		return "not_supported"
+	case errors.Is(err, afc.ErrProtocol):
+		return "protocol"
+	}
 	var a *afc.Error
 	if !errors.As(err, &a) || a.Status == 0 {
 		return ""
@@ -134,6 +140,9 @@ for _, f in ipairs(box:list("Documents")) do print(f.name) end`)),
 			api.NewRecord[Info]("RemoteFileInfo", "A file, directory or link on the device."),
 			api.NewRecord[Usage]("FileUsage", "How full a volume is, in bytes."),
 			api.NewRecord[Transferred]("Transferred", "What a transfer copied."),
+			api.NewRecord[RenamedFile]("RenamedFile", "A file that a transfer gave another name, "+
+				"because this computer cannot write the one that it has on the device."),
+			api.NewRecord[CopiedLink]("CopiedLink", "A symbolic link that a transfer copied."),
 		},
 		Code: errorCode,
 	}
@@ -151,7 +160,8 @@ func filesClass() *api.Class {
 		"disconnected")
 	const f = "local files = device().files\n"
 	c.Methods = []*api.Func{
-		api.Method("list", "Lists a directory, sorted by name.",
+		api.Method("list", "Lists a directory, sorted by name. The field skipped of the result "+
+			"has what the device did not describe (Skipped records).",
 			"path? opts?", list,
 			p,
 			opts,
@@ -179,7 +189,9 @@ func filesClass() *api.Class {
 			api.Perm("read"),
 			api.Example(f+`print(files:exists("DCIM"))`)),
 		api.Method("walk", "Lists all that is below a directory, each directory before its "+
-			"entries. The result can be looped over: `for file in files:walk(\"DCIM\") do`.",
+			"entries. The result can be looped over: `for file in files:walk(\"DCIM\") do`. "+
+			"Its field skipped has what the device refused or did not describe (Skipped records); "+
+			"any other failure is an error.",
 			"path? opts?", walk,
 			p,
 			opts,
@@ -189,7 +201,8 @@ func filesClass() *api.Class {
 			api.Perm("read"),
 			api.Example(f+`for file in files:walk("DCIM") do print(file.path) end`)),
 		api.Method("glob", "Lists the paths that match a pattern: * and ? within a name, ** any "+
-			"directories, [a-z], {HEIC,MOV}.",
+			"directories, [a-z], {HEIC,MOV}. The field skipped of the result has what the device "+
+			"refused or did not describe, and could have matched (Skipped records).",
 			"pattern opts?", glob,
 			api.ParamDoc("pattern", "such as DCIM/**/*.{HEIC,MOV}"),
 			opts,
@@ -231,7 +244,10 @@ print(files:read("Downloads/a.txt"):string())`)),
 file:write("hello")
 file:close()`)),
 		api.Method("pull", "Copies a file, or a directory with all that is below it, to this "+
-			"computer. Several requests are under way at once.",
+			"computer. Several requests are under way at once. A file has its name when it is "+
+			"complete, also when the copy fails. What the device refuses below the path is not "+
+			"copied and told in the result (skipped), and names that this computer cannot write "+
+			"are changed (renamed).",
 			"path to? opts?", pull,
 			p,
 			api.ParamDoc("to", "local path; the file's name in the current folder when left out"),
@@ -239,7 +255,7 @@ file:close()`)),
 			api.Access("to", host.AccessWrite),
 			api.Checks(host.AccessWrite),
 			api.ParamDoc("opts", "progress, where true shows a line of progress on the terminal; "+
-				"timeout; tuning"),
+				"timeout; idle_timeout; tuning"),
 			remote,
 			raises,
 			api.Returns("Transferred what"),
@@ -248,14 +264,15 @@ file:close()`)),
 local n = files:pull("Downloads/c.txt", path.join(fs.temp_dir(), "c.txt"))
 print(n.bytes)`)),
 		api.Method("push", "Copies a local file, or a directory with all that is below it, to the "+
-			"device.",
+			"device. A file has its name when it is complete. What is neither a file, a directory "+
+			"nor a link is not copied and told in the result (skipped).",
 			"from path opts?", push,
 			api.ParamDoc("from", "local path"),
 			api.StringKind("from", "path"),
 			api.Access("from", host.AccessRead),
 			p,
 			api.ParamDoc("opts", "progress, where true shows a line of progress on the terminal; "+
-				"timeout; tuning"),
+				"timeout; idle_timeout; tuning"),
 			remote,
 			raises,
 			api.Returns("Transferred what"),

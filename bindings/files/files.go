@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"sync"
 	"time"
 
 	"github.com/imdlua/imdlua/bindings/device"
@@ -83,52 +82,56 @@ type Usage struct {
 	Model string `lua:"model" doc:"model of the device"`
 }
 
-// statAll describes several files. It sends several requests at once.
-func statAll(ctx context.Context, client *afc.Client, paths []string) ([]*Info, error) {
-	out := make([]*Info, len(paths))
-	errs := make([]error, len(paths))
-	limit := make(chan struct{}, 8)
-	var wg sync.WaitGroup
-	for n, p := range paths {
-		limit <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-limit }()
-			i, err := client.Stat(ctx, p)
-			errs[n] = err
-			out[n] = record(p, i)
-		})
-	}
-	wg.Wait()
-	kept := out[:0]
-	for n, err := range errs {
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // gone since it was listed
-		}
-		if err != nil {
-			return nil, err
-		}
-		kept = append(kept, out[n])
-	}
-	return kept, nil
+// found are the files of a listing.
+type found struct {
+	files   []*Info
+	skipped []afc.Skip
 }
 
-func list(c *api.Call, f *Files, dir *string, t device.Timeout) (out []*Info, err error) {
+// add adds a file. What the device does not describe is told, and stays in the
+// listing unless it is gone or has no name that a path can have.
+func (l *found) add(e afc.Entry) {
+	switch {
+	case e.Err != nil:
+		l.skipped = append(l.skipped, afc.Skip{Path: e.Path, Err: e.Err})
+		if errors.Is(e.Err, fs.ErrNotExist) || errors.Is(e.Err, afc.ErrName) {
+			return
+		}
+	case e.Info.Odd != nil:
+		l.skipped = append(l.skipped, afc.Skip{Path: e.Path, Err: e.Info.Odd})
+	}
+	l.files = append(l.files, record(e.Path, e.Info))
+}
+
+// list returns the files as scripts get them, and warns of what was skipped.
+func (l *found) list(c *api.Call) api.Partial[*Info] {
+	out := api.Partial[*Info]{Items: l.files}
+	for _, s := range l.skipped {
+		out.Skipped = append(out.Skipped, c.Skipped(s.Path, s.Err))
+	}
+	c.WarnSkipped(out.Skipped)
+	return out
+}
+
+func list(
+	c *api.Call, f *Files, dir *string, t device.Timeout,
+) (out api.PartialTable[*Info], err error) {
 	at := "/"
 	if dir != nil {
 		at = *dir
 	}
+	var l found
 	err = f.do(c, t, func(ctx context.Context, client *afc.Client) error {
-		names, err := client.ReadDir(ctx, at)
-		if err != nil {
-			return err
+		entries, err := client.List(ctx, at)
+		for _, e := range entries {
+			l.add(e)
 		}
-		for i, n := range names {
-			names[i] = path.Join(at, n)
-		}
-		out, err = statAll(ctx, client, names)
 		return err
 	})
-	return out, err
+	if err != nil {
+		return out, err
+	}
+	return api.PartialTable[*Info](l.list(c)), nil
 }
 
 func stat(c *api.Call, f *Files, p string, t device.Timeout) (i *Info, err error) {
@@ -148,43 +151,53 @@ func exists(c *api.Call, f *Files, p string, t device.Timeout) (bool, error) {
 	return i != nil && err == nil, err
 }
 
-func walk(c *api.Call, f *Files, root *string, t device.Timeout) (out api.List[*Info], err error) {
+func walk(
+	c *api.Call, f *Files, root *string, t device.Timeout,
+) (out api.Partial[*Info], err error) {
 	at := "/"
 	if root != nil {
 		at = *root
 	}
+	var l found
 	err = f.do(c, t, func(ctx context.Context, client *afc.Client) error {
 		return client.Walk(ctx, at, func(p string, i afc.Info, err error) error {
-			if err != nil {
-				if p == at {
-					return err
-				}
-				return nil // a directory that may not be read is skipped
-			}
-			if p != at || i.Kind != afc.Directory {
-				out = append(out, record(p, i))
+			switch {
+			case err != nil && (p == at || !afc.Passable(err)):
+				return err
+			case err != nil && i.Kind == afc.Directory: // it is in the list already
+				l.skipped = append(l.skipped, afc.Skip{Path: p, Err: err})
+			case p != at || i.Kind != afc.Directory:
+				l.add(afc.Entry{Path: p, Info: i, Err: err})
 			}
 			return nil
 		})
 	})
-	return out, err
+	if err != nil {
+		return out, err
+	}
+	return l.list(c), nil
 }
 
 func glob(
 	c *api.Call, f *Files, pattern string, t device.Timeout,
-) (out api.List[*Info], err error) {
+) (out api.Partial[*Info], err error) {
+	var l found
 	err = f.do(c, t, func(ctx context.Context, client *afc.Client) error {
-		paths, err := client.Glob(ctx, pattern)
-		if err != nil {
-			return err
+		entries, skipped, err := client.Glob(ctx, pattern)
+		l.skipped = skipped
+		for _, e := range entries {
+			e.Err = nil // it is among those that were skipped
+			l.add(e)
 		}
-		out, err = statAll(ctx, client, paths)
 		return err
 	})
-	if errors.Is(err, path.ErrBadPattern) {
-		return nil, c.ArgError(1, "bad pattern %q", pattern)
+	switch {
+	case errors.Is(err, path.ErrBadPattern):
+		return out, c.ArgError(1, "bad pattern %q", pattern)
+	case err != nil:
+		return out, err
 	}
-	return out, err
+	return l.list(c), nil
 }
 
 func read(c *api.Call, f *Files, p string, t device.Timeout) (b []byte, err error) {

@@ -2,10 +2,12 @@ package files
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
@@ -15,10 +17,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/host/localfile"
 	"github.com/imdlua/imdlua/runtime/host/progress"
+	"github.com/imdlua/imdlua/runtime/savefile"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
 type transferOptions struct {
+	device.Idle
 	Timeout  *time.Duration `lua:"timeout" doc:"seconds for the whole transfer; default no limit"`
 	Progress lua.LValue     `lua:"progress" doc:"function of bytes done and total, or true"`
 	Piece    int            `lua:"piece" doc:"bytes of one request; 1 MiB when left out"`
@@ -27,8 +31,44 @@ type transferOptions struct {
 
 // Transferred is the record of what a transfer did.
 type Transferred struct {
-	Files int   `lua:"files" doc:"how many files were copied"`
-	Bytes int64 `lua:"bytes" doc:"how many bytes"`
+	Files   int            `lua:"files" doc:"how many files were copied"`
+	Bytes   int64          `lua:"bytes" doc:"how many bytes"`
+	Skipped []*api.Skipped `lua:"skipped" doc:"Skipped of what was not copied, and why"`
+	Renamed []*RenamedFile `lua:"renamed" doc:"RenamedFile of what got another name here"`
+	Links   []*CopiedLink  `lua:"links" doc:"CopiedLink of the links that were copied"`
+}
+
+// RenamedFile is the record of a file whose name this computer cannot write.
+type RenamedFile struct {
+	Path string `lua:"path" doc:"path on the device"`
+	Name string `lua:"name" doc:"last part of the path on this computer"`
+}
+
+// CopiedLink is the record of a symbolic link of a transfer.
+type CopiedLink struct {
+	Path   string `lua:"path" doc:"path on the device"`
+	Target string `lua:"target" doc:"what the link refers to"`
+	Kind   string `lua:"kind" doc:"what the copy is: link, or file for what the link refers to"`
+}
+
+// transferred is the record of a tree that was copied.
+func transferred(c *api.Call, t afc.Tree) *Transferred {
+	out := &Transferred{Files: t.Files, Bytes: t.Bytes}
+	for _, s := range t.Skipped {
+		out.Skipped = append(out.Skipped, c.Skipped(s.Path, s.Err))
+	}
+	for _, r := range t.Renamed {
+		out.Renamed = append(out.Renamed, &RenamedFile{r.Path, r.Name})
+	}
+	for _, l := range t.Links {
+		kind := "link"
+		if l.AsFile {
+			kind = "file"
+		}
+		out.Links = append(out.Links, &CopiedLink{l.Path, l.Target, kind})
+	}
+	c.WarnSkipped(out.Skipped)
+	return out
 }
 
 // timeout is the deadline of a transfer. How long one takes depends on its size,
@@ -41,23 +81,22 @@ func (o transferOptions) timeout() device.Timeout {
 }
 
 // copying copies files over a connection.
-type copying func(ctx context.Context, client *afc.Client, t afc.Transfer) (*Transferred, error)
+type copying func(ctx context.Context, client *afc.Client, t afc.Transfer) (afc.Tree, error)
 
 // transfer runs a copy without the interpreter lock. It reports the progress with
 // the lock: the function of the script must not be called from another goroutine.
 func (f *Files) transfer(
 	c *api.Call, what string, o transferOptions, run copying,
-) (*Transferred, error) {
-	t := afc.Transfer{Piece: o.Piece, InFlight: o.InFlight}
+) (out afc.Tree, err error) {
+	t := afc.Transfer{Piece: o.Piece, InFlight: o.InFlight, Idle: o.Limit()}
 	var client *afc.Client
-	err := f.dev.Do(c, device.Timeout{}, func(ctx context.Context) (err error) {
+	err = f.dev.Do(c, device.Timeout{}, func(ctx context.Context) (err error) {
 		client, err = f.conn.Get(ctx)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	var out *Transferred
 	report, ended := f.reporter(c, what, o.Progress)
 	if report == nil {
 		err := f.dev.Do(c, o.timeout(), func(ctx context.Context) (err error) {
@@ -116,80 +155,115 @@ func bar(c *api.Call, what string) (report func(amounts) error, ended func(error
 }
 
 // target is the local path that a pull writes to. A name is added to the path of
-// a folder that ends in a separator, as cp does.
-func target(remote string, local *string) string {
-	name := path.Base(path.Clean("/" + remote))
-	to := name
+// a folder that ends in a separator, as cp does; chosen says so. The name is one
+// that the system goos can write.
+func target(goos, remote string, local *string) (to string, chosen bool) {
+	name := baseOf(remote)
+	if name == "/" { // the root has no name, so what is in it goes to the folder
+		name = "."
+	} else {
+		name = savefile.Name(goos, name)
+	}
+	to = name
 	if local != nil {
 		to = *local
 	}
 	i, err := os.Stat(to)
 	if err != nil || !i.IsDir() {
-		return to
+		return to, local == nil
 	}
 	if local == nil || os.IsPathSeparator(to[len(to)-1]) {
-		return filepath.Join(to, name)
+		return filepath.Join(to, name), true
 	}
-	return to
+	return to, false
 }
 
-// special reports whether a path is a FIFO, a device or the like: copies go
-// through it instead of replacing it, and may wait for its other end.
-func special(name string) bool {
-	i, err := os.Stat(name)
-	return err == nil && !i.Mode().IsRegular() && !i.IsDir()
-}
+// baseOf is the last part of a path on the device, "/" of the root.
+func baseOf(remote string) string { return path.Base(path.Clean("/" + remote)) }
 
 func pull(
 	c *api.Call, f *Files, remote string, local *string, o transferOptions,
 ) (*Transferred, error) {
-	to := target(remote, local)
-	if local == nil || to != *local {
+	to, chosen := target(runtime.GOOS, remote, local)
+	if chosen {
 		if err := c.Allow(host.AccessWrite, to); err != nil {
 			return nil, err
 		}
 	}
-	run := func(ctx context.Context, client *afc.Client, t afc.Transfer) (*Transferred, error) {
-		if special(to) {
+	run := func(ctx context.Context, client *afc.Client, t afc.Transfer) (afc.Tree, error) {
+		// A name that the device chose must not lead through a link that a
+		// pull before has made.
+		if !chosen && device.Special(to) {
 			n, err := device.Store(ctx, to, func(w io.Writer) (int64, error) {
 				return client.Pull(ctx, remote, w, t)
 			})
-			return &Transferred{Files: 1, Bytes: n}, err
+			return afc.Tree{Files: 1, Bytes: n}, err
 		}
 		if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
-			return nil, err
+			return afc.Tree{}, err
 		}
-		tree, err := client.PullTree(ctx, remote, to, t)
-		return &Transferred{Files: tree.Files, Bytes: tree.Bytes}, err
+		return client.PullTree(ctx, remote, to, t)
 	}
-	return f.transfer(c, "pull "+remote, o, run)
+	tree, err := f.transfer(c, "pull "+remote, o, run)
+	if err != nil {
+		return nil, err
+	}
+	base, name := baseOf(remote), filepath.Base(to)
+	if chosen && base != "/" && base != name {
+		tree.Renamed = append(tree.Renamed, afc.Renamed{Path: remote, Name: name})
+	}
+	return transferred(c, tree), nil
 }
 
 func push(
 	c *api.Call, f *Files, local, remote string, o transferOptions,
 ) (*Transferred, error) {
-	run := func(ctx context.Context, client *afc.Client, t afc.Transfer) (*Transferred, error) {
-		to := remote
-		if i, err := client.Stat(ctx, remote); err == nil && i.Kind == afc.Directory {
-			if l, err := os.Stat(local); err == nil && !l.IsDir() {
-				to = path.Join(remote, filepath.Base(local))
-			}
+	run := func(ctx context.Context, client *afc.Client, t afc.Transfer) (afc.Tree, error) {
+		to, err := pushTo(ctx, client, local, remote, t)
+		if err != nil {
+			return afc.Tree{}, err
 		}
-		if special(local) {
+		if device.Special(local) {
 			return pushSpecial(ctx, client, local, to, t)
 		}
-		tree, err := client.PushTree(ctx, local, to, t)
-		return &Transferred{Files: tree.Files, Bytes: tree.Bytes}, err
+		return client.PushTree(ctx, local, to, t)
 	}
-	return f.transfer(c, "push "+local, o, run)
+	tree, err := f.transfer(c, "push "+local, o, run)
+	if err != nil {
+		return nil, err
+	}
+	return transferred(c, tree), nil
+}
+
+// pushTo is the path on the device that a push writes to. A file that is pushed
+// to a directory keeps its name.
+func pushTo(
+	ctx context.Context, client *afc.Client, local, remote string, t afc.Transfer,
+) (string, error) {
+	ctx, stop := client.Watch(ctx, t)
+	defer stop()
+	i, err := client.Stat(ctx, remote)
+	var refusal *afc.Error
+	switch {
+	case errors.As(err, &refusal) && refusal.Status != afc.Success:
+		return remote, nil // the push tells
+	case err != nil:
+		return "", err
+	case i.Kind != afc.Directory:
+		return remote, nil
+	}
+	if l, err := os.Stat(local); err == nil && !l.IsDir() {
+		return path.Join(remote, filepath.Base(local)), nil
+	}
+	return remote, nil
 }
 
 func pushSpecial(
 	ctx context.Context, client *afc.Client, local, remote string, t afc.Transfer,
-) (*Transferred, error) {
+) (afc.Tree, error) {
 	r, err := localfile.Open(ctx, local, os.O_RDONLY, 0)
 	if err != nil {
-		return nil, err
+		return afc.Tree{}, err
 	}
 	defer r.Close()
 	var n int64
@@ -198,5 +272,5 @@ func pushSpecial(
 		n, err = client.Push(ctx, localfile.Reader(ctx, r), remote, t)
 		return err
 	})
-	return &Transferred{Files: 1, Bytes: n}, err
+	return afc.Tree{Files: 1, Bytes: n}, err
 }

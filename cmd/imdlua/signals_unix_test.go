@@ -28,7 +28,7 @@ var (
 
 // pullsAreWhole says whether a pull that was cut off leaves nothing under its final
 // name.
-const pullsAreWhole = false
+const pullsAreWhole = true
 
 // signalTime is how long after its start, or after that of its transfers, a process
 // gets its signal at the latest.

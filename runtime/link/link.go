@@ -102,7 +102,10 @@ type Interrupted struct {
 // happened if the connection's error has a Place.
 func (e *Interrupted) Error() string {
 	text := "timed out"
-	if !errors.Is(e.Cause, context.DeadlineExceeded) {
+	var silent *SilentError
+	if errors.As(e.Cause, &silent) {
+		text = silent.Error()
+	} else if !errors.Is(e.Cause, context.DeadlineExceeded) {
 		text = e.Cause.Error()
 	}
 	var at interface{ Place() string }
@@ -117,6 +120,23 @@ func (e *Interrupted) Unwrap() []error { return []error{e.Cause, e.IO} }
 
 // Timeout reports whether a deadline, not a cancel, was the reason.
 func (e *Interrupted) Timeout() bool { return errors.Is(e.Cause, context.DeadlineExceeded) }
+
+// ErrSilent is matched by a SilentError.
+var ErrSilent = errors.New("silent connection")
+
+// SilentError is the cause of a transfer's end on which no byte moved for too
+// long. It matches ErrSilent and context.DeadlineExceeded.
+type SilentError struct{ For time.Duration }
+
+// Error says how long it was silent.
+func (e *SilentError) Error() string {
+	return "timed out: no data for " + e.For.String()
+}
+
+// Is matches ErrSilent and context.DeadlineExceeded.
+func (e *SilentError) Is(target error) bool {
+	return target == ErrSilent || target == context.DeadlineExceeded
+}
 
 // Expired returns the error of a call that its context ended while it waited
 // for another goroutine to read c: as Guard does, with c's place if it has one.

@@ -44,6 +44,9 @@ func with[C io.Closer](name string, connect func(context.Context, service.Opener
 // second drops the first of two results.
 func second[T any](_ T, err error) error { return err }
 
+// third drops the first two of three results.
+func third[T, U any](_ T, _ U, err error) error { return err }
+
 func filesCalls() []call {
 	type client = *afc.Client
 	files := func(name string, do func(context.Context, client) error) call { return with(name, afc.Connect, do) }
@@ -80,7 +83,7 @@ func filesCalls() []call {
 		files("Walk", func(ctx context.Context, c client) error {
 			return c.Walk(ctx, "/DCIM", func(_ string, _ afc.Info, err error) error { return err })
 		}),
-		files("Glob", func(ctx context.Context, c client) error { return second(c.Glob(ctx, "/DCIM/*/*.JPG")) }),
+		files("Glob", func(ctx context.Context, c client) error { return third(c.Glob(ctx, "/DCIM/*/*.JPG")) }),
 		files("Pull", func(ctx context.Context, c client) error {
 			return second(c.Pull(ctx, photo, io.Discard, afc.Transfer{}))
 		}),
@@ -138,7 +141,7 @@ func vendCalls() []call {
 
 func crashCalls() []call {
 	return []call{with("Reports", crashreportcopymobile.Connect, func(ctx context.Context, c *afc.Client) error {
-		return second(crashreportcopymobile.Reports(ctx, c))
+		return third(crashreportcopymobile.Reports(ctx, c))
 	})}
 }
 

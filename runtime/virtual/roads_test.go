@@ -208,7 +208,7 @@ var services = []use{
 			return err
 		}
 		defer c.Close()
-		list, err := crashreportcopymobile.Reports(ctx, c)
+		list, _, err := crashreportcopymobile.Reports(ctx, c)
 		return errors.Join(err, want(len(list) > 0, "no report"))
 	}},
 	{name: "syslog_relay", use: func(ctx context.Context, o service.Opener, p *phone.Phone) error {

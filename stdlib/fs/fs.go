@@ -40,6 +40,8 @@ func Module() *api.Module {
 		Perm:   "file-read",
 		Records: []*api.Record{
 			api.NewRecord[FileInfo]("FileInfo", "What the system knows about a file."),
+			api.NewRecord[api.Skipped]("Skipped", "A file that a call over many files left out or "+
+				"could not describe in full, on this computer or on a device."),
 		},
 		Classes: []*api.Class{linesClass(), walkClass()},
 		Funcs:   slices.Concat(contents(), lookups(), searches(), writes(), moves(), temporaries()),
@@ -73,7 +75,8 @@ func lookups() []*api.Func {
 			"path", isFile,
 			PathParam("path", "the file", host.AccessRead),
 			api.Example(`return fs.is_file(fs.cwd()) -- => false`)),
-		api.Function("list", "Describes the entries of a directory, sorted by name.",
+		api.Function("list", "Describes the entries of a directory, sorted by name. The field "+
+			"skipped of the result has those that the system does not describe (Skipped records).",
 			"path", list,
 			PathParam("path", "the directory", host.AccessRead),
 			api.Raises("not_found"),
@@ -89,18 +92,24 @@ func infoOf(path string, i fs.FileInfo) *FileInfo {
 		Size:     i.Size(),
 		Modified: i.ModTime(),
 		Mode:     i.Mode().String(),
-		Kind:     "other",
+		Kind:     kindOf(i.Mode()),
 	}
-	switch {
-	case i.IsDir():
-		out.Kind = "directory"
-	case i.Mode().IsRegular():
-		out.Kind = "file"
-	case i.Mode()&fs.ModeSymlink != 0:
-		out.Kind = "link"
+	if out.Kind == "link" {
 		out.Target, _ = os.Readlink(path)
 	}
 	return out
+}
+
+func kindOf(m fs.FileMode) string {
+	switch {
+	case m.IsDir():
+		return "directory"
+	case m.IsRegular():
+		return "file"
+	case m&fs.ModeSymlink != 0:
+		return "link"
+	}
+	return "other"
 }
 
 func stat(c *api.Call, path string) (out *FileInfo, err error) {
@@ -142,26 +151,57 @@ func isFile(c *api.Call, path string) (bool, error) {
 	return is(c, path, func(i fs.FileInfo) bool { return i.Mode().IsRegular() })
 }
 
-func list(c *api.Call, path string) (out []*FileInfo, err error) {
+func list(c *api.Call, path string) (out api.PartialTable[*FileInfo], err error) {
+	var left []skip
 	err = do(c, func(context.Context) (err error) {
-		out, err = readDir(path)
+		out.Items, left, err = readDir(path)
 		return err
 	})
+	out.Skipped = told(c, left)
+	c.WarnSkipped(out.Skipped)
 	return out, err
 }
 
-// readDir describes the entries of a directory by name. Those that vanish meanwhile are left out.
+// skip is a file that a call over many files left out.
+type skip struct {
+	path string
+	err  error
+}
+
+// told returns what was left out as scripts get it.
+func told(c *api.Call, left []skip) (out []*api.Skipped) {
+	for _, s := range left {
+		out = append(out, c.Skipped(s.path, s.err))
+	}
+	return out
+}
+
+// passable reports whether a failure is that of one file, which a call over many files may leave
+// out if it says so.
+func passable(err error) bool { return os.IsNotExist(err) || os.IsPermission(err) }
+
+// readDir describes the entries of a directory by name. It returns apart those that have vanished
+// meanwhile, and those of which the system tells no more than the name and kind.
 // It does not wait when path is a FIFO: the system is asked for a directory.
-func readDir(path string) ([]*FileInfo, error) {
+func readDir(path string) (out []*FileInfo, left []skip, err error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	out := make([]*FileInfo, 0, len(entries))
+	out = make([]*FileInfo, 0, len(entries))
 	for _, e := range entries {
-		if i, err := e.Info(); err == nil {
-			out = append(out, infoOf(filepath.Join(path, e.Name()), i))
+		name := filepath.Join(path, e.Name())
+		i, err := e.Info()
+		switch {
+		case err == nil:
+			out = append(out, infoOf(name, i))
+			continue
+		case !passable(err):
+			return nil, nil, err
+		case os.IsPermission(err):
+			out = append(out, &FileInfo{Path: name, Name: e.Name(), Kind: kindOf(e.Type())})
 		}
+		left = append(left, skip{name, err})
 	}
-	return out, nil
+	return out, left, nil
 }

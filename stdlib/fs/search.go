@@ -17,7 +17,7 @@ import (
 func searches() []*api.Func {
 	return []*api.Func{
 		api.Function("walk", "Goes over everything below a directory, a directory before its entries. "+
-			"Links are not followed.",
+			"Links are not followed. Directories that may not be read are told in walk.skipped.",
 			"path", walk,
 			PathParam("path", "the directory", host.AccessRead),
 			api.Raises("not_found"),
@@ -28,7 +28,8 @@ local t = {}
 for f in fs.walk(d) do table.insert(t, f.name) end
 return t -- => {"x", "y.txt"}`)),
 		api.Function("glob", "Lists the files that match a pattern, sorted. See path.match for "+
-			"patterns.",
+			"patterns. The field skipped of the result has the directories that could not be read "+
+			"(Skipped records).",
 			"pattern", glob,
 			api.ParamDoc("pattern", "such as logs/**/*.txt"),
 			api.Checks(host.AccessRead), // of the directory that all matches are in
@@ -50,6 +51,15 @@ type walker struct {
 	api.Turn
 	root string
 	todo []*FileInfo
+	left []skip // since take was called
+
+	skipped []*api.Skipped // changes with the interpreter lock alone
+}
+
+// take moves what was left out to where scripts see it.
+func (w *walker) take(c *api.Call) {
+	w.skipped = append(w.skipped, told(c, w.left)...)
+	w.left = nil
 }
 
 func walkClass() *api.Class {
@@ -57,6 +67,10 @@ func walkClass() *api.Class {
 	c.NextType = "FileInfo"
 	c.String = func(w *walker) string { return "Walk<" + w.root + ">" }
 	c.Next = nextFile
+	c.Fields = []*api.Field{
+		api.Property("skipped", "what could not be listed or described so far (Skipped records)",
+			func(w *walker) api.List[*api.Skipped] { return w.skipped }),
+	}
 	return c
 }
 
@@ -70,7 +84,9 @@ func nextFile(c *api.Call, w *walker) (next *FileInfo, err error) {
 			return err
 		})
 	}
+	w.take(c)
 	if errors.Is(err, io.EOF) {
+		c.WarnSkipped(w.skipped)
 		return nil, nil
 	}
 	return next, err
@@ -81,22 +97,23 @@ func walk(c *api.Call, path string) (*walker, error) {
 	if err := do(c, func(context.Context) error { return w.push(path) }); err != nil {
 		return nil, err
 	}
+	w.take(c)
 	return w, nil
 }
 
 // push adds the entries of a directory, so that the first is taken next.
 func (w *walker) push(path string) error {
-	entries, err := readDir(path)
+	entries, left, err := readDir(path)
 	if err != nil {
 		return err
 	}
+	w.left = append(w.left, left...)
 	slices.Reverse(entries)
 	w.todo = append(w.todo, entries...)
 	return nil
 }
 
-// next returns the next file, and io.EOF at the end. A directory that may not be read has no
-// entries.
+// next returns the next file, and io.EOF at the end. A directory that may not be read is left out.
 func (w *walker) next(ctx context.Context) (*FileInfo, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -107,27 +124,32 @@ func (w *walker) next(ctx context.Context) (*FileInfo, error) {
 	next := w.todo[len(w.todo)-1]
 	w.todo = w.todo[:len(w.todo)-1]
 	if next.Kind == "directory" {
-		if err := w.push(next.Path); err != nil && !os.IsNotExist(err) && !os.IsPermission(err) {
+		err := w.push(next.Path)
+		switch {
+		case err == nil:
+		case passable(err):
+			w.left = append(w.left, skip{next.Path, err})
+		default:
 			return nil, err
 		}
 	}
 	return next, nil
 }
 
-func glob(c *api.Call, pattern string) ([]string, error) {
+func glob(c *api.Call, pattern string) (out api.PartialTable[string], err error) {
 	g, err := api.CompileGlob(filepath.ToSlash(pattern))
 	if err != nil {
-		return nil, host.Errorf("pattern", "fs: %s", err)
+		return out, host.Errorf("pattern", "fs: %s", err)
 	}
 	root := filepath.FromSlash(g.Base())
 	if root == "" {
 		root = "."
 	}
 	if err := c.Allow(host.AccessRead, root); err != nil {
-		return nil, err
+		return out, err
 	}
 	isPath := g.Base() == filepath.ToSlash(pattern) // it has no wildcard
-	var out []string
+	var left []skip
 	err = do(c, func(ctx context.Context) error {
 		_, err := os.Lstat(root)
 		switch {
@@ -136,30 +158,33 @@ func glob(c *api.Call, pattern string) ([]string, error) {
 		case err != nil:
 			return err
 		case isPath:
-			out = []string{root}
+			out.Items = []string{root}
 			return nil
 		}
-		out, err = globBelow(ctx, g, root)
+		out.Items, left, err = globBelow(ctx, g, root)
 		return err
 	})
-	slices.Sort(out)
+	slices.Sort(out.Items)
+	out.Skipped = told(c, left)
+	c.WarnSkipped(out.Skipped)
 	return out, err
 }
 
-// globBelow lists the files below root that match.
-func globBelow(ctx context.Context, g *api.Glob, root string) ([]string, error) {
+// globBelow lists the files below root that match, and what it had to leave out.
+func globBelow(
+	ctx context.Context, g *api.Glob, root string,
+) (out []string, left []skip, err error) {
 	w := &walker{}
 	if err := w.push(root); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []string
 	for {
 		f, err := w.next(ctx)
 		if err == io.EOF {
-			return out, nil
+			return out, w.left, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if g.Match(filepath.ToSlash(f.Path)) {
 			out = append(out, f.Path)

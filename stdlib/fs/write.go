@@ -13,6 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/host/localfile"
+	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
 type writeOptions struct {
@@ -78,7 +79,8 @@ func moves() []*api.Func {
 fs.write(path.join(d, "a"), "x")
 fs.rename(path.join(d, "a"), path.join(d, "b"))
 return fs.exists(path.join(d, "b")) -- => true`)),
-		api.Function("copy", "Copies a file, or a directory with recursive. Permissions are kept.",
+		api.Function("copy", "Copies a file, or a directory with recursive. Permissions are kept. A "+
+			"file has its name when it is complete.",
 			"from to opts?", copyTree,
 			PathParam("from", "what to copy", host.AccessRead),
 			PathParam("to", "path of the copy", host.AccessWrite),
@@ -211,14 +213,22 @@ func copyFile(ctx context.Context, from, to string, mode fs.FileMode) error {
 	if b, err := os.Stat(to); err == nil && errA == nil && os.SameFile(a, b) {
 		return fmt.Errorf("copy %s: %s is the same file", from, to)
 	}
-	out, err := localfile.Open(ctx, to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
-	if err != nil {
-		return err
+	content := func(out *os.File) error {
+		return localfile.Do(ctx, in, func() error {
+			return localfile.Do(ctx, out, func() error { return copyContent(ctx, out, in) })
+		})
 	}
-	err = localfile.Do(ctx, in, func() error {
-		return localfile.Do(ctx, out, func() error { return copyContent(ctx, out, in) })
-	})
-	return errors.Join(err, out.Close())
+	if target, err := filepath.EvalSymlinks(to); err == nil {
+		to = target
+	}
+	if b, err := os.Stat(to); err == nil && !b.Mode().IsRegular() {
+		out, err := localfile.Open(ctx, to, os.O_TRUNC|os.O_WRONLY, mode)
+		if err != nil {
+			return err
+		}
+		return errors.Join(content(out), out.Close())
+	}
+	return savefile.File(to, savefile.Options{Perm: mode}, content)
 }
 
 // copyChunk is how much is copied between two looks at the context.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +109,7 @@ func testModule() *api.Module {
 	return &api.Module{
 		Name: "lab", Doc: "Things to test with.", Global: true, Perm: "none",
 		Classes: []*api.Class{phone},
-		Records: []*api.Record{api.NewRecord[App]("App", "An app.")},
+		Records: []*api.Record{api.NewRecord[api.Skipped]("Skipped", "what was left out"), api.NewRecord[App]("App", "An app.")},
 		Consts:  []api.Const{{Name: "limit", Doc: "A constant.", Value: 7}},
 		Funcs:   testFunctions(),
 	}
@@ -152,8 +153,21 @@ func testFunctions() []*api.Func {
 		any1("list", func(_ *api.Call, n int) api.List[*App] {
 			return api.List[*App]{testApp("a"), testApp("b")}[:n]
 		}),
+		any1("part", func(c *api.Call, n int) api.Partial[*App] {
+			return api.Partial[*App]{Items: []*App{testApp("a")}, Skipped: skips(c, n)}
+		}),
+		any1("parttable", func(c *api.Call, n int) api.PartialTable[string] {
+			return api.PartialTable[string]{Items: []string{"b", "a"}[:n], Skipped: skips(c, n)}
+		}),
 		any1("broken", func(_ *api.Call, v []string) string { return v[len(v)] }),
 	}
+}
+
+func skips(c *api.Call, n int) (out []*api.Skipped) {
+	for range n {
+		out = append(out, c.Skipped("/x", fs.ErrPermission))
+	}
+	return out
 }
 
 func testApp(id string) *App {
@@ -217,6 +231,11 @@ func TestCalls(t *testing.T) {
 		{"record pairs", `local a = lab.phone():app("x") local s = "" for k in pairs(a) do s = s .. k .. " " end print(s)`, "bundle_id size ratio tags env next id \n"},
 		{"record totable", `local t = lab.phone():app("x"):totable() print(type(t), t.next.bundle_id, t.tags[1], t.hidden)`, "table\tx2\tx\tnil\n"},
 		{"record as argument", `print(lab.app(lab.phone():app("x")))`, "x\n"},
+		{"partial list", `local l = lab.part(1) print(#l, #l:totable(), #l.skipped, #lab.part(0).skipped)
+local s = l.skipped[1] print(s.path, s.code, s.message)`, "1\t1\t1\t0\n/x\taccess_denied\tpermission denied\n"},
+		{"partial table", `local l = lab.parttable(2) table.sort(l) local n = 0 for _ in pairs(l) do n = n + 1 end
+print(l[1], #l, n, type(l), #l.skipped, l.skipped[2].code, #lab.parttable(0), #lab.parttable(0).skipped)`,
+			"a\t2\t2\ttable\t2\taccess_denied\t0\t0\n"},
 		{"list object", `local l = lab.list(2) print(#l, l[1].bundle_id) for i, a in ipairs(l) do print(i, a.bundle_id) end print(#l:totable())`, "2\ta\n1\ta\n2\tb\n2\n"},
 		{"close twice", `local d = lab.phone() d:close() d:close() print(d.name)`, "nameless\n"},
 		{"close ends a loop", `local d = lab.phone("p", "a", "b") for l in d do print(l) d:close() end`, "a\n"},

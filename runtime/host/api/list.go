@@ -30,6 +30,8 @@ type listView struct {
 	// steps are the places of `for v in list do` loops under way, by the value
 	// that each gave out last.
 	steps map[lua.LValue]int
+	// skipped is what is missing from the list, of a Partial.
+	skipped *reflect.Value
 }
 
 // LuaToGo gives conversions the slice or map.
@@ -159,10 +161,16 @@ func listIndex(L *lua.LState) int {
 	case lua.LNumber:
 		L.Push(l.item(L, int(k)))
 	case lua.LString:
-		if k != "totable" {
+		switch {
+		case k == "totable":
+			L.Push(l.ix.totable(L))
+		case k == "skipped" && l.skipped != nil:
+			L.Push(l.ix.pushView(L, *l.skipped))
+		case l.skipped != nil:
+			host.Raise(L, unknownMember("List", string(k), []string{"skipped", "totable"}))
+		default:
 			host.Raise(L, unknownMember("List", string(k), []string{"totable"}))
 		}
-		L.Push(l.ix.totable(L))
 	default:
 		host.Raise(L, unknownMember("List", k.String(), nil))
 	}

@@ -68,6 +68,8 @@ func (ix *Index) makePusher(t reflect.Type) (pusher, error) {
 		return func(_ *lua.LState, v reflect.Value) lua.LValue {
 			return lua.LNumber(float64(v.Int()) / 1e9)
 		}, nil
+	case t.Implements(typePartial):
+		return ix.partialPusher(t)
 	case t.Implements(typeView):
 		return ix.pushView, nil
 	}

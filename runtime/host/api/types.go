@@ -26,6 +26,9 @@ func (ix *Index) typeText(t reflect.Type) string {
 	if t.Implements(typeError) {
 		return "Error"
 	}
+	if t.Implements(typePartial) {
+		return ix.typeText(t.Field(0).Type)
+	}
 	if of, ok := openedClass(t); ok {
 		t = of
 	}

@@ -187,11 +187,51 @@ func TestInfoCodec(t *testing.T) {
 	if got, err := decodeInfo([]byte(link)); err != nil || got.LinkTarget != "a/b" || got.Kind != Symlink {
 		t.Errorf("decodeInfo = %+v, %v", got, err)
 	}
-	for _, bad := range []string{"", "st_size\x001\x00", "st_size\x00x\x00st_ifmt\x00S_IFREG\x00", "st_size\x001\x00st_ifmt\x00S_IFWHT\x00",
-		"st_size\x001\x00st_ifmt", "st_size\x001\x00st_ifmt\x00S_IFREG\x00st_mtime\x00soon\x00"} {
-		if got, err := decodeInfo([]byte(bad)); !errors.Is(err, errKeys) || got != (Info{}) {
-			t.Errorf("decodeInfo(%q) = %+v, %v, want errKeys", bad, got, err)
-		}
+	if got, err := decodeInfo([]byte("st_size\x001\x00st_ifmt")); !errors.Is(err, errKeys) || got != (Info{}) {
+		t.Errorf("decodeInfo of a key without a value = %+v, %v, want errKeys", got, err)
+	}
+}
+
+// TestOddInfo: what makes no sense is told, and the rest of a description is
+// kept.
+func TestOddInfo(t *testing.T) {
+	t.Parallel()
+	const file = "st_ifmt\x00S_IFREG\x00"
+	tests := []struct {
+		name, reply string
+		size        int64
+		kind        Kind
+		odd         bool
+	}{
+		{"nothing", "", 0, Unknown, true},
+		{"no kind", "st_size\x001\x00", 1, Unknown, true},
+		{"unknown kind", "st_size\x001\x00st_ifmt\x00S_IFWHT\x00", 1, Unknown, true},
+		{"no size", file, 0, Regular, true},
+		{"size is no number", "st_size\x00x\x00" + file, 0, Regular, true},
+		{"negative size", "st_size\x00-1\x00" + file, 0, Regular, true},
+		{"size beyond 2^63", "st_size\x0018446744073709551615\x00" + file, 0, Regular, true},
+		{"size beyond 2^53", "st_size\x009007199254740993\x00" + file, 9007199254740993, Regular, false},
+		{"time is no number", "st_size\x001\x00" + file + "st_mtime\x00soon\x00", 1, Regular, true},
+		{"negative links", "st_size\x001\x00" + file + "st_nlink\x00-4\x00", 1, Regular, true},
+		{"key of a later system", "st_size\x001\x00" + file + "st_new\x00-4\x00", 1, Regular, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := decodeInfo([]byte(tt.reply))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Size != tt.size || got.Kind != tt.kind {
+				t.Errorf("size %d, kind %v, want %d, %v", got.Size, got.Kind, tt.size, tt.kind)
+			}
+			if got.Nlink < 0 {
+				t.Errorf("%d links", got.Nlink)
+			}
+			if odd := errors.Is(got.Odd, errKeys); odd != tt.odd {
+				t.Errorf("odd: %v, want %v", got.Odd, tt.odd)
+			}
+		})
 	}
 }
 
@@ -213,8 +253,6 @@ func TestStatusErrors(t *testing.T) {
 		{&Error{Op: "read", Status: ReadError}, fs.ErrNotExist, false},
 		{&Error{Op: "remove", Status: UnknownError}, NotEmpty, true},
 		{&Error{Op: "rename", Status: UnknownError}, NotEmpty, false},
-		{&Error{Op: "read", Err: &EndedError{Cause: &link.Interrupted{Cause: context.DeadlineExceeded}}}, context.DeadlineExceeded, false},
-		{&Error{Op: "read", Err: &EndedError{Cause: &link.Interrupted{Cause: context.DeadlineExceeded}, mine: true}}, context.DeadlineExceeded, true},
 		{&Error{Op: "read", Err: &EndedError{Cause: io.ErrUnexpectedEOF}}, net.ErrClosed, true},
 	}
 	for _, tt := range tests {
@@ -299,7 +337,7 @@ func FuzzInfo(f *testing.F) {
 		if i.Kind == Symlink && i.LinkTarget == "" {
 			return
 		}
-		if i.ModTime.IsZero() || i.BirthTime.IsZero() {
+		if i.Odd != nil || i.ModTime.IsZero() || i.BirthTime.IsZero() {
 			return
 		}
 		again, err := decodeInfo(appendInfo(nil, i))

@@ -19,19 +19,25 @@ import (
 // at once; requests go out in the order of the calls and the device answers
 // them in that order, so a caller never waits for another one's round trip.
 //
-// A context bounds the call it is given to. When it ends while the device
-// works, the call returns and the answer is dropped when it comes; when it
-// ends while a request is half written, the connection is of no more use and
-// every later call fails with an EndedError.
+// A context bounds the call it is given to, and no other. When it ends while the
+// device works, the call returns and the answer is dropped when it comes; when
+// it ends while the request is half written, the call returns and the rest of
+// the request goes out behind its back, so that the connection stays usable.
 type Client struct {
 	conn net.Conn
 	in   *bufio.Reader
 	gone chan struct{} // closed when the reader goroutine has ended
 
-	turn chan struct{} // holds one token: the right to write
-	out  []byte        // belongs to the holder of the turn
+	turn   chan struct{} // holds one token: the right to write
+	out    []byte        // belongs to the holder of the turn
+	frames chan *frame   // from the holder of the turn to the writer
+	over   chan struct{} // closed when the connection has ended
+	idle   chan struct{} // closed when the writer goroutine has ended
+
+	reading uint64 // packet whose answer is read, 0 in a header; belongs to the reader
 
 	mu      sync.Mutex
+	watches map[*watch]struct{}
 	calls   map[uint64]*call
 	packet  uint64
 	filling *call // the call whose buffer the reader is writing to
@@ -41,10 +47,6 @@ type Client struct {
 // readAhead is enough for all answers but file data, and listings at worst
 // cost a few reads more.
 const readAhead = 4 << 10
-
-// recordLen is the payload of the largest TLS record. A header is sent in one
-// record with the data behind it, since every record costs a system call.
-const recordLen = 16 << 10
 
 // Connect opens the media folder of a device.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
@@ -64,21 +66,27 @@ func ConnectTo(ctx context.Context, o service.Opener, n service.Name) (*Client, 
 // client owns the connection from now on.
 func New(c net.Conn) *Client {
 	k := &Client{
-		conn:  c,
-		in:    bufio.NewReaderSize(c, readAhead),
-		gone:  make(chan struct{}),
-		turn:  make(chan struct{}, 1),
-		calls: map[uint64]*call{},
+		conn:    c,
+		gone:    make(chan struct{}),
+		turn:    make(chan struct{}, 1),
+		frames:  make(chan *frame, 1),
+		over:    make(chan struct{}),
+		idle:    make(chan struct{}),
+		calls:   map[uint64]*call{},
+		watches: map[*watch]struct{}{},
 	}
+	k.in = bufio.NewReaderSize(meter{k}, readAhead)
 	go k.read()
+	go k.write()
 	return k
 }
 
 // Close ends the connection and every call under way, and waits for the
-// client's goroutine.
+// client's goroutines.
 func (c *Client) Close() error {
 	c.end(net.ErrClosed)
 	<-c.gone
+	<-c.idle
 	return nil
 }
 
@@ -115,40 +123,54 @@ type request struct {
 	args []byte // header payload
 	data []byte // payload
 
-	// framed, when set, is data with headroom before it, so that one write
-	// takes everything.
-	framed []byte
-
 	want Opcode
 	most uint64 // bytes of data that answer, without dst; 0 is maxInfo
 	dst  []byte
 }
 
-// start sends a request. The answer is collected with wait.
+// start sends a request. The answer is collected with wait. When start returns,
+// nobody reads from the request's data any more.
 func (c *Client) start(ctx context.Context, r request) (*call, error) {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return nil, link.Expired(ctx, c.conn)
 	}
+	w := watchOf(ctx)
+	defer c.waitFor(w, true)()
 	select {
 	case c.turn <- struct{}{}:
+	case <-c.over:
+		return nil, c.endedErr()
 	case <-ctx.Done():
 		return nil, link.Expired(ctx, c.conn)
 	}
-	defer func() { <-c.turn }()
-	most := cmp.Or(r.most, maxInfo)
-	k := &call{want: r.want, most: most, dst: r.dst, done: make(chan struct{}, 1)}
-	packet, err := c.register(k)
+	k := &call{want: r.want, most: cmp.Or(r.most, maxInfo), dst: r.dst, done: make(chan struct{}, 1)}
+	packet, err := c.register(k, w)
 	if err != nil {
+		<-c.turn
 		return nil, err
 	}
-	release := link.GuardWrite(ctx, c.conn)
-	if err := release(c.send(packet, r)); err != nil {
-		return nil, c.cut(err)
+	args := uint64(headerLen + len(r.args))
+	h := header{entire: args + uint64(len(r.data)), this: args, packet: packet, op: r.op}
+	c.out = append(appendHeader(c.out[:0], h), r.args...)
+	f := &frame{c: c, packet: packet, rest: r.data, sent: make(chan struct{})}
+	c.frames <- f // never full: its place belongs to the holder of the turn
+	select {
+	case <-f.sent:
+		if f.err != nil {
+			return nil, c.endedErr()
+		}
+		return k, nil
+	case <-c.over:
+		f.leave()
+		return nil, c.endedErr()
+	case <-ctx.Done():
+		f.leave()
+		c.forget(k)
+		return nil, link.Expired(ctx, c.conn)
 	}
-	return k, nil
 }
 
-func (c *Client) register(k *call) (uint64, error) {
+func (c *Client) register(k *call, w *watch) (uint64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended != nil {
@@ -156,38 +178,17 @@ func (c *Client) register(k *call) (uint64, error) {
 	}
 	c.packet++
 	c.calls[c.packet] = k
+	if w != nil {
+		w.newest = c.packet
+	}
 	return c.packet, nil
 }
 
-// send writes a request; the caller has the turn.
-func (c *Client) send(packet uint64, r request) error {
-	args := uint64(headerLen + len(r.args))
-	h := header{entire: args + uint64(len(r.data)), this: args, packet: packet, op: r.op}
-	if r.framed != nil {
-		appendHeader(r.framed[:0], h)
-		copy(r.framed[headerLen:], r.args)
-		_, err := c.conn.Write(r.framed[:args+uint64(len(r.data))])
-		return err
-	}
-	c.out = append(appendHeader(c.out[:0], h), r.args...)
-	head := min(len(r.data), max(recordLen-len(c.out), 0))
-	c.out = append(c.out, r.data[:head]...)
-	if _, err := c.conn.Write(c.out); err != nil || head == len(r.data) {
-		return err
-	}
-	_, err := c.conn.Write(r.data[head:])
-	return err
-}
-
-// cut ends the connection after a write that failed, perhaps half-way, and
-// returns what its caller is told.
-func (c *Client) cut(err error) error {
-	if c.end(err) {
-		return &EndedError{Cause: err, mine: true}
-	}
+// endedErr returns why the connection ended.
+func (c *Client) endedErr() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ended // closed, or left by the device, meanwhile
+	return c.ended
 }
 
 // wait collects the answer of a call. It returns by the end of ctx, and then
@@ -198,6 +199,7 @@ func (c *Client) wait(ctx context.Context, k *call) error {
 		return k.err
 	default:
 	}
+	defer c.waitFor(watchOf(ctx), false)()
 	select {
 	case <-k.done:
 		return k.err
@@ -253,18 +255,18 @@ func fail(op, path string, err error) error {
 }
 
 // end makes the connection useless; the first cause counts. The reader notices
-// and tells the calls under way. It reports whether this call was the first.
-func (c *Client) end(cause error) bool {
+// and tells the calls under way.
+func (c *Client) end(cause error) {
 	c.mu.Lock()
 	first := c.ended == nil
 	if first {
 		c.ended = &EndedError{Cause: cause}
+		close(c.over)
 	}
 	c.mu.Unlock()
 	if first {
 		_ = c.conn.Close() // there is nobody to tell
 	}
-	return first
 }
 
 // read is the reader goroutine: it matches answers to calls by packet number
@@ -291,10 +293,11 @@ func (c *Client) read() {
 }
 
 // errAnswer is a device that does not keep to the protocol.
-var errAnswer = link.Malformed("unexpected answer")
+const errAnswer = protocolError("unexpected answer")
 
 func (c *Client) readAnswer() error {
 	var b [headerLen]byte
+	c.reading = 0
 	if _, err := io.ReadFull(c.in, b[:]); err != nil {
 		return err
 	}
@@ -311,6 +314,8 @@ func (c *Client) readAnswer() error {
 		c.filling = k
 	}
 	c.mu.Unlock()
+	c.reading = h.packet
+	c.moved(h.packet)
 	if k == nil {
 		return fmt.Errorf("%w: packet %d was not asked for", errAnswer, h.packet)
 	}
@@ -319,7 +324,7 @@ func (c *Client) readAnswer() error {
 	case direct:
 		err = c.fill(k, n)
 	case abandoned:
-		err = c.drop(k, n)
+		err = c.drop(k, h, n)
 	default:
 		err = c.take(k, h, n)
 	}
@@ -328,7 +333,7 @@ func (c *Client) readAnswer() error {
 			err = io.ErrUnexpectedEOF
 		}
 		c.end(err)
-		k.err = c.ended // written once, before end returned
+		k.err = c.endedErr()
 	}
 	k.finish()
 	return err
@@ -403,8 +408,18 @@ func (c *Client) unfill(k *call) bool {
 	return k.abandoned
 }
 
-// drop reads over the answer of an abandoned call.
-func (c *Client) drop(k *call, n uint64) error {
+// drop reads over the answer of an abandoned call. A file that it opened is
+// closed: nobody knows its handle.
+func (c *Client) drop(k *call, h header, n uint64) error {
+	if k.want == opOpenResult && h.op == opOpenResult && n == 8 {
+		var b [8]byte
+		if _, err := io.ReadFull(c.in, b[:]); err != nil {
+			return err
+		}
+		f := &File{c: c, ref: binary.LittleEndian.Uint64(b[:])}
+		go f.abandon(context.Background()) // the reader does not wait for the writer
+		return nil
+	}
 	limit := max(k.most, 8)
 	if k.dst != nil {
 		limit = max(uint64(len(k.dst)), 8)

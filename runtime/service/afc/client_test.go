@@ -157,6 +157,33 @@ func TestCancelWaiting(t *testing.T) {
 	}
 }
 
+// TestCancelOpen: a file whose opening was cancelled is closed when the device
+// has opened it.
+func TestCancelOpen(t *testing.T) {
+	t.Parallel()
+	arrived, answer, closed := make(chan struct{}), make(chan struct{}), make(chan string, 1)
+	c := fake(t, func(h header, body string) []string {
+		switch h.op {
+		case opOpen:
+			close(arrived)
+			<-answer
+			return []string{packet(h.packet, opOpenResult, u64(77), "")}
+		case opClose:
+			closed <- body
+		}
+		return []string{ok(h)}
+	})
+	slow, cancel := context.WithCancel(context.Background())
+	go func() { <-arrived; cancel() }()
+	if f, err := c.Open(slow, "/a", ModeRead); f != nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("Open = %v, %v, want canceled", f, err)
+	}
+	close(answer)
+	if got := <-closed; got != u64(77) {
+		t.Errorf("closed %q, want handle 77", got)
+	}
+}
+
 // TestCancelInsideData: when the answer is half in the caller's buffer, the
 // buffer is the caller's again as soon as Read returns.
 func TestCancelInsideData(t *testing.T) {
@@ -201,36 +228,84 @@ func TestCancelInsideData(t *testing.T) {
 	})
 }
 
-// TestDeadlineInWrite: a request that is cut in two ends the client. The caller
-// learns of its deadline, everybody else that the connection is over.
-func TestDeadlineInWrite(t *testing.T) {
+// TestCancelInWrite: a call that ends while its request is half written does
+// not harm others. The rest of the request follows, with the data that it had.
+func TestCancelInWrite(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"deadline", "cancel"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { cancelInWrite(t, name == "cancel") })
+		})
+	}
+}
+
+func cancelInWrite(t *testing.T, cancelled bool) {
+	a, b := link.Pipe()
+	defer b.Close()
+	c := New(a)
+	f := &File{c: c, path: "/a", ref: 1}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	want := context.DeadlineExceeded
+	if cancelled {
+		want = context.Canceled
+		time.AfterFunc(time.Second, cancel)
+	}
+	data := bytes.Repeat([]byte("x"), 1<<20)
+	_, err := f.Write(ctx, data) // nobody reads from b
+	if !errors.Is(err, want) {
+		t.Errorf("Write: %v, want %v", err, want)
+	}
+	if errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write: %v says that the connection is over", err)
+	}
+	clear(data) // it is the caller's again
+	others := make(chan error, 1)
+	go func() { others <- c.Mkdir(context.Background(), "/e") }()
+	synctest.Wait()
+	frame := make([]byte, headerLen+8+1<<20)
+	if _, err := io.ReadFull(b, frame); err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(frame[headerLen+8:], []byte("x")); n != 1<<20 {
+		t.Errorf("%d bytes of the data arrived as they were, want all", n)
+	}
+	answers := packet(1, opStatus, u64(0), "") + packet(2, opStatus, u64(0), "")
+	if _, err := io.CopyN(io.Discard, b, int64(headerLen+len("/e\x00"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(b, answers); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-others; err != nil {
+		t.Errorf("a call of somebody else: %v", err)
+	}
+	must(t, c.Close())
+}
+
+// TestStuckAfterCancel: a device that does not take the rest of a request loses
+// the connection, so that the next call can open another.
+func TestStuckAfterCancel(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, b := link.Pipe() // nobody reads from b
 		defer b.Close()
 		c := New(a)
 		f := &File{c: c, path: "/a", ref: 1}
-		waiting := make(chan error, 1)
-		go func() { waiting <- c.Mkdir(context.Background(), "/d") }()
-		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		start := time.Now()
 		_, err := f.Write(ctx, make([]byte, 1<<20))
-		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Write: %v", err)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Write: %v, want the deadline", err)
 		}
-		if took := time.Since(start); took != 3*time.Second {
-			t.Errorf("Write took %v, want 3s", took)
+		other := c.Mkdir(context.Background(), "/e")
+		var ended *EndedError
+		if !errors.As(other, &ended) || !errors.Is(other, errUnfinished) {
+			t.Errorf("another call: %v, want %v", other, errUnfinished)
 		}
-		for _, err := range []error{<-waiting, c.Mkdir(context.Background(), "/e")} {
-			var ended *EndedError
-			if !errors.As(err, &ended) || errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("another call: %v", err)
-			}
-			if !errors.Is(ended.Cause, context.DeadlineExceeded) {
-				t.Errorf("cause: %v", ended.Cause)
-			}
+		if errors.Is(other, context.DeadlineExceeded) {
+			t.Errorf("another call: %v speaks of somebody else's deadline", other)
 		}
 		<-c.Done()
 		must(t, c.Close())
@@ -315,8 +390,8 @@ func TestDeviceLeaves(t *testing.T) {
 	<-c.Done()
 }
 
-// TestCancelOverTLS: a read that is kicked out must leave the TLS session
-// whole.
+// TestCancelOverTLS: a read that is kicked out, and a write whose caller leaves,
+// must leave the TLS session whole.
 func TestCancelOverTLS(t *testing.T) {
 	t.Parallel()
 	a, b := loopback(t)
@@ -337,9 +412,25 @@ func TestCancelOverTLS(t *testing.T) {
 		if _, err := c.Pull(ctx, "/big", w, Transfer{Piece: 150_000, InFlight: 8}); !errors.Is(err, context.Canceled) {
 			t.Errorf("Pull: %v, want canceled", err)
 		}
-		if b, err := c.ReadFile(context.Background(), "/small"); string(b) != "small" || err != nil {
-			t.Fatalf("after %d cancelled pulls: %q, %v", i+1, b, err)
+		again, cancelPush := context.WithCancel(context.Background())
+		r := io.TeeReader(bytes.NewReader(make([]byte, 8<<20)), &hook{at: int64(i+1) * 700_000, fn: func() {
+			go cancelPush() // hits the writer wherever it is
+		}})
+		if _, err := c.Push(again, r, "/up", Transfer{}); err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("Push: %v, want canceled", err)
 		}
+		if b, err := c.ReadFile(context.Background(), "/up"); err == nil { // the cancel came too late
+			if len(b) != 8<<20 {
+				t.Errorf("a cancelled push left %d bytes", len(b))
+			}
+			must(t, c.Remove(context.Background(), "/up"))
+		}
+		if b, err := c.ReadFile(context.Background(), "/small"); string(b) != "small" || err != nil {
+			t.Fatalf("after %d cancelled transfers each way: %q, %v", i+1, b, err)
+		}
+	}
+	if names, err := c.ReadDir(context.Background(), "/"); err != nil || len(names) != 2 {
+		t.Errorf("the device has %q, %v, want two files", names, err)
 	}
 	must(t, c.Close())
 	wg.Wait()

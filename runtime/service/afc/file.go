@@ -181,7 +181,7 @@ func (f *File) Close(ctx context.Context) error {
 	}
 	var over *EndedError
 	switch {
-	case errors.As(err, &over) && !over.mine:
+	case errors.As(err, &over):
 		return nil
 	case err != nil:
 		return fail("close", f.path, err)

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // maxPath bounds a path that is sent; devices refuse far shorter ones.
@@ -163,13 +161,13 @@ func (c *Client) removeTree(ctx context.Context, file string, t *trail) error {
 	return c.Remove(ctx, file)
 }
 
-// errName is a name in a listing that would lead out of its directory.
-var errName = link.Malformed("unsafe file name")
+// ErrName is a name in a listing that would lead out of its directory.
+const ErrName = protocolError("unsafe file name")
 
 // childPath joins a directory and a name from its listing.
 func childPath(op, dir, name string) (string, error) {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
-		return "", &Error{Op: op, Path: dir, Err: fmt.Errorf("%w %q", errName, name)}
+		return "", &Error{Op: op, Path: dir, Err: fmt.Errorf("%w %q", ErrName, name)}
 	}
 	return path.Join(dir, name), nil
 }

@@ -5,8 +5,6 @@ import (
 	"io/fs"
 	"net"
 	"strconv"
-
-	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Status is a device's answer code. As an error it matches the general errors
@@ -142,13 +140,11 @@ func (e *Error) Is(target error) bool {
 }
 
 // EndedError is the cause of every failure on a connection that is over:
-// closed, left by the device, given up because the device does not speak AFC,
-// or because a deadline cut a request in two. It matches net.ErrClosed.
+// closed, left by the device, or given up because the device does not speak AFC
+// or does not take a request to its end. It matches net.ErrClosed.
 type EndedError struct {
 	// Cause is why the connection ended.
 	Cause error
-	// mine: the call that reports the error is the one that was cut short.
-	mine bool
 }
 
 // Error says why the connection ended.
@@ -162,12 +158,5 @@ func (e *EndedError) Error() string {
 // Is matches net.ErrClosed.
 func (e *EndedError) Is(target error) bool { return target == net.ErrClosed }
 
-// Unwrap returns the cause, unless it is the context of somebody else's call:
-// errors.Is(err, context.DeadlineExceeded) speaks of the caller's own.
-func (e *EndedError) Unwrap() error {
-	var other *link.Interrupted
-	if !e.mine && errors.As(e.Cause, &other) {
-		return nil
-	}
-	return e.Cause
-}
+// Unwrap returns the cause.
+func (e *EndedError) Unwrap() error { return e.Cause }

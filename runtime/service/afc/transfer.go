@@ -3,10 +3,16 @@ package afc
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
+	"path"
+	"runtime"
 	"sync"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
 // Transfer says how a file is copied. The zero value is good.
@@ -22,7 +28,13 @@ type Transfer struct {
 	// Progress is called after each piece with the bytes copied so far and
 	// the total, -1 if that is not known. Calls come one at a time.
 	Progress func(done, total int64)
+	// Idle is how long the transfer waits while not a byte moves, in either
+	// direction, before it ends with a link.SilentError; 0 is 30 seconds, and
+	// below 0 there is no limit.
+	Idle time.Duration
 
+	// goos is the system whose names PullTree gives files; "" is this one.
+	goos string
 	// stop, when set, is asked before each piece. Ending a context instead
 	// might cut a request in two and cost the connection.
 	stop func() error
@@ -33,11 +45,10 @@ type Transfer struct {
 const (
 	defaultPiece    = 1 << 20
 	defaultInFlight = 4
+	defaultIdle     = 30 * time.Second
 	maxInFlight     = 64
 	// probe is the length of the read that finds the end of a file.
 	probe = 4 << 10
-	// writeHead is the headroom of a write: the header and the handle.
-	writeHead = headerLen + 8
 	// farewell bounds the closing of a file after its copy was cancelled.
 	farewell = 2 * time.Second
 )
@@ -57,19 +68,25 @@ func (t Transfer) withDefaults() Transfer {
 	if t.Progress == nil {
 		t.Progress = func(int64, int64) {}
 	}
+	if t.Idle == 0 {
+		t.Idle = defaultIdle
+	}
+	if t.goos == "" {
+		t.goos = runtime.GOOS
+	}
 	if t.stop == nil {
 		t.stop = func() error { return nil }
 	}
 	return t
 }
 
-// pieces recycles buffers of the lengths that occur, with headroom.
+// pieces recycles buffers of the lengths that occur.
 var pieces = [...]struct {
 	size int
 	pool sync.Pool
-}{{size: writeHead + defaultPiece}, {size: writeHead + writePiece}, {size: writeHead + maxRead}}
+}{{size: defaultPiece}, {size: maxRead}}
 
-// newPiece returns a buffer of at least n bytes, at most writeHead + maxRead.
+// newPiece returns a buffer of at least n bytes, at most maxRead.
 func newPiece(n int) *[]byte {
 	if n > defaultPiece/4 {
 		for i := range pieces {
@@ -99,12 +116,15 @@ func freePiece(b *[]byte) {
 // goroutine of the caller, while the next pieces arrive.
 func (c *Client) Pull(ctx context.Context, remote string, w io.Writer, t Transfer) (int64, error) {
 	t = t.withDefaults()
+	ctx, stop := c.watched(ctx, t.Idle)
+	defer stop()
 	stat, err := c.startStat(ctx, remote) // its answer comes with that of open
 	if err != nil {
 		return 0, err
 	}
 	f, err := c.Open(ctx, remote, ModeRead)
 	if err != nil {
+		c.forget(stat)
 		return 0, err
 	}
 	info, err := c.endStat(ctx, remote, stat)
@@ -113,7 +133,7 @@ func (c *Client) Pull(ctx context.Context, remote string, w io.Writer, t Transfe
 		return 0, err
 	}
 	size := info.Size
-	if info.Kind == Symlink {
+	if info.Kind == Symlink || info.Odd != nil {
 		if size, err = f.measure(ctx); err != nil {
 			f.abandon(ctx)
 			return 0, err
@@ -132,11 +152,26 @@ func (f *File) measure(ctx context.Context) (int64, error) {
 	return size, err
 }
 
-// abandon closes the file after a failure, even if ctx has ended.
+// abandon closes the file after a failure, even if ctx has ended. It does not
+// wait for the answer of the device.
 func (f *File) abandon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	_, _ = f.startClose(ctx) // the failure before counts
+}
+
+// undo removes what a failed push has made, even if ctx has ended, and closes
+// it if f is not nil. It does not wait for the answers of the device.
+func (c *Client) undo(ctx context.Context, f *File, temp string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if f != nil {
+		_, _ = f.startClose(ctx) // the failure before counts
+	}
+	args, err := pathArgs("remove", nil, temp)
+	if temp != "" && err == nil {
+		_, _ = c.start(ctx, request{op: opRemove, args: args, want: opStatus})
+	}
 }
 
 // piece is a read or a write under way.
@@ -251,10 +286,14 @@ func (p *puller) receive(ctx context.Context, w io.Writer) error {
 }
 
 // Push copies r to a file on the device, which is made or replaced, and
-// returns how many bytes it was. Several writes are under way at once. After
-// an error the file on the device may hold a part.
+// returns how many bytes it was. Several writes are under way at once. The file
+// has its name when it is complete; after an error the connection of which is
+// over, a file ".imdlua-..." may be left beside it.
 func (c *Client) Push(ctx context.Context, r io.Reader, remote string, t Transfer) (int64, error) {
-	return c.push(ctx, r, remote, sizeOf(r), t.withDefaults())
+	t = t.withDefaults()
+	ctx, stop := c.watched(ctx, t.Idle)
+	defer stop()
+	return c.push(ctx, r, remote, sizeOf(r), t)
 }
 
 // sizeOf tells how many bytes r will give, -1 if it does not say.
@@ -277,16 +316,42 @@ func sizeOf(r io.Reader) int64 {
 }
 
 func (c *Client) push(ctx context.Context, r io.Reader, remote string, size int64, t Transfer) (int64, error) {
-	f, err := c.Open(ctx, remote, ModeWrite)
+	f, temp, err := c.openToPush(ctx, remote)
 	if err != nil {
 		return 0, err
 	}
 	p := &pusher{f: f, t: t, r: r, size: size}
-	if err := p.run(ctx); err != nil {
-		f.abandon(ctx)
-		return p.got, err
+	err = p.run(ctx)
+	if err == nil && temp != "" {
+		err = c.Rename(ctx, temp, remote)
 	}
-	return p.got, nil
+	if err == nil {
+		return p.got, nil
+	}
+	c.undo(ctx, f, temp)
+	return p.got, err
+}
+
+// openToPush opens a new file beside remote, temp, that takes its place when it
+// is complete. Where that cannot be, temp is "" and remote itself is opened: what
+// is there may not be a regular file, or the device may not allow another one.
+func (c *Client) openToPush(ctx context.Context, remote string) (f *File, temp string, err error) {
+	info, err := c.Stat(ctx, remote)
+	if err == nil && info.Kind == Regular || errors.Is(err, fs.ErrNotExist) {
+		temp = path.Join(path.Dir(remote), savefile.Temporary())
+		f, err = c.Open(ctx, temp, ModeWrite)
+		if err == nil {
+			f.path = remote // in errors
+			return f, temp, nil
+		}
+	}
+	var refusal *Error
+	if err != nil && (!errors.As(err, &refusal) || refusal.Status == Success) {
+		c.undo(ctx, nil, temp) // the device may be about to make it
+		return nil, "", err
+	}
+	f, err = c.Open(ctx, remote, ModeWrite)
+	return f, "", err
 }
 
 // pusher copies to an open file.
@@ -333,17 +398,17 @@ func (p *pusher) send(ctx context.Context) (bool, error) {
 	if p.size >= 0 && p.size < int64(n) {
 		n = max(int(p.size), probe)
 	}
-	b := newPiece(writeHead + n)
-	// A write is over when start returns, so the buffer is free again.
+	b := newPiece(n)
+	// Nobody reads from the buffer when start has returned.
 	defer freePiece(b)
-	m, err := io.ReadFull(p.r, (*b)[writeHead:writeHead+n])
+	m, err := io.ReadFull(p.r, (*b)[:n])
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return false, fail("push", p.f.path, err)
 	}
 	if m == 0 {
 		return false, nil
 	}
-	r := request{op: opWrite, data: (*b)[writeHead : writeHead+m], framed: *b, want: opStatus}
+	r := request{op: opWrite, data: (*b)[:m], want: opStatus}
 	k, startErr := p.f.start(ctx, r)
 	if startErr != nil {
 		return false, fail("push", p.f.path, startErr)
@@ -395,8 +460,7 @@ func (b *limited) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-// WriteFile makes or replaces a file. It is not atomic: whoever looks
-// meanwhile, or after an error, may find a part.
+// WriteFile makes or replaces a file, as Push does.
 func (c *Client) WriteFile(ctx context.Context, file string, b []byte) error {
 	_, err := c.Push(ctx, bytes.NewReader(b), file, Transfer{})
 	return err

@@ -4,30 +4,49 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
 
 // Tree is what PullTree or PushTree copied.
 type Tree struct {
-	Files, Directories, Links int
-	Bytes                     int64
-	// Skipped lists what was not copied because it cannot be: directories the
-	// device does not let anybody read, sockets and the like.
-	Skipped []string
+	Files, Directories int
+	Bytes              int64
+	// Links are the symbolic links that were copied.
+	Links []Link
+	// Skipped is what was not copied: what the device does not give out, what
+	// is neither a file, a directory nor a link, and links that this computer
+	// cannot make. Directories whose time the device does not change are told
+	// as well.
+	Skipped []Skip
+	// Renamed is what got another name, because this computer cannot write the
+	// one that it has on the device.
+	Renamed []Renamed
 }
+
+// Link is a symbolic link that was copied.
+type Link struct {
+	Path, Target string
+	// AsFile says that what the link refers to was copied, and not the link.
+	AsFile bool
+}
+
+// Renamed is a file or directory with another name on this computer.
+type Renamed struct{ Path, Name string }
+
+// ErrKind is the error for what is neither a file, a directory nor a link. It
+// matches errors.ErrUnsupported.
+var ErrKind = fmt.Errorf("%w: neither a file, a directory nor a link", errors.ErrUnsupported)
 
 // item is one file, directory or link of a tree.
 type item struct {
 	rel    string // path below the root, with slashes; "." is the root
+	local  string // the same with the names of this computer
 	kind   Kind
 	size   int64
 	mtime  time.Time
@@ -49,7 +68,7 @@ func (p *progress) file() func(done, total int64) {
 		defer p.mu.Unlock()
 		p.done += done - last
 		last = done
-		p.total = max(p.total, p.done)
+		p.total = max(p.total, p.done) // a file may grow
 		p.tell(p.done, p.total)
 	}
 }
@@ -100,216 +119,15 @@ func each(n, atOnce int, fn func(i int, stop func() error) error) error {
 	return nil
 }
 
-// PullTree copies what remote names to the local path: a directory with all
-// that is below it, symbolic links as links, or a single file. Directories
-// that exist are added to, files replaced; modification times are kept.
-// Several files are under way at once. Nothing is written outside of local,
-// whatever names and links the device comes up with: unsafe names end the copy
-// with an error.
-func (c *Client) PullTree(ctx context.Context, remote, local string, t Transfer) (Tree, error) {
-	t = t.withDefaults()
-	items, skipped, err := c.scan(ctx, remote)
-	if err != nil {
-		return Tree{}, err
-	}
-	dir, single := local, items[0].kind != Directory
-	if single {
-		dir, items[0].rel = filepath.Dir(local), filepath.Base(local)
-	} else if err := os.MkdirAll(local, 0o777); err != nil {
-		return Tree{}, fail("pull", remote, err)
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return Tree{}, fail("pull", remote, err)
-	}
-	defer root.Close()
-	p := &treePull{c: c, root: root, remote: remote, single: single, t: t}
-	if err := p.run(ctx, items); err != nil {
-		return Tree{}, err
-	}
-	p.tree.Skipped = skipped
-	return p.tree, nil
-}
-
-// scan lists a remote tree.
-func (c *Client) scan(ctx context.Context, remote string) (items []item, skipped []string, err error) {
-	base := path.Clean(remote)
-	err = c.Walk(ctx, base, func(file string, info Info, err error) error {
-		rel := "."
-		if file != base {
-			rel = strings.TrimPrefix(strings.TrimPrefix(file, base), "/")
-			if base == "." {
-				rel = file
-			}
-		}
-		switch {
-		case errors.Is(err, PermissionDenied) && file != base:
-			skipped = append(skipped, file)
-			return nil
-		case err != nil:
-			return err
-		case info.Kind > Symlink && file != base:
-			skipped = append(skipped, file)
-			return nil
-		case rel != "." && !safeLocally(info.Name):
-			return &Error{Op: "pull", Path: file, Err: fmt.Errorf("%w %q", errName, info.Name)}
-		}
-		items = append(items, item{rel, info.Kind, info.Size, info.ModTime, info.LinkTarget})
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	return items, skipped, nil // the root is there, or err is
-}
-
-// safeLocally reports whether a name from the device is one plain name here;
-// Windows has more separators and reserved names.
-func safeLocally(name string) bool {
-	if runtime.GOOS == "windows" && strings.ContainsAny(name, `\:`) {
-		return false
-	}
-	return filepath.IsLocal(name)
-}
-
-type treePull struct {
-	c      *Client
-	root   *os.Root
-	remote string
-	single bool // remote is no directory
-	t      Transfer
-	tree   Tree
-}
-
-func (p *treePull) path(i item) string {
-	if p.single {
-		return p.remote
-	}
-	return path.Join(p.remote, i.rel)
-}
-
-func (p *treePull) run(ctx context.Context, items []item) error {
-	var files, links, dirs []item
-	sum := progress{tell: p.t.Progress}
-	for _, i := range items {
-		switch {
-		case i.kind == Directory:
-			dirs = append(dirs, i)
-			if err := p.mkdir(i); err != nil {
-				return fail("pull", p.path(i), err)
-			}
-		case i.kind == Symlink && !p.single:
-			links = append(links, i)
-		default:
-			files = append(files, i)
-			sum.total += i.size
-		}
-	}
-	var mu sync.Mutex
-	err := each(len(files), p.t.InFlight, func(k int, stop func() error) error {
-		t := p.t
-		t.Progress, t.stop = sum.file(), stop
-		n, err := p.file(ctx, files[k], t)
-		mu.Lock()
-		defer mu.Unlock()
-		p.tree.Bytes += n
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for _, l := range links {
-		if err := p.link(l); err != nil {
-			return fail("pull", p.path(l), err)
-		}
-	}
-	for _, d := range slices.Backward(dirs) {
-		// Last, as every file that is made in a directory changes its time.
-		if err := p.root.Chtimes(filepath.FromSlash(d.rel), time.Time{}, d.mtime); err != nil {
-			return fail("pull", p.path(d), err)
-		}
-	}
-	p.tree.Files, p.tree.Links, p.tree.Directories = len(files), len(links), len(dirs)
-	return nil
-}
-
-func (p *treePull) mkdir(i item) error {
-	if i.rel == "." {
-		return nil
-	}
-	name := filepath.FromSlash(i.rel)
-	err := p.root.Mkdir(name, 0o777)
-	if !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	info, err := p.root.Lstat(name)
-	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%s: %w and is no directory", name, fs.ErrExist)
-	}
-	return err
-}
-
-// unlink makes room for a file or link: what is written must not go through a
-// link that was there before.
-func (p *treePull) unlink(name string, plain bool) error {
-	info, err := p.root.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case plain && info.Mode().IsRegular():
-		return nil
-	case info.IsDir():
-		return fmt.Errorf("%s: %w and is a directory", name, fs.ErrExist)
-	}
-	return p.root.Remove(name)
-}
-
-func (p *treePull) file(ctx context.Context, i item, t Transfer) (int64, error) {
-	remote, name := p.path(i), filepath.FromSlash(i.rel)
-	if err := p.unlink(name, true); err != nil {
-		return 0, fail("pull", remote, err)
-	}
-	w, err := p.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
-	if err != nil {
-		return 0, fail("pull", remote, err)
-	}
-	n, err := p.pull(ctx, i, remote, w, t)
-	if closeErr := w.Close(); err == nil {
-		err = fail("pull", remote, closeErr)
-	}
-	if err == nil && i.kind == Regular {
-		err = fail("pull", remote, p.root.Chtimes(name, time.Time{}, i.mtime))
-	}
-	return n, err
-}
-
-func (p *treePull) pull(ctx context.Context, i item, remote string, w io.Writer, t Transfer) (int64, error) {
-	if i.kind != Regular {
-		return p.c.Pull(ctx, remote, w, t)
-	}
-	f, err := p.c.Open(ctx, remote, ModeRead)
-	if err != nil {
-		return 0, err
-	}
-	return f.pull(ctx, w, i.size, t)
-}
-
-func (p *treePull) link(i item) error {
-	name := filepath.FromSlash(i.rel)
-	if err := p.unlink(name, false); err != nil {
-		return err
-	}
-	return p.root.Symlink(i.target, name)
-}
-
 // PushTree copies what the local path names to remote: a directory with all
 // that is below it, symbolic links as links, or a single file. Directories
 // that exist are added to, files and links replaced; modification times are
-// kept. Several files are under way at once.
+// kept. Several files are under way at once. What the device refuses is an
+// error.
 func (c *Client) PushTree(ctx context.Context, local, remote string, t Transfer) (Tree, error) {
 	t = t.withDefaults()
+	ctx, stop := c.watched(ctx, t.Idle)
+	defer stop()
 	info, err := os.Stat(local)
 	if err != nil {
 		return Tree{}, fail("push", remote, err)
@@ -378,7 +196,8 @@ func (p *treePush) scan() error {
 			i.target = filepath.ToSlash(i.target)
 			p.links = append(p.links, i)
 		default:
-			p.tree.Skipped = append(p.tree.Skipped, rel)
+			err := &Error{Op: "push", Path: p.path(i), Err: ErrKind}
+			p.tree.Skipped = append(p.tree.Skipped, Skip{filepath.FromSlash(rel), err})
 		}
 		return nil
 	})
@@ -412,13 +231,21 @@ func (p *treePush) run(ctx context.Context) error {
 		if err := p.link(ctx, l); err != nil {
 			return err
 		}
+		p.tree.Links = append(p.tree.Links, Link{Path: p.path(l), Target: l.target})
 	}
 	for _, d := range slices.Backward(p.dirs) {
-		if err := p.setTime(ctx, d); err != nil && !errors.Is(err, PermissionDenied) {
-			return err // the root of a service is not ours to change
+		err := p.setTime(ctx, d)
+		switch {
+		case err == nil:
+		case d.rel == "." && errors.Is(err, PermissionDenied):
+			// The root of a service is not ours to change.
+		case refused(err):
+			p.tree.Skipped = append(p.tree.Skipped, Skip{p.path(d), err})
+		default:
+			return err
 		}
 	}
-	p.tree.Files, p.tree.Links, p.tree.Directories = len(p.files), len(p.links), len(p.dirs)
+	p.tree.Files, p.tree.Directories = len(p.files), len(p.dirs)
 	return nil
 }
 

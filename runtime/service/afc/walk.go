@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -14,7 +15,8 @@ const statsInFlight = 32
 
 // WalkFunc is called by Walk for each file and directory. With an error it is
 // called for what could not be listed or described; returning nil then goes on
-// without it. fs.SkipDir and fs.SkipAll work as with fs.WalkDir.
+// without it. It must do so only if Passable says that the error is about that
+// entry alone, or the walk is cut off unseen. fs.SkipDir and fs.SkipAll work as with fs.WalkDir.
 type WalkFunc func(file string, info Info, err error) error
 
 // Walk visits root and all that is below it, each directory before its entries
@@ -40,7 +42,7 @@ func (c *Client) walk(ctx context.Context, file string, info Info, fn WalkFunc, 
 		}
 		return err
 	}
-	list, err := c.list(ctx, file)
+	list, err := c.List(ctx, file)
 	if err != nil {
 		if err = fn(file, info, err); err == fs.SkipDir {
 			return nil
@@ -54,13 +56,10 @@ func (c *Client) walk(ctx context.Context, file string, info Info, fn WalkFunc, 
 	}
 	defer t.leave()
 	for _, e := range list {
-		switch {
-		case e.err == nil:
-			err = c.walk(ctx, e.path, e.info, fn, t)
-		case errors.Is(e.err, NotFound):
-			continue // it went between the listing and the stat
-		default:
-			err = fn(e.path, Info{Name: path.Base(e.path)}, e.err)
+		if e.Err == nil {
+			err = c.walk(ctx, e.Path, e.Info, fn, t)
+		} else {
+			err = fn(e.Path, e.Info, e.Err)
 		}
 		if err == fs.SkipDir {
 			return nil
@@ -72,22 +71,47 @@ func (c *Client) walk(ctx context.Context, file string, info Info, fn WalkFunc, 
 	return nil
 }
 
-// entry is one name of a listing, described.
-type entry struct {
-	path string
-	info Info
-	err  error
+// Entry is one name of a directory, described.
+type Entry struct {
+	Path string
+	Info Info
+	// Err is why the device did not describe it. Passable holds for it, and
+	// Info has a name and the kind Unknown.
+	Err error
 }
 
-// list reads a directory and describes what is in it, with several stats under
-// way at once. It fails only when the directory cannot be read, a name is
-// unsafe or the connection ends.
-func (c *Client) list(ctx context.Context, dir string) ([]entry, error) {
+// Skip is what a call left out, and why.
+type Skip struct {
+	Path string
+	Err  error
+}
+
+// Passable reports whether an error is about a single file or directory of a
+// tree, so that a walk may go on without it if it says so. Such errors are the
+// device's refusals (no permission, gone since it was listed), and names and
+// descriptions that make no sense. All others mean that the rest is unknown.
+func Passable(err error) bool {
+	return refused(err) || errors.Is(err, errKeys) || errors.Is(err, ErrName)
+}
+
+// refused reports whether the device said that it does not give one file out.
+func refused(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.Status == Success {
+		return false
+	}
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)
+}
+
+// List describes what is in a directory, sorted by name. Several requests are
+// under way at once. It fails if the directory cannot be read, or with the
+// first error that is not Passable.
+func (c *Client) List(ctx context.Context, dir string) ([]Entry, error) {
 	names, err := c.ReadDir(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]entry, len(names))
+	list := make([]Entry, len(names))
 	calls := make([]*call, len(names))
 	defer func() {
 		for _, k := range calls {
@@ -96,25 +120,35 @@ func (c *Client) list(ctx context.Context, dir string) ([]entry, error) {
 			}
 		}
 	}()
-	sent := 0
 	for i, name := range names {
-		if list[i].path, err = childPath("read directory", dir, name); err != nil {
-			return nil, err
+		e := &list[i]
+		e.Path, e.Err = childPath("read directory", dir, name)
+		if e.Err != nil {
+			e.Path = strings.TrimSuffix(dir, "/") + "/" + name // only to be shown
 		}
 	}
+	sent := 0
 	for i := range list {
 		for ; sent < len(list) && sent < i+statsInFlight; sent++ {
-			if calls[sent], err = c.startStat(ctx, list[sent].path); err != nil {
+			if list[sent].Err != nil {
+				continue
+			}
+			if calls[sent], err = c.startStat(ctx, list[sent].Path); err != nil {
 				return nil, err
 			}
 		}
 		e := &list[i]
-		e.info, e.err = c.endStat(ctx, e.path, calls[i])
-		calls[i] = nil
-		var f *Error
-		if errors.As(e.err, &f) && f.Status == Success && !errors.Is(e.err, errKeys) {
-			return nil, e.err
+		if e.Err == nil {
+			e.Info, e.Err = c.endStat(ctx, e.Path, calls[i])
+			calls[i] = nil
 		}
+		if e.Err == nil {
+			continue
+		}
+		if !Passable(e.Err) {
+			return nil, e.Err
+		}
+		e.Info = Info{Name: names[i], Kind: Unknown}
 	}
 	return list, nil
 }
@@ -130,29 +164,41 @@ const maxBraces = 1024
 //	{a,b}   either; braces nest and may hold slashes
 //
 // as in "DCIM/**/*.{HEIC,MOV}". A star matches names that begin with a dot,
-// too. Directories that cannot be read are passed over. A bad pattern is
-// path.ErrBadPattern.
-func (c *Client) Glob(ctx context.Context, pattern string) ([]string, error) {
+// too. A bad pattern is path.ErrBadPattern.
+//
+// What the device refuses is passed over and told, if it could have matched or
+// could hold a match. A path that matches and is not described has an Err.
+func (c *Client) Glob(ctx context.Context, pattern string) ([]Entry, []Skip, error) {
 	alternatives, err := expandBraces(pattern)
 	if err != nil {
-		return nil, fail("glob", pattern, err)
+		return nil, nil, fail("glob", pattern, err)
 	}
-	g := globber{c: c, found: map[string]struct{}{}, lists: map[string][]entry{}, seen: map[string]struct{}{}}
+	g := globber{
+		c:       c,
+		found:   map[string]Entry{},
+		lists:   map[string][]Entry{},
+		seen:    map[string]struct{}{},
+		listed:  map[string]struct{}{},
+		skipped: map[string]error{},
+	}
 	for _, p := range alternatives {
 		base, elements, err := splitPattern(p)
 		if err != nil {
-			return nil, fail("glob", pattern, err)
+			return nil, nil, fail("glob", pattern, err)
 		}
 		if err := g.match(ctx, base, elements); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	out := make([]string, 0, len(g.found))
-	for p := range g.found {
-		out = append(out, p)
+	out := make([]Entry, 0, len(g.found))
+	for _, p := range slices.Sorted(maps.Keys(g.found)) {
+		out = append(out, g.found[p])
 	}
-	slices.Sort(out)
-	return out, nil
+	var skipped []Skip
+	for _, p := range slices.Sorted(maps.Keys(g.skipped)) {
+		skipped = append(skipped, Skip{p, g.skipped[p]})
+	}
+	return out, skipped, nil
 }
 
 // splitPattern cuts a pattern into elements and checks each.
@@ -182,33 +228,54 @@ func splitPattern(p string) (base string, elements []string, err error) {
 
 // globber matches one pattern; what it read is kept for the alternatives.
 type globber struct {
-	c     *Client
-	found map[string]struct{}
-	lists map[string][]entry
-	seen  map[string]struct{} // what match has done
-	trail trail
+	c       *Client
+	found   map[string]Entry
+	lists   map[string][]Entry
+	seen    map[string]struct{} // what match has done
+	listed  map[string]struct{} // directories that a listing had
+	skipped map[string]error
+	trail   trail
 }
 
-// passed reports whether a failure is the device's refusal of one directory,
-// which a glob passes over.
-func passed(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Status != Success
-}
-
-func (g *globber) list(ctx context.Context, dir string) ([]entry, error) {
+// list describes a directory of the pattern. One that is not there holds
+// nothing; one that a listing had, or that is refused, was skipped.
+func (g *globber) list(ctx context.Context, dir string) ([]Entry, error) {
 	if l, ok := g.lists[dir]; ok {
 		return l, nil
 	}
-	l, err := g.c.list(ctx, dir)
-	if err != nil && !passed(err) {
-		return nil, err
+	l, err := g.c.List(ctx, dir)
+	if err != nil {
+		if err := g.pass(ctx, dir, dir, err); err != nil {
+			return nil, err
+		}
 	}
 	if g.trail.entries += len(l); g.trail.entries > MaxEntries {
 		return nil, fail("glob", dir, &LimitError{"entries", MaxEntries})
 	}
 	g.lists[dir] = l
 	return l, nil
+}
+
+// pass decides about an error for a file of the pattern: nil if the device
+// refused it, or if there is no directory dir that it could be in.
+func (g *globber) pass(ctx context.Context, file, dir string, err error) error {
+	_, had := g.listed[file]
+	switch {
+	case refused(err) && errors.Is(err, fs.ErrNotExist) && !had:
+		return nil
+	case refused(err):
+		g.skipped[file] = err
+		return nil
+	}
+	var e *Error
+	if !errors.As(err, &e) || e.Status == Success {
+		return err
+	}
+	info, statErr := g.c.Stat(ctx, dir)
+	if errors.Is(statErr, fs.ErrNotExist) || statErr == nil && info.Kind != Directory {
+		return nil
+	}
+	return err
 }
 
 func (g *globber) match(ctx context.Context, dir string, elements []string) error {
@@ -241,34 +308,50 @@ func (g *globber) match(ctx context.Context, dir string, elements []string) erro
 		}
 	}
 	for _, e := range list {
-		switch ok, _ := path.Match(first, path.Base(e.path)); {
-		case first == "**" && e.info.Kind == Directory:
-			err = g.match(ctx, e.path, elements)
-		case first == "**" || !ok:
-			continue
-		case len(rest) == 0:
-			g.found[e.path] = struct{}{}
-		case e.info.Kind == Directory || e.info.Kind == Symlink:
-			err = g.match(ctx, e.path, rest)
-		}
-		if err != nil {
+		if err := g.entry(ctx, e, elements); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// entry matches what a listing had.
+func (g *globber) entry(ctx context.Context, e Entry, elements []string) error {
+	first, rest := elements[0], elements[1:]
+	ok, _ := path.Match(first, e.Info.Name)
+	if !ok && first != "**" {
+		return nil
+	}
+	if e.Err != nil {
+		g.skipped[e.Path] = e.Err
+	}
+	if e.Info.Kind == Directory {
+		g.listed[e.Path] = struct{}{}
+	}
+	switch {
+	case first == "**" && e.Info.Kind == Directory:
+		return g.match(ctx, e.Path, elements)
+	case first == "**":
+		return nil
+	case len(rest) == 0:
+		if e.Err == nil || errors.Is(e.Err, fs.ErrPermission) || errors.Is(e.Err, errKeys) {
+			g.found[e.Path] = e
+		}
+		return nil
+	case e.Info.Kind == Directory || e.Info.Kind == Symlink:
+		return g.match(ctx, e.Path, rest)
+	}
+	return nil
+}
+
 // literal is the end of a pattern without stars: the path counts if it exists.
 func (g *globber) literal(ctx context.Context, file string) error {
-	_, err := g.c.Stat(ctx, file)
+	info, err := g.c.Stat(ctx, file)
 	if err == nil {
-		g.found[file] = struct{}{}
+		g.found[file] = Entry{Path: file, Info: info}
 		return nil
 	}
-	if passed(err) {
-		return nil
-	}
-	return err
+	return g.pass(ctx, file, path.Dir(file), err)
 }
 
 // expandBraces unfolds {a,b}. A brace that is not closed is a bad pattern, one

@@ -97,20 +97,33 @@ func TestGlob(t *testing.T) {
 		"top.MOV/*":               {},
 		"none":                    {},
 	} {
-		if got, err := c.Glob(ctx(t), pattern); err != nil || !slices.Equal(got, want) {
+		got, skipped, err := globPaths(c, ctx(t), pattern)
+		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("Glob(%q) = %q, %v, want %q", pattern, got, err, want)
+		}
+		if len(skipped) > 0 {
+			t.Errorf("Glob(%q) skipped %v", pattern, skipped)
 		}
 	}
 	for _, bad := range []string{"[", "a{b", "a}b", "[a-]/x", strings.Repeat("{a,b}", 11)} {
-		if got, err := c.Glob(ctx(t), bad); got != nil || !errors.Is(err, path.ErrBadPattern) {
-			t.Errorf("Glob(%q) = %q, %v, want ErrBadPattern", bad, got, err)
+		if got, _, err := c.Glob(ctx(t), bad); got != nil || !errors.Is(err, path.ErrBadPattern) {
+			t.Errorf("Glob(%q) = %v, %v, want ErrBadPattern", bad, got, err)
 		}
 	}
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := c.Glob(cancelled, "**"); !errors.Is(err, context.Canceled) {
+	if _, _, err := c.Glob(cancelled, "**"); !errors.Is(err, context.Canceled) {
 		t.Errorf("Glob: %v, want canceled", err)
 	}
+}
+
+func globPaths(c *Client, ctx context.Context, pattern string) ([]string, []Skip, error) {
+	found, skipped, err := c.Glob(ctx, pattern)
+	paths := []string{}
+	for _, e := range found {
+		paths = append(paths, e.Path)
+	}
+	return paths, skipped, err
 }
 
 func FuzzGlob(f *testing.F) {

@@ -29,6 +29,7 @@ package afc
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -131,11 +132,25 @@ type header struct {
 	op           Opcode
 }
 
+// ErrProtocol is matched by the errors for a device that does not keep to the
+// protocol.
+var ErrProtocol = errors.New("not the AFC protocol")
+
+// protocolError is an error that matches ErrProtocol.
+type protocolError string
+
+func (e protocolError) Error() string { return string(e) }
+
+// Is matches ErrProtocol, and the one of package link.
+func (e protocolError) Is(target error) bool {
+	return target == ErrProtocol || target == link.ErrProtocol
+}
+
 // Errors of the codec.
-var (
-	errMagic   = link.Malformed("not an AFC packet")
-	errLengths = link.Malformed("packet lengths contradict each other")
-	errKeys    = link.Malformed("malformed list of keys and values")
+const (
+	errMagic   = protocolError("not an AFC packet")
+	errLengths = protocolError("packet lengths contradict each other")
+	errKeys    = protocolError("malformed list of keys and values")
 )
 
 func appendHeader(b []byte, h header) []byte {
@@ -224,6 +239,9 @@ const (
 	CharDevice
 	FIFO
 	Socket
+	// Unknown is the kind of what the device does not describe, or describes
+	// by a name that is not known.
+	Unknown
 )
 
 // kindNames are the values of st_ifmt.
@@ -231,7 +249,7 @@ var kindNames = [...]string{"S_IFREG", "S_IFDIR", "S_IFLNK", "S_IFBLK", "S_IFCHR
 
 // String names the kind: "file", "directory", "symlink" ...
 func (k Kind) String() string {
-	names := [...]string{"file", "directory", "symlink", "block device", "character device", "fifo", "socket"}
+	names := [...]string{"file", "directory", "symlink", "block device", "character device", "fifo", "socket", "unknown"}
 	if k < 0 || int(k) >= len(names) {
 		return "Kind(" + strconv.Itoa(int(k)) + ")"
 	}
@@ -248,6 +266,10 @@ type Info struct {
 	ModTime    time.Time
 	BirthTime  time.Time
 	LinkTarget string // of a Symlink
+
+	// Odd is what the device said that makes no sense, such as a negative
+	// size. The fields that it is about are zero.
+	Odd error
 }
 
 // appendInfo writes the keys in the order of a real device, and no others:
@@ -266,52 +288,76 @@ func appendInfo(b []byte, i Info) []byte {
 	return b
 }
 
-// decodeInfo reads what GetFileInfo answers. st_size and st_ifmt must be
-// there, unknown keys are passed over.
+// decodeInfo reads what GetFileInfo answers. Unknown keys are passed over. A
+// value that makes no sense is Info.Odd: one such file must not spoil a whole
+// listing.
 func decodeInfo(b []byte) (Info, error) {
-	var i Info
-	var size, kind bool
-	err := decodeKeys(b, func(key, value string) (err error) {
+	i := Info{Kind: Unknown}
+	odd := func(err error) {
+		if i.Odd == nil {
+			i.Odd = err
+		}
+	}
+	number := func(key, value string) int64 {
+		v, err := parseInt(key, value)
+		if err == nil && v < 0 {
+			err = fmt.Errorf("%w: %s is %q", errKeys, key, value)
+		}
+		if err != nil {
+			odd(err)
+			return 0
+		}
+		return v
+	}
+	date := func(key, value string) time.Time {
+		t, err := parseTime(key, value)
+		if err != nil {
+			odd(err)
+		}
+		return t
+	}
+	size := false
+	err := decodeKeys(b, func(key, value string) error {
 		switch key {
 		case "st_size":
 			size = true
-			i.Size, err = parseInt(key, value)
+			i.Size = number(key, value)
 		case "st_blocks":
-			i.Blocks, err = parseInt(key, value)
+			i.Blocks = number(key, value)
 		case "st_nlink":
-			var n int64
-			n, err = parseInt(key, value)
-			i.Nlink = int(n)
+			i.Nlink = int(number(key, value))
 		case "st_ifmt":
-			kind = true
-			i.Kind, err = parseKind(value)
+			i.Kind = parseKind(value)
+			if i.Kind == Unknown {
+				odd(fmt.Errorf("%w: st_ifmt is %q", errKeys, value))
+			}
 		case "st_mtime":
-			i.ModTime, err = parseTime(key, value)
+			i.ModTime = date(key, value)
 		case "st_birthtime":
-			i.BirthTime, err = parseTime(key, value)
+			i.BirthTime = date(key, value)
 		case "LinkTarget":
 			i.LinkTarget = value
 		}
-		return err
+		return nil
 	})
-	if err == nil && !(size && kind) {
-		err = fmt.Errorf("%w: st_size or st_ifmt is missing", errKeys)
-	}
 	if err != nil {
 		return Info{}, err
+	}
+	if !size || i.Kind == Unknown {
+		odd(fmt.Errorf("%w: st_size or st_ifmt is missing", errKeys))
 	}
 	return i, nil
 }
 
 func formatInt(v int64) string { return strconv.FormatInt(v, 10) }
 
-func parseKind(value string) (Kind, error) {
+func parseKind(value string) Kind {
 	for k, name := range kindNames {
 		if name == value {
-			return Kind(k), nil
+			return Kind(k)
 		}
 	}
-	return 0, fmt.Errorf("%w: st_ifmt is %q", errKeys, value)
+	return Unknown
 }
 
 func parseInt(key, value string) (int64, error) {

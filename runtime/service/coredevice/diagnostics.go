@@ -8,8 +8,10 @@ import (
 	"net"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -27,6 +29,8 @@ const (
 	maxFile = 64 << 30
 	// copyBuffer is how much of a file is handed on at once.
 	copyBuffer = 64 << 10
+	// defaultIdle is that of Sysdiagnose.Idle.
+	defaultIdle = 30 * time.Second
 )
 
 // Diagnosis is the diagnostics service of one device.
@@ -56,6 +60,9 @@ type Sysdiagnose struct {
 	Name string
 	// Size is in bytes, 0 after a dry run.
 	Size int64
+	// Idle is how long Copy waits while not a byte comes before it ends with a
+	// link.SilentError; 0 is 30 seconds, and below 0 there is no limit.
+	Idle time.Duration
 
 	conn  *Conn
 	index int
@@ -140,7 +147,7 @@ func (s *Sysdiagnose) Read(ctx context.Context, p []byte) (int, error) {
 func (s *Sysdiagnose) Copy(ctx context.Context, w io.Writer) (int64, error) {
 	buf := make([]byte, copyBuffer)
 	for total := int64(0); ; {
-		n, err := s.Read(ctx, buf)
+		n, err := s.readSoon(ctx, buf)
 		if n > 0 {
 			m, err := w.Write(buf[:n])
 			if total += int64(m); err != nil {
@@ -154,6 +161,20 @@ func (s *Sysdiagnose) Copy(ctx context.Context, w io.Writer) (int64, error) {
 			return total, err
 		}
 	}
+}
+
+// readSoon is Read that does not wait longer than s.Idle.
+func (s *Sysdiagnose) readSoon(ctx context.Context, p []byte) (int, error) {
+	idle := s.Idle
+	if idle == 0 {
+		idle = defaultIdle
+	}
+	if idle < 0 {
+		return s.Read(ctx, p)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, idle, &link.SilentError{For: idle})
+	defer cancel()
+	return s.Read(ctx, p)
 }
 
 // Close gives up what was not read. The connection stays usable.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 )
@@ -138,6 +139,22 @@ func TestSysdiagnoseLeft(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 			break
+		}
+	})
+}
+
+// TestSysdiagnoseSilent waits for a file that the device does not send.
+func TestSysdiagnoseSilent(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		s := &Sysdiagnose{Name: "x", Size: 10, conn: r.diagnosis().Conn, index: 3}
+		began := time.Now()
+		_, err := s.Copy(t.Context(), io.Discard)
+		var silent *link.SilentError
+		if !errors.As(err, &silent) {
+			t.Errorf("Copy: %v, want a SilentError", err)
+		}
+		if took := time.Since(began); took != 30*time.Second {
+			t.Errorf("Copy took %v, want 30s", took)
 		}
 	})
 }

@@ -22,22 +22,27 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 // New returns a client on a connection to the service.
 func New(c net.Conn) *Client { return afc.New(c) }
 
-// Reports lists all files, also those in directories such as Retired, by path.
-func Reports(ctx context.Context, c *Client) ([]Report, error) {
+// Reports lists all files, also those in directories such as Retired, by path,
+// and what the device refused to list or describe.
+func Reports(ctx context.Context, c *Client) ([]Report, []afc.Skip, error) {
 	var out []Report
+	var skipped []afc.Skip
 	err := c.Walk(ctx, "/", func(file string, info afc.Info, err error) error {
-		if errors.Is(err, fs.ErrPermission) && file != "/" {
+		switch {
+		case err != nil && file != "/" && afc.Passable(err):
+			skipped = append(skipped, afc.Skip{Path: file, Err: err})
 			return nil
-		}
-		if err == nil && info.Kind == afc.Regular {
+		case err == nil && info.Odd != nil:
+			skipped = append(skipped, afc.Skip{Path: file, Err: info.Odd})
+		case err == nil && info.Kind == afc.Regular:
 			out = append(out, Report{Path: file, Process: processOf(file), Time: info.ModTime, Size: info.Size})
 		}
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return out, nil
+	return out, skipped, nil
 }
 
 // Clear removes all reports. What goes meanwhile, and what the device is known

@@ -62,9 +62,12 @@ func TestReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, ctx := connect(t, &Device{Phone: p})
-	list, err := Reports(ctx, c)
+	list, skipped, err := Reports(ctx, c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(skipped) > 0 {
+		t.Errorf("skipped %v", skipped)
 	}
 	i := slices.IndexFunc(list, func(r Report) bool { return r.Path == name })
 	if i < 0 || list[i].Process != "My App" || list[i].Size != 3 || list[i].Time.IsZero() {
@@ -81,7 +84,7 @@ func TestReports(t *testing.T) {
 	if err := Clear(ctx, c); err != nil {
 		t.Fatal(err)
 	}
-	if list, err := Reports(ctx, c); err != nil || len(list) != 0 {
+	if list, _, err := Reports(ctx, c); err != nil || len(list) != 0 {
 		t.Errorf("after Clear: %+v, %v", list, err)
 	}
 	if _, err := c.Stat(ctx, name); !errors.Is(err, fs.ErrNotExist) {

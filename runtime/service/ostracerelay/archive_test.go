@@ -232,3 +232,30 @@ func TestArchiveHostile(t *testing.T) {
 		}
 	}
 }
+
+// TestArchiveCut ends the connection between two pieces, which is how a whole
+// archive ends as well.
+func TestArchiveCut(t *testing.T) {
+	t.Parallel()
+	ok, err := plist.Encode(plist.Dict{"Status": statusOK}, plist.Binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := append([]byte{1, 0, 0, 0, byte(len(ok))}, ok...)
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := writeTar(w, []archiveFile{{"a", make([]byte, 2000)}, {"b", make([]byte, 300)}}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 512, 1000, 1536, 2500, archive.Len()} {
+		in := binary.LittleEndian.AppendUint32(append(bytes.Clone(head), 3), uint32(n))
+		in = append(in, archive.Bytes()[:n]...)
+		got, err := clientOf(in).CreateArchive(t.Context(), io.Discard, ArchiveOptions{})
+		if whole := n == archive.Len(); whole != (err == nil) || !whole && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%d of %d bytes: %d, %v", n, archive.Len(), got, err)
+		}
+	}
+}

@@ -130,7 +130,8 @@ type ArchiveOptions struct {
 
 // CreateArchive writes the device's stored log to w, as a tar stream of the
 // contents of a .logarchive folder, and returns its size. It ends when the
-// device closes the connection, which is how this protocol ends an archive.
+// device closes the connection, which is how this protocol ends an archive. One
+// that ends inside of a file of the archive is io.ErrUnexpectedEOF.
 func (c *Client) CreateArchive(ctx context.Context, w io.Writer, o ArchiveOptions) (int64, error) {
 	const op = "create archive"
 	req := plist.Dict{"Request": "CreateArchive"}
@@ -147,43 +148,11 @@ func (c *Client) CreateArchive(ctx context.Context, w io.Writer, o ArchiveOption
 		return 0, err
 	}
 	release := link.GuardRead(ctx, c.conn)
-	n, err := copyArchive(w, c.conn)
+	n, err := copyWhole(w, c.conn)
 	if err = release(err); err != nil {
 		return n, &Error{Op: op, Err: err}
 	}
 	return n, nil
-}
-
-// copyArchive joins the pieces until the stream ends between two of them.
-func copyArchive(w io.Writer, r io.Reader) (int64, error) {
-	var total int64
-	buf := make([]byte, 64<<10)
-	for {
-		var h [5]byte
-		if _, err := io.ReadFull(r, h[:]); err == io.EOF && total > 0 {
-			return total, nil
-		} else if err != nil {
-			return total, unexpected(err)
-		}
-		left := binary.LittleEndian.Uint32(h[1:])
-		if h[0] != typeArchive {
-			return total, fmt.Errorf("%w: type %d in an archive", ErrProtocol, h[0])
-		}
-		if left > MaxArchivePiece {
-			return total, &link.FrameError{Length: left, Max: MaxArchivePiece}
-		}
-		for left > 0 {
-			n, err := io.ReadFull(r, buf[:min(int(left), len(buf))])
-			if err != nil {
-				return total, unexpected(err)
-			}
-			if _, err := w.Write(buf[:n]); err != nil {
-				return total, err
-			}
-			total += int64(n)
-			left -= uint32(n)
-		}
-	}
 }
 
 func unexpected(err error) error {

@@ -1,0 +1,117 @@
+// Package savefile writes what comes from elsewhere to files of this computer.
+// A file gets its name when it is complete, so that nothing half written is ever
+// found under a final name, and names that a system cannot write are replaced by
+// names that it can.
+package savefile
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Options say how a file is written. The zero value is good.
+type Options struct {
+	// Perm are the permissions of a new file before umask; 0 is 0666.
+	Perm fs.FileMode
+	// ModTime becomes the time of the last change; zero leaves that of the
+	// writing.
+	ModTime time.Time
+}
+
+// In writes a file below root: write fills a new file in the same directory,
+// which then takes the place of name. A regular file that is there keeps its
+// permissions, a link is replaced and not followed, and a directory is an error
+// that matches fs.ErrExist. After an error everything is as it was before.
+func In(root *os.Root, name string, o Options, write func(*os.File) error) (err error) {
+	mode, err := modeOf(root, name)
+	if err != nil {
+		return err
+	}
+	if o.Perm == 0 {
+		o.Perm = 0o666
+	}
+	temp := filepath.Join(filepath.Dir(name), Temporary())
+	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, o.Perm)
+	if err != nil {
+		return &fs.PathError{Op: "write", Path: name, Err: cause(err)}
+	}
+	done := false
+	defer func() {
+		if !done { // write may have failed or panicked
+			err = errors.Join(err, ignore(f.Close(), os.ErrClosed), root.Remove(temp))
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if mode != 0 {
+		if err := f.Chmod(mode); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if !o.ModTime.IsZero() {
+		if err := root.Chtimes(temp, time.Time{}, o.ModTime); err != nil {
+			return err
+		}
+	}
+	if err := root.Rename(temp, name); err != nil {
+		return err
+	}
+	done = true
+	return nil
+}
+
+// File is In for a path of this computer.
+func File(path string, o Options, write func(*os.File) error) error {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return In(root, filepath.Base(path), o, write)
+}
+
+// Temporary returns a name for a file that is being written. It is short, so
+// that it can stand beside the longest names.
+func Temporary() string { return ".imdlua-" + rand.Text()[:16] }
+
+// modeOf returns the permissions of the regular file that is to be replaced, 0 if
+// there is none.
+func modeOf(root *os.Root, name string) (fs.FileMode, error) {
+	info, err := root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case info.IsDir():
+		return 0, fmt.Errorf("%s: %w and is a directory", name, fs.ErrExist)
+	case info.Mode().IsRegular():
+		return info.Mode().Perm(), nil
+	}
+	return 0, nil
+}
+
+// cause takes the name of the temporary file out of an error.
+func cause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+func ignore(err, target error) error {
+	if errors.Is(err, target) {
+		return nil
+	}
+	return err
+}

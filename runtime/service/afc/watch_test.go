@@ -1,0 +1,119 @@
+package afc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// trickle is the answers of a device to a pull of "abc", which it sends a byte
+// every 20 seconds.
+var trickle = packet(1, opData, "", "st_size\x003\x00st_ifmt\x00S_IFREG\x00") +
+	packet(2, opOpenResult, u64(1), "") + packet(3, opData, "", "abc")
+
+// TestIdle: the clock of a transfer restarts with each byte. Answers to later
+// calls of others do not count: the device ignores the transfer.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	for _, busy := range []bool{false, true} {
+		name := "alone"
+		if busy {
+			name = "others are answered"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { testIdle(t, busy) })
+		})
+	}
+}
+
+func testIdle(t *testing.T, busy bool) {
+	a, b := link.Pipe()
+	c := New(a)
+	took := time.Duration(len(trickle)) * 20 * time.Second
+	ctx, cancel := context.WithCancel(context.Background())
+	var others atomic.Int64
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = io.Copy(io.Discard, b) })
+	wg.Go(func() {
+		for i := range len(trickle) {
+			time.Sleep(20 * time.Second)
+			_, _ = io.WriteString(b, trickle[i:i+1])
+		}
+		if busy {
+			answerLast(c, b)
+		}
+	})
+	if busy {
+		wg.Go(func() {
+			time.Sleep(took + time.Second) // behind the last request of the pull
+			for c.Mkdir(ctx, "/x") == nil {
+				others.Add(1)
+			}
+		})
+	}
+	begun := time.Now()
+	_, err := c.Pull(context.Background(), "/a", io.Discard, Transfer{InFlight: 2})
+	var silent *link.SilentError
+	if !errors.As(err, &silent) || silent.For != 30*time.Second {
+		t.Errorf("Pull: %v, want silence of 30s", err)
+	}
+	if n := others.Load(); (n > 1) != busy {
+		t.Errorf("%d calls of others were answered", n)
+	}
+	if got := time.Since(begun); got != took+30*time.Second {
+		t.Errorf("ended after %v, want %v", got, took+30*time.Second)
+	}
+	cancel()
+	c.Close()
+	b.Close()
+	wg.Wait()
+}
+
+// answerLast answers the newest request every 10 seconds, until the connection
+// ends.
+func answerLast(c *Client, b net.Conn) {
+	for {
+		time.Sleep(10 * time.Second)
+		c.mu.Lock()
+		n, over := c.packet, c.ended != nil
+		c.mu.Unlock()
+		if over {
+			return
+		}
+		_, _ = io.WriteString(b, packet(n, opStatus, u64(0), ""))
+	}
+}
+
+// TestIdleElsewhere: the time that a slow taker of the data needs is not the
+// device's.
+func TestIdleElsewhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := link.Pipe()
+		f := newFS()
+		must(t, f.WriteFile("/a", noise(9000)))
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = NewDevice(f, "m").Serve(context.Background(), b) })
+		c := New(a)
+		o := Transfer{Piece: 1000, Idle: time.Second}
+		n, err := c.Pull(context.Background(), "/a", slowly{}, o)
+		if n != 9000 || err != nil {
+			t.Errorf("Pull = %d, %v", n, err)
+		}
+		c.Close()
+		wg.Wait()
+	})
+}
+
+type slowly struct{}
+
+func (slowly) Write(p []byte) (int, error) { time.Sleep(time.Minute); return len(p), nil }
