@@ -119,12 +119,32 @@ func split(c *api.Call, s, sep string, limit *int) ([]string, error) {
 		}
 	}
 	host.Reserve(c.L, strings.Count(s, sep)*2*host.SizeString)
-	return strings.SplitN(s, sep, n), nil
+	return pieces(c, s, sep, n), nil
+}
+
+// piecesATick is how many pieces of a text are cut before the task is asked whether
+// it goes on.
+const piecesATick = 10_000
+
+// pieces is strings.SplitN that a cancelled task does not finish.
+func pieces(c *api.Call, s, sep string, n int) []string {
+	var out []string
+	for n < 0 || len(out) < n-1 {
+		before, after, ok := strings.Cut(s, sep)
+		if !ok {
+			break
+		}
+		out, s = append(out, before), after
+		if len(out)%piecesATick == 0 {
+			host.Tick(c.L)
+		}
+	}
+	return append(out, s)
 }
 
 func lines(c *api.Call, s string) []string {
 	host.Reserve(c.L, strings.Count(s, "\n")*2*host.SizeString)
-	out := strings.Split(strings.TrimSuffix(s, "\n"), "\n")
+	out := pieces(c, strings.TrimSuffix(s, "\n"), "\n", -1)
 	if s == "" {
 		return nil
 	}
