@@ -3,6 +3,7 @@ package base64
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/host"
@@ -41,8 +42,20 @@ func encode(c *api.Call, data []byte, o encodeOptions) string {
 		enc = base64.RawURLEncoding
 	}
 	host.MakeString(c.L, float64(enc.EncodedLen(len(data))))
-	return enc.EncodeToString(data)
+	var text strings.Builder
+	text.Grow(enc.EncodedLen(len(data)))
+	w := base64.NewEncoder(enc, &text)
+	for piece := range slices.Chunk(data, pieceATick) {
+		w.Write(piece) // a Builder does not fail
+		host.Tick(c.L)
+	}
+	w.Close()
+	return text.String()
 }
+
+// pieceATick is how many bytes are encoded before the task is asked whether it goes
+// on.
+const pieceATick = 256 << 10
 
 // standard turns the alphabet for URLs into the standard one, and leaves out white space.
 var standard = strings.NewReplacer("-", "+", "_", "/", " ", "", "\n", "", "\r", "", "\t", "")
