@@ -30,8 +30,10 @@ var (
 	registryType  = reflect.TypeFor[lua.LState]().Field(stateRegistry).Type.Elem()
 	registryArray = fieldOf(registryType, "array")
 
-	tableArray = fieldOf(reflect.TypeFor[lua.LTable](), "array")
-	tablePlace = fieldOf(reflect.TypeFor[lua.LTable](), "k2i")
+	tableArray  = fieldOf(reflect.TypeFor[lua.LTable](), "array")
+	arrayOffset = reflect.TypeFor[lua.LTable]().Field(tableArray).Offset
+	placeOffset = reflect.TypeFor[lua.LTable]().Field(
+		fieldOf(reflect.TypeFor[lua.LTable](), "k2i")).Offset
 )
 
 func fieldOf(t reflect.Type, name string) int {
@@ -193,12 +195,12 @@ func ArrayLen(t *lua.LTable) int {
 // HasKey reports whether key is or was a key of t, so that a traversal can go on
 // from it. The places of the array part count, also those that were removed.
 func HasKey(t *lua.LTable, key lua.LValue) bool {
-	table := reflect.ValueOf(t).Elem()
+	array := (*[]lua.LValue)(unsafe.Add(unsafe.Pointer(t), arrayOffset))
 	n, ok := key.(lua.LNumber)
-	if ok && n >= 1 && int(n) <= table.Field(tableArray).Cap() && n == lua.LNumber(int(n)) {
+	if ok && n >= 1 && int(n) <= cap(*array) && n == lua.LNumber(int(n)) {
 		return true
 	}
-	places := *(*map[lua.LValue]int)(unsafe.Pointer(table.Field(tablePlace).UnsafeAddr()))
+	places := *(*map[lua.LValue]int)(unsafe.Add(unsafe.Pointer(t), placeOffset))
 	_, ok = places[key]
 	return ok
 }
