@@ -89,8 +89,11 @@ func Reserve(L *lua.LState, n int) {
 	if n < 1<<20 {
 		return
 	}
+	// A large amount is always measured: the heap may have had garbage of others when
+	// the trigger was set, and have lost it since.
 	k := hookOf(L)
-	if heapBytes()+uint64(n) > k.host.memory.trigger.Load() {
+	m := &k.host.memory
+	if uint64(n) >= m.limit/8 || heapBytes()+uint64(n) > m.trigger.Load() {
 		k.host.measure(k, uint64(n))
 	}
 }
