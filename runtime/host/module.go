@@ -16,7 +16,7 @@ import (
 // modules is the state of require.
 type modules struct {
 	dir        string      // of the script
-	library    *lua.LTable // package
+	packages   *lua.LTable // package
 	loaded     *lua.LTable
 	preload    *lua.LTable
 	sources    map[string]string // embedded Lua
@@ -38,7 +38,7 @@ func (h *Host) openModules() {
 	m.ipairsNext = h.root.NewFunction(ipairsNext)
 	m.dir = "."
 	pkg := h.root.CreateTable(0, 4)
-	m.library = pkg
+	m.packages = pkg
 	pkg.RawSetString("loaded", m.loaded)
 	pkg.RawSetString("preload", m.preload)
 	pkg.RawSetString("path", lua.LString(strings.Join(h.o.SearchPath, ";")))
@@ -151,7 +151,7 @@ func (m *modules) candidates(rel string) []string {
 		return []string{filepath.Join(dir, rel+".lua"), filepath.Join(dir, rel, "init.lua")}
 	}
 	out := in(m.dir)
-	places, _ := m.library.RawGetString("path").(lua.LString)
+	places, _ := m.packages.RawGetString("path").(lua.LString)
 	for place := range strings.SplitSeq(string(places), ";") {
 		switch {
 		case place == "":

@@ -195,7 +195,7 @@ func (c *completer) value(v lua.LValue) thing {
 		if o, ok := x.Value.(*Object); ok {
 			t.class = o.class
 		} else if t.record = c.ix.recordNamed(typeName(x)); t.record == nil {
-			t.class = c.ix.libraryClass(typeName(x))
+			t.class = c.ix.standardClass(typeName(x))
 		}
 	}
 	return t

@@ -32,7 +32,7 @@ type Module struct {
 	// the table is built.
 	Setup func(L *lua.LState, t *lua.LTable)
 
-	library bool // is part of the language: documented by Describe, not installed
+	standard bool // is part of the language: documented by Describe, not installed
 
 	once sync.Once // links functions to their module: declarations are shared by all hosts of a process
 }

@@ -43,7 +43,7 @@ func (ix *Index) helpObject(ud *lua.LUserData) string {
 		return ix.helpClass(o.class)
 	}
 	if name := typeName(ud); name != "userdata" {
-		if c := ix.libraryClass(name); c != nil {
+		if c := ix.standardClass(name); c != nil {
 			return ix.helpClass(c)
 		}
 		if text, ok := ix.lookup(name); ok {
@@ -66,7 +66,7 @@ func (ix *Index) helpName(name string) string {
 		known = append(known, e.name)
 	}
 	text := fmt.Sprintf("nothing is called %q", name)
-	if hint := host.HintFor(ix.libraryName(name)); hint != "" {
+	if hint := host.HintFor(ix.standardName(name)); hint != "" {
 		return text + ": " + hint + "\n"
 	}
 	if s := host.Suggest(name, known); s != "" {
@@ -88,7 +88,7 @@ type entry struct {
 func (ix *Index) entries() []entry {
 	var out []entry
 	for _, m := range ix.sorted() {
-		if !m.Flat || m.library {
+		if !m.Flat || m.standard {
 			out = append(out, entry{m.Name, m.Doc, func() string { return ix.helpModule(m) }})
 		}
 		for _, f := range m.Funcs {
@@ -162,7 +162,7 @@ func (ix *Index) lookup(name string) (string, bool) {
 			}
 		}
 	}
-	if f := ix.libraryMethod(owner, member); f != nil {
+	if f := ix.standardMethod(owner, member); f != nil {
 		return ix.helpFunc(f), true
 	}
 	return "", false

@@ -24,11 +24,11 @@ type Index struct {
 	pushers map[reflect.Type]pusher
 	tables  map[*lua.LTable]*Module
 
-	describe       []func() []*Module
-	declareOnce    sync.Once
-	libraries      []*Module // described, see Describe
-	libraryClasses map[*Class]*boundClass
-	linked         bool // the functions of the libraries are in byFunction
+	describe        []func() []*Module
+	declareOnce     sync.Once
+	libraries       []*Module // described, see Describe
+	standardClasses map[*Class]*boundClass
+	linked          bool // the functions of the libraries are in byFunction
 
 	byFunction map[*lua.LFunction]*Func
 	listMT     *lua.LTable

@@ -23,15 +23,15 @@ func Describe(h *host.Host, declare func() []*Module) {
 // documented returns the installed modules and the described libraries. It touches no Lua value.
 func (ix *Index) documented() []*Module {
 	ix.declareOnce.Do(func() {
-		ix.libraryClasses = map[*Class]*boundClass{}
+		ix.standardClasses = map[*Class]*boundClass{}
 		for _, declare := range ix.describe {
 			for _, m := range declare() {
-				m.library = true
+				m.standard = true
 				m.Global = true
 				m.link()
 				ix.libraries = append(ix.libraries, m)
 				for _, c := range m.Classes {
-					ix.libraryClasses[c] = &boundClass{ix: ix, decl: c, all: c.Methods}
+					ix.standardClasses[c] = &boundClass{ix: ix, decl: c, all: c.Methods}
 				}
 			}
 		}
@@ -44,7 +44,7 @@ func (ix *Index) boundTo(c *Class) *boundClass {
 	if b := ix.classOf(c.Of); b != nil {
 		return b
 	}
-	return ix.libraryClasses[c]
+	return ix.standardClasses[c]
 }
 
 // allClasses lists the classes of modules and libraries by module.
@@ -147,8 +147,8 @@ func (f *Func) asMethod() string {
 	return m.Var + ":" + f.Name + "(" + usageOf(f.Params[1:]) + ")"
 }
 
-// libraryMethod finds text:sub, which is string.sub.
-func (ix *Index) libraryMethod(owner, member string) *Func {
+// standardMethod finds text:sub, which is string.sub.
+func (ix *Index) standardMethod(owner, member string) *Func {
 	ix.documented()
 	for _, m := range ix.libraries {
 		if m.Var == "" || owner != m.Var && owner != m.Name {
@@ -163,8 +163,8 @@ func (ix *Index) libraryMethod(owner, member string) *Func {
 	return nil
 }
 
-// libraryName is the name in a library that a method is called by: string.split for text:split.
-func (ix *Index) libraryName(name string) string {
+// standardName is the name in a library that a method is called by: string.split for text:split.
+func (ix *Index) standardName(name string) string {
 	name = strings.ReplaceAll(name, ":", ".")
 	owner, member, isMember := strings.Cut(name, ".")
 	ix.documented()
@@ -208,10 +208,10 @@ func (c *completer) stringMethods() []Candidate {
 	return out
 }
 
-// libraryClass finds the class of a library by the type name of its instances: File by file.
-func (ix *Index) libraryClass(name string) *boundClass {
+// standardClass finds the class of a library by the type name of its instances: File by file.
+func (ix *Index) standardClass(name string) *boundClass {
 	ix.documented()
-	for c, b := range ix.libraryClasses {
+	for c, b := range ix.standardClasses {
 		if strings.EqualFold(c.Name, name) {
 			return b
 		}

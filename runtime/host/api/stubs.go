@@ -146,7 +146,7 @@ func (w *stubWriter) module(m *Module) {
 		return
 	}
 	class := "imd." + m.Name
-	if m.library {
+	if m.standard {
 		class = m.Name + "lib" // what lua-language-server calls it
 	}
 	w.line("")
