@@ -36,7 +36,11 @@ func TestHintsNameWhatExists(t *testing.T) {
 			m := modules[found[1]]
 			switch {
 			case m == nil:
-				t.Errorf("the hint for %s names the module %s, which does not exist", name, found[1])
+				t.Errorf(
+					"the hint for %s names the module %s, which does not exist",
+					name,
+					found[1],
+				)
 			case found[2] != "" && !has(m, found[2]):
 				t.Errorf("the hint for %s names %s.%s, which does not exist", name, found[1],
 					found[2])

@@ -98,7 +98,12 @@ http.download(url, f, { idle_timeout = 0.05, resume = true })`, "status"},
 		`for line in http.stream(url) do end`, "disconnected"},
 	{"hangs up in a download", says(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp),
 		`http.download(url, fs.temp_file())`, "disconnected"},
-	{"endless body", says(statusOK+"\r\n", forever("xxxxxxxxxxxxxxxx")), `http.get(url)`, "too_large"},
+	{
+		"endless body",
+		says(statusOK+"\r\n", forever("xxxxxxxxxxxxxxxx")),
+		`http.get(url)`,
+		"too_large",
+	},
 	{"claims a huge body", says(statusOK+"Content-Length: 999999999999\r\n\r\n", silent),
 		`http.get(url)`, "too_large"},
 	{"endless line", says(statusOK+"\r\n", forever("xxxxxxxxxxxxxxxx")),
@@ -107,8 +112,12 @@ http.download(url, f, { idle_timeout = 0.05, resume = true })`, "status"},
 		"error"},
 	{"no HTTP", says("hello\r\n", hangUp), `http.get(url)`, "error"},
 	{"wrong length", says(statusOK+"Content-Length: x\r\n\r\n", hangUp), `http.get(url)`, "error"},
-	{"wrong chunk", says(statusOK+"Transfer-Encoding: chunked\r\n\r\nzz\r\n", hangUp), `http.get(url)`,
-		"error"},
+	{
+		"wrong chunk",
+		says(statusOK+"Transfer-Encoding: chunked\r\n\r\nzz\r\n", hangUp),
+		`http.get(url)`,
+		"error",
+	},
 }
 
 // TestHTTPHostile talks to servers that do not keep to the protocol.

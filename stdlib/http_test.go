@@ -95,8 +95,11 @@ end
 print(#http.head(url .. "/echo").body, http.request("purge", url .. "/echo").body)`,
 		"POST /echo  [post] \nPUT /echo  [put] \nPATCH /echo  [patch] \n" +
 			"DELETE /echo  [delete] \n0\tPURGE /echo  [] \n"},
-	{"query", `print(http.get(url .. "/echo?a=1", { query = { b = "x y", c = { 1, true } } }).body)`,
-		"GET /echo?a=1&b=x+y&c=1&c=true  [] \n"},
+	{
+		"query",
+		`print(http.get(url .. "/echo?a=1", { query = { b = "x y", c = { 1, true } } }).body)`,
+		"GET /echo?a=1&b=x+y&c=1&c=true  [] \n",
+	},
 	{"headers", `local r = http.get(url .. "/echo", { headers = { ["x-test"] = 5 } })
 print(r.body, r.headers["CONTENT-type"], r.headers["x-none"], r:values("content-length")[1])`,
 		"GET /echo  [] 5\ttext/plain; charset=utf-8\tnil\t15\n"},
@@ -412,7 +415,11 @@ assert(#fs.list(dir) == 0)`)
 	rest := func() int { return stacksOf("stdlib/http") + stacksOf("stdlib/pump") }
 	few := func() bool { return len(descriptors(t)) <= len(before)+4 } // two listeners of the test
 	if !settles(func() bool { return few() && rest() == 0 }) {
-		t.Errorf("%d files are open, want about %d; %d goroutines", len(descriptors(t)), len(before),
-			rest())
+		t.Errorf(
+			"%d files are open, want about %d; %d goroutines",
+			len(descriptors(t)),
+			len(before),
+			rest(),
+		)
 	}
 }

@@ -97,7 +97,10 @@ func TestTimeoutsOfZero(t *testing.T) {
 // TestTimeoutsWithoutEnd waits with a timeout of math.huge until the task is cancelled.
 func TestTimeoutsWithoutEnd(t *testing.T) {
 	for _, tc := range waits {
-		source := tc.prepare + ` local w = task.spawn(function() ` + inSeconds(tc.call, "math.huge") +
+		source := tc.prepare + ` local w = task.spawn(function() ` + inSeconds(
+			tc.call,
+			"math.huge",
+		) +
 			` end) task.sleep(0.02) print(w:done())`
 		got := runWait(t, source+" w:cancel()").Stdout
 		if got != "false\n" {

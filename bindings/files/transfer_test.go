@@ -32,7 +32,15 @@ func TestTarget(t *testing.T) {
 	for _, tt := range tests {
 		to, chosen := target(tt.goos, tt.remote, tt.local)
 		if to != tt.want || chosen != tt.chosen {
-			t.Errorf("target(%s, %q) = %q, %v, want %q, %v", tt.goos, tt.remote, to, chosen, tt.want, tt.chosen)
+			t.Errorf(
+				"target(%s, %q) = %q, %v, want %q, %v",
+				tt.goos,
+				tt.remote,
+				to,
+				chosen,
+				tt.want,
+				tt.chosen,
+			)
 		}
 	}
 }

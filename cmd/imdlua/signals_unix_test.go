@@ -170,7 +170,8 @@ func (b *signalBench) strike(t *testing.T, n int, s syscall.Signal, moment time.
 	default:
 		t.Errorf("%q ended with %v\n%s%s", runs[n%len(runs)], p.cmd.ProcessState, p.out, p.errs)
 	}
-	if text := p.errs.String(); strings.Contains(text, "panic") || strings.Contains(text, "goroutine ") {
+	if text := p.errs.String(); strings.Contains(text, "panic") ||
+		strings.Contains(text, "goroutine ") {
 		t.Errorf("it panicked:\n%s", text)
 	}
 }

@@ -74,7 +74,11 @@ func TestLostDeviceIsSoughtOnce(t *testing.T) {
 	b := &poisoned{Static: advertised(1, port)}
 	f := NewFinder(Options{Browser: b})
 	defer f.Close()
-	road := networkRoad("wifi", ViaLockdown, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port))
+	road := networkRoad(
+		"wifi",
+		ViaLockdown,
+		netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port),
+	)
 	d := f.Device(Info{UDID: "x", Version: "17.0", Roads: []Road{road}})
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

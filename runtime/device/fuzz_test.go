@@ -35,10 +35,20 @@ func mustEncode(f *testing.F, d plist.Dict) []byte {
 
 // lockdownAnswers is what a device says to a stranger.
 func lockdownAnswers(f *testing.F) []byte {
-	value := plist.Dict{"DeviceName": "x", "ProductType": "iPhone15,2", "ProductVersion": "17.4", "BuildVersion": "21E1", "UniqueDeviceID": "00008120-000A"}
+	value := plist.Dict{
+		"DeviceName":     "x",
+		"ProductType":    "iPhone15,2",
+		"ProductVersion": "17.4",
+		"BuildVersion":   "21E1",
+		"UniqueDeviceID": "00008120-000A",
+	}
 	return slices.Concat(
-		link.AppendFrame(nil, mustEncode(f, plist.Dict{"Request": "QueryType", "Type": "com.apple.mobile.lockdown"})),
-		link.AppendFrame(nil, mustEncode(f, plist.Dict{"Request": "GetValue", "Value": value})))
+		link.AppendFrame(
+			nil,
+			mustEncode(f, plist.Dict{"Request": "QueryType", "Type": "com.apple.mobile.lockdown"}),
+		),
+		link.AppendFrame(nil, mustEncode(f, plist.Dict{"Request": "GetValue", "Value": value})),
+	)
 }
 
 // FuzzIdentify lets any bytes answer the question who is at the end of a route of each
@@ -47,14 +57,33 @@ func FuzzIdentify(f *testing.F) {
 	answers := lockdownAnswers(f)
 	f.Add(answers)
 	f.Add(answers[:40])
-	f.Add(link.AppendFrame(nil, mustEncode(f, plist.Dict{"Request": "GetValue", "Value": plist.Dict{"UniqueDeviceID": int64(1)}})))
-	list, err := xpc.Append(nil, &xpc.Message{Flags: xpc.FlagsOneWay, Body: xpc.Dict{{Key: "MessageType", Value: "Handshake"}}})
+	f.Add(
+		link.AppendFrame(
+			nil,
+			mustEncode(
+				f,
+				plist.Dict{"Request": "GetValue", "Value": plist.Dict{"UniqueDeviceID": int64(1)}},
+			),
+		),
+	)
+	list, err := xpc.Append(
+		nil,
+		&xpc.Message{
+			Flags: xpc.FlagsOneWay,
+			Body:  xpc.Dict{{Key: "MessageType", Value: "Handshake"}},
+		},
+	)
 	if err != nil {
 		f.Fatal(err)
 	}
 	// Settings, a message on stream 1, as remoted begins.
-	f.Add(slices.Concat([]byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x00\x01"),
-		[]byte{0, 0, byte(len(list)), 0, 0, 0, 0, 0, 1}, list))
+	f.Add(
+		slices.Concat(
+			[]byte("\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x00\x01"),
+			[]byte{0, 0, byte(len(list)), 0, 0, 0, 0, 0, 1},
+			list,
+		),
+	)
 	f.Add([]byte("RPPairing\x00\x02{}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ctx := fuzztest.Context(t)
@@ -75,8 +104,11 @@ func FuzzIdentify(f *testing.F) {
 
 // FuzzMuxer gives a Finder any list of a muxer, and any bytes of the devices behind it.
 func FuzzMuxer(f *testing.F) {
-	list := mustEncode(f, plist.Dict{"DeviceList": []any{plist.Dict{"DeviceID": int64(3), "MessageType": "Attached",
-		"Properties": plist.Dict{"SerialNumber": "00008120-000A", "ConnectionType": "USB"}}}})
+	list := mustEncode(
+		f,
+		plist.Dict{"DeviceList": []any{plist.Dict{"DeviceID": int64(3), "MessageType": "Attached",
+			"Properties": plist.Dict{"SerialNumber": "00008120-000A", "ConnectionType": "USB"}}}},
+	)
 	f.Add(list, lockdownAnswers(f))
 	f.Add(list, []byte{0xFF, 0xFF, 0xFF, 0xFF})
 	f.Add(mustEncode(f, plist.Dict{"DeviceList": []any{true, plist.Dict{}}}), []byte{})
@@ -114,7 +146,24 @@ func FuzzMuxer(f *testing.F) {
 // answerMuxer plays one connection of a muxer: a list, or a pipe to a device.
 func answerMuxer(c net.Conn, list, device []byte) {
 	frame := func(body []byte) []byte {
-		head := []byte{byte(16 + len(body)), byte((16 + len(body)) >> 8), byte((16 + len(body)) >> 16), 0, 1, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0}
+		head := []byte{
+			byte(16 + len(body)),
+			byte((16 + len(body)) >> 8),
+			byte((16 + len(body)) >> 16),
+			0,
+			1,
+			0,
+			0,
+			0,
+			8,
+			0,
+			0,
+			0,
+			1,
+			0,
+			0,
+			0,
+		}
 		return append(head, body...)
 	}
 	var head [16]byte
@@ -130,7 +179,15 @@ func answerMuxer(c net.Conn, list, device []byte) {
 	case "ListDevices":
 		_, _ = c.Write(frame(list))
 	case "Connect":
-		_, _ = c.Write(append(frame([]byte("<plist><dict><key>MessageType</key><string>Result</string><key>Number</key><integer>0</integer></dict></plist>")), device...))
+		_, _ = c.Write(
+			append(
+				frame(
+					[]byte(
+						"<plist><dict><key>MessageType</key><string>Result</string><key>Number</key><integer>0</integer></dict></plist>",
+					),
+				),
+				device...),
+		)
 	}
 	_ = link.CloseWrite(c)
 	_, _ = io.Copy(io.Discard, c)

@@ -31,7 +31,12 @@ func TestMistakes(t *testing.T) {
 		}
 		got := fmt.Sprintf("--> %s: %s\n", strings.TrimPrefix(e.Where, "t.lua:"), e.Message)
 		if column, ok := e.Details["column"]; ok {
-			got = fmt.Sprintf("--> %s:%v: %s\n", strings.TrimPrefix(e.Where, "t.lua:"), column, e.Message)
+			got = fmt.Sprintf(
+				"--> %s:%v: %s\n",
+				strings.TrimPrefix(e.Where, "t.lua:"),
+				column,
+				e.Message,
+			)
 		}
 		if e.Hint != "" {
 			got += "--? " + e.Hint + "\n"

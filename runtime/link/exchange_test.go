@@ -28,7 +28,11 @@ func TestEndlessAnswer(t *testing.T) {
 		}
 	}()
 	pages := 0
-	err := e.Each(t.Context(), plist.Dict{}, func(plist.Dict) (bool, error) { pages++; return false, nil })
+	err := e.Each(
+		t.Context(),
+		plist.Dict{},
+		func(plist.Dict) (bool, error) { pages++; return false, nil },
+	)
 	var large *AnswerError
 	if !errors.As(err, &large) || !errors.Is(err, ErrTooLarge) || pages > maxAnswer/(8<<20) {
 		t.Errorf("%d pages, then %v, want an AnswerError", pages, err)

@@ -30,7 +30,10 @@ func TestNobodyReceives(t *testing.T) {
 				}
 				const count = 5000
 				for n := range count { // keeps to the windows, and is not held up
-					body := xpc.Dict{{Key: "n", Value: int64(n)}, {Key: "data", Value: make([]byte, 500)}}
+					body := xpc.Dict{
+						{Key: "n", Value: int64(n)},
+						{Key: "data", Value: make([]byte, 500)},
+					}
 					if err := d.Send(ctx, body); err != nil {
 						t.Fatal(err)
 					}

@@ -21,7 +21,11 @@ func FuzzDevice(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fuzztest.Typed[*Error](t, "Serve", fuzztest.Device(t, "handshake", link.Pipe, b, d.Serve))
 		behind := append([]byte(goldenRequest), b...)
-		fuzztest.Typed[*Error](t, "Serve", fuzztest.Device(t, "packets", link.Pipe, behind, d.Serve))
+		fuzztest.Typed[*Error](
+			t,
+			"Serve",
+			fuzztest.Device(t, "packets", link.Pipe, behind, d.Serve),
+		)
 	})
 }
 

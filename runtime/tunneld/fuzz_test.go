@@ -34,7 +34,9 @@ func FuzzRequest(f *testing.F) {
 			if err != nil {
 				return
 			}
-			k := &keeper{start: func(context.Context, string, string, string) (Tunnel, error) { return Tunnel{}, fs.ErrNotExist }}
+			k := &keeper{
+				start: func(context.Context, string, string, string) (Tunnel, error) { return Tunnel{}, fs.ErrNotExist },
+			}
 			s := &Server{Manager: k, net: &network{listen: newMesh().listen, dial: nobody}}
 			r := s.newRun()
 			r.ctx, r.cancel = context.WithCancel(fuzztest.Context(t))
@@ -58,15 +60,22 @@ func FuzzRequest(f *testing.F) {
 
 // FuzzClient lets a server answer anything over HTTP.
 func FuzzClient(f *testing.F) {
-	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"u\":[{\"tunnel-address\":\"fd00::1\",\"tunnel-port\":1}]}"))
+	f.Add(
+		[]byte(
+			"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"u\":[{\"tunnel-address\":\"fd00::1\",\"tunnel-port\":1}]}",
+		),
+	)
 	f.Add([]byte("HTTP/1.1 500 x\r\nContent-Length: 99999999999\r\n\r\n"))
 	f.Add([]byte("HTTP/1.1 301 x\r\nLocation: http://127.0.0.1:1/\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := &Client{Address: "127.0.0.1:49151", DialContext: func(context.Context, string, string) (net.Conn, error) {
-			here, there := link.Pipe()
-			go fuzztest.Say(there, b)
-			return here, nil
-		}}
+		c := &Client{
+			Address: "127.0.0.1:49151",
+			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				here, there := link.Pipe()
+				go fuzztest.Say(there, b)
+				return here, nil
+			},
+		}
 		_, err := c.List(fuzztest.Context(t))
 		fuzztest.Typed[*Error](t, "List", err)
 	})

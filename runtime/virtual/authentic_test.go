@@ -70,7 +70,11 @@ func TestImpostor(t *testing.T) {
 			t.Fatal(err)
 		}
 		var log bytes.Buffer
-		f := virtualtest.Finder(t, h, device.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		f := virtualtest.Finder(
+			t,
+			h,
+			device.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))},
+		)
 		d, err := f.Find(ctx, device.Selector{})
 		if err != nil {
 			t.Fatal(err)

@@ -87,22 +87,35 @@ func FuzzServices(f *testing.F) {
 // clientCalls is what hosts ask of each plain service: a call, and whether its error is of
 // the type of its package.
 var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
-	"afc":       typed[*afc.Error](func(ctx context.Context, c net.Conn) error { return afcCalls(ctx, afc.New(c)) }),
-	"apps":      typed[*installationproxy.Error](appCalls),
-	"container": typed[*housearrest.Error](func(ctx context.Context, c net.Conn) error { return second(housearrest.New(c).VendContainer(ctx, "x")) }),
+	"afc": typed[*afc.Error](
+		func(ctx context.Context, c net.Conn) error { return afcCalls(ctx, afc.New(c)) },
+	),
+	"apps": typed[*installationproxy.Error](appCalls),
+	"container": typed[*housearrest.Error](
+		func(ctx context.Context, c net.Conn) error { return second(housearrest.New(c).VendContainer(ctx, "x")) },
+	),
 	"diagnostics": typed[*diagnosticsrelay.Error](func(ctx context.Context, c net.Conn) error {
 		d := diagnosticsrelay.New(c)
-		return first(second(d.MobileGestalt(ctx, "x")), second(d.IORegistry(ctx, diagnosticsrelay.Query{})), second(d.Battery(ctx)), d.Goodbye(ctx))
+		return first(
+			second(d.MobileGestalt(ctx, "x")),
+			second(d.IORegistry(ctx, diagnosticsrelay.Query{})),
+			second(d.Battery(ctx)),
+			d.Goodbye(ctx),
+		)
 	}),
-	"heartbeat": typed[*heartbeat.Error](func(ctx context.Context, c net.Conn) error { return second(heartbeat.New(c).Beat(ctx)) }),
-	"image":     typed[*mobileimagemounter.Error](imageCalls),
-	"lockdown":  typed[*lockdown.Error](lockdownCalls),
+	"heartbeat": typed[*heartbeat.Error](
+		func(ctx context.Context, c net.Conn) error { return second(heartbeat.New(c).Beat(ctx)) },
+	),
+	"image":    typed[*mobileimagemounter.Error](imageCalls),
+	"lockdown": typed[*lockdown.Error](lockdownCalls),
 	"notification": typed[*notificationproxy.Error](func(ctx context.Context, c net.Conn) error {
 		n := notificationproxy.New(c)
 		defer n.Close()
 		return first(n.Observe(ctx, "x"), second(n.Next(ctx)), n.Shutdown(ctx))
 	}),
-	"crash mover": typed[*crashreportmover.Error](func(ctx context.Context, c net.Conn) error { return crashreportmover.New(c).Flush(ctx) }),
+	"crash mover": typed[*crashreportmover.Error](
+		func(ctx context.Context, c net.Conn) error { return crashreportmover.New(c).Flush(ctx) },
+	),
 	"trace": typed[*ostracerelay.Error](func(ctx context.Context, c net.Conn) error {
 		s, err := ostracerelay.New(c).StartActivity(ctx, ostracerelay.Activity{})
 		if err != nil {
@@ -110,7 +123,9 @@ var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
 		}
 		return second(s.Next(ctx))
 	}),
-	"syslog": typed[*syslogrelay.Error](func(ctx context.Context, c net.Conn) error { return second(syslogrelay.New(c).Next(ctx)) }),
+	"syslog": typed[*syslogrelay.Error](
+		func(ctx context.Context, c net.Conn) error { return second(syslogrelay.New(c).Next(ctx)) },
+	),
 	"instruments": typed[*dvt.Error](func(ctx context.Context, c net.Conn) error {
 		s := dvt.New(c, dvt.Options{})
 		defer s.Close()
@@ -132,7 +147,11 @@ var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
 		return err
 	}),
 	"pairing": typed[*remotepair.Error](func(ctx context.Context, c net.Conn) error {
-		r, err := remotepair.Connect(ctx, remotepair.NewStream(c), remotepair.Options{Identity: remotepair.NewIdentity("x")})
+		r, err := remotepair.Connect(
+			ctx,
+			remotepair.NewStream(c),
+			remotepair.Options{Identity: remotepair.NewIdentity("x")},
+		)
 		if err != nil {
 			return err
 		}
@@ -141,7 +160,9 @@ var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
 	}),
 }
 
-func typed[E error](call func(context.Context, net.Conn) error) func(context.Context, *testing.T, net.Conn) {
+func typed[E error](
+	call func(context.Context, net.Conn) error,
+) func(context.Context, *testing.T, net.Conn) {
 	return func(ctx context.Context, t *testing.T, c net.Conn) { fuzztest.Typed[E](t, "call", call(ctx, c)) }
 }
 
@@ -158,13 +179,23 @@ func first(errs ...error) error {
 
 func afcCalls(ctx context.Context, c *afc.Client) error {
 	defer c.Close()
-	return first(second(c.ReadDir(ctx, "/")), second(c.Stat(ctx, "/x")), second(c.DeviceInfo(ctx)), second(c.ReadFile(ctx, "/x")), c.RemoveAll(ctx, "/x"))
+	return first(
+		second(c.ReadDir(ctx, "/")),
+		second(c.Stat(ctx, "/x")),
+		second(c.DeviceInfo(ctx)),
+		second(c.ReadFile(ctx, "/x")),
+		c.RemoveAll(ctx, "/x"),
+	)
 }
 
 func appCalls(ctx context.Context, c net.Conn) error {
 	p := installationproxy.New(c)
 	defer p.Close()
-	return first(second(p.Browse(ctx, installationproxy.Options{})), second(p.Lookup(ctx, installationproxy.Options{})), second(p.CheckCapabilities(ctx, "x")))
+	return first(
+		second(p.Browse(ctx, installationproxy.Options{})),
+		second(p.Lookup(ctx, installationproxy.Options{})),
+		second(p.CheckCapabilities(ctx, "x")),
+	)
 }
 
 func imageCalls(ctx context.Context, c net.Conn) error {
@@ -176,8 +207,16 @@ func imageCalls(ctx context.Context, c net.Conn) error {
 func lockdownCalls(ctx context.Context, c net.Conn) error {
 	l := lockdown.New(c, lockdown.Options{})
 	defer l.Close()
-	return first(second(l.QueryType(ctx)), second(l.Get(ctx, "", "x")), second(l.Domain(ctx, "")), second(l.StartService(ctx, "x", nil)),
-		second(l.Pair(ctx, plist.Dict{}, lockdown.PairOptions{})), l.StartSession(ctx, lockdown.Identity{HostID: "x"}))
+	return first(
+		second(l.QueryType(ctx)),
+		second(l.Get(ctx, "", "x")),
+		second(l.Domain(ctx, "")),
+		second(l.StartService(ctx, "x", nil)),
+		second(
+			l.Pair(ctx, plist.Dict{}, lockdown.PairOptions{}),
+		),
+		l.StartSession(ctx, lockdown.Identity{HostID: "x"}),
+	)
 }
 
 // FuzzClients lets a device say anything to the client of each service, framed and not.
@@ -193,7 +232,11 @@ func FuzzClients(f *testing.F) {
 				call(ctx, t, here)
 				here.Close()
 				if t.Failed() || ctx.Err() != nil {
-					t.Fatalf("%s: the call does not end, or not with its error (%v)", name, ctx.Err())
+					t.Fatalf(
+						"%s: the call does not end, or not with its error (%v)",
+						name,
+						ctx.Err(),
+					)
 				}
 			}
 		}

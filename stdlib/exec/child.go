@@ -85,11 +85,15 @@ func childClass() *api.Class {
 // outputMethods are the methods that carry data.
 func outputMethods() []*api.Func {
 	return []*api.Func{
-		api.Method("lines", "Its output: `for line in p:lines() do`. Standard error is part of it, "+
-			"unless start was told otherwise. Each call returns the same object.",
-			"", func(_ *api.Call, ch *Child) *Output { return ch.outputs[0] },
+		api.Method(
+			"lines",
+			"Its output: `for line in p:lines() do`. Standard error is part of it, "+
+				"unless start was told otherwise. Each call returns the same object.",
+			"",
+			func(_ *api.Call, ch *Child) *Output { return ch.outputs[0] },
 			api.Example(`local p = require("imd.exec").start{ "echo", "hello" }
-return p:lines():next(5) -- => "hello"`)),
+return p:lines():next(5) -- => "hello"`),
+		),
 		api.Method("errors", "Its standard error, when start was given stderr=\"separate\". It "+
 			"must be read as well: the program waits while 1 MB waits.",
 			"", childErrors,
@@ -121,15 +125,19 @@ func controlMethods() []*api.Func {
 			api.Raises("timeout", "too_large"),
 			api.Returns("ExecStatus"),
 			api.Example(`return require("imd.exec").start{ "echo" }:wait(5).ok -- => true`)),
-		api.Method("signal", "Sends a signal to the program alone. Returns false when it has ended "+
-			"already. Windows knows KILL alone.",
-			"name", sendSignal,
+		api.Method(
+			"signal",
+			"Sends a signal to the program alone. Returns false when it has ended "+
+				"already. Windows knows KILL alone.",
+			"name",
+			sendSignal,
 			api.ParamDoc("name", "such as INT or SIGINT"),
 			api.Raises("argument"),
 			api.Returns("boolean sent"),
 			api.Example(`local p = require("imd.exec").start{ "cat" }
 p:signal("TERM")
-return p:wait(5).signal -- => "SIGTERM"`)),
+return p:wait(5).signal -- => "SIGTERM"`),
+		),
 		api.Method("kill", "Kills the program and what it has started at once.",
 			"", func(_ *api.Call, ch *Child) {
 				if !ch.p.over() || !ch.p.silent() {
@@ -222,8 +230,11 @@ func ending(code int, signal *string) string {
 }
 
 func outputClass() *api.Class {
-	c := api.NewClass[*Output]("ProcessOutput", "What a program writes. It ends with the program, or "+
-		"1 second after it when other processes hold the pipe open and are silent.")
+	c := api.NewClass[*Output](
+		"ProcessOutput",
+		"What a program writes. It ends with the program, or "+
+			"1 second after it when other processes hold the pipe open and are silent.",
+	)
 	c.Var, c.Perm, c.NextType = "output", "none", "string"
 	c.String = func(out *Output) string {
 		return fmt.Sprintf("ProcessOutput<%s of %s>", out.name, out.From)
@@ -246,9 +257,12 @@ func outputClass() *api.Class {
 			api.Returns("string? line"),
 			api.Example(`local p = require("imd.exec").start{ "cat" }
 return p:lines():next(0) -- => nil`)),
-		api.Method("read", "The next bytes as they are: waits until there are some, and returns "+
-			"what is there. nil when the output has ended, or the time is over.",
-			"max_size? timeout?", func(c *api.Call, out *Output, most *int64, timeout *time.Duration) (
+		api.Method(
+			"read",
+			"The next bytes as they are: waits until there are some, and returns "+
+				"what is there. nil when the output has ended, or the time is over.",
+			"max_size? timeout?",
+			func(c *api.Call, out *Output, most *int64, timeout *time.Duration) (
 				lua.LValue, error,
 			) {
 				return out.NextBytes(c, most, pump.Timeout(timeout))
@@ -257,7 +271,8 @@ return p:lines():next(0) -- => nil`)),
 			api.ParamDoc("timeout", "seconds to wait at most"),
 			api.Returns("string? bytes"),
 			api.Example(`local p = require("imd.exec").start({ "cat" }, { stdin = "a\0b" })
-return p:lines():read(2, 5) -- => "a\0"`)),
+return p:lines():read(2, 5) -- => "a\0"`),
+		),
 	}
 	return c
 }

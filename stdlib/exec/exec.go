@@ -90,12 +90,16 @@ return lines, p:wait(5).code -- => { "one", "two" }, 0`)),
 
 func lookups() []*api.Func {
 	return []*api.Func{
-		api.Function("find", "The path of a program, as run and start find it: by PATH, unless the "+
-			"name contains a separator. nil when there is none.",
-			"name", find,
+		api.Function(
+			"find",
+			"The path of a program, as run and start find it: by PATH, unless the "+
+				"name contains a separator. nil when there is none.",
+			"name",
+			find,
 			api.ParamDoc("name", "name of the program"),
 			api.Access("name", host.AccessExec),
 			api.Returns("string? path"),
-			api.Example(`return require("imd.exec").find("no-such-program") -- => nil`)),
+			api.Example(`return require("imd.exec").find("no-such-program") -- => nil`),
+		),
 	}
 }

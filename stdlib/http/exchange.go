@@ -200,7 +200,11 @@ func requestClass() *api.Class {
 		{Name: "headers", Doc: "header fields by name, in any case", Type: "table<string, string>",
 			Get: func(r *Request) lua.LValue { return r.headers }},
 		api.Property("body", "the body as it is", func(r *Request) string { return r.body }),
-		api.Property("remote", "address of the client", func(r *Request) string { return r.remote }),
+		api.Property(
+			"remote",
+			"address of the client",
+			func(r *Request) string { return r.remote },
+		),
 	}
 	c.Methods = []*api.Func{
 		api.Method("json", "Decodes the body.",
@@ -250,7 +254,12 @@ func first(values url.Values) map[string]string {
 
 func replyTo(c *api.Call, r *Request, o replyOptions) (bool, error) {
 	if r.replied || r.route != nil && r.route.fn == nil {
-		return false, host.Errorf("closed", "http: %s %s was answered already", r.method, r.url.Path)
+		return false, host.Errorf(
+			"closed",
+			"http: %s %s was answered already",
+			r.method,
+			r.url.Path,
+		)
 	}
 	answer, err := o.reply(c)
 	if err != nil {

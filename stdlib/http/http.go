@@ -201,7 +201,9 @@ func responseClass() *api.Class {
 	c := api.NewClass[*Response]("HTTPResponse", "The answer of a server.")
 	c.Var, c.Perm = "resp", "none"
 	c.String = func(r *Response) string {
-		return "HTTPResponse<" + strings.TrimSpace(lua.LNumber(r.status).String()+" "+r.reason) + ">"
+		return "HTTPResponse<" + strings.TrimSpace(
+			lua.LNumber(r.status).String()+" "+r.reason,
+		) + ">"
 	}
 	c.Fields = []*api.Field{
 		api.Property("status", "number of the status", func(r *Response) int { return r.status }),

@@ -122,7 +122,11 @@ func streamClass() *api.Class {
 		api.Property("status", "number of the status", func(s *Stream) int { return s.status }),
 		api.Property("ok", "whether the status is 200 to 299",
 			func(s *Stream) bool { return succeeded(s.status) }),
-		api.Property("url", "the address that has answered", func(s *Stream) string { return s.url }),
+		api.Property(
+			"url",
+			"the address that has answered",
+			func(s *Stream) string { return s.url },
+		),
 		{Name: "headers", Doc: "header fields by name, in any case", Type: "table<string, string>",
 			Get: func(s *Stream) lua.LValue { return s.headers }},
 		api.Property("ended", "whether everything has been read",

@@ -20,16 +20,22 @@ func looks() []*api.Func {
 			api.ParamDoc("y", "row; the first one is 0"),
 			api.Returns("integer red", "integer green", "integer blue", "integer alpha"),
 			api.Example(example+`return p:pixel(3, 1) -- => 255, 0, 0, 255`)),
-		api.Method("diff", "Compares the picture with another one of the same size. Colours are "+
-			"compared as people see them, and edges that are only smoothed differently do not "+
-			"count, as in Playwright and pixelmatch.",
-			"other:Picture|string opts?", diff,
+		api.Method(
+			"diff",
+			"Compares the picture with another one of the same size. Colours are "+
+				"compared as people see them, and edges that are only smoothed differently do not "+
+				"count, as in Playwright and pixelmatch.",
+			"other:Picture|string opts?",
+			diff,
 			api.ParamDoc("other", "a picture, or the path of a file"),
 			api.Checks(host.AccessRead),
 			api.Raises("size_mismatch", "not_found", "decode"),
 			api.Returns("PictureDiff diff"),
-			api.Example(example+`local diff = p:diff(p:rect({ x = 1, width = 2, height = 1 }, "blue"))
-return diff.count, diff.score, diff.box.x -- => 2, 0.25, 1`)),
+			api.Example(
+				example+`local diff = p:diff(p:rect({ x = 1, width = 2, height = 1 }, "blue"))
+return diff.count, diff.score, diff.box.x -- => 2, 0.25, 1`,
+			),
+		),
 		api.Method("hash", "Returns a hash of 64 bits, as 16 hexadecimal digits, that pictures "+
 			"have in common which look alike. See image.distance.",
 			"kind?", hash,

@@ -70,7 +70,11 @@ var errNoAnswer = errors.New("no answer")
 // ask puts a question until accept takes the answer, or else says what is asked then. It reports
 // whether there was an answer.
 func (q *questions) ask(
-	c *api.Call, o askOptions, hasDefault bool, text string, accept func(line string) (again string),
+	c *api.Call,
+	o askOptions,
+	hasDefault bool,
+	text string,
+	accept func(line string) (again string),
 ) (answered bool, err error) {
 	t := terminal(c)
 	if !t.Stdin || !t.Stderr {

@@ -141,7 +141,8 @@ func methodsIn(t *lua.LTable, m *Module, c *Class) *lua.LTable {
 // text:sub(from, [to]).
 func (f *Func) asMethod() string {
 	m := f.module
-	if m == nil || m.Var == "" || f.class != nil || len(f.Params) == 0 || f.Params[0].Name != m.Var {
+	if m == nil || m.Var == "" || f.class != nil || len(f.Params) == 0 ||
+		f.Params[0].Name != m.Var {
 		return ""
 	}
 	return m.Var + ":" + f.Name + "(" + usageOf(f.Params[1:]) + ")"

@@ -189,8 +189,15 @@ func (g *gotoGenerator) backward() {
 		g.line("if %s < %d then goto %s end", n, 2+g.r.IntN(3), again)
 	case 1:
 		x := g.fresh("x")
-		g.line("do local %s = %s + 1 fs[#fs + 1] = function() %s = %s + 1 return %s, %s end", x, n, x,
-			x, x, n)
+		g.line(
+			"do local %s = %s + 1 fs[#fs + 1] = function() %s = %s + 1 return %s, %s end",
+			x,
+			n,
+			x,
+			x,
+			x,
+			n,
+		)
 		g.line("%s = %s if %s < %d then goto %s end end", n, x, n, 2+g.r.IntN(3), again)
 	case 2:
 		g.line("%s = %s + 1", n, n)

@@ -272,8 +272,15 @@ func (g *libraryGenerator) loopBody(names ...string) {
 	g.body()
 	if g.r.IntN(3) == 0 {
 		inner := g.fresh("k")
-		g.line("if %s then local %s = %s fs[#fs + 1] = function() %s = %s + 1 return %s end break end",
-			g.boolean(1), inner, g.number(0), inner, inner, inner)
+		g.line(
+			"if %s then local %s = %s fs[#fs + 1] = function() %s = %s + 1 return %s end break end",
+			g.boolean(1),
+			inner,
+			g.number(0),
+			inner,
+			inner,
+			inner,
+		)
 	}
 	g.nums, g.inLoop = nums, inLoop
 }
@@ -354,17 +361,26 @@ func (g *libraryGenerator) function() {
 	g.line("p = safe(p)")
 	g.nums = append(g.nums[:len(g.nums):len(g.nums)], "p")
 	g.body()
-	g.line("%s", g.pick("return p, ...", "return ...", "return (...)", "return select('#', ...), ...",
-		"return p + 1, (select(2, ..., p))", "if p > 3 then return p end", "return { ..., p }",
-		"return select(-1, p, ...)", "return unpack({ p, ... }, 1, 1 + select('#', ...))",
-		"return (unpack({ ... }))",
-		"return type(...)", "p = ... return p"))
+	g.line(
+		"%s",
+		g.pick("return p, ...", "return ...", "return (...)", "return select('#', ...), ...",
+			"return p + 1, (select(2, ..., p))", "if p > 3 then return p end", "return { ..., p }",
+			"return select(-1, p, ...)", "return unpack({ p, ... }, 1, 1 + select('#', ...))",
+			"return (unpack({ ... }))",
+			"return type(...)", "p = ... return p"),
+	)
 	g.line("end")
 	g.nums = nums
 	g.inLoop, g.inCoroutine = inLoop, inCoroutine
 	g.line("try(%s, %s)", f, g.values(g.r.IntN(4)+1))
 	if g.r.IntN(2) == 0 {
-		g.line("print(pcall(function() return list(%s(%s), %s(%s)) end))", f, g.value(), f, g.value())
+		g.line(
+			"print(pcall(function() return list(%s(%s), %s(%s)) end))",
+			f,
+			g.value(),
+			f,
+			g.value(),
+		)
 	}
 }
 
@@ -419,7 +435,14 @@ func (g *libraryGenerator) iterator() {
 	g.body()
 	g.inCoroutine = inCoroutine
 	g.line("coroutine.yield(i, %s) end end)", g.value())
-	g.line("print(pcall(function() for %s, %s in %s do print(list(%s, %s)) end end))", a, b, co, a, b)
+	g.line(
+		"print(pcall(function() for %s, %s in %s do print(list(%s, %s)) end end))",
+		a,
+		b,
+		co,
+		a,
+		b,
+	)
 	g.line("try(%s)", co)
 }
 
@@ -462,7 +485,9 @@ func (g *libraryGenerator) sorting() {
 	case 0:
 		g.line("table.sort(l1, function(a, b) return a %s b end)", g.pick("<", ">"))
 	case 1:
-		g.line("table.sort(l2, function(a, b) if #a ~= #b then return #a < #b end return a < b end)")
+		g.line(
+			"table.sort(l2, function(a, b) if #a ~= #b then return #a < #b end return a < b end)",
+		)
 	case 2:
 		g.line("table.sort(%s)", g.pick("l1", "l2"))
 	case 3:

@@ -114,8 +114,11 @@ func (g *libraryGenerator) text(depth int) string {
 	case 10:
 		return fmt.Sprintf("table.concat(%s, %s)", g.pick("l1", "l2"), g.pick("','", "''", "5"))
 	case 11:
-		return fmt.Sprintf("tostring(%s)", g.pick("safe("+g.number(depth-1)+")", "true", "nil", "o1",
-			"s1", "1e13", "123456789012", "-1.5", "0x7fffffff", "1e-3", "2^31"))
+		return fmt.Sprintf(
+			"tostring(%s)",
+			g.pick("safe("+g.number(depth-1)+")", "true", "nil", "o1",
+				"s1", "1e13", "123456789012", "-1.5", "0x7fffffff", "1e-3", "2^31"),
+		)
 	case 12:
 		return fmt.Sprintf("(%s and %s or %s)", g.boolean(depth-1), g.text(depth-1), g.text(0))
 	}
@@ -158,7 +161,12 @@ func (g *libraryGenerator) boolean(depth int) string {
 		return fmt.Sprintf("%s %s %s", g.text(depth-1), g.pick("<", "<=", ">", ">=", "==", "~="),
 			g.text(depth-1))
 	case 3:
-		return fmt.Sprintf("(%s %s %s)", g.boolean(depth-1), g.pick("and", "or"), g.boolean(depth-1))
+		return fmt.Sprintf(
+			"(%s %s %s)",
+			g.boolean(depth-1),
+			g.pick("and", "or"),
+			g.boolean(depth-1),
+		)
 	case 4:
 		return fmt.Sprintf("not (%s)", g.boolean(depth-1))
 	case 5:
@@ -203,9 +211,20 @@ func (g *libraryGenerator) doubtful() string {
 		fmt.Sprintf("(%s) < (%s)", g.value(), g.value()),
 		fmt.Sprintf("-(%s)", g.pick("s1", "'5'", "nil", "o1", "{}", "'0x10'")),
 		fmt.Sprintf("#(%s)", g.pick("n1", "nil", "s1", "l1", "true")),
-		"r1.x.y.z", "n1.x", "l1[1].x", "(nil).x", "l1[nil]",
-		"r1.nothing()", "n1()", "s1()", "s1:nothing()", "o1:nothing()", "l1:nothing()",
-		"rawset(r1, nil, 1)", "setmetatable(1, {})", "r1[0/0]",
+		"r1.x.y.z",
+		"n1.x",
+		"l1[1].x",
+		"(nil).x",
+		"l1[nil]",
+		"r1.nothing()",
+		"n1()",
+		"s1()",
+		"s1:nothing()",
+		"o1:nothing()",
+		"l1:nothing()",
+		"rawset(r1, nil, 1)",
+		"setmetatable(1, {})",
+		"r1[0/0]",
 		fmt.Sprintf("tonumber((%s):gsub('%%-', ''), %s)", g.pick(numberTexts...),
 			g.pick("10", "16", "2", "36", "8")),
 		fmt.Sprintf("tonumber(%s)", g.pick(numberTexts...)),
@@ -223,14 +242,29 @@ func (g *libraryGenerator) doubtful() string {
 		fmt.Sprintf("table.concat({ %s, %s }, %s)", g.pick("1", "'a'", "nil", "true"),
 			g.pick("2", "'b'", "{}"), g.pick("','", "nil", "5, 1, 2", "',', 2", "',', 2, 1")),
 		fmt.Sprintf("select(%s, %s)", g.pick("1", "-1", "0", "'#'", "5", "-5", "'x'", "1.9"), v),
-		fmt.Sprintf("unpack({ %s, 2, 3 }, %s)", g.value(), g.pick("1", "2", "-1, 1", "2, 1", "1, 5")),
-		fmt.Sprintf("math.floor(%s)", v), fmt.Sprintf("ipairs(%s)", g.pick("nil", "5", "s1")),
-		fmt.Sprintf("math.modf(%s)", g.number(0)), "math.max()", "next({}, 1)", "next({ 5 })",
+		fmt.Sprintf(
+			"unpack({ %s, 2, 3 }, %s)",
+			g.value(),
+			g.pick("1", "2", "-1, 1", "2, 1", "1, 5"),
+		),
+		fmt.Sprintf("math.floor(%s)", v),
+		fmt.Sprintf("ipairs(%s)", g.pick("nil", "5", "s1")),
+		fmt.Sprintf("math.modf(%s)", g.number(0)),
+		"math.max()",
+		"next({}, 1)",
+		"next({ 5 })",
 		fmt.Sprintf("tostring(%s)", g.pick("", "nil", "n1")),
-		"table.insert(l1, 1, 2, 3)", "table.remove({})", "coroutine.resume(5)",
-		"(coroutine.wrap(function() error('w') end)())", "coroutine.yield(1)",
-		fmt.Sprintf("assert(n1, %s)", g.value()), "assert()",
-		"error()", "(loadstring('return 1 +'))", "loadstring('return ...', '=c')(n1)",
-		"(loadstring('x ='))", g.object(),
+		"table.insert(l1, 1, 2, 3)",
+		"table.remove({})",
+		"coroutine.resume(5)",
+		"(coroutine.wrap(function() error('w') end)())",
+		"coroutine.yield(1)",
+		fmt.Sprintf("assert(n1, %s)", g.value()),
+		"assert()",
+		"error()",
+		"(loadstring('return 1 +'))",
+		"loadstring('return ...', '=c')(n1)",
+		"(loadstring('x ='))",
+		g.object(),
 	)
 }

@@ -40,7 +40,9 @@ end
 return f(a, b)
 `
 
-var sampleTokens = regexp.MustCompile(`\[\[[^\]]*\]\]|"[^"]*"|'[^']*'|\w+|\.\.\.|\.\.|[~<>=]=|--[^\n]*|\s+|.`)
+var sampleTokens = regexp.MustCompile(
+	`\[\[[^\]]*\]\]|"[^"]*"|'[^']*'|\w+|\.\.\.|\.\.|[~<>=]=|--[^\n]*|\s+|.`,
+)
 
 // damaged returns the sample after one or two random changes to its tokens.
 func damaged(r *rand.Rand, tokens []string) string {
@@ -64,7 +66,11 @@ func damaged(r *rand.Rand, tokens []string) string {
 	return strings.Join(out, "")
 }
 
-var syntaxSources = flag.Int("syntax.sources", 3000, "how many damaged sources are compared with lua5.1")
+var syntaxSources = flag.Int(
+	"syntax.sources",
+	3000,
+	"how many damaged sources are compared with lua5.1",
+)
 
 // onPurpose has the messages of lua5.1 where a different answer is intended.
 var onPurpose = map[string]string{
@@ -93,7 +99,11 @@ func TestSyntaxErrors(t *testing.T) {
 	}
 	var script strings.Builder
 	for _, s := range sources {
-		fmt.Fprintf(&script, "print((string.gsub(select(2, loadstring(%s, '=t')) or 'ok', '\\n.*', '')))\n", decimal(s))
+		fmt.Fprintf(
+			&script,
+			"print((string.gsub(select(2, loadstring(%s, '=t')) or 'ok', '\\n.*', '')))\n",
+			decimal(s),
+		)
 	}
 	file := filepath.Join(t.TempDir(), "sources.lua")
 	if err := os.WriteFile(file, []byte(script.String()), 0o644); err != nil {

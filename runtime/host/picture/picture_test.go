@@ -191,7 +191,9 @@ func TestOrientation(t *testing.T) {
 		9: image.Rect(0, 0, 8, 8),
 	} {
 		for _, order := range []string{"MM", "II"} {
-			file := append(append([]byte{0xff, 0xd8}, exif(order, orientation)...), b.Bytes()[2:]...)
+			file := append(
+				append([]byte{0xff, 0xd8}, exif(order, orientation)...),
+				b.Bytes()[2:]...)
 			p := load(t, file)
 			w, h := 32, 16
 			if orientation >= 5 && orientation <= 8 {
@@ -207,8 +209,15 @@ func TestOrientation(t *testing.T) {
 				for x := range w {
 					dark := got.NRGBAAt(x, y).R < 128
 					if dark != image.Pt(x, y).In(want) {
-						t.Fatalf("%s orientation %d: pixel %d, %d is dark: %t, want the block at %v",
-							order, orientation, x, y, dark, want)
+						t.Fatalf(
+							"%s orientation %d: pixel %d, %d is dark: %t, want the block at %v",
+							order,
+							orientation,
+							x,
+							y,
+							dark,
+							want,
+						)
 					}
 				}
 			}

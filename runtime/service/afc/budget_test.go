@@ -92,7 +92,12 @@ func TestEndlessTrees(t *testing.T) {
 }
 
 func pullAway(t *testing.T, c *Client, remote string) error {
-	_, err := c.PullTree(ctx(t), remote, filepath.Join(t.TempDir(), "in"), Transfer{growth: 10 << 20})
+	_, err := c.PullTree(
+		ctx(t),
+		remote,
+		filepath.Join(t.TempDir(), "in"),
+		Transfer{growth: 10 << 20},
+	)
 	return err
 }
 
@@ -120,7 +125,9 @@ func TestLies(t *testing.T) {
 			case opTell:
 				return []string{packet(h.packet, opTellResult, u64(0), "")}
 			case opGetFileInfo:
-				return []string{packet(h.packet, opData, "", "st_size\x00"+size+"\x00st_ifmt\x00S_IFREG\x00")}
+				return []string{
+					packet(h.packet, opData, "", "st_size\x00"+size+"\x00st_ifmt\x00S_IFREG\x00"),
+				}
 			}
 			return []string{ok(h)}
 		}

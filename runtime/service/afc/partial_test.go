@@ -112,7 +112,12 @@ var operations = []operation{
 	{"pull", func(t *testing.T, ctx context.Context, c *Client, f *phone.FS) (any, error) {
 		dir := t.TempDir()
 		tree, err := c.PullTree(ctx, "/a", dir, small)
-		checkWhole(t, os.DirFS(dir), "", func(p string) ([]byte, error) { return f.ReadFile(path.Join("/a", p)) })
+		checkWhole(
+			t,
+			os.DirFS(dir),
+			"",
+			func(p string) ([]byte, error) { return f.ReadFile(path.Join("/a", p)) },
+		)
 		return tree, err
 	}},
 	{"push", func(t *testing.T, ctx context.Context, c *Client, f *phone.FS) (any, error) {
@@ -139,7 +144,14 @@ var operations = []operation{
 			got, readErr := f.ReadFile("/up/" + name)
 			want, localErr := os.ReadFile(filepath.Join(dir, name))
 			if readErr != nil || localErr != nil || string(got) != string(want) {
-				t.Errorf("%s has %d bytes, want %d (%v, %v)", name, len(got), len(want), readErr, localErr)
+				t.Errorf(
+					"%s has %d bytes, want %d (%v, %v)",
+					name,
+					len(got),
+					len(want),
+					readErr,
+					localErr,
+				)
 			}
 		}
 		return tree, err
@@ -213,7 +225,14 @@ func TestPartial(t *testing.T) {
 				for range 50 {
 					after := r.IntN(total)
 					got, _, err := o.cut(t, after, stall)
-					checkCut(t, fmt.Sprintf("after %d of %d bytes", after, total), got, want, err, stall)
+					checkCut(
+						t,
+						fmt.Sprintf("after %d of %d bytes", after, total),
+						got,
+						want,
+						err,
+						stall,
+					)
 				}
 			})
 		}
@@ -297,18 +316,60 @@ func TestSkipped(t *testing.T) {
 	}{
 		{"stat refused", map[string]Status{"stat x": PermissionDenied}, nil, "/x", "/x", false},
 		{"gone", map[string]Status{"stat x": NotFound}, nil, "/x", "/x", false},
-		{"gone, as some systems say", map[string]Status{"stat x": ReadError}, nil, "/x", "/x", false},
-		{"directory refused", map[string]Status{"list d+": PermissionDenied}, nil, "/d+", "/d+", false},
+		{
+			"gone, as some systems say",
+			map[string]Status{"stat x": ReadError},
+			nil,
+			"/x",
+			"/x",
+			false,
+		},
+		{
+			"directory refused",
+			map[string]Status{"list d+": PermissionDenied},
+			nil,
+			"/d+",
+			"/d+",
+			false,
+		},
 		{"directory gone", map[string]Status{"list d+": NotFound}, nil, "/d+", "/d+", false},
 		{"file refused", map[string]Status{"open x": PermissionDenied}, nil, "/x", "", false},
 		{"no kind", nil, map[string]string{"x": "st_size\x001\x00"}, "/x", "", false},
-		{"unknown kind", nil, map[string]string{"x": "st_size\x001\x00st_ifmt\x00S_IFWHT\x00"}, "/x", "", false},
+		{
+			"unknown kind",
+			nil,
+			map[string]string{"x": "st_size\x001\x00st_ifmt\x00S_IFWHT\x00"},
+			"/x",
+			"",
+			false,
+		},
 		{"negative size", nil, map[string]string{"x": "st_size\x00-1\x00" + file}, "", "", false},
-		{"enormous size", nil, map[string]string{"x": "st_size\x0099999999999999999999\x00" + file}, "", "", false},
+		{
+			"enormous size",
+			nil,
+			map[string]string{"x": "st_size\x0099999999999999999999\x00" + file},
+			"",
+			"",
+			false,
+		},
 		{"not a list of keys", nil, map[string]string{"x": "st_size"}, "/x", "/x", false},
-		{"socket", nil, map[string]string{"x": "st_size\x000\x00st_ifmt\x00S_IFSOCK\x00"}, "/x", "", false},
+		{
+			"socket",
+			nil,
+			map[string]string{"x": "st_size\x000\x00st_ifmt\x00S_IFSOCK\x00"},
+			"/x",
+			"",
+			false,
+		},
 		{"input/output error", map[string]Status{"stat x": IOError}, nil, "", "", true},
-		{"directory with an internal error", map[string]Status{"list d+": InternalError}, nil, "", "", true},
+		{
+			"directory with an internal error",
+			map[string]Status{"list d+": InternalError},
+			nil,
+			"",
+			"",
+			true,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -376,7 +437,11 @@ func TestPullNames(t *testing.T) {
 		t.Run(tt.goos, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			tree, err := odd(t, nil, nil, names...).PullTree(ctx(t), "/", dir, Transfer{goos: tt.goos})
+			tree, err := odd(
+				t,
+				nil,
+				nil,
+				names...).PullTree(ctx(t), "/", dir, Transfer{goos: tt.goos})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -25,7 +25,10 @@ func addMessages(f *testing.F) {
 	}
 	f.Add(raw)
 	app := xpc.Dict{{Key: keyBundleID, Value: "com.example"}}
-	process := xpc.Dict{{Key: keyPID, Value: int64(7)}, {Key: keyExecutable, Value: xpc.Dict{{Key: keyRelative, Value: "file:///x"}}}}
+	process := xpc.Dict{
+		{Key: keyPID, Value: int64(7)},
+		{Key: keyExecutable, Value: xpc.Dict{{Key: keyRelative, Value: "file:///x"}}},
+	}
 	for _, d := range []xpc.Dict{
 		output(xpc.Dict{}), output([]any{app}), output(app), output(process), output(int64(1)),
 		output(xpc.Dict{{Key: "processTokens", Value: []any{process}}, {Key: "processToken", Value: process}}),
@@ -88,18 +91,42 @@ func clientCalls() map[string]func(context.Context, *Conn) error {
 		return func(ctx context.Context, c *Conn) error { return call(ctx, &Info{Conn: c}) }
 	}
 	return map[string]func(context.Context, *Conn) error{
-		"list":       apps(func(ctx context.Context, a *Apps) error { _, err := a.ListOnce(ctx, AllApps); return err }),
-		"stream":     apps(func(ctx context.Context, a *Apps) error { _, err := a.StreamList(ctx, AllApps); return err }),
-		"processes":  apps(func(ctx context.Context, a *Apps) error { _, err := a.Processes(ctx); return err }),
-		"launch":     apps(func(ctx context.Context, a *Apps) error { _, err := a.Launch(ctx, "x", LaunchOptions{}); return err }),
-		"spawn":      apps(func(ctx context.Context, a *Apps) error { _, err := a.Spawn(ctx, "/x", LaunchOptions{}); return err }),
-		"signal":     apps(func(ctx context.Context, a *Apps) error { _, err := a.Signal(ctx, 7, 9); return err }),
-		"await":      apps(func(ctx context.Context, a *Apps) error { _, err := a.AwaitEnd(ctx, 7); return err }),
-		"roots":      apps(func(ctx context.Context, a *Apps) error { _, err := a.Roots(ctx, "/"); return err }),
-		"attributes": info(func(ctx context.Context, i *Info) error { _, err := i.Attributes(ctx); return err }),
-		"displays":   info(func(ctx context.Context, i *Info) error { _, err := i.Displays(ctx); return err }),
-		"gestalt":    info(func(ctx context.Context, i *Info) error { _, err := i.Gestalt(ctx, "x"); return err }),
-		"lock state": info(func(ctx context.Context, i *Info) error { _, err := i.LockState(ctx); return err }),
+		"list": apps(
+			func(ctx context.Context, a *Apps) error { _, err := a.ListOnce(ctx, AllApps); return err },
+		),
+		"stream": apps(
+			func(ctx context.Context, a *Apps) error { _, err := a.StreamList(ctx, AllApps); return err },
+		),
+		"processes": apps(
+			func(ctx context.Context, a *Apps) error { _, err := a.Processes(ctx); return err },
+		),
+		"launch": apps(
+			func(ctx context.Context, a *Apps) error { _, err := a.Launch(ctx, "x", LaunchOptions{}); return err },
+		),
+		"spawn": apps(
+			func(ctx context.Context, a *Apps) error { _, err := a.Spawn(ctx, "/x", LaunchOptions{}); return err },
+		),
+		"signal": apps(
+			func(ctx context.Context, a *Apps) error { _, err := a.Signal(ctx, 7, 9); return err },
+		),
+		"await": apps(
+			func(ctx context.Context, a *Apps) error { _, err := a.AwaitEnd(ctx, 7); return err },
+		),
+		"roots": apps(
+			func(ctx context.Context, a *Apps) error { _, err := a.Roots(ctx, "/"); return err },
+		),
+		"attributes": info(
+			func(ctx context.Context, i *Info) error { _, err := i.Attributes(ctx); return err },
+		),
+		"displays": info(
+			func(ctx context.Context, i *Info) error { _, err := i.Displays(ctx); return err },
+		),
+		"gestalt": info(
+			func(ctx context.Context, i *Info) error { _, err := i.Gestalt(ctx, "x"); return err },
+		),
+		"lock state": info(
+			func(ctx context.Context, i *Info) error { _, err := i.LockState(ctx); return err },
+		),
 		"sysdiagnose": func(ctx context.Context, c *Conn) error {
 			s, err := (&Diagnosis{Conn: c}).Sysdiagnose(ctx, SysdiagnoseOptions{})
 			if err != nil {
@@ -139,7 +166,13 @@ func FuzzDevice(f *testing.F) {
 }
 
 // serveOnce invokes a feature and leaves.
-func serveOnce(t *testing.T, ctx context.Context, h service.Handler, feature string, input xpc.Dict) {
+func serveOnce(
+	t *testing.T,
+	ctx context.Context,
+	h service.Handler,
+	feature string,
+	input xpc.Dict,
+) {
 	t.Helper()
 	c, d := link.Pipe()
 	served := make(chan error, 1)
@@ -152,7 +185,13 @@ func serveOnce(t *testing.T, ctx context.Context, h service.Handler, feature str
 		t.Fatal(err)
 	}
 	request := (&Invocation{Feature: feature, Input: input, ID: "x", Protocol: protocolVersion, Version: coreDeviceVersion}).Encode()
-	err = x.Write(ctx, &remotexpc.Message{Stream: 1, Message: xpc.Message{Flags: xpc.FlagsRequest, ID: 1, Body: request}})
+	err = x.Write(
+		ctx,
+		&remotexpc.Message{
+			Stream:  1,
+			Message: xpc.Message{Flags: xpc.FlagsRequest, ID: 1, Body: request},
+		},
+	)
 	if err == nil && feature != FeaturePrefix+featMonitor {
 		_, err = x.Receive(ctx)
 	}

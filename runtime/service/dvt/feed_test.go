@@ -183,7 +183,9 @@ func badObjects() map[string]badEvent {
 // badForAll are events that no stream takes for its own.
 func badForAll() map[string]badEvent {
 	bytesOf := func(t dtx.Type, b []byte) badEvent {
-		return badEvent{send: func(ctx context.Context, ch *dtx.Channel) error { return ch.SendBytes(ctx, t, b) }}
+		return badEvent{
+			send: func(ctx context.Context, ch *dtx.Channel) error { return ch.SendBytes(ctx, t, b) },
+		}
 	}
 	return map[string]badEvent{
 		"unknown selector": {send: func(ctx context.Context, ch *dtx.Channel) error {

@@ -65,22 +65,30 @@ func clientCalls(s *Session) map[string]func(context.Context) error {
 		"attributes":   discard(s.ProcessAttributes),
 		"conditions":   discard(s.Conditions),
 		"directory":    func(ctx context.Context) error { _, err := s.ListDirectory(ctx, "/"); return err },
-		"exec name":    number(func(ctx context.Context, n int) error { _, err := s.ExecName(ctx, n); return err }),
-		"hardware":     discard(s.HardwareInformation),
-		"kernel":       discard(s.KernelName),
-		"kill":         number(s.Kill),
-		"launch":       func(ctx context.Context) error { _, err := s.Launch(ctx, "x", LaunchOptions{}); return err },
-		"limits":       number(func(ctx context.Context, n int) error { _, err := s.DisableMemoryLimits(ctx, n); return err }),
-		"location":     func(ctx context.Context) error { return s.SetLocation(ctx, 1, 2) },
-		"mach time":    discard(s.MachTime),
-		"network":      discard(s.NetworkInformation),
-		"pid":          func(ctx context.Context) error { _, err := s.PIDOf(ctx, "x"); return err },
-		"processes":    discard(s.Processes),
-		"running":      number(func(ctx context.Context, n int) error { _, err := s.IsRunning(ctx, n); return err }),
-		"screenshot":   discard(s.Screenshot),
-		"system":       discard(s.SystemInformation),
-		"trace codes":  discard(s.TraceCodes),
-		"user":         number(func(ctx context.Context, n int) error { _, err := s.UserName(ctx, n); return err }),
+		"exec name": number(
+			func(ctx context.Context, n int) error { _, err := s.ExecName(ctx, n); return err },
+		),
+		"hardware": discard(s.HardwareInformation),
+		"kernel":   discard(s.KernelName),
+		"kill":     number(s.Kill),
+		"launch":   func(ctx context.Context) error { _, err := s.Launch(ctx, "x", LaunchOptions{}); return err },
+		"limits": number(
+			func(ctx context.Context, n int) error { _, err := s.DisableMemoryLimits(ctx, n); return err },
+		),
+		"location":  func(ctx context.Context) error { return s.SetLocation(ctx, 1, 2) },
+		"mach time": discard(s.MachTime),
+		"network":   discard(s.NetworkInformation),
+		"pid":       func(ctx context.Context) error { _, err := s.PIDOf(ctx, "x"); return err },
+		"processes": discard(s.Processes),
+		"running": number(
+			func(ctx context.Context, n int) error { _, err := s.IsRunning(ctx, n); return err },
+		),
+		"screenshot":  discard(s.Screenshot),
+		"system":      discard(s.SystemInformation),
+		"trace codes": discard(s.TraceCodes),
+		"user": number(
+			func(ctx context.Context, n int) error { _, err := s.UserName(ctx, n); return err },
+		),
 	}
 }
 
@@ -120,7 +128,10 @@ func FuzzClient(f *testing.F) {
 			return // the device side of this test cannot send it
 		}
 		ctx := fuzztest.Context(t)
-		server := dtx.Server{Channels: map[string]func(*dtx.Channel) dtx.Handler{}, Classes: classes()}
+		server := dtx.Server{
+			Channels: map[string]func(*dtx.Channel) dtx.Handler{},
+			Classes:  classes(),
+		}
 		for _, id := range Channels() {
 			server.Channels[id] = func(ch *dtx.Channel) dtx.Handler { return events(ch, v) }
 		}

@@ -13,7 +13,11 @@ import (
 // FuzzStream lets a device send any log: what was sent comes out as entries, and the log
 // ends when the device does.
 func FuzzStream(f *testing.F) {
-	f.Add([]byte("Jan  2 15:04:05 iPhone SpringBoard(CoreFoundation)[123] <Notice>: hello\n\x00x\n\x00"))
+	f.Add(
+		[]byte(
+			"Jan  2 15:04:05 iPhone SpringBoard(CoreFoundation)[123] <Notice>: hello\n\x00x\n\x00",
+		),
+	)
 	f.Add([]byte("\x00\x00\n\x00\n\x00\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		here, there := link.Pipe()
