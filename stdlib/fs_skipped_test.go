@@ -1,8 +1,6 @@
 package stdlib_test
 
 import (
-	"os"
-	"path/filepath"
 	"runtime"
 	"testing"
 )
@@ -24,45 +22,6 @@ print(#list, #list.skipped, #found, #found.skipped, json.encode(found) == json.e
 table.insert(list, 1)
 for _, v in ipairs(list) do assert(v) end`,
 		"a\t0\nb\tnil\t1\nb\tnot_found\n1\t0\t1\t0\ttrue\n")
-}
-
-// TestUnreadableIsTold has a directory without permission to read it, and one that tells names
-// alone.
-func TestUnreadableIsTold(t *testing.T) {
-	t.Parallel()
-	if os.Geteuid() == 0 || runtime.GOOS == "windows" {
-		t.Skip("this user may read everything")
-	}
-	dir := t.TempDir()
-	for name, mode := range map[string]os.FileMode{"closed": 0, "names": 0o444} {
-		p := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Join(p, "in"), 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(p, mode); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.Chmod(p, 0o777) })
-	}
-	prints(t, "local d = "+quote(dir)+`
-local walk, names = fs.walk(d), {}
-for f in walk do names[#names + 1] = path.rel(d, f.path) .. " " .. f.kind end
-print(table.concat(names, ", "))
-local function show(skipped)
-  for s in skipped do print(path.rel(d, s.path), s.code) end
-end
-show(walk.skipped)
-show(fs.glob(path.join(d, "**/*")).skipped)
-show(fs.list(path.join(d, "names")).skipped)`,
-		`closed directory, names directory, names/in directory
-closed	access_denied
-names/in	access_denied
-names/in	access_denied
-closed	access_denied
-names/in	access_denied
-names/in	access_denied
-names/in	access_denied
-`)
 }
 
 // TestCopyIsWhole ends a copy in the middle: what was there stays, and nothing is left beside it.
