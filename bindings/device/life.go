@@ -27,14 +27,14 @@ func (l *Life) End() { l.end() }
 func (l *Life) Over() bool { return l.ctx.Err() != nil }
 
 // Error returns the error of a call on the object. A call that failed because
-// the object was closed has code "closed".
+// the object was closed has code "closed". How the call failed is left out: it is
+// what closing does to a connection, and an end of file in it would be taken for
+// the end of the data.
 func (l *Life) Error(err error) error {
 	if err == nil || !l.Over() {
 		return err
 	}
-	e := host.Errorf("closed", "%s was closed while a call waited in it", l.class)
-	e.Cause = err
-	return e
+	return host.Errorf("closed", "%s was closed while a call waited in it", l.class)
 }
 
 // Bound returns a function that runs f with a context that ends with the life as
