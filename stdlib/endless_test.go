@@ -1,14 +1,11 @@
 package stdlib_test
 
 import (
-	"errors"
-	"sync"
 	"testing"
 	"time"
 
-	lua "github.com/yuin/gopher-lua"
-
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/hosttest"
 	"github.com/imdlua/imdlua/stdlib"
 )
 
@@ -102,56 +99,16 @@ var endless = map[string]string{
 	"text in arithmetic": `local s = "010" while true do local x = s + s end`,
 }
 
-// endlessHost has a function ready, which calls f.
-func endlessHost(t *testing.T, f func()) *host.Host {
-	t.Helper()
-	h := host.New(host.Options{MaxMemory: 4 << 30})
-	t.Cleanup(func() { h.Close() })
-	if err := stdlib.Install(h); err != nil {
-		t.Fatal(err)
-	}
-	h.SetGlobal("ready", h.L().NewFunction(func(*lua.LState) int {
-		f()
-		return 0
-	}))
-	return h
-}
-
-func TestEndlessProgramsEndByInterrupt(t *testing.T) {
-	for name, source := range endless {
-		t.Run(name, func(t *testing.T) {
-			var once sync.Once
-			var interrupted time.Time
-			var h *host.Host
-			h = endlessHost(t, func() {
-				once.Do(func() {
-					time.AfterFunc(20*time.Millisecond, func() {
-						interrupted = time.Now()
-						h.Interrupt()
-					})
-				})
-			})
-			err := h.Run(t.Context(), "test.lua", "ready(); "+source)
-			t.Logf("ended %v after the interrupt", time.Since(interrupted).Round(time.Millisecond))
-			if host.ExitCode(err) != 130 {
-				t.Errorf("Run() = %v, want code interrupted", err)
+func TestEndlessPrograms(t *testing.T) {
+	hosttest.Endless{
+		Programs: endless,
+		Limit:    300 * time.Millisecond,
+		Host: func(t *testing.T) *host.Host {
+			h := host.New(host.Options{MaxMemory: 4 << 30})
+			if err := stdlib.Install(h); err != nil {
+				t.Fatal(err)
 			}
-		})
-	}
-}
-
-func TestEndlessProgramsEndByTimeout(t *testing.T) {
-	for name, source := range endless {
-		t.Run(name, func(t *testing.T) {
-			h := endlessHost(t, func() {})
-			start := time.Now()
-			err := h.Run(t.Context(), "test.lua", "task.timeout(0.3, function() "+source+" end)")
-			late := time.Since(start) - 300*time.Millisecond
-			t.Logf("ended %v after the limit", late.Round(time.Millisecond))
-			var e *host.Error
-			if !errors.As(err, &e) || e.Code != "timeout" {
-				t.Errorf("Run() = %v, want code timeout", err)
-			}
-		})
-	}
+			return h
+		},
+	}.Run(t)
 }

@@ -5,14 +5,14 @@ import (
 	"errors"
 	"io"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
+
+	lua "github.com/yuin/gopher-lua"
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/hosttest"
 	"github.com/imdlua/imdlua/stdlib"
-	lua "github.com/yuin/gopher-lua"
 )
 
 // endless are programs that loop, block, recurse or allocate without end. Each
@@ -67,73 +67,29 @@ func (s stalled) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// endlessHost has an input that says nothing and outputs that nobody reads.
-func endlessHost(t *testing.T, ready func()) *host.Host {
-	t.Helper()
-	free := make(chan struct{})
-	in, writer := io.Pipe()
-	t.Cleanup(func() { close(free); writer.Close() })
-	h := host.New(
-		host.Options{Stdin: in, Stdout: stalled{free}, Stderr: stalled{free}, MaxMemory: 4 << 30},
-	)
-	if err := stdlib.Install(h); err != nil {
-		t.Fatal(err)
-	}
-	h.SetGlobal("ready", h.L().NewFunction(func(*lua.LState) int { ready(); return 0 }))
-	return h
-}
-
-func TestEndlessProgramsEndByInterrupt(t *testing.T) {
-	for name, source := range endless {
-		t.Run(name, func(t *testing.T) {
-			var interrupted time.Time
-			var once sync.Once
-			var h *host.Host
-			h = endlessHost(t, func() {
-				once.Do(func() {
-					time.AfterFunc(5*time.Millisecond, func() {
-						interrupted = time.Now()
-						h.Interrupt()
-					})
-				})
+// TestEndlessPrograms has an input that says nothing and outputs that nobody reads.
+func TestEndlessPrograms(t *testing.T) {
+	hosttest.Endless{
+		Programs: endless,
+		Limit:    20 * time.Millisecond,
+		Host: func(t *testing.T) *host.Host {
+			free := make(chan struct{})
+			in, writer := io.Pipe()
+			t.Cleanup(func() { close(free); writer.Close() })
+			h := host.New(host.Options{
+				Stdin: in, Stdout: stalled{free}, Stderr: stalled{free}, MaxMemory: 4 << 30,
 			})
-			err := h.Run(context.Background(), "test.lua", "ready() "+source)
-			t.Logf(
-				"ended %v after the interrupt",
-				time.Since(interrupted).Round(time.Millisecond/10),
-			)
-			if host.ExitCode(err) != 130 {
-				t.Errorf("Run() = %v, want code interrupted", err)
+			if err := stdlib.Install(h); err != nil {
+				t.Fatal(err)
 			}
+			return h
+		},
+		Ended: func(t *testing.T, h *host.Host) {
 			if left := h.Left(); left != "" {
 				t.Errorf("left behind:\n%s", left)
 			}
-			h.Close()
-		})
-	}
-}
-
-func TestEndlessProgramsEndByTimeout(t *testing.T) {
-	for name, source := range endless {
-		t.Run(name, func(t *testing.T) {
-			h := endlessHost(t, func() {})
-			start := time.Now()
-			err := h.Run(
-				context.Background(),
-				"test.lua",
-				"task.timeout(0.02, function() "+source+" end)",
-			)
-			t.Logf(
-				"ended %v after the limit",
-				(time.Since(start) - 20*time.Millisecond).Round(time.Millisecond/10),
-			)
-			var e *host.Error
-			if !errors.As(err, &e) || e.Code != "timeout" {
-				t.Errorf("Run() = %v, want code timeout", err)
-			}
-			h.Close()
-		})
-	}
+		},
+	}.Run(t)
 }
 
 // TestOtherHostsMemory fills another host of the process: the first one goes on.

@@ -2,13 +2,11 @@ package lua51_test
 
 import (
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
-	lua "github.com/yuin/gopher-lua"
-
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/hosttest"
 	"github.com/imdlua/imdlua/stdlib"
 )
 
@@ -52,50 +50,18 @@ var endless = map[string]string{
 	"atomic":   `task.atomic(function() ("a"):rep(1e6):find(".-b") end)`,
 }
 
-// endlessHost has a function ready, which calls f.
-func endlessHost(t *testing.T, f func()) *host.Host {
-	t.Helper()
-	h := host.New(host.Options{MaxMemory: 4 << 30})
-	t.Cleanup(func() { h.Close() })
-	if err := stdlib.Install(h); err != nil {
-		t.Fatal(err)
-	}
-	h.SetGlobal("ready", h.L().NewFunction(func(*lua.LState) int {
-		f()
-		return 0
-	}))
-	return h
-}
-
-func TestEndlessCallsEndByInterrupt(t *testing.T) {
-	for name, source := range endless {
-		t.Run(name, func(t *testing.T) {
-			var once sync.Once
-			var h *host.Host
-			h = endlessHost(t, func() {
-				once.Do(func() { time.AfterFunc(5*time.Millisecond, h.Interrupt) })
-			})
-			start := time.Now()
-			err := h.Run(t.Context(), "test.lua", "ready(); "+source)
-			t.Logf("ended after %v", time.Since(start).Round(time.Millisecond))
-			if host.ExitCode(err) != 130 {
-				t.Errorf("Run() = %v, want code interrupted", err)
+func TestEndlessCalls(t *testing.T) {
+	hosttest.Endless{
+		Programs: endless,
+		Limit:    20 * time.Millisecond,
+		Host: func(t *testing.T) *host.Host {
+			h := host.New(host.Options{MaxMemory: 4 << 30})
+			if err := stdlib.Install(h); err != nil {
+				t.Fatal(err)
 			}
-		})
-	}
-}
-
-func TestEndlessCallsEndByTimeout(t *testing.T) {
-	for name, source := range endless {
-		t.Run(name, func(t *testing.T) {
-			h := endlessHost(t, func() {})
-			err := h.Run(t.Context(), "test.lua", "task.timeout(0.02, function() "+source+" end)")
-			var e *host.Error
-			if !errors.As(err, &e) || e.Code != "timeout" {
-				t.Errorf("Run() = %v, want code timeout", err)
-			}
-		})
-	}
+			return h
+		},
+	}.Run(t)
 }
 
 // TestOtherTasksRunDuringMatch counts in another task while one match computes.

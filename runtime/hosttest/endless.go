@@ -1,0 +1,75 @@
+package hosttest
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/imdlua/imdlua/runtime/host"
+)
+
+// Endless holds programs that do not end by themselves: they loop, block, recurse or
+// compute for very long in one call.
+type Endless struct {
+	// Programs are the sources by name.
+	Programs map[string]string
+	// Host makes a host for one program. Endless closes it.
+	Host func(t *testing.T) *host.Host
+	// Limit is what the programs get of task.timeout.
+	Limit time.Duration
+	// Ended, if not nil, looks at a host whose program was interrupted.
+	Ended func(t *testing.T, h *host.Host)
+}
+
+// Run ends each program by one interrupt, and by task.timeout. How long it took to
+// end is logged.
+func (e Endless) Run(t *testing.T) {
+	for name, source := range e.Programs {
+		t.Run("interrupt/"+name, func(t *testing.T) { e.interrupt(t, source) })
+		t.Run("timeout/"+name, func(t *testing.T) { e.timeout(t, source) })
+	}
+}
+
+// interruptAfter is how long a program has run when it is interrupted.
+const interruptAfter = 20 * time.Millisecond
+
+func (e Endless) interrupt(t *testing.T, source string) {
+	h := e.Host(t)
+	defer h.Close()
+	var interrupted time.Time
+	var once sync.Once
+	h.SetGlobal("ready", h.L().NewFunction(func(*lua.LState) int {
+		once.Do(func() {
+			time.AfterFunc(interruptAfter, func() {
+				interrupted = time.Now()
+				h.Interrupt()
+			})
+		})
+		return 0
+	}))
+	err := h.Run(t.Context(), "test.lua", "ready(); "+source)
+	t.Logf("ended %v after the interrupt", time.Since(interrupted).Round(time.Millisecond/10))
+	if host.ExitCode(err) != 130 {
+		t.Errorf("Run() = %v, want code interrupted", err)
+	}
+	if e.Ended != nil {
+		e.Ended(t, h)
+	}
+}
+
+func (e Endless) timeout(t *testing.T, source string) {
+	h := e.Host(t)
+	defer h.Close()
+	h.SetGlobal("limit", lua.LNumber(e.Limit.Seconds()))
+	began := time.Now()
+	err := h.Run(t.Context(), "test.lua", "task.timeout(limit, function() "+source+" end)")
+	t.Logf("ended %v after the limit",
+		(time.Since(began) - e.Limit).Round(time.Millisecond/10))
+	var late *host.Error
+	if !errors.As(err, &late) || late.Code != "timeout" {
+		t.Errorf("Run() = %v, want code timeout", err)
+	}
+}
