@@ -5,15 +5,15 @@ import (
 	"testing"
 )
 
-// TestRoadsAndTunnels asks each profile for its roads and tunnels: what differs
+// TestRoutesAndTunnels asks each profile for its routes and tunnels: what differs
 // is in the answers, not in the script.
-func TestRoadsAndTunnels(t *testing.T) {
+func TestRoutesAndTunnels(t *testing.T) {
 	const script = `
 local virtual = require "imd.virtual"
 local dev = virtual.start{ profile = PROFILE }:device()
 local ok, tun = try(dev.tunnel, dev)
 print(ok and tun.how or tun.code, ok and tun.protocol, ok and tun.generation)
-for _, r in ipairs(dev:roads()) do print(r.kind, r.via, r.use, r.up, r.generation, r.how) end
+for _, r in ipairs(dev:routes()) do print(r.kind, r.via, r.use, r.up, r.generation, r.how) end
 if ok then
   print(tun.up, tun.rsd_port > 0, tun.mtu >= 1280, tun.interface == "", tun.took > 0)
   print(tun.address:find("::1$") ~= nil, tun:info().OSVersion == tostring(dev.version))
@@ -63,7 +63,7 @@ end`
 }
 
 // TestTunnelChoices has options that end the present tunnel, and those that no
-// road fulfils.
+// route fulfils.
 func TestTunnelChoices(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -75,10 +75,10 @@ local quic = dev:tunnel{ protocol = "quic" }
 print(first.up, quic.how, quic.generation, dev:tunnel() == quic)
 local ok, e = try(first.services, first, { refresh = true })
 print(ok, e.code)
-print(dev:tunnel{ protocol = "tcp", road = "usb" }.generation)
+print(dev:tunnel{ protocol = "tcp", route = "usb" }.generation)
 eventually(function() return phone.tunnels == 1 end)
 print(select(2, try(phone.tunnel_fault, phone, { drop_over = -1 })).code)
-local wrong = { { road = "wifi" }, { protocol = "udp" }, { road = "air" }, { kernel = "yes" } }
+local wrong = { { route = "wifi" }, { protocol = "udp" }, { route = "air" }, { kernel = "yes" } }
 for _, o in ipairs(wrong) do
   local ok, e = try(dev.tunnel, dev, o)
   print(ok, e.code)
@@ -117,7 +117,7 @@ local phone = virtual.start{ profile = "ios18", name = "Shelf" }
 local at = phone:show{ trusted = true }
 local dev = device.rsd(at.address, at.trusted_port)
 print(dev.udid == phone.udid, dev.name, dev.transport)
-print(#dev:roads(), dev:roads()[1].via, dev ~= phone:device())
+print(#dev:routes(), dev:routes()[1].via, dev ~= phone:device())
 print(dev.files:exists("DCIM"), #dev:apps() > 5, #dev:screenshot() > 1000)
 print(dev:get("DeviceName"), dev:battery().percent > 0)
 print(dev:tunnel().protocol, dev:tunnel().mtu, dev:tunnel().address == "")

@@ -1,5 +1,5 @@
 #!/usr/bin/env imdlua
---- Report the roads to a device, what each is used for and why, and what works.
+--- Report the routes to a device, what each is used for and why, and what works.
 ---@recipe tunnel-report
 ---@tags start, protocol
 ---@needs device
@@ -14,10 +14,10 @@ print(("%s (%s, iOS %s)"):format(dev.name, dev.product_type, dev.version))
 -- Without a tunnel, as on iOS 16, lockdown alone has to do: that is no failure.
 local ok, tun = try(dev.tunnel, dev)
 
-for _, road in ipairs(dev:roads()) do
-  local at = verbose and " at " .. road.address or ""
-  print(("road    %s, %s%s: %s"):format(road.kind, road.via, at, road.use))
-  print("        " .. (verbose and road.why or (road.why:gsub(" took %d+ ms", " is up"))))
+for _, route in ipairs(dev:routes()) do
+  local at = verbose and " at " .. route.address or ""
+  print(("route    %s, %s%s: %s"):format(route.kind, route.via, at, route.use))
+  print("        " .. (verbose and route.why or (route.why:gsub(" took %d+ ms", " is up"))))
 end
 
 if ok then

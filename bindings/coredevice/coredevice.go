@@ -136,7 +136,7 @@ func Family() device.Family {
 	opts := api.ParamDoc("opts", "timeout")
 	raises := func(more ...string) api.Option {
 		return api.Raises(append([]string{
-			"timeout", "not_paired", "disconnected", "no_road", "no_tunnel",
+			"timeout", "not_paired", "disconnected", "no_route", "no_tunnel",
 			"no_developer_image", "developer_mode_off",
 		}, more...)...)
 	}

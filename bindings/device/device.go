@@ -164,7 +164,7 @@ func Open[T any](
 }
 
 func class(families []Family) *api.Class {
-	c := api.NewClass[*Device]("Device", "One iPhone or iPad, whatever road leads to it. Fields "+
+	c := api.NewClass[*Device]("Device", "One iPhone or iPad, whatever route leads to it. Fields "+
 		"are a snapshot from when the device was found; `dev:refresh()` takes another. Every call "+
 		"that waits takes `timeout` in seconds and ends in an error when it runs out.")
 	c.Var = "dev"
@@ -188,7 +188,7 @@ func class(families []Family) *api.Class {
 		api.Property("class", "iPhone, iPad, ...",
 			func(d *Device) string { return d.Info().Class }),
 		api.Property("transport", "usb, wifi, or tunnel when it is reached through somebody "+
-			"else's: the best road",
+			"else's: the best route",
 			func(d *Device) string { return d.Info().Transport() }),
 	}
 	c.Methods = append(c.Methods, valueMethods()...)

@@ -47,7 +47,7 @@ type Info struct {
 	Version     *version.Version `lua:"version" doc:"iOS version; nil if the device did not answer"`
 	Build       string           `lua:"build" doc:"build of iOS"`
 	Class       string           `lua:"class" doc:"iPhone, iPad, ..."`
-	Transport   string           `lua:"transport" doc:"usb, wifi or tunnel: kind of the best road"`
+	Transport   string           `lua:"transport" doc:"usb, wifi or tunnel: kind of the best route"`
 	Error       string           `lua:"error" doc:"why the device did not answer; empty if it did"`
 }
 

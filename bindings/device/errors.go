@@ -59,7 +59,7 @@ type onDevice struct {
 func (e *onDevice) Unwrap() error { return e.error }
 
 const (
-	hintTunnel = "dev:roads() says what was tried"
+	hintTunnel = "dev:routes() says what was tried"
 	hintPair   = "run `imdlua pair`"
 	hintUnlock = "unlock the device"
 	hintTrust  = "the dialog was answered with Don't Trust; plug the device in again and tap Trust"
@@ -120,7 +120,7 @@ var ours = []reason{
 		"the device is not the one that was paired, or was reset since: " +
 			"`imdlua pair --remote` pairs anew"},
 	{device.ErrNoTunnel, "no_tunnel", hintTunnel},
-	{device.ErrNoRoad, "no_road", "dev:roads() lists the roads to the device"},
+	{device.ErrNoRoute, "no_route", "dev:routes() lists the routes to the device"},
 }
 
 // peers are what devices and muxers answer.

@@ -260,7 +260,7 @@ var lost = []error{
 // passing are the errors of sources that cannot be opened now, but may be a moment
 // later: the device is locked, or not up yet, or leaves again.
 var passing = []error{
-	context.DeadlineExceeded, device.ErrNotFound, device.ErrNoRoad, device.ErrNoTunnel,
+	context.DeadlineExceeded, device.ErrNotFound, device.ErrNoRoute, device.ErrNoTunnel,
 	usbmux.ConnectionRefused, syscall.ECONNREFUSED,
 	lockdown.ErrPasswordProtected, lockdown.ErrDeviceLocked, lockdown.ErrEscrowLocked,
 	lockdown.ErrServiceLimit, lockdown.ErrSessionInactive, lockdown.ErrInvalidConnection,

@@ -1,4 +1,4 @@
-// Package tunnel gives scripts the roads to a device and the tunnels of iOS 17 and
+// Package tunnel gives scripts the routes to a device and the tunnels of iOS 17 and
 // later: which there are, why one was chosen, and what can be reached there. Scripts
 // need none of it to use a service: devices open tunnels by themselves.
 package tunnel
@@ -19,8 +19,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
 
-// Road is the record of a road to a device.
-type Road struct {
+// Route is the record of a route to a device.
+type Route struct {
 	Kind       string `lua:"kind" doc:"usb, wifi, or tunnel for one that others made"`
 	Via        string `lua:"via" doc:"usbmux, lockdown, remoted, remotepairing or rsd"`
 	Address    string `lua:"address" doc:"of the muxer, or host:port"`
@@ -28,7 +28,7 @@ type Road struct {
 	How        string `lua:"how" doc:"which tunnel it is or would be; empty when there can be none"`
 	Up         bool   `lua:"up" doc:"whether the tunnel is there now"`
 	Generation int    `lua:"generation" doc:"which of the device's tunnels it is, from 1"`
-	Why        string `lua:"why" doc:"why the road is used as it is"`
+	Why        string `lua:"why" doc:"why the route is used as it is"`
 }
 
 // Service is the record of a service in a tunnel.
@@ -41,12 +41,12 @@ type Service struct {
 	Features    []string `lua:"features" doc:"what a CoreDevice service can do"`
 }
 
-func roads(_ *api.Call, d *device.Device) []*Road {
-	out := []*Road{}
-	for _, r := range d.Roads() {
-		at := cmp.Or(r.Road.Address, r.Road.Muxer)
-		out = append(out, &Road{
-			Kind: r.Road.Kind, Via: string(r.Road.Via), Address: at, Use: r.Use, How: r.How,
+func routes(_ *api.Call, d *device.Device) []*Route {
+	out := []*Route{}
+	for _, r := range d.Routes() {
+		at := cmp.Or(r.Route.Address, r.Route.Muxer)
+		out = append(out, &Route{
+			Kind: r.Route.Kind, Via: string(r.Route.Via), Address: at, Use: r.Use, How: r.How,
 			Up: r.Up, Generation: r.Generation, Why: r.Why,
 		})
 	}
@@ -56,7 +56,7 @@ func roads(_ *api.Call, d *device.Device) []*Road {
 type options struct {
 	device.Timeout
 	Protocol string `lua:"protocol" doc:"tcp or quic; what the device has when left out"`
-	Road     string `lua:"road" doc:"usb or wifi; the best when left out"`
+	Route    string `lua:"route" doc:"usb or wifi; the best when left out"`
 	Kernel   bool   `lua:"kernel" doc:"make it a network interface (Linux, CAP_NET_ADMIN)"`
 }
 
@@ -67,10 +67,10 @@ func open(c *api.Call, d *device.Device, o options) (t *core.Tunnel, err error) 
 	if !slices.Contains([]string{"", "tcp", "quic"}, o.Protocol) {
 		return nil, c.ArgError(1, "protocol is tcp or quic, not %q", o.Protocol)
 	}
-	if !slices.Contains([]string{"", "usb", "wifi"}, o.Road) {
-		return nil, c.ArgError(1, "road is usb or wifi, not %q", o.Road)
+	if !slices.Contains([]string{"", "usb", "wifi"}, o.Route) {
+		return nil, c.ArgError(1, "route is usb or wifi, not %q", o.Route)
 	}
-	wanted := core.TunnelOptions{Protocol: o.Protocol, Road: o.Road, Kernel: o.Kernel}
+	wanted := core.TunnelOptions{Protocol: o.Protocol, Route: o.Route, Kernel: o.Kernel}
 	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
 		t, err = d.Tunnel(ctx, wanted)
 		return err
@@ -152,7 +152,7 @@ func class() *api.Class {
 		"next call of the device makes another one.")
 	c.Var = "tun"
 	c.String = func(t *core.Tunnel) string {
-		return fmt.Sprintf("Tunnel<%d, %s on %s>", t.Generation, t.How, t.Road)
+		return fmt.Sprintf("Tunnel<%d, %s on %s>", t.Generation, t.How, t.Route)
 	}
 	const tun = "local tun = device():tunnel()\n"
 	c.Fields = []*api.Field{
@@ -228,22 +228,22 @@ func at(r *device.Registry) finding {
 	}
 }
 
-// Family adds roads and tunnel to Device, and device.rsd.
+// Family adds routes and tunnel to Device, and device.rsd.
 func Family(r *device.Registry) device.Family {
 	raises := api.Raises("timeout", "not_paired", "no_tunnel", "disconnected")
 	return device.Family{
 		Classes: []*api.Class{class()},
 		Records: []*api.Record{
-			api.NewRecord[Road]("Road", "A road to a device and what it is used for."),
+			api.NewRecord[Route]("Route", "A route to a device and what it is used for."),
 			api.NewRecord[Service]("RSDService", "A service in a tunnel."),
 		},
 		Methods: []*api.Func{
-			api.Method("roads", "Lists the roads to the device that are known, best first: what "+
+			api.Method("routes", "Lists the routes to the device that are known, best first: what "+
 				"each is used for and why.",
-				"", roads,
-				api.Returns("Road[] roads"),
+				"", routes,
+				api.Returns("Route[] routes"),
 				api.Perm("read"),
-				api.Example(`for _, r in ipairs(device():roads()) do
+				api.Example(`for _, r in ipairs(device():routes()) do
   print(r.kind, r.via, r.use, r.why)
 end`)),
 			api.Method("tunnel", "Returns the device's tunnel, making one when there is none. "+
@@ -253,14 +253,14 @@ end`)),
 				raises,
 				api.Returns("Tunnel tun"),
 				api.Perm("read"),
-				api.SeeAlso("Device:roads"),
+				api.SeeAlso("Device:routes"),
 				api.Example(`local tun = device():tunnel()
 print(tun.how, tun.address, tun.rsd_port)`)),
 		},
 		Finding: []*api.Func{
 			api.Function("rsd", "Returns the device whose list of services (RSD) is at an "+
 				"address: of a tunnel that another program keeps, or of `imdlua virtual "+
-				"--trusted`. No other road is used.",
+				"--trusted`. No other route is used.",
 				"host port opts?", at(r),
 				api.Checks(host.AccessHost, host.AccessDevice),
 				api.ParamDoc("host", "name or IP address"),

@@ -95,7 +95,7 @@ func TestDevicesCommand(t *testing.T) {
 	}
 	out, _ = newProgram(t, "devices", "--json", "--usbmux", address, "--device", udids[1]).check(t, 0)
 	var list []deviceJSON
-	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 || list[0].UDID != udids[1] || list[0].Name == "" || len(list[0].Roads) != 1 || list[0].Roads[0].Muxer != address {
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 || list[0].UDID != udids[1] || list[0].Name == "" || len(list[0].Routes) != 1 || list[0].Routes[0].Muxer != address {
 		t.Errorf("devices --json printed %s (%v)", out, err)
 	}
 	if out, stderr := newProgram(t, "devices", "--usbmux", address, "--device", "nobody").check(t, 0); out != "" || !strings.Contains(stderr, "no device is connected") {

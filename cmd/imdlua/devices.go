@@ -24,7 +24,7 @@ func (c *cli) devicesCommand() *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "List the devices that can be reached",
 		Long: `Lists the devices behind the muxers; one that is reached in several ways is one
-line with all its roads. With --network it also looks for two seconds on the
+line with all its routes. With --network it also looks for two seconds on the
 network, for devices on Wi-Fi and for the network interfaces that cables make.
 When no muxer has a device, it does so in any case.`,
 		Example: "  imdlua devices --json\n  imdlua devices --network\n  imdlua devices --watch",
@@ -44,19 +44,19 @@ When no muxer has a device, it does so in any case.`,
 }
 
 type deviceJSON struct {
-	Event       string     `json:"event,omitempty"`
-	UDID        string     `json:"udid"`
-	Name        string     `json:"name,omitempty"`
-	ProductType string     `json:"product_type,omitempty"`
-	Version     string     `json:"version,omitempty"`
-	Build       string     `json:"build,omitempty"`
-	Class       string     `json:"class,omitempty"`
-	Transport   string     `json:"transport"`
-	Roads       []roadJSON `json:"roads"`
-	Error       string     `json:"error,omitempty"`
+	Event       string      `json:"event,omitempty"`
+	UDID        string      `json:"udid"`
+	Name        string      `json:"name,omitempty"`
+	ProductType string      `json:"product_type,omitempty"`
+	Version     string      `json:"version,omitempty"`
+	Build       string      `json:"build,omitempty"`
+	Class       string      `json:"class,omitempty"`
+	Transport   string      `json:"transport"`
+	Routes      []routeJSON `json:"routes"`
+	Error       string      `json:"error,omitempty"`
 }
 
-type roadJSON struct {
+type routeJSON struct {
 	Kind    string `json:"kind"`
 	Via     string `json:"via"`
 	Muxer   string `json:"usbmux,omitempty"`
@@ -67,10 +67,10 @@ type roadJSON struct {
 func describe(i device.Info) deviceJSON {
 	d := deviceJSON{
 		UDID: i.UDID, Name: i.Name, ProductType: i.ProductType, Version: i.Version,
-		Build: i.Build, Class: i.Class, Transport: i.Transport(), Roads: []roadJSON{},
+		Build: i.Build, Class: i.Class, Transport: i.Transport(), Routes: []routeJSON{},
 	}
-	for _, r := range i.Roads {
-		d.Roads = append(d.Roads, roadJSON{r.Kind, string(r.Via), r.Muxer, r.DeviceID, r.Address})
+	for _, r := range i.Routes {
+		d.Routes = append(d.Routes, routeJSON{r.Kind, string(r.Via), r.Muxer, r.DeviceID, r.Address})
 	}
 	if i.Err != nil {
 		d.Error = i.Err.Error()
@@ -104,14 +104,14 @@ func (c *cli) listDevices(ctx context.Context, asJSON, network bool) error {
 		return nil
 	}
 	t := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "UDID\tNAME\tMODEL\tIOS\tROAD")
+	fmt.Fprintln(t, "UDID\tNAME\tMODEL\tIOS\tROUTE")
 	for _, i := range infos {
 		if i.Err != nil {
-			fmt.Fprintf(t, "%s\t(does not answer)\t\t\t%s\n", c.cell(i.UDID), roadKinds(i))
+			fmt.Fprintf(t, "%s\t(does not answer)\t\t\t%s\n", c.cell(i.UDID), routeKinds(i))
 			fmt.Fprintf(c.stderr, "imdlua: %s: %v\n", i.UDID, i.Err)
 			continue
 		}
-		columns := []string{i.UDID, i.Name, i.ProductType, i.Version, roadKinds(i)}
+		columns := []string{i.UDID, i.Name, i.ProductType, i.Version, routeKinds(i)}
 		for k, text := range columns {
 			columns[k] = c.cell(text)
 		}
@@ -120,10 +120,10 @@ func (c *cli) listDevices(ctx context.Context, asJSON, network bool) error {
 	return t.Flush()
 }
 
-// roadKinds names the kinds of a device's roads, each once, best first.
-func roadKinds(i device.Info) string {
+// routeKinds names the kinds of a device's routes, each once, best first.
+func routeKinds(i device.Info) string {
 	var kinds []string
-	for _, r := range i.Roads {
+	for _, r := range i.Routes {
 		if !slices.Contains(kinds, r.Kind) {
 			kinds = append(kinds, r.Kind)
 		}

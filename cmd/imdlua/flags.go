@@ -96,11 +96,11 @@ func (g *globals) check() error {
 	if err := g.selector().Check(); err != nil {
 		return usageError("--device: %v", err)
 	}
-	return g.checkRoads()
+	return g.checkRoutes()
 }
 
-// checkRoads finds roads that exclude each other.
-func (g *globals) checkRoads() error {
+// checkRoutes finds routes that exclude each other.
+func (g *globals) checkRoutes() error {
 	if _, _, err := splitHost(g.rsd); g.rsd != "" && err != nil {
 		return usageError("--rsd takes a host and a port, not %q", g.rsd)
 	}

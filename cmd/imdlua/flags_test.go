@@ -64,8 +64,8 @@ func TestJoinValues(t *testing.T) {
 	}
 }
 
-// TestRoadsUsage has mistakes that are found before anything is opened.
-func TestRoadsUsage(t *testing.T) {
+// TestRoutesUsage has mistakes that are found before anything is opened.
+func TestRoutesUsage(t *testing.T) {
 	t.Parallel()
 	virtual := []string{"virtual", "--usbmux", "127.0.0.1:0"}
 	with := func(base []string, more ...string) []string { return append(slices.Clone(base), more...) }
@@ -89,7 +89,7 @@ func TestRoadsUsage(t *testing.T) {
 		{[]string{"--tunneld", "127.0.0.1:1", "devices"}, "--tunneld is for --tunnel"},
 		{[]string{"--tunneld", "nowhere", "--tunnel", "devices"}, `HOST:PORT, not "nowhere"`},
 		{[]string{"tunnel", "--protocol", "udp"}, "--protocol is auto, tcp or quic"},
-		{[]string{"tunnel", "--road", "air"}, "--road is usb or wifi"},
+		{[]string{"tunnel", "--route", "air"}, "--route is usb or wifi"},
 		{[]string{"tunnel", "now"}, "takes no arguments"},
 		{[]string{"tunneld", "now"}, "takes no arguments"},
 		{[]string{"tunneld", "--listen", "", "--go-ios", ""}, "needs an address"},

@@ -258,9 +258,9 @@ func testFailedStart(t *testing.T, background func(...string) *program, spec, ad
 	}
 }
 
-// TestForwardBackgroundRoads has the process in the background use the road that
+// TestForwardBackgroundRoutes has the process in the background use the route that
 // was named, and the device that was asked for.
-func TestForwardBackgroundRoads(t *testing.T) {
+func TestForwardBackgroundRoutes(t *testing.T) {
 	home, err := os.MkdirTemp("", "imd")
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +284,7 @@ func TestForwardBackgroundRoads(t *testing.T) {
 		p.environment["HOME"], p.environment["XDG_RUNTIME_DIR"] = home, home
 		p.app.stdin, p.app.stdinTTY = strings.NewReader(typed), typed != ""
 		stdout, _ = p.check(t, 0)
-		if err := echoed(fmt.Sprintf("127.0.0.1:%d", port), "over another road"); err != nil && args[0] != "--rsd" {
+		if err := echoed(fmt.Sprintf("127.0.0.1:%d", port), "over another route"); err != nil && args[0] != "--rsd" {
 			t.Errorf("%q: %v", args, err)
 		}
 		p = newProgram(t, "forward", "--stop", strconv.Itoa(port))

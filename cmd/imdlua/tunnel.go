@@ -16,8 +16,8 @@ import (
 )
 
 type tunnelFlags struct {
-	protocol, road string
-	kernel, json   bool
+	protocol, route string
+	kernel, json    bool
 }
 
 func (c *cli) tunnelCommand() *cobra.Command {
@@ -35,12 +35,12 @@ Scripts and the other commands need none of this: they open tunnels by
 themselves. With --kernel the tunnel is a network interface of this computer
 (Linux, needs CAP_NET_ADMIN), and the address the device's own.`,
 		Example: `  imdlua tunnel
-  imdlua tunnel --json --protocol tcp --road usb`,
+  imdlua tunnel --json --protocol tcp --route usb`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.keepTunnel(cmd.Context(), f) },
 	}
 	cmd.Flags().StringVar(&f.protocol, "protocol", "auto", "auto, tcp or quic")
-	cmd.Flags().StringVar(&f.road, "road", "", "usb or wifi; the best when left out")
+	cmd.Flags().StringVar(&f.route, "route", "", "usb or wifi; the best when left out")
 	cmd.Flags().BoolVar(&f.kernel, "kernel", false, "make it a network interface of this computer")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
 	return cmd
@@ -51,10 +51,10 @@ func (f *tunnelFlags) options() (device.TunnelOptions, error) {
 		return device.TunnelOptions{}, usageError("--protocol is auto, tcp or quic, not %q",
 			f.protocol)
 	}
-	if !slices.Contains([]string{"", "usb", "wifi"}, f.road) {
-		return device.TunnelOptions{}, usageError("--road is usb or wifi, not %q", f.road)
+	if !slices.Contains([]string{"", "usb", "wifi"}, f.route) {
+		return device.TunnelOptions{}, usageError("--route is usb or wifi, not %q", f.route)
 	}
-	o := device.TunnelOptions{Protocol: f.protocol, Road: f.road, Kernel: f.kernel}
+	o := device.TunnelOptions{Protocol: f.protocol, Route: f.route, Kernel: f.kernel}
 	if o.Protocol == "auto" {
 		o.Protocol = ""
 	}
@@ -67,7 +67,7 @@ type tunnelJSON struct {
 	UDID       string `json:"udid"`
 	Protocol   string `json:"protocol,omitempty"`
 	How        string `json:"how,omitempty"`
-	Road       string `json:"road,omitempty"`
+	Route      string `json:"route,omitempty"`
 	Address    string `json:"address,omitempty"` // where the list of services is
 	Port       uint16 `json:"port,omitempty"`
 	RSD        string `json:"rsd_option,omitempty"`
@@ -141,7 +141,7 @@ func noInterface() error {
 
 func describeTunnel(d *device.Device, t *device.Tunnel) tunnelJSON {
 	j := tunnelJSON{
-		Event: "up", UDID: d.UDID(), Protocol: t.Protocol, How: t.How, Road: t.Road.String(),
+		Event: "up", UDID: d.UDID(), Protocol: t.Protocol, How: t.How, Route: t.Route.String(),
 		InsidePort: t.RSDPort, Interface: t.Interface, MTU: t.MTU, Generation: t.Generation,
 	}
 	if t.Address.IsValid() {
@@ -176,7 +176,7 @@ func (c *cli) tellTunnel(j tunnelJSON, asJSON bool) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "device    %s\n", c.cell(j.UDID))
-	fmt.Fprintf(&b, "protocol  %s (%s, %s)\n", j.Protocol, j.How, c.cell(j.Road))
+	fmt.Fprintf(&b, "protocol  %s (%s, %s)\n", j.Protocol, j.How, c.cell(j.Route))
 	fmt.Fprintf(&b, "address   %s\n", j.Address)
 	fmt.Fprintf(&b, "port      %d\n", j.Port)
 	if j.Interface != "" {
@@ -190,12 +190,12 @@ func (c *cli) tellTunnel(j tunnelJSON, asJSON bool) {
 func sharedTunnel(udid string, t *device.Tunnel) tunneld.Tunnel {
 	label := "usbmux-" + udid + "-USB"
 	switch {
-	case t.Road.Via == device.ViaMuxer && t.Road.Kind == "wifi":
+	case t.Route.Via == device.ViaMuxer && t.Route.Kind == "wifi":
 		label = "usbmux-" + udid + "-Network"
-	case t.Road.Via == device.ViaLockdown:
-		label = "mobdev2-" + udid + "-" + t.Road.Address
-	case t.Road.Via != device.ViaMuxer:
-		label = t.Road.Address
+	case t.Route.Via == device.ViaLockdown:
+		label = "mobdev2-" + udid + "-" + t.Route.Address
+	case t.Route.Via != device.ViaMuxer:
+		label = t.Route.Address
 	}
 	return tunneld.Tunnel{
 		UDID: udid, Address: t.Address, RSDPort: t.RSDPort, Interface: label,

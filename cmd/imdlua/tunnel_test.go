@@ -72,11 +72,11 @@ func TestTunnelOptions(t *testing.T) {
 		protocol, how  string
 	}{
 		{"ios17", "", "tcp", "CoreDeviceProxy"},
-		{"ios17", "--protocol auto --road usb", "tcp", "CoreDeviceProxy"},
+		{"ios17", "--protocol auto --route usb", "tcp", "CoreDeviceProxy"},
 		{"ios17", "--protocol tcp", "tcp", "CoreDeviceProxy"},
 		{"ios17", "--protocol quic", "quic", "remote pairing, QUIC"},
 		{"ios17.2", "", "quic", "remote pairing, QUIC"},
-		{"ios17.2", "--protocol tcp --road usb", "tcp", "remote pairing, TLS-PSK"},
+		{"ios17.2", "--protocol tcp --route usb", "tcp", "remote pairing, TLS-PSK"},
 		{"ios18", "", "tcp", "CoreDeviceProxy"},
 		{"ios26", "", "tcp", "CoreDeviceProxy"},
 	} {
@@ -84,7 +84,7 @@ func TestTunnelOptions(t *testing.T) {
 			t.Parallel()
 			p := newProgram(t, append([]string{"--virtual=" + test.profile, "tunnel", "--json"}, strings.Fields(test.flags)...)...).start(t)
 			j := tunnelLines(t, p.out.await(t, "\n"))[0]
-			if j.Event != "up" || j.Protocol != test.protocol || j.How != test.how || j.Generation != 1 || !strings.HasPrefix(j.Road, "usb ") {
+			if j.Event != "up" || j.Protocol != test.protocol || j.How != test.how || j.Generation != 1 || !strings.HasPrefix(j.Route, "usb ") {
 				t.Errorf("%+v, want the first tunnel by %s, %s on a cable", j, test.protocol, test.how)
 			}
 			if j.RSD != fmt.Sprintf("--rsd %s %d", j.Address, j.Port) || j.Inside == "" || j.InsidePort == 0 || j.MTU < 1280 || j.Interface != "" || j.Error != "" {
@@ -105,7 +105,7 @@ func TestTunnelRefused(t *testing.T) {
 		{"--virtual=ios16 tunnel", 1, "error[no_tunnel]"},
 		{"--virtual=ios16 tunnel --json", 1, "16.7"},
 		{"--virtual=ios26 tunnel --protocol quic", 1, "error[no_tunnel]"},
-		{"--virtual tunnel --road wifi", 1, "error[no_tunnel]"},
+		{"--virtual tunnel --route wifi", 1, "error[no_tunnel]"},
 		{"--virtual --device nobody tunnel", 4, "error[no_device]"},
 		{"tunnel", 4, "error[no_muxer]"},
 	} {

@@ -165,7 +165,7 @@ func (c *cli) tellKept(udid string, e device.TunnelEvent) {
 	switch {
 	case e.Up:
 		fmt.Fprintf(c.stderr, "imdlua: tunnel %d to %s is up: %s on %s\n",
-			e.Tunnel.Generation, udid, e.Tunnel.How, e.Tunnel.Road)
+			e.Tunnel.Generation, udid, e.Tunnel.How, e.Tunnel.Route)
 	case errors.Is(e.Err, net.ErrClosed):
 		fmt.Fprintf(c.stderr, "imdlua: tunnel to %s is closed\n", udid)
 	case e.Tunnel != nil:

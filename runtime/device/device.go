@@ -1,18 +1,18 @@
 // Package device is a device we can talk to: finding it, describing it and
-// opening its services on the right road.
+// opening its services on the right route.
 //
 //	Finder --List/Find/Wait/Watch--> Device --Open(service.Name)--> net.Conn
 //
-// A Device is one phone, whatever roads lead to it; Device.Open alone chooses
-// the road and does what it needs (session, TLS, tunnel, check-in, escrow bag),
-// so that service clients get a plain net.Conn. The roads are
+// A Device is one phone, whatever routes lead to it; Device.Open alone chooses
+// the route and does what it needs (session, TLS, tunnel, check-in, escrow bag),
+// so that service clients get a plain net.Conn. The routes are
 //
 //	usbmux 62078 or TCP 62078 -> lockdown session -> StartService -> port -> TLS
 //	lockdown -> CoreDeviceProxy (17.4) -> tunnel -> RSD -> port -> check-in
 //	RSD 58783 or TCP -> remote pairing -> createListener -> QUIC or TLS-PSK -> tunnel -> RSD
 //	somebody else's tunnel -> RSD
 //
-// The files: find.go and network.go find devices, road.go says what leads to
+// The files: find.go and network.go find devices, route.go says what leads to
 // one, device.go opens services, session.go keeps lockdown's session, raise.go
 // and remote.go make tunnels, tunnel.go keeps them, report.go tells what was
 // chosen and why.
@@ -99,19 +99,19 @@ func (d *Device) UDID() string { return d.Info().UDID }
 func (d *Device) String() string { return d.Info().String() }
 
 // Refresh asks again where the device is and the device what it is. After a
-// restart or a re-plug the roads have changed.
+// restart or a re-plug the routes have changed.
 func (d *Device) Refresh(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	was := d.Info()
-	roads, err := d.finder.roads(ctx, was)
+	routes, err := d.finder.routes(ctx, was)
 	if err != nil {
 		return err
 	}
-	if len(roads) == 0 {
+	if len(routes) == 0 {
 		return &Error{UDID: was.UDID, Op: "refresh", Err: ErrNotFound}
 	}
-	was.Roads, was.Err = roads, nil
+	was.Routes, was.Err = routes, nil
 	info := describe(ctx, d.finder, was)
 	d.mu.Lock()
 	d.info = info
@@ -120,7 +120,7 @@ func (d *Device) Refresh(ctx context.Context) error {
 }
 
 // Connect opens a connection to a TCP port of the device: over lockdown's
-// roads, or else in the tunnel.
+// routes, or else in the tunnel.
 func (d *Device) Connect(ctx context.Context, port uint16) (net.Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -140,34 +140,34 @@ func (d *Device) Connect(ctx context.Context, port uint16) (net.Conn, error) {
 	return &conn{Conn: c, udid: d.UDID(), service: what, tunnel: t}, nil
 }
 
-// connect dials the port on the best road that has lockdown; when that leads
+// connect dials the port on the best route that has lockdown; when that leads
 // nowhere, the device may have come back on another one, so it looks once more.
-func (d *Device) connect(ctx context.Context, port uint16, what string) (net.Conn, Road, error) {
+func (d *Device) connect(ctx context.Context, port uint16, what string) (net.Conn, Route, error) {
 	for attempt := 0; ; attempt++ {
-		road, ok := d.Info().lockdown()
+		route, ok := d.Info().lockdown()
 		if !ok {
-			return nil, road, d.fail("connect", what, ErrNoRoad)
+			return nil, route, d.fail("connect", what, ErrNoRoute)
 		}
-		c, err := d.connectOn(ctx, road, port, what)
+		c, err := d.connectOn(ctx, route, port, what)
 		if err == nil {
-			return c, road, nil
+			return c, route, nil
 		}
-		lost := errors.Is(err, usbmux.BadDevice) || road.mux == nil
+		lost := errors.Is(err, usbmux.BadDevice) || route.mux == nil
 		if attempt > 0 || !lost || d.rediscover(ctx) != nil {
-			return nil, road, d.fail("connect", what, err)
+			return nil, route, d.fail("connect", what, err)
 		}
 	}
 }
 
-func (d *Device) connectOn(ctx context.Context, road Road, port uint16, what string) (net.Conn, error) {
-	c, err := road.connect(ctx, port)
+func (d *Device) connectOn(ctx context.Context, route Route, port uint16, what string) (net.Conn, error) {
+	c, err := route.connect(ctx, port)
 	if err != nil {
 		return nil, err
 	}
 	return &conn{Conn: c, udid: d.UDID(), service: what}, nil
 }
 
-// rediscover finds the present roads to the device.
+// rediscover finds the present routes to the device.
 func (d *Device) rediscover(ctx context.Context) error {
 	if d.probe {
 		return ErrNotFound
@@ -175,22 +175,22 @@ func (d *Device) rediscover(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	roads, err := d.finder.roads(ctx, d.Info())
-	if err == nil && len(roads) == 0 {
+	routes, err := d.finder.routes(ctx, d.Info())
+	if err == nil && len(routes) == 0 {
 		err = ErrNotFound
 	}
 	if err != nil {
 		return err
 	}
 	d.mu.Lock()
-	d.info.Roads = roads
+	d.info.Routes = routes
 	d.mu.Unlock()
 	return nil
 }
 
 // Open starts a service and connects to it; it makes Device a service.Opener.
 // The connection's errors name the device and the service. Lockdown is asked
-// first, as its road is the shorter one; the tunnel has what lockdown does not
+// first, as its route is the shorter one; the tunnel has what lockdown does not
 // offer, and from iOS 17 on everything for developers. On a device that is
 // reached through somebody else's tunnel everything is in there.
 func (d *Device) Open(ctx context.Context, n service.Name) (net.Conn, error) {
@@ -200,7 +200,7 @@ func (d *Device) Open(ctx context.Context, n service.Name) (net.Conn, error) {
 	_, lockdowns := info.lockdown()
 	tunnels := info.since(tunnelsSince)
 	if lockdowns && n.Lockdown != "" && !(n.NeedsDDI && n.Remote != "" && tunnels) {
-		c, err := d.openLockdown(ctx, n, Road{})
+		c, err := d.openLockdown(ctx, n, Route{})
 		if err == nil || !tunnels || !errors.Is(err, lockdown.ErrInvalidService) {
 			return c, d.imageError(ctx, n, d.fail("open", n.Lockdown, err))
 		}
@@ -211,24 +211,24 @@ func (d *Device) Open(ctx context.Context, n service.Name) (net.Conn, error) {
 		return inside, d.fail("open", n.String(), more)
 	}
 	if !tunnels {
-		return nil, d.fail("open", n.String(), fmt.Errorf("%w: it came with iOS %s, the device has %s", ErrNoRoad, tunnelsSince, info.Version))
+		return nil, d.fail("open", n.String(), fmt.Errorf("%w: it came with iOS %s, the device has %s", ErrNoRoute, tunnelsSince, info.Version))
 	}
 	c, err := d.openTunneled(ctx, n)
 	return c, d.fail("open", n.String(), err)
 }
 
 // openLockdown has lockdown start a service, over the shared session or, when
-// a road is given that it does not use, over one on that road.
-func (d *Device) openLockdown(ctx context.Context, n service.Name, on Road) (net.Conn, error) {
+// a route is given that it does not use, over one on that route.
+func (d *Device) openLockdown(ctx context.Context, n service.Name, on Route) (net.Conn, error) {
 	var end lockdown.Endpoint
 	var identity lockdown.Identity
-	var road Road
+	var route Route
 	start := func(s *session) (err error) {
 		var escrow []byte
 		if n.Escrow && s.record != nil {
 			escrow = s.record.EscrowBag
 		}
-		identity, road = s.identity, s.road
+		identity, route = s.identity, s.route
 		end, err = s.StartService(ctx, n.Lockdown, escrow)
 		return err
 	}
@@ -241,7 +241,7 @@ func (d *Device) openLockdown(ctx context.Context, n service.Name, on Road) (net
 	if err != nil {
 		return nil, err
 	}
-	c, err := d.connectOn(ctx, road, end.Port, n.Lockdown)
+	c, err := d.connectOn(ctx, route, end.Port, n.Lockdown)
 	if err != nil || !end.TLS {
 		return c, err
 	}
@@ -333,7 +333,7 @@ func (c *conn) wrap(op string, err error) error {
 	return &Error{UDID: c.udid, Service: c.service, Op: op, Err: err}
 }
 
-// CloseWrite half-closes the connection where the road can.
+// CloseWrite half-closes the connection where the route can.
 func (c *conn) CloseWrite() error {
 	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return h.CloseWrite()

@@ -74,12 +74,12 @@ func TestLostDeviceIsSoughtOnce(t *testing.T) {
 	b := &poisoned{Static: advertised(1, port)}
 	f := NewFinder(Options{Browser: b})
 	defer f.Close()
-	road := networkRoad(
+	route := networkRoute(
 		"wifi",
 		ViaLockdown,
 		netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port),
 	)
-	d := f.Device(Info{UDID: "x", Version: "17.0", Roads: []Road{road}})
+	d := f.Device(Info{UDID: "x", Version: "17.0", Routes: []Route{route}})
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := d.Public(ctx); err == nil {

@@ -125,7 +125,7 @@ func (f *Finder) Close() error {
 	return nil
 }
 
-// Info describes a device. Of a device that did not answer only UDID and Roads
+// Info describes a device. Of a device that did not answer only UDID and Routes
 // are known and Err says why.
 type Info struct {
 	UDID        string
@@ -133,8 +133,8 @@ type Info struct {
 	ProductType string // e.g. iPhone15,2
 	Version     string // iOS version
 	Build       string
-	Class       string // iPhone, iPad, ...
-	Roads       []Road // best first
+	Class       string  // iPhone, iPad, ...
+	Routes      []Route // best first
 	Err         error
 }
 
@@ -146,12 +146,12 @@ func (i Info) String() string {
 	return fmt.Sprintf("%s %q (%s, iOS %s)", i.UDID, i.Name, i.ProductType, i.Version)
 }
 
-// Transport returns the kind of the best road.
+// Transport returns the kind of the best route.
 func (i Info) Transport() string {
-	if len(i.Roads) == 0 {
+	if len(i.Routes) == 0 {
 		return ""
 	}
-	return i.Roads[0].Kind
+	return i.Routes[0].Kind
 }
 
 // Selector chooses devices; empty fields match all. Name and Model may hold
@@ -161,7 +161,7 @@ type Selector struct {
 	Name      string
 	Model     string // ProductType
 	OS        string // ">=17.0", "<18", "16.7": several joined by commas must all hold
-	Transport string // kind of a road: "usb", "wifi" or "tunnel"
+	Transport string // kind of a route: "usb", "wifi" or "tunnel"
 	// Network has devices looked for on the network as well, which takes a
 	// second or two. Without it that is done for Transport "wifi" alone, and
 	// when no muxer has a device that matches.
@@ -188,7 +188,7 @@ func (s Selector) matches(i Info) bool {
 	if s.UDID != "" && foldUDID(s.UDID) != foldUDID(i.UDID) {
 		return false
 	}
-	if s.Transport != "" && !slices.ContainsFunc(i.Roads, func(r Road) bool { return r.Kind == s.Transport }) {
+	if s.Transport != "" && !slices.ContainsFunc(i.Routes, func(r Route) bool { return r.Kind == s.Transport }) {
 		return false
 	}
 	if !matchPattern(s.Name, i.Name) || !matchModel(s.Model, i.ProductType) || !matchVersion(s.OS, i.Version) {
@@ -302,14 +302,14 @@ func (f *Finder) entries(ctx context.Context) ([]Info, error) {
 				index[e.UDID] = at
 				infos = append(infos, Info{UDID: e.UDID})
 			}
-			infos[at].Roads = append(infos[at].Roads, muxerRoad(muxers[i], e))
+			infos[at].Routes = append(infos[at].Routes, muxerRoute(muxers[i], e))
 		}
 	}
 	if len(errs) == len(answers) && len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
 	for _, in := range infos {
-		sortRoads(in.Roads)
+		sortRoutes(in.Routes)
 	}
 	return infos, nil
 }
@@ -403,7 +403,7 @@ func (f *Finder) Find(ctx context.Context, s Selector) (*Device, error) {
 	return nil, &AmbiguousError{Matches: infos}
 }
 
-// Device returns the Device for a description made by List. Roads on the network
+// Device returns the Device for a description made by List. Routes on the network
 // that were known of it stay so when the description has none.
 func (f *Finder) Device(i Info) *Device {
 	f.mu.Lock()
@@ -416,8 +416,8 @@ func (f *Finder) Device(i Info) *Device {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !slices.ContainsFunc(i.Roads, Road.network) {
-		i.Roads = addRoads(i.Roads, slices.DeleteFunc(slices.Clone(d.info.Roads), func(r Road) bool { return !r.network() }))
+	if !slices.ContainsFunc(i.Routes, Route.network) {
+		i.Routes = addRoutes(i.Routes, slices.DeleteFunc(slices.Clone(d.info.Routes), func(r Route) bool { return !r.network() }))
 	}
 	d.info = i
 	return d

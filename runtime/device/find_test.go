@@ -5,9 +5,9 @@ import "testing"
 func TestSelector(t *testing.T) {
 	phone := Info{
 		UDID: "00008120-000A1B2C3D4E5F60", Name: "Ana's iPhone", ProductType: "iPhone15,2", Version: "17.5.1",
-		Roads: []Road{{Kind: "usb"}, {Kind: "wifi"}},
+		Routes: []Route{{Kind: "usb"}, {Kind: "wifi"}},
 	}
-	silent := Info{UDID: "x", Roads: []Road{{Kind: "wifi"}}}
+	silent := Info{UDID: "x", Routes: []Route{{Kind: "wifi"}}}
 	for _, c := range []struct {
 		name string
 		s    Selector
@@ -32,8 +32,8 @@ func TestSelector(t *testing.T) {
 		{"bare version takes its patches", Selector{OS: "17.5"}, phone, true},
 		{"bare version is no prefix of digits", Selector{OS: "1"}, phone, false},
 		{"exact", Selector{OS: "=17.5"}, phone, false},
-		{"any road", Selector{Transport: "wifi"}, phone, true},
-		{"no such road", Selector{Transport: "usb"}, silent, false},
+		{"any route", Selector{Transport: "wifi"}, phone, true},
+		{"no such route", Selector{Transport: "usb"}, silent, false},
 		{"silent device has no version", Selector{OS: ">=1"}, silent, false},
 		{"predicate", Selector{Match: func(i Info) bool { return i.Name == "" }}, silent, true},
 	} {

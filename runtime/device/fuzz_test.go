@@ -89,8 +89,8 @@ func FuzzIdentify(f *testing.F) {
 		ctx := fuzztest.Context(t)
 		for _, via := range []Via{ViaLockdown, ViaRemoted, ViaPairing} {
 			finder := NewFinder(Options{NoAutoPair: true})
-			road := Road{Kind: "wifi", Via: via, Address: "x", port: 1, dial: peer(b)}
-			info, err := finder.askRoad(ctx, road)
+			route := Route{Kind: "wifi", Via: via, Address: "x", port: 1, dial: peer(b)}
+			info, err := finder.askRoute(ctx, route)
 			finder.Close()
 			if ctx.Err() != nil {
 				t.Fatalf("%s does not end: %v", via, err)
@@ -133,7 +133,7 @@ func FuzzMuxer(f *testing.F) {
 			t.Errorf("List: %v (%T)", err, err)
 		}
 		for _, i := range infos {
-			if i.UDID == "" || len(i.Roads) == 0 {
+			if i.UDID == "" || len(i.Routes) == 0 {
 				t.Errorf("a device without a name or a route: %+v", i)
 			}
 		}

@@ -36,9 +36,9 @@ type Keeper struct {
 	mu    sync.Mutex
 	kept  map[string]*kept
 	ready bool
-	// cancelled has the roads of devices that Cancel was called for: what is
+	// cancelled has the routes of devices that Cancel was called for: what is
 	// heard of these later is not the next coming of the device.
-	cancelled map[string][]Road
+	cancelled map[string][]Route
 }
 
 // kept is the keeping of one device's tunnel.
@@ -55,7 +55,7 @@ type kept struct {
 
 // Keep begins to keep tunnels. The Keeper must be closed.
 func (f *Finder) Keep(o KeeperOptions) *Keeper {
-	k := &Keeper{finder: f, opts: o, kept: map[string]*kept{}, cancelled: map[string][]Road{}}
+	k := &Keeper{finder: f, opts: o, kept: map[string]*kept{}, cancelled: map[string][]Route{}}
 	k.life, k.end = context.WithCancel(context.Background())
 	w := f.Watch()
 	k.work.Go(func() {
@@ -94,7 +94,7 @@ func (k *Keeper) look() {
 			k.finder.log.Debug("looking for devices failed", "layer", "device", "err", err)
 		}
 		for _, i := range infos {
-			k.begin(i, !slices.ContainsFunc(i.Roads, func(r Road) bool { return r.mux != nil }), false)
+			k.begin(i, !slices.ContainsFunc(i.Routes, func(r Route) bool { return r.mux != nil }), false)
 		}
 		k.mu.Lock()
 		k.ready = true
@@ -124,8 +124,8 @@ func (k *Keeper) begin(i Info, network, asked bool) *kept {
 		o.network = o.network && network
 		return o
 	}
-	known := func(r Road) bool { return slices.ContainsFunc(k.cancelled[i.UDID], r.same) }
-	if k.life.Err() != nil || !asked && slices.ContainsFunc(i.Roads, known) {
+	known := func(r Route) bool { return slices.ContainsFunc(k.cancelled[i.UDID], r.same) }
+	if k.life.Err() != nil || !asked && slices.ContainsFunc(i.Routes, known) {
 		return nil
 	}
 	delete(k.cancelled, i.UDID)
@@ -185,7 +185,7 @@ func (k *Keeper) keep(ctx context.Context, one *kept) {
 func (k *Keeper) left(udid string) {
 	k.mu.Lock()
 	one, ok := k.kept[udid]
-	ok = ok && !one.network && !hasPairing(one.device.Info().Roads)
+	ok = ok && !one.network && !hasPairing(one.device.Info().Routes)
 	k.mu.Unlock()
 	if ok {
 		k.drop(udid, false)
@@ -281,7 +281,7 @@ func (k *Keeper) drop(udid string, remember bool) bool {
 	k.mu.Lock()
 	delete(k.kept, one.device.UDID())
 	if remember {
-		k.cancelled[one.device.UDID()] = one.device.Info().Roads
+		k.cancelled[one.device.UDID()] = one.device.Info().Routes
 	}
 	one.tunnel = nil // nobody is given it any more
 	k.mu.Unlock()

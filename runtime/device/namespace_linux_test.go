@@ -95,7 +95,7 @@ func inNamespace(t *testing.T) {
 		n.finder = device.NewFinder(device.Options{Browser: n.browser, Stores: []pair.Store{pair.NewDir(os.Getenv(recordsVariable))}})
 		defer n.browser.Wait()
 		defer n.finder.Close()
-		t.Run("one device with several roads", n.testFound)
+		t.Run("one device with several routes", n.testFound)
 		t.Run("lockdown over Wi-Fi", n.testLockdown)
 		t.Run("tunnels", n.testTunnels)
 		t.Run("unplugged", n.testUnplugged)
@@ -106,19 +106,19 @@ func inNamespace(t *testing.T) {
 	}
 }
 
-var oldRoads = []string{
+var oldRoutes = []string{
 	"wifi lockdown 10.9.1.2:62078", "wifi lockdown [fe80::d%h0]:62078",
 	"usb remoted [fe80::d%h1]:58783",
 	"wifi remotepairing 10.9.1.2:49152", "wifi remotepairing [fe80::d%h0]:49152",
 }
 
-var newRoads = []string{"wifi lockdown [fe80::e%h0]:62078", "wifi remotepairing [fe80::e%h0]:49152"}
+var newRoutes = []string{"wifi lockdown [fe80::e%h0]:62078", "wifi remotepairing [fe80::e%h0]:49152"}
 
-// roads writes them in an order of their own: of two that are equal either may
+// routes writes them in an order of their own: of two that are equal either may
 // have been heard first.
-func roads(i device.Info) []string {
+func routes(i device.Info) []string {
 	var all []string
-	for _, r := range i.Roads {
+	for _, r := range i.Routes {
 		all = append(all, r.String())
 	}
 	slices.SortStableFunc(all, func(a, b string) int {
@@ -131,7 +131,7 @@ func roads(i device.Info) []string {
 	return all
 }
 
-// find looks until both devices have these roads: interfaces that have just come
+// find looks until both devices have these routes: interfaces that have just come
 // up cannot send at once.
 func (n *network) find(t *testing.T, old, new []string) (o, w device.Info) {
 	t.Helper()
@@ -154,17 +154,17 @@ func (n *network) find(t *testing.T, old, new []string) (o, w device.Info) {
 		if len(infos) > 2 {
 			t.Fatalf("List = %v, want two devices", infos)
 		}
-		if slices.Equal(roads(o), old) && slices.Equal(roads(w), new) {
+		if slices.Equal(routes(o), old) && slices.Equal(routes(w), new) {
 			return o, w
 		}
 		if ctx.Err() != nil {
-			t.Fatalf("found %v and %v, want %v and %v", roads(o), roads(w), old, new)
+			t.Fatalf("found %v and %v, want %v and %v", routes(o), routes(w), old, new)
 		}
 	}
 }
 
 func (n *network) testFound(t *testing.T) {
-	old, _ := n.find(t, oldRoads, newRoads)
+	old, _ := n.find(t, oldRoutes, newRoutes)
 	if old.Version != "17.2.1" || old.Name == "" || old.Transport() != "wifi" {
 		t.Errorf("found %+v", old)
 	}
@@ -174,12 +174,12 @@ func (n *network) testFound(t *testing.T) {
 	}
 }
 
-// over is a Device that has the roads alone which are named.
+// over is a Device that has the routes alone which are named.
 func (n *network) over(t *testing.T, i device.Info, names ...string) *device.Device {
 	t.Helper()
-	i.Roads = slices.DeleteFunc(slices.Clone(i.Roads), func(r device.Road) bool { return !slices.Contains(names, r.String()) })
-	if len(i.Roads) != len(names) {
-		t.Fatalf("roads %v, want %v", i.Roads, names)
+	i.Routes = slices.DeleteFunc(slices.Clone(i.Routes), func(r device.Route) bool { return !slices.Contains(names, r.String()) })
+	if len(i.Routes) != len(names) {
+		t.Fatalf("routes %v, want %v", i.Routes, names)
 	}
 	n.finder.Device(i).Close() // the next one is new
 	d := n.finder.Device(i)
@@ -190,14 +190,14 @@ func (n *network) over(t *testing.T, i device.Info, names ...string) *device.Dev
 // testLockdown uses services over Wi-Fi with the record that pairing by cable
 // left, and keeps the device awake meanwhile.
 func (n *network) testLockdown(t *testing.T) {
-	old, new := n.find(t, oldRoads, newRoads)
+	old, new := n.find(t, oldRoutes, newRoutes)
 	for _, c := range []struct {
-		info device.Info
-		road string
-	}{{old, oldRoads[0]}, {old, oldRoads[1]}, {new, newRoads[0]}} {
-		t.Run(c.road, func(t *testing.T) {
+		info  device.Info
+		route string
+	}{{old, oldRoutes[0]}, {old, oldRoutes[1]}, {new, newRoutes[0]}} {
+		t.Run(c.route, func(t *testing.T) {
 			ctx := virtualtest.Context(t)
-			d := n.over(t, c.info, c.road)
+			d := n.over(t, c.info, c.route)
 			if v, err := d.Get(ctx, "", "UniqueDeviceID"); err != nil || v != c.info.UDID {
 				t.Errorf("Get = %v, %v", v, err)
 			}
@@ -209,14 +209,14 @@ func (n *network) testLockdown(t *testing.T) {
 			if list, err := files.ReadDir(ctx, "/"); err != nil || len(list) == 0 {
 				t.Errorf("ReadDir = %v, %v", list, err)
 			}
-			if r := d.Roads()[0]; !strings.HasPrefix(r.Use, "services") {
-				t.Errorf("road is for %q", r.Use)
+			if r := d.Routes()[0]; !strings.HasPrefix(r.Use, "services") {
+				t.Errorf("route is for %q", r.Use)
 			}
 		})
 	}
 	t.Run("heartbeat", func(t *testing.T) {
 		t.Parallel()
-		d := n.over(t, old, oldRoads[1])
+		d := n.over(t, old, oldRoutes[1])
 		if _, err := d.Get(virtualtest.Context(t), "", "DeviceName"); err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +241,7 @@ func (n *network) testLockdown(t *testing.T) {
 		}
 	})
 	t.Run("nobody pairs over Wi-Fi", func(t *testing.T) {
-		d := n.over(t, old, oldRoads[1])
+		d := n.over(t, old, oldRoutes[1])
 		if err := d.Pair(virtualtest.Context(t)); err == nil {
 			t.Error("it paired")
 		}
@@ -250,23 +250,23 @@ func (n *network) testLockdown(t *testing.T) {
 
 // testTunnels makes each kind of tunnel to addresses with and without a zone.
 func (n *network) testTunnels(t *testing.T) {
-	old, new := n.find(t, oldRoads, newRoads)
+	old, new := n.find(t, oldRoutes, newRoutes)
 	for _, c := range []struct {
-		info      device.Info
-		road, how string
-		options   device.TunnelOptions
+		info       device.Info
+		route, how string
+		options    device.TunnelOptions
 	}{
-		{old, oldRoads[2], "remote pairing, QUIC", device.TunnelOptions{}},
-		{old, oldRoads[2], "remote pairing, TLS-PSK", device.TunnelOptions{Protocol: "tcp", Road: "usb"}},
-		{old, oldRoads[3], "remote pairing, QUIC", device.TunnelOptions{Road: "wifi"}},
-		{old, oldRoads[4], "remote pairing, QUIC", device.TunnelOptions{Road: "wifi"}},
-		{old, oldRoads[4], "remote pairing, TLS-PSK", device.TunnelOptions{Protocol: "tcp"}},
-		{new, newRoads[0], "CoreDeviceProxy", device.TunnelOptions{}},
-		{new, newRoads[1], "remote pairing, TLS-PSK", device.TunnelOptions{Road: "wifi"}},
+		{old, oldRoutes[2], "remote pairing, QUIC", device.TunnelOptions{}},
+		{old, oldRoutes[2], "remote pairing, TLS-PSK", device.TunnelOptions{Protocol: "tcp", Route: "usb"}},
+		{old, oldRoutes[3], "remote pairing, QUIC", device.TunnelOptions{Route: "wifi"}},
+		{old, oldRoutes[4], "remote pairing, QUIC", device.TunnelOptions{Route: "wifi"}},
+		{old, oldRoutes[4], "remote pairing, TLS-PSK", device.TunnelOptions{Protocol: "tcp"}},
+		{new, newRoutes[0], "CoreDeviceProxy", device.TunnelOptions{}},
+		{new, newRoutes[1], "remote pairing, TLS-PSK", device.TunnelOptions{Route: "wifi"}},
 	} {
-		t.Run(c.how+" on "+c.road, func(t *testing.T) {
+		t.Run(c.how+" on "+c.route, func(t *testing.T) {
 			ctx := virtualtest.Context(t)
-			d := n.over(t, c.info, c.road)
+			d := n.over(t, c.info, c.route)
 			tun, err := d.Tunnel(ctx, c.options)
 			if err != nil {
 				t.Fatal(err)
@@ -294,13 +294,13 @@ func used(t *testing.T, ctx context.Context, d *device.Device) {
 }
 
 // testUnplugged pulls the cable: the interface says goodbye, its tunnel ends and
-// is made again on Wi-Fi, and when the cable is back so is the road.
+// is made again on Wi-Fi, and when the cable is back so is the route.
 func (n *network) testUnplugged(t *testing.T) {
 	ctx := virtualtest.Context(t)
-	old, _ := n.find(t, oldRoads, newRoads)
-	d := n.over(t, old, oldRoads[2], oldRoads[4])
+	old, _ := n.find(t, oldRoutes, newRoutes)
+	d := n.over(t, old, oldRoutes[2], oldRoutes[4])
 	tun, err := d.Tunnel(ctx, device.TunnelOptions{})
-	if err != nil || tun.Road.Via != device.ViaRemoted {
+	if err != nil || tun.Route.Via != device.ViaRemoted {
 		t.Fatalf("Tunnel = %+v, %v", tun, err)
 	}
 	c := listener(t, "h1")
@@ -312,12 +312,12 @@ func (n *network) testUnplugged(t *testing.T) {
 		t.Fatal("the tunnel outlived its cable")
 	}
 	used(t, ctx, d)
-	if now := d.Tunneled(); now == nil || now.Road.Via != device.ViaPairing || now.Generation != 2 {
+	if now := d.Tunneled(); now == nil || now.Route.Via != device.ViaPairing || now.Generation != 2 {
 		t.Errorf("without the cable the tunnel is %+v", now)
 	}
-	n.find(t, slices.Delete(slices.Clone(oldRoads), 2, 3), newRoads)
+	n.find(t, slices.Delete(slices.Clone(oldRoutes), 2, 3), newRoutes)
 	n.device.ask(t, "plug")
-	n.find(t, oldRoads, newRoads)
+	n.find(t, oldRoutes, newRoutes)
 }
 
 // listener hears what is told to the group on an interface.

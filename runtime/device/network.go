@@ -191,46 +191,46 @@ func (f *Finder) identify(ctx context.Context, i bonjour.Instance) (Info, error)
 func (f *Finder) ask(ctx context.Context, t bonjour.Type, at netip.AddrPort) (Info, error) {
 	switch t {
 	case bonjour.Mobdev2:
-		return f.askRoad(ctx, networkRoad("wifi", ViaLockdown, at))
+		return f.askRoute(ctx, networkRoute("wifi", ViaLockdown, at))
 	case bonjour.Remoted:
-		return f.askRoad(ctx, networkRoad("usb", ViaRemoted, at))
+		return f.askRoute(ctx, networkRoute("usb", ViaRemoted, at))
 	}
-	return f.askRoad(ctx, networkRoad("wifi", ViaPairing, at))
+	return f.askRoute(ctx, networkRoute("wifi", ViaPairing, at))
 }
 
-// askRoad finds out who is at the end of a route.
-func (f *Finder) askRoad(ctx context.Context, road Road) (Info, error) {
-	switch road.Via {
+// askRoute finds out who is at the end of a route.
+func (f *Finder) askRoute(ctx context.Context, route Route) (Info, error) {
+	switch route.Via {
 	case ViaLockdown:
-		v, err := newProbe(f, Info{Roads: []Road{road}}).Public(ctx)
+		v, err := newProbe(f, Info{Routes: []Route{route}}).Public(ctx)
 		if err != nil {
 			return Info{}, err
 		}
-		info := Info{Roads: []Road{road}}.with(v)
+		info := Info{Routes: []Route{route}}.with(v)
 		info.UDID, _ = v.String("UniqueDeviceID")
 		return info, nil
 	case ViaRemoted:
-		return f.askRSD(ctx, road)
+		return f.askRSD(ctx, route)
 	}
-	c, err := f.channel(ctx, road, nil, nil)
+	c, err := f.channel(ctx, route, nil, nil)
 	if err != nil {
 		return Info{}, err
 	}
 	defer c.Close()
 	d := c.Device()
-	return Info{UDID: d.UDID, Name: d.Name, ProductType: d.Model, Roads: []Road{road}}, nil
+	return Info{UDID: d.UDID, Name: d.Name, ProductType: d.Model, Routes: []Route{route}}, nil
 }
 
 // askRSD reads who is there off a list of services. The device's name is not in
 // it: lockdown, in whichever form is listed, knows it.
-func (f *Finder) askRSD(ctx context.Context, road Road) (Info, error) {
-	list, err := rsd.Dial(ctx, road.dial, road.port, rsd.Options{Label: f.opts.Label, Logger: f.opts.Logger})
+func (f *Finder) askRSD(ctx context.Context, route Route) (Info, error) {
+	list, err := rsd.Dial(ctx, route.dial, route.port, rsd.Options{Label: f.opts.Label, Logger: f.opts.Logger})
 	if err != nil {
 		return Info{}, err
 	}
 	defer list.Close()
 	p := list.Peer().Properties
-	info := Info{UDID: p.UDID(), ProductType: p.ProductType(), Version: p.OSVersion(), Build: p.BuildVersion(), Class: p.DeviceClass(), Roads: []Road{road}}
+	info := Info{UDID: p.UDID(), ProductType: p.ProductType(), Version: p.OSVersion(), Build: p.BuildVersion(), Class: p.DeviceClass(), Routes: []Route{route}}
 	if info.UDID == "" {
 		return Info{}, errors.New("the list does not say whose it is")
 	}
@@ -269,7 +269,7 @@ func (f *Finder) direct(ctx context.Context) ([]Info, error) {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 			defer cancel()
-			infos[n], errs[n] = f.askRSD(ctx, d.road())
+			infos[n], errs[n] = f.askRSD(ctx, d.route())
 		})
 	}
 	wg.Wait()
@@ -288,11 +288,11 @@ func (f *Finder) direct(ctx context.Context) ([]Info, error) {
 }
 
 // At returns the device whose list of services is there. It is a Device of its
-// own, apart from what List finds, and uses no other road.
+// own, apart from what List finds, and uses no other route.
 func (f *Finder) At(ctx context.Context, at Direct) (*Device, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
-	info, err := f.askRSD(ctx, at.road())
+	info, err := f.askRSD(ctx, at.route())
 	if err != nil {
 		return nil, &Error{Op: "read the list of services at " + at.Address, Err: err}
 	}
@@ -303,8 +303,8 @@ func (f *Finder) At(ctx context.Context, at Direct) (*Device, error) {
 	return d, nil
 }
 
-func (d Direct) road() Road {
-	return Road{Kind: "tunnel", Via: ViaRSD, Address: d.Address, Name: d.Name, port: d.Port, dial: d.Dial}
+func (d Direct) route() Route {
+	return Route{Kind: "tunnel", Via: ViaRSD, Address: d.Address, Name: d.Name, port: d.Port, dial: d.Dial}
 }
 
 // DirectTo is the list of services at a host, a name or an address, as --rsd
@@ -316,22 +316,22 @@ func DirectTo(host string, port uint16) Direct {
 // DirectAt is the same for an address.
 func DirectAt(at netip.AddrPort) Direct { return DirectTo(at.Addr().String(), at.Port()) }
 
-// forgetRoads drops roads on the network that lead nowhere any more.
-func (d *Device) forgetRoads(lost []Road) {
+// forgetRoutes drops routes on the network that lead nowhere any more.
+func (d *Device) forgetRoutes(lost []Route) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.info.Roads = slices.DeleteFunc(slices.Clone(d.info.Roads), func(r Road) bool { return slices.ContainsFunc(lost, r.same) })
+	d.info.Routes = slices.DeleteFunc(slices.Clone(d.info.Routes), func(r Route) bool { return slices.ContainsFunc(lost, r.same) })
 }
 
-// discover looks for roads to one device on the network.
-func (d *Device) discover(ctx context.Context, types ...bonjour.Type) []Road {
+// discover looks for routes to one device on the network.
+func (d *Device) discover(ctx context.Context, types ...bonjour.Type) []Route {
 	same := func(i Info) bool { return i.UDID == d.UDID() }
 	for _, i := range d.finder.network(ctx, same, types...) {
 		if same(i) {
 			d.mu.Lock()
-			d.info.Roads = addRoads(d.info.Roads, i.Roads)
+			d.info.Routes = addRoutes(d.info.Routes, i.Routes)
 			d.mu.Unlock()
-			return i.Roads
+			return i.Routes
 		}
 	}
 	return nil
@@ -345,27 +345,27 @@ type RemoteStore interface {
 	Delete(ctx context.Context, udid string) error
 }
 
-// roads returns the present roads to a device: the muxers', and those on the
+// routes returns the present routes to a device: the muxers', and those on the
 // network that were known and still answer.
-func (f *Finder) roads(ctx context.Context, was Info) ([]Road, error) {
+func (f *Finder) routes(ctx context.Context, was Info) ([]Route, error) {
 	if f.opts.Direct != nil {
 		infos, err := f.direct(ctx)
 		for _, i := range infos {
 			if i.UDID == was.UDID {
-				return i.Roads, nil
+				return i.Routes, nil
 			}
 		}
 		return nil, err
 	}
 	infos, err := f.entries(ctx)
-	var roads []Road
+	var routes []Route
 	for _, i := range infos {
 		if i.UDID == was.UDID {
-			roads = i.Roads
+			routes = i.Routes
 		}
 	}
-	var known []Road
-	for _, r := range was.Roads {
+	var known []Route
+	for _, r := range was.Routes {
 		if r.Via != ViaMuxer {
 			known = append(known, r)
 		}
@@ -374,27 +374,27 @@ func (f *Finder) roads(ctx context.Context, was Info) ([]Road, error) {
 	if len(known) > 0 {
 		err = nil
 	}
-	if len(roads) == 0 && len(known) == 0 {
+	if len(routes) == 0 && len(known) == 0 {
 		same := func(i Info) bool { return i.UDID == was.UDID }
 		for _, i := range f.network(ctx, same, bonjour.Mobdev2, bonjour.Remoted, bonjour.RemotePairing) {
 			if same(i) {
-				return i.Roads, nil
+				return i.Routes, nil
 			}
 		}
 	}
-	return addRoads(roads, known), err
+	return addRoutes(routes, known), err
 }
 
-// answering keeps the roads that still lead to the device.
-func (f *Finder) answering(ctx context.Context, roads []Road, udid string) []Road {
-	there := make([]bool, len(roads))
+// answering keeps the routes that still lead to the device.
+func (f *Finder) answering(ctx context.Context, routes []Route, udid string) []Route {
+	there := make([]bool, len(routes))
 	var wg sync.WaitGroup
-	for n, r := range roads {
+	for n, r := range routes {
 		wg.Go(func() { there[n] = f.answers(ctx, r, udid) })
 	}
 	wg.Wait()
-	var kept []Road
-	for n, r := range roads {
+	var kept []Route
+	for n, r := range routes {
 		if there[n] {
 			kept = append(kept, r)
 		}
@@ -402,8 +402,8 @@ func (f *Finder) answering(ctx context.Context, roads []Road, udid string) []Roa
 	return kept
 }
 
-// answers says whether a road on the network still leads to the device.
-func (f *Finder) answers(ctx context.Context, r Road, udid string) bool {
+// answers says whether a route on the network still leads to the device.
+func (f *Finder) answers(ctx context.Context, r Route, udid string) bool {
 	ctx, cancel := context.WithTimeout(ctx, identifyTime)
 	defer cancel()
 	if r.Via == ViaRSD {

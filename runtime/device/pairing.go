@@ -30,7 +30,7 @@ func (d *Device) Pair(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	if _, ok := d.Info().lockdown(); !ok {
-		return d.fail("pair", "lockdown", fmt.Errorf("%w with lockdown at its end: the device is reached through a tunnel alone", ErrNoRoad))
+		return d.fail("pair", "lockdown", fmt.Errorf("%w with lockdown at its end: the device is reached through a tunnel alone", ErrNoRoute))
 	}
 	select {
 	case <-d.turn:

@@ -35,30 +35,30 @@ var coreDeviceProxy = service.Name{Lockdown: tunnel.LockdownService, Escrow: tru
 
 // Attempt is a way to make a tunnel, and what became of it.
 type Attempt struct {
-	Road Road
-	How  string
-	Err  error // nil for the one that worked
+	Route Route
+	How   string
+	Err   error // nil for the one that worked
 }
 
-// raise makes a tunnel on the first road that allows one: a list that others
+// raise makes a tunnel on the first route that allows one: a list that others
 // made reachable; lockdown from iOS 17.4 on, which needs nothing but its
-// pairing; remote pairing otherwise. The order is that of the roads.
+// pairing; remote pairing otherwise. The order is that of the routes.
 func (d *Device) raise(ctx context.Context, o TunnelOptions) (*Tunnel, []Attempt, error) {
 	info := d.Info()
 	if !info.since(tunnelsSince) {
 		return nil, nil, fmt.Errorf("%w: iOS %s has none, they came with %s", ErrNoTunnel, info.Version, tunnelsSince)
 	}
 	var attempts []Attempt
-	try := func(roads []Road) (*Tunnel, error) {
-		for _, r := range roads {
+	try := func(routes []Route) (*Tunnel, error) {
+		for _, r := range routes {
 			for _, w := range d.ways(info, r, o) {
 				t, err := w.open(ctx)
-				attempts = append(attempts, Attempt{Road: r, How: w.how, Err: err})
+				attempts = append(attempts, Attempt{Route: r, How: w.how, Err: err})
 				if err == nil {
-					t.How, t.Road = w.how, r
+					t.How, t.Route = w.how, r
 					return t, nil
 				}
-				d.log.Debug("no tunnel", "layer", "device", "road", r, "how", w.how, "err", err)
+				d.log.Debug("no tunnel", "layer", "device", "route", r, "how", w.how, "err", err)
 				if ctx.Err() != nil || declined(err) {
 					return nil, err
 				}
@@ -66,7 +66,7 @@ func (d *Device) raise(ctx context.Context, o TunnelOptions) (*Tunnel, []Attempt
 		}
 		return nil, nil
 	}
-	t, err := try(info.Roads)
+	t, err := try(info.Routes)
 	if t == nil && err == nil && d.remotePairingHelps(attempts) {
 		t, err = try(d.discover(ctx, pairingTypes(o)...))
 	}
@@ -79,24 +79,24 @@ func (d *Device) raise(ctx context.Context, o TunnelOptions) (*Tunnel, []Attempt
 	return nil, attempts, err
 }
 
-// remotePairingHelps says whether roads on the network are worth a search: when
+// remotePairingHelps says whether routes on the network are worth a search: when
 // none of them answered, and lockdown did not refuse for a reason that would
-// hold there as well. Roads that lead nowhere any more, as after a restart, are
+// hold there as well. Routes that lead nowhere any more, as after a restart, are
 // forgotten.
 func (d *Device) remotePairingHelps(attempts []Attempt) bool {
-	var lost []Road
+	var lost []Route
 	for _, a := range attempts {
-		network := a.Road.Via == ViaRemoted || a.Road.Via == ViaPairing
+		network := a.Route.Via == ViaRemoted || a.Route.Via == ViaPairing
 		switch {
-		case a.Road.Via == ViaRSD || errors.Is(a.Err, ErrNotPaired):
+		case a.Route.Via == ViaRSD || errors.Is(a.Err, ErrNotPaired):
 			return false
 		case network && unreachable(a.Err):
-			lost = append(lost, a.Road)
+			lost = append(lost, a.Route)
 		case network && !errors.Is(a.Err, ErrSkipped):
 			return false
 		}
 	}
-	d.forgetRoads(lost)
+	d.forgetRoutes(lost)
 	return len(d.finder.allBrowsers()) > 0
 }
 
@@ -112,9 +112,9 @@ func unreachable(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// pairingTypes is what has remote pairing on the roads that are wanted.
+// pairingTypes is what has remote pairing on the routes that are wanted.
 func pairingTypes(o TunnelOptions) []bonjour.Type {
-	switch o.Road {
+	switch o.Route {
 	case "usb":
 		return []bonjour.Type{bonjour.Remoted}
 	case "wifi":
@@ -131,16 +131,16 @@ func (d *Device) noTunnel(info Info, o TunnelOptions, attempts []Attempt) error 
 		if !errors.Is(a.Err, ErrSkipped) {
 			return a.Err
 		}
-		network = network || a.Road.Via == ViaRemoted || a.Road.Via == ViaPairing
+		network = network || a.Route.Via == ViaRemoted || a.Route.Via == ViaPairing
 	}
 	last := len(attempts) - 1
 	switch {
-	case o.Road != "" && !slices.ContainsFunc(info.Roads, func(r Road) bool { return r.Kind == o.Road }):
-		return fmt.Errorf("%w: no road by %s leads there", ErrNoTunnel, o.Road)
+	case o.Route != "" && !slices.ContainsFunc(info.Routes, func(r Route) bool { return r.Kind == o.Route }):
+		return fmt.Errorf("%w: no route by %s leads there", ErrNoTunnel, o.Route)
 	case !info.since(proxySince) && !network:
 		return fmt.Errorf("%w: iOS %s has them on the cable's network interface and on Wi-Fi alone, and it was not found there", ErrNoTunnel, info.Version)
 	case last < 0:
-		return fmt.Errorf("%w: no road leads there", ErrNoTunnel)
+		return fmt.Errorf("%w: no route leads there", ErrNoTunnel)
 	case attempts[last].How == "":
 		return fmt.Errorf("%w: %w", ErrNoTunnel, attempts[last].Err)
 	}
@@ -162,11 +162,11 @@ func skipped(how, format string, args ...any) way {
 	return way{how, err, func(context.Context) (*Tunnel, error) { return nil, err }}
 }
 
-// ways lists what a road allows, best first.
-func (d *Device) ways(info Info, r Road, o TunnelOptions) []way {
+// ways lists what a route allows, best first.
+func (d *Device) ways(info Info, r Route, o TunnelOptions) []way {
 	const proxy, quic, tcp = "CoreDeviceProxy", "remote pairing, QUIC", "remote pairing, TLS-PSK"
-	if o.Road != "" && o.Road != r.Kind {
-		return []way{skipped("", "%s was asked for", o.Road)}
+	if o.Route != "" && o.Route != r.Kind {
+		return []way{skipped("", "%s was asked for", o.Route)}
 	}
 	switch {
 	case r.Via == ViaRSD:
@@ -195,13 +195,13 @@ func (d *Device) ways(info Info, r Road, o TunnelOptions) []way {
 }
 
 // listed takes a list of services as it is.
-func (d *Device) listed(ctx context.Context, r Road) (*Tunnel, error) {
+func (d *Device) listed(ctx context.Context, r Route) (*Tunnel, error) {
 	t := &Tunnel{Protocol: "rsd", RSDPort: r.port, dial: r.dial, done: make(chan struct{})}
 	return d.withList(ctx, t, nil)
 }
 
 // proxied makes a tunnel of lockdown's CoreDeviceProxy.
-func (d *Device) proxied(ctx context.Context, r Road, o TunnelOptions) (*Tunnel, error) {
+func (d *Device) proxied(ctx context.Context, r Route, o TunnelOptions) (*Tunnel, error) {
 	c, err := d.openLockdown(ctx, coreDeviceProxy, r)
 	if err != nil {
 		return nil, err
@@ -258,7 +258,7 @@ func (d *Device) escrowBag(ctx context.Context) []byte {
 }
 
 // paired has remote pairing open the listener of a tunnel, and takes it.
-func (d *Device) paired(ctx context.Context, r Road, p remotepair.Protocol, o TunnelOptions) (*Tunnel, error) {
+func (d *Device) paired(ctx context.Context, r Route, p remotepair.Protocol, o TunnelOptions) (*Tunnel, error) {
 	c, err := d.trustedChannel(ctx, r, false)
 	if err != nil {
 		return nil, err
@@ -272,7 +272,7 @@ func (d *Device) paired(ctx context.Context, r Road, p remotepair.Protocol, o Tu
 	return d.over(ctx, t, string(p), func() { c.Close() })
 }
 
-func (d *Device) accepted(ctx context.Context, c *remotepair.Client, r Road, p remotepair.Protocol, o TunnelOptions) (*tunnel.Tunnel, error) {
+func (d *Device) accepted(ctx context.Context, c *remotepair.Client, r Route, p remotepair.Protocol, o TunnelOptions) (*tunnel.Tunnel, error) {
 	if p == remotepair.TCP {
 		l, err := c.CreateListener(ctx, remotepair.ListenerRequest{Protocol: p})
 		if err != nil {

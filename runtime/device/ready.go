@@ -42,7 +42,7 @@ func (d *Device) Ready(ctx context.Context) error {
 }
 
 // Back waits until the device has come back after a restart and answers
-// lockdown, and renews its description. On roads without a muxer, which tells of
+// lockdown, and renews its description. On routes without a muxer, which tells of
 // it, a restart shows by the tunnel; without one it waits until the device
 // answers, which it may still do when it is about to restart.
 func (d *Device) Back(ctx context.Context) error {
@@ -60,7 +60,7 @@ func (d *Device) Back(ctx context.Context) error {
 			return d.fail("wait for restart", "", err)
 		}
 		came := e.Kind == usbmux.Attached && e.Info.UDID == d.UDID() && e.Info.ready()
-		if came && e.Info.Roads[0].DeviceID != before.DeviceID {
+		if came && e.Info.Routes[0].DeviceID != before.DeviceID {
 			d.mu.Lock()
 			d.info = e.Info
 			d.mu.Unlock()

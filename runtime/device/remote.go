@@ -20,7 +20,7 @@ import (
 // channel opens a remote pairing channel and learns who is there. Without a
 // record the host shows its own identity. asked is called when the device shows
 // its dialog.
-func (f *Finder) channel(ctx context.Context, r Road, record *remotepair.Record, asked func()) (*remotepair.Client, error) {
+func (f *Finder) channel(ctx context.Context, r Route, record *remotepair.Record, asked func()) (*remotepair.Client, error) {
 	identity, err := f.opts.RemoteStores[0].Identity(ctx, f.opts.HostName)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func (f *Finder) channel(ctx context.Context, r Road, record *remotepair.Record,
 }
 
 // transport is what a channel runs on.
-func (f *Finder) transport(ctx context.Context, r Road) (remotepair.Transport, error) {
+func (f *Finder) transport(ctx context.Context, r Route) (remotepair.Transport, error) {
 	if r.Via == ViaPairing {
 		c, err := r.dial(ctx, r.port)
 		if err != nil {
@@ -65,7 +65,7 @@ func (f *Finder) transport(ctx context.Context, r Road) (remotepair.Transport, e
 // one makes the device forget the keys of the other. A device that has other
 // keys than its record says is not trusted, unless the user asked to pair anew:
 // it may have been reset, or be somebody else.
-func (d *Device) trustedChannel(ctx context.Context, r Road, anew bool) (*remotepair.Client, error) {
+func (d *Device) trustedChannel(ctx context.Context, r Route, anew bool) (*remotepair.Client, error) {
 	records, err := d.finder.remoteRecords(ctx, d.UDID())
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (d *Device) trustedChannel(ctx context.Context, r Road, anew bool) (*remote
 
 // trustedBy opens a channel with one record, or without if that is nil. It pairs
 // if it may.
-func (d *Device) trustedBy(ctx context.Context, r Road, record *remotepair.Record, may bool) (*remotepair.Client, error) {
+func (d *Device) trustedBy(ctx context.Context, r Route, record *remotepair.Record, may bool) (*remotepair.Client, error) {
 	asked, over := d.waiting()
 	defer over()
 	c, err := d.finder.channel(ctx, r, record, asked)
@@ -114,7 +114,7 @@ func (d *Device) trustedBy(ctx context.Context, r Road, record *remotepair.Recor
 }
 
 // pairedAnew pairs whatever is known of the device, and keeps the new record.
-func (d *Device) pairedAnew(ctx context.Context, r Road) (*remotepair.Client, error) {
+func (d *Device) pairedAnew(ctx context.Context, r Route) (*remotepair.Client, error) {
 	asked, over := d.waiting()
 	defer over()
 	c, err := d.finder.channel(ctx, r, nil, asked)
@@ -160,17 +160,17 @@ func (d *Device) pairChannel(ctx context.Context, c *remotepair.Client) error {
 }
 
 // PairRemote makes the device trust this host for tunnels without lockdown, on
-// the first road that has remote pairing. One that does so already is asked
+// the first route that has remote pairing. One that does so already is asked
 // nothing.
 func (d *Device) PairRemote(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	roads := d.Info().Roads
-	if !hasPairing(roads) {
-		roads = slices.Concat(roads, d.discover(ctx, bonjour.Remoted, bonjour.RemotePairing))
+	routes := d.Info().Routes
+	if !hasPairing(routes) {
+		routes = slices.Concat(routes, d.discover(ctx, bonjour.Remoted, bonjour.RemotePairing))
 	}
-	err := fmt.Errorf("%w: it shows no remote pairing on any network", ErrNoRoad)
-	for _, r := range roads {
+	err := fmt.Errorf("%w: it shows no remote pairing on any network", ErrNoRoute)
+	for _, r := range routes {
 		if r.Via != ViaRemoted && r.Via != ViaPairing {
 			continue
 		}
@@ -199,15 +199,15 @@ func (f *Finder) PairRemoteAt(ctx context.Context, at netip.AddrPort) (Info, err
 		return Info{}, &Error{Op: "pair with " + at.String(), Err: err}
 	}
 	d := newDevice(f, info)
-	c, err := d.trustedChannel(ctx, networkRoad("wifi", via, at), true)
+	c, err := d.trustedChannel(ctx, networkRoute("wifi", via, at), true)
 	if err != nil {
 		return Info{}, d.fail("pair", "remote pairing", err)
 	}
 	return info, c.Close()
 }
 
-func hasPairing(roads []Road) bool {
-	for _, r := range roads {
+func hasPairing(routes []Route) bool {
+	for _, r := range routes {
 		if r.Via == ViaRemoted || r.Via == ViaPairing {
 			return true
 		}

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// RoadReport says what a road is used for and why.
-type RoadReport struct {
-	Road Road
+// RouteReport says what a route is used for and why.
+type RouteReport struct {
+	Route Route
 	// Use is "services" (lockdown and what it starts), "tunnel",
 	// "services, tunnel" or "spare".
 	Use string
@@ -16,27 +16,27 @@ type RoadReport struct {
 	// Up says that the tunnel is there now, Generation which one it is.
 	Up         bool
 	Generation int
-	// Why says in words why the road is used as it is.
+	// Why says in words why the route is used as it is.
 	Why string
 }
 
-// Roads reports all roads to the device that are known, best first: what each
+// Routes reports all routes to the device that are known, best first: what each
 // is used for, and why it was chosen or not.
-func (d *Device) Roads() []RoadReport {
+func (d *Device) Routes() []RouteReport {
 	info := d.Info()
 	d.mu.Lock()
 	attempts := d.tunnels.attempts
 	d.mu.Unlock()
 	now := d.Tunneled()
 	if now != nil {
-		// A look for the device meanwhile may not have found the road again.
-		info.Roads = addRoads(info.Roads, []Road{now.Road})
+		// A look for the device meanwhile may not have found the route again.
+		info.Routes = addRoutes(info.Routes, []Route{now.Route})
 	}
 	best, hasBest := info.lockdown()
-	var planned *Road // for the tunnel, as long as there is none
-	var reports []RoadReport
-	for _, r := range info.Roads {
-		rep := RoadReport{Road: r}
+	var planned *Route // for the tunnel, as long as there is none
+	var reports []RouteReport
+	for _, r := range info.Routes {
+		rep := RouteReport{Route: r}
 		var use, why []string
 		switch {
 		case hasBest && r.same(best):
@@ -61,30 +61,30 @@ func (d *Device) Roads() []RoadReport {
 	return reports
 }
 
-func whyLockdown(info Info, r Road) string {
+func whyLockdown(info Info, r Route) string {
 	others := 0
-	for _, o := range info.Roads {
+	for _, o := range info.Routes {
 		if o.hasLockdown() {
 			others++
 		}
 	}
 	if others == 1 {
-		return "the one road with lockdown"
+		return "the one route with lockdown"
 	}
-	return fmt.Sprintf("the best of %d roads with lockdown: a muxer before a network, a cable before Wi-Fi", others)
+	return fmt.Sprintf("the best of %d routes with lockdown: a muxer before a network, a cable before Wi-Fi", others)
 }
 
-// tunnelUse says whether the tunnel runs on a road, or would, and why not.
-func (d *Device) tunnelUse(info Info, r Road, now *Tunnel, attempts []Attempt, planned **Road, rep *RoadReport) (use bool, why string) {
+// tunnelUse says whether the tunnel runs on a route, or would, and why not.
+func (d *Device) tunnelUse(info Info, r Route, now *Tunnel, attempts []Attempt, planned **Route, rep *RouteReport) (use bool, why string) {
 	if !info.since(tunnelsSince) {
 		return false, fmt.Sprintf("iOS %s has no tunnels", info.Version)
 	}
-	if now != nil && now.Road.same(r) {
+	if now != nil && now.Route.same(r) {
 		rep.How, rep.Up, rep.Generation = now.How, true, now.Generation
 		return true, fmt.Sprintf("tunnel %d took %d ms", now.Generation, now.Took.Milliseconds())
 	}
 	for _, a := range attempts {
-		if a.Road.same(r) && a.Err != nil {
+		if a.Route.same(r) && a.Err != nil {
 			rep.How, why = a.How, "no tunnel: "+strings.TrimPrefix(a.Err.Error(), ErrSkipped.Error()+": ")
 		}
 	}
@@ -92,9 +92,9 @@ func (d *Device) tunnelUse(info Info, r Road, now *Tunnel, attempts []Attempt, p
 		return false, why
 	}
 	if now != nil {
-		return false, fmt.Sprintf("the tunnel is on %s", now.Road)
+		return false, fmt.Sprintf("the tunnel is on %s", now.Route)
 	}
-	w := d.ways(info, r, TunnelOptions{})[0] // the best of the road
+	w := d.ways(info, r, TunnelOptions{})[0] // the best of the route
 	switch rep.How = w.how; {
 	case *planned != nil:
 		return false, fmt.Sprintf("a tunnel would be on %s", **planned)

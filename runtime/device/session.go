@@ -14,7 +14,7 @@ import (
 // session is a lockdown connection with TLS, or lockdown as it is in a tunnel.
 type session struct {
 	*lockdown.Client
-	road     Road // invalid in a tunnel
+	route    Route // invalid in a tunnel
 	identity lockdown.Identity
 	record   *pair.Record
 	beat     *heartbeat.Client // over Wi-Fi; nil elsewhere
@@ -29,9 +29,9 @@ func (s *session) Close() error {
 	return s.Client.Close()
 }
 
-// withOwnSession runs fn with a session on a road that is not the best. Pairing
+// withOwnSession runs fn with a session on a route that is not the best. Pairing
 // is for the best one, and the shared session does it.
-func (d *Device) withOwnSession(ctx context.Context, road Road, fn func(*session) error) error {
+func (d *Device) withOwnSession(ctx context.Context, route Route, fn func(*session) error) error {
 	record, err := d.finder.loadRecord(ctx, d.Info())
 	if errors.Is(err, ErrNotPaired) && d.mayPair() {
 		if err := d.withSession(ctx, func(*session) error { return nil }); err != nil {
@@ -42,11 +42,11 @@ func (d *Device) withOwnSession(ctx context.Context, road Road, fn func(*session
 	if err != nil {
 		return err
 	}
-	c, err := d.connectOn(ctx, road, lockdown.Port, "lockdown")
+	c, err := d.connectOn(ctx, route, lockdown.Port, "lockdown")
 	if err != nil {
 		return err
 	}
-	s, err := d.begin(ctx, c, road, record)
+	s, err := d.begin(ctx, c, route, record)
 	if err != nil {
 		return err
 	}
@@ -154,16 +154,16 @@ func (d *Device) mayPair() bool {
 }
 
 func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session, error) {
-	c, road, err := d.connect(ctx, lockdown.Port, "lockdown")
+	c, route, err := d.connect(ctx, lockdown.Port, "lockdown")
 	if err != nil {
 		return nil, err
 	}
-	return d.begin(ctx, c, road, record)
+	return d.begin(ctx, c, route, record)
 }
 
 // begin starts a session on a connection to lockdown. Over Wi-Fi the device
 // wants to hear a heartbeat for as long as it lasts.
-func (d *Device) begin(ctx context.Context, c net.Conn, road Road, record *pair.Record) (*session, error) {
+func (d *Device) begin(ctx context.Context, c net.Conn, route Route, record *pair.Record) (*session, error) {
 	cert, err := record.Certificate()
 	if err != nil {
 		c.Close()
@@ -179,14 +179,14 @@ func (d *Device) begin(ctx context.Context, c net.Conn, road Road, record *pair.
 			"layer", "device")
 	}
 	client := lockdown.New(c, lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger})
-	s := &session{Client: client, road: road, record: record, identity: lockdown.Identity{
+	s := &session{Client: client, route: route, record: record, identity: lockdown.Identity{
 		HostID: record.HostID, SystemBUID: record.SystemBUID, Certificate: cert, DeviceKey: key,
 	}}
 	if err := client.StartSession(ctx, s.identity); err != nil {
 		client.Close()
 		return nil, err
 	}
-	if road.Via == ViaLockdown {
+	if route.Via == ViaLockdown {
 		d.keepAwake(ctx, s)
 	}
 	return s, nil
@@ -200,7 +200,7 @@ func (d *Device) keepAwake(ctx context.Context, s *session) {
 		d.log.Debug("no heartbeat", "layer", "device", "err", err)
 		return
 	}
-	c, err := d.connectOn(ctx, s.road, end.Port, heartbeat.Service.Lockdown)
+	c, err := d.connectOn(ctx, s.route, end.Port, heartbeat.Service.Lockdown)
 	if err == nil && end.TLS {
 		c, err = lockdown.ServiceTLS(ctx, c, s.identity, false)
 	}

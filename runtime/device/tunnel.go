@@ -31,8 +31,8 @@ const (
 type TunnelOptions struct {
 	// Protocol is "tcp" or "quic"; "" takes what the device has.
 	Protocol string
-	// Road is "usb" or "wifi"; "" takes the best.
-	Road string
+	// Route is "usb" or "wifi"; "" takes the best.
+	Route string
 	// Kernel makes it a network interface of this computer, for programs that
 	// are to dial the device themselves. Linux only, and it needs
 	// CAP_NET_ADMIN.
@@ -51,8 +51,8 @@ type Tunnel struct {
 	// How says more exactly which it is: "CoreDeviceProxy",
 	// "remote pairing, TLS-PSK", ...
 	How string
-	// Road is where it runs.
-	Road Road
+	// Route is where it runs.
+	Route Route
 	// Address is the device's inside the tunnel; invalid when others made it.
 	Address netip.Addr
 	// RSDPort is where the list of services is.
@@ -125,7 +125,7 @@ func (t *Tunnel) close() {
 	t.work.Wait()
 }
 
-// errBooted is why a road ended whose device came back so quickly that the road
+// errBooted is why a route ended whose device came back so quickly that the route
 // itself did not break: nothing in it is what it was.
 var errBooted = errors.New("the device has restarted")
 
@@ -372,7 +372,7 @@ type TunnelEvent struct {
 
 // KeepTunnel keeps a tunnel up until ctx ends, and tells of each change. It
 // makes a new one when the device was unplugged and comes back, has booted, or
-// is there on another road. That a tunnel cannot be made ends it only while
+// is there on another route. That a tunnel cannot be made ends it only while
 // there has been none yet, Close of the Device in any case.
 func (d *Device) KeepTunnel(ctx context.Context, o TunnelOptions, tell func(TunnelEvent)) error {
 	w := d.finder.Watch()
@@ -408,7 +408,7 @@ func (d *Device) KeepTunnel(ctx context.Context, o TunnelOptions, tell func(Tunn
 }
 
 // returning waits until the device is plugged in or the pause is over; false
-// when ctx ended. Its roads are looked up again afterwards.
+// when ctx ended. Its routes are looked up again afterwards.
 func (d *Device) returning(ctx context.Context, w *Watcher, pause time.Duration) bool {
 	wait, cancel := context.WithTimeout(ctx, pause)
 	defer cancel()

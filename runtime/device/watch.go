@@ -46,7 +46,7 @@ func (f *Finder) Watch() *Watcher {
 }
 
 func (w *Watcher) tell(ctx context.Context, m *usbmux.Client, e usbmux.Event) {
-	info := Info{UDID: e.Entry.UDID, Roads: []Road{muxerRoad(m, e.Entry)}}
+	info := Info{UDID: e.Entry.UDID, Routes: []Route{muxerRoute(m, e.Entry)}}
 	if e.Kind == usbmux.Attached {
 		info = describe(ctx, w.finder, info)
 		w.mu.Lock()

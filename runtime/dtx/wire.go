@@ -1,7 +1,7 @@
 // Package dtx speaks DTX, the Distributed Transport eXchange: method calls in
 // both directions over many channels of one connection. Instruments (DVT),
 // testmanagerd and the accessibility audit daemon use it, from the first iOS
-// versions to the newest; only the road to them changed.
+// versions to the newest; only the route to them changed.
 //
 // All numbers are little-endian. A message is one fragment or several:
 //

@@ -1,5 +1,5 @@
 // Package service is the contract between a device's services and the rest:
-// a service states its names, an Opener finds the road to it, a Handler is the
+// a service states its names, an Opener finds the route to it, a Handler is the
 // side that the virtual device plays. A service's client needs nothing but the
 // net.Conn it is given.
 package service
@@ -34,7 +34,7 @@ func (n Name) String() string {
 	return n.Remote
 }
 
-// Opener opens a connection to a service, whatever the road. *device.Device is
+// Opener opens a connection to a service, whatever the route. *device.Device is
 // one. The connection lives until it is closed; ctx bounds the opening alone.
 type Opener interface {
 	Open(ctx context.Context, n Name) (net.Conn, error)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// chunk is how much is sent by one road before it is the other's turn, and so
+// chunk is how much is sent by one route before it is the other's turn, and so
 // the unit that the benchmarks count.
 const chunk = 4 << 20
 

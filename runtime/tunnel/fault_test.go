@@ -22,11 +22,11 @@ func TestFaultsSurvived(t *testing.T) {
 		"delay":   {Delay: time.Millisecond},
 		"all":     {Loss: 70, Reorder: 30, Seed: 2, Delay: time.Millisecond},
 	} {
-		for road, up := range map[string]func(testing.TB, *Device) *Tunnel{
+		for route, up := range map[string]func(testing.TB, *Device) *Tunnel{
 			"quic":   upQUIC,
 			"stream": func(tb testing.TB, d *Device) *Tunnel { return up(tb, memory, Options{}, d) },
 		} {
-			t.Run(road+"/"+name, func(t *testing.T) {
+			t.Run(route+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				tun := up(t, &Device{Open: services, RSDPort: 1, Faults: f})
 				data := noise(1 << 20)

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/net/nettest"
 )
 
-var roads = []struct {
+var routes = []struct {
 	name string
 	pipes
 }{{"memory", memory}, {"loopback", loopback}, {"tls", secure}, {"corked tls", corkable}}
@@ -48,11 +48,11 @@ func TestTerms(t *testing.T) {
 // Many connections at once, each with its own bytes, each half-closed.
 func TestStreams(t *testing.T) {
 	t.Parallel()
-	for _, road := range roads {
+	for _, route := range routes {
 		for _, mtu := range []int{1280, MaxMTU} {
-			t.Run(fmt.Sprint(road.name, mtu), func(t *testing.T) {
+			t.Run(fmt.Sprint(route.name, mtu), func(t *testing.T) {
 				t.Parallel()
-				tun := up(t, road.pipes, Options{MTU: mtu}, nil)
+				tun := up(t, route.pipes, Options{MTU: mtu}, nil)
 				var wg sync.WaitGroup
 				for i := range 40 {
 					data := noise(1 << (i % 20))

@@ -90,8 +90,8 @@ func openEcho(port uint16) (func(context.Context, net.Conn), error) {
 	}, nil
 }
 
-// roads are the ways to reach one Muxer; all are open at once.
-func roads(t *testing.T, m *Muxer) map[string]*Client {
+// routes are the ways to reach one Muxer; all are open at once.
+func routes(t *testing.T, m *Muxer) map[string]*Client {
 	return map[string]*Client{
 		"pipe": newClient(t, Options{Dial: pipeTo(m)}),
 		"unix": newClient(t, Options{Address: "UNIX:" + listenOn(t, m, "unix")}),
@@ -99,12 +99,12 @@ func roads(t *testing.T, m *Muxer) map[string]*Client {
 	}
 }
 
-func TestRoads(t *testing.T) {
+func TestRoutes(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{BUID: "30142955-4440-4379-9208-0515165A1B2C"})
 	id := m.Attach(Attachment{UDID: testUDID, Open: openEcho})
 	ctx := testContext(t)
-	for name, c := range roads(t, m) {
+	for name, c := range routes(t, m) {
 		t.Run(name, func(t *testing.T) {
 			if s, err := c.BUID(ctx); err != nil || s != "30142955-4440-4379-9208-0515165A1B2C" {
 				t.Errorf("BUID = %q, %v", s, err)
@@ -387,10 +387,10 @@ func TestRecordStoreFailures(t *testing.T) {
 
 func TestDetachEndsPipes(t *testing.T) {
 	t.Parallel()
-	for _, road := range []string{"pipe", "unix", "tcp"} {
-		t.Run(road, func(t *testing.T) {
+	for _, route := range []string{"pipe", "unix", "tcp"} {
+		t.Run(route, func(t *testing.T) {
 			m := newMuxer(t, MuxerOptions{})
-			c := roads(t, m)[road]
+			c := routes(t, m)[route]
 			returned := false
 			id := m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
 				return func(ctx context.Context, c net.Conn) {

@@ -21,7 +21,7 @@ func TestConcurrentConnects(t *testing.T) {
 	m := newMuxer(t, MuxerOptions{})
 	id := m.Attach(Attachment{UDID: testUDID, Open: openEcho})
 	ctx := testContext(t)
-	for name, c := range roads(t, m) {
+	for name, c := range routes(t, m) {
 		t.Run(name, func(t *testing.T) {
 			var wg sync.WaitGroup
 			for i := range 200 {

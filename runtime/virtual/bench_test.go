@@ -133,7 +133,7 @@ func BenchmarkFirstValue(b *testing.B) {
 	if _, err := d.Get(context.Background(), "", "DeviceName"); err != nil { // pairs
 		b.Fatal(err)
 	}
-	mux, err := usbmux.New(usbmux.Options{Address: d.Info().Roads[0].Muxer})
+	mux, err := usbmux.New(usbmux.Options{Address: d.Info().Routes[0].Muxer})
 	if err != nil {
 		b.Fatal(err)
 	}

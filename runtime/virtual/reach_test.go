@@ -75,14 +75,14 @@ func TestDirect(t *testing.T) {
 	told = lists(t, one, 2)
 	told = append(told, device.DirectAt(deadPort(t)))
 	d, err := f.Find(ctx, device.Selector{})
-	if err != nil || d.UDID() != one.UDID() || len(d.Info().Roads) != 2 || d.Info().Name != one.Phone().Name() {
-		t.Fatalf("Find = %v with %v, %v; want one device with two roads", d, d.Info().Roads, err)
+	if err != nil || d.UDID() != one.UDID() || len(d.Info().Routes) != 2 || d.Info().Name != one.Phone().Name() {
+		t.Fatalf("Find = %v with %v, %v; want one device with two routes", d, d.Info().Routes, err)
 	}
 	if err := processes(ctx, d, one); err != nil {
 		t.Error(err)
 	}
-	if r := d.Roads(); !r[0].Up || r[0].Use != "tunnel" || r[0].How != "list of services" || r[1].Up {
-		t.Errorf("roads are %+v", r)
+	if r := d.Routes(); !r[0].Up || r[0].Use != "tunnel" || r[0].How != "list of services" || r[1].Up {
+		t.Errorf("routes are %+v", r)
 	}
 	told = append(told, lists(t, two, 1)...)
 	var ambiguous *device.AmbiguousError
@@ -93,8 +93,8 @@ func TestDirect(t *testing.T) {
 	// The first list goes: the other one of the same device is as good.
 	told = told[1:2]
 	d.CloseTunnel()
-	if err := d.Refresh(ctx); err != nil || len(d.Info().Roads) != 1 {
-		t.Errorf("Refresh = %v, %v", d.Info().Roads, err)
+	if err := d.Refresh(ctx); err != nil || len(d.Info().Routes) != 1 {
+		t.Errorf("Refresh = %v, %v", d.Info().Routes, err)
 	}
 	if err := processes(ctx, d, one); err != nil {
 		t.Error(err)
@@ -122,7 +122,7 @@ func processes(ctx context.Context, o service.Opener, m *virtual.Machine) error 
 }
 
 // TestOneDevice is that a phone on several networks is one device with several
-// roads, and two phones on Wi-Fi are two.
+// routes, and two phones on Wi-Fi are two.
 func TestOneDevice(t *testing.T) {
 	t.Parallel()
 	h := virtualtest.Host(t, virtual.HostOptions{Count: 2, Device: virtual.Options{Phone: phone.Options{Profile: "ios18"}}})
@@ -136,7 +136,7 @@ func TestOneDevice(t *testing.T) {
 	}
 	f := virtualtest.Finder(t, h, device.Options{})
 	vias := func(i device.Info) (all []string) {
-		for _, r := range i.Roads {
+		for _, r := range i.Routes {
 			all = append(all, r.Kind+" "+string(r.Via))
 		}
 		return all
@@ -167,9 +167,9 @@ func TestOneDevice(t *testing.T) {
 	}
 }
 
-// TestKnownRoads stay known: looking for the device again without the network
-// does not lose the road that its tunnel is on.
-func TestKnownRoads(t *testing.T) {
+// TestKnownRoutes stay known: looking for the device again without the network
+// does not lose the route that its tunnel is on.
+func TestKnownRoutes(t *testing.T) {
 	t.Parallel()
 	ctx := virtualtest.Context(t)
 	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios17.2"}}})
@@ -179,9 +179,9 @@ func TestKnownRoads(t *testing.T) {
 		t.Fatalf("tunnel is %q", how)
 	}
 	again := must(f.Find(ctx, device.Selector{}))(t)
-	roads := again.Roads()
-	if again != d || len(roads) != 2 || !roads[1].Up || roads[1].Road.Via != device.ViaRemoted {
-		t.Errorf("found again it has %+v", roads)
+	routes := again.Routes()
+	if again != d || len(routes) != 2 || !routes[1].Up || routes[1].Route.Via != device.ViaRemoted {
+		t.Errorf("found again it has %+v", routes)
 	}
 }
 

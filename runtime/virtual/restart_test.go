@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// alone returns a device that is known by one kind of road, which is found again
+// alone returns a device that is known by one kind of route, which is found again
 // after a restart.
 func alone(t *testing.T, profile string, via device.Via) (*device.Device, *virtual.Machine) {
 	t.Helper()
@@ -36,13 +36,13 @@ func alone(t *testing.T, profile string, via device.Via) (*device.Device, *virtu
 		must(m.Show(virtual.NetworkOptions{Wifi: true}))(t)
 	}
 	d := must(f.Find(ctx, device.Selector{}))(t)
-	if r := d.Info().Roads; len(r) != 1 || r[0].Via != via {
-		t.Fatalf("roads are %v, want one by %s", r, via)
+	if r := d.Info().Routes; len(r) != 1 || r[0].Via != via {
+		t.Fatalf("routes are %v, want one by %s", r, via)
 	}
 	return d, m
 }
 
-// TestRestarts restarts a phone under a Device of each road: Back returns for
+// TestRestarts restarts a phone under a Device of each route: Back returns for
 // the next boot and not before, and everything works again.
 func TestRestarts(t *testing.T) {
 	for _, c := range []struct {
@@ -79,9 +79,9 @@ func TestRestarts(t *testing.T) {
 	}
 }
 
-// TestStaleRoads restarts a phone and says nothing: the next call finds that its
-// roads lead nowhere, and new ones.
-func TestStaleRoads(t *testing.T) {
+// TestStaleRoutes restarts a phone and says nothing: the next call finds that its
+// routes lead nowhere, and new ones.
+func TestStaleRoutes(t *testing.T) {
 	for _, c := range []struct {
 		profile string
 		via     device.Via

@@ -126,8 +126,8 @@ func TestGoesOnAfterSilence(t *testing.T) {
 			if err := processes(virtualtest.Context(t), d, m); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
-			if r := d.Roads()[0]; !r.Up || r.Generation != 1 {
-				t.Errorf("road is %+v", r)
+			if r := d.Routes()[0]; !r.Up || r.Generation != 1 {
+				t.Errorf("route is %+v", r)
 			}
 		})
 	}

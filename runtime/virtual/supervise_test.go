@@ -17,7 +17,7 @@ import (
 // TestTunnelGoesDown cuts the tunnel under a call that waits: the call fails at
 // once and says why, and the next one has a new tunnel.
 func TestTunnelGoesDown(t *testing.T) {
-	for _, r := range allRoads {
+	for _, r := range allRoutes {
 		if r.tunnel == "" || r.via == "" {
 			continue
 		}

@@ -66,7 +66,7 @@ func up(t *testing.T, d *device.Device, o device.TunnelOptions) string {
 	return tun.How
 }
 
-// TestNoAutoPair is that nobody is asked on any road when pairing is not wanted.
+// TestNoAutoPair is that nobody is asked on any route when pairing is not wanted.
 func TestNoAutoPair(t *testing.T) {
 	for _, c := range []struct {
 		profile string
@@ -74,13 +74,13 @@ func TestNoAutoPair(t *testing.T) {
 		options device.TunnelOptions
 	}{
 		{"ios17", nil, device.TunnelOptions{}},
-		{"ios17", []bonjour.Type{wifi}, device.TunnelOptions{Road: "wifi"}},
+		{"ios17", []bonjour.Type{wifi}, device.TunnelOptions{Route: "wifi"}},
 		{"ios17", []bonjour.Type{cable}, device.TunnelOptions{Protocol: "quic"}},
 		{"ios17.2", []bonjour.Type{cable}, device.TunnelOptions{}},
 		{"ios17.2", []bonjour.Type{air}, device.TunnelOptions{}},
 		{"ios26", []bonjour.Type{cable, air}, device.TunnelOptions{}},
 	} {
-		t.Run(c.profile+"/"+c.options.Protocol+c.options.Road, func(t *testing.T) {
+		t.Run(c.profile+"/"+c.options.Protocol+c.options.Route, func(t *testing.T) {
 			t.Parallel()
 			d, m := heard(t, c.profile, device.Options{NoAutoPair: true}, c.hears...)
 			n := dialogs(m, phone.TrustAfter)
@@ -105,7 +105,7 @@ func TestNextWay(t *testing.T) {
 		name, profile string
 		hears         []bonjour.Type
 		fault         func(m *virtual.Machine)
-		how, why      string // why is in the report of the first road
+		how, why      string // why is in the report of the first route
 	}{
 		{"proxy to cable", "ios17", []bonjour.Type{cable}, noProxy, quic, "no tunnel: tunnel: open: "},
 		{"proxy to Wi-Fi", "ios26", []bonjour.Type{air}, noProxy, tcp, "no tunnel: tunnel: open: "},
@@ -130,8 +130,8 @@ func TestNextWay(t *testing.T) {
 			if how := up(t, d, device.TunnelOptions{}); how != c.how {
 				t.Errorf("tunnel is %q, want %q", how, c.how)
 			}
-			if r := d.Roads()[0]; !strings.Contains(r.Why, c.why) {
-				t.Errorf("%s: %q does not say %q", r.Road, r.Why, c.why)
+			if r := d.Routes()[0]; !strings.Contains(r.Why, c.why) {
+				t.Errorf("%s: %q does not say %q", r.Route, r.Why, c.why)
 			}
 		})
 	}
@@ -156,7 +156,7 @@ func TestNoWay(t *testing.T) {
 		{"none yet", "ios16", nil, device.TunnelOptions{}, virtual.TunnelFaults{}, device.ErrNoTunnel, "iOS 16.7.2 has none, they came with 17.0"},
 		{"not on the network", "ios17.2", nil, device.TunnelOptions{}, virtual.TunnelFaults{}, device.ErrNoTunnel,
 			"iOS 17.2.1 has them on the cable's network interface and on Wi-Fi alone, and it was not found there"},
-		{"no Wi-Fi", "ios26", []bonjour.Type{cable}, device.TunnelOptions{Road: "wifi"}, virtual.TunnelFaults{}, device.ErrNoTunnel, "no road by wifi leads there"},
+		{"no Wi-Fi", "ios26", []bonjour.Type{cable}, device.TunnelOptions{Route: "wifi"}, virtual.TunnelFaults{}, device.ErrNoTunnel, "no route by wifi leads there"},
 		{"no QUIC here", "ios17", nil, device.TunnelOptions{Protocol: "quic"}, virtual.TunnelFaults{}, device.ErrNoTunnel, "CoreDeviceProxy not tried: QUIC was asked for"},
 		{"no QUIC any more", "ios26", []bonjour.Type{cable}, device.TunnelOptions{Protocol: "quic"}, virtual.TunnelFaults{}, errors.ErrUnsupported, `device says "Unsupported operation: QUIC tunnels are gone" (3)`},
 		{"refused", "ios17.2", []bonjour.Type{cable, air}, device.TunnelOptions{}, refused, errors.ErrUnsupported, `device says "Unsupported operation: no listener" (3)`},
@@ -266,7 +266,7 @@ func TestRecords(t *testing.T) {
 			h, m := onNetwork(t, c.profile)
 			n := dialogs(m, phone.TrustAfter)
 			dir := t.TempDir()
-			options := device.TunnelOptions{Road: "wifi"}
+			options := device.TunnelOptions{Route: "wifi"}
 			if c.hears == cable {
 				options = device.TunnelOptions{}
 			}
@@ -398,7 +398,7 @@ func TestPairRemoteAt(t *testing.T) {
 		t.Errorf("PairRemoteAt = %+v, %v after %d dialogs", info, err, n.Load())
 	}
 	o.NoAutoPair = true
-	if how := up(t, another(t, h, o, air), device.TunnelOptions{Road: "wifi"}); how != tcp {
+	if how := up(t, another(t, h, o, air), device.TunnelOptions{Route: "wifi"}); how != tcp {
 		t.Errorf("tunnel is %q", how)
 	}
 	dead := deadPort(t)

@@ -30,7 +30,7 @@ const (
 	proxyBytes, listBytes, pairingBytes = 14_000, 12_000, 1200
 )
 
-// cycler makes tunnels to one device over one road.
+// cycler makes tunnels to one device over one route.
 type cycler struct {
 	device  *device.Device
 	machine *virtual.Machine
@@ -39,7 +39,7 @@ type cycler struct {
 	torn    bool // something goes wrong
 }
 
-// cyclers are a device on each road that a tunnel may have.
+// cyclers are a device on each route that a tunnel may have.
 func cyclers(t *testing.T) []*cycler {
 	t.Helper()
 	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}}})
@@ -66,7 +66,7 @@ func cyclers(t *testing.T) []*cycler {
 		if n == 0 {
 			o.Stores = []pair.Store{records}
 			f = virtualtest.Finder(t, h, o)
-		} else { // without a muxer there is one road alone
+		} else { // without a muxer there is one route alone
 			f = device.NewFinder(o)
 			t.Cleanup(func() { f.Close() })
 		}
@@ -153,7 +153,7 @@ func (c *cycler) tear(ctx context.Context, n int) error {
 }
 
 // TestTunnelsLeaveNothing brings tunnels up and down, and many of them only half,
-// on every road side by side.
+// on every route side by side.
 func TestTunnelsLeaveNothing(t *testing.T) {
 	all := cyclers(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*virtualtest.Deadline)

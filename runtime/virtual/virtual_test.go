@@ -213,7 +213,7 @@ func TestWhatOneServiceWritesAnotherReads(t *testing.T) {
 func TestRestart(t *testing.T) {
 	ctx := virtualtest.Context(t)
 	d, m := virtualtest.Device(t, virtual.Options{Boot: 1})
-	before, boot := d.Info().Roads[0].DeviceID, m.Phone().BootID()
+	before, boot := d.Info().Routes[0].DeviceID, m.Phone().BootID()
 	c, err := diagnosticsrelay.Connect(ctx, d)
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +225,7 @@ func TestRestart(t *testing.T) {
 	if err := d.Back(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if now := d.Info().Roads[0].DeviceID; now == before || m.Phone().BootID() == boot {
+	if now := d.Info().Routes[0].DeviceID; now == before || m.Phone().BootID() == boot {
 		t.Errorf("device id %d after %d, boot id changed: %v", now, before, m.Phone().BootID() != boot)
 	}
 	if _, err := d.Get(ctx, "", "DeviceName"); err != nil {

@@ -48,23 +48,23 @@ func heard(t *testing.T, profile string, o device.Options, types ...bonjour.Type
 	f := virtualtest.Finder(t, h, o)
 	infos, err := f.List(virtualtest.Context(t), device.Selector{Network: true})
 	if err != nil || len(infos) != 1 {
-		t.Fatalf("List = %v, %v; want one device with all its roads", infos, err)
+		t.Fatalf("List = %v, %v; want one device with all its routes", infos, err)
 	}
 	return f.Device(infos[0]), m
 }
 
 // lines writes reports as "via: use | how | why", without addresses and times.
-func lines(reports []device.RoadReport) []string {
+func lines(reports []device.RouteReport) []string {
 	var all []string
 	for _, r := range reports {
 		why := r.Why
 		for _, o := range reports {
-			why = strings.ReplaceAll(why, o.Road.String(), string(o.Road.Via))
+			why = strings.ReplaceAll(why, o.Route.String(), string(o.Route.Via))
 		}
 		if before, _, ok := strings.Cut(why, " took "); ok {
 			why = before
 		}
-		all = append(all, fmt.Sprintf("%s: %s | %s | %s", r.Road.Via, r.Use, r.How, why))
+		all = append(all, fmt.Sprintf("%s: %s | %s | %s", r.Route.Via, r.Use, r.How, why))
 	}
 	return all
 }
@@ -72,12 +72,12 @@ func lines(reports []device.RoadReport) []string {
 var everything = []bonjour.Type{wifi, cable, air}
 
 const (
-	bestOf2 = "the best of 2 roads with lockdown: a muxer before a network, a cable before Wi-Fi"
+	bestOf2 = "the best of 2 routes with lockdown: a muxer before a network, a cable before Wi-Fi"
 	notYet  = "no tunnel: iOS 17.2.1 has it from 17.4 on"
 	atNeed  = "a tunnel is made when first needed"
 )
 
-// TestWays is which road is for what, on each iOS and with each network: as it
+// TestWays is which route is for what, on each iOS and with each network: as it
 // is planned, and as it is when the tunnel stands.
 func TestWays(t *testing.T) {
 	for _, c := range []struct {
@@ -88,13 +88,13 @@ func TestWays(t *testing.T) {
 		tunneled []string // nil = there can be no tunnel
 	}{
 		{profile: "ios16", planned: []string{
-			"usbmux: services |  | the one road with lockdown; iOS 16.7.2 has no tunnels"}},
+			"usbmux: services |  | the one route with lockdown; iOS 16.7.2 has no tunnels"}},
 		{profile: "ios16", hears: everything, planned: []string{
 			"usbmux: services |  | " + bestOf2 + "; iOS 16.7.2 has no tunnels",
 			"lockdown: spare |  | services go over usbmux; iOS 16.7.2 has no tunnels"}},
 
 		{profile: "ios17.2", planned: []string{
-			"usbmux: services | CoreDeviceProxy | the one road with lockdown; " + notYet}},
+			"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet}},
 		{profile: "ios17.2", hears: []bonjour.Type{wifi}, planned: []string{
 			"usbmux: services | CoreDeviceProxy | " + bestOf2 + "; " + notYet,
 			"lockdown: spare | CoreDeviceProxy | services go over usbmux; " + notYet}},
@@ -109,27 +109,27 @@ func TestWays(t *testing.T) {
 			"remoted: tunnel | remote pairing, QUIC | tunnel 1",
 			"remotepairing: spare |  | the tunnel is on remoted"}},
 		{profile: "ios17.2", hears: []bonjour.Type{cable}, options: device.TunnelOptions{Protocol: "tcp"}, planned: []string{
-			"usbmux: services | CoreDeviceProxy | the one road with lockdown; " + notYet,
+			"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
 			"remoted: tunnel | remote pairing, QUIC | " + atNeed,
 		}, tunneled: []string{
-			"usbmux: services | CoreDeviceProxy | the one road with lockdown; " + notYet,
+			"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
 			"remoted: tunnel | remote pairing, TLS-PSK | tunnel 1"}},
-		{profile: "ios17.2", hears: []bonjour.Type{cable, air}, options: device.TunnelOptions{Road: "wifi"}, planned: []string{
-			"usbmux: services | CoreDeviceProxy | the one road with lockdown; " + notYet,
+		{profile: "ios17.2", hears: []bonjour.Type{cable, air}, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
+			"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
 			"remoted: tunnel | remote pairing, QUIC | " + atNeed,
 			"remotepairing: spare | remote pairing, QUIC | a tunnel would be on remoted",
 		}, tunneled: []string{
-			"usbmux: services |  | the one road with lockdown; no tunnel: wifi was asked for",
+			"usbmux: services |  | the one route with lockdown; no tunnel: wifi was asked for",
 			"remoted: spare |  | no tunnel: wifi was asked for",
 			"remotepairing: tunnel | remote pairing, QUIC | tunnel 1"}},
-		{profile: "ios17.2", hears: []bonjour.Type{cable}, options: device.TunnelOptions{Road: "wifi"}, planned: []string{
-			"usbmux: services | CoreDeviceProxy | the one road with lockdown; " + notYet,
+		{profile: "ios17.2", hears: []bonjour.Type{cable}, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
+			"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
 			"remoted: tunnel | remote pairing, QUIC | " + atNeed}},
 
 		{profile: "ios17", planned: []string{
-			"usbmux: services, tunnel | CoreDeviceProxy | the one road with lockdown; " + atNeed,
+			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; " + atNeed,
 		}, tunneled: []string{
-			"usbmux: services, tunnel | CoreDeviceProxy | the one road with lockdown; tunnel 1"}},
+			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; tunnel 1"}},
 		{profile: "ios17", hears: everything, planned: []string{
 			"usbmux: services, tunnel | CoreDeviceProxy | " + bestOf2 + "; " + atNeed,
 			"lockdown: spare | CoreDeviceProxy | services go over usbmux; a tunnel would be on usbmux",
@@ -141,19 +141,19 @@ func TestWays(t *testing.T) {
 			"remoted: spare |  | the tunnel is on usbmux",
 			"remotepairing: spare |  | the tunnel is on usbmux"}},
 		{profile: "ios17", hears: []bonjour.Type{cable}, options: device.TunnelOptions{Protocol: "quic"}, planned: []string{
-			"usbmux: services, tunnel | CoreDeviceProxy | the one road with lockdown; " + atNeed,
+			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; " + atNeed,
 			"remoted: spare | remote pairing, QUIC | a tunnel would be on usbmux",
 		}, tunneled: []string{
-			"usbmux: services | CoreDeviceProxy | the one road with lockdown; no tunnel: QUIC was asked for",
+			"usbmux: services | CoreDeviceProxy | the one route with lockdown; no tunnel: QUIC was asked for",
 			"remoted: tunnel | remote pairing, QUIC | tunnel 1"}},
-		{profile: "ios17", hears: []bonjour.Type{wifi}, options: device.TunnelOptions{Road: "wifi"}, planned: []string{
+		{profile: "ios17", hears: []bonjour.Type{wifi}, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
 			"usbmux: services, tunnel | CoreDeviceProxy | " + bestOf2 + "; " + atNeed,
 			"lockdown: spare | CoreDeviceProxy | services go over usbmux; a tunnel would be on usbmux",
 		}, tunneled: []string{
 			"usbmux: services |  | " + bestOf2 + "; no tunnel: wifi was asked for",
 			"lockdown: tunnel | CoreDeviceProxy | services go over usbmux; tunnel 1"}},
 
-		{profile: "ios18", hears: everything, options: device.TunnelOptions{Road: "wifi"}, planned: []string{
+		{profile: "ios18", hears: everything, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
 			"usbmux: services, tunnel | CoreDeviceProxy | " + bestOf2 + "; " + atNeed,
 			"lockdown: spare | CoreDeviceProxy | services go over usbmux; a tunnel would be on usbmux",
 			"remoted: spare | remote pairing, TLS-PSK | a tunnel would be on usbmux",
@@ -164,28 +164,28 @@ func TestWays(t *testing.T) {
 			"remoted: spare |  | the tunnel is on lockdown",
 			"remotepairing: spare |  | the tunnel is on lockdown"}},
 		{profile: "ios18", options: device.TunnelOptions{Protocol: "quic"}, planned: []string{
-			"usbmux: services, tunnel | CoreDeviceProxy | the one road with lockdown; " + atNeed}},
+			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; " + atNeed}},
 
-		{profile: "ios26", hears: []bonjour.Type{cable, air}, options: device.TunnelOptions{Road: "usb", Protocol: "tcp"}, planned: []string{
-			"usbmux: services, tunnel | CoreDeviceProxy | the one road with lockdown; " + atNeed,
+		{profile: "ios26", hears: []bonjour.Type{cable, air}, options: device.TunnelOptions{Route: "usb", Protocol: "tcp"}, planned: []string{
+			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; " + atNeed,
 			"remoted: spare | remote pairing, TLS-PSK | a tunnel would be on usbmux",
 			"remotepairing: spare | remote pairing, TLS-PSK | a tunnel would be on usbmux",
 		}, tunneled: []string{
-			"usbmux: services, tunnel | CoreDeviceProxy | the one road with lockdown; tunnel 1",
+			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; tunnel 1",
 			"remoted: spare |  | the tunnel is on usbmux",
 			"remotepairing: spare |  | the tunnel is on usbmux"}},
-		{profile: "ios26", hears: []bonjour.Type{air}, options: device.TunnelOptions{Road: "wifi"}, planned: []string{
-			"usbmux: services, tunnel | CoreDeviceProxy | the one road with lockdown; " + atNeed,
+		{profile: "ios26", hears: []bonjour.Type{air}, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
+			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; " + atNeed,
 			"remotepairing: spare | remote pairing, TLS-PSK | a tunnel would be on usbmux",
 		}, tunneled: []string{
-			"usbmux: services |  | the one road with lockdown; no tunnel: wifi was asked for",
+			"usbmux: services |  | the one route with lockdown; no tunnel: wifi was asked for",
 			"remotepairing: tunnel | remote pairing, TLS-PSK | tunnel 1"}},
 	} {
-		name := fmt.Sprintf("%s/%d_heard,%s,%s", c.profile, len(c.hears), c.options.Protocol, c.options.Road)
+		name := fmt.Sprintf("%s/%d_heard,%s,%s", c.profile, len(c.hears), c.options.Protocol, c.options.Route)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, _ := heard(t, c.profile, device.Options{}, c.hears...)
-			if got := lines(d.Roads()); !slices.Equal(got, c.planned) {
+			if got := lines(d.Routes()); !slices.Equal(got, c.planned) {
 				t.Errorf("planned:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.planned, "\n"))
 			}
 			tun, err := d.Tunnel(virtualtest.Context(t), c.options)
@@ -199,7 +199,7 @@ func TestWays(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := lines(d.Roads()); !slices.Equal(got, c.tunneled) {
+			if got := lines(d.Routes()); !slices.Equal(got, c.tunneled) {
 				t.Errorf("with tunnel:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.tunneled, "\n"))
 			}
 		})

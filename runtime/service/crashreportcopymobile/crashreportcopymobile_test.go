@@ -17,13 +17,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
-// road opens the service of a phone, or of a device that plays it.
-type road struct {
+// route opens the service of a phone, or of a device that plays it.
+type route struct {
 	tb testing.TB
 	h  service.Handler
 }
 
-func (r road) Open(_ context.Context, n service.Name) (net.Conn, error) {
+func (r route) Open(_ context.Context, n service.Name) (net.Conn, error) {
 	if n != Service {
 		r.tb.Errorf("opened %+v", n)
 	}
@@ -43,7 +43,7 @@ func connect(t *testing.T, h service.Handler) (*Client, context.Context) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	c, err := Connect(ctx, road{t, h})
+	c, err := Connect(ctx, route{t, h})
 	if err != nil {
 		t.Fatal(err)
 	}

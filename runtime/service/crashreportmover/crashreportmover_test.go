@@ -43,7 +43,7 @@ func TestPing(t *testing.T) {
 	if want := "\x70\x69\x6e\x67\x00"; string(w.first) != want {
 		t.Errorf("first write % x, want % x", w.first, want)
 	}
-	c, err := Connect(context.Background(), road{client})
+	c, err := Connect(context.Background(), route{client})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,9 +60,9 @@ func TestPing(t *testing.T) {
 	}
 }
 
-type road struct{ c net.Conn }
+type route struct{ c net.Conn }
 
-func (r road) Open(_ context.Context, n service.Name) (net.Conn, error) {
+func (r route) Open(_ context.Context, n service.Name) (net.Conn, error) {
 	if r.c == nil || n != Service {
 		return nil, net.ErrClosed
 	}
@@ -83,7 +83,7 @@ func TestWrongAnswers(t *testing.T) {
 		}
 		client.Close()
 	}
-	if c, err := Connect(context.Background(), road{}); c != nil || !errors.Is(err, net.ErrClosed) {
+	if c, err := Connect(context.Background(), route{}); c != nil || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Connect = %v, %v", c, err)
 	}
 }

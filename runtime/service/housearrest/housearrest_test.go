@@ -56,13 +56,13 @@ func ctx(tb testing.TB) context.Context {
 	return c
 }
 
-// road opens the service of a phone; each connection ends before the test.
-type road struct {
+// route opens the service of a phone; each connection ends before the test.
+type route struct {
 	tb testing.TB
 	p  *phone.Phone
 }
 
-func (r road) Open(_ context.Context, n service.Name) (net.Conn, error) {
+func (r route) Open(_ context.Context, n service.Name) (net.Conn, error) {
 	if n != Service {
 		r.tb.Errorf("opened %+v", n)
 	}
@@ -80,7 +80,7 @@ func (r road) Open(_ context.Context, n service.Name) (net.Conn, error) {
 
 func TestVendContainer(t *testing.T) {
 	t.Parallel()
-	c, err := VendContainer(ctx(t), road{t, newPhone(t)}, devApp)
+	c, err := VendContainer(ctx(t), route{t, newPhone(t)}, devApp)
 	must(t, err)
 	defer c.Close()
 	names, err := c.ReadDir(ctx(t), "/")
@@ -95,7 +95,7 @@ func TestVendContainer(t *testing.T) {
 
 func TestVendDocuments(t *testing.T) {
 	t.Parallel()
-	c, err := VendDocuments(ctx(t), road{t, newPhone(t)}, sharedApp)
+	c, err := VendDocuments(ctx(t), route{t, newPhone(t)}, sharedApp)
 	must(t, err)
 	defer c.Close()
 	if b, err := c.ReadFile(ctx(t), Documents+"/hello"); string(b) != "Shared" || err != nil {
@@ -135,7 +135,7 @@ func TestRefusals(t *testing.T) {
 			return c.vend(ctx, "vend", "", id)
 		}, devApp, missingCommand, nil},
 	} {
-		c, err := Connect(ctx(t), road{t, p})
+		c, err := Connect(ctx(t), route{t, p})
 		must(t, err)
 		a, err := tt.vend(c, ctx(t), tt.id)
 		var e *Error
@@ -168,7 +168,7 @@ func TestOneSegment(t *testing.T) {
 	p := newPhone(t)
 	readDir := "CFA6LPAA" + u64(40+10, 40+10, 0, 3) + "/Documents"
 	for _, f := range []plist.Format{plist.XML, plist.Binary} {
-		conn, err := road{t, p}.Open(ctx(t), Service)
+		conn, err := route{t, p}.Open(ctx(t), Service)
 		must(t, err)
 		must(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 		body, err := plist.Encode(plist.Dict{"Command": "VendDocuments", "Identifier": sharedApp, "Label": "x"}, f)
@@ -209,7 +209,7 @@ func TestMalformed(t *testing.T) {
 	for body, want := range map[string]string{
 		"hello": missingCommand, "": missingCommand, string(array): missingCommand, string(number): missingIdentifier,
 	} {
-		conn, err := road{t, p}.Open(ctx(t), Service)
+		conn, err := route{t, p}.Open(ctx(t), Service)
 		must(t, err)
 		_, err = conn.Write(link.AppendFrame(nil, []byte(body)))
 		must(t, err)
@@ -286,17 +286,17 @@ func TestDeadline(t *testing.T) {
 
 func TestConnectFails(t *testing.T) {
 	t.Parallel()
-	if c, err := VendContainer(ctx(t), noRoad{}, devApp); c != nil || !errors.Is(err, net.ErrClosed) {
+	if c, err := VendContainer(ctx(t), noRoute{}, devApp); c != nil || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v, %v", c, err)
 	}
-	if c, err := VendDocuments(ctx(t), noRoad{}, devApp); c != nil || !errors.Is(err, net.ErrClosed) {
+	if c, err := VendDocuments(ctx(t), noRoute{}, devApp); c != nil || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v, %v", c, err)
 	}
 }
 
-type noRoad struct{}
+type noRoute struct{}
 
-func (noRoad) Open(context.Context, service.Name) (net.Conn, error) { return nil, net.ErrClosed }
+func (noRoute) Open(context.Context, service.Name) (net.Conn, error) { return nil, net.ErrClosed }
 
 // FuzzClient lets a device answer anything to a request for a container.
 func FuzzClient(f *testing.F) {

@@ -33,11 +33,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// road is a way to a device, with nothing else beside it.
-type road struct {
+// route is a way to a device, with nothing else beside it.
+type route struct {
 	name     string
 	profiles []string
-	via      device.Via // the only kind of road; "" is RSD that is given by address
+	via      device.Via // the only kind of route; "" is RSD that is given by address
 	tunnel   string     // what the tunnel must be; "" = there is none
 	options  device.TunnelOptions
 	shows    virtual.NetworkOptions
@@ -49,7 +49,7 @@ const (
 	tcp   = "remote pairing, TLS-PSK"
 )
 
-var allRoads = []road{
+var allRoutes = []route{
 	{name: "lockdown", profiles: []string{"ios16"}, via: device.ViaMuxer},
 	{name: "wifi", profiles: []string{"ios16", "ios18"}, via: device.ViaLockdown, shows: virtual.NetworkOptions{Wifi: true}},
 	{name: "proxy", profiles: []string{"ios17", "ios18", "ios26"}, via: device.ViaMuxer, tunnel: proxy},
@@ -60,8 +60,8 @@ var allRoads = []road{
 	{name: "address", profiles: []string{"ios17", "ios26"}, tunnel: "list of services", shows: virtual.NetworkOptions{Trusted: true}},
 }
 
-// only returns a device that is reached over the road alone.
-func (r road) only(t *testing.T, profile string) (*device.Device, *virtual.Machine) {
+// only returns a device that is reached over the route alone.
+func (r route) only(t *testing.T, profile string) (*device.Device, *virtual.Machine) {
 	t.Helper()
 	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: profile}}})
 	m := h.Devices()[0]
@@ -85,7 +85,7 @@ func (r road) only(t *testing.T, profile string) (*device.Device, *virtual.Machi
 	}
 	infos, err := f.List(ctx, device.Selector{Network: true})
 	if err != nil || len(infos) != 1 {
-		t.Fatalf("List = %v, %v; want one device with all its roads", infos, err)
+		t.Fatalf("List = %v, %v; want one device with all its routes", infos, err)
 	}
 	d := f.Device(infos[0])
 	if r.via == device.ViaLockdown {
@@ -95,9 +95,9 @@ func (r road) only(t *testing.T, profile string) (*device.Device, *virtual.Machi
 	}
 	browser.closed = true
 	i := infos[0]
-	i.Roads = slices.DeleteFunc(slices.Clone(i.Roads), func(x device.Road) bool { return x.Via != r.via })
-	if len(i.Roads) != 1 {
-		t.Fatalf("roads of %s: %v, want one by %s", i, infos[0].Roads, r.via)
+	i.Routes = slices.DeleteFunc(slices.Clone(i.Routes), func(x device.Route) bool { return x.Via != r.via })
+	if len(i.Routes) != 1 {
+		t.Fatalf("routes of %s: %v, want one by %s", i, infos[0].Routes, r.via)
 	}
 	d.Close()
 	return f.Device(i), m
@@ -116,8 +116,8 @@ func (c *choosy) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.Instanc
 	return c.host.Browse(ctx, q)
 }
 
-func TestRoads(t *testing.T) {
-	for _, r := range allRoads {
+func TestRoutes(t *testing.T) {
+	for _, r := range allRoutes {
 		for _, profile := range r.profiles {
 			t.Run(strings.ReplaceAll(r.name, " ", "_")+"/"+profile, func(t *testing.T) {
 				t.Parallel()
@@ -160,7 +160,7 @@ func TestRoads(t *testing.T) {
 // use is a service and something that shows it is the phone's.
 type use struct {
 	name   string
-	inside bool // there are roads without it: outside of tunnels it may be absent
+	inside bool // there are routes without it: outside of tunnels it may be absent
 	use    func(ctx context.Context, o service.Opener, p *phone.Phone) error
 }
 
@@ -179,10 +179,10 @@ var services = []use{
 			return err
 		}
 		defer c.Close()
-		if err := c.WriteFile(ctx, "road.txt", []byte("there and back")); err != nil {
+		if err := c.WriteFile(ctx, "route.txt", []byte("there and back")); err != nil {
 			return err
 		}
-		b, err := p.Media().ReadFile("road.txt")
+		b, err := p.Media().ReadFile("route.txt")
 		return errors.Join(err, want(string(b) == "there and back", "the phone has %q", b))
 	}},
 	{name: "house_arrest", use: func(ctx context.Context, o service.Opener, p *phone.Phone) error {
@@ -245,17 +245,17 @@ var services = []use{
 	{name: "notification_proxy", use: func(ctx context.Context, o service.Opener, p *phone.Phone) error {
 		heard := p.ObserveNotifications()
 		defer heard.Close()
-		heard.Add("com.example.road")
+		heard.Add("com.example.route")
 		c, err := notificationproxy.Connect(ctx, o)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
-		if err := c.Post(ctx, "com.example.road"); err != nil {
+		if err := c.Post(ctx, "com.example.route"); err != nil {
 			return err
 		}
 		name, err := heard.Next(ctx)
-		return errors.Join(err, want(name == "com.example.road", "the phone heard %q", name))
+		return errors.Join(err, want(name == "com.example.route", "the phone heard %q", name))
 	}},
 	{name: "heartbeat", use: func(ctx context.Context, o service.Opener, p *phone.Phone) error {
 		c, err := heartbeat.Connect(ctx, o)

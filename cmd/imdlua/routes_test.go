@@ -32,7 +32,7 @@ func TestRSDOption(t *testing.T) {
 			{[]string{"--rsd", "[" + host + "]", port, "-e", "print(device().udid)"}, udid + "\n"},
 			{[]string{"--rsd", host, port, own, "--rsd", "1.2.3.4", "5"}, udid + "\t1\t1.2.3.4\t5\n"},
 			{[]string{"--rsd", host, port, "--device", udid, "-e", "print(#devices())"}, "1\n"},
-			{[]string{"--rsd", host, port, "-e", "print(device().files:exists('DCIM'), #device():apps() > 5, #device():processes() > 20, device():roads()[1].via)"}, "true\ttrue\ttrue\trsd\n"},
+			{[]string{"--rsd", host, port, "-e", "print(device().files:exists('DCIM'), #device():apps() > 5, #device():processes() > 20, device():routes()[1].via)"}, "true\ttrue\ttrue\trsd\n"},
 			{[]string{"--rsd", host, port, "-e", "print(device.rsd('" + host + "', " + s.rsd[s.udids[1-n]][1] + ").udid)"}, s.udids[1-n] + "\n"},
 		} {
 			if out, stderr := newProgram(t, test.args...).check(t, 0); out != test.want || stderr != "" {
@@ -91,7 +91,7 @@ func TestPairRemoteCommand(t *testing.T) {
 			t.Errorf("%s: it printed %q and %q", profile, out, stderr)
 		}
 	}
-	if _, stderr := newProgram(t, "--virtual=ios16", "pair", "--remote").check(t, 1); !strings.Contains(stderr, "error[no_road]") {
+	if _, stderr := newProgram(t, "--virtual=ios16", "pair", "--remote").check(t, 1); !strings.Contains(stderr, "error[no_route]") {
 		t.Errorf("iOS 16: %q", stderr)
 	}
 	s := serveShelf(t, "--network", "127.0.0.1", "--trust", "0.3")
@@ -123,10 +123,10 @@ func TestPairRemoteCommand(t *testing.T) {
 	newProgram(t, "pair", "--remote", at[0]+":"+at[4], "--timeout", "0.3").check(t, 5)
 }
 
-// TestDevicesNetwork has one device with several roads, not several devices.
+// TestDevicesNetwork has one device with several routes, not several devices.
 func TestDevicesNetwork(t *testing.T) {
 	t.Parallel()
-	for profile, roads := range map[string][]string{"ios16": {"usbmux"}, "ios17.2": {"usbmux", "remoted"}, "ios17": {"usbmux", "remoted"}, "ios26": {"usbmux", "remoted"}} {
+	for profile, routes := range map[string][]string{"ios16": {"usbmux"}, "ios17.2": {"usbmux", "remoted"}, "ios17": {"usbmux", "remoted"}, "ios26": {"usbmux", "remoted"}} {
 		out, _ := newProgram(t, "--virtual="+profile, "devices", "--network", "--json").check(t, 0)
 		var list []deviceJSON
 		if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 {
@@ -134,11 +134,11 @@ func TestDevicesNetwork(t *testing.T) {
 			continue
 		}
 		var vias []string
-		for _, r := range list[0].Roads {
+		for _, r := range list[0].Routes {
 			vias = append(vias, r.Via)
 		}
-		if !slices.Equal(vias, roads) || list[0].Name == "" || list[0].Transport != "usb" {
-			t.Errorf("%s: %+v, want the roads %q", profile, list[0], roads)
+		if !slices.Equal(vias, routes) || list[0].Name == "" || list[0].Transport != "usb" {
+			t.Errorf("%s: %+v, want the routes %q", profile, list[0], routes)
 		}
 		out, _ = newProgram(t, "--virtual="+profile, "devices", "--network").check(t, 0)
 		if n := strings.Count(out, list[0].UDID); n != 1 {

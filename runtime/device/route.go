@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// Via is what a road begins with.
+// Via is what a route begins with.
 type Via string
 
 // The kinds of beginnings, best first.
@@ -37,23 +37,23 @@ const (
 // vias orders them.
 var vias = []Via{ViaRSD, ViaMuxer, ViaLockdown, ViaRemoted, ViaPairing}
 
-// Road is one way to a device.
-type Road struct {
+// Route is one way to a device.
+type Route struct {
 	Kind     string // "usb", "wifi" or "tunnel"
 	Via      Via
 	Muxer    string // address of the muxer; "" when there is none
 	DeviceID uint32 // the muxer's
 	Address  string // host:port on the network; "" behind a muxer
-	Name     string // what others call a road that they made, "" otherwise
+	Name     string // what others call a route that they made, "" otherwise
 
 	mux  *usbmux.Client
-	host netip.Addr // of a road on the network
+	host netip.Addr // of a route on the network
 	port uint16     // where what Via says listens
 	dial rsd.DialFunc
 }
 
 // String says it for a person.
-func (r Road) String() string {
+func (r Route) String() string {
 	at := r.Muxer
 	if at == "" {
 		at = r.Address
@@ -61,22 +61,22 @@ func (r Road) String() string {
 	return strings.TrimSpace(r.Kind + " " + string(r.Via) + " " + at)
 }
 
-// hasLockdown says whether lockdownd answers at the end of the road.
-func (r Road) hasLockdown() bool { return r.Via == ViaMuxer || r.Via == ViaLockdown }
+// hasLockdown says whether lockdownd answers at the end of the route.
+func (r Route) hasLockdown() bool { return r.Via == ViaMuxer || r.Via == ViaLockdown }
 
-// network says whether the road was found on a network, where it may end
+// network says whether the route was found on a network, where it may end
 // without anybody telling.
-func (r Road) network() bool {
+func (r Route) network() bool {
 	return r.Via == ViaLockdown || r.Via == ViaRemoted || r.Via == ViaPairing
 }
 
-// same says whether two roads lead to the same place.
-func (r Road) same(o Road) bool {
+// same says whether two routes lead to the same place.
+func (r Route) same(o Route) bool {
 	return r.Via == o.Via && r.Muxer == o.Muxer && r.DeviceID == o.DeviceID && r.Address == o.Address
 }
 
 // connect opens a connection to a port of the device.
-func (r Road) connect(ctx context.Context, port uint16) (net.Conn, error) {
+func (r Route) connect(ctx context.Context, port uint16) (net.Conn, error) {
 	if r.mux != nil {
 		return r.mux.Connect(ctx, r.DeviceID, port)
 	}
@@ -86,19 +86,19 @@ func (r Road) connect(ctx context.Context, port uint16) (net.Conn, error) {
 	return r.dial(ctx, port)
 }
 
-func muxerRoad(m *usbmux.Client, e usbmux.Entry) Road {
+func muxerRoute(m *usbmux.Client, e usbmux.Entry) Route {
 	kind := "usb"
 	if e.ConnectionType != usbmux.USB {
 		kind = "wifi"
 	}
-	return Road{Kind: kind, Via: ViaMuxer, Muxer: m.Address(), DeviceID: e.DeviceID, mux: m}
+	return Route{Kind: kind, Via: ViaMuxer, Muxer: m.Address(), DeviceID: e.DeviceID, mux: m}
 }
 
-// networkRoad is a road to a host of a network. A link-local address is dialled
+// networkRoute is a route to a host of a network. A link-local address is dialled
 // on its own interface, ports beside the first one as well.
-func networkRoad(kind string, via Via, at netip.AddrPort) Road {
+func networkRoute(kind string, via Via, at netip.AddrPort) Route {
 	host := at.Addr()
-	return Road{Kind: kind, Via: via, Address: at.String(), host: host, port: at.Port(), dial: dialHost(host.String())}
+	return Route{Kind: kind, Via: via, Address: at.String(), host: host, port: at.Port(), dial: dialHost(host.String())}
 }
 
 // dialHost dials ports of a host.
@@ -109,10 +109,10 @@ func dialHost(host string) rsd.DialFunc {
 	}
 }
 
-// sortRoads puts the best first: by what they begin with, and a cable before
+// sortRoutes puts the best first: by what they begin with, and a cable before
 // Wi-Fi.
-func sortRoads(roads []Road) {
-	slices.SortStableFunc(roads, func(a, b Road) int {
+func sortRoutes(routes []Route) {
+	slices.SortStableFunc(routes, func(a, b Route) int {
 		return cmp.Or(
 			cmp.Compare(slices.Index(vias, a.Via), slices.Index(vias, b.Via)),
 			strings.Compare(a.Kind, b.Kind), // tunnel < usb < wifi
@@ -120,13 +120,13 @@ func sortRoads(roads []Road) {
 	})
 }
 
-// lockdown returns the best road that has lockdown at its end.
-func (i Info) lockdown() (Road, bool) {
-	n := slices.IndexFunc(i.Roads, Road.hasLockdown)
+// lockdown returns the best route that has lockdown at its end.
+func (i Info) lockdown() (Route, bool) {
+	n := slices.IndexFunc(i.Routes, Route.hasLockdown)
 	if n < 0 {
-		return Road{}, false
+		return Route{}, false
 	}
-	return i.Roads[n], true
+	return i.Routes[n], true
 }
 
 // merge adds what was found on the network to what the muxers know.
@@ -137,25 +137,25 @@ func merge(infos, found []Info) []Info {
 			infos = append(infos, f)
 			continue
 		}
-		infos[n].Roads = addRoads(infos[n].Roads, f.Roads)
+		infos[n].Routes = addRoutes(infos[n].Routes, f.Routes)
 		if infos[n].Version == "" && f.Version != "" {
-			f.Roads = infos[n].Roads
+			f.Routes = infos[n].Routes
 			infos[n] = f
 		}
 	}
 	return infos
 }
 
-// addRoads returns the roads of both lists, sorted, each once.
-func addRoads(roads, more []Road) []Road {
-	roads = slices.Clone(roads)
+// addRoutes returns the routes of both lists, sorted, each once.
+func addRoutes(routes, more []Route) []Route {
+	routes = slices.Clone(routes)
 	for _, r := range more {
-		if !slices.ContainsFunc(roads, r.same) {
-			roads = append(roads, r)
+		if !slices.ContainsFunc(routes, r.same) {
+			routes = append(routes, r)
 		}
 	}
-	sortRoads(roads)
-	return roads
+	sortRoutes(routes)
+	return routes
 }
 
 // since says whether the device's iOS is at least the version. One that did not
@@ -164,7 +164,7 @@ func (i Info) since(version string) bool {
 	return i.Version == "" || CompareVersions(i.Version, version) >= 0
 }
 
-// muxed returns the roads behind muxers, which keep pair records.
-func (i Info) muxed() []Road {
-	return slices.DeleteFunc(slices.Clone(i.Roads), func(r Road) bool { return r.mux == nil })
+// muxed returns the routes behind muxers, which keep pair records.
+func (i Info) muxed() []Route {
+	return slices.DeleteFunc(slices.Clone(i.Routes), func(r Route) bool { return r.mux == nil })
 }
