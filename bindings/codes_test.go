@@ -46,7 +46,10 @@ func TestCodes(t *testing.T) {
 		{fmt.Errorf("x: %w", link.Malformed("nonsense")), "protocol"},
 		{&lockdown.Error{Op: "StartSession", Err: lockdown.ErrWrongKey}, "wrong_keys"},
 		{&lockdown.Error{Op: "StartSession", Err: lockdown.ErrPlainSession}, "wrong_keys"},
-		{&lockdown.Error{Op: "StartSession", Err: fmt.Errorf("%w: %w", lockdown.ErrTLS, io.EOF)}, "tls"},
+		{
+			&lockdown.Error{Op: "StartSession", Err: fmt.Errorf("%w: %w", lockdown.ErrTLS, io.EOF)},
+			"tls",
+		},
 		{phone.ErrNotPaired, "not_paired"},
 	} {
 		mapped := device.MapError(nil)(&phone.Error{UDID: "x", Op: "test", Err: tc.err})

@@ -36,7 +36,8 @@ var vocabulary = map[string]string{
 	"callback": "fn, or on_ and the event", "cb": "fn, or on_ and the event", "func": "fn",
 	"on_progress": "progress", "progress_fn": "progress",
 	// devices and apps
-	"profiles": "levels", "serial": "udid", "serial_number": "udid", "device_id": "udid", "bundle": "bundle_id",
+	"profiles": "levels", "serial": "udid", "serial_number": "udid", "device_id": "udid",
+	"bundle":   "bundle_id",
 	"bundleid": "bundle_id", "app_id": "bundle_id", "process_id": "pid",
 	// programs
 	"arguments": "args", "argv": "args", "environment": "env", "env_vars": "env",

@@ -42,7 +42,9 @@ func (p *person) Close() error                  { return nil }
 // of Instruments' server know its channels and their methods.
 func TestCompleteDVT(t *testing.T) {
 	t.Parallel()
-	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1, Phone: phone.Options{Profile: "ios16"}}})
+	vh := virtualtest.Host(t, virtual.HostOptions{
+		Device: virtual.Options{Boot: 1, Phone: phone.Options{Profile: "ios16"}},
+	})
 	finder := virtualtest.Finder(t, vh, device.Options{})
 	var out bytes.Buffer
 	output := repl.NewOutput(&out)
@@ -52,10 +54,16 @@ func TestCompleteDVT(t *testing.T) {
 	check := func(complete repl.Completer) {
 		for _, test := range []struct{ line, insert, list string }{
 			{`dvt:call("devicei`, "nfo", ""},
-			{`dvt:call("`, "", "ConditionInducer LocationSimulation device.applictionListing deviceinfo mobilenotifications processcontrol screenshot sysmontap"},
+			{
+				`dvt:call("`, "",
+				"ConditionInducer LocationSimulation device.applictionListing deviceinfo mobilenotifications processcontrol screenshot sysmontap",
+			},
 			{`dvt:call("com.apple.instruments.server.services.Cond`, "itionInducer", ""},
 			{`dvt:call("screenshot", "`, "takeScreenshot", ""},
-			{`dvt:call("com.apple.instruments.server.services.screenshot", "take`, "Screenshot", ""},
+			{
+				`dvt:call("com.apple.instruments.server.services.screenshot", "take`, "Screenshot",
+				"",
+			},
 			{`print(dvt:call("sysmontap", "s`, "", "setConfig: start stop"},
 			{`dvt:call("nothing", "`, "", ""},
 			{`dvt:call("sysmontap", "start", "`, "", ""},
@@ -73,7 +81,8 @@ func TestCompleteDVT(t *testing.T) {
 				lines[i] = strings.TrimSpace(l)
 			}
 			if list := strings.Join(lines, " "); insert != test.insert || list != test.list {
-				t.Errorf("%s inserts %q, lists %q; want %q, %q", test.line, insert, list, test.insert, test.list)
+				t.Errorf("%s inserts %q, lists %q; want %q, %q", test.line, insert, list,
+					test.insert, test.list)
 			}
 		}
 	}

@@ -17,7 +17,9 @@ func TestComplete(t *testing.T) {
 		insert string
 		list   []string // parts of the lines, in order
 	}
-	b := newBench(t, type_("dev = device();", "prices = { apple = 1, apricot = 2 }", "many = {}; for i = 10, 60 do many['key' .. i] = i end", "long = { quite_a_long_name = 1 }")...)
+	b := newBench(t, type_("dev = device();", "prices = { apple = 1, apricot = 2 }",
+		"many = {}; for i = 10, 60 do many['key' .. i] = i end",
+		"long = { quite_a_long_name = 1 }")...)
 	asked := 0
 	b.opts.Values = func(_ context.Context, kind string) []string {
 		asked++

@@ -89,7 +89,9 @@ func FuzzPasteFilter(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		parts, err := io.ReadAll(newPasteFilter(iotest.OneByteReader(strings.NewReader(string(in)))))
+		parts, err := io.ReadAll(
+			newPasteFilter(iotest.OneByteReader(strings.NewReader(string(in)))),
+		)
 		if err != nil || string(parts) != string(whole) {
 			t.Errorf("%q: in one piece %q, byte by byte %q, %v", in, whole, parts, err)
 		}
@@ -120,7 +122,8 @@ func TestHistory(t *testing.T) {
 	if err != nil || string(b) != "two"+newlineSign+"lines\none\nthree\n" {
 		t.Errorf("the file holds %q, %v", b, err)
 	}
-	if st, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && st.Mode().Perm() != 0o600 {
+	if st, err := os.Stat(path); err != nil ||
+		runtime.GOOS != "windows" && st.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v, want 0600", st.Mode(), err)
 	}
 }
@@ -134,7 +137,8 @@ func TestHistoryTightensMode(t *testing.T) {
 	if _, err := loadHistory(path); err != nil {
 		t.Fatal(err)
 	}
-	if st, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && st.Mode().Perm() != 0o600 {
+	if st, err := os.Stat(path); err != nil ||
+		runtime.GOOS != "windows" && st.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v, want 0600", st.Mode(), err)
 	}
 }
@@ -153,7 +157,8 @@ func TestHistoryLimit(t *testing.T) {
 	if err != nil || len(h.entries) != historyLimit || h.entries[0] != "entry 10" {
 		t.Fatalf("%d entries from %q on, %v", len(h.entries), h.entries[0], err)
 	}
-	if err := h.add("one more"); err != nil || len(h.entries) != historyLimit || h.entries[0] != "entry 11" {
+	if err := h.add("one more"); err != nil || len(h.entries) != historyLimit ||
+		h.entries[0] != "entry 11" {
 		t.Errorf("%d entries from %q on, %v", len(h.entries), h.entries[0], err)
 	}
 	lines, err := readHistory(path)
@@ -251,7 +256,8 @@ func FuzzGlobalise(f *testing.F) {
 
 func TestPlainEditor(t *testing.T) {
 	t.Parallel()
-	e := NewPlainEditor(strings.NewReader("one\r\n"+strings.Repeat("x", 100_000)+"\nlast"), io.Discard)
+	e := NewPlainEditor(strings.NewReader("one\r\n"+strings.Repeat("x", 100_000)+"\nlast"),
+		io.Discard)
 	for _, want := range []string{"one", strings.Repeat("x", 100_000), "last"} {
 		if got, err := e.ReadLine("> "); got != want || err != nil {
 			t.Fatalf("ReadLine = %d bytes, %v, want %d", len(got), err, len(want))

@@ -37,7 +37,8 @@ func classify(h *host.Host, chunk, text string) (in input, more bool, err error)
 		return in, false, nil
 	}
 	code := text
-	if rest, ok := strings.CutPrefix(strings.TrimLeft(code, " \t"), "="); ok && !strings.HasPrefix(rest, "=") {
+	if rest, ok := strings.CutPrefix(strings.TrimLeft(code, " \t"), "="); ok &&
+		!strings.HasPrefix(rest, "=") {
 		code = rest
 	}
 	// An expression first: f() is one too, and its value is wanted.
@@ -153,7 +154,8 @@ func tokens(src string) []token {
 }
 
 func isName(c byte) bool {
-	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' ||
+		c >= 0x80
 }
 
 // quoted returns where the string that begins at i ends.

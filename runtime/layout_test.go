@@ -33,24 +33,39 @@ type rule struct {
 }
 
 var protocols = []string{
-	"runtime/service/...", "runtime/device", "runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/bonjour", "runtime/tunneld",
-	"runtime/tunnel/...", "runtime/rsd", "runtime/remotepair", "runtime/remotexpc", "runtime/dtx", "runtime/link", "runtime/codec/...",
+	"runtime/service/...", "runtime/device", "runtime/lockdown", "runtime/usbmux", "runtime/pair",
+	"runtime/bonjour", "runtime/tunneld",
+	"runtime/tunnel/...", "runtime/rsd", "runtime/remotepair", "runtime/remotexpc", "runtime/dtx",
+	"runtime/link", "runtime/codec/...",
 }
 
 // rules is the table of docs/design.md, section 2: changing a line here is a
 // design change.
 var rules = []rule{
-	{"cmd", append([]string{"repl", "bindings/...", "stdlib/...", "runtime/host/...", "runtime/virtual", "runtime/phone"}, protocols...)},
+	{"cmd", append([]string{
+		"repl", "bindings/...", "stdlib/...", "runtime/host/...", "runtime/virtual",
+		"runtime/phone",
+	}, protocols...)},
 	{"repl", []string{"runtime/host/..."}},
 	{"scripts", nil},
-	{"bindings", append([]string{"bindings/...", "runtime/host/...", "runtime/savefile"}, protocols...)},
-	{"bindings/virtual", append([]string{"bindings/...", "runtime/host/...", "runtime/virtual", "runtime/phone"}, protocols...)},
+	{
+		"bindings",
+		append([]string{"bindings/...", "runtime/host/...", "runtime/savefile"}, protocols...),
+	},
+	{"bindings/virtual", append(
+		[]string{"bindings/...", "runtime/host/...", "runtime/virtual", "runtime/phone"},
+		protocols...,
+	)},
 	{"stdlib", []string{"stdlib/...", "runtime/host/...", "runtime/savefile"}},
 	{"stdlib/http", []string{"stdlib/...", "runtime/host/...", "runtime/savefile", "runtime/link"}},
 	{"stdlib/plist", []string{"stdlib/...", "runtime/host/...", "runtime/codec/..."}},
-	{"runtime/host", []string{"runtime/host/compile", "runtime/host/vm", "runtime/host/luanum", "runtime/host/localfile",
+	{"runtime/host", []string{"runtime/host/compile", "runtime/host/vm", "runtime/host/luanum",
+		"runtime/host/localfile",
 		"runtime/host/visible"}},
-	{"runtime/host/api", []string{"runtime/host", "runtime/host/compile", "runtime/host/vm", "runtime/host/luanum", "runtime/host/localfile"}},
+	{"runtime/host/api", []string{
+		"runtime/host", "runtime/host/compile", "runtime/host/vm", "runtime/host/luanum",
+		"runtime/host/localfile",
+	}},
 	{"runtime/host/compile", []string{"runtime/host/vm", "runtime/host/luanum"}},
 	{"runtime/host/vm", []string{"runtime/host/luanum"}},
 	{"runtime/host/luanum", nil},
@@ -59,16 +74,27 @@ var rules = []rule{
 	{"runtime/host/picture", []string{"runtime/host/localfile"}},
 	{"runtime/host/version", []string{"runtime/host", "runtime/host/api", "runtime/host/luanum"}},
 	{"runtime/host/localfile", nil},
-	{"runtime/hosttest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/..."}},
-	{"runtime/hosttest/devicetest", []string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual", "runtime/device"}},
+	{
+		"runtime/hosttest",
+		[]string{"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual/..."},
+	},
+	{"runtime/hosttest/devicetest", []string{
+		"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual", "runtime/device",
+	}},
 	{"runtime/virtual", append([]string{"runtime/phone"}, protocols...)},
-	{"runtime/virtual/virtualtest", append([]string{"runtime/virtual", "runtime/phone"}, protocols...)},
+	{
+		"runtime/virtual/virtualtest",
+		append([]string{"runtime/virtual", "runtime/phone"}, protocols...),
+	},
 	{"runtime/device", []string{
-		"runtime/service", "runtime/service/heartbeat", "runtime/rsd", "runtime/tunnel", "runtime/remotepair", "runtime/remotexpc",
-		"runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/bonjour", "runtime/codec/...", "runtime/link",
+		"runtime/service", "runtime/service/heartbeat", "runtime/rsd", "runtime/tunnel",
+		"runtime/remotepair", "runtime/remotexpc",
+		"runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/bonjour",
+		"runtime/codec/...", "runtime/link",
 	}},
 	{"runtime/service", []string{
-		"runtime/service", "runtime/dtx", "runtime/remotexpc", "runtime/link", "runtime/savefile", "runtime/codec/...",
+		"runtime/service", "runtime/dtx", "runtime/remotexpc", "runtime/link", "runtime/savefile",
+		"runtime/codec/...",
 	}},
 	{"runtime/savefile", nil},
 	{"runtime/lockdown", []string{"runtime/link", "runtime/codec/..."}},
@@ -80,7 +106,10 @@ var rules = []rule{
 	{"runtime/bonjour", []string{"runtime/link", "runtime/codec/..."}},
 	{"runtime/tunnel", []string{"runtime/tunnel/...", "runtime/link", "runtime/codec/..."}},
 	{"runtime/tunneld", []string{"runtime/rsd", "runtime/link"}},
-	{"runtime/rsd", []string{"runtime/remotexpc", "runtime/service", "runtime/link", "runtime/codec/..."}},
+	{
+		"runtime/rsd",
+		[]string{"runtime/remotexpc", "runtime/service", "runtime/link", "runtime/codec/..."},
+	},
 	{"runtime/link", []string{"runtime/codec/plist"}},
 	{"runtime/phone", []string{"runtime/codec/plist"}},
 	{"runtime/fuzztest", nil},
@@ -96,22 +125,26 @@ var crossService = map[string]string{
 
 // owners says which folders alone may import a library.
 var owners = map[string][]string{
-	"github.com/yuin/gopher-lua":    {"runtime/host/...", "runtime/hosttest", "bindings/...", "stdlib/...", "repl"},
-	"layeh.com/gopher-luar":         {"runtime/host/..."},
-	"howett.net/plist":              {"runtime/codec/plist"},
-	"github.com/chzyer/readline":    {"repl"},
-	"github.com/spf13/cobra":        {"cmd/..."},
-	"github.com/quic-go/quic-go":    {"runtime/tunnel"},
-	"gvisor.dev/gvisor":             {"runtime/tunnel"},
-	"github.com/hashicorp/mdns":     {"runtime/bonjour"},
-	"github.com/miekg/dns":          {"runtime/bonjour"},
-	"golang.org/x/net/http2":        {"runtime/remotexpc"},
-	"github.com/mattn/go-runewidth": {"repl", "runtime/host/...", "stdlib/str", "stdlib/term", "stdlib/utf8"},
-	"golang.org/x/net/http":         {"stdlib/http"},
-	"golang.org/x/net/netutil":      {"stdlib/http"},
-	"golang.org/x/text":             {"runtime/savefile"},
-	"golang.org/x/sys":              {"runtime/tunnel", "stdlib/exec", "stdlib/lua51"},
-	"go.yaml.in/yaml/v3":            {"stdlib/yaml"},
+	"github.com/yuin/gopher-lua": {
+		"runtime/host/...", "runtime/hosttest", "bindings/...", "stdlib/...", "repl",
+	},
+	"layeh.com/gopher-luar":      {"runtime/host/..."},
+	"howett.net/plist":           {"runtime/codec/plist"},
+	"github.com/chzyer/readline": {"repl"},
+	"github.com/spf13/cobra":     {"cmd/..."},
+	"github.com/quic-go/quic-go": {"runtime/tunnel"},
+	"gvisor.dev/gvisor":          {"runtime/tunnel"},
+	"github.com/hashicorp/mdns":  {"runtime/bonjour"},
+	"github.com/miekg/dns":       {"runtime/bonjour"},
+	"golang.org/x/net/http2":     {"runtime/remotexpc"},
+	"github.com/mattn/go-runewidth": {
+		"repl", "runtime/host/...", "stdlib/str", "stdlib/term", "stdlib/utf8",
+	},
+	"golang.org/x/net/http":    {"stdlib/http"},
+	"golang.org/x/net/netutil": {"stdlib/http"},
+	"golang.org/x/text":        {"runtime/savefile"},
+	"golang.org/x/sys":         {"runtime/tunnel", "stdlib/exec", "stdlib/lua51"},
+	"go.yaml.in/yaml/v3":       {"stdlib/yaml"},
 }
 
 func matches(pattern, folder string) bool {
@@ -146,7 +179,8 @@ func goFiles(t *testing.T, f func(folder, name string, imports []string)) {
 		if d.IsDir() || !strings.HasSuffix(p, ".go") {
 			return nil
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", p), nil, parser.ImportsOnly)
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", p), nil,
+			parser.ImportsOnly)
 		if err != nil {
 			return err
 		}
@@ -175,7 +209,8 @@ func TestImports(t *testing.T) {
 				if imp != lib && !strings.HasPrefix(imp, lib+"/") {
 					continue
 				}
-				if !slices.ContainsFunc(may, func(p string) bool { return matches(p, folder) }) && !strings.HasSuffix(name, "_test.go") {
+				if !slices.ContainsFunc(may, func(p string) bool { return matches(p, folder) }) &&
+					!strings.HasSuffix(name, "_test.go") {
 					t.Errorf("%s/%s imports %s, which belongs to %v", folder, name, imp, may)
 				}
 			}
@@ -184,7 +219,8 @@ func TestImports(t *testing.T) {
 				continue
 			}
 			if !allowed(folder, name, target) {
-				t.Errorf("%s/%s imports %s: not in the table of docs/design.md section 2", folder, name, target)
+				t.Errorf("%s/%s imports %s: not in the table of docs/design.md section 2", folder,
+					name, target)
 			}
 		}
 	})
@@ -251,7 +287,8 @@ func TestFuzzed(t *testing.T) {
 			want = 2
 		}
 		if _, exempt := unfuzzed[folder]; !exempt && targets[folder] < want {
-			t.Errorf("%s has %d fuzz targets, want %d: %s reads what peers send", folder, targets[folder], want, decoder)
+			t.Errorf("%s has %d fuzz targets, want %d: %s reads what peers send", folder,
+				targets[folder], want, decoder)
 		}
 	}
 	for folder := range unfuzzed {
@@ -263,7 +300,8 @@ func TestFuzzed(t *testing.T) {
 
 // isDecoder reports whether an exported function reads bytes, a text or a stream.
 func isDecoder(f *ast.FuncDecl) bool {
-	if !slices.ContainsFunc(decoders, func(p string) bool { return strings.HasPrefix(f.Name.Name, p) }) {
+	if !slices.ContainsFunc(decoders,
+		func(p string) bool { return strings.HasPrefix(f.Name.Name, p) }) {
 		return false
 	}
 	return slices.ContainsFunc(f.Type.Params.List, func(p *ast.Field) bool {
@@ -273,7 +311,8 @@ func isDecoder(f *ast.FuncDecl) bool {
 		case *ast.Ident:
 			return t.Name == "string" || t.Name == "Transport"
 		case *ast.SelectorExpr:
-			return slices.Contains([]string{"io.Reader", "net.Conn", "net.Listener"}, types.ExprString(t))
+			return slices.Contains([]string{"io.Reader", "net.Conn", "net.Listener"},
+				types.ExprString(t))
 		}
 		return false
 	})
@@ -324,7 +363,8 @@ func TestReference(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, text := range pages {
-			if err := os.WriteFile(filepath.Join(dir, name+".md"), []byte(text), 0o666); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, name+".md"), []byte(text),
+				0o666); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -348,7 +388,10 @@ func TestReference(t *testing.T) {
 
 // TestTopLevel holds the top level of the repository to the design card.
 func TestTopLevel(t *testing.T) {
-	want := []string{"LICENSE", "README.md", "bindings", "cmd", "docs", "go.mod", "go.sum", "repl", "runtime", "scripts", "stdlib"}
+	want := []string{
+		"LICENSE", "README.md", "bindings", "cmd", "docs", "go.mod", "go.sum", "repl", "runtime",
+		"scripts", "stdlib",
+	}
 	entries, err := os.ReadDir("..")
 	if err != nil {
 		t.Fatal(err)

@@ -58,7 +58,9 @@ var usual = way{profile: "ios17"}
 
 // others are the ways where developer services are somewhere else: lockdown with
 // an image, a tunnel by remote pairing, one by CoreDeviceProxy, somebody else's.
-var others = []way{{profile: "ios16"}, {profile: "ios17.2"}, {profile: "ios26"}, {profile: "ios17", rsd: true}}
+var others = []way{
+	{profile: "ios16"}, {profile: "ios17.2"}, {profile: "ios26"}, {profile: "ios17", rsd: true},
+}
 
 // ways says which ways a recipe is run on.
 func ways(source string) []way {
@@ -73,12 +75,16 @@ func (w way) finder(t *testing.T, h *virtual.Host) *device.Finder {
 	t.Helper()
 	o := device.Options{}
 	if w.rsd {
-		p, err := h.Devices()[0].Show(virtual.NetworkOptions{Address: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Trusted: true})
+		p, err := h.Devices()[0].Show(
+			virtual.NetworkOptions{Address: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Trusted: true},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
 		at := device.DirectAt(netip.AddrPortFrom(p.Address(), p.Ports().Trusted))
-		o.Direct = func(context.Context) ([]device.Direct, error) { return []device.Direct{at}, nil }
+		o.Direct = func(context.Context) ([]device.Direct, error) {
+			return []device.Direct{at}, nil
+		}
 	}
 	return virtualtest.Finder(t, h, o)
 }
@@ -86,7 +92,8 @@ func (w way) finder(t *testing.T, h *virtual.Host) *device.Finder {
 // run runs a script against a fresh virtual device and returns its output.
 func run(t *testing.T, w way, name, source string, args []string) (stdout string, err error) {
 	t.Helper()
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: w.profile}}})
+	h := virtualtest.Host(t,
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: w.profile}}})
 	finder := w.finder(t, h)
 	var out, errs bytes.Buffer
 	lua := host.New(host.Options{Stdout: &out, Stderr: &errs, Args: args})

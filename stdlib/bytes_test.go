@@ -14,7 +14,10 @@ func TestBytes(t *testing.T) {
 	for _, tc := range []struct{ source, want string }{
 		{`bytes.pack("<i8", int64("-9223372036854775808")):hex()`, "0000000000000080"},
 		{`bytes.unpack(">J", ("\255"):rep(8))`, "18446744073709551615\t9"},
-		{`bytes.unpack("<j", bytes.pack("<j", int64("-9007199254740993")))`, "-9007199254740993\t9"},
+		{
+			`bytes.unpack("<j", bytes.pack("<j", int64("-9007199254740993")))`,
+			"-9007199254740993\t9",
+		},
 		{`bytes.unpack("<i16", bytes.pack("<i16", -2))`, "-2\t17"},
 		{`bytes.pack("!4 b Xi4 h z", 1, 2, "a"):hex()`, "0100000002006100"},
 		{`bytes.unpack("=f d n", bytes.pack("=f d n", 0.5, 0.25, -0))`, "0.5\t0.25\t0\t21"},
@@ -57,7 +60,10 @@ func TestBytesErrors(t *testing.T) {
 		{`bytes.pack("z", "a\0")`, "argument", "byte 2"},
 		{`bytes.pack("s1", ("x"):rep(256))`, "argument", "256 bytes"},
 		{`bytes.packsize("s")`, "format", "depends"},
-		{`bytes.unpack("<i4", "abc")`, "eof", "an integer at offset 0 takes 4 bytes, and 3 are left"},
+		{
+			`bytes.unpack("<i4", "abc")`, "eof",
+			"an integer at offset 0 takes 4 bytes, and 3 are left",
+		},
 		{`bytes.unpack("<s", ("\255"):rep(8))`, "eof", "18446744073709551615"},
 		{`bytes.unpack("z", "abc")`, "eof", "no zero"},
 		{`bytes.unpack("<I9", ("\255"):rep(9))`, "decode", "64 bits"},

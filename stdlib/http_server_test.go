@@ -246,9 +246,15 @@ func TestHTTPHostileClients(t *testing.T) {
 		{"half a header", "GET / HTTP/1.1\r\nHost: x\r\nX-"},
 		{"half a body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc"},
 		{"no HTTP", "hello\r\n\r\n"},
-		{"endless header", "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X-Y: zzzzzzz\r\n", 20000)},
+		{
+			"endless header",
+			"GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X-Y: zzzzzzz\r\n", 20000),
+		},
 		{"large claim", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999\r\n\r\n"},
-		{"two lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"},
+		{
+			"two lengths",
+			"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+		},
 		{"reads nothing", "GET /large HTTP/1.1\r\nHost: x\r\n\r\n"},
 		{"leaves", "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"},
 	} {

@@ -42,7 +42,10 @@ func TestViews(t *testing.T) {
 		{`for k, v in pairs(d) do io.write(k, v) end`, "x1y2"},
 		{`for v in l do io.write(v) end`, "abc"},
 		{`io.write(#l, #d)`, "32"},
-		{`io.write(table.concat(l, ","), table.concat(l, "", 2), table.concat(l, "", 1, 1))`, "a,b,cbca"},
+		{
+			`io.write(table.concat(l, ","), table.concat(l, "", 2), table.concat(l, "", 1, 1))`,
+			"a,b,cbca",
+		},
 		{`io.write(unpack(l))`, "abc"},
 		{`p(l)`, "{\"a\", \"b\", \"c\"}\n"},
 		{`p(d)`, "{x=1, y=2}\n"},

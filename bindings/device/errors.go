@@ -108,8 +108,9 @@ var ours = []reason{
 	{device.ErrNotFound, "no_device",
 		"plug one in and unlock it, or try `--virtual`; `imdlua devices` lists what is there"},
 	{device.ErrNotPaired, "not_paired", "run `imdlua pair`, or call dev:pair()"},
-	{device.ErrRecordKept, "record_kept", "the record is of no use any more; the muxer that has it " +
-		"did not delete it"},
+	{device.ErrRecordKept, "record_kept",
+		"the record is of no use any more; the muxer that has it " +
+			"did not delete it"},
 	{device.ErrDeveloperMode, "developer_mode_off",
 		"turn on Settings > Privacy & Security > Developer Mode on the device"},
 	{device.ErrNoImage, "no_developer_image",

@@ -34,8 +34,9 @@ func pairingMethods() []*api.Func {
 			api.Perm("modify"),
 			api.Example(`local dev = device()
 dev:pair{ timeout = 60 }`)),
-		api.Method("unpair", "Makes the device forget this computer and deletes the pair record. The "+
-			"code is record_kept when only the second of these failed.",
+		api.Method("unpair",
+			"Makes the device forget this computer and deletes the pair record. The "+
+				"code is record_kept when only the second of these failed.",
 			"opts?", unpairDevice,
 			opts,
 			api.Raises("not_paired", "record_kept", "timeout"),

@@ -112,10 +112,14 @@ func (c *cli) backgroundFiles(f *forwardFlags, port uint16) (backgroundFiles, er
 // detachForward starts this program again and waits until it listens.
 func (c *cli) detachForward(ctx context.Context, f *forwardFlags, specs []forwardSpec) error {
 	if c.flags.virtual != "" {
-		return usageError("-d with --virtual: nobody else could reach that device").WithHint("serve it with imdlua virtual and name it with --usbmux")
+		return usageError("-d with --virtual: nobody else could reach that device").WithHint(
+			"serve it with imdlua virtual and name it with --usbmux",
+		)
 	}
 	if f.pidFile == "" && specs[0].local == 0 {
-		return usageError("with -d the first port must be known, for --stop").WithHint("or say --pid-file")
+		return usageError("with -d the first port must be known, for --stop").WithHint(
+			"or say --pid-file",
+		)
 	}
 	files, err := c.backgroundFiles(f, specs[0].local)
 	if err != nil {
@@ -123,7 +127,8 @@ func (c *cli) detachForward(ctx context.Context, f *forwardFlags, specs []forwar
 	}
 	if conn, err := net.Dial("unix", files.socket()); err == nil {
 		conn.Close()
-		return usageError("a forward of port %d runs in the background already", specs[0].local).WithHint("imdlua forward --stop %d ends it", specs[0].local)
+		return usageError("a forward of port %d runs in the background already",
+			specs[0].local).WithHint("imdlua forward --stop %d ends it", specs[0].local)
 	}
 	log, err := createLog(files.log())
 	if err != nil {
@@ -134,7 +139,8 @@ func (c *cli) detachForward(ctx context.Context, f *forwardFlags, specs []forwar
 	if err != nil {
 		return err
 	}
-	args := slices.DeleteFunc(slices.Clone(c.args), func(a string) bool { return a == "-d" || a == "--detach" })
+	args := slices.DeleteFunc(slices.Clone(c.args),
+		func(a string) bool { return a == "-d" || a == "--detach" })
 	at := slices.Index(args, "--")
 	if at < 0 {
 		at = len(args)
@@ -174,7 +180,9 @@ func (c *cli) chosenTunnel(ctx context.Context) ([]string, error) {
 
 // awaitChild passes on what the new process says until it is ready. If it ends
 // instead, its log and its exit code become ours.
-func (c *cli) awaitChild(ctx context.Context, cmd *exec.Cmd, stdout io.Reader, files backgroundFiles) error {
+func (c *cli) awaitChild(
+	ctx context.Context, cmd *exec.Cmd, stdout io.Reader, files backgroundFiles,
+) error {
 	ctx, cancel := c.timed(ctx, 2*stopTime)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
@@ -187,7 +195,8 @@ func (c *cli) awaitChild(ctx context.Context, cmd *exec.Cmd, stdout io.Reader, f
 		}
 	}
 	if ready {
-		fmt.Fprintf(c.stderr, "imdlua: in the background as process %d; pid in %s, log in %s\n", cmd.Process.Pid, files.pid(), files.log())
+		fmt.Fprintf(c.stderr, "imdlua: in the background as process %d; pid in %s, log in %s\n",
+			cmd.Process.Pid, files.pid(), files.log())
 		return cmd.Process.Release()
 	}
 	err := cmd.Wait()
@@ -321,7 +330,8 @@ func (c *cli) stopOne(ctx context.Context, files backgroundFiles) error {
 		if errors.Is(stat, fs.ErrNotExist) {
 			return fmt.Errorf("no forward runs in the background with pid file %s", files.pid())
 		}
-		fmt.Fprintf(c.stderr, "imdlua: %s belonged to a forward that was killed; removed\n", files.pid())
+		fmt.Fprintf(c.stderr, "imdlua: %s belonged to a forward that was killed; removed\n",
+			files.pid())
 		return nil
 	}
 	defer conn.Close()

@@ -38,9 +38,13 @@ func (c *cli) browseCommand() *cobra.Command {
 			return nil
 		},
 		ValidArgs: []string{"mobdev2", "rsd", "remotepairing", "manual-pairing"},
-		RunE:      func(cmd *cobra.Command, args []string) error { return c.browse(cmd.Context(), f, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.browse(cmd.Context(), f,
+				args[0])
+		},
 	}
-	cmd.Flags().StringArrayVarP(&f.interfaces, "interface", "i", nil, "`name` of an interface, repeatable; all when left out")
+	cmd.Flags().StringArrayVarP(&f.interfaces, "interface", "i", nil,
+		"`name` of an interface, repeatable; all when left out")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	return cmd
 }
@@ -58,9 +62,14 @@ type instanceJSON struct {
 func (c *cli) browse(ctx context.Context, f *browseFlags, what string) error {
 	t, err := bonjour.ParseType(what)
 	if err != nil {
-		return usageError("there is nothing called %q to browse: mobdev2, rsd, remotepairing, manual-pairing", what)
+		return usageError(
+			"there is nothing called %q to browse: mobdev2, rsd, remotepairing, manual-pairing",
+			what,
+		)
 	}
-	list, err := c.browser().Browse(ctx, bonjour.Query{Type: t, Timeout: max(time.Duration(c.flags.timeout), 0), Interfaces: f.interfaces})
+	list, err := c.browser().Browse(ctx, bonjour.Query{
+		Type: t, Timeout: max(time.Duration(c.flags.timeout), 0), Interfaces: f.interfaces,
+	})
 	if err != nil {
 		return err
 	}
@@ -70,7 +79,9 @@ func (c *cli) browse(ctx context.Context, f *browseFlags, what string) error {
 			if i.TXT == nil {
 				i.TXT = map[string]string{}
 			}
-			out = append(out, instanceJSON{i.Name, string(i.Type), i.Host, i.Port, i.Addresses, i.Interface, i.TXT})
+			out = append(out, instanceJSON{
+				i.Name, string(i.Type), i.Host, i.Port, i.Addresses, i.Interface, i.TXT,
+			})
 		}
 		return printJSON(c.stdout, out)
 	}

@@ -40,7 +40,9 @@ func (c *cli) knownDevice(ctx context.Context) (*device.Device, error) {
 	})
 }
 
-func (c *cli) findOne(ctx context.Context, choose func(context.Context, []device.Info) (device.Info, error)) (*device.Device, error) {
+func (c *cli) findOne(
+	ctx context.Context, choose func(context.Context, []device.Info) (device.Info, error),
+) (*device.Device, error) {
 	f, err := c.finder()
 	if err != nil {
 		return nil, err
@@ -84,12 +86,15 @@ func (c *cli) choose(ctx context.Context, list []device.Info) (device.Info, erro
 
 // among returns the chosen one if it is in the list.
 func (c *choice) among(list []device.Info) (device.Info, error) {
-	at := slices.IndexFunc(list, func(i device.Info) bool { return c.udid != "" && i.UDID == c.udid })
+	at := slices.IndexFunc(list,
+		func(i device.Info) bool { return c.udid != "" && i.UDID == c.udid })
 	if at >= 0 {
 		return list[at], nil
 	}
 	err := &device.AmbiguousError{Matches: list}
-	return device.Info{}, (&host.Error{Code: "ambiguous", Message: err.Error(), Cause: err}).WithHint("name one with --tunnel UDID")
+	return device.Info{}, (&host.Error{
+		Code: "ambiguous", Message: err.Error(), Cause: err,
+	}).WithHint("name one with --tunnel UDID")
 }
 
 // askDevice lists devices and reads which one is meant: its number, UDID or
@@ -112,7 +117,8 @@ func (c *cli) askDevice(ctx context.Context, list []device.Info) (string, error)
 			return "", err
 		}
 		for n, i := range list {
-			if line == strconv.Itoa(n+1) || line != "" && sameDevice(device.Selector{UDID: line}, i) || line == i.Name {
+			if line == strconv.Itoa(n+1) ||
+				line != "" && sameDevice(device.Selector{UDID: line}, i) || line == i.Name {
 				return i.UDID, nil
 			}
 		}

@@ -40,19 +40,44 @@ func TestAskForTunnel(t *testing.T) {
 		stdout      string
 		questions   int
 	}{
-		{"a number, once a run", "2\n", []string{"-e", "print(device().udid) print(device().udid == device().udid)"}, second + "\ntrue\n", 1},
+		{
+			"a number, once a run", "2\n",
+			[]string{"-e", "print(device().udid) print(device().udid == device().udid)"},
+			second + "\ntrue\n", 1,
+		},
 		{"a UDID", second + "\n", []string{"-e", "print(device().udid)"}, second + "\n", 1},
-		{"a UDID as others write it", strings.ToLower(strings.ReplaceAll(first, "-", "")) + "\n", []string{"-e", "print(device().udid)"}, first + "\n", 1},
-		{"a name, without the end of the line", "Shelf", []string{"-e", "print(device().name)"}, "Shelf\n", 1},
+		{
+			"a UDID as others write it", strings.ToLower(strings.ReplaceAll(first, "-", "")) + "\n",
+			[]string{"-e", "print(device().udid)"}, first + "\n", 1,
+		},
+		{
+			"a name, without the end of the line", "Shelf", []string{"-e", "print(device().name)"},
+			"Shelf\n", 1,
+		},
 		{"the third try", "\n3\n 1 \n", []string{"-e", "print(device().udid)"}, first + "\n", 3},
-		{"the rest belongs to the script", "1\nhello\n", []string{"-e", "print(device().udid, io.read())"}, first + "\thello\n", 1},
-		{"tasks share the answer", "1\n", []string{"-e", "for _, u in ipairs(task.map({ 1, 2, 3 }, 3, function() return device().udid end)) do print(u) end"}, strings.Repeat(first+"\n", 3), 1},
+		{
+			"the rest belongs to the script", "1\nhello\n",
+			[]string{"-e", "print(device().udid, io.read())"}, first + "\thello\n", 1,
+		},
+		{"tasks share the answer", "1\n", []string{
+			"-e",
+			"for _, u in ipairs(task.map({ 1, 2, 3 }, 3, function() return device().udid end)) do print(u) end",
+		}, strings.Repeat(first+"\n", 3), 1},
 		{"device.wait", "2\n", []string{"-e", "print(device.wait().udid)"}, second + "\n", 1},
 		{"a command", "2\n", []string{"info", "-k", "UniqueDeviceID"}, second + "\n", 1},
-		{"devices are listed without a question", "", []string{"devices", "--json", "--device", first}, "", 0},
+		{
+			"devices are listed without a question", "",
+			[]string{"devices", "--json", "--device", first}, "", 0,
+		},
 		{"so does a script", "", []string{"-e", "print(#devices())"}, "2\n", 0},
-		{"one that is named is not asked for", "", []string{"-e", "print(device{ udid = '" + second + "' }.udid)"}, second + "\n", 0},
-		{"neither is that of --device", "", []string{"--device", second, "-e", "print(device().udid)"}, second + "\n", 0},
+		{
+			"one that is named is not asked for", "",
+			[]string{"-e", "print(device{ udid = '" + second + "' }.udid)"}, second + "\n", 0,
+		},
+		{
+			"neither is that of --device", "",
+			[]string{"--device", second, "-e", "print(device().udid)"}, second + "\n", 0,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -63,7 +88,8 @@ func TestAskForTunnel(t *testing.T) {
 			if n := strings.Count(stderr, question); n != test.questions {
 				t.Errorf("it asked %d times, want %d:\n%s", n, test.questions, stderr)
 			}
-			if test.questions > 0 && (!strings.Contains(stderr, "\n  1  Shelf") || !strings.Contains(stderr, first) || !strings.Contains(stderr, second)) {
+			if test.questions > 0 && (!strings.Contains(stderr, "\n  1  Shelf") ||
+				!strings.Contains(stderr, first) || !strings.Contains(stderr, second)) {
 				t.Errorf("it does not list what there is:\n%s", stderr)
 			}
 		})
@@ -74,7 +100,9 @@ func TestAskForTunnel(t *testing.T) {
 func TestAskForTunnelInVain(t *testing.T) {
 	t.Parallel()
 	tunneld, udids := twoTunnels(t)
-	script := []string{"-e", "local ok, e = try(function() device() end) print(ok, e.code) device()"}
+	script := []string{
+		"-e", "local ok, e = try(function() device() end) print(ok, e.code) device()",
+	}
 	for _, test := range []struct {
 		name, typed string
 		args        []string
@@ -92,7 +120,8 @@ func TestAskForTunnelInVain(t *testing.T) {
 		if n := strings.Count(stderr, question); n != test.questions {
 			t.Errorf("%s: it asked %d times, want %d:\n%s", test.name, n, test.questions, stderr)
 		}
-		if !strings.Contains(stderr, "error[ambiguous]") || !strings.Contains(stderr, udids[1]) || !strings.Contains(stderr, "hint: name one with --tunnel UDID") {
+		if !strings.Contains(stderr, "error[ambiguous]") || !strings.Contains(stderr, udids[1]) ||
+			!strings.Contains(stderr, "hint: name one with --tunnel UDID") {
 			t.Errorf("%s: it wrote %q", test.name, stderr)
 		}
 	}
@@ -102,7 +131,9 @@ func TestAskForTunnelInVain(t *testing.T) {
 func TestAskForTunnelInterrupted(t *testing.T) {
 	t.Parallel()
 	tunneld, _ := twoTunnels(t)
-	for _, args := range [][]string{{"-e", "defer(function() print('closed') end) device()"}, {"info"}, {"tunnel"}, {"repl"}} {
+	for _, args := range [][]string{
+		{"-e", "defer(function() print('closed') end) device()"}, {"info"}, {"tunnel"}, {"repl"},
+	} {
 		p := asking(t, tunneld, "", args...)
 		r, w := io.Pipe()
 		defer w.Close()
@@ -117,7 +148,8 @@ func TestAskForTunnelInterrupted(t *testing.T) {
 			t.Errorf("its clean-up printed %q", p.out)
 		}
 	}
-	newProgram(t, "--tunneld", tunneld, "--tunnel", "", "-e", "device()").check(t, 1) // no terminal, no question
+	newProgram(t, "--tunneld", tunneld, "--tunnel", "", "-e", "device()").check(t,
+		1) // no terminal, no question
 	p := asking(t, tunneld, "", "--timeout", "0.2", "-e", "device()")
 	r, w := io.Pipe()
 	defer w.Close()
@@ -144,13 +176,15 @@ func TestReadLine(t *testing.T) {
 		r := strings.NewReader(in)
 		line, err := readLine(r)
 		if rest := len(in) - len(line) - 1; err != nil || line != want || r.Len() != max(rest, 0) {
-			t.Errorf("readLine(%q) = %q, %v with %d bytes left, want %q", in, line, err, r.Len(), want)
+			t.Errorf("readLine(%q) = %q, %v with %d bytes left, want %q", in, line, err, r.Len(),
+				want)
 		}
 	}
 	if line, err := readLine(strings.NewReader("")); err != io.EOF {
 		t.Errorf("readLine(\"\") = %q, %v, want EOF", line, err)
 	}
-	if line, err := readLine(strings.NewReader(strings.Repeat("x", 2*maxAnswer))); err == nil || line != "" {
+	if line, err := readLine(strings.NewReader(strings.Repeat("x", 2*maxAnswer))); err == nil ||
+		line != "" {
 		t.Errorf("readLine of %d bytes = %d bytes, %v, want an error", 2*maxAnswer, len(line), err)
 	}
 }

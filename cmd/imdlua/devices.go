@@ -70,7 +70,8 @@ func describe(i device.Info) deviceJSON {
 		Build: i.Build, Class: i.Class, Transport: i.Transport(), Routes: []routeJSON{},
 	}
 	for _, r := range i.Routes {
-		d.Routes = append(d.Routes, routeJSON{r.Kind, string(r.Via), r.Muxer, r.DeviceID, r.Address})
+		d.Routes = append(d.Routes,
+			routeJSON{r.Kind, string(r.Via), r.Muxer, r.DeviceID, r.Address})
 	}
 	if i.Err != nil {
 		d.Error = i.Err.Error()

@@ -59,7 +59,8 @@ func (c *cli) docsCommand() *cobra.Command {
 				if i > 0 {
 					io.WriteString(c.stdout, "\n")
 				}
-				if _, err := io.WriteString(c.stdout, strings.TrimRight(pages[name], "\n")+"\n"); err != nil {
+				if _, err := io.WriteString(c.stdout,
+					strings.TrimRight(pages[name], "\n")+"\n"); err != nil {
 					return err
 				}
 			}

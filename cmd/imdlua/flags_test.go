@@ -68,7 +68,10 @@ func TestJoinValues(t *testing.T) {
 func TestRoutesUsage(t *testing.T) {
 	t.Parallel()
 	virtual := []string{"virtual", "--usbmux", "127.0.0.1:0"}
-	with := func(base []string, more ...string) []string { return append(slices.Clone(base), more...) }
+	with := func(base []string, more ...string) []string {
+		return append(slices.Clone(base),
+			more...)
+	}
 	for _, test := range []struct {
 		args   []string
 		stderr string
@@ -79,11 +82,23 @@ func TestRoutesUsage(t *testing.T) {
 		{[]string{"--rsd", "local host", "5", "-e", ""}, `not "local host:5"`},
 		{[]string{"--rsd"}, "needs an argument"},
 		{[]string{"devices", "--rsd"}, "needs an argument"},
-		{[]string{"--rsd", "::1", "5", "--virtual", "-e", ""}, "--virtual and --rsd exclude each other"},
-		{[]string{"--rsd", "::1", "5", "--usbmux", "127.0.0.1:1", "-e", ""}, "--usbmux and --rsd exclude each other"},
-		{[]string{"--rsd", "::1", "5", "--tunnel", "-e", ""}, "--rsd and --tunnel exclude each other"},
+		{
+			[]string{"--rsd", "::1", "5", "--virtual", "-e", ""},
+			"--virtual and --rsd exclude each other",
+		},
+		{
+			[]string{"--rsd", "::1", "5", "--usbmux", "127.0.0.1:1", "-e", ""},
+			"--usbmux and --rsd exclude each other",
+		},
+		{
+			[]string{"--rsd", "::1", "5", "--tunnel", "-e", ""},
+			"--rsd and --tunnel exclude each other",
+		},
 		{[]string{"--tunnel", "--virtual", "-e", ""}, "--virtual and --tunnel exclude each other"},
-		{[]string{"--tunnel", "", "--usbmux", "127.0.0.1:1", "devices"}, "--usbmux and --tunnel exclude each other"},
+		{
+			[]string{"--tunnel", "", "--usbmux", "127.0.0.1:1", "devices"},
+			"--usbmux and --tunnel exclude each other",
+		},
 		{[]string{"--tunnel=Shelf", "devices"}, "a name goes into --device"},
 		{[]string{"--tunnel", "Shelf", "devices"}, "--tunnel takes a UDID"},
 		{[]string{"--tunneld", "127.0.0.1:1", "devices"}, "--tunneld is for --tunnel"},
@@ -114,7 +129,8 @@ func TestRoutesUsage(t *testing.T) {
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
 			t.Parallel()
-			if stdout, stderr := newProgram(t, test.args...).check(t, 2); stdout != "" || !strings.Contains(stderr, test.stderr) {
+			if stdout, stderr := newProgram(t, test.args...).check(t, 2); stdout != "" ||
+				!strings.Contains(stderr, test.stderr) {
 				t.Errorf("it printed %q and %q, want %q", stdout, stderr, test.stderr)
 			}
 		})
@@ -135,7 +151,8 @@ func TestNobodyThere(t *testing.T) {
 		{[]string{"--tunneld", "127.0.0.1:1", "--tunnel", "", "-e", "device()"}, "imdlua tunneld"},
 		{[]string{"pair", "--remote", "127.0.0.1:1"}, "address and port"},
 	} {
-		if _, stderr := newProgram(t, test.args...).check(t, 4); !strings.Contains(stderr, "error[no_device]") || !strings.Contains(stderr, test.hint) {
+		if _, stderr := newProgram(t, test.args...).check(t, 4); !strings.Contains(stderr,
+			"error[no_device]") || !strings.Contains(stderr, test.hint) {
 			t.Errorf("%q: %q, want a hint of %q", test.args, stderr, test.hint)
 		}
 	}

@@ -86,7 +86,8 @@ func TestForward(t *testing.T) {
 		}
 	}
 	// Nothing listens on port 9: that is reported, and the forward goes on.
-	if err := echoed(addresses[2], ""); err != nil && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+	if err := echoed(addresses[2], ""); err != nil && !errors.Is(err, syscall.ECONNRESET) &&
+		!errors.Is(err, syscall.EPIPE) {
 		t.Error(err)
 	}
 	p.errs.await(t, "port 9")
@@ -121,17 +122,23 @@ func TestForwardRefused(t *testing.T) {
 	}
 	defer l.Close()
 	taken := fmt.Sprintf("%d:80", l.Addr().(*net.TCPAddr).Port)
-	if _, stderr := newProgram(t, "--virtual", "forward", taken).check(t, 1); !strings.Contains(stderr, "in use") {
+	if _, stderr := newProgram(t, "--virtual", "forward", taken).check(t, 1); !strings.Contains(
+		stderr, "in use",
+	) {
 		t.Errorf("a taken port: %q", stderr)
 	}
 	newProgram(t, "forward", "0:80").check(t, 4)
-	for _, bad := range []string{"80", "a:80", "1:0", "70000:80", "80:70000", "1:2:3:4", "::1:80:80", ""} {
+	for _, bad := range []string{
+		"80", "a:80", "1:0", "70000:80", "80:70000", "1:2:3:4", "::1:80:80", "",
+	} {
 		if _, ok := parseForward(bad); ok {
 			t.Errorf("%q was taken for a forward", bad)
 		}
 	}
 	for text, want := range map[string]string{
-		"8100:80": "127.0.0.1:8100", "0.0.0.0:8100:80": "0.0.0.0:8100", "[::1]:8100:80": "[::1]:8100", "*:8100:80": "*:8100", ":8100:80": ":8100", "host:1:2": "host:1",
+		"8100:80": "127.0.0.1:8100", "0.0.0.0:8100:80": "0.0.0.0:8100",
+		"[::1]:8100:80": "[::1]:8100", "*:8100:80": "*:8100", ":8100:80": ":8100",
+		"host:1:2": "host:1",
 	} {
 		if s, ok := parseForward(text); !ok || s.address() != want {
 			t.Errorf("%q listens on %q, %v, want %q", text, s.address(), ok, want)
@@ -173,7 +180,8 @@ func TestForwardBackground(t *testing.T) {
 	files := backgroundFiles(filepath.Join(home, "imdlua", fmt.Sprintf("forward-%d", port)))
 
 	out, stderr := background("-d", spec).check(t, 0)
-	if out != fmt.Sprintf("%s -> 7 of %s\n", address, udids[0]) || !strings.Contains(stderr, files.pid()) {
+	if out != fmt.Sprintf("%s -> 7 of %s\n", address, udids[0]) ||
+		!strings.Contains(stderr, files.pid()) {
 		t.Errorf("it said %q and %q", out, stderr)
 	}
 	if err := echoed(address, "at once"); err != nil {
@@ -187,7 +195,9 @@ func TestForwardBackground(t *testing.T) {
 	if _, stderr := background("-d", spec).check(t, 2); !strings.Contains(stderr, "already") {
 		t.Errorf("the second -d said %q", stderr)
 	}
-	if out, _ := background("--stop", strconv.Itoa(port)).check(t, 0); out != fmt.Sprintf("stopped forward-%d\n", port) {
+	if out, _ := background("--stop", strconv.Itoa(port)).check(t, 0); out != fmt.Sprintf(
+		"stopped forward-%d\n", port,
+	) {
 		t.Errorf("--stop said %q", out)
 	}
 	if err := echoed(address, "x"); err == nil {
@@ -198,7 +208,8 @@ func TestForwardBackground(t *testing.T) {
 			t.Errorf("%s is still there: %v", f, err)
 		}
 	}
-	if _, stderr := background("--stop", strconv.Itoa(port)).check(t, 1); !strings.Contains(stderr, "no forward runs") {
+	if _, stderr := background("--stop", strconv.Itoa(port)).check(t, 1); !strings.Contains(stderr,
+		"no forward runs") {
 		t.Errorf("the second --stop said %q", stderr)
 	}
 	testKilledForward(t, background, spec, files)
@@ -206,7 +217,9 @@ func TestForwardBackground(t *testing.T) {
 }
 
 // testKilledForward has the process killed, which leaves its files behind.
-func testKilledForward(t *testing.T, background func(...string) *program, spec string, files backgroundFiles) {
+func testKilledForward(
+	t *testing.T, background func(...string) *program, spec string, files backgroundFiles,
+) {
 	background("-d", spec).check(t, 0)
 	b, err := os.ReadFile(files.pid())
 	if err != nil {
@@ -242,13 +255,16 @@ func testFailedStart(t *testing.T, background func(...string) *program, spec, ad
 	if _, stderr := background("-d", spec).check(t, 1); !strings.Contains(stderr, "in use") {
 		t.Errorf("-d with a taken port said %q", stderr)
 	}
-	if _, stderr := background("-d", "0:7").check(t, 2); !strings.Contains(stderr, "first port must be known") {
+	if _, stderr := background("-d", "0:7").check(t, 2); !strings.Contains(stderr,
+		"first port must be known") {
 		t.Errorf("-d with port 0 said %q", stderr)
 	}
-	if _, stderr := background("-d", spec, "--stop").check(t, 2); !strings.Contains(stderr, "exclude") {
+	if _, stderr := background("-d", spec, "--stop").check(t, 2); !strings.Contains(stderr,
+		"exclude") {
 		t.Errorf("-d --stop said %q", stderr)
 	}
-	if _, stderr := background("--stop", "x").check(t, 2); !strings.Contains(stderr, "local ports") {
+	if _, stderr := background("--stop", "x").check(t, 2); !strings.Contains(stderr,
+		"local ports") {
 		t.Errorf("--stop x said %q", stderr)
 	}
 	p := background("-d", spec)
@@ -284,7 +300,8 @@ func TestForwardBackgroundRoutes(t *testing.T) {
 		p.environment["HOME"], p.environment["XDG_RUNTIME_DIR"] = home, home
 		p.app.stdin, p.app.stdinTTY = strings.NewReader(typed), typed != ""
 		stdout, _ = p.check(t, 0)
-		if err := echoed(fmt.Sprintf("127.0.0.1:%d", port), "over another route"); err != nil && args[0] != "--rsd" {
+		if err := echoed(fmt.Sprintf("127.0.0.1:%d", port), "over another route"); err != nil &&
+			args[0] != "--rsd" {
 			t.Errorf("%q: %v", args, err)
 		}
 		p = newProgram(t, "forward", "--stop", strconv.Itoa(port))
@@ -295,7 +312,8 @@ func TestForwardBackgroundRoutes(t *testing.T) {
 	for n, udid := range s.udids {
 		for _, out := range []string{
 			detached("", "--tunneld", goios, "--tunnel", udid, "forward", "-d", "LOCAL:7"),
-			detached(strconv.Itoa(n+1)+"\n", "--tunneld", goios, "forward", "--tunnel", "", "--detach", "LOCAL:7"),
+			detached(strconv.Itoa(n+1)+"\n", "--tunneld", goios, "forward", "--tunnel", "",
+				"--detach", "LOCAL:7"),
 			// What is not in the list of services is not at that address.
 			detached("", "--rsd", s.rsd[udid][0], s.rsd[udid][1], "forward", "-d", "LOCAL:7"),
 		} {

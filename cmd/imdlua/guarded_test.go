@@ -151,7 +151,9 @@ func TestListensOnLoopback(t *testing.T) {
 			wait := map[string]string{"virtual": "ready", "tunneld": "\nready", "tunnel": "use  "}
 			p.out.await(t, cmp.Or(wait[test.name], "->"))
 			p.end(t)
-			if ok := regexp.MustCompile("^" + "(?:" + test.first + ")").MatchString(p.out.String()); !ok {
+			if ok := regexp.MustCompile("^" + "(?:" + test.first + ")").MatchString(
+				p.out.String(),
+			); !ok {
 				t.Errorf("it says %q, want %s", p.out, test.first)
 			}
 		})
@@ -237,7 +239,9 @@ func wantPrivate(t *testing.T, name string, b backgroundFiles, plant func(string
 		}
 	}
 	forward("-d", "PORT:7")
-	for path, kind := range map[string]fs.FileMode{b.pid(): 0, b.log(): 0, b.socket(): fs.ModeSocket} {
+	for path, kind := range map[string]fs.FileMode{
+		b.pid(): 0, b.log(): 0, b.socket(): fs.ModeSocket,
+	} {
 		st, err := os.Lstat(path)
 		if err != nil {
 			t.Error(err)

@@ -31,11 +31,13 @@ func (c *cli) infoCommand() *cobra.Command {
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.info(cmd.Context(), f) },
 	}
-	cmd.Flags().StringVarP(&f.domain, "domain", "q", "", "`domain` of the values, such as com.apple.mobile.battery")
+	cmd.Flags().StringVarP(&f.domain, "domain", "q", "",
+		"`domain` of the values, such as com.apple.mobile.battery")
 	cmd.Flags().StringVarP(&f.key, "key", "k", "", "print this `key` alone")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&f.xml, "xml", "x", false, "print an XML property list")
-	cmd.Flags().BoolVarP(&f.public, "public", "s", false, "only what the device tells everybody: no pairing, no session")
+	cmd.Flags().BoolVarP(&f.public, "public", "s", false,
+		"only what the device tells everybody: no pairing, no session")
 	return cmd
 }
 
@@ -89,7 +91,9 @@ func (f *infoFlags) ask(ctx context.Context, d *device.Device) (any, error) {
 		}
 		v, ok := all[f.key]
 		if !ok {
-			return nil, fmt.Errorf("the device does not tell everybody its %s; try without --public", f.key)
+			return nil, fmt.Errorf(
+				"the device does not tell everybody its %s; try without --public", f.key,
+			)
 		}
 		return v, nil
 	case f.key != "":

@@ -147,7 +147,10 @@ func (c *cli) unpairCommand() *cobra.Command {
 	}
 }
 
-func (c *cli) withDevice(ctx context.Context, limit time.Duration, done string, f func(*device.Device, context.Context) error) error {
+func (c *cli) withDevice(
+	ctx context.Context, limit time.Duration, done string,
+	f func(*device.Device, context.Context) error,
+) error {
 	ctx, cancel := c.timed(ctx, limit)
 	defer cancel()
 	d, err := c.oneDevice(ctx)

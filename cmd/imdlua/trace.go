@@ -21,7 +21,8 @@ func (t *tracer) set(layers []string) { t.layers.Store(&layers) }
 
 func (t *tracer) wants(layer string, level slog.Level) bool {
 	layers := *t.layers.Load()
-	return slices.Contains(layers, layer) || slices.Contains(layers, "all") || t.verbose && level >= slog.LevelInfo
+	return slices.Contains(layers, layer) || slices.Contains(layers, "all") ||
+		t.verbose && level >= slog.LevelInfo
 }
 
 // traceHandler writes the records that its tracer wants. A record's layer is
@@ -33,7 +34,9 @@ type traceHandler struct {
 }
 
 func newTraceHandler(w io.Writer, t *tracer) slog.Handler {
-	return &traceHandler{Handler: slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}), tracer: t}
+	return &traceHandler{
+		Handler: slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}), tracer: t,
+	}
 }
 
 // Enabled can only say no for certain: a record may name its own layer.
@@ -96,7 +99,9 @@ func (c *cli) traceCommand() repl.Command {
 			if arg == "off" {
 				c.tracer.set(nil)
 			} else if arg != "" {
-				c.tracer.set(strings.FieldsFunc(arg, func(r rune) bool { return r == ',' || r == ' ' }))
+				c.tracer.set(
+					strings.FieldsFunc(arg, func(r rune) bool { return r == ',' || r == ' ' }),
+				)
 			}
 			now := strings.Join(*c.tracer.layers.Load(), ",")
 			if now == "" {

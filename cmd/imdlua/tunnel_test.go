@@ -44,16 +44,23 @@ func TestTunnelText(t *testing.T) {
 				k, v, _ := strings.Cut(strings.TrimSpace(line), " ")
 				said[k] = strings.TrimSpace(v)
 			}
-			want := map[string]string{"ios17": "tcp (CoreDeviceProxy, ", "ios17.2": "quic (remote pairing, QUIC, ", "ios26": "tcp (CoreDeviceProxy, "}[profile]
-			if !strings.HasPrefix(said["protocol"], want) || said["use"] != "--rsd "+said["address"]+" "+said["port"] || said["device"] == "" {
+			want := map[string]string{
+				"ios17": "tcp (CoreDeviceProxy, ", "ios17.2": "quic (remote pairing, QUIC, ",
+				"ios26": "tcp (CoreDeviceProxy, ",
+			}[profile]
+			if !strings.HasPrefix(said["protocol"], want) ||
+				said["use"] != "--rsd "+said["address"]+" "+said["port"] || said["device"] == "" {
 				t.Errorf("it printed %q", p.out)
 			}
 			use := strings.Fields(said["use"])
-			out, _ := newProgram(t, append(use, "-e", "local d = device() print(d.udid, d.transport, #d:processes() > 20)")...).check(t, 0)
+			out, _ := newProgram(t, append(use, "-e",
+				"local d = device() print(d.udid, d.transport, #d:processes() > 20)")...).check(t,
+				0)
 			if out != said["device"]+"\ttunnel\ttrue\n" {
 				t.Errorf("a script over %q printed %q", use, out)
 			}
-			if out, _ := newProgram(t, append([]string{"info", "-k", "UniqueDeviceID"}, use...)...).check(t, 0); out != said["device"]+"\n" {
+			if out, _ := newProgram(t, append([]string{"info", "-k", "UniqueDeviceID"},
+				use...)...).check(t, 0); out != said["device"]+"\n" {
 				t.Errorf("info over %q printed %q", use, out)
 			}
 			p.interrupt(t)
@@ -82,12 +89,16 @@ func TestTunnelOptions(t *testing.T) {
 	} {
 		t.Run(test.profile+" "+test.flags, func(t *testing.T) {
 			t.Parallel()
-			p := newProgram(t, append([]string{"--virtual=" + test.profile, "tunnel", "--json"}, strings.Fields(test.flags)...)...).start(t)
+			p := newProgram(t, append([]string{"--virtual=" + test.profile, "tunnel", "--json"},
+				strings.Fields(test.flags)...)...).start(t)
 			j := tunnelLines(t, p.out.await(t, "\n"))[0]
-			if j.Event != "up" || j.Protocol != test.protocol || j.How != test.how || j.Generation != 1 || !strings.HasPrefix(j.Route, "usb ") {
-				t.Errorf("%+v, want the first tunnel by %s, %s on a cable", j, test.protocol, test.how)
+			if j.Event != "up" || j.Protocol != test.protocol || j.How != test.how ||
+				j.Generation != 1 || !strings.HasPrefix(j.Route, "usb ") {
+				t.Errorf("%+v, want the first tunnel by %s, %s on a cable", j, test.protocol,
+					test.how)
 			}
-			if j.RSD != fmt.Sprintf("--rsd %s %d", j.Address, j.Port) || j.Inside == "" || j.InsidePort == 0 || j.MTU < 1280 || j.Interface != "" || j.Error != "" {
+			if j.RSD != fmt.Sprintf("--rsd %s %d", j.Address, j.Port) || j.Inside == "" ||
+				j.InsidePort == 0 || j.MTU < 1280 || j.Interface != "" || j.Error != "" {
 				t.Errorf("%+v, want its addresses and no interface", j)
 			}
 			p.interrupt(t)
@@ -109,7 +120,8 @@ func TestTunnelRefused(t *testing.T) {
 		{"--virtual --device nobody tunnel", 4, "error[no_device]"},
 		{"tunnel", 4, "error[no_muxer]"},
 	} {
-		if out, stderr := newProgram(t, strings.Fields(test.args)...).check(t, test.code); out != "" || !strings.Contains(stderr, test.want) {
+		if out, stderr := newProgram(t, strings.Fields(test.args)...).check(t,
+			test.code); out != "" || !strings.Contains(stderr, test.want) {
 			t.Errorf("%s: it printed %q and %q, want %q", test.args, out, stderr, test.want)
 		}
 	}
@@ -142,13 +154,15 @@ func TestTunnelComesBack(t *testing.T) {
 		newProgram(t, "--usbmux", address, "-e", "device():restart()").check(t, 0)
 		list := tunnelLines(t, objects.out.await(t, fmt.Sprintf(`"generation":%d}`+"\n", n)))
 		down, up := list[1], list[len(list)-1]
-		if down.Event != "down" || down.UDID != udids[0] || down.Error == "" || down.Generation != 0 {
+		if down.Event != "down" || down.UDID != udids[0] || down.Error == "" ||
+			down.Generation != 0 {
 			t.Errorf("its end is %+v", down)
 		}
 		if up.Event != "up" || up.UDID != udids[0] || up.Error != "" {
 			t.Errorf("its return is %+v", up)
 		}
-		out, _ := newProgram(t, append(strings.Fields(up.RSD), "-e", "print(device().udid)")...).check(t, 0)
+		out, _ := newProgram(t,
+			append(strings.Fields(up.RSD), "-e", "print(device().udid)")...).check(t, 0)
 		if out != udids[0]+"\n" {
 			t.Errorf("tunnel %d led to %q", n, out)
 		}
@@ -169,7 +183,8 @@ func TestTunnelOfTunnel(t *testing.T) {
 	if j.Protocol != "rsd" || j.UDID != udid || j.Inside != "" || j.MTU != 0 {
 		t.Errorf("%+v, want one that others made", j)
 	}
-	if out, _ := newProgram(t, append(strings.Fields(j.RSD), "-e", "print(device().udid)")...).check(t, 0); out != udid+"\n" {
+	if out, _ := newProgram(t, append(strings.Fields(j.RSD), "-e",
+		"print(device().udid)")...).check(t, 0); out != udid+"\n" {
 		t.Errorf("it led to %q", out)
 	}
 	p.interrupt(t)

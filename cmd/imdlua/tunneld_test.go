@@ -14,9 +14,14 @@ import (
 
 // tunneldOf runs imdlua tunneld for the devices of a muxer, and returns where
 // its APIs are once it has a tunnel to each.
-func tunneldOf(t *testing.T, mux string, devices int, more ...string) (p *program, python, goios string) {
+func tunneldOf(
+	t *testing.T, mux string, devices int, more ...string,
+) (p *program, python, goios string) {
 	t.Helper()
-	args := []string{"--usbmux", mux, "tunneld", "--no-network", "--listen", "127.0.0.1:0", "--go-ios", "127.0.0.1:0"}
+	args := []string{
+		"--usbmux", mux, "tunneld", "--no-network", "--listen", "127.0.0.1:0", "--go-ios",
+		"127.0.0.1:0",
+	}
 	p = newProgram(t, append(args, more...)...).start(t)
 	lines := strings.Fields(p.out.awaitTimes(t, "\n", 2))
 	if len(lines) != 4 || lines[0] != "ready" || lines[2] != "ready" {
@@ -46,7 +51,8 @@ func get(t *testing.T, url string) (status int, body string) {
 func reachable(t *testing.T, python string, udids []string) {
 	t.Helper()
 	for _, u := range udids {
-		if status, body := get(t, "http://"+python+"/start-tunnel?udid="+u); status != http.StatusOK {
+		if status, body := get(t,
+			"http://"+python+"/start-tunnel?udid="+u); status != http.StatusOK {
 			t.Fatalf("start-tunnel answers %d %s", status, body)
 		}
 	}
@@ -62,11 +68,13 @@ func TestTunneld(t *testing.T) {
 		Address string `json:"tunnel-address"`
 		Port    int    `json:"tunnel-port"`
 	}
-	if _, body := get(t, "http://"+python+"/"); json.Unmarshal([]byte(body), &listed) != nil || len(listed) != 2 || len(listed[udids[0]]) != 1 || listed[udids[1]][0].Port == 0 {
+	if _, body := get(t, "http://"+python+"/"); json.Unmarshal([]byte(body), &listed) != nil ||
+		len(listed) != 2 || len(listed[udids[0]]) != 1 || listed[udids[1]][0].Port == 0 {
 		t.Errorf("pymobiledevice3's API answers %s", body)
 	}
 	var agent []struct{ UDID string }
-	if _, body := get(t, "http://"+goios+"/tunnels"); json.Unmarshal([]byte(body), &agent) != nil || len(agent) != 2 {
+	if _, body := get(t, "http://"+goios+"/tunnels"); json.Unmarshal([]byte(body), &agent) != nil ||
+		len(agent) != 2 {
 		t.Errorf("go-ios' API answers %s", body)
 	}
 	for _, test := range []struct {
@@ -78,16 +86,32 @@ func TestTunneld(t *testing.T) {
 		{"--tunneld PYTHON --tunnel FIRST info -k UniqueDeviceID", 0, udids[0] + "\n", nil},
 		{"--tunneld PYTHON --tunnel=SECOND info -k UniqueDeviceID", 0, udids[1] + "\n", nil},
 		{"--tunneld GOIOS --tunnel SECOND info -k UniqueDeviceID", 0, udids[1] + "\n", nil},
-		{"--tunneld PYTHON --tunnel --device SECOND info -k UniqueDeviceID", 0, udids[1] + "\n", nil},
+		{
+			"--tunneld PYTHON --tunnel --device SECOND info -k UniqueDeviceID", 0, udids[1] + "\n",
+			nil,
+		},
 		{"info --tunneld PYTHON -k UniqueDeviceID --tunnel FIRST", 0, udids[0] + "\n", nil},
-		{"--tunneld PYTHON --tunnel FIRST -e print(#device():processes()>20,device().transport)", 0, "true\ttunnel\n", nil},
+		{
+			"--tunneld PYTHON --tunnel FIRST -e print(#device():processes()>20,device().transport)",
+			0, "true\ttunnel\n", nil,
+		},
 		{"--tunneld PYTHON --tunnel _ -e print(#devices())", 0, "2\n", nil},
 		// Several tunnels, and no terminal to ask on.
-		{"--tunneld PYTHON --tunnel _ -e device()", 1, "", append([]string{"error[ambiguous]", "Shelf", "--tunnel UDID"}, udids...)},
-		{"--tunneld GOIOS --tunnel info", 1, "", append([]string{"error[ambiguous]", "Shelf", "--tunnel UDID"}, udids...)},
-		{"--tunneld PYTHON --tunnel 00008110-000A1B2C3D4E5F60 info", 4, "", []string{"no tunnel to 00008110-000A1B2C3D4E5F60", "imdlua devices --tunnel"}},
+		{
+			"--tunneld PYTHON --tunnel _ -e device()", 1, "",
+			append([]string{"error[ambiguous]", "Shelf", "--tunnel UDID"}, udids...),
+		},
+		{
+			"--tunneld GOIOS --tunnel info", 1, "",
+			append([]string{"error[ambiguous]", "Shelf", "--tunnel UDID"}, udids...),
+		},
+		{
+			"--tunneld PYTHON --tunnel 00008110-000A1B2C3D4E5F60 info", 4, "",
+			[]string{"no tunnel to 00008110-000A1B2C3D4E5F60", "imdlua devices --tunnel"},
+		},
 	} {
-		args := strings.Fields(strings.NewReplacer("PYTHON", python, "GOIOS", goios, "FIRST", strings.ToLower(udids[0]), "SECOND", udids[1]).Replace(test.args))
+		args := strings.Fields(strings.NewReplacer("PYTHON", python, "GOIOS", goios, "FIRST",
+			strings.ToLower(udids[0]), "SECOND", udids[1]).Replace(test.args))
 		for i, a := range args {
 			if a == "_" {
 				args[i] = ""
@@ -136,7 +160,8 @@ func TestTunneldFollows(t *testing.T) {
 	p, python, _ := tunneldOf(t, mux, 1, "--usbmux", old)
 	newProgram(t, "--usbmux", mux, "-e", "device():restart()").check(t, 0)
 	p.errs.awaitTimes(t, "to "+udids[0]+" is up: ", 2)
-	if out, _ := newProgram(t, "--tunneld", python, "--tunnel", udids[0], "info", "-k", "UniqueDeviceID").check(t, 0); out != udids[0]+"\n" {
+	if out, _ := newProgram(t, "--tunneld", python, "--tunnel", udids[0], "info", "-k",
+		"UniqueDeviceID").check(t, 0); out != udids[0]+"\n" {
 		t.Errorf("after the restart it is %q", out)
 	}
 	p.interrupt(t)
@@ -164,8 +189,10 @@ end`).start(t)
 		want += fmt.Sprintf("true\t%d\ttrue\n", n)
 		stream.out.await(t, want)
 	}
-	if code := stream.wait(t); code != 0 || stream.out.String() != want || stream.errs.String() != "" {
-		t.Errorf("it ended with %d and printed\n%s%s, want\n%s", code, stream.out, stream.errs, want)
+	if code := stream.wait(t); code != 0 || stream.out.String() != want ||
+		stream.errs.String() != "" {
+		t.Errorf("it ended with %d and printed\n%s%s, want\n%s", code, stream.out, stream.errs,
+			want)
 	}
 	p.interrupt(t)
 }
@@ -187,9 +214,13 @@ func TestTunneldAddressTaken(t *testing.T) {
 		{"--go-ios", goios, "imdlua (go-ios API) answers there already"},
 		{"--listen", silent.Addr().String(), "in use: unknown program answers there already"},
 	} {
-		args := []string{"--usbmux", mux, "tunneld", "--listen", "", "--go-ios", "", test.flag, test.address}
-		if out, stderr := newProgram(t, args...).check(t, 1); out != "" || !strings.Contains(stderr, test.who) {
-			t.Errorf("%s %s: it said %q and %q, want %q", test.flag, test.address, out, stderr, test.who)
+		args := []string{
+			"--usbmux", mux, "tunneld", "--listen", "", "--go-ios", "", test.flag, test.address,
+		}
+		if out, stderr := newProgram(t, args...).check(t, 1); out != "" ||
+			!strings.Contains(stderr, test.who) {
+			t.Errorf("%s %s: it said %q and %q, want %q", test.flag, test.address, out, stderr,
+				test.who)
 		}
 	}
 	p.interrupt(t)
@@ -199,14 +230,19 @@ func TestTunneldAddressTaken(t *testing.T) {
 func TestTunneldToken(t *testing.T) {
 	t.Parallel()
 	mux, udids := serve(t)
-	args := []string{"--usbmux", mux, "tunneld", "--no-network", "--listen", "0.0.0.0:0", "--go-ios", ""}
-	if out, stderr := newProgram(t, args...).check(t, 2); out != "" || !strings.Contains(stderr, "IMD_TUNNELD_TOKEN") {
+	args := []string{
+		"--usbmux", mux, "tunneld", "--no-network", "--listen", "0.0.0.0:0", "--go-ios", "",
+	}
+	if out, stderr := newProgram(t, args...).check(t, 2); out != "" ||
+		!strings.Contains(stderr, "IMD_TUNNELD_TOKEN") {
 		t.Errorf("without a token it said %q and %q", out, stderr)
 	}
 	p := newProgram(t, args...)
 	p.environment["IMD_TUNNELD_TOKEN"] = "open sesame"
 	p.start(t)
-	_, port, err := net.SplitHostPort(strings.TrimSpace(strings.TrimPrefix(p.out.await(t, "\n"), "ready ")))
+	_, port, err := net.SplitHostPort(
+		strings.TrimSpace(strings.TrimPrefix(p.out.await(t, "\n"), "ready ")),
+	)
 	if err != nil {
 		t.Fatalf("it said %q", p.out)
 	}
@@ -216,10 +252,12 @@ func TestTunneldToken(t *testing.T) {
 		t.Errorf("a request without the token is answered with %d", status)
 	}
 	for token, code := range map[string]int{"": 1, "guessed": 1, "open sesame": 0} {
-		q := newProgram(t, "--tunneld", address, "--tunnel", udids[0], "-e", "print(device().udid, #device():processes() > 20)")
+		q := newProgram(t, "--tunneld", address, "--tunnel", udids[0], "-e",
+			"print(device().udid, #device():processes() > 20)")
 		q.environment["IMD_TUNNELD_TOKEN"] = token
 		out, stderr := q.check(t, code)
-		if code == 0 && out != udids[0]+"\ttrue\n" || code != 0 && (!strings.Contains(stderr, "error[unauthorized]") || !strings.Contains(stderr, "IMD_TUNNELD_TOKEN")) {
+		if code == 0 && out != udids[0]+"\ttrue\n" || code != 0 && (!strings.Contains(stderr,
+			"error[unauthorized]") || !strings.Contains(stderr, "IMD_TUNNELD_TOKEN")) {
 			t.Errorf("with token %q it printed %q and %q", token, out, stderr)
 		}
 		if strings.Contains(out+stderr+p.out.String()+p.errs.String(), "sesame") {
@@ -232,10 +270,12 @@ func TestTunneldToken(t *testing.T) {
 // TestTunneldWithoutMuxer says what is missing, and goes on.
 func TestTunneldWithoutMuxer(t *testing.T) {
 	t.Parallel()
-	p := newProgram(t, "tunneld", "--no-network", "--listen", "127.0.0.1:0", "--go-ios", "").start(t)
+	p := newProgram(t, "tunneld", "--no-network", "--listen", "127.0.0.1:0", "--go-ios",
+		"").start(t)
 	p.errs.await(t, "usbmux: list: ")
 	p.interrupt(t)
-	if !strings.Contains(p.out.String(), "ready 127.0.0.1:") || !strings.Contains(p.errs.String(), "waiting for it") {
+	if !strings.Contains(p.out.String(), "ready 127.0.0.1:") ||
+		!strings.Contains(p.errs.String(), "waiting for it") {
 		t.Errorf("it said %q and %q", p.out, p.errs)
 	}
 }
@@ -244,7 +284,8 @@ func TestTunneldWithoutMuxer(t *testing.T) {
 func TestTunneldEnds(t *testing.T) {
 	t.Parallel()
 	mux, _ := serve(t, "--trust", "never")
-	p := newProgram(t, "--usbmux", mux, "tunneld", "--no-network", "--listen", "127.0.0.1:0", "--go-ios", "").start(t)
+	p := newProgram(t, "--usbmux", mux, "tunneld", "--no-network", "--listen", "127.0.0.1:0",
+		"--go-ios", "").start(t)
 	p.errs.await(t, "tap Trust") // it waits for the device
 	p.signals <- os.Interrupt
 	if code := p.wait(t); code != 0 {

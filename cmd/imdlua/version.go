@@ -24,7 +24,8 @@ func (c *cli) versionCommand() *cobra.Command {
 					}
 				}
 			}
-			_, err := fmt.Fprintf(c.stdout, "imdlua %s%s (%s %s/%s)\n", base.Version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(c.stdout, "imdlua %s%s (%s %s/%s)\n", base.Version, revision,
+				runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

@@ -26,7 +26,9 @@ func (f *networkFlags) show(h *virtual.Host) (string, error) {
 			return "", usageError("--network takes an IP address, not %q", f.network)
 		}
 		for _, m := range h.Devices() {
-			p, err := m.Show(virtual.NetworkOptions{Address: at, Ethernet: true, Wifi: true, Announce: f.bonjour})
+			p, err := m.Show(virtual.NetworkOptions{
+				Address: at, Ethernet: true, Wifi: true, Announce: f.bonjour,
+			})
 			if err != nil {
 				return "", err
 			}
@@ -42,16 +44,21 @@ func (f *networkFlags) show(h *virtual.Host) (string, error) {
 	if f.trusted != "" {
 		host, port, err := addressAndPort(f.trusted)
 		if err != nil {
-			return "", usageError("--trusted takes an IP address, with a port or without, not %q", f.trusted)
+			return "", usageError("--trusted takes an IP address, with a port or without, not %q",
+				f.trusted)
 		}
 		for _, m := range h.Devices() {
-			p, err := m.Show(virtual.NetworkOptions{Address: host, Trusted: true, TrustedPort: port})
+			p, err := m.Show(
+				virtual.NetworkOptions{Address: host, Trusted: true, TrustedPort: port},
+			)
 			if err != nil {
 				return "", err
 			}
 			n := p.Ports().Trusted
 			if n == 0 {
-				return "", usageError("--trusted is for iOS 17 and later: before it there were no tunnels")
+				return "", usageError(
+					"--trusted is for iOS 17 and later: before it there were no tunnels",
+				)
 			}
 			fmt.Fprintf(&b, "rsd %s %s %d\n", m.UDID(), host, n)
 			port = 0

@@ -16,7 +16,8 @@ func TestVirtualDeveloper(t *testing.T) {
 		{[]string{"--no-image", "--no-developer-mode", "--profile", "ios17.2"}, "false\t0\n"},
 	} {
 		address, _ := serve(t, c.flags...)
-		out, _ := newProgram(t, "--usbmux", address, "-e", "local dev = device() print(dev:developer_mode(), #dev:ddi())").check(t, 0)
+		out, _ := newProgram(t, "--usbmux", address, "-e",
+			"local dev = device() print(dev:developer_mode(), #dev:ddi())").check(t, 0)
 		if out != c.want {
 			t.Errorf("%v: a script says %q, want %q", c.flags, out, c.want)
 		}

@@ -99,17 +99,21 @@ func (c *cli) direct() func(context.Context) ([]device.Direct, error) {
 // otherTunnels asks a tunneld, whichever program it belongs to. A tunnel that is
 // wanted and not there is asked for.
 func (c *cli) otherTunnels(ctx context.Context) ([]device.Direct, error) {
-	client := &tunneld.Client{Address: c.flags.tunneldAddress(), Token: c.tunneldToken(), Logger: c.logger()}
+	client := &tunneld.Client{
+		Address: c.flags.tunneldAddress(), Token: c.tunneldToken(), Logger: c.logger(),
+	}
 	list, err := client.List(ctx)
 	if err != nil {
 		return nil, c.tunneldError(err)
 	}
 	if wanted := c.flags.tunnel.value; wanted != "" {
-		list = slices.DeleteFunc(list, func(e tunneld.Entry) bool { return !tunneld.SameUDID(wanted, e.UDID) })
+		list = slices.DeleteFunc(list,
+			func(e tunneld.Entry) bool { return !tunneld.SameUDID(wanted, e.UDID) })
 		if len(list) == 0 {
 			e, err := client.Start(ctx, wanted)
 			if err != nil {
-				e := host.Errorf("no_device", "the tunneld at %s has no tunnel to %s: %v", client.Address, wanted, err)
+				e := host.Errorf("no_device", "the tunneld at %s has no tunnel to %s: %v",
+					client.Address, wanted, err)
 				e.Cause = fmt.Errorf("%w: %w", device.ErrNotFound, err) // it may come back
 				return nil, e.WithHint("imdlua devices --tunnel lists those that it has")
 			}
@@ -119,8 +123,9 @@ func (c *cli) otherTunnels(ctx context.Context) ([]device.Direct, error) {
 	var out []device.Direct
 	for _, e := range list {
 		out = append(out, device.Direct{
-			Name: string(e.API) + " " + client.Address, Address: netip.AddrPortFrom(e.Address, e.RSDPort).String(),
-			Port: e.RSDPort, Dial: e.Dial,
+			Name:    string(e.API) + " " + client.Address,
+			Address: netip.AddrPortFrom(e.Address, e.RSDPort).String(),
+			Port:    e.RSDPort, Dial: e.Dial,
 		})
 	}
 	return out, nil
@@ -178,7 +183,9 @@ func (c *cli) stores() []pair.Store {
 // those that pymobiledevice3 keeps.
 func (c *cli) remoteStores() []device.RemoteStore {
 	var stores []device.RemoteStore
-	for _, dir := range []string{remotepair.OwnDir(runtime.GOOS, c.env), remotepair.SharedDir(runtime.GOOS, c.env)} {
+	for _, dir := range []string{
+		remotepair.OwnDir(runtime.GOOS, c.env), remotepair.SharedDir(runtime.GOOS, c.env),
+	} {
 		if dir != "" {
 			stores = append(stores, remotepair.NewDir(dir))
 		}
@@ -254,12 +261,16 @@ func (c *cli) trustDialog(i device.Info) {
 	if i.Name != "" {
 		name = fmt.Sprintf("%s (%s)", visible.Line(i.Name), name)
 	}
-	fmt.Fprintf(c.stderr, "imdlua: %s asks whether to trust this computer.\n  Unlock it, tap Trust on its screen and enter its passcode; waiting...\n", name)
+	fmt.Fprintf(c.stderr,
+		"imdlua: %s asks whether to trust this computer.\n  Unlock it, tap Trust on its screen and enter its passcode; waiting...\n",
+		name)
 }
 
 // timed bounds ctx by --timeout, or by otherwise when the flag was not given; 0
 // is no bound.
-func (c *cli) timed(ctx context.Context, otherwise time.Duration) (context.Context, context.CancelFunc) {
+func (c *cli) timed(
+	ctx context.Context, otherwise time.Duration,
+) (context.Context, context.CancelFunc) {
 	d := time.Duration(c.flags.timeout)
 	if d == 0 {
 		d = otherwise

@@ -48,7 +48,8 @@ func (z *zone) respond(b []byte, legacy bool, l link) []reply {
 			continue
 		}
 		key := nameKey(labels)
-		if once := key + string([]byte{byte(question.Qtype >> 8), byte(question.Qtype)}); seen[once] {
+		if once := key +
+			string([]byte{byte(question.Qtype >> 8), byte(question.Qtype)}); seen[once] {
 			continue
 		} else {
 			seen[once] = true
@@ -140,7 +141,8 @@ func (z *zone) types(l link, known map[string]bool) []group {
 		o := &z.offers[n]
 		if o.on(l) && !slices.Contains(told, o.typeKey) && !known[metaKey+"\x00"+o.typeKey] {
 			told = append(told, o.typeKey)
-			g.answer = append(g.answer, &dns.PTR{Hdr: header(metaQuery, dns.TypePTR, serviceTTL), Ptr: o.typeName})
+			g.answer = append(g.answer,
+				&dns.PTR{Hdr: header(metaQuery, dns.TypePTR, serviceTTL), Ptr: o.typeName})
 		}
 	}
 	if g.answer == nil {
@@ -180,7 +182,9 @@ func (g group) orNone(name string, legacy bool, kinds ...uint16) []group {
 	if legacy {
 		return nil
 	}
-	return []group{{answer: []dns.RR{&dns.NSEC{Hdr: unique(name, dns.TypeNSEC, hostTTL), NextDomain: name, TypeBitMap: kinds}}}}
+	return []group{{answer: []dns.RR{
+		&dns.NSEC{Hdr: unique(name, dns.TypeNSEC, hostTTL), NextDomain: name, TypeBitMap: kinds},
+	}}}
 }
 
 // pack makes the message. One to the group has no question and no number; one

@@ -155,7 +155,8 @@ func (s Static) Browse(ctx context.Context, q Query) ([]Instance, error) {
 	}
 	var found []Instance
 	for _, i := range s {
-		here := q.Interfaces == nil || i.Interface == "" || slices.Contains(q.Interfaces, i.Interface)
+		here := q.Interfaces == nil || i.Interface == "" ||
+			slices.Contains(q.Interfaces, i.Interface)
 		if here && strings.EqualFold(string(i.Type), string(q.Type)) {
 			found = append(found, i.clone())
 		}

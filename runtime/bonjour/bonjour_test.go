@@ -54,7 +54,10 @@ func TestNames(t *testing.T) {
 		in   string
 		want []string
 	}{
-		{`5c:52:84:0a:1b:2c\@fe80::1._apple-mobdev2._tcp.local.`, []string{"5c:52:84:0a:1b:2c@fe80::1", "_apple-mobdev2", "_tcp", "local"}},
+		{
+			`5c:52:84:0a:1b:2c\@fe80::1._apple-mobdev2._tcp.local.`,
+			[]string{"5c:52:84:0a:1b:2c@fe80::1", "_apple-mobdev2", "_tcp", "local"},
+		},
 		{`Bob\'s\ \(old\)\ iPhone\.x.local`, []string{"Bob's (old) iPhone.x", "local"}},
 		{`Z\195\188rich\000.local.`, []string{"Zürich\x00", "local"}},
 		{"", nil},
@@ -77,7 +80,8 @@ func TestNames(t *testing.T) {
 	if got := formatName("a@b.c\\\xff", "_tcp"); got != `a\064b\046c\092\255._tcp.` {
 		t.Errorf("formatName = %s", got)
 	}
-	if nameKey([]string{"aB", "Ä"}) != nameKey([]string{"Ab", "Ä"}) || nameKey([]string{"a", "b"}) == nameKey([]string{"a.b"}) {
+	if nameKey([]string{"aB", "Ä"}) != nameKey([]string{"Ab", "Ä"}) ||
+		nameKey([]string{"a", "b"}) == nameKey([]string{"a.b"}) {
 		t.Error("nameKey compares names wrongly")
 	}
 	if labels, _ := parseName(metaQuery); nameKey(labels) != metaKey {
@@ -96,7 +100,8 @@ func FuzzName(f *testing.F) {
 		out := formatName(labels...)
 		again, ok := parseName(out)
 		if !ok || !slices.Equal(again, labels) {
-			t.Fatalf("parseName(%q) = %q, formatted %q and parsed %q, %v", in, labels, out, again, ok)
+			t.Fatalf("parseName(%q) = %q, formatted %q and parsed %q, %v", in, labels, out, again,
+				ok)
 		}
 		if _, ok := dns.IsDomainName(out); !ok {
 			t.Fatalf("%q is no name to miekg/dns", out)
@@ -113,7 +118,10 @@ func TestText(t *testing.T) {
 	}{
 		{nil, map[string]string{}},
 		{[]string{""}, map[string]string{}},
-		{[]string{"ver=26", "flags=", "bare", "=x", "VER=1"}, map[string]string{"ver": "26", "flags": "", "bare": ""}},
+		{
+			[]string{"ver=26", "flags=", "bare", "=x", "VER=1"},
+			map[string]string{"ver": "26", "flags": "", "bare": ""},
+		},
 		{[]string{`authTag=kXjl\=\000\255=`}, map[string]string{"authTag": "kXjl=\x00\xff="}},
 		{[]string{`a=\`, `b=\999`, "c=1"}, map[string]string{"c": "1"}},
 	} {
@@ -160,7 +168,9 @@ func TestInstanceText(t *testing.T) {
 	for _, c := range []struct {
 		key, want string
 		ok        bool
-	}{{"authTag", "x", true}, {"AUTHTAG", "x", true}, {"Ver", "26", true}, {"ver", "27", true}, {"flags", "", false}} {
+	}{{
+		"authTag", "x", true,
+	}, {"AUTHTAG", "x", true}, {"Ver", "26", true}, {"ver", "27", true}, {"flags", "", false}} {
 		if got, ok := i.Text(c.key); got != c.want || ok != c.ok {
 			t.Errorf("Text(%q) = %q, %v, want %q, %v", c.key, got, ok, c.want, c.ok)
 		}
@@ -192,7 +202,10 @@ func TestMobdev2Name(t *testing.T) {
 		version int
 		ok      bool
 	}{
-		{"5c:52:84:0a:1b:2c@fe80::5e52:84ff:fe0a:1b2c-supportsRP-24", Mobdev2, "5c:52:84:0a:1b:2c", 24, true},
+		{
+			"5c:52:84:0a:1b:2c@fe80::5e52:84ff:fe0a:1b2c-supportsRP-24", Mobdev2,
+			"5c:52:84:0a:1b:2c", 24, true,
+		},
 		{"5C:52:84:0A:1B:2C@fe80::1-supportsRP", Mobdev2, "5c:52:84:0a:1b:2c", 0, true},
 		{"5c:52:84:0a:1b:2c@fe80::1", Mobdev2, "5c:52:84:0a:1b:2c", 0, false},
 		{"5c:52:84:0a:1b:2c@fe80::1-supportsRP-x", Mobdev2, "5c:52:84:0a:1b:2c", 0, false},
@@ -205,7 +218,8 @@ func TestMobdev2Name(t *testing.T) {
 		i := Instance{Name: c.name, Type: c.kind}
 		version, ok := i.SupportsRP()
 		if mac := i.MAC(); mac != c.mac || version != c.version || ok != c.ok {
-			t.Errorf("%q has MAC %q, SupportsRP %d, %v, want %q, %d, %v", c.name, mac, version, ok, c.mac, c.version, c.ok)
+			t.Errorf("%q has MAC %q, SupportsRP %d, %v, want %q, %d, %v", c.name, mac, version, ok,
+				c.mac, c.version, c.ok)
 		}
 	}
 }
@@ -223,8 +237,14 @@ func TestAuthTag(t *testing.T) {
 		want bool
 	}{
 		{Mobdev2, map[string]string{"identifier": identifier, "authTag": tag}, true},
-		{Mobdev2, map[string]string{"Identifier": identifier, "authtag": "AAAA", "AuthTag#2": " " + tag + "\n"}, true},
-		{Mobdev2, map[string]string{"identifier": identifier, "authTag": "AAAA", "authTagged": tag}, false},
+		{Mobdev2, map[string]string{
+			"Identifier": identifier, "authtag": "AAAA", "AuthTag#2": " " + tag + "\n",
+		}, true},
+		{
+			Mobdev2,
+			map[string]string{"identifier": identifier, "authTag": "AAAA", "authTagged": tag},
+			false,
+		},
 		{Mobdev2, map[string]string{"identifier": "other", "authTag": tag}, false},
 		{Mobdev2, map[string]string{"authTag": tag}, false},
 		{Mobdev2, map[string]string{"identifier": identifier, "authTag": "%"}, false},
@@ -239,8 +259,12 @@ func TestAuthTag(t *testing.T) {
 
 func TestEndpoints(t *testing.T) {
 	t.Parallel()
-	i := Instance{Type: Mobdev2, Port: Mobdev2Port, Addresses: []netip.Addr{netip.MustParseAddr("fe80::1%en0"), netip.MustParseAddr("10.0.0.2")}}
-	want := []netip.AddrPort{netip.MustParseAddrPort("[fe80::1%en0]:62078"), netip.MustParseAddrPort("10.0.0.2:62078")}
+	i := Instance{Type: Mobdev2, Port: Mobdev2Port, Addresses: []netip.Addr{
+		netip.MustParseAddr("fe80::1%en0"), netip.MustParseAddr("10.0.0.2"),
+	}}
+	want := []netip.AddrPort{
+		netip.MustParseAddrPort("[fe80::1%en0]:62078"), netip.MustParseAddrPort("10.0.0.2:62078"),
+	}
 	if got := i.Endpoints(); !slices.Equal(got, want) {
 		t.Errorf("Endpoints of mobdev2 = %v, want %v", got, want)
 	}
@@ -257,7 +281,10 @@ func TestEndpoints(t *testing.T) {
 func TestStatic(t *testing.T) {
 	t.Parallel()
 	s := Static{
-		{Name: "b", Type: Remoted, Interface: "en1", Addresses: []netip.Addr{netip.MustParseAddr("fe80::1%en1")}},
+		{
+			Name: "b", Type: Remoted, Interface: "en1",
+			Addresses: []netip.Addr{netip.MustParseAddr("fe80::1%en1")},
+		},
 		{Name: "b", Type: Remoted, Interface: "en0"},
 		{Name: "a", Type: Remoted},
 		{Name: "c", Type: Mobdev2},
@@ -283,7 +310,8 @@ func TestStatic(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got, err := s.Browse(ctx, Query{Type: Remoted}); !errors.Is(err, context.Canceled) || got != nil {
+	if got, err := s.Browse(ctx, Query{Type: Remoted}); !errors.Is(err, context.Canceled) ||
+		got != nil {
 		t.Errorf("Browse after the end = %v, %v", got, err)
 	}
 }

@@ -208,7 +208,8 @@ func (m *MDNS) ask(ctx context.Context, a asker, q Query, results chan<- outcome
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	logger = logger.With("layer", "bonjour", "type", string(a.kind), "interface", a.Name, "family", a.family())
+	logger = logger.With("layer", "bonjour", "type", string(a.kind), "interface", a.Name, "family",
+		a.family())
 	tell := func(o outcome) {
 		select {
 		case results <- o:
@@ -277,7 +278,10 @@ func (a asker) instance(e *mdns.ServiceEntry) (Instance, bool) {
 	if !ok || e.Port <= 0 || e.Port > 0xFFFF {
 		return Instance{}, false
 	}
-	i := Instance{Name: labels[0], Type: a.kind, Host: strings.Join(host, "."), Port: uint16(e.Port), TXT: parseText(e.InfoFields)}
+	i := Instance{
+		Name: labels[0], Type: a.kind, Host: strings.Join(host, "."), Port: uint16(e.Port),
+		TXT: parseText(e.InfoFields),
+	}
 	if ip, ok := netip.AddrFromSlice(e.AddrV4); ok {
 		i.Addresses = append(i.Addresses, ip.Unmap())
 	}

@@ -57,7 +57,9 @@ type library struct {
 	answer func(name string, v6 bool, at time.Duration) ([]*mdns.ServiceEntry, error)
 }
 
-func newLibrary(answer func(name string, v6 bool, at time.Duration) ([]*mdns.ServiceEntry, error)) (*library, *MDNS) {
+func newLibrary(
+	answer func(name string, v6 bool, at time.Duration) ([]*mdns.ServiceEntry, error),
+) (*library, *MDNS) {
 	l := &library{start: time.Now(), answer: answer}
 	return l, &MDNS{lookup: l.lookup, links: testLinks}
 }
@@ -65,7 +67,8 @@ func newLibrary(answer func(name string, v6 bool, at time.Duration) ([]*mdns.Ser
 func (l *library) lookup(_ context.Context, p *mdns.QueryParam) error {
 	at := time.Since(l.start)
 	l.mu.Lock()
-	l.asked = append(l.asked, fmt.Sprintf("%v %s %s v6=%v for %v", at, p.Service, p.Interface.Name, p.DisableIPv4, p.Timeout))
+	l.asked = append(l.asked, fmt.Sprintf("%v %s %s v6=%v for %v", at, p.Service, p.Interface.Name,
+		p.DisableIPv4, p.Timeout))
 	l.mu.Unlock()
 	if p.DisableIPv4 == p.DisableIPv6 {
 		return errors.New("both families in one query")
@@ -95,30 +98,34 @@ func TestSchedule(t *testing.T) {
 		took time.Duration
 		want []string
 	}{
-		{"default", Query{Type: Mobdev2, NoIPv6: true, Interfaces: []string{"en0"}}, 3 * time.Second, []string{
-			"0s _apple-mobdev2._tcp en0 v6=false for 1.5s",
-			"1s _apple-mobdev2._tcp en0 v6=false for 2s",
-			"2.5s _apple-mobdev2._tcp en0 v6=false for 500ms"}},
-		{"families", Query{Type: Remoted, Timeout: time.Second, Interfaces: []string{"en0", "en0"}}, time.Second, []string{
-			"0s _remoted._tcp en0 v6=false for 1s",
-			"0s _remoted._tcp en0 v6=true for 1s"}},
+		{"default", Query{Type: Mobdev2, NoIPv6: true, Interfaces: []string{"en0"}},
+			3 * time.Second, []string{
+				"0s _apple-mobdev2._tcp en0 v6=false for 1.5s",
+				"1s _apple-mobdev2._tcp en0 v6=false for 2s",
+				"2.5s _apple-mobdev2._tcp en0 v6=false for 500ms"}},
+		{"families", Query{Type: Remoted, Timeout: time.Second, Interfaces: []string{"en0", "en0"}},
+			time.Second, []string{
+				"0s _remoted._tcp en0 v6=false for 1s",
+				"0s _remoted._tcp en0 v6=true for 1s"}},
 		{"interfaces", Query{Type: Remoted, Timeout: time.Second}, time.Second, []string{
 			"0s _remoted._tcp en0 v6=false for 1s",
 			"0s _remoted._tcp en0 v6=true for 1s",
 			"0s _remoted._tcp en1 v6=true for 1s",
 			"0s _remoted._tcp en2 v6=false for 1s",
 			"0s _remoted._tcp en2 v6=true for 1s"}},
-		{"loopback", Query{Type: Remoted, Timeout: time.Second, Loopback: true, NoIPv4: true}, time.Second, []string{
-			"0s _remoted._tcp en0 v6=true for 1s",
-			"0s _remoted._tcp en1 v6=true for 1s",
-			"0s _remoted._tcp en2 v6=true for 1s",
-			"0s _remoted._tcp lo v6=true for 1s"}},
-		{"long", Query{Type: Remoted, Timeout: 8 * time.Second, Interfaces: []string{"en1"}}, 8 * time.Second, []string{
-			"0s _remoted._tcp en1 v6=true for 1.5s",
-			"1s _remoted._tcp en1 v6=true for 2s",
-			"2.5s _remoted._tcp en1 v6=true for 3s",
-			"5s _remoted._tcp en1 v6=true for 3s",
-			"7.5s _remoted._tcp en1 v6=true for 500ms"}},
+		{"loopback", Query{Type: Remoted, Timeout: time.Second, Loopback: true, NoIPv4: true},
+			time.Second, []string{
+				"0s _remoted._tcp en0 v6=true for 1s",
+				"0s _remoted._tcp en1 v6=true for 1s",
+				"0s _remoted._tcp en2 v6=true for 1s",
+				"0s _remoted._tcp lo v6=true for 1s"}},
+		{"long", Query{Type: Remoted, Timeout: 8 * time.Second, Interfaces: []string{"en1"}},
+			8 * time.Second, []string{
+				"0s _remoted._tcp en1 v6=true for 1.5s",
+				"1s _remoted._tcp en1 v6=true for 2s",
+				"2.5s _remoted._tcp en1 v6=true for 3s",
+				"5s _remoted._tcp en1 v6=true for 3s",
+				"7.5s _remoted._tcp en1 v6=true for 500ms"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -161,31 +168,54 @@ var browseTests = []struct {
 }{
 	{"addresses add up and are sorted", answers{
 		"en0 4": {entry(phoneName, "192.168.1.20", "fe80::20", "ver=26")},
-		"en0 6": {entry(phoneName, "17.1.2.3", "2001:db8::20"), entry(phoneName, "", "fe80::20%en0"), entry(phoneName, "", "2001:db9::1")},
+		"en0 6": {
+			entry(phoneName, "17.1.2.3", "2001:db8::20"), entry(phoneName, "", "fe80::20%en0"),
+			entry(phoneName, "", "2001:db9::1"),
+		},
 	}, []Instance{{Name: plainName, Interface: "en0",
-		Addresses: addresses("192.168.1.20", "2001:db8::20", "fe80::20%en0", "2001:db9::1", "17.1.2.3"), TXT: map[string]string{}}}},
+		Addresses: addresses("192.168.1.20", "2001:db8::20", "fe80::20%en0", "2001:db9::1",
+			"17.1.2.3"), TXT: map[string]string{}}}},
 	{"zone of the query when the packet came by IPv4", answers{
 		"en2 4": {entry(phoneName, "", "fe80::20")},
-	}, []Instance{{Name: plainName, Interface: "en2", Addresses: addresses("fe80::20%en2"), TXT: map[string]string{}}}},
+	}, []Instance{{
+		Name: plainName, Interface: "en2", Addresses: addresses("fe80::20%en2"),
+		TXT: map[string]string{},
+	}}},
 	{"same device on two interfaces", answers{
 		"en1 6": {entry(phoneName, "", "fe80::20%en1")},
 		"en2 6": {entry(phoneName, "", "fe80::20%en2")},
 	}, []Instance{
-		{Name: plainName, Interface: "en1", Addresses: addresses("fe80::20%en1"), TXT: map[string]string{}},
-		{Name: plainName, Interface: "en2", Addresses: addresses("fe80::20%en2"), TXT: map[string]string{}}}},
+		{
+			Name: plainName, Interface: "en1", Addresses: addresses("fe80::20%en1"),
+			TXT: map[string]string{},
+		},
+		{
+			Name: plainName, Interface: "en2", Addresses: addresses("fe80::20%en2"),
+			TXT: map[string]string{},
+		}}},
 	{"heard on another interface than asked", answers{
 		"en1 6": {entry(phoneName, "", "fe80::20%en2")},
 		"en2 4": {entry(phoneName, "192.168.1.20", "fe80::20")},
 	}, []Instance{
-		{Name: plainName, Interface: "en0", Addresses: addresses("192.168.1.20", "fe80::20%en0"), TXT: map[string]string{}},
-		{Name: plainName, Interface: "en2", Addresses: addresses("fe80::20%en2"), TXT: map[string]string{}}}},
+		{
+			Name: plainName, Interface: "en0", Addresses: addresses("192.168.1.20", "fe80::20%en0"),
+			TXT: map[string]string{},
+		},
+		{
+			Name: plainName, Interface: "en2", Addresses: addresses("fe80::20%en2"),
+			TXT: map[string]string{},
+		}}},
 	{"an interface that was not asked", answers{
 		"en1 6": {entry(phoneName, "", "fe80::20%utun0")},
 		"en0 4": {entry(phoneName, "127.0.0.2", "")},
 	}, nil},
 	{"case of the type, text", answers{
-		"en0 4": {entry(`A._APPLE-mobdev2._TCP.local.`, "192.168.1.20", "", `identifier=\000`, "authTag=x")},
-	}, []Instance{{Name: "A", Interface: "en0", Addresses: addresses("192.168.1.20"), TXT: map[string]string{"identifier": "\x00", "authTag": "x"}}}},
+		"en0 4": {entry(`A._APPLE-mobdev2._TCP.local.`, "192.168.1.20", "", `identifier=\000`,
+			"authTag=x")},
+	}, []Instance{{
+		Name: "A", Interface: "en0", Addresses: addresses("192.168.1.20"),
+		TXT: map[string]string{"identifier": "\x00", "authTag": "x"},
+	}}},
 	{"other services and nonsense", answers{
 		"en0 4": {
 			entry("a._airplay._tcp.local.", "192.168.1.20", ""),
@@ -196,7 +226,10 @@ var browseTests = []struct {
 			entry("Some-iPhone.local.", "192.168.1.20", ""),
 			entry("a._apple-mobdev2._tcp.local.", "224.0.0.1", "ff02::1"),
 			entry("b._apple-mobdev2._tcp.local.", "", ""),
-			{Name: "c._apple-mobdev2._tcp.local.", Host: "h.local.", AddrV4: net.ParseIP("192.168.1.20")},
+			{
+				Name: "c._apple-mobdev2._tcp.local.", Host: "h.local.",
+				AddrV4: net.ParseIP("192.168.1.20"),
+			},
 			{Name: "c._apple-mobdev2._tcp.local.", Port: 1, AddrV4: net.ParseIP("192.168.1.20")},
 		},
 	}, nil},
@@ -206,7 +239,9 @@ func TestBrowse(t *testing.T) {
 	for _, c := range browseTests {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, m := newLibrary(func(name string, v6 bool, at time.Duration) ([]*mdns.ServiceEntry, error) {
+				_, m := newLibrary(func(
+					name string, v6 bool, at time.Duration,
+				) ([]*mdns.ServiceEntry, error) {
 					if v6 {
 						return c.answers[name+" 6"], nil
 					}
@@ -234,10 +269,13 @@ func TestBrowse(t *testing.T) {
 func TestRemotedAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, m := newLibrary(func(string, bool, time.Duration) ([]*mdns.ServiceEntry, error) {
-			return []*mdns.ServiceEntry{entry("ncm._remoted._tcp.local.", "192.168.1.20", "fe80::20")}, nil
+			return []*mdns.ServiceEntry{
+				entry("ncm._remoted._tcp.local.", "192.168.1.20", "fe80::20"),
+			}, nil
 		})
 		got, err := m.Browse(t.Context(), Query{Type: Remoted, Interfaces: []string{"en0"}})
-		if err != nil || len(got) != 1 || got[0].Addresses[0] != netip.MustParseAddr("fe80::20%en0") {
+		if err != nil || len(got) != 1 ||
+			got[0].Addresses[0] != netip.MustParseAddr("fe80::20%en0") {
 			t.Errorf("Browse = %+v, %v", got, err)
 		}
 	})
@@ -253,30 +291,43 @@ func TestBrowseFails(t *testing.T) {
 		found  int
 		err    error
 	}{
-		{"all", Query{Type: Mobdev2}, func(string, bool, time.Duration) ([]*mdns.ServiceEntry, error) { return nil, broken }, 0, broken},
-		{"all but one family", Query{Type: Mobdev2}, func(name string, v6 bool, _ time.Duration) ([]*mdns.ServiceEntry, error) {
-			if v6 || name != "en0" {
-				return nil, broken
-			}
-			return one, nil
-		}, 1, nil},
-		{"at first", Query{Type: Mobdev2}, func(_ string, _ bool, at time.Duration) ([]*mdns.ServiceEntry, error) {
-			if at < 2*time.Second {
-				return nil, broken
-			}
-			return one, nil
-		}, 1, nil},
+		{
+			"all", Query{Type: Mobdev2},
+			func(string, bool, time.Duration) ([]*mdns.ServiceEntry, error) { return nil, broken },
+			0, broken,
+		},
+		{"all but one family", Query{Type: Mobdev2},
+			func(name string, v6 bool, _ time.Duration) ([]*mdns.ServiceEntry, error) {
+				if v6 || name != "en0" {
+					return nil, broken
+				}
+				return one, nil
+			}, 1, nil},
+		{"at first", Query{Type: Mobdev2},
+			func(_ string, _ bool, at time.Duration) ([]*mdns.ServiceEntry, error) {
+				if at < 2*time.Second {
+					return nil, broken
+				}
+				return one, nil
+			}, 1, nil},
 		{"type", Query{Type: "x"}, nothing, 0, ErrInvalid},
-		{"interface", Query{Type: Mobdev2, Interfaces: []string{"en9"}}, nothing, 0, ErrNoInterface},
+		{
+			"interface", Query{Type: Mobdev2, Interfaces: []string{"en9"}}, nothing, 0,
+			ErrNoInterface,
+		},
 		{"no family", Query{Type: Mobdev2, NoIPv4: true, NoIPv6: true}, nothing, 0, ErrNoInterface},
-		{"family not there", Query{Type: Mobdev2, NoIPv6: true, Interfaces: []string{"en1"}}, nothing, 0, ErrNoInterface},
+		{
+			"family not there", Query{Type: Mobdev2, NoIPv6: true, Interfaces: []string{"en1"}},
+			nothing, 0, ErrNoInterface,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, m := newLibrary(c.answer)
 				got, err := m.Browse(t.Context(), c.q)
 				var e *Error
-				if len(got) != c.found || !errors.Is(err, c.err) || c.err != nil && !errors.As(err, &e) {
+				if len(got) != c.found || !errors.Is(err, c.err) ||
+					c.err != nil && !errors.As(err, &e) {
 					t.Errorf("Browse = %+v, %v, want %d and %v", got, err, c.found, c.err)
 				}
 			})
@@ -295,8 +346,14 @@ func TestBrowseEnds(t *testing.T) {
 		err    error
 		left   time.Duration // until the library is through, at most
 	}{
-		{"cancelled", 100 * time.Millisecond, 0, 100 * time.Millisecond, context.Canceled, 1500 * time.Millisecond},
-		{"cancelled between queries", 1600 * time.Millisecond, 0, 1600 * time.Millisecond, context.Canceled, 3 * time.Second},
+		{
+			"cancelled", 100 * time.Millisecond, 0, 100 * time.Millisecond, context.Canceled,
+			1500 * time.Millisecond,
+		},
+		{
+			"cancelled between queries", 1600 * time.Millisecond, 0, 1600 * time.Millisecond,
+			context.Canceled, 3 * time.Second,
+		},
 		{"early", 0, 1, 300 * time.Millisecond, nil, time.Second},
 		{"early, later", 0, 3, 1700 * time.Millisecond, nil, 2500 * time.Millisecond},
 		{"never", 0, 1000, 5 * time.Second, nil, 5 * time.Second},
@@ -311,7 +368,10 @@ func TestBrowseEnds(t *testing.T) {
 				if c.cancel > 0 {
 					time.AfterFunc(c.cancel, cancel)
 				}
-				q := Query{Type: Mobdev2, Timeout: 5 * time.Second, Interfaces: []string{"en0"}, NoIPv6: true}
+				q := Query{
+					Type: Mobdev2, Timeout: 5 * time.Second, Interfaces: []string{"en0"},
+					NoIPv6: true,
+				}
 				calls := 0
 				if c.early > 0 {
 					q.Early = func(all []Instance) bool {
@@ -322,9 +382,11 @@ func TestBrowseEnds(t *testing.T) {
 				}
 				got, err := m.Browse(ctx, q)
 				if took := time.Since(l.start); took != c.took || !errors.Is(err, c.err) {
-					t.Errorf("Browse = %v, %v after %v, want %v after %v", got, err, took, c.err, c.took)
+					t.Errorf("Browse = %v, %v after %v, want %v after %v", got, err, took, c.err,
+						c.took)
 				}
-				if c.err == nil && (len(got) != 1 || !got[0].Addresses[0].IsValid()) || c.err != nil && got != nil {
+				if c.err == nil && (len(got) != 1 || !got[0].Addresses[0].IsValid()) ||
+					c.err != nil && got != nil {
 					t.Errorf("Browse = %+v", got)
 				}
 				m.Wait()
@@ -340,9 +402,13 @@ func TestBrowseEnds(t *testing.T) {
 func TestBrowseOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		m := &MDNS{links: testLinks, lookup: func(context.Context, *mdns.QueryParam) error { <-release; return nil }}
+		m := &MDNS{
+			links:  testLinks,
+			lookup: func(context.Context, *mdns.QueryParam) error { <-release; return nil },
+		}
 		start := time.Now()
-		if _, err := m.Browse(t.Context(), Query{Type: Mobdev2}); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := m.Browse(t.Context(), Query{Type: Mobdev2}); !errors.Is(err,
+			context.DeadlineExceeded) {
 			t.Errorf("Browse = %v, want %v", err, context.DeadlineExceeded)
 		}
 		if took := time.Since(start); took != DefaultTimeout+grace {
@@ -370,11 +436,15 @@ func TestBrowseBounds(t *testing.T) {
 }
 
 func FuzzEntry(f *testing.F) {
-	f.Add(phoneName, "Some-iPhone.local.", 32498, "ver=26", []byte{10, 0, 0, 1}, make([]byte, 16), "en0")
-	f.Fuzz(func(t *testing.T, name, host string, port int, text string, v4, v6 []byte, zone string) {
+	f.Add(phoneName, "Some-iPhone.local.", 32498, "ver=26", []byte{10, 0, 0, 1}, make([]byte, 16),
+		"en0")
+	f.Fuzz(func(
+		t *testing.T, name, host string, port int, text string, v4, v6 []byte, zone string,
+	) {
 		a := asker{link: testLink(2, "en0", 0), kind: Mobdev2}
-		i, ok := a.instance(&mdns.ServiceEntry{Name: name, Host: host, Port: port, InfoFields: []string{text},
-			AddrV4: v4, AddrV6IPAddr: &net.IPAddr{IP: v6, Zone: zone}})
+		i, ok := a.instance(&mdns.ServiceEntry{Name: name, Host: host, Port: port,
+			InfoFields: []string{text},
+			AddrV4:     v4, AddrV6IPAddr: &net.IPAddr{IP: v6, Zone: zone}})
 		if !ok {
 			return
 		}

@@ -242,7 +242,8 @@ func (a *Advertisement) goodbye(p port, l link, gone *zone, o *offer) {
 
 // announce sends announcements, sorted by name on each interface.
 func (a *Advertisement) announce(messages map[slot][]byte) {
-	slots := slices.SortedFunc(maps.Keys(messages), func(x, y slot) int { return cmp.Compare(x.name, y.name) })
+	slots := slices.SortedFunc(maps.Keys(messages),
+		func(x, y slot) int { return cmp.Compare(x.name, y.name) })
 	for _, p := range a.ports {
 		for _, l := range p.links {
 			for _, s := range slots {
@@ -250,7 +251,8 @@ func (a *Advertisement) announce(messages map[slot][]byte) {
 					continue
 				}
 				if err := p.multicast(messages[s], l); err != nil {
-					a.log.Debug("announcement not sent", "interface", l.Name, "ipv6", p.v6, "err", err)
+					a.log.Debug("announcement not sent", "interface", l.Name, "ipv6", p.v6, "err",
+						err)
 				}
 			}
 		}

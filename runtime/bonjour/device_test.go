@@ -49,7 +49,8 @@ func (m *memory) note(to string, b []byte) error {
 	}
 	line := fmt.Sprintf("%v %s:", time.Since(m.start), to)
 	for _, rr := range slices.Concat(d.Answer, d.Extra) {
-		line += fmt.Sprintf(" %s %s %d", rr.Header().Name, dns.TypeToString[rr.Header().Rrtype], rr.Header().Ttl)
+		line += fmt.Sprintf(" %s %s %d", rr.Header().Name, dns.TypeToString[rr.Header().Rrtype],
+			rr.Header().Ttl)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -81,7 +82,8 @@ func start(t *testing.T, services ...Service) (*Advertisement, *memory) {
 	m := newMemory()
 	a := newAdvertisement(nil)
 	a.ports = []port{{wire: m, v6: true, links: []link{
-		testLink(2, "en0", 0, "fe80::1/64", "192.168.1.5/24"), testLink(3, "en1", 0, "fe80::1/64")}}}
+		testLink(2, "en0", 0, "fe80::1/64", "192.168.1.5/24"),
+		testLink(3, "en1", 0, "fe80::1/64")}}}
 	z, err := newZone(services)
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +111,9 @@ func TestAnnouncements(t *testing.T) {
 		m.expect(t, "1s en0:"+ptr+onEn0, "1s en1:"+ptr+onEn1)
 
 		// What did not change is not told again.
-		second := Service{Name: "a@b", Type: Remoted, Host: "Virtual-iPhone.local.", Port: 1, Interface: "en1"}
+		second := Service{
+			Name: "a@b", Type: Remoted, Host: "Virtual-iPhone.local.", Port: 1, Interface: "en1",
+		}
 		if err := a.Update([]Service{ncm, second}); err != nil {
 			t.Fatal(err)
 		}
@@ -120,10 +124,12 @@ func TestAnnouncements(t *testing.T) {
 		// What changed within a second is told as it is then.
 		changed := ncm
 		changed.Interface, changed.Port = "en1", 2
-		if err := errors.Join(a.Update([]Service{changed, second}), a.Update([]Service{changed})); err != nil {
+		if err := errors.Join(a.Update([]Service{changed, second}),
+			a.Update([]Service{changed})); err != nil {
 			t.Fatal(err)
 		}
-		m.expect(t, "4s en0:"+strings.NewReplacer("4500", "0", "120", "0").Replace(ptr+onEn0), "4s en1:"+ptr+onEn1,
+		m.expect(t, "4s en0:"+strings.NewReplacer("4500", "0", "120", "0").Replace(ptr+onEn0),
+			"4s en1:"+ptr+onEn1,
 			// en1 has the host still
 			"4s en1: _remoted._tcp.local. PTR 0 a\\@b._remoted._tcp.local. SRV 0 a\\@b._remoted._tcp.local. TXT 0")
 		if err := a.Update(nil); err != nil {
@@ -163,17 +169,21 @@ func TestRefusedServices(t *testing.T) {
 		synctest.Wait()
 		m.sent = nil
 		for name, services := range map[string][]Service{
-			"empty name":     with(func(s *Service) { s.Name = "" }),
-			"long name":      with(func(s *Service) { s.Name = long }),
-			"type":           with(func(s *Service) { s.Type = "remoted" }),
-			"no host":        with(func(s *Service) { s.Host = "" }),
-			"long host":      with(func(s *Service) { s.Host = long }),
-			"empty label":    with(func(s *Service) { s.Host = "a..b" }),
-			"text":           with(func(s *Service) { s.TXT = map[string]string{"a=b": ""} }),
-			"no address":     with(func(s *Service) { s.Addresses = []netip.Addr{{}} }),
-			"group address":  with(func(s *Service) { s.Addresses = []netip.Addr{groupIPv6.Addr()} }),
-			"the same twice": {ncm, with(func(s *Service) { s.Name = "NCM"; s.Interface = "en1" })[0]},
-			"too many":       slices.Repeat([]Service{ncm}, maxServices+1),
+			"empty name":  with(func(s *Service) { s.Name = "" }),
+			"long name":   with(func(s *Service) { s.Name = long }),
+			"type":        with(func(s *Service) { s.Type = "remoted" }),
+			"no host":     with(func(s *Service) { s.Host = "" }),
+			"long host":   with(func(s *Service) { s.Host = long }),
+			"empty label": with(func(s *Service) { s.Host = "a..b" }),
+			"text":        with(func(s *Service) { s.TXT = map[string]string{"a=b": ""} }),
+			"no address":  with(func(s *Service) { s.Addresses = []netip.Addr{{}} }),
+			"group address": with(
+				func(s *Service) { s.Addresses = []netip.Addr{groupIPv6.Addr()} },
+			),
+			"the same twice": {
+				ncm, with(func(s *Service) { s.Name = "NCM"; s.Interface = "en1" })[0],
+			},
+			"too many": slices.Repeat([]Service{ncm}, maxServices+1),
 		} {
 			var e *Error
 			if err := a.Update(services); !errors.As(err, &e) {
@@ -214,16 +224,39 @@ func TestHandle(t *testing.T) {
 		body []byte
 		want []string
 	}{
-		{"plain DNS client", packet{from: from("[fe80::2%en1]:4000"), to: group, index: 3}, q, []string{"0s [fe80::2%en1]:4000:" + legacy}},
-		{"responder", packet{from: from("[fe80::2%en1]:5353"), to: group, index: 3}, q, []string{"0s en1:" + full}},
-		{"responder that wants it itself", packet{from: from("[fe80::2%en1]:5353"), to: group, index: 3},
-			question(t, "_REMOTED._tcp.local.", dns.TypePTR, unicast), []string{"0s en1:" + full, "0s [fe80::2%en1]:5353:" + full}},
-		{"sent to us alone", packet{from: from("[fe80::2%en1]:4000"), to: netip.MustParseAddr("fe80::1"), index: 3}, q, []string{"0s [fe80::2%en1]:4000:" + legacy}},
-		{"from far away", packet{from: from("[2001:db8::1]:4000"), to: netip.MustParseAddr("2001:db8::2"), index: 3}, q, nil},
-		{"interface of another", packet{from: from("[fe80::2%en5]:4000"), to: group, index: 5}, q, nil},
-		{"system that does not tell the interface", packet{from: from("[fe80::2%en1]:4000")}, q, []string{"0s [fe80::2%en1]:4000:" + legacy}},
+		{
+			"plain DNS client", packet{from: from("[fe80::2%en1]:4000"), to: group, index: 3}, q,
+			[]string{"0s [fe80::2%en1]:4000:" + legacy},
+		},
+		{
+			"responder", packet{from: from("[fe80::2%en1]:5353"), to: group, index: 3}, q,
+			[]string{"0s en1:" + full},
+		},
+		{"responder that wants it itself",
+			packet{from: from("[fe80::2%en1]:5353"), to: group, index: 3},
+			question(t, "_REMOTED._tcp.local.", dns.TypePTR, unicast),
+			[]string{"0s en1:" + full, "0s [fe80::2%en1]:5353:" + full}},
+		{
+			"sent to us alone",
+			packet{from: from("[fe80::2%en1]:4000"), to: netip.MustParseAddr("fe80::1"), index: 3},
+			q, []string{"0s [fe80::2%en1]:4000:" + legacy},
+		},
+		{"from far away", packet{
+			from: from("[2001:db8::1]:4000"), to: netip.MustParseAddr("2001:db8::2"), index: 3,
+		}, q, nil},
+		{
+			"interface of another", packet{from: from("[fe80::2%en5]:4000"), to: group, index: 5},
+			q, nil,
+		},
+		{
+			"system that does not tell the interface", packet{from: from("[fe80::2%en1]:4000")}, q,
+			[]string{"0s [fe80::2%en1]:4000:" + legacy},
+		},
 		{"the same, from elsewhere", packet{from: from("[fe80::2%en5]:4000")}, q, nil},
-		{"nonsense", packet{from: from("[fe80::2%en1]:4000"), to: group, index: 3}, []byte{1, 2, 3}, nil},
+		{
+			"nonsense", packet{from: from("[fe80::2%en1]:4000"), to: group, index: 3},
+			[]byte{1, 2, 3}, nil,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -297,12 +330,14 @@ func TestGoldenPackets(t *testing.T) {
 	}
 	check("answer to a plain DNS client", one(true), unhex(t, "1234 8400 0001 0001 0000 0003"+
 		hexType+"000c 0001"+ //                                                   12: question
-		"c00c 000c 0001 0000000a 0006 036e636d c00c"+ //                          PTR ncm._remoted._tcp.local. at 49
+		//                          PTR ncm._remoted._tcp.local. at 49
+		"c00c 000c 0001 0000000a 0006 036e636d c00c"+
 		"c031 0021 0001 0000000a 001c 0000 0000 e59f"+hexHost+ //                 SRV, host at 73
 		"c031 0010 0001 0000000a 0001 00"+ //                                     TXT
 		"c049 001c 0001 0000000a 0010"+hexAddr)) //                               AAAA
 	check("answer to the group", one(false), unhex(t, "0000 8400 0000 0001 0000 0003"+
-		hexType+"000c 0001 00001194 0006 036e636d c00c"+ //                       PTR, instance at 43
+		//                       PTR, instance at 43
+		hexType+"000c 0001 00001194 0006 036e636d c00c"+
 		"c02b 0021 8001 00000078 001c 0000 0000 e59f"+hexHost+ //                 SRV, host at 67
 		"c02b 0010 8001 00001194 0001 00"+
 		"c043 001c 8001 00000078 0010"+hexAddr))
@@ -329,8 +364,14 @@ func testZone(t testing.TB) *zone {
 	z, err := newZone([]Service{
 		ncm,
 		{Name: "5c:52@fe80::1 (é).", Type: Mobdev2, Host: "Virtual-iPhone", Port: Mobdev2Port},
-		{Name: "six", Type: RemotePairing, Host: "Six.local", Port: 1, Addresses: []netip.Addr{netip.MustParseAddr("fe80::6%en1"), netip.MustParseAddr("::6")}},
-		{Name: "elsewhere", Type: RemotePairing, Host: "Else", Port: 1, Addresses: []netip.Addr{netip.MustParseAddr("fe80::7%en7")}},
+		{
+			Name: "six", Type: RemotePairing, Host: "Six.local", Port: 1,
+			Addresses: []netip.Addr{netip.MustParseAddr("fe80::6%en1"), netip.MustParseAddr("::6")},
+		},
+		{
+			Name: "elsewhere", Type: RemotePairing, Host: "Else", Port: 1,
+			Addresses: []netip.Addr{netip.MustParseAddr("fe80::7%en7")},
+		},
 		{Name: "elsewhere too", Type: RemotePairing, Host: "Else", Port: 1, Interface: "en7"},
 	})
 	if err != nil {
@@ -346,7 +387,8 @@ func TestAnswers(t *testing.T) {
 	z := testZone(t)
 	knows := func(target string, ttl uint32) func(*dns.Msg) {
 		return func(m *dns.Msg) {
-			m.Answer = append(m.Answer, &dns.PTR{Hdr: header("_REMOTED._tcp.local.", dns.TypePTR, ttl), Ptr: target},
+			m.Answer = append(m.Answer,
+				&dns.PTR{Hdr: header("_REMOTED._tcp.local.", dns.TypePTR, ttl), Ptr: target},
 				&dns.A{Hdr: header("x.", dns.TypeA, ttl), A: net.IPv4(1, 2, 3, 4)})
 		}
 	}
@@ -358,32 +400,74 @@ func TestAnswers(t *testing.T) {
 		q    []byte
 		want []string // answer | extra
 	}{
-		{"type", question(t, "_remoted._TCP.Local.", dns.TypePTR), []string{"_remoted._tcp.local. PTR | " + ncmRecords}},
-		{"type, any", question(t, "_remoted._tcp.local.", dns.TypeANY), []string{"_remoted._tcp.local. PTR | " + ncmRecords}},
-		{"type, three times", question(t, "_remoted._tcp.local.", dns.TypePTR, again), []string{"_remoted._tcp.local. PTR | " + ncmRecords}},
-		{"type, known", question(t, "_remoted._tcp.local.", dns.TypePTR, knows("NCM._remoted._tcp.local.", 4000)), nil},
-		{"type, known and old", question(t, "_remoted._tcp.local.", dns.TypePTR, knows("ncm._remoted._tcp.local.", 100)), []string{"_remoted._tcp.local. PTR | " + ncmRecords}},
-		{"type, another known", question(t, "_remoted._tcp.local.", dns.TypePTR, knows("x._remoted._tcp.local.", 4000)), []string{"_remoted._tcp.local. PTR | " + ncmRecords}},
+		{
+			"type", question(t, "_remoted._TCP.Local.", dns.TypePTR),
+			[]string{"_remoted._tcp.local. PTR | " + ncmRecords},
+		},
+		{
+			"type, any", question(t, "_remoted._tcp.local.", dns.TypeANY),
+			[]string{"_remoted._tcp.local. PTR | " + ncmRecords},
+		},
+		{
+			"type, three times", question(t, "_remoted._tcp.local.", dns.TypePTR, again),
+			[]string{"_remoted._tcp.local. PTR | " + ncmRecords},
+		},
+		{"type, known", question(t, "_remoted._tcp.local.", dns.TypePTR,
+			knows("NCM._remoted._tcp.local.", 4000)), nil},
+		{"type, known and old", question(t, "_remoted._tcp.local.", dns.TypePTR, knows(
+			"ncm._remoted._tcp.local.",
+			100,
+		)), []string{"_remoted._tcp.local. PTR | " + ncmRecords}},
+		{
+			"type, another known",
+			question(t, "_remoted._tcp.local.", dns.TypePTR, knows("x._remoted._tcp.local.", 4000)),
+			[]string{"_remoted._tcp.local. PTR | " + ncmRecords},
+		},
 		{"type, wrong kind", question(t, "_remoted._tcp.local.", dns.TypeSRV), nil},
 		{"one of an interface", question(t, "_remotepairing._tcp.local.", dns.TypePTR), []string{
 			"_remotepairing._tcp.local. PTR | six._remotepairing._tcp.local. SRV, six._remotepairing._tcp.local. TXT, Six.local. AAAA, Six.local. AAAA"}},
-		{"instance", question(t, "NCM._remoted._tcp.local.", dns.TypeSRV), []string{"ncm._remoted._tcp.local. SRV | Virtual-iPhone.local. A, Virtual-iPhone.local. AAAA"}},
-		{"instance, text", question(t, "ncm._remoted._tcp.local.", dns.TypeTXT), []string{"ncm._remoted._tcp.local. TXT | "}},
-		{"instance, escaped", question(t, `5C:5\050\@fe80::1\032(\195\169)\.._apple-mobdev2._tcp.local.`, dns.TypeANY), []string{
+		{"instance", question(t, "NCM._remoted._tcp.local.", dns.TypeSRV), []string{
+			"ncm._remoted._tcp.local. SRV | Virtual-iPhone.local. A, Virtual-iPhone.local. AAAA",
+		}},
+		{
+			"instance, text", question(t, "ncm._remoted._tcp.local.", dns.TypeTXT),
+			[]string{"ncm._remoted._tcp.local. TXT | "},
+		},
+		{"instance, escaped", question(t,
+			`5C:5\050\@fe80::1\032(\195\169)\.._apple-mobdev2._tcp.local.`, dns.TypeANY), []string{
 			mob + " SRV, " + mob + " TXT | Virtual-iPhone.local. A, Virtual-iPhone.local. AAAA"}},
-		{"instance, nothing such", question(t, "ncm._remoted._tcp.local.", dns.TypeA), []string{"ncm._remoted._tcp.local. NSEC | "}},
-		{"host", question(t, "virtual-iphone.local.", dns.TypeA), []string{"Virtual-iPhone.local. A | Virtual-iPhone.local. AAAA"}},
-		{"host, any", question(t, "virtual-iphone.local.", dns.TypeANY), []string{"Virtual-iPhone.local. A, Virtual-iPhone.local. AAAA | "}},
-		{"host, nothing such", question(t, "six.local.", dns.TypeA), []string{"Six.local. NSEC | "}},
+		{
+			"instance, nothing such", question(t, "ncm._remoted._tcp.local.", dns.TypeA),
+			[]string{"ncm._remoted._tcp.local. NSEC | "},
+		},
+		{
+			"host", question(t, "virtual-iphone.local.", dns.TypeA),
+			[]string{"Virtual-iPhone.local. A | Virtual-iPhone.local. AAAA"},
+		},
+		{
+			"host, any", question(t, "virtual-iphone.local.", dns.TypeANY),
+			[]string{"Virtual-iPhone.local. A, Virtual-iPhone.local. AAAA | "},
+		},
+		{
+			"host, nothing such", question(t, "six.local.", dns.TypeA),
+			[]string{"Six.local. NSEC | "},
+		},
 		{"host of elsewhere", question(t, "else.local.", dns.TypeANY), nil},
-		{"types", question(t, metaQuery, dns.TypePTR), []string{metaQuery + " PTR, " + metaQuery + " PTR, " + metaQuery + " PTR | "}},
+		{
+			"types", question(t, metaQuery, dns.TypePTR),
+			[]string{metaQuery + " PTR, " + metaQuery + " PTR, " + metaQuery + " PTR | "},
+		},
 		{"unknown", question(t, "_airplay._tcp.local.", dns.TypePTR), nil},
-		{"other class", question(t, "_remoted._tcp.local.", dns.TypePTR, func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }), nil},
-		{"an answer", question(t, "_remoted._tcp.local.", dns.TypePTR, func(m *dns.Msg) { m.Response = true }), nil},
-		{"an update", question(t, "_remoted._tcp.local.", dns.TypePTR, func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }), nil},
+		{"other class", question(t, "_remoted._tcp.local.", dns.TypePTR,
+			func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }), nil},
+		{"an answer", question(t, "_remoted._tcp.local.", dns.TypePTR,
+			func(m *dns.Msg) { m.Response = true }), nil},
+		{"an update", question(t, "_remoted._tcp.local.", dns.TypePTR,
+			func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }), nil},
 		{"half a message", question(t, "_remoted._tcp.local.", dns.TypePTR)[:20], nil},
 		{"empty", nil, nil},
-		{"too long", append(question(t, "_remoted._tcp.local.", dns.TypePTR), make([]byte, maxPacket)...), nil},
+		{"too long", append(question(t, "_remoted._tcp.local.", dns.TypePTR),
+			make([]byte, maxPacket)...), nil},
 	} {
 		var got []string
 		for _, r := range z.respond(c.q, false, questionLink) {
@@ -413,7 +497,8 @@ func records(all []dns.RR) string {
 // An answer to one who wants it for himself has his number.
 func TestUnicastNumber(t *testing.T) {
 	t.Parallel()
-	q := question(t, metaQuery, dns.TypePTR, func(m *dns.Msg) { m.Id = 0x1234; m.Question[0].Qclass |= wantsUnicast })
+	q := question(t, metaQuery, dns.TypePTR,
+		func(m *dns.Msg) { m.Id = 0x1234; m.Question[0].Qclass |= wantsUnicast })
 	r := testZone(t).respond(q, false, questionLink)
 	if len(r) != 2 || r[0].unicast || !r[1].unicast {
 		t.Fatalf("respond = %+v", r)
@@ -436,10 +521,13 @@ func TestReplyBound(t *testing.T) {
 	}
 	q := question(t, "_remoted._tcp.local.", dns.TypePTR, func(m *dns.Msg) {
 		for _, kind := range []uint16{dns.TypeANY, dns.TypeANY, dns.TypePTR} {
-			m.Question = append(m.Question, dns.Question{Name: "_remoted._tcp.local.", Qtype: kind, Qclass: dns.ClassINET})
+			m.Question = append(m.Question,
+				dns.Question{Name: "_remoted._tcp.local.", Qtype: kind, Qclass: dns.ClassINET})
 		}
 		for range 200 {
-			m.Question = append(m.Question, dns.Question{Name: "0._remoted._tcp.local.", Qtype: dns.TypeSRV, Qclass: dns.ClassINET})
+			m.Question = append(m.Question, dns.Question{
+				Name: "0._remoted._tcp.local.", Qtype: dns.TypeSRV, Qclass: dns.ClassINET,
+			})
 		}
 	})
 	if got := len(z.respond(q, true, questionLink)); got != maxReplies {
@@ -449,10 +537,13 @@ func TestReplyBound(t *testing.T) {
 
 func FuzzRespond(f *testing.F) {
 	f.Add(question(f, "_remoted._tcp.local.", dns.TypePTR), true)
-	f.Add(question(f, `5c:52\@fe80::1\ (\195\169)\.._apple-mobdev2._tcp.local.`, dns.TypeANY), false)
+	f.Add(question(f, `5c:52\@fe80::1\ (\195\169)\.._apple-mobdev2._tcp.local.`, dns.TypeANY),
+		false)
 	f.Add(question(f, metaQuery, dns.TypePTR, func(m *dns.Msg) {
 		m.Question[0].Qclass |= wantsUnicast
-		m.Answer = []dns.RR{&dns.PTR{Hdr: header(metaQuery, dns.TypePTR, 4500), Ptr: "_remoted._tcp.local."}}
+		m.Answer = []dns.RR{
+			&dns.PTR{Hdr: header(metaQuery, dns.TypePTR, 4500), Ptr: "_remoted._tcp.local."},
+		}
 	}), false)
 	z := testZone(f)
 	f.Fuzz(func(t *testing.T, b []byte, legacy bool) {
@@ -465,7 +556,8 @@ func FuzzRespond(f *testing.F) {
 			if err := m.Unpack(r.message); err != nil {
 				t.Fatalf("respond(% x) = % x: %v", b, r.message, err)
 			}
-			if !m.Response || len(m.Answer) == 0 || legacy != (len(m.Question) > 0) || legacy && !r.unicast {
+			if !m.Response || len(m.Answer) == 0 || legacy != (len(m.Question) > 0) ||
+				legacy && !r.unicast {
 				t.Fatalf("respond(% x) = %v", b, &m)
 			}
 			if more := z.respond(r.message, legacy, questionLink); more != nil {

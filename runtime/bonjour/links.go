@@ -47,7 +47,8 @@ func newLink(i *net.Interface) (link, error) {
 
 // has tells whether the interface has an address of the family.
 func (l link) has(v6 bool) bool {
-	return slices.ContainsFunc(l.prefixes, func(p netip.Prefix) bool { return p.Addr().Is6() == v6 })
+	return slices.ContainsFunc(l.prefixes,
+		func(p netip.Prefix) bool { return p.Addr().Is6() == v6 })
 }
 
 // holds tells whether an address lies in one of the interface's subnets.

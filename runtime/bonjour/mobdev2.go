@@ -48,7 +48,9 @@ func Mobdev2Name(mac string, remotePairing int) (string, error) {
 func LinkLocal(mac string) (netip.Addr, error) {
 	m, err := net.ParseMAC(mac)
 	if err != nil || len(m) != 6 {
-		return netip.Addr{}, &Error{Op: "parse MAC address", Subject: fmt.Sprintf("%q", mac), Err: ErrInvalid}
+		return netip.Addr{}, &Error{
+			Op: "parse MAC address", Subject: fmt.Sprintf("%q", mac), Err: ErrInvalid,
+		}
 	}
 	return netip.AddrFrom16([16]byte{0: 0xFE, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2],
 		11: 0xFF, 12: 0xFE, 13: m[3], 14: m[4], 15: m[5]}), nil

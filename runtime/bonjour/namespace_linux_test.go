@@ -59,10 +59,12 @@ func TestNamespace(t *testing.T) {
 			t.Skipf("%s is missing", tool)
 		}
 	}
-	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "h0", "type", "veth", "peer", "name", "d0").CombinedOutput(); err != nil {
+	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "h0", "type", "veth", "peer",
+		"name", "d0").CombinedOutput(); err != nil {
 		t.Skipf("this machine allows no network namespaces: %v: %s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), "unshare", "-rn", os.Args[0], "-test.run=^TestNamespace$", "-test.v", "-test.timeout=2m")
+	cmd := exec.CommandContext(t.Context(), "unshare", "-rn", os.Args[0],
+		"-test.run=^TestNamespace$", "-test.v", "-test.timeout=2m")
 	cmd.Env = append(os.Environ(), roleVariable+"="+roleHost)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -128,7 +130,8 @@ func phoneService(t *testing.T, n byte) Service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Service{Name: name, Type: Mobdev2, Host: fmt.Sprintf("Virtual-iPhone-%d", n), Port: Mobdev2Port,
+	return Service{Name: name, Type: Mobdev2, Host: fmt.Sprintf("Virtual-iPhone-%d", n),
+		Port:      Mobdev2Port,
 		Addresses: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, n})}}
 }
 
@@ -154,17 +157,20 @@ func browseFor(t *testing.T, n int, q Query) []Instance {
 func testNoRoute(t *testing.T) {
 	m := &MDNS{}
 	defer m.Wait()
-	found, err := m.Browse(t.Context(), Query{Type: Mobdev2, Loopback: true, NoIPv6: true, Timeout: 100 * time.Millisecond})
+	found, err := m.Browse(t.Context(),
+		Query{Type: Mobdev2, Loopback: true, NoIPv6: true, Timeout: 100 * time.Millisecond})
 	if err == nil {
 		t.Errorf("Browse = %+v, want an error", found)
 	}
 	if _, err := m.Browse(t.Context(), Query{Type: Mobdev2}); !errors.Is(err, ErrNoInterface) {
 		t.Errorf("Browse without interfaces = %v, want %v", err, ErrNoInterface)
 	}
-	if _, err := m.Browse(t.Context(), Query{Type: Mobdev2, Interfaces: []string{"none0"}}); !errors.Is(err, ErrNoInterface) {
+	if _, err := m.Browse(t.Context(),
+		Query{Type: Mobdev2, Interfaces: []string{"none0"}}); !errors.Is(err, ErrNoInterface) {
 		t.Errorf("Browse on an unknown interface = %v, want %v", err, ErrNoInterface)
 	}
-	if _, err := Advertise(t.Context(), nil, AdvertiseOptions{Interfaces: []string{"none0"}}); !errors.Is(err, ErrNoInterface) {
+	if _, err := Advertise(t.Context(), nil,
+		AdvertiseOptions{Interfaces: []string{"none0"}}); !errors.Is(err, ErrNoInterface) {
 		t.Errorf("Advertise on an unknown interface = %v, want %v", err, ErrNoInterface)
 	}
 }
@@ -202,7 +208,9 @@ func testManyInstances(t *testing.T) {
 	browseFor(t, 1, Query{Type: Mobdev2, Loopback: true})
 	m := &MDNS{}
 	defer m.Wait()
-	if found, err := m.Browse(t.Context(), Query{Type: RemotePairing, Loopback: true, Timeout: 300 * time.Millisecond}); err != nil || len(found) != 0 {
+	if found, err := m.Browse(t.Context(), Query{
+		Type: RemotePairing, Loopback: true, Timeout: 300 * time.Millisecond,
+	}); err != nil || len(found) != 0 {
 		t.Errorf("Browse for what is gone = %+v, %v", found, err)
 	}
 }
@@ -214,7 +222,8 @@ func testCancel(t *testing.T) {
 	defer cancel(nil)
 	advertise(t, AdvertiseOptions{}, phoneService(t, 2))
 	early := func([]Instance) bool { cancel(nil); return false }
-	found, err := m.Browse(ctx, Query{Type: Mobdev2, Loopback: true, Timeout: 5 * time.Second, Early: early})
+	found, err := m.Browse(ctx,
+		Query{Type: Mobdev2, Loopback: true, Timeout: 5 * time.Second, Early: early})
 	if !errors.Is(err, context.Canceled) || found != nil {
 		t.Errorf("Browse = %+v, %v, want %v", found, err, context.Canceled)
 	}
@@ -258,7 +267,8 @@ func testPassive(t *testing.T) {
 	c := member(t)
 	a := advertise(t, AdvertiseOptions{}, phoneService(t, 2))
 	for range 2 {
-		m := heard(t, c, "announcement", func(m *dns.Msg) bool { return m.Answer[0].Header().Ttl > 0 })
+		m := heard(t, c, "announcement",
+			func(m *dns.Msg) bool { return m.Answer[0].Header().Ttl > 0 })
 		if len(m.Answer) != 4 || len(m.Question) != 0 || m.Id != 0 {
 			t.Errorf("announcement = %v", m)
 		}
@@ -409,7 +419,8 @@ func playDevice() error {
 		go greet(l, name)
 	}
 	s := Service{Name: "ncm", Type: Remoted, Host: "Virtual-iPhone", Port: devicePort}
-	a, err := Advertise(context.Background(), []Service{s}, AdvertiseOptions{Interfaces: []string{"d0", "d1"}})
+	a, err := Advertise(context.Background(), []Service{s},
+		AdvertiseOptions{Interfaces: []string{"d0", "d1"}})
 	if err != nil {
 		return err
 	}

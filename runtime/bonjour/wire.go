@@ -241,7 +241,8 @@ func formatText(text map[string]string) ([]string, bool) {
 	var fields []string
 	total := 0
 	for key, value := range text {
-		if key == "" || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' || r == '=' }) {
+		if key == "" ||
+			strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' || r == '=' }) {
 			return nil, false
 		}
 		n := len(key) + 1 + len(value)

@@ -44,7 +44,10 @@ type offer struct {
 
 func newOffer(s Service) (offer, error) {
 	bad := func(what string) error {
-		return &Error{Op: "advertise", Subject: fmt.Sprintf("%q", s.Name), Err: fmt.Errorf("%w %s", ErrInvalid, what)}
+		return &Error{
+			Op: "advertise", Subject: fmt.Sprintf("%q", s.Name),
+			Err: fmt.Errorf("%w %s", ErrInvalid, what),
+		}
 	}
 	if !s.Type.valid() {
 		return offer{}, bad("type " + strconv.Quote(string(s.Type)))
@@ -66,7 +69,8 @@ func newOffer(s Service) (offer, error) {
 	if _, ok := parseName(o.name); !ok {
 		return offer{}, bad("name")
 	}
-	if slices.ContainsFunc(s.Addresses, func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() || a.IsMulticast() }) {
+	if slices.ContainsFunc(s.Addresses,
+		func(a netip.Addr) bool { return !a.IsValid() || a.IsUnspecified() || a.IsMulticast() }) {
 		return offer{}, bad("address")
 	}
 	o.nameKey, o.hostKey = nameKey(instance), nameKey(host)
@@ -159,13 +163,16 @@ func (z *zone) hostRecords(key string, l link) []dns.RR {
 			}
 			seen = append(seen, a)
 			if a.Is4() {
-				records = append(records, &dns.A{Hdr: unique(o.host, dns.TypeA, hostTTL), A: a.AsSlice()})
+				records = append(records,
+					&dns.A{Hdr: unique(o.host, dns.TypeA, hostTTL), A: a.AsSlice()})
 			} else {
-				records = append(records, &dns.AAAA{Hdr: unique(o.host, dns.TypeAAAA, hostTTL), AAAA: a.AsSlice()})
+				records = append(records,
+					&dns.AAAA{Hdr: unique(o.host, dns.TypeAAAA, hostTTL), AAAA: a.AsSlice()})
 			}
 		}
 	}
-	slices.SortStableFunc(records, func(a, b dns.RR) int { return int(a.Header().Rrtype) - int(b.Header().Rrtype) })
+	slices.SortStableFunc(records,
+		func(a, b dns.RR) int { return int(a.Header().Rrtype) - int(b.Header().Rrtype) })
 	return records[:min(len(records), maxAddresses)]
 }
 

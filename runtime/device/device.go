@@ -69,7 +69,9 @@ func (d *Device) CloseWith(c io.Closer) {
 }
 
 func newDevice(f *Finder, info Info) *Device {
-	d := &Device{finder: f, info: info, turn: make(chan struct{}, 1), log: f.log.With("udid", info.UDID)}
+	d := &Device{
+		finder: f, info: info, turn: make(chan struct{}, 1), log: f.log.With("udid", info.UDID),
+	}
 	d.turn <- struct{}{}
 	d.tunnels.turn = make(chan struct{}, 1)
 	d.tunnels.turn <- struct{}{}
@@ -159,7 +161,9 @@ func (d *Device) connect(ctx context.Context, port uint16, what string) (net.Con
 	}
 }
 
-func (d *Device) connectOn(ctx context.Context, route Route, port uint16, what string) (net.Conn, error) {
+func (d *Device) connectOn(
+	ctx context.Context, route Route, port uint16, what string,
+) (net.Conn, error) {
 	c, err := route.connect(ctx, port)
 	if err != nil {
 		return nil, err
@@ -205,13 +209,16 @@ func (d *Device) Open(ctx context.Context, n service.Name) (net.Conn, error) {
 			return c, d.imageError(ctx, n, d.fail("open", n.Lockdown, err))
 		}
 		inside, more := d.openTunneled(ctx, n)
-		if errors.Is(more, rsd.ErrNotListed) || errors.Is(more, rsd.ErrInvalidService) || errors.Is(more, ErrNoTunnel) {
+		if errors.Is(more, rsd.ErrNotListed) || errors.Is(more, rsd.ErrInvalidService) ||
+			errors.Is(more, ErrNoTunnel) {
 			more = err // neither has it: lockdown's words are the known ones
 		}
 		return inside, d.fail("open", n.String(), more)
 	}
 	if !tunnels {
-		return nil, d.fail("open", n.String(), fmt.Errorf("%w: it came with iOS %s, the device has %s", ErrNoRoute, tunnelsSince, info.Version))
+		return nil, d.fail("open", n.String(), fmt.Errorf(
+			"%w: it came with iOS %s, the device has %s", ErrNoRoute, tunnelsSince, info.Version,
+		))
 	}
 	c, err := d.openTunneled(ctx, n)
 	return c, d.fail("open", n.String(), err)

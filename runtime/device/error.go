@@ -82,12 +82,14 @@ func (a *absence) Is(target error) bool { return target == fs.ErrNotExist }
 
 // imageError explains why a service of the developer image is not there.
 func (d *Device) imageError(ctx context.Context, n service.Name, err error) error {
-	if err == nil || !n.NeedsDDI || !errors.Is(err, rsd.ErrNotListed) && !errors.Is(err, lockdown.ErrInvalidService) {
+	if err == nil || !n.NeedsDDI ||
+		!errors.Is(err, rsd.ErrNotListed) && !errors.Is(err, lockdown.ErrInvalidService) {
 		return err
 	}
 	cause := ErrNoImage
 	// Before iOS 16 there is no such value.
-	if on, e := d.Get(ctx, "com.apple.security.mac.amfi", "DeveloperModeStatus"); e == nil && on == false {
+	if on, e := d.Get(ctx, "com.apple.security.mac.amfi", "DeveloperModeStatus"); e == nil &&
+		on == false {
 		cause = ErrDeveloperMode
 	}
 	return d.fail("open", n.String(), fmt.Errorf("%w (%w)", cause, err))
@@ -101,7 +103,8 @@ func (e *AmbiguousError) Error() string {
 	for i, m := range e.Matches {
 		names[i] = m.String()
 	}
-	return fmt.Sprintf("device: %d devices match, name one: %s", len(names), strings.Join(names, "; "))
+	return fmt.Sprintf("device: %d devices match, name one: %s", len(names),
+		strings.Join(names, "; "))
 }
 
 // fail wraps err unless its text already begins with the device. No error stays

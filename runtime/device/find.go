@@ -78,7 +78,10 @@ func NewFinder(o Options) *Finder {
 	if len(o.RemoteStores) == 0 {
 		o.RemoteStores = []RemoteStore{&memoryStore{}}
 	}
-	f := &Finder{opts: o, log: o.Logger, muxers: slices.Clone(o.Muxers), known: map[string]*Device{}, keysTurn: make(chan struct{}, 1)}
+	f := &Finder{
+		opts: o, log: o.Logger, muxers: slices.Clone(o.Muxers), known: map[string]*Device{},
+		keysTurn: make(chan struct{}, 1),
+	}
 	if o.Browser != nil {
 		f.browsers = []bonjour.Browser{o.Browser}
 	}
@@ -188,10 +191,12 @@ func (s Selector) matches(i Info) bool {
 	if s.UDID != "" && foldUDID(s.UDID) != foldUDID(i.UDID) {
 		return false
 	}
-	if s.Transport != "" && !slices.ContainsFunc(i.Routes, func(r Route) bool { return r.Kind == s.Transport }) {
+	if s.Transport != "" &&
+		!slices.ContainsFunc(i.Routes, func(r Route) bool { return r.Kind == s.Transport }) {
 		return false
 	}
-	if !matchPattern(s.Name, i.Name) || !matchModel(s.Model, i.ProductType) || !matchVersion(s.OS, i.Version) {
+	if !matchPattern(s.Name, i.Name) || !matchModel(s.Model, i.ProductType) ||
+		!matchVersion(s.OS, i.Version) {
 		return false
 	}
 	return s.Match == nil || s.Match(i)
@@ -246,7 +251,8 @@ func matchVersion(condition, version string) bool {
 	for _, c := range strings.Split(condition, ",") {
 		op, want := splitComparison(c)
 		cmp := CompareVersions(version, want)
-		ok := map[string]bool{">=": cmp >= 0, "<=": cmp <= 0, ">": cmp > 0, "<": cmp < 0, "=": cmp == 0, "==": cmp == 0,
+		ok := map[string]bool{">=": cmp >= 0, "<=": cmp <= 0, ">": cmp > 0, "<": cmp < 0,
+			"=": cmp == 0, "==": cmp == 0,
 			"": version == want || strings.HasPrefix(version, want+".")}[op]
 		if !ok || version == "" {
 			return false
@@ -417,7 +423,8 @@ func (f *Finder) Device(i Info) *Device {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !slices.ContainsFunc(i.Routes, Route.network) {
-		i.Routes = addRoutes(i.Routes, slices.DeleteFunc(slices.Clone(d.info.Routes), func(r Route) bool { return !r.network() }))
+		i.Routes = addRoutes(i.Routes, slices.DeleteFunc(slices.Clone(d.info.Routes),
+			func(r Route) bool { return !r.network() }))
 	}
 	d.info = i
 	return d

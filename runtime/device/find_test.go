@@ -4,8 +4,9 @@ import "testing"
 
 func TestSelector(t *testing.T) {
 	phone := Info{
-		UDID: "00008120-000A1B2C3D4E5F60", Name: "Ana's iPhone", ProductType: "iPhone15,2", Version: "17.5.1",
-		Routes: []Route{{Kind: "usb"}, {Kind: "wifi"}},
+		UDID: "00008120-000A1B2C3D4E5F60", Name: "Ana's iPhone", ProductType: "iPhone15,2",
+		Version: "17.5.1",
+		Routes:  []Route{{Kind: "usb"}, {Kind: "wifi"}},
 	}
 	silent := Info{UDID: "x", Routes: []Route{{Kind: "wifi"}}}
 	for _, c := range []struct {
@@ -44,12 +45,16 @@ func TestSelector(t *testing.T) {
 }
 
 func TestSelectorCheck(t *testing.T) {
-	for _, s := range []Selector{{OS: "new"}, {OS: ">="}, {OS: ">=17,"}, {Name: "[a"}, {Model: "["}} {
+	for _, s := range []Selector{
+		{OS: "new"}, {OS: ">="}, {OS: ">=17,"}, {Name: "[a"}, {Model: "["},
+	} {
 		if s.Check() == nil {
 			t.Errorf("%+v passed the check", s)
 		}
 	}
-	if err := (Selector{OS: ">=17.0,<18", Name: "Ana's [iI]Phone", Model: "iPhone1?,*"}).Check(); err != nil {
+	if err := (Selector{
+		OS: ">=17.0,<18", Name: "Ana's [iI]Phone", Model: "iPhone1?,*",
+	}).Check(); err != nil {
 		t.Error(err)
 	}
 }

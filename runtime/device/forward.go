@@ -41,7 +41,8 @@ func (d *Device) Forward(l net.Listener, port uint16, failed func(error)) *Forwa
 				f.open.Add(1)
 				f.total.Add(1)
 				defer f.open.Add(-1)
-				if err := d.relay(ctx, local, port); err != nil && failed != nil && ctx.Err() == nil {
+				if err := d.relay(ctx, local, port); err != nil && failed != nil &&
+					ctx.Err() == nil {
 					failed(err)
 				}
 			})

@@ -94,7 +94,8 @@ func (k *Keeper) look() {
 			k.finder.log.Debug("looking for devices failed", "layer", "device", "err", err)
 		}
 		for _, i := range infos {
-			k.begin(i, !slices.ContainsFunc(i.Routes, func(r Route) bool { return r.mux != nil }), false)
+			k.begin(i, !slices.ContainsFunc(i.Routes, func(r Route) bool { return r.mux != nil }),
+				false)
 		}
 		k.mu.Lock()
 		k.ready = true
@@ -129,7 +130,10 @@ func (k *Keeper) begin(i Info, network, asked bool) *kept {
 		return nil
 	}
 	delete(k.cancelled, i.UDID)
-	one := &kept{device: k.finder.Device(i), done: make(chan struct{}), changed: make(chan struct{}), network: network}
+	one := &kept{
+		device: k.finder.Device(i), done: make(chan struct{}), changed: make(chan struct{}),
+		network: network,
+	}
 	ctx, end := context.WithCancel(k.life)
 	one.end = end
 	k.kept[i.UDID] = one
@@ -140,8 +144,8 @@ func (k *Keeper) begin(i Info, network, asked bool) *kept {
 	return one
 }
 
-// keep follows one device until ctx ends, or somebody closes the Device. One whose tunnel cannot be made is
-// tried again, ever less often: it may want to be trusted first.
+// keep follows one device until ctx ends, or somebody closes the Device. One whose tunnel
+// cannot be made is tried again, ever less often: it may want to be trusted first.
 func (k *Keeper) keep(ctx context.Context, one *kept) {
 	udid := one.device.UDID()
 	tell := func(e TunnelEvent) {
@@ -234,7 +238,10 @@ func (k *Keeper) Start(ctx context.Context, udid string) (Kept, error) {
 			return Kept{}, &Error{UDID: udid, Op: "open tunnel", Err: ErrNotFound}
 		}
 		if one = k.begin(infos[0], false, true); one == nil {
-			return Kept{}, &Error{UDID: udid, Op: "open tunnel", Err: fmt.Errorf("%w: iOS %s has none", ErrNoTunnel, infos[0].Version)}
+			return Kept{}, &Error{
+				UDID: udid, Op: "open tunnel",
+				Err: fmt.Errorf("%w: iOS %s has none", ErrNoTunnel, infos[0].Version),
+			}
 		}
 	}
 	for {

@@ -64,10 +64,12 @@ func TestNamespace(t *testing.T) {
 			t.Skipf("%s is missing", tool)
 		}
 	}
-	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "h0", "type", "veth", "peer", "name", "d0").CombinedOutput(); err != nil {
+	if out, err := exec.Command("unshare", "-rn", "ip", "link", "add", "h0", "type", "veth", "peer",
+		"name", "d0").CombinedOutput(); err != nil {
 		t.Skipf("this machine allows no network namespaces: %v: %s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), "unshare", "-rn", os.Args[0], "-test.run=^TestNamespace$", "-test.v", "-test.timeout=3m")
+	cmd := exec.CommandContext(t.Context(), "unshare", "-rn", os.Args[0],
+		"-test.run=^TestNamespace$", "-test.v", "-test.timeout=3m")
 	cmd.Env = append(os.Environ(), roleVariable+"="+roleHost, recordsVariable+"="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -92,7 +94,9 @@ func inNamespace(t *testing.T) {
 	t.Run("network", func(t *testing.T) {
 		n := &network{device: startDevice(t), browser: &bonjour.MDNS{}}
 		n.old, n.new = n.device.ask(t, "old"), n.device.ask(t, "new")
-		n.finder = device.NewFinder(device.Options{Browser: n.browser, Stores: []pair.Store{pair.NewDir(os.Getenv(recordsVariable))}})
+		n.finder = device.NewFinder(device.Options{
+			Browser: n.browser, Stores: []pair.Store{pair.NewDir(os.Getenv(recordsVariable))},
+		})
 		defer n.browser.Wait()
 		defer n.finder.Close()
 		t.Run("one device with several routes", n.testFound)
@@ -112,7 +116,9 @@ var oldRoutes = []string{
 	"wifi remotepairing 10.9.1.2:49152", "wifi remotepairing [fe80::d%h0]:49152",
 }
 
-var newRoutes = []string{"wifi lockdown [fe80::e%h0]:62078", "wifi remotepairing [fe80::e%h0]:49152"}
+var newRoutes = []string{
+	"wifi lockdown [fe80::e%h0]:62078", "wifi remotepairing [fe80::e%h0]:49152",
+}
 
 // routes writes them in an order of their own: of two that are equal either may
 // have been heard first.
@@ -177,7 +183,8 @@ func (n *network) testFound(t *testing.T) {
 // over is a Device that has the routes alone which are named.
 func (n *network) over(t *testing.T, i device.Info, names ...string) *device.Device {
 	t.Helper()
-	i.Routes = slices.DeleteFunc(slices.Clone(i.Routes), func(r device.Route) bool { return !slices.Contains(names, r.String()) })
+	i.Routes = slices.DeleteFunc(slices.Clone(i.Routes),
+		func(r device.Route) bool { return !slices.Contains(names, r.String()) })
 	if len(i.Routes) != len(names) {
 		t.Fatalf("routes %v, want %v", i.Routes, names)
 	}
@@ -257,7 +264,10 @@ func (n *network) testTunnels(t *testing.T) {
 		options    device.TunnelOptions
 	}{
 		{old, oldRoutes[2], "remote pairing, QUIC", device.TunnelOptions{}},
-		{old, oldRoutes[2], "remote pairing, TLS-PSK", device.TunnelOptions{Protocol: "tcp", Route: "usb"}},
+		{
+			old, oldRoutes[2], "remote pairing, TLS-PSK",
+			device.TunnelOptions{Protocol: "tcp", Route: "usb"},
+		},
 		{old, oldRoutes[3], "remote pairing, QUIC", device.TunnelOptions{Route: "wifi"}},
 		{old, oldRoutes[4], "remote pairing, QUIC", device.TunnelOptions{Route: "wifi"}},
 		{old, oldRoutes[4], "remote pairing, TLS-PSK", device.TunnelOptions{Protocol: "tcp"}},
@@ -312,7 +322,8 @@ func (n *network) testUnplugged(t *testing.T) {
 		t.Fatal("the tunnel outlived its cable")
 	}
 	used(t, ctx, d)
-	if now := d.Tunneled(); now == nil || now.Route.Via != device.ViaPairing || now.Generation != 2 {
+	if now := d.Tunneled(); now == nil || now.Route.Via != device.ViaPairing ||
+		now.Generation != 2 {
 		t.Errorf("without the cable the tunnel is %+v", now)
 	}
 	n.find(t, slices.Delete(slices.Clone(oldRoutes), 2, 3), newRoutes)
@@ -327,7 +338,8 @@ func listener(t *testing.T, name string) *net.UDPConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := net.ListenMulticastUDP("udp6", i, &net.UDPAddr{IP: net.ParseIP("ff02::fb"), Port: 5353, Zone: name})
+	c, err := net.ListenMulticastUDP("udp6", i,
+		&net.UDPAddr{IP: net.ParseIP("ff02::fb"), Port: 5353, Zone: name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +364,8 @@ func goodbye(t *testing.T, c *net.UDPConn, of bonjour.Type) {
 			continue
 		}
 		for _, r := range m.Answer {
-			if ptr, ok := r.(*dns.PTR); ok && ptr.Hdr.Ttl == 0 && strings.HasPrefix(ptr.Hdr.Name, string(of)) {
+			if ptr, ok := r.(*dns.PTR); ok && ptr.Hdr.Ttl == 0 &&
+				strings.HasPrefix(ptr.Hdr.Name, string(of)) {
 				return
 			}
 		}

@@ -61,7 +61,10 @@ func (n *networkSearch) begin(ctx context.Context) {
 	n.begun = true
 	ctx, n.cancel = context.WithCancel(ctx)
 	n.found = make(chan []Info, 1)
-	go func() { n.found <- n.finder.network(ctx, nil, bonjour.Mobdev2, bonjour.Remoted, bonjour.RemotePairing) }()
+	go func() {
+		n.found <- n.finder.network(ctx, nil, bonjour.Mobdev2, bonjour.Remoted,
+			bonjour.RemotePairing)
+	}()
 }
 
 func (n *networkSearch) wait() []Info {
@@ -84,7 +87,9 @@ func (n *networkSearch) end() {
 // network looks for devices that advertise one of the types and asks each who
 // it is. What does not answer is left out: names on a network say nothing about
 // which device is meant. enough, if not nil, ends the search when it says so.
-func (f *Finder) network(ctx context.Context, enough func(Info) bool, types ...bonjour.Type) []Info {
+func (f *Finder) network(
+	ctx context.Context, enough func(Info) bool, types ...bonjour.Type,
+) []Info {
 	ctx, cancel := context.WithTimeout(ctx, searchTime)
 	defer cancel()
 	s := search{finder: f, slots: make(chan struct{}, askedAtOnce), enough: func(i Info) {
@@ -99,7 +104,8 @@ func (f *Finder) network(ctx context.Context, enough func(Info) bool, types ...b
 	}
 	s.running.Wait()
 	if s.left > 0 {
-		f.log.Warn("not everything that is advertised could be asked", "layer", "device", "left", s.left)
+		f.log.Warn("not everything that is advertised could be asked", "layer", "device", "left",
+			s.left)
 	}
 	return s.infos
 }
@@ -164,7 +170,8 @@ func (s *search) leave(ctx context.Context, n int) {
 func (s *search) ask(ctx context.Context, i bonjour.Instance) {
 	info, err := s.finder.identify(ctx, i)
 	if err != nil {
-		s.finder.log.Debug("did not say who it is", "layer", "device", "instance", i.Name, "err", err)
+		s.finder.log.Debug("did not say who it is", "layer", "device", "instance", i.Name, "err",
+			err)
 		return
 	}
 	s.mu.Lock()
@@ -224,13 +231,17 @@ func (f *Finder) askRoute(ctx context.Context, route Route) (Info, error) {
 // askRSD reads who is there off a list of services. The device's name is not in
 // it: lockdown, in whichever form is listed, knows it.
 func (f *Finder) askRSD(ctx context.Context, route Route) (Info, error) {
-	list, err := rsd.Dial(ctx, route.dial, route.port, rsd.Options{Label: f.opts.Label, Logger: f.opts.Logger})
+	list, err := rsd.Dial(ctx, route.dial, route.port,
+		rsd.Options{Label: f.opts.Label, Logger: f.opts.Logger})
 	if err != nil {
 		return Info{}, err
 	}
 	defer list.Close()
 	p := list.Peer().Properties
-	info := Info{UDID: p.UDID(), ProductType: p.ProductType(), Version: p.OSVersion(), Build: p.BuildVersion(), Class: p.DeviceClass(), Routes: []Route{route}}
+	info := Info{
+		UDID: p.UDID(), ProductType: p.ProductType(), Version: p.OSVersion(),
+		Build: p.BuildVersion(), Class: p.DeviceClass(), Routes: []Route{route},
+	}
 	if info.UDID == "" {
 		return Info{}, errors.New("the list does not say whose it is")
 	}
@@ -276,13 +287,16 @@ func (f *Finder) direct(ctx context.Context) ([]Info, error) {
 	var found []Info
 	for n, i := range infos {
 		if errs[n] != nil {
-			f.log.Warn("list of services cannot be read", "layer", "device", "address", list[n].Address, "err", errs[n])
+			f.log.Warn("list of services cannot be read", "layer", "device", "address",
+				list[n].Address, "err", errs[n])
 			continue
 		}
 		found = merge(found, []Info{i})
 	}
 	if len(found) == 0 && len(list) > 0 {
-		return nil, &Error{Op: "read the list of services at " + list[0].Address, Err: errors.Join(errs...)}
+		return nil, &Error{
+			Op: "read the list of services at " + list[0].Address, Err: errors.Join(errs...),
+		}
 	}
 	return found, nil
 }
@@ -304,13 +318,17 @@ func (f *Finder) At(ctx context.Context, at Direct) (*Device, error) {
 }
 
 func (d Direct) route() Route {
-	return Route{Kind: "tunnel", Via: ViaRSD, Address: d.Address, Name: d.Name, port: d.Port, dial: d.Dial}
+	return Route{
+		Kind: "tunnel", Via: ViaRSD, Address: d.Address, Name: d.Name, port: d.Port, dial: d.Dial,
+	}
 }
 
 // DirectTo is the list of services at a host, a name or an address, as --rsd
 // names it.
 func DirectTo(host string, port uint16) Direct {
-	return Direct{Address: net.JoinHostPort(host, strconv.Itoa(int(port))), Port: port, Dial: dialHost(host)}
+	return Direct{
+		Address: net.JoinHostPort(host, strconv.Itoa(int(port))), Port: port, Dial: dialHost(host),
+	}
 }
 
 // DirectAt is the same for an address.
@@ -320,7 +338,8 @@ func DirectAt(at netip.AddrPort) Direct { return DirectTo(at.Addr().String(), at
 func (d *Device) forgetRoutes(lost []Route) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.info.Routes = slices.DeleteFunc(slices.Clone(d.info.Routes), func(r Route) bool { return slices.ContainsFunc(lost, r.same) })
+	d.info.Routes = slices.DeleteFunc(slices.Clone(d.info.Routes),
+		func(r Route) bool { return slices.ContainsFunc(lost, r.same) })
 }
 
 // discover looks for routes to one device on the network.
@@ -376,7 +395,8 @@ func (f *Finder) routes(ctx context.Context, was Info) ([]Route, error) {
 	}
 	if len(routes) == 0 && len(known) == 0 {
 		same := func(i Info) bool { return i.UDID == was.UDID }
-		for _, i := range f.network(ctx, same, bonjour.Mobdev2, bonjour.Remoted, bonjour.RemotePairing) {
+		for _, i := range f.network(ctx, same, bonjour.Mobdev2, bonjour.Remoted,
+			bonjour.RemotePairing) {
 			if same(i) {
 				return i.Routes, nil
 			}
@@ -410,7 +430,10 @@ func (f *Finder) answers(ctx context.Context, r Route, udid string) bool {
 		i, err := f.askRSD(ctx, r)
 		return err == nil && i.UDID == udid
 	}
-	t := map[Via]bonjour.Type{ViaLockdown: bonjour.Mobdev2, ViaRemoted: bonjour.Remoted, ViaPairing: bonjour.RemotePairing}[r.Via]
+	t := map[Via]bonjour.Type{
+		ViaLockdown: bonjour.Mobdev2, ViaRemoted: bonjour.Remoted,
+		ViaPairing: bonjour.RemotePairing,
+	}[r.Via]
 	i, err := f.ask(ctx, t, netip.AddrPortFrom(r.host, r.port))
 	return err == nil && i.UDID == udid
 }

@@ -85,12 +85,17 @@ func runIP(lines ...string) error {
 
 // playDevice is the other process: it answers each line with one.
 func playDevice() error {
-	h, err := virtual.NewHost(virtual.HostOptions{Count: 1, Device: virtual.Options{Phone: phone.Options{Profile: "ios17.2"}, Heartbeat: time.Second}})
+	h, err := virtual.NewHost(virtual.HostOptions{
+		Count:  1,
+		Device: virtual.Options{Phone: phone.Options{Profile: "ios17.2"}, Heartbeat: time.Second},
+	})
 	if err != nil {
 		return err
 	}
 	defer h.Close()
-	new, err := h.Add(virtual.Options{Phone: phone.Options{Profile: "ios26", Serial: h.NextSerial()}, Heartbeat: time.Second})
+	new, err := h.Add(virtual.Options{
+		Phone: phone.Options{Profile: "ios26", Serial: h.NextSerial()}, Heartbeat: time.Second,
+	})
 	if err != nil {
 		return err
 	}
@@ -100,10 +105,15 @@ func playDevice() error {
 		"link": link,
 		"show": func() error {
 			return errors.Join(
-				show(old, virtual.NetworkOptions{Address: netip.MustParseAddr("fe80::d%d0"), Wifi: true}),
-				show(old, virtual.NetworkOptions{Address: netip.MustParseAddr("fe80::d%d1"), Ethernet: true}),
-				show(old, virtual.NetworkOptions{Address: netip.MustParseAddr("10.9.1.2"), Wifi: true}),
-				show(new, virtual.NetworkOptions{Address: netip.MustParseAddr("fe80::e%d0"), Wifi: true}))
+				show(old,
+					virtual.NetworkOptions{Address: netip.MustParseAddr("fe80::d%d0"), Wifi: true}),
+				show(old, virtual.NetworkOptions{
+					Address: netip.MustParseAddr("fe80::d%d1"), Ethernet: true,
+				}),
+				show(old,
+					virtual.NetworkOptions{Address: netip.MustParseAddr("10.9.1.2"), Wifi: true}),
+				show(new,
+					virtual.NetworkOptions{Address: netip.MustParseAddr("fe80::e%d0"), Wifi: true}))
 		},
 		"unplug": func() error { old.Detach(); return nil },
 		"plug":   old.Replug,
@@ -130,11 +140,13 @@ func show(m *virtual.Machine, o virtual.NetworkOptions) error {
 // link brings the device's ends of the network up.
 func link() error {
 	for n := range 2 {
-		if err := runIP(fmt.Sprintf("link set d%d addrgenmode none", n), fmt.Sprintf("addr add fe80::d/64 dev d%d nodad", n)); err != nil {
+		if err := runIP(fmt.Sprintf("link set d%d addrgenmode none", n),
+			fmt.Sprintf("addr add fe80::d/64 dev d%d nodad", n)); err != nil {
 			return err
 		}
 	}
-	return runIP("link set lo up", "addr add fe80::e/64 dev d0 nodad", "addr add 10.9.1.2/24 dev d1", "link set d0 up", "link set d1 up")
+	return runIP("link set lo up", "addr add fe80::e/64 dev d0 nodad",
+		"addr add 10.9.1.2/24 dev d1", "link set d0 up", "link set d1 up")
 }
 
 // trust pairs a phone with the host, as if by cable, and leaves the record where
@@ -148,12 +160,14 @@ func trust(m *virtual.Machine) error {
 	}
 	mac, _ := p.Value("", "WiFiAddress")
 	address, _ := mac.(string)
-	r, err := pair.Generate(ctx, pair.Params{DevicePublicKey: p.PublicKeyPEM(), WiFiAddress: address, SystemBUID: buid})
+	r, err := pair.Generate(ctx,
+		pair.Params{DevicePublicKey: p.PublicKeyPEM(), WiFiAddress: address, SystemBUID: buid})
 	if err != nil {
 		return err
 	}
 	h, err := p.Pair(phone.PairRequest{HostID: r.HostID, SystemBUID: r.SystemBUID, Label: "test",
-		HostCertificate: r.HostCertificate, RootCertificate: r.RootCertificate, DeviceCertificate: r.DeviceCertificate})
+		HostCertificate: r.HostCertificate, RootCertificate: r.RootCertificate,
+		DeviceCertificate: r.DeviceCertificate})
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,10 @@ func (d *Device) Pair(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	if _, ok := d.Info().lockdown(); !ok {
-		return d.fail("pair", "lockdown", fmt.Errorf("%w with lockdown at its end: the device is reached through a tunnel alone", ErrNoRoute))
+		return d.fail("pair", "lockdown", fmt.Errorf(
+			"%w with lockdown at its end: the device is reached through a tunnel alone",
+			ErrNoRoute,
+		))
 	}
 	select {
 	case <-d.turn:
@@ -67,7 +70,8 @@ func (d *Device) Unpair(ctx context.Context) error {
 	}
 	defer c.Close()
 	// A device that has forgotten the host already is as good as unpaired.
-	if err := c.Unpair(ctx, record.Public()); err != nil && !errors.Is(err, lockdown.ErrInvalidHostID) {
+	if err := c.Unpair(ctx, record.Public()); err != nil &&
+		!errors.Is(err, lockdown.ErrInvalidHostID) {
 		return d.fail("unpair", "lockdown", err)
 	}
 	if err := d.finder.deleteRecord(ctx, d.Info()); err != nil {
@@ -97,7 +101,8 @@ func (d *Device) pair(ctx context.Context) (*pair.Record, error) {
 		return nil, err
 	}
 	for {
-		result, err := c.Pair(ctx, record.Public(), lockdown.PairOptions{HostName: d.finder.opts.HostName})
+		result, err := c.Pair(ctx, record.Public(),
+			lockdown.PairOptions{HostName: d.finder.opts.HostName})
 		if err == nil {
 			record.EscrowBag = result.EscrowBag
 			return record, d.finder.saveRecord(ctx, d.Info(), record)
@@ -138,7 +143,9 @@ func (d *Device) newRecord(ctx context.Context, c *lockdown.Client) (*pair.Recor
 	if err != nil {
 		return nil, err
 	}
-	return pair.WithKeys(keys, pair.Params{DevicePublicKey: pem, WiFiAddress: address, HostID: pair.NewUUID(), SystemBUID: buid})
+	return pair.WithKeys(keys, pair.Params{
+		DevicePublicKey: pem, WiFiAddress: address, HostID: pair.NewUUID(), SystemBUID: buid,
+	})
 }
 
 // hostKeys returns the keys that pairings of this Finder use. Making them takes
@@ -198,7 +205,10 @@ func (f *Finder) loadRecord(ctx context.Context, info Info) (*pair.Record, error
 	if late { // there may be one, and pairing anew would replace it
 		return nil, &Error{UDID: info.UDID, Op: "read pair record", Err: errors.Join(errs...)}
 	}
-	return nil, &Error{UDID: info.UDID, Op: "read pair record", Err: errors.Join(append([]error{ErrNotPaired}, errs...)...)}
+	return nil, &Error{
+		UDID: info.UDID, Op: "read pair record",
+		Err: errors.Join(append([]error{ErrNotPaired}, errs...)...),
+	}
 }
 
 // brief calls one muxer for a pair record.

@@ -46,7 +46,8 @@ type Attempt struct {
 func (d *Device) raise(ctx context.Context, o TunnelOptions) (*Tunnel, []Attempt, error) {
 	info := d.Info()
 	if !info.since(tunnelsSince) {
-		return nil, nil, fmt.Errorf("%w: iOS %s has none, they came with %s", ErrNoTunnel, info.Version, tunnelsSince)
+		return nil, nil, fmt.Errorf("%w: iOS %s has none, they came with %s", ErrNoTunnel,
+			info.Version, tunnelsSince)
 	}
 	var attempts []Attempt
 	try := func(routes []Route) (*Tunnel, error) {
@@ -135,10 +136,14 @@ func (d *Device) noTunnel(info Info, o TunnelOptions, attempts []Attempt) error 
 	}
 	last := len(attempts) - 1
 	switch {
-	case o.Route != "" && !slices.ContainsFunc(info.Routes, func(r Route) bool { return r.Kind == o.Route }):
+	case o.Route != "" &&
+		!slices.ContainsFunc(info.Routes, func(r Route) bool { return r.Kind == o.Route }):
 		return fmt.Errorf("%w: no route by %s leads there", ErrNoTunnel, o.Route)
 	case !info.since(proxySince) && !network:
-		return fmt.Errorf("%w: iOS %s has them on the cable's network interface and on Wi-Fi alone, and it was not found there", ErrNoTunnel, info.Version)
+		return fmt.Errorf(
+			"%w: iOS %s has them on the cable's network interface and on Wi-Fi alone, and it was not found there",
+			ErrNoTunnel, info.Version,
+		)
 	case last < 0:
 		return fmt.Errorf("%w: no route leads there", ErrNoTunnel)
 	case attempts[last].How == "":
@@ -170,16 +175,23 @@ func (d *Device) ways(info Info, r Route, o TunnelOptions) []way {
 	}
 	switch {
 	case r.Via == ViaRSD:
-		return []way{{"list of services", nil, func(ctx context.Context) (*Tunnel, error) { return d.listed(ctx, r) }}}
+		return []way{{
+			"list of services", nil,
+			func(ctx context.Context) (*Tunnel, error) { return d.listed(ctx, r) },
+		}}
 	case r.hasLockdown() && !info.since(proxySince):
 		return []way{skipped(proxy, "iOS %s has it from %s on", info.Version, proxySince)}
 	case r.hasLockdown() && o.Protocol == "quic":
 		return []way{skipped(proxy, "QUIC was asked for")}
 	case r.hasLockdown():
-		return []way{{proxy, nil, func(ctx context.Context) (*Tunnel, error) { return d.proxied(ctx, r, o) }}}
+		return []way{{
+			proxy, nil, func(ctx context.Context) (*Tunnel, error) { return d.proxied(ctx, r, o) },
+		}}
 	}
 	paired := func(how string, p remotepair.Protocol) way {
-		return way{how, nil, func(ctx context.Context) (*Tunnel, error) { return d.paired(ctx, r, p, o) }}
+		return way{
+			how, nil, func(ctx context.Context) (*Tunnel, error) { return d.paired(ctx, r, p, o) },
+		}
 	}
 	switch {
 	case o.Protocol == "tcp":
@@ -218,9 +230,12 @@ func (d *Device) tunnelOptions(o TunnelOptions) tunnel.Options {
 }
 
 // over reads the list of services in a tunnel.
-func (d *Device) over(ctx context.Context, under *tunnel.Tunnel, protocol string, ends ...func()) (*Tunnel, error) {
+func (d *Device) over(
+	ctx context.Context, under *tunnel.Tunnel, protocol string, ends ...func(),
+) (*Tunnel, error) {
 	return d.withList(ctx, &Tunnel{
-		Protocol: protocol, Address: under.PeerAddress(), RSDPort: under.RSDPort(), MTU: under.MTU(), Interface: under.Interface(),
+		Protocol: protocol, Address: under.PeerAddress(), RSDPort: under.RSDPort(),
+		MTU: under.MTU(), Interface: under.Interface(),
 		dial: under.Dial, under: under, ends: ends, done: make(chan struct{}),
 	}, d.escrowBag(ctx))
 }
@@ -229,7 +244,8 @@ func (d *Device) over(ctx context.Context, under *tunnel.Tunnel, protocol string
 // for a list at whose other end anybody may be.
 func (d *Device) withList(ctx context.Context, t *Tunnel, escrow []byte) (*Tunnel, error) {
 	list, err := rsd.Dial(ctx, t.dial, t.RSDPort, rsd.Options{
-		Label: d.finder.opts.Label, EscrowBag: escrow, Heartbeat: askAlive, Logger: d.finder.opts.Logger,
+		Label: d.finder.opts.Label, EscrowBag: escrow, Heartbeat: askAlive,
+		Logger: d.finder.opts.Logger,
 	})
 	if err != nil {
 		t.lose(err)
@@ -250,7 +266,8 @@ func (d *Device) escrowBag(ctx context.Context) []byte {
 		return nil
 	}
 	for _, r := range records {
-		if key, err := base64.StdEncoding.DecodeString(r.RemoteUnlockHostKey); err == nil && len(key) > 0 {
+		if key, err := base64.StdEncoding.DecodeString(r.RemoteUnlockHostKey); err == nil &&
+			len(key) > 0 {
 			return key
 		}
 	}
@@ -258,7 +275,9 @@ func (d *Device) escrowBag(ctx context.Context) []byte {
 }
 
 // paired has remote pairing open the listener of a tunnel, and takes it.
-func (d *Device) paired(ctx context.Context, r Route, p remotepair.Protocol, o TunnelOptions) (*Tunnel, error) {
+func (d *Device) paired(
+	ctx context.Context, r Route, p remotepair.Protocol, o TunnelOptions,
+) (*Tunnel, error) {
 	c, err := d.trustedChannel(ctx, r, false)
 	if err != nil {
 		return nil, err
@@ -272,7 +291,9 @@ func (d *Device) paired(ctx context.Context, r Route, p remotepair.Protocol, o T
 	return d.over(ctx, t, string(p), func() { c.Close() })
 }
 
-func (d *Device) accepted(ctx context.Context, c *remotepair.Client, r Route, p remotepair.Protocol, o TunnelOptions) (*tunnel.Tunnel, error) {
+func (d *Device) accepted(
+	ctx context.Context, c *remotepair.Client, r Route, p remotepair.Protocol, o TunnelOptions,
+) (*tunnel.Tunnel, error) {
 	if p == remotepair.TCP {
 		l, err := c.CreateListener(ctx, remotepair.ListenerRequest{Protocol: p})
 		if err != nil {
@@ -296,7 +317,8 @@ func (d *Device) accepted(ctx context.Context, c *remotepair.Client, r Route, p 
 	if err != nil {
 		return nil, err
 	}
-	return tunnel.DialQUIC(ctx, netip.AddrPortFrom(r.host, l.Port), tunnel.Keys{Own: key, Peer: l.DevicePublicKey}, d.tunnelOptions(o))
+	return tunnel.DialQUIC(ctx, netip.AddrPortFrom(r.host, l.Port),
+		tunnel.Keys{Own: key, Peer: l.DevicePublicKey}, d.tunnelOptions(o))
 }
 
 // tunnelKey returns this program's key for QUIC. Making one takes a while, so

@@ -20,7 +20,9 @@ import (
 // channel opens a remote pairing channel and learns who is there. Without a
 // record the host shows its own identity. asked is called when the device shows
 // its dialog.
-func (f *Finder) channel(ctx context.Context, r Route, record *remotepair.Record, asked func()) (*remotepair.Client, error) {
+func (f *Finder) channel(
+	ctx context.Context, r Route, record *remotepair.Record, asked func(),
+) (*remotepair.Client, error) {
 	identity, err := f.opts.RemoteStores[0].Identity(ctx, f.opts.HostName)
 	if err != nil {
 		return nil, err
@@ -28,7 +30,10 @@ func (f *Finder) channel(ctx context.Context, r Route, record *remotepair.Record
 	if record != nil {
 		identity = record.Identity(f.opts.HostName)
 	}
-	o := remotepair.Options{Identity: identity, Record: record, HostName: f.opts.HostName, PIN: f.opts.PIN, OnConsent: asked, Logger: f.opts.Logger}
+	o := remotepair.Options{
+		Identity: identity, Record: record, HostName: f.opts.HostName, PIN: f.opts.PIN,
+		OnConsent: asked, Logger: f.opts.Logger,
+	}
 	t, err := f.transport(ctx, r)
 	if err != nil {
 		return nil, err
@@ -45,7 +50,8 @@ func (f *Finder) transport(ctx context.Context, r Route) (remotepair.Transport, 
 		}
 		return remotepair.NewStream(c), nil
 	}
-	list, err := rsd.Dial(ctx, r.dial, r.port, rsd.Options{Label: f.opts.Label, Logger: f.opts.Logger})
+	list, err := rsd.Dial(ctx, r.dial, r.port,
+		rsd.Options{Label: f.opts.Label, Logger: f.opts.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +71,9 @@ func (f *Finder) transport(ctx context.Context, r Route) (remotepair.Transport, 
 // one makes the device forget the keys of the other. A device that has other
 // keys than its record says is not trusted, unless the user asked to pair anew:
 // it may have been reset, or be somebody else.
-func (d *Device) trustedChannel(ctx context.Context, r Route, anew bool) (*remotepair.Client, error) {
+func (d *Device) trustedChannel(
+	ctx context.Context, r Route, anew bool,
+) (*remotepair.Client, error) {
 	records, err := d.finder.remoteRecords(ctx, d.UDID())
 	if err != nil {
 		return nil, err
@@ -79,7 +87,8 @@ func (d *Device) trustedChannel(ctx context.Context, r Route, anew bool) (*remot
 		if last && anew && errors.Is(err, remotepair.ErrAuthentication) {
 			return d.pairedAnew(ctx, r)
 		}
-		if last || err == nil || !errors.Is(err, remotepair.ErrNotPaired) && !errors.Is(err, remotepair.ErrAuthentication) {
+		if last || err == nil || !errors.Is(err, remotepair.ErrNotPaired) &&
+			!errors.Is(err, remotepair.ErrAuthentication) {
 			return c, err
 		}
 	}
@@ -88,7 +97,9 @@ func (d *Device) trustedChannel(ctx context.Context, r Route, anew bool) (*remot
 
 // trustedBy opens a channel with one record, or without if that is nil. It pairs
 // if it may.
-func (d *Device) trustedBy(ctx context.Context, r Route, record *remotepair.Record, may bool) (*remotepair.Client, error) {
+func (d *Device) trustedBy(
+	ctx context.Context, r Route, record *remotepair.Record, may bool,
+) (*remotepair.Client, error) {
 	asked, over := d.waiting()
 	defer over()
 	c, err := d.finder.channel(ctx, r, record, asked)

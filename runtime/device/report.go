@@ -71,11 +71,16 @@ func whyLockdown(info Info, r Route) string {
 	if others == 1 {
 		return "the one route with lockdown"
 	}
-	return fmt.Sprintf("the best of %d routes with lockdown: a muxer before a network, a cable before Wi-Fi", others)
+	return fmt.Sprintf(
+		"the best of %d routes with lockdown: a muxer before a network, a cable before Wi-Fi",
+		others,
+	)
 }
 
 // tunnelUse says whether the tunnel runs on a route, or would, and why not.
-func (d *Device) tunnelUse(info Info, r Route, now *Tunnel, attempts []Attempt, planned **Route, rep *RouteReport) (use bool, why string) {
+func (d *Device) tunnelUse(
+	info Info, r Route, now *Tunnel, attempts []Attempt, planned **Route, rep *RouteReport,
+) (use bool, why string) {
 	if !info.since(tunnelsSince) {
 		return false, fmt.Sprintf("iOS %s has no tunnels", info.Version)
 	}
@@ -85,7 +90,8 @@ func (d *Device) tunnelUse(info Info, r Route, now *Tunnel, attempts []Attempt, 
 	}
 	for _, a := range attempts {
 		if a.Route.same(r) && a.Err != nil {
-			rep.How, why = a.How, "no tunnel: "+strings.TrimPrefix(a.Err.Error(), ErrSkipped.Error()+": ")
+			rep.How, why = a.How, "no tunnel: "+
+				strings.TrimPrefix(a.Err.Error(), ErrSkipped.Error()+": ")
 		}
 	}
 	if why != "" {

@@ -72,7 +72,8 @@ func (r Route) network() bool {
 
 // same says whether two routes lead to the same place.
 func (r Route) same(o Route) bool {
-	return r.Via == o.Via && r.Muxer == o.Muxer && r.DeviceID == o.DeviceID && r.Address == o.Address
+	return r.Via == o.Via && r.Muxer == o.Muxer && r.DeviceID == o.DeviceID &&
+		r.Address == o.Address
 }
 
 // connect opens a connection to a port of the device.
@@ -98,13 +99,18 @@ func muxerRoute(m *usbmux.Client, e usbmux.Entry) Route {
 // on its own interface, ports beside the first one as well.
 func networkRoute(kind string, via Via, at netip.AddrPort) Route {
 	host := at.Addr()
-	return Route{Kind: kind, Via: via, Address: at.String(), host: host, port: at.Port(), dial: dialHost(host.String())}
+	return Route{
+		Kind: kind, Via: via, Address: at.String(), host: host, port: at.Port(),
+		dial: dialHost(host.String()),
+	}
 }
 
 // dialHost dials ports of a host.
 func dialHost(host string) rsd.DialFunc {
 	return func(ctx context.Context, port uint16) (net.Conn, error) {
-		d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount}}
+		d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+			Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
+		}}
 		return d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 	}
 }

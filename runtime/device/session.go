@@ -95,7 +95,9 @@ func (d *Device) withSession(ctx context.Context, fn func(*session) error) error
 func sessionLost(err error) bool {
 	var refused *lockdown.Error
 	if errors.As(err, &refused) && refused.Code != "" {
-		return slices.Contains([]lockdown.Code{lockdown.ErrSessionInactive, lockdown.ErrInvalidConnection, lockdown.ErrInvalidResponse}, refused.Code)
+		return slices.Contains([]lockdown.Code{
+			lockdown.ErrSessionInactive, lockdown.ErrInvalidConnection, lockdown.ErrInvalidResponse,
+		}, refused.Code)
 	}
 	return true
 }
@@ -114,7 +116,8 @@ func (d *Device) plain(ctx context.Context) (*lockdown.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lockdown.New(c, lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger}), nil
+	return lockdown.New(c,
+		lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger}), nil
 }
 
 // startSession opens a session with the stored pair record; without one, or
@@ -163,7 +166,9 @@ func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session
 
 // begin starts a session on a connection to lockdown. Over Wi-Fi the device
 // wants to hear a heartbeat for as long as it lasts.
-func (d *Device) begin(ctx context.Context, c net.Conn, route Route, record *pair.Record) (*session, error) {
+func (d *Device) begin(
+	ctx context.Context, c net.Conn, route Route, record *pair.Record,
+) (*session, error) {
 	cert, err := record.Certificate()
 	if err != nil {
 		c.Close()
@@ -178,7 +183,8 @@ func (d *Device) begin(ctx context.Context, c net.Conn, route Route, record *pai
 		d.log.Warn("the pair record has no DeviceCertificate: the device is not authenticated",
 			"layer", "device")
 	}
-	client := lockdown.New(c, lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger})
+	client := lockdown.New(c,
+		lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger})
 	s := &session{Client: client, route: route, record: record, identity: lockdown.Identity{
 		HostID: record.HostID, SystemBUID: record.SystemBUID, Certificate: cert, DeviceKey: key,
 	}}

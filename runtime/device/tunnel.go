@@ -76,7 +76,9 @@ type Tunnel struct {
 }
 
 // Dial opens a connection to a TCP port of the device.
-func (t *Tunnel) Dial(ctx context.Context, port uint16) (net.Conn, error) { return t.dial(ctx, port) }
+func (t *Tunnel) Dial(ctx context.Context, port uint16) (net.Conn, error) {
+	return t.dial(ctx, port)
+}
 
 // List is the device's list of services. It must not be closed.
 func (t *Tunnel) List() *rsd.Client { return t.list }
@@ -316,7 +318,8 @@ func (d *Device) tunnelWith(ctx context.Context, o *TunnelOptions) (*Tunnel, err
 	d.tunnels.generation++
 	t.Generation, t.Took = d.tunnels.generation, time.Since(begun)
 	t.work.Go(t.watch)
-	d.log.Debug("tunnel is up", "layer", "device", "how", t.How, "generation", t.Generation, "took", t.Took)
+	d.log.Debug("tunnel is up", "layer", "device", "how", t.How, "generation", t.Generation, "took",
+		t.Took)
 	d.mu.Lock()
 	closed := d.life.Err() != nil
 	d.tunnels.current = t

@@ -29,20 +29,25 @@ func (d *Device) Domain(ctx context.Context, domain string) (v plist.Dict, err e
 
 // Set writes one lockdown value.
 func (d *Device) Set(ctx context.Context, domain, key string, v any) error {
-	return d.call(ctx, "set value", func(ctx context.Context, s *session) error { return s.Set(ctx, domain, key, v) })
+	return d.call(ctx, "set value",
+		func(ctx context.Context, s *session) error { return s.Set(ctx, domain, key, v) })
 }
 
 // Remove deletes one lockdown value.
 func (d *Device) Remove(ctx context.Context, domain, key string) error {
-	return d.call(ctx, "remove value", func(ctx context.Context, s *session) error { return s.Remove(ctx, domain, key) })
+	return d.call(ctx, "remove value",
+		func(ctx context.Context, s *session) error { return s.Remove(ctx, domain, key) })
 }
 
 // EnterRecovery restarts the device into recovery mode.
 func (d *Device) EnterRecovery(ctx context.Context) error {
-	return d.call(ctx, "enter recovery", func(ctx context.Context, s *session) error { return s.EnterRecovery(ctx) })
+	return d.call(ctx, "enter recovery",
+		func(ctx context.Context, s *session) error { return s.EnterRecovery(ctx) })
 }
 
-func (d *Device) call(ctx context.Context, op string, fn func(context.Context, *session) error) error {
+func (d *Device) call(
+	ctx context.Context, op string, fn func(context.Context, *session) error,
+) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	err := d.withSession(ctx, func(s *session) error { return fn(ctx, s) })

@@ -16,7 +16,8 @@ func BenchmarkDispatch(b *testing.B) {
 	taken := make(chan struct{}, ahead)
 	n := 0
 	c := New(near, Options{Silent: true, Control: func(*Channel) ChannelOptions {
-		return ChannelOptions{Handler: HandlerFunc(func(_ context.Context, in *Incoming) (any, error) {
+		return ChannelOptions{Handler: HandlerFunc(func(_ context.Context, in *Incoming) (any,
+			error) {
 			args, err := in.Args()
 			if _, ok := args.String(0); !ok || err != nil {
 				b.Errorf("arguments %v, %v", args, err)
@@ -29,7 +30,8 @@ func BenchmarkDispatch(b *testing.B) {
 	}})
 	defer c.Close()
 	defer far.Close()
-	one := Append(nil, call(b, Message{ID: 7}, "outputReceived:fromProcess:atTime:", "a line of output", Int32(300), Int64(1<<40)))
+	one := Append(nil, call(b, Message{ID: 7}, "outputReceived:fromProcess:atTime:",
+		"a line of output", Int32(300), Int64(1<<40)))
 	many := bytes.Repeat(one, batch)
 	b.SetBytes(int64(len(one)))
 	b.ReportAllocs()
@@ -49,7 +51,8 @@ func BenchmarkDispatch(b *testing.B) {
 
 // BenchmarkDecode is the codec alone, on the same message.
 func BenchmarkDecode(b *testing.B) {
-	one := Append(nil, call(b, Message{ID: 7}, "outputReceived:fromProcess:atTime:", "a line of output", Int32(300), Int64(1<<40)))
+	one := Append(nil, call(b, Message{ID: 7}, "outputReceived:fromProcess:atTime:",
+		"a line of output", Int32(300), Int64(1<<40)))
 	b.SetBytes(int64(len(one)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -86,7 +89,8 @@ func BenchmarkRoundTripParallel(b *testing.B) {
 	b.SetParallelism(16)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if v, err := ch.Call(context.Background(), "echo:", int64(5)); v != int64(5) || err != nil {
+			if v, err := ch.Call(context.Background(), "echo:", int64(5)); v != int64(5) ||
+				err != nil {
 				b.Fatal(v, err)
 			}
 		}
@@ -103,7 +107,8 @@ func BenchmarkLargeReply(b *testing.B) {
 	b.SetBytes(int64(len(picture)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if v, err := ch.Call(context.Background(), "takeScreenshot"); err != nil || len(v.([]byte)) != len(picture) {
+		if v, err := ch.Call(context.Background(), "takeScreenshot"); err != nil ||
+			len(v.([]byte)) != len(picture) {
 			b.Fatal(err)
 		}
 	}

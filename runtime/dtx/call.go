@@ -33,7 +33,9 @@ func (in *Incoming) Args() (Args, error) {
 	args := make(Args, len(list))
 	for i := range list {
 		if args[i], err = list[i].Value(in.conn.opts.Classes); err != nil {
-			return nil, &Error{Op: "decode", Subject: fmt.Sprintf("argument %d of %s", i+1, in.Selector), Err: err}
+			return nil, &Error{
+				Op: "decode", Subject: fmt.Sprintf("argument %d of %s", i+1, in.Selector), Err: err,
+			}
 		}
 	}
 	return args, nil
@@ -122,7 +124,9 @@ func (ch *Channel) Call(ctx context.Context, selector string, args ...any) (any,
 }
 
 // CallMessage is Call for a reply that the caller decodes.
-func (ch *Channel) CallMessage(ctx context.Context, selector string, args ...any) (*Message, error) {
+func (ch *Channel) CallMessage(
+	ctx context.Context, selector string, args ...any,
+) (*Message, error) {
 	m, err := ch.call(ctx, selector, args)
 	if err == nil && m.Type == Failure {
 		err = ch.conn.failure(m)
@@ -225,7 +229,9 @@ func (ch *Channel) enqueue(ctx context.Context, m *Message) error {
 }
 
 // encodeCall makes a call in a buffer that release gives back.
-func (c *Conn) encodeCall(code int32, selector string, args []any) (m *Message, release func(), err error) {
+func (c *Conn) encodeCall(
+	code int32, selector string, args []any,
+) (m *Message, release func(), err error) {
 	buf := c.buffers.Get().(*[]byte)
 	b, err := appendValues((*buf)[:0], args)
 	if err != nil {

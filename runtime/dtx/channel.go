@@ -71,7 +71,10 @@ func (ch *Channel) usable() error {
 }
 
 func newChannel(c *Conn, code int32, identifier string) *Channel {
-	ch := &Channel{conn: c, code: code, identifier: identifier, ready: make(chan struct{}, 1), closed: make(chan struct{})}
+	ch := &Channel{
+		conn: c, code: code, identifier: identifier, ready: make(chan struct{}, 1),
+		closed: make(chan struct{}),
+	}
 	ch.ctx, ch.cancel = context.WithCancel(c.ctx)
 	return ch
 }
@@ -110,7 +113,9 @@ func (c *Conn) Open(ctx context.Context, identifier string, o ChannelOptions) (*
 	c.mu.Lock()
 	if c.opened == 1<<31-1 {
 		c.mu.Unlock()
-		return nil, &Error{Op: "open channel", Subject: identifier, Err: fmt.Errorf("no codes left")}
+		return nil, &Error{
+			Op: "open channel", Subject: identifier, Err: fmt.Errorf("no codes left"),
+		}
 	}
 	c.opened++
 	code := c.opened
@@ -207,7 +212,8 @@ func (ch *Channel) push(in *Incoming) {
 		in.refuse(Refuse(Domain, 1, "the channel is closed"))
 		return
 	}
-	if len(ch.queue) < ch.opts.Queue && (ch.bytes+size <= ch.opts.QueueBytes || len(ch.queue) == 0) {
+	if len(ch.queue) < ch.opts.Queue &&
+		(ch.bytes+size <= ch.opts.QueueBytes || len(ch.queue) == 0) {
 		ch.queue = append(ch.queue, in)
 		ch.bytes += size
 		ch.mu.Unlock()
@@ -312,7 +318,8 @@ func (ch *Channel) serve() {
 			continue
 		}
 		if err != nil {
-			c.log.Debug("call failed", "identifier", ch.identifier, "selector", in.Selector, "err", err)
+			c.log.Debug("call failed", "identifier", ch.identifier, "selector", in.Selector, "err",
+				err)
 			v = nsError(err)
 		}
 		if err := in.Reply(c.ctx, v); err != nil && c.Err() == nil {

@@ -17,7 +17,8 @@ func TestArgs(t *testing.T) {
 	t.Parallel()
 	list := []Arg{
 		Int32(-5), Int64(1 << 40), Double(2.5), Buffer(nil),
-		{Kind: ArgString, Bytes: []byte("text")}, {Kind: ArgNull}, {Kind: ArgUint32, Bits: 1<<32 - 1},
+		{Kind: ArgString, Bytes: []byte("text")}, {Kind: ArgNull},
+		{Kind: ArgUint32, Bits: 1<<32 - 1},
 		{Kind: ArgFloat, Bits: uint64(math.Float32bits(0.25))},
 		{Kind: ArgDict, Pairs: []Arg{{Kind: ArgNull}, Int32(7)}},
 		Buffer([]byte("no archive")),
@@ -27,7 +28,10 @@ func TestArgs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Args{int64(-5), int64(1 << 40), 2.5, nil, "text", nil, int64(1<<32 - 1), 0.25, []any{nil, int64(7)}, []byte("no archive")}
+	want := Args{
+		int64(-5), int64(1 << 40), 2.5, nil, "text", nil, int64(1<<32 - 1), 0.25,
+		[]any{nil, int64(7)}, []byte("no archive"),
+	}
 	for i, a := range got {
 		v, err := a.Value(nil)
 		if err != nil || !reflect.DeepEqual(v, want[i]) {
@@ -51,7 +55,8 @@ func TestArgs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := AppendArgs(nil, []Arg{Int32(1), Buffer(nil), Buffer(archive)}); !bytes.Equal(values, want) {
+	if want := AppendArgs(nil, []Arg{Int32(1), Buffer(nil), Buffer(archive)}); !bytes.Equal(values,
+		want) {
 		t.Errorf("appendValues = % x, want % x", values, want)
 	}
 	if b, err := appendValues(nil, []any{make(chan int)}); err == nil {
@@ -111,7 +116,10 @@ func TestArgsRefusals(t *testing.T) {
 
 func TestArgGetters(t *testing.T) {
 	t.Parallel()
-	a := Args{int64(3), 4.0, true, "s", []byte("d"), nskeyed.Dict{{Key: "k", Value: int64(1)}}, []any{"x"}, nskeyed.Set{"y"}, nil, 4.5, uint64(math.MaxUint64), nskeyed.OrderedSet{"z"}}
+	a := Args{
+		int64(3), 4.0, true, "s", []byte("d"), nskeyed.Dict{{Key: "k", Value: int64(1)}},
+		[]any{"x"}, nskeyed.Set{"y"}, nil, 4.5, uint64(math.MaxUint64), nskeyed.OrderedSet{"z"},
+	}
 	for i, want := range []struct {
 		n  int64
 		ok bool
@@ -197,7 +205,8 @@ func TestDecompressBlocks(t *testing.T) {
 		{"nothing", "", compressed(0, end)},
 		{"stored", "hello", compressed(5, block("bv4-", []uint32{5}, "hello"), end)},
 		{"overlap", "abcabcabcabcd", compressed(13, overlap, end)},
-		{"linked", "helloellohe", compressed(11, block("bv4-", []uint32{5}, "hello"), block("bv41", []uint32{6, 6}, "\x00\x04\x00\x20he"), end)},
+		{"linked", "helloellohe", compressed(11, block("bv4-", []uint32{5}, "hello"),
+			block("bv41", []uint32{6, 6}, "\x00\x04\x00\x20he"), end)},
 		{"long run", string(bytes.Repeat([]byte("z"), 320)), compressed(320, run, end)},
 	} {
 		if got, err := Decompress(c.b); err != nil || string(got) != c.want {
@@ -212,21 +221,49 @@ func TestDecompressBlocks(t *testing.T) {
 		{"empty", nil, ErrCompressed},
 		{"huge", compressed(MaxInflated+1, end), ErrTooLarge},
 		{"no end", compressed(5, block("bv4-", []uint32{5}, "hello")), ErrCompressed},
-		{"less than declared", compressed(6, block("bv4-", []uint32{5}, "hello"), end), ErrCompressed},
-		{"more than declared", compressed(4, block("bv4-", []uint32{5}, "hello"), end), ErrCompressed},
+		{
+			"less than declared", compressed(6, block("bv4-", []uint32{5}, "hello"), end),
+			ErrCompressed,
+		},
+		{
+			"more than declared", compressed(4, block("bv4-", []uint32{5}, "hello"), end),
+			ErrCompressed,
+		},
 		{"after the end", compressed(0, end, end), ErrCompressed},
 		{"unknown block", compressed(5, block("bv42", []uint32{5}, "hello"), end), ErrCompressed},
 		{"fields cut", compressed(5, []byte("bv41\x05\x00")), ErrCompressed},
-		{"stored over all", compressed(500, block("bv4-", []uint32{500}, "hello"), end), ErrCompressed},
-		{"impossible ratio", compressed(1<<20, block("bv41", []uint32{1 << 20, 8}, "\x35abc\x03\x00\x10d"), end), ErrCompressed},
-		{"offset 0", compressed(13, block("bv41", []uint32{13, 8}, "\x35abc\x00\x00\x10d"), end), ErrCompressed},
-		{"offset before all", compressed(13, block("bv41", []uint32{13, 8}, "\x35abc\x04\x00\x10d"), end), ErrCompressed},
-		{"block too short", compressed(14, block("bv41", []uint32{14, 8}, "\x35abc\x03\x00\x10d"), end), ErrCompressed},
-		{"block too long", compressed(12, block("bv41", []uint32{12, 8}, "\x35abc\x03\x00\x10d"), end), ErrCompressed},
-		{"literals over all", compressed(13, block("bv41", []uint32{13, 3}, "\x95ab"), end), ErrCompressed},
-		{"length never ends", compressed(13, block("bv41", []uint32{13, 3}, "\xf0\xff\xff"), end), ErrCompressed},
-		{"offset cut", compressed(13, block("bv41", []uint32{13, 5}, "\x35abc\x03"), end), ErrCompressed},
-		{"match length cut", compressed(13, block("bv41", []uint32{13, 6}, "\x3fabc\x03\x00"), end), ErrCompressed},
+		{
+			"stored over all", compressed(500, block("bv4-", []uint32{500}, "hello"), end),
+			ErrCompressed,
+		},
+		{"impossible ratio", compressed(1<<20,
+			block("bv41", []uint32{1 << 20, 8}, "\x35abc\x03\x00\x10d"), end), ErrCompressed},
+		{
+			"offset 0", compressed(13, block("bv41", []uint32{13, 8}, "\x35abc\x00\x00\x10d"), end),
+			ErrCompressed,
+		},
+		{"offset before all", compressed(13, block("bv41", []uint32{13, 8}, "\x35abc\x04\x00\x10d"),
+			end), ErrCompressed},
+		{"block too short", compressed(14, block("bv41", []uint32{14, 8}, "\x35abc\x03\x00\x10d"),
+			end), ErrCompressed},
+		{"block too long", compressed(12, block("bv41", []uint32{12, 8}, "\x35abc\x03\x00\x10d"),
+			end), ErrCompressed},
+		{
+			"literals over all", compressed(13, block("bv41", []uint32{13, 3}, "\x95ab"), end),
+			ErrCompressed,
+		},
+		{
+			"length never ends",
+			compressed(13, block("bv41", []uint32{13, 3}, "\xf0\xff\xff"), end), ErrCompressed,
+		},
+		{
+			"offset cut", compressed(13, block("bv41", []uint32{13, 5}, "\x35abc\x03"), end),
+			ErrCompressed,
+		},
+		{
+			"match length cut",
+			compressed(13, block("bv41", []uint32{13, 6}, "\x3fabc\x03\x00"), end), ErrCompressed,
+		},
 	} {
 		if got, err := Decompress(c.b); got != nil || !errors.Is(err, c.want) {
 			t.Errorf("%s: %q, %v, want %v", c.name, got, err, c.want)
@@ -240,7 +277,8 @@ func FuzzDecompress(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(m.Payload)
-	f.Add(compressed(13, block("bv41", []uint32{13, 8}, "\x35abc\x03\x00\x10d"), block("bv4$", nil, "")))
+	f.Add(compressed(13, block("bv41", []uint32{13, 8}, "\x35abc\x03\x00\x10d"),
+		block("bv4$", nil, "")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		out, err := Decompress(b)
 		if err == nil && len(out) != int(binary.LittleEndian.Uint32(b)) {

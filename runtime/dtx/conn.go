@@ -39,7 +39,9 @@ const (
 // asks not to be sent compressed messages, which it would understand: they cost
 // the device time, and a cable is fast.
 func DefaultCapabilities() nskeyed.Dict {
-	return nskeyed.Dict{{Key: CapabilityCompression, Value: int64(0)}, {Key: CapabilityConnection, Value: int64(1)}}
+	return nskeyed.Dict{
+		{Key: CapabilityCompression, Value: int64(0)}, {Key: CapabilityConnection, Value: int64(1)},
+	}
 }
 
 // Options of a connection. The zero value works.
@@ -247,7 +249,8 @@ func (c *Conn) dispatch(m *Message) {
 		in.Selector, bad = c.selector(m.Payload)
 	}
 	if c.log.Enabled(c.ctx, slog.LevelDebug) {
-		c.log.Debug("received", "channel", code, "id", m.ID, "conversation", m.Conversation, "type", m.Type, "selector", in.Selector, "bytes", len(m.Aux)+len(m.Payload))
+		c.log.Debug("received", "channel", code, "id", m.ID, "conversation", m.Conversation, "type",
+			m.Type, "selector", in.Selector, "bytes", len(m.Aux)+len(m.Payload))
 	}
 	switch {
 	case m.Conversation%2 == 1:

@@ -27,7 +27,9 @@ func TestWire(t *testing.T) {
 		}
 		opened := make(chan error, 1)
 		go func() {
-			_, err := c.Open(ctx, "dtxproxy:XCTestManager_IDEInterface:XCTestManager_DaemonConnectionInterface", ChannelOptions{})
+			_, err := c.Open(ctx,
+				"dtxproxy:XCTestManager_IDEInterface:XCTestManager_DaemonConnectionInterface",
+				ChannelOptions{})
 			opened <- err
 		}()
 		m = p.read()
@@ -52,7 +54,8 @@ func TestWire(t *testing.T) {
 		if _, err := io.ReadFull(p.r.src, ack); err != nil {
 			t.Fatal(err)
 		}
-		if want := Append(nil, &Message{ID: 9, Conversation: 1, Channel: -1}); !bytes.Equal(ack, want) {
+		if want := Append(nil, &Message{ID: 9, Conversation: 1, Channel: -1}); !bytes.Equal(ack,
+			want) {
 			t.Errorf("acknowledgement % x, want % x", ack, want)
 		}
 		if err := ch.Close(ctx); err != nil {
@@ -81,13 +84,15 @@ func TestTestRun(t *testing.T) {
 		})
 		a, b := link.Pipe()
 		c := New(a, Options{Silent: true, Accept: func(ch *Channel) (ChannelOptions, error) {
-			if ch.Code() != -1 || ch.Identifier() != "dtxproxy:XCTestDriverInterface:XCTestManager_IDEInterface" {
+			if ch.Code() != -1 ||
+				ch.Identifier() != "dtxproxy:XCTestDriverInterface:XCTestManager_IDEInterface" {
 				t.Errorf("channel %d, %s", ch.Code(), ch.Identifier())
 			}
 			return ChannelOptions{Handler: handler}, nil
 		}})
 		defer c.Close()
-		if err := c.register(newChannel(c, 1, "dtxproxy"), ChannelOptions{Handler: handler}); err != nil {
+		if err := c.register(newChannel(c, 1, "dtxproxy"),
+			ChannelOptions{Handler: handler}); err != nil {
 			t.Fatal(err)
 		}
 		dump := fixture(t, "conn-in4.dump")
@@ -150,7 +155,9 @@ func messages(t *testing.T, b []byte) (list []*Message) {
 func TestAudit(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		const name = "accesibility-inspector-dump-from-device-1.bin"
-		c, p := peer(t, Options{Silent: true, Control: func(*Channel) ChannelOptions { return ChannelOptions{} }})
+		c, p := peer(t, Options{
+			Silent: true, Control: func(*Channel) ChannelOptions { return ChannelOptions{} },
+		})
 		go p.Write(fixture(t, name))
 		var want expected
 		if err := json.Unmarshal(fixture(t, name+".expected.json"), &want); err != nil {
@@ -171,7 +178,8 @@ func TestAudit(t *testing.T) {
 			t.Errorf("only %d events", taken)
 		}
 		caps, err := c.Capabilities(ctx)
-		if n, _ := caps.Int("com.apple.accessibility.axAuditDaemon.protocolVersion"); n != 157 || err != nil {
+		if n, _ := caps.Int("com.apple.accessibility.axAuditDaemon.protocolVersion"); n != 157 ||
+			err != nil {
 			t.Errorf("capabilities %v, %v", caps, err)
 		}
 	})
@@ -181,8 +189,12 @@ func TestAudit(t *testing.T) {
 // was not emptied.
 func TestControlOverflow(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
-		c, p := peer(t, Options{Silent: true, Control: func(*Channel) ChannelOptions { return ChannelOptions{Queue: 1} }})
-		p.send(call(t, Message{ID: 1}, "a"), call(t, Message{ID: 2, ExpectsReply: true}, "b"), call(t, Message{ID: 3, ExpectsReply: true}, "c"))
+		c, p := peer(t, Options{
+			Silent:  true,
+			Control: func(*Channel) ChannelOptions { return ChannelOptions{Queue: 1} },
+		})
+		p.send(call(t, Message{ID: 1}, "a"), call(t, Message{ID: 2, ExpectsReply: true}, "b"),
+			call(t, Message{ID: 3, ExpectsReply: true}, "c"))
 		p.wantRefusal(p.read(), 2, 0)
 		p.wantRefusal(p.read(), 3, 0)
 		opened := make(chan error, 1)
@@ -222,13 +234,25 @@ func TestReplies(t *testing.T) {
 			}()
 			p.wantCall(p.read(), int32(i+1), "get")
 		}
-		late := &Message{ID: 99, Conversation: 1, Channel: 1, Type: Object, Payload: archive(t, "late")}
+		late := &Message{
+			ID: 99, Conversation: 1, Channel: 1, Type: Object, Payload: archive(t, "late"),
+		}
 		p.send(late,
-			&Message{ID: 3, Conversation: 1, Channel: 3, Type: Object, Payload: archive(t, "three")},
-			&Message{ID: 1, Conversation: 1, Channel: 2, Type: Object, Payload: archive(t, "wrong channel")},
+			&Message{
+				ID: 3, Conversation: 1, Channel: 3, Type: Object, Payload: archive(t, "three"),
+			},
+			&Message{
+				ID: 1, Conversation: 1, Channel: 2, Type: Object,
+				Payload: archive(t, "wrong channel"),
+			},
 			&Message{ID: 2, Conversation: 1, Channel: 2},
-			&Message{ID: 2, Conversation: 1, Channel: 2, Type: Object, Payload: archive(t, "twice")},
-			&Message{ID: 1, Conversation: 1, Channel: 1, Type: Failure, Payload: archive(t, Refuse("some.domain", 7, "no"))})
+			&Message{
+				ID: 2, Conversation: 1, Channel: 2, Type: Object, Payload: archive(t, "twice"),
+			},
+			&Message{
+				ID: 1, Conversation: 1, Channel: 1, Type: Failure,
+				Payload: archive(t, Refuse("some.domain", 7, "no")),
+			})
 		if r := <-results[2]; r.v != "three" || r.err != nil {
 			t.Errorf("third call: %v", r)
 		}
@@ -237,7 +261,9 @@ func TestReplies(t *testing.T) {
 		}
 		r := <-results[0]
 		var own *Error
-		if !errors.As(r.err, &own) || !errors.Is(r.err, ErrRemote) || errors.Is(r.err, ErrUnknownSelector) || own.Remote().Domain != "some.domain" || own.Remote().Code != 7 {
+		if !errors.As(r.err, &own) || !errors.Is(r.err, ErrRemote) ||
+			errors.Is(r.err, ErrUnknownSelector) || own.Remote().Domain != "some.domain" ||
+			own.Remote().Code != 7 {
 			t.Errorf("first call: %v", r)
 		}
 		if want := "dtx: call get: no (some.domain 7)"; r.err.Error() != want {
@@ -249,7 +275,9 @@ func TestReplies(t *testing.T) {
 func TestCallDeadline(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		release := make(chan struct{})
-		c := serve(t, &Server{Channels: map[string]func(*Channel) Handler{"x": func(*Channel) Handler {
+		c := serve(t, &Server{Channels: map[string]func(
+			*Channel,
+		) Handler{"x": func(*Channel) Handler {
 			return Methods{
 				"slow": func(context.Context, Args) (any, error) { <-release; return "late", nil },
 				"fast": func(context.Context, Args) (any, error) { return "now", nil },
@@ -260,7 +288,8 @@ func TestCallDeadline(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		v, err := ch.Call(short, "slow")
-		if v != nil || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) || time.Since(start) != 3*time.Second {
+		if v != nil || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) ||
+			time.Since(start) != 3*time.Second {
 			t.Errorf("Call: %v, %v after %v", v, err, time.Since(start))
 		}
 		if want := "dtx: call slow: timeout waiting for reply 1/3"; err.Error() != want {
@@ -293,11 +322,14 @@ func TestSlowConsumer(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		c, p := peer(t, Options{Silent: true})
 		slow, other := newChannel(c, 1, "slow"), newChannel(c, 2, "other")
-		if err := errors.Join(c.register(slow, ChannelOptions{Queue: 4}), c.register(other, ChannelOptions{QueueBytes: 100})); err != nil {
+		if err := errors.Join(c.register(slow, ChannelOptions{Queue: 4}),
+			c.register(other, ChannelOptions{QueueBytes: 100})); err != nil {
 			t.Fatal(err)
 		}
 		for i := range uint32(10) {
-			p.send(&Message{ID: i + 1, Channel: -1, Type: Data, Payload: []byte{byte(i)}, ExpectsReply: i == 9})
+			p.send(&Message{
+				ID: i + 1, Channel: -1, Type: Data, Payload: []byte{byte(i)}, ExpectsReply: i == 9,
+			})
 		}
 		p.send(&Message{ID: 11, Channel: -2, Type: Data, Payload: []byte("other")})
 		if in, err := other.Next(ctx); err != nil || string(in.Payload) != "other" {
@@ -313,14 +345,16 @@ func TestSlowConsumer(t *testing.T) {
 			}
 		}
 		_, err := slow.Next(ctx)
-		if !errors.Is(err, ErrOverflow) || !errors.Is(slow.Err(), ErrOverflow) || slow.Context().Err() == nil {
+		if !errors.Is(err, ErrOverflow) || !errors.Is(slow.Err(), ErrOverflow) ||
+			slow.Context().Err() == nil {
 			t.Errorf("Next: %v, want ErrOverflow", err)
 		}
 		if _, err := slow.Call(ctx, "x"); !errors.Is(err, ErrOverflow) {
 			t.Errorf("Call: %v, want ErrOverflow", err)
 		}
 		// A message over the limit of bytes is taken alone, not beside another.
-		p.send(&Message{ID: 12, Channel: -2, Type: Data, Payload: make([]byte, 200)}, &Message{ID: 13, Channel: -2, Type: Data, Payload: []byte("y")})
+		p.send(&Message{ID: 12, Channel: -2, Type: Data, Payload: make([]byte, 200)},
+			&Message{ID: 13, Channel: -2, Type: Data, Payload: []byte("y")})
 		if in, err := other.Next(ctx); err != nil || len(in.Payload) != 200 {
 			t.Errorf("large message: %v, %v", in, err)
 		}
@@ -443,8 +477,12 @@ func TestBrokenMessages(t *testing.T) {
 		p.wantRefusal(p.read(), 3, 0)
 		p.send(call(t, Message{ID: 4, ExpectsReply: true, Channel: 5}, "x"))
 		p.wantRefusal(p.read(), 4, 5)
-		for i, args := range [][]any{{}, {Int32(0), "x"}, {Int32(-1), "x"}, {Int32(1)}, {Int32(1), int64(3)}, {int64(1 << 31), "x"}} {
-			p.send(call(t, Message{ID: uint32(10 + i), ExpectsReply: true}, selRequestChannel, args...))
+		for i, args := range [][]any{
+			{}, {Int32(0), "x"}, {Int32(-1), "x"}, {Int32(1)}, {Int32(1), int64(3)},
+			{int64(1 << 31), "x"},
+		} {
+			p.send(call(t, Message{ID: uint32(10 + i), ExpectsReply: true}, selRequestChannel,
+				args...))
 			p.wantRefusal(p.read(), uint32(10+i), 0)
 		}
 		p.send(call(t, Message{ID: 20, ExpectsReply: true}, selCapabilities, "none"))
@@ -452,7 +490,8 @@ func TestBrokenMessages(t *testing.T) {
 		p.send(call(t, Message{ID: 21, ExpectsReply: true}, selCancelChannel, "none"))
 		p.wantRefusal(p.read(), 21, 0)
 		// What expects no reply gets none, and a barrier is answered.
-		p.send(call(t, Message{ID: 22}, "unknown"), &Message{ID: 23, Type: Barrier, ExpectsReply: true})
+		p.send(call(t, Message{ID: 22}, "unknown"),
+			&Message{ID: 23, Type: Barrier, ExpectsReply: true})
 		if m := p.read(); m.ID != 23 || m.Type != Ack {
 			t.Errorf("answer %+v, want that to the barrier", m)
 		}

@@ -51,9 +51,13 @@ func (s *Server) Serve(ctx context.Context, nc net.Conn) error {
 		}
 		nc = held
 	}
-	o := Options{Capabilities: s.Capabilities, Classes: s.Classes, Accept: s.accept, Logger: s.Logger}
+	o := Options{
+		Capabilities: s.Capabilities, Classes: s.Classes, Accept: s.accept, Logger: s.Logger,
+	}
 	if s.Control != nil {
-		o.Control = func(ch *Channel) ChannelOptions { return ChannelOptions{Handler: s.Control(ch)} }
+		o.Control = func(ch *Channel) ChannelOptions {
+			return ChannelOptions{Handler: s.Control(ch)}
+		}
 	}
 	return s.run(ctx, New(nc, o))
 }

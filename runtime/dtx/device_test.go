@@ -20,15 +20,24 @@ import (
 // while it is open.
 func service(ch *Channel) Handler {
 	return Methods{
-		"echo:":   func(_ context.Context, a Args) (any, error) { return a.At(0), nil },
-		"void":    func(context.Context, Args) (any, error) { return nil, nil },
-		"refuse":  func(context.Context, Args) (any, error) { return nil, Refuse("com.apple.some", 9, "not now") },
-		"fail":    func(context.Context, Args) (any, error) { return nil, errors.New("disk on fire") },
-		"wrapped": func(context.Context, Args) (any, error) { return nil, fmt.Errorf("x: %w", Refuse("d", 2, "inner")) },
-		"odd":     func(context.Context, Args) (any, error) { return make(chan int), nil },
+		"echo:": func(_ context.Context, a Args) (any, error) { return a.At(0), nil },
+		"void":  func(context.Context, Args) (any, error) { return nil, nil },
+		"refuse": func(context.Context, Args) (any, error) {
+			return nil, Refuse("com.apple.some",
+				9, "not now")
+		},
+		"fail": func(context.Context, Args) (any, error) {
+			return nil, errors.New("disk on fire")
+		},
+		"wrapped": func(context.Context, Args) (any, error) {
+			return nil, fmt.Errorf("x: %w",
+				Refuse("d", 2, "inner"))
+		},
+		"odd": func(context.Context, Args) (any, error) { return make(chan int), nil },
 		"start": func(context.Context, Args) (any, error) {
 			ch.Go(func(ctx context.Context) {
-				for i := int64(0); ch.SendObject(ctx, Data, nskeyed.Dict{{Key: "n", Value: i}}) == nil; i++ {
+				for i := int64(0); ch.SendObject(ctx, Data,
+					nskeyed.Dict{{Key: "n", Value: i}}) == nil; i++ {
 					select {
 					case <-time.After(time.Second):
 					case <-ctx.Done():
@@ -44,15 +53,21 @@ func service(ch *Channel) Handler {
 func TestDevice(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		c := serve(t, &Server{
-			Capabilities: nskeyed.Dict{{Key: "com.apple.instruments.server.services.screenshot", Value: int64(3)}},
-			Channels:     map[string]func(*Channel) Handler{"service": service},
+			Capabilities: nskeyed.Dict{
+				{Key: "com.apple.instruments.server.services.screenshot", Value: int64(3)},
+			},
+			Channels: map[string]func(*Channel) Handler{"service": service},
 		}, Options{})
 		caps, err := c.Capabilities(ctx)
-		if n, ok := caps.Int("com.apple.instruments.server.services.screenshot"); n != 3 || !ok || err != nil {
+		if n, ok := caps.Int("com.apple.instruments.server.services.screenshot"); n != 3 || !ok ||
+			err != nil {
 			t.Errorf("capabilities %v, %v", caps, err)
 		}
 		ch := open(t, c, "service", ChannelOptions{})
-		for _, v := range []any{"text", int64(-1), 2.5, true, nil, []byte("data"), []any{"a", int64(1)}, strings.Repeat("large ", 100_000)} {
+		for _, v := range []any{
+			"text", int64(-1), 2.5, true, nil, []byte("data"), []any{"a", int64(1)},
+			strings.Repeat("large ", 100_000),
+		} {
 			if got, err := ch.Call(ctx, "echo:", v); err != nil || text(got) != text(v) {
 				t.Errorf("echo of %.50v = %.50v, %v", v, got, err)
 			}
@@ -74,17 +89,20 @@ func TestDevice(t *testing.T) {
 			"none:":   "dtx: call none:: Unable to invoke 'none:' - it does not respond to the selector (DTXMessage 1)",
 		} {
 			v, err := ch.Call(ctx, selector)
-			if v != nil || !errors.Is(err, ErrRemote) || err.Error() != want || errors.Is(err, ErrUnknownSelector) != (selector == "none:") {
+			if v != nil || !errors.Is(err, ErrRemote) || err.Error() != want ||
+				errors.Is(err, ErrUnknownSelector) != (selector == "none:") {
 				t.Errorf("%s: %v, %v, want %s", selector, v, err, want)
 			}
 		}
-		if _, err := c.Open(ctx, "none", ChannelOptions{}); !errors.Is(err, ErrRemote) || len(c.channels) != 2 {
+		if _, err := c.Open(ctx, "none", ChannelOptions{}); !errors.Is(err, ErrRemote) ||
+			len(c.channels) != 2 {
 			t.Errorf("Open of an unknown channel: %v, %d channels", err, len(c.channels))
 		}
 		if _, err := c.Control().Call(ctx, "anything"); !errors.Is(err, ErrUnknownSelector) {
 			t.Errorf("call on channel 0: %v", err)
 		}
-		if _, err := ch.Call(ctx, "echo:", make(chan int)); err == nil || errors.Is(err, ErrRemote) {
+		if _, err := ch.Call(ctx, "echo:", make(chan int)); err == nil ||
+			errors.Is(err, ErrRemote) {
 			t.Errorf("argument that cannot be sent: %v", err)
 		}
 	})
@@ -96,7 +114,9 @@ func TestEvents(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		var mu sync.Mutex
 		live := map[int32]context.Context{}
-		c := serve(t, &Server{Channels: map[string]func(*Channel) Handler{"service": func(ch *Channel) Handler {
+		c := serve(t, &Server{Channels: map[string]func(
+			*Channel,
+		) Handler{"service": func(ch *Channel) Handler {
 			mu.Lock()
 			defer mu.Unlock()
 			live[ch.Code()] = ch.Context()
@@ -131,7 +151,8 @@ func TestEvents(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if live[-1].Err() == nil || live[-2].Err() != nil {
-			t.Errorf("the device's channels: %v, %v, want only the first to be over", live[-1].Err(), live[-2].Err())
+			t.Errorf("the device's channels: %v, %v, want only the first to be over",
+				live[-1].Err(), live[-2].Err())
 		}
 	})
 }
@@ -148,7 +169,8 @@ func TestBothWays(t *testing.T) {
 		}
 		ask := func(ch *Channel, want string) {
 			for i := range 20 {
-				if v, err := ch.Call(ctx, "ask:", int64(i)); err != nil || v != fmt.Sprint(want, " ", i) {
+				if v, err := ch.Call(ctx, "ask:", int64(i)); err != nil ||
+					v != fmt.Sprint(want, " ", i) {
 					t.Errorf("%s: %v, %v", want, v, err)
 				}
 			}
@@ -157,10 +179,14 @@ func TestBothWays(t *testing.T) {
 		finished := make(chan struct{})
 		hosts := make(chan *Channel, 1)
 		c := serve(t, &Server{
-			Channels: map[string]func(*Channel) Handler{"to device": func(ch *Channel) Handler { devices <- ch; return whoami("device, host's channel") }},
+			Channels: map[string]func(*Channel) Handler{"to device": func(ch *Channel) Handler {
+				devices <- ch
+				return whoami("device, host's channel")
+			}},
 			Connected: func(ctx context.Context, c *Conn) {
 				defer close(finished)
-				ch, err := c.Open(ctx, "to host", ChannelOptions{Handler: whoami("device, own channel")})
+				ch, err := c.Open(ctx, "to host",
+					ChannelOptions{Handler: whoami("device, own channel")})
 				if err != nil || ch.Code() != 1 {
 					t.Errorf("device opens channel: %v", err)
 					return
@@ -190,7 +216,9 @@ func TestLastWords(t *testing.T) {
 		t.Run(fmt.Sprint("cancel ", cancel), func(t *testing.T) {
 			bubble(t, func(t *testing.T, ctx context.Context) {
 				begin, done := make(chan struct{}), make(chan string, 10)
-				s := &Server{Channels: map[string]func(*Channel) Handler{"x": func(*Channel) Handler {
+				s := &Server{Channels: map[string]func(
+					*Channel,
+				) Handler{"x": func(*Channel) Handler {
 					return HandlerFunc(func(_ context.Context, in *Incoming) (any, error) {
 						<-begin
 						done <- in.Selector
@@ -259,7 +287,8 @@ func TestServeEnds(t *testing.T) {
 		if _, err := a.Write([]byte("not DTX, but long enough for it.")); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Serve(context.Background(), b); !errors.Is(err, ErrMagic) || err.Error() != "dtx: serve: bad magic" {
+		if err := s.Serve(context.Background(), b); !errors.Is(err, ErrMagic) ||
+			err.Error() != "dtx: serve: bad magic" {
 			t.Errorf("Serve of garbage: %v", err)
 		}
 		a.Close()
@@ -274,7 +303,8 @@ func TestCapabilitiesFirst(t *testing.T) {
 			bubble(t, func(t *testing.T, ctx context.Context) {
 				a, b := link.Pipe()
 				p := &wirePeer{t: t, Conn: a, r: NewReader(a)}
-				p.send(call(t, Message{ID: 1, ExpectsReply: true}, selRequestChannel, Int32(1), "none"))
+				p.send(call(t, Message{ID: 1, ExpectsReply: true}, selRequestChannel, Int32(1),
+					"none"))
 				done := make(chan error, 1)
 				go func() { done <- (&Server{Hold: hold}).Serve(ctx, b) }()
 				start := time.Now()
@@ -338,7 +368,9 @@ func TestControlChannel(t *testing.T) {
 				}
 				return int64(20), nil
 			})
-		}}, Options{Silent: true, Control: func(*Channel) ChannelOptions { return ChannelOptions{} }})
+		}}, Options{
+			Silent: true, Control: func(*Channel) ChannelOptions { return ChannelOptions{} },
+		})
 		if v, err := c.Control().Call(ctx, "deviceApiVersion"); v != int64(20) || err != nil {
 			t.Errorf("call: %v, %v", v, err)
 		}

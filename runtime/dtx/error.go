@@ -125,7 +125,10 @@ func (e *Error) Is(target error) bool {
 // Refuse is an error that a Handler answers with. Any other error that it
 // returns is sent as its text in the domain of DTX.
 func Refuse(domain string, code int64, text string) *nskeyed.NSError {
-	return &nskeyed.NSError{Domain: domain, Code: code, UserInfo: nskeyed.Dict{{Key: "NSLocalizedDescription", Value: text}}}
+	return &nskeyed.NSError{
+		Domain: domain, Code: code,
+		UserInfo: nskeyed.Dict{{Key: "NSLocalizedDescription", Value: text}},
+	}
 }
 
 // UnknownSelector is the answer to a method that does not exist.

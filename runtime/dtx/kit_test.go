@@ -111,7 +111,8 @@ func (p *wirePeer) wantCall(m *Message, code int32, selector string) Args {
 	p.t.Helper()
 	got, err := nskeyed.Decode(m.Payload)
 	if m.Type != Dispatch || m.Channel != code || err != nil || got != selector {
-		p.t.Fatalf("message %v on %d, selector %v, %v, want %s on %d", m.Type, m.Channel, got, err, selector, code)
+		p.t.Fatalf("message %v on %d, selector %v, %v, want %s on %d", m.Type, m.Channel, got, err,
+			selector, code)
 	}
 	list, err := DecodeArgs(m.Aux)
 	if err != nil {
@@ -131,7 +132,8 @@ func (p *wirePeer) wantRefusal(m *Message, id uint32, code int32) *nskeyed.NSErr
 	p.t.Helper()
 	v, err := m.Object(nil)
 	ns, ok := v.(*nskeyed.NSError)
-	if m.Type != Failure || m.ID != id || m.Channel != code || m.Conversation != 1 || !ok || ns.Domain != Domain || ns.Code != 1 {
+	if m.Type != Failure || m.ID != id || m.Channel != code || m.Conversation != 1 || !ok ||
+		ns.Domain != Domain || ns.Code != 1 {
 		p.t.Fatalf("message %+v holds %v, %v, want a refusal of %d on %d", m, v, err, id, code)
 	}
 	return ns

@@ -16,7 +16,10 @@ import (
 
 func TestLimits(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
-		c, p := peer(t, Options{Silent: true, Accept: func(*Channel) (ChannelOptions, error) { return ChannelOptions{}, nil }})
+		c, p := peer(t, Options{
+			Silent: true,
+			Accept: func(*Channel) (ChannelOptions, error) { return ChannelOptions{}, nil },
+		})
 		for i := range int32(MaxChannels) {
 			p.send(call(t, Message{ID: 1, ExpectsReply: true}, selRequestChannel, Int32(i+1), "x"))
 			if m := p.read(); i < MaxChannels-1 && m.Type != Ack {
@@ -25,13 +28,15 @@ func TestLimits(t *testing.T) {
 				p.wantRefusal(m, 1, 0)
 			}
 		}
-		p.send(call(t, Message{ID: 1, ExpectsReply: true}, selCancelChannel, Int32(1), Int32(2), Int32(77)))
+		p.send(call(t, Message{ID: 1, ExpectsReply: true}, selCancelChannel, Int32(1), Int32(2),
+			Int32(77)))
 		if m := p.read(); m.Type != Ack || len(c.channels) != MaxChannels-3 {
 			t.Errorf("%v after cancelling, %d channels", m.Type, len(c.channels))
 		}
 		p.send(call(t, Message{ID: 1, ExpectsReply: true}, selRequestChannel, Int32(5), "x"))
 		p.wantRefusal(p.read(), 1, 0)
-		if err := c.Control().SendBytes(ctx, Data, make([]byte, MaxMessage)); !errors.Is(err, ErrTooLarge) {
+		if err := c.Control().SendBytes(ctx, Data, make([]byte, MaxMessage)); !errors.Is(err,
+			ErrTooLarge) {
 			t.Errorf("Send of too much: %v", err)
 		}
 		huge := nskeyed.Dict{}
@@ -53,11 +58,14 @@ func TestOpenTimeout(t *testing.T) {
 		c, p := peer(t, Options{Silent: true})
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		if _, err := c.Open(short, "x", ChannelOptions{}); !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "dtx: open channel x: timeout") {
+		if _, err := c.Open(short, "x",
+			ChannelOptions{}); !errors.Is(err, context.DeadlineExceeded) ||
+			!strings.HasPrefix(err.Error(), "dtx: open channel x: timeout") {
 			t.Errorf("Open: %v", err)
 		}
 		p.wantCall(p.read(), 0, selRequestChannel)
-		if n, _ := p.wantCall(p.read(), 0, selCancelChannel).Int(0); n != 1 || len(c.channels) != 1 {
+		if n, _ := p.wantCall(p.read(), 0, selCancelChannel).Int(0); n != 1 ||
+			len(c.channels) != 1 {
 			t.Errorf("cancelled channel %d, %d left", n, len(c.channels))
 		}
 	})
@@ -99,11 +107,16 @@ func TestOrder(t *testing.T) {
 func FuzzServe(f *testing.F) {
 	f.Add(fixture(f, "conn-out4.dump"))
 	f.Add(fixture(f, "conn-in4.dump"))
-	f.Add(append(fixture(f, "notifyOfPublishedCapabilites"), fixture(f, "requestChannelWithCodeIdentifier.bin")...))
+	f.Add(append(fixture(f, "notifyOfPublishedCapabilites"),
+		fixture(f, "requestChannelWithCodeIdentifier.bin")...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		near, far := link.Pipe()
 		s := &Server{Channels: map[string]func(*Channel) Handler{
-			"dtxproxy:XCTestManager_IDEInterface:XCTestManager_DaemonConnectionInterface": func(*Channel) Handler { return Methods{} },
+			"dtxproxy:XCTestManager_IDEInterface:XCTestManager_DaemonConnectionInterface": func(
+				*Channel,
+			) Handler {
+				return Methods{}
+			},
 		}, Control: func(*Channel) Handler { return Methods{} }}
 		done := make(chan error, 1)
 		go func() { done <- s.Serve(context.Background(), far) }()
@@ -119,7 +132,9 @@ func FuzzServe(f *testing.F) {
 func FuzzClient(f *testing.F) {
 	f.Add(fixture(f, "conn-in4.dump"))
 	f.Add(fixture(f, "conn-out4.dump"))
-	f.Add(append(fixture(f, "notifyOfPublishedCapabilites"), fixture(f, "fragmentedmessage.bin")...))
+	f.Add(
+		append(fixture(f, "notifyOfPublishedCapabilites"), fixture(f, "fragmentedmessage.bin")...),
+	)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ctx := fuzztest.Context(t)
 		near, far := link.Pipe()

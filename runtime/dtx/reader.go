@@ -79,9 +79,13 @@ func (r *Reader) fragment(h header) (header, []byte, error) {
 	}
 	switch {
 	case p == nil || h.index != p.next || h.count != p.first.count:
-		return h, nil, &Error{Err: fmt.Errorf("%w: %d of %d, message %d", ErrFragment, h.index, h.count, h.id)}
+		return h, nil, &Error{
+			Err: fmt.Errorf("%w: %d of %d, message %d", ErrFragment, h.index, h.count, h.id),
+		}
 	case uint64(len(p.body))+uint64(h.length) > uint64(p.first.length):
-		return h, nil, &Error{Err: fmt.Errorf("%w: fragments hold more than %d bytes", ErrSizes, p.first.length)}
+		return h, nil, &Error{
+			Err: fmt.Errorf("%w: fragments hold more than %d bytes", ErrSizes, p.first.length),
+		}
 	case r.held+int(h.length) > MaxMessage:
 		return h, nil, &Error{Err: fmt.Errorf("%w: incomplete messages", ErrTooLarge)}
 	}
@@ -98,7 +102,8 @@ func (r *Reader) fragment(h header) (header, []byte, error) {
 	delete(r.parts, key)
 	r.held -= len(body)
 	if len(body) != int(p.first.length) {
-		return h, nil, &Error{Err: fmt.Errorf("%w: fragments hold %d of %d bytes", ErrSizes, len(body), p.first.length)}
+		return h, nil, &Error{Err: fmt.Errorf("%w: fragments hold %d of %d bytes", ErrSizes,
+			len(body), p.first.length)}
 	}
 	return p.first, body, nil
 }
@@ -109,7 +114,9 @@ func (r *Reader) begin(key partKey, p *part, h header) error {
 		return &Error{Err: fmt.Errorf("%w: message %d begins twice", ErrFragment, h.id)}
 	}
 	if len(r.parts) == MaxAssemblies {
-		return &Error{Err: fmt.Errorf("%w: more than %d are incomplete", ErrTooLarge, MaxAssemblies)}
+		return &Error{
+			Err: fmt.Errorf("%w: more than %d are incomplete", ErrTooLarge, MaxAssemblies),
+		}
 	}
 	if r.parts == nil {
 		r.parts = make(map[partKey]*part)

@@ -86,7 +86,9 @@ const (
 	Proxied    Type = 8 // not seen
 )
 
-var typeNames = [...]string{"ack", "data", "dispatch", "object", "error", "barrier", "primitive", "compressed", "proxied"}
+var typeNames = [...]string{
+	"ack", "data", "dispatch", "object", "error", "barrier", "primitive", "compressed", "proxied",
+}
 
 // String returns the name of a type.
 func (t Type) String() string {
@@ -228,7 +230,9 @@ func parseBody(h header, b []byte) (*Message, error) {
 	aux := uint64(binary.LittleEndian.Uint32(b[4:]))
 	total := uint64(binary.LittleEndian.Uint32(b[8:]))
 	if total+payloadHeaderSize != uint64(len(b)) || aux > total {
-		return nil, &Error{Err: fmt.Errorf("%w: arguments %d, total %d, body %d", ErrSizes, aux, total, len(b))}
+		return nil, &Error{
+			Err: fmt.Errorf("%w: arguments %d, total %d, body %d", ErrSizes, aux, total, len(b)),
+		}
 	}
 	m := &Message{
 		ID: h.id, Conversation: h.conv, Channel: h.channel,

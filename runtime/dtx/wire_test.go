@@ -84,7 +84,8 @@ func TestFixtures(t *testing.T) {
 					t.Fatalf("message %d at %d: %v", i, at, err)
 				}
 				if at != w.Offset || m.ID != w.ID || m.Conversation != w.Conv || m.Channel != w.Channel || m.ExpectsReply != w.ExpectsReply ||
-					m.Type != w.Type || m.TypeFlags|uint32(m.Type) != w.TypeWord || len(m.Aux) != w.AuxLen || len(m.Payload) != w.PayloadLen {
+					m.Type != w.Type || m.TypeFlags|uint32(m.Type) != w.TypeWord ||
+					len(m.Aux) != w.AuxLen || len(m.Payload) != w.PayloadLen {
 					t.Fatalf("message %d at %d = %+v, want %+v", i, at, m, w)
 				}
 				checkArgs(t, m, w.AuxCapacity, w.Args)
@@ -112,7 +113,8 @@ func checkArgs(t *testing.T, m *Message, capacity uint32, want []map[string]json
 		t.Errorf("message %d: AppendArgs = % x, want % x", m.ID, again, m.Aux)
 	}
 	if len(args) > 0 && binary.LittleEndian.Uint32(m.Aux) != capacity {
-		t.Errorf("message %d: capacity %d, want %d", m.ID, binary.LittleEndian.Uint32(m.Aux), capacity)
+		t.Errorf("message %d: capacity %d, want %d", m.ID, binary.LittleEndian.Uint32(m.Aux),
+			capacity)
 	}
 	for i, a := range args {
 		kind := map[ArgKind]string{ArgBuffer: "archive", ArgInt32: "int32"}[a.Kind]
@@ -141,7 +143,8 @@ func checkPayload(t *testing.T, m *Message, selector string, want json.RawMessag
 	}
 	if kind == nskeyed.Raw {
 		sum := sha256.Sum256(m.Payload)
-		v = rawJSON(fmt.Sprintf(`{"$raw": {"len": %d, "sha256": "%x", "head": "%x"}}`, len(m.Payload), sum, m.Payload[:16]))
+		v = rawJSON(fmt.Sprintf(`{"$raw": {"len": %d, "sha256": "%x", "head": "%x"}}`,
+			len(m.Payload), sum, m.Payload[:16]))
 	}
 	checkValue(t, v, want)
 }
@@ -161,7 +164,8 @@ func checkValue(t *testing.T, v any, want json.RawMessage) {
 	got := text(v)
 	if json.Unmarshal(want, &summary) == nil && summary.Summary != nil {
 		if s := summary.Summary; len([]rune(got)) != s.Chars || !strings.HasPrefix(got, s.Head) {
-			t.Errorf("value of %d characters, %.300s, want %d, %s", len([]rune(got)), got, s.Chars, s.Head)
+			t.Errorf("value of %d characters, %.300s, want %d, %s", len([]rune(got)), got, s.Chars,
+				s.Head)
 		}
 		return
 	}
@@ -234,14 +238,18 @@ func text(v any) string {
 // wrong, however the reads fall.
 func TestPrefixes(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"notifyOfPublishedCapabilites", "requestChannelWithCodeIdentifier.bin", "fragmentedmessage.bin"} {
+	for _, name := range []string{
+		"notifyOfPublishedCapabilites", "requestChannelWithCodeIdentifier.bin",
+		"fragmentedmessage.bin",
+	} {
 		b := fixture(t, name)
 		step := 1
 		if len(b) > 4096 {
 			step = 509
 		}
 		for n := 0; n < len(b); n += step {
-			if m, _, err := Decode(b[:n]); m != nil || !errors.Is(err, ErrIncomplete) || !errors.Is(err, io.ErrUnexpectedEOF) {
+			if m, _, err := Decode(b[:n]); m != nil || !errors.Is(err, ErrIncomplete) ||
+				!errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Fatalf("%s: Decode of %d bytes = %v, %v, want ErrIncomplete", name, n, m, err)
 			}
 		}
@@ -297,10 +305,16 @@ func TestDecodeRefusals(t *testing.T) {
 		{"fragment left out", join(first, third), ErrFragment},
 		{"count changes", join(first, patched(second, 8, 0x00040001)), ErrFragment},
 		{"fragments too short", join(patched(first, 12, 70000), second, third), ErrSizes},
-		{"fragments too long", join(patched(first, 12, 65600), second, patched(third, 12, 0xFFFF)), ErrSizes},
+		{
+			"fragments too long",
+			join(patched(first, 12, 65600), second, patched(third, 12, 0xFFFF)), ErrSizes,
+		},
 		{"fragment huge", join(first, patched(second, 12, 0xFFFFFFFF)), ErrTooLarge},
 		{"too many at once", many, ErrTooLarge},
-		{"all fragments tiny", join(patched(first, 8, 0xFFFF0000), patched(ack[:48], 8, 0xFFFF0001)), ErrFragment},
+		{
+			"all fragments tiny",
+			join(patched(first, 8, 0xFFFF0000), patched(ack[:48], 8, 0xFFFF0001)), ErrFragment,
+		},
 	} {
 		m, _, err := Decode(c.b)
 		if m != nil || !errors.Is(err, c.want) {
@@ -317,7 +331,8 @@ func TestDecodeRefusals(t *testing.T) {
 func TestOddHeaders(t *testing.T) {
 	t.Parallel()
 	// One host repeats in the type that it expects a reply; iOS 10 sends 0x1003.
-	b := patched(Append(nil, &Message{ID: 1, ExpectsReply: true, Payload: []byte("x")}), 32, 0x1002, 28, 0xFFFFFFFF)
+	b := patched(Append(nil, &Message{ID: 1, ExpectsReply: true, Payload: []byte("x")}), 32, 0x1002,
+		28, 0xFFFFFFFF)
 	m, _, err := Decode(b)
 	if err != nil || m.Type != Dispatch || m.TypeFlags != 0x1000 || !m.ExpectsReply {
 		t.Errorf("type 0x1002: %+v, %v", m, err)
@@ -325,7 +340,8 @@ func TestOddHeaders(t *testing.T) {
 	// A header may be longer than known.
 	b = Append(nil, &Message{ID: 7, Payload: []byte("x")})
 	long := patched(append(append(bytes.Clone(b[:32]), 1, 2, 3, 4), b[32:]...), 4, 36)
-	if m, n, err := Decode(long); err != nil || m.ID != 7 || string(m.Payload) != "x" || n != len(long) {
+	if m, n, err := Decode(long); err != nil || m.ID != 7 || string(m.Payload) != "x" ||
+		n != len(long) {
 		t.Errorf("long header: %+v, %d, %v", m, n, err)
 	}
 }
@@ -336,7 +352,10 @@ func TestInterleaved(t *testing.T) {
 	var parts [3][][]byte
 	var want [3]*Message
 	for i := range parts {
-		want[i] = &Message{ID: 5, Channel: int32(i - 1), Type: Data, Payload: bytes.Repeat([]byte{byte(i)}, 100_000+i)}
+		want[i] = &Message{
+			ID: 5, Channel: int32(i - 1), Type: Data,
+			Payload: bytes.Repeat([]byte{byte(i)}, 100_000+i),
+		}
 		b := Append(nil, want[i])
 		parts[i] = [][]byte{b[:32], b[32 : 32+65536], b[32+65536:]}
 	}
@@ -362,13 +381,17 @@ func TestInterleaved(t *testing.T) {
 // the fragmented fixture shows for one length.
 func TestFragmentSizes(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ total, count int }{{16, 1}, {65504, 1}, {65505, 3}, {2 * 65504, 3}, {2*65504 + 1, 4}, {79643, 3}, {127353, 3}} {
+	for _, c := range []struct{ total, count int }{
+		{16, 1}, {65504, 1}, {65505, 3}, {2 * 65504, 3}, {2*65504 + 1, 4}, {79643, 3}, {127353, 3},
+	} {
 		m := &Message{ID: 1, Type: Data, Payload: make([]byte, c.total-16)}
 		b := Append(nil, m)
-		if got := int(binary.LittleEndian.Uint16(b[10:])); got != c.count || len(b) != c.total+32*c.count {
+		if got := int(binary.LittleEndian.Uint16(b[10:])); got != c.count ||
+			len(b) != c.total+32*c.count {
 			t.Errorf("%d bytes: %d fragments in %d bytes, want %d", c.total, got, len(b), c.count)
 		}
-		if again, n, err := Decode(b); err != nil || n != len(b) || len(again.Payload) != len(m.Payload) {
+		if again, n, err := Decode(b); err != nil || n != len(b) ||
+			len(again.Payload) != len(m.Payload) {
 			t.Errorf("%d bytes: %v", c.total, err)
 		}
 	}
@@ -416,11 +439,13 @@ func FuzzDecode(f *testing.F) {
 				return
 			}
 			again, _, err := Decode(Append(nil, m))
-			if err != nil || again.ID != m.ID || again.Type != m.Type || !bytes.Equal(again.Aux, m.Aux) || !bytes.Equal(again.Payload, m.Payload) {
+			if err != nil || again.ID != m.ID || again.Type != m.Type ||
+				!bytes.Equal(again.Aux, m.Aux) || !bytes.Equal(again.Payload, m.Payload) {
 				t.Fatalf("%+v becomes %+v, %v", m, again, err)
 			}
 			if args, err := DecodeArgs(m.Aux); err == nil {
-				if twice, err := DecodeArgs(AppendArgs(nil, args)); err != nil || len(twice) != len(args) {
+				if twice, err := DecodeArgs(AppendArgs(nil, args)); err != nil ||
+					len(twice) != len(args) {
 					t.Fatalf("%d arguments become %d, %v", len(args), len(twice), err)
 				}
 			}

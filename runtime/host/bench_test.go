@@ -16,7 +16,8 @@ func benchmark(b *testing.B, head, body string) {
 	h.SetGlobal("N", lua.LNumber(b.N))
 	h.SetGlobal("start", h.L().NewFunction(func(*lua.LState) int { b.ResetTimer(); return 0 }))
 	b.ReportAllocs()
-	if err := h.Run(context.Background(), "bench.lua", head+"\nstart()\nfor i = 1, N do\n"+body+"\nend"); err != nil {
+	if err := h.Run(context.Background(), "bench.lua",
+		head+"\nstart()\nfor i = 1, N do\n"+body+"\nend"); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -48,7 +49,10 @@ func BenchmarkSwitch(b *testing.B) {
 // figures are programs whose time in the host is compared with that in gopher-lua
 // alone, which has no hook.
 var figures = []struct{ name, body string }{
-	{"fib", `local function fib(n) if n < 2 then return n end return fib(n-1) + fib(n-2) end fib(24)`},
+	{
+		"fib",
+		`local function fib(n) if n < 2 then return n end return fib(n-1) + fib(n-2) end fib(24)`,
+	},
 	{"calls", `local function f(a, b) return a end for i = 1, 100000 do f(i, i) end`},
 	{"loops", `local s = 0 for i = 1, 100000 do if i % 3 == 0 then s = s + i * 2 end end`},
 	{"tables", `local t = {} for i = 1, 50000 do t[i] = i end

@@ -108,7 +108,8 @@ func TestOtherHostsMemory(t *testing.T) {
 	}))
 	done := make(chan error)
 	go func() {
-		done <- other.Run(context.Background(), "other.lua", `local t = {} for i = 1, 256 do t[i] = ("x"):rep(1e6) .. i end hold() print(#t)`)
+		done <- other.Run(context.Background(), "other.lua",
+			`local t = {} for i = 1, 256 do t[i] = ("x"):rep(1e6) .. i end hold() print(#t)`)
 	}()
 	<-held
 	res := run(t, `local t = {} for i = 1, 1e5 do t[i % 1000] = { i } end
@@ -177,7 +178,10 @@ func TestSessionGoesOnAfterMemory(t *testing.T) {
 	defer h.Close()
 	s := h.Session(context.Background())
 	defer s.Close()
-	eval := func(source string) ([]lua.LValue, error) { return s.Eval(context.Background(), "[1]", source) }
+	eval := func(source string) ([]lua.LValue, error) {
+		return s.Eval(context.Background(), "[1]",
+			source)
+	}
 	for round := range 3 {
 		_, err := eval(`t = rawget(_G, "t") or {} for i = 1, 1e9 do t[#t + 1] = { i } end`)
 		var e *host.Error

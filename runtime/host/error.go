@@ -78,7 +78,9 @@ func (e *Error) Is(target error) bool {
 // LuaToGo gives the fields, so that errors can be logged as data.
 func (e *Error) LuaToGo() any {
 	m := map[string]any{"code": e.Code, "message": e.Message}
-	for name, v := range map[string]string{"service": e.Service, "op": e.Op, "device": e.Device, "hint": e.Hint, "where": e.Where} {
+	for name, v := range map[string]string{
+		"service": e.Service, "op": e.Op, "device": e.Device, "hint": e.Hint, "where": e.Where,
+	} {
 		if v != "" {
 			m[name] = v
 		}

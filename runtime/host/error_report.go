@@ -156,7 +156,8 @@ type jsonError struct {
 
 func (h *Host) reportJSON(e *Error) string {
 	j := jsonError{
-		Code: e.Code, Message: e.Message, Service: e.Service, Op: e.Op, Device: e.Device, Hint: e.Hint,
+		Code: e.Code, Message: e.Message, Service: e.Service, Op: e.Op, Device: e.Device,
+		Hint:  e.Hint,
 		Where: e.Where, Source: shorten(h.sourceLine(e.Where)), Details: e.Details,
 		Traceback: h.visible(e.Traceback), ExitCode: ExitCode(e),
 	}

@@ -249,7 +249,10 @@ var messageHints = []struct{ part, hint string }{
 	{"index a nil value (local 'self')", "a method is called with a colon: object:name()"},
 	{"concatenate a nil value", "tostring(value) makes a text of anything"},
 	{"concatenate a boolean value", "tostring(value) makes a text of anything"},
-	{"concatenate a table value", "p(value) prints a table, table.concat(list, \", \") joins a list"},
+	{
+		"concatenate a table value",
+		"p(value) prints a table, table.concat(list, \", \") joins a list",
+	},
 	{"call a table value (for ... in", "write for k, v in pairs(t), or for i, v in ipairs(list)"},
 	{"call a string value", "two texts are joined with .., and a name before ( is called"},
 }

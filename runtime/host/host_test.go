@@ -97,18 +97,29 @@ true	done
 func TestYieldBoundaries(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ body, want string }{
-		"pcall":         {`local ok, e = pcall(function() coroutine.yield() end) return e`, "across a pcall"},
-		"iterator":      {`for _ in coroutine.yield do end`, "across the iterator"},
-		"metamethod":    {`return setmetatable({}, {__index = function() coroutine.yield() end}).x`, "across a metamethod"},
-		"sort":          {`table.sort({2, 1}, function() coroutine.yield() end)`, "across a Go function"},
-		"renamed yield": {`local stop = coroutine.yield local function f() return stop(1) end f()`, "in a tail call"},
-		"scope":         {`scope(function() coroutine.yield() end)`, "across a pcall"},
+		"pcall": {
+			`local ok, e = pcall(function() coroutine.yield() end) return e`, "across a pcall",
+		},
+		"iterator": {`for _ in coroutine.yield do end`, "across the iterator"},
+		"metamethod": {
+			`return setmetatable({}, {__index = function() coroutine.yield() end}).x`,
+			"across a metamethod",
+		},
+		"sort": {
+			`table.sort({2, 1}, function() coroutine.yield() end)`, "across a Go function",
+		},
+		"renamed yield": {
+			`local stop = coroutine.yield local function f() return stop(1) end f()`,
+			"in a tail call",
+		},
+		"scope": {`scope(function() coroutine.yield() end)`, "across a pcall"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			res := run(
 				t,
-				`print(select(2, coroutine.resume(coroutine.create(function() `+test.body+` end))))`,
+				`print(select(2, coroutine.resume(coroutine.create(function() `+test.body+
+					` end))))`,
 			).NoError(t)
 			if !strings.Contains(res.Stdout, "attempt to yield "+test.want) {
 				t.Errorf("printed %q, want %q in it", res.Stdout, test.want)
@@ -244,8 +255,10 @@ func TestErrorObject(t *testing.T) {
 				return nil
 			}
 			return &host.Error{
-				Code: "InvalidService", Service: "com.apple.x", Op: "StartService", Device: "00008110-0",
-				Message: "service not found", Hint: "mount the image", Details: map[string]any{"status": 21}, Cause: errors.New("inner"),
+				Code: "InvalidService", Service: "com.apple.x", Op: "StartService",
+				Device:  "00008110-0",
+				Message: "service not found", Hint: "mount the image",
+				Details: map[string]any{"status": 21}, Cause: errors.New("inner"),
 			}
 		})
 	})
@@ -318,7 +331,8 @@ join(spawn(function() outer() end))`)
 	}
 	want := []string{
 		"test.lua:1 in deep", "test.lua:3 in body", "test.lua:6 in function <test.lua:5>",
-		"test.lua:9 in outer", "test.lua:11 in function <test.lua:11>", "test.lua:11 in main chunk (join)",
+		"test.lua:9 in outer", "test.lua:11 in function <test.lua:11>",
+		"test.lua:11 in main chunk (join)",
 	}
 	joined := strings.Join(got, "\n")
 	if joined != strings.Join(want, "\n") {

@@ -66,7 +66,10 @@ func kit(h *host.Host) {
 		"cancel": func(L *lua.LState) int { taskAt(L).Cancel(L.OptString(2, "")); return 0 },
 		"scope":  func(L *lua.LState) int { return push(L, host.RunScope(L, L.CheckFunction(1))) },
 		"atomic": func(L *lua.LState) int { return push(L, host.Atomic(L, L.CheckFunction(1))) },
-		"defer":  func(L *lua.LState) int { host.CurrentScope(L).Defer(L.CheckFunction(1)); return 0 },
+		"defer": func(L *lua.LState) int {
+			host.CurrentScope(L).Defer(L.CheckFunction(1))
+			return 0
+		},
 	}
 	install(h, fns)
 	install(h, misbehaviour)
@@ -119,6 +122,10 @@ var misbehaviour = map[string]lua.LGFunction{
 		host.NewWaiter(L).Wait(L, "forever", host.NoTimeout)
 		return 0
 	},
-	"panics":       func(L *lua.LState) int { host.Options{}.Env(""); return 0 },
-	"panics_block": func(L *lua.LState) int { host.Block(L, func(context.Context) error { panic("oops") }); return 0 },
+	"panics": func(L *lua.LState) int { host.Options{}.Env(""); return 0 },
+	"panics_block": func(L *lua.LState) int {
+		host.Block(L,
+			func(context.Context) error { panic("oops") })
+		return 0
+	},
 }

@@ -42,7 +42,8 @@ func (h *Host) openBase() {
 		"print": h.basePrint, "tostring": baseToString, "tonumber": baseToNumber,
 		"pairs": basePairs, "ipairs": baseIpairs, "next": baseNext, "select": baseSelect,
 		"setmetatable": baseSetMetatable, "collectgarbage": baseCollectGarbage,
-		"load": h.baseLoad, "loadstring": h.baseLoadString, "loadfile": h.baseLoadFile, "dofile": h.baseDoFile,
+		"load": h.baseLoad, "loadstring": h.baseLoadString, "loadfile": h.baseLoadFile,
+		"dofile": h.baseDoFile,
 		"unpack": baseUnpack, "getfenv": baseGetfenv, "setfenv": baseSetfenv,
 		"rawset": baseRawset,
 	})

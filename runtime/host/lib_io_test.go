@@ -22,7 +22,8 @@ func TestReadingNeverCuts(t *testing.T) {
 	setup := hosttest.Setup(func(h *host.Host) { h.SetGlobal("path", lua.LString(path)) })
 	limit := hosttest.Options(func(o *host.Options) { o.MaxString = 1000 })
 	for _, source := range []string{
-		`return io.open(path):read("*a")`, `return io.open(path):read("*l")`, `return io.open(path):read(2000)`,
+		`return io.open(path):read("*a")`, `return io.open(path):read("*l")`,
+		`return io.open(path):read(2000)`,
 		`for l in io.lines(path) do end`, `for l in io.open(path):lines() do end`,
 	} {
 		res := run(

@@ -47,7 +47,8 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 	if *updateMistakes {
-		if err := os.WriteFile(file, []byte(strings.Join(updated, "\n---\n")+"\n"), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(strings.Join(updated, "\n---\n")+"\n"),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -78,7 +78,10 @@ func (b *broken) Write(p []byte) (int, error) {
 
 func TestBrokenOutputIsAnError(t *testing.T) {
 	t.Parallel()
-	for _, source := range []string{`print("0123456789")`, `for i = 1, 1e6 do print("0123456789") end`, `io.stdout:write("0123456789") io.stdout:flush() io.write("x")`} {
+	for _, source := range []string{
+		`print("0123456789")`, `for i = 1, 1e6 do print("0123456789") end`,
+		`io.stdout:write("0123456789") io.stdout:flush() io.write("x")`,
+	} {
 		h := host.New(host.Options{Stdout: &broken{left: 5}})
 		lua51.Open(h)
 		err := h.Run(context.Background(), "test.lua", source)
@@ -123,10 +126,20 @@ func TestErrorsOfCleanUp(t *testing.T) {
 		{"table", bad + `error({ message = "script" })`, "script", "clean-up", ""},
 		{"two", bad + bad, "clean-up", "clean-up", ""},
 		{"scope", `scope(function() ` + bad + ` error("script", 0) end)`, "script", "clean-up", ""},
-		{"timeout", `timeout(60, function() ` + bad + ` error("script", 0) end)`, "script", "clean-up", ""},
-		{"task", `join(spawn(function() ` + bad + ` error("script", 0) end))`, "script", "clean-up", ""},
-		{"caught text", `pcall(scope, function() ` + bad + ` error("script", 0) end)`, "", "", "clean-up"},
-		{"caught object", `local ok, e = pcall(scope, function() ` + bad + ` fail("script") end) assert(e.suppressed[1].message == "clean-up")`, "", "", ""},
+		{
+			"timeout", `timeout(60, function() ` + bad + ` error("script", 0) end)`, "script",
+			"clean-up", "",
+		},
+		{
+			"task", `join(spawn(function() ` + bad + ` error("script", 0) end))`, "script",
+			"clean-up", "",
+		},
+		{
+			"caught text", `pcall(scope, function() ` + bad + ` error("script", 0) end)`, "", "",
+			"clean-up",
+		},
+		{"caught object", `local ok, e = pcall(scope, function() ` + bad +
+			` fail("script") end) assert(e.suppressed[1].message == "clean-up")`, "", "", ""},
 		{"exit", bad + `os.exit(0)`, "", "", "clean-up"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -39,7 +39,10 @@ func TestSession(t *testing.T) {
 		{"error('again')", "error: stdin:1: again"},
 		{"w = spawn(function() block() block() return 'worker' end)", ""},
 		{"return join(w)", "worker"},
-		{"return panics()", "error: stdin:1: internal error: runtime error: invalid memory address or nil pointer dereference (internal)"},
+		{
+			"return panics()",
+			"error: stdin:1: internal error: runtime error: invalid memory address or nil pointer dereference (internal)",
+		},
 		{"return x", "1"},
 	} {
 		if got := eval(test.src); got != test.want {

@@ -181,7 +181,10 @@ func TestDeadlock(t *testing.T) {
 		if e.Code != "deadlock" || e.Where != "test.lua:5" {
 			t.Errorf("error = %v, want a deadlock at test.lua:5", e)
 		}
-		for _, want := range []string{"main waits in join test.lua:2 at test.lua:5", "test.lua:2 waits in forever at test.lua:3"} {
+		for _, want := range []string{
+			"main waits in join test.lua:2 at test.lua:5",
+			"test.lua:2 waits in forever at test.lua:3",
+		} {
 			if !strings.Contains(e.Message, want) {
 				t.Errorf("message = %q, want %q in it", e.Message, want)
 			}

@@ -48,7 +48,8 @@ func (h *Host) UInt64(v uint64) lua.LValue { return h.wrap(UInt64(v), h.meta.uin
 // "Int64", "UInt64", "Error".
 func (h *Host) AddMethod(class, name string, fn lua.LGFunction) {
 	mt := map[string]*lua.LTable{
-		"Data": h.meta.data, "Date": h.meta.date, "Int64": h.meta.int64, "UInt64": h.meta.uint64, "Error": h.meta.err,
+		"Data": h.meta.data, "Date": h.meta.date, "Int64": h.meta.int64, "UInt64": h.meta.uint64,
+		"Error": h.meta.err,
 	}[class]
 	if mt == nil {
 		panic("host: no class " + class)
@@ -313,7 +314,10 @@ func (h *Host) openInt64() {
 			false,
 		), "__sub": arith((*big.Int).Sub, false), "__mul": arith((*big.Int).Mul, false),
 		"__mod": arith(floorMod, true), "__div": arith(floorDiv, true),
-		"__unm":      func(L *lua.LState) int { return h.pushInteger(L, new(big.Int).Neg(bigOf(L, 1)), true) },
+		"__unm": func(L *lua.LState) int {
+			return h.pushInteger(L,
+				new(big.Int).Neg(bigOf(L, 1)), true)
+		},
 		"__eq":       compare(func(c int) bool { return c == 0 }),
 		"__lt":       compare(func(c int) bool { return c < 0 }),
 		"__le":       compare(func(c int) bool { return c <= 0 }),
@@ -404,9 +408,18 @@ func (h *Host) openDate() {
 		"__concat": pushText(
 			func(L *lua.LState) string { return ToString(L, L.Get(1)) + ToString(L, L.Get(2)) },
 		),
-		"__eq":  func(L *lua.LState) int { L.Push(lua.LBool(dateAt(L, 1).Equal(dateAt(L, 2)))); return 1 },
-		"__lt":  func(L *lua.LState) int { L.Push(lua.LBool(dateAt(L, 1).Before(dateAt(L, 2)))); return 1 },
-		"__le":  func(L *lua.LState) int { L.Push(lua.LBool(!dateAt(L, 2).Before(dateAt(L, 1)))); return 1 },
+		"__eq": func(L *lua.LState) int {
+			L.Push(lua.LBool(dateAt(L, 1).Equal(dateAt(L, 2))))
+			return 1
+		},
+		"__lt": func(L *lua.LState) int {
+			L.Push(lua.LBool(dateAt(L, 1).Before(dateAt(L, 2))))
+			return 1
+		},
+		"__le": func(L *lua.LState) int {
+			L.Push(lua.LBool(!dateAt(L, 2).Before(dateAt(L, 1))))
+			return 1
+		},
 		"__sub": diff,
 		"__add": func(L *lua.LState) int {
 			d, n := 1, 2

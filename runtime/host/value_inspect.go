@@ -289,8 +289,10 @@ func visibleWidth(s string) int {
 		case escape:
 			escape = r != 'm'
 		case unicode.Is(unicode.Mn, r):
-		case r >= 0x1100 && (unicode.In(r, unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana) ||
-			r >= 0xff01 && r <= 0xff60 || r >= 0x1f300 && r <= 0x1faff || r >= 0x3000 && r <= 0x303e):
+		case r >= 0x1100 && (unicode.In(r, unicode.Han, unicode.Hangul, unicode.Hiragana,
+			unicode.Katakana) ||
+			r >= 0xff01 && r <= 0xff60 || r >= 0x1f300 && r <= 0x1faff ||
+			r >= 0x3000 && r <= 0x303e):
 			n += 2
 		default:
 			n++

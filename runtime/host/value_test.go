@@ -88,13 +88,19 @@ func TestToLua(t *testing.T) {
 			in   any
 			want string
 		}{
-			{nil, "nil"}, {level(3), "3"}, {names{"b": 2, "a": 1}, "{ a = 1, b = 2 }"}, {[]string{"x", "y"}, `{ "x", "y" }`},
-			{&seven, "7"}, {(*int)(nil), "null"}, {[]any{nil, 1}, "{ null, 1 }"}, {map[string]any{"x": nil}, "{ x = null }"},
-			{int64(1 << 53), "9007199254740992"}, {int64(1<<53 + 1), "9007199254740993"}, {uint64(math.MaxUint64), "18446744073709551615"},
-			{int64(math.MinInt64), "-9223372036854775808"}, {float32(0.5), "0.5"}, {time.Second / 2, "0.5"}, {[3]byte{1, 2, 3}, "<3 bytes: 01 02 03>"},
-			{struct{ X int }{4}, "4"}, {[]map[string]int{{"a": 1}}, "{ { a = 1 } }"}, {[]any{}, "{}"},
+			{nil, "nil"}, {level(3), "3"}, {names{"b": 2, "a": 1}, "{ a = 1, b = 2 }"},
+			{[]string{"x", "y"}, `{ "x", "y" }`},
+			{&seven, "7"}, {(*int)(nil), "null"}, {[]any{nil, 1}, "{ null, 1 }"},
+			{map[string]any{"x": nil}, "{ x = null }"},
+			{int64(1 << 53), "9007199254740992"}, {int64(1<<53 + 1), "9007199254740993"},
+			{uint64(math.MaxUint64), "18446744073709551615"},
+			{int64(math.MinInt64), "-9223372036854775808"}, {float32(0.5), "0.5"},
+			{time.Second / 2, "0.5"}, {[3]byte{1, 2, 3}, "<3 bytes: 01 02 03>"},
+			{struct{ X int }{4}, "4"}, {[]map[string]int{{"a": 1}}, "{ { a = 1 } }"},
+			{[]any{}, "{}"},
 		} {
-			if got := host.Inspect(L, host.ToLua(L, test.in), host.InspectOptions{}); got != test.want {
+			if got := host.Inspect(L, host.ToLua(L, test.in),
+				host.InspectOptions{}); got != test.want {
 				t.Errorf("ToLua(%#v) = %s, want %s", test.in, got, test.want)
 			}
 		}
@@ -132,7 +138,8 @@ func TestFromLua(t *testing.T) {
 		{
 			`{}`,
 			"map[string]interface {}",
-		}, {`array{}`, "[]interface {}"}, {`dict{}`, "map[string]interface {}"}, {`{1, 2}`, "[]interface {}"},
+		}, {`array{}`, "[]interface {}"}, {`dict{}`, "map[string]interface {}"},
+		{`{1, 2}`, "[]interface {}"},
 		{`{a = {b = {1, print}}}`, "value.a.b[2]: cannot convert a function"},
 		{`{1, 2, x = 3}`, `value is an array with the extra key "x"`},
 		{`{1, nil, 3}`, "value[2] is nil inside an array; use null"},
@@ -143,7 +150,8 @@ func TestFromLua(t *testing.T) {
 		{
 			`3`,
 			"int64",
-		}, {`3.5`, "float64"}, {`2^63`, "float64"}, {`-2^53`, "int64"}, {`1/0`, "float64"}, {`int64(3)`, "int64"}, {`uint64(3)`, "uint64"},
+		}, {`3.5`, "float64"}, {`2^63`, "float64"}, {`-2^53`, "int64"}, {`1/0`, "float64"},
+		{`int64(3)`, "int64"}, {`uint64(3)`, "uint64"},
 		{`data("x")`, "[]uint8"}, {`io.stdout`, "value: cannot convert a userdata (*lua51.file)"},
 		{`select(2, pcall(fail, "x"))`, "map[string]interface {}"},
 	}

@@ -24,7 +24,8 @@ func Is(err, target error) bool {
 // reset it, has closed it, or does not answer any more.
 func Disconnected(err error) bool {
 	for _, no := range []syscall.Errno{
-		syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, syscall.ETIMEDOUT, syscall.ENOTCONN,
+		syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, syscall.ETIMEDOUT,
+		syscall.ENOTCONN,
 	} {
 		if Is(err, no) {
 			return true

@@ -25,7 +25,9 @@ type Exchange struct {
 // NewExchange speaks on c, which Close closes. Answers have at most max bytes;
 // timeout bounds a request whose context has no deadline.
 func NewExchange(c net.Conn, max uint32, timeout time.Duration) *Exchange {
-	e := &Exchange{conn: &PlistConn{Conn: c, Max: max}, timeout: timeout, turn: make(chan struct{}, 1)}
+	e := &Exchange{
+		conn: &PlistConn{Conn: c, Max: max}, timeout: timeout, turn: make(chan struct{}, 1),
+	}
 	e.turn <- struct{}{}
 	return e
 }
@@ -53,7 +55,9 @@ func (e *Exchange) Ask(ctx context.Context, req plist.Dict) (answer plist.Dict, 
 // reports the end. An answer that stopped half-way, or that take gives an error
 // for, leaves the connection out of step: every later request fails with the
 // same cause.
-func (e *Exchange) Each(ctx context.Context, req plist.Dict, take func(plist.Dict) (end bool, err error)) error {
+func (e *Exchange) Each(
+	ctx context.Context, req plist.Dict, take func(plist.Dict) (end bool, err error),
+) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, e.timeout)
@@ -75,7 +79,9 @@ func (e *Exchange) Each(ctx context.Context, req plist.Dict, take func(plist.Dic
 	return e.err
 }
 
-func (e *Exchange) answer(ctx context.Context, req plist.Dict, take func(plist.Dict) (bool, error)) error {
+func (e *Exchange) answer(
+	ctx context.Context, req plist.Dict, take func(plist.Dict) (bool, error),
+) error {
 	if err := e.conn.Send(ctx, req); err != nil {
 		return err
 	}

@@ -19,7 +19,10 @@ func TestReadN(t *testing.T) {
 	t.Parallel()
 	data := bytes.Repeat([]byte("0123456789"), 50_000)
 	for _, n := range []int{0, 1, growStep - 1, growStep, growStep + 1, len(data)} {
-		for name, r := range map[string]io.Reader{"whole": bytes.NewReader(data), "halves": iotest.HalfReader(bytes.NewReader(data)), "with its end": iotest.DataErrReader(bytes.NewReader(data[:n]))} {
+		for name, r := range map[string]io.Reader{
+			"whole": bytes.NewReader(data), "halves": iotest.HalfReader(bytes.NewReader(data)),
+			"with its end": iotest.DataErrReader(bytes.NewReader(data[:n])),
+		} {
 			got, err := ReadN(r, n, nil)
 			if err != nil || !bytes.Equal(got, data[:n]) {
 				t.Errorf("%s, %d: %d bytes, %v", name, n, len(got), err)
@@ -32,7 +35,8 @@ func TestReadN(t *testing.T) {
 		t.Error("the caller's memory is not used")
 	}
 	for _, n := range []int{1, 10, len(data) + 1} {
-		if got, err := ReadN(bytes.NewReader(data[:n-1]), n, nil); err != io.ErrUnexpectedEOF || got != nil {
+		if got, err := ReadN(bytes.NewReader(data[:n-1]), n, nil); err != io.ErrUnexpectedEOF ||
+			got != nil {
 			t.Errorf("one of %d bytes missing: %d, %v", n, len(got), err)
 		}
 	}
@@ -92,7 +96,8 @@ func TestPlistConn(t *testing.T) {
 			server.CloseWrite()
 		}()
 		var answer struct{ Echo plist.Dict }
-		if err := client.Call(ctx, plist.Dict{"Request": "QueryType"}, &answer); err != nil || !reflect.DeepEqual(answer.Echo, plist.Dict{"Request": "QueryType"}) {
+		if err := client.Call(ctx, plist.Dict{"Request": "QueryType"}, &answer); err != nil ||
+			!reflect.DeepEqual(answer.Echo, plist.Dict{"Request": "QueryType"}) {
 			t.Errorf("Call = %+v, %v", answer, err)
 		}
 		if d, err := client.RecvDict(ctx); err != io.EOF || d != nil {
@@ -111,7 +116,11 @@ func TestPlistConn(t *testing.T) {
 
 func TestPlistConnBadFrames(t *testing.T) {
 	t.Parallel()
-	for name, in := range map[string]string{"half a length": "\x00\x00", "half a body": "\x00\x00\x00\x09<pl", "too long": "\x7f\x00\x00\x00", "junk": "\x00\x00\x00\x04junk", "an array": "\x00\x00\x00\x16<plist><array/></plist"} {
+	for name, in := range map[string]string{
+		"half a length": "\x00\x00", "half a body": "\x00\x00\x00\x09<pl",
+		"too long": "\x7f\x00\x00\x00", "junk": "\x00\x00\x00\x04junk",
+		"an array": "\x00\x00\x00\x16<plist><array/></plist",
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := Pipe()
 			io.WriteString(b, in)
@@ -133,8 +142,12 @@ func TestPlistConnResumes(t *testing.T) {
 		defer a.Close()
 		defer b.Close()
 		p := NewPlistConn(a)
-		whole := AppendFrame(nil, []byte("<plist><string>"+string(bytes.Repeat([]byte("x"), 200_000))+"</string></plist>"))
-		for _, part := range [][]byte{nil, whole[:2], whole[2:4], whole[4:100], whole[100:150_000]} {
+		whole := AppendFrame(nil, []byte(
+			"<plist><string>"+string(bytes.Repeat([]byte("x"), 200_000))+"</string></plist>",
+		))
+		for _, part := range [][]byte{
+			nil, whole[:2], whole[2:4], whole[4:100], whole[100:150_000],
+		} {
 			b.Write(part)
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			if _, err := p.RecvBytes(ctx); !errors.Is(err, context.DeadlineExceeded) {

@@ -70,7 +70,9 @@ func TestPipeClose(t *testing.T) {
 		if _, err := b.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("Write to a closed peer = %v", err)
 		}
-		for name, call := range map[string]func([]byte) (int, error){"Read": a.Read, "Write": a.Write} {
+		for name, call := range map[string]func([]byte) (int, error){
+			"Read": a.Read, "Write": a.Write,
+		} {
 			if n, err := call([]byte("x")); n != 0 || !errors.Is(err, net.ErrClosed) {
 				t.Errorf("%s on a closed end = %d, %v", name, n, err)
 			}
@@ -182,7 +184,8 @@ func TestPipeDeadlines(t *testing.T) {
 		a.SetDeadline(time.Now().Add(time.Second))
 		a.SetDeadline(time.Now().Add(time.Minute))
 		start = time.Now()
-		if n, err := a.Write(make([]byte, 2*pipeBuffer)); !isTimeout(err) || n != pipeBuffer || time.Since(start) != time.Minute {
+		if n, err := a.Write(make([]byte, 2*pipeBuffer)); !isTimeout(err) || n != pipeBuffer ||
+			time.Since(start) != time.Minute {
 			t.Errorf("Write = %d, %v after %v", n, err, time.Since(start))
 		}
 		a.SetDeadline(time.Time{})
@@ -241,9 +244,12 @@ var guards = map[string]struct {
 	guard func(context.Context, net.Conn) func(error) error
 	call  func(net.Conn) error
 }{
-	"read":  {GuardRead, func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err }},
-	"write": {GuardWrite, func(c net.Conn) error { _, err := c.Write(make([]byte, 2*pipeBuffer)); return err }},
-	"both":  {Guard, func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err }},
+	"read": {GuardRead, func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err }},
+	"write": {
+		GuardWrite,
+		func(c net.Conn) error { _, err := c.Write(make([]byte, 2*pipeBuffer)); return err },
+	},
+	"both": {Guard, func(c net.Conn) error { _, err := c.Read(make([]byte, 1)); return err }},
 }
 
 func TestGuard(t *testing.T) {
@@ -266,11 +272,14 @@ func TestGuard(t *testing.T) {
 					ctx     context.Context
 					want    error
 					timeout bool
-				}{{byCause, reason, false}, {byDeadline, context.DeadlineExceeded, true}, {ended, context.Canceled, false}} {
+				}{{
+					byCause, reason, false,
+				}, {byDeadline, context.DeadlineExceeded, true}, {ended, context.Canceled, false}} {
 					release := g.guard(c.ctx, a)
 					err := release(g.call(a))
 					var i *Interrupted
-					if !errors.As(err, &i) || !errors.Is(err, c.want) || !errors.Is(err, os.ErrDeadlineExceeded) || i.Timeout() != c.timeout {
+					if !errors.As(err, &i) || !errors.Is(err, c.want) ||
+						!errors.Is(err, os.ErrDeadlineExceeded) || i.Timeout() != c.timeout {
 						t.Errorf("%v, want %v", err, c.want)
 					}
 				}

@@ -36,7 +36,10 @@ var testCertificate = sync.OnceValue(func() tls.Certificate {
 
 func configs(version uint16) (client, server *tls.Config) {
 	return &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version},
-		&tls.Config{Certificates: []tls.Certificate{testCertificate()}, MinVersion: version, MaxVersion: version, SessionTicketsDisabled: true}
+		&tls.Config{
+			Certificates: []tls.Certificate{testCertificate()}, MinVersion: version,
+			MaxVersion: version, SessionTicketsDisabled: true,
+		}
 }
 
 // shake performs a handshake over a pipe.
@@ -113,7 +116,8 @@ func TestHandBack(t *testing.T) {
 						t.Fatalf("round %d: %v", round, err)
 					}
 					got := make([]byte, len("plain at once"))
-					if _, err := io.ReadFull(c2, got); err != nil || string(got) != "plain at once" {
+					if _, err := io.ReadFull(c2, got); err != nil ||
+						string(got) != "plain at once" {
 						t.Fatalf("round %d: %q, %v", round, got, err)
 					}
 					say(t, c2, r.c, "plain back")
@@ -244,14 +248,16 @@ func TestHandBackFailures(t *testing.T) {
 			t.Parallel()
 			client, server := shake(t, version)
 			server.raw.Close()
-			if c, err := client.HandBack(context.Background()); !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.ErrClosedPipe) || c != nil {
+			if c, err := client.HandBack(context.Background()); !errors.Is(err,
+				io.ErrUnexpectedEOF) && !errors.Is(err, io.ErrClosedPipe) || c != nil {
 				t.Errorf("peer closed: %v, %v", c, err)
 			}
 			synctest.Test(t, func(t *testing.T) {
 				client, server := shake(t, version)
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
-				if c, err := client.HandBack(ctx); !errors.Is(err, context.DeadlineExceeded) || c != nil {
+				if c, err := client.HandBack(ctx); !errors.Is(err, context.DeadlineExceeded) ||
+					c != nil {
 					t.Errorf("silent peer: %v, %v", c, err)
 				}
 				if _, err := client.raw.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
@@ -267,8 +273,14 @@ func TestHandshakeFailures(t *testing.T) {
 	t.Parallel()
 	cc, sc := configs(tls.VersionTLS13)
 	for name, do := range map[string]func(context.Context, net.Conn) (*TLSConn, error){
-		"client": func(ctx context.Context, c net.Conn) (*TLSConn, error) { return ClientTLS(ctx, c, cc) },
-		"server": func(ctx context.Context, c net.Conn) (*TLSConn, error) { return ServerTLS(ctx, c, sc) },
+		"client": func(ctx context.Context, c net.Conn) (*TLSConn, error) {
+			return ClientTLS(ctx, c,
+				cc)
+		},
+		"server": func(ctx context.Context, c net.Conn) (*TLSConn, error) {
+			return ServerTLS(ctx, c,
+				sc)
+		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := Pipe()
@@ -283,7 +295,8 @@ func TestHandshakeFailures(t *testing.T) {
 
 			a, b = Pipe()
 			start := time.Now()
-			if _, err := do(context.Background(), a); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != handshakeTimeout {
+			if _, err := do(context.Background(), a); !errors.Is(err, context.DeadlineExceeded) ||
+				time.Since(start) != handshakeTimeout {
 				t.Errorf("%s against silence: %v after %v", name, err, time.Since(start))
 			}
 			b.Close()
@@ -302,7 +315,9 @@ func TestHandshakeFailures(t *testing.T) {
 // However the bytes arrive, TLS above sees the same.
 func TestRecordConnPieces(t *testing.T) {
 	t.Parallel()
-	for name, wrap := range map[string]func(io.Reader) io.Reader{"one byte": iotest.OneByteReader, "halves": iotest.HalfReader} {
+	for name, wrap := range map[string]func(io.Reader) io.Reader{
+		"one byte": iotest.OneByteReader, "halves": iotest.HalfReader,
+	} {
 		for versionName, version := range versions {
 			t.Run(name+"/"+versionName, func(t *testing.T) {
 				t.Parallel()

@@ -55,7 +55,10 @@ func New(c net.Conn, o Options) *Client {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	cl := &Client{label: o.Label, log: o.Logger.With("layer", "lockdown"), base: c, turn: make(chan struct{}, 1)}
+	cl := &Client{
+		label: o.Label, log: o.Logger.With("layer", "lockdown"), base: c,
+		turn: make(chan struct{}, 1),
+	}
 	cl.conn = &link.PlistConn{Conn: c, Max: link.MaxLockdownFrame}
 	cl.turn <- struct{}{}
 	return cl
@@ -104,7 +107,8 @@ func (c *Client) Domain(ctx context.Context, domain string) (plist.Dict, error) 
 	}
 	d, ok := v.(plist.Dict)
 	if !ok {
-		return nil, badReply(reqGetValue, domain, "Value is %s, want a dictionary", plist.TypeName(v))
+		return nil, badReply(reqGetValue, domain, "Value is %s, want a dictionary",
+			plist.TypeName(v))
 	}
 	return d, nil
 }
@@ -158,7 +162,8 @@ func (c *Client) StartSession(ctx context.Context, id Identity) error {
 	session, ok := d.String("SessionID")
 	if !ok || session == "" {
 		// The device waits for a handshake by now.
-		c.broken = badReply(reqStartSession, id.HostID, "SessionID is %s", plist.TypeName(d["SessionID"]))
+		c.broken = badReply(reqStartSession, id.HostID, "SessionID is %s",
+			plist.TypeName(d["SessionID"]))
 		return c.broken
 	}
 	if encrypt, _ := d.Bool("EnableSessionSSL"); !encrypt {

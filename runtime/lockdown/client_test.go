@@ -59,7 +59,10 @@ func scripted(tb testing.TB, answers ...any) (*Client, func() []plist.Dict) {
 // Every request as it goes over the wire, private keys left out.
 func TestRequests(t *testing.T) {
 	t.Parallel()
-	record := plist.Dict{"HostID": hostID, "HostCertificate": []byte("c"), "HostPrivateKey": []byte("k"), "RootPrivateKey": []byte("k")}
+	record := plist.Dict{
+		"HostID": hostID, "HostCertificate": []byte("c"), "HostPrivateKey": []byte("k"),
+		"RootPrivateKey": []byte("k"),
+	}
 	sent := plist.Dict{"HostID": hostID, "HostCertificate": []byte("c")}
 	for _, x := range []struct {
 		call func(context.Context, *Client) error
@@ -67,9 +70,17 @@ func TestRequests(t *testing.T) {
 	}{
 		{func(ctx context.Context, c *Client) error { _, err := c.QueryType(ctx); return err },
 			plist.Dict{"Request": "QueryType"}},
-		{func(ctx context.Context, c *Client) error { _, err := c.Get(ctx, "", "ProductVersion"); return err },
+		{func(ctx context.Context, c *Client) error {
+			_, err := c.Get(ctx, "",
+				"ProductVersion")
+			return err
+		},
 			plist.Dict{"Request": "GetValue", "Key": "ProductVersion"}},
-		{func(ctx context.Context, c *Client) error { _, err := c.Domain(ctx, "com.apple.fmip"); return err },
+		{func(ctx context.Context, c *Client) error {
+			_, err := c.Domain(ctx,
+				"com.apple.fmip")
+			return err
+		},
 			plist.Dict{"Request": "GetValue", "Domain": "com.apple.fmip"}},
 		{func(ctx context.Context, c *Client) error { return c.Set(ctx, "d", "k", true) },
 			plist.Dict{"Request": "SetValue", "Domain": "d", "Key": "k", "Value": true}},
@@ -86,21 +97,32 @@ func TestRequests(t *testing.T) {
 		{func(ctx context.Context, c *Client) error {
 			_, err := c.Pair(ctx, record, PairOptions{HostName: "desk"})
 			return err
-		}, plist.Dict{"Request": "Pair", "ProtocolVersion": "2", "PairRecord": sent, "HostName": "desk",
+		}, plist.Dict{"Request": "Pair", "ProtocolVersion": "2", "PairRecord": sent,
+			"HostName":       "desk",
 			"PairingOptions": plist.Dict{"ExtendedPairingErrors": true}}},
 		{func(ctx context.Context, c *Client) error {
-			_, err := c.Pair(ctx, record, PairOptions{SupervisorCertificate: []byte("s"), ChallengeResponse: []byte("r")})
+			_, err := c.Pair(ctx, record,
+				PairOptions{SupervisorCertificate: []byte("s"), ChallengeResponse: []byte("r")})
 			return err
 		}, plist.Dict{"Request": "Pair", "ProtocolVersion": "2", "PairRecord": sent,
-			"PairingOptions": plist.Dict{"ExtendedPairingErrors": true, "SupervisorCertificate": []byte("s"), "ChallengeResponse": []byte("r")}}},
+			"PairingOptions": plist.Dict{
+				"ExtendedPairingErrors": true, "SupervisorCertificate": []byte("s"),
+				"ChallengeResponse": []byte("r"),
+			}}},
 		{func(ctx context.Context, c *Client) error { return c.ValidatePair(ctx, record) },
 			plist.Dict{"Request": "ValidatePair", "ProtocolVersion": "2", "PairRecord": sent}},
 		{func(ctx context.Context, c *Client) error { return c.Unpair(ctx, record) },
 			plist.Dict{"Request": "Unpair", "ProtocolVersion": "2", "PairRecord": sent}},
 		{func(ctx context.Context, c *Client) error { return c.ResetPairing(ctx) },
 			plist.Dict{"Request": "ResetPairing", "FullReset": true}},
-		{func(ctx context.Context, c *Client) error { return c.EnterRecovery(ctx) }, plist.Dict{"Request": "EnterRecovery"}},
-		{func(ctx context.Context, c *Client) error { return c.Goodbye(ctx) }, plist.Dict{"Request": "Goodbye"}},
+		{
+			func(ctx context.Context, c *Client) error { return c.EnterRecovery(ctx) },
+			plist.Dict{"Request": "EnterRecovery"},
+		},
+		{
+			func(ctx context.Context, c *Client) error { return c.Goodbye(ctx) },
+			plist.Dict{"Request": "Goodbye"},
+		},
 	} {
 		name, _ := x.want.String("Request")
 		cl, end := scripted(t, plist.Dict{"Request": name, "Error": "Odd"})
@@ -117,10 +139,25 @@ func TestRequests(t *testing.T) {
 
 func TestAnswers(t *testing.T) {
 	t.Parallel()
-	ask := func(cl *Client, ctx context.Context) error { _, err := cl.Get(ctx, "d", "k"); return err }
-	service := func(cl *Client, ctx context.Context) error { _, err := cl.StartService(ctx, "s", nil); return err }
-	start := func(cl *Client, ctx context.Context) error { return cl.StartSession(ctx, Identity{HostID: hostID}) }
-	pair := func(cl *Client, ctx context.Context) error { _, err := cl.Pair(ctx, nil, PairOptions{}); return err }
+	ask := func(cl *Client, ctx context.Context) error {
+		_, err := cl.Get(ctx, "d",
+			"k")
+		return err
+	}
+	service := func(cl *Client, ctx context.Context) error {
+		_, err := cl.StartService(ctx, "s",
+			nil)
+		return err
+	}
+	start := func(cl *Client, ctx context.Context) error {
+		return cl.StartSession(ctx,
+			Identity{HostID: hostID})
+	}
+	pair := func(cl *Client, ctx context.Context) error {
+		_, err := cl.Pair(ctx, nil,
+			PairOptions{})
+		return err
+	}
 	for _, x := range []struct {
 		name   string
 		call   func(*Client, context.Context) error
@@ -128,30 +165,99 @@ func TestAnswers(t *testing.T) {
 		text   string // of the error, "" for success
 		is     error
 	}{
-		{"refusal", ask, plist.Dict{"Request": "GetValue", "Error": "MissingValue"}, `lockdown: GetValue "d/k": MissingValue`, fs.ErrNotExist},
-		{"permission", ask, plist.Dict{"Request": "GetValue", "Error": "GetProhibited"}, `lockdown: GetValue "d/k": GetProhibited`, fs.ErrPermission},
-		{"described", ask, plist.Dict{"Request": "GetValue", "Error": "InternalError", "ErrorDescription": "boom"}, `lockdown: GetValue "d/k": InternalError (boom)`, ErrInternalError},
-		{"number", ask, plist.Dict{"Request": "GetValue", "Error": int64(-5)}, `lockdown: GetValue "d/k": -5`, Code("-5")},
-		{"number with text", ask, plist.Dict{"Request": "GetValue", "Error": int64(1), "ErrorString": "SessionInactive"}, `lockdown: GetValue "d/k": SessionInactive`, ErrSessionInactive},
-		{"error of no type", ask, plist.Dict{"Request": "GetValue", "Error": []any{}}, `lockdown: GetValue "d/k": InvalidResponse`, ErrInvalidResponse},
-		{"empty error", ask, plist.Dict{"Request": "GetValue", "Error": ""}, `lockdown: GetValue "d/k": InvalidResponse`, ErrInvalidResponse},
-		{"old failure", ask, plist.Dict{"Request": "GetValue", "Result": "Failure"}, `lockdown: GetValue "d/k": Failure`, ErrFailure},
-		{"no value", ask, plist.Dict{"Request": "GetValue"}, `lockdown: GetValue "d/k": InvalidResponse: no Value`, ErrInvalidResponse},
-		{"another request", ask, plist.Dict{"Request": "SetValue"}, `lockdown: GetValue "d/k": InvalidResponse: answer is to "SetValue"`, ErrInvalidResponse},
+		{
+			"refusal", ask, plist.Dict{"Request": "GetValue", "Error": "MissingValue"},
+			`lockdown: GetValue "d/k": MissingValue`, fs.ErrNotExist,
+		},
+		{
+			"permission", ask, plist.Dict{"Request": "GetValue", "Error": "GetProhibited"},
+			`lockdown: GetValue "d/k": GetProhibited`, fs.ErrPermission,
+		},
+		{
+			"described", ask,
+			plist.Dict{"Request": "GetValue", "Error": "InternalError", "ErrorDescription": "boom"},
+			`lockdown: GetValue "d/k": InternalError (boom)`, ErrInternalError,
+		},
+		{
+			"number", ask, plist.Dict{"Request": "GetValue", "Error": int64(-5)},
+			`lockdown: GetValue "d/k": -5`, Code("-5"),
+		},
+		{
+			"number with text", ask,
+			plist.Dict{"Request": "GetValue", "Error": int64(1), "ErrorString": "SessionInactive"},
+			`lockdown: GetValue "d/k": SessionInactive`, ErrSessionInactive,
+		},
+		{
+			"error of no type", ask, plist.Dict{"Request": "GetValue", "Error": []any{}},
+			`lockdown: GetValue "d/k": InvalidResponse`, ErrInvalidResponse,
+		},
+		{
+			"empty error", ask, plist.Dict{"Request": "GetValue", "Error": ""},
+			`lockdown: GetValue "d/k": InvalidResponse`, ErrInvalidResponse,
+		},
+		{
+			"old failure", ask, plist.Dict{"Request": "GetValue", "Result": "Failure"},
+			`lockdown: GetValue "d/k": Failure`, ErrFailure,
+		},
+		{
+			"no value", ask, plist.Dict{"Request": "GetValue"},
+			`lockdown: GetValue "d/k": InvalidResponse: no Value`, ErrInvalidResponse,
+		},
+		{
+			"another request", ask, plist.Dict{"Request": "SetValue"},
+			`lockdown: GetValue "d/k": InvalidResponse: answer is to "SetValue"`,
+			ErrInvalidResponse,
+		},
 		{"no echo", ask, plist.Dict{"Value": "v", "Result": "Success"}, "", nil},
-		{"port of no type", service, plist.Dict{"Request": "StartService", "Port": "1"}, `lockdown: StartService "s": InvalidResponse: Port is 1`, ErrInvalidResponse},
-		{"port too large", service, plist.Dict{"Request": "StartService", "Port": int64(65536)}, `lockdown: StartService "s": InvalidResponse: Port is 65536`, ErrInvalidResponse},
-		{"port zero", service, plist.Dict{"Request": "StartService", "Port": int64(0)}, `lockdown: StartService "s": InvalidResponse: Port is 0`, ErrInvalidResponse},
-		{"no port", service, plist.Dict{"Request": "StartService"}, `lockdown: StartService "s": InvalidResponse: Port is <nil>`, ErrInvalidResponse},
-		{"unencrypted service", service, plist.Dict{"Request": "StartService", "Port": int64(1)}, "", nil},
-		{"no session ID", start, plist.Dict{"Request": "StartSession", "EnableSessionSSL": true}, `lockdown: StartSession "` + hostID + `": InvalidResponse: SessionID is nothing`, ErrInvalidResponse},
-		{"session in plain text", start, plist.Dict{"Request": "StartSession", "SessionID": "x", "EnableSessionSSL": false}, `lockdown: StartSession "` + hostID + `": the device wants a session without tls`, ErrPlainSession},
+		{
+			"port of no type", service, plist.Dict{"Request": "StartService", "Port": "1"},
+			`lockdown: StartService "s": InvalidResponse: Port is 1`, ErrInvalidResponse,
+		},
+		{
+			"port too large", service, plist.Dict{"Request": "StartService", "Port": int64(65536)},
+			`lockdown: StartService "s": InvalidResponse: Port is 65536`, ErrInvalidResponse,
+		},
+		{
+			"port zero", service, plist.Dict{"Request": "StartService", "Port": int64(0)},
+			`lockdown: StartService "s": InvalidResponse: Port is 0`, ErrInvalidResponse,
+		},
+		{
+			"no port", service, plist.Dict{"Request": "StartService"},
+			`lockdown: StartService "s": InvalidResponse: Port is <nil>`, ErrInvalidResponse,
+		},
+		{
+			"unencrypted service", service, plist.Dict{"Request": "StartService", "Port": int64(1)},
+			"", nil,
+		},
+		{
+			"no session ID", start, plist.Dict{"Request": "StartSession", "EnableSessionSSL": true},
+			`lockdown: StartSession "` + hostID + `": InvalidResponse: SessionID is nothing`,
+			ErrInvalidResponse,
+		},
+		{
+			"session in plain text", start,
+			plist.Dict{"Request": "StartSession", "SessionID": "x", "EnableSessionSSL": false},
+			`lockdown: StartSession "` + hostID + `": the device wants a session without tls`,
+			ErrPlainSession,
+		},
 		{"no bag", pair, plist.Dict{"Request": "Pair"}, "", nil},
-		{"unpair echoes another", func(cl *Client, ctx context.Context) error { return cl.Unpair(ctx, nil) }, plist.Dict{"Request": "ValidatePair"}, "", nil},
-		{"type of no type", func(cl *Client, ctx context.Context) error { _, err := cl.QueryType(ctx); return err },
-			plist.Dict{"Request": "QueryType", "Type": int64(1)}, `lockdown: QueryType: InvalidResponse: Type is integer`, ErrInvalidResponse},
-		{"domain of no type", func(cl *Client, ctx context.Context) error { _, err := cl.Domain(ctx, "d"); return err },
-			plist.Dict{"Request": "GetValue", "Value": "v"}, `lockdown: GetValue "d": InvalidResponse: Value is string, want a dictionary`, ErrInvalidResponse},
+		{
+			"unpair echoes another",
+			func(cl *Client, ctx context.Context) error { return cl.Unpair(ctx, nil) },
+			plist.Dict{"Request": "ValidatePair"}, "", nil,
+		},
+		{"type of no type",
+			func(cl *Client, ctx context.Context) error { _, err := cl.QueryType(ctx); return err },
+			plist.Dict{"Request": "QueryType", "Type": int64(1)},
+			`lockdown: QueryType: InvalidResponse: Type is integer`, ErrInvalidResponse},
+		{"domain of no type", func(cl *Client, ctx context.Context) error {
+			_, err := cl.Domain(ctx,
+				"d")
+			return err
+		},
+			plist.Dict{"Request": "GetValue", "Value": "v"},
+			`lockdown: GetValue "d": InvalidResponse: Value is string, want a dictionary`,
+			ErrInvalidResponse},
 	} {
 		cl, _ := scripted(t, x.answer)
 		err := x.call(cl, t.Context())
@@ -171,13 +277,16 @@ func TestAnswers(t *testing.T) {
 func TestSupervisedChallenge(t *testing.T) {
 	t.Parallel()
 	cl, _ := scripted(t, plist.Dict{"Request": "Pair", "Error": "MCChallengeRequired",
-		"ExtendedResponse": plist.Dict{"PairingChallenge": []byte("nonce")}}, plist.Dict{"Request": "Pair", "EscrowBag": []byte("bag")})
-	_, err := cl.Pair(t.Context(), plist.Dict{"HostID": hostID}, PairOptions{SupervisorCertificate: []byte("der")})
+		"ExtendedResponse": plist.Dict{"PairingChallenge": []byte("nonce")}},
+		plist.Dict{"Request": "Pair", "EscrowBag": []byte("bag")})
+	_, err := cl.Pair(t.Context(), plist.Dict{"HostID": hostID},
+		PairOptions{SupervisorCertificate: []byte("der")})
 	var e *Error
 	if !errors.As(err, &e) || e.Code != ErrMCChallengeRequired || string(e.Challenge) != "nonce" {
 		t.Fatalf("Pair = %#v", err)
 	}
-	r, err := cl.Pair(t.Context(), plist.Dict{"HostID": hostID}, PairOptions{ChallengeResponse: []byte("signed")})
+	r, err := cl.Pair(t.Context(), plist.Dict{"HostID": hostID},
+		PairOptions{ChallengeResponse: []byte("signed")})
 	if err != nil || string(r.EscrowBag) != "bag" {
 		t.Errorf("second Pair = %+v, %v", r, err)
 	}
@@ -203,7 +312,11 @@ func TestHostileDevice(t *testing.T) {
 		{"broken XML", frame(`<?xml version="1.0"?><plist><dict><key>A`), nil},
 		{"broken binary", frame("bplist00" + strings.Repeat("\xff", 40)), nil},
 		{"array", frame(`<?xml version="1.0"?><plist version="1.0"><array/></plist>`), nil},
-		{"deep", frame(`<?xml version="1.0"?><plist version="1.0">` + strings.Repeat("<array>", 5000)), plist.ErrLimit},
+		{
+			"deep",
+			frame(`<?xml version="1.0"?><plist version="1.0">` + strings.Repeat("<array>", 5000)),
+			plist.ErrLimit,
+		},
 	} {
 		cl, _ := scripted(t, x.raw)
 		_, err := cl.QueryType(t.Context())
@@ -211,12 +324,15 @@ func TestHostileDevice(t *testing.T) {
 		if !errors.As(err, &e) || e.Op != "QueryType" || x.is != nil && !errors.Is(err, x.is) {
 			t.Errorf("%s: %v, want *Error with %v", x.name, err, x.is)
 		}
-		if _, err := cl.Get(t.Context(), "", "k"); !errors.Is(err, net.ErrClosed) || !errors.As(err, &e) || e.Op != "GetValue" {
+		if _, err := cl.Get(t.Context(), "", "k"); !errors.Is(err, net.ErrClosed) ||
+			!errors.As(err, &e) || e.Op != "GetValue" {
 			t.Errorf("%s: next call = %v, want net.ErrClosed", x.name, err)
 		}
 	}
 	// Garbage where the handshake belongs.
-	cl, _ := scripted(t, append(frame(`<?xml version="1.0"?><plist version="1.0"><dict><key>SessionID</key><string>x</string><key>EnableSessionSSL</key><true/></dict></plist>`), "not tls at all"...))
+	cl, _ := scripted(t, append(frame(
+		`<?xml version="1.0"?><plist version="1.0"><dict><key>SessionID</key><string>x</string><key>EnableSessionSSL</key><true/></dict></plist>`,
+	), "not tls at all"...))
 	if err := cl.StartSession(t.Context(), Identity{HostID: hostID}); !errors.Is(err, ErrTLS) {
 		t.Errorf("StartSession with garbage for TLS = %v", err)
 	}
@@ -252,7 +368,8 @@ func TestSilentDevice(t *testing.T) {
 			}
 			begin := time.Now()
 			_, err := cl.Get(ctx, "", "ProductVersion")
-			if took := time.Since(begin); took != want || !errors.Is(err, context.DeadlineExceeded) {
+			if took := time.Since(begin); took != want ||
+				!errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Get = %v after %v, want a time-out after %v", err, took, want)
 			}
 			if got, want := err.Error(), `lockdown: GetValue "ProductVersion": timed out`; got != want {
@@ -339,7 +456,8 @@ func TestErrorText(t *testing.T) {
 		{ErrSessionInactive, fs.ErrPermission, false},
 		{ErrMissingValue, ErrMissingKey, false},
 	} {
-		if got := errors.Is(fmt.Errorf("wrapped: %w", &Error{Op: "x", Code: c.code}), c.target); got != c.want {
+		if got := errors.Is(fmt.Errorf("wrapped: %w", &Error{Op: "x", Code: c.code}),
+			c.target); got != c.want {
 			t.Errorf("%s is %v: %v, want %v", c.code, c.target, got, c.want)
 		}
 	}

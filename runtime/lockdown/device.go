@@ -35,9 +35,10 @@ type Device struct {
 	// whose session asks, nil without a session; the service's TLS needs it.
 	// Start knows which services a locked phone starts only with the escrow
 	// bag, and refuses those with ErrPasswordProtected when there is none; a
-	// wrong bag is refused before Start is called. An error that holds a Code is that refusal. Nil refuses everything
-	// with ErrInvalidService.
-	Start func(ctx context.Context, service string, host *phone.Host, escrow []byte) (Endpoint, error)
+	// wrong bag is refused before Start is called. An error that holds a Code is that refusal.
+	// Nil refuses everything with ErrInvalidService.
+	Start func(ctx context.Context, service string, host *phone.Host, escrow []byte) (Endpoint,
+		error)
 	// Network tells that the connections come over Wi-Fi, where no host may
 	// pair.
 	Network bool
@@ -172,7 +173,8 @@ func (s *deviceConn) answer(ctx context.Context, r *request, code Code) (plist.D
 	if !errors.As(err, &code) {
 		return nil, err
 	}
-	s.log.Debug("refused", "request", r.name, "subject", r.subject(), "label", r.label, "code", string(code))
+	s.log.Debug("refused", "request", r.name, "subject", r.subject(), "label", r.label, "code",
+		string(code))
 	reply = r.echo()
 	reply["Error"] = string(code)
 	return reply, nil

@@ -32,7 +32,9 @@ func TestHostileHost(t *testing.T) {
 		"broken XML":       frame(`<?xml version="1.0"?><plist><dict><key>A`),
 		"broken binary":    frame("bplist00" + strings.Repeat("\xff", 40)),
 		"array":            frame(`<?xml version="1.0"?><plist version="1.0"><array/></plist>`),
-		"deep":             frame(`<?xml version="1.0"?><plist version="1.0">` + strings.Repeat("<array>", 5000)),
+		"deep": frame(
+			`<?xml version="1.0"?><plist version="1.0">` + strings.Repeat("<array>", 5000),
+		),
 	} {
 		c, end := serve(t, never(p))
 		if _, err := io.WriteString(c, raw); err != nil {
@@ -93,7 +95,9 @@ func TestIdle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPhone(t)
-		for _, x := range []struct{ set, want time.Duration }{{0, 60 * time.Second}, {time.Second, time.Second}} {
+		for _, x := range []struct{ set, want time.Duration }{
+			{0, 60 * time.Second}, {time.Second, time.Second},
+		} {
 			c, end := serve(t, &Device{Phone: p, IdleTimeout: x.set})
 			time.Sleep(x.want / 2)
 			talk(t, c, plist.Dict{"Request": "QueryType"}) // starts it anew
@@ -271,7 +275,10 @@ func TestLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := b.String()
-	for _, want := range []string{"layer=lockdown", "request=SetValue subject=DeviceName label=prog", "request=GetValue subject=Nope label=prog code=MissingValue"} {
+	for _, want := range []string{
+		"layer=lockdown", "request=SetValue subject=DeviceName label=prog",
+		"request=GetValue subject=Nope label=prog code=MissingValue",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("log lacks %q:\n%s", want, text)
 		}

@@ -13,7 +13,8 @@ import (
 // FuzzDevice lets a host say anything on a connection: the daemon answers or closes.
 func FuzzDevice(f *testing.F) {
 	for _, d := range []plist.Dict{
-		{"Request": "QueryType"}, {"Request": "GetValue", "Key": "\x01"}, {"Request": "StartSession", "HostID": hostID}, {"Request": "Goodbye"},
+		{"Request": "QueryType"}, {"Request": "GetValue", "Key": "\x01"},
+		{"Request": "StartSession", "HostID": hostID}, {"Request": "Goodbye"},
 	} {
 		b, err := plist.Encode(d, plist.Binary)
 		if err != nil {
@@ -23,7 +24,8 @@ func FuzzDevice(f *testing.F) {
 	}
 	f.Add([]byte{0x16, 3, 1, 0, 5})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		fuzztest.Typed[*Error](t, "Serve", fuzztest.Device(t, "lockdown", link.Pipe, b, never(newPhone(t)).Serve))
+		fuzztest.Typed[*Error](t, "Serve",
+			fuzztest.Device(t, "lockdown", link.Pipe, b, never(newPhone(t)).Serve))
 	})
 }
 
@@ -35,7 +37,9 @@ func FuzzRequest(f *testing.F) {
 		{"Request": "GetValue", "Domain": "com.apple.disk_usage", "Key": "NANDInfo"},
 		{"Request": "SetValue", "Key": "DeviceName", "Value": []any{plist.Dict{"a": 1.5}}},
 		{"Request": "StartSession", "HostID": hostID},
-		{"Request": "Pair", "PairRecord": plist.Dict{"HostID": "x", "SystemBUID": "y", "HostCertificate": []byte("-----BEGIN")}},
+		{"Request": "Pair", "PairRecord": plist.Dict{
+			"HostID": "x", "SystemBUID": "y", "HostCertificate": []byte("-----BEGIN"),
+		}},
 		{"Request": "StartService", "Service": "com.apple.afc", "EscrowBag": []byte("x")},
 		{"Request": int64(1), "Key": true},
 	} {
@@ -47,7 +51,9 @@ func FuzzRequest(f *testing.F) {
 			f.Add(b)
 		}
 	}
-	control, err := plist.Encode(plist.Dict{"Request": "GetValue", "Domain": "\x14", "Key": "a\x00b"}, plist.Binary)
+	control, err := plist.Encode(
+		plist.Dict{"Request": "GetValue", "Domain": "\x14", "Key": "a\x00b"}, plist.Binary,
+	)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -41,10 +41,12 @@ var keys = sync.OnceValue(func() (k [3]*rsa.PrivateKey) {
 func certify(tb testing.TB, pub *rsa.PublicKey, signer *rsa.PrivateKey, ca bool) []byte {
 	tb.Helper()
 	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Unix(1700000000, 0), NotAfter: time.Unix(2000000000, 0),
+		SerialNumber: big.NewInt(1), NotBefore: time.Unix(1700000000, 0),
+		NotAfter:              time.Unix(2000000000, 0),
 		BasicConstraintsValid: true, IsCA: ca,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, &x509.Certificate{SerialNumber: big.NewInt(1)}, pub, signer)
+	der, err := x509.CreateCertificate(rand.Reader, tmpl,
+		&x509.Certificate{SerialNumber: big.NewInt(1)}, pub, signer)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -70,7 +72,8 @@ func newComputer(tb testing.TB, p *phone.Phone) *computer {
 	rootPEM := certify(tb, &root.PublicKey, root, true)
 	hostPEM := certify(tb, &host.PublicKey, root, false)
 	c := &computer{record: plist.Dict{
-		"HostID": hostID, "SystemBUID": buid, "RootCertificate": rootPEM, "HostCertificate": hostPEM,
+		"HostID": hostID, "SystemBUID": buid, "RootCertificate": rootPEM,
+		"HostCertificate":   hostPEM,
 		"DeviceCertificate": certify(tb, pub, root, false),
 		"HostPrivateKey":    []byte("private"), "RootPrivateKey": []byte("private"),
 	}}
@@ -188,15 +191,25 @@ func TestTranscript(t *testing.T) {
 			plist.Dict{"Key": "ProductVersion", "Request": "GetValue", "Value": version}},
 		{plist.Dict{"Label": "x", "Key": "Nope", "Request": "GetValue"},
 			plist.Dict{"Key": "Nope", "Request": "GetValue", "Error": "MissingValue"}},
-		{plist.Dict{"Label": "usbmuxd", "Key": "UntrustedHostBUID", "Value": buid, "Request": "SetValue"},
+		{plist.Dict{
+			"Label": "usbmuxd", "Key": "UntrustedHostBUID", "Value": buid, "Request": "SetValue",
+		},
 			plist.Dict{"Key": "UntrustedHostBUID", "Value": buid, "Request": "SetValue"}},
-		{plist.Dict{"Label": "usbmuxd", "Service": "com.apple.mobile.insecure_notification_proxy", "Request": "StartService"},
-			plist.Dict{"Service": "com.apple.mobile.insecure_notification_proxy", "Port": int64(49232), "Request": "StartService"}},
+		{plist.Dict{
+			"Label": "usbmuxd", "Service": "com.apple.mobile.insecure_notification_proxy",
+			"Request": "StartService",
+		},
+			plist.Dict{
+				"Service": "com.apple.mobile.insecure_notification_proxy", "Port": int64(49232),
+				"Request": "StartService",
+			}},
 		{plist.Dict{"Label": "x", "Request": "StartSession", "HostID": hostID, "SystemBUID": buid},
 			plist.Dict{"Request": "StartSession", "Error": "InvalidHostID"}},
 		// Still in plain text and usable.
 		{plist.Dict{"Request": "GetValue", "Domain": "com.example.unknown"},
-			plist.Dict{"Request": "GetValue", "Domain": "com.example.unknown", "Value": plist.Dict{}}},
+			plist.Dict{
+				"Request": "GetValue", "Domain": "com.example.unknown", "Value": plist.Dict{},
+			}},
 		{plist.Dict{"Request": "Goodbye"}, plist.Dict{"Request": "Goodbye"}},
 	} {
 		wantReply(t, x.req, talk(t, c, x.req), x.want)
@@ -307,10 +320,22 @@ func TestTolerance(t *testing.T) {
 		form plist.Format
 	}{
 		{"no label", plist.Dict{"Request": "GetValue", "Key": "DeviceName"}, plist.XML},
-		{"label of another type", plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Label": int64(1)}, plist.XML},
-		{"binary", plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Label": "x"}, plist.Binary},
-		{"empty domain", plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Domain": ""}, plist.XML},
-		{"unknown keys", plist.Dict{"Request": "GetValue", "Key": "DeviceName", "ProgName": "tidevice", "ProtocolVersion": int64(2)}, plist.XML},
+		{
+			"label of another type",
+			plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Label": int64(1)}, plist.XML,
+		},
+		{
+			"binary", plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Label": "x"},
+			plist.Binary,
+		},
+		{
+			"empty domain", plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Domain": ""},
+			plist.XML,
+		},
+		{"unknown keys", plist.Dict{
+			"Request": "GetValue", "Key": "DeviceName", "ProgName": "tidevice",
+			"ProtocolVersion": int64(2),
+		}, plist.XML},
 	} {
 		var got plist.Dict
 		pc := &link.PlistConn{Conn: c, Format: x.form}
@@ -321,7 +346,8 @@ func TestTolerance(t *testing.T) {
 	}
 
 	// One byte a write.
-	body, err := plist.Encode(plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Domain": ""}, plist.XML)
+	body, err := plist.Encode(plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Domain": ""},
+		plist.XML)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +364,8 @@ func TestTolerance(t *testing.T) {
 
 	// An empty Key is the whole domain.
 	all := talk(t, c, plist.Dict{"Request": "GetValue", "Key": "", "Domain": ""})
-	if d, ok := all.Dict("Value"); !ok || d["DeviceName"] != p.Name() || all["Key"] != nil || all["Domain"] != nil {
+	if d, ok := all.Dict("Value"); !ok || d["DeviceName"] != p.Name() || all["Key"] != nil ||
+		all["Domain"] != nil {
 		t.Errorf("GetValue with empty names = %v", all)
 	}
 }
@@ -352,7 +379,10 @@ func TestUnpairedView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range []string{"ProductVersion", "ProductType", "DeviceClass", "WiFiAddress", "UniqueDeviceID", "UniqueChipID", "DevicePublicKey"} {
+	for _, k := range []string{
+		"ProductVersion", "ProductType", "DeviceClass", "WiFiAddress", "UniqueDeviceID",
+		"UniqueChipID", "DevicePublicKey",
+	} {
 		v, err := cl.Get(ctx, "", k)
 		if err != nil {
 			t.Errorf("Get(%s) = %v", k, err)
@@ -383,5 +413,6 @@ func TestTrustedConnection(t *testing.T) {
 	if v, err := cl.Get(t.Context(), "", "SerialNumber"); err != nil || v == "" {
 		t.Errorf("Get(SerialNumber) = %v, %v", v, err)
 	}
-	wantCode(t, "StartSession", cl.StartSession(t.Context(), newComputer(t, p).id), ErrSessionActive)
+	wantCode(t, "StartSession", cl.StartSession(t.Context(), newComputer(t, p).id),
+		ErrSessionActive)
 }

@@ -53,10 +53,15 @@ func TestPairAsk(t *testing.T) {
 	h := newComputer(t, p)
 	ctx := t.Context()
 	cl := dial(t, never(p))
-	pair := func() error { _, err := cl.Pair(ctx, h.record, PairOptions{HostName: "desk"}); return err }
+	pair := func() error {
+		_, err := cl.Pair(ctx, h.record,
+			PairOptions{HostName: "desk"})
+		return err
+	}
 	wantCode(t, "first Pair", pair(), ErrPairingDialogResponsePending)
 	wantCode(t, "Pair while the dialog shows", pair(), ErrPairingDialogResponsePending)
-	if d, ok := p.ShownDialog(); !ok || d.SystemBUID != buid || d.HostName != "desk" || d.Label != "test" {
+	if d, ok := p.ShownDialog(); !ok || d.SystemBUID != buid || d.HostName != "desk" ||
+		d.Label != "test" {
 		t.Errorf("dialog = %+v, %v", d, ok)
 	}
 	p.TapDeny()
@@ -80,8 +85,13 @@ func TestPairAsk(t *testing.T) {
 func TestPairDenyAndIgnore(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[phone.TrustMode][]Code{
-		phone.TrustDeny:   {ErrPairingDialogResponsePending, ErrUserDeniedPairing, ErrPairingDialogResponsePending},
-		phone.TrustIgnore: {ErrPairingDialogResponsePending, ErrPairingDialogResponsePending, ErrPairingDialogResponsePending},
+		phone.TrustDeny: {
+			ErrPairingDialogResponsePending, ErrUserDeniedPairing, ErrPairingDialogResponsePending,
+		},
+		phone.TrustIgnore: {
+			ErrPairingDialogResponsePending, ErrPairingDialogResponsePending,
+			ErrPairingDialogResponsePending,
+		},
 	} {
 		p := policy(t, phone.TrustPolicy{Mode: mode})
 		h := newComputer(t, p)
@@ -183,7 +193,8 @@ func TestUnpair(t *testing.T) {
 	if err := cl.ResetPairing(ctx); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, "StartSession after a reset", dial(t, never(p)).StartSession(ctx, h.id), ErrInvalidHostID)
+	wantCode(t, "StartSession after a reset", dial(t, never(p)).StartSession(ctx, h.id),
+		ErrInvalidHostID)
 }
 
 // A new Pair with a known HostID replaces the certificates: the next session
@@ -201,7 +212,10 @@ func TestPairReplacesCertificates(t *testing.T) {
 	talk(t, c, plist.Dict{"Request": "StartSession", "HostID": hostID})
 	cfg := clientTLS(second.id, false)
 	var shown []byte
-	cfg.VerifyConnection = func(s tls.ConnectionState) error { shown = s.PeerCertificates[0].Raw; return nil }
+	cfg.VerifyConnection = func(s tls.ConnectionState) error {
+		shown = s.PeerCertificates[0].Raw
+		return nil
+	}
 	if _, err := link.ClientTLS(t.Context(), c, cfg); err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,8 @@ func TestSession(t *testing.T) {
 	if err != nil || serial != all["SerialNumber"] || serial == "" {
 		t.Errorf("SerialNumber = %v, %v; among all values %v", serial, err, all["SerialNumber"])
 	}
-	if v, err := cl.Get(ctx, "com.apple.disk_usage", "TotalDiskCapacity"); err != nil || v.(int64) <= 0 {
+	if v, err := cl.Get(ctx, "com.apple.disk_usage", "TotalDiskCapacity"); err != nil ||
+		v.(int64) <= 0 {
 		t.Errorf("TotalDiskCapacity = %v, %v", v, err)
 	}
 	if d, err := cl.Domain(ctx, "com.example.unknown"); err != nil || len(d) != 0 {
@@ -68,7 +69,8 @@ func TestSession(t *testing.T) {
 	wantCode(t, "Remove without a key", cl.Remove(ctx, "", ""), ErrMissingKey)
 
 	e, err := cl.StartService(ctx, "com.apple.afc", nil)
-	if want := (Endpoint{Service: "com.apple.afc", Port: 49231, TLS: true}); err != nil || e != want {
+	if want := (Endpoint{Service: "com.apple.afc", Port: 49231, TLS: true}); err != nil ||
+		e != want {
 		t.Errorf("StartService = %+v, %v, want %+v", e, err, want)
 	}
 	_, err = cl.StartService(ctx, "com.example.none", nil)
@@ -120,27 +122,36 @@ func TestSessionTranscript(t *testing.T) {
 	t.Parallel()
 	p, h, _ := paired(t)
 	c, end := serve(t, never(p))
-	start := talk(t, c, plist.Dict{"Label": "x", "Request": "StartSession", "HostID": hostID, "SystemBUID": buid})
+	start := talk(t, c,
+		plist.Dict{"Label": "x", "Request": "StartSession", "HostID": hostID, "SystemBUID": buid})
 	id, _ := start.String("SessionID")
 	if len(id) != 36 || id != strings.ToUpper(id) {
 		t.Errorf("SessionID = %q", id)
 	}
-	wantReply(t, start, start, plist.Dict{"Request": "StartSession", "SessionID": id, "EnableSessionSSL": true})
+	wantReply(t, start, start,
+		plist.Dict{"Request": "StartSession", "SessionID": id, "EnableSessionSSL": true})
 	tc, err := link.ClientTLS(t.Context(), c, clientTLS(h.id, false))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req := plist.Dict{"Request": "StartService", "Service": "com.apple.afc"}
-	wantReply(t, req, talk(t, tc, req), plist.Dict{"Request": "StartService", "Service": "com.apple.afc", "Port": int64(49231), "EnableServiceSSL": true})
+	wantReply(t, req, talk(t, tc, req), plist.Dict{
+		"Request": "StartService", "Service": "com.apple.afc", "Port": int64(49231),
+		"EnableServiceSSL": true,
+	})
 	req = plist.Dict{"Request": "StartService", "Service": "com.example.none"}
-	wantReply(t, req, talk(t, tc, req), plist.Dict{"Request": "StartService", "Service": "com.example.none", "Error": "InvalidService"})
+	wantReply(t, req, talk(t, tc, req), plist.Dict{
+		"Request": "StartService", "Service": "com.example.none", "Error": "InvalidService",
+	})
 	req = plist.Dict{"Request": "StartSession", "HostID": hostID}
-	wantReply(t, req, talk(t, tc, req), plist.Dict{"Request": "StartSession", "Error": "SessionActive"})
+	wantReply(t, req, talk(t, tc, req),
+		plist.Dict{"Request": "StartSession", "Error": "SessionActive"})
 	req = plist.Dict{"Request": "StopSession", "SessionID": id}
 	wantReply(t, req, talk(t, tc, req), plist.Dict{"Request": "StopSession", "Result": "Success"})
 	// TLS is still up, the session is not.
 	req = plist.Dict{"Request": "GetValue", "Key": "SerialNumber"}
-	wantReply(t, req, talk(t, tc, req), plist.Dict{"Request": "GetValue", "Key": "SerialNumber", "Error": "GetProhibited"})
+	wantReply(t, req, talk(t, tc, req),
+		plist.Dict{"Request": "GetValue", "Key": "SerialNumber", "Error": "GetProhibited"})
 
 	// Plain text right behind close_notify, in one segment for all the device
 	// knows, is not lost.
@@ -204,14 +215,27 @@ func TestHandshake(t *testing.T) {
 	}{
 		{"host certificate", clientTLS(h.id, false), tls.VersionTLS12, 0},
 		{"root certificate", clientTLS(h.rootID, false), tls.VersionTLS12, 0},
-		{"newest offered", with(func(c *tls.Config) { c.MinVersion, c.MaxVersion = 0, 0 }), tls.VersionTLS12, 0},
-		{"suites of a recent phone", with(func(c *tls.Config) { c.CipherSuites = []uint16{tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384} }),
+		{
+			"newest offered", with(func(c *tls.Config) { c.MinVersion, c.MaxVersion = 0, 0 }),
+			tls.VersionTLS12, 0,
+		},
+		{"suites of a recent phone", with(func(c *tls.Config) {
+			c.CipherSuites = []uint16{tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384}
+		}),
 			tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384},
-		{"TLS 1.0 alone", with(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS10 }), tls.VersionTLS10, 0},
+		{
+			"TLS 1.0 alone", with(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS10 }),
+			tls.VersionTLS10, 0,
+		},
 		{"TLS 1.0 with RSA key exchange", with(func(c *tls.Config) {
-			c.MaxVersion, c.CipherSuites = tls.VersionTLS10, []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}
+			c.MaxVersion, c.CipherSuites = tls.VersionTLS10, []uint16{
+				tls.TLS_RSA_WITH_AES_128_CBC_SHA,
+			}
 		}), tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA},
-		{"bogus server name", with(func(c *tls.Config) { c.ServerName = "iphone.localhost" }), tls.VersionTLS12, 0},
+		{
+			"bogus server name", with(func(c *tls.Config) { c.ServerName = "iphone.localhost" }),
+			tls.VersionTLS12, 0,
+		},
 	} {
 		c, _ := serve(t, never(p))
 		talk(t, c, plist.Dict{"Request": "StartSession", "HostID": hostID})
@@ -222,10 +246,14 @@ func TestHandshake(t *testing.T) {
 		}
 		st := tc.ConnectionState()
 		if st.Version != x.version || x.suite != 0 && st.CipherSuite != x.suite {
-			t.Errorf("%s: %s %s", x.name, tls.VersionName(st.Version), tls.CipherSuiteName(st.CipherSuite))
+			t.Errorf("%s: %s %s", x.name, tls.VersionName(st.Version),
+				tls.CipherSuiteName(st.CipherSuite))
 		}
-		if want := certificateDER(h.record["DeviceCertificate"].([]byte)); len(st.PeerCertificates) != 1 || !reflect.DeepEqual(st.PeerCertificates[0].Raw, want) {
-			t.Errorf("%s: %d certificates, or not the host's DeviceCertificate", x.name, len(st.PeerCertificates))
+		if want := certificateDER(h.record["DeviceCertificate"].([]byte)); len(
+			st.PeerCertificates,
+		) != 1 || !reflect.DeepEqual(st.PeerCertificates[0].Raw, want) {
+			t.Errorf("%s: %d certificates, or not the host's DeviceCertificate", x.name,
+				len(st.PeerCertificates))
 		}
 		req := plist.Dict{"Request": "QueryType"}
 		wantReply(t, req, talk(t, tc, req), plist.Dict{"Request": "QueryType", "Type": DeviceType})
@@ -250,7 +278,9 @@ func TestStrangerIsRefused(t *testing.T) {
 	p, h, _ := paired(t)
 	none := h.id
 	none.Certificate = tls.Certificate{}
-	for name, id := range map[string]Identity{"unknown certificate": h.stranger, "no certificate": none} {
+	for name, id := range map[string]Identity{
+		"unknown certificate": h.stranger, "no certificate": none,
+	} {
 		c, end := serve(t, never(p))
 		cl := New(c, Options{})
 		err := cl.StartSession(t.Context(), id)
@@ -273,7 +303,9 @@ func TestStrangerIsRefused(t *testing.T) {
 func TestClientMaxVersion(t *testing.T) {
 	t.Parallel()
 	p, h, host := paired(t)
-	for max, want := range map[uint16]uint16{0: tls.VersionTLS13, tls.VersionTLS12: tls.VersionTLS12, tls.VersionTLS10: tls.VersionTLS10} {
+	for max, want := range map[uint16]uint16{
+		0: tls.VersionTLS13, tls.VersionTLS12: tls.VersionTLS12, tls.VersionTLS10: tls.VersionTLS10,
+	} {
 		a, b := link.Pipe()
 		offered := make(chan uint16, 1)
 		go func() {
@@ -296,7 +328,8 @@ func TestClientMaxVersion(t *testing.T) {
 			t.Errorf("MaxVersion %s: %v", tls.VersionName(max), err)
 		}
 		if got := <-offered; got != want {
-			t.Errorf("MaxVersion %s: offered %s, want %s", tls.VersionName(max), tls.VersionName(got), tls.VersionName(want))
+			t.Errorf("MaxVersion %s: offered %s, want %s", tls.VersionName(max),
+				tls.VersionName(got), tls.VersionName(want))
 		}
 		a.Close()
 	}
@@ -334,7 +367,8 @@ func TestServiceTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := make([]byte, 26)
-		if _, err := io.ReadFull(c, got); err != nil || string(got) != "hello from the device12345" {
+		if _, err := io.ReadFull(c, got); err != nil ||
+			string(got) != "hello from the device12345" {
 			t.Errorf("gate %v: read %q, %v", gate, got, err)
 		}
 		if err := <-served; err != nil {
@@ -364,7 +398,8 @@ func TestServiceTLSRefused(t *testing.T) {
 	}
 	// Without certificates there is nothing to prove.
 	_, b = link.Pipe()
-	if _, err := DeviceTLS(t.Context(), b, &rsa.PrivateKey{}, phone.Host{}); !errors.Is(err, ErrTLS) {
+	if _, err := DeviceTLS(t.Context(), b, &rsa.PrivateKey{}, phone.Host{}); !errors.Is(err,
+		ErrTLS) {
 		t.Errorf("DeviceTLS without certificates = %v", err)
 	}
 }
@@ -374,7 +409,8 @@ func TestLockedPhone(t *testing.T) {
 	p, h, host := paired(t)
 	ctx := t.Context()
 	d := never(p)
-	d.Start = func(ctx context.Context, name string, host *phone.Host, escrow []byte) (Endpoint, error) {
+	d.Start = func(ctx context.Context, name string, host *phone.Host, escrow []byte) (Endpoint,
+		error) {
 		if name == "com.apple.afc" && p.Locked() && len(escrow) == 0 {
 			return Endpoint{}, ErrPasswordProtected
 		}
@@ -407,7 +443,8 @@ func TestLockedPhone(t *testing.T) {
 
 	// The proxy that waits for the dialog starts on a locked phone too.
 	plain := dial(t, never(p))
-	if _, err := plain.StartService(ctx, "com.apple.mobile.insecure_notification_proxy", nil); err != nil {
+	if _, err := plain.StartService(ctx, "com.apple.mobile.insecure_notification_proxy",
+		nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -56,12 +56,14 @@ func clientTLS(id Identity, handshakeOnly bool) *tls.Config {
 		Certificates: []tls.Certificate{id.Certificate},
 		// Certificates would be matched against the authorities that the
 		// device names, which are empty or nonsense.
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &id.Certificate, nil },
-		InsecureSkipVerify:   true,
-		VerifyConnection:     id.checkDevice,
-		MinVersion:           tls.VersionTLS10,
-		MaxVersion:           id.MaxVersion,
-		CipherSuites:         cipherSuites(),
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &id.Certificate, nil
+		},
+		InsecureSkipVerify: true,
+		VerifyConnection:   id.checkDevice,
+		MinVersion:         tls.VersionTLS10,
+		MaxVersion:         id.MaxVersion,
+		CipherSuites:       cipherSuites(),
 	}
 	// A TLS 1.3 server sends tickets behind the handshake, where plain text
 	// is expected already.
@@ -74,7 +76,9 @@ func clientTLS(id Identity, handshakeOnly bool) *tls.Config {
 // ServiceTLS performs the host's handshake on a connection to an Endpoint with
 // TLS. With handshakeOnly the session ends there, and the connection returned
 // carries plain text, as a few developer services want. On error c is closed.
-func ServiceTLS(ctx context.Context, c net.Conn, id Identity, handshakeOnly bool) (net.Conn, error) {
+func ServiceTLS(
+	ctx context.Context, c net.Conn, id Identity, handshakeOnly bool,
+) (net.Conn, error) {
 	t, err := link.ClientTLS(ctx, c, clientTLS(id, handshakeOnly))
 	if err != nil {
 		return nil, &Error{Op: "service handshake", Subject: id.HostID, Err: handshakeError(err)}

@@ -22,15 +22,21 @@ import (
 // 1.0 to 1.2 are spoken, as by real devices: 1.3 would send tickets into the
 // plain text of services that use TLS for the handshake alone. On error c is
 // closed.
-func DeviceTLS(ctx context.Context, c net.Conn, key *rsa.PrivateKey, host phone.Host) (*link.TLSConn, error) {
+func DeviceTLS(
+	ctx context.Context, c net.Conn, key *rsa.PrivateKey, host phone.Host,
+) (*link.TLSConn, error) {
 	cfg, err := deviceTLS(key, host)
 	if err != nil {
 		c.Close()
-		return nil, &Error{Op: "device handshake", Subject: host.HostID, Err: fmt.Errorf("%w: %w", ErrTLS, err)}
+		return nil, &Error{
+			Op: "device handshake", Subject: host.HostID, Err: fmt.Errorf("%w: %w", ErrTLS, err),
+		}
 	}
 	t, err := link.ServerTLS(ctx, c, cfg)
 	if err != nil {
-		return nil, &Error{Op: "device handshake", Subject: host.HostID, Err: fmt.Errorf("%w: %w", ErrTLS, err)}
+		return nil, &Error{
+			Op: "device handshake", Subject: host.HostID, Err: fmt.Errorf("%w: %w", ErrTLS, err),
+		}
 	}
 	return t, nil
 }
@@ -54,7 +60,9 @@ func deviceTLS(key *rsa.PrivateKey, host phone.Host) (*tls.Config, error) {
 		ClientAuth:             tls.RequireAnyClientCert,
 		// No chains are built: names are empty or do not match, and some
 		// hosts' certificates are of version 1 or expired.
-		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error { return verifyHost(raw, known) },
+		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+			return verifyHost(raw, known)
+		},
 	}, nil
 }
 

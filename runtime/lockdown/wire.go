@@ -94,8 +94,9 @@ func (c Code) Is(target error) bool {
 // The codes that devices are known to send. A device may send others; they
 // arrive as a Code all the same.
 const (
-	ErrInvalidResponse Code = "InvalidResponse" // also made here, for an answer that does not fit its request
-	ErrInvalidRequest  Code = "InvalidRequest"  // unknown request, or a key of the wrong type
+	// also made here, for an answer that does not fit its request
+	ErrInvalidResponse Code = "InvalidResponse"
+	ErrInvalidRequest  Code = "InvalidRequest" // unknown request, or a key of the wrong type
 	ErrMissingKey      Code = "MissingKey"
 	ErrMissingValue    Code = "MissingValue" // the device has no such key
 	ErrInternalError   Code = "InternalError"
@@ -117,8 +118,9 @@ const (
 	ErrInvalidSessionID  Code = "InvalidSessionID"
 	ErrInvalidConnection Code = "InvalidConnection"
 
-	ErrMissingService    Code = "MissingService"
-	ErrInvalidService    Code = "InvalidService" // unknown, or a developer service without its disk image
+	ErrMissingService Code = "MissingService"
+	// unknown, or a developer service without its disk image
+	ErrInvalidService    Code = "InvalidService"
 	ErrServiceLimit      Code = "ServiceLimit"
 	ErrServiceProhibited Code = "ServiceProhibited"
 
@@ -129,8 +131,9 @@ const (
 	ErrInvalidPairRecord                   Code = "InvalidPairRecord"
 	ErrSavePairRecordFailed                Code = "SavePairRecordFailed"
 	ErrFMiPProtected                       Code = "FMiPProtected"
-	ErrMCProtected                         Code = "MCProtected"         // a profile forbids pairing
-	ErrMCChallengeRequired                 Code = "MCChallengeRequired" // supervised pairing, see Error.Challenge
+	ErrMCProtected                         Code = "MCProtected" // a profile forbids pairing
+	// supervised pairing, see Error.Challenge
+	ErrMCChallengeRequired Code = "MCChallengeRequired"
 
 	ErrMissingActivationRecord Code = "MissingActivationRecord"
 	ErrInvalidActivationRecord Code = "InvalidActivationRecord"
@@ -317,7 +320,10 @@ func valueName(domain, key string) string {
 // request. Unpair is not compared: some firmwares echo "ValidatePair" to it.
 func checkReply(op, subject string, d plist.Dict) error {
 	if echo, ok := d["Request"]; ok && op != reqUnpair && echo != op {
-		return &Error{Op: op, Subject: subject, Code: ErrInvalidResponse, Err: fmt.Errorf("answer is to %q", fmt.Sprint(echo))}
+		return &Error{
+			Op: op, Subject: subject, Code: ErrInvalidResponse,
+			Err: fmt.Errorf("answer is to %q", fmt.Sprint(echo)),
+		}
 	}
 	code := replyCode(d)
 	if code == "" {

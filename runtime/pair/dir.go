@@ -36,9 +36,11 @@ var ErrName = errors.New("not usable as the name of a record")
 
 func (d *Dir) file(id string) (string, error) {
 	bad := id == "" || len(id) > 200 || id[0] == '.' || strings.Contains(id, "..") ||
-		strings.ContainsAny(id, "/\\") || !filepath.IsLocal(id) || strings.EqualFold(id, systemConfiguration)
+		strings.ContainsAny(id, "/\\") || !filepath.IsLocal(id) ||
+		strings.EqualFold(id, systemConfiguration)
 	for _, c := range []byte(id) {
-		bad = bad || c < 0x20 || c == 0x7F || runtime.GOOS == "windows" && strings.IndexByte(`<>:"|?*`, c) >= 0
+		bad = bad || c < 0x20 || c == 0x7F ||
+			runtime.GOOS == "windows" && strings.IndexByte(`<>:"|?*`, c) >= 0
 	}
 	if bad {
 		return "", ErrName

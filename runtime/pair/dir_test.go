@@ -45,7 +45,9 @@ func TestDir(t *testing.T) {
 		t.Errorf("folder holds %v", entries)
 	}
 	if runtime.GOOS != "windows" {
-		for path, want := range map[string]fs.FileMode{folder: 0o700, filepath.Join(folder, testUDID+".plist"): 0o600} {
+		for path, want := range map[string]fs.FileMode{
+			folder: 0o700, filepath.Join(folder, testUDID+".plist"): 0o600,
+		} {
 			if i, err := os.Stat(path); err != nil || i.Mode().Perm() != want {
 				t.Errorf("%s has mode %v, %v; want %v", filepath.Base(path), i.Mode(), err, want)
 			}
@@ -65,9 +67,14 @@ func TestDirNames(t *testing.T) {
 	root := t.TempDir()
 	d := NewDir(filepath.Join(root, "lockdown"))
 	r := testRecord(t)
-	for _, id := range []string{"", ".", "..", "../x", "a/b", `a\b`, "/x", "a..b", ".hidden", "x\x00", "x\n", "SystemConfiguration", "systemconfiguration", strings.Repeat("x", 300)} {
+	for _, id := range []string{
+		"", ".", "..", "../x", "a/b", `a\b`, "/x", "a..b", ".hidden", "x\x00", "x\n",
+		"SystemConfiguration", "systemconfiguration", strings.Repeat("x", 300),
+	} {
 		_, err := d.Load(ctx, id)
-		for op, err := range map[string]error{"Load": err, "Save": d.Save(ctx, id, r), "Delete": d.Delete(ctx, id)} {
+		for op, err := range map[string]error{
+			"Load": err, "Save": d.Save(ctx, id, r), "Delete": d.Delete(ctx, id),
+		} {
 			var e *Error
 			if !errors.Is(err, ErrName) || !errors.As(err, &e) {
 				t.Errorf("%s %q = %v, want ErrName", op, id, err)
@@ -106,14 +113,16 @@ func TestDirBUID(t *testing.T) {
 	}
 	// What another program keeps in the same file stays.
 	name := filepath.Join(folder, "SystemConfiguration.plist")
-	os.WriteFile(name, []byte("<plist><dict><key>HostID</key><string>H</string></dict></plist>"), 0o600)
+	os.WriteFile(name, []byte("<plist><dict><key>HostID</key><string>H</string></dict></plist>"),
+		0o600)
 	buid, err := NewDir(folder).BUID(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b, _ := os.ReadFile(name)
 	config, err := plist.DecodeDict(b)
-	if want := (plist.Dict{"HostID": "H", "SystemBUID": buid}); err != nil || !reflect.DeepEqual(config, want) {
+	if want := (plist.Dict{"HostID": "H", "SystemBUID": buid}); err != nil ||
+		!reflect.DeepEqual(config, want) {
 		t.Errorf("configuration = %v, %v; want %v", config, err, want)
 	}
 	os.WriteFile(name, []byte("junk"), 0o600)
@@ -130,7 +139,9 @@ func TestDirFailures(t *testing.T) {
 	d := NewDir(filepath.Join(file, "lockdown")) // below a file nothing can be made
 	ctx := context.Background()
 	_, errBUID := d.BUID(ctx)
-	for op, err := range map[string]error{"Save": d.Save(ctx, testUDID, testRecord(t)), "BUID": errBUID} {
+	for op, err := range map[string]error{
+		"Save": d.Save(ctx, testUDID, testRecord(t)), "BUID": errBUID,
+	} {
 		var e *Error
 		if !errors.As(err, &e) {
 			t.Errorf("%s = %v, want an *Error", op, err)
@@ -138,14 +149,17 @@ func TestDirFailures(t *testing.T) {
 	}
 	good := NewDir(root)
 	os.WriteFile(filepath.Join(root, testUDID+".plist"), []byte("junk"), 0o600)
-	if r, err := good.Load(ctx, testUDID); err == nil || r != nil || errors.Is(err, fs.ErrNotExist) {
+	if r, err := good.Load(ctx, testUDID); err == nil || r != nil ||
+		errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Load of junk = %v, %v", r, err)
 	}
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	_, err1 := good.Load(gone, testUDID)
 	_, err2 := good.BUID(gone)
-	for _, err := range []error{err1, err2, good.Save(gone, testUDID, testRecord(t)), good.Delete(gone, testUDID)} {
+	for _, err := range []error{
+		err1, err2, good.Save(gone, testUDID, testRecord(t)), good.Delete(gone, testUDID),
+	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("after cancel: %v", err)
 		}
@@ -178,12 +192,24 @@ func TestFolders(t *testing.T) {
 		goos, system, own string
 		env               map[string]string
 	}{
-		{"linux", "/var/lib/lockdown", "/home/a/.config/imdlua/lockdown", map[string]string{"HOME": "/home/a"}},
-		{"linux", "/var/lib/lockdown", "/conf/imdlua/lockdown", map[string]string{"HOME": "/home/a", "XDG_CONFIG_HOME": "/conf/"}},
+		{
+			"linux", "/var/lib/lockdown", "/home/a/.config/imdlua/lockdown",
+			map[string]string{"HOME": "/home/a"},
+		},
+		{
+			"linux", "/var/lib/lockdown", "/conf/imdlua/lockdown",
+			map[string]string{"HOME": "/home/a", "XDG_CONFIG_HOME": "/conf/"},
+		},
 		{"linux", "/var/lib/lockdown", "", nil},
-		{"darwin", "/var/db/lockdown", "/Users/a/Library/Application Support/imdlua/lockdown", map[string]string{"HOME": "/Users/a"}},
+		{
+			"darwin", "/var/db/lockdown", "/Users/a/Library/Application Support/imdlua/lockdown",
+			map[string]string{"HOME": "/Users/a"},
+		},
 		{"windows", `C:\ProgramData\Apple\Lockdown`, "", nil},
-		{"windows", `D:\All\Apple\Lockdown`, `D:\a\imdlua\lockdown`, map[string]string{"ALLUSERSPROFILE": `D:\All`, "APPDATA": `D:\a`}},
+		{
+			"windows", `D:\All\Apple\Lockdown`, `D:\a\imdlua\lockdown`,
+			map[string]string{"ALLUSERSPROFILE": `D:\All`, "APPDATA": `D:\a`},
+		},
 	} {
 		env := func(k string) (string, bool) { v, ok := c.env[k]; return v, ok }
 		if got := SystemDir(c.goos, env); got != c.system {

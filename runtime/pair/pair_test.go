@@ -47,11 +47,16 @@ var (
 )
 
 func devicePEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&deviceKey().PublicKey)})
+	return pem.EncodeToMemory(&pem.Block{
+		Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&deviceKey().PublicKey),
+	})
 }
 
 func testParams() Params {
-	return Params{DevicePublicKey: devicePEM(), WiFiAddress: "aa:bb:cc:dd:ee:ff", HostID: "H", SystemBUID: "B"}
+	return Params{
+		DevicePublicKey: devicePEM(), WiFiAddress: "aa:bb:cc:dd:ee:ff", HostID: "H",
+		SystemBUID: "B",
+	}
 }
 
 func testRecord(t testing.TB) *Record {
@@ -66,7 +71,8 @@ func testRecord(t testing.TB) *Record {
 func certificate(t testing.TB, text []byte) *x509.Certificate {
 	t.Helper()
 	block, rest := pem.Decode(text)
-	if block == nil || block.Type != "CERTIFICATE" || len(rest) != 0 || !bytes.HasSuffix(text, []byte("-----\n")) {
+	if block == nil || block.Type != "CERTIFICATE" || len(rest) != 0 ||
+		!bytes.HasSuffix(text, []byte("-----\n")) {
 		t.Fatalf("not one PEM certificate with a final newline: %q", text)
 	}
 	c, err := x509.ParseCertificate(block.Bytes)
@@ -80,10 +86,15 @@ func certificate(t testing.TB, text []byte) *x509.Certificate {
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	r := testRecord(t)
-	root, host, device := certificate(t, r.RootCertificate), certificate(t, r.HostCertificate), certificate(t, r.DeviceCertificate)
-	for name, c := range map[string]*x509.Certificate{"root": root, "host": host, "device": device} {
-		if c.Version != 3 || c.SerialNumber.Cmp(big.NewInt(1)) != 0 || c.SignatureAlgorithm != x509.SHA256WithRSA {
-			t.Errorf("%s: version %d, serial %v, %v", name, c.Version, c.SerialNumber, c.SignatureAlgorithm)
+	root, host, device := certificate(t,
+		r.RootCertificate), certificate(t, r.HostCertificate), certificate(t, r.DeviceCertificate)
+	for name, c := range map[string]*x509.Certificate{
+		"root": root, "host": host, "device": device,
+	} {
+		if c.Version != 3 || c.SerialNumber.Cmp(big.NewInt(1)) != 0 ||
+			c.SignatureAlgorithm != x509.SHA256WithRSA {
+			t.Errorf("%s: version %d, serial %v, %v", name, c.Version, c.SerialNumber,
+				c.SignatureAlgorithm)
 		}
 		empty := []byte{0x30, 0}
 		if !bytes.Equal(c.RawSubject, empty) || !bytes.Equal(c.RawIssuer, empty) {
@@ -92,10 +103,12 @@ func TestCertificates(t *testing.T) {
 		if !c.BasicConstraintsValid || c.IsCA != (name == "root") {
 			t.Errorf("%s: basic constraints %v, CA %v", name, c.BasicConstraintsValid, c.IsCA)
 		}
-		if d := c.NotAfter.Sub(c.NotBefore); d < 10*365*24*time.Hour || time.Since(c.NotBefore) < 30*time.Second {
+		if d := c.NotAfter.Sub(c.NotBefore); d < 10*365*24*time.Hour ||
+			time.Since(c.NotBefore) < 30*time.Second {
 			t.Errorf("%s: valid from %v to %v", name, c.NotBefore, c.NotAfter)
 		}
-		if err := root.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
+		if err := root.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate,
+			c.Signature); err != nil {
 			t.Errorf("%s is not signed by the root: %v", name, err)
 		}
 		usage := x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
@@ -146,9 +159,13 @@ func TestGenerate(t *testing.T) {
 		t.Errorf("record %v", r)
 	}
 	// The old devices' keys are shorter than Go likes.
-	small := &rsa.PublicKey{N: new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 1023), big.NewInt(297)), E: 65537}
+	small := &rsa.PublicKey{
+		N: new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 1023), big.NewInt(297)), E: 65537,
+	}
 	p := testParams()
-	p.DevicePublicKey = pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(small)})
+	p.DevicePublicKey = pem.EncodeToMemory(
+		&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(small)},
+	)
 	if _, err := WithKeys(testKeys(), p); err != nil {
 		t.Errorf("with a key of 1024 bits: %v", err)
 	}
@@ -167,10 +184,14 @@ func TestGenerateRefusals(t *testing.T) {
 		"no key":   func(p *Params) { p.DevicePublicKey = nil },
 		"junk key": func(p *Params) { p.DevicePublicKey = []byte("junk!") },
 		"junk in PEM": func(p *Params) {
-			p.DevicePublicKey = pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: []byte("x")})
+			p.DevicePublicKey = pem.EncodeToMemory(
+				&pem.Block{Type: "RSA PUBLIC KEY", Bytes: []byte("x")},
+			)
 		},
-		"elliptic key": func(p *Params) { p.DevicePublicKey = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pkix}) },
-		"no BUID":      func(p *Params) { p.SystemBUID = "" },
+		"elliptic key": func(p *Params) {
+			p.DevicePublicKey = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pkix})
+		},
+		"no BUID": func(p *Params) { p.SystemBUID = "" },
 	} {
 		p := testParams()
 		change(&p)
@@ -187,7 +208,8 @@ func TestGenerateRefusals(t *testing.T) {
 }
 
 func isUUID(s string) bool {
-	return len(s) == 36 && s == strings.ToUpper(s) && s[14] == '4' && strings.Count(s, "-") == 4 && s[8] == '-' && s[23] == '-'
+	return len(s) == 36 && s == strings.ToUpper(s) && s[14] == '4' && strings.Count(s, "-") == 4 &&
+		s[8] == '-' && s[23] == '-'
 }
 
 func TestNewUUID(t *testing.T) {
@@ -218,7 +240,10 @@ func TestRoundTrip(t *testing.T) {
 	}
 	// All readers' needs together are these nine keys.
 	d, _ := plist.DecodeDict(b)
-	for _, key := range []string{"DeviceCertificate", "HostCertificate", "RootCertificate", "HostPrivateKey", "RootPrivateKey", "HostID", "SystemBUID", "WiFiMACAddress", "EscrowBag"} {
+	for _, key := range []string{
+		"DeviceCertificate", "HostCertificate", "RootCertificate", "HostPrivateKey",
+		"RootPrivateKey", "HostID", "SystemBUID", "WiFiMACAddress", "EscrowBag",
+	} {
 		if _, ok := d[key]; !ok {
 			t.Errorf("no %s", key)
 		}
@@ -237,7 +262,10 @@ func TestParseVariants(t *testing.T) {
 	encoded, _ := r.Encode()
 	want, _ := r.Certificate()
 	der := func(text any) []byte { block, _ := pem.Decode(text.([]byte)); return block.Bytes }
-	blobs := []string{"DeviceCertificate", "HostCertificate", "RootCertificate", "HostPrivateKey", "RootPrivateKey"}
+	blobs := []string{
+		"DeviceCertificate", "HostCertificate", "RootCertificate", "HostPrivateKey",
+		"RootPrivateKey",
+	}
 	for name, change := range map[string]func(plist.Dict){
 		"DER": func(d plist.Dict) {
 			for _, k := range blobs {
@@ -256,14 +284,21 @@ func TestParseVariants(t *testing.T) {
 			}
 		},
 		"PKCS#1 keys": func(d plist.Dict) {
-			d["HostPrivateKey"] = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(testKeys().host)})
+			d["HostPrivateKey"] = pem.EncodeToMemory(&pem.Block{
+				Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(testKeys().host),
+			})
 		},
-		"PKCS#1 keys in DER": func(d plist.Dict) { d["HostPrivateKey"] = x509.MarshalPKCS1PrivateKey(testKeys().host) },
-		"without root key":   func(d plist.Dict) { delete(d, "RootPrivateKey") },
+		"PKCS#1 keys in DER": func(d plist.Dict) {
+			d["HostPrivateKey"] = x509.MarshalPKCS1PrivateKey(testKeys().host)
+		},
+		"without root key": func(d plist.Dict) { delete(d, "RootPrivateKey") },
 		"without the rest": func(d plist.Dict) {
 			maps.DeleteFunc(d, func(k string, _ any) bool { return !strings.HasPrefix(k, "Host") })
 		},
-		"with its public key": func(d plist.Dict) { d["DevicePublicKey"] = devicePEM(); d["UDID"] = "x" },
+		"with its public key": func(d plist.Dict) {
+			d["DevicePublicKey"] = devicePEM()
+			d["UDID"] = "x"
+		},
 	} {
 		for _, form := range []plist.Format{plist.XML, plist.Binary} {
 			d, _ := plist.DecodeDict(encoded)
@@ -281,8 +316,10 @@ func TestParseVariants(t *testing.T) {
 			if err != nil || !bytes.Equal(c.Certificate[0], want.Certificate[0]) {
 				t.Errorf("%s: another certificate, %v", name, err)
 			}
-			if len(got.DeviceCertificate) > 0 && !bytes.Equal(got.DeviceCertificate, r.DeviceCertificate) {
-				t.Errorf("%s: device certificate is not brought to PEM: %.60q", name, got.DeviceCertificate)
+			if len(got.DeviceCertificate) > 0 &&
+				!bytes.Equal(got.DeviceCertificate, r.DeviceCertificate) {
+				t.Errorf("%s: device certificate is not brought to PEM: %.60q", name,
+					got.DeviceCertificate)
 			}
 		}
 	}
@@ -294,7 +331,8 @@ func TestParseVariants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := got.Certificate(); err != nil || !bytes.Equal(c.Certificate[0], der(r.RootCertificate)) {
+	if c, err := got.Certificate(); err != nil ||
+		!bytes.Equal(c.Certificate[0], der(r.RootCertificate)) {
 		t.Errorf("without host key: %v, want the root certificate", err)
 	}
 }
@@ -307,11 +345,17 @@ func TestParseRefusals(t *testing.T) {
 		"HostID a number":    func(d plist.Dict) { d["HostID"] = int64(1) },
 		"certificate a bool": func(d plist.Dict) { d["HostCertificate"] = true },
 		"junk certificate":   func(d plist.Dict) { d["HostCertificate"] = []byte("!!!") },
-		"junk DER":           func(d plist.Dict) { d["HostCertificate"] = []byte{0x30, 0x82, 1, 2, 3} },
-		"junk key":           func(d plist.Dict) { d["HostPrivateKey"] = []byte{0x30, 0x82, 1, 2, 3} },
-		"empty key":          func(d plist.Dict) { d["HostPrivateKey"] = []byte{} },
-		"foreign key":        func(d plist.Dict) { d["HostPrivateKey"] = d["RootPrivateKey"] },
-		"no keys":            func(d plist.Dict) { delete(d, "HostPrivateKey"); delete(d, "RootPrivateKey") },
+		"junk DER": func(d plist.Dict) {
+			d["HostCertificate"] = []byte{0x30, 0x82, 1, 2, 3}
+		},
+		"junk key":    func(d plist.Dict) { d["HostPrivateKey"] = []byte{0x30, 0x82, 1, 2, 3} },
+		"empty key":   func(d plist.Dict) { d["HostPrivateKey"] = []byte{} },
+		"foreign key": func(d plist.Dict) { d["HostPrivateKey"] = d["RootPrivateKey"] },
+		"no keys": func(d plist.Dict) {
+			delete(d,
+				"HostPrivateKey")
+			delete(d, "RootPrivateKey")
+		},
 	} {
 		d, _ := plist.DecodeDict(encoded)
 		change(d)
@@ -333,7 +377,9 @@ func TestPublicHoldsNoSecrets(t *testing.T) {
 	r := testRecord(t)
 	r.EscrowBag = []byte("escrow")
 	d := r.Public()
-	want := []string{"DeviceCertificate", "HostCertificate", "HostID", "RootCertificate", "SystemBUID"}
+	want := []string{
+		"DeviceCertificate", "HostCertificate", "HostID", "RootCertificate", "SystemBUID",
+	}
 	if got := slices.Sorted(maps.Keys(d)); !slices.Equal(got, want) {
 		t.Errorf("Public has %v, want %v", got, want)
 	}
@@ -350,7 +396,10 @@ func TestPublicHoldsNoSecrets(t *testing.T) {
 func TestPrintingHidesSecrets(t *testing.T) {
 	t.Parallel()
 	const secret = "c2VjcmV0"
-	r := Record{HostID: "the-host", SystemBUID: "the-buid", HostPrivateKey: []byte(secret), RootPrivateKey: []byte(secret), EscrowBag: []byte(secret)}
+	r := Record{
+		HostID: "the-host", SystemBUID: "the-buid", HostPrivateKey: []byte(secret),
+		RootPrivateKey: []byte(secret), EscrowBag: []byte(secret),
+	}
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%20s", "%t"} {
 		fmt.Fprintf(&out, verb+verb+verb+"\n", r, &r, struct{ R *Record }{&r}.R)
@@ -359,13 +408,19 @@ func TestPrintingHidesSecrets(t *testing.T) {
 	}
 	text := slog.New(slog.NewTextHandler(&out, nil))
 	text.Info("x", "record", r, "pointer", &r)
-	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "record", r, "pointer", &r, "list", []*Record{&r})
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "record", r, "pointer", &r, "list",
+		[]*Record{&r})
 	j, err := json.Marshal(map[string]any{"r": r, "p": &r})
 	if err != nil {
 		t.Error(err)
 	}
 	out.Write(j)
-	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), strings.Trim(fmt.Sprint([]byte(secret)), "[]"), base64.StdEncoding.EncodeToString([]byte(secret)), strings.Trim(fmt.Sprintf("%#v", []byte(secret)), "[]byte{}")} {
+	for _, form := range []string{
+		secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret),
+		strings.Trim(fmt.Sprint([]byte(secret)), "[]"),
+		base64.StdEncoding.EncodeToString([]byte(secret)),
+		strings.Trim(fmt.Sprintf("%#v", []byte(secret)), "[]byte{}"),
+	} {
 		if bytes.Contains(out.Bytes(), []byte(form)) {
 			t.Errorf("a secret is printed as %s", form)
 		}
@@ -378,7 +433,9 @@ func TestPrintingHidesSecrets(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	b, _ := testRecord(f).Encode()
 	f.Add(b)
-	f.Add([]byte("<plist><dict><key>HostID</key><string>x</string><key>HostCertificate</key><data>MIIB</data></dict></plist>"))
+	f.Add([]byte(
+		"<plist><dict><key>HostID</key><string>x</string><key>HostCertificate</key><data>MIIB</data></dict></plist>",
+	))
 	f.Add([]byte("<plist><dict/></plist>"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := Parse(b)

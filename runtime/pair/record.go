@@ -257,7 +257,9 @@ func (r *Record) Certificate() (tls.Certificate, error) {
 		cert, key, what = r.RootCertificate, r.RootPrivateKey, "RootCertificate"
 	}
 	if len(cert) == 0 || len(key) == 0 {
-		return tls.Certificate{}, &Error{Op: "read", Err: errors.New("no certificate with its private key")}
+		return tls.Certificate{}, &Error{
+			Op: "read", Err: errors.New("no certificate with its private key"),
+		}
 	}
 	c, err := tls.X509KeyPair(cert, key)
 	if err != nil {
@@ -293,7 +295,8 @@ func (r Record) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, r.String(
 
 // LogValue shows the record's names in a log.
 func (r Record) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("host_id", r.HostID), slog.String("system_buid", r.SystemBUID))
+	return slog.GroupValue(slog.String("host_id", r.HostID),
+		slog.String("system_buid", r.SystemBUID))
 }
 
 // MarshalJSON writes the record's names alone: JSON is how records end up in

@@ -89,19 +89,26 @@ func (t *appTable) put(a *App) {
 
 func (p *Phone) newApp(spec AppSpec, data *appData, build func(*FS)) *App {
 	id := spec.BundleID
-	a := &App{phone: p, spec: spec, data: data, uuid: uuidText(uuidOf("bundle", id, spec.Version, p.id.udid))}
+	a := &App{
+		phone: p, spec: spec, data: data,
+		uuid: uuidText(uuidOf("bundle", id, spec.Version, p.id.udid)),
+	}
 	if data == nil {
-		a.data = &appData{uuid: uuidText(uuidOf("data", id, p.id.udid)), fs: newFS(p.Now, &p.vol, func(f *FS) {
-			f.seed(containerDirs...)
-			if build != nil {
-				build(f)
-			}
-		})}
+		a.data = &appData{uuid: uuidText(uuidOf("data", id, p.id.udid)),
+			fs: newFS(p.Now, &p.vol, func(f *FS) {
+				f.seed(containerDirs...)
+				if build != nil {
+					build(f)
+				}
+			})}
 	}
 	return a
 }
 
-var containerDirs = []string{"Documents", "Library/Caches", "Library/Preferences", "Library/SplashBoard", "SystemData", "tmp"}
+var containerDirs = []string{
+	"Documents", "Library/Caches", "Library/Preferences", "Library/SplashBoard", "SystemData",
+	"tmp",
+}
 
 // BundleID is the app's identifier.
 func (a *App) BundleID() string { return a.spec.BundleID }
@@ -127,7 +134,8 @@ func (a *App) DiskUsage() (static, dynamic uint64) {
 func (p *Phone) Apps() []*App {
 	var out []*App
 	p.lookApps(func(t *appTable) { out = slices.Collect(maps.Values(t.byID)) })
-	slices.SortFunc(out, func(a, b *App) int { return strings.Compare(a.spec.BundleID, b.spec.BundleID) })
+	slices.SortFunc(out,
+		func(a, b *App) int { return strings.Compare(a.spec.BundleID, b.spec.BundleID) })
 	return out
 }
 
@@ -177,7 +185,8 @@ func (p *Phone) AddApp(spec AppSpec) (*App, error) {
 		_ = p.vol.reserve(-int64(old.spec.StaticDiskUsage)) // giving back cannot fail
 		p.endApp(spec.BundleID)
 	}
-	p.logf("installd", "com.apple.mobile.installd", "install", "Installed app %s version %s", spec.BundleID, spec.Version)
+	p.logf("installd", "com.apple.mobile.installd", "install", "Installed app %s version %s",
+		spec.BundleID, spec.Version)
 	p.Post(NoteAppInstalled)
 	p.Post(NoteDiskUsage)
 	return a, nil

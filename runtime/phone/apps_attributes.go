@@ -64,14 +64,16 @@ func (a *App) Attributes() plist.Dict {
 		"CFBundleVersion":            s.Version,
 		"Container":                  home,
 		"Entitlements":               a.entitlements(),
-		"EnvironmentVariables":       plist.Dict{"CFFIXED_USER_HOME": home, "HOME": home, "TMPDIR": home + "/tmp"},
-		"IsAppClip":                  false,
-		"IsDemotedApp":               false,
-		"IsUpgradeable":              s.Type == UserApp,
-		"Path":                       a.Path(),
-		"SequenceNumber":             a.seq,
-		"SignerIdentity":             a.signer(),
-		"UIFileSharingEnabled":       s.FileSharing,
+		"EnvironmentVariables": plist.Dict{
+			"CFFIXED_USER_HOME": home, "HOME": home, "TMPDIR": home + "/tmp",
+		},
+		"IsAppClip":            false,
+		"IsDemotedApp":         false,
+		"IsUpgradeable":        s.Type == UserApp,
+		"Path":                 a.Path(),
+		"SequenceNumber":       a.seq,
+		"SignerIdentity":       a.signer(),
+		"UIFileSharingEnabled": s.FileSharing,
 	}) {
 		d[k] = v
 	}
@@ -101,8 +103,9 @@ func (a *App) attributesByKind(d plist.Dict) {
 
 func itunesMetadata(s AppSpec) []byte {
 	b, err := plist.Encode(plist.Dict{
-		"bundleShortVersionString": s.ShortVersion, "bundleVersion": s.Version, "itemName": s.DisplayName,
-		"itemId": int64(300_000_000 + hashOf(s.BundleID)%1_000_000_000), "kind": "software",
+		"bundleShortVersionString": s.ShortVersion, "bundleVersion": s.Version,
+		"itemName": s.DisplayName,
+		"itemId":   int64(300_000_000 + hashOf(s.BundleID)%1_000_000_000), "kind": "software",
 		"softwareVersionBundleId": s.BundleID,
 	}, plist.XML)
 	if err != nil {
@@ -114,7 +117,10 @@ func itunesMetadata(s AppSpec) []byte {
 func (a *App) entitlements() plist.Dict {
 	s := a.spec
 	if s.Type != UserApp {
-		return plist.Dict{"application-identifier": s.BundleID, "com.apple.private.security.container-required": true}
+		return plist.Dict{
+			"application-identifier":                        s.BundleID,
+			"com.apple.private.security.container-required": true,
+		}
 	}
 	full := s.Team + "." + s.BundleID
 	d := plist.Dict{

@@ -20,20 +20,28 @@ const mib = 1 << 20
 // builtinApps is what a new phone has: a developer's own apps, apps of the
 // store with and without file sharing, and those of the system.
 var builtinApps = []builtinApp{
-	{AppSpec{BundleID: "com.example.notes", Name: "NotesDemo", DisplayName: "Notes Demo", Version: "57", ShortVersion: "2.3.1",
+	{AppSpec{BundleID: "com.example.notes", Name: "NotesDemo", DisplayName: "Notes Demo",
+		Version: "57", ShortVersion: "2.3.1",
 		Developer: true, FileSharing: true, Team: demoTeam, StaticDiskUsage: 18 * mib,
-		Info: plist.Dict{"UIBackgroundModes": []any{"fetch", "remote-notification"}, "LSSupportsOpeningDocumentsInPlace": true}}, notesContainer},
-	{AppSpec{BundleID: "com.example.shop", Name: "ShopDemo", DisplayName: "Shop", Version: "1204", ShortVersion: "4.0",
-		Developer: true, Team: demoTeam, StaticDiskUsage: 41 * mib}, shopContainer},
-	{AppSpec{BundleID: "com.example.notes.uitests.xctrunner", Name: "NotesUITests-Runner", Version: "1", ShortVersion: "1.0",
+		Info: plist.Dict{
+			"UIBackgroundModes":                 []any{"fetch", "remote-notification"},
+			"LSSupportsOpeningDocumentsInPlace": true,
+		}}, notesContainer},
+	{AppSpec{BundleID: "com.example.shop", Name: "ShopDemo", DisplayName: "Shop", Version: "1204",
+		ShortVersion: "4.0",
+		Developer:    true, Team: demoTeam, StaticDiskUsage: 41 * mib}, shopContainer},
+	{AppSpec{BundleID: "com.example.notes.uitests.xctrunner", Name: "NotesUITests-Runner",
+		Version: "1", ShortVersion: "1.0",
 		Developer: true, Team: demoTeam, StaticDiskUsage: 6 * mib,
 		Info: plist.Dict{"XCTRunnerVersion": "1"}}, nil},
 	{AppSpec{BundleID: "com.example.reader", Name: "Reader", Version: "310", ShortVersion: "3.1",
 		FileSharing: true, Team: "R3ADER0001", StaticDiskUsage: 63 * mib}, readerContainer},
-	{AppSpec{BundleID: "com.example.sky", Name: "Sky", DisplayName: "Sky Weather", Version: "88", ShortVersion: "8.8.0",
-		Team: "SKYTEAM001", StaticDiskUsage: 120 * mib}, cachesContainer},
-	{AppSpec{BundleID: "com.example.blocks", Name: "Blocks", Version: "2024.5", ShortVersion: "2024.5",
-		Team: "GAMETEAM01", StaticDiskUsage: 640 * mib}, cachesContainer},
+	{AppSpec{BundleID: "com.example.sky", Name: "Sky", DisplayName: "Sky Weather", Version: "88",
+		ShortVersion: "8.8.0",
+		Team:         "SKYTEAM001", StaticDiskUsage: 120 * mib}, cachesContainer},
+	{AppSpec{BundleID: "com.example.blocks", Name: "Blocks", Version: "2024.5",
+		ShortVersion: "2024.5",
+		Team:         "GAMETEAM01", StaticDiskUsage: 640 * mib}, cachesContainer},
 	system("com.apple.AppStore", "AppStore", "App Store", 22),
 	system("com.apple.DocumentsApp", "Files", "Files", 9),
 	system("com.apple.Health", "Health", "Health", 31),
@@ -55,8 +63,9 @@ var builtinApps = []builtinApp{
 }
 
 func system(id, name, display string, size uint64) builtinApp {
-	return builtinApp{AppSpec{BundleID: id, Name: name, DisplayName: display, Version: "1.0", ShortVersion: "1.0",
-		Type: SystemApp, Team: "0000000000", StaticDiskUsage: size * mib}, nil}
+	return builtinApp{AppSpec{BundleID: id, Name: name, DisplayName: display, Version: "1.0",
+		ShortVersion: "1.0",
+		Type:         SystemApp, Team: "0000000000", StaticDiskUsage: size * mib}, nil}
 }
 
 func hidden(id, name string) builtinApp {
@@ -70,32 +79,46 @@ func hidden(id, name string) builtinApp {
 var epoch = time.Date(2024, time.June, 3, 7, 41, 0, 0, time.UTC)
 
 func notesContainer(f *FS) {
-	f.put("Documents/Welcome.txt", 1, text("Welcome to Notes Demo.\n\nPull down to search, swipe left to delete.\n"))
+	f.put("Documents/Welcome.txt", 1,
+		text("Welcome to Notes Demo.\n\nPull down to search, swipe left to delete.\n"))
 	f.put("Documents/Groceries.txt", 26, text("bread\nmilk\ncoffee\n2 lemons\n"))
-	f.put("Documents/Archive/2023.json", 2, text(`{"notes":[{"id":1,"title":"Trip","done":true},{"id":2,"title":"Taxes","done":false}]}`+"\n"))
-	f.put("Documents/Inbox/scan.pdf", 30, headed{"%PDF-1.4\n%\xE2\xE3\xCF\xD3\n", noise{0xD0C, 184_320}})
+	f.put("Documents/Archive/2023.json", 2,
+		text(
+			`{"notes":[{"id":1,"title":"Trip","done":true},{"id":2,"title":"Taxes","done":false}]}`+
+				"\n",
+		))
+	f.put("Documents/Inbox/scan.pdf", 30,
+		headed{"%PDF-1.4\n%\xE2\xE3\xCF\xD3\n", noise{0xD0C, 184_320}})
 	f.put("Library/Preferences/com.example.notes.plist", 40, preferences(plist.Dict{
-		"fontSize": int64(15), "lastOpened": epoch.Add(40 * time.Hour), "syncEnabled": true, "theme": "dark"}))
-	f.put("Library/Application Support/Notes.sqlite", 41, headed{"SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", noise{0x501, 1_245_184}})
-	f.put("Library/Caches/com.example.notes/Cache.db", 41, headed{"SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", noise{0x502, 86_016}})
+		"fontSize": int64(15), "lastOpened": epoch.Add(40 * time.Hour), "syncEnabled": true,
+		"theme": "dark"}))
+	f.put("Library/Application Support/Notes.sqlite", 41,
+		headed{"SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", noise{0x501, 1_245_184}})
+	f.put("Library/Caches/com.example.notes/Cache.db", 41,
+		headed{"SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", noise{0x502, 86_016}})
 	f.put("tmp/upload-1.part", 42, noise{0x503, 4_096})
 }
 
 func shopContainer(f *FS) {
-	f.put("Documents/orders.json", 5, text(`{"orders":[{"id":"A-1001","total":"19.90"},{"id":"A-1002","total":"7.45"}]}`+"\n"))
+	f.put("Documents/orders.json", 5,
+		text(`{"orders":[{"id":"A-1001","total":"19.90"},{"id":"A-1002","total":"7.45"}]}`+"\n"))
 	f.put("Library/Preferences/com.example.shop.plist", 6, preferences(plist.Dict{
 		"basket": []any{"SKU-7", "SKU-12"}, "currency": "EUR", "onboardingDone": true}))
 	f.put("Library/Caches/images/7f3a.jpg", 6, photo(3))
 }
 
 func readerContainer(f *FS) {
-	f.put("Documents/Books/Moby Dick.epub", 3, headed{"PK\x03\x04\x14\x00\x00\x08\x00\x00", noise{0xB00C, 1_310_720}})
-	f.put("Documents/Books/Walden.epub", 4, headed{"PK\x03\x04\x14\x00\x00\x08\x00\x00", noise{0xB00D, 655_360}})
-	f.put("Documents/bookmarks.json", 50, text(`{"Moby Dick":{"chapter":32},"Walden":{"chapter":2}}`+"\n"))
+	f.put("Documents/Books/Moby Dick.epub", 3,
+		headed{"PK\x03\x04\x14\x00\x00\x08\x00\x00", noise{0xB00C, 1_310_720}})
+	f.put("Documents/Books/Walden.epub", 4,
+		headed{"PK\x03\x04\x14\x00\x00\x08\x00\x00", noise{0xB00D, 655_360}})
+	f.put("Documents/bookmarks.json", 50,
+		text(`{"Moby Dick":{"chapter":32},"Walden":{"chapter":2}}`+"\n"))
 }
 
 func cachesContainer(f *FS) {
-	f.put("Library/Caches/Cache.db", 12, headed{"SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", noise{0xCACE, 2_097_152}})
+	f.put("Library/Caches/Cache.db", 12,
+		headed{"SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", noise{0xCACE, 2_097_152}})
 }
 
 // preferences is a binary property list, as apps keep their defaults.

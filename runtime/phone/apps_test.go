@@ -19,10 +19,12 @@ func TestBuiltinApps(t *testing.T) {
 		var ids []string
 		for _, a := range p.Apps() {
 			ids = append(ids, a.BundleID())
-			kinds[fmt.Sprintf("%s developer=%v sharing=%v", a.Type(), a.Developer(), a.FileSharing())]++
+			kinds[fmt.Sprintf("%s developer=%v sharing=%v", a.Type(), a.Developer(),
+				a.FileSharing())]++
 			checkAttributes(t, a)
 			dirs, err := a.Container().ReadDir("/")
-			if err != nil || !slices.Equal(dirs, []string{"Documents", "Library", "SystemData", "tmp"}) {
+			if err != nil ||
+				!slices.Equal(dirs, []string{"Documents", "Library", "SystemData", "tmp"}) {
 				t.Errorf("%s: container %v, %v", a.BundleID(), dirs, err)
 			}
 			if static, _ := a.DiskUsage(); static == 0 {
@@ -32,8 +34,10 @@ func TestBuiltinApps(t *testing.T) {
 		if !slices.IsSorted(ids) || len(slices.Compact(ids)) != len(ids) {
 			t.Errorf("ids %v", ids)
 		}
-		for _, kind := range []string{"User developer=true sharing=true", "User developer=true sharing=false", "User developer=false sharing=true",
-			"User developer=false sharing=false", "System developer=false sharing=false", "Hidden developer=false sharing=false"} {
+		for _, kind := range []string{"User developer=true sharing=true",
+			"User developer=true sharing=false", "User developer=false sharing=true",
+			"User developer=false sharing=false", "System developer=false sharing=false",
+			"Hidden developer=false sharing=false"} {
 			if kinds[kind] == 0 {
 				t.Errorf("no app is %s", kind)
 			}
@@ -48,11 +52,16 @@ func checkAttributes(t *testing.T, a *App) {
 		t.Errorf("%s: %v", id, err)
 	}
 	for key, kind := range map[string]string{
-		"CFBundleIdentifier": "string", "CFBundleName": "string", "CFBundleDisplayName": "string", "CFBundleVersion": "string",
-		"CFBundleShortVersionString": "string", "CFBundleNumericVersion": "integer", "CFBundleExecutable": "string", "Path": "string",
-		"Container": "string", "ApplicationType": "string", "EnvironmentVariables": "dictionary", "Entitlements": "dictionary",
-		"SignerIdentity": "string", "IsUpgradeable": "boolean", "IsDemotedApp": "boolean", "IsAppClip": "boolean", "SequenceNumber": "integer",
-		"UIFileSharingEnabled": "boolean", "UIDeviceFamily": "array", "MinimumOSVersion": "string", "DTPlatformName": "string",
+		"CFBundleIdentifier": "string", "CFBundleName": "string", "CFBundleDisplayName": "string",
+		"CFBundleVersion":            "string",
+		"CFBundleShortVersionString": "string", "CFBundleNumericVersion": "integer",
+		"CFBundleExecutable": "string", "Path": "string",
+		"Container": "string", "ApplicationType": "string", "EnvironmentVariables": "dictionary",
+		"Entitlements":   "dictionary",
+		"SignerIdentity": "string", "IsUpgradeable": "boolean", "IsDemotedApp": "boolean",
+		"IsAppClip": "boolean", "SequenceNumber": "integer",
+		"UIFileSharingEnabled": "boolean", "UIDeviceFamily": "array", "MinimumOSVersion": "string",
+		"DTPlatformName":             "string",
 		"CFBundleSupportedPlatforms": "array",
 	} {
 		if got := plist.TypeName(d[key]); got != kind {
@@ -71,7 +80,8 @@ func checkAttributes(t *testing.T, a *App) {
 	env, _ := d.Dict("EnvironmentVariables")
 	where, _ := d.String("Path")
 	user := strings.HasPrefix(where, "/private/var/containers/Bundle/Application/")
-	if env["HOME"] != d["Container"] || user != (a.Type() == UserApp) || d["ApplicationType"] != a.Type() {
+	if env["HOME"] != d["Container"] || user != (a.Type() == UserApp) ||
+		d["ApplicationType"] != a.Type() {
 		t.Errorf("%s: HOME %v, container %v, path %s", id, env["HOME"], d["Container"], where)
 	}
 }
@@ -88,7 +98,8 @@ func TestAttributesAreACopy(t *testing.T) {
 
 func TestNumericVersion(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]int64{"1.0": 16809984, "1": 16809984, "12.3.4": 0x12348000, "x": 0x8000, "": 0x8000,
+	for in, want := range map[string]int64{"1.0": 16809984, "1": 16809984, "12.3.4": 0x12348000,
+		"x": 0x8000, "": 0x8000,
 		"2024.5": 0x99508000, "1.2.3.4": 0x01238000, "-1": 0x8000, "1.20": 0x01908000} {
 		if got := numericVersion(in); got != want {
 			t.Errorf("numericVersion(%q) = %#x, want %#x", in, got, want)
@@ -104,9 +115,12 @@ func TestAddApp(t *testing.T) {
 	o.Add(NoteAppInstalled)
 	o.Add(NoteAppUninstalled)
 	_, free, _ := p.Media().Usage()
-	info := plist.Dict{"CFBundleName": "Tool", "CFBundleExecutable": "tool-bin", "CFBundleVersion": "7",
+	info := plist.Dict{"CFBundleName": "Tool", "CFBundleExecutable": "tool-bin",
+		"CFBundleVersion":      "7",
 		"UIFileSharingEnabled": true, "CustomKey": []any{"x"}, "CFBundleIdentifier": "evil"}
-	a, err := p.AddApp(AppSpec{BundleID: "org.example.tool", Developer: true, Info: info, StaticDiskUsage: 1 << 20})
+	a, err := p.AddApp(AppSpec{
+		BundleID: "org.example.tool", Developer: true, Info: info, StaticDiskUsage: 1 << 20,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +128,8 @@ func TestAddApp(t *testing.T) {
 	checkAttributes(t, a)
 	d := a.Attributes()
 	if d["CFBundleIdentifier"] != "org.example.tool" || d["CFBundleExecutable"] != "tool-bin" || d["CFBundleShortVersionString"] != "1.0" ||
-		d["CFBundleDisplayName"] != "Tool" || !a.FileSharing() || !reflect.DeepEqual(d["CustomKey"], []any{"x"}) {
+		d["CFBundleDisplayName"] != "Tool" || !a.FileSharing() ||
+		!reflect.DeepEqual(d["CustomKey"], []any{"x"}) {
 		t.Errorf("attributes %v", d)
 	}
 	if _, now, _ := p.Media().Usage(); free-now != 1<<20 {
@@ -135,7 +150,8 @@ func TestAddApp(t *testing.T) {
 		t.Errorf("after an upgrade the container has %q, %v", got, err)
 	}
 	if a.ContainerPath() != b.ContainerPath() || a.Path() == b.Path() {
-		t.Errorf("upgrade moved %s to %s and %s to %s", a.ContainerPath(), b.ContainerPath(), a.Path(), b.Path())
+		t.Errorf("upgrade moved %s to %s and %s to %s", a.ContainerPath(), b.ContainerPath(),
+			a.Path(), b.Path())
 	}
 	if _, ok := p.Process(proc.PID); ok {
 		t.Error("the old version still runs")
@@ -149,7 +165,8 @@ func TestAddApp(t *testing.T) {
 	if _, now, _ := p.Media().Usage(); now != free {
 		t.Errorf("%d bytes lost", free-now)
 	}
-	if got := heard(o); !slices.Equal(got, []string{NoteAppInstalled, NoteAppInstalled, NoteAppUninstalled}) {
+	if got := heard(o); !slices.Equal(got,
+		[]string{NoteAppInstalled, NoteAppInstalled, NoteAppUninstalled}) {
 		t.Errorf("observers heard %v", got)
 	}
 }
@@ -161,9 +178,11 @@ func TestAppsRefuse(t *testing.T) {
 	for name, c := range map[string]struct {
 		err, want error
 	}{
-		"no identifier":     {second(p.AddApp(AppSpec{})), ErrInvalid},
-		"odd identifier":    {second(p.AddApp(AppSpec{BundleID: "a/b"})), ErrInvalid},
-		"no room":           {second(p.AddApp(AppSpec{BundleID: "big", StaticDiskUsage: 1 << 50})), ErrNoSpace},
+		"no identifier":  {second(p.AddApp(AppSpec{})), ErrInvalid},
+		"odd identifier": {second(p.AddApp(AppSpec{BundleID: "a/b"})), ErrInvalid},
+		"no room": {
+			second(p.AddApp(AppSpec{BundleID: "big", StaticDiskUsage: 1 << 50})), ErrNoSpace,
+		},
 		"remove unknown":    {p.RemoveApp("nope"), fs.ErrNotExist},
 		"remove system app": {p.RemoveApp("com.apple.mobilesafari"), fs.ErrPermission},
 		"launch unknown":    {second(p.Launch("nope")), fs.ErrNotExist},
@@ -181,7 +200,8 @@ func TestProcesses(t *testing.T) {
 	t.Parallel()
 	eachProfile(t, func(t *testing.T, p *Phone) {
 		all := p.Processes()
-		if len(all) < 60 || all[0].Name != "kernel" || all[0].PID != 0 || all[1].Name != "launchd" || all[1].PID != 1 {
+		if len(all) < 60 || all[0].Name != "kernel" || all[0].PID != 0 ||
+			all[1].Name != "launchd" || all[1].PID != 1 {
 			t.Fatalf("%d processes, first %+v", len(all), all[:2])
 		}
 		names := map[string]bool{}
@@ -193,7 +213,8 @@ func TestProcesses(t *testing.T) {
 			if got, ok := p.Process(proc.PID); !ok || got != proc {
 				t.Errorf("Process(%d) = %+v, %v", proc.PID, got, ok)
 			}
-			if proc.PID > 1 && proc.ParentPID != 1 || proc.Started.IsZero() || proc.Started.After(p.Now()) || proc.UUID == [16]byte{} || proc.User == "" {
+			if proc.PID > 1 && proc.ParentPID != 1 || proc.Started.IsZero() ||
+				proc.Started.After(p.Now()) || proc.UUID == [16]byte{} || proc.User == "" {
 				t.Errorf("incomplete process %+v", proc)
 			}
 		}
@@ -209,7 +230,8 @@ func TestLaunchAndKill(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t, Options{})
 	proc, err := p.Launch("com.example.shop")
-	if err != nil || proc.BundleID != "com.example.shop" || !strings.HasSuffix(proc.Path, "/ShopDemo.app/ShopDemo") {
+	if err != nil || proc.BundleID != "com.example.shop" ||
+		!strings.HasSuffix(proc.Path, "/ShopDemo.app/ShopDemo") {
 		t.Fatalf("Launch = %+v, %v", proc, err)
 	}
 	if again, err := p.Launch("com.example.shop"); err != nil || again != proc {
@@ -262,7 +284,8 @@ func TestPIDsWrap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !seen[maxPID-1] && !seen[maxPID-2] && !seen[maxPID-3] && !seen[maxPID-4] || len(seen) != 200 {
+	if !seen[maxPID-1] && !seen[maxPID-2] && !seen[maxPID-3] && !seen[maxPID-4] ||
+		len(seen) != 200 {
 		t.Errorf("%d identifiers, none at the end of the range", len(seen))
 	}
 }

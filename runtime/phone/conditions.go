@@ -71,7 +71,8 @@ func (p *Phone) EnableCondition(id, profile string) (release func(), err error) 
 func knownCondition(id, profile string) bool {
 	for _, c := range knownConditions {
 		if c.ID == id {
-			return slices.ContainsFunc(c.Profiles, func(q ConditionProfile) bool { return q.ID == profile })
+			return slices.ContainsFunc(c.Profiles,
+				func(q ConditionProfile) bool { return q.ID == profile })
 		}
 	}
 	return false

@@ -14,11 +14,13 @@ func TestConditions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.EnableCondition("ThermalCondition", "ThermalFair"); !errors.Is(err, ErrConditionActive) {
+	if _, err := p.EnableCondition("ThermalCondition", "ThermalFair"); !errors.Is(err,
+		ErrConditionActive) {
 		t.Errorf("a second condition: %v", err)
 	}
 	for _, c := range p.Conditions() {
-		if active := c.ID == "SlowNetworkCondition"; (c.Active == "SlowNetwork3GGood") != active || len(c.Profiles) < 4 {
+		if active := c.ID == "SlowNetworkCondition"; (c.Active == "SlowNetwork3GGood") != active ||
+			len(c.Profiles) < 4 {
 			t.Errorf("condition %+v", c)
 		}
 	}
@@ -36,7 +38,9 @@ func TestConditions(t *testing.T) {
 	if id, _ := p.ActiveCondition(); id != "" {
 		t.Errorf("%s outlives a boot", id)
 	}
-	for _, c := range [][2]string{{"None", "ThermalFair"}, {"ThermalCondition", "SlowNetwork3GGood"}} {
+	for _, c := range [][2]string{
+		{"None", "ThermalFair"}, {"ThermalCondition", "SlowNetwork3GGood"},
+	} {
 		if _, err := p.EnableCondition(c[0], c[1]); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%v: %v", c, err)
 		}

@@ -34,7 +34,8 @@ func TestContentAgainstModel(t *testing.T) {
 				t.Fatalf("begin %d, step %d: size %d, want %d", begin, step, h.Size(), len(want))
 			}
 			if total, free, _ := f.Usage(); int64(total-free) != occupied(h.Size()) {
-				t.Fatalf("begin %d, step %d: %d bytes taken, size %d", begin, step, total-free, h.Size())
+				t.Fatalf("begin %d, step %d: %d bytes taken, size %d", begin, step, total-free,
+					h.Size())
 			}
 		}
 		if got, err := f.ReadFile("x"); err != nil || !bytes.Equal(got, want) {
@@ -77,7 +78,8 @@ func randomStep(t *testing.T, rnd *rand.Rand, h *File, want []byte) []byte {
 		if err := h.Truncate(int64(off)); err != nil {
 			t.Fatal(err)
 		}
-		want = append(want[:min(off, len(want)):min(off, len(want))], make([]byte, max(off-len(want), 0))...)
+		want = append(want[:min(off, len(want)):min(off, len(want))],
+			make([]byte, max(off-len(want), 0))...)
 	default:
 		n, err := h.ReadAt(p, int64(off))
 		exp := []byte{}
@@ -85,7 +87,8 @@ func randomStep(t *testing.T, rnd *rand.Rand, h *File, want []byte) []byte {
 			exp = want[off:min(off+len(p), len(want))]
 		}
 		if !bytes.Equal(p[:n], exp) {
-			t.Fatalf("ReadAt(%d bytes at %d) of %d: %d bytes, contents differ", len(p), off, len(want), n)
+			t.Fatalf("ReadAt(%d bytes at %d) of %d: %d bytes, contents differ", len(p), off,
+				len(want), n)
 		}
 		if (n < len(p)) != (err == io.EOF) || err != nil && err != io.EOF {
 			t.Fatalf("ReadAt = %d of %d, %v", n, len(p), err)

@@ -48,8 +48,10 @@ func (p *Phone) buildCrashes(f *FS) {
 		render := sync.OnceValue(func() []byte { return p.renderReport(r, loc) })
 		f.must(r.name, f.addSource(r.file(loc), lazyBytes(render), r.at))
 	}
-	f.put("DiagnosticLogs/security.log.20240603T074100Z", 1, text("securityd: keychain upgrade finished\n"))
-	f.put("com.apple.appstored/appstored.log", 2, text("2024-06-03 09:41:00 appstored: no pending updates\n"))
+	f.put("DiagnosticLogs/security.log.20240603T074100Z", 1,
+		text("securityd: keychain upgrade finished\n"))
+	f.put("com.apple.appstored/appstored.log", 2,
+		text("2024-06-03 09:41:00 appstored: no pending updates\n"))
 }
 
 // oldReports is what happened to the phone before.
@@ -61,7 +63,10 @@ func (p *Phone) oldReports() []report {
 				a := p.newApp(s, nil, nil)
 				d := a.daemon()
 				r.name, r.version, r.build = s.Executable, s.ShortVersion, s.Version
-				r.proc = Process{PID: 400 + len(s.Name)*13, Name: s.Executable, Path: d.path, BundleID: bundleID, User: "mobile"}
+				r.proc = Process{
+					PID: 400 + len(s.Name)*13, Name: s.Executable, Path: d.path, BundleID: bundleID,
+					User: "mobile",
+				}
 			}
 		}
 		r.proc.UUID = uuidOf(r.proc.Path, p.prof.build)
@@ -69,7 +74,10 @@ func (p *Phone) oldReports() []report {
 	}
 	daemon := func(dir, file, bug string) report {
 		return report{dir: dir, name: path.Base(file), bug: bug, version: "1.0", build: "1",
-			proc: Process{PID: 90 + len(file), Name: path.Base(file), Path: file, User: "root", UUID: uuidOf(file, p.prof.build)}}
+			proc: Process{
+				PID: 90 + len(file), Name: path.Base(file), Path: file, User: "root",
+				UUID: uuidOf(file, p.prof.build),
+			}}
 	}
 	return []report{
 		app("", "com.example.notes"),
@@ -123,7 +131,8 @@ func trimIPS(name string) string { return name[:len(name)-len(".ips")] }
 // announceReport logs the line that watchers of crashes wait for.
 func (p *Phone) announceReport(file string) {
 	helper, _ := p.ProcessNamed("osanalyticshelper")
-	p.Log(LogEntry{PID: helper.PID, ImagePath: "/System/Library/PrivateFrameworks/OSAnalytics.framework/OSAnalytics",
+	p.Log(LogEntry{PID: helper.PID,
+		ImagePath: "/System/Library/PrivateFrameworks/OSAnalytics.framework/OSAnalytics",
 		Subsystem: "com.apple.osanalytics", Category: "report",
 		Message: "Saved type '309(<private>)' report (1 of max 25) at " + crashRoot + file})
 }
@@ -133,12 +142,16 @@ func (p *Phone) renderReport(r report, loc *time.Location) []byte {
 	incident := uuidText(uuidOf("incident", p.id.udid, r.name, r.at.String()))
 	osVersion := fmt.Sprintf("iPhone OS %s (%s)", p.prof.version, p.prof.build)
 	stamp := r.at.In(loc).Format("2006-01-02 15:04:05.00 -0700")
-	head := map[string]any{"bug_type": r.bug, "incident_id": incident, "os_version": osVersion, "timestamp": stamp}
+	head := map[string]any{
+		"bug_type": r.bug, "incident_id": incident, "os_version": osVersion, "timestamp": stamp,
+	}
 	body := p.reportBody(r, incident, osVersion, r.at.In(loc))
 	if r.bug == bugCrash {
 		for k, v := range map[string]any{
-			"app_name": r.proc.Name, "app_version": r.version, "build_version": r.build, "bundleID": r.proc.BundleID,
-			"is_first_party": first(r.proc.BundleID), "name": r.proc.Name, "platform": 2, "roots_installed": 0,
+			"app_name": r.proc.Name, "app_version": r.version, "build_version": r.build,
+			"bundleID":       r.proc.BundleID,
+			"is_first_party": first(r.proc.BundleID), "name": r.proc.Name, "platform": 2,
+			"roots_installed":     0,
 			"share_with_app_devs": 0, "slice_uuid": uuidText(r.proc.UUID),
 		} {
 			head[k] = v

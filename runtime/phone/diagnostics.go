@@ -66,8 +66,10 @@ func (p *Phone) Gestalt(keys []string) plist.Dict {
 // phones of the profiles have them all.
 var capabilities = []string{
 	"accelerometer", "arkit", "arm64", "armv7", "auto-focus-camera", "bluetooth-le", "camera-flash",
-	"front-facing-camera", "gamekit", "gps", "gyroscope", "healthkit", "iphone-ipad-minimum-performance-a12",
-	"location-services", "magnetometer", "metal", "microphone", "nfc", "opengles-1", "opengles-2", "opengles-3",
+	"front-facing-camera", "gamekit", "gps", "gyroscope", "healthkit",
+	"iphone-ipad-minimum-performance-a12",
+	"location-services", "magnetometer", "metal", "microphone", "nfc", "opengles-1", "opengles-2",
+	"opengles-3",
 	"peer-peer", "sms", "still-camera", "telephony", "video-camera", "wifi",
 }
 
@@ -77,17 +79,25 @@ func (p *Phone) GestaltDeprecated() bool { return p.prof.gestaltGone }
 
 // gestaltKeys is what MobileGestalt knows.
 var gestaltKeys = map[string]func(*Phone) any{
-	"ActiveWirelessTechnology":             is("WiFi"),
-	"ArtworkTraits":                        artwork,
-	"BasebandStatus":                       is("BBInfoAvailable"),
-	"BatteryCurrentCapacity":               own(func(p *Phone) int64 { return int64(p.batteryState().percent) }),
-	"BatteryIsCharging":                    own(func(p *Phone) bool { return p.batteryState().filling() }),
-	"BatteryIsFullyCharged":                own(func(p *Phone) bool { return p.batteryState().percent == 100 }),
-	"BluetoothAddress":                     own(func(p *Phone) string { return p.id.bluetooth }),
-	"BoardId":                              own(func(p *Phone) int64 { return p.prof.boardID }),
-	"BuildVersion":                         own(func(p *Phone) string { return p.prof.build }),
-	"CPUArchitecture":                      is("arm64e"),
-	"ChipID":                               own(func(p *Phone) int64 { return int64(p.prof.chipID) }),
+	"ActiveWirelessTechnology": is("WiFi"),
+	"ArtworkTraits":            artwork,
+	"BasebandStatus":           is("BBInfoAvailable"),
+	"BatteryCurrentCapacity": own(
+		func(p *Phone) int64 { return int64(p.batteryState().percent) },
+	),
+	"BatteryIsCharging": own(
+		func(p *Phone) bool { return p.batteryState().filling() },
+	),
+	"BatteryIsFullyCharged": own(
+		func(p *Phone) bool { return p.batteryState().percent == 100 },
+	),
+	"BluetoothAddress": own(func(p *Phone) string { return p.id.bluetooth }),
+	"BoardId":          own(func(p *Phone) int64 { return p.prof.boardID }),
+	"BuildVersion":     own(func(p *Phone) string { return p.prof.build }),
+	"CPUArchitecture":  is("arm64e"),
+	"ChipID": own(
+		func(p *Phone) int64 { return int64(p.prof.chipID) },
+	),
 	"DeviceClass":                          is("iPhone"),
 	"DeviceClassNumber":                    is(int64(1)),
 	"DeviceColor":                          own(func(p *Phone) string { return p.prof.color }),
@@ -106,36 +116,40 @@ var gestaltKeys = map[string]func(*Phone) any{
 	"IsSimulator":                          is(false),
 	"MLBSerialNumber":                      own(func(p *Phone) string { return p.id.mlb }),
 	"MarketingNameString":                  own(func(p *Phone) string { return p.prof.marketing }),
-	"ModelNumber":                          own(func(p *Phone) string { return p.prof.modelNumber }),
-	"PasswordConfigured":                   own((*Phone).HasPasscode),
-	"PasswordProtected":                    own((*Phone).Locked),
-	"PhysicalRamSize":                      own(func(p *Phone) int64 { return p.prof.ram }),
-	"ProductName":                          is("iPhone OS"),
-	"ProductType":                          own((*Phone).ProductType),
-	"ProductVersion":                       own((*Phone).ProductVersion),
-	"RegionCode":                           is("LL"),
-	"RegionInfo":                           is("LL/A"),
-	"ReleaseType":                          is("User"),
-	"SerialNumber":                         own(func(p *Phone) string { return p.id.serial }),
-	"SupportedDeviceFamilies":              func(*Phone) any { return []any{int64(1)} },
-	"UniqueChipID":                         own(func(p *Phone) int64 { return int64(p.id.ecid) }),
-	"UniqueDeviceID":                       own((*Phone).UDID),
-	"UserAssignedDeviceName":               own((*Phone).Name),
-	"WifiAddress":                          own(func(p *Phone) string { return p.id.wifi }),
-	"main-screen-class":                    is(int64(14)),
-	"main-screen-height":                   own(func(p *Phone) int64 { return p.prof.height }),
-	"main-screen-scale":                    is(3.0),
-	"main-screen-width":                    own(func(p *Phone) int64 { return p.prof.width }),
-	"supports-force-touch":                 is(false),
+	"ModelNumber": own(
+		func(p *Phone) string { return p.prof.modelNumber },
+	),
+	"PasswordConfigured":      own((*Phone).HasPasscode),
+	"PasswordProtected":       own((*Phone).Locked),
+	"PhysicalRamSize":         own(func(p *Phone) int64 { return p.prof.ram }),
+	"ProductName":             is("iPhone OS"),
+	"ProductType":             own((*Phone).ProductType),
+	"ProductVersion":          own((*Phone).ProductVersion),
+	"RegionCode":              is("LL"),
+	"RegionInfo":              is("LL/A"),
+	"ReleaseType":             is("User"),
+	"SerialNumber":            own(func(p *Phone) string { return p.id.serial }),
+	"SupportedDeviceFamilies": func(*Phone) any { return []any{int64(1)} },
+	"UniqueChipID":            own(func(p *Phone) int64 { return int64(p.id.ecid) }),
+	"UniqueDeviceID":          own((*Phone).UDID),
+	"UserAssignedDeviceName":  own((*Phone).Name),
+	"WifiAddress":             own(func(p *Phone) string { return p.id.wifi }),
+	"main-screen-class":       is(int64(14)),
+	"main-screen-height":      own(func(p *Phone) int64 { return p.prof.height }),
+	"main-screen-scale":       is(3.0),
+	"main-screen-width":       own(func(p *Phone) int64 { return p.prof.width }),
+	"supports-force-touch":    is(false),
 }
 
 func artwork(p *Phone) any {
-	return plist.Dict{"ArtworkDeviceIdiom": "phone", "ArtworkDeviceProductDescription": p.prof.marketing,
-		"ArtworkDeviceScaleFactor": 3.0, "ArtworkDeviceSubType": p.prof.height}
+	return plist.Dict{"ArtworkDeviceIdiom": "phone",
+		"ArtworkDeviceProductDescription": p.prof.marketing,
+		"ArtworkDeviceScaleFactor":        3.0, "ArtworkDeviceSubType": p.prof.height}
 }
 
 func gestaltDisk(p *Phone) any {
-	return plist.Dict{"TotalDataAvailable": int64(p.vol.free()), "TotalDataCapacity": int64(p.prof.capacity),
+	return plist.Dict{"TotalDataAvailable": int64(p.vol.free()),
+		"TotalDataCapacity":   int64(p.prof.capacity),
 		"TotalDiskCapacity":   int64(p.prof.capacity + p.prof.systemSize),
 		"TotalSystemCapacity": int64(p.prof.systemSize), "TotalSystemAvailable": int64(0)}
 }

@@ -15,7 +15,8 @@ func TestDiagnostics(t *testing.T) {
 		}
 		for _, kind := range []string{"WiFi", "GasGauge", "HDMI", "NAND"} {
 			d, ok := p.Diagnostics(kind)
-			if part, _ := all.Dict(kind); !ok || d["Status"] != "Success" || part["Status"] != "Success" {
+			if part, _ := all.Dict(kind); !ok || d["Status"] != "Success" ||
+				part["Status"] != "Success" {
 				t.Errorf("%s = %v, %v", kind, d, ok)
 			}
 			if _, err := plist.Encode(d, plist.Binary); err != nil {
@@ -38,7 +39,8 @@ func TestGestalt(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t, Options{Name: "Green"})
 	got := p.Gestalt([]string{"UniqueDeviceID", "DeviceName", "telephony", "no-such-key"})
-	if len(got) != 3 || got["UniqueDeviceID"] != p.UDID() || got["DeviceName"] != "Green" || got["telephony"] != true {
+	if len(got) != 3 || got["UniqueDeviceID"] != p.UDID() || got["DeviceName"] != "Green" ||
+		got["telephony"] != true {
 		t.Errorf("Gestalt = %v", got)
 	}
 	all := p.Gestalt(nil)
@@ -46,8 +48,10 @@ func TestGestalt(t *testing.T) {
 		t.Errorf("%d keys, %v", len(all), err)
 	}
 	// What lockdown says as well must be the same.
-	for _, key := range []string{"SerialNumber", "ProductType", "ProductVersion", "BuildVersion", "BluetoothAddress", "ChipID", "UniqueChipID",
-		"ModelNumber", "RegionInfo", "HardwarePlatform", "InternationalMobileEquipmentIdentity", "FirmwareVersion", "MLBSerialNumber"} {
+	for _, key := range []string{"SerialNumber", "ProductType", "ProductVersion", "BuildVersion",
+		"BluetoothAddress", "ChipID", "UniqueChipID",
+		"ModelNumber", "RegionInfo", "HardwarePlatform", "InternationalMobileEquipmentIdentity",
+		"FirmwareVersion", "MLBSerialNumber"} {
 		if all[key] != value(t, p, "", key) {
 			t.Errorf("%s: gestalt %v, lockdown %v", key, all[key], value(t, p, "", key))
 		}
@@ -69,10 +73,12 @@ func TestIORegistry(t *testing.T) {
 	} {
 		d, ok := p.IORegistry(c.plane, c.name, c.class)
 		if _, has := d[c.key]; !ok || !has {
-			t.Errorf("IORegistry(%q, %q, %q) = %v, %v, want %s in it", c.plane, c.name, c.class, d, ok, c.key)
+			t.Errorf("IORegistry(%q, %q, %q) = %v, %v, want %s in it", c.plane, c.name, c.class, d,
+				ok, c.key)
 		}
 	}
-	for _, c := range [][3]string{{"IONope", "", ""}, {"", "Nope", ""}, {"", "", "Nope"}, {"", "AppleSmartBattery", "IO80211Interface"},
+	for _, c := range [][3]string{{"IONope", "", ""}, {"", "Nope", ""}, {"", "", "Nope"},
+		{"", "AppleSmartBattery", "IO80211Interface"},
 		{"IODeviceTree", "AppleSmartBattery", ""}} {
 		if d, ok := p.IORegistry(c[0], c[1], c[2]); ok || d != nil {
 			t.Errorf("IORegistry(%q) = %v, %v, want nothing", c, d, ok)

@@ -11,10 +11,13 @@ import (
 // rootPaths are directories that are there without a file that this package
 // knows. Those that end in a star answer nobody.
 var rootPaths = []string{
-	"/Applications", "/Developer/Library", "/Developer/usr/bin", "/Library/Caches", "/Library/Managed Preferences",
-	"/System/Library/Frameworks", "/bin", "/cores", "/dev", "/etc", "/private/etc", "/private/preboot", "/private/tmp",
+	"/Applications", "/Developer/Library", "/Developer/usr/bin", "/Library/Caches",
+	"/Library/Managed Preferences",
+	"/System/Library/Frameworks", "/bin", "/cores", "/dev", "/etc", "/private/etc",
+	"/private/preboot", "/private/tmp",
 	"/private/var/containers/Bundle", "/private/var/log", "/private/var/mobile/Library/Preferences",
-	"/private/var/mobile/Media", "/private/var/root/*", "/private/var/mobile/Containers/Data/*", "/private/var/tmp",
+	"/private/var/mobile/Media", "/private/var/root/*", "/private/var/mobile/Containers/Data/*",
+	"/private/var/tmp",
 	"/private/var/mobile/Library/Logs/CrashReporter", "/tmp", "/usr/lib", "/usr/share", "/var",
 }
 
@@ -38,7 +41,10 @@ func (p *Phone) listDirectory(dir string) ([]string, error) {
 			dir = "/private" + dir
 		}
 	}
-	for root, tree := range map[string]*FS{"/private/var/mobile/Media": p.media, "/private" + strings.TrimSuffix(crashRoot, "/"): p.crash} {
+	for root, tree := range map[string]*FS{
+		"/private/var/mobile/Media":                     p.media,
+		"/private" + strings.TrimSuffix(crashRoot, "/"): p.crash,
+	} {
 		if rest, ok := strings.CutPrefix(dir+"/", root+"/"); ok {
 			return tree.ReadDir("/" + rest)
 		}
@@ -73,21 +79,29 @@ func (p *Phone) paths() []string {
 		out = append(out, d.path)
 	}
 	for _, a := range p.Apps() {
-		out = append(out, a.daemon().path, a.Path()+"/Info.plist", a.Path()+"/_CodeSignature/CodeResources")
+		out = append(out, a.daemon().path, a.Path()+"/Info.plist",
+			a.Path()+"/_CodeSignature/CodeResources")
 	}
 	return out
 }
 
 // NetworkInterfaces describes the network interfaces by their BSD names.
 func (p *Phone) NetworkInterfaces() map[string]string {
-	return map[string]string{"en0": "Wi-Fi", "en1": "Ethernet Adaptor (en1)", "en2": "Ethernet Adaptor (en2)",
-		"lo0": "Loopback", "pdp_ip0": "Cellular (pdp_ip0)", "awdl0": "AirDrop", "utun0": "VPN (utun0)"}
+	return map[string]string{"en0": "Wi-Fi", "en1": "Ethernet Adaptor (en1)",
+		"en2": "Ethernet Adaptor (en2)",
+		"lo0": "Loopback", "pdp_ip0": "Cellular (pdp_ip0)", "awdl0": "AirDrop",
+		"utun0": "VPN (utun0)"}
 }
 
-var userNames = map[int]string{-2: "nobody", 0: "root", 1: "daemon", 24: "_networkd", 25: "_wireless", 33: "_installd",
-	64: "_securityd", 65: "_mdnsresponder", 98: "_trustd", 205: "_locationd", 263: "_analyticsd", 266: "_timed", 282: "_amfid", 501: "mobile"}
+var userNames = map[int]string{-2: "nobody", 0: "root", 1: "daemon", 24: "_networkd",
+	25: "_wireless", 33: "_installd",
+	64: "_securityd", 65: "_mdnsresponder", 98: "_trustd", 205: "_locationd", 263: "_analyticsd",
+	266: "_timed", 282: "_amfid", 501: "mobile"}
 
-var groupNames = map[int]string{-2: "nobody", 0: "wheel", 1: "daemon", 2: "kmem", 20: "staff", 29: "certusers", 80: "admin", 501: "mobile"}
+var groupNames = map[int]string{
+	-2: "nobody", 0: "wheel", 1: "daemon", 2: "kmem", 20: "staff", 29: "certusers", 80: "admin",
+	501: "mobile",
+}
 
 // UserName returns the name of a user identifier.
 func (p *Phone) UserName(uid int) (string, bool) { name, ok := userNames[uid]; return name, ok }

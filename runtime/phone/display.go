@@ -16,7 +16,10 @@ type Display struct {
 func (p *Phone) Displays() []Display {
 	width, height := p.ScreenSize()
 	scale, _ := p.Gestalt([]string{"main-screen-scale"}).Real("main-screen-scale")
-	return []Display{{ID: 1, Name: "LCD", UniqueID: strconv.Itoa(1), Primary: true, Width: width, Height: height, Scale: scale}}
+	return []Display{{
+		ID: 1, Name: "LCD", UniqueID: strconv.Itoa(1), Primary: true, Width: width, Height: height,
+		Scale: scale,
+	}}
 }
 
 // ScreenOn reports whether the screen is lit: a locked phone turns it off.

@@ -18,7 +18,8 @@ func newTestFS(t testing.TB) *FS {
 	f := NewFS(func() time.Time { return at }, 1<<30)
 	for _, err := range []error{
 		f.Mkdir("a/b/c"), f.Mkdir("/empty"), f.WriteFile("a/file", []byte("hello")),
-		f.Symlink("file", "a/link"), f.Symlink("/a/b", "abs"), f.Symlink("../../x", "a/out"), f.Symlink("loop", "loop"),
+		f.Symlink("file", "a/link"), f.Symlink("/a/b", "abs"), f.Symlink("../../x", "a/out"),
+		f.Symlink("loop", "loop"),
 		f.Symlink("nowhere", "dangling"),
 	} {
 		if err != nil {
@@ -58,52 +59,130 @@ var refusals = map[string]struct {
 	do   func(*FS) error
 	want error
 }{
-	"stat missing":                {func(f *FS) error { _, err := f.Stat("x"); return err }, fs.ErrNotExist},
-	"stat below missing":          {func(f *FS) error { _, err := f.Stat("x/y"); return err }, fs.ErrNotExist},
-	"stat below file":             {func(f *FS) error { _, err := f.Stat("a/file/y"); return err }, ErrNotDir},
-	"stat above root":             {func(f *FS) error { _, err := f.Stat("../x"); return err }, fs.ErrPermission},
-	"stat above root by detour":   {func(f *FS) error { _, err := f.Stat("a/../../x"); return err }, fs.ErrPermission},
-	"stat above root by link":     {func(f *FS) error { _, err := f.Stat("a/out/y"); return err }, fs.ErrPermission},
-	"stat loop":                   {func(f *FS) error { _, err := f.Stat("loop/y"); return err }, ErrInvalid},
-	"stat long name":              {func(f *FS) error { _, err := f.Stat(strings.Repeat("n", maxName+1)); return err }, ErrInvalid},
-	"stat long path":              {func(f *FS) error { _, err := f.Stat(strings.Repeat("a/", maxPath)); return err }, ErrInvalid},
-	"stat NUL":                    {func(f *FS) error { _, err := f.Stat("a\x00b"); return err }, ErrInvalid},
-	"list file":                   {func(f *FS) error { _, err := f.ReadDir("a/file"); return err }, ErrNotDir},
-	"list missing":                {func(f *FS) error { _, err := f.ReadDir("x"); return err }, fs.ErrNotExist},
-	"mkdir over file":             {func(f *FS) error { return f.Mkdir("a/file") }, fs.ErrExist},
-	"mkdir below file":            {func(f *FS) error { return f.Mkdir("a/file/d") }, ErrNotDir},
-	"mkdir outside":               {func(f *FS) error { return f.Mkdir("../d") }, fs.ErrPermission},
-	"remove missing":              {func(f *FS) error { return f.Remove("x") }, fs.ErrNotExist},
-	"remove full directory":       {func(f *FS) error { return f.Remove("a") }, ErrNotEmpty},
-	"remove root":                 {func(f *FS) error { return f.Remove("/") }, fs.ErrPermission},
-	"remove all of root":          {func(f *FS) error { return f.RemoveAll("a/..") }, fs.ErrPermission},
-	"remove all of missing":       {func(f *FS) error { return f.RemoveAll("x") }, fs.ErrNotExist},
-	"rename missing":              {func(f *FS) error { return f.Rename("x", "y") }, fs.ErrNotExist},
-	"rename onto directory":       {func(f *FS) error { return f.Rename("a/file", "empty") }, fs.ErrExist},
-	"rename directory onto file":  {func(f *FS) error { return f.Rename("empty", "a/file") }, ErrNotDir},
-	"rename into itself":          {func(f *FS) error { return f.Rename("a", "a/b/c/d") }, ErrInvalid},
-	"rename root":                 {func(f *FS) error { return f.Rename("/", "x") }, fs.ErrPermission},
-	"rename outside":              {func(f *FS) error { return f.Rename("a/file", "../y") }, fs.ErrPermission},
-	"rename to missing directory": {func(f *FS) error { return f.Rename("a/file", "x/y") }, fs.ErrNotExist},
-	"symlink over file":           {func(f *FS) error { return f.Symlink("t", "a/file") }, fs.ErrExist},
-	"symlink to nothing":          {func(f *FS) error { return f.Symlink("", "l") }, ErrInvalid},
-	"link to directory":           {func(f *FS) error { return f.Link("a", "l") }, fs.ErrPermission},
-	"link to missing":             {func(f *FS) error { return f.Link("x", "l") }, fs.ErrNotExist},
-	"link over file":              {func(f *FS) error { return f.Link("a/file", "a/link") }, fs.ErrExist},
-	"truncate directory":          {func(f *FS) error { return f.Truncate("a", 0) }, ErrIsDir},
-	"truncate negative":           {func(f *FS) error { return f.Truncate("a/file", -1) }, ErrInvalid},
-	"truncate beyond the volume":  {func(f *FS) error { return f.Truncate("a/file", 1<<40) }, ErrNoSpace},
-	"truncate beyond all":         {func(f *FS) error { return f.Truncate("a/file", 1<<63-1) }, ErrInvalid},
-	"times of missing":            {func(f *FS) error { return f.Chtimes("x", time.Now()) }, fs.ErrNotExist},
-	"open missing":                {func(f *FS) error { _, err := f.Open("x", os.O_RDONLY); return err }, fs.ErrNotExist},
-	"open directory":              {func(f *FS) error { _, err := f.Open("a", os.O_RDONLY); return err }, ErrIsDir},
-	"create over directory":       {func(f *FS) error { _, err := f.Open("a", os.O_RDWR|os.O_CREATE); return err }, ErrIsDir},
-	"create exclusively":          {func(f *FS) error { _, err := f.Open("a/file", os.O_RDWR|os.O_CREATE|os.O_EXCL); return err }, fs.ErrExist},
-	"create in missing directory": {func(f *FS) error { _, err := f.Open("x/y", os.O_RDWR|os.O_CREATE); return err }, fs.ErrNotExist},
-	"create outside by link":      {func(f *FS) error { _, err := f.Open("a/out", os.O_RDWR|os.O_CREATE); return err }, fs.ErrPermission},
-	"synthetic over file":         {func(f *FS) error { return f.AddSynthetic("a/file", 1, 1, time.Now()) }, fs.ErrExist},
-	"synthetic of negative size":  {func(f *FS) error { return f.AddSynthetic("n", -1, 1, time.Now()) }, ErrInvalid},
-	"synthetic beyond the volume": {func(f *FS) error { return f.AddSynthetic("n", 1<<31, 1, time.Now()) }, ErrNoSpace},
+	"stat missing": {
+		func(f *FS) error { _, err := f.Stat("x"); return err }, fs.ErrNotExist,
+	},
+	"stat below missing": {
+		func(f *FS) error { _, err := f.Stat("x/y"); return err }, fs.ErrNotExist,
+	},
+	"stat below file": {
+		func(f *FS) error { _, err := f.Stat("a/file/y"); return err }, ErrNotDir,
+	},
+	"stat above root": {
+		func(f *FS) error { _, err := f.Stat("../x"); return err }, fs.ErrPermission,
+	},
+	"stat above root by detour": {
+		func(f *FS) error { _, err := f.Stat("a/../../x"); return err }, fs.ErrPermission,
+	},
+	"stat above root by link": {
+		func(f *FS) error { _, err := f.Stat("a/out/y"); return err }, fs.ErrPermission,
+	},
+	"stat loop": {
+		func(f *FS) error { _, err := f.Stat("loop/y"); return err }, ErrInvalid,
+	},
+	"stat long name": {
+		func(f *FS) error { _, err := f.Stat(strings.Repeat("n", maxName+1)); return err },
+		ErrInvalid,
+	},
+	"stat long path": {
+		func(f *FS) error { _, err := f.Stat(strings.Repeat("a/", maxPath)); return err },
+		ErrInvalid,
+	},
+	"stat NUL": {
+		func(f *FS) error { _, err := f.Stat("a\x00b"); return err }, ErrInvalid,
+	},
+	"list file": {
+		func(f *FS) error { _, err := f.ReadDir("a/file"); return err }, ErrNotDir,
+	},
+	"list missing": {
+		func(f *FS) error { _, err := f.ReadDir("x"); return err }, fs.ErrNotExist,
+	},
+	"mkdir over file":       {func(f *FS) error { return f.Mkdir("a/file") }, fs.ErrExist},
+	"mkdir below file":      {func(f *FS) error { return f.Mkdir("a/file/d") }, ErrNotDir},
+	"mkdir outside":         {func(f *FS) error { return f.Mkdir("../d") }, fs.ErrPermission},
+	"remove missing":        {func(f *FS) error { return f.Remove("x") }, fs.ErrNotExist},
+	"remove full directory": {func(f *FS) error { return f.Remove("a") }, ErrNotEmpty},
+	"remove root":           {func(f *FS) error { return f.Remove("/") }, fs.ErrPermission},
+	"remove all of root": {
+		func(f *FS) error { return f.RemoveAll("a/..") }, fs.ErrPermission,
+	},
+	"remove all of missing": {func(f *FS) error { return f.RemoveAll("x") }, fs.ErrNotExist},
+	"rename missing": {
+		func(f *FS) error { return f.Rename("x", "y") }, fs.ErrNotExist,
+	},
+	"rename onto directory": {
+		func(f *FS) error { return f.Rename("a/file", "empty") }, fs.ErrExist,
+	},
+	"rename directory onto file": {
+		func(f *FS) error { return f.Rename("empty", "a/file") }, ErrNotDir,
+	},
+	"rename into itself": {
+		func(f *FS) error { return f.Rename("a", "a/b/c/d") }, ErrInvalid,
+	},
+	"rename root": {
+		func(f *FS) error { return f.Rename("/", "x") }, fs.ErrPermission,
+	},
+	"rename outside": {
+		func(f *FS) error { return f.Rename("a/file", "../y") }, fs.ErrPermission,
+	},
+	"rename to missing directory": {
+		func(f *FS) error { return f.Rename("a/file", "x/y") }, fs.ErrNotExist,
+	},
+	"symlink over file": {
+		func(f *FS) error { return f.Symlink("t", "a/file") }, fs.ErrExist,
+	},
+	"symlink to nothing": {func(f *FS) error { return f.Symlink("", "l") }, ErrInvalid},
+	"link to directory": {
+		func(f *FS) error { return f.Link("a", "l") }, fs.ErrPermission,
+	},
+	"link to missing": {func(f *FS) error { return f.Link("x", "l") }, fs.ErrNotExist},
+	"link over file": {
+		func(f *FS) error { return f.Link("a/file", "a/link") }, fs.ErrExist,
+	},
+	"truncate directory": {func(f *FS) error { return f.Truncate("a", 0) }, ErrIsDir},
+	"truncate negative": {
+		func(f *FS) error { return f.Truncate("a/file", -1) }, ErrInvalid,
+	},
+	"truncate beyond the volume": {
+		func(f *FS) error { return f.Truncate("a/file", 1<<40) }, ErrNoSpace,
+	},
+	"truncate beyond all": {
+		func(f *FS) error { return f.Truncate("a/file", 1<<63-1) }, ErrInvalid,
+	},
+	"times of missing": {
+		func(f *FS) error { return f.Chtimes("x", time.Now()) }, fs.ErrNotExist,
+	},
+	"open missing": {
+		func(f *FS) error { _, err := f.Open("x", os.O_RDONLY); return err }, fs.ErrNotExist,
+	},
+	"open directory": {
+		func(f *FS) error { _, err := f.Open("a", os.O_RDONLY); return err }, ErrIsDir,
+	},
+	"create over directory": {
+		func(f *FS) error { _, err := f.Open("a", os.O_RDWR|os.O_CREATE); return err }, ErrIsDir,
+	},
+	"create exclusively": {func(f *FS) error {
+		_, err := f.Open("a/file",
+			os.O_RDWR|os.O_CREATE|os.O_EXCL)
+		return err
+	}, fs.ErrExist},
+	"create in missing directory": {
+		func(f *FS) error { _, err := f.Open("x/y", os.O_RDWR|os.O_CREATE); return err },
+		fs.ErrNotExist,
+	},
+	"create outside by link": {
+		func(f *FS) error { _, err := f.Open("a/out", os.O_RDWR|os.O_CREATE); return err },
+		fs.ErrPermission,
+	},
+	"synthetic over file": {
+		func(f *FS) error { return f.AddSynthetic("a/file", 1, 1, time.Now()) }, fs.ErrExist,
+	},
+	"synthetic of negative size": {
+		func(f *FS) error { return f.AddSynthetic("n", -1, 1, time.Now()) }, ErrInvalid,
+	},
+	"synthetic beyond the volume": {
+		func(f *FS) error { return f.AddSynthetic("n", 1<<31, 1, time.Now()) }, ErrNoSpace,
+	},
 }
 
 // TestFSRefuses holds that a refused operation costs nothing, too.

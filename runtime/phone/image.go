@@ -37,10 +37,14 @@ var imageKinds = []imageKind{
 		backing: "/private/var/mobile/Library/Caches/com.apple.mobile.storage_mounter/staging.dimage",
 		// Each iOS version has an image of its own.
 		signature: func(prof *profile) []byte { return bytesOf(128, "image", prof.version) }},
-	{since: 17, name: "Personalized", personalized: "DeveloperDiskImage", path: "/System/Developer", fs: "apfs",
+	{since: 17, name: "Personalized", personalized: "DeveloperDiskImage", path: "/System/Developer",
+		fs:      "apfs",
 		backing: "/private/var/personalized_factory/DeveloperDiskImage.dmg",
 		// One image is for all phones.
-		signature: func(*profile) []byte { sum := sha512.Sum384([]byte("DeveloperDiskImage")); return sum[:] }},
+		signature: func(*profile) []byte {
+			sum := sha512.Sum384([]byte("DeveloperDiskImage"))
+			return sum[:]
+		}},
 }
 
 func (prof *profile) imageKind() *imageKind {
@@ -100,7 +104,8 @@ func (p *Phone) MountedImage() (Image, bool) {
 // not.
 func (p *Phone) DeveloperImage() Image {
 	k := p.prof.imageKind()
-	return Image{Type: k.name, PersonalizedType: k.personalized, MountPath: k.path, Signature: k.signature(p.prof),
+	return Image{Type: k.name, PersonalizedType: k.personalized, MountPath: k.path,
+		Signature:    k.signature(p.prof),
 		BackingImage: k.backing, DeviceNode: "disk4s1", Filesystem: k.fs}
 }
 

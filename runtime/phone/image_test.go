@@ -11,13 +11,17 @@ import (
 func TestImage(t *testing.T) {
 	t.Parallel()
 	eachProfile(t, func(t *testing.T, p *Phone) {
-		want := Image{Type: "Personalized", PersonalizedType: "DeveloperDiskImage", MountPath: "/System/Developer"}
+		want := Image{
+			Type: "Personalized", PersonalizedType: "DeveloperDiskImage",
+			MountPath: "/System/Developer",
+		}
 		signature := 48
 		if p.ProfileName() == "ios16" {
 			want, signature = Image{Type: "Developer", MountPath: "/Developer"}, 128
 		}
 		got, ok := p.MountedImage()
-		if !ok || got.Type != want.Type || got.PersonalizedType != want.PersonalizedType || got.MountPath != want.MountPath || len(got.Signature) != signature {
+		if !ok || got.Type != want.Type || got.PersonalizedType != want.PersonalizedType ||
+			got.MountPath != want.MountPath || len(got.Signature) != signature {
 			t.Errorf("MountedImage = %+v, %v, want %+v", got, ok, want)
 		}
 		if got.BackingImage == "" || got.DeviceNode == "" || got.Filesystem == "" {
@@ -38,9 +42,13 @@ func TestImage(t *testing.T) {
 func TestImageOfAll(t *testing.T) {
 	t.Parallel()
 	signature := func(profile string, serial int) string {
-		return string(newPhone(t, Options{Profile: profile, Serial: serial}).DeveloperImage().Signature)
+		return string(
+			newPhone(t, Options{Profile: profile, Serial: serial}).DeveloperImage().Signature,
+		)
 	}
-	if signature("ios17", 0) != signature("ios26", 1) || signature("ios16", 0) != signature("ios16", 1) || signature("ios16", 0) == signature("ios17", 0) {
+	if signature("ios17", 0) != signature("ios26", 1) ||
+		signature("ios16", 0) != signature("ios16", 1) ||
+		signature("ios16", 0) == signature("ios17", 0) {
 		t.Error("signatures differ where one image is for all")
 	}
 }
@@ -88,17 +96,21 @@ func TestImageAndBoot(t *testing.T) {
 func TestDeveloperServices(t *testing.T) {
 	t.Parallel()
 	eachProfile(t, func(t *testing.T, p *Phone) {
-		for _, c := range []struct{ image, mode bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
+		for _, c := range []struct{ image, mode bool }{
+			{true, true}, {true, false}, {false, true}, {false, false},
+		} {
 			p.SetDeveloperMode(c.mode)
 			if p.UnmountImage(); c.image {
 				p.MountImage()
 			}
-			if got, want := p.DeveloperServices(), c.image && c.mode; got != want || !p.HasDeveloperMode() {
+			if got, want := p.DeveloperServices(), c.image && c.mode; got != want ||
+				!p.HasDeveloperMode() {
 				t.Errorf("%+v: DeveloperServices = %v, want %v", c, got, want)
 			}
 		}
 		off := newPhone(t, Options{Profile: p.ProfileName(), NoDeveloperMode: true})
-		if off.DeveloperMode() || off.DeveloperServices() || !off.ImageMounted() || value(t, off, domainAMFI, "DeveloperModeStatus") != false {
+		if off.DeveloperMode() || off.DeveloperServices() || !off.ImageMounted() ||
+			value(t, off, domainAMFI, "DeveloperModeStatus") != false {
 			t.Error("NoDeveloperMode leaves developer mode on")
 		}
 	})
@@ -120,7 +132,8 @@ func TestPersonalizationIdentifiers(t *testing.T) {
 				t.Errorf("%s = %v, want %v as lockdown says", key, got, want)
 			}
 		}
-		if d["SecurityDomain"] != int64(1) || d["Ap,OSLongVersion"] != p.LongVersion() || d["Ap,ProductType"] != p.ProductType() {
+		if d["SecurityDomain"] != int64(1) || d["Ap,OSLongVersion"] != p.LongVersion() ||
+			d["Ap,ProductType"] != p.ProductType() {
 			t.Errorf("identifiers %v", d)
 		}
 	})
@@ -131,7 +144,8 @@ func TestProduction(t *testing.T) {
 	t.Parallel()
 	eachProfile(t, func(t *testing.T, p *Phone) {
 		d := p.Production()
-		if d["SecurityDomain"] != uint64(1) || d["SigningFuse"] != true || d["Image4CryptoHashMethod"] != "sha2-384" || d["IsVirtualDevice"] != false {
+		if d["SecurityDomain"] != uint64(1) || d["SigningFuse"] != true ||
+			d["Image4CryptoHashMethod"] != "sha2-384" || d["IsVirtualDevice"] != false {
 			t.Errorf("Production = %v", d)
 		}
 		if d["RestoreLongVersion"] != p.LongVersion() || p.LongVersion() == "" {
@@ -164,7 +178,9 @@ func TestLongVersion(t *testing.T) {
 
 func TestVersionNumber(t *testing.T) {
 	t.Parallel()
-	for profile, want := range map[string]int{"ios16": 1607, "ios17.2": 1702, "ios17": 1705, "ios18": 1805, "ios26": 2601} {
+	for profile, want := range map[string]int{
+		"ios16": 1607, "ios17.2": 1702, "ios17": 1705, "ios18": 1805, "ios26": 2601,
+	} {
 		if got := newPhone(t, Options{Profile: profile}).VersionNumber(); got != want {
 			t.Errorf("%s: VersionNumber = %d, want %d", profile, got, want)
 		}

@@ -60,7 +60,8 @@ func (e *ioEntry) properties(p *Phone) plist.Dict {
 }
 
 func (e *ioEntry) find(name, class string) *ioEntry {
-	if (name == "" || name == e.name) && (class == "" || class == e.class || slices.Contains(e.supers, class)) {
+	if (name == "" || name == e.name) &&
+		(class == "" || class == e.class || slices.Contains(e.supers, class)) {
 		return e
 	}
 	for _, c := range e.children {
@@ -86,61 +87,115 @@ func (e *ioEntry) tree(p *Phone, id *int64) plist.Dict {
 }
 
 var (
-	ioBattery = &ioEntry{name: "AppleSmartBattery", class: "AppleSmartBattery", supers: []string{"IOPMPowerSource"}, props: (*Phone).batteryProperties}
-	ioWiFi    = &ioEntry{name: "AppleBCMWLANSkywalkInterface", class: "AppleBCMWLANSkywalkInterface",
-		supers: []string{"IO80211Interface", "IO80211SkywalkInterface", "IONetworkInterface"}, props: (*Phone).wifiProperties}
-	ioWiFiOld = &ioEntry{name: "en0", class: "IO80211Interface", supers: []string{"IOEthernetInterface"}, props: (*Phone).wifiProperties}
-	ioDisplay = &ioEntry{name: "AppleCLCD2", class: "AppleCLCD2", supers: []string{"IOMobileFramebuffer"}, props: (*Phone).displayProperties}
-	ioStorage = &ioEntry{name: "AppleANS3NVMeController", class: "AppleANS3NVMeController", supers: []string{"IONVMeController"}, props: (*Phone).storageProperties}
-	ioUSB     = &ioEntry{name: "AppleT8110USBXDCI", class: "AppleUSBXDCI", props: (*Phone).usbProperties}
-	ioGPU     = &ioEntry{name: "AGXAcceleratorG14", class: "AGXAccelerator", supers: []string{"IOAccelerator"}}
+	ioBattery = &ioEntry{
+		name: "AppleSmartBattery", class: "AppleSmartBattery", supers: []string{"IOPMPowerSource"},
+		props: (*Phone).batteryProperties,
+	}
+	ioWiFi = &ioEntry{name: "AppleBCMWLANSkywalkInterface", class: "AppleBCMWLANSkywalkInterface",
+		supers: []string{"IO80211Interface", "IO80211SkywalkInterface", "IONetworkInterface"},
+		props:  (*Phone).wifiProperties}
+	ioWiFiOld = &ioEntry{
+		name: "en0", class: "IO80211Interface", supers: []string{"IOEthernetInterface"},
+		props: (*Phone).wifiProperties,
+	}
+	ioDisplay = &ioEntry{
+		name: "AppleCLCD2", class: "AppleCLCD2", supers: []string{"IOMobileFramebuffer"},
+		props: (*Phone).displayProperties,
+	}
+	ioStorage = &ioEntry{
+		name: "AppleANS3NVMeController", class: "AppleANS3NVMeController",
+		supers: []string{"IONVMeController"}, props: (*Phone).storageProperties,
+	}
+	ioUSB = &ioEntry{
+		name: "AppleT8110USBXDCI", class: "AppleUSBXDCI", props: (*Phone).usbProperties,
+	}
+	ioGPU = &ioEntry{
+		name: "AGXAcceleratorG14", class: "AGXAccelerator", supers: []string{"IOAccelerator"},
+	}
 )
 
 // ioPlanes holds the root of each plane.
 var ioPlanes = map[string]*ioEntry{
-	planeService: {name: "Root", class: "IORegistryEntry", props: (*Phone).rootProperties, children: []*ioEntry{
-		{name: "Platform", class: "IOPlatformExpertDevice", props: (*Phone).platformProperties, children: []*ioEntry{
-			{name: "AppleARMPE", class: "AppleARMPE", supers: []string{"IOPlatformExpert"}, children: []*ioEntry{
-				{name: "arm-io", class: "AppleARMIODevice", children: []*ioEntry{
-					{name: "charger", class: "AppleARMIODevice", children: []*ioEntry{
-						{name: "AppleSmartBatteryManager", class: "AppleSmartBatteryManager", children: []*ioEntry{ioBattery}}}},
-					{name: "wlan", class: "IOPCIDevice", children: []*ioEntry{
-						{name: "AppleBCMWLANCore", class: "AppleBCMWLANCore", supers: []string{"IO80211Controller"}, children: []*ioEntry{ioWiFi, ioWiFiOld}}}},
-					{name: "disp0", class: "AppleARMIODevice", children: []*ioEntry{ioDisplay}},
-					{name: "ans", class: "AppleARMIODevice", children: []*ioEntry{ioStorage}},
-					{name: "usb-drd", class: "AppleARMIODevice", children: []*ioEntry{ioUSB}},
-					{name: "sgx", class: "AppleARMIODevice", children: []*ioEntry{ioGPU}},
+	planeService: {name: "Root", class: "IORegistryEntry", props: (*Phone).rootProperties,
+		children: []*ioEntry{
+			{name: "Platform", class: "IOPlatformExpertDevice", props: (*Phone).platformProperties,
+				children: []*ioEntry{
+					{name: "AppleARMPE", class: "AppleARMPE", supers: []string{
+						"IOPlatformExpert",
+					}, children: []*ioEntry{
+						{name: "arm-io", class: "AppleARMIODevice", children: []*ioEntry{
+							{name: "charger", class: "AppleARMIODevice", children: []*ioEntry{
+								{
+									name:     "AppleSmartBatteryManager",
+									class:    "AppleSmartBatteryManager",
+									children: []*ioEntry{ioBattery},
+								}}},
+							{name: "wlan", class: "IOPCIDevice", children: []*ioEntry{
+								{
+									name: "AppleBCMWLANCore", class: "AppleBCMWLANCore",
+									supers:   []string{"IO80211Controller"},
+									children: []*ioEntry{ioWiFi, ioWiFiOld},
+								}}},
+							{
+								name: "disp0", class: "AppleARMIODevice",
+								children: []*ioEntry{ioDisplay},
+							},
+							{
+								name: "ans", class: "AppleARMIODevice",
+								children: []*ioEntry{ioStorage},
+							},
+							{
+								name: "usb-drd", class: "AppleARMIODevice",
+								children: []*ioEntry{ioUSB},
+							},
+							{name: "sgx", class: "AppleARMIODevice", children: []*ioEntry{ioGPU}},
+						}},
+					}},
+					{name: "IOPMrootDomain", class: "IOPMrootDomain"},
+					{name: "IOResources", class: "IOResources"},
 				}},
-			}},
-			{name: "IOPMrootDomain", class: "IOPMrootDomain"},
-			{name: "IOResources", class: "IOResources"},
 		}},
-	}},
-	planeDeviceTree: {name: "Root", class: "IORegistryEntry", props: (*Phone).rootProperties, children: []*ioEntry{
-		{name: "device-tree", class: "IOPlatformExpertDevice", props: (*Phone).platformProperties, children: []*ioEntry{
-			{name: "chosen", class: "IOService", props: (*Phone).chosenProperties},
-			{name: "cpus", class: "IOPlatformDevice", children: []*ioEntry{
-				{name: "cpu0", class: "AppleARMCPU", supers: []string{"IOCPU"}}, {name: "cpu1", class: "AppleARMCPU", supers: []string{"IOCPU"}}}},
-			{name: "arm-io", class: "AppleARMIODevice", children: []*ioEntry{
-				{name: "disp0", class: "AppleARMIODevice"}, {name: "wlan", class: "IOPCIDevice"}, {name: "charger", class: "AppleARMIODevice"}}},
+	planeDeviceTree: {name: "Root", class: "IORegistryEntry", props: (*Phone).rootProperties,
+		children: []*ioEntry{
+			{name: "device-tree", class: "IOPlatformExpertDevice",
+				props: (*Phone).platformProperties, children: []*ioEntry{
+					{name: "chosen", class: "IOService", props: (*Phone).chosenProperties},
+					{name: "cpus", class: "IOPlatformDevice", children: []*ioEntry{
+						{name: "cpu0", class: "AppleARMCPU", supers: []string{"IOCPU"}},
+						{name: "cpu1", class: "AppleARMCPU", supers: []string{"IOCPU"}}}},
+					{name: "arm-io", class: "AppleARMIODevice", children: []*ioEntry{
+						{name: "disp0", class: "AppleARMIODevice"},
+						{name: "wlan", class: "IOPCIDevice"},
+						{name: "charger", class: "AppleARMIODevice"}}},
+				}},
 		}},
-	}},
-	planePower: {name: "Root", class: "IORegistryEntry", props: (*Phone).rootProperties, children: []*ioEntry{
-		{name: "IOPowerConnection", class: "IOPowerConnection", children: []*ioEntry{
-			{name: "IOPMrootDomain", class: "IOPMrootDomain", children: []*ioEntry{ioDisplay, ioWiFi, ioBattery}}}},
-	}},
+	planePower: {name: "Root", class: "IORegistryEntry", props: (*Phone).rootProperties,
+		children: []*ioEntry{
+			{name: "IOPowerConnection", class: "IOPowerConnection", children: []*ioEntry{
+				{
+					name: "IOPMrootDomain", class: "IOPMrootDomain",
+					children: []*ioEntry{ioDisplay, ioWiFi, ioBattery},
+				}}},
+		}},
 }
 
 func (p *Phone) rootProperties() plist.Dict {
-	return plist.Dict{"IOKitBuildVersion": p.kernelVersion(), "OS Build Version": p.prof.build, "OSKernelCPUType": int64(0x100000C)}
+	return plist.Dict{
+		"IOKitBuildVersion": p.kernelVersion(), "OS Build Version": p.prof.build,
+		"OSKernelCPUType": int64(0x100000C),
+	}
 }
 
 func (p *Phone) platformProperties() plist.Dict {
 	return plist.Dict{
-		"IOPlatformSerialNumber": p.id.serial, "IOPlatformUUID": uuidText(uuidOf("platform", p.id.udid)),
-		"clock-frequency": []byte{0, 0x36, 0x6E, 1}, "model": cString(p.prof.productType),
-		"model-number": cString(p.prof.modelNumber), "region-info": cString("LL/A"), "serial-number": cString(p.id.serial),
-		"target-type": cString(p.prof.hardware), "compatible": cString(p.prof.hardware + "\x00" + p.prof.productType + "\x00AppleARM"),
+		"IOPlatformSerialNumber": p.id.serial,
+		"IOPlatformUUID":         uuidText(uuidOf("platform", p.id.udid)),
+		"clock-frequency":        []byte{0, 0x36, 0x6E, 1}, "model": cString(p.prof.productType),
+		"model-number": cString(
+			p.prof.modelNumber,
+		), "region-info": cString("LL/A"), "serial-number": cString(p.id.serial),
+		"target-type": cString(p.prof.hardware),
+		"compatible":  cString(p.prof.hardware + "\x00" + p.prof.productType + "\x00AppleARM"),
 		"device_type": cString("bootrom"),
 	}
 }
@@ -172,20 +227,29 @@ func (p *Phone) batteryProperties() plist.Dict {
 	}
 	voltage := 3600 + 7*int64(b.percent)
 	d := plist.Dict{
-		"AbsoluteCapacity": raw, "Amperage": amperage, "AppleRawBatteryVoltage": voltage, "AppleRawCurrentCapacity": raw,
-		"AppleRawExternalConnected": b.charging, "AppleRawMaxCapacity": full, "AtCriticalLevel": b.percent <= 3,
-		"AtWarnLevel": b.percent <= 20, "BatteryInstalled": true, "BootVoltage": int64(4012),
-		"CurrentCapacity": int64(b.percent), "CycleCount": int64(b.cycles), "DesignCapacity": p.prof.design,
-		"ExternalChargeCapable": b.charging, "ExternalConnected": b.charging, "FullyCharged": b.percent == 100,
-		"InstantAmperage": amperage, "IsCharging": b.filling(), "Location": int64(0), "MaxCapacity": int64(100),
-		"NominalChargeCapacity": full, "Serial": p.id.batterySerial(), "Temperature": int64(2890 + b.percent),
-		"UpdateTime": p.Now().Unix(), "Voltage": voltage,
-		"BatteryData": plist.Dict{"BatterySerialNumber": p.id.batterySerial(), "CycleCount": int64(b.cycles),
-			"DesignCapacity": p.prof.design, "MaximumCapacityPercent": int64(health), "Voltage": voltage},
+		"AbsoluteCapacity": raw, "Amperage": amperage, "AppleRawBatteryVoltage": voltage,
+		"AppleRawCurrentCapacity":   raw,
+		"AppleRawExternalConnected": b.charging, "AppleRawMaxCapacity": full,
+		"AtCriticalLevel": b.percent <= 3,
+		"AtWarnLevel":     b.percent <= 20, "BatteryInstalled": true, "BootVoltage": int64(4012),
+		"CurrentCapacity": int64(b.percent), "CycleCount": int64(b.cycles),
+		"DesignCapacity":        p.prof.design,
+		"ExternalChargeCapable": b.charging, "ExternalConnected": b.charging,
+		"FullyCharged":    b.percent == 100,
+		"InstantAmperage": amperage, "IsCharging": b.filling(), "Location": int64(0),
+		"MaxCapacity":           int64(100),
+		"NominalChargeCapacity": full, "Serial": p.id.batterySerial(),
+		"Temperature": int64(2890 + b.percent),
+		"UpdateTime":  p.Now().Unix(), "Voltage": voltage,
+		"BatteryData": plist.Dict{"BatterySerialNumber": p.id.batterySerial(),
+			"CycleCount":     int64(b.cycles),
+			"DesignCapacity": p.prof.design, "MaximumCapacityPercent": int64(health),
+			"Voltage": voltage},
 	}
 	if b.charging {
-		d["AdapterDetails"] = plist.Dict{"AdapterVoltage": int64(9000), "Current": int64(2220), "Description": "usb host",
-			"FamilyCode": int64(-536854528), "Watts": int64(20)}
+		d["AdapterDetails"] = plist.Dict{"AdapterVoltage": int64(9000), "Current": int64(2220),
+			"Description": "usb host",
+			"FamilyCode":  int64(-536854528), "Watts": int64(20)}
 	}
 	return d
 }
@@ -197,21 +261,34 @@ func (id *identity) batterySerial() string {
 func (p *Phone) wifiProperties() plist.Dict {
 	mac := binary.BigEndian.AppendUint64(nil, p.id.mac)[2:]
 	return plist.Dict{
-		"BSD Name": "en0", "IO80211BSSID": []byte{0x3C, 0x37, 0x86, 0x10, 0x20, 0x30}, "IO80211Band": "5GHz",
-		"IO80211Channel": int64(44), "IO80211ChannelBandwidth": int64(80), "IO80211CountryCode": "DE",
+		"BSD Name": "en0", "IO80211BSSID": []byte{0x3C, 0x37, 0x86, 0x10, 0x20, 0x30},
+		"IO80211Band":    "5GHz",
+		"IO80211Channel": int64(44), "IO80211ChannelBandwidth": int64(
+			80,
+		), "IO80211CountryCode": "DE",
 		"IO80211SSID": "Virtual Network", "IOInterfaceName": "en0", "IOInterfaceNamePrefix": "en",
-		"IOInterfaceUnit": int64(0), "IOMACAddress": mac, "IOLinkStatus": int64(3), "RSSI": int64(-52),
+		"IOInterfaceUnit": int64(0), "IOMACAddress": mac, "IOLinkStatus": int64(3),
+		"RSSI": int64(-52),
 	}
 }
 
 func (p *Phone) displayProperties() plist.Dict {
-	return plist.Dict{"DisplayHeight": p.prof.height, "DisplayWidth": p.prof.width, "IOMFBBrightnessLevel": int64(38_400)}
+	return plist.Dict{
+		"DisplayHeight": p.prof.height, "DisplayWidth": p.prof.width,
+		"IOMFBBrightnessLevel": int64(38_400),
+	}
 }
 
 func (p *Phone) storageProperties() plist.Dict {
-	return plist.Dict{"Capacity": int64(p.prof.capacity + p.prof.systemSize), "Model Number": "APPLE SSD AP0128", "Serial Number": p.id.mlb}
+	return plist.Dict{
+		"Capacity": int64(p.prof.capacity + p.prof.systemSize), "Model Number": "APPLE SSD AP0128",
+		"Serial Number": p.id.mlb,
+	}
 }
 
 func (p *Phone) usbProperties() plist.Dict {
-	return plist.Dict{"USB Product Name": "iPhone", "USB Serial Number": p.id.udid[:8] + p.id.udid[9:], "idProduct": int64(0x12A8), "idVendor": int64(0x05AC)}
+	return plist.Dict{
+		"USB Product Name": "iPhone", "USB Serial Number": p.id.udid[:8] + p.id.udid[9:],
+		"idProduct": int64(0x12A8), "idVendor": int64(0x05AC),
+	}
 }

@@ -160,8 +160,10 @@ func (p *Phone) LaunchApp(spec LaunchSpec) (Process, error) {
 	proc, fresh := p.spawn(a)
 	r := p.runs.of(proc)
 	if fresh {
-		p.logf("SpringBoard", "com.apple.FrontBoard", "Process", "[app<%s>:%d] Bootstrap success!", spec.BundleID, proc.PID)
-		p.logf("runningboardd", "com.apple.runningboard", "process", "Acquiring assertion targeting [app<%s>:%d]", spec.BundleID, proc.PID)
+		p.logf("SpringBoard", "com.apple.FrontBoard", "Process", "[app<%s>:%d] Bootstrap success!",
+			spec.BundleID, proc.PID)
+		p.logf("runningboardd", "com.apple.runningboard", "process",
+			"Acquiring assertion targeting [app<%s>:%d]", spec.BundleID, proc.PID)
 		r.stopped, r.greeting = spec.Suspended, greeting(proc, spec)
 	}
 	if spec.Background {

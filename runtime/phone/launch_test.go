@@ -57,16 +57,22 @@ func launchPhone(t *testing.T) (*Phone, *ProcessWatch) {
 func TestLaunchApp(t *testing.T) {
 	t.Parallel()
 	p, w := launchPhone(t)
-	proc, err := p.LaunchApp(LaunchSpec{BundleID: "com.example.shop", Args: []string{"-x"}, Env: map[string]string{"B": "2", "A": "1"}})
+	proc, err := p.LaunchApp(LaunchSpec{
+		BundleID: "com.example.shop", Args: []string{"-x"},
+		Env: map[string]string{"B": "2", "A": "1"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantTold(t, w, "ShopDemo Foreground Running", "ShopDemo launched with 1 arguments\n", "ShopDemo argument 1: -x\n",
+	wantTold(t, w, "ShopDemo Foreground Running", "ShopDemo launched with 1 arguments\n",
+		"ShopDemo argument 1: -x\n",
 		"ShopDemo environment A=1\n", "ShopDemo environment B=2\n")
 	if front, ok := p.FrontApp(); front != proc || !ok || p.AppState(proc.PID) != AppForeground {
 		t.Errorf("in front: %+v, %v", front, ok)
 	}
-	logged := slices.ContainsFunc(p.LogHistory(), func(e *LogEntry) bool { return e.PID == proc.PID && e.Message == "ShopDemo: argument 1: -x" })
+	logged := slices.ContainsFunc(p.LogHistory(), func(e *LogEntry) bool {
+		return e.PID == proc.PID && e.Message == "ShopDemo: argument 1: -x"
+	})
 	if !logged {
 		t.Error("the log says nothing of the app's output")
 	}
@@ -83,7 +89,8 @@ func TestLaunchApp(t *testing.T) {
 	if _, err := p.Launch("com.example.reader"); err != nil {
 		t.Fatal(err)
 	}
-	wantTold(t, w, "ShopDemo Background Running", "ShopDemo Background Task Suspended", "Reader Foreground Running")
+	wantTold(t, w, "ShopDemo Background Running", "ShopDemo Background Task Suspended",
+		"Reader Foreground Running")
 	p.GoHome()
 	wantTold(t, w, "Reader Background Running", "Reader Background Task Suspended")
 
@@ -91,7 +98,8 @@ func TestLaunchApp(t *testing.T) {
 	if err != nil || next.PID == proc.PID || p.AppState(proc.PID) != AppTerminated {
 		t.Errorf("launched anew: %+v, %v", next, err)
 	}
-	wantTold(t, w, "ShopDemo Terminated", "ShopDemo ended by 9", "ShopDemo Foreground Running", "ShopDemo launched with 0 arguments\n")
+	wantTold(t, w, "ShopDemo Terminated", "ShopDemo ended by 9", "ShopDemo Foreground Running",
+		"ShopDemo launched with 0 arguments\n")
 	p.SetMemoryLevel(2)
 	wantTold(t, w, "memory 2")
 	p.Boot()

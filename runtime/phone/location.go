@@ -37,7 +37,8 @@ func (p *Phone) SimulatePlace(at Place) (release func(), err error) {
 	if !(math.Abs(at.Latitude) <= 90 && math.Abs(at.Longitude) <= 180) { // NaN is neither
 		return nil, fail("simulate place", "", ErrInvalid)
 	}
-	p.logf("locationd", "com.apple.locationd.Position", "Simulation", "simulated location is in effect")
+	p.logf("locationd", "com.apple.locationd.Position", "Simulation",
+		"simulated location is in effect")
 	s := &p.place
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -120,7 +120,10 @@ func (p *Phone) Log(e LogEntry) {
 // logf logs a line of a daemon, found by its name.
 func (p *Phone) logf(process, subsystem, category, format string, args ...any) {
 	proc, _ := p.ProcessNamed(process)
-	e := LogEntry{PID: proc.PID, Subsystem: subsystem, Category: category, Message: fmt.Sprintf(format, args...)}
+	e := LogEntry{
+		PID: proc.PID, Subsystem: subsystem, Category: category,
+		Message: fmt.Sprintf(format, args...),
+	}
 	p.Log(e)
 }
 

@@ -31,7 +31,8 @@ func TestLogFillsIn(t *testing.T) {
 	if e, err = w.Next(t.Context()); err != nil || e.ProcessPath != "<pid 77777>" {
 		t.Errorf("Next = %+v, %v", e, err)
 	}
-	if e, err = w.Next(t.Context()); err != nil || e.ProcessPath != "/kernel" || e.ImagePath != "/lib/x" || e.ThreadID != 5 {
+	if e, err = w.Next(t.Context()); err != nil || e.ProcessPath != "/kernel" ||
+		e.ImagePath != "/lib/x" || e.ThreadID != 5 {
 		t.Errorf("Next = %+v, %v", e, err)
 	}
 }
@@ -47,7 +48,10 @@ func TestWatchFilters(t *testing.T) {
 		{LogWatchOptions{PID: 0}, "0 Notice,0 Error,0 Fault"},
 		{LogWatchOptions{PID: 1, Info: true}, "1 Notice,1 Info,1 Error,1 Fault"},
 		{LogWatchOptions{PID: 1, Debug: true}, "1 Notice,1 Debug,1 Error,1 Fault"},
-		{LogWatchOptions{PID: 0, Info: true, Debug: true}, "0 Notice,0 Info,0 Debug,0 Error,0 Fault"},
+		{
+			LogWatchOptions{PID: 0, Info: true, Debug: true},
+			"0 Notice,0 Info,0 Debug,0 Error,0 Fault",
+		},
 		{LogWatchOptions{PID: 500_000, Info: true, Debug: true}, ""},
 	} {
 		p := newPhone(t, Options{})
@@ -199,11 +203,14 @@ func TestGeneratedLines(t *testing.T) {
 		levels[e.Level]++
 		processes[e.ProcessPath]++
 		images[e.ImagePath]++
-		if proc, ok := p.Process(e.PID); !ok || proc.Path != e.ProcessPath || proc.UUID != e.ProcessUUID {
+		if proc, ok := p.Process(e.PID); !ok || proc.Path != e.ProcessPath ||
+			proc.UUID != e.ProcessUUID {
 			t.Fatalf("%+v is of no process", e)
 		}
-		if e.Message == "" || strings.ContainsAny(e.Message, "\n\x00") || (e.Subsystem == "") != (e.Category == "") ||
-			e.ImageUUID == [16]byte{} || e.MachTime == 0 || e.Time.Before(at) || e.Time.After(at.Add(time.Second)) {
+		if e.Message == "" || strings.ContainsAny(e.Message,
+			"\n\x00") || (e.Subsystem == "") != (e.Category == "") ||
+			e.ImageUUID == [16]byte{} || e.MachTime == 0 || e.Time.Before(at) ||
+			e.Time.After(at.Add(time.Second)) {
 			t.Fatalf("odd entry %+v", e)
 		}
 		for _, left := range []string{"{n}", "{p}", "{x}", "{X}", "{u}", "{app}"} {
@@ -218,7 +225,8 @@ func TestGeneratedLines(t *testing.T) {
 	if len(levels) != 5 || len(processes) < 20 || len(images) < 20 {
 		t.Errorf("levels %v, %d processes, %d images", levels, len(processes), len(images))
 	}
-	if other := newPhone(t, Options{Serial: 1}); other.log.lines(1, at, 0)[0].Message == a[0].Message && other.log.lines(1, at, 0)[0].Message == a[1].Message {
+	if other := newPhone(t, Options{Serial: 1}); other.log.lines(1, at,
+		0)[0].Message == a[0].Message && other.log.lines(1, at, 0)[0].Message == a[1].Message {
 		t.Error("two phones say the same")
 	}
 }
@@ -240,7 +248,8 @@ func TestHistory(t *testing.T) {
 		p.Log(LogEntry{Message: fmt.Sprint(i)})
 	}
 	h = p.LogHistory()
-	if len(h) != historySize || h[0].Message != "10" || h[historySize-1].Message != fmt.Sprint(historySize+9) {
+	if len(h) != historySize || h[0].Message != "10" ||
+		h[historySize-1].Message != fmt.Sprint(historySize+9) {
 		t.Errorf("%d entries, from %s to %s", len(h), h[0].Message, h[len(h)-1].Message)
 	}
 	if h := newPhone(t, Options{}).LogHistory(); len(h) != 0 {

@@ -17,7 +17,10 @@ type logTemplate struct {
 }
 
 // apparent are the bundle identifiers that {app} stands for.
-var apparent = []string{"com.apple.mobilesafari", "com.apple.MobileSMS", "com.example.notes", "com.apple.springboard", "com.example.reader"}
+var apparent = []string{
+	"com.apple.mobilesafari", "com.apple.MobileSMS", "com.example.notes", "com.apple.springboard",
+	"com.example.reader",
+}
 
 func imageUUIDs(build string) [][16]byte {
 	out := make([][16]byte, len(logTemplates))

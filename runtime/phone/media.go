@@ -23,9 +23,12 @@ const (
 
 // buildMedia fills a new phone's media tree.
 func buildMedia(f *FS) {
-	f.seed("AirFair", "Airlock/Media", "Books/Purchases", "DCIM/100APPLE", "DCIM/101APPLE", "Downloads",
-		"MediaAnalysis", "Photos", "PhotoData/Thumbnails", "PhotoData/Mutations/DCIM", "PublicStaging",
-		"Purchases", "Recordings", "iTunes_Control/Artwork", "iTunes_Control/Device", "iTunes_Control/Music/F00",
+	f.seed("AirFair", "Airlock/Media", "Books/Purchases", "DCIM/100APPLE", "DCIM/101APPLE",
+		"Downloads",
+		"MediaAnalysis", "Photos", "PhotoData/Thumbnails", "PhotoData/Mutations/DCIM",
+		"PublicStaging",
+		"Purchases", "Recordings", "iTunes_Control/Artwork", "iTunes_Control/Device",
+		"iTunes_Control/Music/F00",
 		"iTunes_Control/iTunes")
 	for i := range photoCount {
 		f.put(fmt.Sprintf("DCIM/100APPLE/IMG_%04d.JPG", i+1), 3*i, photo(i))
@@ -40,7 +43,8 @@ func buildMedia(f *FS) {
 	f.put("DCIM/.MISC/Incoming/placeholder", 1, text(""))
 
 	f.put("Books/Purchases/Purchases.plist", 10, text(emptyPlist))
-	f.put("Downloads/manual.pdf", 20, headed{"%PDF-1.7\n%\xE2\xE3\xCF\xD3\n", noise{0xD0D, 412_113}})
+	f.put("Downloads/manual.pdf", 20,
+		headed{"%PDF-1.7\n%\xE2\xE3\xCF\xD3\n", noise{0xD0D, 412_113}})
 	f.put("Downloads/readme.txt", 21, text("Files that Safari downloaded.\n"))
 	f.put("Downloads/downloads.28.sqlitedb", 21, headed{headDB, noise{0xD0E, 196_608}})
 	f.put("PhotoData/Photos.sqlite", 54, headed{headDB, noise{0xF0, 6_291_456}})
@@ -115,7 +119,8 @@ func renderPhoto(i int) []byte {
 var screenshotPNG = sync.OnceValue(func() []byte {
 	const w, h = 390, 844
 	m := image.NewPaletted(image.Rect(0, 0, w, h), color.Palette{
-		color.RGBA{20, 60, 120, 255}, color.RGBA{240, 240, 245, 255}, color.RGBA{70, 120, 190, 255}})
+		color.RGBA{20, 60, 120, 255}, color.RGBA{240, 240, 245, 255},
+		color.RGBA{70, 120, 190, 255}})
 	for y := range h {
 		for x := range w {
 			if x%90 > 25 && y%100 > 35 && y < 700 || y > 740 {

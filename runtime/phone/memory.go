@@ -19,6 +19,9 @@ func (p *Phone) WarnMemory(pid int) error {
 	case pid <= 1:
 		return fail("warn of memory", strconv.Itoa(pid), fs.ErrPermission)
 	}
-	p.Log(LogEntry{PID: pid, ImagePath: uiKit, Subsystem: "com.apple.UIKit", Category: "Application", Message: "Received memory warning."})
+	p.Log(LogEntry{
+		PID: pid, ImagePath: uiKit, Subsystem: "com.apple.UIKit", Category: "Application",
+		Message: "Received memory warning.",
+	})
 	return nil
 }

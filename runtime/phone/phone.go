@@ -82,10 +82,15 @@ func New(o Options) (*Phone, error) {
 	}
 	prof := profileNamed(o.Profile)
 	if prof == nil {
-		return nil, &Error{Op: "new", Subject: o.Profile, Err: fmt.Errorf("unknown profile, there are %v", Profiles())}
+		return nil, &Error{
+			Op: "new", Subject: o.Profile,
+			Err: fmt.Errorf("unknown profile, there are %v", Profiles()),
+		}
 	}
 	if o.Serial < 0 {
-		return nil, &Error{Op: "new", Subject: o.Profile, Err: fmt.Errorf("serial %d: %w", o.Serial, ErrInvalid)}
+		return nil, &Error{
+			Op: "new", Subject: o.Profile, Err: fmt.Errorf("serial %d: %w", o.Serial, ErrInvalid),
+		}
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now

@@ -23,8 +23,10 @@ func newPhone(t testing.TB, o Options) *Phone {
 func TestNewDefaults(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t, Options{})
-	if p.ProfileName() != "ios17" || p.ProductVersion() != "17.5.1" || p.ProductType() != "iPhone15,2" || p.Name() != "Virtual iPhone" {
-		t.Errorf("default phone is %s %s %s %q", p.ProfileName(), p.ProductVersion(), p.ProductType(), p.Name())
+	if p.ProfileName() != "ios17" || p.ProductVersion() != "17.5.1" ||
+		p.ProductType() != "iPhone15,2" || p.Name() != "Virtual iPhone" {
+		t.Errorf("default phone is %s %s %s %q", p.ProfileName(), p.ProductVersion(),
+			p.ProductType(), p.Name())
 	}
 	if q := newPhone(t, Options{Name: "Ada's phone"}); q.Name() != "Ada's phone" {
 		t.Errorf("Name = %q", q.Name())
@@ -50,19 +52,30 @@ func luhnValid(s string) bool { return luhn(s[:len(s)-1]) == s }
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	forms := map[string]*regexp.Regexp{
-		"UniqueDeviceID":                        regexp.MustCompile(`^0000[0-9A-F]{4}-[0-9A-F]{16}$`),
-		"SerialNumber":                          regexp.MustCompile(`^[0-9A-Z]{10}$`),
-		"MLBSerialNumber":                       regexp.MustCompile(`^[0-9A-Z]{17}$`),
-		"WirelessBoardSerialNumber":             regexp.MustCompile(`^[0-9A-Z]{17}$`),
-		"WiFiAddress":                           regexp.MustCompile(`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`),
-		"BluetoothAddress":                      regexp.MustCompile(`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`),
-		"EthernetAddress":                       regexp.MustCompile(`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`),
+		"UniqueDeviceID": regexp.MustCompile(
+			`^0000[0-9A-F]{4}-[0-9A-F]{16}$`,
+		),
+		"SerialNumber":              regexp.MustCompile(`^[0-9A-Z]{10}$`),
+		"MLBSerialNumber":           regexp.MustCompile(`^[0-9A-Z]{17}$`),
+		"WirelessBoardSerialNumber": regexp.MustCompile(`^[0-9A-Z]{17}$`),
+		"WiFiAddress": regexp.MustCompile(
+			`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`,
+		),
+		"BluetoothAddress": regexp.MustCompile(
+			`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`,
+		),
+		"EthernetAddress": regexp.MustCompile(
+			`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`,
+		),
 		"InternationalMobileEquipmentIdentity":  regexp.MustCompile(`^35\d{13}$`),
 		"InternationalMobileEquipmentIdentity2": regexp.MustCompile(`^35\d{13}$`),
 		"IntegratedCircuitCardIdentity":         regexp.MustCompile(`^89\d{17,18}$`),
 		"InternationalMobileSubscriberIdentity": regexp.MustCompile(`^310260\d{9}$`),
 	}
-	luhns := []string{"InternationalMobileEquipmentIdentity", "InternationalMobileEquipmentIdentity2", "IntegratedCircuitCardIdentity"}
+	luhns := []string{
+		"InternationalMobileEquipmentIdentity", "InternationalMobileEquipmentIdentity2",
+		"IntegratedCircuitCardIdentity",
+	}
 	seen := map[string]int{}
 	for _, profile := range Profiles() {
 		for n := range 200 {
@@ -108,7 +121,8 @@ func TestIdentityIsConsistent(t *testing.T) {
 			t.Errorf("%s: DieID %v, CertID %v", profile, d["DieID"], d["CertID"])
 		}
 		imsi, _ := d.String("InternationalMobileSubscriberIdentity")
-		if imsi != d["MobileSubscriberCountryCode"].(string)+d["MobileSubscriberNetworkCode"].(string)+imsi[6:] {
+		if imsi != d["MobileSubscriberCountryCode"].(string)+
+			d["MobileSubscriberNetworkCode"].(string)+imsi[6:] {
 			t.Errorf("%s: IMSI %s does not begin with its country and network", profile, imsi)
 		}
 		if q := newPhone(t, Options{Profile: profile, Serial: 3}); q.UDID() != p.UDID() {
@@ -137,7 +151,8 @@ func TestBoot(t *testing.T) {
 	o.Add(NoteStartup)
 	p.Boot()
 	if p.BootID() == before || value(t, p, "", "BootSessionID") != p.BootID() {
-		t.Errorf("BootID %s after %s, BootSessionID %v", p.BootID(), before, value(t, p, "", "BootSessionID"))
+		t.Errorf("BootID %s after %s, BootSessionID %v", p.BootID(), before,
+			value(t, p, "", "BootSessionID"))
 	}
 	if string(nonce.([]byte)) == string(value(t, p, "", "ApNonce").([]byte)) {
 		t.Error("ApNonce survived a restart")

@@ -11,7 +11,10 @@ const noAuditUser = 1<<32 - 1
 // session and the version of the PID, which no other process since boot has
 // together with the PID.
 func (p *Phone) AuditToken(proc Process) [8]uint32 {
-	version := hashOf("pidversion", p.BootID(), strconv.Itoa(proc.PID), strconv.FormatInt(proc.Started.UnixNano(), 10))
+	version := hashOf("pidversion", p.BootID(), strconv.Itoa(proc.PID),
+		strconv.FormatInt(proc.Started.UnixNano(), 10))
 	uid := uint32(UserID(proc.User))
-	return [8]uint32{noAuditUser, uid, uid, uid, uid, uint32(proc.PID), noAuditUser, uint32(version % 1_000_000)}
+	return [8]uint32{
+		noAuditUser, uid, uid, uid, uid, uint32(proc.PID), noAuditUser, uint32(version % 1_000_000),
+	}
 }

@@ -56,7 +56,8 @@ func (t *procTable) ready(p *Phone) *procTable {
 	boots, booted := p.boots, p.booted
 	p.mu.RUnlock()
 	t.boot, t.last = boots, firstPID
-	t.byPID, t.byName = make(map[int]*Process, len(daemons)+8), make(map[string]*Process, len(daemons)+8)
+	t.byPID, t.byName = make(map[int]*Process,
+		len(daemons)+8), make(map[string]*Process, len(daemons)+8)
 	t.add(p, 0, daemons[0], booted)
 	t.add(p, 1, daemons[1], booted)
 	for i, d := range daemons[2:] {
@@ -202,7 +203,8 @@ func (p *Phone) terminate(pid, signal int) (Process, error) {
 	p.procs.mu.Unlock()
 	p.ended(out, signal)
 	p.Log(LogEntry{PID: 1, Subsystem: "com.apple.xpc.launchd", Category: "service",
-		Message: fmt.Sprintf("exited due to %s | sent by launchd[1]: %s[%d]", signalName(signal), out.Name, out.PID)})
+		Message: fmt.Sprintf("exited due to %s | sent by launchd[1]: %s[%d]", signalName(signal),
+			out.Name, out.PID)})
 	return out, nil
 }
 
@@ -262,19 +264,34 @@ var daemons = []daemonSpec{
 	{"/usr/libexec/dasd", "mobile", ""},
 	{"/usr/libexec/backboardd", "mobile", ""},
 	{"/System/Library/CoreServices/SpringBoard.app/SpringBoard", "mobile", "com.apple.springboard"},
-	{"/System/Library/PrivateFrameworks/CoreTelephony.framework/Support/CommCenter", "_wireless", ""},
+	{
+		"/System/Library/PrivateFrameworks/CoreTelephony.framework/Support/CommCenter", "_wireless",
+		"",
+	},
 	{"/System/Library/PrivateFrameworks/ApplePushService.framework/apsd", "mobile", ""},
 	{"/System/Library/PrivateFrameworks/AppStoreDaemon.framework/Support/appstored", "mobile", ""},
 	{"/System/Library/PrivateFrameworks/AssistantServices.framework/assistantd", "mobile", ""},
 	{"/System/Library/PrivateFrameworks/IMCore.framework/imagent.app/imagent", "mobile", ""},
-	{"/System/Library/PrivateFrameworks/IDS.framework/identityservicesd.app/identityservicesd", "mobile", ""},
-	{"/System/Library/PrivateFrameworks/MobileInstallation.framework/XPCServices/com.apple.MobileInstallationHelperService", "root", ""},
+	{
+		"/System/Library/PrivateFrameworks/IDS.framework/identityservicesd.app/identityservicesd",
+		"mobile", "",
+	},
+	{
+		"/System/Library/PrivateFrameworks/MobileInstallation.framework/XPCServices/com.apple.MobileInstallationHelperService",
+		"root", "",
+	},
 	{"/System/Library/PrivateFrameworks/CloudKitDaemon.framework/Support/cloudd", "mobile", ""},
 	{"/System/Library/Frameworks/Accounts.framework/accountsd", "mobile", ""},
 	{"/System/Library/PrivateFrameworks/CoreSuggestions.framework/suggestd", "mobile", ""},
-	{"/System/Library/PrivateFrameworks/PhotoLibraryServices.framework/Support/photolibraryd", "mobile", ""},
+	{
+		"/System/Library/PrivateFrameworks/PhotoLibraryServices.framework/Support/photolibraryd",
+		"mobile", "",
+	},
 	{"/System/Library/PrivateFrameworks/MediaAnalysis.framework/mediaanalysisd", "mobile", ""},
-	{"/System/Library/PrivateFrameworks/OSAnalytics.framework/Support/osanalyticshelper", "root", ""},
+	{
+		"/System/Library/PrivateFrameworks/OSAnalytics.framework/Support/osanalyticshelper", "root",
+		"",
+	},
 	{"/System/Library/CoreServices/ReportCrash", "root", ""},
 	{"/usr/libexec/installd", "_installd", ""},
 	{"/usr/libexec/lsd", "mobile", ""},

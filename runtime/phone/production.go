@@ -78,5 +78,6 @@ func longVersion(build string) string {
 	if err != nil {
 		return ""
 	}
-	return build[:i] + "." + strconv.Itoa(int(build[i]-'A')+1) + "." + strconv.Itoa(n%1000) + "." + strconv.Itoa(n/1000) + "." + strconv.Itoa(beta) + ",0"
+	return build[:i] + "." + strconv.Itoa(int(build[i]-'A')+1) + "." + strconv.Itoa(n%1000) + "." +
+		strconv.Itoa(n/1000) + "." + strconv.Itoa(beta) + ",0"
 }

@@ -76,7 +76,9 @@ func (p *Phone) view() view {
 	case v.locked:
 	case ok && installed:
 		v.title = a.spec.DisplayName
-		v.lines = []string{a.spec.BundleID, "VERSION " + a.spec.ShortVersion, fmt.Sprintf("PID %d", front.PID)}
+		v.lines = []string{
+			a.spec.BundleID, "VERSION " + a.spec.ShortVersion, fmt.Sprintf("PID %d", front.PID),
+		}
 	default:
 		for _, a := range p.Apps() {
 			if a.Type() != HiddenApp {
@@ -109,7 +111,8 @@ var screenPalette = sync.OnceValue(func() color.Palette {
 	}
 	for i := range hues {
 		h := mix(uint64(i) + 77)
-		pal = append(pal, color.RGBA{uint8(60 + h%160), uint8(60 + h>>8%160), uint8(60 + h>>16%160), 255})
+		pal = append(pal,
+			color.RGBA{uint8(60 + h%160), uint8(60 + h>>8%160), uint8(60 + h>>16%160), 255})
 	}
 	return append(pal, color.RGBA{A: 255}, color.RGBA{255, 255, 255, 255})
 })
@@ -187,12 +190,17 @@ func (c canvas) text(s string, x, y, dot int) {
 
 // glyphs are letters of three by five dots: an octal digit is a row.
 var glyphs = map[byte]uint16{
-	' ': 0, '!': 0o22202, '%': 0o51245, '\'': 0o22000, '(': 0o12221, ')': 0o42224, '+': 0o02720, ',': 0o00024, '-': 0o00700,
+	' ': 0, '!': 0o22202, '%': 0o51245, '\'': 0o22000, '(': 0o12221, ')': 0o42224, '+': 0o02720,
+	',': 0o00024, '-': 0o00700,
 	'.': 0o00002, '/': 0o11244, ':': 0o02020, '?': 0o71202, '_': 0o00007,
-	'0': 0o75557, '1': 0o26227, '2': 0o71747, '3': 0o71317, '4': 0o55711, '5': 0o74717, '6': 0o74757, '7': 0o71122,
+	'0': 0o75557, '1': 0o26227, '2': 0o71747, '3': 0o71317, '4': 0o55711, '5': 0o74717,
+	'6': 0o74757, '7': 0o71122,
 	'8': 0o75757, '9': 0o75717,
-	'A': 0o25755, 'B': 0o65656, 'C': 0o34443, 'D': 0o65556, 'E': 0o74647, 'F': 0o74644, 'G': 0o34553, 'H': 0o55755,
-	'I': 0o72227, 'J': 0o11152, 'K': 0o55655, 'L': 0o44447, 'M': 0o57755, 'N': 0o65555, 'O': 0o25552, 'P': 0o65644,
-	'Q': 0o25563, 'R': 0o65655, 'S': 0o34216, 'T': 0o72222, 'U': 0o55557, 'V': 0o55552, 'W': 0o55775, 'X': 0o55255,
+	'A': 0o25755, 'B': 0o65656, 'C': 0o34443, 'D': 0o65556, 'E': 0o74647, 'F': 0o74644,
+	'G': 0o34553, 'H': 0o55755,
+	'I': 0o72227, 'J': 0o11152, 'K': 0o55655, 'L': 0o44447, 'M': 0o57755, 'N': 0o65555,
+	'O': 0o25552, 'P': 0o65644,
+	'Q': 0o25563, 'R': 0o65655, 'S': 0o34216, 'T': 0o72222, 'U': 0o55557, 'V': 0o55552,
+	'W': 0o55775, 'X': 0o55255,
 	'Y': 0o55222, 'Z': 0o71247,
 }

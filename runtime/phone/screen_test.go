@@ -21,7 +21,9 @@ func TestScreenshot(t *testing.T) {
 	t.Parallel()
 	for _, profile := range Profiles() {
 		now := epoch
-		p, err := New(Options{Profile: profile, LogRate: -1, Clock: func() time.Time { return now }})
+		p, err := New(
+			Options{Profile: profile, LogRate: -1, Clock: func() time.Time { return now }},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,7 +41,8 @@ func (p *Phone) Spawn(spec SpawnSpec) (Process, error) {
 		return Process{}, fail("spawn", spec.Path, ErrBusy)
 	}
 	r := p.runs.of(proc)
-	r.stopped, r.greeting = spec.Suspended, greeting(proc, LaunchSpec{Args: spec.Args, Env: spec.Env})
+	r.stopped, r.greeting = spec.Suspended, greeting(proc,
+		LaunchSpec{Args: spec.Args, Env: spec.Env})
 	if !r.stopped {
 		p.begin(r)
 	}

@@ -15,7 +15,9 @@ func TestSpawn(t *testing.T) {
 	t.Parallel()
 	p, w := launchPhone(t)
 	daemon, _ := p.ProcessNamed("timed")
-	proc, err := p.Spawn(SpawnSpec{Path: "/usr/libexec/timed", Args: []string{"-v"}, Suspended: true})
+	proc, err := p.Spawn(
+		SpawnSpec{Path: "/usr/libexec/timed", Args: []string{"-v"}, Suspended: true},
+	)
 	if err != nil || proc.PID == daemon.PID || proc.User != "mobile" || proc.ParentPID != 1 {
 		t.Fatalf("Spawn = %+v, %v", proc, err)
 	}
@@ -26,7 +28,8 @@ func TestSpawn(t *testing.T) {
 	if err := p.Signal(proc.PID, SIGCONT); err != nil {
 		t.Error(err)
 	}
-	wantTold(t, w, "timed launched with 1 arguments\n", "timed argument 1: -v\n", "timed read one\n", "timed read two\n")
+	wantTold(t, w, "timed launched with 1 arguments\n", "timed argument 1: -v\n",
+		"timed read one\n", "timed read two\n")
 	if err := p.Input(proc.PID, "three\n"); err != nil {
 		t.Error(err)
 	}
@@ -50,7 +53,9 @@ func TestSpawn(t *testing.T) {
 	app, _ := p.App("com.example.shop")
 	attributes := app.Attributes()
 	name, _ := attributes.String("CFBundleExecutable")
-	if proc, err := p.Spawn(SpawnSpec{Path: strings.TrimPrefix(app.Path(), "/private") + "/" + name, User: "root"}); err != nil || proc.User != "root" || proc.BundleID != "" {
+	if proc, err := p.Spawn(
+		SpawnSpec{Path: strings.TrimPrefix(app.Path(), "/private") + "/" + name, User: "root"},
+	); err != nil || proc.User != "root" || proc.BundleID != "" {
 		t.Errorf("Spawn = %+v, %v", proc, err)
 	}
 }
@@ -60,10 +65,13 @@ func TestSpawnRefused(t *testing.T) {
 	p, _ := launchPhone(t)
 	app, _ := p.App("com.example.shop")
 	for file, want := range map[string]error{
-		"/usr/libexec/nothere": fs.ErrNotExist, "timed": fs.ErrNotExist, "/" + strings.Repeat("x", maxPath): fs.ErrNotExist,
-		"/usr/libexec": fs.ErrPermission, "/tmp": fs.ErrPermission, "/kernel": fs.ErrPermission, app.Path() + "/Info.plist": fs.ErrPermission,
+		"/usr/libexec/nothere": fs.ErrNotExist, "timed": fs.ErrNotExist, "/" +
+			strings.Repeat("x", maxPath): fs.ErrNotExist,
+		"/usr/libexec": fs.ErrPermission, "/tmp": fs.ErrPermission, "/kernel": fs.ErrPermission,
+		app.Path() + "/Info.plist": fs.ErrPermission,
 	} {
-		if proc, err := p.Spawn(SpawnSpec{Path: file}); !errors.Is(err, want) || proc != (Process{}) {
+		if proc, err := p.Spawn(SpawnSpec{Path: file}); !errors.Is(err, want) ||
+			proc != (Process{}) {
 			t.Errorf("Spawn(%q) = %+v, %v, want %v", file, proc, err, want)
 		}
 	}
@@ -106,7 +114,8 @@ func TestAuditToken(t *testing.T) {
 	for _, proc := range p.Processes() {
 		token := p.AuditToken(proc)
 		key := [2]uint32{token[5], token[7]}
-		if int(token[5]) != proc.PID || int(int32(token[1])) != UserID(proc.User) || seen[key] || token != p.AuditToken(proc) {
+		if int(token[5]) != proc.PID || int(int32(token[1])) != UserID(proc.User) || seen[key] ||
+			token != p.AuditToken(proc) {
 			t.Errorf("token of %+v is %v", proc, token)
 		}
 		seen[key] = true
@@ -122,7 +131,9 @@ func TestAuditToken(t *testing.T) {
 func TestWarnMemory(t *testing.T) {
 	t.Parallel()
 	p, _ := launchPhone(t)
-	for pid, want := range map[int]error{77777: fs.ErrNotExist, 0: fs.ErrPermission, 1: fs.ErrPermission} {
+	for pid, want := range map[int]error{
+		77777: fs.ErrNotExist, 0: fs.ErrPermission, 1: fs.ErrPermission,
+	} {
 		if err := p.WarnMemory(pid); !errors.Is(err, want) {
 			t.Errorf("WarnMemory(%d) = %v, want %v", pid, err, want)
 		}
@@ -144,7 +155,9 @@ func TestDisplays(t *testing.T) {
 	t.Parallel()
 	p, _ := launchPhone(t)
 	width, height := p.ScreenSize()
-	if d := p.Displays(); len(d) != 1 || d[0] != (Display{ID: 1, Name: "LCD", UniqueID: "1", Primary: true, Width: width, Height: height, Scale: 3}) {
+	if d := p.Displays(); len(d) != 1 || d[0] != (Display{
+		ID: 1, Name: "LCD", UniqueID: "1", Primary: true, Width: width, Height: height, Scale: 3,
+	}) {
 		t.Errorf("displays %+v", d)
 	}
 	if o, fixed := p.Orientation(); o != "portrait" || fixed {
@@ -170,7 +183,8 @@ func TestSysdiagnose(t *testing.T) {
 	}
 	for _, logs := range []bool{true, false} {
 		name, archive, err := p.Sysdiagnose(logs)
-		if err != nil || !strings.HasPrefix(name, "sysdiagnose_") || !strings.HasSuffix(name, "_iPhone-OS_iPhone_"+p.BuildVersion()+".tar.gz") {
+		if err != nil || !strings.HasPrefix(name, "sysdiagnose_") ||
+			!strings.HasSuffix(name, "_iPhone-OS_iPhone_"+p.BuildVersion()+".tar.gz") {
 			t.Fatalf("Sysdiagnose = %q, %v", name, err)
 		}
 		z, err := gzip.NewReader(bytes.NewReader(archive))
@@ -192,13 +206,17 @@ func TestSysdiagnose(t *testing.T) {
 			}
 			files[strings.TrimPrefix(h.Name, strings.TrimSuffix(name, ".tar.gz")+"/")] = string(b)
 		}
-		if text := files["system_logs.txt"]; strings.Contains(text, "launchd[1] <Notice>: [s:c] two lines\n") != logs {
+		if text := files["system_logs.txt"]; strings.Contains(text,
+			"launchd[1] <Notice>: [s:c] two lines\n") != logs {
 			t.Errorf("logs %v: %q", logs, text)
 		}
-		if _, ok := files["crashes_and_spins/large"]; ok || len(files["crashes_and_spins/small"]) != maxDiagnosed {
-			t.Errorf("large file: %v, small file of %d bytes", ok, len(files["crashes_and_spins/small"]))
+		if _, ok := files["crashes_and_spins/large"]; ok ||
+			len(files["crashes_and_spins/small"]) != maxDiagnosed {
+			t.Errorf("large file: %v, small file of %d bytes", ok,
+				len(files["crashes_and_spins/small"]))
 		}
-		if !strings.Contains(files["ps.txt"], "/sbin/launchd\n") || files["crashes_and_spins/Panics"] != "" || len(files) < 10 {
+		if !strings.Contains(files["ps.txt"], "/sbin/launchd\n") ||
+			files["crashes_and_spins/Panics"] != "" || len(files) < 10 {
 			t.Errorf("archive of %d files, processes %q", len(files), files["ps.txt"])
 		}
 	}

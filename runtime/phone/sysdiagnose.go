@@ -20,7 +20,8 @@ const (
 // SysdiagnoseName is what an archive made at the given time is called, without
 // its extension: sysdiagnose_2024.06.03_09-41-00+0000_iPhone-OS_iPhone_21F90.
 func (p *Phone) SysdiagnoseName(at time.Time) string {
-	return "sysdiagnose_" + at.In(p.Location()).Format("2006.01.02_15-04-05-0700") + "_iPhone-OS_iPhone_" + p.prof.build
+	return "sysdiagnose_" + at.In(p.Location()).Format("2006.01.02_15-04-05-0700") +
+		"_iPhone-OS_iPhone_" + p.prof.build
 }
 
 // Sysdiagnose collects what helps to find out what went wrong into a compressed
@@ -63,7 +64,10 @@ func (c *collector) add(name string, b []byte, at time.Time) {
 		return
 	}
 	c.left -= len(b)
-	h := &tar.Header{Typeflag: tar.TypeReg, Name: path.Join(c.dir, name), Mode: 0o644, Size: int64(len(b)), ModTime: at.Truncate(time.Second)}
+	h := &tar.Header{
+		Typeflag: tar.TypeReg, Name: path.Join(c.dir, name), Mode: 0o644, Size: int64(len(b)),
+		ModTime: at.Truncate(time.Second),
+	}
 	if c.err = c.tar.WriteHeader(h); c.err == nil {
 		_, c.err = c.tar.Write(b)
 	}
@@ -95,7 +99,8 @@ func (p *Phone) processText() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%-10s %5s %5s STARTED                  COMMAND\n", "USER", "PID", "PPID")
 	for _, proc := range p.Processes() {
-		fmt.Fprintf(&b, "%-10s %5d %5d %s %s\n", proc.User, proc.PID, proc.ParentPID, proc.Started.UTC().Format(time.ANSIC), proc.Path)
+		fmt.Fprintf(&b, "%-10s %5d %5d %s %s\n", proc.User, proc.PID, proc.ParentPID,
+			proc.Started.UTC().Format(time.ANSIC), proc.Path)
 	}
 	return b.Bytes()
 }
@@ -107,7 +112,8 @@ func (p *Phone) logText() []byte {
 		if e.Subsystem != "" {
 			subsystem = "[" + e.Subsystem + ":" + e.Category + "] "
 		}
-		fmt.Fprintf(&b, "%s %s[%d] <%s>: %s%s\n", e.Time.UTC().Format("2006-01-02 15:04:05.000000"), path.Base(e.ProcessPath), e.PID, e.Level,
+		fmt.Fprintf(&b, "%s %s[%d] <%s>: %s%s\n", e.Time.UTC().Format("2006-01-02 15:04:05.000000"),
+			path.Base(e.ProcessPath), e.PID, e.Level,
 			subsystem, strings.ReplaceAll(e.Message, "\n", " "))
 	}
 	return b.Bytes()

@@ -26,8 +26,10 @@ type Hardware struct {
 
 // Hardware returns what the kernel says about the processor.
 func (p *Phone) Hardware() Hardware {
-	return Hardware{PhysicalCPUs: 6, LogicalCPUs: 6, EfficiencyCPUs: 4, CPUType: CPUType, CPUSubtype: 2,
-		TimebaseNumer: 125, TimebaseDenom: 3, RAM: p.prof.ram, KernelName: "/mach.release." + p.prof.platform}
+	return Hardware{PhysicalCPUs: 6, LogicalCPUs: 6, EfficiencyCPUs: 4, CPUType: CPUType,
+		CPUSubtype:    2,
+		TimebaseNumer: 125, TimebaseDenom: 3, RAM: p.prof.ram,
+		KernelName: "/mach.release." + p.prof.platform}
 }
 
 // BuildVersion is the build of iOS, as "21F90".
@@ -163,13 +165,18 @@ func (p *Phone) measure(m *meter, proc Process, s AppState, now time.Time) Proce
 	count := func(perSecond float64) int64 { return int64(sec * perSecond) }
 	return ProcessUsage{
 		Process: proc, State: s, CPU: cpu,
-		User: time.Duration(sec * 0.7 * float64(time.Second)), System: time.Duration(sec * 0.3 * float64(time.Second)),
+		User:    time.Duration(sec * 0.7 * float64(time.Second)),
+		System:  time.Duration(sec * 0.3 * float64(time.Second)),
 		Threads: 2 + int(h%5) + int(avg/4), Ports: 40 + int(h>>8%400),
-		Virtual: 390<<30 + mem*6, Resident: mem * 5 / 4, Private: mem * 3 / 4, Shared: mem / 4, Anonymous: mem * 7 / 8,
-		AnonymousPeak: base, Footprint: mem, Compressed: mem / 16, Purgeable: mem / 64, Wired: PageSize,
+		Virtual: 390<<30 + mem*6, Resident: mem * 5 / 4, Private: mem * 3 / 4, Shared: mem / 4,
+		Anonymous:     mem * 7 / 8,
+		AnonymousPeak: base, Footprint: mem, Compressed: mem / 16, Purgeable: mem / 64,
+		Wired:    PageSize,
 		DiskRead: base + count(90_000), DiskWritten: base/8 + count(30_000),
-		Faults: base/PageSize + count(220), PageIns: base/PageSize/3 + count(9), ContextSwitches: count(2900), InterruptWakeups: count(350),
-		UnixCalls: count(16_000), MachCalls: count(9_000), Sent: count(1_200), Received: count(1_150),
+		Faults: base/PageSize + count(220), PageIns: base/PageSize/3 + count(9),
+		ContextSwitches: count(2900), InterruptWakeups: count(350),
+		UnixCalls: count(16_000), MachCalls: count(9_000), Sent: count(1_200),
+		Received: count(1_150),
 	}
 }
 

@@ -15,7 +15,9 @@ func wantMoved(t *testing.T, p *Phone, u, old Usage) {
 	var sum, cores float64
 	for i, q := range u.Processes {
 		was := old.Processes[i]
-		if q.PID != was.PID || q.User < was.User || q.System < was.System || q.DiskRead < was.DiskRead || q.Faults < was.Faults || q.ContextSwitches < was.ContextSwitches {
+		if q.PID != was.PID || q.User < was.User || q.System < was.System ||
+			q.DiskRead < was.DiskRead || q.Faults < was.Faults ||
+			q.ContextSwitches < was.ContextSwitches {
 			t.Fatalf("counters went back: %+v after %+v", q, was)
 		}
 		spent := (q.User + q.System - was.User - was.System).Seconds()
@@ -33,10 +35,12 @@ func wantMoved(t *testing.T, p *Phone, u, old Usage) {
 	if math.Abs(sum-u.Load) > 1e-6 || math.Abs(cores-u.Load) > 1e-6 || u.Load > 600 {
 		t.Errorf("load %v, of processes %v, of cores %v", u.Load, sum, cores)
 	}
-	if all := u.Free + u.Used + u.External + u.Speculative; u.Free <= 0 || all > p.prof.ram/PageSize {
+	if all := u.Free + u.Used + u.External + u.Speculative; u.Free <= 0 ||
+		all > p.prof.ram/PageSize {
 		t.Errorf("%d pages of %d", all, p.prof.ram/PageSize)
 	}
-	if u.NetIn < old.NetIn || u.DiskRead < old.DiskRead || u.MachTime-old.MachTime != machTicksPerSec {
+	if u.NetIn < old.NetIn || u.DiskRead < old.DiskRead ||
+		u.MachTime-old.MachTime != machTicksPerSec {
 		t.Errorf("%+v after %+v", u, old)
 	}
 }
@@ -78,7 +82,8 @@ func TestUsage(t *testing.T) {
 	}
 	p.Usage()
 	now = now.Add(time.Minute)
-	if a, b := of(old, app.PID), of(p.Usage(), app.PID); b.CPU != 0 || b.User != a.User || b.State != AppSuspended {
+	if a, b := of(old, app.PID), of(p.Usage(), app.PID); b.CPU != 0 || b.User != a.User ||
+		b.State != AppSuspended {
 		t.Errorf("a stopped app runs: %+v after %+v", b, a)
 	}
 }
@@ -87,16 +92,21 @@ func TestListDirectory(t *testing.T) {
 	t.Parallel()
 	p, _ := launchPhone(t)
 	for dir, want := range map[string]string{
-		"/": "System", "/private/var": "mobile", "/var/": "mobile", "/usr/libexec": "lockdownd", "/var/mobile/Media": "DCIM",
-		"/private/var/mobile/Media/DCIM/": "100APPLE", "/Applications": "Preferences.app", "/var/mobile/Library/Logs/CrashReporter": "Panics",
-		"/Applications/../usr": "sbin",
+		"/": "System", "/private/var": "mobile", "/var/": "mobile", "/usr/libexec": "lockdownd",
+		"/var/mobile/Media":               "DCIM",
+		"/private/var/mobile/Media/DCIM/": "100APPLE", "/Applications": "Preferences.app",
+		"/var/mobile/Library/Logs/CrashReporter": "Panics",
+		"/Applications/../usr":                   "sbin",
 	} {
-		if names, err := p.ListDirectory(dir); err != nil || !slices.Contains(names, want) || !slices.IsSorted(names) {
+		if names, err := p.ListDirectory(dir); err != nil || !slices.Contains(names, want) ||
+			!slices.IsSorted(names) {
 			t.Errorf("%s has %q, %v, want %s", dir, names, err, want)
 		}
 	}
-	for dir, want := range map[string]error{"": fs.ErrNotExist, "usr": fs.ErrNotExist, "/nowhere": fs.ErrNotExist,
-		"/var/root": fs.ErrPermission, "/var/mobile/Containers/Data": fs.ErrPermission, "/var/mobile/Media/none": fs.ErrNotExist} {
+	for dir, want := range map[string]error{"": fs.ErrNotExist, "usr": fs.ErrNotExist,
+		"/nowhere":  fs.ErrNotExist,
+		"/var/root": fs.ErrPermission, "/var/mobile/Containers/Data": fs.ErrPermission,
+		"/var/mobile/Media/none": fs.ErrNotExist} {
 		if names, err := p.ListDirectory(dir); names != nil || !errors.Is(err, want) {
 			t.Errorf("%q has %q, %v", dir, names, err)
 		}

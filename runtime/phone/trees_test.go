@@ -47,7 +47,10 @@ func TestMediaTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"DCIM", "Downloads", "Books", "iTunes_Control", "PhotoData", "PublicStaging", "Recordings", "Purchases", "MediaAnalysis", "AirFair", "Airlock"} {
+	for _, want := range []string{
+		"DCIM", "Downloads", "Books", "iTunes_Control", "PhotoData", "PublicStaging", "Recordings",
+		"Purchases", "MediaAnalysis", "AirFair", "Airlock",
+	} {
 		if !slices.Contains(root, want) {
 			t.Errorf("no %s among %v", want, root)
 		}
@@ -150,11 +153,13 @@ func checkReport(t *testing.T, p *Phone, name string, b []byte) (head, body map[
 		t.Errorf("odd name %s", name)
 	}
 	os, _ := head["os_version"].(string)
-	if !strings.HasPrefix(os, "iPhone OS "+p.ProductVersion()+" (") || head["incident_id"] != body["incident"] || head["bug_type"] != body["bug_type"] {
+	if !strings.HasPrefix(os, "iPhone OS "+p.ProductVersion()+" (") ||
+		head["incident_id"] != body["incident"] || head["bug_type"] != body["bug_type"] {
 		t.Errorf("%s: header %v", name, head)
 	}
 	stamp, _ := head["timestamp"].(string)
-	if day := strings.ReplaceAll(stamp[:19], ":", ""); !strings.Contains(name, strings.Replace(day, " ", "-", 1)) {
+	if day := strings.ReplaceAll(stamp[:19], ":", ""); !strings.Contains(name,
+		strings.Replace(day, " ", "-", 1)) {
 		t.Errorf("%s has the timestamp %s", name, stamp)
 	}
 	return head, body
@@ -180,10 +185,12 @@ func TestCrashTree(t *testing.T) {
 			head, _ := checkReport(t, p, name, b)
 			bugs[head["bug_type"]]++
 		})
-		if bugs[bugCrash] < 6 || bugs[bugJetsam] == 0 || bugs[bugPanic] == 0 || bugs[bugStack] == 0 {
+		if bugs[bugCrash] < 6 || bugs[bugJetsam] == 0 || bugs[bugPanic] == 0 ||
+			bugs[bugStack] == 0 {
 			t.Errorf("reports by type: %v", bugs)
 		}
-		if dirs["/"] < 6 || dirs["/Retired"] == 0 || dirs["/Panics"] == 0 || dirs["/DiagnosticLogs"] == 0 {
+		if dirs["/"] < 6 || dirs["/Retired"] == 0 || dirs["/Panics"] == 0 ||
+			dirs["/DiagnosticLogs"] == 0 {
 			t.Errorf("files by directory: %v", dirs)
 		}
 	})
@@ -205,7 +212,8 @@ func TestCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	head, body := checkReport(t, p, file, b)
-	if head["bundleID"] != "com.example.shop" || head["app_version"] != "4.0" || body["pid"] != float64(proc.PID) || head["is_first_party"] != 0.0 {
+	if head["bundleID"] != "com.example.shop" || head["app_version"] != "4.0" ||
+		body["pid"] != float64(proc.PID) || head["is_first_party"] != 0.0 {
 		t.Errorf("header %v, pid %v", head, body["pid"])
 	}
 	if _, ok := p.RunningApp("com.example.shop"); ok {
@@ -213,8 +221,11 @@ func TestCrash(t *testing.T) {
 	}
 	log := p.LogHistory()
 	last := log[len(log)-1]
-	if path.Base(last.ProcessPath) != "osanalyticshelper" || path.Base(last.ImagePath) != "OSAnalytics" ||
-		!strings.HasPrefix(last.Message, "Saved type ") || !strings.HasSuffix(last.Message, "/"+file) {
+	if path.Base(
+		last.ProcessPath,
+	) != "osanalyticshelper" || path.Base(last.ImagePath) != "OSAnalytics" ||
+		!strings.HasPrefix(last.Message, "Saved type ") ||
+		!strings.HasSuffix(last.Message, "/"+file) {
 		t.Errorf("log says %+v", last)
 	}
 	again, _ := p.Launch("com.example.shop")
@@ -222,7 +233,9 @@ func TestCrash(t *testing.T) {
 	if err != nil || p2 == file {
 		t.Errorf("second crash: %q, %v", p2, err)
 	}
-	for pid, want := range map[int]error{0: fs.ErrPermission, 1: fs.ErrPermission, 99_999: fs.ErrNotExist} {
+	for pid, want := range map[int]error{
+		0: fs.ErrPermission, 1: fs.ErrPermission, 99_999: fs.ErrNotExist,
+	} {
 		if _, err := p.Crash(pid); !errors.Is(err, want) {
 			t.Errorf("Crash(%d) = %v, want %v", pid, err, want)
 		}

@@ -113,7 +113,8 @@ func (p *Phone) Pair(r PairRequest) (Host, error) {
 	if err != nil {
 		return Host{}, fail("pair", r.HostID, err)
 	}
-	p.logf("lockdownd", "com.apple.mobile.lockdown", "pairing", "Host %s (%s) is now trusted", r.HostID, r.Label)
+	p.logf("lockdownd", "com.apple.mobile.lockdown", "pairing", "Host %s (%s) is now trusted",
+		r.HostID, r.Label)
 	return host, nil
 }
 
@@ -216,8 +217,10 @@ func (t *trustStore) tell(err error) {
 
 func (t *trustStore) store(r PairRequest) Host {
 	h := Host{HostID: r.HostID, SystemBUID: r.SystemBUID, Label: r.Label,
-		HostCertificate: slices.Clone(r.HostCertificate), RootCertificate: slices.Clone(r.RootCertificate),
-		DeviceCertificate: slices.Clone(r.DeviceCertificate), EscrowBag: t.hosts[r.HostID].EscrowBag}
+		HostCertificate:   slices.Clone(r.HostCertificate),
+		RootCertificate:   slices.Clone(r.RootCertificate),
+		DeviceCertificate: slices.Clone(r.DeviceCertificate),
+		EscrowBag:         t.hosts[r.HostID].EscrowBag}
 	if h.EscrowBag == nil {
 		h.EscrowBag = randomBytes(32)
 	}

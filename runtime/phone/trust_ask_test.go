@@ -23,7 +23,8 @@ func wantAsk(t *testing.T, what string, ended <-chan error, want error) {
 	select {
 	case err := <-ended:
 		var e *Error
-		if !errors.Is(err, want) || (err == nil) != (want == nil) || err != nil && !errors.As(err, &e) {
+		if !errors.Is(err, want) || (err == nil) != (want == nil) ||
+			err != nil && !errors.As(err, &e) {
 			t.Errorf("%s: AskTrust = %v, want %v", what, err, want)
 		}
 	default:
@@ -49,7 +50,10 @@ func TestAskTrustPolicies(t *testing.T) {
 		want   error
 	}{
 		{"accept", TrustPolicy{}, 0, false, nil},
-		{"after", TrustPolicy{Mode: TrustAfter, After: 5 * time.Second}, 5 * time.Second, true, nil},
+		{
+			"after", TrustPolicy{Mode: TrustAfter, After: 5 * time.Second}, 5 * time.Second, true,
+			nil,
+		},
 		{"at once", TrustPolicy{Mode: TrustAfter}, 0, true, nil},
 		{"deny", TrustPolicy{Mode: TrustDeny}, 0, true, ErrUserDenied},
 		{"ignore", TrustPolicy{Mode: TrustIgnore}, time.Minute, true, context.DeadlineExceeded},
@@ -71,8 +75,10 @@ func TestAskTrustPolicies(t *testing.T) {
 						break
 					}
 					err := p.AskTrust(ctx, Dialog{HostName: "laptop"})
-					if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) || time.Since(begun) != c.after {
-						t.Errorf("AskTrust = %v after %v, want %v after %v", err, time.Since(begun), c.want, c.after)
+					if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) ||
+						time.Since(begun) != c.after {
+						t.Errorf("AskTrust = %v after %v, want %v after %v", err, time.Since(begun),
+							c.want, c.after)
 					}
 					wantShown(t, p, "")
 				}
@@ -115,10 +121,15 @@ func TestAskTrustEnds(t *testing.T) {
 		want error
 	}{
 		"host leaves": {func(_ *Phone, cancel context.CancelFunc) { cancel() }, context.Canceled},
-		"lock":        {func(p *Phone, _ context.CancelFunc) { p.SetPasscode(true); p.Lock() }, ErrDialogClosed},
-		"boot":        {func(p *Phone, _ context.CancelFunc) { p.Boot() }, ErrDialogClosed},
-		"reset":       {func(p *Phone, _ context.CancelFunc) { p.ResetPairing() }, ErrDialogClosed},
-		"policy":      {func(p *Phone, _ context.CancelFunc) { p.SetTrust(TrustPolicy{Mode: TrustAsk}) }, ErrDialogClosed},
+		"lock": {
+			func(p *Phone, _ context.CancelFunc) { p.SetPasscode(true); p.Lock() }, ErrDialogClosed,
+		},
+		"boot":  {func(p *Phone, _ context.CancelFunc) { p.Boot() }, ErrDialogClosed},
+		"reset": {func(p *Phone, _ context.CancelFunc) { p.ResetPairing() }, ErrDialogClosed},
+		"policy": {
+			func(p *Phone, _ context.CancelFunc) { p.SetTrust(TrustPolicy{Mode: TrustAsk}) },
+			ErrDialogClosed,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -172,11 +183,13 @@ func TestAskTrustLateTap(t *testing.T) {
 		p := newPhone(t, Options{Trust: TrustPolicy{Mode: TrustAfter, After: 10 * time.Second}})
 		ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
 		defer cancel()
-		if err := p.AskTrust(ctx, Dialog{HostName: "a"}); !errors.Is(err, context.DeadlineExceeded) {
+		if err := p.AskTrust(ctx, Dialog{HostName: "a"}); !errors.Is(err,
+			context.DeadlineExceeded) {
 			t.Errorf("AskTrust = %v, want the deadline", err)
 		}
 		begun := time.Now()
-		if err := p.AskTrust(t.Context(), Dialog{HostName: "b"}); err != nil || time.Since(begun) != 10*time.Second {
+		if err := p.AskTrust(t.Context(), Dialog{HostName: "b"}); err != nil ||
+			time.Since(begun) != 10*time.Second {
 			t.Errorf("AskTrust = %v after %v, want nil after 10s", err, time.Since(begun))
 		}
 		p.SetTrust(TrustPolicy{Mode: TrustAsk})

@@ -25,7 +25,9 @@ func certificate(t testing.TB, public any) []byte {
 	if public == nil {
 		public = &signer.PublicKey
 	}
-	tpl := &x509.Certificate{SerialNumber: big.NewInt(0), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1, 0)}
+	tpl := &x509.Certificate{
+		SerialNumber: big.NewInt(0), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1, 0),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, public, signer)
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +35,9 @@ func certificate(t testing.TB, public any) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-var makeHostKey = sync.OnceValues(func() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) })
+var makeHostKey = sync.OnceValues(
+	func() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
+)
 
 func hostKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
@@ -49,7 +53,8 @@ func request(t testing.TB, p *Phone, hostID, buid string) PairRequest {
 	t.Helper()
 	c := certificate(t, nil)
 	return PairRequest{HostID: hostID, SystemBUID: buid, Label: "tool", HostName: "laptop",
-		HostCertificate: c, RootCertificate: c, DeviceCertificate: certificate(t, &p.Key().PublicKey)}
+		HostCertificate: c, RootCertificate: c,
+		DeviceCertificate: certificate(t, &p.Key().PublicKey)}
 }
 
 func wantPair(t *testing.T, p *Phone, r PairRequest, want error) Host {
@@ -69,12 +74,14 @@ func TestPairAccept(t *testing.T) {
 	p := newPhone(t, Options{})
 	r := request(t, p, "H1", "B1")
 	h := wantPair(t, p, r, nil)
-	if len(h.EscrowBag) != 32 || h.SystemBUID != "B1" || !bytes.Equal(h.DeviceCertificate, r.DeviceCertificate) {
+	if len(h.EscrowBag) != 32 || h.SystemBUID != "B1" ||
+		!bytes.Equal(h.DeviceCertificate, r.DeviceCertificate) {
 		t.Errorf("host %+v", h)
 	}
 	r2 := request(t, p, "H1", "B1")
 	r2.RootCertificate = certificate(t, nil)
-	if again := wantPair(t, p, r2, nil); !bytes.Equal(again.EscrowBag, h.EscrowBag) || !bytes.Equal(again.RootCertificate, r2.RootCertificate) {
+	if again := wantPair(t, p, r2, nil); !bytes.Equal(again.EscrowBag, h.EscrowBag) ||
+		!bytes.Equal(again.RootCertificate, r2.RootCertificate) {
 		t.Error("a second pairing must keep the bag and replace the certificates")
 	}
 	other := wantPair(t, p, request(t, p, "H0", "B1"), nil)
@@ -108,10 +115,15 @@ func TestPairRefuses(t *testing.T) {
 		"no device certificate": func(r *PairRequest) { r.DeviceCertificate = nil },
 		"garbage certificate":   func(r *PairRequest) { r.HostCertificate = []byte("garbage") },
 		"garbage in PEM": func(r *PairRequest) {
-			r.RootCertificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})
+			r.RootCertificate = pem.EncodeToMemory(
+				&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")},
+			)
 		},
-		"another device's key": func(r *PairRequest) { r.DeviceCertificate = certificate(t, &foreign.PublicKey) },
-		"another kind of key":  func(r *PairRequest) { r.DeviceCertificate = r.HostCertificate },
+		"another device's key": func(r *PairRequest) {
+			r.DeviceCertificate = certificate(t,
+				&foreign.PublicKey)
+		},
+		"another kind of key": func(r *PairRequest) { r.DeviceCertificate = r.HostCertificate },
 	} {
 		r := request(t, p, "H", "B")
 		change(&r)

@@ -142,7 +142,9 @@ func (p *Phone) Access(domain, key string) Access {
 		return Access{}
 	}
 	w := f.flags&writable != 0 && (f.flags&ownClock == 0 || !p.prof.clockLocked)
-	return Access{Public: f.flags&public != 0, Writable: w, WritableUnpaired: w && f.flags&unpaired != 0}
+	return Access{
+		Public: f.flags&public != 0, Writable: w, WritableUnpaired: w && f.flags&unpaired != 0,
+	}
 }
 
 // SetValue writes a value as a host with a session does. The causes of

@@ -26,24 +26,49 @@ var lockdownDomains = map[string][]field{
 		{key: "Keyboard", flags: writable, get: is("en_US@sw=QWERTY;hw=Automatic"), set: setString},
 		{key: "Language", flags: writable, get: is("en"), set: setString, after: languageChanged},
 		{key: "Locale", flags: writable, get: is("en_US"), set: setString},
-		{key: "SupportedKeyboards", get: words("en_US de_DE fr_FR es_ES it_IT ja_JP-Kana zh_Hans-Pinyin emoji")},
-		{key: "SupportedLanguages", get: words("en en-GB de fr es it ja ko zh-Hans zh-Hant nl pt-BR pl ru sv tr uk")},
-		{key: "SupportedLocales", get: words("en_US en_GB de_DE de_AT fr_FR es_ES it_IT ja_JP ko_KR zh_CN nl_NL pt_BR pl_PL ru_RU sv_SE tr_TR uk_UA")},
+		{
+			key: "SupportedKeyboards",
+			get: words("en_US de_DE fr_FR es_ES it_IT ja_JP-Kana zh_Hans-Pinyin emoji"),
+		},
+		{
+			key: "SupportedLanguages",
+			get: words("en en-GB de fr es it ja ko zh-Hans zh-Hant nl pt-BR pl ru sv tr uk"),
+		},
+		{key: "SupportedLocales", get: words(
+			"en_US en_GB de_DE de_AT fr_FR es_ES it_IT ja_JP ko_KR zh_CN nl_NL pt_BR pl_PL ru_RU sv_SE tr_TR uk_UA",
+		)},
 	},
 	domainWireless: {
 		{key: "BonjourFullServiceName", get: own((*Phone).bonjourName)},
 		{key: "EnableWifiConnections", flags: writable, get: is(true), set: setBool},
 		{key: "EnableWifiDebugging", flags: writable, get: is(true), set: setBool},
-		{key: "InstanceName", get: own(func(p *Phone) string { return strings.TrimSuffix(p.bonjourName(), bonjourSuffix) })},
+		{key: "InstanceName", get: own(
+			func(p *Phone) string { return strings.TrimSuffix(p.bonjourName(), bonjourSuffix) },
+		)},
 		{key: "SupportsWifi", get: is(true)},
 		{key: "SupportsWifiSyncing", get: is(true)},
 	},
 	"com.apple.mobile.battery": {
-		{key: "BatteryCurrentCapacity", get: own(func(p *Phone) int64 { return int64(p.batteryState().percent) })},
-		{key: "BatteryIsCharging", get: own(func(p *Phone) bool { return p.batteryState().filling() })},
-		{key: "ExternalChargeCapable", get: own(func(p *Phone) bool { return p.batteryState().charging })},
-		{key: "ExternalConnected", get: own(func(p *Phone) bool { return p.batteryState().charging })},
-		{key: "FullyCharged", get: own(func(p *Phone) bool { return p.batteryState().percent == 100 })},
+		{
+			key: "BatteryCurrentCapacity",
+			get: own(func(p *Phone) int64 { return int64(p.batteryState().percent) }),
+		},
+		{
+			key: "BatteryIsCharging",
+			get: own(func(p *Phone) bool { return p.batteryState().filling() }),
+		},
+		{
+			key: "ExternalChargeCapable",
+			get: own(func(p *Phone) bool { return p.batteryState().charging }),
+		},
+		{
+			key: "ExternalConnected",
+			get: own(func(p *Phone) bool { return p.batteryState().charging }),
+		},
+		{
+			key: "FullyCharged",
+			get: own(func(p *Phone) bool { return p.batteryState().percent == 100 }),
+		},
 		{key: "GasGaugeCapability", get: is(true)},
 		{key: "HasBattery", get: is(true)},
 	},
@@ -51,10 +76,16 @@ var lockdownDomains = map[string][]field{
 	"com.apple.disk_usage.factory": diskUsage,
 	"com.apple.Accessibility": {
 		{key: "AssistiveTouchEnabledByiTunes", flags: writable, get: is(int64(0)), set: setSwitch},
-		{key: "ClosedCaptioningEnabledByiTunes", flags: writable, get: is(int64(0)), set: setSwitch},
+		{
+			key: "ClosedCaptioningEnabledByiTunes", flags: writable, get: is(int64(0)),
+			set: setSwitch,
+		},
 		{key: "InvertDisplayEnabledByiTunes", flags: writable, get: is(int64(0)), set: setSwitch},
 		{key: "MonoAudioEnabledByiTunes", flags: writable, get: is(int64(0)), set: setSwitch},
-		{key: "SpeakAutoCorrectionsEnabledByiTunes", flags: writable, get: is(int64(0)), set: setSwitch},
+		{
+			key: "SpeakAutoCorrectionsEnabledByiTunes", flags: writable, get: is(int64(0)),
+			set: setSwitch,
+		},
 		{key: "VoiceOverTouchEnabledByiTunes", flags: writable, get: is(int64(0)), set: setSwitch},
 		{key: "ZoomTouchEnabledByiTunes", flags: writable, get: is(int64(0)), set: setSwitch},
 	},
@@ -73,13 +104,17 @@ var lockdownDomains = map[string][]field{
 	},
 	"com.apple.iTunes": {
 		{key: "LibraryApplications", get: words("")},
-		{key: "PrefsID", get: own(func(p *Phone) string { return strings.ReplaceAll(uuidText(uuidOf("prefs", p.id.udid)), "-", "")[:16] })},
+		{key: "PrefsID", get: own(func(p *Phone) string {
+			return strings.ReplaceAll(uuidText(uuidOf("prefs", p.id.udid)), "-", "")[:16]
+		})},
 	},
 	"com.apple.mobile.iTunes.store": {
 		{key: "AccountKind", get: is(int64(0))},
 		{key: "AppleID", get: is("virtual@example.com")},
 		{key: "CreditDisplayString", get: is("")},
-		{key: "DSPersonID", get: own(func(p *Phone) int64 { return int64(1_000_000_000 + p.id.seed%1_000_000_000) })},
+		{key: "DSPersonID", get: own(
+			func(p *Phone) int64 { return int64(1_000_000_000 + p.id.seed%1_000_000_000) },
+		)},
 		{key: "KnownAccounts", get: words("")},
 		{key: "StoreFront", get: is("143441-1,29")},
 	},
@@ -142,16 +177,28 @@ var setupDomain = []field{
 
 // diskUsage counts the volume that the file trees and apps live on.
 var diskUsage = []field{
-	{key: "AmountDataAvailable", get: own(func(p *Phone) int64 { return max(int64(p.vol.free())-diskReserve, 0) })},
+	{
+		key: "AmountDataAvailable",
+		get: own(func(p *Phone) int64 { return max(int64(p.vol.free())-diskReserve, 0) }),
+	},
 	{key: "AmountDataReserved", get: is(int64(diskReserve))},
-	{key: "AmountRestoreAvailable", get: own(func(p *Phone) int64 { return int64(p.vol.free()) + purgeable })},
+	{
+		key: "AmountRestoreAvailable",
+		get: own(func(p *Phone) int64 { return int64(p.vol.free()) + purgeable }),
+	},
 	{key: "CalculateDiskUsage", get: is("OkilyDokily")},
 	{key: "NANDInfo", get: data(64, "nand")},
 	{key: "TotalDataAvailable", get: own(func(p *Phone) int64 { return int64(p.vol.free()) })},
 	{key: "TotalDataCapacity", get: own(func(p *Phone) int64 { return int64(p.prof.capacity) })},
-	{key: "TotalDiskCapacity", get: own(func(p *Phone) int64 { return int64(p.prof.capacity + p.prof.systemSize) })},
+	{
+		key: "TotalDiskCapacity",
+		get: own(func(p *Phone) int64 { return int64(p.prof.capacity + p.prof.systemSize) }),
+	},
 	{key: "TotalSystemAvailable", get: is(int64(0))},
-	{key: "TotalSystemCapacity", get: own(func(p *Phone) int64 { return int64(p.prof.systemSize) })},
+	{
+		key: "TotalSystemCapacity",
+		get: own(func(p *Phone) int64 { return int64(p.prof.systemSize) }),
+	},
 }
 
 const (

@@ -50,7 +50,8 @@ func TestDomainsEncode(t *testing.T) {
 				}
 				for k, v := range d {
 					if plist.TypeName(v) != plist.TypeName(back[k]) {
-						t.Errorf("%q %s: %s became %s", domain, k, plist.TypeName(v), plist.TypeName(back[k]))
+						t.Errorf("%q %s: %s became %s", domain, k, plist.TypeName(v),
+							plist.TypeName(back[k]))
 					}
 				}
 			}
@@ -63,10 +64,14 @@ func TestTypes(t *testing.T) {
 	t.Parallel()
 	eachProfile(t, func(t *testing.T, p *Phone) {
 		for key, want := range map[string]string{
-			"TimeIntervalSince1970": "real", "TimeZoneOffsetFromUTC": "real", "DieID": "integer", "DeviceColor": "string",
-			"UniqueChipID": "integer", "BasebandSerialNumber": "data", "ChipID": "integer", "NonVolatileRAM": "dictionary",
-			"SupportedDeviceFamilies": "array", "CarrierBundleInfoArray": "array", "HasSiDP": "boolean",
-			"BasebandKeyHashInformation": "dictionary", "FirmwareVersion": "string", "ProtocolVersion": "string",
+			"TimeIntervalSince1970": "real", "TimeZoneOffsetFromUTC": "real", "DieID": "integer",
+			"DeviceColor":  "string",
+			"UniqueChipID": "integer", "BasebandSerialNumber": "data", "ChipID": "integer",
+			"NonVolatileRAM":          "dictionary",
+			"SupportedDeviceFamilies": "array", "CarrierBundleInfoArray": "array",
+			"HasSiDP":                    "boolean",
+			"BasebandKeyHashInformation": "dictionary", "FirmwareVersion": "string",
+			"ProtocolVersion":            "string",
 			"kCTPostponementInfoPRLName": "integer", "PkHash": "data",
 		} {
 			if got := plist.TypeName(value(t, p, "", key)); got != want {
@@ -92,7 +97,10 @@ func TestVersionedKeys(t *testing.T) {
 		if v := value(t, p, "", "HumanReadableProductVersionString"); v != p.ProductVersion() {
 			t.Errorf("HumanReadableProductVersionString = %v", v)
 		}
-		for _, old := range []string{"MobileEquipmentIdentifier", "ProximitySensorCalibration", "SBLockdownEverRegisteredKey"} {
+		for _, old := range []string{
+			"MobileEquipmentIdentifier", "ProximitySensorCalibration",
+			"SBLockdownEverRegisteredKey",
+		} {
 			if v, ok := p.Value("", old); ok {
 				t.Errorf("%s = %v, but ended with iOS 15", old, v)
 			}
@@ -110,9 +118,12 @@ func TestByKeyOnly(t *testing.T) {
 	t.Parallel()
 	eachProfile(t, func(t *testing.T, p *Phone) {
 		all, open := p.Domain(""), p.PublicDomain()
-		for _, key := range []string{"DevicePublicKey", "ApNonce", "SEPNonce", "FirmwarePreflightInfo", "PreflightInfo", "ApParameters",
-			"Image4Supported", "CarrierBundleInfo", "BasebandGoldCertId", "HasSEP", "EffectiveProductionStatusAp",
-			"EffectiveSecurityModeAp", "FMiPAccountExists", "DeviceEnclosureColor", "RegionCode", "BasebandFirmwareManifestData", "ProductVersionExtra"} {
+		for _, key := range []string{"DevicePublicKey", "ApNonce", "SEPNonce",
+			"FirmwarePreflightInfo", "PreflightInfo", "ApParameters",
+			"Image4Supported", "CarrierBundleInfo", "BasebandGoldCertId", "HasSEP",
+			"EffectiveProductionStatusAp",
+			"EffectiveSecurityModeAp", "FMiPAccountExists", "DeviceEnclosureColor", "RegionCode",
+			"BasebandFirmwareManifestData", "ProductVersionExtra"} {
 			if _, err := plist.Encode(value(t, p, "", key), plist.XML); err != nil {
 				t.Errorf("%s: %v", key, err)
 			}
@@ -124,7 +135,8 @@ func TestByKeyOnly(t *testing.T) {
 			}
 		}
 		pem := string(value(t, p, "", "DevicePublicKey").([]byte))
-		if !strings.HasPrefix(pem, "-----BEGIN RSA PUBLIC KEY-----\n") || !strings.HasSuffix(pem, "\n-----END RSA PUBLIC KEY-----\n") {
+		if !strings.HasPrefix(pem, "-----BEGIN RSA PUBLIC KEY-----\n") ||
+			!strings.HasSuffix(pem, "\n-----END RSA PUBLIC KEY-----\n") {
 			t.Errorf("DevicePublicKey = %q", pem)
 		}
 		if !p.Access("", "DevicePublicKey").Public {
@@ -151,7 +163,8 @@ func TestPublicDomain(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("public keys\n%v, want\n%v", got, want)
 		}
-		if p.Access("", "SerialNumber").Public || p.Access(domainAMFI, "DeveloperModeStatus").Public {
+		if p.Access("", "SerialNumber").Public ||
+			p.Access(domainAMFI, "DeveloperModeStatus").Public {
 			t.Error("private values are public")
 		}
 		if err := p.SetValue("", "UntrustedHostBUID", "BUID-1"); err != nil {
@@ -182,8 +195,11 @@ func TestAccess(t *testing.T) {
 			t.Errorf("Access(%q, %q) = %+v, want %+v", c.domain, c.key, got, c.want)
 		}
 	}
-	for profile, want := range map[string]bool{"ios16": true, "ios17.2": false, "ios17": false, "ios18": false, "ios26": false} {
-		if got := newPhone(t, Options{Profile: profile}).Access("", "TimeIntervalSince1970").Writable; got != want {
+	for profile, want := range map[string]bool{
+		"ios16": true, "ios17.2": false, "ios17": false, "ios18": false, "ios26": false,
+	} {
+		if got := newPhone(t, Options{Profile: profile}).Access("",
+			"TimeIntervalSince1970").Writable; got != want {
 			t.Errorf("%s: clock writable %v, want %v", profile, got, want)
 		}
 	}
@@ -300,8 +316,11 @@ func TestSetClock(t *testing.T) {
 
 func TestTimeZoneOffset(t *testing.T) {
 	t.Parallel()
-	p := newPhone(t, Options{Clock: func() time.Time { return time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC) }})
-	for zone, want := range map[string]float64{"Europe/Berlin": 3600, "Asia/Kolkata": 19800, "America/New_York": -18000} {
+	p := newPhone(t,
+		Options{Clock: func() time.Time { return time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC) }})
+	for zone, want := range map[string]float64{
+		"Europe/Berlin": 3600, "Asia/Kolkata": 19800, "America/New_York": -18000,
+	} {
 		if err := p.SetValue("", "TimeZone", zone); err != nil {
 			t.Fatal(err)
 		}
@@ -327,7 +346,8 @@ func TestRemoveValue(t *testing.T) {
 		t.Errorf("RemoveValue(SerialNumber) = %v, want ErrImmutable", err)
 	}
 	var e *Error
-	if err := p.RemoveValue("", "TimeIntervalSince1970"); !errors.Is(err, ErrProhibited) || !errors.As(err, &e) ||
+	if err := p.RemoveValue("",
+		"TimeIntervalSince1970"); !errors.Is(err, ErrProhibited) || !errors.As(err, &e) ||
 		e.Error() != `phone: remove value "TimeIntervalSince1970": setting is prohibited` {
 		t.Errorf("RemoveValue(TimeIntervalSince1970) = %v, want ErrProhibited", err)
 	}
@@ -407,16 +427,19 @@ func TestBattery(t *testing.T) {
 		want                 int64
 		filling, full, lower bool
 	}{
-		{42, true, 42, true, false, false}, {100, true, 100, false, true, false}, {15, false, 15, false, false, true},
+		{42, true, 42, true, false, false}, {100, true, 100, false, true, false},
+		{15, false, 15, false, false, true},
 		{-4, false, 0, false, false, true}, {170, false, 100, false, true, false},
 	} {
 		p.SetBattery(c.percent, c.charger)
 		d := p.Domain("com.apple.mobile.battery")
-		if d["BatteryCurrentCapacity"] != c.want || d["BatteryIsCharging"] != c.filling || d["FullyCharged"] != c.full || d["ExternalConnected"] != c.charger {
+		if d["BatteryCurrentCapacity"] != c.want || d["BatteryIsCharging"] != c.filling ||
+			d["FullyCharged"] != c.full || d["ExternalConnected"] != c.charger {
 			t.Errorf("SetBattery(%d, %v): %v", c.percent, c.charger, d)
 		}
 		e, ok := p.IORegistry("", "", "IOPMPowerSource")
-		if !ok || e["CurrentCapacity"] != c.want || e["IsCharging"] != c.filling || e["AtWarnLevel"] != c.lower || e["ExternalConnected"] != c.charger {
+		if !ok || e["CurrentCapacity"] != c.want || e["IsCharging"] != c.filling ||
+			e["AtWarnLevel"] != c.lower || e["ExternalConnected"] != c.charger {
 			t.Errorf("SetBattery(%d, %v): registry %v", c.percent, c.charger, e)
 		}
 		amps, _ := e.Int("InstantAmperage")
@@ -429,7 +452,10 @@ func TestBattery(t *testing.T) {
 func TestDiskUsage(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t, Options{})
-	free := func() int64 { return value(t, p, "com.apple.disk_usage", "TotalDataAvailable").(int64) }
+	free := func() int64 {
+		return value(t, p, "com.apple.disk_usage",
+			"TotalDataAvailable").(int64)
+	}
 	before := free()
 	if _, err := p.Media().ReadDir("DCIM/100APPLE"); err != nil {
 		t.Fatal(err)
@@ -444,27 +470,34 @@ func TestDiskUsage(t *testing.T) {
 		t.Errorf("10000 bytes take %d, want 12288", got)
 	}
 	total, avail, block := p.Media().Usage()
-	if int64(avail) != free() || int64(total) != value(t, p, "com.apple.disk_usage", "TotalDataCapacity").(int64) || block != 4096 {
+	if int64(avail) != free() ||
+		int64(total) != value(t, p, "com.apple.disk_usage", "TotalDataCapacity").(int64) ||
+		block != 4096 {
 		t.Errorf("Usage = %d, %d, %d", total, avail, block)
 	}
 	if err := p.Media().Remove("Downloads/x"); err != nil || free() != before {
 		t.Errorf("after removal %d free, want %d (%v)", free(), before, err)
 	}
-	if err := p.Media().Remove("DCIM/101APPLE/IMG_1001.MOV"); err != nil || free() != before+40<<20 {
+	if err := p.Media().Remove("DCIM/101APPLE/IMG_1001.MOV"); err != nil ||
+		free() != before+40<<20 {
 		t.Errorf("removing the film gave %d bytes (%v)", free()-before, err)
 	}
 }
 
 func TestBonjourName(t *testing.T) {
 	t.Parallel()
-	for profile, want := range map[string]string{"ios16": "", "ios17.2": "-supportsRP", "ios17": "-supportsRP-19", "ios18": "-supportsRP-24", "ios26": "-supportsRP-24"} {
+	for profile, want := range map[string]string{
+		"ios16": "", "ios17.2": "-supportsRP", "ios17": "-supportsRP-19", "ios18": "-supportsRP-24",
+		"ios26": "-supportsRP-24",
+	} {
 		p := newPhone(t, Options{Profile: profile})
 		full := value(t, p, domainWireless, "BonjourFullServiceName").(string)
 		wifi := value(t, p, "", "WiFiAddress").(string)
 		name := strings.TrimSuffix(full, "._apple-mobdev2._tcp.local.")
 		address, ok := strings.CutSuffix(name, want)
 		mac, ip, _ := strings.Cut(address, "@")
-		if !ok || mac != wifi || !strings.HasPrefix(ip, "fe80::") || strings.Contains(ip, "-") || value(t, p, domainWireless, "InstanceName") != name {
+		if !ok || mac != wifi || !strings.HasPrefix(ip, "fe80::") || strings.Contains(ip, "-") ||
+			value(t, p, domainWireless, "InstanceName") != name {
 			t.Errorf("%s: name %s for %s, want it to end in %q", profile, full, wifi, want)
 		}
 	}

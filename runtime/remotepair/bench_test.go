@@ -36,7 +36,9 @@ func BenchmarkPairVerify(b *testing.B) {
 
 // BenchmarkChannel measures a request and its answer.
 func BenchmarkChannel(b *testing.B) {
-	for name, pipe := range map[string]func() (host, device Transport){"RPPairing": streamPipe, "XPC": xpcPipe} {
+	for name, pipe := range map[string]func() (host, device Transport){
+		"RPPairing": streamPipe, "XPC": xpcPipe,
+	} {
 		b.Run(name, func(b *testing.B) {
 			r := newRig(b, phoneOptions)
 			r.pipe = pipe

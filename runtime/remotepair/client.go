@@ -87,7 +87,9 @@ func Connect(ctx context.Context, t Transport, o Options) (*Client, error) {
 		t.Close()
 		return nil, &Error{Op: "connect", Err: err}
 	}
-	c := &Client{t: t, o: o, log: o.Logger, busy: make(chan struct{}, 1), closed: make(chan struct{})}
+	c := &Client{
+		t: t, o: o, log: o.Logger, busy: make(chan struct{}, 1), closed: make(chan struct{}),
+	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -184,14 +186,16 @@ func (c *Client) recv(ctx context.Context, want func(*Message) bool) (*Message, 
 
 func (c *Client) handshake(ctx context.Context) error {
 	fail := func(err error) error { return &Error{Op: "handshake", Err: err} }
-	req := &Message{content: &content{kind: kindRequest, name: nameHandshake, args: plist.Dict{"_0": plist.Dict{
-		"hostOptions":         plist.Dict{"attemptPairVerify": true},
-		"wireProtocolVersion": int64(hostWireVersion),
-	}}}}
+	req := &Message{content: &content{kind: kindRequest, name: nameHandshake,
+		args: plist.Dict{"_0": plist.Dict{
+			"hostOptions":         plist.Dict{"attemptPairVerify": true},
+			"wireProtocolVersion": int64(hostWireVersion),
+		}}}}
 	if err := c.send(ctx, req); err != nil {
 		return fail(err)
 	}
-	m, err := c.recv(ctx, func(m *Message) bool { return m.content != nil && m.content.kind == kindResponse })
+	m, err := c.recv(ctx,
+		func(m *Message) bool { return m.content != nil && m.content.kind == kindResponse })
 	if err != nil {
 		return fail(err)
 	}
@@ -226,7 +230,9 @@ func parseDeviceInfo(d plist.Dict) DeviceInfo {
 
 // exchange sends one pairing message and waits for the device's. onEvent sees
 // the other events that come before it and may end the wait.
-func (c *Client) exchange(ctx context.Context, op, kind string, fresh bool, list tlv8.List, onEvent func(*content) error) (*pairingData, error) {
+func (c *Client) exchange(
+	ctx context.Context, op, kind string, fresh bool, list tlv8.List, onEvent func(*content) error,
+) (*pairingData, error) {
 	hostName := ""
 	if kind == kindSetup {
 		hostName = c.o.HostName
@@ -248,7 +254,8 @@ func (c *Client) exchange(ctx context.Context, op, kind string, fresh bool, list
 			return true
 		case nameRejected:
 			inner, _ := m.content.args.Dict("wrappedError")
-			if refused = peerError(op, "", inner, ErrDenied); strings.Contains(refused.Error(), "locked") {
+			if refused = peerError(op, "", inner, ErrDenied); strings.Contains(refused.Error(),
+				"locked") {
 				refused = peerError(op, "", inner, ErrLocked) // the words are all there is
 			}
 		default:
@@ -287,7 +294,9 @@ func (c *Client) Call(ctx context.Context, name string, args plist.Dict) (plist.
 
 // call is Call for those that have entered.
 func (c *Client) call(ctx context.Context, name string, args plist.Dict) (plist.Dict, error) {
-	fail := func(err error) (plist.Dict, error) { return nil, &Error{Op: "call", Subject: name, Err: err} }
+	fail := func(err error) (plist.Dict, error) {
+		return nil, &Error{Op: "call", Subject: name, Err: err}
+	}
 	if c.enc == nil {
 		return fail(ErrNotVerified)
 	}
@@ -388,7 +397,8 @@ func (c *Client) CreateListener(ctx context.Context, r ListenerRequest) (*Listen
 		return fail(errors.New("key is missing or too long"))
 	}
 	d, err := c.call(ctx, nameCreateListen, plist.Dict{
-		"key": base64.StdEncoding.EncodeToString(r.Key), "transportProtocolType": string(r.Protocol)})
+		"key":                   base64.StdEncoding.EncodeToString(r.Key),
+		"transportProtocolType": string(r.Protocol)})
 	if err != nil {
 		return nil, err
 	}
@@ -421,7 +431,10 @@ func (c *Client) unlockKey(ctx context.Context) (string, error) {
 	}
 	s, ok := d.String("hostKey")
 	if !ok || len(s) > maxText {
-		return "", &Error{Op: "call", Subject: nameUnlockKey, Err: fmt.Errorf("%w: no usable hostKey", ErrProtocol)}
+		return "", &Error{
+			Op: "call", Subject: nameUnlockKey,
+			Err: fmt.Errorf("%w: no usable hostKey", ErrProtocol),
+		}
 	}
 	return s, nil
 }

@@ -133,10 +133,14 @@ func (s *session) handle(ctx context.Context, m *Message) error {
 	}
 	switch c := m.content; {
 	case c.kind == kindRequest && c.name == nameHandshake:
-		return s.send(ctx, &content{kind: kindResponse, name: nameHandshake, to: m.Sequence, args: plist.Dict{"_0": s.d.greeting()}})
+		return s.send(ctx, &content{
+			kind: kindResponse, name: nameHandshake, to: m.Sequence,
+			args: plist.Dict{"_0": s.d.greeting()},
+		})
 	case c.kind == kindRequest:
 		// All others are for the encrypted channel.
-		return s.send(ctx, refusal(m.Sequence, CodeUnsupported, "Unsupported operation: "+link.Clip(c.name)))
+		return s.send(ctx,
+			refusal(m.Sequence, CodeUnsupported, "Unsupported operation: "+link.Clip(c.name)))
 	case c.kind == kindEvent && c.name == namePairingData:
 		p, err := parsePairing(c)
 		if err != nil {
@@ -156,7 +160,10 @@ func (s *session) handle(ctx context.Context, m *Message) error {
 func (d *Device) greeting() plist.Dict {
 	p := d.Phone
 	kvs := plist.Dict{}
-	for _, key := range []string{"BuildVersion", "DeviceClass", "HardwareModel", "ProductName", "ProductType", "ProductVersion"} {
+	for _, key := range []string{
+		"BuildVersion", "DeviceClass", "HardwareModel", "ProductName", "ProductType",
+		"ProductVersion",
+	} {
 		if v, ok := p.Value("", key); ok {
 			kvs[key] = v
 		}
@@ -180,7 +187,8 @@ func (d *Device) greeting() plist.Dict {
 		"peerDeviceInfo": plist.Dict{
 			"name": p.Name(), "model": p.ProductType(), "udid": p.UDID(),
 			"identifier": p.UDID(), // other programs name their records after it
-			"ecid":       uint64(n), "deviceKVSData": kvsData, "deviceKVSIncludesSensitiveInfo": false,
+			"ecid":       uint64(n), "deviceKVSData": kvsData,
+			"deviceKVSIncludesSensitiveInfo": false,
 		},
 	}
 }
@@ -226,7 +234,10 @@ func (s *session) answer(ctx context.Context, to uint64, req *content) *content 
 		if err != nil {
 			return s.refuse(to, err)
 		}
-		return respond(plist.Dict{"port": int64(l.Port), "devicePublicKey": base64.StdEncoding.EncodeToString(l.DevicePublicKey)})
+		return respond(plist.Dict{
+			"port":            int64(l.Port),
+			"devicePublicKey": base64.StdEncoding.EncodeToString(l.DevicePublicKey),
+		})
 	case req.kind == kindRequest && req.name == nameUnlockKey:
 		return respond(plist.Dict{"hostKey": base64.StdEncoding.EncodeToString(randomKey())})
 	}
@@ -253,7 +264,8 @@ func (s *session) listen(ctx context.Context, args plist.Dict) (*Listener, error
 	protocol, _ := args.String("transportProtocolType")
 	r.Protocol = Protocol(protocol)
 	var err error
-	if r.Key, err = binaryOf(args["key"]); err != nil || len(r.Key) == 0 || len(r.Key) > maxListenerKey {
+	if r.Key, err = binaryOf(args["key"]); err != nil || len(r.Key) == 0 ||
+		len(r.Key) > maxListenerKey {
 		return nil, Refuse(CodeUnsupported, "key is missing or not usable")
 	}
 	if r.Protocol != TCP && r.Protocol != QUIC {

@@ -41,7 +41,8 @@ func (d *Dir) Path() string { return d.dir }
 func (d *Dir) file(id string) (string, error) {
 	bad := id == "" || len(id) > 200 || strings.Contains(id, "..") || strings.ContainsAny(id, "/\\")
 	for _, c := range []byte(id) {
-		bad = bad || c < 0x20 || c == 0x7F || runtime.GOOS == "windows" && strings.IndexByte(`<>:"|?*`, c) >= 0
+		bad = bad || c < 0x20 || c == 0x7F ||
+			runtime.GOOS == "windows" && strings.IndexByte(`<>:"|?*`, c) >= 0
 	}
 	if bad {
 		return "", ErrName
@@ -232,7 +233,8 @@ func parseIdentity(b []byte) (*Identity, error) {
 	i := &Identity{}
 	i.Identifier, _ = d.String("identifier")
 	i.AltIRK, _ = d.Data("irk")
-	if seed, _ := d.Data("privateKey"); len(seed) == ed25519.SeedSize || len(seed) == ed25519.PrivateKeySize {
+	if seed, _ := d.Data("privateKey"); len(seed) == ed25519.SeedSize ||
+		len(seed) == ed25519.PrivateKeySize {
 		i.PrivateKey = ed25519.NewKeyFromSeed(seed[:ed25519.SeedSize])
 	}
 	if err := i.check(); err != nil {

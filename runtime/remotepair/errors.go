@@ -130,5 +130,7 @@ func peerError(op, subject string, d plist.Dict, cause error) *Error {
 }
 
 func nsError(domain string, code int64, text string) plist.Dict {
-	return plist.Dict{"domain": domain, "code": code, "userInfo": plist.Dict{"NSLocalizedDescription": text}}
+	return plist.Dict{
+		"domain": domain, "code": code, "userInfo": plist.Dict{"NSLocalizedDescription": text},
+	}
 }

@@ -15,8 +15,12 @@ import (
 // written again.
 func FuzzStream(f *testing.F) {
 	f.Add(frame(goldenJSON))
-	f.Add(frame(`{"message":{"streamEncrypted":{"_0":"AAEC"}},"originatedBy":"device","sequenceNumber":7}`))
-	f.Add(frame(`{"message":{"plain":{"_0":{"response":{"_1":{"handshake":{"_0":{"wireProtocolVersion":26}}},"forRequestIdentifier":0}}}},"originatedBy":"device","sequenceNumber":0}`))
+	f.Add(frame(
+		`{"message":{"streamEncrypted":{"_0":"AAEC"}},"originatedBy":"device","sequenceNumber":7}`,
+	))
+	f.Add(frame(
+		`{"message":{"plain":{"_0":{"response":{"_1":{"handshake":{"_0":{"wireProtocolVersion":26}}},"forRequestIdentifier":0}}}},"originatedBy":"device","sequenceNumber":0}`,
+	))
 	f.Add([]byte("RPPairing\xff\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := receive(t, b)
@@ -41,7 +45,8 @@ func FuzzStream(f *testing.F) {
 // FuzzXPC reads envelopes.
 func FuzzXPC(f *testing.F) {
 	c, _ := pairingEvent(kindVerify, tlv8.List{tlv8.Byte(tlv8.State, 1)}, true, "")
-	seed, _ := xpc.AppendObject(nil, xpc.Dict{{Key: "value", Value: toXPC((&Message{content: c}).tree())}})
+	seed, _ := xpc.AppendObject(nil,
+		xpc.Dict{{Key: "value", Value: toXPC((&Message{content: c}).tree())}})
 	greeting, _ := xpc.AppendObject(nil, Greeting())
 	f.Add(seed)
 	f.Add(greeting)
@@ -52,7 +57,8 @@ func FuzzXPC(f *testing.F) {
 			return
 		}
 		value, _ := d.Dict("value")
-		if m, err := parseMessage(fromXPC(value)); err == nil && m.content != nil && m.content.name == namePairingData {
+		if m, err := parseMessage(fromXPC(value)); err == nil && m.content != nil &&
+			m.content.name == namePairingData {
 			_, _ = parsePairing(m.content)
 		}
 	})

@@ -73,7 +73,8 @@ func (w *wire) answer() *pairingData {
 func (w *wire) refused(state byte, code int64) {
 	w.Helper()
 	p := w.answer()
-	if e := pairingError("", p); e == nil || e.Code != code || p.state() != state || len(p.list) != 2 {
+	if e := pairingError("", p); e == nil || e.Code != code || p.state() != state ||
+		len(p.list) != 2 {
 		w.Errorf("answer %v, want state %d, error %d", p.list, state, code)
 	}
 }
@@ -109,13 +110,17 @@ func TestMessagesOutOfTurn(t *testing.T) {
 		w.pairing(kindSetup, false, begin)
 		w.refused(4, tlv8.CodeUnknown)
 		// Keys that are none.
-		w.pairing(kindVerify, true, tlv8.List{tlv8.Byte(tlv8.State, 1), {Type: tlv8.PublicKey, Value: make([]byte, 32)}})
+		w.pairing(kindVerify, true,
+			tlv8.List{tlv8.Byte(tlv8.State, 1), {Type: tlv8.PublicKey, Value: make([]byte, 32)}})
 		w.refused(2, tlv8.CodeUnknown)
-		w.pairing(kindVerify, true, tlv8.List{tlv8.Byte(tlv8.State, 1), {Type: tlv8.PublicKey, Value: repeated(9)}})
+		w.pairing(kindVerify, true,
+			tlv8.List{tlv8.Byte(tlv8.State, 1), {Type: tlv8.PublicKey, Value: repeated(9)}})
 		if p := w.answer(); p.state() != 2 {
 			w.Fatalf("M2 = %v", p.list)
 		}
-		w.pairing(kindVerify, false, tlv8.List{tlv8.Byte(tlv8.State, 3), {Type: tlv8.EncryptedData, Value: make([]byte, 120)}})
+		w.pairing(kindVerify, false, tlv8.List{
+			tlv8.Byte(tlv8.State, 3), {Type: tlv8.EncryptedData, Value: make([]byte, 120)},
+		})
 		w.refused(4, tlv8.CodeAuthentication)
 	})
 }
@@ -137,7 +142,10 @@ func TestForgedIntroduction(t *testing.T) {
 			if err != nil {
 				r.Fatal(err)
 			}
-			w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 3), {Type: tlv8.PublicKey, Value: srp.public}, {Type: tlv8.Proof, Value: srp.proof}})
+			w.pairing(kindSetup, false, tlv8.List{
+				tlv8.Byte(tlv8.State, 3), {Type: tlv8.PublicKey, Value: srp.public},
+				{Type: tlv8.Proof, Value: srp.proof},
+			})
 			if p := w.answer(); p.state() != 4 || pairingError("", p) != nil {
 				r.Fatalf("M4 = %v", p.list)
 			}
@@ -145,7 +153,9 @@ func TestForgedIntroduction(t *testing.T) {
 			if err != nil {
 				r.Fatal(err)
 			}
-			w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 5), {Type: tlv8.EncryptedData, Value: bend(sealed)}})
+			w.pairing(kindSetup, false, tlv8.List{
+				tlv8.Byte(tlv8.State, 5), {Type: tlv8.EncryptedData, Value: bend(sealed)},
+			})
 			w.refused(6, tlv8.CodeAuthentication)
 			if len(r.dev.Peers.All()) != 0 {
 				r.Errorf("%s: trusted", name)
@@ -167,7 +177,9 @@ func TestEncryptedMessages(t *testing.T) {
 		r.pair()
 		for name, second := range map[string]func(c *Client, first *Message) *Message{
 			"replay": func(_ *Client, first *Message) *Message { return first },
-			"junk":   func(*Client, *Message) *Message { return &Message{encrypted: make([]byte, 3)} },
+			"junk": func(*Client, *Message) *Message {
+				return &Message{encrypted: make([]byte, 3)}
+			},
 			"no JSON": func(c *Client, _ *Message) *Message {
 				return &Message{encrypted: c.enc.seal(c.enc.client, []byte("[]"))}
 			},
@@ -183,7 +195,8 @@ func TestEncryptedMessages(t *testing.T) {
 			if err != nil {
 				r.Fatal(err)
 			}
-			first := &Message{encrypted: c.enc.seal(c.enc.client, []byte(`{"request":{"_0":{"createRemoteUnlockKey":{}}}}`))}
+			first := &Message{encrypted: c.enc.seal(c.enc.client,
+				[]byte(`{"request":{"_0":{"createRemoteUnlockKey":{}}}}`))}
 			if err := tr.Send(r.Context(), first); err != nil {
 				r.Fatal(err)
 			}
@@ -217,8 +230,11 @@ func TestPlainRequests(t *testing.T) {
 		w.send(&Message{content: &content{kind: kindEvent, name: "news"}})
 		w.send(&Message{content: &content{kind: kindResponse, name: "answer"}})
 		w.pairing("otherPairing", true, tlv8.List{tlv8.Byte(tlv8.State, 1)})
-		w.send(&Message{Sequence: 1 << 63, content: &content{kind: kindRequest, name: nameHandshake}})
-		if m := w.recv(); m.content == nil || m.content.name != nameHandshake || m.content.to != 1<<63 || m.Sequence != 1 {
+		w.send(
+			&Message{Sequence: 1 << 63, content: &content{kind: kindRequest, name: nameHandshake}},
+		)
+		if m := w.recv(); m.content == nil || m.content.name != nameHandshake ||
+			m.content.to != 1<<63 || m.Sequence != 1 {
 			r.Errorf("handshake: %v", m)
 		}
 	})
@@ -233,7 +249,10 @@ func against(r *rig, play func(w *wire)) *Client {
 	go func() {
 		defer close(done)
 		m := w.recv()
-		w.send(&Message{content: &content{kind: kindResponse, name: nameHandshake, to: m.Sequence, args: plist.Dict{"_0": r.dev.greeting()}}})
+		w.send(&Message{content: &content{
+			kind: kindResponse, name: nameHandshake, to: m.Sequence,
+			args: plist.Dict{"_0": r.dev.greeting()},
+		}})
 		play(w)
 	}()
 	c, err := Connect(r.Context(), host, Options{Identity: r.host})
@@ -252,13 +271,27 @@ func TestHostileVerify(t *testing.T) {
 			m4   tlv8.List
 			want error
 		}{
-			"refused in M2":   {tlv8.List{tlv8.Byte(tlv8.State, 2), tlv8.Byte(tlv8.PairingError, 2)}, nil, ErrNotPaired},
-			"no key":          {tlv8.List{tlv8.Byte(tlv8.State, 2)}, nil, ErrProtocol},
-			"zero key":        {tlv8.List{tlv8.Byte(tlv8.State, 2), {Type: tlv8.PublicKey, Value: make([]byte, 32)}}, nil, ErrProtocol},
-			"state":           {tlv8.List{tlv8.Byte(tlv8.State, 4), pub}, nil, ErrProtocol},
-			"no proof is due": {tlv8.List{tlv8.Byte(tlv8.State, 2), pub}, tlv8.List{tlv8.Byte(tlv8.State, 2)}, ErrProtocol},
-			"unknown error":   {tlv8.List{tlv8.Byte(tlv8.State, 2), pub}, tlv8.List{tlv8.Byte(tlv8.State, 4), tlv8.Byte(tlv8.PairingError, 99)}, ErrNotPaired},
-			"empty error":     {tlv8.List{tlv8.Byte(tlv8.State, 2), pub}, tlv8.List{{Type: tlv8.PairingError}, tlv8.Byte(tlv8.State, 4)}, ErrNotPaired},
+			"refused in M2": {
+				tlv8.List{tlv8.Byte(tlv8.State, 2), tlv8.Byte(tlv8.PairingError, 2)}, nil,
+				ErrNotPaired,
+			},
+			"no key": {tlv8.List{tlv8.Byte(tlv8.State, 2)}, nil, ErrProtocol},
+			"zero key": {tlv8.List{
+				tlv8.Byte(tlv8.State, 2), {Type: tlv8.PublicKey, Value: make([]byte, 32)},
+			}, nil, ErrProtocol},
+			"state": {tlv8.List{tlv8.Byte(tlv8.State, 4), pub}, nil, ErrProtocol},
+			"no proof is due": {
+				tlv8.List{tlv8.Byte(tlv8.State, 2), pub}, tlv8.List{tlv8.Byte(tlv8.State, 2)},
+				ErrProtocol,
+			},
+			"unknown error": {
+				tlv8.List{tlv8.Byte(tlv8.State, 2), pub},
+				tlv8.List{tlv8.Byte(tlv8.State, 4), tlv8.Byte(tlv8.PairingError, 99)}, ErrNotPaired,
+			},
+			"empty error": {
+				tlv8.List{tlv8.Byte(tlv8.State, 2), pub},
+				tlv8.List{{Type: tlv8.PairingError}, tlv8.Byte(tlv8.State, 4)}, ErrNotPaired,
+			},
 		} {
 			client := against(r, func(w *wire) {
 				w.answer()
@@ -282,10 +315,14 @@ func TestHostileVerify(t *testing.T) {
 func TestHostileSetup(t *testing.T) {
 	bubble(t, func(r *rig) {
 		srp := newSRPServer(srpUser, pinless, newSalt(), randomExponent)
-		m2 := tlv8.List{tlv8.Byte(tlv8.State, 2), {Type: tlv8.Salt, Value: srp.salt}, {Type: tlv8.PublicKey, Value: pad(srp.public)}}
+		m2 := tlv8.List{
+			tlv8.Byte(tlv8.State, 2), {Type: tlv8.Salt, Value: srp.salt},
+			{Type: tlv8.PublicKey, Value: pad(srp.public)},
+		}
 		refuse := func(w *wire) {
 			w.answer()
-			w.pairing(kindVerify, false, tlv8.List{tlv8.Byte(tlv8.State, 2), tlv8.Byte(tlv8.PairingError, 4)})
+			w.pairing(kindVerify, false,
+				tlv8.List{tlv8.Byte(tlv8.State, 2), tlv8.Byte(tlv8.PairingError, 4)})
 			w.answer() // M1 of setup, past pairVerifyFailed
 			w.send(&Message{content: &content{kind: kindEvent, name: nameConsent}})
 		}
@@ -294,14 +331,19 @@ func TestHostileSetup(t *testing.T) {
 			want error
 		}{
 			"multiple of N": {func(w *wire) {
-				w.pairing(kindSetup, false, tlv8.List{m2[0], m2[1], {Type: tlv8.PublicKey, Value: group().n.Bytes()}})
+				w.pairing(kindSetup, false,
+					tlv8.List{m2[0], m2[1], {Type: tlv8.PublicKey, Value: group().n.Bytes()}})
 			}, errGroup},
-			"no salt":    {func(w *wire) { w.pairing(kindSetup, false, tlv8.List{m2[0], m2[2]}) }, ErrProtocol},
+			"no salt": {
+				func(w *wire) { w.pairing(kindSetup, false, tlv8.List{m2[0], m2[2]}) }, ErrProtocol,
+			},
 			"other kind": {func(w *wire) { w.pairing(kindVerify, false, m2) }, ErrProtocol},
 			"wrong proof": {func(w *wire) {
 				w.pairing(kindSetup, false, m2)
 				w.answer()
-				w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 4), {Type: tlv8.Proof, Value: make([]byte, 64)}})
+				w.pairing(kindSetup, false, tlv8.List{
+					tlv8.Byte(tlv8.State, 4), {Type: tlv8.Proof, Value: make([]byte, 64)},
+				})
 			}, ErrAuthentication},
 			"unsigned M6": {func(w *wire) {
 				w.pairing(kindSetup, false, m2)
@@ -312,18 +354,23 @@ func TestHostileSetup(t *testing.T) {
 				if err != nil {
 					w.Fatal(err)
 				}
-				w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 4), {Type: tlv8.Proof, Value: proof}})
+				w.pairing(kindSetup, false,
+					tlv8.List{tlv8.Byte(tlv8.State, 4), {Type: tlv8.Proof, Value: proof}})
 				w.answer()
 				id := NewIdentity("device")
-				sealed, err := sealIntroduction(introduction{"d", id.public(), hostInfo(id, "d")}, make([]byte, 64), setupKey(key), nonceSetup6)
+				sealed, err := sealIntroduction(introduction{"d", id.public(), hostInfo(id, "d")},
+					make([]byte, 64), setupKey(key), nonceSetup6)
 				if err != nil {
 					w.Fatal(err)
 				}
-				w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 6), {Type: tlv8.EncryptedData, Value: sealed}})
+				w.pairing(kindSetup, false,
+					tlv8.List{tlv8.Byte(tlv8.State, 6), {Type: tlv8.EncryptedData, Value: sealed}})
 			}, ErrAuthentication},
 			"talks on": {func(w *wire) {
 				for range maxUnasked + 1 {
-					if w.t.Send(context.Background(), &Message{Device: true, content: &content{kind: kindEvent, name: "news"}}) != nil {
+					if w.t.Send(context.Background(), &Message{
+						Device: true, content: &content{kind: kindEvent, name: "news"},
+					}) != nil {
 						return
 					}
 				}
@@ -345,13 +392,22 @@ func TestHostileChannel(t *testing.T) {
 			answer string
 			want   error
 		}{
-			"no port":          {`{"response":{"_1":{"createListener":{"devicePublicKey":""}},"forRequestIdentifier":1}}`, ErrProtocol},
-			"port 0":           {`{"response":{"_1":{"createListener":{"port":0}}}}`, ErrProtocol},
-			"big port":         {`{"response":{"_1":{"createListener":{"port":65536}}}}`, ErrProtocol},
-			"text port":        {`{"response":{"_1":{"createListener":{"port":"1"}}}}`, ErrProtocol},
-			"request":          {`{"request":{"_0":{"createListener":{"port":1}}}}`, ErrProtocol},
-			"other":            {`{"response":{"_1":{"createTeapot":{"port":1}}}}`, ErrProtocol},
-			"two":              {`{"response":{"_1":{"createListener":{"port":1},"x":{}}}}`, errShape},
+			"no port": {
+				`{"response":{"_1":{"createListener":{"devicePublicKey":""}},"forRequestIdentifier":1}}`,
+				ErrProtocol,
+			},
+			"port 0": {`{"response":{"_1":{"createListener":{"port":0}}}}`, ErrProtocol},
+			"big port": {
+				`{"response":{"_1":{"createListener":{"port":65536}}}}`, ErrProtocol,
+			},
+			"text port": {
+				`{"response":{"_1":{"createListener":{"port":"1"}}}}`, ErrProtocol,
+			},
+			"request": {`{"request":{"_0":{"createListener":{"port":1}}}}`, ErrProtocol},
+			"other":   {`{"response":{"_1":{"createTeapot":{"port":1}}}}`, ErrProtocol},
+			"two": {
+				`{"response":{"_1":{"createListener":{"port":1},"x":{}}}}`, errShape,
+			},
 			"no JSON":          {`{`, errShape},
 			"sealed by nobody": {"", ErrAuthentication},
 		} {
@@ -369,7 +425,8 @@ func TestHostileChannel(t *testing.T) {
 				w.send(&Message{encrypted: sealed})
 			})
 			client.enc = newChannel(shared)
-			if l, err := client.CreateListener(r.Context(), ListenerRequest{Protocol: TCP}); l != nil || !errors.Is(err, c.want) {
+			if l, err := client.CreateListener(r.Context(),
+				ListenerRequest{Protocol: TCP}); l != nil || !errors.Is(err, c.want) {
 				r.Errorf("%s: %v, %v; want %v", name, l, err, c.want)
 			}
 			client.Close()
@@ -401,7 +458,10 @@ func TestBadMessages(t *testing.T) {
 			frame := append([]byte(frameMagic), byte(len(odd)>>8), byte(len(odd)))
 			_, _ = device.Write(append(frame, odd...))
 			info := plist.Dict{"_0": plist.Dict{"peerDeviceInfo": plist.Dict{"name": "Phone"}}}
-			_ = s.Send(context.Background(), &Message{Device: true, content: &content{kind: kindResponse, name: nameHandshake, args: info}})
+			_ = s.Send(context.Background(), &Message{
+				Device:  true,
+				content: &content{kind: kindResponse, name: nameHandshake, args: info},
+			})
 		}()
 		c, err := Connect(t.Context(), NewStream(host), Options{Identity: NewIdentity("host")})
 		if err != nil {

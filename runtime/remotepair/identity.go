@@ -35,7 +35,10 @@ type Identity struct {
 // name: a version 3 UUID in the name space of DNS, in upper case. Records of
 // that program which do not state it mean this one.
 func HostIdentifier(hostName string) string {
-	dns := []byte{0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8}
+	dns := []byte{
+		0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30,
+		0xc8,
+	}
 	u := md5.Sum(append(dns, hostName...)) // what version 3 is defined as
 	return formatUUID(u, 3)
 }
@@ -51,7 +54,9 @@ func NewIdentity(hostName string) *Identity {
 	seed, irk := make([]byte, ed25519.SeedSize), make([]byte, irkLen)
 	rand.Read(seed) // never fails
 	rand.Read(irk)
-	return &Identity{Identifier: HostIdentifier(hostName), PrivateKey: ed25519.NewKeyFromSeed(seed), AltIRK: irk}
+	return &Identity{
+		Identifier: HostIdentifier(hostName), PrivateKey: ed25519.NewKeyFromSeed(seed), AltIRK: irk,
+	}
 }
 
 func (i *Identity) public() ed25519.PublicKey { return i.PrivateKey.Public().(ed25519.PublicKey) }
@@ -59,14 +64,17 @@ func (i *Identity) public() ed25519.PublicKey { return i.PrivateKey.Public().(ed
 var errIdentity = errors.New("identity has no identifier, key or altIRK")
 
 func (i *Identity) check() error {
-	if i == nil || i.Identifier == "" || len(i.Identifier) > maxText || len(i.PrivateKey) != ed25519.PrivateKeySize || len(i.AltIRK) != irkLen {
+	if i == nil || i.Identifier == "" || len(i.Identifier) > maxText ||
+		len(i.PrivateKey) != ed25519.PrivateKeySize || len(i.AltIRK) != irkLen {
 		return errIdentity
 	}
 	return nil
 }
 
 // String names the identity.
-func (i Identity) String() string { return fmt.Sprintf("remote pairing identity (%s)", i.Identifier) }
+func (i Identity) String() string {
+	return fmt.Sprintf("remote pairing identity (%s)", i.Identifier)
+}
 
 // Format prints String for every verb, so that no format shows the keys.
 func (i Identity) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, i.String()) }
@@ -92,7 +100,8 @@ type peerInfo struct {
 // hostInfo is what hosts send: what they do not have is filled with what other
 // hosts are known to send.
 func hostInfo(id *Identity, name string) peerInfo {
-	return peerInfo{altIRK: id.AltIRK, accountID: id.Identifier, model: "computer-model", name: name, serial: "AAAAAAAAAAAA",
+	return peerInfo{altIRK: id.AltIRK, accountID: id.Identifier, model: "computer-model",
+		name: name, serial: "AAAAAAAAAAAA",
 		bluetooth: "11:22:33:44:55:66", mac: []byte{0x11, 0x22, 0x33, 0x44, 0x55, 0x66}}
 }
 
@@ -122,8 +131,10 @@ func parseInfo(b []byte) (peerInfo, error) {
 		return peerInfo{}, errors.New("info has too many entries")
 	}
 	var p peerInfo
-	for key, dst := range map[string]*string{"accountID": &p.accountID, "model": &p.model, "name": &p.name,
-		"remotepairing_udid": &p.udid, "remotepairing_serial_number": &p.serial, "btAddr": &p.bluetooth} {
+	for key, dst := range map[string]*string{"accountID": &p.accountID, "model": &p.model,
+		"name":               &p.name,
+		"remotepairing_udid": &p.udid, "remotepairing_serial_number": &p.serial,
+		"btAddr": &p.bluetooth} {
 		s, _ := d.String(key)
 		if len(s) <= maxText {
 			*dst = s

@@ -40,7 +40,8 @@ func (c *Client) verify(ctx context.Context) error {
 		return err
 	}
 	// The device wants to hear it before setup; it does not answer.
-	if sent := c.send(ctx, &Message{content: &content{kind: kindEvent, name: nameVerifyFailed}}); sent != nil {
+	if sent := c.send(ctx,
+		&Message{content: &content{kind: kindEvent, name: nameVerifyFailed}}); sent != nil {
 		return &Error{Op: "verify", Err: sent}
 	}
 	return err
@@ -70,7 +71,8 @@ func (c *Client) verifyWith(ctx context.Context, key *ecdh.PrivateKey) ([]byte, 
 	if err := c.checkPeer(m2, enc, mine, theirs); err != nil {
 		return nil, &Error{Op: "verify", Subject: "M2", Err: err}
 	}
-	sealed, err := sealProof(enc, nonceVerify3, c.o.Identity.Identifier, c.o.Identity.PrivateKey, mine, theirs)
+	sealed, err := sealProof(enc, nonceVerify3, c.o.Identity.Identifier, c.o.Identity.PrivateKey,
+		mine, theirs)
 	if err != nil {
 		return nil, &Error{Op: "verify", Subject: "M3", Err: err}
 	}
@@ -99,7 +101,8 @@ func (c *Client) checkPeer(m2 *pairingData, key, mine, theirs []byte) error {
 	if err != nil {
 		return err
 	}
-	if r.PeerIdentifier != "" && id != r.PeerIdentifier || !ed25519.Verify(r.PeerPublicKey, slices.Concat(theirs, []byte(id), mine), signature) {
+	if r.PeerIdentifier != "" && id != r.PeerIdentifier ||
+		!ed25519.Verify(r.PeerPublicKey, slices.Concat(theirs, []byte(id), mine), signature) {
 		return ErrAuthentication
 	}
 	return nil
@@ -128,10 +131,15 @@ func agree(key *ecdh.PrivateKey, public []byte) ([]byte, error) {
 
 // sealProof makes the EncryptedData of a verify message: the sender signs both
 // ephemeral keys, his own first, with his identifier between them.
-func sealProof(key []byte, nonce, id string, private ed25519.PrivateKey, mine, theirs []byte) ([]byte, error) {
+func sealProof(
+	key []byte, nonce, id string, private ed25519.PrivateKey, mine, theirs []byte,
+) ([]byte, error) {
 	plain, err := tlv8.Append(nil, tlv8.List{
 		tlv8.Text(tlv8.Identifier, id),
-		{Type: tlv8.Signature, Value: ed25519.Sign(private, slices.Concat(mine, []byte(id), theirs))},
+		{
+			Type:  tlv8.Signature,
+			Value: ed25519.Sign(private, slices.Concat(mine, []byte(id), theirs)),
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -217,10 +225,14 @@ func (c *Client) setup(ctx context.Context) (*Record, []byte, error) {
 
 func (c *Client) record(peer *introduction) *Record {
 	id := c.o.Identity
-	r := &Record{HostIdentifier: id.Identifier, HostPrivateKey: id.PrivateKey, HostAltIRK: id.AltIRK,
-		PeerUDID: peer.info.udid, PeerModel: peer.info.model, PeerName: peer.info.name, PeerAltIRK: peer.info.altIRK,
+	r := &Record{HostIdentifier: id.Identifier, HostPrivateKey: id.PrivateKey,
+		HostAltIRK: id.AltIRK,
+		PeerUDID:   peer.info.udid, PeerModel: peer.info.model, PeerName: peer.info.name,
+		PeerAltIRK:     peer.info.altIRK,
 		PeerIdentifier: peer.id, PeerPublicKey: peer.public}
-	for dst, other := range map[*string]string{&r.PeerUDID: c.info.UDID, &r.PeerModel: c.info.Model, &r.PeerName: c.info.Name} {
+	for dst, other := range map[*string]string{
+		&r.PeerUDID: c.info.UDID, &r.PeerModel: c.info.Model, &r.PeerName: c.info.Name,
+	} {
 		if *dst == "" {
 			*dst = other
 		}
@@ -267,7 +279,8 @@ func (c *Client) setupSRP(ctx context.Context) (*srpClient, error) {
 		return nil, &Error{Op: "pair", Subject: "M2", Err: err}
 	}
 	m4, err := c.exchange(ctx, "pair", kindSetup, false, tlv8.List{
-		tlv8.Byte(tlv8.State, 3), {Type: tlv8.PublicKey, Value: srp.public}, {Type: tlv8.Proof, Value: srp.proof}}, nil)
+		tlv8.Byte(tlv8.State, 3), {Type: tlv8.PublicKey, Value: srp.public},
+		{Type: tlv8.Proof, Value: srp.proof}}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -305,7 +318,8 @@ type introduction struct {
 
 func sealM5(id *Identity, hostName string, secret []byte) ([]byte, error) {
 	signature := ed25519.Sign(id.PrivateKey, signed5(secret, id.Identifier, id.public()))
-	return sealIntroduction(introduction{id.Identifier, id.public(), hostInfo(id, hostName)}, signature, setupKey(secret), nonceSetup5)
+	return sealIntroduction(introduction{id.Identifier, id.public(), hostInfo(id, hostName)},
+		signature, setupKey(secret), nonceSetup5)
 }
 
 func sealIntroduction(i introduction, signature, key []byte, nonce string) ([]byte, error) {

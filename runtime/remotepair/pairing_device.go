@@ -57,7 +57,8 @@ func (s *session) sendPairing(ctx context.Context, kind string, list tlv8.List) 
 // sendError refuses the message with the given state.
 func (s *session) sendError(ctx context.Context, kind string, state, code byte) error {
 	s.log.Warn("pairing refused", "kind", kind, "state", state, "code", code)
-	return s.sendPairing(ctx, kind, tlv8.List{tlv8.Byte(tlv8.State, state+1), tlv8.Byte(tlv8.PairingError, code)})
+	return s.sendPairing(ctx, kind,
+		tlv8.List{tlv8.Byte(tlv8.State, state+1), tlv8.Byte(tlv8.PairingError, code)})
 }
 
 // due says whether a message comes in its turn. The first one always does when
@@ -103,7 +104,9 @@ func (s *session) verifyM1(ctx context.Context, p *pairingData) error {
 		return s.sendError(ctx, kindVerify, 1, tlv8.CodeUnknown)
 	}
 	mine := key.PublicKey().Bytes()
-	v := verifyDevice{next: 3, mine: mine, theirs: slices.Clone(theirs), secret: secret, key: verifyKey(secret)}
+	v := verifyDevice{
+		next: 3, mine: mine, theirs: slices.Clone(theirs), secret: secret, key: verifyKey(secret),
+	}
 	id := s.d.Peers.id
 	sealed, err := sealProof(v.key, nonceVerify2, id.Identifier, id.PrivateKey, mine, theirs)
 	if err != nil {
@@ -160,7 +163,9 @@ func (s *session) setupM1(ctx context.Context, p *pairingData) error {
 		list := tlv8.List{tlv8.Byte(tlv8.PairingError, code)}
 		if wait > 0 {
 			seconds := uint16(min((wait+time.Second-1)/time.Second, 1<<16-1))
-			list = append(list, tlv8.Item{Type: tlv8.RetryDelay, Value: binary.LittleEndian.AppendUint16(nil, seconds)})
+			list = append(list, tlv8.Item{
+				Type: tlv8.RetryDelay, Value: binary.LittleEndian.AppendUint16(nil, seconds),
+			})
 		}
 		return s.sendPairing(ctx, kindSetup, append(list, tlv8.Byte(tlv8.State, 2)))
 	}
@@ -190,7 +195,8 @@ func (s *session) setupM1(ctx context.Context, p *pairingData) error {
 	s.setup.srp = newSRPServer(srpUser, pin, newSalt(), randomExponent)
 	s.setup.next = 3
 	return s.sendPairing(ctx, kindSetup, tlv8.List{tlv8.Byte(tlv8.State, 2),
-		{Type: tlv8.Salt, Value: s.setup.srp.salt}, {Type: tlv8.PublicKey, Value: pad(s.setup.srp.public)}})
+		{Type: tlv8.Salt, Value: s.setup.srp.salt},
+		{Type: tlv8.PublicKey, Value: pad(s.setup.srp.public)}})
 }
 
 // consent asks the user, until the dialog goes by itself or the host leaves.
@@ -234,7 +240,8 @@ func (s *session) setupM3(ctx context.Context, p *pairingData) error {
 		return s.sendError(ctx, kindSetup, 3, tlv8.CodeAuthentication)
 	}
 	u.next, u.key, u.srp = 5, key, nil
-	return s.sendPairing(ctx, kindSetup, tlv8.List{tlv8.Byte(tlv8.State, 4), {Type: tlv8.Proof, Value: mine}})
+	return s.sendPairing(ctx, kindSetup,
+		tlv8.List{tlv8.Byte(tlv8.State, 4), {Type: tlv8.Proof, Value: mine}})
 }
 
 func (s *session) setupM5(ctx context.Context, p *pairingData) error {
@@ -245,20 +252,26 @@ func (s *session) setupM5(ctx context.Context, p *pairingData) error {
 	if err != nil {
 		return s.sendError(ctx, kindSetup, 5, tlv8.CodeAuthentication)
 	}
-	peer := Peer{Identifier: host.id, Name: host.info.name, Model: host.info.model, PublicKey: host.public, AltIRK: host.info.altIRK}
+	peer := Peer{
+		Identifier: host.id, Name: host.info.name, Model: host.info.model, PublicKey: host.public,
+		AltIRK: host.info.altIRK,
+	}
 	if peer.Name == "" {
 		peer.Name = u.name
 	}
 	id := s.d.Peers.id
 	me := introduction{id.Identifier, id.public(), s.d.info()}
-	sealed, err := sealIntroduction(me, ed25519.Sign(id.PrivateKey, signed6(u.key, id.Identifier, id.public())), key, nonceSetup6)
+	sealed, err := sealIntroduction(me,
+		ed25519.Sign(id.PrivateKey, signed6(u.key, id.Identifier, id.public())), key, nonceSetup6)
 	if err != nil {
 		return err
 	}
 	if !s.d.Peers.add(peer) {
 		return s.sendError(ctx, kindSetup, 5, tlv8.CodeMaxPeers)
 	}
-	if err := s.sendPairing(ctx, kindSetup, tlv8.List{tlv8.Byte(tlv8.State, 6), {Type: tlv8.EncryptedData, Value: sealed}}); err != nil {
+	if err := s.sendPairing(ctx, kindSetup, tlv8.List{
+		tlv8.Byte(tlv8.State, 6), {Type: tlv8.EncryptedData, Value: sealed},
+	}); err != nil {
 		return err
 	}
 	s.enc = newChannel(u.key)
@@ -273,7 +286,11 @@ func (d *Device) info() peerInfo {
 		s, _ := v.(string)
 		return s
 	}
-	mac, _ := hex.DecodeString(strings.ReplaceAll(text("WiFiAddress"), ":", "")) // the phone's own is well-formed
-	return peerInfo{altIRK: d.Peers.id.AltIRK, accountID: d.Peers.id.Identifier, model: d.Phone.ProductType(), name: d.Phone.Name(),
-		udid: d.Phone.UDID(), serial: text("SerialNumber"), bluetooth: text("BluetoothAddress"), mac: mac}
+	mac, _ := hex.DecodeString(
+		strings.ReplaceAll(text("WiFiAddress"), ":", ""),
+	) // the phone's own is well-formed
+	return peerInfo{altIRK: d.Peers.id.AltIRK, accountID: d.Peers.id.Identifier,
+		model: d.Phone.ProductType(), name: d.Phone.Name(),
+		udid: d.Phone.UDID(), serial: text("SerialNumber"), bluetooth: text("BluetoothAddress"),
+		mac: mac}
 }

@@ -38,7 +38,8 @@ func TestBackOffBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := pairingError("pair", &pairingData{list: list})
-	if e == nil || !errors.Is(e, ErrBackOff) || e.Retry != 0x207C*time.Second || e.Error() != "remotepair: pair M2: too many attempts, wait (3)" {
+	if e == nil || !errors.Is(e, ErrBackOff) || e.Retry != 0x207C*time.Second ||
+		e.Error() != "remotepair: pair M2: too many attempts, wait (3)" {
 		t.Errorf("%v", e)
 	}
 	if e := pairingError("pair", &pairingData{}); e != nil {

@@ -53,7 +53,9 @@ func NewPeers(p *phone.Phone) *Peers {
 	sum := sha256.Sum256([]byte("remote pairing of " + p.UDID()))
 	id := NewIdentity("")
 	id.Identifier = formatUUID([16]byte(sum[:16]), 4)
-	seed, irk := sha256.Sum256([]byte("remote pairing key of "+p.UDID())), sha256.Sum256([]byte("remote pairing IRK of "+p.UDID()))
+	seed, irk := sha256.Sum256(
+		[]byte("remote pairing key of "+p.UDID()),
+	), sha256.Sum256([]byte("remote pairing IRK of "+p.UDID()))
 	id.PrivateKey, id.AltIRK = ed25519.NewKeyFromSeed(seed[:]), irk[:16]
 	peers := &Peers{id: id, clock: p.Now, max: defaultMaxPeers, hosts: map[string]Peer{}}
 	p.OnReset(peers.Reset)
@@ -78,7 +80,8 @@ func (p *Peers) Peer(identifier string) (Peer, bool) {
 func (p *Peers) All() []Peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.SortedFunc(maps.Values(p.hosts), func(a, b Peer) int { return strings.Compare(a.Identifier, b.Identifier) })
+	return slices.SortedFunc(maps.Values(p.hosts),
+		func(a, b Peer) int { return strings.Compare(a.Identifier, b.Identifier) })
 }
 
 // Remove forgets a host and reports whether it was known.
@@ -115,7 +118,8 @@ func (p *Peers) LogValue() slog.Value { return slog.StringValue(p.id.Identifier)
 
 // Format prints a host's name and identifier for every verb.
 func (h Peer) Format(s fmt.State, _ rune) {
-	_, _ = fmt.Fprintf(s, "host %s (%q, key %s)", h.Identifier, h.Name, hex.EncodeToString(h.PublicKey))
+	_, _ = fmt.Fprintf(s, "host %s (%q, key %s)", h.Identifier, h.Name,
+		hex.EncodeToString(h.PublicKey))
 }
 
 // mayTry says what stands against another attempt: nothing, or a code and how

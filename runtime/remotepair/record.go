@@ -72,7 +72,9 @@ var (
 // ParseRecord reads a record, XML or binary. HostIdentifier is empty when the
 // record does not state it: see HostIdentifier.
 func ParseRecord(b []byte) (*Record, error) {
-	fail := func(err error) (*Record, error) { return nil, &Error{Op: "parse", Subject: "record", Err: err} }
+	fail := func(err error) (*Record, error) {
+		return nil, &Error{Op: "parse", Subject: "record", Err: err}
+	}
 	if len(b) > MaxRecord {
 		return fail(errTooLarge)
 	}
@@ -141,7 +143,9 @@ func (r *Record) Encode() ([]byte, error) {
 // Identity returns with whose keys the pairing was made. hostName is for
 // records that do not state an identifier.
 func (r *Record) Identity(hostName string) *Identity {
-	id := &Identity{Identifier: r.HostIdentifier, PrivateKey: r.HostPrivateKey, AltIRK: r.HostAltIRK}
+	id := &Identity{
+		Identifier: r.HostIdentifier, PrivateKey: r.HostPrivateKey, AltIRK: r.HostAltIRK,
+	}
 	if id.Identifier == "" {
 		id.Identifier = HostIdentifier(hostName)
 	}
@@ -175,5 +179,6 @@ func (r Record) LogValue() slog.Value {
 
 // MarshalJSON writes the record's names alone.
 func (r Record) MarshalJSON() ([]byte, error) {
-	return fmt.Appendf(nil, `{"PeerUDID":%q,"HostIdentifier":%q}`, r.PeerUDID, r.HostIdentifier), nil
+	return fmt.Appendf(nil, `{"PeerUDID":%q,"HostIdentifier":%q}`, r.PeerUDID,
+		r.HostIdentifier), nil
 }

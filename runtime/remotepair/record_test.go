@@ -25,21 +25,28 @@ import (
 )
 
 func testRecord() *Record {
-	return &Record{HostIdentifier: hostID, HostPrivateKey: ed25519.NewKeyFromSeed(repeated(0x43)), HostAltIRK: make([]byte, irkLen),
-		RemoteUnlockHostKey: "c2VjcmV0", PeerUDID: "00008120-0000000000000001", PeerModel: "iPhone15,2", PeerName: "Phone",
+	return &Record{HostIdentifier: hostID, HostPrivateKey: ed25519.NewKeyFromSeed(repeated(0x43)),
+		HostAltIRK:          make([]byte, irkLen),
+		RemoteUnlockHostKey: "c2VjcmV0", PeerUDID: "00008120-0000000000000001",
+		PeerModel: "iPhone15,2", PeerName: "Phone",
 		PeerAltIRK: bytes.Repeat([]byte{7}, irkLen), PeerIdentifier: deviceID,
-		PeerPublicKey: ed25519.NewKeyFromSeed(repeated(0x44)).Public().(ed25519.PublicKey), Extra: plist.Dict{"future": int64(1)}}
+		PeerPublicKey: ed25519.NewKeyFromSeed(repeated(0x44)).Public().(ed25519.PublicKey),
+		Extra:         plist.Dict{"future": int64(1)}}
 }
 
 // The layout that pymobiledevice3 writes in its older versions: three keys.
 func TestParseForeignRecord(t *testing.T) {
 	t.Parallel()
 	seed := base64.StdEncoding.EncodeToString(repeated(0x43))
-	public := base64.StdEncoding.EncodeToString(ed25519.NewKeyFromSeed(repeated(0x43)).Public().(ed25519.PublicKey))
+	public := base64.StdEncoding.EncodeToString(
+		ed25519.NewKeyFromSeed(repeated(0x43)).Public().(ed25519.PublicKey),
+	)
 	doc := `<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dict><key>private_key</key><data>` + seed +
-		`</data><key>public_key</key><data>` + public + `</data><key>remote_unlock_host_key</key><string></string></dict></plist>`
+		`</data><key>public_key</key><data>` + public +
+		`</data><key>remote_unlock_host_key</key><string></string></dict></plist>`
 	r, err := ParseRecord([]byte(doc))
-	if err != nil || !bytes.Equal(r.HostPrivateKey.Seed(), repeated(0x43)) || r.HostIdentifier != "" || r.Extra != nil {
+	if err != nil || !bytes.Equal(r.HostPrivateKey.Seed(), repeated(0x43)) ||
+		r.HostIdentifier != "" || r.Extra != nil {
 		t.Fatalf("%v, %v", r, err)
 	}
 	id := r.Identity("python.org")
@@ -59,7 +66,10 @@ func TestRecordRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"public_key", "private_key", "remote_unlock_host_key", "host_identifier", "host_alt_irk", "peer_alt_irk", "peer_udid", "peer_model", "peer_name"} {
+	for _, key := range []string{
+		"public_key", "private_key", "remote_unlock_host_key", "host_identifier", "host_alt_irk",
+		"peer_alt_irk", "peer_udid", "peer_model", "peer_name",
+	} {
 		if !bytes.Contains(b, []byte("<key>"+key+"</key>")) {
 			t.Errorf("%s is missing in %s", key, b)
 		}
@@ -115,7 +125,10 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	}
 	peers := NewPeers(p)
 	peers.id = id
-	for _, v := range []any{r, *r, id, *id, peers, &Listener{Key: secret}, ListenerRequest{Key: secret}, Peer{Identifier: hostID, AltIRK: secret}, &Message{encrypted: secret}} {
+	for _, v := range []any{
+		r, *r, id, *id, peers, &Listener{Key: secret}, ListenerRequest{Key: secret},
+		Peer{Identifier: hostID, AltIRK: secret}, &Message{encrypted: secret},
+	} {
 		var log bytes.Buffer
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "value", v)
 		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "value", v)
@@ -125,7 +138,10 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		}
 		b, _ := json.Marshal(v)
 		out += string(b)
-		for _, s := range []string{"swordfish", hex.EncodeToString(secret[:9]), base64.StdEncoding.EncodeToString(secret[:9]), "115 119 111", "0x73, 0x77"} {
+		for _, s := range []string{
+			"swordfish", hex.EncodeToString(secret[:9]),
+			base64.StdEncoding.EncodeToString(secret[:9]), "115 119 111", "0x73, 0x77",
+		} {
 			if strings.Contains(out, s) {
 				t.Errorf("%T shows %q in %s", v, s, out)
 			}
@@ -166,8 +182,11 @@ func TestDir(t *testing.T) {
 		t.Errorf("List: %v, %v", ids, err)
 	}
 	if runtime.GOOS != "windows" {
-		for name, want := range map[string]fs.FileMode{"": 0o700, "remote_" + r.PeerUDID + ".plist": 0o600, selfIdentity: 0o600} {
-			if i, err := os.Stat(filepath.Join(folder, name)); err != nil || i.Mode().Perm() != want {
+		for name, want := range map[string]fs.FileMode{
+			"": 0o700, "remote_" + r.PeerUDID + ".plist": 0o600, selfIdentity: 0o600,
+		} {
+			if i, err := os.Stat(filepath.Join(folder, name)); err != nil ||
+				i.Mode().Perm() != want {
 				t.Errorf("%q has mode %v, %v", name, i.Mode(), err)
 			}
 		}
@@ -184,9 +203,14 @@ func TestDirRefusals(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	d := NewDir(filepath.Join(root, "d"))
-	for _, id := range []string{"", "..", "../x", "a/b", `a\b`, "a\x00", "x\n", strings.Repeat("x", 300)} {
+	for _, id := range []string{
+		"", "..", "../x", "a/b", `a\b`, "a\x00", "x\n", strings.Repeat("x", 300),
+	} {
 		_, err := d.Load(t.Context(), id)
-		for op, err := range map[string]error{"Load": err, "Save": d.Save(t.Context(), id, testRecord()), "Delete": d.Delete(t.Context(), id)} {
+		for op, err := range map[string]error{
+			"Load": err, "Save": d.Save(t.Context(), id, testRecord()),
+			"Delete": d.Delete(t.Context(), id),
+		} {
 			if !errors.Is(err, ErrName) {
 				t.Errorf("%s %q: %v", op, id, err)
 			}
@@ -197,7 +221,9 @@ func TestDirRefusals(t *testing.T) {
 	_, err1 := d.Load(gone, "x")
 	_, err2 := d.List(gone)
 	_, err3 := d.Identity(gone, "x")
-	for _, err := range []error{err1, err2, err3, d.Save(gone, "x", testRecord()), d.Delete(gone, "x")} {
+	for _, err := range []error{
+		err1, err2, err3, d.Save(gone, "x", testRecord()), d.Delete(gone, "x"),
+	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("after cancel: %v", err)
 		}
@@ -210,7 +236,8 @@ func TestDirRefusals(t *testing.T) {
 	os.WriteFile(filepath.Join(root, selfIdentity), []byte("<plist><dict/></plist>"), 0o600)
 	d = NewDir(root)
 	for _, id := range []string{"x", "big"} {
-		if r, err := d.Load(t.Context(), id); r != nil || err == nil || errors.Is(err, fs.ErrNotExist) {
+		if r, err := d.Load(t.Context(), id); r != nil || err == nil ||
+			errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Load of junk: %v, %v", r, err)
 		}
 	}
@@ -260,14 +287,24 @@ func TestFolders(t *testing.T) {
 		goos, own, shared string
 		env               map[string]string
 	}{
-		{"linux", "/home/a/.config/imdlua/remotepairing", "/home/a/.pymobiledevice3", map[string]string{"HOME": "/home/a/"}},
+		{
+			"linux", "/home/a/.config/imdlua/remotepairing", "/home/a/.pymobiledevice3",
+			map[string]string{"HOME": "/home/a/"},
+		},
 		{"linux", "/conf/imdlua/remotepairing", "", map[string]string{"XDG_CONFIG_HOME": "/conf"}},
-		{"darwin", "/Users/a/Library/Application Support/imdlua/remotepairing", "/Users/a/.pymobiledevice3", map[string]string{"HOME": "/Users/a"}},
-		{"windows", `D:\a\imdlua\remotepairing`, `D:\u\.pymobiledevice3`, map[string]string{"APPDATA": `D:\a`, "USERPROFILE": `D:\u`}},
+		{
+			"darwin", "/Users/a/Library/Application Support/imdlua/remotepairing",
+			"/Users/a/.pymobiledevice3", map[string]string{"HOME": "/Users/a"},
+		},
+		{
+			"windows", `D:\a\imdlua\remotepairing`, `D:\u\.pymobiledevice3`,
+			map[string]string{"APPDATA": `D:\a`, "USERPROFILE": `D:\u`},
+		},
 		{"linux", "", "", nil},
 	} {
 		env := func(k string) (string, bool) { v, ok := c.env[k]; return v, ok }
-		if own, shared := OwnDir(c.goos, env), SharedDir(c.goos, env); own != c.own || shared != c.shared {
+		if own, shared := OwnDir(c.goos, env), SharedDir(c.goos, env); own != c.own ||
+			shared != c.shared {
 			t.Errorf("%s: %q and %q, want %q and %q", c.goos, own, shared, c.own, c.shared)
 		}
 	}

@@ -21,20 +21,25 @@ func TestPairThenVerify(t *testing.T) {
 	bubble(t, func(r *rig) {
 		var asked phone.Dialog
 		r.dev.Consent = func(_ context.Context, d phone.Dialog) error { asked = d; return nil }
-		r.dev.Listen = func(_ context.Context, q ListenerRequest) (*Listener, error) { return &Listener{Port: 50000}, nil }
+		r.dev.Listen = func(_ context.Context, q ListenerRequest) (*Listener, error) {
+			return &Listener{Port: 50000}, nil
+		}
 		shown := 0
 		c := r.connect(Options{HostName: "my mac", OnConsent: func() { shown++ }})
 		i := c.Device()
 		if i.UDID != r.phone.UDID() || i.Identifier != i.UDID || i.Name != r.phone.Name() || i.Model != r.phone.ProductType() || i.ECID == 0 ||
-			i.WireVersion != 19 || i.MinWireVersion != 8 || !i.AllowsPairSetup || !i.AllowsPinlessPairing || !i.AllowsIncomingTunnels {
+			i.WireVersion != 19 || i.MinWireVersion != 8 || !i.AllowsPairSetup ||
+			!i.AllowsPinlessPairing || !i.AllowsIncomingTunnels {
 			t := i
 			r.Errorf("device %+v", t)
 		}
 		kvs, err := binaryOf(i.Peer["deviceKVSData"])
-		if d, derr := plist.DecodeDict(kvs); err != nil || derr != nil || d["ProductVersion"] != r.phone.ProductVersion() {
+		if d, derr := plist.DecodeDict(kvs); err != nil || derr != nil ||
+			d["ProductVersion"] != r.phone.ProductVersion() {
 			r.Errorf("deviceKVSData = %v, %v, %v", d, err, derr)
 		}
-		if _, err := c.CreateListener(r.Context(), ListenerRequest{Protocol: TCP}); !errors.Is(err, ErrNotVerified) {
+		if _, err := c.CreateListener(r.Context(), ListenerRequest{Protocol: TCP}); !errors.Is(err,
+			ErrNotVerified) {
 			r.Errorf("listener before pairing: %v", err)
 		}
 		rec, err := c.Pair(r.Context())
@@ -52,7 +57,8 @@ func TestPairThenVerify(t *testing.T) {
 			r.Error("the record does not recognise the device's Bonjour record")
 		}
 		peer, ok := r.dev.Peers.Peer(r.host.Identifier)
-		if !ok || peer.Name != "my mac" || peer.Model != "computer-model" || !peer.PublicKey.Equal(r.host.public()) || !bytes.Equal(peer.AltIRK, r.host.AltIRK) {
+		if !ok || peer.Name != "my mac" || peer.Model != "computer-model" ||
+			!peer.PublicKey.Equal(r.host.public()) || !bytes.Equal(peer.AltIRK, r.host.AltIRK) {
 			r.Errorf("peer %v, %t", peer, ok)
 		}
 		listen(r, c) // on the channel that setup opened
@@ -97,33 +103,44 @@ func TestListenerRequests(t *testing.T) {
 			r.Fatal(err)
 		}
 		reply = &Listener{Port: 1234, DevicePublicKey: []byte("spki")}
-		l, err := c.CreateListener(r.Context(), ListenerRequest{Protocol: QUIC, Key: []byte("host's spki")})
-		if err != nil || l.Port != 1234 || string(l.DevicePublicKey) != "spki" || got.Protocol != QUIC || string(got.Key) != "host's spki" {
+		l, err := c.CreateListener(r.Context(),
+			ListenerRequest{Protocol: QUIC, Key: []byte("host's spki")})
+		if err != nil || l.Port != 1234 || string(l.DevicePublicKey) != "spki" ||
+			got.Protocol != QUIC || string(got.Key) != "host's spki" {
 			r.Errorf("QUIC: %v, %v; device got %v", l, err, got)
 		}
-		l, err = c.CreateListener(r.Context(), ListenerRequest{Protocol: TCP, Key: make([]byte, 64)})
+		l, err = c.CreateListener(r.Context(),
+			ListenerRequest{Protocol: TCP, Key: make([]byte, 64)})
 		if err != nil || len(got.Key) != 64 || !bytes.Equal(got.Key, l.Key) {
 			r.Errorf("TCP: %v, %v", l, err)
 		}
-		for _, q := range []ListenerRequest{{Protocol: QUIC}, {Protocol: "udp", Key: []byte("k")}, {Protocol: TCP, Key: make([]byte, maxListenerKey+1)}} {
+		for _, q := range []ListenerRequest{
+			{Protocol: QUIC}, {Protocol: "udp", Key: []byte("k")},
+			{Protocol: TCP, Key: make([]byte, maxListenerKey+1)},
+		} {
 			if l, err := c.CreateListener(r.Context(), q); err == nil || l != nil {
 				r.Errorf("%v: %v", q, l)
 			}
 		}
 		refuse = Refuse(CodeForgotten, "who are you")
 		var e *Error
-		if _, err := c.CreateListener(r.Context(), ListenerRequest{Protocol: TCP}); !errors.As(err, &e) || e.Code != CodeForgotten || errors.Is(err, errors.ErrUnsupported) {
+		if _, err := c.CreateListener(r.Context(), ListenerRequest{Protocol: TCP}); !errors.As(err,
+			&e) || e.Code != CodeForgotten || errors.Is(err, errors.ErrUnsupported) {
 			r.Errorf("refused: %v", err)
 		}
 		refuse = errors.New("no")
-		if _, err := c.CreateListener(r.Context(), ListenerRequest{Protocol: TCP}); !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := c.CreateListener(r.Context(), ListenerRequest{Protocol: TCP}); !errors.Is(err,
+			errors.ErrUnsupported) {
 			r.Errorf("not supported: %v", err)
 		}
-		if _, err := c.Call(r.Context(), "makeCoffee", plist.Dict{"sugar": int64(2)}); !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := c.Call(r.Context(), "makeCoffee", plist.Dict{"sugar": int64(2)}); !errors.Is(
+			err, errors.ErrUnsupported,
+		) {
 			r.Errorf("unknown request: %v", err)
 		}
 		key, err := c.CreateRemoteUnlockKey(r.Context())
-		if b, berr := base64.StdEncoding.DecodeString(key); err != nil || berr != nil || len(b) != 32 {
+		if b, berr := base64.StdEncoding.DecodeString(key); err != nil || berr != nil ||
+			len(b) != 32 {
 			r.Errorf("unlock key %v, %v", err, berr)
 		}
 		if life.Err() != nil {
@@ -145,7 +162,8 @@ func TestNoTunnelsHere(t *testing.T) {
 		}
 		var e *Error
 		_, err := c.CreateListener(r.Context(), ListenerRequest{Protocol: TCP})
-		if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &e) || e.Domain != controlDomain || e.Code != CodeUnsupported {
+		if !errors.Is(err, errors.ErrUnsupported) || !errors.As(err, &e) ||
+			e.Domain != controlDomain || e.Code != CodeUnsupported {
 			r.Errorf("listener: %v", err)
 		}
 	})
@@ -156,7 +174,8 @@ func TestUnknownHost(t *testing.T) {
 		c := r.connect(Options{})
 		for range 2 { // the channel stays open
 			var e *Error
-			if err := c.Verify(r.Context()); !errors.Is(err, ErrNotPaired) || !errors.As(err, &e) || e.Code != 4 || e.Subject != "M4" {
+			if err := c.Verify(r.Context()); !errors.Is(err, ErrNotPaired) || !errors.As(err, &e) ||
+				e.Code != 4 || e.Subject != "M4" {
 				r.Errorf("verify of an unknown host: %v", err)
 			}
 		}
@@ -171,7 +190,9 @@ func TestForgedHost(t *testing.T) {
 		r.pair()
 		forged := NewIdentity("my mac") // the name, another key
 		var e *Error
-		if err := r.connect(Options{Identity: forged}).Verify(r.Context()); !errors.Is(err, ErrNotPaired) || !errors.As(err, &e) || e.Code != 2 {
+		if err := r.connect(Options{Identity: forged}).Verify(
+			r.Context(),
+		); !errors.Is(err, ErrNotPaired) || !errors.As(err, &e) || e.Code != 2 {
 			r.Errorf("verify with another key: %v", err)
 		}
 		r.dev.Peers.Remove(r.host.Identifier)
@@ -189,7 +210,8 @@ func TestOtherDevice(t *testing.T) {
 		other.host, other.pipe = r.host, r.pipe
 		other.pair()
 		c := other.connect(Options{Record: rec})
-		if err := c.Verify(r.Context()); !errors.Is(err, ErrAuthentication) || errors.Is(err, ErrNotPaired) {
+		if err := c.Verify(r.Context()); !errors.Is(err, ErrAuthentication) ||
+			errors.Is(err, ErrNotPaired) {
 			r.Errorf("verify with another device: %v", err)
 		}
 		if _, err := c.CreateRemoteUnlockKey(r.Context()); !errors.Is(err, ErrNotVerified) {
@@ -204,7 +226,8 @@ func TestConsent(t *testing.T) {
 		r.phone.SetTrust(phone.TrustPolicy{Mode: phone.TrustDeny})
 		var e *Error
 		c := r.connect(Options{})
-		if _, err := c.Pair(r.Context()); !errors.Is(err, ErrDenied) || !errors.As(err, &e) || e.Code == 0 || e.Domain == "" {
+		if _, err := c.Pair(r.Context()); !errors.Is(err, ErrDenied) || !errors.As(err, &e) ||
+			e.Code == 0 || e.Domain == "" {
 			r.Errorf("denied: %v", err)
 		}
 		if len(r.dev.Peers.All()) != 0 {
@@ -222,12 +245,15 @@ func TestConsent(t *testing.T) {
 			r.Errorf("verify of a forgotten host: %v", err)
 		}
 		r.phone.SetTrust(phone.TrustPolicy{Mode: phone.TrustIgnore})
-		if _, err := r.connect(Options{ConsentTimeout: time.Hour}).Pair(r.Context()); !errors.Is(err, ErrDenied) {
+		if _, err := r.connect(Options{ConsentTimeout: time.Hour}).Pair(r.Context()); !errors.Is(
+			err, ErrDenied,
+		) {
 			r.Errorf("dialog goes by itself: %v", err)
 		}
 		begun = time.Now()
 		c = r.connect(Options{ConsentTimeout: 5 * time.Second})
-		if _, err := c.Pair(r.Context()); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 5*time.Second {
+		if _, err := c.Pair(r.Context()); !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(begun) != 5*time.Second {
 			r.Errorf("host does not wait: %v, %v", err, time.Since(begun))
 		}
 		if err := c.Verify(r.Context()); err == nil {
@@ -282,10 +308,13 @@ func TestPIN(t *testing.T) {
 		right := func(context.Context) (string, error) { return " " + shown + "\n", nil }
 		cancel := func(context.Context) (string, error) { return "", context.Canceled }
 		var e *Error
-		if _, err := r.connect(Options{PIN: wrong}).Pair(r.Context()); !errors.Is(err, ErrWrongPIN) || !errors.As(err, &e) || e.Code != 2 || e.Subject != "M4" {
+		if _, err := r.connect(Options{PIN: wrong}).Pair(
+			r.Context(),
+		); !errors.Is(err, ErrWrongPIN) || !errors.As(err, &e) || e.Code != 2 || e.Subject != "M4" {
 			r.Errorf("wrong PIN: %v", err)
 		}
-		if _, err := r.connect(Options{PIN: cancel}).Pair(r.Context()); !errors.Is(err, context.Canceled) {
+		if _, err := r.connect(Options{PIN: cancel}).Pair(r.Context()); !errors.Is(err,
+			context.Canceled) {
 			r.Errorf("no PIN: %v", err)
 		}
 		if len(r.dev.Peers.All()) != 0 {
@@ -312,7 +341,8 @@ func TestTooManyAttempts(t *testing.T) {
 			}
 		}
 		var e *Error
-		if _, err := c.Pair(r.Context()); !errors.Is(err, ErrBackOff) || !errors.As(err, &e) || e.Retry != backOffTime || e.Code != 3 {
+		if _, err := c.Pair(r.Context()); !errors.Is(err, ErrBackOff) || !errors.As(err, &e) ||
+			e.Retry != backOffTime || e.Code != 3 {
 			r.Errorf("right afterwards: %v", err)
 		}
 		<-time.After(backOffTime)
@@ -357,7 +387,8 @@ func TestRefusedSetups(t *testing.T) {
 		if _, err := r.connect(Options{}).Pair(r.Context()); !errors.Is(err, ErrMaxPeers) {
 			r.Errorf("second host: %v", err)
 		}
-		if all := r.dev.Peers.All(); len(all) != 1 || !r.dev.Peers.Remove(all[0].Identifier) || r.dev.Peers.Remove("x") {
+		if all := r.dev.Peers.All(); len(all) != 1 || !r.dev.Peers.Remove(all[0].Identifier) ||
+			r.dev.Peers.Remove("x") {
 			r.Errorf("peers %v", all)
 		}
 	})
@@ -365,12 +396,16 @@ func TestRefusedSetups(t *testing.T) {
 
 func TestWireVersions(t *testing.T) {
 	t.Parallel()
-	for profile, want := range map[string]int64{"ios17.2": 19, "ios17": 19, "ios18": 24, "ios26": 24} {
+	for profile, want := range map[string]int64{
+		"ios17.2": 19, "ios17": 19, "ios18": 24, "ios26": 24,
+	} {
 		p, err := phone.New(phone.Options{Profile: profile, LogRate: -1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := (&Device{Phone: p, Peers: NewPeers(p)}).greeting()["wireProtocolVersion"]; got != want {
+		if got := (&Device{
+			Phone: p, Peers: NewPeers(p),
+		}).greeting()["wireProtocolVersion"]; got != want {
 			t.Errorf("%s: %v, want %d", profile, got, want)
 		}
 	}
@@ -380,7 +415,8 @@ func TestWireVersions(t *testing.T) {
 		t.Error("a phone that is made again has another identifier or key")
 	}
 	q, _ := phone.New(phone.Options{LogRate: -1, Serial: 1})
-	if c := NewPeers(q); c.Identifier() == a.Identifier() || c.id.PrivateKey.Equal(a.id.PrivateKey) {
+	if c := NewPeers(q); c.Identifier() == a.Identifier() ||
+		c.id.PrivateKey.Equal(a.id.PrivateKey) {
 		t.Error("two phones have one identifier or key")
 	}
 }
@@ -401,7 +437,8 @@ func TestConcurrentCalls(t *testing.T) {
 		ports := make(chan int, 8)
 		for n := range 8 {
 			go func() {
-				l, err := c.CreateListener(context.Background(), ListenerRequest{Protocol: TCP, Key: make([]byte, n+1)})
+				l, err := c.CreateListener(context.Background(),
+					ListenerRequest{Protocol: TCP, Key: make([]byte, n+1)})
 				if err != nil || int(l.Port) != n+1 {
 					r.Errorf("listener %d: %v, %v", n, l, err)
 				}
@@ -428,7 +465,10 @@ func TestInterruptedCall(t *testing.T) {
 	bubble(t, func(r *rig) {
 		block := make(chan struct{})
 		defer close(block)
-		r.dev.Listen = func(context.Context, ListenerRequest) (*Listener, error) { <-block; return nil, errors.New("late") }
+		r.dev.Listen = func(context.Context, ListenerRequest) (*Listener, error) {
+			<-block
+			return nil, errors.New("late")
+		}
 		r.pair()
 		c := r.connect(Options{})
 		if err := c.Verify(r.Context()); err != nil {
@@ -436,7 +476,8 @@ func TestInterruptedCall(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
-		if _, err := c.CreateListener(ctx, ListenerRequest{Protocol: TCP}); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := c.CreateListener(ctx, ListenerRequest{Protocol: TCP}); !errors.Is(err,
+			context.DeadlineExceeded) {
 			r.Errorf("late answer: %v", err)
 		}
 		if _, err := c.CreateRemoteUnlockKey(r.Context()); err == nil {
@@ -457,7 +498,8 @@ func TestConnectFailures(t *testing.T) {
 		host, device = r.pipe()
 		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
-		if c, err := Connect(ctx, host, Options{Identity: r.host}); c != nil || !errors.Is(err, context.DeadlineExceeded) {
+		if c, err := Connect(ctx, host, Options{Identity: r.host}); c != nil ||
+			!errors.Is(err, context.DeadlineExceeded) {
 			r.Errorf("silent device: %v", err)
 		}
 		device.Close()
@@ -472,7 +514,9 @@ func TestConnectFailures(t *testing.T) {
 
 func TestDeviceInfoOfStrangers(t *testing.T) {
 	t.Parallel()
-	if got := parseDeviceInfo(plist.Dict{"peerDeviceInfo": "x", "deviceOptions": []any{}}); !reflect.DeepEqual(got, DeviceInfo{}) {
+	if got := parseDeviceInfo(
+		plist.Dict{"peerDeviceInfo": "x", "deviceOptions": []any{}},
+	); !reflect.DeepEqual(got, DeviceInfo{}) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -93,14 +93,19 @@ func newRig(t testing.TB, o phone.Options) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{TB: t, phone: p, dev: &Device{Phone: p, Peers: NewPeers(p)}, host: NewIdentity("my mac"), pipe: streamPipe}
+	return &rig{
+		TB: t, phone: p, dev: &Device{Phone: p, Peers: NewPeers(p)}, host: NewIdentity("my mac"),
+		pipe: streamPipe,
+	}
 }
 
 // bubble runs a test over both transports. It fails when a goroutine is left.
 func bubble(t *testing.T, f func(r *rig)) {
 	t.Helper()
 	t.Parallel()
-	for name, pipe := range map[string]func() (host, device Transport){"RPPairing": streamPipe, "XPC": xpcPipe} {
+	for name, pipe := range map[string]func() (host, device Transport){
+		"RPPairing": streamPipe, "XPC": xpcPipe,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, phone.Options{})

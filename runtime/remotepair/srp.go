@@ -109,7 +109,9 @@ type srpClient struct {
 
 // newSRPClient answers a server's salt and B. draw returns candidates for the
 // secret exponent.
-func newSRPClient(user, pin string, salt, serverPublic []byte, draw func() *big.Int) (*srpClient, error) {
+func newSRPClient(
+	user, pin string, salt, serverPublic []byte, draw func() *big.Int,
+) (*srpClient, error) {
 	g := group()
 	b, err := public(serverPublic)
 	if err != nil {

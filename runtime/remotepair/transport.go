@@ -230,7 +230,8 @@ func (x *xpcTransport) Send(ctx context.Context, m *Message) error {
 	if m.Device {
 		name = deviceEnvelope
 	}
-	return x.conn.Send(ctx, xpc.Dict{{Key: "mangledTypeName", Value: name}, {Key: "value", Value: toXPC(m.tree())}})
+	return x.conn.Send(ctx,
+		xpc.Dict{{Key: "mangledTypeName", Value: name}, {Key: "value", Value: toXPC(m.tree())}})
 }
 
 // Recv passes over greetings: some clients of the same connection have read

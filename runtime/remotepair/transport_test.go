@@ -26,7 +26,8 @@ const goldenJSON = `{"message":{"plain":{"_0":{"event":{"_0":{"pairingData":{"_0
 
 func goldenMessage(t testing.TB) *Message {
 	t.Helper()
-	c, err := pairingEvent(kindSetup, tlv8.List{tlv8.Byte(tlv8.Method, 0), tlv8.Byte(tlv8.State, 1)}, true, "a<b")
+	c, err := pairingEvent(kindSetup,
+		tlv8.List{tlv8.Byte(tlv8.Method, 0), tlv8.Byte(tlv8.State, 1)}, true, "a<b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,8 +49,10 @@ func TestStreamFrame(t *testing.T) {
 		t.Fatalf("frame %q, want %q", got, want)
 	}
 	m, err := receive(t, got)
-	if err != nil || !reflect.DeepEqual(mustPairing(t, m), &pairingData{kind: kindSetup, fresh: true, hostName: "a<b",
-		list: tlv8.List{tlv8.Byte(tlv8.Method, 0), tlv8.Byte(tlv8.State, 1)}}) || m.Sequence != 1<<32 || m.Device {
+	if err != nil || !reflect.DeepEqual(mustPairing(t, m), &pairingData{kind: kindSetup,
+		fresh: true, hostName: "a<b",
+		list: tlv8.List{tlv8.Byte(tlv8.Method, 0), tlv8.Byte(tlv8.State, 1)}}) ||
+		m.Sequence != 1<<32 || m.Device {
 		t.Errorf("read back %v, %v", m, err)
 	}
 }
@@ -77,7 +80,10 @@ func receive(t testing.TB, b []byte) (*Message, error) {
 }
 
 func frame(json string) []byte {
-	return append([]byte{'R', 'P', 'P', 'a', 'i', 'r', 'i', 'n', 'g', byte(len(json) >> 8), byte(len(json))}, json...)
+	return append(
+		[]byte{'R', 'P', 'P', 'a', 'i', 'r', 'i', 'n', 'g', byte(len(json) >> 8), byte(len(json))},
+		json...,
+	)
 }
 
 func TestStreamRefusals(t *testing.T) {
@@ -96,16 +102,21 @@ func TestStreamRefusals(t *testing.T) {
 		t.Errorf("magic: %v", err)
 	}
 	deep := strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100)
-	for _, json := range []string{"", "null", "[]", "{}", "{} {}", `{"message":{}}`, `{"message":{"plain":{"_0":7}}}`,
-		`{"message":{"plain":{"_0":{"event":{"_0":{}}}}}}`, `{"message":{"plain":{"_0":{"event":{"_0":{"a":{},"b":{}}}}}}}`,
-		`{"message":{"plain":{"_0":{"noise":{"_0":{"a":{}}}}}}}`, `{"message":{"streamEncrypted":{"_0":"%%"}}}`, `{"message":{"streamEncrypted":{}}}`, deep} {
+	for _, json := range []string{"", "null", "[]", "{}", "{} {}", `{"message":{}}`,
+		`{"message":{"plain":{"_0":7}}}`,
+		`{"message":{"plain":{"_0":{"event":{"_0":{}}}}}}`,
+		`{"message":{"plain":{"_0":{"event":{"_0":{"a":{},"b":{}}}}}}}`,
+		`{"message":{"plain":{"_0":{"noise":{"_0":{"a":{}}}}}}}`,
+		`{"message":{"streamEncrypted":{"_0":"%%"}}}`, `{"message":{"streamEncrypted":{}}}`,
+		deep} {
 		if m, err := receive(t, frame(json)); err == nil {
 			t.Errorf("%.60s: %v", json, m)
 		}
 	}
 	// A message that no frame can hold.
 	a, _ := link.Pipe()
-	if err := NewStream(a).Send(t.Context(), &Message{encrypted: make([]byte, maxFrame)}); err == nil {
+	if err := NewStream(a).Send(t.Context(),
+		&Message{encrypted: make([]byte, maxFrame)}); err == nil {
 		t.Error("sent more than a frame holds")
 	}
 }
@@ -160,11 +171,17 @@ func TestXPCEnvelope(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := xpc.Dict{{Key: "mangledTypeName", Value: "RemotePairing.ControlChannelMessageEnvelope"}, {Key: "value", Value: xpc.Dict{
-		{Key: "message", Value: xpc.Dict{{Key: "plain", Value: xpc.Dict{{Key: "_0", Value: xpc.Dict{{Key: "event", Value: xpc.Dict{{Key: "_0", Value: xpc.Dict{
-			{Key: "pairingData", Value: xpc.Dict{{Key: "_0", Value: xpc.Dict{
-				{Key: "data", Value: []byte{0, 1, 0, 6, 1, 1}}, {Key: "kind", Value: kindSetup},
-				{Key: "sendingHost", Value: "a<b"}, {Key: "startNewSession", Value: true}}}}}}}}}}}}}}},
+	want := xpc.Dict{{
+		Key: "mangledTypeName", Value: "RemotePairing.ControlChannelMessageEnvelope",
+	}, {Key: "value", Value: xpc.Dict{
+		{Key: "message", Value: xpc.Dict{{Key: "plain",
+			Value: xpc.Dict{{Key: "_0",
+				Value: xpc.Dict{{Key: "event", Value: xpc.Dict{{Key: "_0", Value: xpc.Dict{
+					{Key: "pairingData", Value: xpc.Dict{{Key: "_0", Value: xpc.Dict{
+						{Key: "data", Value: []byte{0, 1, 0, 6, 1, 1}},
+						{Key: "kind", Value: kindSetup},
+						{Key: "sendingHost", Value: "a<b"},
+						{Key: "startNewSession", Value: true}}}}}}}}}}}}}}},
 		{Key: "originatedBy", Value: "host"}, {Key: "sequenceNumber", Value: uint64(1 << 32)}}}}
 	if !reflect.DeepEqual(d, want) {
 		t.Errorf("envelope %v, want %v", d, want)
@@ -177,7 +194,8 @@ func TestXPCEnvelope(t *testing.T) {
 	if d, err := other.Recv(t.Context()); err != nil || !reflect.DeepEqual(d, Greeting()) {
 		t.Errorf("greeting %v, %v", d, err)
 	}
-	if d, err := other.Recv(t.Context()); err != nil || d[0].Value != "RemotePairingDevice.ControlChannelMessageEnvelope" {
+	if d, err := other.Recv(t.Context()); err != nil ||
+		d[0].Value != "RemotePairingDevice.ControlChannelMessageEnvelope" {
 		t.Errorf("device's envelope %v, %v", d, err)
 	}
 	if err := raw.Send(t.Context(), xpc.Dict{{Key: "news", Value: true}}); err != nil {
@@ -195,16 +213,26 @@ func TestXPCEnvelope(t *testing.T) {
 		t.Errorf("after the host left: %v", err)
 	}
 	// What has no place in the other transports is left out.
-	got := fromXPC(xpc.Dict{{Key: "fd", Value: xpc.FD(1)}, {Key: "null", Value: xpc.Null{}}, {Key: "list", Value: []any{xpc.Null{}, int64(1)}}, {Key: "id", Value: xpc.UUID{}}})
-	if want := (plist.Dict{"list": []any{int64(1)}, "id": "00000000-0000-0000-0000-000000000000"}); !reflect.DeepEqual(got, want) {
+	got := fromXPC(xpc.Dict{
+		{Key: "fd", Value: xpc.FD(1)}, {Key: "null", Value: xpc.Null{}},
+		{Key: "list", Value: []any{xpc.Null{}, int64(1)}}, {Key: "id", Value: xpc.UUID{}},
+	})
+	if want := (plist.Dict{
+		"list": []any{int64(1)}, "id": "00000000-0000-0000-0000-000000000000",
+	}); !reflect.DeepEqual(got, want) {
 		t.Errorf("fromXPC = %v", got)
 	}
 }
 
 func TestNumbers(t *testing.T) {
 	t.Parallel()
-	d, err := decodeJSON([]byte(`{"a":1,"b":18446744073709551615,"c":1.5,"d":-1,"e":null,"f":[1,{"g":2}]}`))
-	want := plist.Dict{"a": int64(1), "b": uint64(1<<64 - 1), "c": 1.5, "d": int64(-1), "f": []any{int64(1), plist.Dict{"g": int64(2)}}}
+	d, err := decodeJSON(
+		[]byte(`{"a":1,"b":18446744073709551615,"c":1.5,"d":-1,"e":null,"f":[1,{"g":2}]}`),
+	)
+	want := plist.Dict{
+		"a": int64(1), "b": uint64(1<<64 - 1), "c": 1.5, "d": int64(-1),
+		"f": []any{int64(1), plist.Dict{"g": int64(2)}},
+	}
 	if err != nil || !reflect.DeepEqual(d, want) {
 		t.Errorf("%v, %v", d, err)
 	}

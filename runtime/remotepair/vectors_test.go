@@ -66,7 +66,9 @@ func (v vectors) runSRP(user, pin string) (*srpServer, *srpClient) {
 func TestSRPVectors(t *testing.T) {
 	t.Parallel()
 	v := loadVectors(t)
-	for _, set := range []struct{ name, user, pin string }{{"alice", "alice", "password123"}, {"setup", srpUser, pinless}} {
+	for _, set := range []struct{ name, user, pin string }{
+		{"alice", "alice", "password123"}, {"setup", srpUser, pinless},
+	} {
 		s, c := v.runSRP(set.user, set.pin)
 		v.check("alice SHA-512(A)", hash(c.public)) // a is the same in both sets
 		v.check(set.name+" K", c.key)
@@ -104,7 +106,8 @@ func TestSetupKeyVectors(t *testing.T) {
 	v.check("setup ServerEncrypt-main", derive(k, "", "ServerEncrypt-main"))
 
 	plain, err := appendJSON(nil, (&content{kind: kindRequest, name: nameUnlockKey}).tree())
-	if want := `{"request":{"_0":{"createRemoteUnlockKey":{}}}}`; err != nil || string(plain) != want {
+	if want := `{"request":{"_0":{"createRemoteUnlockKey":{}}}}`; err != nil ||
+		string(plain) != want {
 		t.Fatalf("request = %s, %v; want %s", plain, err, want)
 	}
 	c := newChannel(k)
@@ -152,7 +155,9 @@ func TestVerifyVectors(t *testing.T) {
 	v.check("verify ClientEncrypt-main", derive(shared, "", "ClientEncrypt-main"))
 	v.check("verify ServerEncrypt-main", derive(shared, "", "ServerEncrypt-main"))
 
-	hostKey, deviceKey := ed25519.NewKeyFromSeed(repeated(0x43)), ed25519.NewKeyFromSeed(repeated(0x44))
+	hostKey, deviceKey := ed25519.NewKeyFromSeed(
+		repeated(0x43),
+	), ed25519.NewKeyFromSeed(repeated(0x44))
 	v.check("verify host LTPK", hostKey.Public().(ed25519.PublicKey))
 	v.check("info device LTPK", deviceKey.Public().(ed25519.PublicKey))
 	m3, err := sealProof(key, nonceVerify3, hostID, hostKey, hostPub, devicePub)
@@ -165,13 +170,17 @@ func TestVerifyVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.check("verify M2 EncryptedData", m2)
-	id, signature, err := openProof(&pairingData{list: tlv8.List{{Type: tlv8.EncryptedData, Value: m3}}}, key, nonceVerify3)
+	id, signature, err := openProof(
+		&pairingData{list: tlv8.List{{Type: tlv8.EncryptedData, Value: m3}}}, key, nonceVerify3,
+	)
 	if err != nil || id != hostID {
 		t.Errorf("openProof = %q, %v", id, err)
 	}
 	v.check("verify M3 signature", signature)
 	// Ends of small order would make the secret known to everybody.
-	for _, public := range [][]byte{nil, make([]byte, 31), make([]byte, 32), append([]byte{1}, make([]byte, 31)...)} {
+	for _, public := range [][]byte{
+		nil, make([]byte, 31), make([]byte, 32), append([]byte{1}, make([]byte, 31)...),
+	} {
 		if _, err := agree(host, public); err == nil {
 			t.Errorf("agreed with % x", public)
 		}
@@ -183,8 +192,12 @@ func TestIntroductionVectors(t *testing.T) {
 	v := loadVectors(t)
 	k := v.get("setup K")
 	key := setupKey(k)
-	hostKey, deviceKey := ed25519.NewKeyFromSeed(repeated(0x43)), ed25519.NewKeyFromSeed(repeated(0x44))
-	id := &Identity{Identifier: "lolsssss", AltIRK: v.get("info M5 Info")[9:25], PrivateKey: hostKey}
+	hostKey, deviceKey := ed25519.NewKeyFromSeed(
+		repeated(0x43),
+	), ed25519.NewKeyFromSeed(repeated(0x44))
+	id := &Identity{
+		Identifier: "lolsssss", AltIRK: v.get("info M5 Info")[9:25], PrivateKey: hostKey,
+	}
 	host := introduction{hostID, hostKey.Public().(ed25519.PublicKey), hostInfo(id, "reeeee")}
 	info, err := host.info.encode()
 	if err != nil {
@@ -199,25 +212,36 @@ func TestIntroductionVectors(t *testing.T) {
 	}
 	v.check("info M5 EncryptedData", m5)
 
-	v.check("info M6 signature", ed25519.Sign(deviceKey, signed6(k, deviceID, deviceKey.Public().(ed25519.PublicKey))))
-	list := tlv8.List{tlv8.Byte(tlv8.State, 6), {Type: tlv8.EncryptedData, Value: v.get("info M6 EncryptedData")}}
+	v.check("info M6 signature",
+		ed25519.Sign(deviceKey, signed6(k, deviceID, deviceKey.Public().(ed25519.PublicKey))))
+	list := tlv8.List{
+		tlv8.Byte(tlv8.State, 6), {Type: tlv8.EncryptedData, Value: v.get("info M6 EncryptedData")},
+	}
 	device, err := openIntroduction(&pairingData{list: list}, 6, key, nonceSetup6, k, signed6)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := peerInfo{altIRK: device.info.altIRK, accountID: deviceID, model: "iPhone15,3", name: "iPhone", udid: device.info.udid}
+	want := peerInfo{
+		altIRK: device.info.altIRK, accountID: deviceID, model: "iPhone15,3", name: "iPhone",
+		udid: device.info.udid,
+	}
 	if device.id != deviceID || len(device.info.altIRK) != irkLen || len(device.info.udid) != 25 ||
-		device.info.accountID != want.accountID || device.info.model != want.model || device.info.name != want.name {
+		device.info.accountID != want.accountID || device.info.model != want.model ||
+		device.info.name != want.name {
 		t.Errorf("M6 = %+v", device)
 	}
 	plain, err := openPairing(key, nonceSetup6, v.get("info M6 EncryptedData"))
-	if err != nil || !bytes.Contains(plain, v.get("info M6 Info")) || !bytes.Contains(plain, v.get("info M6 signature")) {
+	if err != nil || !bytes.Contains(plain, v.get("info M6 Info")) ||
+		!bytes.Contains(plain, v.get("info M6 signature")) {
 		t.Errorf("M6 plain = %x, %v", plain, err)
 	}
 	for i := range list[1].Value { // no byte may be bent
 		bent := slices.Clone(list[1].Value)
 		bent[i] ^= 1
-		if _, err := openIntroduction(&pairingData{list: tlv8.List{list[0], {Type: tlv8.EncryptedData, Value: bent}}}, 6, key, nonceSetup6, k, signed6); err == nil {
+		if _, err := openIntroduction(
+			&pairingData{list: tlv8.List{list[0], {Type: tlv8.EncryptedData, Value: bent}}}, 6, key,
+			nonceSetup6, k, signed6,
+		); err == nil {
 			t.Fatalf("M6 with byte %d bent was taken", i)
 		}
 	}
@@ -231,7 +255,9 @@ func TestSipHash(t *testing.T) {
 	for i := range key {
 		key[i] = byte(i)
 	}
-	for n, want := range map[int]uint64{0: 0x726FDB47DD0E0E31, 1: 0x74F839C593DC67FD, 7: 0xAB0200F58B01D137} {
+	for n, want := range map[int]uint64{
+		0: 0x726FDB47DD0E0E31, 1: 0x74F839C593DC67FD, 7: 0xAB0200F58B01D137,
+	} {
 		if got := sipHash(key, key[:n]); got != want {
 			t.Errorf("sipHash of %d bytes = %x, want %x", n, got, want)
 		}
@@ -304,7 +330,10 @@ func TestSRPRefusals(t *testing.T) {
 	t.Parallel()
 	g := group()
 	s := newSRPServer(srpUser, pinless, newSalt(), randomExponent)
-	multiples := [][]byte{nil, {0}, g.n.Bytes(), make([]byte, srpBytes+1), append([]byte{0}, g.n.Bytes()...), new(big.Int).Lsh(g.n, 1).Bytes()}
+	multiples := [][]byte{
+		nil, {0}, g.n.Bytes(), make([]byte, srpBytes+1), append([]byte{0}, g.n.Bytes()...),
+		new(big.Int).Lsh(g.n, 1).Bytes(),
+	}
 	for _, b := range multiples {
 		if _, _, err := s.check(b, make([]byte, 64)); err == nil {
 			t.Errorf("server took A of %d bytes", len(b))
@@ -338,8 +367,10 @@ func TestHostIdentifier(t *testing.T) {
 // The message that a client of another project sends first.
 func TestHandshakeMessage(t *testing.T) {
 	t.Parallel()
-	m := &Message{content: &content{kind: kindRequest, name: nameHandshake, args: plist.Dict{"_0": plist.Dict{
-		"hostOptions": plist.Dict{"attemptPairVerify": true}, "wireProtocolVersion": int64(19)}}}}
+	m := &Message{content: &content{kind: kindRequest, name: nameHandshake,
+		args: plist.Dict{"_0": plist.Dict{
+			"hostOptions":         plist.Dict{"attemptPairVerify": true},
+			"wireProtocolVersion": int64(19)}}}}
 	got, err := appendJSON(nil, m.tree())
 	const want = `{"message":{"plain":{"_0":{"request":{"_0":{"handshake":{"_0":{"hostOptions":{"attemptPairVerify":true},"wireProtocolVersion":19}}}}}}},"originatedBy":"host","sequenceNumber":0}`
 	if err != nil || string(got) != want {

@@ -102,7 +102,8 @@ func (m *Message) String() string {
 	case m.content == nil:
 		return fmt.Sprintf("#%d encrypted, %d bytes", m.Sequence, len(m.encrypted))
 	}
-	return fmt.Sprintf("#%d %s %s", m.Sequence, [...]string{"request", "response", "event"}[m.content.kind], m.content.name)
+	return fmt.Sprintf("#%d %s %s", m.Sequence,
+		[...]string{"request", "response", "event"}[m.content.kind], m.content.name)
 }
 
 // Format prints String for every verb.

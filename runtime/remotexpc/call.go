@@ -45,7 +45,8 @@ func (c *Conn) send(ctx context.Context, st *stream, m *xpc.Message) error {
 	}
 	err = c.writeMessage(ctx, st, raw)
 	if c.log.Enabled(ctx, slog.LevelDebug) {
-		c.log.Debug("message sent", "stream", st.id, "flags", m.Flags, "id", m.ID, "bytes", len(raw), "err", err)
+		c.log.Debug("message sent", "stream", st.id, "flags", m.Flags, "id", m.ID, "bytes",
+			len(raw), "err", err)
 	}
 	if cap(raw) <= maxReused {
 		*buf = raw
@@ -89,14 +90,20 @@ func (c *Conn) Write(ctx context.Context, m *Message) error {
 
 // Send sends a message that wants no reply, on stream 1.
 func (c *Conn) Send(ctx context.Context, body xpc.Dict) error {
-	return c.Write(ctx, &Message{Stream: rootStream, Message: xpc.Message{Flags: bodyFlags(0, body), ID: c.newID(), Body: body}})
+	return c.Write(ctx, &Message{
+		Stream:  rootStream,
+		Message: xpc.Message{Flags: bodyFlags(0, body), ID: c.newID(), Body: body},
+	})
 }
 
 // Reply answers a message on stream 3 with its id. Hosts pass over replies with
 // an empty body and go on waiting: an answer that says nothing must say so in
 // some key.
 func (c *Conn) Reply(ctx context.Context, to *Message, body xpc.Dict) error {
-	return c.Write(ctx, &Message{Stream: replyStream, Message: xpc.Message{Flags: bodyFlags(xpc.FlagReply, body), ID: to.ID, Body: body}})
+	return c.Write(ctx, &Message{
+		Stream:  replyStream,
+		Message: xpc.Message{Flags: bodyFlags(xpc.FlagReply, body), ID: to.ID, Body: body},
+	})
 }
 
 func bodyFlags(flags uint32, body xpc.Dict) uint32 {

@@ -26,16 +26,44 @@ var replyCases = map[string]struct {
 	want    [2]int64
 	queued  int64
 }{
-	"in order":          {[]reply{{3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 0},
-	"crossed":           {[]reply{{3, xpc.FlagsReply, 3, 20}, {3, xpc.FlagsReply, 1, 10}}, false, [2]int64{10, 20}, 0},
-	"one id for all":    {[]reply{{3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 1, 20}}, false, [2]int64{10, 20}, 0},
-	"strange ids":       {[]reply{{3, xpc.FlagsReply, 0, 10}, {3, xpc.FlagsReply, 99, 20}}, false, [2]int64{10, 20}, 0},
-	"no mark":           {[]reply{{3, xpc.FlagsOneWay, 1, 10}, {3, xpc.FlagsOneWay, 3, 20}}, false, [2]int64{10, 20}, 0},
-	"news in between":   {[]reply{{1, xpc.FlagsOneWay, 1, 5}, {3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 5},
-	"marked on 1":       {[]reply{{1, xpc.FlagsReply, 3, 20}, {1, xpc.FlagsReply, 1, 10}}, false, [2]int64{10, 20}, 0},
-	"on 1":              {[]reply{{1, xpc.FlagsOneWay, 2, 10}, {1, xpc.FlagsOneWay, 4, 20}}, true, [2]int64{10, 20}, 0},
-	"empty ones before": {[]reply{{3, xpc.FlagAlwaysSet, 1, 0}, {1, xpc.FlagAlwaysSet, 1, 0}, {3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 0},
-	"a request":         {[]reply{{1, xpc.FlagsRequest, 1, 5}, {1, xpc.FlagsOneWay, 1, 10}, {1, xpc.FlagsOneWay, 3, 20}}, true, [2]int64{10, 20}, 5},
+	"in order": {
+		[]reply{{3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}}, false, [2]int64{10, 20}, 0,
+	},
+	"crossed": {
+		[]reply{{3, xpc.FlagsReply, 3, 20}, {3, xpc.FlagsReply, 1, 10}}, false, [2]int64{10, 20}, 0,
+	},
+	"one id for all": {
+		[]reply{{3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 1, 20}}, false, [2]int64{10, 20}, 0,
+	},
+	"strange ids": {
+		[]reply{{3, xpc.FlagsReply, 0, 10}, {3, xpc.FlagsReply, 99, 20}}, false, [2]int64{10, 20},
+		0,
+	},
+	"no mark": {
+		[]reply{{3, xpc.FlagsOneWay, 1, 10}, {3, xpc.FlagsOneWay, 3, 20}}, false, [2]int64{10, 20},
+		0,
+	},
+	"news in between": {
+		[]reply{{1, xpc.FlagsOneWay, 1, 5}, {3, xpc.FlagsReply, 1, 10}, {3, xpc.FlagsReply, 3, 20}},
+		false, [2]int64{10, 20}, 5,
+	},
+	"marked on 1": {
+		[]reply{{1, xpc.FlagsReply, 3, 20}, {1, xpc.FlagsReply, 1, 10}}, false, [2]int64{10, 20}, 0,
+	},
+	"on 1": {
+		[]reply{{1, xpc.FlagsOneWay, 2, 10}, {1, xpc.FlagsOneWay, 4, 20}}, true, [2]int64{10, 20},
+		0,
+	},
+	"empty ones before": {
+		[]reply{
+			{3, xpc.FlagAlwaysSet, 1, 0}, {1, xpc.FlagAlwaysSet, 1, 0}, {3, xpc.FlagsReply, 1, 10},
+			{3, xpc.FlagsReply, 3, 20},
+		},
+		false, [2]int64{10, 20}, 0,
+	},
+	"a request": {[]reply{
+		{1, xpc.FlagsRequest, 1, 5}, {1, xpc.FlagsOneWay, 1, 10}, {1, xpc.FlagsOneWay, 3, 20},
+	}, true, [2]int64{10, 20}, 5},
 }
 
 // TestReplies has the ways in which replies are matched.
@@ -189,13 +217,16 @@ func TestEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Close()
-		if err := <-called; !errors.Is(err, net.ErrClosed) || !errors.Is(err, io.ErrUnexpectedEOF) || err.Error() != "remotexpc: call: connection closed by peer" {
+		if err := <-called; !errors.Is(err, net.ErrClosed) ||
+			!errors.Is(err, io.ErrUnexpectedEOF) ||
+			err.Error() != "remotexpc: call: connection closed by peer" {
 			t.Errorf("Call = %v", err)
 		}
 		if m, err := h.Receive(ctx); err != nil || len(m.Body) != 1 {
 			t.Errorf("Receive of what came before = %+v, %v", m, err)
 		}
-		if m, err := h.Receive(ctx); m != nil || !errors.Is(err, io.EOF) || !errors.Is(err, net.ErrClosed) {
+		if m, err := h.Receive(ctx); m != nil || !errors.Is(err, io.EOF) ||
+			!errors.Is(err, net.ErrClosed) {
 			t.Errorf("Receive at the end = %v, %v", m, err)
 		}
 		<-h.Done()
@@ -245,10 +276,25 @@ func TestContexts(t *testing.T) {
 		_, silent := handDevice(t, Options{}, 1<<20)
 		big := xpc.Dict{{Key: "data", Value: make([]byte, 1000)}}
 		for name, call := range map[string]func(context.Context) error{
-			"Receive":       func(ctx context.Context) error { _, err := silent.Receive(ctx); return err },
-			"Call":          func(ctx context.Context) error { _, err := silent.Call(ctx, big); return err },
-			"ReceiveFile":   func(ctx context.Context) error { _, err := silent.ReceiveFile(ctx, 0, 5); return err },
-			"ReceiveFileID": func(ctx context.Context) error { _, err := silent.ReceiveFileID(ctx, 9, 5); return err },
+			"Receive": func(ctx context.Context) error {
+				_, err := silent.Receive(ctx)
+				return err
+			},
+			"Call": func(ctx context.Context) error {
+				_, err := silent.Call(ctx,
+					big)
+				return err
+			},
+			"ReceiveFile": func(ctx context.Context) error {
+				_, err := silent.ReceiveFile(ctx, 0,
+					5)
+				return err
+			},
+			"ReceiveFileID": func(ctx context.Context) error {
+				_, err := silent.ReceiveFileID(ctx,
+					9, 5)
+				return err
+			},
 			"Connect": func(ctx context.Context) error {
 				a, _ := link.Pipe()
 				_, err := Connect(ctx, a, Options{})
@@ -271,10 +317,15 @@ func TestContexts(t *testing.T) {
 				_, err := Accept(ctx, a, Options{})
 				return err
 			},
-			"Shutdown": func(ctx context.Context) error { _, other := handDevice(t, Options{}, 5); return other.Shutdown(ctx) },
+			"Shutdown": func(ctx context.Context) error {
+				_, other := handDevice(t, Options{},
+					5)
+				return other.Shutdown(ctx)
+			},
 		} {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "remotexpc: ") {
+			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) ||
+				!strings.HasPrefix(err.Error(), "remotexpc: ") {
 				t.Errorf("%s = %v, want a time-out", name, err)
 			}
 			cancel()
@@ -300,7 +351,8 @@ func TestSendStuck(t *testing.T) {
 		if err := d.Send(ctx, big); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Send = %v, want a time-out", err)
 		}
-		if err := d.Send(context.Background(), big); !errors.Is(err, ErrCut) || !errors.Is(err, net.ErrClosed) {
+		if err := d.Send(context.Background(), big); !errors.Is(err, ErrCut) ||
+			!errors.Is(err, net.ErrClosed) {
 			t.Errorf("the next Send = %v, want %v", err, ErrCut)
 		}
 	})

@@ -121,8 +121,10 @@ func newConn(c net.Conn, o Options, device bool) *Conn {
 	o = o.withDefaults()
 	x := &Conn{
 		opts: o, log: o.Logger, device: device, conn: c, br: bufio.NewReaderSize(c, 2*frameSize),
-		turn: make(chan struct{}, 1), msgTurn: make(chan struct{}, 1), calling: make(chan struct{}, 1),
-		settled: make(chan struct{}), opening: make(chan opening, 8), wake: make(chan struct{}, 1), arrived: make(chan struct{}, 1), done: make(chan struct{}), parted: make(chan struct{}),
+		turn: make(chan struct{}, 1), msgTurn: make(chan struct{}, 1),
+		calling: make(chan struct{}, 1),
+		settled: make(chan struct{}), opening: make(chan opening, 8), wake: make(chan struct{}, 1),
+		arrived: make(chan struct{}, 1), done: make(chan struct{}), parted: make(chan struct{}),
 		streams: map[uint32]*stream{}, nextOwn: firstUpload, nextID: 1,
 		sendWindow: startWindow, sendStart: startWindow, opened: make(chan struct{}),
 	}
@@ -143,7 +145,10 @@ func newConn(c net.Conn, o Options, device bool) *Conn {
 
 // newStream makes a stream; mu is held or the connection is new.
 func (c *Conn) newStream(id uint32) *stream {
-	return &stream{id: id, send: c.sendStart, recv: receipt{window: int64(c.opts.Window)}, goes: make(chan struct{})}
+	return &stream{
+		id: id, send: c.sendStart, recv: receipt{window: int64(c.opts.Window)},
+		goes: make(chan struct{}),
+	}
 }
 
 func (c *Conn) start() {
@@ -425,7 +430,8 @@ func messageSize(head []byte, limit int) (int, error) {
 	}
 	n := binary.LittleEndian.Uint64(head[8:])
 	if n > uint64(limit-len(head)) {
-		return 0, violation(http2.ErrCodeEnhanceYourCalm, "message of %d bytes is over the limit of %d", n, limit)
+		return 0, violation(http2.ErrCodeEnhanceYourCalm,
+			"message of %d bytes is over the limit of %d", n, limit)
 	}
 	return len(head) + int(n), nil
 }

@@ -256,10 +256,13 @@ func (c *Conn) ReceiveFile(ctx context.Context, index int, size int64) (*FileRea
 // ReceiveFileID is ReceiveFile for the file whose transfer has an id, wherever
 // it comes.
 func (c *Conn) ReceiveFileID(ctx context.Context, id uint64, size int64) (*FileReader, error) {
-	return c.receiveFile(ctx, size, func(st *stream) bool { return st.file.known && st.file.id == id }, 0)
+	return c.receiveFile(ctx, size,
+		func(st *stream) bool { return st.file.known && st.file.id == id }, 0)
 }
 
-func (c *Conn) receiveFile(ctx context.Context, size int64, want func(*stream) bool, id uint32) (*FileReader, error) {
+func (c *Conn) receiveFile(
+	ctx context.Context, size int64, want func(*stream) bool, id uint32,
+) (*FileReader, error) {
 	st, err := c.awaitFile(ctx, want, id)
 	if err == nil {
 		err = c.begin(ctx, st)

@@ -76,7 +76,8 @@ func TestFileFromHost(t *testing.T) {
 	}
 	for p.frame() != initData {
 	}
-	p.expectNext("HEADERS#5", "DATA#5 "+hex.EncodeToString(request), "DATA#5 68656c6c6f", "DATA#5  END")
+	p.expectNext("HEADERS#5", "DATA#5 "+hex.EncodeToString(request), "DATA#5 68656c6c6f",
+		"DATA#5  END")
 	p.check(p.fr.WriteRSTStream(5, http2.ErrCodeStreamClosed))
 	p.headers(1)
 	p.data(1, message(xpc.FlagsOneWay, 2, xpc.Dict{{Key: "k", Value: true}}))
@@ -93,7 +94,9 @@ func TestFilesAtOnce(t *testing.T) {
 	for name, tt := range map[string]struct {
 		window uint32
 		size   int
-	}{"usual": {0, 3_000_000}, "bulk": {BulkWindow, 3_000_000}, "7 bytes": {7, 2000}, "300 bytes": {300, 50_000}} {
+	}{"usual": {
+		0, 3_000_000,
+	}, "bulk": {BulkWindow, 3_000_000}, "7 bytes": {7, 2000}, "300 bytes": {300, 50_000}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := Options{Window: tt.window}
@@ -120,7 +123,8 @@ func TestFilesAtOnce(t *testing.T) {
 						}
 						got, err := io.ReadAll(f.Reader(ctx))
 						if err != nil || !bytes.Equal(got, want) || f.ID() != uint64(100+i) {
-							t.Errorf("file %d of transfer %d: %d bytes of %d, %v", i, f.ID(), len(got), len(want), err)
+							t.Errorf("file %d of transfer %d: %d bytes of %d, %v", i, f.ID(),
+								len(got), len(want), err)
 						}
 						f.Close()
 						f.Close()
@@ -128,7 +132,8 @@ func TestFilesAtOnce(t *testing.T) {
 				}
 			}
 			for i := range 20 {
-				if got, err := h.Call(ctx, xpc.Dict{{Key: "i", Value: int64(i)}}); err != nil || len(got) != 1 {
+				if got, err := h.Call(ctx, xpc.Dict{{Key: "i", Value: int64(i)}}); err != nil ||
+					len(got) != 1 {
 					t.Errorf("Call = %v, %v", got, err)
 				}
 			}
@@ -216,7 +221,8 @@ func TestFileRefusals(t *testing.T) {
 	}
 	f.Close()
 	var e *Error
-	if err := <-sent; !errors.Is(err, ErrReset) || !errors.As(err, &e) || e.Stream != w.Stream || e.Code != uint32(http2.ErrCodeCancel) || errors.Is(err, net.ErrClosed) {
+	if err := <-sent; !errors.Is(err, ErrReset) || !errors.As(err, &e) || e.Stream != w.Stream ||
+		e.Code != uint32(http2.ErrCodeCancel) || errors.Is(err, net.ErrClosed) {
 		t.Errorf("Send = %v, want %v", err, ErrReset)
 	}
 	if _, err := f.Read(ctx, make([]byte, 10)); !errors.Is(err, net.ErrClosed) {
@@ -249,7 +255,8 @@ func TestFileEndsEarly(t *testing.T) {
 	if err := w.Send(ctx, strings.NewReader("short"), 5); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := io.ReadAll(f.Reader(ctx)); string(got) != "short" || !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
+	if got, err := io.ReadAll(f.Reader(ctx)); string(got) != "short" ||
+		!errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
 		t.Errorf("a file that ends early = %q, %v", got, err)
 	}
 	// The end of the connection is not the end of a file.
@@ -261,7 +268,8 @@ func TestFileEndsEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Close()
-	if got, err := io.ReadAll(f.Reader(ctx)); len(got) != 0 || !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	if got, err := io.ReadAll(f.Reader(ctx)); len(got) != 0 ||
+		!errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		t.Errorf("a file whose connection ends = %q, %v", got, err)
 	}
 }
@@ -287,7 +295,8 @@ func TestFileWithoutRequest(t *testing.T) {
 		}
 	}
 	for name, first := range map[string][]byte{
-		"raw bytes": bytes.Repeat([]byte("x"), 30), "transfer 0": bare(flagsFileRequest, 0), "another message": bare(flagsInit, 1),
+		"raw bytes": bytes.Repeat([]byte("x"), 30), "transfer 0": bare(flagsFileRequest, 0),
+		"another message": bare(flagsInit, 1),
 	} {
 		p, d := handHost(t, Options{}, 1<<20)
 		p.headers(5)

@@ -76,7 +76,8 @@ func TestSendWindows(t *testing.T) {
 				var senders sync.WaitGroup
 				for range tt.bodies {
 					senders.Go(func() {
-						_ = d.Send(context.Background(), xpc.Dict{{Key: "data", Value: make([]byte, 40_000)}})
+						_ = d.Send(context.Background(),
+							xpc.Dict{{Key: "data", Value: make([]byte, 40_000)}})
 					})
 				}
 				for _, g := range tt.grants {
@@ -147,7 +148,8 @@ func TestCredits(t *testing.T) {
 	// A reply is not held back, and needs no window of stream 1.
 	called := make(chan error, 1)
 	go func() { _, err := h.Call(ctx, xpc.Dict{{Key: "k", Value: true}}); called <- err }()
-	request := "DATA#1 " + hex.EncodeToString(message(xpc.FlagsRequest, 1, xpc.Dict{{Key: "k", Value: true}}))
+	request := "DATA#1 " +
+		hex.EncodeToString(message(xpc.FlagsRequest, 1, xpc.Dict{{Key: "k", Value: true}}))
 	p.expect(request)
 	big := message(xpc.FlagsReply, 1, xpc.Dict{{Key: "data", Value: make([]byte, 100_000)}})
 	p.data(3, big[:600])
@@ -196,7 +198,9 @@ func TestSlowReceiver(t *testing.T) {
 		pushed := make(chan int, 1)
 		go func() {
 			n := 0
-			for d.Send(ctx, xpc.Dict{{Key: "n", Value: int64(n)}, {Key: "data", Value: make([]byte, 500)}}) == nil {
+			for d.Send(ctx, xpc.Dict{
+				{Key: "n", Value: int64(n)}, {Key: "data", Value: make([]byte, 500)},
+			}) == nil {
 				n++
 			}
 			pushed <- n
@@ -300,31 +304,81 @@ func TestHostile(t *testing.T) {
 		device bool // send it to a device, not to a host
 		code   string
 	}{
-		"DATA on stream 0":          {frame(http2.FrameData, 0, 0, []byte{1}), true, "PROTOCOL_ERROR"},
-		"DATA on an idle stream":    {frame(http2.FrameData, 0, 9, []byte{1}), true, "PROTOCOL_ERROR"},
-		"DATA on an idle even one":  {frame(http2.FrameData, 0, 2, []byte{1}), false, "PROTOCOL_ERROR"},
-		"too much padding":          {frame(http2.FrameData, 8, 1, []byte{9, 0}), true, "PROTOCOL_ERROR"},
-		"no XPC":                    {func(p *peer) { p.data(1, bytes.Repeat([]byte("x"), 24)) }, true, "PROTOCOL_ERROR message begins with"},
-		"a terabyte":                {func(p *peer) { p.data(1, huge) }, true, "ENHANCE_YOUR_CALM"},
-		"HEADERS on an even stream": {frame(http2.FrameHeaders, 4, 2, nil), true, "PROTOCOL_ERROR request HEADERS: invalid stream_id"},
-		"HEADERS on an odd stream":  {frame(http2.FrameHeaders, 4, 5, nil), false, "PROTOCOL_ERROR request HEADERS: invalid stream_id"},
-		"HEADERS on stream 0":       {frame(http2.FrameHeaders, 4, 0, nil), true, "PROTOCOL_ERROR"},
-		"long HEADERS":              {frame(http2.FrameHeaders, 4, 5, make([]byte, 16385)), true, "FRAME_SIZE_ERROR"},
-		"HEADERS without an end":    {func(p *peer) { frame(http2.FrameHeaders, 0, 5, nil)(p); p.data(1, nil) }, true, "PROTOCOL_ERROR"},
-		"window of 2^31":            {func(p *peer) { p.grow(1, maxWindow) }, true, "FLOW_CONTROL_ERROR"},
-		"connection window of 2^31": {func(p *peer) { p.grow(0, maxWindow) }, false, "FLOW_CONTROL_ERROR"},
-		"window of nothing":         {frame(http2.FrameWindowUpdate, 0, 1, make([]byte, 4)), true, "PROTOCOL_ERROR"},
-		"window of an idle stream":  {func(p *peer) { p.grow(9, 1) }, true, "PROTOCOL_ERROR"},
-		"short window":              {frame(http2.FrameWindowUpdate, 0, 1, make([]byte, 3)), true, "FRAME_SIZE_ERROR"},
-		"initial window of 2^31":    {func(p *peer) { p.settings(1 << 31) }, true, "FLOW_CONTROL_ERROR"},
-		"windows over by SETTINGS":  {func(p *peer) { p.grow(1, maxWindow-1<<20); p.settings(maxWindow) }, false, "FLOW_CONTROL_ERROR"},
-		"broken SETTINGS":           {frame(http2.FrameSettings, 0, 0, make([]byte, 5)), true, "FRAME_SIZE_ERROR"},
-		"long GOAWAY":               {frame(http2.FrameGoAway, 0, 0, make([]byte, 20_000)), true, "FRAME_SIZE_ERROR"},
-		"RST of an idle stream":     {frame(http2.FrameRSTStream, 0, 9, make([]byte, 4)), true, "PROTOCOL_ERROR"},
-		"PUSH_PROMISE":              {frame(http2.FramePushPromise, 4, 1, make([]byte, 4)), false, "PROTOCOL_ERROR"},
-		"CONTINUATION out of place": {frame(http2.FrameContinuation, 4, 1, nil), true, "PROTOCOL_ERROR"},
-		"a file over its window":    {func(p *peer) { p.ack(); p.headers(5); p.overrun(5) }, true, "FLOW_CONTROL_ERROR"},
-		"an HTTP/1 answer":          {func(p *peer) { p.raw([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }, false, "FRAME_SIZE_ERROR"},
+		"DATA on stream 0": {
+			frame(http2.FrameData, 0, 0, []byte{1}), true, "PROTOCOL_ERROR",
+		},
+		"DATA on an idle stream": {
+			frame(http2.FrameData, 0, 9, []byte{1}), true, "PROTOCOL_ERROR",
+		},
+		"DATA on an idle even one": {
+			frame(http2.FrameData, 0, 2, []byte{1}), false, "PROTOCOL_ERROR",
+		},
+		"too much padding": {
+			frame(http2.FrameData, 8, 1, []byte{9, 0}), true, "PROTOCOL_ERROR",
+		},
+		"no XPC": {
+			func(p *peer) { p.data(1, bytes.Repeat([]byte("x"), 24)) }, true,
+			"PROTOCOL_ERROR message begins with",
+		},
+		"a terabyte": {func(p *peer) { p.data(1, huge) }, true, "ENHANCE_YOUR_CALM"},
+		"HEADERS on an even stream": {
+			frame(http2.FrameHeaders, 4, 2, nil), true,
+			"PROTOCOL_ERROR request HEADERS: invalid stream_id",
+		},
+		"HEADERS on an odd stream": {
+			frame(http2.FrameHeaders, 4, 5, nil), false,
+			"PROTOCOL_ERROR request HEADERS: invalid stream_id",
+		},
+		"HEADERS on stream 0": {frame(http2.FrameHeaders, 4, 0, nil), true, "PROTOCOL_ERROR"},
+		"long HEADERS": {
+			frame(http2.FrameHeaders, 4, 5, make([]byte, 16385)), true, "FRAME_SIZE_ERROR",
+		},
+		"HEADERS without an end": {
+			func(p *peer) { frame(http2.FrameHeaders, 0, 5, nil)(p); p.data(1, nil) }, true,
+			"PROTOCOL_ERROR",
+		},
+		"window of 2^31": {
+			func(p *peer) { p.grow(1, maxWindow) }, true, "FLOW_CONTROL_ERROR",
+		},
+		"connection window of 2^31": {
+			func(p *peer) { p.grow(0, maxWindow) }, false, "FLOW_CONTROL_ERROR",
+		},
+		"window of nothing": {
+			frame(http2.FrameWindowUpdate, 0, 1, make([]byte, 4)), true, "PROTOCOL_ERROR",
+		},
+		"window of an idle stream": {func(p *peer) { p.grow(9, 1) }, true, "PROTOCOL_ERROR"},
+		"short window": {
+			frame(http2.FrameWindowUpdate, 0, 1, make([]byte, 3)), true, "FRAME_SIZE_ERROR",
+		},
+		"initial window of 2^31": {
+			func(p *peer) { p.settings(1 << 31) }, true, "FLOW_CONTROL_ERROR",
+		},
+		"windows over by SETTINGS": {
+			func(p *peer) { p.grow(1, maxWindow-1<<20); p.settings(maxWindow) }, false,
+			"FLOW_CONTROL_ERROR",
+		},
+		"broken SETTINGS": {
+			frame(http2.FrameSettings, 0, 0, make([]byte, 5)), true, "FRAME_SIZE_ERROR",
+		},
+		"long GOAWAY": {
+			frame(http2.FrameGoAway, 0, 0, make([]byte, 20_000)), true, "FRAME_SIZE_ERROR",
+		},
+		"RST of an idle stream": {
+			frame(http2.FrameRSTStream, 0, 9, make([]byte, 4)), true, "PROTOCOL_ERROR",
+		},
+		"PUSH_PROMISE": {
+			frame(http2.FramePushPromise, 4, 1, make([]byte, 4)), false, "PROTOCOL_ERROR",
+		},
+		"CONTINUATION out of place": {
+			frame(http2.FrameContinuation, 4, 1, nil), true, "PROTOCOL_ERROR",
+		},
+		"a file over its window": {
+			func(p *peer) { p.ack(); p.headers(5); p.overrun(5) }, true, "FLOW_CONTROL_ERROR",
+		},
+		"an HTTP/1 answer": {
+			func(p *peer) { p.raw([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }, false,
+			"FRAME_SIZE_ERROR",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -360,13 +414,16 @@ func (p *peer) overrun(id uint32) {
 func TestHostileOpening(t *testing.T) {
 	t.Parallel()
 	for name, in := range map[string]string{
-		"nothing": "", "half a preface": preface[:10], "TLS": "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaa",
+		"nothing": "", "half a preface": preface[:10],
+		"TLS":         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaa",
 		"no SETTINGS": preface + "\x00\x00\x00\x01\x04\x00\x00\x00\x01",
 	} {
 		a, b := link.Pipe()
 		_, _ = io.WriteString(b, in)
 		_ = link.CloseWrite(b)
-		if c, err := Accept(context.Background(), a, Options{}); c != nil || !errors.Is(err, net.ErrClosed) || !strings.HasPrefix(err.Error(), "remotexpc: accept: ") {
+		if c, err := Accept(context.Background(), a, Options{}); c != nil ||
+			!errors.Is(err, net.ErrClosed) ||
+			!strings.HasPrefix(err.Error(), "remotexpc: accept: ") {
 			t.Errorf("%s: Accept = %v, %v", name, c, err)
 		}
 		if n, err := a.Write([]byte("x")); err == nil {
@@ -375,13 +432,16 @@ func TestHostileOpening(t *testing.T) {
 		b.Close()
 	}
 	for name, in := range map[string]string{
-		"nothing": "", "HTTP/1": "HTTP/1.1 400 Bad Request\r\n\r\n", "HEADERS first": "\x00\x00\x00\x01\x04\x00\x00\x00\x01",
-		"half a frame": "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00",
+		"nothing": "", "HTTP/1": "HTTP/1.1 400 Bad Request\r\n\r\n",
+		"HEADERS first": "\x00\x00\x00\x01\x04\x00\x00\x00\x01",
+		"half a frame":  "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00",
 	} {
 		a, b := link.Pipe()
 		_, _ = io.WriteString(b, in)
 		_ = link.CloseWrite(b)
-		if c, err := Connect(context.Background(), a, Options{}); c != nil || !errors.Is(err, net.ErrClosed) || !strings.HasPrefix(err.Error(), "remotexpc: connect: ") {
+		if c, err := Connect(context.Background(), a, Options{}); c != nil ||
+			!errors.Is(err, net.ErrClosed) ||
+			!strings.HasPrefix(err.Error(), "remotexpc: connect: ") {
 			t.Errorf("%s: Connect = %v, %v", name, c, err)
 		}
 		b.Close()
@@ -439,16 +499,21 @@ func TestPeerGivesUp(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	p, h := handDevice(t, Options{}, 1<<20)
-	p.check(p.fr.WriteGoAway(0, http2.ErrCodeProtocol, []byte("request HEADERS: invalid stream_id")))
+	p.check(
+		p.fr.WriteGoAway(0, http2.ErrCodeProtocol, []byte("request HEADERS: invalid stream_id")),
+	)
 	_, err := h.Receive(ctx)
-	if want := "remotexpc: receive: connection refused further use by peer: request HEADERS: invalid stream_id (PROTOCOL_ERROR)"; !errors.Is(err, ErrGoAway) || err.Error() != want {
+	if want := "remotexpc: receive: connection refused further use by peer: request HEADERS: invalid stream_id (PROTOCOL_ERROR)"; !errors.Is(
+		err, ErrGoAway,
+	) || err.Error() != want {
 		t.Errorf("Receive = %v, want %s", err, want)
 	}
 	p, h = handDevice(t, Options{}, 1<<20)
 	p.check(p.fr.WriteRSTStream(3, http2.ErrCodeStreamClosed))
 	_, err = h.Receive(ctx)
 	var e *Error
-	if !errors.As(err, &e) || e.Code != 5 || e.Stream != 3 || !errors.Is(err, ErrReset) || !errors.Is(err, net.ErrClosed) {
+	if !errors.As(err, &e) || e.Code != 5 || e.Stream != 3 || !errors.Is(err, ErrReset) ||
+		!errors.Is(err, net.ErrClosed) {
 		t.Errorf("Receive = %v", err)
 	}
 }

@@ -39,7 +39,10 @@ func TestNoGoroutineLeft(t *testing.T) {
 				var wg sync.WaitGroup
 				for _, c := range []*Conn{h, d} {
 					wg.Go(func() { _, _ = c.Receive(ctx) })
-					wg.Go(func() { _, _ = c.Call(ctx, xpc.Dict{{Key: "data", Value: make([]byte, 5000)}}) })
+					wg.Go(func() {
+						_, _ = c.Call(ctx,
+							xpc.Dict{{Key: "data", Value: make([]byte, 5000)}})
+					})
 					wg.Go(func() { _, _ = c.ReceiveFile(ctx, 5, 1) })
 					wg.Go(func() {
 						if w, err := c.OpenFile(ctx, 1); err == nil {
@@ -128,7 +131,10 @@ func TestDeviceStops(t *testing.T) {
 		defer cancel()
 		a, b := link.Pipe()
 		served := make(chan error, 1)
-		dev := &Device{Handle: func(ctx context.Context, c *Conn) error { _, err := c.Receive(ctx); return err }}
+		dev := &Device{Handle: func(ctx context.Context, c *Conn) error {
+			_, err := c.Receive(ctx)
+			return err
+		}}
 		go func() { served <- dev.Serve(ctx, b) }()
 		h, err := Connect(context.Background(), a, Options{})
 		if err != nil {
@@ -182,7 +188,10 @@ func FuzzDevice(f *testing.F) {
 	_ = fr.WriteGoAway(0, 0, []byte("bye"))
 	f.Add(good.Bytes())
 	f.Fuzz(func(t *testing.T, in []byte) {
-		fuzzConn(t, in, func(ctx context.Context, c net.Conn) (*Conn, error) { return Accept(ctx, c, Options{Window: 100}) })
+		fuzzConn(t, in, func(ctx context.Context, c net.Conn) (*Conn, error) {
+			return Accept(ctx, c,
+				Options{Window: 100})
+		})
 	})
 }
 
@@ -207,7 +216,10 @@ func FuzzHost(f *testing.F) {
 	_ = fr.WriteRSTStream(3, http2.ErrCodeStreamClosed)
 	f.Add(good.Bytes())
 	f.Fuzz(func(t *testing.T, in []byte) {
-		fuzzConn(t, in, func(ctx context.Context, c net.Conn) (*Conn, error) { return Connect(ctx, c, Options{Window: 100}) })
+		fuzzConn(t, in, func(ctx context.Context, c net.Conn) (*Conn, error) {
+			return Connect(ctx,
+				c, Options{Window: 100})
+		})
 	})
 }
 
@@ -251,7 +263,9 @@ func BenchmarkCall(b *testing.B) {
 	ctx := context.Background()
 	h, d := pair(b, Options{}, Options{})
 	go echo(ctx, d)
-	body := xpc.Dict{{Key: "MessageType", Value: "Heartbeat"}, {Key: "SequenceNumber", Value: uint64(1)}}
+	body := xpc.Dict{
+		{Key: "MessageType", Value: "Heartbeat"}, {Key: "SequenceNumber", Value: uint64(1)},
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := h.Call(ctx, body); err != nil {
@@ -266,7 +280,9 @@ func BenchmarkCallDeadline(b *testing.B) {
 	defer cancel()
 	h, d := pair(b, Options{}, Options{})
 	go echo(context.Background(), d)
-	body := xpc.Dict{{Key: "MessageType", Value: "Heartbeat"}, {Key: "SequenceNumber", Value: uint64(1)}}
+	body := xpc.Dict{
+		{Key: "MessageType", Value: "Heartbeat"}, {Key: "SequenceNumber", Value: uint64(1)},
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := h.Call(ctx, body); err != nil {
@@ -279,7 +295,9 @@ func BenchmarkCallDeadline(b *testing.B) {
 func BenchmarkMessages(b *testing.B) {
 	ctx := context.Background()
 	h, d := pair(b, Options{}, Options{})
-	body := xpc.Dict{{Key: "MessageType", Value: "Heartbeat"}, {Key: "SequenceNumber", Value: uint64(1)}}
+	body := xpc.Dict{
+		{Key: "MessageType", Value: "Heartbeat"}, {Key: "SequenceNumber", Value: uint64(1)},
+	}
 	go func() {
 		for d.Send(ctx, body) == nil {
 		}
@@ -333,7 +351,8 @@ func BenchmarkFile(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, f.Reader(ctx), buf); n != size || err != nil {
+			if n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, f.Reader(ctx),
+				buf); n != size || err != nil {
 				b.Fatal(n, err)
 			}
 			f.Close()

@@ -126,7 +126,8 @@ func (c *Conn) onSettings(f *http2.SettingsFrame) error {
 		c.sendStart = int64(n)
 		for _, st := range c.streams {
 			if st.send += diff; st.send > maxWindow {
-				return violation(http2.ErrCodeFlowControl, "window of stream %d is over 2^31-1", st.id)
+				return violation(http2.ErrCodeFlowControl, "window of stream %d is over 2^31-1",
+					st.id)
 			}
 		}
 		c.broadcastGrown()
@@ -206,7 +207,8 @@ func (c *Conn) onOpening(o opening) error {
 	case c.opening <- o:
 		return nil
 	default:
-		return violation(http2.ErrCodeEnhanceYourCalm, "too many messages before the connection is up")
+		return violation(http2.ErrCodeEnhanceYourCalm,
+			"too many messages before the connection is up")
 	}
 }
 
@@ -366,7 +368,8 @@ func (c *Conn) messageLimit() int {
 func (c *Conn) deliver(st *stream, raw []byte) error {
 	flags := wrapperFlags(raw)
 	if c.log.Enabled(context.Background(), slog.LevelDebug) {
-		c.log.Debug("message came", "stream", st.id, "flags", flags, "id", wrapperID(raw), "bytes", len(raw))
+		c.log.Debug("message came", "stream", st.id, "flags", flags, "id", wrapperID(raw), "bytes",
+			len(raw))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -384,7 +387,8 @@ func (c *Conn) deliver(st *stream, raw []byte) error {
 		cl.reply <- raw
 		return nil
 	}
-	if len(raw) <= emptySize && flags&(xpc.FlagDataPresent|xpc.FlagWantingReply|xpc.FlagReply) == 0 {
+	if len(raw) <= emptySize &&
+		flags&(xpc.FlagDataPresent|xpc.FlagWantingReply|xpc.FlagReply) == 0 {
 		// Says nothing: the messages that open a connection.
 		if c.device {
 			return c.onOpening(opening{stream: st.id, raw: raw})

@@ -18,7 +18,10 @@ var (
 	emptyData  = "DATA#1 " + hex.EncodeToString(emptyBytes)
 	openedData = "DATA#1 " + hex.EncodeToString(openedBytes)
 	initData   = "DATA#3 " + hex.EncodeToString(initBytes)
-	settings   = []string{"SETTINGS [MAX_CONCURRENT_STREAMS = 100] [INITIAL_WINDOW_SIZE = 1048576]", "WINDOW_UPDATE#0 983041"}
+	settings   = []string{
+		"SETTINGS [MAX_CONCURRENT_STREAMS = 100] [INITIAL_WINDOW_SIZE = 1048576]",
+		"WINDOW_UPDATE#0 983041",
+	}
 )
 
 // TestHostOpens compares what a host sends first with the protocol page.
@@ -41,7 +44,9 @@ func TestHostBytes(t *testing.T) {
 	}
 	defer h.Close()
 	want := []byte(http2.ClientPreface)
-	want = append(want, unhex("00000c 04 00 00000000 0003 00000064 0004 00100000  000004 08 00 00000000 000f0001")...)
+	want = append(want, unhex(
+		"00000c 04 00 00000000 0003 00000064 0004 00100000  000004 08 00 00000000 000f0001",
+	)...)
 	want = append(want, unhex("000000 01 04 00000001  00002c 00 00 00000001")...)
 	want = append(want, emptyBytes...)
 	want = append(want, unhex("000000 01 04 00000003  000018 00 00 00000001")...)
@@ -62,10 +67,16 @@ func TestDeviceMirrors(t *testing.T) {
 		do   func(*peer)
 		want []string
 	}
-	start := step{func(p *peer) { p.preface(); p.settings(1 << 20) }, append(settings[:2:2], "SETTINGS ACK")}
-	root := step{func(p *peer) { p.headers(1); p.data(1, emptyBytes) }, []string{"HEADERS#1", emptyData}}
+	start := step{
+		func(p *peer) { p.preface(); p.settings(1 << 20) }, append(settings[:2:2], "SETTINGS ACK"),
+	}
+	root := step{
+		func(p *peer) { p.headers(1); p.data(1, emptyBytes) }, []string{"HEADERS#1", emptyData},
+	}
 	opened := step{func(p *peer) { p.data(1, openedBytes) }, []string{openedData}}
-	reply := step{func(p *peer) { p.headers(3); p.data(3, initBytes) }, []string{"HEADERS#3", initData}}
+	reply := step{
+		func(p *peer) { p.headers(3); p.data(3, initBytes) }, []string{"HEADERS#3", initData},
+	}
 	headers3 := step{func(p *peer) { p.headers(3) }, nil}
 	init := step{func(p *peer) { p.data(3, initBytes) }, []string{"HEADERS#3", initData}}
 	for name, steps := range map[string][]step{
@@ -106,7 +117,8 @@ func TestDeviceMirrors(t *testing.T) {
 			if err := d.Send(context.Background(), xpc.Dict{{Key: "k", Value: true}}); err != nil {
 				t.Fatal(err)
 			}
-			p.expect("DATA#1 " + hex.EncodeToString(message(xpc.FlagsOneWay, 2, xpc.Dict{{Key: "k", Value: true}})))
+			p.expect("DATA#1 " +
+				hex.EncodeToString(message(xpc.FlagsOneWay, 2, xpc.Dict{{Key: "k", Value: true}})))
 		})
 	}
 }
@@ -150,7 +162,8 @@ func TestExchange(t *testing.T) {
 	h, d := pair(t, Options{}, Options{})
 	go func() {
 		m, err := d.Receive(ctx)
-		if err != nil || !m.WantsReply() || m.Flags != xpc.FlagsRequest || m.ID != 1 || m.Stream != 1 {
+		if err != nil || !m.WantsReply() || m.Flags != xpc.FlagsRequest || m.ID != 1 ||
+			m.Stream != 1 {
 			t.Errorf("the device receives %+v, %v", m, err)
 			return
 		}
@@ -190,7 +203,10 @@ func TestExchange(t *testing.T) {
 func TestLargeMessages(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	for name, o := range map[string]Options{"usual windows": {}, "five bytes": {Window: 5}, "one byte": {Window: 1}, "bulk": {Window: BulkWindow}} {
+	for name, o := range map[string]Options{
+		"usual windows": {}, "five bytes": {Window: 5}, "one byte": {Window: 1},
+		"bulk": {Window: BulkWindow},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h, d := pair(t, o, o)
@@ -201,7 +217,8 @@ func TestLargeMessages(t *testing.T) {
 			go echo(ctx, d)
 			for _, n := range sizes {
 				data := bytes.Repeat([]byte{byte(n), 1, 2}, n/3+1)[:n]
-				got, err := h.Call(ctx, xpc.Dict{{Key: "data", Value: data}, {Key: "end", Value: true}})
+				got, err := h.Call(ctx,
+					xpc.Dict{{Key: "data", Value: data}, {Key: "end", Value: true}})
 				if b, _ := got.Data("data"); err != nil || !bytes.Equal(b, data) {
 					t.Fatalf("%d bytes come back as %d, %v", n, len(b), err)
 				}
@@ -244,7 +261,8 @@ func TestFrames(t *testing.T) {
 		if len(data.Data()) > 16384 {
 			t.Fatalf("frame of %d bytes", len(data.Data()))
 		}
-		if begins := bytes.HasPrefix(data.Data(), []byte{0x92, 0x0b, 0xb0, 0x29}); begins != (done%size == 0) {
+		if begins := bytes.HasPrefix(data.Data(),
+			[]byte{0x92, 0x0b, 0xb0, 0x29}); begins != (done%size == 0) {
 			t.Fatalf("at byte %d of %d begins = %v", done%size, size, begins)
 		}
 		done += len(data.Data())
@@ -264,7 +282,8 @@ func TestCoalescedAndSplit(t *testing.T) {
 	p.headers(3)
 	var all []byte
 	for i := range 3 {
-		all = append(all, message(xpc.FlagsOneWay, uint64(i), xpc.Dict{{Key: "i", Value: int64(i)}})...)
+		all = append(all,
+			message(xpc.FlagsOneWay, uint64(i), xpc.Dict{{Key: "i", Value: int64(i)}})...)
 	}
 	p.data(1, all[:100])
 	for _, b := range all[100:] {

@@ -273,7 +273,9 @@ func (e *Error) interrupted() bool {
 
 // violation is the peer's mistake, which ends the connection.
 func violation(code http2.ErrCode, format string, args ...any) *Error {
-	return &Error{Code: uint32(code), Text: fmt.Sprintf(format, args...), Err: ErrProtocol, tell: true}
+	return &Error{
+		Code: uint32(code), Text: fmt.Sprintf(format, args...), Err: ErrProtocol, tell: true,
+	}
 }
 
 // asError makes the cause of a broken connection from what reading or writing

@@ -97,7 +97,8 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 		_ = conn.Close()
 		return nil, &Error{Op: "handshake", Err: err}
 	}
-	c.log.Debug("list", "udid", peer.Properties.UDID(), "services", len(peer.Services), "protocol", peer.ProtocolVersion)
+	c.log.Debug("list", "udid", peer.Properties.UDID(), "services", len(peer.Services), "protocol",
+		peer.ProtocolVersion)
 	inner, stop := context.WithCancel(context.Background())
 	s := &session{conn: conn, peer: peer, stop: stop, done: make(chan struct{})}
 	s.wg.Go(func() { s.watch(inner) })
@@ -306,7 +307,9 @@ func (c *Client) Open(ctx context.Context, n service.Name) (net.Conn, error) {
 }
 
 // OpenXPC connects to a service that speaks RemoteXPC and brings it up.
-func (c *Client) OpenXPC(ctx context.Context, name string, o remotexpc.Options) (*remotexpc.Conn, error) {
+func (c *Client) OpenXPC(
+	ctx context.Context, name string, o remotexpc.Options,
+) (*remotexpc.Conn, error) {
 	nc, err := c.Open(ctx, service.Name{Remote: name})
 	if err != nil {
 		return nil, err
@@ -326,7 +329,9 @@ func (c *Client) OpenXPC(ctx context.Context, name string, o remotexpc.Options) 
 func checkin(ctx context.Context, nc net.Conn, name, label string, escrow []byte) error {
 	fail := func(err error) error { return &Error{Op: "checkin", Service: name, Err: err} }
 	p := &link.PlistConn{Conn: nc, Max: maxCheckin}
-	request := plist.Dict{"Label": label, "ProtocolVersion": checkinProtocol, "Request": checkinRequest}
+	request := plist.Dict{
+		"Label": label, "ProtocolVersion": checkinProtocol, "Request": checkinRequest,
+	}
 	if len(escrow) > 0 {
 		request["EscrowBag"] = escrow
 	}
@@ -349,7 +354,9 @@ func checkin(ctx context.Context, nc net.Conn, name, label string, escrow []byte
 			return fail(link.Malformed("refused without a reason"))
 		}
 		if got, _ := d.String("Request"); got != want {
-			return fail(link.Malformed(fmt.Sprintf("answer is to %q, not %s", link.Clip(got), want)))
+			return fail(
+				link.Malformed(fmt.Sprintf("answer is to %q, not %s", link.Clip(got), want)),
+			)
 		}
 	}
 	return nil

@@ -46,17 +46,28 @@ func openDevice(t *testing.T) (*Client, <-chan []byte) {
 	})
 	bags := make(chan []byte, 1)
 	m.listen(port("com.apple.afc"), &CheckinDevice{Service: "afc", Handler: hello})
-	m.listen(port("com.apple.mobilebackup2"), &CheckinDevice{Handler: hello, Refuse: func(_ context.Context, escrow []byte) error { bags <- escrow; return nil }})
-	m.listen(port("com.apple.misagent"), &CheckinDevice{Handler: hello, Refuse: func(context.Context, []byte) error { return fmt.Errorf("no: %w", ErrPasswordProtected) }})
-	m.listen(port("com.apple.pcapd"), &CheckinDevice{Handler: hello, Refuse: func(context.Context, []byte) error { return errors.New("out of order") }})
-	m.listen(port("com.apple.instruments.dtservicehub"), hello)
-	m.listen(port("com.apple.coredevice.appservice"), &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
-		msg, err := c.Receive(ctx)
-		if err != nil {
-			return err
-		}
-		return c.Reply(ctx, msg, msg.Body)
+	m.listen(port("com.apple.mobilebackup2"), &CheckinDevice{
+		Handler: hello,
+		Refuse:  func(_ context.Context, escrow []byte) error { bags <- escrow; return nil },
+	})
+	m.listen(port("com.apple.misagent"), &CheckinDevice{Handler: hello, Refuse: func(
+		context.Context, []byte,
+	) error {
+		return fmt.Errorf("no: %w", ErrPasswordProtected)
 	}})
+	m.listen(port("com.apple.pcapd"), &CheckinDevice{
+		Handler: hello,
+		Refuse:  func(context.Context, []byte) error { return errors.New("out of order") },
+	})
+	m.listen(port("com.apple.instruments.dtservicehub"), hello)
+	m.listen(port("com.apple.coredevice.appservice"),
+		&remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+			msg, err := c.Receive(ctx)
+			if err != nil {
+				return err
+			}
+			return c.Reply(ctx, msg, msg.Body)
+		}})
 	return c, bags
 }
 
@@ -66,8 +77,10 @@ func TestOpen(t *testing.T) {
 	ctx := context.Background()
 	c, bags := openDevice(t)
 	for _, n := range []service.Name{
-		{Lockdown: "com.apple.afc"}, {Lockdown: "com.apple.afc", Remote: "com.apple.afc.shim.remote", Checkin: true},
-		{Remote: "com.apple.instruments.dtservicehub"}, {Lockdown: "com.apple.mobilebackup2", Escrow: true},
+		{Lockdown: "com.apple.afc"},
+		{Lockdown: "com.apple.afc", Remote: "com.apple.afc.shim.remote", Checkin: true},
+		{Remote: "com.apple.instruments.dtservicehub"},
+		{Lockdown: "com.apple.mobilebackup2", Escrow: true},
 	} {
 		nc, err := c.Open(ctx, n)
 		if err != nil {
@@ -100,19 +113,24 @@ func TestOpenRefused(t *testing.T) {
 	ctx := context.Background()
 	c, _ := openDevice(t)
 	for name, want := range map[string]error{
-		"com.apple.misagent": fs.ErrPermission, "com.apple.nothing": fs.ErrNotExist, "com.apple.pcapd": io.ErrUnexpectedEOF, "com.apple.atc": nil,
+		"com.apple.misagent": fs.ErrPermission, "com.apple.nothing": fs.ErrNotExist,
+		"com.apple.pcapd": io.ErrUnexpectedEOF, "com.apple.atc": nil,
 	} {
 		nc, err := c.Open(ctx, service.Name{Lockdown: name})
 		var e *Error
-		if nc != nil || err == nil || want != nil && !errors.Is(err, want) || !errors.As(err, &e) || !strings.HasPrefix(e.Service, name) {
+		if nc != nil || err == nil || want != nil && !errors.Is(err, want) || !errors.As(err, &e) ||
+			!strings.HasPrefix(e.Service, name) {
 			t.Errorf("%s: %v, %v, want %v", name, nc, err, want)
 		}
 	}
 	_, err := c.Open(ctx, service.Name{Lockdown: "com.apple.misagent"})
-	if want := `rsd: checkin "com.apple.misagent.shim.remote": PasswordProtected`; !errors.Is(err, ErrPasswordProtected) || err.Error() != want {
+	if want := `rsd: checkin "com.apple.misagent.shim.remote": PasswordProtected`; !errors.Is(err,
+		ErrPasswordProtected) || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
-	if _, err := c.Open(ctx, service.Name{Remote: "com.apple.none"}); err.Error() != `rsd: open "com.apple.none": service is not listed` {
+	if _, err := c.Open(ctx, service.Name{
+		Remote: "com.apple.none",
+	}); err.Error() != `rsd: open "com.apple.none": service is not listed` {
 		t.Errorf("%v", err)
 	}
 }
@@ -130,15 +148,29 @@ func TestCheckinBytes(t *testing.T) {
 	}
 	first := frame(plist.Dict{"Request": "RSDCheckin"})
 	for name, tt := range map[string]struct{ answer, want string }{
-		"good":           {first + frame(plist.Dict{"Request": "StartService", "Service": "x"}) + "surplus", ""},
-		"refused":        {first + frame(plist.Dict{"Request": "StartService", "Error": "InvalidService", "ErrorDescription": "why"}), "InvalidService (why)"},
-		"refused early":  {frame(plist.Dict{"Request": "RSDCheckin", "Error": "ServiceProhibited"}), "ServiceProhibited"},
-		"error number":   {first + frame(plist.Dict{"Request": "StartService", "Error": 5}), "refused without a reason"},
-		"other request":  {frame(plist.Dict{"Request": "QueryType"}), `answer is to "QueryType", not RSDCheckin`},
+		"good": {
+			first + frame(plist.Dict{"Request": "StartService", "Service": "x"}) + "surplus", "",
+		},
+		"refused": {first + frame(plist.Dict{
+			"Request": "StartService", "Error": "InvalidService", "ErrorDescription": "why",
+		}), "InvalidService (why)"},
+		"refused early": {
+			frame(plist.Dict{"Request": "RSDCheckin", "Error": "ServiceProhibited"}),
+			"ServiceProhibited",
+		},
+		"error number": {
+			first + frame(plist.Dict{"Request": "StartService", "Error": 5}),
+			"refused without a reason",
+		},
+		"other request": {
+			frame(plist.Dict{"Request": "QueryType"}), `answer is to "QueryType", not RSDCheckin`,
+		},
 		"one answer":     {first, "unexpected EOF"},
 		"nothing":        {"", "unexpected EOF"},
 		"half an answer": {first[:50], "unexpected EOF"},
-		"huge":           {"\x7f\xff\xff\xff", "frame of 2147483647 bytes is over the limit of 1048576"},
+		"huge": {
+			"\x7f\xff\xff\xff", "frame of 2147483647 bytes is over the limit of 1048576",
+		},
 	} {
 		a, b := link.Pipe()
 		_, _ = io.WriteString(b, tt.answer)
@@ -157,7 +189,10 @@ func TestCheckinBytes(t *testing.T) {
 			}
 		}
 		got, err := link.NewPlistConn(b).RecvDict(context.Background())
-		if want := (plist.Dict{"Label": "imdlua", "ProtocolVersion": "2", "Request": "RSDCheckin", "EscrowBag": []byte("bag")}); err != nil || !reflect.DeepEqual(got, want) {
+		if want := (plist.Dict{
+			"Label": "imdlua", "ProtocolVersion": "2", "Request": "RSDCheckin",
+			"EscrowBag": []byte("bag"),
+		}); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("the request is %v, %v, want %v", got, err, want)
 		}
 		a.Close()
@@ -174,19 +209,23 @@ func TestCheckinDevice(t *testing.T) {
 		_, _ = io.WriteString(a, in)
 		_ = link.CloseWrite(a)
 		var seen bytes.Buffer
-		d := &CheckinDevice{Service: "s", Handler: handlerFunc(func(_ context.Context, c net.Conn) error {
-			_, err := io.Copy(&seen, c)
-			_ = link.CloseWrite(c)
-			return err
-		})}
+		d := &CheckinDevice{Service: "s",
+			Handler: handlerFunc(func(_ context.Context, c net.Conn) error {
+				_, err := io.Copy(&seen, c)
+				_ = link.CloseWrite(c)
+				return err
+			})}
 		err := d.Serve(context.Background(), b)
 		b.Close()
 		out, _ := io.ReadAll(a)
 		return seen.String(), string(out), err
 	}
 	xml := `<plist version="1.0"><dict><key>Request</key><string>%s</string></dict></plist>`
-	request := func(name string) string { return string(link.AppendFrame(nil, fmt.Appendf(nil, xml, name))) }
-	if seen, out, err := serve(request("RSDCheckin") + "rest"); err != nil || seen != "rest" || strings.Count(out, "RSDCheckin") != 1 || strings.Count(out, "StartService") != 1 {
+	request := func(name string) string {
+		return string(link.AppendFrame(nil, fmt.Appendf(nil, xml, name)))
+	}
+	if seen, out, err := serve(request("RSDCheckin") + "rest"); err != nil || seen != "rest" ||
+		strings.Count(out, "RSDCheckin") != 1 || strings.Count(out, "StartService") != 1 {
 		t.Errorf("after the check-in %q, answered %q, %v", seen, out, err)
 	}
 	dtx := "\x79\x5b\x3d\x1f and more"
@@ -196,9 +235,13 @@ func TestCheckinDevice(t *testing.T) {
 	if _, _, err := serve(""); err != nil {
 		t.Errorf("a host that leaves: %v", err)
 	}
-	for _, bad := range []string{"\x00", request("RSDCheckin")[:20], request("QueryType"), "\xff\xff\xff\xffx", "\x00\x00\x00\x04junk"} {
+	for _, bad := range []string{
+		"\x00", request("RSDCheckin")[:20], request("QueryType"), "\xff\xff\xff\xffx",
+		"\x00\x00\x00\x04junk",
+	} {
 		var e *Error
-		if seen, _, err := serve(bad); !errors.As(err, &e) || e.Op != "checkin" || e.Service != "s" || seen != "" {
+		if seen, _, err := serve(bad); !errors.As(err, &e) || e.Op != "checkin" ||
+			e.Service != "s" || seen != "" {
 			t.Errorf("%q: %q, %v", bad, seen, err)
 		}
 	}
@@ -211,7 +254,9 @@ func TestRefresh(t *testing.T) {
 	p := newPhone(t, "ios17")
 	var mounted bool
 	m := newMachine(t)
-	m.listen(listPort, &Device{Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: mounted}) }})
+	m.listen(listPort, &Device{
+		Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: mounted}) },
+	})
 	c := dialClient(t, m, Options{})
 	before, _ := c.Find("com.apple.afc")
 	if _, ok := c.Find("com.apple.instruments.dtservicehub"); ok {
@@ -246,16 +291,33 @@ func TestDialFails(t *testing.T) {
 		m := newMachine(t)
 		p := newPhone(t, "ios17")
 		say := func(body xpc.Dict) service.Handler {
-			return &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error { return c.Send(ctx, body) }}
+			return &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+				return c.Send(ctx, body)
+			}}
 		}
 		for name, h := range map[string]service.Handler{
-			"nobody listens":  nil,
-			"another service": handlerFunc(func(_ context.Context, c net.Conn) error { _, err := io.WriteString(c, "SSH-2.0"); return err }),
-			"hangs up":        handlerFunc(func(context.Context, net.Conn) error { return nil }),
-			"says nothing":    &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error { _, err := c.Receive(ctx); <-ctx.Done(); return err }},
-			"hangs up later":  &Device{Phone: p, Services: func() []Service { return nil }, Fault: func(context.Context, string) error { return errors.New("no") }},
-			"no handshake":    say(xpc.Dict{{Key: "MessageType", Value: "Other"}}),
-			"half of one":     say(xpc.Dict{{Key: "MessageType", Value: "Handshake"}}),
+			"nobody listens": nil,
+			"another service": handlerFunc(
+				func(_ context.Context, c net.Conn) error {
+					_, err := io.WriteString(c,
+						"SSH-2.0")
+					return err
+				},
+			),
+			"hangs up": handlerFunc(func(context.Context, net.Conn) error { return nil }),
+			"says nothing": &remotexpc.Device{Handle: func(
+				ctx context.Context, c *remotexpc.Conn,
+			) error {
+				_, err := c.Receive(ctx)
+				<-ctx.Done()
+				return err
+			}},
+			"hangs up later": &Device{
+				Phone: p, Services: func() []Service { return nil },
+				Fault: func(context.Context, string) error { return errors.New("no") },
+			},
+			"no handshake": say(xpc.Dict{{Key: "MessageType", Value: "Other"}}),
+			"half of one":  say(xpc.Dict{{Key: "MessageType", Value: "Handshake"}}),
 		} {
 			m.listen(listPort, h)
 			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -323,8 +385,13 @@ func TestHeartbeatUnknown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t)
-		m.listen(listPort, &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
-			if err := c.Send(ctx, xpc.Dict{{Key: "MessageType", Value: "Handshake"}, {Key: "Properties", Value: xpc.Dict{}}, {Key: "Services", Value: xpc.Dict{}}}); err != nil {
+		m.listen(listPort, &remotexpc.Device{Handle: func(
+			ctx context.Context, c *remotexpc.Conn,
+		) error {
+			if err := c.Send(ctx, xpc.Dict{
+				{Key: "MessageType", Value: "Handshake"}, {Key: "Properties", Value: xpc.Dict{}},
+				{Key: "Services", Value: xpc.Dict{}},
+			}); err != nil {
 				return err
 			}
 			for {
@@ -350,10 +417,14 @@ func TestHeartbeatUnknown(t *testing.T) {
 
 // FuzzDevice lets a host say anything to the side that has the list.
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x00\x01"))
+	f.Add([]byte(
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x00\x01",
+	))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	p := newPhone(f, "ios18")
-	d := &Device{Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: true}) }}
+	d := &Device{
+		Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: true}) },
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fuzztest.Typed[*Error](t, "Serve", fuzztest.Device(t, "list", link.Pipe, b, d.Serve))
 	})
@@ -362,7 +433,9 @@ func FuzzDevice(f *testing.F) {
 // FuzzList lets a device send any message instead of its list, and any bytes.
 func FuzzList(f *testing.F) {
 	p := newPhone(f, "ios18")
-	d := &Device{Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: true}) }}
+	d := &Device{
+		Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: true}) },
+	}
 	for _, body := range []xpc.Dict{d.handshake(), hostHandshake(xpc.UUID{}), {}} {
 		b, err := xpc.Append(nil, &xpc.Message{Flags: xpc.FlagsOneWay, Body: body})
 		if err != nil {
@@ -405,7 +478,9 @@ func FuzzDecodePeer(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	d := &Device{Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: true}) }}
+	d := &Device{
+		Phone: p, Services: func() []Service { return Table(p, TableOptions{Image: true}) },
+	}
 	for _, body := range []xpc.Dict{d.handshake(), hostHandshake(xpc.UUID{}), heartbeat(1)} {
 		b, err := xpc.Append(nil, &xpc.Message{Flags: xpc.FlagsOneWay, Body: body})
 		if err != nil {
@@ -437,7 +512,9 @@ func FuzzDecodePeer(f *testing.F) {
 func FuzzCheckin(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x04junk"))
 	f.Add([]byte(dtxMagic))
-	f.Add(link.AppendFrame(nil, []byte(`<plist version="1.0"><dict><key>Request</key><string>RSDCheckin</string><key>EscrowBag</key><data>AAAA</data></dict></plist>`)))
+	f.Add(link.AppendFrame(nil, []byte(
+		`<plist version="1.0"><dict><key>Request</key><string>RSDCheckin</string><key>EscrowBag</key><data>AAAA</data></dict></plist>`,
+	)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x, y := link.Pipe()
 		defer x.Close()
@@ -446,7 +523,10 @@ func FuzzCheckin(f *testing.F) {
 			_, _ = x.Write(b)
 			_ = link.CloseWrite(x)
 		}()
-		d := &CheckinDevice{Handler: handlerFunc(func(_ context.Context, c net.Conn) error { _, err := io.Copy(io.Discard, c); return err })}
+		d := &CheckinDevice{Handler: handlerFunc(func(_ context.Context, c net.Conn) error {
+			_, err := io.Copy(io.Discard, c)
+			return err
+		})}
 		_ = d.Serve(context.Background(), y)
 	})
 }

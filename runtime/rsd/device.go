@@ -283,7 +283,9 @@ func (d *CheckinDevice) checkin(ctx context.Context, c net.Conn) (refused bool, 
 		return false, err
 	}
 	if name, _ := request.String("Request"); name != checkinRequest {
-		return false, errors.New("request is " + strconv.Quote(link.Clip(name)) + ", not " + checkinRequest)
+		return false, errors.New(
+			"request is " + strconv.Quote(link.Clip(name)) + ", not " + checkinRequest,
+		)
 	}
 	if err := p.Send(ctx, plist.Dict{"Request": checkinRequest}); err != nil {
 		return false, err
@@ -302,7 +304,8 @@ func (d *CheckinDevice) checkin(ctx context.Context, c net.Conn) (refused bool, 
 	}
 	if d.Logger != nil {
 		label, _ := request.String("Label")
-		d.Logger.Debug("checkin", "layer", "rsd", "service", d.Service, "label", link.Clip(label), "refused", refused)
+		d.Logger.Debug("checkin", "layer", "rsd", "service", d.Service, "label", link.Clip(label),
+			"refused", refused)
 	}
 	return refused, p.Send(ctx, answer)
 }

@@ -23,7 +23,8 @@ func TestProxy(t *testing.T) {
 			want.Services[name] = s
 		}
 		asked := 0
-		m.listen(listPort+1, &Proxy{Peer: func(context.Context) (*Peer, error) { asked++; return &want, nil }})
+		m.listen(listPort+1,
+			&Proxy{Peer: func(context.Context) (*Peer, error) { asked++; return &want, nil }})
 		c, err := Dial(context.Background(), m.dial, listPort+1, Options{Heartbeat: time.Second})
 		if err != nil {
 			t.Fatal(err)
@@ -49,11 +50,13 @@ func TestProxyRefuses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t)
-		m.listen(listPort, &Proxy{Peer: func(context.Context) (*Peer, error) { return nil, errors.New("gone") }})
+		m.listen(listPort,
+			&Proxy{Peer: func(context.Context) (*Peer, error) { return nil, errors.New("gone") }})
 		if c, err := Dial(context.Background(), m.dial, listPort, Options{}); err == nil {
 			t.Errorf("Dial = %v, want an error", c.Peer())
 		}
-		m.listen(listPort, &Proxy{Peer: func(context.Context) (*Peer, error) { return &Peer{}, nil }})
+		m.listen(listPort,
+			&Proxy{Peer: func(context.Context) (*Peer, error) { return &Peer{}, nil }})
 		c, err := Dial(context.Background(), m.dial, listPort, Options{})
 		if err != nil {
 			t.Fatal(err)

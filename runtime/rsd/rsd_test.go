@@ -102,14 +102,19 @@ func TestList(t *testing.T) {
 				m, _ := newDevice(t, p, o)
 				peer := dialClient(t, m, Options{}).Peer()
 				props := peer.Properties
-				if props.UDID() != p.UDID() || props.OSVersion() != p.ProductVersion() || props.ProductType() != p.ProductType() || props.DeviceClass() != "iPhone" {
+				if props.UDID() != p.UDID() || props.OSVersion() != p.ProductVersion() ||
+					props.ProductType() != p.ProductType() || props.DeviceClass() != "iPhone" {
 					t.Errorf("properties %v", props)
 				}
 				ecid, _ := p.Value("", "UniqueChipID")
-				if props.UniqueChipID() != uint64(ecid.(int64)) || props.BootSession() != strings.ToLower(p.BootID()) || props.ChipID() == 0 || props.BoardID() == 0 {
+				if props.UniqueChipID() != uint64(ecid.(int64)) ||
+					props.BootSession() != strings.ToLower(p.BootID()) || props.ChipID() == 0 ||
+					props.BoardID() == 0 {
 					t.Errorf("numbers of %v", props)
 				}
-				if props.BuildVersion() == "" || props.SerialNumber() == "" || props.HardwareModel() == "" || props.XPCFlags()>>56 != 1 || peer.UUID == (xpc.UUID{}) {
+				if props.BuildVersion() == "" || props.SerialNumber() == "" ||
+					props.HardwareModel() == "" || props.XPCFlags()>>56 != 1 ||
+					peer.UUID == (xpc.UUID{}) {
 					t.Errorf("properties %v", props)
 				}
 				want := 50
@@ -155,10 +160,29 @@ func TestVersions(t *testing.T) {
 		cryptexd   bool
 		properties map[string]any
 	}{
-		"ios17.2": {3, false, false, map[string]any{"MobileDeviceMinimumVersion": "1600", "RemoteXPCVersionFlags": uint64(72057594037927940), "OSVersion": "17.2.1", "RestoreLongVersion": "21.3.66.0.0,0"}},
-		"ios17":   {3, false, false, map[string]any{"MobileDeviceMinimumVersion": "1600", "RemoteXPCVersionFlags": uint64(72057594037927940), "RestoreLongVersion": "21.6.90.0.0,0"}},
-		"ios18":   {5, true, true, map[string]any{"MobileDeviceMinimumVersion": "1742", "RemoteXPCVersionFlags": uint64(72057594037927942), "RestoreLongVersion": "22.6.76.0.0,0"}},
-		"ios26":   {7, true, true, map[string]any{"MobileDeviceMinimumVersion": "1742", "RemoteXPCVersionFlags": uint64(72057594037927942), "OSVersion": "26.1", "RestoreLongVersion": "23.2.85.0.0,0"}},
+		"ios17.2": {
+			3, false, false,
+			map[string]any{
+				"MobileDeviceMinimumVersion": "1600",
+				"RemoteXPCVersionFlags":      uint64(72057594037927940), "OSVersion": "17.2.1",
+				"RestoreLongVersion": "21.3.66.0.0,0",
+			},
+		},
+		"ios17": {3, false, false, map[string]any{
+			"MobileDeviceMinimumVersion": "1600",
+			"RemoteXPCVersionFlags":      uint64(72057594037927940),
+			"RestoreLongVersion":         "21.6.90.0.0,0",
+		}},
+		"ios18": {5, true, true, map[string]any{
+			"MobileDeviceMinimumVersion": "1742",
+			"RemoteXPCVersionFlags":      uint64(72057594037927942),
+			"RestoreLongVersion":         "22.6.76.0.0,0",
+		}},
+		"ios26": {7, true, true, map[string]any{
+			"MobileDeviceMinimumVersion": "1742",
+			"RemoteXPCVersionFlags":      uint64(72057594037927942), "OSVersion": "26.1",
+			"RestoreLongVersion": "23.2.85.0.0,0",
+		}},
 	} {
 		p := newPhone(t, profile)
 		m, _ := newDevice(t, p, TableOptions{})
@@ -238,13 +262,19 @@ func TestDeviceMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range uint64(3) {
-		body := xpc.Dict{{Key: "MessageType", Value: "Heartbeat"}, {Key: "SequenceNumber", Value: n}}
+		body := xpc.Dict{
+			{Key: "MessageType", Value: "Heartbeat"}, {Key: "SequenceNumber", Value: n},
+		}
 		id := 3 + 2*n
-		if err := x.Write(ctx, &remotexpc.Message{Stream: 1, Message: xpc.Message{Flags: xpc.FlagsRequest, ID: id, Body: body}}); err != nil {
+		if err := x.Write(ctx, &remotexpc.Message{
+			Stream: 1, Message: xpc.Message{Flags: xpc.FlagsRequest, ID: id, Body: body},
+		}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := x.Receive(ctx)
-		if want := (&remotexpc.Message{Stream: 3, Message: xpc.Message{Flags: xpc.FlagsReply, ID: id, Body: body}}); err != nil || !reflect.DeepEqual(got, want) {
+		if want := (&remotexpc.Message{
+			Stream: 3, Message: xpc.Message{Flags: xpc.FlagsReply, ID: id, Body: body},
+		}); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("the heartbeat is answered by %+v, %v, want %+v", got, err, want)
 		}
 	}
@@ -255,23 +285,33 @@ func TestHostMessages(t *testing.T) {
 	t.Parallel()
 	said := make(chan *remotexpc.Message, 1)
 	m := newMachine(t)
-	m.listen(listPort, &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+	m.listen(listPort, &remotexpc.Device{Handle: func(
+		ctx context.Context, c *remotexpc.Conn,
+	) error {
 		msg, err := c.Receive(ctx)
 		if err != nil {
 			return err
 		}
 		said <- msg
-		return c.Send(ctx, xpc.Dict{{Key: "MessageType", Value: "Handshake"}, {Key: "Properties", Value: xpc.Dict{}}, {Key: "Services", Value: xpc.Dict{}}})
+		return c.Send(ctx, xpc.Dict{
+			{Key: "MessageType", Value: "Handshake"}, {Key: "Properties", Value: xpc.Dict{}},
+			{Key: "Services", Value: xpc.Dict{}},
+		})
 	}})
 	dialClient(t, m, Options{})
 	got := <-said
 	id, _ := got.Body.UUID("UUID")
 	want := xpc.Dict{
-		{Key: "MessageType", Value: "Handshake"}, {Key: "MessagingProtocolVersion", Value: uint64(7)}, {Key: "UUID", Value: id},
-		{Key: "Properties", Value: xpc.Dict{{Key: "RemoteXPCVersionFlags", Value: uint64(0x0100000000000006)}, {Key: "SensitivePropertiesVisible", Value: true}}},
+		{Key: "MessageType", Value: "Handshake"},
+		{Key: "MessagingProtocolVersion", Value: uint64(7)}, {Key: "UUID", Value: id},
+		{Key: "Properties", Value: xpc.Dict{
+			{Key: "RemoteXPCVersionFlags", Value: uint64(0x0100000000000006)},
+			{Key: "SensitivePropertiesVisible", Value: true},
+		}},
 		{Key: "Services", Value: xpc.Dict{}},
 	}
-	if got.Stream != 1 || got.Flags != 0x101 || got.ID != 1 || !reflect.DeepEqual(got.Body, want) || id == (xpc.UUID{}) {
+	if got.Stream != 1 || got.Flags != 0x101 || got.ID != 1 || !reflect.DeepEqual(got.Body, want) ||
+		id == (xpc.UUID{}) {
 		t.Errorf("the host says %+v, want %v", got, want)
 	}
 }
@@ -281,17 +321,27 @@ func TestDecodePeer(t *testing.T) {
 	t.Parallel()
 	entry := func(port any) xpc.Dict { return xpc.Dict{{Key: "Port", Value: port}} }
 	base := func(services any) xpc.Dict {
-		return xpc.Dict{{Key: "MessageType", Value: "Handshake"}, {Key: "Properties", Value: xpc.Dict{}}, {Key: "Services", Value: services}}
+		return xpc.Dict{
+			{Key: "MessageType", Value: "Handshake"}, {Key: "Properties", Value: xpc.Dict{}},
+			{Key: "Services", Value: services},
+		}
 	}
 	p, err := decodePeer(base(xpc.Dict{
-		{Key: "text", Value: entry("1")}, {Key: "number", Value: entry(uint64(2))}, {Key: "signed", Value: entry(int64(65535))},
-		{Key: "zero", Value: entry("0")}, {Key: "large", Value: entry("65536")}, {Key: "words", Value: entry("http")}, {Key: "none", Value: xpc.Dict{}},
-		{Key: "large number", Value: entry(uint64(65536))}, {Key: "negative", Value: entry(int64(-1))}, {Key: "string", Value: "x"},
+		{Key: "text", Value: entry("1")}, {Key: "number", Value: entry(uint64(2))},
+		{Key: "signed", Value: entry(int64(65535))},
+		{Key: "zero", Value: entry("0")}, {Key: "large", Value: entry("65536")},
+		{Key: "words", Value: entry("http")}, {Key: "none", Value: xpc.Dict{}},
+		{Key: "large number", Value: entry(uint64(65536))},
+		{Key: "negative", Value: entry(int64(-1))}, {Key: "string", Value: "x"},
 	}))
-	if err != nil || len(p.Services) != 3 || p.Services["text"].Port != 1 || p.Services["number"].Port != 2 || p.Services["signed"].Port != 65535 {
+	if err != nil || len(p.Services) != 3 || p.Services["text"].Port != 1 ||
+		p.Services["number"].Port != 2 || p.Services["signed"].Port != 65535 {
 		t.Errorf("decodePeer = %+v, %v", p, err)
 	}
-	for _, bad := range []xpc.Dict{nil, {{Key: "MessageType", Value: "Other"}}, base("x"), base(xpc.Dict{})[:2], base(xpc.Dict{})[:1]} {
+	for _, bad := range []xpc.Dict{
+		nil, {{Key: "MessageType", Value: "Other"}}, base("x"), base(xpc.Dict{})[:2],
+		base(xpc.Dict{})[:1],
+	} {
 		if p, err := decodePeer(bad); p != nil || err == nil {
 			t.Errorf("decodePeer(%v) = %v, %v", bad, p, err)
 		}
@@ -304,17 +354,23 @@ func TestTransport(t *testing.T) {
 	m, _ := newDevice(t, newPhone(t, "ios18"), TableOptions{Image: true})
 	c := dialClient(t, m, Options{})
 	for name, want := range map[string]Transport{
-		"com.apple.afc": Checkin, "com.apple.afc.shim.remote": Checkin, "com.apple.mobile.lockdown.remote.trusted": Checkin,
-		"com.apple.coredevice.appservice": RemoteXPC, "com.apple.internal.dt.coredevice.untrusted.tunnelservice": RemoteXPC,
-		"com.apple.instruments.dtservicehub": Raw, "com.apple.dt.testmanagerd.remote": Raw, "com.apple.internal.dt.remote.debugproxy": Raw,
-		"com.apple.coredevice.openstdiosocket": Raw, "com.apple.internal.devicecompute.CoreDeviceProxy": Raw,
+		"com.apple.afc": Checkin, "com.apple.afc.shim.remote": Checkin,
+		"com.apple.mobile.lockdown.remote.trusted":                 Checkin,
+		"com.apple.coredevice.appservice":                          RemoteXPC,
+		"com.apple.internal.dt.coredevice.untrusted.tunnelservice": RemoteXPC,
+		"com.apple.instruments.dtservicehub":                       Raw,
+		"com.apple.dt.testmanagerd.remote":                         Raw,
+		"com.apple.internal.dt.remote.debugproxy":                  Raw,
+		"com.apple.coredevice.openstdiosocket":                     Raw,
+		"com.apple.internal.devicecompute.CoreDeviceProxy":         Raw,
 	} {
 		if s, ok := c.Find(name); !ok || s.Transport() != want {
 			t.Errorf("%s = %v, %v, want %v", name, s.Transport(), ok, want)
 		}
 	}
 	s, _ := c.Find("com.apple.coredevice.deviceinfo")
-	if !s.HasFeature("com.apple.coredevice.feature.getlockstate") || s.HasFeature("com.apple.coredevice.feature.x") || s.Version != 1 {
+	if !s.HasFeature("com.apple.coredevice.feature.getlockstate") ||
+		s.HasFeature("com.apple.coredevice.feature.x") || s.Version != 1 {
 		t.Errorf("deviceinfo = %+v", s)
 	}
 	if s, _ := c.Find("com.apple.coredevice.openstdiosocket"); !s.HasFeature("x") {

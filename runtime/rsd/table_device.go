@@ -76,40 +76,124 @@ var shims = strings.Fields(`
 var newShims = map[string]int{"internal.devicecompute.CoreDeviceProxy": 1704}
 
 var rows = []row{
-	{"com.apple.mobile.insecure_notification_proxy.shim.remote", untrustedEntitlement, trusted | untrusted, saysShim, 0, "", 0},
+	{
+		"com.apple.mobile.insecure_notification_proxy.shim.remote", untrustedEntitlement,
+		trusted | untrusted, saysShim, 0, "", 0,
+	},
 	{"com.apple.mobile.lockdown.remote.trusted", trustedEntitlement, trusted, saysPlain, 1, "", 0},
-	{"com.apple.mobile.lockdown.remote.untrusted", untrustedEntitlement, trusted | untrusted, saysPlain, 1, "", 0},
-	{"com.apple.internal.devicecompute.CoreDeviceProxy", "AppleInternal", trusted, saysPlain, 1, "", 0},
-	{"com.apple.internal.dt.coredevice.untrusted.tunnelservice", "com.apple.dt.coredevice.tunnelservice.client", trusted | untrusted, saysXPC, 2, "", 0},
-	{"com.apple.RestoreRemoteServices.restoreserviced", "com.apple.private.RestoreRemoteServices.restoreservice.remote", trusted, saysXPC, 2, "", 0},
+	{
+		"com.apple.mobile.lockdown.remote.untrusted", untrustedEntitlement, trusted | untrusted,
+		saysPlain, 1, "", 0,
+	},
+	{
+		"com.apple.internal.devicecompute.CoreDeviceProxy", "AppleInternal", trusted, saysPlain, 1,
+		"", 0,
+	},
+	{
+		"com.apple.internal.dt.coredevice.untrusted.tunnelservice",
+		"com.apple.dt.coredevice.tunnelservice.client", trusted | untrusted, saysXPC, 2, "", 0,
+	},
+	{
+		"com.apple.RestoreRemoteServices.restoreserviced",
+		"com.apple.private.RestoreRemoteServices.restoreservice.remote", trusted, saysXPC, 2, "", 0,
+	},
 	{"com.apple.mobile.notification_proxy.remote", "", trusted, saysXPC, 1, "", 0},
-	{"com.apple.mobile.insecure_notification_proxy.remote", "", trusted | untrusted, saysXPC, 1, "", 0},
-	{"com.apple.mobile.storage_mounter_proxy.bridge", "com.apple.private.mobile_storage.remote.allowedSPI", trusted, saysXPC, 1, "", 0},
-	{"com.apple.remote.installcoordination_proxy", "com.apple.private.InstallCoordinationRemote", trusted, saysXPC, 1, "", 0},
-	{"com.apple.security.cryptexd.remote", "com.apple.private.security.cryptexd.remote", trusted, saysXPC, 3, "CryptexInstall Cryptex1 ReadIdentifiers Cryptex1,UseProductClass", 1800},
-	{"com.apple.sysdiagnose.remote", "com.apple.private.sysdiagnose.remote", trusted, saysXPC, 0, "", 0},
+	{
+		"com.apple.mobile.insecure_notification_proxy.remote", "", trusted | untrusted, saysXPC, 1,
+		"", 0,
+	},
+	{
+		"com.apple.mobile.storage_mounter_proxy.bridge",
+		"com.apple.private.mobile_storage.remote.allowedSPI", trusted, saysXPC, 1, "", 0,
+	},
+	{
+		"com.apple.remote.installcoordination_proxy", "com.apple.private.InstallCoordinationRemote",
+		trusted, saysXPC, 1, "", 0,
+	},
+	{
+		"com.apple.security.cryptexd.remote", "com.apple.private.security.cryptexd.remote", trusted,
+		saysXPC, 3, "CryptexInstall Cryptex1 ReadIdentifiers Cryptex1,UseProductClass", 1800,
+	},
+	{
+		"com.apple.sysdiagnose.remote", "com.apple.private.sysdiagnose.remote", trusted, saysXPC, 0,
+		"", 0,
+	},
 	// Misspelt on the device.
-	{"com.apple.sysdiagnose.remote.trusted", "com.apple.prviate.sysdiagnose.remote.trusted", trusted, saysXPC, 0, "", 1800},
-	{"com.apple.osanalytics.logTransfer", "com.apple.ReportCrash.antenna-access", trusted | untrusted, saysXPC, 0, "", 0},
+	{
+		"com.apple.sysdiagnose.remote.trusted", "com.apple.prviate.sysdiagnose.remote.trusted",
+		trusted, saysXPC, 0, "", 1800,
+	},
+	{
+		"com.apple.osanalytics.logTransfer", "com.apple.ReportCrash.antenna-access",
+		trusted | untrusted, saysXPC, 0, "", 0,
+	},
 	{"com.apple.fusion.remote.service", "", trusted | untrusted, saysXPC, 1, "", 0},
 	{"com.apple.carkit.remote-iap.service", "AppleInternal", trusted, saysXPC, 0, "", 0},
-	{"com.apple.corecaptured.remoteservice", "com.apple.corecaptured.remoteservice-access", trusted, saysXPC, 0, "", 0},
+	{
+		"com.apple.corecaptured.remoteservice", "com.apple.corecaptured.remoteservice-access",
+		trusted, saysXPC, 0, "", 0,
+	},
 
-	{"com.apple.instruments.dtservicehub", "com.apple.private.dt.instruments.dtservicehub.client", trusted | image, saysNothing, 0, "com.apple.dt.profile", 0},
-	{"com.apple.dt.testmanagerd.remote", "com.apple.private.dt.testmanagerd.client", trusted | image, saysPlain, 0, "", 0},
-	{"com.apple.dt.testmanagerd.remote.automation", "AppleInternal", trusted | image, saysPlain, 0, "", 0},
-	{"com.apple.dt.remoteFetchSymbols", "com.apple.private.dt.remoteFetchSymbols.client", trusted | image, saysXPC, 1, "com.apple.dt.remoteFetchSymbols.dyldSharedCacheFiles", 0},
-	{"com.apple.dt.ViewHierarchyAgent.remote", "com.apple.private.dt.ViewHierarchyAgent.client", trusted | image, saysXPC, 0, "", 0},
-	{"com.apple.gputools.remote.agent", "com.apple.private.gputoolstransportd", trusted | untrusted | image, saysXPC, 1, "", 0},
-	{"com.apple.internal.dt.remote.debugproxy", "com.apple.private.CoreDevice.canDebugApplicationsOnDevice", trusted | image, saysXPC, 1, ".debugserverproxy", 0},
-	{"com.apple.coredevice.appservice", "com.apple.private.CoreDevice.canInstallCustomerContent", trusted | image, saysXPC, 1,
+	{
+		"com.apple.instruments.dtservicehub",
+		"com.apple.private.dt.instruments.dtservicehub.client", trusted | image, saysNothing, 0,
+		"com.apple.dt.profile", 0,
+	},
+	{
+		"com.apple.dt.testmanagerd.remote", "com.apple.private.dt.testmanagerd.client",
+		trusted | image, saysPlain, 0, "", 0,
+	},
+	{
+		"com.apple.dt.testmanagerd.remote.automation", "AppleInternal", trusted | image, saysPlain,
+		0, "", 0,
+	},
+	{
+		"com.apple.dt.remoteFetchSymbols", "com.apple.private.dt.remoteFetchSymbols.client",
+		trusted | image, saysXPC, 1, "com.apple.dt.remoteFetchSymbols.dyldSharedCacheFiles", 0,
+	},
+	{
+		"com.apple.dt.ViewHierarchyAgent.remote", "com.apple.private.dt.ViewHierarchyAgent.client",
+		trusted | image, saysXPC, 0, "", 0,
+	},
+	{
+		"com.apple.gputools.remote.agent", "com.apple.private.gputoolstransportd",
+		trusted | untrusted | image, saysXPC, 1, "", 0,
+	},
+	{
+		"com.apple.internal.dt.remote.debugproxy",
+		"com.apple.private.CoreDevice.canDebugApplicationsOnDevice", trusted | image, saysXPC, 1,
+		".debugserverproxy", 0,
+	},
+	{"com.apple.coredevice.appservice", "com.apple.private.CoreDevice.canInstallCustomerContent",
+		trusted | image, saysXPC, 1,
 		".launchapplication .spawnexecutable .monitorprocesstermination .installapp .uninstallapp .listroots .installroot .uninstallroot " +
-			".sendsignaltoprocess .sendmemorywarningtoprocess .listprocesses .rebootdevice .listapps .fetchappicons .streamapplist@26 .streamprocesslist@26", 0},
-	{"com.apple.coredevice.deviceinfo", "com.apple.private.CoreDevice.canRetrieveDeviceInfo", trusted | image, saysXPC, 1, ".getdisplayinfo .getdeviceinfo .querymobilegestalt .getlockstate", 0},
-	{"com.apple.coredevice.diagnosticsservice", "com.apple.private.CoreDevice.canObtainDiagnostics", trusted | image, saysXPC, 1, ".capturesysdiagnose", 0},
-	{"com.apple.coredevice.fileservice.control", "com.apple.private.CoreDevice.canTransferFilesToDevice", trusted | image, saysXPC, 1, ".transferFiles .listFiles", 0},
-	{"com.apple.coredevice.fileservice.data", "com.apple.private.CoreDevice.canTransferFilesToDevice", trusted | image, saysXPC, 1, "-", 0},
-	{"com.apple.coredevice.openstdiosocket", "com.apple.private.CoreDevice.canInstallCustomerContent", trusted | image, saysXPC, 1, "-", 0},
+			".sendsignaltoprocess .sendmemorywarningtoprocess .listprocesses .rebootdevice .listapps .fetchappicons .streamapplist@26 .streamprocesslist@26",
+		0},
+	{
+		"com.apple.coredevice.deviceinfo", "com.apple.private.CoreDevice.canRetrieveDeviceInfo",
+		trusted | image, saysXPC, 1,
+		".getdisplayinfo .getdeviceinfo .querymobilegestalt .getlockstate", 0,
+	},
+	{
+		"com.apple.coredevice.diagnosticsservice",
+		"com.apple.private.CoreDevice.canObtainDiagnostics", trusted | image, saysXPC, 1,
+		".capturesysdiagnose", 0,
+	},
+	{
+		"com.apple.coredevice.fileservice.control",
+		"com.apple.private.CoreDevice.canTransferFilesToDevice", trusted | image, saysXPC, 1,
+		".transferFiles .listFiles", 0,
+	},
+	{
+		"com.apple.coredevice.fileservice.data",
+		"com.apple.private.CoreDevice.canTransferFilesToDevice", trusted | image, saysXPC, 1, "-",
+		0,
+	},
+	{
+		"com.apple.coredevice.openstdiosocket",
+		"com.apple.private.CoreDevice.canInstallCustomerContent", trusted | image, saysXPC, 1, "-",
+		0,
+	},
 }
 
 // Table makes the list of a phone: some seventy services in a tunnel, seven for
@@ -140,7 +224,10 @@ func Table(p *phone.Phone, o TableOptions) []Service {
 func allRows() []row {
 	all := make([]row, 0, len(shims)+len(rows))
 	for _, name := range shims {
-		all = append(all, row{name: "com.apple." + name + shimSuffix, entitlement: trustedEntitlement, where: trusted, says: saysShim, since: newShims[name]})
+		all = append(all, row{
+			name: "com.apple." + name + shimSuffix, entitlement: trustedEntitlement, where: trusted,
+			says: saysShim, since: newShims[name],
+		})
 	}
 	return append(all, rows...)
 }

@@ -186,7 +186,8 @@ var rawServices = map[string]bool{
 // property lists though an early iOS 17 says otherwise.
 func (s *Service) Transport() Transport {
 	switch {
-	case strings.HasSuffix(s.Name, shimSuffix), strings.HasPrefix(s.Name, "com.apple.mobile.lockdown.remote."):
+	case strings.HasSuffix(s.Name, shimSuffix),
+		strings.HasPrefix(s.Name, "com.apple.mobile.lockdown.remote."):
 		return Checkin
 	case rawServices[s.Name] || !s.UsesRemoteXPC:
 		return Raw
@@ -263,7 +264,9 @@ func decodeService(name string, d xpc.Dict) (Service, bool) {
 // encode makes the entry of a service. Ports are text: go-ios takes nothing
 // else.
 func (s *Service) encode() xpc.Dict {
-	d := xpc.Dict{{Key: "Entitlement", Value: s.Entitlement}, {Key: "Port", Value: strconv.Itoa(int(s.Port))}}
+	d := xpc.Dict{
+		{Key: "Entitlement", Value: s.Entitlement}, {Key: "Port", Value: strconv.Itoa(int(s.Port))},
+	}
 	if s.Properties != nil {
 		d = append(d, xpc.Pair{Key: "Properties", Value: s.Properties})
 	}

@@ -37,8 +37,12 @@ type acceptor struct {
 	wg      sync.WaitGroup // every goroutine
 }
 
-func newAcceptor(s *Stack, open func(uint16) (func(context.Context, net.Conn), error), log *slog.Logger) *acceptor {
-	a := &acceptor{stack: s, open: open, log: log, pending: map[stack.TransportEndpointID]struct{}{}}
+func newAcceptor(
+	s *Stack, open func(uint16) (func(context.Context, net.Conn), error), log *slog.Logger,
+) *acceptor {
+	a := &acceptor{
+		stack: s, open: open, log: log, pending: map[stack.TransportEndpointID]struct{}{},
+	}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.forward = tcp.NewForwarder(s.s, socketBuffer, maxHandshakes, a.handle)
 	s.s.SetTransportProtocolHandler(tcp.ProtocolNumber, a.packet)

@@ -111,7 +111,8 @@ func carriers() iter.Seq2[string, func(testing.TB, *Device) *Tunnel] {
 		return func(tb testing.TB, d *Device) *Tunnel { return up(tb, p, Options{}, d) }
 	}
 	return func(yield func(string, func(testing.TB, *Device) *Tunnel) bool) {
-		_ = yield("memory", over(memory)) && yield("plain", over(loopback)) && yield("tls", over(secure)) &&
+		_ = yield("memory", over(memory)) && yield("plain", over(loopback)) && yield("tls",
+			over(secure)) &&
 			yield("corked-tls", over(corkable)) && yield("psk", upPSK) && yield("quic", upQUIC)
 	}
 }

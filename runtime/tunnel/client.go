@@ -122,7 +122,8 @@ func newTunnel(settled terms, c carrier, o Options) (*Tunnel, error) {
 	if t.dialTimeout == 0 {
 		t.dialTimeout = dialTimeout
 	}
-	t.log.Debug("up", "host", settled.host, "device", settled.device, "rsd", settled.rsdPort, "mtu", settled.mtu, "interface", t.Interface())
+	t.log.Debug("up", "host", settled.host, "device", settled.device, "rsd", settled.rsdPort, "mtu",
+		settled.mtu, "interface", t.Interface())
 	t.start()
 	return t, nil
 }

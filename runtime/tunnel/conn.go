@@ -102,7 +102,9 @@ func newConn(s *Stack, ep tcpip.Endpoint, queue *waiter.Queue) *tcpConn {
 		c.remote = tcpAddr(a)
 	}
 	s.liveness.set(ep)
-	c.entry = waiter.NewFunctionEntry(waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr, c.notify)
+	c.entry = waiter.NewFunctionEntry(
+		waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr, c.notify,
+	)
 	queue.EventRegister(&c.entry)
 	return c
 }

@@ -95,7 +95,9 @@ func hear(s io.Reader) (request, error) {
 
 // run is the tunnel after the host's request. The answer goes out in one write
 // and only when everything behind it can be reached.
-func (d *Device) run(ctx context.Context, c carrier, q request, most int, answer func([]byte) error) error {
+func (d *Device) run(
+	ctx context.Context, c carrier, q request, most int, answer func([]byte) error,
+) error {
 	t := d.terms(grant(q.MTU, most))
 	b, err := appendResponse(nil, t)
 	if err != nil {
@@ -148,5 +150,8 @@ func (d *Device) terms(mtu int) terms {
 	b := network.Masked().Addr().As16()
 	b[15] = 1
 	device := netip.AddrFrom16(b)
-	return terms{host: netip.PrefixFrom(device.Next(), network.Bits()), device: device, rsdPort: d.RSDPort, mtu: mtu}
+	return terms{
+		host: netip.PrefixFrom(device.Next(), network.Bits()), device: device, rsdPort: d.RSDPort,
+		mtu: mtu,
+	}
 }

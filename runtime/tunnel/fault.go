@@ -188,7 +188,8 @@ func (l *late) send(b []byte, most int) error {
 		return nil // as a link does whose queue is full
 	}
 	l.size += len(b)
-	l.queue = append(l.queue, letter{b: append([]byte(nil), b...), most: most, due: time.Now().Add(l.delay)})
+	l.queue = append(l.queue,
+		letter{b: append([]byte(nil), b...), most: most, due: time.Now().Add(l.delay)})
 	l.signal()
 	return nil
 }

@@ -23,8 +23,11 @@ func TestFaultsSurvived(t *testing.T) {
 		"all":     {Loss: 70, Reorder: 30, Seed: 2, Delay: time.Millisecond},
 	} {
 		for route, up := range map[string]func(testing.TB, *Device) *Tunnel{
-			"quic":   upQUIC,
-			"stream": func(tb testing.TB, d *Device) *Tunnel { return up(tb, memory, Options{}, d) },
+			"quic": upQUIC,
+			"stream": func(tb testing.TB, d *Device) *Tunnel {
+				return up(tb, memory, Options{},
+					d)
+			},
 		} {
 			t.Run(route+"/"+name, func(t *testing.T) {
 				t.Parallel()
@@ -47,7 +50,8 @@ func TestMute(t *testing.T) {
 	result := serve(d, context.Background(), b)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
-	if tun, err := Open(ctx, a, Options{}); !errors.Is(err, context.DeadlineExceeded) || tun != nil {
+	if tun, err := Open(ctx, a, Options{}); !errors.Is(err, context.DeadlineExceeded) ||
+		tun != nil {
 		t.Errorf("Open: %v, %v", tun, err)
 	}
 	if err := result(); err != nil {
@@ -63,7 +67,8 @@ func TestMute(t *testing.T) {
 	at, _ := quicDevice(t, d, Keys{Own: deviceKey()})
 	ctx, cancel = context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	if tun, err := DialQUIC(ctx, at, Keys{Own: hostKey()}, Options{}); !errors.Is(err, context.DeadlineExceeded) || tun != nil {
+	if tun, err := DialQUIC(ctx, at, Keys{Own: hostKey()}, Options{}); !errors.Is(err,
+		context.DeadlineExceeded) || tun != nil {
 		t.Errorf("DialQUIC: %v, %v", tun, err)
 	}
 }
@@ -72,9 +77,12 @@ func TestMute(t *testing.T) {
 func TestCutAfter(t *testing.T) {
 	t.Parallel()
 	open := len(goldenRequest) + len(goldenResponse)
-	for _, after := range []int{1, len(goldenRequest), open - 50, open + 20, open + ipHeader, 10_000, 100_001} {
+	for _, after := range []int{
+		1, len(goldenRequest), open - 50, open + 20, open + ipHeader, 10_000, 100_001,
+	} {
 		a, b := link.Pipe()
-		result := serve(&Device{Open: services, RSDPort: 1, Faults: Faults{CutAfter: int64(after)}}, context.Background(), b)
+		result := serve(&Device{Open: services, RSDPort: 1, Faults: Faults{CutAfter: int64(after)}},
+			context.Background(), b)
 		tun, err := Open(within(t), a, Options{})
 		switch {
 		case err == nil && after < open-50:
@@ -151,7 +159,9 @@ func TestFaultsDeterministic(t *testing.T) {
 			t.Errorf("packet %d: lost %v", n, !slices.Contains(lost, n))
 		}
 	}
-	one, again, other := sizes(Faults{Reorder: 5, Seed: 1}), sizes(Faults{Reorder: 5, Seed: 1}), sizes(Faults{Reorder: 5, Seed: 2})
+	one, again, other := sizes(
+		Faults{Reorder: 5, Seed: 1},
+	), sizes(Faults{Reorder: 5, Seed: 1}), sizes(Faults{Reorder: 5, Seed: 2})
 	if !slices.Equal(one, again) || slices.Equal(one, other) {
 		t.Errorf("seed 1: %v and %v; seed 2: %v", one, again, other)
 	}

@@ -81,7 +81,8 @@ func TestStrangePackets(t *testing.T) {
 			ip(way.from, way.to, 17, junk(1<<16-1)),
 		}
 		for next := range 256 {
-			packets = append(packets, ip(way.from, way.to, byte(next), junk(r.IntN(200))), ip(way.from, way.to, protocolTCP, junk(r.IntN(60))))
+			packets = append(packets, ip(way.from, way.to, byte(next), junk(r.IntN(200))),
+				ip(way.from, way.to, protocolTCP, junk(r.IntN(60))))
 		}
 		for _, p := range packets {
 			if _, err := way.c.Write(p); err != nil {
@@ -122,7 +123,9 @@ func TestFloods(t *testing.T) {
 // A packet that cannot be told from the next is the end, on either side.
 func TestLostTrack(t *testing.T) {
 	t.Parallel()
-	for name, bytes := range map[string]string{"IPv4": "\x45\x00\x00\x14", "text": "HTTP/1.1 ", "a second handshake": goldenRequest} {
+	for name, bytes := range map[string]string{
+		"IPv4": "\x45\x00\x00\x14", "text": "HTTP/1.1 ", "a second handshake": goldenRequest,
+	} {
 		tun, _, toHost := infiltrate(t)
 		toHost.Write(append([]byte(bytes), make([]byte, ipHeader)...))
 		<-tun.Done()

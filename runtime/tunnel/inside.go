@@ -14,9 +14,11 @@ const batchSize = 16 << 10
 // inside is a stack in this process as the end of a tunnel.
 type inside struct {
 	*Stack
-	filter func(head []byte, size int) bool // may change the headers or drop a packet that arrives; nil = all pass
-	verify bool                             // look at the checksums of what arrives
-	batch  int                              // bytes of packets that share a write; 0 = one packet
+	filter func(
+		head []byte, size int,
+	) bool // may change the headers or drop a packet that arrives; nil = all pass
+	verify bool // look at the checksums of what arrives
+	batch  int  // bytes of packets that share a write; 0 = one packet
 }
 
 func (s *inside) inbound(c carrier) error {
@@ -27,7 +29,8 @@ func (s *inside) inbound(c carrier) error {
 		if err != nil {
 			return err
 		}
-		if s.verify && !sound(head, body) || s.filter != nil && !s.filter(head.AsSlice(), size(head)+size(body)) {
+		if s.verify && !sound(head, body) ||
+			s.filter != nil && !s.filter(head.AsSlice(), size(head)+size(body)) {
 			drop(head)
 			drop(body)
 			in.release()

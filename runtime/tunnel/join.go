@@ -128,7 +128,8 @@ func (j *joiner) flush() {
 	head, body := j.head, j.body
 	j.head, j.body, j.armed = nil, buffer.Buffer{}, false
 	if j.joined > 1 {
-		binary.BigEndian.PutUint16(head.AsSlice()[4:], uint16(head.Size()-ipHeader+int(body.Size())))
+		binary.BigEndian.PutUint16(head.AsSlice()[4:],
+			uint16(head.Size()-ipHeader+int(body.Size())))
 	}
 	j.deliver(head, body)
 }
@@ -150,7 +151,8 @@ func joinable(h []byte, body *buffer.View) bool {
 	if body == nil || len(h) < ipHeader+tcpHeader || h[6] != protocolTCP {
 		return false
 	}
-	return h[ipHeader+tcpFlags]&^flagPSH == flagACK && len(h) == ipHeader+int(h[ipHeader+tcpOffset]>>4)*4
+	return h[ipHeader+tcpFlags]&^flagPSH == flagACK &&
+		len(h) == ipHeader+int(h[ipHeader+tcpOffset]>>4)*4
 }
 
 // continues says whether a segment of n bytes with headers h comes next in
@@ -167,7 +169,8 @@ func (j *joiner) continues(h []byte, n int) bool {
 		bytes.Equal(a[:tcpSequence], b[:tcpSequence]) &&
 		bytes.Equal(a[tcpAck:tcpFlags], b[tcpAck:tcpFlags]) &&
 		bytes.Equal(a[tcpWindow:tcpChecksum], b[tcpWindow:tcpChecksum]) &&
-		(bytes.Equal(a[tcpHeader:], b[tcpHeader:]) || onlyStamps(a[tcpHeader:]) && onlyStamps(b[tcpHeader:]))
+		(bytes.Equal(a[tcpHeader:], b[tcpHeader:]) ||
+			onlyStamps(a[tcpHeader:]) && onlyStamps(b[tcpHeader:]))
 }
 
 // onlyStamps says whether time stamps are all that the options have.

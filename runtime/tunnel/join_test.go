@@ -56,22 +56,62 @@ func TestJoin(t *testing.T) {
 		more bool
 		want int // packets that come out
 	}{
-		"a burst":             {[][]byte{segment(1, ack, "", noise(10)), segment(11, ack, "", noise(10)), segment(21, psh, "", noise(5))}, false, 1},
-		"two bursts":          {[][]byte{segment(1, ack, "", noise(10)), segment(11, psh, "", noise(10)), segment(21, psh, "", noise(5))}, false, 2},
-		"read together":       {[][]byte{segment(1, psh, "", noise(10)), segment(11, psh, "", noise(10))}, true, 1},
-		"across zero":         {[][]byte{segment(1<<32-5, ack, "", noise(10)), segment(5, psh, "", noise(10))}, false, 1},
-		"a gap":               {[][]byte{segment(1, ack, "", noise(10)), segment(12, psh, "", noise(10))}, false, 2},
-		"twice":               {[][]byte{segment(1, ack, "", noise(10)), segment(1, psh, "", noise(10))}, false, 2},
-		"time goes on":        {[][]byte{segment(1, ack, stamp1, noise(10)), segment(11, psh, stamp2, noise(10))}, false, 1},
-		"other options":       {[][]byte{segment(1, ack, stamp1, noise(10)), segment(11, psh, sack, noise(10))}, false, 2},
-		"options come":        {[][]byte{segment(1, ack, "", noise(10)), segment(11, psh, stamp1, noise(10))}, false, 2},
-		"an empty one":        {[][]byte{segment(1, ack, "", noise(10)), segment(11, ack, "", nil)}, false, 2},
-		"FIN":                 {[][]byte{segment(1, ack, "", noise(10)), segment(11, psh|flagFIN, "", noise(10))}, false, 2},
-		"SYN with data":       {[][]byte{segment(1, flagSYN, "", noise(10))}, false, 1},
-		"no TCP":              {[][]byte{segment(1, ack, "", noise(10)), ip(goldenTerms.host.Addr(), goldenTerms.device, 58, noise(8))}, false, 2},
-		"up to the limit":     {[][]byte{segment(1, ack, "", noise(gsoLimit/2)), segment(1+gsoLimit/2, psh, "", noise(gsoLimit/2))}, false, 1},
-		"beyond the limit":    {[][]byte{segment(1, ack, "", noise(gsoLimit/2)), segment(1+gsoLimit/2, psh, "", noise(gsoLimit/2+1))}, false, 2},
-		"larger than allowed": {[][]byte{segment(1, ack, "", noise(65_400)), segment(65_401, psh, "", noise(10))}, true, 2},
+		"a burst": {[][]byte{
+			segment(1, ack, "", noise(10)), segment(11, ack, "", noise(10)),
+			segment(21, psh, "", noise(5)),
+		}, false, 1},
+		"two bursts": {[][]byte{
+			segment(1, ack, "", noise(10)), segment(11, psh, "", noise(10)),
+			segment(21, psh, "", noise(5)),
+		}, false, 2},
+		"read together": {
+			[][]byte{segment(1, psh, "", noise(10)), segment(11, psh, "", noise(10))}, true, 1,
+		},
+		"across zero": {
+			[][]byte{segment(1<<32-5, ack, "", noise(10)), segment(5, psh, "", noise(10))}, false,
+			1,
+		},
+		"a gap": {
+			[][]byte{segment(1, ack, "", noise(10)), segment(12, psh, "", noise(10))}, false, 2,
+		},
+		"twice": {
+			[][]byte{segment(1, ack, "", noise(10)), segment(1, psh, "", noise(10))}, false, 2,
+		},
+		"time goes on": {
+			[][]byte{segment(1, ack, stamp1, noise(10)), segment(11, psh, stamp2, noise(10))},
+			false, 1,
+		},
+		"other options": {
+			[][]byte{segment(1, ack, stamp1, noise(10)), segment(11, psh, sack, noise(10))}, false,
+			2,
+		},
+		"options come": {
+			[][]byte{segment(1, ack, "", noise(10)), segment(11, psh, stamp1, noise(10))}, false, 2,
+		},
+		"an empty one": {
+			[][]byte{segment(1, ack, "", noise(10)), segment(11, ack, "", nil)}, false, 2,
+		},
+		"FIN": {
+			[][]byte{segment(1, ack, "", noise(10)), segment(11, psh|flagFIN, "", noise(10))},
+			false, 2,
+		},
+		"SYN with data": {[][]byte{segment(1, flagSYN, "", noise(10))}, false, 1},
+		"no TCP": {[][]byte{
+			segment(1, ack, "", noise(10)),
+			ip(goldenTerms.host.Addr(), goldenTerms.device, 58, noise(8)),
+		}, false, 2},
+		"up to the limit": {[][]byte{
+			segment(1, ack, "", noise(gsoLimit/2)),
+			segment(1+gsoLimit/2, psh, "", noise(gsoLimit/2)),
+		}, false, 1},
+		"beyond the limit": {[][]byte{
+			segment(1, ack, "", noise(gsoLimit/2)),
+			segment(1+gsoLimit/2, psh, "", noise(gsoLimit/2+1)),
+		}, false, 2},
+		"larger than allowed": {
+			[][]byte{segment(1, ack, "", noise(65_400)), segment(65_401, psh, "", noise(10))}, true,
+			2,
+		},
 	} {
 		j := newJoined()
 		for i, p := range c.in {

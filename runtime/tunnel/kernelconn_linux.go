@@ -99,7 +99,9 @@ func (k *kernelConns) dial(ctx context.Context, to netip.AddrPort) (net.Conn, er
 	defer cancel()
 	defer context.AfterFunc(k.ctx, cancel)()
 	l := defaultLiveness
-	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: l.idle, Interval: l.interval, Count: l.count}}
+	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: l.idle, Interval: l.interval, Count: l.count,
+	}}
 	c, err := d.DialContext(dialing, "tcp6", to.String())
 	switch {
 	case err == nil:

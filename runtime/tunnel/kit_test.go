@@ -112,8 +112,11 @@ func secure(tb testing.TB) (host, device net.Conn) {
 
 func handshake(tb testing.TB, a, b net.Conn) (host, device *tls.Conn) {
 	tb.Helper()
-	server := tls.Server(b, &tls.Config{Certificates: []tls.Certificate{certificate()}, DynamicRecordSizingDisabled: true})
-	client := tls.Client(a, &tls.Config{InsecureSkipVerify: true, DynamicRecordSizingDisabled: true})
+	server := tls.Server(b, &tls.Config{
+		Certificates: []tls.Certificate{certificate()}, DynamicRecordSizingDisabled: true,
+	})
+	client := tls.Client(a,
+		&tls.Config{InsecureSkipVerify: true, DynamicRecordSizingDisabled: true})
 	failed := make(chan error, 1)
 	go func() { failed <- server.Handshake() }()
 	if err := errors.Join(client.Handshake(), <-failed); err != nil {
@@ -223,7 +226,8 @@ func ours() string {
 	buf = buf[:runtime.Stack(buf, true)]
 	var left []string
 	for g := range strings.SplitSeq(string(buf), "\n\n") {
-		if strings.Contains(g, "runtime/tunnel") && !strings.Contains(g, "testing.") || strings.Contains(g, "gvisor.dev") || strings.Contains(g, "quic-go") {
+		if strings.Contains(g, "runtime/tunnel") && !strings.Contains(g, "testing.") ||
+			strings.Contains(g, "gvisor.dev") || strings.Contains(g, "quic-go") {
 			left = append(left, g)
 		}
 	}

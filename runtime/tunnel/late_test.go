@@ -25,8 +25,10 @@ func TestDelay(t *testing.T) {
 			t.Fatalf("%d packets left, want 3", len(log.out))
 		}
 		for n, at := range log.sent {
-			if want := time.Second + time.Duration(n)*time.Second/4; at.Sub(start) != want || len(log.out[n]) != 100+n {
-				t.Errorf("packet %d has %d bytes after %v, want %d after %v", n, len(log.out[n]), at.Sub(start), 100+n, want)
+			if want := time.Second + time.Duration(n)*time.Second/4; at.Sub(start) != want ||
+				len(log.out[n]) != 100+n {
+				t.Errorf("packet %d has %d bytes after %v, want %d after %v", n, len(log.out[n]),
+					at.Sub(start), 100+n, want)
 			}
 		}
 	})

@@ -71,7 +71,9 @@ func (s *Stack) ping(ctx context.Context, to netip.Addr) error {
 		return stackError(terr)
 	}
 	defer ep.Close()
-	entry, ready := waiter.NewChannelEntry(waiter.ReadableEvents | waiter.EventHUp | waiter.EventErr)
+	entry, ready := waiter.NewChannelEntry(
+		waiter.ReadableEvents | waiter.EventHUp | waiter.EventErr,
+	)
 	queue.EventRegister(&entry)
 	defer queue.EventUnregister(&entry)
 	if terr := ep.Connect(fullAddress(netip.AddrPortFrom(to, 0))); terr != nil {

@@ -48,12 +48,14 @@ func TestProbe(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	var e *Error
-	if err := tun.Probe(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) || e.Op != "probe" || !e.Timeout() {
+	if err := tun.Probe(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) ||
+		e.Op != "probe" || !e.Timeout() {
 		t.Errorf("a device that is silent: %v", err)
 	}
 	ctx, cancel = context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	if c, err := tun.Dial(ctx, portEcho); !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &e) || !e.Timeout() {
+	if c, err := tun.Dial(ctx, portEcho); !errors.Is(err, context.DeadlineExceeded) ||
+		!errors.As(err, &e) || !e.Timeout() {
 		t.Errorf("Dial to it: %v, %v", c, err)
 	}
 	tun.Close()
@@ -80,11 +82,14 @@ func TestKeepAlive(t *testing.T) {
 	t.Parallel()
 	tun, silence := upHush(t, Options{}, nil)
 	// Stacks answer no more than one of these in half a second.
-	tun.end.(*inside).liveness = liveness{idle: 600 * time.Millisecond, interval: 600 * time.Millisecond, count: 2}
+	tun.end.(*inside).liveness = liveness{
+		idle: 600 * time.Millisecond, interval: 600 * time.Millisecond, count: 2,
+	}
 	c := dial(t, tun, portMute)
 	c.SetReadDeadline(time.Now().Add(2500 * time.Millisecond))
 	var n net.Error
-	if _, err := c.Read(make([]byte, 1)); !errors.As(err, &n) || !n.Timeout() || errors.Is(err, syscall.ETIMEDOUT) {
+	if _, err := c.Read(make([]byte, 1)); !errors.As(err, &n) || !n.Timeout() ||
+		errors.Is(err, syscall.ETIMEDOUT) {
 		t.Errorf("while the device answers: %v, want the deadline", err)
 	}
 	c.SetReadDeadline(time.Time{})

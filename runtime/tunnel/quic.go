@@ -69,7 +69,8 @@ func (k Keys) tls() (*tls.Config, error) {
 			if k.Peer == nil {
 				return nil
 			}
-			if len(s.PeerCertificates) == 0 || !bytes.Equal(s.PeerCertificates[0].RawSubjectPublicKeyInfo, k.Peer) {
+			if len(s.PeerCertificates) == 0 ||
+				!bytes.Equal(s.PeerCertificates[0].RawSubjectPublicKeyInfo, k.Peer) {
 				return errPeerKey
 			}
 			return nil
@@ -136,8 +137,11 @@ func dialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunne
 	if err != nil {
 		return nil, err
 	}
-	c := &datagrams{transport: &quic.Transport{Conn: quietSocket{PacketConn: socket}}, socket: socket}
-	if c.conn, err = c.transport.Dial(ctx, net.UDPAddrFromAddrPort(to), config, quicConfig()); err != nil {
+	c := &datagrams{
+		transport: &quic.Transport{Conn: quietSocket{PacketConn: socket}}, socket: socket,
+	}
+	if c.conn, err = c.transport.Dial(ctx, net.UDPAddrFromAddrPort(to), config,
+		quicConfig()); err != nil {
 		c.free()
 		return nil, err
 	}

@@ -70,7 +70,8 @@ func upQUIC(tb testing.TB, d *Device) *Tunnel {
 		d = &Device{Open: services, RSDPort: 58034}
 	}
 	at, _ := quicDevice(tb, d, Keys{Own: deviceKey(), Peer: spki(tb, hostKey())})
-	tun, err := DialQUIC(within(tb), at, Keys{Own: hostKey(), Peer: spki(tb, deviceKey())}, Options{})
+	tun, err := DialQUIC(within(tb), at, Keys{Own: hostKey(), Peer: spki(tb, deviceKey())},
+		Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -124,7 +125,8 @@ func TestQUICEnds(t *testing.T) {
 // Keys other than those of remote pairing are refused by either side, and so
 // is everything that is not a tunnel.
 func TestQUICRefuses(t *testing.T) {
-	at, _ := quicDevice(t, &Device{Open: services, RSDPort: 1}, Keys{Own: deviceKey(), Peer: spki(t, hostKey())})
+	at, _ := quicDevice(t, &Device{Open: services, RSDPort: 1},
+		Keys{Own: deviceKey(), Peer: spki(t, hostKey())})
 	for name, k := range map[string]Keys{
 		"another host":   {Own: deviceKey(), Peer: spki(t, deviceKey())},
 		"another device": {Own: hostKey(), Peer: spki(t, hostKey())},
@@ -163,7 +165,8 @@ func TestQUICRefuses(t *testing.T) {
 		nobody.ReadFrom(make([]byte, 2000))
 		cancel()
 	}()
-	if tun, err := DialQUIC(ctx, nobody.LocalAddr().(*net.UDPAddr).AddrPort(), Keys{Own: hostKey()}, Options{}); !errors.Is(err, context.Canceled) || tun != nil {
+	if tun, err := DialQUIC(ctx, nobody.LocalAddr().(*net.UDPAddr).AddrPort(), Keys{Own: hostKey()},
+		Options{}); !errors.Is(err, context.Canceled) || tun != nil {
 		t.Errorf("nobody answers: %v, %v", tun, err)
 	}
 }
@@ -171,7 +174,9 @@ func TestQUICRefuses(t *testing.T) {
 // A host like go-ios: padding first, the stream closed after the answer, and
 // datagrams that are no packets.
 func TestQUICForeignHost(t *testing.T) {
-	at, stop := quicDevice(t, &Device{Open: services, RSDPort: 58034, Network: netip.MustParsePrefix("fd6c:7a1e:52b3::/64")}, Keys{Own: deviceKey()})
+	at, stop := quicDevice(t, &Device{
+		Open: services, RSDPort: 58034, Network: netip.MustParsePrefix("fd6c:7a1e:52b3::/64"),
+	}, Keys{Own: deviceKey()})
 	config, err := Keys{Own: hostKey()}.tls()
 	if err != nil {
 		t.Fatal(err)
@@ -185,9 +190,14 @@ func TestQUICForeignHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	ping := append([]byte{128, 0, 0, 0, 0, 1, 0, 1}, "hello"...)
-	host, device := netip.MustParseAddr("fd6c:7a1e:52b3::2"), netip.MustParseAddr("fd6c:7a1e:52b3::1")
+	host, device := netip.MustParseAddr(
+		"fd6c:7a1e:52b3::2",
+	), netip.MustParseAddr("fd6c:7a1e:52b3::1")
 	ping[2], ping[3] = pingChecksum(host, device, ping)
-	for _, d := range [][]byte{bytes.Repeat([]byte("x"), 1024), nil, {0x60}, ip(host, device, 59, nil), ip(host, device, protocolTCP, nil)[:39]} {
+	for _, d := range [][]byte{
+		bytes.Repeat([]byte("x"), 1024), nil, {0x60}, ip(host, device, 59, nil),
+		ip(host, device, protocolTCP, nil)[:39],
+	} {
 		if err := conn.SendDatagram(d); err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +215,8 @@ func TestQUICForeignHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer, err := conn.ReceiveDatagram(within(t))
-	if err != nil || len(answer) != ipHeader+len(ping) || answer[ipHeader] != 129 || !bytes.HasSuffix(answer, []byte("hello")) {
+	if err != nil || len(answer) != ipHeader+len(ping) || answer[ipHeader] != 129 ||
+		!bytes.HasSuffix(answer, []byte("hello")) {
 		t.Errorf("the ping is answered by % x, %v", answer, err)
 	}
 	go stop()
@@ -217,7 +228,9 @@ func TestQUICForeignHost(t *testing.T) {
 // pingChecksum is ICMPv6's over the pseudo header.
 func pingChecksum(from, to netip.Addr, b []byte) (hi, lo byte) {
 	sum := uint32(len(b)) + 58
-	for _, part := range [][]byte{from.AsSlice(), to.AsSlice(), append(bytes.Clone(b), make([]byte, len(b)%2)...)} {
+	for _, part := range [][]byte{
+		from.AsSlice(), to.AsSlice(), append(bytes.Clone(b), make([]byte, len(b)%2)...),
+	} {
 		for i := 0; i < len(part); i += 2 {
 			sum += uint32(part[i])<<8 | uint32(part[i+1])
 		}

@@ -80,7 +80,8 @@ func finishTCP(packet []byte, from uint32, last bool) {
 	binary.BigEndian.PutUint16(packet[4:], uint16(len(packet)-ipHeader))
 	tcp := packet[ipHeader:]
 	if from > 0 {
-		binary.BigEndian.PutUint32(tcp[tcpSequence:], binary.BigEndian.Uint32(tcp[tcpSequence:])+from)
+		binary.BigEndian.PutUint32(tcp[tcpSequence:],
+			binary.BigEndian.Uint32(tcp[tcpSequence:])+from)
 	}
 	if !last {
 		tcp[tcpFlags] &^= flagFIN | flagPSH

@@ -22,7 +22,8 @@ func segment(seq uint32, flags byte, options string, payload []byte) []byte {
 	tcp[tcpOffset] = byte(tcpHeader+len(options)) / 4 << 4
 	tcp[tcpFlags] = flags
 	binary.BigEndian.PutUint16(tcp[tcpWindow:], 500)
-	b := ip(netip.MustParseAddr("fd00::2"), netip.MustParseAddr("fd00::1"), protocolTCP, append(append(tcp, options...), payload...))
+	b := ip(netip.MustParseAddr("fd00::2"), netip.MustParseAddr("fd00::1"), protocolTCP,
+		append(append(tcp, options...), payload...))
 	binary.BigEndian.PutUint16(b[ipHeader+tcpChecksum:], ^sumTCP(b))
 	return b
 }
@@ -31,13 +32,16 @@ func segment(seq uint32, flags byte, options string, payload []byte) []byte {
 func valid(b []byte) bool {
 	ip, tcp := header.IPv6(b), header.TCP(b[ipHeader:])
 	data := tcp[tcp.DataOffset():]
-	return tcp.IsChecksumValid(ip.SourceAddress(), ip.DestinationAddress(), checksum.Checksum(data, 0), uint16(len(data)))
+	return tcp.IsChecksumValid(ip.SourceAddress(), ip.DestinationAddress(),
+		checksum.Checksum(data, 0), uint16(len(data)))
 }
 
 // large is a packet as the stack hands it over to be cut.
 func large(wire []byte, mss uint16) *stack.PacketBuffer {
 	h := headersLength(wire)
-	p := stack.NewPacketBuffer(stack.PacketBufferOptions{ReserveHeaderBytes: h, Payload: buffer.MakeWithData(wire[h:])})
+	p := stack.NewPacketBuffer(
+		stack.PacketBufferOptions{ReserveHeaderBytes: h, Payload: buffer.MakeWithData(wire[h:])},
+	)
 	copy(p.TransportHeader().Push(h-ipHeader), wire[ipHeader:h])
 	copy(p.NetworkHeader().Push(ipHeader), wire[:ipHeader])
 	p.GSOOptions = stack.GSO{Type: stack.GSOTCPv6, NeedsCsum: true, MSS: mss, L3HdrLen: ipHeader}
@@ -62,7 +66,8 @@ func TestSegments(t *testing.T) {
 			b := batch[0].append([]byte("before"))[len("before"):]
 			last := n-from <= 8092
 			if len(b) != batch[0].size() || batch[0].last() != last || !valid(b) {
-				t.Errorf("%d bytes, piece at %d: %d bytes, size %d, last %v, checksum right %v", n, from, len(b), batch[0].size(), batch[0].last(), valid(b))
+				t.Errorf("%d bytes, piece at %d: %d bytes, size %d, last %v, checksum right %v", n,
+					from, len(b), batch[0].size(), batch[0].last(), valid(b))
 			}
 			tcp := header.TCP(b[ipHeader:])
 			if seq := tcp.SequenceNumber(); seq != 1<<32-10_000+uint32(from) {
@@ -73,7 +78,8 @@ func TestSegments(t *testing.T) {
 				want |= flagPSH
 			}
 			if l, err := packetLength(b); byte(tcp.Flags()) != want || err != nil || l != len(b) {
-				t.Errorf("%d bytes, piece at %d: flags %v, length %d of %d, %v", n, from, tcp.Flags(), l, len(b), err)
+				t.Errorf("%d bytes, piece at %d: flags %v, length %d of %d, %v", n, from,
+					tcp.Flags(), l, len(b), err)
 			}
 			got = append(got, tcp[tcp.DataOffset():]...)
 			batch[0].packet.DecRef()
@@ -95,12 +101,14 @@ func TestSegments(t *testing.T) {
 func TestTurns(t *testing.T) {
 	t.Parallel()
 	o := newOutbox()
-	bulk, small := large(segment(1, flagACK, "", noise(30_000)), 8000), large(segment(1, flagACK, "", noise(10)), 8000)
+	bulk, small := large(segment(1, flagACK, "", noise(30_000)),
+		8000), large(segment(1, flagACK, "", noise(10)), 8000)
 	bulk.Hash, small.Hash = 1, 2
 	o.push(bulk)
 	o.push(small)
 	batch := o.take(nil, 20_000)
-	if len(batch) != 3 || batch[0].packet != bulk || batch[1].packet != small || batch[2].packet != bulk || batch[2].from != 8000 {
+	if len(batch) != 3 || batch[0].packet != bulk || batch[1].packet != small ||
+		batch[2].packet != bulk || batch[2].from != 8000 {
 		t.Errorf("%+v, want a piece of the large packet, the small one, the next piece", batch)
 	}
 	o.close()

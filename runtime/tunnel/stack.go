@@ -62,8 +62,10 @@ func newStack(addr netip.Prefix, mtu, mss int) (*Stack, error) {
 	quiet()
 	s := &Stack{
 		s: stack.New(stack.Options{
-			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv6.NewProtocol},
-			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, icmp.NewProtocol6},
+			NetworkProtocols: []stack.NetworkProtocolFactory{ipv6.NewProtocol},
+			TransportProtocols: []stack.TransportProtocolFactory{
+				tcp.NewProtocol, icmp.NewProtocol6,
+			},
 		}),
 		link: &endpoint{out: newOutbox(), mtu: uint32(mtu), mss: mss},
 		addr: addr.Addr(), liveness: defaultLiveness,
@@ -83,8 +85,12 @@ func (s *Stack) configure(addr netip.Prefix) error {
 	wait := tcpip.TCPTimeWaitTimeoutOption(timeWait)
 	for _, o := range []tcpip.SettableTransportProtocolOption{
 		&sack, &control, &moderate, &wait,
-		&tcpip.TCPSendBufferSizeRangeOption{Min: minSocketBuffer, Default: socketBuffer, Max: maxSocketBuffer},
-		&tcpip.TCPReceiveBufferSizeRangeOption{Min: minSocketBuffer, Default: socketBuffer, Max: maxSocketBuffer},
+		&tcpip.TCPSendBufferSizeRangeOption{
+			Min: minSocketBuffer, Default: socketBuffer, Max: maxSocketBuffer,
+		},
+		&tcpip.TCPReceiveBufferSizeRangeOption{
+			Min: minSocketBuffer, Default: socketBuffer, Max: maxSocketBuffer,
+		},
 	} {
 		if err := s.s.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
 			return fmt.Errorf("%T: %s", o, err)
@@ -94,8 +100,10 @@ func (s *Stack) configure(addr netip.Prefix) error {
 		return fmt.Errorf("interface: %s", err)
 	}
 	if err := s.s.AddProtocolAddress(nicID, tcpip.ProtocolAddress{
-		Protocol:          ipv6.ProtocolNumber,
-		AddressWithPrefix: tcpip.AddressWithPrefix{Address: tcpip.AddrFrom16(addr.Addr().As16()), PrefixLen: addr.Bits()},
+		Protocol: ipv6.ProtocolNumber,
+		AddressWithPrefix: tcpip.AddressWithPrefix{
+			Address: tcpip.AddrFrom16(addr.Addr().As16()), PrefixLen: addr.Bits(),
+		},
 	}, stack.AddressProperties{PEB: stack.CanBePrimaryEndpoint}); err != nil {
 		return fmt.Errorf("address %s: %s", addr, err)
 	}
@@ -191,7 +199,9 @@ func (s *Stack) dial(ctx context.Context, to netip.AddrPort) (*tcpConn, error) {
 	if terr != nil {
 		return nil, stackError(terr)
 	}
-	entry, ready := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventHUp | waiter.EventErr)
+	entry, ready := waiter.NewChannelEntry(
+		waiter.WritableEvents | waiter.EventHUp | waiter.EventErr,
+	)
 	queue.EventRegister(&entry)
 	defer queue.EventUnregister(&entry)
 	terr = ep.Connect(fullAddress(to))
@@ -246,16 +256,19 @@ func (s *Stack) listen(at netip.AddrPort) (*listener, error) {
 		ep.Close()
 		return nil, stackError(terr)
 	}
-	l := &listener{stack: s, ep: ep, queue: queue, closed: make(chan struct{}), wake: make(chan struct{}, 1)}
+	l := &listener{
+		stack: s, ep: ep, queue: queue, closed: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
 	if a, err := ep.GetLocalAddress(); err == nil {
 		l.addr = tcpAddr(a)
 	}
-	l.entry = waiter.NewFunctionEntry(waiter.ReadableEvents|waiter.EventHUp, func(waiter.EventMask) {
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
-	})
+	l.entry = waiter.NewFunctionEntry(waiter.ReadableEvents|waiter.EventHUp,
+		func(waiter.EventMask) {
+			select {
+			case l.wake <- struct{}{}:
+			default:
+			}
+		})
 	queue.EventRegister(&l.entry)
 	return l, nil
 }

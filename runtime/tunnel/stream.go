@@ -64,7 +64,8 @@ func (s *stream) Read(b []byte) (int, error) {
 
 // fill reads until n bytes are there. io.EOF means that none is.
 func (s *stream) fill(n int) error {
-	if s.chunk == nil || s.start+n > s.chunk.Size() || s.start == s.end && s.chunk.Size()-s.start < readChunk/4 {
+	if s.chunk == nil || s.start+n > s.chunk.Size() ||
+		s.start == s.end && s.chunk.Size()-s.start < readChunk/4 {
 		s.renew(n)
 	}
 	b := s.chunk.AsSlice()

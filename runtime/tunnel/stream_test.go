@@ -50,7 +50,10 @@ func blank(n int) []byte {
 func TestStream(t *testing.T) {
 	t.Parallel()
 	var want []byte
-	for _, n := range []int{41, 60, 61, 100, shareFrom - 1, shareFrom, sendLimit, MaxMTU, maxPacket - 1, maxPacket, 1280} {
+	for _, n := range []int{
+		41, 60, 61, 100, shareFrom - 1, shareFrom, sendLimit, MaxMTU, maxPacket - 1, maxPacket,
+		1280,
+	} {
 		for range 7 {
 			want = append(want, blank(n)...)
 		}
@@ -151,7 +154,8 @@ func TestStreamWrites(t *testing.T) {
 		}
 	}
 	plain := &recorder{Conn: nowhere{}}
-	if err := newStream(plain).send(three, 0); err != nil || !reflect.DeepEqual(lengths(plain.writes), []int{100, 200, 5000}) {
+	if err := newStream(plain).send(three, 0); err != nil ||
+		!reflect.DeepEqual(lengths(plain.writes), []int{100, 200, 5000}) {
 		t.Errorf("without cork: %v, %v", lengths(plain.writes), err)
 	}
 	var lost *PacketError

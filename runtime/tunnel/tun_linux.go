@@ -41,7 +41,9 @@ func newKernel(t terms) (end, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("interface %s: %w", name, err)
 	}
-	k := &kernelEnd{file: os.NewFile(uintptr(fd), tunDevice), ifc: name, addr: t.host.Addr(), mtu: t.mtu}
+	k := &kernelEnd{
+		file: os.NewFile(uintptr(fd), tunDevice), ifc: name, addr: t.host.Addr(), mtu: t.mtu,
+	}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	return k, nil
 }
@@ -139,7 +141,10 @@ func addAddress(index uint32, p netip.Prefix) error {
 // routers. Containers may forbid it; then the packets for that, which have
 // nowhere to go, are only filtered.
 func settings(name string) {
-	for key, value := range map[string]string{"disable_ipv6": "0", "accept_ra": "0", "autoconf": "0", "addr_gen_mode": "1", "router_solicitations": "0"} {
+	for key, value := range map[string]string{
+		"disable_ipv6": "0", "accept_ra": "0", "autoconf": "0", "addr_gen_mode": "1",
+		"router_solicitations": "0",
+	} {
 		_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/"+key, []byte(value), 0)
 	}
 }
@@ -162,13 +167,15 @@ func (k *kernelEnd) inbound(c carrier) error {
 		}
 		drop(head)
 		drop(body)
-		if len(b) > k.mtu || b[6] == nextICMP6 && len(b) > ipHeader && b[ipHeader] == typeRouterAdvert {
+		if len(b) > k.mtu ||
+			b[6] == nextICMP6 && len(b) > ipHeader && b[ipHeader] == typeRouterAdvert {
 			continue
 		}
 		clampMSS(b, sendMSS)
 		// What the kernel does not want (EINVAL) or has no room for (ENOBUFS)
 		// is lost, as on any link.
-		if _, err := k.file.Write(b); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOBUFS) {
+		if _, err := k.file.Write(b); err != nil && !errors.Is(err, unix.EINVAL) &&
+			!errors.Is(err, unix.ENOBUFS) {
 			return err
 		}
 	}
@@ -188,7 +195,8 @@ func (k *kernelEnd) outbound(c carrier) error {
 		p := b[:n]
 		// The kernel greets neighbours and routers by multicast; there are
 		// none.
-		if n < ipHeader || p[0]>>4 != 6 || p[24] == 0xff || ipHeader+int(binary.BigEndian.Uint16(p[4:])) != n {
+		if n < ipHeader || p[0]>>4 != 6 || p[24] == 0xff ||
+			ipHeader+int(binary.BigEndian.Uint16(p[4:])) != n {
 			continue
 		}
 		if err := c.send(p, 0); err != nil {

@@ -59,7 +59,8 @@ func kernelTests(t *testing.T) {
 		host = &recorder{Conn: a}
 		return host, b
 	}
-	tun := up(t, recorded, Options{Kernel: true}, &Device{Open: services, RSDPort: portEcho, Faults: Faults{DropOver: sendLimit}})
+	tun := up(t, recorded, Options{Kernel: true},
+		&Device{Open: services, RSDPort: portEcho, Faults: Faults{DropOver: sendLimit}})
 	t.Run("interface", func(t *testing.T) { kernelInterface(t, tun) })
 	t.Run("transfer", func(t *testing.T) { kernelTransfer(t, tun) })
 	t.Run("refused", func(t *testing.T) {
@@ -80,7 +81,8 @@ func kernelTests(t *testing.T) {
 		for i, w := range host.writes[1:] {
 			n, err := packetLength(w)
 			if err != nil || n != len(w) || n > sendLimit || w[24] == 0xff {
-				t.Fatalf("write %d has %d bytes and begins with a packet of %d to %x, %v", i, len(w), n, w[24:40], err)
+				t.Fatalf("write %d has %d bytes and begins with a packet of %d to %x, %v", i,
+					len(w), n, w[24:40], err)
 			}
 		}
 	})
@@ -96,7 +98,8 @@ func kernelInterface(t *testing.T, tun *Tunnel) {
 	if want := tun.host.String(); err != nil || len(addrs) != 1 || addrs[0].String() != want {
 		t.Errorf("addresses %v, %v; want %s alone", addrs, err, want)
 	}
-	if got, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + i.Name + "/accept_ra"); err != nil || strings.TrimSpace(string(got)) != "0" {
+	if got, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + i.Name + "/accept_ra"); err != nil ||
+		strings.TrimSpace(string(got)) != "0" {
 		t.Errorf("accept_ra is %q, %v", got, err)
 	}
 }
@@ -104,7 +107,8 @@ func kernelInterface(t *testing.T, tun *Tunnel) {
 // Both ways, through Dial and through a socket that knows of no tunnel.
 func kernelTransfer(t *testing.T, tun *Tunnel) {
 	data := noise(4 << 20)
-	plain, err := net.DialTCP("tcp6", nil, &net.TCPAddr{IP: tun.PeerAddress().AsSlice(), Port: portEcho})
+	plain, err := net.DialTCP("tcp6", nil,
+		&net.TCPAddr{IP: tun.PeerAddress().AsSlice(), Port: portEcho})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +164,8 @@ func kernelEnds(t *testing.T, tun *Tunnel) {
 func kernelCycles(t *testing.T) {
 	one := func() {
 		a, b := link.Pipe()
-		result := serve(&Device{Open: services, RSDPort: 1, Faults: Faults{CutAfter: 20_000}}, context.Background(), b)
+		result := serve(&Device{Open: services, RSDPort: 1, Faults: Faults{CutAfter: 20_000}},
+			context.Background(), b)
 		tun, err := Open(within(t), a, Options{Kernel: true})
 		if err != nil {
 			t.Fatal(err)

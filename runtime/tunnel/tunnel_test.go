@@ -33,15 +33,23 @@ func noise(n int) []byte {
 
 func TestTerms(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ wish, most, want int }{{0, 0, 16000}, {1280, 0, 1280}, {16000, 1500, 1500}} {
-		tun := up(t, memory, Options{MTU: c.wish}, &Device{Open: services, RSDPort: 58034, MTU: c.most, Network: netip.MustParsePrefix("fd6c:7a1e:52b3::/64")})
-		if tun.MTU() != c.want || tun.RSDPort() != 58034 || tun.PeerAddress().String() != "fd6c:7a1e:52b3::1" || tun.LocalAddress().String() != "fd6c:7a1e:52b3::2" {
+	for _, c := range []struct{ wish, most, want int }{
+		{0, 0, 16000}, {1280, 0, 1280}, {16000, 1500, 1500},
+	} {
+		tun := up(t, memory, Options{MTU: c.wish}, &Device{
+			Open: services, RSDPort: 58034, MTU: c.most,
+			Network: netip.MustParsePrefix("fd6c:7a1e:52b3::/64"),
+		})
+		if tun.MTU() != c.want || tun.RSDPort() != 58034 ||
+			tun.PeerAddress().String() != "fd6c:7a1e:52b3::1" ||
+			tun.LocalAddress().String() != "fd6c:7a1e:52b3::2" {
 			t.Errorf("%+v: %+v", c, tun.terms)
 		}
 	}
 	a, b := up(t, memory, Options{}, nil), up(t, memory, Options{}, nil)
 	if a.PeerAddress() == b.PeerAddress() || a.PeerAddress().As16()[0] != 0xfd {
-		t.Errorf("two tunnels to %s and %s; want networks of their own", a.PeerAddress(), b.PeerAddress())
+		t.Errorf("two tunnels to %s and %s; want networks of their own", a.PeerAddress(),
+			b.PeerAddress())
 	}
 }
 
@@ -165,8 +173,10 @@ func TestListenTCP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.LocalAddr().String() != s.RemoteAddr().String() || c.RemoteAddr().String() != to.String() {
-			t.Errorf("%s -> %s arrives as %s -> %s", c.LocalAddr(), c.RemoteAddr(), s.RemoteAddr(), s.LocalAddr())
+		if c.LocalAddr().String() != s.RemoteAddr().String() ||
+			c.RemoteAddr().String() != to.String() {
+			t.Errorf("%s -> %s arrives as %s -> %s", c.LocalAddr(), c.RemoteAddr(), s.RemoteAddr(),
+				s.LocalAddr())
 		}
 		go func() { s.Write(noise(i)); s.Close() }()
 		check(t, c, noise(i))
@@ -185,7 +195,10 @@ func bare(tb testing.TB, c net.Conn, addr netip.Prefix) *session {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &session{end: &inside{Stack: st, batch: batchSize, verify: true}, carrier: newStream(c), log: Options{}.logger()}
+	s := &session{
+		end: &inside{Stack: st, batch: batchSize, verify: true}, carrier: newStream(c),
+		log: Options{}.logger(),
+	}
 	s.start()
 	tb.Cleanup(s.close)
 	return s
@@ -248,10 +261,16 @@ func TestEnd(t *testing.T) {
 		end  func(tun *Tunnel, host, device net.Conn, cancel func())
 		want error
 	}{
-		"Close":               {func(tun *Tunnel, _, _ net.Conn, _ func()) { tun.Close() }, net.ErrClosed},
-		"the device hangs up": {func(_ *Tunnel, _, device net.Conn, _ func()) { device.Close() }, ErrDown},
-		"the device stops":    {func(_ *Tunnel, _, _ net.Conn, cancel func()) { cancel() }, ErrDown},
-		"the link breaks":     {func(_ *Tunnel, host, _ net.Conn, _ func()) { host.Close() }, net.ErrClosed},
+		"Close": {
+			func(tun *Tunnel, _, _ net.Conn, _ func()) { tun.Close() }, net.ErrClosed,
+		},
+		"the device hangs up": {
+			func(_ *Tunnel, _, device net.Conn, _ func()) { device.Close() }, ErrDown,
+		},
+		"the device stops": {func(_ *Tunnel, _, _ net.Conn, cancel func()) { cancel() }, ErrDown},
+		"the link breaks": {
+			func(_ *Tunnel, host, _ net.Conn, _ func()) { host.Close() }, net.ErrClosed,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -295,7 +314,8 @@ func TestEnd(t *testing.T) {
 				t.Errorf("Close again: %v", err)
 			}
 			err = result()
-			if name == "the device stops" && !errors.Is(err, context.Canceled) || (name == "Close" || name == "the link breaks") && err != nil {
+			if name == "the device stops" && !errors.Is(err, context.Canceled) ||
+				(name == "Close" || name == "the link breaks") && err != nil {
 				t.Errorf("Serve: %v", err)
 			}
 		})
@@ -305,7 +325,9 @@ func TestEnd(t *testing.T) {
 // Open gives up by its context, and the connection is closed then.
 func TestOpenHangs(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]string{"nothing": "", "half a header": goldenResponse[:5], "half a body": goldenResponse[:50]} {
+	for name, answer := range map[string]string{
+		"nothing": "", "half a header": goldenResponse[:5], "half a body": goldenResponse[:50],
+	} {
 		a, b := link.Pipe()
 		io.WriteString(b, answer)
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
@@ -322,7 +344,10 @@ func TestOpenHangs(t *testing.T) {
 
 func TestOpenRefused(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]string{"hang up": "", "junk": "<?xml version=\"1.0\"?>", "a bad answer": frame(`{"type":"serverHandshakeResponse"}`)} {
+	for name, answer := range map[string]string{
+		"hang up": "", "junk": "<?xml version=\"1.0\"?>",
+		"a bad answer": frame(`{"type":"serverHandshakeResponse"}`),
+	} {
 		a, b := link.Pipe()
 		io.WriteString(b, answer)
 		link.CloseWrite(b)
@@ -339,7 +364,10 @@ func TestOpenRefused(t *testing.T) {
 
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
-	for name, question := range map[string]string{"hang up": "", "junk": "GET / HTTP/1.1\r\n", "a response": goldenResponse, "half": goldenRequest[:20]} {
+	for name, question := range map[string]string{
+		"hang up": "", "junk": "GET / HTTP/1.1\r\n", "a response": goldenResponse,
+		"half": goldenRequest[:20],
+	} {
 		a, b := link.Pipe()
 		result := serve(&Device{Open: services, RSDPort: 1}, context.Background(), b)
 		io.WriteString(a, question)
@@ -372,7 +400,8 @@ func TestDialHangs(t *testing.T) {
 	}}
 	tun := up(t, memory, Options{DialTimeout: 10 * time.Millisecond}, d)
 	defer close(release)
-	if c, err := tun.Dial(context.Background(), 1); !errors.Is(err, context.DeadlineExceeded) || c != nil {
+	if c, err := tun.Dial(context.Background(), 1); !errors.Is(err, context.DeadlineExceeded) ||
+		c != nil {
 		t.Errorf("without a deadline: %v, %v", c, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -126,7 +126,9 @@ func appendRequest(b []byte, mtu int) ([]byte, error) {
 func appendResponse(b []byte, t terms) ([]byte, error) {
 	start := len(b)
 	b, err := appendFrame(b, response{
-		Client:  clientParameters{Address: t.host.Addr().String(), MTU: t.mtu, Netmask: netmask(t.host.Bits())},
+		Client: clientParameters{
+			Address: t.host.Addr().String(), MTU: t.mtu, Netmask: netmask(t.host.Bits()),
+		},
 		Server:  t.device.String(),
 		RSDPort: int(t.rsdPort),
 		Type:    typeResponse,
@@ -135,7 +137,9 @@ func appendResponse(b []byte, t terms) ([]byte, error) {
 		return nil, err
 	}
 	if n := len(b) - start - handshakeHeader; n > maxResponse {
-		return nil, &HandshakeError{Reason: fmt.Sprintf("response of %d bytes is over the limit of %d", n, maxResponse)}
+		return nil, &HandshakeError{
+			Reason: fmt.Sprintf("response of %d bytes is over the limit of %d", n, maxResponse),
+		}
 	}
 	return b, nil
 }
@@ -148,7 +152,9 @@ func readFrame(r io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	if string(h[:len(magic)]) != magic {
-		return nil, &HandshakeError{Reason: fmt.Sprintf("starts with % x, not with %s", h[:len(magic)], magic)}
+		return nil, &HandshakeError{
+			Reason: fmt.Sprintf("starts with % x, not with %s", h[:len(magic)], magic),
+		}
 	}
 	return link.ReadN(r, int(binary.BigEndian.Uint16(h[len(magic):])), nil)
 }
@@ -159,7 +165,9 @@ func decodeRequest(body []byte) (request, error) {
 		return request{}, &HandshakeError{Reason: "request", Err: err}
 	}
 	if q.Type != "" && q.Type != typeRequest {
-		return request{}, &HandshakeError{Reason: fmt.Sprintf("type %q where %s was expected", q.Type, typeRequest)}
+		return request{}, &HandshakeError{
+			Reason: fmt.Sprintf("type %q where %s was expected", q.Type, typeRequest),
+		}
 	}
 	if q.MTU < 0 {
 		return request{}, &HandshakeError{Reason: fmt.Sprintf("mtu %d", q.MTU)}
@@ -173,7 +181,9 @@ func decodeResponse(body []byte) (terms, error) {
 		return terms{}, &HandshakeError{Reason: "response", Err: err}
 	}
 	if p.Type != "" && p.Type != typeResponse {
-		return terms{}, &HandshakeError{Reason: fmt.Sprintf("type %q where %s was expected", p.Type, typeResponse)}
+		return terms{}, &HandshakeError{
+			Reason: fmt.Sprintf("type %q where %s was expected", p.Type, typeResponse),
+		}
 	}
 	device, err := tunnelAddress("serverAddress", p.Server)
 	if err != nil {
@@ -193,7 +203,10 @@ func decodeResponse(body []byte) (terms, error) {
 	if p.RSDPort < 1 || p.RSDPort > 1<<16-1 {
 		return terms{}, &HandshakeError{Reason: fmt.Sprintf("serverRSDPort %d", p.RSDPort)}
 	}
-	t := terms{host: netip.PrefixFrom(host, length), device: device, rsdPort: uint16(p.RSDPort), mtu: p.Client.MTU}
+	t := terms{
+		host: netip.PrefixFrom(host, length), device: device, rsdPort: uint16(p.RSDPort),
+		mtu: p.Client.MTU,
+	}
 	if t.mtu == 0 {
 		t.mtu = defaultMTU
 	}
@@ -210,8 +223,11 @@ func tunnelAddress(field, s string) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, &HandshakeError{Reason: field, Err: err}
 	}
-	if !a.Is6() || a.Is4In6() || a.Zone() != "" || a.IsMulticast() || a.IsUnspecified() || a.IsLoopback() {
-		return netip.Addr{}, &HandshakeError{Reason: fmt.Sprintf("%s %q is not the address of a tunnel", field, s)}
+	if !a.Is6() || a.Is4In6() || a.Zone() != "" || a.IsMulticast() || a.IsUnspecified() ||
+		a.IsLoopback() {
+		return netip.Addr{}, &HandshakeError{
+			Reason: fmt.Sprintf("%s %q is not the address of a tunnel", field, s),
+		}
 	}
 	return a, nil
 }

@@ -21,7 +21,8 @@ import (
 // a device answers.
 const (
 	goldenRequest  = "CDTunnel\x00\x2d" + `{"type":"clientHandshakeRequest","mtu":16000}`
-	goldenResponse = "CDTunnel\x00\xbd" + `{"clientParameters":{"address":"fd6c:7a1e:52b3::2","mtu":16000,"netmask":"ffff:ffff:ffff:ffff::"},"serverAddress":"fd6c:7a1e:52b3::1","serverRSDPort":58034,"type":"serverHandshakeResponse"}`
+	goldenResponse = "CDTunnel\x00\xbd" +
+		`{"clientParameters":{"address":"fd6c:7a1e:52b3::2","mtu":16000,"netmask":"ffff:ffff:ffff:ffff::"},"serverAddress":"fd6c:7a1e:52b3::1","serverRSDPort":58034,"type":"serverHandshakeResponse"}`
 )
 
 var goldenTerms = terms{
@@ -55,7 +56,8 @@ func TestHandshakeGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := decodeRequest(body); err != nil || got != (request{Type: typeRequest, MTU: 16000}) {
+	if got, err := decodeRequest(body); err != nil ||
+		got != (request{Type: typeRequest, MTU: 16000}) {
 		t.Errorf("decodeRequest = %+v, %v", got, err)
 	}
 }
@@ -127,7 +129,10 @@ func TestHandshakeHostile(t *testing.T) {
 			t.Errorf("%s: %v is no HandshakeError", name, err)
 		}
 	}
-	for name, in := range map[string]string{"a response": goldenResponse, "mtu negative": frame(`{"mtu":-5}`), "no JSON": frame("mtu"), "mtu a string": frame(`{"mtu":"big"}`)} {
+	for name, in := range map[string]string{
+		"a response": goldenResponse, "mtu negative": frame(`{"mtu":-5}`), "no JSON": frame("mtu"),
+		"mtu a string": frame(`{"mtu":"big"}`),
+	} {
 		body, err := readFrame(strings.NewReader(in))
 		if err != nil {
 			t.Fatal(err)
@@ -142,7 +147,8 @@ func TestHandshakeHostile(t *testing.T) {
 		if n == 0 {
 			want = io.EOF
 		}
-		if body, err := readFrame(strings.NewReader(goldenResponse[:n])); err != want || body != nil {
+		if body, err := readFrame(strings.NewReader(goldenResponse[:n])); err != want ||
+			body != nil {
 			t.Errorf("the first %d bytes: %q, %v; want %v", n, body, err, want)
 		}
 	}
@@ -155,12 +161,21 @@ func frame(body string) string {
 // What devices may leave out or add.
 func TestResponseLenient(t *testing.T) {
 	t.Parallel()
-	got, err := decodeResponse([]byte(`{"clientParameters":{"address":"fd00::2","dns":[]},"serverAddress":"fd00::1","serverRSDPort":1,"quality":{"a":1}}`))
-	want := terms{host: netip.MustParsePrefix("fd00::2/64"), device: netip.MustParseAddr("fd00::1"), rsdPort: 1, mtu: defaultMTU}
+	got, err := decodeResponse([]byte(
+		`{"clientParameters":{"address":"fd00::2","dns":[]},"serverAddress":"fd00::1","serverRSDPort":1,"quality":{"a":1}}`,
+	))
+	want := terms{
+		host: netip.MustParsePrefix("fd00::2/64"), device: netip.MustParseAddr("fd00::1"),
+		rsdPort: 1, mtu: defaultMTU,
+	}
 	if err != nil || got != want {
 		t.Errorf("decodeResponse = %+v, %v; want %+v", got, err, want)
 	}
-	for mask, want := range map[string]int{"ffff:ffff:ffff:ffff::": 64, "ffff:ffff:ffff::": 48, "fe00::": 7, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe": 127, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff": 128} {
+	for mask, want := range map[string]int{
+		"ffff:ffff:ffff:ffff::": 64, "ffff:ffff:ffff::": 48, "fe00::": 7,
+		"ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe": 127,
+		"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff": 128,
+	} {
 		if n, err := prefixLength(mask); err != nil || n != want {
 			t.Errorf("prefixLength(%s) = %d, %v; want %d", mask, n, err, want)
 		}
@@ -169,7 +184,10 @@ func TestResponseLenient(t *testing.T) {
 
 func TestGrant(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ wish, most, want int }{{16000, 16000, 16000}, {65535, 16000, 16000}, {0, 16000, 1500}, {1, 16000, 1280}, {1420, 1400, 1400}, {9000, 1000, 1280}} {
+	for _, c := range []struct{ wish, most, want int }{
+		{16000, 16000, 16000}, {65535, 16000, 16000}, {0, 16000, 1500}, {1, 16000, 1280},
+		{1420, 1400, 1400}, {9000, 1000, 1280},
+	} {
 		if got := grant(c.wish, c.most); got != c.want {
 			t.Errorf("grant(%d, %d) = %d, want %d", c.wish, c.most, got, c.want)
 		}
@@ -189,7 +207,8 @@ func TestPacketLength(t *testing.T) {
 	}
 	for _, first := range []byte{0x00, 0x45, 0x5f, 0x70, 'C', 0xff} {
 		var e *PacketError
-		if n, err := packetLength([]byte{first, 0, 0, 0, 0, 20}); n != 0 || !errors.As(err, &e) || e.First != first {
+		if n, err := packetLength([]byte{first, 0, 0, 0, 0, 20}); n != 0 || !errors.As(err, &e) ||
+			e.First != first {
 			t.Errorf("% x: %d, %v", first, n, err)
 		}
 	}
@@ -206,7 +225,10 @@ func synPacket(flags byte, options []byte) []byte {
 	copy(b[8:], netip.MustParseAddr("fd00::1").AsSlice())
 	copy(b[24:], netip.MustParseAddr("fd00::2").AsSlice())
 	tcp := header.TCP(b[ipHeader:])
-	tcp.Encode(&header.TCPFields{SrcPort: 58034, DstPort: 50000, SeqNum: 0xDEADBEEF, WindowSize: 0xFFFF, DataOffset: uint8(tcpHeader + len(options)), Flags: header.TCPFlags(flags)})
+	tcp.Encode(&header.TCPFields{
+		SrcPort: 58034, DstPort: 50000, SeqNum: 0xDEADBEEF, WindowSize: 0xFFFF,
+		DataOffset: uint8(tcpHeader + len(options)), Flags: header.TCPFlags(flags),
+	})
 	copy(tcp[tcpHeader:], options)
 	tcp.SetChecksum(0)
 	tcp.SetChecksum(^sumTCP(b))
@@ -215,21 +237,35 @@ func synPacket(flags byte, options []byte) []byte {
 
 func TestClampMSS(t *testing.T) {
 	t.Parallel()
-	mss := func(v uint16) []byte { return binary.BigEndian.AppendUint16([]byte{optionMSS, optionMSSLen}, v) }
+	mss := func(v uint16) []byte {
+		return binary.BigEndian.AppendUint16([]byte{optionMSS, optionMSSLen}, v)
+	}
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 	wscale, nop := []byte{3, 3, 7}, []byte{optionNop}
 	for name, c := range map[string]struct{ in, want []byte }{
-		"lowered":            {synPacket(0x02, mss(15940)), synPacket(0x02, mss(8132))},
-		"in a SYN-ACK":       {synPacket(0x12, mss(65535)), synPacket(0x12, mss(8132))},
-		"after others":       {synPacket(0x02, join(wscale, nop, mss(9000))), synPacket(0x02, join(wscale, nop, mss(8132)))},
-		"at an odd place":    {synPacket(0x02, join(wscale, mss(9000))), synPacket(0x02, join(wscale, mss(8132)))},
-		"small enough":       {synPacket(0x02, mss(8132)), synPacket(0x02, mss(8132))},
-		"not a SYN":          {synPacket(0x10, mss(9000)), synPacket(0x10, mss(9000))},
-		"behind the end":     {synPacket(0x02, join([]byte{optionEnd}, mss(9000))), synPacket(0x02, join([]byte{optionEnd}, mss(9000)))},
-		"no options":         {synPacket(0x02, nil), synPacket(0x02, nil)},
-		"length of zero":     {synPacket(0x02, []byte{7, 0, 2, 4}), synPacket(0x02, []byte{7, 0, 2, 4})},
-		"longer than header": {synPacket(0x02, []byte{7, 200, 2, 4}), synPacket(0x02, []byte{7, 200, 2, 4})},
-		"cut":                {synPacket(0x02, []byte{1, 1, 1, 2}), synPacket(0x02, []byte{1, 1, 1, 2})},
+		"lowered":      {synPacket(0x02, mss(15940)), synPacket(0x02, mss(8132))},
+		"in a SYN-ACK": {synPacket(0x12, mss(65535)), synPacket(0x12, mss(8132))},
+		"after others": {
+			synPacket(0x02, join(wscale, nop, mss(9000))),
+			synPacket(0x02, join(wscale, nop, mss(8132))),
+		},
+		"at an odd place": {
+			synPacket(0x02, join(wscale, mss(9000))), synPacket(0x02, join(wscale, mss(8132))),
+		},
+		"small enough": {synPacket(0x02, mss(8132)), synPacket(0x02, mss(8132))},
+		"not a SYN":    {synPacket(0x10, mss(9000)), synPacket(0x10, mss(9000))},
+		"behind the end": {
+			synPacket(0x02, join([]byte{optionEnd}, mss(9000))),
+			synPacket(0x02, join([]byte{optionEnd}, mss(9000))),
+		},
+		"no options": {synPacket(0x02, nil), synPacket(0x02, nil)},
+		"length of zero": {
+			synPacket(0x02, []byte{7, 0, 2, 4}), synPacket(0x02, []byte{7, 0, 2, 4}),
+		},
+		"longer than header": {
+			synPacket(0x02, []byte{7, 200, 2, 4}), synPacket(0x02, []byte{7, 200, 2, 4}),
+		},
+		"cut": {synPacket(0x02, []byte{1, 1, 1, 2}), synPacket(0x02, []byte{1, 1, 1, 2})},
 	} {
 		clampMSS(c.in, 8132)
 		if !bytes.Equal(c.in, c.want) {
@@ -243,7 +279,8 @@ func TestClampMSSChecksum(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
-		options := append(bytes.Repeat([]byte{optionNop}, r.IntN(3)), optionMSS, optionMSSLen, byte(r.Uint32()), byte(r.Uint32()))
+		options := append(bytes.Repeat([]byte{optionNop}, r.IntN(3)), optionMSS, optionMSSLen,
+			byte(r.Uint32()), byte(r.Uint32()))
 		b := synPacket(0x02, options)
 		most := uint16(r.Uint32())
 		clampMSS(b, most)
@@ -302,6 +339,8 @@ func FuzzClampMSS(f *testing.F) {
 }
 
 func ExampleError() {
-	fmt.Println(&Error{Op: "dial", Subject: "[fd6c:7a1e:52b3::1]:58034", Err: &downError{cause: io.EOF}})
+	fmt.Println(
+		&Error{Op: "dial", Subject: "[fd6c:7a1e:52b3::1]:58034", Err: &downError{cause: io.EOF}},
+	)
 	// Output: tunnel: dial [fd6c:7a1e:52b3::1]:58034: the tunnel is down: EOF
 }

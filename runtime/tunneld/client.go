@@ -243,10 +243,18 @@ func (c *Client) get(ctx context.Context, path string, timeout time.Duration) (*
 }
 
 // fetch makes a request and reads the answer, both bounded.
-func fetch(request *http.Request, dial func(ctx context.Context, network, address string) (net.Conn, error)) (*answer, error) {
-	t := &http.Transport{DialContext: dial, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader}
+func fetch(
+	request *http.Request,
+	dial func(ctx context.Context, network, address string) (net.Conn, error),
+) (*answer, error) {
+	t := &http.Transport{
+		DialContext: dial, DisableKeepAlives: true, DisableCompression: true,
+		MaxResponseHeaderBytes: maxHeader,
+	}
 	defer t.CloseIdleConnections()
-	h := &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	h := &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 	response, err := h.Do(request)
 	if err != nil {
 		var u *url.Error
@@ -263,7 +271,9 @@ func fetch(request *http.Request, dial func(ctx context.Context, network, addres
 	if len(body) > maxAnswer {
 		return nil, answerError(fmt.Errorf("over the limit of %d bytes", maxAnswer))
 	}
-	return &answer{status: response.StatusCode, server: response.Header.Get("Server"), body: body}, nil
+	return &answer{
+		status: response.StatusCode, server: response.Header.Get("Server"), body: body,
+	}, nil
 }
 
 // refusal is the error of an answer that is none.
@@ -295,7 +305,9 @@ func (a *answer) text() string {
 
 // dialer makes the way to the ports of an entry's device. One of our servers is
 // asked for the connection when we have its token: it may be far.
-func (c *Client) dialer(e Entry, server string) func(ctx context.Context, port uint16) (net.Conn, error) {
+func (c *Client) dialer(
+	e Entry, server string,
+) func(ctx context.Context, port uint16) (net.Conn, error) {
 	dial := c.direct
 	if e.RelayPort != 0 {
 		dial = c.relayed
@@ -320,7 +332,9 @@ func (c *Client) dialer(e Entry, server string) func(ctx context.Context, port u
 				return nc, nil
 			}
 		}
-		return nil, &Error{Op: "dial", Address: netip.AddrPortFrom(e.Address, port).String(), Err: err}
+		return nil, &Error{
+			Op: "dial", Address: netip.AddrPortFrom(e.Address, port).String(), Err: err,
+		}
 	}
 }
 

@@ -42,9 +42,17 @@ func (p paths) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 }
 
 var (
-	foreignPython = paths{"/": `{"u":[{"tunnel-address":"fd00::1","tunnel-port":5,"interface":"i"}]}`, "/hello": `{"message":"Hello, I'm alive"}`}
-	foreignAgent  = paths{"/health": "", "/tunnels": `[{"address":"fd00::1","rsdPort":5,"udid":"u","userspaceTun":true,"userspaceTunPort":7001}]`}
-	foreignAppium = paths{registryPath: `{"tunnels":{"u":{"address":"fd00::1","rsdPort":5}},"metadata":{}}`}
+	foreignPython = paths{
+		"/":      `{"u":[{"tunnel-address":"fd00::1","tunnel-port":5,"interface":"i"}]}`,
+		"/hello": `{"message":"Hello, I'm alive"}`,
+	}
+	foreignAgent = paths{
+		"/health":  "",
+		"/tunnels": `[{"address":"fd00::1","rsdPort":5,"udid":"u","userspaceTun":true,"userspaceTunPort":7001}]`,
+	}
+	foreignAppium = paths{
+		registryPath: `{"tunnels":{"u":{"address":"fd00::1","rsdPort":5}},"metadata":{}}`,
+	}
 )
 
 // TestList finds out which API answers.
@@ -59,18 +67,38 @@ func TestList(t *testing.T) {
 		"pymobiledevice3": {foreignPython, entry(Python, "u", "fd00::1", 5, 0, "i"), "", nil},
 		"go-ios":          {foreignAgent, entry(GoIOS, "u", "fd00::1", 5, 7001, ""), "", nil},
 		"appium":          {foreignAppium, entry(Appium, "u", "fd00::1", 5, 0, ""), "", nil},
-		"none":            {paths{}, Entry{}, "tunneld: list 127.0.0.1:7000: speaks none of the known APIs", ErrUnknownAPI},
-		"a web page":      {paths{"/": "<html>"}, Entry{}, "tunneld: list 127.0.0.1:7000: pymobiledevice3: answer is not understood: invalid character", ErrAnswer},
-		"bad go-ios":      {paths{"/tunnels": "{"}, Entry{}, "go-ios: answer is not understood", ErrAnswer},
-		"a token missing": {says(401, `{"detail":"Not authenticated"}`), Entry{}, "401 Unauthorized: Not authenticated", fs.ErrPermission},
-		"forbidden":       {says(403, `no`), Entry{}, "403 Forbidden: no", fs.ErrPermission},
-		"broken":          {says(500, ``), Entry{}, "500 Internal Server Error", nil},
-		"endless":         {says(200, strings.Repeat(" ", maxAnswer+1)), Entry{}, "over the limit", ErrAnswer},
+		"none": {
+			paths{}, Entry{}, "tunneld: list 127.0.0.1:7000: speaks none of the known APIs",
+			ErrUnknownAPI,
+		},
+		"a web page": {
+			paths{"/": "<html>"}, Entry{},
+			"tunneld: list 127.0.0.1:7000: pymobiledevice3: answer is not understood: invalid character",
+			ErrAnswer,
+		},
+		"bad go-ios": {
+			paths{"/tunnels": "{"}, Entry{}, "go-ios: answer is not understood", ErrAnswer,
+		},
+		"a token missing": {
+			says(401, `{"detail":"Not authenticated"}`), Entry{},
+			"401 Unauthorized: Not authenticated", fs.ErrPermission,
+		},
+		"forbidden": {says(403, `no`), Entry{}, "403 Forbidden: no", fs.ErrPermission},
+		"broken":    {says(500, ``), Entry{}, "500 Internal Server Error", nil},
+		"endless": {
+			says(200, strings.Repeat(" ", maxAnswer+1)), Entry{}, "over the limit", ErrAnswer,
+		},
 		"long headers": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X", strings.Repeat("x", 2*maxHeader))
 		}), Entry{}, "header", nil},
-		"elsewhere": {http.RedirectHandler("http://127.0.0.1:7000/x", http.StatusFound), Entry{}, "302 Found", nil},
-		"silent":    {http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }), Entry{}, "deadline exceeded", context.DeadlineExceeded},
+		"elsewhere": {
+			http.RedirectHandler("http://127.0.0.1:7000/x", http.StatusFound), Entry{}, "302 Found",
+			nil,
+		},
+		"silent": {
+			http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }),
+			Entry{}, "deadline exceeded", context.DeadlineExceeded,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,7 +110,9 @@ func TestList(t *testing.T) {
 				}
 				if tt.text != "" {
 					var e *Error
-					if list != nil || !errors.As(err, &e) || e.Op != "list" || !strings.Contains(err.Error(), tt.text) || tt.is != nil && !errors.Is(err, tt.is) {
+					if list != nil || !errors.As(err, &e) || e.Op != "list" ||
+						!strings.Contains(err.Error(), tt.text) ||
+						tt.is != nil && !errors.Is(err, tt.is) {
 						t.Errorf("List = %+v, %v, want %q", list, err, tt.text)
 					}
 					return
@@ -103,8 +133,11 @@ func TestList(t *testing.T) {
 // TestListOrder asks for the API first that the port is known for.
 func TestListOrder(t *testing.T) {
 	t.Parallel()
-	for port, want := range map[string]API{"49151": Python, "60105": GoIOS, "42314": Appium, "7000": Python} {
-		if got := ordered("localhost:" + port)[0].api; got != want || len(ordered("localhost:"+port)) != len(probes) {
+	for port, want := range map[string]API{
+		"49151": Python, "60105": GoIOS, "42314": Appium, "7000": Python,
+	} {
+		if got := ordered("localhost:" + port)[0].api; got != want ||
+			len(ordered("localhost:"+port)) != len(probes) {
 			t.Errorf("at port %s %s is first, want %s", port, got, want)
 		}
 	}
@@ -114,10 +147,13 @@ func TestListOrder(t *testing.T) {
 func TestListNobody(t *testing.T) {
 	t.Parallel()
 	m := newMesh()
-	for _, address := range []string{elsewhere, "127.0.0.1", "", "127.0.0.1:7000/x", "http://127.0.0.1:7000"} {
+	for _, address := range []string{
+		elsewhere, "127.0.0.1", "", "127.0.0.1:7000/x", "http://127.0.0.1:7000",
+	} {
 		c := &Client{Address: address, DialContext: m.dial}
 		var e *Error
-		if list, err := c.List(context.Background()); list != nil || !errors.As(err, &e) || e.Address != address {
+		if list, err := c.List(context.Background()); list != nil || !errors.As(err, &e) ||
+			e.Address != address {
 			t.Errorf("List of %q = %v, %v", address, list, err)
 		}
 		if id, err := c.Identify(context.Background()); !errors.As(err, &e) || id != (Identity{}) {
@@ -134,10 +170,19 @@ func TestStartClient(t *testing.T) {
 		answer, text string
 		is           error
 	}{
-		"started":    {200, `{"interface":"i","port":5,"address":"fd00::1"}`, "", nil},
-		"no device":  {501, `{"error":"task not created"}`, "501 Not Implemented: task not created", fs.ErrNotExist},
-		"exception":  {501, `{"error":{"exception":"it is locked","traceback":"long"}}`, "501 Not Implemented: it is locked", fs.ErrNotExist},
-		"no such":    {404, `{"error":"something went wrong during tunnel creation"}`, "404 Not Found: something went wrong", fs.ErrNotExist},
+		"started": {200, `{"interface":"i","port":5,"address":"fd00::1"}`, "", nil},
+		"no device": {
+			501, `{"error":"task not created"}`, "501 Not Implemented: task not created",
+			fs.ErrNotExist,
+		},
+		"exception": {
+			501, `{"error":{"exception":"it is locked","traceback":"long"}}`,
+			"501 Not Implemented: it is locked", fs.ErrNotExist,
+		},
+		"no such": {
+			404, `{"error":"something went wrong during tunnel creation"}`,
+			"404 Not Found: something went wrong", fs.ErrNotExist,
+		},
 		"an old one": {404, `{"detail":"Not Found"}`, "404 Not Found: Not Found", fs.ErrNotExist},
 		"half":       {200, `{"interface":"i","port":5}`, `address "" is none`, ErrAnswer},
 		"invalid":    {422, `{"detail":[{"type":"missing"}]}`, "422 Unprocessable Entity", nil},
@@ -155,12 +200,14 @@ func TestStartClient(t *testing.T) {
 					t.Errorf("asked for %s", asked)
 				}
 				if tt.text != "" {
-					if err == nil || !strings.Contains(err.Error(), tt.text) || tt.is != nil && !errors.Is(err, tt.is) {
+					if err == nil || !strings.Contains(err.Error(), tt.text) ||
+						tt.is != nil && !errors.Is(err, tt.is) {
 						t.Errorf("Start = %v, want %q", err, tt.text)
 					}
 					return
 				}
-				if err != nil || e.Dial == nil || e.Address != netip.MustParseAddr("fd00::1") || e.RSDPort != 5 || e.UDID != "a b&c" || e.Interface != "i" {
+				if err != nil || e.Dial == nil || e.Address != netip.MustParseAddr("fd00::1") ||
+					e.RSDPort != 5 || e.UDID != "a b&c" || e.Interface != "i" {
 					t.Errorf("Start = %+v, %v", e, err)
 				}
 			})
@@ -179,24 +226,34 @@ func TestIdentify(t *testing.T) {
 		"pymobiledevice3": {foreignPython, Identity{API: Python}, "pymobiledevice3 tunneld"},
 		"go-ios":          {foreignAgent, Identity{API: GoIOS}, "go-ios agent"},
 		"appium":          {foreignAppium, Identity{API: Appium}, "appium tunnel registry"},
-		"a web server":    {paths{"/": "<html>", "/hello": "hi", "/health": "ok"}, Identity{}, "unknown program"},
-		"a token":         {says(401, ""), Identity{}, "unknown program"},
-		"silent":          {http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }), Identity{}, "unknown program"},
+		"a web server": {
+			paths{"/": "<html>", "/hello": "hi", "/health": "ok"}, Identity{}, "unknown program",
+		},
+		"a token": {says(401, ""), Identity{}, "unknown program"},
+		"silent": {
+			http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() }),
+			Identity{}, "unknown program",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			against(t, tt.program, func(_ *bench, c *Client) {
 				id, err := c.Identify(context.Background())
 				if err != nil || id != tt.want || id.String() != tt.text {
-					t.Errorf("Identify = %+v (%v), %v, want %+v (%s)", id, id, err, tt.want, tt.text)
+					t.Errorf("Identify = %+v (%v), %v, want %+v (%s)", id, id, err, tt.want,
+						tt.text)
 				}
 			})
 		})
 	}
-	for token, want := range map[string][2]string{"": {"imdlua (pymobiledevice3 API)", "imdlua (go-ios API)"}, "secret": {"imdlua (wants a token)", "imdlua (wants a token)"}} {
+	for token, want := range map[string][2]string{
+		"":       {"imdlua (pymobiledevice3 API)", "imdlua (go-ios API)"},
+		"secret": {"imdlua (wants a token)", "imdlua (wants a token)"},
+	} {
 		bubble(t, func(b *bench) { b.server.Token = token }, func(b *bench) {
 			for i, address := range []string{PythonAddress, GoIOSAddress} {
-				if id, err := b.client(address).Identify(context.Background()); err != nil || !id.Ours || id.String() != want[i] {
+				if id, err := b.client(address).Identify(context.Background()); err != nil ||
+					!id.Ours || id.String() != want[i] {
 					t.Errorf("Identify %s = %v, %v, want %s", address, id, err, want[i])
 				}
 			}
@@ -253,7 +310,8 @@ func TestTokenClient(t *testing.T) {
 		if list, err := c.List(context.Background()); err != nil || len(list) != 1 {
 			t.Errorf("List = %v, %v", list, err)
 		}
-		if e, err := c.Start(context.Background(), udid); err != nil || e.Address != aliasOf(udid, 0) {
+		if e, err := c.Start(context.Background(), udid); err != nil ||
+			e.Address != aliasOf(udid, 0) {
 			t.Errorf("Start = %+v, %v", e, err)
 		}
 	})
@@ -263,7 +321,9 @@ func TestTokenClient(t *testing.T) {
 		http.Redirect(w, q, "http://127.0.0.1:7001/", http.StatusTemporaryRedirect)
 	}
 	against(t, http.HandlerFunc(h), func(b *bench, c *Client) {
-		defer b.other("127.0.0.1:7001", func(_ http.ResponseWriter, q *http.Request) { t.Errorf("redirected with %v", q.Header) })()
+		defer b.other("127.0.0.1:7001", func(_ http.ResponseWriter, q *http.Request) {
+			t.Errorf("redirected with %v", q.Header)
+		})()
 		c.Token = "secret"
 		_, _ = c.List(context.Background())
 		for _, h := range headers {
@@ -280,11 +340,15 @@ func TestDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dialled []string
 		var sent strings.Builder
-		c := &Client{Address: "localhost:60105", DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
-			dialled = append(dialled, network+" "+address)
-			return &sink{to: &sent}, nil
-		}}
-		for _, e := range []Entry{entry(Python, "u", "fd00::1", 1, 0, ""), entry(Python, "u", "127.77.0.1", 1, 0, ""), entry(GoIOS, "u", "fd6c:7a1e:52b3::1", 1, 60106, "")} {
+		c := &Client{Address: "localhost:60105",
+			DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
+				dialled = append(dialled, network+" "+address)
+				return &sink{to: &sent}, nil
+			}}
+		for _, e := range []Entry{
+			entry(Python, "u", "fd00::1", 1, 0, ""), entry(Python, "u", "127.77.0.1", 1, 0, ""),
+			entry(GoIOS, "u", "fd6c:7a1e:52b3::1", 1, 60106, ""),
+		} {
 			nc, err := c.dialer(e, "")(context.Background(), 58034)
 			if err != nil {
 				t.Fatal(err)
@@ -294,15 +358,20 @@ func TestDial(t *testing.T) {
 				t.Errorf("port 0 is dialled: %v", nc)
 			}
 		}
-		if want := []string{"tcp [fd00::1]:58034", "tcp 127.77.0.1:58034", "tcp localhost:60106"}; !reflect.DeepEqual(dialled, want) {
+		if want := []string{
+			"tcp [fd00::1]:58034", "tcp 127.77.0.1:58034", "tcp localhost:60106",
+		}; !reflect.DeepEqual(dialled, want) {
 			t.Errorf("dialled %q, want %q", dialled, want)
 		}
 		if got := fmt.Sprintf("%x", sent.String()); got != preambleHex {
 			t.Errorf("the relay is sent %s, want %s", got, preambleHex)
 		}
-		c.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("refused") }
+		c.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			return nil, errors.New("refused")
+		}
 		var e *Error
-		if _, err := c.dialer(entry(GoIOS, "u", "fd00::1", 1, 2, ""), "")(context.Background(), 5); !errors.As(err, &e) || err.Error() != "tunneld: dial [fd00::1]:5: refused" {
+		if _, err := c.dialer(entry(GoIOS, "u", "fd00::1", 1, 2, ""), "")(context.Background(),
+			5); !errors.As(err, &e) || err.Error() != "tunneld: dial [fd00::1]:5: refused" {
 			t.Errorf("Dial = %v", err)
 		}
 	})
@@ -330,20 +399,24 @@ func TestFind(t *testing.T) {
 		defer b.other(elsewhere, says(200, other))()
 		ctx := context.Background()
 		for _, address := range []string{PythonAddress, GoIOSAddress} {
-			if e, err := b.client(address).Find(ctx, strings.ToLower(own)); err != nil || e.UDID != own || e.Dial == nil {
+			if e, err := b.client(address).Find(ctx, strings.ToLower(own)); err != nil ||
+				e.UDID != own || e.Dial == nil {
 				t.Errorf("Find = %+v, %v", e, err)
 			}
-			if _, err := b.client(address).Find(ctx, udid); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "answers in place of") {
+			if _, err := b.client(address).Find(ctx, udid); !errors.Is(err, fs.ErrNotExist) ||
+				!strings.Contains(err.Error(), "answers in place of") {
 				t.Errorf("Find = %v", err)
 			}
 		}
 		if _, err := b.client(PythonAddress).Find(ctx, "other"); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Find = %v", err)
 		}
-		if _, err := b.client(elsewhere).Find(ctx, own); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "refused") {
+		if _, err := b.client(elsewhere).Find(ctx, own); !errors.Is(err, fs.ErrNotExist) ||
+			!strings.Contains(err.Error(), "refused") {
 			t.Errorf("Find = %v, want a refused connection", err)
 		}
-		if _, err := b.client("127.0.0.1:7009").Find(ctx, own); err == nil || errors.Is(err, fs.ErrNotExist) {
+		if _, err := b.client("127.0.0.1:7009").Find(ctx, own); err == nil ||
+			errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Find = %v where nobody listens", err)
 		}
 	})

@@ -56,7 +56,8 @@ func (r *run) connect(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	defer e.untrack(c)
-	if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nServer: "+serverName+"\r\nConnection: Upgrade\r\nUpgrade: "+connectTo+"\r\n\r\n"); err == nil {
+	if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nServer: "+serverName+
+		"\r\nConnection: Upgrade\r\nUpgrade: "+connectTo+"\r\n\r\n"); err == nil {
 		handle(c)
 	}
 }
@@ -90,8 +91,11 @@ func (r *run) behind(address netip.Addr, port uint16) (*exposure, func(net.Conn)
 
 // connect has the server connect us with what an entry says.
 func (c *Client) connect(ctx context.Context, address netip.Addr, port uint16) (net.Conn, error) {
-	query := url.Values{"address": {address.WithZone("").String()}, "port": {strconv.Itoa(int(port))}}
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Address+connectPath+"?"+query.Encode(), nil)
+	query := url.Values{
+		"address": {address.WithZone("").String()}, "port": {strconv.Itoa(int(port))},
+	}
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		"http://"+c.Address+connectPath+"?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}

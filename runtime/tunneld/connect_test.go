@@ -15,12 +15,13 @@ import (
 
 // far is a machine that reaches the APIs of the server and nothing else of it.
 func (b *bench) far(address string) *Client {
-	return &Client{Address: address, Token: "secret", DialContext: func(ctx context.Context, network, at string) (net.Conn, error) {
-		if at != PythonAddress && at != GoIOSAddress {
-			return nil, fmt.Errorf("%s is not reached from here", at)
-		}
-		return b.mesh.dial(ctx, network, at)
-	}}
+	return &Client{Address: address, Token: "secret",
+		DialContext: func(ctx context.Context, network, at string) (net.Conn, error) {
+			if at != PythonAddress && at != GoIOSAddress {
+				return nil, fmt.Errorf("%s is not reached from here", at)
+			}
+			return b.mesh.dial(ctx, network, at)
+		}}
 }
 
 // TestConnect uses a tunnel from another machine.
@@ -28,7 +29,9 @@ func TestConnect(t *testing.T) {
 	t.Parallel()
 	for _, alias := range []bool{true, false} {
 		for _, address := range []string{PythonAddress, GoIOSAddress} {
-			bubble(t, func(b *bench) { b.server.Token, b.server.net.alias = "secret", alias }, func(b *bench) {
+			bubble(t, func(b *bench) {
+				b.server.Token, b.server.net.alias = "secret", alias
+			}, func(b *bench) {
 				g := b.plug(udid)
 				list, err := b.far(address).List(context.Background())
 				if err != nil || len(list) != 1 {
@@ -46,7 +49,8 @@ func TestConnect(t *testing.T) {
 					defer nc.Close()
 				}
 				s, _ := c.Find("com.apple.misagent")
-				if got, err := echo(e.Dial, s.Port); err != nil || !strings.HasSuffix(got, ":hello") {
+				if got, err := echo(e.Dial, s.Port); err != nil ||
+					!strings.HasSuffix(got, ":hello") {
 					t.Errorf("%s: misagent says %q, %v", address, got, err)
 				}
 				if e, err := b.far(address).Find(context.Background(), udid); err == nil {
@@ -67,20 +71,35 @@ func TestConnectRefused(t *testing.T) {
 		query, headers string
 		status         int
 	}{
-		"a port that is not listed": {"address=" + at + "&port=9", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\n", 404},
-		"another address":           {"address=127.0.0.1&port=22", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\n", 404},
-		"no address":                {"address=localhost&port=58034", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\n", 400},
-		"port 0":                    {"address=" + at + "&port=0", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\n", 400},
-		"a large port":              {"address=" + at + "&port=65536", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\n", 400},
-		"no upgrade":                {"address=" + at + "&port=58034", "Authorization: Bearer secret\r\n", 400},
-		"no token":                  {"address=" + at + "&port=58034", "Upgrade: tcp\r\n", 401},
-		"a web page":                {"address=" + at + "&port=58034", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\nOrigin: http://evil.example\r\n", 403},
+		"a port that is not listed": {
+			"address=" + at + "&port=9", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\n", 404,
+		},
+		"another address": {
+			"address=127.0.0.1&port=22", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\n", 404,
+		},
+		"no address": {
+			"address=localhost&port=58034", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\n", 400,
+		},
+		"port 0": {
+			"address=" + at + "&port=0", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\n", 400,
+		},
+		"a large port": {
+			"address=" + at + "&port=65536", "Upgrade: tcp\r\nAuthorization: Bearer secret\r\n",
+			400,
+		},
+		"no upgrade": {"address=" + at + "&port=58034", "Authorization: Bearer secret\r\n", 400},
+		"no token":   {"address=" + at + "&port=58034", "Upgrade: tcp\r\n", 401},
+		"a web page": {
+			"address=" + at + "&port=58034",
+			"Upgrade: tcp\r\nAuthorization: Bearer secret\r\nOrigin: http://evil.example\r\n", 403,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(b *bench) { b.server.Token = "secret" }, func(b *bench) {
 				b.plug(udid)
-				r, body := b.exchange(pythonAt, "GET /connect?"+tt.query+" HTTP/1.1\r\nHost: "+PythonAddress+"\r\nConnection: Upgrade\r\n"+tt.headers+"\r\n")
+				r, body := b.exchange(pythonAt, "GET /connect?"+tt.query+" HTTP/1.1\r\nHost: "+
+					PythonAddress+"\r\nConnection: Upgrade\r\n"+tt.headers+"\r\n")
 				if r.StatusCode != tt.status {
 					t.Errorf("%d %s, want %d", r.StatusCode, body, tt.status)
 				}
@@ -89,7 +108,8 @@ func TestConnectRefused(t *testing.T) {
 	}
 	bubble(t, nil, func(b *bench) { // without a token there is no such thing
 		b.plug(udid)
-		r, _ := b.exchange(pythonAt, "GET /connect?address="+at+"&port=58034 HTTP/1.1\r\nHost: "+PythonAddress+"\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+		r, _ := b.exchange(pythonAt, "GET /connect?address="+at+"&port=58034 HTTP/1.1\r\nHost: "+
+			PythonAddress+"\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
 		if r.StatusCode != 404 {
 			t.Errorf("status %d without a token, want 404", r.StatusCode)
 		}
@@ -106,7 +126,9 @@ func TestConnectEarly(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		fmt.Fprintf(c, "GET /connect?address=%s&port=%d HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nAuthorization: Bearer secret\r\n\r\nhello", aliasOf(udid, 0), rsd.FirstPort, PythonAddress)
+		fmt.Fprintf(c,
+			"GET /connect?address=%s&port=%d HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nAuthorization: Bearer secret\r\n\r\nhello",
+			aliasOf(udid, 0), rsd.FirstPort, PythonAddress)
 		want := "HTTP/1.1 101 Switching Protocols\r\nServer: imdlua-tunneld\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n49152:hello"
 		got := make([]byte, len(want))
 		if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
@@ -121,7 +143,8 @@ func TestConnectUpstream(t *testing.T) {
 	bubble(t, func(b *bench) {
 		b.server.Token, b.server.Upstreams = "secret", []string{"http://127.0.0.1:1001"}
 	}, func(b *bench) {
-		defer b.other("127.0.0.1:1001", says(200, `{"u":[{"tunnel-address":"127.0.0.9","tunnel-port":5,"interface":""}]}`))()
+		defer b.other("127.0.0.1:1001",
+			says(200, `{"u":[{"tunnel-address":"127.0.0.9","tunnel-port":5,"interface":""}]}`))()
 		l := b.listener(mustAt("127.0.0.9:5"))
 		defer l.Close()
 		go func() {
@@ -151,9 +174,13 @@ func TestConnectUpstream(t *testing.T) {
 func TestConnectAnswers(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ answer, text string }{
-		"refused":    {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno", "401 Unauthorized: no"},
-		"no HTTP":    {"SSH-2.0-x\r\n", "malformed HTTP"},
-		"endless":    {"HTTP/1.1 101 x\r\nX: " + strings.Repeat("x", 2*maxHeader), "unexpected EOF"},
+		"refused": {
+			"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno", "401 Unauthorized: no",
+		},
+		"no HTTP": {"SSH-2.0-x\r\n", "malformed HTTP"},
+		"endless": {
+			"HTTP/1.1 101 x\r\nX: " + strings.Repeat("x", 2*maxHeader), "unexpected EOF",
+		},
 		"hangs up":   {"", "unexpected EOF"},
 		"in a hurry": {"HTTP/1.1 101 x\r\n\r\nhello", ""},
 	} {
@@ -174,7 +201,8 @@ func TestConnectAnswers(t *testing.T) {
 				c.Close()
 			}()
 			c := &Client{Address: elsewhere, Token: "secret", DialContext: m.dial}
-			nc, err := c.dialer(entry(Python, "u", "127.77.0.1", 1, 0, ""), serverName)(context.Background(), 5)
+			nc, err := c.dialer(entry(Python, "u", "127.77.0.1", 1, 0, ""),
+				serverName)(context.Background(), 5)
 			if tt.text == "" {
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)

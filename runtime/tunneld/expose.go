@@ -34,7 +34,9 @@ type tunnelID struct {
 }
 
 func idOf(t *Tunnel) tunnelID {
-	return tunnelID{udid: t.UDID, label: t.Interface, address: t.Address, port: t.RSDPort, done: t.Done}
+	return tunnelID{
+		udid: t.UDID, label: t.Interface, address: t.Address, port: t.RSDPort, done: t.Done,
+	}
 }
 
 func (t *Tunnel) over() bool {
@@ -207,7 +209,10 @@ func (e *exposure) usable() bool {
 }
 
 func (e *exposure) agent() agentTunnel {
-	return agentTunnel{Address: e.Address.WithZone("").String(), RSDPort: e.RSDPort, UDID: e.UDID, Userspace: true, RelayPort: e.relay()}
+	return agentTunnel{
+		Address: e.Address.WithZone("").String(), RSDPort: e.RSDPort, UDID: e.UDID, Userspace: true,
+		RelayPort: e.relay(),
+	}
 }
 
 // told returns the exposures of the Manager's tunnels, in its order, that have

@@ -63,14 +63,17 @@ func TestReachable(t *testing.T) {
 				}
 				c := b.services(e)
 				defer c.Close()
-				if got := c.Peer().Properties.UDID(); got != g.phone.UDID() || len(c.Peer().Services) != len(g.services()) {
-					t.Errorf("list of %q with %d services, want %q, %d", got, len(c.Peer().Services), g.phone.UDID(), len(g.services()))
+				if got := c.Peer().Properties.UDID(); got != g.phone.UDID() ||
+					len(c.Peer().Services) != len(g.services()) {
+					t.Errorf("list of %q with %d services, want %q, %d", got,
+						len(c.Peer().Services), g.phone.UDID(), len(g.services()))
 				}
 				for _, s := range g.services() {
 					there, _ := c.Find(s.Name)
 					got, err := echo(e.Dial, there.Port)
 					if want := fmt.Sprintf("%d:hello", s.Port); err != nil || got != want {
-						t.Fatalf("%s at port %d says %q, %v, want %q", s.Name, there.Port, got, err, want)
+						t.Fatalf("%s at port %d says %q, %v, want %q", s.Name, there.Port, got, err,
+							want)
 					}
 				}
 			})
@@ -205,9 +208,15 @@ func TestPortsTaken(t *testing.T) {
 		want  string
 		relay uint16
 	}{
-		"one service":          {[]netip.AddrPort{netip.AddrPortFrom(first, rsd.FirstPort+7)}, second.String(), 60106},
-		"the list":             {[]netip.AddrPort{netip.AddrPortFrom(first, rsdPort)}, second.String(), 60106},
-		"a relay":              {[]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:60106")}, first.String(), 60107},
+		"one service": {
+			[]netip.AddrPort{netip.AddrPortFrom(first, rsd.FirstPort+7)}, second.String(), 60106,
+		},
+		"the list": {
+			[]netip.AddrPort{netip.AddrPortFrom(first, rsdPort)}, second.String(), 60106,
+		},
+		"a relay": {
+			[]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:60106")}, first.String(), 60107,
+		},
 		"a service everywhere": {everywhere(rsd.FirstPort), "127.0.0.1", 60106},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -225,10 +234,12 @@ func TestPortsTaken(t *testing.T) {
 				c := b.services(list[0])
 				defer c.Close()
 				s, _ := c.Find("com.apple.afc")
-				if got, err := echo(list[0].Dial, s.Port); err != nil || !strings.HasSuffix(got, ":hello") {
+				if got, err := echo(list[0].Dial, s.Port); err != nil ||
+					!strings.HasSuffix(got, ":hello") {
 					t.Errorf("afc says %q, %v", got, err)
 				}
-				if agent := b.list(GoIOSAddress); len(agent) != 1 || agent[0].RelayPort != tt.relay {
+				if agent := b.list(GoIOSAddress); len(agent) != 1 ||
+					agent[0].RelayPort != tt.relay {
 					t.Errorf("List = %+v, want a relay at %d", agent, tt.relay)
 				}
 			})
@@ -325,7 +336,8 @@ func TestTunnelDies(t *testing.T) {
 				conns = append(conns, nc)
 			}
 			relay := b.list(GoIOSAddress)[0]
-			silent, err := b.mesh.dial(context.Background(), "tcp", netip.AddrPortFrom(loopback, relay.RelayPort).String())
+			silent, err := b.mesh.dial(context.Background(), "tcp",
+				netip.AddrPortFrom(loopback, relay.RelayPort).String())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -97,7 +97,8 @@ func (e *exposure) listen(ctx context.Context, services *rsd.Client, ports []uin
 	}
 	if f == nil {
 		var err error
-		if listeners, err = e.bind(ports, func(uint16) netip.AddrPort { return netip.AddrPortFrom(loopback, 0) }); err != nil {
+		if listeners, err = e.bind(ports,
+			func(uint16) netip.AddrPort { return netip.AddrPortFrom(loopback, 0) }); err != nil {
 			return err
 		}
 		f = &front{address: loopback}
@@ -116,7 +117,8 @@ func (e *exposure) listen(ctx context.Context, services *rsd.Client, ports []uin
 	e.mu.Lock()
 	e.at = f
 	e.mu.Unlock()
-	e.run.log.Debug("reachable", "udid", e.UDID, "address", f.address, "port", f.rsdPort, "services", len(listeners)-1)
+	e.run.log.Debug("reachable", "udid", e.UDID, "address", f.address, "port", f.rsdPort,
+		"services", len(listeners)-1)
 	return nil
 }
 
@@ -127,7 +129,8 @@ func (e *exposure) openAlias(ctx context.Context, ports []uint16) (*front, []net
 		if !e.occupy(a) {
 			continue // another tunnel to the same device
 		}
-		listeners, err := e.bind(ports, func(port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) })
+		listeners, err := e.bind(ports,
+			func(port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) })
 		if err == nil {
 			if err = e.probe(ctx, listeners[0]); err == nil {
 				return &front{address: a, alias: true}, listeners
@@ -159,7 +162,9 @@ func (e *exposure) vacate() {
 }
 
 // bind listens for all ports or for none.
-func (e *exposure) bind(ports []uint16, where func(port uint16) netip.AddrPort) ([]net.Listener, error) {
+func (e *exposure) bind(
+	ports []uint16, where func(port uint16) netip.AddrPort,
+) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for _, p := range ports {
 		l, err := e.run.net.listen(where(p))
@@ -219,7 +224,10 @@ func (e *exposure) handler(f *front, port uint16) func(c net.Conn) {
 			e.forward(c, port)
 			return
 		}
-		p := &rsd.Proxy{Logger: e.run.Logger, Peer: func(context.Context) (*rsd.Peer, error) { return e.rewritten(f, peer), nil }}
+		p := &rsd.Proxy{
+			Logger: e.run.Logger,
+			Peer:   func(context.Context) (*rsd.Peer, error) { return e.rewritten(f, peer), nil },
+		}
 		if err := p.Serve(e.ctx, c); err != nil && e.ctx.Err() == nil {
 			e.run.log.Debug("list", "udid", e.UDID, "error", err)
 		}

@@ -21,8 +21,10 @@ func nobody(context.Context, string, string) (net.Conn, error) { return nil, sys
 // what a web page may send changes nothing.
 func FuzzRequest(f *testing.F) {
 	for _, line := range []string{
-		"GET / HTTP/1.1", "GET /start-tunnel?udid=%00&connection_type=usb HTTP/1.1", "GET /cancel?udid=u HTTP/1.1", "GET /tunnels HTTP/1.1",
-		"GET /tunnel/..%2f HTTP/1.1", "DELETE /tunnel/u HTTP/1.1", "POST /upstream HTTP/1.1\r\nContent-Length: 12\r\n\r\n{\"url\":\"x\"}\n",
+		"GET / HTTP/1.1", "GET /start-tunnel?udid=%00&connection_type=usb HTTP/1.1",
+		"GET /cancel?udid=u HTTP/1.1", "GET /tunnels HTTP/1.1",
+		"GET /tunnel/..%2f HTTP/1.1", "DELETE /tunnel/u HTTP/1.1",
+		"POST /upstream HTTP/1.1\r\nContent-Length: 12\r\n\r\n{\"url\":\"x\"}\n",
 		"GET /ready HTTP/1.1\r\nOrigin: http://evil", "PUT /shutdown HTTP/1.0",
 	} {
 		f.Add([]byte(line + "\r\nHost: 127.0.0.1:49151\r\n\r\n"))
@@ -35,7 +37,9 @@ func FuzzRequest(f *testing.F) {
 				return
 			}
 			k := &keeper{
-				start: func(context.Context, string, string, string) (Tunnel, error) { return Tunnel{}, fs.ErrNotExist },
+				start: func(context.Context, string, string, string) (Tunnel, error) {
+					return Tunnel{}, fs.ErrNotExist
+				},
 			}
 			s := &Server{Manager: k, net: &network{listen: newMesh().listen, dial: nobody}}
 			r := s.newRun()

@@ -24,7 +24,9 @@ func onLoopback(a net.Addr) bool {
 // page could end a tunnel with nothing but an image's address. Browsers say
 // where a request comes from in Origin, or for images in Sec-Fetch-Site, and a
 // name that is rebound to 127.0.0.1 is seen in Host.
-func (r *run) guard(at net.Addr, refuse func(w http.ResponseWriter, status int), next http.Handler) http.Handler {
+func (r *run) guard(
+	at net.Addr, refuse func(w http.ResponseWriter, status int), next http.Handler,
+) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Server", serverName)
 		status := 0
@@ -81,7 +83,8 @@ func isHere(hostport string, at net.Addr) bool {
 		return false
 	}
 	own, _ := netip.AddrFromSlice(t.IP)
-	return a == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || a == netip.IPv6Loopback() || a == own.Unmap()
+	return a == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || a == netip.IPv6Loopback() ||
+		a == own.Unmap()
 }
 
 // bears compares in constant time; the hashes make the lengths equal.

@@ -49,7 +49,10 @@ type mesh struct {
 }
 
 func newMesh() *mesh {
-	return &mesh{listeners: map[netip.AddrPort]*meshListener{}, taken: map[netip.AddrPort]bool{}, next: 40000}
+	return &mesh{
+		listeners: map[netip.AddrPort]*meshListener{}, taken: map[netip.AddrPort]bool{},
+		next: 40000,
+	}
 }
 
 type meshListener struct {
@@ -177,7 +180,8 @@ func (g *gadget) dial(_ context.Context, port uint16) (net.Conn, error) {
 	if g.ctx.Err() != nil || g.broken.Load() {
 		return nil, errors.New("no route")
 	}
-	if port != rsdPort && !slices.ContainsFunc(g.services(), func(s rsd.Service) bool { return s.Port == port }) {
+	if port != rsdPort &&
+		!slices.ContainsFunc(g.services(), func(s rsd.Service) bool { return s.Port == port }) {
 		return nil, errors.New("refused")
 	}
 	a, b := link.Pipe()
@@ -198,7 +202,10 @@ func (g *gadget) dial(_ context.Context, port uint16) (net.Conn, error) {
 }
 
 func (g *gadget) tunnel(id string) Tunnel {
-	return Tunnel{UDID: id, Address: tunnelAddress, RSDPort: rsdPort, Interface: "usbmux-" + id + "-USB", Dial: g.dial, Done: g.done}
+	return Tunnel{
+		UDID: id, Address: tunnelAddress, RSDPort: rsdPort, Interface: "usbmux-" + id + "-USB",
+		Dial: g.dial, Done: g.done,
+	}
 }
 
 // keeper is a Manager.
@@ -231,7 +238,8 @@ func (k *keeper) Tunnels() []Tunnel {
 
 func (k *keeper) Start(ctx context.Context, id, address, connection string) (Tunnel, error) {
 	k.mu.Lock()
-	k.calls = append(k.calls, strings.TrimRight(fmt.Sprintf("start %s %s %s", id, address, connection), " "))
+	k.calls = append(k.calls,
+		strings.TrimRight(fmt.Sprintf("start %s %s %s", id, address, connection), " "))
 	for _, t := range k.list {
 		if SameUDID(t.UDID, id) {
 			k.mu.Unlock()
@@ -289,7 +297,9 @@ func bubble(t *testing.T, setup func(b *bench), f func(b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{t: t, mesh: newMesh(), keeper: &keeper{}, result: make(chan error, 1)}
-		b.server = &Server{Manager: b.keeper, net: &network{listen: b.mesh.listen, dial: b.mesh.dial, alias: true}}
+		b.server = &Server{
+			Manager: b.keeper, net: &network{listen: b.mesh.listen, dial: b.mesh.dial, alias: true},
+		}
 		if setup != nil {
 			setup(b)
 		}
@@ -366,12 +376,17 @@ func (b *bench) get(at netip.AddrPort, line string) (int, string) {
 // post is a request with a body.
 func (b *bench) post(at netip.AddrPort, line, body string) (int, string) {
 	b.t.Helper()
-	r, answer := b.exchange(at, fmt.Sprintf("%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", line, at, len(body), body))
+	r, answer := b.exchange(at, fmt.Sprintf(
+		"%s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		line, at, len(body), body,
+	))
 	return r.StatusCode, answer
 }
 
 // echo talks to a service of a gadget through dial.
-func echo(dial func(ctx context.Context, port uint16) (net.Conn, error), port uint16) (string, error) {
+func echo(
+	dial func(ctx context.Context, port uint16) (net.Conn, error), port uint16,
+) (string, error) {
 	c, err := dial(context.Background(), port)
 	if err != nil {
 		return "", err

@@ -23,9 +23,12 @@ func (r *run) pythonAPI() http.Handler {
 		"/start-tunnel":  {"GET": r.start},
 		"/cancel":        {"GET": r.cancelTunnel},
 		"/clear_tunnels": {"GET": r.clearTunnels},
-		"/hello":         {"GET": func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, message{"Hello, I'm alive"}) }},
-		"/shutdown":      {"GET": r.shutdownPython},
-		"/upstream":      {"GET": r.listUpstreams, "POST": r.changeUpstream, "DELETE": r.changeUpstream},
+		"/hello": {"GET": func(w http.ResponseWriter, _ *http.Request) {
+			reply(w, 200,
+				message{"Hello, I'm alive"})
+		}},
+		"/shutdown": {"GET": r.shutdownPython},
+		"/upstream": {"GET": r.listUpstreams, "POST": r.changeUpstream, "DELETE": r.changeUpstream},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		m, ok := paths[q.URL.Path]
@@ -113,7 +116,8 @@ func (r *run) list(w http.ResponseWriter, q *http.Request) {
 	all := map[string][]listed{}
 	for _, e := range r.reachable() {
 		f := e.front()
-		all[e.UDID] = append(all[e.UDID], listed{Address: f.address.String(), Port: f.rsdPort, Interface: e.Interface})
+		all[e.UDID] = append(all[e.UDID],
+			listed{Address: f.address.String(), Port: f.rsdPort, Interface: e.Interface})
 	}
 	r.upstream.merge(q, r.net.dial, r.log, all)
 	reply(w, http.StatusOK, all)
@@ -123,7 +127,8 @@ func (r *run) list(w http.ResponseWriter, q *http.Request) {
 func udidOf(w http.ResponseWriter, q *http.Request) (string, bool) {
 	values := q.URL.Query()["udid"]
 	if len(values) == 0 {
-		unprocessable(w, invalid{Type: "missing", Loc: []any{"query", "udid"}, Msg: "Field required"})
+		unprocessable(w,
+			invalid{Type: "missing", Loc: []any{"query", "udid"}, Msg: "Field required"})
 		return "", false
 	}
 	return values[len(values)-1], true
@@ -161,7 +166,8 @@ func (r *run) start(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	f := e.front()
-	reply(w, http.StatusOK, started{Interface: e.Interface, Port: f.rsdPort, Address: f.address.String()})
+	reply(w, http.StatusOK,
+		started{Interface: e.Interface, Port: f.rsdPort, Address: f.address.String()})
 }
 
 // cancelTunnel is GET /cancel. It succeeds without a tunnel, too.
@@ -171,7 +177,9 @@ func (r *run) cancelTunnel(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	r.drop(udid)
-	reply(w, http.StatusOK, operation{Operation: "cancel", UDID: &udid, Data: true, Message: "tunnel " + udid + " Canceled ..."})
+	reply(w, http.StatusOK, operation{
+		Operation: "cancel", UDID: &udid, Data: true, Message: "tunnel " + udid + " Canceled ...",
+	})
 }
 
 // clearTunnels is GET /clear_tunnels.
@@ -180,12 +188,14 @@ func (r *run) clearTunnels(w http.ResponseWriter, _ *http.Request) {
 	r.Manager.Clear()
 	r.update()
 	shown()
-	reply(w, http.StatusOK, operation{Operation: "clear_tunnels", Data: true, Message: "Cleared tunnels..."})
+	reply(w, http.StatusOK,
+		operation{Operation: "clear_tunnels", Data: true, Message: "Cleared tunnels..."})
 }
 
 // shutdownPython is GET /shutdown.
 func (r *run) shutdownPython(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Connection", "close")
-	reply(w, http.StatusOK, operation{Operation: "shutdown", Data: true, Message: "Server shutting down..."})
+	reply(w, http.StatusOK,
+		operation{Operation: "shutdown", Data: true, Message: "Server shutting down..."})
 	r.shutdown(0)
 }

@@ -84,8 +84,10 @@ func (e *exposure) relayClient(c net.Conn) {
 			return
 		}
 	}
-	if !errors.Is(err, io.EOF) && e.ctx.Err() == nil { // who says nothing was looking whether it is there
-		e.run.log.Debug("refused", "error", &Error{Op: "relay", Address: e.Address.String(), Err: err})
+	if !errors.Is(err, io.EOF) &&
+		e.ctx.Err() == nil { // who says nothing was looking whether it is there
+		e.run.log.Debug("refused", "error",
+			&Error{Op: "relay", Address: e.Address.String(), Err: err})
 	}
 }
 

@@ -211,7 +211,8 @@ func (s *Server) begin(ctx context.Context, python, goios net.Listener) (*run, e
 // newRun makes a run that serves nobody yet.
 func (s *Server) newRun() *run {
 	r := &run{
-		Server: s, log: s.Logger, net: machineNetwork(), wake: make(chan struct{}, 1), done: make(chan struct{}),
+		Server: s, log: s.Logger, net: machineNetwork(), wake: make(chan struct{}, 1),
+		done:    make(chan struct{}),
 		exposed: map[tunnelID]*exposure{}, occupied: map[netip.Addr]bool{},
 	}
 	if s.net != nil {

@@ -30,18 +30,43 @@ func TestPythonAPI(t *testing.T) {
 		call    string // what the Manager is told
 	}{
 		{"GET /", 200, example, ""},
-		{"GET /start-tunnel?udid=" + udid, 200, `{"interface":"usbmux-00008120-001A2D3E4F567890-USB","port":58034,"address":"ALIAS"}`, "start " + udid},
-		{"GET /start-tunnel?udid=00008120001a2d3e4f567890&ip=10.0.0.1&connection_type=wifi", 200, `{"interface":"usbmux-00008120-001A2D3E4F567890-USB","port":58034,"address":"ALIAS"}`, "start " + udid + " 10.0.0.1 wifi"},
+		{
+			"GET /start-tunnel?udid=" + udid, 200,
+			`{"interface":"usbmux-00008120-001A2D3E4F567890-USB","port":58034,"address":"ALIAS"}`,
+			"start " + udid,
+		},
+		{
+			"GET /start-tunnel?udid=00008120001a2d3e4f567890&ip=10.0.0.1&connection_type=wifi", 200,
+			`{"interface":"usbmux-00008120-001A2D3E4F567890-USB","port":58034,"address":"ALIAS"}`,
+			"start " + udid + " 10.0.0.1 wifi",
+		},
 		{"GET /start-tunnel?udid=other", 501, `{"error":"task not created"}`, "start other"},
 		{"GET /start-tunnel?udid=", 501, `{"error":"task not created"}`, ""},
-		{"GET /start-tunnel?udid=" + strings.Repeat("0", maxUDID+1), 501, `{"error":"task not created"}`, ""},
+		{
+			"GET /start-tunnel?udid=" + strings.Repeat("0", maxUDID+1), 501,
+			`{"error":"task not created"}`, "",
+		},
 		{"GET /start-tunnel", 422, missing, ""},
 		{"GET /cancel", 422, missing, ""},
-		{"GET /cancel?udid=other", 200, `{"operation":"cancel","udid":"other","data":true,"message":"tunnel other Canceled ..."}`, "cancel other"},
-		{"GET /cancel?udid=00008120001a2d3e4f567890", 200, `{"operation":"cancel","udid":"00008120001a2d3e4f567890","data":true,"message":"tunnel 00008120001a2d3e4f567890 Canceled ..."}`, "cancel " + udid},
-		{"GET /clear_tunnels", 200, `{"operation":"clear_tunnels","data":true,"message":"Cleared tunnels..."}`, "clear"},
+		{
+			"GET /cancel?udid=other", 200,
+			`{"operation":"cancel","udid":"other","data":true,"message":"tunnel other Canceled ..."}`,
+			"cancel other",
+		},
+		{
+			"GET /cancel?udid=00008120001a2d3e4f567890", 200,
+			`{"operation":"cancel","udid":"00008120001a2d3e4f567890","data":true,"message":"tunnel 00008120001a2d3e4f567890 Canceled ..."}`,
+			"cancel " + udid,
+		},
+		{
+			"GET /clear_tunnels", 200,
+			`{"operation":"clear_tunnels","data":true,"message":"Cleared tunnels..."}`, "clear",
+		},
 		{"GET /hello", 200, `{"message":"Hello, I'm alive"}`, ""},
-		{"GET /shutdown", 200, `{"operation":"shutdown","data":true,"message":"Server shutting down..."}`, ""},
+		{
+			"GET /shutdown", 200,
+			`{"operation":"shutdown","data":true,"message":"Server shutting down..."}`, "",
+		},
 		{"GET /upstream", 200, `[]`, ""},
 		{"GET /nothing", 404, `{"detail":"Not Found"}`, ""},
 		{"GET /tunnels", 404, `{"detail":"Not Found"}`, ""},
@@ -52,10 +77,13 @@ func TestPythonAPI(t *testing.T) {
 			t.Parallel()
 			bubble(t, nil, func(b *bench) {
 				b.plug(udid)
-				r, body := b.exchange(pythonAt, tt.request+" HTTP/1.1\r\nHost: 127.0.0.1:49151\r\n\r\n")
+				r, body := b.exchange(pythonAt,
+					tt.request+" HTTP/1.1\r\nHost: 127.0.0.1:49151\r\n\r\n")
 				want := strings.ReplaceAll(tt.body, "ALIAS", alias)
-				if r.StatusCode != tt.status || body != want || r.Header.Get("Content-Type") != "application/json" {
-					t.Errorf("%d %s %s\nwant %d application/json %s", r.StatusCode, r.Header.Get("Content-Type"), body, tt.status, want)
+				if r.StatusCode != tt.status || body != want ||
+					r.Header.Get("Content-Type") != "application/json" {
+					t.Errorf("%d %s %s\nwant %d application/json %s", r.StatusCode,
+						r.Header.Get("Content-Type"), body, tt.status, want)
 				}
 				if got := strings.Join(b.keeper.calls, ", "); got != tt.call {
 					t.Errorf("Manager was told %q, want %q", got, tt.call)
@@ -94,9 +122,12 @@ func TestGoIOSAPI(t *testing.T) {
 			t.Parallel()
 			bubble(t, nil, func(b *bench) {
 				b.plug(udid)
-				r, body := b.exchange(goiosAt, tt.request+" HTTP/1.1\r\nHost: localhost:60105\r\n\r\n")
-				if r.StatusCode != tt.status || body != tt.body || r.Header.Get("Content-Type") != tt.ctype {
-					t.Errorf("%d %q %q\nwant %d %q %q", r.StatusCode, r.Header.Get("Content-Type"), body, tt.status, tt.ctype, tt.body)
+				r, body := b.exchange(goiosAt,
+					tt.request+" HTTP/1.1\r\nHost: localhost:60105\r\n\r\n")
+				if r.StatusCode != tt.status || body != tt.body ||
+					r.Header.Get("Content-Type") != tt.ctype {
+					t.Errorf("%d %q %q\nwant %d %q %q", r.StatusCode, r.Header.Get("Content-Type"),
+						body, tt.status, tt.ctype, tt.body)
 				}
 			})
 		})
@@ -110,7 +141,9 @@ func TestEmpty(t *testing.T) {
 		for _, tt := range []struct {
 			at         netip.AddrPort
 			line, want string
-		}{{pythonAt, "GET /", "{}"}, {goiosAt, "GET /tunnels", "[]\n"}, {goiosAt, "GET /ready", ""}} {
+		}{{
+			pythonAt, "GET /", "{}",
+		}, {goiosAt, "GET /tunnels", "[]\n"}, {goiosAt, "GET /ready", ""}} {
 			if status, body := b.get(tt.at, tt.line); status != 200 || body != tt.want {
 				t.Errorf("%s: %d %q, want 200 %q", tt.line, status, body, tt.want)
 			}
@@ -124,32 +157,44 @@ func TestStart(t *testing.T) {
 	t.Parallel()
 	wrong := `{"error":"something went wrong during tunnel creation"}`
 	for name, tt := range map[string]struct {
-		start  func(b *bench, g *gadget) func(ctx context.Context, udid, address, connection string) (Tunnel, error)
+		start func(
+			b *bench, g *gadget,
+		) func(ctx context.Context, udid, address, connection string) (Tunnel, error)
 		status int
 		body   string
 		takes  time.Duration
 	}{
-		"made": {func(b *bench, g *gadget) func(context.Context, string, string, string) (Tunnel, error) {
+		"made": {func(b *bench, g *gadget) func(context.Context, string, string, string) (Tunnel,
+			error) {
 			return func(context.Context, string, string, string) (Tunnel, error) {
 				time.Sleep(3 * time.Second)
 				return b.keeper.add(g, udid), nil
 			}
-		}, 200, `{"interface":"usbmux-00008120-001A2D3E4F567890-USB","port":58034,"address":"` + aliasOf(udid, 0).String() + `"}`, 3 * time.Second},
-		"refused": {func(*bench, *gadget) func(context.Context, string, string, string) (Tunnel, error) {
+		}, 200, `{"interface":"usbmux-00008120-001A2D3E4F567890-USB","port":58034,"address":"` +
+			aliasOf(udid, 0).String() + `"}`, 3 * time.Second},
+		"refused": {func(*bench, *gadget) func(context.Context, string, string, string) (Tunnel,
+			error) {
 			return func(context.Context, string, string, string) (Tunnel, error) {
 				return Tunnel{}, errors.New("device is locked <&>")
 			}
 		}, 501, `{"error":{"exception":"device is locked <&>","traceback":""}}`, 0},
-		"too late": {func(*bench, *gadget) func(context.Context, string, string, string) (Tunnel, error) {
+		"too late": {func(*bench, *gadget) func(context.Context, string, string, string) (Tunnel,
+			error) {
 			return func(ctx context.Context, _, _, _ string) (Tunnel, error) {
 				<-ctx.Done()
 				return Tunnel{}, ctx.Err()
 			}
 		}, 404, wrong, time.Minute},
-		"lost at once": {func(b *bench, g *gadget) func(context.Context, string, string, string) (Tunnel, error) {
-			return func(context.Context, string, string, string) (Tunnel, error) { return g.tunnel(udid), nil }
+		"lost at once": {func(
+			b *bench, g *gadget,
+		) func(context.Context, string, string, string) (Tunnel, error) {
+			return func(context.Context, string, string, string) (Tunnel, error) {
+				return g.tunnel(udid), nil
+			}
 		}, 404, wrong, 0},
-		"without a list": {func(b *bench, g *gadget) func(context.Context, string, string, string) (Tunnel, error) {
+		"without a list": {func(
+			b *bench, g *gadget,
+		) func(context.Context, string, string, string) (Tunnel, error) {
 			return func(context.Context, string, string, string) (Tunnel, error) {
 				g.broken.Store(true)
 				return b.keeper.add(g, udid), nil
@@ -164,8 +209,10 @@ func TestStart(t *testing.T) {
 				b.keeper.start = tt.start(b, g)
 				begin := time.Now()
 				status, body := b.get(pythonAt, "GET /start-tunnel?udid="+udid)
-				if took := time.Since(begin); status != tt.status || body != tt.body || took != tt.takes {
-					t.Errorf("%d %s after %v\nwant %d %s after %v", status, body, took, tt.status, tt.body, tt.takes)
+				if took := time.Since(begin); status != tt.status || body != tt.body ||
+					took != tt.takes {
+					t.Errorf("%d %s after %v\nwant %d %s after %v", status, body, took, tt.status,
+						tt.body, tt.takes)
 				}
 			})
 		})
@@ -200,13 +247,17 @@ func TestRefusals(t *testing.T) {
 		t.Run(tt.headers, func(t *testing.T) {
 			t.Parallel()
 			bubble(t, nil, func(b *bench) {
-				for at, path := range map[netip.AddrPort]string{pythonAt: "/hello", goiosAt: "/health"} {
-					headers := strings.NewReplacer("HERE", at.String(), "PORT", fmt.Sprint(at.Port())).Replace(tt.headers)
+				for at, path := range map[netip.AddrPort]string{
+					pythonAt: "/hello", goiosAt: "/health",
+				} {
+					headers := strings.NewReplacer("HERE", at.String(), "PORT",
+						fmt.Sprint(at.Port())).Replace(tt.headers)
 					r, body := b.exchange(at, "GET "+path+" HTTP/1.1\r\n"+headers+"\r\n\r\n")
 					if r.StatusCode != tt.status {
 						t.Errorf("%s: %d %s, want %d", path, r.StatusCode, body, tt.status)
 					}
-					if r.StatusCode == 403 && body != `{"detail":"Forbidden"}` && body != "forbidden\n" {
+					if r.StatusCode == 403 && body != `{"detail":"Forbidden"}` &&
+						body != "forbidden\n" {
 						t.Errorf("%s is refused with %q", path, body)
 					}
 				}
@@ -221,11 +272,13 @@ func TestRefusedHasNoEffect(t *testing.T) {
 	bubble(t, nil, func(b *bench) {
 		b.plug(udid)
 		for _, path := range []string{"/shutdown", "/clear_tunnels", "/cancel?udid=" + udid} {
-			b.exchange(pythonAt, "GET "+path+" HTTP/1.1\r\nHost: 127.0.0.1:49151\r\nOrigin: http://evil.example\r\n\r\n")
+			b.exchange(pythonAt, "GET "+path+
+				" HTTP/1.1\r\nHost: 127.0.0.1:49151\r\nOrigin: http://evil.example\r\n\r\n")
 			b.exchange(goiosAt, "GET "+path+" HTTP/1.1\r\nHost: evil.example\r\n\r\n")
 		}
 		time.Sleep(time.Minute)
-		if status, body := b.get(pythonAt, "GET /"); status != 200 || !strings.Contains(body, udid) || b.keeper.calls != nil {
+		if status, body := b.get(pythonAt, "GET /"); status != 200 ||
+			!strings.Contains(body, udid) || b.keeper.calls != nil {
 			t.Errorf("%d %s, and the Manager was told %q", status, body, b.keeper.calls)
 		}
 	})
@@ -251,10 +304,15 @@ func TestToken(t *testing.T) {
 		t.Run(tt.header, func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(b *bench) { b.server.Token = "secret" }, func(b *bench) {
-				for at, path := range map[netip.AddrPort]string{pythonAt: "/hello", goiosAt: "/health"} {
-					r, body := b.exchange(at, "GET "+path+" HTTP/1.1\r\nHost: "+at.String()+"\r\n"+tt.header+"\r\n\r\n")
-					if r.StatusCode != tt.status || (r.Header.Get("WWW-Authenticate") == "Bearer") != (tt.status == 401) {
-						t.Errorf("%s: %d %s %v, want %d", path, r.StatusCode, body, r.Header, tt.status)
+				for at, path := range map[netip.AddrPort]string{
+					pythonAt: "/hello", goiosAt: "/health",
+				} {
+					r, body := b.exchange(at,
+						"GET "+path+" HTTP/1.1\r\nHost: "+at.String()+"\r\n"+tt.header+"\r\n\r\n")
+					if r.StatusCode != tt.status ||
+						(r.Header.Get("WWW-Authenticate") == "Bearer") != (tt.status == 401) {
+						t.Errorf("%s: %d %s %v, want %d", path, r.StatusCode, body, r.Header,
+							tt.status)
 					}
 				}
 			})
@@ -272,13 +330,16 @@ func TestTokenBeyondLoopback(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &Server{Manager: &keeper{}, Token: token, net: &network{listen: m.listen, dial: m.dial}}
+			s := &Server{
+				Manager: &keeper{}, Token: token, net: &network{listen: m.listen, dial: m.dial},
+			}
 			result := make(chan error, 1)
 			go func() { result <- s.Serve(context.Background(), l, nil) }()
 			synctest.Wait()
 			if token == "" {
 				if err := <-result; !errors.Is(err, ErrNotLoopback) || m.count() != 0 {
-					t.Errorf("Serve = %v with %d listeners left, want %v", err, m.count(), ErrNotLoopback)
+					t.Errorf("Serve = %v with %d listeners left, want %v", err, m.count(),
+						ErrNotLoopback)
 				}
 				continue
 			}
@@ -287,7 +348,8 @@ func TestTokenBeyondLoopback(t *testing.T) {
 				t.Errorf("List = %v, %v", list, err)
 			}
 			b := &bench{t: t, mesh: m}
-			if r, _ := b.exchange(netip.MustParseAddrPort("192.0.2.1:49151"), "GET /hello HTTP/1.1\r\nHost: farm.example\r\nAuthorization: Bearer secret\r\n\r\n"); r.StatusCode != 200 {
+			if r, _ := b.exchange(netip.MustParseAddrPort("192.0.2.1:49151"),
+				"GET /hello HTTP/1.1\r\nHost: farm.example\r\nAuthorization: Bearer secret\r\n\r\n"); r.StatusCode != 200 {
 				t.Errorf("status %d under another name, want 200", r.StatusCode)
 			}
 			s.Close()
@@ -310,7 +372,8 @@ func TestShutdown(t *testing.T) {
 		}, func(b *bench) {
 			g := b.plug(udid)
 			begin := time.Now()
-			if status, body := b.get(at, "GET /shutdown"); status != 200 || !strings.Contains(body, "hutting down") {
+			if status, body := b.get(at, "GET /shutdown"); status != 200 ||
+				!strings.Contains(body, "hutting down") {
 				t.Errorf("%v: %d %s", at, status, body)
 			}
 			err := <-b.result
@@ -346,7 +409,9 @@ func TestServeRefuses(t *testing.T) {
 		if err := (&Server{Manager: b.keeper}).Serve(context.Background(), nil, nil); err == nil {
 			t.Error("a server without a listener serves")
 		}
-		if err := (&Server{Manager: b.keeper, Upstreams: []string{"ftp://x"}}).Serve(context.Background(), b.listener(other), nil); err == nil {
+		if err := (&Server{Manager: b.keeper, Upstreams: []string{"ftp://x"}}).Serve(
+			context.Background(), b.listener(other), nil,
+		); err == nil {
 			t.Error("an impossible upstream is taken")
 		}
 	})
@@ -406,10 +471,12 @@ func TestSlowClient(t *testing.T) {
 func TestBodyLimit(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
-		if status, body := b.post(pythonAt, "POST /upstream", strings.Repeat(" ", maxRequest+1)); status != http.StatusRequestEntityTooLarge {
+		if status, body := b.post(pythonAt, "POST /upstream",
+			strings.Repeat(" ", maxRequest+1)); status != http.StatusRequestEntityTooLarge {
 			t.Errorf("%d %s, want %d", status, body, http.StatusRequestEntityTooLarge)
 		}
-		r, _ := b.exchange(pythonAt, "GET / HTTP/1.1\r\nHost: 127.0.0.1:49151\r\nX: "+strings.Repeat("x", 8*maxHeader)+"\r\n\r\n")
+		r, _ := b.exchange(pythonAt, "GET / HTTP/1.1\r\nHost: 127.0.0.1:49151\r\nX: "+
+			strings.Repeat("x", 8*maxHeader)+"\r\n\r\n")
 		if r.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 			t.Errorf("status %d for large headers", r.StatusCode)
 		}

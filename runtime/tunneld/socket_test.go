@@ -40,7 +40,8 @@ func TestSockets(t *testing.T) {
 	}
 	g, f := held()
 	buf := make([]byte, 1<<16)
-	t.Errorf("%d goroutines and %d files, before %d and %d\n%s", g, f, goroutines, files, buf[:runtime.Stack(buf, true)])
+	t.Errorf("%d goroutines and %d files, before %d and %d\n%s", g, f, goroutines, files,
+		buf[:runtime.Stack(buf, true)])
 }
 
 func local(t *testing.T) net.Listener {

@@ -148,7 +148,8 @@ func (u *upstreams) merge(
 	wg.Wait()
 	for _, list := range answers {
 		for _, e := range list {
-			all[e.UDID] = append(all[e.UDID], listed{Address: e.Address.String(), Port: e.RSDPort, Interface: e.Interface})
+			all[e.UDID] = append(all[e.UDID],
+				listed{Address: e.Address.String(), Port: e.RSDPort, Interface: e.Interface})
 		}
 	}
 }
@@ -196,10 +197,15 @@ func (r *run) changeUpstream(w http.ResponseWriter, q *http.Request) {
 		unprocessable(w, *wrong)
 		return
 	}
-	o := operation{Operation: "remove_upstream", URL: &s, Data: true, Message: "upstream " + s + " removed"}
+	o := operation{
+		Operation: "remove_upstream", URL: &s, Data: true, Message: "upstream " + s + " removed",
+	}
 	if q.Method == http.MethodPost {
 		if err := r.upstream.add(s); err != nil {
-			unprocessable(w, invalid{Type: "value_error", Loc: []any{"body", "url"}, Msg: "Value error, " + err.Error(), Input: link.Clip(s)})
+			unprocessable(w, invalid{
+				Type: "value_error", Loc: []any{"body", "url"}, Msg: "Value error, " + err.Error(),
+				Input: link.Clip(s),
+			})
 			return
 		}
 		o.Operation, o.Message = "add_upstream", "upstream "+s+" added"
@@ -215,19 +221,32 @@ func decodeUpstream(b []byte) (string, *invalid) {
 		return "", &invalid{Type: "missing", Loc: []any{"body"}, Msg: "Field required"}
 	}
 	if !json.Valid(b) {
-		return "", &invalid{Type: "json_invalid", Loc: []any{"body", 0}, Msg: "JSON decode error", Input: struct{}{}, Ctx: map[string]string{"error": "Expecting value"}}
+		return "", &invalid{
+			Type: "json_invalid", Loc: []any{"body", 0}, Msg: "JSON decode error",
+			Input: struct{}{}, Ctx: map[string]string{"error": "Expecting value"},
+		}
 	}
 	var body map[string]json.RawMessage
 	if json.Unmarshal(b, &body) != nil || body == nil {
-		return "", &invalid{Type: "model_attributes_type", Loc: []any{"body"}, Msg: "Input should be a valid dictionary or object to extract fields from", Input: json.RawMessage(b)}
+		return "", &invalid{
+			Type: "model_attributes_type", Loc: []any{"body"},
+			Msg:   "Input should be a valid dictionary or object to extract fields from",
+			Input: json.RawMessage(b),
+		}
 	}
 	raw, ok := body["url"]
 	if !ok {
-		return "", &invalid{Type: "missing", Loc: []any{"body", "url"}, Msg: "Field required", Input: json.RawMessage(b)}
+		return "", &invalid{
+			Type: "missing", Loc: []any{"body", "url"}, Msg: "Field required",
+			Input: json.RawMessage(b),
+		}
 	}
 	var s *string
 	if json.Unmarshal(raw, &s) != nil || s == nil {
-		return "", &invalid{Type: "string_type", Loc: []any{"body", "url"}, Msg: "Input should be a valid string", Input: raw}
+		return "", &invalid{
+			Type: "string_type", Loc: []any{"body", "url"}, Msg: "Input should be a valid string",
+			Input: raw,
+		}
 	}
 	return *s, nil
 }

@@ -39,7 +39,9 @@ func says(status int, body string) http.HandlerFunc {
 // TestUpstreamAPI has the rows of the table.
 func TestUpstreamAPI(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(b *bench) { b.server.Upstreams = []string{"http://127.0.0.1:9"} }, func(b *bench) {
+	bubble(t, func(b *bench) {
+		b.server.Upstreams = []string{"http://127.0.0.1:9"}
+	}, func(b *bench) {
 		var many strings.Builder
 		for n := range maxUpstreams - 2 {
 			fmt.Fprintf(&many, "http://127.0.0.1:%d ", n+100)
@@ -49,28 +51,67 @@ func TestUpstreamAPI(t *testing.T) {
 			status     int
 			want       string
 		}{
-			{"POST /upstream", `{"url":"http://127.0.0.1:50000"}`, 200, `{"operation":"add_upstream","url":"http://127.0.0.1:50000","data":true,"message":"upstream http://127.0.0.1:50000 added"}`},
-			{"POST /upstream", `{"url":"http://127.0.0.1:50000"}`, 200, `{"operation":"add_upstream","url":"http://127.0.0.1:50000","data":true,"message":"upstream http://127.0.0.1:50000 added"}`},
+			{
+				"POST /upstream", `{"url":"http://127.0.0.1:50000"}`, 200,
+				`{"operation":"add_upstream","url":"http://127.0.0.1:50000","data":true,"message":"upstream http://127.0.0.1:50000 added"}`,
+			},
+			{
+				"POST /upstream", `{"url":"http://127.0.0.1:50000"}`, 200,
+				`{"operation":"add_upstream","url":"http://127.0.0.1:50000","data":true,"message":"upstream http://127.0.0.1:50000 added"}`,
+			},
 			{"GET /upstream", "", 200, `["http://127.0.0.1:50000","http://127.0.0.1:9"]`},
-			{"DELETE /upstream", `{"url":"http://127.0.0.1:9"}`, 200, `{"operation":"remove_upstream","url":"http://127.0.0.1:9","data":true,"message":"upstream http://127.0.0.1:9 removed"}`},
-			{"DELETE /upstream", `{"url":"http://never"}`, 200, `{"operation":"remove_upstream","url":"http://never","data":true,"message":"upstream http://never removed"}`},
+			{
+				"DELETE /upstream", `{"url":"http://127.0.0.1:9"}`, 200,
+				`{"operation":"remove_upstream","url":"http://127.0.0.1:9","data":true,"message":"upstream http://127.0.0.1:9 removed"}`,
+			},
+			{
+				"DELETE /upstream", `{"url":"http://never"}`, 200,
+				`{"operation":"remove_upstream","url":"http://never","data":true,"message":"upstream http://never removed"}`,
+			},
 			{"GET /upstream", "", 200, `["http://127.0.0.1:50000"]`},
 			{"PUT /upstream", `{}`, 405, `{"detail":"Method Not Allowed"}`},
-			{"POST /upstream", "", 422, `{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}`},
-			{"DELETE /upstream", `{"URL":1}`, 422, `{"detail":[{"type":"missing","loc":["body","url"],"msg":"Field required","input":{"URL":1}}]}`},
-			{"POST /upstream", `{"url":5}`, 422, `{"detail":[{"type":"string_type","loc":["body","url"],"msg":"Input should be a valid string","input":5}]}`},
-			{"POST /upstream", `{"url":null}`, 422, `{"detail":[{"type":"string_type","loc":["body","url"],"msg":"Input should be a valid string","input":null}]}`},
-			{"POST /upstream", `["x"]`, 422, `{"detail":[{"type":"model_attributes_type","loc":["body"],"msg":"Input should be a valid dictionary or object to extract fields from","input":["x"]}]}`},
-			{"POST /upstream", `{"url`, 422, `{"detail":[{"type":"json_invalid","loc":["body",0],"msg":"JSON decode error","input":{},"ctx":{"error":"Expecting value"}}]}`},
-			{"POST /upstream", `{"url":"file:///etc/passwd"}`, 422, `{"detail":[{"type":"value_error","loc":["body","url"],"msg":"Value error, upstream \"file:///etc/passwd\": not an http://HOST:PORT","input":"file:///etc/passwd"}]}`},
-			{"POST /upstream", `{"url":"http://user:pass@x"}`, 422, `{"detail":[{"type":"value_error","loc":["body","url"],"msg":"Value error, upstream \"http://user:pass@x\": not an http://HOST:PORT","input":"http://user:pass@x"}]}`},
+			{
+				"POST /upstream", "", 422,
+				`{"detail":[{"type":"missing","loc":["body"],"msg":"Field required","input":null}]}`,
+			},
+			{
+				"DELETE /upstream", `{"URL":1}`, 422,
+				`{"detail":[{"type":"missing","loc":["body","url"],"msg":"Field required","input":{"URL":1}}]}`,
+			},
+			{
+				"POST /upstream", `{"url":5}`, 422,
+				`{"detail":[{"type":"string_type","loc":["body","url"],"msg":"Input should be a valid string","input":5}]}`,
+			},
+			{
+				"POST /upstream", `{"url":null}`, 422,
+				`{"detail":[{"type":"string_type","loc":["body","url"],"msg":"Input should be a valid string","input":null}]}`,
+			},
+			{
+				"POST /upstream", `["x"]`, 422,
+				`{"detail":[{"type":"model_attributes_type","loc":["body"],"msg":"Input should be a valid dictionary or object to extract fields from","input":["x"]}]}`,
+			},
+			{
+				"POST /upstream", `{"url`, 422,
+				`{"detail":[{"type":"json_invalid","loc":["body",0],"msg":"JSON decode error","input":{},"ctx":{"error":"Expecting value"}}]}`,
+			},
+			{
+				"POST /upstream", `{"url":"file:///etc/passwd"}`, 422,
+				`{"detail":[{"type":"value_error","loc":["body","url"],"msg":"Value error, upstream \"file:///etc/passwd\": not an http://HOST:PORT","input":"file:///etc/passwd"}]}`,
+			},
+			{
+				"POST /upstream", `{"url":"http://user:pass@x"}`, 422,
+				`{"detail":[{"type":"value_error","loc":["body","url"],"msg":"Value error, upstream \"http://user:pass@x\": not an http://HOST:PORT","input":"http://user:pass@x"}]}`,
+			},
 		} {
-			if status, got := b.post(pythonAt, tt.line, tt.body); status != tt.status || got != tt.want {
-				t.Errorf("%s %s = %d %s\nwant %d %s", tt.line, tt.body, status, got, tt.status, tt.want)
+			if status, got := b.post(pythonAt, tt.line, tt.body); status != tt.status ||
+				got != tt.want {
+				t.Errorf("%s %s = %d %s\nwant %d %s", tt.line, tt.body, status, got, tt.status,
+					tt.want)
 			}
 		}
 		for n := range maxUpstreams {
-			status, _ := b.post(pythonAt, "POST /upstream", fmt.Sprintf(`{"url":"http://127.0.0.1:%d"}`, n+1000))
+			status, _ := b.post(pythonAt, "POST /upstream",
+				fmt.Sprintf(`{"url":"http://127.0.0.1:%d"}`, n+1000))
 			if want := n < maxUpstreams-1; (status == 200) != want {
 				t.Errorf("upstream %d: status %d", n+2, status)
 			}
@@ -85,9 +126,13 @@ func TestUpstreamMerge(t *testing.T) {
 	bubble(t, nil, func(b *bench) {
 		b.plug(udid)
 		for port, h := range map[string]http.HandlerFunc{
-			"1001": says(200, `{"`+udid+`":[{"tunnel-address":"fd00::2","tunnel-port":2,"interface":"two"}],"zz":[{"tunnel-address":"fd00::3","tunnel-port":3,"interface":"three"},{"tunnel-address":"fd00::4","tunnel-port":4,"interface":""}]}`),
-			"1002": says(500, `{"x":[{"tunnel-address":"fd00::5","tunnel-port":5,"interface":""}]}`),
-			"1003": says(200, `{"x":[{"tunnel-address":"nowhere","tunnel-port":5,"interface":""}]}`),
+			"1001": says(200,
+				`{"`+udid+
+					`":[{"tunnel-address":"fd00::2","tunnel-port":2,"interface":"two"}],"zz":[{"tunnel-address":"fd00::3","tunnel-port":3,"interface":"three"},{"tunnel-address":"fd00::4","tunnel-port":4,"interface":""}]}`),
+			"1002": says(500,
+				`{"x":[{"tunnel-address":"fd00::5","tunnel-port":5,"interface":""}]}`),
+			"1003": says(200,
+				`{"x":[{"tunnel-address":"nowhere","tunnel-port":5,"interface":""}]}`),
 			"1004": says(200, `<html>`),
 			"1005": func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() },
 			"1006": func(w http.ResponseWriter, q *http.Request) {
@@ -104,7 +149,8 @@ func TestUpstreamMerge(t *testing.T) {
 		if took := time.Since(begin); took != upstreamTimeout {
 			t.Errorf("GET / takes %v, want %v", took, upstreamTimeout)
 		}
-		want := `{"` + udid + `":[{"tunnel-address":"` + aliasOf(udid, 0).String() + `","tunnel-port":58034,"interface":"usbmux-` + udid + `-USB"},` +
+		want := `{"` + udid + `":[{"tunnel-address":"` + aliasOf(udid,
+			0).String() + `","tunnel-port":58034,"interface":"usbmux-` + udid + `-USB"},` +
 			`{"tunnel-address":"fd00::2","tunnel-port":2,"interface":"two"}],` +
 			`"zz":[{"tunnel-address":"fd00::3","tunnel-port":3,"interface":"three"},{"tunnel-address":"fd00::4","tunnel-port":4,"interface":""}]}`
 		if body != want {
@@ -142,7 +188,9 @@ func TestUpstreamCircle(t *testing.T) {
 // TestUpstreamItself has a server named as its own upstream, in all ways.
 func TestUpstreamItself(t *testing.T) {
 	t.Parallel()
-	at := func(text string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text)) }
+	at := func(text string) net.Addr {
+		return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text))
+	}
 	for _, test := range []struct {
 		url, at string
 		want    bool
@@ -198,15 +246,19 @@ func TestUpstreamItself(t *testing.T) {
 // TestUpstreamVia asks nobody for a request of our own that comes back.
 func TestUpstreamVia(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(b *bench) { b.server.Upstreams = []string{"http://127.0.0.1:1001/base/"} }, func(b *bench) {
+	bubble(t, func(b *bench) {
+		b.server.Upstreams = []string{"http://127.0.0.1:1001/base/"}
+	}, func(b *bench) {
 		var path, via string
 		defer b.other("127.0.0.1:1001", func(w http.ResponseWriter, q *http.Request) {
 			path, via = q.URL.Path, q.Header.Get("Via")
-			_, body := b.exchange(pythonAt, "GET / HTTP/1.1\r\nHost: 127.0.0.1:49151\r\nVia: 1.1 other, "+via+"\r\n\r\n")
+			_, body := b.exchange(pythonAt,
+				"GET / HTTP/1.1\r\nHost: 127.0.0.1:49151\r\nVia: 1.1 other, "+via+"\r\n\r\n")
 			io.WriteString(w, body)
 		})()
 		list, err := b.client(PythonAddress).List(context.Background())
-		if err != nil || len(list) != 0 || path != "/base/" || !strings.HasPrefix(via, "1.1 imdlua-") {
+		if err != nil || len(list) != 0 || path != "/base/" ||
+			!strings.HasPrefix(via, "1.1 imdlua-") {
 			t.Errorf("List = %v, %v; asked for %q with Via %q", list, err, path, via)
 		}
 	})

@@ -177,7 +177,9 @@ func decodeTunnels(b []byte) ([]Entry, error) {
 		}
 		if t.Userspace {
 			if e.RelayPort = t.RelayPort; e.RelayPort == 0 {
-				return nil, answerError(fmt.Errorf("device %q: userspaceTun without a port", link.Clip(t.UDID)))
+				return nil, answerError(
+					fmt.Errorf("device %q: userspaceTun without a port", link.Clip(t.UDID)),
+				)
 			}
 		}
 		list = append(list, e)
@@ -221,7 +223,9 @@ func decodeStarted(udid string, b []byte) (Entry, error) {
 
 func bounded(list []Entry) ([]Entry, error) {
 	if len(list) > maxListed {
-		return nil, answerError(fmt.Errorf("%d tunnels, over the limit of %d", len(list), maxListed))
+		return nil, answerError(
+			fmt.Errorf("%d tunnels, over the limit of %d", len(list), maxListed),
+		)
 	}
 	return list, nil
 }
@@ -233,7 +237,9 @@ func newEntry(api API, udid, address string, port uint16) (Entry, error) {
 	case udid == "":
 		return Entry{}, answerError(errors.New("tunnel without a device"))
 	case err != nil:
-		return Entry{}, answerError(fmt.Errorf("device %q: address %q is none", link.Clip(udid), link.Clip(address)))
+		return Entry{}, answerError(
+			fmt.Errorf("device %q: address %q is none", link.Clip(udid), link.Clip(address)),
+		)
 	case port == 0:
 		return Entry{}, answerError(fmt.Errorf("device %q: no port", link.Clip(udid)))
 	}
@@ -286,7 +292,9 @@ func (e *Error) Error() string {
 		b.WriteString(" " + link.Clip(e.Address))
 	}
 	if e.Status != 0 {
-		b.WriteString(": " + strings.TrimSpace(strconv.Itoa(e.Status)+" "+http.StatusText(e.Status)))
+		b.WriteString(
+			": " + strings.TrimSpace(strconv.Itoa(e.Status)+" "+http.StatusText(e.Status)),
+		)
 	}
 	if e.Text != "" {
 		b.WriteString(": " + link.Clip(e.Text))
@@ -307,7 +315,8 @@ func (e *Error) Is(target error) bool {
 	case fs.ErrPermission:
 		return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
 	case fs.ErrNotExist:
-		return e.Op == "start" && (e.Status == http.StatusNotFound || e.Status == http.StatusNotImplemented)
+		return e.Op == "start" &&
+			(e.Status == http.StatusNotFound || e.Status == http.StatusNotImplemented)
 	}
 	return false
 }

@@ -23,12 +23,15 @@ func TestPreamble(t *testing.T) {
 	if got := appendPreamble(nil, tunnelAddress, 58034); !reflect.DeepEqual(got, want) {
 		t.Errorf("appendPreamble = % x, want % x", got, want)
 	}
-	if to, port, err := decodePreamble(want); err != nil || to != tunnelAddress.As16() || port != 58034 {
+	if to, port, err := decodePreamble(want); err != nil || to != tunnelAddress.As16() ||
+		port != 58034 {
 		t.Errorf("decodePreamble(% x) = %x, %d, %v", want, to, port, err)
 	}
 	for name, bad := range map[string]string{
-		"short": preambleHex[:38], "long": preambleHex + "00", "port 0": preambleHex[:32] + "00000000",
-		"port 65536": preambleHex[:32] + "00000100", "big-endian": preambleHex[:32] + "0000e2b2", "empty": "",
+		"short": preambleHex[:38], "long": preambleHex + "00",
+		"port 0":     preambleHex[:32] + "00000000",
+		"port 65536": preambleHex[:32] + "00000100", "big-endian": preambleHex[:32] + "0000e2b2",
+		"empty": "",
 	} {
 		b, err := hex.DecodeString(bad)
 		if err != nil {
@@ -42,7 +45,10 @@ func TestPreamble(t *testing.T) {
 
 // entry is what the decoders should make of something.
 func entry(api API, id, address string, port, relay uint16, label string) Entry {
-	return Entry{UDID: id, Address: netip.MustParseAddr(address), RSDPort: port, RelayPort: relay, Interface: label, API: api}
+	return Entry{
+		UDID: id, Address: netip.MustParseAddr(address), RSDPort: port, RelayPort: relay,
+		Interface: label, API: api,
+	}
 }
 
 // TestDecode has the bodies of the sheet, and what other versions send.
@@ -62,7 +68,10 @@ func TestDecode(t *testing.T) {
 		"several": {
 			decodeList,
 			`{"b":[{"tunnel-address":"fd00::2","tunnel-port":2,"interface":"x","new":1},{"tunnel-address":"fd00::1","tunnel-port":1,"interface":"y"}],"a":[],"A":[{"tunnel-address":"fe80::1%en5","tunnel-port":65535,"interface":"fe80::1%en5"}]}`,
-			[]Entry{entry(Python, "A", "fe80::1%en5", 65535, 0, "fe80::1%en5"), entry(Python, "b", "fd00::2", 2, 0, "x"), entry(Python, "b", "fd00::1", 1, 0, "y")},
+			[]Entry{
+				entry(Python, "A", "fe80::1%en5", 65535, 0, "fe80::1%en5"),
+				entry(Python, "b", "fd00::2", 2, 0, "x"), entry(Python, "b", "fd00::1", 1, 0, "y"),
+			},
 		},
 		"none": {decodeList, `{}`, nil},
 		"go-ios": {
@@ -93,7 +102,8 @@ func TestDecode(t *testing.T) {
 
 func TestDecodeBad(t *testing.T) {
 	t.Parallel()
-	many := "[" + strings.Repeat(`{"address":"::1","rsdPort":1,"udid":"u"},`, maxListed) + `{"address":"::1","rsdPort":1,"udid":"u"}]`
+	many := "[" + strings.Repeat(`{"address":"::1","rsdPort":1,"udid":"u"},`, maxListed) +
+		`{"address":"::1","rsdPort":1,"udid":"u"}]`
 	for _, tt := range []struct {
 		decode     func([]byte) ([]Entry, error)
 		body, text string
@@ -104,19 +114,41 @@ func TestDecodeBad(t *testing.T) {
 		{decodeList, `null`, "null"},
 		{decodeList, `{"detail":"Not Found"}`, "cannot unmarshal string"},
 		{decodeList, `{"u":[{"tunnel-port":1,"interface":"x"}]}`, `device "u": address "" is none`},
-		{decodeList, `{"u":[{"tunnel-address":"localhost","tunnel-port":1}]}`, `address "localhost" is none`},
+		{
+			decodeList, `{"u":[{"tunnel-address":"localhost","tunnel-port":1}]}`,
+			`address "localhost" is none`,
+		},
 		{decodeList, `{"u":[{"tunnel-address":"::1"}]}`, `device "u": no port`},
-		{decodeList, `{"u":[{"tunnel-address":"::1","tunnel-port":65536}]}`, "cannot unmarshal number 65536"},
-		{decodeList, `{"u":[{"tunnel-address":"::1","tunnel-port":-1}]}`, "cannot unmarshal number -1"},
-		{decodeList, `{"u":[{"tunnel-address":"::1","tunnel-port":"1"}]}`, "cannot unmarshal string"},
+		{
+			decodeList, `{"u":[{"tunnel-address":"::1","tunnel-port":65536}]}`,
+			"cannot unmarshal number 65536",
+		},
+		{
+			decodeList, `{"u":[{"tunnel-address":"::1","tunnel-port":-1}]}`,
+			"cannot unmarshal number -1",
+		},
+		{
+			decodeList, `{"u":[{"tunnel-address":"::1","tunnel-port":"1"}]}`,
+			"cannot unmarshal string",
+		},
 		{decodeList, `{"":[{"tunnel-address":"::1","tunnel-port":1}]}`, "without a device"},
 		{decodeTunnels, `{}`, "cannot unmarshal object"},
 		{decodeTunnels, `[{"address":"::1","rsdPort":1}]`, "without a device"},
-		{decodeTunnels, `[{"address":"::1","rsdPort":1,"udid":"u","userspaceTun":true}]`, "userspaceTun without a port"},
+		{
+			decodeTunnels, `[{"address":"::1","rsdPort":1,"udid":"u","userspaceTun":true}]`,
+			"userspaceTun without a port",
+		},
 		{decodeTunnels, many, "4097 tunnels, over the limit of 4096"},
 		{decodeRegistry, `{}`, `no "tunnels"`},
-		{decodeRegistry, `{"tunnels":{"u":{"address":"::1","rsdPort":"1"}}}`, "cannot unmarshal string"},
-		{func(b []byte) ([]Entry, error) { e, err := decodeStarted("u", b); return []Entry{e}[:0], err }, `{"address":"x","port":1}`, `address "x" is none`},
+		{
+			decodeRegistry, `{"tunnels":{"u":{"address":"::1","rsdPort":"1"}}}`,
+			"cannot unmarshal string",
+		},
+		{func(b []byte) ([]Entry, error) {
+			e, err := decodeStarted("u",
+				b)
+			return []Entry{e}[:0], err
+		}, `{"address":"x","port":1}`, `address "x" is none`},
 	} {
 		body := tt.body[:min(len(tt.body), 100)]
 		list, err := tt.decode([]byte(tt.body))
@@ -146,13 +178,27 @@ func TestError(t *testing.T) {
 		permission bool
 		exist      bool
 	}{
-		{&Error{Op: "list", Address: "h:1", Status: 401}, "tunneld: list h:1: 401 Unauthorized", true, false},
-		{&Error{Op: "start", Address: "h:1", Status: 501, Text: "task not created"}, "tunneld: start h:1: 501 Not Implemented: task not created", false, true},
-		{&Error{Op: "list", Address: "h:1", Status: 404}, "tunneld: list h:1: 404 Not Found", false, false},
-		{&Error{Op: "find", Err: fmt.Errorf("no tunnel: %w", fs.ErrNotExist)}, "tunneld: find: no tunnel: file does not exist", false, true},
+		{
+			&Error{Op: "list", Address: "h:1", Status: 401}, "tunneld: list h:1: 401 Unauthorized",
+			true, false,
+		},
+		{
+			&Error{Op: "start", Address: "h:1", Status: 501, Text: "task not created"},
+			"tunneld: start h:1: 501 Not Implemented: task not created", false, true,
+		},
+		{
+			&Error{Op: "list", Address: "h:1", Status: 404}, "tunneld: list h:1: 404 Not Found",
+			false, false,
+		},
+		{
+			&Error{Op: "find", Err: fmt.Errorf("no tunnel: %w", fs.ErrNotExist)},
+			"tunneld: find: no tunnel: file does not exist", false, true,
+		},
 		{&Error{Op: "list", Address: "h:1", Status: 999}, "tunneld: list h:1: 999", false, false},
 	} {
-		if got := tt.err.Error(); got != tt.want || errors.Is(tt.err, fs.ErrPermission) != tt.permission || errors.Is(tt.err, fs.ErrNotExist) != tt.exist {
+		if got := tt.err.Error(); got != tt.want ||
+			errors.Is(tt.err, fs.ErrPermission) != tt.permission ||
+			errors.Is(tt.err, fs.ErrNotExist) != tt.exist {
 			t.Errorf("%+v: %q, want %q", tt.err, got, tt.want)
 		}
 	}
@@ -177,18 +223,20 @@ func FuzzAnswers(f *testing.F) {
 	for _, s := range []string{
 		`{"u":[{"tunnel-address":"fd00::1","tunnel-port":1,"interface":"x"}]}`,
 		`[{"address":"fd00::1","rsdPort":1,"udid":"u","userspaceTun":true,"userspaceTunPort":2}]`,
-		`{"tunnels":{"u":{"address":"fd00::1","rsdPort":1}}}`, `{"interface":"x","port":1,"address":"::1"}`, `null`, `{"url":"x"}`,
+		`{"tunnels":{"u":{"address":"fd00::1","rsdPort":1}}}`,
+		`{"interface":"x","port":1,"address":"::1"}`, `null`, `{"url":"x"}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, decode := range []func([]byte) ([]Entry, error){decodeList, decodeTunnels, decodeRegistry, func(b []byte) ([]Entry, error) {
-			e, err := decodeStarted("u", b)
-			if err != nil {
-				return nil, err
-			}
-			return []Entry{e}, nil
-		}} {
+		for _, decode := range []func([]byte) ([]Entry, error){decodeList, decodeTunnels,
+			decodeRegistry, func(b []byte) ([]Entry, error) {
+				e, err := decodeStarted("u", b)
+				if err != nil {
+					return nil, err
+				}
+				return []Entry{e}, nil
+			}} {
 			list, err := decode(b)
 			if err != nil && (list != nil || !errors.Is(err, ErrAnswer)) {
 				t.Fatalf("decode(%q) = %+v, %v", b, list, err)

@@ -71,7 +71,9 @@ func parseUnix(p string) (network, address string, err error) {
 func parseTCP(s string) (network, address string, err error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return "", "", errors.New("want host:port, [ipv6]:port, a path, UNIX:path or tcp://host:port")
+		return "", "", errors.New(
+			"want host:port, [ipv6]:port, a path, UNIX:path or tcp://host:port",
+		)
 	}
 	if strings.ContainsAny(host, "/\\ \x00") {
 		return "", "", fmt.Errorf("%q is no host name", host)

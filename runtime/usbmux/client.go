@@ -144,7 +144,9 @@ func checkTag(f frame) error {
 }
 
 // call makes one request that is answered with a dictionary.
-func (c *Client) call(ctx context.Context, op, subject, message string, args plist.Dict) (plist.Dict, error) {
+func (c *Client) call(
+	ctx context.Context, op, subject, message string, args plist.Dict,
+) (plist.Dict, error) {
 	r, err := c.exchange(ctx, op, subject, message, args)
 	return r.Dict, err
 }
@@ -158,7 +160,9 @@ func (c *Client) do(ctx context.Context, op, subject, message string, args plist
 	return err
 }
 
-func (c *Client) exchange(ctx context.Context, op, subject, message string, args plist.Dict) (reply, error) {
+func (c *Client) exchange(
+	ctx context.Context, op, subject, message string, args plist.Dict,
+) (reply, error) {
 	conn, err := c.open(ctx, message, args)
 	if err != nil {
 		return reply{}, &Error{Op: op, Subject: subject, Err: err}
@@ -201,7 +205,8 @@ func (c *Client) List(ctx context.Context) ([]Entry, error) {
 // multiplexer itself, without anything between; it lives until it is closed.
 func (c *Client) Connect(ctx context.Context, deviceID uint32, port uint16) (net.Conn, error) {
 	subject := fmt.Sprintf("device %d port %d", deviceID, port)
-	conn, err := c.open(ctx, "Connect", plist.Dict{"DeviceID": int64(deviceID), "PortNumber": int64(swapPort(port))})
+	conn, err := c.open(ctx, "Connect",
+		plist.Dict{"DeviceID": int64(deviceID), "PortNumber": int64(swapPort(port))})
 	if err != nil {
 		return nil, &Error{Op: "connect", Subject: subject, Err: err}
 	}
@@ -247,7 +252,9 @@ func (c *Client) ReadPairRecord(ctx context.Context, id string) ([]byte, error) 
 
 // SavePairRecord stores a pair record. With the id of the device that it is
 // for, the multiplexer tells its listeners; 0 leaves that out.
-func (c *Client) SavePairRecord(ctx context.Context, id string, deviceID uint32, data []byte) error {
+func (c *Client) SavePairRecord(
+	ctx context.Context, id string, deviceID uint32, data []byte,
+) error {
 	args := plist.Dict{"PairRecordID": id, "PairRecordData": data}
 	if deviceID != 0 {
 		args["DeviceID"] = int64(deviceID)
@@ -282,7 +289,9 @@ func (c *Client) ListListeners(ctx context.Context) ([]ListenerInfo, error) {
 	for _, v := range list {
 		item, ok := v.(plist.Dict)
 		if !ok {
-			return nil, &Error{Op: "list listeners", Err: link.Malformed("a listener is not a dictionary")}
+			return nil, &Error{
+				Op: "list listeners", Err: link.Malformed("a listener is not a dictionary"),
+			}
 		}
 		var l ListenerInfo
 		l.ID, _ = item.String("ID String")

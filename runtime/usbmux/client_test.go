@@ -36,27 +36,53 @@ func scripted(answer string, hang bool) link.DialFunc {
 
 // calls is every request of a Client.
 var calls = map[string]func(context.Context, *Client) error{
-	"list":           func(ctx context.Context, c *Client) error { _, err := c.List(ctx); return err },
-	"connect":        func(ctx context.Context, c *Client) error { _, err := c.Connect(ctx, 3, 1); return err },
-	"buid":           func(ctx context.Context, c *Client) error { _, err := c.BUID(ctx); return err },
-	"read record":    func(ctx context.Context, c *Client) error { _, err := c.ReadPairRecord(ctx, "x"); return err },
-	"save record":    func(ctx context.Context, c *Client) error { return c.SavePairRecord(ctx, "x", 3, []byte("x")) },
-	"delete record":  func(ctx context.Context, c *Client) error { return c.DeletePairRecord(ctx, "x") },
-	"list listeners": func(ctx context.Context, c *Client) error { _, err := c.ListListeners(ctx); return err },
-	"listen":         func(ctx context.Context, c *Client) error { _, err := c.Listen(ctx); return err },
+	"list": func(ctx context.Context, c *Client) error {
+		_, err := c.List(ctx)
+		return err
+	},
+	"connect": func(ctx context.Context, c *Client) error {
+		_, err := c.Connect(ctx, 3,
+			1)
+		return err
+	},
+	"buid": func(ctx context.Context, c *Client) error {
+		_, err := c.BUID(ctx)
+		return err
+	},
+	"read record": func(ctx context.Context, c *Client) error {
+		_, err := c.ReadPairRecord(ctx,
+			"x")
+		return err
+	},
+	"save record": func(ctx context.Context, c *Client) error {
+		return c.SavePairRecord(ctx, "x",
+			3, []byte("x"))
+	},
+	"delete record": func(ctx context.Context, c *Client) error {
+		return c.DeletePairRecord(ctx,
+			"x")
+	},
+	"list listeners": func(ctx context.Context, c *Client) error {
+		_, err := c.ListListeners(ctx)
+		return err
+	},
+	"listen": func(ctx context.Context, c *Client) error { _, err := c.Listen(ctx); return err },
 }
 
 func TestClientAgainstBadAnswers(t *testing.T) {
 	t.Parallel()
 	dict := func(d plist.Dict) string { return string(plistBytes(1, d)) }
 	answers := map[string]string{
-		"nothing":               "",
-		"half a header":         realBinary[:7],
-		"half a body":           realEmpty[:100],
-		"length 2":              "\x02\x00\x00\x00" + realBinary[4:],
-		"length over limit":     "\xff\xff\xff\xff" + realBinary[4:],
-		"junk property list":    string(appendFrame(nil, frame{version: 1, message: 8, body: []byte("junk")})),
-		"an array":              string(appendFrame(nil, frame{version: 1, message: 8, body: []byte("<plist><array/></plist>")})),
+		"nothing":           "",
+		"half a header":     realBinary[:7],
+		"half a body":       realEmpty[:100],
+		"length 2":          "\x02\x00\x00\x00" + realBinary[4:],
+		"length over limit": "\xff\xff\xff\xff" + realBinary[4:],
+		"junk property list": string(
+			appendFrame(nil, frame{version: 1, message: 8, body: []byte("junk")}),
+		),
+		"an array": string(appendFrame(nil,
+			frame{version: 1, message: 8, body: []byte("<plist><array/></plist>")})),
 		"refused in XML":        realRefuse[:12] + "\x01" + realRefuse[13:],
 		"refused in binary":     realBinary,
 		"short binary result":   string(binaryBytes(msgResult, 1, 0)),
@@ -67,14 +93,17 @@ func TestClientAgainstBadAnswers(t *testing.T) {
 		"tag of an event":       string(appendFrame(nil, resultFrame(1, 0, OK))),
 		"a refusal to another":  string(appendFrame(nil, resultFrame(1, requestTag+1, BadDevice))),
 		"number out of range":   dict(plist.Dict{"MessageType": "Result", "Number": int64(-1)}),
-		"wrong types":           dict(plist.Dict{"DeviceList": "x", "BUID": int64(1), "PairRecordData": "x", "ListenerList": true}),
+		"wrong types": dict(plist.Dict{
+			"DeviceList": "x", "BUID": int64(1), "PairRecordData": "x", "ListenerList": true,
+		}),
 	}
 	for name, answer := range answers {
 		for op, call := range calls {
 			t.Run(op+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					err := call(context.Background(), newClient(t, Options{Dial: scripted(answer, false)}))
+					err := call(context.Background(),
+						newClient(t, Options{Dial: scripted(answer, false)}))
 					var e *Error
 					if !errors.As(err, &e) {
 						t.Fatalf("error %v (%T), want an *Error", err, err)
@@ -82,8 +111,10 @@ func TestClientAgainstBadAnswers(t *testing.T) {
 					if name == "nothing" && !errors.Is(err, io.ErrUnexpectedEOF) {
 						t.Errorf("%v, want unexpected EOF", err)
 					}
-					ended := name == "nothing" || strings.HasPrefix(name, "half") || strings.HasPrefix(name, "refused")
-					malformed := errors.Is(err, link.ErrProtocol) || errors.As(err, new(*plist.Error))
+					ended := name == "nothing" || strings.HasPrefix(name, "half") ||
+						strings.HasPrefix(name, "refused")
+					malformed := errors.Is(err, link.ErrProtocol) ||
+						errors.As(err, new(*plist.Error))
 					if malformed == ended {
 						t.Errorf("%v: malformed = %v, want %v", err, malformed, !ended)
 					}
@@ -98,7 +129,9 @@ func TestClientAgainstBadAnswers(t *testing.T) {
 	ok := string(appendFrame(nil, resultFrame(1, 1, OK)))
 	for op, call := range calls {
 		err := call(testContext(t), newClient(t, Options{Dial: scripted(ok, false)}))
-		wantOK := map[string]bool{"connect": true, "save record": true, "delete record": true, "listen": true}[op]
+		wantOK := map[string]bool{
+			"connect": true, "save record": true, "delete record": true, "listen": true,
+		}[op]
 		if wantOK != (err == nil) {
 			t.Errorf("%s answered with OK alone: %v", op, err)
 		}
@@ -116,7 +149,10 @@ func TestClientContexts(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					dial := scripted("", true)
 					if dialHangs {
-						dial = func(ctx context.Context) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+						dial = func(ctx context.Context) (net.Conn, error) {
+							<-ctx.Done()
+							return nil, ctx.Err()
+						}
 					}
 					c := newClient(t, Options{Dial: dial})
 					ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -189,7 +225,8 @@ func TestListPassesOverBadEntries(t *testing.T) {
 	t.Parallel()
 	good := encodeEntry(newEntry(Attachment{UDID: testUDID}, 4))
 	nameless := encodeEntry(newEntry(Attachment{}, 5))
-	answer := plistBytes(requestTag, plist.Dict{"DeviceList": []any{"x", plist.Dict{}, nameless, good}})
+	answer := plistBytes(requestTag,
+		plist.Dict{"DeviceList": []any{"x", plist.Dict{}, nameless, good}})
 	list, err := newClient(t, Options{Dial: scripted(string(answer), false)}).List(testContext(t))
 	if err != nil || len(list) != 1 || list[0].UDID != testUDID {
 		t.Errorf("List = %+v, %v", list, err)
@@ -202,24 +239,35 @@ func TestListenerPassesOverBadEvents(t *testing.T) {
 	t.Parallel()
 	event := func(d plist.Dict) []byte { return plistBytes(0, d) }
 	bad := map[string][]byte{
-		"detached of an unknown device": event(plist.Dict{"MessageType": "Detached", "DeviceID": int64(9)}),
-		"paired of an unknown device":   event(plist.Dict{"MessageType": "Paired", "DeviceID": int64(9)}),
-		"detached without an id":        event(plist.Dict{"MessageType": "Detached"}),
-		"an id of 33 bits":              event(plist.Dict{"MessageType": "Detached", "DeviceID": int64(1<<32 + 1)}),
-		"binary detach":                 binaryBytes(msgDeviceRemove, 0, 9, 0, 0, 0),
-		"short binary detach":           binaryBytes(msgDeviceRemove, 0, 9),
-		"empty serial":                  event(encodeEntry(newEntry(Attachment{}, 9))),
-		"empty binary serial":           binaryBytes(msgDeviceAdd, 0, make([]byte, deviceAddSize)...),
-		"attached without properties":   event(plist.Dict{"MessageType": "Attached", "DeviceID": int64(9)}),
-		"no property list":              appendFrame(nil, frame{version: 1, message: msgPlist, body: []byte("junk")}),
-		"another result":                appendFrame(nil, resultFrame(1, requestTag, OK)),
+		"detached of an unknown device": event(
+			plist.Dict{"MessageType": "Detached", "DeviceID": int64(9)},
+		),
+		"paired of an unknown device": event(
+			plist.Dict{"MessageType": "Paired", "DeviceID": int64(9)},
+		),
+		"detached without an id": event(plist.Dict{"MessageType": "Detached"}),
+		"an id of 33 bits": event(
+			plist.Dict{"MessageType": "Detached", "DeviceID": int64(1<<32 + 1)},
+		),
+		"binary detach":       binaryBytes(msgDeviceRemove, 0, 9, 0, 0, 0),
+		"short binary detach": binaryBytes(msgDeviceRemove, 0, 9),
+		"empty serial":        event(encodeEntry(newEntry(Attachment{}, 9))),
+		"empty binary serial": binaryBytes(msgDeviceAdd, 0, make([]byte, deviceAddSize)...),
+		"attached without properties": event(
+			plist.Dict{"MessageType": "Attached", "DeviceID": int64(9)},
+		),
+		"no property list": appendFrame(nil,
+			frame{version: 1, message: msgPlist, body: []byte("junk")}),
+		"another result": appendFrame(nil, resultFrame(1, requestTag, OK)),
 	}
 	for name, bytes := range bad {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			good := mustEncode(versionPlist, Event{Attached, newEntry(Attachment{UDID: testUDID}, 1)})
+			good := mustEncode(versionPlist,
+				Event{Attached, newEntry(Attachment{UDID: testUDID}, 1)})
 			gone := mustEncode(versionPlist, Event{Detached, Entry{DeviceID: 1}})
-			answer := slices.Concat(appendFrame(nil, resultFrame(1, requestTag, OK)), good, bytes, bytes, gone)
+			answer := slices.Concat(appendFrame(nil, resultFrame(1, requestTag, OK)), good, bytes,
+				bytes, gone)
 			w := newClient(t, Options{Dial: scripted(string(answer), true)}).Watch()
 			defer w.Close()
 			for _, want := range []EventKind{Attached, Detached} {
@@ -237,11 +285,15 @@ func TestListenerFloods(t *testing.T) {
 	t.Parallel()
 	var flood []byte
 	for id := range uint32(maxKnown + 10) {
-		flood = append(flood, appendFrame(nil, frame{message: msgDeviceAdd, body: appendDeviceAdd(nil, Entry{DeviceID: id + 1, UDID: "x"})})...)
+		flood = append(flood, appendFrame(nil, frame{
+			message: msgDeviceAdd, body: appendDeviceAdd(nil, Entry{DeviceID: id + 1, UDID: "x"}),
+		})...)
 	}
 	ok := appendFrame(nil, resultFrame(1, requestTag, OK))
 	gone := mustEncode(versionPlist, Event{Detached, Entry{DeviceID: 1}})
-	l, err := newClient(t, Options{Dial: scripted(string(slices.Concat(ok, flood, gone)), false)}).Listen(testContext(t))
+	l, err := newClient(t, Options{
+		Dial: scripted(string(slices.Concat(ok, flood, gone)), false),
+	}).Listen(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +316,8 @@ func TestListenerResumesInsideFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := link.Pipe()
 		defer there.Close()
-		c := newClient(t, Options{Dial: func(context.Context) (net.Conn, error) { return here, nil }})
+		c := newClient(t,
+			Options{Dial: func(context.Context) (net.Conn, error) { return here, nil }})
 		// An event in front of the result, as a daemon with threads may send it.
 		early := mustEncode(versionPlist, Event{Attached, newEntry(Attachment{UDID: "early"}, 1)})
 		there.Write(append(early, appendFrame(nil, resultFrame(1, 1, OK))...))
@@ -339,8 +392,10 @@ func TestWatcherReconnects(t *testing.T) {
 		w := newClient(t, Options{Dial: dial}).Watch()
 		expect := func(kind EventKind, id uint32, udid string) {
 			t.Helper()
-			if ev, err := w.Next(ctx); err != nil || ev.Kind != kind || ev.Entry.DeviceID != id || ev.Entry.UDID != udid {
-				t.Fatalf("%v of %d %q, %v; want %v of %d %q", ev.Kind, ev.Entry.DeviceID, ev.Entry.UDID, err, kind, id, udid)
+			if ev, err := w.Next(ctx); err != nil || ev.Kind != kind || ev.Entry.DeviceID != id ||
+				ev.Entry.UDID != udid {
+				t.Fatalf("%v of %d %q, %v; want %v of %d %q", ev.Kind, ev.Entry.DeviceID,
+					ev.Entry.UDID, err, kind, id, udid)
 			}
 		}
 		expect(Attached, 1, "one")

@@ -121,7 +121,10 @@ func (m *Muxer) Attach(a Attachment) uint32 {
 // newEntry makes the properties that clients see; each key has a client that
 // fails without it.
 func newEntry(a Attachment, id uint32) Entry {
-	e := Entry{DeviceID: id, UDID: a.UDID, ConnectionType: USB, ProductID: a.ProductID, ConnectionSpeed: a.Speed}
+	e := Entry{
+		DeviceID: id, UDID: a.UDID, ConnectionType: USB, ProductID: a.ProductID,
+		ConnectionSpeed: a.Speed,
+	}
 	p := plist.Dict{"DeviceID": int64(id), "SerialNumber": a.UDID}
 	if a.Network {
 		e.ConnectionType, e.Address, e.ServiceName = Network, a.Address, a.ServiceName

@@ -21,8 +21,9 @@ const (
 // Entry is one device as a multiplexer lists it. A device that is reachable by
 // cable and by Wi-Fi has two entries with one UDID.
 type Entry struct {
-	DeviceID        uint32
-	UDID            string // the SerialNumber property; opaque, Wi-Fi only devices may show a MAC here
+	DeviceID uint32
+	// the SerialNumber property; opaque, Wi-Fi only devices may show a MAC here
+	UDID            string
 	ConnectionType  string // USB or Network
 	ProductID       uint16
 	ConnectionSpeed uint64 // bits a second
@@ -111,7 +112,9 @@ func deviceID(d plist.Dict) (uint32, bool) {
 // encodeEntry builds the Attached dictionary of e. libusbmuxd reads the id
 // from the properties, everybody else from beside them.
 func encodeEntry(e Entry) plist.Dict {
-	return plist.Dict{"MessageType": "Attached", "DeviceID": int64(e.DeviceID), "Properties": e.Properties}
+	return plist.Dict{
+		"MessageType": "Attached", "DeviceID": int64(e.DeviceID), "Properties": e.Properties,
+	}
 }
 
 // decodeEvent reads an event of either dialect. known is false for messages
@@ -193,15 +196,21 @@ func eventFrame(version uint32, ev Event) (frame, error) {
 		if ev.Kind == Attached {
 			return plistFrame(0, encodeEntry(ev.Entry))
 		}
-		return plistFrame(0, plist.Dict{"MessageType": ev.Kind.String(), "DeviceID": int64(ev.Entry.DeviceID)})
+		return plistFrame(0,
+			plist.Dict{"MessageType": ev.Kind.String(), "DeviceID": int64(ev.Entry.DeviceID)})
 	}
 	switch ev.Kind {
 	case Attached:
 		return frame{message: msgDeviceAdd, body: appendDeviceAdd(nil, ev.Entry)}, nil
 	case Detached:
-		return frame{message: msgDeviceRemove, body: binary.LittleEndian.AppendUint32(nil, ev.Entry.DeviceID)}, nil
+		return frame{
+			message: msgDeviceRemove,
+			body:    binary.LittleEndian.AppendUint32(nil, ev.Entry.DeviceID),
+		}, nil
 	}
-	return frame{message: msgDevicePaired, body: binary.LittleEndian.AppendUint32(nil, ev.Entry.DeviceID)}, nil
+	return frame{
+		message: msgDevicePaired, body: binary.LittleEndian.AppendUint32(nil, ev.Entry.DeviceID),
+	}, nil
 }
 
 // sockaddrSize is the size of a NetworkAddress: a sockaddr_storage.

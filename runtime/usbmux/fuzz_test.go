@@ -17,10 +17,16 @@ func FuzzClient(f *testing.F) {
 	ok := appendFrame(nil, resultFrame(1, requestTag, OK))
 	event := mustEncode(versionPlist, Event{Attached, newEntry(Attachment{UDID: testUDID}, 1)})
 	for _, seed := range [][]byte{
-		[]byte(realBinary), []byte(realEmpty), []byte(realRefuse), ok, slices.Concat(event, ok, event),
-		slices.Concat(ok, mustEncode(versionBinary, Event{Attached, Entry{DeviceID: 3, UDID: "x"}}), binaryBytes(msgDeviceRemove, 0, 3, 0, 0, 0)),
-		plistBytes(1, plist.Dict{"DeviceList": []any{encodeEntry(newEntry(Attachment{UDID: testUDID}, 4))}}),
-		plistBytes(1, plist.Dict{"BUID": "x", "PairRecordData": []byte("x"), "ListenerList": []any{plist.Dict{"ProgName": "x"}}}),
+		[]byte(realBinary), []byte(realEmpty), []byte(realRefuse), ok,
+		slices.Concat(event, ok, event),
+		slices.Concat(ok, mustEncode(versionBinary, Event{Attached, Entry{DeviceID: 3, UDID: "x"}}),
+			binaryBytes(msgDeviceRemove, 0, 3, 0, 0, 0)),
+		plistBytes(1,
+			plist.Dict{"DeviceList": []any{encodeEntry(newEntry(Attachment{UDID: testUDID}, 4))}}),
+		plistBytes(1, plist.Dict{
+			"BUID": "x", "PairRecordData": []byte("x"),
+			"ListenerList": []any{plist.Dict{"ProgName": "x"}},
+		}),
 	} {
 		f.Add(seed)
 	}
@@ -61,9 +67,11 @@ func FuzzMuxer(f *testing.F) {
 	for _, seed := range [][]byte{
 		ask("MessageType", "ListDevices"), ask("MessageType", "ReadBUID"),
 		ask("MessageType", "Listen", "ProgName", "x"), ask("MessageType", "ListListeners"),
-		ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber", int64(swapPort(echoPort))),
+		ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber",
+			int64(swapPort(echoPort))),
 		ask("MessageType", "ReadPairRecord", "PairRecordID", testUDID),
-		ask("MessageType", "SavePairRecord", "PairRecordID", "../x", "PairRecordData", []byte("<plist><dict/></plist>")),
+		ask("MessageType", "SavePairRecord", "PairRecordID", "../x", "PairRecordData",
+			[]byte("<plist><dict/></plist>")),
 		binaryBytes(msgListen, 7), binaryBytes(msgConnect, 7, 1, 0, 0, 0, 0xF2, 0x7E, 0, 0),
 	} {
 		f.Add(seed)

@@ -42,12 +42,15 @@ func TestListeners(t *testing.T) {
 		listeners, clients = append(listeners, l), append(clients, c)
 	}
 	infos, err := clients[0].ListListeners(ctx)
-	want := []ListenerInfo{{ID: "1-one", Program: "one", Version: 3}, {ID: "2-imdlua", Program: "imdlua", Version: 3}}
+	want := []ListenerInfo{
+		{ID: "1-one", Program: "one", Version: 3}, {ID: "2-imdlua", Program: "imdlua", Version: 3},
+	}
 	if err != nil || !reflect.DeepEqual(infos, want) {
 		t.Errorf("ListListeners = %+v, %v; want %+v", infos, err, want)
 	}
 	second := m.Attach(Attachment{UDID: "second"})
-	if err := clients[0].SavePairRecord(ctx, "second", second, []byte("<plist><dict/></plist>")); err != nil {
+	if err := clients[0].SavePairRecord(ctx, "second", second,
+		[]byte("<plist><dict/></plist>")); err != nil {
 		t.Fatal(err)
 	}
 	// Neither of these concerns a present device.
@@ -64,9 +67,13 @@ func TestListeners(t *testing.T) {
 			kind EventKind
 			id   uint32
 			udid string
-		}{{Attached, first, testUDID}, {Attached, second, "second"}, {Paired, second, "second"}, {Detached, first, testUDID}, {Attached, third, testUDID}} {
-			if ev := next(t, l); ev.Kind != want.kind || ev.Entry.DeviceID != want.id || ev.Entry.UDID != want.udid {
-				t.Errorf("listener %d: %v of %d %q, want %+v", i, ev.Kind, ev.Entry.DeviceID, ev.Entry.UDID, want)
+		}{{Attached, first, testUDID}, {
+			Attached, second, "second",
+		}, {Paired, second, "second"}, {Detached, first, testUDID}, {Attached, third, testUDID}} {
+			if ev := next(t, l); ev.Kind != want.kind || ev.Entry.DeviceID != want.id ||
+				ev.Entry.UDID != want.udid {
+				t.Errorf("listener %d: %v of %d %q, want %+v", i, ev.Kind, ev.Entry.DeviceID,
+					ev.Entry.UDID, want)
 			}
 		}
 	}
@@ -79,7 +86,8 @@ func TestRequestWhileListening(t *testing.T) {
 		m := newMuxer(t, MuxerOptions{})
 		conn, _ := pipeTo(m)(nil)
 		defer conn.Close()
-		conn.Write(append(ask("MessageType", "Listen"), plistBytes(6, plist.Dict{"MessageType": "ReadBUID"})...))
+		conn.Write(append(ask("MessageType", "Listen"),
+			plistBytes(6, plist.Dict{"MessageType": "ReadBUID"})...))
 		f1, _ := readFrame(conn, maxReply)
 		f2, err := readFrame(conn, maxReply)
 		r1, _, _, _ := decodeResult(f1)
@@ -141,13 +149,18 @@ func TestSlowListener(t *testing.T) {
 func TestListenerWithControlCharacters(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
-	body, err := plist.Encode(plist.Dict{"MessageType": "Listen", "ProgName": "a\x01b", "BundleID": "\uffff"}, plist.Binary)
+	body, err := plist.Encode(
+		plist.Dict{"MessageType": "Listen", "ProgName": "a\x01b", "BundleID": "\uffff"},
+		plist.Binary,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn, _ := pipeTo(m)(nil)
 	defer conn.Close()
-	conn.Write(appendFrame(nil, frame{version: versionPlist, message: msgPlist, tag: 1, body: body}))
+	conn.Write(
+		appendFrame(nil, frame{version: versionPlist, message: msgPlist, tag: 1, body: body}),
+	)
 	if _, err := readFrame(conn, maxReply); err != nil {
 		t.Fatal(err)
 	}
@@ -204,20 +217,28 @@ func TestBadEvents(t *testing.T) {
 	t.Parallel()
 	properties := plist.Dict{"SerialNumber": "x", "DeviceID": int64(5)}
 	for name, bad := range map[string]frame{
-		"no plist":           odd([]byte("hi")),
-		"empty":              odd(nil),
-		"list":               odd([]byte("<plist><array/></plist>")),
-		"no properties":      oddPlist(t, plist.Dict{"MessageType": "Attached", "DeviceID": int64(5)}),
-		"no id":              oddPlist(t, plist.Dict{"MessageType": "Attached", "Properties": plist.Dict{}}),
-		"wrong types":        oddPlist(t, plist.Dict{"MessageType": "Attached", "DeviceID": "5", "Properties": "x"}),
-		"detached nothing":   oddPlist(t, plist.Dict{"MessageType": "Detached"}),
-		"paired nothing":     oddPlist(t, plist.Dict{"MessageType": "Paired", "DeviceID": int64(0)}),
-		"huge":               oddPlist(t, plist.Dict{"MessageType": "Attached", "DeviceID": int64(5), "Properties": properties, "x": make([]byte, 1<<20)}),
+		"no plist": odd([]byte("hi")),
+		"empty":    odd(nil),
+		"list":     odd([]byte("<plist><array/></plist>")),
+		"no properties": oddPlist(t,
+			plist.Dict{"MessageType": "Attached", "DeviceID": int64(5)}),
+		"no id": oddPlist(t,
+			plist.Dict{"MessageType": "Attached", "Properties": plist.Dict{}}),
+		"wrong types": oddPlist(t,
+			plist.Dict{"MessageType": "Attached", "DeviceID": "5", "Properties": "x"}),
+		"detached nothing": oddPlist(t, plist.Dict{"MessageType": "Detached"}),
+		"paired nothing": oddPlist(t,
+			plist.Dict{"MessageType": "Paired", "DeviceID": int64(0)}),
+		"huge": oddPlist(t, plist.Dict{
+			"MessageType": "Attached", "DeviceID": int64(5), "Properties": properties,
+			"x": make([]byte, 1<<20),
+		}),
 		"binary, cut short":  {message: msgDeviceAdd, body: []byte{1}},
 		"binary, no id":      {message: msgDeviceRemove},
 		"result of an error": resultFrame(versionPlist, 0, BadDevice),
 	} {
-		c := newClient(t, Options{Dial: speaker(resultFrame(versionPlist, requestTag, OK), attached(t, 1), bad, attached(t, 2))})
+		c := newClient(t, Options{Dial: speaker(resultFrame(versionPlist, requestTag, OK),
+			attached(t, 1), bad, attached(t, 2))})
 		l, err := c.Listen(testContext(t))
 		if err != nil {
 			t.Fatal(err)

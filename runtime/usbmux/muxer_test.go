@@ -110,7 +110,8 @@ func TestRoutes(t *testing.T) {
 				t.Errorf("BUID = %q, %v", s, err)
 			}
 			list, err := c.List(ctx)
-			if err != nil || len(list) != 1 || list[0].DeviceID != id || list[0].UDID != testUDID || list[0].ConnectionType != USB {
+			if err != nil || len(list) != 1 || list[0].DeviceID != id || list[0].UDID != testUDID ||
+				list[0].ConnectionType != USB {
 				t.Errorf("List = %+v, %v", list, err)
 			}
 			conn, err := c.Connect(ctx, id, echoPort)
@@ -140,7 +141,10 @@ func TestProperties(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
 	m.Attach(Attachment{UDID: testUDID})
-	m.Attach(Attachment{UDID: testUDID, Network: true, Address: netip.MustParseAddr("fe80::1%4"), ServiceName: "aa:bb@fe80::1._apple-mobdev2._tcp.local."})
+	m.Attach(Attachment{
+		UDID: testUDID, Network: true, Address: netip.MustParseAddr("fe80::1%4"),
+		ServiceName: "aa:bb@fe80::1._apple-mobdev2._tcp.local.",
+	})
 	m.Attach(Attachment{UDID: "x", Network: true})
 	list, err := newClient(t, Options{Dial: pipeTo(m)}).List(testContext(t))
 	if err != nil || len(list) != 3 {
@@ -154,12 +158,19 @@ func TestProperties(t *testing.T) {
 		delete(e.Properties, "NetworkAddress")
 	}
 	want := []Entry{
-		{DeviceID: 1, UDID: testUDID, ConnectionType: "USB", ProductID: 0x12A8, ConnectionSpeed: 480000000, LocationID: 0x10001, Properties: plist.Dict{
-			"DeviceID": int64(1), "SerialNumber": testUDID, "ConnectionType": "USB", "ConnectionSpeed": int64(480000000), "LocationID": int64(0x10001), "ProductID": int64(0x12A8)}},
-		{DeviceID: 2, UDID: testUDID, ConnectionType: "Network", ServiceName: "aa:bb@fe80::1._apple-mobdev2._tcp.local.", Properties: plist.Dict{
-			"DeviceID": int64(2), "SerialNumber": testUDID, "ConnectionType": "Network", "InterfaceIndex": int64(4), "EscapedFullServiceName": "aa:bb@fe80::1._apple-mobdev2._tcp.local."}},
+		{DeviceID: 1, UDID: testUDID, ConnectionType: "USB", ProductID: 0x12A8,
+			ConnectionSpeed: 480000000, LocationID: 0x10001, Properties: plist.Dict{
+				"DeviceID": int64(1), "SerialNumber": testUDID, "ConnectionType": "USB",
+				"ConnectionSpeed": int64(480000000), "LocationID": int64(0x10001),
+				"ProductID": int64(0x12A8)}},
+		{DeviceID: 2, UDID: testUDID, ConnectionType: "Network",
+			ServiceName: "aa:bb@fe80::1._apple-mobdev2._tcp.local.", Properties: plist.Dict{
+				"DeviceID": int64(2), "SerialNumber": testUDID, "ConnectionType": "Network",
+				"InterfaceIndex":         int64(4),
+				"EscapedFullServiceName": "aa:bb@fe80::1._apple-mobdev2._tcp.local."}},
 		{DeviceID: 3, UDID: "x", ConnectionType: "Network", Properties: plist.Dict{
-			"DeviceID": int64(3), "SerialNumber": "x", "ConnectionType": "Network", "InterfaceIndex": int64(0), "EscapedFullServiceName": ""}},
+			"DeviceID": int64(3), "SerialNumber": "x", "ConnectionType": "Network",
+			"InterfaceIndex": int64(0), "EscapedFullServiceName": ""}},
 	}
 	if !reflect.DeepEqual(list, want) {
 		t.Errorf("List = %+v\nwant %+v", list, want)
@@ -173,7 +184,9 @@ func TestServiceBytesBehindConnect(t *testing.T) {
 	m := newMuxer(t, MuxerOptions{})
 	m.Attach(Attachment{UDID: testUDID, Open: openEcho})
 	conn, _ := pipeTo(m)(nil)
-	f, _ := plistFrame(9, plist.Dict{"MessageType": "Connect", "DeviceID": int64(1), "PortNumber": int64(swapPort(echoPort))})
+	f, _ := plistFrame(9, plist.Dict{
+		"MessageType": "Connect", "DeviceID": int64(1), "PortNumber": int64(swapPort(echoPort)),
+	})
 	conn.Write(append(appendFrame(nil, f), "early"...))
 	link.CloseWrite(conn)
 	got, err := readFrame(conn, maxReply)
@@ -223,31 +236,70 @@ func TestRefusals(t *testing.T) {
 		{"version 2", version2, 0, BadVersion, false},
 		{"length 3", append([]byte{3, 0, 0, 0}, make([]byte, 12)...), 0, BadCommand, true},
 		{"length over the limit", long, 1, BadCommand, true},
-		{"not a property list", appendFrame(nil, frame{version: 1, message: 8, tag: 5, body: []byte("junk")}), 1, BadCommand, true},
-		{"an array", appendFrame(nil, frame{version: 1, message: 8, tag: 5, body: []byte("<plist><array/></plist>")}), 1, BadCommand, true},
+		{"not a property list", appendFrame(nil,
+			frame{version: 1, message: 8, tag: 5, body: []byte("junk")}), 1, BadCommand, true},
+		{"an array", appendFrame(nil, frame{
+			version: 1, message: 8, tag: 5, body: []byte("<plist><array/></plist>"),
+		}), 1, BadCommand, true},
 		{"no body", appendFrame(nil, frame{version: 1, message: 8, tag: 5}), 1, BadCommand, true},
 		{"no message type", ask("Number", int64(1)), 1, BadCommand, true},
 		{"message type a number", ask("MessageType", int64(1)), 1, BadCommand, true},
 		{"unknown request", ask("MessageType", "Dance"), 1, BadCommand, false},
 		{"unknown binary message", binaryBytes(99, 5), 0, BadCommand, false},
 		{"a result", binaryBytes(msgResult, 5, 0, 0, 0, 0), 0, BadCommand, false},
-		{"Connect without device", ask("MessageType", "Connect", "PortNumber", swapped), 1, BadDevice, false},
-		{"Connect without port", ask("MessageType", "Connect", "DeviceID", int64(1)), 1, BadCommand, false},
-		{"Connect to an unknown device", ask("MessageType", "Connect", "DeviceID", int64(8), "PortNumber", swapped), 1, BadDevice, false},
-		{"Connect to a closed port", ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber", int64(1)), 1, ConnectionRefused, false},
-		{"port not swapped", ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber", int64(echoPort)), 1, ConnectionRefused, false},
+		{
+			"Connect without device", ask("MessageType", "Connect", "PortNumber", swapped), 1,
+			BadDevice, false,
+		},
+		{
+			"Connect without port", ask("MessageType", "Connect", "DeviceID", int64(1)), 1,
+			BadCommand, false,
+		},
+		{"Connect to an unknown device", ask("MessageType", "Connect", "DeviceID", int64(8),
+			"PortNumber", swapped), 1, BadDevice, false},
+		{"Connect to a closed port", ask("MessageType", "Connect", "DeviceID", int64(1),
+			"PortNumber", int64(1)), 1, ConnectionRefused, false},
+		{"port not swapped", ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber",
+			int64(echoPort)), 1, ConnectionRefused, false},
 		{"binary CONNECT too short", binaryBytes(msgConnect, 5, 1, 0, 0, 0), 0, BadCommand, false},
-		{"binary CONNECT to an unknown device", binaryBytes(msgConnect, 5, 8, 0, 0, 0, 0x12, 0x67, 0, 0), 0, BadDevice, false},
-		{"ReadPairRecord of nothing", ask("MessageType", "ReadPairRecord", "PairRecordID", "x"), 1, NotFound, false},
-		{"ReadPairRecord without id", ask("MessageType", "ReadPairRecord"), 1, InvalidArgument, false},
-		{"ReadPairRecord with an empty id", ask("MessageType", "ReadPairRecord", "PairRecordID", ""), 1, InvalidArgument, false},
-		{"ReadPairRecord outside", ask("MessageType", "ReadPairRecord", "PairRecordID", "../x"), 1, InvalidArgument, false},
-		{"ReadPairRecord in a folder", ask("MessageType", "ReadPairRecord", "PairRecordID", "a/x"), 1, InvalidArgument, false},
-		{"DeletePairRecord with a backslash", ask("MessageType", "DeletePairRecord", "PairRecordID", `a\x`), 1, InvalidArgument, false},
-		{"DeletePairRecord of nothing", ask("MessageType", "DeletePairRecord", "PairRecordID", "x"), 1, NotFound, false},
-		{"SavePairRecord without data", ask("MessageType", "SavePairRecord", "PairRecordID", "x"), 1, InvalidArgument, false},
-		{"SavePairRecord of junk", ask("MessageType", "SavePairRecord", "PairRecordID", "x", "PairRecordData", []byte("junkjunk")), 1, InvalidArgument, false},
-		{"SavePairRecord of an array", ask("MessageType", "SavePairRecord", "PairRecordID", "x", "PairRecordData", []byte("<plist><array/></plist>")), 1, InvalidArgument, false},
+		{
+			"binary CONNECT to an unknown device",
+			binaryBytes(msgConnect, 5, 8, 0, 0, 0, 0x12, 0x67, 0, 0), 0, BadDevice, false,
+		},
+		{
+			"ReadPairRecord of nothing", ask("MessageType", "ReadPairRecord", "PairRecordID", "x"),
+			1, NotFound, false,
+		},
+		{
+			"ReadPairRecord without id", ask("MessageType", "ReadPairRecord"), 1, InvalidArgument,
+			false,
+		},
+		{
+			"ReadPairRecord with an empty id",
+			ask("MessageType", "ReadPairRecord", "PairRecordID", ""), 1, InvalidArgument, false,
+		},
+		{
+			"ReadPairRecord outside", ask("MessageType", "ReadPairRecord", "PairRecordID", "../x"),
+			1, InvalidArgument, false,
+		},
+		{
+			"ReadPairRecord in a folder",
+			ask("MessageType", "ReadPairRecord", "PairRecordID", "a/x"), 1, InvalidArgument, false,
+		},
+		{"DeletePairRecord with a backslash", ask("MessageType", "DeletePairRecord", "PairRecordID",
+			`a\x`), 1, InvalidArgument, false},
+		{
+			"DeletePairRecord of nothing",
+			ask("MessageType", "DeletePairRecord", "PairRecordID", "x"), 1, NotFound, false,
+		},
+		{
+			"SavePairRecord without data",
+			ask("MessageType", "SavePairRecord", "PairRecordID", "x"), 1, InvalidArgument, false,
+		},
+		{"SavePairRecord of junk", ask("MessageType", "SavePairRecord", "PairRecordID", "x",
+			"PairRecordData", []byte("junkjunk")), 1, InvalidArgument, false},
+		{"SavePairRecord of an array", ask("MessageType", "SavePairRecord", "PairRecordID", "x",
+			"PairRecordData", []byte("<plist><array/></plist>")), 1, InvalidArgument, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -261,7 +313,8 @@ func TestRefusals(t *testing.T) {
 				r, _, ok, _ := decodeResult(f)
 				wantTag := binary.LittleEndian.Uint32(c.in[12:])
 				if err != nil || !ok || r != c.want || f.version != c.version || f.tag != wantTag {
-					t.Fatalf("answer %+v, %v; want result %d in version %d", f, err, c.want, c.version)
+					t.Fatalf("answer %+v, %v; want result %d in version %d", f, err, c.want,
+						c.version)
 				}
 				conn.Write(ask("MessageType", "ReadBUID"))
 				_, err = readFrame(conn, maxReply)
@@ -279,7 +332,10 @@ func TestTags(t *testing.T) {
 	m := newMuxer(t, MuxerOptions{})
 	conn, _ := pipeTo(m)(nil)
 	defer conn.Close()
-	for i, name := range []string{"ListDevices", "ReadBUID", "ListListeners", "ReadPairRecord", "Connect", "Nothing", "Listen"} {
+	for i, name := range []string{
+		"ListDevices", "ReadBUID", "ListListeners", "ReadPairRecord", "Connect", "Nothing",
+		"Listen",
+	} {
 		for _, tag := range []uint32{0, 1, 1<<32 - 1} {
 			if name == "Listen" && tag != 0 {
 				break
@@ -318,7 +374,8 @@ func TestBinaryDialect(t *testing.T) {
 	f1, _ := readFrame(listener, maxReply)
 	f2, err := readFrame(listener, maxReply)
 	ev, _, _ := decodeEvent(f2)
-	if err != nil || f1.message != msgResult || f1.tag != 8 || f2.message != msgDeviceAdd || f2.version != 0 || ev.Entry.UDID != testUDID {
+	if err != nil || f1.message != msgResult || f1.tag != 8 || f2.message != msgDeviceAdd ||
+		f2.version != 0 || ev.Entry.UDID != testUDID {
 		t.Errorf("LISTEN = %+v, %+v, %v", f1, f2, err)
 	}
 
@@ -377,7 +434,10 @@ func TestRecordStoreFailures(t *testing.T) {
 		m := newMuxer(t, MuxerOptions{Records: brokenRecords{c.err}})
 		client := newClient(t, Options{Dial: pipeTo(m)})
 		_, err := client.ReadPairRecord(ctx, "x")
-		for _, err := range []error{err, client.SavePairRecord(ctx, "x", 0, []byte("<plist><dict/></plist>")), client.DeletePairRecord(ctx, "x")} {
+		for _, err := range []error{
+			err, client.SavePairRecord(ctx, "x", 0, []byte("<plist><dict/></plist>")),
+			client.DeletePairRecord(ctx, "x"),
+		} {
 			if !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
@@ -392,15 +452,16 @@ func TestDetachEndsPipes(t *testing.T) {
 			m := newMuxer(t, MuxerOptions{})
 			c := routes(t, m)[route]
 			returned := false
-			id := m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
-				return func(ctx context.Context, c net.Conn) {
-					<-ctx.Done()
-					if _, err := c.Read(make([]byte, 1)); err == nil {
-						t.Error("the connection outlives the device")
-					}
-					returned = true
-				}, nil
-			}})
+			id := m.Attach(Attachment{UDID: testUDID,
+				Open: func(uint16) (func(context.Context, net.Conn), error) {
+					return func(ctx context.Context, c net.Conn) {
+						<-ctx.Done()
+						if _, err := c.Read(make([]byte, 1)); err == nil {
+							t.Error("the connection outlives the device")
+						}
+						returned = true
+					}, nil
+				}})
 			conn, err := c.Connect(testContext(t), id, 1)
 			if err != nil {
 				t.Fatal(err)
@@ -424,13 +485,14 @@ func TestClientGoneBeforeResult(t *testing.T) {
 	m := newMuxer(t, MuxerOptions{})
 	here, there := link.Pipe()
 	done := make(chan error, 1)
-	m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
-		here.Close()
-		return func(ctx context.Context, c net.Conn) {
-			_, err := c.Write([]byte("x"))
-			done <- errors.Join(err, ctx.Err())
-		}, nil
-	}})
+	m.Attach(Attachment{UDID: testUDID,
+		Open: func(uint16) (func(context.Context, net.Conn), error) {
+			here.Close()
+			return func(ctx context.Context, c net.Conn) {
+				_, err := c.Write([]byte("x"))
+				done <- errors.Join(err, ctx.Err())
+			}, nil
+		}})
 	go m.ServeConn(context.Background(), there)
 	here.Write(ask("MessageType", "Connect", "DeviceID", int64(1), "PortNumber", int64(1)))
 	if err := <-done; !errors.Is(err, net.ErrClosed) || !errors.Is(err, context.Canceled) {

@@ -35,7 +35,8 @@ func TestConcurrentConnects(t *testing.T) {
 					text := strings.Repeat(fmt.Sprintf("connection %d;", i), 1000)
 					io.WriteString(conn, text)
 					link.CloseWrite(conn)
-					if b, err := io.ReadAll(conn); err != nil || string(b) != strings.ToUpper(text) {
+					if b, err := io.ReadAll(conn); err != nil ||
+						string(b) != strings.ToUpper(text) {
 						t.Errorf("connection %d: %d bytes, %v", i, len(b), err)
 					}
 				})
@@ -52,9 +53,10 @@ func TestCloseLeavesNothing(t *testing.T) {
 		m := NewMuxer(MuxerOptions{})
 		c := newClient(t, Options{Dial: pipeTo(m)})
 		ctx := context.Background()
-		id := m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
-			return func(ctx context.Context, c net.Conn) { io.Copy(io.Discard, c) }, nil
-		}})
+		id := m.Attach(Attachment{UDID: testUDID,
+			Open: func(uint16) (func(context.Context, net.Conn), error) {
+				return func(ctx context.Context, c net.Conn) { io.Copy(io.Discard, c) }, nil
+			}})
 		idle, _ := pipeTo(m)(nil)
 		piped, err1 := c.Connect(ctx, id, 1)
 		l, err2 := c.Listen(ctx)
@@ -176,9 +178,10 @@ func TestServeOutlivesTemporaryErrors(t *testing.T) {
 
 func BenchmarkConnect(b *testing.B) {
 	m := newMuxer(b, MuxerOptions{})
-	id := m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
-		return func(context.Context, net.Conn) {}, nil
-	}})
+	id := m.Attach(Attachment{UDID: testUDID,
+		Open: func(uint16) (func(context.Context, net.Conn), error) {
+			return func(context.Context, net.Conn) {}, nil
+		}})
 	c := newClient(b, Options{Address: "unix:" + listenOn(b, m, "unix")})
 	b.ReportAllocs()
 	for b.Loop() {
@@ -196,20 +199,22 @@ func BenchmarkPipe(b *testing.B) {
 			m := newMuxer(b, MuxerOptions{})
 			const chunk = 1 << 20
 			data := make([]byte, chunk)
-			id := m.Attach(Attachment{UDID: testUDID, Open: func(uint16) (func(context.Context, net.Conn), error) {
-				return func(_ context.Context, c net.Conn) {
-					for {
-						if _, err := c.Write(data); err != nil {
-							return
+			id := m.Attach(Attachment{UDID: testUDID,
+				Open: func(uint16) (func(context.Context, net.Conn), error) {
+					return func(_ context.Context, c net.Conn) {
+						for {
+							if _, err := c.Write(data); err != nil {
+								return
+							}
 						}
-					}
-				}, nil
-			}})
+					}, nil
+				}})
 			address := listenOn(b, m, network)
 			if network == "unix" {
 				address = "unix:" + address
 			}
-			conn, err := newClient(b, Options{Address: address}).Connect(context.Background(), id, 1)
+			conn, err := newClient(b, Options{Address: address}).Connect(context.Background(), id,
+				1)
 			if err != nil {
 				b.Fatal(err)
 			}

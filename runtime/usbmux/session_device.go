@@ -254,7 +254,8 @@ func plainText(s string) string {
 func (m *Muxer) listeners() []any {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := slices.SortedFunc(maps.Keys(m.listening), func(a, b *session) int { return a.number - b.number })
+	all := slices.SortedFunc(maps.Keys(m.listening),
+		func(a, b *session) int { return a.number - b.number })
 	list := []any{}
 	for _, s := range all {
 		program, ok := s.client.String("ProgName")
@@ -287,7 +288,8 @@ func (s *session) connect(tag, id uint32, port uint16) (next func() error, err e
 	}
 	if err != nil || serve == nil {
 		d.pipes.Done()
-		s.m.log.DebugContext(s.ctx, "connection refused", "udid", d.UDID, "port", port, "error", err)
+		s.m.log.DebugContext(s.ctx, "connection refused", "udid", d.UDID, "port", port, "error",
+			err)
 		return nil, s.result(tag, ConnectionRefused)
 	}
 	return func() error {

@@ -256,7 +256,9 @@ func resultFrame(version, tag uint32, r Result) frame {
 		}
 		return f
 	}
-	return frame{message: msgResult, tag: tag, body: binary.LittleEndian.AppendUint32(nil, uint32(r))}
+	return frame{
+		message: msgResult, tag: tag, body: binary.LittleEndian.AppendUint32(nil, uint32(r)),
+	}
 }
 
 // decodeResult reads a Result of either dialect; ok is false when f is

@@ -23,9 +23,12 @@ const xmlHead = `<?xml version="1.0" encoding="UTF-8"?>
 
 // The replies below were received from usbmuxd 1.1.1 (Debian 12).
 const (
-	realBUID   = "\x14\x01\x00\x00\x01\x00\x00\x00\b\x00\x00\x00\x03\x00\x00\x00" + xmlHead + "<dict>\n\t<key>BUID</key>\n\t<string>F7DDA4AB-1323-D651-2E79-9156D61886ED</string>\n</dict>\n</plist>\n"
-	realEmpty  = "\xed\x00\x00\x00\x01\x00\x00\x00\b\x00\x00\x00\x00\x00\x00\x00" + xmlHead + "<dict>\n\t<key>DeviceList</key>\n\t<array/>\n</dict>\n</plist>\n"
-	realRefuse = "&\x01\x00\x00\x01\x00\x00\x00\b\x00\x00\x00\x05\x00\x00\x00" + xmlHead + "<dict>\n\t<key>MessageType</key>\n\t<string>Result</string>\n\t<key>Number</key>\n\t<integer>2</integer>\n</dict>\n</plist>\n"
+	realBUID = "\x14\x01\x00\x00\x01\x00\x00\x00\b\x00\x00\x00\x03\x00\x00\x00" + xmlHead +
+		"<dict>\n\t<key>BUID</key>\n\t<string>F7DDA4AB-1323-D651-2E79-9156D61886ED</string>\n</dict>\n</plist>\n"
+	realEmpty = "\xed\x00\x00\x00\x01\x00\x00\x00\b\x00\x00\x00\x00\x00\x00\x00" + xmlHead +
+		"<dict>\n\t<key>DeviceList</key>\n\t<array/>\n</dict>\n</plist>\n"
+	realRefuse = "&\x01\x00\x00\x01\x00\x00\x00\b\x00\x00\x00\x05\x00\x00\x00" + xmlHead +
+		"<dict>\n\t<key>MessageType</key>\n\t<string>Result</string>\n\t<key>Number</key>\n\t<integer>2</integer>\n</dict>\n</plist>\n"
 	realBinary = "\x14\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x06\x00\x00\x00"
 )
 
@@ -62,7 +65,9 @@ func TestReadFrameOfUsbmuxd(t *testing.T) {
 // white space.
 func TestResultFrame(t *testing.T) {
 	t.Parallel()
-	if got := appendFrame(nil, resultFrame(versionBinary, 1, BadVersion)); string(got) != realBinary {
+	if got := appendFrame(nil, resultFrame(versionBinary, 1, BadVersion)); string(
+		got,
+	) != realBinary {
 		t.Errorf("binary result = % x, want % x", got, realBinary)
 	}
 	got := appendFrame(nil, resultFrame(versionPlist, 5, BadDevice))
@@ -172,9 +177,18 @@ func TestSockaddr(t *testing.T) {
 		{"windows", "192.168.1.20", 0, "02000000c0a80114", "192.168.1.20"},
 		{"darwin", "192.168.1.20", 0, "10020000c0a80114", "192.168.1.20"},
 		{"linux", "::ffff:10.0.0.1", 0, "020000000a000001", "10.0.0.1"},
-		{"linux", "fe80::a8bb:ccff:fedd:eeff", 3, "0a00000000000000" + v6 + "03000000", "fe80::a8bb:ccff:fedd:eeff%3"},
-		{"darwin", "fe80::a8bb:ccff:fedd:eeff", 3, "1c1e000000000000" + v6 + "03000000", "fe80::a8bb:ccff:fedd:eeff%3"},
-		{"windows", "fe80::a8bb:ccff:fedd:eeff", 0, "1700000000000000" + v6 + "00000000", "fe80::a8bb:ccff:fedd:eeff"},
+		{
+			"linux", "fe80::a8bb:ccff:fedd:eeff", 3, "0a00000000000000" + v6 + "03000000",
+			"fe80::a8bb:ccff:fedd:eeff%3",
+		},
+		{
+			"darwin", "fe80::a8bb:ccff:fedd:eeff", 3, "1c1e000000000000" + v6 + "03000000",
+			"fe80::a8bb:ccff:fedd:eeff%3",
+		},
+		{
+			"windows", "fe80::a8bb:ccff:fedd:eeff", 0, "1700000000000000" + v6 + "00000000",
+			"fe80::a8bb:ccff:fedd:eeff",
+		},
 	} {
 		got := encodeSockaddr(netip.MustParseAddr(c.addr), c.scope, c.goos)
 		want := make([]byte, 128)
@@ -186,7 +200,9 @@ func TestSockaddr(t *testing.T) {
 			t.Errorf("%s %s reads back as %v, %v", c.goos, c.addr, a, err)
 		}
 	}
-	for _, bad := range [][]byte{nil, {2, 0}, make([]byte, 128), {10, 0, 0, 0, 0, 0, 0, 0}, {99, 0, 0, 0, 1, 2, 3, 4}} {
+	for _, bad := range [][]byte{
+		nil, {2, 0}, make([]byte, 128), {10, 0, 0, 0, 0, 0, 0, 0}, {99, 0, 0, 0, 1, 2, 3, 4},
+	} {
 		if a, err := decodeSockaddr(bad); err == nil {
 			t.Errorf("decodeSockaddr(% x) = %v, want an error", bad, a)
 		}
@@ -208,11 +224,13 @@ func TestDecodeEntry(t *testing.T) {
 	t.Parallel()
 	usb := plist.Dict{"MessageType": "Attached", "DeviceID": int64(3), "Properties": plist.Dict{
 		"ConnectionSpeed": int64(480000000), "ConnectionType": "USB", "DeviceID": int64(3),
-		"LocationID": int64(-1), "ProductID": int64(4776), "SerialNumber": "00008030-001A35E40212345E", "New": true,
+		"LocationID": int64(-1), "ProductID": int64(4776),
+		"SerialNumber": "00008030-001A35E40212345E", "New": true,
 	}}
 	e, err := decodeEntry(usb)
 	if err != nil || e.DeviceID != 3 || e.UDID != "00008030-001A35E40212345E" || e.ConnectionType != USB ||
-		e.ProductID != 0x12A8 || e.ConnectionSpeed != 480000000 || e.LocationID != 1<<32-1 || e.Properties["New"] != true {
+		e.ProductID != 0x12A8 || e.ConnectionSpeed != 480000000 || e.LocationID != 1<<32-1 ||
+		e.Properties["New"] != true {
 		t.Errorf("decodeEntry = %+v, %v", e, err)
 	}
 	delete(usb, "DeviceID")
@@ -243,9 +261,11 @@ func TestEventsInBothDialects(t *testing.T) {
 			}
 			ev, known, err := decodeEvent(f)
 			if err != nil || !known || ev.Kind != kind || ev.Entry.DeviceID != 7 {
-				t.Errorf("%v in version %d reads back as %+v, %v, %v", kind, version, ev, known, err)
+				t.Errorf("%v in version %d reads back as %+v, %v, %v", kind, version, ev, known,
+					err)
 			}
-			if kind == Attached && (ev.Entry.UDID != entry.UDID || ev.Entry.ProductID != 0x12A8 || ev.Entry.LocationID != 1<<16|7) {
+			if kind == Attached && (ev.Entry.UDID != entry.UDID || ev.Entry.ProductID != 0x12A8 ||
+				ev.Entry.LocationID != 1<<16|7) {
 				t.Errorf("entry in version %d: %+v", version, ev.Entry)
 			}
 		}
@@ -256,7 +276,8 @@ func TestEventsInBothDialects(t *testing.T) {
 // at 268 bytes.
 func TestDeviceAddLayout(t *testing.T) {
 	t.Parallel()
-	b := appendDeviceAdd(nil, Entry{DeviceID: 0x01020304, ProductID: 0x12A8, UDID: "abc", LocationID: 0x0A0B0C0D})
+	b := appendDeviceAdd(nil,
+		Entry{DeviceID: 0x01020304, ProductID: 0x12A8, UDID: "abc", LocationID: 0x0A0B0C0D})
 	want := make([]byte, 268)
 	copy(want, []byte{4, 3, 2, 1, 0xA8, 0x12, 'a', 'b', 'c'})
 	copy(want[264:], []byte{0x0D, 0x0C, 0x0B, 0x0A})
@@ -279,7 +300,10 @@ func TestUnknownEvents(t *testing.T) {
 		t.Errorf("unknown message: %v, %v; want it passed over", known, err)
 	}
 	bad, _ := plistFrame(0, plist.Dict{"MessageType": "Detached"})
-	for _, f := range []frame{bad, {message: msgDeviceAdd, body: make([]byte, 267)}, {message: msgDeviceRemove, body: []byte{1}}, {message: msgPlist, body: []byte("x")}} {
+	for _, f := range []frame{
+		bad, {message: msgDeviceAdd, body: make([]byte, 267)},
+		{message: msgDeviceRemove, body: []byte{1}}, {message: msgPlist, body: []byte("x")},
+	} {
 		if _, known, err := decodeEvent(f); known || err == nil {
 			t.Errorf("%+v: %v, %v; want an error", f, known, err)
 		}
@@ -306,10 +330,14 @@ func TestParseAddress(t *testing.T) {
 	} {
 		network, address, err := ParseAddress(c.in)
 		if err != nil || network != c.network || address != c.address {
-			t.Errorf("ParseAddress(%q) = %q, %q, %v; want %q, %q", c.in, network, address, err, c.network, c.address)
+			t.Errorf("ParseAddress(%q) = %q, %q, %v; want %q, %q", c.in, network, address, err,
+				c.network, c.address)
 		}
 	}
-	for _, in := range []string{"", "mux.sock", "host", "host:", "host:http", "host:70000", "host:-1", "::1:5000", "http://h:5", "unix:", "unix://tmp/x", "unix:///", "UNIX:/a\x00b", "a/b:5", "tcp://h"} {
+	for _, in := range []string{
+		"", "mux.sock", "host", "host:", "host:http", "host:70000", "host:-1", "::1:5000",
+		"http://h:5", "unix:", "unix://tmp/x", "unix:///", "UNIX:/a\x00b", "a/b:5", "tcp://h",
+	} {
 		if network, address, err := ParseAddress(in); err == nil {
 			t.Errorf("ParseAddress(%q) = %q, %q; want an error", in, network, address)
 		}
@@ -327,7 +355,10 @@ func TestDefaultAddress(t *testing.T) {
 	if got := DefaultAddress("darwin"); got != "/var/run/usbmuxd" {
 		t.Errorf("darwin: %s", got)
 	}
-	for release, want := range map[string]bool{"5.15.90.1-microsoft-standard-WSL2\n": true, "4.4.0-19041-Microsoft": true, "6.1.0-13-amd64\n": false} {
+	for release, want := range map[string]bool{
+		"5.15.90.1-microsoft-standard-WSL2\n": true, "4.4.0-19041-Microsoft": true,
+		"6.1.0-13-amd64\n": false,
+	} {
 		if got := isWindowsKernel(release); got != want {
 			t.Errorf("isWindowsKernel(%q) = %v", release, got)
 		}
@@ -341,12 +372,29 @@ func TestErrorText(t *testing.T) {
 		text string
 		is   []error
 	}{
-		{&Error{Op: "connect", Subject: "device 3 port 1", Code: ConnectionRefused}, "usbmux: connect device 3 port 1: connection refused (3)", []error{ConnectionRefused, syscall.ECONNREFUSED}},
-		{&Error{Op: "connect", Subject: "device 9 port 1", Code: BadDevice}, "usbmux: connect device 9 port 1: no such device (2)", []error{BadDevice, fs.ErrNotExist}},
-		{&Error{Op: opReadRecord, Subject: "X", Code: NotFound}, "usbmux: read pair record X: no such record (2)", []error{NotFound, fs.ErrNotExist}},
-		{&Error{Op: opSaveRecord, Subject: "X", Code: noPermission}, "usbmux: save pair record X: permission denied (13)", []error{fs.ErrPermission}},
+		{
+			&Error{Op: "connect", Subject: "device 3 port 1", Code: ConnectionRefused},
+			"usbmux: connect device 3 port 1: connection refused (3)",
+			[]error{ConnectionRefused, syscall.ECONNREFUSED},
+		},
+		{
+			&Error{Op: "connect", Subject: "device 9 port 1", Code: BadDevice},
+			"usbmux: connect device 9 port 1: no such device (2)",
+			[]error{BadDevice, fs.ErrNotExist},
+		},
+		{
+			&Error{Op: opReadRecord, Subject: "X", Code: NotFound},
+			"usbmux: read pair record X: no such record (2)", []error{NotFound, fs.ErrNotExist},
+		},
+		{
+			&Error{Op: opSaveRecord, Subject: "X", Code: noPermission},
+			"usbmux: save pair record X: permission denied (13)", []error{fs.ErrPermission},
+		},
 		{&Error{Op: "list", Code: 77}, "usbmux: list: refused (77)", []error{Result(77)}},
-		{&Error{Op: "list", Err: io.ErrUnexpectedEOF}, "usbmux: list: unexpected EOF", []error{io.ErrUnexpectedEOF}},
+		{
+			&Error{Op: "list", Err: io.ErrUnexpectedEOF}, "usbmux: list: unexpected EOF",
+			[]error{io.ErrUnexpectedEOF},
+		},
 	} {
 		if c.err.Error() != c.text {
 			t.Errorf("text %q, want %q", c.err.Error(), c.text)
@@ -356,14 +404,17 @@ func TestErrorText(t *testing.T) {
 				t.Errorf("%v is not %v", c.err, target)
 			}
 		}
-		if errors.Is(c.err, Result(99)) || c.err.Code != ConnectionRefused && errors.Is(c.err, syscall.ECONNREFUSED) {
+		if errors.Is(c.err, Result(99)) ||
+			c.err.Code != ConnectionRefused && errors.Is(c.err, syscall.ECONNREFUSED) {
 			t.Errorf("%v matches what it is not", c.err)
 		}
 	}
 }
 
 func FuzzReadFrame(f *testing.F) {
-	for _, s := range []string{realBUID, realEmpty, realRefuse, realBinary, "", "\x10\x00\x00\x00"} {
+	for _, s := range []string{
+		realBUID, realEmpty, realRefuse, realBinary, "", "\x10\x00\x00\x00",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -375,7 +426,8 @@ func FuzzReadFrame(f *testing.F) {
 		if !ok {
 			return
 		}
-		if !reflect.DeepEqual(appendFrame(nil, got), b[:len(b)-len(rest)]) || !bytes.Equal(cut.body, got.body) {
+		if !reflect.DeepEqual(appendFrame(nil, got), b[:len(b)-len(rest)]) ||
+			!bytes.Equal(cut.body, got.body) {
 			t.Fatalf("frame does not survive: %+v", got)
 		}
 		decodeResult(got)
@@ -385,7 +437,8 @@ func FuzzReadFrame(f *testing.F) {
 func FuzzDecodeEvent(f *testing.F) {
 	for _, version := range []uint32{0, 1} {
 		for _, k := range []EventKind{Attached, Detached, Paired} {
-			fr, err := eventFrame(version, Event{k, newEntry(Attachment{UDID: "x", Network: version == 1}, 1)})
+			fr, err := eventFrame(version,
+				Event{k, newEntry(Attachment{UDID: "x", Network: version == 1}, 1)})
 			if err != nil {
 				f.Fatal(err)
 			}
@@ -413,7 +466,9 @@ func FuzzDecodeSockaddr(f *testing.F) {
 }
 
 func FuzzParseAddress(f *testing.F) {
-	for _, s := range []string{"127.0.0.1:27015", "[::1]:5", "unix:///x", "UNIX:/x", "tcp://h:5", "/x", ""} {
+	for _, s := range []string{
+		"127.0.0.1:27015", "[::1]:5", "unix:///x", "UNIX:/x", "tcp://h:5", "/x", "",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

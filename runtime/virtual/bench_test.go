@@ -27,7 +27,8 @@ const bulk = 256 << 20
 
 // served returns a device that is reached through a muxer on a real socket.
 func served(b *testing.B) (*device.Device, *virtual.Machine) {
-	h := virtualtest.Host(b, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{LogRate: -1}}})
+	h := virtualtest.Host(b,
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{LogRate: -1}}})
 	mux, err := usbmux.New(usbmux.Options{Address: virtualtest.Listen(b, h)})
 	if err != nil {
 		b.Fatal(err)
@@ -53,12 +54,17 @@ func BenchmarkBareTLS(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{}, NotAfter: time.Now().Add(time.Hour),
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		b.Fatal(err)
 	}
-	server := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MaxVersion: tls.VersionTLS12}
+	server := &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		MaxVersion:   tls.VersionTLS12,
+	}
 	go func() {
 		c, err := l.Accept()
 		if err != nil {
@@ -103,7 +109,8 @@ func BenchmarkPull(b *testing.B) {
 	b.SetBytes(bulk)
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := c.Pull(context.Background(), "Downloads/bulk", io.Discard, afc.Transfer{}); n != bulk || err != nil {
+		if n, err := c.Pull(context.Background(), "Downloads/bulk", io.Discard,
+			afc.Transfer{}); n != bulk || err != nil {
 			b.Fatal(n, err)
 		}
 	}
@@ -121,7 +128,8 @@ func BenchmarkPush(b *testing.B) {
 	b.SetBytes(bulk)
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := c.Push(context.Background(), bytes.NewReader(content), "Downloads/bulk", afc.Transfer{}); n != bulk || err != nil {
+		if n, err := c.Push(context.Background(), bytes.NewReader(content), "Downloads/bulk",
+			afc.Transfer{}); n != bulk || err != nil {
 			b.Fatal(n, err)
 		}
 	}

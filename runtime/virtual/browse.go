@@ -17,8 +17,13 @@ func (p *Presence) Advertised() []bonjour.Service { return p.advertised(p.Ports(
 func (p *Presence) advertised(ports Ports) []bonjour.Service {
 	ph := p.machine.phone
 	host := hostName(ph)
-	service := func(t bonjour.Type, name string, port uint16, txt map[string]string) bonjour.Service {
-		return bonjour.Service{Name: name, Type: t, Host: host, Port: port, Addresses: []netip.Addr{p.opts.Address}, TXT: txt}
+	service := func(
+		t bonjour.Type, name string, port uint16, txt map[string]string,
+	) bonjour.Service {
+		return bonjour.Service{
+			Name: name, Type: t, Host: host, Port: port, Addresses: []netip.Addr{p.opts.Address},
+			TXT: txt,
+		}
 	}
 	var list []bonjour.Service
 	if ports.Untrusted != 0 {
@@ -36,7 +41,8 @@ func (p *Presence) advertised(ports Ports) []bonjour.Service {
 	if ports.Pairing != 0 {
 		id := p.machine.peers.Identifier()
 		txt := map[string]string{
-			"identifier": id, "authTag": p.machine.peers.AuthTag(id), "name": ph.Name(), "model": ph.ProductType(),
+			"identifier": id, "authTag": p.machine.peers.AuthTag(id), "name": ph.Name(),
+			"model": ph.ProductType(),
 			"flags": "0", "ver": "26", "minVer": "8",
 		}
 		list = append(list, service(bonjour.RemotePairing, id, ports.Pairing, txt))
@@ -75,7 +81,10 @@ func (h *Host) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.Instance,
 		for _, p := range m.presences() {
 			for _, s := range p.Advertised() {
 				if s.Type == q.Type {
-					found = append(found, bonjour.Instance{Name: s.Name, Type: s.Type, Host: s.Host, Port: s.Port, Addresses: s.Addresses, Interface: "virtual", TXT: s.TXT})
+					found = append(found, bonjour.Instance{
+						Name: s.Name, Type: s.Type, Host: s.Host, Port: s.Port,
+						Addresses: s.Addresses, Interface: "virtual", TXT: s.TXT,
+					})
 				}
 			}
 		}

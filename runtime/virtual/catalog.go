@@ -38,18 +38,50 @@ type entry struct {
 // catalog lists the services of the virtual device that need nothing but the
 // phone: a new one is one line here. The others are in tunnel.go, ownEntries.
 var catalog = []entry{
-	{name: afc.Service, handler: func(p *phone.Phone) service.Handler { return &afc.Device{FS: p.Media(), Model: p.ProductType()} }},
-	{name: housearrest.Service, handler: func(p *phone.Phone) service.Handler { return &housearrest.Device{Phone: p} }},
-	{name: crashreportcopymobile.Service, handler: func(p *phone.Phone) service.Handler { return &crashreportcopymobile.Device{Phone: p} }},
-	{name: crashreportmover.Service, handler: func(p *phone.Phone) service.Handler { return &crashreportmover.Device{Phone: p} }},
-	{name: syslogrelay.Service, handler: func(p *phone.Phone) service.Handler { return &syslogrelay.Device{Phone: p} }},
-	{name: ostracerelay.Service, handler: func(p *phone.Phone) service.Handler { return &ostracerelay.Device{Phone: p} }},
-	{name: diagnosticsrelay.Service, handler: func(p *phone.Phone) service.Handler { return &diagnosticsrelay.Device{Phone: p} }, locked: true},
-	{name: notificationproxy.Service, handler: func(p *phone.Phone) service.Handler { return &notificationproxy.Device{Phone: p} }, locked: true},
-	{name: notificationproxy.Insecure, handler: func(p *phone.Phone) service.Handler { return &notificationproxy.Device{Phone: p, Insecure: true} }, open: true, locked: true},
-	{name: heartbeat.Service, handler: func(p *phone.Phone) service.Handler { return &heartbeat.Device{Phone: p} }, locked: true},
-	{name: installationproxy.Service, handler: func(p *phone.Phone) service.Handler { return &installationproxy.Device{Phone: p} }},
-	{name: mobileimagemounter.Service, handler: func(p *phone.Phone) service.Handler { return &mobileimagemounter.Device{Phone: p} }, locked: true},
+	{name: afc.Service, handler: func(p *phone.Phone) service.Handler {
+		return &afc.Device{FS: p.Media(), Model: p.ProductType()}
+	}},
+	{
+		name:    housearrest.Service,
+		handler: func(p *phone.Phone) service.Handler { return &housearrest.Device{Phone: p} },
+	},
+	{name: crashreportcopymobile.Service, handler: func(p *phone.Phone) service.Handler {
+		return &crashreportcopymobile.Device{Phone: p}
+	}},
+	{
+		name:    crashreportmover.Service,
+		handler: func(p *phone.Phone) service.Handler { return &crashreportmover.Device{Phone: p} },
+	},
+	{
+		name:    syslogrelay.Service,
+		handler: func(p *phone.Phone) service.Handler { return &syslogrelay.Device{Phone: p} },
+	},
+	{
+		name:    ostracerelay.Service,
+		handler: func(p *phone.Phone) service.Handler { return &ostracerelay.Device{Phone: p} },
+	},
+	{
+		name:    diagnosticsrelay.Service,
+		handler: func(p *phone.Phone) service.Handler { return &diagnosticsrelay.Device{Phone: p} },
+		locked:  true,
+	},
+	{name: notificationproxy.Service, handler: func(p *phone.Phone) service.Handler {
+		return &notificationproxy.Device{Phone: p}
+	}, locked: true},
+	{name: notificationproxy.Insecure, handler: func(p *phone.Phone) service.Handler {
+		return &notificationproxy.Device{Phone: p, Insecure: true}
+	}, open: true, locked: true},
+	{
+		name:    heartbeat.Service,
+		handler: func(p *phone.Phone) service.Handler { return &heartbeat.Device{Phone: p} },
+		locked:  true,
+	},
+	{name: installationproxy.Service, handler: func(p *phone.Phone) service.Handler {
+		return &installationproxy.Device{Phone: p}
+	}},
+	{name: mobileimagemounter.Service, handler: func(p *phone.Phone) service.Handler {
+		return &mobileimagemounter.Device{Phone: p}
+	}, locked: true},
 }
 
 // oldDeveloper says whether a phone has them over lockdown: from iOS 17 on they
@@ -80,12 +112,17 @@ func (m *Machine) Services() []string {
 // startService answers lockdown's StartService: a port on which the service
 // waits for one connection. The port outlives the lockdown connection, so it
 // remembers whose certificates the TLS handshake has to match.
-func (m *Machine) startService(_ context.Context, name string, host *phone.Host, escrow []byte) (lockdown.Endpoint, error) {
+func (m *Machine) startService(
+	_ context.Context, name string, host *phone.Host, escrow []byte,
+) (lockdown.Endpoint, error) {
 	return m.start(name, host, escrow, m.listenOnce)
 }
 
 // start starts a service on a port that listen provides.
-func (m *Machine) start(name string, host *phone.Host, escrow []byte, listen func(func(context.Context, net.Conn)) (uint16, error)) (lockdown.Endpoint, error) {
+func (m *Machine) start(
+	name string, host *phone.Host, escrow []byte,
+	listen func(func(context.Context, net.Conn)) (uint16, error),
+) (lockdown.Endpoint, error) {
 	refuse := func(code lockdown.Code) (lockdown.Endpoint, error) {
 		return lockdown.Endpoint{}, &lockdown.Error{Op: "StartService", Subject: name, Code: code}
 	}
@@ -101,7 +138,9 @@ func (m *Machine) start(name string, host *phone.Host, escrow []byte, listen fun
 		return refuse(lockdown.ErrEscrowLocked)
 	}
 	m.logAs("lockdownd", "com.apple.mobile.lockdown", "service", "starting "+name)
-	number, err := listen(func(ctx context.Context, c net.Conn) { m.serveService(ctx, c, found, host) })
+	number, err := listen(
+		func(ctx context.Context, c net.Conn) { m.serveService(ctx, c, found, host) },
+	)
 	if err != nil {
 		return refuse(lockdown.ErrServiceLimit)
 	}
@@ -158,7 +197,9 @@ func (m *Machine) handler(e *entry) service.Handler {
 func (m *Machine) logAs(process, subsystem, category, message string) {
 	for _, p := range m.phone.Processes() {
 		if p.Name == process {
-			m.phone.Log(phone.LogEntry{PID: p.PID, Subsystem: subsystem, Category: category, Message: message})
+			m.phone.Log(phone.LogEntry{
+				PID: p.PID, Subsystem: subsystem, Category: category, Message: message,
+			})
 			return
 		}
 	}

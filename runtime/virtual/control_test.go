@@ -30,7 +30,10 @@ func TestControlCharacters(t *testing.T) {
 	}{
 		{"lockdown", m.lockdown.Serve, []plist.Dict{{"Request": "GetValue", "Key": text}}, "Key"},
 		{"notification", (&notificationproxy.Device{Phone: m.phone}).Serve,
-			[]plist.Dict{{"Command": "ObserveNotification", "Name": text}, {"Command": "PostNotification", "Name": text}}, "Name"},
+			[]plist.Dict{
+				{"Command": "ObserveNotification", "Name": text},
+				{"Command": "PostNotification", "Name": text},
+			}, "Name"},
 	} {
 		host, device := link.Pipe()
 		served := make(chan error, 1)

@@ -37,8 +37,9 @@ const (
 )
 
 var faultNames = map[string]FaultKind{
-	"close": CloseMidMessage, "stall": Stall, "trickle": Trickle, "late": Late, "length": WrongLength,
-	"kill": KillChannel, "mute": NeverAnswer,
+	"close": CloseMidMessage, "stall": Stall, "trickle": Trickle, "late": Late,
+	"length": WrongLength,
+	"kill":   KillChannel, "mute": NeverAnswer,
 }
 
 // ParseFault returns the kind that scripts call by name: close, stall,
@@ -48,8 +49,9 @@ func ParseFault(name string) (FaultKind, bool) { k, ok := faultNames[name]; retu
 // Fault is a misbehaviour of one service, for every connection that begins
 // while it is set.
 type Fault struct {
-	Kind     FaultKind
-	After    int           // bytes the device still sends, for CloseMidMessage and Stall; calls it answers, for channels
+	Kind FaultKind
+	// bytes the device still sends, for CloseMidMessage and Stall; calls it answers, for channels
+	After    int
 	Delay    time.Duration // for Trickle (0 = 1 ms) and Late (0 = 1 s)
 	LengthAt int           // offset of the byte to spoil; for WrongLength (plist frames 0, AFC 15)
 }
@@ -129,7 +131,10 @@ func (m *Machine) misbehave(ctx context.Context, service string, c net.Conn) net
 			f.Delay = time.Second
 		}
 	}
-	return &faultyConn{Conn: c, ctx: ctx, f: f, left: f.After, gone: make(chan struct{}), stalled: make(chan struct{}), reading: make(chan struct{}, 1)}
+	return &faultyConn{
+		Conn: c, ctx: ctx, f: f, left: f.After, gone: make(chan struct{}),
+		stalled: make(chan struct{}), reading: make(chan struct{}, 1),
+	}
 }
 
 // faultyConn spoils what the device writes.

@@ -30,7 +30,10 @@ type call struct {
 }
 
 // with makes a call of a method of a client that is connected for it.
-func with[C io.Closer](name string, connect func(context.Context, service.Opener) (C, error), do func(context.Context, C) error) call {
+func with[C io.Closer](
+	name string, connect func(context.Context, service.Opener) (C, error),
+	do func(context.Context, C) error,
+) call {
 	return call{name, func(ctx context.Context, d *device.Device) error {
 		c, err := connect(ctx, d)
 		if err != nil {
@@ -49,16 +52,27 @@ func third[T, U any](_ T, _ U, err error) error { return err }
 
 func filesCalls() []call {
 	type client = *afc.Client
-	files := func(name string, do func(context.Context, client) error) call { return with(name, afc.Connect, do) }
+	files := func(name string, do func(context.Context, client) error) call {
+		return with(name,
+			afc.Connect, do)
+	}
 	const photo, new = "/DCIM/100APPLE/IMG_0001.JPG", "/Downloads/fault.bin"
 	return []call{
-		files("ReadDir", func(ctx context.Context, c client) error { return second(c.ReadDir(ctx, "/DCIM")) }),
-		files("Stat", func(ctx context.Context, c client) error { return second(c.Stat(ctx, photo)) }),
-		files("ReadFile", func(ctx context.Context, c client) error { return second(c.ReadFile(ctx, photo)) }),
-		files("WriteFile", func(ctx context.Context, c client) error { return c.WriteFile(ctx, new, make([]byte, 5000)) }),
-		files("Mkdir", func(ctx context.Context, c client) error { return c.Mkdir(ctx, "/Downloads/dir") }),
+		files("ReadDir",
+			func(ctx context.Context, c client) error { return second(c.ReadDir(ctx, "/DCIM")) }),
+		files("Stat",
+			func(ctx context.Context, c client) error { return second(c.Stat(ctx, photo)) }),
+		files("ReadFile",
+			func(ctx context.Context, c client) error { return second(c.ReadFile(ctx, photo)) }),
+		files("WriteFile", func(ctx context.Context, c client) error {
+			return c.WriteFile(ctx, new,
+				make([]byte, 5000))
+		}),
+		files("Mkdir",
+			func(ctx context.Context, c client) error { return c.Mkdir(ctx, "/Downloads/dir") }),
 		files("Symlink", func(ctx context.Context, c client) error {
-			if err := c.Symlink(ctx, "x", "/Downloads/link"); err != nil && !errors.Is(err, fs.ErrExist) {
+			if err := c.Symlink(ctx, "x", "/Downloads/link"); err != nil &&
+				!errors.Is(err, fs.ErrExist) {
 				return err
 			}
 			return c.Remove(ctx, "/Downloads/link")
@@ -75,15 +89,24 @@ func filesCalls() []call {
 			}
 			return c.Rename(ctx, new, new)
 		}),
-		files("Truncate", func(ctx context.Context, c client) error { return c.Truncate(ctx, photo, 1000) }),
-		files("SetModTime", func(ctx context.Context, c client) error { return c.SetModTime(ctx, photo, time.Now()) }),
-		files("Hash", func(ctx context.Context, c client) error { return second(c.Hash(ctx, photo)) }),
-		files("DeviceInfo", func(ctx context.Context, c client) error { return second(c.DeviceInfo(ctx)) }),
-		files("ConnectionInfo", func(ctx context.Context, c client) error { return second(c.ConnectionInfo(ctx)) }),
+		files("Truncate",
+			func(ctx context.Context, c client) error { return c.Truncate(ctx, photo, 1000) }),
+		files("SetModTime", func(ctx context.Context, c client) error {
+			return c.SetModTime(ctx,
+				photo, time.Now())
+		}),
+		files("Hash",
+			func(ctx context.Context, c client) error { return second(c.Hash(ctx, photo)) }),
+		files("DeviceInfo",
+			func(ctx context.Context, c client) error { return second(c.DeviceInfo(ctx)) }),
+		files("ConnectionInfo",
+			func(ctx context.Context, c client) error { return second(c.ConnectionInfo(ctx)) }),
 		files("Walk", func(ctx context.Context, c client) error {
 			return c.Walk(ctx, "/DCIM", func(_ string, _ afc.Info, err error) error { return err })
 		}),
-		files("Glob", func(ctx context.Context, c client) error { return third(c.Glob(ctx, "/DCIM/*/*.JPG")) }),
+		files("Glob", func(ctx context.Context, c client) error {
+			return third(c.Glob(ctx, "/DCIM/*/*.JPG"))
+		}),
 		files("Pull", func(ctx context.Context, c client) error {
 			return second(c.Pull(ctx, photo, io.Discard, afc.Transfer{}))
 		}),
@@ -115,15 +138,24 @@ func appCalls() []call {
 		return with(name, installationproxy.Connect, do)
 	}
 	return []call{
-		apps("Browse", func(ctx context.Context, c proxy) error { return second(c.Browse(ctx, installationproxy.Options{})) }),
-		apps("Lookup", func(ctx context.Context, c proxy) error { return second(c.Lookup(ctx, installationproxy.Options{})) }),
-		apps("App", func(ctx context.Context, c proxy) error { return second(c.App(ctx, "com.example.notes")) }),
-		apps("CheckCapabilities", func(ctx context.Context, c proxy) error { return second(c.CheckCapabilities(ctx, "armv7")) }),
+		apps("Browse", func(ctx context.Context, c proxy) error {
+			return second(c.Browse(ctx, installationproxy.Options{}))
+		}),
+		apps("Lookup", func(ctx context.Context, c proxy) error {
+			return second(c.Lookup(ctx, installationproxy.Options{}))
+		}),
+		apps("App", func(ctx context.Context, c proxy) error {
+			return second(c.App(ctx, "com.example.notes"))
+		}),
+		apps("CheckCapabilities", func(ctx context.Context, c proxy) error {
+			return second(c.CheckCapabilities(ctx, "armv7"))
+		}),
 	}
 }
 
 func vendCalls() []call {
-	vend := func(name, id string, open func(context.Context, service.Opener, string) (*afc.Client, error)) call {
+	vend := func(name, id string, open func(context.Context, service.Opener, string) (*afc.Client,
+		error)) call {
 		return call{name, func(ctx context.Context, d *device.Device) error {
 			c, err := open(ctx, d, id)
 			if err != nil {
@@ -140,13 +172,15 @@ func vendCalls() []call {
 }
 
 func crashCalls() []call {
-	return []call{with("Reports", crashreportcopymobile.Connect, func(ctx context.Context, c *afc.Client) error {
-		return third(crashreportcopymobile.Reports(ctx, c))
-	})}
+	return []call{with("Reports", crashreportcopymobile.Connect,
+		func(ctx context.Context, c *afc.Client) error {
+			return third(crashreportcopymobile.Reports(ctx, c))
+		})}
 }
 
 func moverCalls() []call {
-	return []call{with("Flush", crashreportmover.Connect, func(ctx context.Context, c *crashreportmover.Client) error { return c.Flush(ctx) })}
+	return []call{with("Flush", crashreportmover.Connect,
+		func(ctx context.Context, c *crashreportmover.Client) error { return c.Flush(ctx) })}
 }
 
 func logCalls() []call {
@@ -168,7 +202,8 @@ func traceCalls() []call {
 		return with(name, ostracerelay.Connect, do)
 	}
 	return []call{
-		trace("PidList", func(ctx context.Context, c client) error { return second(c.PidList(ctx)) }),
+		trace("PidList",
+			func(ctx context.Context, c client) error { return second(c.PidList(ctx)) }),
 		trace("StartActivity", func(ctx context.Context, c client) error {
 			s, err := c.StartActivity(ctx, ostracerelay.Activity{PID: -1})
 			if err != nil {
@@ -196,10 +231,14 @@ func diagnosticsCalls() []call {
 	return []call{
 		relay("All", func(ctx context.Context, c client) error { return second(c.All(ctx)) }),
 		relay("WiFi", func(ctx context.Context, c client) error { return second(c.WiFi(ctx)) }),
-		relay("GasGauge", func(ctx context.Context, c client) error { return second(c.GasGauge(ctx)) }),
+		relay("GasGauge",
+			func(ctx context.Context, c client) error { return second(c.GasGauge(ctx)) }),
 		relay("NAND", func(ctx context.Context, c client) error { return second(c.NAND(ctx)) }),
-		relay("Battery", func(ctx context.Context, c client) error { return second(c.Battery(ctx)) }),
-		relay("MobileGestalt", func(ctx context.Context, c client) error { return second(c.MobileGestalt(ctx, "ProductType")) }),
+		relay("Battery",
+			func(ctx context.Context, c client) error { return second(c.Battery(ctx)) }),
+		relay("MobileGestalt", func(ctx context.Context, c client) error {
+			return second(c.MobileGestalt(ctx, "ProductType"))
+		}),
 		relay("IORegistry", func(ctx context.Context, c client) error {
 			return second(c.IORegistry(ctx, diagnosticsrelay.Query{Plane: "IOPower"}))
 		}),
@@ -209,7 +248,9 @@ func diagnosticsCalls() []call {
 }
 
 func notificationCalls() []call {
-	return []call{with("Next", notificationproxy.Connect, func(ctx context.Context, c *notificationproxy.Client) error {
+	return []call{with("Next", notificationproxy.Connect, func(
+		ctx context.Context, c *notificationproxy.Client,
+	) error {
 		if err := c.Observe(ctx, "a.b"); err != nil {
 			return err
 		}
@@ -217,23 +258,37 @@ func notificationCalls() []call {
 			return err
 		}
 		return second(c.Next(ctx))
-	}), with("Shutdown", notificationproxy.Connect, func(ctx context.Context, c *notificationproxy.Client) error {
-		return c.Shutdown(ctx)
-	})}
+	}), with("Shutdown", notificationproxy.Connect,
+		func(ctx context.Context, c *notificationproxy.Client) error {
+			return c.Shutdown(ctx)
+		})}
 }
 
 func heartbeatCalls() []call {
-	return []call{with("Beat", heartbeat.Connect, func(ctx context.Context, c *heartbeat.Client) error { return second(c.Beat(ctx)) })}
+	return []call{with("Beat", heartbeat.Connect,
+		func(ctx context.Context, c *heartbeat.Client) error { return second(c.Beat(ctx)) })}
 }
 
 func lockdownCalls() []call {
 	return []call{
-		{"Get", func(ctx context.Context, d *device.Device) error { return second(d.Get(ctx, "", "DeviceName")) }},
-		{"Domain", func(ctx context.Context, d *device.Device) error { return second(d.Domain(ctx, "")) }},
-		{"Public", func(ctx context.Context, d *device.Device) error { return second(d.Public(ctx)) }},
-		{"Set", func(ctx context.Context, d *device.Device) error { return d.Set(ctx, "", "DeviceName", "Fault") }},
+		{"Get", func(ctx context.Context, d *device.Device) error {
+			return second(d.Get(ctx, "", "DeviceName"))
+		}},
+		{
+			"Domain",
+			func(ctx context.Context, d *device.Device) error { return second(d.Domain(ctx, "")) },
+		},
+		{
+			"Public",
+			func(ctx context.Context, d *device.Device) error { return second(d.Public(ctx)) },
+		},
+		{"Set", func(ctx context.Context, d *device.Device) error {
+			return d.Set(ctx, "",
+				"DeviceName", "Fault")
+		}},
 		{"Remove", func(ctx context.Context, d *device.Device) error {
-			if err := d.Remove(ctx, "", "NoSuchKey"); !errors.Is(err, lockdown.ErrRemoveProhibited) {
+			if err := d.Remove(ctx, "", "NoSuchKey"); !errors.Is(err,
+				lockdown.ErrRemoveProhibited) {
 				return err
 			}
 			return nil
@@ -245,7 +300,10 @@ func lockdownCalls() []call {
 			}
 			return err
 		}},
-		{"Paired", func(ctx context.Context, d *device.Device) error { return second(d.Paired(ctx)) }},
+		{
+			"Paired",
+			func(ctx context.Context, d *device.Device) error { return second(d.Paired(ctx)) },
+		},
 		{"Pair", func(ctx context.Context, d *device.Device) error { return d.Pair(ctx) }},
 		{"Refresh", func(ctx context.Context, d *device.Device) error { return d.Refresh(ctx) }},
 	}

@@ -47,14 +47,18 @@ func faults(lengthAt int) map[string]virtual.Fault {
 		"wrong length":   {Kind: virtual.WrongLength, LengthAt: lengthAt},
 	}
 	for _, n := range []int{0, 3, 5, 41, 300, 2000} {
-		all[fmt.Sprintf("close after %d", n)] = virtual.Fault{Kind: virtual.CloseMidMessage, After: n}
+		all[fmt.Sprintf("close after %d", n)] = virtual.Fault{
+			Kind: virtual.CloseMidMessage, After: n,
+		}
 		all[fmt.Sprintf("stall after %d", n)] = virtual.Fault{Kind: virtual.Stall, After: n}
 	}
 	return all
 }
 
 // fewFaults are for what takes long.
-var fewFaults = []string{"trickle slowly", "too late", "wrong length", "close after 300", "stall after 2000"}
+var fewFaults = []string{
+	"trickle slowly", "too late", "wrong length", "close after 300", "stall after 2000",
+}
 
 // TestFaults lets every service fail in every way under every call: each must
 // end by its deadline, either well or in an error that says what was tried
@@ -80,14 +84,16 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(s.name.Lockdown, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { testFaults(t, s.name.Lockdown, s.lengthAt, s.calls) })
+			synctest.Test(t,
+				func(t *testing.T) { testFaults(t, s.name.Lockdown, s.lengthAt, s.calls) })
 		})
 	}
 }
 
 func testFaults(t *testing.T, name string, lengthAt int, calls []call) {
 	// An old phone still answers MobileGestalt.
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios16"}}})
+	h := virtualtest.Host(t,
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios16"}}})
 	m := h.Devices()[0]
 	first := virtualtest.Finder(t, h, device.Options{})
 	d, err := first.Find(context.Background(), device.Selector{})
@@ -104,7 +110,9 @@ func testFaults(t *testing.T, name string, lengthAt int, calls []call) {
 		}
 		all := faults(lengthAt)
 		if c.name == "Pair" { // makes keys each time
-			maps.DeleteFunc(all, func(what string, _ virtual.Fault) bool { return !slices.Contains(fewFaults, what) })
+			maps.DeleteFunc(all, func(what string, _ virtual.Fault) bool {
+				return !slices.Contains(fewFaults, what)
+			})
 		}
 		for what, f := range all {
 			m.SetFault(name, f)
@@ -117,7 +125,8 @@ func testFaults(t *testing.T, name string, lengthAt int, calls []call) {
 			begin := time.Now()
 			err := c.do(ctx, d)
 			if took := time.Since(begin); took > faultDeadline {
-				t.Errorf("%s, %s: ended after %v, the deadline was %v", c.name, what, took, faultDeadline)
+				t.Errorf("%s, %s: ended after %v, the deadline was %v", c.name, what, took,
+					faultDeadline)
 			}
 			cancel()
 			checkFault(t, c.name+", "+what, f, name, d.UDID(), err)
@@ -165,7 +174,8 @@ func checkFault(t *testing.T, what string, f virtual.Fault, name, udid string, e
 		}
 		return
 	}
-	if pkg, op := origin(err); pkg == "" || op == "" || !strings.HasPrefix(err.Error(), pkg+": "+op) {
+	if pkg, op := origin(err); pkg == "" || op == "" ||
+		!strings.HasPrefix(err.Error(), pkg+": "+op) {
 		t.Errorf("%s: %T names no service or operation: %v", what, err, err)
 	}
 }
@@ -239,7 +249,8 @@ func TestMuxerFaults(t *testing.T) {
 		for name, do := range muxerCalls(c, list[0].DeviceID) {
 			for what, f := range faults(3) {
 				fault = nil
-				if err := c.SavePairRecord(context.Background(), "x", 0, []byte(someRecord)); err != nil {
+				if err := c.SavePairRecord(context.Background(), "x", 0,
+					[]byte(someRecord)); err != nil {
 					t.Fatal(err)
 				}
 				fault = &f
@@ -260,12 +271,22 @@ const someRecord = `<?xml version="1.0"?><plist version="1.0"><dict><key>HostID<
 
 func muxerCalls(c *usbmux.Client, id uint32) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"list":               func(ctx context.Context) error { return second(c.List(ctx)) },
-		"read BUID":          func(ctx context.Context) error { return second(c.BUID(ctx)) },
-		"list listeners":     func(ctx context.Context) error { return second(c.ListListeners(ctx)) },
-		"save pair record":   func(ctx context.Context) error { return c.SavePairRecord(ctx, "x", 0, []byte(someRecord)) },
-		"read pair record":   func(ctx context.Context) error { return second(c.ReadPairRecord(ctx, "x")) },
-		"delete pair record": func(ctx context.Context) error { return c.DeletePairRecord(ctx, "x") },
+		"list":      func(ctx context.Context) error { return second(c.List(ctx)) },
+		"read BUID": func(ctx context.Context) error { return second(c.BUID(ctx)) },
+		"list listeners": func(ctx context.Context) error {
+			return second(c.ListListeners(ctx))
+		},
+		"save pair record": func(ctx context.Context) error {
+			return c.SavePairRecord(ctx, "x", 0,
+				[]byte(someRecord))
+		},
+		"read pair record": func(ctx context.Context) error {
+			return second(c.ReadPairRecord(ctx, "x"))
+		},
+		"delete pair record": func(ctx context.Context) error {
+			return c.DeletePairRecord(ctx,
+				"x")
+		},
 		"connect": func(ctx context.Context) error {
 			conn, err := c.Connect(ctx, id, lockdown.Port)
 			if err == nil {

@@ -36,20 +36,34 @@ func addFrames(f *testing.F) {
 		return link.AppendFrame(nil, b)
 	}
 	for _, seed := range [][]byte{
-		dict(plist.Dict{"Request": "GetValue", "Key": "a\x01"}), dict(plist.Dict{"Request": "QueryType"}),
-		dict(plist.Dict{"Request": "PidList"}), dict(plist.Dict{"Request": "StartActivity", "Pid": int64(-1)}), dict(plist.Dict{"Request": "All"}),
-		dict(plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{}}), dict(plist.Dict{"Command": "LookupImage"}),
+		dict(plist.Dict{"Request": "GetValue", "Key": "a\x01"}),
+		dict(plist.Dict{"Request": "QueryType"}),
+		dict(plist.Dict{"Request": "PidList"}),
+		dict(plist.Dict{"Request": "StartActivity", "Pid": int64(-1)}),
+		dict(plist.Dict{"Request": "All"}),
+		dict(plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{}}),
+		dict(plist.Dict{"Command": "LookupImage"}),
 		dict(plist.Dict{"Command": "VendContainer", "Identifier": "x\x02"}),
-		append(dict(plist.Dict{"Command": "ObserveNotification", "Name": "a\x01"}), dict(plist.Dict{"Command": "PostNotification", "Name": "a\x01"})...),
+		append(dict(plist.Dict{"Command": "ObserveNotification", "Name": "a\x01"}),
+			dict(plist.Dict{"Command": "PostNotification", "Name": "a\x01"})...),
 		dict(plist.Dict{"Command": "Polo"}),
-		[]byte("CFA6LPAA\x29\x00\x00\x00\x00\x00\x00\x00\x29\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00/"),
+		[]byte(
+			"CFA6LPAA\x29\x00\x00\x00\x00\x00\x00\x00\x29\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00/",
+		),
 		[]byte("CDTunnel\x00\x3d{\"type\":\"clientHandshakeRequest\",\"mtu\":16000}"),
 		[]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"),
 		[]byte("RPPairing\x00\x02{}"),
-		dict(plist.Dict{"Request": "GetValue", "Value": plist.Dict{"x": int64(1)}}), dict(plist.Dict{"Request": "StartService", "Port": int64(1)}),
-		dict(plist.Dict{"Status": "Complete", "CurrentList": []any{plist.Dict{"CFBundleIdentifier": "x"}}}),
-		dict(plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{"IORegistry": plist.Dict{"Voltage": int64(1)}}}),
-		dict(plist.Dict{"Command": "RelayNotification", "Name": "x"}), dict(plist.Dict{"Command": "Marco", "Interval": int64(10)}),
+		dict(plist.Dict{"Request": "GetValue", "Value": plist.Dict{"x": int64(1)}}),
+		dict(plist.Dict{"Request": "StartService", "Port": int64(1)}),
+		dict(plist.Dict{
+			"Status": "Complete", "CurrentList": []any{plist.Dict{"CFBundleIdentifier": "x"}},
+		}),
+		dict(plist.Dict{
+			"Status":      "Success",
+			"Diagnostics": plist.Dict{"IORegistry": plist.Dict{"Voltage": int64(1)}},
+		}),
+		dict(plist.Dict{"Command": "RelayNotification", "Name": "x"}),
+		dict(plist.Dict{"Command": "Marco", "Interval": int64(10)}),
 		dict(plist.Dict{"EntryList": []any{plist.Dict{"MountPath": "/x"}}}), []byte("ping\x00"),
 		[]byte("CDTunnel\x00\x02{}"), []byte("\x01\x00\x00\x00\x02{}\x02\x01\x00\x00\x00x"),
 	} {
@@ -69,7 +83,11 @@ func FuzzServices(f *testing.F) {
 	f.Cleanup(func() { m.Close() })
 	sides := map[string]handler{
 		"lockdown": m.lockdown.Serve,
-		"list":     func(ctx context.Context, c net.Conn) error { m.serveRSD(ctx, c, m.remoteServices); return nil },
+		"list": func(ctx context.Context, c net.Conn) error {
+			m.serveRSD(ctx, c,
+				m.remoteServices)
+			return nil
+		},
 	}
 	for _, list := range [][]entry{catalog, m.own} {
 		for i := range list {
@@ -92,7 +110,9 @@ var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
 	),
 	"apps": typed[*installationproxy.Error](appCalls),
 	"container": typed[*housearrest.Error](
-		func(ctx context.Context, c net.Conn) error { return second(housearrest.New(c).VendContainer(ctx, "x")) },
+		func(ctx context.Context, c net.Conn) error {
+			return second(housearrest.New(c).VendContainer(ctx, "x"))
+		},
 	),
 	"diagnostics": typed[*diagnosticsrelay.Error](func(ctx context.Context, c net.Conn) error {
 		d := diagnosticsrelay.New(c)
@@ -163,7 +183,10 @@ var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
 func typed[E error](
 	call func(context.Context, net.Conn) error,
 ) func(context.Context, *testing.T, net.Conn) {
-	return func(ctx context.Context, t *testing.T, c net.Conn) { fuzztest.Typed[E](t, "call", call(ctx, c)) }
+	return func(ctx context.Context, t *testing.T, c net.Conn) {
+		fuzztest.Typed[E](t, "call",
+			call(ctx, c))
+	}
 }
 
 func second[T any](_ T, err error) error { return err }

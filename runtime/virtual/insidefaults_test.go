@@ -46,18 +46,21 @@ func TestFaultsInside(t *testing.T) {
 	} {
 		t.Run(s.service, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { testFaultsInside(t, s.service, s.lengthAt, s.calls) })
+			synctest.Test(t,
+				func(t *testing.T) { testFaultsInside(t, s.service, s.lengthAt, s.calls) })
 		})
 	}
 }
 
 func testFaultsInside(t *testing.T, name string, lengthAt int, calls []call) {
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios26"}}})
+	h := virtualtest.Host(t,
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios26"}}})
 	m := h.Devices()[0]
 	f := device.NewFinder(device.Options{})
 	t.Cleanup(func() { f.Close() })
 	found := func() *device.Device {
-		d, err := f.At(context.Background(), device.Direct{Address: "inside", Port: m.ListPort(), Dial: m.Inside})
+		d, err := f.At(context.Background(),
+			device.Direct{Address: "inside", Port: m.ListPort(), Dial: m.Inside})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +74,8 @@ func testFaultsInside(t *testing.T, name string, lengthAt int, calls []call) {
 		}
 		for what, fault := range faults(lengthAt) {
 			m.SetFault(name, fault)
-			if name == "lockdown" || name == "rsd" { // connections that are open already have no fault
+			if name == "lockdown" ||
+				name == "rsd" { // connections that are open already have no fault
 				d.Close()
 				if name == "lockdown" {
 					d = found()
@@ -83,7 +87,8 @@ func testFaultsInside(t *testing.T, name string, lengthAt int, calls []call) {
 			begin := time.Now()
 			err := c.do(ctx, d)
 			if took := time.Since(begin); took > faultDeadline {
-				t.Errorf("%s, %s: ended after %v, the deadline was %v", c.name, what, took, faultDeadline)
+				t.Errorf("%s, %s: ended after %v, the deadline was %v", c.name, what, took,
+					faultDeadline)
 			}
 			cancel()
 			checkInside(t, c.name+", "+what, fault, d.UDID(), err)
@@ -116,7 +121,8 @@ func checkInside(t *testing.T, what string, f virtual.Fault, udid string, err er
 	}
 	// What does not answer when it is asked who it is is not there.
 	absent := strings.HasPrefix(what, "Refresh") && errors.Is(err, device.ErrNotFound)
-	if (endless || f.Kind == virtual.Stall) && !errors.Is(err, context.DeadlineExceeded) && !absent {
+	if (endless || f.Kind == virtual.Stall) && !errors.Is(err, context.DeadlineExceeded) &&
+		!absent {
 		t.Errorf("%s: %v, want the deadline in it", what, err)
 	}
 	var of *device.Error
@@ -145,11 +151,16 @@ func dvtCalls() []call {
 		}}
 	}
 	return []call{
-		do("Processes", func(ctx context.Context, s client) error { return second(s.Processes(ctx)) }),
-		do("Screenshot", func(ctx context.Context, s client) error { return second(s.Screenshot(ctx)) }),
-		do("Conditions", func(ctx context.Context, s client) error { return second(s.Conditions(ctx)) }),
+		do("Processes",
+			func(ctx context.Context, s client) error { return second(s.Processes(ctx)) }),
+		do("Screenshot",
+			func(ctx context.Context, s client) error { return second(s.Screenshot(ctx)) }),
+		do("Conditions",
+			func(ctx context.Context, s client) error { return second(s.Conditions(ctx)) }),
 		do("Call", func(ctx context.Context, s client) error {
-			return second(s.Call(ctx, "com.apple.instruments.server.services.deviceinfo", "machTimeInfo"))
+			return second(
+				s.Call(ctx, "com.apple.instruments.server.services.deviceinfo", "machTimeInfo"),
+			)
 		}),
 		do("Sysmon", func(ctx context.Context, s client) error {
 			m, err := s.Sysmon(ctx, dvt.SysmonConfig{})
@@ -170,7 +181,11 @@ func xpcAppCalls() []call {
 		with("List", coredevice.ConnectApps, func(ctx context.Context, c *coredevice.Apps) error {
 			return second(c.List(ctx, coredevice.AppFilter{}))
 		}),
-		with("Processes", coredevice.ConnectApps, func(ctx context.Context, c *coredevice.Apps) error { return second(c.Processes(ctx)) }),
+		with("Processes", coredevice.ConnectApps, func(
+			ctx context.Context, c *coredevice.Apps,
+		) error {
+			return second(c.Processes(ctx))
+		}),
 		with("Launch", coredevice.ConnectApps, func(ctx context.Context, c *coredevice.Apps) error {
 			return second(c.Launch(ctx, "com.example.shop", coredevice.LaunchOptions{}))
 		}),
@@ -179,8 +194,13 @@ func xpcAppCalls() []call {
 
 func xpcInfoCalls() []call {
 	return []call{
-		with("Displays", coredevice.ConnectInfo, func(ctx context.Context, c *coredevice.Info) error { return second(c.Displays(ctx)) }),
-		with("LockState", coredevice.ConnectInfo, func(ctx context.Context, c *coredevice.Info) error { return second(c.LockState(ctx)) }),
+		with("Displays", coredevice.ConnectInfo,
+			func(ctx context.Context, c *coredevice.Info) error { return second(c.Displays(ctx)) }),
+		with("LockState", coredevice.ConnectInfo, func(
+			ctx context.Context, c *coredevice.Info,
+		) error {
+			return second(c.LockState(ctx))
+		}),
 	}
 }
 
@@ -196,9 +216,17 @@ func terminalCalls() []call {
 
 func insideLockdownCalls() []call {
 	return []call{
-		{"Get", func(ctx context.Context, d *device.Device) error { return second(d.Get(ctx, "", "DeviceName")) }},
-		{"Domain", func(ctx context.Context, d *device.Device) error { return second(d.Domain(ctx, "")) }},
-		{"Public", func(ctx context.Context, d *device.Device) error { return second(d.Public(ctx)) }},
+		{"Get", func(ctx context.Context, d *device.Device) error {
+			return second(d.Get(ctx, "", "DeviceName"))
+		}},
+		{
+			"Domain",
+			func(ctx context.Context, d *device.Device) error { return second(d.Domain(ctx, "")) },
+		},
+		{
+			"Public",
+			func(ctx context.Context, d *device.Device) error { return second(d.Public(ctx)) },
+		},
 	}
 }
 
@@ -215,6 +243,8 @@ func listCalls() []call {
 			return err
 		}},
 		{"Refresh", func(ctx context.Context, d *device.Device) error { return d.Refresh(ctx) }},
-		{"Get", func(ctx context.Context, d *device.Device) error { return second(d.Get(ctx, "", "DeviceName")) }},
+		{"Get", func(ctx context.Context, d *device.Device) error {
+			return second(d.Get(ctx, "", "DeviceName"))
+		}},
 	}
 }

@@ -61,7 +61,8 @@ func heap() uint64 {
 func settle(before held) held {
 	h := held{goroutines: virtualtest.Settled(before.goroutines)}
 	deadline := time.Now().Add(virtualtest.Deadline / 4)
-	for h.descriptors = descriptors(); h.descriptors > before.descriptors && time.Now().Before(deadline); h.descriptors = descriptors() {
+	for h.descriptors = descriptors(); h.descriptors > before.descriptors &&
+		time.Now().Before(deadline); h.descriptors = descriptors() {
 		time.Sleep(time.Millisecond)
 	}
 	h.heap = heap()
@@ -110,16 +111,20 @@ func echoCycle(ctx context.Context, d *device.Device, n int) error {
 func serviceCycle(ctx context.Context, d *device.Device, n int) error {
 	use := []func() error{
 		func() error {
-			return using(ctx, d, afc.Connect, func(c *afc.Client) error { return second(c.ReadDir(ctx, "/")) })
+			return using(ctx, d, afc.Connect,
+				func(c *afc.Client) error { return second(c.ReadDir(ctx, "/")) })
 		},
 		func() error {
-			return using(ctx, d, heartbeat.Connect, func(c *heartbeat.Client) error { return second(c.Beat(ctx)) })
+			return using(ctx, d, heartbeat.Connect,
+				func(c *heartbeat.Client) error { return second(c.Beat(ctx)) })
 		},
 		func() error {
-			return using(ctx, d, diagnosticsrelay.Connect, func(c *diagnosticsrelay.Client) error { return second(c.Battery(ctx)) })
+			return using(ctx, d, diagnosticsrelay.Connect,
+				func(c *diagnosticsrelay.Client) error { return second(c.Battery(ctx)) })
 		},
 		func() error {
-			return using(ctx, d, notificationproxy.Connect, func(c *notificationproxy.Client) error { return c.Post(ctx, "a.b") })
+			return using(ctx, d, notificationproxy.Connect,
+				func(c *notificationproxy.Client) error { return c.Post(ctx, "a.b") })
 		},
 		func() error {
 			return using(ctx, d, ostracerelay.Connect, func(c *ostracerelay.Client) error {
@@ -131,18 +136,25 @@ func serviceCycle(ctx context.Context, d *device.Device, n int) error {
 			})
 		},
 		func() error {
-			return using(ctx, d, syslogrelay.Connect, func(c *syslogrelay.Client) error { return second(c.Next(ctx)) })
+			return using(ctx, d, syslogrelay.Connect,
+				func(c *syslogrelay.Client) error { return second(c.Next(ctx)) })
 		},
 		func() error {
-			return using(ctx, d, installationproxy.Connect, func(c *installationproxy.Client) error {
-				return second(c.Lookup(ctx, installationproxy.Options{BundleIDs: []string{"com.example.notes"}}))
+			return using(ctx, d, installationproxy.Connect, func(
+				c *installationproxy.Client,
+			) error {
+				return second(c.Lookup(ctx,
+					installationproxy.Options{BundleIDs: []string{"com.example.notes"}}))
 			})
 		},
 	}
 	return use[n%len(use)]()
 }
 
-func using[C io.Closer](ctx context.Context, d *device.Device, connect func(context.Context, service.Opener) (C, error), do func(C) error) error {
+func using[C io.Closer](
+	ctx context.Context, d *device.Device, connect func(context.Context, service.Opener) (C, error),
+	do func(C) error,
+) error {
 	c, err := connect(ctx, d)
 	if err != nil {
 		return err
@@ -202,7 +214,8 @@ func TestNothingLeaks(t *testing.T) {
 			return
 		}
 		random := rand.New(rand.NewPCG(uint64(i), 1))
-		short, cancel := context.WithTimeout(ctx, time.Duration(random.IntN(10_000))*time.Microsecond)
+		short, cancel := context.WithTimeout(ctx,
+			time.Duration(random.IntN(10_000))*time.Microsecond)
 		defer cancel()
 		if err := cycle(short, mux, d, i); err != nil {
 			cut.Add(1)
@@ -223,7 +236,8 @@ func compare(t *testing.T, when string, before, after held) {
 	if after.goroutines > before.goroutines || after.descriptors > before.descriptors {
 		buf := make([]byte, 1<<20)
 		t.Errorf("%s: %d goroutines and %d descriptors, before %d and %d\n%s", when,
-			after.goroutines, after.descriptors, before.goroutines, before.descriptors, buf[:runtime.Stack(buf, true)])
+			after.goroutines, after.descriptors, before.goroutines, before.descriptors,
+			buf[:runtime.Stack(buf, true)])
 	}
 	if after.heap > before.heap+heapGrowth {
 		t.Errorf("%s: heap of %d bytes, before %d", when, after.heap, before.heap)

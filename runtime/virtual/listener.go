@@ -26,7 +26,9 @@ const (
 )
 
 // tunnel answers createListener; channel ends with the control channel.
-func (l *listening) tunnel(channel context.Context, r remotepair.ListenerRequest) (*remotepair.Listener, error) {
+func (l *listening) tunnel(
+	channel context.Context, r remotepair.ListenerRequest,
+) (*remotepair.Listener, error) {
 	l.m.mu.Lock()
 	faults := l.m.tunnelFaults
 	l.m.mu.Unlock()
@@ -37,7 +39,8 @@ func (l *listening) tunnel(channel context.Context, r remotepair.ListenerRequest
 	}
 	l.mu.Unlock()
 	if full {
-		return nil, remotepair.Refuse(remotepair.CodeUnsupported, "Unsupported operation: too many listeners")
+		return nil, remotepair.Refuse(remotepair.CodeUnsupported,
+			"Unsupported operation: too many listeners")
 	}
 	var open *remotepair.Listener
 	var err error
@@ -45,7 +48,8 @@ func (l *listening) tunnel(channel context.Context, r remotepair.ListenerRequest
 	case faults.RefuseListener:
 		err = remotepair.Refuse(remotepair.CodeUnsupported, "Unsupported operation: no listener")
 	case r.Protocol == remotepair.QUIC && l.m.phone.VersionNumber() >= 1802:
-		err = remotepair.Refuse(remotepair.CodeUnsupported, "Unsupported operation: QUIC tunnels are gone")
+		err = remotepair.Refuse(remotepair.CodeUnsupported,
+			"Unsupported operation: QUIC tunnels are gone")
 	case r.Protocol == remotepair.QUIC:
 		open, err = l.quic(channel, r.Key, faults.WrongKey)
 	default:
@@ -81,7 +85,9 @@ func (l *listening) psk(channel context.Context, key []byte) (*remotepair.Listen
 		defer l.listenerGone()
 		defer stop()
 		l.acceptOne(tcp, func(ctx context.Context, c net.Conn) {
-			err := l.m.runTunnel(ctx, func(ctx context.Context, d *tunnel.Device) error { return d.ServePSK(ctx, c, key) })
+			err := l.m.runTunnel(ctx, func(ctx context.Context, d *tunnel.Device) error {
+				return d.ServePSK(ctx, c, key)
+			})
 			if err != nil {
 				l.m.log.Debug("tunnel ended", "err", err)
 			}
@@ -91,7 +97,9 @@ func (l *listening) psk(channel context.Context, key []byte) (*remotepair.Listen
 }
 
 // quic opens a QUIC listener. wrong has it show another key than it tells.
-func (l *listening) quic(channel context.Context, peer []byte, wrong bool) (*remotepair.Listener, error) {
+func (l *listening) quic(
+	channel context.Context, peer []byte, wrong bool,
+) (*remotepair.Listener, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -113,7 +121,10 @@ func (l *listening) quic(channel context.Context, peer []byte, wrong bool) (*rem
 		return nil, errors.Join(net.ErrClosed, udp.Close())
 	}
 	ctx, end := context.WithCancel(l.life)
-	q := &quicListener{PacketConn: udp, end: end, timer: time.AfterFunc(quietTunnel, end), tunnels: map[context.Context]bool{}}
+	q := &quicListener{
+		PacketConn: udp, end: end, timer: time.AfterFunc(quietTunnel, end),
+		tunnels: map[context.Context]bool{},
+	}
 	stop := context.AfterFunc(channel, q.orphaned)
 	go func() {
 		defer l.work.Done()
@@ -129,7 +140,9 @@ func (l *listening) quic(channel context.Context, peer []byte, wrong bool) (*rem
 			l.m.log.Debug("QUIC listener ended", "err", err)
 		}
 	}()
-	return &remotepair.Listener{Port: uint16(udp.LocalAddr().(*net.UDPAddr).Port), DevicePublicKey: public}, nil
+	return &remotepair.Listener{
+		Port: uint16(udp.LocalAddr().(*net.UDPAddr).Port), DevicePublicKey: public,
+	}, nil
 }
 
 // quicListener is the socket of a listener for QUIC tunnels. It stays as long as
@@ -177,7 +190,9 @@ func (q *quicListener) orphaned() {
 }
 
 // counted has the tunnels counted in which somebody opens a port.
-func (q *quicListener) counted(open func(uint16) (func(context.Context, net.Conn), error)) func(uint16) (func(context.Context, net.Conn), error) {
+func (q *quicListener) counted(
+	open func(uint16) (func(context.Context, net.Conn), error),
+) func(uint16) (func(context.Context, net.Conn), error) {
 	return func(port uint16) (func(context.Context, net.Conn), error) {
 		serve, err := open(port)
 		if err != nil {

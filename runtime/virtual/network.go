@@ -156,7 +156,8 @@ func (p *Presence) announce(l *listening) error {
 	if err != nil {
 		return err
 	}
-	ad, err := bonjour.Advertise(ctx, p.advertised(l.ports), bonjour.AdvertiseOptions{Interfaces: []string{name}, Logger: p.machine.opts.Logger})
+	ad, err := bonjour.Advertise(ctx, p.advertised(l.ports),
+		bonjour.AdvertiseOptions{Interfaces: []string{name}, Logger: p.machine.opts.Logger})
 	if err == nil {
 		l.told = ad
 	}
@@ -179,7 +180,8 @@ func interfaceOf(a netip.Addr) (string, error) {
 		}
 		for _, n := range addresses {
 			// The whole of 127/8 is the loopback interface's.
-			if prefix, err := netip.ParsePrefix(n.String()); err == nil && (prefix.Addr() == a || a.IsLoopback() && prefix.Contains(a)) {
+			if prefix, err := netip.ParsePrefix(n.String()); err == nil &&
+				(prefix.Addr() == a || a.IsLoopback() && prefix.Contains(a)) {
 				return i.Name, nil
 			}
 		}
@@ -210,17 +212,20 @@ func (m *Machine) presences() []*Presence {
 func (l *listening) open(o *NetworkOptions) (err error) {
 	modern := l.m.phone.VersionNumber() >= 1700
 	if o.Ethernet && modern {
-		if l.ports.Untrusted, err = l.list(rsd.Port, o.Fixed, rsd.TableOptions{Untrusted: true}); err != nil {
+		if l.ports.Untrusted, err = l.list(rsd.Port, o.Fixed,
+			rsd.TableOptions{Untrusted: true}); err != nil {
 			return err
 		}
 	}
 	if o.Trusted && modern {
-		if l.ports.Trusted, err = l.list(o.TrustedPort, o.TrustedPort != 0, rsd.TableOptions{}); err != nil {
+		if l.ports.Trusted, err = l.list(o.TrustedPort, o.TrustedPort != 0,
+			rsd.TableOptions{}); err != nil {
 			return err
 		}
 	}
 	if o.Wifi {
-		if l.ports.Lockdown, err = l.listen(lockdown.Port, o.Fixed, false, l.serveLockdown); err != nil {
+		if l.ports.Lockdown, err = l.listen(lockdown.Port, o.Fixed, false,
+			l.serveLockdown); err != nil {
 			return err
 		}
 		if modern {
@@ -278,17 +283,21 @@ func (l *listening) serveService(ctx context.Context, c net.Conn, s rsd.Service)
 }
 
 func (l *listening) servePairing(ctx context.Context, c net.Conn) {
-	if err := l.m.pairing(l.tunnel).Serve(ctx, remotepair.NewStream(l.m.misbehave(ctx, remotepair.Service, c))); err != nil {
+	if err := l.m.pairing(l.tunnel).Serve(ctx,
+		remotepair.NewStream(l.m.misbehave(ctx, remotepair.Service, c))); err != nil {
 		l.m.log.Debug("remote pairing ended", "err", err)
 	}
 }
 
 // serveLockdown is lockdownd as hosts on the network see it: nobody may pair.
 func (l *listening) serveLockdown(ctx context.Context, c net.Conn) {
-	d := &lockdown.Device{Phone: l.m.phone, Network: true, Logger: l.m.opts.Logger, Start: func(_ context.Context, name string, host *phone.Host, escrow []byte) (lockdown.Endpoint, error) {
-		return l.m.start(name, host, escrow, func(serve func(context.Context, net.Conn)) (uint16, error) {
-			return l.listen(0, true, true, serve)
-		})
+	d := &lockdown.Device{Phone: l.m.phone, Network: true, Logger: l.m.opts.Logger, Start: func(
+		_ context.Context, name string, host *phone.Host, escrow []byte,
+	) (lockdown.Endpoint, error) {
+		return l.m.start(name, host, escrow,
+			func(serve func(context.Context, net.Conn)) (uint16, error) {
+				return l.listen(0, true, true, serve)
+			})
 	}}
 	if err := d.Serve(ctx, l.m.misbehave(ctx, "lockdown", c)); err != nil {
 		l.m.log.Debug("lockdown connection ended", "err", err)
@@ -297,7 +306,10 @@ func (l *listening) serveLockdown(ctx context.Context, c net.Conn) {
 
 // bind listens on a port; when it is taken and not insisted on, on a free one.
 func (l *listening) bind(port uint16, fixed bool) (net.Listener, error) {
-	at := func(port uint16) string { return net.JoinHostPort(l.address.String(), strconv.Itoa(int(port))) }
+	at := func(port uint16) string {
+		return net.JoinHostPort(l.address.String(),
+			strconv.Itoa(int(port)))
+	}
 	tcp, err := link.Listen(l.life, "tcp", at(port))
 	if err != nil && !fixed {
 		tcp, err = link.Listen(l.life, "tcp", at(0))
@@ -309,7 +321,9 @@ func portOf(tcp net.Listener) uint16 { return uint16(tcp.Addr().(*net.TCPAddr).P
 
 // listen accepts connections on a port that bind finds. once ends after the
 // first connection, or when none comes.
-func (l *listening) listen(port uint16, fixed, once bool, serve func(context.Context, net.Conn)) (uint16, error) {
+func (l *listening) listen(
+	port uint16, fixed, once bool, serve func(context.Context, net.Conn),
+) (uint16, error) {
 	tcp, err := l.bind(port, fixed)
 	if err != nil {
 		return 0, err

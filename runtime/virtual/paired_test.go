@@ -13,7 +13,9 @@ import (
 
 // hostKeys are those of every host in these tests: making them takes a second
 // now and then.
-var hostKeys = sync.OnceValues(func() (*pair.Keys, error) { return pair.NewKeys(context.Background()) })
+var hostKeys = sync.OnceValues(
+	func() (*pair.Keys, error) { return pair.NewKeys(context.Background()) },
+)
 
 const thisHost = "30142955-444094379208051516"
 
@@ -51,13 +53,15 @@ func trust(t testing.TB, devices ...*virtual.Machine) trusted {
 		p := m.Phone()
 		address, _ := p.Value("", "WiFiAddress")
 		mac, _ := address.(string)
-		r, err := pair.WithKeys(keys, pair.Params{DevicePublicKey: p.PublicKeyPEM(), WiFiAddress: mac, SystemBUID: thisHost})
+		r, err := pair.WithKeys(keys,
+			pair.Params{DevicePublicKey: p.PublicKeyPEM(), WiFiAddress: mac, SystemBUID: thisHost})
 		if err != nil {
 			t.Fatal(err)
 		}
 		h, err := p.Pair(phone.PairRequest{
 			HostID: r.HostID, SystemBUID: r.SystemBUID, Label: "test", HostName: "test",
-			HostCertificate: r.HostCertificate, RootCertificate: r.RootCertificate, DeviceCertificate: r.DeviceCertificate,
+			HostCertificate: r.HostCertificate, RootCertificate: r.RootCertificate,
+			DeviceCertificate: r.DeviceCertificate,
 		})
 		if err != nil {
 			t.Fatal(err)

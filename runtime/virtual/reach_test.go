@@ -37,7 +37,8 @@ func TestDeadAddress(t *testing.T) {
 	at := deadPort(t)
 	d, err := f.At(virtualtest.Context(t), device.DirectAt(at))
 	var e *device.Error
-	if !errors.As(err, &e) || !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), at.String()) || d != nil {
+	if !errors.As(err, &e) || !errors.Is(err, syscall.ECONNREFUSED) ||
+		!strings.Contains(err.Error(), at.String()) || d != nil {
 		t.Errorf("At(%s) = %v, %v; want a *device.Error with connection refused", at, d, err)
 	}
 }
@@ -59,11 +60,15 @@ func lists(t *testing.T, m *virtual.Machine, n int) []device.Direct {
 // TestDirect has only what Options.Direct tells of.
 func TestDirect(t *testing.T) {
 	t.Parallel()
-	h := virtualtest.Host(t, virtual.HostOptions{Count: 2, Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}}})
+	h := virtualtest.Host(t, virtual.HostOptions{
+		Count: 2, Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}},
+	})
 	one, two := h.Devices()[0], h.Devices()[1]
 	var told []device.Direct
 	var failed error
-	f := virtualtest.Finder(t, h, device.Options{Direct: func(context.Context) ([]device.Direct, error) { return told, failed }})
+	f := virtualtest.Finder(t, h, device.Options{
+		Direct: func(context.Context) ([]device.Direct, error) { return told, failed },
+	})
 	ctx := virtualtest.Context(t)
 
 	if list, err := f.List(ctx, device.Selector{}); len(list) != 0 || err != nil {
@@ -75,18 +80,21 @@ func TestDirect(t *testing.T) {
 	told = lists(t, one, 2)
 	told = append(told, device.DirectAt(deadPort(t)))
 	d, err := f.Find(ctx, device.Selector{})
-	if err != nil || d.UDID() != one.UDID() || len(d.Info().Routes) != 2 || d.Info().Name != one.Phone().Name() {
+	if err != nil || d.UDID() != one.UDID() || len(d.Info().Routes) != 2 ||
+		d.Info().Name != one.Phone().Name() {
 		t.Fatalf("Find = %v with %v, %v; want one device with two routes", d, d.Info().Routes, err)
 	}
 	if err := processes(ctx, d, one); err != nil {
 		t.Error(err)
 	}
-	if r := d.Routes(); !r[0].Up || r[0].Use != "tunnel" || r[0].How != "list of services" || r[1].Up {
+	if r := d.Routes(); !r[0].Up || r[0].Use != "tunnel" || r[0].How != "list of services" ||
+		r[1].Up {
 		t.Errorf("routes are %+v", r)
 	}
 	told = append(told, lists(t, two, 1)...)
 	var ambiguous *device.AmbiguousError
-	if _, err := f.Find(ctx, device.Selector{}); !errors.As(err, &ambiguous) || len(ambiguous.Matches) != 2 ||
+	if _, err := f.Find(ctx,
+		device.Selector{}); !errors.As(err, &ambiguous) || len(ambiguous.Matches) != 2 ||
 		!strings.Contains(err.Error(), one.UDID()) || !strings.Contains(err.Error(), two.UDID()) {
 		t.Errorf("Find among two = %v", err)
 	}
@@ -100,7 +108,8 @@ func TestDirect(t *testing.T) {
 		t.Error(err)
 	}
 	told = []device.Direct{device.DirectAt(deadPort(t))}
-	if list, err := f.List(ctx, device.Selector{}); !errors.Is(err, syscall.ECONNREFUSED) || list != nil {
+	if list, err := f.List(ctx, device.Selector{}); !errors.Is(err, syscall.ECONNREFUSED) ||
+		list != nil {
 		t.Errorf("List of a dead list = %v, %v", list, err)
 	}
 	if failed = io.ErrNoProgress; true {
@@ -118,18 +127,23 @@ func processes(ctx context.Context, o service.Opener, m *virtual.Machine) error 
 	}
 	defer s.Close()
 	list, err := s.Processes(ctx)
-	return errors.Join(err, want(len(list) == len(m.Phone().Processes()), "%d processes, the phone has %d", len(list), len(m.Phone().Processes())))
+	return errors.Join(err, want(len(list) == len(m.Phone().Processes()),
+		"%d processes, the phone has %d", len(list), len(m.Phone().Processes())))
 }
 
 // TestOneDevice is that a phone on several networks is one device with several
 // routes, and two phones on Wi-Fi are two.
 func TestOneDevice(t *testing.T) {
 	t.Parallel()
-	h := virtualtest.Host(t, virtual.HostOptions{Count: 2, Device: virtual.Options{Phone: phone.Options{Profile: "ios18"}}})
+	h := virtualtest.Host(t, virtual.HostOptions{
+		Count: 2, Device: virtual.Options{Phone: phone.Options{Profile: "ios18"}},
+	})
 	ctx := virtualtest.Context(t)
 	for _, m := range h.Devices() {
 		for _, last := range []byte{1, 2} {
-			if _, err := m.Show(virtual.NetworkOptions{Wifi: true, Address: netip.AddrFrom4([4]byte{127, 0, 0, last})}); err != nil {
+			if _, err := m.Show(virtual.NetworkOptions{
+				Wifi: true, Address: netip.AddrFrom4([4]byte{127, 0, 0, last}),
+			}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -141,9 +155,13 @@ func TestOneDevice(t *testing.T) {
 		}
 		return all
 	}
-	plugged := []string{"usb usbmux", "wifi lockdown", "wifi lockdown", "usb remoted", "wifi remotepairing", "wifi remotepairing"}
+	plugged := []string{
+		"usb usbmux", "wifi lockdown", "wifi lockdown", "usb remoted", "wifi remotepairing",
+		"wifi remotepairing",
+	}
 	infos, err := f.List(ctx, device.Selector{Network: true})
-	if err != nil || len(infos) != 2 || !slices.Equal(vias(infos[0]), plugged) || !slices.Equal(vias(infos[1]), plugged) {
+	if err != nil || len(infos) != 2 || !slices.Equal(vias(infos[0]), plugged) ||
+		!slices.Equal(vias(infos[1]), plugged) {
 		t.Fatalf("List = %+v, %v; want two devices with %v each", infos, err, plugged)
 	}
 	for _, m := range h.Devices() {
@@ -155,11 +173,13 @@ func TestOneDevice(t *testing.T) {
 		t.Fatalf("List without a cable = %+v, %v; want two devices with %v each", infos, err, air)
 	}
 	var ambiguous *device.AmbiguousError
-	if _, err := f.Find(ctx, device.Selector{Transport: "wifi"}); !errors.As(err, &ambiguous) || len(ambiguous.Matches) != 2 {
+	if _, err := f.Find(ctx, device.Selector{Transport: "wifi"}); !errors.As(err, &ambiguous) ||
+		len(ambiguous.Matches) != 2 {
 		t.Errorf("Find = %v", err)
 	}
 	name := h.Devices()[1].Phone().Name()
-	if d, err := f.Find(ctx, device.Selector{Name: name, OS: ">=18"}); err != nil || d.UDID() != h.Devices()[1].UDID() {
+	if d, err := f.Find(ctx, device.Selector{Name: name, OS: ">=18"}); err != nil ||
+		d.UDID() != h.Devices()[1].UDID() {
 		t.Errorf("Find by name and version = %v, %v", d, err)
 	}
 	if list, err := f.List(ctx, device.Selector{Transport: "usb"}); err != nil || len(list) != 0 {
@@ -172,7 +192,8 @@ func TestOneDevice(t *testing.T) {
 func TestKnownRoutes(t *testing.T) {
 	t.Parallel()
 	ctx := virtualtest.Context(t)
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios17.2"}}})
+	h := virtualtest.Host(t,
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios17.2"}}})
 	f := virtualtest.Finder(t, h, device.Options{})
 	d := must(f.Find(ctx, device.Selector{}))(t)
 	if how := up(t, d, device.TunnelOptions{}); how != quic {
@@ -196,7 +217,8 @@ func rsdOnly(t *testing.T, o virtual.Options) (*device.Device, *virtual.Machine)
 	}
 	f := device.NewFinder(device.Options{})
 	t.Cleanup(func() { f.Close() })
-	d, err := f.At(virtualtest.Context(t), device.Direct{Name: "other", Address: "tunnel", Port: tun.RSDPort, Dial: tun.Dial})
+	d, err := f.At(virtualtest.Context(t),
+		device.Direct{Name: "other", Address: "tunnel", Port: tun.RSDPort, Dial: tun.Dial})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +237,8 @@ func TestPortsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	echoed(t, c)
-	if c, err := d.Connect(ctx, 9); !errors.Is(err, syscall.ECONNREFUSED) || c != nil || !strings.Contains(err.Error(), d.UDID()) {
+	if c, err := d.Connect(ctx, 9); !errors.Is(err, syscall.ECONNREFUSED) || c != nil ||
+		!strings.Contains(err.Error(), d.UDID()) {
 		t.Errorf("Connect to a closed port = %v, %v", c, err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -312,7 +335,8 @@ func TestImageComesAndGoes(t *testing.T) {
 	for _, profile := range []string{"ios17.2", "ios26"} {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
-			d, m := rsdOnly(t, virtual.Options{Phone: phone.Options{Profile: profile, NoImage: true}})
+			d, m := rsdOnly(t,
+				virtual.Options{Phone: phone.Options{Profile: profile, NoImage: true}})
 			ctx := virtualtest.Context(t)
 			for range 2 {
 				if err := processes(ctx, d, m); !errors.Is(err, device.ErrNoImage) {
@@ -393,10 +417,11 @@ func TestUnlockKeyStays(t *testing.T) {
 	list := &rsd.Device{Phone: p, Services: func() []rsd.Service {
 		return []rsd.Service{{Name: "com.apple.afc.shim.remote", Port: filesPort}}
 	}}
-	files := &rsd.CheckinDevice{Service: "com.apple.afc.shim.remote", Handler: &afc.Device{FS: p.Media()}, Refuse: func(_ context.Context, escrow []byte) error {
-		shown <- escrow
-		return nil
-	}}
+	files := &rsd.CheckinDevice{Service: "com.apple.afc.shim.remote",
+		Handler: &afc.Device{FS: p.Media()}, Refuse: func(_ context.Context, escrow []byte) error {
+			shown <- escrow
+			return nil
+		}}
 	life, end := context.WithCancel(ctx)
 	defer end()
 	dial := func(_ context.Context, port uint16) (net.Conn, error) {
@@ -411,7 +436,9 @@ func TestUnlockKeyStays(t *testing.T) {
 		}()
 		return client, nil
 	}
-	f := device.NewFinder(device.Options{RemoteStores: []device.RemoteStore{keeps{record: &remotepair.Record{RemoteUnlockHostKey: base64.StdEncoding.EncodeToString(key)}}}})
+	f := device.NewFinder(device.Options{RemoteStores: []device.RemoteStore{keeps{
+		record: &remotepair.Record{RemoteUnlockHostKey: base64.StdEncoding.EncodeToString(key)},
+	}}})
 	defer f.Close()
 	d, err := f.At(ctx, device.Direct{Address: "there", Port: listPort, Dial: dial})
 	if err != nil {

@@ -19,12 +19,18 @@ import (
 func alone(t *testing.T, profile string, via device.Via) (*device.Device, *virtual.Machine) {
 	t.Helper()
 	ctx := virtualtest.Context(t)
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: profile}, Boot: 1}})
+	h := virtualtest.Host(t, virtual.HostOptions{
+		Device: virtual.Options{Phone: phone.Options{Profile: profile}, Boot: 1},
+	})
 	m := h.Devices()[0]
 	if via == device.ViaMuxer {
-		return must(virtualtest.Finder(t, h, device.Options{Browser: ears{host: h}, Stores: []pair.Store{trust(t, m)}}).Find(ctx, device.Selector{}))(t), m
+		return must(virtualtest.Finder(t, h, device.Options{
+			Browser: ears{host: h}, Stores: []pair.Store{trust(t, m)},
+		}).Find(ctx, device.Selector{}))(t), m
 	}
-	types := map[device.Via]bonjour.Type{device.ViaRemoted: cable, device.ViaPairing: air, device.ViaLockdown: wifi}
+	types := map[device.Via]bonjour.Type{
+		device.ViaRemoted: cable, device.ViaPairing: air, device.ViaLockdown: wifi,
+	}
 	f := device.NewFinder(device.Options{Browser: ears{h, []bonjour.Type{types[via]}}}) // no muxer
 	t.Cleanup(func() { f.Close() })
 	if via == device.ViaRSD {
@@ -85,7 +91,9 @@ func TestStaleRoutes(t *testing.T) {
 	for _, c := range []struct {
 		profile string
 		via     device.Via
-	}{{"ios17", device.ViaMuxer}, {"ios17.2", device.ViaRemoted}, {"ios26", device.ViaPairing}, {"ios26", device.ViaRSD}} {
+	}{{
+		"ios17", device.ViaMuxer,
+	}, {"ios17.2", device.ViaRemoted}, {"ios26", device.ViaPairing}, {"ios26", device.ViaRSD}} {
 		t.Run(fmt.Sprintf("%s/%s", c.profile, c.via), func(t *testing.T) {
 			t.Parallel()
 			ctx := virtualtest.Context(t)

@@ -134,7 +134,9 @@ func (s *streams) receive(ctx context.Context) []error {
 // one muxer in this process, and loses nothing.
 func TestManyDevices(t *testing.T) {
 	debug.FreeOSMemory() // what earlier tests left is none of this one's
-	h := virtualtest.Host(t, virtual.HostOptions{Count: scaleDevices, Device: virtual.Options{Phone: phone.Options{LogRate: -1}}})
+	h := virtualtest.Host(t, virtual.HostOptions{
+		Count: scaleDevices, Device: virtual.Options{Phone: phone.Options{LogRate: -1}},
+	})
 	f := virtualtest.Finder(t, h, device.Options{})
 	ctx := virtualtest.Context(t)
 	infos, err := f.List(ctx, device.Selector{})

@@ -31,19 +31,43 @@ var stages = []stage{
 	{"lockdown's first answer", "ios17", device.ViaMuxer, device.TunnelOptions{}, "lockdown", 0},
 	{"in lockdown's session", "ios17", device.ViaMuxer, device.TunnelOptions{}, "lockdown", 1500},
 	{"the proxy's handshake", "ios17", device.ViaMuxer, device.TunnelOptions{}, proxyService, 0},
-	{"in the proxy's handshake", "ios17", device.ViaMuxer, device.TunnelOptions{}, proxyService, 50},
+	{
+		"in the proxy's handshake", "ios17", device.ViaMuxer, device.TunnelOptions{}, proxyService,
+		50,
+	},
 	{"the proxy's packets", "ios17", device.ViaMuxer, device.TunnelOptions{}, proxyService, 300},
-	{"in the proxy's packets", "ios17", device.ViaMuxer, device.TunnelOptions{}, proxyService, 5000},
+	{
+		"in the proxy's packets", "ios17", device.ViaMuxer, device.TunnelOptions{}, proxyService,
+		5000,
+	},
 	{"the list in the proxy's tunnel", "ios17", device.ViaMuxer, device.TunnelOptions{}, "rsd", 0},
-	{"in the list in the proxy's tunnel", "ios17", device.ViaMuxer, device.TunnelOptions{}, "rsd", 6000},
+	{
+		"in the list in the proxy's tunnel", "ios17", device.ViaMuxer, device.TunnelOptions{},
+		"rsd", 6000,
+	},
 	{"the list on the cable", "ios17.2", device.ViaRemoted, device.TunnelOptions{}, "rsd", 0},
 	{"the list in a QUIC tunnel", "ios17.2", device.ViaPairing, device.TunnelOptions{}, "rsd", 0},
-	{"in the list in a QUIC tunnel", "ios17.2", device.ViaPairing, device.TunnelOptions{}, "rsd", 9000},
+	{
+		"in the list in a QUIC tunnel", "ios17.2", device.ViaPairing, device.TunnelOptions{}, "rsd",
+		9000,
+	},
 	{"the list in a PSK tunnel", "ios26", device.ViaPairing, device.TunnelOptions{}, "rsd", 0},
-	{"the handshake of a QUIC tunnel", "ios17.2", device.ViaPairing, device.TunnelOptions{Protocol: "quic"}, "mute", 0},
-	{"the handshake of a PSK tunnel", "ios26", device.ViaRemoted, device.TunnelOptions{}, "mute", 0},
-	{"the pairing channel by XPC", "ios17.2", device.ViaRemoted, device.TunnelOptions{}, remotepair.Service, 0},
-	{"the pairing channel by TCP", "ios26", device.ViaPairing, device.TunnelOptions{}, remotepair.Service, 0},
+	{
+		"the handshake of a QUIC tunnel", "ios17.2", device.ViaPairing,
+		device.TunnelOptions{Protocol: "quic"}, "mute", 0,
+	},
+	{
+		"the handshake of a PSK tunnel", "ios26", device.ViaRemoted, device.TunnelOptions{}, "mute",
+		0,
+	},
+	{
+		"the pairing channel by XPC", "ios17.2", device.ViaRemoted, device.TunnelOptions{},
+		remotepair.Service, 0,
+	},
+	{
+		"the pairing channel by TCP", "ios26", device.ViaPairing, device.TunnelOptions{},
+		remotepair.Service, 0,
+	},
 	{"pair-verify", "ios26", device.ViaPairing, device.TunnelOptions{}, remotepair.Service, 1200},
 	{"pair-setup", "ios26", device.ViaPairing, device.TunnelOptions{}, remotepair.Service, 2200},
 	{"the dialog", "ios17.2", device.ViaRemoted, device.TunnelOptions{}, "", 0},
@@ -82,8 +106,10 @@ func TestEndsAtEveryStage(t *testing.T) {
 				}
 				tun, err := d.Tunnel(ctx, s.options)
 				var e *device.Error
-				if tun != nil || !errors.As(err, &e) || e.UDID != m.UDID() || !errors.Is(err, cause) {
-					t.Errorf("%s: Tunnel = %v, %v; want a *device.Error with %v", what, tun, err, cause)
+				if tun != nil || !errors.As(err, &e) || e.UDID != m.UDID() ||
+					!errors.Is(err, cause) {
+					t.Errorf("%s: Tunnel = %v, %v; want a *device.Error with %v", what, tun, err,
+						cause)
 				}
 				if d.Tunneled() != nil {
 					t.Errorf("%s: there is a tunnel", what)
@@ -98,10 +124,12 @@ func TestEndsAtEveryStage(t *testing.T) {
 			attempt("cancelled before", long, nil, context.Canceled)
 			attempt("Close", virtualtest.Context(t), func() { d.Close() }, net.ErrClosed)
 			attempt("after Close", virtualtest.Context(t), nil, net.ErrClosed)
-			if after := settle(before); after.goroutines > before.goroutines || after.descriptors > before.descriptors {
+			if after := settle(before); after.goroutines > before.goroutines ||
+				after.descriptors > before.descriptors {
 				compare(t, s.name, before, after)
 			}
-			if _, shown := m.Phone().ShownDialog(); shown && s.via != device.ViaMuxer { // lockdown's stays as long as its user lets it
+			if _, shown := m.Phone().ShownDialog(); shown &&
+				s.via != device.ViaMuxer { // lockdown's stays as long as its user lets it
 				t.Error("the dialog still shows")
 			}
 		})

@@ -124,7 +124,10 @@ func TestKeepTunnel(t *testing.T) {
 			d, m := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: profile}})
 			told := make(events, 1000)
 			done := make(chan error, 1)
-			go func() { done <- d.KeepTunnel(ctx, device.TunnelOptions{}, func(e device.TunnelEvent) { told <- e }) }()
+			go func() {
+				done <- d.KeepTunnel(ctx, device.TunnelOptions{},
+					func(e device.TunnelEvent) { told <- e })
+			}()
 			now := told.up(t, ctx, 0)
 			for _, what := range []struct {
 				name string
@@ -162,14 +165,19 @@ func TestKeepTunnel(t *testing.T) {
 func TestKeeper(t *testing.T) {
 	t.Parallel()
 	ctx := virtualtest.Context(t)
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}}})
-	old, err := h.Add(virtual.Options{Phone: phone.Options{Profile: "ios16", Serial: h.NextSerial()}})
+	h := virtualtest.Host(t,
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}}})
+	old, err := h.Add(
+		virtual.Options{Phone: phone.Options{Profile: "ios16", Serial: h.NextSerial()}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := virtualtest.Finder(t, h, device.Options{})
 	changed := make(chan struct{}, 1000)
-	k := f.Keep(device.KeeperOptions{Tell: func(string, device.TunnelEvent) { changed <- struct{}{} }})
+	k := f.Keep(
+		device.KeeperOptions{Tell: func(string, device.TunnelEvent) { changed <- struct{}{} }},
+	)
 	defer k.Close()
 	has := func(want ...string) {
 		t.Helper()
@@ -191,7 +199,9 @@ func TestKeeper(t *testing.T) {
 	}
 	first := h.Devices()[0]
 	has(first.UDID())
-	second, err := h.Add(virtual.Options{Phone: phone.Options{Profile: "ios26", Serial: h.NextSerial()}})
+	second, err := h.Add(
+		virtual.Options{Phone: phone.Options{Profile: "ios26", Serial: h.NextSerial()}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

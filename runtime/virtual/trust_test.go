@@ -33,7 +33,9 @@ func dialogs(m *virtual.Machine, answer phone.TrustMode) *atomic.Int64 {
 
 // another returns the device as a program that starts now finds it, which has
 // nothing but the stores.
-func another(t *testing.T, h *virtual.Host, o device.Options, types ...bonjour.Type) *device.Device {
+func another(
+	t *testing.T, h *virtual.Host, o device.Options, types ...bonjour.Type,
+) *device.Device {
 	t.Helper()
 	o.Browser = ears{h, types}
 	f := virtualtest.Finder(t, h, o)
@@ -47,7 +49,8 @@ func another(t *testing.T, h *virtual.Host, o device.Options, types ...bonjour.T
 // onNetwork starts a phone that is there by cable and Wi-Fi.
 func onNetwork(t *testing.T, profile string) (*virtual.Host, *virtual.Machine) {
 	t.Helper()
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: profile}}})
+	h := virtualtest.Host(t,
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: profile}}})
 	m := h.Devices()[0]
 	if _, err := m.Show(virtual.NetworkOptions{Wifi: true}); err != nil {
 		t.Fatal(err)
@@ -100,18 +103,30 @@ func TestNoAutoPair(t *testing.T) {
 
 // TestNextWay has the better ways fail: the next one is taken.
 func TestNextWay(t *testing.T) {
-	noProxy := func(m *virtual.Machine) { m.SetFault(proxyService, virtual.Fault{Kind: virtual.CloseMidMessage}) }
+	noProxy := func(m *virtual.Machine) {
+		m.SetFault(proxyService,
+			virtual.Fault{Kind: virtual.CloseMidMessage})
+	}
 	for _, c := range []struct {
 		name, profile string
 		hears         []bonjour.Type
 		fault         func(m *virtual.Machine)
 		how, why      string // why is in the report of the first route
 	}{
-		{"proxy to cable", "ios17", []bonjour.Type{cable}, noProxy, quic, "no tunnel: tunnel: open: "},
+		{
+			"proxy to cable", "ios17", []bonjour.Type{cable}, noProxy, quic,
+			"no tunnel: tunnel: open: ",
+		},
 		{"proxy to Wi-Fi", "ios26", []bonjour.Type{air}, noProxy, tcp, "no tunnel: tunnel: open: "},
 		{"proxy to what is found", "ios26", nil, noProxy, tcp, "no tunnel: tunnel: open: "},
-		{"QUIC to TCP", "ios17.2", []bonjour.Type{cable}, func(m *virtual.Machine) { m.SetTunnelFaults(virtual.TunnelFaults{WrongKey: true}) }, tcp, "iOS 17.2.1 has it from 17.4 on"},
-		{"a refused listener to proxy", "ios17", []bonjour.Type{cable}, func(m *virtual.Machine) { m.SetTunnelFaults(virtual.TunnelFaults{RefuseListener: true}) }, proxy, "tunnel 1 took"},
+		{
+			"QUIC to TCP", "ios17.2", []bonjour.Type{cable},
+			func(m *virtual.Machine) { m.SetTunnelFaults(virtual.TunnelFaults{WrongKey: true}) },
+			tcp, "iOS 17.2.1 has it from 17.4 on",
+		},
+		{"a refused listener to proxy", "ios17", []bonjour.Type{cable}, func(m *virtual.Machine) {
+			m.SetTunnelFaults(virtual.TunnelFaults{RefuseListener: true})
+		}, proxy, "tunnel 1 took"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -153,21 +168,43 @@ func TestNoWay(t *testing.T) {
 		cause         error
 		text          string
 	}{
-		{"none yet", "ios16", nil, device.TunnelOptions{}, virtual.TunnelFaults{}, device.ErrNoTunnel, "iOS 16.7.2 has none, they came with 17.0"},
-		{"not on the network", "ios17.2", nil, device.TunnelOptions{}, virtual.TunnelFaults{}, device.ErrNoTunnel,
+		{
+			"none yet", "ios16", nil, device.TunnelOptions{}, virtual.TunnelFaults{},
+			device.ErrNoTunnel, "iOS 16.7.2 has none, they came with 17.0",
+		},
+		{"not on the network", "ios17.2", nil, device.TunnelOptions{}, virtual.TunnelFaults{},
+			device.ErrNoTunnel,
 			"iOS 17.2.1 has them on the cable's network interface and on Wi-Fi alone, and it was not found there"},
-		{"no Wi-Fi", "ios26", []bonjour.Type{cable}, device.TunnelOptions{Route: "wifi"}, virtual.TunnelFaults{}, device.ErrNoTunnel, "no route by wifi leads there"},
-		{"no QUIC here", "ios17", nil, device.TunnelOptions{Protocol: "quic"}, virtual.TunnelFaults{}, device.ErrNoTunnel, "CoreDeviceProxy not tried: QUIC was asked for"},
-		{"no QUIC any more", "ios26", []bonjour.Type{cable}, device.TunnelOptions{Protocol: "quic"}, virtual.TunnelFaults{}, errors.ErrUnsupported, `device says "Unsupported operation: QUIC tunnels are gone" (3)`},
-		{"refused", "ios17.2", []bonjour.Type{cable, air}, device.TunnelOptions{}, refused, errors.ErrUnsupported, `device says "Unsupported operation: no listener" (3)`},
-		{"another's key", "ios17.2", []bonjour.Type{air}, device.TunnelOptions{Protocol: "quic"}, virtual.TunnelFaults{WrongKey: true}, nil, "the peer's key is not the expected one"},
+		{
+			"no Wi-Fi", "ios26", []bonjour.Type{cable}, device.TunnelOptions{Route: "wifi"},
+			virtual.TunnelFaults{}, device.ErrNoTunnel, "no route by wifi leads there",
+		},
+		{
+			"no QUIC here", "ios17", nil, device.TunnelOptions{Protocol: "quic"},
+			virtual.TunnelFaults{}, device.ErrNoTunnel,
+			"CoreDeviceProxy not tried: QUIC was asked for",
+		},
+		{
+			"no QUIC any more", "ios26", []bonjour.Type{cable},
+			device.TunnelOptions{Protocol: "quic"}, virtual.TunnelFaults{}, errors.ErrUnsupported,
+			`device says "Unsupported operation: QUIC tunnels are gone" (3)`,
+		},
+		{
+			"refused", "ios17.2", []bonjour.Type{cable, air}, device.TunnelOptions{}, refused,
+			errors.ErrUnsupported, `device says "Unsupported operation: no listener" (3)`,
+		},
+		{
+			"another's key", "ios17.2", []bonjour.Type{air}, device.TunnelOptions{Protocol: "quic"},
+			virtual.TunnelFaults{WrongKey: true}, nil, "the peer's key is not the expected one",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			d, m := heard(t, c.profile, device.Options{}, c.hears...)
 			m.SetTunnelFaults(c.faults)
 			tun, err := d.Tunnel(virtualtest.Context(t), c.options)
-			if tun != nil || err == nil || c.cause != nil && !errors.Is(err, c.cause) || !strings.HasSuffix(err.Error(), c.text) {
+			if tun != nil || err == nil || c.cause != nil && !errors.Is(err, c.cause) ||
+				!strings.HasSuffix(err.Error(), c.text) {
 				t.Errorf("Tunnel = %v, %v; want an error that ends in %q", tun, err, c.text)
 			}
 			if d.Tunneled() != nil || m.DropTunnels() != 0 && c.faults == (virtual.TunnelFaults{}) {
@@ -186,7 +223,10 @@ func TestUserDeclines(t *testing.T) {
 		shown int64
 	}{
 		{"denied", func(*virtual.Machine) {}, remotepair.ErrDenied, 1},
-		{"locked", func(m *virtual.Machine) { m.Phone().SetPasscode(true); m.Phone().Lock() }, remotepair.ErrLocked, 0},
+		{
+			"locked", func(m *virtual.Machine) { m.Phone().SetPasscode(true); m.Phone().Lock() },
+			remotepair.ErrLocked, 0,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -194,7 +234,8 @@ func TestUserDeclines(t *testing.T) {
 			n := dialogs(m, phone.TrustDeny)
 			c.set(m)
 			ctx := virtualtest.Context(t)
-			if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err, c.cause) || !errors.Is(err, remotepair.ErrDenied) || tun != nil {
+			if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err, c.cause) ||
+				!errors.Is(err, remotepair.ErrDenied) || tun != nil {
 				t.Errorf("Tunnel = %v, %v; want %v", tun, err, c.cause)
 			}
 			if n.Load() != c.shown {
@@ -221,7 +262,8 @@ func TestLockdownDeclines(t *testing.T) {
 	t.Parallel()
 	d, m := heard(t, "ios26", device.Options{}, cable)
 	n := dialogs(m, phone.TrustDeny)
-	if tun, err := d.Tunnel(virtualtest.Context(t), device.TunnelOptions{}); err == nil || !strings.Contains(err.Error(), "UserDeniedPairing") {
+	if tun, err := d.Tunnel(virtualtest.Context(t), device.TunnelOptions{}); err == nil ||
+		!strings.Contains(err.Error(), "UserDeniedPairing") {
 		t.Errorf("Tunnel = %v, %v; want the user's refusal", tun, err)
 	}
 	if n.Load() != 1 {
@@ -244,11 +286,13 @@ func TestDialogIsTold(t *testing.T) {
 			m.Phone().TapTrust()
 		}
 	}}
-	if how := up(t, another(t, h, o, cable), device.TunnelOptions{}); how != quic || told.Load() != 2 {
+	if how := up(t, another(t, h, o, cable), device.TunnelOptions{}); how != quic ||
+		told.Load() != 2 {
 		t.Errorf("tunnel is %q after %d notices", how, told.Load())
 	}
 	m.Phone().SetTrust(phone.TrustPolicy{Mode: phone.TrustAfter})
-	if how := up(t, another(t, h, o, cable), device.TunnelOptions{}); how != quic || told.Load() != 2 {
+	if how := up(t, another(t, h, o, cable), device.TunnelOptions{}); how != quic ||
+		told.Load() != 2 {
 		t.Errorf("tunnel is %q after %d notices", how, told.Load())
 	}
 }
@@ -275,7 +319,10 @@ func TestRecords(t *testing.T) {
 				if step == 2 {
 					m.Phone().ResetPairing()
 				}
-				o := device.Options{RemoteStores: []device.RemoteStore{remotepair.NewDir(dir)}, HostName: "workbench"}
+				o := device.Options{
+					RemoteStores: []device.RemoteStore{remotepair.NewDir(dir)},
+					HostName:     "workbench",
+				}
 				if how := up(t, another(t, h, o, c.hears), options); how != c.how {
 					t.Errorf("step %d: tunnel is %q, want %q", step, how, c.how)
 				}
@@ -284,7 +331,8 @@ func TestRecords(t *testing.T) {
 				}
 			}
 			r, err := remotepair.NewDir(dir).Load(context.Background(), m.UDID())
-			if err != nil || r.PeerUDID != m.UDID() || r.RemoteUnlockHostKey == "" || len(r.PeerPublicKey) != ed25519.PublicKeySize {
+			if err != nil || r.PeerUDID != m.UDID() || r.RemoteUnlockHostKey == "" ||
+				len(r.PeerPublicKey) != ed25519.PublicKeySize {
 				t.Errorf("record is %v, %v", r, err)
 			}
 		})
@@ -301,7 +349,9 @@ func TestForeignRecords(t *testing.T) {
 	const name = "workbench"
 	foreign, own := t.TempDir(), t.TempDir()
 	theirs := remotepair.NewDir(foreign)
-	if err := another(t, h, device.Options{RemoteStores: []device.RemoteStore{theirs}, HostName: name}, cable).PairRemote(ctx); err != nil {
+	if err := another(t, h,
+		device.Options{RemoteStores: []device.RemoteStore{theirs}, HostName: name},
+		cable).PairRemote(ctx); err != nil {
 		t.Fatal(err)
 	}
 	r, err := theirs.Load(ctx, m.UDID())
@@ -310,7 +360,8 @@ func TestForeignRecords(t *testing.T) {
 	}
 	file := filepath.Join(foreign, "remote_"+m.UDID()+".plist")
 	b, err := plist.Encode(plist.Dict{
-		"public_key": []byte(r.HostPrivateKey.Public().(ed25519.PublicKey)), "private_key": []byte(r.HostPrivateKey.Seed()),
+		"public_key":             []byte(r.HostPrivateKey.Public().(ed25519.PublicKey)),
+		"private_key":            []byte(r.HostPrivateKey.Seed()),
 		"remote_unlock_host_key": r.RemoteUnlockHostKey,
 	}, plist.XML)
 	if err != nil {
@@ -320,7 +371,8 @@ func TestForeignRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	both := []device.RemoteStore{remotepair.NewDir(own), theirs}
-	if how := up(t, another(t, h, device.Options{RemoteStores: both, HostName: name}, cable), device.TunnelOptions{}); how != quic || n.Load() != 1 {
+	if how := up(t, another(t, h, device.Options{RemoteStores: both, HostName: name}, cable),
+		device.TunnelOptions{}); how != quic || n.Load() != 1 {
 		t.Errorf("with pymobiledevice3's record the tunnel is %q after %d dialogs", how, n.Load())
 	}
 	// A record of our own that the phone does not know does not hide it.
@@ -328,22 +380,29 @@ func TestForeignRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stale := &remotepair.Record{HostIdentifier: stranger.Identifier, HostPrivateKey: stranger.PrivateKey, HostAltIRK: stranger.AltIRK, PeerUDID: m.UDID()}
+	stale := &remotepair.Record{
+		HostIdentifier: stranger.Identifier, HostPrivateKey: stranger.PrivateKey,
+		HostAltIRK: stranger.AltIRK, PeerUDID: m.UDID(),
+	}
 	if err := remotepair.NewDir(own).Save(ctx, m.UDID(), stale); err != nil {
 		t.Fatal(err)
 	}
-	if how := up(t, another(t, h, device.Options{RemoteStores: both, HostName: name}, cable), device.TunnelOptions{}); how != quic || n.Load() != 1 {
+	if how := up(t, another(t, h, device.Options{RemoteStores: both, HostName: name}, cable),
+		device.TunnelOptions{}); how != quic || n.Load() != 1 {
 		t.Errorf("with a stale record before it the tunnel is %q after %d dialogs", how, n.Load())
 	}
 	// Without it the stale one is replaced.
 	alone := both[:1]
-	if how := up(t, another(t, h, device.Options{RemoteStores: alone, HostName: name}, cable), device.TunnelOptions{}); how != quic || n.Load() != 2 {
+	if how := up(t, another(t, h, device.Options{RemoteStores: alone, HostName: name}, cable),
+		device.TunnelOptions{}); how != quic || n.Load() != 2 {
 		t.Errorf("with a stale record alone the tunnel is %q after %d dialogs", how, n.Load())
 	}
 	if now, err := os.ReadFile(file); err != nil || string(now) != string(b) {
 		t.Errorf("pymobiledevice3's record was changed: %v", err)
 	}
-	if how := up(t, another(t, h, device.Options{RemoteStores: alone, NoAutoPair: true, HostName: name}, cable), device.TunnelOptions{}); how != quic {
+	if how := up(t,
+		another(t, h, device.Options{RemoteStores: alone, NoAutoPair: true, HostName: name}, cable),
+		device.TunnelOptions{}); how != quic {
 		t.Errorf("the new record was not kept: %q", how)
 	}
 }
@@ -369,8 +428,10 @@ func TestWrongDevice(t *testing.T) {
 	}
 	n := dialogs(m, phone.TrustAfter)
 	d := another(t, h, o, cable)
-	if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err, remotepair.ErrAuthentication) || tun != nil || n.Load() != 0 {
-		t.Errorf("Tunnel = %v, %v with %d dialogs; want %v", tun, err, n.Load(), remotepair.ErrAuthentication)
+	if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err,
+		remotepair.ErrAuthentication) || tun != nil || n.Load() != 0 {
+		t.Errorf("Tunnel = %v, %v with %d dialogs; want %v", tun, err, n.Load(),
+			remotepair.ErrAuthentication)
 	}
 	if err := d.PairRemote(ctx); err != nil || n.Load() != 1 {
 		t.Errorf("its owner pairs anew: %v with %d dialogs, want one", err, n.Load())
@@ -393,7 +454,8 @@ func TestPairRemoteAt(t *testing.T) {
 	for _, i := range must(h.Browse(ctx, bonjour.Query{Type: air}))(t) {
 		port = i.Port
 	}
-	info, err := f.PairRemoteAt(ctx, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port))
+	info, err := f.PairRemoteAt(ctx,
+		netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port))
 	if err != nil || info.UDID != m.UDID() || n.Load() != 1 {
 		t.Errorf("PairRemoteAt = %+v, %v after %d dialogs", info, err, n.Load())
 	}
@@ -404,7 +466,8 @@ func TestPairRemoteAt(t *testing.T) {
 	dead := deadPort(t)
 	_, err = f.PairRemoteAt(ctx, dead)
 	var e *device.Error
-	if !errors.As(err, &e) || !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), dead.String()) {
+	if !errors.As(err, &e) || !errors.Is(err, syscall.ECONNREFUSED) ||
+		!strings.Contains(err.Error(), dead.String()) {
 		t.Errorf("PairRemoteAt(%s) = %v", dead, err)
 	}
 	if _, err := store.Load(ctx, "nobody"); !errors.Is(err, fs.ErrNotExist) {

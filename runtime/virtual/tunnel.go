@@ -42,9 +42,18 @@ func (h handler) Serve(ctx context.Context, c net.Conn) error { return h(ctx, c)
 func (m *Machine) ownEntries() []entry {
 	core := &coredevice.Device{Phone: m.phone, Budget: m.budget, Logger: m.opts.Logger}
 	instruments := &dvt.Device{Phone: m.phone, Fault: m.channelFault, Logger: m.opts.Logger}
-	entries := append(m.tunnelEntries(), entry{name: dvt.Service, handler: func(*phone.Phone) service.Handler { return instruments }, offered: oldDeveloper})
-	for _, n := range []service.Name{coredevice.AppService, coredevice.OpenStdIOSocket, coredevice.DeviceInfo, coredevice.Diagnostics} {
-		entries = append(entries, entry{name: n, handler: func(*phone.Phone) service.Handler { return core.Handler(n) }, offered: func(*phone.Phone) bool { return false }})
+	entries := append(m.tunnelEntries(), entry{
+		name: dvt.Service, handler: func(*phone.Phone) service.Handler { return instruments },
+		offered: oldDeveloper,
+	})
+	for _, n := range []service.Name{
+		coredevice.AppService, coredevice.OpenStdIOSocket, coredevice.DeviceInfo,
+		coredevice.Diagnostics,
+	} {
+		entries = append(entries, entry{
+			name: n, handler: func(*phone.Phone) service.Handler { return core.Handler(n) },
+			offered: func(*phone.Phone) bool { return false },
+		})
 	}
 	return entries
 }
@@ -56,12 +65,16 @@ func (m *Machine) tunnelEntries() []entry {
 	return []entry{
 		{
 			name:    service.Name{Lockdown: tunnel.LockdownService},
-			handler: func(*phone.Phone) service.Handler { return handler(m.serveTunnel) }, offered: since(1704),
+			handler: func(*phone.Phone) service.Handler { return handler(m.serveTunnel) },
+			offered: since(1704),
 		},
 		{
 			// Trust without a dialog for hosts that lockdown trusts; there are
 			// no tunnels this way.
-			name: service.Name{Lockdown: remotepair.LockdownService, Remote: remotepair.LockdownService + shim, Checkin: true},
+			name: service.Name{
+				Lockdown: remotepair.LockdownService, Remote: remotepair.LockdownService + shim,
+				Checkin: true,
+			},
 			handler: func(*phone.Phone) service.Handler {
 				return handler(func(ctx context.Context, c net.Conn) error {
 					d := m.pairing(nil)
@@ -76,11 +89,14 @@ func (m *Machine) tunnelEntries() []entry {
 
 // serveTunnel is CoreDeviceProxy: the connection becomes a tunnel.
 func (m *Machine) serveTunnel(ctx context.Context, c net.Conn) error {
-	return m.runTunnel(ctx, func(ctx context.Context, d *tunnel.Device) error { return d.Serve(ctx, c) })
+	return m.runTunnel(ctx,
+		func(ctx context.Context, d *tunnel.Device) error { return d.Serve(ctx, c) })
 }
 
 // runTunnel serves a tunnel that DropTunnels ends.
-func (m *Machine) runTunnel(ctx context.Context, serve func(context.Context, *tunnel.Device) error) error {
+func (m *Machine) runTunnel(
+	ctx context.Context, serve func(context.Context, *tunnel.Device) error,
+) error {
 	ctx, cut := context.WithCancelCause(ctx)
 	defer cut(nil)
 	m.mu.Lock()
@@ -94,7 +110,9 @@ func (m *Machine) runTunnel(ctx context.Context, serve func(context.Context, *tu
 		delete(m.tunnels, id)
 		m.mu.Unlock()
 	}()
-	return serve(ctx, &tunnel.Device{Open: m.openInTunnel, RSDPort: m.rsdPort(), Faults: faults.Faults, Logger: m.opts.Logger})
+	return serve(ctx, &tunnel.Device{
+		Open: m.openInTunnel, RSDPort: m.rsdPort(), Faults: faults.Faults, Logger: m.opts.Logger,
+	})
 }
 
 // errCut is why a tunnel ended that DropTunnels cut.
@@ -171,7 +189,9 @@ func (m *Machine) serveRemote(ctx context.Context, c net.Conn, s rsd.Service) {
 		h = m.absent(s)
 	}
 	if s.Transport() == rsd.Checkin {
-		h = &rsd.CheckinDevice{Service: s.Name, Handler: h, Refuse: m.refusal(s.Name, played), Logger: m.opts.Logger}
+		h = &rsd.CheckinDevice{
+			Service: s.Name, Handler: h, Refuse: m.refusal(s.Name, played), Logger: m.opts.Logger,
+		}
 	}
 	if err := h.Serve(ctx, c); err != nil {
 		m.log.Debug("service connection ended", "service", s.Name, "err", err)
@@ -183,9 +203,13 @@ func (m *Machine) serveRemote(ctx context.Context, c net.Conn, s rsd.Service) {
 func (m *Machine) remote(s rsd.Service) (service.Handler, string) {
 	switch s.Name {
 	case trustedLockdown:
-		return &lockdown.Device{Phone: m.phone, Trusted: true, Network: true, IdleTimeout: -1, Logger: m.opts.Logger}, "lockdown"
+		return &lockdown.Device{
+			Phone: m.phone, Trusted: true, Network: true, IdleTimeout: -1, Logger: m.opts.Logger,
+		}, "lockdown"
 	case untrustedLockdown:
-		return &lockdown.Device{Phone: m.phone, Network: true, IdleTimeout: -1, Logger: m.opts.Logger}, "lockdown"
+		return &lockdown.Device{
+			Phone: m.phone, Network: true, IdleTimeout: -1, Logger: m.opts.Logger,
+		}, "lockdown"
 	case remotepair.Service:
 		return m.pairingXPC(nil), s.Name
 	}
@@ -204,7 +228,8 @@ func (m *Machine) remote(s rsd.Service) (service.Handler, string) {
 func (m *Machine) refusal(name string, played bool) func(context.Context, []byte) error {
 	return func(_ context.Context, escrow []byte) error {
 		e := m.entry(func(n service.Name) bool { return n.Remote == name })
-		open := e == nil || e.locked || !m.phone.Locked() || m.phone.UnlockedSinceBoot() && m.knownBag(escrow)
+		open := e == nil || e.locked || !m.phone.Locked() ||
+			m.phone.UnlockedSinceBoot() && m.knownBag(escrow)
 		switch {
 		case !played:
 			return rsd.ErrInvalidService
@@ -241,12 +266,19 @@ func (m *Machine) absent(s rsd.Service) service.Handler {
 
 // pairing is the device's end of a remote pairing channel. listen opens
 // tunnels' listeners; nil where there are none.
-func (m *Machine) pairing(listen func(context.Context, remotepair.ListenerRequest) (*remotepair.Listener, error)) *remotepair.Device {
-	return &remotepair.Device{Phone: m.phone, Peers: m.peers, Consent: m.phone.AskTrust, Listen: listen, Logger: m.opts.Logger}
+func (m *Machine) pairing(
+	listen func(context.Context, remotepair.ListenerRequest) (*remotepair.Listener, error),
+) *remotepair.Device {
+	return &remotepair.Device{
+		Phone: m.phone, Peers: m.peers, Consent: m.phone.AskTrust, Listen: listen,
+		Logger: m.opts.Logger,
+	}
 }
 
 // pairingXPC is the same as a service that speaks RemoteXPC.
-func (m *Machine) pairingXPC(listen func(context.Context, remotepair.ListenerRequest) (*remotepair.Listener, error)) service.Handler {
+func (m *Machine) pairingXPC(
+	listen func(context.Context, remotepair.ListenerRequest) (*remotepair.Listener, error),
+) service.Handler {
 	return &remotexpc.Device{
 		Options: remotexpc.Options{
 			Greeting:   remotepair.Greeting(),

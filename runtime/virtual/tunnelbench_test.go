@@ -69,7 +69,8 @@ func BenchmarkTunnelPull(b *testing.B) {
 	b.SetBytes(bulk)
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := c.Pull(context.Background(), "Downloads/bulk", io.Discard, afc.Transfer{}); n != bulk || err != nil {
+		if n, err := c.Pull(context.Background(), "Downloads/bulk", io.Discard,
+			afc.Transfer{}); n != bulk || err != nil {
 			b.Fatal(n, err)
 		}
 	}
@@ -86,7 +87,8 @@ func BenchmarkTunnelPush(b *testing.B) {
 	b.SetBytes(bulk)
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := c.Push(context.Background(), bytes.NewReader(content), "Downloads/bulk", afc.Transfer{}); n != bulk || err != nil {
+		if n, err := c.Push(context.Background(), bytes.NewReader(content), "Downloads/bulk",
+			afc.Transfer{}); n != bulk || err != nil {
 			b.Fatal(n, err)
 		}
 	}

@@ -42,9 +42,12 @@ type cycler struct {
 // cyclers are a device on each route that a tunnel may have.
 func cyclers(t *testing.T) []*cycler {
 	t.Helper()
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}}})
+	h := virtualtest.Host(t,
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}}})
 	add := func(profile string) *virtual.Machine {
-		m, err := h.Add(virtual.Options{Phone: phone.Options{Profile: profile, Serial: h.NextSerial()}})
+		m, err := h.Add(
+			virtual.Options{Phone: phone.Options{Profile: profile, Serial: h.NextSerial()}},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,13 +121,18 @@ func (c *cycler) tear(ctx context.Context, n int) error {
 	}()
 	switch kind := n % 5; {
 	case kind == 0:
-		c.machine.SetTunnelFaults(virtual.TunnelFaults{Faults: tunnel.Faults{CutAfter: 1 + random.Int64N(listBytes)}})
+		c.machine.SetTunnelFaults(
+			virtual.TunnelFaults{Faults: tunnel.Faults{CutAfter: 1 + random.Int64N(listBytes)}},
+		)
 	case kind == 4 && c.how == proxy:
-		c.machine.SetFault(proxyService, virtual.Fault{Kind: virtual.CloseMidMessage, After: random.IntN(proxyBytes)})
+		c.machine.SetFault(proxyService,
+			virtual.Fault{Kind: virtual.CloseMidMessage, After: random.IntN(proxyBytes)})
 	case kind == 4:
-		c.machine.SetFault(remotepair.Service, virtual.Fault{Kind: virtual.CloseMidMessage, After: random.IntN(pairingBytes)})
+		c.machine.SetFault(remotepair.Service,
+			virtual.Fault{Kind: virtual.CloseMidMessage, After: random.IntN(pairingBytes)})
 	case kind == 1:
-		c.machine.SetFault("rsd", virtual.Fault{Kind: virtual.CloseMidMessage, After: random.IntN(listBytes)})
+		c.machine.SetFault("rsd",
+			virtual.Fault{Kind: virtual.CloseMidMessage, After: random.IntN(listBytes)})
 	case kind == 2:
 		// Cut it over and over while it is made and used. Whoever dials a UDP
 		// port that is gone waits for seconds, so that QUIC is cut while it is
@@ -191,7 +199,8 @@ func TestTunnelsLeaveNothing(t *testing.T) {
 				var e *device.Error
 				known := errors.Is(err, tunnel.ErrDown) || errors.Is(err, context.DeadlineExceeded)
 				if !known && (!errors.As(err, &e) || e.UDID != c.machine.UDID()) {
-					t.Errorf("%s, torn cycle %d: %T does not name the device: %v", c.how, n, err, err)
+					t.Errorf("%s, torn cycle %d: %T does not name the device: %v", c.how, n, err,
+						err)
 				}
 			}
 		}
@@ -222,14 +231,19 @@ func TestManyTunnels(t *testing.T) {
 	const count = 20
 	goroutines := runtime.NumGoroutine()
 	t.Run("together", func(t *testing.T) {
-		h := virtualtest.Host(t, virtual.HostOptions{Count: count / 2, Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}}})
+		h := virtualtest.Host(t, virtual.HostOptions{
+			Count: count / 2, Device: virtual.Options{Phone: phone.Options{Profile: "ios17"}},
+		})
 		for n := range count / 2 {
 			profile := []string{"ios17.2", "ios26"}[n%2]
-			if _, err := h.Add(virtual.Options{Phone: phone.Options{Profile: profile, Serial: h.NextSerial()}}); err != nil {
+			if _, err := h.Add(
+				virtual.Options{Phone: phone.Options{Profile: profile, Serial: h.NextSerial()}},
+			); err != nil {
 				t.Fatal(err)
 			}
 		}
-		f := virtualtest.Finder(t, h, device.Options{Stores: []pair.Store{trust(t, h.Devices()...)}})
+		f := virtualtest.Finder(t, h,
+			device.Options{Stores: []pair.Store{trust(t, h.Devices()...)}})
 		ctx := virtualtest.Context(t)
 		infos, err := f.List(ctx, device.Selector{})
 		if err != nil || len(infos) != count {
@@ -248,7 +262,8 @@ func TestManyTunnels(t *testing.T) {
 				made.Done()
 				made.Wait() // all are there
 				if err == nil {
-					err = errors.Join(processes(ctx, d, m), want(m.Tunnels() == 1, "%d tunnels to it", m.Tunnels()))
+					err = errors.Join(processes(ctx, d, m),
+						want(m.Tunnels() == 1, "%d tunnels to it", m.Tunnels()))
 				}
 				if err != nil {
 					t.Errorf("%s: %v", i, err)

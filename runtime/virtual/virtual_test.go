@@ -92,7 +92,8 @@ func TestDeveloperServices(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.Phone().SetDeveloperMode(false)
-			if err := tap(); !errors.Is(err, device.ErrDeveloperMode) || errors.Is(err, device.ErrNoImage) {
+			if err := tap(); !errors.Is(err, device.ErrDeveloperMode) ||
+				errors.Is(err, device.ErrNoImage) {
 				t.Errorf("without developer mode: %v, want ErrDeveloperMode", err)
 			}
 			m.Phone().SetDeveloperMode(true)
@@ -116,14 +117,18 @@ func TestTrustPolicies(t *testing.T) {
 		{phone.TrustAccept, nil},
 		{phone.TrustDeny, lockdown.ErrUserDeniedPairing},
 	} {
-		d, _ := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: c.mode}}})
+		d, _ := virtualtest.Device(t,
+			virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: c.mode}}})
 		if err := d.Pair(virtualtest.Context(t)); !errors.Is(err, c.want) {
 			t.Errorf("mode %v: Pair = %v, want %v", c.mode, err, c.want)
 		}
 	}
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: phone.TrustAsk}}}})
+	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{
+		Phone: phone.Options{Trust: phone.TrustPolicy{Mode: phone.TrustAsk}},
+	}})
 	m := h.Devices()[0]
-	f := virtualtest.Finder(t, h, device.Options{OnTrustDialog: func(device.Info) { m.Phone().TapTrust() }})
+	f := virtualtest.Finder(t, h,
+		device.Options{OnTrustDialog: func(device.Info) { m.Phone().TapTrust() }})
 	d, err := f.Find(virtualtest.Context(t), device.Selector{})
 	if err != nil {
 		t.Fatal(err)
@@ -142,14 +147,18 @@ func TestTrustPolicies(t *testing.T) {
 // TestNeverAnswered checks that a dialog nobody answers ends with the deadline
 // and says why.
 func TestNeverAnswered(t *testing.T) {
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: phone.TrustIgnore}}}})
+	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{
+		Phone: phone.Options{Trust: phone.TrustPolicy{Mode: phone.TrustIgnore}},
+	}})
 	ctx, cancel := context.WithCancelCause(context.Background())
-	f := virtualtest.Finder(t, h, device.Options{OnTrustDialog: func(device.Info) { cancel(context.DeadlineExceeded) }})
+	f := virtualtest.Finder(t, h,
+		device.Options{OnTrustDialog: func(device.Info) { cancel(context.DeadlineExceeded) }})
 	d, err := f.Find(virtualtest.Context(t), device.Selector{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Pair(ctx); !errors.Is(err, lockdown.ErrPairingDialogResponsePending) || !errors.Is(err, context.DeadlineExceeded) {
+	if err := d.Pair(ctx); !errors.Is(err, lockdown.ErrPairingDialogResponsePending) ||
+		!errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Pair = %v, want the pending dialog and the deadline", err)
 	}
 }
@@ -226,7 +235,8 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if now := d.Info().Routes[0].DeviceID; now == before || m.Phone().BootID() == boot {
-		t.Errorf("device id %d after %d, boot id changed: %v", now, before, m.Phone().BootID() != boot)
+		t.Errorf("device id %d after %d, boot id changed: %v", now, before,
+			m.Phone().BootID() != boot)
 	}
 	if _, err := d.Get(ctx, "", "DeviceName"); err != nil {
 		t.Errorf("value after restart: %v", err)

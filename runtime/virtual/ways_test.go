@@ -35,9 +35,12 @@ const (
 )
 
 // heard returns a device of which the types alone are heard.
-func heard(t *testing.T, profile string, o device.Options, types ...bonjour.Type) (*device.Device, *virtual.Machine) {
+func heard(
+	t *testing.T, profile string, o device.Options, types ...bonjour.Type,
+) (*device.Device, *virtual.Machine) {
 	t.Helper()
-	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: profile}}})
+	h := virtualtest.Host(t,
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: profile}}})
 	m := h.Devices()[0]
 	if slices.Contains(types, air) || slices.Contains(types, wifi) {
 		if _, err := m.Show(virtual.NetworkOptions{Wifi: true}); err != nil {
@@ -108,23 +111,26 @@ func TestWays(t *testing.T) {
 			"lockdown: spare | CoreDeviceProxy | services go over usbmux; " + notYet,
 			"remoted: tunnel | remote pairing, QUIC | tunnel 1",
 			"remotepairing: spare |  | the tunnel is on remoted"}},
-		{profile: "ios17.2", hears: []bonjour.Type{cable}, options: device.TunnelOptions{Protocol: "tcp"}, planned: []string{
-			"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
-			"remoted: tunnel | remote pairing, QUIC | " + atNeed,
-		}, tunneled: []string{
-			"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
-			"remoted: tunnel | remote pairing, TLS-PSK | tunnel 1"}},
-		{profile: "ios17.2", hears: []bonjour.Type{cable, air}, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
-			"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
-			"remoted: tunnel | remote pairing, QUIC | " + atNeed,
-			"remotepairing: spare | remote pairing, QUIC | a tunnel would be on remoted",
-		}, tunneled: []string{
-			"usbmux: services |  | the one route with lockdown; no tunnel: wifi was asked for",
-			"remoted: spare |  | no tunnel: wifi was asked for",
-			"remotepairing: tunnel | remote pairing, QUIC | tunnel 1"}},
-		{profile: "ios17.2", hears: []bonjour.Type{cable}, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
-			"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
-			"remoted: tunnel | remote pairing, QUIC | " + atNeed}},
+		{profile: "ios17.2", hears: []bonjour.Type{cable},
+			options: device.TunnelOptions{Protocol: "tcp"}, planned: []string{
+				"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
+				"remoted: tunnel | remote pairing, QUIC | " + atNeed,
+			}, tunneled: []string{
+				"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
+				"remoted: tunnel | remote pairing, TLS-PSK | tunnel 1"}},
+		{profile: "ios17.2", hears: []bonjour.Type{cable, air},
+			options: device.TunnelOptions{Route: "wifi"}, planned: []string{
+				"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
+				"remoted: tunnel | remote pairing, QUIC | " + atNeed,
+				"remotepairing: spare | remote pairing, QUIC | a tunnel would be on remoted",
+			}, tunneled: []string{
+				"usbmux: services |  | the one route with lockdown; no tunnel: wifi was asked for",
+				"remoted: spare |  | no tunnel: wifi was asked for",
+				"remotepairing: tunnel | remote pairing, QUIC | tunnel 1"}},
+		{profile: "ios17.2", hears: []bonjour.Type{cable},
+			options: device.TunnelOptions{Route: "wifi"}, planned: []string{
+				"usbmux: services | CoreDeviceProxy | the one route with lockdown; " + notYet,
+				"remoted: tunnel | remote pairing, QUIC | " + atNeed}},
 
 		{profile: "ios17", planned: []string{
 			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; " + atNeed,
@@ -140,20 +146,26 @@ func TestWays(t *testing.T) {
 			"lockdown: spare |  | services go over usbmux; the tunnel is on usbmux",
 			"remoted: spare |  | the tunnel is on usbmux",
 			"remotepairing: spare |  | the tunnel is on usbmux"}},
-		{profile: "ios17", hears: []bonjour.Type{cable}, options: device.TunnelOptions{Protocol: "quic"}, planned: []string{
+		{profile: "ios17", hears: []bonjour.Type{
+			cable,
+		}, options: device.TunnelOptions{Protocol: "quic"}, planned: []string{
 			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; " + atNeed,
 			"remoted: spare | remote pairing, QUIC | a tunnel would be on usbmux",
 		}, tunneled: []string{
 			"usbmux: services | CoreDeviceProxy | the one route with lockdown; no tunnel: QUIC was asked for",
 			"remoted: tunnel | remote pairing, QUIC | tunnel 1"}},
-		{profile: "ios17", hears: []bonjour.Type{wifi}, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
+		{profile: "ios17", hears: []bonjour.Type{
+			wifi,
+		}, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
 			"usbmux: services, tunnel | CoreDeviceProxy | " + bestOf2 + "; " + atNeed,
 			"lockdown: spare | CoreDeviceProxy | services go over usbmux; a tunnel would be on usbmux",
 		}, tunneled: []string{
 			"usbmux: services |  | " + bestOf2 + "; no tunnel: wifi was asked for",
 			"lockdown: tunnel | CoreDeviceProxy | services go over usbmux; tunnel 1"}},
 
-		{profile: "ios18", hears: everything, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
+		{profile: "ios18", hears: everything, options: device.TunnelOptions{
+			Route: "wifi",
+		}, planned: []string{
 			"usbmux: services, tunnel | CoreDeviceProxy | " + bestOf2 + "; " + atNeed,
 			"lockdown: spare | CoreDeviceProxy | services go over usbmux; a tunnel would be on usbmux",
 			"remoted: spare | remote pairing, TLS-PSK | a tunnel would be on usbmux",
@@ -166,7 +178,9 @@ func TestWays(t *testing.T) {
 		{profile: "ios18", options: device.TunnelOptions{Protocol: "quic"}, planned: []string{
 			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; " + atNeed}},
 
-		{profile: "ios26", hears: []bonjour.Type{cable, air}, options: device.TunnelOptions{Route: "usb", Protocol: "tcp"}, planned: []string{
+		{profile: "ios26", hears: []bonjour.Type{
+			cable, air,
+		}, options: device.TunnelOptions{Route: "usb", Protocol: "tcp"}, planned: []string{
 			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; " + atNeed,
 			"remoted: spare | remote pairing, TLS-PSK | a tunnel would be on usbmux",
 			"remotepairing: spare | remote pairing, TLS-PSK | a tunnel would be on usbmux",
@@ -174,19 +188,23 @@ func TestWays(t *testing.T) {
 			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; tunnel 1",
 			"remoted: spare |  | the tunnel is on usbmux",
 			"remotepairing: spare |  | the tunnel is on usbmux"}},
-		{profile: "ios26", hears: []bonjour.Type{air}, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
+		{profile: "ios26", hears: []bonjour.Type{
+			air,
+		}, options: device.TunnelOptions{Route: "wifi"}, planned: []string{
 			"usbmux: services, tunnel | CoreDeviceProxy | the one route with lockdown; " + atNeed,
 			"remotepairing: spare | remote pairing, TLS-PSK | a tunnel would be on usbmux",
 		}, tunneled: []string{
 			"usbmux: services |  | the one route with lockdown; no tunnel: wifi was asked for",
 			"remotepairing: tunnel | remote pairing, TLS-PSK | tunnel 1"}},
 	} {
-		name := fmt.Sprintf("%s/%d_heard,%s,%s", c.profile, len(c.hears), c.options.Protocol, c.options.Route)
+		name := fmt.Sprintf("%s/%d_heard,%s,%s", c.profile, len(c.hears), c.options.Protocol,
+			c.options.Route)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, _ := heard(t, c.profile, device.Options{}, c.hears...)
 			if got := lines(d.Routes()); !slices.Equal(got, c.planned) {
-				t.Errorf("planned:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.planned, "\n"))
+				t.Errorf("planned:\n%s\nwant\n%s", strings.Join(got, "\n"),
+					strings.Join(c.planned, "\n"))
 			}
 			tun, err := d.Tunnel(virtualtest.Context(t), c.options)
 			if c.tunneled == nil {
@@ -200,7 +218,8 @@ func TestWays(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := lines(d.Routes()); !slices.Equal(got, c.tunneled) {
-				t.Errorf("with tunnel:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.tunneled, "\n"))
+				t.Errorf("with tunnel:\n%s\nwant\n%s", strings.Join(got, "\n"),
+					strings.Join(c.tunneled, "\n"))
 			}
 		})
 	}

@@ -152,7 +152,8 @@ return p:wait(5).code -- => 137`)),
 
 func childErrors(_ *api.Call, ch *Child) (*Output, error) {
 	if len(ch.outputs) < 2 {
-		return nil, host.Errorf("argument", "exec: standard error of %s is not separate", ch.p.name).
+		return nil, host.Errorf("argument", "exec: standard error of %s is not separate",
+			ch.p.name).
 			WithHint(`start it with stderr = "separate"`)
 	}
 	return ch.outputs[1], nil

@@ -16,8 +16,9 @@ import (
 // searches are the functions that go over a tree of directories.
 func searches() []*api.Func {
 	return []*api.Func{
-		api.Function("walk", "Goes over everything below a directory, a directory before its entries. "+
-			"Links are not followed. Directories that may not be read are told in walk.skipped.",
+		api.Function("walk",
+			"Goes over everything below a directory, a directory before its entries. "+
+				"Links are not followed. Directories that may not be read are told in walk.skipped.",
 			"path", walk,
 			PathParam("path", "the directory", host.AccessRead),
 			api.Raises("not_found"),

@@ -79,8 +79,9 @@ func moves() []*api.Func {
 fs.write(path.join(d, "a"), "x")
 fs.rename(path.join(d, "a"), path.join(d, "b"))
 return fs.exists(path.join(d, "b")) -- => true`)),
-		api.Function("copy", "Copies a file, or a directory with recursive. Permissions are kept. A "+
-			"file has its name when it is complete.",
+		api.Function("copy",
+			"Copies a file, or a directory with recursive. Permissions are kept. A "+
+				"file has its name when it is complete.",
 			"from to opts?", copyTree,
 			PathParam("from", "what to copy", host.AccessRead),
 			PathParam("to", "path of the copy", host.AccessWrite),
@@ -96,7 +97,8 @@ return fs.read(path.join(d, "b")) -- => "x"`)),
 // temporaries are the functions that make what the scope removes.
 func temporaries() []*api.Func {
 	return []*api.Func{
-		api.Function("temp_dir", "Makes an empty directory that is removed at the end of the scope.",
+		api.Function("temp_dir",
+			"Makes an empty directory that is removed at the end of the scope.",
 			"prefix?", tempDir,
 			api.ParamDoc("prefix", "start of its name"),
 			api.Perm("file-write"),
@@ -165,7 +167,8 @@ func copyTree(c *api.Call, from, to string, o copyOptions) error {
 			return copyFile(ctx, from, to, i.Mode().Perm())
 		}
 		if !o.Recursive {
-			return host.Errorf("is_directory", "fs: copy %s: is a directory, give recursive = true", from)
+			return host.Errorf("is_directory", "fs: copy %s: is a directory, give recursive = true",
+				from)
 		}
 		if rel, err := filepath.Rel(from, to); err == nil && filepath.IsLocal(rel) {
 			return host.Errorf("argument", "fs: copy %s: the copy would lie inside it", from)

@@ -95,8 +95,9 @@ func verbs() []verb {
 		{"get", "Sends a GET request and returns the response."},
 		{"head", "Sends a HEAD request: the response has no body."},
 		{"delete", "Sends a DELETE request."},
-		{"post", "Sends a POST request. The body stands in the options: json, form, body, file or " +
-			"multipart."},
+		{"post",
+			"Sends a POST request. The body stands in the options: json, form, body, file or " +
+				"multipart."},
 		{"put", "Sends a PUT request. The body stands in the options, as with post."},
 		{"patch", "Sends a PATCH request. The body stands in the options, as with post."},
 	} {
@@ -137,7 +138,8 @@ return OBJECT:request("OPTIONS", URL).status -- => 204`,
 
 func downloading(options []api.Option) verb {
 	return verb{
-		name: "download", doc: "Loads a file. path has the whole file afterwards, or is as it was " +
+		name: "download",
+		doc: "Loads a file. path has the whole file afterwards, or is as it was " +
 			"before. Another status than 200 raises code status. Returns the size in bytes. With " +
 			"resume, use sha256 as well: the file may have changed in between.",
 		params: "url path opts?",

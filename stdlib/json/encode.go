@@ -212,8 +212,8 @@ func (e *encoder) indent(depth int) {
 	}
 }
 
-// object writes userdata: a record in the order of its fields, a collection as a table, anything else
-// by its Go value.
+// object writes userdata: a record in the order of its fields, a collection as a table,
+// anything else by its Go value.
 func (e *encoder) object(ud *lua.LUserData, depth int, path string) error {
 	if t, ok := api.Table(e.L, ud); ok {
 		return e.table(t, depth, path)

@@ -119,7 +119,9 @@ func (d *decoder) archive(o object) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if want := map[string]any{keyArchiver: archiver, keyVersion: int64(version)}[key]; !sameKey(v, want) {
+		if want := map[string]any{keyArchiver: archiver, keyVersion: int64(version)}[key]; !sameKey(
+			v, want,
+		) {
 			return nil, fmt.Errorf("%s is %s, must be %v", key, short(v), want)
 		}
 	}

@@ -311,7 +311,8 @@ func (e *encoder) dictionary(name string, d Dict, depth int) (uid, error) {
 			return 0, fmt.Errorf("%s: %w", short(p.Key), err)
 		}
 	}
-	return e.finish(n, append(make(record, 0, 3), entry{keyKeys, keys}, entry{keyValues, values}), ancestors(name))
+	return e.finish(n, append(make(record, 0, 3), entry{keyKeys, keys}, entry{keyValues, values}),
+		ancestors(name))
 }
 
 func (e *encoder) mutable(v any, depth int) (uid, error) {
@@ -337,7 +338,8 @@ func (e *encoder) url(u URL, depth int) (uid, error) {
 	if u.Base != nil {
 		base = *u.Base
 	}
-	return e.instance("NSURL", []Field{{keyBase, base, false}, {keyRelative, u.Relative, false}}, depth)
+	return e.instance("NSURL", []Field{{keyBase, base, false}, {keyRelative, u.Relative, false}},
+		depth)
 }
 
 // nsError always writes a dictionary: some hosts close the connection over an
@@ -350,7 +352,9 @@ func (e *encoder) nsError(err *NSError, depth int) (uid, error) {
 	if info == nil {
 		info = Dict{}
 	}
-	return e.instance("NSError", []Field{{keyCode, err.Code, true}, {keyDomain, err.Domain, false}, {keyUserInfo, info, false}}, depth)
+	return e.instance("NSError", []Field{
+		{keyCode, err.Code, true}, {keyDomain, err.Domain, false}, {keyUserInfo, info, false},
+	}, depth)
 }
 
 // fields adds an object.

@@ -34,7 +34,8 @@ type Rect struct{ X, Y, Width, Height float64 }
 type Range struct{ Location, Length uint64 }
 
 func pair(a, b float64) string {
-	return "{" + strconv.FormatFloat(a, 'g', -1, 64) + ", " + strconv.FormatFloat(b, 'g', -1, 64) + "}"
+	return "{" + strconv.FormatFloat(a, 'g', -1, 64) + ", " + strconv.FormatFloat(b, 'g', -1, 64) +
+		"}"
 }
 
 func (p Point) String() string { return pair(p.X, p.Y) }
@@ -103,7 +104,9 @@ func geometryFields(v any) []Field {
 	case Rect:
 		return []Field{{keyRect, t.String(), false}, special(specialRect)}
 	case Range:
-		return []Field{{keyLocation, t.Location, true}, {keyLength, t.Length, true}, special(specialRange)}
+		return []Field{
+			{keyLocation, t.Location, true}, {keyLength, t.Length, true}, special(specialRange),
+		}
 	}
 	return nil
 }

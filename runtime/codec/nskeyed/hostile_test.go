@@ -43,34 +43,84 @@ func TestLenient(t *testing.T) {
 		objects []any
 		want    any
 	}{
-		{"old array", []any{record{{"NS.object.1", uid(4)}, {"NS.object.0", uid(3)}, {keyClass, uid(2)}}, classRecord("NSArray"), "a", "b"}, []any{"a", "b"}},
+		{"old array", []any{
+			record{{"NS.object.1", uid(4)}, {"NS.object.0", uid(3)}, {keyClass, uid(2)}},
+			classRecord("NSArray"), "a", "b",
+		}, []any{"a", "b"}},
 		{"old array of eleven", []any{record{
-			{"NS.object.10", uid(4)}, {"NS.object.9", uid(3)}, {"NS.object.8", uid(3)}, {"NS.object.7", uid(3)}, {"NS.object.6", uid(3)}, {"NS.object.5", uid(3)},
-			{"NS.object.4", uid(3)}, {"NS.object.3", uid(3)}, {"NS.object.2", uid(3)}, {"NS.object.1", uid(3)}, {"NS.object.0", uid(3)}, {keyClass, uid(2)},
-		}, classRecord("NSOrderedSet"), "a", "b"}, OrderedSet{"a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "b"}},
-		{"old dictionary", []any{record{{"NS.key.0", uid(3)}, {"NS.object.0", uid(4)}, {keyClass, uid(2)}}, dict, "a", "b"}, Dict{{"a", "b"}}},
-		{"key twice", []any{record{{keyKeys, []uid{3, 4, 3}}, {keyValues, []uid{3, 4, 4}}, {keyClass, uid(2)}}, dict, "a", "b"}, Dict{{"a", "b"}, {"b", "b"}}},
-		{"array as key", []any{record{{keyKeys, []uid{3, 3}}, {keyValues, []uid{5, 5}}, {keyClass, uid(2)}}, dict, arrayRecord(4), classRecord("NSArray"), "a"},
+			{"NS.object.10", uid(4)}, {"NS.object.9", uid(3)}, {"NS.object.8", uid(3)},
+			{"NS.object.7", uid(3)}, {"NS.object.6", uid(3)}, {"NS.object.5", uid(3)},
+			{"NS.object.4", uid(3)}, {"NS.object.3", uid(3)}, {"NS.object.2", uid(3)},
+			{"NS.object.1", uid(3)}, {"NS.object.0", uid(3)}, {keyClass, uid(2)},
+		}, classRecord("NSOrderedSet"), "a", "b"},
+			OrderedSet{"a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "b"}},
+		{"old dictionary", []any{
+			record{{"NS.key.0", uid(3)}, {"NS.object.0", uid(4)}, {keyClass, uid(2)}}, dict, "a",
+			"b",
+		}, Dict{{"a", "b"}}},
+		{"key twice", []any{
+			record{{keyKeys, []uid{3, 4, 3}}, {keyValues, []uid{3, 4, 4}}, {keyClass, uid(2)}},
+			dict, "a", "b",
+		}, Dict{{"a", "b"}, {"b", "b"}}},
+		{"array as key", []any{
+			record{{keyKeys, []uid{3, 3}}, {keyValues, []uid{5, 5}}, {keyClass, uid(2)}}, dict,
+			arrayRecord(4), classRecord("NSArray"), "a",
+		},
 			Dict{{[]any{}, "a"}, {[]any{}, "a"}}},
-		{"string by reference", []any{record{{keyString, uid(3)}, {keyClass, uid(2)}}, classRecord("NSMutableString"), "a"}, "a"},
-		{"data by reference", []any{record{{keyData, uid(3)}, {keyClass, uid(2)}}, classRecord("NSMutableData"), []byte{1}}, []byte{1}},
-		{"integer date", []any{record{{keyTime, int64(5)}, {keyClass, uid(2)}}, classRecord("NSDate")}, Date(5)},
-		{"error without dictionary", []any{record{{keyCode, int64(-3)}, {keyDomain, uid(3)}, {keyUserInfo, uid(0)}, {keyClass, uid(2)}}, classRecord("NSError"), "D"}, &NSError{Domain: "D", Code: -3}},
-		{"derived class", []any{arrayRecord(2, 3), classRecord("__NSCFArray", "NSMutableArray", "NSArray", rootClass), "a"}, []any{"a"}},
-		{"class without ancestors", []any{arrayRecord(2, 3), record{{keyClassName, "NSSet"}}, "a"}, Set{"a"}},
-		{"class hints", []any{arrayRecord(2), record{{keyClassName, "NSSet"}, {keyClasses, []string{"NSSet"}}, {"$classhints", []string{"X"}}}}, Set{}},
-		{"unknown class", []any{record{{"a", uid(3)}, {"b", int64(1)}, {"c", uid(0)}, {"d", []uid{3, 0}}, {keyClass, uid(2)}}, object, "x"},
-			&Object{Classes: []string{"Thing", rootClass}, Fields: []Field{{"a", "x", false}, {"b", int64(1), true}, {"c", nil, false}, {"d", []any{"x", nil}, true}}}},
-		{"unknown geometry", []any{record{{keySpecial, int64(9)}, {keyClass, uid(2)}}, classRecord("NSValue")},
+		{"string by reference", []any{
+			record{{keyString, uid(3)}, {keyClass, uid(2)}}, classRecord("NSMutableString"), "a",
+		}, "a"},
+		{"data by reference", []any{
+			record{{keyData, uid(3)}, {keyClass, uid(2)}}, classRecord("NSMutableData"), []byte{1},
+		}, []byte{1}},
+		{
+			"integer date",
+			[]any{record{{keyTime, int64(5)}, {keyClass, uid(2)}}, classRecord("NSDate")}, Date(5),
+		},
+		{"error without dictionary", []any{record{
+			{keyCode, int64(-3)}, {keyDomain, uid(3)}, {keyUserInfo, uid(0)}, {keyClass, uid(2)},
+		}, classRecord("NSError"), "D"}, &NSError{Domain: "D", Code: -3}},
+		{"derived class", []any{
+			arrayRecord(2, 3), classRecord("__NSCFArray", "NSMutableArray", "NSArray", rootClass),
+			"a",
+		}, []any{"a"}},
+		{
+			"class without ancestors",
+			[]any{arrayRecord(2, 3), record{{keyClassName, "NSSet"}}, "a"}, Set{"a"},
+		},
+		{"class hints", []any{arrayRecord(2), record{
+			{keyClassName, "NSSet"}, {keyClasses, []string{"NSSet"}},
+			{"$classhints", []string{"X"}},
+		}}, Set{}},
+		{"unknown class", []any{record{
+			{"a", uid(3)}, {"b", int64(1)}, {"c", uid(0)}, {"d", []uid{3, 0}}, {keyClass, uid(2)},
+		}, object, "x"},
+			&Object{Classes: []string{"Thing", rootClass}, Fields: []Field{
+				{"a", "x", false}, {"b", int64(1), true}, {"c", nil, false},
+				{"d", []any{"x", nil}, true},
+			}}},
+		{"unknown geometry",
+			[]any{record{{keySpecial, int64(9)}, {keyClass, uid(2)}}, classRecord("NSValue")},
 			&Object{Classes: []string{"NSValue"}, Fields: []Field{{keySpecial, int64(9), true}}}},
-		{"broken geometry", []any{record{{keySpecial, int64(1)}, {keyPoint, "{1, x}"}, {keyClass, uid(2)}}, classRecord("NSValue")},
-			&Object{Classes: []string{"NSValue"}, Fields: []Field{{keySpecial, int64(1), true}, {keyPoint, "{1, x}", true}}}},
+		{"broken geometry", []any{
+			record{{keySpecial, int64(1)}, {keyPoint, "{1, x}"}, {keyClass, uid(2)}},
+			classRecord("NSValue"),
+		},
+			&Object{
+				Classes: []string{"NSValue"},
+				Fields:  []Field{{keySpecial, int64(1), true}, {keyPoint, "{1, x}", true}},
+			}},
 		{"object nobody names", []any{"a", record{{keyClass, uid(99)}}}, "a"},
 		{"text $null", []any{"$null"}, "$null"},
-		{"shared child", []any{arrayRecord(2, 3, 3), classRecord("NSArray"), arrayRecord(2, 4), "a"}, []any{[]any{"a"}, []any{"a"}}},
+		{
+			"shared child",
+			[]any{arrayRecord(2, 3, 3), classRecord("NSArray"), arrayRecord(2, 4), "a"},
+			[]any{[]any{"a"}, []any{"a"}},
+		},
 	}
 	for _, tt := range tests {
-		if got, err := Decode(archiveOf(tt.objects...)); err != nil || !reflect.DeepEqual(got, tt.want) {
+		if got, err := Decode(archiveOf(tt.objects...)); err != nil ||
+			!reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: Decode = %v, %v, want %v", tt.name, got, err, tt.want)
 		}
 	}
@@ -132,47 +182,136 @@ func TestHostile(t *testing.T) {
 		objects []any
 		want    string
 	}{
-		{"reference beyond", []any{arrayRecord(2, 3), array}, "object 1: UID is beyond the objects of the archive: 3 of 3"},
-		{"large reference", []any{arrayRecord(2, 1<<32-1), array}, "object 1: UID is beyond the objects of the archive: 4294967295 of 3"},
-		{"class beyond", []any{arrayRecord(9)}, "object 1: $class: UID is beyond the objects of the archive"},
+		{
+			"reference beyond", []any{arrayRecord(2, 3), array},
+			"object 1: UID is beyond the objects of the archive: 3 of 3",
+		},
+		{
+			"large reference", []any{arrayRecord(2, 1<<32-1), array},
+			"object 1: UID is beyond the objects of the archive: 4294967295 of 3",
+		},
+		{
+			"class beyond", []any{arrayRecord(9)},
+			"object 1: $class: UID is beyond the objects of the archive",
+		},
 		{"class is nil", []any{arrayRecord(0)}, "object 1: class is no dictionary"},
 		{"class is a string", []any{arrayRecord(2), "NSArray"}, "object 1: class is no dictionary"},
-		{"class without a name", []any{arrayRecord(2), record{{keyClasses, []string{"NSArray"}}}}, "object 1: class has no $classname"},
-		{"class name is a number", []any{arrayRecord(2), record{{keyClassName, int64(1)}}}, "object 1: $classname: key of a property list is no string"},
-		{"ancestors are no array", []any{arrayRecord(2), record{{keyClassName, "A"}, {keyClasses, "A"}}}, "object 1: $classes is no array"},
-		{"ancestor is a number", []any{arrayRecord(2), record{{keyClassName, "A"}, {keyClasses, []any{"A", int64(1)}}}}, "object 1: key of a property list is no string"},
+		{
+			"class without a name",
+			[]any{arrayRecord(2), record{{keyClasses, []string{"NSArray"}}}},
+			"object 1: class has no $classname",
+		},
+		{
+			"class name is a number", []any{arrayRecord(2), record{{keyClassName, int64(1)}}},
+			"object 1: $classname: key of a property list is no string",
+		},
+		{
+			"ancestors are no array",
+			[]any{arrayRecord(2), record{{keyClassName, "A"}, {keyClasses, "A"}}},
+			"object 1: $classes is no array",
+		},
+		{
+			"ancestor is a number",
+			[]any{arrayRecord(2), record{{keyClassName, "A"}, {keyClasses, []any{"A", int64(1)}}}},
+			"object 1: key of a property list is no string",
+		},
 		{"class in place", []any{record{{keyClass, "NSArray"}}}, "object 1: $class is no UID"},
-		{"class is the object", []any{record{{keyClass, uid(1)}}}, "object 1: class has no $classname"},
+		{
+			"class is the object", []any{record{{keyClass, uid(1)}}},
+			"object 1: class has no $classname",
+		},
 		{"own element", []any{arrayRecord(2, 1), array}, "object 1: object contains itself"},
-		{"mutual elements", []any{arrayRecord(3, 2), arrayRecord(3, 1), array}, "object 2: object contains itself"},
-		{"own field", []any{record{{"x", uid(1)}, {keyClass, uid(2)}}, classRecord("Thing")}, "object 1: x: object contains itself"},
-		{"own base", []any{record{{keyBase, uid(1)}, {keyRelative, uid(3)}, {keyClass, uid(2)}}, classRecord("NSURL"), "a"}, "object 1: object contains itself"},
-		{"own user info", []any{record{{keyCode, int64(1)}, {keyDomain, uid(3)}, {keyUserInfo, uid(1)}, {keyClass, uid(2)}}, classRecord("NSError"), "a"}, "object 1: object contains itself"},
+		{
+			"mutual elements", []any{arrayRecord(3, 2), arrayRecord(3, 1), array},
+			"object 2: object contains itself",
+		},
+		{
+			"own field", []any{record{{"x", uid(1)}, {keyClass, uid(2)}}, classRecord("Thing")},
+			"object 1: x: object contains itself",
+		},
+		{"own base", []any{
+			record{{keyBase, uid(1)}, {keyRelative, uid(3)}, {keyClass, uid(2)}},
+			classRecord("NSURL"), "a",
+		}, "object 1: object contains itself"},
+		{"own user info", []any{record{
+			{keyCode, int64(1)}, {keyDomain, uid(3)}, {keyUserInfo, uid(1)}, {keyClass, uid(2)},
+		}, classRecord("NSError"), "a"}, "object 1: object contains itself"},
 		{"itself", []any{uid(1)}, "object 1: object contains itself"},
-		{"keys without values", []any{record{{keyKeys, []uid{2}}, {keyValues, []uid{}}, {keyClass, uid(2)}}, classRecord("NSDictionary")}, "object 1: dictionary has 1 keys and 0 values"},
-		{"no values", []any{record{{keyKeys, []uid{2}}, {keyClass, uid(2)}}, classRecord("NSDictionary")}, "object 1: dictionary has 1 keys and 0 values"},
-		{"element in place", []any{record{{keyValues, []any{"a"}}, {keyClass, uid(2)}}, array}, "object 1: array of references holds something else"},
-		{"elements are a string", []any{record{{keyValues, "a"}, {keyClass, uid(2)}}, array}, "object 1: NS.objects is no array"},
-		{"gap in an old array", []any{record{{"NS.object.1", uid(2)}, {keyClass, uid(2)}}, array}, "object 1: NS.object.0 is missing"},
-		{"short UUID", []any{record{{keyUUIDBytes, []byte{1}}, {keyClass, uid(2)}}, classRecord("NSUUID")}, "object 1: NS.uuidbytes is missing or of the wrong type"},
-		{"date of a string", []any{record{{keyTime, "a"}, {keyClass, uid(2)}}, classRecord("NSDate")}, "object 1: NS.time is missing or of the wrong type"},
-		{"string without text", []any{record{{keyClass, uid(2)}}, classRecord("NSMutableString")}, "object 1: NS.string is missing or of the wrong type"},
-		{"data without bytes", []any{record{{keyClass, uid(2)}}, classRecord("NSMutableData")}, "object 1: NS.data is missing or of the wrong type"},
-		{"base is a string", []any{record{{keyBase, uid(3)}, {keyRelative, uid(3)}, {keyClass, uid(2)}}, classRecord("NSURL"), "a"}, "object 1: NS.base is missing or of the wrong type"},
-		{"URL without text", []any{record{{keyBase, uid(0)}, {keyClass, uid(2)}}, classRecord("NSURL")}, "object 1: NS.relative is missing or of the wrong type"},
-		{"error without domain", []any{record{{keyCode, int64(1)}, {keyClass, uid(2)}}, classRecord("NSError")}, "object 1: NSDomain is missing or of the wrong type"},
-		{"error with a list", []any{record{{keyCode, int64(1)}, {keyDomain, "D"}, {keyUserInfo, "x"}, {keyClass, uid(2)}}, classRecord("NSError")}, "object 1: NSUserInfo is missing or of the wrong type"},
+		{"keys without values", []any{
+			record{{keyKeys, []uid{2}}, {keyValues, []uid{}}, {keyClass, uid(2)}},
+			classRecord("NSDictionary"),
+		}, "object 1: dictionary has 1 keys and 0 values"},
+		{
+			"no values",
+			[]any{record{{keyKeys, []uid{2}}, {keyClass, uid(2)}}, classRecord("NSDictionary")},
+			"object 1: dictionary has 1 keys and 0 values",
+		},
+		{
+			"element in place", []any{record{{keyValues, []any{"a"}}, {keyClass, uid(2)}}, array},
+			"object 1: array of references holds something else",
+		},
+		{
+			"elements are a string", []any{record{{keyValues, "a"}, {keyClass, uid(2)}}, array},
+			"object 1: NS.objects is no array",
+		},
+		{
+			"gap in an old array",
+			[]any{record{{"NS.object.1", uid(2)}, {keyClass, uid(2)}}, array},
+			"object 1: NS.object.0 is missing",
+		},
+		{
+			"short UUID",
+			[]any{record{{keyUUIDBytes, []byte{1}}, {keyClass, uid(2)}}, classRecord("NSUUID")},
+			"object 1: NS.uuidbytes is missing or of the wrong type",
+		},
+		{
+			"date of a string",
+			[]any{record{{keyTime, "a"}, {keyClass, uid(2)}}, classRecord("NSDate")},
+			"object 1: NS.time is missing or of the wrong type",
+		},
+		{
+			"string without text",
+			[]any{record{{keyClass, uid(2)}}, classRecord("NSMutableString")},
+			"object 1: NS.string is missing or of the wrong type",
+		},
+		{
+			"data without bytes", []any{record{{keyClass, uid(2)}}, classRecord("NSMutableData")},
+			"object 1: NS.data is missing or of the wrong type",
+		},
+		{"base is a string", []any{
+			record{{keyBase, uid(3)}, {keyRelative, uid(3)}, {keyClass, uid(2)}},
+			classRecord("NSURL"), "a",
+		}, "object 1: NS.base is missing or of the wrong type"},
+		{
+			"URL without text",
+			[]any{record{{keyBase, uid(0)}, {keyClass, uid(2)}}, classRecord("NSURL")},
+			"object 1: NS.relative is missing or of the wrong type",
+		},
+		{
+			"error without domain",
+			[]any{record{{keyCode, int64(1)}, {keyClass, uid(2)}}, classRecord("NSError")},
+			"object 1: NSDomain is missing or of the wrong type",
+		},
+		{"error with a list", []any{
+			record{{keyCode, int64(1)}, {keyDomain, "D"}, {keyUserInfo, "x"}, {keyClass, uid(2)}},
+			classRecord("NSError"),
+		}, "object 1: NSUserInfo is missing or of the wrong type"},
 		{"ten to the tenth", laughs, "object 5: " + ErrLimit.Error()},
-		{"deep arrays", chain(MaxDepth+1, keyValues), fmt.Sprintf("object %d: %v", MaxDepth, ErrLimit)},
+		{
+			"deep arrays", chain(MaxDepth+1, keyValues),
+			fmt.Sprintf("object %d: %v", MaxDepth, ErrLimit),
+		},
 	}
 	for _, tt := range tests {
 		v, err := Decode(archiveOf(tt.objects...))
 		var e *Error
-		if v != nil || err == nil || err.Error() != "nskeyed: decode: "+tt.want || !errors.As(err, &e) {
+		if v != nil || err == nil || err.Error() != "nskeyed: decode: "+tt.want ||
+			!errors.As(err, &e) {
 			t.Errorf("%s: Decode = %v, %v\nwant %s", tt.name, v, err, tt.want)
 		}
 	}
-	if v, err := Decode(archiveOf(chain(MaxDepth+1, "x")...)); v != nil || !errors.Is(err, ErrLimit) {
+	if v, err := Decode(archiveOf(chain(MaxDepth+1, "x")...)); v != nil ||
+		!errors.Is(err, ErrLimit) {
 		t.Errorf("deep objects: %v, want %v", err, ErrLimit)
 	}
 	for _, field := range []string{keyValues, "x"} {
@@ -254,7 +393,10 @@ func TestHostilePropertyList(t *testing.T) {
 		{"UID 0 without an archive", plainList(0, "\x80\x00"), errPlainUID},
 		{"short data", plainList(0, "\x4f\x10\xff"), ErrTruncated},
 		{"count of no integer", plainList(0, "\x4f\x50"), ErrTruncated},
-		{"count of eight bytes", plainList(0, "\xaf\x13\xff\xff\xff\xff\xff\xff\xff\xff"), ErrTruncated},
+		{
+			"count of eight bytes", plainList(0, "\xaf\x13\xff\xff\xff\xff\xff\xff\xff\xff"),
+			ErrTruncated,
+		},
 		{"count missing", plainList(0, "\x4f"), ErrTruncated},
 		{"short array", plainList(0, "\xa2\x00"), ErrTruncated},
 		{"element beyond", plainList(0, "\xa1\x05"), ErrTruncated},
@@ -266,7 +408,8 @@ func TestHostilePropertyList(t *testing.T) {
 	for _, tt := range tests {
 		v, kind, err := Unarchive(tt.b)
 		var e *Error
-		if v != nil || kind != Plain || err == nil || tt.want != nil && !errors.Is(err, tt.want) || !errors.As(err, &e) || e.Op != "decode" {
+		if v != nil || kind != Plain || err == nil || tt.want != nil && !errors.Is(err, tt.want) ||
+			!errors.As(err, &e) || e.Op != "decode" {
 			t.Errorf("%s: Unarchive = %v, %v, want %v", tt.name, v, err, tt.want)
 		}
 	}
@@ -289,7 +432,9 @@ func TestMemory(t *testing.T) {
 	for i := range objects {
 		objects[i], refs[i] = big, uid(i+3)
 	}
-	shared := archiveOf(append([]any{arrayRecord(2, refs...), classRecord("NSArray")}, objects...)...)
+	shared := archiveOf(
+		append([]any{arrayRecord(2, refs...), classRecord("NSArray")}, objects...)...,
+	)
 	for name, b := range map[string][]byte{"in place": data, "as objects": shared} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -306,7 +451,10 @@ func TestMemory(t *testing.T) {
 
 func TestArchiveOutside(t *testing.T) {
 	t.Parallel()
-	good := record{{keyVersion, int64(version)}, {keyArchiver, archiver}, {keyTop, record{{keyRoot, uid(1)}}}, {keyObjects, []any{null, "a"}}}
+	good := record{
+		{keyVersion, int64(version)}, {keyArchiver, archiver}, {keyTop, record{{keyRoot, uid(1)}}},
+		{keyObjects, []any{null, "a"}},
+	}
 	for _, tt := range []struct {
 		name  string
 		key   string
@@ -315,7 +463,10 @@ func TestArchiveOutside(t *testing.T) {
 	}{
 		{"version", keyVersion, int64(18), "$version is 18, must be 100000"},
 		{"version text", keyVersion, "100000", `$version is "100000", must be 100000`},
-		{"archiver", keyArchiver, "NSArchiver", `$archiver is "NSArchiver", must be NSKeyedArchiver`},
+		{
+			"archiver", keyArchiver, "NSArchiver",
+			`$archiver is "NSArchiver", must be NSKeyedArchiver`,
+		},
 		{"archiver number", keyArchiver, []byte{1}, "$archiver is data, must be NSKeyedArchiver"},
 		{"top", keyTop, "x", "$top is of the wrong type"},
 		{"objects", keyObjects, "x", "$objects is of the wrong type"},
@@ -329,7 +480,8 @@ func TestArchiveOutside(t *testing.T) {
 				r[i].value = tt.value
 			}
 		}
-		if v, err := Decode(write(nil, r)); v != nil || err == nil || err.Error() != "nskeyed: decode: "+tt.want {
+		if v, err := Decode(write(nil, r)); v != nil || err == nil ||
+			err.Error() != "nskeyed: decode: "+tt.want {
 			t.Errorf("%s: Decode = %v, %v, want %s", tt.name, v, err, tt.want)
 		}
 	}
@@ -342,7 +494,9 @@ func TestArchiveOutside(t *testing.T) {
 	for i := 1; i < 12; i++ {
 		objects, want = append(objects, int64(i)), append(want, int64(i))
 	}
-	v, err := Decode(write(nil, record{{keyVersion, int64(version)}, {keyArchiver, archiver}, {keyTop, top}, {keyObjects, objects}}))
+	v, err := Decode(write(nil, record{
+		{keyVersion, int64(version)}, {keyArchiver, archiver}, {keyTop, top}, {keyObjects, objects},
+	}))
 	if err != nil || !reflect.DeepEqual(v, want) {
 		t.Errorf("Decode = %v, %v, want %v", v, err, want)
 	}
@@ -367,10 +521,14 @@ func TestEncodeRefusals(t *testing.T) {
 		{Dict{{"a", []any{struct{}{}}}}, `"a": [0]: struct {} has no archive form`},
 		{Mutable{5}, "int has no mutable class"},
 		{&Object{}, "object without a class"},
-		{&Object{Classes: []string{"A"}, Fields: []Field{{"x", Dict{}, true}}}, "A.x: nskeyed.Dict cannot stand in its object"},
+		{
+			&Object{Classes: []string{"A"}, Fields: []Field{{"x", Dict{}, true}}},
+			"A.x: nskeyed.Dict cannot stand in its object",
+		},
 		{Top{}, "archive without objects"},
 	} {
-		if b, err := Encode(tt.v); b != nil || err == nil || err.Error() != "nskeyed: encode: "+tt.want {
+		if b, err := Encode(tt.v); b != nil || err == nil ||
+			err.Error() != "nskeyed: encode: "+tt.want {
 			t.Errorf("Encode(%v) = % x, %v, want %s", tt.v, b, err, tt.want)
 		}
 	}
@@ -383,13 +541,16 @@ func TestEncodeRefusals(t *testing.T) {
 
 func FuzzUnarchive(f *testing.F) {
 	for _, name := range []string{
-		"DTSysmonTapMessage.bin", "XCTCapabilities.bin", "arrays.bin", "ax_statechange.bin", "dict.bin", "dict.xml", "dttapstatusmessage.bin",
-		"nsuuid.bin", "onevalue.bin", "onevalue.xml", "uint64-key-dictionary.bin", "xctestconfiguration.bin", "missing_top.xml",
+		"DTSysmonTapMessage.bin", "XCTCapabilities.bin", "arrays.bin", "ax_statechange.bin",
+		"dict.bin", "dict.xml", "dttapstatusmessage.bin",
+		"nsuuid.bin", "onevalue.bin", "onevalue.xml", "uint64-key-dictionary.bin",
+		"xctestconfiguration.bin", "missing_top.xml",
 	} {
 		f.Add(fixture(f, name))
 	}
 	f.Add(archiveOf(arrayRecord(2, 1), classRecord("NSArray")))
-	f.Add(archiveOf(record{{"NS.key.0", uid(3)}, {"NS.object.0", uid(4)}, {keyClass, uid(2)}}, classRecord("NSDictionary"), "a", "b"))
+	f.Add(archiveOf(record{{"NS.key.0", uid(3)}, {"NS.object.0", uid(4)}, {keyClass, uid(2)}},
+		classRecord("NSDictionary"), "a", "b"))
 	f.Add(plainList(0, "\xa1\x00"))
 	classes := NewClasses(append(XCTest(), Instruments()...)...)
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -21,7 +21,9 @@ func (m TapMessage) ArchiveObject() (*Object, error) {
 	if m.Class != "" && m.Class != classTap {
 		classes = []string{m.Class, classTap}
 	}
-	return &Object{Classes: classes, Fields: []Field{{Key: keyTapDict, Value: Mutable{m.Content}}}}, nil
+	return &Object{
+		Classes: classes, Fields: []Field{{Key: keyTapDict, Value: Mutable{m.Content}}},
+	}, nil
 }
 
 // CPUCluster is a DTCPUClusterInfo: the cluster that a core belongs to.

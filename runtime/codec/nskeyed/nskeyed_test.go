@@ -199,10 +199,14 @@ func TestProcesses(t *testing.T) {
 		}
 	}
 	if apps != 30 || pids != 97984 || len(keys) != 6 {
-		t.Errorf("%d applications, pids add up to %d, %d keys; want 30, 97984, 6", apps, pids, len(keys))
+		t.Errorf("%d applications, pids add up to %d, %d keys; want 30, 97984, 6", apps, pids,
+			len(keys))
 	}
 	first, last := all[0].(Dict), all[348].(Dict)
-	want := Dict{{"name", "configd"}, {"startDate", Date(639298142.279407)}, {"isApplication", false}, {"pid", int64(40)}, {"realAppName", "/usr/libexec/configd"}}
+	want := Dict{
+		{"name", "configd"}, {"startDate", Date(639298142.279407)}, {"isApplication", false},
+		{"pid", int64(40)}, {"realAppName", "/usr/libexec/configd"},
+	}
 	if !reflect.DeepEqual(first, want) {
 		t.Errorf("first = %v, want %v", first, want)
 	}
@@ -233,8 +237,15 @@ func TestSameBytes(t *testing.T) {
 		want []byte
 	}{
 		{"selector", "_requestChannelWithCode:identifier:", selector},
-		{"argument", "dtxproxy:XCTestManager_IDEInterface:XCTestManager_DaemonConnectionInterface", request[at : at+0xd7]},
-		{"NSUUID", UUID{0x54, 0xcd, 0x55, 0x74, 0xe9, 0x57, 0x44, 0x99, 0x8a, 0x09, 0xda, 0xb6, 0x88, 0xc0, 0xb5, 0x86}, fixture(t, "nsuuid.bin")},
+		{
+			"argument",
+			"dtxproxy:XCTestManager_IDEInterface:XCTestManager_DaemonConnectionInterface",
+			request[at : at+0xd7],
+		},
+		{"NSUUID", UUID{
+			0x54, 0xcd, 0x55, 0x74, 0xe9, 0x57, 0x44, 0x99, 0x8a, 0x09, 0xda, 0xb6, 0x88, 0xc0,
+			0xb5, 0x86,
+		}, fixture(t, "nsuuid.bin")},
 		{"several", Top{true}, fixture(t, "onevalue.bin")},
 	}
 	for _, tt := range tests {
@@ -265,14 +276,18 @@ func TestAppleLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := plist.Dict{
-		"$version": int64(100000), "$archiver": "NSKeyedArchiver", "$top": plist.Dict{"root": plist.UID(1)},
+		"$version": int64(100000), "$archiver": "NSKeyedArchiver",
+		"$top": plist.Dict{"root": plist.UID(1)},
 		"$objects": []any{
 			"$null",
 			plist.Dict{"c": plist.UID(2), "o": int64(2), "$class": plist.UID(5)},
 			plist.Dict{"NS.objects": []any{plist.UID(3), plist.UID(3)}, "$class": plist.UID(4)},
 			"none",
 			plist.Dict{"$classname": "NSArray", "$classes": []any{"NSArray", "NSObject"}},
-			plist.Dict{"$classname": "XCTTestIdentifier", "$classes": []any{"XCTTestIdentifier", "NSObject"}},
+			plist.Dict{
+				"$classname": "XCTTestIdentifier",
+				"$classes":   []any{"XCTTestIdentifier", "NSObject"},
+			},
 		},
 	}
 	if !reflect.DeepEqual(root, want) {
@@ -289,15 +304,25 @@ func TestRoundTrip(t *testing.T) {
 	config.Set("testBundleURL", URL{Relative: "file:///x"})
 	config.Set("IDECapabilities", Capabilities{{"XCTIssue capability", int64(1)}})
 	values := []any{
-		nil, true, false, "", "text", "ä€😀", int64(0), int64(-1), int64(math.MinInt64), int64(math.MaxInt64), uint64(math.MaxUint64),
-		1.5, math.Inf(1), []byte{}, []byte{1, 2}, []any{}, []any{int64(1), "a", "a", true, 1.0}, Dict{}, Set{}, Set{"a"}, OrderedSet{"b", "a"},
-		Dict{{"a", int64(1)}, {int64(40400), "b"}, {int64(-1), Null{}}, {uuid, Date(1)}}, Date(-1.25), uuid, Null{},
+		nil, true, false, "", "text", "ä€😀", int64(0), int64(-1), int64(math.MinInt64),
+		int64(math.MaxInt64), uint64(math.MaxUint64),
+		1.5, math.Inf(1), []byte{}, []byte{1, 2}, []any{}, []any{int64(1), "a", "a", true, 1.0},
+		Dict{}, Set{}, Set{"a"}, OrderedSet{"b", "a"},
+		Dict{{"a", int64(1)}, {int64(40400), "b"}, {int64(-1), Null{}}, {uuid, Date(1)}},
+		Date(-1.25), uuid, Null{},
 		URL{Relative: "file:///a"}, URL{Base: &URL{Relative: "file:///a/"}, Relative: "b"},
-		&NSError{Domain: "D", Code: 3, UserInfo: Dict{{"NSUnderlyingError", &NSError{Domain: "E", Code: 1, UserInfo: Dict{}}}}},
+		&NSError{
+			Domain: "D", Code: 3,
+			UserInfo: Dict{{"NSUnderlyingError", &NSError{Domain: "E", Code: 1, UserInfo: Dict{}}}},
+		},
 		Point{1, -2.5}, Size{3, 4}, Rect{1, 2, 3, 4e100}, Range{5, 6}, Top{"a", nil, int64(1)},
-		&Object{Classes: []string{"A", "B", "NSObject"}, Fields: []Field{{"x", nil, false}, {"y", int64(1), true}, {"z", []any{"q", nil}, true}}},
-		TapMessage{"DTTapStatusMessage", Dict{{"k", int64(8)}}}, TapMessage{"DTTapMessage", Dict{}}, CPUCluster{1, 2},
-		Capabilities{{"a", true}}, TestIdentifierSet{{[]string{"A", "b"}, 2}, {[]string{"A"}, 3}}, config,
+		&Object{Classes: []string{
+			"A", "B", "NSObject",
+		}, Fields: []Field{{"x", nil, false}, {"y", int64(1), true}, {"z", []any{"q", nil}, true}}},
+		TapMessage{"DTTapStatusMessage", Dict{{"k", int64(8)}}}, TapMessage{"DTTapMessage", Dict{}},
+		CPUCluster{1, 2},
+		Capabilities{{"a", true}}, TestIdentifierSet{{[]string{"A", "b"}, 2}, {[]string{"A"}, 3}},
+		config,
 	}
 	for _, v := range values {
 		b, err := Encode(v)
@@ -329,12 +354,18 @@ func TestEncodeOnly(t *testing.T) {
 		class   string // that the archive must name
 	}{
 		{Mutable{"a"}, "a", "NSMutableString"}, {Mutable{[]byte{1}}, []byte{1}, "NSMutableData"},
-		{Mutable{[]any{"a"}}, []any{"a"}, "NSMutableArray"}, {Mutable{Dict{{"a", 1}}}, Dict{{"a", int64(1)}}, "NSMutableDictionary"},
-		{Mutable{Set{}}, Set{}, "NSMutableSet"}, {Mutable{OrderedSet{"a"}}, OrderedSet{"a"}, "NSMutableOrderedSet"},
+		{Mutable{[]any{"a"}}, []any{"a"}, "NSMutableArray"},
+		{Mutable{Dict{{"a", 1}}}, Dict{{"a", int64(1)}}, "NSMutableDictionary"},
+		{Mutable{Set{}}, Set{}, "NSMutableSet"},
+		{Mutable{OrderedSet{"a"}}, OrderedSet{"a"}, "NSMutableOrderedSet"},
 		{when, Date(599623445.5), "NSDate"}, {[]string{"b", "a"}, []any{"b", "a"}, "NSArray"},
-		{plist.Dict{"b": 1, "a": []byte{2}}, Dict{{"a", []byte{2}}, {"b", int64(1)}}, "NSDictionary"},
+		{
+			plist.Dict{"b": 1, "a": []byte{2}}, Dict{{"a", []byte{2}}, {"b", int64(1)}},
+			"NSDictionary",
+		},
 		{[]any{int8(-1), int16(2), int32(3), uint(4), uint8(5), uint16(6), uint32(7), float32(0.5)},
-			[]any{int64(-1), int64(2), int64(3), int64(4), int64(5), int64(6), int64(7), 0.5}, "NSArray"},
+			[]any{int64(-1), int64(2), int64(3), int64(4), int64(5), int64(6), int64(7), 0.5},
+			"NSArray"},
 		{&NSError{Domain: "D"}, &NSError{Domain: "D", UserInfo: Dict{}}, "NSError"},
 	}
 	for _, tt := range tests {
@@ -351,7 +382,8 @@ func TestEncodeOnly(t *testing.T) {
 
 func TestUnarchive(t *testing.T) {
 	t.Parallel()
-	plain, err := plist.Encode(plist.Dict{"b": []any{1, "x"}, "a": plist.Dict{"$class": true}}, plist.Binary)
+	plain, err := plist.Encode(plist.Dict{"b": []any{1, "x"}, "a": plist.Dict{"$class": true}},
+		plist.Binary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -372,10 +404,13 @@ func TestUnarchive(t *testing.T) {
 		{"raw", []byte{0x89, 'P', 'N', 'G'}, []byte{0x89, 'P', 'N', 'G'}, Raw},
 		{"empty", []byte{}, []byte{}, Raw},
 	} {
-		if v, kind, err := Unarchive(tt.b); err != nil || kind != tt.kind || !reflect.DeepEqual(v, tt.want) {
-			t.Errorf("%s: Unarchive = %v, %v, %v, want %v, %v", tt.name, v, kind, err, tt.want, tt.kind)
+		if v, kind, err := Unarchive(tt.b); err != nil || kind != tt.kind ||
+			!reflect.DeepEqual(v, tt.want) {
+			t.Errorf("%s: Unarchive = %v, %v, %v, want %v, %v", tt.name, v, kind, err, tt.want,
+				tt.kind)
 		}
-		if v, err := Decode(tt.b); tt.kind != Archive && (v != nil || err == nil || err.Error() != "nskeyed: decode: not a keyed archive") {
+		if v, err := Decode(tt.b); tt.kind != Archive &&
+			(v != nil || err == nil || err.Error() != "nskeyed: decode: not a keyed archive") {
 			t.Errorf("%s: Decode = %v, %v", tt.name, v, err)
 		}
 	}
@@ -384,7 +419,9 @@ func TestUnarchive(t *testing.T) {
 func TestClasses(t *testing.T) {
 	t.Parallel()
 	b := fixture(t, "DTSysmonTapMessage.bin")
-	one := NewClasses(Class{"DTTapMessage", func(o *Object) (any, error) { return "one of " + o.Class(), nil }})
+	one := NewClasses(
+		Class{"DTTapMessage", func(o *Object) (any, error) { return "one of " + o.Class(), nil }},
+	)
 	two := one.With(Class{"DTSysmonTapMessage", func(*Object) (any, error) { return "two", nil }})
 	for _, tt := range []struct {
 		classes *Classes
@@ -392,17 +429,22 @@ func TestClasses(t *testing.T) {
 	}{
 		{one, "one of DTSysmonTapMessage"}, // by its ancestor
 		{two, "two"},
-		{NewClasses(Instruments()...), TapMessage{"DTSysmonTapMessage", Dict{{"k", int64(0)}, {"tv", int64(65536)}}}},
+		{
+			NewClasses(Instruments()...),
+			TapMessage{"DTSysmonTapMessage", Dict{{"k", int64(0)}, {"tv", int64(65536)}}},
+		},
 	} {
 		if v, err := tt.classes.Decode(b); err != nil || !reflect.DeepEqual(v, tt.want) {
 			t.Errorf("Decode = %v, %v, want %v", v, err, tt.want)
 		}
 	}
 	v, err := Decode(b)
-	if o, ok := v.(*Object); err != nil || !ok || !reflect.DeepEqual(o.Classes, []string{"DTSysmonTapMessage", "DTTapMessage", "NSObject"}) {
+	if o, ok := v.(*Object); err != nil || !ok ||
+		!reflect.DeepEqual(o.Classes, []string{"DTSysmonTapMessage", "DTTapMessage", "NSObject"}) {
 		t.Errorf("Decode without classes = %v, %v", v, err)
 	}
-	if v, err := NewClasses(XCTest()...).Decode(fixture(t, "XCTCapabilities.bin")); err != nil || len(v.(Capabilities)) != 7 {
+	if v, err := NewClasses(XCTest()...).Decode(fixture(t, "XCTCapabilities.bin")); err != nil ||
+		len(v.(Capabilities)) != 7 {
 		t.Errorf("Decode = %v, %v, want 7 capabilities", v, err)
 	}
 }
@@ -413,8 +455,10 @@ func TestDates(t *testing.T) {
 		d    Date
 		want string
 	}{
-		{0, "2001-01-01T00:00:00Z"}, {639298142.25, "2021-04-05T06:49:02.25Z"}, {-0.5, "2000-12-31T23:59:59.5Z"},
-		{Date(math.NaN()), "0001-01-01T00:00:00Z"}, {Date(math.Inf(1)), "9999-12-31T23:59:59Z"}, {-1e300, "0001-01-01T00:00:00Z"},
+		{0, "2001-01-01T00:00:00Z"}, {639298142.25, "2021-04-05T06:49:02.25Z"},
+		{-0.5, "2000-12-31T23:59:59.5Z"},
+		{Date(math.NaN()), "0001-01-01T00:00:00Z"}, {Date(math.Inf(1)), "9999-12-31T23:59:59Z"},
+		{-1e300, "0001-01-01T00:00:00Z"},
 	} {
 		if got := tt.d.Time().Format(time.RFC3339Nano); got != tt.want {
 			t.Errorf("Date(%v).Time() = %s, want %s", float64(tt.d), got, tt.want)
@@ -429,7 +473,8 @@ func TestURL(t *testing.T) {
 		u    URL
 		want string
 	}{
-		{URL{Relative: "file:///x"}, "file:///x"}, {URL{base, "c"}, "file:///a/b/c"}, {URL{base, "../c"}, "file:///a/c"},
+		{URL{Relative: "file:///x"}, "file:///x"}, {URL{base, "c"}, "file:///a/b/c"},
+		{URL{base, "../c"}, "file:///a/c"},
 		{URL{&URL{Relative: ":"}, "c"}, "c"}, {URL{base, "%"}, "%"},
 	} {
 		if got := tt.u.String(); got != tt.want {

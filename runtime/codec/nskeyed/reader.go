@@ -64,9 +64,12 @@ func (r *reader) open(b []byte) (top int, err error) {
 	end := uint64(len(b) - trailerSize)
 	r.b, r.offSize, r.refSize = b, int(t[6]), int(t[7])
 	r.steps = spareSteps + 4*len(b)
-	objects, first, table := binary.BigEndian.Uint64(t[8:]), binary.BigEndian.Uint64(t[16:]), binary.BigEndian.Uint64(t[24:])
+	objects, first, table := binary.BigEndian.Uint64(
+		t[8:],
+	), binary.BigEndian.Uint64(t[16:]), binary.BigEndian.Uint64(t[24:])
 	if r.offSize < 1 || r.offSize > 8 || r.refSize < 1 || r.refSize > 8 ||
-		table <= uint64(len(header)) || table > end || objects > (end-table)/uint64(r.offSize) || first >= objects {
+		table <= uint64(len(header)) || table > end || objects > (end-table)/uint64(r.offSize) ||
+		first >= objects {
 		return 0, ErrTruncated
 	}
 	r.table, r.count = int(table), int(objects)

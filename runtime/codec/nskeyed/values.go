@@ -176,7 +176,8 @@ func (u UUID) String() string {
 // ParseUUID reads the text form, in either case.
 func ParseUUID(s string) (UUID, error) {
 	dashes := len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-'
-	if b, err := hex.DecodeString(strings.ReplaceAll(s, "-", "")); dashes && err == nil && len(b) == 16 {
+	if b, err := hex.DecodeString(strings.ReplaceAll(s, "-", "")); dashes && err == nil &&
+		len(b) == 16 {
 		return UUID(b), nil
 	}
 	return UUID{}, fmt.Errorf("nskeyed: %q is not a UUID", s)

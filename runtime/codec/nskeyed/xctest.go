@@ -13,7 +13,10 @@ const (
 
 // ArchiveObject returns the capabilities as an object.
 func (c Capabilities) ArchiveObject() (*Object, error) {
-	return &Object{Classes: []string{"XCTCapabilities"}, Fields: []Field{{Key: keyCapabilities, Value: Dict(c)}}}, nil
+	return &Object{
+		Classes: []string{"XCTCapabilities"},
+		Fields:  []Field{{Key: keyCapabilities, Value: Dict(c)}},
+	}, nil
 }
 
 // Options of a TestIdentifier. Suites carry other values as well.
@@ -45,7 +48,10 @@ func (s TestIdentifierSet) ArchiveObject() (*Object, error) {
 	for i, t := range s {
 		list[i] = t
 	}
-	return &Object{Classes: []string{"XCTTestIdentifierSet"}, Fields: []Field{{Key: keyIdentifiers, Value: Mutable{list}}}}, nil
+	return &Object{
+		Classes: []string{"XCTTestIdentifierSet"},
+		Fields:  []Field{{Key: keyIdentifiers, Value: Mutable{list}}},
+	}, nil
 }
 
 // XCTest returns the classes of test sessions. Objects that lack a field of
@@ -109,18 +115,23 @@ func NewTestConfiguration() *Object {
 		}
 	}
 	ref(nil, "testBundleURL", "sessionIdentifier", "productModuleName", "IDECapabilities")
-	ref("/Developer/Library/PrivateFrameworks/XCTAutomationSupport.framework", "automationFrameworkPath")
+	ref("/Developer/Library/PrivateFrameworks/XCTAutomationSupport.framework",
+		"automationFrameworkPath")
 	ref(nil, "targetApplicationBundleID", "targetApplicationPath", "targetApplicationEnvironment")
 	ref([]any{}, "targetApplicationArguments")
 	ref(nil, "testsToRun", "testsToSkip", "testIdentifiersToRun", "testIdentifiersToSkip")
 	ref(Dict{{"XCSuiteRecordsKey", Dict{}}}, "aggregateStatisticsBeforeCrash")
 	ref(Dict{}, "testApplicationDependencies")
-	ref(nil, "testApplicationUserOverrides", "testBundleRelativePath", "baselineFileURL", "baselineFileRelativePath",
-		"randomExecutionOrderingSeed", "defaultTestExecutionTimeAllowance", "maximumTestExecutionTimeAllowance",
+	ref(nil, "testApplicationUserOverrides", "testBundleRelativePath", "baselineFileURL",
+		"baselineFileRelativePath",
+		"randomExecutionOrderingSeed", "defaultTestExecutionTimeAllowance",
+		"maximumTestExecutionTimeAllowance",
 		"performanceTestConfiguration", "traceCollectionEnabled_v2")
 	ref(int64(2), "formatVersion")
-	inline(true, "initializeForUITesting", "reportResultsToIDE", "reportActivities", "testsMustRunOnMainThread")
-	inline(false, "disablePerformanceMetrics", "emitOSLogs", "gatherLocalizableStringsData", "testsDrivenByIDE",
+	inline(true, "initializeForUITesting", "reportResultsToIDE", "reportActivities",
+		"testsMustRunOnMainThread")
+	inline(false, "disablePerformanceMetrics", "emitOSLogs", "gatherLocalizableStringsData",
+		"testsDrivenByIDE",
 		"testTimeoutsEnabled", "treatMissingBaselinesAsFailures")
 	inline(int64(0), "testExecutionOrdering", "userAttachmentLifetime")
 	inline(int64(2), "systemAttachmentLifetime", "preferredScreenCaptureFormat")

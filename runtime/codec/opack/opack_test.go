@@ -93,12 +93,14 @@ func TestVectors(t *testing.T) {
 		{"device info", deviceInfo, Dict{
 			{"altIRK", unhex(t, "320a7a6463f35ccda4bbd6ebe3abec8b")},
 			{"accountID", "AAAAAAAA-BBBB-CCCC-DDDD-EEEEEEEEEEEE"},
-			{"model", "iPhone15,3"}, {"name", "iPhone"}, {"remotepairing_udid", "00008120-001A2D3E4F567890"},
+			{"model", "iPhone15,3"}, {"name", "iPhone"},
+			{"remotepairing_udid", "00008120-001A2D3E4F567890"},
 		}},
 		{"true", "01", true}, {"false", "02", false}, {"null", "04", nil},
 		{"uuid", "05 00112233445566778899aabbccddeeff", uuid},
 		{"time", "06 0102030405060708", Time(0x0807060504030201)},
-		{"0", "08", int64(0)}, {"39", "2f", int64(39)}, {"40", "30 28", int64(40)}, {"255", "30 ff", int64(255)},
+		{"0", "08", int64(0)}, {"39", "2f", int64(39)}, {"40", "30 28", int64(40)},
+		{"255", "30 ff", int64(255)},
 		{"256", "31 0001", int64(256)}, {"65536", "32 00000100", int64(65536)},
 		{"2^32", "33 0000000001000000", int64(1 << 32)},
 		{"largest int64", "33 ffffffffffffff7f", int64(math.MaxInt64)},
@@ -129,7 +131,8 @@ func TestVectors(t *testing.T) {
 			if err != nil || !reflect.DeepEqual(got, tt.want) {
 				t.Fatalf("Decode(% x) = %v, %v, want %v", wire, got, err, tt.want)
 			}
-			if back, err := Append([]byte("head"), got); err != nil || !bytes.Equal(back, append([]byte("head"), wire...)) {
+			if back, err := Append([]byte("head"), got); err != nil ||
+				!bytes.Equal(back, append([]byte("head"), wire...)) {
 				t.Errorf("Append(%v) = % x, %v, want % x", got, back, err, wire)
 			}
 		})
@@ -150,9 +153,15 @@ func TestForeignForms(t *testing.T) {
 		{"open dictionary in array", "d1 ef 41 61 01 03", []any{Dict{{"a", true}}}},
 		{"reference to a string", "d3 42 6162 08 a0", []any{"ab", int64(0), "ab"}},
 		{"second reference", "d4 42 6162 42 6364 a1 a0", []any{"ab", "cd", "cd", "ab"}},
-		{"repeated scalar counts once", "d4 42 6162 42 6162 42 6364 a1", []any{"ab", "ab", "cd", "cd"}},
+		{
+			"repeated scalar counts once", "d4 42 6162 42 6162 42 6364 a1",
+			[]any{"ab", "ab", "cd", "cd"},
+		},
 		{"one byte scalars do not count", "d4 40 70 42 6162 a0", []any{"", []byte{}, "ab", "ab"}},
-		{"key by reference", "d2 e1 42 6162 01 e1 a0 02", []any{Dict{{"ab", true}}, Dict{{"ab", false}}}},
+		{
+			"key by reference", "d2 e1 42 6162 01 e1 a0 02",
+			[]any{Dict{{"ab", true}}, Dict{{"ab", false}}},
+		},
 		{"reference to a number", "d2 30 c8 a0", []any{int64(200), int64(200)}},
 	}
 	for _, tt := range tests {
@@ -203,16 +212,21 @@ func TestRefusals(t *testing.T) {
 		{"not UTF-8", []byte{0x41, 0xFF}, errUTF8},
 		{"key is a number", []byte{0xE1, 0x08, 0x08}, nil},
 		{"key twice", []byte{0xE2, 0x41, 'a', 0x01, 0x41, 'a', 0x02}, nil},
-		{"key twice of many", append(append([]byte{0xEF}, unhex(t, pairsHex(30)+pairsHex(1))...), 0x03), nil},
+		{
+			"key twice of many",
+			append(append([]byte{0xEF}, unhex(t, pairsHex(30)+pairsHex(1))...), 0x03), nil,
+		},
 		{"nested too deep", append(bytes.Repeat([]byte{0xD1}, MaxDepth+1), 0x01), ErrLimit},
 		{"nested without end", bytes.Repeat([]byte{0xDF}, MaxSize), ErrLimit},
 		{"too long", make([]byte, MaxSize+1), ErrLimit},
-		{"references unfold", append(append([]byte{0xDF, 0x92, 0, 0x40}, make([]byte, 0x4000)...), bytes.Repeat([]byte{0xA0}, 0x8000)...), ErrLimit},
+		{"references unfold", append(append([]byte{0xDF, 0x92, 0, 0x40}, make([]byte, 0x4000)...),
+			bytes.Repeat([]byte{0xA0}, 0x8000)...), ErrLimit},
 	}
 	for _, tt := range tests {
 		got, err := Decode(tt.wire)
 		var e *Error
-		if got != nil || err == nil || tt.want != nil && !errors.Is(err, tt.want) || !errors.As(err, &e) || e.Op != "decode" {
+		if got != nil || err == nil || tt.want != nil && !errors.Is(err, tt.want) ||
+			!errors.As(err, &e) || e.Op != "decode" {
 			t.Errorf("%s: Decode = %v, %v, want %v", tt.name, got, err, tt.want)
 		}
 	}
@@ -238,9 +252,18 @@ func TestEncodeRefusals(t *testing.T) {
 		{"negative", -1, "opack: encode: at byte 0: negative number has no OPACK form"},
 		{"other type", struct{}{}, "opack: encode: at byte 0: struct {} has no OPACK form"},
 		{"not UTF-8", []any{"\xff"}, "opack: encode: at byte 1: [0]: string is not valid UTF-8"},
-		{"key twice", Dict{{"a", 1}, {"a", 2}}, `opack: encode: at byte 4: dictionary holds "a" twice`},
-		{"inside", Dict{{"a", Dict{{"b", -1}}}}, `opack: encode: at byte 6: "a": "b": negative number has no OPACK form`},
-		{"long string", strings.Repeat("a", MaxContent+1), "opack: encode: at byte 0: object is too large or nests too deep"},
+		{
+			"key twice", Dict{{"a", 1}, {"a", 2}},
+			`opack: encode: at byte 4: dictionary holds "a" twice`,
+		},
+		{
+			"inside", Dict{{"a", Dict{{"b", -1}}}},
+			`opack: encode: at byte 6: "a": "b": negative number has no OPACK form`,
+		},
+		{
+			"long string", strings.Repeat("a", MaxContent+1),
+			"opack: encode: at byte 0: object is too large or nests too deep",
+		},
 	} {
 		got, err := Append(nil, tt.v)
 		if got != nil || err == nil || err.Error() != tt.want {
@@ -256,7 +279,9 @@ func TestEncodeRefusals(t *testing.T) {
 
 func TestGetters(t *testing.T) {
 	t.Parallel()
-	d := Dict{{"s", "x"}, {"d", []byte{1}}, {"b", true}, {"i", int64(7)}, {"m", Dict{}}, {"l", []any{}}}
+	d := Dict{
+		{"s", "x"}, {"d", []byte{1}}, {"b", true}, {"i", int64(7)}, {"m", Dict{}}, {"l", []any{}},
+	}
 	if v, ok := d.String("s"); v != "x" || !ok {
 		t.Errorf("String = %q, %v", v, ok)
 	}
@@ -292,7 +317,10 @@ func TestUUIDString(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, s := range []string{hostInfo, deviceInfo, "df0803", "ef41610103", "d342616208a0", "d26100a0", "33ffffffffffffffff", "d1d1d1d0", "350000c07f"} {
+	for _, s := range []string{
+		hostInfo, deviceInfo, "df0803", "ef41610103", "d342616208a0", "d26100a0",
+		"33ffffffffffffffff", "d1d1d1d0", "350000c07f",
+	} {
 		f.Add(unhex(f, s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -46,16 +46,46 @@ func TestBinaryFromElsewhere(t *testing.T) {
 		want any
 		same bool // objects may come in another order, but not where there is one
 	}{
-		{"62706c6973743030d3010203040809516151625163a30506071001234004000000000000094200ff6100fc080f111315191b2425280000000000000101000000000000000a0000000000000000000000000000002b", Dict{"a": []any{int64(1), 2.5, true}, "b": []byte{0, 0xFF}, "c": "ü"}, false},
-		{"62706c697374303013ffffffffffffffff080000000000000101000000000000000100000000000000000000000000000011", int64(-1), true},
-		{"62706c6973743030140000000000000000ffffffffffffffff080000000000000101000000000000000100000000000000000000000000000019", uint64(math.MaxUint64), true},
-		{"62706c6973743030120001117008000000000000010100000000000000010000000000000000000000000000000d", int64(70000), true},
-		{"62706c69737430305f1014787878787878787878787878787878787878787808000000000000010100000000000000010000000000000000000000000000001f", strings.Repeat("x", 20), true},
-		{"62706c697374303062d83ddcf108000000000000010100000000000000010000000000000000000000000000000d", "📱", true},
-		{"62706c69737430303341c2f8511f800000080000000000000101000000000000000100000000000000000000000000000011", time.Date(2021, 3, 4, 5, 6, 7, 0, time.UTC), true},
-		{"62706c697374303081012c08000000000000010100000000000000010000000000000000000000000000000b", UID(300), true},
-		{"62706c6973743030a0080000000000000101000000000000000100000000000000000000000000000009", []any{}, true},
-		{"62706c6973743030d10102516ba203035176080b0d100000000000000101000000000000000400000000000000000000000000000012", Dict{"k": []any{"v", "v"}}, false},
+		{
+			"62706c6973743030d3010203040809516151625163a30506071001234004000000000000094200ff6100fc080f111315191b2425280000000000000101000000000000000a0000000000000000000000000000002b",
+			Dict{"a": []any{int64(1), 2.5, true}, "b": []byte{0, 0xFF}, "c": "ü"}, false,
+		},
+		{
+			"62706c697374303013ffffffffffffffff080000000000000101000000000000000100000000000000000000000000000011",
+			int64(-1), true,
+		},
+		{
+			"62706c6973743030140000000000000000ffffffffffffffff080000000000000101000000000000000100000000000000000000000000000019",
+			uint64(math.MaxUint64), true,
+		},
+		{
+			"62706c6973743030120001117008000000000000010100000000000000010000000000000000000000000000000d",
+			int64(70000), true,
+		},
+		{
+			"62706c69737430305f1014787878787878787878787878787878787878787808000000000000010100000000000000010000000000000000000000000000001f",
+			strings.Repeat("x", 20), true,
+		},
+		{
+			"62706c697374303062d83ddcf108000000000000010100000000000000010000000000000000000000000000000d",
+			"📱", true,
+		},
+		{
+			"62706c69737430303341c2f8511f800000080000000000000101000000000000000100000000000000000000000000000011",
+			time.Date(2021, 3, 4, 5, 6, 7, 0, time.UTC), true,
+		},
+		{
+			"62706c697374303081012c08000000000000010100000000000000010000000000000000000000000000000b",
+			UID(300), true,
+		},
+		{
+			"62706c6973743030a0080000000000000101000000000000000100000000000000000000000000000009",
+			[]any{}, true,
+		},
+		{
+			"62706c6973743030d10102516ba203035176080b0d100000000000000101000000000000000400000000000000000000000000000012",
+			Dict{"k": []any{"v", "v"}}, false,
+		},
 	} {
 		b := unhex(t, c.hex)
 		if got, err := Decode(b); err != nil || !reflect.DeepEqual(got, c.want) {
@@ -69,7 +99,10 @@ func TestBinaryFromElsewhere(t *testing.T) {
 
 func TestBinaryObjects(t *testing.T) {
 	t.Parallel()
-	date := func(s float64) []byte { return binary.BigEndian.AppendUint64([]byte{0x33}, math.Float64bits(s)) }
+	date := func(s float64) []byte {
+		return binary.BigEndian.AppendUint64([]byte{0x33},
+			math.Float64bits(s))
+	}
 	for _, c := range []struct {
 		name string
 		in   []byte
@@ -96,20 +129,33 @@ func TestBinaryObjects(t *testing.T) {
 	}
 	for name, in := range map[string][]byte{
 		"set": {0xC0}, "null": {0x00}, "fill": {0x0F}, "url": {0x0C}, "uuid": {0x0D},
-		"8 byte real of 16": {0x24}, "1 byte real": {0x20, 0}, "32 byte integer": {0x15}, "integer cut": {0x13, 0}, "real cut": {0x23, 0},
-		"integer wider than 64 bits": append([]byte{0x14, 1}, make([]byte, 15)...), "integer below int64": append([]byte{0x14}, append(bytes.Repeat([]byte{0xFF}, 8), make([]byte, 8)...)...),
-		"date of another size": {0x32, 0, 0, 0, 0}, "date cut": {0x33, 0}, "no date": date(math.NaN()), "date too late": date(endDate), "date too early": date(minDate - 1), "endless date": date(math.Inf(1)),
-		"data cut": {0x45, 0}, "text cut": {0x55, 'a'}, "utf-16 cut": {0x63, 0, 1, 0}, "uid of nine bytes": append([]byte{0x88}, make([]byte, 9)...), "uid cut": {0x83, 0},
-		"array cut": {0xA1}, "dictionary cut": {0xD1, 0, 0}, "count cut": {0x4F}, "count no integer": {0x4F, 0x51, 'a'}, "count cut inside": {0x4F, 0x13, 0}, "count huge": {0x4F, 0x13, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF},
-		"array of 2^63": {0xAF, 0x13, 0x80, 0, 0, 0, 0, 0, 0, 0}, "count of 16 bytes": append([]byte{0x4F, 0x14}, make([]byte, 16)...),
+		"8 byte real of 16": {0x24}, "1 byte real": {0x20, 0}, "32 byte integer": {0x15},
+		"integer cut": {0x13, 0}, "real cut": {0x23, 0},
+		"integer wider than 64 bits": append([]byte{0x14, 1}, make([]byte, 15)...),
+		"integer below int64": append(
+			[]byte{0x14}, append(bytes.Repeat([]byte{0xFF}, 8), make([]byte, 8)...)...,
+		),
+		"date of another size": {0x32, 0, 0, 0, 0}, "date cut": {0x33, 0},
+		"no date": date(math.NaN()), "date too late": date(endDate),
+		"date too early": date(minDate - 1), "endless date": date(math.Inf(1)),
+		"data cut": {0x45, 0}, "text cut": {0x55, 'a'}, "utf-16 cut": {0x63, 0, 1, 0},
+		"uid of nine bytes": append([]byte{0x88}, make([]byte, 9)...), "uid cut": {0x83, 0},
+		"array cut": {0xA1}, "dictionary cut": {0xD1, 0, 0}, "count cut": {0x4F},
+		"count no integer": {0x4F, 0x51, 'a'}, "count cut inside": {0x4F, 0x13, 0},
+		"count huge":    {0x4F, 0x13, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF},
+		"array of 2^63": {0xAF, 0x13, 0x80, 0, 0, 0, 0, 0, 0, 0}, "count of 16 bytes": append(
+			[]byte{0x4F, 0x14}, make([]byte, 16)...,
+		),
 		"reserved 7": {0x70}, "reserved 9": {0x90}, "reserved b": {0xB0}, "reserved f": {0xF0},
-		"reference outside": {0xA1, 0, 9}, "itself": {0xA1, 0, 0}, "key no text": {0xD1, 0, 1, 0, 1},
+		"reference outside": {0xA1, 0, 9}, "itself": {0xA1, 0, 0},
+		"key no text": {0xD1, 0, 1, 0, 1},
 	} {
 		if v, err := Decode(document(in, []byte{0x09})); err == nil || v != nil {
 			t.Errorf("%s: %#v, %v; want an error", name, v, err)
 		}
 	}
-	if _, err := Decode(document(array(1), array(2), array(0))); err == nil || !strings.Contains(err.Error(), "itself") {
+	if _, err := Decode(document(array(1), array(2), array(0))); err == nil ||
+		!strings.Contains(err.Error(), "itself") {
 		t.Errorf("a circle of three: %v", err)
 	}
 }
@@ -117,7 +163,10 @@ func TestBinaryObjects(t *testing.T) {
 // Every prefix, and every byte set to another value, gives a value or an error.
 func TestBinaryBent(t *testing.T) {
 	t.Parallel()
-	whole := mustEncode(t, Dict{"a": []any{int64(1), "x", []byte{1, 2}, Dict{"k": 1.5}}, "b": strings.Repeat("é", 20), "c": UID(1)}, Binary)
+	whole := mustEncode(t, Dict{
+		"a": []any{int64(1), "x", []byte{1, 2}, Dict{"k": 1.5}}, "b": strings.Repeat("é", 20),
+		"c": UID(1),
+	}, Binary)
 	for n := range whole {
 		if v, err := Decode(whole[:n]); err == nil {
 			t.Fatalf("the first %d of %d bytes give %v", n, len(whole), v)
@@ -137,7 +186,10 @@ func TestBinaryBent(t *testing.T) {
 		t.Error("nothing was refused")
 	}
 	for i := len(whole) - 24; i < len(whole); i += 8 { // the trailer's wide numbers
-		for _, x := range []uint64{0, 1, 8, uint64(len(whole)), 1 << 31, 1 << 32, 1 << 63, math.MaxUint64, math.MaxUint64 - 31} {
+		for _, x := range []uint64{
+			0, 1, 8, uint64(len(whole)), 1 << 31, 1 << 32, 1 << 63, math.MaxUint64,
+			math.MaxUint64 - 31,
+		} {
 			bent := bytes.Clone(whole)
 			if binary.BigEndian.PutUint64(bent[i:], x); bytes.Equal(bent, whole) {
 				continue
@@ -212,7 +264,9 @@ func TestAmplification(t *testing.T) {
 		return append([]byte{0x5F, 0x12, 0, 0x0F, 0, 0}, bytes.Repeat([]byte{c}, 0x0F0000)...)
 	}
 	for name, doc := range map[string][]byte{
-		"one key often":     wideDocument(append([]byte{0xDF, 0x11, 30000 >> 8, 30000 & 0xFF}, array(refs...)[4:]...), text('a')),
+		"one key often": wideDocument(
+			append([]byte{0xDF, 0x11, 30000 >> 8, 30000 & 0xFF}, array(refs...)[4:]...), text('a'),
+		),
 		"Latin-1 named":     wideDocument(array(refs...), text(0xFC)),
 		"Latin-1 few times": wideDocument(array(1, 1, 1), text(0xFC)),
 	} {
@@ -220,10 +274,13 @@ func TestAmplification(t *testing.T) {
 			t.Errorf("%s: %v, want ErrLimit", name, err)
 		}
 	}
-	if v, err := Decode(wideDocument(array(1, 1, 1), text('a'))); err != nil || len(v.([]any)) != 3 {
+	if v, err := Decode(wideDocument(array(1, 1, 1), text('a'))); err != nil ||
+		len(v.([]any)) != 3 {
 		t.Errorf("a long string three times: %v", err)
 	}
-	v, err := Decode(document([]byte{0xD2, 0, 1, 0, 2, 0, 1, 0, 2}, []byte{0x51, 0xFC}, []byte{0x52, 0xFC, 'x'}))
+	v, err := Decode(
+		document([]byte{0xD2, 0, 1, 0, 2, 0, 1, 0, 2}, []byte{0x51, 0xFC}, []byte{0x52, 0xFC, 'x'}),
+	)
 	if want := (Dict{"ü": "ü", "üx": "üx"}); err != nil || !reflect.DeepEqual(v, want) {
 		t.Errorf("Latin-1 keys: %v, %v", v, err)
 	}
@@ -234,7 +291,8 @@ func TestDataIsApart(t *testing.T) {
 	t.Parallel()
 	b := document([]byte{0xA2, 0, 1, 0, 2}, []byte{0x42, 0x51, 'a'}, []byte{0x09})
 	at := len(b) - trailerSize - 2
-	binary.BigEndian.PutUint16(b[at:], binary.BigEndian.Uint16(b[at-2:])+1) // the last object is inside of the data
+	binary.BigEndian.PutUint16(b[at:],
+		binary.BigEndian.Uint16(b[at-2:])+1) // the last object is inside of the data
 	v, err := Decode(b)
 	if err != nil || !reflect.DeepEqual(v, []any{[]byte{0x51, 'a'}, "a"}) {
 		t.Fatalf("%q, %v", v, err)

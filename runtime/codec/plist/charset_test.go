@@ -74,13 +74,16 @@ func TestCharsets(t *testing.T) {
 	big, little := binary.BigEndian, binary.LittleEndian
 	const declared = `<?xml version="1.0" encoding="utf-16"?><plist><string>ü📱</string></plist>`
 	const plain = `<plist><string>ü📱</string></plist>`
-	prolog := func(name string) string { return "<?xml version='1.0' encoding = '" + name + "' ?><plist><string>" }
+	prolog := func(name string) string {
+		return "<?xml version='1.0' encoding = '" + name + "' ?><plist><string>"
+	}
 	for _, c := range []struct{ name, in, want string }{
 		{"little endian", utf16LittleMark + toUTF16(declared, little), "ü📱"},
 		{"big endian", utf16BigMark + toUTF16(declared, big), "ü📱"},
 		{"little endian without a mark", toUTF16(declared, little), "ü📱"},
 		{"big endian without a mark", toUTF16(plain, big), "ü📱"},
-		{"lone surrogate", utf16BigMark + toUTF16("<plist><string>", big) + "\xd8\x3d" + toUTF16("x</string></plist>", big), "\uFFFDx"},
+		{"lone surrogate", utf16BigMark + toUTF16("<plist><string>", big) + "\xd8\x3d" +
+			toUTF16("x</string></plist>", big), "\uFFFDx"},
 		{"Latin-1", prolog("ISO-8859-1") + "\xfc\x80</string></plist>", "ü\u0080"},
 		{"ASCII", prolog("US-ASCII") + "u</string></plist>", "u"},
 		{"UTF-8", prolog("utf-8") + "ü</string></plist>", "ü"},
@@ -95,12 +98,13 @@ func TestCharsets(t *testing.T) {
 		}
 	}
 	for name, in := range map[string]string{
-		"half a unit":              utf16BigMark + toUTF16(plain, big) + "\x00",
-		"UTF-16 with another name": utf16BigMark + toUTF16(prolog("utf-8")+"x</string></plist>", big),
-		"UTF-8 with another name":  prolog("utf-16") + "x</string></plist>",
-		"unknown name":             prolog("x-klingon") + "x</string></plist>",
-		"UTF-32":                   "\xff\xfe\x00\x00<\x00\x00\x00p\x00\x00\x00",
-		"not UTF-8":                prolog("utf-8") + "\xfc</string></plist>",
+		"half a unit": utf16BigMark + toUTF16(plain, big) + "\x00",
+		"UTF-16 with another name": utf16BigMark +
+			toUTF16(prolog("utf-8")+"x</string></plist>", big),
+		"UTF-8 with another name": prolog("utf-16") + "x</string></plist>",
+		"unknown name":            prolog("x-klingon") + "x</string></plist>",
+		"UTF-32":                  "\xff\xfe\x00\x00<\x00\x00\x00p\x00\x00\x00",
+		"not UTF-8":               prolog("utf-8") + "\xfc</string></plist>",
 	} {
 		v, err := Decode([]byte(in))
 		var e *Error

@@ -86,7 +86,8 @@ func checkBinary(b []byte) error {
 	}
 	top, end := binary.BigEndian.Uint64(t[16:]), uint64(len(b)-trailerSize)
 	sizesOK := c.offSize >= 1 && c.offSize <= 8 && c.refSize >= 1 && c.refSize <= 8
-	if !sizesOK || c.table < 9 || c.table > end || c.objects == 0 || c.objects > (end-c.table)/uint64(c.offSize) || top >= c.objects {
+	if !sizesOK || c.table < 9 || c.table > end || c.objects == 0 ||
+		c.objects > (end-c.table)/uint64(c.offSize) || top >= c.objects {
 		return errTruncated
 	}
 	c.measured = make([]measure, c.objects)

@@ -41,8 +41,9 @@ type xmlElement struct {
 }
 
 var xmlNames = map[string]string{
-	"plist": "plist", "dict": "dict", "array": "array", "key": "key", "string": "string", "integer": "integer",
-	"real": "real", "true": "true", "false": "false", "date": "date", "data": "data",
+	"plist": "plist", "dict": "dict", "array": "array", "key": "key", "string": "string",
+	"integer": "integer",
+	"real":    "real", "true": "true", "false": "false", "date": "date", "data": "data",
 }
 
 var errNoValue = errors.New("no value")

@@ -18,7 +18,10 @@ func FuzzDecode(f *testing.F) {
 	for _, b := range cases(f) {
 		f.Add(b)
 	}
-	small := Dict{"a": []any{int64(1), 1.5, true, "x", "ü", []byte{1}, UID(3), time.Unix(0, 0).UTC(), uint64(math.MaxUint64)}, "b": Dict{"c": "x"}}
+	small := Dict{"a": []any{
+		int64(1), 1.5, true, "x", "ü", []byte{1}, UID(3), time.Unix(0, 0).UTC(),
+		uint64(math.MaxUint64),
+	}, "b": Dict{"c": "x"}}
 	f.Add(mustEncode(f, small, XML))
 	f.Add(mustEncode(f, small, Binary))
 	f.Add(mustEncode(f, everything(), Binary)[:100])
@@ -53,8 +56,12 @@ func FuzzDecode(f *testing.F) {
 // What the check lets through nests no deeper for the parser behind it, and is
 // no other elements.
 func FuzzCheckXML(f *testing.F) {
-	f.Add([]byte("<?xml version='1.0'?><!DOCTYPE plist PUBLIC \"a>\" 'b'><plist a='>'><array x='/>'><!-- <array> --><dict><key>a</key><true/></dict></array></plist>"))
-	f.Add([]byte("<plist><array><![CDATA[<array>]]]]><?x <array> ?><integer> 5\n</integer ></array>"))
+	f.Add([]byte(
+		"<?xml version='1.0'?><!DOCTYPE plist PUBLIC \"a>\" 'b'><plist a='>'><array x='/>'><!-- <array> --><dict><key>a</key><true/></dict></array></plist>",
+	))
+	f.Add(
+		[]byte("<plist><array><![CDATA[<array>]]]]><?x <array> ?><integer> 5\n</integer ></array>"),
+	)
 	f.Add([]byte("<!--><array>--><array><array><!---><array>--></array>"))
 	f.Add([]byte("<plist><string>a<!-- <b>--><![CDATA[</string>]]>&lt;</string></plist>"))
 	f.Add([]byte(strings.Repeat("<array a='\"'>", 300)))
@@ -106,7 +113,10 @@ func FuzzCheckXML(f *testing.F) {
 func benchValue() Dict {
 	list := []any{}
 	for i := range 300 {
-		list = append(list, Dict{"CFBundleIdentifier": "com.example.app" + strconv.Itoa(i), "CFBundleVersion": "1.0", "Size": int64(i), "Signed": true, "Entitlements": Dict{"get-task-allow": false}})
+		list = append(list, Dict{
+			"CFBundleIdentifier": "com.example.app" + strconv.Itoa(i), "CFBundleVersion": "1.0",
+			"Size": int64(i), "Signed": true, "Entitlements": Dict{"get-task-allow": false},
+		})
 	}
 	return Dict{"Status": "Complete", "CurrentList": list}
 }
@@ -114,9 +124,13 @@ func benchValue() Dict {
 // benchValues is what lockdown answers to a GetValue without a key, in part.
 func benchValues() Dict {
 	d := Dict{
-		"DeviceName": "iPhone", "ProductType": "iPhone14,5", "ProductVersion": "17.4.1", "UniqueDeviceID": strings.Repeat("0a", 20), "UniqueChipID": int64(5012903521689630),
-		"DevicePublicKey": bytes.Repeat([]byte("key "), 90), "ActivationState": "Activated", "PasswordProtected": true, "TimeIntervalSince1970": 1712000000.25,
-		"SupportedDeviceFamilies": []any{int64(1)}, "NonVolatileRAM": Dict{"auto-boot": []byte("true"), "boot-args": []byte{}}, "Uses24HourClock": false,
+		"DeviceName": "iPhone", "ProductType": "iPhone14,5", "ProductVersion": "17.4.1",
+		"UniqueDeviceID": strings.Repeat("0a", 20), "UniqueChipID": int64(5012903521689630),
+		"DevicePublicKey": bytes.Repeat([]byte("key "), 90), "ActivationState": "Activated",
+		"PasswordProtected": true, "TimeIntervalSince1970": 1712000000.25,
+		"SupportedDeviceFamilies": []any{int64(1)},
+		"NonVolatileRAM":          Dict{"auto-boot": []byte("true"), "boot-args": []byte{}},
+		"Uses24HourClock":         false,
 	}
 	for i := range 50 {
 		d["Key"+strconv.Itoa(i)] = "value of some length " + strconv.Itoa(i)

@@ -111,7 +111,9 @@ func DecodeDict(b []byte) (Dict, error) {
 	}
 	d, ok := v.(Dict)
 	if !ok {
-		return nil, &Error{Op: "decode", Err: fmt.Errorf("root is %s, want a dictionary", TypeName(v))}
+		return nil, &Error{
+			Op: "decode", Err: fmt.Errorf("root is %s, want a dictionary", TypeName(v)),
+		}
 	}
 	return d, nil
 }

@@ -67,14 +67,23 @@ func everything() Dict {
 	return Dict{
 		"array": []any{}, "dict": Dict{}, "nested": []any{Dict{"a": []any{[]any{}}}},
 		"true": true, "false": false,
-		"data": []byte{0, 1, 0xFE, 0xFF}, "no data": []byte{}, "long data": bytes.Repeat([]byte{7}, 300),
-		"text": "plain", "no text": "", "unicode": "Zoë's 📱", "xml": "<&>\"'\t\n\r]]>", "long": strings.Repeat("x", 70000), "long unicode": strings.Repeat("ü", 20),
-		"0": int64(0), "255": int64(255), "256": int64(256), "65536": int64(65536), "2^32": int64(1 << 32),
-		"max": int64(math.MaxInt64), "min": int64(math.MinInt64), "-1": int64(-1), "uint": uint64(math.MaxUint64), "uint2": uint64(1 << 63),
+		"data": []byte{0, 1, 0xFE, 0xFF}, "no data": []byte{}, "long data": bytes.Repeat([]byte{7},
+			300),
+		"text": "plain", "no text": "", "unicode": "Zoë's 📱", "xml": "<&>\"'\t\n\r]]>",
+		"long": strings.Repeat("x", 70000), "long unicode": strings.Repeat("ü", 20),
+		"0": int64(
+			0,
+		), "255": int64(255), "256": int64(256), "65536": int64(65536), "2^32": int64(1 << 32),
+		"max": int64(math.MaxInt64), "min": int64(math.MinInt64), "-1": int64(-1),
+		"uint": uint64(math.MaxUint64), "uint2": uint64(1 << 63),
 		"real": 1.5, "zero": 0.0, "inf": math.Inf(1), "-inf": math.Inf(-1), "tiny": 5e-324,
-		"date": time.Date(2021, 3, 4, 5, 6, 7, 0, time.UTC), "early": time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC), "late": time.Date(2262, 4, 11, 0, 0, 0, 0, time.UTC),
-		"distant past": time.Date(0, 12, 30, 0, 0, 0, 0, time.UTC), "distant future": time.Date(4001, 1, 1, 0, 0, 0, 0, time.UTC), "end": time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
-		"uid": UID(7), "large uid": UID(70000),
+		"date":           time.Date(2021, 3, 4, 5, 6, 7, 0, time.UTC),
+		"early":          time.Date(1678, 1, 1, 0, 0, 0, 0, time.UTC),
+		"late":           time.Date(2262, 4, 11, 0, 0, 0, 0, time.UTC),
+		"distant past":   time.Date(0, 12, 30, 0, 0, 0, 0, time.UTC),
+		"distant future": time.Date(4001, 1, 1, 0, 0, 0, 0, time.UTC),
+		"end":            time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		"uid":            UID(7), "large uid": UID(70000),
 		"": "key without text", "kéy": int64(1),
 	}
 }
@@ -115,7 +124,9 @@ func TestRoundTrip(t *testing.T) {
 	}
 	minus := math.Copysign(0, -1)
 	for _, f := range []Format{XML, Binary} {
-		v, err := Decode(mustEncode(t, []any{0.0, minus, float32(0), float32(minus), float32(1.1)}, f))
+		v, err := Decode(
+			mustEncode(t, []any{0.0, minus, float32(0), float32(minus), float32(1.1)}, f),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +160,9 @@ func TestDataWithEqualChecksums(t *testing.T) {
 	if crc32.ChecksumIEEE(b) != want {
 		t.Fatal("the blobs of this test do not collide")
 	}
-	for _, v := range []any{[]any{a, b}, Dict{"x": a, "y": []any{[]byte("other"), a, Dict{"z": b}}}} {
+	for _, v := range []any{
+		[]any{a, b}, Dict{"x": a, "y": []any{[]byte("other"), a, Dict{"z": b}}},
+	} {
 		for _, f := range []Format{XML, Binary} {
 			if got, err := Decode(mustEncode(t, v, f)); err != nil || !reflect.DeepEqual(got, v) {
 				t.Errorf("format %v: %q, %v", f, got, err)
@@ -157,7 +170,8 @@ func TestDataWithEqualChecksums(t *testing.T) {
 		}
 	}
 	same := []any{a, bytes.Clone(a), []byte("other"), []byte{}, []byte{}}
-	if got, err := Decode(mustEncode(t, same, Binary)); err != nil || !reflect.DeepEqual(got, same) {
+	if got, err := Decode(mustEncode(t, same, Binary)); err != nil ||
+		!reflect.DeepEqual(got, same) {
 		t.Errorf("equal blobs: %q, %v", got, err)
 	}
 }
@@ -187,7 +201,10 @@ func TestDecodeXMLForms(t *testing.T) {
 		{`<string>&lt;&#65;&amp;</string>`, "<A&"},
 		{"<string>a\x00b\x1fc\x08</string>", "a b c "}, // seen in application lists of devices
 		{"<integer> 5\n</integer>", int64(5)},
-		{"<dict><key>a</key><date>\t2021-03-04T05:06:07Z </date><key>b</key><integer>6\n</integer ></dict>", Dict{"a": time.Date(2021, 3, 4, 5, 6, 7, 0, time.UTC), "b": int64(6)}},
+		{
+			"<dict><key>a</key><date>\t2021-03-04T05:06:07Z </date><key>b</key><integer>6\n</integer ></dict>",
+			Dict{"a": time.Date(2021, 3, 4, 5, 6, 7, 0, time.UTC), "b": int64(6)},
+		},
 		{"<string> 5 </string>", " 5 "},
 		{"<integer>-0</integer>", int64(0)},
 		{"<integer>0xFF</integer>", int64(255)},
@@ -208,7 +225,12 @@ func TestDecodeXMLForms(t *testing.T) {
 		{"<dict><key>a</key><true/><key>a</key><false/></dict>", Dict{"a": false}},
 		{`<array x="/>" y='>'><true/></array>`, []any{true}},
 	} {
-		for _, in := range []string{"<plist>" + c.in + "</plist>", "\xef\xbb\xbf \n<?xml version='1.0' encoding='utf-8'?><!DOCTYPE plist><!-- x --><plist version='1.0'>\n" + c.in + "\n</plist>\n\x00", "<?xml version='1.0'?>" + c.in} {
+		for _, in := range []string{
+			"<plist>" + c.in + "</plist>",
+			"\xef\xbb\xbf \n<?xml version='1.0' encoding='utf-8'?><!DOCTYPE plist><!-- x --><plist version='1.0'>\n" +
+				c.in + "\n</plist>\n\x00",
+			"<?xml version='1.0'?>" + c.in,
+		} {
 			got, err := Decode([]byte(in))
 			if f, ok := got.(float64); ok && math.IsNaN(f) {
 				got = nil
@@ -224,17 +246,39 @@ func TestDecodeRefusals(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
 		"", "junk", "{a = 1;}", "<data>", "bplist", "bplist00", "\xff\xfe<\x00?\x00",
-		"<plist", "<plist>", "<plist/>", "<plist></plist>", "<?xml version='1.0'?>", "<!-- only -->", "<plist><dict>", "<plist><array><true/>",
-		"<plist><string>x", "<plist><string>x</plist>", "<plist><string><b/></string></plist>", "<plist><string>\xff</string></plist>", "<plist><string>&x;</string></plist>",
-		"<plist><integer/></plist>", "<plist><integer>x</integer></plist>", "<plist><integer>1.5</integer></plist>", "<plist><integer>18446744073709551616</integer></plist>", "<plist><integer>-9223372036854775809</integer></plist>", "<plist><integer>--1</integer></plist>", "<plist><integer>+1</integer></plist>",
-		"<plist><real>x</real></plist>", "<plist><date>yesterday</date></plist>", "<plist><data>A</data></plist>", "<plist><data>!!!!</data></plist>",
-		"<plist><dict><true/></dict></plist>", "<plist><dict><key>a</key></dict></plist>", "<plist><dict><key>a</key><key>b</key></dict></plist>", "<plist><dict><key><b/></key><true/></dict></plist>", "<plist><dict><string>a</string><true/></dict></plist>",
-		"<plist><true>", "<plist><true><b/></true></plist>", "<plist><integer>5", "<plist><date>0000-01-01T00:00:00+01:00</date></plist>", "<plist><dict><key>CF$UID</key><integer>-1</integer></dict></plist>",
-		"<plist><plist><true/></plist></plist>", "<plist><array><plist/></array></plist>", "<plist><array><plist></plist></array></plist>", "<plist><dict><key>a</key><plist/></dict></plist>",
-		"<plist><dict><key>a</key><key>b</key><true/></dict></plist>", "<plist><array><key>a</key></array></plist>", "<plist><data><string/></data></plist>", "<plist><key><dict/></key></plist>",
-		"<plist><array></array ", "<plist><array a='></array>", "<plist><array a=/></array></plist>", "<plist><array a></array></plist>", "<plist>< array/></plist>", "<plist><x:array/></plist>", "<plist></plist", "</plist>", "<plist></array></plist>", "<plist><array/ ></plist>",
-		"<!DOCTYPE plist [<!ENTITY a 'b'>]><plist><string>&a;</string></plist>", "<!DOCTYPE plist", "<!-- <plist><true/></plist>", "<?xml <plist><true/></plist>", "<plist><![CDATA[<true/></plist>", "<plist><!ELEMENT a><true/></plist>",
-		"<plist><key>a</key></plist>", "<plist><thing/></plist>", "<plist><array></dict></plist>", "<?xml version='1.0' encoding='utf-16'?><plist><true/></plist>",
+		"<plist", "<plist>", "<plist/>", "<plist></plist>", "<?xml version='1.0'?>",
+		"<!-- only -->", "<plist><dict>", "<plist><array><true/>",
+		"<plist><string>x", "<plist><string>x</plist>", "<plist><string><b/></string></plist>",
+		"<plist><string>\xff</string></plist>", "<plist><string>&x;</string></plist>",
+		"<plist><integer/></plist>", "<plist><integer>x</integer></plist>",
+		"<plist><integer>1.5</integer></plist>",
+		"<plist><integer>18446744073709551616</integer></plist>",
+		"<plist><integer>-9223372036854775809</integer></plist>",
+		"<plist><integer>--1</integer></plist>", "<plist><integer>+1</integer></plist>",
+		"<plist><real>x</real></plist>", "<plist><date>yesterday</date></plist>",
+		"<plist><data>A</data></plist>", "<plist><data>!!!!</data></plist>",
+		"<plist><dict><true/></dict></plist>", "<plist><dict><key>a</key></dict></plist>",
+		"<plist><dict><key>a</key><key>b</key></dict></plist>",
+		"<plist><dict><key><b/></key><true/></dict></plist>",
+		"<plist><dict><string>a</string><true/></dict></plist>",
+		"<plist><true>", "<plist><true><b/></true></plist>", "<plist><integer>5",
+		"<plist><date>0000-01-01T00:00:00+01:00</date></plist>",
+		"<plist><dict><key>CF$UID</key><integer>-1</integer></dict></plist>",
+		"<plist><plist><true/></plist></plist>", "<plist><array><plist/></array></plist>",
+		"<plist><array><plist></plist></array></plist>",
+		"<plist><dict><key>a</key><plist/></dict></plist>",
+		"<plist><dict><key>a</key><key>b</key><true/></dict></plist>",
+		"<plist><array><key>a</key></array></plist>", "<plist><data><string/></data></plist>",
+		"<plist><key><dict/></key></plist>",
+		"<plist><array></array ", "<plist><array a='></array>",
+		"<plist><array a=/></array></plist>", "<plist><array a></array></plist>",
+		"<plist>< array/></plist>", "<plist><x:array/></plist>", "<plist></plist", "</plist>",
+		"<plist></array></plist>", "<plist><array/ ></plist>",
+		"<!DOCTYPE plist [<!ENTITY a 'b'>]><plist><string>&a;</string></plist>", "<!DOCTYPE plist",
+		"<!-- <plist><true/></plist>", "<?xml <plist><true/></plist>",
+		"<plist><![CDATA[<true/></plist>", "<plist><!ELEMENT a><true/></plist>",
+		"<plist><key>a</key></plist>", "<plist><thing/></plist>", "<plist><array></dict></plist>",
+		"<?xml version='1.0' encoding='utf-16'?><plist><true/></plist>",
 	} {
 		v, err := Decode([]byte(in))
 		var e *Error
@@ -245,7 +289,8 @@ func TestDecodeRefusals(t *testing.T) {
 	if _, err := Decode([]byte("{a = 1;}")); !errors.Is(err, ErrFormat) {
 		t.Errorf("old text form: %v, want ErrFormat", err)
 	}
-	if d, err := DecodeDict([]byte("<plist><array/></plist>")); err == nil || d != nil || !strings.Contains(err.Error(), "root is array") {
+	if d, err := DecodeDict([]byte("<plist><array/></plist>")); err == nil || d != nil ||
+		!strings.Contains(err.Error(), "root is array") {
 		t.Errorf("DecodeDict of an array = %v, %v", d, err)
 	}
 }
@@ -256,10 +301,11 @@ func TestDeepXML(t *testing.T) {
 	t.Parallel()
 	const deep = 1_000_000
 	for name, in := range map[string]string{
-		"arrays":          "<plist>" + strings.Repeat("<array>", deep),
-		"closed in front": "<plist><!--" + strings.Repeat("</a>", deep) + "-->" + strings.Repeat("<array>", deep),
-		"attributes":      "<plist>" + strings.Repeat(`<array a="/>">`, deep/2),
-		"dictionaries":    "<plist>" + strings.Repeat("<dict><key>a</key>", deep),
+		"arrays": "<plist>" + strings.Repeat("<array>", deep),
+		"closed in front": "<plist><!--" + strings.Repeat("</a>", deep) + "-->" +
+			strings.Repeat("<array>", deep),
+		"attributes":   "<plist>" + strings.Repeat(`<array a="/>">`, deep/2),
+		"dictionaries": "<plist>" + strings.Repeat("<dict><key>a</key>", deep),
 	} {
 		if _, err := Decode([]byte(in)); !errors.Is(err, ErrLimit) {
 			t.Errorf("%s: %v, want ErrLimit", name, err)
@@ -274,7 +320,9 @@ func TestDeepXML(t *testing.T) {
 	if _, err := Decode([]byte(nest(MaxDepth + 2))); !errors.Is(err, ErrLimit) {
 		t.Errorf("depth %d: %v, want ErrLimit", MaxDepth+2, err)
 	}
-	if _, err := Decode([]byte("<plist><array><!--" + strings.Repeat("<a>", 1000) + "--></array></plist>")); err != nil {
+	if _, err := Decode(
+		[]byte("<plist><array><!--" + strings.Repeat("<a>", 1000) + "--></array></plist>"),
+	); err != nil {
 		t.Errorf("a comment counts as nesting: %v", err)
 	}
 }
@@ -297,7 +345,9 @@ func TestXMLMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)
-	if got, limit := after.TotalAlloc-before.TotalAlloc, uint64(spareContainers*1500+125*len(in)); got > limit {
+	if got, limit := after.TotalAlloc-before.TotalAlloc, uint64(
+		spareContainers*1500+125*len(in),
+	); got > limit {
 		t.Errorf("%d bytes taken to read %d, want at most %d", got, len(in), limit)
 	}
 	// What is written is always read.
@@ -319,10 +369,16 @@ func TestEncodeRefusals(t *testing.T) {
 	loop := Dict{}
 	loop["self"] = loop
 	for name, v := range map[string]any{
-		"nil": nil, "nil inside": Dict{"a": []any{nil}}, "nil pointer": (*int)(nil), "nil pointer in a struct": struct{ P *int }{},
-		"nil interface in a struct": struct{ V any }{}, "nil in typed slices": []*int{nil}, "nil in typed maps": map[string]any{"x": nil},
-		"keys": map[int]string{1: "a"}, "channel": make(chan int), "function": func() {}, "complex": 1i,
-		"too deep": deep, "loop": loop, "text": "a\xffb", "key": Dict{"\xff": true}, "date": time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), "date before": time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC), "nil time": (*time.Time)(nil),
+		"nil": nil, "nil inside": Dict{"a": []any{nil}}, "nil pointer": (*int)(nil),
+		"nil pointer in a struct":   struct{ P *int }{},
+		"nil interface in a struct": struct{ V any }{}, "nil in typed slices": []*int{
+			nil,
+		}, "nil in typed maps": map[string]any{"x": nil},
+		"keys": map[int]string{1: "a"}, "channel": make(chan int), "function": func() {},
+		"complex":  1i,
+		"too deep": deep, "loop": loop, "text": "a\xffb", "key": Dict{"\xff": true},
+		"date":        time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
+		"date before": time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC), "nil time": (*time.Time)(nil),
 		"large uid": UID(1 << 63),
 	} {
 		for _, f := range []Format{XML, Binary} {
@@ -344,7 +400,8 @@ func TestEncodeRefusals(t *testing.T) {
 	if b, err := Encode([]any{Dict{"CF$UID": -1}}, XML); !errors.Is(err, errUID) {
 		t.Errorf("a dictionary that reads as a UID = %q, %v", b, err)
 	}
-	if _, err := Encode(Dict{"a": []any{true, Dict{"b": nil}}}, XML); err == nil || err.Error() != `plist: encode: "a": [1]: "b": nil has no property list form` {
+	if _, err := Encode(Dict{"a": []any{true, Dict{"b": nil}}}, XML); err == nil ||
+		err.Error() != `plist: encode: "a": [1]: "b": nil has no property list form` {
 		t.Errorf("error text %v", err)
 	}
 }

@@ -41,24 +41,30 @@ func TestStructs(t *testing.T) {
 	t.Parallel()
 	seven := 7
 	full := outer{
-		inner: inner{"s", 3}, Name: "n", Opt: &seven, U8: 255, I16: -300, F: 2.5, When: time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC),
-		Blob: []byte{1}, Four: [4]byte{1, 2, 3, 4}, List: []inner{{"x", 1}, {"y", 2}}, Pair: [2]int{5, 6}, Map: map[string]uint32{"k": 9},
-		Any: []any{int64(1), Dict{"z": uint64(math.MaxUint64)}}, More: Dict{"d": Dict{"e": int64(1)}}, Addr: netip.MustParseAddr("10.0.0.1"), Ref: 12,
+		inner: inner{"s", 3}, Name: "n", Opt: &seven, U8: 255, I16: -300, F: 2.5,
+		When: time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC),
+		Blob: []byte{1}, Four: [4]byte{1, 2, 3, 4}, List: []inner{{"x", 1}, {"y", 2}},
+		Pair: [2]int{5, 6}, Map: map[string]uint32{"k": 9},
+		Any:  []any{int64(1), Dict{"z": uint64(math.MaxUint64)}},
+		More: Dict{"d": Dict{"e": int64(1)}}, Addr: netip.MustParseAddr("10.0.0.1"), Ref: 12,
 	}
 	_ = full.private
 	for _, f := range []Format{XML, Binary} {
 		var got outer
-		if err := Unmarshal(mustEncode(t, &full, f), &got); err != nil || !reflect.DeepEqual(got, full) {
+		if err := Unmarshal(mustEncode(t, &full, f), &got); err != nil ||
+			!reflect.DeepEqual(got, full) {
 			t.Errorf("format %v: %+v, %v", f, got, err)
 		}
 	}
 	d, err := DecodeDict(mustEncode(t, outer{}, XML))
-	if want := (Dict{"Shared": "", "N": int64(0), "name": ""}); err != nil || !reflect.DeepEqual(d, want) {
+	if want := (Dict{"Shared": "", "N": int64(0), "name": ""}); err != nil ||
+		!reflect.DeepEqual(d, want) {
 		t.Errorf("zero struct = %v, %v; want %v", d, err, want)
 	}
 	// Fields without a key keep what they held, unknown keys are passed over.
 	keep := outer{Name: "kept", inner: inner{Shared: "too"}}
-	if err := Unmarshal(mustEncode(t, Dict{"N": 5, "unknown": true}, XML), &keep); err != nil || keep.Name != "kept" || keep.Shared != "too" || keep.Count != 5 {
+	if err := Unmarshal(mustEncode(t, Dict{"N": 5, "unknown": true}, XML), &keep); err != nil ||
+		keep.Name != "kept" || keep.Shared != "too" || keep.Count != 5 {
 		t.Errorf("partial: %+v, %v", keep, err)
 	}
 	if err := Unmarshal(mustEncode(t, Dict{"F": 3}, XML), &keep); err != nil || keep.F != 3 {
@@ -72,10 +78,17 @@ func TestUnmarshalRefusals(t *testing.T) {
 		v    Dict
 		text string
 	}{
-		{Dict{"U8": 256}, "does not fit"}, {Dict{"U8": -1}, "does not fit"}, {Dict{"I16": 40000}, "does not fit"}, {Dict{"N": uint64(math.MaxUint64)}, "does not fit"},
-		{Dict{"name": 1}, "is integer"}, {Dict{"N": "1"}, "is string"}, {Dict{"N": 1.0}, "is real"}, {Dict{"When": "now"}, "is string"}, {Dict{"Blob": "x"}, "is string"},
-		{Dict{"Four": []byte{1}}, "has 1 bytes"}, {Dict{"Pair": []any{1}}, "has 1 elements"}, {Dict{"List": Dict{}}, "is dictionary"}, {Dict{"List": []any{Dict{"N": true}}}, `"List": [0]: "N": is boolean`},
-		{Dict{"Map": Dict{"k": -1}}, "does not fit"}, {Dict{"Map": []any{}}, "is array"}, {Dict{"More": []any{}}, "is array"}, {Dict{"Addr": "nowhere"}, "nowhere"}, {Dict{"Addr": 5}, "is integer"}, {Dict{"Ref": 5}, "is integer"},
+		{Dict{"U8": 256}, "does not fit"}, {Dict{"U8": -1}, "does not fit"},
+		{Dict{"I16": 40000}, "does not fit"},
+		{Dict{"N": uint64(math.MaxUint64)}, "does not fit"},
+		{Dict{"name": 1}, "is integer"}, {Dict{"N": "1"}, "is string"}, {Dict{"N": 1.0}, "is real"},
+		{Dict{"When": "now"}, "is string"}, {Dict{"Blob": "x"}, "is string"},
+		{Dict{"Four": []byte{1}}, "has 1 bytes"}, {Dict{"Pair": []any{1}}, "has 1 elements"},
+		{Dict{"List": Dict{}}, "is dictionary"},
+		{Dict{"List": []any{Dict{"N": true}}}, `"List": [0]: "N": is boolean`},
+		{Dict{"Map": Dict{"k": -1}}, "does not fit"}, {Dict{"Map": []any{}}, "is array"},
+		{Dict{"More": []any{}}, "is array"}, {Dict{"Addr": "nowhere"}, "nowhere"},
+		{Dict{"Addr": 5}, "is integer"}, {Dict{"Ref": 5}, "is integer"},
 	} {
 		var s outer
 		err := Unmarshal(mustEncode(t, c.v, Binary), &s)
@@ -87,7 +100,8 @@ func TestUnmarshalRefusals(t *testing.T) {
 	b := mustEncode(t, []any{}, XML)
 	var s outer
 	var d Dict
-	if Unmarshal(b, &s) == nil || Unmarshal(b, &d) == nil || Unmarshal(b, s) == nil || Unmarshal(b, nil) == nil || Unmarshal([]byte("x"), new(any)) == nil {
+	if Unmarshal(b, &s) == nil || Unmarshal(b, &d) == nil || Unmarshal(b, s) == nil ||
+		Unmarshal(b, nil) == nil || Unmarshal([]byte("x"), new(any)) == nil {
 		t.Error("a wrong target or root is accepted")
 	}
 	var v any
@@ -95,7 +109,8 @@ func TestUnmarshalRefusals(t *testing.T) {
 		t.Errorf("any = %v, %v", v, err)
 	}
 	var list []string
-	if err := Unmarshal(mustEncode(t, []string{"a", "b"}, XML), &list); err != nil || len(list) != 2 {
+	if err := Unmarshal(mustEncode(t, []string{"a", "b"}, XML), &list); err != nil ||
+		len(list) != 2 {
 		t.Errorf("[]string = %v, %v", list, err)
 	}
 }
@@ -103,7 +118,10 @@ func TestUnmarshalRefusals(t *testing.T) {
 func TestDictGetters(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	d := Dict{"s": "x", "b": true, "d": []byte{1}, "m": map[string]any{"k": int64(1)}, "a": []any{1}, "t": now, "i": int64(-1), "u": uint64(math.MaxUint64), "f": 1.5, "n": uint16(7)}
+	d := Dict{
+		"s": "x", "b": true, "d": []byte{1}, "m": map[string]any{"k": int64(1)}, "a": []any{1},
+		"t": now, "i": int64(-1), "u": uint64(math.MaxUint64), "f": 1.5, "n": uint16(7),
+	}
 	check := func(name string, got any, ok bool, want any, wantOK bool) {
 		t.Helper()
 		if ok != wantOK || ok && !reflect.DeepEqual(got, want) {
@@ -137,7 +155,8 @@ func TestDictGetters(t *testing.T) {
 	copied := d.Clone()
 	copied["d"].([]byte)[0] = 9
 	copied["m"].(Dict)["k"] = int64(9)
-	if d["d"].([]byte)[0] != 1 || d["m"].(map[string]any)["k"] != int64(1) || Dict(nil).Clone() != nil {
+	if d["d"].([]byte)[0] != 1 || d["m"].(map[string]any)["k"] != int64(1) ||
+		Dict(nil).Clone() != nil {
 		t.Error("Clone shares memory")
 	}
 }

@@ -31,10 +31,19 @@ func TestVectors(t *testing.T) {
 	}{
 		{"nothing", "", nil},
 		{"pair-setup M1", "00 01 00 06 01 01", List{Byte(Method, 0), Byte(State, 1)}},
-		{"back-off of pair-setup M2", "07 01 03 08 02 7c20 06 01 02", List{Byte(PairingError, CodeBackOff), {RetryDelay, []byte{0x7c, 0x20}}, Byte(State, 2)}},
+		{
+			"back-off of pair-setup M2", "07 01 03 08 02 7c20 06 01 02",
+			List{Byte(PairingError, CodeBackOff), {RetryDelay, []byte{0x7c, 0x20}}, Byte(State, 2)},
+		},
 		{"empty value", "01 00 06 01 03", List{{Identifier, []byte{}}, Byte(State, 3)}},
-		{"repeated with separator", "01 01 61 ff 00 01 01 62", List{Text(Identifier, "a"), {Separator, []byte{}}, Text(Identifier, "b")}},
-		{"repeated behind another type", "01 01 61 06 01 04 01 01 62", List{Text(Identifier, "a"), Byte(State, 4), Text(Identifier, "b")}},
+		{
+			"repeated with separator", "01 01 61 ff 00 01 01 62",
+			List{Text(Identifier, "a"), {Separator, []byte{}}, Text(Identifier, "b")},
+		},
+		{
+			"repeated behind another type", "01 01 61 06 01 04 01 01 62",
+			List{Text(Identifier, "a"), Byte(State, 4), Text(Identifier, "b")},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -58,7 +67,8 @@ func TestFragments(t *testing.T) {
 		want []int // lengths of the fragments
 	}{
 		{0, []int{0}}, {1, []int{1}}, {254, []int{254}}, {255, []int{255}}, {256, []int{255, 1}},
-		{310, []int{255, 55}}, {384, []int{255, 129}}, {510, []int{255, 255}}, {511, []int{255, 255, 1}},
+		{310, []int{255, 55}}, {384, []int{255, 129}}, {510, []int{255, 255}},
+		{511, []int{255, 255, 1}},
 	} {
 		value := make([]byte, tt.size)
 		for i := range value {
@@ -74,7 +84,8 @@ func TestFragments(t *testing.T) {
 		}
 		for i, n := range tt.want {
 			if rest[0] != PublicKey || int(rest[1]) != n {
-				t.Fatalf("%d bytes: fragment %d is type %d length %d, want length %d", tt.size, i, rest[0], rest[1], n)
+				t.Fatalf("%d bytes: fragment %d is type %d length %d, want length %d", tt.size, i,
+					rest[0], rest[1], n)
 			}
 			rest = rest[2+n:]
 		}
@@ -109,7 +120,10 @@ func TestForeignFragments(t *testing.T) {
 
 func TestGetters(t *testing.T) {
 	t.Parallel()
-	l := List{Text(Identifier, "ab"), Byte(State, 4), {RetryDelay, []byte{0x7c, 0x20}}, {Separator, nil}, {Salt, repeat(1, 16)}, Byte(State, 5)}
+	l := List{
+		Text(Identifier, "ab"), Byte(State, 4), {RetryDelay, []byte{0x7c, 0x20}}, {Separator, nil},
+		{Salt, repeat(1, 16)}, Byte(State, 5),
+	}
 	if s, ok := l.Text(Identifier); !ok || s != "ab" {
 		t.Errorf("Text = %q, %v", s, ok)
 	}
@@ -120,7 +134,9 @@ func TestGetters(t *testing.T) {
 		typ  byte
 		want uint64
 		ok   bool
-	}{{State, 4, true}, {RetryDelay, 0x207c, true}, {Separator, 0, false}, {Salt, 0, false}, {Proof, 0, false}} {
+	}{{
+		State, 4, true,
+	}, {RetryDelay, 0x207c, true}, {Separator, 0, false}, {Salt, 0, false}, {Proof, 0, false}} {
 		if n, ok := l.Uint(tt.typ); n != tt.want || ok != tt.ok {
 			t.Errorf("Uint(%#x) = %d, %v, want %d, %v", tt.typ, n, ok, tt.want, tt.ok)
 		}
@@ -191,7 +207,10 @@ func TestDecodeCopies(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, s := range []string{"", "000100060101", "07010308027c20060102", "0101610600", "03ff", "ff00ff00", "030103030104"} {
+	for _, s := range []string{
+		"", "000100060101", "07010308027c20060102", "0101610600", "03ff", "ff00ff00",
+		"030103030104",
+	} {
 		f.Add(unhex(f, s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

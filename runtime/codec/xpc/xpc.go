@@ -154,7 +154,8 @@ func (u UUID) String() string {
 func ParseUUID(s string) (UUID, error) {
 	var u UUID
 	dashes := len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-'
-	if b, err := hex.DecodeString(strings.ReplaceAll(s, "-", "")); dashes && err == nil && len(b) == len(u) {
+	if b, err := hex.DecodeString(strings.ReplaceAll(s, "-", "")); dashes && err == nil &&
+		len(b) == len(u) {
 		return UUID(b), nil
 	}
 	return u, fmt.Errorf("xpc: %q is not a UUID", s)

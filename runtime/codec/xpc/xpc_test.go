@@ -64,10 +64,15 @@ func TestFixture(t *testing.T) {
 		path string
 		want any
 	}{
-		{"options startStopped", false}, {"options workingDirectory", Null{}}, {"options terminateExisting", false},
+		{"options startStopped", false}, {"options workingDirectory", Null{}},
+		{"options terminateExisting", false},
 		{"options standardIOUsesPseudoterminals", true}, {"options user", Dict{{"active", true}}},
-		{"options environmentVariables", Dict{{"TERM", "xterm-256color"}}}, {"options arguments", []any{}},
-		{"standardIOIdentifiers", Dict{}}, {"applicationSpecifier", Dict{{"bundleIdentifier", Dict{{"_0", "xxx.xxxxxxxxx.xxxxxxxx"}}}}},
+		{"options environmentVariables", Dict{{"TERM", "xterm-256color"}}},
+		{"options arguments", []any{}},
+		{"standardIOIdentifiers", Dict{}}, {
+			"applicationSpecifier",
+			Dict{{"bundleIdentifier", Dict{{"_0", "xxx.xxxxxxxxx.xxxxxxxx"}}}},
+		},
 	} {
 		got, ok := m.Body.Path(append([]string{"CoreDevice.input"}, strings.Fields(tt.path)...)...)
 		if !ok || !reflect.DeepEqual(got, tt.want) {
@@ -93,9 +98,18 @@ func TestMessages(t *testing.T) {
 	}{
 		{"empty dictionary", `920bb029 01000000 1400000000000000 0000000000000000
 			42371342 05000000 00f00000 04000000 00000000`, &Message{Flags: FlagAlwaysSet, Body: Dict{}}},
-		{"second message of stream 1", "920bb029 01020000 0000000000000000 0000000000000000", &Message{Flags: FlagAlwaysSet | FlagOpening}},
-		{"opening of stream 3", "920bb029 01004000 0000000000000000 0000000000000000", &Message{Flags: FlagAlwaysSet | FlagInitHandshake}},
-		{"file stream", "920bb029 01001000 0000000000000000 0700000000000000", &Message{Flags: FlagAlwaysSet | FlagFileTransferRequest, ID: 7}},
+		{
+			"second message of stream 1", "920bb029 01020000 0000000000000000 0000000000000000",
+			&Message{Flags: FlagAlwaysSet | FlagOpening},
+		},
+		{
+			"opening of stream 3", "920bb029 01004000 0000000000000000 0000000000000000",
+			&Message{Flags: FlagAlwaysSet | FlagInitHandshake},
+		},
+		{
+			"file stream", "920bb029 01001000 0000000000000000 0700000000000000",
+			&Message{Flags: FlagAlwaysSet | FlagFileTransferRequest, ID: 7},
+		},
 	}
 	for _, tt := range tests {
 		wire := unhex(t, tt.wire)
@@ -136,8 +150,16 @@ func TestObjects(t *testing.T) {
 		{"array", "00e00000 08000000 01000000 00100000", []any{Null{}}},
 		{"empty array", "00e00000 04000000 00000000", []any{}},
 		{"dictionary", "00f00000 10000000 01000000 6b000000 00200000 01000000", Dict{{"k", true}}},
-		{"key of three bytes and empty key", "00f00000 14000000 02000000 6b657900 00100000 00000000 00100000", Dict{{"key", Null{}}, {"", Null{}}}},
-		{"file transfer", "00a00100 0100000000000000 00f00000 14000000 01000000 73000000 00400000 0500000000000000", NewFileTransfer(1, 5)},
+		{
+			"key of three bytes and empty key",
+			"00f00000 14000000 02000000 6b657900 00100000 00000000 00100000",
+			Dict{{"key", Null{}}, {"", Null{}}},
+		},
+		{
+			"file transfer",
+			"00a00100 0100000000000000 00f00000 14000000 01000000 73000000 00400000 0500000000000000",
+			NewFileTransfer(1, 5),
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -147,7 +169,8 @@ func TestObjects(t *testing.T) {
 			if err != nil || !reflect.DeepEqual(got, tt.want) {
 				t.Fatalf("DecodeObject(% x) = %#v, %v, want %#v", wire, got, err, tt.want)
 			}
-			if back, err := AppendObject([]byte("head"), got); err != nil || !bytes.Equal(back, append([]byte("head"), wire...)) {
+			if back, err := AppendObject([]byte("head"), got); err != nil ||
+				!bytes.Equal(back, append([]byte("head"), wire...)) {
 				t.Errorf("AppendObject(%v) = % x, %v, want % x", got, back, err, wire)
 			}
 		})
@@ -163,14 +186,18 @@ func TestSloppyWriters(t *testing.T) {
 		want any
 	}{
 		{"array length without its count", "00e00000 04000000 01000000 00100000", []any{Null{}}},
-		{"lengths of nonsense", "00f00000 ffffffff 01000000 6b000000 00e00000 00000000 00000000", Dict{{"k", []any{}}}},
+		{
+			"lengths of nonsense", "00f00000 ffffffff 01000000 6b000000 00e00000 00000000 00000000",
+			Dict{{"k", []any{}}},
+		},
 		{"string without NUL", "00900000 02000000 61620000", "ab"},
 		{"string with more NULs", "00900000 04000000 61000000", "a"},
 		{"true with more bits", "00200000 01020304", true},
 		{"bool by its first byte", "00200000 00010000", false},
 	}
 	for _, tt := range tests {
-		if got, err := DecodeObject(unhex(t, tt.wire)); err != nil || !reflect.DeepEqual(got, tt.want) {
+		if got, err := DecodeObject(unhex(t, tt.wire)); err != nil ||
+			!reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: DecodeObject = %#v, %v, want %#v", tt.name, got, err, tt.want)
 		}
 	}
@@ -178,11 +205,16 @@ func TestSloppyWriters(t *testing.T) {
 
 func TestGoNumbers(t *testing.T) {
 	t.Parallel()
-	got, err := AppendObject(nil, []any{nil, 1, int8(-1), int16(2), int32(3), uint(4), uint8(5), uint16(6), uint32(7), float32(0.5)})
+	got, err := AppendObject(nil, []any{
+		nil, 1, int8(-1), int16(2), int32(3), uint(4), uint8(5), uint16(6), uint32(7), float32(0.5),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []any{Null{}, int64(1), int64(-1), int64(2), int64(3), uint64(4), uint64(5), uint64(6), uint64(7), 0.5}
+	want := []any{
+		Null{}, int64(1), int64(-1), int64(2), int64(3), uint64(4), uint64(5), uint64(6), uint64(7),
+		0.5,
+	}
 	if v, err := DecodeObject(got); err != nil || !reflect.DeepEqual(v, want) {
 		t.Errorf("numbers come back as %#v, %v, want %#v", v, err, want)
 	}
@@ -223,21 +255,36 @@ func TestRefusals(t *testing.T) {
 		{"not a dictionary", body(t, "00100000"), errNotDict},
 		{"bytes behind", body(t, empty+"00000000"), errTrailing},
 		{"count beyond the bytes", body(t, "00f00000 04000000 ffffffff"), ErrTruncated},
-		{"array count beyond the bytes", body(t, "00f00000 10000000 01000000 6b000000 00e00000 04000000 ffffffff"), ErrTruncated},
-		{"string beyond the bytes", body(t, "00f00000 10000000 01000000 6b000000 00900000 ffffffff"), ErrTruncated},
-		{"data without fill", body(t, "00f00000 10000000 01000000 6b000000 00800000 01000000 01"), ErrTruncated},
+		{
+			"array count beyond the bytes",
+			body(t, "00f00000 10000000 01000000 6b000000 00e00000 04000000 ffffffff"), ErrTruncated,
+		},
+		{
+			"string beyond the bytes",
+			body(t, "00f00000 10000000 01000000 6b000000 00900000 ffffffff"), ErrTruncated,
+		},
+		{
+			"data without fill",
+			body(t, "00f00000 10000000 01000000 6b000000 00800000 01000000 01"), ErrTruncated,
+		},
 		{"key without NUL", body(t, "00f00000 10000000 01000000 6b6b6b6b 6b6b6b6b"), ErrTruncated},
 		{"key without fill", body(t, "00f00000 10000000 01000000 6b6b6b6b 6b6b6b00 6b00"), nil},
-		{"key twice", body(t, "00f00000 14000000 02000000 6b000000 00100000 6b000000 00100000"), nil},
+		{
+			"key twice", body(t, "00f00000 14000000 02000000 6b000000 00100000 6b000000 00100000"),
+			nil,
+		},
 		{"pointer", body(t, "00f00000 10000000 01000000 6b000000 00600000"), ErrType},
 		{"unknown type", body(t, "00f00000 10000000 01000000 6b000000 01100000"), ErrType},
-		{"file transfer of a string", body(t, "00f00000 10000000 01000000 6b000000 00a00100 0100000000000000 00900000 01000000 00000000"), nil},
+		{"file transfer of a string", body(t,
+			"00f00000 10000000 01000000 6b000000 00a00100 0100000000000000 00900000 01000000 00000000"),
+			nil},
 		{"nested too deep", body(t, "00f00000 10000000 01000000 6b000000"+deep), ErrLimit},
 	}
 	for _, tt := range tests {
 		got, n, err := Decode(tt.wire)
 		var e *Error
-		if got != nil || n != 0 || err == nil || tt.want != nil && !errors.Is(err, tt.want) || !errors.As(err, &e) || e.Op != "decode" {
+		if got != nil || n != 0 || err == nil || tt.want != nil && !errors.Is(err, tt.want) ||
+			!errors.As(err, &e) || e.Op != "decode" {
 			t.Errorf("%s: Decode = %v, %d, %v, want %v", tt.name, got, n, err, tt.want)
 		}
 	}
@@ -277,7 +324,8 @@ func TestDuplicateOfMany(t *testing.T) {
 	}
 	i := bytes.LastIndex(wire, []byte("jj"))
 	copy(wire[i:], "ba")
-	if got, err := DecodeObject(wire); got != nil || err == nil || !strings.Contains(err.Error(), `"ba" twice`) {
+	if got, err := DecodeObject(wire); got != nil || err == nil ||
+		!strings.Contains(err.Error(), `"ba" twice`) {
 		t.Errorf("a key twice among 100: %v", err)
 	}
 	d[99].Key = "ba"
@@ -299,16 +347,29 @@ func TestEncodeRefusals(t *testing.T) {
 	}{
 		{"other type", struct{}{}, "xpc: encode: at byte 0: struct {} has no XPC form"},
 		{"NUL in string", "a\x00", "xpc: encode: at byte 0: string holds a NUL"},
-		{"NUL in key", Dict{{"a\x00", 1}}, `xpc: encode: at byte 12: key "a\x00": string holds a NUL`},
-		{"key twice", Dict{{"a", 1}, {"a", 2}}, `xpc: encode: at byte 28: dictionary holds "a" twice`},
-		{"inside", Dict{{"a", []any{1, struct{}{}}}}, `xpc: encode: at byte 40: "a": [1]: struct {} has no XPC form`},
-		{"date", time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC), "xpc: encode: at byte 0: year 3000 has no XPC form"},
+		{
+			"NUL in key", Dict{{"a\x00", 1}},
+			`xpc: encode: at byte 12: key "a\x00": string holds a NUL`,
+		},
+		{
+			"key twice", Dict{{"a", 1}, {"a", 2}},
+			`xpc: encode: at byte 28: dictionary holds "a" twice`,
+		},
+		{
+			"inside", Dict{{"a", []any{1, struct{}{}}}},
+			`xpc: encode: at byte 40: "a": [1]: struct {} has no XPC form`,
+		},
+		{
+			"date", time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC),
+			"xpc: encode: at byte 0: year 3000 has no XPC form",
+		},
 	} {
 		got, err := AppendObject([]byte("head"), tt.v)
 		if got != nil || err == nil || err.Error() != tt.want {
 			t.Errorf("%s: AppendObject = % x, %v, want %s", tt.name, got, err, tt.want)
 		}
-		if got, err := Append([]byte("head"), &Message{Body: Dict{{"k", tt.v}}}); got != nil || err == nil {
+		if got, err := Append([]byte("head"), &Message{Body: Dict{{"k", tt.v}}}); got != nil ||
+			err == nil {
 			t.Errorf("%s: Append = % x, %v", tt.name, got, err)
 		}
 	}
@@ -332,15 +393,19 @@ func TestRead(t *testing.T) {
 		t.Errorf("Read at the end = %v, %v, want io.EOF", m, err)
 	}
 	for _, cut := range []int{1, 24, 1075} {
-		if m, err := Read(bytes.NewReader(wire[:cut])); m != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
+		if m, err := Read(bytes.NewReader(wire[:cut])); m != nil ||
+			!errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("Read of %d bytes = %v, %v, want %v", cut, m, err, io.ErrUnexpectedEOF)
 		}
 	}
 	broken := errors.New("broken")
-	if _, err := Read(io.MultiReader(bytes.NewReader(wire[:100]), iotest.ErrReader(broken))); !errors.Is(err, broken) {
+	if _, err := Read(
+		io.MultiReader(bytes.NewReader(wire[:100]), iotest.ErrReader(broken)),
+	); !errors.Is(err, broken) {
 		t.Errorf("Read of a broken stream: %v, want %v", err, broken)
 	}
-	if _, err := Read(strings.NewReader("GET / HTTP/1.1\r\nHost: x\r\n")); !errors.Is(err, ErrMagic) {
+	if _, err := Read(strings.NewReader("GET / HTTP/1.1\r\nHost: x\r\n")); !errors.Is(err,
+		ErrMagic) {
 		t.Errorf("Read of text: %v, want %v", err, ErrMagic)
 	}
 }
@@ -365,7 +430,8 @@ func TestDict(t *testing.T) {
 	t.Parallel()
 	uuid := UUID{1}
 	now := time.Unix(5, 0)
-	d := Dict{{"s", "x"}, {"b", true}, {"d", []byte{1}}, {"u", uuid}, {"t", now}, {"m", Dict{{"k", Null{}}}}, {"l", []any{}},
+	d := Dict{{"s", "x"}, {"b", true}, {"d", []byte{1}}, {"u", uuid}, {"t", now},
+		{"m", Dict{{"k", Null{}}}}, {"l", []any{}},
 		{"i", int64(-1)}, {"n", uint64(math.MaxUint64)}, {"p", uint64(5)}, {"f", 0.5}}
 	check := func(name string, got any, ok bool, want any) {
 		t.Helper()
@@ -398,9 +464,12 @@ func TestDict(t *testing.T) {
 	f, ok = d.Real("i")
 	check("Real of an int64", f, ok, -1.0)
 	for name, found := range map[string]bool{
-		"Int of a large uint64": second(d.Int("n")), "Uint of a negative": second(d.Uint("i")), "Uint of a string": second(d.Uint("s")),
-		"String of a number": second(d.String("i")), "a missing key": second(d.String("none")), "Real of a string": second(d.Real("s")),
-		"a path through a string": second(d.Path("s", "x")), "a path to a missing key": second(d.Path("m", "x")),
+		"Int of a large uint64": second(d.Int("n")), "Uint of a negative": second(d.Uint("i")),
+		"Uint of a string":   second(d.Uint("s")),
+		"String of a number": second(d.String("i")), "a missing key": second(d.String("none")),
+		"Real of a string":        second(d.Real("s")),
+		"a path through a string": second(d.Path("s", "x")),
+		"a path to a missing key": second(d.Path("m", "x")),
 	} {
 		if found {
 			t.Errorf("%s is found", name)
@@ -426,7 +495,10 @@ func TestUUID(t *testing.T) {
 			t.Errorf("ParseUUID(%s) = %v, %v", form, u, err)
 		}
 	}
-	for _, bad := range []string{"", s[1:], s + "0", strings.ReplaceAll(s, "-", ""), "G" + s[1:], "C3853DCC9-776-4114-B6C1-FD9F51944A6D", s[:35] + "-"} {
+	for _, bad := range []string{
+		"", s[1:], s + "0", strings.ReplaceAll(s, "-", ""), "G" + s[1:],
+		"C3853DCC9-776-4114-B6C1-FD9F51944A6D", s[:35] + "-",
+	} {
 		if u, err := ParseUUID(bad); err == nil {
 			t.Errorf("ParseUUID(%q) = %v", bad, u)
 		}
@@ -437,7 +509,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(fixture(f))
 	f.Add(body(f, "00f00000 04000000 00000000"))
 	f.Add(body(f, "00f00000 10000000 01000000 6b000000 00e00000 04000000 01000000 00100000"))
-	f.Add(body(f, "00f00000 10000000 01000000 6b000000 00a00100 0100000000000000 00f00000 14000000 01000000 73000000 00400000 0500000000000000"))
+	f.Add(body(f,
+		"00f00000 10000000 01000000 6b000000 00a00100 0100000000000000 00f00000 14000000 01000000 73000000 00400000 0500000000000000"))
 	f.Add(unhex(f, "920bb029 01020000 0000000000000000 0000000000000000"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m *Message

@@ -109,9 +109,12 @@ func testModule() *api.Module {
 	return &api.Module{
 		Name: "lab", Doc: "Things to test with.", Global: true, Perm: "none",
 		Classes: []*api.Class{phone},
-		Records: []*api.Record{api.NewRecord[api.Skipped]("Skipped", "what was left out"), api.NewRecord[App]("App", "An app.")},
-		Consts:  []api.Const{{Name: "limit", Doc: "A constant.", Value: 7}},
-		Funcs:   testFunctions(),
+		Records: []*api.Record{
+			api.NewRecord[api.Skipped]("Skipped", "what was left out"),
+			api.NewRecord[App]("App", "An app."),
+		},
+		Consts: []api.Const{{Name: "limit", Doc: "A constant.", Value: 7}},
+		Funcs:  testFunctions(),
 	}
 }
 
@@ -210,9 +213,16 @@ func run(t testing.TB, source string) (string, error) {
 func TestCalls(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, source, want string }{
-		{"options", `print(lab.phone("p"):launch("com.x", { args = {"a", "b"}, env = { K = "v" }, mode = "cold", timeout = 2, count = 1 }))`, "p com.x a+b v cold 2s x\n"},
+		{
+			"options",
+			`print(lab.phone("p"):launch("com.x", { args = {"a", "b"}, env = { K = "v" }, mode = "cold", timeout = 2, count = 1 }))`,
+			"p com.x a+b v cold 2s x\n",
+		},
 		{"defaults", `print(lab.phone("p"):launch("com.x"))`, "p com.x   warm 1.5s xxx\n"},
-		{"forever", `print(lab.phone("p"):launch("com.x", { timeout = math.huge }))`, "p com.x   warm -1ns xxx\n"},
+		{
+			"forever", `print(lab.phone("p"):launch("com.x", { timeout = math.huge }))`,
+			"p com.x   warm -1ns xxx\n",
+		},
 		{"optional", `print(lab.phone().name, lab.phone(nil).slow)`, "nameless\t8\n"},
 		{"nil result", `print(lab.phone():app())`, "nil\n"},
 		{"iterator", `for l in lab.phone("p", "a", "b") do print(l) end`, "a\nb\n"},
@@ -220,25 +230,60 @@ func TestCalls(t *testing.T) {
 		{"constant", `print(lab.limit)`, "7\n"},
 		{"raw method", `print(lab.phone("four"):raw(3))`, "7\n"},
 		{"require", `print(require "imd.lab" == lab)`, "true\n"},
-		{"pairs on an unused module", `local n = 0 for k in pairs(lab) do n = n + 1 end print(n > 5)`, "true\n"},
-		{"integers", `print(lab.i8(-128), lab.u64(2^53), tostring(lab.u64(uint64("18446744073709551615"))))`, "-128\t9007199254740992\t18446744073709551615\n"},
+		{
+			"pairs on an unused module",
+			`local n = 0 for k in pairs(lab) do n = n + 1 end print(n > 5)`, "true\n",
+		},
+		{
+			"integers",
+			`print(lab.i8(-128), lab.u64(2^53), tostring(lab.u64(uint64("18446744073709551615"))))`,
+			"-128\t9007199254740992\t18446744073709551615\n",
+		},
 		{"bytes", `print(lab.bytes("\0\255"):hex())`, "00ff\n"},
 		{"lists", `print(#lab.names{"a", "b"}, #lab.names{})`, "2\t0\n"},
 		{"dict", `print(lab.table{ a = 1 }.a)`, "1\n"},
-		{"objects", `local d = lab.phone("x") print(lab.of(d), d == d, d ~= lab.phone("x"))`, "x\ttrue\ttrue\n"},
-		{"record fields", `local a = lab.phone():app("x") print(a.bundle_id, a.size, a.ratio, a.next.bundle_id, a.next.next, tostring(a.id))`, "x\t5\t0.5\tx2\tnil\t1152921504606846976\n"},
-		{"record lists", `local a = lab.phone():app("x") print(#a.tags, a.tags[2], a.tags[3], a.env.k, a.tags)`, "2\ty\tnil\tv\t{\"x\", \"y\"}\n"},
-		{"record pairs", `local a = lab.phone():app("x") local s = "" for k in pairs(a) do s = s .. k .. " " end print(s)`, "bundle_id size ratio tags env next id \n"},
-		{"record totable", `local t = lab.phone():app("x"):totable() print(type(t), t.next.bundle_id, t.tags[1], t.hidden)`, "table\tx2\tx\tnil\n"},
+		{
+			"objects", `local d = lab.phone("x") print(lab.of(d), d == d, d ~= lab.phone("x"))`,
+			"x\ttrue\ttrue\n",
+		},
+		{
+			"record fields",
+			`local a = lab.phone():app("x") print(a.bundle_id, a.size, a.ratio, a.next.bundle_id, a.next.next, tostring(a.id))`,
+			"x\t5\t0.5\tx2\tnil\t1152921504606846976\n",
+		},
+		{
+			"record lists",
+			`local a = lab.phone():app("x") print(#a.tags, a.tags[2], a.tags[3], a.env.k, a.tags)`,
+			"2\ty\tnil\tv\t{\"x\", \"y\"}\n",
+		},
+		{
+			"record pairs",
+			`local a = lab.phone():app("x") local s = "" for k in pairs(a) do s = s .. k .. " " end print(s)`,
+			"bundle_id size ratio tags env next id \n",
+		},
+		{
+			"record totable",
+			`local t = lab.phone():app("x"):totable() print(type(t), t.next.bundle_id, t.tags[1], t.hidden)`,
+			"table\tx2\tx\tnil\n",
+		},
 		{"record as argument", `print(lab.app(lab.phone():app("x")))`, "x\n"},
-		{"partial list", `local l = lab.part(1) print(#l, #l:totable(), #l.skipped, #lab.part(0).skipped)
+		{"partial list",
+			`local l = lab.part(1) print(#l, #l:totable(), #l.skipped, #lab.part(0).skipped)
 local s = l.skipped[1] print(s.path, s.code, s.message)`, "1\t1\t1\t0\n/x\taccess_denied\tpermission denied\n"},
-		{"partial table", `local l = lab.parttable(2) table.sort(l) local n = 0 for _ in pairs(l) do n = n + 1 end
+		{"partial table",
+			`local l = lab.parttable(2) table.sort(l) local n = 0 for _ in pairs(l) do n = n + 1 end
 print(l[1], #l, n, type(l), #l.skipped, l.skipped[2].code, #lab.parttable(0), #lab.parttable(0).skipped)`,
 			"a\t2\t2\ttable\t2\taccess_denied\t0\t0\n"},
-		{"list object", `local l = lab.list(2) print(#l, l[1].bundle_id) for i, a in ipairs(l) do print(i, a.bundle_id) end print(#l:totable())`, "2\ta\n1\ta\n2\tb\n2\n"},
+		{
+			"list object",
+			`local l = lab.list(2) print(#l, l[1].bundle_id) for i, a in ipairs(l) do print(i, a.bundle_id) end print(#l:totable())`,
+			"2\ta\n1\ta\n2\tb\n2\n",
+		},
 		{"close twice", `local d = lab.phone() d:close() d:close() print(d.name)`, "nameless\n"},
-		{"close ends a loop", `local d = lab.phone("p", "a", "b") for l in d do print(l) d:close() end`, "a\n"},
+		{
+			"close ends a loop",
+			`local d = lab.phone("p", "a", "b") for l in d do print(l) d:close() end`, "a\n",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -254,26 +299,59 @@ func TestErrors(t *testing.T) {
 	t.Parallel()
 	const dev = `local dev = lab.phone("p") `
 	for _, tc := range []struct{ name, source, code, want string }{
-		{"unknown option", dev + `dev:launch("x", { argz = {} })`, "argument", `bad argument #2 to Phone:launch (unknown option "argz", did you mean "args"? (known: args, count, env, kill, mode, timeout))`},
-		{"enum", dev + `dev:launch("x", { mode = "hot" })`, "argument", `option "mode": "hot" is none of warm, cold`},
-		{"nested list", dev + `dev:launch("x", { args = { "a", 2 } })`, "argument", `option "args": item 2: string expected, got number`},
-		{"missing", dev + `dev:launch()`, "argument", "missing argument #1 to Phone:launch: bundle_id (string)"},
-		{"wrong type", dev + `dev:launch(5)`, "argument", "bad argument #1 to Phone:launch (string expected, got number)"},
-		{"dot for colon", dev + `dev.launch("x")`, "argument", "use dev:launch(...), not dev.launch(...)"},
+		{
+			"unknown option", dev + `dev:launch("x", { argz = {} })`, "argument",
+			`bad argument #2 to Phone:launch (unknown option "argz", did you mean "args"? (known: args, count, env, kill, mode, timeout))`,
+		},
+		{
+			"enum", dev + `dev:launch("x", { mode = "hot" })`, "argument",
+			`option "mode": "hot" is none of warm, cold`,
+		},
+		{
+			"nested list", dev + `dev:launch("x", { args = { "a", 2 } })`, "argument",
+			`option "args": item 2: string expected, got number`,
+		},
+		{
+			"missing", dev + `dev:launch()`, "argument",
+			"missing argument #1 to Phone:launch: bundle_id (string)",
+		},
+		{
+			"wrong type", dev + `dev:launch(5)`, "argument",
+			"bad argument #1 to Phone:launch (string expected, got number)",
+		},
+		{
+			"dot for colon", dev + `dev.launch("x")`, "argument",
+			"use dev:launch(...), not dev.launch(...)",
+		},
 		{"integer", `lab.i8(1.5)`, "argument", "number has no integer representation"},
 		{"range", `lab.i8(128)`, "argument", "number out of range -128 to 127"},
 		{"negative", `lab.u64(-1)`, "argument", "must not be negative"},
 		{"list", `lab.names{ a = 1 }`, "argument", "list expected, got a table with key a"},
 		{"object", `lab.of(lab)`, "argument", "Phone expected, got table"},
 		{"wrong object", `lab.of(lab.phone():app("x"))`, "argument", "Phone expected, got App"},
-		{"method", dev + `dev:lunch("x")`, "no_field", `Phone has no member "lunch", did you mean "launch"?`},
-		{"function", `lab.phon("x")`, "no_field", `module lab has no member "phon", did you mean "phone"?`},
-		{"record field", dev + `print(dev:app("x").bundle)`, "no_field", `App has no member "bundle"`},
-		{"hidden record field", dev + `print(dev:app("x").Hidden)`, "no_field", "App has no member"},
+		{
+			"method", dev + `dev:lunch("x")`, "no_field",
+			`Phone has no member "lunch", did you mean "launch"?`,
+		},
+		{
+			"function", `lab.phon("x")`, "no_field",
+			`module lab has no member "phon", did you mean "phone"?`,
+		},
+		{
+			"record field", dev + `print(dev:app("x").bundle)`, "no_field",
+			`App has no member "bundle"`,
+		},
+		{
+			"hidden record field", dev + `print(dev:app("x").Hidden)`, "no_field",
+			"App has no member",
+		},
 		{"record method", dev + `dev:app("x"):Secret()`, "no_field", "App has no member"},
 		{"record write", dev + `dev:app("x").size = 1`, "read_only", "App is read-only"},
 		{"object write", dev + `dev.name = 1`, "read_only", "Phone is read-only"},
-		{"closed", dev + `dev:close() dev:launch("x")`, "closed", "Phone is closed (closed at test.lua:1)"},
+		{
+			"closed", dev + `dev:close() dev:launch("x")`, "closed",
+			"Phone is closed (closed at test.lua:1)",
+		},
 		{"closed loop", dev + `dev:close() for l in dev do end`, "closed", "Phone is closed"},
 		{"go error", dev + `dev:launch("bad")`, "InvalidService", "no such thing"},
 		{"blocked error", dev + `dev:wait()`, "error", "no luck"},
@@ -308,7 +386,8 @@ func TestScopeClosesHandles(t *testing.T) {
 	if err := api.Install(h, m); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Run(context.Background(), "test.lua", `assert(lab.it() == lab.it()) assert(rawequal(lab.it(), lab.it()))`); err != nil {
+	if err := h.Run(context.Background(), "test.lua",
+		`assert(lab.it() == lab.it()) assert(rawequal(lab.it(), lab.it()))`); err != nil {
 		t.Fatal(err)
 	}
 	if !p.closed {
@@ -510,7 +589,10 @@ func TestAccess(t *testing.T) {
 	if got := strings.Join(asked, "|"); got != want {
 		t.Errorf("asked for %s, want %s", got, want)
 	}
-	for _, source := range []string{`m.copy("secret")`, `m.copy("a", { to = "secret" })`, `m.copy("a", { more = { "secret" } })`} {
+	for _, source := range []string{
+		`m.copy("secret")`, `m.copy("a", { to = "secret" })`,
+		`m.copy("a", { more = { "secret" } })`,
+	} {
 		called = false
 		var e *host.Error
 		if err := run(source); !errors.As(err, &e) || e.Code != "permission" || e.Hint == "" {

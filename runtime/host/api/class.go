@@ -239,7 +239,9 @@ func (c *boundClass) tostring(L *lua.LState) int {
 	o, ok := objectOf(L.Get(1))
 	text := c.decl.Name
 	if ok && c.decl.String != nil {
-		text = reflect.ValueOf(c.decl.String).Call([]reflect.Value{reflect.ValueOf(o.Value)})[0].String()
+		text = reflect.ValueOf(c.decl.String).Call(
+			[]reflect.Value{reflect.ValueOf(o.Value)},
+		)[0].String()
 	}
 	L.Push(lua.LString(text))
 	return 1

@@ -39,7 +39,10 @@ var (
 func (ix *Index) getterFor(t reflect.Type) (getter, error) {
 	switch t {
 	case typeLValue:
-		return func(_ *lua.LState, v lua.LValue, dst reflect.Value) error { dst.Set(reflect.ValueOf(v)); return nil }, nil
+		return func(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
+			dst.Set(reflect.ValueOf(v))
+			return nil
+		}, nil
 	case typeTable:
 		return getTable, nil
 	case typeFunction:

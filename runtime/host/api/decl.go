@@ -34,7 +34,8 @@ type Module struct {
 
 	standard bool // is part of the language: documented by Describe, not installed
 
-	once sync.Once // links functions to their module: declarations are shared by all hosts of a process
+	// links functions to their module: declarations are shared by all hosts of a process
+	once sync.Once
 }
 
 // link tells functions and classes where they belong.
@@ -71,7 +72,8 @@ type Const struct {
 type Class struct {
 	Name string
 	Doc  string
-	Var  string       // how examples and messages call an instance, "dev"; default: Name in lower case
+	// how examples and messages call an instance, "dev"; default: Name in lower case
+	Var  string
 	Of   reflect.Type // the pointer type, set by NewClass
 	Perm string
 
@@ -132,12 +134,13 @@ func NewRecord[T any](name, doc string) *Record {
 // Param is one parameter of a function.
 type Param struct {
 	Name, Doc string
-	Type      string                  // overrides the type derived from the Go signature
-	Access    host.Access             // what the string is of, if it leads out of the script
-	Kind      string                  // kind of string for completion: bundle_id, udid, service, path, remote_path
-	Choices   func(Argument) []string // what the string can be, where the declaration knows it
-	Optional  bool
-	Variadic  bool
+	Type      string      // overrides the type derived from the Go signature
+	Access    host.Access // what the string is of, if it leads out of the script
+	// kind of string for completion: bundle_id, udid, service, path, remote_path
+	Kind     string
+	Choices  func(Argument) []string // what the string can be, where the declaration knows it
+	Optional bool
+	Variadic bool
 }
 
 // Argument is a string argument that is being written, as far as completion knows it.

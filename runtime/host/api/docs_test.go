@@ -120,13 +120,18 @@ func TestLintFinds(t *testing.T) {
 		text.WriteString(err.Error() + "\n")
 	}
 	for _, want := range []string{
-		"m.no_doc: no documentation", `name "noExample" is not snake_case`, "m.noExample: no example", "m.syntax: example does not parse",
-		`m.perm: unknown permission "sudo"`, "m.params: 2 parameters are named, the function has 1", "m.param_doc: parameter a has no documentation",
-		"m.options option no_doc: no documentation", "m.channel: c: parameters of type chan int", "m.result: result 1",
-		"m.not_a_function: want func", "m.raw_type: parameter a has no type", "m.code: error code", "bad_class: class names are CamelCase",
+		"m.no_doc: no documentation", `name "noExample" is not snake_case`,
+		"m.noExample: no example", "m.syntax: example does not parse",
+		`m.perm: unknown permission "sudo"`, "m.params: 2 parameters are named, the function has 1",
+		"m.param_doc: parameter a has no documentation",
+		"m.options option no_doc: no documentation", "m.channel: c: parameters of type chan int",
+		"m.result: result 1",
+		"m.not_a_function: want func", "m.raw_type: parameter a has no type", "m.code: error code",
+		"bad_class: class names are CamelCase",
 		`Bad.CamelCase: name "CamelCase" is not snake_case`,
 		`m.misspelt: ParamDoc names the parameter "pth", which does not exist`,
-		"m.bare: returns a bare *api_test.Phone", "m.path: parameter file is a path", "m.reads: has the permission file-read",
+		"m.bare: returns a bare *api_test.Phone", "m.path: parameter file is a path",
+		"m.reads: has the permission file-read",
 		"Reader: has next or read",
 	} {
 		if !strings.Contains(text.String(), want) {
@@ -146,8 +151,15 @@ func TestInstallRefuses(t *testing.T) {
 		want string
 	}{
 		{"same name", []*api.Module{testModule(), {Name: "lab"}}, "installed already"},
-		{"same class", []*api.Module{testModule(), {Name: "other", Classes: testModule().Classes}}, "declared as a class twice"},
-		{"no close", []*api.Module{{Name: "m", Classes: []*api.Class{leak}}}, "has no Close method"},
+		{
+			"same class",
+			[]*api.Module{testModule(), {Name: "other", Classes: testModule().Classes}},
+			"declared as a class twice",
+		},
+		{
+			"no close", []*api.Module{{Name: "m", Classes: []*api.Class{leak}}},
+			"has no Close method",
+		},
 	} {
 		h := host.New(host.Options{})
 		t.Cleanup(func() { h.Close() })
@@ -201,7 +213,8 @@ func TestStubs(t *testing.T) {
 	for _, want := range []string{
 		"---@class PhoneLaunchOptions\n---@field args? string[] command line arguments\n---@field env? table<string, string> environment\n",
 		"---@param bundle_id string which app\n---@param opts? PhoneLaunchOptions \n---@return string what\nfunction Phone:launch(bundle_id, opts) end",
-		"---@operator call: string", "---@field next App next one", "---@class imd.lab", "function lab.phone(name, ...) end",
+		"---@operator call: string", "---@field next App next one", "---@class imd.lab",
+		"function lab.phone(name, ...) end",
 	} {
 		if !strings.Contains(stubs, want) {
 			t.Errorf("Stubs() lacks %q:\n%s", want, stubs)
@@ -214,7 +227,10 @@ func TestStubs(t *testing.T) {
 		t.Error("Stubs() differs from run to run")
 	}
 	ref := index(t).Reference()["lab"]
-	for _, want := range []string{"# lab", "### dev:launch(bundle_id, [opts])", "| `timeout` | number | seconds (default 1.5) |", "## Record App"} {
+	for _, want := range []string{
+		"# lab", "### dev:launch(bundle_id, [opts])",
+		"| `timeout` | number | seconds (default 1.5) |", "## Record App",
+	} {
 		if !strings.Contains(ref, want) {
 			t.Errorf("Reference() lacks %q:\n%s", want, ref)
 		}

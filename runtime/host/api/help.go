@@ -24,7 +24,8 @@ func (ix *Index) Help(v lua.LValue) string {
 			return ix.helpFunc(f)
 		}
 		if x.Proto != nil {
-			return fmt.Sprintf("function defined at %s:%d\n", x.Proto.SourceName, x.Proto.LineDefined)
+			return fmt.Sprintf("function defined at %s:%d\n", x.Proto.SourceName,
+				x.Proto.LineDefined)
 		}
 	case *lua.LTable:
 		if m := ix.moduleOf(x); m != nil {

@@ -79,7 +79,9 @@ func (ix *Index) makePusher(t reflect.Type) (pusher, error) {
 func (ix *Index) kindPusher(t reflect.Type) (pusher, error) {
 	switch t.Kind() {
 	case reflect.String:
-		return func(_ *lua.LState, v reflect.Value) lua.LValue { return lua.LString(v.String()) }, nil
+		return func(_ *lua.LState, v reflect.Value) lua.LValue {
+			return lua.LString(v.String())
+		}, nil
 	case reflect.Bool:
 		return func(_ *lua.LState, v reflect.Value) lua.LValue { return lua.LBool(v.Bool()) }, nil
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
@@ -97,7 +99,9 @@ func (ix *Index) kindPusher(t reflect.Type) (pusher, error) {
 			return host.ToLua(L, v.Uint())
 		}, nil
 	case reflect.Float32, reflect.Float64:
-		return func(_ *lua.LState, v reflect.Value) lua.LValue { return lua.LNumber(v.Float()) }, nil
+		return func(_ *lua.LState, v reflect.Value) lua.LValue {
+			return lua.LNumber(v.Float())
+		}, nil
 	case reflect.Pointer:
 		if e := t.Elem(); e.Kind() == reflect.Struct && len(tagged(e)) == 0 &&
 			ix.recordOf(e) == nil {
@@ -123,7 +127,8 @@ func (ix *Index) kindPusher(t reflect.Type) (pusher, error) {
 		}, nil
 	case reflect.Struct:
 		if len(tagged(t)) == 0 {
-			return pushHost, nil // a type that package host, or a binding through RegisterType, knows
+			// a type that package host, or a binding through RegisterType, knows
+			return pushHost, nil
 		}
 	}
 	return nil, fmt.Errorf("%s is no declared class, record or plain value", t)

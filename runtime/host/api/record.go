@@ -18,7 +18,8 @@ type recordField struct {
 	name, doc string
 	typ       reflect.Type
 	index     []int
-	push      pusher // not gopher-luar's own: that copies the struct on each read and rounds 64 bit integers
+	// not gopher-luar's own: that copies the struct on each read and rounds 64 bit integers
+	push pusher
 }
 
 // boundRecord is a Record in one host. The userdata come from gopher-luar, whose metatable is

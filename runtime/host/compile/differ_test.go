@@ -58,7 +58,8 @@ func TestDiffer(t *testing.T) {
 						continue
 					}
 					failures++
-					t.Errorf("seed %d: %s\nprogram:\n%s", from+i, firstDifference(got[i], want[i]), p)
+					t.Errorf("seed %d: %s\nprogram:\n%s", from+i, firstDifference(got[i], want[i]),
+						p)
 					if failures == *differMost {
 						t.Fatal("too many failures")
 					}

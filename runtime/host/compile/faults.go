@@ -14,7 +14,8 @@ type Fault struct {
 var Faults = []Fault{
 	{"swap of locals", `local a, b = 1, 2 a, b = b, a print(a, b)`, "2\t1\n", "repairAssign"},
 	{"swap of parameters",
-		`local function f(a, b) a, b = b, a return a, b end print(f(1, 2))`, "2\t1\n", "repairAssign"},
+		`local function f(a, b) a, b = b, a return a, b end print(f(1, 2))`, "2\t1\n",
+		"repairAssign"},
 	{"swap of loop variables",
 		`for k, v in pairs{ 5 } do k, v = v, k print(k, v) end`, "5\t1\n", "repairAssign"},
 	{"equal targets", `local b b, b = '3' print(b)`, "3\n", "repairAssign"},

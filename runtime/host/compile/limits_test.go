@@ -43,12 +43,13 @@ func TestSlowSources(t *testing.T) {
 // TestLargeSources compiles large sources that are accepted.
 func TestLargeSources(t *testing.T) {
 	for name, source := range map[string]string{
-		"lines":            strings.Repeat("x=1\n", 300000),
-		"constants":        "return {" + numbered("'k%d',", 9900) + "}",
-		"records":          "return {" + strings.Repeat("{ name = 'a', size = 1 },\n", 80000) + "}",
-		"functions":        numbered("function f%d() return 'x' end\n", 9000),
-		"one local":        "local x = 1\n" + strings.Repeat("x = x + 1\n", 150000),
-		"nested functions": strings.Repeat("local f = function() ", 150) + strings.Repeat("f() ", 200000) + strings.Repeat("end ", 150),
+		"lines":     strings.Repeat("x=1\n", 300000),
+		"constants": "return {" + numbered("'k%d',", 9900) + "}",
+		"records":   "return {" + strings.Repeat("{ name = 'a', size = 1 },\n", 80000) + "}",
+		"functions": numbered("function f%d() return 'x' end\n", 9000),
+		"one local": "local x = 1\n" + strings.Repeat("x = x + 1\n", 150000),
+		"nested functions": strings.Repeat("local f = function() ", 150) +
+			strings.Repeat("f() ", 200000) + strings.Repeat("end ", 150),
 		"one line of ends": strings.Repeat("if a then b() elseif c then d() else e() end ", 40000),
 	} {
 		if _, err := compile.Compile("t.lua", source); err != nil {

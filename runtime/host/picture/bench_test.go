@@ -85,7 +85,8 @@ func BenchmarkFind(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := p.Find(ctx, sub, FindOptions{Threshold: 0.1, Different: 0.02}); err != nil {
+				if _, err := p.Find(ctx, sub,
+					FindOptions{Threshold: 0.1, Different: 0.02}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -274,7 +274,8 @@ func BenchmarkDiff(b *testing.B) {
 	b.Run("same", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := Compare(context.Background(), p, p, DiffOptions{Threshold: 0.1}); err != nil {
+			if _, err := Compare(context.Background(), p, p,
+				DiffOptions{Threshold: 0.1}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -282,7 +283,8 @@ func BenchmarkDiff(b *testing.B) {
 	b.Run("tenth", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := Compare(context.Background(), p, q, DiffOptions{Threshold: 0.1}); err != nil {
+			if _, err := Compare(context.Background(), p, q,
+				DiffOptions{Threshold: 0.1}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -10,7 +10,8 @@ import (
 )
 
 // GradientHash returns a hash of 64 bits that pictures have in common which look alike (dHash):
-// the picture is shrunk to 9x8 gray pixels, and each bit says whether a pixel is darker than the next.
+// the picture is shrunk to 9x8 gray pixels, and each bit says whether a pixel is darker than
+// the next.
 func (p *Picture) GradientHash(ctx context.Context) (uint64, error) {
 	gray, err := p.shrunk(ctx, 9, 8)
 	if err != nil {

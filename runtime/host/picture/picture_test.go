@@ -418,8 +418,12 @@ func TestCancelled(t *testing.T) {
 			_, err := New(ctx, 9, 9, color.NRGBA{A: 1})
 			return err
 		},
-		"png":    func() error { _, err := load(t, read(t, "1a.png")).Pixels(ctx); return err },
-		"jpeg":   func() error { _, err := load(t, read(t, "video-001.jpeg")).Pixels(ctx); return err },
+		"png": func() error { _, err := load(t, read(t, "1a.png")).Pixels(ctx); return err },
+		"jpeg": func() error {
+			_, err := load(t,
+				read(t, "video-001.jpeg")).Pixels(ctx)
+			return err
+		},
 		"crop":   func() error { _, err := p.Crop(ctx, image.Rect(0, 0, 9, 9)); return err },
 		"rotate": func() error { _, err := p.Rotate(ctx, 1); return err },
 		"gray":   func() error { _, err := p.Grayscale(ctx); return err },

@@ -63,7 +63,10 @@ func must(tb testing.TB, err error) {
 
 // packet builds a request as foreign clients lay it out.
 func packet(num uint64, op Opcode, head, payload string) string {
-	h := header{entire: uint64(headerLen + len(head) + len(payload)), this: uint64(headerLen + len(head)), packet: num, op: op}
+	h := header{
+		entire: uint64(headerLen + len(head) + len(payload)), this: uint64(headerLen + len(head)),
+		packet: num, op: op,
+	}
 	return string(appendHeader(nil, h)) + head + payload
 }
 
@@ -105,12 +108,14 @@ func TestTranscript(t *testing.T) {
 	f := newFS()
 	must(t, f.WriteFile("/a", []byte("hello")))
 	c := serve(t, NewDevice(f, "iPhone12,8"))
-	req := unhex(t, `434641364C504141 3300000000000000 3300000000000000 0100000000000000 0D00000000000000
+	req := unhex(t,
+		`434641364C504141 3300000000000000 3300000000000000 0100000000000000 0D00000000000000
 		0100000000000000 2F6100`)
 	if got := packet(1, opOpen, u64(1)+"/a\x00", ""); got != req {
 		t.Errorf("request % x, want % x", got, req)
 	}
-	want := unhex(t, `434641364C504141 3000000000000000 3000000000000000 0100000000000000 0E00000000000000
+	want := unhex(t,
+		`434641364C504141 3000000000000000 3000000000000000 0100000000000000 0E00000000000000
 		0100000000000000`)
 	if _, err := io.WriteString(c, req); err != nil {
 		t.Fatal(err)
@@ -128,7 +133,8 @@ func TestClientBytes(t *testing.T) {
 	defer b.Close()
 	c := New(a)
 	defer c.Close()
-	want := unhex(t, `434641364C504141 3300000000000000 3300000000000000 0100000000000000 0D00000000000000
+	want := unhex(t,
+		`434641364C504141 3300000000000000 3300000000000000 0100000000000000 0D00000000000000
 		0100000000000000 2F6100`)
 	done := make(chan error, 1)
 	go func() {
@@ -159,7 +165,9 @@ func TestDeviceInfoCodec(t *testing.T) {
 	t.Parallel()
 	want := DeviceInfo{"iPhone12,8", 63933894656, 40000000000, 4096}
 	b := appendDeviceInfo(nil, want)
-	if s := "Model\x00iPhone12,8\x00FSTotalBytes\x0063933894656\x00FSFreeBytes\x0040000000000\x00FSBlockSize\x004096\x00"; string(b) != s {
+	if s := "Model\x00iPhone12,8\x00FSTotalBytes\x0063933894656\x00FSFreeBytes\x0040000000000\x00FSBlockSize\x004096\x00"; string(
+		b,
+	) != s {
 		t.Errorf("appendDeviceInfo = %q, want %q", b, s)
 	}
 	if got, err := decodeDeviceInfo(b); err != nil || got != want {
@@ -176,7 +184,10 @@ func TestDeviceInfoCodec(t *testing.T) {
 func TestInfoCodec(t *testing.T) {
 	t.Parallel()
 	sample := "st_size\x0096\x00st_blocks\x000\x00st_nlink\x003\x00st_ifmt\x00S_IFDIR\x00st_mtime\x001591588092361862409\x00st_birthtime\x001591588092361695702\x00"
-	want := Info{Size: 96, Nlink: 3, Kind: Directory, ModTime: time.Unix(0, 1591588092361862409), BirthTime: time.Unix(0, 1591588092361695702)}
+	want := Info{
+		Size: 96, Nlink: 3, Kind: Directory, ModTime: time.Unix(0, 1591588092361862409),
+		BirthTime: time.Unix(0, 1591588092361695702),
+	}
 	if got, err := decodeInfo([]byte(sample)); err != nil || got != want {
 		t.Errorf("decodeInfo = %+v, %v, want %+v", got, err, want)
 	}
@@ -184,10 +195,12 @@ func TestInfoCodec(t *testing.T) {
 		t.Errorf("appendInfo = %q, want %q", got, sample)
 	}
 	link := "st_size\x003\x00st_ifmt\x00S_IFLNK\x00LinkTarget\x00a/b\x00new_key\x00x"
-	if got, err := decodeInfo([]byte(link)); err != nil || got.LinkTarget != "a/b" || got.Kind != Symlink {
+	if got, err := decodeInfo([]byte(link)); err != nil || got.LinkTarget != "a/b" ||
+		got.Kind != Symlink {
 		t.Errorf("decodeInfo = %+v, %v", got, err)
 	}
-	if got, err := decodeInfo([]byte("st_size\x001\x00st_ifmt")); !errors.Is(err, errKeys) || got != (Info{}) {
+	if got, err := decodeInfo([]byte("st_size\x001\x00st_ifmt")); !errors.Is(err, errKeys) ||
+		got != (Info{}) {
 		t.Errorf("decodeInfo of a key without a value = %+v, %v, want errKeys", got, err)
 	}
 }
@@ -210,10 +223,16 @@ func TestOddInfo(t *testing.T) {
 		{"size is no number", "st_size\x00x\x00" + file, 0, Regular, true},
 		{"negative size", "st_size\x00-1\x00" + file, 0, Regular, true},
 		{"size beyond 2^63", "st_size\x0018446744073709551615\x00" + file, 0, Regular, true},
-		{"size beyond 2^53", "st_size\x009007199254740993\x00" + file, 9007199254740993, Regular, false},
+		{
+			"size beyond 2^53", "st_size\x009007199254740993\x00" + file, 9007199254740993, Regular,
+			false,
+		},
 		{"time is no number", "st_size\x001\x00" + file + "st_mtime\x00soon\x00", 1, Regular, true},
 		{"negative links", "st_size\x001\x00" + file + "st_nlink\x00-4\x00", 1, Regular, true},
-		{"key of a later system", "st_size\x001\x00" + file + "st_new\x00-4\x00", 1, Regular, false},
+		{
+			"key of a later system", "st_size\x001\x00" + file + "st_new\x00-4\x00", 1, Regular,
+			false,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -261,12 +280,25 @@ func TestStatusErrors(t *testing.T) {
 		}
 	}
 	for text, err := range map[string]error{
-		`afc: open "/x": object not found (8)`:            &Error{Op: "open", Path: "/x", Status: NotFound},
-		`afc: device info: status (77)`:                   &Error{Op: "device info", Status: 77},
-		`afc: read "a": connection closed`:                &Error{Op: "read", Path: "a", Err: &EndedError{Cause: net.ErrClosed}},
-		`afc: read "a": connection ended: unexpected EOF`: &Error{Op: "read", Path: "a", Err: &EndedError{Cause: io.ErrUnexpectedEOF}},
-		`afc: open: invalid argument: mode "q"`:           func() error { _, err := ParseMode("q"); return err }(),
-		`afc: remove "/": unsafe file name ".."`:          func() error { _, err := childPath("remove", "/", ".."); return err }(),
+		`afc: open "/x": object not found (8)`: &Error{
+			Op: "open", Path: "/x", Status: NotFound,
+		},
+		`afc: device info: status (77)`: &Error{Op: "device info", Status: 77},
+		`afc: read "a": connection closed`: &Error{
+			Op: "read", Path: "a", Err: &EndedError{Cause: net.ErrClosed},
+		},
+		`afc: read "a": connection ended: unexpected EOF`: &Error{
+			Op: "read", Path: "a", Err: &EndedError{Cause: io.ErrUnexpectedEOF},
+		},
+		`afc: open: invalid argument: mode "q"`: func() error {
+			_, err := ParseMode("q")
+			return err
+		}(),
+		`afc: remove "/": unsafe file name ".."`: func() error {
+			_, err := childPath("remove", "/",
+				"..")
+			return err
+		}(),
 	} {
 		if err.Error() != text {
 			t.Errorf("error %q, want %q", err, text)
@@ -316,7 +348,8 @@ func TestHeader(t *testing.T) {
 func TestNames(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string][]string{
-		"": nil, "a": {"a"}, "a\x00": {"a"}, "a\x00b": {"a", "b"}, "\x00": {""}, "a\x00\x00b\x00": {"a", "", "b"},
+		"": nil, "a": {"a"}, "a\x00": {"a"}, "a\x00b": {"a", "b"}, "\x00": {""},
+		"a\x00\x00b\x00": {"a", "", "b"},
 	} {
 		if got := splitNames([]byte(in)); !reflect.DeepEqual(got, want) {
 			t.Errorf("splitNames(%q) = %q, want %q", in, got, want)
@@ -353,9 +386,13 @@ func FuzzInfo(f *testing.F) {
 // FuzzDevice sends anything to the device, which must answer in whole packets
 // and end when the client has left.
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte(packet(1, opOpen, u64(2)+"/a", "") + packet(2, opWrite, u64(1), "data") + packet(3, opSeek, u64(1, 0, 0), "") + packet(4, opRead, u64(1, 100), "")))
-	f.Add([]byte(packet(1, opReadDir, "/", "") + packet(2, opRename, "a\x00b", "") + packet(3, 99, "", "")))
-	f.Add([]byte(packet(1, opMakeLink, u64(2)+"..\x00l\x00", "") + packet(2, opHash, "l", "") + packet(3, opReadAt, u64(1, 1<<63, 9), "")))
+	f.Add([]byte(packet(1, opOpen, u64(2)+"/a", "") + packet(2, opWrite, u64(1), "data") +
+		packet(3, opSeek, u64(1, 0, 0), "") + packet(4, opRead, u64(1, 100), "")))
+	f.Add([]byte(
+		packet(1, opReadDir, "/", "") + packet(2, opRename, "a\x00b", "") + packet(3, 99, "", ""),
+	))
+	f.Add([]byte(packet(1, opMakeLink, u64(2)+"..\x00l\x00", "") + packet(2, opHash, "l", "") +
+		packet(3, opReadAt, u64(1, 1<<63, 9), "")))
 	f.Add([]byte(magic + "garbage"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fsys := phone.NewFS(func() time.Time { return when }, 1<<20)
@@ -391,8 +428,10 @@ func FuzzDevice(f *testing.F) {
 
 // FuzzClient answers anything to a client, whose calls must end.
 func FuzzClient(f *testing.F) {
-	f.Add([]byte(packet(1, opData, "", ".\x00..\x00a\x00") + packet(2, opData, "", "st_size\x001\x00st_ifmt\x00S_IFREG\x00") +
-		packet(3, opOpenResult, u64(1), "") + packet(4, opData, "", "hello") + packet(5, opStatus, u64(8), "")))
+	f.Add([]byte(packet(1, opData, "",
+		".\x00..\x00a\x00") + packet(2, opData, "", "st_size\x001\x00st_ifmt\x00S_IFREG\x00") +
+		packet(3, opOpenResult, u64(1), "") + packet(4, opData, "", "hello") +
+		packet(5, opStatus, u64(8), "")))
 	f.Add([]byte(packet(1, opStatus, u64(8), "") + packet(9, opStatus, u64(0), "")))
 	f.Add([]byte(packet(1, opData, "12", "34")))
 	f.Add(bytes.Repeat([]byte{0xff}, 100))

@@ -59,7 +59,9 @@ func loopback(tb testing.TB) (net.Conn, net.Conn) {
 // configs are those of a host and a device: TLS 1.2, any certificate.
 func configs(tb testing.TB) (client, server *tls.Config) {
 	client = &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}
-	return client, &tls.Config{Certificates: []tls.Certificate{throwaway(tb)}, MaxVersion: tls.VersionTLS12}
+	return client, &tls.Config{
+		Certificates: []tls.Certificate{throwaway(tb)}, MaxVersion: tls.VersionTLS12,
+	}
 }
 
 // bothTLS wraps the two ends.

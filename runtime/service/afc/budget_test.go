@@ -72,13 +72,26 @@ func TestEndlessTrees(t *testing.T) {
 		names []string
 		visit func(c *Client) error
 	}{
-		"walk":        {[]string{"d"}, func(c *Client) error { return c.Walk(ctx(t), "/", nothing) }},
-		"glob":        {[]string{"d"}, func(c *Client) error { _, _, err := c.Glob(ctx(t), "/**/x"); return err }},
-		"remove":      {[]string{"d"}, func(c *Client) error { return c.RemoveAll(ctx(t), "/") }},
-		"pull":        {[]string{"d"}, func(c *Client) error { return pullAway(t, c, "/") }},
-		"wide walk":   {wide(1000), func(c *Client) error { return c.walk(ctx(t), "/", Info{Kind: Directory}, nothing, spent()) }},
-		"wide remove": {wide(1000), func(c *Client) error { return c.removeTree(ctx(t), "/", spent()) }},
-		"million":     {wide(MaxEntries + 1), func(c *Client) error { _, err := c.ReadDir(ctx(t), "/"); return err }},
+		"walk": {
+			[]string{"d"}, func(c *Client) error { return c.Walk(ctx(t), "/", nothing) },
+		},
+		"glob": {
+			[]string{"d"},
+			func(c *Client) error { _, _, err := c.Glob(ctx(t), "/**/x"); return err },
+		},
+		"remove": {[]string{"d"}, func(c *Client) error { return c.RemoveAll(ctx(t), "/") }},
+		"pull":   {[]string{"d"}, func(c *Client) error { return pullAway(t, c, "/") }},
+		"wide walk": {wide(1000), func(c *Client) error {
+			return c.walk(ctx(t), "/",
+				Info{Kind: Directory}, nothing, spent())
+		}},
+		"wide remove": {
+			wide(1000), func(c *Client) error { return c.removeTree(ctx(t), "/", spent()) },
+		},
+		"million": {
+			wide(MaxEntries + 1),
+			func(c *Client) error { _, err := c.ReadDir(ctx(t), "/"); return err },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			device := endless(t, c.names...)
@@ -148,14 +161,29 @@ func TestLies(t *testing.T) {
 		do     func(c *Client) error
 		want   error
 	}{
-		"endless file":            {endless(t), pull, ErrTooLarge},
-		"endless file in a tree":  {endless(t), func(c *Client) error { return pullAway(t, c, "/file") }, ErrTooLarge},
-		"endless file, as string": {endless(t), func(c *Client) error { _, err := c.ReadFileLimit(ctx(t), "/file", 10<<20); return err }, ErrTooLarge},
-		"claims 2^62 bytes":       {fake(t, info("4611686018427387904")), pull, ErrTooLarge},
-		"stat of 1 MB":            {fake(t, raw(headerLen+1<<20, strings.Repeat("\x00", 1<<20))), stat, errAnswer},
-		"stat of 2^39 bytes":      {fake(t, raw(1<<39, "")), stat, errAnswer},
-		"stat of 2^60 bytes":      {fake(t, raw(1<<60, "")), stat, errLengths},
-		"list of 2^39 bytes":      {fake(t, raw(1<<39, "")), func(c *Client) error { _, err := c.ReadDir(ctx(t), "/"); return err }, errAnswer},
+		"endless file": {endless(t), pull, ErrTooLarge},
+		"endless file in a tree": {
+			endless(t), func(c *Client) error { return pullAway(t, c, "/file") }, ErrTooLarge,
+		},
+		"endless file, as string": {
+			endless(t),
+			func(c *Client) error {
+				_, err := c.ReadFileLimit(ctx(t), "/file",
+					10<<20)
+				return err
+			},
+			ErrTooLarge,
+		},
+		"claims 2^62 bytes": {fake(t, info("4611686018427387904")), pull, ErrTooLarge},
+		"stat of 1 MB": {
+			fake(t, raw(headerLen+1<<20, strings.Repeat("\x00", 1<<20))), stat, errAnswer,
+		},
+		"stat of 2^39 bytes": {fake(t, raw(1<<39, "")), stat, errAnswer},
+		"stat of 2^60 bytes": {fake(t, raw(1<<60, "")), stat, errLengths},
+		"list of 2^39 bytes": {
+			fake(t, raw(1<<39, "")),
+			func(c *Client) error { _, err := c.ReadDir(ctx(t), "/"); return err }, errAnswer,
+		},
 		"a read that was not asked": {
 			fake(t, func(h header, _ string) []string {
 				if h.op == opOpen {

@@ -143,7 +143,9 @@ func (c *Client) start(ctx context.Context, r request) (*call, error) {
 	case <-ctx.Done():
 		return nil, link.Expired(ctx, c.conn)
 	}
-	k := &call{want: r.want, most: cmp.Or(r.most, maxInfo), dst: r.dst, done: make(chan struct{}, 1)}
+	k := &call{
+		want: r.want, most: cmp.Or(r.most, maxInfo), dst: r.dst, done: make(chan struct{}, 1),
+	}
 	packet, err := c.register(k, w)
 	if err != nil {
 		<-c.turn

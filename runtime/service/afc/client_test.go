@@ -66,15 +66,30 @@ func TestWrongAnswers(t *testing.T) {
 		answer func(n uint64) string
 		ends   bool
 	}{
-		{"open result for a read", func(n uint64) string { return packet(n, opOpenResult, u64(1), "") }, false},
-		{"success for a read", func(n uint64) string { return packet(n, opStatus, u64(0), "") }, false},
+		{
+			"open result for a read",
+			func(n uint64) string { return packet(n, opOpenResult, u64(1), "") }, false,
+		},
+		{
+			"success for a read", func(n uint64) string { return packet(n, opStatus, u64(0), "") },
+			false,
+		},
 		{"unknown operation", func(n uint64) string { return packet(n, 0x77, u64(0), "") }, false},
-		{"more data than asked for", func(n uint64) string { return packet(n, opData, "", strings.Repeat("x", 101)) }, true},
-		{"a petabyte", func(n uint64) string { return raw(header{entire: 1 << 50, this: 40, packet: n, op: opData}) }, true},
-		{"nearly a terabyte", func(n uint64) string { return raw(header{entire: 1 << 39, this: 40, packet: n, op: opData}) }, true},
+		{
+			"more data than asked for",
+			func(n uint64) string { return packet(n, opData, "", strings.Repeat("x", 101)) }, true,
+		},
+		{"a petabyte", func(n uint64) string {
+			return raw(header{entire: 1 << 50, this: 40, packet: n, op: opData})
+		}, true},
+		{"nearly a terabyte", func(n uint64) string {
+			return raw(header{entire: 1 << 39, this: 40, packet: n, op: opData})
+		}, true},
 		{"long status", func(n uint64) string { return packet(n, opStatus, u64(0, 0), "") }, true},
 		{"empty status", func(n uint64) string { return packet(n, opStatus, "", "") }, true},
-		{"this beyond entire", func(n uint64) string { return raw(header{entire: 40, this: 48, packet: n, op: opData}) }, true},
+		{"this beyond entire", func(n uint64) string {
+			return raw(header{entire: 40, this: 48, packet: n, op: opData})
+		}, true},
 		{"another number", func(n uint64) string { return packet(n+1, opData, "", "") }, true},
 		{"no AFC", func(uint64) string { return strings.Repeat("HTTP/1.1 200 OK\r\n", 9) }, true},
 	}
@@ -129,7 +144,8 @@ func TestWrongContent(t *testing.T) {
 	if f, err := c.Open(ctx, "/a", ModeRead); f != nil || !errors.Is(err, errAnswer) {
 		t.Errorf("handle 0: %v, %v", f, err)
 	}
-	if names, err := c.ReadDir(ctx, "/"); err != nil || !reflect.DeepEqual(names, []string{"a", "b"}) {
+	if names, err := c.ReadDir(ctx, "/"); err != nil ||
+		!reflect.DeepEqual(names, []string{"a", "b"}) {
 		t.Errorf("ReadDir = %q, %v", names, err)
 	}
 }
@@ -152,7 +168,8 @@ func TestCancelWaiting(t *testing.T) {
 		t.Errorf("ReadDir = %v, %v", names, err)
 	}
 	close(answer)
-	if names, err := c.ReadDir(ctx(t), "quick"); err != nil || !reflect.DeepEqual(names, []string{"quick"}) {
+	if names, err := c.ReadDir(ctx(t), "quick"); err != nil ||
+		!reflect.DeepEqual(names, []string{"quick"}) {
 		t.Errorf("ReadDir = %v, %v", names, err)
 	}
 }
@@ -328,7 +345,8 @@ func TestDeadlineForTurn(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if err := c.Mkdir(ctx, "/d"); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+		if err := c.Mkdir(ctx, "/d"); !errors.Is(err, context.DeadlineExceeded) ||
+			errors.Is(err, net.ErrClosed) {
 			t.Errorf("Mkdir: %v", err)
 		}
 		if _, err := io.CopyN(io.Discard, b, headerLen+8+1<<20); err != nil {
@@ -370,7 +388,8 @@ func TestClose(t *testing.T) {
 				t.Errorf("call under way: %v, want net.ErrClosed", err)
 			}
 		}
-		if err := c.Mkdir(context.Background(), "/d"); err == nil || !strings.HasSuffix(err.Error(), "connection closed") {
+		if err := c.Mkdir(context.Background(), "/d"); err == nil ||
+			!strings.HasSuffix(err.Error(), "connection closed") {
 			t.Errorf("call after Close: %v", err)
 		}
 		must(t, f.Close(context.Background()))
@@ -384,7 +403,8 @@ func TestDeviceLeaves(t *testing.T) {
 	t.Parallel()
 	c := fake(t, func(header, string) []string { return nil })
 	_, err := c.Stat(ctx(t), "/")
-	if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
+	if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.EOF) {
 		t.Errorf("Stat: %v", err)
 	}
 	<-c.Done()
@@ -409,23 +429,28 @@ func TestCancelOverTLS(t *testing.T) {
 	for i := range 10 {
 		ctx, cancel := context.WithCancel(context.Background())
 		w := &hook{at: int64(i+1) * 300_000, fn: cancel}
-		if _, err := c.Pull(ctx, "/big", w, Transfer{Piece: 150_000, InFlight: 8}); !errors.Is(err, context.Canceled) {
+		if _, err := c.Pull(ctx, "/big", w, Transfer{Piece: 150_000, InFlight: 8}); !errors.Is(err,
+			context.Canceled) {
 			t.Errorf("Pull: %v, want canceled", err)
 		}
 		again, cancelPush := context.WithCancel(context.Background())
-		r := io.TeeReader(bytes.NewReader(make([]byte, 8<<20)), &hook{at: int64(i+1) * 700_000, fn: func() {
-			go cancelPush() // hits the writer wherever it is
-		}})
-		if _, err := c.Push(again, r, "/up", Transfer{}); err != nil && !errors.Is(err, context.Canceled) {
+		r := io.TeeReader(bytes.NewReader(make([]byte, 8<<20)),
+			&hook{at: int64(i+1) * 700_000, fn: func() {
+				go cancelPush() // hits the writer wherever it is
+			}})
+		if _, err := c.Push(again, r, "/up", Transfer{}); err != nil &&
+			!errors.Is(err, context.Canceled) {
 			t.Errorf("Push: %v, want canceled", err)
 		}
-		if b, err := c.ReadFile(context.Background(), "/up"); err == nil { // the cancel came too late
+		if b, err := c.ReadFile(context.Background(),
+			"/up"); err == nil { // the cancel came too late
 			if len(b) != 8<<20 {
 				t.Errorf("a cancelled push left %d bytes", len(b))
 			}
 			must(t, c.Remove(context.Background(), "/up"))
 		}
-		if b, err := c.ReadFile(context.Background(), "/small"); string(b) != "small" || err != nil {
+		if b, err := c.ReadFile(context.Background(), "/small"); string(b) != "small" ||
+			err != nil {
 			t.Fatalf("after %d cancelled transfers each way: %q, %v", i+1, b, err)
 		}
 	}

@@ -49,7 +49,10 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &session{d: d, conn: c, in: bufio.NewReaderSize(c, readAhead), log: log.With("layer", "afc"), ctx: ctx}
+	s := &session{
+		d: d, conn: c, in: bufio.NewReaderSize(c, readAhead), log: log.With("layer", "afc"),
+		ctx: ctx,
+	}
 	s.handles.init()
 	defer s.handles.closeAll()
 	release := link.Guard(ctx, c)

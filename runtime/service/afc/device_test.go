@@ -42,7 +42,9 @@ func run(t *testing.T, c net.Conn, steps []step) {
 		if want == opData {
 			this = headerLen
 		}
-		wantHeader := header{entire: uint64(headerLen + len(wantBody)), this: this, packet: num, op: want}
+		wantHeader := header{
+			entire: uint64(headerLen + len(wantBody)), this: this, packet: num, op: want,
+		}
 		if h != wantHeader || body != wantBody {
 			t.Fatalf("%s: answer %+v %q, want %+v %q", s.name, h, body, wantHeader, wantBody)
 		}
@@ -79,10 +81,13 @@ func TestDevicePaths(t *testing.T) {
 		status("list a file", opReadDir, "/DCIM/b.txt\x00", ReadError),
 		status("list nothing", opReadDir, "/none\x00", NotFound),
 		status("leave the root", opReadDir, "/../..\x00", PermissionDenied),
-		data("stat", opGetFileInfo, "/DCIM/b.txt", "st_size\x0010\x00st_blocks\x008\x00st_nlink\x001\x00st_ifmt\x00S_IFREG\x00st_mtime\x001700000000123456789\x00st_birthtime\x001700000000123456789\x00"),
-		data("stat a link", opGetFileInfo, "link\x00", "st_size\x0010\x00st_blocks\x000\x00st_nlink\x001\x00st_ifmt\x00S_IFLNK\x00st_mtime\x001700000000123456789\x00st_birthtime\x001700000000123456789\x00LinkTarget\x00DCIM/b.txt\x00"),
+		data("stat", opGetFileInfo, "/DCIM/b.txt",
+			"st_size\x0010\x00st_blocks\x008\x00st_nlink\x001\x00st_ifmt\x00S_IFREG\x00st_mtime\x001700000000123456789\x00st_birthtime\x001700000000123456789\x00"),
+		data("stat a link", opGetFileInfo, "link\x00",
+			"st_size\x0010\x00st_blocks\x000\x00st_nlink\x001\x00st_ifmt\x00S_IFLNK\x00st_mtime\x001700000000123456789\x00st_birthtime\x001700000000123456789\x00LinkTarget\x00DCIM/b.txt\x00"),
 		status("stat nothing", opGetFileInfo, "/DCIM/c.txt\x00", NotFound),
-		data("device", opGetDeviceInfo, "", "Model\x00iPhone12,8\x00FSTotalBytes\x001073741824\x00FSFreeBytes\x001073733632\x00FSBlockSize\x004096\x00"),
+		data("device", opGetDeviceInfo, "",
+			"Model\x00iPhone12,8\x00FSTotalBytes\x001073741824\x00FSFreeBytes\x001073733632\x00FSBlockSize\x004096\x00"),
 		data("connection", opConnectionInfo, "", "Version\x001\x00ExtendedStatus\x001\x00"),
 		{name: "options", op: opSetOptions, payload: "a\x00b\x00"},
 		status("block size", opFSBlockSize, u64(0x800000), Success),
@@ -93,7 +98,8 @@ func TestDevicePaths(t *testing.T) {
 		data("hash of a range beyond the end", opHashRange, u64(3, 99)+"/DCIM/b.txt\x00", sha("3")),
 		status("hash without a path", opHashRange, u64(3), InvalidArgument),
 		status("hash of a directory", opHash, "/DCIM", IsDirectory),
-		status("truncate to nonsense", opTruncate, u64(math.MaxUint64)+"/DCIM/b.txt", InvalidArgument),
+		status("truncate to nonsense", opTruncate, u64(math.MaxUint64)+"/DCIM/b.txt",
+			InvalidArgument),
 		status("truncate a directory", opTruncate, u64(4)+"/DCIM", IsDirectory),
 		status("make directories", opMakeDir, "/a/b/c\x00", Success),
 		status("make them again", opMakeDir, "/a/b/c\x00", Success),
@@ -115,17 +121,26 @@ func TestDevicePaths(t *testing.T) {
 		status("link where something is", opMakeLink, u64(linkSym)+"x\x00/d.txt\x00", Exists),
 		status("other link", opMakeLink, u64(3)+"x\x00/e.txt\x00", InvalidArgument),
 		status("link without a type", opMakeLink, "x", InvalidArgument),
-		data("hard link counted", opGetFileInfo, "d.txt", "st_size\x004\x00st_blocks\x008\x00st_nlink\x002\x00st_ifmt\x00S_IFREG\x00st_mtime\x001700000000123456789\x00st_birthtime\x001700000000123456789\x00"),
+		data("hard link counted", opGetFileInfo, "d.txt",
+			"st_size\x004\x00st_blocks\x008\x00st_nlink\x002\x00st_ifmt\x00S_IFREG\x00st_mtime\x001700000000123456789\x00st_birthtime\x001700000000123456789\x00"),
 		status("set time", opSetModTime, mtime+"/d.txt\x00", Success),
-		data("time set", opGetFileInfo, "c.txt", "st_size\x004\x00st_blocks\x008\x00st_nlink\x002\x00st_ifmt\x00S_IFREG\x00st_mtime\x001591588092361862409\x00st_birthtime\x001700000000123456789\x00"),
-		status("set time beyond time", opSetModTime, u64(math.MaxUint64)+"/d.txt\x00", InvalidArgument),
+		data("time set", opGetFileInfo, "c.txt",
+			"st_size\x004\x00st_blocks\x008\x00st_nlink\x002\x00st_ifmt\x00S_IFREG\x00st_mtime\x001591588092361862409\x00st_birthtime\x001700000000123456789\x00"),
+		status("set time beyond time", opSetModTime, u64(math.MaxUint64)+"/d.txt\x00",
+			InvalidArgument),
 		data("size of contents", opSizeOfContents, "/d.txt", "st_size\x004\x00st_blocks\x008\x00"),
 		data("size of a tree", opSizeOfContents, "/DCIM", "st_size\x00196\x00st_blocks\x008\x00"),
 		status("unknown operation", 0x99, "", NotSupported),
 		status("operation 0", 0, "", NotSupported),
 		status("an answer as request", opStatus, u64(0), NotSupported),
-		{name: "unused operation with data", op: 0x05, head: "x", payload: strings.Repeat("d", 3*maxArguments), status: NotSupported},
-		{name: "a path too long to be one", op: opReadDir, head: strings.Repeat("d", 3*maxArguments), status: TooMuchData},
+		{
+			name: "unused operation with data", op: 0x05, head: "x",
+			payload: strings.Repeat("d", 3*maxArguments), status: NotSupported,
+		},
+		{
+			name: "a path too long to be one", op: opReadDir,
+			head: strings.Repeat("d", 3*maxArguments), status: TooMuchData,
+		},
 		status("a long path", opReadDir, strings.Repeat("d", 2000), InvalidArgument),
 		data("still there", opReadDir, "empty", ".\x00..\x00"),
 	})
@@ -138,7 +153,9 @@ func TestDeviceHandles(t *testing.T) {
 		return step{name: name, op: op, head: head, payload: payload, status: s}
 	}
 	opened := func(name string, m Mode, path string, ref uint64) step {
-		return step{name: name, op: opOpen, head: u64(uint64(m)) + path, want: opOpenResult, body: u64(ref)}
+		return step{
+			name: name, op: opOpen, head: u64(uint64(m)) + path, want: opOpenResult, body: u64(ref),
+		}
 	}
 	data := func(name string, op Opcode, head, body string) step {
 		return step{name: name, op: op, head: head, want: opData, body: body}
@@ -200,7 +217,8 @@ func TestDeviceHandles(t *testing.T) {
 		status("close again", opClose, u64(4), "", InvalidArgument),
 		opened("numbers are not given again", ModeRead, "/new", 5),
 		status("no such handle", opRead, u64(99, 1), "", InvalidArgument),
-		status("write to no handle", opWrite, u64(99), strings.Repeat("x", 700_000), InvalidArgument),
+		status("write to no handle", opWrite, u64(99), strings.Repeat("x", 700_000),
+			InvalidArgument),
 		status("write to half a handle", opWrite, "1234", "", InvalidArgument),
 		status("write at half an offset", opWriteAt, u64(2), "1234", InvalidArgument),
 		status("write at nonsense", opWriteAt, u64(2, math.MaxUint64), "1234", InvalidArgument),
@@ -222,7 +240,8 @@ func TestSplitWrites(t *testing.T) {
 	t.Parallel()
 	c := serve(t, NewDevice(tree(t), "iPhone12,8"))
 	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
-	all := packet(math.MaxUint64, opOpen, u64(3)+"/x", "") + packet(math.MaxUint64, opWrite, u64(1), "hello") +
+	all := packet(math.MaxUint64, opOpen, u64(3)+"/x",
+		"") + packet(math.MaxUint64, opWrite, u64(1), "hello") +
 		packet(0, opClose, u64(1), "") + packet(5, opReadDir, "/empty", "")
 	for i := range len(all) - 50 {
 		if _, err := io.WriteString(c, all[i:i+1]); err != nil {
@@ -240,7 +259,8 @@ func TestSplitWrites(t *testing.T) {
 		{math.MaxUint64, opOpenResult, u64(1)}, {math.MaxUint64, opStatus, u64(0)},
 		{0, opStatus, u64(0)}, {5, opData, ".\x00..\x00"},
 	} {
-		if h, body := answerOf(t, c); h.packet != want.packet || h.op != want.op || body != want.body {
+		if h, body := answerOf(t, c); h.packet != want.packet || h.op != want.op ||
+			body != want.body {
 			t.Errorf("answer %+v %q, want %+v", h, body, want)
 		}
 	}
@@ -250,7 +270,9 @@ func TestSplitWrites(t *testing.T) {
 // tells where the next packet would begin.
 func TestBadHeader(t *testing.T) {
 	t.Parallel()
-	lengths := func(entire, this uint64) string { return magic + u64(entire, this, 9, uint64(opReadDir)) }
+	lengths := func(entire, this uint64) string {
+		return magic + u64(entire, this, 9, uint64(opReadDir))
+	}
 	for name, req := range map[string]string{
 		"magic":            "CFA6LPAB" + u64(40, 40, 9, uint64(opReadDir)),
 		"this over entire": lengths(40, 48),
@@ -286,7 +308,8 @@ func TestBadHeader(t *testing.T) {
 func TestHalfPacket(t *testing.T) {
 	t.Parallel()
 	f := newFS()
-	whole := packet(1, opOpen, u64(3)+"/x", "") + packet(2, opWrite, u64(1), strings.Repeat("x", 1<<20))
+	whole := packet(1, opOpen, u64(3)+"/x", "") +
+		packet(2, opWrite, u64(1), strings.Repeat("x", 1<<20))
 	for _, n := range []int{10, 39, 45, headerLen + 10 + headerLen, 600_000} {
 		client, server := link.Pipe()
 		ended := make(chan error, 1)
@@ -340,7 +363,10 @@ func TestNoSpace(t *testing.T) {
 	c := serve(t, NewDevice(f, "m"))
 	run(t, c, []step{
 		{name: "open", op: opOpen, head: u64(3) + "/x", want: opOpenResult, body: u64(1)},
-		{name: "write", op: opWrite, head: u64(1), payload: strings.Repeat("x", 2<<20), status: NoSpace},
+		{
+			name: "write", op: opWrite, head: u64(1), payload: strings.Repeat("x", 2<<20),
+			status: NoSpace,
+		},
 		{name: "the connection goes on", op: opReadDir, want: opData, body: ".\x00..\x00x\x00"},
 		{name: "grow", op: opSetSize, head: u64(1, 1<<40), status: NoSpace},
 	})

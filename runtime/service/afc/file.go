@@ -22,7 +22,10 @@ const (
 	ModeAppendRead Mode = 6 // "a+"
 )
 
-var modeNames = [...]string{ModeRead: "r", ModeReadWrite: "r+", ModeWrite: "w", ModeWriteRead: "w+", ModeAppend: "a", ModeAppendRead: "a+"}
+var modeNames = [...]string{
+	ModeRead: "r", ModeReadWrite: "r+", ModeWrite: "w", ModeWriteRead: "w+", ModeAppend: "a",
+	ModeAppendRead: "a+",
+}
 
 // String returns fopen's name of the mode.
 func (m Mode) String() string {
@@ -113,7 +116,8 @@ func (f *File) Write(ctx context.Context, p []byte) (int, error) {
 		if len(part) == 0 && done > 0 {
 			return done, nil
 		}
-		if _, err := f.do(ctx, "write", request{op: opWrite, data: part, want: opStatus}); err != nil {
+		if _, err := f.do(ctx, "write",
+			request{op: opWrite, data: part, want: opStatus}); err != nil {
 			return done, err
 		}
 		if done += len(part); done == len(p) {

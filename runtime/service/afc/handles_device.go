@@ -213,7 +213,8 @@ func (s *session) readFile(h header) error {
 		return s.send(h, statusAnswer(err))
 	}
 	s.trace(h, answer{op: opData})
-	appendHeader(buf[:0], header{entire: headerLen + n, this: headerLen, packet: h.packet, op: opData})
+	appendHeader(buf[:0],
+		header{entire: headerLen + n, this: headerLen, packet: h.packet, op: opData})
 	if _, err := s.conn.Write(buf[:headerLen+first]); err != nil {
 		return err
 	}

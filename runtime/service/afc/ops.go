@@ -37,7 +37,9 @@ func numberArgs(numbers ...uint64) []byte {
 }
 
 // status performs an operation that answers a status.
-func (c *Client) status(ctx context.Context, op string, code Opcode, numbers []uint64, paths ...string) error {
+func (c *Client) status(
+	ctx context.Context, op string, code Opcode, numbers []uint64, paths ...string,
+) error {
 	args, err := pathArgs(op, numbers, paths...)
 	if err != nil {
 		return err
@@ -47,7 +49,9 @@ func (c *Client) status(ctx context.Context, op string, code Opcode, numbers []u
 }
 
 // data performs an operation that answers data.
-func (c *Client) data(ctx context.Context, op string, code Opcode, paths ...string) ([]byte, error) {
+func (c *Client) data(
+	ctx context.Context, op string, code Opcode, paths ...string,
+) ([]byte, error) {
 	args, err := pathArgs(op, nil, paths...)
 	if err != nil {
 		return nil, err

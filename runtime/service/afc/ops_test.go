@@ -23,7 +23,9 @@ func TestClientOperations(t *testing.T) {
 		t.Errorf("ReadDir = %q, %v", names, err)
 	}
 	info, err := c.Stat(ctx, "/DCIM/b.txt")
-	want := Info{Name: "b.txt", Size: 10, Blocks: 8, Nlink: 1, Kind: Regular, ModTime: when, BirthTime: when}
+	want := Info{
+		Name: "b.txt", Size: 10, Blocks: 8, Nlink: 1, Kind: Regular, ModTime: when, BirthTime: when,
+	}
 	if err != nil || info != want {
 		t.Errorf("Stat = %+v, %v, want %+v", info, err, want)
 	}
@@ -36,7 +38,8 @@ func TestClientOperations(t *testing.T) {
 	must(t, c.Link(ctx, "/a/c", "/a/h"))
 	must(t, c.Truncate(ctx, "/a/c", 3))
 	must(t, c.SetModTime(ctx, "/a/c", time.Unix(5, 6)))
-	if i, err := c.Stat(ctx, "/a/h"); err != nil || i.Nlink != 2 || i.Size != 3 || !i.ModTime.Equal(time.Unix(5, 6)) {
+	if i, err := c.Stat(ctx, "/a/h"); err != nil || i.Nlink != 2 || i.Size != 3 ||
+		!i.ModTime.Equal(time.Unix(5, 6)) {
 		t.Errorf("Stat = %+v, %v", i, err)
 	}
 	if i, err := c.Stat(ctx, "/a/s"); err != nil || i.Kind != Symlink || i.LinkTarget != "c" {
@@ -45,7 +48,8 @@ func TestClientOperations(t *testing.T) {
 	if h, err := c.Hash(ctx, "/a/c"); err != nil || len(h) != 20 {
 		t.Errorf("Hash = % x, %v", h, err)
 	}
-	if i, err := c.DeviceInfo(ctx); err != nil || i.Model != "iPhone12,8" || i.TotalBytes != 1<<30 || i.BlockSize != 4096 {
+	if i, err := c.DeviceInfo(ctx); err != nil || i.Model != "iPhone12,8" ||
+		i.TotalBytes != 1<<30 || i.BlockSize != 4096 {
 		t.Errorf("DeviceInfo = %+v, %v", i, err)
 	}
 	if m, err := c.ConnectionInfo(ctx); err != nil || m["Version"] != "1" {
@@ -132,12 +136,14 @@ func TestGoroutinesShareClient(t *testing.T) {
 		wg.Go(func() {
 			name := fmt.Sprintf("/f%d", i)
 			content := bytes.Repeat([]byte(name), 20_000)
-			if _, err := c.Push(ctx, bytes.NewReader(content), name, Transfer{Piece: 5000}); err != nil {
+			if _, err := c.Push(ctx, bytes.NewReader(content), name,
+				Transfer{Piece: 5000}); err != nil {
 				t.Error(err)
 				return
 			}
 			var got bytes.Buffer
-			if _, err := c.Pull(ctx, name, &got, Transfer{Piece: 7001}); err != nil || !bytes.Equal(got.Bytes(), content) {
+			if _, err := c.Pull(ctx, name, &got, Transfer{Piece: 7001}); err != nil ||
+				!bytes.Equal(got.Bytes(), content) {
 				t.Errorf("%s: %d bytes, %v", name, got.Len(), err)
 			}
 			if _, err := c.Stat(ctx, name+"?"); !errors.Is(err, fs.ErrNotExist) {
@@ -168,7 +174,8 @@ func TestRemoveAllOfOldDevices(t *testing.T) {
 	must(t, f.Symlink("/empty", "/DCIM/out"))
 	c := refusing(t, NewDevice(f, "m"), opRemoveAll)
 	must(t, c.RemoveAll(ctx(t), "/DCIM"))
-	if names, err := f.ReadDir("/"); err != nil || !reflect.DeepEqual(names, []string{"empty", "link"}) {
+	if names, err := f.ReadDir("/"); err != nil ||
+		!reflect.DeepEqual(names, []string{"empty", "link"}) {
 		t.Errorf("left: %q, %v", names, err)
 	}
 	if err := c.RemoveAll(ctx(t), "/DCIM"); !errors.Is(err, fs.ErrNotExist) {

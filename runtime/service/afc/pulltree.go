@@ -90,7 +90,8 @@ func (p *treePull) scan(ctx context.Context) (items []item, err error) {
 			return nil
 		}
 		items = append(items, item{
-			rel: rel, kind: info.Kind, size: info.Size, mtime: info.ModTime, target: info.LinkTarget,
+			rel: rel, kind: info.Kind, size: info.Size, mtime: info.ModTime,
+			target: info.LinkTarget,
 		})
 		return nil
 	})

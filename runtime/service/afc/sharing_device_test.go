@@ -59,7 +59,9 @@ func TestTwoClients(t *testing.T) {
 	if err := fa.Lock(ctx, true); !errors.Is(err, WouldBlock) {
 		t.Errorf("exclusive beside shared: %v, want WouldBlock", err)
 	}
-	if _, err := b.do(ctx, "lock", "", request{op: opLock, args: numberArgs(fb.ref, 3), want: opStatus}); !errors.Is(err, InvalidArgument) {
+	if _, err := b.do(ctx, "lock", "", request{
+		op: opLock, args: numberArgs(fb.ref, 3), want: opStatus,
+	}); !errors.Is(err, InvalidArgument) {
 		t.Errorf("lock of both kinds: %v", err)
 	}
 	if _, err := fa.Write(ctx, []byte("AA")); err != nil {
@@ -104,7 +106,8 @@ func TestWithin(t *testing.T) {
 	must(t, f.WriteFile("/Library/secret", []byte("s")))
 	must(t, f.WriteFile("/Documents/a", []byte("a")))
 	for link, target := range map[string]string{
-		"out": "/Library", "file": "../Library/secret", "in": "a", "loop": "loop", "new": "../Library/new", "chain": "out/secret",
+		"out": "/Library", "file": "../Library/secret", "in": "a", "loop": "loop",
+		"new": "../Library/new", "chain": "out/secret",
 	} {
 		must(t, f.Symlink(target, "/Documents/"+link))
 	}
@@ -112,27 +115,42 @@ func TestWithin(t *testing.T) {
 	var steps []step
 	denied := func(op Opcode, heads ...string) {
 		for _, h := range heads {
-			steps = append(steps, step{name: fmt.Sprintf("%#x %q", uint64(op), h), op: op, head: h, status: PermissionDenied})
+			steps = append(steps, step{
+				name: fmt.Sprintf("%#x %q", uint64(op), h), op: op, head: h,
+				status: PermissionDenied,
+			})
 		}
 	}
-	for _, op := range []Opcode{opReadDir, opGetFileInfo, opHash, opMakeDir, opRemoveAll, opRemove, opDirOpen, opSizeOfContents} {
-		denied(op, "/", "", ".", "/Library", "/Documents2", "Documents/../Library", "/Documents/../../x", "/Documents/out/secret")
+	for _, op := range []Opcode{
+		opReadDir, opGetFileInfo, opHash, opMakeDir, opRemoveAll, opRemove, opDirOpen,
+		opSizeOfContents,
+	} {
+		denied(op, "/", "", ".", "/Library", "/Documents2", "Documents/../Library",
+			"/Documents/../../x", "/Documents/out/secret")
 	}
 	denied(opReadDir, "/Documents/out", "/Documents/sub/../out/")
 	denied(opHash, "/Documents/file", "/Documents/chain", "/Documents/out/../Library/secret")
 	denied(opRemove, "/Documents", "Documents/", "/Documents/out/secret")
 	denied(opRemoveAll, "/Documents", "./Documents/.", "/Documents/sub/..")
-	denied(opRename, "/Documents\x00/Documents/x", "/Documents/a\x00/b", "/Library/secret\x00/Documents/s", "/Documents/a\x00/Documents/out/a")
+	denied(opRename, "/Documents\x00/Documents/x", "/Documents/a\x00/b",
+		"/Library/secret\x00/Documents/s", "/Documents/a\x00/Documents/out/a")
 	denied(opMakeLink, u64(1)+"/Library/secret\x00/Documents/s", u64(2)+"x\x00/s")
 	for m := ModeRead; m <= ModeAppendRead; m++ {
-		denied(opOpen, u64(uint64(m))+"/Documents/new", u64(uint64(m))+"/Library/secret", u64(uint64(m))+"/x")
+		denied(opOpen, u64(uint64(m))+"/Documents/new", u64(uint64(m))+"/Library/secret",
+			u64(uint64(m))+"/x")
 	}
 	denied(opTruncate, u64(0)+"/Documents/file")
 	denied(opSetModTime, u64(0)+"/Documents/out")
 	steps = append(steps,
-		step{name: "list", op: opReadDir, head: "/Documents", want: opData, body: ".\x00..\x00a\x00chain\x00file\x00in\x00loop\x00new\x00out\x00sub\x00"},
+		step{
+			name: "list", op: opReadDir, head: "/Documents", want: opData,
+			body: ".\x00..\x00a\x00chain\x00file\x00in\x00loop\x00new\x00out\x00sub\x00",
+		},
 		step{name: "loop", op: opHash, head: "/Documents/loop", status: InvalidArgument},
-		step{name: "open", op: opOpen, head: u64(1) + "Documents/in", want: opOpenResult, body: u64(1)},
+		step{
+			name: "open", op: opOpen, head: u64(1) + "Documents/in", want: opOpenResult,
+			body: u64(1),
+		},
 		step{name: "read", op: opRead, head: u64(1, 9), want: opData, body: "a"},
 		step{name: "a link goes, not its target", op: opRemove, head: "/Documents/out"},
 		step{name: "make", op: opMakeDir, head: "/Documents/x/y"},

@@ -315,7 +315,9 @@ func sizeOf(r io.Reader) int64 {
 	return -1
 }
 
-func (c *Client) push(ctx context.Context, r io.Reader, remote string, size int64, t Transfer) (int64, error) {
+func (c *Client) push(
+	ctx context.Context, r io.Reader, remote string, size int64, t Transfer,
+) (int64, error) {
 	f, temp, err := c.openToPush(ctx, remote)
 	if err != nil {
 		return 0, err

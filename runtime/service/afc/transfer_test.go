@@ -33,7 +33,10 @@ func noise(n int) []byte {
 func TestPushPull(t *testing.T) {
 	t.Parallel()
 	c := pair(t, newFS())
-	for _, tr := range []Transfer{{}, {Piece: 1000, InFlight: 1}, {Piece: 1000, InFlight: 7}, {Piece: 1 << 30, InFlight: 1 << 30}} {
+	for _, tr := range []Transfer{
+		{}, {Piece: 1000, InFlight: 1}, {Piece: 1000, InFlight: 7},
+		{Piece: 1 << 30, InFlight: 1 << 30},
+	} {
 		for _, n := range []int{0, 1, 999, 1000, 1001, 4000, 70_001, 1 << 20} {
 			if tr.Piece == 1000 && n > 100_000 {
 				continue
@@ -47,7 +50,8 @@ func TestPushPull(t *testing.T) {
 				}
 				done, total = d, all
 			}
-			if m, err := c.Push(ctx(t), bytes.NewReader(content), name, tr); m != int64(n) || err != nil {
+			if m, err := c.Push(ctx(t), bytes.NewReader(content), name, tr); m != int64(n) ||
+				err != nil {
 				t.Errorf("%s: Push = %d, %v", name, m, err)
 			}
 			if done != int64(n) || total != int64(n) {
@@ -55,7 +59,8 @@ func TestPushPull(t *testing.T) {
 			}
 			done, total = 0, 0
 			var got bytes.Buffer
-			if m, err := c.Pull(ctx(t), name, &got, tr); m != int64(n) || err != nil || !bytes.Equal(got.Bytes(), content) {
+			if m, err := c.Pull(ctx(t), name, &got, tr); m != int64(n) || err != nil ||
+				!bytes.Equal(got.Bytes(), content) {
 				t.Errorf("%s: Pull = %d, %v", name, m, err)
 			}
 			if done != int64(n) || total != int64(n) {
@@ -72,7 +77,8 @@ func TestPushUnknownSize(t *testing.T) {
 	content := noise(100_000)
 	total := int64(0)
 	r := iotest.OneByteReader(bytes.NewReader(content[:50]))
-	n, err := c.Push(ctx(t), io.MultiReader(r, bytes.NewReader(content[50:])), "/a", Transfer{Progress: func(_, all int64) { total = all }})
+	n, err := c.Push(ctx(t), io.MultiReader(r, bytes.NewReader(content[50:])), "/a",
+		Transfer{Progress: func(_, all int64) { total = all }})
 	if n != 100_000 || err != nil || total != -1 {
 		t.Errorf("Push = %d, %v, total %d", n, err, total)
 	}
@@ -99,7 +105,8 @@ func TestShortAnswers(t *testing.T) {
 		c := fake(t, func(h header, body string) []string {
 			switch h.op {
 			case opGetFileInfo:
-				return []string{packet(h.packet, opData, "", fmt.Sprintf("st_size\x00%d\x00st_ifmt\x00S_IFREG\x00", told))}
+				return []string{packet(h.packet, opData, "",
+					fmt.Sprintf("st_size\x00%d\x00st_ifmt\x00S_IFREG\x00", told))}
 			case opOpen:
 				return []string{packet(h.packet, opOpenResult, u64(3), "")}
 			case opRead:
@@ -134,13 +141,16 @@ func TestTransferErrors(t *testing.T) {
 	if !errors.Is(err, errLocal) {
 		t.Errorf("local writer: %v", err)
 	}
-	if _, err = c.Push(ctx, io.MultiReader(bytes.NewReader(noise(30_000)), iotest.ErrReader(errLocal)), "/b", piece); !errors.Is(err, errLocal) {
+	if _, err = c.Push(ctx,
+		io.MultiReader(bytes.NewReader(noise(30_000)), iotest.ErrReader(errLocal)), "/b",
+		piece); !errors.Is(err, errLocal) {
 		t.Errorf("local reader: %v", err)
 	}
 	if _, err = c.Push(ctx, bytes.NewReader(noise(8<<20)), "/c", piece); !errors.Is(err, NoSpace) {
 		t.Errorf("full device: %v", err)
 	}
-	if _, err = c.Push(ctx, bytes.NewReader(nil), "/none/c", piece); !errors.Is(err, fs.ErrNotExist) {
+	if _, err = c.Push(ctx, bytes.NewReader(nil), "/none/c", piece); !errors.Is(err,
+		fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
 	for name, want := range map[string]error{"/": IsDirectory, "/none": fs.ErrNotExist} {
@@ -152,7 +162,8 @@ func TestTransferErrors(t *testing.T) {
 		t.Errorf("after failed transfers the device has %q, %v", names, err)
 	}
 	cancelled, cancel := context.WithCancel(ctx)
-	r := io.MultiReader(bytes.NewReader(noise(100_000)), readerFunc(func([]byte) (int, error) { cancel(); return 0, io.EOF }))
+	r := io.MultiReader(bytes.NewReader(noise(100_000)),
+		readerFunc(func([]byte) (int, error) { cancel(); return 0, io.EOF }))
 	if _, err := c.Push(cancelled, r, "/d", piece); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled push: %v", err)
 	}
@@ -160,7 +171,9 @@ func TestTransferErrors(t *testing.T) {
 	h, err := c.Open(ctx, "/a", ModeRead)
 	must(t, err)
 	for ref := uint64(1); ref < h.ref; ref++ {
-		if _, err := c.do(ctx, "tell", "", request{op: opTell, args: numberArgs(ref), want: opTellResult}); !errors.Is(err, InvalidArgument) {
+		if _, err := c.do(ctx, "tell", "", request{
+			op: opTell, args: numberArgs(ref), want: opTellResult,
+		}); !errors.Is(err, InvalidArgument) {
 			t.Errorf("handle %d: %v, want closed", ref, err)
 		}
 	}
@@ -280,7 +293,8 @@ func TestTreeOfOneFile(t *testing.T) {
 		must(t, os.Remove(local))
 	}
 	must(t, os.WriteFile(local, []byte("abc"), 0o666))
-	if got, err := c.PushTree(ctx(t), local, "/new", Transfer{}); err != nil || got.Files != 1 || got.Bytes != 3 {
+	if got, err := c.PushTree(ctx(t), local, "/new", Transfer{}); err != nil || got.Files != 1 ||
+		got.Bytes != 3 {
 		t.Errorf("PushTree = %+v, %v", got, err)
 	}
 	if b, err := c.ReadFile(ctx(t), "/new"); string(b) != "abc" || err != nil {
@@ -289,7 +303,8 @@ func TestTreeOfOneFile(t *testing.T) {
 	if _, err := c.PullTree(ctx(t), "/none", local, Transfer{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("PullTree of nothing: %v", err)
 	}
-	if _, err := c.PushTree(ctx(t), local+"?", "/new", Transfer{}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := c.PushTree(ctx(t), local+"?", "/new", Transfer{}); !errors.Is(err,
+		fs.ErrNotExist) {
 		t.Errorf("PushTree of nothing: %v", err)
 	}
 }
@@ -330,7 +345,8 @@ func TestHostileNames(t *testing.T) {
 	for _, name := range []string{"../x", "a/b", "/etc", "a/../../x"} {
 		dir := t.TempDir()
 		c := evil(t, "good", name)
-		if _, err := c.PullTree(ctx(t), "/", filepath.Join(dir, "in"), Transfer{}); !errors.Is(err, ErrName) {
+		if _, err := c.PullTree(ctx(t), "/", filepath.Join(dir, "in"), Transfer{}); !errors.Is(err,
+			ErrName) {
 			t.Errorf("PullTree with %q: %v, want ErrName", name, err)
 		}
 		if left := snapshot(t, dir); len(left) > 1 {
@@ -368,7 +384,8 @@ func TestLocalLinks(t *testing.T) {
 	if target, err := os.Readlink(filepath.Join(in, "l@")); target != "/" || err != nil {
 		t.Errorf("link to %q, %v", target, err)
 	}
-	if _, err := evil(t, "d+").PullTree(ctx(t), "/", filepath.Join(in, "file"), Transfer{}); err == nil {
+	if _, err := evil(t, "d+").PullTree(ctx(t), "/", filepath.Join(in, "file"),
+		Transfer{}); err == nil {
 		t.Error("a directory was pulled onto a file")
 	}
 }

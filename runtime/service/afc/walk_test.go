@@ -41,24 +41,33 @@ func TestWalk(t *testing.T) {
 		}
 	}
 	got, err := walk(".", skip("empty", fs.SkipDir))
-	if want := []string{".", "DCIM", "DCIM/100APPLE", "DCIM/100APPLE/IMG_1.HEIC", "DCIM/b.txt", "DCIM/root", "empty", "link"}; err != nil || !slices.Equal(got, want) {
+	if want := []string{
+		".", "DCIM", "DCIM/100APPLE", "DCIM/100APPLE/IMG_1.HEIC", "DCIM/b.txt", "DCIM/root",
+		"empty", "link",
+	}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("Walk = %q, %v, want %q", got, err, want)
 	}
 	got, err = walk("/", skip("/DCIM/100APPLE/IMG_1.HEIC", fs.SkipAll))
-	if want := []string{"/", "/DCIM", "/DCIM/100APPLE", "/DCIM/100APPLE/IMG_1.HEIC"}; err != nil || !slices.Equal(got, want) {
+	if want := []string{"/", "/DCIM", "/DCIM/100APPLE", "/DCIM/100APPLE/IMG_1.HEIC"}; err != nil ||
+		!slices.Equal(got, want) {
 		t.Errorf("Walk to SkipAll = %q, %v, want %q", got, err, want)
 	}
 	got, err = walk("/DCIM", skip("/DCIM/100APPLE/IMG_1.HEIC", fs.SkipDir))
-	if want := []string{"/DCIM", "/DCIM/100APPLE", "/DCIM/100APPLE/IMG_1.HEIC", "/DCIM/b.txt", "/DCIM/root"}; err != nil || !slices.Equal(got, want) {
+	if want := []string{
+		"/DCIM", "/DCIM/100APPLE", "/DCIM/100APPLE/IMG_1.HEIC", "/DCIM/b.txt", "/DCIM/root",
+	}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("Walk with SkipDir at a file = %q, %v, want %q", got, err, want)
 	}
-	if got, err := walk("/empty", skip("", nil)); err != nil || len(got) != 101 || !slices.IsSorted(got) {
+	if got, err := walk("/empty", skip("", nil)); err != nil || len(got) != 101 ||
+		!slices.IsSorted(got) {
 		t.Errorf("Walk = %d names, %v", len(got), err)
 	}
-	if got, err := walk("/link", skip("", nil)); err != nil || !slices.Equal(got, []string{"/link"}) {
+	if got, err := walk("/link", skip("", nil)); err != nil ||
+		!slices.Equal(got, []string{"/link"}) {
 		t.Errorf("Walk of a link = %q, %v", got, err)
 	}
-	if got, err := walk("/none", skip("", nil)); err != nil || !slices.Equal(got, []string{"/none!"}) {
+	if got, err := walk("/none", skip("", nil)); err != nil ||
+		!slices.Equal(got, []string{"/none!"}) {
 		t.Errorf("Walk of nothing = %q, %v", got, err)
 	}
 	if _, err := walk("/", skip("/DCIM", errLocal)); err != errLocal {
@@ -69,7 +78,10 @@ func TestWalk(t *testing.T) {
 func TestGlob(t *testing.T) {
 	t.Parallel()
 	f := newFS()
-	for _, p := range []string{"DCIM/a.HEIC", "DCIM/100/b.HEIC", "DCIM/100/c.MOV", "DCIM/100/x/d.MOV", "DCIM/100/x/e.jpg", "DCIM/.hidden", "DCIM/we{ird", "top.MOV"} {
+	for _, p := range []string{
+		"DCIM/a.HEIC", "DCIM/100/b.HEIC", "DCIM/100/c.MOV", "DCIM/100/x/d.MOV", "DCIM/100/x/e.jpg",
+		"DCIM/.hidden", "DCIM/we{ird", "top.MOV",
+	} {
 		if strings.Contains(p, "/") {
 			must(t, f.Mkdir(path.Dir(p)))
 		}
@@ -78,10 +90,16 @@ func TestGlob(t *testing.T) {
 	must(t, f.Symlink("DCIM", "/lnk"))
 	c := pair(t, f)
 	for pattern, want := range map[string][]string{
-		"DCIM/**/*.{HEIC,MOV}":    {"DCIM/100/b.HEIC", "DCIM/100/c.MOV", "DCIM/100/x/d.MOV", "DCIM/a.HEIC"},
-		"/DCIM/*/*.MOV":           {"/DCIM/100/c.MOV"},
-		"**/*.MOV":                {"DCIM/100/c.MOV", "DCIM/100/x/d.MOV", "top.MOV"},
-		"/**":                     {"/DCIM", "/DCIM/.hidden", "/DCIM/100", "/DCIM/100/b.HEIC", "/DCIM/100/c.MOV", "/DCIM/100/x", "/DCIM/100/x/d.MOV", "/DCIM/100/x/e.jpg", "/DCIM/a.HEIC", "/DCIM/we{ird", "/lnk", "/top.MOV"},
+		"DCIM/**/*.{HEIC,MOV}": {
+			"DCIM/100/b.HEIC", "DCIM/100/c.MOV", "DCIM/100/x/d.MOV", "DCIM/a.HEIC",
+		},
+		"/DCIM/*/*.MOV": {"/DCIM/100/c.MOV"},
+		"**/*.MOV":      {"DCIM/100/c.MOV", "DCIM/100/x/d.MOV", "top.MOV"},
+		"/**": {
+			"/DCIM", "/DCIM/.hidden", "/DCIM/100", "/DCIM/100/b.HEIC", "/DCIM/100/c.MOV",
+			"/DCIM/100/x", "/DCIM/100/x/d.MOV", "/DCIM/100/x/e.jpg", "/DCIM/a.HEIC", "/DCIM/we{ird",
+			"/lnk", "/top.MOV",
+		},
 		"**/**/x/**/?.jpg":        {"DCIM/100/x/e.jpg"},
 		"{DCIM/100,DCIM}/[a-b].*": {"DCIM/100/b.HEIC", "DCIM/a.HEIC"},
 		"DCIM/{100/{b,c}.*,a.*}":  {"DCIM/100/b.HEIC", "DCIM/100/c.MOV", "DCIM/a.HEIC"},
@@ -127,7 +145,9 @@ func globPaths(c *Client, ctx context.Context, pattern string) ([]string, []Skip
 }
 
 func FuzzGlob(f *testing.F) {
-	for _, s := range []string{"DCIM/**/*.{HEIC,MOV}", "{a,{b,c}}", "[", `\`, "**/**", "{{{{{", "a,b}"} {
+	for _, s := range []string{
+		"DCIM/**/*.{HEIC,MOV}", "{a,{b,c}}", "[", `\`, "**/**", "{{{{{", "a,b}",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -245,11 +245,16 @@ const (
 )
 
 // kindNames are the values of st_ifmt.
-var kindNames = [...]string{"S_IFREG", "S_IFDIR", "S_IFLNK", "S_IFBLK", "S_IFCHR", "S_IFIFO", "S_IFSOCK"}
+var kindNames = [...]string{
+	"S_IFREG", "S_IFDIR", "S_IFLNK", "S_IFBLK", "S_IFCHR", "S_IFIFO", "S_IFSOCK",
+}
 
 // String names the kind: "file", "directory", "symlink" ...
 func (k Kind) String() string {
-	names := [...]string{"file", "directory", "symlink", "block device", "character device", "fifo", "socket", "unknown"}
+	names := [...]string{
+		"file", "directory", "symlink", "block device", "character device", "fifo", "socket",
+		"unknown",
+	}
 	if k < 0 || int(k) >= len(names) {
 		return "Kind(" + strconv.Itoa(int(k)) + ")"
 	}

@@ -87,7 +87,9 @@ type AppFilter struct {
 }
 
 // AllApps chooses all apps.
-var AllApps = AppFilter{AppClips: true, Removable: true, Hidden: true, Internal: true, Default: true}
+var AllApps = AppFilter{
+	AppClips: true, Removable: true, Hidden: true, Internal: true, Default: true,
+}
 
 // Keys of the filter. Since iOS 26 a device insists on the last three; before it
 // does not look at them.
@@ -143,7 +145,9 @@ func (a *Apps) StreamList(ctx context.Context, f AppFilter) ([]App, error) {
 }
 
 // streamed collects what a stream gives. Elements that cannot be decoded are passed over.
-func streamed[T any](ctx context.Context, c *Conn, feature string, input xpc.Dict, parse func(xpc.Dict) (T, error)) ([]T, error) {
+func streamed[T any](
+	ctx context.Context, c *Conn, feature string, input xpc.Dict, parse func(xpc.Dict) (T, error),
+) ([]T, error) {
 	list := []T{}
 	err := c.Stream(ctx, feature, input, func(elements []any) error {
 		for i := range elements {
@@ -186,8 +190,10 @@ func parseApp(d xpc.Dict) (App, error) {
 	text := func(key string) string { s, _ := d.String(key); return s }
 	flag := func(key string) bool { v, _ := d.Bool(key); return v }
 	a := App{
-		BundleID: text(keyBundleID), Name: text("name"), Version: text("version"), Build: text("bundleVersion"), Path: pathOf(text("path")),
-		Removable: flag("isRemovable"), FirstParty: flag("isFirstParty"), Developer: flag("isDeveloperApp"), Internal: flag("isInternal"),
+		BundleID: text(keyBundleID), Name: text("name"), Version: text("version"),
+		Build: text("bundleVersion"), Path: pathOf(text("path")),
+		Removable: flag("isRemovable"), FirstParty: flag("isFirstParty"),
+		Developer: flag("isDeveloperApp"), Internal: flag("isInternal"),
 		Hidden: flag("isHidden"), AppClip: flag("isAppClip"), Default: flag("isDefault"),
 		Container: pathOf(text("appDataContainerPath")), Raw: d,
 	}
@@ -300,7 +306,8 @@ type Signalled struct {
 // is fs.ErrNotExist.
 func (a *Apps) Signal(ctx context.Context, pid, signal int) (*Signalled, error) {
 	subject := strconv.Itoa(pid)
-	out, err := a.dict(ctx, featSignal, xpc.Dict{processInput(keyProcess, pid), {Key: keySignal, Value: int64(signal)}}, subject)
+	out, err := a.dict(ctx, featSignal,
+		xpc.Dict{processInput(keyProcess, pid), {Key: keySignal, Value: int64(signal)}}, subject)
 	if err != nil {
 		return nil, err
 	}
@@ -319,7 +326,9 @@ func (a *Apps) Signal(ctx context.Context, pid, signal int) (*Signalled, error) 
 
 // WarnMemory tells a process that memory is short.
 func (a *Apps) WarnMemory(ctx context.Context, pid int) error {
-	_, err := a.invoke(ctx, &Invocation{Feature: FeaturePrefix + featMemoryWarning, Input: xpc.Dict{processInput(keyProcess, pid)}}, strconv.Itoa(pid))
+	_, err := a.invoke(ctx, &Invocation{
+		Feature: FeaturePrefix + featMemoryWarning, Input: xpc.Dict{processInput(keyProcess, pid)},
+	}, strconv.Itoa(pid))
 	return err
 }
 
@@ -335,7 +344,9 @@ type Ending struct {
 // connection does nothing else. One that is not there is fs.ErrNotExist.
 func (a *Apps) AwaitEnd(ctx context.Context, pid int) (*Ending, error) {
 	subject := strconv.Itoa(pid)
-	i := &Invocation{Feature: FeaturePrefix + featMonitor, Input: xpc.Dict{processInput(keyProcessToken, pid)}}
+	i := &Invocation{
+		Feature: FeaturePrefix + featMonitor, Input: xpc.Dict{processInput(keyProcessToken, pid)},
+	}
 	v, err := a.exchange(ctx, i, subject, func(any) {})
 	if err != nil {
 		return nil, err
@@ -357,7 +368,10 @@ func (a *Apps) AwaitEnd(ctx context.Context, pid int) (*Ending, error) {
 // Uninstall removes an app and its data. One that is not there is fs.ErrNotExist,
 // one that came with iOS fs.ErrPermission.
 func (a *Apps) Uninstall(ctx context.Context, bundleID string) error {
-	i := &Invocation{Feature: FeaturePrefix + featUninstall, Input: xpc.Dict{{Key: keyBundleID, Value: bundleID}}}
+	i := &Invocation{
+		Feature: FeaturePrefix + featUninstall,
+		Input:   xpc.Dict{{Key: keyBundleID, Value: bundleID}},
+	}
 	_, err := a.invoke(ctx, i, bundleID)
 	return err
 }
@@ -365,7 +379,8 @@ func (a *Apps) Uninstall(ctx context.Context, bundleID string) error {
 // Roots describes the roots, replaced parts of the system, below a path. Devices
 // with a customer's iOS refuse it.
 func (a *Apps) Roots(ctx context.Context, below string) (xpc.Dict, error) {
-	return a.dict(ctx, featListRoots, xpc.Dict{{Key: "rootPoint", Value: xpc.Dict{{Key: keyRelative, Value: below}}}}, below)
+	return a.dict(ctx, featListRoots,
+		xpc.Dict{{Key: "rootPoint", Value: xpc.Dict{{Key: keyRelative, Value: below}}}}, below)
 }
 
 // RebootStyle says how much of the device starts anew.
@@ -391,7 +406,9 @@ func (a *Apps) Reboot(ctx context.Context, style RebootStyle) error {
 	}
 	wait, stop := context.WithTimeout(ctx, rebootTimeout)
 	defer stop()
-	i := &Invocation{Feature: FeaturePrefix + featReboot, Input: xpc.Dict{{Key: "rebootStyle", Value: xpc.Dict{{Key: string(style), Value: xpc.Dict{}}}}}}
+	i := &Invocation{Feature: FeaturePrefix + featReboot, Input: xpc.Dict{
+		{Key: "rebootStyle", Value: xpc.Dict{{Key: string(style), Value: xpc.Dict{}}}},
+	}}
 	_, err := a.call(wait, i)
 	if err == nil || errors.Is(err, net.ErrClosed) || wait.Err() != nil && ctx.Err() == nil {
 		return nil

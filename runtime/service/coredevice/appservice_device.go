@@ -122,8 +122,10 @@ func listProcesses(_ context.Context, s *session, in *input) (any, error) {
 
 // posix makes a refusal with a number of errno.
 func posix(code int64) *Error {
-	text := map[int64]string{posixEPERM: "Operation not permitted", posixENOENT: "No such file or directory", posixESRCH: "No such process",
-		posixEACCES: "Permission denied", posixEINVAL: "Invalid argument", posixEAGAIN: "Resource temporarily unavailable"}[code]
+	text := map[int64]string{posixEPERM: "Operation not permitted",
+		posixENOENT: "No such file or directory", posixESRCH: "No such process",
+		posixEACCES: "Permission denied", posixEINVAL: "Invalid argument",
+		posixEAGAIN: "Resource temporarily unavailable"}[code]
 	return refuse(DomainPOSIX, code, "The operation couldn’t be completed. "+text)
 }
 
@@ -159,7 +161,10 @@ func signal(_ context.Context, s *session, in *input) (any, error) {
 	if err := s.phone.Signal(pid, int(number)); err != nil {
 		return nil, refused(err, posixESRCH)
 	}
-	return xpc.Dict{{Key: keyProcess, Value: s.token(proc)}, {Key: keyTimestamp, Value: s.phone.Now().UTC()}, {Key: keySignal, Value: number}}, nil
+	return xpc.Dict{
+		{Key: keyProcess, Value: s.token(proc)}, {Key: keyTimestamp, Value: s.phone.Now().UTC()},
+		{Key: keySignal, Value: number},
+	}, nil
 }
 
 func warnMemory(_ context.Context, s *session, in *input) (any, error) {
@@ -189,7 +194,9 @@ func awaitEnd(ctx context.Context, s *session, in *input) (any, error) {
 		}
 		if e.Kind == phone.ProcessEnded && e.Process.PID == pid {
 			return xpc.Dict{{Key: keyProcessToken, Value: s.token(proc)},
-				{Key: keyEnding, Value: xpc.Dict{{Key: keySignal, Value: xpc.Dict{{Key: "_0", Value: int64(e.Signal)}}}}}}, nil
+				{Key: keyEnding, Value: xpc.Dict{
+					{Key: keySignal, Value: xpc.Dict{{Key: "_0", Value: int64(e.Signal)}}},
+				}}}, nil
 		}
 	}
 }
@@ -204,13 +211,16 @@ func uninstall(_ context.Context, s *session, in *input) (any, error) {
 	case err == nil:
 		return nil, nil
 	case errors.Is(err, fs.ErrNotExist):
-		why = refuse(DomainOSStatus, osStatusUnknownApp, "The application \""+clip(id)+"\" is not installed.")
+		why = refuse(DomainOSStatus, osStatusUnknownApp,
+			"The application \""+clip(id)+"\" is not installed.")
 	case errors.Is(err, fs.ErrPermission):
-		why = refuse(DomainPOSIX, posixEPERM, "Removing the application \""+clip(id)+"\" is not allowed.")
+		why = refuse(DomainPOSIX, posixEPERM,
+			"Removing the application \""+clip(id)+"\" is not allowed.")
 	default:
 		return nil, err
 	}
-	return nil, refuse(DomainAction, actionFailed, "Failed to uninstall the app on the device.", because(why))
+	return nil, refuse(DomainAction, actionFailed, "Failed to uninstall the app on the device.",
+		because(why))
 }
 
 // listRoots is for Apple's own builds of iOS.

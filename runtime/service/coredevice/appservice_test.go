@@ -36,7 +36,9 @@ func TestApps(t *testing.T) {
 					version, _ := attributes.String("CFBundleShortVersionString")
 					build, _ := attributes.String("CFBundleVersion")
 					if got.BundleID != want.BundleID() || got.Path != want.Path() || got.Version != version || got.Build != build || got.Name == "" ||
-						got.Removable != (want.Type() == phone.UserApp) || got.Developer != want.Developer() || got.Hidden != (want.Type() == phone.HiddenApp) {
+						got.Removable != (want.Type() == phone.UserApp) ||
+						got.Developer != want.Developer() ||
+						got.Hidden != (want.Type() == phone.HiddenApp) {
 						t.Errorf("app %+v, want %s", got, want.BundleID())
 					}
 					if got.Container != "" || got.Groups != nil {
@@ -48,7 +50,8 @@ func TestApps(t *testing.T) {
 					t.Errorf("ListOnce = %d apps, %v", len(once), err)
 				}
 				_, err = a.StreamList(ctx, AllApps)
-				if streams := profile == "ios26"; (err == nil) != streams || !streams && !errors.Is(err, errors.ErrUnsupported) {
+				if streams := profile == "ios26"; (err == nil) != streams ||
+					!streams && !errors.Is(err, errors.ErrUnsupported) {
 					t.Errorf("StreamList: %v", err)
 				}
 			})
@@ -65,10 +68,22 @@ func TestAppFilter(t *testing.T) {
 		}{
 			{AppFilter{}, (*phone.App).Developer},
 			{AppFilter{AppClips: true, Internal: true}, (*phone.App).Developer},
-			{AppFilter{Removable: true}, func(a *phone.App) bool { return a.Type() == phone.UserApp }},
-			{AppFilter{Default: true}, func(a *phone.App) bool { return a.Developer() || a.Type() == phone.SystemApp }},
-			{AppFilter{Hidden: true}, func(a *phone.App) bool { return a.Developer() || a.Type() == phone.HiddenApp }},
-			{AppFilter{Removable: true, Default: true, OnlyWithContainer: true}, (*phone.App).Developer},
+			{
+				AppFilter{Removable: true},
+				func(a *phone.App) bool { return a.Type() == phone.UserApp },
+			},
+			{
+				AppFilter{Default: true},
+				func(a *phone.App) bool { return a.Developer() || a.Type() == phone.SystemApp },
+			},
+			{
+				AppFilter{Hidden: true},
+				func(a *phone.App) bool { return a.Developer() || a.Type() == phone.HiddenApp },
+			},
+			{
+				AppFilter{Removable: true, Default: true, OnlyWithContainer: true},
+				(*phone.App).Developer,
+			},
 		} {
 			var want []string
 			for _, app := range r.phone.Apps() {
@@ -88,7 +103,8 @@ func TestAppFilter(t *testing.T) {
 		list, err := a.List(t.Context(), AppFilter{Containers: true, Groups: true})
 		for _, got := range list {
 			want, _ := r.phone.App(got.BundleID)
-			if got.Container != want.ContainerPath() || !slices.Equal(got.Groups, []string{"group." + got.BundleID}) {
+			if got.Container != want.ContainerPath() ||
+				!slices.Equal(got.Groups, []string{"group." + got.BundleID}) {
 				t.Errorf("app %+v", got)
 			}
 		}
@@ -109,7 +125,8 @@ func TestProcesses(t *testing.T) {
 		seen := map[int64]bool{}
 		for i, p := range list {
 			token := r.phone.AuditToken(want[i])
-			if p.PID != want[i].PID || p.Path != want[i].Path || p.Name() != want[i].Name || !slices.Equal(p.AuditToken, token[:]) || p.Version != int64(token[7]) {
+			if p.PID != want[i].PID || p.Path != want[i].Path || p.Name() != want[i].Name ||
+				!slices.Equal(p.AuditToken, token[:]) || p.Version != int64(token[7]) {
 				t.Errorf("process %+v, want %+v", p, want[i])
 			}
 			// What go-ios and idevice insist on.
@@ -138,7 +155,8 @@ func TestSignal(t *testing.T) {
 		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
 		r.check(err)
 		s, err := a.Signal(ctx, p.PID, phone.SIGSTOP)
-		if err != nil || s.Process.PID != p.PID || s.Process.Version != p.Version || s.Signal != phone.SIGSTOP || !s.Time.Equal(time.Now()) {
+		if err != nil || s.Process.PID != p.PID || s.Process.Version != p.Version ||
+			s.Signal != phone.SIGSTOP || !s.Time.Equal(time.Now()) {
 			t.Errorf("Signal = %+v, %v", s, err)
 		}
 		if got := r.phone.AppState(p.PID); got != phone.AppSuspended {
@@ -172,15 +190,20 @@ func TestLaunch(t *testing.T) {
 		}
 		front, _ := r.phone.FrontApp()
 		again, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
-		if err != nil || again.PID != first.PID || again.Version != first.Version || front.PID != first.PID {
+		if err != nil || again.PID != first.PID || again.Version != first.Version ||
+			front.PID != first.PID {
 			t.Errorf("Launch again = %+v, %v, front %d", again, err, front.PID)
 		}
-		anew, err := a.Launch(ctx, "com.example.shop", LaunchOptions{TerminateExisting: true, Suspended: true})
-		if err != nil || anew.PID == first.PID || anew.Version == first.Version || r.phone.AppState(anew.PID) != phone.AppSuspended {
+		anew, err := a.Launch(ctx, "com.example.shop",
+			LaunchOptions{TerminateExisting: true, Suspended: true})
+		if err != nil || anew.PID == first.PID || anew.Version == first.Version ||
+			r.phone.AppState(anew.PID) != phone.AppSuspended {
 			t.Errorf("Launch anew = %+v, %v", anew, err)
 		}
-		back, err := a.Launch(ctx, "com.example.reader", LaunchOptions{Background: true, Platform: plist.Dict{"__PayloadURL": "http://x"}})
-		if front, _ = r.phone.FrontApp(); err != nil || front.PID != anew.PID || r.phone.AppState(back.PID) != phone.AppBackground {
+		back, err := a.Launch(ctx, "com.example.reader",
+			LaunchOptions{Background: true, Platform: plist.Dict{"__PayloadURL": "http://x"}})
+		if front, _ = r.phone.FrontApp(); err != nil || front.PID != anew.PID ||
+			r.phone.AppState(back.PID) != phone.AppBackground {
 			t.Errorf("Launch in the background = %+v, %v, front %d", back, err, front.PID)
 		}
 		r.phone.SetPasscode(true)
@@ -198,7 +221,9 @@ func TestLaunch(t *testing.T) {
 func TestXcode(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		x := r.host(AppService)
-		m := &remotexpc.Message{Stream: 1, Message: xpc.Message{Flags: xpc.FlagsRequest, ID: 1, Body: xcode(t)}}
+		m := &remotexpc.Message{
+			Stream: 1, Message: xpc.Message{Flags: xpc.FlagsRequest, ID: 1, Body: xcode(t)},
+		}
 		for _, installed := range []bool{false, true} {
 			if installed {
 				_, err := r.phone.AddApp(phone.AppSpec{BundleID: "xxx.xxxxxxxxx.xxxxxxxx"})
@@ -208,7 +233,8 @@ func TestXcode(t *testing.T) {
 			reply, err := x.Receive(t.Context())
 			r.check(err)
 			if reply.Stream != 3 || reply.Flags != xpc.FlagsReply || reply.ID != 1 {
-				t.Errorf("reply on stream %d, flags %#x, id %d", reply.Stream, reply.Flags, reply.ID)
+				t.Errorf("reply on stream %d, flags %#x, id %d", reply.Stream, reply.Flags,
+					reply.ID)
 			}
 			pid, _ := reply.Body.Path(keyOutput, keyProcessToken, keyPID)
 			_, refused := reply.Body.Get(keyError)
@@ -225,7 +251,10 @@ func TestSpawn(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		a := r.apps()
-		for file, want := range map[string]error{"/usr/bin/nothere": fs.ErrNotExist, "relative": fs.ErrNotExist, "/usr/libexec": fs.ErrPermission, "/kernel": fs.ErrPermission} {
+		for file, want := range map[string]error{
+			"/usr/bin/nothere": fs.ErrNotExist, "relative": fs.ErrNotExist,
+			"/usr/libexec": fs.ErrPermission, "/kernel": fs.ErrPermission,
+		} {
 			if p, err := a.Spawn(ctx, file, LaunchOptions{}); !errors.Is(err, want) || p != nil {
 				t.Errorf("Spawn(%q) = %v, %v, want %v", file, p, err, want)
 			}
@@ -233,7 +262,8 @@ func TestSpawn(t *testing.T) {
 		term, err := OpenTerminal(ctx, r)
 		r.check(err)
 		defer term.Close()
-		p, err := a.Spawn(ctx, "/usr/libexec/timed", LaunchOptions{Args: []string{"-v"}, Terminal: term})
+		p, err := a.Spawn(ctx, "/usr/libexec/timed",
+			LaunchOptions{Args: []string{"-v"}, Terminal: term})
 		proc, ok := r.phone.Process(p.PID)
 		if err != nil || !ok || p.Path != "/usr/libexec/timed" || proc.User != "mobile" {
 			t.Fatalf("Spawn = %+v, %v, process %+v", p, err, proc)
@@ -265,7 +295,8 @@ func TestAwaitEnd(t *testing.T) {
 			t.Error(err)
 		}
 		e := <-ended
-		if e == nil || e.Process.PID != p.PID || e.Process.Version != p.Version || e.Signal != phone.SIGTERM {
+		if e == nil || e.Process.PID != p.PID || e.Process.Version != p.Version ||
+			e.Signal != phone.SIGTERM {
 			t.Errorf("AwaitEnd = %+v", e)
 		}
 		// One that is given up leaves the connection usable, the device's side
@@ -282,9 +313,14 @@ func TestAwaitEnd(t *testing.T) {
 		}
 		// A host may want more than can wait.
 		x := r.host(AppService)
-		i := &Invocation{Feature: FeaturePrefix + featMonitor, Input: xpc.Dict{processInput(keyProcessToken, p.PID)}}
+		i := &Invocation{
+			Feature: FeaturePrefix + featMonitor,
+			Input:   xpc.Dict{processInput(keyProcessToken, p.PID)},
+		}
 		for range maxWaiting {
-			r.check(x.Write(ctx, &remotexpc.Message{Stream: 1, Message: xpc.Message{Flags: xpc.FlagsRequest, ID: 1, Body: i.Encode()}}))
+			r.check(x.Write(ctx, &remotexpc.Message{
+				Stream: 1, Message: xpc.Message{Flags: xpc.FlagsRequest, ID: 1, Body: i.Encode()},
+			}))
 		}
 		synctest.Wait()
 		reply, err := x.Call(ctx, i.Encode())
@@ -339,7 +375,9 @@ func TestReboot(t *testing.T) {
 			restarts := make(chan phone.PowerAction, 2)
 			r.phone.OnPower(func(a phone.PowerAction) { restarts <- a })
 			x := r.host(AppService)
-			i := &Invocation{Feature: FeaturePrefix + featReboot, Input: xpc.Dict{{Key: "rebootStyle", Value: xpc.Dict{{Key: "full", Value: xpc.Dict{}}}}}}
+			i := &Invocation{Feature: FeaturePrefix + featReboot, Input: xpc.Dict{
+				{Key: "rebootStyle", Value: xpc.Dict{{Key: "full", Value: xpc.Dict{}}}},
+			}}
 			r.check(x.Send(t.Context(), i.Encode()))
 			if m, err := x.Receive(t.Context()); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("got %+v, %v", m, err)
@@ -402,7 +440,8 @@ func TestStreams(t *testing.T) {
 			_ = c.Send(ctx, encodeFailure("", refuse(DomainAction, actionFailed, "no more")))
 		}
 		a := streamer(t, func(c *remotexpc.Conn, m *remotexpc.Message, channel xpc.UUID) {
-			_ = c.Reply(ctx, &remotexpc.Message{Message: xpc.Message{ID: 99}}, encodeFailure("", refuse("D", 1, "late")))
+			_ = c.Reply(ctx, &remotexpc.Message{Message: xpc.Message{ID: 99}},
+				encodeFailure("", refuse("D", 1, "late")))
 			_ = c.Reply(ctx, m, output(xpc.Dict{}))
 			say(c, &push{channel: xpc.UUID{9}, finished: true})
 			say(c, &push{channel: channel, elements: []any{token(1), token(2)}})
@@ -416,12 +455,14 @@ func TestStreams(t *testing.T) {
 			t.Errorf("StreamProcesses = %+v, %v", list, err)
 		}
 		// The device fails; the connection lives on.
-		if list, err := a.StreamProcesses(ctx); list != nil || err == nil || err.Error() != "coredevice: streamprocesslist: no more (CoreDevice.ActionError 3)" {
+		if list, err := a.StreamProcesses(ctx); list != nil || err == nil ||
+			err.Error() != "coredevice: streamprocesslist: no more (CoreDevice.ActionError 3)" {
 			t.Errorf("StreamProcesses = %v, %v", list, err)
 		}
 		// Nobody wants more: the connection ends, as the device would go on.
 		want := errors.New("enough")
-		if err := a.Stream(ctx, featStreamProcess, nil, func([]any) error { return want }); !errors.Is(err, want) {
+		if err := a.Stream(ctx, featStreamProcess, nil,
+			func([]any) error { return want }); !errors.Is(err, want) {
 			t.Errorf("Stream = %v", err)
 		}
 		<-a.Done()

@@ -81,7 +81,10 @@ func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, &Error{Op: "connect", Err: err}
 	}
-	return &Conn{x: x, log: o.Logger.With("layer", "coredevice"), device: newUUID().String(), turn: make(chan struct{}, 1)}, nil
+	return &Conn{
+		x: x, log: o.Logger.With("layer", "coredevice"), device: newUUID().String(),
+		turn: make(chan struct{}, 1),
+	}, nil
 }
 
 // Close ends the connection and every call on it.
@@ -121,7 +124,9 @@ func (c *Conn) Act(ctx context.Context, action string, input any) (any, error) {
 
 // InvokeAction is Invoke for a feature that wants the name of an action as well.
 func (c *Conn) InvokeAction(ctx context.Context, feature, action string, input any) (any, error) {
-	return c.invoke(ctx, &Invocation{Feature: full(FeaturePrefix, feature), Action: full(ActionPrefix, action), Input: input}, "")
+	return c.invoke(ctx, &Invocation{
+		Feature: full(FeaturePrefix, feature), Action: full(ActionPrefix, action), Input: input,
+	}, "")
 }
 
 // invoke makes one exchange; subject is for the error.
@@ -133,7 +138,9 @@ func (c *Conn) invoke(ctx context.Context, i *Invocation, subject string) (any, 
 
 // exchange is invoke without a deadline of its own. seen is called with the
 // output before the next invocation may begin.
-func (c *Conn) exchange(ctx context.Context, i *Invocation, subject string, seen func(any)) (any, error) {
+func (c *Conn) exchange(
+	ctx context.Context, i *Invocation, subject string, seen func(any),
+) (any, error) {
 	op := short(i.name())
 	if err := c.take(ctx); err != nil {
 		return nil, failed(op, subject, err)
@@ -170,7 +177,8 @@ func (c *Conn) take(ctx context.Context) error {
 
 // complete fills in what all invocations of the connection have.
 func (c *Conn) complete(i *Invocation) *Invocation {
-	i.Protocol, i.Version, i.Device, i.ID = protocolVersion, coreDeviceVersion, c.device, newUUID().String()
+	i.Protocol, i.Version, i.Device, i.ID = protocolVersion, coreDeviceVersion, c.device, newUUID().
+		String()
 	if i.Input == nil {
 		i.Input = xpc.Dict{}
 	}
@@ -178,8 +186,11 @@ func (c *Conn) complete(i *Invocation) *Invocation {
 }
 
 // dict is invoke for outputs that are dictionaries.
-func (c *Conn) dict(ctx context.Context, feature string, input xpc.Dict, subject string) (xpc.Dict, error) {
-	v, err := c.invoke(ctx, &Invocation{Feature: full(FeaturePrefix, feature), Input: input}, subject)
+func (c *Conn) dict(
+	ctx context.Context, feature string, input xpc.Dict, subject string,
+) (xpc.Dict, error) {
+	v, err := c.invoke(ctx, &Invocation{Feature: full(FeaturePrefix, feature), Input: input},
+		subject)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +204,9 @@ func (c *Conn) dict(ctx context.Context, feature string, input xpc.Dict, subject
 // Stream asks for a streaming feature and calls each with what it gives, in
 // pieces. A device goes on sending when nobody wants more: unless the stream
 // comes to its end, or the device refuses it, the connection is closed.
-func (c *Conn) Stream(ctx context.Context, feature string, input any, each func(elements []any) error) error {
+func (c *Conn) Stream(
+	ctx context.Context, feature string, input any, each func(elements []any) error,
+) error {
 	ctx, cancel := bounded(ctx, invokeTimeout)
 	defer cancel()
 	i := &Invocation{Feature: full(FeaturePrefix, feature)}
@@ -243,7 +256,9 @@ func (c *Conn) pass(i *Invocation, err error) {
 func (c *Conn) Malformed() uint64 { return c.malformed.Count() }
 
 // stream reports beside the error whether the device has nothing more to send.
-func (c *Conn) stream(ctx context.Context, i *Invocation, channel xpc.UUID, each func([]any) error) (over bool, err error) {
+func (c *Conn) stream(
+	ctx context.Context, i *Invocation, channel xpc.UUID, each func([]any) error,
+) (over bool, err error) {
 	c.x.Receiving(true) // ahead of the request, so that nothing of the answer is dropped
 	defer c.x.Receiving(false)
 	// Even numbers, as those of calls are odd.

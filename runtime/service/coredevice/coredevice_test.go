@@ -144,7 +144,8 @@ func TestConnect(t *testing.T) {
 			t.Errorf("there is a handler for AFC: %v", h)
 		}
 		_, err := Connect(t.Context(), r, service.Name{Remote: "com.apple.x"})
-		if !errors.Is(err, fs.ErrNotExist) || err.Error() != `coredevice: connect "com.apple.x": file does not exist` {
+		if !errors.Is(err, fs.ErrNotExist) ||
+			err.Error() != `coredevice: connect "com.apple.x": file does not exist` {
 			t.Errorf("Connect = %v", err)
 		}
 		// The host hangs up before the connection is up.
@@ -178,13 +179,16 @@ func TestInvoke(t *testing.T) {
 			t.Errorf("error %q, want %q", err, want)
 		}
 		var e *Error
-		if !errors.As(err, &e) || e.Op != "fetchappicons" || e.Domain != DomainAction || e.Code != 2 || e.Description == "" {
+		if !errors.As(err, &e) || e.Op != "fetchappicons" || e.Domain != DomainAction ||
+			e.Code != 2 || e.Description == "" {
 			t.Errorf("error %+v", e)
 		}
-		if _, err := a.Act(t.Context(), "getuserinterfacestyle", nil); !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := a.Act(t.Context(), "getuserinterfacestyle", nil); !errors.Is(err,
+			errors.ErrUnsupported) {
 			t.Errorf("Act = %v", err)
 		}
-		if _, err := a.InvokeAction(t.Context(), "capturescreenshot", "capturescreenshot", nil); !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := a.InvokeAction(t.Context(), "capturescreenshot", "capturescreenshot",
+			nil); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("InvokeAction = %v", err)
 		}
 	})
@@ -233,7 +237,8 @@ func TestTurns(t *testing.T) {
 		hold = make(chan struct{})
 		defer close(hold)
 		begin := time.Now()
-		if _, err := c.Invoke(t.Context(), "slow", nil); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != invokeTimeout {
+		if _, err := c.Invoke(t.Context(), "slow", nil); !errors.Is(err,
+			context.DeadlineExceeded) || time.Since(begin) != invokeTimeout {
 			t.Errorf("Invoke = %v after %v", err, time.Since(begin))
 		}
 		c.Close()
@@ -248,7 +253,8 @@ func TestLeaves(t *testing.T) {
 	bubble(t, "", func(t *testing.T, _ *rig) {
 		c := fake(t, func(*remotexpc.Conn, *remotexpc.Message) error { return net.ErrClosed })
 		_, err := c.Invoke(t.Context(), "x", nil)
-		if want := "coredevice: x: remotexpc: call: connection closed by peer"; !errors.Is(err, net.ErrClosed) || err.Error() != want {
+		if want := "coredevice: x: remotexpc: call: connection closed by peer"; !errors.Is(err,
+			net.ErrClosed) || err.Error() != want {
 			t.Errorf("error %q, want %q", err, want)
 		}
 		c = fake(t, func(*remotexpc.Conn, *remotexpc.Message) error { return net.ErrClosed })
@@ -265,7 +271,10 @@ func TestRefusals(t *testing.T) {
 		pids := func(n any) xpc.Dict { return xpc.Dict{{Key: keyPID, Value: n}} }
 		filter := AllApps.input()
 		launchInput := func(id string, options xpc.Dict) xpc.Dict {
-			return xpc.Dict{{Key: keySpecifier, Value: xpc.Dict{{Key: keyBundleID, Value: xpc.Dict{{Key: "_0", Value: id}}}}}, {Key: keyOptions, Value: options}}
+			return xpc.Dict{{
+				Key:   keySpecifier,
+				Value: xpc.Dict{{Key: keyBundleID, Value: xpc.Dict{{Key: "_0", Value: id}}}},
+			}, {Key: keyOptions, Value: options}}
 		}
 		for _, c := range []struct {
 			service service.Name
@@ -274,36 +283,169 @@ func TestRefusals(t *testing.T) {
 			want    string // domain, code and the innermost text
 			is      error
 		}{
-			{AppService, "nosuchthing", nil, "CoreDevice.ActionError 2 Action 'com.apple.coredevice.feature.nosuchthing' is not implemented.", errors.ErrUnsupported},
-			{AppService, "com.example.listapps", nil, "CoreDevice.ActionError 2 Action 'com.example.listapps' is not implemented.", errors.ErrUnsupported},
-			{AppService, featDeviceInfo, nil, "CoreDevice.ActionError 2 Action 'com.apple.coredevice.feature.getdeviceinfo' is not implemented.", errors.ErrUnsupported},
-			{AppService, featListApps, filter[:7], "NSCocoaErrorDomain 4865 Expected to find key includeContainerPaths.", fs.ErrInvalid},
-			{AppService, featListApps, xpc.Null{}, "NSCocoaErrorDomain 4865 Expected to find key includeAppClips.", fs.ErrInvalid},
-			{AppService, featStreamApps, filter, "NSCocoaErrorDomain 4865 Expected to find key streamProxy.", fs.ErrInvalid},
-			{AppService, featStreamApps, wrapStream(filter[1:], xpc.UUID{1}), "NSCocoaErrorDomain 4865 Expected to find key includeAppClips.", fs.ErrInvalid},
-			{AppService, featStreamProcess, xpc.Dict{{Key: keyActualInput, Value: xpc.Dict{}}, {Key: keyProxy, Value: xpc.Dict{}}}, "NSCocoaErrorDomain 4865 Expected to find key sideChannel.", fs.ErrInvalid},
-			{AppService, featLaunch, xpc.Dict{}, "NSCocoaErrorDomain 4865 Expected to find key applicationSpecifier.", fs.ErrInvalid},
-			{AppService, featLaunch, launchInput("com.x", xpc.Dict{{Key: keyArguments, Value: []any{true}}}), "NSCocoaErrorDomain 4864 Expected to decode Array<String> for key arguments.", fs.ErrInvalid},
-			{AppService, featLaunch, launchInput("com.x", xpc.Dict{{Key: keyEnvironment, Value: xpc.Dict{{Key: "A", Value: int64(1)}}}}), "NSCocoaErrorDomain 4864 Expected to decode Dictionary<String, String> for key environmentVariables.", fs.ErrInvalid},
-			{AppService, featLaunch, launchInput("com.x", xpc.Dict{{Key: keyPlatform, Value: []byte("x")}}), "NSCocoaErrorDomain 4864 Expected to decode property list for key platformSpecificOptions.", fs.ErrInvalid},
-			{AppService, featLaunch, launchInput("com.x", xpc.Dict{{Key: keyStopped, Value: "no"}}), "NSCocoaErrorDomain 4864 Expected to decode Bool for key startStopped.", fs.ErrInvalid},
-			{AppService, featLaunch, launchInput("com.example.nothere", xpc.Dict{}), `com.apple.dt.CoreDeviceError 10002 The operation couldn’t be completed. Application "com.example.nothere" is unknown to FrontBoard.`, fs.ErrNotExist},
-			{AppService, featSpawn, xpc.Dict{{Key: keyExecutableAt, Value: "/x"}}, "NSCocoaErrorDomain 4864 Expected to decode Dictionary for key executableItem.", fs.ErrInvalid},
-			{AppService, featSignal, xpc.Dict{{Key: keyProcess, Value: pids(int64(77777))}, {Key: keySignal, Value: int64(9)}}, "NSPOSIXErrorDomain 3 The operation couldn’t be completed. No such process", fs.ErrNotExist},
-			{AppService, featSignal, xpc.Dict{{Key: keyProcess, Value: pids(int64(1))}, {Key: keySignal, Value: int64(9)}}, "NSPOSIXErrorDomain 1 The operation couldn’t be completed. Operation not permitted", fs.ErrPermission},
-			{AppService, featSignal, xpc.Dict{{Key: keyProcess, Value: pids(int64(1))}, {Key: keySignal, Value: int64(32)}}, "NSPOSIXErrorDomain 22 The operation couldn’t be completed. Invalid argument", fs.ErrInvalid},
-			{AppService, featSignal, xpc.Dict{{Key: keyProcess, Value: pids(int64(1) << 40)}, {Key: keySignal, Value: int64(9)}}, "NSCocoaErrorDomain 4864 Expected to decode Int32 for key processIdentifier.", fs.ErrInvalid},
-			{AppService, featSignal, xpc.Dict{{Key: keyProcess, Value: xpc.Dict{}}}, "NSCocoaErrorDomain 4865 Expected to find key processIdentifier.", fs.ErrInvalid},
-			{AppService, featMemoryWarning, xpc.Dict{{Key: keyProcess, Value: pids(int64(77777))}}, "NSPOSIXErrorDomain 3 The operation couldn’t be completed. No such process", fs.ErrNotExist},
-			{AppService, featMonitor, xpc.Dict{{Key: keyProcessToken, Value: pids(int64(77777))}}, "NSPOSIXErrorDomain 3 The operation couldn’t be completed. No such process", fs.ErrNotExist},
-			{AppService, featUninstall, xpc.Dict{{Key: keyBundleID, Value: "com.example.nothere"}}, `CoreDevice.ActionError 3 The application "com.example.nothere" is not installed.`, fs.ErrNotExist},
-			{AppService, featUninstall, xpc.Dict{{Key: keyBundleID, Value: "com.apple.mobilesafari"}}, `CoreDevice.ActionError 3 Removing the application "com.apple.mobilesafari" is not allowed.`, fs.ErrPermission},
-			{AppService, featUninstall, nil, "NSCocoaErrorDomain 4865 Expected to find key bundleIdentifier.", fs.ErrInvalid},
-			{AppService, featListRoots, xpc.Dict{{Key: "rootPoint", Value: xpc.Dict{{Key: keyRelative, Value: "/"}}}}, "CoreDevice.ActionError 5 Roots are not available on this device.", fs.ErrPermission},
-			{AppService, featReboot, xpc.Dict{{Key: "rebootStyle", Value: xpc.Dict{{Key: "half", Value: xpc.Dict{}}}}}, "NSCocoaErrorDomain 4865 Expected to find key full.", fs.ErrInvalid},
-			{DeviceInfo, featGestalt, nil, "NSCocoaErrorDomain 4865 Expected to find key keys.", fs.ErrInvalid},
-			{DeviceInfo, featGestalt, xpc.Dict{{Key: keyKeys, Value: []any{"ProductType"}}}, "CoreDevice.ActionError 5 Querying MobileGestalt is not permitted on this device.", fs.ErrPermission},
-			{Diagnostics, featSysdiagnose, xpc.Dict{{Key: keyOptions, Value: xpc.Dict{}}}, "NSCocoaErrorDomain 4865 Expected to find key isDryRun.", fs.ErrInvalid},
+			{
+				AppService, "nosuchthing", nil,
+				"CoreDevice.ActionError 2 Action 'com.apple.coredevice.feature.nosuchthing' is not implemented.",
+				errors.ErrUnsupported,
+			},
+			{
+				AppService, "com.example.listapps", nil,
+				"CoreDevice.ActionError 2 Action 'com.example.listapps' is not implemented.",
+				errors.ErrUnsupported,
+			},
+			{
+				AppService, featDeviceInfo, nil,
+				"CoreDevice.ActionError 2 Action 'com.apple.coredevice.feature.getdeviceinfo' is not implemented.",
+				errors.ErrUnsupported,
+			},
+			{
+				AppService, featListApps, filter[:7],
+				"NSCocoaErrorDomain 4865 Expected to find key includeContainerPaths.",
+				fs.ErrInvalid,
+			},
+			{
+				AppService, featListApps, xpc.Null{},
+				"NSCocoaErrorDomain 4865 Expected to find key includeAppClips.", fs.ErrInvalid,
+			},
+			{
+				AppService, featStreamApps, filter,
+				"NSCocoaErrorDomain 4865 Expected to find key streamProxy.", fs.ErrInvalid,
+			},
+			{
+				AppService, featStreamApps, wrapStream(filter[1:], xpc.UUID{1}),
+				"NSCocoaErrorDomain 4865 Expected to find key includeAppClips.", fs.ErrInvalid,
+			},
+			{AppService, featStreamProcess, xpc.Dict{
+				{Key: keyActualInput, Value: xpc.Dict{}}, {Key: keyProxy, Value: xpc.Dict{}},
+			}, "NSCocoaErrorDomain 4865 Expected to find key sideChannel.", fs.ErrInvalid},
+			{
+				AppService, featLaunch, xpc.Dict{},
+				"NSCocoaErrorDomain 4865 Expected to find key applicationSpecifier.", fs.ErrInvalid,
+			},
+			{
+				AppService, featLaunch,
+				launchInput("com.x", xpc.Dict{{Key: keyArguments, Value: []any{true}}}),
+				"NSCocoaErrorDomain 4864 Expected to decode Array<String> for key arguments.",
+				fs.ErrInvalid,
+			},
+			{
+				AppService, featLaunch,
+				launchInput("com.x",
+					xpc.Dict{{Key: keyEnvironment, Value: xpc.Dict{{Key: "A", Value: int64(1)}}}}),
+				"NSCocoaErrorDomain 4864 Expected to decode Dictionary<String, String> for key environmentVariables.",
+				fs.ErrInvalid,
+			},
+			{
+				AppService, featLaunch,
+				launchInput("com.x", xpc.Dict{{Key: keyPlatform, Value: []byte("x")}}),
+				"NSCocoaErrorDomain 4864 Expected to decode property list for key platformSpecificOptions.",
+				fs.ErrInvalid,
+			},
+			{
+				AppService, featLaunch,
+				launchInput("com.x", xpc.Dict{{Key: keyStopped, Value: "no"}}),
+				"NSCocoaErrorDomain 4864 Expected to decode Bool for key startStopped.",
+				fs.ErrInvalid,
+			},
+			{
+				AppService, featLaunch, launchInput("com.example.nothere", xpc.Dict{}),
+				`com.apple.dt.CoreDeviceError 10002 The operation couldn’t be completed. Application "com.example.nothere" is unknown to FrontBoard.`,
+				fs.ErrNotExist,
+			},
+			{
+				AppService, featSpawn, xpc.Dict{{Key: keyExecutableAt, Value: "/x"}},
+				"NSCocoaErrorDomain 4864 Expected to decode Dictionary for key executableItem.",
+				fs.ErrInvalid,
+			},
+			{
+				AppService, featSignal,
+				xpc.Dict{
+					{Key: keyProcess, Value: pids(int64(77777))}, {Key: keySignal, Value: int64(9)},
+				},
+				"NSPOSIXErrorDomain 3 The operation couldn’t be completed. No such process",
+				fs.ErrNotExist,
+			},
+			{
+				AppService, featSignal,
+				xpc.Dict{
+					{Key: keyProcess, Value: pids(int64(1))}, {Key: keySignal, Value: int64(9)},
+				},
+				"NSPOSIXErrorDomain 1 The operation couldn’t be completed. Operation not permitted",
+				fs.ErrPermission,
+			},
+			{
+				AppService, featSignal,
+				xpc.Dict{
+					{Key: keyProcess, Value: pids(int64(1))}, {Key: keySignal, Value: int64(32)},
+				},
+				"NSPOSIXErrorDomain 22 The operation couldn’t be completed. Invalid argument",
+				fs.ErrInvalid,
+			},
+			{
+				AppService, featSignal,
+				xpc.Dict{
+					{Key: keyProcess, Value: pids(int64(1) << 40)},
+					{Key: keySignal, Value: int64(9)},
+				},
+				"NSCocoaErrorDomain 4864 Expected to decode Int32 for key processIdentifier.",
+				fs.ErrInvalid,
+			},
+			{
+				AppService, featSignal, xpc.Dict{{Key: keyProcess, Value: xpc.Dict{}}},
+				"NSCocoaErrorDomain 4865 Expected to find key processIdentifier.", fs.ErrInvalid,
+			},
+			{
+				AppService, featMemoryWarning,
+				xpc.Dict{{Key: keyProcess, Value: pids(int64(77777))}},
+				"NSPOSIXErrorDomain 3 The operation couldn’t be completed. No such process",
+				fs.ErrNotExist,
+			},
+			{
+				AppService, featMonitor,
+				xpc.Dict{{Key: keyProcessToken, Value: pids(int64(77777))}},
+				"NSPOSIXErrorDomain 3 The operation couldn’t be completed. No such process",
+				fs.ErrNotExist,
+			},
+			{
+				AppService, featUninstall,
+				xpc.Dict{{Key: keyBundleID, Value: "com.example.nothere"}},
+				`CoreDevice.ActionError 3 The application "com.example.nothere" is not installed.`,
+				fs.ErrNotExist,
+			},
+			{
+				AppService, featUninstall,
+				xpc.Dict{{Key: keyBundleID, Value: "com.apple.mobilesafari"}},
+				`CoreDevice.ActionError 3 Removing the application "com.apple.mobilesafari" is not allowed.`,
+				fs.ErrPermission,
+			},
+			{
+				AppService, featUninstall, nil,
+				"NSCocoaErrorDomain 4865 Expected to find key bundleIdentifier.", fs.ErrInvalid,
+			},
+			{
+				AppService, featListRoots,
+				xpc.Dict{{Key: "rootPoint", Value: xpc.Dict{{Key: keyRelative, Value: "/"}}}},
+				"CoreDevice.ActionError 5 Roots are not available on this device.",
+				fs.ErrPermission,
+			},
+			{
+				AppService, featReboot,
+				xpc.Dict{{Key: "rebootStyle", Value: xpc.Dict{{Key: "half", Value: xpc.Dict{}}}}},
+				"NSCocoaErrorDomain 4865 Expected to find key full.", fs.ErrInvalid,
+			},
+			{
+				DeviceInfo, featGestalt, nil, "NSCocoaErrorDomain 4865 Expected to find key keys.",
+				fs.ErrInvalid,
+			},
+			{
+				DeviceInfo, featGestalt, xpc.Dict{{Key: keyKeys, Value: []any{"ProductType"}}},
+				"CoreDevice.ActionError 5 Querying MobileGestalt is not permitted on this device.",
+				fs.ErrPermission,
+			},
+			{
+				Diagnostics, featSysdiagnose, xpc.Dict{{Key: keyOptions, Value: xpc.Dict{}}},
+				"NSCocoaErrorDomain 4865 Expected to find key isDryRun.", fs.ErrInvalid,
+			},
 		} {
 			conn, err := Connect(t.Context(), r, c.service)
 			r.check(err)
@@ -321,7 +463,8 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%s(%v) refused with %q, want %q", c.feature, c.input, got, c.want)
 			}
 			// A refusal leaves the connection as it was.
-			if _, err := conn.Invoke(t.Context(), "again", nil); !errors.Is(err, errors.ErrUnsupported) {
+			if _, err := conn.Invoke(t.Context(), "again", nil); !errors.Is(err,
+				errors.ErrUnsupported) {
 				t.Errorf("%s: then %v", c.feature, err)
 			}
 			closeTwice(t, conn)
@@ -352,11 +495,14 @@ func TestFeatures(t *testing.T) {
 		count   int
 		streams bool
 	}{
-		{AppService, "17.5.1", 10, false}, {AppService, "18.5", 10, false}, {AppService, "26.0", 12, true}, {AppService, "27", 12, true},
-		{DeviceInfo, "17.0", 4, false}, {Diagnostics, "17.0", 1, false}, {OpenStdIOSocket, "26.1", 0, false},
+		{AppService, "17.5.1", 10, false}, {AppService, "18.5", 10, false},
+		{AppService, "26.0", 12, true}, {AppService, "27", 12, true},
+		{DeviceInfo, "17.0", 4, false}, {Diagnostics, "17.0", 1, false},
+		{OpenStdIOSocket, "26.1", 0, false},
 	} {
 		got := Features(c.n, c.version)
-		if len(got) != c.count || slices.Contains(got, FeaturePrefix+featStreamApps) != c.streams || !slices.IsSorted(got) {
+		if len(got) != c.count || slices.Contains(got, FeaturePrefix+featStreamApps) != c.streams ||
+			!slices.IsSorted(got) {
 			t.Errorf("Features(%s, %s) = %v", c.n, c.version, got)
 		}
 	}
@@ -367,26 +513,44 @@ func TestHostile(t *testing.T) {
 		ctx := t.Context()
 		app := xpc.Dict{{Key: keyBundleID, Value: "com.x"}}
 		for _, body := range []xpc.Dict{
-			{{Key: "x", Value: int64(1)}}, output("text"), output(int64(1)), output([]any{}), output(xpc.Null{}), output(xpc.Dict{}),
+			{{Key: "x", Value: int64(1)}}, output("text"), output(int64(1)), output([]any{}),
+			output(xpc.Null{}), output(xpc.Dict{}),
 			output([]any{"text"}), output([]any{app, xpc.Dict{}}),
-			output(xpc.Dict{{Key: keyProcessTokens, Value: []any{xpc.Dict{{Key: keyPID, Value: "1"}}}}, {Key: keyDisplays, Value: xpc.Dict{}},
-				{Key: keyProcessToken, Value: xpc.Dict{{Key: keyPID, Value: uint64(1) << 63}}}, {Key: keyPasscode, Value: int64(1)},
+			output(xpc.Dict{{
+				Key: keyProcessTokens, Value: []any{xpc.Dict{{Key: keyPID, Value: "1"}}},
+			}, {Key: keyDisplays, Value: xpc.Dict{}},
+				{Key: keyProcessToken, Value: xpc.Dict{{Key: keyPID, Value: uint64(1) << 63}}},
+				{Key: keyPasscode, Value: int64(1)},
 				{Key: keyTransfer, Value: xpc.Dict{{Key: keyLength, Value: uint64(1) << 62}}}}),
 		} {
 			c := replies(t, body)
 			elements, isList := body[0].Value.([]any)
-			if list, err := (&Apps{c}).ListOnce(ctx, AllApps); (err == nil) != (isList && len(elements) == 0) {
+			if list, err := (&Apps{c}).ListOnce(ctx, AllApps); (err == nil) != (isList &&
+				len(elements) == 0) {
 				t.Errorf("%v: apps %v, %v", body, list, err)
 			}
 			for name, call := range map[string]func() error{
 				"processes": func() error { _, err := (&Apps{c}).Processes(ctx); return err },
-				"launch":    func() error { _, err := (&Apps{c}).Launch(ctx, "com.x", LaunchOptions{}); return err },
-				"spawn":     func() error { _, err := (&Apps{c}).Spawn(ctx, "/x", LaunchOptions{}); return err },
-				"displays":  func() error { _, err := (&Info{c}).Displays(ctx); return err },
-				"lock":      func() error { _, err := (&Info{c}).LockState(ctx); return err },
-				"capture":   func() error { _, err := (&Diagnosis{c}).Sysdiagnose(ctx, SysdiagnoseOptions{}); return err },
+				"launch": func() error {
+					_, err := (&Apps{c}).Launch(ctx, "com.x",
+						LaunchOptions{})
+					return err
+				},
+				"spawn": func() error {
+					_, err := (&Apps{c}).Spawn(ctx, "/x",
+						LaunchOptions{})
+					return err
+				},
+				"displays": func() error { _, err := (&Info{c}).Displays(ctx); return err },
+				"lock":     func() error { _, err := (&Info{c}).LockState(ctx); return err },
+				"capture": func() error {
+					_, err := (&Diagnosis{c}).Sysdiagnose(ctx,
+						SysdiagnoseOptions{})
+					return err
+				},
 			} {
-				if err := call(); !errors.Is(err, ErrProtocol) || strings.Count(err.Error(), "coredevice: ") != 1 {
+				if err := call(); !errors.Is(err, ErrProtocol) ||
+					strings.Count(err.Error(), "coredevice: ") != 1 {
 					t.Errorf("%v: %s = %v", body, name, err)
 				}
 			}
@@ -400,28 +564,36 @@ func TestTolerant(t *testing.T) {
 		ctx := t.Context()
 		extra := xpc.Pair{Key: "new", Value: []any{true}}
 		token := xpc.Dict{{Key: keyPID, Value: uint64(7)}, extra}
-		c := replies(t, output(xpc.Dict{extra, {Key: keyProcessToken, Value: token}, {Key: keyProcess, Value: "7"}, {Key: keyPasscode, Value: true},
-			{Key: keyProcessTokens, Value: []any{token}}, {Key: keyDisplays, Value: []any{xpc.Dict{extra}}}, {Key: keyScale, Value: int64(3)}}))
+		c := replies(t, output(xpc.Dict{extra, {Key: keyProcessToken, Value: token},
+			{Key: keyProcess, Value: "7"}, {Key: keyPasscode, Value: true},
+			{Key: keyProcessTokens, Value: []any{token}},
+			{Key: keyDisplays, Value: []any{xpc.Dict{extra}}},
+			{Key: keyScale, Value: int64(3)}}))
 		p, err := (&Apps{c}).Launch(ctx, "com.x", LaunchOptions{})
 		if err != nil || p.PID != 7 || p.Path != "" || p.Name() != "" {
 			t.Errorf("Launch = %+v, %v", p, err)
 		}
-		if list, err := (&Apps{c}).Processes(ctx); err != nil || len(list) != 1 || !reflect.DeepEqual(list[0].Raw, token) {
+		if list, err := (&Apps{c}).Processes(ctx); err != nil || len(list) != 1 ||
+			!reflect.DeepEqual(list[0].Raw, token) {
 			t.Errorf("Processes = %+v, %v", list, err)
 		}
-		if s, err := (&Apps{c}).Signal(ctx, 7, 15); err != nil || s.Process.PID != 7 || s.Signal != 15 || !s.Time.IsZero() {
+		if s, err := (&Apps{c}).Signal(ctx, 7, 15); err != nil || s.Process.PID != 7 ||
+			s.Signal != 15 || !s.Time.IsZero() {
 			t.Errorf("Signal = %+v, %v", s, err)
 		}
-		if e, err := (&Apps{c}).AwaitEnd(ctx, 7); err != nil || e.Process.PID != 7 || e.Signal != 0 {
+		if e, err := (&Apps{c}).AwaitEnd(ctx, 7); err != nil || e.Process.PID != 7 ||
+			e.Signal != 0 {
 			t.Errorf("AwaitEnd = %+v, %v", e, err)
 		}
-		if d, err := (&Info{c}).Displays(ctx); err != nil || len(d.List) != 1 || d.List[0].Width != 0 {
+		if d, err := (&Info{c}).Displays(ctx); err != nil || len(d.List) != 1 ||
+			d.List[0].Width != 0 {
 			t.Errorf("Displays = %+v, %v", d, err)
 		}
 		if a, err := (&Info{c}).Attributes(ctx); err != nil || a.Name != "" || a.Raw == nil {
 			t.Errorf("Attributes = %+v, %v", a, err)
 		}
-		if s, err := (&Info{c}).LockState(ctx); err != nil || !s.PasscodeRequired || s.UnlockedSinceBoot {
+		if s, err := (&Info{c}).LockState(ctx); err != nil || !s.PasscodeRequired ||
+			s.UnlockedSinceBoot {
 			t.Errorf("LockState = %+v, %v", s, err)
 		}
 	})

@@ -148,7 +148,8 @@ func (d *Device) serve(ctx context.Context, c net.Conn, methods map[string]metho
 		MaxMessage: MaxRequest, Buffer: MaxRequest, Budget: d.Budget, Logger: log,
 	}, Handle: func(ctx context.Context, c *remotexpc.Conn) error {
 		ctx, cancel := context.WithCancel(ctx)
-		s := &session{dev: d, phone: d.Phone, conn: c, methods: methods, log: log.With("layer", "coredevice"), ctx: ctx,
+		s := &session{dev: d, phone: d.Phone, conn: c, methods: methods,
+			log: log.With("layer", "coredevice"), ctx: ctx,
 			waiting: make(chan struct{}, maxWaiting), files: make(chan struct{}, maxFiles)}
 		defer s.wg.Wait()
 		defer cancel()
@@ -158,7 +159,8 @@ func (d *Device) serve(ctx context.Context, c net.Conn, methods map[string]metho
 	}}
 	err := x.Serve(ctx, c)
 	if restart && ctx.Err() == nil {
-		log.Debug("power", "layer", "coredevice", "udid", d.Phone.UDID(), "action", phone.Restart.String())
+		log.Debug("power", "layer", "coredevice", "udid", d.Phone.UDID(), "action",
+			phone.Restart.String())
 		d.Phone.Power(phone.Restart)
 		return nil
 	}
@@ -190,11 +192,13 @@ func (s *session) run(ctx context.Context) error {
 func (s *session) answer(ctx context.Context, m *remotexpc.Message) error {
 	i, err := DecodeInvocation(m.Body)
 	if err != nil {
-		return s.reply(ctx, m, "", nil, refuse(DomainAction, actionFailed, "Value for key "+keyFeature+" not found"))
+		return s.reply(ctx, m, "", nil,
+			refuse(DomainAction, actionFailed, "Value for key "+keyFeature+" not found"))
 	}
 	found, ok := s.methods[strings.TrimPrefix(i.Feature, FeaturePrefix)]
 	if !ok || found.since > s.dev.version() || !strings.HasPrefix(i.Feature, FeaturePrefix) {
-		return s.reply(ctx, m, i.ID, nil, refuse(DomainAction, actionNotImplemented, "Action '"+clip(i.name())+"' is not implemented."))
+		return s.reply(ctx, m, i.ID, nil, refuse(DomainAction, actionNotImplemented,
+			"Action '"+clip(i.name())+"' is not implemented."))
 	}
 	body, _ := i.Input.(xpc.Dict)
 	in := newInput(body)
@@ -205,7 +209,8 @@ func (s *session) answer(ctx context.Context, m *remotexpc.Message) error {
 		select {
 		case s.waiting <- struct{}{}:
 		default:
-			return s.reply(ctx, m, i.ID, nil, refuse(DomainAction, actionFailed, "Too many invocations are pending."))
+			return s.reply(ctx, m, i.ID, nil,
+				refuse(DomainAction, actionFailed, "Too many invocations are pending."))
 		}
 		s.wg.Go(func() {
 			defer func() { <-s.waiting }()
@@ -221,7 +226,9 @@ func (s *session) answer(ctx context.Context, m *remotexpc.Message) error {
 }
 
 // reply answers on stream 3, if the host wants that.
-func (s *session) reply(ctx context.Context, m *remotexpc.Message, id string, out any, err error) error {
+func (s *session) reply(
+	ctx context.Context, m *remotexpc.Message, id string, out any, err error,
+) error {
 	s.log.Debug("answered", "invocation", clip(id), "err", err)
 	if !m.WantsReply() {
 		return nil
@@ -242,7 +249,9 @@ func asRefusal(err error) *Error {
 
 // stream answers in pieces on stream 1. There is no reply on stream 3 unless the
 // invocation is refused.
-func (s *session) stream(ctx context.Context, m *remotexpc.Message, i *Invocation, in *input, found method) error {
+func (s *session) stream(
+	ctx context.Context, m *remotexpc.Message, i *Invocation, in *input, found method,
+) error {
 	channel, ok := in.sub(keyProxy).d.UUID(keyChannel)
 	actual := in.sub(keyActualInput)
 	if in.err() == nil && !ok {
@@ -256,7 +265,8 @@ func (s *session) stream(ctx context.Context, m *remotexpc.Message, i *Invocatio
 		return s.reply(ctx, m, i.ID, nil, err)
 	}
 	for batch := range slices.Chunk(elements, batchSize) {
-		if err := s.conn.Send(ctx, (&push{channel: channel, elements: batch}).encode()); err != nil {
+		if err := s.conn.Send(ctx,
+			(&push{channel: channel, elements: batch}).encode()); err != nil {
 			return err
 		}
 	}

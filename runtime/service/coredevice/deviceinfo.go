@@ -95,9 +95,12 @@ func (c *Info) Attributes(ctx context.Context) (*Attributes, error) {
 
 func parseAttributes(d xpc.Dict) *Attributes {
 	text := func(key string) string { s, _ := d.String(key); return s }
-	a := &Attributes{Name: text(keyName), OSVersion: text(keyOSVersion), Build: text(keyOSBuild), ProductType: text(keyProductType),
-		MarketingName: text(keyMarketing), HardwareModel: text(keyHardware), DeviceType: text(keyDeviceType), UDID: text(keyUDID),
-		SerialNumber: text(keySerial), BootState: text(keyBootState), DeveloperMode: text(keyDeveloperMode) == "enabled", Raw: d}
+	a := &Attributes{Name: text(keyName), OSVersion: text(keyOSVersion), Build: text(keyOSBuild),
+		ProductType:   text(keyProductType),
+		MarketingName: text(keyMarketing), HardwareModel: text(keyHardware),
+		DeviceType: text(keyDeviceType), UDID: text(keyUDID),
+		SerialNumber: text(keySerial), BootState: text(keyBootState),
+		DeveloperMode: text(keyDeveloperMode) == "enabled", Raw: d}
 	a.ECID, _ = d.Uint(keyECID)
 	a.Capacity, _ = d.Uint(keyCapacity)
 	cpu, _ := d.Dict(keyCPU)

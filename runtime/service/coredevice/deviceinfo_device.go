@@ -23,13 +23,20 @@ func deviceInfo(_ context.Context, s *session, _ *input) (any, error) {
 	}
 	d := xpc.Dict{
 		{Key: keyBootState, Value: "booted"}, // who answers has booted
-		{Key: keyCPU, Value: xpc.Dict{{Key: "name", Value: known["CPUArchitecture"]}, {Key: "subType", Value: int64(hardware.CPUSubtype)}, {Key: "type", Value: int64(hardware.CPUType)}}},
+		{Key: keyCPU, Value: xpc.Dict{
+			{Key: "name", Value: known["CPUArchitecture"]},
+			{Key: "subType", Value: int64(hardware.CPUSubtype)},
+			{Key: "type", Value: int64(hardware.CPUType)},
+		}},
 		{Key: keyDeveloperMode, Value: mode},
 	}
 	for key, v := range map[string]any{
-		keyName: p.Name(), keyOSVersion: p.ProductVersion(), keyOSBuild: p.BuildVersion(), keyProductType: p.ProductType(),
-		keyMarketing: known["MarketingNameString"], keyHardware: known["HWModelStr"], keyDeviceType: known["DeviceClass"],
-		keyUDID: p.UDID(), keySerial: known["SerialNumber"], keyECID: unsigned(known["UniqueChipID"]),
+		keyName: p.Name(), keyOSVersion: p.ProductVersion(), keyOSBuild: p.BuildVersion(),
+		keyProductType: p.ProductType(),
+		keyMarketing:   known["MarketingNameString"], keyHardware: known["HWModelStr"],
+		keyDeviceType: known["DeviceClass"],
+		keyUDID:       p.UDID(), keySerial: known["SerialNumber"],
+		keyECID:     unsigned(known["UniqueChipID"]),
 		keyCapacity: unsigned(disk["TotalDiskCapacity"]),
 	} {
 		d.Set(key, v)
@@ -70,7 +77,10 @@ func displayInfo(_ context.Context, s *session, _ *input) (any, error) {
 	return xpc.Dict{
 		{Key: keyBacklight, Value: backlight},
 		{Key: keyDisplays, Value: list},
-		{Key: keyOrientation, Value: xpc.Dict{{Key: keyHeldNonFlat, Value: held}, {Key: keyHeld, Value: held}, {Key: keyFixed, Value: fixed}}},
+		{Key: keyOrientation, Value: xpc.Dict{
+			{Key: keyHeldNonFlat, Value: held}, {Key: keyHeld, Value: held},
+			{Key: keyFixed, Value: fixed},
+		}},
 	}, nil
 }
 
@@ -84,7 +94,8 @@ func gestalt(_ context.Context, s *session, in *input) (any, error) {
 		return nil, err
 	}
 	if s.phone.GestaltDeprecated() {
-		return nil, refuse(DomainAction, actionGated, "Querying MobileGestalt is not permitted on this device.")
+		return nil, refuse(DomainAction, actionGated,
+			"Querying MobileGestalt is not permitted on this device.")
 	}
 	if len(keys) == 0 {
 		return xpc.Dict{}, nil
@@ -121,5 +132,8 @@ func encodePlist(v any) (any, error) {
 }
 
 func lockState(_ context.Context, s *session, _ *input) (any, error) {
-	return xpc.Dict{{Key: keyPasscode, Value: s.phone.Locked()}, {Key: keyUnlocked, Value: s.phone.UnlockedSinceBoot()}}, nil
+	return xpc.Dict{
+		{Key: keyPasscode, Value: s.phone.Locked()},
+		{Key: keyUnlocked, Value: s.phone.UnlockedSinceBoot()},
+	}, nil
 }

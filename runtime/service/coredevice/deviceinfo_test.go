@@ -23,10 +23,17 @@ func TestAttributes(t *testing.T) {
 		r.check(err)
 		value := func(key string) any { v, _ := r.phone.Value("", key); return v }
 		for name, pair := range map[string][2]any{
-			"name": {got.Name, r.phone.Name()}, "version": {got.OSVersion, "17.5.1"}, "build": {got.Build, value("BuildVersion")},
-			"type": {got.ProductType, value("ProductType")}, "hardware": {got.HardwareModel, value("HardwareModel")}, "class": {got.DeviceType, value("DeviceClass")},
-			"udid": {got.UDID, value("UniqueDeviceID")}, "serial": {got.SerialNumber, value("SerialNumber")}, "cpu": {got.CPU, value("CPUArchitecture")},
-			"marketing": {got.MarketingName, "iPhone 14 Pro"}, "boot": {got.BootState, "booted"}, "mode": {got.DeveloperMode, r.phone.DeveloperMode()},
+			"name": {
+				got.Name, r.phone.Name(),
+			}, "version": {got.OSVersion, "17.5.1"}, "build": {got.Build, value("BuildVersion")},
+			"type": {got.ProductType, value("ProductType")}, "hardware": {
+				got.HardwareModel, value("HardwareModel"),
+			}, "class": {got.DeviceType, value("DeviceClass")},
+			"udid":      {got.UDID, value("UniqueDeviceID")},
+			"serial":    {got.SerialNumber, value("SerialNumber")},
+			"cpu":       {got.CPU, value("CPUArchitecture")},
+			"marketing": {got.MarketingName, "iPhone 14 Pro"}, "boot": {got.BootState, "booted"},
+			"mode": {got.DeveloperMode, r.phone.DeveloperMode()},
 		} {
 			if pair[0] != pair[1] {
 				t.Errorf("%s is %v, want %v", name, pair[0], pair[1])
@@ -53,7 +60,9 @@ func TestDisplays(t *testing.T) {
 			t.Fatalf("displays %+v", d)
 		}
 		s := d.List[0]
-		if !s.Primary || s.Width != float64(width) || s.Height != float64(height) || s.ModeWidth != s.Width || s.ModeHeight != s.Height || s.Scale != 3 ||
+		if !s.Primary || s.Width != float64(width) || s.Height != float64(
+			height,
+		) || s.ModeWidth != s.Width || s.ModeHeight != s.Height || s.Scale != 3 ||
 			s.ID != 1 || s.Name != "LCD" || s.UniqueID == "" {
 			t.Errorf("display %+v", s)
 		}
@@ -94,7 +103,8 @@ func TestLockState(t *testing.T) {
 func TestGestalt(t *testing.T) {
 	bubble(t, "ios16", func(t *testing.T, r *rig) {
 		c := r.info()
-		d, err := c.Gestalt(t.Context(), "ProductType", "DiskUsage", "SupportedDeviceFamilies", "main-screen-scale", "nothing")
+		d, err := c.Gestalt(t.Context(), "ProductType", "DiskUsage", "SupportedDeviceFamilies",
+			"main-screen-scale", "nothing")
 		r.check(err)
 		if s, _ := d.String("ProductType"); s != r.phone.ProductType() || len(d) != 4 {
 			t.Errorf("Gestalt = %v", d)
@@ -119,7 +129,8 @@ func TestGestalt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = gestalt(t.Context(), &session{phone: p}, newInput(xpc.Dict{{Key: keyKeys, Value: []any{"ProductType"}}}))
+	_, err = gestalt(t.Context(), &session{phone: p},
+		newInput(xpc.Dict{{Key: keyKeys, Value: []any{"ProductType"}}}))
 	if !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("gestalt = %v", err)
 	}

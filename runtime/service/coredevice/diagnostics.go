@@ -77,9 +77,14 @@ func (d *Diagnosis) Sysdiagnose(ctx context.Context, o SysdiagnoseOptions) (*Sys
 	ctx, cancel := bounded(ctx, captureTimeout)
 	defer cancel()
 	s := &Sysdiagnose{conn: d.Conn}
-	input := xpc.Dict{{Key: keyOptions, Value: xpc.Dict{{Key: keyFullLogs, Value: !o.WithoutLogs}}}, {Key: keyDryRun, Value: o.DryRun}}
+	input := xpc.Dict{
+		{Key: keyOptions, Value: xpc.Dict{{Key: keyFullLogs, Value: !o.WithoutLogs}}},
+		{Key: keyDryRun, Value: o.DryRun},
+	}
 	var size uint64
-	_, err := d.exchange(ctx, &Invocation{Feature: FeaturePrefix + featSysdiagnose, Input: input}, "", func(v any) {
+	_, err := d.exchange(ctx, &Invocation{
+		Feature: FeaturePrefix + featSysdiagnose, Input: input,
+	}, "", func(v any) {
 		out, _ := v.(xpc.Dict)
 		s.Name, _ = out.String(keyFilename)
 		transfer, ok := out.Dict(keyTransfer)
@@ -93,7 +98,8 @@ func (d *Diagnosis) Sysdiagnose(ctx context.Context, o SysdiagnoseOptions) (*Sys
 	case err != nil:
 		return nil, err
 	case size > maxFile:
-		return nil, failed(featSysdiagnose, "", fmt.Errorf("%w: file of %d bytes", ErrProtocol, size))
+		return nil, failed(featSysdiagnose, "",
+			fmt.Errorf("%w: file of %d bytes", ErrProtocol, size))
 	case size == 0 && !o.DryRun:
 		return nil, failed(featSysdiagnose, "", fmt.Errorf("%w: no file", ErrProtocol))
 	}

@@ -73,7 +73,8 @@ func TestSysdiagnose(t *testing.T) {
 			s, err := d.Sysdiagnose(ctx, SysdiagnoseOptions{WithoutLogs: !logs})
 			r.check(err)
 			var b bytes.Buffer
-			if n, err := s.Copy(ctx, &b); n != s.Size || err != nil || n == 0 || int64(b.Len()) != n {
+			if n, err := s.Copy(ctx, &b); n != s.Size || err != nil || n == 0 ||
+				int64(b.Len()) != n {
 				t.Fatalf("Copy = %d, %v, want %d", n, err, s.Size)
 			}
 			files, dir := unpack(t, b.Bytes()), strings.TrimSuffix(s.Name, ".tar.gz")
@@ -168,7 +169,10 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 func TestFileOrder(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		x := r.host(Diagnostics)
-		i := &Invocation{Feature: FeaturePrefix + featSysdiagnose, Input: xpc.Dict{{Key: keyOptions, Value: xpc.Dict{{Key: keyFullLogs, Value: true}}}, {Key: keyDryRun, Value: false}}}
+		i := &Invocation{Feature: FeaturePrefix + featSysdiagnose, Input: xpc.Dict{
+			{Key: keyOptions, Value: xpc.Dict{{Key: keyFullLogs, Value: true}}},
+			{Key: keyDryRun, Value: false},
+		}}
 		reply, err := x.Call(t.Context(), i.Encode())
 		r.check(err)
 		length, _ := reply.Path(keyOutput, keyTransfer, keyLength)
@@ -190,7 +194,10 @@ func TestCaptureTime(t *testing.T) {
 	bubble(t, "", func(t *testing.T, _ *rig) {
 		c := fake(t, func(c *remotexpc.Conn, m *remotexpc.Message) error {
 			time.Sleep(20 * time.Minute)
-			return c.Reply(context.Background(), m, output(xpc.Dict{{Key: keyFilename, Value: "../x"}, {Key: keyTransfer, Value: xpc.Dict{{Key: keyLength, Value: uint64(5)}}}}))
+			return c.Reply(context.Background(), m, output(xpc.Dict{
+				{Key: keyFilename, Value: "../x"},
+				{Key: keyTransfer, Value: xpc.Dict{{Key: keyLength, Value: uint64(5)}}},
+			}))
 		})
 		s, err := (&Diagnosis{c}).Sysdiagnose(t.Context(), SysdiagnoseOptions{})
 		if err != nil || s.Name != "x" || s.Size != 5 {

@@ -98,7 +98,9 @@ func (e *Error) Error() string {
 		if text != "" {
 			text += " "
 		}
-		b.WriteString(": " + text + "(" + clip(e.Domain) + " " + strconv.FormatInt(e.Code, 10) + ")")
+		b.WriteString(
+			": " + text + "(" + clip(e.Domain) + " " + strconv.FormatInt(e.Code, 10) + ")",
+		)
 		if inner := e.innermost(); inner != "" && inner != e.Description {
 			b.WriteString(": " + clip(inner))
 		}
@@ -173,11 +175,14 @@ func meaning(domain string, code int64) error {
 		return errors.ErrUnsupported
 	case known{DomainCoreDevice, coreDeviceLocked}, known{domainOpenApp, openLocked}:
 		return ErrLocked
-	case known{domainOpenApp, openUnknown}, known{DomainPOSIX, posixENOENT}, known{DomainPOSIX, posixESRCH}, known{DomainOSStatus, osStatusUnknownApp}:
+	case known{domainOpenApp, openUnknown}, known{DomainPOSIX, posixENOENT},
+		known{DomainPOSIX, posixESRCH}, known{DomainOSStatus, osStatusUnknownApp}:
 		return fs.ErrNotExist
-	case known{DomainAction, actionGated}, known{DomainPOSIX, posixEPERM}, known{DomainPOSIX, posixEACCES}:
+	case known{DomainAction, actionGated}, known{DomainPOSIX, posixEPERM},
+		known{DomainPOSIX, posixEACCES}:
 		return fs.ErrPermission
-	case known{DomainPOSIX, posixEINVAL}, known{DomainCocoa, cocoaWrongValue}, known{DomainCocoa, cocoaMissingValue}:
+	case known{DomainPOSIX, posixEINVAL}, known{DomainCocoa, cocoaWrongValue},
+		known{DomainCocoa, cocoaMissingValue}:
 		return fs.ErrInvalid
 	}
 	return nil
@@ -193,7 +198,10 @@ func refuse(domain string, code int64, description string, info ...xpc.Pair) *Er
 func because(e *Error) xpc.Pair { return xpc.Pair{Key: keyUnderlying, Value: e.encode()} }
 
 func (e *Error) encode() xpc.Dict {
-	return xpc.Dict{{Key: "code", Value: e.Code}, {Key: "domain", Value: e.Domain}, {Key: "userInfo", Value: e.Info}}
+	return xpc.Dict{
+		{Key: "code", Value: e.Code}, {Key: "domain", Value: e.Domain},
+		{Key: "userInfo", Value: e.Info},
+	}
 }
 
 // decodeError reads a refusal. One that says nothing is a refusal all the same.

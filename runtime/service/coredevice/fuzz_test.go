@@ -31,10 +31,17 @@ func addMessages(f *testing.F) {
 	}
 	for _, d := range []xpc.Dict{
 		output(xpc.Dict{}), output([]any{app}), output(app), output(process), output(int64(1)),
-		output(xpc.Dict{{Key: "processTokens", Value: []any{process}}, {Key: "processToken", Value: process}}),
-		output(xpc.Dict{{Key: keyDisplays, Value: []any{xpc.Dict{{Key: keyNativeSize, Value: []any{1.5, int64(2)}}}}}}),
-		(&push{channel: xpc.UUID{1}, elements: []any{app}}).encode(), (&push{channel: xpc.UUID{1}, finished: true}).encode(),
-		encodeFailure("x", refuse(DomainAction, actionFailed, "no", because(refuse(DomainAction, actionNotImplemented, "x")))),
+		output(xpc.Dict{
+			{Key: "processTokens", Value: []any{process}}, {Key: "processToken", Value: process},
+		}),
+		output(xpc.Dict{{
+			Key:   keyDisplays,
+			Value: []any{xpc.Dict{{Key: keyNativeSize, Value: []any{1.5, int64(2)}}}},
+		}}),
+		(&push{channel: xpc.UUID{1}, elements: []any{app}}).encode(),
+		(&push{channel: xpc.UUID{1}, finished: true}).encode(),
+		encodeFailure("x", refuse(DomainAction, actionFailed, "no",
+			because(refuse(DomainAction, actionNotImplemented, "x")))),
 		wrapStream(AllApps.input(), xpc.UUID{2}),
 		{processInput(keyProcess, 7), {Key: keySignal, Value: int64(9)}},
 	} {
@@ -92,19 +99,35 @@ func clientCalls() map[string]func(context.Context, *Conn) error {
 	}
 	return map[string]func(context.Context, *Conn) error{
 		"list": apps(
-			func(ctx context.Context, a *Apps) error { _, err := a.ListOnce(ctx, AllApps); return err },
+			func(ctx context.Context, a *Apps) error {
+				_, err := a.ListOnce(ctx,
+					AllApps)
+				return err
+			},
 		),
 		"stream": apps(
-			func(ctx context.Context, a *Apps) error { _, err := a.StreamList(ctx, AllApps); return err },
+			func(ctx context.Context, a *Apps) error {
+				_, err := a.StreamList(ctx,
+					AllApps)
+				return err
+			},
 		),
 		"processes": apps(
 			func(ctx context.Context, a *Apps) error { _, err := a.Processes(ctx); return err },
 		),
 		"launch": apps(
-			func(ctx context.Context, a *Apps) error { _, err := a.Launch(ctx, "x", LaunchOptions{}); return err },
+			func(ctx context.Context, a *Apps) error {
+				_, err := a.Launch(ctx, "x",
+					LaunchOptions{})
+				return err
+			},
 		),
 		"spawn": apps(
-			func(ctx context.Context, a *Apps) error { _, err := a.Spawn(ctx, "/x", LaunchOptions{}); return err },
+			func(ctx context.Context, a *Apps) error {
+				_, err := a.Spawn(ctx, "/x",
+					LaunchOptions{})
+				return err
+			},
 		),
 		"signal": apps(
 			func(ctx context.Context, a *Apps) error { _, err := a.Signal(ctx, 7, 9); return err },
@@ -184,7 +207,10 @@ func serveOnce(
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := (&Invocation{Feature: feature, Input: input, ID: "x", Protocol: protocolVersion, Version: coreDeviceVersion}).Encode()
+	request := (&Invocation{
+		Feature: feature, Input: input, ID: "x", Protocol: protocolVersion,
+		Version: coreDeviceVersion,
+	}).Encode()
 	err = x.Write(
 		ctx,
 		&remotexpc.Message{

@@ -28,16 +28,20 @@ func (in *input) err() error {
 func (in *input) fail(code int64, key, description, debug string) {
 	if *in.first == nil {
 		*in.first = refuse(DomainCocoa, code, description,
-			xpc.Pair{Key: keyDebug, Value: debug}, xpc.Pair{Key: "NSCodingPath", Value: append(slices.Clone(in.path), clip(key))})
+			xpc.Pair{Key: keyDebug, Value: debug},
+			xpc.Pair{Key: "NSCodingPath", Value: append(slices.Clone(in.path), clip(key))})
 	}
 }
 
 func (in *input) missing(key string) {
-	in.fail(cocoaMissingValue, key, "The data couldn’t be read because it is missing.", "Expected to find key "+key+".")
+	in.fail(cocoaMissingValue, key, "The data couldn’t be read because it is missing.",
+		"Expected to find key "+key+".")
 }
 
 func (in *input) wrong(key, want string) {
-	in.fail(cocoaWrongValue, key, "The data couldn’t be read because it isn’t in the correct format.", "Expected to decode "+want+" for key "+key+".")
+	in.fail(cocoaWrongValue, key,
+		"The data couldn’t be read because it isn’t in the correct format.",
+		"Expected to decode "+want+" for key "+key+".")
 }
 
 // absent reports whether a key is missing or null.
@@ -70,7 +74,10 @@ func (in *input) number(key string) int64 {
 
 // sub reads a nested dictionary.
 func (in *input) sub(key string) *input {
-	return &input{d: need(in, key, "Dictionary", in.d.Dict), path: append(slices.Clone(in.path), key), first: in.first}
+	return &input{
+		d: need(in, key, "Dictionary", in.d.Dict), path: append(slices.Clone(in.path), key),
+		first: in.first,
+	}
 }
 
 // option reads a flag that may be missing.

@@ -100,7 +100,10 @@ func (a *Apps) Launch(ctx context.Context, bundleID string, o LaunchOptions) (*P
 		return nil, failed(featLaunch, bundleID, err)
 	}
 	out, err := a.dict(ctx, featLaunch, xpc.Dict{
-		{Key: keySpecifier, Value: xpc.Dict{{Key: keyBundleID, Value: xpc.Dict{{Key: "_0", Value: bundleID}}}}},
+		{
+			Key:   keySpecifier,
+			Value: xpc.Dict{{Key: keyBundleID, Value: xpc.Dict{{Key: "_0", Value: bundleID}}}},
+		},
 		{Key: keyOptions, Value: options},
 		{Key: keyStandardIO, Value: standardIO},
 	}, bundleID)
@@ -118,7 +121,10 @@ func (a *Apps) Spawn(ctx context.Context, file string, o LaunchOptions) (*Proces
 		return nil, failed(featSpawn, file, err)
 	}
 	out, err := a.dict(ctx, featSpawn, xpc.Dict{
-		{Key: keyExecutableAt, Value: xpc.Dict{{Key: "url", Value: xpc.Dict{{Key: "_0", Value: xpc.Dict{{Key: keyRelative, Value: file}}}}}}},
+		{Key: keyExecutableAt, Value: xpc.Dict{{
+			Key:   "url",
+			Value: xpc.Dict{{Key: "_0", Value: xpc.Dict{{Key: keyRelative, Value: file}}}},
+		}}},
 		{Key: keyStandardIO, Value: standardIO},
 		{Key: keyOptions, Value: options},
 	}, file)

@@ -71,22 +71,30 @@ func launchRefusal(bundleID string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		code, word, why = openUnknown, "NotFound", "Application \""+id+"\" is unknown to FrontBoard"
-		advice = xpc.Dict{{Key: "NSLocalizedRecoverySuggestion", Value: "Provide a valid bundle identifier."}}
+		advice = xpc.Dict{
+			{Key: "NSLocalizedRecoverySuggestion", Value: "Provide a valid bundle identifier."},
+		}
 	case errors.Is(err, phone.ErrPasswordProtected):
-		code, word, why = openLocked, "Locked", "Unable to launch "+id+" because the device was not, or could not be, unlocked"
+		code, word, why = openLocked, "Locked", "Unable to launch "+id+
+			" because the device was not, or could not be, unlocked"
 	}
 	const errorWord = "BSErrorCodeDescription"
 	inner := refuse(domainOpenApp, code, "The operation couldn’t be completed. "+why+".",
 		xpc.Pair{Key: keyReason, Value: why}, xpc.Pair{Key: errorWord, Value: word})
 	denied := refuse(domainOpenService, openDenied, "The request to open \""+id+"\" failed.",
-		xpc.Pair{Key: keyReason, Value: "The request was denied by service delegate (SBMainWorkspace) for reason: " + word + " (\"" + why + "\")."},
+		xpc.Pair{Key: keyReason,
+			Value: "The request was denied by service delegate (SBMainWorkspace) for reason: " +
+				word + " (\"" + why + "\")."},
 		xpc.Pair{Key: errorWord, Value: "RequestDenied"}, because(inner))
 	info := append(xpc.Dict{{Key: "BundleIdentifier", Value: id}}, advice...)
-	return refuse(DomainCoreDevice, coreDeviceLaunchFailed, "The application failed to launch.", append(info, because(denied))...)
+	return refuse(DomainCoreDevice, coreDeviceLaunchFailed, "The application failed to launch.",
+		append(info, because(denied))...)
 }
 
 func spawn(_ context.Context, s *session, in *input) (any, error) {
-	spec := phone.SpawnSpec{Path: pathOf(in.sub(keyExecutableAt).sub("url").sub("_0").text(keyRelative))}
+	spec := phone.SpawnSpec{
+		Path: pathOf(in.sub(keyExecutableAt).sub("url").sub("_0").text(keyRelative)),
+	}
 	options := in.sub(keyOptions)
 	spec.Args, spec.Env = options.texts(keyArguments), options.dictionary(keyEnvironment)
 	spec.Suspended = options.option(keyStopped)

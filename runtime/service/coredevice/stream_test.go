@@ -40,11 +40,14 @@ func TestBadEvents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
-			token := func(pid int) []any { return []any{xpc.Dict{{Key: keyPID, Value: int64(pid)}}} }
+			token := func(pid int) []any {
+				return []any{xpc.Dict{{Key: keyPID, Value: int64(pid)}}}
+			}
 			a := streamer(t, func(c *remotexpc.Conn, _ *remotexpc.Message, id xpc.UUID) {
 				for _, d := range []xpc.Dict{
 					(&push{channel: id, elements: token(1)}).encode(), bad(id),
-					(&push{channel: id, elements: token(2)}).encode(), (&push{channel: id, finished: true}).encode(),
+					(&push{channel: id, elements: token(2)}).encode(),
+					(&push{channel: id, finished: true}).encode(),
 				} {
 					if err := c.Send(ctx, d); err != nil {
 						t.Error(err)

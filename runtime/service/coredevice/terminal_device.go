@@ -100,7 +100,8 @@ func (t *terminals) claim(p *phone.Phone, in *input) (*claim, error) {
 		if n == nil && in.err() == nil {
 			if n = t.byID[id]; n == nil || n.taken {
 				c.drop()
-				return nil, refuse(DomainAction, actionFailed, "There is no standard I/O socket with the identifier "+id.String()+".")
+				return nil, refuse(DomainAction, actionFailed,
+					"There is no standard I/O socket with the identifier "+id.String()+".")
 			}
 			n.taken = true
 			taken[id], c.ends[n] = n, &attachment{watch: p.WatchProcesses()}
@@ -108,7 +109,8 @@ func (t *terminals) claim(p *phone.Phone, in *input) (*claim, error) {
 		if n != nil && key == keyStandardIn {
 			c.ends[n].input = true
 		} else if n != nil {
-			c.ends[n].output = c.ends[n].output || key == keyStandardOut || ids.absent(keyStandardOut)
+			c.ends[n].output = c.ends[n].output || key == keyStandardOut ||
+				ids.absent(keyStandardOut)
 		}
 	}
 	if err := in.err(); err != nil {

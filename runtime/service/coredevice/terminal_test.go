@@ -64,11 +64,13 @@ func TestTerminal(t *testing.T) {
 		}
 		_, err = term.Write(ctx, []byte("early\nhalf a "))
 		r.check(err)
-		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{Args: []string{"-x"}, Env: map[string]string{"A": "b"}, Terminal: term})
+		p, err := a.Launch(ctx, "com.example.shop",
+			LaunchOptions{Args: []string{"-x"}, Env: map[string]string{"A": "b"}, Terminal: term})
 		r.check(err)
 		q, err := a.Launch(ctx, "com.example.reader", LaunchOptions{Terminal: other})
 		r.check(err)
-		wantText(t, term, "ShopDemo: launched with 1 arguments\nShopDemo: argument 1: -x\nShopDemo: environment A=b\nShopDemo: read early\n")
+		wantText(t, term,
+			"ShopDemo: launched with 1 arguments\nShopDemo: argument 1: -x\nShopDemo: environment A=b\nShopDemo: read early\n")
 		r.check(r.phone.Print(q.PID, "to the other\n"))
 		r.check(r.phone.Print(p.PID, "hello\n"))
 		wantText(t, term, "hello\n")
@@ -101,7 +103,8 @@ func TestTerminalTaken(t *testing.T) {
 		defer term.Close()
 		// A launch that fails leaves it free, and so does one of an app that
 		// runs already: that keeps what it has.
-		if _, err := a.Launch(ctx, "com.example.nothere", LaunchOptions{Terminal: term}); err == nil {
+		if _, err := a.Launch(ctx, "com.example.nothere",
+			LaunchOptions{Terminal: term}); err == nil {
 			t.Error("an app that is not there was launched")
 		}
 		notes, err := a.Launch(ctx, "com.example.notes", LaunchOptions{Terminal: term})
@@ -118,7 +121,8 @@ func TestTerminalTaken(t *testing.T) {
 		// It serves one app.
 		_, err = a.Launch(ctx, "com.example.reader", LaunchOptions{Terminal: term})
 		var e *Error
-		if !errors.As(err, &e) || e.Domain != DomainAction || !strings.Contains(e.Description, term.ID.String()) {
+		if !errors.As(err, &e) || e.Domain != DomainAction ||
+			!strings.Contains(e.Description, term.ID.String()) {
 			t.Errorf("Launch = %v", err)
 		}
 		if _, ok := r.phone.RunningApp("com.example.reader"); ok {
@@ -128,7 +132,8 @@ func TestTerminalTaken(t *testing.T) {
 		fresh, err := OpenTerminal(ctx, r)
 		r.check(err)
 		defer fresh.Close()
-		_, err = a.Launch(ctx, "com.example.shop", LaunchOptions{Terminal: fresh, TerminateExisting: true})
+		_, err = a.Launch(ctx, "com.example.shop",
+			LaunchOptions{Terminal: fresh, TerminateExisting: true})
 		r.check(err)
 		wantEnd(t, term)
 		wantText(t, fresh, "ShopDemo: launched with 0 arguments\n")
@@ -148,18 +153,25 @@ func TestTerminalApart(t *testing.T) {
 			defer terms[i].Close()
 		}
 		in := func(ids ...xpc.Pair) xpc.Dict {
-			return xpc.Dict{{Key: keySpecifier, Value: xpc.Dict{{Key: keyBundleID, Value: xpc.Dict{{Key: "_0", Value: "com.example.shop"}}}}},
-				{Key: keyOptions, Value: xpc.Dict{{Key: keyTerminate, Value: true}}}, {Key: keyStandardIO, Value: xpc.Dict(ids)}}
+			return xpc.Dict{{Key: keySpecifier, Value: xpc.Dict{
+				{Key: keyBundleID, Value: xpc.Dict{{Key: "_0", Value: "com.example.shop"}}},
+			}},
+				{Key: keyOptions, Value: xpc.Dict{{Key: keyTerminate, Value: true}}},
+				{Key: keyStandardIO, Value: xpc.Dict(ids)}}
 		}
 		for _, bad := range []any{"no uuid", int64(1), xpc.UUID{1}} {
-			_, err := a.Invoke(ctx, featLaunch, in(xpc.Pair{Key: keyStandardIn, Value: terms[0].ID}, xpc.Pair{Key: keyStandardOut, Value: bad}))
+			_, err := a.Invoke(ctx, featLaunch, in(xpc.Pair{Key: keyStandardIn, Value: terms[0].ID},
+				xpc.Pair{Key: keyStandardOut, Value: bad}))
 			if e := (*Error)(nil); !errors.As(err, &e) || e.Domain == "" {
 				t.Errorf("%v: %v", bad, err)
 			}
 		}
 		// Identifiers in text form count as well.
-		_, err := a.Invoke(ctx, featLaunch, in(xpc.Pair{Key: keyStandardIn, Value: terms[0].ID.String()},
-			xpc.Pair{Key: keyStandardOut, Value: terms[1].ID}, xpc.Pair{Key: keyStandardErr, Value: terms[2].ID}))
+		_, err := a.Invoke(ctx, featLaunch, in(xpc.Pair{
+			Key: keyStandardIn, Value: terms[0].ID.String(),
+		},
+			xpc.Pair{Key: keyStandardOut, Value: terms[1].ID},
+			xpc.Pair{Key: keyStandardErr, Value: terms[2].ID}))
 		r.check(err)
 		_, err = terms[1].Write(ctx, []byte("nobody reads this\n"))
 		r.check(err)
@@ -195,7 +207,8 @@ func TestTerminalHangUp(t *testing.T) {
 		if _, err := term.Read(ctx, make([]byte, 1)); err == nil || err == io.EOF {
 			t.Errorf("Read = %v", err)
 		}
-		if _, err := term.Write(ctx, []byte("x")); !errors.Is(err, io.ErrClosedPipe) && !errors.Is(err, net.ErrClosed) {
+		if _, err := term.Write(ctx, []byte("x")); !errors.Is(err, io.ErrClosedPipe) &&
+			!errors.Is(err, net.ErrClosed) {
 			t.Errorf("Write = %v", err)
 		}
 		// A host that types without end, into a terminal without an app.
@@ -206,7 +219,8 @@ func TestTerminalHangUp(t *testing.T) {
 		synctest.Wait() // all of it has come
 		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{Terminal: term})
 		r.check(err)
-		wantText(t, term, "ShopDemo: launched with 0 arguments\n"+strings.Repeat("ShopDemo: read "+strings.Repeat("x", maxLine)+"\n", maxTyped/maxLine))
+		wantText(t, term, "ShopDemo: launched with 0 arguments\n"+
+			strings.Repeat("ShopDemo: read "+strings.Repeat("x", maxLine)+"\n", maxTyped/maxLine))
 		// A host that does not hang up when the app ends.
 		_, err = a.Signal(ctx, p.PID, phone.SIGTERM)
 		r.check(err)
@@ -249,12 +263,14 @@ func TestNewTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Close()
-		if term, err := NewTerminal(t.Context(), c); term != nil || !errors.Is(err, io.ErrUnexpectedEOF) {
+		if term, err := NewTerminal(t.Context(), c); term != nil ||
+			!errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("NewTerminal = %v, %v", term, err)
 		}
 		c, d = link.Pipe()
 		defer d.Close()
-		if term, err := NewTerminal(t.Context(), c); term != nil || !errors.Is(err, context.DeadlineExceeded) {
+		if term, err := NewTerminal(t.Context(), c); term != nil ||
+			!errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("NewTerminal = %v, %v", term, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -62,19 +62,21 @@ const (
 
 // Keys of the envelope.
 const (
-	keyProtocol   = "CoreDevice.CoreDeviceDDIProtocolVersion" // int64
-	keyAction     = "CoreDevice.action"                       // {}
-	keyActionID   = "CoreDevice.actionIdentifier"             // string
-	keyVersion    = "CoreDevice.coreDeviceVersion"            // {components, originalComponentsCount, stringValue}
-	keyDevice     = "CoreDevice.deviceIdentifier"             // UUID as string, any
-	keyFeature    = "CoreDevice.featureIdentifier"            // string
-	keyInput      = "CoreDevice.input"                        // dictionary or null
-	keyInvocation = "CoreDevice.invocationIdentifier"         // UUID as string
-	keyOutput     = "CoreDevice.output"                       // anything
-	keyError      = "CoreDevice.error"                        // {domain, code, userInfo}
+	keyProtocol = "CoreDevice.CoreDeviceDDIProtocolVersion" // int64
+	keyAction   = "CoreDevice.action"                       // {}
+	keyActionID = "CoreDevice.actionIdentifier"             // string
+	// {components, originalComponentsCount, stringValue}
+	keyVersion    = "CoreDevice.coreDeviceVersion"
+	keyDevice     = "CoreDevice.deviceIdentifier"     // UUID as string, any
+	keyFeature    = "CoreDevice.featureIdentifier"    // string
+	keyInput      = "CoreDevice.input"                // dictionary or null
+	keyInvocation = "CoreDevice.invocationIdentifier" // UUID as string
+	keyOutput     = "CoreDevice.output"               // anything
+	keyError      = "CoreDevice.error"                // {domain, code, userInfo}
 
-	keyStatus      = "CoreDevice.XPCMessageKey.sideChannelStatus" // {pushing | finishStreaming | receivedError: {..}}
-	keySideChannel = "XPCSideChannel.uniqueIdentifier"            // UUID
+	// {pushing | finishStreaming | receivedError: {..}}
+	keyStatus      = "CoreDevice.XPCMessageKey.sideChannelStatus"
+	keySideChannel = "XPCSideChannel.uniqueIdentifier" // UUID
 
 	keyActualInput = "actualInput"
 	keyProxy       = "streamProxy" // {sideChannel: UUID}
@@ -118,11 +120,13 @@ func (i *Invocation) Encode() xpc.Dict {
 	if i.Action != "" {
 		d = append(d, xpc.Pair{Key: keyActionID, Value: i.Action})
 	}
-	d = append(d, xpc.Pair{Key: keyVersion, Value: encodeVersion(i.Version)}, xpc.Pair{Key: keyDevice, Value: i.Device})
+	d = append(d, xpc.Pair{Key: keyVersion, Value: encodeVersion(i.Version)},
+		xpc.Pair{Key: keyDevice, Value: i.Device})
 	if i.Feature != "" {
 		d = append(d, xpc.Pair{Key: keyFeature, Value: i.Feature})
 	}
-	return append(d, xpc.Pair{Key: keyInput, Value: i.Input}, xpc.Pair{Key: keyInvocation, Value: i.ID})
+	return append(d, xpc.Pair{Key: keyInput, Value: i.Input},
+		xpc.Pair{Key: keyInvocation, Value: i.ID})
 }
 
 func encodeVersion(text string) xpc.Dict {
@@ -133,7 +137,11 @@ func encodeVersion(text string) xpc.Dict {
 			parts = append(parts, n)
 		}
 	}
-	return xpc.Dict{{Key: "components", Value: parts}, {Key: "originalComponentsCount", Value: int64(len(parts))}, {Key: "stringValue", Value: text}}
+	return xpc.Dict{
+		{Key: "components", Value: parts},
+		{Key: "originalComponentsCount", Value: int64(len(parts))},
+		{Key: "stringValue", Value: text},
+	}
 }
 
 // DecodeInvocation reads an envelope. What hosts leave out or write in their own
@@ -152,7 +160,8 @@ func DecodeInvocation(d xpc.Dict) (*Invocation, error) {
 	}
 	version, _ := d.Dict(keyVersion)
 	i.Version, _ = version.String("stringValue")
-	if parts, ok := version.Array("components"); ok && i.Version == "" && len(parts) <= maxComponents {
+	if parts, ok := version.Array("components"); ok && i.Version == "" &&
+		len(parts) <= maxComponents {
 		text := make([]string, len(parts))
 		for k := range parts {
 			text[k] = fmt.Sprint(parts[k])
@@ -264,7 +273,10 @@ func decodePush(d xpc.Dict) (*push, error) {
 
 // wrapStream makes the input of a streaming feature.
 func wrapStream(input any, channel xpc.UUID) xpc.Dict {
-	return xpc.Dict{{Key: keyActualInput, Value: input}, {Key: keyProxy, Value: xpc.Dict{{Key: keyChannel, Value: channel}}}}
+	return xpc.Dict{
+		{Key: keyActualInput, Value: input},
+		{Key: keyProxy, Value: xpc.Dict{{Key: keyChannel, Value: channel}}},
+	}
 }
 
 var (

@@ -56,8 +56,10 @@ const invocationID = "62419FC1-5ABF-4D96-BCA8-7A5F6F9A69EE"
 
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	invocation := &Invocation{Protocol: 2, Version: "629.3", Device: "A7DD28AC-2911-4549-811D-85917B9AC72F", ID: invocationID,
-		Feature: FeaturePrefix + featUninstall, Input: xpc.Dict{{Key: keyBundleID, Value: "com.example.shop"}}}
+	invocation := &Invocation{Protocol: 2, Version: "629.3",
+		Device: "A7DD28AC-2911-4549-811D-85917B9AC72F", ID: invocationID,
+		Feature: FeaturePrefix + featUninstall,
+		Input:   xpc.Dict{{Key: keyBundleID, Value: "com.example.shop"}}}
 	refusal := refuse(DomainAction, actionNotImplemented, "Action 'x' is not implemented.")
 	for name, c := range map[string]struct {
 		wire  string
@@ -79,7 +81,8 @@ func TestGolden(t *testing.T) {
 		}
 		switch name {
 		case "request":
-			if got, err := DecodeInvocation(m.Body); err != nil || !reflect.DeepEqual(got, invocation) {
+			if got, err := DecodeInvocation(m.Body); err != nil ||
+				!reflect.DeepEqual(got, invocation) {
 				t.Errorf("DecodeInvocation(% x) = %+v, %v, want %+v", wire, got, err, invocation)
 			}
 		case "output":
@@ -87,7 +90,8 @@ func TestGolden(t *testing.T) {
 				t.Errorf("decodeReply(% x) = %+v, %v, want {}", wire, got, err)
 			}
 		case "error":
-			if got, err := decodeReply(m.Body); !reflect.DeepEqual(err, error(refusal)) || got != nil {
+			if got, err := decodeReply(m.Body); !reflect.DeepEqual(err, error(refusal)) ||
+				got != nil {
 				t.Errorf("decodeReply(% x) = %+v, %#v, want %#v", wire, got, err, refusal)
 			}
 		}
@@ -115,16 +119,35 @@ func TestDecodeInvocation(t *testing.T) {
 		body xpc.Dict
 		want *Invocation
 	}{
-		{"Xcode", xcode(t), &Invocation{Version: "348.1", Device: "A7DD28AC-2911-4549-811D-85917B9AC72F", ID: invocationID, Feature: FeaturePrefix + featLaunch}},
+		{"Xcode", xcode(t), &Invocation{
+			Version: "348.1", Device: "A7DD28AC-2911-4549-811D-85917B9AC72F", ID: invocationID,
+			Feature: FeaturePrefix + featLaunch,
+		}},
 		{"no input", xpc.Dict{{Key: keyFeature, Value: "f"}}, &Invocation{Feature: "f"}},
-		{"null input", xpc.Dict{{Key: keyFeature, Value: "f"}, {Key: keyInput, Value: xpc.Null{}}}, &Invocation{Feature: "f"}},
-		{"action alone", xpc.Dict{{Key: keyActionID, Value: "a"}, {Key: keyInput, Value: "x"}}, &Invocation{Action: "a", Input: "x"}},
-		{"version without text", xpc.Dict{{Key: keyFeature, Value: "f"}, {Key: keyVersion, Value: xpc.Dict{{Key: "components", Value: []any{uint64(443), uint64(18)}}}}},
+		{
+			"null input",
+			xpc.Dict{{Key: keyFeature, Value: "f"}, {Key: keyInput, Value: xpc.Null{}}},
+			&Invocation{Feature: "f"},
+		},
+		{
+			"action alone", xpc.Dict{{Key: keyActionID, Value: "a"}, {Key: keyInput, Value: "x"}},
+			&Invocation{Action: "a", Input: "x"},
+		},
+		{"version without text", xpc.Dict{{Key: keyFeature, Value: "f"}, {
+			Key:   keyVersion,
+			Value: xpc.Dict{{Key: "components", Value: []any{uint64(443), uint64(18)}}},
+		}},
 			&Invocation{Feature: "f", Version: "443.18"}},
-		{"odd types", xpc.Dict{{Key: keyFeature, Value: "f"}, {Key: keyProtocol, Value: uint64(2)}, {Key: keyDevice, Value: xpc.UUID{}}, {Key: keyVersion, Value: "1"}},
+		{"odd types", xpc.Dict{
+			{Key: keyFeature, Value: "f"}, {Key: keyProtocol, Value: uint64(2)},
+			{Key: keyDevice, Value: xpc.UUID{}}, {Key: keyVersion, Value: "1"},
+		},
 			&Invocation{Feature: "f", Protocol: 2}},
 		{"nothing", xpc.Dict{}, nil},
-		{"nothing that is asked for", xpc.Dict{{Key: keyFeature, Value: int64(1)}, {Key: keyInput, Value: xpc.Dict{}}}, nil},
+		{
+			"nothing that is asked for",
+			xpc.Dict{{Key: keyFeature, Value: int64(1)}, {Key: keyInput, Value: xpc.Dict{}}}, nil,
+		},
 	} {
 		got, err := DecodeInvocation(c.body)
 		if c.want == nil {
@@ -140,7 +163,8 @@ func TestDecodeInvocation(t *testing.T) {
 			got.Input = nil
 		}
 		if err != nil || !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s: DecodeInvocation(%v) = %+v, %v, want %+v", c.name, c.body, got, err, c.want)
+			t.Errorf("%s: DecodeInvocation(%v) = %+v, %v, want %+v", c.name, c.body, got, err,
+				c.want)
 		}
 	}
 }
@@ -149,7 +173,9 @@ func TestDecodeInvocation(t *testing.T) {
 func TestActionAlone(t *testing.T) {
 	t.Parallel()
 	d := (&Invocation{Action: "a"}).Encode()
-	for key, want := range map[string]bool{keyActionID: true, keyFeature: false, keyAction: false, keyInput: true, keyInvocation: true} {
+	for key, want := range map[string]bool{
+		keyActionID: true, keyFeature: false, keyAction: false, keyInput: true, keyInvocation: true,
+	} {
 		if _, got := d.Get(key); got != want {
 			t.Errorf("%s is there: %v", key, got)
 		}
@@ -165,27 +191,46 @@ func TestActionAlone(t *testing.T) {
 func TestPush(t *testing.T) {
 	t.Parallel()
 	u := xpc.UUID{1}
-	status := func(v any) xpc.Dict { return xpc.Dict{{Key: keyStatus, Value: v}, {Key: keySideChannel, Value: u}} }
-	failure := xpc.Dict{{Key: "domain", Value: "D"}, {Key: "code", Value: int64(4)}, {Key: "userInfo", Value: xpc.Dict{{Key: keyDebug, Value: "why"}}}}
+	status := func(v any) xpc.Dict {
+		return xpc.Dict{{Key: keyStatus, Value: v}, {Key: keySideChannel, Value: u}}
+	}
+	failure := xpc.Dict{
+		{Key: "domain", Value: "D"}, {Key: "code", Value: int64(4)},
+		{Key: "userInfo", Value: xpc.Dict{{Key: keyDebug, Value: "why"}}},
+	}
 	for _, c := range []struct {
 		name string
 		body xpc.Dict
 		want *push
 		err  string
 	}{
-		{"elements", status(xpc.Dict{{Key: "pushing", Value: xpc.Dict{{Key: "elements", Value: []any{"a"}}}}}), &push{channel: u, elements: []any{"a"}}, ""},
-		{"no elements", status(xpc.Dict{{Key: "pushing", Value: xpc.Dict{}}}), &push{channel: u}, ""},
-		{"end", status(xpc.Dict{{Key: "finishStreaming", Value: xpc.Dict{}}}), &push{channel: u, finished: true}, ""},
+		{"elements", status(
+			xpc.Dict{{Key: "pushing", Value: xpc.Dict{{Key: "elements", Value: []any{"a"}}}}},
+		), &push{channel: u, elements: []any{"a"}}, ""},
+		{
+			"no elements", status(xpc.Dict{{Key: "pushing", Value: xpc.Dict{}}}), &push{channel: u},
+			"",
+		},
+		{
+			"end", status(xpc.Dict{{Key: "finishStreaming", Value: xpc.Dict{}}}),
+			&push{channel: u, finished: true}, "",
+		},
 		{"failure", status(xpc.Dict{{Key: "receivedError", Value: failure}}), nil, "D 4"},
-		{"failure in a case", status(xpc.Dict{{Key: "receivedError", Value: xpc.Dict{{Key: "_0", Value: failure}}}}), nil, "D 4"},
+		{
+			"failure in a case",
+			status(xpc.Dict{{Key: "receivedError", Value: xpc.Dict{{Key: "_0", Value: failure}}}}),
+			nil, "D 4",
+		},
 		{"refusal", xpc.Dict{{Key: keyError, Value: failure}}, nil, "D 4"},
 		{"empty refusal", xpc.Dict{{Key: keyError, Value: xpc.Dict{}}}, nil, "unknown domain 0"},
 		{"unknown", status(xpc.Dict{{Key: "x", Value: xpc.Dict{}}}), nil, "status"},
 		{"nothing", xpc.Dict{}, nil, "status"},
 	} {
 		got, err := decodePush(c.body)
-		if !reflect.DeepEqual(got, c.want) || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
-			t.Errorf("%s: decodePush(%v) = %+v, %v, want %+v, %s", c.name, c.body, got, err, c.want, c.err)
+		if !reflect.DeepEqual(got, c.want) || (err == nil) != (c.err == "") ||
+			err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: decodePush(%v) = %+v, %v, want %+v, %s", c.name, c.body, got, err, c.want,
+				c.err)
 		}
 	}
 	for _, p := range []*push{{channel: u, elements: []any{"a"}}, {channel: u, finished: true}} {
@@ -208,14 +253,27 @@ func TestErrors(t *testing.T) {
 	}{
 		{&Error{Op: "x", Err: fs.ErrClosed}, "coredevice: x: file already closed", fs.ErrClosed},
 		{failed("x", "s", refuse("D", -1, "")), `coredevice: x "s": (D -1)`, nil},
-		{failed("x", "", refuse(DomainCoreDevice, 10003, "The device is locked.")), "coredevice: x: The device is locked. (com.apple.dt.CoreDeviceError 10003)", ErrLocked},
-		{failed("x", "", refuse(DomainCoreDevice, 1001, "")), "coredevice: x: (com.apple.dt.CoreDeviceError 1001)", errors.ErrUnsupported},
-		{failed("x", "", refuse("D", 1, "outer", because(refuse(domainOpenApp, 7, "inner")))), "coredevice: x: outer (D 1): inner", ErrLocked},
-		{failed("x", "", refuse("D", 1, "outer", xpc.Pair{Key: keyReason, Value: "reason"})), "coredevice: x: outer (D 1): reason", nil},
+		{
+			failed("x", "", refuse(DomainCoreDevice, 10003, "The device is locked.")),
+			"coredevice: x: The device is locked. (com.apple.dt.CoreDeviceError 10003)", ErrLocked,
+		},
+		{
+			failed("x", "", refuse(DomainCoreDevice, 1001, "")),
+			"coredevice: x: (com.apple.dt.CoreDeviceError 1001)", errors.ErrUnsupported,
+		},
+		{
+			failed("x", "", refuse("D", 1, "outer", because(refuse(domainOpenApp, 7, "inner")))),
+			"coredevice: x: outer (D 1): inner", ErrLocked,
+		},
+		{
+			failed("x", "", refuse("D", 1, "outer", xpc.Pair{Key: keyReason, Value: "reason"})),
+			"coredevice: x: outer (D 1): reason", nil,
+		},
 		{failed("x", "", deep), "coredevice: x: more (D 1)", nil},
 	} {
 		if c.err.Error() != c.text || c.is != nil && !errors.Is(c.err, c.is) {
-			t.Errorf("%+v says %q, want %q; is %v: %v", c.err, c.err, c.text, c.is, errors.Is(c.err, c.is))
+			t.Errorf("%+v says %q, want %q; is %v: %v", c.err, c.err, c.text, c.is,
+				errors.Is(c.err, c.is))
 		}
 		if errors.Is(c.err, fs.ErrNotExist) || errors.Is(c.err, nil) {
 			t.Errorf("%v is everything", c.err)
@@ -226,16 +284,21 @@ func TestErrors(t *testing.T) {
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ text, path string }{
-		{"/a b", "/a b"}, {"file:///a%20b/c", "/a b/c"}, {"file:///kernel", "/kernel"}, {"", ""}, {"file://%zz", "file://%zz"},
+		{"/a b", "/a b"}, {"file:///a%20b/c", "/a b/c"}, {"file:///kernel", "/kernel"}, {"", ""},
+		{"file://%zz", "file://%zz"},
 	} {
 		if got := pathOf(c.text); got != c.path {
 			t.Errorf("pathOf(%q) = %q, want %q", c.text, got, c.path)
 		}
 	}
-	if got := urlOf("/private/var/Übung 1.app/x"); pathOf(got) != "/private/var/Übung 1.app/x" || strings.Contains(got, " ") || !strings.HasPrefix(got, "file:///private") {
+	if got := urlOf("/private/var/Übung 1.app/x"); pathOf(got) != "/private/var/Übung 1.app/x" ||
+		strings.Contains(got, " ") || !strings.HasPrefix(got, "file:///private") {
 		t.Errorf("urlOf = %q", got)
 	}
-	for name, want := range map[string]string{"a.tar.gz": "a.tar.gz", "../../a": "a", `..\b`: "b", "/": "", "..": "", "": "", "a\x00b": ""} {
+	for name, want := range map[string]string{
+		"a.tar.gz": "a.tar.gz", "../../a": "a", `..\b`: "b", "/": "", "..": "", "": "",
+		"a\x00b": "",
+	} {
 		if got := safeName(name); got != want {
 			t.Errorf("safeName(%q) = %q, want %q", name, got, want)
 		}
@@ -253,10 +316,18 @@ func FuzzEnvelope(f *testing.F) {
 	}
 	f.Add(raw)
 	seeds := []xpc.Dict{
-		(&push{channel: xpc.UUID{1}, elements: []any{xpc.Dict{{Key: keyBundleID, Value: "x"}}}}).encode(),
+		(&push{
+			channel: xpc.UUID{1}, elements: []any{xpc.Dict{{Key: keyBundleID, Value: "x"}}},
+		}).encode(),
 		wrapStream(AllApps.input(), xpc.UUID{2}),
-		{{Key: keyDisplays, Value: []any{xpc.Dict{{Key: keyNativeSize, Value: []any{1.5, int64(2)}}}}}},
-		{{Key: keyPID, Value: int64(7)}, {Key: keyAuditToken, Value: []any{uint64(1)}}, {Key: keyExecutable, Value: xpc.Dict{{Key: keyRelative, Value: "file:///x"}}}},
+		{{
+			Key:   keyDisplays,
+			Value: []any{xpc.Dict{{Key: keyNativeSize, Value: []any{1.5, int64(2)}}}},
+		}},
+		{
+			{Key: keyPID, Value: int64(7)}, {Key: keyAuditToken, Value: []any{uint64(1)}},
+			{Key: keyExecutable, Value: xpc.Dict{{Key: keyRelative, Value: "file:///x"}}},
+		},
 	}
 	for _, d := range seeds {
 		b, err := xpc.Append(nil, &xpc.Message{Flags: xpc.FlagsOneWay, Body: d})
@@ -272,7 +343,8 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		if i, err := DecodeInvocation(m.Body); err == nil {
 			again, err := DecodeInvocation(i.Encode())
-			if err != nil || again.Feature != i.Feature || again.Action != i.Action || again.ID != i.ID || again.Version != i.Version {
+			if err != nil || again.Feature != i.Feature || again.Action != i.Action ||
+				again.ID != i.ID || again.Version != i.Version {
 				t.Errorf("DecodeInvocation(Encode(%+v)) = %+v, %v", i, again, err)
 			}
 			body, _ := i.Input.(xpc.Dict)
@@ -284,7 +356,10 @@ func FuzzEnvelope(f *testing.F) {
 			in.pid(keyProcess)
 			_ = in.err()
 		}
-		for _, err := range []error{second(decodeReply(m.Body)), second(decodePush(m.Body)), second(parseDisplays(m.Body)), second(parseApp(m.Body)), second(parseProcess(m.Body))} {
+		for _, err := range []error{
+			second(decodeReply(m.Body)), second(decodePush(m.Body)), second(parseDisplays(m.Body)),
+			second(parseApp(m.Body)), second(parseProcess(m.Body)),
+		} {
 			if err != nil && err.Error() == "" {
 				t.Error("an error says nothing")
 			}

@@ -35,7 +35,8 @@ func Reports(ctx context.Context, c *Client) ([]Report, []afc.Skip, error) {
 		case err == nil && info.Odd != nil:
 			skipped = append(skipped, afc.Skip{Path: file, Err: info.Odd})
 		case err == nil && info.Kind == afc.Regular:
-			out = append(out, Report{Path: file, Process: processOf(file), Time: info.ModTime, Size: info.Size})
+			out = append(out,
+				Report{Path: file, Process: processOf(file), Time: info.ModTime, Size: info.Size})
 		}
 		return err
 	})

@@ -73,7 +73,8 @@ func TestReports(t *testing.T) {
 	if i < 0 || list[i].Process != "My App" || list[i].Size != 3 || list[i].Time.IsZero() {
 		t.Errorf("Reports = %+v", list)
 	}
-	if !slices.IsSortedFunc(list, func(a, b Report) int { return strings.Compare(a.Path, b.Path) }) {
+	if !slices.IsSortedFunc(list,
+		func(a, b Report) int { return strings.Compare(a.Path, b.Path) }) {
 		t.Errorf("not sorted: %+v", list)
 	}
 	for _, r := range list {

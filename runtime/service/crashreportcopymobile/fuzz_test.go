@@ -22,8 +22,12 @@ func FuzzReports(f *testing.F) {
 	f.Add([]byte(names[:40]))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for name, call := range map[string]func(*Client) error{
-			"Reports": func(c *Client) error { _, _, err := Reports(fuzztest.Context(t), c); return err },
-			"Clear":   func(c *Client) error { return Clear(fuzztest.Context(t), c) },
+			"Reports": func(c *Client) error {
+				_, _, err := Reports(fuzztest.Context(t),
+					c)
+				return err
+			},
+			"Clear": func(c *Client) error { return Clear(fuzztest.Context(t), c) },
 		} {
 			here, there := link.Pipe()
 			go fuzztest.Say(there, b)

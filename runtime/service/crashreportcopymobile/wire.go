@@ -49,4 +49,6 @@ func processOf(file string) string {
 }
 
 // kept is what a device does not let go: Clear passes it over.
-func kept(file string) bool { return strings.HasPrefix(path.Join("/", file), "/com.apple.appstored") }
+func kept(file string) bool {
+	return strings.HasPrefix(path.Join("/", file), "/com.apple.appstored")
+}

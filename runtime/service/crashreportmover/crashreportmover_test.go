@@ -71,19 +71,24 @@ func (r route) Open(_ context.Context, n service.Name) (net.Conn, error) {
 
 func TestWrongAnswers(t *testing.T) {
 	t.Parallel()
-	for sent, want := range map[string]error{"pong\x00": errPing, "pin": io.ErrUnexpectedEOF, "": io.ErrUnexpectedEOF, "\x00\x00\x00\x05ping": errPing} {
+	for sent, want := range map[string]error{
+		"pong\x00": errPing, "pin": io.ErrUnexpectedEOF, "": io.ErrUnexpectedEOF,
+		"\x00\x00\x00\x05ping": errPing,
+	} {
 		client, server := link.Pipe()
 		if _, err := io.WriteString(server, sent); err != nil {
 			t.Fatal(err)
 		}
 		server.Close()
 		var e *Error
-		if err := New(client).Flush(context.Background()); !errors.Is(err, want) || !errors.As(err, &e) {
+		if err := New(client).Flush(context.Background()); !errors.Is(err, want) ||
+			!errors.As(err, &e) {
 			t.Errorf("%q: %v, want %v", sent, err, want)
 		}
 		client.Close()
 	}
-	if c, err := Connect(context.Background(), route{}); c != nil || !errors.Is(err, net.ErrClosed) {
+	if c, err := Connect(context.Background(), route{}); c != nil ||
+		!errors.Is(err, net.ErrClosed) {
 		t.Errorf("Connect = %v, %v", c, err)
 	}
 }

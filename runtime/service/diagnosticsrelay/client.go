@@ -47,7 +47,9 @@ func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (
 
 // request is call for answers whose outer status must be Success; it returns
 // the Diagnostics of the answer, nil when there is none.
-func (c *Client) request(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
+func (c *Client) request(
+	ctx context.Context, op, subject string, req plist.Dict,
+) (plist.Dict, error) {
 	resp, err := c.call(ctx, op, subject, req)
 	if err != nil {
 		return nil, err
@@ -129,7 +131,9 @@ func (c *Client) Battery(ctx context.Context) (*Battery, error) {
 func (c *Client) All(ctx context.Context) (plist.Dict, error) {
 	d, err := c.request(ctx, "diagnostics", reqAll, plist.Dict{"Request": reqAll})
 	if err == nil && d == nil {
-		return nil, &Error{Op: "diagnostics", Subject: reqAll, Err: fmt.Errorf("%w: no Diagnostics", ErrProtocol)}
+		return nil, &Error{
+			Op: "diagnostics", Subject: reqAll, Err: fmt.Errorf("%w: no Diagnostics", ErrProtocol),
+		}
 	}
 	return d, err
 }
@@ -138,7 +142,9 @@ func (c *Client) All(ctx context.Context) (plist.Dict, error) {
 func (c *Client) WiFi(ctx context.Context) (plist.Dict, error) { return c.group(ctx, reqWiFi) }
 
 // GasGauge returns charge cycles and capacities of the battery.
-func (c *Client) GasGauge(ctx context.Context) (plist.Dict, error) { return c.group(ctx, reqGasGauge) }
+func (c *Client) GasGauge(ctx context.Context) (plist.Dict, error) {
+	return c.group(ctx, reqGasGauge)
+}
 
 // NAND returns the state of the flash memory.
 func (c *Client) NAND(ctx context.Context) (plist.Dict, error) { return c.group(ctx, reqNAND) }

@@ -42,7 +42,8 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	err := s.run(ctx)
 	if s.pending && ctx.Err() == nil {
 		if d.Logger != nil {
-			d.Logger.Debug("power", "layer", "diagnosticsrelay", "udid", d.Phone.UDID(), "action", s.power.String())
+			d.Logger.Debug("power", "layer", "diagnosticsrelay", "udid", d.Phone.UDID(), "action",
+				s.power.String())
 		}
 		d.Phone.Power(s.power)
 	}
@@ -133,7 +134,9 @@ func diagnostics(d plist.Dict, found bool) plist.Dict {
 // first.
 func gestalt(p *phone.Phone, req plist.Dict) plist.Dict {
 	if p.GestaltDeprecated() {
-		return diagnostics(plist.Dict{reqGestalt: plist.Dict{"Status": string(ErrGestaltDeprecated)}}, true)
+		return diagnostics(
+			plist.Dict{reqGestalt: plist.Dict{"Status": string(ErrGestaltDeprecated)}}, true,
+		)
 	}
 	list, isList := req.Array("MobileGestaltKeys")
 	if _, given := req["MobileGestaltKeys"]; given && !isList {

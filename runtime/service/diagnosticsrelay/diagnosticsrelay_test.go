@@ -65,18 +65,24 @@ func bubble(t *testing.T, profile string, f func(t *testing.T, r *rig)) {
 func TestGestalt(t *testing.T) {
 	bubble(t, "ios16", func(t *testing.T, r *rig) {
 		got, err := r.client.MobileGestalt(t.Context(), "ProductType", "NoSuchKey")
-		if want := (plist.Dict{"ProductType": r.phone.ProductType()}); err != nil || !reflect.DeepEqual(got, want) {
+		if want := (plist.Dict{"ProductType": r.phone.ProductType()}); err != nil ||
+			!reflect.DeepEqual(got, want) {
 			t.Errorf("MobileGestalt = %v, %v, want %v", got, err, want)
 		}
-		d := r.ask(plist.Dict{"Request": "MobileGestalt", "MobileGestaltKeys": []any{"ProductType"}})
-		want := plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{"MobileGestalt": plist.Dict{"Status": "Success", "ProductType": r.phone.ProductType()}}}
+		d := r.ask(
+			plist.Dict{"Request": "MobileGestalt", "MobileGestaltKeys": []any{"ProductType"}},
+		)
+		want := plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{
+			"MobileGestalt": plist.Dict{"Status": "Success", "ProductType": r.phone.ProductType()},
+		}}
 		if !reflect.DeepEqual(d, want) {
 			t.Errorf("answer %v, want %v", d, want)
 		}
 		for _, keys := range []any{"ProductType", []any{int64(1)}} {
 			d := r.ask(plist.Dict{"Request": "MobileGestalt", "MobileGestaltKeys": keys})
 			inner, _ := d.Dict("Diagnostics")
-			if g, _ := inner.Dict("MobileGestalt"); d["Status"] != "Failure" || g["Status"] != "Failure" {
+			if g, _ := inner.Dict("MobileGestalt"); d["Status"] != "Failure" ||
+				g["Status"] != "Failure" {
 				t.Errorf("keys %v: answer %v", keys, d)
 			}
 		}
@@ -86,10 +92,13 @@ func TestGestalt(t *testing.T) {
 func TestGestaltDeprecated(t *testing.T) {
 	bubble(t, "ios18", func(t *testing.T, r *rig) {
 		got, err := r.client.MobileGestalt(t.Context(), "ProductType")
-		if got != nil || !errors.Is(err, ErrGestaltDeprecated) || !errors.Is(err, errors.ErrUnsupported) {
+		if got != nil || !errors.Is(err, ErrGestaltDeprecated) ||
+			!errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("MobileGestalt = %v, %v", got, err)
 		}
-		want := plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{"MobileGestalt": plist.Dict{"Status": "MobileGestaltDeprecated"}}}
+		want := plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{
+			"MobileGestalt": plist.Dict{"Status": "MobileGestaltDeprecated"},
+		}}
 		if d := r.ask(plist.Dict{"Request": "MobileGestalt"}); !reflect.DeepEqual(d, want) {
 			t.Errorf("answer %v, want %v", d, want)
 		}
@@ -103,7 +112,8 @@ func TestGroups(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, get := range map[string]func(context.Context) (plist.Dict, error){
-			"WiFi": r.client.WiFi, "GasGauge": r.client.GasGauge, "NAND": r.client.NAND, "HDMI": r.client.HDMI,
+			"WiFi": r.client.WiFi, "GasGauge": r.client.GasGauge, "NAND": r.client.NAND,
+			"HDMI": r.client.HDMI,
 		} {
 			model, _ := r.phone.Diagnostics(name)
 			if got, _ := all.Dict(name); !reflect.DeepEqual(got, model) || len(model) < 2 {
@@ -121,7 +131,8 @@ func TestRegistry(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		r.phone.SetBattery(41, true)
 		b, err := r.client.Battery(t.Context())
-		if err != nil || b.Percent != 41 || !b.Charging || b.DesignCapacity == 0 || b.Temperature < 1 || b.Temperature > 60 {
+		if err != nil || b.Percent != 41 || !b.Charging || b.DesignCapacity == 0 ||
+			b.Temperature < 1 || b.Temperature > 60 {
 			t.Errorf("Battery = %+v, %v", b, err)
 		}
 		_, err = r.client.IORegistry(t.Context(), Query{Name: "NoSuchThing"})
@@ -131,19 +142,27 @@ func TestRegistry(t *testing.T) {
 		if want := `diagnosticsrelay: ioregistry "NoSuchThing": no such entry`; err.Error() != want {
 			t.Errorf("text %q, want %q", err, want)
 		}
-		if d := r.ask(plist.Dict{"Request": "IORegistry", "EntryName": "NoSuchThing"}); !reflect.DeepEqual(d, plist.Dict{"Status": "Success"}) {
+		if d := r.ask(
+			plist.Dict{"Request": "IORegistry", "EntryName": "NoSuchThing"},
+		); !reflect.DeepEqual(d, plist.Dict{"Status": "Success"}) {
 			t.Errorf("no match answers %v", d)
 		}
 		// idevicediagnostics sends empty strings for what it does not filter.
-		with := r.ask(plist.Dict{"Request": "IORegistry", "CurrentPlane": "", "EntryName": "", "EntryClass": "IOPMPowerSource"})
+		with := r.ask(plist.Dict{
+			"Request": "IORegistry", "CurrentPlane": "", "EntryName": "",
+			"EntryClass": "IOPMPowerSource",
+		})
 		without := r.ask(plist.Dict{"Request": "IORegistry", "EntryClass": "IOPMPowerSource"})
 		if !reflect.DeepEqual(with, without) {
 			t.Errorf("empty strings change the answer: %v, %v", with, without)
 		}
-		if tree, err := r.client.IORegistry(t.Context(), Query{Plane: "IODeviceTree"}); err != nil || len(tree) == 0 {
+		if tree, err := r.client.IORegistry(t.Context(),
+			Query{Plane: "IODeviceTree"}); err != nil || len(tree) == 0 {
 			t.Errorf("plane = %v, %v", tree, err)
 		}
-		if d := r.ask(plist.Dict{"Request": "IORegistry", "EntryClass": int64(4)}); d["Status"] != "Failure" {
+		if d := r.ask(
+			plist.Dict{"Request": "IORegistry", "EntryClass": int64(4)},
+		); d["Status"] != "Failure" {
 			t.Errorf("class that is a number: %v", d)
 		}
 	})
@@ -179,8 +198,14 @@ func TestPower(t *testing.T) {
 			_, err := c.Battery(ctx)
 			return errors.Join(c.Shutdown(ctx, PowerOptions{WaitForDisconnect: true}), err)
 		}, []phone.PowerAction{phone.Shutdown}, true},
-		{"sleep", func(ctx context.Context, c *Client) error { return c.Sleep(ctx) }, []phone.PowerAction{phone.Sleep}, false},
-		{"goodbye", func(ctx context.Context, c *Client) error { return c.Goodbye(ctx) }, nil, false},
+		{
+			"sleep", func(ctx context.Context, c *Client) error { return c.Sleep(ctx) },
+			[]phone.PowerAction{phone.Sleep}, false,
+		},
+		{
+			"goodbye", func(ctx context.Context, c *Client) error { return c.Goodbye(ctx) }, nil,
+			false,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, "", func(t *testing.T, r *rig) {
@@ -190,7 +215,8 @@ func TestPower(t *testing.T) {
 				timer := time.NewTimer(time.Minute)
 				<-timer.C
 				synctest.Wait()
-				if early := slices.Equal(r.power, tc.want); tc.late == early || tc.late && len(r.power) > 0 {
+				if early := slices.Equal(r.power, tc.want); tc.late == early ||
+					tc.late && len(r.power) > 0 {
 					t.Errorf("before the end: %v", r.power)
 				}
 				r.client.Close()
@@ -271,14 +297,18 @@ func TestClientBrokenAnswers(t *testing.T) {
 		{"no status", frame(""), ErrProtocol},
 		{"failure", frame("<key>Status</key><string>Failure</string>"), ErrFailure},
 		{"no diagnostics", frame(ok), ErrProtocol},
-		{"group failed", frame(ok + "<key>Diagnostics</key><dict><key>WiFi</key><dict><key>Status</key><string>Failure</string></dict></dict>"), ErrFailure},
+		{"group failed", frame(
+			ok +
+				"<key>Diagnostics</key><dict><key>WiFi</key><dict><key>Status</key><string>Failure</string></dict></dict>",
+		), ErrFailure},
 	} {
 		c, d := link.Pipe()
 		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
 		cl := New(c)
 		got, err := cl.WiFi(t.Context())
 		var e *Error
-		if got != nil || !errors.Is(err, tc.want) || !errors.As(err, &e) || !strings.HasPrefix(err.Error(), "diagnosticsrelay: ") {
+		if got != nil || !errors.Is(err, tc.want) || !errors.As(err, &e) ||
+			!strings.HasPrefix(err.Error(), "diagnosticsrelay: ") {
 			t.Errorf("%s: WiFi = %v, %v, want %v", tc.name, got, err, tc.want)
 		}
 		cl.Close()
@@ -293,10 +323,12 @@ func TestDeadlineBreaksStep(t *testing.T) {
 		defer d.Close()
 		cl := New(c)
 		start := time.Now()
-		if _, err := cl.All(context.Background()); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != callTimeout {
+		if _, err := cl.All(context.Background()); !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(start) != callTimeout {
 			t.Errorf("All = %v after %v", err, time.Since(start))
 		}
-		if _, err := cl.All(t.Context()); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "out of step") {
+		if _, err := cl.All(t.Context()); !errors.Is(err, context.DeadlineExceeded) ||
+			!strings.Contains(err.Error(), "out of step") {
 			t.Errorf("second call = %v", err)
 		}
 		cl.Close()
@@ -329,19 +361,28 @@ func TestConcurrentCalls(t *testing.T) {
 func TestParseBattery(t *testing.T) {
 	t.Parallel()
 	got := parseBattery(plist.Dict{
-		"InstantAmperage": uint64(1<<64 - 350), "Temperature": int64(2950), "Voltage": int64(4100), "CurrentCapacity": int64(80),
+		"InstantAmperage": uint64(
+			1<<64 - 350,
+		), "Temperature": int64(2950), "Voltage": int64(4100), "CurrentCapacity": int64(80),
 		"UpdateTime": int64(1700000000), "Serial": "F5D", "IsCharging": true, "CycleCount": "many",
 	})
 	got.Raw = nil
-	want := Battery{Milliamperes: -350, Temperature: 29.5, Millivolts: 4100, Percent: 80, Updated: time.Unix(1700000000, 0).UTC(), Serial: "F5D", Charging: true}
+	want := Battery{
+		Milliamperes: -350, Temperature: 29.5, Millivolts: 4100, Percent: 80,
+		Updated: time.Unix(1700000000, 0).UTC(), Serial: "F5D", Charging: true,
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("parseBattery = %+v, want %+v", got, want)
 	}
 }
 
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte("<plist><dict><key>Request</key><string>IORegistry</string><key>EntryClass</key><string>x</string></dict></plist>"))
-	f.Add([]byte("<plist><dict><key>Request</key><string>MobileGestalt</string><key>MobileGestaltKeys</key><array><true/></array></dict></plist>"))
+	f.Add([]byte(
+		"<plist><dict><key>Request</key><string>IORegistry</string><key>EntryClass</key><string>x</string></dict></plist>",
+	))
+	f.Add([]byte(
+		"<plist><dict><key>Request</key><string>MobileGestalt</string><key>MobileGestaltKeys</key><array><true/></array></dict></plist>",
+	))
 	p, err := phone.New(phone.Options{Profile: "ios16", LogRate: -1})
 	if err != nil {
 		f.Fatal(err)
@@ -360,7 +401,9 @@ func FuzzDevice(f *testing.F) {
 }
 
 func FuzzClient(f *testing.F) {
-	f.Add([]byte("<plist><dict><key>Status</key><string>Success</string><key>Diagnostics</key><dict/></dict></plist>"))
+	f.Add([]byte(
+		"<plist><dict><key>Status</key><string>Success</string><key>Diagnostics</key><dict/></dict></plist>",
+	))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, call := range []func(*Client) (any, error){
 			func(c *Client) (any, error) { v, err := c.MobileGestalt(t.Context()); return v, err },

@@ -127,7 +127,9 @@ type Query struct {
 
 func (q Query) request() plist.Dict {
 	d := plist.Dict{"Request": reqIORegistry}
-	for key, v := range map[string]string{"CurrentPlane": q.Plane, "EntryName": q.Name, "EntryClass": q.Class} {
+	for key, v := range map[string]string{
+		"CurrentPlane": q.Plane, "EntryName": q.Name, "EntryClass": q.Class,
+	} {
 		if v != "" {
 			d[key] = v
 		}
@@ -155,7 +157,10 @@ type PowerOptions struct {
 
 func (o PowerOptions) request(name string) plist.Dict {
 	d := plist.Dict{"Request": name}
-	for key, v := range map[string]bool{"WaitForDisconnect": o.WaitForDisconnect, "DisplayPass": o.DisplayPass, "DisplayFail": o.DisplayFail} {
+	for key, v := range map[string]bool{
+		"WaitForDisconnect": o.WaitForDisconnect, "DisplayPass": o.DisplayPass,
+		"DisplayFail": o.DisplayFail,
+	} {
 		if v {
 			d[key] = true
 		}
@@ -195,9 +200,10 @@ func parseBattery(d plist.Dict) Battery {
 		AtCriticalLevel: flag("AtCriticalLevel"), AtWarnLevel: flag("AtWarnLevel"),
 		Millivolts: number("Voltage"), Milliamperes: number("InstantAmperage"),
 		CycleCount: number("CycleCount"), DesignCapacity: number("DesignCapacity"),
-		NominalCapacity: number("NominalChargeCapacity"),
-		RawMaxCapacity:  number("AppleRawMaxCapacity"), RawCurrentCapacity: number("AppleRawCurrentCapacity"),
-		Raw: d,
+		NominalCapacity:    number("NominalChargeCapacity"),
+		RawMaxCapacity:     number("AppleRawMaxCapacity"),
+		RawCurrentCapacity: number("AppleRawCurrentCapacity"),
+		Raw:                d,
 	}
 	if t, ok := d.Real("Temperature"); ok {
 		b.Temperature = t / 100 // hundredths on the wire

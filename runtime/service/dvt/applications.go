@@ -23,7 +23,8 @@ func (s *Session) Applications(ctx context.Context, filter nskeyed.Dict) ([]Appl
 	if filter == nil {
 		filter = nskeyed.Dict{}
 	}
-	list, err := askDicts(ctx, s, "list applications", "", ChannelApplications, selListApps, filter, "")
+	list, err := askDicts(ctx, s, "list applications", "", ChannelApplications, selListApps, filter,
+		"")
 	if err != nil {
 		return nil, err
 	}

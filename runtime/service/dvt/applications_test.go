@@ -9,7 +9,9 @@ import (
 
 func TestApplications(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
-		if _, err := r.phone.AddApp(phone.AppSpec{BundleID: "org.example.tool", Name: "Tool", ShortVersion: "7.1"}); err != nil {
+		if _, err := r.phone.AddApp(
+			phone.AppSpec{BundleID: "org.example.tool", Name: "Tool", ShortVersion: "7.1"},
+		); err != nil {
 			t.Fatal(err)
 		}
 		list, err := r.Applications(t.Context(), nil)
@@ -18,7 +20,8 @@ func TestApplications(t *testing.T) {
 		}
 		for _, a := range list {
 			model, _ := r.phone.App(a.BundleID)
-			if a.DisplayName == "" || a.BundlePath != model.Path() || a.Executable == "" || a.Restricted != (a.Type == "System") {
+			if a.DisplayName == "" || a.BundlePath != model.Path() || a.Executable == "" ||
+				a.Restricted != (a.Type == "System") {
 				t.Errorf("%+v", a)
 			}
 		}
@@ -27,7 +30,10 @@ func TestApplications(t *testing.T) {
 			want   int
 		}{
 			{nskeyed.Dict{{Key: "CFBundleIdentifier", Value: "org.example.tool"}}, 1},
-			{nskeyed.Dict{{Key: "CFBundleIdentifier", Value: "org.example.tool"}, {Key: "Type", Value: "System"}}, 0},
+			{nskeyed.Dict{
+				{Key: "CFBundleIdentifier", Value: "org.example.tool"},
+				{Key: "Type", Value: "System"},
+			}, 0},
 			{nskeyed.Dict{{Key: "Type", Value: "User"}}, 7},
 			{nskeyed.Dict{{Key: "Type", Value: []any{"User"}}}, 0},
 			{nskeyed.Dict{{Key: "None", Value: "User"}}, 0},

@@ -113,7 +113,10 @@ var processAttributes = []attribute[*processSample]{
 	{"pid", count(func(p *processSample) int { return p.PID })},
 	{"__sandbox", func(p *processSample) any { return p.BundleID != "" }},
 	{"name", func(p *processSample) any { return p.Name }},
-	{"procAge", count(func(p *processSample) time.Duration { return max(p.now.Sub(p.Started), 0) })},
+	{
+		"procAge",
+		count(func(p *processSample) time.Duration { return max(p.now.Sub(p.Started), 0) }),
+	},
 	{"wiredSize", count(func(p *processSample) int64 { return p.Wired })},
 }
 

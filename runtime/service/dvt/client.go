@@ -64,7 +64,9 @@ func (sl *slot) stale() bool {
 }
 
 // classes decode what the services send beside values.
-var classes = sync.OnceValue(func() *nskeyed.Classes { return nskeyed.NewClasses(nskeyed.Instruments()...) })
+var classes = sync.OnceValue(
+	func() *nskeyed.Classes { return nskeyed.NewClasses(nskeyed.Instruments()...) },
+)
 
 // Connect opens a session with a device of any version.
 func Connect(ctx context.Context, o service.Opener, opts Options) (*Session, error) {
@@ -176,7 +178,9 @@ func (s *Session) fill(ctx context.Context, identifier string, sl *slot) {
 }
 
 // Open opens a channel for the caller alone, who closes it.
-func (s *Session) Open(ctx context.Context, identifier string, o dtx.ChannelOptions) (*dtx.Channel, error) {
+func (s *Session) Open(
+	ctx context.Context, identifier string, o dtx.ChannelOptions,
+) (*dtx.Channel, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	s.mu.Lock()
@@ -209,7 +213,9 @@ func (s *Session) Call(ctx context.Context, identifier, selector string, args ..
 }
 
 // call is Call for a method of this package, with words for its error.
-func (s *Session) call(ctx context.Context, op, subject, identifier, selector string, args ...any) (any, error) {
+func (s *Session) call(
+	ctx context.Context, op, subject, identifier, selector string, args ...any,
+) (any, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	ch, err := s.Channel(ctx, identifier)
@@ -240,7 +246,9 @@ func unexpected(op, subject string, v any) error {
 func malformed(v any) error { return fmt.Errorf("%w: %T", ErrProtocol, v) }
 
 // ask is call for a value of a type.
-func ask[T any](ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any) (T, error) {
+func ask[T any](
+	ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any,
+) (T, error) {
 	var zero T
 	v, err := s.call(ctx, op, subject, identifier, selector, args...)
 	if err != nil {
@@ -254,7 +262,9 @@ func ask[T any](ctx context.Context, s *Session, op, subject, identifier, select
 }
 
 // askStrings is ask for a list of strings.
-func askStrings(ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any) ([]string, error) {
+func askStrings(
+	ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any,
+) ([]string, error) {
 	list, err := ask[[]any](ctx, s, op, subject, identifier, selector, args...)
 	if err != nil {
 		return nil, err
@@ -271,7 +281,9 @@ func askStrings(ctx context.Context, s *Session, op, subject, identifier, select
 }
 
 // askDicts is ask for a list of dictionaries.
-func askDicts(ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any) ([]nskeyed.Dict, error) {
+func askDicts(
+	ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any,
+) ([]nskeyed.Dict, error) {
 	list, err := ask[[]any](ctx, s, op, subject, identifier, selector, args...)
 	if err != nil {
 		return nil, err

@@ -73,7 +73,8 @@ func parseCondition(d nskeyed.Dict) (Condition, error) {
 // time, another one is refused with ErrConditionActive. Some take minutes, so
 // ctx should have a generous deadline. It ends with the session.
 func (s *Session) EnableCondition(ctx context.Context, id, profile string) error {
-	_, err := s.call(ctx, "enable condition", id+" "+profile, ChannelConditions, selEnable, id, profile)
+	_, err := s.call(ctx, "enable condition", id+" "+profile, ChannelConditions, selEnable, id,
+		profile)
 	return err
 }
 

@@ -53,7 +53,8 @@ func conditionDict(c phone.Condition) nskeyed.Dict {
 	profiles := []any{}
 	for _, p := range c.Profiles {
 		profiles = append(profiles, nskeyed.Dict{
-			{Key: "description", Value: p.Description}, {Key: "identifier", Value: p.ID}, {Key: "name", Value: p.Name}})
+			{Key: "description", Value: p.Description}, {Key: "identifier", Value: p.ID},
+			{Key: "name", Value: p.Name}})
 	}
 	return nskeyed.Dict{
 		{Key: "activeProfile", Value: c.Active},

@@ -13,7 +13,8 @@ import (
 func TestConditions(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
-		if err := r.EnableCondition(ctx, "SlowNetworkCondition", "SlowNetwork100PctLoss"); err != nil {
+		if err := r.EnableCondition(ctx, "SlowNetworkCondition",
+			"SlowNetwork100PctLoss"); err != nil {
 			t.Fatal(err)
 		}
 		list, err := r.Conditions(ctx)
@@ -21,14 +22,18 @@ func TestConditions(t *testing.T) {
 			t.Fatalf("%v, %v", list, err)
 		}
 		c := list[0]
-		if c.ID != "SlowNetworkCondition" || c.Name != "Network Link" || !c.Active || c.ActiveProfile != "SlowNetwork100PctLoss" ||
-			c.Profiles[0] != (ConditionProfile{"SlowNetwork100PctLoss", "100% packet loss", "Nothing arrives."}) {
+		if c.ID != "SlowNetworkCondition" || c.Name != "Network Link" || !c.Active ||
+			c.ActiveProfile != "SlowNetwork100PctLoss" ||
+			c.Profiles[0] != (ConditionProfile{
+				"SlowNetwork100PctLoss", "100% packet loss", "Nothing arrives.",
+			}) {
 			t.Errorf("%+v", c)
 		}
 		if list[1].Active || list[1].ActiveProfile != "" || !list[1].Sorted {
 			t.Errorf("%+v", list[1])
 		}
-		if err := r.EnableCondition(ctx, "ThermalCondition", "ThermalFair"); !errors.Is(err, ErrConditionActive) {
+		if err := r.EnableCondition(ctx, "ThermalCondition", "ThermalFair"); !errors.Is(err,
+			ErrConditionActive) {
 			t.Errorf("a second condition: %v", err)
 		}
 		for range 2 {
@@ -39,7 +44,8 @@ func TestConditions(t *testing.T) {
 		if id, _ := r.phone.ActiveCondition(); id != "" {
 			t.Errorf("%s is active", id)
 		}
-		if err := r.EnableCondition(ctx, "ThermalCondition", "None"); !errors.Is(err, fs.ErrNotExist) {
+		if err := r.EnableCondition(ctx, "ThermalCondition", "None"); !errors.Is(err,
+			fs.ErrNotExist) {
 			t.Errorf("unknown profile: %v", err)
 		}
 	})
@@ -62,7 +68,9 @@ func TestForeignConditions(t *testing.T) {
 					t.Errorf("%s is no text in %v", key, d)
 				}
 			}
-			for _, key := range []string{"profilesSorted", "isActive", "isDestructive", "isInternal"} {
+			for _, key := range []string{
+				"profilesSorted", "isActive", "isDestructive", "isInternal",
+			} {
 				if _, ok := d.Bool(key); !ok {
 					t.Errorf("%s is no flag in %v", key, d)
 				}
@@ -72,7 +80,8 @@ func TestForeignConditions(t *testing.T) {
 		for _, want := range []any{true, nil} {
 			v, err := ch.Call(ctx, enable, "ThermalCondition", "ThermalFair")
 			var e *dtx.Error
-			if v != want || want == nil && (!errors.As(err, &e) || e.Remote().Description() != "A condition is already active.") {
+			if v != want || want == nil && (!errors.As(err, &e) ||
+				e.Remote().Description() != "A condition is already active.") {
 				t.Errorf("%v, %v", v, err)
 			}
 		}

@@ -79,8 +79,10 @@ var channels = map[string]func(*session, *dtx.Channel) dtx.Handler{
 
 // mute are channels that a device has and this one answers nothing on: every
 // selector is unknown there.
-var mute = []string{"activitytracetap", "assets", "coreprofilesessiontap", "coresampling", "device.xpccontrol", "filetransfer",
-	"fsusage", "gpu", "graphics.coreanimation", "graphics.opengl", "networking", "objectalloc", "power",
+var mute = []string{"activitytracetap", "assets", "coreprofilesessiontap", "coresampling",
+	"device.xpccontrol", "filetransfer",
+	"fsusage", "gpu", "graphics.coreanimation", "graphics.opengl", "networking", "objectalloc",
+	"power",
 	"processcontrol.posixspawn", "remoteleaks", "sampling", "vmtracking", "wireless"}
 
 // Serve serves one host until it leaves, which is no error, or ctx ends. What
@@ -96,7 +98,10 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	for identifier, maker := range channels {
 		table[identifier] = func(ch *dtx.Channel) dtx.Handler { return d.faulty(ch, maker(s, ch)) }
 	}
-	server := dtx.Server{Capabilities: capabilities(d.Phone), Channels: table, Hold: d.Hold, Classes: classes(), Logger: d.Logger}
+	server := dtx.Server{
+		Capabilities: capabilities(d.Phone), Channels: table, Hold: d.Hold, Classes: classes(),
+		Logger: d.Logger,
+	}
 	if err := server.Serve(ctx, c); err != nil {
 		return &Error{Op: "serve", Err: err}
 	}

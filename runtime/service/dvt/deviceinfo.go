@@ -83,7 +83,8 @@ func (s *Session) ExecName(ctx context.Context, pid int) (string, error) {
 
 // IsRunning reports whether there is such a process.
 func (s *Session) IsRunning(ctx context.Context, pid int) (bool, error) {
-	return ask[bool](ctx, s, "look for process", strconv.Itoa(pid), ChannelDeviceInfo, selIsRunning, int64(pid))
+	return ask[bool](ctx, s, "look for process", strconv.Itoa(pid), ChannelDeviceInfo, selIsRunning,
+		int64(pid))
 }
 
 // ListDirectory lists the names in a directory of the device.
@@ -111,23 +112,27 @@ func (s *Session) ListDirectory(ctx context.Context, path string) ([]string, err
 
 // UserName returns the name of a user identifier.
 func (s *Session) UserName(ctx context.Context, uid int) (string, error) {
-	return ask[string](ctx, s, "find user", strconv.Itoa(uid), ChannelDeviceInfo, selUserName, int64(uid))
+	return ask[string](ctx, s, "find user", strconv.Itoa(uid), ChannelDeviceInfo, selUserName,
+		int64(uid))
 }
 
 // GroupName returns the name of a group identifier.
 func (s *Session) GroupName(ctx context.Context, gid int) (string, error) {
-	return ask[string](ctx, s, "find group", strconv.Itoa(gid), ChannelDeviceInfo, selGroupName, int64(gid))
+	return ask[string](ctx, s, "find group", strconv.Itoa(gid), ChannelDeviceInfo, selGroupName,
+		int64(gid))
 }
 
 // SystemInformation returns what the device is, with keys as _productType.
 func (s *Session) SystemInformation(ctx context.Context) (nskeyed.Dict, error) {
-	return ask[nskeyed.Dict](ctx, s, "system information", "", ChannelDeviceInfo, "systemInformation")
+	return ask[nskeyed.Dict](ctx, s, "system information", "", ChannelDeviceInfo,
+		"systemInformation")
 }
 
 // HardwareInformation returns what the processor is, with keys as
 // numberOfCpus.
 func (s *Session) HardwareInformation(ctx context.Context) (nskeyed.Dict, error) {
-	return ask[nskeyed.Dict](ctx, s, "hardware information", "", ChannelDeviceInfo, "hardwareInformation")
+	return ask[nskeyed.Dict](ctx, s, "hardware information", "", ChannelDeviceInfo,
+		"hardwareInformation")
 }
 
 // NetworkInformation returns descriptions of the network interfaces by their
@@ -211,7 +216,8 @@ func (s *Session) TraceCodes(ctx context.Context) (string, error) {
 
 // ProcessAttributes lists what Sysmon can tell about a process.
 func (s *Session) ProcessAttributes(ctx context.Context) ([]string, error) {
-	return askStrings(ctx, s, "process attributes", "", ChannelDeviceInfo, "sysmonProcessAttributes")
+	return askStrings(ctx, s, "process attributes", "", ChannelDeviceInfo,
+		"sysmonProcessAttributes")
 }
 
 // SystemAttributes lists what Sysmon can tell about the device.

@@ -38,23 +38,29 @@ func deviceInfo(s *session, _ *dtx.Channel) dtx.Handler {
 		selGroupName: lookUp(selGroupName, p.GroupName),
 	}
 	for selector, get := range map[string]func(*phone.Phone) any{
-		"runningProcesses":        processList,
-		"systemInformation":       systemInformation,
-		"hardwareInformation":     hardwareInformation,
-		"networkInformation":      networkInformation,
-		"machTimeInfo":            machTimeInfo,
-		"machKernelName":          func(p *phone.Phone) any { return p.Hardware().KernelName },
-		"kpepDatabase":            func(*phone.Phone) any { return nil },
-		"traceCodesFile":          func(*phone.Phone) any { return traceCodes },
-		"sysmonProcessAttributes": func(*phone.Phone) any { return attributeNames(processAttributes) },
-		"sysmonSystemAttributes":  func(*phone.Phone) any { return attributeNames(systemAttributes) },
+		"runningProcesses":    processList,
+		"systemInformation":   systemInformation,
+		"hardwareInformation": hardwareInformation,
+		"networkInformation":  networkInformation,
+		"machTimeInfo":        machTimeInfo,
+		"machKernelName":      func(p *phone.Phone) any { return p.Hardware().KernelName },
+		"kpepDatabase":        func(*phone.Phone) any { return nil },
+		"traceCodesFile":      func(*phone.Phone) any { return traceCodes },
+		"sysmonProcessAttributes": func(*phone.Phone) any {
+			return attributeNames(processAttributes)
+		},
+		"sysmonSystemAttributes": func(*phone.Phone) any {
+			return attributeNames(systemAttributes)
+		},
 	} {
 		m[selector] = func(context.Context, dtx.Args) (any, error) { return get(p), nil }
 	}
 	return m
 }
 
-func lookUp(selector string, get func(int) (string, bool)) func(context.Context, dtx.Args) (any, error) {
+func lookUp(
+	selector string, get func(int) (string, bool),
+) func(context.Context, dtx.Args) (any, error) {
 	return func(_ context.Context, args dtx.Args) (any, error) {
 		id, ok := args.Int(0)
 		if !ok {
@@ -111,7 +117,8 @@ func isApplication(p *phone.Phone, proc phone.Process) bool {
 
 func systemInformation(p *phone.Phone) any {
 	return nskeyed.Dict{
-		{Key: "_deviceDescription", Value: "Build Version " + p.BuildVersion() + ", iOS " + p.ProductVersion() + ", " + p.UDID()},
+		{Key: "_deviceDescription", Value: "Build Version " + p.BuildVersion() + ", iOS " +
+			p.ProductVersion() + ", " + p.UDID()},
 		{Key: "_deviceDisplayName", Value: p.Name() + " (v" + p.ProductVersion() + ")"},
 		{Key: "_deviceIdentifier", Value: p.UDID()},
 		{Key: "_deviceVersion", Value: p.BuildVersion()},
@@ -129,7 +136,8 @@ func hardwareInformation(p *phone.Phone) any {
 		if i >= hw.EfficiencyCPUs {
 			id = 1
 		}
-		clusters = append(clusters, nskeyed.Pair{Key: int64(i), Value: nskeyed.CPUCluster{ID: id, Flags: id}})
+		clusters = append(clusters,
+			nskeyed.Pair{Key: int64(i), Value: nskeyed.CPUCluster{ID: id, Flags: id}})
 	}
 	return nskeyed.Dict{
 		{Key: "ProcessorTraceState", Value: nskeyed.Dict{{Key: "HWTraceAvailable", Value: false}}},

@@ -42,7 +42,8 @@ func TestCapturedProcesses(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 	}
-	if k := list[348]; k.Name != "Mach Kernel" || k.Path != "mach_kernel" || k.PID != 0 || k.App || !k.Started.IsZero() {
+	if k := list[348]; k.Name != "Mach Kernel" || k.Path != "mach_kernel" || k.PID != 0 || k.App ||
+		!k.Started.IsZero() {
 		t.Errorf("kernel %+v", k)
 	}
 }
@@ -61,10 +62,12 @@ func TestProcesses(t *testing.T) {
 		for i, p := range list[:len(list)-1] {
 			q := model[i+1]
 			apart := p.Started.Sub(q.Started).Abs() // a date is a float
-			if p.PID != q.PID || p.Name != q.Name || p.Path != q.Path || p.BundleID != q.BundleID || apart > time.Millisecond {
+			if p.PID != q.PID || p.Name != q.Name || p.Path != q.Path || p.BundleID != q.BundleID ||
+				apart > time.Millisecond {
 				t.Errorf("%+v, want %+v", p, q)
 			}
-			if isApp := p.BundleID != "" && p.Name != "SpringBoard"; p.App != isApp || p.Foreground != (p.PID == app.PID) {
+			if isApp := p.BundleID != "" && p.Name != "SpringBoard"; p.App != isApp ||
+				p.Foreground != (p.PID == app.PID) {
 				t.Errorf("%+v", p)
 			}
 			// What hosts insist on.
@@ -92,7 +95,8 @@ func TestProcesses(t *testing.T) {
 		if ok, err := r.IsRunning(t.Context(), app.PID); ok || err != nil {
 			t.Errorf("running after its end: %v, %v", ok, err)
 		}
-		if path, err := r.ExecName(t.Context(), app.PID); path != "" || !errors.Is(err, fs.ErrNotExist) {
+		if path, err := r.ExecName(t.Context(), app.PID); path != "" ||
+			!errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("executable of a dead process %q, %v", path, err)
 		}
 	})
@@ -102,8 +106,10 @@ func TestInformation(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		system, err := r.SystemInformation(ctx)
-		for key, want := range map[string]string{"_productType": "iPhone15,2", "_productVersion": "17.5.1", "_deviceVersion": "21F90",
-			"_deviceIdentifier": r.phone.UDID(), "_deviceDisplayName": "Virtual iPhone (v17.5.1)", "_xrdeviceClassName": "XRMobileDevice"} {
+		for key, want := range map[string]string{"_productType": "iPhone15,2",
+			"_productVersion": "17.5.1", "_deviceVersion": "21F90",
+			"_deviceIdentifier": r.phone.UDID(), "_deviceDisplayName": "Virtual iPhone (v17.5.1)",
+			"_xrdeviceClassName": "XRMobileDevice"} {
 			if got, _ := system.String(key); got != want || err != nil {
 				t.Errorf("%s = %s, %v, want %s", key, got, err, want)
 			}
@@ -113,7 +119,8 @@ func TestInformation(t *testing.T) {
 			t.Errorf("hardware %v, %v", hardware, err)
 		}
 		clusters, _ := hardware.Dict("cpuClusterInfo")
-		if v, ok := clusters.Get(5); !ok || v != (nskeyed.CPUCluster{ID: 1, Flags: 1}) || len(clusters) != 6 {
+		if v, ok := clusters.Get(5); !ok || v != (nskeyed.CPUCluster{ID: 1, Flags: 1}) ||
+			len(clusters) != 6 {
 			t.Errorf("clusters %v", clusters)
 		}
 		if n, err := r.NetworkInformation(ctx); n["en0"] != "Wi-Fi" || err != nil {
@@ -126,7 +133,9 @@ func TestNames(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		clock, err := r.MachTime(ctx)
-		if err != nil || clock.Absolute != r.phone.MachTime() || clock.Time.Sub(r.phone.Now()).Abs() > time.Millisecond || clock.Zone != "Europe/Berlin" {
+		if err != nil || clock.Absolute != r.phone.MachTime() ||
+			clock.Time.Sub(r.phone.Now()).Abs() > time.Millisecond ||
+			clock.Zone != "Europe/Berlin" {
 			t.Errorf("clock %+v, %v", clock, err)
 		}
 		if d := clock.Duration(24_000_000); d != time.Second {
@@ -136,7 +145,8 @@ func TestNames(t *testing.T) {
 		if next, err := r.MachTime(ctx); next.Absolute-clock.Absolute != 24_000_000 || err != nil {
 			t.Errorf("a second later %+v, %v", next, err)
 		}
-		if s, err := r.TraceCodes(ctx); !strings.Contains(s, "0x1020000\tKTrap_DivideError\n") || err != nil {
+		if s, err := r.TraceCodes(ctx); !strings.Contains(s, "0x1020000\tKTrap_DivideError\n") ||
+			err != nil {
 			t.Errorf("trace codes %q, %v", s, err)
 		}
 		if v, err := r.Call(ctx, ChannelDeviceInfo, "kpepDatabase"); v != nil || err != nil {
@@ -151,10 +161,13 @@ func TestNames(t *testing.T) {
 		if _, err := r.UserName(ctx, 4711); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("user 4711: %v", err)
 		}
-		if names, err := r.ListDirectory(ctx, "/usr/libexec"); !slices.Contains(names, "lockdownd") || err != nil {
+		if names, err := r.ListDirectory(ctx, "/usr/libexec"); !slices.Contains(names,
+			"lockdownd") || err != nil {
 			t.Errorf("directory %v, %v", names, err)
 		}
-		for path, want := range map[string]error{"/none": fs.ErrNotExist, "/var/root": fs.ErrPermission} {
+		for path, want := range map[string]error{
+			"/none": fs.ErrNotExist, "/var/root": fs.ErrPermission,
+		} {
 			if names, err := r.ListDirectory(ctx, path); names != nil || !errors.Is(err, want) {
 				t.Errorf("%s: %v, %v", path, names, err)
 			}
@@ -182,11 +195,15 @@ func TestNumbers(t *testing.T) {
 			}
 		}
 		path := dtx.Arg{Kind: dtx.ArgString, Bytes: []byte("/usr/sbin")}
-		if v, err := ch.Call(t.Context(), selListDir, path); !reflect.DeepEqual(v, anyList([]string{"bluetoothd", "cfprefsd", "distnoted", "mDNSResponder", "mediaserverd", "wifid", "wirelessproxd"})) || err != nil {
+		if v, err := ch.Call(t.Context(), selListDir, path); !reflect.DeepEqual(v, anyList([]string{
+			"bluetoothd", "cfprefsd", "distnoted", "mDNSResponder", "mediaserverd", "wifid",
+			"wirelessproxd",
+		})) || err != nil {
 			t.Errorf("directory %v, %v", v, err)
 		}
 		for _, pid := range []any{int64(-5), 1.5, dtx.Double(1e300), int64(1) << 40, "1", nil} {
-			if v, err := ch.Call(t.Context(), selIsRunning, pid); v != nil || !errors.Is(err, dtx.ErrRemote) {
+			if v, err := ch.Call(t.Context(), selIsRunning, pid); v != nil ||
+				!errors.Is(err, dtx.ErrRemote) {
 				t.Errorf("%v: %v, %v", pid, v, err)
 			}
 		}
@@ -197,17 +214,24 @@ func TestNumbers(t *testing.T) {
 func TestOddAnswers(t *testing.T) {
 	t.Parallel()
 	for name, v := range map[string]any{
-		"nothing": nil, "number": int64(7), "list of numbers": []any{int64(1)}, "empty dictionary": nskeyed.Dict{},
-		"list of dictionaries": []any{nskeyed.Dict{{Key: int64(1), Value: "x"}}}, "data": []byte{1}, "list": []any{},
-		"dictionary": nskeyed.Dict{{Key: int64(1), Value: int64(2)}}, "large pid": []any{nskeyed.Dict{{Key: "pid", Value: int64(1) << 40}}},
+		"nothing": nil, "number": int64(7), "list of numbers": []any{int64(1)},
+		"empty dictionary":     nskeyed.Dict{},
+		"list of dictionaries": []any{nskeyed.Dict{{Key: int64(1), Value: "x"}}}, "data": []byte{1},
+		"list":       []any{},
+		"dictionary": nskeyed.Dict{{Key: int64(1), Value: int64(2)}},
+		"large pid":  []any{nskeyed.Dict{{Key: "pid", Value: int64(1) << 40}}},
 	} {
 		h := answer(v)
-		s := fake(t, map[string]dtx.Handler{ChannelDeviceInfo: h, ChannelProcessControl: h, ChannelScreenshot: h, ChannelConditions: h, ChannelApplications: h})
+		s := fake(t, map[string]dtx.Handler{
+			ChannelDeviceInfo: h, ChannelProcessControl: h, ChannelScreenshot: h,
+			ChannelConditions: h, ChannelApplications: h,
+		})
 		ctx := t.Context()
 		check := func(what string, ok bool, err error) {
 			t.Helper()
 			var e *Error
-			if err != nil && (!errors.As(err, &e) || !errors.Is(err, ErrProtocol) && !errors.Is(err, fs.ErrNotExist)) || !ok && err == nil {
+			if err != nil && (!errors.As(err, &e) || !errors.Is(err, ErrProtocol) &&
+				!errors.Is(err, fs.ErrNotExist)) || !ok && err == nil {
 				t.Errorf("%s, %s: %v", name, what, err)
 			}
 		}

@@ -152,16 +152,32 @@ func TestRefusals(t *testing.T) {
 			want              string
 			is                error
 		}{
-			{"com.example.none", "x", nil, `dvt: call "x": open channel com.example.none: Unable to find a service for channel 'com.example.none' (DTXMessage 1)`, errors.ErrUnsupported},
-			{ChannelDeviceInfo, "none", nil, `dvt: call "none": call none: Unable to invoke 'none'` + unknown, errors.ErrUnsupported},
-			{services + "networking", "startMonitoring", nil, `dvt: call "startMonitoring": call startMonitoring: Unable to invoke 'startMonitoring'` + unknown, errors.ErrUnsupported},
-			{ChannelProcessControl, selLaunch, []any{"", "x"}, `dvt: call "` + selLaunch + `": call ` + selLaunch + `: '` + selLaunch + `' does not take these arguments (DTXMessage 1)`, dtx.ErrRemote},
+			{
+				"com.example.none", "x", nil,
+				`dvt: call "x": open channel com.example.none: Unable to find a service for channel 'com.example.none' (DTXMessage 1)`,
+				errors.ErrUnsupported,
+			},
+			{
+				ChannelDeviceInfo, "none", nil,
+				`dvt: call "none": call none: Unable to invoke 'none'` + unknown,
+				errors.ErrUnsupported,
+			},
+			{
+				services + "networking", "startMonitoring", nil,
+				`dvt: call "startMonitoring": call startMonitoring: Unable to invoke 'startMonitoring'` +
+					unknown,
+				errors.ErrUnsupported,
+			},
+			{ChannelProcessControl, selLaunch, []any{"", "x"}, `dvt: call "` + selLaunch +
+				`": call ` + selLaunch + `: '` + selLaunch +
+				`' does not take these arguments (DTXMessage 1)`, dtx.ErrRemote},
 		} {
 			_, err := r.Call(ctx, c.channel, c.selector, c.args...)
 			if err == nil || err.Error() != c.want || !errors.Is(err, c.is) {
 				t.Errorf("%s %s: %v, want %s", c.channel, c.selector, err, c.want)
 			}
-			if errors.Is(err, errors.ErrUnsupported) != (c.is == errors.ErrUnsupported) || errors.Is(err, fs.ErrNotExist) {
+			if errors.Is(err, errors.ErrUnsupported) != (c.is == errors.ErrUnsupported) ||
+				errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%v is more than it should be", err)
 			}
 			if e, ok := err.(*Error); !ok || e.Remote() == nil || e.Remote().Domain != dtx.Domain {
@@ -169,16 +185,20 @@ func TestRefusals(t *testing.T) {
 			}
 		}
 		for selector, channel := range map[string]string{
-			selListDir: ChannelDeviceInfo, selExecName: ChannelDeviceInfo, selIsRunning: ChannelDeviceInfo, selUserName: ChannelDeviceInfo,
-			selKill: ChannelProcessControl, selSignal: ChannelProcessControl, selPIDOf: ChannelProcessControl, selObserve: ChannelProcessControl,
-			selNoLimits: ChannelProcessControl, selConfig: ChannelSysmon, selAppNotes: ChannelNotifications,
+			selListDir: ChannelDeviceInfo, selExecName: ChannelDeviceInfo,
+			selIsRunning: ChannelDeviceInfo, selUserName: ChannelDeviceInfo,
+			selKill: ChannelProcessControl, selSignal: ChannelProcessControl,
+			selPIDOf: ChannelProcessControl, selObserve: ChannelProcessControl,
+			selNoLimits: ChannelProcessControl, selConfig: ChannelSysmon,
+			selAppNotes: ChannelNotifications,
 			"simulateLocationWithLatitude:longitude:":            ChannelLocation,
 			"enableConditionWithIdentifier:profileIdentifier:":   ChannelConditions,
 			"disableConditionWithIdentifier:":                    ChannelConditions,
 			"installedApplicationsMatching:registerUpdateToken:": ChannelApplications,
 		} {
 			for _, args := range [][]any{{[]any{}, nskeyed.Null{}}, {nskeyed.UUID{}}} {
-				if v, err := r.Call(ctx, channel, selector, args...); v != nil || !strings.Contains(fmt.Sprint(err), "does not take these arguments") {
+				if v, err := r.Call(ctx, channel, selector, args...); v != nil ||
+					!strings.Contains(fmt.Sprint(err), "does not take these arguments") {
 					t.Errorf("%s %v: %v, %v", selector, args, v, err)
 				}
 			}
@@ -198,7 +218,8 @@ func TestBudget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Open(ctx, "com.example.none", dtx.ChannelOptions{}); !errors.Is(err, errors.ErrUnsupported) {
+		if _, err := s.Open(ctx, "com.example.none", dtx.ChannelOptions{}); !errors.Is(err,
+			errors.ErrUnsupported) {
 			t.Errorf("unknown channel: %v", err)
 		}
 		if _, err := s.Screenshot(ctx); err != nil {
@@ -249,7 +270,8 @@ func TestConnect(t *testing.T) {
 		} {
 			o := &opener{err: c.err, conns: map[service.Name]net.Conn{c.has: r.dial()}}
 			s, err := Connect(ctx, o, Options{})
-			if !errors.Is(err, c.want) || (s == nil) != (err != nil) || len(o.asked) != c.asked || o.asked[0] != Service {
+			if !errors.Is(err, c.want) || (s == nil) != (err != nil) || len(o.asked) != c.asked ||
+				o.asked[0] != Service {
 				t.Errorf("with %v: %v, %v, asked for %v", c.has, s, err, o.asked)
 			}
 			if s != nil {
@@ -259,7 +281,8 @@ func TestConnect(t *testing.T) {
 				s.Close()
 			}
 		}
-		if !Service.NeedsDDI || !OldService.HandshakeOnlyTLS || Service.Remote != "com.apple.instruments.dtservicehub" || Service.Checkin {
+		if !Service.NeedsDDI || !OldService.HandshakeOnlyTLS ||
+			Service.Remote != "com.apple.instruments.dtservicehub" || Service.Checkin {
 			t.Errorf("%+v, %+v", Service, OldService)
 		}
 	})
@@ -269,26 +292,42 @@ func TestConnect(t *testing.T) {
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		later := dtx.HandlerFunc(func(context.Context, *dtx.Incoming) (any, error) { return nil, dtx.ErrLater })
-		s := fake(t, map[string]dtx.Handler{ChannelScreenshot: later, ChannelProcessControl: later, ChannelNotifications: later, ChannelSysmon: later})
+		later := dtx.HandlerFunc(
+			func(context.Context, *dtx.Incoming) (any, error) { return nil, dtx.ErrLater },
+		)
+		s := fake(t, map[string]dtx.Handler{
+			ChannelScreenshot: later, ChannelProcessControl: later, ChannelNotifications: later,
+			ChannelSysmon: later,
+		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begun := time.Now()
-		if _, err := s.Screenshot(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != time.Second {
+		if _, err := s.Screenshot(ctx); !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(begun) != time.Second {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 		for name, call := range map[string]func() error{
 			"screenshot": func() error { _, err := s.Screenshot(t.Context()); return err },
-			"launch":     func() error { _, err := s.Start(t.Context(), "x", LaunchOptions{}); return err },
-			"observe":    func() error { _, err := s.Observe(t.Context(), 5); return err },
-			"listen":     func() error { _, err := s.Notifications(t.Context(), NotificationOptions{Apps: true}); return err },
+			"launch": func() error {
+				_, err := s.Start(t.Context(), "x",
+					LaunchOptions{})
+				return err
+			},
+			"observe": func() error { _, err := s.Observe(t.Context(), 5); return err },
+			"listen": func() error {
+				_, err := s.Notifications(t.Context(),
+					NotificationOptions{Apps: true})
+				return err
+			},
 			"sample": func() error {
-				_, err := s.Sysmon(t.Context(), SysmonConfig{Processes: []string{}, System: []string{}})
+				_, err := s.Sysmon(t.Context(),
+					SysmonConfig{Processes: []string{}, System: []string{}})
 				return err
 			},
 		} {
 			begun = time.Now()
-			if err := call(); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != callTimeout {
+			if err := call(); !errors.Is(err, context.DeadlineExceeded) ||
+				time.Since(begun) != callTimeout {
 				t.Errorf("%s: after %v: %v", name, time.Since(begun), err)
 			}
 		}
@@ -297,7 +336,8 @@ func TestDeadlines(t *testing.T) {
 		if _, err := s.Screenshot(t.Context()); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
-		if _, err := s.KernelName(t.Context()); !errors.Is(err, net.ErrClosed) || !errors.Is(s.Err(), net.ErrClosed) {
+		if _, err := s.KernelName(t.Context()); !errors.Is(err, net.ErrClosed) ||
+			!errors.Is(s.Err(), net.ErrClosed) {
 			t.Errorf("after Close: %v, %v", err, s.Err())
 		}
 		<-s.Done()
@@ -334,7 +374,8 @@ func TestServeEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		if err := <-served; !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "dvt: serve: ") {
+		if err := <-served; !errors.Is(err, context.Canceled) ||
+			!strings.HasPrefix(err.Error(), "dvt: serve: ") {
 			t.Errorf("Serve: %v", err)
 		}
 		if _, simulated := p.Place(); simulated {

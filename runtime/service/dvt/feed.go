@@ -50,7 +50,9 @@ func (s *Session) feed(ctx context.Context, op, subject, identifier string) (*fe
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, &Error{Op: op, Subject: subject, Err: net.ErrClosed} // the channel ends with the connection
+		return nil, &Error{
+			Op: op, Subject: subject, Err: net.ErrClosed,
+		} // the channel ends with the connection
 	}
 	s.wg.Go(f.pump)
 	return f, nil

@@ -142,7 +142,10 @@ func badCalls(selector string) map[string]badEvent {
 		"broken":        {dtx.Buffer([]byte("bplist00 no archive"))},
 		"empty archive": {dtx.Buffer([]byte{})},
 	} {
-		send := func(ctx context.Context, ch *dtx.Channel) error { return ch.Send(ctx, selector, args...) }
+		send := func(ctx context.Context, ch *dtx.Channel) error {
+			return ch.Send(ctx, selector,
+				args...)
+		}
 		out[name] = badEvent{send, true}
 		ask := func(ctx context.Context, ch *dtx.Channel) error {
 			_, err := ch.Call(ctx, selector, args...)
@@ -166,15 +169,23 @@ func badObjects() map[string]badEvent {
 		"process":     []any{processes},
 		"huge":        []any{bytes.Repeat([]byte{1}, 1<<20)},
 	} {
-		send := func(ctx context.Context, ch *dtx.Channel) error { return ch.SendObject(ctx, dtx.Data, v) }
+		send := func(ctx context.Context, ch *dtx.Channel) error {
+			return ch.SendObject(ctx,
+				dtx.Data, v)
+		}
 		out[name] = badEvent{send, true}
 	}
-	for name, b := range map[string][]byte{"broken": []byte("bplist00 no archive"), "compressed": {1, 2, 3}} {
+	for name, b := range map[string][]byte{
+		"broken": []byte("bplist00 no archive"), "compressed": {1, 2, 3},
+	} {
 		kind := dtx.Data
 		if name == "compressed" {
 			kind = dtx.Compressed
 		}
-		send := func(ctx context.Context, ch *dtx.Channel) error { return ch.SendBytes(ctx, kind, b) }
+		send := func(ctx context.Context, ch *dtx.Channel) error {
+			return ch.SendBytes(ctx, kind,
+				b)
+		}
 		out[name] = badEvent{send, true}
 	}
 	return out
@@ -184,7 +195,10 @@ func badObjects() map[string]badEvent {
 func badForAll() map[string]badEvent {
 	bytesOf := func(t dtx.Type, b []byte) badEvent {
 		return badEvent{
-			send: func(ctx context.Context, ch *dtx.Channel) error { return ch.SendBytes(ctx, t, b) },
+			send: func(ctx context.Context, ch *dtx.Channel) error {
+				return ch.SendBytes(ctx, t,
+					b)
+			},
 		}
 	}
 	return map[string]badEvent{

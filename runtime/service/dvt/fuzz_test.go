@@ -31,15 +31,33 @@ func addValues(f *testing.F) {
 		f.Add(b)
 	}
 	for _, v := range []any{
-		nil, true, int64(7), "/private/var", 1.5, []byte("\x89PNG"), []any{"pid", "name"}, nskeyed.Date(7e8),
-		[]any{nskeyed.Dict{{Key: "pid", Value: int64(1)}, {Key: "name", Value: "launchd"}, {Key: "startDate", Value: nskeyed.Date(1)}}},
-		[]any{nskeyed.Dict{{Key: "identifier", Value: "SlowNetwork"}, {Key: "profiles", Value: []any{nskeyed.Dict{{Key: "identifier", Value: "x"}}}}}},
-		[]any{nskeyed.Dict{{Key: "CFBundleIdentifier", Value: "com.example"}, {Key: "Restricted", Value: int64(1)}}},
+		nil, true, int64(7), "/private/var", 1.5, []byte("\x89PNG"), []any{"pid", "name"},
+		nskeyed.Date(7e8),
+		[]any{nskeyed.Dict{
+			{Key: "pid", Value: int64(1)}, {Key: "name", Value: "launchd"},
+			{Key: "startDate", Value: nskeyed.Date(1)},
+		}},
+		[]any{nskeyed.Dict{
+			{Key: "identifier", Value: "SlowNetwork"},
+			{Key: "profiles", Value: []any{nskeyed.Dict{{Key: "identifier", Value: "x"}}}},
+		}},
+		[]any{nskeyed.Dict{
+			{Key: "CFBundleIdentifier", Value: "com.example"}, {Key: "Restricted", Value: int64(1)},
+		}},
 		[]any{uint64(1), int64(125), int64(3), uint64(2), 1.7e9, "GMT"},
-		[]any{"", "com.apple.Preferences", nskeyed.Dict{{Key: "A", Value: "B"}}, []any{"-x"}, nskeyed.Dict{{Key: optionKill, Value: true}}},
+		[]any{
+			"", "com.apple.Preferences", nskeyed.Dict{{Key: "A", Value: "B"}}, []any{"-x"},
+			nskeyed.Dict{{Key: optionKill, Value: true}},
+		},
 		[]any{"SlowNetwork", "SlowNetwork100PctLoss"}, []any{48.1, 11.5}, []any{int64(9), int64(1)},
-		nskeyed.Dict{{Key: "ur", Value: int64(1000)}, {Key: "procAttrs", Value: []any{"pid"}}, {Key: "sysAttrs", Value: []any{"vmFreeCount"}}},
-		nskeyed.Dict{{Key: "appName", Value: "x"}, {Key: "state", Value: int64(8)}, {Key: "timestamp", Value: nskeyed.Date(1)}},
+		nskeyed.Dict{
+			{Key: "ur", Value: int64(1000)}, {Key: "procAttrs", Value: []any{"pid"}},
+			{Key: "sysAttrs", Value: []any{"vmFreeCount"}},
+		},
+		nskeyed.Dict{
+			{Key: "appName", Value: "x"}, {Key: "state", Value: int64(8)},
+			{Key: "timestamp", Value: nskeyed.Date(1)},
+		},
 		nskeyed.Dict{{Key: "en0", Value: "Wi-Fi"}},
 	} {
 		b, err := nskeyed.Encode(v)
@@ -61,19 +79,35 @@ func clientCalls(s *Session) map[string]func(context.Context) error {
 		return func(ctx context.Context) error { return call(ctx, 7) }
 	}
 	return map[string]func(context.Context) error{
-		"applications": func(ctx context.Context) error { _, err := s.Applications(ctx, nil); return err },
-		"attributes":   discard(s.ProcessAttributes),
-		"conditions":   discard(s.Conditions),
-		"directory":    func(ctx context.Context) error { _, err := s.ListDirectory(ctx, "/"); return err },
+		"applications": func(ctx context.Context) error {
+			_, err := s.Applications(ctx,
+				nil)
+			return err
+		},
+		"attributes": discard(s.ProcessAttributes),
+		"conditions": discard(s.Conditions),
+		"directory": func(ctx context.Context) error {
+			_, err := s.ListDirectory(ctx,
+				"/")
+			return err
+		},
 		"exec name": number(
 			func(ctx context.Context, n int) error { _, err := s.ExecName(ctx, n); return err },
 		),
 		"hardware": discard(s.HardwareInformation),
 		"kernel":   discard(s.KernelName),
 		"kill":     number(s.Kill),
-		"launch":   func(ctx context.Context) error { _, err := s.Launch(ctx, "x", LaunchOptions{}); return err },
+		"launch": func(ctx context.Context) error {
+			_, err := s.Launch(ctx, "x",
+				LaunchOptions{})
+			return err
+		},
 		"limits": number(
-			func(ctx context.Context, n int) error { _, err := s.DisableMemoryLimits(ctx, n); return err },
+			func(ctx context.Context, n int) error {
+				_, err := s.DisableMemoryLimits(ctx,
+					n)
+				return err
+			},
 		),
 		"location":  func(ctx context.Context) error { return s.SetLocation(ctx, 1, 2) },
 		"mach time": discard(s.MachTime),

@@ -14,7 +14,8 @@ const (
 // belief ends with ClearLocation, or with the session.
 func (s *Session) SetLocation(ctx context.Context, latitude, longitude float64) error {
 	subject := fmt.Sprintf("%v, %v", latitude, longitude)
-	_, err := s.call(ctx, "set location", subject, ChannelLocation, selSimulate, latitude, longitude)
+	_, err := s.call(ctx, "set location", subject, ChannelLocation, selSimulate, latitude,
+		longitude)
 	return err
 }
 

@@ -15,7 +15,9 @@ func location(s *session, _ *dtx.Channel) dtx.Handler {
 			if !ok1 || !ok2 {
 				return nil, badArguments(selSimulate)
 			}
-			release, err := s.phone.SimulatePlace(phone.Place{Latitude: latitude, Longitude: longitude})
+			release, err := s.phone.SimulatePlace(
+				phone.Place{Latitude: latitude, Longitude: longitude},
+			)
 			if err != nil {
 				return nil, refused(err, codeENOENT)
 			}

@@ -53,12 +53,14 @@ func TestLocation(t *testing.T) {
 
 		// Bare numbers are as good.
 		ch := r.host(ChannelLocation, dtx.Options{Silent: true})
-		m, err := ch.CallMessage(ctx, "simulateLocationWithLatitude:longitude:", dtx.Double(3.5), dtx.Int32(4))
+		m, err := ch.CallMessage(ctx, "simulateLocationWithLatitude:longitude:", dtx.Double(3.5),
+			dtx.Int32(4))
 		if err != nil || m.Type != dtx.Ack {
 			t.Errorf("answer %+v, %v", m, err)
 		}
 		want(phone.Place{Latitude: 3.5, Longitude: 4}, true)
-		if _, err := ch.Call(ctx, "simulateLocationWithLatitude:longitude:", "3.5", nskeyed.Null{}); !errors.Is(err, dtx.ErrRemote) {
+		if _, err := ch.Call(ctx, "simulateLocationWithLatitude:longitude:", "3.5",
+			nskeyed.Null{}); !errors.Is(err, dtx.ErrRemote) {
 			t.Errorf("words: %v", err)
 		}
 	})

@@ -50,7 +50,9 @@ type Notifications struct{ *feed }
 
 // Notifications begins to listen. A device first tells the states of all apps
 // that it knows.
-func (s *Session) Notifications(ctx context.Context, o NotificationOptions) (*Notifications, error) {
+func (s *Session) Notifications(
+	ctx context.Context, o NotificationOptions,
+) (*Notifications, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	f, err := s.feed(ctx, "listen", "", ChannelNotifications)

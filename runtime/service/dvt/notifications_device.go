@@ -29,7 +29,9 @@ func notifications(s *session, ch *dtx.Channel) dtx.Handler {
 }
 
 // enable switches notifications. Those of apps begin with the state of each.
-func (n *notifier) enable(selector string, flag *bool) func(context.Context, dtx.Args) (any, error) {
+func (n *notifier) enable(
+	selector string, flag *bool,
+) func(context.Context, dtx.Args) (any, error) {
 	return func(ctx context.Context, args dtx.Args) (any, error) {
 		on, ok := truth(args, 0)
 		if !ok {
@@ -90,7 +92,10 @@ func (n *notifier) burst(ctx context.Context) {
 		if a.Type() == phone.HiddenApp {
 			continue
 		}
-		e := phone.ProcessEvent{Kind: phone.ProcessState, State: phone.AppTerminated, Time: n.phone.Now(), MachTime: n.phone.MachTime()}
+		e := phone.ProcessEvent{
+			Kind: phone.ProcessState, State: phone.AppTerminated, Time: n.phone.Now(),
+			MachTime: n.phone.MachTime(),
+		}
 		proc, ok := n.phone.RunningApp(a.BundleID())
 		if ok {
 			e.State = n.phone.AppState(proc.PID)

@@ -26,7 +26,8 @@ func (r *rig) wantApps(next func() *Notification, proc phone.Process) {
 		if p, ok := r.phone.RunningApp(a.BundleID()); ok {
 			want = AppState(r.phone.AppState(p.PID))
 		}
-		if note.BundleID != a.BundleID() || note.State != want || note.App == "" || note.Executable == "" || note.Memory {
+		if note.BundleID != a.BundleID() || note.State != want || note.App == "" ||
+			note.Executable == "" || note.Memory {
 			r.t.Errorf("%+v, want %s as %v", note, a.BundleID(), want)
 		}
 		if note.BundleID == proc.BundleID && (note.PID != proc.PID || note.State != AppForeground) {
@@ -65,13 +66,23 @@ func TestNotifications(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, want := range []Notification{
-			{BundleID: "com.example.reader", App: "Reader", State: AppBackground, Description: "Background Running", PID: proc.PID},
-			{BundleID: "com.example.reader", App: "Reader", State: AppSuspended, Description: "Background Task Suspended", PID: proc.PID},
-			{BundleID: "com.example.shop", App: "Shop", State: AppForeground, Description: "Foreground Running", PID: pid},
+			{
+				BundleID: "com.example.reader", App: "Reader", State: AppBackground,
+				Description: "Background Running", PID: proc.PID,
+			},
+			{
+				BundleID: "com.example.reader", App: "Reader", State: AppSuspended,
+				Description: "Background Task Suspended", PID: proc.PID,
+			},
+			{
+				BundleID: "com.example.shop", App: "Shop", State: AppForeground,
+				Description: "Foreground Running", PID: pid,
+			},
 		} {
 			got := next()
 			late := time.Until(got.Time).Abs() > time.Millisecond || got.MachTime == 0
-			if got.BundleID != want.BundleID || got.App != want.App || got.State != want.State || got.Description != want.Description || got.PID != want.PID || late {
+			if got.BundleID != want.BundleID || got.App != want.App || got.State != want.State ||
+				got.Description != want.Description || got.PID != want.PID || late {
 				t.Errorf("%+v, want %+v", got, want)
 			}
 			for _, key := range []string{"elevated_state", "state", "pid", "mach_absolute_time"} {

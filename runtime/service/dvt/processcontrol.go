@@ -56,7 +56,9 @@ func (o LaunchOptions) arguments(bundleID string) []any {
 	for i, a := range o.Args {
 		args[i] = a
 	}
-	options := nskeyed.Dict{{Key: optionKill, Value: o.KillExisting}, {Key: optionSuspended, Value: o.Suspended}}
+	options := nskeyed.Dict{
+		{Key: optionKill, Value: o.KillExisting}, {Key: optionSuspended, Value: o.Suspended},
+	}
 	if o.Background {
 		options = append(options, nskeyed.Pair{Key: optionBackground, Value: true})
 	}
@@ -65,7 +67,8 @@ func (o LaunchOptions) arguments(bundleID string) []any {
 
 // Launch starts an app and returns its process identifier.
 func (s *Session) Launch(ctx context.Context, bundleID string, o LaunchOptions) (int, error) {
-	v, err := s.call(ctx, "launch", bundleID, ChannelProcessControl, selLaunch, o.arguments(bundleID)...)
+	v, err := s.call(ctx, "launch", bundleID, ChannelProcessControl, selLaunch,
+		o.arguments(bundleID)...)
 	if err != nil {
 		return 0, err
 	}
@@ -242,13 +245,15 @@ func (s *Session) Kill(ctx context.Context, pid int) error {
 
 // Signal sends a signal, numbered as iOS numbers it, to a process.
 func (s *Session) Signal(ctx context.Context, pid, signal int) error {
-	_, err := s.call(ctx, "signal", strconv.Itoa(pid), ChannelProcessControl, selSignal, int64(signal), int64(pid))
+	_, err := s.call(ctx, "signal", strconv.Itoa(pid), ChannelProcessControl, selSignal,
+		int64(signal), int64(pid))
 	return err
 }
 
 // Suspend stops a process until Resume.
 func (s *Session) Suspend(ctx context.Context, pid int) error {
-	_, err := s.call(ctx, "suspend", strconv.Itoa(pid), ChannelProcessControl, selSuspend, int64(pid))
+	_, err := s.call(ctx, "suspend", strconv.Itoa(pid), ChannelProcessControl, selSuspend,
+		int64(pid))
 	return err
 }
 
@@ -274,5 +279,6 @@ func (s *Session) PIDOf(ctx context.Context, bundleID string) (int, error) {
 // DisableMemoryLimits frees a process from the memory limit at which iOS would
 // end it, and reports whether that could be done.
 func (s *Session) DisableMemoryLimits(ctx context.Context, pid int) (bool, error) {
-	return ask[bool](ctx, s, "disable memory limits", strconv.Itoa(pid), ChannelProcessControl, selNoLimits, dtx.Int32(int32(pid)))
+	return ask[bool](ctx, s, "disable memory limits", strconv.Itoa(pid), ChannelProcessControl,
+		selNoLimits, dtx.Int32(int32(pid)))
 }

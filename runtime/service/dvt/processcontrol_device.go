@@ -39,9 +39,16 @@ func processControl(s *session, ch *dtx.Channel) dtx.Handler {
 		},
 	}
 	for selector, f := range map[string]func(int) (any, error){
-		selKill:        func(pid int) (any, error) { return nil, refused(s.phone.Kill(pid), codeESRCH) },
-		selResume:      func(pid int) (any, error) { return nil, refused(s.phone.Signal(pid, phone.SIGCONT), codeESRCH) },
-		selSuspend:     func(pid int) (any, error) { return nil, refused(s.phone.Signal(pid, phone.SIGSTOP), codeESRCH) },
+		selKill: func(pid int) (any, error) {
+			return nil, refused(s.phone.Kill(pid),
+				codeESRCH)
+		},
+		selResume: func(pid int) (any, error) {
+			return nil, refused(s.phone.Signal(pid, phone.SIGCONT), codeESRCH)
+		},
+		selSuspend: func(pid int) (any, error) {
+			return nil, refused(s.phone.Signal(pid, phone.SIGSTOP), codeESRCH)
+		},
 		selNoLimits:    func(pid int) (any, error) { return s.phone.DisableMemoryLimits(pid), nil },
 		selObserve:     c.observe,
 		selStopObserve: c.stopObserving,
@@ -128,16 +135,20 @@ func launchRefusal(bundleID string, err error) error {
 	code, reason := int64(1), "Unspecified"
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		code, reason = codeFrontBoardUnknown, "NotFound (\"Application \""+bundleID+"\" is unknown to FrontBoard\")"
+		code, reason = codeFrontBoardUnknown, "NotFound (\"Application \""+bundleID+
+			"\" is unknown to FrontBoard\")"
 	case errors.Is(err, phone.ErrPasswordProtected):
-		code, reason = codeFrontBoardLocked, "Locked (\"Unable to launch "+bundleID+" because the device was not, or could not be, unlocked\")"
+		code, reason = codeFrontBoardLocked, "Locked (\"Unable to launch "+bundleID+
+			" because the device was not, or could not be, unlocked\")"
 	}
-	reason = "The request was denied by service delegate (SBMainWorkspace) for reason: " + reason + "."
+	reason = "The request was denied by service delegate (SBMainWorkspace) for reason: " + reason +
+		"."
 	refusal := dtx.Refuse(domainProcessControl, 1, "The request to open \""+bundleID+"\" failed.")
 	refusal.UserInfo = append(refusal.UserInfo,
 		nskeyed.Pair{Key: "NSLocalizedFailureReason", Value: reason},
-		nskeyed.Pair{Key: "NSUnderlyingError", Value: &nskeyed.NSError{Domain: domainFrontBoard, Code: code,
-			UserInfo: nskeyed.Dict{{Key: "NSLocalizedFailureReason", Value: reason}}}})
+		nskeyed.Pair{Key: "NSUnderlyingError",
+			Value: &nskeyed.NSError{Domain: domainFrontBoard, Code: code,
+				UserInfo: nskeyed.Dict{{Key: "NSLocalizedFailureReason", Value: reason}}}})
 	return refusal
 }
 
@@ -191,7 +202,8 @@ func (c *controller) tell(ctx context.Context, e phone.ProcessEvent) error {
 	c.mu.Unlock()
 	switch {
 	case e.Kind == phone.ProcessOutput && launched:
-		return c.ch.Send(ctx, eventOutput, e.Text, dtx.Int32(int32(pid)), dtx.Int64(int64(e.MachTime)))
+		return c.ch.Send(ctx, eventOutput, e.Text, dtx.Int32(int32(pid)),
+			dtx.Int64(int64(e.MachTime)))
 	case e.Kind == phone.ProcessEnded && known && c.wantsEnds():
 		return c.ch.Send(ctx, eventTerminated, int64(pid), nil, int64(e.Signal))
 	}

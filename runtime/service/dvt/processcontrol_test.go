@@ -40,12 +40,14 @@ func wantEnd(t *testing.T, p *Process, signal int) {
 func TestStart(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
-		p, err := r.Start(ctx, "com.example.shop", LaunchOptions{Args: []string{"-x", "y z"}, Env: map[string]string{"MODE": "test"}})
+		p, err := r.Start(ctx, "com.example.shop",
+			LaunchOptions{Args: []string{"-x", "y z"}, Env: map[string]string{"MODE": "test"}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		wantOutput(t, p, "ShopDemo: launched with 2 arguments\n", "ShopDemo: argument 1: -x\n", "ShopDemo: argument 2: y z\n", "ShopDemo: environment MODE=test\n")
+		wantOutput(t, p, "ShopDemo: launched with 2 arguments\n", "ShopDemo: argument 1: -x\n",
+			"ShopDemo: argument 2: y z\n", "ShopDemo: environment MODE=test\n")
 		if pid, err := r.PIDOf(ctx, "com.example.shop"); pid != p.PID || err != nil {
 			t.Errorf("process %d, %v, want %d", pid, err, p.PID)
 		}
@@ -109,19 +111,23 @@ func TestSuspended(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantOutput(t, p, "ShopDemo: launched with 0 arguments\n")
-		if err := r.Suspend(ctx, p.PID); err != nil || r.phone.AppState(p.PID) != phone.AppSuspended {
+		if err := r.Suspend(ctx, p.PID); err != nil ||
+			r.phone.AppState(p.PID) != phone.AppSuspended {
 			t.Errorf("%v, %v", r.phone.AppState(p.PID), err)
 		}
 		old := p.PID
-		pid, err := r.Launch(ctx, "com.example.shop", LaunchOptions{KillExisting: true, Background: true})
+		pid, err := r.Launch(ctx, "com.example.shop",
+			LaunchOptions{KillExisting: true, Background: true})
 		if err != nil || pid == old || r.phone.AppState(pid) != phone.AppBackground {
 			t.Errorf("launched again as %d, %v", pid, err)
 		}
 		wantEnd(t, p, 9)
-		if again, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); again != pid || err != nil {
+		if again, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); again != pid ||
+			err != nil {
 			t.Errorf("launched while running: %d, %v, want %d", again, err, pid)
 		}
-		if ok, err := r.DisableMemoryLimits(ctx, pid); !ok || err != nil || !r.phone.MemoryUnlimited(pid) {
+		if ok, err := r.DisableMemoryLimits(ctx, pid); !ok || err != nil ||
+			!r.phone.MemoryUnlimited(pid) {
 			t.Errorf("memory limits: %v, %v", ok, err)
 		}
 		if ok, err := r.DisableMemoryLimits(ctx, old); ok || err != nil {
@@ -145,17 +151,21 @@ func TestLaunchRefused(t *testing.T) {
 		ctx := t.Context()
 		pid, err := r.Launch(ctx, "com.example.none", LaunchOptions{})
 		var e *Error
-		if pid != 0 || !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrLocked) || !errors.As(err, &e) {
+		if pid != 0 || !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrLocked) ||
+			!errors.As(err, &e) {
 			t.Fatalf("%d, %v", pid, err)
 		}
 		ns := e.Remote()
-		if ns.Domain != "com.apple.dt.deviceprocesscontrolservice" || ns.Code != 1 || ns.Underlying().Domain != "FBSOpenApplicationErrorDomain" || ns.Underlying().Code != 4 {
+		if ns.Domain != "com.apple.dt.deviceprocesscontrolservice" || ns.Code != 1 ||
+			ns.Underlying().Domain != "FBSOpenApplicationErrorDomain" || ns.Underlying().Code != 4 {
 			t.Errorf("refused with %+v", ns)
 		}
-		if reason, _ := ns.UserInfo.String("NSLocalizedFailureReason"); !strings.Contains(reason, `"com.example.none" is unknown`) {
+		if reason, _ := ns.UserInfo.String("NSLocalizedFailureReason"); !strings.Contains(reason,
+			`"com.example.none" is unknown`) {
 			t.Errorf("reason %q", reason)
 		}
-		if p, err := r.Start(ctx, "com.example.none", LaunchOptions{}); p != nil || !errors.Is(err, fs.ErrNotExist) {
+		if p, err := r.Start(ctx, "com.example.none", LaunchOptions{}); p != nil ||
+			!errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("started %v, %v", p, err)
 		}
 		for name, c := range map[string]struct{ got, want error }{
@@ -176,7 +186,8 @@ func TestLaunchRefused(t *testing.T) {
 		}
 		r.phone.SetPasscode(true)
 		r.phone.Lock()
-		if _, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); !errors.Is(err, ErrLocked) || errors.Is(err, fs.ErrNotExist) {
+		if _, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); !errors.Is(err,
+			ErrLocked) || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("on a locked phone: %v", err)
 		}
 		synctest.Wait()
@@ -191,7 +202,9 @@ func TestLaunchRefused(t *testing.T) {
 func TestLaunchArguments(t *testing.T) {
 	t.Parallel()
 	seen := make(chan []dtx.Arg, 1)
-	s := fake(t, map[string]dtx.Handler{ChannelProcessControl: dtx.HandlerFunc(func(_ context.Context, in *dtx.Incoming) (any, error) {
+	s := fake(t, map[string]dtx.Handler{ChannelProcessControl: dtx.HandlerFunc(func(
+		_ context.Context, in *dtx.Incoming,
+	) (any, error) {
 		list, err := dtx.DecodeArgs(in.Aux)
 		seen <- list
 		if in.Selector == selNoLimits {
@@ -199,13 +212,15 @@ func TestLaunchArguments(t *testing.T) {
 		}
 		return int64(77), err
 	})})
-	if pid, err := s.Launch(t.Context(), "a.b", LaunchOptions{Env: map[string]string{"B": "", "A": "1"}}); pid != 77 || err != nil {
+	if pid, err := s.Launch(t.Context(), "a.b",
+		LaunchOptions{Env: map[string]string{"B": "", "A": "1"}}); pid != 77 || err != nil {
 		t.Fatal(pid, err)
 	}
 	want := []any{"", "a.b", nskeyed.Dict{{Key: "A", Value: "1"}, {Key: "B", Value: ""}}, []any{},
 		nskeyed.Dict{{Key: "KillExisting", Value: false}, {Key: "StartSuspendedKey", Value: false}}}
 	for i, a := range <-seen {
-		if v, err := nskeyed.Decode(a.Bytes); a.Kind != dtx.ArgBuffer || !reflect.DeepEqual(v, want[i]) || err != nil {
+		if v, err := nskeyed.Decode(a.Bytes); a.Kind != dtx.ArgBuffer ||
+			!reflect.DeepEqual(v, want[i]) || err != nil {
 			t.Errorf("argument %d is %v, %v, want %v", i, v, err, want[i])
 		}
 	}
@@ -223,26 +238,38 @@ func TestForeignLaunch(t *testing.T) {
 		options dtx.Options
 		ends    bool
 	}{
-		"with callback": {dtx.Options{Capabilities: nskeyed.Dict{{Key: capTermination, Value: int64(1)}}}, true},
-		"silent":        {dtx.Options{Silent: true}, false},
+		"with callback": {
+			dtx.Options{Capabilities: nskeyed.Dict{{Key: capTermination, Value: int64(1)}}}, true,
+		},
+		"silent": {dtx.Options{Silent: true}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, "", func(t *testing.T, r *rig) {
 				ctx := t.Context()
 				ch := r.host(ChannelProcessControl, c.options)
-				v, err := ch.Call(ctx, selLaunch, "/private/", "com.example.shop", nskeyed.Dict{{Key: "NSUnbufferedIO", Value: "YES"}}, []any{},
-					nskeyed.Dict{{Key: optionKill, Value: int64(1)}, {Key: optionSuspended, Value: int64(0)}, {Key: "__" + optionBackground, Value: int64(1)}})
+				v, err := ch.Call(ctx, selLaunch, "/private/", "com.example.shop",
+					nskeyed.Dict{{Key: "NSUnbufferedIO", Value: "YES"}}, []any{},
+					nskeyed.Dict{
+						{Key: optionKill, Value: int64(1)}, {Key: optionSuspended, Value: int64(0)},
+						{Key: "__" + optionBackground, Value: int64(1)},
+					})
 				pid, _ := v.(int64)
 				if pid <= 0 || err != nil || r.phone.AppState(int(pid)) != phone.AppBackground {
 					t.Fatalf("%v, %v", v, err)
 				}
-				for _, text := range []string{"ShopDemo: launched with 0 arguments\n", "ShopDemo: environment NSUnbufferedIO=YES\n"} {
+				for _, text := range []string{
+					"ShopDemo: launched with 0 arguments\n",
+					"ShopDemo: environment NSUnbufferedIO=YES\n",
+				} {
 					in, err := ch.Next(ctx)
-					if err != nil || in.Type != dtx.Dispatch || in.Selector != eventOutput || in.ExpectsReply {
+					if err != nil || in.Type != dtx.Dispatch || in.Selector != eventOutput ||
+						in.ExpectsReply {
 						t.Fatalf("%+v, %v", in, err)
 					}
 					args, err := dtx.DecodeArgs(in.Aux)
-					if err != nil || len(args) != 3 || args[0].Kind != dtx.ArgBuffer || args[1].Kind != dtx.ArgInt32 || args[1].Bits != uint64(pid) || args[2].Kind != dtx.ArgInt64 {
+					if err != nil || len(args) != 3 || args[0].Kind != dtx.ArgBuffer ||
+						args[1].Kind != dtx.ArgInt32 || args[1].Bits != uint64(pid) ||
+						args[2].Kind != dtx.ArgInt64 {
 						t.Errorf("arguments %+v, %v", args, err)
 					}
 					if got, _ := args[0].Value(nil); got != text {
@@ -269,7 +296,8 @@ func TestForeignLaunch(t *testing.T) {
 				if err != nil || in.Selector != eventTerminated {
 					t.Fatalf("%+v, %v", in, err)
 				}
-				if args, err := in.Args(); !reflect.DeepEqual(args, dtx.Args{pid, nil, int64(9)}) || err != nil {
+				if args, err := in.Args(); !reflect.DeepEqual(args, dtx.Args{pid, nil, int64(9)}) ||
+					err != nil {
 					t.Errorf("arguments %v, %v", args, err)
 				}
 			})

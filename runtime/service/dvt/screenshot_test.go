@@ -14,7 +14,8 @@ func TestScreenshot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if img, err := png.Decode(bytes.NewReader(home)); err != nil || img.Bounds() != image.Rect(0, 0, 1206, 2622) {
+		if img, err := png.Decode(bytes.NewReader(home)); err != nil ||
+			img.Bounds() != image.Rect(0, 0, 1206, 2622) {
 			t.Errorf("%v, %v", img, err)
 		}
 		if _, err := r.Launch(t.Context(), "com.example.shop", LaunchOptions{}); err != nil {

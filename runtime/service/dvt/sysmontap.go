@@ -120,7 +120,10 @@ func (s *Session) Sysmon(ctx context.Context, cfg SysmonConfig) (*Sysmon, error)
 	if err != nil {
 		return nil, err
 	}
-	m := &Sysmon{feed: f, procs: newAttributes(cfg.Processes), system: newAttributes(cfg.System), turn: make(chan struct{}, 1)}
+	m := &Sysmon{
+		feed: f, procs: newAttributes(cfg.Processes), system: newAttributes(cfg.System),
+		turn: make(chan struct{}, 1),
+	}
 	// Both are sent without asking for an answer, as other hosts do, but for
 	// the refusal of a configuration, which is worth the wait.
 	if _, err = f.ch.Call(ctx, selConfig, cfg.dict()); err == nil {
@@ -240,7 +243,8 @@ func (s *Sample) fits(d nskeyed.Dict) bool {
 	_, procs := d.Get("Processes")
 	_, system := d.Get("System")
 	_, load := d.Get("SystemCPUUsage")
-	return !(procs && s.Processes != nil) && !(system && s.System != nil) && !(load && s.Load != nil)
+	return !(procs && s.Processes != nil) && !(system && s.System != nil) &&
+		!(load && s.Load != nil)
 }
 
 // row adds a row to a sample. The error is about values that were left out.
@@ -299,5 +303,8 @@ func cpuLoad(d nskeyed.Dict) CPULoad {
 		}
 		return -1
 	}
-	return CPULoad{Total: part("CPU_TotalLoad"), User: part("CPU_UserLoad"), System: part("CPU_SystemLoad"), Nice: part("CPU_NiceLoad")}
+	return CPULoad{
+		Total: part("CPU_TotalLoad"), User: part("CPU_UserLoad"), System: part("CPU_SystemLoad"),
+		Nice: part("CPU_NiceLoad"),
+	}
 }

@@ -44,7 +44,10 @@ func sysmon(s *session, ch *dtx.Channel) dtx.Handler {
 	return dtx.Methods{
 		selConfig: t.configure,
 		selStart:  t.start,
-		selStop:   func(ctx context.Context, _ dtx.Args) (any, error) { t.stop(ctx); return nil, nil },
+		selStop: func(ctx context.Context, _ dtx.Args) (any, error) {
+			t.stop(ctx)
+			return nil, nil
+		},
 	}
 }
 
@@ -66,7 +69,9 @@ func (t *tap) configure(_ context.Context, args dtx.Args) (any, error) {
 	update, _ := d.Real("ur")
 	sample, _ := d.Real("sampleInterval")
 	if wanted := max(update*float64(time.Millisecond), sample); wanted > 0 {
-		c.interval = time.Duration(min(max(wanted, float64(shortestSample)), float64(longestSample)))
+		c.interval = time.Duration(
+			min(max(wanted, float64(shortestSample)), float64(longestSample)),
+		)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -132,7 +137,10 @@ func (t *tap) stop(ctx context.Context) {
 // run sends a message that says that the tap runs, and samples. A host that
 // reads slowly gets fewer of them.
 func (t *tap) run(ctx context.Context, c tapConfig) {
-	begun := nskeyed.TapMessage{Class: "DTSysmonTapMessage", Content: nskeyed.Dict{{Key: "k", Value: int64(0)}, {Key: "tv", Value: int64(65536)}}}
+	begun := nskeyed.TapMessage{
+		Class:   "DTSysmonTapMessage",
+		Content: nskeyed.Dict{{Key: "k", Value: int64(0)}, {Key: "tv", Value: int64(65536)}},
+	}
 	if t.ch.SendObject(ctx, dtx.Object, begun) != nil {
 		return
 	}
@@ -168,7 +176,8 @@ func (c tapConfig) rows(u *phone.Usage, since uint64, first bool) []any {
 		for i, load := range u.Cores {
 			cores[i] = loadDict(load)
 		}
-		head = append(head, nskeyed.Pair{Key: "PerCPUUsage", Value: cores}, nskeyed.Pair{Key: "SystemCPUUsage", Value: loadDict(u.Load)})
+		head = append(head, nskeyed.Pair{Key: "PerCPUUsage", Value: cores},
+			nskeyed.Pair{Key: "SystemCPUUsage", Value: loadDict(u.Load)})
 	}
 	if len(c.system) > 0 {
 		head = append(head, nskeyed.Pair{Key: "System", Value: values(c.system, u)})

@@ -22,10 +22,12 @@ import (
 // process.
 func (r *rig) wantSample(s *Sample, app int, first bool) (load float64) {
 	r.t.Helper()
-	if s.CPUs != 6 || s.EnabledCPUs != 6 || len(s.Cores) != 6 || s.Load == nil || s.Load.Total <= 0 || s.Load.Total > 600 || s.Load.User != -1 {
+	if s.CPUs != 6 || s.EnabledCPUs != 6 || len(s.Cores) != 6 || s.Load == nil ||
+		s.Load.Total <= 0 || s.Load.Total > 600 || s.Load.User != -1 {
 		r.t.Errorf("%+v", s)
 	}
-	if free, ok := s.System.Int("vmFreeCount"); !ok || free <= 0 || len(s.System.Values) != len(s.System.Names()) {
+	if free, ok := s.System.Int("vmFreeCount"); !ok || free <= 0 ||
+		len(s.System.Values) != len(s.System.Names()) {
 		r.t.Errorf("system %v", s.System.Values)
 	}
 	if len(s.Processes) != len(r.phone.Processes()) {
@@ -90,7 +92,8 @@ func TestSysmon(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, err := m.Next(ctx)
-		if err != nil || slices.ContainsFunc(s.Processes, func(p ProcessRow) bool { return p.PID == app }) {
+		if err != nil ||
+			slices.ContainsFunc(s.Processes, func(p ProcessRow) bool { return p.PID == app }) {
 			t.Errorf("%v, or a dead process", err)
 		}
 		for range 2 {
@@ -107,7 +110,10 @@ func TestSysmon(t *testing.T) {
 func TestSysmonConfig(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
-		m, err := r.Sysmon(ctx, SysmonConfig{Interval: 100 * time.Millisecond, Processes: []string{"name", "none", "uid", "ppid"}, System: []string{}})
+		m, err := r.Sysmon(ctx, SysmonConfig{
+			Interval: 100 * time.Millisecond, Processes: []string{"name", "none", "uid", "ppid"},
+			System: []string{},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,8 +126,12 @@ func TestSysmonConfig(t *testing.T) {
 			}
 			for _, p := range s.Processes {
 				model, _ := r.phone.Process(p.PID)
-				want := []any{model.Name, nskeyed.Null{}, int64(phone.UserID(model.User)), int64(model.ParentPID)}
-				if !reflect.DeepEqual(p.Values, want) || p.Get("none") != nil || p.Get("other") != nil {
+				want := []any{
+					model.Name, nskeyed.Null{}, int64(phone.UserID(model.User)),
+					int64(model.ParentPID),
+				}
+				if !reflect.DeepEqual(p.Values, want) || p.Get("none") != nil ||
+					p.Get("other") != nil {
 					t.Errorf("process %d: %v, want %v", p.PID, p.Values, want)
 				}
 			}
@@ -130,18 +140,23 @@ func TestSysmonConfig(t *testing.T) {
 			t.Errorf("three samples in %v", d)
 		}
 		// Two taps do not know of each other.
-		n, err := r.Sysmon(ctx, SysmonConfig{Interval: time.Second, Processes: []string{}, System: []string{"physMemSize"}})
+		n, err := r.Sysmon(ctx, SysmonConfig{
+			Interval: time.Second, Processes: []string{}, System: []string{"physMemSize"},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer n.Close()
 		for range 2 {
 			s, err := n.Next(ctx)
-			if err != nil || s.Processes != nil || !reflect.DeepEqual(s.System.Values, []any{int64(6 << 30)}) {
+			if err != nil || s.Processes != nil ||
+				!reflect.DeepEqual(s.System.Values, []any{int64(6 << 30)}) {
 				t.Fatalf("%+v, %v", s, err)
 			}
 		}
-		if _, err := r.Sysmon(ctx, SysmonConfig{Processes: make([]string, maxAttributes+1), System: []string{}}); !errors.Is(err, dtx.ErrRemote) {
+		if _, err := r.Sysmon(ctx, SysmonConfig{
+			Processes: make([]string, maxAttributes+1), System: []string{},
+		}); !errors.Is(err, dtx.ErrRemote) {
 			t.Errorf("too many attributes: %v", err)
 		}
 		// Who waits can stop waiting.
@@ -187,8 +202,10 @@ func TestForeignSysmon(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		ch := r.host(ChannelSysmon, dtx.Options{Silent: true})
-		config := nskeyed.Dict{{Key: "ur", Value: int64(1)}, {Key: "bm", Value: int64(0)}, {Key: "procAttrs", Value: []any{"pid", "name"}},
-			{Key: "sysAttrs", Value: nskeyed.Set{"threadCount"}}, {Key: "cpuUsage", Value: true}, {Key: "sampleInterval", Value: int64(500_000_000)}}
+		config := nskeyed.Dict{{Key: "ur", Value: int64(1)}, {Key: "bm", Value: int64(0)},
+			{Key: "procAttrs", Value: []any{"pid", "name"}},
+			{Key: "sysAttrs", Value: nskeyed.Set{"threadCount"}}, {Key: "cpuUsage", Value: true},
+			{Key: "sampleInterval", Value: int64(500_000_000)}}
 		if err := ch.Send(ctx, selConfig, config); err != nil {
 			t.Fatal(err)
 		}
@@ -207,13 +224,15 @@ func TestForeignSysmon(t *testing.T) {
 		}
 		got, err1 := classes().Decode(in.Payload)
 		want, err2 := classes().Decode(captured)
-		if in.Type != dtx.Object || in.ExpectsReply || err1 != nil || err2 != nil || !reflect.DeepEqual(got, want) {
+		if in.Type != dtx.Object || in.ExpectsReply || err1 != nil || err2 != nil ||
+			!reflect.DeepEqual(got, want) {
 			t.Errorf("%v %+v, %v, want %+v, %v", in.Type, got, err1, want, err2)
 		}
 		begun := time.Now()
 		for range 3 {
 			in, err := ch.Next(ctx)
-			if err != nil || in.Type != dtx.Data || in.ExpectsReply || !bytes.HasPrefix(in.Payload, []byte("bplist00")) {
+			if err != nil || in.Type != dtx.Data || in.ExpectsReply ||
+				!bytes.HasPrefix(in.Payload, []byte("bplist00")) {
 				t.Fatalf("%+v, %v", in, err)
 			}
 			wantRows(t, in)
@@ -284,7 +303,9 @@ func TestStalledHost(t *testing.T) {
 			selector string
 			args     []any
 		}{{0, "_requestChannelWithCode:identifier:", []any{dtx.Int32(1), ChannelSysmon}},
-			{1, selConfig, []any{SysmonConfig{Interval: 10 * time.Millisecond, Processes: []string{"pid", "name"}}.dict()}}, {1, selStart, nil}} {
+			{1, selConfig, []any{SysmonConfig{
+				Interval: 10 * time.Millisecond, Processes: []string{"pid", "name"},
+			}.dict()}}, {1, selStart, nil}} {
 			var args []dtx.Arg
 			for _, v := range call.args {
 				a, ok := v.(dtx.Arg)
@@ -301,7 +322,10 @@ func TestStalledHost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b = dtx.Append(b, &dtx.Message{ID: uint32(i + 1), Channel: call.channel, Type: dtx.Dispatch, Aux: dtx.AppendArgs(nil, args), Payload: payload})
+			b = dtx.Append(b, &dtx.Message{
+				ID: uint32(i + 1), Channel: call.channel, Type: dtx.Dispatch,
+				Aux: dtx.AppendArgs(nil, args), Payload: payload,
+			})
 		}
 		if _, err := c.Write(b); err != nil {
 			t.Fatal(err)
@@ -317,20 +341,30 @@ func TestStalledHost(t *testing.T) {
 
 // testTap parses without a connection.
 func testTap() *Sysmon {
-	return &Sysmon{procs: newAttributes([]string{"pid", "name"}), system: newAttributes([]string{"threadCount"})}
+	return &Sysmon{
+		procs:  newAttributes([]string{"pid", "name"}),
+		system: newAttributes([]string{"threadCount"}),
+	}
 }
 
 func TestParseSamples(t *testing.T) {
 	t.Parallel()
 	load := nskeyed.Dict{{Key: "CPU_TotalLoad", Value: 13.0}, {Key: "CPU_NiceLoad", Value: 0.0}}
-	head := nskeyed.Dict{{Key: "CPUCount", Value: int64(2)}, {Key: "SystemCPUUsage", Value: load}, {Key: "System", Value: []any{int64(5)}}}
-	procs := nskeyed.Dict{{Key: "EndMachAbsTime", Value: uint64(1 << 63)}, {Key: "Processes", Value: nskeyed.Dict{{Key: int64(7), Value: []any{int64(7)}}}}}
+	head := nskeyed.Dict{
+		{Key: "CPUCount", Value: int64(2)}, {Key: "SystemCPUUsage", Value: load},
+		{Key: "System", Value: []any{int64(5)}},
+	}
+	procs := nskeyed.Dict{
+		{Key: "EndMachAbsTime", Value: uint64(1 << 63)},
+		{Key: "Processes", Value: nskeyed.Dict{{Key: int64(7), Value: []any{int64(7)}}}},
+	}
 	list, err := testTap().parse([]any{head, procs, head, procs, procs})
 	if err != nil || len(list) != 3 {
 		t.Fatalf("%d samples, %v, want 3", len(list), err)
 	}
 	s := list[1]
-	if s.CPUs != 2 || s.Load.Total != 13 || s.Load.Nice != 0 || s.Load.User != -1 || s.End != 1<<63 || len(s.Processes) != 1 {
+	if s.CPUs != 2 || s.Load.Total != 13 || s.Load.Nice != 0 || s.Load.User != -1 ||
+		s.End != 1<<63 || len(s.Processes) != 1 {
 		t.Errorf("%+v", s)
 	}
 	if n, ok := s.Processes[0].Int("pid"); n != 7 || !ok {
@@ -343,10 +377,14 @@ func TestParseSamples(t *testing.T) {
 		t.Errorf("%+v", list[2])
 	}
 	for name, v := range map[string]any{
-		"row":     []any{"x"},
-		"core":    []any{nskeyed.Dict{{Key: "PerCPUUsage", Value: []any{1.0}}}},
-		"pid":     []any{nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: "7", Value: []any{}}}}}},
-		"process": []any{nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: int64(7), Value: "x"}}}}},
+		"row":  []any{"x"},
+		"core": []any{nskeyed.Dict{{Key: "PerCPUUsage", Value: []any{1.0}}}},
+		"pid": []any{
+			nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: "7", Value: []any{}}}}},
+		},
+		"process": []any{
+			nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: int64(7), Value: "x"}}}},
+		},
 	} {
 		// The bad row is left out, the sample before and what follows is kept.
 		rows := slices.Concat([]any{head}, v.([]any), []any{procs})
@@ -377,7 +415,10 @@ func sampleBytes(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := tapConfig{cpu: true, procs: columns(tableNames(processAttributes), processAttributes), system: columns(tableNames(systemAttributes), systemAttributes)}
+	c := tapConfig{
+		cpu: true, procs: columns(tableNames(processAttributes), processAttributes),
+		system: columns(tableNames(systemAttributes), systemAttributes),
+	}
 	u := p.Usage()
 	b, err := nskeyed.Encode(c.rows(&u, 0, false))
 	if err != nil {
@@ -398,9 +439,13 @@ func tableNames[T any](table []attribute[T]) []string {
 func FuzzEvents(f *testing.F) {
 	f.Add(sampleBytes(f))
 	for _, v := range []any{
-		[]any{nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: int64(1), Value: []any{nskeyed.Null{}}}}}}},
+		[]any{nskeyed.Dict{
+			{Key: "Processes", Value: nskeyed.Dict{{Key: int64(1), Value: []any{nskeyed.Null{}}}}},
+		}},
 		nskeyed.Dict{{Key: "pid", Value: int64(1)}, {Key: "timestamp", Value: nskeyed.Date(1e300)}},
-		nskeyed.Dict{{Key: "identifier", Value: "x"}, {Key: "profiles", Value: []any{nskeyed.Dict{}}}},
+		nskeyed.Dict{
+			{Key: "identifier", Value: "x"}, {Key: "profiles", Value: []any{nskeyed.Dict{}}},
+		},
 	} {
 		b, err := nskeyed.Encode(v)
 		if err != nil {
@@ -435,7 +480,10 @@ func FuzzEvents(f *testing.F) {
 
 func BenchmarkSampleDecode(b *testing.B) {
 	bytes := sampleBytes(b)
-	m := &Sysmon{procs: newAttributes(tableNames(processAttributes)), system: newAttributes(tableNames(systemAttributes))}
+	m := &Sysmon{
+		procs:  newAttributes(tableNames(processAttributes)),
+		system: newAttributes(tableNames(systemAttributes)),
+	}
 	b.SetBytes(int64(len(bytes)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -49,7 +49,9 @@ var (
 		NeedsDDI: true,
 	}
 	// OldService is how it is reached before iOS 14.
-	OldService = service.Name{Lockdown: "com.apple.instruments.remoteserver", HandshakeOnlyTLS: true, NeedsDDI: true}
+	OldService = service.Name{
+		Lockdown: "com.apple.instruments.remoteserver", HandshakeOnlyTLS: true, NeedsDDI: true,
+	}
 )
 
 const services = "com.apple.instruments.server.services."
@@ -168,7 +170,8 @@ func means(ns *nskeyed.NSError) error {
 
 // refusePOSIX is a refusal by number.
 func refusePOSIX(code int64) *nskeyed.NSError {
-	text := map[int64]string{codeEPERM: "Operation not permitted", codeENOENT: "No such file or directory", codeESRCH: "No such process",
+	text := map[int64]string{codeEPERM: "Operation not permitted",
+		codeENOENT: "No such file or directory", codeESRCH: "No such process",
 		codeEACCES: "Permission denied", codeEINVAL: "Invalid argument"}[code]
 	return dtx.Refuse(domainPOSIX, code, "The operation couldn’t be completed. "+text)
 }

@@ -59,7 +59,10 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 }
 
 // beat runs the connection; listening tells that ended has not been read.
-func (d *Device) beat(ctx context.Context, conn *link.PlistConn, answers <-chan struct{}, ended <-chan error, sleep <-chan struct{}) (err error, listening bool) {
+func (d *Device) beat(
+	ctx context.Context, conn *link.PlistConn, answers <-chan struct{}, ended <-chan error,
+	sleep <-chan struct{},
+) (err error, listening bool) {
 	interval := d.interval()
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()
@@ -71,7 +74,8 @@ func (d *Device) beat(ctx context.Context, conn *link.PlistConn, answers <-chan 
 		if due.IsZero() {
 			due = now.Add(2 * interval)
 		}
-		if err := send(ctx, conn, interval, marco{cmdMarco, uint64(interval / time.Second), true}); err != nil {
+		if err := send(ctx, conn, interval,
+			marco{cmdMarco, uint64(interval / time.Second), true}); err != nil {
 			return nil, true // the host is gone or does not even read
 		}
 		for ticked := false; !ticked; {

@@ -109,8 +109,10 @@ func TestMissed(t *testing.T) {
 						}
 					}
 				}
-				if err := <-ended; !errors.Is(err, ErrMissed) || r.missed != 1 || time.Since(start) != tc.after {
-					t.Errorf("Serve = %v after %v, want ErrMissed after %v; missed %d", err, time.Since(start), tc.after, r.missed)
+				if err := <-ended; !errors.Is(err, ErrMissed) || r.missed != 1 ||
+					time.Since(start) != tc.after {
+					t.Errorf("Serve = %v after %v, want ErrMissed after %v; missed %d", err,
+						time.Since(start), tc.after, r.missed)
 				}
 			})
 		})
@@ -192,7 +194,8 @@ func TestSilentDevice(t *testing.T) {
 		defer d.Close()
 		cl := New(c)
 		defer cl.Close()
-		if err := link.NewPlistConn(d).Send(t.Context(), marco{Command: cmdMarco, Interval: 12}); err != nil {
+		if err := link.NewPlistConn(d).Send(t.Context(),
+			marco{Command: cmdMarco, Interval: 12}); err != nil {
 			t.Fatal(err)
 		}
 		b, err := cl.Beat(t.Context())
@@ -200,7 +203,8 @@ func TestSilentDevice(t *testing.T) {
 			t.Errorf("Beat = %v, %v, want %v", b, err, want)
 		}
 		start := time.Now()
-		if err := cl.Run(t.Context()); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 36*time.Second {
+		if err := cl.Run(t.Context()); !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(start) != 36*time.Second {
 			t.Errorf("Run = %v after %v", err, time.Since(start))
 		}
 	})
@@ -208,7 +212,9 @@ func TestSilentDevice(t *testing.T) {
 
 func TestClientHostile(t *testing.T) {
 	t.Parallel()
-	frame := func(s string) string { return string(link.AppendFrame(nil, []byte("<plist>"+s+"</plist>"))) }
+	frame := func(s string) string {
+		return string(link.AppendFrame(nil, []byte("<plist>"+s+"</plist>")))
+	}
 	for _, tc := range []struct {
 		name, in string
 		want     error
@@ -217,7 +223,9 @@ func TestClientHostile(t *testing.T) {
 		{"half", "\x00\x00\x00\x09<", io.ErrUnexpectedEOF},
 		{"no plist", "\x00\x00\x00\x02hi", io.EOF},
 		{"another command", frame("<dict><key>Command</key><string>Polo</string></dict>"), io.EOF},
-		{"absurd interval", frame("<dict><key>Command</key><string>Marco</string><key>Interval</key><integer>18446744073709551615</integer></dict>"), io.EOF},
+		{"absurd interval", frame(
+			"<dict><key>Command</key><string>Marco</string><key>Interval</key><integer>18446744073709551615</integer></dict>",
+		), io.EOF},
 	} {
 		c, d := link.Pipe()
 		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
@@ -264,7 +272,9 @@ func TestBadMessages(t *testing.T) {
 }
 
 func TestDeviceHostile(t *testing.T) {
-	for _, in := range []string{"\x00\x00", "\x00\x00\x00\x09<", "\x00\x00\x00\x02hi", "\x00\xff\x00\x00"} {
+	for _, in := range []string{
+		"\x00\x00", "\x00\x00\x00\x09<", "\x00\x00\x00\x02hi", "\x00\xff\x00\x00",
+	} {
 		t.Run(fmt.Sprintf("%q", in), func(t *testing.T) {
 			bubble(t, func(t *testing.T, r *rig) {
 				c, ended := r.dial(t.Context())
@@ -298,20 +308,25 @@ func TestContextEnds(t *testing.T) {
 // FuzzDevice lets a host say anything instead of its answer: the device side ends when
 // the host does, or by its own time limit.
 func FuzzDevice(f *testing.F) {
-	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Command</key><string>Polo</string></dict></plist>")))
-	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Command</key><integer>1</integer></dict></plist>")))
+	f.Add(link.AppendFrame(nil,
+		[]byte("<plist><dict><key>Command</key><string>Polo</string></dict></plist>")))
+	f.Add(link.AppendFrame(nil,
+		[]byte("<plist><dict><key>Command</key><integer>1</integer></dict></plist>")))
 	f.Add([]byte{0xFF, 0xFF, 0xFF, 0xFF})
 	p, err := phone.New(phone.Options{LogRate: -1})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		fuzztest.Typed[*Error](t, "Serve", fuzztest.Device(t, "heartbeat", link.Pipe, b, (&Device{Phone: p}).Serve))
+		fuzztest.Typed[*Error](t, "Serve",
+			fuzztest.Device(t, "heartbeat", link.Pipe, b, (&Device{Phone: p}).Serve))
 	})
 }
 
 func FuzzClient(f *testing.F) {
-	f.Add([]byte("<plist><dict><key>Command</key><string>Marco</string><key>Interval</key><integer>-1</integer></dict></plist>"))
+	f.Add([]byte(
+		"<plist><dict><key>Command</key><string>Marco</string><key>Interval</key><integer>-1</integer></dict></plist>",
+	))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, d := link.Pipe()
 		_, _ = d.Write(link.AppendFrame(nil, b[:min(len(b), 1<<15)]))

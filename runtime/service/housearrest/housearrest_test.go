@@ -84,7 +84,8 @@ func TestVendContainer(t *testing.T) {
 	must(t, err)
 	defer c.Close()
 	names, err := c.ReadDir(ctx(t), "/")
-	if want := []string{"Documents", "Library", "SystemData", "tmp"}; err != nil || !slices.Equal(names, want) {
+	if want := []string{"Documents", "Library", "SystemData", "tmp"}; err != nil ||
+		!slices.Equal(names, want) {
 		t.Errorf("ReadDir = %q, %v, want %q", names, err, want)
 	}
 	if b, err := c.ReadFile(ctx(t), "/Documents/hello"); string(b) != "Dev" || err != nil {
@@ -139,7 +140,8 @@ func TestRefusals(t *testing.T) {
 		must(t, err)
 		a, err := tt.vend(c, ctx(t), tt.id)
 		var e *Error
-		if a != nil || !errors.As(err, &e) || e.Code != tt.code || tt.is != nil && !errors.Is(err, tt.is) {
+		if a != nil || !errors.As(err, &e) || e.Code != tt.code ||
+			tt.is != nil && !errors.Is(err, tt.is) {
 			t.Errorf("%s: %v, want %s", tt.name, err, tt.code)
 		}
 		if _, err := c.VendContainer(ctx(t), devApp); !errors.Is(err, net.ErrClosed) {
@@ -152,8 +154,10 @@ func TestRefusals(t *testing.T) {
 func TestErrorText(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]*Error{
-		`housearrest: vend documents of "a.b": ApplicationLookupFailed`: {Op: "vend documents", BundleID: "a.b", Code: NoSuchApp},
-		`housearrest: connect: EOF`:                                     {Op: "connect", Err: io.EOF},
+		`housearrest: vend documents of "a.b": ApplicationLookupFailed`: {
+			Op: "vend documents", BundleID: "a.b", Code: NoSuchApp,
+		},
+		`housearrest: connect: EOF`: {Op: "connect", Err: io.EOF},
 	} {
 		if err.Error() != want {
 			t.Errorf("%q, want %q", err, want)
@@ -171,7 +175,9 @@ func TestOneSegment(t *testing.T) {
 		conn, err := route{t, p}.Open(ctx(t), Service)
 		must(t, err)
 		must(t, conn.SetDeadline(time.Now().Add(time.Minute)))
-		body, err := plist.Encode(plist.Dict{"Command": "VendDocuments", "Identifier": sharedApp, "Label": "x"}, f)
+		body, err := plist.Encode(
+			plist.Dict{"Command": "VendDocuments", "Identifier": sharedApp, "Label": "x"}, f,
+		)
 		must(t, err)
 		_, err = conn.Write(append(link.AppendFrame(nil, body), readDir...))
 		must(t, err)
@@ -207,7 +213,8 @@ func TestMalformed(t *testing.T) {
 	number, err := plist.Encode(plist.Dict{"Command": "VendContainer", "Identifier": 7}, plist.XML)
 	must(t, err)
 	for body, want := range map[string]string{
-		"hello": missingCommand, "": missingCommand, string(array): missingCommand, string(number): missingIdentifier,
+		"hello": missingCommand, "": missingCommand, string(array): missingCommand,
+		string(number): missingIdentifier,
 	} {
 		conn, err := route{t, p}.Open(ctx(t), Service)
 		must(t, err)
@@ -253,7 +260,8 @@ func TestWrongAnswers(t *testing.T) {
 		must(t, link.CloseWrite(server))
 		a, err := New(client).VendContainer(ctx(t), devApp)
 		var e *Error
-		if a != nil || !errors.As(err, &e) || e.Code != "" || strings.Count(err.Error(), "housearrest:") != 1 {
+		if a != nil || !errors.As(err, &e) || e.Code != "" ||
+			strings.Count(err.Error(), "housearrest:") != 1 {
 			t.Errorf("%s: %v, %v", name, a, err)
 		}
 		if _, err := client.Write([]byte("x")); err == nil {
@@ -278,7 +286,8 @@ func TestDeadline(t *testing.T) {
 		defer server.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		if a, err := New(client).VendDocuments(ctx, devApp); a != nil || !errors.Is(err, context.DeadlineExceeded) {
+		if a, err := New(client).VendDocuments(ctx, devApp); a != nil ||
+			!errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, %v", a, err)
 		}
 	})
@@ -286,10 +295,12 @@ func TestDeadline(t *testing.T) {
 
 func TestConnectFails(t *testing.T) {
 	t.Parallel()
-	if c, err := VendContainer(ctx(t), noRoute{}, devApp); c != nil || !errors.Is(err, net.ErrClosed) {
+	if c, err := VendContainer(ctx(t), noRoute{}, devApp); c != nil ||
+		!errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v, %v", c, err)
 	}
-	if c, err := VendDocuments(ctx(t), noRoute{}, devApp); c != nil || !errors.Is(err, net.ErrClosed) {
+	if c, err := VendDocuments(ctx(t), noRoute{}, devApp); c != nil ||
+		!errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v, %v", c, err)
 	}
 }
@@ -300,8 +311,11 @@ func (noRoute) Open(context.Context, service.Name) (net.Conn, error) { return ni
 
 // FuzzClient lets a device answer anything to a request for a container.
 func FuzzClient(f *testing.F) {
-	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Status</key><string>Complete</string></dict></plist>")))
-	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Error</key><string>ApplicationLookupFailed</string></dict></plist>")))
+	f.Add(link.AppendFrame(nil,
+		[]byte("<plist><dict><key>Status</key><string>Complete</string></dict></plist>")))
+	f.Add(link.AppendFrame(nil, []byte(
+		"<plist><dict><key>Error</key><string>ApplicationLookupFailed</string></dict></plist>",
+	)))
 	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Status</key><true/></dict></plist>")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		here, there := link.Pipe()

@@ -39,7 +39,10 @@ func (c *Client) Close() error { return c.exchange.Close() }
 
 // each sends req and hands each message of the answer to take until that
 // reports the end. An error that the device sent ends the answer.
-func (c *Client) each(ctx context.Context, op, subject string, req plist.Dict, take func(plist.Dict) (end bool, err error)) error {
+func (c *Client) each(
+	ctx context.Context, op, subject string, req plist.Dict,
+	take func(plist.Dict) (end bool, err error),
+) error {
 	var refused error
 	err := c.exchange.Each(ctx, req, func(m plist.Dict) (bool, error) {
 		if refused = refusal(m, op, subject); refused != nil {
@@ -103,13 +106,19 @@ func (c *Client) Lookup(ctx context.Context, o Options) (map[string]App, error) 
 	}
 	found, ok := result.(plist.Dict)
 	if !ok || len(found) > MaxApps {
-		return nil, &Error{Op: "lookup", Err: fmt.Errorf("%w: LookupResult is a %s", ErrProtocol, plist.TypeName(result))}
+		return nil, &Error{
+			Op:  "lookup",
+			Err: fmt.Errorf("%w: LookupResult is a %s", ErrProtocol, plist.TypeName(result)),
+		}
 	}
 	apps := make(map[string]App, len(found))
 	for id, v := range found {
 		d, ok := v.(plist.Dict)
 		if !ok {
-			return nil, &Error{Op: "lookup", Subject: id, Err: fmt.Errorf("%w: app is a %s", ErrProtocol, plist.TypeName(v))}
+			return nil, &Error{
+				Op: "lookup", Subject: id,
+				Err: fmt.Errorf("%w: app is a %s", ErrProtocol, plist.TypeName(v)),
+			}
 		}
 		a := parseApp(d)
 		if a.BundleID == "" {
@@ -123,7 +132,8 @@ func (c *Client) Lookup(ctx context.Context, o Options) (map[string]App, error) 
 // App returns one app. The error wraps ErrNoApp (and is fs.ErrNotExist) when
 // the device does not have it.
 func (c *Client) App(ctx context.Context, bundleID string, attributes ...string) (*App, error) {
-	apps, err := c.Lookup(ctx, Options{Type: Any, BundleIDs: []string{bundleID}, Attributes: slices.Clone(attributes)})
+	apps, err := c.Lookup(ctx,
+		Options{Type: Any, BundleIDs: []string{bundleID}, Attributes: slices.Clone(attributes)})
 	if err != nil {
 		return nil, err
 	}
@@ -138,14 +148,19 @@ func (c *Client) App(ctx context.Context, bundleID string, attributes ...string)
 // in an app's UIRequiredDeviceCapabilities ("arm64", "telephony").
 func (c *Client) CheckCapabilities(ctx context.Context, names ...string) (bool, error) {
 	const op = "check capabilities"
-	req := plist.Dict{"Command": cmdCapabilities, "ClientOptions": plist.Dict{}, "Capabilities": anyList(names)}
+	req := plist.Dict{
+		"Command": cmdCapabilities, "ClientOptions": plist.Dict{}, "Capabilities": anyList(names),
+	}
 	result, err := c.single(ctx, op, strings.Join(names, " "), req)
 	if err != nil {
 		return false, err
 	}
 	match, ok := result.(bool)
 	if !ok {
-		return false, &Error{Op: op, Err: fmt.Errorf("%w: LookupResult is a %s", ErrProtocol, plist.TypeName(result))}
+		return false, &Error{
+			Op:  op,
+			Err: fmt.Errorf("%w: LookupResult is a %s", ErrProtocol, plist.TypeName(result)),
+		}
 	}
 	return match, nil
 }

@@ -44,7 +44,8 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		}
 		command, _ := req.String("Command")
 		if d.Logger != nil {
-			d.Logger.Debug("command", "layer", "installationproxy", "udid", d.Phone.UDID(), "command", fmt.Sprintf("%.64q", command))
+			d.Logger.Debug("command", "layer", "installationproxy", "udid", d.Phone.UDID(),
+				"command", fmt.Sprintf("%.64q", command))
 		}
 		for m := range d.answers(command, req) {
 			if err := conn.Send(ctx, m); err != nil {
@@ -82,7 +83,8 @@ func (d *Device) answers(command string, req plist.Dict) func(func(plist.Dict) b
 		return one(failure(ErrInstallProhibited, "Installing apps is not allowed on this device"))
 	case cmdUninstall:
 		if id, _ := req.String("ApplicationIdentifier"); id == "" {
-			return one(failure(ErrMissingApplicationIdentifier, "The request has no ApplicationIdentifier"))
+			return one(failure(ErrMissingApplicationIdentifier,
+				"The request has no ApplicationIdentifier"))
 		}
 		return one(failure(ErrUninstallProhibited, "Removing apps is not allowed on this device"))
 	case "":
@@ -246,12 +248,14 @@ func (d *Device) capabilities(req plist.Dict) plist.Dict {
 		for name, v := range set {
 			on, ok := v.(bool)
 			if !ok {
-				return failure(ErrAPIInternalError, "Capabilities holds a value that is not a boolean")
+				return failure(ErrAPIInternalError,
+					"Capabilities holds a value that is not a boolean")
 			}
 			want[name] = on
 		}
 	} else {
-		return failure(ErrAPIInternalError, "Capabilities is neither an array of strings nor a dictionary")
+		return failure(ErrAPIInternalError,
+			"Capabilities is neither an array of strings nor a dictionary")
 	}
 	names := slices.Sorted(maps.Keys(want))
 	has := d.Phone.Gestalt(names)

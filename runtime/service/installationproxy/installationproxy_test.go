@@ -36,16 +36,21 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 			t.Fatal(err)
 		}
 		for i := range 30 {
-			if _, err := p.AddApp(phone.AppSpec{BundleID: fmt.Sprintf("com.example.app%02d", i), FileSharing: i == 3, Team: "TEAM123456", Developer: i == 3,
+			if _, err := p.AddApp(phone.AppSpec{BundleID: fmt.Sprintf("com.example.app%02d", i),
+				FileSharing: i == 3, Team: "TEAM123456", Developer: i == 3,
 				Name: "App", ShortVersion: "1.2", Version: "34"}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := p.AddApp(phone.AppSpec{BundleID: "com.example.hidden", Type: phone.HiddenApp}); err != nil {
+		if _, err := p.AddApp(
+			phone.AppSpec{BundleID: "com.example.hidden", Type: phone.HiddenApp},
+		); err != nil {
 			t.Fatal(err)
 		}
 		c, d := link.Pipe()
-		r := &rig{t: t, phone: p, client: New(c), conn: link.NewPlistConn(c), ended: make(chan error, 1)}
+		r := &rig{
+			t: t, phone: p, client: New(c), conn: link.NewPlistConn(c), ended: make(chan error, 1),
+		}
 		go func() {
 			err := (&Device{Phone: p}).Serve(t.Context(), d)
 			d.Close()
@@ -88,7 +93,10 @@ func TestBrowseTypes(t *testing.T) {
 			{Options{Type: Hidden}, func(a *phone.App) bool { return a.Type() == Hidden }},
 			{Options{Type: Any}, func(a *phone.App) bool { return true }},
 			{Options{Type: "Internal"}, func(a *phone.App) bool { return false }},
-			{Options{Type: User, BundleIDs: []string{"com.apple.Preferences", "com.example.app07", "no.such.app"}},
+			{Options{
+				Type:      User,
+				BundleIDs: []string{"com.apple.Preferences", "com.example.app07", "no.such.app"},
+			},
 				func(a *phone.App) bool { return a.BundleID() == "com.example.app07" }},
 			{Options{BundleIDs: []string{}}, func(a *phone.App) bool { return false }},
 		} {
@@ -109,15 +117,19 @@ func TestBrowseTypes(t *testing.T) {
 func TestBrowseChunks(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		want := r.ids(func(a *phone.App) bool { return a.Type() == User })
-		m := r.ask(plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{"ApplicationType": "User", "ShowLaunchProhibitedApps": true}})
+		m := r.ask(plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{
+			"ApplicationType": "User", "ShowLaunchProhibitedApps": true,
+		}})
 		next, messages := uint64(0), 0
 		for ; m["Status"] == "BrowsingApplications"; messages++ {
 			index, _ := m.Uint("CurrentIndex")
 			amount, _ := m.Uint("CurrentAmount")
 			total, _ := m.Uint("Total")
 			list, _ := m.Array("CurrentList")
-			if index != next || int(amount) != len(list) || len(list) == 0 || len(list) > chunk || int(total) != len(want) {
-				t.Fatalf("message %d: index %d, amount %d, %d in the list, total %d", messages, index, amount, len(list), total)
+			if index != next || int(amount) != len(list) || len(list) == 0 || len(list) > chunk ||
+				int(total) != len(want) {
+				t.Fatalf("message %d: index %d, amount %d, %d in the list, total %d", messages,
+					index, amount, len(list), total)
 			}
 			next += amount
 			var err error
@@ -125,10 +137,14 @@ func TestBrowseChunks(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if !reflect.DeepEqual(m, plist.Dict{"Status": "Complete"}) || int(next) != len(want) || messages < 2 {
-			t.Errorf("last message %v after %d apps in %d messages, want %d", m, next, messages, len(want))
+		if !reflect.DeepEqual(m, plist.Dict{"Status": "Complete"}) || int(next) != len(want) ||
+			messages < 2 {
+			t.Errorf("last message %v after %d apps in %d messages, want %d", m, next, messages,
+				len(want))
 		}
-		if m := r.ask(plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{"BundleIDs": []any{}}}); !reflect.DeepEqual(m, plist.Dict{"Status": "Complete"}) {
+		if m := r.ask(
+			plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{"BundleIDs": []any{}}},
+		); !reflect.DeepEqual(m, plist.Dict{"Status": "Complete"}) {
 			t.Errorf("no apps: %v", m)
 		}
 	})
@@ -144,8 +160,10 @@ func TestAttributes(t *testing.T) {
 		}
 		all := model.Attributes()
 		text := func(k string) string { s, _ := all.String(k); return s }
-		want := App{BundleID: id, Name: "App", Version: "34", ShortVersion: "1.2", Type: User, Path: text("Path"), Container: text("Container"),
-			Executable: "App", FileSharing: true, SignerIdentity: text("SignerIdentity"), Attributes: a.Attributes}
+		want := App{BundleID: id, Name: "App", Version: "34", ShortVersion: "1.2", Type: User,
+			Path: text("Path"), Container: text("Container"),
+			Executable: "App", FileSharing: true, SignerIdentity: text("SignerIdentity"),
+			Attributes: a.Attributes}
 		if !reflect.DeepEqual(*a, want) || a.Path == "" || a.Container == "" {
 			t.Errorf("App = %+v, want %+v", *a, want)
 		}
@@ -153,15 +171,20 @@ func TestAttributes(t *testing.T) {
 			t.Errorf("%d attributes, want %d without disk usage", len(a.Attributes), len(all))
 		}
 		static, dynamic := model.DiskUsage()
-		a, err = r.client.App(t.Context(), id, "CFBundleIdentifier", keyStatic, keyDynamic, "NoSuchKey")
+		a, err = r.client.App(t.Context(), id, "CFBundleIdentifier", keyStatic, keyDynamic,
+			"NoSuchKey")
 		if err != nil {
 			t.Fatal(err)
 		}
-		exact := plist.Dict{"CFBundleIdentifier": id, keyStatic: int64(static), keyDynamic: int64(dynamic)}
+		exact := plist.Dict{
+			"CFBundleIdentifier": id, keyStatic: int64(static), keyDynamic: int64(dynamic),
+		}
 		if !reflect.DeepEqual(a.Attributes, exact) {
 			t.Errorf("chosen attributes %v, want %v", a.Attributes, exact)
 		}
-		if apps, err := r.client.Lookup(t.Context(), Options{BundleIDs: []string{id}, Attributes: []string{}}); err != nil || len(apps) != 1 || len(apps[id].Attributes) != 0 || apps[id].BundleID != id {
+		if apps, err := r.client.Lookup(t.Context(),
+			Options{BundleIDs: []string{id}, Attributes: []string{}}); err != nil ||
+			len(apps) != 1 || len(apps[id].Attributes) != 0 || apps[id].BundleID != id {
 			t.Errorf("no attributes: %v, %v", apps, err)
 		}
 	})
@@ -169,20 +192,27 @@ func TestAttributes(t *testing.T) {
 
 func TestLookup(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		if m := r.ask(plist.Dict{"Command": "Lookup", "ClientOptions": plist.Dict{"BundleIDs": []any{"no.such.app"}}}); !reflect.DeepEqual(m, plist.Dict{"Status": "Complete", "LookupResult": plist.Dict{}}) {
+		if m := r.ask(plist.Dict{
+			"Command": "Lookup", "ClientOptions": plist.Dict{"BundleIDs": []any{"no.such.app"}},
+		}); !reflect.DeepEqual(m, plist.Dict{"Status": "Complete", "LookupResult": plist.Dict{}}) {
 			t.Errorf("unknown app: %v", m)
 		}
-		if _, err := r.client.App(t.Context(), "no.such.app"); !errors.Is(err, fs.ErrNotExist) || err.Error() != `installationproxy: lookup "no.such.app": no such app` {
+		if _, err := r.client.App(t.Context(), "no.such.app"); !errors.Is(err, fs.ErrNotExist) ||
+			err.Error() != `installationproxy: lookup "no.such.app": no such app` {
 			t.Errorf("unknown app: %v", err)
 		}
-		apps, err := r.client.Lookup(t.Context(), Options{BundleIDs: []string{"com.example.hidden", "com.example.app00"}, Placeholders: true})
+		apps, err := r.client.Lookup(t.Context(), Options{
+			BundleIDs: []string{"com.example.hidden", "com.example.app00"}, Placeholders: true,
+		})
 		if err != nil || len(apps) != 2 || apps["com.example.hidden"].Type != Hidden {
 			t.Errorf("Lookup = %v, %v", apps, err)
 		}
-		if apps, err = r.client.Lookup(t.Context(), Options{}); err != nil || len(apps) != len(r.ids(func(a *phone.App) bool { return a.Type() != Hidden })) {
+		if apps, err = r.client.Lookup(t.Context(), Options{}); err != nil ||
+			len(apps) != len(r.ids(func(a *phone.App) bool { return a.Type() != Hidden })) {
 			t.Errorf("all: %d apps, %v", len(apps), err)
 		}
-		if m := r.ask(plist.Dict{"Command": "LookupArchives"}); !reflect.DeepEqual(m, plist.Dict{"Status": "Complete", "LookupResult": plist.Dict{}}) {
+		if m := r.ask(plist.Dict{"Command": "LookupArchives"}); !reflect.DeepEqual(m,
+			plist.Dict{"Status": "Complete", "LookupResult": plist.Dict{}}) {
 			t.Errorf("archives: %v", m)
 		}
 	})
@@ -193,8 +223,11 @@ func TestCapabilities(t *testing.T) {
 		for _, tc := range []struct {
 			in   []string
 			want bool
-		}{{nil, true}, {[]string{"arm64", "telephony"}, true}, {[]string{"arm64", "x-ray"}, false}} {
-			if got, err := r.client.CheckCapabilities(t.Context(), tc.in...); err != nil || got != tc.want {
+		}{{
+			nil, true,
+		}, {[]string{"arm64", "telephony"}, true}, {[]string{"arm64", "x-ray"}, false}} {
+			if got, err := r.client.CheckCapabilities(t.Context(), tc.in...); err != nil ||
+				got != tc.want {
 				t.Errorf("CheckCapabilities(%v) = %v, %v", tc.in, got, err)
 			}
 		}
@@ -205,7 +238,9 @@ func TestCapabilities(t *testing.T) {
 			{plist.Dict{"arm64": true, "x-ray": false}, true},
 			{plist.Dict{"arm64": false}, false},
 		} {
-			if m := r.ask(plist.Dict{"Command": "CheckCapabilitiesMatch", "Capabilities": tc.in}); m["LookupResult"] != tc.want || m["Status"] != "Complete" {
+			if m := r.ask(
+				plist.Dict{"Command": "CheckCapabilitiesMatch", "Capabilities": tc.in},
+			); m["LookupResult"] != tc.want || m["Status"] != "Complete" {
 				t.Errorf("%v: %v", tc.in, m)
 			}
 		}
@@ -223,16 +258,35 @@ func TestRefusals(t *testing.T) {
 			{plist.Dict{}, ErrMissingCommand},
 			{plist.Dict{"Command": int64(4)}, ErrMissingCommand},
 			{plist.Dict{"Command": "Install"}, ErrMissingPackagePath},
-			{plist.Dict{"Command": "Upgrade", "PackagePath": "PublicStaging/a.ipa"}, ErrInstallProhibited},
+			{
+				plist.Dict{"Command": "Upgrade", "PackagePath": "PublicStaging/a.ipa"},
+				ErrInstallProhibited,
+			},
 			{plist.Dict{"Command": "Uninstall"}, ErrMissingApplicationIdentifier},
-			{plist.Dict{"Command": "Uninstall", "ApplicationIdentifier": "com.example.app00"}, ErrUninstallProhibited},
+			{
+				plist.Dict{"Command": "Uninstall", "ApplicationIdentifier": "com.example.app00"},
+				ErrUninstallProhibited,
+			},
 			{plist.Dict{"Command": "Browse", "ClientOptions": "all"}, ErrAPIInternalError},
-			{plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{"ApplicationType": true}}, ErrAPIInternalError},
-			{plist.Dict{"Command": "Lookup", "ClientOptions": plist.Dict{"BundleIDs": "one"}}, ErrAPIInternalError},
-			{plist.Dict{"Command": "Lookup", "ClientOptions": plist.Dict{"ReturnAttributes": []any{int64(1)}}}, ErrAPIInternalError},
+			{plist.Dict{
+				"Command": "Browse", "ClientOptions": plist.Dict{"ApplicationType": true},
+			}, ErrAPIInternalError},
+			{
+				plist.Dict{"Command": "Lookup", "ClientOptions": plist.Dict{"BundleIDs": "one"}},
+				ErrAPIInternalError,
+			},
+			{plist.Dict{
+				"Command":       "Lookup",
+				"ClientOptions": plist.Dict{"ReturnAttributes": []any{int64(1)}},
+			}, ErrAPIInternalError},
 			{plist.Dict{"Command": "CheckCapabilitiesMatch"}, ErrMissingAttributeValue},
-			{plist.Dict{"Command": "CheckCapabilitiesMatch", "Capabilities": "arm64"}, ErrAPIInternalError},
-			{plist.Dict{"Command": "CheckCapabilitiesMatch", "Capabilities": plist.Dict{"a": "b"}}, ErrAPIInternalError},
+			{
+				plist.Dict{"Command": "CheckCapabilitiesMatch", "Capabilities": "arm64"},
+				ErrAPIInternalError,
+			},
+			{plist.Dict{
+				"Command": "CheckCapabilitiesMatch", "Capabilities": plist.Dict{"a": "b"},
+			}, ErrAPIInternalError},
 		} {
 			m := r.ask(tc.req)
 			text, _ := m.String("ErrorDescription")
@@ -251,7 +305,9 @@ func TestDeviceHostile(t *testing.T) {
 	for _, tc := range []struct {
 		in    string
 		fails bool
-	}{{"", false}, {"\x00\x00", true}, {"\x00\x00\x00\x09<", true}, {"\x00\x00\x00\x02hi", true}, {"\x7f\x00\x00\x00", true}} {
+	}{{"", false}, {
+		"\x00\x00", true,
+	}, {"\x00\x00\x00\x09<", true}, {"\x00\x00\x00\x02hi", true}, {"\x7f\x00\x00\x00", true}} {
 		t.Run(fmt.Sprintf("%q", tc.in), func(t *testing.T) {
 			bubble(t, func(t *testing.T, r *rig) {
 				if _, err := io.WriteString(r.conn, tc.in); err != nil {
@@ -285,7 +341,8 @@ const browsing = "<key>Status</key><string>BrowsingApplications</string>"
 
 func TestClientBrokenAnswers(t *testing.T) {
 	t.Parallel()
-	app := browsing + "<key>CurrentList</key><array><dict><key>CFBundleIdentifier</key><string>a</string></dict></array>"
+	app := browsing +
+		"<key>CurrentList</key><array><dict><key>CFBundleIdentifier</key><string>a</string></dict></array>"
 	refused := "<key>Error</key><string>NotEntitled</string><key>ErrorDescription</key><string>no</string><key>ErrorDetail</key><integer>-402620395</integer>"
 	for _, tc := range []struct {
 		name string
@@ -294,27 +351,41 @@ func TestClientBrokenAnswers(t *testing.T) {
 	}{
 		{"nothing", nil, io.ErrUnexpectedEOF},
 		{"ends half-way", []string{app}, io.ErrUnexpectedEOF},
-		{"app is a string", []string{browsing + "<key>CurrentList</key><array><string>a</string></array>"}, ErrProtocol},
+		{
+			"app is a string",
+			[]string{browsing + "<key>CurrentList</key><array><string>a</string></array>"},
+			ErrProtocol,
+		},
 		{"another status", []string{app, "<key>Status</key><string>Dancing</string>"}, ErrProtocol},
 		{"no status", []string{""}, ErrProtocol},
 		{"refused", []string{app, refused}, ErrNotEntitled},
-		{"description alone", []string{"<key>ErrorDescription</key><string>no</string>"}, ErrAPIInternalError},
+		{
+			"description alone", []string{"<key>ErrorDescription</key><string>no</string>"},
+			ErrAPIInternalError,
+		},
 	} {
 		apps, err := answer(t, tc.in...).Browse(t.Context(), Options{})
 		var e *Error
 		if apps != nil || !errors.Is(err, tc.want) || !errors.As(err, &e) {
 			t.Errorf("%s: Browse = %v, %v, want %v", tc.name, apps, err, tc.want)
 		}
-		if tc.want == ErrNotEntitled && (e.Detail != -402620395 || err.Error() != "installationproxy: browse: NotEntitled: no (0xe8008015)") {
+		if tc.want == ErrNotEntitled && (e.Detail != -402620395 ||
+			err.Error() != "installationproxy: browse: NotEntitled: no (0xe8008015)") {
 			t.Errorf("text %q, detail %d", err, e.Detail)
 		}
 	}
-	for _, in := range []string{"<key>Status</key><string>Complete</string>", "<key>LookupResult</key><true/>", "<key>LookupResult</key><dict><key>a</key><string>b</string></dict>"} {
-		if apps, err := answer(t, in).Lookup(t.Context(), Options{}); apps != nil || !errors.Is(err, ErrProtocol) {
+	for _, in := range []string{
+		"<key>Status</key><string>Complete</string>", "<key>LookupResult</key><true/>",
+		"<key>LookupResult</key><dict><key>a</key><string>b</string></dict>",
+	} {
+		if apps, err := answer(t, in).Lookup(t.Context(), Options{}); apps != nil ||
+			!errors.Is(err, ErrProtocol) {
 			t.Errorf("Lookup(%s) = %v, %v", in, apps, err)
 		}
 	}
-	if _, err := answer(t, "<key>LookupResult</key><dict/>").CheckCapabilities(t.Context()); !errors.Is(err, ErrProtocol) {
+	if _, err := answer(t, "<key>LookupResult</key><dict/>").CheckCapabilities(
+		t.Context(),
+	); !errors.Is(err, ErrProtocol) {
 		t.Errorf("CheckCapabilities = %v", err)
 	}
 }
@@ -322,7 +393,11 @@ func TestClientBrokenAnswers(t *testing.T) {
 // TestListInComplete: what comes with the last message counts too.
 func TestListInComplete(t *testing.T) {
 	t.Parallel()
-	apps, err := answer(t, "<key>Status</key><string>Complete</string><key>CurrentList</key><array><dict/></array>").Browse(t.Context(), Options{})
+	apps, err := answer(t,
+		"<key>Status</key><string>Complete</string><key>CurrentList</key><array><dict/></array>").
+		Browse(
+			t.Context(), Options{},
+		)
 	if err != nil || len(apps) != 1 {
 		t.Errorf("Browse = %v, %v", apps, err)
 	}
@@ -337,16 +412,20 @@ func TestEndlessBrowse(t *testing.T) {
 		go func() { // an empty piece each second, for ever
 			defer close(ended)
 			for {
-				if _, err := d.Write(link.AppendFrame(nil, []byte("<plist><dict>"+browsing+"</dict></plist>"))); err != nil {
+				if _, err := d.Write(
+					link.AppendFrame(nil, []byte("<plist><dict>"+browsing+"</dict></plist>")),
+				); err != nil {
 					return
 				}
 				<-time.NewTimer(time.Second).C
 			}
 		}()
-		if _, err := cl.Browse(context.Background(), Options{}); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := cl.Browse(context.Background(), Options{}); !errors.Is(err,
+			context.DeadlineExceeded) {
 			t.Errorf("Browse = %v", err)
 		}
-		if _, err := cl.Browse(context.Background(), Options{}); err == nil || !strings.Contains(err.Error(), "out of step") {
+		if _, err := cl.Browse(context.Background(), Options{}); err == nil ||
+			!strings.Contains(err.Error(), "out of step") {
 			t.Errorf("second Browse = %v", err)
 		}
 		cl.Close()
@@ -384,8 +463,12 @@ func TestConcurrentAndClose(t *testing.T) {
 }
 
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte("<plist><dict><key>Command</key><string>Browse</string><key>ClientOptions</key><dict><key>BundleIDs</key><array><string>a</string></array></dict></dict></plist>"))
-	f.Add([]byte("<plist><dict><key>Command</key><string>CheckCapabilitiesMatch</string><key>Capabilities</key><dict/></dict></plist>"))
+	f.Add([]byte(
+		"<plist><dict><key>Command</key><string>Browse</string><key>ClientOptions</key><dict><key>BundleIDs</key><array><string>a</string></array></dict></dict></plist>",
+	))
+	f.Add([]byte(
+		"<plist><dict><key>Command</key><string>CheckCapabilitiesMatch</string><key>Capabilities</key><dict/></dict></plist>",
+	))
 	p, err := phone.New(phone.Options{LogRate: -1})
 	if err != nil {
 		f.Fatal(err)

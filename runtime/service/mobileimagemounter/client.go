@@ -104,7 +104,9 @@ func (c *Client) PersonalizationIdentifiers(ctx context.Context) (plist.Dict, er
 	}
 	ids, ok := d.Dict("PersonalizationIdentifiers")
 	if !ok {
-		return nil, &Error{Op: op, Err: fmt.Errorf("%w: no PersonalizationIdentifiers", ErrProtocol)}
+		return nil, &Error{
+			Op: op, Err: fmt.Errorf("%w: no PersonalizationIdentifiers", ErrProtocol),
+		}
 	}
 	return ids, nil
 }

@@ -37,7 +37,8 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		command, _ := req.String("Command")
 		answer := d.answer(command, req)
 		if d.Logger != nil {
-			d.Logger.Debug("command", "layer", "mobileimagemounter", "udid", d.Phone.UDID(), "command", link.Clip(command), "error", answer["Error"])
+			d.Logger.Debug("command", "layer", "mobileimagemounter", "udid", d.Phone.UDID(),
+				"command", link.Clip(command), "error", answer["Error"])
 		}
 		err = conn.Send(ctx, answer)
 		if command == cmdHangup {
@@ -95,7 +96,9 @@ func lookup(p *phone.Phone, req plist.Dict) plist.Dict {
 	if i, mounted := p.MountedImage(); mounted && i.Type == imageType {
 		signatures = append(signatures, i.Signature)
 	}
-	return plist.Dict{"ImagePresent": len(signatures) > 0, "ImageSignature": signatures, "Status": complete}
+	return plist.Dict{
+		"ImagePresent": len(signatures) > 0, "ImageSignature": signatures, "Status": complete,
+	}
 }
 
 // entries is empty, not absent, when nothing is mounted.
@@ -104,7 +107,8 @@ func entries(p *phone.Phone) []any {
 	if !ok {
 		return []any{}
 	}
-	i := Image{Type: m.Type, PersonalizedType: m.PersonalizedType, MountPath: m.MountPath, Mounted: true,
+	i := Image{Type: m.Type, PersonalizedType: m.PersonalizedType, MountPath: m.MountPath,
+		Mounted:   true,
 		Signature: m.Signature, BackingImage: m.BackingImage}
 	e := i.entry()
 	e["DeviceNode"], e["FilesystemType"] = m.DeviceNode, m.Filesystem
@@ -113,7 +117,10 @@ func entries(p *phone.Phone) []any {
 
 // storageError is an error of MobileStorage as devices print it.
 func storageError(what, why string) string {
-	return fmt.Sprintf(`Error Domain=com.apple.MobileStorage.ErrorDomain Code=-2 %q UserInfo={NSLocalizedDescription=%s}`, what, why)
+	return fmt.Sprintf(
+		`Error Domain=com.apple.MobileStorage.ErrorDomain Code=-2 %q UserInfo={NSLocalizedDescription=%s}`,
+		what, why,
+	)
 }
 
 // refuseMount refuses an image before its bytes are sent, as hosts expect an
@@ -134,7 +141,8 @@ func refuseMount(p *phone.Phone) plist.Dict {
 		return refuse(ErrImageMountFailed, storageError(failed,
 			fmt.Sprintf("A disk image of type %s is already mounted at %s.", kind, i.MountPath)))
 	}
-	return refuse(ErrImageMountFailed, storageError(failed, "The virtual device takes no image from a host."))
+	return refuse(ErrImageMountFailed,
+		storageError(failed, "The virtual device takes no image from a host."))
 }
 
 func refuseUnmount(p *phone.Phone, req plist.Dict) plist.Dict {

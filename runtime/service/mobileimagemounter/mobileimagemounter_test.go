@@ -68,7 +68,8 @@ func each(t *testing.T, f func(t *testing.T, r *rig, personalized bool)) {
 	t.Parallel()
 	for _, profile := range phone.Profiles() {
 		t.Run(profile, func(t *testing.T) {
-			bubble(t, phone.Options{Profile: profile}, func(t *testing.T, r *rig) { f(t, r, profile != "ios16") })
+			bubble(t, phone.Options{Profile: profile},
+				func(t *testing.T, r *rig) { f(t, r, profile != "ios16") })
 		})
 	}
 }
@@ -92,8 +93,10 @@ func TestLookup(t *testing.T) {
 			if r.phone.UnmountImage(); c.mounted {
 				r.phone.MountImage()
 			}
-			if got, err := r.client.Lookup(t.Context(), c.imgType); err != nil || !reflect.DeepEqual(*got, c.want) {
-				t.Errorf("Lookup(%s) with an image: %v = %+v, %v, want %+v", c.imgType, c.mounted, got, err, c.want)
+			if got, err := r.client.Lookup(t.Context(), c.imgType); err != nil ||
+				!reflect.DeepEqual(*got, c.want) {
+				t.Errorf("Lookup(%s) with an image: %v = %+v, %v, want %+v", c.imgType, c.mounted,
+					got, err, c.want)
 			}
 			// Hosts fail when one of the keys is absent.
 			d := r.ask(plist.Dict{"Command": "LookupImage", "ImageType": c.imgType})
@@ -101,15 +104,19 @@ func TestLookup(t *testing.T) {
 			if c.want.Present {
 				list = append(list, signature)
 			}
-			if want := (plist.Dict{"ImagePresent": c.want.Present, "ImageSignature": list, "Status": "Complete"}); !reflect.DeepEqual(d, want) {
+			if want := (plist.Dict{
+				"ImagePresent": c.want.Present, "ImageSignature": list, "Status": "Complete",
+			}); !reflect.DeepEqual(d, want) {
 				t.Errorf("answer %v, want %v", d, want)
 			}
 		}
-		if d := r.ask(plist.Dict{"Command": "LookupImage"}); !reflect.DeepEqual(d, plist.Dict{"Error": "MissingImageType"}) {
+		if d := r.ask(plist.Dict{"Command": "LookupImage"}); !reflect.DeepEqual(d,
+			plist.Dict{"Error": "MissingImageType"}) {
 			t.Errorf("without a type: %v", d)
 		}
 		r.lock()
-		if got, err := r.client.Lookup(t.Context(), mine); got != nil || !errors.Is(err, ErrDeviceLocked) {
+		if got, err := r.client.Lookup(t.Context(), mine); got != nil ||
+			!errors.Is(err, ErrDeviceLocked) {
 			t.Errorf("locked: Lookup = %v, %v, want DeviceLocked", got, err)
 		}
 	})
@@ -119,7 +126,10 @@ func TestImages(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, personalized bool) {
 		want := Image{Type: TypeDeveloper, MountPath: "/Developer", Mounted: true}
 		if personalized {
-			want = Image{Type: TypePersonalized, PersonalizedType: "DeveloperDiskImage", MountPath: "/System/Developer", Mounted: true}
+			want = Image{
+				Type: TypePersonalized, PersonalizedType: "DeveloperDiskImage",
+				MountPath: "/System/Developer", Mounted: true,
+			}
 		}
 		model := r.phone.DeveloperImage()
 		want.Signature, want.BackingImage = model.Signature, model.BackingImage
@@ -132,14 +142,16 @@ func TestImages(t *testing.T) {
 		if got[0].Raw = nil; !reflect.DeepEqual(got[0], want) || !got[0].Developer() {
 			t.Errorf("Images = %+v, want %+v", got[0], want)
 		}
-		if raw["DeviceNode"] != model.DeviceNode || raw["FilesystemType"] != model.Filesystem || raw["DeviceType"] != "DiskImage" {
+		if raw["DeviceNode"] != model.DeviceNode || raw["FilesystemType"] != model.Filesystem ||
+			raw["DeviceType"] != "DiskImage" {
 			t.Errorf("entry %v", raw)
 		}
 		r.phone.UnmountImage()
 		if got, err := r.client.Images(t.Context()); err != nil || len(got) != 0 {
 			t.Errorf("without an image: Images = %+v, %v", got, err)
 		}
-		if d := r.ask(plist.Dict{"Command": "CopyDevices"}); !reflect.DeepEqual(d, plist.Dict{"EntryList": []any{}, "Status": "Complete"}) {
+		if d := r.ask(plist.Dict{"Command": "CopyDevices"}); !reflect.DeepEqual(d,
+			plist.Dict{"EntryList": []any{}, "Status": "Complete"}) {
 			t.Errorf("without an image the answer is %v", d)
 		}
 	})
@@ -160,12 +172,14 @@ func TestPersonalizationIdentifiers(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, personalized bool) {
 		got, err := r.client.PersonalizationIdentifiers(t.Context())
 		if !personalized {
-			if got != nil || !errors.Is(err, ErrUnknownCommand) || !errors.Is(err, errors.ErrUnsupported) {
+			if got != nil || !errors.Is(err, ErrUnknownCommand) ||
+				!errors.Is(err, errors.ErrUnsupported) {
 				t.Errorf("PersonalizationIdentifiers = %v, %v, want UnknownCommand", got, err)
 			}
 			return
 		}
-		if want := r.phone.PersonalizationIdentifiers(); err != nil || !reflect.DeepEqual(got, want) {
+		if want := r.phone.PersonalizationIdentifiers(); err != nil ||
+			!reflect.DeepEqual(got, want) {
 			t.Errorf("PersonalizationIdentifiers = %v, %v, want %v", got, err, want)
 		}
 	})
@@ -175,9 +189,16 @@ func TestPersonalizationIdentifiers(t *testing.T) {
 // The texts are those that hosts look for.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	receive := plist.Dict{"Command": "ReceiveBytes", "ImageType": "Personalized", "ImageSize": int64(4), "ImageSignature": []byte{1}}
-	mount := plist.Dict{"Command": "MountImage", "ImageType": "Personalized", "ImageSignature": []byte{1}}
-	unmount := func(path string) plist.Dict { return plist.Dict{"Command": "UnmountImage", "MountPath": path} }
+	receive := plist.Dict{
+		"Command": "ReceiveBytes", "ImageType": "Personalized", "ImageSize": int64(4),
+		"ImageSignature": []byte{1},
+	}
+	mount := plist.Dict{
+		"Command": "MountImage", "ImageType": "Personalized", "ImageSignature": []byte{1},
+	}
+	unmount := func(path string) plist.Dict {
+		return plist.Dict{"Command": "UnmountImage", "MountPath": path}
+	}
 	lock := func(r *rig) { r.lock() }
 	for _, c := range []struct {
 		name         string
@@ -186,19 +207,46 @@ func TestRefusals(t *testing.T) {
 		request      plist.Dict
 		code, detail string
 	}{
-		{"mounted", phone.Options{}, nil, receive, "ImageMountFailed", "A disk image of type Personalized/DeveloperDiskImage is already mounted at /System/Developer."},
+		{
+			"mounted", phone.Options{}, nil, receive, "ImageMountFailed",
+			"A disk image of type Personalized/DeveloperDiskImage is already mounted at /System/Developer.",
+		},
 		{"mounted", phone.Options{}, nil, mount, "ImageMountFailed", "is already mounted"},
-		{"mounted, iOS 16", phone.Options{Profile: "ios16"}, nil, mount, "ImageMountFailed", "is already mounted at /Developer"},
-		{"no developer mode", phone.Options{NoDeveloperMode: true}, nil, receive, "ImageMountFailed", "Developer mode is not enabled"},
-		{"no developer mode, no image", phone.Options{NoDeveloperMode: true, NoImage: true}, nil, mount, "ImageMountFailed", "Developer mode is not enabled"},
-		{"no image", phone.Options{NoImage: true}, nil, receive, "ImageMountFailed", "Failed to mount "},
+		{
+			"mounted, iOS 16", phone.Options{Profile: "ios16"}, nil, mount, "ImageMountFailed",
+			"is already mounted at /Developer",
+		},
+		{
+			"no developer mode", phone.Options{NoDeveloperMode: true}, nil, receive,
+			"ImageMountFailed", "Developer mode is not enabled",
+		},
+		{
+			"no developer mode, no image", phone.Options{NoDeveloperMode: true, NoImage: true}, nil,
+			mount, "ImageMountFailed", "Developer mode is not enabled",
+		},
+		{
+			"no image", phone.Options{NoImage: true}, nil, receive, "ImageMountFailed",
+			"Failed to mount ",
+		},
 		{"locked", phone.Options{NoImage: true}, lock, receive, "DeviceLocked", ""},
 		{"locked", phone.Options{}, lock, unmount("/System/Developer"), "DeviceLocked", ""},
-		{"another path", phone.Options{}, nil, unmount("/Developer"), "InternalError", "There is no matching entry in the device map for /Developer."},
-		{"no image", phone.Options{NoImage: true}, nil, unmount("/System/Developer"), "InternalError", "There is no matching entry in the device map for /System/Developer."},
-		{"its own", phone.Options{}, nil, unmount("/System/Developer"), "InternalError", "Failed to unmount /System/Developer."},
+		{
+			"another path", phone.Options{}, nil, unmount("/Developer"), "InternalError",
+			"There is no matching entry in the device map for /Developer.",
+		},
+		{
+			"no image", phone.Options{NoImage: true}, nil, unmount("/System/Developer"),
+			"InternalError", "There is no matching entry in the device map for /System/Developer.",
+		},
+		{
+			"its own", phone.Options{}, nil, unmount("/System/Developer"), "InternalError",
+			"Failed to unmount /System/Developer.",
+		},
 		{"nonce", phone.Options{}, nil, plist.Dict{"Command": "QueryNonce"}, "UnknownCommand", ""},
-		{"manifest", phone.Options{}, nil, plist.Dict{"Command": "QueryPersonalizationManifest"}, "UnknownCommand", ""},
+		{
+			"manifest", phone.Options{}, nil, plist.Dict{"Command": "QueryPersonalizationManifest"},
+			"UnknownCommand", "",
+		},
 		{"unknown", phone.Options{}, nil, plist.Dict{"Command": "Fly"}, "UnknownCommand", ""},
 		{"no command", phone.Options{}, nil, plist.Dict{}, "UnknownCommand", ""},
 		{"a number", phone.Options{}, nil, plist.Dict{"Command": int64(1)}, "UnknownCommand", ""},
@@ -209,13 +257,17 @@ func TestRefusals(t *testing.T) {
 			}
 			d := r.ask(c.request)
 			detail, has := d.String("DetailedError")
-			if d["Error"] != c.code || !strings.Contains(detail, c.detail) || has != (c.detail != "") || d["Status"] != nil {
+			if d["Error"] != c.code || !strings.Contains(detail, c.detail) ||
+				has != (c.detail != "") || d["Status"] != nil {
 				t.Errorf("%s: %v answers %v, want %s, %q", c.name, c.request, d, c.code, c.detail)
 			}
-			if on, err := r.client.DeveloperMode(t.Context()); err != nil || on == c.options.NoDeveloperMode {
+			if on, err := r.client.DeveloperMode(t.Context()); err != nil ||
+				on == c.options.NoDeveloperMode {
 				t.Errorf("%s: the connection is out of step: %v, %v", c.name, on, err)
 			}
-			if _, err := r.client.call(t.Context(), "test", "x", c.request); !errors.Is(err, Code(c.code)) || !strings.HasPrefix(err.Error(), `mobileimagemounter: test "x": `+c.code) {
+			if _, err := r.client.call(t.Context(), "test", "x", c.request); !errors.Is(err, Code(
+				c.code,
+			)) || !strings.HasPrefix(err.Error(), `mobileimagemounter: test "x": `+c.code) {
 				t.Errorf("%s: the client says %v", c.name, err)
 			}
 		})
@@ -276,13 +328,23 @@ func frame(s string) string {
 
 func TestClientBrokenAnswers(t *testing.T) {
 	t.Parallel()
-	images := func(ctx context.Context, c *Client) (any, error) { v, err := c.Images(ctx); return v, err }
-	lookup := func(ctx context.Context, c *Client) (any, error) { v, err := c.Lookup(ctx, "x"); return v, err }
+	images := func(ctx context.Context, c *Client) (any, error) {
+		v, err := c.Images(ctx)
+		return v, err
+	}
+	lookup := func(ctx context.Context, c *Client) (any, error) {
+		v, err := c.Lookup(ctx,
+			"x")
+		return v, err
+	}
 	ids := func(ctx context.Context, c *Client) (any, error) {
 		v, err := c.PersonalizationIdentifiers(ctx)
 		return v, err
 	}
-	mode := func(ctx context.Context, c *Client) (any, error) { _, err := c.DeveloperMode(ctx); return Image{}, err }
+	mode := func(ctx context.Context, c *Client) (any, error) {
+		_, err := c.DeveloperMode(ctx)
+		return Image{}, err
+	}
 	for _, c := range []struct {
 		name, in string
 		call     func(context.Context, *Client) (any, error)
@@ -293,24 +355,38 @@ func TestClientBrokenAnswers(t *testing.T) {
 		{"no plist", "\x00\x00\x00\x02hi", images, plist.ErrFormat},
 		{"too long", "\x7f\x00\x00\x00", images, nil},
 		{"no list", frame(""), images, ErrProtocol},
-		{"list of text", frame("<key>EntryList</key><array><string>x</string></array>"), images, ErrProtocol},
-		{"long list", frame("<key>EntryList</key><array>" + strings.Repeat("<dict/>", MaxImages+1) + "</array>"), images, ErrProtocol},
+		{
+			"list of text", frame("<key>EntryList</key><array><string>x</string></array>"), images,
+			ErrProtocol,
+		},
+		{"long list", frame(
+			"<key>EntryList</key><array>" + strings.Repeat("<dict/>", MaxImages+1) + "</array>",
+		), images, ErrProtocol},
 		{"refused", frame("<key>Error</key><string>InternalError</string>"), images, ErrInternal},
 		{"nothing told", frame(""), lookup, ErrProtocol},
 		{"number", frame("<key>ImageSignature</key><integer>1</integer>"), lookup, ErrProtocol},
-		{"list of numbers", frame("<key>ImageSignature</key><array><integer>1</integer></array>"), lookup, ErrProtocol},
-		{"long signatures", frame("<key>ImageSignature</key><array>" + strings.Repeat("<data/>", MaxImages+1) + "</array>"), lookup, ErrProtocol},
+		{
+			"list of numbers",
+			frame("<key>ImageSignature</key><array><integer>1</integer></array>"), lookup,
+			ErrProtocol,
+		},
+		{"long signatures", frame("<key>ImageSignature</key><array>" +
+			strings.Repeat("<data/>", MaxImages+1) + "</array>"), lookup, ErrProtocol},
 		{"locked", frame("<key>Error</key><string>DeviceLocked</string>"), lookup, ErrDeviceLocked},
 		{"no identifiers", frame(""), ids, ErrProtocol},
 		{"no status", frame(""), mode, ErrProtocol},
-		{"old", frame("<key>Error</key><string>UnknownCommand</string>"), mode, errors.ErrUnsupported},
+		{
+			"old", frame("<key>Error</key><string>UnknownCommand</string>"), mode,
+			errors.ErrUnsupported,
+		},
 	} {
 		a, d := link.Pipe()
 		go func() { _, _ = io.WriteString(d, c.in); _ = link.CloseWrite(d) }()
 		cl := New(a)
 		got, err := c.call(t.Context(), cl)
 		var e *Error
-		if err == nil || c.want != nil && !errors.Is(err, c.want) || !errors.As(err, &e) || !strings.HasPrefix(err.Error(), "mobileimagemounter: ") {
+		if err == nil || c.want != nil && !errors.Is(err, c.want) || !errors.As(err, &e) ||
+			!strings.HasPrefix(err.Error(), "mobileimagemounter: ") {
 			t.Errorf("%s: %v, %v, want %v", c.name, got, err, c.want)
 		}
 		if v := reflect.ValueOf(got); v.Kind() != reflect.Struct && !v.IsNil() {
@@ -331,9 +407,16 @@ func TestOtherDevices(t *testing.T) {
 		in   plist.Dict
 		want Lookup
 	}{
-		{"iOS 12, mounted", plist.Dict{"ImagePresent": true, "ImageSignature": sig, "Status": "Complete"}, Lookup{true, [][]byte{sig}}},
+		{
+			"iOS 12, mounted",
+			plist.Dict{"ImagePresent": true, "ImageSignature": sig, "Status": "Complete"},
+			Lookup{true, [][]byte{sig}},
+		},
 		{"iOS 12", plist.Dict{"ImagePresent": false, "Status": "Complete"}, Lookup{}},
-		{"no ImagePresent", plist.Dict{"ImageSignature": []any{sig}, "Status": "Complete"}, Lookup{true, [][]byte{sig}}},
+		{
+			"no ImagePresent", plist.Dict{"ImageSignature": []any{sig}, "Status": "Complete"},
+			Lookup{true, [][]byte{sig}},
+		},
 		{"iOS 14", plist.Dict{"ImageSignature": []any{}, "Status": "Complete"}, Lookup{}},
 		{"status alone", plist.Dict{"Status": "Complete"}, Lookup{}},
 	} {
@@ -342,13 +425,17 @@ func TestOtherDevices(t *testing.T) {
 		}
 	}
 	got, err := decodeImages(plist.Dict{"EntryList": []any{
-		plist.Dict{"DiskImageType": "Cryptex", "MountPath": "/x", "IsMounted": true}, plist.Dict{"MountPath": "/private/var"},
-		plist.Dict{"DiskImageType": "Developer", "IsMounted": false, "MountPath": "/Developer"}, plist.Dict{"DiskImageType": "Developer"}, plist.Dict{"IsMounted": "yes"},
+		plist.Dict{"DiskImageType": "Cryptex", "MountPath": "/x", "IsMounted": true},
+		plist.Dict{"MountPath": "/private/var"},
+		plist.Dict{"DiskImageType": "Developer", "IsMounted": false, "MountPath": "/Developer"},
+		plist.Dict{"DiskImageType": "Developer"}, plist.Dict{"IsMounted": "yes"},
 	}})
 	if err != nil || len(got) != 5 {
 		t.Fatalf("decodeImages = %+v, %v", got, err)
 	}
-	for n, want := range []struct{ mounted, developer bool }{{true, true}, {true, false}, {false, false}, {false, false}, {false, false}} {
+	for n, want := range []struct{ mounted, developer bool }{
+		{true, true}, {true, false}, {false, false}, {false, false}, {false, false},
+	} {
 		if i := got[n]; i.Mounted != want.mounted || i.Developer() != want.developer {
 			t.Errorf("image %d: %+v, want %+v", n, i, want)
 		}
@@ -362,10 +449,12 @@ func TestDeadlineBreaksStep(t *testing.T) {
 		defer d.Close()
 		cl := New(c)
 		start := time.Now()
-		if _, err := cl.Images(context.Background()); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != callTimeout {
+		if _, err := cl.Images(context.Background()); !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(start) != callTimeout {
 			t.Errorf("Images = %v after %v", err, time.Since(start))
 		}
-		if _, err := cl.Images(t.Context()); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "out of step") {
+		if _, err := cl.Images(t.Context()); !errors.Is(err, context.DeadlineExceeded) ||
+			!strings.Contains(err.Error(), "out of step") {
 			t.Errorf("second call = %v", err)
 		}
 		cl.Close()
@@ -397,8 +486,12 @@ func TestConcurrentCalls(t *testing.T) {
 }
 
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte("<plist><dict><key>Command</key><string>LookupImage</string><key>ImageType</key><string>Developer</string></dict></plist>"))
-	f.Add([]byte("<plist><dict><key>Command</key><string>UnmountImage</string><key>MountPath</key><string>/Developer</string></dict></plist>"))
+	f.Add([]byte(
+		"<plist><dict><key>Command</key><string>LookupImage</string><key>ImageType</key><string>Developer</string></dict></plist>",
+	))
+	f.Add([]byte(
+		"<plist><dict><key>Command</key><string>UnmountImage</string><key>MountPath</key><string>/Developer</string></dict></plist>",
+	))
 	p, err := phone.New(phone.Options{LogRate: -1})
 	if err != nil {
 		f.Fatal(err)
@@ -420,8 +513,12 @@ func FuzzDevice(f *testing.F) {
 }
 
 func FuzzAnswers(f *testing.F) {
-	f.Add([]byte("<plist><dict><key>EntryList</key><array><dict><key>MountPath</key><string>/x</string></dict></array></dict></plist>"))
-	f.Add([]byte("<plist><dict><key>ImageSignature</key><array><data>AQ==</data></array><key>ImagePresent</key><true/></dict></plist>"))
+	f.Add([]byte(
+		"<plist><dict><key>EntryList</key><array><dict><key>MountPath</key><string>/x</string></dict></array></dict></plist>",
+	))
+	f.Add([]byte(
+		"<plist><dict><key>ImageSignature</key><array><data>AQ==</data></array><key>ImagePresent</key><true/></dict></plist>",
+	))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := plist.DecodeDict(b)
 		if err != nil {
@@ -435,7 +532,8 @@ func FuzzAnswers(f *testing.F) {
 			t.Errorf("decodeImages = %+v, %v", images, err)
 		}
 		for _, i := range images {
-			if again := decodeImage(i.entry()); again.Type != i.Type || again.MountPath != i.MountPath || again.Mounted != i.Mounted {
+			if again := decodeImage(i.entry()); again.Type != i.Type ||
+				again.MountPath != i.MountPath || again.Mounted != i.Mounted {
 				t.Errorf("%+v became %+v", i, again)
 			}
 		}

@@ -147,7 +147,8 @@ type Lookup struct {
 
 // Image is a disk image that a device has.
 type Image struct {
-	Type             string // TypeDeveloper, TypePersonalized, TypeCryptex; others are not developer images
+	// TypeDeveloper, TypePersonalized, TypeCryptex; others are not developer images
+	Type             string
 	PersonalizedType string // "DeveloperDiskImage" of a personalized one
 	MountPath        string
 	Mounted          bool
@@ -158,14 +159,17 @@ type Image struct {
 
 // Developer reports whether the image is a developer image that is mounted.
 func (i *Image) Developer() bool {
-	return i.Mounted && (i.Type == TypeDeveloper || i.Type == TypePersonalized || i.Type == TypeCryptex)
+	return i.Mounted &&
+		(i.Type == TypeDeveloper || i.Type == TypePersonalized || i.Type == TypeCryptex)
 }
 
 // refusal returns the Error of an answer that is one.
 func refusal(d plist.Dict, op, subject string) error {
 	if code, ok := d.String("Error"); ok {
 		detail, _ := d.String("DetailedError")
-		return &Error{Op: op, Subject: subject, Code: Code(link.Clip(code)), Detail: link.Clip(detail)}
+		return &Error{
+			Op: op, Subject: subject, Code: Code(link.Clip(code)), Detail: link.Clip(detail),
+		}
 	}
 	return nil
 }
@@ -222,7 +226,8 @@ func decodeImages(d plist.Dict) ([]Image, error) {
 
 func decodeImage(e plist.Dict) Image {
 	text := func(key string) string { s, _ := e.String(key); return s }
-	i := Image{Type: text("DiskImageType"), PersonalizedType: text("PersonalizedImageType"), MountPath: text("MountPath"),
+	i := Image{Type: text("DiskImageType"), PersonalizedType: text("PersonalizedImageType"),
+		MountPath:    text("MountPath"),
 		BackingImage: text("BackingImage"), Raw: e}
 	mounted, given := e.Bool("IsMounted")
 	i.Mounted = mounted || !given && i.MountPath != ""
@@ -233,7 +238,10 @@ func decodeImage(e plist.Dict) Image {
 // entry is the other way round.
 func (i *Image) entry() plist.Dict {
 	d := plist.Dict{"DeviceType": "DiskImage", "DiskImageType": i.Type, "IsMounted": i.Mounted}
-	for key, v := range map[string]string{"PersonalizedImageType": i.PersonalizedType, "MountPath": i.MountPath, "BackingImage": i.BackingImage} {
+	for key, v := range map[string]string{
+		"PersonalizedImageType": i.PersonalizedType, "MountPath": i.MountPath,
+		"BackingImage": i.BackingImage,
+	} {
 		if v != "" {
 			d[key] = v
 		}

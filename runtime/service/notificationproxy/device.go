@@ -99,7 +99,8 @@ func (s *session) commands(ctx context.Context) error {
 			}
 		}
 		if l := s.dev.Logger; l != nil {
-			l.Warn("ignored", "layer", "notificationproxy", "udid", s.dev.Phone.UDID(), "command", fmt.Sprintf("%.64q", m.Command))
+			l.Warn("ignored", "layer", "notificationproxy", "udid", s.dev.Phone.UDID(), "command",
+				fmt.Sprintf("%.64q", m.Command))
 		}
 	}
 }

@@ -116,7 +116,9 @@ func TestMessages(t *testing.T) {
 		} {
 			must(t, c.Send(t.Context(), m))
 		}
-		for _, want := range []plist.Dict{{"Command": "RelayNotification", "Name": "n"}, {"Command": "ProxyDeath"}} {
+		for _, want := range []plist.Dict{
+			{"Command": "RelayNotification", "Name": "n"}, {"Command": "ProxyDeath"},
+		} {
 			if got, err := c.RecvDict(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got %v, %v, want %v", got, err, want)
 			}
@@ -138,7 +140,10 @@ func TestClientMessages(t *testing.T) {
 		cl := New(c)
 		must(t, cl.Observe(t.Context(), "n"))
 		must(t, cl.Post(t.Context(), "m"))
-		for _, want := range []plist.Dict{{"Command": "ObserveNotification", "Name": "n"}, {"Command": "PostNotification", "Name": "m"}} {
+		for _, want := range []plist.Dict{
+			{"Command": "ObserveNotification", "Name": "n"},
+			{"Command": "PostNotification", "Name": "m"},
+		} {
 			if got, err := peer.RecvDict(t.Context()); err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got %v, %v, want %v", got, err, want)
 			}
@@ -186,7 +191,8 @@ func TestInsecure(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.dev.Insecure = true
 		c, _ := r.dial()
-		must(t, c.Observe(t.Context(), phone.NoteRequestPair, phone.NoteAppInstalled, "com.apple.mobile.lockdownX"))
+		must(t, c.Observe(t.Context(), phone.NoteRequestPair, phone.NoteAppInstalled,
+			"com.apple.mobile.lockdownX"))
 		synctest.Wait()
 		r.phone.Post(phone.NoteAppInstalled)
 		r.phone.Post("com.apple.mobile.lockdownX")
@@ -208,7 +214,8 @@ func TestSlowObserver(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		ctx, cancel := context.WithCancel(t.Context())
 		c, ended := r.raw(ctx)
-		must(t, c.Send(t.Context(), plist.Dict{"Command": "ObserveNotification", "Name": strings.Repeat("n", 1000)}))
+		must(t, c.Send(t.Context(),
+			plist.Dict{"Command": "ObserveNotification", "Name": strings.Repeat("n", 1000)}))
 		synctest.Wait()
 		for range 5000 { // nobody reads, the phone does not care
 			r.phone.Post(strings.Repeat("n", 1000))
@@ -286,9 +293,11 @@ func TestBadMessages(t *testing.T) {
 		"another command": message{"Dance", "x"},
 		"no name":         message{Command: cmdRelay},
 		"long name":       message{cmdRelay, strings.Repeat("x", MaxName+1)},
-		"huge":            plist.Dict{"Command": cmdRelay, "Name": strings.Repeat("x", MaxMessage-1000)},
-		"name of a type":  plist.Dict{"Command": cmdRelay, "Name": int64(7)},
-		"error":           plist.Dict{"Error": "InternalError"},
+		"huge": plist.Dict{
+			"Command": cmdRelay, "Name": strings.Repeat("x", MaxMessage-1000),
+		},
+		"name of a type": plist.Dict{"Command": cmdRelay, "Name": int64(7)},
+		"error":          plist.Dict{"Error": "InternalError"},
 	} {
 		c, d := link.Pipe()
 		go func() {
@@ -320,7 +329,9 @@ func TestBadMessages(t *testing.T) {
 }
 
 func TestDeviceHostile(t *testing.T) {
-	for _, in := range []string{"\x00\x00", "\x00\x00\x00\x09<", "\x00\x00\x00\x02hi", "\x00\xff\x00\x00"} {
+	for _, in := range []string{
+		"\x00\x00", "\x00\x00\x00\x09<", "\x00\x00\x00\x02hi", "\x00\xff\x00\x00",
+	} {
 		t.Run(fmt.Sprintf("%q", in), func(t *testing.T) {
 			bubble(t, func(t *testing.T, r *rig) {
 				c, ended := r.raw(t.Context())
@@ -368,7 +379,9 @@ func must(t *testing.T, err error) {
 }
 
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte("<plist><dict><key>Command</key><string>ObserveNotification</string><key>Name</key><string>n</string></dict></plist>"))
+	f.Add([]byte(
+		"<plist><dict><key>Command</key><string>ObserveNotification</string><key>Name</key><string>n</string></dict></plist>",
+	))
 	f.Add([]byte("<plist><dict><key>Command</key><string>Shutdown</string></dict></plist>"))
 	p, err := phone.New(phone.Options{LogRate: -1})
 	if err != nil {
@@ -385,7 +398,9 @@ func FuzzDevice(f *testing.F) {
 }
 
 func FuzzClient(f *testing.F) {
-	f.Add([]byte("<plist><dict><key>Command</key><string>RelayNotification</string><key>Name</key><string>n</string></dict></plist>"))
+	f.Add([]byte(
+		"<plist><dict><key>Command</key><string>RelayNotification</string><key>Name</key><string>n</string></dict></plist>",
+	))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, d := link.Pipe()
 		_, _ = d.Write(link.AppendFrame(nil, b[:min(len(b), 1<<15)]))

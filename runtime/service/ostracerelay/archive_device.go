@@ -60,7 +60,8 @@ func (d *Device) selectHistory(req plist.Dict) ([]*phone.LogEntry, error) {
 			from = t
 		}
 	}
-	entries = slices.DeleteFunc(entries, func(e *phone.LogEntry) bool { return e.Time.Before(from) })
+	entries = slices.DeleteFunc(entries,
+		func(e *phone.LogEntry) bool { return e.Time.Before(from) })
 	if size := limit[0]; size > 0 {
 		// The newest ones stay.
 		first := len(entries)
@@ -118,12 +119,15 @@ func archiveFiles(p *phone.Phone, entries []*phone.LogEntry) ([]archiveFile, err
 	if err != nil {
 		return nil, err
 	}
-	version, err := plist.Encode(plist.Dict{"Identifier": p.BootID(), "Version": int64(3)}, plist.XML)
+	version, err := plist.Encode(plist.Dict{"Identifier": p.BootID(), "Version": int64(3)},
+		plist.XML)
 	if err != nil {
 		return nil, err
 	}
 	files := []archiveFile{{"Info.plist", info}, {"version.plist", version}}
-	for _, name := range []string{"Extra/", "HighVolume/", "Persist/", "Signpost/", "Special/", "timesync/"} {
+	for _, name := range []string{
+		"Extra/", "HighVolume/", "Persist/", "Signpost/", "Special/", "timesync/",
+	} {
 		files = append(files, archiveFile{name: name})
 	}
 	files = append(files,
@@ -145,8 +149,9 @@ func archiveFiles(p *phone.Phone, entries []*phone.LogEntry) ([]archiveFile, err
 func writeTar(t *tar.Writer, files []archiveFile, now time.Time) error {
 	for _, f := range files {
 		h := &tar.Header{
-			Name: f.name, Mode: 0o644, Typeflag: tar.TypeReg, Size: int64(len(f.data)), ModTime: now.Truncate(time.Second),
-			Uname: "root", Gname: "wheel", Format: tar.FormatPAX,
+			Name: f.name, Mode: 0o644, Typeflag: tar.TypeReg, Size: int64(len(f.data)),
+			ModTime: now.Truncate(time.Second),
+			Uname:   "root", Gname: "wheel", Format: tar.FormatPAX,
 		}
 		if strings.HasSuffix(f.name, "/") {
 			h.Mode, h.Typeflag = 0o755, tar.TypeDir

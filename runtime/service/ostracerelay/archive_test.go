@@ -86,7 +86,9 @@ func tracedMessages(t *testing.T, file []byte) (got []string, ticks []uint64) {
 				t.Fatalf("page of %d bytes says %d", len(page), used)
 			}
 			for b := page[32:]; len(b) > 0; {
-				flags, n := binary.LittleEndian.Uint16(b[2:]), int(binary.LittleEndian.Uint16(b[22:]))
+				flags, n := binary.LittleEndian.Uint16(
+					b[2:],
+				), int(binary.LittleEndian.Uint16(b[22:]))
 				rec := b[24 : 24+n]
 				skip := 4
 				if flags&0xE == flagUUIDRelative {
@@ -97,7 +99,9 @@ func tracedMessages(t *testing.T, file []byte) (got []string, ticks []uint64) {
 				}
 				size := int(binary.LittleEndian.Uint16(rec[skip+6:]))
 				got = append(got, string(rec[skip+8:skip+8+size-1]))
-				delta := uint64(binary.LittleEndian.Uint32(b[16:])) | uint64(binary.LittleEndian.Uint16(b[20:]))<<32
+				delta := uint64(
+					binary.LittleEndian.Uint32(b[16:]),
+				) | uint64(binary.LittleEndian.Uint16(b[20:]))<<32
 				ticks = append(ticks, binary.LittleEndian.Uint64(page[24:])+delta)
 				b = b[(24+n+7)/8*8:]
 			}
@@ -148,21 +152,30 @@ func TestArchive(t *testing.T) {
 		r := newRig(t)
 		var want []string
 		for i := range 500 {
-			e := phone.LogEntry{PID: 1 + i%3, ProcessPath: fmt.Sprintf("/bin/p%d", i%3), Message: fmt.Sprintf("message %d", i)}
+			e := phone.LogEntry{
+				PID: 1 + i%3, ProcessPath: fmt.Sprintf("/bin/p%d", i%3),
+				Message: fmt.Sprintf("message %d", i),
+			}
 			if i%2 == 0 {
-				e.ImagePath, e.Subsystem, e.Category = "/usr/lib/x", "com.example.sub", fmt.Sprint("c", i%7)
+				e.ImagePath, e.Subsystem, e.Category = "/usr/lib/x", "com.example.sub", fmt.Sprint(
+					"c", i%7,
+				)
 			}
 			r.phone.Log(e)
 			want = append(want, e.Message)
 		}
 		r.phone.Log(phone.LogEntry{PID: 1, Message: strings.Repeat("long", 5000)})
 		files := archiveOf(t, r, ArchiveOptions{})
-		for _, name := range []string{"Persist/", "Special/", "Signpost/", "timesync/", "version.plist", "Info.plist", "timesync/0000000000000001.timesync"} {
+		for _, name := range []string{
+			"Persist/", "Special/", "Signpost/", "timesync/", "version.plist", "Info.plist",
+			"timesync/0000000000000001.timesync",
+		} {
 			if _, ok := files[name]; !ok {
 				t.Errorf("no %s", name)
 			}
 		}
-		if d, err := plist.DecodeDict(files["Info.plist"]); err != nil || d["ArchiveIdentifier"] != r.phone.BootID() {
+		if d, err := plist.DecodeDict(files["Info.plist"]); err != nil ||
+			d["ArchiveIdentifier"] != r.phone.BootID() {
 			t.Errorf("Info.plist = %v, %v", d, err)
 		}
 		got := messages(t, files["Persist/0000000000000001.tracev3"])
@@ -187,7 +200,10 @@ func TestArchiveLimits(t *testing.T) {
 		r := newRig(t)
 		now := time.Now()
 		for age := 20; age >= 0; age-- {
-			r.phone.Log(phone.LogEntry{PID: 1, Message: fmt.Sprintf("<%d>", age), Time: now.Add(-time.Duration(age) * 24 * time.Hour)})
+			r.phone.Log(phone.LogEntry{
+				PID: 1, Message: fmt.Sprintf("<%d>", age),
+				Time: now.Add(-time.Duration(age) * 24 * time.Hour),
+			})
 		}
 		for _, tc := range []struct {
 			name      string
@@ -225,7 +241,8 @@ func TestArchiveHostile(t *testing.T) {
 		{"another type", []byte{2, 1, 0, 0, 0, 'x'}, ErrProtocol},
 		{"huge", []byte{3, 0xFF, 0xFF, 0xFF, 0xFF}, new(link.FrameError)},
 	} {
-		_, err := clientOf(append(bytes.Clone(head), tc.in...)).CreateArchive(t.Context(), io.Discard, ArchiveOptions{})
+		_, err := clientOf(append(bytes.Clone(head), tc.in...)).CreateArchive(t.Context(),
+			io.Discard, ArchiveOptions{})
 		var frame *link.FrameError
 		if !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
 			t.Errorf("%s: %v, want %v", tc.name, err, tc.want)
@@ -244,7 +261,8 @@ func TestArchiveCut(t *testing.T) {
 	head := append([]byte{1, 0, 0, 0, byte(len(ok))}, ok...)
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
-	if err := writeTar(w, []archiveFile{{"a", make([]byte, 2000)}, {"b", make([]byte, 300)}}, time.Now()); err != nil {
+	if err := writeTar(w, []archiveFile{{"a", make([]byte, 2000)}, {"b", make([]byte, 300)}},
+		time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
@@ -254,7 +272,8 @@ func TestArchiveCut(t *testing.T) {
 		in := binary.LittleEndian.AppendUint32(append(bytes.Clone(head), 3), uint32(n))
 		in = append(in, archive.Bytes()[:n]...)
 		got, err := clientOf(in).CreateArchive(t.Context(), io.Discard, ArchiveOptions{})
-		if whole := n == archive.Len(); whole != (err == nil) || !whole && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if whole := n == archive.Len(); whole != (err == nil) ||
+			!whole && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%d of %d bytes: %d, %v", n, archive.Len(), got, err)
 		}
 	}

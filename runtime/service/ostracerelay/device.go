@@ -173,7 +173,8 @@ func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error
 		if lost > 0 {
 			level = slog.LevelWarn
 		}
-		d.Logger.Log(ctx, level, "stream ended", "layer", "ostracerelay", "udid", d.Phone.UDID(), "dropped", lost, "cause", err)
+		d.Logger.Log(ctx, level, "stream ended", "layer", "ostracerelay", "udid", d.Phone.UDID(),
+			"dropped", lost, "cause", err)
 	}
 	return ctx.Err()
 }
@@ -218,6 +219,7 @@ func entryOf(e *phone.LogEntry) Entry {
 		Time: e.Time, PID: e.PID, ProcessPath: e.ProcessPath, ImagePath: e.ImagePath,
 		Message: e.Message, Subsystem: e.Subsystem, Category: e.Category,
 		Level: level, Kind: KindLog, ProcessUUID: e.ProcessUUID, ImageUUID: e.ImageUUID,
-		ImageOffset: e.ImageOffset, ThreadID: e.ThreadID, ActivityID: e.ActivityID, MachTime: e.MachTime,
+		ImageOffset: e.ImageOffset, ThreadID: e.ThreadID, ActivityID: e.ActivityID,
+		MachTime: e.MachTime,
 	}
 }

@@ -85,26 +85,43 @@ func TestRecordLimits(t *testing.T) {
 		in   Entry
 		want func(Entry) bool
 	}{
-		{"empty strings keep their NUL", Entry{}, func(e Entry) bool { return e.Message == "" && e.Subsystem == "" }},
-		{"subsystem alone sends both", Entry{Subsystem: "s"}, func(e Entry) bool { return e.Subsystem == "s" && e.Category == "" }},
-		{"NUL ends a string", Entry{Message: "a\x00b", ProcessPath: "/p\x00q"}, func(e Entry) bool { return e.Message == "a" && e.ProcessPath == "/p" }},
-		{"long message is cut between characters", Entry{Message: long, Subsystem: long, ProcessPath: long}, func(e Entry) bool {
-			return len(e.Message) > 60000 && strings.HasPrefix(long, e.Message) && strings.HasPrefix(long, e.ProcessPath)
+		{
+			"empty strings keep their NUL", Entry{},
+			func(e Entry) bool { return e.Message == "" && e.Subsystem == "" },
+		},
+		{
+			"subsystem alone sends both", Entry{Subsystem: "s"},
+			func(e Entry) bool { return e.Subsystem == "s" && e.Category == "" },
+		},
+		{
+			"NUL ends a string", Entry{Message: "a\x00b", ProcessPath: "/p\x00q"},
+			func(e Entry) bool { return e.Message == "a" && e.ProcessPath == "/p" },
+		},
+		{"long message is cut between characters", Entry{
+			Message: long, Subsystem: long, ProcessPath: long,
+		}, func(e Entry) bool {
+			return len(e.Message) > 60000 && strings.HasPrefix(long, e.Message) &&
+				strings.HasPrefix(long, e.ProcessPath)
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := appendRecord(nil, &tc.in)
-			if n := len(b) - frameHead; n > maxSentRecord || n != int(binary.LittleEndian.Uint32(b[1:])) {
+			if n := len(b) - frameHead; n > maxSentRecord ||
+				n != int(binary.LittleEndian.Uint32(b[1:])) {
 				t.Fatalf("record of %d bytes, framed as %d", n, binary.LittleEndian.Uint32(b[1:]))
 			}
 			body := b[frameHead:]
-			sub, cat := binary.LittleEndian.Uint16(body[offSubLen:]), binary.LittleEndian.Uint16(body[offCatLen:])
-			if (sub == 0) != (cat == 0) || binary.LittleEndian.Uint16(body[offPathLen:]) == 0 || binary.LittleEndian.Uint32(body[offMsgLen:]) > 65535 {
+			sub, cat := binary.LittleEndian.Uint16(
+				body[offSubLen:],
+			), binary.LittleEndian.Uint16(body[offCatLen:])
+			if (sub == 0) != (cat == 0) || binary.LittleEndian.Uint16(body[offPathLen:]) == 0 ||
+				binary.LittleEndian.Uint32(body[offMsgLen:]) > 65535 {
 				t.Errorf("lengths clients do not take: subsystem %d, category %d", sub, cat)
 			}
 			var e Entry
 			if err := new(decoder).decode(body, &e); err != nil || !tc.want(e) {
-				t.Errorf("decode: message of %d bytes, path of %d, %v", len(e.Message), len(e.ProcessPath), err)
+				t.Errorf("decode: message of %d bytes, path of %d, %v", len(e.Message),
+					len(e.ProcessPath), err)
 			}
 		})
 	}
@@ -189,7 +206,10 @@ func TestStartActivityReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := newRig(t).dial()
 		// libimobiledevice's form: binary, "all" as 0xFFFFFFFF.
-		body, err := plist.Encode(plist.Dict{"Request": "StartActivity", "Pid": uint64(0xFFFFFFFF), "MessageFilter": 65535, "StreamFlags": 60}, plist.Binary)
+		body, err := plist.Encode(plist.Dict{
+			"Request": "StartActivity", "Pid": uint64(0xFFFFFFFF), "MessageFilter": 65535,
+			"StreamFlags": 60,
+		}, plist.Binary)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +223,8 @@ func TestStartActivityReply(t *testing.T) {
 		if want := unhex("01 00000049 62706C6973743030"); !bytes.HasPrefix(got, want) {
 			t.Errorf("reply begins % X, want % X", got[:13], want)
 		}
-		if d, err := plist.DecodeDict(got[5:]); err != nil || len(d) != 1 || d["Status"] != "RequestSuccessful" {
+		if d, err := plist.DecodeDict(got[5:]); err != nil || len(d) != 1 ||
+			d["Status"] != "RequestSuccessful" {
 			t.Errorf("reply = %v, %v", d, err)
 		}
 	})
@@ -215,9 +236,13 @@ func TestStream(t *testing.T) {
 		r := newRig(t)
 		s := r.stream(Activity{})
 		want := phone.LogEntry{
-			Time: time.Unix(1700000000, 654321000).UTC(), PID: 77, ProcessPath: "/a/Proc", ImagePath: "/b/Lib",
-			ProcessUUID: [16]byte{1, 2}, ImageUUID: [16]byte{3, 4}, ThreadID: 5, ActivityID: 6, ImageOffset: 7,
-			Level: phone.LevelFault, Subsystem: "com.example", Category: "cat", Message: "grüße\nzwei", MachTime: 8,
+			Time: time.Unix(1700000000, 654321000).UTC(), PID: 77, ProcessPath: "/a/Proc",
+			ImagePath:   "/b/Lib",
+			ProcessUUID: [16]byte{1, 2}, ImageUUID: [16]byte{
+				3, 4,
+			}, ThreadID: 5, ActivityID: 6, ImageOffset: 7,
+			Level: phone.LevelFault, Subsystem: "com.example", Category: "cat",
+			Message: "grüße\nzwei", MachTime: 8,
 		}
 		r.phone.Log(want)
 		e, err := s.Next(t.Context())
@@ -225,9 +250,12 @@ func TestStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := phone.LogEntry{
-			Time: e.Time, PID: e.PID, ProcessPath: e.ProcessPath, ImagePath: e.ImagePath, ProcessUUID: e.ProcessUUID,
-			ImageUUID: e.ImageUUID, ThreadID: e.ThreadID, ActivityID: e.ActivityID, ImageOffset: e.ImageOffset,
-			Level: phone.LogLevel(e.Level), Subsystem: e.Subsystem, Category: e.Category, Message: e.Message, MachTime: e.MachTime,
+			Time: e.Time, PID: e.PID, ProcessPath: e.ProcessPath, ImagePath: e.ImagePath,
+			ProcessUUID: e.ProcessUUID,
+			ImageUUID:   e.ImageUUID, ThreadID: e.ThreadID, ActivityID: e.ActivityID,
+			ImageOffset: e.ImageOffset,
+			Level:       phone.LogLevel(e.Level), Subsystem: e.Subsystem, Category: e.Category,
+			Message: e.Message, MachTime: e.MachTime,
 		}
 		if got != want || e.Process() != "Proc" || e.Image() != "Lib" {
 			t.Errorf("Next = %+v, want %+v", got, want)
@@ -237,7 +265,9 @@ func TestStream(t *testing.T) {
 
 func TestDeviceFilters(t *testing.T) {
 	t.Parallel()
-	levels := []phone.LogLevel{phone.LevelDefault, phone.LevelInfo, phone.LevelDebug, phone.LevelError, phone.LevelFault}
+	levels := []phone.LogLevel{
+		phone.LevelDefault, phone.LevelInfo, phone.LevelDebug, phone.LevelError, phone.LevelFault,
+	}
 	for _, tc := range []struct {
 		name string
 		in   Activity
@@ -248,8 +278,14 @@ func TestDeviceFilters(t *testing.T) {
 		{"kernel", Activity{Kernel: true}, "0/0 0/1 0/2 0/16 0/17"},
 		{"no such process", Activity{PID: 12345}, ""},
 		{"no debug", Activity{PID: 9, NoDebug: true}, "9/0 9/16 9/17"},
-		{"info flag alone changes nothing", Activity{PID: 9, StreamFlags: FlagInfo}, "9/0 9/16 9/17"},
-		{"go-ios flags", Activity{PID: 9, MessageFilter: FilterLog, StreamFlags: FlagDebug}, "9/0 9/1 9/2 9/16 9/17"},
+		{
+			"info flag alone changes nothing", Activity{PID: 9, StreamFlags: FlagInfo},
+			"9/0 9/16 9/17",
+		},
+		{
+			"go-ios flags", Activity{PID: 9, MessageFilter: FilterLog, StreamFlags: FlagDebug},
+			"9/0 9/1 9/2 9/16 9/17",
+		},
 		{"signposts only", Activity{MessageFilter: FilterSignpost}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -259,7 +295,9 @@ func TestDeviceFilters(t *testing.T) {
 				s := r.stream(tc.in)
 				for _, pid := range []int{0, 9} {
 					for _, l := range levels {
-						r.phone.Log(phone.LogEntry{PID: pid, ProcessPath: "/p", Level: l, Message: "m"})
+						r.phone.Log(
+							phone.LogEntry{PID: pid, ProcessPath: "/p", Level: l, Message: "m"},
+						)
 					}
 				}
 				var got []string
@@ -307,7 +345,9 @@ func TestSlowConsumerDoesNotBlockThePhone(t *testing.T) {
 		message := strings.Repeat("x", 1000)
 		const total = 20000 // some 20 MB, far beyond pipe and queue
 		for i := range total {
-			r.phone.Log(phone.LogEntry{PID: 1, ProcessPath: "/p", Message: message, ThreadID: uint64(i + 1)})
+			r.phone.Log(phone.LogEntry{
+				PID: 1, ProcessPath: "/p", Message: message, ThreadID: uint64(i + 1),
+			})
 		}
 		last, read := uint64(0), 0
 		for last != total {
@@ -367,7 +407,8 @@ func TestPidListFraming(t *testing.T) {
 	b := append([]byte{1, 0, 0, 0, 0}, xml...)
 	binary.BigEndian.PutUint32(b[1:], uint32(len(xml)))
 	got, err := clientOf(b).PidList(t.Context())
-	if want := []Process{{7, ""}, {42, "SpringBoard"}}; err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+	if want := []Process{{7, ""}, {42, "SpringBoard"}}; err != nil ||
+		fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("PidList = %v, %v, want %v", got, err, want)
 	}
 }
@@ -403,12 +444,15 @@ func TestClientRefuses(t *testing.T) {
 		{"failed", refused(`<key>Status</key><string>RequestFailed</string>`), ErrRefused},
 		{"no status", refused(``), ErrRefused},
 		{"no payload", refused(`<key>Status</key><string>RequestSuccessful</string>`), ErrProtocol},
-		{"odd pid", refused(`<key>Status</key><string>RequestSuccessful</string><key>Payload</key><dict><key>x</key><dict/></dict>`), ErrProtocol},
+		{"odd pid", refused(
+			`<key>Status</key><string>RequestSuccessful</string><key>Payload</key><dict><key>x</key><dict/></dict>`,
+		), ErrProtocol},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			list, err := clientOf(tc.in).PidList(t.Context())
 			var frame *link.FrameError
-			if list != nil || !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
+			if list != nil || !errors.Is(err, tc.want) &&
+				!(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
 				t.Errorf("PidList = %v, %v, want %v", list, err, tc.want)
 			}
 			var e *Error
@@ -442,8 +486,14 @@ func TestDeviceRefuses(t *testing.T) {
 		{"unknown", frame(plist.Dict{"Request": "Fly"}), true, true},
 		{"no request", frame(plist.Dict{}), true, true},
 		{"pid is text", frame(plist.Dict{"Request": "StartActivity", "Pid": "1"}), true, true},
-		{"flags are text", frame(plist.Dict{"Request": "StartActivity", "StreamFlags": "1"}), true, true},
-		{"negative size", frame(plist.Dict{"Request": "CreateArchive", "SizeLimit": -5}), true, true},
+		{
+			"flags are text", frame(plist.Dict{"Request": "StartActivity", "StreamFlags": "1"}),
+			true, true,
+		},
+		{
+			"negative size", frame(plist.Dict{"Request": "CreateArchive", "SizeLimit": -5}), true,
+			true,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -458,7 +508,8 @@ func TestDeviceRefuses(t *testing.T) {
 					t.Errorf("Serve = %v", err)
 				}
 				d, err := readReply(c)
-				if tc.answer && (err != nil || d["Status"] != statusFailed) || !tc.answer && err == nil {
+				if tc.answer && (err != nil || d["Status"] != statusFailed) ||
+					!tc.answer && err == nil {
 					t.Errorf("reply = %v, %v", d, err)
 				}
 			})

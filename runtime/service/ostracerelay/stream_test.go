@@ -54,7 +54,10 @@ func TestStreamHostile(t *testing.T) {
 		{"end in a head", cat(goldenRecord, []byte{2, 0}), 1, io.ErrUnexpectedEOF},
 		{"end in a record", cat(goldenRecord, goldenRecord[:50]), 1, io.ErrUnexpectedEOF},
 		{"reply in the stream", cat(goldenRecord, []byte{1, 0, 0, 0, 0}), 1, ErrProtocol},
-		{"huge record", cat(goldenRecord, []byte{2, 0xFF, 0xFF, 0xFF, 0x7F}), 1, new(link.FrameError)},
+		{
+			"huge record", cat(goldenRecord, []byte{2, 0xFF, 0xFF, 0xFF, 0x7F}), 1,
+			new(link.FrameError),
+		},
 		{"malformed record", cat(goldenRecord, bad, goldenRecord), 2, io.EOF},
 		{"malformed records alone", cat(bad, bad, bad), 0, io.EOF},
 		{"empty record", cat(goldenRecord, []byte{2, 0, 0, 0, 0}, goldenRecord), 2, io.EOF},
@@ -77,15 +80,18 @@ func TestStreamHostile(t *testing.T) {
 						continue
 					}
 					var frame *link.FrameError
-					if got != tc.good || !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
-						t.Errorf("%d entries, then %v, want %d, then %v", got, err, tc.good, tc.want)
+					if got != tc.good || !errors.Is(err, tc.want) &&
+						!(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
+						t.Errorf("%d entries, then %v, want %d, then %v", got, err, tc.good,
+							tc.want)
 					}
 					break
 				}
 				if n, err := next(); err == nil {
 					t.Errorf("behind the error: %d entries", n)
 				}
-				odd := strings.Contains(tc.name, "malformed") || strings.Contains(tc.name, "long") || strings.Contains(tc.name, "empty")
+				odd := strings.Contains(tc.name, "malformed") ||
+					strings.Contains(tc.name, "long") || strings.Contains(tc.name, "empty")
 				if (s.Malformed() > 0) != odd {
 					t.Errorf("%d malformed records", s.Malformed())
 				}

@@ -127,7 +127,8 @@ func (t *trace) trace() []byte {
 		g := newTraceGroup(t, t.entries[i:min(i+traceGroup, len(t.entries))])
 		b = appendChunk(b, tagCatalog, subTag, g.catalog())
 		// "bv4-" is a block that is not compressed, "bv4$" the end.
-		set := append([]byte("bv4-"), binary.LittleEndian.AppendUint32(nil, uint32(len(g.pages)))...)
+		set := append([]byte("bv4-"),
+			binary.LittleEndian.AppendUint32(nil, uint32(len(g.pages)))...)
 		set = append(append(set, g.pages...), "bv4$"...)
 		b = appendChunk(b, tagChunkSet, 1, set)
 	}
@@ -210,7 +211,8 @@ func uuidText(path string) []byte {
 func (t *trace) info(now time.Time) ([]byte, error) {
 	ref := func(at time.Time) plist.Dict {
 		return plist.Dict{
-			"ContinuousTime": int64(t.ticks(at)), "UUID": t.phone.BootID(), "WallTime": at.UnixNano(),
+			"ContinuousTime": int64(t.ticks(at)), "UUID": t.phone.BootID(),
+			"WallTime": at.UnixNano(),
 		}
 	}
 	oldest := now
@@ -305,7 +307,8 @@ func (g *traceGroupOf) appendPages(t *trace, number uint32, p *traceProcess) {
 	for _, e := range p.entries {
 		at := t.ticks(e.Time)
 		rec := traceEntry(e, p.label(e))
-		if len(page) > 0 && (16+len(page)+24+len(rec)+8 > pageSize || at < base || at-base > 1<<47) {
+		if len(page) > 0 &&
+			(16+len(page)+24+len(rec)+8 > pageSize || at < base || at-base > 1<<47) {
 			flush()
 		}
 		if len(page) == 0 {

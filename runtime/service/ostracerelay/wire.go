@@ -274,7 +274,8 @@ func (d *decoder) decode(b []byte, e *Entry) error {
 	}
 	var parts [5][]byte
 	lengths := [5]uint64{
-		uint64(le.Uint16(b[offPathLen:])), uint64(le.Uint16(b[offImageLen:])), uint64(le.Uint32(b[offMsgLen:])),
+		uint64(le.Uint16(b[offPathLen:])), uint64(le.Uint16(b[offImageLen:])),
+		uint64(le.Uint32(b[offMsgLen:])),
 		uint64(le.Uint16(b[offSubLen:])), uint64(le.Uint16(b[offCatLen:])),
 	}
 	rest := b[head:]

@@ -65,15 +65,22 @@ func FuzzReply(f *testing.F) {
 			t.Fatal("neither reply nor error")
 		}
 		for name, ask := range map[string]func(*Client) error{
-			"pid list":       func(c *Client) error { _, err := c.PidList(context.Background()); return err },
-			"start activity": func(c *Client) error { _, err := c.StartActivity(context.Background(), Activity{}); return err },
+			"pid list": func(c *Client) error {
+				_, err := c.PidList(context.Background())
+				return err
+			},
+			"start activity": func(c *Client) error {
+				_, err := c.StartActivity(context.Background(), Activity{})
+				return err
+			},
 			"create archive": func(c *Client) error {
 				_, err := c.CreateArchive(context.Background(), io.Discard, ArchiveOptions{})
 				return err
 			},
 		} {
 			var e *Error
-			if err := ask(New(memory{Reader: bytes.NewReader(b)})); err != nil && !errors.As(err, &e) {
+			if err := ask(New(memory{Reader: bytes.NewReader(b)})); err != nil &&
+				!errors.As(err, &e) {
 				t.Errorf("%s: %v (%T)", name, err, err)
 			}
 		}
@@ -81,7 +88,9 @@ func FuzzReply(f *testing.F) {
 }
 
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x46<plist><dict><key>Request</key><string>PidList</string></dict></plist>"))
+	f.Add([]byte(
+		"\x00\x00\x00\x46<plist><dict><key>Request</key><string>PidList</string></dict></plist>",
+	))
 	f.Add([]byte{0, 0, 0, 9, 'b'})
 	p, err := phone.New(phone.Options{LogRate: -1})
 	if err != nil {
@@ -114,7 +123,9 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func BenchmarkStreamNext(b *testing.B) {
-	s := &Stream{client: New(memory{Reader: &endless{block: bytes.Repeat(appendRecord(nil, &typical), 100)}})}
+	s := &Stream{client: New(
+		memory{Reader: &endless{block: bytes.Repeat(appendRecord(nil, &typical), 100)}},
+	)}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	b.ReportAllocs()
@@ -128,7 +139,9 @@ func BenchmarkStreamNext(b *testing.B) {
 }
 
 func BenchmarkStreamNextBatch(b *testing.B) {
-	s := &Stream{client: New(memory{Reader: &endless{block: bytes.Repeat(appendRecord(nil, &typical), 100)}})}
+	s := &Stream{client: New(
+		memory{Reader: &endless{block: bytes.Repeat(appendRecord(nil, &typical), 100)}},
+	)}
 	dst := make([]Entry, 256)
 	b.ReportAllocs()
 	total := 0
@@ -207,8 +220,10 @@ func BenchmarkDeviceToClient(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := phone.LogEntry{Time: typical.Time, PID: 58, ProcessPath: typical.ProcessPath, ImagePath: typical.ImagePath,
-		ProcessUUID: [16]byte{1}, ImageUUID: [16]byte{2}, Subsystem: "s", Category: "c", Message: typical.Message, ThreadID: 1, MachTime: 1}
+	e := phone.LogEntry{Time: typical.Time, PID: 58, ProcessPath: typical.ProcessPath,
+		ImagePath:   typical.ImagePath,
+		ProcessUUID: [16]byte{1}, ImageUUID: [16]byte{2}, Subsystem: "s", Category: "c",
+		Message: typical.Message, ThreadID: 1, MachTime: 1}
 	dst := make([]Entry, 256)
 	b.ReportAllocs()
 	b.ResetTimer()

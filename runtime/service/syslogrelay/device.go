@@ -59,7 +59,8 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		if lost > 0 {
 			level = slog.LevelWarn
 		}
-		d.Logger.Log(ctx, level, "log ended", "layer", "syslogrelay", "udid", d.Phone.UDID(), "dropped", lost, "cause", err)
+		d.Logger.Log(ctx, level, "log ended", "layer", "syslogrelay", "udid", d.Phone.UDID(),
+			"dropped", lost, "cause", err)
 	}
 	return ctx.Err()
 }
@@ -95,7 +96,8 @@ func appendEntry(b []byte, e *phone.LogEntry, zone *time.Location, host string) 
 	case image == process || e.ImagePath == "":
 		image = ""
 	}
-	return appendRecord(b, e.Time.In(zone), host, process, image, e.PID, Level(e.Level.String()), e.Message)
+	return appendRecord(b, e.Time.In(zone), host, process, image, e.PID, Level(e.Level.String()),
+		e.Message)
 }
 
 // zone is the phone's own: the text log tells local time.

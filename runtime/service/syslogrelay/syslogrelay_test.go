@@ -20,21 +20,40 @@ var berlin = time.FixedZone("", 3600)
 func TestParse(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2024, 1, 3, 12, 0, 0, 0, berlin)
-	at := func(y int, m time.Month, d, h, mi, s int) time.Time { return time.Date(y, m, d, h, mi, s, 0, berlin) }
+	at := func(y int, m time.Month, d, h, mi, s int) time.Time {
+		return time.Date(y, m, d, h, mi, s,
+			0, berlin)
+	}
 	for _, tc := range []struct {
 		name, in string
 		want     Entry
 	}{
-		{"sample of the protocol page", "Jan  2 15:04:05 iPhone SpringBoard(CoreFoundation)[123] <Notice>: hello",
-			Entry{Time: at(2024, 1, 2, 15, 4, 5), Host: "iPhone", Process: "SpringBoard", Image: "CoreFoundation", PID: 123, Level: Notice, Message: "hello"}},
+		{"sample of the protocol page",
+			"Jan  2 15:04:05 iPhone SpringBoard(CoreFoundation)[123] <Notice>: hello",
+			Entry{
+				Time: at(2024, 1, 2, 15, 4, 5), Host: "iPhone", Process: "SpringBoard",
+				Image: "CoreFoundation", PID: 123, Level: Notice, Message: "hello",
+			}},
 		{"kernel, no image", "Jan 12 01:02:03 iPhone kernel[0] <Error>: a\nb",
-			Entry{Time: at(2023, 1, 12, 1, 2, 3), Host: "iPhone", Process: "kernel", Level: Err, Message: "a\nb"}},
+			Entry{
+				Time: at(2023, 1, 12, 1, 2, 3), Host: "iPhone", Process: "kernel", Level: Err,
+				Message: "a\nb",
+			}},
 		{"last year", "Dec 31 23:59:59 iPhone a[1] <Fault>: x",
-			Entry{Time: at(2023, 12, 31, 23, 59, 59), Host: "iPhone", Process: "a", PID: 1, Level: Fault, Message: "x"}},
+			Entry{
+				Time: at(2023, 12, 31, 23, 59, 59), Host: "iPhone", Process: "a", PID: 1,
+				Level: Fault, Message: "x",
+			}},
 		{"escapes", `Jan  3 12:00:00 M\M-C\M-<r Gr\M-C\M-<n[5] <Debug>: \M-C\M-< \134 \\ \^A\240`,
-			Entry{Time: at(2024, 1, 3, 12, 0, 0), Host: "Mür", Process: "Grün", PID: 5, Level: Debug, Message: "ü \\ \\ \x01\uFFFD"}},
+			Entry{
+				Time: at(2024, 1, 3, 12, 0, 0), Host: "Mür", Process: "Grün", PID: 5, Level: Debug,
+				Message: "ü \\ \\ \x01\uFFFD",
+			}},
 		{"brackets in the name", "Jan  3 12:00:00 h a[b] (c)(lib)[7] <Info>: [8] <Info>: z",
-			Entry{Time: at(2024, 1, 3, 12, 0, 0), Host: "h", Process: "a[b] (c)", Image: "lib", PID: 7, Level: Info, Message: "[8] <Info>: z"}},
+			Entry{
+				Time: at(2024, 1, 3, 12, 0, 0), Host: "h", Process: "a[b] (c)", Image: "lib",
+				PID: 7, Level: Info, Message: "[8] <Info>: z",
+			}},
 		{"empty message", "Jan  3 12:00:00 h p[7] <Info>: ",
 			Entry{Time: at(2024, 1, 3, 12, 0, 0), Host: "h", Process: "p", PID: 7, Level: Info}},
 	} {
@@ -43,8 +62,10 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s:\nParse = %+v\nwant    %+v", tc.name, got, tc.want)
 		}
 	}
-	for _, in := range []string{"", "[connected]", "Jan  2 15:04:05", "Foo  2 15:04:05 h p[1] <Info>: x", "Jan  2 15:04:05 h p[x] <Info>: x",
-		"Jan  2 15:04:05 h p[1] Info: x", "Jan  2 15:04:05 h [1] <Info>: x", "Jan 32 15:04:05 h p[1] <Info>: x", "Jan  2 15:04:05 h p[99999999999] <Info>: x"} {
+	for _, in := range []string{"", "[connected]", "Jan  2 15:04:05",
+		"Foo  2 15:04:05 h p[1] <Info>: x", "Jan  2 15:04:05 h p[x] <Info>: x",
+		"Jan  2 15:04:05 h p[1] Info: x", "Jan  2 15:04:05 h [1] <Info>: x",
+		"Jan 32 15:04:05 h p[1] <Info>: x", "Jan  2 15:04:05 h p[99999999999] <Info>: x"} {
 		if got := Parse([]byte(in), now); got != (Entry{Raw: in, Message: in, PID: -1}) {
 			t.Errorf("Parse(%q) = %+v, want it raw", in, got)
 		}
@@ -120,11 +141,20 @@ func TestDeviceFormat(t *testing.T) {
 			in   phone.LogEntry
 			want string
 		}{
-			{phone.LogEntry{Time: at, PID: 123, ProcessPath: "/S/SpringBoard", ImagePath: "/F/CoreFoundation", Message: "hello"},
+			{phone.LogEntry{
+				Time: at, PID: 123, ProcessPath: "/S/SpringBoard", ImagePath: "/F/CoreFoundation",
+				Message: "hello",
+			},
 				"Jan  2 15:04:05 Annas-iPhone SpringBoard(CoreFoundation)[123] <Notice>: hello\n\x00"},
-			{phone.LogEntry{Time: at.AddDate(0, 0, 20), PID: 0, ProcessPath: "/kernel", ImagePath: "/kext", Level: phone.LevelError, Message: "ü\nzwei"},
+			{phone.LogEntry{
+				Time: at.AddDate(0, 0, 20), PID: 0, ProcessPath: "/kernel", ImagePath: "/kext",
+				Level: phone.LevelError, Message: "ü\nzwei",
+			},
 				"Jan 22 15:04:05 Annas-iPhone kernel[0] <Error>: \\M-C\\M-<\nzwei\n\x00"},
-			{phone.LogEntry{Time: at, PID: 7, ProcessPath: "/a/b", ImagePath: "/a/b", Level: phone.LevelDebug, Message: "nul\x00"},
+			{phone.LogEntry{
+				Time: at, PID: 7, ProcessPath: "/a/b", ImagePath: "/a/b", Level: phone.LevelDebug,
+				Message: "nul\x00",
+			},
 				"Jan  2 15:04:05 Annas-iPhone b[7] <Debug>: nul\\^@\n\x00"},
 		} {
 			r.phone.Log(tc.in)
@@ -233,7 +263,8 @@ func TestEnds(t *testing.T) {
 			got++
 		}
 		if got != tc.good || !errors.Is(err, tc.want) {
-			t.Errorf("%s: %d records, then %v, want %d, then %v", tc.name, got, err, tc.good, tc.want)
+			t.Errorf("%s: %d records, then %v, want %d, then %v", tc.name, got, err, tc.good,
+				tc.want)
 		}
 		cl.Close()
 		d.Close()
@@ -326,7 +357,8 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func BenchmarkNext(b *testing.B) {
-	rec := appendRecord(nil, time.Now(), "iPhone", "SpringBoard", "FrontBoard", 58, Notice, "[app<com.example.app>:1234] Setting process visibility to: Foreground")
+	rec := appendRecord(nil, time.Now(), "iPhone", "SpringBoard", "FrontBoard", 58, Notice,
+		"[app<com.example.app>:1234] Setting process visibility to: Foreground")
 	cl := New(&endless{block: bytes.Repeat(rec, 100)})
 	b.ReportAllocs()
 	for b.Loop() {
@@ -342,6 +374,7 @@ func BenchmarkAppendRecord(b *testing.B) {
 	at := time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = appendRecord(buf[:0], at, "iPhone", "SpringBoard", "FrontBoard", 58, Notice, "[app<com.example.app>:1234] Setting process visibility to: Foreground")
+		buf = appendRecord(buf[:0], at, "iPhone", "SpringBoard", "FrontBoard", 58, Notice,
+			"[app<com.example.app>:1234] Setting process visibility to: Foreground")
 	}
 }

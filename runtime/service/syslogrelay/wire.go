@@ -124,7 +124,8 @@ func parseStamp(s string, now time.Time) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	at := func(year int) time.Time {
-		return time.Date(year, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0, now.Location())
+		return time.Date(year, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), 0,
+			now.Location())
 	}
 	got := at(now.Year())
 	if got.After(now.Add(24 * time.Hour)) {
@@ -231,7 +232,9 @@ func visEscape(s string) (c byte, n int) {
 }
 
 // appendRecord writes one record with its end.
-func appendRecord(b []byte, at time.Time, host, process, image string, pid int, level Level, message string) []byte {
+func appendRecord(
+	b []byte, at time.Time, host, process, image string, pid int, level Level, message string,
+) []byte {
 	b = at.AppendFormat(b, "Jan _2 15:04:05 ")
 	b = appendVis(b, host)
 	b = append(b, ' ')

@@ -39,7 +39,8 @@ func stream(b *testing.B, from, to net.Conn) {
 func BenchmarkThroughput(b *testing.B) {
 	for _, suite := range allSuites {
 		b.Run(suite.String(), func(b *testing.B) {
-			c, s := pair(b, &Config{Key: testKey(), Suites: []Suite{suite}}, &Config{Key: testKey()})
+			c, s := pair(b, &Config{Key: testKey(), Suites: []Suite{suite}},
+				&Config{Key: testKey()})
 			stream(b, c, s)
 		})
 	}
@@ -49,13 +50,16 @@ func BenchmarkThroughput(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, key.Public(), key)
+		der, err := x509.CreateCertificate(rand.Reader,
+			&x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, key.Public(), key)
 		if err != nil {
 			b.Fatal(err)
 		}
 		x, y := link.Pipe()
 		c := tls.Client(x, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
-		s := tls.Server(y, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, DynamicRecordSizingDisabled: true})
+		s := tls.Server(y, &tls.Config{Certificates: []tls.Certificate{
+			{Certificate: [][]byte{der}, PrivateKey: key},
+		}, DynamicRecordSizingDisabled: true})
 		shaken := make(chan error, 1)
 		go func() { shaken <- s.Handshake() }()
 		if err := c.Handshake(); err != nil {
@@ -72,7 +76,8 @@ func BenchmarkHandshake(b *testing.B) {
 	b.ReportAllocs()
 	for range b.N {
 		x, y := link.Pipe()
-		c, s, cerr, serr := meet(b.Context(), x, y, &Config{Key: testKey()}, &Config{Key: testKey()})
+		c, s, cerr, serr := meet(b.Context(), x, y, &Config{Key: testKey()},
+			&Config{Key: testKey()})
 		if cerr != nil || serr != nil {
 			b.Fatal(cerr, serr)
 		}

@@ -14,7 +14,10 @@ func FuzzServer(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(hello)
 	f.Add(append(bytes.Clone(hello), exchange...))
-	f.Add(append(append(bytes.Clone(hello), exchange...), append(plainRecord(recordChangeCipher, []byte{1}), plainRecord(recordHandshake, make([]byte, 60))...)...))
+	f.Add(append(append(bytes.Clone(hello), exchange...), append(
+		plainRecord(recordChangeCipher, []byte{1}),
+		plainRecord(recordHandshake, make([]byte, 60))...,
+	)...))
 	f.Add(plainRecord(recordAlert, []byte{1, 0}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 100_000 {
@@ -32,7 +35,10 @@ func FuzzClient(f *testing.F) {
 	done := plainRecord(recordHandshake, []byte{messageServerHelloDone, 0, 0, 0})
 	f.Add(hello)
 	f.Add(append(bytes.Clone(hello), done...))
-	f.Add(append(append(bytes.Clone(hello), done...), append(plainRecord(recordChangeCipher, []byte{1}), plainRecord(recordHandshake, make([]byte, 60))...)...))
+	f.Add(append(append(bytes.Clone(hello), done...), append(
+		plainRecord(recordChangeCipher, []byte{1}),
+		plainRecord(recordHandshake, make([]byte, 60))...,
+	)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 100_000 {
 			return

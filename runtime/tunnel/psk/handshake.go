@@ -101,7 +101,8 @@ func (h *handshake) finished(label string) error {
 	if len(h.pending) > 0 {
 		return bad(AlertUnexpectedMessage, "handshake message after finished")
 	}
-	h.transcript = appendMessage(h.transcript, messageFinished, func(b []byte) []byte { return append(b, got...) })
+	h.transcript = appendMessage(h.transcript, messageFinished,
+		func(b []byte) []byte { return append(b, got...) })
 	return nil
 }
 
@@ -129,7 +130,9 @@ func (f *flight) finish(label string) {
 	f.record(recordChangeCipher, []byte{1})
 	f.h.conn.out.cipher, f.h.conn.out.seq = f.h.out, 0
 	sum := f.h.conn.suite.finished(f.h.master, label, f.h.transcript)
-	f.message(appendMessage(nil, messageFinished, func(b []byte) []byte { return append(b, sum...) }))
+	f.message(
+		appendMessage(nil, messageFinished, func(b []byte) []byte { return append(b, sum...) }),
+	)
 }
 
 func (f *flight) send() error {
@@ -205,7 +208,8 @@ func (h *handshake) serverHello() (*serverHello, error) {
 		}
 	}
 	if h.conn.suite == nil || hello.compression != 0 {
-		return nil, bad(AlertIllegalParameter, "server chose %v, which was not offered", hello.suite)
+		return nil, bad(AlertIllegalParameter, "server chose %v, which was not offered",
+			hello.suite)
 	}
 	// A server may send a hint which identity it would like; the key is not
 	// chosen by it here.

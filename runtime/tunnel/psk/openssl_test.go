@@ -69,7 +69,10 @@ func TestOpenSSLClient(t *testing.T) {
 		"CBC SHA":    {opensslNames[AES128CBCSHA], []string{"-tls1_2"}, AES128CBCSHA},
 		"all":        {"PSK", []string{"-tls1_2"}, AES256GCMSHA384},
 		"all, 1.3":   {"PSK", nil, AES256GCMSHA384},
-		"legacy":     {"PSK", []string{"-tls1_2", "-legacy_server_connect", "-no_ticket", "-no_etm"}, AES256GCMSHA384},
+		"legacy": {
+			"PSK", []string{"-tls1_2", "-legacy_server_connect", "-no_ticket", "-no_etm"},
+			AES256GCMSHA384,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -79,8 +82,10 @@ func TestOpenSSLClient(t *testing.T) {
 			}
 			defer l.Close()
 			data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
-			args := append([]string{"s_client", "-connect", l.Addr().String(), "-psk", hex.EncodeToString(testKey()),
-				"-psk_identity", "someone", "-cipher", c.cipher, "-quiet", "-no_ign_eof"}, c.args...)
+			args := append([]string{"s_client", "-connect", l.Addr().String(), "-psk",
+				hex.EncodeToString(testKey()),
+				"-psk_identity", "someone", "-cipher", c.cipher, "-quiet",
+				"-no_ign_eof"}, c.args...)
 			hold, release := io.Pipe() // s_client leaves when its input ends
 			defer release.Close()
 			cmd, out, stderr := openssl(t, io.MultiReader(bytes.NewReader(data), hold), args...)
@@ -107,7 +112,8 @@ func echo(ctx context.Context, l net.Listener, n int, want Suite) error {
 	if err != nil {
 		return err
 	}
-	c, err := Server(ctx, raw, &Config{Key: testKey(), CheckIdentity: func(id string) bool { return id == "someone" }})
+	c, err := Server(ctx, raw,
+		&Config{Key: testKey(), CheckIdentity: func(id string) bool { return id == "someone" }})
 	if err != nil {
 		return err
 	}
@@ -129,10 +135,24 @@ func TestOpenSSLClientRefused(t *testing.T) {
 		args  []string
 		alert string // as s_client reports it
 	}{
-		"wrong key":      {[]string{"-tls1_2", "-psk", "00ff", "-psk_identity", "someone", "-cipher", "PSK"}, "alert bad record mac"},
-		"wrong identity": {[]string{"-tls1_2", "-psk", hex.EncodeToString(testKey()), "-psk_identity", "other", "-cipher", "PSK"}, "alert number 115"},
-		"TLS 1.1":        {[]string{"-tls1_1", "-psk", hex.EncodeToString(testKey()), "-cipher", "PSK:@SECLEVEL=0"}, "alert protocol version"},
-		"other suites":   {[]string{"-tls1_2", "-psk", hex.EncodeToString(testKey()), "-cipher", "DHE-PSK-AES256-GCM-SHA384"}, "alert handshake failure"},
+		"wrong key": {
+			[]string{"-tls1_2", "-psk", "00ff", "-psk_identity", "someone", "-cipher", "PSK"},
+			"alert bad record mac",
+		},
+		"wrong identity": {
+			[]string{
+				"-tls1_2", "-psk", hex.EncodeToString(testKey()), "-psk_identity", "other",
+				"-cipher", "PSK",
+			},
+			"alert number 115",
+		},
+		"TLS 1.1": {[]string{
+			"-tls1_1", "-psk", hex.EncodeToString(testKey()), "-cipher", "PSK:@SECLEVEL=0",
+		}, "alert protocol version"},
+		"other suites": {[]string{
+			"-tls1_2", "-psk", hex.EncodeToString(testKey()), "-cipher",
+			"DHE-PSK-AES256-GCM-SHA384",
+		}, "alert handshake failure"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -141,7 +161,8 @@ func TestOpenSSLClientRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			cmd, out, stderr := openssl(t, nil, append([]string{"s_client", "-connect", l.Addr().String()}, c.args...)...)
+			cmd, out, stderr := openssl(t, nil,
+				append([]string{"s_client", "-connect", l.Addr().String()}, c.args...)...)
 			if err := echo(t.Context(), l, 1, AES256GCMSHA384); err == nil {
 				t.Error("the handshake succeeded")
 			}
@@ -171,7 +192,8 @@ func TestOpenSSLServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			addr, stderr := opensslServer(t, c.key, append([]string{"-cipher", c.cipher}, c.args...)...)
+			addr, stderr := opensslServer(t, c.key,
+				append([]string{"-cipher", c.cipher}, c.args...)...)
 			raw, err := net.Dial("tcp", addr)
 			if err != nil {
 				t.Fatal(err)
@@ -190,7 +212,8 @@ func TestOpenSSLServer(t *testing.T) {
 				if _, err := conn.Write([]byte(strings.Repeat("a", n) + "b\n")); err != nil {
 					t.Fatal(err)
 				}
-				if line, err := r.ReadString('\n'); err != nil || line != "b"+strings.Repeat("a", n)+"\n" {
+				if line, err := r.ReadString('\n'); err != nil ||
+					line != "b"+strings.Repeat("a", n)+"\n" {
 					t.Fatalf("%d: answer of %d bytes, %v", n, len(line), err)
 				}
 			}
@@ -213,8 +236,9 @@ func TestOpenSSLServerRefuses(t *testing.T) {
 // opensslServer starts s_server and returns where it listens.
 func opensslServer(t *testing.T, key []byte, args ...string) (addr string, stderr *bytes.Buffer) {
 	t.Helper()
-	cmd, out, stderr := openssl(t, nil, append([]string{"s_server", "-accept", "127.0.0.1:0", "-nocert", "-tls1_2",
-		"-psk", hex.EncodeToString(key), "-rev", "-naccept", "1"}, args...)...)
+	cmd, out, stderr := openssl(t, nil,
+		append([]string{"s_server", "-accept", "127.0.0.1:0", "-nocert", "-tls1_2",
+			"-psk", hex.EncodeToString(key), "-rev", "-naccept", "1"}, args...)...)
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	r := bufio.NewReader(out)
 	for {

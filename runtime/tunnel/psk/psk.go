@@ -149,7 +149,9 @@ func Server(ctx context.Context, c net.Conn, cfg *Config) (*Conn, error) {
 	return start(ctx, c, cfg, "server handshake", (*handshake).server)
 }
 
-func start(ctx context.Context, c net.Conn, cfg *Config, op string, run func(*handshake) error) (*Conn, error) {
+func start(
+	ctx context.Context, c net.Conn, cfg *Config, op string, run func(*handshake) error,
+) (*Conn, error) {
 	suites, err := cfg.suites()
 	if err != nil {
 		c.Close()
@@ -198,7 +200,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, c.in.err
 		}
 		if idle > maxIdleRecords {
-			return 0, c.refuse(&violation{AlertUnexpectedMessage, errors.New("too many records without data")})
+			return 0, c.refuse(
+				&violation{AlertUnexpectedMessage, errors.New("too many records without data")},
+			)
 		}
 		if err := c.readData(); err != nil {
 			return 0, err
@@ -213,7 +217,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 func (c *Conn) readData() error {
 	typ, body, err := c.in.next(c.conn)
 	if err == nil && typ != recordData && typ != recordAlert {
-		err = &violation{AlertUnexpectedMessage, fmt.Errorf("record of type %d after the handshake", typ)}
+		err = &violation{
+			AlertUnexpectedMessage, fmt.Errorf("record of type %d after the handshake", typ),
+		}
 	}
 	if err == nil && typ == recordAlert {
 		err = readAlert(body)

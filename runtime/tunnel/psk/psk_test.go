@@ -40,11 +40,17 @@ func TestKeySchedule(t *testing.T) {
 	fill := func(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 	s := suiteByID(AES256GCMSHA384)
 	master := s.masterSecret(fill(0x11), fill(0x22), fill(0x33))
-	if want := unhex(t, "e457b2f38a9bac9d23338cf6318fd9fbf902042b28bac0ac1964923da0ac5add6adfd59575ca46ec525c8e9b25acd370"); !bytes.Equal(master, want) {
+	if want := unhex(t,
+		"e457b2f38a9bac9d23338cf6318fd9fbf902042b28bac0ac1964923da0ac5add6adfd59575ca46ec525c8e9b25acd370"); !bytes.Equal(
+		master, want,
+	) {
 		t.Errorf("master secret = %x, want %x", master, want)
 	}
 	block := s.keyBlock(master, fill(0x22), fill(0x33))
-	if want := unhex(t, "ae561aadd5c354ece6ece1d43a8cfbce42f8b4a0ab8abc05f23491aff0c4513c2f190dd522b5298a072b8cc243d0d9d5498fabacce4085a0b4571ac24c5ba0e115792cba844087f6"); !bytes.Equal(block, want) {
+	if want := unhex(t,
+		"ae561aadd5c354ece6ece1d43a8cfbce42f8b4a0ab8abc05f23491aff0c4513c2f190dd522b5298a072b8cc243d0d9d5498fabacce4085a0b4571ac24c5ba0e115792cba844087f6"); !bytes.Equal(
+		block, want,
+	) {
 		t.Errorf("key block = %x, want %x", block, want)
 	}
 }
@@ -61,7 +67,9 @@ func pair(t testing.TB, client, server *Config) (*Conn, *Conn) {
 	return c, s
 }
 
-func meet(ctx context.Context, a, b net.Conn, client, server *Config) (c, s *Conn, cerr, serr error) {
+func meet(
+	ctx context.Context, a, b net.Conn, client, server *Config,
+) (c, s *Conn, cerr, serr error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -79,11 +87,15 @@ func TestBothSides(t *testing.T) {
 			t.Run(fmt.Sprint(suite, size), func(t *testing.T) {
 				t.Parallel()
 				key := bytes.Repeat([]byte{7}, size)
-				c, s := pair(t, &Config{Key: key, Identity: "com.example", Suites: []Suite{suite}}, &Config{Key: key})
-				if c.Suite() != suite || s.Suite() != suite || s.Identity() != "com.example" || c.Identity() != "com.example" {
+				c, s := pair(t, &Config{Key: key, Identity: "com.example", Suites: []Suite{suite}},
+					&Config{Key: key})
+				if c.Suite() != suite || s.Suite() != suite || s.Identity() != "com.example" ||
+					c.Identity() != "com.example" {
 					t.Errorf("suites %v and %v, identity %q", c.Suite(), s.Suite(), s.Identity())
 				}
-				for _, n := range []int{0, 1, 15, 16, 255, 4096, maxPlain - 1, maxPlain, maxPlain + 1, 200_000} {
+				for _, n := range []int{
+					0, 1, 15, 16, 255, 4096, maxPlain - 1, maxPlain, maxPlain + 1, 200_000,
+				} {
 					exchange(t, c, s, n)
 					exchange(t, s, c, n)
 				}
@@ -128,7 +140,8 @@ func TestOneRecordOneWrite(t *testing.T) {
 	t.Parallel()
 	a, b := link.Pipe()
 	counted := &countedWrites{Conn: a}
-	c, s, cerr, serr := meet(t.Context(), counted, b, &Config{Key: testKey()}, &Config{Key: testKey()})
+	c, s, cerr, serr := meet(t.Context(), counted, b, &Config{Key: testKey()},
+		&Config{Key: testKey()})
 	if cerr != nil || serr != nil {
 		t.Fatal(cerr, serr)
 	}
@@ -139,14 +152,17 @@ func TestOneRecordOneWrite(t *testing.T) {
 	}
 	counted.sizes = nil
 	exchange(t, c, s, 16000)
-	if want := 16000 + recordHeader + explicitNonce + 16; len(counted.sizes) != 1 || counted.sizes[0] != want {
+	if want := 16000 + recordHeader + explicitNonce + 16; len(counted.sizes) != 1 ||
+		counted.sizes[0] != want {
 		t.Errorf("a packet of 16000 bytes took writes of %v bytes, want %d", counted.sizes, want)
 	}
 }
 
 func TestServerPrefersItsOrder(t *testing.T) {
 	t.Parallel()
-	c, _ := pair(t, &Config{Key: testKey(), Suites: []Suite{AES128CBCSHA, AES256CBCSHA384, AES256GCMSHA384}}, &Config{Key: testKey()})
+	c, _ := pair(t,
+		&Config{Key: testKey(), Suites: []Suite{AES128CBCSHA, AES256CBCSHA384, AES256GCMSHA384}},
+		&Config{Key: testKey()})
 	if c.Suite() != AES256GCMSHA384 {
 		t.Errorf("chosen %v", c.Suite())
 	}
@@ -160,12 +176,18 @@ func TestRefusedHandshakes(t *testing.T) {
 		calert, salert Alert
 		cause          error // on the server's side
 	}{
-		"wrong key": {Config{Key: testKey()}, Config{Key: []byte("other")}, AlertBadRecordMAC, AlertBadRecordMAC, nil},
-		"wrong key, CBC": {Config{Key: testKey(), Suites: []Suite{AES128CBCSHA}}, Config{Key: []byte("other")},
+		"wrong key": {
+			Config{Key: testKey()}, Config{Key: []byte("other")}, AlertBadRecordMAC,
+			AlertBadRecordMAC, nil,
+		},
+		"wrong key, CBC": {Config{Key: testKey(), Suites: []Suite{AES128CBCSHA}},
+			Config{Key: []byte("other")},
 			AlertBadRecordMAC, AlertBadRecordMAC, nil},
-		"wrong identity": {Config{Key: testKey(), Identity: "x"}, Config{Key: testKey(), CheckIdentity: never},
+		"wrong identity": {Config{Key: testKey(), Identity: "x"},
+			Config{Key: testKey(), CheckIdentity: never},
 			AlertUnknownPSKIdentity, AlertUnknownPSKIdentity, ErrIdentity},
-		"no common suite": {Config{Key: testKey(), Suites: []Suite{AES128CBCSHA}}, Config{Key: testKey(), Suites: []Suite{AES256CBCSHA384}},
+		"no common suite": {Config{Key: testKey(), Suites: []Suite{AES128CBCSHA}},
+			Config{Key: testKey(), Suites: []Suite{AES256CBCSHA384}},
 			AlertHandshakeFailure, AlertHandshakeFailure, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -201,7 +223,9 @@ func TestConfigRefusals(t *testing.T) {
 		"other suite":   {Key: testKey(), Suites: []Suite{0x00AE}},
 		"no suite":      {Key: testKey(), Suites: []Suite{}},
 	} {
-		for _, side := range []func(context.Context, net.Conn, *Config) (*Conn, error){Client, Server} {
+		for _, side := range []func(context.Context, net.Conn, *Config) (*Conn, error){
+			Client, Server,
+		} {
 			a, _ := link.Pipe()
 			var e *Error
 			if conn, err := side(t.Context(), a, &c); conn != nil || !errors.As(err, &e) {
@@ -221,8 +245,13 @@ func TestKeyIsNotPrinted(t *testing.T) {
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", c)
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c)
 	hexed := hex.EncodeToString(c.Key)
-	for _, s := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", *c), fmt.Sprintf("%#v", c), fmt.Sprintf("%x", c), fmt.Sprintf("%d", *c), log.String()} {
-		if strings.Contains(s, "swordfish") || strings.Contains(s, hexed) || strings.Contains(s, "115 119") || strings.Contains(s, "c3dvcmRm") || !strings.Contains(s, "me") {
+	for _, s := range []string{
+		fmt.Sprint(c), fmt.Sprintf("%+v", *c), fmt.Sprintf("%#v", c), fmt.Sprintf("%x", c),
+		fmt.Sprintf("%d", *c), log.String(),
+	} {
+		if strings.Contains(s, "swordfish") || strings.Contains(s, hexed) ||
+			strings.Contains(s, "115 119") || strings.Contains(s, "c3dvcmRm") ||
+			!strings.Contains(s, "me") {
 			t.Errorf("printed as %q", s)
 		}
 	}
@@ -289,7 +318,8 @@ func TestDeadlines(t *testing.T) {
 
 		c.SetWriteDeadline(time.Now().Add(time.Second))
 		big := make([]byte, 1<<20)
-		if n, err := c.Write(big); !errors.Is(err, os.ErrDeadlineExceeded) || n%maxPlain != 0 || n == len(big) {
+		if n, err := c.Write(big); !errors.Is(err, os.ErrDeadlineExceeded) || n%maxPlain != 0 ||
+			n == len(big) {
 			t.Errorf("write past its deadline: %d, %v", n, err)
 		}
 		c.SetWriteDeadline(time.Time{})
@@ -302,11 +332,14 @@ func TestDeadlines(t *testing.T) {
 
 func TestHandshakeEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	for name, side := range map[string]func(context.Context, net.Conn, *Config) (*Conn, error){"client": Client, "server": Server} {
+	for name, side := range map[string]func(context.Context, net.Conn, *Config) (*Conn, error){
+		"client": Client, "server": Server,
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := link.Pipe()
 			defer b.Close()
-			if _, err := side(t.Context(), a, &Config{Key: testKey()}); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := side(t.Context(), a, &Config{Key: testKey()}); !errors.Is(err,
+				context.DeadlineExceeded) {
 				t.Errorf("%s without a peer: %v", name, err)
 			}
 			a, b = link.Pipe()
@@ -318,7 +351,8 @@ func TestHandshakeEndsWithItsContext(t *testing.T) {
 			}
 			a, b = link.Pipe()
 			b.Close()
-			if _, err := side(t.Context(), a, &Config{Key: testKey()}); !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.ErrClosedPipe) {
+			if _, err := side(t.Context(), a, &Config{Key: testKey()}); !errors.Is(err,
+				io.ErrUnexpectedEOF) && !errors.Is(err, io.ErrClosedPipe) {
 				t.Errorf("%s, peer gone: %v", name, err)
 			}
 		})

@@ -70,7 +70,9 @@ func TestRefusedRecords(t *testing.T) {
 		plain []byte
 		alert Alert
 	}{
-		"renegotiation":        {recordHandshake, []byte{messageClientHello, 0, 0, 0}, AlertUnexpectedMessage},
+		"renegotiation": {
+			recordHandshake, []byte{messageClientHello, 0, 0, 0}, AlertUnexpectedMessage,
+		},
 		"change cipher spec":   {recordChangeCipher, []byte{1}, AlertUnexpectedMessage},
 		"short alert":          {recordAlert, []byte{1}, AlertDecodeError},
 		"data of 16385 bytes":  {recordData, make([]byte, maxPlain+1), AlertRecordOverflow},
@@ -109,11 +111,13 @@ func TestReplayedRecord(t *testing.T) {
 func TestAlerts(t *testing.T) {
 	t.Parallel()
 	// A fatal alert reaches the reader as what it is.
-	s, raw, rec := oneRecord(t, AES256GCMSHA384, recordAlert, []byte{alertFatal, byte(AlertInternalError)})
+	s, raw, rec := oneRecord(t, AES256GCMSHA384, recordAlert,
+		[]byte{alertFatal, byte(AlertInternalError)})
 	raw.Write(rec)
 	var e *Error
 	var remote RemoteAlert
-	if _, err := s.Read(make([]byte, 1)); !errors.As(err, &e) || !errors.As(err, &remote) || e.Alert != AlertInternalError {
+	if _, err := s.Read(make([]byte, 1)); !errors.As(err, &e) || !errors.As(err, &remote) ||
+		e.Alert != AlertInternalError {
 		t.Errorf("fatal alert: %v", err)
 	}
 	// A user who cancels and empty records are passed over, but not for ever.
@@ -202,28 +206,50 @@ func TestRefusedHellos(t *testing.T) {
 	bend := func(f func(b []byte)) []byte { b := bytes.Clone(hello); f(b); return b }
 	long := bend(func(b []byte) { b[1] = 1 })
 	extended := func(ext ...byte) []byte {
-		return appendMessage(nil, messageClientHello, func(b []byte) []byte { return append(append(b, hello[messageHeader:]...), ext...) })
+		return appendMessage(nil, messageClientHello,
+			func(b []byte) []byte { return append(append(b, hello[messageHeader:]...), ext...) })
 	}
 	for name, c := range map[string]struct {
 		record []byte
 		alert  Alert
 	}{
-		"no TLS":              {[]byte("GET / HTTP/1.1\r\n"), AlertProtocolVersion},
-		"data first":          {plainRecord(recordData, []byte("x")), AlertUnexpectedMessage},
-		"empty record":        {plainRecord(recordHandshake, nil), AlertUnexpectedMessage},
-		"another message":     {plainRecord(recordHandshake, []byte{2, 0, 0, 0}), AlertUnexpectedMessage},
-		"endless message":     {plainRecord(recordHandshake, long), AlertDecodeError},
-		"big record":          {[]byte{22, 3, 3, 0x40, 1}, AlertRecordOverflow},
-		"TLS 1.1":             {plainRecord(recordHandshake, bend(func(b []byte) { b[5] = 2 })), AlertProtocolVersion},
-		"compression":         {plainRecord(recordHandshake, bend(func(b []byte) { b[len(b)-1] = 1 })), AlertIllegalParameter},
-		"odd suites":          {plainRecord(recordHandshake, bend(func(b []byte) { b[40] = 7 })), AlertDecodeError},
-		"long session":        {plainRecord(recordHandshake, bend(func(b []byte) { b[38] = 200 })), AlertDecodeError},
-		"renegotiation":       {plainRecord(recordHandshake, extended(0, 6, 0xFF, 1, 0, 2, 1, 9)), AlertHandshakeFailure},
-		"two renegotiations":  {plainRecord(recordHandshake, extended(0, 10, 0xFF, 1, 0, 1, 0, 0xFF, 1, 0, 1, 0)), AlertDecodeError},
-		"cut extension":       {plainRecord(recordHandshake, extended(0, 4, 0, 0, 0, 9)), AlertDecodeError},
-		"cut extension block": {plainRecord(recordHandshake, extended(0, 9, 0, 0)), AlertDecodeError},
-		"rest":                {plainRecord(recordHandshake, extended(0, 0, 1)), AlertDecodeError},
-		"alert":               {plainRecord(recordAlert, []byte{2, 80}), AlertInternalError},
+		"no TLS":       {[]byte("GET / HTTP/1.1\r\n"), AlertProtocolVersion},
+		"data first":   {plainRecord(recordData, []byte("x")), AlertUnexpectedMessage},
+		"empty record": {plainRecord(recordHandshake, nil), AlertUnexpectedMessage},
+		"another message": {
+			plainRecord(recordHandshake, []byte{2, 0, 0, 0}), AlertUnexpectedMessage,
+		},
+		"endless message": {plainRecord(recordHandshake, long), AlertDecodeError},
+		"big record":      {[]byte{22, 3, 3, 0x40, 1}, AlertRecordOverflow},
+		"TLS 1.1": {
+			plainRecord(recordHandshake, bend(func(b []byte) { b[5] = 2 })), AlertProtocolVersion,
+		},
+		"compression": {
+			plainRecord(recordHandshake, bend(func(b []byte) { b[len(b)-1] = 1 })),
+			AlertIllegalParameter,
+		},
+		"odd suites": {
+			plainRecord(recordHandshake, bend(func(b []byte) { b[40] = 7 })), AlertDecodeError,
+		},
+		"long session": {
+			plainRecord(recordHandshake, bend(func(b []byte) { b[38] = 200 })), AlertDecodeError,
+		},
+		"renegotiation": {
+			plainRecord(recordHandshake, extended(0, 6, 0xFF, 1, 0, 2, 1, 9)),
+			AlertHandshakeFailure,
+		},
+		"two renegotiations": {
+			plainRecord(recordHandshake, extended(0, 10, 0xFF, 1, 0, 1, 0, 0xFF, 1, 0, 1, 0)),
+			AlertDecodeError,
+		},
+		"cut extension": {
+			plainRecord(recordHandshake, extended(0, 4, 0, 0, 0, 9)), AlertDecodeError,
+		},
+		"cut extension block": {
+			plainRecord(recordHandshake, extended(0, 9, 0, 0)), AlertDecodeError,
+		},
+		"rest":  {plainRecord(recordHandshake, extended(0, 0, 1)), AlertDecodeError},
+		"alert": {plainRecord(recordAlert, []byte{2, 80}), AlertInternalError},
 	} {
 		var e *Error
 		if err := serverAgainst(t, c.record); !errors.As(err, &e) || e.Alert != c.alert {
@@ -247,11 +273,13 @@ func TestFragmentedHello(t *testing.T) {
 		a.Write(plainRecord(recordHandshake, []byte{c}))
 	}
 	link.CloseWrite(a)
-	if _, err := Server(t.Context(), b, &Config{Key: testKey()}); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := Server(t.Context(), b, &Config{Key: testKey()}); !errors.Is(err,
+		io.ErrUnexpectedEOF) {
 		t.Fatal(err)
 	}
 	reply, _ := io.ReadAll(a)
-	if len(reply) < recordHeader+messageHeader || reply[0] != recordHandshake || reply[5] != messageServerHello {
+	if len(reply) < recordHeader+messageHeader || reply[0] != recordHandshake ||
+		reply[5] != messageServerHello {
 		t.Fatalf("answer % x", reply)
 	}
 }
@@ -260,8 +288,10 @@ func TestFragmentedHello(t *testing.T) {
 func TestRenegotiationInfo(t *testing.T) {
 	t.Parallel()
 	random := make([]byte, 32)
-	with, without := appendServerHello(nil, random, suites[0], true), appendServerHello(nil, random, suites[0], false)
-	if want := unhex(t, "0005ff01000100"); !bytes.HasSuffix(with, want) || len(with) != len(without)+len(want) {
+	with, without := appendServerHello(nil, random, suites[0],
+		true), appendServerHello(nil, random, suites[0], false)
+	if want := unhex(t, "0005ff01000100"); !bytes.HasSuffix(with, want) ||
+		len(with) != len(without)+len(want) {
 		t.Errorf("with % x, without % x", with, without)
 	}
 	for name, c := range map[string]struct {
@@ -300,23 +330,37 @@ func TestRefusedServers(t *testing.T) {
 		sent  []byte
 		alert Alert
 	}{
-		"TLS 1.1":          {join(bend(5, 1)), AlertProtocolVersion},
-		"other suite":      {join(bend(40, 1)), AlertIllegalParameter},
-		"compression":      {join(bend(41, 1)), AlertIllegalParameter},
-		"other extension":  {join(bend(44, 1)), AlertUnsupportedExtension},
-		"certificate":      {join(hello, []byte{11, 0, 0, 0}), AlertUnexpectedMessage},
-		"two hints":        {join(hello, []byte{12, 0, 0, 2, 0, 0}, []byte{12, 0, 0, 2, 0, 0}), AlertUnexpectedMessage},
+		"TLS 1.1":         {join(bend(5, 1)), AlertProtocolVersion},
+		"other suite":     {join(bend(40, 1)), AlertIllegalParameter},
+		"compression":     {join(bend(41, 1)), AlertIllegalParameter},
+		"other extension": {join(bend(44, 1)), AlertUnsupportedExtension},
+		"certificate":     {join(hello, []byte{11, 0, 0, 0}), AlertUnexpectedMessage},
+		"two hints": {
+			join(hello, []byte{12, 0, 0, 2, 0, 0}, []byte{12, 0, 0, 2, 0, 0}),
+			AlertUnexpectedMessage,
+		},
 		"cut hint":         {join(hello, []byte{12, 0, 0, 2, 0, 1}, done), AlertDecodeError},
 		"done with a body": {join(hello, []byte{14, 0, 0, 1, 0}), AlertDecodeError},
-		"one message more": {append(join(hello, append(bytes.Clone(done), 20)), plainRecord(recordChangeCipher, []byte{1})...), AlertUnexpectedMessage},
-		"long change":      {append(join(hello, done), plainRecord(recordChangeCipher, []byte{1, 1})...), AlertDecodeError},
-		"no change":        {join(hello, done, []byte{20, 0, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}), AlertUnexpectedMessage},
+		"one message more": {
+			append(join(hello, append(bytes.Clone(done), 20)),
+				plainRecord(recordChangeCipher, []byte{1})...),
+			AlertUnexpectedMessage,
+		},
+		"long change": {
+			append(join(hello, done), plainRecord(recordChangeCipher, []byte{1, 1})...),
+			AlertDecodeError,
+		},
+		"no change": {
+			join(hello, done, []byte{20, 0, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}),
+			AlertUnexpectedMessage,
+		},
 	} {
 		a, b := link.Pipe()
 		b.Write(c.sent)
 		link.CloseWrite(b)
 		var e *Error
-		if _, err := Client(t.Context(), a, &Config{Key: testKey()}); !errors.As(err, &e) || e.Alert != c.alert {
+		if _, err := Client(t.Context(), a, &Config{Key: testKey()}); !errors.As(err, &e) ||
+			e.Alert != c.alert {
 			t.Errorf("%s: %v (%v), want %v", name, err, e.Alert, c.alert)
 		}
 		b.Close()

@@ -50,7 +50,10 @@ type suite struct {
 
 var suites = []*suite{
 	{id: AES256GCMSHA384, prf: sha512.New384, keyLen: 32, fixedIV: 4},
-	{id: AES256CBCSHA384, prf: sha512.New384, mac: sha512.New384, macLen: sha512.Size384, keyLen: 32},
+	{
+		id: AES256CBCSHA384, prf: sha512.New384, mac: sha512.New384, macLen: sha512.Size384,
+		keyLen: 32,
+	},
 	{id: AES128CBCSHA, prf: sha256.New, mac: sha1.New, macLen: sha1.Size, keyLen: 16},
 }
 
@@ -95,13 +98,15 @@ func (s *suite) masterSecret(key, clientRandom, serverRandom []byte) []byte {
 	binary.BigEndian.PutUint16(pre, uint16(n))
 	pre = binary.BigEndian.AppendUint16(pre, uint16(n))
 	pre = append(pre, key...)
-	return prf(s.prf, pre, "master secret", append(append([]byte(nil), clientRandom...), serverRandom...), masterLen)
+	return prf(s.prf, pre, "master secret",
+		append(append([]byte(nil), clientRandom...), serverRandom...), masterLen)
 }
 
 // keyBlock computes what the connection keys are cut from.
 func (s *suite) keyBlock(master, clientRandom, serverRandom []byte) []byte {
 	n := 2 * (s.macLen + s.keyLen + s.fixedIV)
-	return prf(s.prf, master, "key expansion", append(append([]byte(nil), serverRandom...), clientRandom...), n)
+	return prf(s.prf, master, "key expansion",
+		append(append([]byte(nil), serverRandom...), clientRandom...), n)
 }
 
 // finished computes the verify data of a Finished message.
@@ -148,7 +153,10 @@ func (s *suite) protector(mac, key, iv []byte) (protector, error) {
 		return nil, err
 	}
 	if s.mac != nil {
-		return &cbc{block: block, mac: hmac.New(s.mac, mac), macLen: s.macLen, hashBlock: s.mac().BlockSize()}, nil
+		return &cbc{
+			block: block, mac: hmac.New(s.mac, mac), macLen: s.macLen,
+			hashBlock: s.mac().BlockSize(),
+		}, nil
 	}
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
@@ -228,7 +236,8 @@ func (c *cbc) seal(b []byte, seq uint64, typ byte, p []byte) []byte {
 }
 
 func (c *cbc) open(seq uint64, typ byte, f []byte) ([]byte, error) {
-	least := (c.macLen + aes.BlockSize) / aes.BlockSize * aes.BlockSize // MAC and one byte of padding
+	least := (c.macLen +
+		aes.BlockSize) / aes.BlockSize * aes.BlockSize // MAC and one byte of padding
 	if len(f)%aes.BlockSize != 0 || len(f) < aes.BlockSize+least {
 		return nil, errMAC
 	}
@@ -253,7 +262,9 @@ func (c *cbc) open(seq uint64, typ byte, f []byte) ([]byte, error) {
 
 // equalise hashes what was left out, after the sum is taken.
 func (c *cbc) equalise(text []byte, n int) {
-	rounds := func(n int) int { return (len(c.head) + n + 1 + c.hashBlock/8 + c.hashBlock - 1) / c.hashBlock }
+	rounds := func(n int) int {
+		return (len(c.head) + n + 1 + c.hashBlock/8 + c.hashBlock - 1) / c.hashBlock
+	}
 	var zeros [128]byte
 	for range rounds(len(text)-c.macLen) - rounds(n) {
 		c.mac.Write(zeros[:c.hashBlock])

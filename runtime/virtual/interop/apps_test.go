@@ -16,14 +16,17 @@ func TestIdeviceInstaller(t *testing.T) {
 	t.Parallel()
 	r := one(t, "")
 	p := r.phone()
-	if _, err := p.AddApp(phone.AppSpec{BundleID: "org.example.new", DisplayName: "Neu & schön", Version: "3"}); err != nil {
+	if _, err := p.AddApp(
+		phone.AppSpec{BundleID: "org.example.new", DisplayName: "Neu & schön", Version: "3"},
+	); err != nil {
 		t.Fatal(err)
 	}
 	listing := func(types ...string) string {
 		lines := "CFBundleIdentifier, CFBundleVersion, CFBundleDisplayName\n"
 		for _, a := range p.Apps() {
 			if d := a.Attributes(); slices.Contains(types, a.Type()) {
-				lines += fmt.Sprintf("%s, \"%s\", \"%s\"\n", a.BundleID(), d["CFBundleVersion"], d["CFBundleDisplayName"])
+				lines += fmt.Sprintf("%s, \"%s\", \"%s\"\n", a.BundleID(), d["CFBundleVersion"],
+					d["CFBundleDisplayName"])
 			}
 		}
 		return lines
@@ -52,7 +55,9 @@ func TestIdeviceInstaller(t *testing.T) {
 		}
 		seen++
 		want := a.Attributes()
-		for _, key := range []string{"StaticDiskUsage", "DynamicDiskUsage"} { // come only when asked for
+		for _, key := range []string{
+			"StaticDiskUsage", "DynamicDiskUsage",
+		} { // come only when asked for
 			delete(want, key)
 		}
 		if got, want := xml(t, got), xml(t, want); got != want {

@@ -15,7 +15,9 @@ import (
 func TestIdeviceDiagnostics(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2024, 6, 10, 12, 0, 0, 0, time.UTC)
-	r := plug(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Clock: func() time.Time { return now }}}})
+	r := plug(t, virtual.HostOptions{
+		Device: virtual.Options{Phone: phone.Options{Clock: func() time.Time { return now }}},
+	})
 	p := r.phone()
 	p.SetBattery(42, true)
 	same := func(want any, args ...string) {
@@ -54,7 +56,8 @@ func TestIdeviceDiagnostics(t *testing.T) {
 		t.Errorf("the battery is at %d %%, want 42", n)
 	}
 	same(plist.Dict{"IORegistry": battery}, "ioregentry", "AppleSmartBattery")
-	if got := r.run("idevicediagnostics", "ioregentry", "NoSuchEntry"); got.code != 1 || got.out != "" {
+	if got := r.run("idevicediagnostics", "ioregentry", "NoSuchEntry"); got.code != 1 ||
+		got.out != "" {
 		t.Errorf("ioregentry of nothing: %+v", got)
 	}
 }
@@ -64,12 +67,16 @@ func TestIdeviceGestalt(t *testing.T) {
 	for profile, deprecated := range map[string]bool{"ios16": false, "ios18": true} {
 		r := one(t, profile)
 		keys := []string{"ProductType", "UniqueDeviceID", "NoSuchKey"}
-		got, ok := decoded(t, r.output("idevicediagnostics", append([]string{"mobilegestalt"}, keys...)...)).(plist.Dict)
+		got, ok := decoded(t, r.output("idevicediagnostics",
+			append([]string{"mobilegestalt"}, keys...)...)).(plist.Dict)
 		answer, _ := got.Dict("MobileGestalt")
 		if !ok || answer == nil {
 			t.Fatalf("%s: answer %v", profile, got)
 		}
-		want := plist.Dict{"Status": "Success", "ProductType": r.phone().ProductType(), "UniqueDeviceID": r.phone().UDID()}
+		want := plist.Dict{
+			"Status": "Success", "ProductType": r.phone().ProductType(),
+			"UniqueDeviceID": r.phone().UDID(),
+		}
 		if deprecated {
 			want = plist.Dict{"Status": "MobileGestaltDeprecated"}
 		}
@@ -124,7 +131,8 @@ func TestIdevicePower(t *testing.T) {
 	r.want(result{out: "Restarting device.\n"}, "idevicediagnostics", "restart")
 	next(usbmux.Detached)
 	if now := next(usbmux.Attached); now == id || p.BootID() == boot {
-		t.Errorf("after a restart device id %d, before %d; boot id changed: %v", now, id, p.BootID() != boot)
+		t.Errorf("after a restart device id %d, before %d; boot id changed: %v", now, id,
+			p.BootID() != boot)
 	}
 	r.want(result{out: "Shutting down device.\n"}, "idevicediagnostics", "shutdown")
 	next(usbmux.Detached)

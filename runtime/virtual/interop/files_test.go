@@ -178,7 +178,8 @@ func TestIfuse(t *testing.T) {
 	var st syscall.Statfs_t
 	check("statfs", syscall.Statfs(dir, &st))
 	total, free, _ := media.Usage()
-	if a, b := st.Blocks*uint64(st.Bsize), st.Bavail*uint64(st.Bsize); a>>20 != total>>20 || b>>20 != free>>20 {
+	if a, b := st.Blocks*uint64(st.Bsize), st.Bavail*uint64(st.Bsize); a>>20 != total>>20 ||
+		b>>20 != free>>20 {
 		t.Errorf("statfs tells %d of %d bytes free, the phone %d of %d", b, a, free, total)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "nowhere", "x"), 0o755); !errors.Is(err, fs.ErrNotExist) {
@@ -206,7 +207,8 @@ func ifuseChanges(t *testing.T, dir string, media *phone.FS, check func(string, 
 		t.Errorf("the phone has %d bytes (%v), want %d", len(b), err, len(content))
 	}
 	check("write on the phone", media.WriteFile("/Downloads/note.txt", []byte("from the phone")))
-	if b, err := os.ReadFile(filepath.Join(dir, "Downloads", "note.txt")); err != nil || string(b) != "from the phone" {
+	if b, err := os.ReadFile(filepath.Join(dir, "Downloads", "note.txt")); err != nil ||
+		string(b) != "from the phone" {
 		t.Errorf("read %q, %v", b, err)
 	}
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
@@ -234,7 +236,8 @@ func ifuseChanges(t *testing.T, dir string, media *phone.FS, check func(string, 
 		t.Error("a folder with something in it was removed")
 	}
 	check("symlink", os.Symlink("sub/moved", filepath.Join(dir, "Downloads", "link")))
-	if target, err := os.Readlink(filepath.Join(dir, "Downloads", "link")); err != nil || target != "sub/moved" {
+	if target, err := os.Readlink(filepath.Join(dir, "Downloads", "link")); err != nil ||
+		target != "sub/moved" {
 		t.Errorf("the link leads to %q, %v", target, err)
 	}
 	check("remove", os.RemoveAll(filepath.Join(dir, "Downloads", "sub")))
@@ -270,7 +273,8 @@ func TestIfuseApps(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "hello.txt"), []byte("hello"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := notes.Container().ReadFile("/Documents/hello.txt"); err != nil || string(b) != "hello" {
+	if b, err := notes.Container().ReadFile("/Documents/hello.txt"); err != nil ||
+		string(b) != "hello" {
 		t.Errorf("the app finds %q, %v", b, err)
 	}
 	sameFiles(t, folder(t, dir), strip(tree(t, notes.Container(), "/Documents"), "Documents/"))
@@ -278,9 +282,11 @@ func TestIfuseApps(t *testing.T) {
 	if !ok || !shop.Developer() {
 		t.Fatal("the phone has no developer's com.example.shop")
 	}
-	sameFiles(t, folder(t, r.mount("--container", "com.example.shop")), tree(t, shop.Container(), "/"))
+	sameFiles(t, folder(t, r.mount("--container", "com.example.shop")),
+		tree(t, shop.Container(), "/"))
 	for _, c := range [][2]string{
-		{"com.example.blocks", "InstallationLookupFailed"}, {"com.example.nowhere", "ApplicationLookupFailed"},
+		{"com.example.blocks", "InstallationLookupFailed"},
+		{"com.example.nowhere", "ApplicationLookupFailed"},
 	} {
 		got := r.run("ifuse", filepath.Join(r.dir), "--documents", c[0])
 		if got.code != 1 || !strings.Contains(got.err, "ERROR: "+c[1]) {

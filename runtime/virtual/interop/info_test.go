@@ -45,7 +45,8 @@ func TestIdeviceID(t *testing.T) {
 	r.want(result{out: second.Phone().Name() + "\n"}, "idevice_id", second.UDID())
 	second.Detach()
 	r.want(result{out: strings.Replace(all, second.UDID()+"\n", "", 1)}, "idevice_id", "-l")
-	if got := r.run("idevice_id", second.UDID()); got.code == 0 || !strings.Contains(got.err, "No device with UDID "+second.UDID()) {
+	if got := r.run("idevice_id", second.UDID()); got.code == 0 ||
+		!strings.Contains(got.err, "No device with UDID "+second.UDID()) {
 		t.Errorf("idevice_id of an unplugged device: %+v", got)
 	}
 }
@@ -117,7 +118,8 @@ func TestSeveralDevices(t *testing.T) {
 	for _, m := range r.host.Devices() {
 		r.want(result{out: m.UDID() + "\n"}, "ideviceinfo", "-u", m.UDID(), "-k", "UniqueDeviceID")
 		serial, _ := m.Phone().Value("", "SerialNumber")
-		r.want(result{out: serial.(string) + "\n"}, "ideviceinfo", "-u", m.UDID(), "-k", "SerialNumber")
+		r.want(result{out: serial.(string) + "\n"}, "ideviceinfo", "-u", m.UDID(), "-k",
+			"SerialNumber")
 	}
 	if got := r.run("ideviceinfo", "-u", "00008120-0000000000000000"); got.code == 0 {
 		t.Errorf("ideviceinfo of no device: %+v", got)
@@ -145,7 +147,8 @@ func TestIdeviceDate(t *testing.T) {
 		}}})
 		r.want(result{out: "Mon Jun 10 12:00:00 UTC 2024\n"}, "idevicedate")
 		if !settable {
-			r.want(result{out: "ERROR: Failed to set date on device.\n"}, "idevicedate", "-s", "1700000000")
+			r.want(result{out: "ERROR: Failed to set date on device.\n"}, "idevicedate", "-s",
+				"1700000000")
 			r.want(result{out: "Mon Jun 10 12:00:00 UTC 2024\n"}, "idevicedate")
 			continue
 		}

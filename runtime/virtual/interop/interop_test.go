@@ -93,7 +93,8 @@ func plug(t *testing.T, o virtual.HostOptions) *rig {
 // one starts a rig with one device of a profile ("" = the default).
 func one(t *testing.T, profile string) *rig {
 	t.Helper()
-	return plug(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: profile}}})
+	return plug(t,
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: profile}}})
 }
 
 func (r *rig) machine() *virtual.Machine { return r.host.Devices()[0] }
@@ -144,7 +145,8 @@ func (r *rig) output(name string, args ...string) string {
 	r.Helper()
 	got := r.run(name, args...)
 	if got.code != 0 {
-		r.Fatalf("%s %q: exit status %d\nstdout: %s\nstderr: %s", name, args, got.code, got.out, got.err)
+		r.Fatalf("%s %q: exit status %d\nstdout: %s\nstderr: %s", name, args, got.code, got.out,
+			got.err)
 	}
 	return got.out
 }
@@ -287,7 +289,10 @@ func (r *rig) room(places map[string]string, name string, args ...string) *exec.
 		if at != folder {
 			// A place that this machine does not have is made in memory, above
 			// what else is beside it.
-			script += fmt.Sprintf("{ [ -d '%[2]s' ] || { mount -t tmpfs tmpfs '%[3]s' && mkdir '%[2]s'; }; } && mount --bind '%[1]s' '%[2]s' && ", folder, at, path.Dir(at))
+			script += fmt.Sprintf(
+				"{ [ -d '%[2]s' ] || { mount -t tmpfs tmpfs '%[3]s' && mkdir '%[2]s'; }; } && mount --bind '%[1]s' '%[2]s' && ",
+				folder, at, path.Dir(at),
+			)
 		}
 	}
 	if script == "" {

@@ -51,7 +51,8 @@ func TestIdeviceSyslog(t *testing.T) {
 	r := one(t, "")
 	p := r.start("idevicesyslog", "--no-colors", "-x")
 	p.line("[connected]")
-	p.until("are you there", 10*time.Millisecond, func() { r.say("SpringBoard", 0, "are you there") })
+	p.until("are you there", 10*time.Millisecond,
+		func() { r.say("SpringBoard", 0, "are you there") })
 	r.say("SpringBoard", 0, "let us begin")
 	proc, _ := r.phone().ProcessNamed("SpringBoard")
 	for _, c := range []struct {
@@ -70,7 +71,8 @@ func TestIdeviceSyslog(t *testing.T) {
 		r.say("SpringBoard", 0, fmt.Sprintf("number %d of many", i))
 	}
 	for i := range n {
-		if line := p.line(" of many"); !strings.HasSuffix(line, fmt.Sprintf(": number %d of many", i)) {
+		if line := p.line(" of many"); !strings.HasSuffix(line,
+			fmt.Sprintf(": number %d of many", i)) {
 			t.Fatalf("line %q, want number %d", line, i)
 		}
 	}
@@ -117,14 +119,17 @@ func TestIdeviceSyslogTalks(t *testing.T) {
 func TestIdeviceNotificationProxy(t *testing.T) {
 	t.Parallel()
 	r := one(t, "")
-	p := r.start("idevicenotificationproxy", "observe", "com.example.first", phone.NoteDeviceName, "com.example.last")
+	p := r.start("idevicenotificationproxy", "observe", "com.example.first", phone.NoteDeviceName,
+		"com.example.last")
 	p.line("com.example.last") // "! observing"
 	// The tool takes one notification a second, so it must not get many.
 	p.until("> com.example.last", time.Second/2, func() { r.phone().Post("com.example.last") })
 	r.phone().Post("com.example.unheard")
 
 	// The tool may print its connection's end as one more notification.
-	if got := r.output("idevicenotificationproxy", "post", "com.example.first"); !strings.HasPrefix(got, "< posting \"com.example.first\"\n") {
+	if got := r.output("idevicenotificationproxy", "post", "com.example.first"); !strings.HasPrefix(
+		got, "< posting \"com.example.first\"\n",
+	) {
 		t.Errorf("post printed %q", got)
 	}
 	p.line("> com.example.first")

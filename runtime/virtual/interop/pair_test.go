@@ -13,7 +13,9 @@ import (
 
 // asking starts a rig whose device answers the Trust dialog as mode says.
 func asking(t *testing.T, mode phone.TrustMode) *rig {
-	return plug(t, virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: mode}}}})
+	return plug(t, virtual.HostOptions{
+		Device: virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: mode}}},
+	})
 }
 
 func TestIdevicePair(t *testing.T) {
@@ -27,7 +29,8 @@ func TestIdevicePair(t *testing.T) {
 	}
 	r.want(result{out: hosts[0].SystemBUID + "\n"}, "idevicepair", "systembuid")
 	r.want(result{out: hosts[0].HostID + "\n"}, "idevicepair", "hostid")
-	r.want(result{out: "SUCCESS: Validated pairing with device " + udid + "\n"}, "idevicepair", "validate")
+	r.want(result{out: "SUCCESS: Validated pairing with device " + udid + "\n"}, "idevicepair",
+		"validate")
 
 	// The tool lists the files of the system's folder, without asking usbmuxd.
 	places := map[string]string{"/var/lib/lockdown": r.place("/var/lib/lockdown")}
@@ -39,7 +42,8 @@ func TestIdevicePair(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { recordDir(places["/var/lib/lockdown"]).Delete(udid) })
-	if got := r.finish(r.room(places, "idevicepair", "list")); got.code != 0 || !strings.Contains(got.out, udid+"\n") {
+	if got := r.finish(r.room(places, "idevicepair", "list")); got.code != 0 ||
+		!strings.Contains(got.out, udid+"\n") {
 		t.Errorf("idevicepair list: %+v", got)
 	}
 
@@ -51,7 +55,8 @@ func TestIdevicePair(t *testing.T) {
 		t.Error("the pair record is still there")
 	}
 	got := r.run("idevicepair", "unpair")
-	if want := fmt.Sprintf("ERROR: Device %s is not paired with this host\n", udid); got.out+got.err != want || got.code != 1 {
+	if want := fmt.Sprintf("ERROR: Device %s is not paired with this host\n", udid); got.out+
+		got.err != want || got.code != 1 {
 		t.Errorf("unpair twice: %+v, want %q", got, want)
 	}
 }
@@ -75,7 +80,8 @@ func TestTrustDialog(t *testing.T) {
 	fails := func(r *rig, text string) {
 		t.Helper()
 		got := r.run("idevicepair", "pair")
-		if got.code != 1 || !strings.Contains(got.out+got.err, text) || !strings.Contains(got.out+got.err, r.phone().UDID()) {
+		if got.code != 1 || !strings.Contains(got.out+got.err, text) ||
+			!strings.Contains(got.out+got.err, r.phone().UDID()) {
 			t.Errorf("idevicepair pair: %+v, want exit status 1 and %q", got, text)
 		}
 	}
@@ -136,5 +142,6 @@ func TestUnpairedIsRefused(t *testing.T) {
 			t.Errorf("%q on a phone that does not trust: %+v", c, got)
 		}
 	}
-	r.want(result{out: r.phone().ProductVersion() + "\n"}, "ideviceinfo", "-s", "-k", "ProductVersion")
+	r.want(result{out: r.phone().ProductVersion() + "\n"}, "ideviceinfo", "-s", "-k",
+		"ProductVersion")
 }

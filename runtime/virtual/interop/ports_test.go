@@ -91,7 +91,8 @@ func TestInetcat(t *testing.T) {
 	if err := r.machine().Replug(); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.run("inetcat", "9"); got.code != 1 || !strings.Contains(got.out+got.err, "Error connecting to device") {
+	if got := r.run("inetcat", "9"); got.code != 1 ||
+		!strings.Contains(got.out+got.err, "Error connecting to device") {
 		t.Errorf("inetcat to a closed port: %+v", got)
 	}
 }
@@ -130,7 +131,8 @@ func TestRefusedServices(t *testing.T) {
 	}
 	// This version of the tool asks without a session.
 	got := r.run("ideviceenterrecovery", r.phone().UDID())
-	if !strings.Contains(got.out+got.err, "Failed to enter recovery mode.") || !r.machine().Attached() {
+	if !strings.Contains(got.out+got.err, "Failed to enter recovery mode.") ||
+		!r.machine().Attached() {
 		t.Errorf("ideviceenterrecovery: %+v, attached: %v", got, r.machine().Attached())
 	}
 }

@@ -79,7 +79,9 @@ func daemon(t *testing.T) (*rig, *usbmux.Client, string) {
 			t.Errorf("usbmuxd: %v\n%s", err, log)
 		}
 	})
-	client, err := usbmux.New(usbmux.Options{Address: filepath.Join(run, "usbmuxd"), Program: "interop"})
+	client, err := usbmux.New(
+		usbmux.Options{Address: filepath.Join(run, "usbmuxd"), Program: "interop"},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +132,8 @@ func daemonListen(t *testing.T, ctx context.Context, c *usbmux.Client) {
 	}
 	defer l.Close()
 	known, err := c.ListListeners(ctx)
-	if err != nil || !slices.ContainsFunc(known, func(i usbmux.ListenerInfo) bool { return i.Program == "interop" }) {
+	if err != nil || !slices.ContainsFunc(known,
+		func(i usbmux.ListenerInfo) bool { return i.Program == "interop" }) {
 		t.Errorf("ListListeners = %+v, %v; want this program", known, err)
 	}
 	canceled, cancel := context.WithCancel(ctx)
@@ -148,7 +151,10 @@ func daemonRecords(t *testing.T, ctx context.Context, c *usbmux.Client, lockdown
 	if _, err := c.ReadPairRecord(ctx, id); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("ReadPairRecord before there is one: %v", err)
 	}
-	record := plist.Dict{"HostID": "11AA", "SystemBUID": "22BB", "EscrowBag": []byte{0, 1, 2, 255}, "WiFiMACAddress": "aa:bb"}
+	record := plist.Dict{
+		"HostID": "11AA", "SystemBUID": "22BB", "EscrowBag": []byte{0, 1, 2, 255},
+		"WiFiMACAddress": "aa:bb",
+	}
 	for name, format := range map[string]plist.Format{"XML": plist.XML, "binary": plist.Binary} {
 		b, err := plist.Encode(record, format)
 		if err != nil {
@@ -162,7 +168,8 @@ func daemonRecords(t *testing.T, ctx context.Context, c *usbmux.Client, lockdown
 			t.Fatalf("%s: %v", name, err)
 		}
 		d, err := plist.DecodeDict(b)
-		if err != nil || !reflect.DeepEqual(d, record) || !reflect.DeepEqual(readDict(t, filepath.Join(lockdown, id+".plist")), record) {
+		if err != nil || !reflect.DeepEqual(d, record) ||
+			!reflect.DeepEqual(readDict(t, filepath.Join(lockdown, id+".plist")), record) {
 			t.Errorf("%s: read %v, %v; want %v", name, d, err, record)
 		}
 	}
@@ -181,7 +188,8 @@ func daemonRefusals(t *testing.T, ctx context.Context, c *usbmux.Client) {
 	if conn, err := c.Connect(ctx, 77, 62078); !errors.Is(err, usbmux.BadDevice) {
 		t.Errorf("Connect to a device that is not there = %v, %v", conn, err)
 	}
-	if err := c.SavePairRecord(ctx, "00008110-1", 0, []byte("no property list")); !errors.Is(err, usbmux.InvalidArgument) {
+	if err := c.SavePairRecord(ctx, "00008110-1", 0, []byte("no property list")); !errors.Is(err,
+		usbmux.InvalidArgument) {
 		t.Errorf("saving nonsense: %v", err)
 	}
 	// Over the daemon's 64 KiB: it closes without a word.
@@ -190,7 +198,8 @@ func daemonRefusals(t *testing.T, ctx context.Context, c *usbmux.Client) {
 		t.Fatal(err)
 	}
 	var e *usbmux.Error
-	if err := c.SavePairRecord(ctx, "00008110-1", 0, big); !errors.As(err, &e) || e.Code != usbmux.OK || errors.Is(err, context.DeadlineExceeded) {
+	if err := c.SavePairRecord(ctx, "00008110-1", 0, big); !errors.As(err, &e) ||
+		e.Code != usbmux.OK || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a frame over the limit: %v", err)
 	}
 }
@@ -216,7 +225,9 @@ func plistRequest(t *testing.T, tag uint32, d plist.Dict) string {
 // talk sends bytes, waits for some answers, then asks for the BUID on the same
 // connection, and says how the peer took it: the answers before the BUID's,
 // "closed" when it ended the connection.
-func talk(t *testing.T, ctx context.Context, network, address, send string, wait int) (answers []string) {
+func talk(
+	t *testing.T, ctx context.Context, network, address, send string, wait int,
+) (answers []string) {
 	t.Helper()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, address)
@@ -245,7 +256,8 @@ func talk(t *testing.T, ctx context.Context, network, address, send string, wait
 		if _, err := io.ReadFull(conn, body); err != nil {
 			t.Fatal(err)
 		}
-		if binary.LittleEndian.Uint32(h[12:]) == last && strings.Contains(string(body), "<key>BUID</key>") {
+		if binary.LittleEndian.Uint32(h[12:]) == last &&
+			strings.Contains(string(body), "<key>BUID</key>") {
 			return answers
 		}
 		answers = append(answers, describe(t, h[4:], body))
@@ -255,7 +267,9 @@ func talk(t *testing.T, ctx context.Context, network, address, send string, wait
 // describe names a result: dialect, tag and number.
 func describe(t *testing.T, h, body []byte) string {
 	t.Helper()
-	version, message, tag := binary.LittleEndian.Uint32(h), binary.LittleEndian.Uint32(h[4:]), binary.LittleEndian.Uint32(h[8:])
+	version, message, tag := binary.LittleEndian.Uint32(
+		h,
+	), binary.LittleEndian.Uint32(h[4:]), binary.LittleEndian.Uint32(h[8:])
 	if message == 1 {
 		return fmt.Sprintf("binary %d: %d", tag, binary.LittleEndian.Uint32(body))
 	}
@@ -282,27 +296,73 @@ func TestSameRefusals(t *testing.T) {
 		want       []string // of the daemon
 		ours       []string // where ours differs on purpose
 	}{
-		{name: "unknown request", send: request(plist.Dict{"MessageType": "Frobnicate"}), want: []string{"plist 5: 1"}},
+		{
+			name: "unknown request", send: request(plist.Dict{"MessageType": "Frobnicate"}),
+			want: []string{"plist 5: 1"},
+		},
 		{name: "unknown message type", send: raw(16, 1, 99, 5, ""), want: []string{"binary 5: 1"}},
 		{name: "unknown version", send: raw(16, 9, 8, 5, ""), want: []string{"binary 5: 6"}},
-		{name: "connect nowhere", send: request(plist.Dict{"MessageType": "Connect", "DeviceID": 99, "PortNumber": 1}), want: []string{"plist 5: 2"}},
-		{name: "connect without device", send: request(plist.Dict{"MessageType": "Connect", "PortNumber": 1}), want: []string{"plist 5: 2"}},
-		{name: "connect without port", send: request(plist.Dict{"MessageType": "Connect", "DeviceID": 99}), want: []string{"plist 5: 1"}},
-		{name: "binary connect nowhere", send: raw(24, 0, 2, 5, "\x63\x00\x00\x00\xF2\x7E\x00\x00"), want: []string{"binary 5: 2"}},
-		{name: "no record", send: request(plist.Dict{"MessageType": "ReadPairRecord", "PairRecordID": "none"}), want: []string{"plist 5: 2"}},
-		{name: "read record without id", send: request(plist.Dict{"MessageType": "ReadPairRecord"}), want: []string{"plist 5: 22"}},
-		{name: "save record without data", send: request(plist.Dict{"MessageType": "SavePairRecord", "PairRecordID": "x"}), want: []string{"plist 5: 22"}},
-		{name: "delete record without id", send: request(plist.Dict{"MessageType": "DeletePairRecord"}), want: []string{"plist 5: 22"}},
-		{name: "length below the header", send: raw(8, 1, 8, 5, ""), want: []string{"closed"}, ours: []string{"plist 5: 1", "closed"}},
-		{name: "length over the limit", send: raw(17<<20, 1, 8, 5, ""), want: []string{"closed"}, ours: []string{"plist 5: 1", "closed"}},
+		{
+			name: "connect nowhere",
+			send: request(plist.Dict{"MessageType": "Connect", "DeviceID": 99, "PortNumber": 1}),
+			want: []string{"plist 5: 2"},
+		},
+		{
+			name: "connect without device",
+			send: request(plist.Dict{"MessageType": "Connect", "PortNumber": 1}),
+			want: []string{"plist 5: 2"},
+		},
+		{
+			name: "connect without port",
+			send: request(plist.Dict{"MessageType": "Connect", "DeviceID": 99}),
+			want: []string{"plist 5: 1"},
+		},
+		{name: "binary connect nowhere", send: raw(24, 0, 2, 5,
+			"\x63\x00\x00\x00\xF2\x7E\x00\x00"), want: []string{"binary 5: 2"}},
+		{
+			name: "no record",
+			send: request(plist.Dict{"MessageType": "ReadPairRecord", "PairRecordID": "none"}),
+			want: []string{"plist 5: 2"},
+		},
+		{
+			name: "read record without id",
+			send: request(plist.Dict{"MessageType": "ReadPairRecord"}),
+			want: []string{"plist 5: 22"},
+		},
+		{
+			name: "save record without data",
+			send: request(plist.Dict{"MessageType": "SavePairRecord", "PairRecordID": "x"}),
+			want: []string{"plist 5: 22"},
+		},
+		{
+			name: "delete record without id",
+			send: request(plist.Dict{"MessageType": "DeletePairRecord"}),
+			want: []string{"plist 5: 22"},
+		},
+		{
+			name: "length below the header", send: raw(8, 1, 8, 5, ""), want: []string{"closed"},
+			ours: []string{"plist 5: 1", "closed"},
+		},
+		{
+			name: "length over the limit", send: raw(17<<20, 1, 8, 5, ""), want: []string{"closed"},
+			ours: []string{"plist 5: 1", "closed"},
+		},
 		// The daemon says nothing at all and its client waits in vain.
-		{name: "no property list", send: raw(20, 1, 8, 5, "junk"), want: nil, ours: []string{"plist 5: 1", "closed"}},
-		{name: "no message type", send: request(plist.Dict{"Message": "List"}), want: nil, ours: []string{"plist 5: 1", "closed"}},
-		{name: "request while listening", send: request(plist.Dict{"MessageType": "Listen"}), wait: 1, want: []string{"plist 5: 0", "closed"},
+		{
+			name: "no property list", send: raw(20, 1, 8, 5, "junk"), want: nil,
+			ours: []string{"plist 5: 1", "closed"},
+		},
+		{
+			name: "no message type", send: request(plist.Dict{"Message": "List"}), want: nil,
+			ours: []string{"plist 5: 1", "closed"},
+		},
+		{name: "request while listening", send: request(plist.Dict{"MessageType": "Listen"}),
+			wait: 1, want: []string{"plist 5: 0", "closed"},
 			ours: []string{"plist 5: 0", "plist 30583: 1", "closed"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := talk(t, r.ctx, "unix", client.Address(), c.send, c.wait); !slices.Equal(got, c.want) {
+			if got := talk(t, r.ctx, "unix", client.Address(), c.send, c.wait); !slices.Equal(got,
+				c.want) {
 				t.Errorf("usbmuxd answered %q, want %q", got, c.want)
 			}
 			if c.ours == nil {
