@@ -124,19 +124,11 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 			WithHint("for example --usbmux unix:/tmp/mux or --usbmux 127.0.0.1:0")
 	}
 	c.guardMemory()
-	var listeners []net.Listener
-	defer func() {
-		for _, l := range listeners {
-			l.Close() // removes the file of a unix socket
-		}
-	}()
-	for _, a := range c.flags.usbmux {
-		l, err := listenMuxer(ctx, a)
-		if err != nil {
-			return err
-		}
-		listeners = append(listeners, l)
+	listeners, err := listenMuxers(ctx, c.flags.usbmux)
+	if err != nil {
+		return err
 	}
+	defer closeAll(listeners)
 	h, err := virtual.NewHost(virtual.HostOptions{Count: f.count, Device: o, Logger: c.logger()})
 	if err != nil {
 		return err
@@ -178,6 +170,27 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 		return nil
 	}
 	return err
+}
+
+// listenMuxers listens at all addresses, or at none.
+func listenMuxers(ctx context.Context, addresses []string) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, a := range addresses {
+		l, err := listenMuxer(ctx, a)
+		if err != nil {
+			closeAll(listeners)
+			return nil, err
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+// closeAll closes listeners, which removes the files of unix sockets.
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
 }
 
 // listenMuxer listens where --usbmux says.

@@ -227,7 +227,8 @@ func TestMobdev2Name(t *testing.T) {
 // The vector is that of the public unit tests of clients of this protocol.
 func TestAuthTag(t *testing.T) {
 	t.Parallel()
-	const host, identifier, tag = "00112233-4455-6677-8899-AABBCCDDEEFF", "unit-test-bonjour-identifier", "xdSd/bWDo4g="
+	const host = "00112233-4455-6677-8899-AABBCCDDEEFF"
+	const identifier, tag = "unit-test-bonjour-identifier", "xdSd/bWDo4g="
 	if got := AuthTag(host, identifier); got != tag {
 		t.Errorf("AuthTag = %q, want %q", got, tag)
 	}

@@ -249,7 +249,8 @@ func TestBrowse(t *testing.T) {
 				})
 				got, err := m.Browse(t.Context(), Query{Type: Mobdev2, Timeout: time.Second})
 				for n := range c.want {
-					c.want[n].Type, c.want[n].Host, c.want[n].Port = Mobdev2, "Some-iPhone.local", 49152
+					c.want[n].Type = Mobdev2
+					c.want[n].Host, c.want[n].Port = "Some-iPhone.local", 49152
 				}
 				for n := range got {
 					if got[n].TXT["ver"] == "26" { // which of two answers is newer is chance here

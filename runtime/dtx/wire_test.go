@@ -83,7 +83,8 @@ func TestFixtures(t *testing.T) {
 				if err != nil {
 					t.Fatalf("message %d at %d: %v", i, at, err)
 				}
-				if at != w.Offset || m.ID != w.ID || m.Conversation != w.Conv || m.Channel != w.Channel || m.ExpectsReply != w.ExpectsReply ||
+				if at != w.Offset || m.ID != w.ID || m.Conversation != w.Conv ||
+					m.Channel != w.Channel || m.ExpectsReply != w.ExpectsReply ||
 					m.Type != w.Type || m.TypeFlags|uint32(m.Type) != w.TypeWord ||
 					len(m.Aux) != w.AuxLen || len(m.Payload) != w.PayloadLen {
 					t.Fatalf("message %d at %d = %+v, want %+v", i, at, m, w)

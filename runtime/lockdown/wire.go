@@ -83,8 +83,9 @@ func (c Code) Is(target error) bool {
 		return c == ErrMissingValue || c == ErrInvalidService
 	case fs.ErrPermission:
 		switch c {
-		case ErrGetProhibited, ErrSetProhibited, ErrRemoveProhibited, ErrImmutableValue, ErrServiceProhibited,
-			ErrPasswordProtected, ErrEscrowLocked, ErrDeviceLocked, ErrUserDeniedPairing, ErrMCProtected, ErrFMiPProtected:
+		case ErrGetProhibited, ErrSetProhibited, ErrRemoveProhibited, ErrImmutableValue,
+			ErrServiceProhibited, ErrPasswordProtected, ErrEscrowLocked, ErrDeviceLocked,
+			ErrUserDeniedPairing, ErrMCProtected, ErrFMiPProtected:
 			return true
 		}
 	}

@@ -127,7 +127,8 @@ func TestAddApp(t *testing.T) {
 	info["CustomKey"].([]any)[0] = "changed"
 	checkAttributes(t, a)
 	d := a.Attributes()
-	if d["CFBundleIdentifier"] != "org.example.tool" || d["CFBundleExecutable"] != "tool-bin" || d["CFBundleShortVersionString"] != "1.0" ||
+	if d["CFBundleIdentifier"] != "org.example.tool" || d["CFBundleExecutable"] != "tool-bin" ||
+		d["CFBundleShortVersionString"] != "1.0" ||
 		d["CFBundleDisplayName"] != "Tool" || !a.FileSharing() ||
 		!reflect.DeepEqual(d["CustomKey"], []any{"x"}) {
 		t.Errorf("attributes %v", d)

@@ -109,7 +109,8 @@ func (p *Phone) panicBody(b map[string]any, osVersion, stamp string) {
 	b["kernel"] = p.kernelVersion()
 	b["panicFlags"] = "0x802"
 	b["panicString"] = "panic(cpu 2 caller 0xfffffff01a2b3c4d): userspace watchdog timeout: no successful checkins from thermalmonitord in 180 seconds\n" +
-		"Debugger message: panic\nMemory ID: 0xff\nOS release type: User\nOS version: " + p.prof.build +
+		"Debugger message: panic\nMemory ID: 0xff\nOS release type: User\nOS version: " +
+		p.prof.build +
 		"\nKernel version: " + p.kernelVersion() + "\n"
 }
 

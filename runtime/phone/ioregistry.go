@@ -74,7 +74,8 @@ func (e *ioEntry) find(name, class string) *ioEntry {
 
 func (e *ioEntry) tree(p *Phone, id *int64) plist.Dict {
 	d := e.properties(p)
-	d["IORegistryEntryName"], d["name"], d["IOObjectClass"], d["IORegistryEntryID"] = e.name, e.name, e.class, *id
+	d["IORegistryEntryName"], d["name"] = e.name, e.name
+	d["IOObjectClass"], d["IORegistryEntryID"] = e.class, *id
 	*id++
 	if len(e.children) > 0 {
 		list := make([]any, len(e.children))

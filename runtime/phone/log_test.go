@@ -24,7 +24,8 @@ func TestLogFillsIn(t *testing.T) {
 	p.Log(LogEntry{PID: 77_777, Message: "from nobody"})
 	p.Log(LogEntry{PID: 0, ImagePath: "/lib/x", Message: "kernel", Level: LevelFault, ThreadID: 5})
 	e, err := w.Next(t.Context())
-	if err != nil || e.ProcessPath != board.Path || e.ProcessUUID != board.UUID || e.ImagePath != board.Path || e.ImageUUID != board.UUID ||
+	if err != nil || e.ProcessPath != board.Path || e.ProcessUUID != board.UUID ||
+		e.ImagePath != board.Path || e.ImageUUID != board.UUID ||
 		e.Time.IsZero() || e.MachTime == 0 || e.ThreadID == 0 {
 		t.Errorf("Next = %+v, %v", e, err)
 	}

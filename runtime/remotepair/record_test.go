@@ -41,7 +41,8 @@ func TestParseForeignRecord(t *testing.T) {
 	public := base64.StdEncoding.EncodeToString(
 		ed25519.NewKeyFromSeed(repeated(0x43)).Public().(ed25519.PublicKey),
 	)
-	doc := `<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dict><key>private_key</key><data>` + seed +
+	doc := `<?xml version="1.0" encoding="UTF-8"?><plist version="1.0"><dict><key>private_key</key><data>` +
+		seed +
 		`</data><key>public_key</key><data>` + public +
 		`</data><key>remote_unlock_host_key</key><string></string></dict></plist>`
 	r, err := ParseRecord([]byte(doc))

@@ -27,7 +27,8 @@ func TestPairThenVerify(t *testing.T) {
 		shown := 0
 		c := r.connect(Options{HostName: "my mac", OnConsent: func() { shown++ }})
 		i := c.Device()
-		if i.UDID != r.phone.UDID() || i.Identifier != i.UDID || i.Name != r.phone.Name() || i.Model != r.phone.ProductType() || i.ECID == 0 ||
+		if i.UDID != r.phone.UDID() || i.Identifier != i.UDID || i.Name != r.phone.Name() ||
+			i.Model != r.phone.ProductType() || i.ECID == 0 ||
 			i.WireVersion != 19 || i.MinWireVersion != 8 || !i.AllowsPairSetup ||
 			!i.AllowsPinlessPairing || !i.AllowsIncomingTunnels {
 			t := i
@@ -49,7 +50,8 @@ func TestPairThenVerify(t *testing.T) {
 		if asked.HostName != "my mac" || shown != 1 {
 			r.Errorf("dialog %+v, shown %d times", asked, shown)
 		}
-		if rec.PeerUDID != i.UDID || rec.PeerModel != i.Model || rec.PeerName != i.Name || rec.PeerIdentifier != r.dev.Peers.Identifier() ||
+		if rec.PeerUDID != i.UDID || rec.PeerModel != i.Model || rec.PeerName != i.Name ||
+			rec.PeerIdentifier != r.dev.Peers.Identifier() ||
 			rec.HostIdentifier != r.host.Identifier || len(rec.RemoteUnlockHostKey) != 44 {
 			r.Errorf("record %+v", rec)
 		}

@@ -228,7 +228,8 @@ func TestDecodeEntry(t *testing.T) {
 		"SerialNumber": "00008030-001A35E40212345E", "New": true,
 	}}
 	e, err := decodeEntry(usb)
-	if err != nil || e.DeviceID != 3 || e.UDID != "00008030-001A35E40212345E" || e.ConnectionType != USB ||
+	if err != nil || e.DeviceID != 3 || e.UDID != "00008030-001A35E40212345E" ||
+		e.ConnectionType != USB ||
 		e.ProductID != 0x12A8 || e.ConnectionSpeed != 480000000 || e.LocationID != 1<<32-1 ||
 		e.Properties["New"] != true {
 		t.Errorf("decodeEntry = %+v, %v", e, err)

@@ -35,7 +35,8 @@ func TestApps(t *testing.T) {
 					attributes := want.Attributes()
 					version, _ := attributes.String("CFBundleShortVersionString")
 					build, _ := attributes.String("CFBundleVersion")
-					if got.BundleID != want.BundleID() || got.Path != want.Path() || got.Version != version || got.Build != build || got.Name == "" ||
+					if got.BundleID != want.BundleID() || got.Path != want.Path() ||
+						got.Version != version || got.Build != build || got.Name == "" ||
 						got.Removable != (want.Type() == phone.UserApp) ||
 						got.Developer != want.Developer() ||
 						got.Hidden != (want.Type() == phone.HiddenApp) {
