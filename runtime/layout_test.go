@@ -87,7 +87,8 @@ var rules = []rule{
 		append([]string{"runtime/virtual", "runtime/phone"}, protocols...),
 	},
 	{"runtime/device", []string{
-		"runtime/service", "runtime/service/heartbeat", "runtime/rsd", "runtime/tunnel",
+		"runtime/device/route", "runtime/service", "runtime/service/heartbeat", "runtime/rsd",
+		"runtime/tunnel",
 		"runtime/remotepair", "runtime/remotexpc",
 		"runtime/lockdown", "runtime/usbmux", "runtime/pair", "runtime/bonjour",
 		"runtime/codec/...", "runtime/link",

@@ -12,10 +12,10 @@
 //	RSD 58783 or TCP -> remote pairing -> createListener -> QUIC or TLS-PSK -> tunnel -> RSD
 //	somebody else's tunnel -> RSD
 //
-// The files: find.go and network.go find devices, route.go says what leads to
-// one, device.go opens services, session.go keeps lockdown's session, raise.go
-// and remote.go make tunnels, tunnel.go keeps them, report.go tells what was
-// chosen and why.
+// Package route plans which of them serves what. The files: find.go and network.go
+// find devices, route.go has the routes to one, device.go opens services, session.go
+// keeps lockdown's session, raise.go and remote.go make tunnels, tunnel.go keeps them,
+// report.go tells what was chosen and why.
 package device
 
 import (
@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/device/route"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -192,33 +193,34 @@ func (d *Device) rediscover(ctx context.Context) error {
 	return nil
 }
 
-// Open starts a service and connects to it; it makes Device a service.Opener.
-// The connection's errors name the device and the service. Lockdown is asked
-// first, as its route is the shorter one; the tunnel has what lockdown does not
-// offer, and from iOS 17 on everything for developers. On a device that is
-// reached through somebody else's tunnel everything is in there.
+// Open starts a service and connects to it, as route.Service plans it; it makes
+// Device a service.Opener. The connection's errors name the device and the service.
 func (d *Device) Open(ctx context.Context, n service.Name) (net.Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
-	info := d.Info()
-	_, lockdowns := info.lockdown()
-	tunnels := info.since(tunnelsSince)
-	if lockdowns && n.Lockdown != "" && !(n.NeedsDDI && n.Remote != "" && tunnels) {
-		c, err := d.openLockdown(ctx, n, Route{})
-		if err == nil || !tunnels || !errors.Is(err, lockdown.ErrInvalidService) {
-			return c, d.imageError(ctx, n, d.fail("open", n.Lockdown, err))
-		}
-		inside, more := d.openTunneled(ctx, n)
-		if errors.Is(more, rsd.ErrNotListed) || errors.Is(more, rsd.ErrInvalidService) ||
-			errors.Is(more, ErrNoTunnel) {
-			more = err // neither has it: lockdown's words are the known ones
-		}
-		return inside, d.fail("open", n.String(), more)
+	plan := route.Service(d.Info().facts(TunnelOptions{}), route.Needs{
+		Lockdown: n.Lockdown != "", Remote: n.Remote != "", Developer: n.NeedsDDI,
+	})
+	c, err := d.openBy(ctx, plan[0], n)
+	if len(plan) == 1 || !errors.Is(err, lockdown.ErrInvalidService) {
+		return c, err
 	}
-	if !tunnels {
-		return nil, d.fail("open", n.String(), fmt.Errorf(
-			"%w: it came with iOS %s, the device has %s", ErrNoRoute, tunnelsSince, info.Version,
-		))
+	c, more := d.openBy(ctx, plan[1], n)
+	if errors.Is(more, rsd.ErrNotListed) || errors.Is(more, rsd.ErrInvalidService) ||
+		errors.Is(more, ErrNoTunnel) {
+		return nil, err // neither has it: lockdown's words are the known ones
+	}
+	return c, more
+}
+
+// openBy takes one step of a plan.
+func (d *Device) openBy(ctx context.Context, s route.Step, n service.Name) (net.Conn, error) {
+	if s.Skip != "" {
+		return nil, d.fail("open", n.String(), fmt.Errorf("%w: %s", ErrNoRoute, s.Skip))
+	}
+	if s.Means == route.ByLockdown {
+		c, err := d.openLockdown(ctx, n, Route{})
+		return c, d.imageError(ctx, n, d.fail("open", n.Lockdown, err))
 	}
 	c, err := d.openTunneled(ctx, n)
 	return c, d.fail("open", n.String(), err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/device/route"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
@@ -250,7 +251,7 @@ func matchVersion(condition, version string) bool {
 	}
 	for _, c := range strings.Split(condition, ",") {
 		op, want := splitComparison(c)
-		cmp := CompareVersions(version, want)
+		cmp := route.CompareVersions(version, want)
 		ok := map[string]bool{">=": cmp >= 0, "<=": cmp <= 0, ">": cmp > 0, "<": cmp < 0,
 			"=": cmp == 0, "==": cmp == 0,
 			"": version == want || strings.HasPrefix(version, want+".")}[op]
@@ -259,24 +260,6 @@ func matchVersion(condition, version string) bool {
 		}
 	}
 	return true
-}
-
-// CompareVersions compares dotted version numbers; missing parts count as 0.
-func CompareVersions(a, b string) int {
-	x, y := strings.Split(a, "."), strings.Split(b, ".")
-	for i := range max(len(x), len(y)) {
-		var m, n int
-		if i < len(x) {
-			m, _ = strconv.Atoi(x[i])
-		}
-		if i < len(y) {
-			n, _ = strconv.Atoi(y[i])
-		}
-		if m != n {
-			return m - n
-		}
-	}
-	return 0
 }
 
 // entries asks every muxer for its devices and merges them by UDID. Muxers

@@ -58,15 +58,3 @@ func TestSelectorCheck(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestCompareVersions(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"17", "17.0.0", 0}, {"17.10", "17.9", 1}, {"9.3.5", "10", -1}, {"16.7.2", "16.7.11", -1}} {
-		got := CompareVersions(c.a, c.b)
-		if got > 0 != (c.want > 0) || got < 0 != (c.want < 0) {
-			t.Errorf("CompareVersions(%s, %s) = %d, want the sign of %d", c.a, c.b, got, c.want)
-		}
-	}
-}

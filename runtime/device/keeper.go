@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/device/route"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
@@ -116,7 +117,7 @@ func (k *Keeper) look() {
 // begin keeps a tunnel to a device; one that is kept already stays. One that was
 // cancelled has to be asked for, or to come anew.
 func (k *Keeper) begin(i Info, network, asked bool) *kept {
-	if i.Err != nil || !i.since(tunnelsSince) {
+	if i.Err != nil || !i.since(route.TunnelsSince) {
 		return nil
 	}
 	k.mu.Lock()

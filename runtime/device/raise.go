@@ -13,18 +13,12 @@ import (
 	"slices"
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
+	"github.com/imdlua/imdlua/runtime/device/route"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/tunnel"
-)
-
-// What iOS versions have, from sheet 44.
-const (
-	tunnelsSince = "17.0" // services of developers are inside tunnels
-	proxySince   = "17.4" // CoreDeviceProxy over lockdown
-	tcpSince     = "18.2" // no QUIC any more
 )
 
 // ErrNoTunnel is the cause when no tunnel to the device can be made.
@@ -36,48 +30,64 @@ var coreDeviceProxy = service.Name{Lockdown: tunnel.LockdownService, Escrow: tru
 // Attempt is a way to make a tunnel, and what became of it.
 type Attempt struct {
 	Route Route
-	How   string
+	How   route.Means
 	Err   error // nil for the one that worked
 }
 
-// raise makes a tunnel on the first route that allows one: a list that others
-// made reachable; lockdown from iOS 17.4 on, which needs nothing but its
-// pairing; remote pairing otherwise. The order is that of the routes.
+// raise makes a tunnel as route.Tunnel plans it. If nothing of the plan works, it
+// looks for remote pairing on the network and plans once more with what it found.
 func (d *Device) raise(ctx context.Context, o TunnelOptions) (*Tunnel, []Attempt, error) {
 	info := d.Info()
-	if !info.since(tunnelsSince) {
-		return nil, nil, fmt.Errorf("%w: iOS %s has none, they came with %s", ErrNoTunnel,
-			info.Version, tunnelsSince)
+	t, attempts, err := d.try(ctx, info, o)
+	if t == nil && err == nil && info.since(route.TunnelsSince) && d.remotePairingHelps(attempts) {
+		var more []Attempt
+		info.Routes = d.discover(ctx, pairingTypes(o)...)
+		t, more, err = d.try(ctx, info, o)
+		attempts = append(attempts, more...)
 	}
-	var attempts []Attempt
-	try := func(routes []Route) (*Tunnel, error) {
-		for _, r := range routes {
-			for _, w := range d.ways(info, r, o) {
-				t, err := w.open(ctx)
-				attempts = append(attempts, Attempt{Route: r, How: w.how, Err: err})
-				if err == nil {
-					t.How, t.Route = w.how, r
-					return t, nil
-				}
-				d.log.Debug("no tunnel", "layer", "device", "route", r, "how", w.how, "err", err)
-				if ctx.Err() != nil || declined(err) {
-					return nil, err
-				}
-			}
-		}
-		return nil, nil
-	}
-	t, err := try(info.Routes)
-	if t == nil && err == nil && d.remotePairingHelps(attempts) {
-		t, err = try(d.discover(ctx, pairingTypes(o)...))
-	}
-	if t != nil {
-		return t, attempts, nil
-	}
-	if err == nil {
+	if t == nil && err == nil {
 		err = d.noTunnel(d.Info(), o, attempts)
 	}
-	return nil, attempts, err
+	return t, attempts, err
+}
+
+// try takes the steps of the plan in turn until one makes a tunnel. It returns an
+// error only if nothing more is worth trying.
+func (d *Device) try(ctx context.Context, info Info, o TunnelOptions) (*Tunnel, []Attempt, error) {
+	var attempts []Attempt
+	for _, s := range route.Tunnel(info.facts(o)) {
+		r := info.Routes[s.Route]
+		t, err := d.step(ctx, r, s, o)
+		attempts = append(attempts, Attempt{Route: r, How: s.Means, Err: err})
+		if err == nil {
+			t.How, t.Route = s.Means, r
+			return t, attempts, nil
+		}
+		d.log.Debug("no tunnel", "layer", "device", "route", r, "how", s.Means, "err", err)
+		if ctx.Err() != nil || declined(err) {
+			return nil, attempts, err
+		}
+	}
+	return nil, attempts, nil
+}
+
+// step takes one step of a plan for a tunnel.
+func (d *Device) step(
+	ctx context.Context, r Route, s route.Step, o TunnelOptions,
+) (*Tunnel, error) {
+	if s.Skip != "" {
+		return nil, fmt.Errorf("%w: %s", ErrSkipped, s.Skip)
+	}
+	switch s.Means {
+	case route.Listed:
+		return d.listed(ctx, r)
+	case route.Proxy:
+		return d.proxied(ctx, r, o)
+	case route.QUIC:
+		return d.paired(ctx, r, remotepair.QUIC, o)
+	default:
+		return d.paired(ctx, r, remotepair.TCP, o)
+	}
 }
 
 // remotePairingHelps says whether routes on the network are worth a search: when
@@ -87,7 +97,7 @@ func (d *Device) raise(ctx context.Context, o TunnelOptions) (*Tunnel, []Attempt
 func (d *Device) remotePairingHelps(attempts []Attempt) bool {
 	var lost []Route
 	for _, a := range attempts {
-		network := a.Route.Via == ViaRemoted || a.Route.Via == ViaPairing
+		network := a.Route.Via.HasPairing()
 		switch {
 		case a.Route.Via == ViaRSD || errors.Is(a.Err, ErrNotPaired):
 			return false
@@ -127,84 +137,16 @@ func pairingTypes(o TunnelOptions) []bonjour.Type {
 // noTunnel says why there is none: the reason of the last attempt that was made,
 // or what is missing.
 func (d *Device) noTunnel(info Info, o TunnelOptions, attempts []Attempt) error {
-	network := false
 	for _, a := range slices.Backward(attempts) {
 		if !errors.Is(a.Err, ErrSkipped) {
 			return a.Err
 		}
-		network = network || a.Route.Via == ViaRemoted || a.Route.Via == ViaPairing
 	}
-	last := len(attempts) - 1
-	switch {
-	case o.Route != "" &&
-		!slices.ContainsFunc(info.Routes, func(r Route) bool { return r.Kind == o.Route }):
-		return fmt.Errorf("%w: no route by %s leads there", ErrNoTunnel, o.Route)
-	case !info.since(proxySince) && !network:
-		return fmt.Errorf(
-			"%w: iOS %s has them on the cable's network interface and on Wi-Fi alone, and it was not found there",
-			ErrNoTunnel, info.Version,
-		)
-	case last < 0:
-		return fmt.Errorf("%w: no route leads there", ErrNoTunnel)
-	case attempts[last].How == "":
-		return fmt.Errorf("%w: %w", ErrNoTunnel, attempts[last].Err)
-	}
-	return fmt.Errorf("%w: %s %w", ErrNoTunnel, attempts[last].How, attempts[last].Err)
-}
-
-// way is one attempt.
-type way struct {
-	how  string
-	skip error // why it is not to be tried; then open gives it
-	open func(context.Context) (*Tunnel, error)
+	return fmt.Errorf("%w: %s", ErrNoTunnel, route.NoTunnel(info.facts(o)))
 }
 
 // ErrSkipped is the cause of an Attempt that was not made.
 var ErrSkipped = errors.New("not tried")
-
-func skipped(how, format string, args ...any) way {
-	err := fmt.Errorf("%w: "+format, append([]any{ErrSkipped}, args...)...)
-	return way{how, err, func(context.Context) (*Tunnel, error) { return nil, err }}
-}
-
-// ways lists what a route allows, best first.
-func (d *Device) ways(info Info, r Route, o TunnelOptions) []way {
-	const proxy, quic, tcp = "CoreDeviceProxy", "remote pairing, QUIC", "remote pairing, TLS-PSK"
-	if o.Route != "" && o.Route != r.Kind {
-		return []way{skipped("", "%s was asked for", o.Route)}
-	}
-	switch {
-	case r.Via == ViaRSD:
-		return []way{{
-			"list of services", nil,
-			func(ctx context.Context) (*Tunnel, error) { return d.listed(ctx, r) },
-		}}
-	case r.hasLockdown() && !info.since(proxySince):
-		return []way{skipped(proxy, "iOS %s has it from %s on", info.Version, proxySince)}
-	case r.hasLockdown() && o.Protocol == "quic":
-		return []way{skipped(proxy, "QUIC was asked for")}
-	case r.hasLockdown():
-		return []way{{
-			proxy, nil, func(ctx context.Context) (*Tunnel, error) { return d.proxied(ctx, r, o) },
-		}}
-	}
-	paired := func(how string, p remotepair.Protocol) way {
-		return way{
-			how, nil, func(ctx context.Context) (*Tunnel, error) { return d.paired(ctx, r, p, o) },
-		}
-	}
-	switch {
-	case o.Protocol == "tcp":
-		return []way{paired(tcp, remotepair.TCP)}
-	case o.Protocol == "quic":
-		return []way{paired(quic, remotepair.QUIC)}
-	case info.Version != "" && info.since(tcpSince):
-		return []way{paired(tcp, remotepair.TCP)}
-	case info.Version == "":
-		return []way{paired(tcp, remotepair.TCP), paired(quic, remotepair.QUIC)}
-	}
-	return []way{paired(quic, remotepair.QUIC), paired(tcp, remotepair.TCP)}
-}
 
 // listed takes a list of services as it is.
 func (d *Device) listed(ctx context.Context, r Route) (*Tunnel, error) {

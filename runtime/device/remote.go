@@ -219,7 +219,7 @@ func (f *Finder) PairRemoteAt(ctx context.Context, at netip.AddrPort) (Info, err
 
 func hasPairing(routes []Route) bool {
 	for _, r := range routes {
-		if r.Via == ViaRemoted || r.Via == ViaPairing {
+		if r.Via.HasPairing() {
 			return true
 		}
 	}

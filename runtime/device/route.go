@@ -9,33 +9,23 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/imdlua/imdlua/runtime/device/route"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
 // Via is what a route begins with.
-type Via string
+type Via = route.Via
 
-// The kinds of beginnings, best first.
+// The kinds of beginnings, best first; package route describes them.
 const (
-	// ViaRSD is a list of services that somebody else's tunnel, or none at
-	// all, makes reachable.
-	ViaRSD Via = "rsd"
-	// ViaMuxer is a muxer: lockdown and every port of the device.
-	ViaMuxer Via = "usbmux"
-	// ViaLockdown is lockdown over TCP, as devices on a Wi-Fi network have it.
-	ViaLockdown Via = "lockdown"
-	// ViaRemoted is the list of services for hosts that are not paired, on the
-	// network interface that the USB cable makes since iOS 17; remote pairing
-	// and tunnels are behind it.
-	ViaRemoted Via = "remoted"
-	// ViaPairing is remote pairing over TCP, on a Wi-Fi network.
-	ViaPairing Via = "remotepairing"
+	ViaRSD      = route.RSD
+	ViaMuxer    = route.Muxer
+	ViaLockdown = route.Lockdown
+	ViaRemoted  = route.Remoted
+	ViaPairing  = route.Pairing
 )
-
-// vias orders them.
-var vias = []Via{ViaRSD, ViaMuxer, ViaLockdown, ViaRemoted, ViaPairing}
 
 // Route is one way to a device.
 type Route struct {
@@ -61,13 +51,13 @@ func (r Route) String() string {
 	return strings.TrimSpace(r.Kind + " " + string(r.Via) + " " + at)
 }
 
-// hasLockdown says whether lockdownd answers at the end of the route.
-func (r Route) hasLockdown() bool { return r.Via == ViaMuxer || r.Via == ViaLockdown }
+// hasLockdown reports whether lockdownd answers at the end of the route.
+func (r Route) hasLockdown() bool { return r.Via.HasLockdown() }
 
 // network says whether the route was found on a network, where it may end
 // without anybody telling.
 func (r Route) network() bool {
-	return r.Via == ViaLockdown || r.Via == ViaRemoted || r.Via == ViaPairing
+	return r.Via == ViaLockdown || r.Via.HasPairing()
 }
 
 // same says whether two routes lead to the same place.
@@ -120,7 +110,7 @@ func dialHost(host string) rsd.DialFunc {
 func sortRoutes(routes []Route) {
 	slices.SortStableFunc(routes, func(a, b Route) int {
 		return cmp.Or(
-			cmp.Compare(slices.Index(vias, a.Via), slices.Index(vias, b.Via)),
+			cmp.Compare(slices.Index(route.Vias, a.Via), slices.Index(route.Vias, b.Via)),
 			strings.Compare(a.Kind, b.Kind), // tunnel < usb < wifi
 		)
 	})
@@ -164,10 +154,17 @@ func addRoutes(routes, more []Route) []Route {
 	return routes
 }
 
-// since says whether the device's iOS is at least the version. One that did not
+// since reports whether the device's iOS is at least the version. One that did not
 // say what it has counts as new.
-func (i Info) since(version string) bool {
-	return i.Version == "" || CompareVersions(i.Version, version) >= 0
+func (i Info) since(version string) bool { return route.Facts{Version: i.Version}.Since(version) }
+
+// facts returns what route.Service and route.Tunnel plan from.
+func (i Info) facts(o TunnelOptions) route.Facts {
+	f := route.Facts{Version: i.Version, Kind: o.Route, Protocol: o.Protocol}
+	for _, r := range i.Routes {
+		f.Routes = append(f.Routes, route.Known{Kind: r.Kind, Via: r.Via, Name: r.String()})
+	}
+	return f
 }
 
 // muxed returns the routes behind muxers, which keep pair records.

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/device/route"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -48,9 +49,8 @@ type Tunnel struct {
 	Generation int
 	// Protocol is "tcp", "quic" or, when others made it, "rsd".
 	Protocol string
-	// How says more exactly which it is: "CoreDeviceProxy",
-	// "remote pairing, TLS-PSK", ...
-	How string
+	// How says more exactly which it is.
+	How route.Means
 	// Route is where it runs.
 	Route Route
 	// Address is the device's inside the tunnel; invalid when others made it.
