@@ -1,11 +1,13 @@
 package rsd
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // FirstPort is where a device's services begin: the first port that IANA leaves
@@ -18,6 +20,9 @@ type TableOptions struct {
 	Untrusted bool
 	// Image says that a developer image is mounted.
 	Image bool
+	// More are services that are listed in tunnels after those that devices are
+	// known to have, unless they are among them.
+	More []service.Name
 	// Port gives a service its port; nil counts from FirstPort, each service
 	// keeping its port whatever else is listed.
 	Port func(name string) uint16
@@ -203,7 +208,7 @@ func Table(p *phone.Phone, o TableOptions) []Service {
 	version := p.VersionNumber()
 	g := generationOf(p)
 	var list []Service
-	for i, r := range allRows() {
+	for i, r := range allRows(o.More) {
 		want := trusted
 		if o.Untrusted {
 			want = untrusted
@@ -220,8 +225,8 @@ func Table(p *phone.Phone, o TableOptions) []Service {
 	return list
 }
 
-// allRows puts shims and rows together.
-func allRows() []row {
+// allRows puts shims and rows together, and what is not among them.
+func allRows(more []service.Name) []row {
 	all := make([]row, 0, len(shims)+len(rows))
 	for _, name := range shims {
 		all = append(all, row{
@@ -229,7 +234,22 @@ func allRows() []row {
 			says: saysShim, since: newShims[name],
 		})
 	}
-	return append(all, rows...)
+	all = append(all, rows...)
+	for _, n := range more {
+		listed := slices.ContainsFunc(all, func(r row) bool { return r.name == n.Remote })
+		if n.Remote == "" || listed {
+			continue
+		}
+		r := row{name: n.Remote, entitlement: trustedEntitlement, where: trusted, says: saysShim}
+		if !n.Checkin {
+			r.entitlement, r.says, r.version = "", saysXPC, 1
+		}
+		if n.NeedsDDI {
+			r.where |= image
+		}
+		all = append(all, r)
+	}
+	return all
 }
 
 func (r *row) service(g generation) Service {

@@ -9,6 +9,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
+	"github.com/imdlua/imdlua/runtime/service/coredevice"
 	"github.com/imdlua/imdlua/runtime/service/crashreportcopymobile"
 	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
 	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
@@ -25,75 +26,96 @@ import (
 
 // entry is one service of the virtual device.
 type entry struct {
-	name    service.Name
-	handler func(p *phone.Phone) service.Handler
-	open    bool // may be started without a session
-	locked  bool // may be started while the device is locked, without an escrow bag
+	name service.Name
+	// device makes the device side of the phone, machine that of a service which
+	// needs more of the Machine. One of them is set.
+	device  func(service.Env) service.Handler
+	machine func(*Machine) service.Handler
+
+	open   bool   // may be started without a session
+	locked bool   // may be started while the device is locked, without an escrow bag
+	fault  string // what faults know it by; "" is the name of the service
 
 	// offered says whether this phone has the service over lockdown; nil = all
-	// phones have. What a tunnel offers stands in the table of package rsd.
+	// phones have. A service without a name in lockdown is in tunnels alone.
 	offered func(p *phone.Phone) bool
 }
 
-// catalog lists the services of the virtual device that need nothing but the
-// phone: a new one is one line here. The others are in tunnel.go, ownEntries.
-var catalog = []entry{
-	{name: afc.Service, handler: func(p *phone.Phone) service.Handler {
-		return &afc.Device{FS: p.Media(), Model: p.ProductType()}
-	}},
-	{
-		name:    housearrest.Service,
-		handler: func(p *phone.Phone) service.Handler { return &housearrest.Device{Phone: p} },
-	},
-	{name: crashreportcopymobile.Service, handler: func(p *phone.Phone) service.Handler {
-		return &crashreportcopymobile.Device{Phone: p}
-	}},
-	{
-		name:    crashreportmover.Service,
-		handler: func(p *phone.Phone) service.Handler { return &crashreportmover.Device{Phone: p} },
-	},
-	{
-		name:    syslogrelay.Service,
-		handler: func(p *phone.Phone) service.Handler { return &syslogrelay.Device{Phone: p} },
-	},
-	{
-		name:    ostracerelay.Service,
-		handler: func(p *phone.Phone) service.Handler { return &ostracerelay.Device{Phone: p} },
-	},
-	{
-		name:    diagnosticsrelay.Service,
-		handler: func(p *phone.Phone) service.Handler { return &diagnosticsrelay.Device{Phone: p} },
-		locked:  true,
-	},
-	{name: notificationproxy.Service, handler: func(p *phone.Phone) service.Handler {
-		return &notificationproxy.Device{Phone: p}
-	}, locked: true},
-	{name: notificationproxy.Insecure, handler: func(p *phone.Phone) service.Handler {
-		return &notificationproxy.Device{Phone: p, Insecure: true}
-	}, open: true, locked: true},
-	{
-		name:    heartbeat.Service,
-		handler: func(p *phone.Phone) service.Handler { return &heartbeat.Device{Phone: p} },
-		locked:  true,
-	},
-	{name: installationproxy.Service, handler: func(p *phone.Phone) service.Handler {
-		return &installationproxy.Device{Phone: p}
-	}},
-	{name: mobileimagemounter.Service, handler: func(p *phone.Phone) service.Handler {
-		return &mobileimagemounter.Device{Phone: p}
-	}, locked: true},
+// catalog lists the services of the virtual device, for lockdown and for the lists of
+// services in tunnels: a new one is one line here. What devices tell of their services
+// in those lists stands in package rsd; a service that is not there is listed after them.
+func catalog() []entry {
+	return []entry{
+		{name: afc.Service, device: afc.NewDevice},
+		{name: housearrest.Service, device: housearrest.NewDevice},
+		{name: crashreportcopymobile.Service, device: crashreportcopymobile.NewDevice},
+		{name: crashreportmover.Service, device: crashreportmover.NewDevice},
+		{name: syslogrelay.Service, device: syslogrelay.NewDevice},
+		{name: ostracerelay.Service, device: ostracerelay.NewDevice},
+		{name: diagnosticsrelay.Service, device: diagnosticsrelay.NewDevice, locked: true},
+		{name: notificationproxy.Service, device: notificationproxy.NewDevice, locked: true},
+		{
+			name: notificationproxy.Insecure, device: notificationproxy.NewInsecureDevice,
+			open: true, locked: true,
+		},
+		{name: heartbeat.Service, device: heartbeat.NewDevice, locked: true},
+		{name: installationproxy.Service, device: installationproxy.NewDevice},
+		{name: mobileimagemounter.Service, device: mobileimagemounter.NewDevice, locked: true},
+		{name: dvt.Service, machine: (*Machine).instruments, offered: oldDeveloper},
+		{name: coredevice.AppService, machine: coreService(coredevice.AppService)},
+		{name: coredevice.OpenStdIOSocket, machine: coreService(coredevice.OpenStdIOSocket)},
+		{name: coredevice.DeviceInfo, machine: coreService(coredevice.DeviceInfo)},
+		{name: coredevice.Diagnostics, machine: coreService(coredevice.Diagnostics)},
+		{name: coreDeviceProxy, machine: (*Machine).proxy, offered: since(1704)},
+		{name: lockdownPairing, machine: (*Machine).trustPairing, offered: since(1700)},
+		{name: remotePairing, machine: (*Machine).tunnelPairing},
+		{name: trustedLockdown, machine: (*Machine).trustedLockdown, fault: "lockdown"},
+		{name: untrustedLockdown, machine: (*Machine).untrustedLockdown, fault: "lockdown"},
+	}
 }
 
-// oldDeveloper says whether a phone has them over lockdown: from iOS 17 on they
+// Names of services that the Machine itself has.
+var (
+	coreDeviceProxy = service.Name{Lockdown: tunnel.LockdownService}
+	// lockdownPairing gives trust without a dialog to hosts that lockdown trusts; there
+	// are no tunnels this way.
+	lockdownPairing = service.Name{
+		Lockdown: remotepair.LockdownService, Remote: remotepair.LockdownService + shim,
+		Checkin: true,
+	}
+	remotePairing     = service.Name{Remote: remotepair.Service}
+	trustedLockdown   = service.Name{Remote: "com.apple.mobile.lockdown.remote.trusted"}
+	untrustedLockdown = service.Name{Remote: "com.apple.mobile.lockdown.remote.untrusted"}
+)
+
+// oldDeveloper reports whether a phone has them over lockdown: from iOS 17 on they
 // are inside the tunnel alone.
 func oldDeveloper(p *phone.Phone) bool { return p.VersionNumber() < 1700 && p.DeveloperServices() }
 
-// Services returns the lockdown names of all services that there are virtual
-// devices for.
+// since offers a service from a version of iOS on, 1704 being 17.4.
+func since(version int) func(*phone.Phone) bool {
+	return func(p *phone.Phone) bool { return p.VersionNumber() >= version }
+}
+
+// offers reports whether a phone has the service over lockdown.
+func (e *entry) offers(p *phone.Phone) bool {
+	return e.name.Lockdown != "" && (e.offered == nil || e.offered(p))
+}
+
+// faultName is the name that faults know the service by.
+func (e *entry) faultName() string {
+	if e.fault != "" {
+		return e.fault
+	}
+	return e.name.String()
+}
+
+// Services returns the names of all services that there are virtual devices for: the
+// lockdown name where there is one, the name in lists of services otherwise.
 func Services() []string {
-	names := []string{dvt.Service.Lockdown, tunnel.LockdownService, remotepair.LockdownService}
-	for _, e := range catalog {
-		names = append(names, e.name.Lockdown)
+	var names []string
+	for _, e := range catalog() {
+		names = append(names, e.name.String())
 	}
 	return names
 }
@@ -101,8 +123,8 @@ func Services() []string {
 // Services returns the lockdown names of the services that the device offers.
 func (m *Machine) Services() []string {
 	var names []string
-	for _, e := range append(catalog[:len(catalog):len(catalog)], m.own...) {
-		if e.name.Lockdown != "" && (e.offered == nil || e.offered(m.phone)) {
+	for i := range m.catalog {
+		if e := &m.catalog[i]; e.offers(m.phone) {
 			names = append(names, e.name.Lockdown)
 		}
 	}
@@ -128,7 +150,7 @@ func (m *Machine) start(
 	}
 	found := m.entry(func(n service.Name) bool { return n.Lockdown == name })
 	switch {
-	case found == nil, found.offered != nil && !found.offered(m.phone):
+	case found == nil, !found.offers(m.phone):
 		return refuse(lockdown.ErrInvalidService)
 	case host == nil && !found.open:
 		return refuse(lockdown.ErrSessionInactive)
@@ -147,13 +169,11 @@ func (m *Machine) start(
 	return lockdown.Endpoint{Service: name, Port: number, TLS: host != nil}, nil
 }
 
-// entry looks a service up; tunnels are services of this machine alone.
+// entry looks a service up.
 func (m *Machine) entry(is func(service.Name) bool) *entry {
-	for _, list := range [][]entry{catalog, m.own} {
-		for i := range list {
-			if is(list[i].name) {
-				return &list[i]
-			}
+	for i := range m.catalog {
+		if is(m.catalog[i].name) {
+			return &m.catalog[i]
 		}
 	}
 	return nil
@@ -172,7 +192,7 @@ func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *
 		}
 		defer c.Close()
 	}
-	if err := m.handler(e).Serve(ctx, m.misbehave(ctx, e.name.Lockdown, c)); err != nil {
+	if err := m.handler(e).Serve(ctx, m.misbehave(ctx, e.faultName(), c)); err != nil {
 		log.Debug("service connection ended", "err", err)
 	}
 }
@@ -184,9 +204,12 @@ func (m *Machine) handler(e *entry) service.Handler {
 	defer m.mu.Unlock()
 	h, ok := m.handlers[e]
 	if !ok {
-		h = e.handler(m.phone)
-		if beat, ok := h.(*heartbeat.Device); ok {
-			beat.Interval = m.opts.Heartbeat
+		if e.machine != nil {
+			h = e.machine(m)
+		} else {
+			h = e.device(service.Env{
+				Phone: m.phone, Logger: m.opts.Logger, Heartbeat: m.opts.Heartbeat,
+			})
 		}
 		m.handlers[e] = h
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/coredevice"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
@@ -75,10 +76,11 @@ type Machine struct {
 	closed bool
 
 	handlers map[*entry]service.Handler
-	own      []entry           // the services that need more than the phone
-	peers    *remotepair.Peers // hosts that are trusted for tunnels
-	shown    []*Presence       // on networks
-	budget   *remotexpc.Budget // of what hosts send on RemoteXPC connections
+	catalog  []entry
+	core     *coredevice.Device // the CoreDevice family
+	peers    *remotepair.Peers  // hosts that are trusted for tunnels
+	shown    []*Presence        // on networks
+	budget   *remotexpc.Budget  // of what hosts send on RemoteXPC connections
 
 	tunnels      map[int]context.CancelCauseFunc // cut a tunnel
 	lastTunnel   int
@@ -115,6 +117,7 @@ func New(o Options) (*Machine, error) {
 		next:   firstPort,
 		faults: map[string]Fault{},
 
+		catalog:  catalog(),
 		budget:   remotexpc.NewBudget(receiveBudget),
 		handlers: map[*entry]service.Handler{},
 		tunnels:  map[int]context.CancelCauseFunc{},
@@ -122,7 +125,7 @@ func New(o Options) (*Machine, error) {
 	m.life, m.end = context.WithCancel(context.Background())
 	m.lockdown = &lockdown.Device{Phone: p, Start: m.startService, Logger: o.Logger}
 	m.peers = remotepair.NewPeers(p)
-	m.own = m.ownEntries()
+	m.core = &coredevice.Device{Phone: p, Budget: m.budget, Logger: o.Logger}
 	m.ports[lockdown.Port] = &port{serve: m.serveLockdown}
 	if o.Echo != 0 {
 		m.ports[o.Echo] = &port{serve: echo}

@@ -9,20 +9,15 @@ import (
 	"net"
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
-	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
-	"github.com/imdlua/imdlua/runtime/service/coredevice"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/tunnel"
 )
 
 const (
-	// trustedLockdown and untrustedLockdown are lockdownd in RSD's lists.
-	trustedLockdown   = "com.apple.mobile.lockdown.remote.trusted"
-	untrustedLockdown = "com.apple.mobile.lockdown.remote.untrusted"
 	// shim ends the names of lockdown's services in a tunnel.
 	shim = ".shim.remote"
 	// portSpread is how far apart the ports of two boots may be, portsOfBoot
@@ -35,57 +30,43 @@ type handler func(ctx context.Context, c net.Conn) error
 
 func (h handler) Serve(ctx context.Context, c net.Conn) error { return h(ctx, c) }
 
-// ownEntries are the services that need more of the machine than its phone:
-// those over lockdown that lead to tunnels, Instruments, whose channels have
-// faults of their own, and the CoreDevice family, whose services share what they
-// know of each other's connections.
-func (m *Machine) ownEntries() []entry {
-	core := &coredevice.Device{Phone: m.phone, Budget: m.budget, Logger: m.opts.Logger}
-	instruments := &dvt.Device{Phone: m.phone, Fault: m.channelFault, Logger: m.opts.Logger}
-	entries := append(m.tunnelEntries(), entry{
-		name: dvt.Service, handler: func(*phone.Phone) service.Handler { return instruments },
-		offered: oldDeveloper,
-	})
-	for _, n := range []service.Name{
-		coredevice.AppService, coredevice.OpenStdIOSocket, coredevice.DeviceInfo,
-		coredevice.Diagnostics,
-	} {
-		entries = append(entries, entry{
-			name: n, handler: func(*phone.Phone) service.Handler { return core.Handler(n) },
-			offered: func(*phone.Phone) bool { return false },
-		})
-	}
-	return entries
+// instruments is Instruments' server, whose channels have faults of their own.
+func (m *Machine) instruments() service.Handler {
+	return &dvt.Device{Phone: m.phone, Fault: m.channelFault, Logger: m.opts.Logger}
 }
 
-func (m *Machine) tunnelEntries() []entry {
-	since := func(v int) func(*phone.Phone) bool {
-		return func(p *phone.Phone) bool { return p.VersionNumber() >= v }
-	}
-	return []entry{
-		{
-			name:    service.Name{Lockdown: tunnel.LockdownService},
-			handler: func(*phone.Phone) service.Handler { return handler(m.serveTunnel) },
-			offered: since(1704),
-		},
-		{
-			// Trust without a dialog for hosts that lockdown trusts; there are
-			// no tunnels this way.
-			name: service.Name{
-				Lockdown: remotepair.LockdownService, Remote: remotepair.LockdownService + shim,
-				Checkin: true,
-			},
-			handler: func(*phone.Phone) service.Handler {
-				return handler(func(ctx context.Context, c net.Conn) error {
-					d := m.pairing(nil)
-					d.Consent = nil
-					return d.Serve(ctx, remotepair.NewStream(c))
-				})
-			},
-			offered: since(1700),
-		},
+// coreService returns one service of the CoreDevice family. They share what they know
+// of each other's connections.
+func coreService(n service.Name) func(*Machine) service.Handler {
+	return func(m *Machine) service.Handler { return m.core.Handler(n) }
+}
+
+// trustPairing is remote pairing behind lockdown.
+func (m *Machine) trustPairing() service.Handler {
+	return handler(func(ctx context.Context, c net.Conn) error {
+		d := m.pairing(nil)
+		d.Consent = nil
+		return d.Serve(ctx, remotepair.NewStream(c))
+	})
+}
+
+// tunnelPairing is remote pairing in a tunnel, where there are no other tunnels.
+func (m *Machine) tunnelPairing() service.Handler { return m.pairingXPC(nil) }
+
+func (m *Machine) trustedLockdown() service.Handler {
+	return &lockdown.Device{
+		Phone: m.phone, Trusted: true, Network: true, IdleTimeout: -1, Logger: m.opts.Logger,
 	}
 }
+
+func (m *Machine) untrustedLockdown() service.Handler {
+	return &lockdown.Device{
+		Phone: m.phone, Network: true, IdleTimeout: -1, Logger: m.opts.Logger,
+	}
+}
+
+// proxy is CoreDeviceProxy.
+func (m *Machine) proxy() service.Handler { return handler(m.serveTunnel) }
 
 // serveTunnel is CoreDeviceProxy: the connection becomes a tunnel.
 func (m *Machine) serveTunnel(ctx context.Context, c net.Conn) error {
@@ -147,7 +128,13 @@ func (m *Machine) rsdPort() uint16 { return m.firstRemote() - 1 }
 
 // remoteServices is the list that tunnels have.
 func (m *Machine) remoteServices() []rsd.Service {
-	list := rsd.Table(m.phone, rsd.TableOptions{Image: m.phone.DeveloperServices()})
+	var played []service.Name
+	for _, e := range m.catalog {
+		played = append(played, e.name)
+	}
+	list := rsd.Table(m.phone, rsd.TableOptions{
+		Image: m.phone.DeveloperServices(), More: played,
+	})
 	for i := range list {
 		list[i].Port += m.firstRemote() - rsd.FirstPort
 	}
@@ -201,26 +188,11 @@ func (m *Machine) serveRemote(ctx context.Context, c net.Conn, s rsd.Service) {
 // remote finds the device side of a listed service, nil when there is none,
 // and the name that faults know it by.
 func (m *Machine) remote(s rsd.Service) (service.Handler, string) {
-	switch s.Name {
-	case trustedLockdown:
-		return &lockdown.Device{
-			Phone: m.phone, Trusted: true, Network: true, IdleTimeout: -1, Logger: m.opts.Logger,
-		}, "lockdown"
-	case untrustedLockdown:
-		return &lockdown.Device{
-			Phone: m.phone, Network: true, IdleTimeout: -1, Logger: m.opts.Logger,
-		}, "lockdown"
-	case remotepair.Service:
-		return m.pairingXPC(nil), s.Name
-	}
 	e := m.entry(func(n service.Name) bool { return n.Remote == s.Name })
 	if e == nil {
 		return nil, s.Name
 	}
-	if e.name.Lockdown != "" {
-		return m.handler(e), e.name.Lockdown
-	}
-	return m.handler(e), s.Name
+	return m.handler(e), e.faultName()
 }
 
 // refusal says who may use a lockdown service in a tunnel. Everybody there is

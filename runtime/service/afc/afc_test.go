@@ -42,7 +42,7 @@ func serve(tb testing.TB, d *Device) net.Conn {
 // pair is a client of a device over f.
 func pair(tb testing.TB, f *phone.FS) *Client {
 	tb.Helper()
-	c := New(serve(tb, NewDevice(f, "iPhone12,8")))
+	c := New(serve(tb, &Device{FS: f, Model: "iPhone12,8"}))
 	tb.Cleanup(func() { c.Close() })
 	return c
 }
@@ -107,7 +107,7 @@ func TestTranscript(t *testing.T) {
 	t.Parallel()
 	f := newFS()
 	must(t, f.WriteFile("/a", []byte("hello")))
-	c := serve(t, NewDevice(f, "iPhone12,8"))
+	c := serve(t, &Device{FS: f, Model: "iPhone12,8"})
 	req := unhex(t,
 		`434641364C504141 3300000000000000 3300000000000000 0100000000000000 0D00000000000000
 		0100000000000000 2F6100`)
@@ -402,7 +402,7 @@ func FuzzDevice(f *testing.F) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			defer server.Close()
-			_ = NewDevice(fsys, "m").Serve(context.Background(), server)
+			_ = (&Device{FS: fsys, Model: "m"}).Serve(context.Background(), server)
 		})
 		wg.Go(func() {
 			_, _ = client.Write(b)

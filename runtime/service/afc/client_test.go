@@ -421,7 +421,7 @@ func TestCancelOverTLS(t *testing.T) {
 	must(t, f.WriteFile("/small", []byte("small")))
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := NewDevice(f, "m").Serve(context.Background(), server); err != nil {
+		if err := (&Device{FS: f, Model: "m"}).Serve(context.Background(), server); err != nil {
 			t.Error(err)
 		}
 	})

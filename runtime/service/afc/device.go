@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // Device is the device's side of AFC over one file tree. One Device serves any
@@ -28,8 +29,10 @@ type Device struct {
 	Logger *slog.Logger
 }
 
-// NewDevice returns a Device over all of a tree.
-func NewDevice(f *phone.FS, model string) *Device { return &Device{FS: f, Model: model} }
+// NewDevice returns the device side over the media tree of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{FS: e.Phone.Media(), Model: e.Phone.ProductType(), Logger: e.Logger}
+}
 
 const (
 	// maxHandles bounds what one connection may keep open.

@@ -64,7 +64,7 @@ func tree(t *testing.T) *phone.FS {
 
 func TestDevicePaths(t *testing.T) {
 	t.Parallel()
-	c := serve(t, NewDevice(tree(t), "iPhone12,8"))
+	c := serve(t, &Device{FS: tree(t), Model: "iPhone12,8"})
 	mtime := u64(1591588092361862409)
 	data := func(name string, op Opcode, head, body string) step {
 		return step{name: name, op: op, head: head, want: opData, body: body}
@@ -148,7 +148,7 @@ func TestDevicePaths(t *testing.T) {
 
 func TestDeviceHandles(t *testing.T) {
 	t.Parallel()
-	c := serve(t, NewDevice(tree(t), "iPhone12,8"))
+	c := serve(t, &Device{FS: tree(t), Model: "iPhone12,8"})
 	status := func(name string, op Opcode, head, payload string, s Status) step {
 		return step{name: name, op: op, head: head, payload: payload, status: s}
 	}
@@ -238,7 +238,7 @@ func TestDeviceHandles(t *testing.T) {
 // mean nothing.
 func TestSplitWrites(t *testing.T) {
 	t.Parallel()
-	c := serve(t, NewDevice(tree(t), "iPhone12,8"))
+	c := serve(t, &Device{FS: tree(t), Model: "iPhone12,8"})
 	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	all := packet(math.MaxUint64, opOpen, u64(3)+"/x",
 		"") + packet(math.MaxUint64, opWrite, u64(1), "hello") +
@@ -284,7 +284,7 @@ func TestBadHeader(t *testing.T) {
 			client, server := link.Pipe()
 			ended := make(chan error, 1)
 			go func() {
-				err := NewDevice(newFS(), "m").Serve(context.Background(), server)
+				err := (&Device{FS: newFS(), Model: "m"}).Serve(context.Background(), server)
 				server.Close()
 				ended <- err
 			}()
@@ -313,7 +313,7 @@ func TestHalfPacket(t *testing.T) {
 	for _, n := range []int{10, 39, 45, headerLen + 10 + headerLen, 600_000} {
 		client, server := link.Pipe()
 		ended := make(chan error, 1)
-		go func() { ended <- NewDevice(f, "m").Serve(context.Background(), server) }()
+		go func() { ended <- (&Device{FS: f, Model: "m"}).Serve(context.Background(), server) }()
 		go io.Copy(io.Discard, client)
 		if _, err := io.WriteString(client, whole[:n]); err != nil {
 			t.Fatal(err)
@@ -336,7 +336,7 @@ func TestDeclaredGigabyte(t *testing.T) {
 	f := newFS()
 	client, server := link.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- NewDevice(f, "m").Serve(context.Background(), server) }()
+	go func() { ended <- (&Device{FS: f, Model: "m"}).Serve(context.Background(), server) }()
 	exchange(t, client, packet(1, opOpen, u64(3)+"/x", ""))
 	h := header{entire: headerLen + 8 + 1<<30, this: headerLen + 8, packet: 2, op: opWrite}
 	var before, after runtime.MemStats
@@ -360,7 +360,7 @@ func TestDeclaredGigabyte(t *testing.T) {
 func TestNoSpace(t *testing.T) {
 	t.Parallel()
 	f := phone.NewFS(nil, 1<<20)
-	c := serve(t, NewDevice(f, "m"))
+	c := serve(t, &Device{FS: f, Model: "m"})
 	run(t, c, []step{
 		{name: "open", op: opOpen, head: u64(3) + "/x", want: opOpenResult, body: u64(1)},
 		{
@@ -380,7 +380,7 @@ func TestLongRead(t *testing.T) {
 	must(t, f.AddSynthetic("/s", 9<<20+123, 7, when))
 	want, err := f.ReadFile("/s")
 	must(t, err)
-	c := serve(t, NewDevice(f, "m"))
+	c := serve(t, &Device{FS: f, Model: "m"})
 	exchange(t, c, packet(1, opOpen, u64(1)+"/s", ""))
 	for _, n := range []int{4 << 20, 16 << 20} {
 		piece := want[:min(n, len(want))]
@@ -397,7 +397,7 @@ func TestServeEndsWithContext(t *testing.T) {
 	_, server := link.Pipe()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- NewDevice(newFS(), "m").Serve(ctx, server) }()
+	go func() { ended <- (&Device{FS: newFS(), Model: "m"}).Serve(ctx, server) }()
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("Serve: %v, want canceled", err)

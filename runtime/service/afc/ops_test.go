@@ -172,7 +172,7 @@ func TestRemoveAllOfOldDevices(t *testing.T) {
 	t.Parallel()
 	f := tree(t)
 	must(t, f.Symlink("/empty", "/DCIM/out"))
-	c := refusing(t, NewDevice(f, "m"), opRemoveAll)
+	c := refusing(t, &Device{FS: f, Model: "m"}, opRemoveAll)
 	must(t, c.RemoveAll(ctx(t), "/DCIM"))
 	if names, err := f.ReadDir("/"); err != nil ||
 		!reflect.DeepEqual(names, []string{"empty", "link"}) {

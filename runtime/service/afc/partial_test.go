@@ -188,7 +188,7 @@ func (o operation) cut(t *testing.T, after int, stall bool) (out any, seen int, 
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
-			_ = NewDevice(f, "iPhone12,8").Serve(context.Background(), device)
+			_ = (&Device{FS: f, Model: "iPhone12,8"}).Serve(context.Background(), device)
 			device.Conn.Close()
 		}()
 		c := New(a)

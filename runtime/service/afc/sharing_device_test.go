@@ -83,7 +83,7 @@ func TestLocksEndWithConnection(t *testing.T) {
 	f := tree(t)
 	client, server := link.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- NewDevice(f, "m").Serve(context.Background(), server) }()
+	go func() { ended <- (&Device{FS: f, Model: "m"}).Serve(context.Background(), server) }()
 	a := New(client)
 	h, err := a.Open(ctx(t), "/DCIM/b.txt", ModeRead)
 	must(t, err)

@@ -102,7 +102,7 @@ func TestIdleElsewhere(t *testing.T) {
 		f := newFS()
 		must(t, f.WriteFile("/a", noise(9000)))
 		var wg sync.WaitGroup
-		wg.Go(func() { _ = NewDevice(f, "m").Serve(context.Background(), b) })
+		wg.Go(func() { _ = (&Device{FS: f, Model: "m"}).Serve(context.Background(), b) })
 		c := New(a)
 		o := Transfer{Piece: 1000, Idle: time.Second}
 		n, err := c.Pull(context.Background(), "/a", slowly{}, o)

@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
@@ -14,6 +15,11 @@ type Device struct {
 	Phone *phone.Phone
 	// Logger gets each request at debug level; nil is silent.
 	Logger *slog.Logger
+}
+
+// NewDevice returns the device side of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
 // Serve answers AFC until the client leaves.

@@ -6,11 +6,17 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // Device is the device's side, over the crash reports of a phone.
 type Device struct {
 	Phone *phone.Phone
+}
+
+// NewDevice returns the device side of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone}
 }
 
 // Serve says that the reports are in place. The model files a report in the

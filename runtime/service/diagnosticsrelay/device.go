@@ -10,6 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // powerGrace is how long a phone that was asked to restart at once waits for
@@ -25,6 +26,11 @@ const powerGrace = 2 * time.Second
 type Device struct {
 	Phone  *phone.Phone
 	Logger *slog.Logger // nil = silent
+}
+
+// NewDevice returns the device side of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
 // session is one connection.

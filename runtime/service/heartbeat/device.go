@@ -10,6 +10,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // defaultInterval is what real devices announce most of the time.
@@ -29,6 +30,11 @@ type Device struct {
 	hook  sync.Once
 	mu    sync.Mutex
 	conns map[chan struct{}]struct{} // one a connection, told when the phone goes to sleep
+}
+
+// NewDevice returns the device side of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone, Interval: e.Heartbeat, Logger: e.Logger}
 }
 
 // Serve beats until the peer leaves, misses an answer or ctx ends, or until

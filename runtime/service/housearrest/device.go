@@ -10,6 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
@@ -18,6 +19,11 @@ type Device struct {
 	Phone *phone.Phone
 	// Logger gets each request at debug level; nil is silent.
 	Logger *slog.Logger
+}
+
+// NewDevice returns the device side of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
 // Serve answers one command and then, after success, AFC until the client

@@ -12,6 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // chunk is how many apps one message of a Browse answer holds.
@@ -29,6 +30,11 @@ const (
 type Device struct {
 	Phone  *phone.Phone
 	Logger *slog.Logger // nil = silent
+}
+
+// NewDevice returns the device side of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
 // Serve answers commands until the peer leaves or ctx ends.

@@ -10,6 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // Device is the image mounter of a virtual device. One Device serves any number
@@ -21,6 +22,11 @@ import (
 type Device struct {
 	Phone  *phone.Phone
 	Logger *slog.Logger // nil = silent
+}
+
+// NewDevice returns the device side of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
 // Serve answers commands until the peer leaves or hangs up, or ctx ends.

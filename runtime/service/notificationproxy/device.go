@@ -11,6 +11,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // insecurePrefix begins the names that the insecure variant knows: those that
@@ -23,6 +24,16 @@ type Device struct {
 	Phone    *phone.Phone
 	Insecure bool         // the variant for hosts that are not paired
 	Logger   *slog.Logger // nil = silent
+}
+
+// NewDevice returns the device side of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone, Logger: e.Logger}
+}
+
+// NewInsecureDevice returns the variant for hosts that are not paired.
+func NewInsecureDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone, Insecure: true, Logger: e.Logger}
 }
 
 // session is one connection.

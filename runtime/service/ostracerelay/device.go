@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 const (
@@ -36,6 +37,11 @@ type Device struct {
 	Logger *slog.Logger // nil = silent
 
 	dropped atomic.Uint64
+}
+
+// NewDevice returns the device side of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
 // Dropped counts the records that hosts missed because they read too slowly,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 const (
@@ -28,6 +29,11 @@ type Device struct {
 	Logger *slog.Logger // nil = silent
 
 	dropped atomic.Uint64
+}
+
+// NewDevice returns the device side of a phone.
+func NewDevice(e service.Env) service.Handler {
+	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
 // Dropped counts the entries that hosts missed because they read too slowly,
