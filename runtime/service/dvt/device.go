@@ -65,38 +65,16 @@ type session struct {
 	releases map[string]func() // what the end of the connection undoes
 }
 
-// channels is the channel table.
-var channels = map[string]func(*session, *dtx.Channel) dtx.Handler{
-	ChannelDeviceInfo:     deviceInfo,
-	ChannelProcessControl: processControl,
-	ChannelApplications:   applications,
-	ChannelSysmon:         sysmon,
-	ChannelScreenshot:     screenshot,
-	ChannelLocation:       location,
-	ChannelConditions:     conditions,
-	ChannelNotifications:  notifications,
-}
-
-// mute are channels that a device has and this one answers nothing on: every
-// selector is unknown there.
-var mute = []string{"activitytracetap", "assets", "coreprofilesessiontap", "coresampling",
-	"device.xpccontrol", "filetransfer",
-	"fsusage", "gpu", "graphics.coreanimation", "graphics.opengl", "networking", "objectalloc",
-	"power",
-	"processcontrol.posixspawn", "remoteleaks", "sampling", "vmtracking", "wireless"}
-
 // Serve serves one host until it leaves, which is no error, or ctx ends. What
 // the host simulated ends with the connection.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	s := &session{phone: d.Phone, releases: map[string]func(){}}
 	defer s.release()
-	table := make(map[string]func(*dtx.Channel) dtx.Handler, len(channels)+len(mute))
-	for _, name := range mute {
-		table[services+name] = func(*dtx.Channel) dtx.Handler { return dtx.Methods{} }
-	}
-	table["com.apple.dt.Xcode.WatchProcessControl"] = table[services+mute[0]]
-	for identifier, maker := range channels {
-		table[identifier] = func(ch *dtx.Channel) dtx.Handler { return d.faulty(ch, maker(s, ch)) }
+	table := map[string]func(*dtx.Channel) dtx.Handler{}
+	for _, row := range channels() {
+		table[row.identifier] = func(ch *dtx.Channel) dtx.Handler {
+			return d.faulty(ch, row.serve(s, ch))
+		}
 	}
 	server := dtx.Server{
 		Capabilities: capabilities(d.Phone), Channels: table, Hold: d.Hold, Classes: classes(),
@@ -136,18 +114,11 @@ func capabilities(p *phone.Phone) nskeyed.Dict {
 		{Key: "com.apple.instruments.target.physical-cpus", Value: int64(hw.PhysicalCPUs)},
 		{Key: "com.apple.instruments.target.user-page-size", Value: int64(phone.PageSize)},
 	}
-	for _, name := range strings.Fields(serviceNames) {
-		d = append(d, nskeyed.Pair{Key: services + name, Value: int64(1)})
+	for _, name := range published() {
+		d = append(d, nskeyed.Pair{Key: name, Value: int64(1)})
 	}
 	return d
 }
-
-const serviceNames = `ConditionInducer LocationSimulation device.applictionListing deviceinfo
-	deviceinfo.app-life-cycle deviceinfo.dyld-tracing deviceinfo.energytracing.location deviceinfo.gcd-perf
-	deviceinfo.metal deviceinfo.recordOptions deviceinfo.scenekit-tracing deviceinfo.systemversion
-	mobilenotifications processcontrol processcontrol.capability.signal processcontrol.feature.deviceio
-	processcontrolbydictionary screenshot sysmontap sysmontap.deferred sysmontap.immediate
-	sysmontap.processes sysmontap.system sysmontap.windowed`
 
 // badArguments refuses a call that lacks arguments or has others.
 func badArguments(selector string) error {

@@ -164,8 +164,9 @@ func TestRefusals(t *testing.T) {
 			},
 			{
 				services + "networking", "startMonitoring", nil,
-				`dvt: call "startMonitoring": call startMonitoring: Unable to invoke 'startMonitoring'` +
-					unknown,
+				`dvt: call "startMonitoring": open channel ` + services + `networking: ` +
+					`Unable to find a service for channel '` + services + `networking' ` +
+					`(DTXMessage 1)`,
 				errors.ErrUnsupported,
 			},
 			{ChannelProcessControl, selLaunch, []any{"", "x"}, `dvt: call "` + selLaunch +

@@ -1,0 +1,33 @@
+package dvt
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/phone"
+)
+
+// TestChannels holds the table to what the virtual device answers.
+func TestChannels(t *testing.T) {
+	t.Parallel()
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range channels() {
+		methods := c.serve(&session{phone: p}, nil).(dtx.Methods)
+		got, want := Selectors(c.identifier), slices.Sorted(maps.Keys(methods))
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: channels.go has %q, the device side %q", c.identifier, got, want)
+		}
+		if !slices.Contains(published(), services+strings.Fields(c.capabilities)[0]) {
+			t.Errorf("%s publishes nothing", c.identifier)
+		}
+	}
+	if Selectors("com.example.none") != nil {
+		t.Error("an unknown channel has selectors")
+	}
+}
