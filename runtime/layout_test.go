@@ -84,7 +84,7 @@ var rules = []rule{
 	{"runtime/virtual", append([]string{"runtime/phone"}, protocols...)},
 	{
 		"runtime/virtual/virtualtest",
-		append([]string{"runtime/virtual", "runtime/phone"}, protocols...),
+		append([]string{"runtime/virtual", "runtime/phone", "runtime/link/linktest"}, protocols...),
 	},
 	{"runtime/device", []string{
 		"runtime/device/route", "runtime/service", "runtime/service/heartbeat", "runtime/rsd",
@@ -112,6 +112,7 @@ var rules = []rule{
 		[]string{"runtime/remotexpc", "runtime/service", "runtime/link", "runtime/codec/..."},
 	},
 	{"runtime/link", []string{"runtime/codec/plist"}},
+	{"runtime/link/linktest", []string{"runtime/link"}},
 	{"runtime/phone", []string{"runtime/codec/plist"}},
 	{"runtime/fuzztest", nil},
 	{"runtime/codec", []string{"runtime/codec/..."}},

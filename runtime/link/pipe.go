@@ -17,8 +17,12 @@ const pipeBuffer = 256 << 10
 // Pipe returns the two ends of a connection in memory. Unlike net.Pipe it
 // buffers, and like TCP it can be closed in one direction: bytes written before
 // a close are still read at the other end.
-func Pipe() (net.Conn, net.Conn) {
-	ab, ba := newHalf(), newHalf()
+func Pipe() (net.Conn, net.Conn) { return Conditions{}.Pipe() }
+
+// Pipe returns the two ends of a connection in memory that has these conditions in
+// both directions.
+func (c Conditions) Pipe() (net.Conn, net.Conn) {
+	ab, ba := newHalf(c), newHalf(c)
 	return &pipeEnd{in: ba, out: ab}, &pipeEnd{in: ab, out: ba}
 }
 
@@ -31,6 +35,7 @@ type half struct {
 	wclosed    bool // no more writes
 	rclosed    bool // nobody reads any more
 	rdl, wdl   deadline
+	transit    *transit // nil when bytes arrive at once and together
 }
 
 // deadline remembers that its timer fired instead of comparing clocks: after a
@@ -41,8 +46,8 @@ type deadline struct {
 	past  bool
 }
 
-func newHalf() *half {
-	h := &half{}
+func newHalf(c Conditions) *half {
+	h := &half{transit: newTransit(c)}
 	h.cond.L = &h.mu
 	return h
 }
@@ -86,6 +91,13 @@ func (h *half) read(p []byte) (int, error) {
 		case len(p) == 0:
 			return 0, nil
 		case h.size > 0:
+			if h.transit != nil {
+				ready := h.transit.ready(h, len(p))
+				if ready == 0 {
+					break // waits for what is on its way
+				}
+				p = p[:ready]
+			}
 			n := copy(p, h.ring[h.head:min(h.head+h.size, len(h.ring))])
 			if n < h.size && n < len(p) {
 				n += copy(p[n:], h.ring[:h.size-n])
@@ -130,6 +142,9 @@ func (h *half) write(p []byte) (int, error) {
 			end = h.head
 		}
 		n := copy(h.ring[tail:end], p[done:])
+		if h.transit != nil {
+			h.transit.sent(n)
+		}
 		h.size += n
 		done += n
 		h.cond.Broadcast()

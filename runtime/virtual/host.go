@@ -17,13 +17,15 @@ type HostOptions struct {
 	Count  int     // how many devices
 	Device Options // each of them; Phone.Serial counts up from the one given
 	Muxer  usbmux.MuxerOptions
-	Logger *slog.Logger // nil = silent
+	Cable  link.Conditions // of connections that Dial makes
+	Logger *slog.Logger    // nil = silent
 }
 
 // Host is a muxer with virtual devices plugged in. It is safe for concurrent
 // use.
 type Host struct {
-	Mux *usbmux.Muxer
+	Mux   *usbmux.Muxer
+	cable link.Conditions
 
 	mu      sync.Mutex
 	devices []*Machine
@@ -41,7 +43,7 @@ func NewHost(o HostOptions) (*Host, error) {
 	if o.Logger != nil {
 		o.Muxer.Logger, o.Device.Logger = o.Logger, o.Logger
 	}
-	h := &Host{Mux: usbmux.NewMuxer(o.Muxer)}
+	h := &Host{Mux: usbmux.NewMuxer(o.Muxer), cable: o.Cable}
 	h.life, h.end = context.WithCancel(context.Background())
 	h.serial = o.Device.Phone.Serial
 	for i := range o.Count {
@@ -107,7 +109,7 @@ func (h *Host) Dial(ctx context.Context) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	client, server := link.Pipe()
+	client, server := h.cable.Pipe()
 	h.work.Add(1)
 	go func() {
 		defer h.work.Done()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
@@ -22,6 +23,9 @@ const Deadline = 60 * time.Second
 func Host(t testing.TB, o virtual.HostOptions) *virtual.Host {
 	t.Helper()
 	o.Count = max(o.Count, 1)
+	if _, speed := t.(*testing.B); !speed {
+		o.Cable = linktest.Conditions()
+	}
 	h, err := virtual.NewHost(o)
 	if err != nil {
 		t.Fatal(err)
