@@ -27,10 +27,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotepair"
-	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
@@ -42,8 +42,8 @@ const (
 	portLife = 60 * time.Second
 	// bootTime is how long a restarting device stays away from the bus.
 	bootTime = 500 * time.Millisecond
-	// receiveBudget bounds what hosts send on all RemoteXPC connections to a device,
-	// which anybody who reaches it can make.
+	// receiveBudget bounds what hosts send on all RemoteXPC and DTX connections to a
+	// device, which anybody who reaches it can make.
 	receiveBudget = 128 << 20
 )
 
@@ -78,7 +78,7 @@ type Machine struct {
 	own      []entry           // the services that need more than the phone
 	peers    *remotepair.Peers // hosts that are trusted for tunnels
 	shown    []*Presence       // on networks
-	budget   *remotexpc.Budget // of what hosts send on RemoteXPC connections
+	budget   *link.Budget      // of what hosts send on RemoteXPC and DTX connections
 
 	tunnels      map[int]context.CancelCauseFunc // cut a tunnel
 	lastTunnel   int
@@ -115,7 +115,7 @@ func New(o Options) (*Machine, error) {
 		next:   firstPort,
 		faults: map[string]Fault{},
 
-		budget:   remotexpc.NewBudget(receiveBudget),
+		budget:   link.NewBudget(receiveBudget),
 		handlers: map[*entry]service.Handler{},
 		tunnels:  map[int]context.CancelCauseFunc{},
 	}

@@ -41,7 +41,9 @@ func (h handler) Serve(ctx context.Context, c net.Conn) error { return h(ctx, c)
 // know of each other's connections.
 func (m *Machine) ownEntries() []entry {
 	core := &coredevice.Device{Phone: m.phone, Budget: m.budget, Logger: m.opts.Logger}
-	instruments := &dvt.Device{Phone: m.phone, Fault: m.channelFault, Logger: m.opts.Logger}
+	instruments := &dvt.Device{
+		Phone: m.phone, Fault: m.channelFault, Budget: m.budget, Logger: m.opts.Logger,
+	}
 	entries := append(m.tunnelEntries(), entry{
 		name: dvt.Service, handler: func(*phone.Phone) service.Handler { return instruments },
 		offered: oldDeveloper,
