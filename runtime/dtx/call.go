@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // ErrLater is what a Handler returns that answers with Incoming.Reply itself,
@@ -21,6 +22,7 @@ type Incoming struct {
 
 	conn    *Conn
 	code    int32
+	taken   int // bytes that it has of the connection's account
 	replied atomic.Bool
 }
 
@@ -159,7 +161,7 @@ func (ch *Channel) call(ctx context.Context, selector string, args []any) (*Mess
 	// A reply that is there counts even if something else ends now.
 	select {
 	case r := <-reply:
-		return r, nil
+		return answer(r)
 	case <-ctx.Done():
 		err = &waitError{ch.code, m.ID, ctx.Err()}
 	case <-ch.over():
@@ -168,10 +170,18 @@ func (ch *Channel) call(ctx context.Context, selector string, args []any) (*Mess
 	c.forget(callKey{ch.code, m.ID})
 	select {
 	case r := <-reply:
-		return r, nil
+		return answer(r)
 	default:
 		return nil, err
 	}
+}
+
+// answer refuses a reply of a type that answers nothing.
+func answer(m *Message) (*Message, error) {
+	if m.Type == Dispatch || m.Type == Barrier || m.Type > Proxied {
+		return nil, link.Malformed("reply of type " + m.Type.String())
+	}
+	return m, nil
 }
 
 // failure decodes an error reply.

@@ -91,19 +91,29 @@ func (ch *Channel) take(o ChannelOptions) {
 	ch.opts = o
 	ch.mu.Unlock()
 	if o.Handler != nil {
-		ch.conn.goWhileOpen(ch.serve)
+		ch.conn.goWhileOpen(ch.serve, &ch.conn.serving)
 	}
 }
 
 // goWhileOpen starts a goroutine that Close waits for, unless the connection is
-// over.
-func (c *Conn) goWhileOpen(f func()) bool {
+// over. While it runs it counts in count, if that is not nil.
+func (c *Conn) goWhileOpen(f func(), count *int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil {
+	switch {
+	case c.err != nil:
 		return false
+	case count == nil:
+		c.wg.Go(f)
+		return true
 	}
-	c.wg.Go(f)
+	*count++
+	c.wg.Go(func() {
+		f()
+		c.mu.Lock()
+		*count--
+		c.mu.Unlock()
+	})
 	return true
 }
 
@@ -162,7 +172,7 @@ func (ch *Channel) Err() error {
 // Go runs f, which sends events as a rule, until the channel is closed. It
 // reports whether it still could. Close of the connection waits for f.
 func (ch *Channel) Go(f func(ctx context.Context)) bool {
-	return ch.ctx.Err() == nil && ch.conn.goWhileOpen(func() { f(ch.ctx) })
+	return ch.ctx.Err() == nil && ch.conn.goWhileOpen(func() { f(ch.ctx) }, nil)
 }
 
 // Close closes the channel and tells the peer, which then stops sending.
@@ -190,38 +200,44 @@ func (ch *Channel) end(err error) {
 // discard drops what is queued.
 func (ch *Channel) discard() {
 	ch.mu.Lock()
+	dropped := ch.queue
 	ch.queue, ch.bytes = nil, 0
 	ch.mu.Unlock()
+	for _, in := range dropped {
+		ch.conn.memory.unpark(in.taken)
+	}
 }
 
-// push queues a message. It is the reader's, and never waits: a channel that
-// nobody empties is closed, the others go on.
-func (ch *Channel) push(in *Incoming) {
+// push queues a message and reports whether it did. It is the reader's, and never
+// waits: a channel that nobody empties is closed, the others go on.
+func (ch *Channel) push(in *Incoming) bool {
 	switch {
 	case ch.deaf && in.Type == Barrier:
 		in.ack()
-		return
+		return false
 	case ch.deaf:
 		in.refuse(UnknownSelector(in.Selector))
-		return
+		return false
 	}
 	size := len(in.Aux) + len(in.Payload)
 	ch.mu.Lock()
 	if ch.err != nil {
 		ch.mu.Unlock()
 		in.refuse(Refuse(Domain, 1, "the channel is closed"))
-		return
+		return false
 	}
-	if len(ch.queue) < ch.opts.Queue &&
-		(ch.bytes+size <= ch.opts.QueueBytes || len(ch.queue) == 0) {
+	alone := len(ch.queue) == 0
+	fits := len(ch.queue) < ch.opts.Queue && (alone || ch.bytes+size <= ch.opts.QueueBytes)
+	if fits && ch.conn.memory.park(in.taken) {
 		ch.queue = append(ch.queue, in)
 		ch.bytes += size
 		ch.mu.Unlock()
 		ch.signal()
-		return
+		return true
 	}
 	ch.mu.Unlock()
 	ch.overflow(in)
+	return false
 }
 
 func (ch *Channel) overflow(in *Incoming) {
@@ -277,7 +293,9 @@ func (ch *Channel) next(ctx context.Context) (*Incoming, error) {
 		in, err := ch.pop()
 		switch {
 		case in != nil && in.Type == Barrier:
-			if err := in.Reply(ctx, nil); err != nil {
+			err := in.Reply(ctx, nil)
+			ch.conn.memory.unpark(in.taken)
+			if err != nil {
 				return nil, err
 			}
 			continue
@@ -301,6 +319,7 @@ func (ch *Channel) Next(ctx context.Context) (*Incoming, error) {
 	if err != nil {
 		return nil, &Error{Op: "receive", Subject: ch.identifier, Err: err}
 	}
+	ch.conn.memory.unpark(in.taken) // the caller's from now on
 	return in, nil
 }
 
@@ -313,18 +332,28 @@ func (ch *Channel) serve() {
 		if err != nil || c.dropping() {
 			return
 		}
-		v, err := ch.opts.Handler.Handle(c.ctx, in)
-		if errors.Is(err, ErrLater) {
-			continue
-		}
-		if err != nil {
-			c.log.Debug("call failed", "identifier", ch.identifier, "selector", in.Selector, "err",
-				err)
-			v = nsError(err)
-		}
-		if err := in.Reply(c.ctx, v); err != nil && c.Err() == nil {
-			c.log.Warn("reply", "identifier", ch.identifier, "selector", in.Selector, "err", err)
-		}
+		ch.handle(in)
+		c.memory.unpark(in.taken)
+	}
+}
+
+// handle runs the handler for one message. A call is not begun while the peer does not
+// read: its result would have to wait.
+func (ch *Channel) handle(in *Incoming) {
+	c := ch.conn
+	if in.ExpectsReply {
+		_ = c.out.room(c.ctx, c.done) // after the end, what was asked for is still done
+	}
+	v, err := ch.opts.Handler.Handle(c.ctx, in)
+	if errors.Is(err, ErrLater) {
+		return
+	}
+	if err != nil {
+		c.log.Debug("call failed", "identifier", ch.identifier, "selector", in.Selector, "err", err)
+		v = nsError(err)
+	}
+	if err := in.Reply(c.ctx, v); err != nil && c.Err() == nil {
+		c.log.Warn("reply", "identifier", ch.identifier, "selector", in.Selector, "err", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -20,6 +21,12 @@ const (
 	readBuffer     = 64 << 10
 	maxSelectors   = 512  // how many selectors a connection remembers
 	maxSelectorKey = 1024 // longest archive of a selector that is remembered
+
+	maxSelector   = 64 << 10 // longest archive of a selector
+	maxIdentifier = 4 << 10  // longest identifier of a channel that the peer opens
+	// maxControl bounds the arguments of a message of DTX itself, and those of all
+	// notifications of capabilities together.
+	maxControl = 1 << 20
 )
 
 // Selectors of channel 0.
@@ -61,6 +68,14 @@ type Options struct {
 	// with its messages, or the error to refuse with. It must not wait, and may
 	// send on the channel only later. With nil, all are refused.
 	Accept func(ch *Channel) (ChannelOptions, error)
+	// Buffer bounds the bytes that the connection keeps of what the peer sent: messages
+	// that have not come in full, those that wait on channels or are being handled, and
+	// answers for which there is no room because it does not read. Half of it is for
+	// messages that wait; a channel whose message finds no room there overflows. 0 is
+	// DefaultBuffer.
+	Buffer int
+	// Budget bounds the same bytes for several connections together; nil is no bound.
+	Budget *link.Budget
 	// Logger is silent if nil.
 	Logger *slog.Logger
 }
@@ -79,13 +94,17 @@ type Conn struct {
 	cancel  context.CancelFunc
 	buffers sync.Pool // of *[]byte, for messages being encoded
 
+	memory *account
+
 	selectors map[string]string // archive to selector; the reader's
+	capsSize  int               // arguments of the capabilities that were learnt; the reader's
 
 	mu       sync.Mutex
 	channels map[int32]*Channel
 	calls    map[callKey]chan *Message
 	archives map[string][]byte // selector to archive
 	opened   int32             // codes given out
+	serving  int               // handlers that run, also those of channels that are cancelled
 	err      error             // why the connection is over
 	drop     bool              // Close came first: what is queued is not handled
 	caps     nskeyed.Dict
@@ -111,6 +130,7 @@ func New(nc net.Conn, o Options) *Conn {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.log = c.log.With("layer", "dtx")
+	c.memory = newAccount(o.Buffer, o.Budget)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.buffers.New = func() any { return new([]byte) }
 	c.out.init()
@@ -182,6 +202,7 @@ func (c *Conn) Err() error {
 func (c *Conn) Close() error {
 	c.fail(net.ErrClosed, true)
 	c.wg.Wait()
+	c.memory.close()
 	return nil
 }
 
@@ -216,13 +237,16 @@ func (c *Conn) fail(err error, byClose bool) {
 func (c *Conn) read() {
 	defer c.wg.Done()
 	r := NewReader(bufio.NewReaderSize(c.nc, readBuffer))
+	r.account = c.memory
 	for {
 		m, err := r.Read()
 		if err != nil {
 			c.fail(readError(err), false)
 			return
 		}
-		c.dispatch(m)
+		if !c.dispatch(m, r.taken) {
+			c.memory.give(r.taken)
+		}
 	}
 }
 
@@ -237,13 +261,14 @@ func readError(err error) error {
 	return err
 }
 
-// dispatch hands a message to the call or channel that it is for.
-func (c *Conn) dispatch(m *Message) {
+// dispatch hands a message to the call or channel that it is for. It reports whether the
+// message waits there, so that the bytes taken for it stay counted.
+func (c *Conn) dispatch(m *Message, taken int) (kept bool) {
 	code := m.Channel
 	if m.Conversation%2 == 0 {
 		code = -code // positive on the wire: the sender opened it
 	}
-	in := &Incoming{Message: m, conn: c, code: code}
+	in := &Incoming{Message: m, conn: c, code: code, taken: taken}
 	var bad error
 	if m.Type == Dispatch && m.Conversation%2 == 0 {
 		in.Selector, bad = c.selector(m.Payload)
@@ -266,15 +291,20 @@ func (c *Conn) dispatch(m *Message) {
 		if ch == nil {
 			c.log.Debug("message for no channel", "channel", code)
 			in.refuse(Refuse(Domain, 1, "there is no such channel"))
-			return
+			return false
 		}
-		ch.push(in)
+		return ch.push(in)
 	}
+	return false
 }
 
 // reply hands a reply to its call. Nobody waits for late ones and second ones,
-// which some peers send.
+// which some peers send, and those that do not follow on a call.
 func (c *Conn) reply(code int32, m *Message) {
+	if m.Conversation != 1 {
+		c.log.Debug("reply in no conversation", "id", m.ID, "conversation", m.Conversation)
+		return
+	}
 	key := callKey{code, m.ID}
 	c.mu.Lock()
 	ch := c.calls[key]
@@ -292,6 +322,9 @@ func (c *Conn) reply(code int32, m *Message) {
 func (c *Conn) selector(b []byte) (string, error) {
 	if s, ok := c.selectors[string(b)]; ok {
 		return s, nil
+	}
+	if len(b) > maxSelector {
+		return "", fmt.Errorf("%w: selector of %d bytes", ErrTooLarge, len(b))
 	}
 	v, err := nskeyed.Decode(b)
 	if err != nil {
@@ -313,7 +346,7 @@ func (c *Conn) controlMessage(in *Incoming) bool {
 	var serve func(Args) error
 	switch in.Selector {
 	case selCapabilities:
-		serve = c.learn
+		serve = func(args Args) error { return c.learn(args, len(in.Aux)) }
 	case selRequestChannel:
 		serve = c.accept
 	case selCancelChannel:
@@ -321,10 +354,7 @@ func (c *Conn) controlMessage(in *Incoming) bool {
 	default:
 		return false
 	}
-	args, err := in.Args()
-	if err == nil {
-		err = serve(args)
-	}
+	err := c.serveControl(in, serve)
 	if err != nil {
 		c.log.Warn("control message refused", "selector", in.Selector, "err", err)
 		in.refuse(nsError(err))
@@ -334,10 +364,26 @@ func (c *Conn) controlMessage(in *Incoming) bool {
 	return true
 }
 
-func (c *Conn) learn(args Args) error {
+func (c *Conn) serveControl(in *Incoming, serve func(Args) error) error {
+	if len(in.Aux) > maxControl {
+		return fmt.Errorf("%w: arguments of %d bytes", ErrTooLarge, len(in.Aux))
+	}
+	args, err := in.Args()
+	if err != nil {
+		return err
+	}
+	return serve(args)
+}
+
+// learn adds to the peer's capabilities, which came in arguments of size bytes.
+func (c *Conn) learn(args Args, size int) error {
 	caps, ok := args.Dict(0)
 	if !ok {
 		return link.Malformed("capabilities are no dictionary")
+	}
+	if c.capsSize += size; c.capsSize > maxControl {
+		c.capsSize -= size
+		return fmt.Errorf("%w: capabilities", ErrTooLarge)
 	}
 	c.mu.Lock()
 	for _, p := range caps {
@@ -379,8 +425,11 @@ func (c *Conn) accept(args Args) error {
 	if !ok {
 		return link.Malformed("channel identifier is no string")
 	}
+	if len(identifier) > maxIdentifier {
+		return link.Malformed("channel identifier is too long")
+	}
 	c.mu.Lock()
-	taken, count := c.channels[-int32(code)] != nil, len(c.channels)
+	taken, count := c.channels[-int32(code)] != nil, max(len(c.channels), c.serving)
 	c.mu.Unlock()
 	switch {
 	case taken:
@@ -401,7 +450,8 @@ func (c *Conn) accept(args Args) error {
 
 // UnknownChannel is the answer to a channel request that nobody serves.
 func UnknownChannel(identifier string) *nskeyed.NSError {
-	return Refuse(Domain, 1, "Unable to find a service for channel '"+identifier+"'")
+	text := "Unable to find a service for channel '" + link.Clip(identifier) + "'"
+	return Refuse(Domain, 1, text)
 }
 
 // register makes a channel reachable, unless the connection is over.

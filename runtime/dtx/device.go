@@ -37,6 +37,10 @@ type Server struct {
 	Hold time.Duration
 	// Classes decode objects beside those of Foundation.
 	Classes *nskeyed.Classes
+	// Buffer is Options.Buffer for each connection; 0 is DefaultServerBuffer.
+	Buffer int
+	// Budget bounds what all hosts together send that is kept; nil is no bound.
+	Budget *link.Budget
 	// Logger is silent if nil.
 	Logger *slog.Logger
 }
@@ -52,7 +56,11 @@ func (s *Server) Serve(ctx context.Context, nc net.Conn) error {
 		nc = held
 	}
 	o := Options{
-		Capabilities: s.Capabilities, Classes: s.Classes, Accept: s.accept, Logger: s.Logger,
+		Capabilities: s.Capabilities, Classes: s.Classes, Accept: s.accept,
+		Buffer: s.Buffer, Budget: s.Budget, Logger: s.Logger,
+	}
+	if o.Buffer <= 0 {
+		o.Buffer = DefaultServerBuffer
 	}
 	if s.Control != nil {
 		o.Control = func(ch *Channel) ChannelOptions {

@@ -20,8 +20,9 @@ import (
 // while it is open.
 func service(ch *Channel) Handler {
 	return Methods{
-		"echo:": func(_ context.Context, a Args) (any, error) { return a.At(0), nil },
-		"void":  func(context.Context, Args) (any, error) { return nil, nil },
+		"echo:":   func(_ context.Context, a Args) (any, error) { return a.At(0), nil },
+		"void":    func(context.Context, Args) (any, error) { return nil, nil },
+		"picture": func(context.Context, Args) (any, error) { return make([]byte, 1<<20), nil },
 		"refuse": func(context.Context, Args) (any, error) {
 			return nil, Refuse("com.apple.some",
 				9, "not now")

@@ -133,7 +133,7 @@ func Refuse(domain string, code int64, text string) *nskeyed.NSError {
 
 // UnknownSelector is the answer to a method that does not exist.
 func UnknownSelector(selector string) *nskeyed.NSError {
-	return Refuse(Domain, 1, "Unable to invoke '"+selector+"'"+unknownSelector)
+	return Refuse(Domain, 1, "Unable to invoke '"+link.Clip(selector)+"'"+unknownSelector)
 }
 
 // nsError makes the answer to a call of an error.

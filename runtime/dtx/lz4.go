@@ -79,7 +79,8 @@ func appendBlock(out, b []byte, kind uint32, total int) (grown, rest []byte, err
 		return nil, nil, compressedError("block of %d bytes in %d", size, packed)
 	}
 	end := len(out) + int(size)
-	out = slices.Grow(out, int(size))
+	// The rest of what the block declares is taken when the block makes it.
+	out = slices.Grow(out, min(int(size), 4*int(packed)))
 	if kind == blockStored {
 		out = append(out, b[:packed]...)
 	} else if out, err = appendLZ4(out, b[:packed], end); err != nil {

@@ -26,6 +26,7 @@ const (
 type outbox struct {
 	mu      sync.Mutex
 	pending []byte
+	counted int // bytes of pending that the account has
 	lastID  uint32
 	closed  bool
 	space   chan struct{} // closed when pending was taken; nil if nobody waits
@@ -63,25 +64,17 @@ func (c *Conn) enqueue(ctx context.Context, m *Message, reply chan *Message, for
 	}
 	o := &c.out
 	o.mu.Lock()
-	for !o.closed && !force {
-		space := o.full()
-		if space == nil {
-			break
+	if !force {
+		if err := c.waitForRoom(ctx, m, size); err != nil {
+			o.mu.Unlock()
+			return err
 		}
-		o.mu.Unlock()
-		select {
-		case <-space:
-		case <-c.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		o.mu.Lock()
 	}
 	if o.closed {
 		o.mu.Unlock()
 		return c.Err()
 	}
-	if len(o.pending) > maxStalled && force {
+	if force && !o.count(c.memory, size) {
 		o.mu.Unlock()
 		c.fail(&Error{Op: "reply", Err: ErrStalled}, false)
 		return ErrStalled
@@ -100,6 +93,68 @@ func (c *Conn) enqueue(ctx context.Context, m *Message, reply chan *Message, for
 	o.mu.Unlock()
 	o.poke()
 	return nil
+}
+
+// room waits until there is room to send, the outbox is closed, or ctx or done ends.
+func (o *outbox) room(ctx context.Context, done <-chan struct{}) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.roomLocked(ctx, done)
+}
+
+// roomLocked is room for a caller that holds the lock. It holds it again afterwards.
+func (o *outbox) roomLocked(ctx context.Context, done <-chan struct{}) error {
+	for !o.closed {
+		space := o.full()
+		if space == nil {
+			return nil
+		}
+		o.mu.Unlock()
+		var err error
+		select {
+		case <-space:
+		case <-done:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		o.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitForRoom waits until m may go out; the outbox is locked. Replies that wait are
+// counted: a peer can ask for many on many channels and read none.
+func (c *Conn) waitForRoom(ctx context.Context, m *Message, size int) error {
+	o := &c.out
+	if o.closed || o.full() == nil {
+		return nil
+	}
+	if m.Conversation%2 == 1 {
+		if c.memory.take(size) != nil {
+			o.mu.Unlock()
+			c.fail(&Error{Op: "reply", Err: ErrStalled}, false)
+			o.mu.Lock()
+			return ErrStalled
+		}
+		defer c.memory.give(size)
+	}
+	return o.roomLocked(ctx, c.done)
+}
+
+// count takes size bytes for an answer of the reader, once the peer is behind with
+// reading. It reports false if the peer is too far behind.
+func (o *outbox) count(memory *account, size int) bool {
+	switch {
+	case len(o.pending) < maxPending:
+		return true
+	case len(o.pending) > maxStalled, memory.take(size) != nil:
+		return false
+	}
+	o.counted += size
+	return true
 }
 
 // code is the channel of a message that this side sends.
@@ -127,16 +182,18 @@ func (c *Conn) forget(key callKey) {
 	c.mu.Unlock()
 }
 
-// take gives the writer what is waiting and puts spare in its place.
-func (o *outbox) take(spare []byte) (b []byte, closed bool) {
+// take gives the writer what is waiting, with how many bytes of it are counted, and puts
+// spare in its place.
+func (o *outbox) take(spare []byte) (b []byte, counted int, closed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	b, o.pending = o.pending, spare[:0]
+	counted, o.counted = o.counted, 0
 	if o.space != nil {
 		close(o.space)
 		o.space = nil
 	}
-	return b, o.closed
+	return b, counted, o.closed
 }
 
 // close ends the outbox: with flush, the writer sends what is there first.
@@ -162,12 +219,13 @@ func (c *Conn) write() {
 	defer c.nc.Close()
 	var spare []byte
 	for range c.out.wake {
-		b, closed := c.out.take(spare)
+		b, counted, closed := c.out.take(spare)
 		if len(b) > 0 {
 			if _, err := c.nc.Write(b); err != nil {
 				c.fail(&Error{Op: "write", Err: &peerClosed{err}}, false)
 				return
 			}
+			c.memory.give(counted)
 		}
 		if closed {
 			return

@@ -17,6 +17,9 @@ type Reader struct {
 	head  [HeaderSize]byte
 	parts map[partKey]*part // incomplete messages
 	held  int               // how many bytes they hold
+
+	account *account // nil counts nothing
+	taken   int      // bytes that the message just read has of the account
 }
 
 // partKey tells incomplete messages apart. An id alone is not enough: some
@@ -50,6 +53,9 @@ func (r *Reader) Read() (*Message, error) {
 		if err != nil {
 			return nil, err
 		}
+		if int(h.length) > r.account.largest() {
+			return nil, tooLong(h)
+		}
 		if surplus > 0 {
 			if _, err := io.CopyN(io.Discard, r.src, int64(surplus)); err != nil {
 				return nil, incomplete(err)
@@ -60,6 +66,7 @@ func (r *Reader) Read() (*Message, error) {
 			return nil, err
 		}
 		if body != nil {
+			r.taken = messageOverhead + cap(body)
 			return parseBody(h, body)
 		}
 	}
@@ -126,13 +133,21 @@ func (r *Reader) begin(key partKey, p *part, h header) error {
 }
 
 // more appends n bytes of the stream to body, which grows as they arrive and
-// never beyond total.
+// never beyond total. What it grows by counts on the account.
 func (r *Reader) more(body []byte, n, total int) ([]byte, error) {
 	end := len(body) + n
 	for len(body) < end {
 		step := min(end-len(body), max(growStep, len(body)))
 		if cap(body)-len(body) < step {
-			grown := make([]byte, len(body), min(total, len(body)+max(step, len(body))))
+			size := min(total, len(body)+max(step, len(body)))
+			take := size - cap(body)
+			if body == nil {
+				take += messageOverhead
+			}
+			if err := r.account.take(take); err != nil {
+				return nil, &Error{Err: err}
+			}
+			grown := make([]byte, len(body), size)
 			copy(grown, body)
 			body = grown
 		}

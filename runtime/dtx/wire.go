@@ -61,7 +61,8 @@ const (
 
 const (
 	// MaxMessage is the longest message that is read or written, and how much
-	// memory all messages that are still incomplete may take together.
+	// memory all messages that are still incomplete may take together. Of a
+	// connection, Options.Buffer bounds both further.
 	MaxMessage = 128 << 20
 	// MaxAssemblies is how many messages may be incomplete at the same time.
 	// Known writers send the fragments of a message back to back.
@@ -217,11 +218,15 @@ func parseHeader(b []byte) (h header, surplus int, err error) {
 	case h.count == 0 || h.index >= h.count:
 		return header{}, 0, &Error{Err: fmt.Errorf("%w: %d of %d", ErrFragment, h.index, h.count)}
 	case h.length > MaxMessage:
-		return header{}, 0, &Error{Err: fmt.Errorf("%w: %d bytes", ErrTooLarge, h.length)}
+		return header{}, 0, tooLong(h)
 	case h.index == 0 && h.length < payloadHeaderSize:
 		return header{}, 0, &Error{Err: fmt.Errorf("%w: body of %d bytes", ErrSizes, h.length)}
 	}
 	return h, int(size - HeaderSize), nil
+}
+
+func tooLong(h header) error {
+	return &Error{Err: fmt.Errorf("%w: %d bytes", ErrTooLarge, h.length)}
 }
 
 // parseBody splits an assembled body. The message keeps b.

@@ -66,14 +66,24 @@ func handshake(ctx context.Context, t *TLSConn) (*TLSConn, error) {
 // they come behind the handshake and would be taken for plain text.
 func (t *TLSConn) Raw() net.Conn { t.raw.plain(); return t.raw }
 
+// maxTail is how much HandBack reads in front of the peer's close_notify.
+const maxTail = 1 << 20
+
+// errNoEnd is what HandBack returns when the peer goes on talking.
+var errNoEnd = Malformed("peer does not end tls")
+
 // HandBack ends TLS in both directions with close_notify and returns the
 // connection below it for plain text. On error the connection is closed.
 func (t *TLSConn) HandBack(ctx context.Context) (net.Conn, error) {
 	release := Guard(ctx, t.raw)
 	err := t.CloseWrite()
-	var b [1]byte
-	for err == nil {
-		_, err = t.Read(b[:]) // until the peer's close_notify
+	var b [512]byte
+	for n, tail := 0, 0; err == nil; { // until the peer's close_notify
+		if n, err = t.Read(b[:]); err == nil {
+			if tail += n; tail > maxTail {
+				err = errNoEnd
+			}
+		}
 	}
 	if err = release(err); err != io.EOF || !t.raw.aligned() {
 		t.raw.Close()

@@ -228,7 +228,8 @@ func (c *Client) StartService(ctx context.Context, name string, escrow []byte) (
 	}
 	port, ok := d.Int("Port")
 	if !ok || port < 1 || port > 65535 {
-		return Endpoint{}, badReply(reqStartService, name, "Port is %v", d["Port"])
+		return Endpoint{}, badReply(reqStartService, name, "Port is %s",
+			link.Clip(fmt.Sprint(d["Port"])))
 	}
 	e := Endpoint{Service: name, Port: uint16(port)}
 	e.TLS, _ = d.Bool("EnableServiceSSL")
@@ -370,7 +371,7 @@ func (c *Client) exchange(ctx context.Context, op string, args plist.Dict) (plis
 		c.log.Debug("no answer", "request", op, "subject", subject, "err", err)
 		return nil, e
 	}
-	err := checkReply(op, subject, reply)
+	err := checkReply(op, subject, args, reply)
 	if e := (*Error)(nil); errors.As(err, &e) {
 		c.log.Debug("refused", "request", op, "subject", subject, "code", string(e.Code))
 		if e.Code == ErrInvalidResponse && e.Err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"reflect"
@@ -289,52 +288,6 @@ func TestSupervisedChallenge(t *testing.T) {
 		PairOptions{ChallengeResponse: []byte("signed")})
 	if err != nil || string(r.EscrowBag) != "bag" {
 		t.Errorf("second Pair = %+v, %v", r, err)
-	}
-}
-
-// What a broken or hostile device sends ends the call with a typed error, and
-// the calls after it with net.ErrClosed.
-func TestHostileDevice(t *testing.T) {
-	t.Parallel()
-	frame := func(s string) []byte { return link.AppendFrame(nil, []byte(s)) }
-	for _, x := range []struct {
-		name string
-		raw  []byte
-		is   error // nil = any
-	}{
-		{"closed", []byte{}, io.ErrUnexpectedEOF},
-		{"half a length", []byte{0, 0}, io.ErrUnexpectedEOF},
-		{"half a body", []byte("\x00\x00\x01\x00<?xml"), io.ErrUnexpectedEOF},
-		{"oversized", []byte("\xff\xff\xff\xff"), nil},
-		{"over the limit", []byte{1, 0, 0, 1}, nil},
-		{"empty frame", frame(""), plist.ErrFormat},
-		{"garbage", frame("GET / HTTP/1.1\r\n"), plist.ErrFormat},
-		{"broken XML", frame(`<?xml version="1.0"?><plist><dict><key>A`), nil},
-		{"broken binary", frame("bplist00" + strings.Repeat("\xff", 40)), nil},
-		{"array", frame(`<?xml version="1.0"?><plist version="1.0"><array/></plist>`), nil},
-		{
-			"deep",
-			frame(`<?xml version="1.0"?><plist version="1.0">` + strings.Repeat("<array>", 5000)),
-			plist.ErrLimit,
-		},
-	} {
-		cl, _ := scripted(t, x.raw)
-		_, err := cl.QueryType(t.Context())
-		var e *Error
-		if !errors.As(err, &e) || e.Op != "QueryType" || x.is != nil && !errors.Is(err, x.is) {
-			t.Errorf("%s: %v, want *Error with %v", x.name, err, x.is)
-		}
-		if _, err := cl.Get(t.Context(), "", "k"); !errors.Is(err, net.ErrClosed) ||
-			!errors.As(err, &e) || e.Op != "GetValue" {
-			t.Errorf("%s: next call = %v, want net.ErrClosed", x.name, err)
-		}
-	}
-	// Garbage where the handshake belongs.
-	cl, _ := scripted(t, append(frame(
-		`<?xml version="1.0"?><plist version="1.0"><dict><key>SessionID</key><string>x</string><key>EnableSessionSSL</key><true/></dict></plist>`,
-	), "not tls at all"...))
-	if err := cl.StartSession(t.Context(), Identity{HostID: hostID}); !errors.Is(err, ErrTLS) {
-		t.Errorf("StartSession with garbage for TLS = %v", err)
 	}
 }
 

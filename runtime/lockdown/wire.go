@@ -319,11 +319,15 @@ func valueName(domain, key string) string {
 
 // checkReply finds the device's refusal in an answer, or a mismatch with the
 // request. Unpair is not compared: some firmwares echo "ValidatePair" to it.
-func checkReply(op, subject string, d plist.Dict) error {
+func checkReply(op, subject string, args, d plist.Dict) error {
 	if echo, ok := d["Request"]; ok && op != reqUnpair && echo != op {
-		return &Error{
-			Op: op, Subject: subject, Code: ErrInvalidResponse,
-			Err: fmt.Errorf("answer is to %q", fmt.Sprint(echo)),
+		return otherAnswer(op, subject, echo)
+	}
+	for _, key := range []string{"Domain", "Key"} {
+		asked, ok := args.String(key)
+		echo, echoed := d.String(key)
+		if ok && echoed && echo != asked {
+			return otherAnswer(op, subject, echo)
 		}
 	}
 	code := replyCode(d)
@@ -336,6 +340,12 @@ func checkReply(op, subject string, d plist.Dict) error {
 		e.Challenge, _ = ext.Data("PairingChallenge")
 	}
 	return e
+}
+
+// otherAnswer is the error for an answer to a request that was not made now.
+func otherAnswer(op, subject string, echo any) error {
+	err := fmt.Errorf("answer is to %q", link.Clip(fmt.Sprint(echo)))
+	return &Error{Op: op, Subject: subject, Code: ErrInvalidResponse, Err: err}
 }
 
 // replyCode returns the refusal in an answer. Error is a string; a few daemons

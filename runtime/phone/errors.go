@@ -75,6 +75,8 @@ var (
 	ErrUserDenied = errors.New("user denied pairing")
 	// ErrPasswordProtected means that the phone is locked with a passcode.
 	ErrPasswordProtected = errors.New("device is locked with a passcode")
+	// ErrTooManyHosts means that the phone trusts as many hosts as it can.
+	ErrTooManyHosts = errors.New("too many trusted hosts")
 	// ErrInvalidPairRecord is a pair record whose identifiers or
 	// certificates are absent, unreadable or for another device.
 	ErrInvalidPairRecord = errors.New("invalid pair record")

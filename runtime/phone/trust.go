@@ -57,6 +57,14 @@ type PairRequest struct {
 // about remote pairing.
 type Dialog struct{ SystemBUID, Label, HostName string }
 
+// What anybody who can pair makes the phone keep.
+const (
+	maxHosts       = 256      // trusted hosts
+	maxHostID      = 256      // bytes of HostID and of SystemBUID
+	maxCertificate = 64 << 10 // bytes of a certificate
+	maxLabel       = 256      // bytes of Label and HostName, which are cut
+)
+
 // dialogState is the answer so far.
 type dialogState int
 
@@ -74,6 +82,8 @@ type trustStore struct {
 	mu       sync.Mutex
 	policy   TrustPolicy
 	hosts    map[string]Host
+	nth      map[string]int // when each host was stored, by HostID
+	stored   int            // times that a host was
 	dialog   Dialog
 	state    dialogState
 	timer    *time.Timer
@@ -86,11 +96,12 @@ type trustStore struct {
 }
 
 // Pair asks the phone to trust a host. The causes of failure are
-// ErrInvalidPairRecord, ErrPasswordProtected, ErrDialogPending and
+// ErrInvalidPairRecord, ErrPasswordProtected, ErrDialogPending, ErrTooManyHosts and
 // ErrUserDenied; while the dialog shows, the host asks again and again.
 // Expiry dates and signatures of the certificates are not looked at: real
 // hosts' are wrong in many ways.
 func (p *Phone) Pair(r PairRequest) (Host, error) {
+	r.Label, r.HostName = cutText(r.Label), cutText(r.HostName)
 	if err := p.checkPair(r); err != nil {
 		return Host{}, fail("pair", r.HostID, err)
 	}
@@ -103,7 +114,7 @@ func (p *Phone) Pair(r PairRequest) (Host, error) {
 	err := t.answer(p, r, &show)
 	var host Host
 	if err == nil {
-		host = t.store(r)
+		host, err = t.store(r)
 	}
 	dialog := t.dialog
 	t.mu.Unlock()
@@ -121,6 +132,14 @@ func (p *Phone) Pair(r PairRequest) (Host, error) {
 func (p *Phone) checkPair(r PairRequest) error {
 	if r.HostID == "" || r.SystemBUID == "" {
 		return ErrInvalidPairRecord
+	}
+	if len(r.HostID) > maxHostID || len(r.SystemBUID) > maxHostID {
+		return ErrInvalidPairRecord
+	}
+	for _, c := range [][]byte{r.HostCertificate, r.RootCertificate, r.DeviceCertificate} {
+		if len(c) > maxCertificate {
+			return ErrInvalidPairRecord
+		}
 	}
 	for _, c := range [][]byte{r.HostCertificate, r.RootCertificate} {
 		if _, err := parseCertificate(c); err != nil {
@@ -215,7 +234,41 @@ func (t *trustStore) tell(err error) {
 	}
 }
 
-func (t *trustStore) store(r PairRequest) Host {
+func cutText(s string) string {
+	if len(s) > maxLabel {
+		s = strings.ToValidUTF8(s[:maxLabel], "")
+	}
+	return s
+}
+
+// makeRoom forgets the oldest record of the machine that pairs if there is no room for
+// another one: some hosts come with a new HostID each time.
+func (t *trustStore) makeRoom(r PairRequest) error {
+	if _, known := t.hosts[r.HostID]; known || len(t.hosts) < maxHosts {
+		return nil
+	}
+	oldest := ""
+	for id, h := range t.hosts {
+		if h.SystemBUID == r.SystemBUID && (oldest == "" || t.nth[id] < t.nth[oldest]) {
+			oldest = id
+		}
+	}
+	if oldest == "" {
+		return ErrTooManyHosts
+	}
+	t.forget(oldest)
+	return nil
+}
+
+func (t *trustStore) forget(hostID string) {
+	delete(t.hosts, hostID)
+	delete(t.nth, hostID)
+}
+
+func (t *trustStore) store(r PairRequest) (Host, error) {
+	if err := t.makeRoom(r); err != nil {
+		return Host{}, err
+	}
 	h := Host{HostID: r.HostID, SystemBUID: r.SystemBUID, Label: r.Label,
 		HostCertificate:   slices.Clone(r.HostCertificate),
 		RootCertificate:   slices.Clone(r.RootCertificate),
@@ -225,10 +278,11 @@ func (t *trustStore) store(r PairRequest) Host {
 		h.EscrowBag = randomBytes(32)
 	}
 	if t.hosts == nil {
-		t.hosts = map[string]Host{}
+		t.hosts, t.nth = map[string]Host{}, map[string]int{}
 	}
-	t.hosts[r.HostID] = h
-	return h
+	t.stored++
+	t.hosts[r.HostID], t.nth[r.HostID] = h, t.stored
+	return h, nil
 }
 
 // Host returns a trusted host.
@@ -256,7 +310,7 @@ func (p *Phone) Unpair(hostID string) error {
 	if _, ok := p.trust.hosts[hostID]; !ok {
 		return fail("unpair", hostID, fs.ErrNotExist)
 	}
-	delete(p.trust.hosts, hostID)
+	p.trust.forget(hostID)
 	return nil
 }
 
@@ -264,7 +318,7 @@ func (p *Phone) Unpair(hostID string) error {
 // Privacy" does.
 func (p *Phone) ResetPairing() {
 	p.trust.mu.Lock()
-	p.trust.hosts = nil
+	p.trust.hosts, p.trust.nth = nil, nil
 	p.trust.clear()
 	fns := slices.Clone(p.trust.onReset)
 	p.trust.mu.Unlock()

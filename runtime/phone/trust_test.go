@@ -9,9 +9,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/big"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -287,5 +289,59 @@ func TestKey(t *testing.T) {
 	}
 	if k, err := x509.ParsePKCS1PublicKey(block.Bytes); err != nil || !k.Equal(&a.Key().PublicKey) {
 		t.Errorf("ParsePKCS1PublicKey: %v", err)
+	}
+}
+
+// TestManyHosts pairs more hosts than a phone keeps. A machine that comes with a new
+// HostID each time replaces its oldest record; another one is refused.
+func TestManyHosts(t *testing.T) {
+	t.Parallel()
+	p, err := New(Options{LogRate: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, device := certificate(t, nil), certificate(t, &p.Key().PublicKey)
+	ask := func(id, buid string) error {
+		_, err := p.Pair(PairRequest{
+			HostID: id, SystemBUID: buid, Label: strings.Repeat("x", 1<<20),
+			HostCertificate: cert, RootCertificate: cert, DeviceCertificate: device,
+		})
+		return err
+	}
+	if err := ask("friend", "friend"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * maxHosts {
+		if err := ask(fmt.Sprint("host ", i), "one machine"); err != nil {
+			t.Fatalf("host %d: %v", i, err)
+		}
+	}
+	if n := len(p.Hosts()); n != maxHosts {
+		t.Errorf("%d hosts are trusted, want %d", n, maxHosts)
+	}
+	if h, ok := p.Host("friend"); !ok || len(h.Label) > maxLabel {
+		t.Errorf("the other machine's record: %v, label of %d bytes", ok, len(h.Label))
+	}
+	if _, ok := p.Host(fmt.Sprint("host ", 2*maxHosts-1)); !ok {
+		t.Error("the newest record is gone")
+	}
+	if err := ask("stranger", "stranger"); !errors.Is(err, ErrTooManyHosts) {
+		t.Errorf("Pair = %v, want %v", err, ErrTooManyHosts)
+	}
+	if err := p.Unpair("friend"); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask("stranger", "stranger"); err != nil {
+		t.Errorf("Pair after Unpair: %v", err)
+	}
+	long := strings.Repeat("x", maxHostID+1)
+	for _, id := range [][2]string{{long, "b"}, {"a", long}} {
+		if err := ask(id[0], id[1]); !errors.Is(err, ErrInvalidPairRecord) {
+			t.Errorf("Pair with a long identifier = %v, want %v", err, ErrInvalidPairRecord)
+		}
+	}
+	cert = append(cert, make([]byte, maxCertificate)...)
+	if err := ask("a", "b"); !errors.Is(err, ErrInvalidPairRecord) {
+		t.Errorf("Pair with a long certificate = %v, want %v", err, ErrInvalidPairRecord)
 	}
 }

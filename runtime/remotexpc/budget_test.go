@@ -154,7 +154,7 @@ func TestBudget(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			budget := NewBudget(limit)
+			budget := link.NewBudget(limit)
 			var before, after runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&before)

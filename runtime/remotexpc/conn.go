@@ -383,7 +383,7 @@ type assembler struct {
 
 // space returns where the next bytes go. Memory grows with what has come, and counts
 // against the budget.
-func (a *assembler) space(b *Budget) ([]byte, error) {
+func (a *assembler) space(b *link.Budget) ([]byte, error) {
 	if a.n < len(a.head) {
 		return a.head[a.n:], nil
 	}
@@ -399,7 +399,7 @@ func (a *assembler) space(b *Budget) ([]byte, error) {
 
 // advance takes n bytes that were put into space and returns the message when
 // it is whole.
-func (a *assembler) advance(n, limit int, b *Budget) ([]byte, error) {
+func (a *assembler) advance(n, limit int, b *link.Budget) ([]byte, error) {
 	if a.n == len(a.head) {
 		a.buf = a.buf[:len(a.buf)+n]
 	} else if a.n += n; a.n < len(a.head) {

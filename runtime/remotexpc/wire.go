@@ -160,7 +160,7 @@ type Options struct {
 	// DefaultBuffer.
 	Buffer int
 	// Budget bounds what all connections that share it hold; nil is no bound.
-	Budget *Budget
+	Budget *link.Budget
 	// Alone says that nobody receives until Receive is called, see
 	// Conn.Receiving. It is for a host's side.
 	Alone bool

@@ -32,13 +32,13 @@ type Device struct {
 	// wait; an error ends the connection.
 	Fault func(ctx context.Context, op string) error
 	// Budget bounds what hosts send on this and other connections; nil is no bound.
-	Budget *remotexpc.Budget
+	Budget *link.Budget
 	// Logger is silent when nil.
 	Logger *slog.Logger
 }
 
 // asked are the options of connections on which hosts say little. Anybody can make them.
-func asked(b *remotexpc.Budget, log *slog.Logger) remotexpc.Options {
+func asked(b *link.Budget, log *slog.Logger) remotexpc.Options {
 	return remotexpc.Options{MaxMessage: maxAsked, Buffer: maxAsked, Budget: b, Logger: log}
 }
 

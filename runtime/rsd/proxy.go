@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 )
 
@@ -23,13 +24,13 @@ type Proxy struct {
 	Logger *slog.Logger
 
 	once   sync.Once
-	budget *remotexpc.Budget // of all connections
+	budget *link.Budget // of all connections
 }
 
 // Serve sends the list when the connection is up and answers heartbeats until
 // the host leaves, which is no error, or ctx ends. The caller closes c.
 func (p *Proxy) Serve(ctx context.Context, c net.Conn) error {
-	p.once.Do(func() { p.budget = remotexpc.NewBudget(proxyBudget) })
+	p.once.Do(func() { p.budget = link.NewBudget(proxyBudget) })
 	x := &remotexpc.Device{Options: asked(p.budget, p.Logger), Handle: p.handle}
 	if err := x.Serve(ctx, c); err != nil {
 		if ctx.Err() != nil {

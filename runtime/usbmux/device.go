@@ -3,6 +3,7 @@ package usbmux
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -241,10 +242,17 @@ func (m *Muxer) Close() error {
 	return nil
 }
 
+// maxRecordBytes bounds the pair records that a Muxer keeps in memory, with their ids.
+// One has about 10 KiB.
+const maxRecordBytes = 16 << 20
+
+var errRecordsFull = errors.New("no room for another pair record")
+
 // memoryRecords is the RecordStore of a Muxer that was given none.
 type memoryRecords struct {
-	mu sync.Mutex
-	m  map[string][]byte
+	mu   sync.Mutex
+	m    map[string][]byte
+	size int
 }
 
 func (r *memoryRecords) Read(id string) ([]byte, error) {
@@ -260,16 +268,25 @@ func (r *memoryRecords) Read(id string) ([]byte, error) {
 func (r *memoryRecords) Write(id string, b []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.m[id] = slices.Clone(b)
+	size := r.size + len(id) + len(b)
+	if old, ok := r.m[id]; ok {
+		size -= len(id) + len(old)
+	}
+	if size > maxRecordBytes {
+		return errRecordsFull
+	}
+	r.m[id], r.size = slices.Clone(b), size
 	return nil
 }
 
 func (r *memoryRecords) Delete(id string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.m[id]; !ok {
+	old, ok := r.m[id]
+	if !ok {
 		return fs.ErrNotExist
 	}
+	r.size -= len(id) + len(old)
 	delete(r.m, id)
 	return nil
 }

@@ -166,8 +166,11 @@ func (l *Listener) receive() (frame, error) {
 			return frame{}, err
 		}
 		if ok {
+			l.in = rest
+			if len(f.body) > max(maxEvent, len(rest)) {
+				l.in = slices.Clone(rest) // its memory is not needed again
+			}
 			f.body = slices.Clone(f.body)
-			l.in = append(l.in[:0], rest...)
 			return f, nil
 		}
 		l.in = slices.Grow(l.in, 4<<10)

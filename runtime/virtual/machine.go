@@ -27,10 +27,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotepair"
-	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/coredevice"
 	"github.com/imdlua/imdlua/runtime/usbmux"
@@ -43,8 +43,8 @@ const (
 	portLife = 60 * time.Second
 	// bootTime is how long a restarting device stays away from the bus.
 	bootTime = 500 * time.Millisecond
-	// receiveBudget bounds what hosts send on all RemoteXPC connections to a device,
-	// which anybody who reaches it can make.
+	// receiveBudget bounds what hosts send on all RemoteXPC and DTX connections to a
+	// device, which anybody who reaches it can make.
 	receiveBudget = 128 << 20
 )
 
@@ -80,7 +80,7 @@ type Machine struct {
 	core     *coredevice.Device // the CoreDevice family
 	peers    *remotepair.Peers  // hosts that are trusted for tunnels
 	shown    []*Presence        // on networks
-	budget   *remotexpc.Budget  // of what hosts send on RemoteXPC connections
+	budget   *link.Budget       // of what hosts send on RemoteXPC and DTX connections
 
 	tunnels      map[int]context.CancelCauseFunc // cut a tunnel
 	lastTunnel   int
@@ -118,7 +118,7 @@ func New(o Options) (*Machine, error) {
 		faults: map[string]Fault{},
 
 		catalog:  catalog(),
-		budget:   remotexpc.NewBudget(receiveBudget),
+		budget:   link.NewBudget(receiveBudget),
 		handlers: map[*entry]service.Handler{},
 		tunnels:  map[int]context.CancelCauseFunc{},
 	}

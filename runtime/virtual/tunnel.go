@@ -32,7 +32,9 @@ func (h handler) Serve(ctx context.Context, c net.Conn) error { return h(ctx, c)
 
 // instruments is Instruments' server, whose channels have faults of their own.
 func (m *Machine) instruments() service.Handler {
-	return &dvt.Device{Phone: m.phone, Fault: m.channelFault, Logger: m.opts.Logger}
+	return &dvt.Device{
+		Phone: m.phone, Fault: m.channelFault, Budget: m.budget, Logger: m.opts.Logger,
+	}
 }
 
 // coreService returns one service of the CoreDevice family. They share what they know

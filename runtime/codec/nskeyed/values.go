@@ -224,11 +224,23 @@ func (e *NSError) Underlying() *NSError {
 	return u
 }
 
+// maxErrorText bounds a part of an error's text: who archived it may have put anything
+// there.
+const maxErrorText = 2000
+
 func (e *NSError) Error() string {
+	domain := clip(e.Domain)
 	if s := e.Description(); s != "" {
-		return fmt.Sprintf("%s (%s %d)", s, e.Domain, e.Code)
+		return fmt.Sprintf("%s (%s %d)", clip(s), domain, e.Code)
 	}
-	return fmt.Sprintf("%s %d", e.Domain, e.Code)
+	return fmt.Sprintf("%s %d", domain, e.Code)
+}
+
+func clip(s string) string {
+	if len(s) > maxErrorText {
+		s = strings.ToValidUTF8(s[:maxErrorText], "") + "..."
+	}
+	return s
 }
 
 // Unwrap returns the underlying error.

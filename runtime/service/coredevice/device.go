@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -37,7 +38,7 @@ type Device struct {
 	// Phone answers everything; it must be set.
 	Phone *phone.Phone
 	// Budget bounds what hosts send on all connections; nil is no bound.
-	Budget *remotexpc.Budget
+	Budget *link.Budget
 	// Logger is silent when nil.
 	Logger *slog.Logger
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -24,7 +25,10 @@ type Device struct {
 	Hold time.Duration
 	// Fault makes a channel misbehave: it is asked for each call, with the
 	// channel's identifier and the selector. Nil is no fault.
-	Fault  func(identifier, selector string) Fault
+	Fault func(identifier, selector string) Fault
+	// Budget bounds what hosts send on this device's connections and on others that share
+	// it; nil is no bound.
+	Budget *link.Budget
 	Logger *slog.Logger // nil = silent
 }
 
@@ -78,7 +82,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	}
 	server := dtx.Server{
 		Capabilities: capabilities(d.Phone), Channels: table, Hold: d.Hold, Classes: classes(),
-		Logger: d.Logger,
+		Budget: d.Budget, Logger: d.Logger,
 	}
 	if err := server.Serve(ctx, c); err != nil {
 		return &Error{Op: "serve", Err: err}

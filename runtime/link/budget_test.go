@@ -1,0 +1,40 @@
+package link
+
+import (
+	"sync"
+	"testing"
+)
+
+// TestBudget has several goroutines take and give. The bytes taken never pass the limit,
+// and all of them come back.
+func TestBudget(t *testing.T) {
+	t.Parallel()
+	const limit = 100
+	b := NewBudget(limit)
+	if !b.Take(limit) || b.Take(1) {
+		t.Error("a budget of 100 bytes is not spent by 100 bytes")
+	}
+	if n := b.Used(); n != limit {
+		t.Errorf("Used = %d after a refusal, want %d", n, limit)
+	}
+	b.Give(limit)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 1000 {
+				if b.Take(30) {
+					b.Give(30)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := b.Used(); n != 0 {
+		t.Errorf("%d bytes are not given back", n)
+	}
+	var none *Budget
+	if !none.Take(1<<40) || none.Used() != 0 {
+		t.Error("a nil Budget bounds something")
+	}
+	none.Give(1)
+}

@@ -1,0 +1,46 @@
+package dvt
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+
+	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// TestSharedBudget has two hosts begin a message each, which do not fit into the device's
+// memory together. The second connection ends, and the memory comes back.
+func TestSharedBudget(t *testing.T) {
+	bubble(t, "ios17", func(t *testing.T, r *rig) {
+		r.dev.Budget = link.NewBudget(1 << 20)
+		message := dtx.Append(nil,
+			&dtx.Message{ID: 1, Type: dtx.Data, Payload: make([]byte, 700_000)})
+		begin := func() (net.Conn, <-chan error) {
+			host, device := link.Pipe()
+			served := make(chan error, 1)
+			go func() { served <- r.dev.Serve(context.Background(), device) }()
+			_, _ = host.Write(message[:len(message)-1])
+			synctest.Wait()
+			return host, served
+		}
+		first, firstServed := begin()
+		if n := r.dev.Budget.Used(); n < 700_000 {
+			t.Errorf("%d bytes are counted for the first message", n)
+		}
+		second, secondServed := begin()
+		var own *Error
+		err := <-secondServed
+		if !errors.Is(err, dtx.ErrTooLarge) || !errors.As(err, &own) {
+			t.Errorf("second Serve: %v, want %v", err, dtx.ErrTooLarge)
+		}
+		second.Close()
+		first.Close()
+		<-firstServed
+		if n := r.dev.Budget.Used(); n != 0 {
+			t.Errorf("%d bytes are not given back", n)
+		}
+	})
+}
