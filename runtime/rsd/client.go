@@ -63,7 +63,8 @@ type session struct {
 	err error // why done is closed
 }
 
-// Dial reads the device's list at port and keeps the connection.
+// Dial reads the device's list at port and keeps the connection. ctx and thirty
+// seconds bound the reading.
 func Dial(ctx context.Context, dial DialFunc, port uint16, o Options) (*Client, error) {
 	if o.Label == "" {
 		o.Label = "imdlua"
@@ -82,6 +83,8 @@ func Dial(ctx context.Context, dial DialFunc, port uint16, o Options) (*Client, 
 
 // connect makes a session.
 func (c *Client) connect(ctx context.Context) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
 	nc, err := c.dial(ctx, c.port)
 	if err != nil {
 		return nil, &Error{Op: "dial", Err: err}
@@ -327,6 +330,8 @@ func (c *Client) OpenXPC(
 // checkin performs the exchange ahead of a lockdown service. It reads not one
 // byte more than the two answers: the service may have begun right behind them.
 func checkin(ctx context.Context, nc net.Conn, name, label string, escrow []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, checkinTimeout)
+	defer cancel()
 	fail := func(err error) error { return &Error{Op: "checkin", Service: name, Err: err} }
 	p := &link.PlistConn{Conn: nc, Max: maxCheckin}
 	request := plist.Dict{

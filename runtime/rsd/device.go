@@ -245,8 +245,10 @@ type CheckinDevice struct {
 // DTX has left it out; it is served all the same, as it is not known which
 // devices insist. The caller closes c.
 func (d *CheckinDevice) Serve(ctx context.Context, c net.Conn) error {
+	bound, cancel := context.WithTimeout(ctx, checkinTimeout)
+	defer cancel()
 	first := make([]byte, len(dtxMagic))
-	release := link.GuardRead(ctx, c)
+	release := link.GuardRead(bound, c)
 	_, err := io.ReadFull(c, first)
 	if err = release(err); err != nil {
 		return d.ended(ctx, err)
@@ -255,7 +257,7 @@ func (d *CheckinDevice) Serve(ctx context.Context, c net.Conn) error {
 	if string(first) == dtxMagic {
 		return d.Handler.Serve(ctx, replay)
 	}
-	refused, err := d.checkin(ctx, replay)
+	refused, err := d.checkin(bound, replay)
 	if err != nil {
 		return d.ended(ctx, err)
 	}

@@ -37,6 +37,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
@@ -79,10 +80,17 @@ const (
 
 	// maxList bounds the list of a device, and what it says besides.
 	maxList = 8 << 20
+	// maxServices bounds its entries; real ones have about a hundred.
+	maxServices = 4096
 	// maxAsked bounds what a host sends: its handshake and heartbeats.
 	maxAsked = 1 << 20
 	// proxyBudget bounds what all hosts that are connected to a Proxy send.
 	proxyBudget = 16 << 20
+
+	// handshakeTimeout bounds reading a list, and checkinTimeout a check-in on
+	// either side, beside the context.
+	handshakeTimeout = 30 * time.Second
+	checkinTimeout   = 30 * time.Second
 )
 
 // Peer is what a device says of itself.
@@ -210,7 +218,9 @@ func (s *Service) HasFeature(name string) bool {
 // as other hosts do.
 func decodePeer(d xpc.Dict) (*Peer, error) {
 	if t, _ := d.String(keyMessageType); t != typeHandshake {
-		return nil, link.Malformed(fmt.Sprintf("message is %q, not %s", t, typeHandshake))
+		return nil, link.Malformed(
+			fmt.Sprintf("message is %q, not %s", link.Clip(t), typeHandshake),
+		)
 	}
 	props, ok := d.Dict(keyProperties)
 	if !ok {
@@ -219,6 +229,11 @@ func decodePeer(d xpc.Dict) (*Peer, error) {
 	list, ok := d.Dict(keyServices)
 	if !ok {
 		return nil, link.Malformed("handshake without " + keyServices)
+	}
+	if len(list) > maxServices {
+		return nil, link.Malformed(
+			fmt.Sprintf("%d services are over the limit of %d", len(list), maxServices),
+		)
 	}
 	p := &Peer{Properties: Properties{props}, Services: make(map[string]Service, len(list))}
 	p.UUID, _ = d.UUID(keyUUID)

@@ -21,12 +21,14 @@ const (
 	sendMSS = sendLimit - ipHeader - tcpHeader
 	// dialTimeout is how long Dial waits when Options says nothing.
 	dialTimeout = 10 * time.Second
+	// handshakeTimeout bounds a handshake, on either side, beside the context.
+	handshakeTimeout = 30 * time.Second
 )
 
 // Options configures the host's side of a tunnel.
 type Options struct {
 	// MTU is what the device is asked for; 0 means MaxMTU, and QUICMTU over
-	// QUIC.
+	// QUIC, where it is the most as well.
 	MTU int
 	// DialTimeout bounds Dial beside its context; 0 means ten seconds.
 	DialTimeout time.Duration
@@ -59,7 +61,8 @@ type Tunnel struct {
 }
 
 // Open makes a tunnel of a connection to the device's tunnel service, and owns
-// the connection from then on, on error as well. ctx bounds the handshake.
+// the connection from then on, on error as well. ctx and thirty seconds bound the
+// handshake.
 func Open(ctx context.Context, c net.Conn, o Options) (*Tunnel, error) {
 	if o.MTU == 0 {
 		o.MTU = MaxMTU
@@ -84,12 +87,24 @@ func OpenPSK(ctx context.Context, c net.Conn, key []byte, o Options) (*Tunnel, e
 
 func open(ctx context.Context, c net.Conn, o Options) (*Tunnel, error) {
 	s := newStream(c)
-	release := link.Guard(ctx, c)
-	settled, err := ask(s, o.MTU)
-	if err := release(err); err != nil {
+	var settled terms
+	err := withinHandshake(ctx, c, func() (err error) {
+		settled, err = ask(s, o.MTU)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	return newTunnel(settled, s, o)
+}
+
+// withinHandshake runs a part of the handshake, which reads and writes on c, within
+// handshakeTimeout.
+func withinHandshake(ctx context.Context, c net.Conn, part func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	release := link.Guard(ctx, c)
+	return release(part())
 }
 
 // ask is the host's half of the handshake.
@@ -110,6 +125,9 @@ func ask(s io.ReadWriter, mtu int) (terms, error) {
 
 // newTunnel starts a tunnel after its handshake.
 func newTunnel(settled terms, c carrier, o Options) (*Tunnel, error) {
+	// A device that grants more than it was asked for would get packets that the
+	// carrier drops.
+	settled.mtu = min(settled.mtu, max(o.MTU, minMTU))
 	e, err := newEnd(settled, o)
 	if err != nil {
 		return nil, err
@@ -131,6 +149,9 @@ func newTunnel(settled terms, c carrier, o Options) (*Tunnel, error) {
 // newEnd makes the host's end of a tunnel.
 func newEnd(settled terms, o Options) (end, error) {
 	if o.Kernel {
+		if err := settled.private(); err != nil {
+			return nil, err
+		}
 		return newKernel(settled)
 	}
 	st, err := newStack(settled.host, settled.mtu, min(sendMSS, settled.mtu-ipHeader-tcpHeader))
@@ -138,10 +159,11 @@ func newEnd(settled terms, o Options) (end, error) {
 		return nil, err
 	}
 	// The stack sends no segment that is larger than the peer's SYN allows.
-	return &inside{Stack: st, batch: o.Batch, filter: func(head []byte, _ int) bool {
+	clamp := func(head []byte, _ int) bool {
 		clampMSS(head, sendMSS)
 		return true
-	}}, nil
+	}
+	return &inside{Stack: st, peer: settled.device, batch: o.Batch, filter: clamp}, nil
 }
 
 // PeerAddress is the device's address inside the tunnel.

@@ -43,19 +43,26 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		c = &cutConn{Conn: c, budget: &budget{left: d.CutAfter}}
 	}
 	s := newStream(c)
-	release := link.Guard(ctx, c)
-	q, err := hear(s)
+	q, err := hear(ctx, c, s)
 	if err == nil && d.Mute {
+		release := link.Guard(ctx, c)
 		_, err = io.Copy(io.Discard, struct{ io.Reader }{s})
+		err = release(err)
 	}
-	if err := release(err); err != nil || d.Mute {
+	if err != nil || d.Mute {
 		return d.unanswered(err)
 	}
-	return d.run(ctx, s, q, d.most(MaxMTU), func(b []byte) error {
-		release := link.Guard(ctx, c)
-		_, err := c.Write(b)
-		return release(err)
-	})
+	return d.run(ctx, s, q, d.most(MaxMTU), answerOn(ctx, c))
+}
+
+// answerOn returns a function that sends the answer to the host's request.
+func answerOn(ctx context.Context, c net.Conn) func([]byte) error {
+	return func(b []byte) error {
+		return withinHandshake(ctx, c, func() error {
+			_, err := c.Write(b)
+			return err
+		})
+	}
 }
 
 // unanswered is the end of a connection whose handshake got no answer. That
@@ -84,9 +91,13 @@ func (d *Device) most(def int) int {
 	return d.MTU
 }
 
-// hear reads the host's half of the handshake.
-func hear(s io.Reader) (request, error) {
-	body, err := readFrame(s)
+// hear reads the host's half of the handshake from s, which reads from c.
+func hear(ctx context.Context, c net.Conn, s io.Reader) (request, error) {
+	var body []byte
+	err := withinHandshake(ctx, c, func() (err error) {
+		body, err = readFrame(s)
+		return err
+	})
 	if err != nil {
 		return request{}, err
 	}
@@ -110,7 +121,7 @@ func (d *Device) run(
 	}
 	log := Options{Logger: d.Logger}.logger()
 	a := newAcceptor(st, d.Open, log)
-	in := &inside{Stack: st, batch: batchSize, verify: true}
+	in := &inside{Stack: st, peer: t.host.Addr(), batch: batchSize, verify: true}
 	if d.DropOver > 0 {
 		in.filter = func(_ []byte, size int) bool { return size <= d.DropOver }
 	}

@@ -18,7 +18,13 @@ const (
 	// makes us answer (pings, SYNs to closed ports) and does not read the
 	// answers.
 	maxQueued = 64 << 20
+	// packetMemory is what a packet takes beside its bytes and its PacketBuffer:
+	// the views and chunks that hold the bytes. Answers to pings are little else.
+	packetMemory = 256
 )
+
+// memoryOf is how much a packet counts in an outbox.
+func memoryOf(p *stack.PacketBuffer) int { return p.MemSize() + packetMemory }
 
 // outbox is what the stack wants to send, in order within each connection and
 // in turns between connections: a small question does not wait behind the
@@ -31,7 +37,7 @@ type outbox struct {
 	ready  sync.Cond
 	queues [flows]packetQueue
 	turns  []uint8 // queues that hold something, the next one first
-	size   int     // bytes queued
+	size   int     // memory of what is queued
 	closed bool
 }
 
@@ -79,7 +85,7 @@ func newOutbox() *outbox {
 func (o *outbox) push(p *stack.PacketBuffer) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	size := p.Size()
+	size := memoryOf(p)
 	if o.closed || o.size+size > maxQueued {
 		return false
 	}
@@ -117,7 +123,7 @@ func (o *outbox) take(batch []piece, most int) []piece {
 		room -= size
 		batch = append(batch, c)
 		if c.last() {
-			o.size -= c.packet.Size()
+			o.size -= memoryOf(c.packet)
 		} else {
 			c.packet.IncRef() // the queue keeps its own
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
@@ -41,7 +42,8 @@ func (e *Error) Timeout() bool {
 	return errors.As(e.Err, &t) && t.Timeout()
 }
 
-// HandshakeError reports a CDTunnel handshake that this side cannot accept.
+// HandshakeError reports a CDTunnel handshake that this side cannot accept. It
+// matches link.ErrProtocol.
 type HandshakeError struct {
 	Reason string
 	Err    error
@@ -51,14 +53,19 @@ func (e *HandshakeError) Error() string {
 	if e.Err == nil {
 		return "handshake: " + e.Reason
 	}
-	return fmt.Sprintf("handshake: %s: %v", e.Reason, e.Err)
+	// The causes quote what the peer sent, which may be long.
+	return fmt.Sprintf("handshake: %s: %s", e.Reason, link.Clip(e.Err.Error()))
 }
 
 // Unwrap returns the cause, which may be nil.
 func (e *HandshakeError) Unwrap() error { return e.Err }
 
+// Is matches link.ErrProtocol.
+func (e *HandshakeError) Is(target error) bool { return target == link.ErrProtocol }
+
 // PacketError reports bytes on a stream that are not an IPv6 packet. What
-// follows them cannot be made sense of, so it is the end of the tunnel.
+// follows them cannot be made sense of, so it is the end of the tunnel. It
+// matches link.ErrProtocol.
 type PacketError struct {
 	First byte // where an IPv6 packet has 6 in its upper half
 }
@@ -66,6 +73,9 @@ type PacketError struct {
 func (e *PacketError) Error() string {
 	return fmt.Sprintf("byte 0x%02x does not begin an IPv6 packet", e.First)
 }
+
+// Is matches link.ErrProtocol.
+func (e *PacketError) Is(target error) bool { return target == link.ErrProtocol }
 
 // downError is why calls on a tunnel that ended fail.
 type downError struct{ cause error }

@@ -96,30 +96,6 @@ func TestStrangePackets(t *testing.T) {
 	check(t, c, data)
 }
 
-// SYNs for thousands of connections that are never finished, and pings of
-// which nobody reads the answers, take no memory without bound.
-func TestFloods(t *testing.T) {
-	t.Parallel()
-	tun, toDevice, _ := infiltrate(t)
-	host, device := tun.LocalAddress(), tun.PeerAddress()
-	for i := range 5000 {
-		syn := synPacket(0x02, nil)
-		copy(syn[8:], host.AsSlice())
-		copy(syn[24:], device.AsSlice())
-		binary.BigEndian.PutUint16(syn[ipHeader:], uint16(1024+i))
-		binary.BigEndian.PutUint16(syn[ipHeader+2:], uint16(portEcho+i%2))
-		binary.BigEndian.PutUint16(syn[ipHeader+tcpChecksum:], 0)
-		binary.BigEndian.PutUint16(syn[ipHeader+tcpChecksum:], ^sumTCP(syn))
-		if _, err := toDevice.Write(syn); err != nil {
-			t.Fatal(err)
-		}
-	}
-	data := noise(10_000)
-	c := dial(t, tun, portEcho)
-	go func() { c.Write(data); link.CloseWrite(c) }()
-	check(t, c, data)
-}
-
 // A packet that cannot be told from the next is the end, on either side.
 func TestLostTrack(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"net"
+	"net/netip"
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
@@ -14,6 +15,7 @@ const batchSize = 16 << 10
 // inside is a stack in this process as the end of a tunnel.
 type inside struct {
 	*Stack
+	peer   netip.Addr // the only address that packets come from
 	filter func(
 		head []byte, size int,
 	) bool // may change the headers or drop a packet that arrives; nil = all pass
@@ -29,8 +31,7 @@ func (s *inside) inbound(c carrier) error {
 		if err != nil {
 			return err
 		}
-		if s.verify && !sound(head, body) ||
-			s.filter != nil && !s.filter(head.AsSlice(), size(head)+size(body)) {
+		if !s.wanted(head, body) {
 			drop(head)
 			drop(body)
 			in.release()
@@ -38,6 +39,21 @@ func (s *inside) inbound(c carrier) error {
 		}
 		in.add(head, body, more)
 	}
+}
+
+// wanted says whether the stack is given a packet.
+func (s *inside) wanted(head, body *buffer.View) bool {
+	h := head.AsSlice()
+	switch {
+	case netip.AddrFrom16([16]byte(h[8:24])) != s.peer,
+		netip.AddrFrom16([16]byte(h[24:40])) != s.addr:
+		// A tunnel has two ends and nobody else in it: there are no routers, no
+		// neighbours, and no connections of others for a peer to speak for.
+		return false
+	case s.verify && !sound(head, body):
+		return false
+	}
+	return s.filter == nil || s.filter(h, size(head)+size(body))
 }
 
 func (s *inside) outbound(c carrier) error {

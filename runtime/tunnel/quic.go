@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/quic-go/quic-go"
 	"gvisor.dev/gvisor/pkg/buffer"
 )
@@ -112,10 +111,11 @@ func (s quietSocket) SetWriteBuffer(n int) error {
 }
 
 // DialQUIC makes a tunnel to a "quic" listener of remote pairing at an outer
-// address of the device. ctx bounds the dialing and the handshake.
+// address of the device. ctx and thirty seconds bound the dialing and the
+// handshake.
 func DialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunnel, error) {
-	if o.MTU == 0 {
-		o.MTU = QUICMTU
+	if o.MTU == 0 || o.MTU > QUICMTU {
+		o.MTU = QUICMTU // what is larger fits in no datagram
 	}
 	t, err := dialQUIC(ctx, to, k, o)
 	if err != nil {
@@ -125,6 +125,8 @@ func DialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunne
 }
 
 func dialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunnel, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
 	config, err := k.tls()
 	if err != nil {
 		return nil, err
@@ -170,9 +172,12 @@ func (d *datagrams) ask(ctx context.Context, mtu int) (terms, error) {
 		return terms{}, err
 	}
 	c := &quicStream{Stream: s, conn: d.conn}
-	release := link.Guard(ctx, c)
-	settled, err := ask(c, mtu)
-	return settled, release(err)
+	var settled terms
+	err = withinHandshake(ctx, c, func() (err error) {
+		settled, err = ask(c, mtu)
+		return quicEnd(err)
+	})
+	return settled, err
 }
 
 // quicStream is a stream as a net.Conn.

@@ -4,15 +4,9 @@ import (
 	"context"
 	"net"
 	"sync"
-	"time"
 
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/quic-go/quic-go"
 )
-
-// quicHandshake is how long a device waits for the host's request on a
-// connection that stands.
-const quicHandshake = 10 * time.Second
 
 // ServeQUIC is the device's "quic" listener on a UDP socket: every connection
 // to it with the right key is a tunnel. It returns when ctx ends or the socket
@@ -66,26 +60,21 @@ func (d *Device) serveQUIC(ctx context.Context, conn *quic.Conn) error {
 	if d.CutAfter > 0 {
 		c = &cutCarrier{carrier: plain, budget: &budget{left: d.CutAfter}}
 	}
-	return d.run(ctx, c, q, d.most(QUICMTU), func(b []byte) error {
-		release := link.Guard(ctx, s)
-		_, err := s.Write(b)
-		return release(err)
-	})
+	return d.run(ctx, c, q, d.most(QUICMTU), answerOn(ctx, s))
 }
 
 // hearQUIC reads the host's half of the handshake on its first stream. The
 // host may end its side of the stream afterwards; that means nothing.
 func hearQUIC(ctx context.Context, conn *quic.Conn) (*quicStream, request, error) {
-	ctx, cancel := context.WithTimeout(ctx, quicHandshake)
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	stream, err := conn.AcceptStream(ctx)
 	if err != nil {
 		return nil, request{}, err
 	}
 	s := &quicStream{Stream: stream, conn: conn}
-	release := link.Guard(ctx, s)
-	q, err := hear(s)
-	if err := release(err); err != nil {
+	q, err := hear(ctx, s, s)
+	if err != nil {
 		return nil, request{}, err
 	}
 	return s, q, nil

@@ -158,7 +158,8 @@ func TestListenTCP(t *testing.T) {
 	a, b := link.Pipe()
 	network := netip.MustParsePrefix("fd00::/64")
 	one, two := network.Addr().Next(), network.Addr().Next().Next()
-	left, right := bare(t, a, netip.PrefixFrom(one, 64)), bare(t, b, netip.PrefixFrom(two, 64))
+	left, right := bare(t, a, netip.PrefixFrom(one, 64),
+		two), bare(t, b, netip.PrefixFrom(two, 64), one)
 	l, err := left.end.ListenTCP(0)
 	if err != nil {
 		t.Fatal(err)
@@ -189,16 +190,14 @@ func TestListenTCP(t *testing.T) {
 }
 
 // bare is a stack over a stream without handshake and acceptor.
-func bare(tb testing.TB, c net.Conn, addr netip.Prefix) *session {
+func bare(tb testing.TB, c net.Conn, addr netip.Prefix, peer netip.Addr) *session {
 	tb.Helper()
 	st, err := newStack(addr, MaxMTU, MaxMTU-ipHeader-tcpHeader)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &session{
-		end: &inside{Stack: st, batch: batchSize, verify: true}, carrier: newStream(c),
-		log: Options{}.logger(),
-	}
+	in := &inside{Stack: st, peer: peer, batch: batchSize, verify: true}
+	s := &session{end: in, carrier: newStream(c), log: Options{}.logger()}
 	s.start()
 	tb.Cleanup(s.close)
 	return s

@@ -166,7 +166,7 @@ func decodeRequest(body []byte) (request, error) {
 	}
 	if q.Type != "" && q.Type != typeRequest {
 		return request{}, &HandshakeError{
-			Reason: fmt.Sprintf("type %q where %s was expected", q.Type, typeRequest),
+			Reason: fmt.Sprintf("type %q where %s was expected", link.Clip(q.Type), typeRequest),
 		}
 	}
 	if q.MTU < 0 {
@@ -182,7 +182,7 @@ func decodeResponse(body []byte) (terms, error) {
 	}
 	if p.Type != "" && p.Type != typeResponse {
 		return terms{}, &HandshakeError{
-			Reason: fmt.Sprintf("type %q where %s was expected", p.Type, typeResponse),
+			Reason: fmt.Sprintf("type %q where %s was expected", link.Clip(p.Type), typeResponse),
 		}
 	}
 	device, err := tunnelAddress("serverAddress", p.Server)
@@ -226,7 +226,7 @@ func tunnelAddress(field, s string) (netip.Addr, error) {
 	if !a.Is6() || a.Is4In6() || a.Zone() != "" || a.IsMulticast() || a.IsUnspecified() ||
 		a.IsLoopback() {
 		return netip.Addr{}, &HandshakeError{
-			Reason: fmt.Sprintf("%s %q is not the address of a tunnel", field, s),
+			Reason: fmt.Sprintf("%s %q is not the address of a tunnel", field, link.Clip(s)),
 		}
 	}
 	return a, nil
@@ -257,9 +257,24 @@ func prefixLength(mask string) (int, error) {
 		n += bits.LeadingZeros64(^lo)
 	}
 	if !a.Is6() || n == 0 || netmask(n) != a.String() {
-		return 0, &HandshakeError{Reason: fmt.Sprintf("clientParameters.netmask %q", mask)}
+		return 0, &HandshakeError{
+			Reason: fmt.Sprintf("clientParameters.netmask %q", link.Clip(mask)),
+		}
 	}
 	return n, nil
+}
+
+// private says why a kernel must not be given the addresses of a tunnel, nil if it
+// may. An interface takes over the connections of every program to its network, so
+// the device must not name a network that belongs to anyone else: only the unique
+// local addresses of one /64.
+func (t terms) private() error {
+	if !t.host.Addr().IsPrivate() || t.host.Bits() < 64 || !t.host.Contains(t.device) {
+		return &HandshakeError{
+			Reason: fmt.Sprintf("%s and %s are not of one private network", t.host, t.device),
+		}
+	}
+	return nil
 }
 
 // grant is the MTU that a device answers a wish with.

@@ -26,6 +26,7 @@ const (
 	identifyTimeout = 2 * time.Second
 	// checkTimeout bounds the connection to one tunnel in Find.
 	checkTimeout = 2 * time.Second
+	maxChecked   = 8
 	// dialTimeout bounds a connection into a tunnel beside its context.
 	dialTimeout = 10 * time.Second
 )
@@ -60,7 +61,7 @@ type Client struct {
 	// that they may be on another machine. It is not encrypted on the way.
 	Token string
 	// Timeout bounds each request beside its context; 0 means five seconds.
-	// Start is bounded by its context alone.
+	// Start has the minute that servers take, and five seconds.
 	Timeout time.Duration
 	// DialContext replaces net.Dialer's.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
@@ -138,9 +139,9 @@ func (c *Client) List(ctx context.Context) ([]Entry, error) {
 
 // Start asks for a tunnel to a device and waits for it, if it is not there
 // already. Only pymobiledevice3's API can do that. The server gives up after a
-// minute at the latest.
+// minute at the latest, and Start soon afterwards.
 func (c *Client) Start(ctx context.Context, udid string) (Entry, error) {
-	a, err := c.get(ctx, "/start-tunnel?udid="+url.QueryEscape(udid), 0)
+	a, err := c.get(ctx, "/start-tunnel?udid="+url.QueryEscape(udid), startTimeout+requestTimeout)
 	if err != nil {
 		return Entry{}, &Error{Op: "start", Address: c.Address, Err: err}
 	}
@@ -157,7 +158,8 @@ func (c *Client) Start(ctx context.Context, udid string) (Entry, error) {
 
 // Find returns the first tunnel of a device in which that device really
 // answers. Without one errors.Is finds fs.ErrNotExist, and why each of the
-// device's tunnels was passed over.
+// device's tunnels was passed over. Of a device with very many tunnels only the first
+// few are looked into.
 func (c *Client) Find(ctx context.Context, udid string) (Entry, error) {
 	list, err := c.List(ctx)
 	if err != nil {
@@ -167,6 +169,9 @@ func (c *Client) Find(ctx context.Context, udid string) (Entry, error) {
 	for _, e := range list {
 		if !SameUDID(e.UDID, udid) {
 			continue
+		}
+		if len(reasons) > maxChecked {
+			break
 		}
 		err := c.check(ctx, e)
 		if err == nil {
@@ -261,7 +266,7 @@ func fetch(
 		if errors.As(err, &u) {
 			err = u.Err // the address is said already
 		}
-		return nil, err
+		return nil, clipped{err}
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,7 +32,8 @@ func (r *run) guard(
 		w.Header().Set("Server", serverName)
 		status := 0
 		switch {
-		case len(q.Header.Values("Origin")) > 0, crossSite(q.Header.Get("Sec-Fetch-Site")):
+		case len(q.Header.Values("Origin")) > 0,
+			slices.ContainsFunc(q.Header.Values("Sec-Fetch-Site"), crossSite):
 			status = http.StatusForbidden
 		case (r.Token == "" || onLoopback(at)) && !isHere(q.Host, at):
 			status = http.StatusForbidden
@@ -40,7 +42,10 @@ func (r *run) guard(
 			status = http.StatusUnauthorized
 		}
 		if status != 0 {
-			r.log.Warn("refused", "method", q.Method, "path", q.URL.Path, "status", status)
+			// Whoever may not ask must not keep one of the few connections either.
+			w.Header().Set("Connection", "close")
+			path := link.Clip(q.URL.Path)
+			r.log.Warn("refused", "method", link.Clip(q.Method), "path", path, "status", status)
 			refuse(w, status)
 			return
 		}

@@ -146,7 +146,13 @@ func (u *upstreams) merge(
 		})
 	}
 	wg.Wait()
+	room := maxListed // clients read no longer list, and ours must be in it
+	for _, own := range all {
+		room -= len(own)
+	}
 	for _, list := range answers {
+		list = list[:min(len(list), max(room, 0))]
+		room -= len(list)
 		for _, e := range list {
 			all[e.UDID] = append(all[e.UDID],
 				listed{Address: e.Address.String(), Port: e.RSDPort, Interface: e.Interface})

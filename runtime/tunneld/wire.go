@@ -75,7 +75,8 @@ const (
 const (
 	maxAnswer   = 4 << 20  // a response's body; appium lists every service
 	maxRequest  = 64 << 10 // a request's body
-	maxUDID     = 128      // bytes of an identifier in a request
+	maxUDID     = 128      // bytes of an identifier
+	maxLabel    = 256      // bytes of an interface's name
 	maxURL      = 2 << 10  // bytes of an upstream's URL
 	maxListed   = 4096     // tunnels in an answer
 	maxHeader   = 16 << 10 // bytes of HTTP headers
@@ -156,7 +157,9 @@ func decodeList(b []byte) ([]Entry, error) {
 			if err != nil {
 				return nil, err
 			}
-			e.Interface = t.Interface
+			if e.Interface, err = label(t.Interface); err != nil {
+				return nil, err
+			}
 			list = append(list, e)
 		}
 	}
@@ -217,8 +220,21 @@ func decodeStarted(udid string, b []byte) (Entry, error) {
 		return Entry{}, answerError(err)
 	}
 	e, err := newEntry(Python, udid, s.Address, s.Port)
-	e.Interface = s.Interface
-	return e, err
+	if err != nil {
+		return Entry{}, err
+	}
+	if e.Interface, err = label(s.Interface); err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+// label checks the name of an interface.
+func label(s string) (string, error) {
+	if len(s) > maxLabel {
+		return "", answerError(fmt.Errorf("interface of %d bytes", len(s)))
+	}
+	return s, nil
 }
 
 func bounded(list []Entry) ([]Entry, error) {
@@ -236,6 +252,8 @@ func newEntry(api API, udid, address string, port uint16) (Entry, error) {
 	switch {
 	case udid == "":
 		return Entry{}, answerError(errors.New("tunnel without a device"))
+	case len(udid) > maxUDID:
+		return Entry{}, answerError(fmt.Errorf("identifier of %d bytes", len(udid)))
 	case err != nil:
 		return Entry{}, answerError(
 			fmt.Errorf("device %q: address %q is none", link.Clip(udid), link.Clip(address)),
@@ -266,7 +284,13 @@ var (
 	ErrItself = errors.New("is this server itself")
 )
 
-func answerError(err error) error { return fmt.Errorf("%w: %w", ErrAnswer, err) }
+func answerError(err error) error { return fmt.Errorf("%w: %w", ErrAnswer, clipped{err}) }
+
+// clipped is an error whose text may quote what a peer sent. It is kept short.
+type clipped struct{ error }
+
+func (c clipped) Error() string { return link.Clip(c.error.Error()) }
+func (c clipped) Unwrap() error { return c.error }
 
 // Error is every failure of the package.
 type Error struct {
