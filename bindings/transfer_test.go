@@ -21,7 +21,7 @@ local phone = virtual.start()
 local files = phone:device().files
 local dir = fs.temp_dir()
 local source = path.join(dir, "source")
-fs.write(source, ("x"):rep(4 * 1024 * 1024))
+fs.write(source, ("x"):rep(32 * 1024 * 1024))
 files:push(source, "Downloads/big")
 local function broken() error("enough") end
 local function slow() task.sleep(0.01) end
@@ -33,7 +33,7 @@ for _, transfer in ipairs{
   local ok, e = try(transfer, { progress = broken, piece = 65536 })
   print(ok, tostring(e):match("enough"))
   usable()
-  ok, e = try(transfer, { progress = slow, piece = 4096, timeout = 0.05 })
+  ok, e = try(transfer, { progress = slow, piece = 4096, timeout = 0.01 })
   print(ok, e.code)
   usable()
   local begun = task.event()

@@ -25,7 +25,7 @@ print(deepest)`, "100000\n"},
 		{`print(#tbl.range(0), tbl.reduce({}, print), tbl.contains({ int64(5) }, int64(5)))`,
 			"0\tnil\ttrue\n"},
 		{`local t = task.spawn(function() tbl.map({ 1, 2 }, function() task.sleep(0.001) end) end)
-task.sleep(0.1)
+t:join(60)
 print(t:done())`, "true\n"},
 		{`print(try(tbl.map, { 1 }, function() error("inner", 0) end))`, "false\tinner\n"},
 	} {

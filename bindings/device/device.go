@@ -14,6 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/host/version"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Env is where scripts find their devices.
@@ -151,7 +152,25 @@ type Timeout struct {
 // Do runs f without the interpreter lock under the option's deadline. Its error
 // names the device.
 func (d *Device) Do(c *api.Call, t Timeout, f func(ctx context.Context) error) error {
-	return named(d.UDID(), c.Timeout(t.Timeout).TryBlock(f))
+	var passed *link.Passed
+	err := c.Timeout(t.Timeout).TryBlock(func(ctx context.Context) error {
+		ctx, passed = link.WithPassed(ctx)
+		return f(ctx)
+	})
+	d.warnPassed(c, passed)
+	return named(d.UDID(), err)
+}
+
+// warnPassed writes to the log that entries of lists are missing from what a call
+// returns.
+func (d *Device) warnPassed(c *api.Call, passed *link.Passed) {
+	if passed == nil {
+		return // the call did not begin
+	}
+	if n, first := passed.Count(); n > 0 {
+		c.Host().Options().Logger.Warn("malformed entries were left out", "layer", "device",
+			"udid", d.UDID(), "count", n, "first", link.Clip(first.Error()))
+	}
 }
 
 // Open is api.Open for an object of d, under the option's deadline. Its error
@@ -159,7 +178,12 @@ func (d *Device) Do(c *api.Call, t Timeout, f func(ctx context.Context) error) e
 func Open[T any](
 	c *api.Call, d *Device, t Timeout, open func(ctx context.Context) (T, error),
 ) (api.Opened[T], error) {
-	o, err := api.Open(c.Timeout(t.Timeout), open)
+	var passed *link.Passed
+	o, err := api.Open(c.Timeout(t.Timeout), func(ctx context.Context) (T, error) {
+		ctx, passed = link.WithPassed(ctx)
+		return open(ctx)
+	})
+	d.warnPassed(c, passed)
 	return o, named(d.UDID(), err)
 }
 

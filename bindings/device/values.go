@@ -8,7 +8,6 @@ import (
 	lua "github.com/yuin/gopher-lua"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
-	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 )
@@ -64,7 +63,7 @@ func set(c *api.Call, d *Device, args ...lua.LValue) error {
 	if err != nil {
 		return c.ArgError(1, "%v", err)
 	}
-	v, err := host.FromLua(value)
+	v, err := api.Plain(value)
 	if err != nil {
 		return c.ArgError(len(args), "%v", err)
 	}

@@ -18,6 +18,9 @@ const (
 	maxGPX      = 32 << 20
 	maxPoints   = 1 << 18
 	maxGPXDepth = 64
+	// maxGPXToken bounds a tag with its attributes, a comment, and a piece of text: the
+	// decoder takes many times their length in memory.
+	maxGPXToken = 1 << 20
 
 	// stepTime is the time from one place between two points to the next.
 	stepTime = time.Second
@@ -43,7 +46,8 @@ var gpxLists = []string{"trkpt", "rtept", "wpt"}
 // order.
 func parseGPX(r io.Reader, limit int64) ([]gpxPoint, error) {
 	limited := &io.LimitedReader{R: r, N: limit + 1}
-	p := gpxParser{dec: xml.NewDecoder(limited), lists: map[string][]gpxPoint{}}
+	token := &tokenReader{r: limited}
+	p := gpxParser{dec: xml.NewDecoder(token), token: token, lists: map[string][]gpxPoint{}}
 	err := p.parse()
 	switch {
 	case limited.N <= 0:
@@ -59,8 +63,26 @@ func parseGPX(r io.Reader, limit int64) ([]gpxPoint, error) {
 	return nil, errors.New("gpx: file has no points")
 }
 
+// tokenReader bounds how much is read for one token.
+type tokenReader struct {
+	r    io.Reader
+	left int // for the token that is read now
+}
+
+var errToken = fmt.Errorf("an element or text is longer than %d bytes", maxGPXToken)
+
+func (t *tokenReader) Read(p []byte) (int, error) {
+	if t.left <= 0 {
+		return 0, errToken
+	}
+	n, err := t.r.Read(p[:min(len(p), t.left)])
+	t.left -= n
+	return n, err
+}
+
 type gpxParser struct {
 	dec   *xml.Decoder
+	token *tokenReader // what dec reads from
 	begun bool
 	path  []string // open elements
 	lists map[string][]gpxPoint
@@ -71,7 +93,12 @@ type gpxParser struct {
 
 func (p *gpxParser) parse() error {
 	for {
+		p.token.left = maxGPXToken
 		t, err := p.dec.Token()
+		if err == errToken {
+			line, _ := p.dec.InputPos()
+			return fmt.Errorf("line %d: %w", line, err)
+		}
 		if err == io.EOF && p.begun {
 			return nil
 		}

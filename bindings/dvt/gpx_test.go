@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 )
 
 func TestParseGPX(t *testing.T) {
@@ -82,6 +84,14 @@ func TestParseGPXRefuses(t *testing.T) {
 			"<gpx>" + strings.Repeat(`<wpt lat="1" lon="2"/>`, maxPoints+1),
 			"more than 262144 points",
 		},
+		{
+			"<gpx" + strings.Repeat(" a=''", maxGPXToken/5) + "></gpx>",
+			"gpx: line 1: an element or text is longer than 1048576 bytes",
+		},
+		{
+			"<gpx><!--" + strings.Repeat("x", 2*maxGPXToken) + "--></gpx>",
+			"gpx: line 1: an element or text is longer than 1048576 bytes",
+		},
 	} {
 		got, err := parseGPX(strings.NewReader(test.text), maxGPX)
 		if err == nil || !strings.Contains(err.Error(), test.want) || got != nil {
@@ -113,7 +123,9 @@ func FuzzParseGPX(f *testing.F) {
 	f.Add([]byte(`<gpx><rte><rtept lat="1" lon="2"/>` +
 		`<wpt lat="1" lon="2"><trkpt lat="1" lon="2"/></wpt></rte></gpx>`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		points, err := parseGPX(bytes.NewReader(b), maxGPX)
+		var points []gpxPoint
+		var err error
+		fuzztest.Bounded(t, len(b), func() { points, err = parseGPX(bytes.NewReader(b), maxGPX) })
 		if err == nil && len(points) == 0 {
 			t.Error("no points and no error")
 		}

@@ -271,6 +271,7 @@ func openText(ctx context.Context, d *device.Device) (*stream.Opening, error) {
 
 type archiveOptions struct {
 	device.Timeout
+	device.Idle
 	MaxSize int64 `lua:"max_size" doc:"at most so many bytes"`
 	MaxDays int   `lua:"max_days" doc:"at most so many days back"`
 }
@@ -278,7 +279,12 @@ type archiveOptions struct {
 func archive(
 	c *api.Call, d *device.Device, path string, o archiveOptions,
 ) (n int64, err error) {
-	limits := ostracerelay.ArchiveOptions{SizeLimit: o.MaxSize, AgeLimit: o.MaxDays}
+	if o.Timeout.Timeout == 0 {
+		o.Timeout.Timeout = api.NoTimeout // silence bounds it
+	}
+	limits := ostracerelay.ArchiveOptions{
+		SizeLimit: o.MaxSize, AgeLimit: o.MaxDays, Idle: o.Limit(),
+	}
 	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
 		client, err := ostracerelay.Connect(ctx, d)
 		if err != nil {
@@ -328,12 +334,13 @@ for e in log do print(e.process, e.message) break end`)),
 				api.Example(`local dev = device()
 print(dev:syslog_text():next(10).raw)`)),
 			api.Method("log_archive", "Stores the device's log as a tar file with the contents of "+
-				"a .logarchive. Returns its size.",
+				"a .logarchive. Returns its size. It may take as long as data comes, unless you "+
+				"give a timeout.",
 				"path opts?", archive,
 				api.ParamDoc("path", "local file to write"),
 				api.StringKind("path", "path"),
 				api.Access("path", host.AccessWrite),
-				api.ParamDoc("opts", "how much, timeout"),
+				api.ParamDoc("opts", "how much, timeout, idle_timeout"),
 				raises,
 				api.Returns("integer bytes"),
 				api.Perm("read"),

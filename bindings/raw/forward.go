@@ -11,6 +11,7 @@ import (
 	core "github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
@@ -49,7 +50,7 @@ func forward(
 			return nil, err
 		}
 		failed := func(err error) {
-			fmt.Fprintf(stderr, "forward to port %d: %v\n", o.Remote, err)
+			fmt.Fprintf(stderr, "forward to port %d: %s\n", o.Remote, visible.Marked(err.Error()))
 		}
 		return &Forward{d.Forward(l, o.Remote, failed), o.Remote}, nil
 	})

@@ -228,7 +228,7 @@ func (o plistOptions) frame(c *api.Call, v lua.LValue) ([]byte, error) {
 	if err != nil {
 		return nil, c.ArgError(2, "%v", err)
 	}
-	value, err := host.FromLua(v)
+	value, err := api.Plain(v)
 	if err != nil {
 		return nil, c.ArgError(1, "%v", err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -195,15 +196,15 @@ func (c *cli) awaitChild(
 		}
 	}
 	if ready {
-		fmt.Fprintf(c.stderr, "imdlua: in the background as process %d; pid in %s, log in %s\n",
-			cmd.Process.Pid, files.pid(), files.log())
+		c.notice("in the background as process %d; pid in %s, log in %s", cmd.Process.Pid,
+			files.pid(), files.log())
 		return cmd.Process.Release()
 	}
 	err := cmd.Wait()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	text, readErr := os.ReadFile(files.log())
+	text, readErr := tailOf(files.log())
 	if readErr != nil {
 		return errors.Join(err, readErr)
 	}
@@ -212,6 +213,31 @@ func (c *cli) awaitChild(
 		return reported{&host.ExitError{Code: code}}
 	}
 	return errors.New("the process in the background ended at once")
+}
+
+// maxShownLog is how much of the log of a process that has ended is shown.
+const maxShownLog = 64 << 10
+
+// tailOf returns the last lines of a log.
+func tailOf(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	begin := max(info.Size()-maxShownLog, 0)
+	text, err := io.ReadAll(io.NewSectionReader(f, begin, maxShownLog))
+	if err != nil || begin == 0 {
+		return text, err
+	}
+	if _, rest, ok := bytes.Cut(text, []byte("\n")); ok {
+		text = rest
+	}
+	return append([]byte("(the beginning of the log is left out)\n"), text...), nil
 }
 
 // serveInBackground is the other side: the process that detachForward started.
@@ -308,7 +334,7 @@ func (c *cli) stopForwards(ctx context.Context, f *forwardFlags, args []string) 
 			all = append(all, backgroundFiles(strings.TrimSuffix(p, ".pid")))
 		}
 		if len(all) == 0 {
-			fmt.Fprintln(c.stderr, "imdlua: no forward runs in the background")
+			c.notice("no forward runs in the background")
 		}
 	}
 	var errs []error
@@ -330,8 +356,7 @@ func (c *cli) stopOne(ctx context.Context, files backgroundFiles) error {
 		if errors.Is(stat, fs.ErrNotExist) {
 			return fmt.Errorf("no forward runs in the background with pid file %s", files.pid())
 		}
-		fmt.Fprintf(c.stderr, "imdlua: %s belonged to a forward that was killed; removed\n",
-			files.pid())
+		c.notice("%s belonged to a forward that was killed; removed", files.pid())
 		return nil
 	}
 	defer conn.Close()

@@ -86,7 +86,7 @@ func (c *cli) browse(ctx context.Context, f *browseFlags, what string) error {
 		return printJSON(c.stdout, out)
 	}
 	if len(list) == 0 {
-		fmt.Fprintf(c.stderr, "imdlua: nothing advertises %s here\n", t)
+		c.notice("nothing advertises %s here", t)
 		return nil
 	}
 	w := tabwriter.NewWriter(c.stdout, 0, 8, 2, ' ', 0)

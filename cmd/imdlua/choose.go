@@ -122,7 +122,7 @@ func (c *cli) askDevice(ctx context.Context, list []device.Info) (string, error)
 				return i.UDID, nil
 			}
 		}
-		fmt.Fprintf(c.stderr, "imdlua: %q is none of them\n", line)
+		c.notice("%q is none of them", line)
 	}
 	return "", nil
 }

@@ -100,7 +100,7 @@ func (c *cli) listDevices(ctx context.Context, asJSON, network bool) error {
 		return printJSON(c.stdout, list)
 	}
 	if len(infos) == 0 {
-		fmt.Fprintln(c.stderr, "imdlua: no device is connected; plug one in and unlock it, "+
+		c.notice("no device is connected; plug one in and unlock it, " +
 			"or try --virtual")
 		return nil
 	}
@@ -109,7 +109,7 @@ func (c *cli) listDevices(ctx context.Context, asJSON, network bool) error {
 	for _, i := range infos {
 		if i.Err != nil {
 			fmt.Fprintf(t, "%s\t(does not answer)\t\t\t%s\n", c.cell(i.UDID), routeKinds(i))
-			fmt.Fprintf(c.stderr, "imdlua: %s: %v\n", i.UDID, i.Err)
+			c.notice("%s: %v", i.UDID, i.Err)
 			continue
 		}
 		columns := []string{i.UDID, i.Name, i.ProductType, i.Version, routeKinds(i)}
@@ -192,7 +192,7 @@ func (c *cli) noticeMuxers(ctx context.Context) {
 		errs = append(errs, err)
 	}
 	if len(errs) > 0 && ctx.Err() == nil {
-		fmt.Fprintf(c.stderr, "imdlua: %v; waiting for it\n", errors.Join(errs...))
+		c.notice("%v; waiting for it", errors.Join(errs...))
 	}
 }
 

@@ -145,7 +145,7 @@ func (c *cli) serveForwards(
 		return err
 	}
 	failed := func(err error) {
-		fmt.Fprintf(c.stderr, "%s imdlua: forward: %v\n", time.Now().Format(time.DateTime), err)
+		c.notice("%s forward: %v", time.Now().Format(time.DateTime), err)
 	}
 	var b strings.Builder
 	for i, s := range specs {

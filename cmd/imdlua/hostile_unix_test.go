@@ -24,6 +24,10 @@ const shownName = `A\x1b]0;owned\x07B\x1b[31mC\nD\u202eE\u009b2JF`
 // shownLines is hostileName where lines are meant.
 const shownLines = `A\x1b]0;owned\x07B\x1b[31mC` + "\r\n" + `D\u202eE\u009b2JF`
 
+// shownReport is hostileName as a report of an error shows it.
+const shownReport = `A\x1b]0;owned\x07B\x1b[31mC` + "\r\n" + visible.Mark +
+	`D\u202eE\u009b2JF`
+
 // hostileTunneld answers with a list that has a hostile identifier, or with a
 // hostile refusal.
 func hostileTunneld(t *testing.T, status int) string {
@@ -87,7 +91,7 @@ func TestHostileTerminal(t *testing.T) {
 		{"tunnel", []string{"--usbmux", mux, "tunnel"}, "", "use  ", 0, wantPlain},
 		{"tunneld", []string{"--usbmux", mux, "tunneld", "--no-network", "--listen",
 			"127.0.0.1:0", "--go-ios", ""}, "", "is up", 0, wantPlain},
-		{"service", []string{"--usbmux", mux, "service", hostileName}, shownLines, "", 1,
+		{"service", []string{"--usbmux", mux, "service", hostileName}, shownName + ": open", "", 1,
 			wantEdited},
 		{"usage", []string{"info", hostileName}, mark, "", 2, wantPlain},
 		{"print", script("print(name)"), `A\x1b]0;owned\x07B`, "", 0, wantStyled},
@@ -97,12 +101,12 @@ func TestHostileTerminal(t *testing.T) {
 		{"p", script("p{ [name] = name } p(device())"), `\027`, "", 0, wantPlain},
 		{"grid", script("p{ { [name] = 1, b = 2 }, { [name] = 1, b = 2 } }"), mark, "", 0,
 			wantPlain},
-		{"error", script("error(name)"), shownLines, "", 1, wantPlain},
+		{"error", script("error(name)"), shownReport, "", 1, wantPlain},
 		{"error object", script("error{ code = name, message = name, hint = name }"),
-			shownLines, "", 1, wantPlain},
+			shownReport, "", 1, wantPlain},
 		{"refusal", script("device():service(name)"), mark, "", 1, wantPlain},
 		{"warning", script("task.spawn(function() error(name) end) task.sleep(0.01)"),
-			shownLines, "", 1, wantPlain},
+			shownReport, "", 1, wantPlain},
 		{"log", script("log.info(name, { [name] = name })"), mark, "", 0, wantPlain},
 		{"spinner", script("local s = term.spinner(name) task.sleep(0.1) s:finish(name)"),
 			`\x07B`, "", 0, wantStyled},
@@ -229,7 +233,7 @@ func hostileREPL(t *testing.T, mux string) {
 	<-s.read
 	wantEdited(t, s.out.String())
 	for _, want := range []string{
-		"imd(" + shownName + ", iOS 17.5.1)> ", `"A\027]0;owned`, "] " + shownLines,
+		"imd(" + shownName + ", iOS 17.5.1)> ", `"A\027]0;owned`, "] " + shownReport,
 		`Device<`, "InvalidService",
 	} {
 		if !strings.Contains(s.out.String(), want) {

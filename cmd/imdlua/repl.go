@@ -97,7 +97,7 @@ func (c *cli) editor(out io.Writer) (repl.LineEditor, error) {
 	}
 	return repl.NewReadlineEditor(repl.ReadlineOptions{
 		Stdin: c.stdin, Stdout: c.out.out, HistoryFile: c.stateFile("history"),
-		Warn: func(err error) { fmt.Fprintf(c.stderr, "imdlua: history: %v\n", err) },
+		Warn: func(err error) { c.notice("history: %v", err) },
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/imdlua/imdlua/runtime/host"
+	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
 // cli is one run of the program.
@@ -104,11 +105,11 @@ func (c *cli) finish(err error) int {
 func (c *cli) report(err error) {
 	e := c.explain(err)
 	if e.Code == "usage" && !c.flags.errorsJSON() {
-		fmt.Fprintf(c.stderr, "imdlua: %s\n", e.Message)
+		c.notice("%s", e.Message)
 		if e.Hint == "" {
 			e.Hint = "imdlua --help lists commands and flags"
 		}
-		fmt.Fprintf(c.stderr, "  hint: %s\n", e.Hint)
+		fmt.Fprintf(c.stderr, "  hint: %s\n", visible.Marked(e.Hint))
 		return
 	}
 	o := host.Options{

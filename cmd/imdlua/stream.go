@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -46,6 +47,12 @@ func (s *stream) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// notice writes a line of the program itself to standard error. What a device or a
+// daemon has put into it gets no line of its own.
+func (c *cli) notice(format string, args ...any) {
+	fmt.Fprintln(c.stderr, visible.Marked(fmt.Sprintf("imdlua: "+format, args...)))
 }
 
 // composed returns a writer that does as Write, for reports: those have colours,

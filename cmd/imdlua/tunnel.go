@@ -171,7 +171,7 @@ func (c *cli) tellTunnel(j tunnelJSON, asJSON bool) {
 		if why == "" {
 			why = "closed"
 		}
-		fmt.Fprintf(c.stderr, "imdlua: the tunnel to %s is down: %s; trying again\n", j.UDID, why)
+		c.notice("the tunnel to %s is down: %s; trying again", j.UDID, why)
 		return
 	}
 	var b strings.Builder

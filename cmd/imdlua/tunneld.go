@@ -164,14 +164,14 @@ func (c *cli) listenTunneld(ctx context.Context, address string) (net.Listener, 
 func (c *cli) tellKept(udid string, e device.TunnelEvent) {
 	switch {
 	case e.Up:
-		fmt.Fprintf(c.stderr, "imdlua: tunnel %d to %s is up: %s on %s\n",
+		c.notice("tunnel %d to %s is up: %s on %s",
 			e.Tunnel.Generation, udid, e.Tunnel.How, e.Tunnel.Route)
 	case errors.Is(e.Err, net.ErrClosed):
-		fmt.Fprintf(c.stderr, "imdlua: tunnel to %s is closed\n", udid)
+		c.notice("tunnel to %s is closed", udid)
 	case e.Tunnel != nil:
-		fmt.Fprintf(c.stderr, "imdlua: tunnel to %s is down: %v\n", udid, e.Err)
+		c.notice("tunnel to %s is down: %v", udid, e.Err)
 	default:
-		fmt.Fprintf(c.stderr, "imdlua: no tunnel to %s: %v\n", udid, e.Err)
+		c.notice("no tunnel to %s: %v", udid, e.Err)
 	}
 }
 

@@ -261,9 +261,9 @@ func (c *cli) trustDialog(i device.Info) {
 	if i.Name != "" {
 		name = fmt.Sprintf("%s (%s)", visible.Line(i.Name), name)
 	}
-	fmt.Fprintf(c.stderr,
-		"imdlua: %s asks whether to trust this computer.\n  Unlock it, tap Trust on its screen and enter its passcode; waiting...\n",
-		name)
+	c.notice("%s asks whether to trust this computer.", name)
+	fmt.Fprintln(c.stderr,
+		"  Unlock it, tap Trust on its screen and enter its passcode; waiting...")
 }
 
 // timed bounds ctx by --timeout, or by otherwise when the flag was not given; 0

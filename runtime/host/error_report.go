@@ -47,6 +47,13 @@ func (h *Host) safe(text string) string {
 	return text
 }
 
+// text returns a text of an error as it stands in a report: no line of it can be
+// taken for a line of the report.
+func (h *Host) text(s string) string { return visible.Marked(h.safe(s)) }
+
+// line returns what takes one line of a report at most.
+func (h *Host) line(s string) string { return visible.Joined(h.safe(s)) }
+
 func (h *Host) paint(code, s string) string {
 	if !h.o.Color {
 		return s
@@ -55,20 +62,20 @@ func (h *Host) paint(code, s string) string {
 }
 
 func (h *Host) reportText(b *strings.Builder, e *Error) {
-	b.WriteString(h.paint("1;31", h.safe("error["+e.Code+"]")) + " ")
+	b.WriteString(h.paint("1;31", h.line("error["+e.Code+"]")) + " ")
 	if e.Service != "" && !strings.HasPrefix(e.Message, e.Service+":") {
-		b.WriteString(h.safe(e.Service) + ": ")
+		b.WriteString(h.line(e.Service) + ": ")
 	}
-	b.WriteString(h.paint("1", h.safe(e.Message)) + "\n")
+	b.WriteString(h.paint("1", h.text(e.Message)) + "\n")
 	if e.Where != "" {
-		b.WriteString(h.paint("34", "  --> ") + h.safe(e.Where))
+		b.WriteString(h.paint("34", "  --> ") + h.line(e.Where))
 		line, before := h.excerpt(e)
 		if line != "" {
-			b.WriteString(":  " + h.safe(line))
+			b.WriteString(":  " + h.line(line))
 		}
 		b.WriteByte('\n')
 		if before >= 0 {
-			indent := len("  --> ") + runewidth.StringWidth(e.Where) + len(":  ") + before
+			indent := len("  --> ") + runewidth.StringWidth(h.line(e.Where)) + len(":  ") + before
 			b.WriteString(strings.Repeat(" ", indent) + h.paint("1;31", "^") + "\n")
 		}
 	}
@@ -80,16 +87,16 @@ func (h *Host) reportText(b *strings.Builder, e *Error) {
 		facts = append(facts, "op: "+e.Op)
 	}
 	if len(facts) > 0 {
-		b.WriteString("  " + h.safe(strings.Join(facts, "  ")) + "\n")
+		b.WriteString("  " + h.line(strings.Join(facts, "  ")) + "\n")
 	}
 	if e.Hint != "" {
-		b.WriteString(h.paint("36", "  hint: ") + h.safe(e.Hint) + "\n")
+		b.WriteString(h.paint("36", "  hint: ") + h.text(e.Hint) + "\n")
 	}
 	for c := causeOf(e); c != nil; c = causeOf(c) {
-		b.WriteString("  cause: " + h.safe(c.Message) + "\n")
+		b.WriteString("  cause: " + h.text(c.Message) + "\n")
 	}
 	for _, s := range e.Suppressed {
-		b.WriteString("  also, while closing: " + h.safe(s.Error()) + "\n")
+		b.WriteString("  also, while closing: " + h.text(s.Error()) + "\n")
 	}
 	h.reportTrace(b, e)
 }
@@ -115,7 +122,7 @@ func (h *Host) reportTrace(b *strings.Builder, e *Error) {
 			}
 			continue
 		}
-		b.WriteString("  " + h.safe(f.String()) + "\n")
+		b.WriteString("  " + h.line(f.String()) + "\n")
 	}
 	if h.o.Verbose && e.goStack != "" {
 		b.WriteString("go stack:\n" + strings.TrimRight(e.goStack, "\n") + "\n")
@@ -235,7 +242,7 @@ func (h *Host) sourceLine(at string) string {
 func (h *Host) warn(what string, err error) {
 	var b strings.Builder
 	if !h.o.ErrorsJSON {
-		b.WriteString(h.paint("33", "warning: ") + h.safe(what) + "\n")
+		b.WriteString(h.paint("33", "warning: ") + h.text(what) + "\n")
 	}
 	h.Report(&b, err)
 	io.WriteString(h.stderr.Styled(), b.String())

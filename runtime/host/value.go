@@ -231,10 +231,25 @@ func (h *Host) unsigned(v uint64) lua.LValue {
 // dictionary unless array{} made it. The error names the place of a value that
 // cannot be converted.
 func FromLua(v lua.LValue) (any, error) {
-	return fromLua(v, "value", map[*lua.LTable]bool{})
+	return FromLuaWith(v, func(*lua.LUserData) (any, bool) { return nil, false })
 }
 
-func fromLua(v lua.LValue, path string, on map[*lua.LTable]bool) (any, error) {
+// FromLuaWith is FromLua for a package with userdata of its own: wherever v holds some,
+// object is asked first, which reports whether it could convert it.
+func FromLuaWith(
+	v lua.LValue, object func(ud *lua.LUserData) (value any, ok bool),
+) (any, error) {
+	c := &conversion{object: object, on: map[*lua.LTable]bool{}}
+	return fromLua(v, "value", c)
+}
+
+// conversion is what FromLua knows on its way through a value.
+type conversion struct {
+	object func(ud *lua.LUserData) (any, bool)
+	on     map[*lua.LTable]bool // tables that it is inside of
+}
+
+func fromLua(v lua.LValue, path string, c *conversion) (any, error) {
 	switch v := v.(type) {
 	case nil, *lua.LNilType:
 		return nil, nil
@@ -249,16 +264,19 @@ func fromLua(v lua.LValue, path string, on map[*lua.LTable]bool) (any, error) {
 		}
 		return f, nil
 	case *lua.LTable:
-		if on[v] {
+		if c.on[v] {
 			return nil, Errorf("value", "%s contains itself", path)
 		}
-		if len(on) > maxSyntax {
+		if len(c.on) > maxSyntax {
 			return nil, Errorf("value", "%s is nested deeper than %d levels", path, maxSyntax)
 		}
-		on[v] = true
-		defer delete(on, v)
-		return fromTable(v, path, on)
+		c.on[v] = true
+		defer delete(c.on, v)
+		return fromTable(v, path, c)
 	case *lua.LUserData:
+		if x, ok := c.object(v); ok {
+			return x, nil
+		}
 		return fromUserData(v, path)
 	}
 	return nil, Errorf("value", "%s: cannot convert a %s", path, v.Type())
@@ -286,10 +304,10 @@ func fromUserData(ud *lua.LUserData, path string) (any, error) {
 	return nil, Errorf("value", "%s: cannot convert a userdata (%T)", path, ud.Value)
 }
 
-func fromTable(t *lua.LTable, path string, on map[*lua.LTable]bool) (any, error) {
+func fromTable(t *lua.LTable, path string, c *conversion) (any, error) {
 	n := t.Len()
 	if n == 0 && tableKind(t) != "array" {
-		return fromDict(t, path, on)
+		return fromDict(t, path, c)
 	}
 	list := make([]any, 0, n)
 	for i := 1; i <= n; i++ {
@@ -297,7 +315,7 @@ func fromTable(t *lua.LTable, path string, on map[*lua.LTable]bool) (any, error)
 		if e == lua.LNil {
 			return nil, Errorf("value", "%s[%d] is nil inside an array; use null", path, i)
 		}
-		x, err := fromLua(e, fmt.Sprintf("%s[%d]", path, i), on)
+		x, err := fromLua(e, fmt.Sprintf("%s[%d]", path, i), c)
 		if err != nil {
 			return nil, err
 		}
@@ -319,14 +337,14 @@ func fromTable(t *lua.LTable, path string, on map[*lua.LTable]bool) (any, error)
 	return list, nil
 }
 
-func fromDict(t *lua.LTable, path string, on map[*lua.LTable]bool) (any, error) {
+func fromDict(t *lua.LTable, path string, c *conversion) (any, error) {
 	m := map[string]any{}
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
 		name, ok := k.(lua.LString)
 		if !ok {
 			return nil, Errorf("value", "%s has the key %s, which is no string", path, keyText(k))
 		}
-		x, err := fromLua(v, path+"."+string(name), on)
+		x, err := fromLua(v, path+"."+string(name), c)
 		if err != nil {
 			return nil, err
 		}

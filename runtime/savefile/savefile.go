@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -81,7 +82,21 @@ func File(path string, o Options, write func(*os.File) error) error {
 
 // Temporary returns a name for a file that is being written. It is short, so
 // that it can stand beside the longest names.
-func Temporary() string { return ".imdlua-" + rand.Text()[:16] }
+func Temporary() string { return temporary + rand.Text()[:temporaryText] }
+
+const (
+	temporary     = ".imdlua-"
+	temporaryText = 16 // characters of base32
+)
+
+// IsTemporary reports whether Temporary returns names like this one.
+func IsTemporary(name string) bool {
+	text, ok := strings.CutPrefix(name, temporary)
+	if !ok || len(text) != temporaryText {
+		return false
+	}
+	return strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
+}
 
 // modeOf returns the permissions of the regular file that is to be replaced, 0 if
 // there is none.

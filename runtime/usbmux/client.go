@@ -289,9 +289,8 @@ func (c *Client) ListListeners(ctx context.Context) ([]ListenerInfo, error) {
 	for _, v := range list {
 		item, ok := v.(plist.Dict)
 		if !ok {
-			return nil, &Error{
-				Op: "list listeners", Err: link.Malformed("a listener is not a dictionary"),
-			}
+			c.log.WarnContext(ctx, "listener passed over", "type", plist.TypeName(v))
+			continue
 		}
 		var l ListenerInfo
 		l.ID, _ = item.String("ID String")

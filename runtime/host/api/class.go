@@ -19,12 +19,13 @@ type Object struct {
 	state *handle // nil when the class cannot be closed
 }
 
-// LuaToGo gives conversions the Go value behind the object, or what that says it stands for.
+// LuaToGo gives conversions what the Go value behind the object says it stands for. Other objects
+// are handles: no value stands for them.
 func (o *Object) LuaToGo() any {
 	if g, ok := o.Value.(host.GoValuer); ok {
 		return g.LuaToGo()
 	}
-	return o.Value
+	return host.Errorf("value", "cannot convert a %s: it stands for no value", o.class.decl.Name)
 }
 
 // LuaBytes gives the bytes that the Go value stands for.

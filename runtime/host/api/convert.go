@@ -225,7 +225,7 @@ func getFunction(L *lua.LState, v lua.LValue, dst reflect.Value) error {
 }
 
 func getAny(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
-	x, err := host.FromLua(v)
+	x, err := Plain(v)
 	if err != nil {
 		return err
 	}

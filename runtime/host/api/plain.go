@@ -9,17 +9,17 @@ import (
 )
 
 // Plain converts a Lua value like host.FromLua, and records, lists and dictionaries of this package
-// too, which become maps and slices.
+// too, wherever they are in it, which become maps and slices.
 func Plain(v lua.LValue) (any, error) {
-	if ud, ok := v.(*lua.LUserData); ok {
+	return host.FromLuaWith(v, func(ud *lua.LUserData) (any, bool) {
 		if l, ok := ud.Value.(*listView); ok {
-			return l.LuaToGo(), nil
+			return l.LuaToGo(), true
 		}
 		if rv, ok := recordValue(ud); ok {
-			return recordMap(rv), nil
+			return recordMap(rv), true
 		}
-	}
-	return host.FromLua(v)
+		return nil, false
+	})
 }
 
 // recordValue is the struct behind a record.

@@ -30,6 +30,42 @@ func Row(s string) string {
 	return rows.Replace(s)
 }
 
+// Mark is how Marked begins every line but the first.
+const Mark = "  | "
+
+// Marked returns s for a place where lines of our own follow, such as a report: every
+// line of s but the first begins with Mark, so that none of them looks like one of ours.
+// Line breaks at the end of s are removed. A line break is whatever a terminal, an editor
+// or a viewer of logs takes for one.
+func Marked(s string) string {
+	s = strings.TrimRight(s, breaks)
+	if !strings.ContainsAny(s, breaks) {
+		return s
+	}
+	return marks.Replace(s)
+}
+
+const breaks = "\n\r\v\f\u0085\u2028\u2029"
+
+var marks = func() *strings.Replacer {
+	pairs := []string{"\r\n", "\n" + Mark}
+	for _, r := range breaks {
+		pairs = append(pairs, string(r), "\n"+Mark)
+	}
+	return strings.NewReplacer(pairs...)
+}()
+
+// Joined returns s with its line breaks shown, those of Marked, and all else as it is.
+func Joined(s string) string {
+	if !strings.ContainsAny(s, breaks) {
+		return s
+	}
+	return joins.Replace(s)
+}
+
+var joins = strings.NewReplacer("\n", `\n`, "\r", `\r`, "\v", `\v`, "\f", `\f`,
+	"\u0085", `\u0085`, "\u2028", `\u2028`, "\u2029", `\u2029`)
+
 var rows = strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`)
 
 // Styled is Text for what a script has composed: the colours of Style stay. They

@@ -100,3 +100,26 @@ func FuzzShown(f *testing.F) {
 		}
 	})
 }
+
+// TestMarked looks for a way to put a line into a report that has no mark.
+func TestMarked(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"":                      "",
+		"plain\ttext":           "plain\ttext",
+		"a\n  hint: b":          "a\n  |   hint: b",
+		"a\r\n\nb":              "a\n  | \n  | b",
+		"a\rb":                  "a\n  | b",
+		"a\vb\fc":               "a\n  | b\n  | c",
+		"a\u0085b":              "a\n  | b",
+		"a\u2028b\u2029c\u2028": "a\n  | b\n  | c",
+		"ends\r\n\n":            "ends",
+	} {
+		if got := Marked(in); got != want {
+			t.Errorf("Marked(%q) = %q, want %q", in, got, want)
+		}
+		if got := Joined(in); strings.ContainsAny(got, breaks) {
+			t.Errorf("Joined(%q) = %q, want one line", in, got)
+		}
+	}
+}

@@ -22,7 +22,8 @@ import (
 // A context bounds the call it is given to, and no other. When it ends while the
 // device works, the call returns and the answer is dropped when it comes; when
 // it ends while the request is half written, the call returns and the rest of
-// the request goes out behind its back, so that the connection stays usable.
+// the request goes out behind its back, so that the connection stays usable. A transfer
+// that ends because nothing moved ends the connection, see Transfer.Idle.
 type Client struct {
 	conn net.Conn
 	in   *bufio.Reader
@@ -40,7 +41,8 @@ type Client struct {
 	watches map[*watch]struct{}
 	calls   map[uint64]*call
 	packet  uint64
-	filling *call // the call whose buffer the reader is writing to
+	filling *call           // the call whose buffer the reader is writing to
+	tidied  map[string]bool // folders without remains of lost pushes
 	ended   *EndedError
 }
 
@@ -74,6 +76,7 @@ func New(c net.Conn) *Client {
 		idle:    make(chan struct{}),
 		calls:   map[uint64]*call{},
 		watches: map[*watch]struct{}{},
+		tidied:  map[string]bool{},
 	}
 	k.in = bufio.NewReaderSize(meter{k}, readAhead)
 	go k.read()
@@ -139,7 +142,7 @@ func (c *Client) start(ctx context.Context, r request) (*call, error) {
 	select {
 	case c.turn <- struct{}{}:
 	case <-c.over:
-		return nil, c.endedErr()
+		return nil, c.ownSilence(ctx, c.endedErr())
 	case <-ctx.Done():
 		return nil, link.Expired(ctx, c.conn)
 	}
@@ -149,7 +152,7 @@ func (c *Client) start(ctx context.Context, r request) (*call, error) {
 	packet, err := c.register(k, w)
 	if err != nil {
 		<-c.turn
-		return nil, err
+		return nil, c.ownSilence(ctx, err)
 	}
 	args := uint64(headerLen + len(r.args))
 	h := header{entire: args + uint64(len(r.data)), this: args, packet: packet, op: r.op}
@@ -159,12 +162,12 @@ func (c *Client) start(ctx context.Context, r request) (*call, error) {
 	select {
 	case <-f.sent:
 		if f.err != nil {
-			return nil, c.endedErr()
+			return nil, c.ownSilence(ctx, c.endedErr())
 		}
 		return k, nil
 	case <-c.over:
 		f.leave()
-		return nil, c.endedErr()
+		return nil, c.ownSilence(ctx, c.endedErr())
 	case <-ctx.Done():
 		f.leave()
 		c.forget(k)
@@ -198,17 +201,25 @@ func (c *Client) endedErr() error {
 func (c *Client) wait(ctx context.Context, k *call) error {
 	select {
 	case <-k.done:
-		return k.err
+		return c.answered(ctx, k)
 	default:
 	}
 	defer c.waitFor(watchOf(ctx), false)()
 	select {
 	case <-k.done:
-		return k.err
+		return c.answered(ctx, k)
 	case <-ctx.Done():
 		c.forget(k)
 		return link.Expired(ctx, c.conn)
 	}
+}
+
+// answered returns the error of a call that is over.
+func (c *Client) answered(ctx context.Context, k *call) error {
+	if k.err == nil {
+		return nil
+	}
+	return c.ownSilence(ctx, k.err)
 }
 
 // forget gives a call up: its answer will be dropped, and when forget returns

@@ -58,6 +58,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	}
 	s.handles.init()
 	defer s.handles.closeAll()
+	defer s.idle()
 	release := link.Guard(ctx, c)
 	err := s.next()
 	for err == nil {
@@ -84,6 +85,23 @@ type session struct {
 	ctx  context.Context // of Serve
 	args []byte          // of the request, valid until the next one
 	out  []byte
+	bulk *[]byte // of reads and writes; nil when the last request was neither
+}
+
+// buffer returns chunk bytes for a read or a write.
+func (s *session) buffer() []byte {
+	if s.bulk == nil {
+		s.bulk = newPiece(chunk)
+	}
+	return (*s.bulk)[:chunk]
+}
+
+// idle gives the buffer back.
+func (s *session) idle() {
+	if s.bulk != nil {
+		freePiece(s.bulk)
+		s.bulk = nil
+	}
 }
 
 // answer is what a request comes to: nil data with a code is a status.
@@ -124,6 +142,7 @@ func (s *session) next() error {
 	if h.op == opRead || h.op == opReadAt {
 		return s.readFile(h)
 	}
+	s.idle()
 	return s.send(h, s.perform(h.op))
 }
 

@@ -205,9 +205,7 @@ func (s *session) readFile(h header) error {
 	if err != nil {
 		return s.send(h, statusAnswer(err))
 	}
-	b := newPiece(chunk)
-	defer freePiece(b)
-	buf := (*b)[:chunk]
+	buf := s.buffer()
 	first := int(min(n, uint64(len(buf)-headerLen)))
 	if _, err := f.file.ReadAt(buf[headerLen:headerLen+first], pos); err != nil && err != io.EOF {
 		return s.send(h, statusAnswer(err))
@@ -267,15 +265,14 @@ func (s *session) write(h header, body uint64) error {
 	if err != nil && !isStatus(err) {
 		return err
 	}
-	b := newPiece(chunk)
-	defer freePiece(b)
+	b := s.buffer()
 	for body > 0 {
 		n := min(body, chunk)
 		if err == nil {
 			// Whole pages of the file, aligned, are cheapest to write.
 			n = min(body, chunk-uint64(pos)%chunk)
 		}
-		part := (*b)[:n]
+		part := b[:n]
 		m, readErr := io.ReadFull(s.in, part)
 		if err == nil && m > 0 {
 			pos, err = f.write(part[:m], pos)

@@ -30,7 +30,8 @@ type Transfer struct {
 	Progress func(done, total int64)
 	// Idle is how long the transfer waits while not a byte moves, in either
 	// direction, before it ends with a link.SilentError; 0 is 30 seconds, and
-	// below 0 there is no limit.
+	// below 0 there is no limit. The connection ends with it: on one on which the
+	// device owes an answer, no later call would get its own.
 	Idle time.Duration
 
 	// goos is the system whose names PullTree gives files; "" is this one.
@@ -80,15 +81,16 @@ func (t Transfer) withDefaults() Transfer {
 	return t
 }
 
-// pieces recycles buffers of the lengths that occur.
+// pieces recycles buffers of the lengths that occur, from one transfer to the next. A
+// transfer keeps its own while it lasts: the garbage collector empties a pool.
 var pieces = [...]struct {
 	size int
 	pool sync.Pool
-}{{size: defaultPiece}, {size: maxRead}}
+}{{size: chunk}, {size: defaultPiece}, {size: maxRead}}
 
 // newPiece returns a buffer of at least n bytes, at most maxRead.
 func newPiece(n int) *[]byte {
-	if n > defaultPiece/4 {
+	if n >= defaultPiece/4 {
 		for i := range pieces {
 			if p := &pieces[i]; n <= p.size {
 				if b, ok := p.pool.Get().(*[]byte); ok {
@@ -190,8 +192,9 @@ type puller struct {
 	asked int64 // bytes that answers under way or received account for
 	got   int64
 	queue []piece
-	end   bool // an empty answer came
-	tail  bool // a read behind the size is under way
+	spare []*[]byte // buffers of earlier pieces
+	end   bool      // an empty answer came
+	tail  bool      // a read behind the size is under way
 }
 
 // pull copies the file from its position, where size bytes are expected, and
@@ -209,6 +212,9 @@ func (f *File) pull(ctx context.Context, w io.Writer, size int64, t Transfer) (i
 		// After an error. These buffers are not recycled: their answers may
 		// be on the way.
 		f.c.forget(left.call)
+	}
+	for _, b := range p.spare {
+		freePiece(b)
 	}
 	if err != nil {
 		f.abandon(ctx)
@@ -244,7 +250,7 @@ func (p *puller) ask(ctx context.Context) error {
 	if n <= 0 {
 		n, p.tail = min(probe, p.t.Piece), true
 	}
-	b := newPiece(n)
+	b := p.buffer(n)
 	k, err := p.f.startRead(ctx, (*b)[:n])
 	if err != nil {
 		return err
@@ -254,6 +260,16 @@ func (p *puller) ask(ctx context.Context) error {
 	return nil
 }
 
+// buffer returns a buffer of at least n bytes.
+func (p *puller) buffer(n int) *[]byte {
+	if last := len(p.spare) - 1; last >= 0 && len(*p.spare[last]) >= n {
+		b := p.spare[last]
+		p.spare = p.spare[:last]
+		return b
+	}
+	return newPiece(n)
+}
+
 // receive takes the oldest answer.
 func (p *puller) receive(ctx context.Context, w io.Writer) error {
 	k := p.queue[0]
@@ -261,7 +277,7 @@ func (p *puller) receive(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	p.queue = p.queue[:copy(p.queue, p.queue[1:])]
-	defer freePiece(k.buf)
+	p.spare = append(p.spare, k.buf) // the next read comes after this function
 	n := len(k.data)
 	if n == 0 {
 		p.end = true
@@ -288,7 +304,8 @@ func (p *puller) receive(ctx context.Context, w io.Writer) error {
 // Push copies r to a file on the device, which is made or replaced, and
 // returns how many bytes it was. Several writes are under way at once. The file
 // has its name when it is complete; after an error the connection of which is
-// over, a file ".imdlua-..." may be left beside it.
+// over, a file ".imdlua-..." may be left beside it. A later push into the folder removes
+// it, once it is old enough to belong to no push that still runs.
 func (c *Client) Push(ctx context.Context, r io.Reader, remote string, t Transfer) (int64, error) {
 	t = t.withDefaults()
 	ctx, stop := c.watched(ctx, t.Idle)
@@ -322,12 +339,14 @@ func (c *Client) push(
 	if err != nil {
 		return 0, err
 	}
-	p := &pusher{f: f, t: t, r: r, size: size}
+	p := &pusher{f: f, t: t, r: r, size: size, buf: newPiece(pushPiece(t, size))}
 	err = p.run(ctx)
+	freePiece(p.buf) // nobody reads from it: every start has returned
 	if err == nil && temp != "" {
 		err = c.Rename(ctx, temp, remote)
 	}
 	if err == nil {
+		c.tidy(ctx, remote)
 		return p.got, nil
 	}
 	c.undo(ctx, f, temp)
@@ -363,7 +382,16 @@ type pusher struct {
 	r     io.Reader
 	size  int64 // -1 if not known
 	got   int64 // bytes the device has acknowledged
+	buf   *[]byte
 	queue []piece
+}
+
+// pushPiece is how much of a file of a size is sent at once.
+func pushPiece(t Transfer, size int64) int {
+	if size >= 0 && size < int64(t.Piece) {
+		return min(max(int(size), probe), t.Piece)
+	}
+	return t.Piece
 }
 
 func (p *pusher) run(ctx context.Context) error {
@@ -396,21 +424,15 @@ func (p *pusher) run(ctx context.Context) error {
 // send reads the next piece and sends it; it reports whether there may be
 // more.
 func (p *pusher) send(ctx context.Context) (bool, error) {
-	n := p.t.Piece
-	if p.size >= 0 && p.size < int64(n) {
-		n = max(int(p.size), probe)
-	}
-	b := newPiece(n)
-	// Nobody reads from the buffer when start has returned.
-	defer freePiece(b)
-	m, err := io.ReadFull(p.r, (*b)[:n])
+	b := (*p.buf)[:min(pushPiece(p.t, p.size), len(*p.buf))]
+	m, err := io.ReadFull(p.r, b)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return false, fail("push", p.f.path, err)
 	}
 	if m == 0 {
 		return false, nil
 	}
-	r := request{op: opWrite, data: (*b)[:m], want: opStatus}
+	r := request{op: opWrite, data: b[:m], want: opStatus}
 	k, startErr := p.f.start(ctx, r)
 	if startErr != nil {
 		return false, fail("push", p.f.path, startErr)

@@ -2,6 +2,7 @@ package afc
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
@@ -60,23 +61,41 @@ func (c *Client) watched(ctx context.Context, limit time.Duration) (context.Cont
 	return context.WithValue(ctx, watchKey{}, w), stop
 }
 
-// check ends the transfer, or looks again when the time since the last byte
-// would be over.
+// check ends the transfer, or looks again when the time since the last byte would be
+// over. The connection ends with the transfer: the device answers in order, so a later
+// call would wait for what did not come.
 func (w *watch) check() {
+	if !w.expired() {
+		return
+	}
+	silent := &link.SilentError{For: w.limit}
+	w.cancel(silent) // first, so that the transfer is told of its own silence
+	w.c.end(silent)
+}
+
+func (w *watch) expired() bool {
 	w.c.mu.Lock()
 	defer w.c.mu.Unlock()
 	if _, ok := w.c.watches[w]; !ok {
-		return
+		return false
 	}
 	left := w.limit
 	if w.waiting > 0 {
 		left -= time.Since(w.last)
 	}
-	if left <= 0 {
-		w.cancel(&link.SilentError{For: w.limit})
-		return
+	if left > 0 {
+		w.timer.Reset(left)
 	}
-	w.timer.Reset(left)
+	return left <= 0
+}
+
+// ownSilence returns the error of a call that met the end of the connection: a call of
+// the transfer that ended it is told of the silence, err is for all others.
+func (c *Client) ownSilence(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), link.ErrSilent) {
+		return link.Expired(ctx, c.conn)
+	}
+	return err
 }
 
 // waitFor says that a call of the transfer waits, until the function that it

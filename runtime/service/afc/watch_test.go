@@ -72,6 +72,11 @@ func testIdle(t *testing.T, busy bool) {
 	if got := time.Since(begun); got != took+30*time.Second {
 		t.Errorf("ended after %v, want %v", got, took+30*time.Second)
 	}
+	late, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	if err := c.Mkdir(late, "/y"); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a call after the silence: %v, want the end of the connection", err)
+	}
 	cancel()
 	c.Close()
 	b.Close()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -136,7 +137,7 @@ func (a *Apps) ListOnce(ctx context.Context, f AppFilter) ([]App, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseList(featListApps, nil, v, parseApp)
+	return parseList(ctx, featListApps, v, parseApp)
 }
 
 // StreamList lists apps as a stream; before iOS 26 it is errors.ErrUnsupported.
@@ -150,13 +151,14 @@ func streamed[T any](
 ) ([]T, error) {
 	list := []T{}
 	err := c.Stream(ctx, feature, input, func(elements []any) error {
-		for i := range elements {
-			more, err := parseList(feature, list, elements[i:i+1], parse)
+		for _, e := range elements {
+			v, err := parseElement(feature, e, parse)
 			if err != nil {
 				c.pass(&Invocation{Feature: feature}, err)
+				link.PassOver(ctx, err)
 				continue
 			}
-			list = more
+			list = append(list, v)
 		}
 		return nil
 	})
@@ -166,24 +168,32 @@ func streamed[T any](
 	return list, nil
 }
 
-// parseList appends the elements of an array.
-func parseList[T any](op string, list []T, v any, parse func(xpc.Dict) (T, error)) ([]T, error) {
+// parseList returns the elements of an array. Those that cannot be decoded are left out,
+// see link.PassOver.
+func parseList[T any](
+	ctx context.Context, op string, v any, parse func(xpc.Dict) (T, error),
+) ([]T, error) {
 	elements, ok := v.([]any)
 	if !ok {
 		return nil, failed(op, "", fmt.Errorf("%w: %T in place of a list", ErrProtocol, v))
 	}
-	for _, e := range elements {
-		d, ok := e.(xpc.Dict)
-		if !ok {
-			return nil, failed(op, "", fmt.Errorf("%w: list holds a %T", ErrProtocol, e))
-		}
-		t, err := parse(d)
-		if err != nil {
-			return nil, failed(op, "", err)
-		}
-		list = append(list, t)
+	return link.DecodeList(ctx, elements, func(e any) (T, error) {
+		return parseElement(op, e, parse)
+	})
+}
+
+// parseElement reads an element of a list.
+func parseElement[T any](op string, v any, parse func(xpc.Dict) (T, error)) (T, error) {
+	var zero T
+	d, ok := v.(xpc.Dict)
+	if !ok {
+		return zero, failed(op, "", fmt.Errorf("%w: list holds a %T", ErrProtocol, v))
 	}
-	return list, nil
+	t, err := parse(d)
+	if err != nil {
+		return zero, failed(op, "", err)
+	}
+	return t, nil
 }
 
 func parseApp(d xpc.Dict) (App, error) {
@@ -281,7 +291,7 @@ func (a *Apps) Processes(ctx context.Context) ([]Process, error) {
 		return nil, err
 	}
 	v, _ := out.Get(keyProcessTokens)
-	return parseList(featListProcesses, nil, v, parseProcess)
+	return parseList(ctx, featListProcesses, v, parseProcess)
 }
 
 // StreamProcesses is Processes as a stream; before iOS 26 it is

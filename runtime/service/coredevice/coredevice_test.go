@@ -511,11 +511,10 @@ func TestFeatures(t *testing.T) {
 func TestHostile(t *testing.T) {
 	bubble(t, "", func(t *testing.T, _ *rig) {
 		ctx := t.Context()
-		app := xpc.Dict{{Key: keyBundleID, Value: "com.x"}}
 		for _, body := range []xpc.Dict{
 			{{Key: "x", Value: int64(1)}}, output("text"), output(int64(1)), output([]any{}),
 			output(xpc.Null{}), output(xpc.Dict{}),
-			output([]any{"text"}), output([]any{app, xpc.Dict{}}),
+			output([]any{"text"}), output([]any{xpc.Dict{}, true}),
 			output(xpc.Dict{{
 				Key: keyProcessTokens, Value: []any{xpc.Dict{{Key: keyPID, Value: "1"}}},
 			}, {Key: keyDisplays, Value: xpc.Dict{}},

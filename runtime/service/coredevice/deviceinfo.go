@@ -140,12 +140,12 @@ func (c *Info) Displays(ctx context.Context) (*Displays, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseDisplays(d)
+	return parseDisplays(ctx, d)
 }
 
-func parseDisplays(d xpc.Dict) (*Displays, error) {
+func parseDisplays(ctx context.Context, d xpc.Dict) (*Displays, error) {
 	v, _ := d.Get(keyDisplays)
-	list, err := parseList(featDisplayInfo, nil, v, parseDisplay)
+	list, err := parseList(ctx, featDisplayInfo, v, parseDisplay)
 	if err != nil {
 		return nil, err
 	}

@@ -357,8 +357,9 @@ func FuzzEnvelope(f *testing.F) {
 			_ = in.err()
 		}
 		for _, err := range []error{
-			second(decodeReply(m.Body)), second(decodePush(m.Body)), second(parseDisplays(m.Body)),
-			second(parseApp(m.Body)), second(parseProcess(m.Body)),
+			second(decodeReply(m.Body)), second(decodePush(m.Body)),
+			second(parseDisplays(t.Context(), m.Body)), second(parseApp(m.Body)),
+			second(parseProcess(m.Body)),
 		} {
 			if err != nil && err.Error() == "" {
 				t.Error("an error says nothing")

@@ -23,24 +23,23 @@ func (s *Session) Applications(ctx context.Context, filter nskeyed.Dict) ([]Appl
 	if filter == nil {
 		filter = nskeyed.Dict{}
 	}
-	list, err := askDicts(ctx, s, "list applications", "", ChannelApplications, selListApps, filter,
-		"")
-	if err != nil {
-		return nil, err
+	q := question{
+		op: "list applications", identifier: ChannelApplications, selector: selListApps,
+		args: []any{filter, ""},
 	}
-	out := make([]Application, len(list))
-	for i, d := range list {
-		a := &out[i]
-		a.Raw = d
-		a.BundleID, _ = d.String("CFBundleIdentifier")
-		a.DisplayName, _ = d.String("DisplayName")
-		a.BundlePath, _ = d.String("BundlePath")
-		a.Executable, _ = d.String("ExecutableName")
-		a.Type, _ = d.String("Type")
-		a.Version, _ = d.String("Version")
-		n, _ := d.Int("Restricted")
-		flag, _ := d.Bool("Restricted")
-		a.Restricted = n != 0 || flag
-	}
-	return out, nil
+	return askList(ctx, s, q, parseApplication)
+}
+
+func parseApplication(d nskeyed.Dict) (Application, error) {
+	a := Application{Raw: d}
+	a.BundleID, _ = d.String("CFBundleIdentifier")
+	a.DisplayName, _ = d.String("DisplayName")
+	a.BundlePath, _ = d.String("BundlePath")
+	a.Executable, _ = d.String("ExecutableName")
+	a.Type, _ = d.String("Type")
+	a.Version, _ = d.String("Version")
+	n, _ := d.Int("Restricted")
+	flag, _ := d.Bool("Restricted")
+	a.Restricted = n != 0 || flag
+	return a, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -261,40 +262,44 @@ func ask[T any](
 	return got, nil
 }
 
-// askStrings is ask for a list of strings.
-func askStrings(
-	ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any,
-) ([]string, error) {
-	list, err := ask[[]any](ctx, s, op, subject, identifier, selector, args...)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]string, len(list))
-	for i, v := range list {
-		text, ok := v.(string)
-		if !ok {
-			return nil, unexpected(op, subject, v)
-		}
-		out[i] = text
-	}
-	return out, nil
+// question is what is asked for a list, in the terms of call.
+type question struct {
+	op, subject, identifier, selector string
+	args                              []any
 }
 
-// askDicts is ask for a list of dictionaries.
-func askDicts(
-	ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any,
-) ([]nskeyed.Dict, error) {
-	list, err := ask[[]any](ctx, s, op, subject, identifier, selector, args...)
+// askList is ask for a list of a type, whose entries decode reads. What decode refuses
+// is left out, see link.PassOver.
+func askList[E, T any](
+	ctx context.Context, s *Session, q question, decode func(E) (T, error),
+) ([]T, error) {
+	list, err := ask[[]any](ctx, s, q.op, q.subject, q.identifier, q.selector, q.args...)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]nskeyed.Dict, len(list))
-	for i, v := range list {
-		d, ok := v.(nskeyed.Dict)
-		if !ok {
-			return nil, unexpected(op, subject, v)
-		}
-		out[i] = d
-	}
-	return out, nil
+	return decodeList(ctx, q.op, q.subject, list, decode)
 }
+
+// decodeList reads the entries of a list with decode.
+func decodeList[E, T any](
+	ctx context.Context, op, subject string, list []any, decode func(E) (T, error),
+) ([]T, error) {
+	return link.DecodeList(ctx, list, func(v any) (T, error) {
+		var zero T
+		e, ok := v.(E)
+		if !ok {
+			return zero, unexpected(op, subject, v)
+		}
+		return decode(e)
+	})
+}
+
+// askStrings is ask for a list of strings.
+func askStrings(
+	ctx context.Context, s *Session, op, identifier, selector string,
+) ([]string, error) {
+	q := question{op: op, identifier: identifier, selector: selector}
+	return askList(ctx, s, q, same[string])
+}
+
+func same[T any](v T) (T, error) { return v, nil }

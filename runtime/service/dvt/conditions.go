@@ -29,20 +29,13 @@ type ConditionProfile struct{ ID, Name, Description string }
 
 // Conditions lists what the device can pretend.
 func (s *Session) Conditions(ctx context.Context) ([]Condition, error) {
-	list, err := askDicts(ctx, s, "list conditions", "", ChannelConditions, selConditions)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]Condition, len(list))
-	for i, d := range list {
-		if out[i], err = parseCondition(d); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	q := question{op: "list conditions", identifier: ChannelConditions, selector: selConditions}
+	return askList(ctx, s, q, func(d nskeyed.Dict) (Condition, error) {
+		return parseCondition(ctx, d)
+	})
 }
 
-func parseCondition(d nskeyed.Dict) (Condition, error) {
+func parseCondition(ctx context.Context, d nskeyed.Dict) (Condition, error) {
 	var c Condition
 	c.ID, _ = d.String("identifier")
 	c.Name, _ = d.String("name")
@@ -52,21 +45,23 @@ func parseCondition(d nskeyed.Dict) (Condition, error) {
 	c.Destructive, _ = d.Bool("isDestructive")
 	c.Internal, _ = d.Bool("isInternal")
 	profiles, _ := d.Array("profiles")
-	for _, v := range profiles {
-		p, ok := v.(nskeyed.Dict)
-		if !ok {
-			return Condition{}, unexpected("list conditions", c.ID, v)
-		}
-		var q ConditionProfile
-		q.ID, _ = p.String("identifier")
-		q.Name, _ = p.String("name")
-		q.Description, _ = p.String("description")
-		c.Profiles = append(c.Profiles, q)
-	}
 	if c.ID == "" {
 		return Condition{}, unexpected("list conditions", "", d)
 	}
+	var err error
+	c.Profiles, err = decodeList(ctx, "list conditions", c.ID, profiles, parseConditionProfile)
+	if err != nil {
+		return Condition{}, err
+	}
 	return c, nil
+}
+
+func parseConditionProfile(d nskeyed.Dict) (ConditionProfile, error) {
+	var p ConditionProfile
+	p.ID, _ = d.String("identifier")
+	p.Name, _ = d.String("name")
+	p.Description, _ = d.String("description")
+	return p, nil
 }
 
 // EnableCondition makes the device pretend. One condition can be active at a

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Selectors of deviceinfo that take arguments.
@@ -31,19 +32,13 @@ type ProcessInfo struct {
 	Raw        nskeyed.Dict
 }
 
-// Processes lists what runs, in the device's order.
+// Processes lists what runs, in the device's order. Of this list and the others of a
+// session, entries that cannot be decoded are left out, see link.PassOver.
 func (s *Session) Processes(ctx context.Context) ([]ProcessInfo, error) {
-	list, err := askDicts(ctx, s, "list processes", "", ChannelDeviceInfo, "runningProcesses")
-	if err != nil {
-		return nil, err
+	q := question{
+		op: "list processes", identifier: ChannelDeviceInfo, selector: "runningProcesses",
 	}
-	out := make([]ProcessInfo, len(list))
-	for i, d := range list {
-		if out[i], err = parseProcess(d); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return askList(ctx, s, q, parseProcess)
 }
 
 func parseProcess(d nskeyed.Dict) (ProcessInfo, error) {
@@ -101,13 +96,7 @@ func (s *Session) ListDirectory(ctx context.Context, path string) ([]string, err
 	case !ok:
 		return nil, unexpected(op, path, v)
 	}
-	names := make([]string, len(list))
-	for i, v := range list {
-		if names[i], ok = v.(string); !ok {
-			return nil, unexpected(op, path, v)
-		}
-	}
-	return names, nil
+	return decodeList(ctx, op, path, list, same[string])
 }
 
 // UserName returns the name of a user identifier.
@@ -144,13 +133,17 @@ func (s *Session) NetworkInformation(ctx context.Context) (map[string]string, er
 		return nil, err
 	}
 	out := make(map[string]string, len(d))
-	for _, p := range d {
-		name, ok1 := p.Key.(string)
-		text, ok2 := p.Value.(string)
-		if !ok1 || !ok2 {
-			return nil, unexpected(op, "", p.Value)
+	_, err = link.DecodeList(ctx, d, func(p nskeyed.Pair) (string, error) {
+		name, isName := p.Key.(string)
+		text, isText := p.Value.(string)
+		if !isName || !isText {
+			return "", unexpected(op, "", p.Value)
 		}
 		out[name] = text
+		return name, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }
@@ -216,11 +209,10 @@ func (s *Session) TraceCodes(ctx context.Context) (string, error) {
 
 // ProcessAttributes lists what Sysmon can tell about a process.
 func (s *Session) ProcessAttributes(ctx context.Context) ([]string, error) {
-	return askStrings(ctx, s, "process attributes", "", ChannelDeviceInfo,
-		"sysmonProcessAttributes")
+	return askStrings(ctx, s, "process attributes", ChannelDeviceInfo, "sysmonProcessAttributes")
 }
 
 // SystemAttributes lists what Sysmon can tell about the device.
 func (s *Session) SystemAttributes(ctx context.Context) ([]string, error) {
-	return askStrings(ctx, s, "system attributes", "", ChannelDeviceInfo, "sysmonSystemAttributes")
+	return askStrings(ctx, s, "system attributes", ChannelDeviceInfo, "sysmonSystemAttributes")
 }

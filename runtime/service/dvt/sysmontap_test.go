@@ -470,7 +470,7 @@ func FuzzEvents(f *testing.F) {
 		if d, ok := v.(nskeyed.Dict); ok {
 			parseNotification(eventApp, d)
 			_, _ = parseProcess(d)
-			_, _ = parseCondition(d)
+			_, _ = parseCondition(t.Context(), d)
 			_, _ = nameList(d, "procAttrs")
 			matches(d, d)
 			launchSpec(dtx.Args{"", "x", d, []any{}, d})

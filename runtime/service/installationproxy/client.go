@@ -3,6 +3,7 @@ package installationproxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -70,21 +71,16 @@ func refusal(m plist.Dict, op, subject string) error {
 	return &Error{Op: op, Subject: subject, Code: Code(code), Description: text, Detail: detail}
 }
 
-// Browse returns the apps, in the device's order.
+// Browse returns the apps, in the device's order. Entries that cannot be decoded are
+// left out, see link.PassOver.
 func (c *Client) Browse(ctx context.Context, o Options) ([]App, error) {
-	apps := []App{}
+	var entries []any
 	err := c.each(ctx, "browse", o.Type, o.request(cmdBrowse), func(m plist.Dict) (bool, error) {
 		list, _ := m.Array("CurrentList")
-		if len(apps)+len(list) > MaxApps {
+		if len(entries)+len(list) > MaxApps {
 			return false, fmt.Errorf("%w: more than %d apps", ErrProtocol, MaxApps)
 		}
-		for _, v := range list {
-			d, ok := v.(plist.Dict)
-			if !ok {
-				return false, fmt.Errorf("%w: app is a %s", ErrProtocol, plist.TypeName(v))
-			}
-			apps = append(apps, parseApp(d))
-		}
+		entries = append(entries, list...)
 		status, _ := m.String("Status")
 		if len(list) == 0 && status != statusComplete && status != statusBrowsing {
 			return false, fmt.Errorf("%w: status %q", ErrProtocol, status)
@@ -94,11 +90,15 @@ func (c *Client) Browse(ctx context.Context, o Options) ([]App, error) {
 	if err != nil {
 		return nil, err
 	}
+	apps, err := link.DecodeList(ctx, entries, decodeApp)
+	if err != nil {
+		return nil, &Error{Op: "browse", Subject: o.Type, Err: err}
+	}
 	return apps, nil
 }
 
 // Lookup returns the apps by bundle identifier. Apps that the device does not
-// have are absent.
+// have, and those that cannot be decoded, are absent.
 func (c *Client) Lookup(ctx context.Context, o Options) (map[string]App, error) {
 	result, err := c.single(ctx, "lookup", strings.Join(o.BundleIDs, " "), o.request(cmdLookup))
 	if err != nil {
@@ -112,19 +112,20 @@ func (c *Client) Lookup(ctx context.Context, o Options) (map[string]App, error) 
 		}
 	}
 	apps := make(map[string]App, len(found))
-	for id, v := range found {
-		d, ok := v.(plist.Dict)
-		if !ok {
-			return nil, &Error{
-				Op: "lookup", Subject: id,
-				Err: fmt.Errorf("%w: app is a %s", ErrProtocol, plist.TypeName(v)),
-			}
+	ids := slices.Sorted(maps.Keys(found))
+	_, err = link.DecodeList(ctx, ids, func(id string) (App, error) {
+		a, err := decodeApp(found[id])
+		if err != nil {
+			return App{}, &Error{Op: "lookup", Subject: id, Err: err}
 		}
-		a := parseApp(d)
 		if a.BundleID == "" {
 			a.BundleID = id
 		}
 		apps[id] = a
+		return a, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return apps, nil
 }

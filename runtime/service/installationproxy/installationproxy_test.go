@@ -351,11 +351,9 @@ func TestClientBrokenAnswers(t *testing.T) {
 	}{
 		{"nothing", nil, io.ErrUnexpectedEOF},
 		{"ends half-way", []string{app}, io.ErrUnexpectedEOF},
-		{
-			"app is a string",
-			[]string{browsing + "<key>CurrentList</key><array><string>a</string></array>"},
-			ErrProtocol,
-		},
+		{"app is a string", []string{
+			"<key>Status</key><string>Complete</string><key>CurrentList</key><array><string>a</string></array>",
+		}, ErrProtocol},
 		{"another status", []string{app, "<key>Status</key><string>Dancing</string>"}, ErrProtocol},
 		{"no status", []string{""}, ErrProtocol},
 		{"refused", []string{app, refused}, ErrNotEntitled},

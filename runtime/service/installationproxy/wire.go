@@ -18,6 +18,7 @@ package installationproxy
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"strconv"
 
@@ -154,6 +155,15 @@ type App struct {
 	FileSharing    bool   // its documents may be opened by any host
 	SignerIdentity string
 	Attributes     plist.Dict // everything the device told
+}
+
+// decodeApp reads an entry of a list of apps.
+func decodeApp(v any) (App, error) {
+	d, ok := v.(plist.Dict)
+	if !ok {
+		return App{}, fmt.Errorf("%w: app is a %s", ErrProtocol, plist.TypeName(v))
+	}
+	return parseApp(d), nil
 }
 
 func parseApp(d plist.Dict) App {

@@ -56,7 +56,7 @@ func (c *Client) Lookup(ctx context.Context, imageType string) (*Lookup, error) 
 	if err != nil {
 		return nil, err
 	}
-	l, err := decodeLookup(d)
+	l, err := decodeLookup(ctx, d)
 	if err != nil {
 		return nil, &Error{Op: op, Subject: imageType, Err: err}
 	}
@@ -71,7 +71,7 @@ func (c *Client) Images(ctx context.Context) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := decodeImages(d)
+	images, err := decodeImages(ctx, d)
 	if err != nil {
 		return nil, &Error{Op: op, Err: err}
 	}

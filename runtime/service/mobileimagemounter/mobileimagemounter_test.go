@@ -420,11 +420,12 @@ func TestOtherDevices(t *testing.T) {
 		{"iOS 14", plist.Dict{"ImageSignature": []any{}, "Status": "Complete"}, Lookup{}},
 		{"status alone", plist.Dict{"Status": "Complete"}, Lookup{}},
 	} {
-		if got, err := decodeLookup(c.in); err != nil || !reflect.DeepEqual(*got, c.want) {
+		if got, err := decodeLookup(t.Context(), c.in); err != nil ||
+			!reflect.DeepEqual(*got, c.want) {
 			t.Errorf("%s: decodeLookup(%v) = %+v, %v, want %+v", c.name, c.in, got, err, c.want)
 		}
 	}
-	got, err := decodeImages(plist.Dict{"EntryList": []any{
+	got, err := decodeImages(t.Context(), plist.Dict{"EntryList": []any{
 		plist.Dict{"DiskImageType": "Cryptex", "MountPath": "/x", "IsMounted": true},
 		plist.Dict{"MountPath": "/private/var"},
 		plist.Dict{"DiskImageType": "Developer", "IsMounted": false, "MountPath": "/Developer"},
@@ -524,16 +525,17 @@ func FuzzAnswers(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if l, err := decodeLookup(d); (l == nil) == (err == nil) {
+		if l, err := decodeLookup(t.Context(), d); (l == nil) == (err == nil) {
 			t.Errorf("decodeLookup = %+v, %v", l, err)
 		}
-		images, err := decodeImages(d)
+		images, err := decodeImages(t.Context(), d)
 		if (images == nil) == (err == nil) {
 			t.Errorf("decodeImages = %+v, %v", images, err)
 		}
 		for _, i := range images {
-			if again := decodeImage(i.entry()); again.Type != i.Type ||
-				again.MountPath != i.MountPath || again.Mounted != i.Mounted {
+			again, err := decodeImage(i.entry())
+			if err != nil || again.Type != i.Type || again.MountPath != i.MountPath ||
+				again.Mounted != i.Mounted {
 				t.Errorf("%+v became %+v", i, again)
 			}
 		}

@@ -20,6 +20,7 @@
 package mobileimagemounter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -176,7 +177,7 @@ func refusal(d plist.Dict, op, subject string) error {
 
 // decodeLookup reads the answer to LookupImage. Old versions send one signature
 // where others send a list, and leave ImagePresent out.
-func decodeLookup(d plist.Dict) (*Lookup, error) {
+func decodeLookup(ctx context.Context, d plist.Dict) (*Lookup, error) {
 	l := &Lookup{}
 	switch v := d["ImageSignature"].(type) {
 	case []byte:
@@ -185,12 +186,12 @@ func decodeLookup(d plist.Dict) (*Lookup, error) {
 		if len(v) > MaxImages {
 			return nil, fmt.Errorf("%w: %d signatures", ErrProtocol, len(v))
 		}
-		for _, s := range v {
-			b, ok := s.([]byte)
-			if !ok {
-				return nil, fmt.Errorf("%w: a signature is %s", ErrProtocol, plist.TypeName(s))
-			}
-			l.Signatures = append(l.Signatures, b)
+		signatures, err := link.DecodeList(ctx, v, decodeSignature)
+		if err != nil {
+			return nil, err
+		}
+		if len(signatures) > 0 {
+			l.Signatures = signatures
 		}
 	case nil:
 	default:
@@ -204,8 +205,9 @@ func decodeLookup(d plist.Dict) (*Lookup, error) {
 	return l, nil
 }
 
-// decodeImages reads the answer to CopyDevices.
-func decodeImages(d plist.Dict) ([]Image, error) {
+// decodeImages reads the answer to CopyDevices. Entries that cannot be decoded are
+// left out, see link.PassOver.
+func decodeImages(ctx context.Context, d plist.Dict) ([]Image, error) {
 	list, ok := d.Array("EntryList")
 	if !ok {
 		return nil, fmt.Errorf("%w: no EntryList", ErrProtocol)
@@ -213,18 +215,22 @@ func decodeImages(d plist.Dict) ([]Image, error) {
 	if len(list) > MaxImages {
 		return nil, fmt.Errorf("%w: %d images", ErrProtocol, len(list))
 	}
-	images := make([]Image, 0, len(list))
-	for _, v := range list {
-		e, ok := v.(plist.Dict)
-		if !ok {
-			return nil, fmt.Errorf("%w: an image is %s", ErrProtocol, plist.TypeName(v))
-		}
-		images = append(images, decodeImage(e))
-	}
-	return images, nil
+	return link.DecodeList(ctx, list, decodeImage)
 }
 
-func decodeImage(e plist.Dict) Image {
+func decodeSignature(v any) ([]byte, error) {
+	b, ok := v.([]byte)
+	if !ok {
+		return nil, fmt.Errorf("%w: a signature is %s", ErrProtocol, plist.TypeName(v))
+	}
+	return b, nil
+}
+
+func decodeImage(v any) (Image, error) {
+	e, ok := v.(plist.Dict)
+	if !ok {
+		return Image{}, fmt.Errorf("%w: an image is %s", ErrProtocol, plist.TypeName(v))
+	}
 	text := func(key string) string { s, _ := e.String(key); return s }
 	i := Image{Type: text("DiskImageType"), PersonalizedType: text("PersonalizedImageType"),
 		MountPath:    text("MountPath"),
@@ -232,7 +238,7 @@ func decodeImage(e plist.Dict) Image {
 	mounted, given := e.Bool("IsMounted")
 	i.Mounted = mounted || !given && i.MountPath != ""
 	i.Signature, _ = e.Data("ImageSignature")
-	return i
+	return i, nil
 }
 
 // entry is the other way round.

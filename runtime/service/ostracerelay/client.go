@@ -53,7 +53,8 @@ type Process struct {
 	Name string // short name
 }
 
-// PidList returns the processes that can log, sorted by PID.
+// PidList returns the processes that can log, sorted by PID. Entries that cannot be
+// decoded are left out, see link.PassOver.
 func (c *Client) PidList(ctx context.Context) ([]Process, error) {
 	const op = "pid list"
 	reply, err := c.request(ctx, op, plist.Dict{"Request": "PidList"})
@@ -64,15 +65,20 @@ func (c *Client) PidList(ctx context.Context) ([]Process, error) {
 	if !ok {
 		return nil, &Error{Op: op, Err: fmt.Errorf("%w: no Payload", ErrProtocol)}
 	}
-	list := make([]Process, 0, len(payload))
-	for key, v := range payload {
+	keys := slices.Sorted(maps.Keys(payload))
+	list, err := link.DecodeList(ctx, keys, func(key string) (Process, error) {
 		pid, err := strconv.ParseUint(key, 10, 31)
 		if err != nil {
-			return nil, &Error{Op: op, Err: fmt.Errorf("%w: process id %q", ErrProtocol, key)}
+			return Process{}, &Error{
+				Op: op, Err: fmt.Errorf("%w: process id %q", ErrProtocol, link.Clip(key)),
+			}
 		}
-		info, _ := v.(plist.Dict)
+		info, _ := payload.Dict(key)
 		name, _ := info.String("ProcessName")
-		list = append(list, Process{PID: int(pid), Name: name})
+		return Process{PID: int(pid), Name: name}, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(list, func(a, b Process) int { return a.PID - b.PID })
 	return list, nil
@@ -126,6 +132,9 @@ type ArchiveOptions struct {
 	SizeLimit int64     // bytes
 	AgeLimit  int       // days
 	StartTime time.Time // oldest record, to the second
+	// Idle is how long the transfer waits while the device sends nothing, before it
+	// ends with a link.SilentError; 0 is 30 seconds, and below 0 there is no limit.
+	Idle time.Duration
 }
 
 // CreateArchive writes the device's stored log to w, as a tar stream of the
@@ -144,11 +153,13 @@ func (c *Client) CreateArchive(ctx context.Context, w io.Writer, o ArchiveOption
 	if !o.StartTime.IsZero() {
 		req["StartTime"] = o.StartTime.Unix()
 	}
+	ctx, in, stop := link.Idle(ctx, c.conn, o.Idle)
+	defer stop()
 	if _, err := c.request(ctx, op, req); err != nil {
 		return 0, err
 	}
 	release := link.GuardRead(ctx, c.conn)
-	n, err := copyWhole(w, c.conn)
+	n, err := copyWhole(w, in)
 	if err = release(err); err != nil {
 		return n, &Error{Op: op, Err: err}
 	}

@@ -1,0 +1,40 @@
+package mobileimagemounter
+
+import (
+	"io"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// TestOddEntries checks that one entry that cannot be decoded does not hide the others.
+func TestOddEntries(t *testing.T) {
+	t.Parallel()
+	ask := func(answer string, call func(c *Client) (int, error)) {
+		a, d := link.Pipe()
+		defer a.Close()
+		defer d.Close()
+		go func() { _, _ = io.WriteString(d, frame(answer)); _ = link.CloseWrite(d) }()
+		n, err := call(New(a))
+		if err != nil || n != 1 {
+			t.Errorf("%s: %d entries, %v, want 1", answer, n, err)
+		}
+	}
+	ctx, passed := link.WithPassed(t.Context())
+	ask("<key>EntryList</key><array><string>odd</string><dict/></array>",
+		func(c *Client) (int, error) {
+			list, err := c.Images(ctx)
+			return len(list), err
+		})
+	ask("<key>ImageSignature</key><array><data>AA==</data><true/></array>",
+		func(c *Client) (int, error) {
+			l, err := c.Lookup(ctx, TypeDeveloper)
+			if err != nil {
+				return 0, err
+			}
+			return len(l.Signatures), nil
+		})
+	if n, _ := passed.Count(); n != 2 {
+		t.Errorf("%d entries passed over, want 2", n)
+	}
+}
