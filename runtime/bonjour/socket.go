@@ -1,0 +1,198 @@
+package bonjour
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+var (
+	groupIPv4 = netip.AddrPortFrom(netip.AddrFrom4([4]byte{224, 0, 0, 251}), Port)
+	groupIPv6 = netip.AddrPortFrom(netip.AddrFrom16([16]byte{0: 0xFF, 1: 2, 15: 0xFB}), Port)
+)
+
+// writeLimit is how long a packet may wait for room in the socket's buffer.
+const writeLimit = time.Second
+
+// packet is what a wire received. index is 0 and to invalid where the operating
+// system does not tell.
+type packet struct {
+	body  []byte
+	from  netip.AddrPort
+	to    netip.Addr
+	index int // of the interface
+}
+
+// wire is the multicast DNS of one family on some interfaces. Tests have one
+// without sockets.
+type wire interface {
+	read(b []byte) (packet, error)
+	// multicast sends to the group on an interface, send to an address.
+	multicast(b []byte, l link) error
+	send(b []byte, to netip.AddrPort) error
+	Close() error
+}
+
+// socket is a wire: one UDP socket. Those of listen are bound to port 5353 beside
+// those of other programs, and members of the group on each of their interfaces.
+type socket struct {
+	conn net.PacketConn
+	v4   *ipv4.PacketConn // one of the two is set
+	v6   *ipv6.PacketConn
+	// mu is held while the interface for multicast is chosen and used: not
+	// every system takes it with the packet.
+	mu sync.Mutex
+}
+
+// listen opens the socket of a family and joins the group on those interfaces
+// that have an address of it. It returns the interfaces that were joined.
+func listen(ctx context.Context, v6 bool, links []link) (*socket, []link, error) {
+	// Given a group's address, package net binds the port on all addresses
+	// with the options for sharing it, and joins nothing.
+	group := groupIPv4
+	if v6 {
+		group = groupIPv6
+	}
+	s, err := openSocket(ctx, v6, group)
+	if err != nil {
+		return nil, nil, err
+	}
+	var joined []link
+	for _, l := range links {
+		if !l.has(v6) {
+			continue
+		}
+		if e := s.join(l.Interface); e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		joined = append(joined, l)
+	}
+	if joined == nil {
+		s.Close()
+		if err == nil {
+			err = ErrNoInterface
+		}
+		return nil, nil, err
+	}
+	return s, joined, nil
+}
+
+// openSocket opens a socket of a family at an address.
+func openSocket(ctx context.Context, v6 bool, at netip.AddrPort) (*socket, error) {
+	network := "udp4"
+	if v6 {
+		network = "udp6"
+	}
+	var lc net.ListenConfig
+	conn, err := lc.ListenPacket(ctx, network, at.String())
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{conn: conn}
+	if v6 {
+		s.v6 = ipv6.NewPacketConn(conn)
+	} else {
+		s.v4 = ipv4.NewPacketConn(conn)
+	}
+	s.options()
+	return s, nil
+}
+
+// anyPort is a port that the system chooses, on all addresses.
+func anyPort(v6 bool) netip.AddrPort {
+	if v6 {
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+}
+
+// options are all wanted and none needed: without the control messages the
+// interface follows from the sender's address, and only strict clients look at
+// the hop limit.
+func (s *socket) options() {
+	if s.v6 != nil {
+		_ = s.v6.SetControlMessage(ipv6.FlagInterface|ipv6.FlagDst, true)
+		_ = s.v6.SetMulticastLoopback(true)
+		_ = s.v6.SetMulticastHopLimit(255)
+		_ = s.v6.SetHopLimit(255)
+		return
+	}
+	_ = s.v4.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true)
+	_ = s.v4.SetMulticastLoopback(true)
+	_ = s.v4.SetMulticastTTL(255)
+	_ = s.v4.SetTTL(255)
+}
+
+func (s *socket) join(i *net.Interface) error {
+	if s.v6 != nil {
+		return s.v6.JoinGroup(i, net.UDPAddrFromAddrPort(groupIPv6))
+	}
+	return s.v4.JoinGroup(i, net.UDPAddrFromAddrPort(groupIPv4))
+}
+
+func (s *socket) read(b []byte) (packet, error) {
+	var p packet
+	var n int
+	var source net.Addr
+	var to net.IP
+	var err error
+	if s.v6 != nil {
+		var cm *ipv6.ControlMessage
+		n, cm, source, err = s.v6.ReadFrom(b)
+		if cm != nil {
+			p.index, to = cm.IfIndex, cm.Dst
+		}
+	} else {
+		var cm *ipv4.ControlMessage
+		n, cm, source, err = s.v4.ReadFrom(b)
+		if cm != nil {
+			p.index, to = cm.IfIndex, cm.Dst
+		}
+	}
+	if err != nil {
+		return packet{}, err
+	}
+	if u, ok := source.(*net.UDPAddr); ok {
+		p.from = u.AddrPort()
+		p.from = netip.AddrPortFrom(p.from.Addr().Unmap(), p.from.Port())
+	}
+	if a, ok := netip.AddrFromSlice(to); ok {
+		p.to = a.Unmap()
+	}
+	p.body = b[:n]
+	return p, nil
+}
+
+func (s *socket) multicast(b []byte, l link) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	to := groupIPv4
+	var err error
+	if s.v6 != nil {
+		to = netip.AddrPortFrom(groupIPv6.Addr().WithZone(l.Name), Port)
+		err = s.v6.SetMulticastInterface(l.Interface)
+	} else {
+		err = s.v4.SetMulticastInterface(l.Interface)
+	}
+	if err != nil {
+		return err
+	}
+	return s.send(b, to)
+}
+
+func (s *socket) send(b []byte, to netip.AddrPort) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
+		return err
+	}
+	_, err := s.conn.WriteTo(b, net.UDPAddrFromAddrPort(to))
+	return err
+}
+
+func (s *socket) Close() error { return s.conn.Close() }
