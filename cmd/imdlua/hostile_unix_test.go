@@ -47,8 +47,7 @@ func hostileTunneld(t *testing.T, status int) string {
 }
 
 // commandsWithoutDevices write nothing that comes from a device or a daemon.
-// browse needs a network with hostile Bonjour in it; TestOutputsAreGuarded holds it,
-// as every other command.
+// TestHostileBrowse has browse, which needs a network.
 var commandsWithoutDevices = []string{
 	"virtual", "types", "docs", "version", "browse", "help", "completion",
 }

@@ -34,8 +34,8 @@ type group struct {
 // virtual device. Names are not probed for: they are the devices' own, and
 // "ncm" is no one's alone.
 func (z *zone) respond(b []byte, legacy bool, l link) []reply {
-	var q dns.Msg
-	if len(b) > maxPacket || q.Unpack(b) != nil || q.Response || q.Opcode != dns.OpcodeQuery {
+	q, ok := unpack(b)
+	if !ok || q.Response || q.Opcode != dns.OpcodeQuery {
 		return nil
 	}
 	known := knownAnswers(&q, legacy)

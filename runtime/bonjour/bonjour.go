@@ -60,7 +60,8 @@ func (t Type) valid() bool {
 func (t Type) labels() []string { return append(strings.Split(string(t), "."), domain) }
 
 // Instance is a service that was found on one interface. The same device found
-// on two interfaces is two instances.
+// on two interfaces is two instances, and so is one name that two senders tell
+// different things of.
 type Instance struct {
 	// Name is the instance's own label, without escapes:
 	// "5c:52:84:0a:1b:2c@fe80::5e52:84ff:fe0a:1b2c-supportsRP-24".
@@ -77,6 +78,9 @@ type Instance struct {
 	Interface string
 	// TXT has keys as they were sent; see Text. Values may be binary.
 	TXT map[string]string
+	// Sender is the address that told of it, the zero Addr if that is not known.
+	// It need not be one of Addresses: programs may advertise for others.
+	Sender netip.Addr
 }
 
 // Text returns the value of a key of the TXT record in any case, and whether
@@ -167,6 +171,7 @@ func (s Static) Browse(ctx context.Context, q Query) ([]Instance, error) {
 
 func sortInstances(all []Instance) {
 	slices.SortStableFunc(all, func(a, b Instance) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Interface, b.Interface))
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Interface, b.Interface),
+			a.Sender.Compare(b.Sender))
 	})
 }

@@ -2,110 +2,251 @@ package bonjour
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
-	"strings"
+
+	"github.com/miekg/dns"
 )
 
-// browse collects what the queries of a Browse find.
+// browse collects what a Browse hears.
 type browse struct {
-	links  []link // all of the machine
-	askers []asker
-	found  map[instanceKey]*Instance
-	worked bool  // a query did
-	err    error // of the first query that did not
+	kind    Type
+	links   []link
+	senders map[source]*sender
+	total   int    // of instances
+	turn    uint64 // counts answers, so that the newest is known
+	worked  bool   // a question was sent
+	err     error  // of the first question that was not
 }
 
-// instanceKey has the name in lower case.
-type instanceKey struct{ name, link string }
+func newBrowse(kind Type, askers []asker) *browse {
+	b := &browse{kind: kind, senders: map[source]*sender{}}
+	for _, a := range askers {
+		b.links = append(b.links, a.link)
+	}
+	return b
+}
 
-// add takes the outcome of a query and tells whether something was found.
+// source is who told something, and on which interface.
+type source struct {
+	link    string
+	address netip.Addr
+}
+
+// sender is what one source told, by the key of the instance. Nothing of it is mixed
+// with what others told: who can send to the group can send anything under the name
+// of another.
+type sender struct{ told map[string]*told }
+
+// told is an instance as one sender told it.
+type told struct {
+	name, host, hostKey string
+	port                uint16            // 0 until SRV was heard
+	text                map[string]string // nil until TXT was heard
+	addresses           []netip.Addr
+	turn                uint64 // the newest answer about it
+}
+
+// add takes an outcome and tells whether something may have been found.
 func (b *browse) add(o outcome) bool {
 	switch {
-	case o.done:
-		return false
 	case o.err != nil:
 		b.err = cmp.Or(b.err, o.err)
 		return false
+	case o.asked:
+		b.worked = true
+		return false
 	}
-	b.worked = true
-	added := false
-	for _, i := range o.found {
-		if l, ok := b.heardOn(i, o.asker); ok {
-			i.Interface = l
-			b.merge(i)
-			added = true
+	b.turn++
+	at := source{o.heard.link, o.heard.sender}
+	s := b.senders[at]
+	if s == nil {
+		if len(b.senders) >= maxSenders {
+			return false
 		}
+		s = &sender{told: map[string]*told{}}
+		b.senders[at] = s
 	}
-	return added
+	for _, f := range o.heard.facts {
+		b.learn(s, f)
+	}
+	if len(s.told) == 0 {
+		delete(b.senders, at)
+	}
+	return true
 }
 
-// heardOn says by which interface an instance was heard, and whether the query
-// wants it. The library listens to the group on the system's default interface
-// as well (and on Linux on every interface where another program does), so that
-// an answer to a query on one interface may belong to another.
-func (b *browse) heardOn(i Instance, a asker) (string, bool) {
-	wanted := func(name string) (string, bool) {
-		return name, slices.ContainsFunc(b.askers, func(a asker) bool { return a.Name == name })
+// learn adds a fact to what a sender told.
+func (b *browse) learn(s *sender, f fact) {
+	if f.kind == dns.TypeA {
+		s.learnAddress(f, b.turn)
+		return
 	}
-	if i.Interface != "" {
-		return wanted(i.Interface) // the zone of an IPv6 packet: certain
-	}
-	for _, ip := range i.Addresses {
-		if !ip.Is4() || a.holds(ip) {
-			continue
+	i := s.told[f.key]
+	if f.gone {
+		if i != nil {
+			b.drop(s, f.key)
 		}
-		if at := slices.IndexFunc(b.links, func(l link) bool { return l.holds(ip) }); at >= 0 {
-			return wanted(b.links[at].Name)
-		}
+		return
 	}
-	return a.Name, true
-}
-
-// merge adds an instance to those found. The newest TXT, port and host count;
-// addresses add up.
-func (b *browse) merge(i Instance) {
-	key := instanceKey{strings.ToLower(i.Name), i.Interface}
-	old := b.found[key]
-	if old == nil {
-		if len(b.found) >= maxInstances {
+	if i == nil {
+		if len(s.told) >= maxOfSender || b.total >= maxInstances && !b.makeRoom(len(s.told)) {
 			return
 		}
-		old = &Instance{}
-		b.found[key] = old
+		i = &told{}
+		s.told[f.key] = i
+		b.total++
 	}
-	all := old.Addresses
-	for _, ip := range i.Addresses {
-		if ip.IsUnspecified() || ip.IsMulticast() || len(all) >= maxAddresses {
-			continue
+	i.name, i.turn = f.name, b.turn
+	switch f.kind {
+	case dns.TypeSRV:
+		if i.hostKey != f.hostKey {
+			i.addresses = nil
 		}
-		if ip.Is6() && ip.IsLinkLocalUnicast() {
-			ip = ip.WithZone(i.Interface)
-		}
-		if !slices.Contains(all, ip) {
-			all = append(all, ip)
-		}
+		i.host, i.hostKey, i.port = f.host, f.hostKey, f.port
+	case dns.TypeTXT:
+		i.text = f.text
 	}
-	*old = i
-	old.Addresses = all
 }
 
-// list is a copy of what was found, sorted.
-func (b *browse) list() []Instance {
-	var all []Instance
-	for key, i := range b.found {
-		if len(i.Addresses) == 0 {
+// learnAddress adds an address to the instances on a host: to those that the same
+// packet tells of, as several devices of one name may have one sender, and if there
+// are none to all.
+func (s *sender) learnAddress(f fact, turn uint64) {
+	var all, here []*told
+	for _, i := range s.told {
+		if i.hostKey != f.key {
 			continue
 		}
-		c := i.clone()
-		at := slices.IndexFunc(b.links, func(l link) bool { return l.Name == key.link })
-		slices.SortFunc(c.Addresses, func(x, y netip.Addr) int {
-			return cmp.Or(cmp.Compare(b.rank(c.Type, x, at), b.rank(c.Type, y, at)), x.Compare(y))
-		})
-		all = append(all, c)
+		all = append(all, i)
+		if i.turn == turn {
+			here = append(here, i)
+		}
+	}
+	if here != nil {
+		all = here
+	}
+	for _, i := range all {
+		at := slices.Index(i.addresses, f.address)
+		switch {
+		case f.gone && at >= 0:
+			i.addresses = slices.Delete(i.addresses, at, at+1)
+		case !f.gone && at < 0 && len(i.addresses) < maxAddresses:
+			i.addresses = append(i.addresses, f.address)
+		}
+	}
+}
+
+func (b *browse) drop(s *sender, key string) {
+	delete(s.told, key)
+	b.total--
+}
+
+// makeRoom drops an instance of the sender that has the most, if that is more than
+// who asks for room has.
+func (b *browse) makeRoom(has int) bool {
+	var most *sender
+	for _, s := range b.senders {
+		if most == nil || len(s.told) > len(most.told) {
+			most = s
+		}
+	}
+	if most == nil || len(most.told) <= has+1 {
+		return false
+	}
+	for key := range most.told {
+		b.drop(most, key)
+		return true
+	}
+	return false
+}
+
+// list is what was found, sorted.
+func (b *browse) list() []Instance {
+	type service struct {
+		key, link, hostKey string
+		port               uint16
+	}
+	type variant struct {
+		Instance
+		turn uint64
+	}
+	found := map[service][]variant{}
+	for _, at := range slices.SortedFunc(maps.Keys(b.senders), source.compare) {
+		s := b.senders[at]
+		for key, i := range s.told {
+			if i.port == 0 || i.text == nil || len(i.addresses) == 0 {
+				continue
+			}
+			v := variant{Instance{Name: i.name, Type: b.kind, Host: i.host, Port: i.port,
+				Addresses: slices.Clone(i.addresses), Interface: at.link,
+				TXT: maps.Clone(i.text), Sender: at.address}, i.turn}
+			of := service{key, at.link, i.hostKey, i.port}
+			same := slices.IndexFunc(found[of], func(o variant) bool {
+				return confirm(o.Instance, v.Instance)
+			})
+			if same < 0 {
+				found[of] = append(found[of], v)
+				continue
+			}
+			o := &found[of][same]
+			o.Addresses = union(o.Addresses, v.Addresses)
+			if v.turn > o.turn {
+				o.TXT, o.Name, o.Host, o.turn = v.TXT, v.Name, v.Host, v.turn
+			}
+		}
+	}
+	var all []Instance
+	for _, variants := range found {
+		for _, v := range variants {
+			b.arrange(&v.Instance)
+			all = append(all, v.Instance)
+		}
 	}
 	sortInstances(all)
 	return all
+}
+
+func (s source) compare(o source) int {
+	return cmp.Or(cmp.Compare(s.link, o.link), s.address.Compare(o.address))
+}
+
+// confirm tells whether two senders are one device: each has the address of the
+// other among its own, or both tell the same addresses.
+func confirm(a, b Instance) bool {
+	has := func(i Instance, ip netip.Addr) bool {
+		return slices.Contains(i.Addresses, ip.WithZone(""))
+	}
+	if has(a, b.Sender) && has(b, a.Sender) {
+		return true
+	}
+	return len(a.Addresses) == len(b.Addresses) &&
+		!slices.ContainsFunc(a.Addresses, func(ip netip.Addr) bool { return !has(b, ip) })
+}
+
+// union is all addresses of both, at most maxAddresses.
+func union(a, b []netip.Addr) []netip.Addr {
+	for _, ip := range b {
+		if len(a) < maxAddresses && !slices.Contains(a, ip) {
+			a = append(a, ip)
+		}
+	}
+	return a
+}
+
+// arrange puts the most promising addresses first and gives link-local ones their
+// zone.
+func (b *browse) arrange(i *Instance) {
+	at := slices.IndexFunc(b.links, func(l link) bool { return l.Name == i.Interface })
+	for n, ip := range i.Addresses {
+		if ip.Is6() && ip.IsLinkLocalUnicast() {
+			i.Addresses[n] = ip.WithZone(i.Interface)
+		}
+	}
+	slices.SortFunc(i.Addresses, func(x, y netip.Addr) int {
+		return cmp.Or(cmp.Compare(b.rank(i.Type, x, at), b.rank(i.Type, y, at)), x.Compare(y))
+	})
 }
 
 // rank says how promising an address is for a connection by the interface: what

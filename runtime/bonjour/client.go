@@ -3,102 +3,61 @@ package bonjour
 import (
 	"cmp"
 	"context"
-	"io"
+	"errors"
 	"iter"
-	"log"
 	"log/slog"
-	"net/netip"
-	"strings"
+	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/mdns"
+	"github.com/miekg/dns"
 )
 
 // MDNS is the Browser over multicast DNS. The zero value works; one may be used
 // by many at once.
 //
-// It stands on github.com/hashicorp/mdns, whose query has limits that this
-// type works around:
-//   - it sends one packet, over two families of which one failing ends both, and
-//     by one interface: each interface and family has its own queries here, and
-//     they are repeated;
-//   - it listens until its timeout whatever happens to its context, and changes
-//     an entry until then: a query that nobody waits for any more is left to end
-//     by itself, and entries are read after its end;
-//   - it tells of one instance in a packet that has several: repeating helps
-//     when the answers then come one by one, otherwise the others are not seen;
-//   - it tells one address of each family, and not which interface a packet
-//     came by: the repeated answers are merged, and the interface follows from
-//     the zone or the subnet of what was found.
-//
-// Real devices answer these queries by unicast, each in a packet of its own.
+// A question is sent from a port of its own, so that devices answer to that port
+// ("legacy unicast", RFC 6762, 6.7), and answers to the group are heard as well.
+// Anybody on the network can answer. Therefore what one sender tells is kept
+// apart from what others tell, and every sender has a share of the bytes that
+// are read and of the instances that are kept.
 type MDNS struct {
 	// Logger is silent when nil.
 	Logger *slog.Logger
 
-	// lookup and links are replaced in tests; nil is the real thing.
-	lookup func(context.Context, *mdns.QueryParam) error
-	links  func() ([]link, error)
-
-	running sync.WaitGroup
+	// open and links are replaced in tests; nil is the real thing.
+	open  func(context.Context, asker) ([]wire, error)
+	links func() ([]link, error)
 }
 
-// entryBuffer holds what one query finds; the library drops what does not fit.
-// Entries of other services count as well.
-const entryBuffer = 256
-
-// grace is how long a browse waits for queries that end later than they should.
-const grace = 500 * time.Millisecond
-
-// round is one query: when it is sent, and how long its answers are heard.
-type round struct{ at, listen time.Duration }
-
-// The first queries of a browse; afterwards one follows every roundGap. Each
-// listens a little into the next one, so that a late answer finds its socket
-// open. What was found is known only when a query ends, so that those of a
-// browse that may end early are shorter and one more.
-var (
-	rounds = []round{
-		{0, 1500 * time.Millisecond},
-		{1000 * time.Millisecond, 2000 * time.Millisecond},
-		{2500 * time.Millisecond, roundGap + grace},
-	}
-	earlyRounds = []round{
-		{0, 300 * time.Millisecond},
-		{300 * time.Millisecond, 700 * time.Millisecond},
-		{1000 * time.Millisecond, 700 * time.Millisecond},
-		{1700 * time.Millisecond, 800 * time.Millisecond},
-		{2500 * time.Millisecond, roundGap},
-	}
-)
+// rounds is when the first questions of a browse are sent. Afterwards one follows
+// every roundGap.
+var rounds = []time.Duration{0, 1000 * time.Millisecond, 2500 * time.Millisecond}
 
 const roundGap = 2500 * time.Millisecond
 
-// schedule is the rounds of a browse that lasts for timeout.
-func schedule(timeout time.Duration, early bool) iter.Seq[round] {
-	first := rounds
-	if early {
-		first = earlyRounds
-	}
-	return func(yield func(round) bool) {
+// earlyPause is how long a browse gathers what it hears before it asks Early, so
+// that a flood of answers does not mean a flood of calls.
+const earlyPause = 20 * time.Millisecond
+
+// schedule is when the questions of a browse that lasts for timeout are sent.
+func schedule(timeout time.Duration) iter.Seq[time.Duration] {
+	return func(yield func(time.Duration) bool) {
 		for n := 0; ; n++ {
-			r := first[min(n, len(first)-1)]
-			if n >= len(first) {
-				r.at += time.Duration(n-len(first)+1) * roundGap
+			at := rounds[min(n, len(rounds)-1)]
+			if n >= len(rounds) {
+				at += time.Duration(n-len(rounds)+1) * roundGap
 			}
-			if r.at >= timeout {
-				return
-			}
-			r.listen = min(r.listen, timeout-r.at)
-			if !yield(r) {
+			if at >= timeout || !yield(at) {
 				return
 			}
 		}
 	}
 }
 
-// asker sends the queries of a browse on one interface over one family.
+// asker sends the questions of a browse on one interface over one family.
 type asker struct {
 	link
 	v6   bool
@@ -112,20 +71,20 @@ func (a asker) family() string {
 	return "IPv4"
 }
 
-// outcome is what became of a query, or with done of an asker.
+// outcome is what became of a question, or what was heard.
 type outcome struct {
-	asker asker
-	found []Instance
-	err   error
-	done  bool
+	heard answer
+	err   error // of a question that could not be sent
+	asked bool  // a question was sent
 }
 
 // Browse asks on every interface of the query and listens for its timeout. It
-// fails only if every query failed. When ctx ends or Early says so it returns
-// at once; sockets are closed then, while the library's goroutines stay for
-// some seconds: Wait waits for them.
+// fails only if no question could be sent. When ctx ends or Early says so it
+// returns at once.
 func (m *MDNS) Browse(ctx context.Context, q Query) ([]Instance, error) {
-	fail := func(err error) error { return &Error{Op: "browse", Subject: string(q.Type), Err: err} }
+	fail := func(err error) error {
+		return &Error{Op: "browse", Subject: string(q.Type), Err: err}
+	}
 	if !q.Type.valid() {
 		return nil, fail(ErrInvalid)
 	}
@@ -144,40 +103,46 @@ func (m *MDNS) Browse(ctx context.Context, q Query) ([]Instance, error) {
 	if err != nil {
 		return nil, fail(err)
 	}
-	inner, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	inner, cancel := context.WithTimeout(ctx, q.Timeout)
 	defer cancel()
 	results := make(chan outcome)
 	for _, a := range askers {
-		m.running.Go(func() { m.ask(inner, a, q, results) })
+		running.Go(func() { m.ask(inner, a, q, results) })
 	}
-	b := &browse{links: all, askers: askers, found: map[instanceKey]*Instance{}}
-	late := time.NewTimer(q.Timeout + grace)
-	defer late.Stop()
-	for live, ended := len(askers), false; live > 0 && !ended; {
-		select {
-		case o := <-results:
-			if o.done {
-				live--
-			}
-			ended = b.add(o) && q.Early != nil && q.Early(b.list())
-		case <-ctx.Done():
-			return nil, fail(ctx.Err())
-		case <-late.C:
-			ended, b.err = true, cmp.Or(b.err, context.DeadlineExceeded)
-		}
-	}
+	b := newBrowse(q.Type, askers)
+	b.gather(inner, results, q.Early)
 	if err := ctx.Err(); err != nil {
 		return nil, fail(err)
 	}
 	if !b.worked {
-		return nil, fail(b.err)
+		return nil, fail(cmp.Or(b.err, context.DeadlineExceeded))
 	}
 	return b.list(), nil
 }
 
-// Wait waits until no query of a Browse that has returned is left behind, at
-// most some seconds.
-func (m *MDNS) Wait() { m.running.Wait() }
+// gather adds what is heard until ctx ends or early says so.
+func (b *browse) gather(
+	ctx context.Context, results <-chan outcome, early func([]Instance) bool,
+) {
+	var due <-chan time.Time
+	for {
+		select {
+		case o := <-results:
+			if b.add(o) && early != nil && due == nil {
+				due = time.After(earlyPause)
+			}
+		case <-due:
+			due = nil
+			if all := b.list(); len(all) > 0 && early(all) {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // askers are an asker for each interface and family of the query.
 func (q Query) askers(all []link) ([]asker, error) {
@@ -200,98 +165,126 @@ func (q Query) askers(all []link) ([]asker, error) {
 	return askers, nil
 }
 
-// ask runs the queries of one asker. A failure does not keep it from trying
-// again: an interface that has just come up, such as that of a device that was
-// just plugged in, cannot send for up to a second.
+// ask sends the questions of one asker and listens until ctx ends. A failure does
+// not keep it from trying again: an interface that has just come up, such as that
+// of a device that was just plugged in, cannot send for up to a second.
 func (m *MDNS) ask(ctx context.Context, a asker, q Query, results chan<- outcome) {
 	logger := m.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	logger = logger.With("layer", "bonjour", "type", string(a.kind), "interface", a.Name, "family",
-		a.family())
-	tell := func(o outcome) {
-		select {
-		case results <- o:
-		case <-ctx.Done():
-		}
-	}
-	var queries sync.WaitGroup
+	logger = logger.With("layer", "bonjour", "type", string(a.kind),
+		"interface", a.Name, "family", a.family())
+	e := &ear{asker: a, results: results, log: logger}
+	defer e.running.Wait()
 	start := time.Now()
-	for r := range schedule(q.Timeout, q.Early != nil) {
-		timer := time.NewTimer(time.Until(start.Add(r.at)))
+	for at := range schedule(q.Timeout) {
+		timer := time.NewTimer(time.Until(start.Add(at)))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
+			return
 		}
-		if ctx.Err() != nil {
-			break
+		err := m.question(ctx, e)
+		if err != nil {
+			logger.Debug("question not sent", "err", err)
 		}
-		queries.Go(func() {
-			found, err := m.query(ctx, a, r.listen)
-			if err != nil {
-				logger.Debug("query failed", "err", err)
-			} else {
-				logger.Debug("query ended", "found", len(found))
-			}
-			tell(outcome{asker: a, found: found, err: err})
-		})
+		e.tell(ctx, outcome{err: err, asked: err == nil})
 	}
-	queries.Wait()
-	tell(outcome{asker: a, done: true})
+	<-ctx.Done()
 }
 
-// query sends one query and returns what was heard until it ended.
-func (m *MDNS) query(ctx context.Context, a asker, listen time.Duration) ([]Instance, error) {
-	lookup := m.lookup
-	if lookup == nil {
-		lookup = mdns.QueryContext
+// question sends the question once, and opens the sockets before the first time.
+func (m *MDNS) question(ctx context.Context, e *ear) error {
+	var q dns.Msg
+	q.Question = []dns.Question{{Name: formatName(e.kind.labels()...),
+		Qtype: dns.TypePTR, Qclass: dns.ClassINET}}
+	b, err := q.Pack()
+	if err != nil {
+		return err
 	}
-	entries := make(chan *mdns.ServiceEntry, entryBuffer)
-	err := lookup(ctx, &mdns.QueryParam{
-		Service: string(a.kind), Domain: domain, Timeout: listen, Interface: a.Interface,
-		DisableIPv4: a.v6, DisableIPv6: !a.v6,
-		Entries: entries, Logger: log.New(io.Discard, "", 0),
-	})
+	if e.wires == nil {
+		open := m.open
+		if open == nil {
+			open = openWires
+		}
+		if e.wires, err = open(ctx, e.asker); err != nil {
+			return err
+		}
+		e.listen(ctx)
+	}
+	e.round.Add(1)
+	return e.wires[0].multicast(b, e.link)
+}
+
+// openWires opens the socket that asks and, if it can, one that hears the group.
+func openWires(ctx context.Context, a asker) ([]wire, error) {
+	own, err := openSocket(ctx, a.v6, anyPort(a.v6))
 	if err != nil {
 		return nil, err
 	}
-	var found []Instance
-	for len(entries) > 0 {
-		if i, ok := a.instance(<-entries); ok {
-			found = append(found, i)
-		}
+	wires := []wire{own}
+	if group, _, err := listen(ctx, a.v6, []link{a.link}); err == nil {
+		wires = append(wires, group)
 	}
-	return found, nil
+	return wires, nil
 }
 
-// instance reads an entry of the library, which tells of every service that it
-// hears of. Interface is the zone of the link-local address, if one came by
-// IPv6, and otherwise empty.
-func (a asker) instance(e *mdns.ServiceEntry) (Instance, bool) {
-	labels, ok := parseName(e.Name)
-	if !ok || len(labels) != 4 || nameKey(labels[1:]) != nameKey(a.kind.labels()) {
-		return Instance{}, false
+// ear is what listens for an asker.
+type ear struct {
+	asker
+	wires   []wire // that which asks is the first
+	results chan<- outcome
+	log     *slog.Logger
+	round   atomic.Int64
+	running sync.WaitGroup
+}
+
+func (e *ear) tell(ctx context.Context, o outcome) {
+	select {
+	case e.results <- o:
+	case <-ctx.Done():
 	}
-	host, ok := parseName(e.Host)
-	if !ok || e.Port <= 0 || e.Port > 0xFFFF {
-		return Instance{}, false
+}
+
+// listen reads from the wires until ctx ends.
+func (e *ear) listen(ctx context.Context) {
+	wires := slices.Clone(e.wires)
+	context.AfterFunc(ctx, func() {
+		for _, w := range wires {
+			w.Close()
+		}
+	})
+	for _, w := range wires {
+		e.running.Go(func() { e.hear(ctx, w) })
 	}
-	i := Instance{
-		Name: labels[0], Type: a.kind, Host: strings.Join(host, "."), Port: uint16(e.Port),
-		TXT: parseText(e.InfoFields),
-	}
-	if ip, ok := netip.AddrFromSlice(e.AddrV4); ok {
-		i.Addresses = append(i.Addresses, ip.Unmap())
-	}
-	if e.AddrV6IPAddr != nil {
-		if ip, ok := netip.AddrFromSlice(e.AddrV6IPAddr.IP); ok && ip.Is6() && !ip.Is4In6() {
-			if ip.IsLinkLocalUnicast() {
-				i.Interface = e.AddrV6IPAddr.Zone
+}
+
+func (e *ear) hear(ctx context.Context, w wire) {
+	p := port{wire: w, v6: e.v6, links: []link{e.link}}
+	s := shares{limit: maxHeard}
+	b := make([]byte, maxPacket+1)
+	for {
+		in, err := w.read(b)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			e.log.Debug("read failed", "err", err)
+			select {
+			case <-time.After(readPause):
+			case <-ctx.Done():
 			}
-			i.Addresses = append(i.Addresses, ip)
+			continue
+		}
+		// Responses come from port 5353 and from the link (RFC 6762, 6 and 11).
+		_, _, ok := p.linkOf(in)
+		if !ok || in.from.Port() != Port || !s.take(in.from.Addr(), len(in.body), e.round.Load()) {
+			continue
+		}
+		if facts := e.facts(in.body); len(facts) > 0 {
+			e.tell(ctx, outcome{heard: answer{link: e.Name, sender: in.from.Addr(), facts: facts}})
 		}
 	}
-	return i, true
 }

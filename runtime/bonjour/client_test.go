@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/mdns"
+	"github.com/miekg/dns"
 )
 
 func testLink(index int, name string, flags net.Flags, prefixes ...string) link {
@@ -35,119 +35,155 @@ func testLinks() ([]link, error) {
 	}, nil
 }
 
-func entry(name string, v4 string, v6 string, text ...string) *mdns.ServiceEntry {
-	e := &mdns.ServiceEntry{Name: name, Host: "Some-iPhone.local.", Port: 49152, InfoFields: text}
-	if v4 != "" {
-		e.AddrV4 = net.ParseIP(v4)
-	}
-	if v6 != "" {
-		a := netip.MustParseAddr(v6)
-		e.AddrV6IPAddr = &net.IPAddr{IP: a.WithZone("").AsSlice(), Zone: a.Zone()}
-	}
-	return e
+// radio is a wire that answers questions with packets. in is for those that come
+// without one.
+type radio struct {
+	*memory
+	asker asker
+	air   *air
 }
 
-// library stands in for hashicorp/mdns: it takes the whole timeout, whatever
-// becomes of the context, and gives the entries that answer tells.
-type library struct {
+// air is what the radios of a browse share.
+type air struct {
 	mu    sync.Mutex
 	asked []string
 	start time.Time
 	// answer gets the interface and whether IPv6 is asked.
-	answer func(name string, v6 bool, at time.Duration) ([]*mdns.ServiceEntry, error)
+	answer func(name string, v6 bool, at time.Duration) ([]packet, error)
+	radios []*radio
 }
 
-func newLibrary(
-	answer func(name string, v6 bool, at time.Duration) ([]*mdns.ServiceEntry, error),
-) (*library, *MDNS) {
-	l := &library{start: time.Now(), answer: answer}
-	return l, &MDNS{lookup: l.lookup, links: testLinks}
+func newAir(answer func(name string, v6 bool, at time.Duration) ([]packet, error)) (*air, *MDNS) {
+	a := &air{start: time.Now(), answer: answer}
+	return a, &MDNS{open: a.open, links: testLinks}
 }
 
-func (l *library) lookup(_ context.Context, p *mdns.QueryParam) error {
-	at := time.Since(l.start)
-	l.mu.Lock()
-	l.asked = append(l.asked, fmt.Sprintf("%v %s %s v6=%v for %v", at, p.Service, p.Interface.Name,
-		p.DisableIPv4, p.Timeout))
-	l.mu.Unlock()
-	if p.DisableIPv4 == p.DisableIPv6 {
-		return errors.New("both families in one query")
-	}
-	entries, err := l.answer(p.Interface.Name, p.DisableIPv4, at)
-	if err != nil {
+func (a *air) open(_ context.Context, of asker) ([]wire, error) {
+	r := &radio{newMemory(), of, a}
+	r.in = make(chan packet, 1024)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.radios = append(a.radios, r)
+	return []wire{r}, nil
+}
+
+func (r *radio) multicast(b []byte, l link) error {
+	var q dns.Msg
+	if err := q.Unpack(b); err != nil {
 		return err
 	}
-	for _, e := range entries {
-		select {
-		case p.Entries <- e:
-		default:
-		}
+	at := time.Since(r.air.start)
+	r.air.mu.Lock()
+	r.air.asked = append(r.air.asked,
+		fmt.Sprintf("%v %s %s v6=%v", at, q.Question[0].Name, l.Name, r.asker.v6))
+	r.air.mu.Unlock()
+	packets, err := r.air.answer(l.Name, r.asker.v6, at)
+	for _, p := range packets {
+		r.in <- p
 	}
-	time.Sleep(p.Timeout)
-	return nil
+	return err
 }
 
-func nothing(string, bool, time.Duration) ([]*mdns.ServiceEntry, error) { return nil, nil }
+func nothing(string, bool, time.Duration) ([]packet, error) { return nil, nil }
+
+// phoneSender is where the packets of the tests come from.
+const phoneSender = "fe80::20"
+
+// said is a packet that tells of services, from an address on an interface.
+func said(from, on string, services ...Service) packet {
+	z, err := newZone(services)
+	if err != nil {
+		panic(err)
+	}
+	var all []dns.RR
+	for n := range z.offers {
+		all = append(all,
+			z.announcement(&z.offers[n], link{Interface: &net.Interface{Name: on}})...)
+	}
+	return saying(from, on, all...)
+}
+
+// saying is a packet with these records.
+func saying(from, on string, all ...dns.RR) packet {
+	b, err := pack(all, false)
+	if err != nil {
+		panic(err)
+	}
+	return heardPacket(from, on, b)
+}
+
+// heardPacket is a packet to the group.
+func heardPacket(from, on string, b []byte) packet {
+	links, _ := testLinks()
+	at := slices.IndexFunc(links, func(l link) bool { return l.Name == on })
+	a := netip.MustParseAddr(from)
+	p := packet{body: b, to: groupIPv4.Addr(), index: links[at].Index}
+	if a.Is6() {
+		a, p.to = a.WithZone(on), groupIPv6.Addr()
+	}
+	p.from = netip.AddrPortFrom(a, Port)
+	return p
+}
+
+// phoneAt is a phone with these addresses.
+func phoneAt(all ...string) Service {
+	return Service{
+		Name: plainName, Type: Mobdev2, Host: "Some-iPhone", Port: 49152,
+		Addresses: addresses(all...),
+	}
+}
 
 // Every interface and family is asked by its own, again and again until the
 // time is over.
 func TestSchedule(t *testing.T) {
+	const mobdev2, remoted = "_apple-mobdev2._tcp.local.", "_remoted._tcp.local."
 	for _, c := range []struct {
 		name string
 		q    Query
 		took time.Duration
 		want []string
 	}{
-		{"default", Query{Type: Mobdev2, NoIPv6: true, Interfaces: []string{"en0"}},
-			3 * time.Second, []string{
-				"0s _apple-mobdev2._tcp en0 v6=false for 1.5s",
-				"1s _apple-mobdev2._tcp en0 v6=false for 2s",
-				"2.5s _apple-mobdev2._tcp en0 v6=false for 500ms"}},
+		{"default", Query{
+			Type: Mobdev2, NoIPv6: true, Interfaces: []string{"en0"},
+		}, 3 * time.Second, []string{
+			"0s " + mobdev2 + " en0 v6=false", "1s " + mobdev2 + " en0 v6=false",
+			"2.5s " + mobdev2 + " en0 v6=false"}},
 		{"families", Query{Type: Remoted, Timeout: time.Second, Interfaces: []string{"en0", "en0"}},
 			time.Second, []string{
-				"0s _remoted._tcp en0 v6=false for 1s",
-				"0s _remoted._tcp en0 v6=true for 1s"}},
+				"0s " + remoted + " en0 v6=false", "0s " + remoted + " en0 v6=true"}},
 		{"interfaces", Query{Type: Remoted, Timeout: time.Second}, time.Second, []string{
-			"0s _remoted._tcp en0 v6=false for 1s",
-			"0s _remoted._tcp en0 v6=true for 1s",
-			"0s _remoted._tcp en1 v6=true for 1s",
-			"0s _remoted._tcp en2 v6=false for 1s",
-			"0s _remoted._tcp en2 v6=true for 1s"}},
+			"0s " + remoted + " en0 v6=false", "0s " + remoted + " en0 v6=true",
+			"0s " + remoted + " en1 v6=true",
+			"0s " + remoted + " en2 v6=false", "0s " + remoted + " en2 v6=true"}},
 		{"loopback", Query{Type: Remoted, Timeout: time.Second, Loopback: true, NoIPv4: true},
 			time.Second, []string{
-				"0s _remoted._tcp en0 v6=true for 1s",
-				"0s _remoted._tcp en1 v6=true for 1s",
-				"0s _remoted._tcp en2 v6=true for 1s",
-				"0s _remoted._tcp lo v6=true for 1s"}},
-		{"long", Query{Type: Remoted, Timeout: 8 * time.Second, Interfaces: []string{"en1"}},
-			8 * time.Second, []string{
-				"0s _remoted._tcp en1 v6=true for 1.5s",
-				"1s _remoted._tcp en1 v6=true for 2s",
-				"2.5s _remoted._tcp en1 v6=true for 3s",
-				"5s _remoted._tcp en1 v6=true for 3s",
-				"7.5s _remoted._tcp en1 v6=true for 500ms"}},
+				"0s " + remoted + " en0 v6=true", "0s " + remoted + " en1 v6=true",
+				"0s " + remoted + " en2 v6=true", "0s " + remoted + " lo v6=true"}},
+		{"long", Query{
+			Type: Remoted, Timeout: 8 * time.Second, Interfaces: []string{"en1"},
+		}, 8 * time.Second, []string{
+			"0s " + remoted + " en1 v6=true", "1s " + remoted + " en1 v6=true",
+			"2.5s " + remoted + " en1 v6=true",
+			"5s " + remoted + " en1 v6=true", "7.5s " + remoted + " en1 v6=true"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l, m := newLibrary(nothing)
+				a, m := newAir(nothing)
 				got, err := m.Browse(t.Context(), c.q)
 				if len(got) != 0 || err != nil {
 					t.Errorf("Browse = %v, %v", got, err)
 				}
-				if took := time.Since(l.start); took != c.took {
+				if took := time.Since(a.start); took != c.took {
 					t.Errorf("Browse took %v, want %v", took, c.took)
 				}
-				slices.Sort(l.asked)
-				if !slices.Equal(l.asked, c.want) {
-					t.Errorf("asked\n%q, want\n%q", l.asked, c.want)
+				slices.Sort(a.asked)
+				if !slices.Equal(a.asked, c.want) {
+					t.Errorf("asked\n%q, want\n%q", a.asked, c.want)
 				}
-				m.Wait()
 			})
 		})
 	}
 }
-
-const phoneName = `5c:52:84:0a:1b:2c\@fe80::5e52:84ff:fe0a:1b2c-supportsRP-24._apple-mobdev2._tcp.local.`
 
 func addresses(all ...string) []netip.Addr {
 	var out []netip.Addr
@@ -157,110 +193,93 @@ func addresses(all ...string) []netip.Addr {
 	return out
 }
 
-type answers = map[string][]*mdns.ServiceEntry // by interface and family
-
 const plainName = "5c:52:84:0a:1b:2c@fe80::5e52:84ff:fe0a:1b2c-supportsRP-24"
+
+type heardAnswers = map[string][]packet // by interface and family
+
+// found is the phone as a browse tells of it.
+func found(on, sender string, all ...string) Instance {
+	s := netip.MustParseAddr(sender)
+	if s.Is6() {
+		s = s.WithZone(on)
+	}
+	return Instance{Name: plainName, Type: Mobdev2, Host: "Some-iPhone.local", Port: 49152,
+		Addresses: addresses(all...), Interface: on, TXT: map[string]string{}, Sender: s}
+}
 
 var browseTests = []struct {
 	name    string
-	answers answers
+	answers heardAnswers
 	want    []Instance
 }{
-	{"addresses add up and are sorted", answers{
-		"en0 4": {entry(phoneName, "192.168.1.20", "fe80::20", "ver=26")},
-		"en0 6": {
-			entry(phoneName, "17.1.2.3", "2001:db8::20"), entry(phoneName, "", "fe80::20%en0"),
-			entry(phoneName, "", "2001:db9::1"),
-		},
-	}, []Instance{{Name: plainName, Interface: "en0",
-		Addresses: addresses("192.168.1.20", "2001:db8::20", "fe80::20%en0", "2001:db9::1",
-			"17.1.2.3"), TXT: map[string]string{}}}},
-	{"zone of the query when the packet came by IPv4", answers{
-		"en2 4": {entry(phoneName, "", "fe80::20")},
-	}, []Instance{{
-		Name: plainName, Interface: "en2", Addresses: addresses("fe80::20%en2"),
-		TXT: map[string]string{},
-	}}},
-	{"same device on two interfaces", answers{
-		"en1 6": {entry(phoneName, "", "fe80::20%en1")},
-		"en2 6": {entry(phoneName, "", "fe80::20%en2")},
-	}, []Instance{
-		{
-			Name: plainName, Interface: "en1", Addresses: addresses("fe80::20%en1"),
-			TXT: map[string]string{},
-		},
-		{
-			Name: plainName, Interface: "en2", Addresses: addresses("fe80::20%en2"),
-			TXT: map[string]string{},
-		}}},
-	{"heard on another interface than asked", answers{
-		"en1 6": {entry(phoneName, "", "fe80::20%en2")},
-		"en2 4": {entry(phoneName, "192.168.1.20", "fe80::20")},
-	}, []Instance{
-		{
-			Name: plainName, Interface: "en0", Addresses: addresses("192.168.1.20", "fe80::20%en0"),
-			TXT: map[string]string{},
-		},
-		{
-			Name: plainName, Interface: "en2", Addresses: addresses("fe80::20%en2"),
-			TXT: map[string]string{},
-		}}},
-	{"an interface that was not asked", answers{
-		"en1 6": {entry(phoneName, "", "fe80::20%utun0")},
-		"en0 4": {entry(phoneName, "127.0.0.2", "")},
+	{"one device over both families", heardAnswers{
+		"en0 4": {said("192.168.1.20", "en0", phoneAt("192.168.1.20", "17.1.2.3", phoneSender))},
+		"en0 6": {said(phoneSender, "en0",
+			phoneAt("192.168.1.20", "2001:db8::20", phoneSender, "2001:db9::1"))},
+	}, []Instance{found("en0", "192.168.1.20", "192.168.1.20", "2001:db8::20", "fe80::20%en0",
+		"2001:db9::1", "17.1.2.3")}},
+	{"zone of the interface when the packet came by IPv4", heardAnswers{
+		"en2 4": {said("169.254.1.1", "en2", phoneAt(phoneSender))},
+	}, []Instance{found("en2", "169.254.1.1", "fe80::20%en2")}},
+	{"same device on two interfaces", heardAnswers{
+		"en1 6": {said(phoneSender, "en1", phoneAt(phoneSender))},
+		"en2 6": {said(phoneSender, "en2", phoneAt(phoneSender))},
+	}, []Instance{found("en1", phoneSender,
+		"fe80::20%en1"), found("en2", phoneSender, "fe80::20%en2")}},
+	{"heard on another interface than asked", heardAnswers{
+		"en1 6": {said(phoneSender, "en2", phoneAt(phoneSender))},
 	}, nil},
-	{"case of the type, text", answers{
-		"en0 4": {entry(`A._APPLE-mobdev2._TCP.local.`, "192.168.1.20", "", `identifier=\000`,
-			"authTag=x")},
-	}, []Instance{{
-		Name: "A", Interface: "en0", Addresses: addresses("192.168.1.20"),
-		TXT: map[string]string{"identifier": "\x00", "authTag": "x"},
-	}}},
-	{"other services and nonsense", answers{
-		"en0 4": {
-			entry("a._airplay._tcp.local.", "192.168.1.20", ""),
-			entry(`a\._apple-mobdev2._tcp.local.`, "192.168.1.20", ""),
-			entry("a.b._apple-mobdev2._tcp.local.", "192.168.1.20", ""),
-			entry("_apple-mobdev2._tcp.local.", "192.168.1.20", ""),
-			entry("a._apple-mobdev2._tcp.example.", "192.168.1.20", ""),
-			entry("Some-iPhone.local.", "192.168.1.20", ""),
-			entry("a._apple-mobdev2._tcp.local.", "224.0.0.1", "ff02::1"),
-			entry("b._apple-mobdev2._tcp.local.", "", ""),
-			{
-				Name: "c._apple-mobdev2._tcp.local.", Host: "h.local.",
-				AddrV4: net.ParseIP("192.168.1.20"),
+	{"two devices of one name and sender", heardAnswers{
+		"en1 6": {
+			said(phoneSender, "en1", phoneAt(phoneSender)),
+			said(phoneSender, "en1", Service{
+				Name: "B", Type: Mobdev2, Host: "Some-iPhone", Port: 49152,
+				Addresses: addresses("fe80::b"),
+			}),
+		},
+	}, []Instance{found("en1", phoneSender, "fe80::20%en1"), {Name: "B", Type: Mobdev2,
+		Host: "Some-iPhone.local", Port: 49152,
+		Addresses: addresses("fe80::b%en1"), Interface: "en1", TXT: map[string]string{},
+		Sender: netip.MustParseAddr("fe80::20%en1")}}},
+	{"several in one packet", heardAnswers{
+		"en1 6": {said(phoneSender, "en1", ncm, phoneAt(
+			phoneSender,
+		), Service{Name: "A", Type: Mobdev2, Host: "A", Port: 1, Addresses: addresses("fe80::a")})},
+	}, []Instance{found("en1", phoneSender, "fe80::20%en1"), {Name: "A", Type: Mobdev2,
+		Host: "A.local", Port: 1,
+		Addresses: addresses("fe80::a%en1"), Interface: "en1", TXT: map[string]string{},
+		Sender: netip.MustParseAddr("fe80::20%en1")}}},
+	{"case of the type, text", heardAnswers{
+		"en0 4": {saying("192.168.1.20", "en0",
+			&dns.SRV{
+				Hdr: header(`A._APPLE-mobdev2._TCP.local.`, dns.TypeSRV, 120), Port: 7,
+				Target: "h.local.",
 			},
-			{Name: "c._apple-mobdev2._tcp.local.", Port: 1, AddrV4: net.ParseIP("192.168.1.20")},
-		},
-	}, nil},
+			&dns.TXT{
+				Hdr: header(`a._apple-mobdev2._TCP.local.`, dns.TypeTXT, 120),
+				Txt: []string{`identifier=\000`, "authTag=x"},
+			},
+			&dns.A{Hdr: header("H.local.", dns.TypeA, 120), A: net.IPv4(192, 168, 1, 20)})},
+	}, []Instance{{Name: "a", Type: Mobdev2, Host: "h.local", Port: 7,
+		Addresses: addresses("192.168.1.20"), Interface: "en0",
+		TXT:    map[string]string{"identifier": "\x00", "authTag": "x"},
+		Sender: netip.MustParseAddr("192.168.1.20")}}},
 }
 
 func TestBrowse(t *testing.T) {
 	for _, c := range browseTests {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, m := newLibrary(func(
-					name string, v6 bool, at time.Duration,
-				) ([]*mdns.ServiceEntry, error) {
+				_, m := newAir(func(name string, v6 bool, at time.Duration) ([]packet, error) {
 					if v6 {
 						return c.answers[name+" 6"], nil
 					}
 					return c.answers[name+" 4"], nil
 				})
 				got, err := m.Browse(t.Context(), Query{Type: Mobdev2, Timeout: time.Second})
-				for n := range c.want {
-					c.want[n].Type = Mobdev2
-					c.want[n].Host, c.want[n].Port = "Some-iPhone.local", 49152
-				}
-				for n := range got {
-					if got[n].TXT["ver"] == "26" { // which of two answers is newer is chance here
-						got[n].TXT = map[string]string{}
-					}
-				}
 				if !reflect.DeepEqual(got, c.want) || err != nil {
 					t.Errorf("Browse = %+v, %v, want %+v", got, err, c.want)
 				}
-				m.Wait()
 			})
 		})
 	}
@@ -269,10 +288,12 @@ func TestBrowse(t *testing.T) {
 // remoted does not listen on IPv4.
 func TestRemotedAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, m := newLibrary(func(string, bool, time.Duration) ([]*mdns.ServiceEntry, error) {
-			return []*mdns.ServiceEntry{
-				entry("ncm._remoted._tcp.local.", "192.168.1.20", "fe80::20"),
-			}, nil
+		s := Service{
+			Name: "ncm", Type: Remoted, Host: "h", Port: 1,
+			Addresses: addresses("192.168.1.20", phoneSender),
+		}
+		_, m := newAir(func(string, bool, time.Duration) ([]packet, error) {
+			return []packet{said(phoneSender, "en0", s)}, nil
 		})
 		got, err := m.Browse(t.Context(), Query{Type: Remoted, Interfaces: []string{"en0"}})
 		if err != nil || len(got) != 1 ||
@@ -284,28 +305,27 @@ func TestRemotedAddress(t *testing.T) {
 
 func TestBrowseFails(t *testing.T) {
 	broken := errors.New("network is unreachable")
-	one := []*mdns.ServiceEntry{entry(phoneName, "192.168.1.20", "")}
+	one := []packet{said(phoneSender, "en0", phoneAt(phoneSender))}
 	for _, c := range []struct {
 		name   string
 		q      Query
-		answer func(string, bool, time.Duration) ([]*mdns.ServiceEntry, error)
+		answer func(string, bool, time.Duration) ([]packet, error)
 		found  int
 		err    error
 	}{
 		{
 			"all", Query{Type: Mobdev2},
-			func(string, bool, time.Duration) ([]*mdns.ServiceEntry, error) { return nil, broken },
-			0, broken,
+			func(string, bool, time.Duration) ([]packet, error) { return nil, broken }, 0, broken,
 		},
 		{"all but one family", Query{Type: Mobdev2},
-			func(name string, v6 bool, _ time.Duration) ([]*mdns.ServiceEntry, error) {
+			func(name string, v6 bool, _ time.Duration) ([]packet, error) {
 				if v6 || name != "en0" {
 					return nil, broken
 				}
 				return one, nil
 			}, 1, nil},
 		{"at first", Query{Type: Mobdev2},
-			func(_ string, _ bool, at time.Duration) ([]*mdns.ServiceEntry, error) {
+			func(_ string, _ bool, at time.Duration) ([]packet, error) {
 				if at < 2*time.Second {
 					return nil, broken
 				}
@@ -324,7 +344,7 @@ func TestBrowseFails(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, m := newLibrary(c.answer)
+				_, m := newAir(c.answer)
 				got, err := m.Browse(t.Context(), c.q)
 				var e *Error
 				if len(got) != c.found || !errors.Is(err, c.err) ||
@@ -336,8 +356,31 @@ func TestBrowseFails(t *testing.T) {
 	}
 }
 
-// A browse ends at once when its context ends or Early says so, however long
-// the library takes; Wait waits for the rest.
+// Sockets that cannot be opened are tried again.
+func TestBrowseOpens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := errors.New("no buffer space available")
+		a, m := newAir(func(string, bool, time.Duration) ([]packet, error) {
+			return []packet{said(phoneSender, "en1", phoneAt(phoneSender))}, nil
+		})
+		q := Query{Type: Mobdev2, Interfaces: []string{"en1"}}
+		m.open = func(ctx context.Context, of asker) ([]wire, error) {
+			if time.Since(a.start) == 0 {
+				return nil, broken
+			}
+			return a.open(ctx, of)
+		}
+		if got, err := m.Browse(t.Context(), q); len(got) != 1 || err != nil {
+			t.Errorf("Browse = %+v, %v", got, err)
+		}
+		m.open = func(context.Context, asker) ([]wire, error) { return nil, broken }
+		if got, err := m.Browse(t.Context(), q); got != nil || !errors.Is(err, broken) {
+			t.Errorf("Browse = %+v, %v, want %v", got, err, broken)
+		}
+	})
+}
+
+// A browse ends at once when its context ends or Early says so.
 func TestBrowseEnds(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -345,24 +388,20 @@ func TestBrowseEnds(t *testing.T) {
 		early  int // calls until it ends
 		took   time.Duration
 		err    error
-		left   time.Duration // until the library is through, at most
 	}{
+		{"cancelled", 100 * time.Millisecond, 0, 100 * time.Millisecond, context.Canceled},
 		{
-			"cancelled", 100 * time.Millisecond, 0, 100 * time.Millisecond, context.Canceled,
-			1500 * time.Millisecond,
+			"cancelled between questions", 1600 * time.Millisecond, 0, 1600 * time.Millisecond,
+			context.Canceled,
 		},
-		{
-			"cancelled between queries", 1600 * time.Millisecond, 0, 1600 * time.Millisecond,
-			context.Canceled, 3 * time.Second,
-		},
-		{"early", 0, 1, 300 * time.Millisecond, nil, time.Second},
-		{"early, later", 0, 3, 1700 * time.Millisecond, nil, 2500 * time.Millisecond},
-		{"never", 0, 1000, 5 * time.Second, nil, 5 * time.Second},
+		{"early", 0, 1, earlyPause, nil},
+		{"early, later", 0, 3, 2500*time.Millisecond + earlyPause, nil},
+		{"never", 0, 1000, 5 * time.Second, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l, m := newLibrary(func(string, bool, time.Duration) ([]*mdns.ServiceEntry, error) {
-					return []*mdns.ServiceEntry{entry(phoneName, "192.168.1.20", "")}, nil
+				a, m := newAir(func(string, bool, time.Duration) ([]packet, error) {
+					return []packet{said("192.168.1.20", "en0", phoneAt("192.168.1.20"))}, nil
 				})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
@@ -382,7 +421,7 @@ func TestBrowseEnds(t *testing.T) {
 					}
 				}
 				got, err := m.Browse(ctx, q)
-				if took := time.Since(l.start); took != c.took || !errors.Is(err, c.err) {
+				if took := time.Since(a.start); took != c.took || !errors.Is(err, c.err) {
 					t.Errorf("Browse = %v, %v after %v, want %v after %v", got, err, took, c.err,
 						c.took)
 				}
@@ -390,69 +429,26 @@ func TestBrowseEnds(t *testing.T) {
 					c.err != nil && got != nil {
 					t.Errorf("Browse = %+v", got)
 				}
-				m.Wait()
-				if left := time.Since(l.start); left > c.left {
-					t.Errorf("Wait ended after %v, want at most %v", left, c.left)
-				}
 			})
 		})
 	}
 }
 
-// Queries that never end do not hold a browse.
-func TestBrowseOverdue(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		m := &MDNS{
-			links:  testLinks,
-			lookup: func(context.Context, *mdns.QueryParam) error { <-release; return nil },
-		}
-		start := time.Now()
-		if _, err := m.Browse(t.Context(), Query{Type: Mobdev2}); !errors.Is(err,
-			context.DeadlineExceeded) {
-			t.Errorf("Browse = %v, want %v", err, context.DeadlineExceeded)
-		}
-		if took := time.Since(start); took != DefaultTimeout+grace {
-			t.Errorf("Browse took %v", took)
-		}
-		close(release)
-		m.Wait()
-	})
-}
-
-// A network full of instances is not kept whole.
-func TestBrowseBounds(t *testing.T) {
-	b := &browse{found: map[instanceKey]*Instance{}, askers: []asker{{link: testLink(2, "en0", 0)}}}
-	for n := range 2 * maxInstances {
-		i := Instance{Name: fmt.Sprint(n), Type: Mobdev2, Interface: "en0"}
-		for k := range 2 * maxAddresses {
-			i.Addresses = append(i.Addresses, netip.AddrFrom4([4]byte{10, 0, byte(k), 1}))
-		}
-		b.add(outcome{found: []Instance{i}})
+func FuzzAnswer(f *testing.F) {
+	for _, p := range []packet{said(phoneSender, "en0", phoneAt(phoneSender, "10.0.0.1"), ncm)} {
+		f.Add(p.body)
 	}
-	all := b.list()
-	if len(all) != maxInstances || len(all[0].Addresses) != maxAddresses {
-		t.Errorf("kept %d instances with %d addresses", len(all), len(all[0].Addresses))
-	}
-}
-
-func FuzzEntry(f *testing.F) {
-	f.Add(phoneName, "Some-iPhone.local.", 32498, "ver=26", []byte{10, 0, 0, 1}, make([]byte, 16),
-		"en0")
-	f.Fuzz(func(
-		t *testing.T, name, host string, port int, text string, v4, v6 []byte, zone string,
-	) {
+	f.Fuzz(func(t *testing.T, packet []byte) {
 		a := asker{link: testLink(2, "en0", 0), kind: Mobdev2}
-		i, ok := a.instance(&mdns.ServiceEntry{Name: name, Host: host, Port: port,
-			InfoFields: []string{text},
-			AddrV4:     v4, AddrV6IPAddr: &net.IPAddr{IP: v6, Zone: zone}})
-		if !ok {
-			return
+		b := newBrowse(Mobdev2, []asker{a})
+		sender := netip.MustParseAddr(phoneSender)
+		for range 2 {
+			b.add(outcome{heard: answer{link: a.Name, sender: sender, facts: a.facts(packet)}})
 		}
-		b := &browse{found: map[instanceKey]*Instance{}, askers: []asker{a}}
-		b.add(outcome{asker: a, found: []Instance{i}})
+		checkBounds(t, b)
 		for _, got := range b.list() {
-			if got.Port == 0 || got.Interface != "en0" || len(got.Name) > maxLabel {
+			if got.Port == 0 || got.Interface != "en0" || len(got.Name) > maxLabel ||
+				len(got.Addresses) == 0 {
 				t.Fatalf("%+v", got)
 			}
 		}

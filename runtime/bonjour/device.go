@@ -15,10 +15,10 @@ import (
 )
 
 // The responder here is our own, on github.com/miekg/dns. The server of
-// hashicorp/mdns, which the client uses, answers by unicast only and neither
-// announces nor says goodbye, so that whoever listens passively (Apple's
-// mDNSResponder, avahi, programs that browse continuously) does not see what it
-// offers; it also compares names by case and in escaped form.
+// hashicorp/mdns answers by unicast only and neither announces nor says goodbye,
+// so that whoever listens passively (Apple's mDNSResponder, avahi, programs that
+// browse continuously) does not see what it offers; it also compares names by
+// case and in escaped form.
 
 // AdvertiseOptions says where to advertise. The zero value is the loopback
 // interface, over IPv4 and IPv6.
@@ -285,15 +285,28 @@ func (a *Advertisement) again(news map[slot][]byte) {
 	a.announce(news)
 }
 
+// maxAnswered bounds the bytes that are sent in a second because of one querier's
+// questions, and maxAsks the bytes of them that are read.
+const (
+	maxAnswered = 512 << 10
+	maxAsks     = 256 << 10
+)
+
 // readPause is between two attempts to read from a socket that fails.
 const readPause = 100 * time.Millisecond
 
 func (a *Advertisement) serve(p port) {
-	b := make([]byte, maxPacket)
+	b := make([]byte, maxPacket+1)
+	asks, answered := shares{limit: maxAsks}, shares{limit: maxAnswered}
+	start := time.Now()
 	for {
 		in, err := p.read(b)
 		if err == nil {
-			a.handle(p, in)
+			who, second := in.from.Addr(), int64(time.Since(start)/time.Second)
+			if asks.take(who, len(in.body), second) &&
+				!a.handle(p, in, func(n int) bool { return answered.take(who, n, second) }) {
+				asks.spend(who)
+			}
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -308,16 +321,25 @@ func (a *Advertisement) serve(p port) {
 	}
 }
 
-// handle answers one packet.
-func (a *Advertisement) handle(p port, in packet) {
-	l, ok := p.linkOf(in)
+// handle answers one packet, and returns false if may did not allow so many bytes
+// to be sent. A sender who is not on the link is answered to the group alone: the
+// address may be that of a victim.
+func (a *Advertisement) handle(p port, in packet, may func(n int) bool) bool {
+	l, near, ok := p.linkOf(in)
 	if !ok {
-		return
+		return true
 	}
 	a.mu.Lock()
 	z := a.zone
 	a.mu.Unlock()
 	for _, r := range z.respond(in.body, in.from.Port() != Port, l) {
+		if r.unicast && !near {
+			continue
+		}
+		if !may(len(r.message)) {
+			a.log.Debug("too many questions", "from", in.from, "interface", l.Name)
+			return false
+		}
 		var err error
 		if r.unicast {
 			err = p.send(r.message, in.from)
@@ -328,28 +350,31 @@ func (a *Advertisement) handle(p port, in packet) {
 			a.log.Debug("answer not sent", "to", in.from, "interface", l.Name, "err", err)
 		}
 	}
+	return true
 }
 
-// linkOf is the interface that a packet came by, if it is one of ours and the
-// sender is on it: what was sent to the group is, and what was sent to this
-// machine alone only if the sender's address is in the subnet (RFC 6762, 11).
-// Nobody far away can use the responder to have his packets multiplied.
-func (p port) linkOf(in packet) (link, bool) {
+// linkOf is the interface that a packet came by, and whether the sender's address
+// is on it. ok is false unless it is an interface of ours and the packet comes from
+// there: what was sent to the group does, and what was sent to this machine alone
+// only if the sender is near (RFC 6762, 11). Nobody far away can use the responder
+// to have his packets multiplied.
+func (p port) linkOf(in packet) (l link, near, ok bool) {
 	from := in.from.Addr()
-	near := func(l link) bool {
-		return l.holds(from) || from.Is6() && from.IsLinkLocalUnicast() && from.Zone() == l.Name
+	holds := func(l link) bool {
+		return l.holds(from) || from.Is6() && from.IsLinkLocalUnicast() && from.Zone() == l.Name ||
+			// Linux has no better source for the group on the loopback interface.
+			from.IsUnspecified() && l.loopback()
 	}
-	if in.index == 0 {
-		at := slices.IndexFunc(p.links, near)
-		if at < 0 {
-			return link{}, false
+	at := slices.IndexFunc(p.links, func(l link) bool {
+		if in.index == 0 {
+			return holds(l)
 		}
-		return p.links[at], true
-	}
-	at := slices.IndexFunc(p.links, func(l link) bool { return l.Index == in.index })
+		return l.Index == in.index
+	})
 	if at < 0 {
-		return link{}, false
+		return link{}, false, false
 	}
-	l := p.links[at]
-	return l, in.to.IsMulticast() || near(l)
+	l = p.links[at]
+	near = holds(l)
+	return l, near, near || in.to.IsMulticast()
 }

@@ -23,10 +23,13 @@ type memory struct {
 	start  time.Time
 	mu     sync.Mutex
 	sent   []string
+	// bytesTo counts what was sent to each address and interface.
+	bytesTo map[string]int
 }
 
 func newMemory() *memory {
-	return &memory{in: make(chan packet), closed: make(chan struct{}), start: time.Now()}
+	return &memory{in: make(chan packet), closed: make(chan struct{}), start: time.Now(),
+		bytesTo: map[string]int{}}
 }
 
 func (m *memory) read(b []byte) (packet, error) {
@@ -55,7 +58,20 @@ func (m *memory) note(to string, b []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sent = append(m.sent, line)
+	m.bytesTo[to] += len(b)
 	return nil
+}
+
+// reset forgets what was sent and tells how many bytes that was.
+func (m *memory) reset() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	total := 0
+	for _, n := range m.bytesTo {
+		total += n
+	}
+	m.sent, m.bytesTo = nil, map[string]int{}
+	return total
 }
 
 func (m *memory) multicast(b []byte, l link) error       { return m.note(l.Name, b) }
@@ -336,8 +352,8 @@ func TestGoldenPackets(t *testing.T) {
 		"c031 0010 0001 0000000a 0001 00"+ //                                     TXT
 		"c049 001c 0001 0000000a 0010"+hexAddr)) //                               AAAA
 	check("answer to the group", one(false), unhex(t, "0000 8400 0000 0001 0000 0003"+
-		//                       PTR, instance at 43
-		hexType+"000c 0001 00001194 0006 036e636d c00c"+
+		hexType+
+		"000c 0001 00001194 0006 036e636d c00c"+ //                       PTR, instance at 43
 		"c02b 0021 8001 00000078 001c 0000 0000 e59f"+hexHost+ //                 SRV, host at 67
 		"c02b 0010 8001 00001194 0001 00"+
 		"c043 001c 8001 00000078 0010"+hexAddr))

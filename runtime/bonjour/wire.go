@@ -43,6 +43,8 @@ const Port = 5353
 const (
 	// maxPacket is the longest message of RFC 6762, section 17.
 	maxPacket = 9000
+	// headerSize is that of a message's number, flags and four counts.
+	headerSize = 12
 	// maxName and maxLabel bound a name and each of its labels, in bytes.
 	maxName  = 255
 	maxLabel = 63

@@ -98,3 +98,54 @@ func TestLostDeviceIsSoughtOnce(t *testing.T) {
 		t.Errorf("with an ended context it browsed %d times more", n-before)
 	}
 }
+
+// TestEverySenderIsAsked browses where one sender tells of hundreds of devices that do
+// not answer, whose names come before that of the one that another sender tells of.
+func TestEverySenderIsAsked(t *testing.T) {
+	silent, honest := listening(t), listening(t)
+	var all bonjour.Static
+	for i := range 256 {
+		all = append(all, instanceOf("192.0.2.66", strconv.Itoa(1000+i), silent))
+	}
+	all = append(all, instanceOf("192.0.2.1", "phone", honest))
+	f := NewFinder(Options{Browser: all})
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	asked := make(chan struct{})
+	go func() {
+		if c, err := honest.Accept(); err == nil {
+			c.Close()
+			close(asked)
+			cancel()
+		}
+	}()
+	if infos, err := f.List(ctx, Selector{Network: true}); len(infos) > 0 {
+		t.Errorf("List() = %v, %v, want no devices", infos, err)
+	}
+	select {
+	case <-asked:
+	default:
+		t.Error("the sender of one instance was never asked")
+	}
+}
+
+// listening is a listener on loopback that the test closes.
+func listening(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// instanceOf is what a sender tells of a device at a listener.
+func instanceOf(sender, name string, at net.Listener) bonjour.Instance {
+	a := at.Addr().(*net.TCPAddr).AddrPort()
+	return bonjour.Instance{
+		Name: name, Type: bonjour.Mobdev2, Host: "h.local", Port: a.Port(),
+		Addresses: []netip.Addr{a.Addr().Unmap()}, Sender: netip.MustParseAddr(sender),
+	}
+}

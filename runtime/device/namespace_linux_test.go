@@ -97,9 +97,9 @@ func inNamespace(t *testing.T) {
 		n.finder = device.NewFinder(device.Options{
 			Browser: n.browser, Stores: []pair.Store{pair.NewDir(os.Getenv(recordsVariable))},
 		})
-		defer n.browser.Wait()
 		defer n.finder.Close()
 		t.Run("one device with several routes", n.testFound)
+		t.Run("poisoned", n.testPoisoned)
 		t.Run("lockdown over Wi-Fi", n.testLockdown)
 		t.Run("tunnels", n.testTunnels)
 		t.Run("unplugged", n.testUnplugged)

@@ -129,7 +129,7 @@ func (s *search) browse(ctx context.Context, b bonjour.Browser, t bonjour.Type) 
 	if err != nil && ctx.Err() == nil {
 		s.finder.log.Debug("browsing failed", "layer", "device", "type", string(t), "err", err)
 	}
-	for n, instance := range list {
+	for n, instance := range inTurns(list) {
 		select {
 		case s.slots <- struct{}{}:
 		case <-ctx.Done():
@@ -146,6 +146,24 @@ func (s *search) browse(ctx context.Context, b bonjour.Browser, t bonjour.Type) 
 			s.ask(ctx, instance)
 		})
 	}
+}
+
+// inTurns puts the first instance of each sender before the second of any, and so
+// on: one who advertises a thousand devices does not keep the others from being asked.
+func inTurns(list []bonjour.Instance) []bonjour.Instance {
+	turns := map[netip.Addr]int{}
+	turn := make([]int, len(list))
+	order := make([]int, len(list))
+	for n, i := range list {
+		order[n], turn[n] = n, turns[i.Sender]
+		turns[i.Sender]++
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return turn[a] - turn[b] })
+	sorted := make([]bonjour.Instance, len(list))
+	for n, at := range order {
+		sorted[n] = list[at]
+	}
+	return sorted
 }
 
 // next counts an instance that is asked, and reports whether it may be.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/virtual"
@@ -100,23 +101,28 @@ func playDevice() error {
 		return err
 	}
 	old := h.Devices()[0]
+	on := &stage{}
+	ctx, calm := context.WithCancel(context.Background())
+	defer calm()
 	orders := map[string]func() error{
 		"up?":  func() error { return errors.Join(trust(old), trust(new)) },
 		"link": link,
 		"show": func() error {
 			return errors.Join(
-				show(old,
+				on.show(old,
 					virtual.NetworkOptions{Address: netip.MustParseAddr("fe80::d%d0"), Wifi: true}),
-				show(old, virtual.NetworkOptions{
+				on.show(old, virtual.NetworkOptions{
 					Address: netip.MustParseAddr("fe80::d%d1"), Ethernet: true,
 				}),
-				show(old,
+				on.show(old,
 					virtual.NetworkOptions{Address: netip.MustParseAddr("10.9.1.2"), Wifi: true}),
-				show(new,
+				on.show(new,
 					virtual.NetworkOptions{Address: netip.MustParseAddr("fe80::e%d0"), Wifi: true}))
 		},
 		"unplug": func() error { old.Detach(); return nil },
 		"plug":   old.Replug,
+		"poison": func() error { return poison(ctx, on.services) },
+		"calm":   func() error { calm(); return nil },
 	}
 	answers := map[string]string{"old": old.UDID(), "new": new.UDID()}
 	in := bufio.NewScanner(os.Stdin)
@@ -131,10 +137,17 @@ func playDevice() error {
 	return in.Err()
 }
 
-func show(m *virtual.Machine, o virtual.NetworkOptions) error {
+// stage keeps what the phones advertise.
+type stage struct{ services []bonjour.Service }
+
+func (s *stage) show(m *virtual.Machine, o virtual.NetworkOptions) error {
 	o.Announce, o.Fixed = true, true
-	_, err := m.Show(o)
-	return err
+	p, err := m.Show(o)
+	if err != nil {
+		return err
+	}
+	s.services = append(s.services, p.Advertised()...)
+	return nil
 }
 
 // link brings the device's ends of the network up.

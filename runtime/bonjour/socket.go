@@ -39,8 +39,8 @@ type wire interface {
 	Close() error
 }
 
-// socket is a wire: one UDP socket bound to port 5353 beside those of other
-// programs, a member of the group on each of its interfaces.
+// socket is a wire: one UDP socket. Those of listen are bound to port 5353 beside
+// those of other programs, and members of the group on each of their interfaces.
 type socket struct {
 	conn net.PacketConn
 	v4   *ipv4.PacketConn // one of the two is set
@@ -55,22 +55,14 @@ type socket struct {
 func listen(ctx context.Context, v6 bool, links []link) (*socket, []link, error) {
 	// Given a group's address, package net binds the port on all addresses
 	// with the options for sharing it, and joins nothing.
-	network, group := "udp4", groupIPv4
+	group := groupIPv4
 	if v6 {
-		network, group = "udp6", groupIPv6
+		group = groupIPv6
 	}
-	var lc net.ListenConfig
-	conn, err := lc.ListenPacket(ctx, network, group.String())
+	s, err := openSocket(ctx, v6, group)
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &socket{conn: conn}
-	if v6 {
-		s.v6 = ipv6.NewPacketConn(conn)
-	} else {
-		s.v4 = ipv4.NewPacketConn(conn)
-	}
-	s.options()
 	var joined []link
 	for _, l := range links {
 		if !l.has(v6) {
@@ -83,13 +75,42 @@ func listen(ctx context.Context, v6 bool, links []link) (*socket, []link, error)
 		joined = append(joined, l)
 	}
 	if joined == nil {
-		conn.Close()
+		s.Close()
 		if err == nil {
 			err = ErrNoInterface
 		}
 		return nil, nil, err
 	}
 	return s, joined, nil
+}
+
+// openSocket opens a socket of a family at an address.
+func openSocket(ctx context.Context, v6 bool, at netip.AddrPort) (*socket, error) {
+	network := "udp4"
+	if v6 {
+		network = "udp6"
+	}
+	var lc net.ListenConfig
+	conn, err := lc.ListenPacket(ctx, network, at.String())
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{conn: conn}
+	if v6 {
+		s.v6 = ipv6.NewPacketConn(conn)
+	} else {
+		s.v4 = ipv4.NewPacketConn(conn)
+	}
+	s.options()
+	return s, nil
+}
+
+// anyPort is a port that the system chooses, on all addresses.
+func anyPort(v6 bool) netip.AddrPort {
+	if v6 {
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 }
 
 // options are all wanted and none needed: without the control messages the
