@@ -12,6 +12,9 @@ import (
 // UUID is the XPCUUID of scripts: an identifier, which for XPC is not text.
 type UUID struct{ value xpc.UUID }
 
+// LuaToGo gives conversions the object itself, which encode knows.
+func (u *UUID) LuaToGo() any { return u }
+
 func uuid(c *api.Call, text string) (*UUID, error) {
 	u, err := xpc.ParseUUID(text)
 	if err != nil {

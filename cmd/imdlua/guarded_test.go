@@ -111,7 +111,7 @@ func TestListeners(t *testing.T) {
 		"runtime/virtual/listener.go":                "QUIC on the address of --network",
 		"runtime/virtual/virtualtest/virtualtest.go": "tests",
 		"runtime/tunneld/front.go":                   "addresses of 127.0.0.0/8",
-		"runtime/bonjour/socket_device.go":           "multicast, when --bonjour asks for it",
+		"runtime/bonjour/socket.go":                  "multicast, in a search or with --bonjour",
 		"runtime/tunnel/client.go":                   "inside a tunnel",
 		"runtime/tunnel/kernelconn_linux.go":         "inside a tunnel",
 		"runtime/tunnel/quic.go":                     "the socket of a client: it accepts nothing",

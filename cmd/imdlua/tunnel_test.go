@@ -166,9 +166,9 @@ func TestTunnelComesBack(t *testing.T) {
 		if out != udids[0]+"\n" {
 			t.Errorf("tunnel %d led to %q", n, out)
 		}
+		text.out.awaitTimes(t, "device    "+udids[0], n)
 	}
 	text.errs.await(t, "the tunnel to "+udids[0]+" is down: ")
-	text.out.awaitTimes(t, "device    "+udids[0], 3)
 	objects.interrupt(t)
 	text.interrupt(t)
 }
