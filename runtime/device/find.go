@@ -63,6 +63,8 @@ type Finder struct {
 	known    map[string]*Device // one Device a UDID, so that its session is shared
 	apart    []*Device          // those that At made
 
+	looks looks
+
 	keysTurn chan struct{} // held while keys are made
 	keys     *pair.Keys
 	quicKey  *rsa.PrivateKey // of QUIC tunnels

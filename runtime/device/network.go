@@ -84,120 +84,6 @@ func (n *networkSearch) end() {
 	}
 }
 
-// network looks for devices that advertise one of the types and asks each who
-// it is. What does not answer is left out: names on a network say nothing about
-// which device is meant. enough, if not nil, ends the search when it says so.
-func (f *Finder) network(
-	ctx context.Context, enough func(Info) bool, types ...bonjour.Type,
-) []Info {
-	ctx, cancel := context.WithTimeout(ctx, searchTime)
-	defer cancel()
-	s := search{finder: f, slots: make(chan struct{}, askedAtOnce), enough: func(i Info) {
-		if enough != nil && enough(i) {
-			cancel()
-		}
-	}}
-	for _, b := range f.allBrowsers() {
-		for _, t := range types {
-			s.running.Go(func() { s.browse(ctx, b, t) })
-		}
-	}
-	s.running.Wait()
-	if s.left > 0 {
-		f.log.Warn("not everything that is advertised could be asked", "layer", "device", "left",
-			s.left)
-	}
-	return s.infos
-}
-
-// search is one look at the network.
-type search struct {
-	finder  *Finder
-	enough  func(Info)
-	slots   chan struct{} // one for each instance that is being asked
-	running sync.WaitGroup
-
-	mu    sync.Mutex
-	asked int
-	left  int // instances that were not asked
-	infos []Info
-}
-
-// browse asks each instance of a type that a browser finds.
-func (s *search) browse(ctx context.Context, b bonjour.Browser, t bonjour.Type) {
-	list, err := b.Browse(ctx, bonjour.Query{Type: t, Timeout: browseTime, Loopback: true})
-	if err != nil && ctx.Err() == nil {
-		s.finder.log.Debug("browsing failed", "layer", "device", "type", string(t), "err", err)
-	}
-	for n, instance := range inTurns(list) {
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			s.leave(ctx, len(list)-n)
-			return
-		}
-		if !s.next() {
-			<-s.slots
-			s.leave(ctx, len(list)-n)
-			return
-		}
-		s.running.Go(func() {
-			defer func() { <-s.slots }()
-			s.ask(ctx, instance)
-		})
-	}
-}
-
-// inTurns puts the first instance of each sender before the second of any, and so
-// on: one who advertises a thousand devices does not keep the others from being asked.
-func inTurns(list []bonjour.Instance) []bonjour.Instance {
-	turns := map[netip.Addr]int{}
-	turn := make([]int, len(list))
-	order := make([]int, len(list))
-	for n, i := range list {
-		order[n], turn[n] = n, turns[i.Sender]
-		turns[i.Sender]++
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return turn[a] - turn[b] })
-	sorted := make([]bonjour.Instance, len(list))
-	for n, at := range order {
-		sorted[n] = list[at]
-	}
-	return sorted
-}
-
-// next counts an instance that is asked, and reports whether it may be.
-func (s *search) next() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked++
-	return s.asked <= maxAsked
-}
-
-// leave counts instances that are not asked, unless the search has found what it
-// was for.
-func (s *search) leave(ctx context.Context, n int) {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.left += n
-}
-
-func (s *search) ask(ctx context.Context, i bonjour.Instance) {
-	info, err := s.finder.identify(ctx, i)
-	if err != nil {
-		s.finder.log.Debug("did not say who it is", "layer", "device", "instance", i.Name, "err",
-			err)
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.infos = merge(s.infos, []Info{info})
-	s.enough(info)
-}
-
 // identify asks the addresses of an instance in turn until one answers.
 func (f *Finder) identify(ctx context.Context, i bonjour.Instance) (Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, identifyTime)
@@ -362,16 +248,11 @@ func (d *Device) forgetRoutes(lost []Route) {
 
 // discover looks for routes to one device on the network.
 func (d *Device) discover(ctx context.Context, types ...bonjour.Type) []Route {
-	same := func(i Info) bool { return i.UDID == d.UDID() }
-	for _, i := range d.finder.network(ctx, same, types...) {
-		if same(i) {
-			d.mu.Lock()
-			d.info.Routes = addRoutes(d.info.Routes, i.Routes)
-			d.mu.Unlock()
-			return i.Routes
-		}
-	}
-	return nil
+	routes := d.finder.lookFor(ctx, d.UDID(), types...)
+	d.mu.Lock()
+	d.info.Routes = addRoutes(d.info.Routes, routes)
+	d.mu.Unlock()
+	return routes
 }
 
 // RemoteStore keeps the records of remote pairing; *remotepair.Dir is one.
@@ -412,12 +293,9 @@ func (f *Finder) routes(ctx context.Context, was Info) ([]Route, error) {
 		err = nil
 	}
 	if len(routes) == 0 && len(known) == 0 {
-		same := func(i Info) bool { return i.UDID == was.UDID }
-		for _, i := range f.network(ctx, same, bonjour.Mobdev2, bonjour.Remoted,
-			bonjour.RemotePairing) {
-			if same(i) {
-				return i.Routes, nil
-			}
+		found := f.lookFor(ctx, was.UDID, bonjour.Mobdev2, bonjour.Remoted, bonjour.RemotePairing)
+		if found != nil {
+			return found, nil
 		}
 	}
 	return addRoutes(routes, known), err
