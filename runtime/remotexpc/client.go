@@ -7,8 +7,11 @@ import (
 
 // Connect brings a connection up from the host's side. It owns nc from now on
 // and closes it when that fails. It returns when the device has answered with
-// its SETTINGS: no host waits for the messages that the device mirrors.
+// its SETTINGS, or after 30 seconds: no host waits for the messages that the device
+// mirrors.
 func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
 	c := newConn(nc, o, false)
 	c.up, c.alone = true, o.Alone
 	c.turn <- struct{}{} // nothing may be written ahead of the preface

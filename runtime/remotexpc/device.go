@@ -13,15 +13,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
+// handshakeTimeout bounds the beginning of a connection, on either side, beside the
+// context.
+const handshakeTimeout = 30 * time.Second
+
 // lingerTimeout is how long a device waits for a host to hang up after the last
 // message.
 const lingerTimeout = 5 * time.Second
 
 // Accept brings a connection up from the device's side: it mirrors what the host
 // opens the connection with, in whatever order that comes, and returns when the
-// host may be told something. It owns nc from now on and closes it when that
-// fails.
+// host may be told something, or after 30 seconds. It owns nc from now on and closes
+// it when that fails.
 func Accept(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
 	c := newConn(nc, o, true)
 	if err := c.readPreface(ctx); err != nil {
 		_ = nc.Close()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -399,5 +400,31 @@ func BenchmarkConnect(b *testing.B) {
 		}
 		(<-accepted).Close()
 		h.Close()
+	}
+}
+
+// TestSilentHandshake has a peer that begins to speak, or does not, and stops: either
+// side gives up, though its context has no deadline.
+func TestSilentHandshake(t *testing.T) {
+	sides := map[string]func(context.Context, net.Conn, Options) (*Conn, error){
+		"connect": Connect, "accept": Accept,
+	}
+	for name, side := range sides {
+		for _, said := range []string{"", preface[:7]} {
+			t.Run(name+" after "+strconv.Itoa(len(said)), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					a, b := link.Pipe()
+					defer b.Close()
+					if _, err := io.WriteString(b, said); err != nil {
+						t.Fatal(err)
+					}
+					go func() { _, _ = io.Copy(io.Discard, b) }()
+					c, err := side(context.Background(), a, Options{})
+					if c != nil || !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("%v, %v, want that the time is over", c, err)
+					}
+				})
+			})
+		}
 	}
 }
