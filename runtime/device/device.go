@@ -257,6 +257,10 @@ func (d *Device) openLockdown(ctx context.Context, n service.Name, on Route) (ne
 	return lockdown.ServiceTLS(ctx, c, identity, n.HandshakeOnlyTLS)
 }
 
+// Rand returns where random bytes on the wire come from; it makes Device a
+// service.Randomizer.
+func (d *Device) Rand() io.Reader { return d.finder.opts.Rand }
+
 // Close ends the shared session, the tunnel, what was given to CloseWith and
 // every call that still waits. Services that were opened outside of the tunnel
 // live on. The Finder gives a new Device for the same phone from then on.

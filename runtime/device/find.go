@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"path"
@@ -42,6 +43,10 @@ type Options struct {
 	NoAutoPair bool   // do not pair when a session or a tunnel needs it
 	Label      string // program name told to devices; "" = "imdlua"
 	HostName   string // shown in the Trust dialog
+
+	// Rand is where random bytes on the wire come from, but for those of TLS and QUIC;
+	// nil means crypto/rand. It must be safe for concurrent use.
+	Rand io.Reader
 
 	// OnTrustDialog is told, once a second, that a device waits for its Trust
 	// dialog to be answered.

@@ -136,7 +136,7 @@ func (f *Finder) askRoute(ctx context.Context, route Route) (Info, error) {
 // it: lockdown, in whichever form is listed, knows it.
 func (f *Finder) askRSD(ctx context.Context, route Route) (Info, error) {
 	list, err := rsd.Dial(ctx, route.dial, route.port,
-		rsd.Options{Label: f.opts.Label, Logger: f.opts.Logger})
+		rsd.Options{Label: f.opts.Label, Rand: f.opts.Rand, Logger: f.opts.Logger})
 	if err != nil {
 		return Info{}, err
 	}

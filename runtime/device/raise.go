@@ -168,7 +168,7 @@ func (d *Device) proxied(ctx context.Context, r Route, o TunnelOptions) (*Tunnel
 }
 
 func (d *Device) tunnelOptions(o TunnelOptions) tunnel.Options {
-	return tunnel.Options{Kernel: o.Kernel, Logger: d.finder.opts.Logger}
+	return tunnel.Options{Kernel: o.Kernel, Rand: d.Rand(), Logger: d.finder.opts.Logger}
 }
 
 // over reads the list of services in a tunnel.
@@ -187,7 +187,7 @@ func (d *Device) over(
 func (d *Device) withList(ctx context.Context, t *Tunnel, escrow []byte) (*Tunnel, error) {
 	list, err := rsd.Dial(ctx, t.dial, t.RSDPort, rsd.Options{
 		Label: d.finder.opts.Label, EscrowBag: escrow, Heartbeat: askAlive,
-		Logger: d.finder.opts.Logger,
+		Rand: d.Rand(), Logger: d.finder.opts.Logger,
 	})
 	if err != nil {
 		t.lose(err)

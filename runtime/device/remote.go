@@ -32,7 +32,7 @@ func (f *Finder) channel(
 	}
 	o := remotepair.Options{
 		Identity: identity, Record: record, HostName: f.opts.HostName, PIN: f.opts.PIN,
-		OnConsent: asked, Logger: f.opts.Logger,
+		OnConsent: asked, Rand: f.opts.Rand, Logger: f.opts.Logger,
 	}
 	t, err := f.transport(ctx, r)
 	if err != nil {
@@ -51,7 +51,7 @@ func (f *Finder) transport(ctx context.Context, r Route) (remotepair.Transport, 
 		return remotepair.NewStream(c), nil
 	}
 	list, err := rsd.Dial(ctx, r.dial, r.port,
-		rsd.Options{Label: f.opts.Label, Logger: f.opts.Logger})
+		rsd.Options{Label: f.opts.Label, Rand: f.opts.Rand, Logger: f.opts.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +252,7 @@ func (m *memoryStore) Identity(_ context.Context, hostName string) (*remotepair.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.identity == nil {
-		m.identity = remotepair.NewIdentity(hostName)
+		m.identity = remotepair.NewIdentity(hostName, nil)
 	}
 	return m.identity, nil
 }

@@ -2,7 +2,6 @@ package remotepair
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -42,6 +41,9 @@ type Options struct {
 	OnConsent func()
 	// ConsentTimeout is how long Pair waits for the user; 0 = 60 s.
 	ConsentTimeout time.Duration
+	// Rand is where random bytes come from; nil means crypto/rand. It must be safe for
+	// concurrent use.
+	Rand io.Reader
 	// Logger receives what goes on, without secrets; nil = silent.
 	Logger *slog.Logger
 }
@@ -391,7 +393,7 @@ func (c *Client) CreateListener(ctx context.Context, r ListenerRequest) (*Listen
 	}
 	if len(r.Key) == 0 && r.Protocol == TCP {
 		r.Key = make([]byte, listenerKeyLen)
-		rand.Read(r.Key) // never fails
+		link.Fill(c.o.Rand, r.Key)
 	}
 	if len(r.Key) == 0 || len(r.Key) > maxListenerKey {
 		return fail(errors.New("key is missing or too long"))

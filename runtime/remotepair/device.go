@@ -38,6 +38,9 @@ type Device struct {
 	// channel. An error of this package with a Code is sent as it is; others,
 	// and a nil Listen, refuse the request as not supported.
 	Listen func(ctx context.Context, r ListenerRequest) (*Listener, error)
+	// Rand is where random bytes come from; nil means crypto/rand. It must be safe for
+	// concurrent use.
+	Rand io.Reader
 	// Logger receives what goes on, without secrets; nil = silent.
 	Logger *slog.Logger
 }
@@ -239,7 +242,7 @@ func (s *session) answer(ctx context.Context, to uint64, req *content) *content 
 			"devicePublicKey": base64.StdEncoding.EncodeToString(l.DevicePublicKey),
 		})
 	case req.kind == kindRequest && req.name == nameUnlockKey:
-		return respond(plist.Dict{"hostKey": base64.StdEncoding.EncodeToString(randomKey())})
+		return respond(plist.Dict{"hostKey": base64.StdEncoding.EncodeToString(s.randomKey())})
 	}
 	return refusal(to, CodeUnsupported, "Unsupported operation: "+link.Clip(req.name))
 }

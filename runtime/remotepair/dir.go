@@ -198,7 +198,7 @@ func (d *Dir) identity(hostName string) (*Identity, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	id := NewIdentity(hostName)
+	id := NewIdentity(hostName, nil)
 	if b, err = id.encode(); err != nil {
 		return nil, err
 	}

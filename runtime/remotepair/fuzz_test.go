@@ -121,7 +121,7 @@ func FuzzParseRecord(f *testing.F) {
 }
 
 func FuzzParseInfo(f *testing.F) {
-	b, _ := hostInfo(NewIdentity("x"), "x").encode()
+	b, _ := hostInfo(NewIdentity("x", nil), "x").encode()
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := parseInfo(b)

@@ -138,7 +138,7 @@ func TestForgedIntroduction(t *testing.T) {
 			m2 := w.answer()
 			salt, _ := m2.list.Get(tlv8.Salt)
 			public, _ := m2.list.Get(tlv8.PublicKey)
-			srp, err := newSRPClient(srpUser, pinless, salt, public, randomExponent)
+			srp, err := newSRPClient(srpUser, pinless, salt, public, randomExponent(nil))
 			if err != nil {
 				r.Fatal(err)
 			}
@@ -314,7 +314,7 @@ func TestHostileVerify(t *testing.T) {
 
 func TestHostileSetup(t *testing.T) {
 	bubble(t, func(r *rig) {
-		srp := newSRPServer(srpUser, pinless, newSalt(), randomExponent)
+		srp := newSRPServer(srpUser, pinless, newSalt(nil), randomExponent(nil))
 		m2 := tlv8.List{
 			tlv8.Byte(tlv8.State, 2), {Type: tlv8.Salt, Value: srp.salt},
 			{Type: tlv8.PublicKey, Value: pad(srp.public)},
@@ -357,7 +357,7 @@ func TestHostileSetup(t *testing.T) {
 				w.pairing(kindSetup, false,
 					tlv8.List{tlv8.Byte(tlv8.State, 4), {Type: tlv8.Proof, Value: proof}})
 				w.answer()
-				id := NewIdentity("device")
+				id := NewIdentity("device", nil)
 				sealed, err := sealIntroduction(introduction{"d", id.public(), hostInfo(id, "d")},
 					make([]byte, 64), setupKey(key), nonceSetup6)
 				if err != nil {
@@ -463,7 +463,7 @@ func TestBadMessages(t *testing.T) {
 				content: &content{kind: kindResponse, name: nameHandshake, args: info},
 			})
 		}()
-		c, err := Connect(t.Context(), NewStream(host), Options{Identity: NewIdentity("host")})
+		c, err := Connect(t.Context(), NewStream(host), Options{Identity: NewIdentity("host", nil)})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

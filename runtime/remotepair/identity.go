@@ -3,7 +3,6 @@ package remotepair
 import (
 	"crypto/ed25519"
 	"crypto/md5"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/imdlua/imdlua/runtime/codec/opack"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 const (
@@ -49,11 +49,12 @@ func formatUUID(u [16]byte, version byte) string {
 	return fmt.Sprintf("%X-%X-%X-%X-%X", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// NewIdentity makes the identity of a host with new keys.
-func NewIdentity(hostName string) *Identity {
+// NewIdentity makes the identity of a host with new keys, drawn from r; nil means
+// crypto/rand.
+func NewIdentity(hostName string, r io.Reader) *Identity {
 	seed, irk := make([]byte, ed25519.SeedSize), make([]byte, irkLen)
-	rand.Read(seed) // never fails
-	rand.Read(irk)
+	link.Fill(r, seed)
+	link.Fill(r, irk)
 	return &Identity{
 		Identifier: HostIdentifier(hostName), PrivateKey: ed25519.NewKeyFromSeed(seed), AltIRK: irk,
 	}

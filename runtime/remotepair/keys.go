@@ -2,14 +2,17 @@ package remotepair
 
 import (
 	"crypto/cipher"
+	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/binary"
+	"io"
 	"math/bits"
 	"slices"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
@@ -152,4 +155,12 @@ func sipHash(key, msg []byte) uint64 {
 		round()
 	}
 	return v0 ^ v1 ^ v2 ^ v3
+}
+
+// newKey draws a key of X25519. The package's own GenerateKey takes no source of
+// random bytes any more.
+func newKey(r io.Reader) (*ecdh.PrivateKey, error) {
+	secret := make([]byte, 32)
+	link.Fill(r, secret)
+	return ecdh.X25519().NewPrivateKey(secret)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,7 +26,7 @@ func (c *Client) Verify(ctx context.Context) error {
 
 func (c *Client) verify(ctx context.Context) error {
 	c.tried, c.enc = true, nil
-	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	key, err := newKey(c.o.Rand)
 	if err != nil {
 		return &Error{Op: "verify", Err: err}
 	}
@@ -274,7 +273,7 @@ func (c *Client) setupSRP(ctx context.Context) (*srpClient, error) {
 	if err != nil {
 		return nil, &Error{Op: "pair", Subject: "PIN", Err: err}
 	}
-	srp, err := newSRPClient(srpUser, pin, salt, public, randomExponent)
+	srp, err := newSRPClient(srpUser, pin, salt, public, randomExponent(c.o.Rand))
 	if err != nil {
 		return nil, &Error{Op: "pair", Subject: "M2", Err: err}
 	}

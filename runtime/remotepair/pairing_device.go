@@ -2,9 +2,7 @@ package remotepair
 
 import (
 	"context"
-	"crypto/ecdh"
 	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -25,9 +24,9 @@ const (
 	rejectedCode = 1
 )
 
-func randomKey() []byte {
+func (s *session) randomKey() []byte {
 	b := make([]byte, keyLen)
-	rand.Read(b) // never fails
+	link.Fill(s.d.Rand, b)
 	return b
 }
 
@@ -95,7 +94,7 @@ func (s *session) verifyMessage(ctx context.Context, p *pairingData) error {
 func (s *session) verifyM1(ctx context.Context, p *pairingData) error {
 	s.verify = verifyDevice{}
 	theirs, _ := p.list.Get(tlv8.PublicKey)
-	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	key, err := newKey(s.d.Rand)
 	if err != nil {
 		return err
 	}
@@ -171,7 +170,7 @@ func (s *session) setupM1(ctx context.Context, p *pairingData) error {
 	}
 	pin := pinless
 	if s.d.ShowPIN != nil {
-		pin = newPIN()
+		pin = newPIN(s.d.Rand)
 		s.d.ShowPIN(pin)
 	} else {
 		// One host reads exactly one message between M1 and M2, others ask for
@@ -192,7 +191,7 @@ func (s *session) setupM1(ctx context.Context, p *pairingData) error {
 			return s.reject(ctx, "The user did not respond.")
 		}
 	}
-	s.setup.srp = newSRPServer(srpUser, pin, newSalt(), randomExponent)
+	s.setup.srp = newSRPServer(srpUser, pin, newSalt(s.d.Rand), randomExponent(s.d.Rand))
 	s.setup.next = 3
 	return s.sendPairing(ctx, kindSetup, tlv8.List{tlv8.Byte(tlv8.State, 2),
 		{Type: tlv8.Salt, Value: s.setup.srp.salt},

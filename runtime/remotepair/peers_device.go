@@ -2,7 +2,6 @@ package remotepair
 
 import (
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -51,7 +51,7 @@ type Peers struct {
 // resets it as well.
 func NewPeers(p *phone.Phone) *Peers {
 	sum := sha256.Sum256([]byte("remote pairing of " + p.UDID()))
-	id := NewIdentity("")
+	id := NewIdentity("", nil)
 	id.Identifier = formatUUID([16]byte(sum[:16]), 4)
 	seed, irk := sha256.Sum256(
 		[]byte("remote pairing key of "+p.UDID()),
@@ -161,12 +161,12 @@ func (p *Peers) add(h Peer) bool {
 }
 
 // newPIN draws what an Apple TV would show.
-func newPIN() string {
+func newPIN(rand io.Reader) string {
 	const digits = "0123456789"
 	b := make([]byte, 0, len(pinless))
 	for len(b) < cap(b) {
 		var r [1]byte
-		rand.Read(r[:])  // never fails
+		link.Fill(rand, r[:])
 		if r[0] >= 250 { // a whole number of tens
 			continue
 		}

@@ -190,7 +190,7 @@ func TestUnknownHost(t *testing.T) {
 func TestForgedHost(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.pair()
-		forged := NewIdentity("my mac") // the name, another key
+		forged := NewIdentity("my mac", nil) // the name, another key
 		var e *Error
 		if err := r.connect(Options{Identity: forged}).Verify(
 			r.Context(),
@@ -385,7 +385,7 @@ func TestRefusedSetups(t *testing.T) {
 		r.dev.NoSetup = false
 		r.pair()
 		r.pair() // the same host again is no other peer
-		r.host = NewIdentity("another")
+		r.host = NewIdentity("another", nil)
 		if _, err := r.connect(Options{}).Pair(r.Context()); !errors.Is(err, ErrMaxPeers) {
 			r.Errorf("second host: %v", err)
 		}

@@ -1,12 +1,14 @@
 package remotepair
 
 import (
-	"crypto/rand"
 	"crypto/sha512"
 	"crypto/subtle"
 	"errors"
+	"io"
 	"math/big"
 	"sync"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // SRP-6a of pair-setup: the 3072 bit group of RFC 5054 with g = 5, SHA-512, and
@@ -92,11 +94,14 @@ func proof(user string, salt, a, b, key []byte) []byte {
 	return hash(group().xor, hash([]byte(user)), salt, a, b, key)
 }
 
-func randomExponent() *big.Int {
-	b := make([]byte, srpSecret)
-	rand.Read(b) // never fails
-	b[0] |= 0x80
-	return number512(b)
+// randomExponent returns a function that draws secrets.
+func randomExponent(r io.Reader) func() *big.Int {
+	return func() *big.Int {
+		b := make([]byte, srpSecret)
+		link.Fill(r, b)
+		b[0] |= 0x80
+		return number512(b)
+	}
 }
 
 // srpClient is the host's side after M2.
@@ -172,10 +177,10 @@ func newSRPServer(user, pin string, salt []byte, draw func() *big.Int) *srpServe
 }
 
 // newSalt has no leading zero byte: some clients turn it into a number.
-func newSalt() []byte {
+func newSalt(r io.Reader) []byte {
 	b := make([]byte, saltLen)
 	for b[0] == 0 {
-		rand.Read(b) // never fails
+		link.Fill(r, b)
 	}
 	return b
 }

@@ -292,7 +292,7 @@ func TestSRPLeadingZeros(t *testing.T) {
 	t.Parallel()
 	g := group()
 	salt := []byte("0123456789abcdef")
-	s := newSRPServer(srpUser, pinless, salt, randomExponent)
+	s := newSRPServer(srpUser, pinless, salt, randomExponent(nil))
 	x := privateX(srpUser, pinless, salt)
 	base := new(big.Int).Exp(g.g, x, g.n)
 	base.Mul(base, g.k).Sub(s.public, base).Mod(base, g.n)
@@ -329,7 +329,7 @@ func TestSRPLeadingZeros(t *testing.T) {
 func TestSRPRefusals(t *testing.T) {
 	t.Parallel()
 	g := group()
-	s := newSRPServer(srpUser, pinless, newSalt(), randomExponent)
+	s := newSRPServer(srpUser, pinless, newSalt(nil), randomExponent(nil))
 	multiples := [][]byte{
 		nil, {0}, g.n.Bytes(), make([]byte, srpBytes+1), append([]byte{0}, g.n.Bytes()...),
 		new(big.Int).Lsh(g.n, 1).Bytes(),
@@ -338,11 +338,11 @@ func TestSRPRefusals(t *testing.T) {
 		if _, _, err := s.check(b, make([]byte, 64)); err == nil {
 			t.Errorf("server took A of %d bytes", len(b))
 		}
-		if _, err := newSRPClient(srpUser, pinless, s.salt, b, randomExponent); err == nil {
+		if _, err := newSRPClient(srpUser, pinless, s.salt, b, randomExponent(nil)); err == nil {
 			t.Errorf("client took B of %d bytes", len(b))
 		}
 	}
-	c, err := newSRPClient(srpUser, "000001", s.salt, pad(s.public), randomExponent)
+	c, err := newSRPClient(srpUser, "000001", s.salt, pad(s.public), randomExponent(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

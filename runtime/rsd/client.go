@@ -2,7 +2,6 @@ package rsd
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,6 +31,9 @@ type Options struct {
 	// 0 is never, as all hosts but Apple's have it. A device that has
 	// answered once and then does not within another Heartbeat is lost.
 	Heartbeat time.Duration
+	// Rand is where random bytes come from; nil means crypto/rand. It must be safe for
+	// concurrent use.
+	Rand io.Reader
 	// Logger is also that of the RemoteXPC connection; nil is silent.
 	Logger *slog.Logger
 }
@@ -95,7 +97,7 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, &Error{Op: "dial", Err: err}
 	}
-	peer, err := shake(ctx, conn)
+	peer, err := shake(ctx, conn, link.UUID(c.opts.Rand))
 	if err != nil {
 		_ = conn.Close()
 		return nil, &Error{Op: "handshake", Err: err}
@@ -113,10 +115,7 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 
 // shake says who we are, which remoted of iOS 26 wants to know before it lets
 // services be opened, and takes what the device says without being asked.
-func shake(ctx context.Context, conn *remotexpc.Conn) (*Peer, error) {
-	var id xpc.UUID
-	_, _ = rand.Read(id[:]) // never fails
-	id[6], id[8] = id[6]&0x0F|0x40, id[8]&0x3F|0x80
+func shake(ctx context.Context, conn *remotexpc.Conn, id xpc.UUID) (*Peer, error) {
 	if err := conn.Send(ctx, hostHandshake(id)); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ package service
 
 import (
 	"context"
+	"io"
 	"net"
 )
 
@@ -38,6 +39,20 @@ func (n Name) String() string {
 // one. The connection lives until it is closed; ctx bounds the opening alone.
 type Opener interface {
 	Open(ctx context.Context, n Name) (net.Conn, error)
+}
+
+// Randomizer is an Opener that says where random bytes of its services come from, so
+// that what was recorded can be replayed to the byte.
+type Randomizer interface {
+	Rand() io.Reader // nil is crypto/rand
+}
+
+// Rand returns where the random bytes of a service come from; nil is crypto/rand.
+func Rand(o Opener) io.Reader {
+	if r, ok := o.(Randomizer); ok {
+		return r.Rand()
+	}
+	return nil
 }
 
 // Handler is the device side of a service: it serves one connection until the

@@ -41,6 +41,9 @@ type Options struct {
 	// the device's address. It needs CAP_NET_ADMIN and Linux; elsewhere Open
 	// fails with errors.ErrUnsupported. Batch means nothing then.
 	Kernel bool
+	// Rand is where random bytes come from, but for those of QUIC; nil means
+	// crypto/rand. It must be safe for concurrent use.
+	Rand io.Reader
 	// Logger is told when a tunnel begins and ends; nil means silent.
 	Logger *slog.Logger
 }
@@ -78,7 +81,7 @@ func Open(ctx context.Context, c net.Conn, o Options) (*Tunnel, error) {
 // OpenPSK is Open on the bare TCP connection to a "tcp" listener of remote
 // pairing, whose tunnels are in TLS with a pre-shared key.
 func OpenPSK(ctx context.Context, c net.Conn, key []byte, o Options) (*Tunnel, error) {
-	secure, err := psk.Client(ctx, c, &psk.Config{Key: key})
+	secure, err := psk.Client(ctx, c, &psk.Config{Key: key, Rand: o.Rand})
 	if err != nil {
 		return nil, &Error{Op: "open", Err: err}
 	}

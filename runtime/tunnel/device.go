@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -31,6 +30,9 @@ type Device struct {
 	Network netip.Prefix
 	// Faults is how the tunnels misbehave.
 	Faults
+	// Rand is where random bytes come from; nil means crypto/rand. It must be safe for
+	// concurrent use.
+	Rand io.Reader
 	// Logger is told of tunnels and connections; nil means silent.
 	Logger *slog.Logger
 }
@@ -77,7 +79,7 @@ func (d *Device) unanswered(err error) error {
 // ServePSK is Serve on a bare TCP connection, for which the host gave the
 // pre-shared key when it asked for the listener.
 func (d *Device) ServePSK(ctx context.Context, c net.Conn, key []byte) error {
-	secure, err := psk.Server(ctx, c, &psk.Config{Key: key})
+	secure, err := psk.Server(ctx, c, &psk.Config{Key: key, Rand: d.Rand})
 	if err != nil {
 		return &Error{Op: "serve", Err: err}
 	}
@@ -155,7 +157,7 @@ func (d *Device) terms(mtu int) terms {
 	network := d.Network
 	if !network.IsValid() {
 		b := [16]byte{0: 0xfd}
-		rand.Read(b[1:6])
+		link.Fill(d.Rand, b[1:6])
 		network = netip.PrefixFrom(netip.AddrFrom16(b), 64)
 	}
 	b := network.Masked().Addr().As16()

@@ -168,7 +168,7 @@ var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
 		r, err := remotepair.Connect(
 			ctx,
 			remotepair.NewStream(c),
-			remotepair.Options{Identity: remotepair.NewIdentity("x")},
+			remotepair.Options{Identity: remotepair.NewIdentity("x", nil)},
 		)
 		if err != nil {
 			return err

@@ -2,8 +2,8 @@ package coredevice
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -29,6 +29,8 @@ const (
 type Options struct {
 	// Window is the receive window, 0 is remotexpc's default.
 	Window uint32
+	// Rand is where identifiers come from; nil means crypto/rand.
+	Rand io.Reader
 	// Logger is silent when nil.
 	Logger *slog.Logger
 }
@@ -39,6 +41,7 @@ type Conn struct {
 	x      *remotexpc.Conn
 	log    *slog.Logger
 	device string
+	rand   io.Reader
 	turn   chan struct{} // taken during an invocation
 
 	malformed link.Skipped
@@ -50,7 +53,7 @@ type Conn struct {
 
 // Connect opens a service on a device.
 func Connect(ctx context.Context, o service.Opener, n service.Name) (*Conn, error) {
-	var opts Options
+	opts := Options{Rand: service.Rand(o)}
 	if n == Diagnostics {
 		opts.Window = remotexpc.BulkWindow
 	}
@@ -82,7 +85,8 @@ func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 		return nil, &Error{Op: "connect", Err: err}
 	}
 	return &Conn{
-		x: x, log: o.Logger.With("layer", "coredevice"), device: newUUID().String(),
+		x: x, log: o.Logger.With("layer", "coredevice"), device: xpc.UUID(link.UUID(o.Rand)).String(),
+		rand: o.Rand,
 		turn: make(chan struct{}, 1),
 	}, nil
 }
@@ -101,12 +105,7 @@ func bounded(ctx context.Context, d time.Duration) (context.Context, context.Can
 	return context.WithTimeout(ctx, d)
 }
 
-func newUUID() xpc.UUID {
-	var u xpc.UUID
-	_, _ = rand.Read(u[:]) // never fails, it ends the process
-	u[6], u[8] = u[6]&0x0F|0x40, u[8]&0x3F|0x80
-	return u
-}
+func (c *Conn) newUUID() xpc.UUID { return link.UUID(c.rand) }
 
 // Invoke asks for a feature, by its identifier or the last part of it
 // ("listprocesses"), and returns the output in xpc's types. input is an xpc.Dict
@@ -177,7 +176,7 @@ func (c *Conn) take(ctx context.Context) error {
 
 // complete fills in what all invocations of the connection have.
 func (c *Conn) complete(i *Invocation) *Invocation {
-	i.Protocol, i.Version, i.Device, i.ID = protocolVersion, coreDeviceVersion, c.device, newUUID().
+	i.Protocol, i.Version, i.Device, i.ID = protocolVersion, coreDeviceVersion, c.device, c.newUUID().
 		String()
 	if i.Input == nil {
 		i.Input = xpc.Dict{}
@@ -218,7 +217,7 @@ func (c *Conn) Stream(
 	if input == nil {
 		input = xpc.Dict{}
 	}
-	channel := newUUID()
+	channel := c.newUUID()
 	i.Input = wrapStream(input, channel)
 	over, err := c.stream(ctx, c.complete(i), channel, each)
 	c.log.Debug("streamed", "feature", op, "err", err)

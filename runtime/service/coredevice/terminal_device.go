@@ -56,7 +56,7 @@ func (t *terminals) open() (*terminal, error) {
 	if t.byID == nil {
 		t.byID = map[xpc.UUID]*terminal{}
 	}
-	n := &terminal{id: newUUID(), attached: make(chan attachment, 1)}
+	n := &terminal{id: link.UUID(nil), attached: make(chan attachment, 1)}
 	t.byID[n.id] = n
 	return n, nil
 }

@@ -64,7 +64,7 @@ func FuzzRecords(f *testing.F) {
 			return
 		}
 		s := suites[int(which)%len(suites)]
-		_, open, err := s.protectors(make([]byte, 2*(s.macLen+s.keyLen+s.fixedIV)))
+		_, open, err := s.protectors(make([]byte, 2*(s.macLen+s.keyLen+s.fixedIV)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

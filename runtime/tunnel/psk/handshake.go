@@ -1,10 +1,11 @@
 package psk
 
 import (
-	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 	"slices"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // handshake is one side's way to the connection keys.
@@ -152,17 +153,17 @@ const (
 func (h *handshake) keys(clientRandom, serverRandom []byte) (client, server protector, err error) {
 	s := h.conn.suite
 	h.master = s.masterSecret(h.cfg.Key, clientRandom, serverRandom)
-	return s.protectors(s.keyBlock(h.master, clientRandom, serverRandom))
+	return s.protectors(s.keyBlock(h.master, clientRandom, serverRandom), h.cfg.Rand)
 }
 
-func newRandom() []byte {
+func (h *handshake) newRandom() []byte {
 	b := make([]byte, randomLen)
-	rand.Read(b) // never fails
+	link.Fill(h.cfg.Rand, b)
 	return b
 }
 
 func (h *handshake) client() error {
-	random := newRandom()
+	random := h.newRandom()
 	f := &flight{h: h}
 	f.message(appendClientHello(nil, random, h.suites))
 	if err := f.send(); err != nil {
@@ -241,7 +242,7 @@ func (h *handshake) server() error {
 	if err := h.choose(hello); err != nil {
 		return err
 	}
-	clientRandom, random := slices.Clone(hello.random), newRandom()
+	clientRandom, random := slices.Clone(hello.random), h.newRandom()
 	f := &flight{h: h}
 	f.message(appendServerHello(nil, random, h.conn.suite, hello.renegotiation))
 	f.message([]byte{messageServerHelloDone, 0, 0, 0})

@@ -69,6 +69,9 @@ type Config struct {
 	// Suites are the allowed ones, best first; nil means all three. On the
 	// server's side its order decides.
 	Suites []Suite
+	// Rand is where random bytes come from; nil means crypto/rand. It must be safe for
+	// concurrent use.
+	Rand io.Reader `json:"-"`
 }
 
 // String does not show the key.

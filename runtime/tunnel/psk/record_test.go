@@ -148,11 +148,11 @@ func TestCBCPadding(t *testing.T) {
 	t.Parallel()
 	for _, id := range []Suite{AES256CBCSHA384, AES128CBCSHA} {
 		s := suiteByID(id)
-		seal, err := s.protector(make([]byte, s.macLen), make([]byte, s.keyLen), nil)
+		seal, err := s.protector(make([]byte, s.macLen), make([]byte, s.keyLen), nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		open, _ := s.protector(make([]byte, s.macLen), make([]byte, s.keyLen), nil)
+		open, _ := s.protector(make([]byte, s.macLen), make([]byte, s.keyLen), nil, nil)
 		for n := range 70 {
 			plain := bytes.Repeat([]byte{byte(n)}, n)
 			got, err := open.open(3, recordData, seal.seal(nil, 3, recordData, plain))

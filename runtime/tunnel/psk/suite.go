@@ -4,7 +4,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -13,6 +12,9 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Suite is the number of a cipher suite.
@@ -132,7 +134,7 @@ type protector interface {
 }
 
 // protectors cuts the key block into the states of client and server.
-func (s *suite) protectors(block []byte) (client, server protector, err error) {
+func (s *suite) protectors(block []byte, rand io.Reader) (client, server protector, err error) {
 	cut := func(n int) []byte {
 		b := block[:n:n]
 		block = block[n:]
@@ -141,13 +143,13 @@ func (s *suite) protectors(block []byte) (client, server protector, err error) {
 	cm, sm := cut(s.macLen), cut(s.macLen)
 	ck, sk := cut(s.keyLen), cut(s.keyLen)
 	ci, si := cut(s.fixedIV), cut(s.fixedIV)
-	if client, err = s.protector(cm, ck, ci); err == nil {
-		server, err = s.protector(sm, sk, si)
+	if client, err = s.protector(cm, ck, ci, rand); err == nil {
+		server, err = s.protector(sm, sk, si, rand)
 	}
 	return client, server, err
 }
 
-func (s *suite) protector(mac, key, iv []byte) (protector, error) {
+func (s *suite) protector(mac, key, iv []byte, rand io.Reader) (protector, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
@@ -155,7 +157,7 @@ func (s *suite) protector(mac, key, iv []byte) (protector, error) {
 	if s.mac != nil {
 		return &cbc{
 			block: block, mac: hmac.New(s.mac, mac), macLen: s.macLen,
-			hashBlock: s.mac().BlockSize(),
+			hashBlock: s.mac().BlockSize(), rand: rand,
 		}, nil
 	}
 	aead, err := cipher.NewGCM(block)
@@ -213,6 +215,7 @@ type cbc struct {
 	mac       hash.Hash
 	macLen    int
 	hashBlock int
+	rand      io.Reader // of initialization vectors
 	head      [13]byte
 	sum       [64]byte
 }
@@ -220,7 +223,7 @@ type cbc struct {
 func (c *cbc) seal(b []byte, seq uint64, typ byte, p []byte) []byte {
 	start := len(b)
 	var iv [aes.BlockSize]byte
-	rand.Read(iv[:]) // never fails
+	link.Fill(c.rand, iv[:])
 	b = append(append(b, iv[:]...), p...)
 	c.mac.Reset()
 	c.mac.Write(pseudoHeader(c.head[:0], seq, typ, len(p)))

@@ -1,0 +1,25 @@
+package link
+
+import (
+	"crypto/rand"
+	"io"
+)
+
+// Fill fills b with bytes from r, or from crypto/rand if r is nil. A layer that draws
+// random bytes has such a reader in its options, so that a recorded exchange can be
+// replayed to the byte. Fill panics if r fails, which crypto/rand does not.
+func Fill(r io.Reader, b []byte) {
+	if r == nil {
+		r = rand.Reader
+	}
+	if _, err := io.ReadFull(r, b); err != nil {
+		panic("link: random bytes: " + err.Error())
+	}
+}
+
+// UUID draws a version 4 UUID from r as Fill does.
+func UUID(r io.Reader) (u [16]byte) {
+	Fill(r, u[:])
+	u[6], u[8] = u[6]&0x0F|0x40, u[8]&0x3F|0x80
+	return u
+}
