@@ -131,17 +131,19 @@ func spawn(c *api.Call, d *device.Device, path string, o spawnOptions) (pid int,
 	return pid, err
 }
 
-// Family adds displays, lock_state, sysdiagnose and spawn to Device.
+// Family adds core, displays, lock_state, sysdiagnose and spawn to Device.
 func Family() device.Family {
 	opts := api.ParamDoc("opts", "timeout")
-	raises := func(more ...string) api.Option {
-		return api.Raises(append([]string{
-			"timeout", "not_paired", "disconnected", "no_route", "no_tunnel",
-			"no_developer_image", "developer_mode_off",
-		}, more...)...)
-	}
 	return device.Family{
+		Fields: []*api.Field{
+			api.Property("core", "apps and processes as the CoreDevice services have them", core),
+		},
+		Classes: []*api.Class{coreClass()},
 		Records: []*api.Record{
+			api.NewRecord[App]("CoreApp", "An app, as CoreDevice describes it."),
+			api.NewRecord[Process]("CoreProcess", "A process, as CoreDevice describes it."),
+			api.NewRecord[Exit]("CoreExit", "How a process ended."),
+			api.NewRecord[Attributes]("CoreAttributes", "What a device says of itself."),
 			api.NewRecord[Display]("Display", "A screen of a device."),
 			api.NewRecord[Lock]("LockState", "Whether a device is locked."),
 		},

@@ -85,9 +85,10 @@ func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 		return nil, &Error{Op: "connect", Err: err}
 	}
 	return &Conn{
-		x: x, log: o.Logger.With("layer", "coredevice"), device: xpc.UUID(link.UUID(o.Rand)).String(),
-		rand: o.Rand,
-		turn: make(chan struct{}, 1),
+		x: x, log: o.Logger.With("layer", "coredevice"),
+		device: xpc.UUID(link.UUID(o.Rand)).String(),
+		rand:   o.Rand,
+		turn:   make(chan struct{}, 1),
 	}, nil
 }
 

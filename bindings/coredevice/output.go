@@ -1,0 +1,95 @@
+package coredevice
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+
+	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/bindings/stream"
+	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/service/coredevice"
+)
+
+// maxLine is where a line without an end is cut.
+const maxLine = 64 << 10
+
+type runOptions struct {
+	launchOptions
+	Input string `lua:"input" doc:"what the app reads on its standard input"`
+}
+
+// run launches an app on a terminal and returns its output, which ends with the app.
+func run(
+	c *api.Call, x *Core, bundleID string, o runOptions,
+) (api.Opened[*stream.Stream], error) {
+	return device.Open(c, x.dev, o.Timeout, func(ctx context.Context) (*stream.Stream, error) {
+		t, err := coredevice.OpenTerminal(ctx, x.dev)
+		if err != nil {
+			return nil, err
+		}
+		if err := start(ctx, x, t, bundleID, o); err != nil {
+			t.Close()
+			return nil, err
+		}
+		source := func(ctx context.Context, push func(...any)) error {
+			return lines(ctx, x.dev, t, push)
+		}
+		return stream.New(source, t.Close, stream.Options{
+			Kind: "output", Text: func(v any) string { return v.(string) },
+			Size: func(v any) int { return len(v.(string)) },
+		}), nil
+	})
+}
+
+// start launches the app on the terminal and types its input.
+func start(
+	ctx context.Context, x *Core, t *coredevice.Terminal, bundleID string, o runOptions,
+) error {
+	apps, err := coredevice.ConnectApps(ctx, x.dev)
+	if err != nil {
+		return err
+	}
+	defer apps.Close()
+	options := o.options()
+	options.Terminal = t
+	if _, err := apps.Launch(ctx, bundleID, options); err != nil {
+		return err
+	}
+	if o.Input == "" {
+		return nil
+	}
+	_, err = t.Write(ctx, []byte(o.Input))
+	return err
+}
+
+// lines pushes what an app prints line by line. Its end is the end of the stream.
+func lines(
+	ctx context.Context, d *device.Device, t *coredevice.Terminal, push func(...any),
+) error {
+	var rest []byte
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := t.Read(ctx, buf)
+		rest = append(rest, buf[:n]...)
+		for {
+			line, after, ok := bytes.Cut(rest, []byte("\n"))
+			if !ok {
+				break
+			}
+			push(string(bytes.TrimSuffix(line, []byte("\r"))))
+			rest = after
+		}
+		if len(rest) > maxLine || err != nil && len(rest) > 0 {
+			push(string(rest))
+			rest = nil
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return d.Ended(err)
+		}
+	}
+}
