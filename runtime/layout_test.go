@@ -44,7 +44,7 @@ var protocols = []string{
 var rules = []rule{
 	{"cmd", append([]string{
 		"repl", "bindings/...", "stdlib/...", "runtime/host/...", "runtime/virtual",
-		"runtime/phone",
+		"runtime/phone/...",
 	}, protocols...)},
 	{"repl", []string{"runtime/host/..."}},
 	{"scripts", nil},
@@ -53,7 +53,7 @@ var rules = []rule{
 		append([]string{"bindings/...", "runtime/host/...", "runtime/savefile"}, protocols...),
 	},
 	{"bindings/virtual", append(
-		[]string{"bindings/...", "runtime/host/...", "runtime/virtual", "runtime/phone"},
+		[]string{"bindings/...", "runtime/host/...", "runtime/virtual", "runtime/phone/..."},
 		protocols...,
 	)},
 	{"stdlib", []string{"stdlib/...", "runtime/host/...", "runtime/savefile"}},
@@ -81,10 +81,11 @@ var rules = []rule{
 	{"runtime/hosttest/devicetest", []string{
 		"runtime/host/...", "stdlib/...", "bindings/...", "runtime/virtual", "runtime/device",
 	}},
-	{"runtime/virtual", append([]string{"runtime/phone"}, protocols...)},
+	{"runtime/virtual", append([]string{"runtime/phone/..."}, protocols...)},
 	{
 		"runtime/virtual/virtualtest",
-		append([]string{"runtime/virtual", "runtime/phone", "runtime/link/linktest"}, protocols...),
+		append([]string{"runtime/virtual", "runtime/phone/...", "runtime/link/linktest"},
+			protocols...),
 	},
 	{"runtime/device", []string{
 		"runtime/device/route", "runtime/service", "runtime/service/heartbeat", "runtime/rsd",
@@ -113,7 +114,7 @@ var rules = []rule{
 	},
 	{"runtime/link", []string{"runtime/codec/plist"}},
 	{"runtime/link/linktest", []string{"runtime/link"}},
-	{"runtime/phone", []string{"runtime/codec/plist"}},
+	{"runtime/phone", []string{"runtime/phone/...", "runtime/codec/plist"}},
 	{"runtime/fuzztest", nil},
 	{"runtime/codec", []string{"runtime/codec/..."}},
 }
@@ -236,7 +237,8 @@ func allowed(folder, name, target string) bool {
 	if r == nil {
 		return false
 	}
-	if target == "runtime/phone" && (name == "device.go" || strings.HasSuffix(name, "_device.go")) {
+	if strings.HasPrefix(target, "runtime/phone") &&
+		(name == "device.go" || strings.HasSuffix(name, "_device.go")) {
 		return true
 	}
 	if crossService[folder] == target {
@@ -251,7 +253,7 @@ var unfuzzed = map[string]string{
 	"runtime/host/luanum":    "numbers of scripts, tested against lua5.1",
 	"runtime/host/localfile": "files of this computer",
 	"runtime/host/version":   "texts of scripts",
-	"runtime/phone":          "files of the model",
+	"runtime/phone/files":    "files of the model",
 }
 
 // decoders are the beginnings of the names of functions that read what peers send.

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // Kinds of apps, as ApplicationType says it.
@@ -60,7 +61,7 @@ type App struct {
 // installed over it.
 type appData struct {
 	uuid string
-	fs   *FS
+	fs   *files.FS
 }
 
 // appTable is the installed apps, made at the first look.
@@ -87,7 +88,7 @@ func (t *appTable) put(a *App) {
 	t.byID[a.spec.BundleID] = a
 }
 
-func (p *Phone) newApp(spec AppSpec, data *appData, build func(*FS)) *App {
+func (p *Phone) newApp(spec AppSpec, data *appData, build func(*files.FS)) *App {
 	id := spec.BundleID
 	a := &App{
 		phone: p, spec: spec, data: data,
@@ -95,8 +96,8 @@ func (p *Phone) newApp(spec AppSpec, data *appData, build func(*FS)) *App {
 	}
 	if data == nil {
 		a.data = &appData{uuid: uuidText(uuidOf("data", id, p.id.udid)),
-			fs: newFS(p.Now, &p.vol, func(f *FS) {
-				f.seed(containerDirs...)
+			fs: files.New(p.Now, p.vol, func(f *files.FS) {
+				f.Seed(containerDirs...)
 				if build != nil {
 					build(f)
 				}
@@ -123,11 +124,11 @@ func (a *App) FileSharing() bool { return a.spec.FileSharing }
 func (a *App) Developer() bool { return a.spec.Developer }
 
 // Container is the app's data container.
-func (a *App) Container() *FS { return a.data.fs }
+func (a *App) Container() *files.FS { return a.data.fs }
 
 // DiskUsage is the size of the bundle and that of the container's files.
 func (a *App) DiskUsage() (static, dynamic uint64) {
-	return a.spec.StaticDiskUsage, a.data.fs.contentSize()
+	return a.spec.StaticDiskUsage, a.data.fs.ContentSize()
 }
 
 // Apps lists the installed apps by bundle identifier.
@@ -168,7 +169,7 @@ func (p *Phone) AddApp(spec AppSpec) (*App, error) {
 		return nil, fail("add app", spec.BundleID, ErrInvalid)
 	}
 	spec = spec.complete()
-	if err := p.vol.reserve(int64(spec.StaticDiskUsage)); err != nil {
+	if err := p.vol.Reserve(int64(spec.StaticDiskUsage)); err != nil {
 		return nil, fail("add app", spec.BundleID, err)
 	}
 	p.apps.mu.Lock()
@@ -182,7 +183,7 @@ func (p *Phone) AddApp(spec AppSpec) (*App, error) {
 	t.put(a)
 	p.apps.mu.Unlock()
 	if old != nil {
-		_ = p.vol.reserve(-int64(old.spec.StaticDiskUsage)) // giving back cannot fail
+		_ = p.vol.Reserve(-int64(old.spec.StaticDiskUsage)) // giving back cannot fail
 		p.endApp(spec.BundleID)
 	}
 	p.logf("installd", "com.apple.mobile.installd", "install", "Installed app %s version %s",
@@ -213,8 +214,8 @@ func (p *Phone) RemoveApp(bundleID string) error {
 		return fail("remove app", bundleID, err)
 	}
 	p.endApp(bundleID)
-	a.data.fs.clear()
-	_ = p.vol.reserve(-int64(a.spec.StaticDiskUsage)) // giving back cannot fail
+	a.data.fs.Clear()
+	_ = p.vol.Reserve(-int64(a.spec.StaticDiskUsage)) // giving back cannot fail
 	p.logf("installd", "com.apple.mobile.installd", "install", "Uninstalled app %s", bundleID)
 	p.Post(NoteAppUninstalled)
 	p.Post(NoteDiskUsage)

@@ -4,12 +4,13 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // builtinApp is an app that a new phone has. build fills its container.
 type builtinApp struct {
 	spec  AppSpec
-	build func(*FS)
+	build func(*files.FS)
 }
 
 // demoTeam signs the developer's apps.
@@ -74,56 +75,52 @@ func hidden(id, name string) builtinApp {
 	return b
 }
 
-// epoch is when the phone got its first contents. It is fixed, so that
-// listings are the same in each run.
-var epoch = time.Date(2024, time.June, 3, 7, 41, 0, 0, time.UTC)
-
-func notesContainer(f *FS) {
-	f.put("Documents/Welcome.txt", 1,
-		text("Welcome to Notes Demo.\n\nPull down to search, swipe left to delete.\n"))
-	f.put("Documents/Groceries.txt", 26, text("bread\nmilk\ncoffee\n2 lemons\n"))
-	f.put("Documents/Archive/2023.json", 2,
-		text(
+func notesContainer(f *files.FS) {
+	f.Put("Documents/Welcome.txt", 1,
+		files.Text("Welcome to Notes Demo.\n\nPull down to search, swipe left to delete.\n"))
+	f.Put("Documents/Groceries.txt", 26, files.Text("bread\nmilk\ncoffee\n2 lemons\n"))
+	f.Put("Documents/Archive/2023.json", 2,
+		files.Text(
 			`{"notes":[{"id":1,"title":"Trip","done":true},{"id":2,"title":"Taxes","done":false}]}`+
 				"\n",
 		))
-	f.put("Documents/Inbox/scan.pdf", 30,
-		headed{"%PDF-1.4\n%\xE2\xE3\xCF\xD3\n", noise{0xD0C, 184_320}})
-	f.put("Library/Preferences/com.example.notes.plist", 40, preferences(plist.Dict{
-		"fontSize": int64(15), "lastOpened": epoch.Add(40 * time.Hour), "syncEnabled": true,
+	f.Put("Documents/Inbox/scan.pdf", 30,
+		files.Headed("%PDF-1.4\n%\xE2\xE3\xCF\xD3\n", 0xD0C, 184_320))
+	f.Put("Library/Preferences/com.example.notes.plist", 40, preferences(plist.Dict{
+		"fontSize": int64(15), "lastOpened": files.Epoch.Add(40 * time.Hour), "syncEnabled": true,
 		"theme": "dark"}))
-	f.put("Library/Application Support/Notes.sqlite", 41,
-		headed{"SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", noise{0x501, 1_245_184}})
-	f.put("Library/Caches/com.example.notes/Cache.db", 41,
-		headed{"SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", noise{0x502, 86_016}})
-	f.put("tmp/upload-1.part", 42, noise{0x503, 4_096})
+	f.Put("Library/Application Support/Notes.sqlite", 41,
+		files.Headed("SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", 0x501, 1_245_184))
+	f.Put("Library/Caches/com.example.notes/Cache.db", 41,
+		files.Headed("SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", 0x502, 86_016))
+	f.Put("tmp/upload-1.part", 42, files.Noise(0x503, 4_096))
 }
 
-func shopContainer(f *FS) {
-	f.put("Documents/orders.json", 5,
-		text(`{"orders":[{"id":"A-1001","total":"19.90"},{"id":"A-1002","total":"7.45"}]}`+"\n"))
-	f.put("Library/Preferences/com.example.shop.plist", 6, preferences(plist.Dict{
+func shopContainer(f *files.FS) {
+	f.Put("Documents/orders.json", 5,
+		files.Text(`{"orders":[{"id":"A-1001","total":"19.90"},{"id":"A-1002","total":"7.45"}]}`+"\n"))
+	f.Put("Library/Preferences/com.example.shop.plist", 6, preferences(plist.Dict{
 		"basket": []any{"SKU-7", "SKU-12"}, "currency": "EUR", "onboardingDone": true}))
-	f.put("Library/Caches/images/7f3a.jpg", 6, photo(3))
+	f.Put("Library/Caches/images/7f3a.jpg", 6, photo(3))
 }
 
-func readerContainer(f *FS) {
-	f.put("Documents/Books/Moby Dick.epub", 3,
-		headed{"PK\x03\x04\x14\x00\x00\x08\x00\x00", noise{0xB00C, 1_310_720}})
-	f.put("Documents/Books/Walden.epub", 4,
-		headed{"PK\x03\x04\x14\x00\x00\x08\x00\x00", noise{0xB00D, 655_360}})
-	f.put("Documents/bookmarks.json", 50,
-		text(`{"Moby Dick":{"chapter":32},"Walden":{"chapter":2}}`+"\n"))
+func readerContainer(f *files.FS) {
+	f.Put("Documents/Books/Moby Dick.epub", 3,
+		files.Headed("PK\x03\x04\x14\x00\x00\x08\x00\x00", 0xB00C, 1_310_720))
+	f.Put("Documents/Books/Walden.epub", 4,
+		files.Headed("PK\x03\x04\x14\x00\x00\x08\x00\x00", 0xB00D, 655_360))
+	f.Put("Documents/bookmarks.json", 50,
+		files.Text(`{"Moby Dick":{"chapter":32},"Walden":{"chapter":2}}`+"\n"))
 }
 
-func cachesContainer(f *FS) {
-	f.put("Library/Caches/Cache.db", 12,
-		headed{"SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", noise{0xCACE, 2_097_152}})
+func cachesContainer(f *files.FS) {
+	f.Put("Library/Caches/Cache.db", 12,
+		files.Headed("SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20", 0xCACE, 2_097_152))
 }
 
 // preferences is a binary property list, as apps keep their defaults.
-func preferences(d plist.Dict) source {
-	return lazyBytes(func() []byte {
+func preferences(d plist.Dict) files.Source {
+	return files.Lazy(func() []byte {
 		b, err := plist.Encode(d, plist.Binary)
 		if err != nil {
 			return nil // the dictionaries above are encodable

@@ -7,11 +7,13 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // CrashReports is the tree that the crash report services serve,
 // /var/mobile/Library/Logs/CrashReporter on the phone.
-func (p *Phone) CrashReports() *FS { return p.crash }
+func (p *Phone) CrashReports() *files.FS { return p.crash }
 
 // crashRoot is where the tree lies on the phone.
 const crashRoot = "/var/mobile/Library/Logs/CrashReporter/"
@@ -40,18 +42,20 @@ func (r report) file(loc *time.Location) string {
 }
 
 // buildCrashes fills a new phone's crash reports.
-func (p *Phone) buildCrashes(f *FS) {
-	f.seed("DiagnosticLogs/sysdiagnose", "Panics", "Retired", "com.apple.appstored")
+func (p *Phone) buildCrashes(f *files.FS) {
+	f.Seed("DiagnosticLogs/sysdiagnose", "Panics", "Retired", "com.apple.appstored")
 	loc := time.UTC // a new phone's reports must not depend on its settings
 	for i, r := range p.oldReports() {
-		r.at = epoch.Add(time.Duration(i*7+3) * time.Hour).Add(time.Duration(i*733) * time.Second)
+		r.at = files.Epoch.Add(time.Duration(i*7+3) * time.Hour).Add(
+			time.Duration(i*733) * time.Second,
+		)
 		render := sync.OnceValue(func() []byte { return p.renderReport(r, loc) })
-		f.must(r.name, f.addSource(r.file(loc), lazyBytes(render), r.at))
+		f.PutAt(r.file(loc), r.at, files.Lazy(render))
 	}
-	f.put("DiagnosticLogs/security.log.20240603T074100Z", 1,
-		text("securityd: keychain upgrade finished\n"))
-	f.put("com.apple.appstored/appstored.log", 2,
-		text("2024-06-03 09:41:00 appstored: no pending updates\n"))
+	f.Put("DiagnosticLogs/security.log.20240603T074100Z", 1,
+		files.Text("securityd: keychain upgrade finished\n"))
+	f.Put("com.apple.appstored/appstored.log", 2,
+		files.Text("2024-06-03 09:41:00 appstored: no pending updates\n"))
 }
 
 // oldReports is what happened to the phone before.

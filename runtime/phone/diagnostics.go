@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // health is the capacity that is left of the battery's design, in percent.
@@ -33,7 +34,7 @@ func (p *Phone) gasGauge() plist.Dict {
 func (p *Phone) nand() plist.Dict {
 	return plist.Dict{
 		"Status": "Success", "DeviceCapacity": int64(p.prof.capacity + p.prof.systemSize),
-		"BlockSize": int64(fsBlock), "HealthRemaining": int64(97),
+		"BlockSize": int64(files.BlockSize), "HealthRemaining": int64(97),
 	}
 }
 
@@ -148,7 +149,7 @@ func artwork(p *Phone) any {
 }
 
 func gestaltDisk(p *Phone) any {
-	return plist.Dict{"TotalDataAvailable": int64(p.vol.free()),
+	return plist.Dict{"TotalDataAvailable": int64(p.vol.Free()),
 		"TotalDataCapacity":   int64(p.prof.capacity),
 		"TotalDiskCapacity":   int64(p.prof.capacity + p.prof.systemSize),
 		"TotalSystemCapacity": int64(p.prof.systemSize), "TotalSystemAvailable": int64(0)}

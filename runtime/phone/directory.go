@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // rootPaths are directories that are there without a file that this package
@@ -32,7 +34,7 @@ func (p *Phone) ListDirectory(dir string) ([]string, error) {
 }
 
 func (p *Phone) listDirectory(dir string) ([]string, error) {
-	if !strings.HasPrefix(dir, "/") || len(dir) > maxPath {
+	if !strings.HasPrefix(dir, "/") || len(dir) > files.MaxPath {
 		return nil, fs.ErrNotExist
 	}
 	dir = path.Clean(dir)
@@ -41,7 +43,7 @@ func (p *Phone) listDirectory(dir string) ([]string, error) {
 			dir = "/private" + dir
 		}
 	}
-	for root, tree := range map[string]*FS{
+	for root, tree := range map[string]*files.FS{
 		"/private/var/mobile/Media":                     p.media,
 		"/private" + strings.TrimSuffix(crashRoot, "/"): p.crash,
 	} {

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // identity is everything that tells one phone from another of its profile.
@@ -35,7 +37,7 @@ const serialAlphabet = "0123456789CDFGHJKLMNPQRTVWXY"
 
 func newIdentity(prof *profile, serial int) identity {
 	n := uint64(serial)
-	id := identity{n: n, seed: mix(uint64(prof.chipID)<<32 ^ n)}
+	id := identity{n: n, seed: files.Mix(uint64(prof.chipID)<<32 ^ n)}
 	// Below 2^53, so that clients that compute in doubles keep it whole.
 	id.ecid = scatter(n, prof.salt, 1<<52)
 	id.udid = fmt.Sprintf("%08X-%016X", prof.chipID, id.ecid)
@@ -69,7 +71,7 @@ func scatter(n, salt, m uint64) uint64 {
 		}
 		x = x * 2 % m
 	}
-	return (out + mix(salt)%m) % m
+	return (out + files.Mix(salt)%m) % m
 }
 
 // encode writes v with n digits of the alphabet.
@@ -118,8 +120,8 @@ func hashOf(parts ...string) uint64 {
 // uuidOf makes the UUID of a name; the same name has the same one always.
 func uuidOf(parts ...string) (u [16]byte) {
 	h := hashOf(parts...)
-	binary.BigEndian.PutUint64(u[:], mix(h))
-	binary.BigEndian.PutUint64(u[8:], mix(h^0x5555555555555555))
+	binary.BigEndian.PutUint64(u[:], files.Mix(h))
+	binary.BigEndian.PutUint64(u[8:], files.Mix(h^0x5555555555555555))
 	u[6] = u[6]&0x0F | 0x40
 	u[8] = u[8]&0x3F | 0x80
 	return u
@@ -137,6 +139,6 @@ func lowerUUID(u [16]byte) string { return strings.ToLower(uuidText(u)) }
 // bytesOf makes n bytes of a name, for keys, hashes and calibration data.
 func bytesOf(n int, parts ...string) []byte {
 	b := make([]byte, n)
-	noise{seed: hashOf(parts...), size: int64(n)}.fill(b, 0)
+	files.FillNoise(b, hashOf(parts...))
 	return b
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // ioEntry is an entry of the IORegistry. An entry may hang in several
@@ -256,7 +257,7 @@ func (p *Phone) batteryProperties() plist.Dict {
 }
 
 func (id *identity) batterySerial() string {
-	return "F8Y" + encode(mix(id.seed^0xBA77), serialAlphabet, 14)
+	return "F8Y" + encode(files.Mix(id.seed^0xBA77), serialAlphabet, 14)
 }
 
 func (p *Phone) wifiProperties() plist.Dict {

@@ -458,8 +458,8 @@ func BenchmarkPhoneMemory(b *testing.B) {
 		for _, a := range p.Apps() {
 			_, _ = a.DiskUsage()
 		}
-		p.Media().contentSize()
-		p.CrashReports().contentSize()
+		p.Media().ContentSize()
+		p.CrashReports().ContentSize()
 		all = append(all, p)
 	}
 	b.ReportMetric(float64(heap()-before)/float64(b.N), "B/phone")

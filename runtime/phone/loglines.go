@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // logTemplate is a line that some process writes again and again. In the
@@ -43,7 +45,7 @@ func (h *logHub) lines(n int, from time.Time, span time.Duration) []*LogEntry {
 	p.look(func(t *procTable) {
 		for i := range block {
 			e := &block[i]
-			r := mix(h.gen.seed ^ (first+uint64(i))*0x9E3779B97F4A7C15)
+			r := files.Mix(h.gen.seed ^ (first+uint64(i))*0x9E3779B97F4A7C15)
 			k := int(r >> 8 % uint64(len(logTemplates)))
 			at := span * time.Duration(i) / time.Duration(n)
 			buf = logTemplates[k].fill(e, buf[:0], t, r)
@@ -74,7 +76,7 @@ func (t *logTemplate) fill(e *LogEntry, buf []byte, procs *procTable, r uint64) 
 		e.ActivityID = 0x8000000000000000 | r>>44
 	}
 	e.ImageOffset = uint32(r>>30) & 0x3FFFF &^ 3
-	buf = expand(buf, t.message, mix(r))
+	buf = expand(buf, t.message, files.Mix(r))
 	e.Message = string(buf)
 	return buf
 }
@@ -97,7 +99,7 @@ func expand(buf []byte, s string, r uint64) []byte {
 			buf = append(buf, '{')
 			continue
 		}
-		r = mix(r)
+		r = files.Mix(r)
 	}
 	return buf
 }

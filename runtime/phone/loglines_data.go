@@ -146,7 +146,7 @@ var logTemplates = []logTemplate{
 	},
 	{
 		"powerd", "", "com.apple.powerd", "battery", LevelInfo,
-		"Received power source notification: capacity {p}",
+		"Received power files.Source notification: capacity {p}",
 	},
 	{
 		"thermalmonitord", "", "com.apple.ThermalMonitor", "default", LevelDebug,

@@ -8,10 +8,12 @@ import (
 	"image/jpeg"
 	"image/png"
 	"sync"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // Media is the tree that AFC serves, /var/mobile/Media on the phone.
-func (p *Phone) Media() *FS { return p.media }
+func (p *Phone) Media() *files.FS { return p.media }
 
 // Beginnings that tell tools what a file is.
 const (
@@ -22,8 +24,8 @@ const (
 )
 
 // buildMedia fills a new phone's media tree.
-func buildMedia(f *FS) {
-	f.seed("AirFair", "Airlock/Media", "Books/Purchases", "DCIM/100APPLE", "DCIM/101APPLE",
+func buildMedia(f *files.FS) {
+	f.Seed("AirFair", "Airlock/Media", "Books/Purchases", "DCIM/100APPLE", "DCIM/101APPLE",
 		"Downloads",
 		"MediaAnalysis", "Photos", "PhotoData/Thumbnails", "PhotoData/Mutations/DCIM",
 		"PublicStaging",
@@ -31,34 +33,34 @@ func buildMedia(f *FS) {
 		"iTunes_Control/Music/F00",
 		"iTunes_Control/iTunes")
 	for i := range photoCount {
-		f.put(fmt.Sprintf("DCIM/100APPLE/IMG_%04d.JPG", i+1), 3*i, photo(i))
+		f.Put(fmt.Sprintf("DCIM/100APPLE/IMG_%04d.JPG", i+1), 3*i, photo(i))
 	}
-	f.put("DCIM/100APPLE/IMG_0011.HEIC", 31, headed{headHEIC, noise{0x0011, 1_872_311}})
-	f.put("DCIM/100APPLE/IMG_0012.HEIC", 32, headed{headHEIC, noise{0x0012, 2_104_880}})
-	f.put("DCIM/100APPLE/IMG_0012.MOV", 32, headed{headMOV, noise{0x0013, 3_407_872}})
-	f.put("DCIM/100APPLE/IMG_0013.PNG", 40, screenshotFile())
-	f.put("DCIM/101APPLE/IMG_1001.MOV", 52, headed{headMOV, noise{0x1001, 40 << 20}})
-	f.put("DCIM/101APPLE/IMG_1002.HEIC", 53, headed{headHEIC, noise{0x1002, 1_655_004}})
-	f.put("DCIM/101APPLE/IMG_1003.JPG", 54, photo(1))
-	f.put("DCIM/.MISC/Incoming/placeholder", 1, text(""))
+	f.Put("DCIM/100APPLE/IMG_0011.HEIC", 31, files.Headed(headHEIC, 0x0011, 1_872_311))
+	f.Put("DCIM/100APPLE/IMG_0012.HEIC", 32, files.Headed(headHEIC, 0x0012, 2_104_880))
+	f.Put("DCIM/100APPLE/IMG_0012.MOV", 32, files.Headed(headMOV, 0x0013, 3_407_872))
+	f.Put("DCIM/100APPLE/IMG_0013.PNG", 40, screenshotFile())
+	f.Put("DCIM/101APPLE/IMG_1001.MOV", 52, files.Headed(headMOV, 0x1001, 40<<20))
+	f.Put("DCIM/101APPLE/IMG_1002.HEIC", 53, files.Headed(headHEIC, 0x1002, 1_655_004))
+	f.Put("DCIM/101APPLE/IMG_1003.JPG", 54, photo(1))
+	f.Put("DCIM/.MISC/Incoming/placeholder", 1, files.Text(""))
 
-	f.put("Books/Purchases/Purchases.plist", 10, text(emptyPlist))
-	f.put("Downloads/manual.pdf", 20,
-		headed{"%PDF-1.7\n%\xE2\xE3\xCF\xD3\n", noise{0xD0D, 412_113}})
-	f.put("Downloads/readme.txt", 21, text("Files that Safari downloaded.\n"))
-	f.put("Downloads/downloads.28.sqlitedb", 21, headed{headDB, noise{0xD0E, 196_608}})
-	f.put("PhotoData/Photos.sqlite", 54, headed{headDB, noise{0xF0, 6_291_456}})
-	f.put("PhotoData/Photos.sqlite-wal", 55, noise{0xF1, 524_288})
-	f.put("PhotoData/Photos.sqlite-shm", 55, noise{0xF2, 32_768})
-	f.put("PhotoData/protection", 1, text("1"))
-	f.deny("PhotoData/UBF")
-	f.put("Recordings/20240603 094500-5A3C.m4a", 2, headed{headM4A, noise{0xA1, 734_003}})
-	f.put("Recordings/20240604 181210-77D1.m4a", 34, headed{headM4A, noise{0xA2, 1_998_004}})
-	f.put("Recordings/CloudRecordings.db", 34, headed{headDB, noise{0xA3, 118_784}})
-	f.put("iTunes_Control/Music/F00/ABCD.m4a", 5, headed{headM4A, noise{0xA4, 4_912_000}})
-	f.put("iTunes_Control/iTunes/MediaLibrary.sqlitedb", 50, headed{headDB, noise{0xA5, 2_412_544}})
-	f.put("iTunes_Control/iTunes/iTunesPrefs", 6, headed{"frpd\x01\x02", noise{0xA6, 512}})
-	f.put("iTunes_Control/iTunes/iTunesPrefs.plist", 6, text(emptyPlist))
+	f.Put("Books/Purchases/Purchases.plist", 10, files.Text(emptyPlist))
+	f.Put("Downloads/manual.pdf", 20,
+		files.Headed("%PDF-1.7\n%\xE2\xE3\xCF\xD3\n", 0xD0D, 412_113))
+	f.Put("Downloads/readme.txt", 21, files.Text("Files that Safari downloaded.\n"))
+	f.Put("Downloads/downloads.28.sqlitedb", 21, files.Headed(headDB, 0xD0E, 196_608))
+	f.Put("PhotoData/Photos.sqlite", 54, files.Headed(headDB, 0xF0, 6_291_456))
+	f.Put("PhotoData/Photos.sqlite-wal", 55, files.Noise(0xF1, 524_288))
+	f.Put("PhotoData/Photos.sqlite-shm", 55, files.Noise(0xF2, 32_768))
+	f.Put("PhotoData/protection", 1, files.Text("1"))
+	f.Deny("PhotoData/UBF")
+	f.Put("Recordings/20240603 094500-5A3C.m4a", 2, files.Headed(headM4A, 0xA1, 734_003))
+	f.Put("Recordings/20240604 181210-77D1.m4a", 34, files.Headed(headM4A, 0xA2, 1_998_004))
+	f.Put("Recordings/CloudRecordings.db", 34, files.Headed(headDB, 0xA3, 118_784))
+	f.Put("iTunes_Control/Music/F00/ABCD.m4a", 5, files.Headed(headM4A, 0xA4, 4_912_000))
+	f.Put("iTunes_Control/iTunes/MediaLibrary.sqlitedb", 50, files.Headed(headDB, 0xA5, 2_412_544))
+	f.Put("iTunes_Control/iTunes/iTunesPrefs", 6, files.Headed("frpd\x01\x02", 0xA6, 512))
+	f.Put("iTunes_Control/iTunes/iTunesPrefs.plist", 6, files.Text(emptyPlist))
 }
 
 const emptyPlist = `<?xml version="1.0" encoding="UTF-8"?>
@@ -67,14 +69,6 @@ const emptyPlist = `<?xml version="1.0" encoding="UTF-8"?>
 <dict/>
 </plist>
 `
-
-// text is a file of the string.
-func text(s string) source { return literal(s) }
-
-type literal string
-
-func (s literal) length() int64            { return int64(len(s)) }
-func (s literal) fill(p []byte, off int64) { copy(p, s[off:]) }
 
 // photoCount is how many different JPEG files there are.
 const photoCount = 10
@@ -87,13 +81,13 @@ var photos = func() (all [photoCount]func() []byte) {
 	return all
 }()
 
-func photo(i int) source { return lazyBytes(photos[i%photoCount]) }
+func photo(i int) files.Source { return files.Lazy(photos[i%photoCount]) }
 
 // renderPhoto draws a landscape: a sky, a sun, hills.
 func renderPhoto(i int) []byte {
 	const w, h = 320, 240
 	m := image.NewRGBA(image.Rect(0, 0, w, h))
-	base := mix(uint64(i))
+	base := files.Mix(uint64(i))
 	sunX, sunY, hill := int(base%w), 40+int(base>>16%60), 120+int(base>>32%60)
 	for y := range h {
 		for x := range w {
@@ -135,4 +129,4 @@ var screenshotPNG = sync.OnceValue(func() []byte {
 	return b.Bytes()
 })
 
-func screenshotFile() source { return lazyBytes(screenshotPNG) }
+func screenshotFile() files.Source { return files.Lazy(screenshotPNG) }

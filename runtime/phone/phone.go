@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // Options of a phone. The zero value is the first phone of profile ios17.
@@ -49,9 +51,9 @@ type Phone struct {
 	over    map[valueKey]any
 	onPower []func(PowerAction)
 
-	vol   volume
-	media *FS
-	crash *FS
+	vol   *files.Volume
+	media *files.FS
+	crash *files.FS
 	apps  appTable
 	procs procTable
 	runs  runTable
@@ -100,10 +102,9 @@ func New(o Options) (*Phone, error) {
 	}
 	p := &Phone{prof: prof, id: newIdentity(prof, o.Serial), clock: o.Clock, name: o.Name,
 		battery: battery{percent: 87, cycles: 143}, opened: true}
-	p.vol.total = prof.capacity
-	p.vol.used.Store(prof.used)
-	p.media = newFS(p.Now, &p.vol, buildMedia)
-	p.crash = newFS(p.Now, &p.vol, p.buildCrashes)
+	p.vol = files.NewVolume(prof.capacity, prof.used)
+	p.media = files.New(p.Now, p.vol, buildMedia)
+	p.crash = files.New(p.Now, p.vol, p.buildCrashes)
 	p.trust.policy, p.trust.turn = o.Trust, make(chan struct{}, 1)
 	p.image.mounted, p.image.fleeting = !o.NoImage, o.NoImage
 	if o.NoDeveloperMode && p.HasDeveloperMode() {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // Process is a running process.
@@ -74,7 +76,7 @@ func (t *procTable) ready(p *Phone) *procTable {
 // nextPID leaves gaps, as the short-lived helpers of a real phone do.
 func (t *procTable) nextPID(p *Phone) int {
 	for {
-		t.last += 1 + int(mix(p.id.seed^uint64(t.boot)<<32^uint64(t.last))%4)
+		t.last += 1 + int(files.Mix(p.id.seed^uint64(t.boot)<<32^uint64(t.last))%4)
 		if t.last > maxPID {
 			t.last = firstPID
 		}

@@ -8,6 +8,8 @@ import (
 	"image/png"
 	"strings"
 	"sync"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // screenState keeps the last picture: a screen that did not change is not
@@ -110,7 +112,7 @@ var screenPalette = sync.OnceValue(func() color.Palette {
 		pal = append(pal, color.RGBA{uint8(20 + i), uint8(40 + i*3/2), uint8(110 + i*3/2), 255})
 	}
 	for i := range hues {
-		h := mix(uint64(i) + 77)
+		h := files.Mix(uint64(i) + 77)
 		pal = append(pal,
 			color.RGBA{uint8(60 + h%160), uint8(60 + h>>8%160), uint8(60 + h>>16%160), 255})
 	}

@@ -6,6 +6,8 @@ import (
 	"image/png"
 	"testing"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 func shot(t *testing.T, p *Phone) []byte {
@@ -20,7 +22,7 @@ func shot(t *testing.T, p *Phone) []byte {
 func TestScreenshot(t *testing.T) {
 	t.Parallel()
 	for _, profile := range Profiles() {
-		now := epoch
+		now := files.Epoch
 		p, err := New(
 			Options{Profile: profile, LogRate: -1, Clock: func() time.Time { return now }},
 		)

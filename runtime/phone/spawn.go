@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // maxProcesses is how many processes the kernel has room for.
@@ -51,7 +53,7 @@ func (p *Phone) Spawn(spec SpawnSpec) (Process, error) {
 
 // executable finds the executable that a path means.
 func (p *Phone) executable(file string) (string, error) {
-	if !strings.HasPrefix(file, "/") || len(file) > maxPath {
+	if !strings.HasPrefix(file, "/") || len(file) > files.MaxPath {
 		return "", fs.ErrNotExist
 	}
 	file = path.Clean(file)

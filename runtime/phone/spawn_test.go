@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 func TestSpawn(t *testing.T) {
@@ -66,7 +68,7 @@ func TestSpawnRefused(t *testing.T) {
 	app, _ := p.App("com.example.shop")
 	for file, want := range map[string]error{
 		"/usr/libexec/nothere": fs.ErrNotExist, "timed": fs.ErrNotExist, "/" +
-			strings.Repeat("x", maxPath): fs.ErrNotExist,
+			strings.Repeat("x", files.MaxPath): fs.ErrNotExist,
 		"/usr/libexec": fs.ErrPermission, "/tmp": fs.ErrPermission, "/kernel": fs.ErrPermission,
 		app.Path() + "/Info.plist": fs.ErrPermission,
 	} {

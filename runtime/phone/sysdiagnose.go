@@ -8,6 +8,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 const (
@@ -75,7 +77,7 @@ func (c *collector) add(name string, b []byte, at time.Time) {
 
 // tree adds the files of a directory. What cannot be read is left out, as the
 // real one does.
-func (c *collector) tree(f *FS, dir, as string) {
+func (c *collector) tree(f *files.FS, dir, as string) {
 	names, err := f.ReadDir("/" + dir)
 	if err != nil {
 		return
@@ -85,9 +87,9 @@ func (c *collector) tree(f *FS, dir, as string) {
 		info, err := f.Stat(from)
 		switch {
 		case err != nil:
-		case info.Kind == Directory:
+		case info.Kind == files.Directory:
 			c.tree(f, from, path.Join(as, name))
-		case info.Kind == Regular && info.Size <= maxDiagnosed:
+		case info.Kind == files.Regular && info.Size <= maxDiagnosed:
 			if b, err := f.ReadFile(from); err == nil {
 				c.add(path.Join(as, name), b, info.ModTime)
 			}

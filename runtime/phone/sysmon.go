@@ -4,6 +4,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 const (
@@ -143,7 +145,7 @@ const swing = 0.6
 // measure brings a meter up to now. The load swings with a period of its own
 // for each process, so that a chart of it looks alive.
 func (p *Phone) measure(m *meter, proc Process, s AppState, now time.Time) ProcessUsage {
-	h := mix(p.id.seed ^ hashOf(proc.Path))
+	h := files.Mix(p.id.seed ^ hashOf(proc.Path))
 	avg := appetite(proc, s, h)
 	omega := 2 * math.Pi / (4 + float64(h>>10%13))
 	phase := float64(h >> 20 % 628)

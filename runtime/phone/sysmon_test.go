@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // wantMoved checks a measurement a second after another.
@@ -47,7 +49,7 @@ func wantMoved(t *testing.T, p *Phone, u, old Usage) {
 
 func TestUsage(t *testing.T) {
 	t.Parallel()
-	now := epoch.AddDate(1, 0, 0)
+	now := files.Epoch.AddDate(1, 0, 0)
 	p, err := New(Options{LogRate: -1, Clock: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)

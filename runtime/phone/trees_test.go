@@ -15,10 +15,11 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // every calls fn for all paths of a tree that may be listed.
-func every(t *testing.T, f *FS, dir string, fn func(string, Info)) {
+func every(t *testing.T, f *files.FS, dir string, fn func(string, files.Info)) {
 	t.Helper()
 	names, err := f.ReadDir(dir)
 	if errors.Is(err, fs.ErrPermission) {
@@ -34,7 +35,7 @@ func every(t *testing.T, f *FS, dir string, fn func(string, Info)) {
 			t.Fatal(err)
 		}
 		fn(p, i)
-		if i.Kind == Directory {
+		if i.Kind == files.Directory {
 			every(t, f, p, fn)
 		}
 	}
@@ -56,8 +57,8 @@ func TestMediaTree(t *testing.T) {
 		}
 	}
 	kinds := map[string]int{}
-	every(t, f, "/", func(p string, i Info) {
-		if i.Kind != Regular {
+	every(t, f, "/", func(p string, i files.Info) {
+		if i.Kind != files.Regular {
 			return
 		}
 		kinds[path.Ext(p)]++
@@ -98,7 +99,7 @@ func TestMediaTree(t *testing.T) {
 func TestDeniedDirectory(t *testing.T) {
 	t.Parallel()
 	f := newPhone(t, Options{}).Media()
-	if i, err := f.Stat("PhotoData/UBF"); err != nil || i.Kind != Directory {
+	if i, err := f.Stat("PhotoData/UBF"); err != nil || i.Kind != files.Directory {
 		t.Errorf("Stat = %+v, %v", i, err)
 	}
 	for name, err := range map[string]error{
@@ -169,8 +170,8 @@ func TestCrashTree(t *testing.T) {
 	t.Parallel()
 	eachProfile(t, func(t *testing.T, p *Phone) {
 		bugs, dirs := map[any]int{}, map[string]int{}
-		every(t, p.CrashReports(), "/", func(name string, i Info) {
-			if i.Kind == Directory {
+		every(t, p.CrashReports(), "/", func(name string, i files.Info) {
+			if i.Kind == files.Directory {
 				dirs[name] += 0
 				return
 			}
@@ -238,6 +239,16 @@ func TestCrash(t *testing.T) {
 	} {
 		if _, err := p.Crash(pid); !errors.Is(err, want) {
 			t.Errorf("Crash(%d) = %v, want %v", pid, err, want)
+		}
+	}
+}
+
+func BenchmarkStat(b *testing.B) {
+	p := newPhone(b, Options{})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := p.Media().Stat("/DCIM/101APPLE/IMG_1001.MOV"); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -179,16 +179,16 @@ var setupDomain = []field{
 var diskUsage = []field{
 	{
 		key: "AmountDataAvailable",
-		get: own(func(p *Phone) int64 { return max(int64(p.vol.free())-diskReserve, 0) }),
+		get: own(func(p *Phone) int64 { return max(int64(p.vol.Free())-diskReserve, 0) }),
 	},
 	{key: "AmountDataReserved", get: is(int64(diskReserve))},
 	{
 		key: "AmountRestoreAvailable",
-		get: own(func(p *Phone) int64 { return int64(p.vol.free()) + purgeable }),
+		get: own(func(p *Phone) int64 { return int64(p.vol.Free()) + purgeable }),
 	},
 	{key: "CalculateDiskUsage", get: is("OkilyDokily")},
 	{key: "NANDInfo", get: data(64, "nand")},
-	{key: "TotalDataAvailable", get: own(func(p *Phone) int64 { return int64(p.vol.free()) })},
+	{key: "TotalDataAvailable", get: own(func(p *Phone) int64 { return int64(p.vol.Free()) })},
 	{key: "TotalDataCapacity", get: own(func(p *Phone) int64 { return int64(p.prof.capacity) })},
 	{
 		key: "TotalDiskCapacity",

@@ -94,7 +94,8 @@ func newRig(t testing.TB, o phone.Options) *rig {
 		t.Fatal(err)
 	}
 	return &rig{
-		TB: t, phone: p, dev: &Device{Phone: p, Peers: NewPeers(p)}, host: NewIdentity("my mac", nil),
+		TB: t, phone: p, dev: &Device{Phone: p, Peers: NewPeers(p)},
+		host: NewIdentity("my mac", nil),
 		pipe: streamPipe,
 	}
 }

@@ -1,6 +1,8 @@
 package afc
 
 import (
+	"github.com/imdlua/imdlua/runtime/phone/files"
+
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -16,12 +18,11 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 )
 
 var when = time.Unix(1700000000, 123456789)
 
-func newFS() *phone.FS { return phone.NewFS(func() time.Time { return when }, 1<<30) }
+func newFS() *files.FS { return files.NewFS(func() time.Time { return when }, 1<<30) }
 
 // serve runs the device on one end of a pipe and returns the other; the test
 // ends when Serve has returned, with wantErr or without an error.
@@ -40,7 +41,7 @@ func serve(tb testing.TB, d *Device) net.Conn {
 }
 
 // pair is a client of a device over f.
-func pair(tb testing.TB, f *phone.FS) *Client {
+func pair(tb testing.TB, f *files.FS) *Client {
 	tb.Helper()
 	c := New(serve(tb, &Device{FS: f, Model: "iPhone12,8"}))
 	tb.Cleanup(func() { c.Close() })
@@ -395,7 +396,7 @@ func FuzzDevice(f *testing.F) {
 		packet(3, opReadAt, u64(1, 1<<63, 9), "")))
 	f.Add([]byte(magic + "garbage"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		fsys := phone.NewFS(func() time.Time { return when }, 1<<20)
+		fsys := files.NewFS(func() time.Time { return when }, 1<<20)
 		must(t, fsys.WriteFile("/a", []byte("hello")))
 		client, server := link.Pipe()
 		defer client.Close()

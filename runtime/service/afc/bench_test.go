@@ -1,6 +1,8 @@
 package afc
 
 import (
+	"github.com/imdlua/imdlua/runtime/phone/files"
+
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -16,7 +18,6 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 )
 
 const benchSize = 256 << 20
@@ -125,8 +126,8 @@ func BenchmarkBareTLS(b *testing.B) {
 }
 
 // benchClient is a client of a device, over TLS on TCP or without.
-func benchClient(b *testing.B, secure bool) (*Client, *phone.FS) {
-	f := phone.NewFS(nil, 8<<30)
+func benchClient(b *testing.B, secure bool) (*Client, *files.FS) {
+	f := files.NewFS(nil, 8<<30)
 	c, s := loopback(b)
 	if secure {
 		c, s = bothTLS(b, c, s)

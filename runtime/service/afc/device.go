@@ -1,6 +1,8 @@
 package afc
 
 import (
+	"github.com/imdlua/imdlua/runtime/phone/files"
+
 	"bufio"
 	"context"
 	"encoding/binary"
@@ -19,7 +21,7 @@ import (
 // number of connections; handles belong to a connection and end with it.
 type Device struct {
 	// FS is the tree.
-	FS *phone.FS
+	FS *files.FS
 	// Model is the product type that GetDeviceInfo tells, "iPhone12,8".
 	Model string
 	// Within confines a client to a directory of FS, such as "/Documents",

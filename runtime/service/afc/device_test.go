@@ -1,6 +1,8 @@
 package afc
 
 import (
+	"github.com/imdlua/imdlua/runtime/phone/files"
+
 	"context"
 	"crypto/sha1"
 	"errors"
@@ -13,7 +15,6 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 )
 
 // step is a request and the answer it must get: a status, or an operation with
@@ -51,7 +52,7 @@ func run(t *testing.T, c net.Conn, steps []step) {
 	}
 }
 
-func tree(t *testing.T) *phone.FS {
+func tree(t *testing.T) *files.FS {
 	t.Helper()
 	f := newFS()
 	must(t, f.Mkdir("/DCIM/100APPLE"))
@@ -359,7 +360,7 @@ func TestDeclaredGigabyte(t *testing.T) {
 
 func TestNoSpace(t *testing.T) {
 	t.Parallel()
-	f := phone.NewFS(nil, 1<<20)
+	f := files.NewFS(nil, 1<<20)
 	c := serve(t, &Device{FS: f, Model: "m"})
 	run(t, c, []step{
 		{name: "open", op: opOpen, head: u64(3) + "/x", want: opOpenResult, body: u64(1)},

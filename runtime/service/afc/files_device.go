@@ -1,6 +1,8 @@
 package afc
 
 import (
+	"github.com/imdlua/imdlua/runtime/phone/files"
+
 	"cmp"
 	"crypto/sha1"
 	"errors"
@@ -11,8 +13,6 @@ import (
 	"path"
 	"strings"
 	"time"
-
-	"github.com/imdlua/imdlua/runtime/phone"
 )
 
 // path resolves a path of a request against Within. entry says that the
@@ -55,7 +55,7 @@ func (d *Device) resolve(p string, follow bool) (string, error) {
 		}
 		next := path.Join(done, name)
 		info, err := d.FS.Stat(next)
-		if err != nil || info.Kind != phone.Symlink || strings.Trim(todo, "/.") == "" && !follow {
+		if err != nil || info.Kind != files.Symlink || strings.Trim(todo, "/.") == "" && !follow {
 			done = next
 			continue
 		}
@@ -117,8 +117,8 @@ func (s *session) query(op Opcode) ([]byte, error) {
 	return s.sizeOfContents(p)
 }
 
-func fileInfo(i phone.Info) Info {
-	kinds := [...]Kind{phone.Regular: Regular, phone.Directory: Directory, phone.Symlink: Symlink}
+func fileInfo(i files.Info) Info {
+	kinds := [...]Kind{files.Regular: Regular, files.Directory: Directory, files.Symlink: Symlink}
 	return Info{Size: i.Size, Blocks: i.Blocks, Nlink: i.Nlink, Kind: kinds[i.Kind],
 		ModTime: i.ModTime, BirthTime: i.BirthTime, LinkTarget: i.LinkTarget}
 }
@@ -176,7 +176,7 @@ func (s *session) sizeOfContents(p string) ([]byte, error) {
 		sum.Size += info.Size
 		sum.Blocks += info.Blocks
 		sum.Kind = fileInfo(info).Kind
-		if info.Kind != phone.Directory {
+		if info.Kind != files.Directory {
 			return nil
 		}
 		names, err := s.d.FS.ReadDir(p)

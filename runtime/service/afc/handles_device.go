@@ -1,17 +1,17 @@
 package afc
 
 import (
+	"github.com/imdlua/imdlua/runtime/phone/files"
+
 	"encoding/binary"
 	"io"
 	"math"
 	"os"
-
-	"github.com/imdlua/imdlua/runtime/phone"
 )
 
 // handle is an open file or directory of one connection.
 type handle struct {
-	file *phone.File // nil for a directory
+	file *files.File // nil for a directory
 	mode Mode
 	pos  int64
 

@@ -1,6 +1,8 @@
 package afc
 
 import (
+	"github.com/imdlua/imdlua/runtime/phone/files"
+
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +21,6 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 )
 
 // cutConn is the device's end of a connection. It closes or falls silent when
@@ -71,11 +72,11 @@ func (c *cutConn) Write(p []byte) (int, error) {
 type operation struct {
 	name string
 	// do returns what the call gave. It checks what a failure left behind.
-	do func(t *testing.T, ctx context.Context, c *Client, f *phone.FS) (any, error)
+	do func(t *testing.T, ctx context.Context, c *Client, f *files.FS) (any, error)
 }
 
 // partialTree has files of several pieces, so that cuts hit inside of them.
-func partialTree(t *testing.T) *phone.FS {
+func partialTree(t *testing.T) *files.FS {
 	f := newFS()
 	for i := range 6 {
 		dir := fmt.Sprintf("/a/%d/deep", i)
@@ -91,7 +92,7 @@ func partialTree(t *testing.T) *phone.FS {
 var small = Transfer{Piece: 2000, InFlight: 3}
 
 var operations = []operation{
-	{"walk", func(_ *testing.T, ctx context.Context, c *Client, _ *phone.FS) (any, error) {
+	{"walk", func(_ *testing.T, ctx context.Context, c *Client, _ *files.FS) (any, error) {
 		var out []string
 		err := c.Walk(ctx, "/a", func(file string, _ Info, err error) error {
 			if err != nil {
@@ -102,14 +103,14 @@ var operations = []operation{
 		})
 		return out, err
 	}},
-	{"glob", func(_ *testing.T, ctx context.Context, c *Client, _ *phone.FS) (any, error) {
+	{"glob", func(_ *testing.T, ctx context.Context, c *Client, _ *files.FS) (any, error) {
 		found, skipped, err := globPaths(c, ctx, "/a/**/*.{bin,txt}")
 		if len(skipped) > 0 {
 			err = errors.Join(err, errLocal)
 		}
 		return found, err
 	}},
-	{"pull", func(t *testing.T, ctx context.Context, c *Client, f *phone.FS) (any, error) {
+	{"pull", func(t *testing.T, ctx context.Context, c *Client, f *files.FS) (any, error) {
 		dir := t.TempDir()
 		tree, err := c.PullTree(ctx, "/a", dir, small)
 		checkWhole(
@@ -120,7 +121,7 @@ var operations = []operation{
 		)
 		return tree, err
 	}},
-	{"push", func(t *testing.T, ctx context.Context, c *Client, f *phone.FS) (any, error) {
+	{"push", func(t *testing.T, ctx context.Context, c *Client, f *files.FS) (any, error) {
 		dir := t.TempDir()
 		for i := range 12 {
 			must(t, os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), noise(2500*i), 0o666))

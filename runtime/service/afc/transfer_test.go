@@ -1,6 +1,8 @@
 package afc
 
 import (
+	"github.com/imdlua/imdlua/runtime/phone/files"
+
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -19,8 +21,6 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
-
-	"github.com/imdlua/imdlua/runtime/phone"
 )
 
 func noise(n int) []byte {
@@ -130,7 +130,7 @@ var errLocal = errors.New("disk full here")
 // connection goes on.
 func TestTransferErrors(t *testing.T) {
 	t.Parallel()
-	f := phone.NewFS(nil, 4<<20)
+	f := files.NewFS(nil, 4<<20)
 	must(t, f.WriteFile("/a", noise(1<<20)))
 	c := pair(t, f)
 	ctx := ctx(t)
@@ -394,7 +394,7 @@ func TestLocalLinks(t *testing.T) {
 // is as good as before.
 func TestTreeFailure(t *testing.T) {
 	t.Parallel()
-	f := phone.NewFS(nil, 1<<20)
+	f := files.NewFS(nil, 1<<20)
 	c := pair(t, f)
 	src := t.TempDir()
 	for i := range 30 {

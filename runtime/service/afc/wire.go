@@ -24,7 +24,7 @@
 //
 // Client multiplexes: any number of goroutines may call it, and a transfer
 // keeps several packets under way. Device is the side that a virtual device
-// plays, over a phone.FS.
+// plays, over a file tree of the phone.
 package afc
 
 import (

@@ -177,8 +177,8 @@ func (c *Conn) take(ctx context.Context) error {
 
 // complete fills in what all invocations of the connection have.
 func (c *Conn) complete(i *Invocation) *Invocation {
-	i.Protocol, i.Version, i.Device, i.ID = protocolVersion, coreDeviceVersion, c.device, c.newUUID().
-		String()
+	i.Protocol, i.Version = protocolVersion, coreDeviceVersion
+	i.Device, i.ID = c.device, c.newUUID().String()
 	if i.Input == nil {
 		i.Input = xpc.Dict{}
 	}

@@ -1,6 +1,8 @@
 package crashreportcopymobile
 
 import (
+	"github.com/imdlua/imdlua/runtime/phone/files"
+
 	"context"
 	"errors"
 	"io/fs"
@@ -118,7 +120,7 @@ func TestProcessOf(t *testing.T) {
 func TestClearKeeps(t *testing.T) {
 	t.Parallel()
 	for name, kept := range map[string]bool{"com.apple.appstored": true, "com.apple.other": false} {
-		f := phone.NewFS(nil, 1<<20)
+		f := files.NewFS(nil, 1<<20)
 		if err := f.Mkdir("/Documents/" + name); err != nil {
 			t.Fatal(err)
 		}

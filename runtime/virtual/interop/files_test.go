@@ -3,6 +3,8 @@
 package interop
 
 import (
+	"github.com/imdlua/imdlua/runtime/phone/files"
+
 	"bytes"
 	"context"
 	"errors"
@@ -15,14 +17,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/imdlua/imdlua/runtime/phone"
 )
 
 // tree reads all files of the phone below a folder.
-func tree(t *testing.T, f *phone.FS, dir string) map[string]string {
+func tree(t *testing.T, f *files.FS, dir string) map[string]string {
 	t.Helper()
-	files := map[string]string{}
+	found := map[string]string{}
 	var walk func(string)
 	walk = func(dir string) {
 		names, err := f.ReadDir(dir)
@@ -36,37 +36,37 @@ func tree(t *testing.T, f *phone.FS, dir string) map[string]string {
 				t.Fatal(err)
 			}
 			switch info.Kind {
-			case phone.Directory:
+			case files.Directory:
 				walk(name)
-			case phone.Regular:
+			case files.Regular:
 				b, err := f.ReadFile(name)
 				if err != nil {
 					t.Fatal(err)
 				}
-				files[strings.TrimPrefix(name, "/")] = string(b)
+				found[strings.TrimPrefix(name, "/")] = string(b)
 			}
 		}
 	}
 	walk(dir)
-	return files
+	return found
 }
 
 // folder reads all files below a local folder.
 func folder(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	files := map[string]string{}
+	found := map[string]string{}
 	err := fs.WalkDir(os.DirFS(dir), ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		b, err := os.ReadFile(filepath.Join(dir, p))
-		files[p] = string(b)
+		found[p] = string(b)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files
+	return found
 }
 
 func sameFiles(t *testing.T, got, want map[string]string) {
@@ -197,7 +197,7 @@ func strip(files map[string]string, prefix string) map[string]string {
 
 // ifuseChanges writes through the mount and looks at the model, and the other
 // way round.
-func ifuseChanges(t *testing.T, dir string, media *phone.FS, check func(string, error)) {
+func ifuseChanges(t *testing.T, dir string, media *files.FS, check func(string, error)) {
 	t.Helper()
 	file := filepath.Join(dir, "Downloads", "größe.bin")
 	content := noise(3<<20 + 17)

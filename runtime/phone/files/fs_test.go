@@ -1,4 +1,4 @@
-package phone
+package files
 
 import (
 	"errors"
@@ -85,7 +85,7 @@ var refusals = map[string]struct {
 		ErrInvalid,
 	},
 	"stat long path": {
-		func(f *FS) error { _, err := f.Stat(strings.Repeat("a/", maxPath)); return err },
+		func(f *FS) error { _, err := f.Stat(strings.Repeat("a/", MaxPath)); return err },
 		ErrInvalid,
 	},
 	"stat NUL": {
@@ -265,22 +265,22 @@ func TestFSChanges(t *testing.T) {
 
 func TestFSNoSpace(t *testing.T) {
 	t.Parallel()
-	f := NewFS(nil, 3*fsBlock)
+	f := NewFS(nil, 3*BlockSize)
 	h, err := f.Open("x", os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	if _, err := h.WriteAt(make([]byte, 2*fsBlock+1), 0); err != nil {
+	if _, err := h.WriteAt(make([]byte, 2*BlockSize+1), 0); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := h.WriteAt([]byte("x"), 3*fsBlock); n != 0 || !errors.Is(err, ErrNoSpace) {
+	if n, err := h.WriteAt([]byte("x"), 3*BlockSize); n != 0 || !errors.Is(err, ErrNoSpace) {
 		t.Errorf("WriteAt = %d, %v, want ErrNoSpace", n, err)
 	}
-	if h.Size() != 2*fsBlock+1 {
+	if h.Size() != 2*BlockSize+1 {
 		t.Errorf("a refused write left %d bytes", h.Size())
 	}
-	if _, err := h.WriteAt([]byte("x"), 3*fsBlock-1); err != nil {
+	if _, err := h.WriteAt([]byte("x"), 3*BlockSize-1); err != nil {
 		t.Errorf("the last byte: %v", err)
 	}
 	if err := f.WriteFile("y", []byte("y")); !errors.Is(err, ErrNoSpace) {
@@ -303,8 +303,8 @@ func TestFSRemovedWhileOpen(t *testing.T) {
 	if n, err := h.ReadAt(b, 0); n != 5 || err != nil || string(b) != "hello" {
 		t.Errorf("ReadAt = %q, %v", b[:n], err)
 	}
-	if total, free, _ := f.Usage(); total-free != fsBlock {
-		t.Errorf("%d bytes taken while open, want %d", total-free, fsBlock)
+	if total, free, _ := f.Usage(); total-free != BlockSize {
+		t.Errorf("%d bytes taken while open, want %d", total-free, BlockSize)
 	}
 	for range 2 {
 		if err := h.Close(); err != nil {

@@ -1,4 +1,4 @@
-package phone
+package files
 
 import "time"
 
@@ -6,23 +6,32 @@ import "time"
 // the tree, charge nothing (the profile's used space counts them already),
 // and cannot meet anything that exists.
 
-// seed makes directories.
-func (f *FS) seed(dirs ...string) {
+// Epoch is when a phone got its first contents. It is fixed, so that the trees of two
+// phones are the same.
+var Epoch = time.Date(2024, time.June, 3, 7, 41, 0, 0, time.UTC)
+
+// Seed makes directories.
+func (f *FS) Seed(dirs ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, d := range dirs {
-		f.must(d, f.mkdir(d, epoch.UnixNano()))
+		f.must(d, f.mkdir(d, Epoch.UnixNano()))
 	}
 }
 
-// put makes a file and its parents; hours are counted from epoch.
-func (f *FS) put(path string, hours int, src source) {
-	f.must(path, f.addSource(path, src, epoch.Add(time.Duration(hours)*time.Hour)))
+// Put makes a file and its parents; hours are counted from Epoch.
+func (f *FS) Put(path string, hours int, src Source) {
+	f.PutAt(path, Epoch.Add(time.Duration(hours)*time.Hour), src)
 }
 
-// deny makes a directory that answers lstat and nothing else.
-func (f *FS) deny(dir string) {
-	f.seed(dir)
+// PutAt makes a file of that time and its parents.
+func (f *FS) PutAt(path string, modified time.Time, src Source) {
+	f.must(path, f.addSource(path, src, modified))
+}
+
+// Deny makes a directory that answers lstat and nothing else.
+func (f *FS) Deny(dir string) {
+	f.Seed(dir)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at, err := f.find(dir, false)
@@ -37,8 +46,8 @@ func (f *FS) must(path string, err error) {
 	}
 }
 
-// contentSize is the size of all files.
-func (f *FS) contentSize() uint64 {
+// ContentSize is the size of all files.
+func (f *FS) ContentSize() uint64 {
 	f.ready()
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -56,8 +65,8 @@ func (f *FS) contentSize() uint64 {
 	return total
 }
 
-// clear removes everything.
-func (f *FS) clear() {
+// Clear removes everything.
+func (f *FS) Clear() {
 	f.ready()
 	f.mu.Lock()
 	defer f.mu.Unlock()

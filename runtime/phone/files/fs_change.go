@@ -1,4 +1,4 @@
-package phone
+package files
 
 import (
 	"io/fs"
@@ -128,7 +128,7 @@ func within(n, d *node) bool {
 
 // Symlink makes link a symbolic link to target, which need not exist.
 func (f *FS) Symlink(target, link string) error {
-	if target == "" || len(target) > maxPath {
+	if target == "" || len(target) > MaxPath {
 		return fail("symlink", target, ErrInvalid)
 	}
 	n := f.newNode(Symlink, f.clock().UnixNano())
@@ -219,18 +219,18 @@ func (f *FS) AddSynthetic(path string, size int64, seed uint64, mtime time.Time)
 		return fail("add", path, ErrInvalid)
 	}
 	f.ready()
-	if err := f.vol.reserve(occupied(size)); err != nil {
+	if err := f.vol.Reserve(occupied(size)); err != nil {
 		return fail("add", path, err)
 	}
 	err := f.addSource(path, noise{seed: seed, size: size}, mtime)
 	if err != nil {
-		_ = f.vol.reserve(-occupied(size)) // giving back cannot fail
+		_ = f.vol.Reserve(-occupied(size)) // giving back cannot fail
 	}
 	return fail("add", path, err)
 }
 
 // addSource makes a file whose content is computed and charges nothing.
-func (f *FS) addSource(path string, src source, mtime time.Time) error {
+func (f *FS) addSource(path string, src Source, mtime time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	when := mtime.UnixNano()

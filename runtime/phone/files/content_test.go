@@ -1,4 +1,4 @@
-package phone
+package files
 
 import (
 	"bytes"
@@ -281,16 +281,6 @@ func readBench(b *testing.B, f *FS) {
 			if _, err := h.ReadAt(p, off); err != nil {
 				b.Fatal(err)
 			}
-		}
-	}
-}
-
-func BenchmarkStat(b *testing.B) {
-	p := newPhone(b, Options{})
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := p.Media().Stat("/DCIM/101APPLE/IMG_1001.MOV"); err != nil {
-			b.Fatal(err)
 		}
 	}
 }

@@ -1,4 +1,7 @@
-package phone
+// Package files is the storage of the simulated phone: file trees in memory, and the
+// volume that they share. Nothing of it knows what a phone is; package phone fills the
+// trees.
+package files
 
 import (
 	"io/fs"
@@ -12,11 +15,16 @@ import (
 	"time"
 )
 
+// BlockSize is what the size of a file is rounded up to, and MaxPath the longest path in
+// bytes, as PATH_MAX on iOS.
+const (
+	BlockSize = 4096
+	MaxPath   = 1024
+)
+
 // Limits of a file tree.
 const (
-	fsBlock     = 4096      // what a file occupies is rounded up to this
 	maxName     = 255       // bytes of one path component, as on APFS
-	maxPath     = 1024      // bytes of a path, as PATH_MAX on iOS
 	maxSymlinks = 32        // symbolic links followed in one look-up
 	maxOffset   = 1<<63 - 1 // of a write
 )
@@ -43,16 +51,23 @@ type Info struct {
 	LinkTarget         string // of a Symlink
 }
 
-// volume is the flash storage that the file trees of a phone share. What the
+// Volume is the flash storage that the file trees of a phone share. What the
 // phone is delivered with is part of the initial used, so building a tree
 // charges nothing and the numbers do not depend on who looked first.
-type volume struct {
+type Volume struct {
 	total uint64
 	used  atomic.Int64
 }
 
-// reserve takes delta bytes (or gives them back) or fails with ErrNoSpace.
-func (v *volume) reserve(delta int64) error {
+// NewVolume returns a volume of total bytes.
+func NewVolume(total uint64, used int64) *Volume {
+	v := &Volume{total: min(total, math.MaxInt64)}
+	v.used.Store(used)
+	return v
+}
+
+// Reserve takes delta bytes (or gives them back) or fails with ErrNoSpace.
+func (v *Volume) Reserve(delta int64) error {
 	for {
 		used := v.used.Load()
 		if delta > 0 && (used > int64(v.total) || delta > int64(v.total)-used) {
@@ -64,7 +79,8 @@ func (v *volume) reserve(delta int64) error {
 	}
 }
 
-func (v *volume) free() uint64 { return v.total - min(uint64(v.used.Load()), v.total) }
+// Free returns the bytes that are left.
+func (v *Volume) Free() uint64 { return v.total - min(uint64(v.used.Load()), v.total) }
 
 // FS is a file tree in memory. Paths are separated by slashes and relative
 // to its root; "/x", "x" and "./x" are the same, ".." never leaves the root
@@ -72,7 +88,7 @@ func (v *volume) free() uint64 { return v.total - min(uint64(v.used.Load()), v.t
 // All methods may be called concurrently.
 type FS struct {
 	clock func() time.Time
-	vol   *volume
+	vol   *Volume
 
 	once  sync.Once
 	build func(*FS) // fills the tree at its first use
@@ -100,10 +116,11 @@ func NewFS(clock func() time.Time, total uint64) *FS {
 	if clock == nil {
 		clock = time.Now
 	}
-	return newFS(clock, &volume{total: min(total, math.MaxInt64)}, nil)
+	return New(clock, NewVolume(total, 0), nil)
 }
 
-func newFS(clock func() time.Time, vol *volume, build func(*FS)) *FS {
+// New makes a tree on a volume that build, if not nil, fills at its first use.
+func New(clock func() time.Time, vol *Volume, build func(*FS)) *FS {
 	f := &FS{clock: clock, vol: vol, build: build}
 	f.root = f.newNode(Directory, clock().UnixNano())
 	return f
@@ -137,7 +154,7 @@ func fail(op, subject string, err error) error {
 
 // splitPath cuts a path into components without "" and ".".
 func splitPath(path string) ([]string, error) {
-	if len(path) > maxPath || strings.IndexByte(path, 0) >= 0 {
+	if len(path) > MaxPath || strings.IndexByte(path, 0) >= 0 {
 		return nil, ErrInvalid
 	}
 	var parts []string
@@ -272,7 +289,7 @@ func (f *FS) ReadDir(path string) ([]string, error) {
 // Usage says how large the volume is, how much of it is free, and its block
 // size.
 func (f *FS) Usage() (total, free uint64, block uint32) {
-	return f.vol.total, f.vol.free(), fsBlock
+	return f.vol.total, f.vol.Free(), BlockSize
 }
 
 // WriteFile replaces or makes a file.

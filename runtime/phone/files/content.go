@@ -1,4 +1,4 @@
-package phone
+package files
 
 import (
 	"encoding/binary"
@@ -11,7 +11,7 @@ import (
 const pageSize = 256 << 10
 
 // source computes bytes of a file that was never written to.
-type source interface {
+type Source interface {
 	length() int64
 	// fill writes the bytes from off on; off+len(p) is within the length.
 	fill(p []byte, off int64)
@@ -24,7 +24,7 @@ type content struct {
 	mu     sync.RWMutex
 	size   int64
 	pages  map[int64][]byte
-	src    source
+	src    Source
 	srcEnd int64 // src counts for nothing from here on
 	lazy   bool  // size and srcEnd are still to be taken from src
 
@@ -38,7 +38,7 @@ type content struct {
 
 // occupied is what size bytes take on the volume.
 func occupied(size int64) int64 {
-	return (size + fsBlock - 1) / fsBlock * fsBlock
+	return (size + BlockSize - 1) / BlockSize * BlockSize
 }
 
 // settle takes the length of a lazy source. The caller holds mu for writing.
@@ -116,7 +116,7 @@ func (c *content) fromSource(p []byte, off int64) int {
 
 // writeAt writes p at off, or at the end if off is negative, and returns
 // where.
-func (c *content) writeAt(vol *volume, p []byte, off int64) (int64, error) {
+func (c *content) writeAt(vol *Volume, p []byte, off int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settle()
@@ -126,12 +126,12 @@ func (c *content) writeAt(vol *volume, p []byte, off int64) (int64, error) {
 	if len(p) == 0 {
 		return off, nil
 	}
-	if off > maxOffset-int64(len(p))-fsBlock {
+	if off > maxOffset-int64(len(p))-BlockSize {
 		return 0, ErrInvalid
 	}
 	end := off + int64(len(p))
 	if end > c.size {
-		if err := vol.reserve(occupied(end) - occupied(c.size)); err != nil {
+		if err := vol.Reserve(occupied(end) - occupied(c.size)); err != nil {
 			return 0, err
 		}
 		c.size = end
@@ -219,14 +219,14 @@ func freePage(page []byte) {
 	}
 }
 
-func (c *content) truncate(vol *volume, size int64) error {
-	if size < 0 || size > maxOffset-fsBlock {
+func (c *content) truncate(vol *Volume, size int64) error {
+	if size < 0 || size > maxOffset-BlockSize {
 		return ErrInvalid
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settle()
-	if err := vol.reserve(occupied(size) - occupied(c.size)); err != nil {
+	if err := vol.Reserve(occupied(size) - occupied(c.size)); err != nil {
 		return err
 	}
 	if size < c.size {
@@ -257,7 +257,7 @@ func (c *content) open() {
 	c.mu.Unlock()
 }
 
-func (c *content) release(vol *volume) {
+func (c *content) release(vol *Volume) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.handles--
@@ -265,24 +265,23 @@ func (c *content) release(vol *volume) {
 }
 
 // unlink says that the last name is gone.
-func (c *content) unlink(vol *volume) {
+func (c *content) unlink(vol *Volume) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gone = true
 	c.reclaim(vol)
 }
 
-func (c *content) reclaim(vol *volume) {
+func (c *content) reclaim(vol *Volume) {
 	if !c.gone || c.handles > 0 {
 		return
 	}
 	c.settle()
-	_ = vol.reserve(-occupied(c.size)) // giving back cannot fail
+	_ = vol.Reserve(-occupied(c.size)) // giving back cannot fail
 	c.cut(0)
 	c.size, c.src = 0, nil
 }
 
-// noise is pseudo-random bytes, the same for the same seed.
 type noise struct {
 	seed uint64
 	size int64
@@ -294,37 +293,34 @@ func (s noise) fill(p []byte, off int64) {
 	word := uint64(off) / 8
 	if skip := int(off % 8); skip > 0 {
 		var b [8]byte
-		binary.LittleEndian.PutUint64(b[:], mix(s.seed+word))
+		binary.LittleEndian.PutUint64(b[:], Mix(s.seed+word))
 		p = p[copy(p, b[skip:]):]
 		word++
 	}
 	for ; len(p) >= 8; p = p[8:] {
-		binary.LittleEndian.PutUint64(p, mix(s.seed+word))
+		binary.LittleEndian.PutUint64(p, Mix(s.seed+word))
 		word++
 	}
 	if len(p) > 0 {
 		var b [8]byte
-		binary.LittleEndian.PutUint64(b[:], mix(s.seed+word))
+		binary.LittleEndian.PutUint64(b[:], Mix(s.seed+word))
 		copy(p, b[:])
 	}
 }
 
-// mix is a bijection that scatters the bits (splitmix64's finisher).
-func mix(x uint64) uint64 {
+// Mix is a bijection that scatters the bits (splitmix64's finisher).
+func Mix(x uint64) uint64 {
 	x += 0x9E3779B97F4A7C15
 	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
 	x = (x ^ x>>27) * 0x94D049BB133111EB
 	return x ^ x>>31
 }
 
-// lazyBytes is bytes that are made when first needed and may be shared by
-// many files.
 type lazyBytes func() []byte
 
 func (s lazyBytes) length() int64            { return int64(len(s())) }
 func (s lazyBytes) fill(p []byte, off int64) { copy(p, s()[off:]) }
 
-// headed is a file with a real beginning (magic, boxes) and noise behind it.
 type headed struct {
 	head string
 	noise
@@ -336,3 +332,24 @@ func (s headed) fill(p []byte, off int64) {
 		copy(p, s.head[off:])
 	}
 }
+
+// Text returns the bytes of a string.
+func Text(s string) Source { return literal(s) }
+
+type literal string
+
+func (s literal) length() int64            { return int64(len(s)) }
+func (s literal) fill(p []byte, off int64) { copy(p, s[off:]) }
+
+// Noise returns size pseudo-random bytes, the same for the same seed.
+func Noise(seed uint64, size int64) Source { return noise{seed, size} }
+
+// FillNoise fills b with what Noise has at its beginning.
+func FillNoise(b []byte, seed uint64) { noise{seed: seed}.fill(b, 0) }
+
+// Headed returns a file with a real beginning (magic, boxes) and noise behind it, size
+// bytes together.
+func Headed(head string, seed uint64, size int64) Source { return headed{head, noise{seed, size}} }
+
+// Lazy returns bytes that are made when first needed and may be shared by many files.
+func Lazy(f func() []byte) Source { return lazyBytes(f) }

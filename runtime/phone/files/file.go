@@ -1,4 +1,4 @@
-package phone
+package files
 
 import (
 	"io/fs"
