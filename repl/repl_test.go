@@ -216,7 +216,7 @@ func TestInputs(t *testing.T) {
 		{"use needs a UDID", []string{`:use "] os.exit()`}, "~needs a UDID"},
 		{"use", []string{":use 00-11", "dev.name"}, "~\n\"Shelf 7\"\n"},
 		{"quit", []string{":quit", "1"}, ""},
-		{"labels are no commands", []string{"do ::here:: x = 9 end", "x"}, "9\n"},
+		{"labels are not commands", []string{"do ::here:: x = 9 end", "x"}, "9\n"},
 		{"help on a function", []string{"device?"}, "~Returns the device."},
 		{"help on a value's method", []string{"d = device();", "d:launch?"}, "~Starts an app."},
 		{"help on a value", []string{"d = device();", "d?"}, "~class Device"},

@@ -40,7 +40,7 @@ var arguments = map[string][]string{
 	"take_screenshot.lua":   {"--to", "$TMP/screen.png"},
 }
 
-// way is a device that recipes run against, and the route that leads to it.
+// way is a device that recipes run against, and the route to it.
 type way struct {
 	profile string
 	rsd     bool // by nothing but the address of its list of services, as with --rsd

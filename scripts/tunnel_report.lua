@@ -11,7 +11,7 @@ local dev = device()
 local verbose = args.flag("verbose")
 print(("%s (%s, iOS %s)"):format(dev.name, dev.product_type, dev.version))
 
--- Without a tunnel, as on iOS 16, lockdown alone has to do: that is no failure.
+-- Without a tunnel, as on iOS 16, lockdown alone has to do: that is not a failure.
 local ok, tun = try(dev.tunnel, dev)
 
 for _, route in ipairs(dev:routes()) do

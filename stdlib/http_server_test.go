@@ -320,7 +320,7 @@ assert(refused():match("503"))`)
 	}
 }
 
-// TestHTTPFilesStayInTheFolder follows links and asks for what is no plain file.
+// TestHTTPFilesStayInTheFolder follows links and asks for what is not a plain file.
 func TestHTTPFilesStayInTheFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -72,7 +72,7 @@ for line in fs.lines(file) do print(#line) end`)
 	}
 }
 
-// TestTooLongLineStaysAnError reads on after a line that was too long: its rest is no line.
+// TestTooLongLineStaysAnError reads on after a line that was too long: its rest is not a line.
 func TestTooLongLineStaysAnError(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")

@@ -123,7 +123,7 @@ func TestManualOfLua51(t *testing.T) {
 			rows = append(rows, r)
 		}
 		if r.compared && r.here == r.lua51 {
-			t.Errorf("%s is the same in Lua 5.1: it is no difference", r.chunk)
+			t.Errorf("%s is the same in Lua 5.1: it is not a difference", r.chunk)
 		}
 	}
 	cmd := exec.Command(lua51, "-")

@@ -120,7 +120,7 @@ func TestLinesKeepsHalfALine(t *testing.T) {
 	err := h.Run(t.Context(), "test.lua", `
 local lines = fs.lines(fifo)
 write("one ha")
-assert(not task.run_for(0.05, function() lines() end), "half a line is no line")
+assert(not task.run_for(0.05, function() lines() end), "half a line is not a line")
 write("lf\ntwo\n")
 local first, second = lines(), lines()
 assert(first == "one half", first)

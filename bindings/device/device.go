@@ -188,7 +188,7 @@ func Open[T any](
 }
 
 func class(families []Family) *api.Class {
-	c := api.NewClass[*Device]("Device", "One iPhone or iPad, whatever route leads to it. Fields "+
+	c := api.NewClass[*Device]("Device", "One iPhone or iPad, by whichever route it is reached. Fields "+
 		"are a snapshot from when the device was found; `dev:refresh()` takes another. Every call "+
 		"that waits takes `timeout` in seconds and ends in an error when it runs out.")
 	c.Var = "dev"

@@ -62,7 +62,7 @@ func forward(
 }
 
 func forwardClass() *api.Class {
-	c := api.NewClass[*Forward]("Forward", "A port of this computer that leads to a port of the "+
+	c := api.NewClass[*Forward]("Forward", "A port of this computer that is forwarded to a port of the "+
 		"device.")
 	c.Var, c.Closer = "fwd", true
 	c.String = func(f *Forward) string {

@@ -1,5 +1,5 @@
 // Package raw gives scripts what nothing else covers: any service by its name,
-// any port, and ports of this computer that lead to the device.
+// any port, and ports of this computer that are forwarded to the device.
 package raw
 
 import (
@@ -449,7 +449,7 @@ print(svc:call{ Request = "WiFi" }.Status)`)),
 				api.Perm("raw"),
 				api.Example(`local conn = device():connect(62078)
 print(conn:call{ Request = "QueryType" }.Type)`)),
-			api.Method("forward", "Makes a port of this computer lead to a port of the device, "+
+			api.Method("forward", "Forwards a port of this computer to a port of the device, "+
 				"until the scope ends. Any number of connections at once.",
 				"opts", forward,
 				api.ParamDoc("opts", "which ports"),

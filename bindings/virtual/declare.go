@@ -21,7 +21,7 @@ func class() *api.Class {
 			func(d *Device) string { return d.machine.UDID() }),
 		api.Property("attached", "whether it is plugged in",
 			func(d *Device) bool { return d.machine.Attached() }),
-		api.Property("tunnels", "how many tunnels lead to it",
+		api.Property("tunnels", "number of tunnels to the device",
 			func(d *Device) int { return d.machine.Tunnels() }),
 	}
 	const start = `local virtual = require "imd.virtual"

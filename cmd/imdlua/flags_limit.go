@@ -69,7 +69,7 @@ func (s *size) String() string {
 // Type is how help calls the value.
 func (s *size) Type() string { return "size" }
 
-// count is a number of instructions; 0 is no limit.
+// count is a number of instructions; 0 means no limit.
 type count uint64
 
 func (c *count) Set(text string) error {

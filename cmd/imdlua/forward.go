@@ -85,7 +85,7 @@ func parseForwards(args []string) ([]forwardSpec, error) {
 	for _, a := range args {
 		s, ok := parseForward(a)
 		if !ok {
-			return nil, usageError("%q is no [ADDRESS:]LOCAL:REMOTE", a).
+			return nil, usageError("%q is not [ADDRESS:]LOCAL:REMOTE", a).
 				WithHint("for example 8100:8100, 0:8100 or [::1]:8100:8100")
 		}
 		out = append(out, s)

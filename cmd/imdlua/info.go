@@ -113,7 +113,7 @@ func asDict(v any) (map[string]any, bool) {
 }
 
 // jsonValue turns a property list value into what JSON can carry: data becomes
-// base64, dates RFC 3339, and the reals that are no numbers their names.
+// base64, dates RFC 3339, and the reals that are not numbers their names.
 func jsonValue(v any) any {
 	if d, ok := asDict(v); ok {
 		out := make(map[string]any, len(d))

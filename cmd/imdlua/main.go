@@ -23,11 +23,11 @@ type app struct {
 
 	stdinTTY, stdoutTTY, stderrTTY bool
 
-	oneOutput   bool                   // stdout and stderr lead to the same place
+	oneOutput   bool                   // stdout and stderr are the same file
 	width       func() int             // columns of the terminal
 	signals     <-chan os.Signal       // interrupts and requests to end
 	kill        func(code int)         // restores the terminal and ends the process at once
-	memoryLimit func() uint64          // bytes that the process may use; 0 or nil is no limit
+	memoryLimit func() uint64          // bytes that the process may use; 0 or nil means no limit
 	executable  func() (string, error) // this program's file
 	hostName    func() (string, error) // what devices call this computer
 }

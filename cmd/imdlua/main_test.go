@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// patience bounds what a test waits for; it is no measure of speed.
+// patience bounds what a test waits for; it is not a measure of speed.
 const patience = 60 * time.Second
 
 // screen is an output that a test can wait on.

@@ -16,7 +16,7 @@ func (c *cli) serviceCommand() *cobra.Command {
 		Short: "Poke a service by hand: a REPL in which svc is the open connection",
 		Long: `Opens the service on the device and starts a REPL in which svc is the raw
 connection and dev the device: svc:send, svc:recv, svc:call, svc:hexdump(true).
-When standard input is no terminal, it is run as a script instead.`,
+When standard input is not a terminal, it is run as a script instead.`,
 		Example: `  imdlua service com.apple.mobile.diagnostics_relay
   echo 'p(svc:call{ Request = "All" })' | imdlua service com.apple.mobile.diagnostics_relay`,
 		Args: func(_ *cobra.Command, args []string) error {

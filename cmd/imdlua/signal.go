@@ -29,7 +29,7 @@ func signalError(s os.Signal) *host.Error {
 }
 
 // bySignal reports whether err says that a signal has ended the run. For commands
-// that run until then, this is no failure.
+// that run until then, this is not a failure.
 func bySignal(err error) bool {
 	return errors.Is(err, errInterrupted) || errors.Is(err, errTerminated) ||
 		errors.Is(err, errHangup)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// signals are those that end a run, with the exit code if that is no usual end.
+// signals are those that end a run, with the exit code if that is not a usual end.
 var signals = map[os.Signal]int{os.Interrupt: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129}
 
 // TestSignalEndsCommand has commands that run until a signal ends them, which is

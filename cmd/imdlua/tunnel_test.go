@@ -15,7 +15,7 @@ func tunnelLines(t *testing.T, text string) []tunnelJSON {
 	for line := range strings.Lines(text) {
 		var j tunnelJSON
 		if err := json.Unmarshal([]byte(line), &j); err != nil {
-			t.Fatalf("%q is no JSON: %v", line, err)
+			t.Fatalf("%q is not JSON: %v", line, err)
 		}
 		list = append(list, j)
 	}
@@ -128,7 +128,7 @@ func TestTunnelRefused(t *testing.T) {
 }
 
 // TestTunnelNeverUp has a device that waits for its dialog: an end before there
-// was a tunnel is no success.
+// was a tunnel is not a success.
 func TestTunnelNeverUp(t *testing.T) {
 	t.Parallel()
 	address, _ := serve(t, "--trust", "never")

@@ -71,7 +71,7 @@ func (f *tunneldFlags) check() error {
 	return nil
 }
 
-// checkUpstreams looks for one that leads back here.
+// checkUpstreams looks for an upstream that is this server.
 func (f *tunneldFlags) checkUpstreams(listeners ...net.Listener) error {
 	for _, u := range f.upstream {
 		for _, l := range listeners {

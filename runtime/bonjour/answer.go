@@ -83,7 +83,7 @@ type fact struct {
 	address netip.Addr
 }
 
-// facts reads a packet. It returns nil if that is no answer or says nothing of
+// facts reads a packet. It returns nil if that is not an answer or says nothing of
 // the asker's type. Facts of services come first.
 func (a asker) facts(b []byte) []fact {
 	m, ok := unpack(b)

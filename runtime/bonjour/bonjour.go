@@ -143,7 +143,7 @@ type Query struct {
 // Browser finds services.
 type Browser interface {
 	// Browse returns what it found, sorted by name and interface; nothing
-	// found is no error. When ctx ends it returns at once with ctx's error.
+	// found is not an error. When ctx ends it returns at once with ctx's error.
 	Browse(ctx context.Context, q Query) ([]Instance, error)
 }
 

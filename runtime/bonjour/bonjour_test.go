@@ -104,7 +104,7 @@ func FuzzName(f *testing.F) {
 				ok)
 		}
 		if _, ok := dns.IsDomainName(out); !ok {
-			t.Fatalf("%q is no name to miekg/dns", out)
+			t.Fatalf("%q is not a name to miekg/dns", out)
 		}
 	})
 }

@@ -3,7 +3,7 @@
 //
 //	Finder --List/Find/Wait/Watch--> Device --Open(service.Name)--> net.Conn
 //
-// A Device is one phone, whatever routes lead to it; Device.Open alone chooses
+// A Device is one phone, by whichever route it is reached; Device.Open alone chooses
 // the route and does what it needs (session, TLS, tunnel, check-in, escrow bag),
 // so that service clients get a plain net.Conn. The routes are
 //

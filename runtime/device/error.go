@@ -59,8 +59,8 @@ func (e *Error) Temporary() bool { return e.Timeout() }
 var (
 	// ErrNotFound means that no connected device matches.
 	ErrNotFound = errors.New("no such device is connected")
-	// ErrNoRoute means that nothing known leads to the device or service.
-	ErrNoRoute = errors.New("no route leads there")
+	// ErrNoRoute means that no known route reaches the device or service.
+	ErrNoRoute = errors.New("no route reaches it")
 	// ErrNotPaired means that this host has no pair record for the device.
 	ErrNotPaired = errors.New("not paired with this host")
 	// ErrRecordKept means that the device has forgotten this host, but the pair

@@ -31,7 +31,7 @@ func TestSelector(t *testing.T) {
 		{"below", Selector{OS: "<17.5.1"}, phone, false},
 		{"numbers, not text", Selector{OS: ">9"}, phone, true},
 		{"bare version takes its patches", Selector{OS: "17.5"}, phone, true},
-		{"bare version is no prefix of digits", Selector{OS: "1"}, phone, false},
+		{"bare version is not a prefix of digits", Selector{OS: "1"}, phone, false},
 		{"exact", Selector{OS: "=17.5"}, phone, false},
 		{"any route", Selector{Transport: "wifi"}, phone, true},
 		{"no such route", Selector{Transport: "usb"}, silent, false},

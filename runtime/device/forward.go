@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Forward is a listener of this computer whose connections lead to a port of a
+// Forward is a listener of this computer whose connections are forwarded to a port of a
 // device. It goes on when the device leaves and comes back: each connection
 // finds the device anew.
 type Forward struct {

@@ -238,7 +238,7 @@ func DirectTo(host string, port uint16) Direct {
 // DirectAt is the same for an address.
 func DirectAt(at netip.AddrPort) Direct { return DirectTo(at.Addr().String(), at.Port()) }
 
-// forgetRoutes drops routes on the network that lead nowhere any more.
+// forgetRoutes drops routes on the network that no longer reach the device.
 func (d *Device) forgetRoutes(lost []Route) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -301,7 +301,7 @@ func (f *Finder) routes(ctx context.Context, was Info) ([]Route, error) {
 	return addRoutes(routes, known), err
 }
 
-// answering keeps the routes that still lead to the device.
+// answering keeps the routes that still reach the device.
 func (f *Finder) answering(ctx context.Context, routes []Route, udid string) []Route {
 	there := make([]bool, len(routes))
 	var wg sync.WaitGroup
@@ -318,7 +318,7 @@ func (f *Finder) answering(ctx context.Context, routes []Route, udid string) []R
 	return kept
 }
 
-// answers says whether a route on the network still leads to the device.
+// answers says whether a route on the network still reaches the device.
 func (f *Finder) answers(ctx context.Context, r Route, udid string) bool {
 	ctx, cancel := context.WithTimeout(ctx, identifyTime)
 	defer cancel()

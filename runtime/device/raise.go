@@ -92,7 +92,7 @@ func (d *Device) step(
 
 // remotePairingHelps says whether routes on the network are worth a search: when
 // none of them answered, and lockdown did not refuse for a reason that would
-// hold there as well. Routes that lead nowhere any more, as after a restart, are
+// hold there as well. Routes that no longer reach the device, as after a restart, are
 // forgotten.
 func (d *Device) remotePairingHelps(attempts []Attempt) bool {
 	var lost []Route

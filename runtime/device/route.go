@@ -60,7 +60,7 @@ func (r Route) network() bool {
 	return r.Via == ViaLockdown || r.Via.HasPairing()
 }
 
-// same says whether two routes lead to the same place.
+// same says whether two routes are the same.
 func (r Route) same(o Route) bool {
 	return r.Via == o.Via && r.Muxer == o.Muxer && r.DeviceID == o.DeviceID &&
 		r.Address == o.Address

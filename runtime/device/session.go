@@ -199,7 +199,7 @@ func (d *Device) begin(
 }
 
 // keepAwake answers the device's heartbeat beside a session over Wi-Fi. A
-// device without one is no failure.
+// device without one is not a failure.
 func (d *Device) keepAwake(ctx context.Context, s *session) {
 	end, err := s.StartService(ctx, heartbeat.Service.Lockdown, nil)
 	if err != nil {

@@ -131,7 +131,7 @@ func (t *Tunnel) close() {
 // itself did not break: nothing in it is what it was.
 var errBooted = errors.New("the device has restarted")
 
-// watch notices the end. That RSD hangs up is no end by itself: the list is
+// watch notices the end. That RSD hangs up is not an end by itself: the list is
 // read again, and only a device that does not answer then, or has restarted,
 // is lost.
 func (t *Tunnel) watch() {

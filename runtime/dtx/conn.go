@@ -74,7 +74,7 @@ type Options struct {
 	// messages that wait; a channel whose message finds no room there overflows. 0 is
 	// DefaultBuffer.
 	Buffer int
-	// Budget bounds the same bytes for several connections together; nil is no bound.
+	// Budget bounds the same bytes for several connections together; nil means no bound.
 	Budget *link.Budget
 	// Logger is silent if nil.
 	Logger *slog.Logger
@@ -332,7 +332,7 @@ func (c *Conn) selector(b []byte) (string, error) {
 	}
 	s, ok := v.(string)
 	if !ok {
-		return "", link.Malformed("selector is no string")
+		return "", link.Malformed("selector is not a string")
 	}
 	if len(c.selectors) < maxSelectors && len(b) <= maxSelectorKey {
 		c.selectors[string(b)] = s
@@ -379,7 +379,7 @@ func (c *Conn) serveControl(in *Incoming, serve func(Args) error) error {
 func (c *Conn) learn(args Args, size int) error {
 	caps, ok := args.Dict(0)
 	if !ok {
-		return link.Malformed("capabilities are no dictionary")
+		return link.Malformed("capabilities are not dictionary")
 	}
 	if c.capsSize += size; c.capsSize > maxControl {
 		c.capsSize -= size
@@ -419,11 +419,11 @@ func setPair(d nskeyed.Dict, p nskeyed.Pair) nskeyed.Dict {
 func (c *Conn) accept(args Args) error {
 	code, ok := args.Int(0)
 	if !ok || code <= 0 || code > 1<<31-1 {
-		return link.Malformed("channel code is no positive number")
+		return link.Malformed("channel code is not a positive number")
 	}
 	identifier, ok := args.String(1)
 	if !ok {
-		return link.Malformed("channel identifier is no string")
+		return link.Malformed("channel identifier is not a string")
 	}
 	if len(identifier) > maxIdentifier {
 		return link.Malformed("channel identifier is too long")
@@ -475,7 +475,7 @@ func (c *Conn) cancelled(args Args) error {
 	for i := range args {
 		code, ok := args.Int(i)
 		if !ok || code == 0 || code > 1<<31-1 || code < -(1<<31-1) {
-			return link.Malformed("channel code is no number")
+			return link.Malformed("channel code is not a number")
 		}
 		if ch := c.unregister(-int32(code)); ch != nil {
 			ch.end(ErrChannelClosed)

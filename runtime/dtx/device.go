@@ -39,13 +39,13 @@ type Server struct {
 	Classes *nskeyed.Classes
 	// Buffer is Options.Buffer for each connection; 0 is DefaultServerBuffer.
 	Buffer int
-	// Budget bounds what all hosts together send that is kept; nil is no bound.
+	// Budget bounds what all hosts together send that is kept; nil means no bound.
 	Budget *link.Budget
 	// Logger is silent if nil.
 	Logger *slog.Logger
 }
 
-// Serve serves one host until it leaves, which is no error, or ctx ends.
+// Serve serves one host until it leaves, which is not an error, or ctx ends.
 func (s *Server) Serve(ctx context.Context, nc net.Conn) error {
 	if s.Hold > 0 {
 		held, err := hold(ctx, nc, s.Hold)
@@ -138,7 +138,7 @@ func (p *prefixed) Read(b []byte) (int, error) {
 }
 
 // Methods is a Handler of calls by selector. A selector that is not there is
-// refused as a device does; what is no call is ignored.
+// refused as a device does; what is not a call is ignored.
 type Methods map[string]func(ctx context.Context, args Args) (any, error)
 
 // Handle calls the method.

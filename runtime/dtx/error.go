@@ -15,7 +15,7 @@ import (
 // Causes of an Error. The first group is found in bytes, the second while a
 // connection is used.
 var (
-	// ErrMagic says that bytes are no DTX: a protocol mix-up, or a stream of
+	// ErrMagic says that bytes are not DTX: a protocol mix-up, or a stream of
 	// which the beginning was lost.
 	ErrMagic = link.Malformed("bad magic")
 	// ErrHeader says that a header is shorter than the format allows.

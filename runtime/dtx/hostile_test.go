@@ -68,7 +68,7 @@ type attack struct {
 	want error
 	// may is what may end the connection all the same.
 	may error
-	// alloc bounds the bytes that are taken in all; 0 is no bound. What is kept is
+	// alloc bounds the bytes that are taken in all; 0 means no bound. What is kept is
 	// bounded always.
 	alloc uint64
 }

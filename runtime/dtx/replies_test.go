@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// TestHostileReplies answers a call with what is no answer. The call fails with a typed
+// TestHostileReplies answers a call with what is not an answer. The call fails with a typed
 // error, and the connection is as good as before.
 func TestHostileReplies(t *testing.T) {
 	large := strings.Repeat("x", 4<<20)
@@ -29,7 +29,7 @@ func TestHostileReplies(t *testing.T) {
 		"unknown type":              {200, archive(t, "x"), link.ErrProtocol},
 		"error without a cause":     {Failure, nil, ErrRemote},
 		"error that is a text":      {Failure, archive(t, "no"), ErrRemote},
-		"error that is no archive":  {Failure, []byte("bplist00"), nil},
+		"error that is not an archive":  {Failure, []byte("bplist00"), nil},
 		"error with a long text":    {Failure, archive(t, Refuse(large, 1, large)), ErrRemote},
 		"archive cut short":         {Object, archive(t, "value")[:40], nil},
 		"compressed, empty":         {Compressed, nil, nil},

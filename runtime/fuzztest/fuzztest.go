@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Patience bounds one execution of a target. It is no measure of speed: it only turns a
+// Patience bounds one execution of a target. It is not a measure of speed: it only turns a
 // hang into a failure.
 const Patience = 20 * time.Second
 

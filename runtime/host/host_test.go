@@ -302,7 +302,7 @@ traceback:
 	).Report
 	var j map[string]any
 	if err := json.Unmarshal([]byte(report), &j); err != nil {
-		t.Fatalf("report %q is no JSON: %v", report, err)
+		t.Fatalf("report %q is not JSON: %v", report, err)
 	}
 	if j["code"] != "InvalidService" || j["where"] != "test.lua:2" || j["exit_code"] != 1.0 ||
 		j["hint"] != "mount the image" {

@@ -153,7 +153,7 @@ func baseError(L *lua.LState) int {
 }
 
 // positionAt is "file:line" of the function at a level, 1 being who called the
-// running Go function; "" if that is no Lua function. A protected call runs on a
+// running Go function; "" if that is not Lua function. A protected call runs on a
 // thread of its own, whose first frame stands for that of pcall.
 func positionAt(L *lua.LState, level int) string {
 	f, ok := vm.Innermost(L)

@@ -57,7 +57,7 @@ func (h *Host) AddMethod(class, name string, fn lua.LGFunction) {
 	mt.RawGetString("methods").(*lua.LTable).RawSetString(name, h.root.NewFunction(fn))
 }
 
-// class makes a metatable. fields serves what is no method.
+// class makes a metatable. fields serves what is not a method.
 func (h *Host) class(
 	name string,
 	methods, meta map[string]lua.LGFunction,

@@ -143,8 +143,8 @@ func TestFromLua(t *testing.T) {
 		{`{a = {b = {1, print}}}`, "value.a.b[2]: cannot convert a function"},
 		{`{1, 2, x = 3}`, `value is an array with the extra key "x"`},
 		{`{1, nil, 3}`, "value[2] is nil inside an array; use null"},
-		{`{[1.5] = 1}`, "value has the key 1.5, which is no string"},
-		{`{[true] = 1}`, "value has the key true, which is no string"},
+		{`{[1.5] = 1}`, "value has the key 1.5, which is not a string"},
+		{`{[true] = 1}`, "value has the key true, which is not a string"},
 		{`(function() local t = {} t.x = {t} return t end)()`, "value.x[1] contains itself"},
 		{`(function() local s = {1} return {s, s} end)()`, "[]interface {}"},
 		{

@@ -367,7 +367,7 @@ func TestDeadlockIsFoundAtOnce(t *testing.T) {
 			local before = time.monotonic()
 			local ok, e = pcall(function() task.event():wait() end)
 			print(ok, e.code, time.monotonic() - before)
-			-- It is found again, and a task that was woken is no reason for one.
+			-- It is found again, and a task that was woken is not a reason for one.
 			local a, b = task.queue(), task.queue()
 			local echo = task.spawn(function() for v in a do b:put(v) end end)
 			for i = 1, 1000 do a:put(i) assert(b:get() == i) end

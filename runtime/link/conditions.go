@@ -10,7 +10,7 @@ import (
 type Conditions struct {
 	// Latency is how long bytes are on their way.
 	Latency time.Duration
-	// Rate is how many bytes a second pass; 0 is no limit.
+	// Rate is how many bytes a second pass; 0 means no limit.
 	Rate int
 	// Split delivers what was written in pieces of random sizes, as a network may do.
 	Split bool

@@ -34,7 +34,7 @@ func Disconnected(err error) bool {
 	return false
 }
 
-// Unreachable reports whether err says that no network leads to an address.
+// Unreachable reports whether err says that an address cannot be reached by any network.
 func Unreachable(err error) bool {
 	for _, no := range []syscall.Errno{
 		syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN,

@@ -97,7 +97,7 @@ func TestListenUnix(t *testing.T) {
 	testNotReplaced(t, path)
 }
 
-// testNotReplaced has files in the way that are no sockets.
+// testNotReplaced has files in the way that are not sockets.
 func testNotReplaced(t *testing.T, path string) {
 	t.Helper()
 	target := path + ".target"

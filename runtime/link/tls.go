@@ -23,7 +23,7 @@ type TLSConn struct {
 }
 
 // Close ends the session and the connection. That a peer which has left already
-// cannot be told so is no error: the connection is closed all the same.
+// cannot be told so is not an error: the connection is closed all the same.
 func (t *TLSConn) Close() error {
 	t.Conn.Close()
 	return nil

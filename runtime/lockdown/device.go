@@ -62,7 +62,7 @@ type Device struct {
 }
 
 // Serve answers a host until it leaves, says nothing for IdleTimeout, sends
-// what is no request, or ctx ends. The first two are no errors. The caller
+// what is not a request, or ctx ends. The first two are not errors. The caller
 // closes c.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	log := d.Logger

@@ -85,7 +85,7 @@ type attack struct {
 	call func(ctx context.Context, c *Client) error
 	// lives says that a host's connection is as good as before.
 	lives bool
-	// alloc bounds the bytes that are taken in all; 0 is no bound. What is kept is
+	// alloc bounds the bytes that are taken in all; 0 means no bound. What is kept is
 	// bounded always.
 	alloc uint64
 }

@@ -307,7 +307,7 @@ func (t *runTable) state(proc Process) AppState {
 // Signal sends a signal to a process. SIGSTOP and SIGCONT stop it and let it
 // go on, those that are ignored by default do nothing, any other ends it; 0
 // only looks whether it is there. The causes are as those of Kill, and
-// ErrInvalid for what is no signal.
+// ErrInvalid for what is not a signal.
 func (p *Phone) Signal(pid, signal int) error {
 	err := p.signal(pid, signal)
 	return fail("signal", strconv.Itoa(pid), err)

@@ -63,7 +63,7 @@ func (p *Phone) RemotePairing() int64 { return p.prof.remotePairing }
 func (p *Phone) LongVersion() string { return longVersion(p.prof.build) }
 
 // longVersion spells a build out: 21F90 is 21.6.90.0.0,0 and the beta 22A5297f
-// is 22.1.297.5.6,0. What is no build is "".
+// is 22.1.297.5.6,0. What is not a build is "".
 func longVersion(build string) string {
 	i := strings.IndexFunc(build, func(r rune) bool { return r >= 'A' && r <= 'Z' })
 	if i < 1 {

@@ -22,7 +22,7 @@ type screenState struct {
 }
 
 // ShowPicture puts a PNG picture onto the screen in place of what the phone
-// draws; nil gives the screen back. What is no PNG is ErrInvalid.
+// draws; nil gives the screen back. What is not a PNG is ErrInvalid.
 func (p *Phone) ShowPicture(picture []byte) error {
 	if picture != nil {
 		if _, err := png.DecodeConfig(bytes.NewReader(picture)); err != nil {

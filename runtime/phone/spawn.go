@@ -24,9 +24,9 @@ type SpawnSpec struct {
 	Suspended bool
 }
 
-// Spawn starts an executable that is no app. It says on its output what it was
+// Spawn starts an executable that is not an app. It says on its output what it was
 // started with, runs until a signal ends it, and nobody starts it again then.
-// What is not there is fs.ErrNotExist, what is no executable fs.ErrPermission;
+// What is not there is fs.ErrNotExist, what is not an executable fs.ErrPermission;
 // without room for another process it is ErrBusy.
 func (p *Phone) Spawn(spec SpawnSpec) (Process, error) {
 	file, err := p.executable(spec.Path)

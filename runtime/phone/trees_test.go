@@ -71,11 +71,11 @@ func TestMediaTree(t *testing.T) {
 		case ".JPG":
 			m, err := jpeg.Decode(bytes.NewReader(b))
 			if err != nil || m.Bounds().Dx() != 320 {
-				t.Errorf("%s is no JPEG: %v", p, err)
+				t.Errorf("%s is not a JPEG: %v", p, err)
 			}
 		case ".PNG":
 			if _, err := png.Decode(bytes.NewReader(b)); err != nil {
-				t.Errorf("%s is no PNG: %v", p, err)
+				t.Errorf("%s is not a PNG: %v", p, err)
 			}
 		case ".HEIC", ".MOV", ".m4a":
 			if string(b[4:8]) != "ftyp" {

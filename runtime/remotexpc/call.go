@@ -27,7 +27,7 @@ type queued struct {
 // call waits for a reply.
 type call struct {
 	id    uint64
-	any   bool // takes messages on stream 1 that are no replies, too
+	any   bool // takes messages on stream 1 that are not replies, too
 	reply chan []byte
 }
 
@@ -239,10 +239,10 @@ func (c *Conn) signal() {
 	}
 }
 
-// Receive returns the next message that is no reply to a call, in the order in
+// Receive returns the next message that is not a reply to a call, in the order in
 // which they came on both streams. Messages that say nothing are passed over.
 // What came before the connection ended is still received; then the cause of
-// the error is io.EOF if the peer closed it in peace. Bytes that are no XPC give
+// the error is io.EOF if the peer closed it in peace. Bytes that are not XPC give
 // an error for their message alone.
 func (c *Conn) Receive(ctx context.Context) (*Message, error) {
 	for {

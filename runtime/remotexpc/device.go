@@ -130,7 +130,7 @@ type Device struct {
 }
 
 // Serve brings a connection up and serves it until the host leaves, Handle is
-// done or ctx ends. That the host leaves is no error.
+// done or ctx ends. That the host leaves is not an error.
 func (d *Device) Serve(ctx context.Context, nc net.Conn) error {
 	c, err := Accept(ctx, nc, d.Options)
 	if err == nil {

@@ -62,7 +62,7 @@ func TestFileFromDevice(t *testing.T) {
 }
 
 // TestFileFromHost has the other direction: the host does not wait, and a reset
-// after the end is no error.
+// after the end is not an error.
 func TestFileFromHost(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

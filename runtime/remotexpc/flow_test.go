@@ -518,7 +518,7 @@ func TestPeerGivesUp(t *testing.T) {
 	}
 }
 
-// TestBadMessage has a message that is no XPC inside: it is lost, no other is.
+// TestBadMessage has a message that is not XPC inside: it is lost, no other is.
 func TestBadMessage(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

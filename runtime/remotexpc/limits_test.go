@@ -108,7 +108,7 @@ func TestDevice(t *testing.T) {
 			t.Errorf("Serve = %v", err)
 		}
 	}
-	// A host that leaves in the middle is no error, one that sends nonsense is.
+	// A host that leaves in the middle is not an error, one that sends nonsense is.
 	nc, _ := net.Dial("tcp", l.Addr().String())
 	if h, err := Connect(ctx, nc, Options{}); err == nil {
 		h.Close()

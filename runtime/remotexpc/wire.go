@@ -159,7 +159,7 @@ type Options struct {
 	// host drops the oldest messages; a device ends the connection. 0 is
 	// DefaultBuffer.
 	Buffer int
-	// Budget bounds what all connections that share it hold; nil is no bound.
+	// Budget bounds what all connections that share it hold; nil means no bound.
 	Budget *link.Budget
 	// Alone says that nobody receives until Receive is called, see
 	// Conn.Receiving. It is for a host's side.

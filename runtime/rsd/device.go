@@ -31,7 +31,7 @@ type Device struct {
 	// and before each heartbeat is answered, with the message's type. It may
 	// wait; an error ends the connection.
 	Fault func(ctx context.Context, op string) error
-	// Budget bounds what hosts send on this and other connections; nil is no bound.
+	// Budget bounds what hosts send on this and other connections; nil means no bound.
 	Budget *link.Budget
 	// Logger is silent when nil.
 	Logger *slog.Logger
@@ -267,7 +267,7 @@ func (d *CheckinDevice) Serve(ctx context.Context, c net.Conn) error {
 	return d.Handler.Serve(ctx, c)
 }
 
-// ended tells a host that left, which is no error, from one that erred.
+// ended tells a host that left, which is not an error, from one that erred.
 func (d *CheckinDevice) ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -28,7 +28,7 @@ type Proxy struct {
 }
 
 // Serve sends the list when the connection is up and answers heartbeats until
-// the host leaves, which is no error, or ctx ends. The caller closes c.
+// the host leaves, which is not an error, or ctx ends. The caller closes c.
 func (p *Proxy) Serve(ctx context.Context, c net.Conn) error {
 	p.once.Do(func() { p.budget = link.NewBudget(proxyBudget) })
 	x := &remotexpc.Device{Options: asked(p.budget, p.Logger), Handle: p.handle}

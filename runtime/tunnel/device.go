@@ -38,7 +38,7 @@ type Device struct {
 }
 
 // Serve answers the handshake on c and is the device's end of the tunnel until
-// the host hangs up, which is no error, or ctx ends. It closes c.
+// the host hangs up, which is not an error, or ctx ends. It closes c.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	defer c.Close()
 	if d.CutAfter > 0 {
@@ -68,7 +68,7 @@ func answerOn(ctx context.Context, c net.Conn) func([]byte) error {
 }
 
 // unanswered is the end of a connection whose handshake got no answer. That
-// the host gave up is no error of a device that is mute.
+// the host gave up is not an error of a device that is mute.
 func (d *Device) unanswered(err error) error {
 	if d.Mute && (err == nil || hungUp(err)) {
 		return nil

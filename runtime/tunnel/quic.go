@@ -197,7 +197,7 @@ type datagrams struct {
 	socket    net.PacketConn
 }
 
-// receive skips what is no packet, such as the opener.
+// receive skips what is not a packet, such as the opener.
 func (d *datagrams) receive() (head, body *buffer.View, more bool, err error) {
 	for {
 		b, err := d.conn.ReceiveDatagram(context.Background())

@@ -172,7 +172,7 @@ func TestQUICRefuses(t *testing.T) {
 }
 
 // A host like go-ios: padding first, the stream closed after the answer, and
-// datagrams that are no packets.
+// datagrams that are not packets.
 func TestQUICForeignHost(t *testing.T) {
 	at, stop := quicDevice(t, &Device{
 		Open: services, RSDPort: 58034, Network: netip.MustParsePrefix("fd6c:7a1e:52b3::/64"),

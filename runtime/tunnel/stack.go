@@ -184,7 +184,7 @@ func (s *Stack) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error
 
 func (s *Stack) dial(ctx context.Context, to netip.AddrPort) (*tcpConn, error) {
 	if to.Port() == 0 || !to.Addr().Is6() {
-		return nil, fmt.Errorf("%s is no address to dial in a tunnel", to)
+		return nil, fmt.Errorf("%s is not an address to dial in a tunnel", to)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)

@@ -160,7 +160,7 @@ func TestStreamWrites(t *testing.T) {
 	}
 	var lost *PacketError
 	if err := newStream(plain).send(ip4, 0); !errors.As(err, &lost) {
-		t.Errorf("what is no packet: %v", err)
+		t.Errorf("what is not a packet: %v", err)
 	}
 }
 

@@ -126,7 +126,7 @@ func TestHandshakeHostile(t *testing.T) {
 		}
 		var e *HandshakeError
 		if !errors.As(err, &e) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("%s: %v is no HandshakeError", name, err)
+			t.Errorf("%s: %v is not a HandshakeError", name, err)
 		}
 	}
 	for name, in := range map[string]string{

@@ -216,7 +216,7 @@ func TestConnectAnswers(t *testing.T) {
 			}
 			var e *Error
 			if err != nil && (!errors.As(err, &e) || e.Op != "dial") {
-				t.Errorf("%s: %v is no Error of dialling", name, err)
+				t.Errorf("%s: %v is not an Error of dialling", name, err)
 			}
 			l.Close()
 		})

@@ -149,7 +149,7 @@ func (e *exposure) forget() {
 	}
 }
 
-// end closes all that leads into the tunnel.
+// end closes all connections into the tunnel.
 func (e *exposure) end() {
 	e.forget()
 	e.cancel()

@@ -410,7 +410,7 @@ func (k *slowKeeper) wait() {
 func (k *slowKeeper) Cancel(id string) bool { k.wait(); return k.keeper.Cancel(id) }
 func (k *slowKeeper) Clear()                { k.wait(); k.keeper.Clear() }
 
-// TestManagerForgets closes what leads into a tunnel that its Manager has no
+// TestManagerForgets closes the ports of a tunnel that its Manager has no
 // more, though it has not ended yet.
 func TestManagerForgets(t *testing.T) {
 	t.Parallel()

@@ -76,7 +76,7 @@ func (c *Client) Identify(ctx context.Context) (Identity, error) {
 	return id, nil
 }
 
-// ask returns nil when there is an answer that is no HTTP, or none in time.
+// ask returns nil when there is an answer that is not HTTP, or none in time.
 func (c *Client) ask(ctx context.Context, path string) (*answer, error) {
 	a, err := c.get(ctx, path, identifyTimeout)
 	if err == nil {

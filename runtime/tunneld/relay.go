@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// maxConns is how many connections lead into one tunnel at a time; more are
+	// maxConns is the number of connections into one tunnel at a time; more are
 	// closed at once.
 	maxConns = 1024
 	// relayTries is how many ports behind go-ios' API are tried for a relay

@@ -81,7 +81,7 @@ type Server struct {
 	// Token, when it is set, must come with every request, as
 	// "Authorization: Bearer TOKEN", and the server may listen beyond loopback.
 	// Foreign clients send none and are shut out. It guards the HTTP APIs; the
-	// ports that lead into tunnels, which are always on loopback, ask for none.
+	// ports of tunnels, which are always on loopback, ask for none.
 	Token string
 	// Upstreams are base URLs of other servers with pymobiledevice3's API whose
 	// tunnels are listed too. Clients may add and remove some.

@@ -50,7 +50,7 @@ func (u *upstreams) init(own ...net.Addr) {
 	u.asking = make(chan struct{}, maxAsking)
 }
 
-// add takes the base URL of a server. One that is there already is no error.
+// add takes the base URL of a server. One that is there already is not an error.
 func (u *upstreams) add(s string) error {
 	p, err := url.Parse(s)
 	switch {
@@ -89,7 +89,7 @@ func (u *upstreams) sorted() []string {
 	return list
 }
 
-// IsItself reports whether the URL of an upstream leads back to a server that
+// IsItself reports whether the URL of an upstream is that of a server that
 // listens at an address. It does not look names up: a loop through one shows when
 // the request comes back.
 func IsItself(upstream string, at net.Addr) bool {

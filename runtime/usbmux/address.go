@@ -76,7 +76,7 @@ func parseTCP(s string) (network, address string, err error) {
 		)
 	}
 	if strings.ContainsAny(host, "/\\ \x00") {
-		return "", "", fmt.Errorf("%q is no host name", host)
+		return "", "", fmt.Errorf("%q is not a host name", host)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return "", "", fmt.Errorf("port %q is not a number from 0 to 65535", port)

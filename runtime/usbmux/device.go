@@ -165,7 +165,7 @@ func interfaceIndex(zone string) uint32 {
 
 // Detach unplugs a device: its connections end, listeners are told, and what
 // served the connections has returned when Detach does. An id that is not
-// plugged in is no error.
+// plugged in is not an error.
 func (m *Muxer) Detach(id uint32) {
 	m.mu.Lock()
 	d, ok := m.devices[id]

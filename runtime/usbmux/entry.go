@@ -93,7 +93,7 @@ func decodeEntry(d plist.Dict) (Entry, error) {
 		e.LocationID = uint32(n) // some daemons send it signed
 	}
 	if b, ok := p.Data("NetworkAddress"); ok {
-		// A blob in a layout nobody knows is no reason to hide the device:
+		// A blob in a layout nobody knows is not a reason to hide the device:
 		// Connect goes through the multiplexer all the same.
 		e.Address, _ = decodeSockaddr(b)
 	}
@@ -118,7 +118,7 @@ func encodeEntry(e Entry) plist.Dict {
 }
 
 // decodeEvent reads an event of either dialect. known is false for messages
-// that are no event this package knows; daemons newer than this code may send
+// that are not event this package knows; daemons newer than this code may send
 // some.
 func decodeEvent(f frame) (ev Event, known bool, err error) {
 	if f.message != msgPlist {

@@ -86,7 +86,7 @@ func TestRestarts(t *testing.T) {
 }
 
 // TestStaleRoutes restarts a phone and says nothing: the next call finds that its
-// routes lead nowhere, and new ones.
+// routes are gone, and new ones.
 func TestStaleRoutes(t *testing.T) {
 	for _, c := range []struct {
 		profile string

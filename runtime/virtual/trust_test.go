@@ -177,7 +177,7 @@ func TestNoWay(t *testing.T) {
 			"iOS 17.2.1 has them on the cable's network interface and on Wi-Fi alone, and it was not found there"},
 		{
 			"no Wi-Fi", "ios26", []bonjour.Type{cable}, device.TunnelOptions{Route: "wifi"},
-			virtual.TunnelFaults{}, device.ErrNoTunnel, "no route by wifi leads there",
+			virtual.TunnelFaults{}, device.ErrNoTunnel, "no route by wifi reaches it",
 		},
 		{
 			"no QUIC here", "ios17", nil, device.TunnelOptions{Protocol: "quic"},

@@ -111,7 +111,7 @@ func (m *Machine) DropTunnels() int {
 	return len(m.tunnels)
 }
 
-// Tunnels says how many tunnels lead to the device.
+// Tunnels returns the number of tunnels to the device.
 func (m *Machine) Tunnels() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

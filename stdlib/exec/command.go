@@ -174,7 +174,7 @@ func folder(path string) error {
 	case err != nil:
 		return host.Errorf("error", "exec: option \"cwd\": %v", err)
 	case !info.IsDir():
-		return host.Errorf("argument", "exec: option \"cwd\": %s is no folder", path)
+		return host.Errorf("argument", "exec: option \"cwd\": %s is not a folder", path)
 	}
 	return nil
 }

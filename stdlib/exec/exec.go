@@ -56,7 +56,7 @@ print(r.code, r.out)`},
 func running() []*api.Func {
 	return []*api.Func{
 		api.Function("run", "Runs a program, waits for its end and returns what it wrote. Another "+
-			"exit code than 0 is no error, unless check is set. Standard error is in err; with "+
+			"exit code than 0 is not an error, unless check is set. Standard error is in err; with "+
 			"stderr=\"merge\" it is in out, in the order in which it was written. When the call "+
 			"ends early, by its timeout or because the task is cancelled, the program is ended as "+
 			"well. A relative path of the program does not begin at cwd.",

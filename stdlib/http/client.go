@@ -221,7 +221,7 @@ func succeeded(status int) bool { return status >= 200 && status < 300 }
 // shownBody is how much of a body an error message shows.
 const shownBody = 200
 
-// statusError is the error for a status that is no success.
+// statusError is the error for a status that is not a success.
 func statusError(what string, status int, body string) error {
 	text := fmt.Sprintf("http: %s: %d %s", what, status, http.StatusText(status))
 	if start := strings.TrimSpace(body[:min(len(body), shownBody)]); start != "" {

@@ -190,7 +190,7 @@ func (d *download) open(ctx context.Context) (err error) {
 	mode := os.FileMode(0o644)
 	if info, err := os.Stat(d.path); err == nil {
 		if mode = info.Mode().Perm(); !info.Mode().IsRegular() {
-			return host.Errorf("argument", "http: %s is no plain file", d.path)
+			return host.Errorf("argument", "http: %s is not a plain file", d.path)
 		}
 	}
 	if !d.resume {
@@ -203,7 +203,7 @@ func (d *download) open(ctx context.Context) (err error) {
 	name := d.path + ".part"
 	info, err := os.Stat(name)
 	if err == nil && !info.Mode().IsRegular() {
-		return host.Errorf("argument", "http: %s is no plain file", name)
+		return host.Errorf("argument", "http: %s is not a plain file", name)
 	}
 	if d.file, err = os.OpenFile(name, os.O_RDWR|os.O_CREATE, mode); err != nil {
 		return err

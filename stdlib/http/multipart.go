@@ -20,7 +20,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/localfile"
 )
 
-// partOptions describes a part of a form that is no plain text.
+// partOptions describes a part of a form that is not plain text.
 type partOptions struct {
 	Path    string  `lua:"path" doc:"file that is sent" kind:"path" access:"read"`
 	Content *[]byte `lua:"content" doc:"string or Data that is sent"`
@@ -56,7 +56,7 @@ func (f *files) add(ctx context.Context, path string) (io.Reader, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, host.Errorf("argument", "http: %s is no plain file", path)
+		return nil, host.Errorf("argument", "http: %s is not a plain file", path)
 	}
 	f.size += info.Size()
 	return io.LimitReader(file, info.Size()), nil // it may grow meanwhile

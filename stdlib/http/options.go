@@ -153,7 +153,7 @@ func headerOf(c *api.Call, base http.Header, own map[string]lua.LValue) (http.He
 			return nil, err
 		}
 		if !httpguts.ValidHeaderFieldName(name) {
-			return nil, host.Errorf("argument", "http: option \"headers\": %q is no name", name)
+			return nil, host.Errorf("argument", "http: option \"headers\": %q is not a name", name)
 		}
 		out.Del(name)
 		for _, value := range values {

@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// optionError returns the error of an options table that is no argument itself.
+// optionError returns the error of an options table that is not an argument itself.
 func optionError(err error) error {
 	var coded *host.Error
 	if errors.As(err, &coded) {

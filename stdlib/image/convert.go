@@ -38,7 +38,7 @@ func colorOf(c *api.Call, n int, v lua.LValue) (color.NRGBA, error) {
 			}
 		}
 		names := slices.Sorted(maps.Keys(named))
-		return color.NRGBA{}, c.ArgError(n, "%q is no colour: #rrggbb, #rrggbbaa, or one of %s",
+		return color.NRGBA{}, c.ArgError(n, "%q is not a colour: #rrggbb, #rrggbbaa, or one of %s",
 			string(v), strings.Join(names, ", "))
 	case *lua.LTable:
 		return colorTable(c, n, v)

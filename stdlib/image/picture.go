@@ -148,7 +148,7 @@ func follow(n, side, other int) int {
 
 func rotate(c *api.Call, p *picture.Picture, degrees int) (*picture.Picture, error) {
 	if degrees%90 != 0 {
-		return nil, c.ArgError(1, "%d is no multiple of 90", degrees)
+		return nil, c.ArgError(1, "%d is not a multiple of 90", degrees)
 	}
 	return made(c, p, area(p), func(ctx context.Context) (*picture.Picture, error) {
 		return p.Rotate(ctx, degrees/90)

@@ -51,7 +51,7 @@ func valueFunctions() []*api.Func {
 			api.ParamDoc("args", "what is chosen from")),
 		function("tonumber", "value:any base?:integer -> number?",
 			"Turns a text into a number, nil when it is none. Hexadecimal needs 0x or the base "+
-				"16. inf and nan are no numbers.",
+				"16. inf and nan are not numbers.",
 			`return tonumber("0x1F"), tonumber("ff", 16), tonumber("12a") -- => 31, 255, nil`,
 			api.ParamDoc("base", "2 to 36, 10 if not given"),
 			api.SeeAlso("int64", "uint64")),

@@ -89,7 +89,7 @@ func debugLibrary() *api.Module {
 					"f (the function); all if not given")),
 			function("traceback", "thread?:thread message?:string level?:integer -> string",
 				"Writes the stack as a text, behind a message. It crosses pcall. A message that "+
-					"is no text is returned as it is.",
+					"is not text is returned as it is.",
 				`return (debug.traceback("here"):match("^[^\n]+")) -- => "here"`,
 				api.ParamDoc("thread", "a coroutine; the running function if not given"),
 				api.ParamDoc("message", "the first line"),

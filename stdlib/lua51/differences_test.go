@@ -25,7 +25,7 @@ var differences = []struct{ chunk, want, reason string }{
 	{
 		`return type(debug.traceback(nil))`,
 		"[true|string]",
-		"nil is no message, as in Lua 5.2",
+		"nil is not a message, as in Lua 5.2",
 	},
 	{
 		`return os.date('!%Z', 0)`,

@@ -89,7 +89,7 @@ func runSuiteFile(t *testing.T, folder string, f suiteFile) {
 	var e *host.Error
 	if res.Err != nil {
 		if !errors.As(res.Err, &e) {
-			t.Fatalf("%v is no error of the host", res.Err)
+			t.Fatalf("%v is not an error of the host", res.Err)
 		}
 		for _, frame := range e.Traceback {
 			if frame.File == "test.lua" {

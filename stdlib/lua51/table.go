@@ -61,7 +61,7 @@ func (l list) at(i int) lua.LValue {
 }
 
 // textLen estimates the length of the items from from to to as one text. It stops at the first
-// item that is no string.
+// item that is not a string.
 func (l list) textLen(from, to, sep int) int {
 	n := 0
 	if l.table == nil {

@@ -117,7 +117,7 @@ func retry(c *api.Call, fn *lua.LFunction, o retryOptions) (api.Values, error) {
 }
 
 // counted returns the error with the number of tries in its details. The error itself stays as it
-// is: the script may hold it. An error that is no object becomes one.
+// is: the script may hold it. An error that is not an object becomes one.
 func counted(e *host.Error, tries int) error {
 	details := maps.Clone(e.Details)
 	if details == nil {

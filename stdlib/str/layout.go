@@ -29,7 +29,7 @@ func layout() []*api.Func {
 			func(int) int { return 0 }),
 		pad("center", "Fills the text up at both sides.", `center("a", 4, "-") -- => "-a--"`,
 			func(room int) int { return room / 2 }),
-		declare("wrap", "Breaks lines at white space, so that they are no wider than width where "+
+		declare("wrap", "Breaks lines at white space, so that they are not wider than width where "+
 			"words allow it.", "width", wrap, `wrap("one two three", 7) -- => "one two\nthree"`,
 			width),
 		declare("indent", "Puts a text before each line that is not empty.", "prefix?", indent,

@@ -80,7 +80,7 @@ func paint(c *api.Call, text string, o styleOptions) string {
 func styleFuncs() []*api.Func {
 	funcs := []*api.Func{
 		api.Function("style", "Returns a text with colours and other styles. When standard output "+
-			"is no terminal, or NO_COLOR is set, the text stays as it is.",
+			"is not a terminal, or NO_COLOR is set, the text stays as it is.",
 			"text opts", style,
 			api.ParamDoc("text", "any text"),
 			api.ParamDoc("opts", "the styles"),

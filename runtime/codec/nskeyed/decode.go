@@ -283,7 +283,7 @@ func (d *decoder) reserve(n int) error {
 	return nil
 }
 
-// elements decodes an array that is no object.
+// elements decodes an array that is not an object.
 func (d *decoder) elements(o object, depth int) ([]any, size, error) {
 	total := size{nodes: 1}
 	if err := d.reserve(o.n); err != nil {
@@ -323,7 +323,7 @@ func (d *decoder) list(numbers []int, depth int) ([]any, size, error) {
 	return list, total, nil
 }
 
-// plainDict decodes a dictionary that is no object.
+// plainDict decodes a dictionary that is not an object.
 func (d *decoder) plainDict(o object, depth int) (any, size, error) {
 	total := size{nodes: 1}
 	if err := d.reserve(2 * o.n); err != nil {
@@ -360,7 +360,7 @@ func (d *decoder) key(number int) (string, error) {
 		return "", err
 	}
 	if o.tag != tagASCII && o.tag != tagUTF16 {
-		return "", errors.New("key of a property list is no string")
+		return "", errors.New("key of a property list is not a string")
 	}
 	if d.copied -= o.n; d.copied < 0 {
 		return "", ErrLimit
@@ -381,7 +381,7 @@ func (d *decoder) classOf(o object) (*class, error) {
 		return nil, err
 	}
 	if u.tag != tagUID {
-		return nil, errors.New("$class is no UID")
+		return nil, errors.New("$class is not a UID")
 	}
 	n := d.uint(u.at, u.n)
 	if n >= uint64(len(d.slots)) {
@@ -407,7 +407,7 @@ func (d *decoder) descriptor(number int) (*class, error) {
 		return nil, err
 	}
 	if o.tag != tagDict {
-		return nil, errors.New("class is no dictionary")
+		return nil, errors.New("class is not a dictionary")
 	}
 	number, ok, err := d.find(o, keyClassName)
 	if err != nil {
@@ -427,7 +427,7 @@ func (d *decoder) descriptor(number int) (*class, error) {
 	}
 	list, err := d.object(number)
 	if err == nil && list.tag != tagArray {
-		err = errors.New("$classes is no array")
+		err = errors.New("$classes is not an array")
 	}
 	if err == nil {
 		err = d.reserve(list.n)

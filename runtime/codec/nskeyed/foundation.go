@@ -95,7 +95,7 @@ func (d *decoder) references(o object, key string) (refs object, ok bool, err er
 	}
 	refs, err = d.object(number)
 	if err == nil && refs.tag != tagArray {
-		err = fmt.Errorf("%s is no array", key)
+		err = fmt.Errorf("%s is not an array", key)
 	}
 	return refs, true, err
 }

@@ -194,8 +194,8 @@ func TestHostile(t *testing.T) {
 			"class beyond", []any{arrayRecord(9)},
 			"object 1: $class: UID is beyond the objects of the archive",
 		},
-		{"class is nil", []any{arrayRecord(0)}, "object 1: class is no dictionary"},
-		{"class is a string", []any{arrayRecord(2), "NSArray"}, "object 1: class is no dictionary"},
+		{"class is nil", []any{arrayRecord(0)}, "object 1: class is not a dictionary"},
+		{"class is a string", []any{arrayRecord(2), "NSArray"}, "object 1: class is not a dictionary"},
 		{
 			"class without a name",
 			[]any{arrayRecord(2), record{{keyClasses, []string{"NSArray"}}}},
@@ -203,19 +203,19 @@ func TestHostile(t *testing.T) {
 		},
 		{
 			"class name is a number", []any{arrayRecord(2), record{{keyClassName, int64(1)}}},
-			"object 1: $classname: key of a property list is no string",
+			"object 1: $classname: key of a property list is not a string",
 		},
 		{
-			"ancestors are no array",
+			"ancestors are not array",
 			[]any{arrayRecord(2), record{{keyClassName, "A"}, {keyClasses, "A"}}},
-			"object 1: $classes is no array",
+			"object 1: $classes is not an array",
 		},
 		{
 			"ancestor is a number",
 			[]any{arrayRecord(2), record{{keyClassName, "A"}, {keyClasses, []any{"A", int64(1)}}}},
-			"object 1: key of a property list is no string",
+			"object 1: key of a property list is not a string",
 		},
-		{"class in place", []any{record{{keyClass, "NSArray"}}}, "object 1: $class is no UID"},
+		{"class in place", []any{record{{keyClass, "NSArray"}}}, "object 1: $class is not a UID"},
 		{
 			"class is the object", []any{record{{keyClass, uid(1)}}},
 			"object 1: class has no $classname",
@@ -252,7 +252,7 @@ func TestHostile(t *testing.T) {
 		},
 		{
 			"elements are a string", []any{record{{keyValues, "a"}, {keyClass, uid(2)}}, array},
-			"object 1: NS.objects is no array",
+			"object 1: NS.objects is not an array",
 		},
 		{
 			"gap in an old array",

@@ -77,7 +77,7 @@ var (
 	// ErrCycle is the cause of an Error when an object contains itself.
 	ErrCycle = errors.New("object contains itself")
 	// ErrNotArchive is the cause of an Error when bytes are a property list
-	// that is no keyed archive, or nothing of the kind.
+	// that is not a keyed archive, or nothing of the kind.
 	ErrNotArchive = errors.New("not a keyed archive")
 	// ErrTruncated is the cause of an Error when the property list around the
 	// archive is damaged.

@@ -189,7 +189,7 @@ type URL struct {
 	Relative string
 }
 
-// String returns the whole URL. A text that is no URL stands for itself.
+// String returns the whole URL. A text that is not a URL stands for itself.
 func (u URL) String() string {
 	if u.Base == nil {
 		return u.Relative
@@ -264,7 +264,7 @@ type Field struct {
 	Key   string
 	Value any
 	// Inline is whether the value stands in the object itself, as numbers do
-	// that are no NSNumber. An array inside holds references.
+	// that are not NSNumber. An array inside holds references.
 	Inline bool
 }
 

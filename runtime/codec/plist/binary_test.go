@@ -286,7 +286,7 @@ func TestAmplification(t *testing.T) {
 	}
 }
 
-// Decoded data is no part of a string, wherever the document puts the two.
+// Decoded data is not part of a string, wherever the document puts the two.
 func TestDataIsApart(t *testing.T) {
 	t.Parallel()
 	b := document([]byte{0xA2, 0, 1, 0, 2}, []byte{0x42, 0x51, 'a'}, []byte{0x09})

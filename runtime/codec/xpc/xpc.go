@@ -111,7 +111,7 @@ var (
 	ErrTruncated = errors.New("message is truncated")
 	// ErrLimit is the cause of an Error when a limit of this package is passed.
 	ErrLimit = errors.New("message is too large or nests too deep")
-	// ErrMagic is the cause of an Error when bytes are no RemoteXPC message.
+	// ErrMagic is the cause of an Error when bytes are not RemoteXPC message.
 	ErrMagic = errors.New("not a RemoteXPC message")
 	// ErrType is the cause of an Error at an object whose type does not travel.
 	ErrType = errors.New("object type is not supported")

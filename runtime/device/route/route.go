@@ -253,12 +253,12 @@ func NoTunnel(f Facts) string {
 	case !f.Since(TunnelsSince):
 		return fmt.Sprintf("iOS %s has none, they came with %s", f.Version, TunnelsSince)
 	case f.Kind != "" && !asked:
-		return fmt.Sprintf("no route by %s leads there", f.Kind)
+		return fmt.Sprintf("no route by %s reaches it", f.Kind)
 	case !f.Since(ProxySince) && !network:
 		return fmt.Sprintf("iOS %s has them on the cable's network interface and on Wi-Fi "+
 			"alone, and it was not found there", f.Version)
 	case len(plan) == 0:
-		return "no route leads there"
+		return "no route reaches it"
 	}
 	last := plan[len(plan)-1]
 	return strings.TrimSpace(last.Means + " not tried: " + last.Skip)

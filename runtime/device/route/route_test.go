@@ -112,7 +112,7 @@ func TestTunnel(t *testing.T) {
 		{"wifi", Facts{Version: "17.5", Kind: "wifi", Routes: []Known{cable, air}},
 			[]string{"0  - wifi was asked for", "1" + proxy}, ""},
 		{"wifi that is not there", Facts{Version: "17.5", Kind: "wifi", Routes: []Known{cable}},
-			[]string{"0  - wifi was asked for"}, "no route by wifi leads there"},
+			[]string{"0  - wifi was asked for"}, "no route by wifi reaches it"},
 		{"quic", Facts{Version: "17.5", Protocol: "quic", Routes: []Known{cable}},
 			[]string{"0 CoreDeviceProxy - QUIC was asked for"},
 			"CoreDeviceProxy not tried: QUIC was asked for"},
@@ -120,7 +120,7 @@ func TestTunnel(t *testing.T) {
 			[]string{"0 remote pairing, QUIC: QUIC was asked for"}, ""},
 		{"tcp by pairing", Facts{Version: "17.2", Protocol: "tcp", Routes: []Known{pairing}},
 			[]string{"0 remote pairing, TLS-PSK: TCP was asked for"}, ""},
-		{"nothing", Facts{Version: "18.0"}, nil, "no route leads there"},
+		{"nothing", Facts{Version: "18.0"}, nil, "no route reaches it"},
 	} {
 		plan := Tunnel(c.f)
 		same(t, c.name, lines(plan), c.want)

@@ -548,7 +548,7 @@ assert(not ok and e.code == "deadlock", tostring(e))`)
 	}
 }
 
-// TestAccess has every kind of parameter that leads out of the script.
+// TestAccess has every kind of parameter that acts outside of the script.
 func TestAccess(t *testing.T) {
 	t.Parallel()
 	type options struct {

@@ -135,7 +135,7 @@ func NewRecord[T any](name, doc string) *Record {
 type Param struct {
 	Name, Doc string
 	Type      string      // overrides the type derived from the Go signature
-	Access    host.Access // what the string is of, if it leads out of the script
+	Access    host.Access // what the string names outside of the script
 	// kind of string for completion: bundle_id, udid, service, path, remote_path
 	Kind     string
 	Choices  func(Argument) []string // what the string can be, where the declaration knows it

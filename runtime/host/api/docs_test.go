@@ -221,7 +221,7 @@ func TestStubs(t *testing.T) {
 		}
 	}
 	if _, err := parse.Parse(strings.NewReader(stubs), "stubs"); err != nil {
-		t.Errorf("the stubs are no Lua: %v", err)
+		t.Errorf("the stubs are not Lua: %v", err)
 	}
 	if again := index(t).Stubs(); again != stubs {
 		t.Error("Stubs() differs from run to run")

@@ -209,7 +209,7 @@ var accessOf = map[string]host.Access{
 	"net": host.AccessHost, "exec": host.AccessExec, "env": host.AccessEnv,
 }
 
-// access wants every function that leads out of the script to say by which of
+// access wants every function that acts outside of the script to say by which of
 // its parameters.
 func (l *linter) access(f *Func, where string) {
 	declared := slices.Clone(f.Checks)

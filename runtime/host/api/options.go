@@ -77,7 +77,7 @@ func optionFields(t reflect.Type) ([]*option, error) {
 	return out, nil
 }
 
-// isOptions reports whether t is used as an options table: a struct that is no record and no date.
+// isOptions reports whether t is used as an options table: a struct that is not a record and no date.
 func (ix *Index) isOptions(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t != typeTime && ix.recordOf(t) == nil &&
 		ix.classOf(t) == nil
@@ -92,7 +92,7 @@ func (ix *Index) optionsFor(t reflect.Type) (*options, error) {
 		return nil, err
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%s is no options struct, record or class: it has no lua tags", t)
+		return nil, fmt.Errorf("%s is not a options struct, record or class: it has no lua tags", t)
 	}
 	o := &options{typ: t, list: list, byName: make(map[string]*option, len(list))}
 	ix.options[t] = o // before the getters: an option may hold the same struct again (trees)

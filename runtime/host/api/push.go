@@ -40,7 +40,7 @@ func (ix *Index) makePusher(t reflect.Type) (pusher, error) {
 	if of, ok := openedClass(t); ok {
 		c := ix.classOf(of)
 		if c == nil {
-			return nil, fmt.Errorf("%s is no declared class", of)
+			return nil, fmt.Errorf("%s is not a declared class", of)
 		}
 		return func(L *lua.LState, v reflect.Value) lua.LValue {
 			h := v.Interface().(opened).handle()
@@ -131,7 +131,7 @@ func (ix *Index) kindPusher(t reflect.Type) (pusher, error) {
 			return pushHost, nil
 		}
 	}
-	return nil, fmt.Errorf("%s is no declared class, record or plain value", t)
+	return nil, fmt.Errorf("%s is not a declared class, record or plain value", t)
 }
 
 func pushLua(_ *lua.LState, v reflect.Value) lua.LValue {

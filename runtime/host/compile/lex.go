@@ -55,7 +55,7 @@ var keywords = map[string]kind{
 	"until": tokUntil, "while": tokWhile,
 }
 
-// kindTexts has the texts of those kinds that stand for one text and are no keyword.
+// kindTexts has the texts of those kinds that stand for one text and are not keyword.
 var kindTexts = map[kind]string{
 	tokEOF: "<eof>", tokName: "<name>", tokConcat: "..", tokDots: "...", tokEq: "==",
 	tokNotEq: "~=", tokLessEq: "<=", tokMoreEq: ">=", tokLabel: "::",

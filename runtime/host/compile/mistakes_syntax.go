@@ -161,7 +161,7 @@ func missingHint(m mistake) string {
 		if m.lastToken.kind == tokName && name && m.tok.line == m.lastToken.line {
 			return "a call needs parentheses: " + m.last + "(...)"
 		}
-		return "a value alone is no statement; assign it, or pass it to a function"
+		return "a value alone is not a statement; assign it, or pass it to a function"
 	}
 	return ""
 }
@@ -198,7 +198,7 @@ func valueHint(m mistake) string {
 		return "a call needs parentheses around an expression: print(\"a\" .. b)"
 	case m.statement && (m.tok.kind == tokString || m.tok.kind == tokNumber ||
 		m.tok.kind == '{' || m.tok.kind <= tokFalse && m.tok.kind != tokEOF):
-		return "a value alone is no statement; assign it, or pass it to a function"
+		return "a value alone is not a statement; assign it, or pass it to a function"
 	case m.last != "" && !m.statement && m.last != "<eof>":
 		return "a value is missing behind `" + cut(m.last) + "`"
 	}

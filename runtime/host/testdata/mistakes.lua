@@ -334,7 +334,7 @@ x =
 ---
 "abc"
 --> 1:1: unexpected symbol near '"abc"'
---? a value alone is no statement; assign it, or pass it to a function
+--? a value alone is not a statement; assign it, or pass it to a function
 ---
 t[] = 1
 --> 1:3: unexpected symbol near ']'
@@ -464,11 +464,11 @@ f() = 1
 ---
 a + b
 --> 1:3: '=' expected near '+'
---? a value alone is no statement; assign it, or pass it to a function
+--? a value alone is not a statement; assign it, or pass it to a function
 ---
 not x
 --> 1:1: unexpected symbol near 'not'
---? a value alone is no statement; assign it, or pass it to a function
+--? a value alone is not a statement; assign it, or pass it to a function
 ---
 local 1x = 2
 --> 1:7: malformed number near '1x'
@@ -551,7 +551,7 @@ if x then y() else if z then w() end
 ---
 x = y z = 1 w
 --> 1:14: '=' expected near '<eof>'
---? a value alone is no statement; assign it, or pass it to a function
+--? a value alone is not a statement; assign it, or pass it to a function
 ---
 if x ~= nil then print("x" end
 --> 1:28: ')' expected near 'end'

@@ -221,14 +221,14 @@ func TestOddInfo(t *testing.T) {
 		{"no kind", "st_size\x001\x00", 1, Unknown, true},
 		{"unknown kind", "st_size\x001\x00st_ifmt\x00S_IFWHT\x00", 1, Unknown, true},
 		{"no size", file, 0, Regular, true},
-		{"size is no number", "st_size\x00x\x00" + file, 0, Regular, true},
+		{"size is not a number", "st_size\x00x\x00" + file, 0, Regular, true},
 		{"negative size", "st_size\x00-1\x00" + file, 0, Regular, true},
 		{"size beyond 2^63", "st_size\x0018446744073709551615\x00" + file, 0, Regular, true},
 		{
 			"size beyond 2^53", "st_size\x009007199254740993\x00" + file, 9007199254740993, Regular,
 			false,
 		},
-		{"time is no number", "st_size\x001\x00" + file + "st_mtime\x00soon\x00", 1, Regular, true},
+		{"time is not a number", "st_size\x001\x00" + file + "st_mtime\x00soon\x00", 1, Regular, true},
 		{"negative links", "st_size\x001\x00" + file + "st_nlink\x00-4\x00", 1, Regular, true},
 		{
 			"key of a later system", "st_size\x001\x00" + file + "st_new\x00-4\x00", 1, Regular,

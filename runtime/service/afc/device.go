@@ -160,7 +160,7 @@ func (s *session) trace(h header, a answer) {
 	s.log.LogAttrs(s.ctx, slog.LevelDebug, "request", attrs...)
 }
 
-// overlong reads over a request that is no write and yet longer than any.
+// overlong reads over a request that is not a write and yet longer than any.
 func (s *session) overlong(h header, body uint64) error {
 	if _, err := io.CopyN(io.Discard, s.in, int64(body)); err != nil {
 		return unexpected(err)

@@ -195,7 +195,7 @@ func (o operation) cut(t *testing.T, after int, stall bool) (out any, seen int, 
 		c := New(a)
 		limit := time.Hour
 		if o.name == "walk" || o.name == "glob" {
-			limit = time.Minute // these are no transfers
+			limit = time.Minute // these are not transfers
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		out, err = o.do(t, ctx, c, f)

@@ -57,7 +57,7 @@ type treePull struct {
 	c      *Client
 	root   *os.Root
 	remote string
-	single bool // remote is no directory
+	single bool // remote is not a directory
 	t      Transfer
 
 	mu   sync.Mutex
@@ -193,7 +193,7 @@ func (p *treePull) mkdir(i item) error {
 	}
 	info, err := p.root.Lstat(name)
 	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%s: %w and is no directory", name, fs.ErrExist)
+		err = fmt.Errorf("%s: %w and is not a directory", name, fs.ErrExist)
 	}
 	return err
 }

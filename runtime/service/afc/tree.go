@@ -160,7 +160,7 @@ type treePush struct {
 	c                  *Client
 	root               *os.Root
 	remote             string
-	single             bool // local is no directory
+	single             bool // local is not a directory
 	t                  Transfer
 	files, links, dirs []item
 	tree               Tree

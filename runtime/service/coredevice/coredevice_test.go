@@ -472,7 +472,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// TestBare sends what is no invocation.
+// TestBare sends what is not an invocation.
 func TestBare(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		x := r.host(DeviceInfo)

@@ -37,7 +37,7 @@ const (
 type Device struct {
 	// Phone answers everything; it must be set.
 	Phone *phone.Phone
-	// Budget bounds what hosts send on all connections; nil is no bound.
+	// Budget bounds what hosts send on all connections; nil means no bound.
 	Budget *link.Budget
 	// Logger is silent when nil.
 	Logger *slog.Logger

@@ -21,7 +21,7 @@
 //	D#1  {CoreDevice.XPCMessageKey.sideChannelStatus: {pushing: {elements: [..]}}, XPCSideChannel.uniqueIdentifier: U}
 //	D#1  {CoreDevice.XPCMessageKey.sideChannelStatus: {finishStreaming: {}}, XPCSideChannel.uniqueIdentifier: U}
 //
-// com.apple.coredevice.openstdiosocket is no RemoteXPC. The device begins with 16
+// com.apple.coredevice.openstdiosocket is not RemoteXPC. The device begins with 16
 // bytes, a UUID by which launchapplication on another connection names the
 // socket; what follows is the terminal of the app that was launched:
 //
@@ -280,7 +280,7 @@ func wrapStream(input any, channel xpc.UUID) xpc.Dict {
 }
 
 var (
-	// ErrProtocol is the cause when a message has not the promised form.
+	// ErrProtocol is the cause when a message does not have the expected form.
 	ErrProtocol = link.Malformed("unexpected message")
 	// ErrLocked is a refusal because the device is locked.
 	ErrLocked = errors.New("device is locked")

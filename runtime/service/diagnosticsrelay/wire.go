@@ -113,7 +113,7 @@ func (e *Error) Unwrap() error { return e.Err }
 var (
 	// ErrNotFound is the cause when a registry query matches no entry.
 	ErrNotFound = errors.New("no such entry")
-	// ErrProtocol is the cause when an answer has not the promised form.
+	// ErrProtocol is the cause when an answer does not have the expected form.
 	ErrProtocol = link.Malformed("unexpected answer")
 )
 

@@ -65,14 +65,14 @@ func TestForeignConditions(t *testing.T) {
 			d := v.(nskeyed.Dict)
 			for _, key := range []string{"identifier", "name", "activeProfile"} {
 				if _, ok := d.String(key); !ok {
-					t.Errorf("%s is no text in %v", key, d)
+					t.Errorf("%s is not text in %v", key, d)
 				}
 			}
 			for _, key := range []string{
 				"profilesSorted", "isActive", "isDestructive", "isInternal",
 			} {
 				if _, ok := d.Bool(key); !ok {
-					t.Errorf("%s is no flag in %v", key, d)
+					t.Errorf("%s is not a flag in %v", key, d)
 				}
 			}
 		}

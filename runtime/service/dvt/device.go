@@ -24,10 +24,10 @@ type Device struct {
 	// OldService: 200 ms suit hosts that lose what comes with the end of TLS.
 	Hold time.Duration
 	// Fault makes a channel misbehave: it is asked for each call, with the
-	// channel's identifier and the selector. Nil is no fault.
+	// channel's identifier and the selector. Nil is not a fault.
 	Fault func(identifier, selector string) Fault
 	// Budget bounds what hosts send on this device's connections and on others that share
-	// it; nil is no bound.
+	// it; nil means no bound.
 	Budget *link.Budget
 	Logger *slog.Logger // nil = silent
 }
@@ -69,7 +69,7 @@ type session struct {
 	releases map[string]func() // what the end of the connection undoes
 }
 
-// Serve serves one host until it leaves, which is no error, or ctx ends. What
+// Serve serves one host until it leaves, which is not an error, or ctx ends. What
 // the host simulated ends with the connection.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	s := &session{phone: d.Phone, releases: map[string]func(){}}

@@ -92,7 +92,7 @@ const (
 )
 
 var (
-	// ErrProtocol is the cause when an answer has not the promised form.
+	// ErrProtocol is the cause when an answer does not have the expected form.
 	ErrProtocol = link.Malformed("unexpected answer")
 	// ErrLocked matches the refusal to launch on a locked device.
 	ErrLocked = errors.New("device is locked")

@@ -203,8 +203,8 @@ func u64(v ...uint64) string {
 	return string(b)
 }
 
-// TestMalformed: what is no property list, or one with values of other types,
-// is refused in words; what is no frame ends the connection.
+// TestMalformed: what is not a property list, or one with values of other types,
+// is refused in words; what is not a frame ends the connection.
 func TestMalformed(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t)

@@ -137,7 +137,7 @@ func (e *Error) Unwrap() error { return e.Err }
 var (
 	// ErrNoApp is the cause when the device has no such app.
 	ErrNoApp = errors.New("no such app")
-	// ErrProtocol is the cause when an answer has not the promised form.
+	// ErrProtocol is the cause when an answer does not have the expected form.
 	ErrProtocol = link.Malformed("unexpected answer")
 )
 

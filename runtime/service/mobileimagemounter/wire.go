@@ -94,7 +94,7 @@ const (
 // Error returns the code itself.
 func (c Code) Error() string { return string(c) }
 
-// ErrProtocol is the cause when an answer has not the promised form.
+// ErrProtocol is the cause when an answer does not have the expected form.
 var ErrProtocol = link.Malformed("unexpected answer")
 
 // Error is every failure of the package.

@@ -66,7 +66,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	err := s.commands(inner)
 	if err == errShutdown {
 		// What fired before still goes out; ProxyDeath is the last word. A
-		// host that has left already does not hear it, which is no error.
+		// host that has left already does not hear it, which is not an error.
 		drain()
 		<-relayed
 		_ = s.conn.Send(ctx, message{Command: cmdDeath})

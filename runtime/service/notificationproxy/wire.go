@@ -92,7 +92,7 @@ var (
 	ErrOverflow = errors.New("too many notifications nobody asked for")
 	// ErrName is the cause for a name that is empty or longer than MaxName.
 	ErrName = errors.New("invalid name")
-	// ErrProtocol is the cause when the device sends what is no message of
+	// ErrProtocol is the cause when the device sends what is not a message of
 	// this protocol.
 	ErrProtocol = link.Malformed("unexpected message")
 )

@@ -32,7 +32,7 @@ const (
 
 	// Ticks of 24 MHz: 125/3 nanoseconds each.
 	tickNumerator, tickDenominator = 125, 3
-	maxTicks                       = 1 << 50 // more than a year is no time since boot
+	maxTicks                       = 1 << 50 // more than a year is not a time since boot
 )
 
 // formatString is the only one: the message is its argument.

@@ -272,7 +272,7 @@ func TestEnds(t *testing.T) {
 }
 
 // TestBadRecords sends a good record, an odd one, a good one and the end: both good ones
-// arrive. A line that is no record is handed on as text.
+// arrive. A line that is not a record is handed on as text.
 func TestBadRecords(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

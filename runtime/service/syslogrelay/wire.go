@@ -50,7 +50,7 @@ const (
 	Fault  Level = "Fault"
 )
 
-// Entry is one record. When the record has not the usual form, only Raw and
+// Entry is one record. When the record does not have the usual form, only Raw and
 // Message are set and PID is -1.
 type Entry struct {
 	Time    time.Time // to the second; year and zone are the reader's, see Client.Now
@@ -190,7 +190,7 @@ func appendVis(dst []byte, s string) []byte {
 	return dst
 }
 
-// decodeVis undoes appendVis; what is no escape stays as it is. Bytes that do
+// decodeVis undoes appendVis; what is not an escape stays as it is. Bytes that do
 // not form UTF-8 afterwards become U+FFFD.
 func decodeVis(s string) string {
 	first := strings.IndexByte(s, '\\')

@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// Deadline bounds what a test waits for. It is no measure of speed: it only
+// Deadline bounds what a test waits for. It is not a measure of speed: it only
 // turns a hang into a failure.
 const Deadline = 60 * time.Second
 
