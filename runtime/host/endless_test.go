@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,20 +70,27 @@ func (s stalled) Write(p []byte) (int, error) {
 
 // TestEndlessPrograms has an input that says nothing and outputs that nobody reads.
 func TestEndlessPrograms(t *testing.T) {
+	var read sync.Map // by host: what lets its outputs be read
 	hosttest.Endless{
 		Programs: endless,
 		Limit:    20 * time.Millisecond,
 		Host: func(t *testing.T) *host.Host {
 			free := make(chan struct{})
 			in, writer := io.Pipe()
-			t.Cleanup(func() { close(free); writer.Close() })
+			release := sync.OnceFunc(func() { close(free) })
+			t.Cleanup(func() { release(); writer.Close() })
 			h := host.New(host.Options{
 				Stdin: in, Stdout: stalled{free}, Stderr: stalled{free}, MaxMemory: 4 << 30,
 			})
+			read.Store(h, release)
 			if err := stdlib.Install(h); err != nil {
 				t.Fatal(err)
 			}
 			return h
+		},
+		Over: func(h *host.Host) {
+			release, _ := read.Load(h)
+			release.(func())()
 		},
 		Ended: func(t *testing.T, h *host.Host) {
 			if left := h.Left(); left != "" {

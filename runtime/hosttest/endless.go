@@ -20,6 +20,9 @@ type Endless struct {
 	Host func(t *testing.T) *host.Host
 	// Limit is what the programs get of task.timeout.
 	Limit time.Duration
+	// Over, if not nil, is called when a program has ended by task.timeout, before the
+	// host waits until its output was read.
+	Over func(h *host.Host)
 	// Ended, if not nil, looks at a host whose program was interrupted.
 	Ended func(t *testing.T, h *host.Host)
 }
@@ -65,9 +68,16 @@ func (e Endless) timeout(t *testing.T, source string) {
 	defer h.Close()
 	h.SetGlobal("limit", lua.LNumber(e.Limit.Seconds()))
 	began := time.Now()
-	err := h.Run(t.Context(), "test.lua", "task.timeout(limit, function() "+source+" end)")
-	t.Logf("ended %v after the limit",
-		(time.Since(began) - e.Limit).Round(time.Millisecond/10))
+	h.SetGlobal("over", h.L().NewFunction(func(*lua.LState) int {
+		t.Logf("ended %v after the limit",
+			(time.Since(began) - e.Limit).Round(time.Millisecond/10))
+		if e.Over != nil {
+			e.Over(h)
+		}
+		return 0
+	}))
+	err := h.Run(t.Context(), "test.lua",
+		"local _, e = try(task.timeout, limit, function() "+source+" end) over() error(e, 0)")
 	var late *host.Error
 	if !errors.As(err, &late) || late.Code != "timeout" {
 		t.Errorf("Run() = %v, want code timeout", err)

@@ -15,19 +15,19 @@ import (
 // memory together. The second connection ends, and the memory comes back.
 func TestSharedBudget(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
-		r.dev.Budget = link.NewBudget(1 << 20)
+		dev := &Device{Phone: r.phone, Budget: link.NewBudget(1 << 20)}
 		message := dtx.Append(nil,
 			&dtx.Message{ID: 1, Type: dtx.Data, Payload: make([]byte, 700_000)})
 		begin := func() (net.Conn, <-chan error) {
 			host, device := link.Pipe()
 			served := make(chan error, 1)
-			go func() { served <- r.dev.Serve(context.Background(), device) }()
+			go func() { served <- dev.Serve(context.Background(), device) }()
 			_, _ = host.Write(message[:len(message)-1])
 			synctest.Wait()
 			return host, served
 		}
 		first, firstServed := begin()
-		if n := r.dev.Budget.Used(); n < 700_000 {
+		if n := dev.Budget.Used(); n < 700_000 {
 			t.Errorf("%d bytes are counted for the first message", n)
 		}
 		second, secondServed := begin()
@@ -39,7 +39,7 @@ func TestSharedBudget(t *testing.T) {
 		second.Close()
 		first.Close()
 		<-firstServed
-		if n := r.dev.Budget.Used(); n != 0 {
+		if n := dev.Budget.Used(); n != 0 {
 			t.Errorf("%d bytes are not given back", n)
 		}
 	})
