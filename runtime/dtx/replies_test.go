@@ -24,17 +24,17 @@ func TestHostileReplies(t *testing.T) {
 		payload []byte
 		want    error // nil: any *Error
 	}{
-		"a call":                    {Dispatch, archive(t, "selector"), link.ErrProtocol},
-		"a barrier":                 {Barrier, nil, link.ErrProtocol},
-		"unknown type":              {200, archive(t, "x"), link.ErrProtocol},
-		"error without a cause":     {Failure, nil, ErrRemote},
-		"error that is a text":      {Failure, archive(t, "no"), ErrRemote},
-		"error that is not an archive":  {Failure, []byte("bplist00"), nil},
-		"error with a long text":    {Failure, archive(t, Refuse(large, 1, large)), ErrRemote},
-		"archive cut short":         {Object, archive(t, "value")[:40], nil},
-		"compressed, empty":         {Compressed, nil, nil},
-		"compressed, 2^32-1 bytes":  {Compressed, longest, ErrTooLarge},
-		"compressed, 256 MiB claim": {Compressed, expands, ErrCompressed},
+		"a call":                       {Dispatch, archive(t, "selector"), link.ErrProtocol},
+		"a barrier":                    {Barrier, nil, link.ErrProtocol},
+		"unknown type":                 {200, archive(t, "x"), link.ErrProtocol},
+		"error without a cause":        {Failure, nil, ErrRemote},
+		"error that is a text":         {Failure, archive(t, "no"), ErrRemote},
+		"error that is not an archive": {Failure, []byte("bplist00"), nil},
+		"error with a long text":       {Failure, archive(t, Refuse(large, 1, large)), ErrRemote},
+		"archive cut short":            {Object, archive(t, "value")[:40], nil},
+		"compressed, empty":            {Compressed, nil, nil},
+		"compressed, 2^32-1 bytes":     {Compressed, longest, ErrTooLarge},
+		"compressed, 256 MiB claim":    {Compressed, expands, ErrCompressed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
