@@ -98,7 +98,7 @@ func TestExecRefuses(t *testing.T) {
 		},
 		{"wrong env", `exec.run({ "echo" }, { env = { ["a=b"] = "x" } })`, "argument", `"a=b"`},
 		{"missing cwd", `exec.run{ "echo", cwd = "/no/such" }`, "not_found", "cwd"},
-		{"cwd is a file", `exec.run{ "echo", cwd = fs.temp_file() }`, "argument", "no folder"},
+		{"cwd is a file", `exec.run{ "echo", cwd = fs.temp_file() }`, "argument", "not a folder"},
 		{"not executable", `local f = fs.temp_file() exec.run{ f }`, "access_denied", ""},
 		{"too much output", `sh("yes")`, "too_large", "stdout"},
 		{"too much for max_output", `sh("printf 1234 >&2", { max_output = 3 })`, "too_large",

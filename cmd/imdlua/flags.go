@@ -135,7 +135,7 @@ func (g *globals) checkRoutes() error {
 	return nil
 }
 
-// oneDevice says whether the flags leave no doubt which device is meant, or the
+// oneDevice reports whether the flags leave no doubt which device is meant, or the
 // user can be asked.
 func (g *globals) oneDevice(canAsk bool) bool {
 	return g.device != "" || g.virtual != "" || g.rsd != "" ||
@@ -209,10 +209,10 @@ func joinValues(root *cobra.Command, args []string) []string {
 	return out
 }
 
-// isFlag says whether an argument is a flag; a dash alone is a script.
+// isFlag reports whether an argument is a flag; a dash alone is a script.
 func isFlag(a string) bool { return len(a) > 1 && a[0] == '-' }
 
-// valueOf says whether an argument is the value of the flag before it.
+// valueOf reports whether an argument is the value of the flag before it.
 func valueOf(root *cobra.Command, args []string, i int) bool {
 	if i == 0 {
 		return false
@@ -258,7 +258,7 @@ func splitHost(s string) (host string, port uint16, err error) {
 	return host, uint16(n), nil
 }
 
-// isUDID says whether a text is 40 hex digits, or 8 and 16 with a dash between.
+// isUDID reports whether a text is 40 hex digits, or 8 and 16 with a dash between.
 func isUDID(s string) bool {
 	digits := strings.Replace(s, "-", "", 1)
 	hex := strings.Trim(strings.ToLower(digits), "0123456789abcdef") == ""

@@ -26,7 +26,7 @@ var (
 	signalsSeed = flag.Uint64("signals.seed", 1, "the moments at which it sends them")
 )
 
-// pullsAreWhole says whether a pull that was cut off leaves nothing under its final
+// pullsAreWhole reports whether a pull that was cut off leaves nothing under its final
 // name.
 const pullsAreWhole = true
 

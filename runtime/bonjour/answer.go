@@ -167,7 +167,7 @@ func heardText(fields []string) (map[string]string, bool) {
 	return parseText(fields), true
 }
 
-// plausible tells whether something on the asker's interface can have an address.
+// plausible reports whether something on the asker's interface can have an address.
 // Those of the loopback interface are of nobody else.
 func (a asker) plausible(ip netip.Addr) bool {
 	switch {

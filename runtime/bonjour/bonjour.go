@@ -46,7 +46,7 @@ func ParseType(name string) (Type, error) {
 	return t, nil
 }
 
-// valid tells whether t is two labels as DNS-SD wants them. Their length is not
+// valid reports whether t is two labels as DNS-SD wants them. Their length is not
 // held to the 15 bytes of RFC 6335: Apple's are longer.
 func (t Type) valid() bool {
 	labels, ok := parseName(string(t))

@@ -212,7 +212,7 @@ func (s source) compare(o source) int {
 	return cmp.Or(cmp.Compare(s.link, o.link), s.address.Compare(o.address))
 }
 
-// confirm tells whether two senders are one device: each has the address of the
+// confirm reports whether two senders are one device: each has the address of the
 // other among its own, or both tell the same addresses.
 func confirm(a, b Instance) bool {
 	has := func(i Instance, ip netip.Addr) bool {

@@ -45,13 +45,13 @@ func newLink(i *net.Interface) (link, error) {
 	return l, nil
 }
 
-// has tells whether the interface has an address of the family.
+// has reports whether the interface has an address of the family.
 func (l link) has(v6 bool) bool {
 	return slices.ContainsFunc(l.prefixes,
 		func(p netip.Prefix) bool { return p.Addr().Is6() == v6 })
 }
 
-// holds tells whether an address lies in one of the interface's subnets.
+// holds reports whether an address lies in one of the interface's subnets.
 func (l link) holds(a netip.Addr) bool {
 	if a.Zone() != "" && a.Zone() != l.Name {
 		return false

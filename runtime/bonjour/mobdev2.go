@@ -70,7 +70,7 @@ func (i Instance) MAC() string {
 	return m.String()
 }
 
-// SupportsRP tells whether a Mobdev2 name says that the device does remote
+// SupportsRP reports whether a Mobdev2 name says that the device does remote
 // pairing, and the version of the protocol: 0 when the name has none, as in
 // early iOS 17.
 func (i Instance) SupportsRP() (version int, ok bool) {
@@ -114,7 +114,7 @@ func authTag(hostID, identifier string) []byte {
 	return mac.Sum(nil)[:8]
 }
 
-// Recognises tells whether one of the authTags of a Mobdev2 service is for the
+// Recognises reports whether one of the authTags of a Mobdev2 service is for the
 // host. Devices before iOS 26.4 have none: then it is false for every host.
 func (i Instance) Recognises(hostID string) bool {
 	identifier, ok := i.Text(TextIdentifier)

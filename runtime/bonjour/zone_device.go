@@ -99,7 +99,7 @@ func (o *offer) addresses(l link) []netip.Addr {
 	return all
 }
 
-// on tells whether the offer is told on an interface.
+// on reports whether the offer is told on an interface.
 func (o *offer) on(l link) bool {
 	return (o.Interface == "" || o.Interface == l.Name) && len(o.addresses(l)) > 0
 }

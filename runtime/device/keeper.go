@@ -217,7 +217,7 @@ func (k *Keeper) Tunnels() []Kept {
 	return list
 }
 
-// Ready says whether the first look for devices is over.
+// Ready reports whether the first look for devices is over.
 func (k *Keeper) Ready() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

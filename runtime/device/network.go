@@ -318,7 +318,7 @@ func (f *Finder) answering(ctx context.Context, routes []Route, udid string) []R
 	return kept
 }
 
-// answers says whether a route on the network still reaches the device.
+// answers reports whether a route on the network still reaches the device.
 func (f *Finder) answers(ctx context.Context, r Route, udid string) bool {
 	ctx, cancel := context.WithTimeout(ctx, identifyTime)
 	defer cancel()

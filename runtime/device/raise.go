@@ -90,7 +90,7 @@ func (d *Device) step(
 	}
 }
 
-// remotePairingHelps says whether routes on the network are worth a search: when
+// remotePairingHelps reports whether routes on the network are worth a search: when
 // none of them answered, and lockdown did not refuse for a reason that would
 // hold there as well. Routes that no longer reach the device, as after a restart, are
 // forgotten.
@@ -111,13 +111,13 @@ func (d *Device) remotePairingHelps(attempts []Attempt) bool {
 	return len(d.finder.allBrowsers()) > 0
 }
 
-// declined says whether the device's user has said no, or cannot be asked: other
+// declined reports whether the device's user has said no, or cannot be asked: other
 // ways would only ask again.
 func declined(err error) bool {
 	return errors.Is(err, remotepair.ErrDenied) || errors.Is(err, lockdown.ErrUserDeniedPairing)
 }
 
-// unreachable says whether nobody was there at all.
+// unreachable reports whether nobody was there at all.
 func unreachable(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"

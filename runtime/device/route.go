@@ -54,13 +54,13 @@ func (r Route) String() string {
 // hasLockdown reports whether lockdownd answers at the end of the route.
 func (r Route) hasLockdown() bool { return r.Via.HasLockdown() }
 
-// network says whether the route was found on a network, where it may end
+// network reports whether the route was found on a network, where it may end
 // without anybody telling.
 func (r Route) network() bool {
 	return r.Via == ViaLockdown || r.Via.HasPairing()
 }
 
-// same says whether two routes are the same.
+// same reports whether two routes are the same.
 func (r Route) same(o Route) bool {
 	return r.Via == o.Via && r.Muxer == o.Muxer && r.DeviceID == o.DeviceID &&
 		r.Address == o.Address

@@ -96,7 +96,7 @@ func (t *Tunnel) Err() error {
 	}
 }
 
-// alive says whether the end has not been noticed yet.
+// alive reports whether the end has not been noticed yet.
 func (t *Tunnel) alive() bool {
 	select {
 	case <-t.done:
@@ -349,7 +349,7 @@ func (d *Device) openTunneled(ctx context.Context, n service.Name) (net.Conn, er
 	}
 }
 
-// dead says whether a tunnel in which something failed does not work any more.
+// dead reports whether a tunnel in which something failed does not work any more.
 // It is closed then.
 func (d *Device) dead(ctx context.Context, t *Tunnel, err error) bool {
 	var refused *rsd.Error

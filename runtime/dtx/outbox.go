@@ -43,7 +43,7 @@ func (o *outbox) poke() {
 	}
 }
 
-// full says whether senders have to wait, and for what.
+// full reports whether senders have to wait, and for what.
 func (o *outbox) full() <-chan struct{} {
 	if len(o.pending) < maxPending {
 		return nil

@@ -63,7 +63,7 @@ func (h *Host) writeUnknown(L *lua.LState) int {
 	return 0
 }
 
-// calledFromLua tells whether a metamethod was set off by Lua code.
+// calledFromLua reports whether a metamethod was set off by Lua code.
 func calledFromLua(L *lua.LState) bool {
 	f, ok := vm.Innermost(L)
 	if !ok {

@@ -276,7 +276,7 @@ func (t *Task) cancel(cause error) {
 	t.alarm.Store(true)
 }
 
-// Cancelled tells whether the task has been asked to stop.
+// Cancelled reports whether the task has been asked to stop.
 func (t *Task) Cancelled() bool { return t.life.Err() != nil }
 
 // cancelValue is the object to raise because the task's context has ended. It

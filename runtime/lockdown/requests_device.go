@@ -165,7 +165,7 @@ func (s *deviceConn) pair(r *request, reply plist.Dict) error {
 	return ErrSavePairRecordFailed
 }
 
-// validatePair says whether a host is trusted with just these certificates.
+// validatePair reports whether a host is trusted with just these certificates.
 // Hosts ask on old systems only.
 func (s *deviceConn) validatePair(r *request) error {
 	if r.record == nil {

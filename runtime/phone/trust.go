@@ -161,7 +161,7 @@ func parseCertificate(b []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(b)
 }
 
-// answer says whether the host may be stored now. The caller holds mu.
+// answer reports whether the host may be stored now. The caller holds mu.
 func (t *trustStore) answer(p *Phone, r PairRequest, show *func(Dialog)) error {
 	same := t.dialog.SystemBUID == r.SystemBUID
 	switch {

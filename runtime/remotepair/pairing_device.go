@@ -60,7 +60,7 @@ func (s *session) sendError(ctx context.Context, kind string, state, code byte) 
 		tlv8.List{tlv8.Byte(tlv8.State, state+1), tlv8.Byte(tlv8.PairingError, code)})
 }
 
-// due says whether a message comes in its turn. The first one always does when
+// due reports whether a message comes in its turn. The first one always does when
 // it begins a new session.
 func due(p *pairingData, next *byte) bool {
 	if p.state() == 1 && (p.fresh || *next <= 1) {

@@ -279,7 +279,7 @@ func (c *Conn) Recv(ctx context.Context) (xpc.Dict, error) {
 	return nil, err
 }
 
-// Receiving says whether somebody receives. While nobody does, the newest messages are
+// Receiving reports whether somebody receives. While nobody does, the newest messages are
 // kept, a few, and the others are dropped and counted: the peer may go on and the
 // connection lives. Otherwise all messages are kept, and a peer that keeps to the windows
 // waits for the receiver. Receive begins it; who stops receiving says so.

@@ -145,7 +145,7 @@ func (d *Device) run(
 	return &Error{Op: "serve", Err: s.err}
 }
 
-// hungUp says whether a tunnel ended because its peer left. Whoever happens to
+// hungUp reports whether a tunnel ended because its peer left. Whoever happens to
 // be writing then hears it otherwise than the reader.
 func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || link.Disconnected(err)

@@ -41,7 +41,7 @@ func (s *inside) inbound(c carrier) error {
 	}
 }
 
-// wanted says whether the stack is given a packet.
+// wanted reports whether the stack is given a packet.
 func (s *inside) wanted(head, body *buffer.View) bool {
 	h := head.AsSlice()
 	switch {
@@ -77,7 +77,7 @@ func (s *inside) outbound(c carrier) error {
 	}
 }
 
-// sound says whether the checksum of a TCP packet is right.
+// sound reports whether the checksum of a TCP packet is right.
 func sound(head, body *buffer.View) bool {
 	h := head.AsSlice()
 	if h[6] != protocolTCP {

@@ -78,7 +78,7 @@ func (j *joiner) add(head, body *buffer.View, more bool) {
 	}
 }
 
-// hold says whether to wait for what follows a segment, and sees to it that
+// hold reports whether to wait for what follows a segment, and sees to it that
 // the wait ends.
 func (j *joiner) hold(pushed, more bool) bool {
 	if more {
@@ -145,7 +145,7 @@ func (j *joiner) close() {
 	}
 }
 
-// joinable says whether a packet is a plain segment with data: no flags but ACK
+// joinable reports whether a packet is a plain segment with data: no flags but ACK
 // and PSH.
 func joinable(h []byte, body *buffer.View) bool {
 	if body == nil || len(h) < ipHeader+tcpHeader || h[6] != protocolTCP {
@@ -155,7 +155,7 @@ func joinable(h []byte, body *buffer.View) bool {
 		len(h) == ipHeader+int(h[ipHeader+tcpOffset]>>4)*4
 }
 
-// continues says whether a segment of n bytes with headers h comes next in
+// continues reports whether a segment of n bytes with headers h comes next in
 // what is held. Its acknowledgement, window and options must say the same, but
 // that time stamps may go on: the first one counts.
 func (j *joiner) continues(h []byte, n int) bool {
@@ -173,7 +173,7 @@ func (j *joiner) continues(h []byte, n int) bool {
 			onlyStamps(a[tcpHeader:]) && onlyStamps(b[tcpHeader:]))
 }
 
-// onlyStamps says whether time stamps are all that the options have.
+// onlyStamps reports whether time stamps are all that the options have.
 func onlyStamps(options []byte) bool {
 	return len(options) == 12 && string(options[:4]) == "\x01\x01\x08\x0a"
 }

@@ -25,7 +25,7 @@ const (
 	echoPatience = time.Second
 )
 
-// Probe says whether the device still answers inside the tunnel: nil means
+// Probe reports whether the device still answers inside the tunnel: nil means
 // that it did just now. It sends a ping and, when that has no answer, connects
 // to RSD's port. A carrier that is silent fails it with
 // context.DeadlineExceeded in an *Error, after ctx's deadline or five seconds;

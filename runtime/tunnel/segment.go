@@ -43,7 +43,7 @@ func cut(p *stack.PacketBuffer, from int) piece {
 	return piece{packet: p, from: from, to: end}
 }
 
-// last says whether nothing of the packet comes after the piece.
+// last reports whether nothing of the packet comes after the piece.
 func (c piece) last() bool { return c.to == c.packet.Data().Size() }
 
 // size is how many bytes the piece has as a packet.

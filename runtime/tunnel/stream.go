@@ -126,7 +126,7 @@ func (s *stream) receive() (head, body *buffer.View, more bool, err error) {
 	return head, body, s.whole(), nil
 }
 
-// whole says whether another packet has been read.
+// whole reports whether another packet has been read.
 func (s *stream) whole() bool {
 	rest := s.chunk.AsSlice()[s.start:s.end]
 	if len(rest) < ipHeader {

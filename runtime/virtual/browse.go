@@ -107,7 +107,7 @@ func (m *Machine) plugInto(t bonjour.Type, turn *sync.Mutex) error {
 	return err
 }
 
-// shows says whether the device is on a network in some way.
+// shows reports whether the device is on a network in some way.
 func (m *Machine) shows(is func(NetworkOptions) bool) bool {
 	return slices.ContainsFunc(m.presences(), func(p *Presence) bool { return is(p.opts) })
 }

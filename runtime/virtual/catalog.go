@@ -36,7 +36,7 @@ type entry struct {
 	locked bool   // may be started while the device is locked, without an escrow bag
 	fault  string // what faults know it by; "" is the name of the service
 
-	// offered says whether this phone has the service over lockdown; nil = all
+	// offered reports whether this phone has the service over lockdown; nil = all
 	// phones have. A service without a name in lockdown is in tunnels alone.
 	offered func(p *phone.Phone) bool
 }

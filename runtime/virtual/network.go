@@ -199,7 +199,7 @@ func (p *Presence) leave() {
 	}
 }
 
-// cable says whether the Presence hangs on the cable.
+// cable reports whether the Presence hangs on the cable.
 func (p *Presence) cable() bool { return p.opts.Ethernet || p.opts.Trusted }
 
 // presences returns those of the machine.

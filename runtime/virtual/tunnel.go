@@ -215,7 +215,7 @@ func (m *Machine) refusal(name string, played bool) func(context.Context, []byte
 	}
 }
 
-// knownBag says whether a host that the phone trusts has this escrow bag.
+// knownBag reports whether a host that the phone trusts has this escrow bag.
 func (m *Machine) knownBag(bag []byte) bool {
 	for _, h := range m.phone.Hosts() {
 		if len(bag) > 0 && subtle.ConstantTimeCompare(bag, h.EscrowBag) == 1 {

@@ -94,7 +94,7 @@ func (d *decoder) locate(err error) error {
 	return &Error{Op: "decode", Object: d.failed, Err: err}
 }
 
-// isArchive says whether the top dictionary has a key of an archive. One that
+// isArchive reports whether the top dictionary has a key of an archive. One that
 // lacks others is a broken archive, no plain property list.
 func (d *decoder) isArchive(o object) (bool, error) {
 	for _, key := range []string{keyArchiver, keyObjects, keyTop} {

@@ -64,7 +64,7 @@ func (d *decoder) take(n int) ([]byte, error) {
 	return b, nil
 }
 
-// atEnd says whether the end mark of an open container is next, and takes it.
+// atEnd reports whether the end mark of an open container is next, and takes it.
 func (d *decoder) atEnd() bool {
 	if d.off < len(d.b) && d.b[d.off] == tagEnd {
 		d.off++

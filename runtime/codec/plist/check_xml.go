@@ -191,7 +191,7 @@ func (c *xmlCheck) startTag() error {
 	return nil
 }
 
-// place says whether an element may begin here.
+// place reports whether an element may begin here.
 func (c *xmlCheck) place(name string) error {
 	if len(c.open) == 0 {
 		if name == "key" {

@@ -318,7 +318,7 @@ type keySet map[string]bool
 
 const manyKeys = 16
 
-// add says whether k is new to dict, which holds the keys before it.
+// add reports whether k is new to dict, which holds the keys before it.
 func (s *keySet) add(dict Dict, k string) bool {
 	if len(dict) < manyKeys {
 		_, ok := dict.Get(k)

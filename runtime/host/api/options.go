@@ -77,7 +77,8 @@ func optionFields(t reflect.Type) ([]*option, error) {
 	return out, nil
 }
 
-// isOptions reports whether t is used as an options table: a struct that is not a record and no date.
+// isOptions reports whether t is used as an options table: a struct that is neither a record
+// nor a date.
 func (ix *Index) isOptions(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t != typeTime && ix.recordOf(t) == nil &&
 		ix.classOf(t) == nil

@@ -48,7 +48,7 @@ func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (
 	return resp, nil
 }
 
-// Lookup says whether an image of the type (TypeDeveloper, TypePersonalized) is
+// Lookup reports whether an image of the type (TypeDeveloper, TypePersonalized) is
 // mounted. A locked device fails with ErrDeviceLocked.
 func (c *Client) Lookup(ctx context.Context, imageType string) (*Lookup, error) {
 	const op = "look up"

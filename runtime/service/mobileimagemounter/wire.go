@@ -136,7 +136,7 @@ func (e *Error) Is(target error) bool {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Lookup says whether an image of one type is mounted.
+// Lookup reports whether an image of one type is mounted.
 type Lookup struct {
 	// Present is false as well when the newest versions do not tell; Images
 	// does.

@@ -63,7 +63,7 @@ type Config struct {
 	Key []byte `json:"-"`
 	// Identity is what a client names; most hosts leave it empty.
 	Identity string
-	// CheckIdentity says whether a server accepts what the client named; nil
+	// CheckIdentity reports whether a server accepts what the client named; nil
 	// accepts everything, as devices do.
 	CheckIdentity func(identity string) bool `json:"-"`
 	// Suites are the allowed ones, best first; nil means all three. On the
