@@ -239,7 +239,7 @@ func TestHTTPRefuses(t *testing.T) {
 		{"download into no folder", `http.download(url .. "/json", "/no/such/dir/f")`, "not_found",
 			""},
 		{"download into a folder", `http.download(url .. "/json", fs.temp_dir())`, "argument",
-			"no plain file"},
+			"not a plain file"},
 		{
 			"stream with check", `http.stream(url .. "/status/500", { check = true })`, "status",
 			"500",
