@@ -84,10 +84,8 @@ output:close()`))...),
 			api.Returns("CoreExit exit"),
 			api.Perm("read"),
 			api.Example(f+`local pid = core:launch("com.example.shop").pid
-local waiting = task.spawn(core.await_exit, core, pid)
-task.sleep(0.1)
-core:signal(pid, 9)
-print(waiting:join().signal)`)),
+local ok, e = try(core.await_exit, core, pid, { timeout = 0.1 })
+print(ok or e.code)`)),
 		method("uninstall", "Removes an app.",
 			"bundle_id opts?", uninstall,
 			append(id, opts,

@@ -1,7 +1,6 @@
 package coredevice
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -11,9 +10,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/service/coredevice"
 )
-
-// maxLine is where a line without an end is cut.
-const maxLine = 64 << 10
 
 type runOptions struct {
 	launchOptions
@@ -68,28 +64,18 @@ func start(
 func lines(
 	ctx context.Context, d *device.Device, t *coredevice.Terminal, push func(...any),
 ) error {
-	var rest []byte
+	var cut stream.Lines
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := t.Read(ctx, buf)
-		rest = append(rest, buf[:n]...)
-		for {
-			line, after, ok := bytes.Cut(rest, []byte("\n"))
-			if !ok {
-				break
-			}
-			push(string(bytes.TrimSuffix(line, []byte("\r"))))
-			rest = after
+		cut.Add(string(buf[:n]), push)
+		if err == nil {
+			continue
 		}
-		if len(rest) > maxLine || err != nil && len(rest) > 0 {
-			push(string(rest))
-			rest = nil
-		}
+		cut.End(push)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err != nil {
-			return d.Ended(err)
-		}
+		return d.Ended(err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/bindings/stream"
@@ -13,9 +12,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
-
-// maxLine is the most that is kept of a line that has not ended.
-const maxLine = 64 << 10
 
 // Process is an app that was launched.
 type Process struct {
@@ -81,31 +77,18 @@ func (p *Process) follow(c *api.Call, t device.Timeout, options dvt.LaunchOption
 // end of the stream; the end of the session is an error.
 func lines(ctx context.Context, d *device.Device, p *dvt.Process, push func(...any)) error {
 	defer p.Close() // gives the channel back
-	rest := ""
+	var cut stream.Lines
 	for {
 		out, err := p.Next(ctx)
-		if err != nil {
-			if rest != "" {
-				push(rest)
-			}
-			if errors.Is(err, io.EOF) && p.Exit() != nil {
-				return nil
-			}
-			return d.Ended(err)
+		if err == nil {
+			cut.Add(out.Text, push)
+			continue
 		}
-		rest += out.Text
-		for {
-			line, after, ok := strings.Cut(rest, "\n")
-			if !ok {
-				break
-			}
-			push(line)
-			rest = after
+		cut.End(push)
+		if errors.Is(err, io.EOF) && p.Exit() != nil {
+			return nil
 		}
-		if len(rest) > maxLine {
-			push(rest)
-			rest = ""
-		}
+		return d.Ended(err)
 	}
 }
 

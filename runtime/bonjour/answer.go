@@ -128,7 +128,8 @@ func (a asker) fact(rr dns.RR, kind string) (f fact, ok bool) {
 		f.host, f.hostKey = strings.Join(host, "."), nameKey(host)
 	case *dns.TXT:
 		f.kind = dns.TypeTXT
-		if f.text, ok = heardText(rr.Txt); !ok || f.gone {
+		f.text, ok = heardText(rr.Txt)
+		if !ok || f.gone {
 			return f, false // an instance ends with PTR or SRV
 		}
 	case *dns.A:

@@ -209,7 +209,8 @@ func (m *MDNS) question(ctx context.Context, e *ear) error {
 		if open == nil {
 			open = openWires
 		}
-		if e.wires, err = open(ctx, e.asker); err != nil {
+		e.wires, err = open(ctx, e.asker)
+		if err != nil {
 			return err
 		}
 		e.listen(ctx)

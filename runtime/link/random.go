@@ -2,6 +2,7 @@ package link
 
 import (
 	"crypto/rand"
+	"fmt"
 	"io"
 )
 
@@ -15,6 +16,12 @@ func Fill(r io.Reader, b []byte) {
 	if _, err := io.ReadFull(r, b); err != nil {
 		panic("link: random bytes: " + err.Error())
 	}
+}
+
+// UUIDText draws a UUID as UUID does, in the form of HostID and SystemBUID: upper case.
+func UUIDText(r io.Reader) string {
+	u := UUID(r)
+	return fmt.Sprintf("%X-%X-%X-%X-%X", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
 // UUID draws a version 4 UUID from r as Fill does.

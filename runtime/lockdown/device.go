@@ -2,9 +2,7 @@ package lockdown
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -262,7 +260,7 @@ func (s *deviceConn) startSession(r *request, reply plist.Dict) error {
 	if !ok {
 		return ErrInvalidHostID
 	}
-	id := newUUID()
+	id := link.UUIDText(nil)
 	reply["SessionID"] = id
 	reply["EnableSessionSSL"] = true
 	s.then = func(ctx context.Context) error { return s.encrypt(ctx, id, host) }
@@ -313,12 +311,4 @@ func (s *deviceConn) plainText(ctx context.Context) error {
 	s.tls, s.conn.Conn = nil, raw
 	s.session, s.host = "", nil
 	return nil
-}
-
-// newUUID makes a random UUID in upper case.
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0F|0x40, b[8]&0x3F|0x80
-	return fmt.Sprintf("%X-%X-%X-%X-%X", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -12,6 +12,8 @@ import (
 	"math/big"
 	"sync"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 const (
@@ -159,10 +161,4 @@ func parsePublicKey(b []byte) (*rsa.PublicKey, error) {
 
 // NewUUID returns a random UUID in the form of HostID and SystemBUID, upper
 // case.
-func NewUUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6] = b[6]&0x0F | 0x40
-	b[8] = b[8]&0x3F | 0x80
-	return fmt.Sprintf("%X-%X-%X-%X-%X", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
+func NewUUID() string { return link.UUIDText(nil) }

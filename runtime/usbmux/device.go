@@ -2,9 +2,7 @@ package usbmux
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -16,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // MuxerOptions configures a Muxer.
@@ -94,9 +93,7 @@ func NewMuxer(o MuxerOptions) *Muxer {
 		m.records = &memoryRecords{m: map[string][]byte{}}
 	}
 	if m.buid == "" {
-		var b [16]byte
-		rand.Read(b[:])
-		m.buid = fmt.Sprintf("%X-%X-%X-%X-%X", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+		m.buid = link.UUIDText(nil)
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
