@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -38,6 +39,23 @@ func TestFaultsSurvived(t *testing.T) {
 				check(t, c, data)
 			})
 		}
+	}
+}
+
+// Whichever packets are lost, the first and the last ones included, the bytes
+// and the end of the stream arrive.
+func TestLossSurvived(t *testing.T) {
+	t.Parallel()
+	data := noise(200 << 10)
+	for loss := 3; loss < 60; loss++ {
+		t.Run(strconv.Itoa(loss), func(t *testing.T) {
+			t.Parallel()
+			d := &Device{Open: services, RSDPort: 1, Faults: Faults{Loss: loss}}
+			c := dial(t, up(t, memory, Options{}, d), portEcho)
+			c.SetDeadline(time.Now().Add(time.Minute))
+			go func() { c.Write(data); link.CloseWrite(c) }()
+			check(t, c, data)
+		})
 	}
 }
 

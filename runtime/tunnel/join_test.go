@@ -50,6 +50,10 @@ const (
 
 func TestJoin(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testJoin) // whose clock stands still: nothing is held in vain
+}
+
+func testJoin(t *testing.T) {
 	const ack, psh = flagACK, flagACK | flagPSH
 	for name, c := range map[string]struct {
 		in   [][]byte

@@ -80,11 +80,15 @@ func newStack(addr netip.Prefix, mtu, mss int) (*Stack, error) {
 
 func (s *Stack) configure(addr netip.Prefix) error {
 	sack := tcpip.TCPSACKEnabled(true)
+	// No RACK: with it gVisor can forget a FIN that was lost while it recovered
+	// other losses, and the peer waits for the end of the stream for ever
+	// (compare google/gvisor issue 6113).
+	recovery := tcpip.TCPRecovery(0)
 	control := tcpip.CongestionControlOption("cubic")
 	moderate := tcpip.TCPModerateReceiveBufferOption(true)
 	wait := tcpip.TCPTimeWaitTimeoutOption(timeWait)
 	for _, o := range []tcpip.SettableTransportProtocolOption{
-		&sack, &control, &moderate, &wait,
+		&sack, &recovery, &control, &moderate, &wait,
 		&tcpip.TCPSendBufferSizeRangeOption{
 			Min: minSocketBuffer, Default: socketBuffer, Max: maxSocketBuffer,
 		},
