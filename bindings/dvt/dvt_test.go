@@ -403,11 +403,10 @@ for n = 1, 3 do
   end
   while stream.gaps < n do stream:next(30) end
   print(#stream:next(30).processes > 0, stream.gaps, dvt:call("deviceinfo", "isRunningPid:", 1))
+  print(log:find("no connection").gap > 0, log.gaps)
 end
-for _ = 1, 3 do print(log:find("no connection").gap > 0) end
-print(log.gaps)
 local ok, e = try(ch.call, ch, "isRunningPid:", 1)
 print(ok, e.code)`)
-	check(t, got, "true\ttrue\ntrue\t1\ttrue\ntrue\t2\ttrue\ntrue\t3\ttrue\n"+
-		"true\ntrue\ntrue\n3\nfalse\tdisconnected\n")
+	check(t, got, "true\ttrue\ntrue\t1\ttrue\ntrue\t1\ntrue\t2\ttrue\ntrue\t2\n"+
+		"true\t3\ttrue\ntrue\t3\nfalse\tdisconnected\n")
 }

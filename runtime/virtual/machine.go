@@ -70,6 +70,7 @@ type Machine struct {
 	mu     sync.Mutex
 	mux    *usbmux.Muxer
 	id     uint32 // device id at the muxer; 0 while unplugged
+	going  bool   // the device goes down: nothing new is opened on it
 	ports  map[uint16]*port
 	next   uint16
 	faults map[string]Fault
@@ -251,13 +252,11 @@ func (m *Machine) power(a phone.PowerAction) {
 		return
 	}
 	mux := m.mux
+	m.going = true
 	m.work.Add(1)
 	go func() {
 		defer m.work.Done()
-		m.Detach()
-		for _, p := range m.presences() {
-			p.leave()
-		}
+		m.leave()
 		if a != phone.Restart {
 			return
 		}
@@ -272,12 +271,24 @@ func (m *Machine) power(a phone.PowerAction) {
 	}()
 }
 
+// leave takes a device that goes down off its networks and off the muxer. To a host
+// that is one event: whoever loses one connection cannot open another one meanwhile.
+func (m *Machine) leave() {
+	for _, p := range m.presences() {
+		p.leave()
+	}
+	m.Detach()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.going = false
+}
+
 // open is the muxer's question who listens on a port of the device.
 func (m *Machine) open(number uint16) (func(context.Context, net.Conn), error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p, ok := m.ports[number]
-	if !ok {
+	if !ok || m.going || m.id == 0 {
 		return nil, errors.New("connection refused")
 	}
 	if p.once {

@@ -4,12 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/device"
+	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
@@ -82,6 +89,46 @@ func TestRestarts(t *testing.T) {
 				t.Errorf("%d tunnels for 4 boots", n)
 			}
 		})
+	}
+}
+
+// TestRestartEndsRoutesTogether restarts a phone that is on a cable and on Wi-Fi: a
+// host that loses one connection cannot open another one until the phone is back.
+func TestRestartEndsRoutesTogether(t *testing.T) {
+	t.Parallel()
+	ctx := virtualtest.Context(t)
+	for n := range 20 {
+		h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{
+			Phone: phone.Options{Serial: n}, Boot: time.Hour,
+		}})
+		m := h.Devices()[0]
+		var wifi *virtual.Presence // the last of many, which takes a while to go
+		for range 50 {
+			wifi = must(m.Show(virtual.NetworkOptions{Wifi: true}))(t)
+		}
+		at := netip.AddrPortFrom(wifi.Address(), wifi.Ports().Lockdown).String()
+		mux := must(usbmux.New(usbmux.Options{Dial: h.Dial}))(t)
+		id := must(mux.List(ctx))(t)[0].DeviceID
+		routes := []func() (net.Conn, error){
+			func() (net.Conn, error) { return mux.Connect(ctx, id, lockdown.Port) },
+			func() (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", at) },
+		}
+		var group sync.WaitGroup
+		for from, dial := range routes {
+			c := must(dial())(t)
+			group.Go(func() {
+				io.Copy(io.Discard, c)
+				c.Close()
+				if c, err := routes[1-from](); err == nil {
+					defer c.Close()
+					if kind, err := lockdown.New(c, lockdown.Options{}).QueryType(ctx); err == nil {
+						t.Errorf("%d: a phone that goes down answers %q on route %d", n, kind, 1-from)
+					}
+				}
+			})
+		}
+		m.Phone().Power(phone.Restart)
+		group.Wait()
 	}
 }
 
