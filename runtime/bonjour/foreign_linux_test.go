@@ -30,7 +30,7 @@ func testForeignClient(t *testing.T) {
 	advertise(t, AdvertiseOptions{NoIPv6: true}, s)
 	entries := make(chan *mdns.ServiceEntry, 16)
 	err := mdns.QueryContext(t.Context(), &mdns.QueryParam{
-		Service: string(Mobdev2), Domain: domain, Timeout: 500 * time.Millisecond,
+		Service: string(Mobdev2), Domain: domain, Timeout: 2 * time.Second,
 		Interface: loopbackInterface(t), DisableIPv6: true,
 		Entries: entries, Logger: log.New(io.Discard, "", 0),
 	})

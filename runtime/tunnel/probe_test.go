@@ -83,7 +83,7 @@ func TestKeepAlive(t *testing.T) {
 	tun, silence := upHush(t, Options{}, nil)
 	// Stacks answer no more than one of these in half a second.
 	tun.end.(*inside).liveness = liveness{
-		idle: 600 * time.Millisecond, interval: 600 * time.Millisecond, count: 2,
+		idle: 600 * time.Millisecond, interval: 600 * time.Millisecond, count: 5,
 	}
 	c := dial(t, tun, portMute)
 	c.SetReadDeadline(time.Now().Add(2500 * time.Millisecond))
