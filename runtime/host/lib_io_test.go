@@ -57,7 +57,7 @@ func TestCancelledReadLosesNothing(t *testing.T) {
 	in, writer := io.Pipe()
 	say := hosttest.Setup(func(h *host.Host) {
 		h.SetGlobal("say", h.L().NewFunction(func(L *lua.LState) int {
-			io.WriteString(writer, L.CheckString(1))
+			go io.WriteString(writer, L.CheckString(1)) // waits until somebody reads
 			return 0
 		}))
 	})
