@@ -8,11 +8,17 @@ var ErrProtocol = errors.New("the peer does not keep to the protocol")
 
 // Malformed returns an error for something that no peer may send. Packages make
 // theirs once and wrap it in what they found.
-func Malformed(text string) error { return &malformed{text} }
+func Malformed(text string) error { return Cause(text, ErrProtocol) }
 
-type malformed struct{ text string }
+// Cause returns an error with a text of its own that is a general error as well: errors.Is
+// finds general in it. Packages make theirs once.
+func Cause(text string, general error) error { return &cause{text, general} }
 
-func (m *malformed) Error() string { return m.text }
+type cause struct {
+	text    string
+	general error
+}
 
-// Is matches ErrProtocol.
-func (m *malformed) Is(target error) bool { return target == ErrProtocol }
+func (c *cause) Error() string { return c.text }
+
+func (c *cause) Unwrap() error { return c.general }

@@ -332,12 +332,7 @@ const (
 
 // ErrNotListed is the cause of an Error when the device's list has no such
 // service. It is fs.ErrNotExist.
-var ErrNotListed error = notListed{}
-
-type notListed struct{}
-
-func (notListed) Error() string        { return "service is not listed" }
-func (notListed) Is(target error) bool { return target == fs.ErrNotExist }
+var ErrNotListed = link.Cause("service is not listed", fs.ErrNotExist)
 
 // Error is every failure of the package.
 type Error struct {
