@@ -13,6 +13,7 @@ import (
 	phone "github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
@@ -51,6 +52,8 @@ func TestCodes(t *testing.T) {
 			"tls",
 		},
 		{phone.ErrNotPaired, "not_paired"},
+		{&service.Error{Service: "new", Op: "try", Code: "DeviceLocked"}, "DeviceLocked"},
+		{&service.Error{Service: "new", Op: "try", Err: io.EOF}, "disconnected"},
 	} {
 		mapped := device.MapError(nil)(&phone.Error{UDID: "x", Op: "test", Err: tc.err})
 		if mapped == nil || mapped.Code != tc.code {
