@@ -11,11 +11,6 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
-	"github.com/imdlua/imdlua/runtime/codec/opack"
-	"github.com/imdlua/imdlua/runtime/codec/plist"
-	"github.com/imdlua/imdlua/runtime/codec/tlv8"
-	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/link"
@@ -228,35 +223,11 @@ func serviceRefusal(err error) (code, hint string) {
 
 // malformed explains errors that say that the other end sent what it may not.
 func malformed(err error) (code, hint string) {
-	if isMalformed(err) {
+	var decoding interface{ Malformed() bool } // the errors of the codecs
+	if errors.Is(err, link.ErrProtocol) || errors.As(err, &decoding) && decoding.Malformed() {
 		return "protocol", hintProtocol
 	}
 	return "", ""
-}
-
-func isMalformed(err error) bool {
-	var (
-		p *plist.Error
-		x *xpc.Error
-		n *nskeyed.Error
-		o *opack.Error
-		v *tlv8.Error
-	)
-	switch {
-	case errors.Is(err, link.ErrProtocol):
-		return true
-	case errors.As(err, &p):
-		return p.Op == "decode"
-	case errors.As(err, &x):
-		return x.Op == "decode"
-	case errors.As(err, &n):
-		return n.Op == "decode"
-	case errors.As(err, &o):
-		return o.Op == "decode"
-	case errors.As(err, &v):
-		return v.Op == "decode"
-	}
-	return false
 }
 
 // dialed is about addresses where nobody answers, of a muxer or in a network.

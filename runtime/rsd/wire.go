@@ -352,10 +352,7 @@ type Error struct {
 // Error says `rsd: open "com.apple.afc.shim.remote": service is not listed`.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString("rsd: " + e.Op)
-	if e.Service != "" {
-		b.WriteString(" " + strconv.Quote(e.Service))
-	}
+	b.WriteString(link.Attempt("rsd", e.Op, e.Service))
 	if e.Code != "" {
 		b.WriteString(": " + link.Clip(string(e.Code)))
 	}

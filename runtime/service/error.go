@@ -1,9 +1,13 @@
 package service
 
-import "strconv"
+import (
+	"strconv"
 
-// Code is the word that a device refuses with, such as "DeviceLocked". Devices know more
-// of them than are named here. errors.Is finds it in an Error.
+	"github.com/imdlua/imdlua/runtime/link"
+)
+
+// Code is the word that a device refuses with, such as "DeviceLocked". Devices know more of
+// them than the packages of the services name. errors.Is finds it in an Error.
 type Code string
 
 // Error returns the code itself.
@@ -52,7 +56,7 @@ type Error struct {
 
 // Error says `installationproxy: browse "User": NotEntitled: not for you (0xe8008015)`.
 func (e *Error) Error() string {
-	s := Attempt(e.Service, e.Op, e.Subject)
+	s := link.Attempt(e.Service, e.Op, e.Subject)
 	if e.Code != "" {
 		s += ": " + string(e.Code)
 	}
@@ -76,12 +80,3 @@ func (e *Error) Is(target error) bool {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
-
-// Attempt returns the beginning of an error's text: `afc: open "/x"`.
-func Attempt(service, op, subject string) string {
-	s := service + ": " + op
-	if subject != "" {
-		s += " " + strconv.Quote(subject)
-	}
-	return s
-}

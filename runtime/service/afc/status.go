@@ -6,7 +6,7 @@ import (
 	"net"
 	"strconv"
 
-	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Status is a device's answer code. As an error it matches the general errors
@@ -113,7 +113,7 @@ type Error struct {
 
 // Error says `afc: open "/x": object not found (8)`.
 func (e *Error) Error() string {
-	return service.Attempt("afc", e.Op, e.Path) + ": " + e.Unwrap().Error()
+	return link.Attempt("afc", e.Op, e.Path) + ": " + e.Unwrap().Error()
 }
 
 // Unwrap returns the cause: Err, or else Status.

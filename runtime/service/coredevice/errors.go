@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Domains of the errors that devices send.
@@ -90,7 +90,7 @@ type Error struct {
 // launch. (com.apple.dt.CoreDeviceError 10002): The operation couldn’t be ...`.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString(service.Attempt("coredevice", e.Op, clip(e.Subject)))
+	b.WriteString(link.Attempt("coredevice", e.Op, clip(e.Subject)))
 	if e.Domain != "" {
 		text := clip(e.Description)
 		if text != "" {

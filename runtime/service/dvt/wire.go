@@ -110,7 +110,7 @@ type Error struct {
 
 // Error gives `dvt: launch "com.example.none": <the device's text>`.
 func (e *Error) Error() string {
-	return service.Attempt("dvt", e.Op, e.Subject) + ": " +
+	return link.Attempt("dvt", e.Op, e.Subject) + ": " +
 		strings.TrimPrefix(e.Err.Error(), "dtx: ")
 }
 

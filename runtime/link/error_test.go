@@ -7,6 +7,17 @@ import (
 	"testing"
 )
 
+func TestAttempt(t *testing.T) {
+	t.Parallel()
+	for subject, want := range map[string]string{
+		"": "afc: open", "/x": `afc: open "/x"`, "a\x00b": `afc: open "a\x00b"`,
+	} {
+		if got := Attempt("afc", "open", subject); got != want {
+			t.Errorf("Attempt on %q = %q, want %q", subject, got, want)
+		}
+	}
+}
+
 func TestCause(t *testing.T) {
 	t.Parallel()
 	absent := Cause("no such app", fs.ErrNotExist)

@@ -1,6 +1,9 @@
 package link
 
-import "errors"
+import (
+	"errors"
+	"strconv"
+)
 
 // ErrProtocol is found by errors.Is in every error that says that a peer does not
 // keep to its protocol: see Malformed.
@@ -22,3 +25,13 @@ type cause struct {
 func (c *cause) Error() string { return c.text }
 
 func (c *cause) Unwrap() error { return c.general }
+
+// Attempt returns the beginning of an error's text: the package, what it tried, and on what
+// if that is not empty, as in `afc: open "/x"`.
+func Attempt(pkg, op, subject string) string {
+	s := pkg + ": " + op
+	if subject != "" {
+		s += " " + strconv.Quote(subject)
+	}
+	return s
+}
