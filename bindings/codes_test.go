@@ -9,10 +9,15 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/bindings/device"
+	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
+	"github.com/imdlua/imdlua/runtime/codec/opack"
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/codec/tlv8"
+	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	phone "github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
+	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
@@ -27,6 +32,11 @@ func TestCodes(t *testing.T) {
 		return &usbmux.Error{Op: "list devices", Err: socket("dial", no)}
 	}
 	_, malformed := plist.DecodeDict([]byte("junk"))
+	_, noXPC := xpc.DecodeObject([]byte("junk"))
+	_, noArchive := nskeyed.Decode([]byte("junk"))
+	_, noOPACK := opack.Decode([]byte{0xff})
+	_, noTLV := tlv8.Decode([]byte{1})
+	_, unsendable := xpc.AppendObject(nil, make(chan int))
 	for _, tc := range []struct {
 		err  error
 		code string
@@ -39,7 +49,8 @@ func TestCodes(t *testing.T) {
 		{muxer(syscall.ENOENT), "no_muxer"},
 		{muxer(syscall.EMFILE), "too_many_files"},
 		{muxer(syscall.EACCES), "access_denied"},
-		{malformed, "protocol"},
+		{malformed, "protocol"}, {noXPC, "protocol"}, {noArchive, "protocol"},
+		{noOPACK, "protocol"}, {noTLV, "protocol"}, {unsendable, "failed"},
 		{fmt.Errorf("read: %w", malformed), "protocol"},
 		{&link.FrameError{Length: 1 << 31, Max: 1}, "protocol"},
 		{heartbeat.ErrProtocol, "protocol"},
@@ -51,6 +62,8 @@ func TestCodes(t *testing.T) {
 			"tls",
 		},
 		{phone.ErrNotPaired, "not_paired"},
+		{&service.Error{Service: "new", Op: "try", Code: "DeviceLocked"}, "DeviceLocked"},
+		{&service.Error{Service: "new", Op: "try", Err: io.EOF}, "disconnected"},
 	} {
 		mapped := device.MapError(nil)(&phone.Error{UDID: "x", Op: "test", Err: tc.err})
 		if mapped == nil || mapped.Code != tc.code {

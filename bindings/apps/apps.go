@@ -159,13 +159,6 @@ func Family() device.Family {
 	raises := api.Raises("timeout", "not_paired", "disconnected")
 	opts := api.ParamDoc("opts", "timeout")
 	return device.Family{
-		Code: func(err error) string {
-			var e *installationproxy.Error
-			if errors.As(err, &e) {
-				return string(e.Code)
-			}
-			return ""
-		},
 		Records: []*api.Record{
 			api.NewRecord[App]("App", "An installed app."),
 			api.NewRecord[Process]("Process", "A running process."),

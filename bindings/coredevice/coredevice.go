@@ -7,7 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
+	"io/fs"
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/host"
@@ -131,6 +131,15 @@ func spawn(c *api.Call, d *device.Device, path string, o spawnOptions) (pid int,
 	return pid, err
 }
 
+// explain knows the refusals of CoreDevice services, also those that `svc:invoke` asks.
+var explain = device.Only[*coredevice.Error](device.Reasons(
+	device.Reason{Err: fs.ErrNotExist, Code: "not_found"},
+	device.Reason{Err: fs.ErrPermission, Code: "permission_denied"},
+	device.Reason{Err: fs.ErrInvalid, Code: "invalid"},
+	device.Reason{Err: coredevice.ErrLocked, Code: "locked"},
+	device.Reason{Err: errors.ErrUnsupported, Code: "unsupported"},
+))
+
 // Family adds core, displays, lock_state, sysdiagnose and spawn to Device.
 func Family() device.Family {
 	opts := api.ParamDoc("opts", "timeout")
@@ -196,21 +205,6 @@ print(device():sysdiagnose(file, { logs = false }) > 0)`)),
 				api.Example(`local dev = device()
 print(dev:spawn("/usr/libexec/logd") > 0)`)),
 		},
-		Code: func(err error) string {
-			var e *coredevice.Error
-			switch {
-			case !errors.As(err, &e):
-				return ""
-			case errors.Is(e, coredevice.ErrLocked):
-				return "locked"
-			case errors.Is(e, errors.ErrUnsupported):
-				return "unsupported"
-			case errors.Is(e, os.ErrNotExist):
-				return "not_found"
-			case errors.Is(e, os.ErrPermission):
-				return "permission_denied"
-			}
-			return ""
-		},
+		Explain: explain,
 	}
 }

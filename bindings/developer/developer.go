@@ -90,21 +90,11 @@ func lookUp(ctx context.Context, client *mounter) ([]mobileimagemounter.Image, e
 	return []mobileimagemounter.Image{i}, nil
 }
 
-// code is the error code that the device sent.
-func code(err error) string {
-	var e *mobileimagemounter.Error
-	if errors.As(err, &e) {
-		return string(e.Code)
-	}
-	return ""
-}
-
 // Family adds developer_mode and ddi to Device.
 func Family() device.Family {
 	opts := api.ParamDoc("opts", "timeout")
 	raises := api.Raises("timeout", "not_paired", "disconnected", "DeviceLocked")
 	return device.Family{
-		Code: code,
 		Records: []*api.Record{
 			api.NewRecord[Image]("DeveloperImage", "A developer disk image that is mounted on a "+
 				"device."),

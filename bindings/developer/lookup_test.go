@@ -64,11 +64,4 @@ func TestLookUp(t *testing.T) {
 		client.Close()
 		b.Close()
 	}
-	locked := &mobileimagemounter.Error{Code: mobileimagemounter.ErrDeviceLocked}
-	if got := code(locked); got != "DeviceLocked" {
-		t.Errorf("code = %q, want DeviceLocked", got)
-	}
-	if got := code(errors.New("x")); got != "" {
-		t.Errorf("code of another error = %q", got)
-	}
 }

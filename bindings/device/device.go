@@ -58,9 +58,9 @@ type Family struct {
 	Finding []*api.Func // of the global device: other ways to find one
 	Classes []*api.Class
 	Records []*api.Record
-	// Code returns the short stable code of a refusal by one of the family's
-	// services, "" for any other error.
-	Code func(error) string
+	// Explain knows the errors of the family's services. A service.Error with a code
+	// needs no explanation: scripts see its code.
+	Explain Explain
 }
 
 // Registry keeps the Device objects of one host.

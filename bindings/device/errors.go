@@ -11,18 +11,13 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
-	"github.com/imdlua/imdlua/runtime/codec/opack"
-	"github.com/imdlua/imdlua/runtime/codec/plist"
-	"github.com/imdlua/imdlua/runtime/codec/tlv8"
-	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/rsd"
-	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
+	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/tunnel"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
@@ -87,24 +82,9 @@ var hints = map[lockdown.Code]string{
 	lockdown.ErrSessionInactive:              "the request needs a paired session: " + hintPair,
 }
 
-// reason is the code and the hint of an error.
-type reason struct {
-	err        error
-	code, hint string
-}
-
-// find returns the first reason that err is.
-func find(list []reason, err error) (reason, bool) {
-	i := slices.IndexFunc(list, func(r reason) bool { return link.Is(err, r.err) })
-	if i < 0 {
-		return reason{}, false
-	}
-	return list[i], true
-}
-
 // ours are the conclusions of package device. They explain an error better than
 // the refusals that they wrap.
-var ours = []reason{
+var ours = []Reason{
 	{device.ErrNotFound, "no_device",
 		"plug one in and unlock it, or try `--virtual`; `imdlua devices` lists what is there"},
 	{device.ErrNotPaired, "not_paired", "run `imdlua pair`, or call dev:pair()"},
@@ -125,7 +105,7 @@ var ours = []reason{
 }
 
 // peers are what devices and muxers answer.
-var peers = []reason{
+var peers = []Reason{
 	{rsd.ErrNotListed, "InvalidService", hintNone},
 	{remotepair.ErrLocked, string(lockdown.ErrPasswordProtected), hintUnlock},
 	{remotepair.ErrDenied, string(lockdown.ErrUserDeniedPairing), hintTrust},
@@ -136,13 +116,13 @@ var peers = []reason{
 }
 
 // muxers are the answers of a muxer to a connection.
-var muxers = []reason{
+var muxers = []Reason{
 	{usbmux.BadDevice, "device_lost", "the device was unplugged; device.wait finds it again"},
 	{usbmux.ConnectionRefused, "refused", "nothing listens on that port of the device"},
 }
 
 // ends are ends of connections for which no service has a code.
-var ends = []reason{
+var ends = []Reason{
 	{lockdown.ErrTLS, "tls", "the device may have forgotten this computer: " + hintPair},
 	{link.ErrTooLarge, "too_large", ""},
 	{tunnel.ErrDown, "disconnected",
@@ -159,18 +139,19 @@ var ends = []reason{
 }
 
 // MapError returns the mapping from errors of the protocol packages to what
-// scripts see. codes are asked for the refusals of services.
+// scripts see. The families explain those that this package does not know.
 func MapError(families []Family) func(error) *host.Error {
-	var codes []func(error) string
+	explain := slices.Clone(layers)
 	for _, f := range families {
-		if f.Code != nil {
-			codes = append(codes, f.Code)
+		if f.Explain != nil {
+			explain = append(explain, f.Explain)
 		}
 	}
-	return func(err error) *host.Error { return mapError(err, codes) }
+	explain = append(explain, Reasons(ends...))
+	return func(err error) *host.Error { return mapError(err, explain) }
 }
 
-func mapError(err error, codes []func(error) string) *host.Error {
+func mapError(err error, explain []Explain) *host.Error {
 	out := &host.Error{Message: err.Error(), Cause: err}
 	var d *device.Error
 	var o *onDevice
@@ -182,7 +163,7 @@ func mapError(err error, codes []func(error) string) *host.Error {
 	} else if errors.As(err, &o) {
 		out.Device = o.udid
 	}
-	out.Code, out.Hint = classify(err, codes)
+	out.Code, out.Hint = first(explain, err)
 	switch {
 	case out.Code != "":
 	case out.Device == "":
@@ -200,72 +181,53 @@ func mapError(err error, codes []func(error) string) *host.Error {
 	return out
 }
 
-// classify finds code and hint. It looks at the cause that explains most first.
-func classify(err error, codes []func(error) string) (code, hint string) {
-	var ambiguous *device.AmbiguousError
-	if errors.As(err, &ambiguous) {
-		return "ambiguous", "name one with --device UDID or device{ udid = \"...\" }"
-	}
-	if r, ok := find(ours, err); ok {
-		return r.code, r.hint
-	}
-	if malformed(err) {
-		return "protocol", hintProtocol
-	}
-	var refused *lockdown.Error
-	if errors.As(err, &refused) && refused.Code != "" {
-		return string(refused.Code), hints[refused.Code]
-	}
-	var listed *rsd.Error
-	if errors.As(err, &listed) && listed.Code != "" {
-		return string(listed.Code), hints[lockdown.Code(listed.Code)]
-	}
-	if r, ok := find(peers, err); ok {
-		return r.code, r.hint
-	}
-	if code, hint := dialed(err); code != "" {
-		return code, hint
-	}
-	if r, ok := find(muxers, err); ok {
-		return r.code, r.hint
-	}
-	var diagnostics *diagnosticsrelay.Error
-	if errors.As(err, &diagnostics) && diagnostics.Code != "" {
-		return string(diagnostics.Code), ""
-	}
-	for _, f := range codes {
-		if code := f(err); code != "" {
-			return code, ""
-		}
-	}
-	r, _ := find(ends, err)
-	return r.code, r.hint
+// layers explain the errors of what stands between a script and a service, and the
+// refusals of services. What explains most comes first.
+var layers = []Explain{
+	ambiguous, Reasons(ours...), malformed, lockdownRefusal, rsdRefusal, Reasons(peers...),
+	dialed, Reasons(muxers...), serviceRefusal,
 }
 
-// malformed reports whether err says that the other end sent what it may not.
-func malformed(err error) bool {
-	var (
-		p *plist.Error
-		x *xpc.Error
-		n *nskeyed.Error
-		o *opack.Error
-		v *tlv8.Error
-	)
-	switch {
-	case errors.Is(err, link.ErrProtocol):
-		return true
-	case errors.As(err, &p):
-		return p.Op == "decode"
-	case errors.As(err, &x):
-		return x.Op == "decode"
-	case errors.As(err, &n):
-		return n.Op == "decode"
-	case errors.As(err, &o):
-		return o.Op == "decode"
-	case errors.As(err, &v):
-		return v.Op == "decode"
+func ambiguous(err error) (code, hint string) {
+	var several *device.AmbiguousError
+	if errors.As(err, &several) {
+		return "ambiguous", "name one with --device UDID or device{ udid = \"...\" }"
 	}
-	return false
+	return "", ""
+}
+
+func lockdownRefusal(err error) (code, hint string) {
+	var refused *lockdown.Error
+	if errors.As(err, &refused) {
+		return string(refused.Code), hints[refused.Code]
+	}
+	return "", ""
+}
+
+func rsdRefusal(err error) (code, hint string) {
+	var refused *rsd.Error
+	if errors.As(err, &refused) {
+		return string(refused.Code), hints[lockdown.Code(refused.Code)]
+	}
+	return "", ""
+}
+
+// serviceRefusal gives scripts the code that the device sent.
+func serviceRefusal(err error) (code, hint string) {
+	var refused *service.Error
+	if errors.As(err, &refused) {
+		return string(refused.Code), ""
+	}
+	return "", ""
+}
+
+// malformed explains errors that say that the other end sent what it may not.
+func malformed(err error) (code, hint string) {
+	var decoding interface{ Malformed() bool } // the errors of the codecs
+	if errors.Is(err, link.ErrProtocol) || errors.As(err, &decoding) && decoding.Malformed() {
+		return "protocol", hintProtocol
+	}
+	return "", ""
 }
 
 // dialed is about addresses where nobody answers, of a muxer or in a network.

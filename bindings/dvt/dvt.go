@@ -48,32 +48,23 @@ func with(c *api.Call, d *device.Device, t device.Timeout, f use) error {
 	return d.Do(c, t, onSession(d, f))
 }
 
-// code names the refusals that scripts may want to tell apart.
-func code(err error) string {
+// explain knows the errors of pictures and of Instruments.
+func explain(err error) (code, hint string) {
 	var bad *picture.Error
 	if errors.As(err, &bad) {
-		return bad.Code
+		return bad.Code, ""
 	}
-	var e *dvt.Error
-	if !errors.As(err, &e) {
-		return ""
-	}
-	for _, c := range []struct {
-		err  error
-		code string
-	}{
-		{fs.ErrNotExist, "not_found"},
-		{fs.ErrPermission, "permission_denied"},
-		{fs.ErrInvalid, "invalid"},
-		{dvt.ErrLocked, "locked"},
-		{dvt.ErrConditionActive, "condition_active"},
-		{dvt.ErrTooManyChannels, "too_many_channels"},
-		{dtx.ErrChannelClosed, "channel_closed"},
-		{errors.ErrUnsupported, "unsupported"},
-	} {
-		if errors.Is(e, c.err) {
-			return c.code
-		}
-	}
-	return ""
+	return refusal(err)
 }
+
+// refusal knows the refusals that scripts may want to tell apart.
+var refusal = device.Only[*dvt.Error](device.Reasons(
+	device.Reason{Err: fs.ErrNotExist, Code: "not_found"},
+	device.Reason{Err: fs.ErrPermission, Code: "permission_denied"},
+	device.Reason{Err: fs.ErrInvalid, Code: "invalid"},
+	device.Reason{Err: dvt.ErrLocked, Code: "locked"},
+	device.Reason{Err: dvt.ErrConditionActive, Code: "condition_active"},
+	device.Reason{Err: dvt.ErrTooManyChannels, Code: "too_many_channels"},
+	device.Reason{Err: dtx.ErrChannelClosed, Code: "channel_closed"},
+	device.Reason{Err: errors.ErrUnsupported, Code: "unsupported"},
+))

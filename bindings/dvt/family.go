@@ -22,7 +22,7 @@ func raises(more ...string) api.Option {
 // Family adds the methods of Instruments to Device.
 func Family() device.Family {
 	return device.Family{
-		Code:    code,
+		Explain: explain,
 		Classes: []*api.Class{processClass(), dvtClass(), channelClass()},
 		Records: []*api.Record{
 			api.NewRecord[Condition]("Condition", "A bad condition that a device can simulate."),

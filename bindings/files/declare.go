@@ -1,6 +1,7 @@
 package files
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -78,6 +79,21 @@ func container(c *api.Call, d *device.Device, id string, o containerOptions) (*F
 	return f, nil
 }
 
+// explain knows the errors of AFC.
+func explain(err error) (code, hint string) {
+	switch {
+	case errors.Is(err, afc.ErrKind):
+		return "not_supported", ""
+	case errors.Is(err, afc.ErrProtocol):
+		return "protocol", ""
+	}
+	var refused *afc.Error
+	if !errors.As(err, &refused) || refused.Status == 0 {
+		return "", ""
+	}
+	return cmp.Or(statusCodes[refused.Status], "afc"), ""
+}
+
 // statusCodes are the codes that scripts see for AFC's statuses.
 var statusCodes = map[afc.Status]string{
 	afc.NotFound:         "not_found",
@@ -89,27 +105,6 @@ var statusCodes = map[afc.Status]string{
 	afc.Busy:             "busy",
 	afc.WouldBlock:       "busy",
 	afc.NotSupported:     "not_supported",
-}
-
-func errorCode(err error) string {
-	var h *housearrest.Error
-	if errors.As(err, &h) && h.Code != "" {
-		return string(h.Code)
-	}
-	switch {
-	case errors.Is(err, afc.ErrKind):
-		return "not_supported"
-	case errors.Is(err, afc.ErrProtocol):
-		return "protocol"
-	}
-	var a *afc.Error
-	if !errors.As(err, &a) || a.Status == 0 {
-		return ""
-	}
-	if code, ok := statusCodes[a.Status]; ok {
-		return code
-	}
-	return "afc"
 }
 
 // Family adds files, crash_files and app_files to Device.
@@ -144,7 +139,7 @@ for _, f in ipairs(box:list("Documents")) do print(f.name) end`)),
 				"because this computer cannot write the one that it has on the device."),
 			api.NewRecord[CopiedLink]("CopiedLink", "A symbolic link that a transfer copied."),
 		},
-		Code: errorCode,
+		Explain: explain,
 	}
 }
 

@@ -424,6 +424,16 @@ svc:call{ Request = "WiFi" }`)),
 	return c
 }
 
+// explain knows the errors of property lists that cannot be sent or received.
+func explain(err error) (code, hint string) {
+	var f *link.FrameError
+	var p *plist.Error
+	if errors.As(err, &f) || errors.As(err, &p) {
+		return "protocol", ""
+	}
+	return "", ""
+}
+
 // Family adds service, connect and forward to Device.
 func Family() device.Family {
 	raises := api.Raises("InvalidService", "PasswordProtected", "refused", "timeout", "not_paired",
@@ -460,13 +470,6 @@ print(conn:call{ Request = "QueryType" }.Type)`)),
 local fwd = dev:forward{ remote_port = 62078 }
 print(fwd.local_port > 0)`)),
 		},
-		Code: func(err error) string {
-			var f *link.FrameError
-			var p *plist.Error
-			if errors.As(err, &f) || errors.As(err, &p) {
-				return "protocol"
-			}
-			return ""
-		},
+		Explain: explain,
 	}
 }

@@ -11,7 +11,7 @@ const opening = "local svc = device():xpc(\"com.apple.coredevice.deviceinfo\")\n
 // Family adds xpc to Device.
 func Family() device.Family {
 	return device.Family{
-		Code:    code,
+		Explain: explain,
 		Classes: []*api.Class{connectionClass()},
 		Methods: []*api.Func{
 			api.Method("xpc", "Connects to a RemoteXPC service by its name in the device's list "+

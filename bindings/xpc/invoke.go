@@ -2,12 +2,9 @@ package xpc
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/host/api"
-	"github.com/imdlua/imdlua/runtime/service/coredevice"
 )
 
 func invoke(c *api.Call, x *Connection, feature string, v any, t device.Timeout) (any, error) {
@@ -31,27 +28,4 @@ func invoke(c *api.Call, x *Connection, feature string, v any, t device.Timeout)
 		return nil, err
 	}
 	return decode(out), nil
-}
-
-// featureCode names the refusals of CoreDevice services.
-func featureCode(err error) string {
-	var e *coredevice.Error
-	if !errors.As(err, &e) {
-		return ""
-	}
-	for _, c := range []struct {
-		err  error
-		code string
-	}{
-		{fs.ErrNotExist, "not_found"},
-		{fs.ErrPermission, "permission_denied"},
-		{fs.ErrInvalid, "invalid"},
-		{coredevice.ErrLocked, "locked"},
-		{errors.ErrUnsupported, "unsupported"},
-	} {
-		if errors.Is(e, c.err) {
-			return c.code
-		}
-	}
-	return ""
 }

@@ -146,16 +146,10 @@ func recv(c *api.Call, x *Connection, t device.Timeout) (any, error) {
 	return decode(m.Body), nil
 }
 
-// code names the failures that scripts may want to tell apart.
-func code(err error) string {
-	var e *remotexpc.Error
-	switch {
-	case !errors.As(err, &e):
-		return featureCode(err)
-	case errors.Is(err, remotexpc.ErrProtocol), errors.Is(err, remotexpc.ErrOverflow):
-		return "protocol"
-	case errors.Is(err, remotexpc.ErrReset), errors.Is(err, remotexpc.ErrGoAway):
-		return "refused"
-	}
-	return ""
-}
+// explain knows the failures of RemoteXPC that scripts may want to tell apart.
+var explain = device.Only[*remotexpc.Error](device.Reasons(
+	device.Reason{Err: remotexpc.ErrProtocol, Code: "protocol"},
+	device.Reason{Err: remotexpc.ErrOverflow, Code: "protocol"},
+	device.Reason{Err: remotexpc.ErrReset, Code: "refused"},
+	device.Reason{Err: remotexpc.ErrGoAway, Code: "refused"},
+))

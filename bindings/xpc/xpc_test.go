@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	bindcore "github.com/imdlua/imdlua/bindings/coredevice"
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/host"
@@ -91,8 +92,11 @@ func run(t *testing.T, source string, x service.Handler, features service.Handle
 	var out bytes.Buffer
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
 	h.MapError(func(err error) *host.Error {
-		if c := code(err); c != "" {
-			return &host.Error{Code: c, Message: err.Error()}
+		for _, known := range []device.Explain{explain, bindcore.Family().Explain} {
+			code, _ := known(err)
+			if code != "" {
+				return &host.Error{Code: code, Message: err.Error()}
+			}
 		}
 		return nil
 	})

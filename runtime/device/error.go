@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/rsd"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -68,17 +69,11 @@ var (
 	ErrRecordKept = errors.New("the device is unpaired, but its pair record could not be deleted")
 	// ErrDeveloperMode means that the service is there for developers alone,
 	// and developer mode is off. It is fs.ErrNotExist.
-	ErrDeveloperMode error = &absence{"developer mode is off"}
+	ErrDeveloperMode = link.Cause("developer mode is off", fs.ErrNotExist)
 	// ErrNoImage means that the service belongs to the developer disk image,
 	// and none is mounted. It is fs.ErrNotExist.
-	ErrNoImage error = &absence{"no developer disk image is mounted"}
+	ErrNoImage = link.Cause("no developer disk image is mounted", fs.ErrNotExist)
 )
-
-// absence is why a service is not there.
-type absence struct{ text string }
-
-func (a *absence) Error() string        { return a.text }
-func (a *absence) Is(target error) bool { return target == fs.ErrNotExist }
 
 // imageError explains why a service of the developer image is not there.
 func (d *Device) imageError(ctx context.Context, n service.Name, err error) error {

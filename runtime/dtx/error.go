@@ -26,9 +26,9 @@ var (
 	// out of turn.
 	ErrFragment = link.Malformed("unknown fragment")
 	// ErrTooLarge says that a limit of this package was passed.
-	ErrTooLarge error = &cause{"message too large", link.ErrTooLarge}
+	ErrTooLarge = link.Cause("message too large", link.ErrTooLarge)
 	// ErrIncomplete says that the bytes end inside a message.
-	ErrIncomplete error = &cause{"incomplete message", io.ErrUnexpectedEOF}
+	ErrIncomplete = link.Cause("incomplete message", io.ErrUnexpectedEOF)
 	// ErrPrimitive says that an argument is of an unknown kind or cut short.
 	ErrPrimitive = link.Malformed("bad argument list")
 	// ErrCompressed says that a compressed payload cannot be expanded.
@@ -36,7 +36,7 @@ var (
 
 	// ErrPeerClosed says that the other side ended the connection. It is a
 	// net.ErrClosed too.
-	ErrPeerClosed error = &cause{"peer closed", net.ErrClosed}
+	ErrPeerClosed = link.Cause("peer closed", net.ErrClosed)
 	// ErrChannelClosed says that a channel was cancelled, by either side.
 	ErrChannelClosed = errors.New("channel closed")
 	// ErrOverflow says that a channel was closed because its messages came
@@ -50,15 +50,6 @@ var (
 	// ErrUnknownSelector matches the peer's answer to a method it lacks.
 	ErrUnknownSelector = errors.New("unknown selector")
 )
-
-// cause is a cause that a general error fits as well.
-type cause struct {
-	text    string
-	general error
-}
-
-func (c *cause) Error() string { return c.text }
-func (c *cause) Unwrap() error { return c.general }
 
 // peerClosed is ErrPeerClosed with what the connection below said, such as that
 // its tunnel is down.

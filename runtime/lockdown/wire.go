@@ -186,10 +186,7 @@ type Error struct {
 // Error says `lockdown: GetValue "com.apple.disk_usage/Nope": MissingValue`.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString("lockdown: " + e.Op)
-	if e.Subject != "" {
-		b.WriteString(" " + strconv.Quote(e.Subject))
-	}
+	b.WriteString(link.Attempt("lockdown", e.Op, e.Subject))
 	if e.Code != "" {
 		b.WriteString(": " + link.Clip(string(e.Code)))
 	}

@@ -332,12 +332,7 @@ const (
 
 // ErrNotListed is the cause of an Error when the device's list has no such
 // service. It is fs.ErrNotExist.
-var ErrNotListed error = notListed{}
-
-type notListed struct{}
-
-func (notListed) Error() string        { return "service is not listed" }
-func (notListed) Is(target error) bool { return target == fs.ErrNotExist }
+var ErrNotListed = link.Cause("service is not listed", fs.ErrNotExist)
 
 // Error is every failure of the package.
 type Error struct {
@@ -357,10 +352,7 @@ type Error struct {
 // Error says `rsd: open "com.apple.afc.shim.remote": service is not listed`.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString("rsd: " + e.Op)
-	if e.Service != "" {
-		b.WriteString(" " + strconv.Quote(e.Service))
-	}
+	b.WriteString(link.Attempt("rsd", e.Op, e.Service))
 	if e.Code != "" {
 		b.WriteString(": " + link.Clip(string(e.Code)))
 	}

@@ -183,33 +183,12 @@ func checkFault(t *testing.T, what string, f virtual.Fault, name, udid string, e
 // origin returns the package and the operation of a service's error.
 func origin(err error) (pkg, op string) {
 	var files *afc.Error
-	var vend *housearrest.Error
-	var mover *crashreportmover.Error
-	var syslog *syslogrelay.Error
-	var trace *ostracerelay.Error
-	var diagnostics *diagnosticsrelay.Error
-	var notes *notificationproxy.Error
-	var beat *heartbeat.Error
-	var apps *installationproxy.Error
+	var other *service.Error
 	switch {
-	case errors.As(err, &vend):
-		return "housearrest", vend.Op
+	case errors.As(err, &other):
+		return other.Service, other.Op
 	case errors.As(err, &files):
 		return "afc", files.Op
-	case errors.As(err, &mover):
-		return "crashreportmover", mover.Op
-	case errors.As(err, &syslog):
-		return "syslogrelay", syslog.Op
-	case errors.As(err, &trace):
-		return "ostracerelay", trace.Op
-	case errors.As(err, &diagnostics):
-		return "diagnosticsrelay", diagnostics.Op
-	case errors.As(err, &notes):
-		return "notificationproxy", notes.Op
-	case errors.As(err, &beat):
-		return "heartbeat", beat.Op
-	case errors.As(err, &apps):
-		return "installationproxy", apps.Op
 	}
 	return "", ""
 }

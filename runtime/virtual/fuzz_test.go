@@ -2,6 +2,7 @@ package virtual
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotepair"
+	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/service/coredevice"
 	"github.com/imdlua/imdlua/runtime/service/crashreportmover"
@@ -100,19 +102,19 @@ func FuzzServices(f *testing.F) {
 	})
 }
 
-// clientCalls is what hosts ask of each plain service: a call, and whether its error is of
-// the type of its package.
+// clientCalls is what hosts ask of each plain service: a call, and whether its error is that
+// of its package.
 var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
 	"afc": typed[*afc.Error](
 		func(ctx context.Context, c net.Conn) error { return afcCalls(ctx, afc.New(c)) },
 	),
-	"apps": typed[*installationproxy.Error](appCalls),
-	"container": typed[*housearrest.Error](
+	"apps": of("installationproxy", appCalls),
+	"container": of("housearrest",
 		func(ctx context.Context, c net.Conn) error {
 			return second(housearrest.New(c).VendContainer(ctx, "x"))
 		},
 	),
-	"diagnostics": typed[*diagnosticsrelay.Error](func(ctx context.Context, c net.Conn) error {
+	"diagnostics": of("diagnosticsrelay", func(ctx context.Context, c net.Conn) error {
 		d := diagnosticsrelay.New(c)
 		return first(
 			second(d.MobileGestalt(ctx, "x")),
@@ -121,27 +123,27 @@ var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
 			d.Goodbye(ctx),
 		)
 	}),
-	"heartbeat": typed[*heartbeat.Error](
+	"heartbeat": of("heartbeat",
 		func(ctx context.Context, c net.Conn) error { return second(heartbeat.New(c).Beat(ctx)) },
 	),
-	"image":    typed[*mobileimagemounter.Error](imageCalls),
+	"image":    of("mobileimagemounter", imageCalls),
 	"lockdown": typed[*lockdown.Error](lockdownCalls),
-	"notification": typed[*notificationproxy.Error](func(ctx context.Context, c net.Conn) error {
+	"notification": of("notificationproxy", func(ctx context.Context, c net.Conn) error {
 		n := notificationproxy.New(c)
 		defer n.Close()
 		return first(n.Observe(ctx, "x"), second(n.Next(ctx)), n.Shutdown(ctx))
 	}),
-	"crash mover": typed[*crashreportmover.Error](
+	"crash mover": of("crashreportmover",
 		func(ctx context.Context, c net.Conn) error { return crashreportmover.New(c).Flush(ctx) },
 	),
-	"trace": typed[*ostracerelay.Error](func(ctx context.Context, c net.Conn) error {
+	"trace": of("ostracerelay", func(ctx context.Context, c net.Conn) error {
 		s, err := ostracerelay.New(c).StartActivity(ctx, ostracerelay.Activity{})
 		if err != nil {
 			return err
 		}
 		return second(s.Next(ctx))
 	}),
-	"syslog": typed[*syslogrelay.Error](
+	"syslog": of("syslogrelay",
 		func(ctx context.Context, c net.Conn) error { return second(syslogrelay.New(c).Next(ctx)) },
 	),
 	"instruments": typed[*dvt.Error](func(ctx context.Context, c net.Conn) error {
@@ -176,6 +178,19 @@ var clientCalls = map[string]func(context.Context, *testing.T, net.Conn){
 		defer r.Close()
 		return first(r.Verify(ctx))
 	}),
+}
+
+// of is for services that have no error type of their own.
+func of(
+	name string, call func(context.Context, net.Conn) error,
+) func(context.Context, *testing.T, net.Conn) {
+	return func(ctx context.Context, t *testing.T, c net.Conn) {
+		err := call(ctx, c)
+		var e *service.Error
+		if err != nil && (!errors.As(err, &e) || e.Service != name) {
+			t.Errorf("call: %v (%T), want an error of %s", err, err, name)
+		}
+	}
 }
 
 func typed[E error](

@@ -101,6 +101,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Malformed reports whether the bytes were at fault, and not a value that has no encoding.
+func (e *Error) Malformed() bool { return e.Op == "decode" }
+
 // Kind is what the bytes given to Unarchive are.
 type Kind int
 

@@ -117,6 +117,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Malformed reports whether the bytes were at fault, and not a value that has no encoding.
+func (e *Error) Malformed() bool { return e.Op == "decode" }
+
 // UUID is 16 bytes in the order of RFC 4122.
 type UUID [16]byte
 

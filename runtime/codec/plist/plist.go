@@ -67,6 +67,9 @@ func (e *Error) Error() string { return "plist: " + e.Op + ": " + e.Err.Error() 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Malformed reports whether the bytes were at fault, and not a value that has no encoding.
+func (e *Error) Malformed() bool { return e.Op == "decode" }
+
 // ErrFormat is the cause of an Error when the bytes are neither an XML nor a
 // binary property list.
 var ErrFormat = errors.New("neither an XML nor a binary property list")

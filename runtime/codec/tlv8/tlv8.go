@@ -107,6 +107,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Malformed reports whether the bytes were at fault, and not a value that has no encoding.
+func (e *Error) Malformed() bool { return e.Op == "decode" }
+
 // Item is a value with its type.
 type Item struct {
 	Type  byte

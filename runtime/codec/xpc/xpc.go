@@ -131,6 +131,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// Malformed reports whether the bytes were at fault, and not a value that has no encoding.
+func (e *Error) Malformed() bool { return e.Op == "decode" }
+
 // Message is one RemoteXPC message. A nil Body is none at all, which is not the
 // same as an empty one.
 type Message struct {

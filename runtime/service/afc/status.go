@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"net"
 	"strconv"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Status is a device's answer code. As an error it matches the general errors
@@ -111,11 +113,7 @@ type Error struct {
 
 // Error says `afc: open "/x": object not found (8)`.
 func (e *Error) Error() string {
-	s := "afc: " + e.Op
-	if e.Path != "" {
-		s += " " + strconv.Quote(e.Path)
-	}
-	return s + ": " + e.Unwrap().Error()
+	return link.Attempt("afc", e.Op, e.Path) + ": " + e.Unwrap().Error()
 }
 
 // Unwrap returns the cause: Err, or else Status.

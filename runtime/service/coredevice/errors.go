@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Domains of the errors that devices send.
@@ -89,10 +90,7 @@ type Error struct {
 // launch. (com.apple.dt.CoreDeviceError 10002): The operation couldn’t be ...`.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString("coredevice: " + e.Op)
-	if e.Subject != "" {
-		b.WriteString(" " + strconv.Quote(clip(e.Subject)))
-	}
+	b.WriteString(link.Attempt("coredevice", e.Op, clip(e.Subject)))
 	if e.Domain != "" {
 		text := clip(e.Description)
 		if text != "" {

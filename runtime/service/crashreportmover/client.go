@@ -22,7 +22,7 @@ type Client struct {
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	c, err := o.Open(ctx, Service)
 	if err != nil {
-		return nil, &Error{Op: "connect", Err: err}
+		return nil, errs.New("connect", "", err)
 	}
 	return New(c), nil
 }
@@ -42,7 +42,7 @@ func (c *Client) Flush(ctx context.Context) error {
 		err = fmt.Errorf("%w % x", errPing, b)
 	}
 	if err != nil {
-		return &Error{Op: "flush", Err: err}
+		return errs.New("flush", "", err)
 	}
 	return nil
 }

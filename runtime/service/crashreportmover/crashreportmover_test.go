@@ -80,7 +80,7 @@ func TestWrongAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		server.Close()
-		var e *Error
+		var e *service.Error
 		if err := New(client).Flush(context.Background()); !errors.Is(err, want) ||
 			!errors.As(err, &e) {
 			t.Errorf("%q: %v, want %v", sent, err, want)
@@ -126,7 +126,7 @@ func TestClientGone(t *testing.T) {
 	}
 	client, server := link.Pipe()
 	client.Close()
-	var e *Error
+	var e *service.Error
 	if err := (&Device{Phone: p}).Serve(context.Background(), server); !errors.As(err, &e) {
 		t.Errorf("Serve: %v", err)
 	}

@@ -24,12 +24,12 @@ func NewDevice(e service.Env) service.Handler {
 // copy service will show, which happens at the first look into it.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	if _, err := d.Phone.CrashReports().ReadDir("/"); err != nil {
-		return &Error{Op: "serve", Err: err}
+		return errs.New("serve", "", err)
 	}
 	release := link.GuardWrite(ctx, c)
 	_, err := c.Write([]byte(ping))
 	if err = release(err); err != nil {
-		return &Error{Op: "serve", Err: err}
+		return errs.New("serve", "", err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // FuzzFlush lets a device say anything instead of its ping.
@@ -19,7 +20,7 @@ func FuzzFlush(f *testing.F) {
 		c := New(here)
 		defer c.Close()
 		err := c.Flush(fuzztest.Context(t))
-		fuzztest.Typed[*Error](t, "Flush", err)
+		fuzztest.Typed[*service.Error](t, "Flush", err)
 		if good := len(b) >= len(ping) && string(b[:len(ping)]) == ping; good != (err == nil) {
 			t.Errorf("Flush after %q: %v", b, err)
 		}
@@ -36,6 +37,6 @@ func FuzzDevice(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		err := fuzztest.Device(t, "mover", link.Pipe, b, (&Device{Phone: p}).Serve)
-		fuzztest.Typed[*Error](t, "Serve", err)
+		fuzztest.Typed[*service.Error](t, "Serve", err)
 	})
 }

@@ -25,17 +25,7 @@ var Service = service.Name{
 // or all five, some after a single read: it must leave in one write.
 const ping = "ping\x00"
 
-// Error is every failure of the package.
-type Error struct {
-	Op  string // "connect", "flush" or "serve"
-	Err error
-}
-
-// Error says `crashreportmover: flush: timed out`.
-func (e *Error) Error() string { return "crashreportmover: " + e.Op + ": " + e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+var errs = service.Errors{Service: "crashreportmover"}
 
 // errPing is an answer that is not a ping.
 var errPing = link.Malformed("unexpected answer")

@@ -21,7 +21,7 @@ type Client struct{ exchange *link.Exchange }
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	c, err := o.Open(ctx, Service)
 	if err != nil {
-		return nil, &Error{Op: "connect", Err: err}
+		return nil, errs.New("connect", "", err)
 	}
 	return New(c), nil
 }
@@ -40,7 +40,7 @@ func (c *Client) Close() error { return c.exchange.Close() }
 func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
 	resp, err := c.exchange.Ask(ctx, req)
 	if err != nil {
-		return nil, &Error{Op: op, Subject: subject, Err: err}
+		return nil, errs.New(op, subject, err)
 	}
 	return resp, nil
 }
@@ -65,9 +65,9 @@ func status(d plist.Dict, op, subject string) error {
 	s, ok := d.String("Status")
 	switch {
 	case !ok:
-		return &Error{Op: op, Subject: subject, Err: fmt.Errorf("%w: no Status", ErrProtocol)}
-	case Code(s) != success:
-		return &Error{Op: op, Subject: subject, Code: Code(s)}
+		return errs.New(op, subject, fmt.Errorf("%w: no Status", ErrProtocol))
+	case service.Code(s) != success:
+		return errs.Refused(op, subject, service.Code(s), "")
 	}
 	return nil
 }
@@ -88,15 +88,15 @@ func (c *Client) MobileGestalt(ctx context.Context, keys ...string) (plist.Dict,
 	values, ok := diag.Dict(reqGestalt)
 	if ok {
 		// The inner status is the telling one: the outer may be Success.
-		if s, _ := values.String("Status"); s != "" && Code(s) != success {
-			return nil, &Error{Op: op, Code: Code(s)}
+		if s, _ := values.String("Status"); s != "" && service.Code(s) != success {
+			return nil, errs.Refused(op, "", service.Code(s), "")
 		}
 	}
 	if err := status(resp, op, ""); err != nil {
 		return nil, err
 	}
 	if !ok {
-		return nil, &Error{Op: op, Err: fmt.Errorf("%w: no values", ErrProtocol)}
+		return nil, errs.New(op, "", fmt.Errorf("%w: no values", ErrProtocol))
 	}
 	delete(values, "Status")
 	return values, nil
@@ -112,7 +112,7 @@ func (c *Client) IORegistry(ctx context.Context, q Query) (plist.Dict, error) {
 	}
 	entry, _ := diag.Dict(reqIORegistry)
 	if len(entry) == 0 {
-		return nil, &Error{Op: op, Subject: q.String(), Err: ErrNotFound}
+		return nil, errs.New(op, q.String(), ErrNotFound)
 	}
 	return entry, nil
 }
@@ -131,9 +131,7 @@ func (c *Client) Battery(ctx context.Context) (*Battery, error) {
 func (c *Client) All(ctx context.Context) (plist.Dict, error) {
 	d, err := c.request(ctx, "diagnostics", reqAll, plist.Dict{"Request": reqAll})
 	if err == nil && d == nil {
-		return nil, &Error{
-			Op: "diagnostics", Subject: reqAll, Err: fmt.Errorf("%w: no Diagnostics", ErrProtocol),
-		}
+		return nil, errs.New("diagnostics", reqAll, fmt.Errorf("%w: no Diagnostics", ErrProtocol))
 	}
 	return d, err
 }
@@ -160,10 +158,10 @@ func (c *Client) group(ctx context.Context, name string) (plist.Dict, error) {
 	}
 	d, ok := diag.Dict(name)
 	if !ok {
-		return nil, &Error{Op: op, Subject: name, Err: fmt.Errorf("%w: no %s", ErrProtocol, name)}
+		return nil, errs.New(op, name, fmt.Errorf("%w: no %s", ErrProtocol, name))
 	}
-	if s, _ := d.String("Status"); s != "" && Code(s) != success {
-		return nil, &Error{Op: op, Subject: name, Code: Code(s)}
+	if s, _ := d.String("Status"); s != "" && service.Code(s) != success {
+		return nil, errs.Refused(op, name, service.Code(s), "")
 	}
 	delete(d, "Status")
 	return d, nil

@@ -65,14 +65,14 @@ func (s *session) run(ctx context.Context) error {
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return &Error{Op: "serve", Err: err}
+			return errs.New("serve", "", err)
 		}
 		name, _ := req.String("Request")
 		if err := s.conn.Send(ctx, s.answer(name, req)); err != nil {
 			if s.pending && ctx.Err() == nil {
 				return nil
 			}
-			return &Error{Op: "serve", Subject: name, Err: err}
+			return errs.New("serve", name, err)
 		}
 		switch name {
 		case reqGoodbye:

@@ -16,6 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 type rig struct {
@@ -272,7 +273,7 @@ func TestDeviceBrokenInput(t *testing.T) {
 					t.Fatal(err)
 				}
 				_ = r.conn.CloseWrite()
-				var e *Error
+				var e *service.Error
 				if err := <-r.ended; (err != nil) != tc.fails || err != nil && !errors.As(err, &e) {
 					t.Errorf("Serve = %v", err)
 				}
@@ -306,7 +307,7 @@ func TestClientBrokenAnswers(t *testing.T) {
 		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
 		cl := New(c)
 		got, err := cl.WiFi(t.Context())
-		var e *Error
+		var e *service.Error
 		if got != nil || !errors.Is(err, tc.want) || !errors.As(err, &e) ||
 			!strings.HasPrefix(err.Error(), "diagnosticsrelay: ") {
 			t.Errorf("%s: WiFi = %v, %v, want %v", tc.name, got, err, tc.want)

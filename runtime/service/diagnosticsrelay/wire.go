@@ -19,7 +19,6 @@ package diagnosticsrelay
 import (
 	"errors"
 	"io/fs"
-	"strconv"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
@@ -56,63 +55,28 @@ const (
 	reqGoodbye    = "Goodbye"
 )
 
-// Code is a Status as devices send it. errors.Is finds it in an Error.
-type Code string
-
 // The codes that devices send instead of Success.
 const (
-	ErrFailure           Code = "Failure"
-	ErrUnknownRequest    Code = "UnknownRequest"
-	ErrGestaltDeprecated Code = "MobileGestaltDeprecated"
+	ErrFailure           service.Code = "Failure"
+	ErrUnknownRequest    service.Code = "UnknownRequest"
+	ErrGestaltDeprecated service.Code = "MobileGestaltDeprecated"
 
-	success Code = "Success"
+	success service.Code = "Success"
 )
 
-// Error returns the code itself.
-func (c Code) Error() string { return string(c) }
-
-// Error is every failure of the package.
-type Error struct {
-	Op      string // the request, in words
-	Subject string // what was asked for
-	Code    Code   // the device's status, when it refused
-	Err     error
+// errs has the codes of requests that this version of iOS does not answer, or no longer.
+var errs = service.Errors{
+	Service: "diagnosticsrelay",
+	Codes: map[service.Code]error{
+		ErrUnknownRequest:    errors.ErrUnsupported,
+		ErrGestaltDeprecated: errors.ErrUnsupported,
+	},
 }
-
-func (e *Error) Error() string {
-	s := "diagnosticsrelay: " + e.Op
-	if e.Subject != "" {
-		s += " " + strconv.Quote(e.Subject)
-	}
-	if e.Code != "" {
-		s += ": " + string(e.Code)
-	}
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	return s
-}
-
-// Is finds the code, fs.ErrNotExist for a query without a match, and
-// errors.ErrUnsupported for what this device's iOS version has not or no
-// longer.
-func (e *Error) Is(target error) bool {
-	switch target {
-	case errors.ErrUnsupported:
-		return e.Code == ErrUnknownRequest || e.Code == ErrGestaltDeprecated
-	case fs.ErrNotExist:
-		return e.Err == ErrNotFound
-	}
-	c, ok := target.(Code)
-	return ok && c == e.Code && c != ""
-}
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
 
 var (
-	// ErrNotFound is the cause when a registry query matches no entry.
-	ErrNotFound = errors.New("no such entry")
+	// ErrNotFound is the cause when a registry query matches no entry. It is
+	// fs.ErrNotExist.
+	ErrNotFound = link.Cause("no such entry", fs.ErrNotExist)
 	// ErrProtocol is the cause when an answer does not have the expected form.
 	ErrProtocol = link.Malformed("unexpected answer")
 )

@@ -32,7 +32,6 @@ package dvt
 import (
 	"errors"
 	"io/fs"
-	"strconv"
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
@@ -111,11 +110,8 @@ type Error struct {
 
 // Error gives `dvt: launch "com.example.none": <the device's text>`.
 func (e *Error) Error() string {
-	s := "dvt: " + e.Op
-	if e.Subject != "" {
-		s += " " + strconv.Quote(e.Subject)
-	}
-	return s + ": " + strings.TrimPrefix(e.Err.Error(), "dtx: ")
+	return link.Attempt("dvt", e.Op, e.Subject) + ": " +
+		strings.TrimPrefix(e.Err.Error(), "dtx: ")
 }
 
 // Unwrap returns the cause.

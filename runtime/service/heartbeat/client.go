@@ -38,7 +38,7 @@ type Client struct {
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	c, err := o.Open(ctx, Service)
 	if err != nil {
-		return nil, &Error{Op: "connect", Err: err}
+		return nil, errs.New("connect", "", err)
 	}
 	return New(c), nil
 }
@@ -59,10 +59,10 @@ func (c *Client) Beat(ctx context.Context) (Beat, error) {
 	defer cancel()
 	m, err := c.receive(ctx)
 	if err != nil {
-		return Beat{}, &Error{Op: "beat", Err: err}
+		return Beat{}, errs.New("beat", "", err)
 	}
 	if err := c.conn.Send(ctx, polo{cmdPolo}); err != nil {
-		return Beat{}, &Error{Op: "beat", Err: err}
+		return Beat{}, errs.New("beat", "", err)
 	}
 	b := Beat{Sleepy: m.SupportsSleepyTime}
 	if m.Interval > 0 && m.Interval <= maxInterval {

@@ -61,7 +61,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	if err == ErrMissed && d.OnMissed != nil {
 		d.OnMissed()
 	}
-	return &Error{Op: "serve", Err: err}
+	return errs.New("serve", "", err)
 }
 
 // beat runs the connection; listening tells that ended has not been read.

@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 type rig struct {
@@ -284,7 +285,7 @@ func TestDeviceHostile(t *testing.T) {
 				if err := link.CloseWrite(c); err != nil {
 					t.Fatal(err)
 				}
-				var e *Error
+				var e *service.Error
 				if err := <-ended; !errors.As(err, &e) || r.missed != 0 {
 					t.Errorf("Serve = %v, missed %d", err, r.missed)
 				}
@@ -318,7 +319,7 @@ func FuzzDevice(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		fuzztest.Typed[*Error](t, "Serve",
+		fuzztest.Typed[*service.Error](t, "Serve",
 			fuzztest.Device(t, "heartbeat", link.Pipe, b, (&Device{Phone: p}).Serve))
 	})
 }

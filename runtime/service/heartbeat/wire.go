@@ -59,23 +59,12 @@ type Beat struct {
 	Sleepy   bool          // the device understands and announces sleep
 }
 
-// Error is every failure of the package.
-type Error struct {
-	Op  string // "connect", "beat"
-	Err error
-}
-
-func (e *Error) Error() string { return "heartbeat: " + e.Op + ": " + e.Err.Error() }
-
-// Is finds io.EOF for a device that went to sleep: it closes behind it.
-func (e *Error) Is(target error) bool { return target == io.EOF && e.Err == ErrSleep }
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+var errs = service.Errors{Service: "heartbeat"}
 
 var (
-	// ErrSleep is the cause when the device announced that it goes to sleep.
-	ErrSleep = errors.New("device goes to sleep")
+	// ErrSleep is the cause when the device announced that it goes to sleep. It is io.EOF:
+	// the device closes behind it.
+	ErrSleep = link.Cause("device goes to sleep", io.EOF)
 	// ErrProtocol is the cause when the device sends something else.
 	ErrProtocol = link.Malformed("unexpected message")
 	// ErrMissed is the cause when the host did not answer in time (device

@@ -20,7 +20,7 @@ type Client struct {
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	c, err := o.Open(ctx, Service)
 	if err != nil {
-		return nil, &Error{Op: "connect", Err: err}
+		return nil, errs.New("connect", "", err)
 	}
 	return New(c), nil
 }
@@ -71,25 +71,27 @@ func (c *Client) VendDocuments(ctx context.Context, bundleID string) (*afc.Clien
 }
 
 func (c *Client) vend(ctx context.Context, op, command, bundleID string) (*afc.Client, error) {
+	if bundleID != "" {
+		op += " of"
+	}
 	if c.used {
-		return nil, &Error{Op: op, BundleID: bundleID, Err: net.ErrClosed}
+		return nil, errs.New(op, bundleID, net.ErrClosed)
 	}
 	c.used = true
 	p := &link.PlistConn{Conn: c.conn, Max: maxFrame}
 	var r response
 	err := p.Call(ctx, request{command, bundleID}, &r)
+	var failure *service.Error
 	switch {
 	case err != nil:
+		failure = errs.New(op, bundleID, err)
 	case r.Error != "":
-		err = &Error{Op: op, BundleID: bundleID, Code: r.Error}
+		failure = errs.Refused(op, bundleID, r.Error, "")
 	case r.Status != complete:
-		err = fmt.Errorf("%w: status %q", errStatus, r.Status)
+		failure = errs.New(op, bundleID, fmt.Errorf("%w: status %q", errStatus, r.Status))
 	default:
 		return afc.New(c.conn), nil
 	}
 	_ = c.conn.Close() // the first failure counts
-	if _, ok := err.(*Error); ok {
-		return nil, err
-	}
-	return nil, &Error{Op: op, BundleID: bundleID, Err: err}
+	return nil, failure
 }

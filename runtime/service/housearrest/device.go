@@ -38,14 +38,15 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	}
 	var malformed *plist.Error
 	if err != nil && !errors.As(err, &malformed) {
-		return &Error{Op: "serve", Err: err}
+		return errs.New("serve", "", err)
 	}
 	command, _ := req.String("Command")
 	id, _ := req.String("Identifier")
 	a, code := d.vend(command, id)
 	if d.Logger != nil {
 		d.Logger.LogAttrs(ctx, slog.LevelDebug, "vend", slog.String("layer", "housearrest"),
-			slog.String("command", command), slog.String("app", id), slog.String("error", code))
+			slog.String("command", command), slog.String("app", id),
+			slog.String("error", string(code)))
 	}
 	if code != "" {
 		err = p.Send(ctx, response{Error: code})
@@ -53,13 +54,13 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		return a.Serve(ctx, c)
 	}
 	if err != nil {
-		return &Error{Op: "serve", BundleID: id, Err: err}
+		return errs.New("serve", id, err)
 	}
 	return nil
 }
 
 // vend finds the container, or says why not.
-func (d *Device) vend(command, id string) (a *afc.Device, code string) {
+func (d *Device) vend(command, id string) (a *afc.Device, code service.Code) {
 	switch {
 	case command == "":
 		return nil, missingCommand

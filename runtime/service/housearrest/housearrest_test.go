@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -121,7 +122,7 @@ func TestRefusals(t *testing.T) {
 		name string
 		vend func(*Client, context.Context, string) (*afc.Client, error)
 		id   string
-		code string
+		code service.Code
 		is   error
 	}{
 		{"unknown app", container, "none", NoSuchApp, fs.ErrNotExist},
@@ -139,7 +140,7 @@ func TestRefusals(t *testing.T) {
 		c, err := Connect(ctx(t), route{t, p})
 		must(t, err)
 		a, err := tt.vend(c, ctx(t), tt.id)
-		var e *Error
+		var e *service.Error
 		if a != nil || !errors.As(err, &e) || e.Code != tt.code ||
 			tt.is != nil && !errors.Is(err, tt.is) {
 			t.Errorf("%s: %v, want %s", tt.name, err, tt.code)
@@ -153,14 +154,14 @@ func TestRefusals(t *testing.T) {
 
 func TestErrorText(t *testing.T) {
 	t.Parallel()
-	for want, err := range map[string]*Error{
-		`housearrest: vend documents of "a.b": ApplicationLookupFailed`: {
-			Op: "vend documents", BundleID: "a.b", Code: NoSuchApp,
-		},
-		`housearrest: connect: EOF`: {Op: "connect", Err: io.EOF},
+	p := newPhone(t)
+	for id, want := range map[string]string{
+		"a.b": `housearrest: vend documents of "a.b": ApplicationLookupFailed`,
+		"":    `housearrest: vend documents: MissingIdentifier`,
 	} {
-		if err.Error() != want {
-			t.Errorf("%q, want %q", err, want)
+		_, err := VendDocuments(ctx(t), route{t, p}, id)
+		if got := fmt.Sprint(err); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }
@@ -212,7 +213,7 @@ func TestMalformed(t *testing.T) {
 	must(t, err)
 	number, err := plist.Encode(plist.Dict{"Command": "VendContainer", "Identifier": 7}, plist.XML)
 	must(t, err)
-	for body, want := range map[string]string{
+	for body, want := range map[string]service.Code{
 		"hello": missingCommand, "": missingCommand, string(array): missingCommand,
 		string(number): missingIdentifier,
 	} {
@@ -222,7 +223,7 @@ func TestMalformed(t *testing.T) {
 		must(t, err)
 		var d plist.Dict
 		must(t, link.NewPlistConn(conn).Recv(ctx(t), &d))
-		if s, _ := d.String("Error"); s != want || len(d) != 1 {
+		if s, _ := d.String("Error"); service.Code(s) != want || len(d) != 1 {
 			t.Errorf("%q: answer %v, want %s", body, d, want)
 		}
 		if err := link.NewPlistConn(conn).Recv(ctx(t), &d); err != io.EOF {
@@ -236,7 +237,7 @@ func TestMalformed(t *testing.T) {
 		_, err := io.WriteString(client, raw)
 		must(t, err)
 		must(t, link.CloseWrite(client))
-		var e *Error
+		var e *service.Error
 		if err := <-ended; !errors.As(err, &e) {
 			t.Errorf("%q: %v", raw, err)
 		}
@@ -259,7 +260,7 @@ func TestWrongAnswers(t *testing.T) {
 		must(t, err)
 		must(t, link.CloseWrite(server))
 		a, err := New(client).VendContainer(ctx(t), devApp)
-		var e *Error
+		var e *service.Error
 		if a != nil || !errors.As(err, &e) || e.Code != "" ||
 			strings.Count(err.Error(), "housearrest:") != 1 {
 			t.Errorf("%s: %v, %v", name, a, err)
@@ -321,7 +322,7 @@ func FuzzClient(f *testing.F) {
 		here, there := link.Pipe()
 		go fuzztest.Say(there, b)
 		c, err := New(here).VendDocuments(fuzztest.Context(t), "x")
-		if fuzztest.Typed[*Error](t, "VendDocuments", err); err != nil {
+		if fuzztest.Typed[*service.Error](t, "VendDocuments", err); err != nil {
 			return
 		}
 		_, err = c.ReadDir(fuzztest.Context(t), "/")

@@ -17,7 +17,6 @@ package housearrest
 
 import (
 	"io/fs"
-	"strconv"
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -54,58 +53,31 @@ type request struct {
 
 // response is the device's frame.
 type response struct {
-	Status string `plist:"Status,omitempty"`
-	Error  string `plist:"Error,omitempty"`
+	Status string       `plist:"Status,omitempty"`
+	Error  service.Code `plist:"Error,omitempty"`
 }
 
 // Errors that devices answer.
 const (
 	// NoSuchApp means that no app has the identifier.
-	NoSuchApp = "ApplicationLookupFailed"
+	NoSuchApp service.Code = "ApplicationLookupFailed"
 	// NotAllowed means that the app does not give its container away; older
 	// systems say it of unknown identifiers as well.
-	NotAllowed = "InstallationLookupFailed"
+	NotAllowed service.Code = "InstallationLookupFailed"
 
-	missingCommand    = "MissingCommand"
-	missingIdentifier = "MissingIdentifier"
-	unknownCommand    = "UnknownCommand"
-	permissionDenied  = "PermissionDenied"
+	missingCommand    service.Code = "MissingCommand"
+	missingIdentifier service.Code = "MissingIdentifier"
+	unknownCommand    service.Code = "UnknownCommand"
+	permissionDenied  service.Code = "PermissionDenied"
 )
 
-// Error is every failure of the package. Either Code is what the device
-// answered, or Err is what kept the answer from coming.
-type Error struct {
-	Op       string // "vend container", "vend documents", "connect" or "serve"
-	BundleID string
-	Code     string
-	Err      error
-}
-
-// Error says `housearrest: vend documents of "a.b": ApplicationLookupFailed`.
-func (e *Error) Error() string {
-	s := "housearrest: " + e.Op
-	if e.BundleID != "" {
-		s += " of " + strconv.Quote(e.BundleID)
-	}
-	if e.Err != nil {
-		return s + ": " + e.Err.Error()
-	}
-	return s + ": " + e.Code
-}
-
-// Unwrap returns Err.
-func (e *Error) Unwrap() error { return e.Err }
-
-// Is matches fs.ErrNotExist for an unknown app and fs.ErrPermission for one
-// that keeps its container to itself.
-func (e *Error) Is(target error) bool {
-	switch target {
-	case fs.ErrNotExist:
-		return e.Code == NoSuchApp
-	case fs.ErrPermission:
-		return e.Code == NotAllowed || e.Code == permissionDenied
-	}
-	return false
+var errs = service.Errors{
+	Service: "housearrest",
+	Codes: map[service.Code]error{
+		NoSuchApp:        fs.ErrNotExist,
+		NotAllowed:       fs.ErrPermission,
+		permissionDenied: fs.ErrPermission,
+	},
 }
 
 // errStatus is an answer that is neither success nor failure.

@@ -25,7 +25,7 @@ type Client struct{ exchange *link.Exchange }
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	c, err := o.Open(ctx, Service)
 	if err != nil {
-		return nil, &Error{Op: "connect", Err: err}
+		return nil, errs.New("connect", "", err)
 	}
 	return New(c), nil
 }
@@ -52,12 +52,12 @@ func (c *Client) each(
 		return take(m)
 	})
 	if err != nil {
-		return &Error{Op: op, Subject: subject, Err: err}
+		return errs.New(op, subject, err)
 	}
 	return refused
 }
 
-// refusal turns a device's error message into an Error.
+// refusal returns the error that a device sent, if it did.
 func refusal(m plist.Dict, op, subject string) error {
 	code, hasCode := m.String("Error")
 	text, hasText := m.String("ErrorDescription")
@@ -67,8 +67,9 @@ func refusal(m plist.Dict, op, subject string) error {
 	if !hasCode {
 		code = string(ErrAPIInternalError)
 	}
-	detail, _ := m.Int("ErrorDetail")
-	return &Error{Op: op, Subject: subject, Code: Code(code), Description: text, Detail: detail}
+	e := errs.Refused(op, subject, service.Code(code), text)
+	e.Number, _ = m.Int("ErrorDetail")
+	return e
 }
 
 // Browse returns the apps, in the device's order. Entries that cannot be decoded are
@@ -92,7 +93,7 @@ func (c *Client) Browse(ctx context.Context, o Options) ([]App, error) {
 	}
 	apps, err := link.DecodeList(ctx, entries, decodeApp)
 	if err != nil {
-		return nil, &Error{Op: "browse", Subject: o.Type, Err: err}
+		return nil, errs.New("browse", o.Type, err)
 	}
 	return apps, nil
 }
@@ -106,17 +107,15 @@ func (c *Client) Lookup(ctx context.Context, o Options) (map[string]App, error) 
 	}
 	found, ok := result.(plist.Dict)
 	if !ok || len(found) > MaxApps {
-		return nil, &Error{
-			Op:  "lookup",
-			Err: fmt.Errorf("%w: LookupResult is a %s", ErrProtocol, plist.TypeName(result)),
-		}
+		return nil, errs.New("lookup", "",
+			fmt.Errorf("%w: LookupResult is a %s", ErrProtocol, plist.TypeName(result)))
 	}
 	apps := make(map[string]App, len(found))
 	ids := slices.Sorted(maps.Keys(found))
 	_, err = link.DecodeList(ctx, ids, func(id string) (App, error) {
 		a, err := decodeApp(found[id])
 		if err != nil {
-			return App{}, &Error{Op: "lookup", Subject: id, Err: err}
+			return App{}, errs.New("lookup", id, err)
 		}
 		if a.BundleID == "" {
 			a.BundleID = id
@@ -140,7 +139,7 @@ func (c *Client) App(ctx context.Context, bundleID string, attributes ...string)
 	}
 	a, ok := apps[bundleID]
 	if !ok {
-		return nil, &Error{Op: "lookup", Subject: bundleID, Err: ErrNoApp}
+		return nil, errs.New("lookup", bundleID, ErrNoApp)
 	}
 	return &a, nil
 }
@@ -158,10 +157,8 @@ func (c *Client) CheckCapabilities(ctx context.Context, names ...string) (bool, 
 	}
 	match, ok := result.(bool)
 	if !ok {
-		return false, &Error{
-			Op:  op,
-			Err: fmt.Errorf("%w: LookupResult is a %s", ErrProtocol, plist.TypeName(result)),
-		}
+		return false, errs.New(op, "",
+			fmt.Errorf("%w: LookupResult is a %s", ErrProtocol, plist.TypeName(result)))
 	}
 	return match, nil
 }

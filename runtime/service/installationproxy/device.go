@@ -46,7 +46,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 			return nil
 		}
 		if err != nil {
-			return &Error{Op: "serve", Err: err}
+			return errs.New("serve", "", err)
 		}
 		command, _ := req.String("Command")
 		if d.Logger != nil {
@@ -55,7 +55,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		}
 		for m := range d.answers(command, req) {
 			if err := conn.Send(ctx, m); err != nil {
-				return &Error{Op: "serve", Subject: command, Err: err}
+				return errs.New("serve", command, err)
 			}
 		}
 	}
@@ -100,7 +100,7 @@ func (d *Device) answers(command string, req plist.Dict) func(func(plist.Dict) b
 }
 
 // failure has both keys, because hosts look at either, and no Status.
-func failure(code Code, text string) plist.Dict {
+func failure(code service.Code, text string) plist.Dict {
 	return plist.Dict{"Error": string(code), "ErrorDescription": text}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 type rig struct {
@@ -251,7 +252,7 @@ func TestRefusals(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		for _, tc := range []struct {
 			req  plist.Dict
-			want Code
+			want service.Code
 		}{
 			{plist.Dict{"Command": "Fly"}, ErrUnknownCommand},
 			{plist.Dict{"Command": "Archive", "ApplicationIdentifier": "x"}, ErrUnknownCommand},
@@ -314,7 +315,7 @@ func TestDeviceHostile(t *testing.T) {
 					t.Fatal(err)
 				}
 				_ = r.conn.CloseWrite()
-				var e *Error
+				var e *service.Error
 				if err := <-r.ended; (err != nil) != tc.fails || err != nil && !errors.As(err, &e) {
 					t.Errorf("Serve = %v", err)
 				}
@@ -363,13 +364,13 @@ func TestClientBrokenAnswers(t *testing.T) {
 		},
 	} {
 		apps, err := answer(t, tc.in...).Browse(t.Context(), Options{})
-		var e *Error
+		var e *service.Error
 		if apps != nil || !errors.Is(err, tc.want) || !errors.As(err, &e) {
 			t.Errorf("%s: Browse = %v, %v, want %v", tc.name, apps, err, tc.want)
 		}
-		if tc.want == ErrNotEntitled && (e.Detail != -402620395 ||
+		if tc.want == ErrNotEntitled && (e.Number != -402620395 ||
 			err.Error() != "installationproxy: browse: NotEntitled: no (0xe8008015)") {
-			t.Errorf("text %q, detail %d", err, e.Detail)
+			t.Errorf("text %q, number %d", err, e.Number)
 		}
 	}
 	for _, in := range []string{

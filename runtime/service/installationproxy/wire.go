@@ -17,10 +17,8 @@
 package installationproxy
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
@@ -67,76 +65,28 @@ const (
 	Any    = "Any"
 )
 
-// Code is the name of an error as devices send it. errors.Is finds it in an
-// Error. Devices know some more than are named here.
-type Code string
-
-// Errors that devices send.
+// Errors that devices send. They know some more than are named here.
 const (
-	ErrUnknownCommand                Code = "UnknownCommand"
-	ErrMissingCommand                Code = "MissingCommand"
-	ErrAPIInternalError              Code = "APIInternalError"
-	ErrLookupFailed                  Code = "LookupFailed"
-	ErrNotEntitled                   Code = "NotEntitled"
-	ErrMissingPackagePath            Code = "MissingPackagePath"
-	ErrMissingApplicationIdentifier  Code = "MissingApplicationIdentifier"
-	ErrMissingAttributeValue         Code = "MissingAttributeValue"
-	ErrInstallProhibited             Code = "InstallProhibited"
-	ErrUninstallProhibited           Code = "UninstallProhibited"
-	ErrApplicationVerificationFailed Code = "ApplicationVerificationFailed"
-	ErrPackageInspectionFailed       Code = "PackageInspectionFailed"
-	ErrPackageExtractionFailed       Code = "PackageExtractionFailed"
+	ErrUnknownCommand                service.Code = "UnknownCommand"
+	ErrMissingCommand                service.Code = "MissingCommand"
+	ErrAPIInternalError              service.Code = "APIInternalError"
+	ErrLookupFailed                  service.Code = "LookupFailed"
+	ErrNotEntitled                   service.Code = "NotEntitled"
+	ErrMissingPackagePath            service.Code = "MissingPackagePath"
+	ErrMissingApplicationIdentifier  service.Code = "MissingApplicationIdentifier"
+	ErrMissingAttributeValue         service.Code = "MissingAttributeValue"
+	ErrInstallProhibited             service.Code = "InstallProhibited"
+	ErrUninstallProhibited           service.Code = "UninstallProhibited"
+	ErrApplicationVerificationFailed service.Code = "ApplicationVerificationFailed"
+	ErrPackageInspectionFailed       service.Code = "PackageInspectionFailed"
+	ErrPackageExtractionFailed       service.Code = "PackageExtractionFailed"
 )
 
-// Error returns the name itself.
-func (c Code) Error() string { return string(c) }
-
-// Error is every failure of the package.
-type Error struct {
-	Op          string // "connect", "browse", "lookup", "check capabilities"
-	Subject     string // what it was about
-	Code        Code   // the device's error, when it refused
-	Description string // the device's words
-	Detail      int64  // the device's number, e.g. -402620395
-	Err         error
-}
-
-func (e *Error) Error() string {
-	s := "installationproxy: " + e.Op
-	if e.Subject != "" {
-		s += " " + strconv.Quote(e.Subject)
-	}
-	if e.Code != "" {
-		s += ": " + string(e.Code)
-	}
-	if e.Description != "" {
-		s += ": " + e.Description
-	}
-	if e.Detail != 0 {
-		// The family is known by its unsigned form: 0xe8008015.
-		s += " (0x" + strconv.FormatUint(uint64(uint32(e.Detail)), 16) + ")"
-	}
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	return s
-}
-
-// Is finds the device's code and fs.ErrNotExist for an app that is not there.
-func (e *Error) Is(target error) bool {
-	if target == fs.ErrNotExist {
-		return e.Err == ErrNoApp
-	}
-	c, ok := target.(Code)
-	return ok && c == e.Code && c != ""
-}
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+var errs = service.Errors{Service: "installationproxy"}
 
 var (
-	// ErrNoApp is the cause when the device has no such app.
-	ErrNoApp = errors.New("no such app")
+	// ErrNoApp is the cause when the device has no such app. It is fs.ErrNotExist.
+	ErrNoApp = link.Cause("no such app", fs.ErrNotExist)
 	// ErrProtocol is the cause when an answer does not have the expected form.
 	ErrProtocol = link.Malformed("unexpected answer")
 )

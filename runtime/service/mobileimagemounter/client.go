@@ -21,7 +21,7 @@ type Client struct{ exchange *link.Exchange }
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	c, err := o.Open(ctx, Service)
 	if err != nil {
-		return nil, &Error{Op: "connect", Err: err}
+		return nil, errs.New("connect", "", err)
 	}
 	return New(c), nil
 }
@@ -40,7 +40,7 @@ func (c *Client) Close() error { return c.exchange.Close() }
 func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
 	resp, err := c.exchange.Ask(ctx, req)
 	if err != nil {
-		return nil, &Error{Op: op, Subject: subject, Err: err}
+		return nil, errs.New(op, subject, err)
 	}
 	if err := refusal(resp, op, subject); err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func (c *Client) Lookup(ctx context.Context, imageType string) (*Lookup, error) 
 	}
 	l, err := decodeLookup(ctx, d)
 	if err != nil {
-		return nil, &Error{Op: op, Subject: imageType, Err: err}
+		return nil, errs.New(op, imageType, err)
 	}
 	return l, nil
 }
@@ -73,7 +73,7 @@ func (c *Client) Images(ctx context.Context) ([]Image, error) {
 	}
 	images, err := decodeImages(ctx, d)
 	if err != nil {
-		return nil, &Error{Op: op, Err: err}
+		return nil, errs.New(op, "", err)
 	}
 	return images, nil
 }
@@ -88,7 +88,7 @@ func (c *Client) DeveloperMode(ctx context.Context) (bool, error) {
 	}
 	on, ok := d.Bool("DeveloperModeStatus")
 	if !ok {
-		return false, &Error{Op: op, Err: fmt.Errorf("%w: no DeveloperModeStatus", ErrProtocol)}
+		return false, errs.New(op, "", fmt.Errorf("%w: no DeveloperModeStatus", ErrProtocol))
 	}
 	return on, nil
 }
@@ -104,9 +104,7 @@ func (c *Client) PersonalizationIdentifiers(ctx context.Context) (plist.Dict, er
 	}
 	ids, ok := d.Dict("PersonalizationIdentifiers")
 	if !ok {
-		return nil, &Error{
-			Op: op, Err: fmt.Errorf("%w: no PersonalizationIdentifiers", ErrProtocol),
-		}
+		return nil, errs.New(op, "", fmt.Errorf("%w: no PersonalizationIdentifiers", ErrProtocol))
 	}
 	return ids, nil
 }

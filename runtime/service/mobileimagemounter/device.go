@@ -38,7 +38,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 			return nil
 		}
 		if err != nil {
-			return &Error{Op: "serve", Err: err}
+			return errs.New("serve", "", err)
 		}
 		command, _ := req.String("Command")
 		answer := d.answer(command, req)
@@ -51,7 +51,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 			return nil // some hosts leave without reading the goodbye
 		}
 		if err != nil {
-			return &Error{Op: "serve", Err: err}
+			return errs.New("serve", "", err)
 		}
 	}
 }
@@ -81,7 +81,7 @@ func (d *Device) answer(command string, req plist.Dict) plist.Dict {
 	return refuse(ErrUnknownCommand, "")
 }
 
-func refuse(code Code, detail string) plist.Dict {
+func refuse(code service.Code, detail string) plist.Dict {
 	d := plist.Dict{"Error": string(code)}
 	if detail != "" {
 		d["DetailedError"] = detail

@@ -3,6 +3,7 @@ package mobileimagemounter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 type rig struct {
@@ -265,10 +267,13 @@ func TestRefusals(t *testing.T) {
 				on == c.options.NoDeveloperMode {
 				t.Errorf("%s: the connection is out of step: %v, %v", c.name, on, err)
 			}
-			if _, err := r.client.call(t.Context(), "test", "x", c.request); !errors.Is(err, Code(
-				c.code,
-			)) || !strings.HasPrefix(err.Error(), `mobileimagemounter: test "x": `+c.code) {
-				t.Errorf("%s: the client says %v", c.name, err)
+			_, err := r.client.call(t.Context(), "test", "x", c.request)
+			if !errors.Is(err, service.Code(c.code)) {
+				t.Errorf("%s: the error is %v, want %s", c.name, err, c.code)
+			}
+			want := `mobileimagemounter: test "x": ` + c.code
+			if text := fmt.Sprint(err); !strings.HasPrefix(text, want) {
+				t.Errorf("%s: the error is %q, want it to begin with %q", c.name, text, want)
 			}
 		})
 	}
@@ -313,7 +318,7 @@ func TestDeviceBrokenInput(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = r.conn.CloseWrite()
-			var e *Error
+			var e *service.Error
 			if err := <-r.ended; (err != nil) != c.fails || err != nil && !errors.As(err, &e) {
 				t.Errorf("%s: Serve = %v", c.name, err)
 			}
@@ -384,7 +389,7 @@ func TestClientBrokenAnswers(t *testing.T) {
 		go func() { _, _ = io.WriteString(d, c.in); _ = link.CloseWrite(d) }()
 		cl := New(a)
 		got, err := c.call(t.Context(), cl)
-		var e *Error
+		var e *service.Error
 		if err == nil || c.want != nil && !errors.Is(err, c.want) || !errors.As(err, &e) ||
 			!strings.HasPrefix(err.Error(), "mobileimagemounter: ") {
 			t.Errorf("%s: %v, %v, want %v", c.name, got, err, c.want)

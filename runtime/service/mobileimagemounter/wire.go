@@ -73,68 +73,28 @@ const (
 // complete is the Status of every success that has one.
 const complete = "Complete"
 
-// Code is an Error as devices send it. errors.Is finds it in an Error.
-type Code string
-
 // The codes that devices send.
 const (
 	// ErrDeviceLocked asks for the device to be unlocked.
-	ErrDeviceLocked Code = "DeviceLocked"
+	ErrDeviceLocked service.Code = "DeviceLocked"
 	// ErrImageMountFailed has its reason in the detail: no developer mode, an
 	// image that is mounted already, a wrong signature.
-	ErrImageMountFailed Code = "ImageMountFailed"
+	ErrImageMountFailed service.Code = "ImageMountFailed"
 	// ErrInternal is sent for the unmounting of what is not mounted.
-	ErrInternal Code = "InternalError"
+	ErrInternal service.Code = "InternalError"
 	// ErrUnknownCommand is sent by versions that do not have the command.
-	ErrUnknownCommand Code = "UnknownCommand"
+	ErrUnknownCommand service.Code = "UnknownCommand"
 	// ErrMissingType is a command without the type of the image.
-	ErrMissingType Code = "MissingImageType"
+	ErrMissingType service.Code = "MissingImageType"
 )
 
-// Error returns the code itself.
-func (c Code) Error() string { return string(c) }
+var errs = service.Errors{
+	Service: "mobileimagemounter",
+	Codes:   map[service.Code]error{ErrUnknownCommand: errors.ErrUnsupported},
+}
 
 // ErrProtocol is the cause when an answer does not have the expected form.
 var ErrProtocol = link.Malformed("unexpected answer")
-
-// Error is every failure of the package.
-type Error struct {
-	Op      string // what was tried, in words
-	Subject string // type of the image, if there is one
-	Code    Code   // the device's error, when it refused
-	Detail  string // what the device wrote about it
-	Err     error
-}
-
-func (e *Error) Error() string {
-	s := "mobileimagemounter: " + e.Op
-	if e.Subject != "" {
-		s += " " + strconv.Quote(e.Subject)
-	}
-	if e.Code != "" {
-		s += ": " + string(e.Code)
-	}
-	if e.Detail != "" {
-		s += ": " + strconv.Quote(e.Detail)
-	}
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	return s
-}
-
-// Is finds the code, and errors.ErrUnsupported for a command that this version
-// of iOS does not have.
-func (e *Error) Is(target error) bool {
-	if target == errors.ErrUnsupported {
-		return e.Code == ErrUnknownCommand
-	}
-	c, ok := target.(Code)
-	return ok && c == e.Code && c != ""
-}
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
 
 // Lookup reports whether an image of one type is mounted.
 type Lookup struct {
@@ -164,15 +124,17 @@ func (i *Image) Developer() bool {
 		(i.Type == TypeDeveloper || i.Type == TypePersonalized || i.Type == TypeCryptex)
 }
 
-// refusal returns the Error of an answer that is one.
+// refusal returns the error of an answer that refuses, nil for any other.
 func refusal(d plist.Dict, op, subject string) error {
-	if code, ok := d.String("Error"); ok {
-		detail, _ := d.String("DetailedError")
-		return &Error{
-			Op: op, Subject: subject, Code: Code(link.Clip(code)), Detail: link.Clip(detail),
-		}
+	code, refused := d.String("Error")
+	if !refused {
+		return nil
 	}
-	return nil
+	text, _ := d.String("DetailedError")
+	if text != "" {
+		text = strconv.Quote(link.Clip(text))
+	}
+	return errs.Refused(op, subject, service.Code(link.Clip(code)), text)
 }
 
 // decodeLookup reads the answer to LookupImage. Old versions send one signature

@@ -42,7 +42,7 @@ func ConnectInsecure(ctx context.Context, o service.Opener) (*Client, error) {
 func connect(ctx context.Context, o service.Opener, n service.Name) (*Client, error) {
 	c, err := o.Open(ctx, n)
 	if err != nil {
-		return nil, &Error{Op: "connect", Err: err}
+		return nil, errs.New("connect", "", err)
 	}
 	return New(c), nil
 }
@@ -144,7 +144,7 @@ func (c *Client) Post(ctx context.Context, name string) error {
 func (c *Client) send(ctx context.Context, op string, m message) error {
 	if m.Command != cmdShutdown {
 		if err := checkName(m.Name); err != nil {
-			return &Error{Op: op, Name: m.Name, Err: err}
+			return errs.New(op, m.Name, err)
 		}
 	}
 	err := ctx.Err()
@@ -158,7 +158,7 @@ func (c *Client) send(ctx context.Context, op string, m message) error {
 		}
 	}
 	if err != nil {
-		return &Error{Op: op, Name: m.Name, Err: err}
+		return errs.New(op, m.Name, err)
 	}
 	return nil
 }
@@ -183,9 +183,9 @@ func (c *Client) Next(ctx context.Context) (string, error) {
 			if name, ok := c.take(); ok {
 				return name, nil
 			}
-			return "", &Error{Op: "next", Err: c.reason()}
+			return "", errs.New("next", "", c.reason())
 		case <-ctx.Done():
-			return "", &Error{Op: "next", Err: link.Expired(ctx, c.conn)}
+			return "", errs.New("next", "", link.Expired(ctx, c.conn))
 		}
 	}
 }
@@ -221,10 +221,10 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		return &Error{Op: "shutdown", Err: link.Expired(ctx, c.conn)}
+		return errs.New("shutdown", "", link.Expired(ctx, c.conn))
 	}
 	if err := c.reason(); err != ErrProxyDeath && err != io.EOF {
-		return &Error{Op: "shutdown", Err: err}
+		return errs.New("shutdown", "", err)
 	}
 	return nil
 }

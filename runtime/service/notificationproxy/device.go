@@ -81,7 +81,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	case err == io.EOF || lost:
 		return nil
 	}
-	return &Error{Op: "serve", Err: err}
+	return errs.New("serve", "", err)
 }
 
 var errShutdown = errors.New("shutdown")

@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 type rig struct {
@@ -267,13 +268,13 @@ func TestClientHostile(t *testing.T) {
 		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
 		cl := New(c)
 		_, err := cl.Next(t.Context())
-		var e *Error
+		var e *service.Error
 		var frame *link.FrameError
 		if !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
 			t.Errorf("%s: Next = %v, want %v", tc.name, err, tc.want)
 		}
 		if !errors.As(err, &e) {
-			t.Errorf("%s: Next = %v, want an *Error", tc.name, err)
+			t.Errorf("%s: Next = %v, want an *service.Error", tc.name, err)
 		}
 		cl.Close()
 		d.Close()
@@ -338,7 +339,7 @@ func TestDeviceHostile(t *testing.T) {
 				_, err := io.WriteString(c, in)
 				must(t, err)
 				must(t, c.CloseWrite())
-				var e *Error
+				var e *service.Error
 				if err := <-ended; !errors.As(err, &e) {
 					t.Errorf("Serve = %v", err)
 				}

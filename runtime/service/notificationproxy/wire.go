@@ -18,7 +18,6 @@ package notificationproxy
 import (
 	"errors"
 	"io"
-	"strconv"
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -62,31 +61,12 @@ type message struct {
 	Name    string `plist:"Name,omitempty"`
 }
 
-// Error is every failure of the package.
-type Error struct {
-	Op   string // "connect", "observe", "post", "next", "shutdown"
-	Name string // of the notification
-	Err  error
-}
-
-func (e *Error) Error() string {
-	s := "notificationproxy: " + e.Op
-	if e.Name != "" {
-		s += " " + strconv.Quote(e.Name)
-	}
-	return s + ": " + e.Err.Error()
-}
-
-// Is finds io.EOF when the device ended the service, in either way.
-func (e *Error) Is(target error) bool { return target == io.EOF && e.Err == ErrProxyDeath }
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+var errs = service.Errors{Service: "notificationproxy"}
 
 var (
 	// ErrProxyDeath is the cause when the device has said that the service
-	// ends.
-	ErrProxyDeath = errors.New("the device ended the service")
+	// ends. It is io.EOF.
+	ErrProxyDeath = link.Cause("the device ended the service", io.EOF)
 	// ErrOverflow is the cause when more notifications arrived than anybody
 	// fetched; the connection is closed then.
 	ErrOverflow = errors.New("too many notifications nobody asked for")

@@ -22,12 +22,12 @@ func (d *Device) archive(w io.Writer, req plist.Dict) error {
 	entries, err := d.selectHistory(req)
 	if err != nil {
 		_ = reply(w, plist.Dict{"Status": statusFailed})
-		return &Error{Op: "serve", Err: err}
+		return errs.New("serve", "", err)
 	}
 	files, err := archiveFiles(d.Phone, entries)
 	if err != nil {
 		_ = reply(w, plist.Dict{"Status": statusFailed})
-		return &Error{Op: "serve", Err: err}
+		return errs.New("serve", "", err)
 	}
 	if err := reply(w, plist.Dict{"Status": statusOK}); err != nil {
 		return err

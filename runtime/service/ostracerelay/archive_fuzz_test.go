@@ -10,6 +10,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // FuzzArchive reads a tar stream as the pieces of an archive.
@@ -40,7 +41,7 @@ func FuzzArchive(f *testing.F) {
 			c := New(memory{Reader: bytes.NewReader(in)})
 			var out bytes.Buffer
 			n, err := c.CreateArchive(context.Background(), &out, ArchiveOptions{})
-			fuzztest.Typed[*Error](t, "CreateArchive", err)
+			fuzztest.Typed[*service.Error](t, "CreateArchive", err)
 			if n != int64(out.Len()) || !bytes.HasPrefix(content, out.Bytes()) {
 				t.Errorf("CreateArchive = %d, wrote %d bytes that are not those sent", n, out.Len())
 			}

@@ -30,7 +30,7 @@ type Client struct {
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	c, err := o.Open(ctx, Service)
 	if err != nil {
-		return nil, &Error{Op: "connect", Err: err}
+		return nil, errs.New("connect", "", err)
 	}
 	return New(c), nil
 }
@@ -63,15 +63,14 @@ func (c *Client) PidList(ctx context.Context) ([]Process, error) {
 	}
 	payload, ok := reply.Dict("Payload")
 	if !ok {
-		return nil, &Error{Op: op, Err: fmt.Errorf("%w: no Payload", ErrProtocol)}
+		return nil, errs.New(op, "", fmt.Errorf("%w: no Payload", ErrProtocol))
 	}
 	keys := slices.Sorted(maps.Keys(payload))
 	list, err := link.DecodeList(ctx, keys, func(key string) (Process, error) {
 		pid, err := strconv.ParseUint(key, 10, 31)
 		if err != nil {
-			return Process{}, &Error{
-				Op: op, Err: fmt.Errorf("%w: process id %q", ErrProtocol, link.Clip(key)),
-			}
+			return Process{}, errs.New(op, "",
+				fmt.Errorf("%w: process id %q", ErrProtocol, link.Clip(key)))
 		}
 		info, _ := payload.Dict(key)
 		name, _ := info.String("ProcessName")
@@ -161,7 +160,7 @@ func (c *Client) CreateArchive(ctx context.Context, w io.Writer, o ArchiveOption
 	release := link.GuardRead(ctx, c.conn)
 	n, err := copyWhole(w, in)
 	if err = release(err); err != nil {
-		return n, &Error{Op: op, Err: err}
+		return n, errs.New(op, "", err)
 	}
 	return n, nil
 }
@@ -176,24 +175,24 @@ func unexpected(err error) error {
 // request sends the connection's one request and reads the reply.
 func (c *Client) request(ctx context.Context, op string, req plist.Dict) (plist.Dict, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, &Error{Op: op, Err: err}
+		return nil, errs.New(op, "", err)
 	}
 	if c.used.Swap(true) {
-		return nil, &Error{Op: op, Err: ErrUsed}
+		return nil, errs.New(op, "", ErrUsed)
 	}
 	if err := c.conn.Send(ctx, req); err != nil {
-		return nil, &Error{Op: op, Err: err}
+		return nil, errs.New(op, "", err)
 	}
 	release := link.GuardRead(ctx, c.conn)
 	reply, err := readReply(c.conn)
 	if err = release(err); err != nil {
-		return nil, &Error{Op: op, Err: err}
+		return nil, errs.New(op, "", err)
 	}
 	if status, _ := reply.String("Status"); status != statusOK {
 		if status == "" {
 			status = "no status, keys " + fmt.Sprint(slices.Sorted(maps.Keys(reply)))
 		}
-		return nil, &Error{Op: op, Code: status, Err: ErrRefused}
+		return nil, errs.New(op, "", fmt.Errorf("%s: %w", status, ErrRefused))
 	}
 	return reply, nil
 }

@@ -59,7 +59,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		return nil
 	}
 	if err != nil {
-		return &Error{Op: "serve", Err: err}
+		return errs.New("serve", "", err)
 	}
 	switch name, _ := req.String("Request"); name {
 	case "PidList":
@@ -73,7 +73,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	default:
 		release := link.GuardWrite(ctx, c)
 		_ = release(reply(c, plist.Dict{"Status": statusFailed}))
-		return &Error{Op: "serve", Err: fmt.Errorf("%w: request %q", ErrProtocol, name)}
+		return errs.New("serve", "", fmt.Errorf("%w: request %q", ErrProtocol, name))
 	}
 }
 
@@ -149,7 +149,7 @@ func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error
 	o, records, err := watchOptions(req)
 	if err != nil {
 		_ = reply(c, plist.Dict{"Status": statusFailed})
-		return &Error{Op: "serve", Err: err}
+		return errs.New("serve", "", err)
 	}
 	var watch *phone.LogWatch
 	if records {

@@ -17,6 +17,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // goldenRecord is the example of the protocol page: pid 1, /sbin/launchd,
@@ -455,7 +456,7 @@ func TestClientRefuses(t *testing.T) {
 				!(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
 				t.Errorf("PidList = %v, %v, want %v", list, err, tc.want)
 			}
-			var e *Error
+			var e *service.Error
 			if !errors.As(err, &e) || e.Op != "pid list" {
 				t.Errorf("error is a %T", err)
 			}

@@ -37,13 +37,13 @@ func (s *Stream) Next(ctx context.Context) (*Entry, error) {
 	for {
 		ok, err := s.decodeOne(&s.entry)
 		if err != nil {
-			return nil, &Error{Op: "next", Err: err}
+			return nil, errs.New("next", "", err)
 		}
 		if ok {
 			return &s.entry, nil
 		}
 		if err := s.fill(ctx); err != nil {
-			return nil, &Error{Op: "next", Err: err}
+			return nil, errs.New("next", "", err)
 		}
 	}
 }
@@ -60,7 +60,7 @@ func (s *Stream) NextBatch(ctx context.Context, dst []Entry) (int, error) {
 		for n < len(dst) {
 			ok, err := s.decodeOne(&dst[n])
 			if err != nil && n == 0 {
-				return 0, &Error{Op: "next", Err: err}
+				return 0, errs.New("next", "", err)
 			}
 			if err != nil || !ok {
 				break // the error is kept: it comes again
@@ -71,7 +71,7 @@ func (s *Stream) NextBatch(ctx context.Context, dst []Entry) (int, error) {
 			return n, nil
 		}
 		if err := s.fill(ctx); err != nil {
-			return 0, &Error{Op: "next", Err: err}
+			return 0, errs.New("next", "", err)
 		}
 	}
 }

@@ -169,30 +169,11 @@ func base(p string) string {
 	return p
 }
 
-// Error is every failure of the package.
-type Error struct {
-	Op   string // "connect", "pid list", "start activity", "create archive", "next"
-	Code string // the device's Status, when it refused
-	Err  error
-}
-
-func (e *Error) Error() string {
-	s := "ostracerelay: " + e.Op
-	if e.Code != "" {
-		s += ": " + e.Code
-	}
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	return s
-}
-
-// Unwrap returns the cause; io.EOF when the device ended a stream.
-func (e *Error) Unwrap() error { return e.Err }
+var errs = service.Errors{Service: "ostracerelay"}
 
 var (
 	// ErrRefused is the cause when the device answered with another status
-	// than success; Error.Code holds it.
+	// than success; the text of the error has it.
 	ErrRefused = errors.New("refused by the device")
 	// ErrProtocol is the cause when the device sent what has no place there.
 	ErrProtocol = link.Malformed("unexpected message")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // memory is a connection that reads from a buffer and forgets what is written.
@@ -47,7 +48,7 @@ func FuzzStream(f *testing.F) {
 				if third := appendRecord(nil, &second); !bytes.Equal(third, again) {
 					t.Fatalf("%+v became %+v", e, second)
 				}
-			} else if refusal := (*Error)(nil); !errors.As(err, &refusal) {
+			} else if refusal := (*service.Error)(nil); !errors.As(err, &refusal) {
 				t.Fatalf("%v (%T)", err, err)
 			}
 			if s.err != nil && err != nil {
@@ -78,7 +79,7 @@ func FuzzReply(f *testing.F) {
 				return err
 			},
 		} {
-			var e *Error
+			var e *service.Error
 			if err := ask(New(memory{Reader: bytes.NewReader(b)})); err != nil &&
 				!errors.As(err, &e) {
 				t.Errorf("%s: %v (%T)", name, err, err)

@@ -35,7 +35,7 @@ type Client struct {
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	c, err := o.Open(ctx, Service)
 	if err != nil {
-		return nil, &Error{Op: "connect", Err: err}
+		return nil, errs.New("connect", "", err)
 	}
 	return New(c), nil
 }
@@ -68,14 +68,14 @@ func (c *Client) NextRecord(ctx context.Context) ([]byte, error) {
 			continue // an empty record
 		}
 		if c.err != nil {
-			return nil, &Error{Op: "next", Err: c.err}
+			return nil, errs.New("next", "", c.err)
 		}
 		if len(c.buf)-c.start > MaxRecord {
 			c.skipRecord()
 			continue
 		}
 		if err := c.fill(ctx); err != nil {
-			return nil, &Error{Op: "next", Err: err}
+			return nil, errs.New("next", "", err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service"
 )
 
 // FuzzStream lets a device send any log: what was sent comes out as entries, and the log
@@ -28,7 +29,7 @@ func FuzzStream(f *testing.F) {
 		for {
 			e, err := c.Next(fuzztest.Context(t))
 			if err != nil {
-				fuzztest.Typed[*Error](t, "Next", err)
+				fuzztest.Typed[*service.Error](t, "Next", err)
 				if !errors.Is(err, io.EOF) {
 					t.Errorf("the log ended with %v", err)
 				}

@@ -63,16 +63,7 @@ type Entry struct {
 	Raw     string // the record as received, without its end
 }
 
-// Error is every failure of the package.
-type Error struct {
-	Op  string // "connect", "next"
-	Err error
-}
-
-func (e *Error) Error() string { return "syslogrelay: " + e.Op + ": " + e.Err.Error() }
-
-// Unwrap returns the cause; io.EOF when the device ended the log.
-func (e *Error) Unwrap() error { return e.Err }
+var errs = service.Errors{Service: "syslogrelay"}
 
 // Parse takes a record (without its end) apart. Year and zone come from now:
 // a record that would lie more than a day ahead of it is from the year before.

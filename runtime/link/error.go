@@ -1,0 +1,37 @@
+package link
+
+import (
+	"errors"
+	"strconv"
+)
+
+// ErrProtocol is found by errors.Is in every error that says that a peer does not
+// keep to its protocol: see Malformed.
+var ErrProtocol = errors.New("the peer does not keep to the protocol")
+
+// Malformed returns an error for something that no peer may send. Packages make
+// theirs once and wrap it in what they found.
+func Malformed(text string) error { return Cause(text, ErrProtocol) }
+
+// Cause returns an error with a text of its own that is a general error as well: errors.Is
+// finds general in it. Packages make theirs once.
+func Cause(text string, general error) error { return &cause{text, general} }
+
+type cause struct {
+	text    string
+	general error
+}
+
+func (c *cause) Error() string { return c.text }
+
+func (c *cause) Unwrap() error { return c.general }
+
+// Attempt returns the beginning of an error's text: the package, what it tried, and on what
+// if that is not empty, as in `afc: open "/x"`.
+func Attempt(pkg, op, subject string) string {
+	s := pkg + ": " + op
+	if subject != "" {
+		s += " " + strconv.Quote(subject)
+	}
+	return s
+}
