@@ -87,10 +87,14 @@ func TestBrokenOutputIsAnError(t *testing.T) {
 		h := host.New(host.Options{Stdout: &broken{left: 5}})
 		lua51.Open(h)
 		err := h.Run(context.Background(), "test.lua", source)
-		if err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		h.Close()
+		if err == nil {
+			t.Errorf("%s: Run() = nil, want the error of the stream", source)
+			continue
+		}
+		if !strings.Contains(err.Error(), "the disk is full") {
 			t.Errorf("%s: Run() = %v, want the error of the stream", source, err)
 		}
-		h.Close()
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Stdin          io.Reader // input of io.read; nil means empty input
 	Stdout, Stderr io.Writer // output of print, and of warnings; nil discards it
-	Args           []string  // arguments of the script: its `...` and the global args
+	Args           []string  // arguments of the script: its `...`, and for modules that use them
 	// Env looks up an environment variable for os.getenv; nil means that there is
 	// none.
 	Env        func(string) (string, bool)
