@@ -19,18 +19,18 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
-// builtin is a command of the REPL itself.
+// builtin is a command that every REPL has.
 type builtin struct {
 	name, args, doc string
 	run             func(r *repl, ctx context.Context, arg string) error
 }
 
-// builtins returns the commands in the order in which :help shows them. It is
-// a function because :help is one of them.
+// builtins returns the commands in the order of :help. It is a function, not a
+// variable, because :help itself uses it.
 func builtins() []builtin {
 	return []builtin{
 		{"help", "[NAME]", "this list, or help on a name; NAME? does the same", (*repl).help},
-		{"load", "FILE", "run a script in this session", (*repl).load},
+		{"load", "FILE", "run a script as if it was typed", (*repl).load},
 		{"time", "CODE", "run code and say how long it took", (*repl).time},
 		{"i", "CODE", "say what a value is", (*repl).inform},
 		{"devices", "", "list the devices", (*repl).devices},
@@ -99,7 +99,7 @@ func (r *repl) commandNames() []api.Candidate {
 	return out
 }
 
-// code runs Lua for a command, as if it had been typed.
+// code runs Lua code for a command, as if the user had typed it.
 func (r *repl) code(ctx context.Context, code string) error {
 	res, err := r.eval(ctx, r.nextChunk(code), code)
 	if err != nil {
@@ -143,7 +143,7 @@ func (r *repl) time(ctx context.Context, arg string) error {
 	return err
 }
 
-// inform says what a value is: its type, its size, what its class offers.
+// inform shows a value with its type, its size and the members of its class.
 func (r *repl) inform(ctx context.Context, arg string) error {
 	if arg == "" {
 		return host.Errorf("usage", ":i needs an expression")
@@ -226,14 +226,13 @@ func (r *repl) kill(ctx context.Context, arg string) error {
 	return host.Errorf("usage", "there is no task %d", id).WithHint(":tasks lists them")
 }
 
-// end cancels a task and waits until it has cleaned up, or the user does not want to
-// wait any longer.
+// end cancels a task and waits until it has cleaned up. An interrupt ends the wait.
 func (r *repl) end(ctx context.Context, t *host.Task) {
 	r.drain()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		// Whoever kills it does not want to hear that it died.
+		// A task that is cancelled on request must not be reported as failed.
 		r.session.With(func(*lua.LState) { t.Observe() })
 		t.Cancel("killed at the prompt")
 		<-t.Done()
@@ -246,7 +245,7 @@ func (r *repl) end(ctx context.Context, t *host.Task) {
 	}
 }
 
-// recorder writes inputs to a script.
+// recorder is the script to which :record writes inputs.
 type recorder struct {
 	path string
 	file *os.File
@@ -285,8 +284,8 @@ func (r *repl) stopRecording() error {
 	return nil
 }
 
-// recorded adds an input that succeeded. A bare expression is not a statement,
-// so that its value is printed.
+// recorded writes an input that succeeded to the script. An expression is not a
+// statement, so it becomes an argument of p, which prints its value.
 func (r *repl) recorded(text string) error {
 	if r.record == nil {
 		return nil

@@ -14,13 +14,14 @@ import (
 )
 
 const (
-	// valuesTime is how long a device may take to say what a string can be.
+	// valuesTime limits how long Options.Values may take.
 	valuesTime = 300 * time.Millisecond
-	// listLimit is how many candidates are listed with their descriptions.
+	// listLimit is the largest number of candidates that are listed with their
+	// descriptions.
 	listLimit = 24
 )
 
-// complete answers Tab. It is called from the editor's goroutine.
+// complete is the Completer of the REPL. The editor calls it in its own goroutine.
 func (r *repl) complete(line string, cursor int) (string, []string) {
 	r.mu.Lock()
 	text := r.pending + line[:cursor]
@@ -45,12 +46,12 @@ func (r *repl) complete(line string, cursor int) (string, []string) {
 	return r.choose(c.Word, c.Items)
 }
 
-// choose returns what all candidates have in common beyond the word, or else
-// their list.
+// choose selects the candidates that begin with word. It returns the text that all
+// of them continue with, or, if there is none, the lines of a list of them.
 func (r *repl) choose(word string, items []api.Candidate) (string, []string) {
 	var fit []api.Candidate
 	for _, it := range items {
-		// What a device names with control characters cannot be typed anyway.
+		// A name with control characters comes from a device and cannot be typed.
 		if strings.HasPrefix(it.Text, word) && visible.Line(it.Text) == it.Text {
 			fit = append(fit, it)
 		}
@@ -71,8 +72,8 @@ func (r *repl) choose(word string, items []api.Candidate) (string, []string) {
 	return "", r.list(fit)
 }
 
-// list lays candidates out: with their descriptions, or in columns when they
-// are many.
+// list returns the lines of a list of candidates. They have their descriptions, or
+// are in columns if there are many.
 func (r *repl) list(items []api.Candidate) []string {
 	width, longest := max(r.o.Width()-1, 20), 0
 	for _, it := range items {
@@ -99,7 +100,8 @@ func (r *repl) list(items []api.Candidate) []string {
 	return out
 }
 
-// valuesOf asks the device once between two inputs.
+// valuesOf returns the values for strings of a kind. It calls Options.Values only
+// once between two inputs.
 func (r *repl) valuesOf(kind string) []string {
 	if r.o.Values == nil {
 		return nil
@@ -114,7 +116,7 @@ func (r *repl) valuesOf(kind string) []string {
 	defer cancel()
 	found := r.o.Values(ctx, kind)
 	if ctx.Err() != nil {
-		return found // the next Tab may have more luck
+		return found // not stored, so that the next Tab asks again
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -15,15 +15,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// person types inputs and calls then between the last and the end.
-type person struct {
+// scriptedUser is a LineEditor that returns inputs, calls then, and ends.
+type scriptedUser struct {
 	inputs   []string
 	then     func(complete repl.Completer)
 	out      io.Writer
 	complete repl.Completer
 }
 
-func (p *person) ReadLine(string) (string, error) {
+func (p *scriptedUser) ReadLine(string) (string, error) {
 	if len(p.inputs) == 0 {
 		p.then(p.complete)
 		return "", io.EOF
@@ -33,13 +33,13 @@ func (p *person) ReadLine(string) (string, error) {
 	return text, nil
 }
 
-func (p *person) SetCompleter(c repl.Completer) { p.complete = c }
-func (p *person) AddHistory(string)             {}
-func (p *person) Output() io.Writer             { return p.out }
-func (p *person) Close() error                  { return nil }
+func (p *scriptedUser) SetCompleter(c repl.Completer) { p.complete = c }
+func (p *scriptedUser) AddHistory(string)             {}
+func (p *scriptedUser) Output() io.Writer             { return p.out }
+func (p *scriptedUser) Close() error                  { return nil }
 
-// TestCompleteDVT has the REPL of users with a virtual device: the declarations
-// of Instruments' server know its channels and their methods.
+// TestCompleteDVT completes the names of Instruments channels and selectors, with a
+// virtual device and all modules that users have.
 func TestCompleteDVT(t *testing.T) {
 	t.Parallel()
 	vh := virtualtest.Host(t, virtual.HostOptions{
@@ -80,13 +80,15 @@ func TestCompleteDVT(t *testing.T) {
 			for i, l := range lines {
 				lines[i] = strings.TrimSpace(l)
 			}
-			if list := strings.Join(lines, " "); insert != test.insert || list != test.list {
-				t.Errorf("%s inserts %q, lists %q; want %q, %q", test.line, insert, list,
-					test.insert, test.list)
+			if insert != test.insert {
+				t.Errorf("%s inserts %q, want %q", test.line, insert, test.insert)
+			}
+			if list := strings.Join(lines, " "); list != test.list {
+				t.Errorf("%s lists %q, want %q", test.line, list, test.list)
 			}
 		}
 	}
-	o := repl.Options{Host: h, Editor: &person{
+	o := repl.Options{Host: h, Editor: &scriptedUser{
 		inputs: []string{"dev = device();", "dvt = dev:dvt();", `ch = dvt:channel("sysmontap");`},
 		then:   check, out: &out,
 	}, Output: output}

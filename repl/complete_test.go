@@ -80,13 +80,13 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// TestCompleteAcrossLines checks that the lines before count.
+// TestCompleteAcrossLines completes a string whose call began on an earlier line.
 func TestCompleteAcrossLines(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, step{text: "dev = device()"}, step{text: "dev:launch("})
 	b.editor.steps = append(b.editor.steps, step{text: `"a")`, before: func() {
 		if insert, _ := b.editor.complete(`"x`, 2); insert != "yz" {
-			t.Errorf("inserts %q, want yz: the string is a bundle id", insert)
+			t.Errorf("inserts %q, want yz, the rest of the bundle id", insert)
 		}
 	}})
 	b.opts.Values = func(context.Context, string) []string { return []string{"xyz"} }
@@ -95,8 +95,8 @@ func TestCompleteAcrossLines(t *testing.T) {
 	}
 }
 
-// TestCompleteWhileBusy has a task that computes: completion must not wait for
-// it, and offers what is declared.
+// TestCompleteWhileBusy completes while a task holds the interpreter lock. Completion
+// must not wait for it, and must use the declarations.
 func TestCompleteWhileBusy(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// TestGoesOnAfterStreams has streams that are closed, by the script, at the end of
-// a scope and by a device that goes away.
+// TestGoesOnAfterStreams uses streams that have been closed: by the script, at the end
+// of a scope, or because the device was detached. The next inputs must run.
 func TestGoesOnAfterStreams(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -67,7 +67,7 @@ func TestGoesOnAfterStreams(t *testing.T) {
 				end)`,
 			}, test.inputs...)
 			inputs = append(inputs, `ask:put(21) print("the task says " .. answer:get())`)
-			o := repl.Options{Host: h, Output: output, Editor: &person{
+			o := repl.Options{Host: h, Output: output, Editor: &scriptedUser{
 				inputs: inputs, then: func(repl.Completer) {}, out: &out,
 			}}
 			if err := repl.Run(virtualtest.Context(t), o); err != nil {

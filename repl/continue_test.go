@@ -9,11 +9,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// The tests of this file have inputs that end badly. Whatever it was, the next
-// input runs and prints its result, and background tasks go on.
+// The tests of this file run inputs that fail or are interrupted. The next input must
+// run and print its result, and background tasks must continue.
 
-// background is an input that starts a task, which answers what is put into the
-// queue called ask.
+// background is an input that starts a task. The task doubles each number in the queue
+// ask and puts it into the queue answer.
 const background = `
 ask, answer = task.queue(1), task.queue(1)
 task.spawn(function()
@@ -22,7 +22,7 @@ task.spawn(function()
 	end
 end)`
 
-// asked is an input that asks the task.
+// asked is an input that uses the task of background.
 const asked = `ask:put(21) print("the task says " .. answer:get())`
 
 func TestGoesOn(t *testing.T) {
@@ -102,7 +102,7 @@ func TestGoesOn(t *testing.T) {
 			o := host.Options{MaxMemory: 64 << 20}
 			want := append(test.want, "the task says 42\n")
 			if test.name == "instructions" {
-				// They are those of the whole run, so that this one cannot go on.
+				// The limit is for the whole run, so no later input can run.
 				o.MaxInstructions, want = 100_000, test.want
 				inputs = test.inputs
 			}
@@ -113,13 +113,13 @@ func TestGoesOn(t *testing.T) {
 			}
 			wantInOrder(t, b.out.String(), want)
 			if strings.Contains(b.out.String(), "not this") {
-				t.Errorf("clean-up that was ended went on:\n%s", b.out)
+				t.Errorf("clean-up continued after the second interrupt:\n%s", b.out)
 			}
 		})
 	}
 }
 
-// wantInOrder checks that text has all parts, each after the one before.
+// wantInOrder checks that text contains all parts in their order.
 func wantInOrder(t *testing.T, text string, parts []string) {
 	t.Helper()
 	rest := text
@@ -132,12 +132,15 @@ func wantInOrder(t *testing.T, text string, parts []string) {
 	}
 }
 
-// TestCloseFails has the session itself end with an error.
+// TestCloseFails fails in a deferred function at the end of the whole run.
 func TestCloseFails(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, type_("defer(function() error('too late') end)", "1 + 1")...)
 	err := b.run(t)
-	if err == nil || !strings.Contains(err.Error(), "too late") {
+	if err == nil {
+		t.Fatal("Run = nil, want the error of the deferred function")
+	}
+	if !strings.Contains(err.Error(), "too late") {
 		t.Errorf("Run = %v, want the error of the deferred function", err)
 	}
 	wantInOrder(t, b.out.String(), []string{"2\n", "too late"})
@@ -146,8 +149,7 @@ func TestCloseFails(t *testing.T) {
 	}
 }
 
-// TestCloseKilled has clean-up at the end of the session that takes too long for
-// the user.
+// TestCloseKilled interrupts the clean-up at the end of the run three times.
 func TestCloseKilled(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, type_("defer(function() ctrl_c(3) task.sleep(1) end)")...)
@@ -157,7 +159,7 @@ func TestCloseKilled(t *testing.T) {
 	}
 }
 
-// TestKillStopsWaiting interrupts :kill, whose task does not end.
+// TestKillStopsWaiting interrupts :kill while it waits for a task that does not end.
 func TestKillStopsWaiting(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, type_("hold = task.queue(1)", `t = task.spawn(function()
@@ -178,8 +180,8 @@ func TestKillStopsWaiting(t *testing.T) {
 	wantInOrder(t, b.out.String(), []string{"goes on with its clean-up\n", "cleaned\n"})
 }
 
-// TestInterruptShowing has values that take for ever to be shown. The third Ctrl-C
-// ends the REPL, because nothing else can.
+// TestInterruptShowing prints a value whose __tostring does not return. Only the third
+// Ctrl-C can end the REPL.
 func TestInterruptShowing(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, type_("stuck", "1 + 1")...)

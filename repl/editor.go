@@ -8,31 +8,33 @@ import (
 	"sync"
 )
 
-// ErrInterrupt is what ReadLine returns for Ctrl-C.
+// ErrInterrupt is the error of ReadLine for Ctrl-C.
 var ErrInterrupt = errors.New("repl: interrupted")
 
-// LineEditor reads what a person types. Text may hold newlines where a block
-// was pasted or brought back from the history.
+// LineEditor reads what the user types. Its texts may contain newlines if a block was
+// pasted or recalled from the history.
 type LineEditor interface {
-	// ReadLine reads one input. The error is io.EOF at the end and ErrInterrupt
-	// for Ctrl-C, then with the text that was abandoned.
+	// ReadLine reads one line or block. The error is io.EOF at the end of the
+	// input. For Ctrl-C it is ErrInterrupt, and the text is what was typed so far.
 	ReadLine(prompt string) (string, error)
-	// SetCompleter says who answers Tab.
+	// SetCompleter sets the function that is called for Tab.
 	SetCompleter(Completer)
-	// AddHistory remembers an input.
+	// AddHistory adds an input to the history.
 	AddHistory(entry string)
-	// Output writes whole lines above the prompt while ReadLine waits.
+	// Output returns a writer that prints whole lines above the prompt while
+	// ReadLine waits.
 	Output() io.Writer
-	// Close gives the terminal back. Any goroutine may call it, also twice; a
-	// ReadLine that waits returns io.EOF.
+	// Close restores the terminal. Any goroutine may call it, and more than once.
+	// A waiting ReadLine returns io.EOF.
 	Close() error
 }
 
-// Completer says how a line can go on at the cursor, a byte offset: with insert,
-// or, when that is empty, with one of several ways that are listed for reading.
+// Completer returns the completion of a line at the cursor, which is a byte offset.
+// insert is the text to insert. If it is empty, list holds the lines of a list of
+// candidates to show.
 type Completer func(line string, cursor int) (insert string, list []string)
 
-// plainEditor reads lines that nobody types: a pipe or a file.
+// plainEditor reads lines from a pipe or a file.
 type plainEditor struct {
 	in     *bufio.Reader
 	out    io.Writer
@@ -46,11 +48,11 @@ func NewPlainEditor(in io.Reader, out io.Writer) LineEditor {
 	return &plainEditor{in: bufio.NewReader(in), out: out, closed: make(chan struct{})}
 }
 
-// maxLine bounds one line of input.
+// maxLine is the largest length of one line of input.
 const maxLine = 4 << 20
 
-// ReadLine leaves a read behind when it is closed meanwhile: a pipe does not let go
-// of it.
+// ReadLine reads one line. If Close ends the wait, its goroutine stays until the read
+// returns, because a read from a pipe cannot be cancelled.
 func (e *plainEditor) ReadLine(string) (string, error) {
 	type result struct {
 		line string

@@ -34,8 +34,11 @@ func TestPasteFilter(t *testing.T) {
 			"with the end": iotest.DataErrReader(strings.NewReader(in)),
 		} {
 			got, err := io.ReadAll(newPasteFilter(r))
-			if err != nil || string(got) != want {
-				t.Errorf("%s: %q became %q, %v, want %q", name, in, got, err, want)
+			if err != nil {
+				t.Errorf("%s: reading %q failed: %v", name, in, err)
+			}
+			if string(got) != want {
+				t.Errorf("%s: %q became %q, want %q", name, in, got, want)
 			}
 		}
 	}
@@ -56,21 +59,28 @@ func TestPasteFilterClose(t *testing.T) {
 	if err := <-done; err != io.EOF {
 		t.Errorf("the waiting Read gave %v, want EOF", err)
 	}
-	if _, err := f.Read(make([]byte, 10)); err != io.EOF || !f.ended() {
+	if _, err := f.Read(make([]byte, 10)); err != io.EOF {
 		t.Errorf("Read after Close gave %v, want EOF", err)
+	}
+	if !f.ended() {
+		t.Error("ended() = false after Close, want true")
 	}
 }
 
-// TestPasteFilterNotAhead checks that nothing is taken from the terminal that
-// nobody asked for: the rest may be meant for a script.
+// TestPasteFilterNotAhead checks that the filter does not read ahead from the
+// terminal, because later input may be for a script.
 func TestPasteFilterNotAhead(t *testing.T) {
 	t.Parallel()
 	reads := make(chan int, 10)
 	src := readerFunc(func(p []byte) (int, error) { reads <- 1; return copy(p, "line\r"), nil })
 	f := newPasteFilter(src)
 	defer f.Close()
-	if n, err := f.Read(make([]byte, 100)); n != 5 || err != nil {
-		t.Fatalf("Read = %d, %v", n, err)
+	n, err := f.Read(make([]byte, 100))
+	if err != nil {
+		t.Fatalf("Read failed: %v", err)
+	}
+	if n != len("line\r") {
+		t.Fatalf("Read = %d bytes, want %d", n, len("line\r"))
 	}
 	if len(reads) != 1 {
 		t.Errorf("%d reads of the terminal, want 1", len(reads))
@@ -92,8 +102,11 @@ func FuzzPasteFilter(f *testing.F) {
 		parts, err := io.ReadAll(
 			newPasteFilter(iotest.OneByteReader(strings.NewReader(string(in)))),
 		)
-		if err != nil || string(parts) != string(whole) {
-			t.Errorf("%q: in one piece %q, byte by byte %q, %v", in, whole, parts, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(parts) != string(whole) {
+			t.Errorf("%q: in one piece %q, byte by byte %q", in, whole, parts)
 		}
 	})
 }
@@ -102,8 +115,11 @@ func TestHistory(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "deep", "history")
 	h, err := loadHistory(path)
-	if err != nil || len(h.entries) != 0 {
-		t.Fatalf("a missing file gave %q, %v", h.entries, err)
+	if err != nil {
+		t.Fatalf("loadHistory of a missing file failed: %v", err)
+	}
+	if len(h.entries) != 0 {
+		t.Fatalf("a missing file has the entries %q, want none", h.entries)
 	}
 	for _, e := range []string{"one", "two\nlines\n", "one", " secret", "", "one", "three"} {
 		if err := h.add(e); err != nil {
@@ -115,16 +131,34 @@ func TestHistory(t *testing.T) {
 		t.Errorf("entries %q, want %q", h.entries, want)
 	}
 	again, err := loadHistory(path)
-	if err != nil || !slices.Equal(again.entries, want) {
-		t.Errorf("loaded %q, %v, want %q", again.entries, err, want)
+	if err != nil {
+		t.Fatalf("loading again failed: %v", err)
+	}
+	if !slices.Equal(again.entries, want) {
+		t.Errorf("loaded %q, want %q", again.entries, want)
 	}
 	b, err := os.ReadFile(path)
-	if err != nil || string(b) != "two"+newlineSign+"lines\none\nthree\n" {
-		t.Errorf("the file holds %q, %v", b, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if st, err := os.Stat(path); err != nil ||
-		runtime.GOOS != "windows" && st.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v, want 0600", st.Mode(), err)
+	if want := "two" + newlineSign + "lines\none\nthree\n"; string(b) != want {
+		t.Errorf("the file contains %q, want %q", b, want)
+	}
+	checkPrivate(t, path)
+}
+
+// checkPrivate checks that only the user may read a file.
+func checkPrivate(t *testing.T, path string) {
+	t.Helper()
+	st, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if runtime.GOOS == "windows" {
+		return // Windows does not have these modes
+	}
+	if got := st.Mode().Perm(); got != 0o600 {
+		t.Errorf("the mode of the file is %v, want 0600", got)
 	}
 }
 
@@ -137,10 +171,7 @@ func TestHistoryTightensMode(t *testing.T) {
 	if _, err := loadHistory(path); err != nil {
 		t.Fatal(err)
 	}
-	if st, err := os.Stat(path); err != nil ||
-		runtime.GOOS != "windows" && st.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v, want 0600", st.Mode(), err)
-	}
+	checkPrivate(t, path)
 }
 
 func TestHistoryLimit(t *testing.T) {
@@ -154,16 +185,31 @@ func TestHistoryLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	h, err := loadHistory(path)
-	if err != nil || len(h.entries) != historyLimit || h.entries[0] != "entry 10" {
-		t.Fatalf("%d entries from %q on, %v", len(h.entries), h.entries[0], err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := h.add("one more"); err != nil || len(h.entries) != historyLimit ||
-		h.entries[0] != "entry 11" {
-		t.Errorf("%d entries from %q on, %v", len(h.entries), h.entries[0], err)
+	checkEntries(t, h, "entry 10")
+	if err := h.add("one more"); err != nil {
+		t.Fatal(err)
 	}
+	checkEntries(t, h, "entry 11")
 	lines, err := readHistory(path)
-	if err != nil || len(lines) != historyLimit+1 {
-		t.Errorf("the file has %d lines, %v, want the limit and the new one", len(lines), err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := historyLimit + 1; len(lines) != want {
+		t.Errorf("the file has %d lines, want %d: the limit and the new one", len(lines), want)
+	}
+}
+
+// checkEntries checks that a history is full and begins with an entry.
+func checkEntries(t *testing.T, h *history, first string) {
+	t.Helper()
+	if len(h.entries) != historyLimit {
+		t.Fatalf("%d entries, want %d", len(h.entries), historyLimit)
+	}
+	if h.entries[0] != first {
+		t.Errorf("the first entry is %q, want %q", h.entries[0], first)
 	}
 }
 
@@ -173,8 +219,11 @@ func TestHistoryUnreadable(t *testing.T) {
 	if err == nil {
 		t.Error("a folder was read as a history")
 	}
-	if err := h.add("x"); err == nil || !slices.Equal(h.entries, []string{"x"}) {
-		t.Errorf("entries %q, %v, want one in memory and the error", h.entries, err)
+	if err := h.add("x"); err == nil {
+		t.Error("add() = nil, want the error of the file")
+	}
+	if want := []string{"x"}; !slices.Equal(h.entries, want) {
+		t.Errorf("entries %q, want %q in memory", h.entries, want)
 	}
 }
 
@@ -259,8 +308,12 @@ func TestPlainEditor(t *testing.T) {
 	e := NewPlainEditor(strings.NewReader("one\r\n"+strings.Repeat("x", 100_000)+"\nlast"),
 		io.Discard)
 	for _, want := range []string{"one", strings.Repeat("x", 100_000), "last"} {
-		if got, err := e.ReadLine("> "); got != want || err != nil {
-			t.Fatalf("ReadLine = %d bytes, %v, want %d", len(got), err, len(want))
+		got, err := e.ReadLine("> ")
+		if err != nil {
+			t.Fatalf("ReadLine failed: %v", err)
+		}
+		if got != want {
+			t.Fatalf("ReadLine = %.20q (%d bytes), want %.20q (%d)", got, len(got), want, len(want))
 		}
 	}
 	if _, err := e.ReadLine("> "); err != io.EOF {
@@ -273,6 +326,6 @@ func TestPlainEditor(t *testing.T) {
 		return len(p), nil
 	}), io.Discard)
 	if _, err := e.ReadLine("> "); err == nil || err == io.EOF {
-		t.Errorf("an endless line gave %v", err)
+		t.Errorf("ReadLine of an endless line = %v, want an error about its length", err)
 	}
 }

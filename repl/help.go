@@ -12,8 +12,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// help shows the commands, or help on a name: that of the value it has now, or
-// else that of the declaration it is known by.
+// help shows the commands, or help on a name. It describes the current value of the
+// name if there is one, else the declaration with this name.
 func (r *repl) help(ctx context.Context, name string) error {
 	if name == "" {
 		io.WriteString(r.o.Output, r.overview())
@@ -37,7 +37,8 @@ func (r *repl) help(ctx context.Context, name string) error {
 	return nil
 }
 
-// lookup returns what a chain of names stands for now, nil when it is nothing.
+// lookup returns the current value of a chain of names such as dev.name, or nil if
+// there is none.
 func (r *repl) lookup(ctx context.Context, name string) lua.LValue {
 	code := "return " + strings.ReplaceAll(name, ":", ".")
 	res, err := r.eval(ctx, "help", code)
@@ -71,7 +72,7 @@ func (r *repl) overview() string {
 	return b.String()
 }
 
-// showSource prints the Lua text of a function that was typed or loaded.
+// showSource prints the source of a Lua function that was typed or loaded.
 func (r *repl) showSource(name string) error {
 	f, ok := r.lookup(context.Background(), name).(*lua.LFunction)
 	if !ok || f.Proto == nil {

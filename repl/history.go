@@ -13,20 +13,20 @@ import (
 
 const (
 	historyLimit = 5000
-	// historyBytes bounds what is read of a history file.
+	// historyBytes is the largest number of bytes that are read from a history file.
 	historyBytes = 16 << 20
 )
 
-// history is the list of past inputs, oldest first and each only once, and the
-// file that keeps it. Several programs may use one file: entries are appended
-// one by one, and only loading writes the file anew.
+// history is the list of past inputs, oldest first, without repetitions, and the file
+// that stores it. Several programs may use one file: each appends single entries, and
+// the whole file is written only when it is loaded.
 type history struct {
-	path    string // "" = in memory
+	path    string // "" means that there is no file
 	entries []string
 }
 
-// loadHistory reads the file, if there is one. Even with an error the history
-// can be used.
+// loadHistory reads the file, if there is one. The result can be used even if there
+// is an error.
 func loadHistory(path string) (*history, error) {
 	h := &history{path: path}
 	if path == "" {
@@ -73,8 +73,8 @@ func readHistory(path string) ([]string, error) {
 	return lines, s.Err()
 }
 
-// add puts an entry at the end, wherever it stood before. Inputs that begin
-// with a space are not kept: that is how secrets stay out.
+// add adds an entry at the end and removes an equal one. It ignores inputs that begin
+// with a space, so that users can keep secrets out of the history.
 func (h *history) add(entry string) error {
 	entry = strings.TrimRight(strings.ReplaceAll(entry, "\r", ""), "\n \t")
 	if entry == "" || entry[0] == ' ' {
@@ -106,7 +106,7 @@ func encodeEntry(entry string) string {
 	return strings.ReplaceAll(entry, "\n", newlineSign) + "\n"
 }
 
-// rewrite replaces the file as a whole.
+// rewrite writes the whole file.
 func (h *history) rewrite() error {
 	f, err := os.CreateTemp(filepath.Dir(h.path), ".history-*") // 0600
 	if err != nil {
@@ -117,7 +117,8 @@ func (h *history) rewrite() error {
 		b.WriteString(encodeEntry(e))
 	}
 	_, err = f.WriteString(b.String())
-	if err = errors.Join(err, f.Close()); err == nil {
+	err = errors.Join(err, f.Close())
+	if err == nil {
 		err = os.Rename(f.Name(), h.path)
 	}
 	if err != nil {

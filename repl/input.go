@@ -7,15 +7,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// input is what one or more lines turned out to be.
+// input is one input of the user: Lua code, a command, or a request for help.
 type input struct {
 	text   string // as typed
-	code   string // Lua to run
-	silent bool   // ended in ";": the value is not printed
-	help   string // name? asks for help on this
-	source bool   // name?? asks for the source
-	meta   string // :command
-	arg    string // of the command
+	code   string // the Lua code to run
+	silent bool   // the input ended with ";", so its value is not printed
+	help   string // the name in "name?" or "name??"
+	source bool   // the input was "name??", which shows the source
+	meta   string // the name of a command, without its colon
+	arg    string // the argument of the command
 }
 
 var (
@@ -23,8 +23,8 @@ var (
 	helpLine = regexp.MustCompile(`^\s*([A-Za-z_]\w*(?:[.:][A-Za-z_]\w*)*)?(\?{1,2})\s*$`)
 )
 
-// classify finds out what text is. more is true when text is the beginning of
-// something that needs further lines; err is why it can never be right.
+// classify determines what an input is. more is set if the text is incomplete and
+// needs further lines. err is a syntax error that further lines cannot correct.
 func classify(h *host.Host, chunk, text string) (in input, more bool, err error) {
 	in = input{text: text}
 	if m := metaLine.FindStringSubmatch(text); m != nil {
@@ -37,11 +37,11 @@ func classify(h *host.Host, chunk, text string) (in input, more bool, err error)
 		return in, false, nil
 	}
 	code := text
-	if rest, ok := strings.CutPrefix(strings.TrimLeft(code, " \t"), "="); ok &&
-		!strings.HasPrefix(rest, "=") {
+	rest, ok := strings.CutPrefix(strings.TrimLeft(code, " \t"), "=")
+	if ok && !strings.HasPrefix(rest, "=") {
 		code = rest
 	}
-	// An expression first: f() is one too, and its value is wanted.
+	// The text is tried as an expression first, so that the value of f() is printed.
 	expression := code
 	if cut, ok := strings.CutSuffix(strings.TrimRight(code, " \t\r\n"), ";"); ok {
 		expression, in.silent = cut, true
@@ -56,7 +56,7 @@ func classify(h *host.Host, chunk, text string) (in input, more bool, err error)
 		return in, true, nil
 	}
 	if err != nil && code != text {
-		// "= f(" is an expression that goes on.
+		// An input such as "= f(" can only be an expression.
 		if e := h.Compile(chunk, "return "+expression); host.Incomplete(e) {
 			return in, true, nil
 		}
@@ -64,9 +64,9 @@ func classify(h *host.Host, chunk, text string) (in input, more bool, err error)
 	return in, false, err
 }
 
-// globalise turns the local declarations of the outermost block into
-// assignments to globals, because each input is a chunk of its own and its
-// locals would be gone when the next one wants them. Lines stay where they are.
+// globalise converts the local declarations of the outermost block to assignments to
+// globals. Each input is a chunk of its own, so the next input could not use its
+// locals. The numbers of lines do not change.
 func globalise(src string) string {
 	var b strings.Builder
 	toks := tokens(src)
@@ -75,7 +75,7 @@ func globalise(src string) string {
 		switch toks[i].text {
 		case "do", "then", "function", "repeat", "(", "{", "[":
 			depth++
-		case "elseif": // its "then" opens again what the first one opened
+		case "elseif": // its "then" increments depth again, for the same block
 			depth--
 		case "end", "until", ")", "}", "]":
 			depth--
@@ -103,8 +103,9 @@ func globalise(src string) string {
 	return b.String() + src[copied:]
 }
 
-// token is a piece of Lua source: a name or keyword, or one character of
-// anything else. Strings, numbers and comments are left out or hold no names.
+// token is a token of Lua source: a name, keyword or number, a comparison or
+// assignment operator, "string" for a string, or a single other character. Comments
+// are left out.
 type token struct {
 	text       string
 	start, end int
@@ -158,7 +159,7 @@ func isName(c byte) bool {
 		c >= 0x80
 }
 
-// quoted returns where the string that begins at i ends.
+// quoted returns the index after the string that begins at i.
 func quoted(src string, i int) int {
 	q := src[i]
 	for i++; i < len(src); i++ {
@@ -172,7 +173,7 @@ func quoted(src string, i int) int {
 	return len(src)
 }
 
-// longBracket returns where the [[...]] or [==[...]==] at i ends, 0 when there
+// longBracket returns the index after the [[...]] or [==[...]==] at i, or 0 if there
 // is none.
 func longBracket(src string, i int) int {
 	if i >= len(src) || src[i] != '[' {

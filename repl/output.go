@@ -8,24 +8,24 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// maxPartial bounds an unfinished line that is held back.
+// maxPartial is the largest number of bytes of an unfinished line that are held back.
 const maxPartial = 64 << 10
 
-// Output is what the Host of a REPL gets as its standard output. While somebody
-// types, what background tasks print appears above the prompt, in whole lines;
-// otherwise it goes through untouched.
+// Output is the standard output of the Host of a REPL. While a prompt is shown, it
+// prints the text of background tasks above the prompt, in whole lines. Otherwise it
+// passes text on unchanged.
 type Output struct {
 	mu     sync.Mutex
 	w      io.Writer
 	above  io.Writer // nil while no prompt is shown
 	part   []byte    // an unfinished line, held back while a prompt is shown
-	broken bool      // the cursor stands behind an unfinished line
+	broken bool      // the cursor is in an unfinished line
 }
 
 // NewOutput returns an Output that writes to w.
 func NewOutput(w io.Writer) *Output { return &Output{w: w} }
 
-// Write never waits for more than the terminal.
+// Write writes p. It waits for nothing except the terminal.
 func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -53,8 +53,8 @@ func (o *Output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// prompt says that from now on a prompt is shown and where lines above it go.
-// An unfinished line is finished first, or the prompt would cover it.
+// prompt declares that a prompt is shown from now on. above prints lines above it. An
+// unfinished line is ended first, because the prompt would overwrite it.
 func (o *Output) prompt(above io.Writer) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -65,7 +65,7 @@ func (o *Output) prompt(above io.Writer) {
 	o.above = above
 }
 
-// run says that the prompt is gone.
+// run declares that no prompt is shown from now on.
 func (o *Output) run() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

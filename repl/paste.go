@@ -6,30 +6,32 @@ import (
 	"sync"
 )
 
-// newlineSign stands for a newline inside the one line that readline knows: it
-// can neither show nor store several.
+// newlineSign represents a newline within a line of readline, which can neither show
+// nor store several lines.
 const newlineSign = "\u2424"
 
-// PasteOff tells a terminal to treat what is pasted as if it was typed. A program
-// that ends while a ReadLine waits must write it, ReadLine does it otherwise.
+// PasteOff switches bracketed paste off: the terminal then sends pasted text as if it
+// were typed. ReadLine writes it at its end. A program that exits while ReadLine waits
+// must write it itself.
 const PasteOff = "\x1b[?2004l"
 
-// Terminals frame what is pasted in pasteBegin and pasteEnd after pasteOn.
+// pasteOn switches bracketed paste on: the terminal then sends pasteBegin before
+// pasted text and pasteEnd after it.
 const (
 	pasteOn    = "\x1b[?2004h"
 	pasteBegin = "\x1b[200~"
 	pasteEnd   = "\x1b[201~"
 )
 
-// pasteFilter stands between the terminal and readline. Inside a paste a
-// newline becomes newlineSign instead of Enter, a tab two spaces instead of a
-// completion, and other control characters vanish. It also makes a waiting
-// Read end when it is closed, which a terminal alone does not.
+// pasteFilter filters the input of the terminal for readline. In pasted text it
+// replaces a newline by newlineSign, so that it does not act as Enter, and a tab by
+// two spaces, so that it does not start completion. It drops other control characters.
+// Close ends a waiting Read, which is not possible with a terminal alone.
 type pasteFilter struct {
 	src     io.Reader
-	raw     []byte // read, but perhaps the first half of a mark
-	out     []byte // ready to be handed on
-	pasting bool
+	raw     []byte // bytes that are not translated yet, such as the beginning of a mark
+	out     []byte // translated bytes
+	pasting bool   // raw begins inside of pasted text
 	err     error
 
 	want   chan struct{}
@@ -50,9 +52,9 @@ func newPasteFilter(src io.Reader) *pasteFilter {
 	}
 }
 
-// pump reads when it is asked to, never ahead: what a script reads from the
-// terminal must not be taken away from it. A read that waits when the filter is
-// closed stays behind until the terminal gives it something.
+// pump reads from the terminal for Read. It never reads ahead, because a script may
+// read the next input itself. If the filter is closed during a read, the goroutine
+// stays until the read returns.
 func (f *pasteFilter) pump() {
 	for {
 		select {
@@ -104,7 +106,7 @@ func (f *pasteFilter) Close() error {
 	return nil
 }
 
-// ended reports whether Read has nothing more to give.
+// ended reports whether Read has reached the end of the input.
 func (f *pasteFilter) ended() bool {
 	select {
 	case <-f.closed:
@@ -114,7 +116,8 @@ func (f *pasteFilter) ended() bool {
 	}
 }
 
-// translate moves raw to out as far as it is certain; at the end that is all.
+// translate translates bytes of raw and appends them to out. It keeps bytes that may
+// be the beginning of a mark or of a line end, unless end is set.
 func (f *pasteFilter) translate(end bool) {
 	for len(f.raw) > 0 {
 		mark := []byte(pasteBegin)
@@ -134,7 +137,7 @@ func (f *pasteFilter) translate(end bool) {
 		case !f.pasting:
 			f.out = append(f.out, c)
 		case c == '\r':
-			// A carriage return may be one half of the end of a line.
+			// The carriage return may be the first byte of "\r\n".
 			if len(f.raw) == 1 && !end {
 				return
 			}

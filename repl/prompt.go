@@ -10,12 +10,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
-// peekTime is how long the prompt and completion wait for the interpreter when
-// a background task keeps it busy.
+// peekTime limits how long the prompt and completion wait for the interpreter lock if
+// a background task holds it.
 const peekTime = 50 * time.Millisecond
 
-// prompt is what stands before the cursor: the device in the global dev, and
-// how many background tasks run.
+// prompt returns the prompt. It shows the device in the global dev and the number of
+// background tasks. more is set for the second and later lines of an input.
 func (r *repl) prompt(more bool) string {
 	if r.o.Batch {
 		return ""
@@ -39,8 +39,8 @@ func (r *repl) prompt(more bool) string {
 	return text + "> "
 }
 
-// deviceLabel describes the device in the global dev. Its fields are a
-// snapshot, reading them waits for nothing.
+// deviceLabel describes the device in the global dev. It does not wait, because the
+// fields of a device are a snapshot.
 func deviceLabel(L *lua.LState) string {
 	dev, ok := L.G.Global.RawGetString("dev").(*lua.LUserData)
 	if !ok || L.GetMetaField(dev, "__name") != lua.LString("Device") {

@@ -14,17 +14,17 @@ import (
 type ReadlineOptions struct {
 	Stdin       io.Reader
 	Stdout      io.Writer
-	HistoryFile string      // "" = no history beyond this run
-	Warn        func(error) // told once when the history cannot be kept; nil = nobody
+	HistoryFile string      // "" means that the history is not stored
+	Warn        func(error) // called once if the history cannot be stored; may be nil
 
-	// raw mode and width of the terminal; for tests that have none.
+	// Raw mode and width of the terminal, for tests without a terminal.
 	makeRaw, exitRaw func() error
 	width            func() int
 }
 
-// readlineEditor is chzyer/readline with what it lacks: pasting of several
-// lines, inputs of several lines, a private history file, and an end that can
-// be brought about from outside.
+// readlineEditor adds to chzyer/readline what it lacks: pasting of several lines,
+// inputs of several lines, a private history file, and a Close that ends a waiting
+// ReadLine.
 type readlineEditor struct {
 	rl      *readline.Instance
 	filter  *pasteFilter
@@ -44,13 +44,13 @@ type readlineEditor struct {
 func NewReadlineEditor(o ReadlineOptions) (LineEditor, error) {
 	e := &readlineEditor{stdout: o.Stdout, warn: o.Warn, paste: true}
 	if runtime.GOOS == "windows" {
-		// There keys come as console events and colours go out as calls, which
-		// readline translates; consoles do not frame what is pasted.
+		// On Windows, readline translates console events to keys and colours to
+		// console calls. Consoles do not support bracketed paste.
 		o.Stdin, e.stdout, e.paste = readline.Stdin, readline.Stdout, false
 	}
 	h, err := loadHistory(o.HistoryFile)
 	e.history = h
-	e.complain(err)
+	e.warnOnce(err)
 	e.filter = newPasteFilter(o.Stdin)
 	cfg := &readline.Config{
 		Stdin: e.filter, Stdout: e.stdout, Stderr: e.stdout,
@@ -65,22 +65,23 @@ func NewReadlineEditor(o ReadlineOptions) (LineEditor, error) {
 	if o.width != nil {
 		cfg.FuncOnWidthChanged = func(func()) {}
 	}
-	if e.rl, err = readline.NewEx(cfg); err != nil {
+	e.rl, err = readline.NewEx(cfg)
+	if err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
-// complain tells about the first trouble with the history.
-func (e *readlineEditor) complain(err error) {
+// warnOnce calls warn for the first error of the history.
+func (e *readlineEditor) warnOnce(err error) {
 	if err != nil && !e.warned && e.warn != nil {
 		e.warned = true
 		e.warn(err)
 	}
 }
 
-// recall hands readline the whole history anew before each line: it would begin
-// where the last line was found, and store the edited form of an older entry.
+// recall gives readline the whole history again. Without it readline would begin at
+// the entry that was used last, and would store changes of older entries.
 func (e *readlineEditor) recall() {
 	e.rl.ResetHistory()
 	for _, entry := range e.history.entries {
@@ -108,7 +109,7 @@ func (e *readlineEditor) ReadLine(prompt string) (string, error) {
 	case err != nil:
 		return "", err
 	case e.filter.ended():
-		// The terminal went away: nobody has pressed Enter.
+		// The terminal was closed before the user pressed Enter.
 		return "", io.EOF
 	}
 	return line, nil
@@ -121,13 +122,13 @@ func (e *readlineEditor) SetCompleter(c Completer) {
 }
 
 func (e *readlineEditor) AddHistory(entry string) {
-	e.complain(e.history.add(entry))
+	e.warnOnce(e.history.add(entry))
 }
 
 func (e *readlineEditor) Output() io.Writer { return e.rl.Stdout() }
 
-// Close ends the waiting ReadLine first: readline hangs when it is closed
-// while it reads.
+// Close ends a waiting ReadLine before it closes readline, because readline hangs if
+// it is closed while it reads.
 func (e *readlineEditor) Close() error {
 	var err error
 	e.once.Do(func() {
@@ -139,8 +140,8 @@ func (e *readlineEditor) Close() error {
 	return err
 }
 
-// tabs answers readline's Tab. Several candidates are printed here, since
-// readline would show no more than the rest of each word.
+// tabs is the completer of readline. It prints lists of candidates itself, because
+// readline would show only the rest of each word.
 type tabs struct{ e *readlineEditor }
 
 func (t tabs) Do(line []rune, pos int) ([][]rune, int) {

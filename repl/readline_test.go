@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// keyboard is a terminal whose keys the test presses.
+// keyboard is a LineEditor on a terminal for which the test presses the keys.
 type keyboard struct {
 	LineEditor
 	keys *io.PipeWriter
@@ -34,10 +34,34 @@ func newKeyboard(t *testing.T, historyFile string) *keyboard {
 	return k
 }
 
-// press types keys and returns the input that they make.
+// press types keys and returns the result of ReadLine.
 func (k *keyboard) press(keys string) (string, error) {
 	go io.WriteString(k.keys, keys)
 	return k.ReadLine("> ")
+}
+
+// expect presses keys and compares the input that they make.
+func (k *keyboard) expect(t *testing.T, keys, want string) {
+	t.Helper()
+	got, err := k.press(keys)
+	if err != nil {
+		t.Errorf("%q gave error %v", keys, err)
+	}
+	if got != want {
+		t.Errorf("%q gave %q, want %q", keys, got, want)
+	}
+}
+
+// expectEOF checks that ReadLine returns io.EOF and no text.
+func (k *keyboard) expectEOF(t *testing.T) {
+	t.Helper()
+	got, err := k.ReadLine("> ")
+	if err != io.EOF {
+		t.Errorf("ReadLine = error %v, want EOF", err)
+	}
+	if got != "" {
+		t.Errorf("ReadLine = %q, want nothing", got)
+	}
 }
 
 const (
@@ -69,8 +93,11 @@ func TestReadlineKeys(t *testing.T) {
 		{"after ctrl-d" + enter, "after ctrl-d", nil},
 	} {
 		got, err := k.press(test.keys)
-		if got != test.want || err != test.err {
-			t.Errorf("%q gave %q, %v, want %q, %v", test.keys, got, err, test.want, test.err)
+		if got != test.want {
+			t.Errorf("%q gave %q, want %q", test.keys, got, test.want)
+		}
+		if err != test.err {
+			t.Errorf("%q gave error %v, want %v", test.keys, err, test.err)
 		}
 	}
 	on, off := strings.Count(k.out.String(), pasteOn), strings.Count(k.out.String(), PasteOff)
@@ -94,11 +121,9 @@ func TestReadlineHistory(t *testing.T) {
 		up + up + up + down + enter: "do\n  x()\nend",
 		up + "!" + enter:            "newest!",
 	} {
-		if got, err := k.press(keys); got != want || err != nil {
-			t.Errorf("%q gave %q, %v, want %q", keys, got, err, want)
-		}
+		k.expect(t, keys, want)
 	}
-	// An older entry that was changed must not change the history.
+	// Editing an older entry must not change the history.
 	if got, _ := k.press(up + up + up + "X" + enter); got != "oldestX" {
 		t.Fatalf("got %q", got)
 	}
@@ -126,13 +151,9 @@ func TestReadlineCompletion(t *testing.T) {
 		}
 		return "", []string{"  lock  locks it", "  log  logs"}
 	})
-	if got, err := k.press("dev:sys" + tabKey + "()" + enter); got != "dev:syslog()" || err != nil {
-		t.Errorf("gave %q, %v", got, err)
-	}
+	k.expect(t, "dev:sys"+tabKey+"()"+enter, "dev:syslog()")
 	pasted := pasteBegin + "a\nb:" + pasteEnd
-	if got, err := k.press(pasted + tabKey + "lock()" + enter); got != "a\nb:lock()" || err != nil {
-		t.Errorf("gave %q, %v", got, err)
-	}
+	k.expect(t, pasted+tabKey+"lock()"+enter, "a\nb:lock()")
 	if asked != "a\nb:" {
 		t.Errorf("the completer saw %q", asked)
 	}
@@ -141,20 +162,16 @@ func TestReadlineCompletion(t *testing.T) {
 	}
 }
 
-// TestReadlineGone has the terminal vanish behind half a line: nobody pressed
-// Enter, so it is not run.
+// TestReadlineGone closes the terminal after half a line. Without Enter, ReadLine must
+// not return the line.
 func TestReadlineGone(t *testing.T) {
 	k := newKeyboard(t, "")
 	go func() {
 		io.WriteString(k.keys, "dev:shutdown()")
 		k.keys.Close()
 	}()
-	if got, err := k.ReadLine("> "); got != "" || err != io.EOF {
-		t.Errorf("ReadLine = %q, %v, want EOF", got, err)
-	}
-	if _, err := k.ReadLine("> "); err != io.EOF {
-		t.Errorf("ReadLine = %v, want EOF again", err)
-	}
+	k.expectEOF(t)
+	k.expectEOF(t)
 }
 
 func TestReadlineClose(t *testing.T) {
@@ -166,26 +183,20 @@ func TestReadlineClose(t *testing.T) {
 			}
 			k.Close()
 		}()
-		if got, err := k.ReadLine("> "); got != "" || err != io.EOF {
-			t.Errorf("%q: ReadLine = %q, %v, want EOF", typed, got, err)
-		}
+		k.expectEOF(t)
 		k.Close()
-		if _, err := k.ReadLine("> "); err != io.EOF {
-			t.Errorf("ReadLine after Close = %v, want EOF", err)
-		}
+		k.expectEOF(t)
 	}
 }
 
-// TestReadlineAbove prints while a line is being typed, as background tasks do.
+// TestReadlineAbove prints a line while another line is being typed.
 func TestReadlineAbove(t *testing.T) {
 	k := newKeyboard(t, "")
 	k.SetCompleter(func(string, int) (string, []string) {
-		fmt.Fprintln(k.Output(), "tick") // a moment at which it certainly reads
+		fmt.Fprintln(k.Output(), "tick") // readline is certainly reading now
 		return "", nil
 	})
-	if got, err := k.press("ab" + tabKey + "c" + enter); got != "abc" || err != nil {
-		t.Errorf("gave %q, %v", got, err)
-	}
+	k.expect(t, "ab"+tabKey+"c"+enter, "abc")
 	if out := k.out.String(); !strings.Contains(out, "tick\n") {
 		t.Errorf("nothing was printed above the prompt: %q", out)
 	}

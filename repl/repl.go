@@ -1,5 +1,5 @@
-// Package repl is the interactive side of a Host: reading lines, running them
-// in one long-lived session, printing values, help, completion and history.
+// Package repl runs a Host interactively. It reads inputs, runs them in one
+// host.Session, and prints their values. It has help, completion and a history.
 //
 //	imd> local dev = device()
 //	imd(iPhone, iOS 17.5.1)> dev.name
@@ -11,9 +11,9 @@
 //	error[interrupted] interrupted
 //	imd(iPhone, iOS 17.5.1)> :quit
 //
-// The session's tasks go on while the prompt waits; what they print appears
-// above it. Top-level locals become globals, so that the next input sees them.
-// Ctrl-C ends the input that is running, never the session.
+// Background tasks continue while the prompt waits, and what they print appears above
+// the prompt. Top-level locals become globals, so that later inputs can use them.
+// Ctrl-C ends the running input, not the REPL.
 package repl
 
 import (
@@ -31,41 +31,41 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// Options describes a REPL. Host and Editor must be there.
+// Options configures a REPL. Host, Editor and Output are required.
 type Options struct {
 	Host   *host.Host
 	Editor LineEditor
-	// Output is what Host got as Options.Stdout, and as Stderr where both are
-	// the same terminal.
+	// Output is the writer that Host has as Options.Stdout. If standard error is
+	// the same terminal, Host has it as Options.Stderr as well.
 	Output *Output
-	Errors io.Writer // reports of failures; nil = Output
+	Errors io.Writer // reports of failures; nil means Output
 	Banner string    // printed before the first prompt
-	Init   string    // Lua to run before it; when it fails the REPL does not begin
-	Name   string    // what the prompt begins with; "" = "imd"
-	// Batch means that nobody types: the input is run to its end, and the first
-	// failure is what Run returns.
+	Init   string    // Lua code that runs first; if it fails, Run returns its error
+	Name   string    // beginning of the prompt; "" means "imd"
+	// Batch is set if the input is not typed by a user. Run then runs all of it and
+	// returns the first failure.
 	Batch bool
-	// Interrupts delivers each Ctrl-C that comes while Lua runs; nil = none comes.
+	// Interrupts delivers the Ctrl-C signals that come while Lua runs. It may be nil.
 	Interrupts <-chan os.Signal
-	// Values lists what a string argument of the given kind (bundle_id, udid,
-	// service, ...) can be, for completion.
+	// Values lists the values that a string argument of a kind can have, for
+	// completion. The kinds are those of api.Param, such as bundle_id.
 	Values   func(ctx context.Context, kind string) []string
 	Commands []Command // further commands
 	Width    func() int
 	Color    bool
 }
 
-// Command is something that is typed behind a colon.
+// Command is a command that is typed after a colon.
 type Command struct {
 	Name, Args, Doc string
 	Run             func(ctx context.Context, arg string, out io.Writer) error
 }
 
-// ErrKilled is returned after a third interrupt, when an input has not ended after
-// two of them. The host may still be busy then.
+// ErrKilled is returned after the third interrupt of an input that has not ended after
+// two of them. The host may still be busy.
 var ErrKilled = errors.New("repl: killed")
 
-// errQuit is how :quit ends the loop.
+// errQuit is the error with which :quit ends the loop.
 var errQuit = errors.New("repl: quit")
 
 type repl struct {
@@ -75,21 +75,21 @@ type repl struct {
 	index   *api.Index
 	errors  io.Writer
 
-	mu      sync.Mutex // what completion shares with the loop
-	pending string     // lines of an unfinished input
-	values  map[string][]string
+	mu      sync.Mutex          // guards the fields that completion and the loop use
+	pending string              // lines of an unfinished input
+	values  map[string][]string // results of Options.Values, by kind
 
 	inputs int
 	chunks map[string]string // source of each input by its chunk name
-	record *recorder
-	failed error // first failure, in batch mode
+	record *recorder         // nil if :record is not active
+	failed error             // first failure, in batch mode
 }
 
-// Run reads and runs inputs until the end of the input, :quit, os.exit or the end
-// of ctx. It closes the session and the editor, not the host. The error is an
-// *host.ExitError, ErrKilled, the cause of the end of ctx, the failure of
-// Options.Init, in batch mode the first failure, or that of reading or of closing.
-// Failures have been reported to Options.Errors already.
+// Run reads and runs inputs until the end of the input, :quit, os.exit or the end of
+// ctx. It closes the editor, but not the host. The error is a *host.ExitError,
+// ErrKilled, the cause of the end of ctx, the failure of Options.Init, an error of
+// reading, an error of deferred functions at the end, or, in batch mode, the first
+// failure. Failures have been reported to Options.Errors already.
 func Run(ctx context.Context, o Options) error {
 	if o.Name == "" {
 		o.Name = "imd"
@@ -117,7 +117,7 @@ func Run(ctx context.Context, o Options) error {
 		r.stopRecording()
 	}
 	if errors.Is(err, ErrKilled) {
-		return err // The session is busy, and there is nothing to wait for.
+		return err // the host is busy, so its Session cannot be closed
 	}
 	closing := r.close()
 	if err == nil || errors.Is(closing, ErrKilled) {
@@ -129,7 +129,7 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
-// close ends the session, which runs its deferred functions.
+// close closes the host.Session, which runs the deferred functions of its scope.
 func (r *repl) close() error {
 	var err error
 	killed := r.attend(func() { err = r.session.Close() }, func() {})
@@ -143,7 +143,7 @@ func (r *repl) close() error {
 	return err
 }
 
-// isCancelled recognises how a session ends that was closed.
+// isCancelled reports whether err is the error of a host.Session that was closed.
 func isCancelled(err error) bool {
 	var e *host.Error
 	return errors.As(err, &e) && e.Code == "cancelled"
@@ -198,10 +198,10 @@ func (r *repl) loop(ctx context.Context) error {
 	}
 }
 
-// errRead marks the failures of the input itself.
+// errRead is wrapped by errors of reading the input.
 var errRead = errors.New("repl: reading the input")
 
-// read reads lines until they make a whole input.
+// read reads lines until they are a complete input.
 func (r *repl) read(ctx context.Context) (input, error) {
 	var lines []string
 	interrupts := 0
@@ -256,7 +256,8 @@ func (r *repl) read(ctx context.Context) (input, error) {
 	}
 }
 
-// unfinished reports a statement that the end of the input cut off.
+// unfinished reports the syntax error of an input that is incomplete at the end of the
+// input.
 func (r *repl) unfinished(chunk, text string) error {
 	_, err := r.eval(context.Background(), chunk, globalise(text))
 	if killed := r.report(err); killed != nil {
@@ -271,8 +272,8 @@ func (r *repl) setPending(s string) {
 	r.pending = s
 }
 
-// report shows a failure and keeps it as _e. Like all that waits for the session,
-// it returns ErrKilled if it was given up.
+// report reports a failure and stores it in the global _e. It returns ErrKilled if the
+// user has ended the wait for the interpreter lock.
 func (r *repl) report(err error) error {
 	if r.failed == nil && r.o.Batch {
 		r.failed = err
@@ -281,7 +282,7 @@ func (r *repl) report(err error) error {
 	return r.with(func(L *lua.LState) { r.host.SetGlobal("_e", host.ToLua(L, err)) })
 }
 
-// run carries out one input.
+// run runs one input.
 func (r *repl) run(ctx context.Context, in input) error {
 	if in.meta != "" {
 		return r.command(ctx, in)
@@ -297,7 +298,7 @@ func (r *repl) run(ctx context.Context, in input) error {
 	return r.result(res, in.silent)
 }
 
-// result keeps the values of an input and shows them.
+// result stores the values of an input and, unless silent is set, shows them.
 func (r *repl) result(res []lua.LValue, silent bool) error {
 	err := r.keep(res)
 	if err != nil || silent {
@@ -306,7 +307,8 @@ func (r *repl) result(res []lua.LValue, silent bool) error {
 	return r.show(res)
 }
 
-// nextChunk names an input and keeps its source, for name??.
+// nextChunk returns the chunk name of the next input and stores its source, which
+// name?? shows.
 func (r *repl) nextChunk(code string) string {
 	r.inputs++
 	name := fmt.Sprintf("[%d]", r.inputs)
@@ -314,8 +316,8 @@ func (r *repl) nextChunk(code string) string {
 	return name
 }
 
-// eval runs code. The first interrupt ends the code, the second one its
-// clean-up, the third one gives up waiting.
+// eval runs code. The first interrupt cancels the code, the second one its clean-up,
+// and the third one ends the wait for both.
 func (r *repl) eval(ctx context.Context, chunk, code string) ([]lua.LValue, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -326,7 +328,7 @@ func (r *repl) eval(ctx context.Context, chunk, code string) ([]lua.LValue, erro
 		func() { values, err = r.session.Eval(ctx, chunk, code) },
 		func() {
 			r.session.Interrupt()
-			cancel() // It is compiled still, and Interrupt had nothing to end.
+			cancel() // Interrupt has no effect while the code is compiled
 		})
 	if killed != nil {
 		return nil, killed
@@ -334,15 +336,15 @@ func (r *repl) eval(ctx context.Context, chunk, code string) ([]lua.LValue, erro
 	return values, err
 }
 
-// with runs f with the lock of the interpreter held. A task that does not give the
-// lock up can make it wait.
+// with calls f with the interpreter lock held. It waits until the running task releases
+// the lock.
 func (r *repl) with(f func(L *lua.LState)) error {
 	return r.attend(func() { r.session.With(f) }, func() {})
 }
 
-// attend runs f and waits for its end. It calls interrupt for the first interrupt
-// and for the second one. At the third one it returns ErrKilled, while f goes on:
-// nothing that f writes may be read then.
+// attend calls f and waits until it returns. It calls interrupt for the first and the
+// second signal. At the third one it returns ErrKilled while f still runs, so the
+// caller must not read variables that f writes.
 func (r *repl) attend(f, interrupt func()) error {
 	done := make(chan struct{})
 	go func() {
@@ -361,7 +363,7 @@ func (r *repl) attend(f, interrupt func()) error {
 			}
 			n++
 			if n == 1 {
-				// The terminal has written ^C where the cursor was.
+				// The terminal has written ^C at the cursor.
 				fmt.Fprintln(r.o.Output)
 			}
 			if n == 3 {
@@ -372,7 +374,7 @@ func (r *repl) attend(f, interrupt func()) error {
 	}
 }
 
-// drain forgets interrupts that came while nothing ran.
+// drain discards interrupts that came while no input ran.
 func (r *repl) drain() {
 	for {
 		select {
@@ -386,7 +388,7 @@ func (r *repl) drain() {
 	}
 }
 
-// keep makes the first result the last value.
+// keep stores the first result in the global _, and the previous one in __.
 func (r *repl) keep(res []lua.LValue) error {
 	if len(res) == 0 || res[0] == lua.LNil {
 		return nil

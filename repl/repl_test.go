@@ -20,13 +20,14 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// step is what happens at one prompt.
+// step is the reaction of the user at one prompt.
 type step struct {
 	text   string
 	err    error
 	before func() // while the prompt waits
 }
 
+// type_ returns the steps of typing lines.
 func type_(lines ...string) []step {
 	var out []step
 	for _, l := range lines {
@@ -35,7 +36,7 @@ func type_(lines ...string) []step {
 	return out
 }
 
-// scriptedEditor plays a person.
+// scriptedEditor is a LineEditor that plays a user.
 type scriptedEditor struct {
 	steps    []step
 	prompts  []string
@@ -67,7 +68,7 @@ func (e *scriptedEditor) Close() error {
 	return nil
 }
 
-// syncBuffer is written by tasks and read by the test.
+// syncBuffer is a buffer that tasks write to while the test reads it.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -85,7 +86,7 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// phone stands for a device: the prompt and completion look at its fields.
+// phone is a device with the fields that the prompt and completion use.
 type phone struct{ name, version string }
 
 func phoneModule() *api.Module {
@@ -307,7 +308,7 @@ func TestTwoEmptyLinesAbandon(t *testing.T) {
 	}
 }
 
-// interruptible gives Lua a function that presses Ctrl-C n times.
+// interruptible defines the Lua function ctrl_c(n), which presses Ctrl-C n times.
 func (b *bench) interruptible() {
 	signals := make(chan os.Signal, 8)
 	b.opts.Interrupts = signals
@@ -319,8 +320,8 @@ func (b *bench) interruptible() {
 	}))
 }
 
-// stuckValue makes a global whose __tostring presses Ctrl-C three times and does not
-// return before release is closed.
+// stuckValue returns a function that defines the global stuck. Its __tostring presses
+// Ctrl-C three times and does not return before release is closed.
 func (b *bench) stuckValue(release <-chan struct{}) func(L *lua.LState) {
 	return func(L *lua.LState) {
 		meta := L.CreateTable(0, 1)
@@ -369,8 +370,8 @@ func TestInterruptRunsCleanUp(t *testing.T) {
 	wantInOrder(t, b.out.String(), []string{"closed\n", "error[interrupted]", "1\n"})
 }
 
-// TestKilled has a call that ignores being cancelled: the third interrupt gives
-// up waiting for it.
+// TestKilled runs a call that ignores cancellation. The third interrupt must end the
+// wait for it.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, type_("ctrl_c(3) stuck()", "1")...)
@@ -384,7 +385,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestOldInterrupt checks that a signal from before does not hit the next call.
+// TestOldInterrupt checks that a signal that comes at the prompt does not interrupt
+// the next input.
 func TestOldInterrupt(t *testing.T) {
 	t.Parallel()
 	signals := make(chan os.Signal, 1)
@@ -404,15 +406,23 @@ func TestEnds(t *testing.T) {
 	t.Parallel()
 	t.Run("os.exit", func(t *testing.T) {
 		b := newBench(t, type_("os.exit(7)", "1")...)
+		err := b.run(t)
 		var exit *host.ExitError
-		if err := b.run(t); !errors.As(err, &exit) || exit.Code != 7 {
-			t.Errorf("Run = %v, want exit 7", err)
+		if !errors.As(err, &exit) {
+			t.Fatalf("Run = %v, want an ExitError", err)
+		}
+		if exit.Code != 7 {
+			t.Errorf("exit code %d, want 7", exit.Code)
 		}
 	})
 	t.Run("failing init", func(t *testing.T) {
 		b := newBench(t, type_("1")...)
 		b.opts.Init = "error('no device')"
-		if err := b.run(t); err == nil || !strings.Contains(err.Error(), "no device") {
+		err := b.run(t)
+		if err == nil {
+			t.Fatal("Run = nil, want the failure of Init")
+		}
+		if !strings.Contains(err.Error(), "no device") {
 			t.Errorf("Run = %v, want the failure of Init", err)
 		}
 		if len(b.editor.prompts) != 0 {
@@ -425,8 +435,11 @@ func TestEnds(t *testing.T) {
 		if err := b.run(t); err != nil {
 			t.Fatal(err)
 		}
-		if got := b.out.String(); got != "hello\n12\n" || b.editor.prompts[0] != "relay> " {
-			t.Errorf("printed %q at %q", got, b.editor.prompts)
+		if got, want := b.out.String(), "hello\n12\n"; got != want {
+			t.Errorf("printed %q, want %q", got, want)
+		}
+		if got, want := b.editor.prompts[0], "relay> "; got != want {
+			t.Errorf("the prompt is %q, want %q", got, want)
 		}
 	})
 	t.Run("context", func(t *testing.T) {
@@ -448,7 +461,7 @@ func TestEnds(t *testing.T) {
 			t.Errorf("Run = %v, want the read error", err)
 		}
 	})
-	t.Run("tasks end with the session", func(t *testing.T) {
+	t.Run("tasks end with the REPL", func(t *testing.T) {
 		b := newBench(t, type_(`t = task.spawn(function()
 			defer(function() print('ended') end)
 			task.sleep(1000)

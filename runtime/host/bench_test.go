@@ -16,8 +16,8 @@ func benchmark(b *testing.B, head, body string) {
 	h.SetGlobal("N", lua.LNumber(b.N))
 	h.SetGlobal("start", h.L().NewFunction(func(*lua.LState) int { b.ResetTimer(); return 0 }))
 	b.ReportAllocs()
-	if err := h.Run(context.Background(), "bench.lua",
-		head+"\nstart()\nfor i = 1, N do\n"+body+"\nend"); err != nil {
+	source := head + "\nstart()\nfor i = 1, N do\n" + body + "\nend"
+	if err := h.Run(context.Background(), "bench.lua", source); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -37,7 +37,7 @@ func BenchmarkResume(b *testing.B) {
 	)
 }
 
-// BenchmarkSwitch hands the lock between two tasks.
+// BenchmarkSwitch hands the lock back and forth between two tasks.
 func BenchmarkSwitch(b *testing.B) {
 	benchmark(
 		b,
@@ -46,9 +46,9 @@ func BenchmarkSwitch(b *testing.B) {
 	)
 }
 
-// figures are programs whose time in the host is compared with that in gopher-lua
-// alone, which has no hook.
-var figures = []struct{ name, body string }{
+// hookPrograms lists programs whose time in the host is compared with the time in
+// gopher-lua alone, without a hook.
+var hookPrograms = []struct{ name, body string }{
 	{
 		"fib",
 		`local function fib(n) if n < 2 then return n end return fib(n-1) + fib(n-2) end fib(24)`,
@@ -61,7 +61,7 @@ var figures = []struct{ name, body string }{
 
 // BenchmarkHook measures each program with the hook and without the host.
 func BenchmarkHook(b *testing.B) {
-	for _, f := range figures {
+	for _, f := range hookPrograms {
 		b.Run(f.name+"/hook", func(b *testing.B) { benchmark(b, "", f.body) })
 		b.Run(f.name+"/plain", func(b *testing.B) {
 			L := lua.NewState(lua.Options{CallStackSize: 1000, RegistrySize: 4096})
@@ -94,7 +94,7 @@ func BenchmarkToLuaDict(b *testing.B) {
 	})
 }
 
-// BenchmarkNewAndRun is a whole start: a host and a script of one line.
+// BenchmarkNewAndRun makes a host and runs a script of one line.
 func BenchmarkNewAndRun(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

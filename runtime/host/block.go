@@ -12,30 +12,30 @@ import (
 
 const defaultCallTimeout = 30 * time.Second
 
-// Block runs f without the interpreter lock and raises what it returns. f gets
-// the only context that Go code of bindings may use: it ends with the task, and
-// after Options.CallTimeout. Inside f no Lua value may be touched.
+// Block runs f without the interpreter lock and raises the error that f returns.
+// The context that f gets is the only one that Go code of bindings may use: it
+// ends with the task, and after Options.CallTimeout. f must not touch Lua values.
 func Block(L *lua.LState, f func(ctx context.Context) error) {
 	if err := TryBlock(L, f); err != nil {
 		Raise(L, err)
 	}
 }
 
-// TryBlock is Block that returns f's error. It still raises when the task was
-// cancelled.
+// TryBlock is like Block but returns the error of f. It still raises if the task
+// was cancelled.
 func TryBlock(L *lua.LState, f func(ctx context.Context) error) error {
 	return TryWithTimeout(L, 0, f)
 }
 
-// WithTimeout is Block with a deadline of its own: 0 means
-// Options.CallTimeout, less than 0 none.
+// WithTimeout is like Block with a timeout of d. If d is 0, the timeout is
+// Options.CallTimeout; if d is negative, there is none.
 func WithTimeout(L *lua.LState, d time.Duration, f func(ctx context.Context) error) {
 	if err := TryWithTimeout(L, d, f); err != nil {
 		Raise(L, err)
 	}
 }
 
-// TryWithTimeout is WithTimeout that returns f's error.
+// TryWithTimeout is like WithTimeout but returns the error of f.
 func TryWithTimeout(L *lua.LState, d time.Duration, f func(ctx context.Context) error) error {
 	k := hookOf(L)
 	if d == 0 {
@@ -44,8 +44,8 @@ func TryWithTimeout(L *lua.LState, d time.Duration, f func(ctx context.Context) 
 	return block(k, &callContext{parent: k.task.ctx, limit: d}, nil, f)
 }
 
-// block runs f without the interpreter lock. Whatever it registers it removes
-// again before it returns or raises.
+// block runs f without the interpreter lock. It removes everything that it has
+// registered before it returns or raises.
 func block(k *hook, c *callContext, w *Waiter, f func(ctx context.Context) error) error {
 	h, t, G := k.host, k.task, k.l.G
 	t.raiseIfCancelled(k)
@@ -76,8 +76,8 @@ func (t *Task) raiseIfCancelled(k *hook) {
 	}
 }
 
-// shielded turns a panic in f into an error: the lock is not held there, so it
-// must not unwind into the VM.
+// shielded calls f and turns a panic in f into an error. The lock is not held
+// while f runs, so a panic must not unwind into the VM.
 func shielded(ctx context.Context, f func(ctx context.Context) error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -143,8 +143,8 @@ func (c *callContext) Err() error {
 	return c.parent.Err()
 }
 
-// Value hands on to the real context once there is one, so that contexts which
-// are derived from this one need no goroutine to watch it.
+// Value asks the real context once there is one. Package context then recognises
+// it, and contexts that are derived from this one need no goroutine to watch it.
 func (c *callContext) Value(key any) any {
 	c.mu.Lock()
 	inner := c.inner

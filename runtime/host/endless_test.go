@@ -16,8 +16,8 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// endless are programs that loop, block, recurse or allocate without end. Each
-// must end by one interrupt and by task.timeout.
+// endless holds programs that loop, block, recurse or allocate without end. One
+// interrupt must end each of them, and so must task.timeout.
 var endless = map[string]string{
 	"empty loop":           `while true do end`,
 	"goto":                 `::again:: goto again`,
@@ -60,7 +60,7 @@ var endless = map[string]string{
 	"atomic":               `task.atomic(function() while true do end end)`,
 }
 
-// stalled is a stream that takes nothing.
+// stalled is a writer that blocks until free is closed.
 type stalled struct{ free chan struct{} }
 
 func (s stalled) Write(p []byte) (int, error) {
@@ -68,9 +68,10 @@ func (s stalled) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestEndlessPrograms has an input that says nothing and outputs that nobody reads.
+// TestEndlessPrograms runs the programs with an input that never delivers anything
+// and outputs that block.
 func TestEndlessPrograms(t *testing.T) {
-	var read sync.Map // by host: what lets its outputs be read
+	var releases sync.Map // by host: the function that unblocks its outputs
 	hosttest.Endless{
 		Programs: endless,
 		Limit:    20 * time.Millisecond,
@@ -82,14 +83,14 @@ func TestEndlessPrograms(t *testing.T) {
 			h := host.New(host.Options{
 				Stdin: in, Stdout: stalled{free}, Stderr: stalled{free}, MaxMemory: 4 << 30,
 			})
-			read.Store(h, release)
+			releases.Store(h, release)
 			if err := stdlib.Install(h); err != nil {
 				t.Fatal(err)
 			}
 			return h
 		},
 		Over: func(h *host.Host) {
-			release, _ := read.Load(h)
+			release, _ := releases.Load(h)
 			release.(func())()
 		},
 		Ended: func(t *testing.T, h *host.Host) {
@@ -100,9 +101,10 @@ func TestEndlessPrograms(t *testing.T) {
 	}.Run(t)
 }
 
-// TestOtherHostsMemory fills another host of the process: the first one goes on.
+// TestOtherHostsMemory fills another host of the same process. The limit of the
+// first one must count only its own values.
 func TestOtherHostsMemory(t *testing.T) {
-	small := host.Options{MaxMemory: 64 << 20}
+	small := hosttest.Options(func(o *host.Options) { o.MaxMemory = 64 << 20 })
 	other := host.New(host.Options{MaxMemory: 4 << 30})
 	defer other.Close()
 	held, release := make(chan struct{}), make(chan struct{})
@@ -121,16 +123,12 @@ func TestOtherHostsMemory(t *testing.T) {
 	}()
 	<-held
 	res := run(t, `local t = {} for i = 1, 1e5 do t[i % 1000] = { i } end
-		for i = 1, 200 do local s = ("y"):rep(1e6) end print("fine")`, hosttest.Options(func(o *host.Options) { o.MaxMemory = small.MaxMemory }))
+		for i = 1, 200 do local s = ("y"):rep(1e6) end print("fine")`, small)
 	if res.NoError(t).Stdout != "fine\n" {
 		t.Errorf("printed %q, want fine", res.Stdout)
 	}
-	// Its own limit holds all the same.
-	res = run(
-		t,
-		`local t = {} for i = 1, 1e9 do t[i] = { i } end`,
-		hosttest.Options(func(o *host.Options) { o.MaxMemory = small.MaxMemory }),
-	)
+	// The limit of the first host still applies to its own values.
+	res = run(t, `local t = {} for i = 1, 1e9 do t[i] = { i } end`, small)
 	if e := res.Error(t); e.Code != "memory" {
 		t.Errorf("error = %v, want code memory", e)
 	}
@@ -140,7 +138,7 @@ func TestOtherHostsMemory(t *testing.T) {
 	}
 }
 
-// TestMemoryKinds makes memory in every way that scripts have.
+// TestMemoryKinds allocates memory in every way that scripts can.
 func TestMemoryKinds(t *testing.T) {
 	for name, source := range map[string]string{
 		"tables":        `local t = {} for i = 1, 1e9 do t[i] = { i } end`,
@@ -180,25 +178,27 @@ func TestMemoryKinds(t *testing.T) {
 	}
 }
 
-// TestSessionGoesOnAfterMemory fills a session and lets it go on.
+// TestSessionGoesOnAfterMemory exceeds the memory limit in an input. The next input
+// must run.
 func TestSessionGoesOnAfterMemory(t *testing.T) {
 	h := host.New(host.Options{MaxMemory: 32 << 20})
 	defer h.Close()
 	s := h.Session(context.Background())
 	defer s.Close()
 	eval := func(source string) ([]lua.LValue, error) {
-		return s.Eval(context.Background(), "[1]",
-			source)
+		return s.Eval(context.Background(), "[1]", source)
 	}
 	for round := range 3 {
 		_, err := eval(`t = rawget(_G, "t") or {} for i = 1, 1e9 do t[#t + 1] = { i } end`)
-		var e *host.Error
-		if !errors.As(err, &e) || e.Code != "memory" {
+		if !errors.Is(err, &host.Error{Code: "memory"}) {
 			t.Fatalf("round %d: %v, want code memory", round, err)
 		}
 		res, err := eval(`local u = {} for i = 1, 1000 do u[i] = { i } end return #u`)
-		if err != nil || res[0] != lua.LNumber(1000) {
-			t.Fatalf("round %d: the next input gave %v, %v, want 1000", round, res, err)
+		if err != nil {
+			t.Fatalf("round %d: the next input failed: %v", round, err)
+		}
+		if res[0] != lua.LNumber(1000) {
+			t.Fatalf("round %d: the next input returned %v, want 1000", round, res)
 		}
 		if round == 1 {
 			if _, err := eval(`t = nil`); err != nil {
@@ -208,23 +208,25 @@ func TestSessionGoesOnAfterMemory(t *testing.T) {
 	}
 }
 
-// TestTasksAreSmall holds many tasks, running and failed.
+// TestTasksAreSmall measures the memory of many tasks, running and failed ones.
 func TestTasksAreSmall(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector makes goroutines larger")
 	}
 	const fail = `for i = 1, 9000 do spawn(function() error("failed " .. i) end) end block() measure()`
-	if e := keeps(t, fail, 10<<20).Error(t); e.Code != "task_failed" {
+	if e := runMeasured(t, fail, 10<<20).Error(t); e.Code != "task_failed" {
 		t.Errorf("error = %v, want code task_failed", e)
 	}
-	keeps(t, `local kept = {}
+	runMeasured(t, `local kept = {}
 		for i = 1, 9000 do kept[i] = spawn(function() error("failed " .. i) end) end
 		block() measure()`, 30<<20)
-	keeps(t, `for i = 1, 10000 do spawn(function() forever() end) end block() measure()`, 300<<20)
+	const wait = `for i = 1, 10000 do spawn(function() forever() end) end block() measure()`
+	runMeasured(t, wait, 300<<20)
 }
 
-// keeps runs source and compares what its tasks keep when it calls measure.
-func keeps(t *testing.T, source string, most int64) hosttest.Result {
+// runMeasured runs source. When the script calls measure, the memory of the process
+// must have grown by at most the given number of bytes.
+func runMeasured(t *testing.T, source string, most int64) hosttest.Result {
 	t.Helper()
 	before := heap()
 	measure := hosttest.Setup(func(h *host.Host) {
@@ -245,7 +247,7 @@ func keeps(t *testing.T, source string, most int64) hosttest.Result {
 	)
 }
 
-// heap is the memory in use, with the stacks of goroutines.
+// heap returns the memory in use, including the stacks of goroutines.
 func heap() int64 {
 	runtime.GC()
 	runtime.GC()

@@ -15,8 +15,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Error is what scripts get when something fails: an object with fields, not a
-// text. Bindings fill in what they know; Raise adds the place and the traceback.
+// Error is the error object that scripts get when something fails. Bindings fill
+// in the fields that they know; Raise adds the place and the traceback.
 type Error struct {
 	Code      string // stable and short: "timeout", "not_found", or the peer's own
 	Message   string
@@ -31,11 +31,11 @@ type Error struct {
 	// Suppressed holds errors of the clean-up that followed.
 	Suppressed []error
 
-	object  *lua.LUserData // once raised
-	home    *Host
-	value   lua.LValue // what the script raised, when that was no Error
-	goStack string
-	told    bool // printed already
+	object   *lua.LUserData // the object of an error that was raised, else nil
+	home     *Host          // the host that object and value belong to
+	value    lua.LValue     // the value that the script raised, if it was not an Error
+	goStack  string
+	reported bool // printed already
 }
 
 // Errorf makes an Error with a code and a message.
@@ -49,7 +49,7 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	return e
 }
 
-// Error is "file:line: service: message (code)".
+// Error returns "file:line: service: message (code)".
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.Where != "" {
@@ -68,14 +68,14 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Is makes two Errors equal when their codes are, and those of the given
-// target's other fields that are set.
+// Is reports whether target is an Error with the same code and, if the message of
+// target is set, the same message.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code && (t.Message == "" || t.Message == e.Message)
 }
 
-// LuaToGo gives the fields, so that errors can be logged as data.
+// LuaToGo returns the fields that are set, so that errors can be logged as data.
 func (e *Error) LuaToGo() any {
 	m := map[string]any{"code": e.Code, "message": e.Message}
 	for name, v := range map[string]string{
@@ -91,13 +91,13 @@ func (e *Error) LuaToGo() any {
 	return m
 }
 
-// ExitError is how os.exit ends a script: it unwinds everything, scopes close,
-// and Run returns it.
+// ExitError is the error with which os.exit ends a script. The script is unwound,
+// its scopes close, and Run returns the ExitError.
 type ExitError struct{ Code int }
 
 func (e *ExitError) Error() string { return fmt.Sprintf("exit %d", e.Code) }
 
-// ExitCode is the exit code of the process for what Run returned.
+// ExitCode returns the exit code of the process for an error that Run returned.
 func ExitCode(err error) int {
 	if err == nil {
 		return 0
@@ -136,7 +136,7 @@ func hasCode(err error, code string) bool {
 	return errors.As(err, &e) && e.Code == code
 }
 
-// internalError is a panic in Go code.
+// internalError returns the Error for a panic in Go code.
 func internalError(r any, stack string) *Error {
 	return &Error{
 		Code:    "internal",
@@ -146,11 +146,13 @@ func internalError(r any, stack string) *Error {
 	}
 }
 
-// MapError adds a function that makes Errors of a package's own errors. The
-// first one whose result is not nil wins.
+// MapError adds a function that converts errors of a package to Errors, or returns
+// nil for errors that it does not know. ToError uses the first result that is not
+// nil.
 func (h *Host) MapError(f func(err error) *Error) { h.mappers = append(h.mappers, f) }
 
-// ToError makes an *Error of any Go error, through the mappers.
+// ToError converts any Go error to an *Error. It asks the functions that MapError
+// has added first.
 func (h *Host) ToError(err error) *Error {
 	if e, ok := err.(*Error); ok {
 		return e
@@ -194,8 +196,8 @@ func generalCode(err error) string {
 	return "error"
 }
 
-// Raise raises err as an error object in the calling Lua code and never
-// returns. Errors of other packages go through the mappers.
+// Raise raises err as an error object in the calling Lua code and never returns.
+// It converts errors of other packages with ToError.
 func Raise(L *lua.LState, err error) {
 	k := hookOf(L)
 	var api *lua.ApiError
@@ -205,7 +207,8 @@ func Raise(L *lua.LState, err error) {
 	raiseFrom(k, L, k.host.errorValue(L, err))
 }
 
-// raiseFrom raises on L, which a library may have derived from k's thread.
+// raiseFrom raises obj on L. L may be a thread that a library has derived from the
+// thread of k.
 func raiseFrom(k *hook, L *lua.LState, obj lua.LValue) {
 	k.task.raised = raised{}
 	if e := asError(obj); e != nil && len(e.Traceback) > 0 {
@@ -215,9 +218,9 @@ func raiseFrom(k *hook, L *lua.LState, obj lua.LValue) {
 	L.Error(obj, 0)
 }
 
-// errorValue makes the object for err. An Error that was raised before keeps
-// its object, with place and traceback; a new one is copied, for bindings may
-// keep theirs as a constant.
+// errorValue returns the object for err. An Error that was raised before keeps
+// its object, with place and traceback. A new Error is copied, because a binding
+// may raise the same variable many times.
 func (h *Host) errorValue(L *lua.LState, err error) lua.LValue {
 	if exit, ok := err.(*ExitError); ok {
 		return &lua.LUserData{Value: exit, Env: h.globals, Metatable: h.meta.exit}
@@ -232,7 +235,8 @@ func (h *Host) errorValue(L *lua.LState, err error) lua.LValue {
 	return h.errorObject(L, e)
 }
 
-// errorObject makes the object for err, also when a script raised something else.
+// errorObject is like errorValue, but returns an error object even if the script
+// raised another kind of value.
 func (h *Host) errorObject(L *lua.LState, err error) lua.LValue {
 	e := h.ToError(err)
 	if e.object != nil && e.home == h {
@@ -267,8 +271,8 @@ func isExit(v lua.LValue) bool {
 	return ok
 }
 
-// failureError makes a Go error of what a script raised. k is a hook of the task
-// that caught it.
+// failureError converts an error that a script raised to a Go error. k is a hook
+// of the task that caught it.
 func (h *Host) failureError(k *hook, f *failure) error {
 	if ud, ok := f.obj.(*lua.LUserData); ok {
 		switch v := ud.Value.(type) {
@@ -300,7 +304,7 @@ func (h *Host) failureError(k *hook, f *failure) error {
 	return e
 }
 
-// fromTable reads what scripts put into tables that they raise.
+// fromTable reads code, message and hint from a table that a script raised.
 func (e *Error) fromTable(k *hook, t *lua.LTable) {
 	text := func(key string) string {
 		if s, ok := t.RawGetString(key).(lua.LString); ok {
@@ -317,14 +321,14 @@ func (e *Error) fromTable(k *hook, t *lua.LTable) {
 	}
 }
 
-// inspectTime bounds a __tostring that the printer calls.
+// inspectTime limits how long a __tostring may run that the printer calls.
 const inspectTime = time.Second
 
-// inspect returns the text that p prints for an error value.
+// inspect returns the text that p(v) would print for an error value.
 func (k *hook) inspect(v lua.LValue) string { return Inspect(k.l, v, InspectOptions{}) }
 
-// limited calls f under inspectTime. If the task is cancelled already, f runs
-// under a context of its own.
+// limited calls f with a time limit of inspectTime. If the task is already
+// cancelled, f runs under the grace context.
 func (k *hook) limited(f func()) {
 	t, outer := k.task, k.task.ctx
 	parent := outer

@@ -7,10 +7,10 @@ import (
 // openErrors makes the class of error objects.
 func (h *Host) openErrors() {
 	h.meta.err = h.class("Error", map[string]lua.LGFunction{
-		// report gives the text that the command line would print.
+		// report returns the text that the command line would print.
 		"report": pushText(func(L *lua.LState) string {
 			e := *errorAt(L, 1)
-			e.told = false
+			e.reported = false
 			b := &textWriter{}
 			h.Report(b, &e)
 			return string(b.text)
@@ -98,14 +98,15 @@ func (h *Host) traceTable(L *lua.LState, trace []Frame) lua.LValue {
 	return t
 }
 
-// ErrorOf returns the Error inside an error object, nil for other values.
+// ErrorOf returns the Error inside an error object, or nil for other values.
 func ErrorOf(v lua.LValue) *Error { return asError(v) }
 
-// RaiseValue raises any Lua value, as error(v, 0) does. Errors keep their place.
+// RaiseValue raises any Lua value, as error(v, 0) does. An error object keeps its
+// place.
 func RaiseValue(L *lua.LState, v lua.LValue) { raiseFrom(hookOf(L), L, v) }
 
-// Try calls fn and catches what it raises: results, or the error object. What
-// may not be caught (a cancel, os.exit) is raised again.
+// Try calls fn and returns its results, or the error object that it raised.
+// Cancellation and os.exit cannot be caught: they are raised again.
 func Try(L *lua.LState, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, lua.LValue) {
 	k := hookOf(L)
 	res, f := k.host.protect(k, fn, args...)
@@ -119,9 +120,7 @@ func Try(L *lua.LState, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, lua.LV
 	return nil, f.obj
 }
 
-// ErrorFrom makes a Go error of a Lua error value, for Go code that hands it on.
-func (h *Host) ErrorFrom(
-	v lua.LValue,
-) error {
+// ErrorFrom converts a Lua error value to a Go error.
+func (h *Host) ErrorFrom(v lua.LValue) error {
 	return h.failureError(h.setup.hook, &failure{obj: v})
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // TestReportOfHostileText puts lines that look like those of a report into every field
-// that a device, a file name or a script can fill: the report must have no line of
-// that kind beside its own.
+// that a device, a file name or a script can fill. They must not appear as lines of
+// the report.
 func TestReportOfHostileText(t *testing.T) {
 	t.Parallel()
 	const evil = "evil.lua:66 in evil"
@@ -45,7 +45,8 @@ func TestReportOfHostileText(t *testing.T) {
 	}
 }
 
-// checkReport knows the lines that an error with all fields has.
+// checkReport checks that a report has one line for each field, and no other line
+// without a mark.
 func checkReport(t *testing.T, name, report string) {
 	t.Helper()
 	own := []string{
@@ -68,7 +69,7 @@ func checkReport(t *testing.T, name, report string) {
 	}
 }
 
-// TestReportOfOwnLines keeps the form of a message of several lines.
+// TestReportOfOwnLines reports a message and a hint of several lines.
 func TestReportOfOwnLines(t *testing.T) {
 	t.Parallel()
 	h := host.New(host.Options{})

@@ -15,8 +15,8 @@ import (
 )
 
 // Report writes err for people: what failed, the source line, the hint and the
-// traceback; with Options.ErrorsJSON as one JSON object on a line. Options.Color
-// adds colours. An ExitError and nil write nothing.
+// traceback. With Options.ErrorsJSON it writes one JSON object on a line instead.
+// Options.Color adds colours. For nil and an ExitError it writes nothing.
 func (h *Host) Report(w io.Writer, err error) {
 	var exit *ExitError
 	if err == nil || errors.As(err, &exit) {
@@ -26,7 +26,7 @@ func (h *Host) Report(w io.Writer, err error) {
 	if !errors.As(err, &e) {
 		e = h.ToError(err)
 	}
-	if e.told {
+	if e.reported {
 		return
 	}
 	if h.o.ErrorsJSON {
@@ -38,7 +38,7 @@ func (h *Host) Report(w io.Writer, err error) {
 	io.WriteString(w, b.String())
 }
 
-// safe returns text of an error as it is shown on a terminal: it may hold
+// safe makes text of an error safe to print on a terminal. The text may contain
 // what a device has sent.
 func (h *Host) safe(text string) string {
 	if h.o.Terminal.Stderr {
@@ -47,11 +47,11 @@ func (h *Host) safe(text string) string {
 	return text
 }
 
-// text returns a text of an error as it stands in a report: no line of it can be
-// taken for a line of the report.
+// text returns a text of an error as it is printed in a report. Its further lines
+// are marked, so that none can be mistaken for a line of the report.
 func (h *Host) text(s string) string { return visible.Marked(h.safe(s)) }
 
-// line returns what takes one line of a report at most.
+// line returns s as it is printed in a report, joined to a single line.
 func (h *Host) line(s string) string { return visible.Joined(h.safe(s)) }
 
 func (h *Host) paint(code, s string) string {
@@ -101,7 +101,8 @@ func (h *Host) reportText(b *strings.Builder, e *Error) {
 	h.reportTrace(b, e)
 }
 
-// causeOf is the cause of e that adds something.
+// causeOf returns the cause of e, or nil if the message of e already contains its
+// message.
 func causeOf(e *Error) *Error {
 	c, ok := e.Cause.(*Error)
 	if !ok || strings.Contains(e.Message, c.Message) {
@@ -129,8 +130,8 @@ func (h *Host) reportTrace(b *strings.Builder, e *Error) {
 	}
 }
 
-// visible leaves the frames of embedded modules out: they say nothing to the
-// author of a script.
+// visible removes the frames of embedded modules, which do not concern the author
+// of a script. With Options.Verbose they stay.
 func (h *Host) visible(trace []Frame) []Frame {
 	if h.o.Verbose {
 		return trace
@@ -186,11 +187,12 @@ func (h *Host) reportJSON(e *Error) string {
 	return string(out) + "\n"
 }
 
-// maxExcerpt is the number of characters of a source line that are shown.
+// maxExcerpt is the largest number of characters of a source line that a report
+// shows.
 const maxExcerpt = 120
 
-// excerpt is the source line of an error as it is shown, and the number of
-// terminal cells before the column of the error, -1 if that is not known.
+// excerpt returns the source line of an error as a report shows it, and the number
+// of terminal cells before the column of the error, or -1 if that is not known.
 func (h *Host) excerpt(e *Error) (line string, before int) {
 	line = h.sourceLine(e.Where)
 	column, ok := e.Details["column"].(int)
@@ -215,7 +217,7 @@ func shorten(line string) string {
 	return line
 }
 
-// sourceLine is the text of the line at "file:line".
+// sourceLine returns the text of the line at "file:line", or "" if it is not known.
 func (h *Host) sourceLine(at string) string {
 	i := strings.LastIndexByte(at, ':')
 	if i < 0 || !vm.Digits(at[i+1:]) {
@@ -238,7 +240,7 @@ func (h *Host) sourceLine(at string) string {
 	return strings.TrimRight(lines[line-1], " \t\r")
 }
 
-// warn prints an error that ends nothing. It does not wait for the stream.
+// warn prints an error that does not end the run. It does not wait for the stream.
 func (h *Host) warn(what string, err error) {
 	var b strings.Builder
 	if !h.o.ErrorsJSON {

@@ -8,10 +8,11 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// maxTrace bounds a traceback: the innermost frames matter.
+// maxTrace is the largest number of frames in a traceback. The outer ones are left
+// out.
 const maxTrace = 60
 
-// Frame is one line of a traceback. Only Lua functions are in it.
+// Frame is one line of a traceback. Tracebacks contain only Lua functions.
 type Frame struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
@@ -26,8 +27,8 @@ func (f Frame) String() string {
 	return s
 }
 
-// where is "file:line" of the nearest Lua frame, in this thread or one that
-// called into it.
+// where returns "file:line" of the nearest Lua frame, in this thread or in one
+// that called into it.
 func where(L *lua.LState) string {
 	for L != nil {
 		for f, ok := vm.Innermost(L); ok; f, ok = f.Parent() {
@@ -40,8 +41,8 @@ func where(L *lua.LState) string {
 	return ""
 }
 
-// traceback lists the Lua frames, innermost first, through the threads of
-// pcalls and coroutines.
+// traceback lists the Lua frames, innermost first. It continues in the threads
+// that called this one through pcall or coroutine.resume.
 func traceback(L *lua.LState) []Frame {
 	var trace []Frame
 	for L != nil && len(trace) < maxTrace {
@@ -58,8 +59,8 @@ func traceback(L *lua.LState) []Frame {
 	return trace
 }
 
-// parseTrace reads the traceback that gopher-lua puts behind the Go stack of a
-// panic: by the time PCall returns, the frames themselves are gone.
+// parseTrace reads the traceback that gopher-lua appends to the Go stack of a
+// panic. The frames themselves no longer exist when PCall returns.
 func parseTrace(text string) []Frame {
 	_, text, _ = strings.Cut(text, "stack traceback:\n")
 	var trace []Frame

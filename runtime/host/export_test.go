@@ -6,7 +6,7 @@ import (
 )
 
 // Left describes what a host that runs nothing still holds: waits, tasks, open
-// entries of scopes, threads that are in use. It is empty when all is well.
+// entries of scopes, threads that are in use. It returns "" if it holds nothing.
 func (h *Host) Left() string {
 	var b strings.Builder
 	h.mu.Lock()
@@ -47,7 +47,7 @@ func (h *Host) Left() string {
 	return b.String()
 }
 
-// LiveBytes measures what scripts can reach.
+// LiveBytes returns the memory of the values that scripts can reach.
 func (h *Host) LiveBytes() uint64 {
 	h.lock.acquire(h.setup.ticket)
 	defer h.lock.release()

@@ -9,9 +9,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/compile"
 )
 
-// hints says what to write instead of names that other Luas or libraries have.
-// A name with a dot is a field of a library, another one is a global. A test
-// holds that every function that is named here exists.
+// hints says what to write instead of names that exist only in other versions of
+// Lua or in libraries for it. A name with a dot is a field of a library, a name
+// without one is a global. A test checks that every function that is named in a
+// hint exists.
 var hints = map[string]string{
 	"bit32":      "write local bit = require \"imd.bit\"",
 	"sleep":      "write time.sleep(seconds)",
@@ -155,7 +156,8 @@ var hints = map[string]string{
 	"debug.debug":   "use the REPL: imdlua without a script",
 }
 
-// moduleHints says what to write instead of requiring a module of others.
+// moduleHints says what to write instead of requiring a module that exists only
+// for other hosts of Lua.
 var moduleHints = map[string]string{
 	"socket": "write require \"imd.http\" for HTTP, dev:connect(port) for a port of a device, " +
 		"time.sleep(seconds) to sleep",
@@ -200,17 +202,17 @@ var moduleHints = map[string]string{
 	"jit":          "this is Lua 5.1 without a just-in-time compiler",
 }
 
-// Hints returns what is said about names, and about modules that are required.
+// Hints returns the hints about names, and those about modules that are required.
 func Hints() (names, required map[string]string) {
 	return maps.Clone(hints), maps.Clone(moduleHints)
 }
 
-// HintFor says what to write instead of a name of other Luas, "" if that is not
-// known.
+// HintFor returns the hint for a name that other versions of Lua have, or "" if
+// there is none.
 func HintFor(name string) string { return hintFor(name) }
 
-// giveHints makes reading a field of a library that hints knows an error. Other
-// unknown fields are nil, as in Lua.
+// giveHints makes it an error to read a field of a library that does not exist and
+// has a hint. Other unknown fields are nil, as in Lua.
 func (h *Host) giveHints(library string, t *lua.LTable) {
 	mt := h.root.CreateTable(0, 2)
 	mt.RawSetString("__index", h.root.NewFunction(func(L *lua.LState) int {
@@ -228,8 +230,8 @@ func (h *Host) giveHints(library string, t *lua.LTable) {
 	t.Metatable = mt
 }
 
-// hintFor returns the hint for a name. In fields the case and underscores do not
-// count: startsWith and starts_with are the same.
+// hintFor returns the hint for a name. In the names of fields it ignores case and
+// underscores, so that startsWith and starts_with are the same.
 func hintFor(name string) string {
 	if hint := hints[name]; hint != "" {
 		return hint
@@ -240,7 +242,7 @@ func hintFor(name string) string {
 	return hints[strings.ToLower(strings.ReplaceAll(name, "_", ""))]
 }
 
-// messageHints explain errors of the VM, by a part of their texts.
+// messageHints holds hints for errors of the VM. part is a part of the message.
 var messageHints = []struct{ part, hint string }{
 	{"perform arithmetic on a string value", "texts are joined with .., and tonumber(text) makes " +
 		"a number"},
@@ -257,7 +259,7 @@ var messageHints = []struct{ part, hint string }{
 	{"call a string value", "two texts are joined with .., and a name before ( is called"},
 }
 
-// messageHint returns the hint for an error of the VM, "" if there is none.
+// messageHint returns the hint for an error of the VM, or "" if there is none.
 func messageHint(message string) string {
 	if !strings.HasPrefix(message, "attempt to ") {
 		return ""

@@ -8,20 +8,20 @@ import (
 )
 
 const (
-	// hookSlice is how many instructions run between two looks at the limits:
-	// 10 to 50 us of work.
+	// hookSlice is the number of instructions between two checks of the limits,
+	// which is 10 to 50 us of work.
 	hookSlice = 1000
 	// maxTurn is how long a task may compute while others wait.
 	maxTurn = 10 * time.Millisecond
-	// maxNesting bounds pcalls and coroutines inside each other, for each nests
-	// on the Go stack. PUC Lua has 200.
+	// maxNesting limits how deep pcalls and coroutines may nest, because each of
+	// them nests on the Go stack. The limit of PUC Lua is 200.
 	maxNesting = 190
 )
 
 // hook is the context.Context of one Lua thread. gopher-lua calls Done before
-// every instruction, on the thread's own goroutine and under the lock; that is
-// where a script is counted, cancelled and switched. A real context there would
-// make calls twice as slow.
+// every instruction, on the thread's own goroutine and under the lock. There the
+// host counts instructions, cancels the script and switches tasks. A real context
+// would make calls twice as slow.
 type hook struct {
 	n       int // instructions left of granted
 	granted int
@@ -31,12 +31,11 @@ type hook struct {
 	up      *lua.LState // the thread that called into this one
 	co      *lua.LState // the coroutine that this thread works for, nil in a task's body
 
-	// handler is what xpcall wants called where the error is raised.
-	handler *lua.LFunction
-	handled bool
-	pending lua.LValue
-	// own is set while the host itself raises, so that texts of scripts are not
-	// taken for texts of the VM.
+	handler *lua.LFunction // the handler of xpcall, called where the error is raised
+	handled bool           // the handler has returned
+	pending lua.LValue     // the error for which the handler was called
+	// own is set while the host itself raises, so that its text is not mistaken
+	// for a message of the VM.
 	own bool
 
 	status  coStatus
@@ -57,21 +56,22 @@ func (k *hook) Value(key any) any {
 	return nil
 }
 
-// Done counts one instruction. It never returns a channel that could be ready:
-// when the thread has to stop it raises.
+// Done counts one instruction. It always returns nil, a channel that is never
+// ready. If the thread has to stop, it raises.
 func (k *hook) Done() <-chan struct{} {
 	k.n--
 	if k.n > 0 && !k.task.alarm.Load() {
 		return nil
 	}
-	k.look()
+	k.checkLimits()
 	return nil
 }
 
-// look checks the limits.
-func (k *hook) look() {
-	// A coroutine's first instruction comes here too: gopher-lua has just set
-	// its own panic function, which would lose the traceback.
+// checkLimits raises if the thread has to stop, and lets other tasks run if they
+// have waited for long.
+func (k *hook) checkLimits() {
+	// The first instruction of a coroutine comes here as well. gopher-lua has just
+	// installed its own panic function, which would lose the traceback.
 	k.l.Panic = raisePanic
 	h, t := k.host, k.task
 	h.instructions += uint64(k.granted - k.n)
@@ -90,23 +90,23 @@ func (k *hook) look() {
 		h.measure(k, 0)
 	}
 	if h.lock.waiting.Load() > 0 && t.noSwitch == 0 {
-		k.starving()
+		k.yieldAfterTurn()
 	}
 }
 
-// Tick lets Go code that computes for a script take part in the limits. It must be
-// called on the task's own goroutine, about every 10,000 steps of the work. It
-// counts as hookSlice instructions. It raises if the task has to stop, and lets
-// other tasks run if they have waited for long: a table that Go code works on
-// may have changed afterwards.
+// Tick applies the limits of the host to Go code that computes for a script. It
+// must be called on the task's own goroutine, about every 10,000 steps of the
+// work, and counts as hookSlice instructions. It raises if the task has to stop.
+// It lets other tasks run if they have waited for long, so a table that the Go
+// code works on may have changed when Tick returns.
 func Tick(L *lua.LState) {
 	k := hookOf(L)
 	k.host.instructions += hookSlice
-	k.look()
+	k.checkLimits()
 }
 
-// starving hands the lock on when this task has kept it too long.
-func (k *hook) starving() {
+// yieldAfterTurn hands the lock over if this task has held it for maxTurn.
+func (k *hook) yieldAfterTurn() {
 	h, t := k.host, k.task
 	if t.turn != h.lock.turn {
 		t.turn, t.turnStart = h.lock.turn, time.Now()

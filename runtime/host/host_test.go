@@ -20,8 +20,8 @@ func TestFailures(t *testing.T) {
 	hosttest.Chunks(t, "testdata/failures.lua", hosttest.Setup(kit))
 }
 
-// TestUpvalues is gopher-lua issue 448: with the stock pcall the closure reads
-// the old value.
+// TestUpvalues tests for gopher-lua issue 448: with the stock pcall, the closure
+// reads the old value after a caught error.
 func TestUpvalues(t *testing.T) {
 	t.Parallel()
 	for name, call := range map[string]string{
@@ -70,13 +70,13 @@ func TestCoroutines(t *testing.T) {
 		print(coroutine.resume(outer))
 		print(coroutine.running())
 		print(coroutine.resume(coroutine.create(function() return coroutine.resume(coroutine.running()) end)))
-		-- Blocked in another task: not suspended.
+		-- A coroutine that is blocked in another task is not suspended.
 		local shared = coroutine.create(function() for i = 1, 3 do block() end return "done" end)
 		local t = spawn(function() return coroutine.resume(shared) end)
 		block()
 		print(coroutine.resume(shared))
 		print(join(t))
-		-- Made in one task, resumed by others.
+		-- A coroutine that was made in one task can be resumed by others.
 		local moved = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end)
 		print(moved(), join(spawn(moved)), moved())`, `start	a	b
 suspended	true	1	2
@@ -93,7 +93,7 @@ true	done
 `)
 }
 
-// TestYieldBoundaries yields where gopher-lua would crash.
+// TestYieldBoundaries yields in places where gopher-lua would crash.
 func TestYieldBoundaries(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ body, want string }{
@@ -163,8 +163,8 @@ close script (<nil>)
 `)
 }
 
-// TestScopesAfterCancel closes everything although no Lua could run any more in
-// the cancelled task.
+// TestScopesAfterCancel checks that scopes are closed after a cancellation, and that
+// Lua code can run while they close.
 func TestScopesAfterCancel(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -184,7 +184,7 @@ func TestScopesAfterCancel(t *testing.T) {
 		if e := res.Error(t); e.Code != "timeout" {
 			t.Errorf("error = %v, want code timeout", e)
 		}
-		// Clean-up that does not end gets ten seconds.
+		// Clean-up that does not end is stopped after ten seconds.
 		start := time.Now()
 		res = run(
 			t,
@@ -215,8 +215,14 @@ func TestInterruptTwice(t *testing.T) {
 			`defer(function() sleep(5) interrupt() sleep(5) end) interrupt() print("not reached")`,
 			interrupt,
 		)
-		if d := time.Since(start); d != 5*time.Second || res.Code != 130 || res.Stdout != "" {
-			t.Errorf("took %v, code %d, printed %q; want 5s, 130, nothing", d, res.Code, res.Stdout)
+		if d := time.Since(start); d != 5*time.Second {
+			t.Errorf("took %v, want 5s", d)
+		}
+		if res.Code != 130 {
+			t.Errorf("exit code = %d, want 130", res.Code)
+		}
+		if res.Stdout != "" {
+			t.Errorf("printed %q, want nothing", res.Stdout)
 		}
 	})
 }
@@ -304,13 +310,18 @@ traceback:
 	if err := json.Unmarshal([]byte(report), &j); err != nil {
 		t.Fatalf("report %q is not JSON: %v", report, err)
 	}
-	if j["code"] != "InvalidService" || j["where"] != "test.lua:2" || j["exit_code"] != 1.0 ||
-		j["hint"] != "mount the image" {
-		t.Errorf("JSON report = %v", j)
+	for key, want := range map[string]any{
+		"code": "InvalidService", "where": "test.lua:2", "exit_code": 1.0,
+		"hint": "mount the image",
+	} {
+		if j[key] != want {
+			t.Errorf("JSON report: %s = %v, want %v", key, j[key], want)
+		}
 	}
 }
 
-// TestTracebacks goes through the threads of pcalls, coroutines and tasks.
+// TestTracebacks raises an error below coroutines and tasks. The traceback must
+// include the frames of all of their threads.
 func TestTracebacks(t *testing.T) {
 	t.Parallel()
 	res := run(t, `local function deep() error("x") end
@@ -364,7 +375,7 @@ func TestNestedSyntax(t *testing.T) {
 			}
 		})
 	}
-	// What people write is far below the limits.
+	// A large program of ordinary code must compile.
 	table := "local t = {" + strings.Repeat(
 		"{ 'a', b = -1, c = not true, [1 + 2] = f and f() or '[[' },\n",
 		20000,
@@ -378,7 +389,7 @@ func TestScriptHead(t *testing.T) {
 	t.Parallel()
 	e := run(t, "#!/usr/bin/env imdlua\nerror('x')").Error(t)
 	if e.Where != "test.lua:2" {
-		t.Errorf("where = %q, want test.lua:2: the first line counts", e.Where)
+		t.Errorf("where = %q, want test.lua:2, counting the first line", e.Where)
 	}
 	expect(t, "\ufeff#!x\nprint(1)", "1\n")
 	expect(t, "#!x", "")
@@ -443,7 +454,7 @@ false	inside
 
 func TestStarvation(t *testing.T) {
 	t.Parallel()
-	// Without the switch the busy task would never let the main task go on.
+	// The main task can continue only if the host interrupts the busy task.
 	expect(t, `
 		local stop = false
 		local busy = spawn(function() while not stop do end return "stopped" end)

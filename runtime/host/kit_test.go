@@ -13,8 +13,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// kit gives scripts of these tests the few functions that modules above the
-// host would: sleep, spawn, join, scope and so on.
+// kit installs a few functions for the scripts of these tests, such as sleep,
+// spawn, join and scope. The real ones are in modules that use the host.
 func kit(h *host.Host) {
 	lua51.Open(h)
 	fns := map[string]lua.LGFunction{
@@ -32,7 +32,7 @@ func kit(h *host.Host) {
 			})
 			return 0
 		},
-		// block gives the lock up and hands its arguments back.
+		// block releases the lock once and returns its arguments.
 		"block": func(L *lua.LState) int {
 			host.Block(L, func(context.Context) error { return nil })
 			return L.GetTop()
@@ -103,7 +103,7 @@ func expect(t *testing.T, source, want string, opts ...hosttest.Option) {
 	}
 }
 
-// misbehaviour waits, leaks and panics.
+// misbehaviour holds functions that wait, open resources and panic.
 var misbehaviour = map[string]lua.LGFunction{
 	"timeout": func(L *lua.LState) int {
 		d := time.Duration(float64(L.CheckNumber(1)) * float64(time.Second))
@@ -124,8 +124,7 @@ var misbehaviour = map[string]lua.LGFunction{
 	},
 	"panics": func(L *lua.LState) int { host.Options{}.Env(""); return 0 },
 	"panics_block": func(L *lua.LState) int {
-		host.Block(L,
-			func(context.Context) error { panic("oops") })
+		host.Block(L, func(context.Context) error { panic("oops") })
 		return 0
 	},
 }

@@ -10,8 +10,9 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// openLibs opens the libraries that need the insides of the host. Of gopher-lua's
-// own only those functions stay that are right. The others are in stdlib/lua51.
+// openLibs opens the libraries that need access to the internals of the host. It
+// keeps only those functions of gopher-lua that behave like Lua 5.1. Package
+// stdlib/lua51 opens the other libraries.
 func (h *Host) openLibs() {
 	L := h.root
 	for _, open := range []struct {
@@ -69,7 +70,8 @@ func baseXpcall(L *lua.LState) int {
 	return protectedCall(L, hookOf(L), handler, 1)
 }
 
-// protectedCall calls the value at index at with what follows it.
+// protectedCall calls the value at index at with the arguments that follow it, and
+// leaves the results of pcall on the stack.
 func protectedCall(L *lua.LState, caller *hook, handler *lua.LFunction, at int) int {
 	n := L.GetTop()
 	h := caller.host
@@ -116,7 +118,7 @@ func protectedCall(L *lua.LState, caller *hook, handler *lua.LFunction, at int) 
 	h.dropped(f)
 	if handler != nil && !handled && caller.task.ctx.Err() == nil &&
 		(pending == nil || isOverflow(pending)) {
-		// There was no room for the handler where the error was raised.
+		// The handler has not run: the stack was full where the error was raised.
 		if pending != nil {
 			f.obj = pending
 		}
@@ -152,9 +154,10 @@ func baseError(L *lua.LState) int {
 	return 0
 }
 
-// positionAt is "file:line" of the function at a level, 1 being who called the
-// running Go function; "" if that is not Lua function. A protected call runs on a
-// thread of its own, whose first frame stands for that of pcall.
+// positionAt returns "file:line" of the function at a level, or "" if that is not a
+// Lua function. Level 1 is the function that called the running Go function. A
+// protected call runs on a thread of its own; the first frame of that thread and
+// the frame of pcall count as one level.
 func positionAt(L *lua.LState, level int) string {
 	f, ok := vm.Innermost(L)
 	for ; ok && level > 0; level-- {
@@ -200,8 +203,8 @@ func (h *Host) basePrint(L *lua.LState) int {
 	return 0
 }
 
-// printed returns the text of v, which a script that sets another global
-// tostring makes itself.
+// printed returns the text that print writes for v. If the script has set another
+// global tostring, print calls that one.
 func (h *Host) printed(L *lua.LState, v lua.LValue) string {
 	fn := h.globals.RawGetString("tostring")
 	if own, ok := fn.(*lua.LFunction); ok && own == h.modules.tostring {
@@ -305,7 +308,7 @@ func baseNext(L *lua.LState) int {
 	return 2
 }
 
-// checkInt is (*lua.LState).CheckInt that converts texts as well.
+// checkInt is like (*lua.LState).CheckInt but converts texts as well.
 func checkInt(L *lua.LState, i int) int {
 	if f, ok := toNumber(L.Get(i)); ok {
 		return int(f)
@@ -313,7 +316,7 @@ func checkInt(L *lua.LState, i int) int {
 	return L.CheckInt(i)
 }
 
-// optInt is checkInt for an argument that may be missing.
+// optInt is like checkInt for an argument that may be missing.
 func optInt(L *lua.LState, i, missing int) int {
 	if L.Get(i) == lua.LNil {
 		return missing
@@ -337,7 +340,7 @@ func baseSelect(L *lua.LState) int {
 	return max(n-i, 0)
 }
 
-// maxUnpack is how many values may be on the stack at once.
+// maxUnpack is the largest number of values that unpack may put on the stack.
 const maxUnpack = 100000
 
 func baseUnpack(L *lua.LState) int {
@@ -390,7 +393,8 @@ func baseCollectGarbage(L *lua.LState) int {
 	return 1
 }
 
-// chunkName is the name for messages of a chunk that a script compiles.
+// chunkName returns the name that messages use for a chunk that a script compiles.
+// It is the argument at index at, or the first line of the source.
 func chunkName(L *lua.LState, at int, source string) string {
 	name := L.OptString(at, "")
 	if name != "" {
@@ -406,7 +410,8 @@ func chunkName(L *lua.LState, at int, source string) string {
 	return "[string \"" + line + "\"]"
 }
 
-// loaded pushes what load and its relatives return.
+// loaded compiles a chunk and pushes the results of load, loadstring and loadfile:
+// the function, or nil and the error.
 func (h *Host) loaded(L *lua.LState, chunk, source string, env lua.LValue) int {
 	proto, err := h.compileFor(L, chunk, source)
 	if err != nil {

@@ -2,8 +2,9 @@ package host
 
 import lua "github.com/yuin/gopher-lua"
 
-// functionAt returns the function that getfenv or setfenv means: the argument, or
-// the function at a level of the stack. It returns nil for level 0.
+// functionAt returns the function that the first argument of getfenv or setfenv
+// names. The argument is a function or a level of the stack. The result is nil for
+// level 0.
 func functionAt(L *lua.LState, optional bool) *lua.LFunction {
 	fn, ok := L.Get(1).(*lua.LFunction)
 	if ok {
@@ -36,8 +37,8 @@ func baseGetfenv(L *lua.LState) int {
 	return 1
 }
 
-// baseSetfenv changes the environment of a Lua function. That of a thread cannot
-// be changed, for the functions of the host run on it as well.
+// baseSetfenv changes the environment of a Lua function. It refuses to change that
+// of a thread, because functions of the host run on the thread as well.
 func baseSetfenv(L *lua.LState) int {
 	env := L.CheckTable(2)
 	fn := functionAt(L, false)
@@ -49,7 +50,7 @@ func baseSetfenv(L *lua.LState) int {
 	return 1
 }
 
-// baseRawset returns its table, which the function of gopher-lua does not.
+// baseRawset returns its table, as in Lua 5.1. rawset of gopher-lua returns nothing.
 func baseRawset(L *lua.LState) int {
 	t := L.CheckTable(1)
 	key := L.CheckAny(2)

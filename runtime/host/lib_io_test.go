@@ -12,7 +12,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// TestReadingNeverCuts reads more than the limit: an error names limit and file.
+// TestReadingNeverCuts reads more than MaxString from a file. The error must name
+// the limit and the file.
 func TestReadingNeverCuts(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "long.txt")
@@ -32,10 +33,8 @@ func TestReadingNeverCuts(t *testing.T) {
 			setup,
 			limit,
 		)
-		for _, want := range []string{"1000"} {
-			if !strings.Contains(res.NoError(t).Stdout, want) {
-				t.Errorf("%s gave %q, want an error with %q", source, res.Stdout, want)
-			}
+		if !strings.Contains(res.NoError(t).Stdout, "1000") {
+			t.Errorf("%s gave %q, want an error that names the limit 1000", source, res.Stdout)
 		}
 		if !strings.Contains(source, "2000") && !strings.Contains(res.Stdout, path) {
 			t.Errorf("%s gave %q, want an error that names the file", source, res.Stdout)
@@ -50,12 +49,12 @@ func TestReadingNeverCuts(t *testing.T) {
 	)
 }
 
-// TestCancelledReadLosesNothing cancels a read of standard input: the next one
-// gets what came in the meantime.
+// TestCancelledReadLosesNothing cancels a read of standard input. The next read
+// must get the input that came in the meantime.
 func TestCancelledReadLosesNothing(t *testing.T) {
 	t.Parallel()
 	in, writer := io.Pipe()
-	say := hosttest.Setup(func(h *host.Host) {
+	writeInput := hosttest.Setup(func(h *host.Host) {
 		h.SetGlobal("say", h.L().NewFunction(func(L *lua.LState) int {
 			go io.WriteString(writer, L.CheckString(1)) // waits until somebody reads
 			return 0
@@ -69,6 +68,7 @@ func TestCancelledReadLosesNothing(t *testing.T) {
 		block()
 		say("three\nfour\n")
 		print(join(both[1]), join(both[2]))`,
-		"false\ttest.lua:2: not finished within 10ms (timeout)\none\ttwo\nthree\tfour\n", say,
+		"false\ttest.lua:2: not finished within 10ms (timeout)\none\ttwo\nthree\tfour\n",
+		writeInput,
 		hosttest.Options(func(o *host.Options) { o.Stdin = in }))
 }

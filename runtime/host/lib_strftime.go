@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// plainDates are the directives of strftime that Go's layouts can say, in the C
-// locale.
+// plainDates maps directives of strftime to the layouts of package time that give
+// the same text in the C locale.
 var plainDates = map[byte]string{
 	'a': "Mon", 'A': "Monday", 'b': "Jan", 'B': "January", 'h': "Jan",
 	'c': "Mon Jan _2 15:04:05 2006", 'D': "01/02/06", 'd': "02", 'e': "_2", 'F': "2006-01-02",
@@ -16,8 +16,8 @@ var plainDates = map[byte]string{
 	'Z': "MST", 'z': "-0700",
 }
 
-// Strftime formats a time as C does in the C locale. %f (microseconds) and %L
-// (milliseconds) are known too.
+// Strftime formats a time like strftime in the C locale. It also knows %f
+// (microseconds) and %L (milliseconds).
 func Strftime(format string, t time.Time) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(format); i++ {
@@ -45,6 +45,8 @@ func Strftime(format string, t time.Time) (string, error) {
 	return b.String(), nil
 }
 
+// dateNumber returns the text of a directive that has no layout in plainDates. It
+// returns false if c is not a directive.
 func dateNumber(c byte, t time.Time) (string, bool) {
 	weekYear, week := t.ISOWeek()
 	switch c {

@@ -10,9 +10,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
-// openString keeps scripts from redefining the methods of strings for everybody,
-// and replaces the one function that could end the process. Package
-// stdlib/lua51 fills the table.
+// openString protects the metatable of strings, which all scripts share, and
+// replaces string.rep, which could exhaust the memory of the process. Package
+// stdlib/lua51 adds the other functions.
 func (h *Host) openString() {
 	lib := h.globals.RawGetString("string").(*lua.LTable)
 	h.extend(lib, map[string]lua.LGFunction{"rep": stringRep})
@@ -27,8 +27,9 @@ func (h *Host) openString() {
 	h.root.SetMetatable(lua.LString(""), mt)
 }
 
-// arithmetic are the operations that convert texts to numbers. gopher-lua would
-// convert them as Go does: "010" is octal there, and "0b11" is a number.
+// arithmetic holds the operations that convert texts to numbers, by metamethod.
+// gopher-lua would convert them as Go does, where "010" is octal and "0b11" is a
+// number.
 var arithmetic = map[string]func(a, b float64) float64{
 	"__add": func(a, b float64) float64 { return a + b },
 	"__sub": func(a, b float64) float64 { return a - b },
@@ -39,7 +40,7 @@ var arithmetic = map[string]func(a, b float64) float64{
 	"__unm": func(a, _ float64) float64 { return -a },
 }
 
-// modulo is the operation of the VM for numbers.
+// modulo returns a % b as the VM computes it for numbers.
 func modulo(a, b float64) float64 {
 	r := math.Mod(a, b)
 	if r < 0 && b > 0 || r > 0 && b < 0 {
@@ -48,8 +49,8 @@ func modulo(a, b float64) float64 {
 	return r
 }
 
-// arithmeticOnText makes a metamethod of strings. An operand that has a
-// metamethod of its own goes first.
+// arithmeticOnText returns a metamethod of strings. If the other operand has a
+// metamethod of its own, that one is called instead.
 func arithmeticOnText(event string, f func(a, b float64) float64) lua.LGFunction {
 	unary := event == "__unm"
 	return func(L *lua.LState) int {
@@ -97,9 +98,10 @@ func stringRep(L *lua.LState) int {
 	return 1
 }
 
-// MakeString says that a string of so many bytes is about to be made. It raises
-// code "memory" if that exceeds Options.MaxString or what Reserve allows: Go
-// cannot recover from running out of memory.
+// MakeString must be called before a string of size bytes is made for a script. It
+// raises code "memory" if size exceeds Options.MaxString or the memory that Reserve
+// allows. The check comes first because Go cannot recover from running out of
+// memory.
 func MakeString(L *lua.LState, size float64) {
 	limit := hookOf(L).host.o.MaxString
 	if size > float64(limit) {

@@ -11,7 +11,7 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Functions makes a table of functions.
+// Functions returns a Lua table of the given functions.
 func (h *Host) Functions(funcs map[string]lua.LGFunction) *lua.LTable {
 	t := h.root.CreateTable(0, len(funcs))
 	h.extend(t, funcs)
@@ -25,15 +25,16 @@ func (h *Host) extend(t *lua.LTable, funcs map[string]lua.LGFunction) {
 }
 
 // SetLibrary makes t a library of the language: a global that require finds as
-// well. Reading a field of it that other Luas have says what to write instead.
+// well. If a script reads a field that only other versions of Lua have, the error
+// says what to write instead.
 func (h *Host) SetLibrary(name string, t *lua.LTable) {
 	h.SetGlobal(name, t)
 	h.modules.loaded.RawSetString(name, t)
 	h.giveHints(name, t)
 }
 
-// PushFileResult pushes what functions on files return: true, or nil, the text
-// and the number of the error. path may be empty.
+// PushFileResult pushes the results of a function on files: true, or nil with the
+// text and the number of the error. path may be empty.
 func PushFileResult(L *lua.LState, path string, err error) int {
 	if err == nil {
 		L.Push(lua.LTrue)
@@ -45,8 +46,8 @@ func PushFileResult(L *lua.LState, path string, err error) int {
 	return 3
 }
 
-// FileErrorText returns the text that C programs give for an error of a file:
-// "/x: No such file or directory".
+// FileErrorText returns the text that C programs print for an error on a file,
+// such as "/x: No such file or directory".
 func FileErrorText(path string, err error) string {
 	var no syscall.Errno
 	text := err.Error()
@@ -73,9 +74,8 @@ func errorNumber(err error) int {
 	return 0
 }
 
-// Exit ends the script with an exit code: the main task is cancelled with the
-// exit sentinel, so that it unwinds whatever pcalls it is in, and scopes close.
-// It does not return.
+// Exit ends the script with an exit code and does not return. It cancels the main
+// task with an ExitError, which no pcall can catch, and the scopes close.
 func Exit(L *lua.LState, code int) {
 	k := hookOf(L)
 	exit := &ExitError{Code: code}
@@ -89,14 +89,14 @@ func Exit(L *lua.LState, code int) {
 }
 
 // Trace returns the call stack of a thread, innermost first, without the frames
-// of embedded modules. It crosses the threads of protected calls.
+// of embedded modules. It continues in the threads that called this one.
 func Trace(L *lua.LState) []Frame {
 	return hookOf(L).host.visible(traceback(L))
 }
 
-// FrameAt returns the function that runs at a level of the stack: 0 is the
-// running Go function, 1 the function that called it, and so on through the
-// threads of protected calls.
+// FrameAt returns the frame at a level of the stack: 0 is the running Go function,
+// 1 the function that called it, and so on. It continues in the threads that
+// called this one.
 func FrameAt(L *lua.LState, level int) (vm.Frame, bool) {
 	for th := L; th != nil; th = hookOf(th).up {
 		for f, ok := vm.Innermost(th); ok; f, ok = f.Parent() {

@@ -47,14 +47,14 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 	if *updateMistakes {
-		if err := os.WriteFile(file, []byte(strings.Join(updated, "\n---\n")+"\n"),
-			0o644); err != nil {
+		text := strings.Join(updated, "\n---\n") + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// splitMistake cuts a chunk into the source and what it must give.
+// splitMistake splits a chunk into the source and the lines that it must give.
 func splitMistake(chunk string) (source, want string) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(chunk, "\n"), "\n") {
 		if strings.HasPrefix(line, "--> ") || strings.HasPrefix(line, "--? ") {

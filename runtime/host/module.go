@@ -15,17 +15,17 @@ import (
 
 // modules is the state of require.
 type modules struct {
-	dir        string      // of the script
-	packages   *lua.LTable // package
-	loaded     *lua.LTable
-	preload    *lua.LTable
-	sources    map[string]string // embedded Lua
+	dir        string            // of the script
+	packages   *lua.LTable       // the global package
+	loaded     *lua.LTable       // package.loaded
+	preload    *lua.LTable       // package.preload
+	sources    map[string]string // modules written in Lua, by name
 	loading    map[string]*loading
 	ipairsNext *lua.LFunction
-	tostring   *lua.LFunction // the one that print needs not call
+	tostring   *lua.LFunction // the original; print calls ToString in its place
 }
 
-// loading is a module whose chunk runs now.
+// loading is a module whose chunk is running.
 type loading struct {
 	task    *Task
 	waiters []*Waiter
@@ -50,17 +50,17 @@ func (h *Host) openModules() {
 	}
 }
 
-// Preload registers a module made in Go: require calls loader once, with the
-// name, and keeps what it returns.
+// Preload registers a module made in Go. require calls loader once, with the name
+// of the module, and keeps its result.
 func (h *Host) Preload(name string, loader lua.LGFunction) {
 	h.modules.preload.RawSetString(name, h.root.NewFunction(loader))
 }
 
 // PreloadSource registers a module written in Lua. It is compiled when it is
-// first required; its frames stay out of tracebacks.
+// first required. Its frames are left out of tracebacks.
 func (h *Host) PreloadSource(name, source string) { h.modules.sources[name] = source }
 
-// Modules lists the names that Preload and PreloadSource know.
+// Modules lists the names that Preload and PreloadSource have registered.
 func (h *Host) Modules() []string {
 	names := sortedKeys(h.modules.sources)
 	h.modules.preload.ForEach(func(k, _ lua.LValue) { names = append(names, k.String()) })
@@ -99,16 +99,18 @@ func (h *Host) baseRequire(L *lua.LState) int {
 	fn := h.findModule(L, name)
 	v := Call(L, fn, 1, lua.LString(name))[0]
 	if v == lua.LNil {
-		if v = m.loaded.RawGetString(name); v == lua.LNil {
-			v = lua.LTrue
-		}
+		v = m.loaded.RawGetString(name)
+	}
+	if v == lua.LNil {
+		v = lua.LTrue
 	}
 	m.loaded.RawSetString(name, v)
 	L.Push(v)
 	return 1
 }
 
-// findModule returns the function that makes a module.
+// findModule returns the function that loads a module: a loader of package.preload
+// or the chunk of the module.
 func (h *Host) findModule(L *lua.LState, name string) *lua.LFunction {
 	m := &h.modules
 	if fn, ok := m.preload.RawGetString(name).(*lua.LFunction); ok {
@@ -144,8 +146,8 @@ func (h *Host) findModule(L *lua.LState, name string) *lua.LFunction {
 }
 
 // candidates lists the files that may hold a module: in the folder of the script,
-// and in the places of package.path. A place with a question mark is a file, as in
-// Lua 5.1, another one is a folder, or the file of every module.
+// and in the places of package.path. A place with a question mark is a file name,
+// as in Lua 5.1. Any other place is tried as a folder and as a file.
 func (m *modules) candidates(rel string) []string {
 	in := func(dir string) []string {
 		return []string{filepath.Join(dir, rel+".lua"), filepath.Join(dir, rel, "init.lua")}
@@ -164,8 +166,8 @@ func (m *modules) candidates(rel string) []string {
 	return out
 }
 
-// moduleHint says what to require instead of a module that does not exist, "" if
-// that is not known.
+// moduleHint returns a hint about what to require instead of a module that does not
+// exist, or "" if there is none.
 func (h *Host) moduleHint(name string) string {
 	if h.knowsModule("imd." + name) {
 		hint := "write require \"imd." + name + "\""
@@ -190,7 +192,7 @@ func (h *Host) moduleHint(name string) string {
 	return ""
 }
 
-// knowsModule reports whether Preload or PreloadSource knows the name.
+// knowsModule reports whether Preload or PreloadSource has registered the name.
 func (h *Host) knowsModule(name string) bool {
 	_, isSource := h.modules.sources[name]
 	return isSource || h.modules.preload.RawGetString(name) != lua.LNil

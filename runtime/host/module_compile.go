@@ -12,8 +12,8 @@ import (
 
 const (
 	maxSource = compile.MaxSource
-	// maxSyntax bounds the depth of values that are converted, as it bounds the
-	// depth of expressions.
+	// maxSyntax limits the depth of values that are converted, like the depth of
+	// expressions.
 	maxSyntax = compile.MaxSyntax
 	// embeddedPrefix begins the chunk names of modules that are part of imdlua.
 	embeddedPrefix = "@imd/"
@@ -31,12 +31,13 @@ func (h *Host) compile(chunk, source string) (*lua.FunctionProto, error) {
 	return proto, nil
 }
 
-// longSource is the length from which on a source is compiled in a goroutine of
-// its own, so that nobody has to wait for it.
+// longSource is the length from which a source is compiled in a goroutine of its
+// own, so that compiling can be cancelled.
 const longSource = 32 << 10
 
-// compileUntil is compile that gives up when ctx ends. What the compiler is doing
-// then ends by itself: the limits of package compile bound it to a few seconds.
+// compileUntil is like compile but returns when ctx ends. The compiler goroutine
+// then ends by itself, within the few seconds that the limits of package compile
+// allow.
 func (h *Host) compileUntil(
 	ctx context.Context, chunk, source string,
 ) (*lua.FunctionProto, error) {
@@ -64,8 +65,8 @@ func (h *Host) compileUntil(
 	}
 }
 
-// compileFor compiles for a running script. A long source is compiled without the
-// lock.
+// compileFor compiles a source for a running script. It gives up the lock while it
+// compiles a long source.
 func (h *Host) compileFor(L *lua.LState, chunk, source string) (*lua.FunctionProto, error) {
 	if len(source) < longSource {
 		return h.compile(chunk, source)
@@ -78,7 +79,7 @@ func (h *Host) compileFor(L *lua.LState, chunk, source string) (*lua.FunctionPro
 	return proto, err
 }
 
-// compileMain is compileFor as the first step of the main task.
+// compileMain runs compileFor as the first step of the main task.
 func (h *Host) compileMain(t *Task, chunk, source string) (
 	proto *lua.FunctionProto, f *failure, syntax error,
 ) {
@@ -111,15 +112,15 @@ func syntaxError(chunk string, err *compile.Error) *Error {
 	return e
 }
 
-// Incomplete reports whether err is a syntax error that more text could mend,
-// for interactive input.
+// Incomplete reports whether err is a syntax error that more input could correct.
+// Interactive programs use it to decide whether to read another line.
 func Incomplete(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Code == "syntax" && e.Details["incomplete"] == true
 }
 
-// remember keeps the source of a chunk for reports. loadstring can make any
-// number of chunks, so their count is bounded.
+// remember keeps the source of a chunk for reports. It keeps a limited number,
+// because loadstring can make any number of chunks.
 func (h *Host) remember(chunk, source string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -14,7 +14,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// TestStalledOutputStopsOnlyItsTask prints into a stream that takes nothing.
+// TestStalledOutputStopsOnlyItsTask prints to a stream that blocks. Other tasks
+// must continue.
 func TestStalledOutputStopsOnlyItsTask(t *testing.T) {
 	t.Parallel()
 	free := make(chan struct{})
@@ -37,7 +38,7 @@ func TestStalledOutputStopsOnlyItsTask(t *testing.T) {
 	h.Close()
 }
 
-// TestOutputKeepsOrder has tasks, warnings and bindings write to one terminal.
+// TestOutputKeepsOrder lets tasks, warnings and bindings write to one writer.
 func TestOutputKeepsOrder(t *testing.T) {
 	t.Parallel()
 	out := &hosttest.Buffer{}
@@ -66,11 +67,12 @@ func TestOutputKeepsOrder(t *testing.T) {
 	}
 }
 
-// broken is a stream that fails after some bytes.
+// broken is a writer that fails after some bytes.
 type broken struct{ left int }
 
 func (b *broken) Write(p []byte) (int, error) {
-	if b.left -= len(p); b.left < 0 {
+	b.left -= len(p)
+	if b.left < 0 {
 		return 0, errors.New("the disk is full")
 	}
 	return len(p), nil
@@ -85,14 +87,19 @@ func TestBrokenOutputIsAnError(t *testing.T) {
 		h := host.New(host.Options{Stdout: &broken{left: 5}})
 		lua51.Open(h)
 		err := h.Run(context.Background(), "test.lua", source)
-		if err == nil || !strings.Contains(err.Error(), "the disk is full") {
+		h.Close()
+		if err == nil {
+			t.Errorf("%s: Run() = nil, want the error of the stream", source)
+			continue
+		}
+		if !strings.Contains(err.Error(), "the disk is full") {
 			t.Errorf("%s: Run() = %v, want the error of the stream", source, err)
 		}
-		h.Close()
 	}
 }
 
-// TestUncaughtValues prints what scripts raise as p does.
+// TestUncaughtValues raises values that are no errors. The message must be the text
+// that p prints for them.
 func TestUncaughtValues(t *testing.T) {
 	t.Parallel()
 	for source, want := range map[string]string{
@@ -115,7 +122,8 @@ func TestUncaughtValues(t *testing.T) {
 	}
 }
 
-// TestErrorsOfCleanUp finds none of them lost, and the script's own first.
+// TestErrorsOfCleanUp raises errors in deferred functions. None of them may be lost,
+// and the error of the script itself must come first.
 func TestErrorsOfCleanUp(t *testing.T) {
 	t.Parallel()
 	const bad = `defer(function() error("clean-up", 0) end) `
@@ -161,24 +169,27 @@ func TestErrorsOfCleanUp(t *testing.T) {
 			if tc.also == "" {
 				return
 			}
-			if len(e.Suppressed) != 1 || !strings.Contains(e.Suppressed[0].Error(), tc.also) {
-				t.Errorf("suppressed = %v, want %q", e.Suppressed, tc.also)
+			if len(e.Suppressed) != 1 {
+				t.Fatalf("suppressed = %v, want one error", e.Suppressed)
 			}
-			first, also := strings.Index(
-				res.Report,
-				tc.first,
-			), strings.Index(
-				res.Report,
-				"also, while closing: ",
-			)
-			if also < first || !strings.Contains(res.Report[also:], tc.also) {
-				t.Errorf("report:\n%s\nwant %q, then %q", res.Report, tc.first, tc.also)
+			if !strings.Contains(e.Suppressed[0].Error(), tc.also) {
+				t.Errorf("suppressed = %v, want %q in it", e.Suppressed[0], tc.also)
+			}
+			before, after, found := strings.Cut(res.Report, "also, while closing: ")
+			if !found {
+				t.Errorf("report:\n%s\nwant a line for the error of the clean-up", res.Report)
+			}
+			if !strings.Contains(before, tc.first) {
+				t.Errorf("report:\n%s\nwant %q first", res.Report, tc.first)
+			}
+			if !strings.Contains(after, tc.also) {
+				t.Errorf("report:\n%s\nwant %q for the clean-up", res.Report, tc.also)
 			}
 		})
 	}
 }
 
-// TestDefersHaveALimit has clean-up that never ends.
+// TestDefersHaveALimit registers deferred functions that do not end in time.
 func TestDefersHaveALimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -194,13 +205,17 @@ func TestDefersHaveALimit(t *testing.T) {
 		if d := time.Since(start); d != time.Minute {
 			t.Errorf("took %v, want 30s for each", d)
 		}
-		if e := res.Error(t); e.Code != "timeout" || len(e.Suppressed) != 1 {
-			t.Errorf("error = %v, suppressed %v, want two timeouts", e, e.Suppressed)
+		e := res.Error(t)
+		if e.Code != "timeout" {
+			t.Errorf("error = %v, want code timeout", e)
+		}
+		if len(e.Suppressed) != 1 {
+			t.Errorf("suppressed = %v, want the timeout of the other function", e.Suppressed)
 		}
 	})
 }
 
-// TestScopeEntries moves and removes resources that cannot be compared.
+// TestScopeEntries moves and removes resources whose types cannot be compared.
 func TestScopeEntries(t *testing.T) {
 	t.Parallel()
 	var log []string
@@ -242,7 +257,8 @@ func TestScopeEntries(t *testing.T) {
 	}
 }
 
-// TestTimeoutIsAScope closes what was opened under the limit.
+// TestTimeoutIsAScope opens resources under a time limit. They must be closed when
+// the limited function ends.
 func TestTimeoutIsAScope(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -262,8 +278,8 @@ func TestTimeoutIsAScope(t *testing.T) {
 	})
 }
 
-// TestStalledOutputLeavesErrors writes to the error output in a deferred function
-// while nobody reads the standard output.
+// TestStalledOutputLeavesErrors writes to the standard error in a deferred function
+// while the standard output blocks.
 func TestStalledOutputLeavesErrors(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

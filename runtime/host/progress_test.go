@@ -11,7 +11,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// screen is a terminal that knows what lines of progress need.
+// screen is a terminal that understands the control sequences that lines of
+// progress use.
 type screen struct {
 	mu       sync.Mutex
 	lines    []string
@@ -33,7 +34,7 @@ func (s *screen) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// step shows one character or follows one command, and returns its length.
+// step shows one character or obeys one control sequence, and returns its length.
 func (s *screen) step(text string) int {
 	if command, ok := strings.CutPrefix(text, "\x1b["); ok {
 		n := strings.IndexAny(command, "AJhl")
@@ -65,8 +66,8 @@ func (s *screen) String() string {
 	return strings.Join(s.lines, "|")
 }
 
-// TestProgress draws lines below what is printed. want is what the screen shows after
-// each step.
+// TestProgress draws lines of progress below printed text, and compares the screen
+// after each step.
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -105,7 +106,8 @@ func TestProgress(t *testing.T) {
 	})
 }
 
-// TestAsk holds back what is written until a question is answered.
+// TestAsk writes to the stream while a question is open. The text must appear after
+// the answer.
 func TestAsk(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -149,14 +151,15 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestAskBehindOutput withdraws a question that was not written yet.
+// TestAskBehindOutput cancels a question that waits behind other output. It must
+// not be written later.
 func TestAskBehindOutput(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		free := make(chan struct{})
 		h := host.New(host.Options{Stderr: stalled{free}})
 		h.Stderr().Write([]byte("first\n"))
-		synctest.Wait() // it is being written
+		synctest.Wait() // the goroutine is writing the first line
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if _, err := h.Stderr().Ask(ctx, "sure? "); err != context.DeadlineExceeded {
@@ -164,7 +167,7 @@ func TestAskBehindOutput(t *testing.T) {
 		}
 		close(free)
 		h.Stderr().Write([]byte("last\n"))
-		// It waits until all is written.
+		// Run waits until everything is written.
 		if err := h.Run(context.Background(), "test.lua", `print("end")`); err != nil {
 			t.Error(err)
 		}
@@ -172,7 +175,8 @@ func TestAskBehindOutput(t *testing.T) {
 	})
 }
 
-// TestSessionHidesProgress shows lines only while an input runs.
+// TestSessionHidesProgress checks that lines of progress are shown only while an
+// input runs.
 func TestSessionHidesProgress(t *testing.T) {
 	t.Parallel()
 	s := &screen{}
@@ -186,6 +190,6 @@ func TestSessionHidesProgress(t *testing.T) {
 		t.Error(err)
 	}
 	if got := s.String(); got != "out|" {
-		t.Errorf("behind the input the screen shows %q, want only what it printed", got)
+		t.Errorf("after the input the screen shows %q, want only what it printed", got)
 	}
 }

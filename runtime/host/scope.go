@@ -8,21 +8,22 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Closer is what a scope closes at its end. Close runs without the interpreter
-// lock and must not touch Lua values.
+// Closer is a resource that a scope closes at its end.
 type Closer interface {
+	// Close runs without the interpreter lock and must not touch Lua values.
 	Close(ctx context.Context) error
 }
 
-// CloserFunc makes a Closer of a function.
+// CloserFunc is a function that is used as a Closer.
 type CloserFunc func(ctx context.Context) error
 
 // Close calls f.
 func (f CloserFunc) Close(ctx context.Context) error { return f(ctx) }
 
-// Scope owns resources, deferred functions and tasks. The script has one, each
-// task has one, and RunScope makes more. At the end tasks are cancelled and
-// awaited, then everything else is closed, last made first closed.
+// Scope owns resources, deferred functions and tasks. The script has a scope, each
+// task has one, and RunScope makes more. When a scope ends, it cancels its tasks
+// and waits for them. Then it closes resources and calls deferred functions in the
+// reverse order of their registration.
 type Scope struct {
 	host   *Host
 	parent *Scope
@@ -47,11 +48,10 @@ type Entry struct {
 // CurrentScope returns the innermost scope of the task that L runs in.
 func CurrentScope(L *lua.LState) *Scope { return hookOf(L).task.scope }
 
-// Add registers c, to be closed when the scope ends. A scope that has ended
-// closes it at once. Add may be called from any goroutine, and must be called
-// where the resource is opened: inside the function that Block runs. The task
-// may be cancelled in the moment in which that function returns, and its result
-// is lost then.
+// Add registers c, which is closed when the scope ends. If the scope has ended
+// already, Add closes c at once. Add may be called from any goroutine. It must be
+// called where the resource is opened, inside the function that Block runs: if the
+// task is cancelled when that function returns, its result is lost.
 func (s *Scope) Add(c Closer) *Entry {
 	e := &Entry{scope: s, closer: c}
 	if !s.push(e) {
@@ -65,7 +65,7 @@ func (s *Scope) Defer(fn *lua.LFunction, args ...lua.LValue) {
 	s.push(&Entry{scope: s, fn: fn, args: args})
 }
 
-// push reports whether the scope is open.
+// push adds an entry. It returns false if the scope has ended.
 func (s *Scope) push(e *Entry) bool {
 	s.host.scopes.Lock()
 	defer s.host.scopes.Unlock()
@@ -77,7 +77,7 @@ func (s *Scope) push(e *Entry) bool {
 	return true
 }
 
-// closeNow closes a resource whose scope has ended.
+// closeNow closes a resource whose scope has ended already.
 func (e *Entry) closeNow() {
 	ctx, cancel := context.WithTimeout(context.Background(), graceTime)
 	defer cancel()
@@ -90,7 +90,8 @@ func (e *Entry) closeNow() {
 	}
 }
 
-// Remove takes the resource out of its scope, after it was closed early.
+// Remove removes the resource from its scope. A resource that is closed before the
+// scope ends calls it.
 func (e *Entry) Remove() {
 	e.scope.host.scopes.Lock()
 	defer e.scope.host.scopes.Unlock()
@@ -118,9 +119,8 @@ func (e *Entry) drop() {
 	s.items, s.gone = keep, 0
 }
 
-// Keep moves the resource to the surrounding scope, for functions that make
-// something and return it. It reports whether that was possible: the outermost
-// scope has none around it.
+// Keep moves the resource to the surrounding scope, for functions that make a
+// resource and return it. It returns false if the scope is the outermost one.
 func (e *Entry) Keep() bool {
 	h := e.scope.host
 	h.scopes.Lock()
@@ -142,7 +142,7 @@ func (e *Entry) Keep() bool {
 	return true
 }
 
-// pop takes the entry that was added last.
+// pop removes and returns the entry that was added last, or nil if there is none.
 func (s *Scope) pop() *Entry {
 	s.host.scopes.Lock()
 	defer s.host.scopes.Unlock()
@@ -185,7 +185,8 @@ func (s *Scope) unfinished() []*Task {
 	return tasks
 }
 
-// end marks the scope as closed if nothing is left in it.
+// end marks the scope as closed if nothing is left in it, and reports whether it
+// did.
 func (s *Scope) end() bool {
 	s.host.scopes.Lock()
 	defer s.host.scopes.Unlock()
@@ -198,8 +199,8 @@ func (s *Scope) end() bool {
 	return s.closed
 }
 
-// RunScope calls fn in a scope of its own and closes that when fn has ended,
-// however it ended.
+// RunScope calls fn in a new scope, closes the scope when fn returns or raises, and
+// returns the results of fn.
 func RunScope(L *lua.LState, fn lua.LValue, args ...lua.LValue) []lua.LValue {
 	k := hookOf(L)
 	res, f := runScope(k, fn, args...)
@@ -227,11 +228,11 @@ func runScope(k *hook, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, *failur
 }
 
 const (
-	// graceTime is what the clean-up of one scope gets after a cancel.
+	// graceTime limits the clean-up of one scope after a cancellation.
 	graceTime = 10 * time.Second
-	// deferTime is what one deferred function gets otherwise.
+	// deferTime limits one deferred function if the task was not cancelled.
 	deferTime = 30 * time.Second
-	// taskGrace is how long a scope waits for its tasks to unwind: their own
-	// clean-up and a little.
+	// taskGrace is how long a scope waits for its tasks to unwind. It is longer
+	// than the clean-up of a task may take.
 	taskGrace = graceTime + 5*time.Second
 )

@@ -5,17 +5,18 @@ import (
 	"time"
 )
 
-// closing is the end of a scope in a task.
+// closing is the state of closing one scope.
 type closing struct {
 	k *hook
 	t *Task
-	// grace is the context of clean-up after a cancel, made when it is needed.
+	// grace is the context of clean-up after a cancellation. It is made when it is
+	// first needed.
 	grace   context.Context
 	release context.CancelFunc
 }
 
-// close ends the scope in the task of k. The lock is held, and given up while
-// resources close.
+// close ends the scope in the task of k. The caller holds the lock; it is released
+// while resources close.
 func (s *Scope) close(k *hook) []error {
 	t := k.task
 	outer, noSwitch, deadlines := t.ctx, t.noSwitch, t.deadlines
@@ -69,8 +70,8 @@ func (c *closing) end(e *Entry, outer context.Context) error {
 	return h.failureError(k, f)
 }
 
-// afterCancel returns the context that all deferred functions of the scope
-// share after a cancel.
+// afterCancel returns the context that all deferred functions of the scope share
+// after a cancellation.
 func (c *closing) afterCancel() context.Context {
 	if c.grace == nil {
 		cause := Errorf("timeout", "the clean-up did not end within %v", graceTime)

@@ -13,40 +13,40 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Options configures a Host. The zero value works: no input, output thrown
-// away, and only the default limits.
+// Options configures a Host. The zero value works: there is no input, output is
+// discarded, and the default limits apply.
 type Options struct {
-	Stdin          io.Reader // what io.read reads; nil is empty
-	Stdout, Stderr io.Writer // where print and warnings go; nil throws away
-	Args           []string  // arguments of the script, its `...`, and for modules that want them
-	// Env is what os.getenv asks; nil knows no variable.
+	Stdin          io.Reader // input of io.read; nil means empty input
+	Stdout, Stderr io.Writer // output of print, and of warnings; nil discards it
+	Args           []string  // arguments of the script: its `...`, and for modules that use them
+	// Env looks up an environment variable for os.getenv; nil means that there is
+	// none.
 	Env        func(string) (string, bool)
 	Logger     *slog.Logger // nil is silent
-	Verbose    bool         // Go stacks and frames of embedded modules in reports
+	Verbose    bool         // reports include Go stacks and frames of embedded modules
 	ErrorsJSON bool         // Report writes one JSON object a line
 	Color      bool         // Report and Inspect may use colours
 	Terminal   Terminal     // which of the streams are terminals
-	// Timeout bounds a whole run; 0 is none.
+	// Timeout limits a whole run; 0 means no limit.
 	Timeout time.Duration
-	// CallTimeout bounds one blocking call; 0 is 30 s, negative none.
+	// CallTimeout limits one blocking call; 0 means 30 s, a negative value no limit.
 	CallTimeout     time.Duration
-	MaxInstructions uint64 // of a run, all tasks together; 0 is none
-	MaxMemory       uint64 // of the values that a script can reach, in bytes; 0 is 1 GiB
-	MaxString       int64  // longest string that a call makes, in bytes; 0 is 256 MiB
-	// Allow is asked before a script uses something outside of itself, see the
-	// function Allow. nil allows everything.
+	MaxInstructions uint64 // of a run, all tasks together; 0 means no limit
+	MaxMemory       uint64 // of the values that a script can reach, in bytes; 0 means 1 GiB
+	MaxString       int64  // longest string that a call makes, in bytes; 0 means 256 MiB
+	// Allow returns an error if the script may not use something outside of itself,
+	// see the function Allow. nil allows everything.
 	Allow func(access Access, value string) error
-	// SearchPath lists the folders that require looks in after the script's own.
+	// SearchPath lists the folders that require searches after the script's own.
 	SearchPath []string
 }
 
-// Terminal says which of the streams are terminals. The zero value says that none
-// is.
+// Terminal says which of the streams are terminals, and what the terminal can do.
 type Terminal struct {
 	Stdin, Stdout, Stderr bool
-	Dumb                  bool       // it cannot move its cursor
-	Color                 bool       // what goes to Stdout may have colours
-	Width                 func() int // columns; nil is 80
+	Dumb                  bool       // the terminal cannot move its cursor
+	Color                 bool       // text on Stdout may have colours
+	Width                 func() int // columns; nil means 80
 }
 
 // Columns returns the width of the terminal.
@@ -57,7 +57,8 @@ func (t Terminal) Columns() int {
 	return t.Width()
 }
 
-// Host is one Lua state with everything around it.
+// Host is one Lua state, with its interpreter lock, tasks, scopes, limits and
+// output streams.
 type Host struct {
 	o       Options
 	log     *slog.Logger
@@ -81,7 +82,7 @@ type Host struct {
 	instructions  uint64
 	overBudget    bool
 	lastTask      int
-	lost          lostTasks
+	unobserved    unobservedFailures
 	strict        strictGlobals
 	modules       modules
 	converters    map[reflect.Type]func(*lua.LState, any) lua.LValue
@@ -95,20 +96,20 @@ type Host struct {
 	sources map[string]string
 	closed  bool
 	session *Session
-	// grace ends when clean-up may not go on: at a second interrupt, or in
-	// Close. Each run and each input of a session begins with a fresh one.
+	// grace ends when clean-up has to stop: at a second interrupt, or in Close.
+	// Each run and each input of a Session begins with a fresh one.
 	grace     context.Context
 	stopGrace context.CancelFunc
 }
 
-// metatables of the values that the host brings.
+// metatables holds the metatables of the types of values that the host defines.
 type metatables struct {
 	err, exit, data, int64, uint64, date, null, array, dict *lua.LTable
 }
 
-// New makes a host with the libraries opened that need its insides: the base
-// functions, coroutine and require, and strict globals. stdlib/lua51 opens the
-// other libraries of Lua 5.1.
+// New returns a host. It opens the libraries that need access to the internals of
+// the host: the base functions, coroutine, require and strict globals. Package
+// stdlib/lua51 opens the other libraries of Lua 5.1.
 func New(o Options) *Host {
 	o = withDefaults(o)
 	h := &Host{
@@ -177,8 +178,8 @@ func withDefaults(o Options) Options {
 // Options returns the options with their defaults filled in.
 func (h *Host) Options() Options { return h.o }
 
-// L returns the state that holds the libraries, for setting up before Run and
-// while holding the lock. No script runs on it.
+// L returns the state that holds the libraries. It may be used before Run, and
+// later while the lock is held. No script runs on it.
 func (h *Host) L() *lua.LState { return h.root }
 
 // SetGlobal sets a global that scripts may read.
@@ -188,14 +189,13 @@ func (h *Host) SetGlobal(name string, v lua.LValue) {
 }
 
 // OnStart adds a function that Run calls before each script, with the state that
-// holds the libraries and the name of the chunk. It must not wait or raise.
+// holds the libraries and the name of the chunk. f must not wait or raise.
 func (h *Host) OnStart(f func(L *lua.LState, chunk string)) {
 	h.starters = append(h.starters, f)
 }
 
-// Interrupt stops the run, or the running input of a session: it is cancelled
-// with code "interrupted" and its scopes close. A second call ends the clean-up
-// as well.
+// Interrupt cancels the run, or the running input of a Session, with code
+// "interrupted". The scopes then close. A second call ends the clean-up as well.
 func (h *Host) Interrupt() {
 	h.mu.Lock()
 	t, s := h.main, h.session
@@ -211,14 +211,15 @@ func (h *Host) Interrupt() {
 	}
 }
 
-// graceContext is the context of clean-up.
+// graceContext returns the context of clean-up.
 func (h *Host) graceContext() context.Context {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.grace
 }
 
-// renewGrace makes a fresh context of clean-up, unless the host is closed.
+// renewGrace makes a fresh context of clean-up if the old one has ended, unless the
+// host is closed.
 func (h *Host) renewGrace() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -244,8 +245,8 @@ func (h *Host) cancelAll(cause error) {
 	}
 }
 
-// Close cancels what still runs, closes the scopes and waits. It may be called
-// twice.
+// Close cancels the tasks that still run, closes their scopes and waits until all
+// have ended. It may be called twice.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	if h.closed {
@@ -284,7 +285,7 @@ func (h *Host) limited(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeoutCause(ctx, h.o.Timeout, cause)
 }
 
-// startMain makes the main task. One at a time.
+// startMain makes the main task. It fails if there is one already.
 func (h *Host) startMain(ctx context.Context) (*Task, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -316,15 +317,16 @@ func (h *Host) endMain(t *Task) {
 	h.mu.Unlock()
 }
 
-// Run runs a script from beginning to end as the main task: compile, run the
-// chunk, cancel the tasks that are left, close the scopes. chunk is the name
-// for messages; if it is a path, require looks in its folder. The error is an
+// Run runs a script as the main task: it compiles the source, runs the chunk,
+// cancels the tasks that are left and closes the scopes. chunk is the name that
+// messages use; if it is a path, require searches its folder. The error is an
 // *Error or an *ExitError.
 func (h *Host) Run(ctx context.Context, chunk, source string) error {
 	var proto *lua.FunctionProto
-	var err error
 	if len(source) < longSource {
-		if proto, err = h.compile(chunk, source); err != nil {
+		var err error
+		proto, err = h.compile(chunk, source)
+		if err != nil {
 			return err
 		}
 	}
@@ -355,7 +357,8 @@ func (h *Host) Run(ctx context.Context, chunk, source string) error {
 	}
 	cancelled := t.Cancelled()
 	h.endMain(t)
-	if err = h.verdict(t); err == nil {
+	err = h.runError(t)
+	if err == nil {
 		err = syntax
 	}
 	h.lock.release()
@@ -365,22 +368,23 @@ func (h *Host) Run(ctx context.Context, chunk, source string) error {
 		ctx = stopped
 	}
 	h.flush(ctx)
-	if lost := h.stdout.unreported(); lost != nil && err == nil {
-		err = h.ToError(lost)
+	if unwritten := h.stdout.unreported(); unwritten != nil && err == nil {
+		err = h.ToError(unwritten)
 	}
 	return err
 }
 
-// verdict is what the run came to.
-func (h *Host) verdict(t *Task) error {
-	lost := h.lost.verdict()
+// runError returns the error of a run that has ended: an exit, the error of the
+// main task, or an error for failed tasks that no task has joined.
+func (h *Host) runError(t *Task) error {
+	unobserved := h.unobserved.take()
 	if exit, ok := context.Cause(t.life).(*ExitError); ok {
 		return exit
 	}
 	if err := t.Err(); err != nil {
 		return err
 	}
-	return lost
+	return unobserved
 }
 
 func (h *Host) setScriptDir(chunk string) {
@@ -390,8 +394,8 @@ func (h *Host) setScriptDir(chunk string) {
 	}
 }
 
-// With runs f on a thread of its own from outside of any script, with the lock
-// held, and returns what f raised.
+// With calls f from outside of any script, on a thread of its own and with the lock
+// held. It returns the error that f raised.
 func (h *Host) With(f func(L *lua.LState)) error {
 	t := newTicket()
 	h.lock.acquire(t)
@@ -399,8 +403,8 @@ func (h *Host) With(f func(L *lua.LState)) error {
 	return h.visit(f)
 }
 
-// visit runs f on a thread of the set-up task and catches what it raises. The
-// lock is held.
+// visit calls f on a thread of the set-up task and returns the error that f raised.
+// The lock is held.
 func (h *Host) visit(f func(L *lua.LState)) error {
 	cur := h.root.G.CurrentThread
 	defer func() { h.root.G.CurrentThread = cur }()

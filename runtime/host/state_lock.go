@@ -6,28 +6,29 @@ import (
 	"time"
 )
 
-// fifoLock is the interpreter lock. It is handed to waiters in the order in
-// which they asked, which makes the order of tasks deterministic; sync.Mutex
-// would let whoever comes first overtake.
+// fifoLock is the interpreter lock. It is handed to waiters in the order in which
+// they asked for it, so that the order of tasks is deterministic. A sync.Mutex does
+// not guarantee an order.
 type fifoLock struct {
 	mu    sync.Mutex
 	held  bool
-	queue []*ticket // from head on
+	queue []*ticket // the waiters are queue[head:]
 	head  int
-	// waiting is len(queue)-head, readable without mu for the hook.
+	// waiting is len(queue)-head. The hook reads it without mu.
 	waiting atomic.Int32
-	// turn counts hand-overs, so that the hook sees whether it is still in the
-	// turn in which it last looked. Only the holder reads it.
+	// turn counts hand-overs, so that the hook can tell whether the lock was handed
+	// over since the last check. Only the holder reads it.
 	turn uint64
 }
 
-// ticket is one place in the queue. A task reuses its own.
+// ticket is one place in the queue. Each task has one and reuses it.
 type ticket struct{ ready chan struct{} }
 
 func newTicket() *ticket { return &ticket{ready: make(chan struct{}, 1)} }
 
-// enqueue asks for the lock and reports whether it was free. If not, wait must
-// follow. Spawning uses it to give a task its place before the goroutine runs.
+// enqueue asks for the lock and reports whether it was free. If it was not, the
+// caller must receive from t.ready. Spawn uses enqueue to give a task its place
+// before the goroutine of the task runs.
 func (l *fifoLock) enqueue(t *ticket) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,7 +54,7 @@ func (l *fifoLock) release() {
 	l.mu.Unlock()
 }
 
-// handOver gives the lock to the next in the queue. mu is held.
+// handOver gives the lock to the next waiter, or frees it. mu is held.
 func (l *fifoLock) handOver() {
 	if l.head == len(l.queue) {
 		l.held = false
@@ -74,7 +75,7 @@ func (l *fifoLock) handOver() {
 	next.ready <- struct{}{}
 }
 
-// yield lets everyone who waits have a turn and comes back.
+// yield gives the lock to all current waiters in turn and then takes it again.
 func (l *fifoLock) yield(t *ticket) {
 	l.mu.Lock()
 	if l.head == len(l.queue) {
@@ -88,7 +89,8 @@ func (l *fifoLock) yield(t *ticket) {
 	<-t.ready
 }
 
-// tryAcquire waits at most d.
+// tryAcquire acquires the lock if that is possible within d, and reports whether it
+// did.
 func (l *fifoLock) tryAcquire(t *ticket, d time.Duration) bool {
 	if l.enqueue(t) {
 		return true
@@ -109,7 +111,7 @@ func (l *fifoLock) tryAcquire(t *ticket, d time.Duration) bool {
 			return false
 		}
 	}
-	// It was handed over in the meantime.
+	// The lock was handed over after the timer had fired.
 	<-t.ready
 	return true
 }

@@ -13,25 +13,27 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
-// memoryPeriod is how often the heap is looked at. A script can fill memory
-// with few instructions (s = s..s), so that counting those would come too late.
+// memoryPeriod is the time between two readings of the heap size. A check after a
+// number of instructions would be too late, because a script can fill memory with
+// few of them (s = s..s).
 const memoryPeriod = 20 * time.Millisecond
 
-// memory is the guard of a host's soft limit. The heap of the process is cheap
-// to read but belongs to all hosts, so it only says when to look: then the
-// values that this host can reach are measured, and they decide.
+// memory enforces the memory limit of a host. The size of the process's heap is
+// cheap to read, but all hosts share it. So the heap only decides when to measure:
+// then the values that this host can reach are added up and compared with the
+// limit.
 type memory struct {
-	due atomic.Bool // the next instruction must measure
-	// trigger is the size of the process's heap from which on it is due.
+	due atomic.Bool // the next check of the hook measures
+	// trigger is the size of the process's heap above which due is set.
 	trigger atomic.Uint64
-	// making is the size of what Go code is converting for Lua and no script can
-	// reach yet. It belongs to the lock holder, as limit does.
+	// making is the size of the values that Go code is converting for Lua and that
+	// no script can reach yet. The lock holder owns making and limit.
 	making uint64
-	limit  uint64 // MaxMemory, or more in a session that holds more already
+	limit  uint64 // MaxMemory, or more if an interactive run already holds more
 }
 
-// watchMemory makes the guard due when the heap grows. It is a guard against
-// accidents, not against hostile code.
+// watchMemory starts a goroutine that makes a measurement due when the heap grows.
+// It protects against accidents, not against hostile code.
 func (h *Host) watchMemory() (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	h.memory.limit = h.o.MaxMemory
@@ -55,8 +57,9 @@ func (h *Host) watchMemory() (stop func()) {
 	}
 }
 
-// lookAtHeap compares the heap with the trigger. A heap that has shrunk since
-// the last look lowers the trigger: the host may not grow into what was garbage.
+// lookAtHeap compares the heap with the trigger and returns its size. If the heap
+// has shrunk since the last reading, it lowers the trigger by the same amount, so
+// that the host cannot grow unnoticed by the size of the collected garbage.
 func (h *Host) lookAtHeap(last uint64) uint64 {
 	heap, trigger := heapBytes(), h.memory.trigger.Load()
 	if heap < last {
@@ -82,15 +85,15 @@ func heapBytes() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// Reserve says that n bytes are about to be made for the script. It raises code
-// "memory" if they would exceed the limit of the host. Small amounts cost
-// nothing: the guard sees them afterwards.
+// Reserve must be called before n bytes are allocated for the script. It raises
+// code "memory" if they would exceed the limit of the host. It ignores small
+// amounts, which the regular measurement finds afterwards.
 func Reserve(L *lua.LState, n int) {
 	if n < 1<<20 {
 		return
 	}
-	// A large amount is always measured: the heap may have had garbage of others when
-	// the trigger was set, and have lost it since.
+	// A large amount is always measured. The heap may have contained garbage of
+	// other hosts when the trigger was set, and have lost it since.
 	k := hookOf(L)
 	m := &k.host.memory
 	if uint64(n) >= m.limit/8 || heapBytes()+uint64(n) > m.trigger.Load() {
@@ -98,6 +101,7 @@ func Reserve(L *lua.LState, n int) {
 	}
 }
 
+// converted counts n bytes that Go code has converted for Lua.
 func (h *Host) converted(k *hook, n int) {
 	m := &h.memory
 	m.making += uint64(n)
@@ -111,8 +115,9 @@ func (h *Host) converted(k *hook, n int) {
 func (h *Host) measure(k *hook, n uint64) {
 	m := &h.memory
 	live := h.liveBytes(m.limit) + m.making
-	// Near the limit, the next look comes after an eighth of it. Measuring makes
-	// garbage itself: whatever the guard saw meanwhile does not count.
+	// The next measurement is due when the heap has grown by what is left of the
+	// limit, but at least by an eighth of it. Measuring produces garbage, so due is
+	// cleared afterwards.
 	m.trigger.Store(heapBytes() + max(m.limit-min(m.limit, live+n), m.limit/8))
 	m.due.Store(false)
 	if live+n <= m.limit {
@@ -128,8 +133,8 @@ func (h *Host) measure(k *hook, n uint64) {
 	raiseObject(k, k.task.cancelValue(k.l))
 }
 
-// cancelForMemory ends the script; in a session only the task that asks for
-// more.
+// cancelForMemory ends the script. In an interactive run it ends only the task that
+// asks for more memory.
 func (h *Host) cancelForMemory(k *hook, cause *Error) {
 	h.mu.Lock()
 	s := h.session
@@ -143,13 +148,13 @@ func (h *Host) cancelForMemory(k *hook, cause *Error) {
 		k.task.cancel(cause)
 	}
 	if k.task.ctx.Err() == nil {
-		// Clean-up has a context of its own; it goes on with what is left.
+		// The task is cleaning up under another context, which was not cancelled.
 		Raise(k.l, cause)
 	}
 }
 
-// makeRoom raises the limit of a session that holds more than that already, so
-// that its next input can run and drop something. The lock is held.
+// makeRoom raises the limit of an interactive run that already holds more than
+// that, so that its next input can run and release something. The lock is held.
 func (h *Host) makeRoom() {
 	m := &h.memory
 	m.limit = h.o.MaxMemory
@@ -162,7 +167,7 @@ func (h *Host) makeRoom() {
 	m.trigger.Store(heapBytes() + m.limit - live)
 }
 
-// Sized is implemented by the Values of userdata that hold much memory or Lua
+// Sized is implemented by values of userdata that hold much memory or hold Lua
 // values.
 type Sized interface {
 	// Size returns the bytes that the value holds in Go, and calls visit for each
@@ -170,7 +175,7 @@ type Sized interface {
 	Size(visit func(lua.LValue)) int
 }
 
-// Estimates of what values take in memory on 64-bit machines, for Converted.
+// Estimates of the memory that values take on 64-bit machines, for Converted.
 const (
 	SizeTable    = 144
 	SizeSlot     = 24  // an element of a list with its number
@@ -178,14 +183,14 @@ const (
 	SizeFunction = 120
 	SizeUpvalue  = 56
 	SizeUserdata = 96
-	SizeString   = 32 // beside the bytes
+	SizeString   = 32 // without the bytes of the string
 	sizeThread   = 24 << 10
-	// sharedString is the length from which on strings are counted once however
-	// many references there are.
+	// sharedString is the length from which a string is counted only once, even if
+	// there are several references to it.
 	sharedString = 128
 )
 
-// sizer adds up the values that a host can reach.
+// sizer adds up the sizes of the values that a host can reach.
 type sizer struct {
 	total, enough uint64
 	seen          map[unsafe.Pointer]struct{}
@@ -220,7 +225,7 @@ func (h *Host) liveBytes(enough uint64) uint64 {
 	return s.total
 }
 
-// deferred adds the functions that wait in the scopes of the tasks.
+// deferred adds the deferred functions in the scopes of the tasks.
 func (s *sizer) deferred(h *Host) {
 	h.mu.Lock()
 	live := append([]*Task(nil), h.live...)
@@ -241,7 +246,8 @@ func (s *sizer) deferred(h *Host) {
 	}
 }
 
-// run visits what has been added, and all that it leads to.
+// run visits the values that have been added, and all that can be reached from
+// them.
 func (s *sizer) run() {
 	for len(s.todo) > 0 && s.total <= s.enough {
 		v := s.todo[len(s.todo)-1]
@@ -250,7 +256,7 @@ func (s *sizer) run() {
 	}
 }
 
-// first reports whether p is met for the first time.
+// first reports whether p was not seen before.
 func (s *sizer) first(p unsafe.Pointer) bool {
 	if _, known := s.seen[p]; known {
 		return false
@@ -259,7 +265,7 @@ func (s *sizer) first(p unsafe.Pointer) bool {
 	return true
 }
 
-// add counts a plain value, and queues one that leads to others.
+// add counts a string, and queues a value that can refer to others.
 func (s *sizer) add(v lua.LValue) {
 	switch v := v.(type) {
 	case lua.LString:
@@ -323,9 +329,9 @@ func (s *sizer) visit(v lua.LValue) {
 	}
 }
 
-// LimitProcess bounds the memory of the whole process. The garbage collector
-// works harder near the limit; when that does not help, fatal is called once with
-// the text to print, and must end the process. It stops with ctx.
+// LimitProcess limits the memory of the whole process until ctx ends. If the
+// process exceeds the limit, it calls fatal once with the text to print; fatal must
+// end the process.
 func LimitProcess(ctx context.Context, limit uint64, fatal func(text string)) {
 	go func() {
 		tick := time.NewTicker(memoryPeriod / 2)
@@ -350,8 +356,8 @@ func LimitProcess(ctx context.Context, limit uint64, fatal func(text string)) {
 	}()
 }
 
-// processBytes is the memory that the Go runtime has from the system and has
-// not given back.
+// processBytes returns the memory that the Go runtime has got from the system and
+// has not returned.
 func processBytes() uint64 {
 	sample := []metrics.Sample{
 		{Name: "/memory/classes/total:bytes"},

@@ -13,30 +13,33 @@ import (
 )
 
 const (
-	// outputRoom is how many bytes may wait to be written before a task that
-	// prints has to wait.
+	// outputRoom is the number of queued bytes above which a task that prints has
+	// to wait.
 	outputRoom = 256 << 10
-	// outputMost is how many bytes warnings may add, which do not wait.
+	// outputMost is the number of queued bytes above which messages, which never
+	// wait, are dropped.
 	outputMost = 16 << 20
-	// outputBatch is how many bytes of small writes are joined into one.
+	// outputBatch is the largest number of bytes of small writes that are joined
+	// into one.
 	outputBatch = 64 << 10
-	// stallTime is how long the end of a cancelled run waits for a stream that
-	// takes nothing.
+	// stallTime is how long the end of a cancelled run waits for a writer that
+	// accepts nothing.
 	stallTime = 50 * time.Millisecond
 )
 
-// output writes what scripts print to one writer, in the order in which they
-// print it. A goroutine does the writing, so that a writer that takes nothing
-// stops only the tasks that print to it, and those can be cancelled.
+// output writes what scripts print to one writer, in the order in which they print
+// it. A goroutine calls the writer. If the writer blocks, it blocks only the tasks
+// that print to it, and those can be cancelled.
 type output struct {
 	mu    sync.Mutex
 	queue []piece
 	size  int    // bytes in queue, and those being written
 	done  uint64 // bytes that were written or dropped so far
 	busy  bool   // the goroutine runs
-	// given is set when a call gave up waiting for room, until all is written.
-	given bool
-	moved chan struct{} // closed when size has fallen; nil if nobody waits
+	// abandoned is set when a call stopped waiting for room. It is cleared when
+	// everything is written.
+	abandoned bool
+	changed   chan struct{} // closed when size has fallen; nil if nobody waits
 
 	progress
 }
@@ -45,11 +48,12 @@ type output struct {
 type piece struct {
 	to   *Stream
 	text string
-	size int  // what it counts in output.size
-	asks bool // nothing is written after it until it is answered
+	size int  // its part of output.size
+	asks bool // a question: nothing is written after it until it is answered
 }
 
-// batch is what is written at once: pieces, and what they do to lines of progress.
+// batch is the text of one call of the writer: pieces of the queue, and control
+// sequences that erase and draw lines of progress.
 type batch struct {
 	to   *Stream
 	text string
@@ -57,18 +61,20 @@ type batch struct {
 }
 
 // Stream is one of the two output streams of a host. What scripts print and what
-// bindings write to it is queued, and written in that order by a goroutine.
+// bindings write is queued, and a goroutine writes it in that order.
 type Stream struct {
-	out  *output
-	w    io.Writer
-	tty  bool  // w is a terminal
-	err  error // of the first write that failed; guarded by out.mu
-	told bool  // the error has been raised; guarded by out.mu
-	lost int   // bytes of warnings that found no room; guarded by out.mu
+	out *output
+	w   io.Writer
+	tty bool // w is a terminal
+
+	// The fields below are guarded by out.mu.
+	err      error // of the first write that failed
+	reported bool  // a call has returned err
+	dropped  int   // bytes of messages that were dropped and not yet reported
 }
 
-// openOutput makes the two streams. They share a queue if they have the same
-// writer, and then keep their order.
+// openOutput makes the two streams. If they have the same writer, they share a
+// queue, so that their texts stay in order.
 func (h *Host) openOutput() {
 	h.stdout = &Stream{out: &output{}, w: h.o.Stdout, tty: h.o.Terminal.Stdout}
 	h.stderr = &Stream{out: &output{}, w: h.o.Stderr, tty: h.o.Terminal.Stderr}
@@ -77,7 +83,8 @@ func (h *Host) openOutput() {
 	}
 }
 
-// sameWriter compares two writers. Those that cannot be compared differ.
+// sameWriter reports whether two writers are the same. Writers whose types cannot
+// be compared are different.
 func sameWriter(a, b io.Writer) (same bool) {
 	defer func() { _ = recover() }()
 	return a == b
@@ -90,8 +97,8 @@ var stopped = func() context.Context {
 	return ctx
 }()
 
-// put queues text and reports whether there is room for more.
-func (o *output) put(to *Stream, text string) bool {
+// enqueue queues text and reports whether there is room for more.
+func (o *output) enqueue(to *Stream, text string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if to.err != nil {
@@ -108,7 +115,8 @@ func (o *output) add(p piece) {
 	o.start()
 }
 
-// start lets the goroutine write what there is. mu is held.
+// start starts the goroutine that writes, unless it runs already or a question is
+// open. mu is held.
 func (o *output) start() {
 	if !o.busy && !o.asking {
 		o.busy = true
@@ -116,7 +124,7 @@ func (o *output) start() {
 	}
 }
 
-// drain writes until nothing is left.
+// drain writes until nothing is left to write.
 func (o *output) drain() {
 	for {
 		b, ok := o.next()
@@ -131,7 +139,8 @@ func (o *output) drain() {
 	}
 }
 
-// next takes pieces for one stream from the queue, or draws the lines of progress.
+// next returns the next batch: pieces for one stream from the queue, or else the
+// lines of progress if they have changed.
 func (o *output) next() (b batch, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -144,18 +153,19 @@ func (o *output) next() (b batch, ok bool) {
 	case o.stale:
 		return o.decorate(batch{to: o.last}), true
 	}
-	o.queue, o.busy, o.given = nil, false, false
+	o.queue, o.busy, o.abandoned = nil, false, false
 	o.wake()
 	return b, false
 }
 
-// join takes pieces for one stream from the queue, none after a question. mu is
-// held.
+// join removes pieces for one stream from the queue and joins them. It stops after
+// a question. mu is held.
 func (o *output) join() batch {
 	b := batch{to: o.queue[0].to}
 	n, length := 0, 0
 	for _, p := range o.queue {
-		if p.to != b.to || n > 0 && length+len(p.text) > outputBatch || o.asking {
+		full := n > 0 && length+len(p.text) > outputBatch
+		if p.to != b.to || full || o.asking {
 			break
 		}
 		length += len(p.text)
@@ -176,7 +186,8 @@ func (o *output) join() batch {
 	return b
 }
 
-// wrote notes the end of a write.
+// wrote records the end of a write. After the first error of a stream it drops
+// everything that is queued for the stream.
 func (o *output) wrote(to *Stream, n int, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -195,92 +206,94 @@ func (o *output) wrote(to *Stream, n int, err error) {
 		}
 		o.queue = keep
 	}
-	if to.lost > 0 && to.err == nil && o.size < outputRoom {
+	if to.dropped > 0 && to.err == nil && o.size < outputRoom {
 		text := fmt.Sprintf(
 			"imdlua: %d bytes of messages were dropped: nobody read them\n",
-			to.lost,
+			to.dropped,
 		)
-		to.lost = 0
+		to.dropped = 0
 		o.queue = append(o.queue, piece{to: to, text: text, size: len(text)})
 		o.size += len(text)
 	}
 	o.wake()
 }
 
-// wake tells those that wait that something was written. mu is held.
+// wake wakes the goroutines that wait until something is written. mu is held.
 func (o *output) wake() {
-	if o.moved != nil {
-		close(o.moved)
-		o.moved = nil
+	if o.changed != nil {
+		close(o.changed)
+		o.changed = nil
 	}
 }
 
-// state returns the bytes that are queued, those that were written, and a
-// channel that is closed when that has changed.
-func (o *output) state() (size int, done uint64, moved <-chan struct{}) {
+// state returns the number of bytes that are queued, the number that were written,
+// and a channel that is closed when these numbers have changed.
+func (o *output) state() (size int, done uint64, changed <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.moved == nil {
-		o.moved = make(chan struct{})
+	if o.changed == nil {
+		o.changed = make(chan struct{})
 	}
-	return o.size, o.done, o.moved
+	return o.size, o.done, o.changed
 }
 
-// room waits until at most n bytes are queued.
-func (o *output) room(ctx context.Context, n int) error {
-	return o.until(ctx, func(size int, _ uint64) bool { return size <= n })
+// waitForRoom waits until at most n bytes are queued.
+func (o *output) waitForRoom(ctx context.Context, n int) error {
+	return o.waitUntil(ctx, func(size int, _ uint64) bool { return size <= n })
 }
 
-// written waits until everything is written that is queued now.
-func (o *output) written(ctx context.Context) error {
+// waitForWrites waits until everything is written that is queued now.
+func (o *output) waitForWrites(ctx context.Context) error {
 	size, done, _ := o.state()
 	end := done + uint64(size)
-	return o.until(ctx, func(_ int, done uint64) bool { return done >= end })
+	return o.waitUntil(ctx, func(_ int, done uint64) bool { return done >= end })
 }
 
-func (o *output) until(ctx context.Context, reached func(size int, done uint64) bool) error {
+func (o *output) waitUntil(
+	ctx context.Context, reached func(size int, done uint64) bool,
+) error {
 	for {
-		size, done, moved := o.state()
+		size, done, changed := o.state()
 		if reached(size, done) {
 			return nil
 		}
 		select {
-		case <-moved:
+		case <-changed:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// giveUp notes that the script did not wait for room.
-func (o *output) giveUp() {
+// abandon records that a call of the script has stopped waiting for room.
+func (o *output) abandon() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.given = o.busy
+	o.abandoned = o.busy
 }
 
-func (o *output) gaveUp() bool {
+func (o *output) isAbandoned() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.given
+	return o.abandoned
 }
 
-// flush waits until everything is written that is queued now. After ctx has
-// ended, or when the script itself gave up waiting, it waits only as long as the
-// writer takes something.
+// flush waits until everything is written that is queued now. If ctx has ended, or
+// if a call of the script has stopped waiting, it waits only as long as the writer
+// accepts something.
 func (o *output) flush(ctx context.Context) {
-	if !o.gaveUp() && o.written(ctx) == nil {
+	if !o.isAbandoned() && o.waitForWrites(ctx) == nil {
 		return
 	}
 	size, done, _ := o.state()
 	for end := done + uint64(size); ; {
-		_, done, moved := o.state()
+		_, done, changed := o.state()
 		if done >= end {
 			return
 		}
 		timer := time.NewTimer(stallTime)
 		select {
-		case <-moved:
+		case <-changed:
 			timer.Stop()
 		case <-timer.C:
 			return
@@ -288,7 +301,7 @@ func (o *output) flush(ctx context.Context) {
 	}
 }
 
-// flush waits for both streams.
+// flush flushes both streams.
 func (h *Host) flush(ctx context.Context) {
 	h.stdout.out.flush(ctx)
 	if h.stderr.out != h.stdout.out {
@@ -296,31 +309,32 @@ func (h *Host) flush(ctx context.Context) {
 	}
 }
 
-// failed returns the error of the first write that failed.
+// failed returns the error of the first write that failed, and records that it was
+// returned.
 func (s *Stream) failed() error {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
 	if s.err == nil {
 		return nil
 	}
-	s.told = true
+	s.reported = true
 	return fmt.Errorf("write: %w", s.err)
 }
 
-// unreported returns the error that no call has raised.
+// unreported returns the error of failed if no call has returned it yet.
 func (s *Stream) unreported() error {
 	s.out.mu.Lock()
-	told := s.told
+	reported := s.reported
 	s.out.mu.Unlock()
-	if told {
+	if reported {
 		return nil
 	}
 	return s.failed()
 }
 
-// Write queues p and never waits: bindings may call it from any goroutine, with
-// or without the interpreter lock. On a terminal control characters of p are
-// shown, see package visible.
+// Write queues p and never waits. Bindings may call it from any goroutine, with or
+// without the interpreter lock. On a terminal, control characters in p are made
+// visible; see package visible.
 func (s *Stream) Write(p []byte) (int, error) {
 	text := string(p)
 	if s.tty {
@@ -330,8 +344,8 @@ func (s *Stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Styled returns a writer that does as Write, but lets colours through. Only what
-// has no text from outside in it, or has made that visible, is written to it.
+// Styled returns a writer that is like Write but keeps colours. Text from outside
+// must not be written to it unless package visible has made it safe.
 func (s *Stream) Styled() io.Writer { return styled{s} }
 
 type styled struct{ s *Stream }
@@ -341,7 +355,7 @@ func (w styled) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// shown returns what a script has composed as it is written to the stream.
+// shown returns a text of the script as it is written to the stream.
 func (s *Stream) shown(text string) string {
 	if s.tty {
 		return visible.Styled(text)
@@ -354,24 +368,24 @@ func (s *Stream) message(text string) {
 	s.out.mu.Lock()
 	full := s.out.size > outputMost
 	if full {
-		s.lost += len(text)
+		s.dropped += len(text)
 	}
 	s.out.mu.Unlock()
 	if !full {
-		s.out.put(s, text)
+		s.out.enqueue(s, text)
 	}
 }
 
-// Print queues text for the running script, as it is, for a terminal as well. It
-// waits while too much is queued, and raises what went wrong with this write or an
-// earlier one.
+// Print queues text for the running script. It does not change the text, even on a
+// terminal. It waits while too much is queued, and raises the error of this write
+// or an earlier one.
 func (s *Stream) Print(L *lua.LState, text string) {
 	err := s.failed()
-	if err == nil && !s.out.put(s, text) {
+	if err == nil && !s.out.enqueue(s, text) {
 		err = TryWithTimeout(L, NoTimeout, func(ctx context.Context) error {
-			err := s.out.room(ctx, outputRoom)
+			err := s.out.waitForRoom(ctx, outputRoom)
 			if err != nil {
-				s.out.giveUp()
+				s.out.abandon()
 			}
 			return err
 		})
@@ -384,13 +398,13 @@ func (s *Stream) Print(L *lua.LState, text string) {
 // Flush waits until everything that was queued before is written, and returns
 // the error of the first write that failed.
 func (s *Stream) Flush(L *lua.LState) error {
-	WithTimeout(L, NoTimeout, s.out.written)
+	WithTimeout(L, NoTimeout, s.out.waitForWrites)
 	return s.failed()
 }
 
-// Stdout returns the host's output. Bindings may write to it from any goroutine,
-// and keep their place among what scripts print.
+// Stdout returns the host's standard output. Bindings may write to it from any
+// goroutine. Their text and what scripts print stay in order.
 func (h *Host) Stdout() *Stream { return h.stdout }
 
-// Stderr returns the host's error output, as Stdout does.
+// Stderr returns the host's standard error, with the properties of Stdout.
 func (h *Host) Stderr() *Stream { return h.stderr }

@@ -10,12 +10,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
-// redrawTime is the shortest time between two pictures of the lines of progress,
+// redrawTime is the shortest time between two drawings of the lines of progress,
 // unless something else is written.
 const redrawTime = 50 * time.Millisecond
 
-// Erased ends what removes lines of progress from a terminal. The cursor is at the
-// beginning of an empty line then.
+// Erased is the end of the control sequence that removes lines of progress from a
+// terminal. After it the cursor is at the beginning of an empty line.
 const Erased = "\x1b[J"
 
 const (
@@ -24,22 +24,22 @@ const (
 )
 
 // progress is the part of an output that keeps lines of progress below everything
-// else on a terminal. They are removed before other text is written and drawn again
-// behind it. mu of the output guards it.
+// else on a terminal. The lines are removed before other text is written and drawn
+// again after it. mu of the output guards it.
 type progress struct {
 	lines  []*Line
-	last   *Stream // where lines are drawn
-	drawn  int     // how many lines the terminal shows
-	stale  bool    // it shows something else than lines
-	broken bool    // the cursor is behind an unfinished line, where no line can be drawn
-	hidden bool    // no lines are drawn: the REPL shows its prompt
-	asking bool    // a question was written and not answered yet
+	last   *Stream // the stream on which the lines are drawn
+	drawn  int     // number of lines that the terminal shows
+	stale  bool    // the terminal does not show the current texts of lines
+	broken bool    // the cursor is in an unfinished line, where no line can be drawn
+	hidden bool    // no lines are drawn, because the REPL shows its prompt
+	asking bool    // a question was written and is not answered yet
 	timer  *time.Timer
-	at     time.Time // of the last picture
+	at     time.Time // of the last drawing
 }
 
-// Line is a line of progress on a terminal, below what the script prints. Its
-// methods may be called from any goroutine.
+// Line is a line of progress on a terminal. It stands below what the script prints.
+// Its methods may be called from any goroutine.
 type Line struct {
 	s    *Stream
 	text string
@@ -56,8 +56,8 @@ func (s *Stream) Line() *Line {
 	return l
 }
 
-// Set changes the text of the line, which is drawn soon. What does not fit the width
-// of the terminal is cut off.
+// Set changes the text of the line, which is drawn soon afterwards. Text beyond the
+// width of the terminal is cut off.
 func (l *Line) Set(text string) {
 	o := l.s.out
 	o.mu.Lock()
@@ -94,16 +94,16 @@ func (l *Line) Close(final string) {
 	o.redraw(l.s, final)
 }
 
-// redraw queues text and a new picture of the lines. It counts as text that is to be
-// written, so that flush waits for it. mu is held.
+// redraw queues text and a drawing of the lines. A drawing without text counts as
+// one byte, so that flush waits for it. mu is held.
 func (o *output) redraw(s *Stream, text string) {
 	if s.err == nil {
 		o.add(piece{to: s, text: text, size: max(len(text), 1)})
 	}
 }
 
-// decorate removes the lines of progress before the text of a batch, and draws them
-// behind it. mu is held.
+// decorate adds control sequences to a batch. They remove the lines of progress
+// before the text and draw them after it. mu is held.
 func (o *output) decorate(b batch) batch {
 	if len(o.lines) == 0 && o.drawn == 0 && !o.stale {
 		o.mark(b.text)
@@ -133,7 +133,7 @@ func (o *output) decorate(b batch) batch {
 	return b
 }
 
-// mark notes where the cursor is after text. mu is held.
+// mark records whether text leaves the cursor in an unfinished line. mu is held.
 func (o *output) mark(text string) {
 	if text != "" {
 		o.broken = text[len(text)-1] != '\n'
@@ -154,10 +154,10 @@ func (h *Host) showProgress(show bool) {
 	}
 }
 
-// Ask writes a question and waits until that is done. What is written afterwards waits
-// until answered is called. entered says that the user has pressed Enter, which has
-// ended the line on the terminal. The second and later calls of answered do nothing.
-// Only one question may be open at a time, and the interpreter lock must not be held.
+// Ask writes a question and waits until it is written. Later output is held back
+// until answered is called. entered tells whether the user has pressed Enter, which
+// ends the line on the terminal. Further calls of answered do nothing. Only one
+// question may be open at a time, and the interpreter lock must not be held.
 func (s *Stream) Ask(ctx context.Context, question string) (
 	answered func(entered bool), err error,
 ) {
@@ -178,7 +178,7 @@ func (s *Stream) Ask(ctx context.Context, question string) (
 		end = 0
 	}
 	at := end
-	err = o.until(ctx, func(_ int, done uint64) bool { return done >= at })
+	err = o.waitUntil(ctx, func(_ int, done uint64) bool { return done >= at })
 	if err == nil {
 		err = s.failed()
 	}
@@ -193,7 +193,7 @@ func (s *Stream) Ask(ctx context.Context, question string) (
 func (o *output) answer(s *Stream, entered bool) {
 	at := slices.IndexFunc(o.queue, func(p piece) bool { return p.asks })
 	switch {
-	case at >= 0: // it was not written yet
+	case at >= 0: // the question was not written yet
 		p := o.queue[at]
 		o.queue = slices.Delete(o.queue, at, at+1)
 		o.size -= p.size

@@ -8,23 +8,24 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Session is a main task that lives through many inputs, for interactive use.
-// Inputs may make new globals. Whatever ends an input, the next one can run.
+// Session is an interactive run: one main task that evaluates many inputs. Inputs
+// may make new globals. An input that fails or is cancelled does not prevent the
+// next one.
 type Session struct {
 	host *Host
 	task *Task
 	stop func()
 
-	eval   sync.Mutex // one input at a time
-	closed bool       // under eval
+	eval   sync.Mutex // held while an input runs
+	closed bool       // guarded by eval
 
-	mu     sync.Mutex
-	cancel context.CancelCauseFunc // of the running input, else nil
-	asked  bool                    // the running input has been interrupted
+	mu          sync.Mutex
+	cancel      context.CancelCauseFunc // of the running input, else nil
+	interrupted bool                    // the running input has been interrupted
 }
 
-// Session starts a session. If the host runs something already or is closed,
-// Eval tells.
+// Session starts an interactive run. If the host is closed or runs something
+// already, Eval returns an error.
 func (h *Host) Session(ctx context.Context) *Session {
 	s := &Session{host: h}
 	ctx, stop := h.limited(ctx)
@@ -47,8 +48,9 @@ func (h *Host) Session(ctx context.Context) *Session {
 	return s
 }
 
-// Eval runs an input and returns its results. ctx ends this input only; tasks
-// and resources live on. The error is an *Error or an *ExitError.
+// Eval runs an input and returns its results. The end of ctx cancels this input
+// only; tasks and resources of the run stay. The error is an *Error or an
+// *ExitError.
 func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue, error) {
 	s.eval.Lock()
 	defer s.eval.Unlock()
@@ -94,7 +96,8 @@ func (s *Session) Eval(ctx context.Context, chunk, source string) ([]lua.LValue,
 	return res, nil
 }
 
-// begin makes the context of an input, and end what undoes it.
+// begin returns the context of an input, and a function that must be called when
+// the input has ended.
 func (s *Session) begin(ctx context.Context) (life context.Context, end func()) {
 	t := s.task
 	life, cancel := context.WithCancelCause(t.life)
@@ -107,7 +110,7 @@ func (s *Session) begin(ctx context.Context) (life context.Context, end func()) 
 		t.alarm.Store(true)
 	})
 	s.mu.Lock()
-	s.cancel, s.asked = cancel, false
+	s.cancel, s.interrupted = cancel, false
 	s.mu.Unlock()
 	return life, func() {
 		s.mu.Lock()
@@ -118,13 +121,13 @@ func (s *Session) begin(ctx context.Context) (life context.Context, end func()) 
 	}
 }
 
-// Interrupt cancels the running input with code "interrupted". A second call
-// during the same input ends its clean-up as well. Without an input it does
+// Interrupt cancels the running input with code "interrupted". A second call during
+// the same input ends its clean-up as well. If no input runs, Interrupt does
 // nothing.
 func (s *Session) Interrupt() {
 	s.mu.Lock()
-	again := s.asked
-	s.asked = s.cancel != nil
+	again := s.interrupted
+	s.interrupted = s.cancel != nil
 	s.mu.Unlock()
 	if again {
 		s.host.endGrace()
@@ -133,7 +136,7 @@ func (s *Session) Interrupt() {
 	s.cancelInput(Errorf("interrupted", "interrupted"))
 }
 
-// cancelInput ends the running input.
+// cancelInput cancels the running input.
 func (s *Session) cancelInput(cause error) {
 	s.mu.Lock()
 	cancel := s.cancel
@@ -151,21 +154,22 @@ func (h *Host) Compile(chunk, source string) error {
 	return err
 }
 
+// forget removes the source of a chunk, which remember has kept.
 func (h *Host) forget(chunk string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.sources, chunk)
 }
 
-// With runs f with the lock held, waiting for it as long as needed. f gets a
-// thread of its own; what it raises is thrown away.
+// With waits for the lock and calls f with a thread of its own. An error that f
+// raises is only logged.
 func (s *Session) With(f func(L *lua.LState)) {
 	if err := s.host.With(f); err != nil {
 		s.host.log.Warn("error in With", "error", err)
 	}
 }
 
-// TryWith is With that waits for the lock at most d, and reports whether f ran.
+// TryWith is like With but waits for the lock at most d. It reports whether f ran.
 func (s *Session) TryWith(d time.Duration, f func(L *lua.LState)) bool {
 	h := s.host
 	if !h.lock.tryAcquire(newTicket(), d) {
@@ -178,8 +182,7 @@ func (s *Session) TryWith(d time.Duration, f func(L *lua.LState)) bool {
 	return true
 }
 
-// Close cancels the session's tasks and closes its scope. It may be called
-// twice.
+// Close cancels the tasks of the run and closes its scope. It may be called twice.
 func (s *Session) Close() error {
 	if s.task == nil {
 		return nil

@@ -61,8 +61,13 @@ func TestSession(t *testing.T) {
 		t.Errorf("after the interrupt: %q", got)
 	}
 	var seen string
-	if !s.TryWith(time.Minute, func(L *lua.LState) { seen = host.ToString(L, L.GetGlobal("x")) }) ||
-		seen != "1" {
+	ran := s.TryWith(time.Minute, func(L *lua.LState) {
+		seen = host.ToString(L, L.GetGlobal("x"))
+	})
+	if !ran {
+		t.Error("TryWith() = false, want true")
+	}
+	if seen != "1" {
 		t.Errorf("TryWith saw x = %q, want 1", seen)
 	}
 	s.Close()
@@ -97,7 +102,7 @@ func TestRunTwice(t *testing.T) {
 	}
 }
 
-// TestCloseEndsSession closes the host of a session that runs something.
+// TestCloseEndsSession closes the host of a Session while an input runs.
 func TestCloseEndsSession(t *testing.T) {
 	t.Parallel()
 	h := host.New(host.Options{})
@@ -114,8 +119,7 @@ func TestCloseEndsSession(t *testing.T) {
 	if err := h.Close(); err != nil {
 		t.Errorf("Close() = %v", err)
 	}
-	var e *host.Error
-	if err := <-done; !errors.As(err, &e) || e.Code != "cancelled" {
+	if err := <-done; !errors.Is(err, &host.Error{Code: "cancelled"}) {
 		t.Errorf("Eval() = %v, want code cancelled", err)
 	}
 }

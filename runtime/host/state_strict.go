@@ -7,11 +7,11 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// strictGlobals makes reading an unknown global, and making one in a script, an
-// error: most of these are typing errors.
+// strictGlobals makes it an error to read a global that does not exist, and to make
+// a new one in a script, because most of these are typing errors.
 type strictGlobals struct {
 	declared map[string]bool
-	open     bool // new globals may be made, in a session
+	open     bool // scripts may make new globals; true in an interactive run
 }
 
 func (h *Host) openStrict() {
@@ -63,7 +63,8 @@ func (h *Host) writeUnknown(L *lua.LState) int {
 	return 0
 }
 
-// calledFromLua reports whether a metamethod was set off by Lua code.
+// calledFromLua reports whether Lua code, not Go code, has caused the call of the
+// running metamethod.
 func calledFromLua(L *lua.LState) bool {
 	f, ok := vm.Innermost(L)
 	if !ok {
@@ -84,8 +85,8 @@ func (h *Host) globalNames() []string {
 	return names
 }
 
-// Suggest returns the name that name was most likely meant to be, "" if none is
-// close.
+// Suggest returns the one of names that is most similar to name, or "" if none is
+// similar enough. It is meant for misspelled names.
 func Suggest(name string, names []string) string { return suggest(name, names) }
 
 func suggest(name string, names []string) string {
@@ -101,8 +102,8 @@ func suggest(name string, names []string) string {
 	return best
 }
 
-// distance is the number of edits between a and b, where swapping two
-// neighbours is one, or limit if there are more.
+// distance returns the number of edits between a and b, at most limit. Swapping two
+// neighbouring bytes is one edit.
 func distance(a, b string, limit int) int {
 	if len(a)-len(b) >= limit || len(b)-len(a) >= limit || len(a) > 64 {
 		return limit

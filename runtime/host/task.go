@@ -9,8 +9,9 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Task is a piece of Lua that runs beside others: a Lua thread on a goroutine
-// of its own, under the interpreter lock. The script itself is the main task.
+// Task is Lua code that runs concurrently with other tasks: a Lua thread on a
+// goroutine of its own, under the interpreter lock. The script itself is the main
+// task.
 type Task struct {
 	host *Host
 	id   int
@@ -25,7 +26,7 @@ type Task struct {
 	life    context.Context // ends when the task is cancelled
 	end     context.CancelCauseFunc
 	unwatch func() bool
-	alarm   atomic.Bool // tells the hook to look at once
+	alarm   atomic.Bool // makes the hook check the limits at the next instruction
 	done    chan struct{}
 	failed  atomic.Pointer[error]
 
@@ -33,26 +34,26 @@ type Task struct {
 	ctx       context.Context // the innermost: life, a deadline's, or a grace context
 	scope     *Scope          // the innermost
 	root      *Scope
-	parent    *Scope // that the task belongs to
-	over      bool   // the task has ended; done follows
+	parent    *Scope // the scope that the task belongs to
+	over      bool   // the task has ended; done is closed soon after
 	watches   []*Watch
 	results   []lua.LValue
 	failure   *failure
 	raised    raised
-	observed  bool // somebody looks at the result
-	lost      bool // the failure counts among those that nobody looks at
+	observed  bool // Observe was called
+	counted   bool // the failure is counted in host.unobserved
 	cancelled struct {
 		ctx context.Context
 		obj lua.LValue
 	}
-	depth     int // pcalls and coroutines inside each other
-	noSwitch  int
-	deadlines int
-	turn      uint64
-	turnStart time.Time
+	depth     int       // nesting of pcalls and coroutines
+	noSwitch  int       // nesting of Atomic
+	deadlines int       // nesting of deadlines
+	turn      uint64    // fifoLock.turn when the hook last checked
+	turnStart time.Time // when the hook first saw that turn
 }
 
-// newTask makes a task that has not been started. The lock is held.
+// newTask returns a task that has not been started. The lock is held.
 func (h *Host) newTask(name string, ctx context.Context, parent *Scope, big bool) *Task {
 	h.lastTask++
 	t := &Task{
@@ -83,9 +84,9 @@ func (h *Host) newTask(name string, ctx context.Context, parent *Scope, big bool
 	return t
 }
 
-// Spawn starts fn as a task that belongs to the current scope: when the scope
-// ends, the task is cancelled and awaited. Tasks start in the order in which
-// they were spawned. An empty name becomes "file:line" of fn.
+// Spawn starts fn as a task that belongs to the current scope. When the scope ends,
+// it cancels the task and waits for it. Tasks start in the order in which they were
+// spawned. If name is empty, it becomes "file:line" of fn.
 func Spawn(L *lua.LState, name string, fn *lua.LFunction, args ...lua.LValue) *Task {
 	k := hookOf(L)
 	h, s := k.host, k.task.scope
@@ -94,7 +95,7 @@ func Spawn(L *lua.LState, name string, fn *lua.LFunction, args ...lua.LValue) *T
 	}
 	ctx := k.task.life
 	if ctx.Err() != nil {
-		ctx = k.task.ctx // under grace a clean-up may spawn
+		ctx = k.task.ctx // clean-up after a cancellation may spawn tasks
 	}
 	t := h.newTask(name, ctx, s, false)
 	s.adopt(t)
@@ -107,7 +108,7 @@ func Spawn(L *lua.LState, name string, fn *lua.LFunction, args ...lua.LValue) *T
 	return t
 }
 
-// run is the life of a spawned task.
+// run runs a spawned task on its goroutine.
 func (t *Task) run(fn *lua.LFunction, args []lua.LValue) {
 	h := t.host
 	<-t.ticket.ready
@@ -118,14 +119,15 @@ func (t *Task) run(fn *lua.LFunction, args []lua.LValue) {
 	t.parent.forget(t)
 	h.instructions += uint64(t.hook.granted - t.hook.n)
 	h.shelve(t.hook, t.failure == nil || !t.failure.broken)
-	// Scripts may keep the task, and with it everything that it refers to.
+	// A script may keep the task, so the task must not keep its thread alive.
 	t.th, t.hook, t.inner, t.raised = nil, nil, nil, raised{}
 	close(t.done)
 	h.lock.release()
 	h.running.Done()
 }
 
-// closeScope ends the task's own scope and adds what went wrong there.
+// closeScope closes the task's own scope and adds its errors to the failure of the
+// task.
 func (t *Task) closeScope() {
 	errs := t.root.close(t.hook)
 	if len(errs) > 0 && t.failure == nil {
@@ -137,13 +139,13 @@ func (t *Task) closeScope() {
 	}
 }
 
-// finish records the end and wakes the tasks that wait for it. A failure that
-// nobody waits for is printed at once.
+// finish records the end of the task and wakes the tasks that wait for it. If no
+// task waits for it, a failure is printed at once.
 func (t *Task) finish() {
 	h := t.host
 	t.over = true
 	for _, w := range t.watches {
-		w.tell(t)
+		w.taskEnded(t)
 	}
 	watched := len(t.watches) > 0
 	t.watches = nil
@@ -160,55 +162,56 @@ func (t *Task) finish() {
 	if watched || t.observed || t.main || isExit(t.failure.obj) || cancelled {
 		return
 	}
-	h.lost.add(t)
+	h.unobserved.add(t)
 	h.warn(fmt.Sprintf("task %q failed", t.name), err)
 }
 
-// lostTasks counts the failures that nobody has looked at. It keeps only the
-// first task: a script may spawn any number.
-type lostTasks struct {
+// unobservedFailures counts the failed tasks whose result no task has asked for.
+// It keeps only the first task, because a script may spawn any number.
+type unobservedFailures struct {
 	first *Task
 	count int
 }
 
-func (l *lostTasks) add(t *Task) {
+func (u *unobservedFailures) add(t *Task) {
 	if t.host.strict.open {
-		return // a session has no exit code
+		return // an interactive run has no exit code
 	}
-	t.lost = true
-	l.count++
-	if l.first == nil {
-		l.first = t
+	t.counted = true
+	u.count++
+	if u.first == nil {
+		u.first = t
 	}
 }
 
-func (l *lostTasks) remove(t *Task) {
-	if !t.lost {
+func (u *unobservedFailures) remove(t *Task) {
+	if !t.counted {
 		return
 	}
-	t.lost = false
-	l.count--
-	if l.first == t {
-		l.first = nil
+	t.counted = false
+	u.count--
+	if u.first == t {
+		u.first = nil
 	}
 }
 
-// verdict is the error that the lost failures make of a run.
-func (l *lostTasks) verdict() error {
-	if l.count == 0 {
+// take returns the error of a run for these failures, nil if there is none, and
+// resets the count.
+func (u *unobservedFailures) take() error {
+	if u.count == 0 {
 		return nil
 	}
-	e := Errorf("task_failed", "%d tasks failed and nobody joined them", l.count)
+	e := Errorf("task_failed", "%d tasks failed and nobody joined them", u.count)
 	switch {
-	case l.first != nil && l.count == 1:
-		e.Message = fmt.Sprintf("task %q failed and nobody joined it", l.first.name)
-		e.Cause = l.first.Err()
-	case l.first != nil:
-		e.Message += fmt.Sprintf("; the first is %q", l.first.name)
-		e.Cause = l.first.Err()
+	case u.first != nil && u.count == 1:
+		e.Message = fmt.Sprintf("task %q failed and nobody joined it", u.first.name)
+		e.Cause = u.first.Err()
+	case u.first != nil:
+		e.Message += fmt.Sprintf("; the first is %q", u.first.name)
+		e.Cause = u.first.Err()
 	}
-	e.told = true
-	*l = lostTasks{}
+	e.reported = true
+	*u = unobservedFailures{}
 	return e
 }
 
@@ -222,16 +225,17 @@ func (h *Host) Tasks() []*Task {
 	return append([]*Task(nil), h.live...)
 }
 
-// ID is a number that no other task of the host has.
+// ID returns a number that no other task of the host has.
 func (t *Task) ID() int { return t.id }
 
-// Name is what the task was called when it was spawned.
+// Name returns the name that the task was given when it was spawned.
 func (t *Task) Name() string { return t.name }
 
-// Done is closed when the task and its scope have ended.
+// Done returns a channel that is closed when the task and its scope have ended.
 func (t *Task) Done() <-chan struct{} { return t.done }
 
-// Err is why the task failed, nil while it runs and when it succeeded.
+// Err returns the error with which the task failed. It is nil while the task runs
+// and if it succeeded.
 func (t *Task) Err() error {
 	if p := t.failed.Load(); p != nil {
 		return *p
@@ -239,18 +243,18 @@ func (t *Task) Err() error {
 	return nil
 }
 
-// Observe says that somebody will look at the result: a failure is then not
-// printed and does not fail the script. The lock is held.
+// Observe declares that the caller will look at the result of the task. A failure
+// is then not printed and does not fail the script. The lock is held.
 func (t *Task) Observe() {
 	t.observed = true
-	t.host.lost.remove(t)
+	t.host.unobserved.remove(t)
 }
 
 // Over reports whether the task has ended. The lock is held.
 func (t *Task) Over() bool { return t.over }
 
-// Waiting says what the task waits for ("queue:get") and where, empty if it
-// does not wait for other Lua code. The lock is held.
+// Waiting returns what the task waits for, such as "queue:get", and where. Both are
+// empty if it does not wait for other Lua code. The lock is held.
 func (t *Task) Waiting() (what, at string) {
 	t.host.mu.Lock()
 	w := t.host.waits[t]
@@ -261,9 +265,8 @@ func (t *Task) Waiting() (what, at string) {
 	return w.what, where(w.thread)
 }
 
-// Cancel asks the task to stop: a blocking call returns, and the next
-// instruction raises, again and again until the task is unwound. Any goroutine
-// may call it.
+// Cancel asks the task to stop. A blocking call returns, and every further
+// instruction raises until the task is unwound. Any goroutine may call it.
 func (t *Task) Cancel(reason string) {
 	if reason == "" {
 		reason = "the task was cancelled"
@@ -279,8 +282,8 @@ func (t *Task) cancel(cause error) {
 // Cancelled reports whether the task has been asked to stop.
 func (t *Task) Cancelled() bool { return t.life.Err() != nil }
 
-// cancelValue is the object to raise because the task's context has ended. It
-// stays the same while the thread unwinds.
+// cancelValue returns the object to raise because the task's context has ended. It
+// is the same object until the thread is unwound.
 func (t *Task) cancelValue(L *lua.LState) lua.LValue {
 	if t.cancelled.obj == nil || t.cancelled.ctx != t.ctx {
 		t.cancelled.ctx = t.ctx
@@ -289,8 +292,8 @@ func (t *Task) cancelValue(L *lua.LState) lua.LValue {
 	return t.cancelled.obj
 }
 
-// Join waits for the task and returns its results, or raises its error with the
-// place where it happened. See Waiter.Wait for the timeout.
+// Join waits for the task and returns its results. If the task failed, Join raises
+// its error with the place where it happened. See Waiter.Wait for the timeout.
 func (t *Task) Join(L *lua.LState, timeout time.Duration) []lua.LValue {
 	k := hookOf(L)
 	if k.task == t {
@@ -310,10 +313,10 @@ func (t *Task) Join(L *lua.LState, timeout time.Duration) []lua.LValue {
 	return t.results
 }
 
-// WithDeadline calls fn in the same task, in a scope of its own, and stops it
-// when at has come: every instruction and every blocking call in it then raises
-// code "timeout", which the caller may catch. The scope closes afterwards.
-// Deadlines nest, the earlier one wins.
+// WithDeadline calls fn in the same task and in a scope of its own. After the time
+// at, every instruction and every blocking call in fn raises code "timeout", which
+// the caller may catch. The scope closes afterwards. Deadlines nest; the earliest
+// applies.
 func WithDeadline(L *lua.LState, at time.Time, fn lua.LValue, args ...lua.LValue) []lua.LValue {
 	k := hookOf(L)
 	t, outer := k.task, k.task.ctx
@@ -336,8 +339,8 @@ func WithDeadline(L *lua.LState, at time.Time, fn lua.LValue, args ...lua.LValue
 	return res
 }
 
-// Atomic calls fn and keeps the lock while it computes, however long that
-// takes. Blocking calls in fn still give it up.
+// Atomic calls fn and keeps the lock while fn computes, however long that takes.
+// Blocking calls in fn still release it.
 func Atomic(L *lua.LState, fn lua.LValue, args ...lua.LValue) []lua.LValue {
 	k := hookOf(L)
 	t := k.task

@@ -46,8 +46,8 @@ func resume(k *hook, ck *hook, args []lua.LValue) ([]lua.LValue, *failure) {
 		return refuse("cannot resume dead coroutine")
 	case coSuspended:
 	default:
-		// Among these: one that is blocked in another task, whose goroutine
-		// stands on this stack.
+		// This includes a coroutine that is blocked in another task, because the
+		// goroutine of that task runs on the stack of the coroutine.
 		return refuse("cannot resume non-suspended coroutine")
 	}
 	t := k.task
@@ -61,9 +61,10 @@ func resume(k *hook, ck *hook, args []lua.LValue) ([]lua.LValue, *failure) {
 	}
 	ck.status, ck.task, ck.up = coRunning, t, k.l
 	if ck.started {
-		args = wanted(ck.l, args)
+		args = fitToYield(ck.l, args)
 	} else {
-		// Look at once: gopher-lua is about to install its own panic function.
+		// The hook has to run at the first instruction, because gopher-lua is about
+		// to install its own panic function.
 		ck.started, ck.n, ck.granted = true, 1, 1
 	}
 	t.depth++
@@ -73,7 +74,7 @@ func resume(k *hook, ck *hook, args []lua.LValue) ([]lua.LValue, *failure) {
 	vm.Mark(k.l)
 	state, err, res := k.l.Resume(ck.l, ck.body, args...)
 	if vm.Marked(k.l) {
-		res = nil // gopher-lua makes nothing one nil
+		res = nil // gopher-lua returns one nil if there are no results
 	}
 	k.l.G.CurrentThread = cur
 	t.depth--
@@ -94,9 +95,10 @@ func resume(k *hook, ck *hook, args []lua.LValue) ([]lua.LValue, *failure) {
 	return res, nil
 }
 
-// wanted makes as many values of args as the call of yield is to give. gopher-lua
-// passes them on as they are, and reads registers that were never set.
-func wanted(co *lua.LState, args []lua.LValue) []lua.LValue {
+// fitToYield makes args as long as the number of results that the call of yield
+// has to return. gopher-lua would pass args on unchanged and then read registers
+// that were never set.
+func fitToYield(co *lua.LState, args []lua.LValue) []lua.LValue {
 	f, ok := vm.Innermost(co)
 	if !ok || f.Fn().IsG {
 		return args
@@ -115,7 +117,7 @@ func wanted(co *lua.LState, args []lua.LValue) []lua.LValue {
 func (k *hook) resumeFailure(err error) *failure {
 	f := k.caught(err)
 	if s, ok := f.obj.(lua.LString); ok && f.trace == nil {
-		// Not raised by Lua: a Go panic, of which gopher-lua leaves only the text.
+		// The error is a Go panic, of which gopher-lua keeps only the text.
 		e := internalError(string(s), "")
 		f.obj = k.host.errorValue(k.l, e)
 	}
@@ -184,19 +186,20 @@ func coWrap(L *lua.LState) int {
 }
 
 func coYield(L *lua.LState) int {
-	if why := unyieldable(L, hookOf(L), true); why != "" {
+	if reason := whyNotYieldable(L, hookOf(L), true); reason != "" {
 		if pos := positionAt(L, 1); pos != "" {
-			why = pos + ": " + why
+			reason = pos + ": " + reason
 		}
-		raiseFrom(hookOf(L), L, lua.LString(why))
+		raiseFrom(hookOf(L), L, lua.LString(reason))
 	}
 	return -1
 }
 
-// unyieldable says why the running function cannot yield. gopher-lua would
-// crash where a Go function or the VM itself waits for the result. yields says
-// that the running function is yield itself: it must not be a tail call.
-func unyieldable(L *lua.LState, k *hook, yields bool) string {
+// whyNotYieldable returns the reason why the running function cannot yield, or ""
+// if it can. gopher-lua would crash if a Go function or the VM itself waited for
+// the result. inYield is set if the running function is yield itself, which must
+// not be a tail call.
+func whyNotYieldable(L *lua.LState, k *hook, inYield bool) string {
 	if k.co == nil {
 		return "attempt to yield from outside a coroutine"
 	}
@@ -208,7 +211,7 @@ func unyieldable(L *lua.LState, k *hook, yields bool) string {
 	if !ok {
 		return "attempt to yield from a Go function"
 	}
-	for first := yields; ok; first = false {
+	for first := inYield; ok; first = false {
 		if p.Fn().IsG {
 			return "attempt to yield across a Go function"
 		}
@@ -230,7 +233,7 @@ func unyieldable(L *lua.LState, k *hook, yields bool) string {
 }
 
 func coIsYieldable(L *lua.LState) int {
-	L.Push(lua.LBool(unyieldable(L, hookOf(L), false) == ""))
+	L.Push(lua.LBool(whyNotYieldable(L, hookOf(L), false) == ""))
 	return 1
 }
 

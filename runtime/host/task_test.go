@@ -13,8 +13,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// TestBlockAnywhere blocks in every place where a yield would break the VM,
-// while other tasks run in between.
+// TestBlockAnywhere blocks in every place where a yield would break the VM, so that
+// other tasks run in between.
 func TestBlockAnywhere(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
@@ -58,7 +58,7 @@ func TestBlockAnywhere(t *testing.T) {
 	}
 }
 
-// TestStress mixes everything that tasks can do. It is meant for -race.
+// TestStress combines everything that tasks can do. It is meant for -race.
 func TestStress(t *testing.T) {
 	t.Parallel()
 	src := `
@@ -143,13 +143,14 @@ func TestJoin(t *testing.T) {
 func TestUnobservedFailure(t *testing.T) {
 	t.Parallel()
 	res := run(t, `spawn(function() error("lost") end) block() block() print("end")`)
-	if res.Code != 1 || !strings.Contains(res.Stderr, "lost") || res.Stdout != "end\n" {
-		t.Errorf(
-			"code = %d, stderr = %q, stdout = %q; want 1, a warning that names the error, and \"end\"",
-			res.Code,
-			res.Stderr,
-			res.Stdout,
-		)
+	if res.Code != 1 {
+		t.Errorf("code = %d, want 1", res.Code)
+	}
+	if !strings.Contains(res.Stderr, "lost") {
+		t.Errorf("stderr = %q, want a warning with the error \"lost\"", res.Stderr)
+	}
+	if res.Stdout != "end\n" {
+		t.Errorf("stdout = %q, want \"end\"", res.Stdout)
 	}
 	if res.Report != "" {
 		t.Errorf("report = %q, want none: the failure was printed already", res.Report)
@@ -178,8 +179,11 @@ func TestDeadlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		res := run(t, "local a, b\na = spawn(function()\n  forever()\nend)\njoin(a)")
 		e := res.Error(t)
-		if e.Code != "deadlock" || e.Where != "test.lua:5" {
-			t.Errorf("error = %v, want a deadlock at test.lua:5", e)
+		if e.Code != "deadlock" {
+			t.Errorf("error = %v, want code deadlock", e)
+		}
+		if e.Where != "test.lua:5" {
+			t.Errorf("the error is at %s, want test.lua:5", e.Where)
 		}
 		for _, want := range []string{
 			"main waits in join test.lua:2 at test.lua:5",
@@ -189,7 +193,7 @@ func TestDeadlock(t *testing.T) {
 				t.Errorf("message = %q, want %q in it", e.Message, want)
 			}
 		}
-		// Somebody sleeps, or there is a deadline: no deadlock.
+		// A task that sleeps or has a deadline will continue, so this is no deadlock.
 		expect(t, `
 			local a = spawn(function() sleep(60) return 1 end)
 			print(join(a))
@@ -197,8 +201,8 @@ func TestDeadlock(t *testing.T) {
 	})
 }
 
-// cancelCases are scripts that do not end by themselves. Each calls ready when
-// it is in the middle of it.
+// cancelCases holds scripts that do not end by themselves. Each calls ready when it
+// has begun the work that is to be cancelled.
 var cancelCases = map[string]string{
 	"busy loop":             `ready() while true do end`,
 	"nested pcall loop":     `ready() while true do pcall(function() while true do pcall(function() while true do end end) end end) end`,
@@ -229,17 +233,19 @@ func TestCancel(t *testing.T) {
 			res := run(t, src, ready, hosttest.Context(ctx))
 			e := res.Error(t)
 			if name == "clean-up running" {
-				if len(e.Suppressed) != 1 || e.Message != "x" {
-					t.Errorf(
-						"error = %v, suppressed %v, want x first: the script had failed before it was cancelled",
-						e,
-						e.Suppressed,
-					)
+				if e.Message != "x" {
+					t.Errorf("error = %v, want x: the script failed before it was cancelled", e)
+				}
+				if len(e.Suppressed) != 1 {
+					t.Errorf("suppressed = %v, want one error", e.Suppressed)
 				}
 				return
 			}
-			if e.Code != "interrupted" || res.Code != 130 {
-				t.Errorf("error = %v, code %d, want interrupted, 130", e, res.Code)
+			if e.Code != "interrupted" {
+				t.Errorf("error = %v, want code interrupted", e)
+			}
+			if res.Code != 130 {
+				t.Errorf("exit code = %d, want 130", res.Code)
 			}
 		})
 	}
@@ -265,13 +271,16 @@ func TestTimeouts(t *testing.T) {
 			`while true do pcall(sleep, 1) end`,
 			hosttest.Options(func(o *host.Options) { o.Timeout = time.Minute }),
 		)
-		if e := res.Error(t); e.Code != "timeout" || res.Code != 5 {
-			t.Errorf("error = %v, code %d, want timeout, 5", e, res.Code)
+		if e := res.Error(t); e.Code != "timeout" {
+			t.Errorf("error = %v, want code timeout", e)
+		}
+		if res.Code != 5 {
+			t.Errorf("exit code = %d, want 5", res.Code)
 		}
 	})
 }
 
-// TestCallTimeout has a call that nobody answers.
+// TestCallTimeout makes a call that ends only with its context.
 func TestCallTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

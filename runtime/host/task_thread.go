@@ -7,14 +7,16 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Stack sizes. The stacks are fixed: the growing ones of gopher-lua hand pcall
-// its own function as a result at the overflow.
+// Stack sizes. The stacks have a fixed size, because with the growing stacks of
+// gopher-lua an overflow makes pcall return its own function as a result.
 const (
 	mainFrames, mainRegistry  = 1000, 4096
 	taskFrames, taskRegistry  = 200, 256
 	registryStep, registryMax = 1024, 131072
 	maxIdleThreads            = 16
-	stackTraceNotWanted       = "-" // keeps gopher-lua from building its own, quadratically
+	// noStackTrace is a stack trace that is not empty. It keeps gopher-lua from
+	// building its own, which takes quadratic time.
+	noStackTrace = "-"
 )
 
 func stackOptions(frames, registry int) lua.Options {
@@ -25,8 +27,8 @@ func stackOptions(frames, registry int) lua.Options {
 	}
 }
 
-// newThread makes a Lua thread with a hook. The factory has no context, so
-// gopher-lua derives none from it.
+// newThread returns a Lua thread with a hook. The factory has no context, so
+// gopher-lua does not derive a context for the thread.
 func (h *Host) newThread(big bool, t *Task) (*lua.LState, *hook) {
 	if big {
 		h.factory.Options = stackOptions(mainFrames, mainRegistry)
@@ -39,7 +41,8 @@ func (h *Host) newThread(big bool, t *Task) (*lua.LState, *hook) {
 	return th, k
 }
 
-// borrow takes an idle thread for a protected call made by caller.
+// borrow returns a thread for a protected call made by caller, an idle one if there
+// is any.
 func (h *Host) borrow(caller *hook) (*lua.LState, *hook) {
 	t := caller.task
 	idle := &h.idle
@@ -62,6 +65,7 @@ func (h *Host) borrow(caller *hook) (*lua.LState, *hook) {
 	return th, k
 }
 
+// giveBack ends the use of a thread that borrow returned.
 func (h *Host) giveBack(caller, k *hook, reusable bool) {
 	t := caller.task
 	t.depth--
@@ -70,7 +74,7 @@ func (h *Host) giveBack(caller, k *hook, reusable bool) {
 	h.shelve(k, reusable)
 }
 
-// shelve keeps a thread for later calls and tasks.
+// shelve keeps a thread for later calls and tasks if it is reusable.
 func (h *Host) shelve(k *hook, reusable bool) {
 	idle := &h.idle
 	if k.big {
@@ -84,8 +88,8 @@ func (h *Host) shelve(k *hook, reusable bool) {
 	}
 }
 
-// trampoline calls its first argument with the rest, after it has put the
-// host's panic function in place of the one that PCall has just installed.
+// trampoline calls its first argument with the other arguments. Before that it
+// replaces the panic function that PCall has just installed by the host's own.
 func trampoline(L *lua.LState) int {
 	L.Panic = raisePanic
 	L.Call(L.GetTop()-1, lua.MultRet)
@@ -100,12 +104,12 @@ type failure struct {
 	// suppressed holds the errors of the clean-up that followed, unless obj can
 	// hold them itself.
 	suppressed []error
-	// broken is set after a Go panic, which leaves upvalues open that point
-	// into the thread's registers: the thread may not be used again.
+	// broken is set after a Go panic. It leaves open upvalues that point into the
+	// registers of the thread, so the thread must not be used again.
 	broken bool
 }
 
-// caught makes a failure of what PCall returned.
+// caught returns the failure for an error that PCall returned.
 func (k *hook) caught(err error) *failure {
 	t := k.task
 	api, ok := err.(*lua.ApiError)
@@ -136,8 +140,8 @@ func (f *failure) suppress(errs []error) {
 	f.suppressed = append(f.suppressed, errs...)
 }
 
-// dropped prints the suppressed errors of a failure that a script has caught:
-// its value cannot carry them.
+// dropped prints the suppressed errors of a failure that a script has caught. They
+// would be lost, because the value that the script gets cannot hold them.
 func (h *Host) dropped(f *failure) {
 	for _, err := range f.suppressed {
 		h.warn("a deferred function failed", err)
@@ -146,7 +150,8 @@ func (h *Host) dropped(f *failure) {
 
 func sameObject(a, b lua.LValue) bool { return a == b }
 
-// protect calls fn on a thread of its own and catches what it raises.
+// protect calls fn on a thread of its own. It returns the results, or the failure
+// if fn raised an error.
 func (h *Host) protect(caller *hook, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, *failure) {
 	if caller.task.depth >= maxNesting {
 		return nil, &failure{
@@ -159,8 +164,8 @@ func (h *Host) protect(caller *hook, fn lua.LValue, args ...lua.LValue) ([]lua.L
 	return res, f
 }
 
-// raisePanic is the panic function of every thread: it runs where an error is
-// raised, with the stack still standing.
+// raisePanic is the panic function of every thread. It runs where an error is
+// raised, before the stack is unwound.
 func raisePanic(L *lua.LState) {
 	k := hookOf(L)
 	t := k.task
@@ -192,10 +197,10 @@ func raisePanic(L *lua.LState) {
 		keep.obj = obj
 		t.raised = keep
 	}
-	panic(&lua.ApiError{Type: lua.ApiErrorRun, Object: obj, StackTrace: stackTraceNotWanted})
+	panic(&lua.ApiError{Type: lua.ApiErrorRun, Object: obj, StackTrace: noStackTrace})
 }
 
-// raised is the error that a task raised last.
+// raised is the last error that a task raised.
 type raised struct {
 	obj        lua.LValue
 	trace      []Frame
@@ -210,8 +215,9 @@ func raiseObject(k *hook, obj lua.LValue) {
 	k.l.Error(obj, 0)
 }
 
-// rethrow raises what was caught and keeps where it came from. The frames of
-// the thread that rethrows are joined under note.
+// rethrow raises a caught error again and keeps its traceback. If note is not
+// empty, the frames of the rethrowing thread are appended, and the first of them is
+// marked with note.
 func rethrow(k *hook, f *failure, note string) {
 	trace := f.trace
 	if trace == nil {
@@ -227,8 +233,8 @@ func rethrow(k *hook, f *failure, note string) {
 	k.l.Error(f.obj, 0)
 }
 
-// Call calls a Lua value from Go code that runs in the same task. Errors pass
-// through. nret < 0 means all results.
+// Call calls a Lua value from Go code that runs in the same task and returns nret
+// results, or all results if nret is negative. It does not catch errors.
 func Call(L *lua.LState, fn lua.LValue, nret int, args ...lua.LValue) []lua.LValue {
 	top := L.GetTop()
 	L.Push(fn)
@@ -248,9 +254,8 @@ func Call(L *lua.LState, fn lua.LValue, nret int, args ...lua.LValue) []lua.LVal
 	return res
 }
 
-// Function returns a function that calls v: v itself, or one that calls the
-// metamethod of an object that can be called. It returns false if v cannot be
-// called.
+// Function returns v if it is a function, or a function that calls the __call
+// metamethod of v. It returns false if v cannot be called.
 func Function(L *lua.LState, v lua.LValue) (*lua.LFunction, bool) {
 	if fn, ok := v.(*lua.LFunction); ok {
 		return fn, true
@@ -268,7 +273,8 @@ func Function(L *lua.LState, v lua.LValue) (*lua.LFunction, bool) {
 	}), true
 }
 
-// callOn calls fn on an idle thread and catches what it raises.
+// callOn calls fn on an idle thread. It returns the results, or the failure if fn
+// raised an error.
 func callOn(th *lua.LState, k *hook, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, *failure) {
 	th.Push(k.host.trampoline)
 	th.Push(fn)

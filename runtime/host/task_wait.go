@@ -10,13 +10,13 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// NoTimeout is the timeout of a wait that has none.
+// NoTimeout is the timeout of a wait without time limit.
 const NoTimeout = time.Duration(-1)
 
-// Waiter is one wait of a task for something that only other Lua code can bring
-// about: a value in a queue, the end of a task, an event. Because the host knows
-// all of these waits, it can tell when no task is left that could end one of
-// them. The methods need the interpreter lock.
+// Waiter is one wait of a task for something that only other Lua code can cause,
+// such as a value in a queue, the end of a task or an event. The host knows all of
+// these waits, so it can detect that no task is left that could end one of them.
+// The methods need the interpreter lock.
 type Waiter struct {
 	task     *Task
 	thread   *lua.LState
@@ -32,7 +32,7 @@ func NewWaiter(L *lua.LState) *Waiter {
 	return &Waiter{task: hookOf(L).task, ready: make(chan struct{})}
 }
 
-// Wake ends the wait. It may be called before Wait, and again.
+// Wake ends the wait. It may be called before Wait, and more than once.
 func (w *Waiter) Wake() {
 	if w.woken {
 		return
@@ -45,10 +45,10 @@ func (w *Waiter) Wake() {
 // Woken reports whether Wake was called.
 func (w *Waiter) Woken() bool { return w.woken }
 
-// Wait waits for Wake. It returns false if the time is over first: 0 only looks,
-// and NoTimeout waits without end. It raises when the task is cancelled, and
-// code "deadlock" when every task waits. what is shown in that report, such as
-// "queue:get".
+// Wait waits for Wake. It returns false if the timeout passes first. A timeout of 0
+// only checks whether Wake was called, and NoTimeout waits without limit. Wait
+// raises if the task is cancelled, and raises code "deadlock" if every task waits.
+// what names the wait in that report, such as "queue:get".
 func (w *Waiter) Wait(L *lua.LState, what string, timeout time.Duration) bool {
 	if w.woken || timeout == 0 {
 		return w.woken
@@ -94,7 +94,7 @@ func (h *Host) endWait(w *Waiter) {
 	}
 }
 
-// began adds a task to those that can still do something.
+// began adds a task to those that have not ended.
 func (h *Host) began(t *Task) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -114,9 +114,9 @@ func (h *Host) ended(t *Task) {
 	h.checkDeadlock()
 }
 
-// stuck reports whether every live task, the main one among them, waits for Lua
-// code. A task that was woken or cancelled does not: it goes on as soon as it has
-// the lock. mu is held.
+// stuck reports whether every live task, including the main one, waits for other
+// Lua code. A task that was woken or cancelled does not wait: it continues as soon
+// as it has the lock. mu is held.
 func (h *Host) stuck() bool {
 	if h.main == nil || h.waits[h.main] == nil {
 		return false
@@ -129,7 +129,7 @@ func (h *Host) stuck() bool {
 	return true
 }
 
-// checkDeadlock raises code "deadlock" in the main task if no task can go on.
+// checkDeadlock raises code "deadlock" in the main task if no task can continue.
 // The interpreter lock and mu are held.
 func (h *Host) checkDeadlock() {
 	if !h.stuck() {
@@ -150,15 +150,15 @@ func (h *Host) checkDeadlock() {
 	close(w.ready)
 }
 
-// Watch receives tasks as they end, for waiting for many at once. The methods
-// need the interpreter lock.
+// Watch waits for several tasks at once and returns them in the order in which they
+// end. The methods need the interpreter lock.
 type Watch struct {
 	ended  []*Task
 	left   map[*Task]struct{}
 	waiter *Waiter
 }
 
-// NewWatch returns a Watch of tasks. Those that have ended already come first.
+// NewWatch returns a Watch of tasks. Tasks that have ended already come first.
 func NewWatch(tasks ...*Task) *Watch {
 	w := &Watch{left: make(map[*Task]struct{}, len(tasks))}
 	for _, t := range tasks {
@@ -172,8 +172,8 @@ func NewWatch(tasks ...*Task) *Watch {
 	return w
 }
 
-// Next waits for the next task that ends. It returns nil when all have ended or
-// the time is over, see Waiter.Wait.
+// Next waits for the next task that ends. It returns nil if Next has returned all
+// tasks or if the timeout passes; see Waiter.Wait.
 func (w *Watch) Next(L *lua.LState, what string, timeout time.Duration) *Task {
 	if len(w.ended) == 0 && len(w.left) > 0 {
 		w.waiter = NewWaiter(L)
@@ -201,8 +201,8 @@ func (w *Watch) Stop() {
 	clear(w.left)
 }
 
-// tell hands a task that has ended to the watch.
-func (w *Watch) tell(t *Task) {
+// taskEnded adds a task that has ended to the watch.
+func (w *Watch) taskEnded(t *Task) {
 	delete(w.left, t)
 	w.ended = append(w.ended, t)
 	if w.waiter != nil {

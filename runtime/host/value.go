@@ -10,42 +10,43 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// maxExact is the largest integer that a Lua number holds exactly, with all
-// those before it.
+// maxExact is the largest integer up to which a Lua number holds every integer
+// exactly.
 const maxExact = 1 << 53
 
-// Null is the Go side of null: absence inside an array or a dictionary, where
-// nil would leave a hole.
+// Null is the Go value of null, which stands for a missing value in an array or a
+// dictionary. nil cannot, because a table does not keep it.
 type Null struct{}
 
 // Null returns the null value of this host.
 func (h *Host) Null() lua.LValue { return h.null }
 
-// LuaValuer is implemented by Go values that know what they are in Lua.
+// LuaValuer is implemented by Go values that convert themselves to Lua.
 type LuaValuer interface {
 	LuaValue(L *lua.LState) lua.LValue
 }
 
-// GoValuer is implemented by the Values of userdata that FromLua can convert. If LuaToGo returns an
-// error, FromLua fails with it.
+// GoValuer is implemented by values of userdata that FromLua can convert. If
+// LuaToGo returns an error, FromLua fails with it.
 type GoValuer interface {
 	LuaToGo() any
 }
 
-// BytesValuer is implemented by the Values of userdata that may stand for bytes.
+// BytesValuer is implemented by values of userdata that can be used as bytes.
 type BytesValuer interface {
+	// LuaBytes returns the bytes, and false if this value has none.
 	LuaBytes() ([]byte, bool)
 }
 
-// RegisterType says what ToLua makes of values of type t.
+// RegisterType sets the function with which ToLua converts values of type t.
 func (h *Host) RegisterType(t reflect.Type, to func(*lua.LState, any) lua.LValue) {
 	h.converters[t] = to
 }
 
-// ToLua converts a Go value. Nothing is rounded: integers beyond 2^53 become
-// Int64 or UInt64 objects, []byte becomes Data, time.Time becomes Date. A nil
-// is nil, inside arrays and dictionaries it is null. Dictionaries are in the
-// order of their sorted keys. It raises for what Lua cannot hold.
+// ToLua converts a Go value to Lua. It does not round: integers beyond 2^53 become
+// Int64 or UInt64 objects. []byte becomes Data, and time.Time becomes Date. nil
+// stays nil, but inside arrays and dictionaries it becomes null. Dictionaries are
+// filled in the order of their sorted keys. ToLua raises if it cannot convert v.
 func ToLua(L *lua.LState, v any) lua.LValue {
 	if v == nil {
 		return lua.LNil
@@ -56,30 +57,31 @@ func ToLua(L *lua.LState, v any) lua.LValue {
 	return lv
 }
 
-// Conversion is a conversion of a large value in Go code, of which Converted
-// reports the progress.
+// Conversion is a conversion of a large value by Go code. It counts the memory that
+// Converted reports until the script can reach the value.
 type Conversion struct {
 	h      *Host
 	before uint64
 }
 
-// Converting begins a conversion. Done must be called at its end.
+// Converting begins a conversion. The caller must call Done at its end.
 func Converting(L *lua.LState) Conversion {
 	h := hookOf(L).host
 	return Conversion{h, h.memory.making}
 }
 
-// Done ends the conversion: the script can reach the value now.
+// Done ends the conversion. From now on the memory of the value is counted as
+// memory that the script can reach.
 func (c Conversion) Done() { c.h.memory.making = c.before }
 
-// Converted says that a conversion has made a value of about n bytes that no
-// script can reach yet. It raises code "memory" when there are too many.
+// Converted reports that a conversion has made a value of about n bytes that no
+// script can reach yet. It raises code "memory" if the host exceeds its limit.
 func Converted(L *lua.LState, n int) {
 	k := hookOf(L)
 	k.host.converted(k, n)
 }
 
-// toLua is ToLua where nil is null.
+// toLua is like ToLua but converts nil to null.
 func (h *Host) toLua(L *lua.LState, v any, depth int) lua.LValue {
 	switch v := v.(type) {
 	case nil:
@@ -106,12 +108,13 @@ func (h *Host) toLua(L *lua.LState, v any, depth int) lua.LValue {
 	case map[string]any:
 		return h.dict(L, reflect.Value{}, v, depth)
 	case []any:
+		checkDepth(L, depth)
 		Converted(L, SizeTable+len(v)*SizeSlot)
 		t := L.CreateTable(len(v), 0)
 		if len(v) == 0 {
 			t.Metatable = h.meta.array
 		}
-		for _, e := range h.nested(L, depth, v) {
+		for _, e := range v {
 			t.Append(h.toLua(L, e, depth+1))
 		}
 		return t
@@ -132,16 +135,16 @@ func (h *Host) toLua(L *lua.LState, v any, depth int) lua.LValue {
 	return h.reflected(L, reflect.ValueOf(v), depth)
 }
 
-// nested refuses values that contain themselves.
-func (h *Host) nested(L *lua.LState, depth int, v []any) []any {
+// checkDepth raises if a value is nested too deep, as one is that contains itself.
+func checkDepth(L *lua.LState, depth int) {
 	if depth > maxSyntax {
 		Raise(L, Errorf("value", "value is nested deeper than %d levels", maxSyntax))
 	}
-	return v
 }
 
+// dict converts a map whose keys are strings: rv if it is valid, else m.
 func (h *Host) dict(L *lua.LState, rv reflect.Value, m map[string]any, depth int) lua.LValue {
-	h.nested(L, depth, nil)
+	checkDepth(L, depth)
 	n := len(m)
 	if rv.IsValid() {
 		n = rv.Len()
@@ -193,7 +196,7 @@ func (h *Host) reflected(L *lua.LState, rv reflect.Value, depth int) lua.LValue 
 			reflect.Copy(reflect.ValueOf(b), rv)
 			return h.Data(b)
 		}
-		h.nested(L, depth, nil)
+		checkDepth(L, depth)
 		t := L.CreateTable(rv.Len(), 0)
 		if rv.Len() == 0 {
 			t.Metatable = h.meta.array
@@ -225,31 +228,32 @@ func (h *Host) unsigned(v uint64) lua.LValue {
 	return h.UInt64(v)
 }
 
-// FromLua converts a Lua value: tables to []any or map[string]any, Data to
+// FromLua converts a Lua value to Go: tables to []any or map[string]any, Data to
 // []byte, Date to time.Time, null to nil, Int64 and UInt64 to int64 and uint64,
-// integral numbers to int64 and others to float64. An empty table is a
-// dictionary unless array{} made it. The error names the place of a value that
-// cannot be converted.
+// integral numbers to int64 and others to float64. An empty table becomes a map
+// unless array{} made it. If a value cannot be converted, the error names its
+// place.
 func FromLua(v lua.LValue) (any, error) {
 	return FromLuaWith(v, func(*lua.LUserData) (any, bool) { return nil, false })
 }
 
-// FromLuaWith is FromLua for a package with userdata of its own: wherever v holds some,
-// object is asked first, which reports whether it could convert it.
+// FromLuaWith is like FromLua, for a package with userdata of its own. It calls
+// object first for each userdata in v; object returns false if it cannot convert
+// the userdata.
 func FromLuaWith(
 	v lua.LValue, object func(ud *lua.LUserData) (value any, ok bool),
 ) (any, error) {
-	c := &conversion{object: object, on: map[*lua.LTable]bool{}}
+	c := &fromLuaState{object: object, open: map[*lua.LTable]bool{}}
 	return fromLua(v, "value", c)
 }
 
-// conversion is what FromLua knows on its way through a value.
-type conversion struct {
+// fromLuaState is the state of one call of FromLuaWith.
+type fromLuaState struct {
 	object func(ud *lua.LUserData) (any, bool)
-	on     map[*lua.LTable]bool // tables that it is inside of
+	open   map[*lua.LTable]bool // the tables around the current value
 }
 
-func fromLua(v lua.LValue, path string, c *conversion) (any, error) {
+func fromLua(v lua.LValue, path string, c *fromLuaState) (any, error) {
 	switch v := v.(type) {
 	case nil, *lua.LNilType:
 		return nil, nil
@@ -264,14 +268,14 @@ func fromLua(v lua.LValue, path string, c *conversion) (any, error) {
 		}
 		return f, nil
 	case *lua.LTable:
-		if c.on[v] {
+		if c.open[v] {
 			return nil, Errorf("value", "%s contains itself", path)
 		}
-		if len(c.on) > maxSyntax {
+		if len(c.open) > maxSyntax {
 			return nil, Errorf("value", "%s is nested deeper than %d levels", path, maxSyntax)
 		}
-		c.on[v] = true
-		defer delete(c.on, v)
+		c.open[v] = true
+		defer delete(c.open, v)
 		return fromTable(v, path, c)
 	case *lua.LUserData:
 		if x, ok := c.object(v); ok {
@@ -304,7 +308,7 @@ func fromUserData(ud *lua.LUserData, path string) (any, error) {
 	return nil, Errorf("value", "%s: cannot convert a userdata (%T)", path, ud.Value)
 }
 
-func fromTable(t *lua.LTable, path string, c *conversion) (any, error) {
+func fromTable(t *lua.LTable, path string, c *fromLuaState) (any, error) {
 	n := t.Len()
 	if n == 0 && tableKind(t) != "array" {
 		return fromDict(t, path, c)
@@ -321,23 +325,22 @@ func fromTable(t *lua.LTable, path string, c *conversion) (any, error) {
 		}
 		list = append(list, x)
 	}
-	// Anything else would be lost without a word.
-	var odd lua.LValue
+	// A key outside of the array is an error, because its value would be lost.
 	for k, _ := t.Next(lua.LNil); k != lua.LNil; k, _ = t.Next(k) {
-		if i, ok := k.(lua.LNumber); ok && float64(i) == math.Trunc(float64(i)) && i >= 1 &&
-			int(i) <= n {
-			continue
+		if !isArrayIndex(k, n) {
+			return nil, Errorf("value", "%s is an array with the extra key %s", path, keyText(k))
 		}
-		odd = k
-		break
-	}
-	if odd != nil {
-		return nil, Errorf("value", "%s is an array with the extra key %s", path, keyText(odd))
 	}
 	return list, nil
 }
 
-func fromDict(t *lua.LTable, path string, c *conversion) (any, error) {
+// isArrayIndex reports whether k is a whole number from 1 to n.
+func isArrayIndex(k lua.LValue, n int) bool {
+	i, ok := k.(lua.LNumber)
+	return ok && float64(i) == math.Trunc(float64(i)) && i >= 1 && int(i) <= n
+}
+
+func fromDict(t *lua.LTable, path string, c *fromLuaState) (any, error) {
 	m := map[string]any{}
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
 		name, ok := k.(lua.LString)
@@ -360,7 +363,8 @@ func keyText(k lua.LValue) string {
 	return plainString(k)
 }
 
-// tableKind is "array" or "dict" for tables that were marked, else "".
+// tableKind returns "array" or "dict" for tables that were made by the functions
+// of these names, and "" for others.
 func tableKind(t *lua.LTable) string {
 	if mt, ok := t.Metatable.(*lua.LTable); ok {
 		if s, ok := mt.RawGetString("__imd").(lua.LString); ok {
@@ -370,8 +374,8 @@ func tableKind(t *lua.LTable) string {
 	return ""
 }
 
-// Bytes gives the bytes of a string, a Data or a BytesValuer, and false for anything
-// else.
+// Bytes returns the bytes of a string, a Data or a BytesValuer. It returns false
+// for any other value.
 func Bytes(v lua.LValue) ([]byte, bool) {
 	switch v := v.(type) {
 	case lua.LString:

@@ -14,8 +14,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Data is binary: what property lists, XPC and DTX carry as bytes. Scripts must
-// not change it, so the slice may be shared.
+// Data is binary data, such as the bytes in property lists, XPC and DTX messages.
+// Nothing may change the bytes, because the slice may be shared.
 type Data struct{ Bytes []byte }
 
 // Size returns the number of bytes.
@@ -31,17 +31,17 @@ func (h *Host) wrap(v any, mt *lua.LTable) *lua.LUserData {
 	return &lua.LUserData{Value: v, Env: h.globals, Metatable: mt}
 }
 
-// Data makes a Data object of b, which must not change afterwards.
+// Data returns a Data object of b, which must not change afterwards.
 func (h *Host) Data(b []byte) lua.LValue { return h.wrap(&Data{Bytes: b}, h.meta.data) }
 
-// Date makes a Date object.
+// Date returns a Date object.
 func (h *Host) Date(t time.Time) lua.LValue { return h.wrap(t, h.meta.date) }
 
-// Int64 makes an Int64 object, also for small values.
+// Int64 returns an Int64 object, even for a value that a Lua number could hold.
 func (h *Host) Int64(v int64) lua.LValue { return h.wrap(Int64(v), h.meta.int64) }
 
-// UInt64 makes a UInt64 object, also for small values: identifiers such as the
-// ECID are always these.
+// UInt64 returns a UInt64 object, even for a value that a Lua number could hold.
+// Identifiers such as the ECID are always UInt64 objects.
 func (h *Host) UInt64(v uint64) lua.LValue { return h.wrap(UInt64(v), h.meta.uint64) }
 
 // AddMethod adds a method to one of the host's own classes: "Data", "Date",
@@ -57,7 +57,8 @@ func (h *Host) AddMethod(class, name string, fn lua.LGFunction) {
 	mt.RawGetString("methods").(*lua.LTable).RawSetString(name, h.root.NewFunction(fn))
 }
 
-// class makes a metatable. fields serves what is not a method.
+// class returns the metatable of a class. fields, which may be nil, returns the
+// fields that are not methods, or nil for an unknown name.
 func (h *Host) class(
 	name string,
 	methods, meta map[string]lua.LGFunction,
@@ -142,13 +143,15 @@ func (h *Host) openValues() {
 	h.globals.RawSetString("null", h.null)
 }
 
-// marker is a metatable that only says what an empty table is.
+// marker returns a metatable that only records the kind of a table.
 func (h *Host) marker(kind string) *lua.LTable {
 	mt := h.root.CreateTable(0, 1)
 	mt.RawSetString("__imd", lua.LString(kind))
 	return mt
 }
 
+// mark returns a function that gives a table the metatable mt. Without an argument
+// the function makes a table.
 func (h *Host) mark(mt *lua.LTable) lua.LGFunction {
 	return func(L *lua.LState) int {
 		t := L.OptTable(1, nil)
@@ -176,7 +179,7 @@ func dataAt(L *lua.LState, i int) []byte {
 	return b
 }
 
-// describeData is "<62 70 6c 69 ... 1024 bytes>".
+// describeData returns a text such as "<62 70 6c 69 ... 1024 bytes>".
 func describeData(b []byte) string {
 	if len(b) <= 8 {
 		return fmt.Sprintf("<% x>", b)
@@ -191,7 +194,7 @@ func (h *Host) dataSub(L *lua.LState) int {
 	return 1
 }
 
-// stringRange turns Lua's positions i and j into a Go slice expression.
+// stringRange converts the positions i and j of Lua to the bounds of a Go slice.
 func stringRange(n, i, j int) (from, to int) {
 	if i < 0 {
 		i = max(n+i+1, 1)
@@ -226,7 +229,7 @@ func dataSave(L *lua.LState) int {
 	return 0
 }
 
-// bigOf gives the integer value of an operand.
+// bigOf returns the integer value of argument i. It raises if there is none.
 func bigOf(L *lua.LState, i int) *big.Int {
 	switch v := L.Get(i).(type) {
 	case lua.LNumber:
@@ -256,14 +259,15 @@ func bigOf(L *lua.LState, i int) *big.Int {
 	return nil
 }
 
-// leadingZero tells decimal "010" from Go's octal.
+// leadingZero reports whether s is a decimal number such as "010", which Go would
+// read as octal.
 func leadingZero(s string) bool {
 	s = strings.TrimLeft(strings.TrimSpace(s), "+-")
 	return len(s) > 1 && s[0] == '0' && s[1] >= '0' && s[1] <= '9'
 }
 
-// pushInteger pushes a result of the kind that the operands have: signed if one
-// of them is, an error if it does not fit.
+// pushInteger pushes n as an Int64 if signed is set, else as a UInt64. If n does
+// not fit that type, it pushes the other one. It raises if n fits neither.
 func (h *Host) pushInteger(L *lua.LState, n *big.Int, signed bool) int {
 	switch {
 	case signed && n.IsInt64():
@@ -366,7 +370,7 @@ func (h *Host) openIntegerConstructors() {
 	})
 }
 
-// floorMod is Lua's %: the result has the sign of the divisor.
+// floorMod computes a % b as Lua does: the result has the sign of the divisor.
 func floorMod(z, a, b *big.Int) *big.Int {
 	z.Rem(a, b)
 	if z.Sign() != 0 && z.Sign() != b.Sign() {

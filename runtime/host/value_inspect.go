@@ -14,16 +14,17 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
-// InspectOptions says how Inspect prints. The zero value gives the defaults.
+// InspectOptions configures Inspect. The zero value gives the defaults.
 type InspectOptions struct {
-	Width     int  // of the output; 0 is 100
-	Depth     int  // of nested tables; 0 is 4
-	MaxItems  int  // of one table; 0 is 50
-	MaxString int  // characters of one string; 0 is 200
-	Sort      bool // dictionary keys by name, not in the order of insertion
+	Width     int  // of the output; 0 means 100
+	Depth     int  // of nested tables; 0 means 4
+	MaxItems  int  // of one table; 0 means 50
+	MaxString int  // characters of one string; 0 means 200
+	Sort      bool // sort dictionary keys by name; else they are in the order of insertion
 	Full      bool // no limits on depth, items and strings
 	Color     bool
-	// Userdata, if set, prints userdata that it knows; it must not block.
+	// Userdata, if set, prints the userdata that it knows, and returns false for
+	// others. It must not block.
 	Userdata func(L *lua.LState, ud *lua.LUserData) (text string, ok bool)
 }
 
@@ -43,9 +44,10 @@ func (o InspectOptions) withDefaults() InspectOptions {
 	return o
 }
 
-// Inspect prints a value for people: on one line if it fits, else one entry a
-// line; a list of equal dictionaries as a table. It does no I/O. An error in a
-// __tostring becomes part of the text.
+// Inspect returns a text of a value for people. A table is on one line if it fits,
+// else it has one entry a line. A list of dictionaries with the same fields becomes
+// a grid of rows and columns. If a __tostring fails, its error becomes part of the
+// text.
 func Inspect(L *lua.LState, v lua.LValue, o InspectOptions) string {
 	p := &inspector{L: L, o: o.withDefaults(), paths: map[*lua.LTable]string{}}
 	if t, ok := v.(*lua.LTable); ok {
@@ -59,7 +61,7 @@ func Inspect(L *lua.LState, v lua.LValue, o InspectOptions) string {
 type inspector struct {
 	L     *lua.LState
 	o     InspectOptions
-	paths map[*lua.LTable]string // tables around the one that is printed
+	paths map[*lua.LTable]string // the tables around the current value
 }
 
 func (p *inspector) paint(code, s string) string {
@@ -109,7 +111,7 @@ func (p *inspector) userdata(ud *lua.LUserData) string {
 	return p.guarded(ud)
 }
 
-// guarded is ToString that survives errors in __tostring.
+// guarded is like ToString, but an error in __tostring becomes part of the text.
 func (p *inspector) guarded(v lua.LValue) string {
 	k := hookOf(p.L)
 	fn := p.L.NewFunction(func(L *lua.LState) int {
@@ -194,7 +196,7 @@ type entry struct {
 	value lua.LValue
 }
 
-// entries lists a table: the array first, then the rest.
+// entries lists the entries of a table: the array part first, then the rest.
 func (p *inspector) entries(t *lua.LTable) []entry {
 	n := t.Len()
 	out := make([]entry, 0, n)
@@ -259,7 +261,7 @@ func (p *inspector) table(t *lua.LTable, path string, depth, indent int) string 
 	return "{\n" + pad + strings.Join(parts, ",\n"+pad) + "\n" + strings.Repeat(" ", indent) + "}"
 }
 
-// keyName writes a key as a table constructor would.
+// keyName returns a key as it is written in a table constructor.
 func keyName(k lua.LValue) string {
 	if s, ok := k.(lua.LString); ok {
 		if isName(string(s)) {
@@ -279,7 +281,8 @@ func isName(s string) bool {
 	return s != ""
 }
 
-// visibleWidth counts terminal cells: no colours, two for wide characters.
+// visibleWidth returns the number of terminal cells that s takes. Colours take
+// none, and wide characters take two.
 func visibleWidth(s string) int {
 	n, escape := 0, false
 	for _, r := range s {
@@ -301,8 +304,8 @@ func visibleWidth(s string) int {
 	return n
 }
 
-// grid prints a list of at least two dictionaries with the same plain fields as
-// a table, "" if t is none.
+// grid returns t in rows and columns if t is a list of at least two dictionaries
+// that have the same fields and contain no tables. Otherwise it returns "".
 func (p *inspector) grid(t *lua.LTable) string {
 	n := t.Len()
 	if n < 2 {
@@ -345,6 +348,7 @@ func (p *inspector) grid(t *lua.LTable) string {
 	return s
 }
 
+// gridRow returns the texts of one row, or nil if v does not fit the columns.
 func (p *inspector) gridRow(v lua.LValue, columns []string) []string {
 	t, ok := v.(*lua.LTable)
 	if !ok {
@@ -372,7 +376,7 @@ func (p *inspector) gridRow(v lua.LValue, columns []string) []string {
 	return row
 }
 
-// layout aligns columns and cuts them so that a row fits the width.
+// layout aligns the columns and cuts texts so that a row fits the width.
 func (p *inspector) layout(rows [][]string) string {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {

@@ -23,7 +23,7 @@ func inLua(t testing.TB, f func(h *host.Host, L *lua.LState)) {
 	}
 }
 
-// randomValue makes what a property list or an XPC message may hold.
+// randomValue returns a value that a property list or an XPC message may hold.
 func randomValue(r *rand.Rand, depth int) any {
 	kinds := 9
 	if depth > 3 {
@@ -47,7 +47,8 @@ func randomValue(r *rand.Rand, depth int) any {
 	case 7:
 		list := make([]any, r.IntN(4))
 		for i := range list {
-			if list[i] = randomValue(r, depth+1); r.IntN(5) == 0 {
+			list[i] = randomValue(r, depth+1)
+			if r.IntN(5) == 0 {
 				list[i] = nil
 			}
 		}
@@ -67,8 +68,11 @@ func TestRoundTrip(t *testing.T) {
 		for range 2000 {
 			v := randomValue(r, 0)
 			got, err := host.FromLua(host.ToLua(L, v))
-			if err != nil || !reflect.DeepEqual(got, v) {
-				t.Fatalf("FromLua(ToLua(%#v)) = %#v, %v", v, got, err)
+			if err != nil {
+				t.Fatalf("FromLua(ToLua(%#v)) failed: %v", v, err)
+			}
+			if !reflect.DeepEqual(got, v) {
+				t.Fatalf("FromLua(ToLua(%#v)) = %#v", v, got)
 			}
 		}
 	})
@@ -99,8 +103,8 @@ func TestToLua(t *testing.T) {
 			{struct{ X int }{4}, "4"}, {[]map[string]int{{"a": 1}}, "{ { a = 1 } }"},
 			{[]any{}, "{}"},
 		} {
-			if got := host.Inspect(L, host.ToLua(L, test.in),
-				host.InspectOptions{}); got != test.want {
+			got := host.Inspect(L, host.ToLua(L, test.in), host.InspectOptions{})
+			if got != test.want {
 				t.Errorf("ToLua(%#v) = %s, want %s", test.in, got, test.want)
 			}
 		}
@@ -113,9 +117,12 @@ func TestToLua(t *testing.T) {
 	})
 	h := host.New(host.Options{})
 	defer h.Close()
-	if err := h.With(func(L *lua.LState) { host.ToLua(L, make(chan int)) }); err == nil ||
-		!strings.Contains(err.Error(), "cannot convert a Go chan int") {
-		t.Errorf("ToLua of a channel raised %v", err)
+	err := h.With(func(L *lua.LState) { host.ToLua(L, make(chan int)) })
+	if err == nil {
+		t.Fatal("ToLua of a channel raised nothing, want an error")
+	}
+	if want := "cannot convert a Go chan int"; !strings.Contains(err.Error(), want) {
+		t.Errorf("ToLua of a channel raised %v, want %q in it", err, want)
 	}
 }
 
@@ -125,12 +132,11 @@ func TestFromLua(t *testing.T) {
 	check := hosttest.Setup(func(h *host.Host) {
 		h.SetGlobal("convert", h.L().NewFunction(func(L *lua.LState) int {
 			v, err := host.FromLua(L.Get(1))
-			switch {
-			case err != nil:
+			if err != nil {
 				got = append(got, err.(*host.Error).Message)
-			default:
-				got = append(got, reflect.TypeOf(v).String())
+				return 0
 			}
+			got = append(got, reflect.TypeOf(v).String())
 			return 0
 		}))
 	})

@@ -9,8 +9,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/luanum"
 )
 
-// ToString is tostring: __tostring and __name count, numbers are as short as
-// they can be without loss, integers up to 2^63 have no exponent.
+// ToString returns the text that tostring(v) returns. It uses the metafields
+// __tostring and __name. A number is as short as possible without loss, and
+// integers up to 2^63 have no exponent.
 func ToString(L *lua.LState, v lua.LValue) string {
 	switch v := v.(type) {
 	case lua.LString:
@@ -35,7 +36,7 @@ func ToString(L *lua.LState, v lua.LValue) string {
 	return plainString(v)
 }
 
-// plainString is ToString without metamethods.
+// plainString is like ToString but does not call metamethods.
 func plainString(v lua.LValue) string {
 	switch v := v.(type) {
 	case lua.LNumber:

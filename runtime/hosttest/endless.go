@@ -14,21 +14,21 @@ import (
 // Endless holds programs that do not end by themselves: they loop, block, recurse or
 // compute for very long in one call.
 type Endless struct {
-	// Programs are the sources by name.
+	// Programs holds the sources by name.
 	Programs map[string]string
-	// Host makes a host for one program. Endless closes it.
+	// Host returns a host for one program. Endless closes it.
 	Host func(t *testing.T) *host.Host
-	// Limit is what the programs get of task.timeout.
+	// Limit is the time limit of the programs for task.timeout.
 	Limit time.Duration
-	// Over, if not nil, is called when a program has ended by task.timeout, before the
-	// host waits until its output was read.
+	// Over, if not nil, is called when task.timeout has ended a program, before the
+	// host waits until its output is written.
 	Over func(h *host.Host)
-	// Ended, if not nil, looks at a host whose program was interrupted.
+	// Ended, if not nil, checks a host whose program was interrupted.
 	Ended func(t *testing.T, h *host.Host)
 }
 
-// Run ends each program by one interrupt, and by task.timeout. How long it took to
-// end is logged.
+// Run runs each program twice. It ends the program by an interrupt and by
+// task.timeout, and logs how long that took.
 func (e Endless) Run(t *testing.T) {
 	for name, source := range e.Programs {
 		t.Run("interrupt/"+name, func(t *testing.T) { e.interrupt(t, source) })
@@ -36,7 +36,7 @@ func (e Endless) Run(t *testing.T) {
 	}
 }
 
-// interruptAfter is how long a program has run when it is interrupted.
+// interruptAfter is how long a program runs before it is interrupted.
 const interruptAfter = 20 * time.Millisecond
 
 func (e Endless) interrupt(t *testing.T, source string) {
@@ -78,8 +78,7 @@ func (e Endless) timeout(t *testing.T, source string) {
 	}))
 	err := h.Run(t.Context(), "test.lua",
 		"local _, e = try(task.timeout, limit, function() "+source+" end) over() error(e, 0)")
-	var late *host.Error
-	if !errors.As(err, &late) || late.Code != "timeout" {
+	if !errors.Is(err, &host.Error{Code: "timeout"}) {
 		t.Errorf("Run() = %v, want code timeout", err)
 	}
 }

@@ -1,10 +1,11 @@
-// Package hosttest runs Lua text in a test.
+// Package hosttest runs Lua scripts in tests.
 //
 //	res := hosttest.Run(t, `print("hello")`)
 //	res.NoError(t)
 //	res.Stdout // "hello\n"
 //
-// Failures that scripts can run into are kept in files of chunks (see Chunks).
+// Scripts that must fail, with the errors that they must give, are kept in files; see
+// Chunks.
 package hosttest
 
 import (
@@ -21,10 +22,10 @@ import (
 	"github.com/imdlua/imdlua/stdlib/lua51"
 )
 
-// Result is what a script did.
+// Result is the result of running a script.
 type Result struct {
 	Stdout, Stderr string
-	Err            error  // what Run returned
+	Err            error  // the error of host.Run
 	Report         string // the text that the command line would print for Err
 	Code           int    // the exit code
 }
@@ -55,7 +56,7 @@ type config struct {
 	setup   []func(h *host.Host)
 }
 
-// Option changes how Run runs.
+// Option changes how Run runs a script.
 type Option func(*config)
 
 // Context sets the context of the run.
@@ -64,15 +65,17 @@ func Context(ctx context.Context) Option { return func(c *config) { c.ctx = ctx 
 // Chunk names the script; the default is "test.lua".
 func Chunk(name string) Option { return func(c *config) { c.chunk = name } }
 
-// Stdin gives the script input.
+// Stdin sets the standard input of the script.
 func Stdin(s string) Option {
 	return func(c *config) { c.options.Stdin = strings.NewReader(s) }
 }
 
-// Options changes the options of the host. Its output stays with the Result.
+// Options changes the options of the host. Changes of Stdout and Stderr have no
+// effect, because the output goes to the Result.
 func Options(f func(o *host.Options)) Option { return func(c *config) { f(&c.options) } }
 
-// Setup runs before the script: install modules, set globals.
+// Setup adds a function that is called before the script runs. It can install modules
+// and set globals.
 func Setup(f func(h *host.Host)) Option {
 	return func(c *config) { c.setup = append(c.setup, f) }
 }
@@ -90,14 +93,14 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// String is what was written so far.
+// String returns the text that was written so far.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
 }
 
-// Run runs source on a new host, with the libraries of Lua 5.1, and closes that.
+// Run runs source on a new host with the libraries of Lua 5.1, and closes the host.
 func Run(t testing.TB, source string, opts ...Option) Result {
 	t.Helper()
 	c := config{ctx: context.Background(), chunk: "test.lua"}
@@ -126,8 +129,8 @@ func Run(t testing.TB, source string, opts ...Option) Result {
 	}
 }
 
-// Chunks runs a file of failing scripts. Scripts are separated by lines of
-// "---". In each, the line that must fail ends with a comment
+// Chunks runs a file of scripts that must fail. The scripts are separated by lines of
+// "---". In each script, the line that must fail ends with a comment
 //
 //	--> code: text
 //
@@ -147,12 +150,12 @@ func Chunks(t *testing.T, path string, opts ...Option) {
 	}
 }
 
-// chunk is one script of a file, with the failure that it announces.
+// chunk is one script of a file, with the error that it must give.
 type chunk struct {
-	at         int // line in the file
+	at         int // the line of the file at which the script begins
 	source     string
-	line       int // that must fail, 0 if none
-	code, text string
+	line       int    // the line that must fail, 0 if the script must succeed
+	code, text string // the code of the error, and a pattern for its message
 }
 
 var wanted = regexp.MustCompile(`--> ([A-Za-z_]+): (.*)$`)

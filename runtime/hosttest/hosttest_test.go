@@ -14,8 +14,14 @@ func TestRun(t *testing.T) {
 		Stdin("in\n"),
 		Options(func(o *host.Options) { o.Stdout = nil }),
 	)
-	if res.Stdout != "in\n" || res.Stderr != "e" || res.Code != 4 {
-		t.Errorf("Run() = %+v, want in, e, 4", res)
+	if want := "in\n"; res.Stdout != want {
+		t.Errorf("stdout = %q, want %q", res.Stdout, want)
+	}
+	if want := "e"; res.Stderr != want {
+		t.Errorf("stderr = %q, want %q", res.Stderr, want)
+	}
+	if res.Code != 4 {
+		t.Errorf("exit code = %d, want 4", res.Code)
 	}
 	if e := Run(t, "\nerror('x')", Chunk("c.lua")).Error(t); e.Where != "c.lua:2" {
 		t.Errorf("where = %q, want c.lua:2", e.Where)

@@ -288,8 +288,11 @@ print(l[1], #l, n, type(l), #l.skipped, l.skipped[2].code, #lab.parttable(0), #l
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			out, err := run(t, tc.source)
-			if err != nil || out != tc.want {
-				t.Errorf("printed %q, error %v, want %q", out, err, tc.want)
+			if err != nil {
+				t.Errorf("the script failed: %v", err)
+			}
+			if out != tc.want {
+				t.Errorf("printed %q, want %q", out, tc.want)
 			}
 		})
 	}
@@ -361,8 +364,14 @@ func TestErrors(t *testing.T) {
 			t.Parallel()
 			out, err := run(t, tc.source)
 			var e *host.Error
-			if !errors.As(err, &e) || e.Code != tc.code || !strings.Contains(e.Message, tc.want) {
-				t.Errorf("error = %v, want code %s and %q (printed %q)", err, tc.code, tc.want, out)
+			if !errors.As(err, &e) {
+				t.Fatalf("error = %v, want a *host.Error; printed %q", err, out)
+			}
+			if e.Code != tc.code {
+				t.Errorf("error = %v, want code %s", err, tc.code)
+			}
+			if !strings.Contains(e.Message, tc.want) {
+				t.Errorf("message = %q, want %q in it", e.Message, tc.want)
 			}
 		})
 	}
@@ -386,8 +395,8 @@ func TestScopeClosesHandles(t *testing.T) {
 	if err := api.Install(h, m); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Run(context.Background(), "test.lua",
-		`assert(lab.it() == lab.it()) assert(rawequal(lab.it(), lab.it()))`); err != nil {
+	source := `assert(lab.it() == lab.it()) assert(rawequal(lab.it(), lab.it()))`
+	if err := h.Run(context.Background(), "test.lua", source); err != nil {
 		t.Fatal(err)
 	}
 	if !p.closed {
@@ -395,8 +404,8 @@ func TestScopeClosesHandles(t *testing.T) {
 	}
 }
 
-// TestOpenThenCancel cancels the task in the moment in which an opening succeeds:
-// the result is lost, so the scope must know it already.
+// TestOpenThenCancel cancels the task while a function opens a phone. The result of the
+// function is lost, but the scope must close the phone.
 func TestOpenThenCancel(t *testing.T) {
 	t.Parallel()
 	h := host.New(host.Options{})
@@ -425,8 +434,7 @@ func TestOpenThenCancel(t *testing.T) {
 	}
 }
 
-// TestCancelledClose cancels the task in close(): the scope closes what close
-// did not.
+// TestCancelledClose cancels the task in close(). The scope must close the phone.
 func TestCancelledClose(t *testing.T) {
 	t.Parallel()
 	h := host.New(host.Options{})
@@ -453,7 +461,7 @@ func TestCancelledClose(t *testing.T) {
 	}
 }
 
-// TestBareHandle returns a closable instance that no scope knows.
+// TestBareHandle returns a closable instance that does not belong to a scope.
 func TestBareHandle(t *testing.T) {
 	t.Parallel()
 	h := host.New(host.Options{})
@@ -467,12 +475,16 @@ func TestBareHandle(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := h.Run(context.Background(), "test.lua", `lab.bare()`)
-	if err == nil || !strings.Contains(err.Error(), "not opened by api.Open") {
-		t.Errorf("Run() = %v, want an internal error", err)
+	if err == nil {
+		t.Fatal("Run() = nil, want an internal error")
+	}
+	if want := "not opened by api.Open"; !strings.Contains(err.Error(), want) {
+		t.Errorf("Run() = %v, want %q in it", err, want)
 	}
 }
 
-// TestTurns has several tasks in one object whose method is not made for that.
+// TestTurns calls a method of one object in several tasks. Only one of them may be in
+// the method at a time.
 func TestTurns(t *testing.T) {
 	t.Parallel()
 	var inside, most int
@@ -533,9 +545,9 @@ turns.cancel(list[3])
 turns.cancel(list[8])
 for _, t in ipairs(list) do pcall(turns.join, t) end
 assert(done == 6, done)
--- The same task may come in again.
+-- The task that has the turn may call further methods.
 p:call(function() p:read(1) end)
--- An object that somebody else uses keeps only the tasks that want it.
+-- A task waits for an object that another task uses.
 local stuck
 stuck = turns.spawn(function() p:call(function() turns.join(turns.spawn(function() p:read(1) end)) end) end)
 local ok, e = pcall(turns.join, stuck)
@@ -548,7 +560,7 @@ assert(not ok and e.code == "deadlock", tostring(e))`)
 	}
 }
 
-// TestAccess has every kind of parameter that acts outside of the script.
+// TestAccess calls a function with every kind of parameter that has an access.
 func TestAccess(t *testing.T) {
 	t.Parallel()
 	type options struct {
@@ -594,12 +606,19 @@ func TestAccess(t *testing.T) {
 		`m.copy("a", { more = { "secret" } })`,
 	} {
 		called = false
+		err := run(source)
 		var e *host.Error
-		if err := run(source); !errors.As(err, &e) || e.Code != "permission" || e.Hint == "" {
-			t.Errorf("%s = %v, want code permission with its hint", source, err)
+		if !errors.As(err, &e) {
+			t.Fatalf("%s = %v, want a *host.Error", source, err)
+		}
+		if e.Code != "permission" {
+			t.Errorf("%s = %v, want code permission", source, err)
+		}
+		if e.Hint == "" {
+			t.Errorf("%s: the error has no hint", source)
 		}
 		if called {
-			t.Errorf("%s called the function all the same", source)
+			t.Errorf("%s called the function without permission", source)
 		}
 	}
 }

@@ -53,7 +53,7 @@ func BenchmarkMethodAloneWithOptions(b *testing.B) {
 	)
 }
 
-// BenchmarkOptionsTable is what the VM allocates for such a table.
+// BenchmarkOptionsTable only makes a table of options, without a call.
 func BenchmarkOptionsTable(b *testing.B) {
 	benchmark(b, "", `local o = { kill = true, mode = "cold" }`)
 }
@@ -85,7 +85,7 @@ func BenchmarkRecordCreation(b *testing.B) {
 	}
 }
 
-// BenchmarkInstall is the start-up cost of 300 functions in 30 modules.
+// BenchmarkInstall installs 30 modules with 300 functions.
 func BenchmarkInstall(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

@@ -19,8 +19,8 @@ type Object struct {
 	state *handle // nil when the class cannot be closed
 }
 
-// LuaToGo gives conversions what the Go value behind the object says it stands for. Other objects
-// are handles: no value stands for them.
+// LuaToGo converts the object with the LuaToGo method of its Go value. If there is none, it returns
+// an error.
 func (o *Object) LuaToGo() any {
 	if g, ok := o.Value.(host.GoValuer); ok {
 		return g.LuaToGo()
@@ -28,7 +28,7 @@ func (o *Object) LuaToGo() any {
 	return host.Errorf("value", "cannot convert a %s: it stands for no value", o.class.decl.Name)
 }
 
-// LuaBytes gives the bytes that the Go value stands for.
+// LuaBytes returns the bytes of the Go value, and false if it has none.
 func (o *Object) LuaBytes() ([]byte, bool) {
 	if b, ok := o.Value.(host.BytesValuer); ok {
 		return b.LuaBytes()
@@ -36,7 +36,7 @@ func (o *Object) LuaBytes() ([]byte, bool) {
 	return nil, false
 }
 
-// Size measures the Go value if that can be measured.
+// Size returns the size of the Go value, or 0 if it is not a host.Sized.
 func (o *Object) Size(visit func(lua.LValue)) int {
 	if s, ok := o.Value.(host.Sized); ok {
 		return s.Size(visit)
@@ -70,14 +70,14 @@ func (ix *Index) objectGetter(c *boundClass) getter {
 		if !ok || o.class != c {
 			return mismatch(c.decl.Name, v)
 		}
-		o.mustBeOpen(L, "")
+		o.checkOpen(L, "")
 		dst.Set(reflect.ValueOf(o.Value))
 		return nil
 	}
 }
 
-// mustBeOpen raises code "closed" for an object that was closed.
-func (o *Object) mustBeOpen(L *lua.LState, op string) {
+// checkOpen raises code "closed" if the object was closed.
+func (o *Object) checkOpen(L *lua.LState, op string) {
 	if o.state == nil {
 		return
 	}
@@ -90,8 +90,8 @@ func (o *Object) mustBeOpen(L *lua.LState, op string) {
 	host.Raise(L, e)
 }
 
-// wrap makes the userdata of an instance. One of a closable class must have been
-// opened by Open or Own, and has one userdata as long as it is open.
+// wrap returns the userdata of an instance. An instance of a closable class must
+// have been opened by Open or Own. It has the same userdata as long as it is open.
 func (c *boundClass) wrap(L *lua.LState, v any) lua.LValue {
 	if c.decl.Closer {
 		h := c.ix.handleOf(v)
@@ -109,7 +109,7 @@ func (c *boundClass) wrap(L *lua.LState, v any) lua.LValue {
 	return &lua.LUserData{Value: &Object{Value: v, class: c}, Env: L.Env, Metatable: c.mt}
 }
 
-// wrapHandle makes the userdata of an open instance.
+// wrapHandle returns the userdata of an open instance.
 func (c *boundClass) wrapHandle(L *lua.LState, h *handle) lua.LValue {
 	if h.ud != nil {
 		return h.ud
@@ -125,8 +125,8 @@ func (c *boundClass) wrapHandle(L *lua.LState, h *handle) lua.LValue {
 	return h.ud
 }
 
-// build makes the metatable: methods by table (the fast way) when there are no fields, else by
-// function.
+// build makes the metatable. __index is the table of methods if the class has no fields, which is
+// faster, else a function.
 func (c *boundClass) build(L *lua.LState) {
 	d := c.decl
 	c.methods = L.CreateTable(0, len(d.Methods)+3)
@@ -166,7 +166,7 @@ func (c *boundClass) build(L *lua.LState) {
 	}
 }
 
-// allMethods adds help, and close and keep where they belong.
+// allMethods returns the declared methods and help. For a closable class it adds close and keep.
 func (c *boundClass) allMethods() []*Func {
 	if c.all != nil {
 		return c.all
@@ -202,7 +202,7 @@ func (c *boundClass) index(L *lua.LState) int {
 	return 1
 }
 
-// value computes the field.
+// value returns the value of the field for the instance self.
 func (f *Field) value(self any) any {
 	if f.get != nil {
 		return f.get(self)
@@ -255,7 +255,7 @@ func objectsEqual(L *lua.LState) int {
 	return 1
 }
 
-// iterate is __call: one step of a for loop.
+// iterate implements __call, which Lua calls for each step of a for loop.
 func (c *boundClass) iterate(L *lua.LState) int {
 	o, ok := objectOf(L.Get(1))
 	if !ok {
@@ -270,7 +270,7 @@ func (c *boundClass) iterate(L *lua.LState) int {
 	if t, ok := o.Value.(turner); ok {
 		t.turn().enter(L, c.next.decl)
 		defer t.turn().leave()
-		if o.endLoop(L) { // closed while it waited
+		if o.endLoop(L) { // the object was closed while this task waited
 			return 0
 		}
 	}
@@ -292,7 +292,7 @@ func (c *boundClass) iterate(L *lua.LState) int {
 	return c.next.finish(L, out)
 }
 
-// nextFunc is Class.Next as a method.
+// nextFunc returns the declaration of Class.Next as a method.
 func (c *Class) nextFunc() *Func {
 	f := &Func{Name: "next", fn: c.Next, method: true, class: c}
 	if raw, ok := c.Next.(lua.LGFunction); ok {
@@ -301,8 +301,9 @@ func (c *Class) nextFunc() *Func {
 	return f
 }
 
-// endLoop ends a running loop whose object was closed inside the loop; a loop that begins on a
-// closed object is an error. Lua calls the object with the value of the step before, nil at first.
+// endLoop reports whether a loop has to end because its object was closed inside the loop. It
+// raises if a loop begins on a closed object. Lua passes the value of the previous step as
+// argument 3, and nil in the first step.
 func (o *Object) endLoop(L *lua.LState) bool {
 	if o.state == nil {
 		return false
@@ -310,11 +311,11 @@ func (o *Object) endLoop(L *lua.LState) bool {
 	if closed, _ := o.state.isClosed(); closed && L.Get(3) != lua.LNil {
 		return true
 	}
-	o.mustBeOpen(L, "next")
+	o.checkOpen(L, "next")
 	return false
 }
 
-// checkClass is the part of the registration test that needs reflection.
+// checkClass checks the Go types of a declaration by reflection.
 func checkClass(c *Class) error {
 	if c.Of == nil || c.Of.Kind() != reflect.Pointer {
 		return fmt.Errorf("class %s: Of must be a pointer type", c.Name)
@@ -323,13 +324,11 @@ func checkClass(c *Class) error {
 		!c.Of.Implements(reflect.TypeFor[io.Closer]()) {
 		return fmt.Errorf("class %s: %s has no Close method", c.Name, c.Of)
 	}
-	if t := reflect.TypeOf(c.String); t != nil &&
-		(t.Kind() != reflect.Func || t.NumIn() != 1 || t.In(0) != c.Of) {
+	if c.String != nil && !takesOnly(c.String, c.Of) {
 		return fmt.Errorf("class %s: String must be func(%s) string", c.Name, c.Of)
 	}
 	for _, f := range c.Fields {
-		if t := reflect.TypeOf(f.Get); t == nil || t.Kind() != reflect.Func || t.NumIn() != 1 ||
-			t.In(0) != c.Of {
+		if !takesOnly(f.Get, c.Of) {
 			return fmt.Errorf(
 				"class %s: field %s: Get must be func(%s) value",
 				c.Name,
@@ -341,8 +340,14 @@ func checkClass(c *Class) error {
 	return nil
 }
 
-// ownMethod makes the methods that every class (help) or every closable class has. They are
-// declared like all others, so that help, completion and the stubs know them.
+// takesOnly reports whether fn is a function with one parameter, of type t.
+func takesOnly(fn any, t reflect.Type) bool {
+	ft := reflect.TypeOf(fn)
+	return ft != nil && ft.Kind() == reflect.Func && ft.NumIn() == 1 && ft.In(0) == t
+}
+
+// ownMethod returns the declaration of help, which every class has, or of close or keep, which
+// every closable class has. With a declaration they appear in help, completion and the stubs.
 func (ix *Index) ownMethod(c *Class, name string) *Func {
 	var f *Func
 	switch name {

@@ -7,20 +7,20 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Candidate is one way to go on.
+// Candidate is one completion of a word.
 type Candidate struct {
 	Text string // the whole word
-	Kind string // keyword, global, module, function, method, field, option
+	Kind string // keyword, global, module, function, method, field, option, value
 	Doc  string // signature or first sentence
 }
 
-// Completion is the answer to a Tab.
+// Completion is the result of Complete.
 type Completion struct {
-	From  int // where the word that is being completed begins
-	Word  string
+	From  int    // index at which the word begins
+	Word  string // the word to complete, up to the cursor
 	Items []Candidate
-	// Kind is set inside a string argument that stands for something of the device (bundle_id,
-	// udid, path): the REPL asks the device for the values.
+	// Kind is set inside a string that names something of the device, such as bundle_id, udid or
+	// path. The REPL then asks the device for the values.
 	Kind string
 }
 
@@ -49,8 +49,9 @@ var keywords = []string{
 	"while",
 }
 
-// Complete says how text, the input up to the cursor, can go on. It runs no Lua code. L may be nil
-// when the interpreter is busy: then only declarations are offered, no values.
+// Complete returns the completions of the last word of text, which is the input up to the cursor.
+// It runs no Lua code. L may be nil if the interpreter is busy; then the result is based on
+// declarations only, not on the values of variables.
 func (ix *Index) Complete(L *lua.LState, text string) Completion {
 	toks := lex(text)
 	c := &completer{ix: ix, L: L, toks: toks}
@@ -71,16 +72,7 @@ func (ix *Index) Complete(L *lua.LState, text string) Completion {
 		n--
 		out.From, out.Word = toks[n].start, toks[n].text
 	}
-	var items []Candidate
-	switch {
-	case n > 0 && (toks[n-1].kind == '.' || toks[n-1].kind == ':'):
-		items = c.members(c.resolve(n-1), toks[n-1].kind)
-	case c.keyPosition(n):
-		items = c.optionNames(n)
-	}
-	if items == nil && (n == 0 || toks[n-1].kind != '.' && toks[n-1].kind != ':') {
-		items = c.globals()
-	}
+	items := c.wordsAt(n)
 	for _, it := range items {
 		if strings.HasPrefix(it.Text, out.Word) {
 			out.Items = append(out.Items, it)
@@ -100,8 +92,23 @@ type completer struct {
 	toks []token
 }
 
-// thing is what an expression was found to be: a live value, or what a declaration says about it.
-type thing struct {
+// wordsAt lists the words that may stand at token n: members after a dot or colon, names of options
+// in a table of options, else keywords and globals.
+func (c *completer) wordsAt(n int) []Candidate {
+	if n > 0 && (c.toks[n-1].kind == '.' || c.toks[n-1].kind == ':') {
+		return c.members(c.resolve(n-1), c.toks[n-1].kind)
+	}
+	if c.keyPosition(n) {
+		if names := c.optionNames(n); names != nil {
+			return names
+		}
+	}
+	return c.globals()
+}
+
+// subject is what completion knows about an expression: its value if a variable holds it, and the
+// declaration of its class, record, module or function. Unknown parts are nil.
+type subject struct {
 	val    lua.LValue
 	class  *boundClass
 	record *boundRecord
@@ -109,15 +116,15 @@ type thing struct {
 	fn     *Func
 }
 
-func (t thing) known() bool {
+func (t subject) known() bool {
 	return t.val != nil || t.class != nil || t.record != nil || t.module != nil || t.fn != nil
 }
 
-// resolve finds out what the expression is that ends before token i.
-func (c *completer) resolve(i int) thing {
+// resolve returns the subject of the expression that ends before token i.
+func (c *completer) resolve(i int) subject {
 	i--
 	if i < 0 {
-		return thing{}
+		return subject{}
 	}
 	switch t := c.toks[i]; t.kind {
 	case ')', '}', 's':
@@ -126,7 +133,7 @@ func (c *completer) resolve(i int) thing {
 			open = c.opening(i)
 		}
 		if open <= 0 {
-			return thing{}
+			return subject{}
 		}
 		return c.result(c.resolve(open))
 	case 'n':
@@ -135,10 +142,10 @@ func (c *completer) resolve(i int) thing {
 		}
 		return c.global(t.text)
 	}
-	return thing{}
+	return subject{}
 }
 
-// opening finds the bracket that token i closes, -1 when there is none.
+// opening returns the index of the bracket that token i closes, or -1 if there is none.
 func (c *completer) opening(i int) int {
 	depth := 0
 	for ; i >= 0; i-- {
@@ -146,7 +153,8 @@ func (c *completer) opening(i int) int {
 		case ')', '}', ']':
 			depth++
 		case '(', '{', '[':
-			if depth--; depth == 0 {
+			depth--
+			if depth == 0 {
 				return i
 			}
 		}
@@ -154,7 +162,7 @@ func (c *completer) opening(i int) int {
 	return -1
 }
 
-func (c *completer) global(name string) thing {
+func (c *completer) global(name string) subject {
 	if c.L != nil {
 		for _, env := range []*lua.LTable{c.L.Env, c.L.G.Global} {
 			if v := env.RawGetString(name); v != lua.LNil {
@@ -166,27 +174,28 @@ func (c *completer) global(name string) thing {
 		if m.Flat {
 			for _, f := range m.Funcs {
 				if f.Name == name {
-					return thing{fn: f}
+					return subject{fn: f}
 				}
 			}
 		} else if m.Global && m.Name == name {
-			return thing{module: m, fn: m.Call}
+			return subject{module: m, fn: m.Call}
 		}
 	}
 	for _, b := range c.ix.allClasses() {
 		if b.decl.Var == name {
-			return thing{class: b}
+			return subject{class: b}
 		}
 	}
-	return thing{}
+	return subject{}
 }
 
-// value describes a live value.
-func (c *completer) value(v lua.LValue) thing {
-	t := thing{val: v}
+// value returns the subject of a value.
+func (c *completer) value(v lua.LValue) subject {
+	t := subject{val: v}
 	switch x := v.(type) {
 	case *lua.LTable:
-		if t.module = c.ix.moduleOf(x); t.module != nil {
+		t.module = c.ix.moduleOf(x)
+		if t.module != nil {
 			t.fn = t.module.Call
 		}
 	case *lua.LFunction:
@@ -194,7 +203,10 @@ func (c *completer) value(v lua.LValue) thing {
 	case *lua.LUserData:
 		if o, ok := x.Value.(*Object); ok {
 			t.class = o.class
-		} else if t.record = c.ix.recordNamed(typeName(x)); t.record == nil {
+			break
+		}
+		t.record = c.ix.recordNamed(typeName(x))
+		if t.record == nil {
 			t.class = c.ix.standardClass(typeName(x))
 		}
 	}
@@ -210,46 +222,47 @@ func (ix *Index) recordNamed(name string) *boundRecord {
 	return nil
 }
 
-// named finds the class or record that a declared type names; [] and ? are ignored only where they
-// do not change the members.
-func (c *completer) named(typ string) thing {
+// named returns the subject of the class or record that a declared type names. It ignores a
+// trailing ?, type arguments and the name of a result. A list type such as App[] has no subject.
+func (c *completer) named(typ string) subject {
 	typ, _, _ = strings.Cut(strings.TrimSuffix(typ, "?"), " ")
 	typ = strings.TrimSuffix(typ, "?")
 	if i := strings.IndexByte(typ, '<'); i > 0 {
 		typ = typ[:i]
 	}
 	if typ == "string" {
-		return thing{val: lua.LString("")}
+		return subject{val: lua.LString("")}
 	}
 	for _, b := range c.ix.allClasses() {
 		if b.decl.Name == typ {
-			return thing{class: b}
+			return subject{class: b}
 		}
 	}
-	return thing{record: c.ix.recordNamed(typ)}
+	return subject{record: c.ix.recordNamed(typ)}
 }
 
-// result is what a call of t gives.
-func (c *completer) result(t thing) thing {
+// result returns the subject of the first result of a call of t.
+func (c *completer) result(t subject) subject {
 	if t.fn == nil {
-		return thing{}
+		return subject{}
 	}
 	if r := c.ix.signature(t.fn).returns; len(r) > 0 {
 		return c.named(r[0])
 	}
-	return thing{}
+	return subject{}
 }
 
-func (c *completer) member(t thing, name string) thing {
+// member returns the subject of a method or field of t.
+func (c *completer) member(t subject, name string) subject {
 	switch {
 	case t.class != nil:
 		for _, f := range t.class.allMethods() {
 			if f.Name == name {
-				return thing{fn: f}
+				return subject{fn: f}
 			}
 		}
 		if f := t.class.field(name); f != nil {
-			return c.fieldThing(t, f)
+			return c.fieldSubject(t, f)
 		}
 	case t.record != nil:
 		for _, f := range tagged(t.record.decl.Of) {
@@ -260,25 +273,26 @@ func (c *completer) member(t thing, name string) thing {
 	case t.module != nil:
 		for _, f := range t.module.Funcs {
 			if f.Name == name {
-				return thing{fn: f}
+				return subject{fn: f}
 			}
 		}
 	}
 	if tb, ok := t.val.(*lua.LTable); ok {
-		for _, tb := range chain(tb) {
+		for _, tb := range indexChain(tb) {
 			if v := tb.RawGetString(name); v != lua.LNil {
 				return c.value(v)
 			}
 		}
 	}
-	return thing{}
+	return subject{}
 }
 
-// fieldThing reads a class field: fields never do I/O, so a live object may be asked.
-func (c *completer) fieldThing(t thing, f *Field) (out thing) {
+// fieldSubject returns the subject of a class field. If its type says too little, it reads the
+// field of the object, which is possible because fields never do I/O.
+func (c *completer) fieldSubject(t subject, f *Field) (out subject) {
 	out = c.named(c.ix.fieldType(f))
 	if ud, ok := t.val.(*lua.LUserData); ok && c.L != nil && !out.known() {
-		defer func() { _ = recover() }() // a getter that fails offers nothing
+		defer func() { _ = recover() }() // there is no completion if the getter fails
 		if o, ok := ud.Value.(*Object); ok {
 			if v, ok := f.value(o.Value).(lua.LValue); ok {
 				out = c.value(v)
@@ -288,8 +302,9 @@ func (c *completer) fieldThing(t thing, f *Field) (out thing) {
 	return out
 }
 
-// chain is a table and the tables that its __index leads to; functions are not followed.
-func chain(tb *lua.LTable) []*lua.LTable {
+// indexChain returns a table and the tables that it inherits from by __index. It stops at a
+// function, because completion must not call it.
+func indexChain(tb *lua.LTable) []*lua.LTable {
 	out := []*lua.LTable{tb}
 	for len(out) < 10 {
 		mt, ok := out[len(out)-1].Metatable.(*lua.LTable)
@@ -305,8 +320,8 @@ func chain(tb *lua.LTable) []*lua.LTable {
 	return out
 }
 
-// members lists what may stand behind t and the separator. An empty, non-nil list means: nothing.
-func (c *completer) members(t thing, sep byte) []Candidate {
+// members lists the members of t that may follow the separator, a dot or a colon.
+func (c *completer) members(t subject, sep byte) []Candidate {
 	out := []Candidate{}
 	switch {
 	case t.class != nil:
@@ -331,7 +346,7 @@ func (c *completer) members(t thing, sep byte) []Candidate {
 	}
 	switch x := t.val.(type) {
 	case *lua.LTable:
-		for _, tb := range chain(x) {
+		for _, tb := range indexChain(x) {
 			out = append(out, c.keys(tb)...)
 		}
 	case lua.LString:
@@ -353,14 +368,12 @@ func moduleMembers(m *Module) []Candidate {
 	return out
 }
 
-// keys are the string keys of a table that can be written behind a dot.
+// keys lists the keys of a table that can be written after a dot.
 func (c *completer) keys(tb *lua.LTable) []Candidate {
 	var out []Candidate
 	tb.ForEach(func(k, v lua.LValue) {
 		s, ok := k.(lua.LString)
-		if !ok || s == "" ||
-			span(string(s), 0, func(b byte) bool { return isNameByte(b, false) }) != len(s) ||
-			!isNameByte(s[0], true) {
+		if !ok || !isName(string(s)) {
 			return
 		}
 		item := Candidate{Text: string(s), Kind: "field"}

@@ -2,7 +2,8 @@ package api
 
 import "strings"
 
-// enclosing finds the innermost bracket that is still open before token n, -1 when there is none.
+// enclosing returns the index of the innermost bracket that is still open before token n, or -1 if
+// there is none.
 func (c *completer) enclosing(n int) int {
 	depth := 0
 	for i := n - 1; i >= 0; i-- {
@@ -29,8 +30,8 @@ func (c *completer) keyPosition(n int) bool {
 	return k == '{' || k == ',' || k == ';'
 }
 
-// argument finds the call in whose arguments token n stands directly: what is called and the number
-// of the argument, from 0.
+// argument returns the function whose argument list directly contains token n, and the index of the
+// argument. The function is nil if it is not known.
 func (c *completer) argument(n int) (*Func, int) {
 	open, commas := c.call(n)
 	if open <= 0 {
@@ -39,7 +40,9 @@ func (c *completer) argument(n int) (*Func, int) {
 	return c.resolve(open).fn, len(commas)
 }
 
-// call finds the end of the expression that is called with token n, and the commas before n.
+// call finds the call whose argument list contains token n. open is the token after the expression
+// that is called, and commas are the commas of the argument list before n. open is 0 if there is no
+// call.
 func (c *completer) call(n int) (open int, commas []int) {
 	if n > 0 && c.toks[n-1].kind == 'n' {
 		return n, nil // f{...} or f"..."
@@ -64,28 +67,31 @@ func (c *completer) call(n int) (open int, commas []int) {
 	return open, commas
 }
 
-// before returns the text of the arguments that are plain strings, "" for the others.
-func (c *completer) before(open int, commas []int) []string {
+// earlierArguments returns the texts of the arguments before the last comma. The text is "" for an
+// argument that is not a plain string.
+func (c *completer) earlierArguments(open int, commas []int) []string {
 	out := make([]string, len(commas))
 	from := open + 1
 	for i, comma := range commas {
 		if comma == from+1 && c.toks[from].kind == 's' {
-			out[i] = plainText(c.toks[from].text)
+			out[i] = unquote(c.toks[from].text)
 		}
 		from = comma + 1
 	}
 	return out
 }
 
-// plainText is the text of a quoted string without escapes, "" for any other.
-func plainText(quoted string) string {
+// unquote returns the text of a quoted string. It returns "" for a string with escapes or in long
+// brackets.
+func unquote(quoted string) string {
 	if len(quoted) < 2 || quoted[0] == '[' || strings.Contains(quoted, "\\") {
 		return ""
 	}
 	return quoted[1 : len(quoted)-1]
 }
 
-// receiver is the live object whose method is called before token open, nil if there is none.
+// receiver returns the Go value of the object whose method is called before token open, or nil if
+// no variable holds the object.
 func (c *completer) receiver(open int) any {
 	if open < 2 || c.toks[open-2].kind != ':' {
 		return nil
@@ -96,7 +102,8 @@ func (c *completer) receiver(open int) any {
 	return nil
 }
 
-// optionNames offers the keys of the options table that is being written around token n.
+// optionNames lists the names of options if token n is directly in a table of options, else it
+// returns nil.
 func (c *completer) optionNames(n int) []Candidate {
 	brace := c.enclosing(n)
 	f, _ := c.argument(brace)
@@ -115,11 +122,13 @@ func (c *completer) optionNames(n int) []Candidate {
 	return out
 }
 
-// stringValues is what the string at token n stands for, a parameter's or an option's kind, and
-// what it can be.
+// stringValues returns the kind of the parameter or option that the string at token n is a value
+// of, and the values that it can have.
 func (c *completer) stringValues(n int, word string) (kind string, choices []string) {
-	if i := c.enclosing(n); i >= 0 && c.toks[i].kind == '{' && n >= 2 && c.toks[n-1].kind == '=' {
-		return c.optionValues(i, c.toks[n-2].text)
+	brace := c.enclosing(n)
+	inTable := brace >= 0 && c.toks[brace].kind == '{'
+	if inTable && n >= 2 && c.toks[n-1].kind == '=' {
+		return c.optionValues(brace, c.toks[n-2].text)
 	}
 	open, commas := c.call(n)
 	if open <= 0 {
@@ -131,14 +140,16 @@ func (c *completer) stringValues(n int, word string) (kind string, choices []str
 	}
 	p := f.Params[len(commas)]
 	if p.Choices != nil {
-		choices = p.Choices(
-			Argument{Self: c.receiver(open), Before: c.before(open, commas), Word: word},
-		)
+		choices = p.Choices(Argument{
+			Self:   c.receiver(open),
+			Before: c.earlierArguments(open, commas),
+			Word:   word,
+		})
 	}
 	return p.Kind, choices
 }
 
-// optionValues is stringValues for an option of the table that token brace opens.
+// optionValues is like stringValues, for an option of the table that token brace opens.
 func (c *completer) optionValues(brace int, name string) (kind string, choices []string) {
 	f, _ := c.argument(brace)
 	if f == nil {

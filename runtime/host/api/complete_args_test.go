@@ -68,7 +68,7 @@ func TestCompleteChoices(t *testing.T) {
 		{`r:play("`, []string{"jazz", "news"}},
 		{`r:play("j`, []string{"jazz"}},
 		{`x = box.r:play("n`, []string{"news"}},
-		{`tune():play("`, []string{"unknown"}}, // nothing is run to find out
+		{`tune():play("`, []string{"unknown"}}, // completion does not call tune
 		{`r:play("jazz", "`, []string{"jazz-one", "jazz-two", "-typed"}},
 		{`r:play('jazz', "jazz-t`, []string{"jazz-two", "jazz-t-typed"}},
 		{`r:play(f("jazz"), "`, []string{"-one", "-two", "-typed"}},

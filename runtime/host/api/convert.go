@@ -12,11 +12,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// NoTimeout is what a duration argument of math.huge becomes: wait without end.
+// NoTimeout is the duration for an argument of math.huge. It means a wait without time limit.
 const NoTimeout = time.Duration(-1)
 
-// AtOnce is what an option "timeout" of 0 becomes, unless it has a default tag: a wait that is over
-// as it begins.
+// AtOnce is the duration for an option "timeout" of 0, unless the option has a default. The wait
+// ends at once.
 const AtOnce = time.Nanosecond
 
 // getter converts a Lua value and stores it in dst, which is settable and zero.
@@ -35,7 +35,7 @@ var (
 	typeValues   = reflect.TypeFor[Values]()
 )
 
-// getterFor returns the conversion to t, or an error when a parameter cannot have that type.
+// getterFor returns the getter for type t, or an error if a parameter cannot have that type.
 func (ix *Index) getterFor(t reflect.Type) (getter, error) {
 	switch t {
 	case typeLValue:
@@ -111,8 +111,8 @@ func getBool(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
 	return nil
 }
 
-// exact returns a number beyond 2^53 that came as Int64 or UInt64 userdata.
-func exact(v lua.LValue) (any, bool) {
+// integerObject returns the int64 or uint64 of an Int64 or UInt64 object.
+func integerObject(v lua.LValue) (any, bool) {
 	if _, ok := v.(*lua.LUserData); !ok {
 		return nil, false
 	}
@@ -135,7 +135,7 @@ func getInt(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
 		}
 		n = int64(x)
 	default:
-		e, ok := exact(v)
+		e, ok := integerObject(v)
 		if !ok {
 			return mismatch("integer", v)
 		}
@@ -169,7 +169,7 @@ func getUint(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
 		}
 		n = uint64(x)
 	default:
-		e, ok := exact(v)
+		e, ok := integerObject(v)
 		if !ok {
 			return mismatch("integer", v)
 		}
@@ -214,7 +214,7 @@ func getTable(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
 	return nil
 }
 
-// getFunction takes whatever can be called.
+// getFunction accepts any value that can be called.
 func getFunction(L *lua.LState, v lua.LValue, dst reflect.Value) error {
 	f, ok := host.Function(L, v)
 	if !ok {
@@ -244,7 +244,7 @@ func getBytes(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
 	return nil
 }
 
-// seconds converts a number of seconds; math.huge gives NoTimeout.
+// seconds converts a number of seconds. math.huge becomes NoTimeout.
 func seconds(n float64) (time.Duration, error) {
 	switch {
 	case math.IsNaN(n):
@@ -288,7 +288,8 @@ func getTime(_ *lua.LState, v lua.LValue, dst reflect.Value) error {
 	return nil
 }
 
-// pointerGetter makes *T out of T: the way to tell "not given" from zero.
+// pointerGetter returns the getter for a pointer type *T. The pointer is nil if the argument was
+// not given, so that a function can distinguish that from zero.
 func (ix *Index) pointerGetter(t reflect.Type) (getter, error) {
 	elem, err := ix.getterFor(t.Elem())
 	if err != nil {

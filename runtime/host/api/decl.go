@@ -11,34 +11,35 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Module is a named table of functions. Scripts reach it by require "imd.<name>", and as a global
-// as well when Global is set.
+// Module is a named table of functions. Scripts get it by require "imd.<name>", and as a global if
+// Global is set.
 type Module struct {
 	Name   string
 	Doc    string
-	Global bool // also a global of that name
-	Flat   bool // no table at all: functions and constants are globals themselves
+	Global bool // the module is also a global of that name
+	Flat   bool // there is no table: functions and constants are globals themselves
 	Perm   string
-	Var    string // in a library: what examples call the value that its functions are methods of
+	// Var is the name in examples of a value that has the functions of a library as methods, such
+	// as text for the library string.
+	Var string
 
-	Call     *Func // makes the module itself callable, as device() beside device.wait()
+	Call     *Func // makes the module itself callable, such as device() beside device.wait()
 	Funcs    []*Func
 	Consts   []Const
 	Classes  []*Class
 	Records  []*Record
 	Examples []string
 
-	// Setup fills what cannot be declared (positional arguments in args[1]...). It runs once, when
-	// the table is built.
+	// Setup adds to the table what cannot be declared, such as positional arguments in args[1]. It
+	// runs once, when the table is built.
 	Setup func(L *lua.LState, t *lua.LTable)
 
-	standard bool // is part of the language: documented by Describe, not installed
+	standard bool // a library of the language: documented by Describe, not installed
 
-	// links functions to their module: declarations are shared by all hosts of a process
-	once sync.Once
+	once sync.Once // for link, because all hosts of a process share the declarations
 }
 
-// link tells functions and classes where they belong.
+// link sets the module and the class of each function.
 func (m *Module) link() {
 	m.once.Do(func() {
 		for _, f := range m.functions() {
@@ -52,7 +53,7 @@ func (m *Module) link() {
 	})
 }
 
-// functions are the module's own functions, with Call.
+// functions returns the functions of the module, including Call.
 func (m *Module) functions() []*Func {
 	if m.Call == nil {
 		return m.Funcs
@@ -60,43 +61,44 @@ func (m *Module) functions() []*Func {
 	return append([]*Func{m.Call}, m.Funcs...)
 }
 
-// Const is a named value of a module. Value is converted by host.ToLua, or is a func(*host.Host)
-// lua.LValue for values that each host has its own of.
+// Const is a named value of a module. host.ToLua converts Value, unless it is a func(*host.Host)
+// lua.LValue, which returns a value for each host.
 type Const struct {
 	Name, Doc string
 	Value     any
-	Type      string // type shown in the stubs, derived from Value when empty
+	Type      string // type shown in the stubs; derived from Value if empty
 }
 
 // Class describes objects with behaviour. Its instances are Go pointers wrapped in userdata.
 type Class struct {
 	Name string
 	Doc  string
-	// how examples and messages call an instance, "dev"; default: Name in lower case
+	// Var is the name of an instance in examples and messages, such as dev. The default is Name in
+	// lower case.
 	Var  string
 	Of   reflect.Type // the pointer type, set by NewClass
 	Perm string
 
 	Fields  []*Field
 	Methods []*Func
-	// String is a func(T) string for tostring and the printer; without it only the class name is
-	// shown.
+	// String is a func(T) string for tostring and the printer. Without it they show only the name
+	// of the class.
 	String any
-	// Next is a func(*Call, T) (results..., error): it makes instances usable as `for x in object
-	// do`. A nil first result ends the loop. It may be an lua.LGFunction, which is faster.
+	// Next is a func(*Call, T) (results..., error) for the loop `for x in object do`. A nil first
+	// result ends the loop. Next may also be a lua.LGFunction, which is faster.
 	Next any
-	// NextType is the type of what the loop yields, for the stubs.
+	// NextType is the type of the loop variable, for the stubs.
 	NextType string
-	// Meta adds metamethods by name, such as __len and __lt, or replaces those that every class
+	// Meta adds metamethods by name, such as __len and __lt. It can replace those that every class
 	// has.
 	Meta map[string]lua.LGFunction
-	// CompareHint says in the error for `object < 1` what to use instead.
+	// CompareHint is a hint in the error for `object < 1` about what to use instead.
 	CompareHint string
-	// Closer gives instances close() and keep() and binds them to the scope that made them. T must
-	// have Close(context.Context) error or Close() error.
+	// Closer gives instances the methods close and keep, and makes them belong to the scope in
+	// which they were opened. T must have Close(context.Context) error or Close() error.
 	Closer bool
-	// Shared says why several tasks may use an instance at the same time although it has next or
-	// read. Other classes with these embed a Turn.
+	// Shared is the reason why several tasks may use an instance at the same time although it has
+	// next or read. Without this reason such a class must embed a Turn.
 	Shared string
 }
 
@@ -108,19 +110,20 @@ func NewClass[T any](name, doc string) *Class {
 // Field is a property of class instances. It never does I/O.
 type Field struct {
 	Name, Doc string
-	Type      string // shown type; derived from Get when empty
+	Type      string // shown type; derived from Get if empty
 	Get       any    // func(T) R
 
-	get func(self any) any // set by Property: no reflection at run time
+	get func(self any) any // set by Property to avoid reflection at run time
 }
 
-// Property declares a field by a typed getter.
+// Property declares a field with a typed getter.
 func Property[T, R any](name, doc string, get func(T) R) *Field {
 	return &Field{Name: name, Doc: doc, Get: get, get: func(self any) any { return get(self.(T)) }}
 }
 
-// Record describes plain data: a struct whose fields carry the tags lua:"name" doc:"text". Fields
-// without a lua tag are hidden. Scripts see it read-only; unknown fields are errors.
+// Record describes plain data: a struct whose fields have the tags lua:"name" doc:"text". Fields
+// without a lua tag are hidden. Scripts can read a record but not change it. Reading an unknown
+// field is an error.
 type Record struct {
 	Name, Doc string
 	Of        reflect.Type // the struct type, set by NewRecord
@@ -135,26 +138,26 @@ func NewRecord[T any](name, doc string) *Record {
 type Param struct {
 	Name, Doc string
 	Type      string      // overrides the type derived from the Go signature
-	Access    host.Access // what the string names outside of the script
-	// kind of string for completion: bundle_id, udid, service, path, remote_path
+	Access    host.Access // the kind of thing outside of the script that the string names
+	// Kind is the kind of string, for completion: bundle_id, udid, service, path, remote_path.
 	Kind     string
-	Choices  func(Argument) []string // what the string can be, where the declaration knows it
+	Choices  func(Argument) []string // returns the values that the string can have; may be nil
 	Optional bool
 	Variadic bool
 }
 
-// Argument is a string argument that is being written, as far as completion knows it.
+// Argument is an unfinished string argument that is to be completed.
 type Argument struct {
-	Self   any      // the receiver of a method, nil unless it is a live object
-	Before []string // the arguments before it: the text of plain strings, "" for anything else
-	Word   string   // what is there of it
+	Self   any      // the receiver of a method, or nil if no variable holds it
+	Before []string // the earlier arguments: the text of plain strings, "" for others
+	Word   string   // the text of the argument up to the cursor
 }
 
 // Func is the declaration of one function or method.
 type Func struct {
 	Name, Doc  string
 	Params     []Param
-	Returns    []string // "integer pid", one a result; derived from the Go signature when empty
+	Returns    []string // such as "integer pid"; derived from the Go signature if empty
 	Raises     []string
 	Perm       string
 	Examples   []string
@@ -164,15 +167,15 @@ type Func struct {
 	Deprecated string
 	SeeAlso    []string
 
-	// Checks lists what the function itself passes to Call.Allow.
+	// Checks lists the kinds of access that the function itself passes to Call.Allow.
 	Checks []host.Access
 
-	fn       any
-	faults   []string // of the declaration, for Lint
-	raw      lua.LGFunction
-	existing bool
+	fn       any            // the Go function, nil for a raw one
+	faults   []string       // mistakes in the declaration, for Lint
+	raw      lua.LGFunction // the function of Raw and RawMethod
+	existing bool           // declared by Existing
 	method   bool
-	onClosed bool
+	onClosed bool // the method can be called on a closed object
 	module   *Module
 	class    *Class
 }
@@ -180,10 +183,11 @@ type Func struct {
 // Option sets one of the less common properties of a Func.
 type Option func(*Func)
 
-// Function declares a module function. fn is func(c *Call, args...) (results..., error); the error
-// result is optional. params names the arguments, as "bundle_id opts?": a trailing ? makes one
-// optional (pointers are optional anyway), a trailing ... marks the variadic one, and name:type
-// overrides the shown type. A last parameter of struct type is the options table.
+// Function declares a module function. fn is a func(c *Call, args...) (results..., error); the
+// error result is optional. params names the parameters, such as "bundle_id opts?". A trailing ?
+// makes a parameter optional; pointers are always optional. A trailing ... marks the variadic
+// parameter, and name:type overrides the shown type. A last parameter of struct type is the table
+// of options.
 func Function(name, doc, params string, fn any, more ...Option) *Func {
 	f := &Func{Name: name, Doc: doc, Params: parseParams(params), fn: fn}
 	for _, o := range more {
@@ -192,30 +196,31 @@ func Function(name, doc, params string, fn any, more ...Option) *Func {
 	return f
 }
 
-// Method declares a method: like Function, with the receiver as first parameter after *Call. The
-// receiver is not named in params.
+// Method declares a method. It is like Function, but the parameter after *Call is the receiver,
+// which params does not name.
 func Method(name, doc, params string, fn any, more ...Option) *Func {
 	f := Function(name, doc, params, fn, more...)
 	f.method = true
 	return f
 }
 
-// Raw declares a hand-written function. It does its own conversions (Self, Check and Push help);
-// types for the documentation stand in params as "data:string".
+// Raw declares a function that converts its arguments and results itself. params gives the types
+// for the documentation, as in "data:string".
 func Raw(name, doc, params string, fn lua.LGFunction, more ...Option) *Func {
 	f := Function(name, doc, params, nil, more...)
 	f.raw = fn
 	return f
 }
 
-// RawMethod is Raw for a method; the receiver, already checked for its class, is argument 1.
+// RawMethod is like Raw, for a method. The receiver is argument 1; its class is checked before fn
+// is called.
 func RawMethod(name, doc, params string, fn lua.LGFunction, more ...Option) *Func {
 	f := Raw(name, doc, params, fn, more...)
 	f.method = true
 	return f
 }
 
-// Existing documents a function that the host itself made: a global in a Flat module, or a function
+// Existing documents a function that the host has made: a global in a Flat module, or a function
 // of a library that Describe documents.
 func Existing(name, doc, params string, more ...Option) *Func {
 	f := Raw(name, doc, params, func(L *lua.LState) int {
@@ -226,21 +231,18 @@ func Existing(name, doc, params string, more ...Option) *Func {
 	return f
 }
 
-// Returns names the results, each as "type name text".
+// Returns documents the results, each as "type name text".
 func Returns(results ...string) Option { return func(f *Func) { f.Returns = results } }
 
 // Raises lists the error codes that a caller may want to handle.
-func Raises(
-	codes ...string,
-) Option {
+func Raises(codes ...string) Option {
 	return func(f *Func) { f.Raises = append(f.Raises, codes...) }
 }
 
 // Perm sets the permission that a sandboxed script needs, such as none, read, control, modify.
 func Perm(p string) Option { return func(f *Func) { f.Perm = p } }
 
-// Example adds an example. Lines that end in `-- => value` are checked by the tests of the
-// declaring module.
+// Example adds an example. The tests of the declaring module check lines that end in `-- => value`.
 func Example(lua string) Option { return func(f *Func) { f.Examples = append(f.Examples, lua) } }
 
 // MinOS states the oldest iOS version that has the feature.
@@ -252,7 +254,7 @@ func NeedsDDI() Option { return func(f *Func) { f.NeedsDDI = true } }
 // Since states the imdlua version that introduced the function.
 func Since(v string) Option { return func(f *Func) { f.Since = v } }
 
-// Deprecated names what to use instead.
+// Deprecated marks the function as deprecated. text says what to use instead.
 func Deprecated(text string) Option { return func(f *Func) { f.Deprecated = text } }
 
 // SeeAlso adds related names.
@@ -260,7 +262,7 @@ func SeeAlso(names ...string) Option {
 	return func(f *Func) { f.SeeAlso = append(f.SeeAlso, names...) }
 }
 
-// OnClosed lets a method run on a closed object.
+// OnClosed allows calls of a method on a closed object.
 func OnClosed() Option { return func(f *Func) { f.onClosed = true } }
 
 // ParamDoc documents one parameter.
@@ -268,31 +270,31 @@ func ParamDoc(name, doc string) Option {
 	return onParam("ParamDoc", name, func(p *Param) { p.Doc = doc })
 }
 
-// StringKind tells completion what a string parameter stands for.
+// StringKind sets the kind of a string parameter, for completion.
 func StringKind(name, kind string) Option {
 	return onParam("StringKind", name, func(p *Param) { p.Kind = kind })
 }
 
-// StringChoices lets the declaration itself say what a string parameter can be. list must not wait:
-// it runs while somebody types, with the interpreter lock as a rule. Candidates need not fit the
-// word.
+// StringChoices sets the function that lists the values of a string parameter for completion.
+// list must not wait, because it runs while the user types, usually with the interpreter lock
+// held. It may return values that do not begin with the word.
 func StringChoices(name string, list func(Argument) []string) Option {
 	return onParam("StringChoices", name, func(p *Param) { p.Choices = list })
 }
 
-// Access says what a string parameter, or each string of a list, is of: a path that is read, a
-// host, and so on. The call is refused when the script may not use it.
+// Access sets the kind of access of a string parameter or a list of strings, such as a path that is
+// read. The call fails if the script may not use the value.
 func Access(name string, access host.Access) Option {
 	return onParam("Access", name, func(p *Param) { p.Access = access })
 }
 
-// Checks says that the function passes what it uses to Call.Allow itself, because its parameters do
-// not say it.
+// Checks declares that the function itself calls Call.Allow for these kinds of access, because its
+// parameters do not name what it uses.
 func Checks(accesses ...host.Access) Option {
 	return func(f *Func) { f.Checks = append(f.Checks, accesses...) }
 }
 
-// onParam changes a parameter. A wrong name is a fault that Lint reports.
+// onParam returns an option that changes a parameter. Lint reports a name that does not exist.
 func onParam(option, name string, change func(p *Param)) Option {
 	return func(f *Func) {
 		for i := range f.Params {
@@ -308,7 +310,7 @@ func onParam(option, name string, change func(p *Param)) Option {
 	}
 }
 
-// permissions are the values that Perm may have: what a sandbox can grant. "none" needs no grant.
+// permissions lists the values of Perm, which a sandbox can grant. "none" does not need a grant.
 var permissions = []string{
 	"none",
 	"read",
@@ -339,7 +341,7 @@ func parseParams(s string) []Param {
 	return out
 }
 
-// FullName is the name in messages and documentation: fs.read, Device:launch, p.
+// FullName returns the name for messages and documentation, such as fs.read, Device:launch or p.
 func (f *Func) FullName() string {
 	switch {
 	case f.class != nil:
@@ -350,7 +352,7 @@ func (f *Func) FullName() string {
 	return f.module.Name + "." + f.Name
 }
 
-// Usage is how the function is called: dev:launch(bundle_id, [opts]).
+// Usage returns the form of a call, such as dev:launch(bundle_id, [opts]).
 func (f *Func) Usage() string {
 	name := f.FullName()
 	if f.class != nil {
@@ -359,7 +361,7 @@ func (f *Func) Usage() string {
 	return name + "(" + usageOf(f.Params) + ")"
 }
 
-// usageOf writes parameters as a call has them: a, [b], c...
+// usageOf returns the parameters as they are written in a call, such as a, [b], c...
 func usageOf(params []Param) string {
 	parts := make([]string, len(params))
 	for i, p := range params {
@@ -374,7 +376,8 @@ func usageOf(params []Param) string {
 	return strings.Join(parts, ", ")
 }
 
-// permission is the function's own, else that of its class, else that of its module.
+// permission returns the permission of the function, else that of its class, else that of its
+// module.
 func (f *Func) permission() string {
 	if f.Perm != "" {
 		return f.Perm
@@ -388,7 +391,7 @@ func (f *Func) permission() string {
 	return ""
 }
 
-// instance is how messages call an object of the class.
+// instance returns the name of an instance in examples and messages.
 func (c *Class) instance() string {
 	if c.Var != "" {
 		return c.Var
@@ -396,7 +399,7 @@ func (c *Class) instance() string {
 	return strings.ToLower(c.Name)
 }
 
-// value is the constant as a script sees it.
+// value converts the constant to Lua.
 func (k Const) value(h *host.Host, L *lua.LState) lua.LValue {
 	switch v := k.Value.(type) {
 	case func(*host.Host) lua.LValue:

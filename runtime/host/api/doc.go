@@ -24,18 +24,19 @@
 //		return f, err
 //	}
 //
-// What a call does: the arguments are converted by a plan that reflection built when the function
-// was called for the first time; a wrong one raises code "argument" and names the parameter. The
-// function runs and may wait only inside Block. An error result is raised, a class instance becomes
-// userdata and, when it can be closed, belongs to the current scope; everything else follows the
-// value rules of package host.
+// A call works as follows. The arguments are converted by a plan, which is built by reflection at
+// the first call of the function. A wrong argument raises code "argument" with the name of the
+// parameter. The function then runs; it may wait only inside Block. An error result is raised. A
+// class instance becomes userdata and, if it can be closed, belongs to the current scope. Other
+// results are converted as host.ToLua converts them.
 //
 // Libraries of the language, whose functions are written by hand, are documented by Describe with
-// declarations of the same form. They are called without a detour.
+// declarations of the same form. Their functions are called directly.
 //
-// Nothing is built before it is used: Install creates one empty table a module, the first look into
-// it makes its functions, the first call makes a plan. Three hundred functions therefore cost well
-// below a millisecond at start-up.
+// Nothing is built before it is used: Install creates one empty table for each module, the first
+// access to the table makes its functions, and the first call of a function makes its plan. Three
+// hundred functions therefore cost well below a millisecond at start-up.
 //
-// All functions here that take an *lua.LState must be called by the holder of the interpreter lock.
+// All functions of this package that take an *lua.LState must be called by the holder of the
+// interpreter lock.
 package api

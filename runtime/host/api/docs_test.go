@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,8 +164,12 @@ func TestInstallRefuses(t *testing.T) {
 	} {
 		h := host.New(host.Options{})
 		t.Cleanup(func() { h.Close() })
-		if err := api.Install(h, tc.mods...); err == nil ||
-			!strings.Contains(err.Error(), tc.want) {
+		err := api.Install(h, tc.mods...)
+		if err == nil {
+			t.Errorf("%s: Install() = nil, want an error", tc.name)
+			continue
+		}
+		if !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: Install() = %v, want %q", tc.name, err, tc.want)
 		}
 	}
@@ -190,8 +195,9 @@ func TestHelp(t *testing.T) {
 			t.Errorf("Help(%q) = %q, want %q in it", tc.topic, got, tc.want)
 		}
 	}
-	if hits := ix.Search("starts an app"); len(hits) != 1 || hits[0].Name != "Phone:launch" {
-		t.Errorf("Search() = %v, want Phone:launch", hits)
+	want := []api.Hit{{Name: "Phone:launch", Doc: "Starts an app."}}
+	if hits := ix.Search("starts an app"); !slices.Equal(hits, want) {
+		t.Errorf("Search() = %v, want %v", hits, want)
 	}
 }
 
@@ -202,8 +208,13 @@ func TestHelpOfValues(t *testing.T) {
 		t.Fatalf("a new global was allowed, printed %q", out)
 	}
 	out, err = run(t, `lab.phone("x"):help("launch") lab.phone("x"):help()`)
-	if err != nil || !strings.Contains(out, "which app") || !strings.Contains(out, "class Phone") {
-		t.Errorf("help printed %q, error %v", out, err)
+	if err != nil {
+		t.Fatalf("help failed: %v", err)
+	}
+	for _, want := range []string{"which app", "class Phone"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("help printed %q, want %q in it", out, want)
+		}
 	}
 }
 
@@ -299,9 +310,15 @@ func TestComplete(t *testing.T) {
 			t.Errorf("Complete(%q) = %q, want %q in it", tc.text, got, tc.want)
 		}
 	}
-	if c := ix.Complete(nil, "dev:la"); len(c.Items) != 1 || c.Items[0].Text != "launch" ||
-		c.From != 4 {
-		t.Errorf("Complete without a state = %+v, want launch from 4", c)
+	c := ix.Complete(nil, "dev:la")
+	if len(c.Items) != 1 {
+		t.Fatalf("Complete without a state = %+v, want one candidate", c)
+	}
+	if c.Items[0].Text != "launch" {
+		t.Errorf("Complete without a state = %q, want launch", c.Items[0].Text)
+	}
+	if c.From != 4 {
+		t.Errorf("Complete without a state: From = %d, want 4", c.From)
 	}
 }
 
@@ -311,9 +328,12 @@ func FuzzComplete(f *testing.F) {
 	}
 	ix := index(f)
 	f.Fuzz(func(t *testing.T, text string) {
-		if c := ix.Complete(nil, text); c.From < 0 || c.From > len(text) ||
-			text[c.From:] != c.Word {
-			t.Errorf("Complete(%q): word %q from %d", text, c.Word, c.From)
+		c := ix.Complete(nil, text)
+		if c.From < 0 || c.From > len(text) {
+			t.Fatalf("Complete(%q): From = %d is not in the text", text, c.From)
+		}
+		if text[c.From:] != c.Word {
+			t.Errorf("Complete(%q): the word is %q, want %q", text, c.Word, text[c.From:])
 		}
 	})
 }
@@ -337,8 +357,12 @@ func TestGlob(t *testing.T) {
 		{"**", "a/b/c", true},
 	} {
 		g, err := api.CompileGlob(tc.pattern)
-		if err != nil || g.Match(tc.path) != tc.want {
-			t.Errorf("glob %q on %q = %v, error %v", tc.pattern, tc.path, !tc.want, err)
+		if err != nil {
+			t.Errorf("CompileGlob(%q) failed: %v", tc.pattern, err)
+			continue
+		}
+		if got := g.Match(tc.path); got != tc.want {
+			t.Errorf("glob %q on %q = %t, want %t", tc.pattern, tc.path, got, tc.want)
 		}
 	}
 	for _, bad := range []string{"{a", "[a", strings.Repeat("a", 5000)} {

@@ -10,12 +10,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// mismatch is the text for a value of the wrong type.
+// mismatch returns the error for a value of the wrong type.
 func mismatch(want string, v lua.LValue) error {
 	return fmt.Errorf("%s expected, got %s", want, typeName(v))
 }
 
-// typeName is the type of a value in messages: a class or record name where there is one.
+// typeName returns the type of a value for messages: the name of its class or record if it has one.
 func typeName(v lua.LValue) string {
 	ud, ok := v.(*lua.LUserData)
 	if !ok {
@@ -32,12 +32,12 @@ func typeName(v lua.LValue) string {
 	return "userdata"
 }
 
-// raiseArg raises code "argument" for argument n of f, or the refusal of the permission that it
-// needs.
+// raiseArg raises code "argument" for argument n of f. It raises err itself if that has code
+// "permission".
 func raiseArg(L *lua.LState, f *Func, n int, err error) {
-	var refused *host.Error
-	if errors.As(err, &refused) && refused.Code == "permission" {
-		host.Raise(L, refused)
+	var denied *host.Error
+	if errors.As(err, &denied) && denied.Code == "permission" {
+		host.Raise(L, denied)
 	}
 	e := host.Errorf("argument", "bad argument #%d to %s (%s)", n, f.FullName(), err)
 	e.Hint = "usage: " + f.Usage()
@@ -82,7 +82,7 @@ func article(name string) string {
 	return "a " + name
 }
 
-// unknownMember is the error for a name that a module, class or record does not have.
+// unknownMember returns the error for a name that a module, class or record does not have.
 func unknownMember(owner, name string, known []string) *host.Error {
 	e := host.Errorf("no_field", "%s has no member %q", owner, name)
 	if s := host.Suggest(name, known); s != "" {

@@ -6,14 +6,15 @@ import (
 	"strings"
 )
 
-// Glob is a compiled file name pattern, the same for local and device files: ? and * stay within a
-// part of the path, ** goes over any number of parts, [a-z] is a set and {a,b} are alternatives.
+// Glob is a compiled file name pattern for local files and files of the device. ? and * match
+// within one part of the path, ** matches any number of parts, [a-z] is a set and {a,b} are
+// alternatives.
 type Glob struct {
 	re   *regexp.Regexp
 	base string
 }
 
-// maxGlob bounds the length of a pattern.
+// maxGlob is the largest length of a pattern.
 const maxGlob = 4096
 
 // CompileGlob compiles a pattern.
@@ -33,10 +34,11 @@ func CompileGlob(pattern string) (*Glob, error) {
 	return &Glob{re: re, base: fixed}, nil
 }
 
-// Match reports whether a path, with / between its parts, fits.
+// Match reports whether the pattern matches a path with / between its parts.
 func (g *Glob) Match(path string) bool { return g.re.MatchString(path) }
 
-// Base is the folder that all matches are in: the part of the pattern before the first wildcard.
+// Base returns the folder that contains all matches: the pattern up to the last / before its first
+// wildcard.
 func (g *Glob) Base() string { return g.base }
 
 func globRegexp(p string) (*regexp.Regexp, error) {

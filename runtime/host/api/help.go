@@ -10,9 +10,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Help is the text that help(x) prints. A string is looked up as a name (fs, fs.read, dev:launch,
-// Device, App); a module, function, object or record of this host is described; "" lists the
-// modules.
+// Help returns the text that help(v) prints. A string is looked up as a name, such as fs, fs.read,
+// dev:launch, Device or App, and "" lists the modules. Any other value is described: a module,
+// function, object or record of this host.
 func (ix *Index) Help(v lua.LValue) string {
 	switch x := v.(type) {
 	case *lua.LNilType, nil:
@@ -135,8 +135,8 @@ func (m *Module) prefix() string {
 	return m.Name + "."
 }
 
-// lookup finds a name; members may be asked for by the class or by its usual variable, with . or
-// with :.
+// lookup returns the documentation of a name. A member may be named with its class or with the
+// usual variable of the class, and with a dot or a colon.
 func (ix *Index) lookup(name string) (string, bool) {
 	name = strings.TrimSuffix(strings.TrimPrefix(name, "imd."), "()")
 	for _, e := range ix.entries() {
@@ -172,7 +172,7 @@ func (ix *Index) lookup(name string) (string, bool) {
 // Hit is one result of Search.
 type Hit struct{ Name, Doc string }
 
-// Search looks for a word in names and texts, names first.
+// Search returns the entries with a word in their name, then those with the word in their text.
 func (ix *Index) Search(word string) []Hit {
 	word = strings.ToLower(word)
 	var names, texts []Hit
@@ -196,7 +196,7 @@ func firstSentence(s string) string {
 	return s
 }
 
-// table prints names and texts in two columns.
+// table formats names and texts in two columns.
 func table(hits []Hit) string {
 	width := 0
 	for _, h := range hits {
@@ -354,7 +354,7 @@ func (ix *Index) optionHits(s signature) []Hit {
 	return hits
 }
 
-// optionType is the shown type of an option: its values when they are listed.
+// optionType returns the shown type of an option: its values if they are declared, else its type.
 func (ix *Index) optionType(o *option) string {
 	if o.enum == nil {
 		return ix.typeText(o.typ)
@@ -373,7 +373,7 @@ func (o *option) text() string {
 	return text
 }
 
-// notes are the lines about versions, permissions and errors.
+// notes returns the lines about versions, permissions and errors.
 func (f *Func) notes() []string {
 	var out []string
 	add := func(label, text string) {
@@ -404,7 +404,7 @@ func exampleText(examples []string) string {
 	return text
 }
 
-// helpMethod is object:help([member]).
+// helpMethod implements object:help([member]).
 func (ix *Index) helpMethod(L *lua.LState) int {
 	o, _ := objectOf(L.Get(1))
 	text := ix.helpClass(o.class)

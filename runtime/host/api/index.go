@@ -12,8 +12,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Index holds all declarations of a host. Its methods build plans and Lua values on demand, so the
-// caller holds the interpreter lock, or the host runs nothing.
+// Index holds all declarations of a host. Its methods build plans and Lua values on demand, so they
+// must be called with the interpreter lock held, or while the host runs nothing.
 type Index struct {
 	host    *host.Host
 	modules []*Module
@@ -26,7 +26,7 @@ type Index struct {
 
 	describe        []func() []*Module
 	declareOnce     sync.Once
-	libraries       []*Module // described, see Describe
+	libraries       []*Module // the libraries that Describe documents
 	standardClasses map[*Class]*boundClass
 	linked          bool // the functions of the libraries are in byFunction
 
@@ -39,11 +39,11 @@ type Index struct {
 	open   map[any]*handle // closable objects that are open
 }
 
-// registryKey is where a host's Index lives in the Lua registry.
+// registryKey is the key of a host's Index in the Lua registry.
 const registryKey = "imdlua.api"
 
-// Registry returns the declarations of h. The first call must come before the host runs code; keep
-// the result, it does not change.
+// Registry returns the declarations of h. The first call must come before the host runs code. Every
+// call returns the same Index.
 func Registry(h *host.Host) *Index {
 	reg := h.L().Get(lua.RegistryIndex).(*lua.LTable)
 	if ud, ok := reg.RawGetString(registryKey).(*lua.LUserData); ok {
@@ -66,7 +66,7 @@ func Registry(h *host.Host) *Index {
 	return ix
 }
 
-// Install binds modules to h. It may be called several times; names must not repeat.
+// Install adds modules to h. It may be called several times, but each name only once.
 func Install(h *host.Host, mods ...*Module) error {
 	ix := Registry(h)
 	for _, m := range mods {
@@ -117,7 +117,7 @@ func (ix *Index) types(m *Module) error {
 
 func (ix *Index) classOf(t reflect.Type) *boundClass { return ix.classes[t] }
 
-// recordOf finds the record for T or *T.
+// recordOf returns the record for T or *T, or nil if there is none.
 func (ix *Index) recordOf(t reflect.Type) *boundRecord {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -125,8 +125,8 @@ func (ix *Index) recordOf(t reflect.Type) *boundRecord {
 	return ix.records[t]
 }
 
-// install makes the global and the loader of a module. Its table stays empty until somebody looks
-// into it.
+// install makes the global and the loader of a module. Its table stays empty until a script reads a
+// field of it.
 func (ix *Index) install(m *Module) {
 	h, L := ix.host, ix.host.L()
 	if m.Flat {
@@ -183,7 +183,7 @@ func (ix *Index) bind(L *lua.LState, f *Func, skip int) *lua.LFunction {
 	return (&bound{ix: ix, decl: f, skip: skip}).function(L)
 }
 
-// fill makes the functions and constants of a module.
+// fill adds the functions and constants of a module to its table.
 func (ix *Index) fill(L *lua.LState, m *Module, t *lua.LTable) {
 	for _, f := range m.Funcs {
 		t.RawSetString(f.Name, ix.bind(L, f, 0))
@@ -196,7 +196,8 @@ func (ix *Index) fill(L *lua.LState, m *Module, t *lua.LTable) {
 	}
 }
 
-// unknown raises the error for a name that a module does not have; numbers are simply absent.
+// unknown raises the error for a name that a module does not have. Keys that are not strings are
+// nil.
 func (ix *Index) unknown(L *lua.LState, m *Module) int {
 	key, ok := L.Get(2).(lua.LString)
 	if !ok {
@@ -234,12 +235,12 @@ func (ix *Index) sorted() []*Module {
 // Modules lists the installed modules and the described libraries by name.
 func (ix *Index) Modules() []*Module { return ix.sorted() }
 
-// print writes through the script's print, which knows where the output of this host goes.
+// print prints text with the global function print, so that a script can redirect it.
 func (ix *Index) print(L *lua.LState, text string) {
 	host.Call(L, L.GetGlobal("print"), 0, lua.LString(strings.TrimSuffix(text, "\n")))
 }
 
-// Sample is one example of the documentation, with the name of what it belongs to.
+// Sample is one example of the documentation, with the name of the module or function that has it.
 type Sample struct{ Name, Source string }
 
 // Examples lists all examples by module.

@@ -10,11 +10,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Keyed is implemented by instances of a class whose objects are equal without being the same. Two
-// of them are equal if Key returns the same comparable value.
+// Keyed is implemented by instances of a class that are compared by value. Two instances are
+// equal if Key returns the same comparable value.
 type Keyed interface{ Key() any }
 
-// Keys of objects that are equal by their value.
+// The types of keys for objects that are compared by value.
 type (
 	dataKey string
 	dateKey struct {
@@ -23,9 +23,9 @@ type (
 	}
 )
 
-// Key returns a Go value that is the same for two Lua values that are equal by ==, to be the key of
-// a Go map. Tables are equal only to themselves, whatever their metatable says. It returns false
-// for nil and for nan, which cannot be keys.
+// Key returns a key for a Go map. It is the same for two Lua values that are equal by ==, except
+// that a table is equal only to itself, whatever its metatable says. It returns false for nil and
+// for nan, which cannot be keys.
 func Key(v lua.LValue) (any, bool) {
 	switch x := v.(type) {
 	case *lua.LNilType:

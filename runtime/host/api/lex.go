@@ -2,21 +2,30 @@ package api
 
 import "strings"
 
-// token is a piece of Lua text as completion sees it. Kind is 'n' for a name or keyword, 's' for a
-// string, '0' for a number, or the character itself.
+// token is a token of Lua text for completion. kind is 'n' for a name or keyword, 's' for a string,
+// '0' for a number or the operator .., or else the character itself.
 type token struct {
 	kind       byte
 	text       string
 	start, end int
-	open       bool // a string that the text ends in
+	open       bool // a string without its end, because the text ends inside of it
 }
 
+// isNameByte reports whether c can be in a name, or can be the first byte of one.
 func isNameByte(c byte, first bool) bool {
 	return c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' ||
 		!first && c >= '0' && c <= '9'
 }
 
-// lex cuts text into tokens. It is made for unfinished input and never fails.
+// isName reports whether s has the form of a name or keyword.
+func isName(s string) bool {
+	if s == "" || !isNameByte(s[0], true) {
+		return false
+	}
+	return span(s, 0, func(c byte) bool { return isNameByte(c, false) }) == len(s)
+}
+
+// lex splits text into tokens. It accepts unfinished input and never fails.
 func lex(text string) []token {
 	var out []token
 	for i := 0; i < len(text); {
@@ -48,7 +57,7 @@ func lex(text string) []token {
 				t.end, t.open = longEnd(text, i, n)
 			}
 		case strings.HasPrefix(text[i:], ".."):
-			t.kind, t.end = '0', i+2 // an operator: nothing to complete behind it
+			t.kind, t.end = '0', i+2 // not a dot after which a member could follow
 		}
 		t.text = text[t.start:t.end]
 		out = append(out, t)
@@ -57,6 +66,7 @@ func lex(text string) []token {
 	return out
 }
 
+// span returns the index of the first byte from i on for which in is false.
 func span(text string, i int, in func(byte) bool) int {
 	for i < len(text) && in(text[i]) {
 		i++

@@ -10,17 +10,18 @@ import (
 )
 
 // Describe documents libraries that h has already, such as string and io. Their functions are
-// written by hand and are called without a detour: the declarations, made by Existing, serve the
-// documentation alone. declare is called when somebody asks for documentation for the first time.
+// written by hand and are called directly. Their declarations, made by Existing, are used only for
+// documentation. declare is called when documentation is asked for the first time.
 //
-// A library is found under its name among the globals. The methods of a class are found at a
-// constant of the library that has the type of the class.
+// The library is the global with the name of its module. The methods of a class are taken from a
+// constant of the library whose type is the class.
 func Describe(h *host.Host, declare func() []*Module) {
 	ix := Registry(h)
 	ix.describe = append(ix.describe, declare)
 }
 
-// documented returns the installed modules and the described libraries. It touches no Lua value.
+// documented returns the installed modules and the described libraries. It does not touch Lua
+// values.
 func (ix *Index) documented() []*Module {
 	ix.declareOnce.Do(func() {
 		ix.standardClasses = map[*Class]*boundClass{}
@@ -39,7 +40,7 @@ func (ix *Index) documented() []*Module {
 	return slices.Concat(ix.modules, ix.libraries)
 }
 
-// boundTo returns the class of this host that a declaration belongs to.
+// boundTo returns the class of this host for a declaration.
 func (ix *Index) boundTo(c *Class) *boundClass {
 	if b := ix.classOf(c.Of); b != nil {
 		return b
@@ -47,7 +48,7 @@ func (ix *Index) boundTo(c *Class) *boundClass {
 	return ix.standardClasses[c]
 }
 
-// allClasses lists the classes of modules and libraries by module.
+// allClasses lists the classes of modules and libraries, sorted by module.
 func (ix *Index) allClasses() []*boundClass {
 	var out []*boundClass
 	for _, m := range ix.sorted() {
@@ -58,7 +59,7 @@ func (ix *Index) allClasses() []*boundClass {
 	return out
 }
 
-// declarationOf returns the declaration of a function, nil if it has none.
+// declarationOf returns the declaration of a function, or nil if it has none.
 func (ix *Index) declarationOf(fn *lua.LFunction) *Func {
 	f := ix.byFunction[fn]
 	if f != nil || !fn.IsG {
@@ -68,7 +69,7 @@ func (ix *Index) declarationOf(fn *lua.LFunction) *Func {
 	return ix.byFunction[fn]
 }
 
-// moduleOf returns the declaration of a module table, nil if it has none.
+// moduleOf returns the declaration of a module table, or nil if it has none.
 func (ix *Index) moduleOf(t *lua.LTable) *Module {
 	m := ix.tables[t]
 	if m != nil {
@@ -78,7 +79,8 @@ func (ix *Index) moduleOf(t *lua.LTable) *Module {
 	return ix.tables[t]
 }
 
-// linkLibraries finds the functions and tables of the described libraries.
+// linkLibraries connects the functions and tables of the described libraries with their
+// declarations.
 func (ix *Index) linkLibraries() {
 	if ix.linked {
 		return
@@ -103,8 +105,8 @@ func (ix *Index) linkLibraries() {
 	}
 }
 
-// linkFunctions finds the functions of a table. One that a script has put there keeps its own
-// declaration, if it has one.
+// linkFunctions connects the functions of a table with their declarations. A function that a script
+// has put into the table keeps its own declaration, if it has one.
 func (ix *Index) linkFunctions(t *lua.LTable, funcs []*Func) {
 	if t == nil {
 		return
@@ -117,7 +119,8 @@ func (ix *Index) linkFunctions(t *lua.LTable, funcs []*Func) {
 	}
 }
 
-// methodsIn returns the table of the methods of a class, nil if the library has no instance of it.
+// methodsIn returns the table of the methods of a class, or nil if the library has no instance of
+// it.
 func methodsIn(t *lua.LTable, m *Module, c *Class) *lua.LTable {
 	for _, k := range m.Consts {
 		if k.Type != c.Name {
@@ -137,8 +140,8 @@ func methodsIn(t *lua.LTable, m *Module, c *Class) *lua.LTable {
 	return nil
 }
 
-// asMethod is how a library function is called as a method of a value, "" if it is none:
-// text:sub(from, [to]).
+// asMethod returns the form of a call of a library function as a method of a value, such as
+// text:sub(from, [to]). It returns "" if that is not possible.
 func (f *Func) asMethod() string {
 	m := f.module
 	if m == nil || m.Var == "" || f.class != nil || len(f.Params) == 0 ||
@@ -148,7 +151,8 @@ func (f *Func) asMethod() string {
 	return m.Var + ":" + f.Name + "(" + usageOf(f.Params[1:]) + ")"
 }
 
-// standardMethod finds text:sub, which is string.sub.
+// standardMethod returns the declaration of a library function that is named as a method, such as
+// string.sub for text:sub.
 func (ix *Index) standardMethod(owner, member string) *Func {
 	ix.documented()
 	for _, m := range ix.libraries {
@@ -164,7 +168,8 @@ func (ix *Index) standardMethod(owner, member string) *Func {
 	return nil
 }
 
-// standardName is the name in a library that a method is called by: string.split for text:split.
+// standardName returns the name of the library function for the name of a method, such as
+// string.split for text:split.
 func (ix *Index) standardName(name string) string {
 	name = strings.ReplaceAll(name, ":", ".")
 	owner, member, isMember := strings.Cut(name, ".")
@@ -177,7 +182,7 @@ func (ix *Index) standardName(name string) string {
 	return name
 }
 
-// stringMethods offers the methods of a text.
+// stringMethods lists the methods of a string.
 func (c *completer) stringMethods() []Candidate {
 	var out []Candidate
 	c.ix.documented()
@@ -209,7 +214,8 @@ func (c *completer) stringMethods() []Candidate {
 	return out
 }
 
-// standardClass finds the class of a library by the type name of its instances: File by file.
+// standardClass returns the class of a library by the type name of its instances, such as File for
+// file.
 func (ix *Index) standardClass(name string) *boundClass {
 	ix.documented()
 	for c, b := range ix.standardClasses {

@@ -18,7 +18,7 @@ var (
 	codePattern  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
 )
 
-// linter collects what is wrong with declarations.
+// linter collects the mistakes in declarations.
 type linter struct {
 	ix   *Index
 	errs []error
@@ -28,9 +28,8 @@ func (l *linter) add(where, format string, args ...any) {
 	l.errs = append(l.errs, fmt.Errorf("%s: %s", where, fmt.Sprintf(format, args...)))
 }
 
-// Lint is the registration test: every declaration has a name of the right form, a text, a
-// permission, an example that parses, and agrees with its Go function. It returns all faults, nil
-// when there is none.
+// Lint checks that every declaration has a name of the right form, a text, a permission and an
+// example that parses, and that it agrees with its Go function. It returns all mistakes.
 func (ix *Index) Lint() []error {
 	l := &linter{ix: ix}
 	for _, m := range ix.sorted() {
@@ -45,7 +44,7 @@ func (l *linter) name(where, name string) {
 	}
 }
 
-// text wants a sentence: the documentation is printed as it stands.
+// text checks that a documentation text is not empty and has no white space around it.
 func (l *linter) text(where, doc string) {
 	switch {
 	case strings.TrimSpace(doc) == "":
@@ -168,8 +167,8 @@ func (l *linter) function(f *Func) {
 	l.params(f, where)
 }
 
-// results refuses functions that return a closable instance without having
-// registered it where it was opened.
+// results finds functions that return a closable instance itself. They must return an
+// api.Opened, which was registered where the instance was opened.
 func (l *linter) results(f *Func, where string) {
 	t := reflect.TypeOf(f.fn)
 	if t == nil || t.Kind() != reflect.Func {
@@ -187,7 +186,8 @@ func (l *linter) results(f *Func, where string) {
 	}
 }
 
-// timeouts wants every option timeout to be a number of seconds: 0 is at once, math.huge never.
+// timeouts checks that every option timeout is a duration, so that 0 and math.huge mean the same
+// for all functions.
 func (l *linter) timeouts(f *Func, where string) {
 	if f.raw != nil {
 		return
@@ -203,14 +203,14 @@ func (l *linter) timeouts(f *Func, where string) {
 	}
 }
 
-// accessOf is what a permission is about.
+// accessOf maps a permission to the kind of access that it allows.
 var accessOf = map[string]host.Access{
 	"file-read": host.AccessRead, "file-write": host.AccessWrite,
 	"net": host.AccessHost, "exec": host.AccessExec, "env": host.AccessEnv,
 }
 
-// access wants every function that acts outside of the script to say by which of
-// its parameters.
+// access checks that every function that acts outside of the script declares the
+// parameters or options that name what it uses.
 func (l *linter) access(f *Func, where string) {
 	declared := slices.Clone(f.Checks)
 	for _, p := range f.Params {
@@ -242,8 +242,11 @@ func (l *linter) access(f *Func, where string) {
 			l.add(where, "unknown access %q", a)
 		}
 	}
-	if want := accessOf[f.permission()]; want != "" && !slices.Contains(declared, want) &&
-		!slices.Contains(f.Checks, host.AccessNone) {
+	want := accessOf[f.permission()]
+	if want == "" || slices.Contains(f.Checks, host.AccessNone) {
+		return
+	}
+	if !slices.Contains(declared, want) {
 		l.add(
 			where,
 			"has the permission %s, but no parameter, option or Checks with the access %q",
@@ -253,7 +256,8 @@ func (l *linter) access(f *Func, where string) {
 	}
 }
 
-// turns wants the classes that tasks read from to say how two of them get on.
+// turns checks that a class with next or read either embeds a Turn or declares that
+// several tasks may use an instance at the same time.
 func (l *linter) turns(c *Class) {
 	reads := c.Next != nil
 	for _, f := range c.Methods {

@@ -10,8 +10,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// List is a slice that scripts see as a read-only list object instead of a table: for long results
-// that are rarely read as a whole.
+// List is a slice that scripts see as a read-only list object instead of a table. It is meant for
+// long results that are rarely read as a whole.
 type List[T any] []T
 
 // Dict is a map that scripts see as a read-only object instead of a table.
@@ -22,22 +22,23 @@ func (Dict[T]) view() {}
 
 var typeView = reflect.TypeFor[interface{ view() }]()
 
-// listView is the value of a List or Dict userdata: a look at a Go slice or map.
+// listView is the value of a List or Dict userdata. It refers to a Go slice or map and converts an
+// element when a script reads it.
 type listView struct {
 	ix   *Index
 	ref  reflect.Value
 	push pusher
-	// steps are the places of `for v in list do` loops under way, by the value
-	// that each gave out last.
+	// steps holds the positions of running loops of the form `for v in list do`, by
+	// the value that the last step of the loop returned.
 	steps map[lua.LValue]int
-	// skipped is what is missing from the list, of a Partial.
+	// skipped is the []*Skipped of a Partial, else nil.
 	skipped *reflect.Value
 }
 
-// LuaToGo gives conversions the slice or map.
+// LuaToGo returns a copy of the slice or map in plain types.
 func (l *listView) LuaToGo() any { return plainCopy(l.ref) }
 
-// plainCopy makes []any or map[string]any, which the encoders know.
+// plainCopy copies a value to types that the encoders know, such as []any and map[string]any.
 func plainCopy(v reflect.Value) any {
 	if g, ok := goValuer(v); ok {
 		return g.LuaToGo()
@@ -71,7 +72,7 @@ func plainCopy(v reflect.Value) any {
 	return v.Interface()
 }
 
-// goValuer returns the value as one that says what it stands for, as an instance of a class may.
+// goValuer returns v as a host.GoValuer, which an instance of a class may be.
 func goValuer(v reflect.Value) (host.GoValuer, bool) {
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return nil, false
@@ -130,7 +131,7 @@ func checkView(L *lua.LState) *listView {
 	return l
 }
 
-// item is the i-th element, counted from 1, or nil.
+// item returns element i, counted from 1, or nil if there is none.
 func (l *listView) item(L *lua.LState, i int) lua.LValue {
 	if i < 1 || i > l.ref.Len() {
 		return lua.LNil
@@ -192,7 +193,7 @@ func dictIndex(L *lua.LState) int {
 	return 1
 }
 
-// totable is the function behind record:totable() and list:totable().
+// totable returns the function that implements record:totable() and list:totable().
 func (ix *Index) totable(L *lua.LState) *lua.LFunction {
 	if ix.totableFn == nil {
 		ix.totableFn = L.NewFunction(func(L *lua.LState) int {
@@ -235,7 +236,7 @@ func viewLen(L *lua.LState) int {
 	return 1
 }
 
-// next steps through a list or dict; the closure holds the position.
+// next returns an iterator over the list or dict. It returns the index or key, and the element.
 func (l *listView) next() lua.LGFunction {
 	i := 0
 	if l.ref.Kind() == reflect.Map {
@@ -262,21 +263,21 @@ func (l *listView) next() lua.LGFunction {
 	}
 }
 
-// viewPairs serves pairs(list) and ipairs(list).
+// viewPairs implements pairs(list) and ipairs(list).
 func viewPairs(L *lua.LState) int {
 	L.Push(L.NewFunction(checkView(L).next()))
 	return 1
 }
 
-// dictIpairs refuses ipairs(dict): the keys are texts.
+// dictIpairs raises the error for ipairs(dict), whose keys are strings.
 func dictIpairs(L *lua.LState) int {
 	host.Raise(L, host.Errorf("argument", "a Dict has no order: use pairs"))
 	return 0
 }
 
-// viewCall is list(), the iterator of `for i, v in list() do`, and each step of
-// `for v in list do`, for which Lua calls the list itself with the value of the
-// step before.
+// viewCall implements calls of the list. list() returns the iterator of the loop
+// `for i, v in list() do`. In the loop `for v in list do`, Lua calls the list for each
+// step, with the value of the previous step.
 func viewCall(L *lua.LState) int {
 	l := checkView(L)
 	if L.GetTop() < 2 {
@@ -285,7 +286,8 @@ func viewCall(L *lua.LState) int {
 	return l.step(L, L.Get(3))
 }
 
-// step finds its place by the value that the step before gave out.
+// step returns the next element of a loop. before is the value that the previous step
+// returned, by which the position of the loop is found.
 func (l *listView) step(L *lua.LState, before lua.LValue) int {
 	i := 0
 	if before != lua.LNil {
@@ -327,10 +329,13 @@ func (l *listView) step(L *lua.LState, before lua.LValue) int {
 func viewEqual(L *lua.LState) int {
 	a, _ := listOf(L.Get(1))
 	b, _ := listOf(L.Get(2))
-	same := a != nil && b != nil && a.ref.Type() == b.ref.Type() && a.ref.Len() == b.ref.Len() &&
-		a.ref.Pointer() == b.ref.Pointer()
-	L.Push(lua.LBool(same))
+	L.Push(lua.LBool(a != nil && b != nil && sameReference(a.ref, b.ref)))
 	return 1
+}
+
+// sameReference reports whether two slices or maps share their memory.
+func sameReference(a, b reflect.Value) bool {
+	return a.Type() == b.Type() && a.Len() == b.Len() && a.Pointer() == b.Pointer()
 }
 
 func viewString(L *lua.LState) int {

@@ -12,25 +12,25 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// handle is the life of a closable object. Scopes close without the interpreter
-// lock, so it has its own.
+// handle is the state of a closable object. It has a mutex because scopes close
+// objects without the interpreter lock.
 type handle struct {
 	ix    *Index
 	value any
 	entry *host.Entry
-	ud    *lua.LUserData // what scripts see; belongs to the interpreter lock
+	ud    *lua.LUserData // the object that scripts see; guarded by the interpreter lock
 
 	mu     sync.Mutex
 	closed bool
-	where  string
+	where  string        // how it was closed, such as "closed at file:line"
 	done   chan struct{} // closed when the Go object is closed and err is set
 	err    error
 }
 
-// Opened is an instance of a closable class that belongs to a scope already.
-// Functions that open something return one; Open and Own make it. A function
-// that returned the bare instance would lose it, unclosed, when its task is
-// cancelled in the moment in which the opening succeeds.
+// Opened is an instance of a closable class that already belongs to a scope. Open and
+// Own return one, and so must every function that opens something. If a function
+// returned the instance itself, the instance would stay open when the task is
+// cancelled just before the function returns.
 type Opened[T any] struct{ h *handle }
 
 type opened interface {
@@ -54,8 +54,8 @@ func openedClass(t reflect.Type) (reflect.Type, bool) {
 	return reflect.Zero(t).Interface().(opened).class(), true
 }
 
-// Open runs open without the interpreter lock, as Call.TryBlock does, and
-// registers the instance in the current scope before the lock is taken again.
+// Open runs open without the interpreter lock, like Call.TryBlock. It registers the
+// instance in the current scope before it acquires the lock again.
 func Open[T any](c *Call, open func(ctx context.Context) (T, error)) (Opened[T], error) {
 	var o Opened[T]
 	scope := c.Scope()
@@ -69,13 +69,13 @@ func Open[T any](c *Call, open func(ctx context.Context) (T, error)) (Opened[T],
 	return o, err
 }
 
-// Own registers an instance that was made without waiting.
+// Own registers an instance that was made without waiting in the current scope.
 func Own[T any](c *Call, v T) Opened[T] {
 	return Opened[T]{c.ix.adopt(c.Scope(), v)}
 }
 
-// adopt returns the handle of an open instance, and makes it if there is none.
-// It may be called from any goroutine.
+// adopt returns the handle of an open instance. If there is none, it makes one and
+// registers it in scope. It may be called from any goroutine.
 func (ix *Index) adopt(scope *host.Scope, v any) *handle {
 	ix.openMu.Lock()
 	h := ix.open[v]
@@ -90,7 +90,7 @@ func (ix *Index) adopt(scope *host.Scope, v any) *handle {
 	return h
 }
 
-// handleOf returns the handle of an open instance, nil if there is none.
+// handleOf returns the handle of an open instance, or nil if there is none.
 func (ix *Index) handleOf(v any) *handle {
 	ix.openMu.Lock()
 	defer ix.openMu.Unlock()
@@ -103,8 +103,8 @@ func (ix *Index) forget(v any) {
 	ix.openMu.Unlock()
 }
 
-// Close closes the Go object; the scope calls it. A second call waits for the
-// first and returns the same.
+// Close closes the Go object. The scope calls it at its end. A second call waits for
+// the first and returns the same error.
 func (s *handle) Close(ctx context.Context) error {
 	s.mu.Lock()
 	again := s.closed
@@ -137,15 +137,15 @@ func closeValue(ctx context.Context, v any) error {
 	return fmt.Errorf("api: %T has no Close method", v)
 }
 
-// isClosed reports whether the object was closed, and where.
+// isClosed reports whether the object was closed, and returns how.
 func (s *handle) isClosed() (bool, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closed, s.where
 }
 
-// closeMethod closes first and leaves the scope afterwards: a cancel in between
-// leaves the rest to the scope.
+// closeMethod implements object:close(). It removes the object from its scope only
+// after it was closed, so that the scope closes it if the task is cancelled meanwhile.
 func closeMethod(L *lua.LState) int {
 	o, _ := objectOf(L.Get(1))
 	s := o.state
@@ -168,7 +168,7 @@ func closeMethod(L *lua.LState) int {
 
 func keepMethod(L *lua.LState) int {
 	o, _ := objectOf(L.Get(1))
-	o.mustBeOpen(L, "keep")
+	o.checkOpen(L, "keep")
 	o.state.entry.Keep()
 	L.SetTop(1)
 	return 1

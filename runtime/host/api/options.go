@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// option is one key of an options table, from the tags of a struct field:
+// option is one key of a table of options. It comes from the tags of a struct field:
 // lua:"name" doc:"text" default:"value" enum:"a|b" required:"true" kind:"bundle_id" access:"read".
 type option struct {
 	name, doc, def string
@@ -25,7 +25,7 @@ type option struct {
 	index          []int
 	typ            reflect.Type
 	get            getter
-	preset         reflect.Value // converted default, invalid when there is none
+	preset         reflect.Value // the converted default, invalid if there is none
 }
 
 // options is the plan for an options struct.
@@ -35,8 +35,8 @@ type options struct {
 	byName map[string]*option
 }
 
-// optionFields lists the tagged fields of an options struct; embedded structs are flattened, so
-// that families of functions can share a part.
+// optionFields lists the tagged fields of an options struct. It includes the fields of embedded
+// structs, so that several functions can share options.
 func optionFields(t reflect.Type) ([]*option, error) {
 	var out []*option
 	for i := range t.NumField() {
@@ -77,8 +77,8 @@ func optionFields(t reflect.Type) ([]*option, error) {
 	return out, nil
 }
 
-// isOptions reports whether t is used as an options table: a struct that is neither a record
-// nor a date.
+// isOptions reports whether t is an options struct, which is a struct that is not a record, a class
+// or a date.
 func (ix *Index) isOptions(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t != typeTime && ix.recordOf(t) == nil &&
 		ix.classOf(t) == nil
@@ -96,12 +96,14 @@ func (ix *Index) optionsFor(t reflect.Type) (*options, error) {
 		return nil, fmt.Errorf("%s is not a options struct, record or class: it has no lua tags", t)
 	}
 	o := &options{typ: t, list: list, byName: make(map[string]*option, len(list))}
-	ix.options[t] = o // before the getters: an option may hold the same struct again (trees)
+	ix.options[t] = o // before the getters are made, because an option may have the same type
 	for _, p := range list {
-		if p.get, err = ix.getterFor(p.typ); err != nil {
+		p.get, err = ix.getterFor(p.typ)
+		if err != nil {
 			return nil, fmt.Errorf("option %q: %w", p.name, err)
 		}
-		if p.preset, err = preset(p.typ, p.def); err != nil {
+		p.preset, err = preset(p.typ, p.def)
+		if err != nil {
 			return nil, fmt.Errorf("option %q: %w", p.name, err)
 		}
 		if p.name == timeoutName && !p.preset.IsValid() {
@@ -112,16 +114,16 @@ func (ix *Index) optionsFor(t reflect.Type) (*options, error) {
 	return o, nil
 }
 
-// timeoutName is the name of every option that bounds a wait.
+// timeoutName is the name of every option that limits a wait.
 const timeoutName = "timeout"
 
-// isDuration reports whether t holds a number of seconds.
+// isDuration reports whether t is a duration or a pointer to one.
 func isDuration(t reflect.Type) bool {
 	return t == typeDuration || t.Kind() == reflect.Pointer && t.Elem() == typeDuration
 }
 
-// atOnce makes a getter give AtOnce for 0. A timeout of 0 in the options struct means that the
-// script gave none.
+// atOnce returns a getter that stores AtOnce for a timeout of 0. In an options struct 0 means that
+// the script gave no timeout.
 func atOnce(get getter) getter {
 	return func(L *lua.LState, v lua.LValue, dst reflect.Value) error {
 		if err := get(L, v, dst); err != nil {
@@ -137,8 +139,8 @@ func atOnce(get getter) getter {
 	}
 }
 
-// preset converts the text of a default tag. Tags of other types, such as "the first device", are
-// only documentation and give no value.
+// preset converts the text of a default tag. It returns the invalid Value for types that have no
+// defaults; their tag, such as "the first device", is only documentation.
 func preset(t reflect.Type, def string) (reflect.Value, error) {
 	v := reflect.New(t).Elem()
 	var err error
@@ -148,7 +150,8 @@ func preset(t reflect.Type, def string) (reflect.Value, error) {
 	case t == typeDuration:
 		var f float64
 		var d time.Duration
-		if f, err = strconv.ParseFloat(def, 64); err == nil {
+		f, err = strconv.ParseFloat(def, 64)
+		if err == nil {
 			d, err = seconds(f)
 			v.SetInt(int64(d))
 		}
@@ -185,7 +188,7 @@ func (o *options) defaults(dst reflect.Value) {
 	}
 }
 
-// get is the getter of the options struct. nil gives the defaults.
+// get is the getter of the options struct. For nil it stores the defaults.
 func (o *options) get(L *lua.LState, v lua.LValue, dst reflect.Value) error {
 	o.defaults(dst)
 	t, ok := v.(*lua.LTable)
@@ -217,7 +220,7 @@ func (o *options) set(L *lua.LState, k, x lua.LValue, dst reflect.Value) error {
 		return o.unknown(string(s))
 	}
 	f := dst.FieldByIndex(p.index)
-	f.SetZero() // a default must not show through when the given value sets only a part
+	f.SetZero() // removes the default, of which the given value might set only a part
 	if err := p.get(L, x, f); err != nil {
 		return fmt.Errorf("option %q: %w", p.name, err)
 	}
@@ -255,8 +258,8 @@ func (o *options) unknown(name string) error {
 	return errors.New(text + " (known: " + strings.Join(known, ", ") + ")")
 }
 
-// Options decodes an options table into dst, a pointer to an options struct, for functions whose
-// argument is a table only sometimes.
+// Options decodes a table of options into dst, a pointer to an options struct. It is for functions
+// that accept such a table or another value.
 func (ix *Index) Options(L *lua.LState, v lua.LValue, dst any) error {
 	p := reflect.ValueOf(dst).Elem()
 	o, err := ix.optionsFor(p.Type())
@@ -266,8 +269,8 @@ func (ix *Index) Options(L *lua.LState, v lua.LValue, dst any) error {
 	return o.get(L, v, p)
 }
 
-// allow asks for each string in v, a string, a pointer to one or a list. An
-// empty one stands for an argument that was not given.
+// allow checks the access of each string in v, which is a string, a pointer to one or a
+// list. It skips empty strings, which stand for arguments that were not given.
 func allow(L *lua.LState, access host.Access, v reflect.Value) error {
 	switch v.Kind() {
 	case reflect.String:

@@ -6,22 +6,23 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Skipped is the record of one file that a call over many files left out, or could not describe in
-// full.
+// Skipped is the record of one file that a call on many files has left out, or could not describe
+// completely.
 type Skipped struct {
 	Path    string `lua:"path" doc:"path of the file or directory"`
 	Code    string `lua:"code" doc:"code of the error"`
 	Message string `lua:"message" doc:"the error in words"`
 }
 
-// Partial is a List that says what is missing from it: scripts see list.skipped, a list of Skipped.
+// Partial is a List that may be incomplete. Scripts see the missing files as list.skipped, a list
+// of Skipped.
 type Partial[T any] struct {
 	Items   []T
 	Skipped []*Skipped
 }
 
-// PartialTable is a Partial that scripts see as a table. Its field skipped is none of the keys, so
-// that loops and encoders see the items alone.
+// PartialTable is a Partial that scripts see as a table. The field skipped is not a key of the
+// table, so loops and encoders see only the items.
 type PartialTable[T any] Partial[T]
 
 // partial is a Partial or a PartialTable.
@@ -37,7 +38,7 @@ func (PartialTable[T]) table() bool           { return true }
 
 var typePartial = reflect.TypeFor[partial]()
 
-// partialPusher makes lists with the field skipped.
+// partialPusher returns the pusher for a Partial or PartialTable.
 func (ix *Index) partialPusher(t reflect.Type) (pusher, error) {
 	items, err := ix.pusherFor(t.Field(0).Type)
 	if err != nil {
@@ -65,12 +66,12 @@ func (ix *Index) partialPusher(t reflect.Type) (pusher, error) {
 	}, nil
 }
 
-// Skipped says that a file is left out because of err.
+// Skipped returns the record of a file that is left out because of err.
 func (c *Call) Skipped(path string, err error) *Skipped {
 	return &Skipped{Path: path, Code: c.ix.host.ToError(err).Code, Message: err.Error()}
 }
 
-// WarnSkipped writes to the log that files were left out.
+// WarnSkipped logs that files were left out, if there are any.
 func (c *Call) WarnSkipped(skipped []*Skipped) {
 	if len(skipped) == 0 {
 		return

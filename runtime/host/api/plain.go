@@ -8,8 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Plain converts a Lua value like host.FromLua, and records, lists and dictionaries of this package
-// too, wherever they are in it, which become maps and slices.
+// Plain is like host.FromLua but also converts the records, lists and dictionaries of this package.
+// They become maps and slices.
 func Plain(v lua.LValue) (any, error) {
 	return host.FromLuaWith(v, func(ud *lua.LUserData) (any, bool) {
 		if l, ok := ud.Value.(*listView); ok {
@@ -22,17 +22,17 @@ func Plain(v lua.LValue) (any, error) {
 	})
 }
 
-// recordValue is the struct behind a record.
+// recordValue returns the struct of a record. It returns false if ud is not a record.
 func recordValue(ud *lua.LUserData) (reflect.Value, bool) {
 	rv := reflect.ValueOf(ud.Value)
-	if rv.Kind() != reflect.Pointer || rv.IsNil() || rv.Elem().Kind() != reflect.Struct ||
-		len(tagged(rv.Type().Elem())) == 0 {
+	if rv.Kind() != reflect.Pointer || rv.IsNil() || rv.Elem().Kind() != reflect.Struct {
 		return reflect.Value{}, false
 	}
-	return rv.Elem(), true
+	return rv.Elem(), len(tagged(rv.Type().Elem())) > 0
 }
 
-// EachField calls f for the fields of a record in their order, and reports whether v is one.
+// EachField calls f for each field of a record in the order of declaration. It returns false if v
+// is not a record.
 func EachField(v lua.LValue, f func(name string, value any) error) (bool, error) {
 	ud, ok := v.(*lua.LUserData)
 	if !ok {
@@ -50,7 +50,8 @@ func EachField(v lua.LValue, f func(name string, value any) error) (bool, error)
 	return true, nil
 }
 
-// Table returns the table that an object says encoders should write in its place.
+// Table returns the table that encoders write in place of an object. It returns false if the Go
+// value of the object has no Table method.
 func Table(L *lua.LState, v lua.LValue) (*lua.LTable, bool) {
 	o, ok := objectOf(v)
 	if !ok {

@@ -9,7 +9,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Values as the last result (before the error) of a function becomes that many results in Lua.
+// Values is a variable number of results. A function may return it as the last result before the
+// error.
 type Values []lua.LValue
 
 // arg is one parameter of a plan.
@@ -18,10 +19,10 @@ type arg struct {
 	get      getter
 	access   host.Access
 	optional bool
-	want     string // type in messages
+	want     string // the type for messages
 }
 
-// plan is what reflection found out about a function, once.
+// plan describes how to call a function. It is made by reflection at the first call.
 type plan struct {
 	fn       reflect.Value
 	method   bool
@@ -30,14 +31,14 @@ type plan struct {
 	results  []pusher
 	values   bool // the last result is Values
 	fails    bool // the last result is an error
-	// free holds frames of earlier calls. A plan belongs to one host, and so to
-	// the interpreter lock; a call that waits keeps its frame.
+	// free holds frames that no call uses. The interpreter lock guards it. A call
+	// that waits keeps its frame.
 	free []*frame
 }
 
-// frame holds the arguments of one call, so that calls need not allocate them.
+// frame holds the arguments of one call. It is reused, so that calls need not allocate one.
 type frame struct {
-	in    []reflect.Value // what reflect calls with: the Call, the receiver, the arguments
+	in    []reflect.Value // the Call, the receiver and the arguments
 	slots []reflect.Value // settable storage of the fixed arguments
 }
 
@@ -57,7 +58,7 @@ func (p *plan) frame() *frame {
 	return f
 }
 
-// release keeps the frame for the next call. The values are dropped.
+// release clears the frame and keeps it for the next call.
 func (p *plan) release(f *frame) {
 	for _, s := range f.slots {
 		s.SetZero()
@@ -75,7 +76,8 @@ type bound struct {
 	skip int // arguments before the first declared one: 1 for methods and callable modules
 }
 
-// newPlan checks the declaration against the signature.
+// newPlan returns the plan of a function. It fails if the declaration does not agree with the
+// signature of the Go function.
 func (ix *Index) newPlan(f *Func) (*plan, error) {
 	t := reflect.TypeOf(f.fn)
 	if t == nil || t.Kind() != reflect.Func || t.NumIn() == 0 || t.In(0) != typeCall {
@@ -122,9 +124,7 @@ func (ix *Index) planArg(p *plan, t reflect.Type, i int, d Param) error {
 		return err
 	}
 	a := arg{typ: in, get: get, access: d.Access, want: d.Type,
-		optional: d.Optional ||
-			in.Kind() == reflect.Pointer && ix.classOf(in) == nil && ix.recordOf(in) == nil &&
-				in != typeTable && in != typeFunction}
+		optional: d.Optional || ix.isOptionalPointer(in)}
 	if a.want == "" {
 		a.want = ix.typeText(in)
 	}
@@ -134,6 +134,13 @@ func (ix *Index) planArg(p *plan, t reflect.Type, i int, d Param) error {
 		p.args = append(p.args, a)
 	}
 	return nil
+}
+
+// isOptionalPointer reports whether t is a pointer that is nil if the argument is not given.
+// Pointers to classes and records, and those of Lua, are the values themselves.
+func (ix *Index) isOptionalPointer(t reflect.Type) bool {
+	return t.Kind() == reflect.Pointer && ix.classOf(t) == nil && ix.recordOf(t) == nil &&
+		t != typeTable && t != typeFunction
 }
 
 func (ix *Index) planResults(p *plan, f *Func, t reflect.Type) error {
@@ -177,7 +184,7 @@ func (b *bound) call(L *lua.LState) int {
 		if t, ok := self.(turner); ok && !b.decl.onClosed {
 			t.turn().enter(L, b.decl)
 			defer t.turn().leave()
-			b.self(L) // it may have been closed meanwhile
+			b.self(L) // checks again, because the object may have been closed meanwhile
 		}
 	}
 	b.arguments(L, f)
@@ -186,7 +193,7 @@ func (b *bound) call(L *lua.LState) int {
 	return b.finish(L, out)
 }
 
-// arguments converts what stands on the stack.
+// arguments converts the arguments on the stack and appends them to f.in.
 func (b *bound) arguments(L *lua.LState, f *frame) {
 	p, top := b.plan, L.GetTop()-b.skip
 	for i := range p.args {
@@ -215,7 +222,7 @@ func (b *bound) arguments(L *lua.LState, f *frame) {
 	}
 }
 
-// take converts an argument and asks whether the script may use it.
+// take converts an argument and checks its access.
 func (a *arg) take(L *lua.LState, v lua.LValue, dst reflect.Value) error {
 	if err := a.get(L, v, dst); err != nil {
 		return err
@@ -226,8 +233,8 @@ func (a *arg) take(L *lua.LState, v lua.LValue, dst reflect.Value) error {
 	return allow(L, a.access, dst)
 }
 
-// absent handles a nil argument: the defaults of an options struct, the zero value of an optional
-// one, nil for a parameter that takes any value.
+// absent handles an argument that is nil or missing. An options struct gets its defaults, another
+// optional argument its zero value, and a parameter of any type gets nil. Otherwise it raises.
 func (b *bound) absent(L *lua.LState, i int, dst reflect.Value) {
 	a := &b.plan.args[i]
 	switch {
@@ -273,7 +280,7 @@ func (b *bound) finish(L *lua.LState, out []reflect.Value) int {
 	return n
 }
 
-// self checks the receiver: right class, and not closed.
+// self returns the receiver. It raises if the receiver has another class or is closed.
 func (b *bound) self(L *lua.LState) any {
 	v := L.Get(1)
 	o, ok := objectOf(v)
@@ -282,13 +289,14 @@ func (b *bound) self(L *lua.LState) any {
 	}
 	if o.state != nil && !b.decl.onClosed {
 		if closed, _ := o.state.isClosed(); closed {
-			o.mustBeOpen(L, b.decl.FullName())
+			o.checkOpen(L, b.decl.FullName())
 		}
 	}
 	return o.Value
 }
 
-// rawCall wraps a hand-written function: receiver check and panics.
+// rawCall calls a function of Raw or RawMethod. It checks the receiver and waits for its turn
+// first.
 func (b *bound) rawCall(L *lua.LState) int {
 	if b.decl.method {
 		self := b.self(L)
@@ -301,14 +309,14 @@ func (b *bound) rawCall(L *lua.LState) int {
 	return b.decl.raw(L)
 }
 
-// rawModuleCall is rawCall for the function of a callable module: the module itself is taken off
+// rawModuleCall is rawCall for the function of a callable module. It removes the module itself from
 // the stack.
 func (b *bound) rawModuleCall(L *lua.LState) int {
 	L.Remove(1)
 	return b.rawCall(L)
 }
 
-// function makes the Lua function and remembers what it stands for.
+// function makes the Lua function and records its declaration.
 func (b *bound) function(L *lua.LState) *lua.LFunction {
 	fn := b.call
 	switch {

@@ -17,12 +17,12 @@ type pusher func(L *lua.LState, v reflect.Value) lua.LValue
 // safeInt is the largest integer that a Lua number holds exactly.
 const safeInt = 1 << 53
 
-// pusherFor returns the conversion from t, made once a type.
+// pusherFor returns the pusher for type t. It makes each pusher only once.
 func (ix *Index) pusherFor(t reflect.Type) (pusher, error) {
 	if p := ix.pushers[t]; p != nil {
 		return p, nil
 	}
-	// A type that holds itself finds this one while its own is being made.
+	// A type that contains itself uses this pusher while its own is being made.
 	ix.pushers[t] = func(L *lua.LState, v reflect.Value) lua.LValue { return ix.pushers[t](L, v) }
 	p, err := ix.makePusher(t)
 	if err != nil {
@@ -127,8 +127,7 @@ func (ix *Index) kindPusher(t reflect.Type) (pusher, error) {
 		}, nil
 	case reflect.Struct:
 		if len(tagged(t)) == 0 {
-			// a type that package host, or a binding through RegisterType, knows
-			return pushHost, nil
+			return pushHost, nil // the type may have been registered with host.RegisterType
 		}
 	}
 	return nil, fmt.Errorf("%s is not a declared class, record or plain value", t)
@@ -143,7 +142,8 @@ func pushLua(_ *lua.LState, v reflect.Value) lua.LValue {
 
 func pushHost(L *lua.LState, v reflect.Value) lua.LValue { return host.ToLua(L, v.Interface()) }
 
-// pushPointer hands pointers to foreign structs to package host, which knows those of RegisterType.
+// pushPointer converts pointers to structs that are not declared. host.ToLua converts those that
+// were registered with RegisterType.
 func pushPointer(L *lua.LState, v reflect.Value) lua.LValue {
 	if v.IsNil() {
 		return lua.LNil
@@ -151,7 +151,7 @@ func pushPointer(L *lua.LState, v reflect.Value) lua.LValue {
 	return host.ToLua(L, v.Interface())
 }
 
-// itemsBetweenTicks is how many items are converted between two looks at the limits.
+// itemsBetweenTicks is the number of items that are converted between two checks of the limits.
 const itemsBetweenTicks = 10000
 
 func (ix *Index) slicePusher(t reflect.Type) (pusher, error) {
@@ -162,7 +162,7 @@ func (ix *Index) slicePusher(t reflect.Type) (pusher, error) {
 	return func(L *lua.LState, v reflect.Value) lua.LValue {
 		n := v.Len()
 		if n == 0 {
-			return host.ToLua(L, []any{}) // marked, so that it stays a list when it is encoded
+			return host.ToLua(L, []any{}) // marked as an array, for encoders
 		}
 		host.Converted(L, host.SizeTable+n*host.SizeSlot)
 		tb := L.CreateTable(n, 0)
@@ -176,7 +176,7 @@ func (ix *Index) slicePusher(t reflect.Type) (pusher, error) {
 	}, nil
 }
 
-// notNil puts null in place of nil: lists and dictionaries have no holes.
+// notNil returns null in place of nil, because lists and dictionaries cannot contain nil.
 func notNil(L *lua.LState, v lua.LValue) lua.LValue {
 	if v == lua.LNil {
 		return host.Of(L).Null()

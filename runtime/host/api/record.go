@@ -18,13 +18,13 @@ type recordField struct {
 	name, doc string
 	typ       reflect.Type
 	index     []int
-	// not gopher-luar's own: that copies the struct on each read and rounds 64 bit integers
+	// push converts the field. That of gopher-luar would copy the struct on each read and round
+	// 64-bit integers.
 	push pusher
 }
 
-// boundRecord is a Record in one host. The userdata come from gopher-luar, whose metatable is
-// replaced so that unknown fields are errors, nothing can be written, and tostring, pairs and
-// totable work.
+// boundRecord is a Record in one host. gopher-luar makes the userdata. Its metatable is changed so
+// that unknown fields are errors, fields cannot be written, and tostring, pairs and totable work.
 type boundRecord struct {
 	ix     *Index
 	decl   *Record
@@ -33,7 +33,7 @@ type boundRecord struct {
 	ready  bool
 }
 
-// luarFields is the name map for gopher-luar: the lua tag or hidden.
+// luarFields returns the names of a struct field for gopher-luar: its lua tag, or none.
 func luarFields(_ reflect.Type, f reflect.StructField) []string {
 	if name := f.Tag.Get("lua"); name != "" && name != "-" {
 		return []string{name}
@@ -41,7 +41,7 @@ func luarFields(_ reflect.Type, f reflect.StructField) []string {
 	return nil
 }
 
-// tagged lists the visible fields of a struct in their order, those of embedded structs in place.
+// tagged lists the visible fields of a struct in their order, including those of embedded structs.
 func tagged(t reflect.Type) []*recordField {
 	var out []*recordField
 	for i := range t.NumField() {
@@ -77,7 +77,7 @@ func recordMap(v reflect.Value) any {
 	return out
 }
 
-// build fills the field table and patches the metatable that gopher-luar made for *T.
+// build makes the fields and changes the metatable that gopher-luar has made for *T.
 func (r *boundRecord) build(L *lua.LState) {
 	r.ready = true
 	r.fields = tagged(r.decl.Of)
@@ -113,8 +113,8 @@ func (r *boundRecord) build(L *lua.LState) {
 	mt.RawSetString("__pairs", L.NewFunction(r.pairs))
 }
 
-// push makes the userdata; a struct value is copied, so that the script's view does not change
-// under it.
+// push returns the userdata of a record. It copies a struct value, so that later changes in Go do
+// not change what the script sees.
 func (r *boundRecord) push(L *lua.LState, v reflect.Value) lua.LValue {
 	if !r.ready {
 		r.build(L)
@@ -127,10 +127,11 @@ func (r *boundRecord) push(L *lua.LState, v reflect.Value) lua.LValue {
 	return luar.New(L, v.Interface())
 }
 
+// value returns the struct of the record that is argument 1.
 func (r *boundRecord) value(L *lua.LState) reflect.Value {
 	if ud, ok := L.Get(1).(*lua.LUserData); ok {
-		if v := reflect.ValueOf(ud.Value); v.Kind() == reflect.Pointer &&
-			v.Type().Elem() == r.decl.Of {
+		v := reflect.ValueOf(ud.Value)
+		if v.Kind() == reflect.Pointer && v.Type().Elem() == r.decl.Of {
 			return v.Elem()
 		}
 	}
@@ -202,8 +203,8 @@ func (r *boundRecord) tostring(L *lua.LState) int {
 	return 1
 }
 
-// quoted is tostring with quotes around strings, and around objects whose Go value says that it
-// stands for a text. Long strings are cut.
+// quoted returns the text of tostring(v), with quotes if v is a string or an object whose Go
+// value is an encoding.TextMarshaler. It cuts long strings.
 func quoted(L *lua.LState, v lua.LValue) string {
 	s, ok := v.(lua.LString)
 	if o, isObject := objectOf(v); isObject {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Stubs is the LuaCATS description of everything that is installed, for lua-language-server: one
-// ---@meta file with classes, records, options and functions.
+// Stubs returns the LuaCATS description of everything that is installed, for lua-language-server.
+// It is the text of one ---@meta file with classes, records, options and functions.
 func (ix *Index) Stubs() string {
 	w := &stubWriter{ix: ix}
 	w.line("---@meta")
@@ -82,14 +82,14 @@ func (w *stubWriter) line(format string, args ...any) {
 	w.b.WriteByte('\n')
 }
 
-// doc writes a text as comment lines.
+// doc writes a documentation text as comment lines.
 func (w *stubWriter) doc(text string) {
 	for l := range strings.Lines(text) {
 		w.line("---%s", strings.TrimRight(l, "\n"))
 	}
 }
 
-// oneLine is a text that fits behind a tag.
+// oneLine returns the text on one line, as it must be after a tag.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 func (w *stubWriter) record(r *Record) {
@@ -147,7 +147,7 @@ func (w *stubWriter) module(m *Module) {
 	}
 	class := "imd." + m.Name
 	if m.standard {
-		class = m.Name + "lib" // what lua-language-server calls it
+		class = m.Name + "lib" // the name in lua-language-server
 	}
 	w.line("")
 	w.doc(m.Doc)
@@ -185,7 +185,7 @@ func (k Const) typeText() string {
 	return "any"
 }
 
-// options writes the class of a function's options table.
+// options writes the class of a function's table of options.
 func (w *stubWriter) options(f *Func) {
 	s := w.ix.signature(f)
 	if s.options == nil {
@@ -203,7 +203,7 @@ func (w *stubWriter) options(f *Func) {
 	}
 }
 
-// function writes one function under its name in the stubs.
+// function writes one function. name is its name in the stubs.
 func (w *stubWriter) function(f *Func, name string) {
 	s := w.ix.signature(f)
 	w.line("")
@@ -233,7 +233,7 @@ func (w *stubWriter) function(f *Func, name string) {
 	w.line("function %s(%s) end", name, strings.Join(names, ", "))
 }
 
-// funType is a function as a type: fun(a: string, b?: integer): boolean.
+// funType returns the type of a function, such as fun(a: string, b?: integer): boolean.
 func (ix *Index) funType(f *Func) string {
 	s := ix.signature(f)
 	var params, returns []string
@@ -255,8 +255,8 @@ func (ix *Index) funType(f *Func) string {
 	return text
 }
 
-// Reference is the documentation of each module as Markdown, by module name. Functions and
-// constants that are globals themselves stand under their module's name as well.
+// Reference returns the documentation of each module as Markdown, by module name. This includes
+// flat modules, whose functions and constants are globals.
 func (ix *Index) Reference() map[string]string {
 	out := make(map[string]string, len(ix.modules)+len(ix.libraries))
 	for _, m := range ix.documented() {
@@ -302,7 +302,7 @@ func (ix *Index) page(m *Module) string {
 	return b.String()
 }
 
-// cell is a text that may stand in a Markdown table.
+// cell returns the text in the form that a cell of a Markdown table must have.
 func cell(s string) string { return strings.ReplaceAll(oneLine(s), "|", "\\|") }
 
 func (ix *Index) classPage(b *strings.Builder, c *Class) {

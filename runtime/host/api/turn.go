@@ -9,10 +9,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// Turn lets one task at a time use an object. A Go type whose methods share
-// state while they wait (a buffer, a position in a file) embeds it; the methods
-// of its class and its for loop then take turns by themselves. A class with next
-// or read must embed a Turn or be Shared.
+// Turn lets one task at a time use an object. A Go type embeds it if its methods share
+// state while they wait, such as a buffer or a position in a file. The methods of the
+// class and its for loop then wait for each other. A class with next or read must
+// embed a Turn or set Class.Shared.
 type Turn struct {
 	owner   *host.Task
 	depth   int
@@ -40,7 +40,8 @@ func (t *Turn) enter(L *lua.LState, f *Func) {
 	t.owner, t.depth = task, 1
 }
 
-// wait waits for w, and hands its turn on if the task is cancelled.
+// wait waits for w. If the task is cancelled after it was woken, the next task gets the
+// turn.
 func (t *Turn) wait(L *lua.LState, w *host.Waiter, what string) {
 	settled := false
 	defer func() {
@@ -57,9 +58,10 @@ func (t *Turn) wait(L *lua.LState, w *host.Waiter, what string) {
 	settled = true
 }
 
-// leave gives the turn to the task that waits longest.
+// leave gives the turn to the task that has waited longest.
 func (t *Turn) leave() {
-	if t.depth--; t.depth > 0 {
+	t.depth--
+	if t.depth > 0 {
 		return
 	}
 	t.owner = nil

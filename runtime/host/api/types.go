@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// typeText is the LuaCATS name of a Go type: what the stubs, the reference and the messages say.
+// typeText returns the LuaCATS name of a Go type, for the stubs, the reference and messages.
 func (ix *Index) typeText(t reflect.Type) string {
 	switch t {
 	case typeLValue, typeAny:
@@ -64,7 +64,7 @@ func (ix *Index) kindText(t reflect.Type) string {
 	return "any"
 }
 
-// signature is a Func with all its types as text.
+// signature holds the parameters and results of a Func with their types as text.
 type signature struct {
 	params  []paramText
 	returns []string // "type name"
@@ -77,7 +77,8 @@ type paramText struct {
 	typ string
 }
 
-// signature derives the types of f. Raw functions say theirs in the declaration.
+// signature returns the signature of f. It derives the types from the Go function; raw functions
+// have them in the declaration.
 func (ix *Index) signature(f *Func) signature {
 	var s signature
 	t := reflect.TypeOf(f.fn)
@@ -120,7 +121,8 @@ func (ix *Index) signature(f *Func) signature {
 	return s
 }
 
-// optionsName is the stub class of a function's options: DeviceLaunchOptions.
+// optionsName returns the name of the class for a function's options in the stubs, such as
+// DeviceLaunchOptions.
 func optionsName(f *Func) string {
 	owner := ""
 	switch {
@@ -140,7 +142,7 @@ func camel(s string) string {
 	return b.String()
 }
 
-// fieldType is the shown type of a class field.
+// fieldType returns the shown type of a class field.
 func (ix *Index) fieldType(f *Field) string {
 	if f.Type != "" {
 		return f.Type

@@ -1,12 +1,13 @@
-// Package compile turns the source text of a chunk into a function prototype. It
-// refuses what the parser and the compiler of gopher-lua cannot survive, and
-// repairs what they get wrong. Faults lists it.
+// Package compile compiles the source text of a chunk to a function prototype. It
+// uses the parser and the compiler of gopher-lua. It rejects sources that would crash
+// them, and repairs the faults that Faults lists.
 //
-//	lex.go        source text to tokens
-//	grammar*.go   tokens checked, with the error texts of lua5.1, and limits
-//	mistakes*.go  what the author of a wrong source probably meant
-//	repair*.go    syntax tree to repaired tree; weight.go bounds the work
-//	compile.go    all of it in order, and the prototype
+//	lex.go        splits the source into tokens
+//	grammar*.go   checks the syntax, with the error texts of lua5.1, and limits
+//	mistakes*.go  finds hints for sources with syntax errors
+//	repair*.go    repairs the syntax tree and the prototype
+//	weight.go     limits the time that compiling takes
+//	compile.go    runs these steps in order
 package compile
 
 import (
@@ -21,29 +22,29 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
-// MaxSource is the longest text that is compiled.
+// MaxSource is the largest length of a source, in bytes.
 const MaxSource = 4 << 20
 
-// Error is a syntax error, or a limit of the compiler that the source exceeds.
+// Error is a syntax error, or the error for a source that exceeds a limit.
 type Error struct {
 	Message    string
 	Line       int
-	Column     int    // the character in the line, from 1; 0 if unknown
-	Token      string // the text that was not expected; empty at the end and if unknown
-	Opening    string // what is not closed: "function", "if", "("; empty if nothing is
-	OpenLine   int    // where Opening stands
-	Hint       string // what was probably meant
+	Column     int    // the character in the line, counted from 1; 0 if unknown
+	Token      string // the unexpected token; empty at the end of the source and if unknown
+	Opening    string // the token that is not closed, such as "function" or "("; may be empty
+	OpenLine   int    // the line of Opening
+	Hint       string // what the author probably meant
 	Incomplete bool   // more text could complete the chunk
 
-	at    token
-	wants kind // what was expected instead of at, 0 if that was no one token
+	at    token // the unexpected token
+	wants kind  // the expected kind of token, or 0 if there is more than one
 }
 
 // Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// Text removes what may stand before the first line of a script: a byte order
-// mark, and a "#!" line, whose newline stays so that lines keep their numbers.
+// Text removes a byte order mark and a "#!" line from the beginning of a script. It
+// keeps the newline of the "#!" line, so that the numbers of lines do not change.
 func Text(source string) string {
 	source = strings.TrimPrefix(source, "\ufeff")
 	if !strings.HasPrefix(source, "#") {
@@ -91,7 +92,7 @@ func Compile(chunk, source string) (*lua.FunctionProto, *Error) {
 	return proto, nil
 }
 
-// blank replaces spans of the source by spaces.
+// blank replaces parts of the source by spaces.
 func blank(source string, spans []span) string {
 	if len(spans) == 0 {
 		return source
@@ -105,7 +106,7 @@ func blank(source string, spans []span) string {
 	return string(text)
 }
 
-// compilerError is an error of gopher-lua about a source that check accepts.
+// compilerError converts an error of gopher-lua about a source that check accepted.
 func compilerError(err error) *Error {
 	var pe *parse.Error
 	var ce *lua.CompileError
@@ -121,8 +122,8 @@ func compilerError(err error) *Error {
 	return &Error{Message: err.Error(), Line: 1}
 }
 
-// locate sets the column and the text of the token that was not expected. At the
-// end of the source these are behind the last line that is not empty.
+// locate sets the column and the text of the unexpected token. At the end of the
+// source it sets the position after the last line that is not empty.
 func (e *Error) locate(src string) {
 	if e.at.kind == tokEOF && e.at.at == len(src) {
 		src = strings.TrimRight(src, " \t\r\n")
@@ -134,14 +135,16 @@ func (e *Error) locate(src string) {
 	e.Token = e.at.text(src)
 }
 
-// untail turns tail calls of functions named yield into plain calls. A Go
-// function that yields in a tail call takes its caller's frame off the stack,
-// and the coroutine could not be resumed. The instruction after a tail call
-// returns all results already.
+// untail replaces tail calls of functions named yield by plain calls. If a Go function
+// yields in a tail call, the frame of its caller is removed from the stack, and the
+// coroutine cannot be resumed. The instruction after a tail call already returns all
+// results, so no other change is needed.
 func untail(p *lua.FunctionProto) {
 	for _, c := range p.DbgCalls {
-		if c.Name == "yield" && c.Pc < len(p.Code) &&
-			vm.Instruction(p.Code[c.Pc]).Op() == lua.OP_TAILCALL {
+		if c.Name != "yield" || c.Pc >= len(p.Code) {
+			continue
+		}
+		if vm.Instruction(p.Code[c.Pc]).Op() == lua.OP_TAILCALL {
 			const operands = 1<<26 - 1
 			p.Code[c.Pc] = uint32(lua.OP_CALL)<<26 | p.Code[c.Pc]&operands&^0x3fe00
 		}

@@ -2,10 +2,10 @@ package compile_test
 
 import "regexp"
 
-// differences are what random programs print differently on purpose. Each is
-// replaced by a common text in the outputs of both. The programs avoid what
-// cannot be replaced: the order of pairs, the texts of numbers that 14 digits
-// do not hold, and the order of equal items after a sort.
+// differences lists what random programs print differently on purpose. Both outputs
+// get a common text in its place. The programs avoid differences that cannot be
+// replaced: the order of pairs, the texts of numbers with more than 14 digits, and the
+// order of equal items after a sort.
 var differences = []struct {
 	pattern *regexp.Regexp
 	common  string

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// generator writes random programs. The same seed gives the same program.
+// generator generates random programs. The same seed gives the same program.
 type generator struct {
 	r      *rand.Rand
 	b      strings.Builder
@@ -15,7 +15,7 @@ type generator struct {
 	budget int
 }
 
-// names are the locals of every program; half of them are captured by helpers.
+// names lists the locals of every program. Functions capture half of them.
 var names = []string{"a", "b", "c", "d", "t", "u"}
 
 const differHead = `local a, b, c, d = 1, 2, 3, 4

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// gotoGenerator writes programs with goto, which LuaJIT understands as well.
-// Every backward jump counts, so that each program ends.
+// gotoGenerator generates programs with goto, which LuaJIT supports as well. Every
+// backward jump increments a counter, so that each program ends.
 type gotoGenerator struct {
 	r      *rand.Rand
 	b      strings.Builder
 	depth  int
 	names  int
 	budget int
-	// locals are the names in scope that hold numbers.
+	// locals lists the names in scope that hold numbers.
 	locals []string
-	// outs are the labels of blocks around, behind which the code goes on.
+	// outs lists the labels after the blocks around the current statement.
 	outs []string
 }
 
@@ -106,13 +106,13 @@ func (g *gotoGenerator) statement() {
 	}
 }
 
-// capture keeps a closure over a local.
+// capture writes a closure over a local and stores it.
 func (g *gotoGenerator) capture() {
 	x := g.local()
 	g.line("fs[#fs + 1] = function() %s = (%s + 1) %% 100 return %s, %s end", x, x, x, g.local())
 }
 
-// leave jumps to a label behind one of the blocks around.
+// leave writes a jump to a label after one of the blocks around.
 func (g *gotoGenerator) leave() {
 	label := g.outs[g.r.IntN(len(g.outs))]
 	g.line("if %s then goto %s end", g.condition(), label)
@@ -138,7 +138,7 @@ func (g *gotoGenerator) loopLocal(name string) {
 	}
 }
 
-// jumpEnd writes a jump that may only stand at the end of a block.
+// jumpEnd writes a jump that is allowed only at the end of a block.
 func (g *gotoGenerator) jumpEnd() {
 	switch g.r.IntN(8) {
 	case 0:
@@ -175,7 +175,7 @@ func (g *gotoGenerator) continueLoop() {
 	g.line("::%s::", out)
 }
 
-// backward jumps back as long as a counter allows it.
+// backward writes a loop of backward jumps that is limited by a counter.
 func (g *gotoGenerator) backward() {
 	n, again := g.fresh("n"), g.fresh("again")
 	g.line("local %s = 0", n)
@@ -285,7 +285,8 @@ func (g *gotoGenerator) genericFor() {
 	g.line("::%s::", out)
 }
 
-// skip jumps over statements, also into the scope of a local, which is an error.
+// skip writes a jump over statements. Sometimes it jumps into the scope of a local,
+// which is an error.
 func (g *gotoGenerator) skip() {
 	label := g.fresh("skip")
 	g.line("do if %s then goto %s end", g.condition(), label)

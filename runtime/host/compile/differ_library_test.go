@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// libraryKit is what the programs of libraryProgram are given. show makes texts
-// of values that do not depend on addresses, safe makes a number whose text is
-// the same in both Luas, and keys lists the keys of a table in order.
+// libraryKit is a chunk that returns functions for the programs of libraryProgram. show
+// returns a text of a value without addresses, safe returns a number whose text is the
+// same in both Luas, and keys lists the keys of a table in order.
 const libraryKit = `
 local function show(v)
   if type(v) == "number" then
@@ -87,16 +87,16 @@ print(list(unpack(l1)), list(unpack(l2)), keys(r1))
 for i = 1, #fs do try(fs[i]) end
 `
 
-// libraryGenerator writes programs that use the library of Lua.
+// libraryGenerator generates programs that use the libraries of Lua.
 type libraryGenerator struct {
 	r      *rand.Rand
 	b      strings.Builder
 	depth  int
 	names  int
 	budget int
-	// nums are the locals in scope that hold numbers, from the loops around.
+	// nums lists the locals in scope that hold numbers.
 	nums []string
-	// inLoop allows break, and inCoroutine allows yield.
+	// inLoop is set where break is allowed, and inCoroutine where yield is.
 	inLoop, inCoroutine bool
 }
 
@@ -259,7 +259,7 @@ func (g *libraryGenerator) body() {
 	}
 }
 
-// loopBody writes the body of a loop that declares names, which hold numbers.
+// loopBody writes the body of a loop. names are locals of the loop that hold numbers.
 func (g *libraryGenerator) loopBody(names ...string) {
 	nums, inLoop := g.nums, g.inLoop
 	g.nums = append(g.nums[:len(g.nums):len(g.nums)], names...)
@@ -350,7 +350,7 @@ func (g *libraryGenerator) genericFor() {
 	g.line("end")
 }
 
-// function writes a function of several shapes, and calls it.
+// function writes a random function and a call of it.
 func (g *libraryGenerator) function() {
 	f := g.fresh("f")
 	inLoop, inCoroutine := g.inLoop, g.inCoroutine

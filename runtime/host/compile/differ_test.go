@@ -22,15 +22,15 @@ var (
 	differMost  = flag.Int("differ.most", 3, "how many differences end the test")
 )
 
-// batch is how many programs one process runs.
+// batch is the number of programs that one process runs.
 const batch = 200
 
-// differModes are the kinds of random programs, and the program that says what
-// they should print.
+// differModes lists the kinds of random programs. reference is the Lua interpreter that
+// prints the expected output.
 var differModes = []struct {
 	name      string
 	reference string
-	kit       string // a chunk whose results each program is given
+	kit       string // a chunk whose results are the arguments of each program
 	program   func(seed uint64) string
 }{
 	{"statements", "lua5.1", "", program},
@@ -38,7 +38,7 @@ var differModes = []struct {
 	{"goto", "luajit", libraryKit, gotoProgram},
 }
 
-// TestDiffer compares random programs in the host with another Lua.
+// TestDiffer compares the output of random programs in the host and in another Lua.
 func TestDiffer(t *testing.T) {
 	for _, mode := range differModes {
 		t.Run(mode.name, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestDiffer(t *testing.T) {
 	}
 }
 
-// firstDifference describes where two outputs part.
+// firstDifference describes the first difference of two outputs.
 func firstDifference(got, want string) string {
 	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
 	for i := range min(len(g), len(w)) {
@@ -82,7 +82,7 @@ func firstDifference(got, want string) string {
 
 const separator = "=== next program\n"
 
-// together makes one chunk of programs, each in a pcall of its own.
+// together joins programs to one chunk, which calls each of them in a pcall.
 func together(kit string, programs []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "local kit = { assert(loadstring(%s, '=kit'))() }\n", quote(kit))
@@ -131,7 +131,7 @@ func inLibrary(t *testing.T, source string) string {
 	return normalise(out.String())
 }
 
-// normalise removes what differs on purpose from an output.
+// normalise replaces the parts of an output that differ on purpose.
 func normalise(output string) string {
 	for _, d := range differences {
 		output = d.pattern.ReplaceAllString(output, d.common)

@@ -24,7 +24,7 @@ func (g *libraryGenerator) values(n int) string {
 	return strings.Join(out, ", ")
 }
 
-// value is an expression of any type.
+// value returns an expression of any type.
 func (g *libraryGenerator) value() string {
 	switch g.r.IntN(9) {
 	case 0, 1, 2:
@@ -41,7 +41,7 @@ func (g *libraryGenerator) value() string {
 	return g.pick("...", "(...)", "select('#', ...)", "l1[n1]", "r1[n1]", "o1.twice", "w1.v")
 }
 
-// number is an expression that gives a number.
+// number returns an expression for a number.
 func (g *libraryGenerator) number(depth int) string {
 	if depth == 0 || g.r.IntN(5) == 0 {
 		return g.pick(append([]string{"1", "2", "0.5", "-7", "#s1", "#l1", "1e3", "0x10",
@@ -80,12 +80,12 @@ func (g *libraryGenerator) number(depth int) string {
 		g.pick("a = b", "a, b = b, a", "b = a", "if a then a = b end", "local a = b"), x, y)
 }
 
-// atom is a text that may stand before a colon.
+// atom returns an expression for a string that may stand before a colon.
 func (g *libraryGenerator) atom() string {
 	return g.pick("s1", "s2", "('abc')", "(s1 .. s2)", "tostring(safe(n1))")
 }
 
-// text is an expression that gives a string.
+// text returns an expression for a string.
 func (g *libraryGenerator) text(depth int) string {
 	if depth == 0 || g.r.IntN(5) == 0 {
 		return g.pick("s1", "s2", "'abc'", "''", "'a\\0b'", "'x,y;z'", `"it's"`, "'l\\nm'", "'%d'")
@@ -125,7 +125,7 @@ func (g *libraryGenerator) text(depth int) string {
 	return fmt.Sprintf("say(%s)", g.text(depth-1))
 }
 
-// part is an operand of a concatenation.
+// part returns an operand of a concatenation.
 func (g *libraryGenerator) part(depth int) string {
 	if g.r.IntN(3) == 0 {
 		return fmt.Sprintf("safe(%s)", g.number(depth))
@@ -148,7 +148,7 @@ func (g *libraryGenerator) format() string {
 	)
 }
 
-// boolean is an expression that is used as a condition.
+// boolean returns an expression for a condition.
 func (g *libraryGenerator) boolean(depth int) string {
 	if depth <= 0 || g.r.IntN(5) == 0 {
 		return g.pick("true", "false", "nil", "n1 > 2", "s1 == s2", "#l1 > 2", "r1.x", "n2")
@@ -183,7 +183,7 @@ func (g *libraryGenerator) boolean(depth int) string {
 	return fmt.Sprintf("say(%s)", g.pick("true", "false", "nil", "n1"))
 }
 
-// object is an expression over values with metamethods.
+// object returns an expression on values with metamethods.
 func (g *libraryGenerator) object() string {
 	o := g.pick("o1", "o2", "w1")
 	x := g.pick("o1", "o2", "2", "n1", "'3'")
@@ -202,7 +202,7 @@ func (g *libraryGenerator) object() string {
 	)
 }
 
-// doubtful is an expression that often fails.
+// doubtful returns an expression that often fails.
 func (g *libraryGenerator) doubtful() string {
 	v := g.value()
 	return g.pick(

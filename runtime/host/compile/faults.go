@@ -1,16 +1,15 @@
 package compile
 
-// Fault is one fault of the VM or of its compiler that is repaired or refused
-// here.
+// Fault is a fault of gopher-lua's compiler or VM for which this package has a remedy.
 type Fault struct {
 	Name   string
-	Chunk  string // shows the fault
-	Prints string // what lua5.1 prints, or LuaJIT if the chunk has a goto
-	Repair string // the mechanism
+	Chunk  string // a program that shows the fault
+	Prints string // the output of lua5.1, or of LuaJIT if the chunk has a goto
+	Repair string // the function or mechanism that repairs the fault
 }
 
-// Faults lists every fault that this package repairs. A test runs each chunk in
-// the host and in the other Lua.
+// Faults lists every fault that this package repairs. A test runs each chunk in the
+// host, and in lua5.1 or LuaJIT.
 var Faults = []Fault{
 	{"swap of locals", `local a, b = 1, 2 a, b = b, a print(a, b)`, "2\t1\n", "repairAssign"},
 	{"swap of parameters",

@@ -12,7 +12,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/compile"
 )
 
-// installed returns the path of a program. In CI it must be there.
+// installed returns the path of a program. If the program is missing, the test is
+// skipped, or fails in CI.
 func installed(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -68,5 +69,6 @@ func TestFaultsInReference(t *testing.T) {
 	}
 }
 
-// declareGlobals makes the strict host accept the globals of the chunks.
+// declareGlobals declares the globals that the chunks use, because the host does not
+// allow new ones.
 const declareGlobals = "rawset(_G, 'g', false)\n"

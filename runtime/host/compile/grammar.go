@@ -6,37 +6,39 @@ import (
 )
 
 const (
-	// MaxTokens bounds the tokens of one source, and with them the time that
+	// MaxTokens is the largest number of tokens of a source. It limits the time that
 	// compiling takes.
 	MaxTokens = 1_000_000
-	// MaxSyntax is how deep brackets, blocks and functions may stand in each
-	// other. The compiler recurses, and a Go stack overflow cannot be caught.
+	// MaxSyntax is the largest nesting depth of brackets, blocks and functions. The
+	// compiler is recursive, and Go cannot recover from a stack overflow.
 	MaxSyntax = 200
-	// maxConcat bounds operators that group to the right: each needs a register.
+	// maxConcat is the largest number of right associative operators in an
+	// expression. Each of them needs a register.
 	maxConcat = 250
-	// maxChain bounds everything else that makes an expression deep.
+	// maxChain is the largest number of other operators, calls and fields in an
+	// expression, and of branches in an if statement.
 	maxChain = 2000
 )
 
-// grammar checks the syntax of a source, in the order and with the error texts
-// of the reference implementation. It also bounds what makes the compiler
-// recurse. It builds no tree: gopher-lua's parser does, but does not say where
-// and what is wrong.
+// grammar checks the syntax of a source, in the order and with the error texts of the
+// reference implementation. It also limits the nesting, because the compiler is
+// recursive. It does not build a tree. gopher-lua's parser does that, but its errors
+// are less precise.
 type grammar struct {
 	lexer
-	tok       token // the current one
-	ahead     token // the one behind it, if aheadRead
+	tok       token // the current token
+	ahead     token // the token after tok, if aheadRead is set
 	aheadRead bool
-	last      token // the one before tok
+	last      token // the token before tok
 	levels    int   // open brackets, blocks, functions and unary operators
-	chain     int   // operators, calls and fields that tok is inside of
+	chain     int   // operators, calls and fields of the current expression
 	function  *functionSyntax
 
-	// For the hints: where the last return or break ended, and where the last
-	// assignment or call began.
+	// finalAt is the offset after the last return or break, and statementAt the
+	// offset of the last assignment or call. Both are for hints.
 	finalAt, statementAt int
-	// suspect is the first token whose block ends left of where it begins:
-	// probably its end is missing.
+	// suspect is the first token that opens a block whose end is indented less than
+	// the token. Probably the end of that block is missing.
 	suspect token
 }
 
@@ -46,8 +48,8 @@ type functionSyntax struct {
 	loops  int
 }
 
-// check returns the first syntax error of src, and the spans that gopher-lua's
-// parser must not see.
+// check returns the first syntax error of src, and the spans that must be hidden from
+// gopher-lua's parser.
 func check(src string) (blanks []span, err *Error) {
 	g := grammar{
 		lexer:    lexer{src: src, line: 1},
@@ -91,7 +93,8 @@ func (g *grammar) lookAhead() kind {
 	return g.ahead.kind
 }
 
-// skip goes on to the next token if the current one is of the given kind.
+// skip advances to the next token if the current one is of kind k, and reports whether
+// it did.
 func (g *grammar) skip(k kind) bool {
 	if g.tok.kind != k {
 		return false
@@ -100,7 +103,7 @@ func (g *grammar) skip(k kind) bool {
 	return true
 }
 
-// near ends the check with an error at the current token.
+// near panics with an error at the current token, which check returns.
 func (g *grammar) near(message string) {
 	panic(&Error{
 		Message:    fmt.Sprintf("%s near '%s'", message, cut(g.tok.text(g.src))),
@@ -110,7 +113,7 @@ func (g *grammar) near(message string) {
 	})
 }
 
-// wanted ends the check because the current token is not of the given kind.
+// wanted panics with the error that a token of kind k was expected.
 func (g *grammar) wanted(k kind) {
 	panic(&Error{
 		Message:    fmt.Sprintf("'%s' expected near '%s'", k, cut(g.tok.text(g.src))),
@@ -121,13 +124,15 @@ func (g *grammar) wanted(k kind) {
 	})
 }
 
+// need skips a token of kind k, or panics if the current token is of another kind.
 func (g *grammar) need(k kind) {
 	if !g.skip(k) {
 		g.wanted(k)
 	}
 }
 
-// closes needs a token that ends what the token open began.
+// closes skips a token of kind k, which ends the construct that the token open began.
+// It panics if the current token is of another kind.
 func (g *grammar) closes(k kind, open token) {
 	if g.tok.kind == k {
 		if g.suspect.end == 0 && k == tokEnd && g.indent(g.tok) < g.indent(open) {
@@ -151,8 +156,8 @@ func (g *grammar) closes(k kind, open token) {
 	})
 }
 
-// indent is the white space, in bytes, that the line of a token begins with. It
-// counts no more than can be seen.
+// indent returns the length of the white space at the beginning of a token's line, in
+// bytes. It counts at most 100.
 func (g *grammar) indent(t token) int {
 	n := 0
 	for n < 100 && (g.src[t.lineAt+n] == ' ' || g.src[t.lineAt+n] == '\t') {
@@ -161,8 +166,10 @@ func (g *grammar) indent(t token) int {
 	return n
 }
 
+// enter counts a level of nesting. leave must be called at its end.
 func (g *grammar) enter() {
-	if g.levels++; g.levels > MaxSyntax {
+	g.levels++
+	if g.levels > MaxSyntax {
 		g.fail(g.tok, fmt.Sprintf("chunk has too many syntax levels (limit is %d)", MaxSyntax))
 	}
 }
@@ -171,7 +178,8 @@ func (g *grammar) leave() { g.levels-- }
 
 // link counts an operator, a call or a field.
 func (g *grammar) link() {
-	if g.chain++; g.chain > maxChain {
+	g.chain++
+	if g.chain > maxChain {
 		g.fail(g.tok, fmt.Sprintf("expression is too long (limit is %d operators)", maxChain))
 	}
 }

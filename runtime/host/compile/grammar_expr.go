@@ -2,17 +2,17 @@ package compile
 
 import "fmt"
 
-// shape is what an expression can be used for.
+// shape says how an expression can be used.
 type shape int
 
 const (
-	valueExpr  shape = iota // only its value
-	targetExpr              // it can be assigned to
-	callExpr                // it is a statement
+	valueExpr  shape = iota // only as a value
+	targetExpr              // also as the target of an assignment
+	callExpr                // also as a statement
 )
 
-// priorities has the binary operators. A right priority below the left one
-// groups to the right.
+// priorities holds the priorities of the binary operators. An operator is right
+// associative if its right priority is lower than its left one.
 var priorities = map[kind]struct{ left, right int }{
 	tokOr: {1, 1}, tokAnd: {2, 2},
 	'<': {3, 3}, '>': {3, 3}, tokLessEq: {3, 3}, tokMoreEq: {3, 3}, tokNotEq: {3, 3}, tokEq: {3, 3},
@@ -28,8 +28,8 @@ func (g *grammar) expr() {
 	g.chain = chain
 }
 
-// operand checks an expression whose operators bind stronger than limit. right
-// counts the operators to its left that group to the right.
+// operand checks an expression whose operators have a priority above limit. right is
+// the number of right associative operators to the left of it.
 func (g *grammar) operand(limit, right int) {
 	if k := g.tok.kind; k == tokNot || k == '-' || k == '#' {
 		g.enter()
@@ -47,10 +47,11 @@ func (g *grammar) operand(limit, right int) {
 		g.link()
 		rights := right
 		if p.right < p.left {
-			if rights++; rights > maxConcat {
-				g.fail(g.tok, fmt.Sprintf("expression has too many operators that group to the "+
-					"right (limit is %d)", maxConcat))
-			}
+			rights++
+		}
+		if rights > maxConcat {
+			g.fail(g.tok, fmt.Sprintf("expression has too many operators that group to the "+
+				"right (limit is %d)", maxConcat))
 		}
 		g.next()
 		g.operand(p.right, rights)
@@ -76,8 +77,8 @@ func (g *grammar) simple() {
 	}
 }
 
-// suffixed checks a name or an expression in parentheses, and the fields and
-// calls behind it.
+// suffixed checks a name or an expression in parentheses, and the fields and calls
+// after it.
 func (g *grammar) suffixed() shape {
 	is := g.prefix()
 	chain := g.chain

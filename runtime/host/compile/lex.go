@@ -8,7 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/luanum"
 )
 
-// kind is the kind of a token. Operators of one character are their own kind.
+// kind is the kind of a token. The kind of an operator of one character is the
+// character.
 type kind rune
 
 const (
@@ -55,13 +56,14 @@ var keywords = map[string]kind{
 	"until": tokUntil, "while": tokWhile,
 }
 
-// kindTexts has the texts of those kinds that stand for one text and are not keyword.
+// kindTexts holds the names in error texts of the kinds that are not keywords or single
+// characters.
 var kindTexts = map[kind]string{
 	tokEOF: "<eof>", tokName: "<name>", tokConcat: "..", tokDots: "...", tokEq: "==",
 	tokNotEq: "~=", tokLessEq: "<=", tokMoreEq: ">=", tokLabel: "::",
 }
 
-// String is the name of the kind in error texts.
+// String returns the name of the kind in error texts.
 func (k kind) String() string {
 	if text, ok := kindTexts[k]; ok {
 		return text
@@ -74,8 +76,8 @@ func (k kind) String() string {
 	return string(rune(k))
 }
 
-// token is one token of the source. It is src[at:end], from line to lastLine. Its
-// line begins at lineAt.
+// token is one token of the source. Its text is src[at:end]. It begins in line, which
+// begins at lineAt, and ends in lastLine.
 type token struct {
 	kind           kind
 	at, end        int
@@ -83,14 +85,14 @@ type token struct {
 	lineAt         int
 }
 
-// lexer reads tokens. It panics with an *Error.
+// lexer reads tokens. For an error it panics with an *Error.
 type lexer struct {
 	src    string
 	at     int
 	line   int
-	lineAt int // where the line begins
-	// blanks are the spans of the source that gopher-lua's lexer would refuse
-	// although they are comments or white space.
+	lineAt int // the offset at which the line begins
+	// blanks holds the spans of comments and white space that gopher-lua's lexer
+	// would reject.
 	blanks []span
 	tokens int
 }
@@ -100,7 +102,8 @@ type span struct{ from, to int }
 // scan returns the next token.
 func (l *lexer) scan() token {
 	l.space()
-	if l.tokens++; l.tokens > MaxTokens {
+	l.tokens++
+	if l.tokens > MaxTokens {
 		l.fail(token{at: l.at, end: l.at, line: l.line},
 			fmt.Sprintf("the source has more than %d names, operators and values", MaxTokens))
 	}
@@ -132,7 +135,7 @@ func (l *lexer) scan() token {
 	return t
 }
 
-// peek returns the byte that is n bytes ahead, 0 at the end.
+// peek returns the byte that is n bytes ahead, or 0 at the end.
 func (l *lexer) peek(n int) byte {
 	if l.at+n < len(l.src) {
 		return l.src[l.at+n]
@@ -163,7 +166,7 @@ func (l *lexer) space() {
 func (l *lexer) newline() {
 	c := l.src[l.at]
 	l.at++
-	if next := l.peek(0); l.at < len(l.src) && next != c && (next == '\n' || next == '\r') {
+	if next := l.peek(0); next != c && (next == '\n' || next == '\r') {
 		l.at++
 	}
 	l.line++
@@ -187,8 +190,8 @@ func (l *lexer) comment() {
 	}
 }
 
-// longLevel is the number of "=" in the long bracket that s begins with, -1 if it
-// begins with none.
+// longLevel returns the number of "=" in the long bracket at the beginning of s, or -1
+// if there is no long bracket.
 func longLevel(s string) int {
 	n := 1
 	for n < len(s) && s[n] == '=' {
@@ -284,8 +287,8 @@ func (l *lexer) name() kind {
 	return tokName
 }
 
-// number reads a numeral as far as Lua does, and refuses it if it is malformed.
-// The parser of gopher-lua would read 3x as 3 and x.
+// number reads a number as far as Lua 5.1 does, and fails if it is malformed. The
+// parser of gopher-lua would read 3x as 3 and x.
 func (l *lexer) number(t token) {
 	for l.peek(0) == '.' || isDigit(l.peek(0)) {
 		l.at++
@@ -308,7 +311,7 @@ func (l *lexer) number(t token) {
 	}
 }
 
-// operator reads an operator, or a character that means nothing in Lua.
+// operator reads an operator, or a character that has no meaning in Lua.
 func (l *lexer) operator() kind {
 	rest := l.src[l.at:]
 	for _, o := range [...]struct {
@@ -328,7 +331,7 @@ func (l *lexer) operator() kind {
 	return kind(c)
 }
 
-// text is the text of a token.
+// text returns the text of a token.
 func (t token) text(src string) string {
 	if t.kind == tokEOF {
 		return "<eof>"
@@ -336,7 +339,7 @@ func (t token) text(src string) string {
 	return src[t.at:t.end]
 }
 
-// fail ends the compilation with an error at a token.
+// fail panics with an error at a token.
 func (l *lexer) fail(t token, message string) {
 	if t.end <= t.at {
 		t.end = l.at
@@ -344,13 +347,14 @@ func (l *lexer) fail(t token, message string) {
 	panic(&Error{Message: message, Line: t.line, at: t})
 }
 
-// failOpen ends it with an error about a text that is open at the end.
+// failOpen panics with an error about a string or comment that has no end.
 func (l *lexer) failOpen(t token, message string) {
 	t.end = t.at + 2
 	panic(&Error{Message: message + " near '<eof>'", Line: t.line, at: t, Incomplete: true})
 }
 
-// column is the number of the character at an offset in its line, from 1.
+// column returns the number of the character at an offset within its line, counted
+// from 1.
 func column(src string, at int) int {
 	from := strings.LastIndexAny(src[:at], "\r\n") + 1
 	return utf8.RuneCountInString(src[from:at]) + 1

@@ -8,7 +8,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/compile"
 )
 
-// numbered repeats a text with the numbers from 1 to n in it.
+// numbered repeats a text n times, with the numbers from 1 to n in it.
 func numbered(format string, n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -17,8 +17,8 @@ func numbered(format string, n int) string {
 	return b.String()
 }
 
-// TestSlowSources compiles sources that would take the compiler long. They are
-// refused, and the message has the limit.
+// TestSlowSources compiles sources for which the compiler would take long. Compile
+// must fail with a message that names the limit.
 func TestSlowSources(t *testing.T) {
 	for name, test := range map[string]struct{ source, want string }{
 		"a million lines": {strings.Repeat("x=1\n", 1e6), "1000000 names, operators and values"},
@@ -34,13 +34,17 @@ func TestSlowSources(t *testing.T) {
 		"long": {strings.Repeat("-- comment\n", 500000), "longer than 4 MB"},
 	} {
 		_, err := compile.Compile("t.lua", test.source)
-		if err == nil || !strings.Contains(err.Message, test.want) {
+		if err == nil {
+			t.Errorf("%s: Compile() = nil, want an error with %q", name, test.want)
+			continue
+		}
+		if !strings.Contains(err.Message, test.want) {
 			t.Errorf("%s: Compile() = %v, want an error with %q", name, err, test.want)
 		}
 	}
 }
 
-// TestLargeSources compiles large sources that are accepted.
+// TestLargeSources compiles large sources within the limits.
 func TestLargeSources(t *testing.T) {
 	for name, source := range map[string]string{
 		"lines":     strings.Repeat("x=1\n", 300000),

@@ -9,8 +9,8 @@ import (
 	"github.com/imdlua/imdlua/stdlib/lua51"
 )
 
-// TestLoopsOverCalls runs the forms of generic for that gopher-lua compiles
-// wrongly, and those around them.
+// TestLoopsOverCalls runs forms of the generic for that gopher-lua compiles wrongly, and
+// similar ones.
 func TestLoopsOverCalls(t *testing.T) {
 	const setup = `
 local function dev() return { files = { glob = function(_, n) local i = 0 return function() i = i + 1 if i <= n then return i end end end,
@@ -68,8 +68,8 @@ local function say(...) for i = 1, select("#", ...) do out[#out + 1] = tostring(
 			h := host.New(host.Options{Stdout: &out})
 			defer h.Close()
 			lua51.Open(h)
-			if err := h.Run(context.Background(), "t.lua",
-				setup+c.body+"\nio.write(table.concat(out, ' '))"); err != nil {
+			source := setup + c.body + "\nio.write(table.concat(out, ' '))"
+			if err := h.Run(context.Background(), "t.lua", source); err != nil {
 				t.Fatal(err)
 			}
 			if out.String() != c.want {

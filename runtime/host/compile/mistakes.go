@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// hint says what the author of a source probably meant. e is the first error;
-// the grammar stands at the token that was not expected.
+// hint returns what the author of a source probably meant, or "" if that is not known.
+// e is the first error of the source.
 func (g *grammar) hint(e *Error) string {
 	m := mistake{
 		src: g.src, tok: e.at, text: e.at.text(g.src), last: g.last.text(g.src),
@@ -32,20 +32,20 @@ func (g *grammar) hint(e *Error) string {
 	return ""
 }
 
-// mistake is what the hints look at.
+// mistake describes a syntax error for the functions that find hints.
 type mistake struct {
 	src       string
-	tok       token
-	text      string // of the token that was not expected
-	last      string // of the token before it
-	lastToken token
-	rest      string // the source from the token on
-	before    string // the line up to the token, without white space around it
-	wants     kind
+	tok       token  // the unexpected token
+	text      string // the text of tok
+	last      string // the text of lastToken
+	lastToken token  // the token before tok
+	rest      string // the source from tok on
+	before    string // the line up to tok, without white space around it
+	wants     kind   // the expected kind, or 0
 	e         *Error
-	suspect   token
-	final     bool // the token stands behind a return or break
-	statement bool // the token begins a statement
+	suspect   token // the opening token of a block whose end is probably missing
+	final     bool  // tok follows a return or break
+	statement bool  // tok begins a statement
 }
 
 // lineBefore returns the text of a line up to an offset.
@@ -60,11 +60,12 @@ func (m mistake) line() string {
 	return text
 }
 
-// firstWord returns the first word of the line that the token stands in.
+// firstWord returns the first word of the token's line.
 func (m mistake) firstWord() string {
 	return wordAt(m.before + " " + m.line())
 }
 
+// wordAt returns the word at the beginning of text.
 func wordAt(text string) string {
 	text = strings.TrimSpace(text)
 	n := strings.IndexFunc(text, func(r rune) bool {
@@ -116,7 +117,7 @@ func characterHint(m mistake) string {
 	return ""
 }
 
-// foreignOperators has operators of other languages.
+// foreignOperators holds hints for operators of other languages.
 var foreignOperators = []struct{ text, hint string }{
 	{"!==", "not equal is ~= in Lua"},
 	{"!=", "not equal is ~= in Lua"},
@@ -149,7 +150,7 @@ func (m mistake) conditional() bool {
 // operatorHint explains operators of other languages.
 func operatorHint(m mistake) string {
 	for _, o := range foreignOperators {
-		// The first character may be an operator of Lua, and be the token before.
+		// If the first character is an operator of Lua, it is the token before.
 		split := len(o.text) > 1 && m.last == o.text[:1] && m.lastToken.end == m.tok.at &&
 			strings.HasPrefix(m.rest, o.text[1:])
 		if split || strings.HasPrefix(m.rest, o.text) && m.tok.kind != tokEOF {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// messageHint explains errors whose message is enough.
+// messageHint explains errors that can be recognised by their message.
 func messageHint(m mistake) string {
 	message := m.e.Message
 	switch {
@@ -36,7 +36,7 @@ func messageHint(m mistake) string {
 	return ""
 }
 
-// statementHint explains braces, colons and other things about statements.
+// statementHint explains mistakes in statements, such as braces and colons.
 func statementHint(m mistake) string {
 	first := m.firstWord()
 	waits := m.wants == tokThen || m.wants == tokDo
@@ -65,7 +65,7 @@ func statementHint(m mistake) string {
 	return localHint(m, first)
 }
 
-// nameHint explains what stands in the place of a name.
+// nameHint explains unexpected tokens in the place of a name.
 func nameHint(m mistake, first string) string {
 	switch {
 	case m.wants == tokName && m.last == "function" && m.text == "(":
@@ -112,7 +112,7 @@ func braceHint(first string) string {
 	return "Lua has no braces around blocks; write do ... end"
 }
 
-// tableHint explains what is wrong between the items of tables and calls.
+// tableHint explains mistakes between the items of tables and the arguments of calls.
 func tableHint(m mistake) string {
 	newLine := m.tok.line != m.lastToken.lastLine || m.tok.kind == tokEOF
 	switch {
@@ -145,7 +145,7 @@ func tableHint(m mistake) string {
 // closing reports whether a closing bracket was expected.
 func (m mistake) closing() bool { return m.wants == '}' || m.wants == ')' || m.wants == ']' }
 
-// missingHint explains what is missing at the token.
+// missingHint explains which keyword or parenthesis is missing at the token.
 func missingHint(m mistake) string {
 	switch m.wants {
 	case tokThen:
@@ -186,7 +186,7 @@ func endHint(m mistake) string {
 	return ""
 }
 
-// valueHint explains values that are missing or stand alone.
+// valueHint explains values that are missing, or that are used as statements.
 func valueHint(m mistake) string {
 	if !strings.HasPrefix(m.e.Message, "unexpected symbol") {
 		return ""

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// foreignWords has words that begin a statement in other languages.
+// foreignWords holds hints for words that begin a statement in other languages.
 var foreignWords = map[string]string{
 	"var": "write local x = 1", "let": "write local x = 1", "const": "write local x = 1",
 	"int": "write local x = 1", "float": "write local x = 1", "double": "write local x = 1",
@@ -59,8 +59,8 @@ var foreignWords = map[string]string{
 	"protected": "Lua has no access modifiers; local names are private",
 }
 
-// WordHint says what to write instead of a keyword of another language, and
-// returns "" for other words.
+// WordHint returns a hint about what to write instead of a keyword of another language,
+// or "" for other words.
 func WordHint(word string) string { return foreignWords[word] }
 
 // wordHint explains words of other languages and words that are misspelt.
@@ -91,7 +91,7 @@ func wordHint(m mistake) string {
 	return ""
 }
 
-// misspelt returns the keyword that a name probably stands for.
+// misspelt returns the keyword that the author probably meant, or "" if there is none.
 func misspelt(word string) string {
 	if _, ok := keywords[word]; ok || len(word) < 2 {
 		return ""
@@ -105,7 +105,8 @@ func misspelt(word string) string {
 	return ""
 }
 
-// keywordList has the keywords, longest first: function is meant before for.
+// keywordList holds the keywords, longest first, so that a longer keyword such as
+// function is tried before for.
 var keywordList = func() []string {
 	var list []string
 	for k := range keywords {
@@ -120,8 +121,8 @@ var keywordList = func() []string {
 	return list
 }()
 
-// oneSlip reports whether two words differ by one letter that is missing, added
-// or wrong, or by two neighbours that changed places.
+// oneSlip reports whether two words differ by one letter that is missing, added or
+// wrong, or by two neighbouring letters that are swapped.
 func oneSlip(a, b string) bool {
 	i := 0
 	for i < len(a) && i < len(b) && a[i] == b[i] {

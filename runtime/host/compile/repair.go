@@ -9,14 +9,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/luanum"
 )
 
-// repairer walks a syntax tree once and rewrites what gopher-lua compiles
-// wrongly. Faults lists the shapes.
+// repairer walks a syntax tree once and rewrites the constructs that gopher-lua
+// compiles wrongly. Faults lists them.
 type repairer struct {
-	functions []*function // the functions that are being walked, innermost last
+	functions []*function // the functions around the current node, innermost last
 	marks     marks
 	weight    weight
-	watched   map[string]int // names that mentions looks for, with how often they were found
-	err       *Error
+	watched   map[string]int // the names that mentions looks for, with their numbers of uses
+	err       *Error         // the first error
 }
 
 func (r *repairer) fail(line int, message, hint string) {
@@ -25,7 +25,8 @@ func (r *repairer) fail(line int, message, hint string) {
 	}
 }
 
-// block repairs the statements of one block. The locals of the block end with it.
+// block repairs the statements of one block. names are locals that the block begins
+// with.
 func (r *repairer) block(stmts []ast.Stmt, names ...string) {
 	r.enter(names)
 	for i := range stmts {
@@ -156,10 +157,10 @@ func (r *repairer) function(f *ast.FunctionExpr, method bool) {
 	r.functions = r.functions[:len(r.functions)-1]
 }
 
-// localAssign repairs `local f = function ... f ... end`: gopher-lua lets the
-// function see the new local, as if it were `local function f`. The parser sets
-// the last line only for that form. A second expression keeps the compiler from
-// taking the one for the other.
+// localAssign repairs `local f = function ... f ... end`. gopher-lua compiles it like
+// `local function f`, so that the function sees the new local. The parser sets the
+// last line only for `local function`. A second expression makes the compiler treat
+// the statement as a plain assignment.
 func (r *repairer) localAssign(s *ast.LocalAssignStmt) {
 	isFunction := len(s.Names) == 1 && len(s.Exprs) == 1 && s.LastLine() != 0
 	if isFunction {
@@ -182,7 +183,7 @@ func (r *repairer) localAssign(s *ast.LocalAssignStmt) {
 	}
 }
 
-// mentions reports whether walk comes across a name.
+// mentions calls walk and reports whether it has found a use of a name.
 func (r *repairer) mentions(name string, walk func()) bool {
 	before, nested := r.watched[name]
 	if !nested {
@@ -193,9 +194,9 @@ func (r *repairer) mentions(name string, walk func()) bool {
 	return r.watched[name] > before
 }
 
-// limits repairs the expressions of a numeric for. Lua converts texts to numbers
-// there, gopher-lua refuses them. A subtraction of 0 converts them as well, and
-// leaves every number as it is.
+// limits repairs the expressions of a numeric for. Lua converts strings to numbers
+// there, and gopher-lua rejects them. Subtracting 0 converts them and does not change
+// a number.
 func (r *repairer) limits(s *ast.NumberForStmt) {
 	for _, e := range []*ast.Expr{&s.Init, &s.Limit, &s.Step} {
 		if *e == nil {
@@ -215,14 +216,14 @@ func (r *repairer) limits(s *ast.NumberForStmt) {
 	}
 }
 
-// genericFor turns `for names in exprs do` into
+// genericFor rewrites `for names in exprs do` to
 //
 //	do local (generator), (state), (control) = exprs
 //	for names in (generator), (state), (control) do
 //
-// because gopher-lua compiles `for x in f().y:z() do` so that it indexes the
-// register of the generator, which is nil, instead of what f() returned. In an
-// assignment it does not. Lists of plain names need no repair.
+// In the loop `for x in f().y:z() do`, gopher-lua indexes the register of the
+// generator, which is nil, instead of the result of f(). In an assignment it compiles
+// the same expression correctly.
 func (r *repairer) genericFor(at *ast.Stmt, loop *ast.GenericForStmt) {
 	line := loop.Line()
 	hidden := []string{"(generator)", "(state)", "(control)"}
@@ -244,6 +245,7 @@ func (r *repairer) genericFor(at *ast.Stmt, loop *ast.GenericForStmt) {
 	*at = block
 }
 
+// place sets the line of a node.
 func place(n ast.PositionHolder, line int) {
 	n.SetLine(line)
 	n.SetLastLine(line)
@@ -255,9 +257,9 @@ func ident(name string, line int) *ast.IdentExpr {
 	return id
 }
 
-// repairNumber writes a literal so that gopher-lua reads the value that Lua
-// does: it takes 0010 for octal and gives nan for hexadecimal numbers above
-// 2^63 and for 1e400.
+// repairNumber rewrites a literal so that gopher-lua reads the same value as Lua 5.1.
+// gopher-lua reads 0010 as octal, and reads hexadecimal numbers above 2^63 and 1e400 as
+// nan.
 func repairNumber(e *ast.NumberExpr) {
 	plain := len(e.Value) < 16 && (e.Value[0] != '0' || len(e.Value) == 1)
 	if plain && !strings.ContainsAny(e.Value, "eE") {

@@ -6,9 +6,10 @@ import (
 	"github.com/yuin/gopher-lua/ast"
 )
 
-// repairAssign rewrites an assignment that gopher-lua compiles wrongly. It
-// writes values straight into the registers of local targets while later
-// expressions still read them, and miscounts registers when targets are mixed.
+// repairAssign rewrites an assignment that gopher-lua compiles wrongly. Its compiler
+// writes values directly into the registers of local targets, although later
+// expressions still read them. It also miscounts registers if locals and fields are
+// targets of one assignment.
 //
 // `a, d.x, b = e1, e2, e3` becomes
 //
@@ -19,7 +20,7 @@ import (
 //	  a = (value 1)
 //	end
 //
-// with the objects and the keys of the targets in temporaries before that.
+// Before that, the objects and keys of the targets are stored in temporary locals.
 func repairAssign(s *ast.AssignStmt) ast.Stmt {
 	if len(s.Lhs) == 1 && len(s.Rhs) == 1 {
 		return repairSingle(s)
@@ -64,8 +65,8 @@ func repairAssign(s *ast.AssignStmt) ast.Stmt {
 	return block
 }
 
-// saveTargets evaluates the objects and keys of the targets into temporaries,
-// from left to right.
+// saveTargets appends statements that store the objects and keys of the targets in
+// temporary locals, from left to right.
 func saveTargets(out []ast.Stmt, s *ast.AssignStmt) []ast.Stmt {
 	local := &ast.LocalAssignStmt{}
 	place(local, s.Line())
@@ -93,7 +94,7 @@ func saveTargets(out []ast.Stmt, s *ast.AssignStmt) []ast.Stmt {
 	return out
 }
 
-// single makes a call or "..." give exactly one value.
+// single makes a call or "..." return exactly one value.
 func single(e ast.Expr) ast.Expr {
 	switch e := e.(type) {
 	case *ast.FuncCallExpr:
@@ -104,10 +105,12 @@ func single(e ast.Expr) ast.Expr {
 	return e
 }
 
-// repairSingle repairs `a = (f(a))`, which loads f into the register of a when
-// a is the last parameter, `a = (b or c) and a`, which writes b into a before a
-// is read, and `a = b and c`, which leaves the last local alone when b is false.
-// A call on the right of one target gives one value anyway.
+// repairSingle repairs three kinds of assignments to one name:
+//
+//   - `a = (f(a))` loads f into the register of a if a is the last parameter. The
+//     parentheses are not needed, because one target takes one value.
+//   - `a = (b or c) and a` writes b into a before a is read.
+//   - `a = b and c` does not assign to the last local if b is false.
 func repairSingle(s *ast.AssignStmt) ast.Stmt {
 	name, ok := s.Lhs[0].(*ast.IdentExpr)
 	if !ok {
@@ -130,15 +133,15 @@ func repairSingle(s *ast.AssignStmt) ast.Stmt {
 	return s
 }
 
-// compilesWell reports whether the compiler of gopher-lua gets an assignment
-// right: one with only fields as targets, only constants as values, or one call
-// that gives the values of plain names.
+// compilesWell reports whether gopher-lua compiles an assignment correctly. This is so
+// if all targets are fields, if all values are constants, or if one call returns the
+// values for plain names.
 func compilesWell(s *ast.AssignStmt) bool {
 	names, fields := 0, 0
 	seen := map[string]bool{}
 	for _, target := range s.Lhs {
 		if id, ok := target.(*ast.IdentExpr); ok {
-			if seen[id.Value] { // the first of equal targets is assigned last
+			if seen[id.Value] { // Lua assigns the first of two equal targets last
 				return false
 			}
 			seen[id.Value] = true
@@ -164,8 +167,8 @@ func compilesWell(s *ast.AssignStmt) bool {
 	return len(s.Lhs) >= len(s.Rhs)
 }
 
-// fieldsCompileWell reports whether no value is a name that a later value could
-// change by a call. The compiler would read it only when it assigns.
+// fieldsCompileWell returns false if a value is a name and a later value could change
+// the variable by a call. gopher-lua reads the variable only when it assigns.
 func fieldsCompileWell(values []ast.Expr) bool {
 	name := false
 	for _, e := range values {
@@ -191,8 +194,7 @@ func isConstant(e ast.Expr) bool {
 	return false
 }
 
-// isMulti reports whether an expression gives all its values where it stands
-// last in a list.
+// isMulti reports whether an expression can have several values at the end of a list.
 func isMulti(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.FuncCallExpr:

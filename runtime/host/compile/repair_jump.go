@@ -9,30 +9,30 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
-// function is what the walk knows of one function. Locals and registers have
-// the same numbers in it.
+// function is the state of walking one function. The number of a local is also the
+// number of its register.
 type function struct {
 	locals int
 	blocks []*scope
-	gotos  []*pending // that have found no label yet
+	gotos  []*pending // gotos without a label so far
 
-	constants map[string]int // with their places, if they are counted
+	constants map[string]int // the indexes of the constants, if weight is on
 }
 
 // scope is one block of a function.
 type scope struct {
-	locals   int            // before the block
-	labels   map[string]int // with the number of locals at the label
-	loop     bool           // break ends here
-	breaks   string         // the label behind the loop, "" if none is needed
+	locals   int            // number of locals before the block
+	labels   map[string]int // number of locals at each label
+	loop     bool           // the block is the body of a loop
+	breaks   string         // the label after the loop, "" if none is needed
 	declared bool           // a local was declared in the block itself
 }
 
-// pending is a goto whose label comes later.
+// pending is a goto whose label has not come yet.
 type pending struct {
 	label  string
-	depth  int // of the block that the goto stands in, as far as it was left
-	locals int // of that block, up to the goto
+	depth  int // depth of the innermost open block around the goto
+	locals int // number of locals of that block at the goto
 	mark   int
 }
 
@@ -66,8 +66,8 @@ func (r *repairer) leave() {
 	}
 }
 
-// loop repairs the body of a loop. When a break in it leaves a block whose
-// locals may be captured, the loop gets a label behind it.
+// loop repairs the body of a loop. If a break leaves a block whose locals may be
+// captured, it adds a label after the loop.
 func (r *repairer) loop(at *ast.Stmt, body []ast.Stmt, names ...string) {
 	label := r.loopBody(body, nil, names)
 	r.labelLoop(at, label)
@@ -111,9 +111,9 @@ func (r *repairer) labelLoop(at *ast.Stmt, label string) {
 	r.land(label, r.fn().locals, last)
 }
 
-// breaks turns a break that leaves blocks with locals inside the loop into a
-// goto. The compiler closes only what the block of the loop itself declares, so
-// closures over the other locals would see what is stored there next.
+// breaks replaces a break by a goto if it leaves inner blocks with locals. For a break
+// the compiler closes only the locals of the loop's own block. Closures over the other
+// locals would read whatever is stored in their registers next.
 func (r *repairer) breaks(s *ast.BreakStmt) ast.Stmt {
 	blocks := r.fn().blocks
 	inner := false
@@ -136,8 +136,9 @@ func (r *repairer) breaks(s *ast.BreakStmt) ast.Stmt {
 	return s
 }
 
-// jump marks a goto. The compiler makes it close all captured locals of the
-// function, those that live on as well.
+// jump marks a goto, so that its CLOSE instruction can be corrected. The compiler
+// makes it close all captured locals of the function, including those that are still
+// in scope at the label.
 func (r *repairer) jump(s *ast.GotoStmt) {
 	f := r.fn()
 	at := r.marks.add(mark{line: s.Line(), jump: true})
@@ -165,16 +166,17 @@ func (r *repairer) label(s *ast.LabelStmt, _ []ast.Stmt) {
 	r.land(s.Name, f.locals, s.Line())
 }
 
+// land resolves the pending gotos to a label.
 func (r *repairer) land(label string, locals, line int) {
 	f := r.fn()
 	depth := len(f.blocks) - 1
-	// Both this loop and the one of the compiler look at all jumps.
+	// This loop and a similar one of the compiler visit all pending gotos.
 	r.work(5*len(f.gotos), line)
 	rest := f.gotos[:0]
 	for _, p := range f.gotos {
 		if p.label == label && p.depth >= depth {
-			// A label at the end of a block may come behind locals that are
-			// declared after the goto: it does not know them.
+			// A label at the end of a block may come after locals that are
+			// declared after the goto. They are not open at the goto.
 			r.marks.get(p.mark).closes = min(locals, p.locals)
 		} else {
 			rest = append(rest, p)
@@ -183,21 +185,22 @@ func (r *repairer) land(label string, locals, line int) {
 	f.gotos = rest
 }
 
-// mark is what a marked line number stands for.
+// mark describes a node of the tree whose instructions must be corrected.
 type mark struct {
-	line     int
-	repeated bool // a SETLIST that writes items again
-	jump     bool // the CLOSE of a goto
-	closes   int  // the first register that it closes
+	line     int  // the real line
+	repeated bool // the SETLIST instruction writes items a second time
+	jump     bool // the node is a goto, whose CLOSE instruction is corrected
+	closes   int  // the first register that the goto closes
 }
 
 // firstMark is the smallest line number that is a mark.
 const firstMark = 1 << 28
 
-// marks gives nodes of the tree line numbers by which their instructions are
-// found in the prototype.
+// marks gives nodes of the tree special line numbers, by which their instructions can
+// be found in the prototype.
 type marks struct{ list []mark }
 
+// add adds a mark and returns its line number.
 func (m *marks) add(k mark) int {
 	m.list = append(m.list, k)
 	return firstMark + len(m.list) - 1
@@ -205,7 +208,7 @@ func (m *marks) add(k mark) int {
 
 func (m *marks) get(line int) *mark { return &m.list[line-firstMark] }
 
-// line returns the line that a marked number stands for.
+// line returns the real line for a line number that may be a mark.
 func (m *marks) line(line int) int {
 	for line >= firstMark {
 		line = m.get(line).line
@@ -213,8 +216,8 @@ func (m *marks) line(line int) int {
 	return line
 }
 
-// apply corrects the instructions of the marked nodes in a prototype and in the
-// functions in it, and the numbers of blocks in constructors.
+// apply corrects the instructions of marked nodes and the block numbers of
+// constructors, in a prototype and all functions in it.
 func (m *marks) apply(p *lua.FunctionProto) {
 	if len(m.list) > 0 {
 		for pc, line := range p.DbgSourcePositions {

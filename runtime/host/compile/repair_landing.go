@@ -2,14 +2,16 @@ package compile
 
 import "github.com/yuin/gopher-lua/ast"
 
-// The compiler makes a jump to a jump lead to the end of the chain. When it jumps
-// backwards, the jump that it finds there has been finished already, and its
-// distance is taken for the number of a label: the loop then continues anywhere.
-// This concerns loops whose body, and labels behind which the code, begins with a
-// jump: a break, a goto, a condition that is constant. The repair puts an
-// instruction that does nothing in front of it.
+// The compiler of gopher-lua redirects a jump to another jump to the target of the
+// latter. If the first one jumps backwards, the other jump has already been encoded.
+// The compiler then reads its distance as the number of a label, so the program
+// continues at a wrong instruction.
+//
+// This happens if the body of a loop or the code after a label begins with a jump,
+// such as a break, a goto or a constant condition. The repair inserts an instruction
+// without effect before the jump.
 
-// landing returns stmts such that its code does not begin with a jump.
+// landing returns stmts with a guard before them if their code may begin with a jump.
 func landing(stmts []ast.Stmt) []ast.Stmt {
 	if !jumpsFirst(stmts) {
 		return stmts
@@ -17,7 +19,7 @@ func landing(stmts []ast.Stmt) []ast.Stmt {
 	return append([]ast.Stmt{guard(stmts[0].Line())}, stmts...)
 }
 
-// guard is `do local (guard) = true end`.
+// guard returns the statement `do local (guard) = true end`.
 func guard(line int) ast.Stmt {
 	value := &ast.TrueExpr{}
 	place(value, line)
@@ -28,7 +30,8 @@ func guard(line int) ast.Stmt {
 	return block
 }
 
-// landings guards the labels of a block that a later goto can jump back to.
+// landings inserts guards after the labels of a block whose following code may begin
+// with a jump.
 func landings(stmts []ast.Stmt) []ast.Stmt {
 	var out []ast.Stmt
 	for i, s := range stmts {
@@ -50,7 +53,9 @@ func landings(stmts []ast.Stmt) []ast.Stmt {
 	return out
 }
 
-// whileLanding guards a while loop, which jumps back to its condition.
+// whileLanding inserts a guard into a while loop, whose end jumps back to its
+// condition. If the condition may begin with a jump, it becomes an if statement in the
+// body.
 func whileLanding(s *ast.WhileStmt) {
 	if _, always := s.Condition.(*ast.TrueExpr); always {
 		s.Stmts = landing(s.Stmts)
@@ -77,7 +82,7 @@ func jumpsFirst(stmts []ast.Stmt) bool {
 		case *ast.BreakStmt, *ast.GotoStmt:
 			return true
 		case *ast.LabelStmt:
-			continue // it makes no code
+			continue // a label has no code
 		case *ast.DoBlockStmt:
 			if len(s.Stmts) == 0 {
 				continue
@@ -117,14 +122,14 @@ func anyJumps(list []ast.Expr) bool {
 	return false
 }
 
-// jumps reports whether the code of e may begin with a jump: it is constant, or a
-// logical operation with a constant is in it.
+// jumps reports whether the code of e may begin with a jump. This is so if e is
+// constant, or if a logical operation with a constant is evaluated first.
 func jumps(expr ast.Expr) bool {
 	switch e := expr.(type) {
 	case *ast.TrueExpr, *ast.FalseExpr, *ast.NilExpr, *ast.NumberExpr, *ast.StringExpr:
 		return true
 	case *ast.FunctionExpr:
-		return true // as a condition, it is constant as well
+		return true // a function is a constant condition as well
 	case *ast.LogicalOpExpr:
 		return jumps(e.Lhs) || jumps(e.Rhs)
 	case *ast.UnaryNotOpExpr:
@@ -147,8 +152,8 @@ func jumps(expr ast.Expr) bool {
 	return false
 }
 
-// logic reports whether an operand is a logical operation whose code may begin
-// with a jump. A constant operand makes no jump.
+// logic reports whether an operand is a logical operation whose code may begin with a
+// jump. A constant operand has no jump.
 func logic(e ast.Expr) bool {
 	switch e.(type) {
 	case *ast.TrueExpr, *ast.FalseExpr, *ast.NilExpr, *ast.NumberExpr, *ast.StringExpr,

@@ -10,21 +10,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
-// MaxIndex is the largest integer that a script may write as the index of an
-// assignment or as a key of a constructor. The VM fills the array part of a
-// table up to the index.
+// MaxIndex is the largest integer literal that a script may write as the index of an
+// assignment or as a key of a constructor. It is limited because the VM fills the array
+// part of a table up to the index.
 const MaxIndex = 1_000_000
 
-// largeArray is the number of array elements that the VM reaches with a key
-// before it uses the hash part.
+// largeArray is the index from which the VM uses the hash part of a table instead of
+// the array part.
 const largeArray = 67_108_864
 
-// maxBlock is the largest number of a block of items that fits an instruction.
+// maxBlock is the largest number of a block of items that an instruction can hold.
 const maxBlock = 511
 
-// table repairs a constructor. After a multiple of 50 items the compiler writes
-// the items again with every field that has a key, from registers that the
-// field may have overwritten. These instructions are marked and removed.
+// table repairs a constructor. After a multiple of 50 items, the compiler writes the
+// last items a second time at every field with a key. The field may have overwritten
+// their registers. The instructions are marked here and removed later.
 func (r *repairer) table(e *ast.TableExpr) {
 	items := 0
 	for i, f := range e.Fields {
@@ -41,7 +41,7 @@ func (r *repairer) table(e *ast.TableExpr) {
 		}
 		r.expr(&f.Key)
 		r.checkLiteral(f.Key)
-		single(f.Value) // as the last field, a call would be an item as well
+		single(f.Value) // otherwise a call in the last field would add items as well
 		if items > 0 && items%lua.FieldsPerFlush == 0 {
 			f.Key.SetLastLine(f.Key.Line())
 			f.Key.SetLine(r.marks.add(mark{line: f.Key.Line(), repeated: true}))
@@ -49,7 +49,7 @@ func (r *repairer) table(e *ast.TableExpr) {
 	}
 }
 
-// checkKey refuses `t[50000000] = x`.
+// checkKey fails for an assignment to a too large index, such as `t[50000000] = x`.
 func (r *repairer) checkKey(target ast.Expr) {
 	if t, ok := target.(*ast.AttrGetExpr); ok {
 		r.checkLiteral(t.Key)
@@ -73,9 +73,9 @@ func (r *repairer) checkLiteral(key ast.Expr) {
 // blockField is the operand of SETLIST that holds the number of the block.
 const blockField = 0x1ff << 9
 
-// blocks corrects the numbers of the blocks of items in constructors. The
-// compiler leaves them out above 511, and uses one twice when a call follows a
-// multiple of 50 items.
+// blocks corrects the numbers of the blocks of items in constructors. The compiler
+// omits numbers above 511, and uses a number twice if a call follows a multiple of 50
+// items.
 func blocks(code []uint32) {
 	var count [256]uint32
 	for pc := 0; pc < len(code); pc++ {

@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/compile"
 )
 
-// syntaxSample has every form of the language, for TestSyntaxErrors to damage.
+// syntaxSample contains every construct of the language. TestSyntaxErrors damages it.
 const syntaxSample = `local a, b = 1, "two"
 local function f(x, ...)
 	local t = { 1, x = 2, [3] = "c"; f = function() return ... end }
@@ -72,7 +72,8 @@ var syntaxSources = flag.Int(
 	"how many damaged sources are compared with lua5.1",
 )
 
-// onPurpose has the messages of lua5.1 where a different answer is intended.
+// onPurpose holds messages of lua5.1 for sources for which Compile gives another answer
+// on purpose, with the reasons.
 var onPurpose = map[string]string{
 	"unexpected symbol near ';'":                "empty statements are accepted",
 	"nesting of [[...]] is deprecated near '['": "brackets in long strings are accepted",
@@ -121,7 +122,8 @@ func TestSyntaxErrors(t *testing.T) {
 		}
 		if comparable(got) != comparable(want) && !differsOnPurpose(want) {
 			t.Errorf("gives %q, want %q; source:\n%s", got, want, sources[i])
-			if failures++; failures == 8 {
+			failures++
+			if failures == 8 {
 				t.Fatal("too many failures")
 			}
 		}
@@ -130,13 +132,13 @@ func TestSyntaxErrors(t *testing.T) {
 
 var endOfFile = regexp.MustCompile(`^t:\d+:(.*)near '<eof>'$`)
 
-// comparable leaves out what differs on purpose: the line of an error at the end
-// of the source is that of its last token here.
+// comparable removes the line of an error at the end of the source. Compile returns the
+// line of the last token there, which lua5.1 does not.
 func comparable(message string) string {
 	return endOfFile.ReplaceAllString(message, "t:$1")
 }
 
-// decimal quotes a text for Lua.
+// decimal quotes a text for Lua, with decimal escape sequences.
 func decimal(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')

@@ -7,20 +7,22 @@ import (
 )
 
 const (
-	// MaxConstants bounds the different texts, names and numbers of one function.
-	// The compiler finds a constant by comparing it with all before it.
+	// MaxConstants is the largest number of different strings, names and numbers in
+	// one function. To find a constant, the compiler compares it with all earlier
+	// ones.
 	MaxConstants = 10_000
-	// maxSteps bounds these comparisons, and those of labels, in one source.
+	// maxSteps is the largest number of these comparisons, and of similar ones for
+	// labels, in one source.
 	maxSteps = 100_000_000
-	// lightSource is the length up to which no source can reach these bounds in a
-	// time that matters.
+	// lightSource is the length up to which a source compiles fast enough without
+	// these checks.
 	lightSource = 50_000
 )
 
-// weight estimates how long the compiler takes.
+// weight estimates the time that the compiler takes.
 type weight struct {
-	on     bool
-	locals map[string]bool // names that were a local or a parameter anywhere so far
+	on     bool            // the source is longer than lightSource
+	locals map[string]bool // names of locals and parameters anywhere in the source so far
 	steps  int
 }
 
@@ -56,7 +58,8 @@ func (r *repairer) constant(text string, line int) {
 
 // work counts steps of the compiler that grow faster than the source.
 func (r *repairer) work(steps, line int) {
-	if r.weight.steps += steps; r.weight.steps > maxSteps {
+	r.weight.steps += steps
+	if r.weight.steps > maxSteps {
 		r.fail(line, fmt.Sprintf("the source takes too long to compile (limit is %d steps)",
 			maxSteps), "read large tables from a file, for example with json.read(path)")
 	}

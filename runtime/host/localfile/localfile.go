@@ -1,6 +1,6 @@
-// Package localfile opens and reads files of this computer so that a caller can
-// give up. Regular files answer at once; a FIFO waits for its other end, a
-// terminal for a key, and a device such as /dev/zero never ends.
+// Package localfile opens, reads and writes files of this computer in a way that
+// can be cancelled. Regular files do not need that. But a FIFO waits for its other
+// end, a terminal waits for a key, and a file such as /dev/zero never ends.
 package localfile
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// LimitError says that a file has more than a caller wanted to read.
+// LimitError is the error for a file that is larger than the limit of a read.
 type LimitError struct {
 	Path  string
 	Limit int64
@@ -23,12 +23,12 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("read %s: larger than the limit of %d bytes", e.Path, e.Limit)
 }
 
-// Open is os.OpenFile that returns when ctx ends.
+// Open is like os.OpenFile but returns when ctx ends.
 func Open(ctx context.Context, path string, flag int, perm os.FileMode) (*os.File, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(path); err != nil || !waits(info) {
+	if info, err := os.Stat(path); err != nil || !mayWait(info) {
 		return os.OpenFile(path, flag, perm)
 	}
 	type result struct {
@@ -50,7 +50,8 @@ func Open(ctx context.Context, path string, flag int, perm os.FileMode) (*os.Fil
 			r.f.Close()
 		}
 	}
-	// The goroutine may not have reached the system call yet, so ask again.
+	// One call of release is not enough if the goroutine has not reached the system
+	// call yet.
 	for range releases {
 		release(path, flag)
 		timer := time.NewTimer(releaseTime)
@@ -62,24 +63,24 @@ func Open(ctx context.Context, path string, flag int, perm os.FileMode) (*os.Fil
 		case <-timer.C:
 		}
 	}
-	go func() { close(<-done) }() // a device that does not answer
+	go func() { close(<-done) }() // a device, for which release has no effect
 	return nil, ctx.Err()
 }
 
-// A FIFO is asked to let go of a waiting open this often, and after this time
-// again.
+// releases is how often Open calls release, and releaseTime the time between two
+// calls.
 const (
 	releases    = 20
 	releaseTime = time.Millisecond
 )
 
-// waits reports whether opening such a file may wait.
-func waits(info os.FileInfo) bool {
+// mayWait reports whether opening such a file may wait.
+func mayWait(info os.FileInfo) bool {
 	return info.Mode()&(os.ModeNamedPipe|os.ModeDevice) != 0
 }
 
-// Do runs f, which reads from or writes to file, and makes it return when ctx
-// ends if the system can do that for this kind of file.
+// Do calls f, which reads from file or writes to it. When ctx ends, it makes f
+// return if the system can do that for this kind of file.
 func Do(ctx context.Context, file *os.File, f func() error) error {
 	if ctx.Done() == nil || file.SetDeadline(time.Time{}) != nil {
 		return f()
@@ -93,14 +94,14 @@ func Do(ctx context.Context, file *os.File, f func() error) error {
 	if stop() {
 		return err
 	}
-	<-done // a late deadline would hit the next call
+	<-done // otherwise the deadline could end a later call
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = ctx.Err()
 	}
 	return err
 }
 
-// WriteFile writes a file, which it makes or truncates.
+// WriteFile creates or truncates a file and writes b to it.
 func WriteFile(ctx context.Context, path string, b []byte, perm os.FileMode) error {
 	f, err := Open(ctx, path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
 	if err != nil {
@@ -113,7 +114,8 @@ func WriteFile(ctx context.Context, path string, b []byte, perm os.FileMode) err
 	return errors.Join(err, f.Close())
 }
 
-// Reader reads from r until ctx ends. It looks at ctx before each read.
+// Reader returns a reader that reads from r until ctx ends. It checks ctx before
+// each read.
 func Reader(ctx context.Context, r io.Reader) io.Reader { return &reader{ctx, r} }
 
 type reader struct {
@@ -128,9 +130,9 @@ func (r *reader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// ReadFile reads a file of at most limit bytes. It returns a *LimitError if
-// there are more. Memory grows with what was really read: files in /proc tell no
-// size, and others may grow.
+// ReadFile reads a file of at most limit bytes. It returns a *LimitError if the
+// file is larger. It does not rely on the size that the system reports, because
+// files in /proc report none and other files may grow.
 func ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
 	f, err := Open(ctx, path, os.O_RDONLY, 0)
 	if err != nil {
@@ -154,7 +156,7 @@ func ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
 }
 
 // ReadAll reads from r to its end. It returns a *LimitError that names path if
-// there are more than limit bytes. size is how many are expected.
+// there are more than limit bytes. size is the expected number of bytes.
 func ReadAll(ctx context.Context, r io.Reader, path string, size, limit int64) ([]byte, error) {
 	b := make([]byte, 0, min(max(size, 0), limit)+512)
 	for {

@@ -18,20 +18,26 @@ func TestReadFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, err := ReadFile(t.Context(), path, 1000)
-	if err != nil || len(b) != 1000 {
-		t.Errorf("ReadFile() = %d bytes, %v, want 1000, nil", len(b), err)
+	if err != nil {
+		t.Fatalf("ReadFile() failed: %v", err)
 	}
+	if len(b) != 1000 {
+		t.Errorf("ReadFile() = %d bytes, want 1000", len(b))
+	}
+	_, err = ReadFile(t.Context(), path, 999)
 	var limit *LimitError
-	if _, err := ReadFile(t.Context(), path, 999); !errors.As(err, &limit) || limit.Path != path ||
-		limit.Limit != 999 {
-		t.Errorf("ReadFile() = %v, want a LimitError with path and limit", err)
+	if !errors.As(err, &limit) {
+		t.Fatalf("ReadFile() = %v, want a LimitError", err)
+	}
+	if want := (LimitError{path, 999}); *limit != want {
+		t.Errorf("ReadFile() = %+v, want %+v", *limit, want)
 	}
 	if _, err := ReadFile(t.Context(), path+"x", 999); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("ReadFile() = %v, want ErrNotExist", err)
 	}
 }
 
-// TestEndless reads a file that claims to be empty and has no end.
+// TestEndless reads a file that reports size 0 and has no end.
 func TestEndless(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {

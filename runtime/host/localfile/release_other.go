@@ -2,6 +2,5 @@
 
 package localfile
 
-// release does nothing: FIFOs with a name in the file system are a matter of
-// Unix.
+// release does nothing, because only Unix has FIFOs in the file system.
 func release(string, int) {}

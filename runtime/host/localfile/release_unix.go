@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// release lets an open of a FIFO return that waits for the other end: it opens
-// that end for a moment.
+// release opens the other end of a FIFO for a moment, so that a call of open that
+// waits for it returns.
 func release(path string, flag int) {
 	other := syscall.O_WRONLY
 	if flag&(os.O_WRONLY|os.O_RDWR) != 0 {

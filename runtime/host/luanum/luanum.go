@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Format returns f as tostring prints it: as short as possible without loss.
-// Integers up to 2^63 have no exponent.
+// Format returns the text of tostring(f). The text is as short as possible without
+// loss. Integers up to 2^63 have no exponent.
 func Format(f float64) string {
 	switch {
 	case math.IsNaN(f):
@@ -40,7 +40,7 @@ func Parse(s string) (float64, bool) {
 	if len(digits) > 2 && digits[0] == '0' && digits[1]|0x20 == 'x' {
 		return parseHex(digits[2:], neg)
 	}
-	// Words such as "inf" and "nan" are no numbers.
+	// Words such as "inf" and "nan" are not numbers in Lua.
 	if c := digits[0]; c != '.' && (c < '0' || c > '9') {
 		return 0, false
 	}

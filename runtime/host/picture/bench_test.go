@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// BenchmarkFiles decodes and encodes a picture of a phone, beside the standard library alone.
+// BenchmarkFiles decodes and encodes a picture of the size of a phone's screen, with this package
+// and with the standard library alone.
 func BenchmarkFiles(b *testing.B) {
 	ctx := context.Background()
 	p := phone(b)
@@ -68,7 +69,7 @@ func BenchmarkFiles(b *testing.B) {
 	}
 }
 
-// BenchmarkFind looks for a picture that is there, and for one that is not.
+// BenchmarkFind searches for a part of a picture, and for one that is not in it.
 func BenchmarkFind(b *testing.B) {
 	ctx := context.Background()
 	p := phone(b)
@@ -85,8 +86,8 @@ func BenchmarkFind(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := p.Find(ctx, sub,
-					FindOptions{Threshold: 0.1, Different: 0.02}); err != nil {
+				_, err := p.Find(ctx, sub, FindOptions{Threshold: 0.1, Different: 0.02})
+				if err != nil {
 					b.Fatal(err)
 				}
 			}

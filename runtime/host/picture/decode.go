@@ -13,10 +13,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/localfile"
 )
 
-// header is what the beginning of a file says about the picture.
+// header holds facts from the header of a picture file.
 type header struct {
-	orientation int // of EXIF, 1 to 8
-	cost        int // bytes that decoding needs, the result included
+	orientation int // EXIF orientation, 1 to 8
+	cost        int // bytes that decoding allocates, including the result
 }
 
 var (
@@ -24,9 +24,9 @@ var (
 	jpegMagic = []byte("\xff\xd8\xff")
 )
 
-// FromBytes makes a picture of a PNG or JPEG file, which must not change afterwards. It looks at
-// the header only: the pixels are decoded when they are needed. The EXIF orientation of a JPEG
-// file is applied, so that width and height are those that people see.
+// FromBytes returns the picture of a PNG or JPEG file. b must not change afterwards. FromBytes
+// decodes only the header; the pixels are decoded when they are needed. It applies the EXIF
+// orientation of a JPEG file, so that width and height are those of the upright picture.
 func FromBytes(b []byte) (*Picture, error) {
 	var config image.Config
 	var err error
@@ -68,8 +68,8 @@ func FromBytes(b []byte) (*Picture, error) {
 	return p, nil
 }
 
-// pngCost is how many bytes a pixel takes while a PNG file is decoded, without those of the
-// result.
+// pngCost returns how many bytes the decoder allocates for each pixel of a PNG file, without those
+// of the result.
 func pngCost(model color.Model, b []byte) int {
 	n := 0
 	switch model {
@@ -88,8 +88,8 @@ func pngCost(model color.Model, b []byte) int {
 	return n
 }
 
-// jpegSegments walks over the segments before the pixels. It returns the EXIF orientation, 1 if
-// there is none, and whether the file is progressive.
+// jpegSegments reads the segments before the pixels. It returns the EXIF orientation, or 1 if there
+// is none, and whether the file is progressive.
 func jpegSegments(b []byte) (orientation int, progressive bool) {
 	const (
 		sof2 = 0xc2
@@ -121,9 +121,9 @@ func jpegSegments(b []byte) (orientation int, progressive bool) {
 	return orientation, progressive
 }
 
-// exifOrientation returns the orientation of an EXIF segment, 0 if it has none. The segment is
-// "Exif", two zeros, and a TIFF file: byte order, 42, offset of the first list of entries of 12
-// bytes (tag, type, count, value).
+// exifOrientation returns the orientation of an EXIF segment, or 0 if it has none. The segment
+// consists of "Exif", two zero bytes and a TIFF file. The TIFF file begins with the byte order, 42
+// and the offset of a list of entries. An entry has 12 bytes: tag, type, count and value.
 func exifOrientation(b []byte) int {
 	const (
 		tagOrientation = 0x0112
@@ -176,14 +176,14 @@ func (p *Picture) decode(ctx context.Context) (*image.NRGBA, error) {
 	return orient(ctx, pixels, p.header.orientation)
 }
 
-// convert returns the pixels of m, which it may use as they are.
+// convert converts m to NRGBA. The result may share memory with m.
 func convert(ctx context.Context, m image.Image) (*image.NRGBA, error) {
 	switch m := m.(type) {
 	case *image.NRGBA:
 		return m, nil
 	case *image.RGBA:
-		// The decoders make one for pictures without transparency only. The bytes are the same
-		// then.
+		// The decoders return RGBA only for pictures without transparency, for which NRGBA has
+		// the same bytes.
 		return &image.NRGBA{Pix: m.Pix, Stride: m.Stride, Rect: m.Rect}, nil
 	}
 	r := m.Bounds()
@@ -191,13 +191,13 @@ func convert(ctx context.Context, m image.Image) (*image.NRGBA, error) {
 	return out, rows(ctx, r.Dx(), r.Dy(), func(y int) { convertRow(out, m, y) })
 }
 
-// convertRow converts one row of a picture whose bounds begin at 0, 0. Of 16 bits the upper 8 are
-// taken.
+// convertRow converts one row of a picture whose bounds begin at 0, 0. It uses the upper 8 of 16
+// bits.
 func convertRow(out *image.NRGBA, m image.Image, y int) {
 	to := row(out, out.Rect, y)
 	switch m := m.(type) {
 	case *image.YCbCr, *image.CMYK, *image.Gray:
-		// They have no transparency, so that RGBA and NRGBA are the same.
+		// Without transparency, RGBA and NRGBA have the same bytes.
 		opaque := &image.RGBA{Pix: out.Pix, Stride: out.Stride, Rect: out.Rect}
 		line := image.Rect(0, y, out.Rect.Dx(), y+1)
 		draw.Draw(opaque, line, m, line.Min, draw.Src)
@@ -219,14 +219,14 @@ func convertRow(out *image.NRGBA, m image.Image, y int) {
 	}
 }
 
-// upper takes the upper bytes of 16-bit values.
+// upper copies the upper bytes of 16-bit values.
 func upper(to, from []byte) {
 	for i := range to {
 		to[i] = from[i*2]
 	}
 }
 
-// orient turns a picture as its EXIF orientation says.
+// orient rotates and mirrors a picture according to its EXIF orientation.
 func orient(ctx context.Context, m *image.NRGBA, orientation int) (*image.NRGBA, error) {
 	switch orientation {
 	case 2:

@@ -10,27 +10,28 @@ import (
 
 // DiffOptions configures Compare.
 type DiffOptions struct {
-	// Threshold is the distance of two colours, from 0 to 1, up to which they count as the same.
+	// Threshold is the largest distance, from 0 to 1, at which two colours count as equal.
 	Threshold float64
-	// Antialias counts pixels as well that differ only by how an edge was smoothed.
+	// Antialias includes pixels that differ only by the smoothing of an edge.
 	Antialias bool
-	// Ignore lists parts that are not compared, and Mask is a picture of the same size whose
-	// pixels that are not transparent say the same; nil is none.
+	// Ignore lists parts that are not compared.
 	Ignore []image.Rectangle
-	Mask   *Picture
+	// Mask is a picture of the same size. Pixels that are not transparent in it are not
+	// compared. It may be nil.
+	Mask *Picture
 }
 
-// Diff is how two pictures differ.
+// Diff describes the differences of two pictures.
 type Diff struct {
-	Count    int             // pixels that differ
-	Compared int             // pixels that were compared
-	Box      image.Rectangle // around the pixels that differ, empty if there are none
-	// Picture shows the first picture faded, and what differs in red. Pixels that differ by
-	// smoothing are yellow, and those that were not compared gray.
+	Count    int             // number of pixels that differ
+	Compared int             // number of pixels that were compared
+	Box      image.Rectangle // the smallest rectangle around the pixels that differ
+	// Picture shows the first picture faded, with the pixels that differ in red. Pixels that
+	// differ only by smoothing are yellow, and pixels that were not compared are gray.
 	Picture *Picture
 }
 
-// maxDistance is the square of the greatest distance of two colours.
+// maxDistance is the square of the largest distance of two colours.
 const maxDistance = 35215
 
 var (
@@ -39,7 +40,7 @@ var (
 	colorMasked = color.NRGBA{200, 200, 200, 255}
 )
 
-// comparison is a Compare under way.
+// comparison is the state of one call of Compare.
 type comparison struct {
 	a, b, out *image.NRGBA
 	limit     float64
@@ -49,9 +50,10 @@ type comparison struct {
 }
 
 // Compare compares two pictures of the same size pixel by pixel. The distance of two colours is
-// that of Kotsarenko and Ramos, "Measuring perceived color difference using YIQ NTSC transmission
-// color space in mobile applications" (2010); smoothed edges are found as Vyšniauskas describes,
-// "Anti-aliased Pixel and Intensity Slope Detector" (2009). Pixelmatch and Playwright do the same.
+// defined in Kotsarenko and Ramos, "Measuring perceived color difference using YIQ NTSC
+// transmission color space in mobile applications" (2010). Smoothed edges are found with the
+// method of Vyšniauskas, "Anti-aliased Pixel and Intensity Slope Detector" (2009). Pixelmatch and
+// Playwright use the same methods.
 func Compare(ctx context.Context, a, b *Picture, o DiffOptions) (*Diff, error) {
 	if a.width != b.width || a.height != b.height {
 		return nil, failed("size_mismatch", "the pictures have different sizes: %dx%d and %dx%d",
@@ -70,7 +72,8 @@ func Compare(ctx context.Context, a, b *Picture, o DiffOptions) (*Diff, error) {
 			return nil, failed("size_mismatch", "the mask has %dx%d pixels, the pictures %dx%d",
 				m.from.width, m.from.height, a.width, a.height)
 		}
-		if *m.to, err = m.from.Pixels(ctx); err != nil {
+		*m.to, err = m.from.Pixels(ctx)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -85,7 +88,7 @@ func Compare(ctx context.Context, a, b *Picture, o DiffOptions) (*Diff, error) {
 	return c.result, nil
 }
 
-// row compares a row.
+// row compares row y.
 func (c *comparison) row(y int) {
 	a, b, out := row(c.a, c.a.Rect, y), row(c.b, c.b.Rect, y), row(c.out, c.out.Rect, y)
 	anyMask := c.mask != nil || len(c.o.Ignore) > 0
@@ -112,6 +115,7 @@ func (c *comparison) row(y int) {
 	}
 }
 
+// masked reports whether a pixel is not compared.
 func (c *comparison) masked(x, y int) bool {
 	if c.mask != nil && c.mask.Pix[y*c.mask.Stride+x*pixelSize+3] != 0 {
 		return true
@@ -126,13 +130,13 @@ func (c *comparison) masked(x, y int) bool {
 
 func set(p []byte, c color.NRGBA) { p[0], p[1], p[2], p[3] = c.R, c.G, c.B, c.A }
 
-// faded is the brightness of a pixel behind nine tenths of white.
+// faded returns the brightness of a pixel that is covered with white of 90 % opacity.
 func faded(p []byte) byte {
-	dark := (255 - int(luma(p))) * int(p[3]) / 255 // in front of white
+	dark := (255 - int(luma(p))) * int(p[3]) / 255 // on a white background
 	return byte(255 - dark/10)
 }
 
-// blended returns the colour of a pixel in front of white.
+// blended returns the colour of a pixel on a white background.
 func blended(p []byte) (r, g, b float64) {
 	r, g, b = float64(p[0]), float64(p[1]), float64(p[2])
 	if p[3] == 255 {
@@ -142,7 +146,8 @@ func blended(p []byte) (r, g, b float64) {
 	return 255 + (r-255)*a, 255 + (g-255)*a, 255 + (b-255)*a
 }
 
-// distance is the square of the distance of two colours. It is negative if the first is brighter.
+// distance returns the square of the distance of two colours, with a negative sign if the first is
+// brighter.
 func distance(p, q []byte) float64 {
 	r1, g1, b1 := blended(p)
 	r2, g2, b2 := blended(q)
@@ -157,16 +162,16 @@ func distance(p, q []byte) float64 {
 	return d
 }
 
-// brightness is how much brighter the first of two colours is.
+// brightness returns the brightness of the first colour minus that of the second.
 func brightness(p, q []byte) float64 {
 	r1, g1, b1 := blended(p)
 	r2, g2, b2 := blended(q)
 	return (r1-r2)*0.29889531 + (g1-g2)*0.58662247 + (b1-b2)*0.11448223
 }
 
-// smoothed reports whether a pixel of m belongs to a smoothed edge: at most two of its neighbours
-// have its brightness, there are darker and brighter ones, and the darkest or the brightest lies in
-// an even area of both pictures.
+// smoothed reports whether a pixel of m belongs to a smoothed edge. This is so if at most two of
+// its neighbours have its brightness, if there are darker and brighter neighbours, and if the
+// darkest or the brightest one lies in an even area of both pictures.
 func smoothed(m, other *image.NRGBA, x, y int) bool {
 	same := 0
 	if atEdge(m, x, y) {
@@ -222,7 +227,7 @@ func atEdge(m *image.NRGBA, x, y int) bool {
 	return x == 0 || y == 0 || x == m.Rect.Dx()-1 || y == m.Rect.Dy()-1
 }
 
-// neighbours are the up to eight pixels around one.
+// neighbours returns an iterator over the up to eight pixels around a pixel.
 func neighbours(m *image.NRGBA, x, y int) func(yield func(image.Point) bool) {
 	return func(yield func(image.Point) bool) {
 		for nx := max(x-1, 0); nx <= min(x+1, m.Rect.Dx()-1); nx++ {

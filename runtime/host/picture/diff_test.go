@@ -5,11 +5,12 @@ import (
 	"errors"
 	"image"
 	"image/color"
+	"reflect"
 	"testing"
 )
 
-// TestPixelmatch compares pictures of pixelmatch's tests. The counts are those of its releases 5
-// and 6, which measure colours in the same way.
+// TestPixelmatch compares pictures from the tests of pixelmatch. The expected counts are those of
+// its releases 5 and 6, which use the same distance of colours.
 func TestPixelmatch(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]int{"1": 143, "3": 212} {
@@ -85,12 +86,14 @@ func TestCompare(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if d.Count != tc.count || d.Compared != tc.compared {
-			t.Errorf("%s: %d of %d differ, want %d of %d", name, d.Count, d.Compared, tc.count,
-				tc.compared)
+		if d.Count != tc.count {
+			t.Errorf("%s: %d pixels differ, want %d", name, d.Count, tc.count)
+		}
+		if d.Compared != tc.compared {
+			t.Errorf("%s: %d pixels were compared, want %d", name, d.Compared, tc.compared)
 		}
 		if d.Box != tc.box {
-			t.Errorf("%s: they are in %v, want %v", name, d.Box, tc.box)
+			t.Errorf("%s: the box is %v, want %v", name, d.Box, tc.box)
 		}
 		red := 0
 		for y := range 10 {
@@ -134,7 +137,8 @@ func TestCompareErrors(t *testing.T) {
 	}
 }
 
-// TestHashes keeps the hashes of a picture that was made smaller and saved again.
+// TestHashes compares the hashes of a picture with those of a smaller copy, which must be similar,
+// and of its mirror image, which must differ.
 func TestHashes(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -230,14 +234,14 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if name == "last place" { // it may be at several places
+		if name == "last place" { // the part may be at several places
 			if got == nil || got.Score != 0 {
-				t.Errorf("%s: it is at %v", name, got)
+				t.Errorf("%s: Find() = %v, want a match with the score 0", name, got)
 			}
 			continue
 		}
-		if (got == nil) != (tc.want == nil) || got != nil && *got != *tc.want {
-			t.Errorf("%s: it is at %v, want %v", name, got, tc.want)
+		if !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: Find() = %v, want %v", name, got, tc.want)
 		}
 	}
 	clear, err := New(ctx, 2, 2, color.NRGBA{})
@@ -251,7 +255,7 @@ func TestFind(t *testing.T) {
 
 var phoneSize = image.Rect(0, 0, 1179, 2556)
 
-// phone is a picture as large as that of a phone, with some content.
+// phone returns a picture of the size of a phone's screen.
 func phone(b *testing.B) *Picture {
 	b.Helper()
 	p := load(b, read(b, "1a.png"))
@@ -262,8 +266,8 @@ func phone(b *testing.B) *Picture {
 	return big
 }
 
-// BenchmarkDiff compares two pictures of a phone that differ in a tenth, and for comparison looks
-// at their pixels one by one with the standard library.
+// BenchmarkDiff compares two pictures that are equal, and two that differ in a tenth of their
+// pixels. The naive loop does the latter with the standard library.
 func BenchmarkDiff(b *testing.B) {
 	p := phone(b)
 	q, err := p.Rect(context.Background(),

@@ -9,13 +9,13 @@ import (
 	"io"
 )
 
-// DefaultQuality is that of JPEG files.
+// DefaultQuality is the default quality of JPEG files.
 const DefaultQuality = 90
 
-// Encode returns the picture as a file. format is png or jpeg. A picture that was decoded from a
-// file of this format is that file, unless a quality is given: nothing is lost by saving it again.
-// quality, from 1 to 100, is for JPEG alone; 0 is DefaultQuality. JPEG has no transparency: white
-// is behind the picture.
+// Encode returns the picture as a file. format is png or jpeg. quality, from 1 to 100, is the
+// quality of a JPEG file; 0 means DefaultQuality. If quality is 0 and the picture was decoded
+// from a file of this format, Encode returns that file, so that saving a picture again loses
+// nothing. JPEG has no transparency, so the picture is drawn on white.
 func (p *Picture) Encode(ctx context.Context, format string, quality int) ([]byte, error) {
 	if format == p.format && quality == 0 {
 		return p.source, nil
@@ -51,7 +51,7 @@ func encodeJPEG(ctx context.Context, w io.Writer, m *image.NRGBA, quality int) e
 	return jpeg.Encode(&writer{ctx, w}, flat, &jpeg.Options{Quality: quality})
 }
 
-// flatten puts white behind a picture.
+// flatten draws a picture on a white background.
 func flatten(ctx context.Context, m *image.NRGBA) (*image.RGBA, error) {
 	opaque := true
 	err := rows(ctx, m.Rect.Dx(), m.Rect.Dy(), func(y int) {
@@ -79,7 +79,7 @@ func flatten(ctx context.Context, m *image.NRGBA) (*image.RGBA, error) {
 	return out, err
 }
 
-// writer fails once ctx has ended.
+// writer is a writer that fails after ctx has ended.
 type writer struct {
 	ctx context.Context
 	w   io.Writer

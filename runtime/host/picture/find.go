@@ -7,37 +7,39 @@ import (
 	"math/rand/v2"
 )
 
-// MaxFind is how many pixels a picture has that Find looks for.
+// MaxFind is the largest number of pixels of a picture that Find searches.
 const MaxFind = 1 << 22
 
-// ProbeSize is what Find needs for each of them.
+// ProbeSize is the memory that Find needs for each of these pixels, in bytes.
 const ProbeSize = 16
 
 // FindOptions configures Find.
 type FindOptions struct {
-	// Threshold is the distance of two colours, from 0 to 1, up to which they count as the same.
+	// Threshold is the largest distance, from 0 to 1, at which two colours count as equal.
 	Threshold float64
-	// Different is the part of the pixels, from 0 to 1, that may differ.
+	// Different is the fraction of the pixels, from 0 to 1, that may differ.
 	Different float64
 }
 
-// Match is where a picture was found in another.
+// Match is the place at which a picture was found in another one.
 type Match struct {
 	At    image.Point
-	Score float64 // part of the pixels that differ
+	Score float64 // fraction of the pixels that differ
 }
 
-// probe is a pixel of the picture that is searched.
+// probe is one pixel of the picture to find.
 type probe struct {
-	offset int // from the place of the first pixel, in bytes of the other picture
+	offset int // from the first pixel of a place, in bytes of the other picture
 	color  [4]byte
 }
 
-// Find searches sub in p. It returns the place where the fewest pixels differ, of several the
-// first by rows, and nil if nowhere few enough do. Transparent pixels of sub match everything.
+// Find searches for sub in p. It returns the place at which the fewest pixels differ. If there are
+// several, it returns the first one, row by row. It returns nil if too many pixels differ at every
+// place. Transparent pixels of sub match any pixel.
 //
-// At each place pixels are compared in a random order until too many differ, or so many of the
-// first ones that a place with few is out of the question: as a rule, few are compared.
+// At each place, pixels are compared in a random order. The comparison ends if too many pixels
+// differ. It also ends if so many of the first pixels differ that a match is very improbable.
+// Usually only a few pixels are compared.
 func (p *Picture) Find(ctx context.Context, sub *Picture, o FindOptions) (*Match, error) {
 	m, err := p.Pixels(ctx)
 	if err != nil {
@@ -85,8 +87,8 @@ func (p *Picture) Find(ctx context.Context, sub *Picture, o FindOptions) (*Match
 	return found, nil
 }
 
-// shuffled returns the pixels of s that are not transparent in a random order, which is always the
-// same.
+// shuffled returns the pixels of s that are not transparent, in a pseudo-random order. The order is
+// the same in every call.
 func shuffled(ctx context.Context, s *image.NRGBA, lineSize int) ([]probe, error) {
 	var out []probe
 	err := rows(ctx, s.Rect.Dx(), s.Rect.Dy(), func(y int) {
@@ -101,8 +103,9 @@ func shuffled(ctx context.Context, s *image.NRGBA, lineSize int) ([]probe, error
 	return out, err
 }
 
-// earlyLimits returns how many of the first pixels may differ, at most. Of a place where the part p
-// of all pixels differs, more do so by chance with a probability below one to a million.
+// earlyLimits returns the largest number of the first i+1 pixels that may differ, for each i. p
+// is the fraction of all pixels that may differ. At such a place the probability of exceeding a
+// limit by chance is below one in a million.
 func earlyLimits(p float64) []int {
 	out := make([]int, 256)
 	for i := range out {
@@ -112,7 +115,8 @@ func earlyLimits(p float64) []int {
 	return out
 }
 
-// mismatches counts the pixels that differ until there are too many.
+// mismatches counts the pixels that differ. If there are too many, it stops and returns a number
+// larger than that of all pixels.
 func mismatches(pix []byte, probes []probe, early []int, allowed int, limit float64) (
 	n, compared int,
 ) {

@@ -9,9 +9,9 @@ import (
 	"strconv"
 )
 
-// GradientHash returns a hash of 64 bits that pictures have in common which look alike (dHash):
-// the picture is shrunk to 9x8 gray pixels, and each bit says whether a pixel is darker than
-// the next.
+// GradientHash returns the dHash of the picture, a hash of 64 bits that is similar for pictures
+// that look alike. The picture is shrunk to 9x8 gray pixels, and each bit says whether a pixel is
+// darker than its right neighbour.
 func (p *Picture) GradientHash(ctx context.Context) (uint64, error) {
 	gray, err := p.shrunk(ctx, 9, 8)
 	if err != nil {
@@ -29,9 +29,9 @@ func (p *Picture) GradientHash(ctx context.Context) (uint64, error) {
 	return hash, nil
 }
 
-// FrequencyHash returns a hash of 64 bits that pictures have in common which look alike (pHash):
-// the picture is shrunk to 32x32 gray pixels, and each bit says whether one of the 8x8 lowest
-// frequencies of its cosine transform is above their median.
+// FrequencyHash returns the pHash of the picture, a hash of 64 bits that is similar for pictures
+// that look alike. The picture is shrunk to 32x32 gray pixels, and each bit says whether one of
+// the 8x8 lowest frequencies of its cosine transform is above their median.
 func (p *Picture) FrequencyHash(ctx context.Context) (uint64, error) {
 	const side, low = 32, 8
 	gray, err := p.shrunk(ctx, side, side)
@@ -57,7 +57,7 @@ func (p *Picture) FrequencyHash(ctx context.Context) (uint64, error) {
 			}
 		}
 	}
-	sorted := slices.Sorted(slices.Values(values[1:])) // the first is the brightness of all
+	sorted := slices.Sorted(slices.Values(values[1:])) // values[0] is the average brightness
 	median := sorted[len(sorted)/2]
 	var hash uint64
 	for _, v := range values {
@@ -69,7 +69,7 @@ func (p *Picture) FrequencyHash(ctx context.Context) (uint64, error) {
 	return hash, nil
 }
 
-// shrunk returns the brightness of a small copy.
+// shrunk returns the brightness of the pixels of a small copy.
 func (p *Picture) shrunk(ctx context.Context, width, height int) ([]float64, error) {
 	small, err := p.Resize(ctx, width, height)
 	if err != nil {
@@ -87,7 +87,7 @@ func (p *Picture) shrunk(ctx context.Context, width, height int) ([]float64, err
 	return out, nil
 }
 
-// HashText is a hash as 16 hexadecimal digits.
+// HashText returns a hash as 16 hexadecimal digits.
 func HashText(hash uint64) string { return fmt.Sprintf("%016x", hash) }
 
 // HashDistance returns how many bits of two hashes differ, from 0 to 64.

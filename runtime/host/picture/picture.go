@@ -1,12 +1,11 @@
-// Package picture decodes, changes, compares and encodes pictures. It knows nothing of Lua scripts
-// but how much memory a picture takes.
+// Package picture decodes, changes, compares and encodes pictures. It knows nothing of Lua, except
+// for the methods that tell the host the size and the bytes of a picture.
 //
-// A Picture never changes: what changes a picture returns another one. So several tasks can use a
-// picture at the same time. The pixels are 8-bit sRGB with straight alpha; colour profiles are
-// ignored. The pixel at the top left is 0, 0.
+// A Picture is immutable: methods that change a picture return a new one. So several tasks can
+// use a picture at the same time. The pixels are 8-bit sRGB with straight alpha. ICC colour
+// profiles are ignored. The pixel at the top left is 0, 0.
 //
-// The functions that look at all pixels take a context and return its error soon after it has
-// ended.
+// Functions that read all pixels take a context, and return its error soon after it has ended.
 package picture
 
 import (
@@ -20,46 +19,46 @@ import (
 )
 
 const (
-	// MaxSide is the greatest width and height. JPEG files have the same limit.
+	// MaxSide is the largest width and height. JPEG files have the same limit.
 	MaxSide = 65535
-	// pixelSize is what a decoded pixel takes.
+	// pixelSize is the size of a decoded pixel in bytes.
 	pixelSize = 4
-	// stride is how many pixels are worked on between two looks at the context.
+	// stride is the number of pixels that are processed between two checks of the context.
 	stride = 1 << 16
 )
 
-// Error says why a picture cannot be decoded or used.
+// Error is the error for a picture that cannot be decoded or used.
 type Error struct {
 	Code string // decode, too_large, argument or size_mismatch
 	Text string
 }
 
-// Error gives "picture: " and the text.
+// Error returns "picture: " and the text.
 func (e *Error) Error() string { return "picture: " + e.Text }
 
 func failed(code, format string, args ...any) error {
 	return &Error{code, fmt.Sprintf(format, args...)}
 }
 
-// Picture is a picture of pixels.
+// Picture is a picture. It is decoded when its pixels are first needed.
 type Picture struct {
 	width, height int
-	format        string // of source: png or jpeg, else ""
-	source        []byte // the file that it was decoded from, nil for one that was made here
+	format        string // the format of source, png or jpeg; "" if there is no source
+	source        []byte // the file of the picture; nil if it was not made from a file
 	header        header
-	turn          chan struct{} // held by who decodes
+	turn          chan struct{} // a semaphore: held by the goroutine that decodes
 	pixels        atomic.Pointer[image.NRGBA]
 }
 
-// wrap makes a picture of pixels, whose bounds begin at 0, 0.
+// wrap returns a picture with the pixels of m, whose bounds begin at 0, 0.
 func wrap(m *image.NRGBA) *Picture {
 	p := &Picture{width: m.Rect.Dx(), height: m.Rect.Dy()}
 	p.pixels.Store(m)
 	return p
 }
 
-// Cost is the number of bytes of a picture of that size. It returns an error if there cannot be
-// such a picture.
+// Cost returns the number of bytes of a picture of the given size. It returns an error if the size
+// is not possible.
 func Cost(width, height int) (int, error) {
 	if width < 1 || height < 1 || width > MaxSide || height > MaxSide {
 		return 0, failed("argument", "a picture has from 1x1 to %dx%d pixels, not %dx%d",
@@ -68,7 +67,7 @@ func Cost(width, height int) (int, error) {
 	return width * height * pixelSize, nil
 }
 
-// New makes a picture of one colour. The size must have been checked by Cost.
+// New returns a picture of one colour. The size must have been checked by Cost.
 func New(ctx context.Context, width, height int, c color.NRGBA) (*Picture, error) {
 	m := image.NewNRGBA(image.Rect(0, 0, width, height))
 	if c == (color.NRGBA{}) {
@@ -86,7 +85,7 @@ func (p *Picture) Height() int { return p.height }
 // Format returns "png" or "jpeg" for a picture that was decoded, else "".
 func (p *Picture) Format() string { return p.format }
 
-// String is "1179x2556 png".
+// String returns a text such as "1179x2556 png".
 func (p *Picture) String() string {
 	s := fmt.Sprintf("%dx%d", p.width, p.height)
 	if p.format != "" {
@@ -95,14 +94,15 @@ func (p *Picture) String() string {
 	return s
 }
 
-// Source returns the file that the picture was decoded from, nil if there was none.
+// Source returns the file that the picture was made from, or nil if there is none.
 func (p *Picture) Source() []byte { return p.source }
 
-// LuaBytes lets scripts use a picture that was decoded wherever bytes are expected.
+// LuaBytes returns the file of the picture. With it scripts can use a picture wherever bytes are
+// expected.
 func (p *Picture) LuaBytes() ([]byte, bool) { return p.source, p.source != nil }
 
-// LuaToGo is what a picture is in plist.encode and the like: its file. Without one it cannot be
-// converted.
+// LuaToGo returns the value that plist.encode and similar functions write for the picture: its
+// file. A picture without a file cannot be converted.
 func (p *Picture) LuaToGo() any {
 	if p.source == nil {
 		return p
@@ -110,7 +110,7 @@ func (p *Picture) LuaToGo() any {
 	return p.source
 }
 
-// Size returns the bytes that the picture holds.
+// Size returns the number of bytes that the picture holds.
 func (p *Picture) Size(func(lua.LValue)) int {
 	n := len(p.source)
 	if m := p.pixels.Load(); m != nil {
@@ -119,7 +119,7 @@ func (p *Picture) Size(func(lua.LValue)) int {
 	return n
 }
 
-// Pending returns how many bytes Pixels will need: 0 once the picture is decoded.
+// Pending returns how many bytes Pixels will allocate. It is 0 after the picture is decoded.
 func (p *Picture) Pending() int {
 	if p.pixels.Load() != nil {
 		return 0
@@ -149,7 +149,7 @@ func (p *Picture) Pixels(ctx context.Context) (*image.NRGBA, error) {
 	return m, nil
 }
 
-// At returns a pixel of a picture that is decoded. ok is false if it is not.
+// At returns a pixel. ok is false if the picture is not decoded yet.
 func (p *Picture) At(x, y int) (c color.NRGBA, ok bool) {
 	m := p.pixels.Load()
 	if m == nil {
@@ -158,7 +158,7 @@ func (p *Picture) At(x, y int) (c color.NRGBA, ok bool) {
 	return m.NRGBAAt(x, y), true
 }
 
-// rows calls f for each row from 0 to height-1 until ctx ends.
+// rows calls f for each row from 0 to height-1. It returns early if ctx ends.
 func rows(ctx context.Context, width, height int, f func(y int)) error {
 	every := max(stride/max(width, 1), 1)
 	for y := range height {
@@ -170,13 +170,13 @@ func rows(ctx context.Context, width, height int, f func(y int)) error {
 	return nil
 }
 
-// row returns the bytes of the pixels of a row in r.
+// row returns the bytes of the pixels of row y that lie in r.
 func row(m *image.NRGBA, r image.Rectangle, y int) []byte {
 	at := m.PixOffset(r.Min.X, y)
 	return m.Pix[at : at+r.Dx()*pixelSize : at+r.Dx()*pixelSize]
 }
 
-// fill sets the pixels of r.
+// fill sets the pixels of r to a colour.
 func fill(ctx context.Context, m *image.NRGBA, r image.Rectangle, c color.NRGBA) error {
 	r = r.Intersect(m.Rect)
 	if r.Empty() {

@@ -43,7 +43,7 @@ func pixels(t testing.TB, p *Picture) *image.NRGBA {
 	return m
 }
 
-// drawing is a picture of w*h different pixels.
+// drawing returns a picture of w*h different pixels.
 func drawing(w, h int) *Picture {
 	m := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -54,7 +54,8 @@ func drawing(w, h int) *Picture {
 	return wrap(m)
 }
 
-// letters shows which pixel of drawing(3, 2) is where: abc in the first row, def in the second.
+// letters describes p by letters for the pixels of drawing(3, 2), which are abc in the first row
+// and def in the second.
 func letters(t *testing.T, p *Picture) string {
 	t.Helper()
 	original, m := pixels(t, drawing(3, 2)), pixels(t, p)
@@ -74,7 +75,7 @@ func letters(t *testing.T, p *Picture) string {
 	return out
 }
 
-// TestFormats compares the pixels with those that the standard library converts one by one.
+// TestFormats compares decoded pixels with the results of the standard library.
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	files := map[string][]byte{}
@@ -111,8 +112,8 @@ func TestFormats(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := load(t, b)
-			if p.Width() != want.Bounds().Dx() || p.Height() != want.Bounds().Dy() {
-				t.Fatalf("it has %v pixels, want %v", p, want.Bounds())
+			if got := image.Rect(0, 0, p.Width(), p.Height()); got != want.Bounds() {
+				t.Fatalf("the picture has the bounds %v, want %v", got, want.Bounds())
 			}
 			got := pixels(t, p)
 			for y := range p.Height() {
@@ -127,7 +128,7 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-// near allows for the rounding of 16 bits and of alpha.
+// near reports whether two colours are equal up to the rounding of 16 bits and of alpha.
 func near(a, b color.NRGBA) bool {
 	if a.A == 0 && b.A == 0 {
 		return true
@@ -136,7 +137,7 @@ func near(a, b color.NRGBA) bool {
 	return close(a.R, b.R) && close(a.G, b.G) && close(a.B, b.B) && close(a.A, b.A)
 }
 
-// TestSameContent compares files of different kinds that show the same.
+// TestSameContent compares files of different formats with the same content.
 func TestSameContent(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -158,7 +159,7 @@ func TestSameContent(t *testing.T) {
 	}
 }
 
-// exif is a segment with an orientation, after the TIFF specification.
+// exif returns a JPEG segment with an EXIF orientation, made by the TIFF specification.
 func exif(order string, orientation byte) []byte {
 	tiff := "MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00" +
 		string(orientation) + "\x00\x00\x00\x00\x00\x00"
@@ -170,13 +171,14 @@ func exif(order string, orientation byte) []byte {
 	return append([]byte{0xff, 0xe1, 0, byte(len(body) + 2)}, body...)
 }
 
-// TestOrientation turns a picture with a dark corner as EXIF says.
+// TestOrientation decodes a picture with a dark corner in every EXIF orientation.
 func TestOrientation(t *testing.T) {
 	t.Parallel()
-	// The picture is white but for the block of 8x8 pixels at its top left.
+	// The picture is white, with a black block of 8x8 pixels at its top left.
 	m := image.NewGray(image.Rect(0, 0, 32, 16))
 	for i := range m.Pix {
-		if m.Pix[i] = 255; i%32 < 8 && i/32 < 8 {
+		m.Pix[i] = 255
+		if i%32 < 8 && i/32 < 8 {
 			m.Pix[i] = 0
 		}
 	}
@@ -200,10 +202,12 @@ func TestOrientation(t *testing.T) {
 				w, h = 16, 32
 			}
 			got := pixels(t, p)
-			if p.Width() != w || p.Height() != h || got.Rect.Dx() != w || got.Rect.Dy() != h {
-				t.Errorf("orientation %d: %v and %v pixels, want %dx%d", orientation, p, got.Rect,
-					w, h)
-				continue
+			if p.Width() != w || p.Height() != h {
+				t.Fatalf("orientation %d: the picture is %v, want %dx%d", orientation, p, w, h)
+			}
+			if r := image.Rect(0, 0, w, h); got.Rect != r {
+				t.Fatalf("orientation %d: the pixels have the bounds %v, want %v", orientation,
+					got.Rect, r)
 			}
 			for y := range h {
 				for x := range w {
@@ -225,7 +229,7 @@ func TestOrientation(t *testing.T) {
 	}
 }
 
-// pngHeader is a PNG file of that size with nothing behind its header.
+// pngHeader returns a PNG file that ends after its header.
 func pngHeader(w, h uint32) []byte {
 	ihdr := []byte{
 		'I', 'H', 'D', 'R', byte(w >> 24), byte(w >> 16), byte(w >> 8), byte(w),
@@ -267,7 +271,8 @@ func TestBrokenFiles(t *testing.T) {
 	}
 }
 
-// TestCost compares what a header promises with what decoding allocates.
+// TestCost compares the cost that is computed from a header with the memory that decoding
+// allocates.
 func TestCost(t *testing.T) {
 	for _, name := range []string{
 		"video-001.cmyk.jpeg", "video-001.jpeg", "video-001.progressive.jpeg", "video-001.png",
@@ -332,7 +337,8 @@ func TestTransforms(t *testing.T) {
 	}
 }
 
-// TestResize keeps the average, and transparent pixels do not colour others.
+// TestResize checks that resizing keeps the average, and that the colour of transparent pixels
+// has no effect.
 func TestResize(t *testing.T) {
 	t.Parallel()
 	m := image.NewNRGBA(image.Rect(0, 0, 4, 4))
@@ -366,15 +372,23 @@ func TestEncode(t *testing.T) {
 	t.Parallel()
 	b := read(t, "video-001.jpeg")
 	p := load(t, b)
-	if same, err := p.Encode(t.Context(), "jpeg", 0); err != nil || !bytes.Equal(same, b) {
-		t.Errorf("the file is not the one it came from (%v)", err)
+	again, err := p.Encode(t.Context(), "jpeg", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(again, b) {
+		t.Error("Encode without a quality has not returned the original file")
 	}
 	asPNG, err := p.Encode(t.Context(), "png", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if same, err := Equal(t.Context(), p, load(t, asPNG)); !same || err != nil {
-		t.Errorf("PNG has changed the pixels (%v)", err)
+	same, err := Equal(t.Context(), p, load(t, asPNG))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !same {
+		t.Error("encoding as PNG has changed the pixels")
 	}
 	small, err := p.Encode(t.Context(), "jpeg", 10)
 	if err != nil {
@@ -396,7 +410,7 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-// TestCancelled calls everything with a context that has ended.
+// TestCancelled calls all functions with a context that has ended.
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -420,8 +434,7 @@ func TestCancelled(t *testing.T) {
 		},
 		"png": func() error { _, err := load(t, read(t, "1a.png")).Pixels(ctx); return err },
 		"jpeg": func() error {
-			_, err := load(t,
-				read(t, "video-001.jpeg")).Pixels(ctx)
+			_, err := load(t, read(t, "video-001.jpeg")).Pixels(ctx)
 			return err
 		},
 		"crop":   func() error { _, err := p.Crop(ctx, image.Rect(0, 0, 9, 9)); return err },
@@ -453,7 +466,7 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// FuzzFromBytes decodes what may be no picture. Large ones are left alone.
+// FuzzFromBytes decodes arbitrary bytes. It skips pictures that need much memory.
 func FuzzFromBytes(f *testing.F) {
 	for _, name := range []string{"video-001.jpeg", "video-001.progressive.jpeg", "basn4a16.png"} {
 		f.Add(read(f, name))
@@ -466,8 +479,11 @@ func FuzzFromBytes(f *testing.F) {
 			return
 		}
 		m, err := p.Pixels(t.Context())
-		if err == nil && (m.Rect.Dx() != p.Width() || m.Rect.Dy() != p.Height()) {
-			t.Errorf("%v pixels, want %v", m.Rect, p)
+		if err != nil {
+			return
+		}
+		if want := image.Rect(0, 0, p.Width(), p.Height()); m.Rect != want {
+			t.Errorf("the pixels have the bounds %v, want %v", m.Rect, want)
 		}
 	})
 }

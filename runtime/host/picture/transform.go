@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// Crop returns a part of the picture. r must lie in it.
+// Crop returns a part of the picture. It returns an error if r does not lie in the picture.
 func (p *Picture) Crop(ctx context.Context, r image.Rectangle) (*Picture, error) {
 	if err := p.Contains(r); err != nil {
 		return nil, err
@@ -32,12 +32,12 @@ func (p *Picture) Contains(r image.Rectangle) error {
 	return nil
 }
 
-// Rotate turns the picture clockwise by so many quarters.
+// Rotate rotates the picture clockwise by a number of quarter turns.
 func (p *Picture) Rotate(ctx context.Context, quarters int) (*Picture, error) {
 	return p.turned(ctx, quarters&3, false)
 }
 
-// Flip exchanges left and right, or top and bottom.
+// Flip swaps left and right, or, if vertical is set, top and bottom.
 func (p *Picture) Flip(ctx context.Context, vertical bool) (*Picture, error) {
 	if vertical {
 		return p.turned(ctx, 2, true)
@@ -57,7 +57,7 @@ func (p *Picture) turned(ctx context.Context, quarters int, mirror bool) (*Pictu
 	return wrap(out), nil
 }
 
-// turn exchanges left and right if mirror is set, and then turns clockwise by 0 to 3 quarters.
+// turn swaps left and right if mirror is set, and then rotates clockwise by 0 to 3 quarter turns.
 func turn(ctx context.Context, m *image.NRGBA, quarters int, mirror bool) (*image.NRGBA, error) {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	out := image.NewNRGBA(image.Rect(0, 0, w, h))
@@ -106,13 +106,13 @@ func (p *Picture) Grayscale(ctx context.Context) (*Picture, error) {
 	return wrap(out), err
 }
 
-// luma is the brightness of a pixel as JPEG defines it.
+// luma returns the brightness of a pixel as JPEG defines it.
 func luma(p []byte) byte {
 	return byte((19595*uint32(p[0]) + 38470*uint32(p[1]) + 7471*uint32(p[2]) + 1<<15) >> 16)
 }
 
-// Rect returns the picture with rectangles of one colour, of which those parts count that lie in
-// it. line is the thickness of their edges; 0 fills them.
+// Rect returns the picture with rectangles of one colour drawn on it. Parts of them may lie outside
+// of the picture. line is the thickness of their edges; 0 fills the rectangles.
 func (p *Picture) Rect(
 	ctx context.Context, list []image.Rectangle, c color.NRGBA, line int,
 ) (*Picture, error) {
@@ -144,7 +144,7 @@ func (p *Picture) Rect(
 }
 
 // Resize returns the picture in another size, which must have been checked by Cost. Each new pixel
-// is the average of those that it covers, weighted by their distance (a triangle filter).
+// is the average of the pixels that it covers, weighted by their distance (a triangle filter).
 func (p *Picture) Resize(ctx context.Context, width, height int) (*Picture, error) {
 	m, err := p.Pixels(ctx)
 	if err != nil {
@@ -152,7 +152,7 @@ func (p *Picture) Resize(ctx context.Context, width, height int) (*Picture, erro
 	}
 	out := image.NewNRGBA(image.Rect(0, 0, width, height))
 	across, down := weights(p.width, width), weights(p.height, height)
-	sums := make([]float32, p.width*pixelSize) // of a row, with the colours times their alpha
+	sums := make([]float32, p.width*pixelSize) // of a row, with colours multiplied by alpha
 	for y := range height {
 		if err := sumRows(ctx, sums, m, down[y]); err != nil {
 			return nil, err
@@ -175,7 +175,7 @@ func (p *Picture) Resize(ctx context.Context, width, height int) (*Picture, erro
 
 func clamp(v float32) byte { return byte(min(max(v+0.5, 0), 255)) }
 
-// sumRows adds the rows of a tap.
+// sumRows stores the weighted sum of the rows of a tap.
 func sumRows(ctx context.Context, sums []float32, m *image.NRGBA, t tap) error {
 	clear(sums)
 	return rows(ctx, m.Rect.Dx(), len(t.weights), func(i int) {
@@ -192,13 +192,13 @@ func sumRows(ctx context.Context, sums []float32, m *image.NRGBA, t tap) error {
 	})
 }
 
-// tap says which old rows or columns make a new one.
+// tap holds the weights of the old rows or columns for a new one.
 type tap struct {
 	first   int
 	weights []float32 // their sum is 1
 }
 
-// weights returns the taps for going from so many rows or columns to others.
+// weights returns the taps for resizing from a number of rows or columns to another one.
 func weights(from, to int) []tap {
 	scale := float64(from) / float64(to)
 	reach := max(scale, 1)

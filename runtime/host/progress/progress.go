@@ -1,5 +1,5 @@
-// Package progress shows on the terminal of a script how far something is. On anything else than a
-// terminal only the line that says how it ended is written.
+// Package progress shows progress bars and spinners on the terminal of a script. If the standard
+// error is not a terminal, it writes only the final line.
 package progress
 
 import (
@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// tick is how often a line changes.
+	// tick is the time between two updates of a line.
 	tick = 100 * time.Millisecond
-	// window is the time of which the rate is the average.
+	// window is the time over which the rate is averaged.
 	window = 10 * time.Second
-	// pace is the shortest time between two samples of the rate.
-	pace = window / 50
-	// minBar and maxBar are how many columns the bar takes, its brackets included.
+	// sampleTime is the shortest time between two samples for the rate.
+	sampleTime = window / 50
+	// minBar and maxBar limit the width of the bar in columns, with its brackets.
 	minBar = 8
 	maxBar = 24
 )
@@ -32,11 +32,12 @@ type Options struct {
 	Label string
 	Total float64 // 0 if it is not known
 	Bytes bool    // amounts are bytes
-	// Spinner shows only that something goes on, and for how long.
+	// Spinner shows a spinner and the elapsed time instead of a bar.
 	Spinner bool
 }
 
-// Bar is a line that shows how far something is. Its methods may be called from any goroutine.
+// Bar is a line that shows the progress of an operation. Its methods may be called from any
+// goroutine.
 type Bar struct {
 	out   *host.Stream
 	width func() int
@@ -48,7 +49,7 @@ type Bar struct {
 	mu      sync.Mutex
 	o       Options
 	value   float64
-	samples []sample // of the window, the oldest first
+	samples []sample // in the window, oldest first
 	frame   int
 	over    bool
 }
@@ -58,7 +59,7 @@ type sample struct {
 	value float64
 }
 
-// New begins a bar on the standard error of h. It must be closed.
+// New shows a bar on the standard error of h. The caller must close it.
 func New(h *host.Host, o Options) *Bar {
 	b := &Bar{
 		out: h.Stderr(), width: h.Options().Terminal.Columns, start: time.Now(), o: o,
@@ -94,8 +95,8 @@ func (b *Bar) run() {
 	}
 }
 
-// Update sets how much is done. A nil label keeps the label, and a nil value the value. The line
-// changes with the next tick: that many calls cost little.
+// Update sets the value and the label. A nil value or label is not changed. The line changes at the
+// next tick only, so that frequent calls are cheap.
 func (b *Bar) Update(value *float64, label *string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,25 +108,25 @@ func (b *Bar) Update(value *float64, label *string) {
 	}
 }
 
-// Add adds to what is done.
+// Add adds n to the value.
 func (b *Bar) Add(n float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.set(b.value + n)
 }
 
-// SetTotal sets how much there is.
+// SetTotal sets the total.
 func (b *Bar) SetTotal(total float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.o.Total = total
 }
 
-// set notes a value. mu is held.
+// set sets the value and adds a sample for the rate. mu is held.
 func (b *Bar) set(value float64) {
 	b.value = value
 	now := time.Now()
-	if n := len(b.samples); n > 0 && now.Sub(b.samples[n-1].at) < pace {
+	if n := len(b.samples); n > 0 && now.Sub(b.samples[n-1].at) < sampleTime {
 		return
 	}
 	b.samples = append(b.samples, sample{now, value})
@@ -143,14 +144,14 @@ func (b *Bar) Label() string {
 	return b.o.Label
 }
 
-// Value returns how much is done.
+// Value returns the value, which is the amount that is done.
 func (b *Bar) Value() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.value
 }
 
-// Total returns how much there is, 0 if it is not known.
+// Total returns the total amount, or 0 if it is not known.
 func (b *Bar) Total() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -160,8 +161,9 @@ func (b *Bar) Total() float64 {
 // Elapsed returns the time since the beginning.
 func (b *Bar) Elapsed() time.Duration { return time.Since(b.start) }
 
-// Finish replaces the bar by a line that says how it ended. text stands in place of the label if
-// it is not empty. Without a terminal this line is all that is written.
+// Finish replaces the bar by a final line with the amount and the elapsed time. The line begins
+// with text, or with the label if text is empty. Without a terminal it is the only line that is
+// written.
 func (b *Bar) Finish(text string) {
 	b.mu.Lock()
 	if text == "" {
@@ -196,7 +198,7 @@ func (b *Bar) end(line string) {
 	}
 }
 
-// text is the line of now. mu is held, or nobody else knows the bar.
+// text returns the current line. mu is held, or no other goroutine has the bar yet.
 func (b *Bar) text() string {
 	if b.o.Spinner {
 		const frames = `|/-\`
@@ -215,7 +217,7 @@ func (b *Bar) text() string {
 	return runewidth.Truncate(label, room, "~") + " " + right
 }
 
-// bar is "[=====>    ]  45%", with so many columns between the ends.
+// bar returns a text such as "[=====>    ]  45%". columns is the width with the brackets.
 func (b *Bar) bar(columns int) string {
 	part := min(max(b.value/b.o.Total, 0), 1)
 	inner := columns - len("[]")
@@ -227,7 +229,7 @@ func (b *Bar) bar(columns int) string {
 	return fmt.Sprintf("[%-*s] %3d%%", inner, fill, int(part*100))
 }
 
-// numbers is "12.3/27.1 MiB 3.2 MiB/s ETA 0:04".
+// numbers returns a text such as "12.3 MiB/27.1 MiB 3.2 MiB/s ETA 0:04".
 func (b *Bar) numbers() string {
 	text := b.amount(b.value)
 	if b.o.Total > 0 {
@@ -243,7 +245,7 @@ func (b *Bar) numbers() string {
 	return text + " " + Clock(b.Elapsed().Seconds())
 }
 
-// rate is the amount a second. mu is held.
+// rate returns the average amount per second. mu is held.
 func (b *Bar) rate() float64 {
 	first := b.samples[0]
 	d := time.Since(first.at).Seconds()
@@ -253,7 +255,7 @@ func (b *Bar) rate() float64 {
 	return (b.value - first.value) / d
 }
 
-// summary is the line that stays.
+// summary returns the final line.
 func (b *Bar) summary(text string) string {
 	took := b.Elapsed()
 	text = visible.Label(text)

@@ -72,8 +72,8 @@ return v:compare("17") -- => 0`)),
 	}
 }
 
-// comparing makes a metamethod. Lua calls it only for two objects, the second of which may be of
-// another class.
+// comparing returns a metamethod for a comparison. Lua calls it only for two objects, but one of
+// them may be of another class.
 func comparing(holds func(c int) bool) lua.LGFunction {
 	return func(L *lua.LState) int {
 		a, okA := api.To[*Version](L.Get(1))
@@ -83,7 +83,8 @@ func comparing(holds func(c int) bool) lua.LGFunction {
 	}
 }
 
-// From makes a Version of argument n of a call: a Version, a text or a whole number.
+// From converts argument n of a call to a Version. The argument may be a Version, a text or a whole
+// number.
 func From(c *api.Call, n int, arg lua.LValue) (*Version, error) {
 	if v, ok := api.To[*Version](arg); ok {
 		return v, nil

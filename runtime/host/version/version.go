@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// maxParts and maxText bound what Parse accepts.
+// maxParts and maxText limit the texts that Parse accepts.
 const (
 	maxParts = 8
 	maxText  = 100
@@ -44,8 +44,8 @@ func Parse(text string) (*Version, error) {
 	return v, nil
 }
 
-// Of returns the version that a device reports. Other than Parse it accepts every text: the numbers
-// before the first part that is not a number count. It returns nil for an empty text.
+// Of returns the version that a device reports. Unlike Parse it accepts every text, and uses the
+// numbers before the first part that is not a number. It returns nil for an empty text.
 func Of(text string) *Version {
 	if text == "" {
 		return nil
@@ -67,10 +67,10 @@ func (v *Version) String() string { return v.text }
 // MarshalText returns the text. Encoders of Go and the printer of records use it.
 func (v *Version) MarshalText() ([]byte, error) { return []byte(v.text), nil }
 
-// LuaToGo gives encoders the text.
+// LuaToGo returns the text, for encoders.
 func (v *Version) LuaToGo() any { return v.text }
 
-// versionKey is the key of a version: its numbers without the zeros at the end.
+// versionKey is the key of a version: its numbers, filled up with zeros.
 type versionKey [maxParts]uint32
 
 // Key returns the same value for versions that are equal.
@@ -80,7 +80,7 @@ func (v *Version) Key() any {
 	return k
 }
 
-// Part returns the number at index i, 0 if there is none.
+// Part returns the number at index i, or 0 if there is none.
 func (v *Version) Part(i int) int {
 	if i >= len(v.parts) {
 		return 0
@@ -88,7 +88,7 @@ func (v *Version) Part(i int) int {
 	return int(v.parts[i])
 }
 
-// Compare returns -1, 0 or 1.
+// Compare returns -1 if v is older than w, 0 if they are equal, and 1 if v is newer.
 func (v *Version) Compare(w *Version) int {
 	for i := range max(len(v.parts), len(w.parts)) {
 		if c := cmp.Compare(v.Part(i), w.Part(i)); c != 0 {

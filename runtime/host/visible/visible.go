@@ -1,13 +1,13 @@
 // Package visible makes text from outside safe to show on a terminal.
 //
-// A device, a daemon or a file can put anything into a name or a log line. A
-// terminal obeys control characters: they set its title, move its cursor, fill
-// its clipboard, or answer as if the user had typed. Marks for the direction of
-// text reorder what is read. The functions of this package replace such
-// characters by what a programmer would type for them, such as `\x1b` and
-// `\u202e`.
+// A device, a daemon or a file can put any text into a name or a log line. A
+// terminal obeys control characters in the text: they set its title, move its
+// cursor, fill its clipboard, or make it send input as if the user had typed it.
+// Control characters for bidirectional text change the order in which a line is
+// read. The functions of this package replace such characters by escape sequences
+// such as `\x1b` and `\u202e`.
 //
-// What is written to a pipe or a file stays as it is: that is for programs.
+// Text that goes to a pipe or a file must not be changed, because programs read it.
 package visible
 
 import (
@@ -16,27 +16,27 @@ import (
 	"unicode/utf8"
 )
 
-// Text returns s with everything shown that a terminal would obey. Line breaks
-// and tabs stay.
+// Text returns s with all characters escaped that a terminal would obey, except
+// line breaks and tabs.
 func Text(s string) string { return show(s, spacing) }
 
-// Line is Text for what must stay on one line, such as a name in a table. Line
-// breaks and tabs are shown as well.
+// Line is like Text but escapes line breaks and tabs as well. It is for text that
+// must stay on one line, such as a name in a table.
 func Line(s string) string { return show(s, nothing) }
 
-// Row shows line breaks and tabs alone. It keeps a value on its line where the
-// output goes to a program, which gets all other characters as they are.
+// Row escapes only line breaks and tabs. It is for values that are written to a
+// program, one on a line.
 func Row(s string) string {
 	return rows.Replace(s)
 }
 
-// Mark is how Marked begins every line but the first.
+// Mark is the text that Marked puts before every line but the first.
 const Mark = "  | "
 
-// Marked returns s for a place where lines of our own follow, such as a report: every
-// line of s but the first begins with Mark, so that none of them looks like one of ours.
-// Line breaks at the end of s are removed. A line break is whatever a terminal, an editor
-// or a viewer of logs takes for one.
+// Marked returns s as a part of a report. Every line of s but the first begins with
+// Mark, so that it cannot be mistaken for a line of the report. Line breaks at the
+// end of s are removed. Every character counts as a line break that a terminal, an
+// editor or a log viewer may treat as one.
 func Marked(s string) string {
 	s = strings.TrimRight(s, breaks)
 	if !strings.ContainsAny(s, breaks) {
@@ -55,7 +55,8 @@ var marks = func() *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }()
 
-// Joined returns s with its line breaks shown, those of Marked, and all else as it is.
+// Joined returns s as one line: it escapes the line breaks of Marked and nothing
+// else.
 func Joined(s string) string {
 	if !strings.ContainsAny(s, breaks) {
 		return s
@@ -68,8 +69,9 @@ var joins = strings.NewReplacer("\n", `\n`, "\r", `\r`, "\v", `\v`, "\f", `\f`,
 
 var rows = strings.NewReplacer("\n", `\n`, "\r", `\r`, "\t", `\t`)
 
-// Styled is Text for what a script has composed: the colours of Style stay. They
-// end with s, so that those of a name cannot hide what is written next.
+// Styled is like Text but keeps the colours that Style accepts. It is for text that
+// a script has composed. Colours end with s, so that they cannot hide the text that
+// is written next.
 func Styled(s string) string {
 	shown := show(s, func(s string) int { return max(spacing(s), Style(s)) })
 	body := strings.TrimRight(shown, "\r\n")
@@ -79,7 +81,8 @@ func Styled(s string) string {
 // reset ends all colours.
 const reset = "\x1b[0m"
 
-// ended ends the colours of a text that holds no other sequences.
+// ended appends reset to s if a colour is still set at its end. s must contain no
+// control sequences except colours.
 func ended(s string) string {
 	last := strings.LastIndexByte(s, 0x1b)
 	if last < 0 || strings.HasPrefix(s[last:], reset) || strings.HasPrefix(s[last:], "\x1b[m") {
@@ -88,8 +91,8 @@ func ended(s string) string {
 	return s + reset
 }
 
-// Label is Styled for one line of a picture, such as a bar or a table. Line
-// breaks and tabs become spaces.
+// Label is like Styled but replaces line breaks and tabs by spaces. It is for texts
+// in a drawing, such as a progress bar or a table.
 func Label(s string) string {
 	if strings.ContainsAny(s, "\n\r\t") {
 		s = spaces.Replace(s)
@@ -112,8 +115,9 @@ func spacing(s string) int {
 
 func nothing(string) int { return 0 }
 
-// show replaces control characters, except those at which keep returns how many
-// bytes stay.
+// show escapes control characters. keep is called with the rest of the text at each
+// of them, and returns how many bytes to keep unchanged, or 0 to escape the
+// character.
 func show(s string, keep func(s string) int) string {
 	var b strings.Builder
 	done := 0 // s[:done] is in b
@@ -147,17 +151,16 @@ func show(s string, keep func(s string) int) string {
 	return b.String()
 }
 
-// obeyed reports whether a terminal does something else with r than showing it.
-// The C1 controls are escape sequences of one character. The marks of
-// bidirectional text that reach beyond their own word let a name look like
-// another one.
+// obeyed reports whether a terminal obeys r instead of showing it. This includes
+// the C1 controls, which are escape sequences of one character, and the controls of
+// bidirectional text, with which one name can look like another one.
 func obeyed(r rune) bool {
 	return r < ' ' || r >= 0x7f && r <= 0x9f || r >= 0x202a && r <= 0x202e ||
 		r >= 0x2066 && r <= 0x2069
 }
 
-// escape writes a character as a programmer would. Above the ASCII controls the
-// form is that of JSON, so that JSON shown on a terminal stays JSON.
+// escape returns the escape sequence of a character. Above the ASCII controls it is
+// that of JSON, so that escaped JSON is still valid JSON.
 func escape(r rune) string {
 	switch {
 	case r == '\n':
@@ -172,20 +175,22 @@ func escape(r rune) string {
 	return fmt.Sprintf(`\u%04x`, r)
 }
 
-// hexadecimal writes a byte. Binary data can have very many of them.
+// hexadecimal returns the escape sequence of a byte. It avoids fmt because binary
+// data can contain many such bytes.
 func hexadecimal(c byte) string {
 	const digits = "0123456789abcdef"
 	return string([]byte{'\\', 'x', digits[c>>4], digits[c&15]})
 }
 
-// Style returns the length of a sequence for colours at the beginning of s, 0 if
-// there is none. Sequences that hide text or make it blink are none.
+// Style returns the length of a control sequence for colours at the beginning of s,
+// or 0 if there is none. It does not accept sequences that hide text or make it
+// blink.
 func Style(s string) int {
 	const begin = "\x1b["
 	if !strings.HasPrefix(s, begin) {
 		return 0
 	}
-	const most = 64 // bytes of a sequence
+	const most = 64 // the longest accepted sequence, in bytes
 	for i := len(begin); i < min(len(s), most); i++ {
 		switch c := s[i]; {
 		case c == 'm':
@@ -200,8 +205,9 @@ func Style(s string) int {
 	return 0
 }
 
-// harmless checks the numbers of a sequence for colours: 5 and 6 blink, 8 hides.
-// Behind 38 and 48 the next numbers are a colour.
+// harmless reports whether the numbers of a control sequence for colours contain
+// none that makes text blink (5 and 6) or hides it (8). The numbers after 38, 48 and
+// 58 are the parts of a colour and are skipped.
 func harmless(codes string) bool {
 	list := strings.Split(codes, ";")
 	for i := 0; i < len(list); i++ {
@@ -215,7 +221,7 @@ func harmless(codes string) bool {
 	return true
 }
 
-// colour returns how many numbers an extended colour takes.
+// colour returns how many numbers the extended colour at the beginning of list has.
 func colour(list []string) int {
 	if len(list) == 0 {
 		return 0

@@ -63,7 +63,7 @@ func TestRow(t *testing.T) {
 	}
 }
 
-// TestJSON shows that JSON on a terminal is still the same JSON.
+// TestJSON escapes JSON. The result must still have the same value.
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	const value = "a\x1b\x7f\u009b\u202e\u2069\n"
@@ -76,7 +76,7 @@ func TestJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got != value {
-		t.Errorf("it came back as %q, want %q", got, value)
+		t.Errorf("the escaped JSON has the value %q, want %q", got, value)
 	}
 }
 
@@ -84,8 +84,12 @@ func FuzzShown(f *testing.F) {
 	f.Add("a\x1b[31mb\x9b\u202e\r\n")
 	f.Add("\x1b[38;5;8;8m")
 	f.Fuzz(func(t *testing.T, s string) {
-		if got := Line(s); strings.IndexFunc(got, obeyed) >= 0 || !utf8.ValidString(got) {
-			t.Errorf("Line(%q) = %q", s, got)
+		line := Line(s)
+		if strings.IndexFunc(line, obeyed) >= 0 {
+			t.Errorf("Line(%q) = %q, want no control characters", s, line)
+		}
+		if !utf8.ValidString(line) {
+			t.Errorf("Line(%q) = %q, want valid UTF-8", s, line)
 		}
 		rest := Styled(s)
 		for at := strings.IndexByte(rest, 0x1b); at >= 0; at = strings.IndexByte(rest, 0x1b) {
@@ -95,13 +99,17 @@ func FuzzShown(f *testing.F) {
 			}
 			rest = rest[at+n:]
 		}
-		if got := Text(s); Text(got) != got || strings.ContainsRune(got, 0x1b) {
-			t.Errorf("Text(%q) = %q", s, got)
+		text := Text(s)
+		if again := Text(text); again != text {
+			t.Errorf("Text(%q) = %q, and Text of that is %q, want no change", s, text, again)
+		}
+		if strings.ContainsRune(text, 0x1b) {
+			t.Errorf("Text(%q) = %q, want no escape character", s, text)
 		}
 	})
 }
 
-// TestMarked looks for a way to put a line into a report that has no mark.
+// TestMarked checks that every line but the first gets a mark.
 func TestMarked(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{

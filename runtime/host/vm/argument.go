@@ -7,10 +7,10 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// explainArgument gives an error about an argument the form that PUC Lua uses:
-// "bad argument #1 to 'floor' (number expected, got no value)". In a method call
-// the object is not counted. A function whose name is not known is left out.
-// Other texts are returned unchanged.
+// explainArgument converts an error about an argument to the form that PUC Lua
+// uses: "bad argument #1 to 'floor' (number expected, got no value)". In a method
+// call it does not count the object. If the name of the function is not known, it
+// leaves the name out. It returns other texts unchanged.
 func explainArgument(L *lua.LState, text string) string {
 	rest, ok := strings.CutPrefix(text, "bad argument #")
 	if !ok {
@@ -25,7 +25,7 @@ func explainArgument(L *lua.LState, text string) string {
 	if err != nil || !found || strings.HasPrefix(name, "'") {
 		return text
 	}
-	if n > L.GetTop()-1 { // The error text is on top of the arguments.
+	if n > L.GetTop()-1 { // the error text is on the stack, above the arguments
 		problem = strings.Replace(problem, "expected, got nil)", "expected, got no value)", 1)
 	}
 	switch name {

@@ -8,10 +8,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/luanum"
 )
 
-// Explain improves the error texts of the VM: they name the value that is
-// concerned, as those of PUC Lua do. "attempt to call a non-function object"
-// becomes "attempt to call a nil value (field 'launhc')". It must be called
-// where the error is raised, while the failing instruction is still known.
+// Explain returns an error text of the VM in the form of PUC Lua, which names the
+// value that caused the error. "attempt to call a non-function object" becomes
+// "attempt to call a nil value (field 'launhc')". Explain must be called where the
+// error is raised, because it reads the failing instruction.
 func Explain(L *lua.LState, s string) string {
 	s = strings.TrimPrefix(s, " ")
 	pos, text := SplitPosition(s)
@@ -122,7 +122,7 @@ func explainArith(L *lua.LState, f Frame, text string) string {
 	return ""
 }
 
-// explainUnary names the operand of a minus sign or #.
+// explainUnary names the operand of a unary minus or #.
 func explainUnary(L *lua.LState, f Frame, what string) string {
 	i, ok := f.Instruction()
 	if !ok || i.Op() != lua.OP_UNM && i.Op() != lua.OP_LEN {
@@ -143,8 +143,9 @@ func operand(L *lua.LState, f Frame, rk int) lua.LValue {
 	return lua.LNil
 }
 
-// CallerOperand describes v, an operand of the instruction that called the running
-// function as a metamethod: the right one if right is set, else the left one.
+// CallerOperand describes v for an error message. v is an operand of the
+// instruction that called the running function as a metamethod: the right operand
+// if right is set, else the left one.
 func CallerOperand(L *lua.LState, v lua.LValue, right bool) string {
 	f, ok := Innermost(L)
 	if ok {
@@ -163,11 +164,12 @@ func CallerOperand(L *lua.LState, v lua.LValue, right bool) string {
 	return Typed(v) + describe(f, i.B(), f.PC())
 }
 
-// CompareHint is the field of a metatable that says what a script can use instead of < and >, which
-// Lua 5.1 offers only for two values of the same kind.
+// CompareHint is the field of a metatable with a hint about what a script can use
+// instead of < and >. In Lua 5.1 these operators compare only two values of the same
+// type.
 const CompareHint = "__compare_hint"
 
-// explainCompare adds the hint of the operand that has one.
+// explainCompare adds the hint of an operand that has a CompareHint.
 func explainCompare(L *lua.LState, f Frame, text string) string {
 	i, ok := f.Instruction()
 	if !ok || i.Op() != lua.OP_LT && i.Op() != lua.OP_LE {
@@ -199,7 +201,7 @@ func isNumeric(v lua.LValue) bool {
 	return false
 }
 
-// Typed returns "a nil value" and so on, for error messages.
+// Typed returns the type of a value for error messages, such as "a nil value".
 func Typed(v lua.LValue) string {
 	if v == nil || v == lua.LNil {
 		return "a nil value"
@@ -207,7 +209,8 @@ func Typed(v lua.LValue) string {
 	return "a " + v.Type().String() + " value"
 }
 
-// keyOf is the name in an operand that is a constant or a register.
+// keyOf returns the string in an operand, which is a constant or a register. It
+// returns "" if the operand is not a string.
 func keyOf(L *lua.LState, f Frame, rk int) string {
 	if rk&constBit != 0 {
 		return constant(f, rk)
@@ -218,6 +221,7 @@ func keyOf(L *lua.LState, f Frame, rk int) string {
 	return ""
 }
 
+// constant returns the string constant of an operand, or "" if it is not one.
 func constant(f Frame, rk int) string {
 	if rk&constBit == 0 {
 		return ""
@@ -231,8 +235,8 @@ func constant(f Frame, rk int) string {
 	return ""
 }
 
-// describe says where register reg got its value from: " (local 'x')" and so
-// on, "" if that cannot be told.
+// describe returns the origin of the value in register reg, such as " (local 'x')",
+// or "" if it is not known.
 func describe(f Frame, reg, pc int) string {
 	if reg&constBit != 0 {
 		return ""
@@ -269,9 +273,9 @@ func describe(f Frame, reg, pc int) string {
 	return ""
 }
 
-// localName returns the name of the local in a register at an instruction, ""
-// if there is none or the host made it. The compiler notes the beginning of a
-// local one instruction late.
+// localName returns the name of the local variable in a register at an instruction.
+// It returns "" if there is none or if the compiler made it. The compiler records
+// the beginning of a local variable one instruction late, so pc+1 is tried as well.
 func localName(fn *lua.LFunction, reg, pc int) string {
 	for _, at := range []int{pc + 1, pc} {
 		if name, ok := fn.LocalName(reg+1, at); ok && !strings.HasPrefix(name, "(") {
@@ -281,7 +285,7 @@ func localName(fn *lua.LFunction, reg, pc int) string {
 	return ""
 }
 
-// keyText is the text of a constant key, "?" if the key is in a register.
+// keyText returns the text of a constant key, or "?" if the key is in a register.
 func keyText(f Frame, rk int) string {
 	if rk&constBit == 0 {
 		return "?"
@@ -294,8 +298,8 @@ func keyText(f Frame, rk int) string {
 	return constant(f, rk)
 }
 
-// setter finds the last instruction before pc that set reg, -1 if a jump makes
-// that uncertain.
+// setter returns the index of the last instruction before pc that set reg, or -1 if
+// that is not certain because of a jump or call.
 func setter(code []uint32, reg, pc int) int {
 	found := -1
 	for at := 0; at < pc; at++ {

@@ -1,9 +1,10 @@
-// Package vm reads what gopher-lua does not export: the call stack of a thread
+// Package vm reads data that gopher-lua does not export: the call stack of a thread
 // with functions and lines, its registers, and the size of a table. It uses
 // reflection on unexported fields and panics at start-up if one is missing.
 //
-// gopher-lua's own GetStack walks from the innermost frame each time it is
-// asked, which makes a traceback quadratic, and hides the program counter.
+// GetStack of gopher-lua is not sufficient. It starts at the innermost frame in
+// each call, so that a traceback takes quadratic time, and it does not return the
+// program counter.
 package vm
 
 import (
@@ -16,7 +17,7 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// The positions of the fields that are read.
+// The positions of the fields that this package reads.
 var (
 	debugFrame  = fieldOf(reflect.TypeFor[lua.Debug](), "frame")
 	frameType   = reflect.TypeFor[lua.Debug]().Field(debugFrame).Type.Elem()
@@ -152,22 +153,22 @@ func Registers(L *lua.LState) []lua.LValue {
 	return *(*[]lua.LValue)(unsafe.Pointer(array.UnsafeAddr()))
 }
 
-// mark is what Mark writes.
+// mark is the value that Mark writes.
 var mark = &lua.LUserData{}
 
-// Mark writes a mark into the second register above the top of a thread. Marked
-// tells whether it is still there. Thus the caller learns whether a call pushed
-// a second value: gopher-lua itself does not tell a coroutine that returns
+// Mark writes a mark into the second register above the top of a thread, and Marked
+// reports whether it is still there. With them a caller can tell whether a call has
+// pushed a second value. gopher-lua does not distinguish a coroutine that returns
 // nothing from one that returns nil.
 func Mark(L *lua.LState) {
-	L.Push(lua.LNil) // the registry grows here, if it must
+	L.Push(lua.LNil) // makes the registry large enough
 	L.Push(lua.LNil)
 	L.SetTop(L.GetTop() - 2)
 	*second(L) = mark
 }
 
-// Marked reports whether the mark is still there, and removes it. The top must be
-// where it was when Mark was called.
+// Marked reports whether the mark is still there, and removes it. The top of the
+// thread must be the same as in the call of Mark.
 func Marked(L *lua.LState) bool {
 	at := second(L)
 	if *at != mark {
@@ -186,14 +187,14 @@ func second(L *lua.LState) *lua.LValue {
 	return &Registers(L)[base+L.GetTop()+1]
 }
 
-// ArrayLen returns the length of a table's array part, which is padded with nil
-// up to the largest integer key.
+// ArrayLen returns the length of a table's array part. It reaches up to the largest
+// integer key and may contain nil.
 func ArrayLen(t *lua.LTable) int {
 	return reflect.ValueOf(t).Elem().Field(tableArray).Len()
 }
 
-// HasKey reports whether key is or was a key of t, so that a traversal can go on
-// from it. The places of the array part count, also those that were removed.
+// HasKey reports whether key is or was a key of t, so that next can continue from
+// it. This includes removed keys of the array part.
 func HasKey(t *lua.LTable, key lua.LValue) bool {
 	array := (*[]lua.LValue)(unsafe.Add(unsafe.Pointer(t), arrayOffset))
 	n, ok := key.(lua.LNumber)
@@ -224,10 +225,11 @@ func (i Instruction) C() int { return int(i>>9) & 0x1ff }
 // Bx returns the operand Bx, a constant.
 func (i Instruction) Bx() int { return int(i & 0x3ffff) }
 
-// SplitPosition takes "file:line: " from the front of an error text.
+// SplitPosition splits an error text that begins with "file:line: " into the
+// position and the rest. pos is "" if there is no position.
 func SplitPosition(s string) (pos, text string) {
 	i := strings.Index(s, ": ")
-	// A file name may hold colons itself: the position ends with ":<digits>: ".
+	// The position ends with ":<digits>: ". The file name may contain colons itself.
 	for at := 0; i >= 0; {
 		end := at + i
 		if j := strings.LastIndexByte(s[:end], ':'); j > 0 && j+1 < end && Digits(s[j+1:end]) {

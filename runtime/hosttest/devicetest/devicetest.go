@@ -1,5 +1,5 @@
-// Package devicetest gives the Lua host of a test everything that imdlua gives
-// to scripts: the script library and the device API.
+// Package devicetest installs everything that imdlua offers to scripts in the Lua host
+// of a test: the script library and the device API.
 package devicetest
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// Install gives scripts of h the devices that finder finds, and the knobs of the
-// virtual ones of vh.
+// Install installs the script library and the device API in h. Scripts see the devices
+// of finder, and control the virtual devices of vh.
 func Install(t testing.TB, h *host.Host, finder *device.Finder, vh *virtual.Host) {
 	t.Helper()
 	if err := stdlib.Install(h); err != nil {
