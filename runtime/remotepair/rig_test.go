@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -21,7 +21,7 @@ type rig struct {
 }
 
 func streamPipe() (host, device Transport) {
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	return NewStream(a), NewStream(b)
 }
 

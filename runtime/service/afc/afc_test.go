@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 var when = time.Unix(1700000000, 123456789)
@@ -28,7 +29,7 @@ func newFS() *files.FS { return files.NewFS(func() time.Time { return when }, 1<
 // ends when Serve has returned, with wantErr or without an error.
 func serve(tb testing.TB, d *Device) net.Conn {
 	tb.Helper()
-	client, server := link.Pipe()
+	client, server := linktest.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer server.Close()
@@ -130,7 +131,7 @@ func TestTranscript(t *testing.T) {
 // TestClientBytes holds what the client writes against the same transcript.
 func TestClientBytes(t *testing.T) {
 	t.Parallel()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	defer b.Close()
 	c := New(a)
 	defer c.Close()

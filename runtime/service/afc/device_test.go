@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // step is a request and the answer it must get: a status, or an operation with
@@ -282,7 +283,7 @@ func TestBadHeader(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, server := link.Pipe()
+			client, server := linktest.Pipe()
 			ended := make(chan error, 1)
 			go func() {
 				err := (&Device{FS: newFS(), Model: "m"}).Serve(context.Background(), server)
@@ -312,7 +313,7 @@ func TestHalfPacket(t *testing.T) {
 	whole := packet(1, opOpen, u64(3)+"/x", "") +
 		packet(2, opWrite, u64(1), strings.Repeat("x", 1<<20))
 	for _, n := range []int{10, 39, 45, headerLen + 10 + headerLen, 600_000} {
-		client, server := link.Pipe()
+		client, server := linktest.Pipe()
 		ended := make(chan error, 1)
 		go func() { ended <- (&Device{FS: f, Model: "m"}).Serve(context.Background(), server) }()
 		go io.Copy(io.Discard, client)
@@ -335,7 +336,7 @@ func TestHalfPacket(t *testing.T) {
 // what arrives.
 func TestDeclaredGigabyte(t *testing.T) {
 	f := newFS()
-	client, server := link.Pipe()
+	client, server := linktest.Pipe()
 	ended := make(chan error, 1)
 	go func() { ended <- (&Device{FS: f, Model: "m"}).Serve(context.Background(), server) }()
 	exchange(t, client, packet(1, opOpen, u64(3)+"/x", ""))
@@ -395,7 +396,7 @@ func TestLongRead(t *testing.T) {
 
 func TestServeEndsWithContext(t *testing.T) {
 	t.Parallel()
-	_, server := link.Pipe()
+	_, server := linktest.Pipe()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- (&Device{FS: newFS(), Model: "m"}).Serve(ctx, server) }()

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 func TestManyHandles(t *testing.T) {
@@ -81,7 +81,7 @@ func TestTwoClients(t *testing.T) {
 func TestLocksEndWithConnection(t *testing.T) {
 	t.Parallel()
 	f := tree(t)
-	client, server := link.Pipe()
+	client, server := linktest.Pipe()
 	ended := make(chan error, 1)
 	go func() { ended <- (&Device{FS: f, Model: "m"}).Serve(context.Background(), server) }()
 	a := New(client)

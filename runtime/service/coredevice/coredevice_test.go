@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -45,7 +45,7 @@ func (r *rig) Open(_ context.Context, n service.Name) (net.Conn, error) {
 }
 
 func (r *rig) serve(h service.Handler) net.Conn {
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	served := make(chan error, 1)
 	go func() {
 		defer d.Close()
@@ -149,13 +149,13 @@ func TestConnect(t *testing.T) {
 			t.Errorf("Connect = %v", err)
 		}
 		// The host hangs up before the connection is up.
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		d.Close()
 		if _, err := New(t.Context(), c, Options{}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("New = %v", err)
 		}
 		// Nobody answers.
-		c, d = link.Pipe()
+		c, d = linktest.Pipe()
 		defer d.Close()
 		if _, err := New(t.Context(), c, Options{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("New = %v", err)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -197,7 +197,7 @@ func serveOnce(
 	input xpc.Dict,
 ) {
 	t.Helper()
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	served := make(chan error, 1)
 	go func() {
 		defer d.Close()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -248,7 +249,7 @@ func TestTerminalLimit(t *testing.T) {
 			t.Error("no limit")
 		}
 		r.dev.terminals.byID = list.byID
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		defer c.Close()
 		if err := r.dev.Handler(OpenStdIOSocket).Serve(t.Context(), d); err == nil {
 			t.Error("Serve has no error")
@@ -258,7 +259,7 @@ func TestTerminalLimit(t *testing.T) {
 
 func TestNewTerminal(t *testing.T) {
 	bubble(t, "", func(t *testing.T, _ *rig) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		if _, err := d.Write(make([]byte, 15)); err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +268,7 @@ func TestNewTerminal(t *testing.T) {
 			!errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("NewTerminal = %v, %v", term, err)
 		}
-		c, d = link.Pipe()
+		c, d = linktest.Pipe()
 		defer d.Close()
 		if term, err := NewTerminal(t.Context(), c); term != nil ||
 			!errors.Is(err, context.DeadlineExceeded) {
@@ -275,7 +276,7 @@ func TestNewTerminal(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		served := make(chan error)
-		c, d = link.Pipe()
+		c, d = linktest.Pipe()
 		defer c.Close()
 		dev := &Device{}
 		go func() { served <- dev.Handler(OpenStdIOSocket).Serve(ctx, d) }()

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
@@ -29,7 +29,7 @@ func (r route) Open(_ context.Context, n service.Name) (net.Conn, error) {
 	if n != Service {
 		r.tb.Errorf("opened %+v", n)
 	}
-	client, server := link.Pipe()
+	client, server := linktest.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer server.Close()

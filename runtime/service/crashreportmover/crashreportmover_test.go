@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -34,7 +34,7 @@ func TestPing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, server := link.Pipe()
+	client, server := linktest.Pipe()
 	w := &firstWrite{Conn: server}
 	if err := (&Device{Phone: p}).Serve(context.Background(), w); err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestWrongAnswers(t *testing.T) {
 		"pong\x00": errPing, "pin": io.ErrUnexpectedEOF, "": io.ErrUnexpectedEOF,
 		"\x00\x00\x00\x05ping": errPing,
 	} {
-		client, server := link.Pipe()
+		client, server := linktest.Pipe()
 		if _, err := io.WriteString(server, sent); err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestWrongAnswers(t *testing.T) {
 func TestSlowDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		client, server := link.Pipe()
+		client, server := linktest.Pipe()
 		c := New(client)
 		late := time.AfterFunc(18*time.Second, func() { _, _ = io.WriteString(server, ping) })
 		defer late.Stop()
@@ -124,7 +124,7 @@ func TestClientGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, server := link.Pipe()
+	client, server := linktest.Pipe()
 	client.Close()
 	var e *Error
 	if err := (&Device{Phone: p}).Serve(context.Background(), server); !errors.As(err, &e) {

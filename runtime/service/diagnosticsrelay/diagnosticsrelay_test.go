@@ -15,6 +15,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -35,7 +36,7 @@ func newRig(t *testing.T, profile string) *rig {
 	}
 	r := &rig{t: t, phone: p, dev: &Device{Phone: p}, ended: make(chan error, 1)}
 	p.OnPower(func(a phone.PowerAction) { r.power = append(r.power, a) })
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	go func() {
 		err := r.dev.Serve(t.Context(), d)
 		d.Close()
@@ -241,7 +242,7 @@ func TestDetachCancelsPower(t *testing.T) {
 		}
 		p.OnPower(func(a phone.PowerAction) { t.Errorf("power %v", a) })
 		ctx, cancel := context.WithCancel(t.Context())
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		ended := make(chan error, 1)
 		go func() { ended <- (&Device{Phone: p}).Serve(ctx, d) }()
 		if err := New(c).Restart(t.Context(), PowerOptions{WaitForDisconnect: true}); err != nil {
@@ -302,7 +303,7 @@ func TestClientBrokenAnswers(t *testing.T) {
 				"<key>Diagnostics</key><dict><key>WiFi</key><dict><key>Status</key><string>Failure</string></dict></dict>",
 		), ErrFailure},
 	} {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
 		cl := New(c)
 		got, err := cl.WiFi(t.Context())
@@ -319,7 +320,7 @@ func TestClientBrokenAnswers(t *testing.T) {
 func TestDeadlineBreaksStep(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe() // nobody answers
+		c, d := linktest.Pipe() // nobody answers
 		defer d.Close()
 		cl := New(c)
 		start := time.Now()

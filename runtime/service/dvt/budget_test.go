@@ -9,6 +9,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // TestSharedBudget has two hosts begin a message each, which do not fit into the device's
@@ -19,7 +20,7 @@ func TestSharedBudget(t *testing.T) {
 		message := dtx.Append(nil,
 			&dtx.Message{ID: 1, Type: dtx.Data, Payload: make([]byte, 700_000)})
 		begin := func() (net.Conn, <-chan error) {
-			host, device := link.Pipe()
+			host, device := linktest.Pipe()
 			served := make(chan error, 1)
 			go func() { served <- dev.Serve(context.Background(), device) }()
 			_, _ = host.Write(message[:len(message)-1])

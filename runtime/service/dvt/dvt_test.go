@@ -14,7 +14,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -46,7 +46,7 @@ func newRig(t testing.TB, profile string) *rig {
 
 // dial connects to the device once more.
 func (r *rig) dial() net.Conn {
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	served := make(chan error, 1)
 	go func() { served <- r.dev.Serve(context.Background(), d) }()
 	r.t.Cleanup(func() {
@@ -84,7 +84,7 @@ func fake(t testing.TB, channels map[string]dtx.Handler) *Session {
 	for id, h := range channels {
 		server.Channels[id] = func(*dtx.Channel) dtx.Handler { return h }
 	}
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(context.Background(), d) }()
 	s := New(c, Options{})
@@ -354,7 +354,7 @@ func TestServeEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		served := make(chan error, 1)
 		go func() { served <- (&Device{Phone: p, Hold: 200 * time.Millisecond}).Serve(ctx, d) }()
 		s := New(c, Options{})

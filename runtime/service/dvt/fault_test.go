@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -33,7 +33,7 @@ func TestFaults(t *testing.T) {
 				}
 				return NoFault
 			}}
-			client, device := link.Pipe()
+			client, device := linktest.Pipe()
 			served := make(chan error, 1)
 			go func() { served <- d.Serve(context.Background(), device) }()
 			s := New(client, Options{})

@@ -14,7 +14,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -293,7 +293,7 @@ func TestStalledHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		served := make(chan error, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { served <- (&Device{Phone: p}).Serve(ctx, d) }()

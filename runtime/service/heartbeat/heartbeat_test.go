@@ -14,6 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -39,7 +40,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 }
 
 func (r *rig) dial(ctx context.Context) (net.Conn, <-chan error) {
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	done := make(chan error, 1)
 	go func() {
 		err := r.dev.Serve(ctx, d)
@@ -190,7 +191,7 @@ func TestSleepyTime(t *testing.T) {
 func TestSilentDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		defer d.Close()
 		cl := New(c)
 		defer cl.Close()
@@ -227,7 +228,7 @@ func TestClientHostile(t *testing.T) {
 			"<dict><key>Command</key><string>Marco</string><key>Interval</key><integer>18446744073709551615</integer></dict>",
 		), io.EOF},
 	} {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
 		cl := New(c)
 		if err := cl.Run(t.Context()); !errors.Is(err, tc.want) || cl.next != firstBeat {
@@ -249,7 +250,7 @@ func TestBadMessages(t *testing.T) {
 		"another command": "<plist><dict><key>Command</key><string>Polo</string></dict></plist>",
 		"wrong type":      "<plist><dict><key>Command</key><integer>1</integer></dict></plist>",
 	} {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		cl := New(c)
 		peer := link.NewPlistConn(d)
 		go func() {

@@ -17,6 +17,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
@@ -66,7 +67,7 @@ func (r route) Open(_ context.Context, n service.Name) (net.Conn, error) {
 	if n != Service {
 		r.tb.Errorf("opened %+v", n)
 	}
-	client, server := link.Pipe()
+	client, server := linktest.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer server.Close()
@@ -230,7 +231,7 @@ func TestMalformed(t *testing.T) {
 		}
 	}
 	for _, raw := range []string{"\x7f\xff\xff\xff", "\x00\x00", "\x00\x00\x00\x09<?xm"} {
-		client, server := link.Pipe()
+		client, server := linktest.Pipe()
 		ended := make(chan error, 1)
 		go func() { ended <- (&Device{Phone: p}).Serve(context.Background(), server) }()
 		_, err := io.WriteString(client, raw)
@@ -254,7 +255,7 @@ func TestWrongAnswers(t *testing.T) {
 		"long frame": "\x7f\xff\xff\xff",
 		"half":       "\x00\x00\x01\x00abc",
 	} {
-		client, server := link.Pipe()
+		client, server := linktest.Pipe()
 		_, err := io.WriteString(server, raw)
 		must(t, err)
 		must(t, link.CloseWrite(server))
@@ -282,7 +283,7 @@ func frame(t *testing.T, v any) string {
 func TestDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		client, server := link.Pipe()
+		client, server := linktest.Pipe()
 		defer server.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -47,7 +48,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 		); err != nil {
 			t.Fatal(err)
 		}
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		r := &rig{
 			t: t, phone: p, client: New(c), conn: link.NewPlistConn(c), ended: make(chan error, 1),
 		}
@@ -325,7 +326,7 @@ func TestDeviceHostile(t *testing.T) {
 
 // answer is a client whose peer sends these dictionaries and leaves.
 func answer(t *testing.T, inner ...string) *Client {
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	go func() {
 		for _, s := range inner {
 			_, _ = d.Write(link.AppendFrame(nil, []byte("<plist><dict>"+s+"</dict></plist>")))
@@ -404,7 +405,7 @@ func TestListInComplete(t *testing.T) {
 func TestEndlessBrowse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		cl := New(c)
 		ended := make(chan struct{})
 		go func() { // an empty piece each second, for ever

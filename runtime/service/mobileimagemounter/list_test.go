@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // TestOddEntries checks that one entry that cannot be decoded does not hide the others.
 func TestOddEntries(t *testing.T) {
 	t.Parallel()
 	ask := func(answer string, call func(c *Client) (int, error)) {
-		a, d := link.Pipe()
+		a, d := linktest.Pipe()
 		defer a.Close()
 		defer d.Close()
 		go func() { _, _ = io.WriteString(d, frame(answer)); _ = link.CloseWrite(d) }()

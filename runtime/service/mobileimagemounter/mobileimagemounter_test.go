@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -30,7 +31,7 @@ func newRig(t *testing.T, o phone.Options) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, phone: p, ended: make(chan error, 1)}
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	go func() {
 		err := (&Device{Phone: p}).Serve(t.Context(), d)
 		d.Close()
@@ -380,7 +381,7 @@ func TestClientBrokenAnswers(t *testing.T) {
 			errors.ErrUnsupported,
 		},
 	} {
-		a, d := link.Pipe()
+		a, d := linktest.Pipe()
 		go func() { _, _ = io.WriteString(d, c.in); _ = link.CloseWrite(d) }()
 		cl := New(a)
 		got, err := c.call(t.Context(), cl)
@@ -446,7 +447,7 @@ func TestOtherDevices(t *testing.T) {
 func TestDeadlineBreaksStep(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe() // nobody answers
+		c, d := linktest.Pipe() // nobody answers
 		defer d.Close()
 		cl := New(c)
 		start := time.Now()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -36,7 +37,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 }
 
 func (r *rig) raw(ctx context.Context) (*link.PlistConn, <-chan error) {
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	done := make(chan error, 1)
 	go func() {
 		err := r.dev.Serve(ctx, d)
@@ -135,7 +136,7 @@ func TestMessages(t *testing.T) {
 func TestClientMessages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		peer := link.NewPlistConn(d)
 		cl := New(c)
 		must(t, cl.Observe(t.Context(), "n"))
@@ -231,7 +232,7 @@ func TestSlowObserver(t *testing.T) {
 func TestClientOverflow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		cl := New(c)
 		defer cl.Close()
 		defer d.Close()
@@ -263,7 +264,7 @@ func TestClientHostile(t *testing.T) {
 		{"half", "\x00\x00\x00\x09<", io.ErrUnexpectedEOF},
 		{"too long", "\xff\x00\x00\x00", new(link.FrameError)},
 	} {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
 		cl := New(c)
 		_, err := cl.Next(t.Context())
@@ -299,7 +300,7 @@ func TestBadMessages(t *testing.T) {
 		"name of a type": plist.Dict{"Command": cmdRelay, "Name": int64(7)},
 		"error":          plist.Dict{"Error": "InternalError"},
 	} {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		go func() {
 			peer := link.NewPlistConn(d)
 			_ = peer.Send(context.Background(), message{cmdRelay, "first"})

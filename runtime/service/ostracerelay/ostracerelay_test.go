@@ -16,6 +16,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -172,7 +173,7 @@ func newRig(t *testing.T) *rig {
 
 // dial serves one connection; ended gives the result of Serve.
 func (r *rig) dial() (c net.Conn, ended <-chan error) {
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	done := make(chan error, 1)
 	go func() {
 		err := r.dev.Serve(r.t.Context(), d)
@@ -415,7 +416,7 @@ func TestPidListFraming(t *testing.T) {
 
 // clientOf is a client whose peer has sent b and left.
 func clientOf(b []byte) *Client {
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	go func() {
 		_, _ = d.Write(b)
 		_ = link.CloseWrite(d)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -20,7 +21,7 @@ import (
 func TestStreamInPieces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		defer d.Close()
 		s := &Stream{client: New(c)}
 		defer s.Close()
@@ -117,7 +118,7 @@ func TestDeviceEnds(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			ctx, cancel := context.WithCancel(t.Context())
-			c, d := link.Pipe()
+			c, d := linktest.Pipe()
 			ended := make(chan error, 1)
 			go func() { ended <- r.dev.Serve(ctx, d) }()
 			if _, err := New(c).StartActivity(t.Context(), Activity{}); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -115,7 +116,7 @@ func newRig(t *testing.T, o phone.Options) *rig {
 }
 
 func (r *rig) dial(ctx context.Context) (net.Conn, <-chan error) {
-	c, d := link.Pipe()
+	c, d := linktest.Pipe()
 	done := make(chan error, 1)
 	go func() {
 		err := r.dev.Serve(ctx, d)
@@ -216,7 +217,7 @@ func TestSlowConsumer(t *testing.T) {
 func TestPieces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		defer d.Close()
 		cl := New(c)
 		defer cl.Close()
@@ -254,7 +255,7 @@ func TestEnds(t *testing.T) {
 		{"inside a record", "a\n\x00half", 1, io.EOF},
 		{"too long", "a\n\x00" + strings.Repeat("x", MaxRecord+readSize), 1, io.EOF},
 	} {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
 		cl := New(c)
 		got := 0
@@ -288,7 +289,7 @@ func TestBadRecords(t *testing.T) {
 		"end on edge":  {strings.Repeat("x", MaxRecord) + "\n\x00", 1, 0},
 		"two too long": {strings.Repeat(strings.Repeat("x", 2*MaxRecord)+"\n\x00", 2), 0, 2},
 	} {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		go func() {
 			_, _ = io.WriteString(d, "first\n\x00"+tc.odd+"second\n\x00")
 			_ = link.CloseWrite(d)
