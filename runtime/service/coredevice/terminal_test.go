@@ -14,6 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 func wantText(t *testing.T, term *Terminal, want string) {
@@ -275,11 +276,7 @@ func TestNewTerminal(t *testing.T) {
 			t.Errorf("NewTerminal = %v, %v", term, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		served := make(chan error)
-		c, d = linktest.Pipe()
-		defer c.Close()
-		dev := &Device{}
-		go func() { served <- dev.Handler(OpenStdIOSocket).Serve(ctx, d) }()
+		c, served := servicetest.Dial(ctx, t, (&Device{}).Handler(OpenStdIOSocket))
 		term, err := NewTerminal(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
@@ -288,7 +285,6 @@ func TestNewTerminal(t *testing.T) {
 		if err := <-served; !errors.Is(err, context.Canceled) {
 			t.Errorf("Serve = %v", err)
 		}
-		d.Close()
 		brief, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
 		if _, err := term.Read(brief, make([]byte, 1)); err != io.EOF {
