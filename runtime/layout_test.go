@@ -98,6 +98,9 @@ var rules = []rule{
 		"runtime/service", "runtime/dtx", "runtime/remotexpc", "runtime/link", "runtime/savefile",
 		"runtime/codec/...",
 	}},
+	{"runtime/service/servicetest", []string{
+		"runtime/service", "runtime/link", "runtime/link/linktest", "runtime/fuzztest",
+	}},
 	{"runtime/savefile", nil},
 	{"runtime/lockdown", []string{"runtime/link", "runtime/codec/..."}},
 	{"runtime/usbmux", []string{"runtime/link", "runtime/codec/..."}},
@@ -225,6 +228,9 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s/%s imports %s: not in the table of docs/design.md section 2", folder,
 					name, target)
 			}
+			if strings.HasSuffix(target, "test") && !strings.HasSuffix(folder, "test") {
+				t.Errorf("%s/%s imports %s, which is for tests alone", folder, name, target)
+			}
 		}
 	})
 	if seen < 50 {
@@ -254,6 +260,8 @@ var unfuzzed = map[string]string{
 	"runtime/host/localfile": "files of this computer",
 	"runtime/host/version":   "texts of scripts",
 	"runtime/phone/files":    "files of the model",
+
+	"runtime/service/servicetest": "device sides of tests",
 }
 
 // decoders are the beginnings of the names of functions that read what peers send.
@@ -330,7 +338,7 @@ func TestServiceFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if !e.IsDir() {
+		if !e.IsDir() || e.Name() == "servicetest" {
 			continue
 		}
 		for _, want := range []string{"wire.go", "client.go", "device.go", e.Name() + "_test.go"} {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // TestBudget has hosts that send as much as they can to a device which answers nothing.
@@ -55,7 +56,7 @@ func TestBudget(t *testing.T) {
 				before := measure()
 				var wg sync.WaitGroup
 				for range 6 {
-					near, far := link.Pipe()
+					near, far := linktest.Pipe()
 					wg.Go(func() { _ = s.Serve(ctx, near) })
 					wg.Go(func() { defer far.Close(); flood(&attacker{t, far}); <-ctx.Done() })
 				}
@@ -157,7 +158,7 @@ func TestBudgetComesBack(t *testing.T) {
 // TestLargestMessage receives a message of the largest size on a connection with the
 // default limits.
 func TestLargestMessage(t *testing.T) {
-	near, far := link.Pipe()
+	near, far := linktest.Pipe()
 	c := New(near, Options{Silent: true})
 	defer c.Close()
 	defer far.Close()

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // TestWire checks what a connection writes against the captures: the channel
@@ -82,7 +82,7 @@ func TestTestRun(t *testing.T) {
 			taken <- fmt.Sprint(in.code, in.Selector)
 			return nil, nil
 		})
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		c := New(a, Options{Silent: true, Accept: func(ch *Channel) (ChannelOptions, error) {
 			if ch.Code() != -1 ||
 				ch.Identifier() != "dtxproxy:XCTestDriverInterface:XCTestManager_IDEInterface" {
@@ -371,7 +371,7 @@ func TestSlowConsumer(t *testing.T) {
 // that Close does not wait either.
 func TestPeerThatDoesNotRead(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		defer b.Close()
 		c := New(a, Options{Silent: true})
 		short, cancel := context.WithTimeout(ctx, time.Second)

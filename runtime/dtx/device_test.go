@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // service is a channel as Instruments has them: values, refusals, and events
@@ -226,7 +226,7 @@ func TestLastWords(t *testing.T) {
 						return nil, nil
 					})
 				}}}
-				a, b := link.Pipe()
+				a, b := linktest.Pipe()
 				served := make(chan error, 1)
 				go func() { served <- s.Serve(ctx, b) }()
 				c := New(a, Options{})
@@ -263,7 +263,7 @@ func TestLastWords(t *testing.T) {
 func TestServeEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		ctx, cancel := context.WithCancel(ctx)
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		served := make(chan error, 1)
 		s := &Server{
 			Channels:  map[string]func(*Channel) Handler{"x": service},
@@ -284,7 +284,7 @@ func TestServeEnds(t *testing.T) {
 			t.Errorf("host: %v", c.Err())
 		}
 
-		a, b = link.Pipe()
+		a, b = linktest.Pipe()
 		if _, err := a.Write([]byte("not DTX, but long enough for it.")); err != nil {
 			t.Fatal(err)
 		}
@@ -302,7 +302,7 @@ func TestCapabilitiesFirst(t *testing.T) {
 	for name, hold := range map[string]time.Duration{"at once": 0, "held": 200 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, ctx context.Context) {
-				a, b := link.Pipe()
+				a, b := linktest.Pipe()
 				p := &wirePeer{t: t, Conn: a, r: NewReader(a)}
 				p.send(call(t, Message{ID: 1, ExpectsReply: true}, selRequestChannel, Int32(1),
 					"none"))
@@ -334,12 +334,12 @@ func TestHold(t *testing.T) {
 		if _, err := c.Capabilities(ctx); err != nil || time.Since(start) != s.Hold {
 			t.Errorf("capabilities after %v, %v", time.Since(start), err)
 		}
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		a.Close()
 		if err := s.Serve(ctx, b); err != nil {
 			t.Errorf("host that leaves: %v", err)
 		}
-		_, b = link.Pipe()
+		_, b = linktest.Pipe()
 		gone, cancel := context.WithCancel(ctx)
 		cancel()
 		if err := s.Serve(gone, b); !errors.Is(err, context.Canceled) {
@@ -398,7 +398,7 @@ func TestControlChannel(t *testing.T) {
 func TestBarrier(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		var log bytes.Buffer
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		done := make(chan error, 1)
 		s := &Server{Channels: map[string]func(*Channel) Handler{"x": func(*Channel) Handler {
 			return HandlerFunc(func(_ context.Context, in *Incoming) (any, error) {
@@ -430,7 +430,7 @@ func TestManyConnections(t *testing.T) {
 	bubble(t, func(t *testing.T, ctx context.Context) {
 		s := &Server{Channels: map[string]func(*Channel) Handler{"x": service}}
 		for i := range 300 {
-			a, b := link.Pipe()
+			a, b := linktest.Pipe()
 			done := make(chan error, 1)
 			go func() { done <- s.Serve(ctx, b) }()
 			c := New(a, Options{})

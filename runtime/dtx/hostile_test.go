@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // hostileBuffer is what each side may keep of a hostile peer.
@@ -355,7 +355,7 @@ func TestHostileDevice(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				before := measure()
-				near, far := link.Pipe()
+				near, far := linktest.Pipe()
 				accept := func(*Channel) (ChannelOptions, error) { return ChannelOptions{}, nil }
 				c := New(near, Options{Silent: true, Buffer: hostileBuffer, Accept: accept})
 				feed := newChannel(c, 1, "feed")
@@ -400,7 +400,7 @@ func TestHostileHost(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				before := measure()
-				near, far := link.Pipe()
+				near, far := linktest.Pipe()
 				s := &Server{
 					Buffer:   hostileBuffer,
 					Channels: map[string]func(*Channel) Handler{"x": service, "stuck": stuck},

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // bubble runs a test in which time is not real and no goroutine may be left.
@@ -21,7 +21,7 @@ func bubble(t *testing.T, f func(t *testing.T, ctx context.Context)) {
 // serve connects a host to a server. Both are gone when the test ends.
 func serve(t testing.TB, s *Server, o Options) *Conn {
 	t.Helper()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	host := New(a, o)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(context.Background(), b) }()
@@ -55,7 +55,7 @@ type wirePeer struct {
 // peer returns a connection and what is on the other end of it.
 func peer(t testing.TB, o Options) (*Conn, *wirePeer) {
 	t.Helper()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	c := New(a, o)
 	p := &wirePeer{t: t, Conn: b, r: NewReader(bufio.NewReader(b))}
 	t.Cleanup(func() {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // scripted is a client whose device gives the answers in turn, whatever is
@@ -22,7 +23,7 @@ import (
 // closed.
 func scripted(tb testing.TB, answers ...any) (*Client, func() []plist.Dict) {
 	tb.Helper()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	var got []plist.Dict
 	done := make(chan struct{})
 	go func() {
@@ -310,7 +311,7 @@ func TestSilentDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		for _, limit := range []time.Duration{0, 5 * time.Second} {
-			a, b := link.Pipe()
+			a, b := linktest.Pipe()
 			cl := New(a, Options{})
 			ctx, want := context.Background(), 30*time.Second
 			if limit > 0 {
@@ -340,7 +341,7 @@ func TestSilentDevice(t *testing.T) {
 func TestCancelAndClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		defer b.Close()
 		cl := New(a, Options{})
 		ctx, cancel := context.WithCancelCause(context.Background())

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -85,7 +85,7 @@ func TestServeEndsWithContext(t *testing.T) {
 	t.Parallel()
 	p, h, _ := paired(t)
 	for _, encrypted := range []bool{false, true} {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- never(p).Serve(ctx, b) }()

@@ -8,6 +8,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // FuzzDevice lets a host say anything on a connection: the daemon answers or closes.
@@ -89,7 +90,7 @@ func FuzzRequest(f *testing.F) {
 
 // send returns what arrives of a reply.
 func send(t *testing.T, reply plist.Dict) plist.Dict {
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	defer a.Close()
 	defer b.Close()
 	go func() {

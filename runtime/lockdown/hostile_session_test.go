@@ -9,6 +9,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -57,7 +58,7 @@ func TestHostileSession(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, h, trusted := paired(t)
 				before := measure()
-				near, far := link.Pipe()
+				near, far := linktest.Pipe()
 				cl := New(near, Options{})
 				played := make(chan struct{})
 				go func() { defer close(played); x.run(&attacker{t, far, h}, p, trusted) }()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // What each side may keep, and take in all, when its peer is hostile: a few times what
@@ -300,7 +301,7 @@ func TestHostileDevice(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				before := measure()
-				near, far := link.Pipe()
+				near, far := linktest.Pipe()
 				cl := New(near, Options{})
 				played := make(chan struct{})
 				go func() {
@@ -336,7 +337,7 @@ func TestHostileHost(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, h, _ := paired(t)
 				before := measure()
-				near, far := link.Pipe()
+				near, far := linktest.Pipe()
 				served := make(chan error, 1)
 				go func() {
 					served <- (&Device{Phone: p, Start: startAFC}).Serve(context.Background(), near)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -127,7 +128,7 @@ func startAFC(_ context.Context, name string, host *phone.Host, _ []byte) (Endpo
 // closes it, waits for the daemon and returns what Serve did.
 func serve(tb testing.TB, d *Device) (net.Conn, func() error) {
 	tb.Helper()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	done := make(chan error, 1)
 	go func() {
 		done <- d.Serve(context.Background(), b)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -306,7 +307,7 @@ func TestClientMaxVersion(t *testing.T) {
 	for max, want := range map[uint16]uint16{
 		0: tls.VersionTLS13, tls.VersionTLS12: tls.VersionTLS12, tls.VersionTLS10: tls.VersionTLS10,
 	} {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		offered := make(chan uint16, 1)
 		go func() {
 			defer b.Close()
@@ -341,7 +342,7 @@ func TestServiceTLS(t *testing.T) {
 	t.Parallel()
 	p, h, host := paired(t)
 	for _, gate := range []bool{false, true} {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		served := make(chan error, 1)
 		go func() {
 			defer b.Close()
@@ -384,7 +385,7 @@ func TestServiceTLS(t *testing.T) {
 func TestServiceTLSRefused(t *testing.T) {
 	t.Parallel()
 	p, h, host := paired(t)
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	served := make(chan error, 1)
 	go func() {
 		_, err := DeviceTLS(context.Background(), b, p.Key(), host)
@@ -397,7 +398,7 @@ func TestServiceTLSRefused(t *testing.T) {
 		t.Errorf("DeviceTLS = %v, want ErrTLS", err)
 	}
 	// Without certificates there is nothing to prove.
-	_, b = link.Pipe()
+	_, b = linktest.Pipe()
 	if _, err := DeviceTLS(t.Context(), b, &rsa.PrivateKey{}, phone.Host{}); !errors.Is(err,
 		ErrTLS) {
 		t.Errorf("DeviceTLS without certificates = %v", err)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // wire speaks single messages to one side, from either end.
@@ -449,7 +449,7 @@ func TestBadMessages(t *testing.T) {
 		"sealed nothing": `{"message":{"streamEncrypted":{"_0":7}}}`,
 		"two values":     `{}{}`,
 	} {
-		host, device := link.Pipe()
+		host, device := linktest.Pipe()
 		go func() {
 			s := NewStream(device)
 			if _, err := s.Recv(context.Background()); err != nil {

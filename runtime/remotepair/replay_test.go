@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -56,7 +56,7 @@ func exchange(t *testing.T) (host, device []byte) {
 	}
 	o := Options{Identity: NewIdentity("my mac", hostRand), HostName: "my mac", Rand: hostRand}
 	connected := func(f func(*Client) error) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		ha, hb := &tap{Conn: a}, &tap{Conn: b}
 		served := make(chan struct{})
 		go func() {

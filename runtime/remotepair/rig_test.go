@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -21,7 +21,7 @@ type rig struct {
 }
 
 func streamPipe() (host, device Transport) {
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	return NewStream(a), NewStream(b)
 }
 
@@ -120,16 +120,16 @@ func bubble(t *testing.T, f func(r *rig)) {
 // serve starts the device's side of a new connection.
 func (r *rig) serve() (Transport, <-chan error) {
 	host, device := r.pipe()
-	done := make(chan error, 1)
-	go func() { done <- r.dev.Serve(context.Background(), device) }()
-	r.Cleanup(func() { host.Close(); <-done })
-	ended := make(chan error, 1)
+	result, ended := make(chan error, 1), make(chan struct{})
 	go func() {
-		err := <-done
-		ended <- err
-		done <- err
+		defer close(ended)
+		result <- r.dev.Serve(context.Background(), device)
 	}()
-	return host, ended
+	r.Cleanup(func() {
+		host.Close()
+		<-ended
+	})
+	return host, result
 }
 
 func (r *rig) connect(o Options) *Client {

@@ -15,7 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // Frames as the protocol page on remote pairing gives them: magic, big-endian
@@ -36,7 +36,7 @@ func goldenMessage(t testing.TB) *Message {
 
 func TestStreamFrame(t *testing.T) {
 	t.Parallel()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	defer b.Close()
 	s := NewStream(a)
 	if err := s.Send(t.Context(), goldenMessage(t)); err != nil {
@@ -72,7 +72,7 @@ func mustPairing(t testing.TB, m *Message) *pairingData {
 // receive reads one message from bytes after which the connection ends.
 func receive(t testing.TB, b []byte) (*Message, error) {
 	t.Helper()
-	x, y := link.Pipe()
+	x, y := linktest.Pipe()
 	go func() { x.Write(b); x.Close() }()
 	m, err := NewStream(y).Recv(t.Context())
 	y.Close()
@@ -114,7 +114,7 @@ func TestStreamRefusals(t *testing.T) {
 		}
 	}
 	// A message that no frame can hold.
-	a, _ := link.Pipe()
+	a, _ := linktest.Pipe()
 	if err := NewStream(a).Send(t.Context(),
 		&Message{encrypted: make([]byte, maxFrame)}); err == nil {
 		t.Error("sent more than a frame holds")
@@ -139,7 +139,7 @@ func TestPairingDataRefusals(t *testing.T) {
 func TestStreamResumes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		defer a.Close()
 		s := NewStream(b)
 		defer s.Close()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // TestNobodyReceives has devices that talk to a host which only calls. The connection
@@ -87,7 +88,7 @@ func TestAloneBytes(t *testing.T) {
 // TestEarlyMessage declares a long message before the connection is up.
 func TestEarlyMessage(t *testing.T) {
 	t.Parallel()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	p := newPeer(t, a)
 	failed := make(chan error, 1)
 	go func() { _, err := Accept(context.Background(), b, Options{}); failed <- err }()

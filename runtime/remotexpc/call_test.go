@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 type reply struct {
@@ -296,18 +296,18 @@ func TestContexts(t *testing.T) {
 				return err
 			},
 			"Connect": func(ctx context.Context) error {
-				a, _ := link.Pipe()
+				a, _ := linktest.Pipe()
 				_, err := Connect(ctx, a, Options{})
 				return err
 			},
 			"Accept": func(ctx context.Context) error {
-				a, b := link.Pipe()
+				a, b := linktest.Pipe()
 				defer b.Close()
 				_, err := Accept(ctx, a, Options{})
 				return err
 			},
 			"Accept of a slow one": func(ctx context.Context) error {
-				a, b := link.Pipe()
+				a, b := linktest.Pipe()
 				defer b.Close()
 				p := newPeer(t, b)
 				p.preface()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // sent reads DATA frames of all streams until nothing more comes, which is when
@@ -418,7 +419,7 @@ func TestHostileOpening(t *testing.T) {
 		"TLS":         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaa",
 		"no SETTINGS": preface + "\x00\x00\x00\x01\x04\x00\x00\x00\x01",
 	} {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		_, _ = io.WriteString(b, in)
 		_ = link.CloseWrite(b)
 		if c, err := Accept(context.Background(), a, Options{}); c != nil ||
@@ -436,7 +437,7 @@ func TestHostileOpening(t *testing.T) {
 		"HEADERS first": "\x00\x00\x00\x01\x04\x00\x00\x00\x01",
 		"half a frame":  "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00",
 	} {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		_, _ = io.WriteString(b, in)
 		_ = link.CloseWrite(b)
 		if c, err := Connect(context.Background(), a, Options{}); c != nil ||
@@ -447,7 +448,7 @@ func TestHostileOpening(t *testing.T) {
 		b.Close()
 	}
 	// Messages without end before the connection is up.
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	p := newPeer(t, a)
 	failed := make(chan error, 1)
 	go func() { _, err := Accept(context.Background(), b, Options{}); failed <- err }()

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 func unhex(s string) []byte {
@@ -35,7 +35,7 @@ var (
 // pair brings both sides up over a pipe.
 func pair(t testing.TB, host, dev Options) (*Conn, *Conn) {
 	t.Helper()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	return pairOver(t, a, b, host, dev)
 }
 
@@ -220,7 +220,7 @@ func (p *peer) expectGoAway(want string) {
 // host brings a device up by hand and returns both.
 func handHost(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	t.Helper()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	p := newPeer(t, a)
 	accepted := make(chan *Conn, 1)
 	go func() {
@@ -248,7 +248,7 @@ func handHost(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 // handDevice brings a host up by hand and returns both.
 func handDevice(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	t.Helper()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	p := newPeer(t, b)
 	p.settings(window)
 	h, err := Connect(context.Background(), a, o)

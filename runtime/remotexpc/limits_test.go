@@ -18,6 +18,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // TestNoGoroutineLeft ends connections in every way; a bubble does not end while
@@ -130,7 +131,7 @@ func TestDeviceStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		served := make(chan error, 1)
 		dev := &Device{Handle: func(ctx context.Context, c *Conn) error {
 			_, err := c.Receive(ctx)
@@ -226,7 +227,7 @@ func FuzzHost(f *testing.F) {
 
 func fuzzConn(t *testing.T, in []byte, open func(context.Context, net.Conn) (*Conn, error)) {
 	ctx := context.Background()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	defer b.Close()
 	go func() {
 		_, _ = b.Write(in)
@@ -413,7 +414,7 @@ func TestSilentHandshake(t *testing.T) {
 		for _, said := range []string{"", preface[:7]} {
 			t.Run(name+" after "+strconv.Itoa(len(said)), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					a, b := link.Pipe()
+					a, b := linktest.Pipe()
 					defer b.Close()
 					if _, err := io.WriteString(b, said); err != nil {
 						t.Fatal(err)

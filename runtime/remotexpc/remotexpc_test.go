@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 var (
@@ -35,7 +35,7 @@ func TestHostOpens(t *testing.T) {
 // TestHostBytes has the whole opening as bytes.
 func TestHostBytes(t *testing.T) {
 	t.Parallel()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	defer b.Close()
 	newPeer(t, b).settings(1 << 20)
 	h, err := Connect(context.Background(), a, Options{})
@@ -86,7 +86,7 @@ func TestDeviceMirrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, b := link.Pipe()
+			a, b := linktest.Pipe()
 			p := newPeer(t, a)
 			accepted := make(chan *Conn, 1)
 			go func() {

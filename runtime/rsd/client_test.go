@@ -20,6 +20,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -172,7 +173,7 @@ func TestCheckinBytes(t *testing.T) {
 			"\x7f\xff\xff\xff", "frame of 2147483647 bytes is over the limit of 1048576",
 		},
 	} {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		_, _ = io.WriteString(b, tt.answer)
 		_ = link.CloseWrite(b)
 		err := checkin(context.Background(), a, "x", "imdlua", []byte("bag"))
@@ -204,7 +205,7 @@ func TestCheckinBytes(t *testing.T) {
 func TestCheckinDevice(t *testing.T) {
 	t.Parallel()
 	serve := func(in string) (string, string, error) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		defer a.Close()
 		_, _ = io.WriteString(a, in)
 		_ = link.CloseWrite(a)
@@ -562,7 +563,7 @@ func TestRefreshOrder(t *testing.T) {
 		return []Service{{Name: "new", Port: 2}}
 	}}
 	dial := func(context.Context, uint16) (net.Conn, error) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		go func() { _ = d.Serve(context.Background(), b) }()
 		return a, nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -150,7 +151,7 @@ func TestHostileCheckin(t *testing.T) {
 		"silent": "", "one byte": "\x00", "lying length": "\x00\x00\x10\x00<plist",
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			a, b := link.Pipe()
+			a, b := linktest.Pipe()
 			_, _ = b.Write([]byte(say))
 			err := checkin(context.Background(), a, "s", "imdlua", nil)
 			var e *Error
@@ -163,7 +164,7 @@ func TestHostileCheckin(t *testing.T) {
 					t.Errorf("%s: served", name)
 					return nil
 				})}
-			c, own := link.Pipe()
+			c, own := linktest.Pipe()
 			_, _ = c.Write([]byte(say))
 			err = d.Serve(context.Background(), own)
 			if !errors.As(err, &e) || !errors.Is(err, context.DeadlineExceeded) {

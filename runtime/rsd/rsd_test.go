@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
@@ -59,7 +59,7 @@ func (m *machine) dial(ctx context.Context, port uint16) (net.Conn, error) {
 	if h == nil {
 		return nil, fmt.Errorf("nothing listens at %d", port)
 	}
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	m.wg.Go(func() {
 		_ = h.Serve(m.ctx, b)
 		b.Close()

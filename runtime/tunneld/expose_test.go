@@ -444,6 +444,7 @@ func TestRebuilt(t *testing.T) {
 		if status, _ := b.get(goiosAt, "DELETE /tunnel/"+udid); status != 204 {
 			t.Fatalf("status %d", status)
 		}
+		synctest.Wait() // the first has given its alias back
 		b.plug(udid)
 		list := b.list(PythonAddress)
 		if len(list) != 1 || list[0].Address != aliasOf(udid, 0) {

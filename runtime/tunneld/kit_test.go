@@ -20,6 +20,7 @@ import (
 	"testing/synctest"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
@@ -93,7 +94,7 @@ func (m *mesh) dial(_ context.Context, _, address string) (net.Conn, error) {
 	if l == nil {
 		return nil, refused
 	}
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	select {
 	case l.conns <- b:
 		return a, nil
@@ -184,7 +185,7 @@ func (g *gadget) dial(_ context.Context, port uint16) (net.Conn, error) {
 		!slices.ContainsFunc(g.services(), func(s rsd.Service) bool { return s.Port == port }) {
 		return nil, errors.New("refused")
 	}
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	g.wg.Go(func() {
 		stop := context.AfterFunc(g.ctx, func() { b.Close() })
 		defer stop()

@@ -15,13 +15,14 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // scripted is a multiplexer that answers every connection with fixed bytes and
 // then, unless it is to hang, closes it.
 func scripted(answer string, hang bool) link.DialFunc {
 	return func(context.Context) (net.Conn, error) {
-		here, there := link.Pipe()
+		here, there := linktest.Pipe()
 		go func() {
 			readFrame(there, maxReply)
 			io.WriteString(there, answer)
@@ -314,7 +315,7 @@ func TestListenerFloods(t *testing.T) {
 func TestListenerResumesInsideFrame(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		here, there := link.Pipe()
+		here, there := linktest.Pipe()
 		defer there.Close()
 		c := newClient(t,
 			Options{Dial: func(context.Context) (net.Conn, error) { return here, nil }})

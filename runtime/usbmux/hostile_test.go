@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // listenerKeeps is what a listener may keep of a hostile multiplexer.
@@ -84,7 +85,7 @@ func TestHostileMultiplexer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				before := heapAlloc()
-				here, there := link.Pipe()
+				here, there := linktest.Pipe()
 				c := newClient(t,
 					Options{Dial: func(context.Context) (net.Conn, error) { return here, nil }})
 				played := make(chan struct{})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 func next(t *testing.T, n interface {
@@ -186,7 +187,7 @@ func oddPlist(t testing.TB, v plist.Dict) frame {
 // speaker dials a multiplexer that answers with these frames and hangs up.
 func speaker(frames ...frame) link.DialFunc {
 	return func(context.Context) (net.Conn, error) {
-		here, there := link.Pipe()
+		here, there := linktest.Pipe()
 		go func() {
 			_, _ = readFrame(there, maxReply)
 			for _, f := range frames {

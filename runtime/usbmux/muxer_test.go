@@ -17,6 +17,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 const testUDID = "00008030-001A35E40212345E"
@@ -37,7 +38,7 @@ func newMuxer(t testing.TB, o MuxerOptions) *Muxer {
 // pipeTo dials a Muxer in memory.
 func pipeTo(m *Muxer) link.DialFunc {
 	return func(context.Context) (net.Conn, error) {
-		here, there := link.Pipe()
+		here, there := linktest.Pipe()
 		go m.ServeConn(context.Background(), there)
 		return here, nil
 	}
@@ -483,7 +484,7 @@ func TestDetachEndsPipes(t *testing.T) {
 func TestClientGoneBeforeResult(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
-	here, there := link.Pipe()
+	here, there := linktest.Pipe()
 	done := make(chan error, 1)
 	m.Attach(Attachment{UDID: testUDID,
 		Open: func(uint16) (func(context.Context, net.Conn), error) {

@@ -1,9 +1,7 @@
 package afc
 
 import (
-	"github.com/imdlua/imdlua/runtime/phone/files"
-
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -17,33 +15,62 @@ import (
 	"testing"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
+	"github.com/imdlua/imdlua/runtime/phone/files"
+	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 var when = time.Unix(1700000000, 123456789)
 
 func newFS() *files.FS { return files.NewFS(func() time.Time { return when }, 1<<30) }
 
-// serve runs the device on one end of a pipe and returns the other; the test
-// ends when Serve has returned, with wantErr or without an error.
-func serve(tb testing.TB, d *Device) net.Conn {
-	tb.Helper()
-	client, server := link.Pipe()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer server.Close()
-		if err := d.Serve(context.Background(), server); err != nil {
-			tb.Errorf("Serve: %v", err)
-		}
-	})
-	tb.Cleanup(func() { client.Close(); wg.Wait() })
-	return client
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler {
+		f := newFS()
+		must(tb, f.WriteFile("/a", []byte("hello")))
+		return &Device{FS: f, Model: "m"}
+	},
+	Calls: servicetest.Calls[*Client]{
+		"list":   servicetest.With((*Client).ReadDir, "/"),
+		"stat":   servicetest.With((*Client).Stat, "/a"),
+		"hash":   servicetest.With((*Client).Hash, "/a"),
+		"read":   servicetest.With((*Client).ReadFile, "/a"),
+		"walk":   servicetest.With((*Client).List, "/"),
+		"device": servicetest.Value((*Client).DeviceInfo),
+		"make":   func(c *Client, ctx context.Context) error { return c.Mkdir(ctx, "/d") },
+		"write": func(c *Client, ctx context.Context) error {
+			return c.WriteFile(ctx, "/a", []byte("hello"))
+		},
+		"several": several,
+	},
+	Typed: fuzztest.Typed[*Error],
 }
+
+// several makes calls one behind the other on the same connection, and returns the last error.
+func several(c *Client, ctx context.Context) error {
+	_, err := c.ReadDir(ctx, "/")
+	_, failed := c.Stat(ctx, "/a")
+	err = cmp.Or(failed, err)
+	if f, failed := c.Open(ctx, "/a", ModeRead); failed != nil {
+		err = failed
+	} else {
+		_, _ = f.Read(ctx, make([]byte, 8))
+		err = cmp.Or(f.Close(ctx), err)
+	}
+	_, failed = c.Pull(ctx, "/a", io.Discard, Transfer{})
+	return cmp.Or(failed, err)
+}
+
+func TestService(t *testing.T) { suite.Test(t) }
 
 // pair is a client of a device over f.
 func pair(tb testing.TB, f *files.FS) *Client {
 	tb.Helper()
-	c := New(serve(tb, &Device{FS: f, Model: "iPhone12,8"}))
+	c := New(servicetest.Conn(tb, &Device{FS: f, Model: "iPhone12,8"}))
 	tb.Cleanup(func() { c.Close() })
 	return c
 }
@@ -108,7 +135,7 @@ func TestTranscript(t *testing.T) {
 	t.Parallel()
 	f := newFS()
 	must(t, f.WriteFile("/a", []byte("hello")))
-	c := serve(t, &Device{FS: f, Model: "iPhone12,8"})
+	c := servicetest.Conn(t, &Device{FS: f, Model: "iPhone12,8"})
 	req := unhex(t,
 		`434641364C504141 3300000000000000 3300000000000000 0100000000000000 0D00000000000000
 		0100000000000000 2F6100`)
@@ -130,7 +157,7 @@ func TestTranscript(t *testing.T) {
 // TestClientBytes holds what the client writes against the same transcript.
 func TestClientBytes(t *testing.T) {
 	t.Parallel()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	defer b.Close()
 	c := New(a)
 	defer c.Close()
@@ -429,32 +456,13 @@ func FuzzDevice(f *testing.F) {
 
 // FuzzClient answers anything to a client, whose calls must end.
 func FuzzClient(f *testing.F) {
-	f.Add([]byte(packet(1, opData, "",
-		".\x00..\x00a\x00") + packet(2, opData, "", "st_size\x001\x00st_ifmt\x00S_IFREG\x00") +
-		packet(3, opOpenResult, u64(1), "") + packet(4, opData, "", "hello") +
-		packet(5, opStatus, u64(8), "")))
-	f.Add([]byte(packet(1, opStatus, u64(8), "") + packet(9, opStatus, u64(0), "")))
-	f.Add([]byte(packet(1, opData, "12", "34")))
-	f.Add(bytes.Repeat([]byte{0xff}, 100))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		a, peer := link.Pipe()
-		c := New(a)
-		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = io.Copy(io.Discard, peer) })
-		wg.Go(func() {
-			_, _ = peer.Write(b)
-			_ = link.CloseWrite(peer)
-		})
-		bg := context.Background()
-		_, _ = c.ReadDir(bg, "/")
-		_, _ = c.Stat(bg, "/a")
-		if f, err := c.Open(bg, "/a", ModeRead); err == nil {
-			_, _ = f.Read(bg, make([]byte, 8))
-			_ = f.Close(bg)
-		}
-		_, _ = c.Pull(bg, "/a", io.Discard, Transfer{})
-		must(t, c.Close())
-		wg.Wait()
-		peer.Close()
-	})
+	suite.FuzzClient(f,
+		packet(1, opData, "", ".\x00..\x00a\x00")+
+			packet(2, opData, "", "st_size\x001\x00st_ifmt\x00S_IFREG\x00")+
+			packet(3, opOpenResult, u64(1), "")+packet(4, opData, "", "hello")+
+			packet(5, opStatus, u64(8), ""),
+		packet(1, opStatus, u64(8), "")+packet(9, opStatus, u64(0), ""),
+		packet(1, opData, "12", "34"),
+		strings.Repeat("\xff", 100),
+	)
 }

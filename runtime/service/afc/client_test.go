@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // fake is a device that answers each request with what fn returns; after nil
 // it leaves.
 func fake(tb testing.TB, fn func(h header, body string) []string) *Client {
 	tb.Helper()
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	c := New(a)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -206,7 +207,7 @@ func TestCancelOpen(t *testing.T) {
 func TestCancelInsideData(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		c := New(a)
 		const size = 100_000
 		f := &File{c: c, path: "/a", ref: 1}
@@ -258,7 +259,7 @@ func TestCancelInWrite(t *testing.T) {
 }
 
 func cancelInWrite(t *testing.T, cancelled bool) {
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	defer b.Close()
 	c := New(a)
 	f := &File{c: c, path: "/a", ref: 1}
@@ -306,7 +307,7 @@ func cancelInWrite(t *testing.T, cancelled bool) {
 func TestStuckAfterCancel(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := link.Pipe() // nobody reads from b
+		a, b := linktest.Pipe() // nobody reads from b
 		defer b.Close()
 		c := New(a)
 		f := &File{c: c, path: "/a", ref: 1}
@@ -334,7 +335,7 @@ func TestStuckAfterCancel(t *testing.T) {
 func TestDeadlineForTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		c := New(a)
 		f := &File{c: c, path: "/a", ref: 1}
 		done := make(chan error, 1)
@@ -366,7 +367,7 @@ func TestDeadlineForTurn(t *testing.T) {
 func TestClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		c := New(a)
 		f := &File{c: c, path: "/a", ref: 1}
 		errs := make(chan error, 3)

@@ -1,8 +1,6 @@
 package afc
 
 import (
-	"github.com/imdlua/imdlua/runtime/phone/files"
-
 	"context"
 	"crypto/sha1"
 	"errors"
@@ -15,6 +13,8 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/phone/files"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 // step is a request and the answer it must get: a status, or an operation with
@@ -65,7 +65,7 @@ func tree(t *testing.T) *files.FS {
 
 func TestDevicePaths(t *testing.T) {
 	t.Parallel()
-	c := serve(t, &Device{FS: tree(t), Model: "iPhone12,8"})
+	c := servicetest.Conn(t, &Device{FS: tree(t), Model: "iPhone12,8"})
 	mtime := u64(1591588092361862409)
 	data := func(name string, op Opcode, head, body string) step {
 		return step{name: name, op: op, head: head, want: opData, body: body}
@@ -149,7 +149,7 @@ func TestDevicePaths(t *testing.T) {
 
 func TestDeviceHandles(t *testing.T) {
 	t.Parallel()
-	c := serve(t, &Device{FS: tree(t), Model: "iPhone12,8"})
+	c := servicetest.Conn(t, &Device{FS: tree(t), Model: "iPhone12,8"})
 	status := func(name string, op Opcode, head, payload string, s Status) step {
 		return step{name: name, op: op, head: head, payload: payload, status: s}
 	}
@@ -239,7 +239,7 @@ func TestDeviceHandles(t *testing.T) {
 // mean nothing.
 func TestSplitWrites(t *testing.T) {
 	t.Parallel()
-	c := serve(t, &Device{FS: tree(t), Model: "iPhone12,8"})
+	c := servicetest.Conn(t, &Device{FS: tree(t), Model: "iPhone12,8"})
 	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
 	all := packet(math.MaxUint64, opOpen, u64(3)+"/x",
 		"") + packet(math.MaxUint64, opWrite, u64(1), "hello") +
@@ -282,13 +282,8 @@ func TestBadHeader(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client, server := link.Pipe()
-			ended := make(chan error, 1)
-			go func() {
-				err := (&Device{FS: newFS(), Model: "m"}).Serve(context.Background(), server)
-				server.Close()
-				ended <- err
-			}()
+			client, ended := servicetest.Dial(context.Background(), t,
+				&Device{FS: newFS(), Model: "m"})
 			h, body := exchange(t, client, req)
 			if h.op != opStatus || h.packet != 9 || body != u64(uint64(HeaderInvalid)) {
 				t.Errorf("answer %+v %q", h, body)
@@ -312,9 +307,7 @@ func TestHalfPacket(t *testing.T) {
 	whole := packet(1, opOpen, u64(3)+"/x", "") +
 		packet(2, opWrite, u64(1), strings.Repeat("x", 1<<20))
 	for _, n := range []int{10, 39, 45, headerLen + 10 + headerLen, 600_000} {
-		client, server := link.Pipe()
-		ended := make(chan error, 1)
-		go func() { ended <- (&Device{FS: f, Model: "m"}).Serve(context.Background(), server) }()
+		client, ended := servicetest.Dial(context.Background(), t, &Device{FS: f, Model: "m"})
 		go io.Copy(io.Discard, client)
 		if _, err := io.WriteString(client, whole[:n]); err != nil {
 			t.Fatal(err)
@@ -335,9 +328,7 @@ func TestHalfPacket(t *testing.T) {
 // what arrives.
 func TestDeclaredGigabyte(t *testing.T) {
 	f := newFS()
-	client, server := link.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- (&Device{FS: f, Model: "m"}).Serve(context.Background(), server) }()
+	client, ended := servicetest.Dial(context.Background(), t, &Device{FS: f, Model: "m"})
 	exchange(t, client, packet(1, opOpen, u64(3)+"/x", ""))
 	h := header{entire: headerLen + 8 + 1<<30, this: headerLen + 8, packet: 2, op: opWrite}
 	var before, after runtime.MemStats
@@ -361,7 +352,7 @@ func TestDeclaredGigabyte(t *testing.T) {
 func TestNoSpace(t *testing.T) {
 	t.Parallel()
 	f := files.NewFS(nil, 1<<20)
-	c := serve(t, &Device{FS: f, Model: "m"})
+	c := servicetest.Conn(t, &Device{FS: f, Model: "m"})
 	run(t, c, []step{
 		{name: "open", op: opOpen, head: u64(3) + "/x", want: opOpenResult, body: u64(1)},
 		{
@@ -381,7 +372,7 @@ func TestLongRead(t *testing.T) {
 	must(t, f.AddSynthetic("/s", 9<<20+123, 7, when))
 	want, err := f.ReadFile("/s")
 	must(t, err)
-	c := serve(t, &Device{FS: f, Model: "m"})
+	c := servicetest.Conn(t, &Device{FS: f, Model: "m"})
 	exchange(t, c, packet(1, opOpen, u64(1)+"/s", ""))
 	for _, n := range []int{4 << 20, 16 << 20} {
 		piece := want[:min(n, len(want))]
@@ -395,10 +386,8 @@ func TestLongRead(t *testing.T) {
 
 func TestServeEndsWithContext(t *testing.T) {
 	t.Parallel()
-	_, server := link.Pipe()
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- (&Device{FS: newFS(), Model: "m"}).Serve(ctx, server) }()
+	_, ended := servicetest.Dial(ctx, t, &Device{FS: newFS(), Model: "m"})
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("Serve: %v, want canceled", err)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 func TestClientOperations(t *testing.T) {
@@ -157,7 +159,7 @@ func TestGoroutinesShareClient(t *testing.T) {
 // refusing is a client of a device that does not know one operation.
 func refusing(t *testing.T, d *Device, op Opcode) *Client {
 	t.Helper()
-	up := serve(t, d)
+	up := servicetest.Conn(t, d)
 	return fake(t, func(h header, body string) []string {
 		if h.op == op {
 			return []string{packet(h.packet, opStatus, u64(uint64(NotSupported)), "")}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // cutConn is the device's end of a connection. It closes or falls silent when
@@ -183,7 +184,7 @@ func checkWhole(t *testing.T, f fs.FS, prefix string, want func(p string) ([]byt
 func (o operation) cut(t *testing.T, after int, stall bool) (out any, seen int, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		f := partialTree(t)
 		device := &cutConn{Conn: b, stall: stall, gone: make(chan struct{}), left: after}
 		served := make(chan struct{})

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 func TestManyHandles(t *testing.T) {
@@ -81,9 +81,7 @@ func TestTwoClients(t *testing.T) {
 func TestLocksEndWithConnection(t *testing.T) {
 	t.Parallel()
 	f := tree(t)
-	client, server := link.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- (&Device{FS: f, Model: "m"}).Serve(context.Background(), server) }()
+	client, ended := servicetest.Dial(context.Background(), t, &Device{FS: f, Model: "m"})
 	a := New(client)
 	h, err := a.Open(ctx(t), "/DCIM/b.txt", ModeRead)
 	must(t, err)
@@ -111,7 +109,7 @@ func TestWithin(t *testing.T) {
 	} {
 		must(t, f.Symlink(target, "/Documents/"+link))
 	}
-	c := serve(t, &Device{FS: f, Model: "m", Within: "/Documents"})
+	c := servicetest.Conn(t, &Device{FS: f, Model: "m", Within: "/Documents"})
 	var steps []step
 	denied := func(op Opcode, heads ...string) {
 		for _, h := range heads {

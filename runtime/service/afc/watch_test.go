@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // trickle is the answers of a device to a pull of "abc", which it sends a byte
@@ -36,7 +37,7 @@ func TestIdle(t *testing.T) {
 }
 
 func testIdle(t *testing.T, busy bool) {
-	a, b := link.Pipe()
+	a, b := linktest.Pipe()
 	c := New(a)
 	took := time.Duration(len(trickle)) * 20 * time.Second
 	ctx, cancel := context.WithCancel(context.Background())
@@ -103,7 +104,7 @@ func answerLast(c *Client, b net.Conn) {
 func TestIdleElsewhere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := link.Pipe()
+		a, b := linktest.Pipe()
 		f := newFS()
 		must(t, f.WriteFile("/a", noise(9000)))
 		var wg sync.WaitGroup

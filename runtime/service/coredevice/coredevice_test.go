@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"reflect"
@@ -14,11 +15,77 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
+
+// ofApps and ofInfo make calls of clients on the same connection.
+func ofApps(call servicetest.Call[*Apps]) servicetest.Call[*Conn] {
+	return func(c *Conn, ctx context.Context) error { return call(&Apps{Conn: c}, ctx) }
+}
+
+func ofInfo(call servicetest.Call[*Info]) servicetest.Call[*Conn] {
+	return func(c *Conn, ctx context.Context) error { return call(&Info{Conn: c}, ctx) }
+}
+
+var suite = servicetest.Suite[*Conn]{
+	Name: AppService,
+	Connect: func(ctx context.Context, o service.Opener) (*Conn, error) {
+		return Connect(ctx, o, AppService)
+	},
+	Device: func(tb testing.TB) service.Handler {
+		return newRig(tb, "ios26").dev.Handler(AppService)
+	},
+	Silent: &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
+		for {
+			if _, err := c.Receive(ctx); err != nil {
+				return err
+			}
+		}
+	}},
+	Calls: servicetest.Calls[*Conn]{
+		"list":      ofApps(servicetest.With((*Apps).ListOnce, AllApps)),
+		"stream":    ofApps(servicetest.With((*Apps).StreamList, AllApps)),
+		"processes": ofApps(servicetest.Value((*Apps).Processes)),
+		"launch": ofApps(func(a *Apps, ctx context.Context) error {
+			_, err := a.Launch(ctx, "x", LaunchOptions{})
+			return err
+		}),
+		"spawn": ofApps(func(a *Apps, ctx context.Context) error {
+			_, err := a.Spawn(ctx, "/x", LaunchOptions{})
+			return err
+		}),
+		"signal": ofApps(func(a *Apps, ctx context.Context) error {
+			_, err := a.Signal(ctx, 7, 9)
+			return err
+		}),
+		"await":      ofApps(servicetest.With((*Apps).AwaitEnd, 7)),
+		"roots":      ofApps(servicetest.With((*Apps).Roots, "/")),
+		"attributes": ofInfo(servicetest.Value((*Info).Attributes)),
+		"displays":   ofInfo(servicetest.Value((*Info).Displays)),
+		"gestalt": ofInfo(func(i *Info, ctx context.Context) error {
+			_, err := i.Gestalt(ctx, "x")
+			return err
+		}),
+		"lock state": ofInfo(servicetest.Value((*Info).LockState)),
+		"sysdiagnose": func(c *Conn, ctx context.Context) error {
+			s, err := (&Diagnosis{Conn: c}).Sysdiagnose(ctx, SysdiagnoseOptions{})
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			_, err = s.Copy(ctx, io.Discard)
+			return err
+		},
+	},
+	Typed: fuzztest.Typed[*Error],
+}
+
+func TestService(t *testing.T) { suite.Test(t) }
 
 // rig is a virtual device that a test connects to.
 type rig struct {
@@ -41,23 +108,7 @@ func (r *rig) Open(_ context.Context, n service.Name) (net.Conn, error) {
 	if h == nil {
 		return nil, fs.ErrNotExist
 	}
-	return r.serve(h), nil
-}
-
-func (r *rig) serve(h service.Handler) net.Conn {
-	c, d := link.Pipe()
-	served := make(chan error, 1)
-	go func() {
-		defer d.Close()
-		served <- h.Serve(context.Background(), d)
-	}()
-	r.t.Cleanup(func() {
-		c.Close()
-		if err := <-served; err != nil {
-			r.t.Errorf("Serve: %v", err)
-		}
-	})
-	return c
+	return servicetest.Conn(r.t, h), nil
 }
 
 func (r *rig) check(err error) {
@@ -104,7 +155,6 @@ func bubble(t *testing.T, profile string, f func(t *testing.T, r *rig)) {
 // fake connects to a device that a test plays: it answers every message alike.
 func fake(t testing.TB, answer func(c *remotexpc.Conn, m *remotexpc.Message) error) *Conn {
 	t.Helper()
-	r := &rig{t: t}
 	x := &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
 		for {
 			m, err := c.Receive(ctx)
@@ -116,7 +166,7 @@ func fake(t testing.TB, answer func(c *remotexpc.Conn, m *remotexpc.Message) err
 			}
 		}
 	}}
-	conn, err := New(t.Context(), r.serve(x), Options{})
+	conn, err := New(t.Context(), servicetest.Conn(t, x), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,13 +199,13 @@ func TestConnect(t *testing.T) {
 			t.Errorf("Connect = %v", err)
 		}
 		// The host hangs up before the connection is up.
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		d.Close()
 		if _, err := New(t.Context(), c, Options{}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("New = %v", err)
 		}
 		// Nobody answers.
-		c, d = link.Pipe()
+		c, d = linktest.Pipe()
 		defer d.Close()
 		if _, err := New(t.Context(), c, Options{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("New = %v", err)

@@ -8,10 +8,10 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 // addMessages adds messages of both sides: invocations, and what answers them.
@@ -71,7 +71,7 @@ func FuzzClient(f *testing.F) {
 			return
 		}
 		ctx := fuzztest.Context(t)
-		for name, call := range clientCalls() {
+		for name, call := range suite.Calls {
 			c := fake(t, func(c *remotexpc.Conn, m *remotexpc.Message) error {
 				if err := c.Reply(ctx, m, body); err != nil {
 					return err
@@ -79,7 +79,7 @@ func FuzzClient(f *testing.F) {
 				_ = c.Send(ctx, body)
 				return io.EOF
 			})
-			err := call(ctx, c)
+			err := call(c, ctx)
 			fuzztest.Typed[*Error](t, name, err)
 			if ctx.Err() != nil {
 				t.Fatalf("%s did not end: %v", name, err)
@@ -87,79 +87,6 @@ func FuzzClient(f *testing.F) {
 			c.Close()
 		}
 	})
-}
-
-// clientCalls is every method that reads an answer.
-func clientCalls() map[string]func(context.Context, *Conn) error {
-	apps := func(call func(context.Context, *Apps) error) func(context.Context, *Conn) error {
-		return func(ctx context.Context, c *Conn) error { return call(ctx, &Apps{Conn: c}) }
-	}
-	info := func(call func(context.Context, *Info) error) func(context.Context, *Conn) error {
-		return func(ctx context.Context, c *Conn) error { return call(ctx, &Info{Conn: c}) }
-	}
-	return map[string]func(context.Context, *Conn) error{
-		"list": apps(
-			func(ctx context.Context, a *Apps) error {
-				_, err := a.ListOnce(ctx,
-					AllApps)
-				return err
-			},
-		),
-		"stream": apps(
-			func(ctx context.Context, a *Apps) error {
-				_, err := a.StreamList(ctx,
-					AllApps)
-				return err
-			},
-		),
-		"processes": apps(
-			func(ctx context.Context, a *Apps) error { _, err := a.Processes(ctx); return err },
-		),
-		"launch": apps(
-			func(ctx context.Context, a *Apps) error {
-				_, err := a.Launch(ctx, "x",
-					LaunchOptions{})
-				return err
-			},
-		),
-		"spawn": apps(
-			func(ctx context.Context, a *Apps) error {
-				_, err := a.Spawn(ctx, "/x",
-					LaunchOptions{})
-				return err
-			},
-		),
-		"signal": apps(
-			func(ctx context.Context, a *Apps) error { _, err := a.Signal(ctx, 7, 9); return err },
-		),
-		"await": apps(
-			func(ctx context.Context, a *Apps) error { _, err := a.AwaitEnd(ctx, 7); return err },
-		),
-		"roots": apps(
-			func(ctx context.Context, a *Apps) error { _, err := a.Roots(ctx, "/"); return err },
-		),
-		"attributes": info(
-			func(ctx context.Context, i *Info) error { _, err := i.Attributes(ctx); return err },
-		),
-		"displays": info(
-			func(ctx context.Context, i *Info) error { _, err := i.Displays(ctx); return err },
-		),
-		"gestalt": info(
-			func(ctx context.Context, i *Info) error { _, err := i.Gestalt(ctx, "x"); return err },
-		),
-		"lock state": info(
-			func(ctx context.Context, i *Info) error { _, err := i.LockState(ctx); return err },
-		),
-		"sysdiagnose": func(ctx context.Context, c *Conn) error {
-			s, err := (&Diagnosis{Conn: c}).Sysdiagnose(ctx, SysdiagnoseOptions{})
-			if err != nil {
-				return err
-			}
-			defer s.Close()
-			_, err = s.Copy(ctx, io.Discard)
-			return err
-		},
-	}
 }
 
 // FuzzDevice gives any input to every feature of every service. Each is answered, or the
@@ -197,12 +124,7 @@ func serveOnce(
 	input xpc.Dict,
 ) {
 	t.Helper()
-	c, d := link.Pipe()
-	served := make(chan error, 1)
-	go func() {
-		defer d.Close()
-		served <- h.Serve(ctx, d)
-	}()
+	c := servicetest.Conn(t, h)
 	x, err := remotexpc.Connect(ctx, c, remotexpc.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +147,4 @@ func serveOnce(
 		t.Fatalf("%s is not answered: %v", feature, err)
 	}
 	x.Close()
-	if err := <-served; err != nil {
-		t.Errorf("%s: Serve: %v", feature, err)
-	}
 }

@@ -12,7 +12,9 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 func wantText(t *testing.T, term *Terminal, want string) {
@@ -248,7 +250,7 @@ func TestTerminalLimit(t *testing.T) {
 			t.Error("no limit")
 		}
 		r.dev.terminals.byID = list.byID
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		defer c.Close()
 		if err := r.dev.Handler(OpenStdIOSocket).Serve(t.Context(), d); err == nil {
 			t.Error("Serve has no error")
@@ -258,7 +260,7 @@ func TestTerminalLimit(t *testing.T) {
 
 func TestNewTerminal(t *testing.T) {
 	bubble(t, "", func(t *testing.T, _ *rig) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		if _, err := d.Write(make([]byte, 15)); err != nil {
 			t.Fatal(err)
 		}
@@ -267,18 +269,14 @@ func TestNewTerminal(t *testing.T) {
 			!errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("NewTerminal = %v, %v", term, err)
 		}
-		c, d = link.Pipe()
+		c, d = linktest.Pipe()
 		defer d.Close()
 		if term, err := NewTerminal(t.Context(), c); term != nil ||
 			!errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("NewTerminal = %v, %v", term, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		served := make(chan error)
-		c, d = link.Pipe()
-		defer c.Close()
-		dev := &Device{}
-		go func() { served <- dev.Handler(OpenStdIOSocket).Serve(ctx, d) }()
+		c, served := servicetest.Dial(ctx, t, (&Device{}).Handler(OpenStdIOSocket))
 		term, err := NewTerminal(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
@@ -287,7 +285,6 @@ func TestNewTerminal(t *testing.T) {
 		if err := <-served; !errors.Is(err, context.Canceled) {
 			t.Errorf("Serve = %v", err)
 		}
-		d.Close()
 		brief, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
 		if _, err := term.Read(brief, make([]byte, 1)); err != io.EOF {

@@ -6,46 +6,44 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// route opens the service of a phone, or of a device that plays it.
-type route struct {
-	tb testing.TB
-	h  service.Handler
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler {
+		p, err := phone.New(phone.Options{LogRate: -1})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return &Device{Phone: p}
+	},
+	Calls: servicetest.Calls[*Client]{
+		"reports": func(c *Client, ctx context.Context) error {
+			_, _, err := Reports(ctx, c)
+			return err
+		},
+		"clear": func(c *Client, ctx context.Context) error { return Clear(ctx, c) },
+	},
+	Typed: fuzztest.Typed[*afc.Error],
 }
 
-func (r route) Open(_ context.Context, n service.Name) (net.Conn, error) {
-	if n != Service {
-		r.tb.Errorf("opened %+v", n)
-	}
-	client, server := link.Pipe()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer server.Close()
-		if err := r.h.Serve(context.Background(), server); err != nil {
-			r.tb.Errorf("Serve: %v", err)
-		}
-	})
-	r.tb.Cleanup(func() { client.Close(); wg.Wait() })
-	return client, nil
-}
+func TestService(t *testing.T) { suite.Test(t) }
 
 func connect(t *testing.T, h service.Handler) (*Client, context.Context) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
-	c, err := Connect(ctx, route{t, h})
+	c, err := Connect(ctx, servicetest.Opener{TB: t, Name: Service, Handler: h})
 	if err != nil {
 		t.Fatal(err)
 	}

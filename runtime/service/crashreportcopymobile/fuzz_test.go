@@ -3,11 +3,6 @@ package crashreportcopymobile
 import (
 	"strings"
 	"testing"
-
-	"github.com/imdlua/imdlua/runtime/fuzztest"
-	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
-	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
 // readRoot is the request for the names in "/", and names an answer to it.
@@ -17,26 +12,7 @@ const (
 )
 
 // FuzzReports lets a device list anything.
-func FuzzReports(f *testing.F) {
-	f.Add([]byte(names))
-	f.Add([]byte(names[:40]))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for name, call := range map[string]func(*Client) error{
-			"Reports": func(c *Client) error {
-				_, _, err := Reports(fuzztest.Context(t),
-					c)
-				return err
-			},
-			"Clear": func(c *Client) error { return Clear(fuzztest.Context(t), c) },
-		} {
-			here, there := link.Pipe()
-			go fuzztest.Say(there, b)
-			c := New(here)
-			fuzztest.Typed[*afc.Error](t, name, call(c))
-			c.Close()
-		}
-	})
-}
+func FuzzReports(f *testing.F) { suite.FuzzClient(f, names, names[:40]) }
 
 // FuzzProcessOf reads the process from any name: it is the beginning of the name.
 func FuzzProcessOf(f *testing.F) {
@@ -51,15 +27,4 @@ func FuzzProcessOf(f *testing.F) {
 }
 
 // FuzzDevice lets a host say anything to the device side.
-func FuzzDevice(f *testing.F) {
-	f.Add([]byte(readRoot))
-	f.Add([]byte("CFA6LPAA"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = fuzztest.Device(t, "copy", link.Pipe, b, (&Device{Phone: p}).Serve)
-		fuzztest.Typed[*afc.Error](t, "Serve", err)
-	})
-}
+func FuzzDevice(f *testing.F) { suite.FuzzDevice(f, readRoot, "CFA6LPAA") }

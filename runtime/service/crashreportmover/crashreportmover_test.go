@@ -9,9 +9,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 // firstWrite keeps what the device writes first.
@@ -34,7 +36,7 @@ func TestPing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, server := link.Pipe()
+	client, server := linktest.Pipe()
 	w := &firstWrite{Conn: server}
 	if err := (&Device{Phone: p}).Serve(context.Background(), w); err != nil {
 		t.Fatal(err)
@@ -43,10 +45,7 @@ func TestPing(t *testing.T) {
 	if want := "\x70\x69\x6e\x67\x00"; string(w.first) != want {
 		t.Errorf("first write % x, want % x", w.first, want)
 	}
-	c, err := Connect(context.Background(), route{client})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := New(client)
 	if err := c.Flush(context.Background()); err != nil {
 		t.Error(err)
 	}
@@ -60,37 +59,28 @@ func TestPing(t *testing.T) {
 	}
 }
 
-type route struct{ c net.Conn }
-
-func (r route) Open(_ context.Context, n service.Name) (net.Conn, error) {
-	if r.c == nil || n != Service {
-		return nil, net.ErrClosed
-	}
-	return r.c, nil
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler {
+		p, err := phone.New(phone.Options{LogRate: -1})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return &Device{Phone: p}
+	},
+	Calls: servicetest.Calls[*Client]{"flush": (*Client).Flush},
+	Typed: fuzztest.Typed[*service.Error],
 }
+
+func TestService(t *testing.T) { suite.Test(t) }
 
 func TestWrongAnswers(t *testing.T) {
 	t.Parallel()
-	for sent, want := range map[string]error{
-		"pong\x00": errPing, "pin": io.ErrUnexpectedEOF, "": io.ErrUnexpectedEOF,
-		"\x00\x00\x00\x05ping": errPing,
-	} {
-		client, server := link.Pipe()
-		if _, err := io.WriteString(server, sent); err != nil {
-			t.Fatal(err)
-		}
-		server.Close()
-		var e *service.Error
-		if err := New(client).Flush(context.Background()); !errors.Is(err, want) ||
-			!errors.As(err, &e) {
-			t.Errorf("%q: %v, want %v", sent, err, want)
-		}
-		client.Close()
-	}
-	if c, err := Connect(context.Background(), route{}); c != nil ||
-		!errors.Is(err, net.ErrClosed) {
-		t.Errorf("Connect = %v, %v", c, err)
-	}
+	flush := (*Client).Flush
+	suite.Fails(t, "another word", "pong\x00", flush, errPing)
+	suite.Fails(t, "half", "pin", flush, io.ErrUnexpectedEOF)
+	suite.Fails(t, "nothing", "", flush, io.ErrUnexpectedEOF)
+	suite.Fails(t, "frame", "\x00\x00\x00\x05ping", flush, errPing)
 }
 
 // TestSlowDevice: a ping that comes late is still one; one that does not come
@@ -98,7 +88,7 @@ func TestWrongAnswers(t *testing.T) {
 func TestSlowDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		client, server := link.Pipe()
+		client, server := linktest.Pipe()
 		c := New(client)
 		late := time.AfterFunc(18*time.Second, func() { _, _ = io.WriteString(server, ping) })
 		defer late.Stop()
@@ -124,7 +114,7 @@ func TestClientGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, server := link.Pipe()
+	client, server := linktest.Pipe()
 	client.Close()
 	var e *service.Error
 	if err := (&Device{Phone: p}).Serve(context.Background(), server); !errors.As(err, &e) {

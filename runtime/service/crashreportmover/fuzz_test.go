@@ -5,7 +5,6 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -28,15 +27,4 @@ func FuzzFlush(f *testing.F) {
 }
 
 // FuzzDevice lets a host say something to a device that listens to nothing.
-func FuzzDevice(f *testing.F) {
-	f.Add([]byte{})
-	f.Add([]byte("x"))
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		err := fuzztest.Device(t, "mover", link.Pipe, b, (&Device{Phone: p}).Serve)
-		fuzztest.Typed[*service.Error](t, "Serve", err)
-	})
-}
+func FuzzDevice(f *testing.F) { suite.FuzzDevice(f, "", "x") }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"net"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,10 +13,45 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
+
+func newPhone(tb testing.TB, profile string) *phone.Phone {
+	tb.Helper()
+	p, err := phone.New(phone.Options{Profile: profile, LogRate: -1})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb, "ios16")} },
+	Calls: servicetest.Calls[*Client]{
+		"gestalt": servicetest.Value(func(c *Client, ctx context.Context) (plist.Dict, error) {
+			return c.MobileGestalt(ctx)
+		}),
+		"registry": servicetest.With((*Client).IORegistry, Query{}),
+		"battery":  servicetest.Value((*Client).Battery),
+		"all":      servicetest.Value((*Client).All),
+		"wifi":     servicetest.Value((*Client).WiFi),
+		"restart": func(c *Client, ctx context.Context) error {
+			return c.Restart(ctx, PowerOptions{})
+		},
+		"sleep":   (*Client).Sleep,
+		"goodbye": (*Client).Goodbye,
+	},
+	Typed:  fuzztest.Typed[*service.Error],
+	Framed: true,
+}
+
+func TestService(t *testing.T) { suite.Test(t) }
 
 type rig struct {
 	t      *testing.T
@@ -26,22 +60,15 @@ type rig struct {
 	power  []phone.PowerAction
 	client *Client
 	conn   *link.PlistConn // the same connection, for requests the client does not make
-	ended  chan error
+	ended  <-chan error
 }
 
 func newRig(t *testing.T, profile string) *rig {
-	p, err := phone.New(phone.Options{Profile: profile, LogRate: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{t: t, phone: p, dev: &Device{Phone: p}, ended: make(chan error, 1)}
+	p := newPhone(t, profile)
+	r := &rig{t: t, phone: p, dev: &Device{Phone: p}}
 	p.OnPower(func(a phone.PowerAction) { r.power = append(r.power, a) })
-	c, d := link.Pipe()
-	go func() {
-		err := r.dev.Serve(t.Context(), d)
-		d.Close()
-		r.ended <- err
-	}()
+	c, ended := servicetest.Dial(t.Context(), t, r.dev)
+	r.ended = ended
 	r.client, r.conn = New(c), link.NewPlistConn(c)
 	t.Cleanup(func() { r.client.Close() })
 	return r
@@ -236,15 +263,10 @@ func TestPower(t *testing.T) {
 func TestDetachCancelsPower(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := newPhone(t, "")
 		p.OnPower(func(a phone.PowerAction) { t.Errorf("power %v", a) })
 		ctx, cancel := context.WithCancel(t.Context())
-		c, d := link.Pipe()
-		ended := make(chan error, 1)
-		go func() { ended <- (&Device{Phone: p}).Serve(ctx, d) }()
+		c, ended := servicetest.Dial(ctx, t, &Device{Phone: p})
 		if err := New(c).Restart(t.Context(), PowerOptions{WaitForDisconnect: true}); err != nil {
 			t.Fatal(err)
 		}
@@ -255,72 +277,30 @@ func TestDetachCancelsPower(t *testing.T) {
 	})
 }
 
-func TestDeviceBrokenInput(t *testing.T) {
-	for _, tc := range []struct {
-		name, in string
-		fails    bool
-	}{
-		{"leaves", "", false},
-		{"half a length", "\x00\x00", true},
-		{"half a frame", "\x00\x00\x00\x09<pl", true},
-		{"huge", "\x7f\x00\x00\x00", true},
-		{"no plist", "\x00\x00\x00\x02hi", true},
-		{"array", "\x00\x00\x00\x17<plist><array/></plist>", true},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, "", func(t *testing.T, r *rig) {
-				if _, err := io.WriteString(r.conn, tc.in); err != nil {
-					t.Fatal(err)
-				}
-				_ = r.conn.CloseWrite()
-				var e *service.Error
-				if err := <-r.ended; (err != nil) != tc.fails || err != nil && !errors.As(err, &e) {
-					t.Errorf("Serve = %v", err)
-				}
-			})
-		})
-	}
-}
-
-func TestClientBrokenAnswers(t *testing.T) {
+func TestBrokenAnswers(t *testing.T) {
 	t.Parallel()
 	frame := func(s string) string {
 		return string(link.AppendFrame(nil, []byte("<plist><dict>"+s+"</dict></plist>")))
 	}
-	ok := "<key>Status</key><string>Success</string>"
-	for _, tc := range []struct {
-		name, in string
-		want     error
-	}{
-		{"nothing", "", io.ErrUnexpectedEOF},
-		{"half", "\x00\x00\x00\x09<", io.ErrUnexpectedEOF},
-		{"no plist", "\x00\x00\x00\x02hi", plist.ErrFormat},
-		{"no status", frame(""), ErrProtocol},
-		{"failure", frame("<key>Status</key><string>Failure</string>"), ErrFailure},
-		{"no diagnostics", frame(ok), ErrProtocol},
-		{"group failed", frame(
-			ok +
-				"<key>Diagnostics</key><dict><key>WiFi</key><dict><key>Status</key><string>Failure</string></dict></dict>",
-		), ErrFailure},
-	} {
-		c, d := link.Pipe()
-		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
-		cl := New(c)
-		got, err := cl.WiFi(t.Context())
-		var e *service.Error
-		if got != nil || !errors.Is(err, tc.want) || !errors.As(err, &e) ||
-			!strings.HasPrefix(err.Error(), "diagnosticsrelay: ") {
-			t.Errorf("%s: WiFi = %v, %v, want %v", tc.name, got, err, tc.want)
-		}
-		cl.Close()
-		d.Close()
-	}
+	const (
+		ok     = "<key>Status</key><string>Success</string>"
+		failed = "<key>Status</key><string>Failure</string>"
+	)
+	wifi := servicetest.Value((*Client).WiFi)
+	suite.Fails(t, "nothing", "", wifi, io.ErrUnexpectedEOF)
+	suite.Fails(t, "half", "\x00\x00\x00\x09<", wifi, io.ErrUnexpectedEOF)
+	suite.Fails(t, "no plist", "\x00\x00\x00\x02hi", wifi, plist.ErrFormat)
+	suite.Fails(t, "no status", frame(""), wifi, ErrProtocol)
+	suite.Fails(t, "failure", frame(failed), wifi, ErrFailure)
+	suite.Fails(t, "no diagnostics", frame(ok), wifi, ErrProtocol)
+	suite.Fails(t, "group failed", frame(ok+"<key>Diagnostics</key><dict><key>WiFi</key><dict>"+
+		failed+"</dict></dict>"), wifi, ErrFailure)
 }
 
 func TestDeadlineBreaksStep(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe() // nobody answers
+		c, d := linktest.Pipe() // nobody answers
 		defer d.Close()
 		cl := New(c)
 		start := time.Now()
@@ -378,67 +358,23 @@ func TestParseBattery(t *testing.T) {
 }
 
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte(
+	suite.FuzzDevice(f,
 		"<plist><dict><key>Request</key><string>IORegistry</string><key>EntryClass</key><string>x</string></dict></plist>",
-	))
-	f.Add([]byte(
 		"<plist><dict><key>Request</key><string>MobileGestalt</string><key>MobileGestaltKeys</key><array><true/></array></dict></plist>",
-	))
-	p, err := phone.New(phone.Options{Profile: "ios16", LogRate: -1})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, d := link.Pipe()
-		defer c.Close()
-		go func() {
-			_, _ = c.Write(link.AppendFrame(nil, b))
-			_ = link.CloseWrite(c)
-			_, _ = io.Copy(io.Discard, c)
-		}()
-		_ = (&Device{Phone: p}).Serve(t.Context(), d)
-		d.Close()
-	})
+	)
 }
 
 func FuzzClient(f *testing.F) {
-	f.Add([]byte(
-		"<plist><dict><key>Status</key><string>Success</string><key>Diagnostics</key><dict/></dict></plist>",
-	))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, call := range []func(*Client) (any, error){
-			func(c *Client) (any, error) { v, err := c.MobileGestalt(t.Context()); return v, err },
-			func(c *Client) (any, error) { v, err := c.Battery(t.Context()); return v, err },
-			func(c *Client) (any, error) { v, err := c.All(t.Context()); return v, err },
-		} {
-			c, d := link.Pipe()
-			go func() { _, _ = d.Write(link.AppendFrame(nil, b)); _ = link.CloseWrite(d) }()
-			if v, err := call(New(c)); err == nil && reflect.ValueOf(v).IsNil() {
-				t.Error("neither value nor error")
-			}
-			c.Close()
-			d.Close()
-		}
-	})
+	suite.FuzzClient(f, "<plist><dict><key>Status</key><string>Success</string><key>Diagnostics</key><dict/></dict></plist>")
 }
 
 func BenchmarkBattery(b *testing.B) {
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	c, d := link.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- (&Device{Phone: p}).Serve(context.Background(), d) }()
-	cl := New(c)
+	cl := New(servicetest.Conn(b, &Device{Phone: newPhone(b, "")}))
+	defer cl.Close()
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := cl.Battery(context.Background()); err != nil {
 			b.Fatal(err)
 		}
-	}
-	cl.Close()
-	if err := <-ended; err != nil && !errors.Is(err, net.ErrClosed) {
-		b.Fatal(err)
 	}
 }

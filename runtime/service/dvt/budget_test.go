@@ -9,6 +9,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 // TestSharedBudget has two hosts begin a message each, which do not fit into the device's
@@ -19,9 +20,7 @@ func TestSharedBudget(t *testing.T) {
 		message := dtx.Append(nil,
 			&dtx.Message{ID: 1, Type: dtx.Data, Payload: make([]byte, 700_000)})
 		begin := func() (net.Conn, <-chan error) {
-			host, device := link.Pipe()
-			served := make(chan error, 1)
-			go func() { served <- dev.Serve(context.Background(), device) }()
+			host, served := servicetest.Dial(context.Background(), t, dev)
 			_, _ = host.Write(message[:len(message)-1])
 			synctest.Wait()
 			return host, served

@@ -14,10 +14,56 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
+
+var suite = servicetest.Suite[*Session]{
+	Name: Service,
+	Connect: func(ctx context.Context, o service.Opener) (*Session, error) {
+		return Connect(ctx, o, Options{})
+	},
+	Device: func(tb testing.TB) service.Handler {
+		p, err := phone.New(phone.Options{LogRate: -1})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return &Device{Phone: p}
+	},
+	Calls: servicetest.Calls[*Session]{
+		"applications": servicetest.With((*Session).Applications, nil),
+		"attributes":   servicetest.Value((*Session).ProcessAttributes),
+		"capabilities": servicetest.Value((*Session).Capabilities),
+		"conditions":   servicetest.Value((*Session).Conditions),
+		"directory":    servicetest.With((*Session).ListDirectory, "/"),
+		"exec name":    servicetest.With((*Session).ExecName, 7),
+		"hardware":     servicetest.Value((*Session).HardwareInformation),
+		"kernel":       servicetest.Value((*Session).KernelName),
+		"kill":         func(s *Session, ctx context.Context) error { return s.Kill(ctx, 7) },
+		"launch": func(s *Session, ctx context.Context) error {
+			_, err := s.Launch(ctx, "x", LaunchOptions{})
+			return err
+		},
+		"limits": servicetest.With((*Session).DisableMemoryLimits, 7),
+		"location": func(s *Session, ctx context.Context) error {
+			return s.SetLocation(ctx, 1, 2)
+		},
+		"mach time":   servicetest.Value((*Session).MachTime),
+		"network":     servicetest.Value((*Session).NetworkInformation),
+		"pid":         servicetest.With((*Session).PIDOf, "x"),
+		"processes":   servicetest.Value((*Session).Processes),
+		"running":     servicetest.With((*Session).IsRunning, 7),
+		"screenshot":  servicetest.Value((*Session).Screenshot),
+		"system":      servicetest.Value((*Session).SystemInformation),
+		"trace codes": servicetest.Value((*Session).TraceCodes),
+		"user":        servicetest.With((*Session).UserName, 7),
+	},
+	Typed: fuzztest.Typed[*Error],
+}
+
+func TestService(t *testing.T) { suite.Test(t) }
 
 // rig is a session with a virtual device.
 type rig struct {
@@ -45,18 +91,7 @@ func newRig(t testing.TB, profile string) *rig {
 }
 
 // dial connects to the device once more.
-func (r *rig) dial() net.Conn {
-	c, d := link.Pipe()
-	served := make(chan error, 1)
-	go func() { served <- r.dev.Serve(context.Background(), d) }()
-	r.t.Cleanup(func() {
-		c.Close()
-		if err := <-served; err != nil {
-			r.t.Errorf("Serve: %v", err)
-		}
-	})
-	return c
-}
+func (r *rig) dial() net.Conn { return servicetest.Conn(r.t, r.dev) }
 
 // host connects as a program does that uses nothing of this package.
 func (r *rig) host(identifier string, o dtx.Options) *dtx.Channel {
@@ -84,16 +119,14 @@ func fake(t testing.TB, channels map[string]dtx.Handler) *Session {
 	for id, h := range channels {
 		server.Channels[id] = func(*dtx.Channel) dtx.Handler { return h }
 	}
-	c, d := link.Pipe()
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(context.Background(), d) }()
-	s := New(c, Options{})
-	t.Cleanup(func() {
-		s.Close()
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
+	return connectTo(t, &server, Options{})
+}
+
+// connectTo returns a client of a device side that a test plays.
+func connectTo(t testing.TB, h service.Handler, o Options) *Session {
+	t.Helper()
+	s := New(servicetest.Conn(t, h), o)
+	t.Cleanup(func() { s.Close() })
 	return s
 }
 
@@ -354,9 +387,7 @@ func TestServeEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		c, d := link.Pipe()
-		served := make(chan error, 1)
-		go func() { served <- (&Device{Phone: p, Hold: 200 * time.Millisecond}).Serve(ctx, d) }()
+		c, served := servicetest.Dial(ctx, t, &Device{Phone: p, Hold: 200 * time.Millisecond})
 		s := New(c, Options{})
 		defer s.Close()
 		m, err := s.Sysmon(ctx, SysmonConfig{})

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
@@ -33,10 +32,7 @@ func TestFaults(t *testing.T) {
 				}
 				return NoFault
 			}}
-			client, device := link.Pipe()
-			served := make(chan error, 1)
-			go func() { served <- d.Serve(context.Background(), device) }()
-			s := New(client, Options{})
+			s := connectTo(t, d, Options{})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := s.SetLocation(ctx, 1, 2); !errors.Is(err, c.want) {
@@ -53,9 +49,6 @@ func TestFaults(t *testing.T) {
 			}
 			if err := s.Close(); err != nil {
 				t.Error(err)
-			}
-			if err := <-served; err != nil {
-				t.Errorf("Serve: %v", err)
 			}
 		})
 	}

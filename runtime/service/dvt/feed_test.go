@@ -12,7 +12,6 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/link"
 )
 
 const fedPID = 212
@@ -308,15 +307,5 @@ func feedSession(t *testing.T, c feedCase, bad badEvent, log *slog.Logger) *Sess
 		})
 	}
 	server := dtx.Server{Channels: map[string]func(*dtx.Channel) dtx.Handler{c.channel: handler}}
-	host, device := link.Pipe()
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(context.Background(), device) }()
-	s := New(host, Options{Logger: log})
-	t.Cleanup(func() {
-		s.Close()
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	return s
+	return connectTo(t, &server, Options{Logger: log})
 }

@@ -12,8 +12,6 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
-	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
 )
 
 // addValues adds archives of what the channels exchange.
@@ -68,64 +66,6 @@ func addValues(f *testing.F) {
 	}
 }
 
-// discard makes a call of one that returns a value.
-func discard[T any](call func(context.Context) (T, error)) func(context.Context) error {
-	return func(ctx context.Context) error { _, err := call(ctx); return err }
-}
-
-// clientCalls is every method of a Session that reads an answer.
-func clientCalls(s *Session) map[string]func(context.Context) error {
-	number := func(call func(context.Context, int) error) func(context.Context) error {
-		return func(ctx context.Context) error { return call(ctx, 7) }
-	}
-	return map[string]func(context.Context) error{
-		"applications": func(ctx context.Context) error {
-			_, err := s.Applications(ctx,
-				nil)
-			return err
-		},
-		"attributes": discard(s.ProcessAttributes),
-		"conditions": discard(s.Conditions),
-		"directory": func(ctx context.Context) error {
-			_, err := s.ListDirectory(ctx,
-				"/")
-			return err
-		},
-		"exec name": number(
-			func(ctx context.Context, n int) error { _, err := s.ExecName(ctx, n); return err },
-		),
-		"hardware": discard(s.HardwareInformation),
-		"kernel":   discard(s.KernelName),
-		"kill":     number(s.Kill),
-		"launch": func(ctx context.Context) error {
-			_, err := s.Launch(ctx, "x",
-				LaunchOptions{})
-			return err
-		},
-		"limits": number(
-			func(ctx context.Context, n int) error {
-				_, err := s.DisableMemoryLimits(ctx,
-					n)
-				return err
-			},
-		),
-		"location":  func(ctx context.Context) error { return s.SetLocation(ctx, 1, 2) },
-		"mach time": discard(s.MachTime),
-		"network":   discard(s.NetworkInformation),
-		"pid":       func(ctx context.Context) error { _, err := s.PIDOf(ctx, "x"); return err },
-		"processes": discard(s.Processes),
-		"running": number(
-			func(ctx context.Context, n int) error { _, err := s.IsRunning(ctx, n); return err },
-		),
-		"screenshot":  discard(s.Screenshot),
-		"system":      discard(s.SystemInformation),
-		"trace codes": discard(s.TraceCodes),
-		"user": number(
-			func(ctx context.Context, n int) error { _, err := s.UserName(ctx, n); return err },
-		),
-	}
-}
-
 // events answers every call alike and then sends the value as the event of each stream,
 // and as an object. The channel ends behind them.
 func events(ch *dtx.Channel, v any) dtx.Handler {
@@ -169,20 +109,13 @@ func FuzzClient(f *testing.F) {
 		for _, id := range Channels() {
 			server.Channels[id] = func(ch *dtx.Channel) dtx.Handler { return events(ch, v) }
 		}
-		c, d := link.Pipe()
-		served := make(chan error, 1)
-		go func() { served <- server.Serve(context.Background(), d) }()
-		s := New(c, Options{})
-		for name, call := range clientCalls(s) {
-			if err := call(ctx); err != nil {
+		s := connectTo(t, &server, Options{})
+		for name, call := range suite.Calls {
+			if err := call(s, ctx); err != nil {
 				wantTyped(t, ctx, name, err)
 			}
 		}
 		streamAll(t, ctx, s)
-		s.Close()
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
 	})
 }
 
@@ -238,15 +171,8 @@ func FuzzDevice(f *testing.F) {
 		if _, err := nskeyed.Encode(args); err != nil {
 			return
 		}
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
 		ctx := fuzztest.Context(t)
-		c, d := link.Pipe()
-		served := make(chan error, 1)
-		go func() { served <- (&Device{Phone: p}).Serve(context.Background(), d) }()
-		s := New(c, Options{})
+		s := connectTo(t, suite.Device(t), Options{})
 		for _, id := range Channels() {
 			for _, selector := range Selectors(id) {
 				if _, err := s.Call(ctx, id, selector, args...); err != nil {
@@ -256,10 +182,6 @@ func FuzzDevice(f *testing.F) {
 		}
 		if name, err := s.KernelName(ctx); err != nil || name == "" {
 			t.Errorf("afterwards: %q, %v", name, err)
-		}
-		s.Close()
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
 		}
 	})
 }

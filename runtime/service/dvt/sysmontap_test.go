@@ -14,8 +14,8 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 // wantSample checks a sample for what is always so, and returns the load of a
@@ -293,10 +293,8 @@ func TestStalledHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, d := link.Pipe()
-		served := make(chan error, 1)
 		ctx, cancel := context.WithCancel(t.Context())
-		go func() { served <- (&Device{Phone: p}).Serve(ctx, d) }()
+		c, served := servicetest.Dial(ctx, t, &Device{Phone: p})
 		var b []byte
 		for i, call := range []struct {
 			channel  int32

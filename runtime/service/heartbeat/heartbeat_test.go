@@ -14,9 +14,42 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
+
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler {
+		missed := func() { tb.Error("a host that left counts as one that does not answer") }
+		return &Device{Phone: newPhone(tb), OnMissed: missed}
+	},
+	Calls: servicetest.Calls[*Client]{
+		"beat": servicetest.Value((*Client).Beat),
+		"run": func(c *Client, ctx context.Context) error {
+			err := c.Run(ctx)
+			if c.next <= 0 {
+				return fmt.Errorf("waits %v for the next message after %v", c.next, err)
+			}
+			return err
+		},
+	},
+	Typed:  fuzztest.Typed[*service.Error],
+	Framed: true,
+}
+
+func TestService(t *testing.T) { suite.Test(t) }
+
+func newPhone(tb testing.TB) *phone.Phone {
+	tb.Helper()
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
 
 type rig struct {
 	t      *testing.T
@@ -29,10 +62,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := newPhone(t)
 		r := &rig{t: t, phone: p}
 		r.dev = &Device{Phone: p, OnMissed: func() { r.missed++ }}
 		f(t, r)
@@ -40,15 +70,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 }
 
 func (r *rig) dial(ctx context.Context) (net.Conn, <-chan error) {
-	c, d := link.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		err := r.dev.Serve(ctx, d)
-		d.Close()
-		done <- err
-	}()
-	r.t.Cleanup(func() { c.Close() })
-	return c, done
+	return servicetest.Dial(ctx, r.t, r.dev)
 }
 
 func pass(d time.Duration) { <-time.NewTimer(d).C }
@@ -191,7 +213,7 @@ func TestSleepyTime(t *testing.T) {
 func TestSilentDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		defer d.Close()
 		cl := New(c)
 		defer cl.Close()
@@ -211,31 +233,34 @@ func TestSilentDevice(t *testing.T) {
 	})
 }
 
-func TestClientHostile(t *testing.T) {
+func TestBrokenAnswers(t *testing.T) {
 	t.Parallel()
-	frame := func(s string) string {
-		return string(link.AppendFrame(nil, []byte("<plist>"+s+"</plist>")))
+	run := (*Client).Run
+	suite.Fails(t, "end", "", run, io.EOF)
+	suite.Fails(t, "half", "\x00\x00\x00\x09<", run, io.ErrUnexpectedEOF)
+	suite.Fails(t, "no plist", "\x00\x00\x00\x02hi", run, io.EOF)
+	suite.Fails(t, "another command",
+		frame("<dict><key>Command</key><string>Polo</string></dict>"), run, io.EOF)
+	suite.Fails(t, "absurd interval", frame(absurd), run, io.EOF)
+}
+
+// absurd has an interval that is longer than any host waits.
+const absurd = "<dict><key>Command</key><string>Marco</string>" +
+	"<key>Interval</key><integer>18446744073709551615</integer></dict>"
+
+func frame(s string) string {
+	return string(link.AppendFrame(nil, []byte("<plist>"+s+"</plist>")))
+}
+
+func TestAbsurdInterval(t *testing.T) {
+	t.Parallel()
+	c := New(servicetest.Peer(t, []byte(frame(absurd))))
+	defer c.Close()
+	if b, err := c.Beat(t.Context()); err != nil || b.Interval != 0 {
+		t.Errorf("Beat = %+v, %v, want no interval", b, err)
 	}
-	for _, tc := range []struct {
-		name, in string
-		want     error
-	}{
-		{"end", "", io.EOF},
-		{"half", "\x00\x00\x00\x09<", io.ErrUnexpectedEOF},
-		{"no plist", "\x00\x00\x00\x02hi", io.EOF},
-		{"another command", frame("<dict><key>Command</key><string>Polo</string></dict>"), io.EOF},
-		{"absurd interval", frame(
-			"<dict><key>Command</key><string>Marco</string><key>Interval</key><integer>18446744073709551615</integer></dict>",
-		), io.EOF},
-	} {
-		c, d := link.Pipe()
-		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
-		cl := New(c)
-		if err := cl.Run(t.Context()); !errors.Is(err, tc.want) || cl.next != firstBeat {
-			t.Errorf("%s: Run = %v, next %v, want %v", tc.name, err, cl.next, tc.want)
-		}
-		cl.Close()
-		d.Close()
+	if c.next != firstBeat {
+		t.Errorf("waits %v for the next message, want %v", c.next, firstBeat)
 	}
 }
 
@@ -250,7 +275,7 @@ func TestBadMessages(t *testing.T) {
 		"another command": "<plist><dict><key>Command</key><string>Polo</string></dict></plist>",
 		"wrong type":      "<plist><dict><key>Command</key><integer>1</integer></dict></plist>",
 	} {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		cl := New(c)
 		peer := link.NewPlistConn(d)
 		go func() {
@@ -272,28 +297,6 @@ func TestBadMessages(t *testing.T) {
 	}
 }
 
-func TestDeviceHostile(t *testing.T) {
-	for _, in := range []string{
-		"\x00\x00", "\x00\x00\x00\x09<", "\x00\x00\x00\x02hi", "\x00\xff\x00\x00",
-	} {
-		t.Run(fmt.Sprintf("%q", in), func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				c, ended := r.dial(t.Context())
-				if _, err := io.WriteString(c, in); err != nil {
-					t.Fatal(err)
-				}
-				if err := link.CloseWrite(c); err != nil {
-					t.Fatal(err)
-				}
-				var e *service.Error
-				if err := <-ended; !errors.As(err, &e) || r.missed != 0 {
-					t.Errorf("Serve = %v, missed %d", err, r.missed)
-				}
-			})
-		})
-	}
-}
-
 func TestContextEnds(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -309,39 +312,16 @@ func TestContextEnds(t *testing.T) {
 // FuzzDevice lets a host say anything instead of its answer: the device side ends when
 // the host does, or by its own time limit.
 func FuzzDevice(f *testing.F) {
-	f.Add(link.AppendFrame(nil,
-		[]byte("<plist><dict><key>Command</key><string>Polo</string></dict></plist>")))
-	f.Add(link.AppendFrame(nil,
-		[]byte("<plist><dict><key>Command</key><integer>1</integer></dict></plist>")))
-	f.Add([]byte{0xFF, 0xFF, 0xFF, 0xFF})
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		fuzztest.Typed[*service.Error](t, "Serve",
-			fuzztest.Device(t, "heartbeat", link.Pipe, b, (&Device{Phone: p}).Serve))
-	})
+	suite.FuzzDevice(f,
+		"<plist><dict><key>Command</key><string>Polo</string></dict></plist>",
+		"<plist><dict><key>Command</key><integer>1</integer></dict></plist>",
+	)
 }
 
 func FuzzClient(f *testing.F) {
-	f.Add([]byte(
+	suite.FuzzClient(f,
 		"<plist><dict><key>Command</key><string>Marco</string><key>Interval</key><integer>-1</integer></dict></plist>",
-	))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, d := link.Pipe()
-		_, _ = d.Write(link.AppendFrame(nil, b[:min(len(b), 1<<15)]))
-		_ = link.CloseWrite(d)
-		cl := New(c)
-		if err := cl.Run(t.Context()); err == nil {
-			t.Error("Run = nil")
-		}
-		if cl.next <= 0 {
-			t.Errorf("next = %v", cl.next)
-		}
-		cl.Close()
-		d.Close()
-	})
+	)
 }
 
 func BenchmarkBeat(b *testing.B) {

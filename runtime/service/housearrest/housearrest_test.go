@@ -10,9 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
@@ -21,6 +19,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 const (
@@ -57,31 +56,49 @@ func ctx(tb testing.TB) context.Context {
 	return c
 }
 
-// route opens the service of a phone; each connection ends before the test.
-type route struct {
-	tb testing.TB
-	p  *phone.Phone
+// route opens the service of a phone.
+func route(tb testing.TB, p *phone.Phone) service.Opener {
+	return servicetest.Opener{TB: tb, Name: Service, Handler: &Device{Phone: p}}
 }
 
-func (r route) Open(_ context.Context, n service.Name) (net.Conn, error) {
-	if n != Service {
-		r.tb.Errorf("opened %+v", n)
-	}
-	client, server := link.Pipe()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer server.Close()
-		if err := (&Device{Phone: r.p}).Serve(context.Background(), server); err != nil {
-			r.tb.Errorf("Serve: %v", err)
+// vend is a call that opens the files of an app and lists them.
+func vend(
+	open func(*Client, context.Context, string) (*afc.Client, error),
+) servicetest.Call[*Client] {
+	return func(c *Client, ctx context.Context) error {
+		files, err := open(c, ctx, sharedApp)
+		if err != nil {
+			return err
 		}
-	})
-	r.tb.Cleanup(func() { client.Close(); wg.Wait() })
-	return client, nil
+		defer files.Close()
+		_, err = files.ReadDir(ctx, "/")
+		return err
+	}
 }
+
+var (
+	container = vend((*Client).VendContainer)
+	documents = vend((*Client).VendDocuments)
+)
+
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb)} },
+	Calls:  servicetest.Calls[*Client]{"container": container, "documents": documents},
+	Typed: func(t *testing.T, what string, err error) {
+		t.Helper()
+		var files *afc.Error
+		if !errors.As(err, &files) {
+			fuzztest.Typed[*service.Error](t, what, err)
+		}
+	},
+}
+
+func TestService(t *testing.T) { suite.Test(t) }
 
 func TestVendContainer(t *testing.T) {
 	t.Parallel()
-	c, err := VendContainer(ctx(t), route{t, newPhone(t)}, devApp)
+	c, err := VendContainer(ctx(t), route(t, newPhone(t)), devApp)
 	must(t, err)
 	defer c.Close()
 	names, err := c.ReadDir(ctx(t), "/")
@@ -97,7 +114,7 @@ func TestVendContainer(t *testing.T) {
 
 func TestVendDocuments(t *testing.T) {
 	t.Parallel()
-	c, err := VendDocuments(ctx(t), route{t, newPhone(t)}, sharedApp)
+	c, err := VendDocuments(ctx(t), route(t, newPhone(t)), sharedApp)
 	must(t, err)
 	defer c.Close()
 	if b, err := c.ReadFile(ctx(t), Documents+"/hello"); string(b) != "Shared" || err != nil {
@@ -137,7 +154,7 @@ func TestRefusals(t *testing.T) {
 			return c.vend(ctx, "vend", "", id)
 		}, devApp, missingCommand, nil},
 	} {
-		c, err := Connect(ctx(t), route{t, p})
+		c, err := Connect(ctx(t), route(t, p))
 		must(t, err)
 		a, err := tt.vend(c, ctx(t), tt.id)
 		var e *service.Error
@@ -159,7 +176,7 @@ func TestErrorText(t *testing.T) {
 		"a.b": `housearrest: vend documents of "a.b": ApplicationLookupFailed`,
 		"":    `housearrest: vend documents: MissingIdentifier`,
 	} {
-		_, err := VendDocuments(ctx(t), route{t, p}, id)
+		_, err := VendDocuments(ctx(t), route(t, p), id)
 		if got := fmt.Sprint(err); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
@@ -173,7 +190,7 @@ func TestOneSegment(t *testing.T) {
 	p := newPhone(t)
 	readDir := "CFA6LPAA" + u64(40+10, 40+10, 0, 3) + "/Documents"
 	for _, f := range []plist.Format{plist.XML, plist.Binary} {
-		conn, err := route{t, p}.Open(ctx(t), Service)
+		conn, err := route(t, p).Open(ctx(t), Service)
 		must(t, err)
 		must(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 		body, err := plist.Encode(
@@ -217,7 +234,7 @@ func TestMalformed(t *testing.T) {
 		"hello": missingCommand, "": missingCommand, string(array): missingCommand,
 		string(number): missingIdentifier,
 	} {
-		conn, err := route{t, p}.Open(ctx(t), Service)
+		conn, err := route(t, p).Open(ctx(t), Service)
 		must(t, err)
 		_, err = conn.Write(link.AppendFrame(nil, []byte(body)))
 		must(t, err)
@@ -231,17 +248,10 @@ func TestMalformed(t *testing.T) {
 		}
 	}
 	for _, raw := range []string{"\x7f\xff\xff\xff", "\x00\x00", "\x00\x00\x00\x09<?xm"} {
-		client, server := link.Pipe()
-		ended := make(chan error, 1)
-		go func() { ended <- (&Device{Phone: p}).Serve(context.Background(), server) }()
-		_, err := io.WriteString(client, raw)
-		must(t, err)
-		must(t, link.CloseWrite(client))
 		var e *service.Error
-		if err := <-ended; !errors.As(err, &e) {
+		if err := suite.Request(t, raw); !errors.As(err, &e) {
 			t.Errorf("%q: %v", raw, err)
 		}
-		client.Close()
 	}
 }
 
@@ -255,10 +265,7 @@ func TestWrongAnswers(t *testing.T) {
 		"long frame": "\x7f\xff\xff\xff",
 		"half":       "\x00\x00\x01\x00abc",
 	} {
-		client, server := link.Pipe()
-		_, err := io.WriteString(server, raw)
-		must(t, err)
-		must(t, link.CloseWrite(server))
+		client := servicetest.Peer(t, []byte(raw))
 		a, err := New(client).VendContainer(ctx(t), devApp)
 		var e *service.Error
 		if a != nil || !errors.As(err, &e) || e.Code != "" ||
@@ -268,7 +275,6 @@ func TestWrongAnswers(t *testing.T) {
 		if _, err := client.Write([]byte("x")); err == nil {
 			t.Errorf("%s: the connection is open still", name)
 		}
-		server.Close()
 	}
 }
 
@@ -279,76 +285,38 @@ func frame(t *testing.T, v any) string {
 	return string(link.AppendFrame(nil, b))
 }
 
-// TestDeadline: a device that says nothing costs the caller its deadline.
-func TestDeadline(t *testing.T) {
+func TestNoRoute(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		client, server := link.Pipe()
-		defer server.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if a, err := New(client).VendDocuments(ctx, devApp); a != nil ||
-			!errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v, %v", a, err)
+	for name, vend := range map[string]func(
+		context.Context, service.Opener, string,
+	) (*afc.Client, error){"VendContainer": VendContainer, "VendDocuments": VendDocuments} {
+		c, err := vend(ctx(t), servicetest.NoRoute{}, devApp)
+		if c != nil || !errors.Is(err, servicetest.ErrNoRoute) {
+			t.Errorf("%s: %v, %v, want %v", name, c, err, servicetest.ErrNoRoute)
 		}
-	})
-}
-
-func TestConnectFails(t *testing.T) {
-	t.Parallel()
-	if c, err := VendContainer(ctx(t), noRoute{}, devApp); c != nil ||
-		!errors.Is(err, net.ErrClosed) {
-		t.Errorf("%v, %v", c, err)
-	}
-	if c, err := VendDocuments(ctx(t), noRoute{}, devApp); c != nil ||
-		!errors.Is(err, net.ErrClosed) {
-		t.Errorf("%v, %v", c, err)
 	}
 }
-
-type noRoute struct{}
-
-func (noRoute) Open(context.Context, service.Name) (net.Conn, error) { return nil, net.ErrClosed }
 
 // FuzzClient lets a device answer anything to a request for a container.
 func FuzzClient(f *testing.F) {
-	f.Add(link.AppendFrame(nil,
-		[]byte("<plist><dict><key>Status</key><string>Complete</string></dict></plist>")))
-	f.Add(link.AppendFrame(nil, []byte(
-		"<plist><dict><key>Error</key><string>ApplicationLookupFailed</string></dict></plist>",
-	)))
-	f.Add(link.AppendFrame(nil, []byte("<plist><dict><key>Status</key><true/></dict></plist>")))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		here, there := link.Pipe()
-		go fuzztest.Say(there, b)
-		c, err := New(here).VendDocuments(fuzztest.Context(t), "x")
-		if fuzztest.Typed[*service.Error](t, "VendDocuments", err); err != nil {
-			return
-		}
-		_, err = c.ReadDir(fuzztest.Context(t), "/")
-		fuzztest.Typed[*afc.Error](t, "ReadDir", err)
-		c.Close()
-	})
+	suite.FuzzClient(f,
+		message("<dict><key>Status</key><string>Complete</string></dict>"),
+		message("<dict><key>Error</key><string>ApplicationLookupFailed</string></dict>"),
+		message("<dict><key>Status</key><true/></dict>"),
+	)
 }
 
-func FuzzServe(f *testing.F) {
+func message(s string) string {
+	return string(link.AppendFrame(nil, []byte("<plist>"+s+"</plist>")))
+}
+
+// FuzzDevice lets a host say anything, in the protocol of files as well.
+func FuzzDevice(f *testing.F) {
 	good, err := plist.Encode(request{vendDocuments, sharedApp}, plist.XML)
 	must(f, err)
-	f.Add(append(link.AppendFrame(nil, good), "CFA6LPAA"+u64(40, 40, 0, 11)...))
-	f.Add(link.AppendFrame(nil, []byte("bplist00")))
-	f.Add([]byte{0, 0, 0, 0})
-	p := newPhone(f)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		client, server := link.Pipe()
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			defer server.Close()
-			_ = (&Device{Phone: p}).Serve(context.Background(), server)
-		})
-		wg.Go(func() { _, _ = io.Copy(io.Discard, client) })
-		_, _ = client.Write(b)
-		_ = link.CloseWrite(client)
-		wg.Wait()
-		client.Close()
-	})
+	suite.FuzzDevice(f,
+		string(link.AppendFrame(nil, good))+"CFA6LPAA"+u64(40, 40, 0, 11),
+		string(link.AppendFrame(nil, []byte("bplist00"))),
+		"\x00\x00\x00\x00",
+	)
 }

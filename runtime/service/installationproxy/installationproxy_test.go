@@ -15,48 +15,75 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
+
+// newPhone has 30 apps more than others, and a hidden one.
+func newPhone(tb testing.TB) *phone.Phone {
+	tb.Helper()
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	apps := []phone.AppSpec{{BundleID: "com.example.hidden", Type: phone.HiddenApp}}
+	for i := range 30 {
+		apps = append(apps, phone.AppSpec{BundleID: fmt.Sprintf("com.example.app%02d", i),
+			FileSharing: i == 3, Team: "TEAM123456", Developer: i == 3,
+			Name: "App", ShortVersion: "1.2", Version: "34"})
+	}
+	for _, app := range apps {
+		if _, err := p.AddApp(app); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return p
+}
+
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb)} },
+	Calls: servicetest.Calls[*Client]{
+		"browse": browse,
+		"lookup": lookup,
+		"app": func(c *Client, ctx context.Context) error {
+			_, err := c.App(ctx, "com.example.app00")
+			return err
+		},
+		"capabilities": capabilities,
+	},
+	Typed:  fuzztest.Typed[*service.Error],
+	Framed: true,
+}
+
+var (
+	browse       = servicetest.With((*Client).Browse, Options{})
+	lookup       = servicetest.With((*Client).Lookup, Options{})
+	capabilities = servicetest.Value(func(c *Client, ctx context.Context) (bool, error) {
+		return c.CheckCapabilities(ctx)
+	})
+)
+
+func TestService(t *testing.T) { suite.Test(t) }
 
 type rig struct {
 	t      *testing.T
 	phone  *phone.Phone
 	client *Client
 	conn   *link.PlistConn // the same connection, for what the client does not say
-	ended  chan error
+	ended  <-chan error
 }
 
 func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range 30 {
-			if _, err := p.AddApp(phone.AppSpec{BundleID: fmt.Sprintf("com.example.app%02d", i),
-				FileSharing: i == 3, Team: "TEAM123456", Developer: i == 3,
-				Name: "App", ShortVersion: "1.2", Version: "34"}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if _, err := p.AddApp(
-			phone.AppSpec{BundleID: "com.example.hidden", Type: phone.HiddenApp},
-		); err != nil {
-			t.Fatal(err)
-		}
-		c, d := link.Pipe()
-		r := &rig{
-			t: t, phone: p, client: New(c), conn: link.NewPlistConn(c), ended: make(chan error, 1),
-		}
-		go func() {
-			err := (&Device{Phone: p}).Serve(t.Context(), d)
-			d.Close()
-			r.ended <- err
-		}()
+		p := newPhone(t)
+		c, ended := servicetest.Dial(t.Context(), t, &Device{Phone: p})
+		r := &rig{t: t, phone: p, client: New(c), conn: link.NewPlistConn(c), ended: ended}
 		t.Cleanup(func() { r.client.Close() })
 		f(t, r)
 	})
@@ -302,90 +329,63 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-func TestDeviceHostile(t *testing.T) {
-	for _, tc := range []struct {
-		in    string
-		fails bool
-	}{{"", false}, {
-		"\x00\x00", true,
-	}, {"\x00\x00\x00\x09<", true}, {"\x00\x00\x00\x02hi", true}, {"\x7f\x00\x00\x00", true}} {
-		t.Run(fmt.Sprintf("%q", tc.in), func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				if _, err := io.WriteString(r.conn, tc.in); err != nil {
-					t.Fatal(err)
-				}
-				_ = r.conn.CloseWrite()
-				var e *service.Error
-				if err := <-r.ended; (err != nil) != tc.fails || err != nil && !errors.As(err, &e) {
-					t.Errorf("Serve = %v", err)
-				}
-			})
-		})
+// frames returns the messages with these dictionaries.
+func frames(inner ...string) string {
+	var b []byte
+	for _, s := range inner {
+		b = link.AppendFrame(b, []byte("<plist><dict>"+s+"</dict></plist>"))
 	}
+	return string(b)
 }
 
 // answer is a client whose peer sends these dictionaries and leaves.
 func answer(t *testing.T, inner ...string) *Client {
-	c, d := link.Pipe()
-	go func() {
-		for _, s := range inner {
-			_, _ = d.Write(link.AppendFrame(nil, []byte("<plist><dict>"+s+"</dict></plist>")))
-		}
-		_ = link.CloseWrite(d)
-	}()
-	cl := New(c)
-	t.Cleanup(func() { cl.Close(); d.Close() })
-	return cl
+	c := New(servicetest.Peer(t, []byte(frames(inner...))))
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 const browsing = "<key>Status</key><string>BrowsingApplications</string>"
 
-func TestClientBrokenAnswers(t *testing.T) {
+func TestBrokenAnswers(t *testing.T) {
 	t.Parallel()
-	app := browsing +
-		"<key>CurrentList</key><array><dict><key>CFBundleIdentifier</key><string>a</string></dict></array>"
-	refused := "<key>Error</key><string>NotEntitled</string><key>ErrorDescription</key><string>no</string><key>ErrorDetail</key><integer>-402620395</integer>"
-	for _, tc := range []struct {
-		name string
-		in   []string
-		want error
-	}{
-		{"nothing", nil, io.ErrUnexpectedEOF},
-		{"ends half-way", []string{app}, io.ErrUnexpectedEOF},
-		{"app is a string", []string{
-			"<key>Status</key><string>Complete</string><key>CurrentList</key><array><string>a</string></array>",
-		}, ErrProtocol},
-		{"another status", []string{app, "<key>Status</key><string>Dancing</string>"}, ErrProtocol},
-		{"no status", []string{""}, ErrProtocol},
-		{"refused", []string{app, refused}, ErrNotEntitled},
-		{
-			"description alone", []string{"<key>ErrorDescription</key><string>no</string>"},
-			ErrAPIInternalError,
-		},
-	} {
-		apps, err := answer(t, tc.in...).Browse(t.Context(), Options{})
-		var e *service.Error
-		if apps != nil || !errors.Is(err, tc.want) || !errors.As(err, &e) {
-			t.Errorf("%s: Browse = %v, %v, want %v", tc.name, apps, err, tc.want)
-		}
-		if tc.want == ErrNotEntitled && (e.Number != -402620395 ||
-			err.Error() != "installationproxy: browse: NotEntitled: no (0xe8008015)") {
-			t.Errorf("text %q, number %d", err, e.Number)
-		}
+	const (
+		done = "<key>Status</key><string>Complete</string>"
+		app  = browsing + "<key>CurrentList</key><array><dict><key>CFBundleIdentifier</key>" +
+			"<string>a</string></dict></array>"
+		odd    = "<key>CurrentList</key><array><string>a</string></array>"
+		result = "<key>LookupResult</key>"
+	)
+	suite.Fails(t, "nothing", "", browse, io.ErrUnexpectedEOF)
+	suite.Fails(t, "ends half-way", frames(app), browse, io.ErrUnexpectedEOF)
+	suite.Fails(t, "app is a string", frames(done+odd), browse, ErrProtocol)
+	suite.Fails(t, "another status",
+		frames(app, "<key>Status</key><string>Dancing</string>"), browse, ErrProtocol)
+	suite.Fails(t, "no status", frames(""), browse, ErrProtocol)
+	suite.Fails(t, "description alone",
+		frames("<key>ErrorDescription</key><string>no</string>"), browse, ErrAPIInternalError)
+	suite.Fails(t, "no result", frames(done), lookup, ErrProtocol)
+	suite.Fails(t, "result is a truth", frames(result+"<true/>"), lookup, ErrProtocol)
+	suite.Fails(t, "result of strings",
+		frames(result+"<dict><key>a</key><string>b</string></dict>"), lookup, ErrProtocol)
+	suite.Fails(t, "no capabilities", frames(result+"<dict/>"), capabilities, ErrProtocol)
+}
+
+// TestRefused checks what is kept of a refusal.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	_, err := answer(t, browsing, "<key>Error</key><string>NotEntitled</string>"+
+		"<key>ErrorDescription</key><string>no</string>"+
+		"<key>ErrorDetail</key><integer>-402620395</integer>").Browse(t.Context(), Options{})
+	if !errors.Is(err, ErrNotEntitled) {
+		t.Errorf("Browse = %v, want %v", err, ErrNotEntitled)
 	}
-	for _, in := range []string{
-		"<key>Status</key><string>Complete</string>", "<key>LookupResult</key><true/>",
-		"<key>LookupResult</key><dict><key>a</key><string>b</string></dict>",
-	} {
-		if apps, err := answer(t, in).Lookup(t.Context(), Options{}); apps != nil ||
-			!errors.Is(err, ErrProtocol) {
-			t.Errorf("Lookup(%s) = %v, %v", in, apps, err)
-		}
+	if want := "installationproxy: browse: NotEntitled: no (0xe8008015)"; err.Error() != want {
+		t.Errorf("text %q, want %q", err, want)
 	}
-	if _, err := answer(t, "<key>LookupResult</key><dict/>").CheckCapabilities(
-		t.Context(),
-	); !errors.Is(err, ErrProtocol) {
-		t.Errorf("CheckCapabilities = %v", err)
+	var e *service.Error
+	if !errors.As(err, &e) || e.Number != -402620395 {
+		t.Errorf("error %#v, want the number -402620395", err)
 	}
 }
 
@@ -405,20 +405,16 @@ func TestListInComplete(t *testing.T) {
 func TestEndlessBrowse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
-		cl := New(c)
-		ended := make(chan struct{})
-		go func() { // an empty piece each second, for ever
-			defer close(ended)
-			for {
-				if _, err := d.Write(
-					link.AppendFrame(nil, []byte("<plist><dict>"+browsing+"</dict></plist>")),
-				); err != nil {
-					return
+		empty := []byte(frames(browsing))
+		cl := New(servicetest.Conn(t, servicetest.HandlerFunc(
+			func(_ context.Context, c net.Conn) error { // an empty piece each second, for ever
+				for {
+					if _, err := c.Write(empty); err != nil {
+						return nil
+					}
+					<-time.NewTimer(time.Second).C
 				}
-				<-time.NewTimer(time.Second).C
-			}
-		}()
+			})))
 		if _, err := cl.Browse(context.Background(), Options{}); !errors.Is(err,
 			context.DeadlineExceeded) {
 			t.Errorf("Browse = %v", err)
@@ -428,8 +424,6 @@ func TestEndlessBrowse(t *testing.T) {
 			t.Errorf("second Browse = %v", err)
 		}
 		cl.Close()
-		<-ended
-		d.Close()
 	})
 }
 
@@ -462,43 +456,17 @@ func TestConcurrentAndClose(t *testing.T) {
 }
 
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte(
+	suite.FuzzDevice(f,
 		"<plist><dict><key>Command</key><string>Browse</string><key>ClientOptions</key><dict><key>BundleIDs</key><array><string>a</string></array></dict></dict></plist>",
-	))
-	f.Add([]byte(
 		"<plist><dict><key>Command</key><string>CheckCapabilitiesMatch</string><key>Capabilities</key><dict/></dict></plist>",
-	))
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, d := link.Pipe()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_, _ = c.Write(link.AppendFrame(nil, b))
-			_ = link.CloseWrite(c)
-			_, _ = io.Copy(io.Discard, c)
-		}()
-		_ = (&Device{Phone: p}).Serve(t.Context(), d)
-		d.Close()
-		<-done
-		c.Close()
-	})
+	)
 }
 
 func FuzzClient(f *testing.F) {
-	f.Add("<key>Status</key><string>Complete</string><key>LookupResult</key><dict/>")
-	f.Add(browsing + "<key>CurrentList</key><array><dict/></array>")
-	f.Fuzz(func(t *testing.T, s string) {
-		if apps, err := answer(t, s).Browse(t.Context(), Options{}); err == nil && apps == nil {
-			t.Error("neither apps nor error")
-		}
-		if apps, err := answer(t, s).Lookup(t.Context(), Options{}); err == nil && apps == nil {
-			t.Error("neither apps nor error")
-		}
-	})
+	suite.FuzzClient(f,
+		"<plist><dict><key>Status</key><string>Complete</string><key>LookupResult</key><dict/></dict></plist>",
+		"<plist><dict>"+browsing+"<key>CurrentList</key><array><dict/></array></dict></plist>",
+	)
 }
 
 func BenchmarkBrowse(b *testing.B) {
@@ -506,16 +474,12 @@ func BenchmarkBrowse(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, d := link.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- (&Device{Phone: p}).Serve(context.Background(), d) }()
-	cl := New(c)
+	cl := New(servicetest.Conn(b, &Device{Phone: p}))
+	defer cl.Close()
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := cl.Browse(context.Background(), Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}
-	cl.Close()
-	<-ended
 }

@@ -1,21 +1,17 @@
 package mobileimagemounter
 
 import (
-	"io"
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 // TestOddEntries checks that one entry that cannot be decoded does not hide the others.
 func TestOddEntries(t *testing.T) {
 	t.Parallel()
 	ask := func(answer string, call func(c *Client) (int, error)) {
-		a, d := link.Pipe()
-		defer a.Close()
-		defer d.Close()
-		go func() { _, _ = io.WriteString(d, frame(answer)); _ = link.CloseWrite(d) }()
-		n, err := call(New(a))
+		n, err := call(New(servicetest.Peer(t, []byte(frame(answer)))))
 		if err != nil || n != 1 {
 			t.Errorf("%s: %d entries, %v, want 1", answer, n, err)
 		}

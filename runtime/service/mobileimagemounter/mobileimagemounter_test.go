@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,17 +13,56 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
+
+// unchanged is the device side of a phone that no host may change.
+type unchanged struct{ *Device }
+
+func (u unchanged) Serve(ctx context.Context, c net.Conn) error {
+	err := u.Device.Serve(ctx, c)
+	if !u.Phone.ImageMounted() || !u.Phone.DeveloperMode() {
+		return errors.New("a host changed the phone")
+	}
+	return err
+}
+
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler {
+		p, err := phone.New(phone.Options{LogRate: -1})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return unchanged{&Device{Phone: p}}
+	},
+	Calls: servicetest.Calls[*Client]{
+		"images": images, "lookup": find, "identifiers": identifiers, "developer mode": mode,
+	},
+	Typed:  fuzztest.Typed[*service.Error],
+	Framed: true,
+}
+
+var (
+	images      = servicetest.Value((*Client).Images)
+	find        = servicetest.With((*Client).Lookup, "x")
+	identifiers = servicetest.Value((*Client).PersonalizationIdentifiers)
+	mode        = servicetest.Value((*Client).DeveloperMode)
+)
+
+func TestService(t *testing.T) { suite.Test(t) }
 
 type rig struct {
 	t      *testing.T
 	phone  *phone.Phone
 	client *Client
 	conn   *link.PlistConn // the same connection, for requests the client does not make
-	ended  chan error
+	ended  <-chan error
 }
 
 func newRig(t *testing.T, o phone.Options) *rig {
@@ -31,14 +71,8 @@ func newRig(t *testing.T, o phone.Options) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, phone: p, ended: make(chan error, 1)}
-	c, d := link.Pipe()
-	go func() {
-		err := (&Device{Phone: p}).Serve(t.Context(), d)
-		d.Close()
-		r.ended <- err
-	}()
-	r.client, r.conn = New(c), link.NewPlistConn(c)
+	c, ended := servicetest.Dial(t.Context(), t, &Device{Phone: p})
+	r := &rig{t: t, phone: p, client: New(c), conn: link.NewPlistConn(c), ended: ended}
 	t.Cleanup(func() { r.client.Close() })
 	return r
 }
@@ -300,106 +334,39 @@ func TestHangup(t *testing.T) {
 	})
 }
 
-func TestDeviceBrokenInput(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name, in string
-		fails    bool
-	}{
-		{"leaves", "", false},
-		{"half a length", "\x00\x00", true},
-		{"half a frame", "\x00\x00\x00\x09<pl", true},
-		{"huge", "\x7f\x00\x00\x00", true},
-		{"no plist", "\x00\x00\x00\x02hi", true},
-		{"array", "\x00\x00\x00\x17<plist><array/></plist>", true},
-	} {
-		bubble(t, phone.Options{}, func(t *testing.T, r *rig) {
-			if _, err := io.WriteString(r.conn, c.in); err != nil {
-				t.Fatal(err)
-			}
-			_ = r.conn.CloseWrite()
-			var e *service.Error
-			if err := <-r.ended; (err != nil) != c.fails || err != nil && !errors.As(err, &e) {
-				t.Errorf("%s: Serve = %v", c.name, err)
-			}
-		})
-	}
-}
-
 // frame is an answer as XML.
 func frame(s string) string {
 	return string(link.AppendFrame(nil, []byte("<plist><dict>"+s+"</dict></plist>")))
 }
 
-func TestClientBrokenAnswers(t *testing.T) {
+func TestBrokenAnswers(t *testing.T) {
 	t.Parallel()
-	images := func(ctx context.Context, c *Client) (any, error) {
-		v, err := c.Images(ctx)
-		return v, err
+	refusal := func(code string) string {
+		return frame("<key>Error</key><string>" + code + "</string>")
 	}
-	lookup := func(ctx context.Context, c *Client) (any, error) {
-		v, err := c.Lookup(ctx,
-			"x")
-		return v, err
+	list := func(key, entries string) string {
+		return frame("<key>" + key + "</key><array>" + entries + "</array>")
 	}
-	ids := func(ctx context.Context, c *Client) (any, error) {
-		v, err := c.PersonalizationIdentifiers(ctx)
-		return v, err
-	}
-	mode := func(ctx context.Context, c *Client) (any, error) {
-		_, err := c.DeveloperMode(ctx)
-		return Image{}, err
-	}
-	for _, c := range []struct {
-		name, in string
-		call     func(context.Context, *Client) (any, error)
-		want     error
-	}{
-		{"nothing", "", images, io.ErrUnexpectedEOF},
-		{"half", "\x00\x00\x00\x09<", lookup, io.ErrUnexpectedEOF},
-		{"no plist", "\x00\x00\x00\x02hi", images, plist.ErrFormat},
-		{"too long", "\x7f\x00\x00\x00", images, nil},
-		{"no list", frame(""), images, ErrProtocol},
-		{
-			"list of text", frame("<key>EntryList</key><array><string>x</string></array>"), images,
-			ErrProtocol,
-		},
-		{"long list", frame(
-			"<key>EntryList</key><array>" + strings.Repeat("<dict/>", MaxImages+1) + "</array>",
-		), images, ErrProtocol},
-		{"refused", frame("<key>Error</key><string>InternalError</string>"), images, ErrInternal},
-		{"nothing told", frame(""), lookup, ErrProtocol},
-		{"number", frame("<key>ImageSignature</key><integer>1</integer>"), lookup, ErrProtocol},
-		{
-			"list of numbers",
-			frame("<key>ImageSignature</key><array><integer>1</integer></array>"), lookup,
-			ErrProtocol,
-		},
-		{"long signatures", frame("<key>ImageSignature</key><array>" +
-			strings.Repeat("<data/>", MaxImages+1) + "</array>"), lookup, ErrProtocol},
-		{"locked", frame("<key>Error</key><string>DeviceLocked</string>"), lookup, ErrDeviceLocked},
-		{"no identifiers", frame(""), ids, ErrProtocol},
-		{"no status", frame(""), mode, ErrProtocol},
-		{
-			"old", frame("<key>Error</key><string>UnknownCommand</string>"), mode,
-			errors.ErrUnsupported,
-		},
-	} {
-		a, d := link.Pipe()
-		go func() { _, _ = io.WriteString(d, c.in); _ = link.CloseWrite(d) }()
-		cl := New(a)
-		got, err := c.call(t.Context(), cl)
-		var e *service.Error
-		if err == nil || c.want != nil && !errors.Is(err, c.want) || !errors.As(err, &e) ||
-			!strings.HasPrefix(err.Error(), "mobileimagemounter: ") {
-			t.Errorf("%s: %v, %v, want %v", c.name, got, err, c.want)
-		}
-		if v := reflect.ValueOf(got); v.Kind() != reflect.Struct && !v.IsNil() {
-			t.Errorf("%s: %v beside an error", c.name, got)
-		}
-		cl.Close()
-		d.Close()
-	}
+	suite.Fails(t, "nothing", "", images, io.ErrUnexpectedEOF)
+	suite.Fails(t, "half", "\x00\x00\x00\x09<", find, io.ErrUnexpectedEOF)
+	suite.Fails(t, "no plist", "\x00\x00\x00\x02hi", images, plist.ErrFormat)
+	suite.Fails(t, "too long", "\x7f\x00\x00\x00", images, link.ErrTooLarge)
+	suite.Fails(t, "no list", frame(""), images, ErrProtocol)
+	suite.Fails(t, "list of text", list("EntryList", "<string>x</string>"), images, ErrProtocol)
+	suite.Fails(t, "long list", list("EntryList", strings.Repeat("<dict/>", MaxImages+1)), images,
+		ErrProtocol)
+	suite.Fails(t, "refused", refusal("InternalError"), images, ErrInternal)
+	suite.Fails(t, "nothing told", frame(""), find, ErrProtocol)
+	suite.Fails(t, "number", frame("<key>ImageSignature</key><integer>1</integer>"), find,
+		ErrProtocol)
+	suite.Fails(t, "list of numbers", list("ImageSignature", "<integer>1</integer>"), find,
+		ErrProtocol)
+	suite.Fails(t, "long signatures",
+		list("ImageSignature", strings.Repeat("<data/>", MaxImages+1)), find, ErrProtocol)
+	suite.Fails(t, "locked", refusal("DeviceLocked"), find, ErrDeviceLocked)
+	suite.Fails(t, "no identifiers", frame(""), identifiers, ErrProtocol)
+	suite.Fails(t, "no status", frame(""), mode, ErrProtocol)
+	suite.Fails(t, "old", refusal("UnknownCommand"), mode, errors.ErrUnsupported)
 }
 
 // TestOtherDevices has answers as the protocol page knows them from versions
@@ -451,7 +418,7 @@ func TestOtherDevices(t *testing.T) {
 func TestDeadlineBreaksStep(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe() // nobody answers
+		c, d := linktest.Pipe() // nobody answers
 		defer d.Close()
 		cl := New(c)
 		start := time.Now()
@@ -492,30 +459,14 @@ func TestConcurrentCalls(t *testing.T) {
 }
 
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte(
+	suite.FuzzDevice(f,
 		"<plist><dict><key>Command</key><string>LookupImage</string><key>ImageType</key><string>Developer</string></dict></plist>",
-	))
-	f.Add([]byte(
 		"<plist><dict><key>Command</key><string>UnmountImage</string><key>MountPath</key><string>/Developer</string></dict></plist>",
-	))
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, d := link.Pipe()
-		defer c.Close()
-		go func() {
-			_, _ = c.Write(link.AppendFrame(nil, b))
-			_ = link.CloseWrite(c)
-			_, _ = io.Copy(io.Discard, c)
-		}()
-		_ = (&Device{Phone: p}).Serve(t.Context(), d)
-		d.Close()
-		if !p.ImageMounted() || !p.DeveloperMode() {
-			t.Fatal("a host changed the phone")
-		}
-	})
+	)
+}
+
+func FuzzClient(f *testing.F) {
+	suite.FuzzClient(f, "<plist><dict><key>ImagePresent</key><true/></dict></plist>")
 }
 
 func FuzzAnswers(f *testing.F) {

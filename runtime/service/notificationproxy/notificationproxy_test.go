@@ -13,10 +13,42 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
+
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb)} },
+	Calls: servicetest.Calls[*Client]{
+		"next": servicetest.Value((*Client).Next),
+		"all": func(c *Client, ctx context.Context) error {
+			for range 2 {
+				if _, err := c.Next(ctx); err != nil {
+					return err
+				}
+			}
+			return errors.New("two notifications out of one message")
+		},
+	},
+	Typed:  fuzztest.Typed[*service.Error],
+	Framed: true,
+}
+
+func TestService(t *testing.T) { suite.Test(t) }
+
+func newPhone(tb testing.TB) *phone.Phone {
+	tb.Helper()
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
 
 type rig struct {
 	t     *testing.T
@@ -28,23 +60,13 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p, err := phone.New(phone.Options{LogRate: -1})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := newPhone(t)
 		f(t, &rig{t, p, &Device{Phone: p}})
 	})
 }
 
 func (r *rig) raw(ctx context.Context) (*link.PlistConn, <-chan error) {
-	c, d := link.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		err := r.dev.Serve(ctx, d)
-		d.Close()
-		done <- err
-	}()
-	r.t.Cleanup(func() { c.Close() })
+	c, done := servicetest.Dial(ctx, r.t, r.dev)
 	return link.NewPlistConn(c), done
 }
 
@@ -136,7 +158,7 @@ func TestMessages(t *testing.T) {
 func TestClientMessages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		peer := link.NewPlistConn(d)
 		cl := New(c)
 		must(t, cl.Observe(t.Context(), "n"))
@@ -232,7 +254,7 @@ func TestSlowObserver(t *testing.T) {
 func TestClientOverflow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		cl := New(c)
 		defer cl.Close()
 		defer d.Close()
@@ -254,31 +276,12 @@ func TestClientOverflow(t *testing.T) {
 	})
 }
 
-func TestClientHostile(t *testing.T) {
+func TestBrokenAnswers(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct {
-		name, in string
-		want     error
-	}{
-		{"end", "", io.EOF},
-		{"half", "\x00\x00\x00\x09<", io.ErrUnexpectedEOF},
-		{"too long", "\xff\x00\x00\x00", new(link.FrameError)},
-	} {
-		c, d := link.Pipe()
-		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
-		cl := New(c)
-		_, err := cl.Next(t.Context())
-		var e *service.Error
-		var frame *link.FrameError
-		if !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
-			t.Errorf("%s: Next = %v, want %v", tc.name, err, tc.want)
-		}
-		if !errors.As(err, &e) {
-			t.Errorf("%s: Next = %v, want an *service.Error", tc.name, err)
-		}
-		cl.Close()
-		d.Close()
-	}
+	next := servicetest.Value((*Client).Next)
+	suite.Fails(t, "end", "", next, io.EOF)
+	suite.Fails(t, "half", "\x00\x00\x00\x09<", next, io.ErrUnexpectedEOF)
+	suite.Fails(t, "too long", "\xff\x00\x00\x00", next, link.ErrTooLarge)
 }
 
 // TestBadMessages sends a good notification, something that says nothing, a good one and
@@ -300,7 +303,7 @@ func TestBadMessages(t *testing.T) {
 		"name of a type": plist.Dict{"Command": cmdRelay, "Name": int64(7)},
 		"error":          plist.Dict{"Error": "InternalError"},
 	} {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		go func() {
 			peer := link.NewPlistConn(d)
 			_ = peer.Send(context.Background(), message{cmdRelay, "first"})
@@ -326,25 +329,6 @@ func TestBadMessages(t *testing.T) {
 		}
 		cl.Close()
 		d.Close()
-	}
-}
-
-func TestDeviceHostile(t *testing.T) {
-	for _, in := range []string{
-		"\x00\x00", "\x00\x00\x00\x09<", "\x00\x00\x00\x02hi", "\x00\xff\x00\x00",
-	} {
-		t.Run(fmt.Sprintf("%q", in), func(t *testing.T) {
-			bubble(t, func(t *testing.T, r *rig) {
-				c, ended := r.raw(t.Context())
-				_, err := io.WriteString(c, in)
-				must(t, err)
-				must(t, c.CloseWrite())
-				var e *service.Error
-				if err := <-ended; !errors.As(err, &e) {
-					t.Errorf("Serve = %v", err)
-				}
-			})
-		})
 	}
 }
 
@@ -380,54 +364,21 @@ func must(t *testing.T, err error) {
 }
 
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte(
+	suite.FuzzDevice(f,
 		"<plist><dict><key>Command</key><string>ObserveNotification</string><key>Name</key><string>n</string></dict></plist>",
-	))
-	f.Add([]byte("<plist><dict><key>Command</key><string>Shutdown</string></dict></plist>"))
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, d := link.Pipe()
-		_, _ = c.Write(link.AppendFrame(nil, b[:min(len(b), 1<<15)]))
-		_ = link.CloseWrite(c)
-		_ = (&Device{Phone: p}).Serve(t.Context(), d)
-		c.Close()
-		d.Close()
-	})
+		"<plist><dict><key>Command</key><string>Shutdown</string></dict></plist>",
+	)
 }
 
 func FuzzClient(f *testing.F) {
-	f.Add([]byte(
+	suite.FuzzClient(f,
 		"<plist><dict><key>Command</key><string>RelayNotification</string><key>Name</key><string>n</string></dict></plist>",
-	))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, d := link.Pipe()
-		_, _ = d.Write(link.AppendFrame(nil, b[:min(len(b), 1<<15)]))
-		_ = link.CloseWrite(d)
-		cl := New(c)
-		for n := 0; ; n++ {
-			if _, err := cl.Next(t.Context()); err != nil {
-				break
-			} else if n > 0 {
-				t.Fatal("two notifications out of one frame")
-			}
-		}
-		cl.Close()
-		d.Close()
-	})
+	)
 }
 
 func BenchmarkPostAndRelay(b *testing.B) {
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	c, d := link.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- (&Device{Phone: p}).Serve(context.Background(), d) }()
-	cl := New(c)
+	cl := New(servicetest.Conn(b, &Device{Phone: newPhone(b)}))
+	defer cl.Close()
 	ctx := context.Background()
 	if err := cl.Observe(ctx, "n"); err != nil {
 		b.Fatal(err)
@@ -441,6 +392,4 @@ func BenchmarkPostAndRelay(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	cl.Close()
-	<-ended
 }

@@ -241,7 +241,7 @@ func TestArchiveHostile(t *testing.T) {
 		{"another type", []byte{2, 1, 0, 0, 0, 'x'}, ErrProtocol},
 		{"huge", []byte{3, 0xFF, 0xFF, 0xFF, 0xFF}, new(link.FrameError)},
 	} {
-		_, err := clientOf(append(bytes.Clone(head), tc.in...)).CreateArchive(t.Context(),
+		_, err := clientOf(t, append(bytes.Clone(head), tc.in...)).CreateArchive(t.Context(),
 			io.Discard, ArchiveOptions{})
 		var frame *link.FrameError
 		if !errors.Is(err, tc.want) && !(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
@@ -271,7 +271,7 @@ func TestArchiveCut(t *testing.T) {
 	for _, n := range []int{1, 512, 1000, 1536, 2500, archive.Len()} {
 		in := binary.LittleEndian.AppendUint32(append(bytes.Clone(head), 3), uint32(n))
 		in = append(in, archive.Bytes()[:n]...)
-		got, err := clientOf(in).CreateArchive(t.Context(), io.Discard, ArchiveOptions{})
+		got, err := clientOf(t, in).CreateArchive(t.Context(), io.Discard, ArchiveOptions{})
 		if whole := n == archive.Len(); whole != (err == nil) ||
 			!whole && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%d of %d bytes: %d, %v", n, archive.Len(), got, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
 // TestArchiveSilent has devices that stop sending: before the reply, behind it, and
@@ -26,7 +27,7 @@ func TestArchiveSilent(t *testing.T) {
 		"half a piece": append(head[:len(head):len(head)], 3, 9, 0, 0, 0, 'x'),
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			a, b := link.Pipe()
+			a, b := linktest.Pipe()
 			defer b.Close()
 			go func() { _, _ = io.Copy(io.Discard, b) }()
 			go func() { _, _ = b.Write(sent) }()

@@ -21,7 +21,7 @@ func TestOddProcesses(t *testing.T) {
 		b := append([]byte{1, 0, 0, 0, 0}, xml...)
 		binary.BigEndian.PutUint32(b[1:], uint32(len(xml)))
 		ctx, passed := link.WithPassed(t.Context())
-		got, err := clientOf(b).PidList(ctx)
+		got, err := clientOf(t, b).PidList(ctx)
 		if want := []Process{{7, "logd"}}; err != nil || !slices.Equal(got, want) {
 			t.Errorf("PidList with %s = %v, %v, want %v", odd, got, err, want)
 		}

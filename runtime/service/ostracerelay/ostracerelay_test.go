@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 // goldenRecord is the example of the protocol page: pid 1, /sbin/launchd,
@@ -156,6 +158,31 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler { return &Device{Phone: newPhone(tb)} },
+	Calls: servicetest.Calls[*Client]{
+		"pid list":       servicetest.Value((*Client).PidList),
+		"start activity": servicetest.With((*Client).StartActivity, Activity{}),
+		"create archive": func(c *Client, ctx context.Context) error {
+			_, err := c.CreateArchive(ctx, io.Discard, ArchiveOptions{})
+			return err
+		},
+	},
+	Typed: fuzztest.Typed[*service.Error],
+}
+
+func TestService(t *testing.T) { suite.Test(t) }
+
+func newPhone(tb testing.TB) *phone.Phone {
+	tb.Helper()
+	p, err := phone.New(phone.Options{LogRate: -1})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
 // rig is a phone, its log relay, and connections to it.
 type rig struct {
 	t     *testing.T
@@ -164,24 +191,13 @@ type rig struct {
 }
 
 func newRig(t *testing.T) *rig {
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := newPhone(t)
 	return &rig{t, p, &Device{Phone: p}}
 }
 
 // dial serves one connection; ended gives the result of Serve.
 func (r *rig) dial() (c net.Conn, ended <-chan error) {
-	c, d := link.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		err := r.dev.Serve(r.t.Context(), d)
-		d.Close()
-		done <- err
-	}()
-	r.t.Cleanup(func() { c.Close() })
-	return c, done
+	return servicetest.Dial(r.t.Context(), r.t, r.dev)
 }
 
 func (r *rig) stream(a Activity) *Stream {
@@ -407,7 +423,7 @@ func TestPidListFraming(t *testing.T) {
 		`<key>Status</key><string>RequestSuccessful</string></dict></plist>`
 	b := append([]byte{1, 0, 0, 0, 0}, xml...)
 	binary.BigEndian.PutUint32(b[1:], uint32(len(xml)))
-	got, err := clientOf(b).PidList(t.Context())
+	got, err := clientOf(t, b).PidList(t.Context())
 	if want := []Process{{7, ""}, {42, "SpringBoard"}}; err != nil ||
 		fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("PidList = %v, %v, want %v", got, err, want)
@@ -415,53 +431,29 @@ func TestPidListFraming(t *testing.T) {
 }
 
 // clientOf is a client whose peer has sent b and left.
-func clientOf(b []byte) *Client {
-	c, d := link.Pipe()
-	go func() {
-		_, _ = d.Write(b)
-		_ = link.CloseWrite(d)
-	}()
-	return New(c)
-}
+func clientOf(t *testing.T, b []byte) *Client { return New(servicetest.Peer(t, b)) }
 
 func TestClientRefuses(t *testing.T) {
 	t.Parallel()
-	refused := func(xml string) []byte {
+	reply := func(xml string) string {
 		b := append([]byte{1, 0, 0, 0, 0}, `<plist><dict>`+xml+`</dict></plist>`...)
 		binary.BigEndian.PutUint32(b[1:], uint32(len(b)-5))
-		return b
+		return string(b)
 	}
-	for _, tc := range []struct {
-		name string
-		in   []byte
-		want error
-	}{
-		{"nothing", nil, io.ErrUnexpectedEOF},
-		{"half a head", []byte{1, 0, 0}, io.ErrUnexpectedEOF},
-		{"half a reply", []byte{1, 0, 0, 0, 9, 'b'}, io.ErrUnexpectedEOF},
-		{"another type", []byte{2, 0, 0, 0, 9}, ErrProtocol},
-		{"huge", []byte{1, 0xFF, 0xFF, 0xFF, 0xFF}, new(link.FrameError)},
-		{"no plist", []byte{1, 0, 0, 0, 2, 'h', 'i'}, plist.ErrFormat},
-		{"failed", refused(`<key>Status</key><string>RequestFailed</string>`), ErrRefused},
-		{"no status", refused(``), ErrRefused},
-		{"no payload", refused(`<key>Status</key><string>RequestSuccessful</string>`), ErrProtocol},
-		{"odd pid", refused(
-			`<key>Status</key><string>RequestSuccessful</string><key>Payload</key><dict><key>x</key><dict/></dict>`,
-		), ErrProtocol},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			list, err := clientOf(tc.in).PidList(t.Context())
-			var frame *link.FrameError
-			if list != nil || !errors.Is(err, tc.want) &&
-				!(errors.As(tc.want, &frame) && errors.As(err, &frame)) {
-				t.Errorf("PidList = %v, %v, want %v", list, err, tc.want)
-			}
-			var e *service.Error
-			if !errors.As(err, &e) || e.Op != "pid list" {
-				t.Errorf("error is a %T", err)
-			}
-		})
-	}
+	const done = `<key>Status</key><string>RequestSuccessful</string>`
+	pids := suite.Calls["pid list"]
+	suite.Fails(t, "nothing", "", pids, io.ErrUnexpectedEOF)
+	suite.Fails(t, "half a head", "\x01\x00\x00", pids, io.ErrUnexpectedEOF)
+	suite.Fails(t, "half a reply", "\x01\x00\x00\x00\x09b", pids, io.ErrUnexpectedEOF)
+	suite.Fails(t, "another type", "\x02\x00\x00\x00\x09", pids, ErrProtocol)
+	suite.Fails(t, "huge", "\x01\xff\xff\xff\xff", pids, link.ErrTooLarge)
+	suite.Fails(t, "no plist", "\x01\x00\x00\x00\x02hi", pids, plist.ErrFormat)
+	suite.Fails(t, "failed", reply(`<key>Status</key><string>RequestFailed</string>`), pids,
+		ErrRefused)
+	suite.Fails(t, "no status", reply(``), pids, ErrRefused)
+	suite.Fails(t, "no payload", reply(done), pids, ErrProtocol)
+	suite.Fails(t, "odd pid", reply(done+
+		`<key>Payload</key><dict><key>x</key><dict/></dict>`), pids, ErrProtocol)
 }
 
 func TestDeviceRefuses(t *testing.T) {

@@ -13,14 +13,16 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 // TestStreamInPieces delivers a byte at a time and interrupts in between.
 func TestStreamInPieces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		defer d.Close()
 		s := &Stream{client: New(c)}
 		defer s.Close()
@@ -66,7 +68,7 @@ func TestStreamHostile(t *testing.T) {
 	} {
 		for _, batch := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/batch=%v", tc.name, batch), func(t *testing.T) {
-				s := &Stream{client: clientOf(tc.in)}
+				s := &Stream{client: clientOf(t, tc.in)}
 				next := func() (int, error) { _, err := s.Next(t.Context()); return 1, err }
 				if batch {
 					dst := make([]Entry, 10)
@@ -117,9 +119,7 @@ func TestDeviceEnds(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			ctx, cancel := context.WithCancel(t.Context())
-			c, d := link.Pipe()
-			ended := make(chan error, 1)
-			go func() { ended <- r.dev.Serve(ctx, d) }()
+			c, ended := servicetest.Dial(ctx, t, r.dev)
 			if _, err := New(c).StartActivity(t.Context(), Activity{}); err != nil {
 				t.Fatal(err)
 			}

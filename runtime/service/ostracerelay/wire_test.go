@@ -13,6 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 // memory is a connection that reads from a buffer and forgets what is written.
@@ -65,41 +66,16 @@ func FuzzReply(f *testing.F) {
 		if d, err := readReply(bytes.NewReader(b)); err == nil && d == nil {
 			t.Fatal("neither reply nor error")
 		}
-		for name, ask := range map[string]func(*Client) error{
-			"pid list": func(c *Client) error {
-				_, err := c.PidList(context.Background())
-				return err
-			},
-			"start activity": func(c *Client) error {
-				_, err := c.StartActivity(context.Background(), Activity{})
-				return err
-			},
-			"create archive": func(c *Client) error {
-				_, err := c.CreateArchive(context.Background(), io.Discard, ArchiveOptions{})
-				return err
-			},
-		} {
-			var e *service.Error
-			if err := ask(New(memory{Reader: bytes.NewReader(b)})); err != nil &&
-				!errors.As(err, &e) {
-				t.Errorf("%s: %v (%T)", name, err, err)
-			}
-		}
 	})
 }
 
+func FuzzClient(f *testing.F) { suite.FuzzClient(f, "\x01\x00\x00\x00\x09bp") }
+
 func FuzzDevice(f *testing.F) {
-	f.Add([]byte(
+	suite.FuzzDevice(f,
 		"\x00\x00\x00\x46<plist><dict><key>Request</key><string>PidList</string></dict></plist>",
-	))
-	f.Add([]byte{0, 0, 0, 9, 'b'})
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = (&Device{Phone: p}).Serve(t.Context(), memory{Reader: bytes.NewReader(b)})
-	})
+		"\x00\x00\x00\x09b",
+	)
 }
 
 // typical is a record as SpringBoard writes them all day.
@@ -210,13 +186,8 @@ func BenchmarkManyPhones(b *testing.B) {
 
 // BenchmarkDeviceToClient is entries through phone, device, pipe and client.
 func BenchmarkDeviceToClient(b *testing.B) {
-	p, err := phone.New(phone.Options{LogRate: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	c, d := link.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- (&Device{Phone: p}).Serve(context.Background(), d) }()
+	p := newPhone(b)
+	c, ended := servicetest.Dial(context.Background(), b, &Device{Phone: p})
 	s, err := New(c).StartActivity(context.Background(), Activity{})
 	if err != nil {
 		b.Fatal(err)

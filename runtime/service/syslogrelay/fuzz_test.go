@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/fuzztest"
-	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 // FuzzStream lets a device send any log: what was sent comes out as entries, and the log
@@ -21,9 +21,7 @@ func FuzzStream(f *testing.F) {
 	)
 	f.Add([]byte("\x00\x00\n\x00\n\x00\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		here, there := link.Pipe()
-		go fuzztest.Say(there, b)
-		c := New(here)
+		c := New(servicetest.Peer(t, b))
 		defer c.Close()
 		total := 0
 		for {
@@ -44,3 +42,6 @@ func FuzzStream(f *testing.F) {
 		}
 	})
 }
+
+// FuzzDevice lets a host say anything to a device side that only writes.
+func FuzzDevice(f *testing.F) { suite.FuzzDevice(f, "", "\x00") }

@@ -11,8 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/imdlua/imdlua/runtime/link"
+	"github.com/imdlua/imdlua/runtime/fuzztest"
+	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/service"
+	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
 var berlin = time.FixedZone("", 3600)
@@ -97,6 +100,21 @@ func TestVis(t *testing.T) {
 	}
 }
 
+var suite = servicetest.Suite[*Client]{
+	Name: Service, Connect: Connect,
+	Device: func(tb testing.TB) service.Handler {
+		p, err := phone.New(phone.Options{LogRate: -1})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return &Device{Phone: p}
+	},
+	Calls: servicetest.Calls[*Client]{"next": servicetest.Value((*Client).Next)},
+	Typed: fuzztest.Typed[*service.Error],
+}
+
+func TestService(t *testing.T) { suite.Test(t) }
+
 type rig struct {
 	t     *testing.T
 	phone *phone.Phone
@@ -115,14 +133,7 @@ func newRig(t *testing.T, o phone.Options) *rig {
 }
 
 func (r *rig) dial(ctx context.Context) (net.Conn, <-chan error) {
-	c, d := link.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		err := r.dev.Serve(ctx, d)
-		d.Close()
-		done <- err
-	}()
-	r.t.Cleanup(func() { c.Close() })
+	c, done := servicetest.Dial(ctx, r.t, r.dev)
 	synctest.Wait() // it watches now
 	return c, done
 }
@@ -216,7 +227,7 @@ func TestSlowConsumer(t *testing.T) {
 func TestPieces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := link.Pipe()
+		c, d := linktest.Pipe()
 		defer d.Close()
 		cl := New(c)
 		defer cl.Close()
@@ -254,9 +265,7 @@ func TestEnds(t *testing.T) {
 		{"inside a record", "a\n\x00half", 1, io.EOF},
 		{"too long", "a\n\x00" + strings.Repeat("x", MaxRecord+readSize), 1, io.EOF},
 	} {
-		c, d := link.Pipe()
-		go func() { _, _ = io.WriteString(d, tc.in); _ = link.CloseWrite(d) }()
-		cl := New(c)
+		cl := New(servicetest.Peer(t, []byte(tc.in)))
 		got := 0
 		_, err := cl.Next(t.Context())
 		for ; err == nil; _, err = cl.Next(t.Context()) {
@@ -267,7 +276,6 @@ func TestEnds(t *testing.T) {
 				tc.want)
 		}
 		cl.Close()
-		d.Close()
 	}
 }
 
@@ -288,12 +296,7 @@ func TestBadRecords(t *testing.T) {
 		"end on edge":  {strings.Repeat("x", MaxRecord) + "\n\x00", 1, 0},
 		"two too long": {strings.Repeat(strings.Repeat("x", 2*MaxRecord)+"\n\x00", 2), 0, 2},
 	} {
-		c, d := link.Pipe()
-		go func() {
-			_, _ = io.WriteString(d, "first\n\x00"+tc.odd+"second\n\x00")
-			_ = link.CloseWrite(d)
-		}()
-		cl := New(c)
+		cl := New(servicetest.Peer(t, []byte("first\n\x00"+tc.odd+"second\n\x00")))
 		var got []string
 		var err error
 		for err == nil {
@@ -315,7 +318,6 @@ func TestBadRecords(t *testing.T) {
 			t.Errorf("%s: the buffer has grown to %d bytes", name, n)
 		}
 		cl.Close()
-		d.Close()
 	}
 }
 
