@@ -11,6 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
@@ -43,7 +44,7 @@ func check(t *testing.T, got, want string) {
 
 func TestImages(t *testing.T) {
 	t.Parallel()
-	for _, profile := range phone.Profiles() {
+	for _, profile := range identity.Profiles() {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
 			got := run(t, phone.Options{Profile: profile}, `
@@ -115,20 +116,20 @@ print(#dev:ddi(), dev:developer_mode())`), "1\ttrue\n")
 func TestProfiles(t *testing.T) {
 	t.Parallel()
 	var want strings.Builder
-	for _, name := range phone.Profiles() {
+	for _, name := range identity.Profiles() {
 		p, err := phone.New(phone.Options{Profile: name, LogRate: -1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintln(&want, p.ProductVersion())
+		fmt.Fprintln(&want, p.Identity.Version)
 	}
-	names := `"` + strings.Join(phone.Profiles(), `", "`) + `"`
+	names := `"` + strings.Join(identity.Profiles(), `", "`) + `"`
 	got := run(t, phone.Options{}, `
 local virtual = require "imd.virtual"
 for _, name in ipairs{ `+names+` } do print(virtual.start{ profile = name }:device().version) end
 print(select(2, try(virtual.start, { profile = "ios3" })).message)`)
 	rest, ok := strings.CutPrefix(got, want.String())
-	if !ok || !strings.Contains(rest, strings.Join(phone.Profiles(), ", ")) {
+	if !ok || !strings.Contains(rest, strings.Join(identity.Profiles(), ", ")) {
 		t.Errorf("got\n%s\nwant\n%sand the names of all profiles", got, want.String())
 	}
 }

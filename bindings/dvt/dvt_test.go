@@ -11,6 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/hosttest/devicetest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/location"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
@@ -29,7 +30,7 @@ func script(t *testing.T) (run func(source string) string, p *phone.Phone) {
 	devicetest.Install(t, h, finder, vh)
 	p = vh.Devices()[0].Phone()
 	h.SetGlobal("simulated", h.L().NewFunction(func(L *lua.LState) int {
-		_, simulated := p.Place()
+		_, simulated := p.Location.Place()
 		L.Push(lua.LBool(simulated))
 		return 1
 	}))
@@ -121,15 +122,15 @@ dev:clear_condition()`)
 func TestLocation(t *testing.T) {
 	f, p := script(t)
 	f("device():set_location(-33.8568, 151.2153)")
-	at, simulated := p.Place()
+	at, simulated := p.Location.Place()
 	if !simulated {
 		t.Error("the place is not simulated")
 	}
-	if want := (phone.Place{Latitude: -33.8568, Longitude: 151.2153}); at != want {
+	if want := (location.Place{Latitude: -33.8568, Longitude: 151.2153}); at != want {
 		t.Errorf("the device is at %v, want %v", at, want)
 	}
 	f("device():clear_location()")
-	if at, simulated := p.Place(); simulated {
+	if at, simulated := p.Location.Place(); simulated {
 		t.Errorf("the device is still at %v", at)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
 	"github.com/imdlua/imdlua/stdlib"
 )
@@ -47,11 +48,11 @@ func recorded(t testing.TB, n int) (reply, records []byte) {
 	reply = bytes.Clone(seen.Bytes())
 	seen.Reset()
 	for i := range n {
-		level := phone.LevelDefault
+		level := log.LevelDefault
 		if i%4 == 0 {
-			level = phone.LevelError
+			level = log.LevelError
 		}
-		p.Log(phone.LogEntry{
+		p.Log.Write(log.Entry{
 			PID: 1, Level: level, Subsystem: "com.example.shop", Category: "cart",
 			Message: "item added to the cart, 3 items now",
 		})

@@ -5,7 +5,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
@@ -14,7 +14,8 @@ func class() *api.Class {
 		"cable or a failure does to a phone.")
 	c.Var, c.Closer, c.Perm = "phone", true, "none"
 	c.String = func(d *Device) string {
-		return fmt.Sprintf("VirtualDevice<%s %q>", d.machine.UDID(), d.machine.Phone().Name())
+		name := d.machine.Phone().Values.Name()
+		return fmt.Sprintf("VirtualDevice<%s %q>", d.machine.UDID(), name)
 	}
 	c.Fields = []*api.Field{
 		api.Property("udid", "unique device identifier",
@@ -45,15 +46,15 @@ local phone = virtual.start()
 			api.Example(start+`phone:detach()
 phone:attach()`)),
 		api.Method("tap_trust", "Answers the Trust dialog with Trust.",
-			"", run(func(m *virtual.Machine) { m.Phone().TapTrust() }),
+			"", run(func(m *virtual.Machine) { m.Phone().Trust.TapTrust() }),
 			none,
 			api.Example(start+"phone:tap_trust()")),
 		api.Method("tap_deny", "Answers the Trust dialog with Don't Trust.",
-			"", run(func(m *virtual.Machine) { m.Phone().TapDeny() }),
+			"", run(func(m *virtual.Machine) { m.Phone().Trust.TapDeny() }),
 			none,
 			api.Example(start+"phone:tap_deny()")),
 		api.Method("forget_hosts", "Makes the device forget every computer that it trusts.",
-			"", run(func(m *virtual.Machine) { m.Phone().ResetPairing() }),
+			"", run(func(m *virtual.Machine) { m.Phone().Trust.Reset() }),
 			none,
 			api.Example(start+"phone:forget_hosts()")),
 		api.Method("lock", "Sets a passcode and locks the device.",
@@ -61,7 +62,7 @@ phone:attach()`)),
 			none,
 			api.Example(start+"phone:lock()")),
 		api.Method("unlock", "Unlocks the device.",
-			"", run(func(m *virtual.Machine) { m.Phone().Unlock() }),
+			"", run(func(m *virtual.Machine) { m.Phone().Screen.Unlock() }),
 			none,
 			api.Example(start+`phone:lock()
 phone:unlock()`)),
@@ -92,7 +93,7 @@ print(phone:device():battery().percent)`)),
 			none,
 			api.Example(start+"phone:set_log_rate(0)")),
 		api.Method("log", "Writes one entry to the device's log.",
-			"message opts?", log,
+			"message opts?", writeLog,
 			api.ParamDoc("message", "text"),
 			api.ParamDoc("opts", "who says it and how"),
 			none,
@@ -130,7 +131,7 @@ print(stream:next(5).message)`)),
 print(phone:drop_tunnels())`)),
 		api.Method("restart", "Turns the device off and on, as somebody who holds its buttons "+
 			"does.",
-			"", run(func(m *virtual.Machine) { m.Phone().Power(phone.Restart) }),
+			"", run(func(m *virtual.Machine) { m.Phone().Power.Do(power.Restart) }),
 			none,
 			api.Example(start+"phone:restart()")),
 		api.Method("show", "Puts the device on a network of this computer, beside usbmux, until "+

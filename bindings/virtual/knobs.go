@@ -8,7 +8,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/tunnel"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
@@ -123,22 +123,22 @@ type logOptions struct {
 	Category  string `lua:"category" doc:"category"`
 }
 
-var levels = map[string]phone.LogLevel{
-	"debug": phone.LevelDebug, "info": phone.LevelInfo, "": phone.LevelDefault,
-	"default": phone.LevelDefault, "error": phone.LevelError, "fault": phone.LevelFault,
+var levels = map[string]log.Level{
+	"debug": log.LevelDebug, "info": log.LevelInfo, "": log.LevelDefault,
+	"default": log.LevelDefault, "error": log.LevelError, "fault": log.LevelFault,
 }
 
-func log(c *api.Call, d *Device, message string, o logOptions) error {
+func writeLog(c *api.Call, d *Device, message string, o logOptions) error {
 	level, ok := levels[o.Level]
 	if !ok {
 		return c.ArgError(2, "unknown level %q", o.Level)
 	}
 	name := cmp.Or(o.Process, "SpringBoard")
-	for _, p := range d.machine.Phone().Processes() {
+	for _, p := range d.machine.Phone().Processes.List() {
 		if p.Name != name {
 			continue
 		}
-		d.machine.Phone().Log(phone.LogEntry{
+		d.machine.Phone().Log.Write(log.Entry{
 			PID: p.PID, Level: level, Subsystem: o.Subsystem, Category: o.Category,
 			Message: message,
 		})
@@ -161,13 +161,15 @@ func attach(_ *api.Call, d *Device) error { return d.machine.Replug() }
 
 func dropTunnels(_ *api.Call, d *Device) int { return d.machine.DropTunnels() }
 
-func setDeveloperMode(_ *api.Call, d *Device, on bool) { d.machine.Phone().SetDeveloperMode(on) }
+func setDeveloperMode(_ *api.Call, d *Device, on bool) {
+	d.machine.Phone().Values.SetDeveloperMode(on)
+}
 
 func setImage(_ *api.Call, d *Device, mounted bool) {
 	if mounted {
-		d.machine.Phone().MountImage()
+		d.machine.Phone().Image.Mount()
 	} else {
-		d.machine.Phone().UnmountImage()
+		d.machine.Phone().Image.Unmount()
 	}
 }
 
@@ -175,16 +177,16 @@ func setBattery(c *api.Call, d *Device, percent int, charging *bool) error {
 	if percent < 0 || percent > 100 {
 		return c.ArgError(1, "between 0 and 100")
 	}
-	d.machine.Phone().SetBattery(percent, charging != nil && *charging)
+	d.machine.Phone().Power.SetBattery(percent, charging != nil && *charging)
 	return nil
 }
 
-func setLogRate(_ *api.Call, d *Device, lines float64) { d.machine.Phone().SetLogRate(lines) }
+func setLogRate(_ *api.Call, d *Device, lines float64) { d.machine.Phone().Log.SetRate(lines) }
 
-func post(_ *api.Call, d *Device, name string) { d.machine.Phone().Post(name) }
+func post(_ *api.Call, d *Device, name string) { d.machine.Phone().Notifications.Post(name) }
 
 // lock sets a passcode: without one a device cannot be locked.
 func lock(m *virtual.Machine) {
-	m.Phone().SetPasscode(true)
-	m.Phone().Lock()
+	m.Phone().Screen.SetPasscode(true)
+	m.Phone().Screen.Lock()
 }

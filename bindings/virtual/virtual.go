@@ -12,6 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
@@ -101,9 +102,9 @@ type startOptions struct {
 	Mode    bool          `lua:"developer_mode" doc:"Developer Mode is on" default:"true"`
 }
 
-var trustModes = map[string]phone.TrustMode{
-	"": phone.TrustAccept, "accept": phone.TrustAccept, "deny": phone.TrustDeny,
-	"never": phone.TrustIgnore, "ask": phone.TrustAsk,
+var trustModes = map[string]trust.Mode{
+	"": trust.Accept, "accept": trust.Accept, "deny": trust.Deny,
+	"never": trust.Ignore, "ask": trust.Ask,
 }
 
 func (m *module) start(c *api.Call, o startOptions) (api.Opened[*Device], error) {
@@ -112,9 +113,9 @@ func (m *module) start(c *api.Call, o startOptions) (api.Opened[*Device], error)
 	if !ok {
 		return none, c.ArgError(1, "unknown trust %q (known: accept, deny, never, ask)", o.Trust)
 	}
-	policy := phone.TrustPolicy{Mode: mode}
+	policy := trust.Policy{Mode: mode}
 	if o.After > 0 {
-		policy = phone.TrustPolicy{Mode: phone.TrustAfter, After: o.After}
+		policy = trust.Policy{Mode: trust.After, After: o.After}
 	}
 	if o.Wifi {
 		if err := c.Allow(host.AccessHost, defaultAddress); err != nil {

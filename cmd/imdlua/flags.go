@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/imdlua/imdlua/runtime/device"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
 	"github.com/imdlua/imdlua/runtime/tunneld"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
@@ -60,7 +60,7 @@ func (g *globals) register(f *pflag.FlagSet, env func(string) (string, bool)) {
 		"usbmuxd `address`: unix:PATH or HOST:PORT, repeatable (or USBMUXD_SOCKET_ADDRESS)")
 	f.StringVar(&g.virtual, "virtual", "",
 		"use a virtual device inside this process; `profile`: "+
-			strings.Join(phone.Profiles(), ", "))
+			strings.Join(identity.Profiles(), ", "))
 	f.Lookup("virtual").NoOptDefVal = defaultProfile
 	f.StringVar(&g.rsd, "rsd", "", "`host port` of a list of services that another tunnel "+
 		"makes reachable: nothing else is used")
@@ -84,9 +84,9 @@ func (g *globals) check() error {
 		g.errors = "text"
 		return usageError("--errors is text or json, not %q", bad)
 	}
-	if g.virtual != "" && !slices.Contains(phone.Profiles(), g.virtual) {
+	if g.virtual != "" && !slices.Contains(identity.Profiles(), g.virtual) {
 		return usageError("there is no profile %q; there are %s", g.virtual,
-			strings.Join(phone.Profiles(), ", "))
+			strings.Join(identity.Profiles(), ", "))
 	}
 	for _, a := range g.usbmux {
 		if _, _, err := usbmux.ParseAddress(a); err != nil {

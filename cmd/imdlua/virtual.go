@@ -14,6 +14,8 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
@@ -57,7 +59,7 @@ programs of the same user.`,
 func (f *virtualFlags) register(flags *pflag.FlagSet) {
 	flags.IntVarP(&f.count, "count", "n", 1, "how many devices")
 	flags.StringVar(&f.profile, "profile", defaultProfile,
-		"what kind: "+strings.Join(phone.Profiles(), ", "))
+		"what kind: "+strings.Join(identity.Profiles(), ", "))
 	flags.StringVar(&f.name, "name", "",
 		"device name; with several devices the others get a number behind it")
 	flags.StringVar(&f.trust, "trust", "accept", "how the Trust dialog is answered: "+
@@ -87,9 +89,9 @@ func (f *virtualFlags) options() (virtual.Options, error) {
 	switch f.trust {
 	case "accept":
 	case "deny":
-		o.Phone.Trust.Mode = phone.TrustDeny
+		o.Phone.Trust.Mode = trust.Deny
 	case "never":
-		o.Phone.Trust.Mode = phone.TrustIgnore
+		o.Phone.Trust.Mode = trust.Ignore
 	default:
 		n, err := strconv.ParseFloat(f.trust, 64)
 		if err != nil || n < 0 || n > 1e6 {
@@ -97,15 +99,15 @@ func (f *virtualFlags) options() (virtual.Options, error) {
 				f.trust)
 		}
 		after := time.Duration(n * float64(time.Second))
-		o.Phone.Trust = phone.TrustPolicy{Mode: phone.TrustAfter, After: after}
+		o.Phone.Trust = trust.Policy{Mode: trust.After, After: after}
 	}
 	known := false
-	for _, p := range phone.Profiles() {
+	for _, p := range identity.Profiles() {
 		known = known || p == f.profile
 	}
 	if !known {
 		return o, usageError("there is no profile %q; there are %s", f.profile,
-			strings.Join(phone.Profiles(), ", "))
+			strings.Join(identity.Profiles(), ", "))
 	}
 	if f.count < 1 || f.count > maxDevices {
 		return o, usageError("--count is between 1 and %d, not %d", maxDevices, f.count)

@@ -16,6 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
@@ -105,7 +106,7 @@ func playDevice() error {
 	ctx, calm := context.WithCancel(context.Background())
 	defer calm()
 	orders := map[string]func() error{
-		"up?":  func() error { return errors.Join(trust(old), trust(new)) },
+		"up?":  func() error { return errors.Join(pairHost(old), pairHost(new)) },
 		"link": link,
 		"show": func() error {
 			return errors.Join(
@@ -162,28 +163,31 @@ func link() error {
 		"addr add 10.9.1.2/24 dev d1", "link set d0 up", "link set d1 up")
 }
 
-// trust pairs a phone with the host, as if by cable, and leaves the record where
+// pairHost pairs a phone with the host, as if by cable, and leaves the record where
 // the host looks.
-func trust(m *virtual.Machine) error {
+func pairHost(m *virtual.Machine) error {
 	ctx := context.Background()
 	dir, p := pair.NewDir(os.Getenv(recordsVariable)), m.Phone()
 	buid, err := dir.BUID(ctx)
 	if err != nil {
 		return err
 	}
-	mac, _ := p.Value("", "WiFiAddress")
+	mac, _ := p.Values.Get("", "WiFiAddress")
 	address, _ := mac.(string)
-	r, err := pair.Generate(ctx,
-		pair.Params{DevicePublicKey: p.PublicKeyPEM(), WiFiAddress: address, SystemBUID: buid})
+	r, err := pair.Generate(ctx, pair.Params{
+		DevicePublicKey: p.Trust.PublicKeyPEM(), WiFiAddress: address, SystemBUID: buid,
+	})
 	if err != nil {
 		return err
 	}
-	h, err := p.Pair(phone.PairRequest{HostID: r.HostID, SystemBUID: r.SystemBUID, Label: "test",
+	h, err := p.Trust.Pair(trust.PairRequest{
+		HostID: r.HostID, SystemBUID: r.SystemBUID, Label: "test",
 		HostCertificate: r.HostCertificate, RootCertificate: r.RootCertificate,
-		DeviceCertificate: r.DeviceCertificate})
+		DeviceCertificate: r.DeviceCertificate,
+	})
 	if err != nil {
 		return err
 	}
 	r.EscrowBag = h.EscrowBag
-	return dir.Save(ctx, p.UDID(), r)
+	return dir.Save(ctx, p.Identity.UDID, r)
 }

@@ -377,9 +377,9 @@ func TestConcurrentCalls(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for range 20 {
-				key, want := "ProductVersion", any(p.ProductVersion())
+				key, want := "ProductVersion", any(p.Identity.Version)
 				if i%2 == 1 {
-					key, want = "UniqueDeviceID", p.UDID()
+					key, want = "UniqueDeviceID", p.Identity.UDID
 				}
 				if v, err := cl.Get(t.Context(), "", key); err != nil || v != want {
 					t.Errorf("Get(%s) = %v, %v", key, v, err)

@@ -11,6 +11,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
 // idleTimeout is when lockdownd hangs up on a host that says nothing.
@@ -35,7 +37,7 @@ type Device struct {
 	// bag, and refuses those with ErrPasswordProtected when there is none; a
 	// wrong bag is refused before Start is called. An error that holds a Code is that refusal.
 	// Nil refuses everything with ErrInvalidService.
-	Start func(ctx context.Context, service string, host *phone.Host, escrow []byte) (Endpoint,
+	Start func(ctx context.Context, service string, host *trust.Host, escrow []byte) (Endpoint,
 		error)
 	// Network tells that the connections come over Wi-Fi, where no host may
 	// pair.
@@ -67,7 +69,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &deviceConn{Device: d, log: log.With("layer", "lockdown", "udid", d.Phone.UDID())}
+	s := &deviceConn{Device: d, log: log.With("layer", "lockdown", "udid", d.Phone.Identity.UDID)}
 	s.conn = &link.PlistConn{Conn: c, Max: maxRequest}
 	for {
 		err := s.step(ctx)
@@ -103,7 +105,7 @@ type deviceConn struct {
 
 	tls     *link.TLSConn // nil in plain text
 	session string        // SessionID; "" without a session
-	host    *phone.Host   // whose session it is
+	host    *trust.Host   // whose session it is
 	then    func(context.Context) error
 }
 
@@ -216,7 +218,7 @@ func (s *deviceConn) dispatch(ctx context.Context, r *request, reply plist.Dict)
 	case reqUnpair:
 		return s.unpair(r)
 	case reqResetPairing:
-		s.Phone.ResetPairing()
+		s.Phone.Trust.Reset()
 		return nil
 	case reqEnterRecovery:
 		s.then = s.enterRecovery
@@ -239,7 +241,7 @@ func (s *deviceConn) enterRecovery(context.Context) error {
 	if s.Recovery != nil {
 		s.Recovery()
 	} else {
-		s.Phone.Power(phone.Shutdown)
+		s.Phone.Power.Do(power.Shutdown)
 	}
 	return errDone
 }
@@ -256,7 +258,7 @@ func (s *deviceConn) startSession(r *request, reply plist.Dict) error {
 	if r.hostID == "" {
 		return ErrMissingHostID
 	}
-	host, ok := s.Phone.Host(r.hostID)
+	host, ok := s.Phone.Trust.Host(r.hostID)
 	if !ok {
 		return ErrInvalidHostID
 	}
@@ -268,13 +270,13 @@ func (s *deviceConn) startSession(r *request, reply plist.Dict) error {
 }
 
 // encrypt performs the handshake that begins a session.
-func (s *deviceConn) encrypt(ctx context.Context, session string, host phone.Host) error {
+func (s *deviceConn) encrypt(ctx context.Context, session string, host trust.Host) error {
 	if err := s.fault(ctx, FaultHandshake); err != nil {
 		return err
 	}
 	bound, cancel := s.bound(ctx)
 	defer cancel()
-	t, err := DeviceTLS(bound, s.conn.Conn, s.Phone.Key(), host)
+	t, err := DeviceTLS(bound, s.conn.Conn, s.Phone.Trust.Key(), host)
 	if err != nil {
 		return s.ioError(ctx, err)
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 )
 
 // A host that leaves instead of its handshake, or in the middle of it, is no error.
@@ -110,8 +110,8 @@ func TestGoodbyeAndRecovery(t *testing.T) {
 	t.Parallel()
 	p, h, _ := paired(t)
 	ctx := t.Context()
-	powered := make(chan phone.PowerAction, 2)
-	p.OnPower(func(a phone.PowerAction) { powered <- a })
+	powered := make(chan power.Action, 2)
+	p.Power.OnAction(func(a power.Action) { powered <- a })
 
 	cl := session(t, never(p), h.id)
 	if err := cl.Goodbye(ctx); err != nil {
@@ -125,7 +125,7 @@ func TestGoodbyeAndRecovery(t *testing.T) {
 	if err := cl.EnterRecovery(ctx); err != nil {
 		t.Error(err)
 	}
-	if a := <-powered; a != phone.Shutdown {
+	if a := <-powered; a != power.Shutdown {
 		t.Errorf("power action %v", a)
 	}
 	if _, err := cl.QueryType(ctx); !errors.Is(err, net.ErrClosed) {

@@ -11,6 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
 // startedSession is what a device answers to StartSession.
@@ -63,7 +64,7 @@ func TestHostileSession(t *testing.T) {
 				played := make(chan struct{})
 				go func() { defer close(played); x.run(&attacker{t, far, h}, p, trusted) }()
 				id := h.id
-				id.DeviceKey = &p.Key().PublicKey
+				id.DeviceKey = &p.Trust.Key().PublicKey
 				if x.other {
 					id.DeviceKey = &keys()[0].PublicKey
 				}
@@ -85,7 +86,7 @@ func TestHostileSession(t *testing.T) {
 	}
 }
 
-func (x *sessionAttack) run(a *attacker, p *phone.Phone, host phone.Host) {
+func (x *sessionAttack) run(a *attacker, p *phone.Phone, host trust.Host) {
 	a.heard()
 	answer := x.answer
 	if answer == nil {
@@ -96,7 +97,7 @@ func (x *sessionAttack) run(a *attacker, p *phone.Phone, host phone.Host) {
 	case x.play != nil:
 		x.play(a)
 	case x.answer == nil:
-		t, err := DeviceTLS(context.Background(), a.Conn, p.Key(), host)
+		t, err := DeviceTLS(context.Background(), a.Conn, p.Trust.Key(), host)
 		if err != nil {
 			if !x.other {
 				a.Errorf("handshake: %v", err)

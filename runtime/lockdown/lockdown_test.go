@@ -19,6 +19,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
 const (
@@ -65,7 +66,7 @@ type computer struct {
 func newComputer(tb testing.TB, p *phone.Phone) *computer {
 	tb.Helper()
 	root, host, other := keys()[0], keys()[1], keys()[2]
-	block, _ := pem.Decode(p.PublicKeyPEM())
+	block, _ := pem.Decode(p.Trust.PublicKeyPEM())
 	pub, err := x509.ParsePKCS1PublicKey(block.Bytes)
 	if err != nil {
 		tb.Fatal(err)
@@ -89,13 +90,13 @@ func newComputer(tb testing.TB, p *phone.Phone) *computer {
 }
 
 // trust stores the computer in the phone without asking.
-func (c *computer) trust(tb testing.TB, p *phone.Phone) phone.Host {
+func (c *computer) trust(tb testing.TB, p *phone.Phone) trust.Host {
 	tb.Helper()
-	r := phone.PairRequest{HostID: hostID, SystemBUID: buid, Label: "test"}
+	r := trust.PairRequest{HostID: hostID, SystemBUID: buid, Label: "test"}
 	r.HostCertificate, _ = c.record.Data("HostCertificate")
 	r.RootCertificate, _ = c.record.Data("RootCertificate")
 	r.DeviceCertificate, _ = c.record.Data("DeviceCertificate")
-	h, err := p.Pair(r)
+	h, err := p.Trust.Pair(r)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func newPhone(tb testing.TB) *phone.Phone {
 }
 
 // startAFC starts com.apple.afc at port 49231 and nothing else.
-func startAFC(_ context.Context, name string, host *phone.Host, _ []byte) (Endpoint, error) {
+func startAFC(_ context.Context, name string, host *trust.Host, _ []byte) (Endpoint, error) {
 	switch name {
 	case "com.apple.afc":
 		return Endpoint{Service: name, Port: 49231, TLS: host != nil}, nil
@@ -184,7 +185,7 @@ func TestTranscript(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t)
 	c, _ := serve(t, never(p))
-	version := p.ProductVersion()
+	version := p.Identity.Version
 	for _, x := range []struct{ req, want plist.Dict }{
 		{plist.Dict{"Label": "ideviceinfo", "Request": "QueryType"},
 			plist.Dict{"Request": "QueryType", "Type": "com.apple.mobile.lockdown"}},
@@ -314,7 +315,7 @@ func TestTolerance(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t)
 	c, _ := serve(t, never(p))
-	name := plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Value": p.Name()}
+	name := plist.Dict{"Request": "GetValue", "Key": "DeviceName", "Value": p.Values.Name()}
 	for _, x := range []struct {
 		what string
 		req  plist.Dict
@@ -365,7 +366,7 @@ func TestTolerance(t *testing.T) {
 
 	// An empty Key is the whole domain.
 	all := talk(t, c, plist.Dict{"Request": "GetValue", "Key": "", "Domain": ""})
-	if d, ok := all.Dict("Value"); !ok || d["DeviceName"] != p.Name() || all["Key"] != nil ||
+	if d, ok := all.Dict("Value"); !ok || d["DeviceName"] != p.Values.Name() || all["Key"] != nil ||
 		all["Domain"] != nil {
 		t.Errorf("GetValue with empty names = %v", all)
 	}
@@ -390,7 +391,7 @@ func TestUnpairedView(t *testing.T) {
 			continue
 		}
 		if k == "DevicePublicKey" {
-			if _, there := all[k]; there || !reflect.DeepEqual(v, p.PublicKeyPEM()) {
+			if _, there := all[k]; there || !reflect.DeepEqual(v, p.Trust.PublicKeyPEM()) {
 				t.Errorf("DevicePublicKey = %s, among all values: %v", v, there)
 			}
 		} else if !reflect.DeepEqual(all[k], v) {

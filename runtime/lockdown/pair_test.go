@@ -12,18 +12,19 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
-func policy(tb testing.TB, t phone.TrustPolicy) *phone.Phone {
+func policy(tb testing.TB, t trust.Policy) *phone.Phone {
 	tb.Helper()
 	p := newPhone(tb)
-	p.SetTrust(t)
+	p.Trust.SetPolicy(t)
 	return p
 }
 
 func TestPairAccept(t *testing.T) {
 	t.Parallel()
-	p := policy(t, phone.TrustPolicy{Mode: phone.TrustAccept})
+	p := policy(t, trust.Policy{Mode: trust.Accept})
 	h := newComputer(t, p)
 	ctx := t.Context()
 	cl := dial(t, never(p))
@@ -49,7 +50,7 @@ func TestPairAccept(t *testing.T) {
 
 func TestPairAsk(t *testing.T) {
 	t.Parallel()
-	p := policy(t, phone.TrustPolicy{Mode: phone.TrustAsk})
+	p := policy(t, trust.Policy{Mode: trust.Ask})
 	h := newComputer(t, p)
 	ctx := t.Context()
 	cl := dial(t, never(p))
@@ -60,48 +61,48 @@ func TestPairAsk(t *testing.T) {
 	}
 	wantCode(t, "first Pair", pair(), ErrPairingDialogResponsePending)
 	wantCode(t, "Pair while the dialog shows", pair(), ErrPairingDialogResponsePending)
-	if d, ok := p.ShownDialog(); !ok || d.SystemBUID != buid || d.HostName != "desk" ||
+	if d, ok := p.Trust.ShownDialog(); !ok || d.SystemBUID != buid || d.HostName != "desk" ||
 		d.Label != "test" {
 		t.Errorf("dialog = %+v, %v", d, ok)
 	}
-	p.TapDeny()
+	p.Trust.TapDeny()
 	err := pair()
 	wantCode(t, "Pair after Don't Trust", err, ErrUserDeniedPairing)
 	if !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("%v is not fs.ErrPermission", err)
 	}
 	wantCode(t, "Pair after that", pair(), ErrPairingDialogResponsePending)
-	p.TapTrust()
+	p.Trust.TapTrust()
 	// Some hosts come back with another HostID: the machine is what counts.
 	h.record["HostID"] = "AAAAAAAA-0000-4000-8000-000000000001"
 	if err := pair(); err != nil {
 		t.Errorf("Pair after Trust = %v", err)
 	}
-	if len(p.Hosts()) != 1 {
-		t.Errorf("hosts = %v", p.Hosts())
+	if len(p.Trust.Hosts()) != 1 {
+		t.Errorf("hosts = %v", p.Trust.Hosts())
 	}
 }
 
 func TestPairDenyAndIgnore(t *testing.T) {
 	t.Parallel()
-	for mode, want := range map[phone.TrustMode][]Code{
-		phone.TrustDeny: {
+	for mode, want := range map[trust.Mode][]Code{
+		trust.Deny: {
 			ErrPairingDialogResponsePending, ErrUserDeniedPairing, ErrPairingDialogResponsePending,
 		},
-		phone.TrustIgnore: {
+		trust.Ignore: {
 			ErrPairingDialogResponsePending, ErrPairingDialogResponsePending,
 			ErrPairingDialogResponsePending,
 		},
 	} {
-		p := policy(t, phone.TrustPolicy{Mode: mode})
+		p := policy(t, trust.Policy{Mode: mode})
 		h := newComputer(t, p)
 		cl := dial(t, never(p))
 		for _, code := range want {
 			_, err := cl.Pair(t.Context(), h.record, PairOptions{})
 			wantCode(t, "Pair", err, code)
 		}
-		if len(p.Hosts()) != 0 {
-			t.Errorf("mode %v trusts %v", mode, p.Hosts())
+		if len(p.Trust.Hosts()) != 0 {
+			t.Errorf("mode %v trusts %v", mode, p.Trust.Hosts())
 		}
 	}
 }
@@ -110,7 +111,7 @@ func TestPairAfter(t *testing.T) {
 	t.Parallel()
 	keys() // made outside the bubble
 	synctest.Test(t, func(t *testing.T) {
-		p := policy(t, phone.TrustPolicy{Mode: phone.TrustAfter, After: 3 * time.Second})
+		p := policy(t, trust.Policy{Mode: trust.After, After: 3 * time.Second})
 		h := newComputer(t, p)
 		cl := dial(t, never(p))
 		tries := 0
@@ -137,17 +138,17 @@ func TestPairLockedAndWireless(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t)
 	h := newComputer(t, p)
-	p.SetPasscode(true)
-	p.Lock()
+	p.Screen.SetPasscode(true)
+	p.Screen.Lock()
 	_, err := dial(t, never(p)).Pair(t.Context(), h.record, PairOptions{})
 	wantCode(t, "Pair on a locked phone", err, ErrPasswordProtected)
-	p.Unlock()
+	p.Screen.Unlock()
 	d := never(p)
 	d.Network = true
 	_, err = dial(t, d).Pair(t.Context(), h.record, PairOptions{})
 	wantCode(t, "Pair over Wi-Fi", err, ErrPairingProhibitedOverThisConnection)
-	if len(p.Hosts()) != 0 {
-		t.Errorf("hosts = %v", p.Hosts())
+	if len(p.Trust.Hosts()) != 0 {
+		t.Errorf("hosts = %v", p.Trust.Hosts())
 	}
 }
 
@@ -164,8 +165,8 @@ func TestValidatePair(t *testing.T) {
 	wantCode(t, "another certificate", cl.ValidatePair(ctx, bad), ErrInvalidPairRecord)
 	bad["HostCertificate"] = "text"
 	wantCode(t, "certificate of another type", cl.ValidatePair(ctx, bad), ErrInvalidPairRecord)
-	p.SetPasscode(true)
-	p.Lock()
+	p.Screen.SetPasscode(true)
+	p.Screen.Lock()
 	wantCode(t, "locked", cl.ValidatePair(ctx, h.record), ErrPasswordProtected)
 }
 
@@ -203,7 +204,7 @@ func TestPairReplacesCertificates(t *testing.T) {
 	t.Parallel()
 	p, _, _ := paired(t)
 	second := newComputer(t, p)
-	second.record["DeviceCertificate"] = certify(t, &p.Key().PublicKey, keys()[2], true)
+	second.record["DeviceCertificate"] = certify(t, &p.Trust.Key().PublicKey, keys()[2], true)
 	c, _ := serve(t, never(p))
 	cl := New(c, Options{})
 	if _, err := cl.Pair(t.Context(), second.record, PairOptions{}); err != nil {

@@ -7,7 +7,9 @@ import (
 	"errors"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/screen"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
+	"github.com/imdlua/imdlua/runtime/phone/values"
 )
 
 // getValue answers with one value or a whole domain, cut down to what is
@@ -21,11 +23,11 @@ func (s *deviceConn) getValue(r *request, reply plist.Dict) error {
 		reply["Value"] = d
 		return nil
 	}
-	v, ok := s.Phone.Value(r.domain, r.key)
+	v, ok := s.Phone.Values.Get(r.domain, r.key)
 	if !ok {
 		return ErrMissingValue
 	}
-	if !s.trusted() && !s.Phone.Access(r.domain, r.key).Public {
+	if !s.trusted() && !s.Phone.Values.Access(r.domain, r.key).Public {
 		return ErrGetProhibited
 	}
 	reply["Value"] = v
@@ -36,14 +38,14 @@ func (s *deviceConn) getValue(r *request, reply plist.Dict) error {
 func (s *deviceConn) domain(name string) (plist.Dict, error) {
 	switch {
 	case s.trusted():
-		return s.Phone.Domain(name), nil
+		return s.Phone.Values.Domain(name), nil
 	case name == "":
-		return s.Phone.PublicDomain(), nil
+		return s.Phone.Values.PublicDomain(), nil
 	}
-	all := s.Phone.Domain(name)
+	all := s.Phone.Values.Domain(name)
 	d := plist.Dict{}
 	for k, v := range all {
-		if s.Phone.Access(name, k).Public {
+		if s.Phone.Values.Access(name, k).Public {
 			d[k] = v
 		}
 	}
@@ -59,11 +61,11 @@ func (s *deviceConn) setValue(r *request, reply plist.Dict) error {
 		return ErrMissingKey
 	case r.value == nil:
 		return ErrMissingValue
-	case !s.trusted() && !s.Phone.Access(r.domain, r.key).WritableUnpaired:
+	case !s.trusted() && !s.Phone.Values.Access(r.domain, r.key).WritableUnpaired:
 		return ErrSetProhibited
 	}
-	if err := s.Phone.SetValue(r.domain, r.key, r.value); err != nil {
-		if errors.Is(err, phone.ErrImmutable) {
+	if err := s.Phone.Values.Set(r.domain, r.key, r.value); err != nil {
+		if errors.Is(err, values.ErrImmutable) {
 			return ErrImmutableValue
 		}
 		return ErrSetProhibited // a value of the wrong type has no code of its own
@@ -76,11 +78,11 @@ func (s *deviceConn) removeValue(r *request) error {
 	if r.key == "" {
 		return ErrMissingKey
 	}
-	err := s.Phone.RemoveValue(r.domain, r.key)
+	err := s.Phone.Values.Remove(r.domain, r.key)
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, phone.ErrMissing):
+	case errors.Is(err, values.ErrMissing):
 		return ErrMissingValue
 	}
 	return ErrRemoveProhibited
@@ -102,7 +104,7 @@ func (s *deviceConn) startService(ctx context.Context, r *request, reply plist.D
 	if err := s.checkBag(r.escrow); err != nil {
 		return err
 	}
-	var host *phone.Host
+	var host *trust.Host
 	if s.host != nil {
 		h := *s.host
 		host = &h
@@ -126,10 +128,11 @@ func (s *deviceConn) startService(ctx context.Context, r *request, reply plist.D
 // before the first unlock after a restart. Which services need one at all is
 // for Start to say. Unlocked phones do not look at it.
 func (s *deviceConn) checkBag(bag []byte) error {
-	if s.host == nil || len(bag) == 0 || !s.Phone.Locked() {
+	if s.host == nil || len(bag) == 0 || !s.Phone.Screen.Locked() {
 		return nil
 	}
-	if !s.Phone.UnlockedSinceBoot() || subtle.ConstantTimeCompare(bag, s.host.EscrowBag) != 1 {
+	if !s.Phone.Screen.UnlockedSinceBoot() ||
+		subtle.ConstantTimeCompare(bag, s.host.EscrowBag) != 1 {
 		return ErrEscrowLocked
 	}
 	return nil
@@ -142,24 +145,24 @@ func (s *deviceConn) pair(r *request, reply plist.Dict) error {
 	if r.record == nil {
 		return ErrMissingPairRecord
 	}
-	p := phone.PairRequest{Label: r.label, HostName: r.hostName}
+	p := trust.PairRequest{Label: r.label, HostName: r.hostName}
 	p.HostID, _ = r.record.String("HostID")
 	p.SystemBUID, _ = r.record.String("SystemBUID")
 	p.HostCertificate, _ = r.record.Data("HostCertificate")
 	p.RootCertificate, _ = r.record.Data("RootCertificate")
 	p.DeviceCertificate, _ = r.record.Data("DeviceCertificate")
-	host, err := s.Phone.Pair(p)
+	host, err := s.Phone.Trust.Pair(p)
 	switch {
 	case err == nil:
 		reply["EscrowBag"] = host.EscrowBag
 		return nil
-	case errors.Is(err, phone.ErrDialogPending):
+	case errors.Is(err, trust.ErrDialogPending):
 		return ErrPairingDialogResponsePending
-	case errors.Is(err, phone.ErrUserDenied):
+	case errors.Is(err, trust.ErrUserDenied):
 		return ErrUserDeniedPairing
-	case errors.Is(err, phone.ErrPasswordProtected):
+	case errors.Is(err, screen.ErrPasswordProtected):
 		return ErrPasswordProtected
-	case errors.Is(err, phone.ErrInvalidPairRecord):
+	case errors.Is(err, trust.ErrInvalidPairRecord):
 		return ErrInvalidPairRecord
 	}
 	return ErrSavePairRecordFailed
@@ -172,7 +175,7 @@ func (s *deviceConn) validatePair(r *request) error {
 		return ErrMissingPairRecord
 	}
 	id, _ := r.record.String("HostID")
-	host, ok := s.Phone.Host(id)
+	host, ok := s.Phone.Trust.Host(id)
 	if !ok {
 		return ErrInvalidHostID
 	}
@@ -188,7 +191,7 @@ func (s *deviceConn) validatePair(r *request) error {
 			return ErrInvalidPairRecord
 		}
 	}
-	if s.Phone.Locked() {
+	if s.Phone.Screen.Locked() {
 		return ErrPasswordProtected
 	}
 	return nil
@@ -200,7 +203,7 @@ func (s *deviceConn) unpair(r *request) error {
 		return ErrMissingPairRecord
 	}
 	id, _ := r.record.String("HostID")
-	if err := s.Phone.Unpair(id); err != nil {
+	if err := s.Phone.Trust.Unpair(id); err != nil {
 		return ErrInvalidHostID
 	}
 	return nil

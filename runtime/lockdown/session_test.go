@@ -16,10 +16,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
 // paired is a phone and a host that it trusts.
-func paired(tb testing.TB) (*phone.Phone, *computer, phone.Host) {
+func paired(tb testing.TB) (*phone.Phone, *computer, trust.Host) {
 	tb.Helper()
 	p := newPhone(tb)
 	h := newComputer(tb, p)
@@ -61,8 +62,8 @@ func TestSession(t *testing.T) {
 	if err := cl.Set(ctx, "", "DeviceName", "Renamed"); err != nil {
 		t.Error(err)
 	}
-	if p.Name() != "Renamed" {
-		t.Errorf("phone's name = %q", p.Name())
+	if p.Values.Name() != "Renamed" {
+		t.Errorf("phone's name = %q", p.Values.Name())
 	}
 	wantCode(t, "Set(SerialNumber)", cl.Set(ctx, "", "SerialNumber", "x"), ErrImmutableValue)
 	wantCode(t, "Set(DeviceName, 5)", cl.Set(ctx, "", "DeviceName", 5), ErrSetProhibited)
@@ -112,7 +113,7 @@ func TestStopSession(t *testing.T) {
 		}
 		_, err := cl.Get(ctx, "", "SerialNumber")
 		wantCode(t, "Get after StopSession", err, ErrGetProhibited)
-		if v, err := cl.Get(ctx, "", "DeviceName"); err != nil || v != p.Name() {
+		if v, err := cl.Get(ctx, "", "DeviceName"); err != nil || v != p.Values.Name() {
 			t.Fatalf("plain text %d: %v, %v", i, v, err)
 		}
 	}
@@ -311,7 +312,7 @@ func TestClientMaxVersion(t *testing.T) {
 		offered := make(chan uint16, 1)
 		go func() {
 			defer b.Close()
-			cfg, err := deviceTLS(p.Key(), host)
+			cfg, err := deviceTLS(p.Trust.Key(), host)
 			if err != nil {
 				offered <- 0
 				return
@@ -346,7 +347,7 @@ func TestServiceTLS(t *testing.T) {
 		served := make(chan error, 1)
 		go func() {
 			defer b.Close()
-			t, err := DeviceTLS(context.Background(), b, p.Key(), host)
+			t, err := DeviceTLS(context.Background(), b, p.Trust.Key(), host)
 			if err != nil {
 				served <- err
 				return
@@ -388,7 +389,7 @@ func TestServiceTLSRefused(t *testing.T) {
 	a, b := linktest.Pipe()
 	served := make(chan error, 1)
 	go func() {
-		_, err := DeviceTLS(context.Background(), b, p.Key(), host)
+		_, err := DeviceTLS(context.Background(), b, p.Trust.Key(), host)
 		served <- err
 	}()
 	if c, err := ServiceTLS(t.Context(), a, h.stranger, true); !errors.Is(err, ErrTLS) || c != nil {
@@ -399,7 +400,7 @@ func TestServiceTLSRefused(t *testing.T) {
 	}
 	// Without certificates there is nothing to prove.
 	_, b = linktest.Pipe()
-	if _, err := DeviceTLS(t.Context(), b, &rsa.PrivateKey{}, phone.Host{}); !errors.Is(err,
+	if _, err := DeviceTLS(t.Context(), b, &rsa.PrivateKey{}, trust.Host{}); !errors.Is(err,
 		ErrTLS) {
 		t.Errorf("DeviceTLS without certificates = %v", err)
 	}
@@ -410,16 +411,16 @@ func TestLockedPhone(t *testing.T) {
 	p, h, host := paired(t)
 	ctx := t.Context()
 	d := never(p)
-	d.Start = func(ctx context.Context, name string, host *phone.Host, escrow []byte) (Endpoint,
+	d.Start = func(ctx context.Context, name string, host *trust.Host, escrow []byte) (Endpoint,
 		error) {
-		if name == "com.apple.afc" && p.Locked() && len(escrow) == 0 {
+		if name == "com.apple.afc" && p.Screen.Locked() && len(escrow) == 0 {
 			return Endpoint{}, ErrPasswordProtected
 		}
 		return startAFC(ctx, name, host, escrow)
 	}
 	cl := session(t, d, h.id)
-	p.SetPasscode(true)
-	p.Lock()
+	p.Screen.SetPasscode(true)
+	p.Screen.Lock()
 	start := func(what string, bag []byte, want Code) {
 		t.Helper()
 		e, err := cl.StartService(ctx, "com.apple.afc", bag)
@@ -436,7 +437,7 @@ func TestLockedPhone(t *testing.T) {
 	if v, err := cl.Get(ctx, "", "PasswordProtected"); err != nil || v != true {
 		t.Errorf("PasswordProtected = %v, %v", v, err)
 	}
-	p.Unlock()
+	p.Screen.Unlock()
 	start("unlocked", nil, "")
 	start("unlocked with any bag", make([]byte, 3), "")
 	p.Boot() // a passcode locks it, and no bag helps before the first unlock

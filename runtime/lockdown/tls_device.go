@@ -13,7 +13,7 @@ import (
 	"net"
 
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
 // DeviceTLS performs the device's handshake, for a session or on a service's
@@ -23,7 +23,7 @@ import (
 // plain text of services that use TLS for the handshake alone. On error c is
 // closed.
 func DeviceTLS(
-	ctx context.Context, c net.Conn, key *rsa.PrivateKey, host phone.Host,
+	ctx context.Context, c net.Conn, key *rsa.PrivateKey, host trust.Host,
 ) (*link.TLSConn, error) {
 	cfg, err := deviceTLS(key, host)
 	if err != nil {
@@ -45,7 +45,7 @@ func DeviceTLS(
 // bad_certificate alert for it.
 var errStranger = errors.New("client certificate is neither the host's nor its root's")
 
-func deviceTLS(key *rsa.PrivateKey, host phone.Host) (*tls.Config, error) {
+func deviceTLS(key *rsa.PrivateKey, host trust.Host) (*tls.Config, error) {
 	der := certificateDER(host.DeviceCertificate)
 	if len(der) == 0 {
 		return nil, errors.New("pairing has no device certificate")

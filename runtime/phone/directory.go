@@ -7,7 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/imdlua/imdlua/runtime/phone/crashes"
+	"github.com/imdlua/imdlua/runtime/phone/failure"
 	"github.com/imdlua/imdlua/runtime/phone/files"
+	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
 // rootPaths are directories that are there without a file that this package
@@ -28,7 +32,7 @@ var rootPaths = []string{
 func (p *Phone) ListDirectory(dir string) ([]string, error) {
 	names, err := p.listDirectory(dir)
 	if err != nil {
-		return nil, fail("list directory", dir, err)
+		return nil, failure.Wrap("list directory", dir, err)
 	}
 	return names, nil
 }
@@ -44,8 +48,8 @@ func (p *Phone) listDirectory(dir string) ([]string, error) {
 		}
 	}
 	for root, tree := range map[string]*files.FS{
-		"/private/var/mobile/Media":                     p.media,
-		"/private" + strings.TrimSuffix(crashRoot, "/"): p.crash,
+		"/private/var/mobile/Media":                        p.Media,
+		"/private" + strings.TrimSuffix(crashes.Root, "/"): p.Crashes.Files,
 	} {
 		if rest, ok := strings.CutPrefix(dir+"/", root+"/"); ok {
 			return tree.ReadDir("/" + rest)
@@ -76,15 +80,46 @@ func (p *Phone) listDirectory(dir string) ([]string, error) {
 
 // paths lists all paths outside of the trees.
 func (p *Phone) paths() []string {
-	out := slices.Clone(rootPaths)
-	for _, d := range daemons {
-		out = append(out, d.path)
-	}
-	for _, a := range p.Apps() {
-		out = append(out, a.daemon().path, a.Path()+"/Info.plist",
+	out := append(slices.Clone(rootPaths), processes.DaemonPaths()...)
+	for _, a := range p.Apps.List() {
+		out = append(out, a.Executable(), a.Path()+"/Info.plist",
 			a.Path()+"/_CodeSignature/CodeResources")
 	}
 	return out
+}
+
+// executableOf returns where the executable of an installed app lies.
+func (p *Phone) executableOf(bundleID string) (string, bool) {
+	a, ok := p.Apps.Find(bundleID)
+	if !ok {
+		return "", false
+	}
+	return a.Executable(), true
+}
+
+// checkExecutable returns nil if an app has its executable at the path, fs.ErrPermission
+// if something else is there, else fs.ErrNotExist.
+func (p *Phone) checkExecutable(file string) error {
+	for _, a := range p.Apps.List() {
+		if a.Executable() == file {
+			return nil
+		}
+	}
+	if _, err := p.listDirectory(file); err == nil || slices.Contains(p.paths(), file) {
+		return fs.ErrPermission
+	}
+	return fs.ErrNotExist
+}
+
+// senderByPID and senderByName find the process that logs.
+func (p *Phone) senderByPID(pid int) (log.Sender, bool) {
+	proc, ok := p.Processes.Find(pid)
+	return log.Sender{PID: proc.PID, Path: proc.Path, UUID: proc.UUID}, ok
+}
+
+func (p *Phone) senderByName(name string) (log.Sender, bool) {
+	proc, ok := p.Processes.Named(name)
+	return log.Sender{PID: proc.PID, Path: proc.Path, UUID: proc.UUID}, ok
 }
 
 // NetworkInterfaces describes the network interfaces by their BSD names.
@@ -93,31 +128,4 @@ func (p *Phone) NetworkInterfaces() map[string]string {
 		"en2": "Ethernet Adaptor (en2)",
 		"lo0": "Loopback", "pdp_ip0": "Cellular (pdp_ip0)", "awdl0": "AirDrop",
 		"utun0": "VPN (utun0)"}
-}
-
-var userNames = map[int]string{-2: "nobody", 0: "root", 1: "daemon", 24: "_networkd",
-	25: "_wireless", 33: "_installd",
-	64: "_securityd", 65: "_mdnsresponder", 98: "_trustd", 205: "_locationd", 263: "_analyticsd",
-	266: "_timed", 282: "_amfid", 501: "mobile"}
-
-var groupNames = map[int]string{
-	-2: "nobody", 0: "wheel", 1: "daemon", 2: "kmem", 20: "staff", 29: "certusers", 80: "admin",
-	501: "mobile",
-}
-
-// UserName returns the name of a user identifier.
-func (p *Phone) UserName(uid int) (string, bool) { name, ok := userNames[uid]; return name, ok }
-
-// GroupName returns the name of a group identifier.
-func (p *Phone) GroupName(gid int) (string, bool) { name, ok := groupNames[gid]; return name, ok }
-
-// UserID returns the identifier of a user's name, that of nobody if there is
-// no such user.
-func UserID(name string) int {
-	for id, n := range userNames {
-		if n == name {
-			return id
-		}
-	}
-	return -2
 }

@@ -8,14 +8,18 @@
 // 26.1. What a service asks of it, for example a host that pairs and installs
 // an app:
 //
-//	p.PublicDomain()              GetValue without a session
-//	p.Pair(request)            -> ErrDialogPending   the trust dialog shows
-//	p.TapTrust()                  posts ...lockdown.request_pair
-//	p.Pair(request)            -> Host{EscrowBag, ...}
-//	p.Domain("")                  GetValue with a session
-//	p.Media().Open(path, flag)    AFC
-//	p.AddApp(spec)                posts ...application_installed
-//	p.WatchLog(options)           syslog_relay, os_trace_relay
+//	p.Values.PublicDomain()            GetValue without a session
+//	p.Trust.Pair(request)           -> trust.ErrDialogPending   the trust dialog shows
+//	p.Trust.TapTrust()                 posts ...lockdown.request_pair
+//	p.Trust.Pair(request)           -> trust.Host{EscrowBag, ...}
+//	p.Values.Domain("")                GetValue with a session
+//	p.Media.Open(path, flag)           AFC
+//	p.Apps.Install(spec)               posts ...application_installed
+//	p.Log.Watch(options)               syslog_relay, os_trace_relay
+//
+// Each subject is a package below this one, with its own type and lock, and a field of
+// Phone. Subjects know each other only where the import table says so; this package gives
+// them what else they need as functions, and holds the rules that span several.
 //
 // Everything is deterministic except time, the bags and keys of pairing and
 // what hosts do: the same profile and serial is the same phone.

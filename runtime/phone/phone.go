@@ -1,17 +1,32 @@
 package phone
 
 import (
-	"crypto/rand"
 	"fmt"
-	"sync"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/phone/apps"
+	"github.com/imdlua/imdlua/runtime/phone/clock"
+	"github.com/imdlua/imdlua/runtime/phone/conditions"
+	"github.com/imdlua/imdlua/runtime/phone/crashes"
+	"github.com/imdlua/imdlua/runtime/phone/diagnostics"
+	"github.com/imdlua/imdlua/runtime/phone/diskimage"
 	"github.com/imdlua/imdlua/runtime/phone/files"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
+	"github.com/imdlua/imdlua/runtime/phone/location"
+	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/media"
+	"github.com/imdlua/imdlua/runtime/phone/notifications"
+	"github.com/imdlua/imdlua/runtime/phone/power"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
+	"github.com/imdlua/imdlua/runtime/phone/screen"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
+	"github.com/imdlua/imdlua/runtime/phone/usage"
+	"github.com/imdlua/imdlua/runtime/phone/values"
 )
 
 // Options of a phone. The zero value is the first phone of profile ios17.
 type Options struct {
-	// Profile is one of Profiles; "" means ios17.
+	// Profile is one of identity.Profiles; "" means ios17.
 	Profile string
 	// Name is the device name; "" means the profile's.
 	Name string
@@ -22,7 +37,7 @@ type Options struct {
 	// somebody listens. 0 means 20, negative means silent.
 	LogRate float64
 	// Trust is how the user answers the trust dialog.
-	Trust TrustPolicy
+	Trust trust.Policy
 	// NoImage leaves the developer image unmounted, and has each Boot unmount
 	// it as a real phone's does. Otherwise it is mounted and stays so.
 	NoImage bool
@@ -32,223 +47,163 @@ type Options struct {
 	Clock func() time.Time
 }
 
-// Phone is one simulated phone. All methods may be called concurrently.
+// Phone is one simulated phone: its subjects, and the rules that span several of them. All
+// methods, also those of the subjects, may be called concurrently.
 type Phone struct {
-	prof  *profile
-	id    identity
-	clock func() time.Time
+	Identity      *identity.Identity
+	Clock         *clock.Clock
+	Notifications *notifications.Center
+	Log           *log.Log
 
-	mu      sync.RWMutex
-	name    string
-	boots   int
-	bootID  string
-	booted  time.Time
-	locked  bool
-	pass    bool // a passcode is set
-	opened  bool // unlocked since boot
-	battery battery
-	skew    time.Duration // what SetValue TimeIntervalSince1970 added
-	over    map[valueKey]any
-	onPower []func(PowerAction)
+	// Media is the tree that AFC serves, /var/mobile/Media on the phone.
+	Media   *files.FS
+	Apps    *apps.Apps
+	Crashes *crashes.Crashes
 
-	vol   *files.Volume
-	media *files.FS
-	crash *files.FS
-	apps  appTable
-	procs procTable
-	runs  runTable
+	Processes *processes.Processes
+	Usage     *usage.Meter
 
-	place      placeState
-	conditions conditionState
-	usage      usageMeter
-	screen     screenState
-	image      imageState
+	Power  *power.Power
+	Screen *screen.Screen
+	Trust  *trust.Trust
 
-	log    logHub
-	events eventHub
-	trust  trustStore
-}
-
-// battery is what IOPMPowerSource, GasGauge and lockdown derive from.
-type battery struct {
-	percent  int
-	charging bool
-	cycles   int
+	Values      *values.Values
+	Diagnostics *diagnostics.Diagnostics
+	Image       *diskimage.Mount
+	Location    *location.Location
+	Conditions  *conditions.Conditions
 }
 
 // New makes a phone that is booted and unlocked and has no passcode. It is
 // cheap: trees, apps, processes and keys are made when somebody looks.
 func New(o Options) (*Phone, error) {
-	if o.Profile == "" {
-		o.Profile = "ios17"
+	id, err := identity.New(o.Profile, o.Serial)
+	if err != nil {
+		return nil, err
 	}
-	prof := profileNamed(o.Profile)
-	if prof == nil {
-		return nil, &Error{
-			Op: "new", Subject: o.Profile,
-			Err: fmt.Errorf("unknown profile, there are %v", Profiles()),
-		}
+	p := &Phone{
+		Identity: id, Clock: clock.New(id.UDID, o.Clock),
+		Notifications: &notifications.Center{}, Conditions: &conditions.Conditions{},
 	}
-	if o.Serial < 0 {
-		return nil, &Error{
-			Op: "new", Subject: o.Profile, Err: fmt.Errorf("serial %d: %w", o.Serial, ErrInvalid),
-		}
+	volume := files.NewVolume(id.Capacity, id.Used)
+	p.Log = log.New(log.Options{
+		Identity: id, Clock: p.Clock, Rate: o.LogRate, ByPID: p.senderByPID,
+		ByName: p.senderByName,
+	})
+	p.Location = location.New(p.Log)
+	p.Image = diskimage.New(diskimage.Options{
+		Identity: id, Notifications: p.Notifications, Absent: o.NoImage,
+	})
+	p.Power = power.New(power.Options{Log: p.Log, Sleep: func() { p.Screen.Lock() }, Boot: p.Boot})
+	p.Screen = screen.New(screen.Options{
+		Identity: id, Contents: p.contents, Changed: p.lockChanged,
+	})
+	p.Trust = trust.New(trust.Options{
+		Identity: id, Log: p.Log, Notifications: p.Notifications,
+		CheckUnlocked: p.Screen.CheckUnlocked, Policy: o.Trust,
+	})
+	p.addFiles(volume)
+	p.addProcesses()
+	p.addValues(volume, o.Name)
+	if o.NoDeveloperMode && p.Values.HasDeveloperMode() {
+		p.Values.SetDeveloperMode(false)
 	}
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
-	if o.Name == "" {
-		o.Name = prof.deviceName
-	}
-	p := &Phone{prof: prof, id: newIdentity(prof, o.Serial), clock: o.Clock, name: o.Name,
-		battery: battery{percent: 87, cycles: 143}, opened: true}
-	p.vol = files.NewVolume(prof.capacity, prof.used)
-	p.media = files.New(p.Now, p.vol, buildMedia)
-	p.crash = files.New(p.Now, p.vol, p.buildCrashes)
-	p.trust.policy, p.trust.turn = o.Trust, make(chan struct{}, 1)
-	p.image.mounted, p.image.fleeting = !o.NoImage, o.NoImage
-	if o.NoDeveloperMode && p.HasDeveloperMode() {
-		p.SetDeveloperMode(false)
-	}
-	p.log.start(p, o.LogRate)
-	p.boot()
 	return p, nil
 }
 
-// UDID is the unique device identifier, ChipID and ECID in hexadecimal.
-func (p *Phone) UDID() string { return p.id.udid }
-
-// ProfileName is the name of the profile the phone was made from.
-func (p *Phone) ProfileName() string { return p.prof.name }
-
-// ProductVersion is the iOS version, as "17.5.1".
-func (p *Phone) ProductVersion() string { return p.prof.version }
-
-// ProductType is the model, as "iPhone15,2".
-func (p *Phone) ProductType() string { return p.prof.productType }
-
-// Name is the device name that the user gave.
-func (p *Phone) Name() string {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.name
+// addFiles makes what lies on the data volume.
+func (p *Phone) addFiles(volume *files.Volume) {
+	p.Media = files.New(p.Clock.Now, volume, media.Build)
+	p.Apps = apps.New(apps.Options{
+		Identity: p.Identity, Clock: p.Clock, Volume: volume, Log: p.Log,
+		Notifications: p.Notifications,
+		Gone:          func(bundleID string) { p.Processes.EndApp(bundleID) },
+	})
+	p.Crashes = crashes.New(crashes.Options{
+		Identity: p.Identity, Clock: p.Clock, Volume: volume, Log: p.Log, Old: p.oldReports,
+		Zone: func() *time.Location { return p.Values.Zone() },
+	})
 }
 
-// Now is the time on the phone's clock.
-func (p *Phone) Now() time.Time {
-	p.mu.RLock()
-	skew := p.skew
-	p.mu.RUnlock()
-	return p.clock().Add(skew)
+func (p *Phone) addProcesses() {
+	p.Processes = processes.New(processes.Options{
+		Identity: p.Identity, Clock: p.Clock, Log: p.Log, App: p.executableOf,
+		CheckExecutable: p.checkExecutable, CheckLaunch: p.Screen.CheckUnlocked,
+	})
+	p.Usage = usage.New(p.Identity, p.Clock, p.Processes)
 }
 
-// BootID is the BootSessionID, another UUID after each Boot.
-func (p *Phone) BootID() string {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.bootID
+func (p *Phone) addValues(volume *files.Volume, name string) {
+	p.Values = values.New(values.Options{
+		Identity: p.Identity, Clock: p.Clock, Notifications: p.Notifications, Name: name,
+		Locked: p.Screen.Locked, Battery: p.Power.Battery, PublicKeyPEM: p.Trust.PublicKeyPEM,
+		TrustsHost:  func() bool { return len(p.Trust.Hosts()) > 0 },
+		Free:        volume.Free,
+		RestartHome: func() { p.Processes.Respawn("SpringBoard") },
+	})
+	p.Diagnostics = diagnostics.New(diagnostics.Options{
+		Identity: p.Identity, Clock: p.Clock, Name: p.Values.Name, Locked: p.Screen.Locked,
+		HasPasscode: p.Screen.HasPasscode, Battery: p.Power.Battery, Free: volume.Free,
+	})
 }
 
-// Boot starts the phone anew: another BootID, all apps ended, new process
+// Boot starts the phone anew: another boot ID, all apps ended, new process
 // identifiers. A phone with a passcode is locked afterwards. The developer
 // image stays mounted unless Options.NoImage was set.
 func (p *Phone) Boot() {
-	p.boot()
-	p.logf("SpringBoard", "com.apple.SpringBoard", "Common", "SpringBoard finished startup")
-	p.Post(NoteStartup)
+	p.Clock.Boot()
+	p.Screen.Boot()
+	p.Processes.Boot()
+	p.Usage.Boot()
+	p.Location.Clear()
+	p.Conditions.Disable("")
+	p.Trust.Dismiss()
+	p.Image.Boot()
+	p.Log.Writef("SpringBoard", "com.apple.SpringBoard", "Common", "SpringBoard finished startup")
+	p.Notifications.Post(notifications.Startup)
 }
 
-func (p *Phone) boot() {
-	p.mu.Lock()
-	p.boots++
-	p.bootID = uuidText(uuidOf("boot", p.id.udid, fmt.Sprint(p.boots)))
-	p.booted = p.clock().Add(p.skew)
-	if p.boots == 1 {
-		// A phone that somebody just plugged in was not switched on just now.
-		p.booted = p.booted.Add(-firstUptime)
+// lockChanged closes the trust dialog of a phone that is locked.
+func (p *Phone) lockChanged(locked bool) {
+	if locked {
+		p.Trust.Dismiss()
 	}
-	p.locked = p.pass
-	p.opened = !p.pass
-	p.mu.Unlock()
-	p.procs.reset()
-	p.runs.reset()
-	p.usage.reset()
-	p.ClearPlace()
-	p.DisableCondition("")
-	p.trust.dismiss()
-	p.image.boot()
+	p.Notifications.Post(notifications.LockState)
 }
 
-// firstUptime is how long a new phone has been running.
-const firstUptime = 31*time.Hour + 17*time.Minute
+// DeveloperServices reports whether what the developer image brings can be
+// used: it is mounted and, since iOS 16, Developer Mode is on.
+func (p *Phone) DeveloperServices() bool {
+	return p.Image.IsMounted() && (!p.Values.HasDeveloperMode() || p.Values.DeveloperMode())
+}
 
-// Lock locks the screen. Hosts notice only if there is a passcode.
-func (p *Phone) Lock() { p.setLocked(true) }
-
-// Unlock unlocks the screen, with the passcode if there is one.
-func (p *Phone) Unlock() { p.setLocked(false) }
-
-func (p *Phone) setLocked(locked bool) {
-	p.mu.Lock()
-	changed := p.locked != locked
-	p.locked = locked
-	p.opened = p.opened || !locked
-	p.mu.Unlock()
-	if changed && locked {
-		p.trust.dismiss()
+// contents is what the unlocked screen shows.
+func (p *Phone) contents() screen.Contents {
+	c := screen.Contents{Clock: p.Clock.Now().In(p.Values.Zone()).Format("15:04")}
+	b := p.Power.Battery()
+	c.Battery = fmt.Sprintf("%d%%", b.Percent)
+	if b.Charging {
+		c.Battery = "+" + c.Battery
 	}
-	if changed {
-		p.Post(NoteLockState)
+	front, ok := p.Processes.Front()
+	a, installed := p.Apps.Find(front.BundleID)
+	if ok && installed {
+		c.Title = a.DisplayName()
+		c.Lines = []string{
+			a.BundleID(), "VERSION " + a.ShortVersion(), fmt.Sprintf("PID %d", front.PID),
+		}
+	} else {
+		for _, a := range p.Apps.List() {
+			if a.Type() != apps.Hidden {
+				c.Icons = append(c.Icons, a.DisplayName())
+			}
+		}
 	}
-}
-
-// Locked reports whether the phone is locked by a passcode. A locked screen
-// without a passcode keeps nobody out and is not meant.
-func (p *Phone) Locked() bool {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.locked && p.pass
-}
-
-// UnlockedSinceBoot reports whether the passcode was entered since Boot;
-// before that no escrow bag helps.
-func (p *Phone) UnlockedSinceBoot() bool {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.opened
-}
-
-// SetPasscode sets or removes the passcode.
-func (p *Phone) SetPasscode(on bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.pass = on
-}
-
-// HasPasscode reports whether a passcode is set.
-func (p *Phone) HasPasscode() bool {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.pass
-}
-
-// SetBattery sets the charge, 0 to 100 (clamped), and the charger.
-func (p *Phone) SetBattery(percent int, charging bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.battery.percent = min(max(percent, 0), 100)
-	p.battery.charging = charging
-}
-
-func (p *Phone) batteryState() battery {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.battery
-}
-
-// randomBytes returns n bytes for bags and nonces.
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // crypto/rand never fails, it ends the process
-	return b
+	if at, simulated := p.Location.Place(); simulated {
+		c.Lines = append(c.Lines, fmt.Sprintf("LOCATION %.5f,%.5f", at.Latitude, at.Longitude))
+	}
+	if _, profile := p.Conditions.Active(); profile != "" {
+		c.Lines = append(c.Lines, "CONDITION "+profile)
+	}
+	return c
 }

@@ -1,239 +1,190 @@
-package phone
+package phone_test
 
 import (
-	"regexp"
-	"strings"
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
 	"testing"
-	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
+	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/notifications"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
 )
 
-// newPhone makes a silent phone for a test.
-func newPhone(t testing.TB, o Options) *Phone {
-	t.Helper()
-	if o.LogRate == 0 {
-		o.LogRate = -1
+func TestDeveloperServices(t *testing.T) {
+	t.Parallel()
+	phonetest.EachProfile(t, func(t *testing.T, p *phone.Phone) {
+		for _, c := range []struct{ image, mode bool }{
+			{true, true}, {true, false}, {false, true}, {false, false},
+		} {
+			p.Values.SetDeveloperMode(c.mode)
+			if p.Image.Unmount(); c.image {
+				p.Image.Mount()
+			}
+			if got, want := p.DeveloperServices(), c.image && c.mode; got != want ||
+				!p.Values.HasDeveloperMode() {
+				t.Errorf("%+v: DeveloperServices = %v, want %v", c, got, want)
+			}
+		}
+		off := phonetest.New(
+			t,
+			phone.Options{Profile: p.Identity.Profile.Name, NoDeveloperMode: true},
+		)
+		if off.Values.DeveloperMode() || off.DeveloperServices() || !off.Image.IsMounted() ||
+			phonetest.Value(t, off, "com.apple.security.mac.amfi", "DeveloperModeStatus") != false {
+			t.Error("NoDeveloperMode leaves developer mode on")
+		}
+	})
+}
+
+// TestConcurrentUse lets everything run at once, for the race detector.
+func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
+	p := phonetest.New(t, phone.Options{LogRate: 5000})
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers, writers sync.WaitGroup
+	for range 3 {
+		w, o := p.Log.Watch(log.WatchOptions{PID: -1, Debug: true}), p.Notifications.Observe()
+		o.Add(notifications.DeviceName)
+		readers.Go(func() {
+			defer w.Close()
+			for buf := make([]*log.Entry, 16); ; {
+				if _, err := w.NextBatch(ctx, buf); err != nil {
+					return
+				}
+			}
+		})
+		readers.Go(func() {
+			defer o.Close()
+			for {
+				if _, err := o.Next(ctx); err != nil {
+					return
+				}
+			}
+		})
 	}
-	p, err := New(o)
-	if err != nil {
-		t.Fatalf("New(%+v): %v", o, err)
+	for i, fn := range []func(int){
+		func(k int) { _ = p.Values.Set("", "DeviceName", fmt.Sprint("n", k)) },
+		func(k int) {
+			p.Power.SetBattery(k%100, k%2 == 0)
+			p.Values.Domain("com.apple.mobile.battery")
+		},
+		func(int) { p.Values.Domain(""); p.Values.PublicDomain(); p.Diagnostics.Gestalt(nil) },
+		func(int) {
+			proc, _ := p.Processes.Launch("com.example.shop")
+			_ = p.Processes.Kill(proc.PID)
+		},
+		func(int) { p.Processes.List(); p.Log.History(); p.Diagnostics.IORegistry("", "", "") },
+		func(k int) { p.Log.SetRate(float64(k)*10 + 1) },
+		func(int) {
+			_, _ = p.Apps.Install(apps.Spec{BundleID: "x.y"})
+			p.Apps.List()
+			_ = p.Apps.Remove("x.y")
+		},
+		func(k int) {
+			if k%20 == 0 {
+				p.Boot()
+			}
+			p.Screen.Lock()
+			p.Screen.Locked()
+			p.Screen.Unlock()
+		},
+	} {
+		writers.Go(func() {
+			for k := range 60 {
+				fn(k + i)
+			}
+		})
 	}
-	return p
+	writers.Wait()
+	cancel()
+	readers.Wait()
+}
+
+// BenchmarkPhoneMemory is the heap of a phone that all services looked at.
+func BenchmarkPhoneMemory(b *testing.B) {
+	before := heap()
+	all := make([]*phone.Phone, 0, b.N)
+	for i := range b.N {
+		p := phonetest.New(b, phone.Options{Serial: i, LogRate: 20})
+		p.Values.Domain("")
+		p.Processes.List()
+		p.Log.History()
+		for _, a := range p.Apps.List() {
+			_, _ = a.DiskUsage()
+		}
+		p.Media.ContentSize()
+		p.Crashes.Files.ContentSize()
+		all = append(all, p)
+	}
+	b.ReportMetric(float64(heap()-before)/float64(b.N), "B/phone")
+	runtime.KeepAlive(all)
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 func TestNewDefaults(t *testing.T) {
 	t.Parallel()
-	p := newPhone(t, Options{})
-	if p.ProfileName() != "ios17" || p.ProductVersion() != "17.5.1" ||
-		p.ProductType() != "iPhone15,2" || p.Name() != "Virtual iPhone" {
-		t.Errorf("default phone is %s %s %s %q", p.ProfileName(), p.ProductVersion(),
-			p.ProductType(), p.Name())
+	p := phonetest.New(t, phone.Options{})
+	if p.Identity.Profile.Name != "ios17" || p.Identity.Version != "17.5.1" ||
+		p.Identity.ProductType != "iPhone15,2" || p.Values.Name() != "Virtual iPhone" {
+		t.Errorf("default phone is %s %s %s %q", p.Identity.Profile.Name, p.Identity.Version,
+			p.Identity.ProductType, p.Values.Name())
 	}
-	if q := newPhone(t, Options{Name: "Ada's phone"}); q.Name() != "Ada's phone" {
-		t.Errorf("Name = %q", q.Name())
+	if q := phonetest.New(t, phone.Options{Name: "Ada's phone"}); q.Values.Name() != "Ada's phone" {
+		t.Errorf("Name = %q", q.Values.Name())
 	}
 }
 
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]Options{
+	for name, o := range map[string]phone.Options{
 		"unknown profile": {Profile: "ios3"},
 		"negative serial": {Serial: -1},
 	} {
-		if p, err := New(o); err == nil || p != nil {
+		if p, err := phone.New(o); err == nil || p != nil {
 			t.Errorf("%s: New = %v, %v, want an error alone", name, p, err)
 		}
 	}
 }
 
-func luhnValid(s string) bool { return luhn(s[:len(s)-1]) == s }
-
-// TestIdentity checks the form of all identifiers and that no two phones
-// share one.
-func TestIdentity(t *testing.T) {
-	t.Parallel()
-	forms := map[string]*regexp.Regexp{
-		"UniqueDeviceID": regexp.MustCompile(
-			`^0000[0-9A-F]{4}-[0-9A-F]{16}$`,
-		),
-		"SerialNumber":              regexp.MustCompile(`^[0-9A-Z]{10}$`),
-		"MLBSerialNumber":           regexp.MustCompile(`^[0-9A-Z]{17}$`),
-		"WirelessBoardSerialNumber": regexp.MustCompile(`^[0-9A-Z]{17}$`),
-		"WiFiAddress": regexp.MustCompile(
-			`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`,
-		),
-		"BluetoothAddress": regexp.MustCompile(
-			`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`,
-		),
-		"EthernetAddress": regexp.MustCompile(
-			`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`,
-		),
-		"InternationalMobileEquipmentIdentity":  regexp.MustCompile(`^35\d{13}$`),
-		"InternationalMobileEquipmentIdentity2": regexp.MustCompile(`^35\d{13}$`),
-		"IntegratedCircuitCardIdentity":         regexp.MustCompile(`^89\d{17,18}$`),
-		"InternationalMobileSubscriberIdentity": regexp.MustCompile(`^310260\d{9}$`),
-	}
-	luhns := []string{
-		"InternationalMobileEquipmentIdentity", "InternationalMobileEquipmentIdentity2",
-		"IntegratedCircuitCardIdentity",
-	}
-	seen := map[string]int{}
-	for _, profile := range Profiles() {
-		for n := range 200 {
-			p := newPhone(t, Options{Profile: profile, Serial: n})
-			d := p.Domain("")
-			for key, form := range forms {
-				v, _ := d.String(key)
-				if !form.MatchString(v) {
-					t.Fatalf("%s %d: %s = %q, want %v", profile, n, key, v, form)
-				}
-				seen[v]++
-			}
-			for _, key := range luhns {
-				if v, _ := d.String(key); !luhnValid(v) {
-					t.Errorf("%s %d: %s = %s, wrong check digit", profile, n, key, v)
-				}
-			}
-		}
-	}
-	for v, n := range seen {
-		if n > 1 {
-			t.Errorf("%s belongs to %d phones", v, n)
-		}
-	}
-}
-
-func TestIdentityIsConsistent(t *testing.T) {
-	t.Parallel()
-	for _, profile := range Profiles() {
-		p := newPhone(t, Options{Profile: profile, Serial: 3})
-		d := p.Domain("")
-		ecid, _ := d.Uint("UniqueChipID")
-		chip, _ := d.Uint("ChipID")
-		hex := strings.ToUpper(p.UDID())
-		want := strings.ToUpper(strings.Join([]string{pad(chip, 8), pad(ecid, 16)}, "-"))
-		if hex != want || d["UniqueDeviceID"] != p.UDID() {
-			t.Errorf("%s: UDID %s, chip and ECID say %s", profile, p.UDID(), want)
-		}
-		if ecid >= 1<<53 {
-			t.Errorf("%s: ECID %d is not exact as a double", profile, ecid)
-		}
-		if d["DieID"] != d["UniqueChipID"] || d["CertID"] != d["BasebandCertId"] {
-			t.Errorf("%s: DieID %v, CertID %v", profile, d["DieID"], d["CertID"])
-		}
-		imsi, _ := d.String("InternationalMobileSubscriberIdentity")
-		if imsi != d["MobileSubscriberCountryCode"].(string)+
-			d["MobileSubscriberNetworkCode"].(string)+imsi[6:] {
-			t.Errorf("%s: IMSI %s does not begin with its country and network", profile, imsi)
-		}
-		if q := newPhone(t, Options{Profile: profile, Serial: 3}); q.UDID() != p.UDID() {
-			t.Errorf("%s: the same serial made %s and %s", profile, p.UDID(), q.UDID())
-		}
-	}
-}
-
-func pad(v uint64, n int) string {
-	const digits = "0123456789abcdef"
-	b := make([]byte, n)
-	for i := n - 1; i >= 0; i-- {
-		b[i] = digits[v&15]
-		v >>= 4
-	}
-	return string(b)
-}
-
 func TestBoot(t *testing.T) {
 	t.Parallel()
-	p := newPhone(t, Options{})
-	before, nonce := p.BootID(), value(t, p, "", "ApNonce")
-	board, _ := p.ProcessNamed("SpringBoard")
-	o := p.ObserveNotifications()
+	p := phonetest.New(t, phone.Options{})
+	before, nonce := p.Clock.BootID(), phonetest.Value(t, p, "", "ApNonce")
+	board, _ := p.Processes.Named("SpringBoard")
+	o := p.Notifications.Observe()
 	defer o.Close()
-	o.Add(NoteStartup)
+	o.Add(notifications.Startup)
 	p.Boot()
-	if p.BootID() == before || value(t, p, "", "BootSessionID") != p.BootID() {
-		t.Errorf("BootID %s after %s, BootSessionID %v", p.BootID(), before,
-			value(t, p, "", "BootSessionID"))
+	if p.Clock.BootID() == before ||
+		phonetest.Value(t, p, "", "BootSessionID") != p.Clock.BootID() {
+		t.Errorf("BootID %s after %s, BootSessionID %v", p.Clock.BootID(), before,
+			phonetest.Value(t, p, "", "BootSessionID"))
 	}
-	if string(nonce.([]byte)) == string(value(t, p, "", "ApNonce").([]byte)) {
+	if string(nonce.([]byte)) == string(phonetest.Value(t, p, "", "ApNonce").([]byte)) {
 		t.Error("ApNonce survived a restart")
 	}
-	if again, _ := p.ProcessNamed("SpringBoard"); again.PID == board.PID {
+	if again, _ := p.Processes.Named("SpringBoard"); again.PID == board.PID {
 		t.Errorf("SpringBoard is %d as before the restart", again.PID)
 	}
-	if name, err := o.Next(t.Context()); name != NoteStartup || err != nil {
+	if name, err := o.Next(t.Context()); name != notifications.Startup || err != nil {
 		t.Errorf("Next = %q, %v", name, err)
-	}
-}
-
-func TestLock(t *testing.T) {
-	t.Parallel()
-	p := newPhone(t, Options{})
-	p.Lock()
-	if p.Locked() || value(t, p, "", "PasswordProtected") != false {
-		t.Error("locked without a passcode")
-	}
-	p.SetPasscode(true)
-	if !p.Locked() || !p.HasPasscode() || value(t, p, "", "PasswordProtected") != true {
-		t.Error("not locked in spite of the passcode")
-	}
-	p.Unlock()
-	if p.Locked() || !p.UnlockedSinceBoot() {
-		t.Errorf("Locked %v, UnlockedSinceBoot %v after Unlock", p.Locked(), p.UnlockedSinceBoot())
-	}
-	p.Boot()
-	if !p.Locked() || p.UnlockedSinceBoot() {
-		t.Errorf("Locked %v, UnlockedSinceBoot %v after Boot", p.Locked(), p.UnlockedSinceBoot())
-	}
-}
-
-func TestPower(t *testing.T) {
-	t.Parallel()
-	p := newPhone(t, Options{})
-	id := p.BootID()
-	p.Power(Restart)
-	if p.BootID() == id {
-		t.Error("a restart without a machine did not boot")
-	}
-	var got []string
-	p.OnPower(nil)
-	p.OnPower(func(a PowerAction) { got = append(got, "one "+a.String()) })
-	p.OnPower(func(a PowerAction) { got = append(got, "two "+a.String()) })
-	id = p.BootID()
-	p.SetPasscode(true)
-	p.Power(Restart)
-	p.Power(Shutdown)
-	if p.Locked() {
-		t.Error("locked before Sleep")
-	}
-	p.Power(Sleep)
-	if !p.Locked() {
-		t.Error("not locked by Sleep")
-	}
-	want := "one restart,two restart,one shutdown,two shutdown,one sleep,two sleep"
-	if s := strings.Join(got, ","); s != want || p.BootID() != id {
-		t.Errorf("calls %s, want %s; booted by itself: %v", s, want, p.BootID() != id)
-	}
-	if s := PowerAction(9).String(); s != "PowerAction(9)" {
-		t.Errorf("String = %s", s)
-	}
-}
-
-func TestClock(t *testing.T) {
-	t.Parallel()
-	at := time.Date(2024, 7, 1, 12, 0, 0, 0, time.UTC)
-	p := newPhone(t, Options{Clock: func() time.Time { return at }})
-	if !p.Now().Equal(at) {
-		t.Errorf("Now = %v, want %v", p.Now(), at)
-	}
-	if v := value(t, p, "", "TimeZoneOffsetFromUTC"); v != 7200.0 {
-		t.Errorf("offset in July = %v, want 7200 as real", v)
 	}
 }
 
 func BenchmarkNew(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
-		if _, err := New(Options{Serial: i}); err != nil {
+		if _, err := phone.New(phone.Options{Serial: i}); err != nil {
 			b.Fatal(err)
 		}
 	}

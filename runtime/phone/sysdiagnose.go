@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imdlua/imdlua/runtime/phone/failure"
 	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
@@ -22,33 +23,34 @@ const (
 // SysdiagnoseName is what an archive made at the given time is called, without
 // its extension: sysdiagnose_2024.06.03_09-41-00+0000_iPhone-OS_iPhone_21F90.
 func (p *Phone) SysdiagnoseName(at time.Time) string {
-	return "sysdiagnose_" + at.In(p.Location()).Format("2006.01.02_15-04-05-0700") +
-		"_iPhone-OS_iPhone_" + p.prof.build
+	return "sysdiagnose_" + at.In(p.Values.Zone()).Format("2006.01.02_15-04-05-0700") +
+		"_iPhone-OS_iPhone_" + p.Identity.Build
 }
 
 // Sysdiagnose collects what helps to find out what went wrong into a compressed
 // archive: crash reports, the list of processes and, with logs, the log. It
 // returns the name that the archive should have.
 func (p *Phone) Sysdiagnose(logs bool) (name string, archive []byte, err error) {
-	now := p.Now()
+	now := p.Clock.Now()
 	name = p.SysdiagnoseName(now)
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
 	c := &collector{tar: tar.NewWriter(z), dir: name, left: maxSysdiagnose}
-	c.add("sysdiagnose.log", []byte(fmt.Sprintf("%s: executing sysdiagnose on %s, %s (%s)\n",
-		now.UTC().Format(time.RFC3339), p.prof.productType, p.prof.version, p.prof.build)), now)
+	c.add("sysdiagnose.log", fmt.Appendf(nil, "%s: executing sysdiagnose on %s, %s (%s)\n",
+		now.UTC().Format(time.RFC3339), p.Identity.ProductType, p.Identity.Version,
+		p.Identity.Build), now)
 	c.add("ps.txt", p.processText(), now)
 	if logs {
 		c.add("system_logs.txt", p.logText(), now)
 	}
-	c.tree(p.crash, "", "crashes_and_spins")
+	c.tree(p.Crashes.Files, "", "crashes_and_spins")
 	for _, done := range []func() error{c.tar.Close, z.Close} {
 		if err := done(); err != nil && c.err == nil {
 			c.err = err
 		}
 	}
 	if c.err != nil {
-		return "", nil, fail("sysdiagnose", name, c.err)
+		return "", nil, failure.Wrap("sysdiagnose", name, c.err)
 	}
 	return name + ".tar.gz", out.Bytes(), nil
 }
@@ -100,7 +102,7 @@ func (c *collector) tree(f *files.FS, dir, as string) {
 func (p *Phone) processText() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%-10s %5s %5s STARTED                  COMMAND\n", "USER", "PID", "PPID")
-	for _, proc := range p.Processes() {
+	for _, proc := range p.Processes.List() {
 		fmt.Fprintf(&b, "%-10s %5d %5d %s %s\n", proc.User, proc.PID, proc.ParentPID,
 			proc.Started.UTC().Format(time.ANSIC), proc.Path)
 	}
@@ -109,7 +111,7 @@ func (p *Phone) processText() []byte {
 
 func (p *Phone) logText() []byte {
 	var b bytes.Buffer
-	for _, e := range p.LogHistory() {
+	for _, e := range p.Log.History() {
 		subsystem := ""
 		if e.Subsystem != "" {
 			subsystem = "[" + e.Subsystem + ":" + e.Category + "] "

@@ -13,6 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
 // dialogTime is how long a phone shows its dialog.
@@ -25,8 +26,8 @@ type Device struct {
 	Peers *Peers
 	// Consent shows the dialog and waits for the user: nil to trust, an error
 	// (phone.ErrUserDenied) to refuse. Its context ends with the dialog. A nil
-	// Consent trusts every host; Phone.AskTrust shows the dialog of the phone.
-	Consent func(ctx context.Context, d phone.Dialog) error
+	// Consent trusts every host; Trust.Ask shows the dialog of the phone.
+	Consent func(ctx context.Context, d trust.Dialog) error
 	// ConsentTimeout is how long the dialog stands; 0 = 1 min.
 	ConsentTimeout time.Duration
 	// ShowPIN makes it a device that shows six digits instead of a dialog, as
@@ -74,7 +75,7 @@ func (d *Device) Serve(ctx context.Context, t Transport) error {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.log = s.log.With("layer", "remotepair", "udid", d.Phone.UDID())
+	s.log = s.log.With("layer", "remotepair", "udid", d.Phone.Identity.UDID)
 	go s.receive(ctx)
 	err := s.run(ctx)
 	cancel()
@@ -167,7 +168,7 @@ func (d *Device) greeting() plist.Dict {
 		"BuildVersion", "DeviceClass", "HardwareModel", "ProductName", "ProductType",
 		"ProductVersion",
 	} {
-		if v, ok := p.Value("", key); ok {
+		if v, ok := p.Values.Get("", key); ok {
 			kvs[key] = v
 		}
 	}
@@ -175,10 +176,10 @@ func (d *Device) greeting() plist.Dict {
 	if err != nil {
 		kvsData = nil // the phone's own values always have a form
 	}
-	ecid, _ := p.Value("", "UniqueChipID")
+	ecid, _ := p.Values.Get("", "UniqueChipID")
 	n, _ := plist.Int(ecid)
 	return plist.Dict{
-		"wireProtocolVersion":                 p.RemotePairing(),
+		"wireProtocolVersion":                 p.Identity.RemotePairing,
 		"minimumSupportedWireProtocolVersion": int64(8),
 		"deviceOptions": plist.Dict{
 			"allowsPairSetup":                          !d.NoSetup,
@@ -188,8 +189,8 @@ func (d *Device) greeting() plist.Dict {
 			"allowsIncomingTunnelConnections":          d.Listen != nil,
 		},
 		"peerDeviceInfo": plist.Dict{
-			"name": p.Name(), "model": p.ProductType(), "udid": p.UDID(),
-			"identifier": p.UDID(), // other programs name their records after it
+			"name": p.Values.Name(), "model": p.Identity.ProductType, "udid": p.Identity.UDID,
+			"identifier": p.Identity.UDID, // other programs name their records after it
 			"ecid":       uint64(n), "deviceKVSData": kvsData,
 			"deviceKVSIncludesSensitiveInfo": false,
 		},

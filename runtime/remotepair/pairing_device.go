@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
 const (
@@ -155,7 +155,7 @@ func (s *session) setupM1(ctx context.Context, p *pairingData) error {
 	if s.d.NoSetup {
 		return s.reject(ctx, "Pairing is not allowed.")
 	}
-	if s.d.Phone.Locked() {
+	if s.d.Phone.Screen.Locked() {
 		return s.reject(ctx, "The device is locked.")
 	}
 	if code, wait := s.d.Peers.mayTry(); code != 0 {
@@ -184,7 +184,7 @@ func (s *session) setupM1(ctx context.Context, p *pairingData) error {
 			return s.err
 		default:
 		}
-		if errors.Is(err, phone.ErrUserDenied) {
+		if errors.Is(err, trust.ErrUserDenied) {
 			return s.reject(ctx, "The user denied the pairing.")
 		}
 		if err != nil {
@@ -210,7 +210,7 @@ func (s *session) consent(ctx context.Context, hostName string) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	answer := make(chan error, 1)
-	go func() { answer <- s.d.Consent(ctx, phone.Dialog{Label: hostName, HostName: hostName}) }()
+	go func() { answer <- s.d.Consent(ctx, trust.Dialog{Label: hostName, HostName: hostName}) }()
 	select {
 	case err := <-answer:
 		return err
@@ -281,15 +281,21 @@ func (s *session) setupM5(ctx context.Context, p *pairingData) error {
 // info is what the phone says about itself in M6.
 func (d *Device) info() peerInfo {
 	text := func(key string) string {
-		v, _ := d.Phone.Value("", key)
+		v, _ := d.Phone.Values.Get("", key)
 		s, _ := v.(string)
 		return s
 	}
 	mac, _ := hex.DecodeString(
 		strings.ReplaceAll(text("WiFiAddress"), ":", ""),
 	) // the phone's own is well-formed
-	return peerInfo{altIRK: d.Peers.id.AltIRK, accountID: d.Peers.id.Identifier,
-		model: d.Phone.ProductType(), name: d.Phone.Name(),
-		udid: d.Phone.UDID(), serial: text("SerialNumber"), bluetooth: text("BluetoothAddress"),
-		mac: mac}
+	return peerInfo{
+		altIRK:    d.Peers.id.AltIRK,
+		accountID: d.Peers.id.Identifier,
+		model:     d.Phone.Identity.ProductType,
+		name:      d.Phone.Values.Name(),
+		udid:      d.Phone.Identity.UDID,
+		serial:    text("SerialNumber"),
+		bluetooth: text("BluetoothAddress"),
+		mac:       mac,
+	}
 }

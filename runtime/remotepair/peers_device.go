@@ -47,18 +47,18 @@ type Peers struct {
 }
 
 // NewPeers returns the state of a phone that trusts nobody. Its identifier
-// belongs to the phone's UDID, its keys are random. The phone's ResetPairing
+// belongs to the phone's UDID, its keys are random. The phone's Trust.Reset
 // resets it as well.
 func NewPeers(p *phone.Phone) *Peers {
-	sum := sha256.Sum256([]byte("remote pairing of " + p.UDID()))
+	sum := sha256.Sum256([]byte("remote pairing of " + p.Identity.UDID))
 	id := NewIdentity("", nil)
 	id.Identifier = formatUUID([16]byte(sum[:16]), 4)
 	seed, irk := sha256.Sum256(
-		[]byte("remote pairing key of "+p.UDID()),
-	), sha256.Sum256([]byte("remote pairing IRK of "+p.UDID()))
+		[]byte("remote pairing key of "+p.Identity.UDID),
+	), sha256.Sum256([]byte("remote pairing IRK of "+p.Identity.UDID))
 	id.PrivateKey, id.AltIRK = ed25519.NewKeyFromSeed(seed[:]), irk[:16]
-	peers := &Peers{id: id, clock: p.Now, max: defaultMaxPeers, hosts: map[string]Peer{}}
-	p.OnReset(peers.Reset)
+	peers := &Peers{id: id, clock: p.Clock.Now, max: defaultMaxPeers, hosts: map[string]Peer{}}
+	p.Trust.OnReset(peers.Reset)
 	return peers
 }
 

@@ -15,20 +15,22 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
 func TestPairThenVerify(t *testing.T) {
 	bubble(t, func(r *rig) {
-		var asked phone.Dialog
-		r.dev.Consent = func(_ context.Context, d phone.Dialog) error { asked = d; return nil }
+		var asked trust.Dialog
+		r.dev.Consent = func(_ context.Context, d trust.Dialog) error { asked = d; return nil }
 		r.dev.Listen = func(_ context.Context, q ListenerRequest) (*Listener, error) {
 			return &Listener{Port: 50000}, nil
 		}
 		shown := 0
 		c := r.connect(Options{HostName: "my mac", OnConsent: func() { shown++ }})
 		i := c.Device()
-		if i.UDID != r.phone.UDID() || i.Identifier != i.UDID || i.Name != r.phone.Name() ||
-			i.Model != r.phone.ProductType() || i.ECID == 0 ||
+		if i.UDID != r.phone.Identity.UDID || i.Identifier != i.UDID ||
+			i.Name != r.phone.Values.Name() ||
+			i.Model != r.phone.Identity.ProductType || i.ECID == 0 ||
 			i.WireVersion != 19 || i.MinWireVersion != 8 || !i.AllowsPairSetup ||
 			!i.AllowsPinlessPairing || !i.AllowsIncomingTunnels {
 			t := i
@@ -36,7 +38,7 @@ func TestPairThenVerify(t *testing.T) {
 		}
 		kvs, err := binaryOf(i.Peer["deviceKVSData"])
 		if d, derr := plist.DecodeDict(kvs); err != nil || derr != nil ||
-			d["ProductVersion"] != r.phone.ProductVersion() {
+			d["ProductVersion"] != r.phone.Identity.Version {
 			r.Errorf("deviceKVSData = %v, %v, %v", d, err, derr)
 		}
 		if _, err := c.CreateListener(r.Context(), ListenerRequest{Protocol: TCP}); !errors.Is(err,
@@ -224,8 +226,8 @@ func TestOtherDevice(t *testing.T) {
 
 func TestConsent(t *testing.T) {
 	bubble(t, func(r *rig) {
-		r.dev.Consent = r.phone.AskTrust
-		r.phone.SetTrust(phone.TrustPolicy{Mode: phone.TrustDeny})
+		r.dev.Consent = r.phone.Trust.Ask
+		r.phone.Trust.SetPolicy(trust.Policy{Mode: trust.Deny})
 		var e *Error
 		c := r.connect(Options{})
 		if _, err := c.Pair(r.Context()); !errors.Is(err, ErrDenied) || !errors.As(err, &e) ||
@@ -235,18 +237,18 @@ func TestConsent(t *testing.T) {
 		if len(r.dev.Peers.All()) != 0 {
 			r.Error("a denied host is trusted")
 		}
-		r.phone.SetTrust(phone.TrustPolicy{Mode: phone.TrustAfter, After: 30 * time.Second})
+		r.phone.Trust.SetPolicy(trust.Policy{Mode: trust.After, After: 30 * time.Second})
 		begun := time.Now()
 		if _, err := c.Pair(r.Context()); err != nil || time.Since(begun) != 30*time.Second {
 			r.Errorf("after a while: %v, %v", err, time.Since(begun))
 		}
-		if r.phone.ResetPairing(); len(r.dev.Peers.All()) != 0 {
+		if r.phone.Trust.Reset(); len(r.dev.Peers.All()) != 0 {
 			r.Errorf("a phone that forgot all hosts trusts %v", r.dev.Peers.All())
 		}
 		if err := c.Verify(r.Context()); !errors.Is(err, ErrNotPaired) {
 			r.Errorf("verify of a forgotten host: %v", err)
 		}
-		r.phone.SetTrust(phone.TrustPolicy{Mode: phone.TrustIgnore})
+		r.phone.Trust.SetPolicy(trust.Policy{Mode: trust.Ignore})
 		if _, err := r.connect(Options{ConsentTimeout: time.Hour}).Pair(r.Context()); !errors.Is(
 			err, ErrDenied,
 		) {
@@ -268,7 +270,7 @@ func TestConsent(t *testing.T) {
 func TestLeavingDuringConsent(t *testing.T) {
 	bubble(t, func(r *rig) {
 		shown, gone := make(chan struct{}), make(chan struct{})
-		r.dev.Consent = func(ctx context.Context, _ phone.Dialog) error {
+		r.dev.Consent = func(ctx context.Context, _ trust.Dialog) error {
 			close(shown)
 			<-ctx.Done()
 			close(gone)
@@ -371,12 +373,12 @@ func TestRefusedSetups(t *testing.T) {
 			r.Errorf("no room: %v", err)
 		}
 		r.dev.Peers.SetMax(1)
-		r.phone.SetPasscode(true)
-		r.phone.Lock()
+		r.phone.Screen.SetPasscode(true)
+		r.phone.Screen.Lock()
 		if _, err := r.connect(Options{}).Pair(r.Context()); !errors.Is(err, ErrDenied) {
 			r.Errorf("locked: %v", err)
 		}
-		r.phone.Unlock()
+		r.phone.Screen.Unlock()
 		r.dev.NoSetup = true
 		c := r.connect(Options{})
 		if _, err := c.Pair(r.Context()); !errors.Is(err, ErrDenied) || c.Device().AllowsPairSetup {

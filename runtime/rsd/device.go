@@ -62,7 +62,7 @@ var generations = []generation{
 }
 
 func generationOf(p *phone.Phone) generation {
-	major, g := p.VersionNumber()/100, generations[0]
+	major, g := p.Identity.VersionNumber()/100, generations[0]
 	for _, next := range generations {
 		if next.major <= major {
 			g = next
@@ -138,7 +138,7 @@ func (d *Device) handshake() xpc.Dict {
 
 // bootUUID differs from boot to boot.
 func bootUUID(p *phone.Phone) xpc.UUID {
-	sum := sha256.Sum256([]byte("rsd " + p.UDID() + p.BootID()))
+	sum := sha256.Sum256([]byte("rsd " + p.Identity.UDID + p.Clock.BootID()))
 	id := xpc.UUID(sum[:16])
 	id[6], id[8] = id[6]&0x0F|0x40, id[8]&0x3F|0x80
 	return id
@@ -206,11 +206,11 @@ func properties(p *phone.Phone) xpc.Dict {
 		{Key: "MobileDeviceMinimumVersion", Value: g.minimum},
 		{Key: "RemoteXPCVersionFlags", Value: g.flags},
 	}
-	for key, v := range p.Production() {
+	for key, v := range p.Identity.Production() {
 		d = append(d, xpc.Pair{Key: key, Value: v})
 	}
 	for _, l := range lockdownProperties {
-		v, ok := p.Value("", l.from)
+		v, ok := p.Values.Get("", l.from)
 		if !ok {
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -94,7 +95,7 @@ func dialClient(t testing.TB, m *machine, o Options) *Client {
 // TestList has what each profile says.
 func TestList(t *testing.T) {
 	t.Parallel()
-	for _, profile := range phone.Profiles() {
+	for _, profile := range identity.Profiles() {
 		for _, o := range []TableOptions{{Image: true}, {}, {Untrusted: true}} {
 			t.Run(fmt.Sprintf("%s %+v", profile, o), func(t *testing.T) {
 				t.Parallel()
@@ -102,13 +103,15 @@ func TestList(t *testing.T) {
 				m, _ := newDevice(t, p, o)
 				peer := dialClient(t, m, Options{}).Peer()
 				props := peer.Properties
-				if props.UDID() != p.UDID() || props.OSVersion() != p.ProductVersion() ||
-					props.ProductType() != p.ProductType() || props.DeviceClass() != "iPhone" {
+				if props.UDID() != p.Identity.UDID || props.OSVersion() != p.Identity.Version ||
+					props.ProductType() != p.Identity.ProductType ||
+					props.DeviceClass() != "iPhone" {
 					t.Errorf("properties %v", props)
 				}
-				ecid, _ := p.Value("", "UniqueChipID")
+				ecid, _ := p.Values.Get("", "UniqueChipID")
 				if props.UniqueChipID() != uint64(ecid.(int64)) ||
-					props.BootSession() != strings.ToLower(p.BootID()) || props.ChipID() == 0 ||
+					props.BootSession() != strings.ToLower(p.Clock.BootID()) ||
+					props.ChipID() == 0 ||
 					props.BoardID() == 0 {
 					t.Errorf("numbers of %v", props)
 				}

@@ -205,7 +205,7 @@ var rows = []row{
 // hosts that are not paired. Whether anything listens at their ports is the
 // caller's business.
 func Table(p *phone.Phone, o TableOptions) []Service {
-	version := p.VersionNumber()
+	version := p.Identity.VersionNumber()
 	g := generationOf(p)
 	var list []Service
 	for i, r := range allRows(o.More) {

@@ -392,7 +392,7 @@ func TestFind(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
 		g := newGadget(t)
-		own := g.phone.UDID()
+		own := g.phone.Identity.UDID
 		b.keeper.add(g, own)
 		b.plug(udid) // at whose end a phone with another identifier answers
 		other := `{"` + own + `":[{"tunnel-address":"fd00::1","tunnel-port":1,"interface":""}]}`

@@ -63,10 +63,10 @@ func TestReachable(t *testing.T) {
 				}
 				c := b.services(e)
 				defer c.Close()
-				if got := c.Peer().Properties.UDID(); got != g.phone.UDID() ||
+				if got := c.Peer().Properties.UDID(); got != g.phone.Identity.UDID ||
 					len(c.Peer().Services) != len(g.services()) {
 					t.Errorf("list of %q with %d services, want %q, %d", got,
-						len(c.Peer().Services), g.phone.UDID(), len(g.services()))
+						len(c.Peer().Services), g.phone.Identity.UDID, len(g.services()))
 				}
 				for _, s := range g.services() {
 					there, _ := c.Find(s.Name)

@@ -98,7 +98,7 @@ func BenchmarkBareTLS(b *testing.B) {
 // BenchmarkPull copies a file from the device: usbmux, lockdown's TLS, AFC.
 func BenchmarkPull(b *testing.B) {
 	d, m := served(b)
-	if err := m.Phone().Media().AddSynthetic("Downloads/bulk", bulk, 1, time.Now()); err != nil {
+	if err := m.Phone().Media.AddSynthetic("Downloads/bulk", bulk, 1, time.Now()); err != nil {
 		b.Fatal(err)
 	}
 	c, err := afc.Connect(context.Background(), d)

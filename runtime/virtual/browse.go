@@ -34,15 +34,16 @@ func (p *Presence) advertised(ports Ports) []bonjour.Service {
 		if port == bonjour.LockdownPort {
 			port = bonjour.Mobdev2Port // as devices do
 		}
-		if name, err := bonjour.Mobdev2Name(wifiAddress(ph), int(ph.RemotePairing())); err == nil {
+		name, err := bonjour.Mobdev2Name(wifiAddress(ph), int(ph.Identity.RemotePairing))
+		if err == nil {
 			list = append(list, service(bonjour.Mobdev2, name, port, nil))
 		}
 	}
 	if ports.Pairing != 0 {
 		id := p.machine.peers.Identifier()
 		txt := map[string]string{
-			"identifier": id, "authTag": p.machine.peers.AuthTag(id), "name": ph.Name(),
-			"model": ph.ProductType(),
+			"identifier": id, "authTag": p.machine.peers.AuthTag(id), "name": ph.Values.Name(),
+			"model": ph.Identity.ProductType,
 			"flags": "0", "ver": "26", "minVer": "8",
 		}
 		list = append(list, service(bonjour.RemotePairing, id, ports.Pairing, txt))
@@ -59,11 +60,11 @@ func hostName(p *phone.Phone) string {
 		}
 		return '-'
 	}
-	return strings.Map(clean, p.Name()) + ".local"
+	return strings.Map(clean, p.Values.Name()) + ".local"
 }
 
 func wifiAddress(p *phone.Phone) string {
-	v, _ := p.Value("", "WiFiAddress")
+	v, _ := p.Values.Get("", "WiFiAddress")
 	s, _ := v.(string)
 	return s
 }
@@ -95,7 +96,7 @@ func (h *Host) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.Instance,
 // plugInto makes the interface of the cable if that is what is looked for. Of
 // several who look at once one makes it.
 func (m *Machine) plugInto(t bonjour.Type, turn *sync.Mutex) error {
-	if t != bonjour.Remoted || !m.Attached() || m.phone.VersionNumber() < 1700 {
+	if t != bonjour.Remoted || !m.Attached() || m.phone.Identity.VersionNumber() < 1700 {
 		return nil
 	}
 	turn.Lock()

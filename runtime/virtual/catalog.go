@@ -6,6 +6,8 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
@@ -90,11 +92,13 @@ var (
 
 // oldDeveloper reports whether a phone has them over lockdown: from iOS 17 on they
 // are inside the tunnel alone.
-func oldDeveloper(p *phone.Phone) bool { return p.VersionNumber() < 1700 && p.DeveloperServices() }
+func oldDeveloper(p *phone.Phone) bool {
+	return p.Identity.VersionNumber() < 1700 && p.DeveloperServices()
+}
 
 // since offers a service from a version of iOS on, 1704 being 17.4.
 func since(version int) func(*phone.Phone) bool {
-	return func(p *phone.Phone) bool { return p.VersionNumber() >= version }
+	return func(p *phone.Phone) bool { return p.Identity.VersionNumber() >= version }
 }
 
 // offers reports whether a phone has the service over lockdown.
@@ -135,14 +139,14 @@ func (m *Machine) Services() []string {
 // waits for one connection. The port outlives the lockdown connection, so it
 // remembers whose certificates the TLS handshake has to match.
 func (m *Machine) startService(
-	_ context.Context, name string, host *phone.Host, escrow []byte,
+	_ context.Context, name string, host *trust.Host, escrow []byte,
 ) (lockdown.Endpoint, error) {
 	return m.start(name, host, escrow, m.listenOnce)
 }
 
 // start starts a service on a port that listen provides.
 func (m *Machine) start(
-	name string, host *phone.Host, escrow []byte,
+	name string, host *trust.Host, escrow []byte,
 	listen func(func(context.Context, net.Conn)) (uint16, error),
 ) (lockdown.Endpoint, error) {
 	refuse := func(code lockdown.Code) (lockdown.Endpoint, error) {
@@ -154,7 +158,7 @@ func (m *Machine) start(
 		return refuse(lockdown.ErrInvalidService)
 	case host == nil && !found.open:
 		return refuse(lockdown.ErrSessionInactive)
-	case m.phone.Locked() && !found.locked && len(escrow) == 0:
+	case m.phone.Screen.Locked() && !found.locked && len(escrow) == 0:
 		return refuse(lockdown.ErrPasswordProtected)
 	case len(escrow) > 0 && (host == nil || string(escrow) != string(host.EscrowBag)):
 		return refuse(lockdown.ErrEscrowLocked)
@@ -179,10 +183,10 @@ func (m *Machine) entry(is func(service.Name) bool) *entry {
 	return nil
 }
 
-func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *phone.Host) {
+func (m *Machine) serveService(ctx context.Context, c net.Conn, e *entry, host *trust.Host) {
 	log := m.log.With("service", e.name.Lockdown)
 	if host != nil {
-		t, err := lockdown.DeviceTLS(ctx, c, m.phone.Key(), *host)
+		t, err := lockdown.DeviceTLS(ctx, c, m.phone.Trust.Key(), *host)
 		if err != nil {
 			log.Debug("TLS refused", "err", err)
 			return
@@ -218,9 +222,9 @@ func (m *Machine) handler(e *entry) service.Handler {
 
 // logAs writes what a daemon says about the machine's own doings.
 func (m *Machine) logAs(process, subsystem, category, message string) {
-	for _, p := range m.phone.Processes() {
+	for _, p := range m.phone.Processes.List() {
 		if p.Name == process {
-			m.phone.Log(phone.LogEntry{
+			m.phone.Log.Write(log.Entry{
 				PID: p.PID, Subsystem: subsystem, Category: category, Message: message,
 			})
 			return

@@ -201,7 +201,7 @@ func makeSharedKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Key()
+	p.Trust.Key()
 }
 
 // TestMuxerFaults does the same with the multiplexer.

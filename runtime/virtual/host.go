@@ -75,8 +75,8 @@ func (h *Host) add(o Options, n int) (*Machine, error) {
 		return nil, err
 	}
 	if n > 0 {
-		name := fmt.Sprintf("%s %d", m.phone.Name(), n+1)
-		if err := m.phone.SetValue("", "DeviceName", name); err != nil {
+		name := fmt.Sprintf("%s %d", m.phone.Values.Name(), n+1)
+		if err := m.phone.Values.Set("", "DeviceName", name); err != nil {
 			return nil, err
 		}
 	}

@@ -47,7 +47,7 @@ func (l *listening) tunnel(
 	switch {
 	case faults.RefuseListener:
 		err = remotepair.Refuse(remotepair.CodeUnsupported, "Unsupported operation: no listener")
-	case r.Protocol == remotepair.QUIC && l.m.phone.VersionNumber() >= 1802:
+	case r.Protocol == remotepair.QUIC && l.m.phone.Identity.VersionNumber() >= 1802:
 		err = remotepair.Refuse(remotepair.CodeUnsupported,
 			"Unsupported operation: QUIC tunnels are gone")
 	case r.Protocol == remotepair.QUIC:

@@ -30,6 +30,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/coredevice"
@@ -113,7 +114,7 @@ func New(o Options) (*Machine, error) {
 	}
 	m := &Machine{
 		phone: p, opts: o,
-		log:    o.Logger.With("layer", "virtual", "udid", p.UDID()),
+		log:    o.Logger.With("layer", "virtual", "udid", p.Identity.UDID),
 		ports:  map[uint16]*port{},
 		next:   firstPort,
 		faults: map[string]Fault{},
@@ -131,7 +132,7 @@ func New(o Options) (*Machine, error) {
 	if o.Echo != 0 {
 		m.ports[o.Echo] = &port{serve: echo}
 	}
-	p.OnPower(m.power)
+	p.Power.OnAction(m.power)
 	return m, nil
 }
 
@@ -140,7 +141,7 @@ func New(o Options) (*Machine, error) {
 func (m *Machine) Phone() *phone.Phone { return m.phone }
 
 // UDID returns the device's identifier.
-func (m *Machine) UDID() string { return m.phone.UDID() }
+func (m *Machine) UDID() string { return m.phone.Identity.UDID }
 
 // Listen puts a permanent server on a port of the device, as an app with a
 // listening socket would. serve owns the connection until it returns.
@@ -179,10 +180,10 @@ func (m *Machine) plugIn(mux *usbmux.Muxer) {
 	}
 	m.mux = mux
 	m.id = mux.Attach(usbmux.Attachment{
-		UDID: m.phone.UDID(), ProductID: 0x12A8, Speed: 480_000_000,
+		UDID: m.phone.Identity.UDID, ProductID: 0x12A8, Speed: 480_000_000,
 		Address: netip.Addr{}, Open: m.open,
 	})
-	m.phone.Post("com.apple.mobile.lockdown.host_attached")
+	m.phone.Notifications.Post("com.apple.mobile.lockdown.host_attached")
 }
 
 // Replug plugs the device into the muxer it was in last.
@@ -245,10 +246,10 @@ func (m *Machine) Close() error {
 
 // power carries out what a client asked of the model. It returns at once: it
 // is called from inside a connection that the detach will end.
-func (m *Machine) power(a phone.PowerAction) {
+func (m *Machine) power(a power.Action) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || m.mux == nil || a == phone.Sleep {
+	if m.closed || m.mux == nil || a == power.Sleep {
 		return
 	}
 	mux := m.mux
@@ -257,7 +258,7 @@ func (m *Machine) power(a phone.PowerAction) {
 	go func() {
 		defer m.work.Done()
 		m.leave()
-		if a != phone.Restart {
+		if a != power.Restart {
 			return
 		}
 		m.phone.Boot()

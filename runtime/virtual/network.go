@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/bonjour"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/lockdown"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
@@ -210,7 +210,7 @@ func (m *Machine) presences() []*Presence {
 }
 
 func (l *listening) open(o *NetworkOptions) (err error) {
-	modern := l.m.phone.VersionNumber() >= 1700
+	modern := l.m.phone.Identity.VersionNumber() >= 1700
 	if o.Ethernet && modern {
 		if l.ports.Untrusted, err = l.list(rsd.Port, o.Fixed,
 			rsd.TableOptions{Untrusted: true}); err != nil {
@@ -292,7 +292,7 @@ func (l *listening) servePairing(ctx context.Context, c net.Conn) {
 // serveLockdown is lockdownd as hosts on the network see it: nobody may pair.
 func (l *listening) serveLockdown(ctx context.Context, c net.Conn) {
 	d := &lockdown.Device{Phone: l.m.phone, Network: true, Logger: l.m.opts.Logger, Start: func(
-		_ context.Context, name string, host *phone.Host, escrow []byte,
+		_ context.Context, name string, host *trust.Host, escrow []byte,
 	) (lockdown.Endpoint, error) {
 		return l.m.start(name, host, escrow,
 			func(serve func(context.Context, net.Conn)) (uint16, error) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/pair"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
@@ -41,8 +41,8 @@ func (s trusted) Delete(_ context.Context, udid string) error {
 	return nil
 }
 
-// trust has the devices trust this host for lockdown and returns the records.
-func trust(t testing.TB, devices ...*virtual.Machine) trusted {
+// trustHost has the devices trust this host for lockdown and returns the records.
+func trustHost(t testing.TB, devices ...*virtual.Machine) trusted {
 	t.Helper()
 	keys, err := hostKeys()
 	if err != nil {
@@ -51,14 +51,15 @@ func trust(t testing.TB, devices ...*virtual.Machine) trusted {
 	s := trusted{}
 	for _, m := range devices {
 		p := m.Phone()
-		address, _ := p.Value("", "WiFiAddress")
+		address, _ := p.Values.Get("", "WiFiAddress")
 		mac, _ := address.(string)
-		r, err := pair.WithKeys(keys,
-			pair.Params{DevicePublicKey: p.PublicKeyPEM(), WiFiAddress: mac, SystemBUID: thisHost})
+		r, err := pair.WithKeys(keys, pair.Params{
+			DevicePublicKey: p.Trust.PublicKeyPEM(), WiFiAddress: mac, SystemBUID: thisHost,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, err := p.Pair(phone.PairRequest{
+		h, err := p.Trust.Pair(trust.PairRequest{
 			HostID: r.HostID, SystemBUID: r.SystemBUID, Label: "test", HostName: "test",
 			HostCertificate: r.HostCertificate, RootCertificate: r.RootCertificate,
 			DeviceCertificate: r.DeviceCertificate,
@@ -67,7 +68,7 @@ func trust(t testing.TB, devices ...*virtual.Machine) trusted {
 			t.Fatal(err)
 		}
 		r.EscrowBag = h.EscrowBag
-		s[p.UDID()] = r
+		s[p.Identity.UDID] = r
 	}
 	return s
 }

@@ -81,10 +81,10 @@ func TestDirect(t *testing.T) {
 	told = append(told, device.DirectAt(deadPort(t)))
 	d, err := f.Find(ctx, device.Selector{})
 	if err != nil || d.UDID() != one.UDID() || len(d.Info().Routes) != 2 ||
-		d.Info().Name != one.Phone().Name() {
+		d.Info().Name != one.Phone().Values.Name() {
 		t.Fatalf("Find = %v with %v, %v; want one device with two routes", d, d.Info().Routes, err)
 	}
-	if err := processes(ctx, d, one); err != nil {
+	if err := askProcesses(ctx, d, one); err != nil {
 		t.Error(err)
 	}
 	if r := d.Routes(); !r[0].Up || r[0].Use != "tunnel" || r[0].How != "list of services" ||
@@ -104,7 +104,7 @@ func TestDirect(t *testing.T) {
 	if err := d.Refresh(ctx); err != nil || len(d.Info().Routes) != 1 {
 		t.Errorf("Refresh = %v, %v", d.Info().Routes, err)
 	}
-	if err := processes(ctx, d, one); err != nil {
+	if err := askProcesses(ctx, d, one); err != nil {
 		t.Error(err)
 	}
 	told = []device.Direct{device.DirectAt(deadPort(t))}
@@ -119,16 +119,16 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// processes asks for them by DTX, which from iOS 17 on is in tunnels alone.
-func processes(ctx context.Context, o service.Opener, m *virtual.Machine) error {
+// askProcesses asks for them by DTX, which from iOS 17 on is in tunnels alone.
+func askProcesses(ctx context.Context, o service.Opener, m *virtual.Machine) error {
 	s, err := dvt.Connect(ctx, o, dvt.Options{})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 	list, err := s.Processes(ctx)
-	return errors.Join(err, want(len(list) == len(m.Phone().Processes()),
-		"%d processes, the phone has %d", len(list), len(m.Phone().Processes())))
+	return errors.Join(err, want(len(list) == len(m.Phone().Processes.List()),
+		"%d processes, the phone has %d", len(list), len(m.Phone().Processes.List())))
 }
 
 // TestOneDevice is that a phone on several networks is one device with several
@@ -177,7 +177,7 @@ func TestOneDevice(t *testing.T) {
 		len(ambiguous.Matches) != 2 {
 		t.Errorf("Find = %v", err)
 	}
-	name := h.Devices()[1].Phone().Name()
+	name := h.Devices()[1].Phone().Values.Name()
 	if d, err := f.Find(ctx, device.Selector{Name: name, OS: ">=18"}); err != nil ||
 		d.UDID() != h.Devices()[1].UDID() {
 		t.Errorf("Find by name and version = %v, %v", d, err)
@@ -319,7 +319,7 @@ func TestLongPackets(t *testing.T) {
 			if err := files.WriteFile(ctx, "/long", sent); err != nil {
 				t.Fatal(err)
 			}
-			if b, err := m.Phone().Media().ReadFile("/long"); err != nil || !bytes.Equal(b, sent) {
+			if b, err := m.Phone().Media.ReadFile("/long"); err != nil || !bytes.Equal(b, sent) {
 				t.Errorf("%d of %d bytes arrived, %v", len(b), len(sent), err)
 			}
 			if b, err := files.ReadFile(ctx, "/long"); err != nil || !bytes.Equal(b, sent) {
@@ -339,17 +339,17 @@ func TestImageComesAndGoes(t *testing.T) {
 				virtual.Options{Phone: phone.Options{Profile: profile, NoImage: true}})
 			ctx := virtualtest.Context(t)
 			for range 2 {
-				if err := processes(ctx, d, m); !errors.Is(err, device.ErrNoImage) {
+				if err := askProcesses(ctx, d, m); !errors.Is(err, device.ErrNoImage) {
 					t.Fatalf("without an image: %v", err)
 				}
-				m.Phone().MountImage()
-				if err := processes(ctx, d, m); err != nil {
+				m.Phone().Image.Mount()
+				if err := askProcesses(ctx, d, m); err != nil {
 					t.Fatalf("with an image: %v", err)
 				}
-				m.Phone().UnmountImage()
+				m.Phone().Image.Unmount()
 			}
-			m.Phone().MountImage()
-			if err := processes(ctx, d, m); err != nil {
+			m.Phone().Image.Mount()
+			if err := askProcesses(ctx, d, m); err != nil {
 				t.Errorf("with an image: %v", err)
 			}
 			if g := d.Tunneled().Generation; g != 1 {
@@ -366,8 +366,8 @@ func TestLockedInTunnel(t *testing.T) {
 	ctx := virtualtest.Context(t)
 	d, m := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: "ios26"}})
 	tun := must(d.Tunnel(ctx, device.TunnelOptions{}))(t) // pairs with lockdown
-	m.Phone().SetPasscode(true)
-	m.Phone().Lock()
+	m.Phone().Screen.SetPasscode(true)
+	m.Phone().Screen.Lock()
 	for _, c := range []struct {
 		name service.Name
 		ok   bool
@@ -387,8 +387,8 @@ func TestLockedInTunnel(t *testing.T) {
 	}
 	// A host that lockdown does not know has no bag.
 	stranger, locked := rsdOnly(t, virtual.Options{Phone: phone.Options{Profile: "ios17.2"}})
-	locked.Phone().SetPasscode(true)
-	locked.Phone().Lock()
+	locked.Phone().Screen.SetPasscode(true)
+	locked.Phone().Screen.Lock()
 	if c, err := afc.Connect(ctx, stranger); !errors.Is(err, rsd.ErrPasswordProtected) || c != nil {
 		t.Errorf("afc without a record = %v", err)
 	}
@@ -418,7 +418,7 @@ func TestUnlockKeyStays(t *testing.T) {
 		return []rsd.Service{{Name: "com.apple.afc.shim.remote", Port: filesPort}}
 	}}
 	files := &rsd.CheckinDevice{Service: "com.apple.afc.shim.remote",
-		Handler: &afc.Device{FS: p.Media()}, Refuse: func(_ context.Context, escrow []byte) error {
+		Handler: &afc.Device{FS: p.Media}, Refuse: func(_ context.Context, escrow []byte) error {
 			shown <- escrow
 			return nil
 		}}

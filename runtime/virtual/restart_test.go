@@ -16,6 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/pair"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
@@ -32,7 +33,7 @@ func alone(t *testing.T, profile string, via device.Via) (*device.Device, *virtu
 	m := h.Devices()[0]
 	if via == device.ViaMuxer {
 		return must(virtualtest.Finder(t, h, device.Options{
-			Browser: ears{host: h}, Stores: []pair.Store{trust(t, m)},
+			Browser: ears{host: h}, Stores: []pair.Store{trustHost(t, m)},
 		}).Find(ctx, device.Selector{}))(t), m
 	}
 	types := map[device.Via]bonjour.Type{
@@ -70,19 +71,19 @@ func TestRestarts(t *testing.T) {
 			ctx := virtualtest.Context(t)
 			d, m := alone(t, c.profile, c.via)
 			for range 3 {
-				if err := processes(ctx, d, m); err != nil {
+				if err := askProcesses(ctx, d, m); err != nil {
 					t.Fatal(err)
 				}
-				boot := m.Phone().BootID()
-				m.Phone().Power(phone.Restart)
+				boot := m.Phone().Clock.BootID()
+				m.Phone().Power.Do(power.Restart)
 				if err := d.Back(ctx); err != nil {
 					t.Fatalf("Back: %v", err)
 				}
-				if m.Phone().BootID() == boot {
+				if m.Phone().Clock.BootID() == boot {
 					t.Error("back before it went")
 				}
 			}
-			if err := processes(ctx, d, m); err != nil {
+			if err := askProcesses(ctx, d, m); err != nil {
 				t.Error(err)
 			}
 			if n := d.Tunneled().Generation; n < 4 {
@@ -127,7 +128,7 @@ func TestRestartEndsRoutesTogether(t *testing.T) {
 				}
 			})
 		}
-		m.Phone().Power(phone.Restart)
+		m.Phone().Power.Do(power.Restart)
 		group.Wait()
 	}
 }
@@ -145,17 +146,17 @@ func TestStaleRoutes(t *testing.T) {
 			t.Parallel()
 			ctx := virtualtest.Context(t)
 			d, m := alone(t, c.profile, c.via)
-			if err := processes(ctx, d, m); err != nil {
+			if err := askProcesses(ctx, d, m); err != nil {
 				t.Fatal(err)
 			}
-			other := m.Phone().ObserveNotifications()
+			other := m.Phone().Notifications.Observe()
 			defer other.Close()
 			other.Add("com.apple.mobile.lockdown.host_attached")
-			m.Phone().Power(phone.Restart)
+			m.Phone().Power.Do(power.Restart)
 			if _, err := other.Next(ctx); err != nil { // it is back
 				t.Fatal(err)
 			}
-			if err := processes(ctx, d, m); err != nil {
+			if err := askProcesses(ctx, d, m); err != nil {
 				t.Errorf("after a restart: %v", err)
 			}
 		})

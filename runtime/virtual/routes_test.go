@@ -127,8 +127,8 @@ func TestRoutes(t *testing.T) {
 					}
 				}
 				if v, err := d.Get(ctx, "", "ProductVersion"); r.tunnel != "remote pairing" &&
-					(err != nil || v != m.Phone().ProductVersion()) {
-					t.Fatalf("ProductVersion = %v, %v; want %s", v, err, m.Phone().ProductVersion())
+					(err != nil || v != m.Phone().Identity.Version) {
+					t.Fatalf("ProductVersion = %v, %v; want %s", v, err, m.Phone().Identity.Version)
 				}
 				runs := 0
 				for _, s := range services {

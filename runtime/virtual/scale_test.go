@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/service/notificationproxy"
 	"github.com/imdlua/imdlua/runtime/service/ostracerelay"
 	"github.com/imdlua/imdlua/runtime/service/syslogrelay"
@@ -70,7 +71,7 @@ func (s *streams) listen(ctx context.Context, d *device.Device) error {
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
 	for {
-		s.phone.Log(phone.LogEntry{Message: "knock"})
+		s.phone.Log.Write(log.Entry{Message: "knock"})
 		select {
 		case err := <-heard:
 			return err
@@ -167,9 +168,9 @@ func TestManyDevices(t *testing.T) {
 		})
 		work.Go(func() {
 			for n := range scaleEntries {
-				s.phone.Log(phone.LogEntry{Message: fmt.Sprintf("entry %d", n)})
+				s.phone.Log.Write(log.Entry{Message: fmt.Sprintf("entry %d", n)})
 				if n%(scaleEntries/scaleNotes) == 0 {
-					s.phone.Post(scaleNote)
+					s.phone.Notifications.Post(scaleNote)
 				}
 			}
 		})

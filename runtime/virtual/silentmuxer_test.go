@@ -84,7 +84,7 @@ func TestSilentMuxer(t *testing.T) {
 				if took := time.Since(before); took > 10*time.Second {
 					t.Errorf("Unpair takes %v", took)
 				}
-				if n := len(h.Devices()[0].Phone().Hosts()); (n == 0) != test.forgotten {
+				if n := len(h.Devices()[0].Phone().Trust.Hosts()); (n == 0) != test.forgotten {
 					t.Errorf("the device knows %d hosts", n)
 				}
 				if _, err := store.Load(t.Context(), d.UDID()); !errors.Is(err, fs.ErrNotExist) {

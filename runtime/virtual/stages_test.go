@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/device"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
@@ -78,8 +78,8 @@ var stages = []stage{
 // silence has the device fall silent there.
 func (s stage) silence(m *virtual.Machine) {
 	if s.service == "" {
-		m.Phone().ResetPairing()
-		m.Phone().SetTrust(phone.TrustPolicy{Mode: phone.TrustIgnore})
+		m.Phone().Trust.Reset()
+		m.Phone().Trust.SetPolicy(trust.Policy{Mode: trust.Ignore})
 		return
 	}
 	if s.service == "mute" {
@@ -128,7 +128,7 @@ func TestEndsAtEveryStage(t *testing.T) {
 				after.descriptors > before.descriptors {
 				compare(t, s.name, before, after)
 			}
-			if _, shown := m.Phone().ShownDialog(); shown &&
+			if _, shown := m.Phone().Trust.ShownDialog(); shown &&
 				s.via != device.ViaMuxer { // lockdown's stays as long as its user lets it
 				t.Error("the dialog still shows")
 			}
@@ -150,8 +150,8 @@ func TestGoesOnAfterSilence(t *testing.T) {
 				t.Errorf("Tunnel = %v, %v", tun, err)
 			}
 			m.ClearFaults()
-			m.Phone().SetTrust(phone.TrustPolicy{})
-			if err := processes(virtualtest.Context(t), d, m); err != nil {
+			m.Phone().Trust.SetPolicy(trust.Policy{})
+			if err := askProcesses(virtualtest.Context(t), d, m); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
 			if r := d.Routes()[0]; !r.Up || r.Generation != 1 {

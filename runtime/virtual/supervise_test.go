@@ -8,6 +8,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 	"github.com/imdlua/imdlua/runtime/tunnel"
 	"github.com/imdlua/imdlua/runtime/virtual"
@@ -140,8 +141,8 @@ func TestKeepTunnel(t *testing.T) {
 						t.Error(err)
 					}
 				}},
-				{"restarted", func() { m.Phone().Power(phone.Restart) }},
-				{"restarted again", func() { m.Phone().Power(phone.Restart) }},
+				{"restarted", func() { m.Phone().Power.Do(power.Restart) }},
+				{"restarted again", func() { m.Phone().Power.Do(power.Restart) }},
 			} {
 				what.do()
 				next := told.up(t, ctx, now.Generation)

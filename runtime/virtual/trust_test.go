@@ -18,16 +18,17 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/remotepair"
 	"github.com/imdlua/imdlua/runtime/virtual"
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
 // dialogs counts those of a phone whose user answers them so.
-func dialogs(m *virtual.Machine, answer phone.TrustMode) *atomic.Int64 {
+func dialogs(m *virtual.Machine, answer trust.Mode) *atomic.Int64 {
 	var n atomic.Int64
-	m.Phone().SetTrust(phone.TrustPolicy{Mode: answer})
-	m.Phone().OnDialog(func(phone.Dialog) { n.Add(1) })
+	m.Phone().Trust.SetPolicy(trust.Policy{Mode: answer})
+	m.Phone().Trust.OnDialog(func(trust.Dialog) { n.Add(1) })
 	return &n
 }
 
@@ -86,7 +87,7 @@ func TestNoAutoPair(t *testing.T) {
 		t.Run(c.profile+"/"+c.options.Protocol+c.options.Route, func(t *testing.T) {
 			t.Parallel()
 			d, m := heard(t, c.profile, device.Options{NoAutoPair: true}, c.hears...)
-			n := dialogs(m, phone.TrustAfter)
+			n := dialogs(m, trust.After)
 			tun, err := d.Tunnel(virtualtest.Context(t), c.options)
 			if !errors.Is(err, device.ErrNotPaired) || tun != nil {
 				t.Errorf("Tunnel = %v, %v; want ErrNotPaired", tun, err)
@@ -94,8 +95,8 @@ func TestNoAutoPair(t *testing.T) {
 			if e, ok := err.(*device.Error); !ok || e.UDID != m.UDID() {
 				t.Errorf("%#v does not name the device", err)
 			}
-			if n.Load() != 0 || len(m.Phone().Hosts()) != 0 {
-				t.Errorf("%d dialogs, %d hosts are trusted", n.Load(), len(m.Phone().Hosts()))
+			if n.Load() != 0 || len(m.Phone().Trust.Hosts()) != 0 {
+				t.Errorf("%d dialogs, %d hosts are trusted", n.Load(), len(m.Phone().Trust.Hosts()))
 			}
 		})
 	}
@@ -224,14 +225,17 @@ func TestUserDeclines(t *testing.T) {
 	}{
 		{"denied", func(*virtual.Machine) {}, remotepair.ErrDenied, 1},
 		{
-			"locked", func(m *virtual.Machine) { m.Phone().SetPasscode(true); m.Phone().Lock() },
+			"locked", func(m *virtual.Machine) {
+				m.Phone().Screen.SetPasscode(true)
+				m.Phone().Screen.Lock()
+			},
 			remotepair.ErrLocked, 0,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			d, m := heard(t, "ios17.2", device.Options{}, cable, air)
-			n := dialogs(m, phone.TrustDeny)
+			n := dialogs(m, trust.Deny)
 			c.set(m)
 			ctx := virtualtest.Context(t)
 			if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err, c.cause) ||
@@ -247,8 +251,8 @@ func TestUserDeclines(t *testing.T) {
 			if n.Load() != 2*c.shown {
 				t.Errorf("%d dialogs after PairRemote, want %d", n.Load(), 2*c.shown)
 			}
-			m.Phone().Unlock()
-			m.Phone().SetTrust(phone.TrustPolicy{})
+			m.Phone().Screen.Unlock()
+			m.Phone().Trust.SetPolicy(trust.Policy{})
 			if how := up(t, d, device.TunnelOptions{}); how != quic {
 				t.Errorf("afterwards the tunnel is %q", how)
 			}
@@ -261,7 +265,7 @@ func TestUserDeclines(t *testing.T) {
 func TestLockdownDeclines(t *testing.T) {
 	t.Parallel()
 	d, m := heard(t, "ios26", device.Options{}, cable)
-	n := dialogs(m, phone.TrustDeny)
+	n := dialogs(m, trust.Deny)
 	if tun, err := d.Tunnel(virtualtest.Context(t), device.TunnelOptions{}); err == nil ||
 		!strings.Contains(err.Error(), "UserDeniedPairing") {
 		t.Errorf("Tunnel = %v, %v; want the user's refusal", tun, err)
@@ -276,21 +280,21 @@ func TestLockdownDeclines(t *testing.T) {
 func TestDialogIsTold(t *testing.T) {
 	t.Parallel()
 	h, m := onNetwork(t, "ios17.2")
-	m.Phone().SetTrust(phone.TrustPolicy{Mode: phone.TrustAsk})
+	m.Phone().Trust.SetPolicy(trust.Policy{Mode: trust.Ask})
 	var told atomic.Int64
 	o := device.Options{OnTrustDialog: func(i device.Info) {
 		if i.UDID != m.UDID() {
 			t.Errorf("the dialog is on %v", i)
 		}
 		if told.Add(1) == 2 {
-			m.Phone().TapTrust()
+			m.Phone().Trust.TapTrust()
 		}
 	}}
 	if how := up(t, another(t, h, o, cable), device.TunnelOptions{}); how != quic ||
 		told.Load() != 2 {
 		t.Errorf("tunnel is %q after %d notices", how, told.Load())
 	}
-	m.Phone().SetTrust(phone.TrustPolicy{Mode: phone.TrustAfter})
+	m.Phone().Trust.SetPolicy(trust.Policy{Mode: trust.After})
 	if how := up(t, another(t, h, o, cable), device.TunnelOptions{}); how != quic ||
 		told.Load() != 2 {
 		t.Errorf("tunnel is %q after %d notices", how, told.Load())
@@ -308,7 +312,7 @@ func TestRecords(t *testing.T) {
 		t.Run(c.profile+string(c.hears), func(t *testing.T) {
 			t.Parallel()
 			h, m := onNetwork(t, c.profile)
-			n := dialogs(m, phone.TrustAfter)
+			n := dialogs(m, trust.After)
 			dir := t.TempDir()
 			options := device.TunnelOptions{Route: "wifi"}
 			if c.hears == cable {
@@ -317,7 +321,7 @@ func TestRecords(t *testing.T) {
 			// A dialog more each time that the phone has forgotten.
 			for step, want := range []int64{1, 1, 2, 2} {
 				if step == 2 {
-					m.Phone().ResetPairing()
+					m.Phone().Trust.Reset()
 				}
 				o := device.Options{
 					RemoteStores: []device.RemoteStore{remotepair.NewDir(dir)},
@@ -344,7 +348,7 @@ func TestRecords(t *testing.T) {
 func TestForeignRecords(t *testing.T) {
 	t.Parallel()
 	h, m := onNetwork(t, "ios17.2")
-	n := dialogs(m, phone.TrustAfter)
+	n := dialogs(m, trust.After)
 	ctx := virtualtest.Context(t)
 	const name = "workbench"
 	foreign, own := t.TempDir(), t.TempDir()
@@ -426,7 +430,7 @@ func TestWrongDevice(t *testing.T) {
 	if err := errors.Join(err, store.Save(ctx, m.UDID(), r)); err != nil {
 		t.Fatal(err)
 	}
-	n := dialogs(m, phone.TrustAfter)
+	n := dialogs(m, trust.After)
 	d := another(t, h, o, cable)
 	if tun, err := d.Tunnel(ctx, device.TunnelOptions{}); !errors.Is(err,
 		remotepair.ErrAuthentication) || tun != nil || n.Load() != 0 {
@@ -445,7 +449,7 @@ func TestWrongDevice(t *testing.T) {
 func TestPairRemoteAt(t *testing.T) {
 	t.Parallel()
 	h, m := onNetwork(t, "ios26")
-	n := dialogs(m, phone.TrustAfter)
+	n := dialogs(m, trust.After)
 	ctx := virtualtest.Context(t)
 	store := remotepair.NewDir(t.TempDir())
 	o := device.Options{RemoteStores: []device.RemoteStore{store}, NoAutoPair: false}

@@ -121,7 +121,7 @@ func (m *Machine) Tunnels() int {
 // firstRemote is the port of the first service in tunnels: another one after
 // every boot.
 func (m *Machine) firstRemote() uint16 {
-	sum := sha256.Sum256([]byte("ports " + m.phone.BootID()))
+	sum := sha256.Sum256([]byte("ports " + m.phone.Clock.BootID()))
 	return rsd.FirstPort + portsOfBoot + binary.BigEndian.Uint16(sum[:])%portSpread
 }
 
@@ -202,8 +202,8 @@ func (m *Machine) remote(s rsd.Service) (service.Handler, string) {
 func (m *Machine) refusal(name string, played bool) func(context.Context, []byte) error {
 	return func(_ context.Context, escrow []byte) error {
 		e := m.entry(func(n service.Name) bool { return n.Remote == name })
-		open := e == nil || e.locked || !m.phone.Locked() ||
-			m.phone.UnlockedSinceBoot() && m.knownBag(escrow)
+		open := e == nil || e.locked || !m.phone.Screen.Locked() ||
+			m.phone.Screen.UnlockedSinceBoot() && m.knownBag(escrow)
 		switch {
 		case !played:
 			return rsd.ErrInvalidService
@@ -217,7 +217,7 @@ func (m *Machine) refusal(name string, played bool) func(context.Context, []byte
 
 // knownBag reports whether a host that the phone trusts has this escrow bag.
 func (m *Machine) knownBag(bag []byte) bool {
-	for _, h := range m.phone.Hosts() {
+	for _, h := range m.phone.Trust.Hosts() {
 		if len(bag) > 0 && subtle.ConstantTimeCompare(bag, h.EscrowBag) == 1 {
 			return true
 		}
@@ -244,7 +244,7 @@ func (m *Machine) pairing(
 	listen func(context.Context, remotepair.ListenerRequest) (*remotepair.Listener, error),
 ) *remotepair.Device {
 	return &remotepair.Device{
-		Phone: m.phone, Peers: m.peers, Consent: m.phone.AskTrust, Listen: listen,
+		Phone: m.phone, Peers: m.peers, Consent: m.phone.Trust.Ask, Listen: listen,
 		Logger: m.opts.Logger,
 	}
 }

@@ -58,7 +58,7 @@ func BenchmarkTunnelUp(b *testing.B) {
 // tunnel, one TCP stream, to be held against BenchmarkBareTLS.
 func BenchmarkTunnelPull(b *testing.B) {
 	d, m := tunneled(b)
-	if err := m.Phone().Media().AddSynthetic("Downloads/bulk", bulk, 1, time.Now()); err != nil {
+	if err := m.Phone().Media.AddSynthetic("Downloads/bulk", bulk, 1, time.Now()); err != nil {
 		b.Fatal(err)
 	}
 	c, err := afc.Connect(context.Background(), inside{d})
@@ -127,7 +127,7 @@ func BenchmarkDTX(b *testing.B) {
 
 // load copies a file again and again until the returned function is called.
 func load(b *testing.B, d *device.Device, m *virtual.Machine) (stop func()) {
-	if err := m.Phone().Media().AddSynthetic("Downloads/bulk", bulk, 1, time.Now()); err != nil {
+	if err := m.Phone().Media.AddSynthetic("Downloads/bulk", bulk, 1, time.Now()); err != nil {
 		b.Fatal(err)
 	}
 	c, err := afc.Connect(context.Background(), inside{d})
@@ -164,7 +164,7 @@ func (c counter) Write(p []byte) (int, error) {
 func BenchmarkScreenshot(b *testing.B) {
 	d, m := tunneled(b)
 	picture := noise(b, 3<<20)
-	if err := m.Phone().ShowPicture(picture); err != nil {
+	if err := m.Phone().Screen.Show(picture); err != nil {
 		b.Fatal(err)
 	}
 	s, err := dvt.Connect(context.Background(), d, dvt.Options{})

@@ -57,7 +57,7 @@ func cyclers(t *testing.T) []*cycler {
 	if _, err := machines[2].Show(virtual.NetworkOptions{Wifi: true}); err != nil {
 		t.Fatal(err)
 	}
-	records := trust(t, machines...)
+	records := trustHost(t, machines...)
 	var all []*cycler
 	for n, c := range []struct {
 		how   string
@@ -95,7 +95,7 @@ func (c *cycler) whole(ctx context.Context, n int) error {
 	}
 	switch n % 12 {
 	case 0:
-		return processes(ctx, c.device, c.machine)
+		return askProcesses(ctx, c.device, c.machine)
 	case 1:
 		nc, err := tun.List().Open(ctx, afc.Service)
 		if err != nil {
@@ -243,7 +243,7 @@ func TestManyTunnels(t *testing.T) {
 			}
 		}
 		f := virtualtest.Finder(t, h,
-			device.Options{Stores: []pair.Store{trust(t, h.Devices()...)}})
+			device.Options{Stores: []pair.Store{trustHost(t, h.Devices()...)}})
 		ctx := virtualtest.Context(t)
 		infos, err := f.List(ctx, device.Selector{})
 		if err != nil || len(infos) != count {
@@ -262,7 +262,7 @@ func TestManyTunnels(t *testing.T) {
 				made.Done()
 				made.Wait() // all are there
 				if err == nil {
-					err = errors.Join(processes(ctx, d, m),
+					err = errors.Join(askProcesses(ctx, d, m),
 						want(m.Tunnels() == 1, "%d tunnels to it", m.Tunnels()))
 				}
 				if err != nil {

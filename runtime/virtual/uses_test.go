@@ -12,6 +12,8 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/location"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/service/coredevice"
@@ -55,7 +57,7 @@ var services = []use{
 		if err := c.WriteFile(ctx, "route.txt", []byte("there and back")); err != nil {
 			return err
 		}
-		b, err := p.Media().ReadFile("route.txt")
+		b, err := p.Media.ReadFile("route.txt")
 		return errors.Join(err, want(string(b) == "there and back", "the phone has %q", b))
 	}},
 	{name: "house_arrest", use: func(ctx context.Context, o service.Opener, p *phone.Phone) error {
@@ -105,12 +107,12 @@ var services = []use{
 		}
 		defer c.Close()
 		list, err := c.PidList(ctx)
-		return errors.Join(err, want(len(list) == len(p.Processes()),
-			"%d processes, the phone has %d", len(list), len(p.Processes())))
+		return errors.Join(err, want(len(list) == len(p.Processes.List()),
+			"%d processes, the phone has %d", len(list), len(p.Processes.List())))
 	}},
 	{name: "diagnostics_relay",
 		use: func(ctx context.Context, o service.Opener, p *phone.Phone) error {
-			p.SetBattery(41, false)
+			p.Power.SetBattery(41, false)
 			c, err := diagnosticsrelay.Connect(ctx, o)
 			if err != nil {
 				return err
@@ -124,7 +126,7 @@ var services = []use{
 		}},
 	{name: "notification_proxy",
 		use: func(ctx context.Context, o service.Opener, p *phone.Phone) error {
-			heard := p.ObserveNotifications()
+			heard := p.Notifications.Observe()
 			defer heard.Close()
 			heard.Add("com.example.route")
 			c, err := notificationproxy.Connect(ctx, o)
@@ -196,8 +198,8 @@ var services = []use{
 		ctx context.Context, s *dvt.Session, p *phone.Phone,
 	) error {
 		list, err := s.Processes(ctx)
-		return errors.Join(err, want(len(list) == len(p.Processes()),
-			"%d processes, the phone has %d", len(list), len(p.Processes())))
+		return errors.Join(err, want(len(list) == len(p.Processes.List()),
+			"%d processes, the phone has %d", len(list), len(p.Processes.List())))
 	})},
 	{name: "dvt processcontrol",
 		use: withDVT(func(ctx context.Context, s *dvt.Session, p *phone.Phone) error {
@@ -205,7 +207,7 @@ var services = []use{
 			if err != nil {
 				return err
 			}
-			if front, ok := p.FrontApp(); !ok || front.PID != pid {
+			if front, ok := p.Processes.Front(); !ok || front.PID != pid {
 				return fmt.Errorf("in front is %+v, not %d", front, pid)
 			}
 			return s.Kill(ctx, pid)
@@ -221,15 +223,18 @@ var services = []use{
 		if err := s.SetLocation(ctx, 12.5, -3.25); err != nil {
 			return err
 		}
-		at, simulated := p.Place()
-		return errors.Join(want(simulated && at == phone.Place{Latitude: 12.5, Longitude: -3.25},
+		at, simulated := p.Location.Place()
+		return errors.Join(want(simulated && at == location.Place{Latitude: 12.5, Longitude: -3.25},
 			"the phone is at %v", at), s.ClearLocation(ctx))
 	})},
 	{name: "dvt conditions", use: withDVT(func(
 		ctx context.Context, s *dvt.Session, p *phone.Phone,
 	) error {
 		list, err := s.Conditions(ctx)
-		return errors.Join(err, want(len(list) == len(p.Conditions()), "%d conditions", len(list)))
+		return errors.Join(
+			err,
+			want(len(list) == len(p.Conditions.List()), "%d conditions", len(list)),
+		)
 	})},
 	{name: "dvt sysmontap",
 		use: withDVT(func(ctx context.Context, s *dvt.Session, p *phone.Phone) error {
@@ -253,18 +258,18 @@ var services = []use{
 		if err != nil {
 			return err
 		}
-		if front, ok := p.FrontApp(); !ok || front.PID != run.PID {
+		if front, ok := p.Processes.Front(); !ok || front.PID != run.PID {
 			return fmt.Errorf("in front is %+v, not %d", front, run.PID)
 		}
 		list, err := c.Processes(ctx)
 		if err != nil {
 			return err
 		}
-		if _, err := c.Signal(ctx, run.PID, phone.SIGKILL); err != nil {
+		if _, err := c.Signal(ctx, run.PID, processes.SIGKILL); err != nil {
 			return err
 		}
-		return want(len(list) == len(p.Processes())+1, "%d processes, the phone has %d and the app",
-			len(list), len(p.Processes()))
+		return want(len(list) == len(p.Processes.List())+1,
+			"%d processes, the phone has %d and the app", len(list), len(p.Processes.List()))
 	}},
 	{name: "coredevice deviceinfo", inside: true, use: func(
 		ctx context.Context, o service.Opener, p *phone.Phone,
@@ -309,7 +314,7 @@ var services = []use{
 				return err
 			}
 			defer n.Close()
-			if _, err := p.Launch("com.example.shop"); err != nil {
+			if _, err := p.Processes.Launch("com.example.shop"); err != nil {
 				return err
 			}
 			_, err = n.Next(ctx)

@@ -8,6 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/device"
 	"github.com/imdlua/imdlua/runtime/lockdown"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/diagnosticsrelay"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
@@ -17,14 +19,14 @@ import (
 )
 
 func TestEveryProfileAnswers(t *testing.T) {
-	for _, profile := range phone.Profiles() {
+	for _, profile := range identity.Profiles() {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
 			d, m := virtualtest.Device(t, virtual.Options{Phone: phone.Options{Profile: profile}})
 			ctx := virtualtest.Context(t)
 			v, err := d.Get(ctx, "", "ProductVersion")
-			if err != nil || v != m.Phone().ProductVersion() {
-				t.Fatalf("ProductVersion = %v, %v; want %s", v, err, m.Phone().ProductVersion())
+			if err != nil || v != m.Phone().Identity.Version {
+				t.Fatalf("ProductVersion = %v, %v; want %s", v, err, m.Phone().Identity.Version)
 			}
 			for _, name := range m.Services() {
 				c, err := d.Open(ctx, service.Name{Lockdown: name})
@@ -51,8 +53,8 @@ func TestRefusals(t *testing.T) {
 	if err := open("com.apple.nonsense"); !errors.Is(err, lockdown.ErrInvalidService) {
 		t.Errorf("unknown service: %v, want InvalidService", err)
 	}
-	m.Phone().SetPasscode(true)
-	m.Phone().Lock()
+	m.Phone().Screen.SetPasscode(true)
+	m.Phone().Screen.Lock()
 	if err := open("com.apple.afc"); !errors.Is(err, lockdown.ErrPasswordProtected) {
 		t.Errorf("afc while locked: %v, want PasswordProtected", err)
 	}
@@ -62,7 +64,7 @@ func TestRefusals(t *testing.T) {
 	} else {
 		c.Close()
 	}
-	m.Phone().Unlock()
+	m.Phone().Screen.Unlock()
 	if err := open("com.apple.afc"); err != nil {
 		t.Errorf("afc after unlocking: %v", err)
 	}
@@ -74,7 +76,7 @@ func TestRefusals(t *testing.T) {
 // TestDeveloperServices checks when the developer image's services are refused,
 // and that the refusal says what is missing.
 func TestDeveloperServices(t *testing.T) {
-	for _, profile := range phone.Profiles() {
+	for _, profile := range identity.Profiles() {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
 			ctx := virtualtest.Context(t)
@@ -91,17 +93,17 @@ func TestDeveloperServices(t *testing.T) {
 			if err := tap(); err != nil {
 				t.Fatal(err)
 			}
-			m.Phone().SetDeveloperMode(false)
+			m.Phone().Values.SetDeveloperMode(false)
 			if err := tap(); !errors.Is(err, device.ErrDeveloperMode) ||
 				errors.Is(err, device.ErrNoImage) {
 				t.Errorf("without developer mode: %v, want ErrDeveloperMode", err)
 			}
-			m.Phone().SetDeveloperMode(true)
-			m.Phone().UnmountImage()
+			m.Phone().Values.SetDeveloperMode(true)
+			m.Phone().Image.Unmount()
 			if err := tap(); !errors.Is(err, device.ErrNoImage) {
 				t.Errorf("without the image: %v, want ErrNoImage", err)
 			}
-			m.Phone().MountImage()
+			m.Phone().Image.Mount()
 			if err := tap(); err != nil {
 				t.Errorf("with the image again: %v", err)
 			}
@@ -111,24 +113,24 @@ func TestDeveloperServices(t *testing.T) {
 
 func TestTrustPolicies(t *testing.T) {
 	for _, c := range []struct {
-		mode phone.TrustMode
+		mode trust.Mode
 		want error
 	}{
-		{phone.TrustAccept, nil},
-		{phone.TrustDeny, lockdown.ErrUserDeniedPairing},
+		{trust.Accept, nil},
+		{trust.Deny, lockdown.ErrUserDeniedPairing},
 	} {
 		d, _ := virtualtest.Device(t,
-			virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: c.mode}}})
+			virtual.Options{Phone: phone.Options{Trust: trust.Policy{Mode: c.mode}}})
 		if err := d.Pair(virtualtest.Context(t)); !errors.Is(err, c.want) {
 			t.Errorf("mode %v: Pair = %v, want %v", c.mode, err, c.want)
 		}
 	}
 	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{
-		Phone: phone.Options{Trust: phone.TrustPolicy{Mode: phone.TrustAsk}},
+		Phone: phone.Options{Trust: trust.Policy{Mode: trust.Ask}},
 	}})
 	m := h.Devices()[0]
 	f := virtualtest.Finder(t, h,
-		device.Options{OnTrustDialog: func(device.Info) { m.Phone().TapTrust() }})
+		device.Options{OnTrustDialog: func(device.Info) { m.Phone().Trust.TapTrust() }})
 	d, err := f.Find(virtualtest.Context(t), device.Selector{})
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +150,7 @@ func TestTrustPolicies(t *testing.T) {
 // and says why.
 func TestNeverAnswered(t *testing.T) {
 	h := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{
-		Phone: phone.Options{Trust: phone.TrustPolicy{Mode: phone.TrustIgnore}},
+		Phone: phone.Options{Trust: trust.Policy{Mode: trust.Ignore}},
 	}})
 	ctx, cancel := context.WithCancelCause(context.Background())
 	f := virtualtest.Finder(t, h,
@@ -183,8 +185,8 @@ func TestInsecureNotifications(t *testing.T) {
 	if got, err := n.Next(ctx); got != passes || err != nil {
 		t.Fatalf("Next = %q, %v", got, err)
 	}
-	m.Phone().Post("com.example.private")
-	m.Phone().Post(passes)
+	m.Phone().Notifications.Post("com.example.private")
+	m.Phone().Notifications.Post(passes)
 	if got, err := n.Next(ctx); got != passes || err != nil {
 		t.Errorf("Next = %q, %v; the private name must not pass", got, err)
 	}
@@ -222,7 +224,7 @@ func TestWhatOneServiceWritesAnotherReads(t *testing.T) {
 func TestRestart(t *testing.T) {
 	ctx := virtualtest.Context(t)
 	d, m := virtualtest.Device(t, virtual.Options{Boot: 1})
-	before, boot := d.Info().Routes[0].DeviceID, m.Phone().BootID()
+	before, boot := d.Info().Routes[0].DeviceID, m.Phone().Clock.BootID()
 	c, err := diagnosticsrelay.Connect(ctx, d)
 	if err != nil {
 		t.Fatal(err)
@@ -234,9 +236,9 @@ func TestRestart(t *testing.T) {
 	if err := d.Back(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if now := d.Info().Routes[0].DeviceID; now == before || m.Phone().BootID() == boot {
+	if now := d.Info().Routes[0].DeviceID; now == before || m.Phone().Clock.BootID() == boot {
 		t.Errorf("device id %d after %d, boot id changed: %v", now, before,
-			m.Phone().BootID() != boot)
+			m.Phone().Clock.BootID() != boot)
 	}
 	if _, err := d.Get(ctx, "", "DeviceName"); err != nil {
 		t.Errorf("value after restart: %v", err)

@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"os"
 	"sync/atomic"
+
+	"github.com/imdlua/imdlua/runtime/phone/failure"
 )
 
 // File is an open file. It stays usable when its name is removed or moved.
@@ -25,13 +27,13 @@ func (f *FS) Open(path string, flag int) (*File, error) {
 	f.ready()
 	n, err := f.lookup(path, flag)
 	if err != nil {
-		return nil, fail("open", path, err)
+		return nil, failure.Wrap("open", path, err)
 	}
 	h := &File{fs: f, node: n, path: path, flag: flag}
 	if flag&os.O_TRUNC != 0 && h.writable() {
 		if err := n.data.truncate(f.vol, 0); err != nil {
 			_ = h.Close() // the first failure counts
-			return nil, fail("open", path, err)
+			return nil, failure.Wrap("open", path, err)
 		}
 		f.touch(n)
 	}
@@ -71,9 +73,9 @@ func (h *File) writable() bool { return h.flag&accessMode != os.O_RDONLY }
 func (h *File) check(op string, write bool) error {
 	switch {
 	case h.closed.Load():
-		return fail(op, h.path, fs.ErrClosed)
+		return failure.Wrap(op, h.path, fs.ErrClosed)
 	case write && !h.writable(), !write && h.flag&accessMode == os.O_WRONLY:
-		return fail(op, h.path, fs.ErrPermission)
+		return failure.Wrap(op, h.path, fs.ErrPermission)
 	}
 	return nil
 }
@@ -84,7 +86,7 @@ func (h *File) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if off < 0 {
-		return 0, fail("read", h.path, ErrInvalid)
+		return 0, failure.Wrap("read", h.path, ErrInvalid)
 	}
 	return h.node.data.readAt(p, off)
 }
@@ -93,7 +95,7 @@ func (h *File) ReadAt(p []byte, off int64) (int, error) {
 // os.O_APPEND. Without room nothing is written and the cause is ErrNoSpace.
 func (h *File) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 {
-		return 0, fail("write", h.path, ErrInvalid)
+		return 0, failure.Wrap("write", h.path, ErrInvalid)
 	}
 	if h.flag&os.O_APPEND != 0 {
 		off = -1
@@ -113,7 +115,7 @@ func (h *File) write(p []byte, off int64) (int64, error) {
 	}
 	at, err := h.node.data.writeAt(h.fs.vol, p, off)
 	if err != nil {
-		return 0, fail("write", h.path, err)
+		return 0, failure.Wrap("write", h.path, err)
 	}
 	h.fs.touch(h.node)
 	return at, nil
@@ -125,7 +127,7 @@ func (h *File) Truncate(size int64) error {
 		return err
 	}
 	if err := h.node.data.truncate(h.fs.vol, size); err != nil {
-		return fail("truncate", h.path, err)
+		return failure.Wrap("truncate", h.path, err)
 	}
 	h.fs.touch(h.node)
 	return nil
@@ -142,7 +144,7 @@ func (h *File) Lock(exclusive bool) error {
 	c.lockMu.Lock()
 	defer c.lockMu.Unlock()
 	if h.closed.Load() {
-		return fail("lock", h.path, fs.ErrClosed)
+		return failure.Wrap("lock", h.path, fs.ErrClosed)
 	}
 	_, mine := c.shared[h]
 	others := len(c.shared)
@@ -150,7 +152,7 @@ func (h *File) Lock(exclusive bool) error {
 		others--
 	}
 	if c.owner != nil && c.owner != h || exclusive && others > 0 {
-		return fail("lock", h.path, ErrBusy)
+		return failure.Wrap("lock", h.path, ErrBusy)
 	}
 	delete(c.shared, h)
 	c.owner = nil

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/failure"
 )
 
 // BlockSize is what the size of a file is rounded up to, and MaxPath the longest path in
@@ -144,14 +146,6 @@ func (f *FS) ready() {
 	}
 }
 
-// fail wraps a cause; nil stays nil.
-func fail(op, subject string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &Error{Op: op, Subject: subject, Err: err}
-}
-
 // splitPath cuts a path into components without "" and ".".
 func splitPath(path string) ([]string, error) {
 	if len(path) > MaxPath || strings.IndexByte(path, 0) >= 0 {
@@ -247,7 +241,7 @@ func (f *FS) Stat(path string) (Info, error) {
 	defer f.mu.RUnlock()
 	at, err := f.find(path, false)
 	if err != nil {
-		return Info{}, fail("stat", path, err)
+		return Info{}, failure.Wrap("stat", path, err)
 	}
 	return at.node.info(), nil
 }
@@ -277,11 +271,11 @@ func (f *FS) ReadDir(path string) ([]string, error) {
 	at, err := f.find(path, true)
 	switch {
 	case err != nil:
-		return nil, fail("read directory", path, err)
+		return nil, failure.Wrap("read directory", path, err)
 	case at.node.kind != Directory:
-		return nil, fail("read directory", path, ErrNotDir)
+		return nil, failure.Wrap("read directory", path, ErrNotDir)
 	case at.node.denied:
-		return nil, fail("read directory", path, fs.ErrPermission)
+		return nil, failure.Wrap("read directory", path, fs.ErrPermission)
 	}
 	return slices.Sorted(maps.Keys(at.node.children)), nil
 }
@@ -317,7 +311,7 @@ func (f *FS) ReadFile(path string) ([]byte, error) {
 	defer h.Close()
 	size := h.Size()
 	if size > maxReadFile {
-		return nil, fail("read", path, ErrInvalid)
+		return nil, failure.Wrap("read", path, ErrInvalid)
 	}
 	b := make([]byte, size)
 	n, err := h.ReadAt(b, 0)

@@ -3,6 +3,8 @@ package files
 import (
 	"io/fs"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/failure"
 )
 
 // Mkdir makes a directory and its missing parents. A directory that exists
@@ -11,7 +13,7 @@ func (f *FS) Mkdir(path string) error {
 	f.ready()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return fail("make directory", path, f.mkdir(path, f.clock().UnixNano()))
+	return failure.Wrap("make directory", path, f.mkdir(path, f.clock().UnixNano()))
 }
 
 func (f *FS) mkdir(path string, when int64) error {
@@ -55,11 +57,11 @@ func (f *FS) remove(op, path string, deep bool) error {
 	at, err := f.find(path, false)
 	switch {
 	case err != nil:
-		return fail(op, path, err)
+		return failure.Wrap(op, path, err)
 	case at.dir == nil || at.node.denied:
-		return fail(op, path, fs.ErrPermission)
+		return failure.Wrap(op, path, fs.ErrPermission)
 	case !deep && len(at.node.children) > 0:
-		return fail(op, path, ErrNotEmpty)
+		return failure.Wrap(op, path, ErrNotEmpty)
 	}
 	delete(at.dir.children, at.name)
 	f.touch(at.dir)
@@ -86,22 +88,22 @@ func (f *FS) Rename(from, to string) error {
 	defer f.mu.Unlock()
 	src, err := f.find(from, false)
 	if err != nil {
-		return fail("rename", from, err)
+		return failure.Wrap("rename", from, err)
 	}
 	dst, err := f.walk(to, false)
 	switch {
 	case err != nil:
-		return fail("rename", to, err)
+		return failure.Wrap("rename", to, err)
 	case src.dir == nil || src.node.denied:
-		return fail("rename", from, fs.ErrPermission)
+		return failure.Wrap("rename", from, fs.ErrPermission)
 	case dst.node == src.node:
 		return nil
 	case dst.node != nil && dst.node.kind == Directory:
-		return fail("rename", to, fs.ErrExist)
+		return failure.Wrap("rename", to, fs.ErrExist)
 	case dst.node != nil && src.node.kind == Directory:
-		return fail("rename", to, ErrNotDir)
+		return failure.Wrap("rename", to, ErrNotDir)
 	case within(src.node, dst.dir):
-		return fail("rename", to, ErrInvalid)
+		return failure.Wrap("rename", to, ErrInvalid)
 	}
 	if dst.node != nil {
 		f.drop(dst.node)
@@ -129,7 +131,7 @@ func within(n, d *node) bool {
 // Symlink makes link a symbolic link to target, which need not exist.
 func (f *FS) Symlink(target, link string) error {
 	if target == "" || len(target) > MaxPath {
-		return fail("symlink", target, ErrInvalid)
+		return failure.Wrap("symlink", target, ErrInvalid)
 	}
 	n := f.newNode(Symlink, f.clock().UnixNano())
 	n.link = target
@@ -144,7 +146,7 @@ func (f *FS) Link(target, link string) error {
 			err = fs.ErrPermission
 		}
 		if err != nil {
-			return nil, fail("link", target, err)
+			return nil, failure.Wrap("link", target, err)
 		}
 		at.node.nlink++
 		return at.node, nil
@@ -159,9 +161,9 @@ func (f *FS) attach(op, path string, get func() (*node, error)) error {
 	at, err := f.walk(path, false)
 	switch {
 	case err != nil:
-		return fail(op, path, err)
+		return failure.Wrap(op, path, err)
 	case at.node != nil:
-		return fail(op, path, fs.ErrExist)
+		return failure.Wrap(op, path, fs.ErrExist)
 	}
 	n, err := get()
 	if err != nil {
@@ -181,7 +183,7 @@ func (f *FS) Truncate(path string, size int64) error {
 	if err == nil {
 		f.touch(n)
 	}
-	return fail("truncate", path, err)
+	return failure.Wrap("truncate", path, err)
 }
 
 // regular finds a plain file.
@@ -206,7 +208,7 @@ func (f *FS) Chtimes(path string, mtime time.Time) error {
 	defer f.mu.RUnlock()
 	at, err := f.find(path, true)
 	if err != nil {
-		return fail("set times", path, err)
+		return failure.Wrap("set times", path, err)
 	}
 	at.node.mtime.Store(mtime.UnixNano())
 	return nil
@@ -216,17 +218,17 @@ func (f *FS) Chtimes(path string, mtime time.Time) error {
 // is read; it costs no memory until it is written to. Parents are made.
 func (f *FS) AddSynthetic(path string, size int64, seed uint64, mtime time.Time) error {
 	if size < 0 {
-		return fail("add", path, ErrInvalid)
+		return failure.Wrap("add", path, ErrInvalid)
 	}
 	f.ready()
 	if err := f.vol.Reserve(occupied(size)); err != nil {
-		return fail("add", path, err)
+		return failure.Wrap("add", path, err)
 	}
 	err := f.addSource(path, noise{seed: seed, size: size}, mtime)
 	if err != nil {
 		_ = f.vol.Reserve(-occupied(size)) // giving back cannot fail
 	}
-	return fail("add", path, err)
+	return failure.Wrap("add", path, err)
 }
 
 // addSource makes a file whose content is computed and charges nothing.

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/failure"
 )
 
 // newTestFS makes a tree with one file, some directories and links.
@@ -192,9 +194,9 @@ func TestFSRefuses(t *testing.T) {
 		f := newTestFS(t)
 		_, free, _ := f.Usage()
 		err := c.do(f)
-		var e *Error
+		var e *failure.Error
 		if !errors.Is(err, c.want) || !errors.As(err, &e) {
-			t.Errorf("%s: %v, want an *Error of %v", name, err, c.want)
+			t.Errorf("%s: %v, want a *failure.Error of %v", name, err, c.want)
 		}
 		if _, now, _ := f.Usage(); now != free {
 			t.Errorf("%s: cost %d bytes", name, int64(free)-int64(now))

@@ -1,8 +1,6 @@
 package afc
 
 import (
-	"github.com/imdlua/imdlua/runtime/phone/files"
-
 	"bufio"
 	"context"
 	"encoding/binary"
@@ -13,7 +11,7 @@ import (
 	"net"
 
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/files"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -33,7 +31,7 @@ type Device struct {
 
 // NewDevice returns the device side over the media tree of a phone.
 func NewDevice(e service.Env) service.Handler {
-	return &Device{FS: e.Phone.Media(), Model: e.Phone.ProductType(), Logger: e.Logger}
+	return &Device{FS: e.Phone.Media, Model: e.Phone.Identity.ProductType, Logger: e.Logger}
 }
 
 const (
@@ -242,21 +240,21 @@ func statusOf(err error) Status {
 		return s
 	case errors.Is(err, fs.ErrNotExist):
 		return NotFound
-	case errors.Is(err, phone.ErrIsDir):
+	case errors.Is(err, files.ErrIsDir):
 		return IsDirectory
-	case errors.Is(err, phone.ErrNotEmpty):
+	case errors.Is(err, files.ErrNotEmpty):
 		return NotEmpty
 	case errors.Is(err, fs.ErrPermission):
 		return PermissionDenied
 	case errors.Is(err, fs.ErrExist):
 		return Exists
-	case errors.Is(err, phone.ErrNotDir):
+	case errors.Is(err, files.ErrNotDir):
 		return ReadError
-	case errors.Is(err, phone.ErrBusy):
+	case errors.Is(err, files.ErrBusy):
 		return Busy
-	case errors.Is(err, phone.ErrNoSpace):
+	case errors.Is(err, files.ErrNoSpace):
 		return NoSpace
-	case errors.Is(err, phone.ErrInvalid), errors.Is(err, fs.ErrClosed):
+	case errors.Is(err, files.ErrInvalid), errors.Is(err, fs.ErrClosed):
 		return InvalidArgument
 	}
 	return UnknownError

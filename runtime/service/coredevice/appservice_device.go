@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
+	"github.com/imdlua/imdlua/runtime/phone/files"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
 // filterKeys must all be there, each from its version of iOS on.
@@ -20,12 +22,12 @@ var filterKeys = []struct {
 }
 
 func listApps(_ context.Context, s *session, in *input) (any, error) {
-	list, err := apps(s, in)
+	list, err := installedApps(s, in)
 	return list, err
 }
 
-// apps lists the apps that an input asks for.
-func apps(s *session, in *input) ([]any, error) {
+// installedApps lists the apps that an input asks for.
+func installedApps(s *session, in *input) ([]any, error) {
 	on := map[string]bool{}
 	for _, k := range filterKeys {
 		if k.since <= s.dev.version() {
@@ -36,7 +38,7 @@ func apps(s *session, in *input) ([]any, error) {
 		return nil, err
 	}
 	list := []any{}
-	for _, a := range s.phone.Apps() {
+	for _, a := range s.phone.Apps.List() {
 		if wanted(a, on) {
 			list = append(list, encodeApp(a, on))
 		}
@@ -45,22 +47,22 @@ func apps(s *session, in *input) ([]any, error) {
 }
 
 // wanted applies a filter: an app under development is listed whatever it says.
-func wanted(a *phone.App, on map[string]bool) bool {
+func wanted(a *apps.App, on map[string]bool) bool {
 	switch {
 	case on[keyWithContainer] && !a.Developer():
 		return false
 	case a.Developer():
 		return true
-	case a.Type() == phone.HiddenApp:
+	case a.Type() == apps.Hidden:
 		return on[keyHidden]
-	case a.Type() == phone.SystemApp:
+	case a.Type() == apps.System:
 		return on[keyDefault]
 	}
 	return on[keyRemovable]
 }
 
 // encodeApp has all that idevice insists on.
-func encodeApp(a *phone.App, on map[string]bool) xpc.Dict {
+func encodeApp(a *apps.App, on map[string]bool) xpc.Dict {
 	attributes := a.Attributes()
 	text := func(key string) string { s, _ := attributes.String(key); return s }
 	clip, _ := attributes.Bool("IsAppClip")
@@ -68,12 +70,12 @@ func encodeApp(a *phone.App, on map[string]bool) xpc.Dict {
 		{Key: keyBundleID, Value: a.BundleID()},
 		{Key: "bundleVersion", Value: text("CFBundleVersion")},
 		{Key: "isAppClip", Value: clip},
-		{Key: "isDefault", Value: a.Type() != phone.UserApp},
+		{Key: "isDefault", Value: a.Type() != apps.User},
 		{Key: "isDeveloperApp", Value: a.Developer()},
 		{Key: "isFirstParty", Value: strings.HasPrefix(a.BundleID(), "com.apple.")},
-		{Key: "isHidden", Value: a.Type() == phone.HiddenApp},
+		{Key: "isHidden", Value: a.Type() == apps.Hidden},
 		{Key: "isInternal", Value: false}, // customers' phones have none
-		{Key: "isRemovable", Value: a.Type() == phone.UserApp},
+		{Key: "isRemovable", Value: a.Type() == apps.User},
 		{Key: "name", Value: text("CFBundleDisplayName")},
 		{Key: "path", Value: a.Path()},
 		{Key: "version", Value: text("CFBundleShortVersionString")},
@@ -93,8 +95,8 @@ func encodeApp(a *phone.App, on map[string]bool) xpc.Dict {
 
 // token describes a process. go-ios wants a location and an int64 of every one,
 // the kernel too.
-func (s *session) token(p phone.Process) xpc.Dict {
-	audit := s.phone.AuditToken(p)
+func (s *session) token(p processes.Process) xpc.Dict {
+	audit := s.phone.Processes.AuditToken(p)
 	list := make([]any, len(audit))
 	for i, n := range audit {
 		list[i] = uint64(n)
@@ -107,16 +109,16 @@ func (s *session) token(p phone.Process) xpc.Dict {
 	}
 }
 
-func processes(s *session, _ *input) ([]any, error) {
+func runningProcesses(s *session, _ *input) ([]any, error) {
 	list := []any{}
-	for _, p := range s.phone.Processes() {
+	for _, p := range s.phone.Processes.List() {
 		list = append(list, s.token(p))
 	}
 	return list, nil
 }
 
 func listProcesses(_ context.Context, s *session, in *input) (any, error) {
-	list, err := processes(s, in)
+	list, err := runningProcesses(s, in)
 	return xpc.Dict{{Key: keyProcessTokens, Value: list}}, err
 }
 
@@ -141,9 +143,9 @@ func refused(err error, missing int64) error {
 		return posix(posixEACCES)
 	case errors.Is(err, fs.ErrPermission):
 		return posix(posixEPERM)
-	case errors.Is(err, phone.ErrInvalid):
+	case errors.Is(err, files.ErrInvalid):
 		return posix(posixEINVAL)
-	case errors.Is(err, phone.ErrBusy):
+	case errors.Is(err, files.ErrBusy):
 		return posix(posixEAGAIN)
 	}
 	return err
@@ -157,12 +159,13 @@ func signal(_ context.Context, s *session, in *input) (any, error) {
 	if number < 0 || number > 31 {
 		return nil, posix(posixEINVAL)
 	}
-	proc, _ := s.phone.Process(pid) // while it is there
-	if err := s.phone.Signal(pid, int(number)); err != nil {
+	proc, _ := s.phone.Processes.Find(pid) // while it is there
+	if err := s.phone.Processes.Signal(pid, int(number)); err != nil {
 		return nil, refused(err, posixESRCH)
 	}
 	return xpc.Dict{
-		{Key: keyProcess, Value: s.token(proc)}, {Key: keyTimestamp, Value: s.phone.Now().UTC()},
+		{Key: keyProcess, Value: s.token(proc)},
+		{Key: keyTimestamp, Value: s.phone.Clock.Now().UTC()},
 		{Key: keySignal, Value: number},
 	}, nil
 }
@@ -172,7 +175,7 @@ func warnMemory(_ context.Context, s *session, in *input) (any, error) {
 	if err := in.err(); err != nil {
 		return nil, err
 	}
-	return nil, refused(s.phone.WarnMemory(pid), posixESRCH)
+	return nil, refused(s.phone.Processes.WarnMemory(pid), posixESRCH)
 }
 
 // awaitEnd answers when a process has ended.
@@ -181,9 +184,9 @@ func awaitEnd(ctx context.Context, s *session, in *input) (any, error) {
 	if err := in.err(); err != nil {
 		return nil, err
 	}
-	w := s.phone.WatchProcesses()
+	w := s.phone.Processes.Watch()
 	defer w.Close()
-	proc, ok := s.phone.Process(pid)
+	proc, ok := s.phone.Processes.Find(pid)
 	if !ok {
 		return nil, posix(posixESRCH)
 	}
@@ -192,7 +195,7 @@ func awaitEnd(ctx context.Context, s *session, in *input) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if e.Kind == phone.ProcessEnded && e.Process.PID == pid {
+		if e.Kind == processes.Ended && e.Process.PID == pid {
 			return xpc.Dict{{Key: keyProcessToken, Value: s.token(proc)},
 				{Key: keyEnding, Value: xpc.Dict{
 					{Key: keySignal, Value: xpc.Dict{{Key: "_0", Value: int64(e.Signal)}}},
@@ -207,7 +210,7 @@ func uninstall(_ context.Context, s *session, in *input) (any, error) {
 		return nil, err
 	}
 	var why *Error
-	switch err := s.phone.RemoveApp(id); {
+	switch err := s.phone.Apps.Remove(id); {
 	case err == nil:
 		return nil, nil
 	case errors.Is(err, fs.ErrNotExist):

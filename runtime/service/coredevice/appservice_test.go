@@ -13,7 +13,9 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
+	"github.com/imdlua/imdlua/runtime/phone/power"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 )
 
@@ -27,19 +29,19 @@ func TestApps(t *testing.T) {
 				ctx := t.Context()
 				a := r.apps()
 				all, err := a.List(ctx, AllApps)
-				if err != nil || len(all) != len(r.phone.Apps()) {
-					t.Fatalf("List: %d apps, %v, want %d", len(all), err, len(r.phone.Apps()))
+				if err != nil || len(all) != len(r.phone.Apps.List()) {
+					t.Fatalf("List: %d apps, %v, want %d", len(all), err, len(r.phone.Apps.List()))
 				}
-				for i, want := range r.phone.Apps() {
+				for i, want := range r.phone.Apps.List() {
 					got := all[i]
 					attributes := want.Attributes()
 					version, _ := attributes.String("CFBundleShortVersionString")
 					build, _ := attributes.String("CFBundleVersion")
 					if got.BundleID != want.BundleID() || got.Path != want.Path() ||
 						got.Version != version || got.Build != build || got.Name == "" ||
-						got.Removable != (want.Type() == phone.UserApp) ||
+						got.Removable != (want.Type() == apps.User) ||
 						got.Developer != want.Developer() ||
-						got.Hidden != (want.Type() == phone.HiddenApp) {
+						got.Hidden != (want.Type() == apps.Hidden) {
 						t.Errorf("app %+v, want %s", got, want.BundleID())
 					}
 					if got.Container != "" || got.Groups != nil {
@@ -65,29 +67,29 @@ func TestAppFilter(t *testing.T) {
 		a := r.apps()
 		for _, c := range []struct {
 			filter AppFilter
-			want   func(a *phone.App) bool
+			want   func(a *apps.App) bool
 		}{
-			{AppFilter{}, (*phone.App).Developer},
-			{AppFilter{AppClips: true, Internal: true}, (*phone.App).Developer},
+			{AppFilter{}, (*apps.App).Developer},
+			{AppFilter{AppClips: true, Internal: true}, (*apps.App).Developer},
 			{
 				AppFilter{Removable: true},
-				func(a *phone.App) bool { return a.Type() == phone.UserApp },
+				func(a *apps.App) bool { return a.Type() == apps.User },
 			},
 			{
 				AppFilter{Default: true},
-				func(a *phone.App) bool { return a.Developer() || a.Type() == phone.SystemApp },
+				func(a *apps.App) bool { return a.Developer() || a.Type() == apps.System },
 			},
 			{
 				AppFilter{Hidden: true},
-				func(a *phone.App) bool { return a.Developer() || a.Type() == phone.HiddenApp },
+				func(a *apps.App) bool { return a.Developer() || a.Type() == apps.Hidden },
 			},
 			{
 				AppFilter{Removable: true, Default: true, OnlyWithContainer: true},
-				(*phone.App).Developer,
+				(*apps.App).Developer,
 			},
 		} {
 			var want []string
-			for _, app := range r.phone.Apps() {
+			for _, app := range r.phone.Apps.List() {
 				if c.want(app) {
 					want = append(want, app.BundleID())
 				}
@@ -103,7 +105,7 @@ func TestAppFilter(t *testing.T) {
 		}
 		list, err := a.List(t.Context(), AppFilter{Containers: true, Groups: true})
 		for _, got := range list {
-			want, _ := r.phone.App(got.BundleID)
+			want, _ := r.phone.Apps.Find(got.BundleID)
 			if got.Container != want.ContainerPath() ||
 				!slices.Equal(got.Groups, []string{"group." + got.BundleID}) {
 				t.Errorf("app %+v", got)
@@ -119,13 +121,13 @@ func TestProcesses(t *testing.T) {
 	bubble(t, "ios26", func(t *testing.T, r *rig) {
 		a := r.apps()
 		list, err := a.Processes(t.Context())
-		want := r.phone.Processes()
+		want := r.phone.Processes.List()
 		if err != nil || len(list) != len(want) {
 			t.Fatalf("%d processes, %v, want %d", len(list), err, len(want))
 		}
 		seen := map[int64]bool{}
 		for i, p := range list {
-			token := r.phone.AuditToken(want[i])
+			token := r.phone.Processes.AuditToken(want[i])
 			if p.PID != want[i].PID || p.Path != want[i].Path || p.Name() != want[i].Name ||
 				!slices.Equal(p.AuditToken, token[:]) || p.Version != int64(token[7]) {
 				t.Errorf("process %+v, want %+v", p, want[i])
@@ -155,26 +157,26 @@ func TestSignal(t *testing.T) {
 		a := r.apps()
 		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
 		r.check(err)
-		s, err := a.Signal(ctx, p.PID, phone.SIGSTOP)
+		s, err := a.Signal(ctx, p.PID, processes.SIGSTOP)
 		if err != nil || s.Process.PID != p.PID || s.Process.Version != p.Version ||
-			s.Signal != phone.SIGSTOP || !s.Time.Equal(time.Now()) {
+			s.Signal != processes.SIGSTOP || !s.Time.Equal(time.Now()) {
 			t.Errorf("Signal = %+v, %v", s, err)
 		}
-		if got := r.phone.AppState(p.PID); got != phone.AppSuspended {
+		if got := r.phone.Processes.State(p.PID); got != processes.Suspended {
 			t.Errorf("state %v", got)
 		}
 		if err := a.WarnMemory(ctx, p.PID); err != nil {
 			t.Error(err)
 		}
-		log := r.phone.LogHistory()
+		log := r.phone.Log.History()
 		if e := log[len(log)-1]; e.PID != p.PID || e.Message != "Received memory warning." {
 			t.Errorf("log ends with %+v", e)
 		}
-		s, err = a.Signal(ctx, p.PID, phone.SIGKILL)
-		if _, ok := r.phone.Process(p.PID); err != nil || s.Process.Path != p.Path || ok {
+		s, err = a.Signal(ctx, p.PID, processes.SIGKILL)
+		if _, ok := r.phone.Processes.Find(p.PID); err != nil || s.Process.Path != p.Path || ok {
 			t.Errorf("Signal = %+v, %v; process there: %v", s, err, ok)
 		}
-		if _, err = a.Signal(ctx, p.PID, phone.SIGKILL); !errors.Is(err, fs.ErrNotExist) {
+		if _, err = a.Signal(ctx, p.PID, processes.SIGKILL); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Signal = %v", err)
 		}
 	})
@@ -185,11 +187,11 @@ func TestLaunch(t *testing.T) {
 		ctx := t.Context()
 		a := r.apps()
 		first, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
-		proc, ok := r.phone.RunningApp("com.example.shop")
+		proc, ok := r.phone.Processes.OfApp("com.example.shop")
 		if err != nil || !ok || first.PID != proc.PID || first.Path != proc.Path {
 			t.Fatalf("Launch = %+v, %v, want %+v", first, err, proc)
 		}
-		front, _ := r.phone.FrontApp()
+		front, _ := r.phone.Processes.Front()
 		again, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
 		if err != nil || again.PID != first.PID || again.Version != first.Version ||
 			front.PID != first.PID {
@@ -198,17 +200,17 @@ func TestLaunch(t *testing.T) {
 		anew, err := a.Launch(ctx, "com.example.shop",
 			LaunchOptions{TerminateExisting: true, Suspended: true})
 		if err != nil || anew.PID == first.PID || anew.Version == first.Version ||
-			r.phone.AppState(anew.PID) != phone.AppSuspended {
+			r.phone.Processes.State(anew.PID) != processes.Suspended {
 			t.Errorf("Launch anew = %+v, %v", anew, err)
 		}
 		back, err := a.Launch(ctx, "com.example.reader",
 			LaunchOptions{Background: true, Platform: plist.Dict{"__PayloadURL": "http://x"}})
-		if front, _ = r.phone.FrontApp(); err != nil || front.PID != anew.PID ||
-			r.phone.AppState(back.PID) != phone.AppBackground {
+		if front, _ = r.phone.Processes.Front(); err != nil || front.PID != anew.PID ||
+			r.phone.Processes.State(back.PID) != processes.Background {
 			t.Errorf("Launch in the background = %+v, %v, front %d", back, err, front.PID)
 		}
-		r.phone.SetPasscode(true)
-		r.phone.Lock()
+		r.phone.Screen.SetPasscode(true)
+		r.phone.Screen.Lock()
 		_, err = a.Launch(ctx, "com.example.sky", LaunchOptions{})
 		want := `coredevice: launchapplication "com.example.sky": The application failed to launch. (com.apple.dt.CoreDeviceError 10002): ` +
 			`The operation couldn’t be completed. Unable to launch com.example.sky because the device was not, or could not be, unlocked.`
@@ -227,7 +229,7 @@ func TestXcode(t *testing.T) {
 		}
 		for _, installed := range []bool{false, true} {
 			if installed {
-				_, err := r.phone.AddApp(phone.AppSpec{BundleID: "xxx.xxxxxxxxx.xxxxxxxx"})
+				_, err := r.phone.Apps.Install(apps.Spec{BundleID: "xxx.xxxxxxxxx.xxxxxxxx"})
 				r.check(err)
 			}
 			r.check(x.Write(t.Context(), m))
@@ -240,7 +242,7 @@ func TestXcode(t *testing.T) {
 			pid, _ := reply.Body.Path(keyOutput, keyProcessToken, keyPID)
 			_, refused := reply.Body.Get(keyError)
 			id, _ := reply.Body.String(keyInvocation)
-			proc, _ := r.phone.RunningApp("xxx.xxxxxxxxx.xxxxxxxx")
+			proc, _ := r.phone.Processes.OfApp("xxx.xxxxxxxxx.xxxxxxxx")
 			if refused == installed || installed && pid != int64(proc.PID) || id != invocationID {
 				t.Errorf("installed %v: reply %v", installed, reply.Body)
 			}
@@ -265,12 +267,12 @@ func TestSpawn(t *testing.T) {
 		defer term.Close()
 		p, err := a.Spawn(ctx, "/usr/libexec/timed",
 			LaunchOptions{Args: []string{"-v"}, Terminal: term})
-		proc, ok := r.phone.Process(p.PID)
+		proc, ok := r.phone.Processes.Find(p.PID)
 		if err != nil || !ok || p.Path != "/usr/libexec/timed" || proc.User != "mobile" {
 			t.Fatalf("Spawn = %+v, %v, process %+v", p, err, proc)
 		}
 		wantText(t, term, "timed: launched with 1 arguments\ntimed: argument 1: -v\n")
-		if _, err := a.Signal(ctx, p.PID, phone.SIGTERM); err != nil {
+		if _, err := a.Signal(ctx, p.PID, processes.SIGTERM); err != nil {
 			t.Error(err)
 		}
 		wantEnd(t, term)
@@ -292,12 +294,12 @@ func TestAwaitEnd(t *testing.T) {
 			ended <- e
 		}()
 		time.Sleep(time.Hour) // longer than any other call may take
-		if _, err := a.Signal(ctx, p.PID, phone.SIGTERM); err != nil {
+		if _, err := a.Signal(ctx, p.PID, processes.SIGTERM); err != nil {
 			t.Error(err)
 		}
 		e := <-ended
 		if e == nil || e.Process.PID != p.PID || e.Process.Version != p.Version ||
-			e.Signal != phone.SIGTERM {
+			e.Signal != processes.SIGTERM {
 			t.Errorf("AwaitEnd = %+v", e)
 		}
 		// One that is given up leaves the connection usable, the device's side
@@ -337,7 +339,7 @@ func TestUninstall(t *testing.T) {
 		if err := a.Uninstall(t.Context(), "com.example.shop"); err != nil {
 			t.Error(err)
 		}
-		if _, ok := r.phone.App("com.example.shop"); ok {
+		if _, ok := r.phone.Apps.Find("com.example.shop"); ok {
 			t.Error("the app is still there")
 		}
 		if err := a.Uninstall(t.Context(), "com.example.shop"); !errors.Is(err, fs.ErrNotExist) {
@@ -353,14 +355,14 @@ func TestReboot(t *testing.T) {
 	for _, style := range []RebootStyle{RebootFull, RebootUserspace} {
 		t.Run(string(style), func(t *testing.T) {
 			bubble(t, "ios17", func(t *testing.T, r *rig) {
-				restarts := make(chan phone.PowerAction, 2)
-				r.phone.OnPower(func(a phone.PowerAction) { restarts <- a })
+				restarts := make(chan power.Action, 2)
+				r.phone.Power.OnAction(func(a power.Action) { restarts <- a })
 				a := r.apps()
 				if err := a.Reboot(t.Context(), style); err != nil {
 					t.Error(err)
 				}
 				<-a.Done() // the device hangs up
-				if got := <-restarts; got != phone.Restart {
+				if got := <-restarts; got != power.Restart {
 					t.Errorf("power action %v", got)
 				}
 				if err := a.Reboot(t.Context(), style); !errors.Is(err, net.ErrClosed) {
@@ -373,8 +375,8 @@ func TestReboot(t *testing.T) {
 	// the connection for success.
 	t.Run("without a reply", func(t *testing.T) {
 		bubble(t, "ios17", func(t *testing.T, r *rig) {
-			restarts := make(chan phone.PowerAction, 2)
-			r.phone.OnPower(func(a phone.PowerAction) { restarts <- a })
+			restarts := make(chan power.Action, 2)
+			r.phone.Power.OnAction(func(a power.Action) { restarts <- a })
 			x := r.host(AppService)
 			i := &Invocation{Feature: FeaturePrefix + featReboot, Input: xpc.Dict{
 				{Key: "rebootStyle", Value: xpc.Dict{{Key: "full", Value: xpc.Dict{}}}},

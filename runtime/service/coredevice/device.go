@@ -13,6 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 )
@@ -32,7 +33,7 @@ const (
 // any number of connections.
 //
 // A restart happens as the last act of Serve. The function that the machine gave
-// to Phone.OnPower runs on Serve's goroutine, so it must not wait for Serve to
+// to Power.OnAction runs on Serve's goroutine, so it must not wait for Serve to
 // return.
 type Device struct {
 	// Phone answers everything; it must be set.
@@ -77,9 +78,9 @@ type method struct {
 var services = map[string]map[string]method{
 	AppService.Remote: {
 		featListApps:      {call: listApps},
-		featStreamApps:    {since: 2600, stream: apps},
+		featStreamApps:    {since: 2600, stream: installedApps},
 		featListProcesses: {call: listProcesses},
-		featStreamProcess: {since: 2600, stream: processes},
+		featStreamProcess: {since: 2600, stream: runningProcesses},
 		featLaunch:        {call: launch},
 		featSpawn:         {call: spawn},
 		featSignal:        {call: signal},
@@ -121,7 +122,7 @@ func versionNumber(version string) int {
 	return major*100 + minor
 }
 
-func (d *Device) version() int { return versionNumber(d.Phone.ProductVersion()) }
+func (d *Device) version() int { return versionNumber(d.Phone.Identity.Version) }
 
 // session is one connection to a service that has features.
 type session struct {
@@ -160,9 +161,9 @@ func (d *Device) serve(ctx context.Context, c net.Conn, methods map[string]metho
 	}}
 	err := x.Serve(ctx, c)
 	if restart && ctx.Err() == nil {
-		log.Debug("power", "layer", "coredevice", "udid", d.Phone.UDID(), "action",
-			phone.Restart.String())
-		d.Phone.Power(phone.Restart)
+		log.Debug("power", "layer", "coredevice", "udid", d.Phone.Identity.UDID, "action",
+			power.Restart.String())
+		d.Phone.Power.Do(power.Restart)
 		return nil
 	}
 	if err != nil && ctx.Err() == nil {

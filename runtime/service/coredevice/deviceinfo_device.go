@@ -14,11 +14,11 @@ import (
 
 func deviceInfo(_ context.Context, s *session, _ *input) (any, error) {
 	p := s.phone
-	known := p.Gestalt(nil)
+	known := p.Diagnostics.Gestalt(nil)
 	disk, _ := known.Dict("DiskUsage")
-	hardware := p.Hardware()
+	hardware := p.Usage.Hardware()
 	mode := "disabled"
-	if p.DeveloperMode() {
+	if p.Values.DeveloperMode() {
 		mode = "enabled"
 	}
 	d := xpc.Dict{
@@ -31,11 +31,11 @@ func deviceInfo(_ context.Context, s *session, _ *input) (any, error) {
 		{Key: keyDeveloperMode, Value: mode},
 	}
 	for key, v := range map[string]any{
-		keyName: p.Name(), keyOSVersion: p.ProductVersion(), keyOSBuild: p.BuildVersion(),
-		keyProductType: p.ProductType(),
+		keyName: p.Values.Name(), keyOSVersion: p.Identity.Version, keyOSBuild: p.Identity.Build,
+		keyProductType: p.Identity.ProductType,
 		keyMarketing:   known["MarketingNameString"], keyHardware: known["HWModelStr"],
 		keyDeviceType: known["DeviceClass"],
-		keyUDID:       p.UDID(), keySerial: known["SerialNumber"],
+		keyUDID:       p.Identity.UDID, keySerial: known["SerialNumber"],
 		keyECID:     unsigned(known["UniqueChipID"]),
 		keyCapacity: unsigned(disk["TotalDiskCapacity"]),
 	} {
@@ -54,7 +54,7 @@ func size(width, height int) []any { return []any{float64(width), float64(height
 
 func displayInfo(_ context.Context, s *session, _ *input) (any, error) {
 	list := []any{}
-	for _, x := range s.phone.Displays() {
+	for _, x := range s.phone.Screen.Displays() {
 		list = append(list, xpc.Dict{
 			{Key: keyDisplayID, Value: int64(x.ID)},
 			{Key: keyName, Value: x.Name},
@@ -70,10 +70,10 @@ func displayInfo(_ context.Context, s *session, _ *input) (any, error) {
 		})
 	}
 	backlight := "off"
-	if s.phone.ScreenOn() {
+	if s.phone.Screen.On() {
 		backlight = "activeOn"
 	}
-	held, fixed := s.phone.Orientation()
+	held, fixed := s.phone.Screen.Orientation()
 	return xpc.Dict{
 		{Key: keyBacklight, Value: backlight},
 		{Key: keyDisplays, Value: list},
@@ -93,14 +93,14 @@ func gestalt(_ context.Context, s *session, in *input) (any, error) {
 	if err := in.err(); err != nil {
 		return nil, err
 	}
-	if s.phone.GestaltDeprecated() {
+	if s.phone.Identity.GestaltGone {
 		return nil, refuse(DomainAction, actionGated,
 			"Querying MobileGestalt is not permitted on this device.")
 	}
 	if len(keys) == 0 {
 		return xpc.Dict{}, nil
 	}
-	return encodePlist(s.phone.Gestalt(keys))
+	return encodePlist(s.phone.Diagnostics.Gestalt(keys))
 }
 
 // encodePlist turns a value of a property list into one of XPC.
@@ -133,7 +133,7 @@ func encodePlist(v any) (any, error) {
 
 func lockState(_ context.Context, s *session, _ *input) (any, error) {
 	return xpc.Dict{
-		{Key: keyPasscode, Value: s.phone.Locked()},
-		{Key: keyUnlocked, Value: s.phone.UnlockedSinceBoot()},
+		{Key: keyPasscode, Value: s.phone.Screen.Locked()},
+		{Key: keyUnlocked, Value: s.phone.Screen.UnlockedSinceBoot()},
 	}, nil
 }

@@ -21,10 +21,10 @@ func TestAttributes(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		got, err := r.info().Attributes(t.Context())
 		r.check(err)
-		value := func(key string) any { v, _ := r.phone.Value("", key); return v }
+		value := func(key string) any { v, _ := r.phone.Values.Get("", key); return v }
 		for name, pair := range map[string][2]any{
 			"name": {
-				got.Name, r.phone.Name(),
+				got.Name, r.phone.Values.Name(),
 			}, "version": {got.OSVersion, "17.5.1"}, "build": {got.Build, value("BuildVersion")},
 			"type": {got.ProductType, value("ProductType")}, "hardware": {
 				got.HardwareModel, value("HardwareModel"),
@@ -33,7 +33,7 @@ func TestAttributes(t *testing.T) {
 			"serial":    {got.SerialNumber, value("SerialNumber")},
 			"cpu":       {got.CPU, value("CPUArchitecture")},
 			"marketing": {got.MarketingName, "iPhone 14 Pro"}, "boot": {got.BootState, "booted"},
-			"mode": {got.DeveloperMode, r.phone.DeveloperMode()},
+			"mode": {got.DeveloperMode, r.phone.Values.DeveloperMode()},
 		} {
 			if pair[0] != pair[1] {
 				t.Errorf("%s is %v, want %v", name, pair[0], pair[1])
@@ -42,7 +42,7 @@ func TestAttributes(t *testing.T) {
 		if got.ECID == 0 || got.Capacity < 1e11 {
 			t.Errorf("ECID %d, capacity %d", got.ECID, got.Capacity)
 		}
-		r.phone.SetDeveloperMode(!got.DeveloperMode)
+		r.phone.Values.SetDeveloperMode(!got.DeveloperMode)
 		again, err := r.info().Attributes(t.Context())
 		if err != nil || again.DeveloperMode == got.DeveloperMode {
 			t.Errorf("developer mode %v, %v", again.DeveloperMode, err)
@@ -55,7 +55,7 @@ func TestDisplays(t *testing.T) {
 		c := r.info()
 		d, err := c.Displays(t.Context())
 		r.check(err)
-		width, height := r.phone.ScreenSize()
+		width, height := r.phone.Screen.Size()
 		if len(d.List) != 1 || d.Backlight != "activeOn" || d.Orientation != "portrait" || d.Fixed {
 			t.Fatalf("displays %+v", d)
 		}
@@ -70,7 +70,7 @@ func TestDisplays(t *testing.T) {
 		if len(bounds) != 2 {
 			t.Errorf("bounds %v", bounds)
 		}
-		r.phone.Lock()
+		r.phone.Screen.Lock()
 		if d, err = c.Displays(t.Context()); err != nil || d.Backlight != "off" {
 			t.Errorf("a locked phone's displays: %+v, %v", d, err)
 		}
@@ -88,12 +88,12 @@ func TestLockState(t *testing.T) {
 			}
 		}
 		check(false, true)
-		r.phone.SetPasscode(true)
-		r.phone.Lock()
+		r.phone.Screen.SetPasscode(true)
+		r.phone.Screen.Lock()
 		check(true, true)
 		r.phone.Boot()
 		check(true, false)
-		r.phone.Unlock()
+		r.phone.Screen.Unlock()
 		check(false, true)
 	})
 }
@@ -106,7 +106,7 @@ func TestGestalt(t *testing.T) {
 		d, err := c.Gestalt(t.Context(), "ProductType", "DiskUsage", "SupportedDeviceFamilies",
 			"main-screen-scale", "nothing")
 		r.check(err)
-		if s, _ := d.String("ProductType"); s != r.phone.ProductType() || len(d) != 4 {
+		if s, _ := d.String("ProductType"); s != r.phone.Identity.ProductType || len(d) != 4 {
 			t.Errorf("Gestalt = %v", d)
 		}
 		if n, _ := d.Path("DiskUsage", "TotalDiskCapacity"); n == nil {
@@ -116,7 +116,7 @@ func TestGestalt(t *testing.T) {
 			t.Errorf("Gestalt of nothing = %v, %v", d, err)
 		}
 		// All that there is has a form.
-		for key, v := range r.phone.Gestalt(nil) {
+		for key, v := range r.phone.Diagnostics.Gestalt(nil) {
 			if _, err := encodePlist(v); err != nil {
 				t.Errorf("%s: %v", key, err)
 			}

@@ -19,7 +19,7 @@ func sysdiagnose(ctx context.Context, s *session, in *input) (any, error) {
 	default:
 		return nil, refuse(DomainAction, actionFailed, "Too many files wait to be fetched.")
 	}
-	name, archive := s.phone.SysdiagnoseName(s.phone.Now())+".tar.gz", []byte(nil)
+	name, archive := s.phone.SysdiagnoseName(s.phone.Clock.Now())+".tar.gz", []byte(nil)
 	var err error
 	if !dry {
 		name, archive, err = s.phone.Sysdiagnose(logs)

@@ -16,7 +16,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 )
 
@@ -55,15 +55,16 @@ func unpack(t *testing.T, b []byte) map[string]string {
 func TestSysdiagnose(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
-		p, err := r.phone.Launch("com.example.shop")
+		p, err := r.phone.Processes.Launch("com.example.shop")
 		r.check(err)
-		r.phone.Log(phone.LogEntry{PID: p.PID, Message: "something went wrong"})
+		r.phone.Log.Write(log.Entry{PID: p.PID, Message: "something went wrong"})
 		report, err := r.phone.Crash(p.PID)
 		r.check(err)
 		d := r.diagnosis()
 		// A dry run first: its file counts among those of the connection.
 		s, err := d.Sysdiagnose(ctx, SysdiagnoseOptions{DryRun: true})
-		if err != nil || s.Size != 0 || s.Name != r.phone.SysdiagnoseName(r.phone.Now())+".tar.gz" {
+		if err != nil || s.Size != 0 ||
+			s.Name != r.phone.SysdiagnoseName(r.phone.Clock.Now())+".tar.gz" {
 			t.Fatalf("dry run %+v, %v", s, err)
 		}
 		if n, err := s.Copy(ctx, io.Discard); n != 0 || err != nil {
@@ -78,7 +79,7 @@ func TestSysdiagnose(t *testing.T) {
 				t.Fatalf("Copy = %d, %v, want %d", n, err, s.Size)
 			}
 			files, dir := unpack(t, b.Bytes()), strings.TrimSuffix(s.Name, ".tar.gz")
-			want, err := r.phone.CrashReports().ReadFile(report)
+			want, err := r.phone.Crashes.Files.ReadFile(report)
 			if err != nil || files[path.Join(dir, "crashes_and_spins", report)] != string(want) {
 				t.Errorf("the report %s is not in the archive: %v", report, err)
 			}

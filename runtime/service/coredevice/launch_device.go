@@ -7,7 +7,8 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
+	"github.com/imdlua/imdlua/runtime/phone/screen"
 )
 
 // platformOptions reads the property list among the options.
@@ -41,7 +42,7 @@ func background(d plist.Dict) bool {
 }
 
 func launch(_ context.Context, s *session, in *input) (any, error) {
-	spec := phone.LaunchSpec{BundleID: in.sub(keySpecifier).sub(keyBundleID).text("_0")}
+	spec := processes.LaunchSpec{BundleID: in.sub(keySpecifier).sub(keyBundleID).text("_0")}
 	options := in.sub(keyOptions)
 	spec.Args, spec.Env = options.texts(keyArguments), options.dictionary(keyEnvironment)
 	spec.KillExisting, spec.Suspended = options.option(keyTerminate), options.option(keyStopped)
@@ -51,8 +52,8 @@ func launch(_ context.Context, s *session, in *input) (any, error) {
 		return nil, err
 	}
 	defer a.release()
-	old, running := s.phone.RunningApp(spec.BundleID)
-	proc, err := s.phone.LaunchApp(spec)
+	old, running := s.phone.Processes.OfApp(spec.BundleID)
+	proc, err := s.phone.Processes.LaunchApp(spec)
 	if err != nil {
 		return nil, launchRefusal(spec.BundleID, err)
 	}
@@ -74,7 +75,7 @@ func launchRefusal(bundleID string, err error) error {
 		advice = xpc.Dict{
 			{Key: "NSLocalizedRecoverySuggestion", Value: "Provide a valid bundle identifier."},
 		}
-	case errors.Is(err, phone.ErrPasswordProtected):
+	case errors.Is(err, screen.ErrPasswordProtected):
 		code, word, why = openLocked, "Locked", "Unable to launch "+id+
 			" because the device was not, or could not be, unlocked"
 	}
@@ -92,7 +93,7 @@ func launchRefusal(bundleID string, err error) error {
 }
 
 func spawn(_ context.Context, s *session, in *input) (any, error) {
-	spec := phone.SpawnSpec{
+	spec := processes.SpawnSpec{
 		Path: pathOf(in.sub(keyExecutableAt).sub("url").sub("_0").text(keyRelative)),
 	}
 	options := in.sub(keyOptions)
@@ -107,7 +108,7 @@ func spawn(_ context.Context, s *session, in *input) (any, error) {
 		return nil, err
 	}
 	defer a.release()
-	proc, err := s.phone.Spawn(spec)
+	proc, err := s.phone.Processes.Spawn(spec)
 	if err != nil {
 		return nil, refused(err, posixENOENT)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
 const (
@@ -42,7 +43,7 @@ type terminal struct {
 // attachment is the process behind a terminal, and what of it is the
 // terminal's.
 type attachment struct {
-	watch         *phone.ProcessWatch // has seen the process from its start on
+	watch         *processes.Watch // has seen the process from its start on
 	pid           int
 	input, output bool
 }
@@ -104,7 +105,7 @@ func (t *terminals) claim(p *phone.Phone, in *input) (*claim, error) {
 					"There is no standard I/O socket with the identifier "+id.String()+".")
 			}
 			n.taken = true
-			taken[id], c.ends[n] = n, &attachment{watch: p.WatchProcesses()}
+			taken[id], c.ends[n] = n, &attachment{watch: p.Processes.Watch()}
 		}
 		if n != nil && key == keyStandardIn {
 			c.ends[n].input = true
@@ -130,7 +131,7 @@ func (in *input) uuid(key string) (xpc.UUID, bool) {
 }
 
 // attach gives the terminals to a process.
-func (c *claim) attach(proc phone.Process) {
+func (c *claim) attach(proc processes.Process) {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
 	for n, a := range c.ends {
@@ -202,13 +203,13 @@ func show(ctx context.Context, c net.Conn, a attachment) {
 		}
 		switch {
 		case e.Process.PID != a.pid:
-		case e.Kind == phone.ProcessOutput && a.output:
+		case e.Kind == processes.Output && a.output:
 			release := link.GuardWrite(ctx, c)
 			_, err := c.Write([]byte(e.Text))
 			if release(err) != nil {
 				return
 			}
-		case e.Kind == phone.ProcessEnded:
+		case e.Kind == processes.Ended:
 			_ = link.CloseWrite(c)
 			select { // what was printed last must not be lost with the connection
 			case <-ctx.Done():
@@ -262,7 +263,7 @@ func (k *keyboard) hand() {
 		if n == 0 {
 			return
 		}
-		_ = k.phone.Input(k.pid, string(k.typed[:n])) // to one that ended it is no matter
+		_ = k.phone.Processes.Input(k.pid, string(k.typed[:n])) // to one that ended it is no matter
 		k.typed = k.typed[n:]
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
@@ -73,23 +73,23 @@ func TestTerminal(t *testing.T) {
 		r.check(err)
 		wantText(t, term,
 			"ShopDemo: launched with 1 arguments\nShopDemo: argument 1: -x\nShopDemo: environment A=b\nShopDemo: read early\n")
-		r.check(r.phone.Print(q.PID, "to the other\n"))
-		r.check(r.phone.Print(p.PID, "hello\n"))
+		r.check(r.phone.Processes.Print(q.PID, "to the other\n"))
+		r.check(r.phone.Processes.Print(p.PID, "hello\n"))
 		wantText(t, term, "hello\n")
 		wantText(t, other, "Reader: launched with 0 arguments\nto the other\n")
 		_, err = term.Write(ctx, []byte("line\nlast"))
 		r.check(err)
 		wantText(t, term, "ShopDemo: read half a line\n")
 		// The app ends, with it the terminal, and not the other one.
-		_, err = a.Signal(ctx, p.PID, phone.SIGKILL)
+		_, err = a.Signal(ctx, p.PID, processes.SIGKILL)
 		r.check(err)
 		wantEnd(t, term)
-		r.check(r.phone.Print(q.PID, "still here\n"))
+		r.check(r.phone.Processes.Print(q.PID, "still here\n"))
 		wantText(t, other, "still here\n")
 		// The host hangs up, and the app goes on.
 		other.Close()
 		synctest.Wait()
-		if _, ok := r.phone.Process(q.PID); !ok {
+		if _, ok := r.phone.Processes.Find(q.PID); !ok {
 			t.Error("the app has ended with its terminal")
 		}
 	})
@@ -111,13 +111,13 @@ func TestTerminalTaken(t *testing.T) {
 		}
 		notes, err := a.Launch(ctx, "com.example.notes", LaunchOptions{Terminal: term})
 		r.check(err)
-		r.check(r.phone.Print(notes.PID, "not for the terminal\n"))
+		r.check(r.phone.Processes.Print(notes.PID, "not for the terminal\n"))
 		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{Terminal: term, Suspended: true})
 		r.check(err)
 		_, err = term.Write(ctx, []byte("typed\n"))
 		r.check(err)
 		synctest.Wait()
-		_, err = a.Signal(ctx, p.PID, phone.SIGCONT)
+		_, err = a.Signal(ctx, p.PID, processes.SIGCONT)
 		r.check(err)
 		wantText(t, term, "ShopDemo: launched with 0 arguments\nShopDemo: read typed\n")
 		// It serves one app.
@@ -127,7 +127,7 @@ func TestTerminalTaken(t *testing.T) {
 			!strings.Contains(e.Description, term.ID.String()) {
 			t.Errorf("Launch = %v", err)
 		}
-		if _, ok := r.phone.RunningApp("com.example.reader"); ok {
+		if _, ok := r.phone.Processes.OfApp("com.example.reader"); ok {
 			t.Error("the refused app runs")
 		}
 		// With TerminateExisting another one takes over.
@@ -224,7 +224,7 @@ func TestTerminalHangUp(t *testing.T) {
 		wantText(t, term, "ShopDemo: launched with 0 arguments\n"+
 			strings.Repeat("ShopDemo: read "+strings.Repeat("x", maxLine)+"\n", maxTyped/maxLine))
 		// A host that does not hang up when the app ends.
-		_, err = a.Signal(ctx, p.PID, phone.SIGTERM)
+		_, err = a.Signal(ctx, p.PID, processes.SIGTERM)
 		r.check(err)
 		wantEnd(t, term)
 		begin := time.Now()

@@ -1,8 +1,6 @@
 package crashreportcopymobile
 
 import (
-	"github.com/imdlua/imdlua/runtime/phone/files"
-
 	"context"
 	"errors"
 	"io/fs"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/files"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
@@ -58,7 +57,7 @@ func TestReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	const name = "/Retired/My App-2024-01-01-120000.ips"
-	if err := p.CrashReports().WriteFile(name, []byte("{}\n")); err != nil {
+	if err := p.Crashes.Files.WriteFile(name, []byte("{}\n")); err != nil {
 		t.Fatal(err)
 	}
 	c, ctx := connect(t, &Device{Phone: p})

@@ -24,6 +24,10 @@ func NewDevice(e service.Env) service.Handler {
 
 // Serve answers AFC until the client leaves.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
-	a := afc.Device{FS: d.Phone.CrashReports(), Model: d.Phone.ProductType(), Logger: d.Logger}
+	a := afc.Device{
+		FS:     d.Phone.Crashes.Files,
+		Model:  d.Phone.Identity.ProductType,
+		Logger: d.Logger,
+	}
 	return a.Serve(ctx, c)
 }

@@ -23,7 +23,7 @@ func NewDevice(e service.Env) service.Handler {
 // moment of the crash, so what is left to do is to have the tree made that the
 // copy service will show, which happens at the first look into it.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
-	if _, err := d.Phone.CrashReports().ReadDir("/"); err != nil {
+	if _, err := d.Phone.Crashes.Files.ReadDir("/"); err != nil {
 		return errs.New("serve", "", err)
 	}
 	release := link.GuardWrite(ctx, c)

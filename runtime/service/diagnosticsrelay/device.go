@@ -10,6 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -21,7 +22,7 @@ const powerGrace = 2 * time.Second
 // number of connections.
 //
 // Restart and Shutdown happen as the last act of Serve. The function that the
-// machine gave to Phone.OnPower runs on Serve's goroutine, so it must not wait
+// machine gave to Power.OnAction runs on Serve's goroutine, so it must not wait
 // for Serve to return.
 type Device struct {
 	Phone  *phone.Phone
@@ -37,7 +38,7 @@ func NewDevice(e service.Env) service.Handler {
 type session struct {
 	dev     *Device
 	conn    *link.PlistConn
-	power   phone.PowerAction
+	power   power.Action
 	pending bool      // power is to be carried out at the end
 	until   time.Time // the end at the latest; zero = when the host leaves
 }
@@ -48,10 +49,10 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	err := s.run(ctx)
 	if s.pending && ctx.Err() == nil {
 		if d.Logger != nil {
-			d.Logger.Debug("power", "layer", "diagnosticsrelay", "udid", d.Phone.UDID(), "action",
+			d.Logger.Debug("power", "layer", "diagnosticsrelay", "udid", d.Phone.Identity.UDID, "action",
 				s.power.String())
 		}
-		d.Phone.Power(s.power)
+		d.Phone.Power.Do(s.power)
 	}
 	return err
 }
@@ -78,7 +79,7 @@ func (s *session) run(ctx context.Context) error {
 		case reqGoodbye:
 			return nil
 		case reqSleep:
-			s.dev.Phone.Power(phone.Sleep)
+			s.dev.Phone.Power.Do(power.Sleep)
 		}
 	}
 }
@@ -97,9 +98,9 @@ func (s *session) answer(name string, req plist.Dict) plist.Dict {
 	ok := plist.Dict{"Status": string(success)}
 	switch name {
 	case reqAll:
-		return diagnostics(p.Diagnostics(reqAll))
+		return diagnostics(p.Diagnostics.Answer(reqAll))
 	case reqWiFi, reqGasGauge, reqNAND, reqHDMI:
-		group, found := p.Diagnostics(name)
+		group, found := p.Diagnostics.Answer(name)
 		if found {
 			if inner, nested := group.Dict(name); nested {
 				group = inner
@@ -111,9 +112,9 @@ func (s *session) answer(name string, req plist.Dict) plist.Dict {
 	case reqIORegistry:
 		return registry(p, req)
 	case reqRestart:
-		s.schedule(phone.Restart, req)
+		s.schedule(power.Restart, req)
 	case reqShutdown:
-		s.schedule(phone.Shutdown, req)
+		s.schedule(power.Shutdown, req)
 	case reqSleep, reqGoodbye:
 	default:
 		return plist.Dict{"Status": string(ErrUnknownRequest)}
@@ -122,7 +123,7 @@ func (s *session) answer(name string, req plist.Dict) plist.Dict {
 }
 
 // schedule puts the action off until the host is through.
-func (s *session) schedule(a phone.PowerAction, req plist.Dict) {
+func (s *session) schedule(a power.Action, req plist.Dict) {
 	s.power, s.pending, s.until = a, true, time.Time{}
 	if wait, _ := req.Bool("WaitForDisconnect"); !wait {
 		s.until = time.Now().Add(powerGrace)
@@ -139,7 +140,7 @@ func diagnostics(d plist.Dict, found bool) plist.Dict {
 // gestalt answers with both levels of Status: hosts look at the inner one
 // first.
 func gestalt(p *phone.Phone, req plist.Dict) plist.Dict {
-	if p.GestaltDeprecated() {
+	if p.Identity.GestaltGone {
 		return diagnostics(
 			plist.Dict{reqGestalt: plist.Dict{"Status": string(ErrGestaltDeprecated)}}, true,
 		)
@@ -156,7 +157,7 @@ func gestalt(p *phone.Phone, req plist.Dict) plist.Dict {
 		}
 		keys = append(keys, key)
 	}
-	values := p.Gestalt(keys)
+	values := p.Diagnostics.Gestalt(keys)
 	if values == nil {
 		values = plist.Dict{}
 	}
@@ -183,7 +184,7 @@ func registry(p *phone.Phone, req plist.Dict) plist.Dict {
 		}
 		text[i] = s
 	}
-	entry, ok := p.IORegistry(text[0], text[1], text[2])
+	entry, ok := p.Diagnostics.IORegistry(text[0], text[1], text[2])
 	if !ok {
 		return plist.Dict{"Status": string(success)}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -57,7 +58,7 @@ type rig struct {
 	t      *testing.T
 	phone  *phone.Phone
 	dev    *Device
-	power  []phone.PowerAction
+	power  []power.Action
 	client *Client
 	conn   *link.PlistConn // the same connection, for requests the client does not make
 	ended  <-chan error
@@ -66,7 +67,7 @@ type rig struct {
 func newRig(t *testing.T, profile string) *rig {
 	p := newPhone(t, profile)
 	r := &rig{t: t, phone: p, dev: &Device{Phone: p}}
-	p.OnPower(func(a phone.PowerAction) { r.power = append(r.power, a) })
+	p.Power.OnAction(func(a power.Action) { r.power = append(r.power, a) })
 	c, ended := servicetest.Dial(t.Context(), t, r.dev)
 	r.ended = ended
 	r.client, r.conn = New(c), link.NewPlistConn(c)
@@ -93,7 +94,7 @@ func bubble(t *testing.T, profile string, f func(t *testing.T, r *rig)) {
 func TestGestalt(t *testing.T) {
 	bubble(t, "ios16", func(t *testing.T, r *rig) {
 		got, err := r.client.MobileGestalt(t.Context(), "ProductType", "NoSuchKey")
-		if want := (plist.Dict{"ProductType": r.phone.ProductType()}); err != nil ||
+		if want := (plist.Dict{"ProductType": r.phone.Identity.ProductType}); err != nil ||
 			!reflect.DeepEqual(got, want) {
 			t.Errorf("MobileGestalt = %v, %v, want %v", got, err, want)
 		}
@@ -101,7 +102,7 @@ func TestGestalt(t *testing.T) {
 			plist.Dict{"Request": "MobileGestalt", "MobileGestaltKeys": []any{"ProductType"}},
 		)
 		want := plist.Dict{"Status": "Success", "Diagnostics": plist.Dict{
-			"MobileGestalt": plist.Dict{"Status": "Success", "ProductType": r.phone.ProductType()},
+			"MobileGestalt": plist.Dict{"Status": "Success", "ProductType": r.phone.Identity.ProductType},
 		}}
 		if !reflect.DeepEqual(d, want) {
 			t.Errorf("answer %v, want %v", d, want)
@@ -143,7 +144,7 @@ func TestGroups(t *testing.T) {
 			"WiFi": r.client.WiFi, "GasGauge": r.client.GasGauge, "NAND": r.client.NAND,
 			"HDMI": r.client.HDMI,
 		} {
-			model, _ := r.phone.Diagnostics(name)
+			model, _ := r.phone.Diagnostics.Answer(name)
 			if got, _ := all.Dict(name); !reflect.DeepEqual(got, model) || len(model) < 2 {
 				t.Errorf("All has %s = %v, want %v", name, got, model)
 			}
@@ -157,7 +158,7 @@ func TestGroups(t *testing.T) {
 
 func TestRegistry(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
-		r.phone.SetBattery(41, true)
+		r.phone.Power.SetBattery(41, true)
 		b, err := r.client.Battery(t.Context())
 		if err != nil || b.Percent != 41 || !b.Charging || b.DesignCapacity == 0 ||
 			b.Temperature < 1 || b.Temperature > 60 {
@@ -210,25 +211,25 @@ func TestPower(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		do   func(ctx context.Context, c *Client) error
-		want []phone.PowerAction
+		want []power.Action
 		late bool // only after the connection's end
 	}{
 		{"restart and goodbye", func(ctx context.Context, c *Client) error {
 			return errors.Join(c.Restart(ctx, PowerOptions{}), c.Goodbye(ctx))
-		}, []phone.PowerAction{phone.Restart}, false},
+		}, []power.Action{power.Restart}, false},
 		{"restart without goodbye", func(ctx context.Context, c *Client) error {
 			return c.Restart(ctx, PowerOptions{DisplayPass: true})
-		}, []phone.PowerAction{phone.Restart}, false},
+		}, []power.Action{power.Restart}, false},
 		{"restart waits for the end", func(ctx context.Context, c *Client) error {
 			return c.Restart(ctx, PowerOptions{WaitForDisconnect: true})
-		}, []phone.PowerAction{phone.Restart}, true},
+		}, []power.Action{power.Restart}, true},
 		{"shutdown waits, questions go on", func(ctx context.Context, c *Client) error {
 			_, err := c.Battery(ctx)
 			return errors.Join(c.Shutdown(ctx, PowerOptions{WaitForDisconnect: true}), err)
-		}, []phone.PowerAction{phone.Shutdown}, true},
+		}, []power.Action{power.Shutdown}, true},
 		{
 			"sleep", func(ctx context.Context, c *Client) error { return c.Sleep(ctx) },
-			[]phone.PowerAction{phone.Sleep}, false,
+			[]power.Action{power.Sleep}, false,
 		},
 		{
 			"goodbye", func(ctx context.Context, c *Client) error { return c.Goodbye(ctx) }, nil,
@@ -264,7 +265,7 @@ func TestDetachCancelsPower(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPhone(t, "")
-		p.OnPower(func(a phone.PowerAction) { t.Errorf("power %v", a) })
+		p.Power.OnAction(func(a power.Action) { t.Errorf("power %v", a) })
 		ctx, cancel := context.WithCancel(t.Context())
 		c, ended := servicetest.Dial(ctx, t, &Device{Phone: p})
 		if err := New(c).Restart(t.Context(), PowerOptions{WaitForDisconnect: true}); err != nil {

@@ -5,7 +5,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
 )
 
 func applications(s *session, _ *dtx.Channel) dtx.Handler {
@@ -16,7 +16,7 @@ func applications(s *session, _ *dtx.Channel) dtx.Handler {
 				return nil, badArguments(selListApps)
 			}
 			out := []any{}
-			for _, a := range s.phone.Apps() {
+			for _, a := range s.phone.Apps.List() {
 				if d := applicationDict(a); matches(d, filter) {
 					out = append(out, d)
 				}
@@ -40,12 +40,12 @@ func matches(d, filter nskeyed.Dict) bool {
 	return true
 }
 
-func applicationDict(a *phone.App) nskeyed.Dict {
+func applicationDict(a *apps.App) nskeyed.Dict {
 	attributes := a.Attributes()
 	text := func(key string) string { v, _ := attributes.String(key); return v }
-	kind, restricted := phone.UserApp, int64(0)
-	if a.Type() != phone.UserApp {
-		kind, restricted = phone.SystemApp, 1
+	kind, restricted := apps.User, int64(0)
+	if a.Type() != apps.User {
+		kind, restricted = apps.System, 1
 	}
 	return nskeyed.Dict{
 		{Key: "BundlePath", Value: a.Path()},

@@ -4,22 +4,22 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
 )
 
 func TestApplications(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
-		if _, err := r.phone.AddApp(
-			phone.AppSpec{BundleID: "org.example.tool", Name: "Tool", ShortVersion: "7.1"},
+		if _, err := r.phone.Apps.Install(
+			apps.Spec{BundleID: "org.example.tool", Name: "Tool", ShortVersion: "7.1"},
 		); err != nil {
 			t.Fatal(err)
 		}
 		list, err := r.Applications(t.Context(), nil)
-		if err != nil || len(list) != len(r.phone.Apps()) {
+		if err != nil || len(list) != len(r.phone.Apps.List()) {
 			t.Fatalf("%d applications, %v", len(list), err)
 		}
 		for _, a := range list {
-			model, _ := r.phone.App(a.BundleID)
+			model, _ := r.phone.Apps.Find(a.BundleID)
 			if a.DisplayName == "" || a.BundlePath != model.Path() || a.Executable == "" ||
 				a.Restricted != (a.Type == "System") {
 				t.Errorf("%+v", a)

@@ -4,7 +4,8 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
+	"github.com/imdlua/imdlua/runtime/phone/usage"
 )
 
 // attribute is a column of the samples.
@@ -46,7 +47,7 @@ func attributeNames[T any](table []attribute[T]) []any {
 
 // processSample is a process in a sample.
 type processSample struct {
-	*phone.ProcessUsage
+	*usage.ProcessUsage
 	now   time.Time
 	first bool
 }
@@ -58,7 +59,7 @@ const (
 )
 
 func (p *processSample) status() any {
-	if p.State == phone.AppSuspended {
+	if p.State == processes.Suspended {
 		return int64(procStopped)
 	}
 	return int64(procRuns)
@@ -80,8 +81,8 @@ var processAttributes = []attribute[*processSample]{
 	{"memVirtualSize", count(func(p *processSample) int64 { return p.Virtual })},
 	{"cpuUsage", (*processSample).load},
 	{"procStatus", (*processSample).status},
-	{"appSleep", func(p *processSample) any { return p.State == phone.AppSuspended }},
-	{"uid", count(func(p *processSample) int { return phone.UserID(p.Process.User) })},
+	{"appSleep", func(p *processSample) any { return p.State == processes.Suspended }},
+	{"uid", count(func(p *processSample) int { return processes.UserID(p.Process.User) })},
 	{"vmPageIns", count(func(p *processSample) int64 { return p.PageIns })},
 	{"memRShrd", count(func(p *processSample) int64 { return p.Shared })},
 	{"ctxSwitch", count(func(p *processSample) int64 { return p.ContextSwitches })},
@@ -98,7 +99,7 @@ var processAttributes = []attribute[*processSample]{
 	{"diskBytesRead", count(func(p *processSample) int64 { return p.DiskRead })},
 	{"machPortCount", count(func(p *processSample) int { return p.Ports })},
 	{"__suddenTerm", func(*processSample) any { return false }},
-	{"__arch", func(*processSample) any { return int64(phone.CPUType) }},
+	{"__arch", func(*processSample) any { return int64(usage.CPUType) }},
 	{"memRPrvt", count(func(p *processSample) int64 { return p.Private })},
 	{"msgSent", count(func(p *processSample) int64 { return p.Sent })},
 	{"ppid", count(func(p *processSample) int { return p.ParentPID })},
@@ -120,28 +121,28 @@ var processAttributes = []attribute[*processSample]{
 	{"wiredSize", count(func(p *processSample) int64 { return p.Wired })},
 }
 
-func number(get func(*phone.Usage) int64) func(*phone.Usage) any {
-	return func(u *phone.Usage) any { return get(u) }
+func number(get func(*usage.Usage) int64) func(*usage.Usage) any {
+	return func(u *usage.Usage) any { return get(u) }
 }
 
-var systemAttributes = []attribute[*phone.Usage]{
-	{"diskWriteOps", number(func(u *phone.Usage) int64 { return u.DiskWriteOps })},
-	{"diskBytesRead", number(func(u *phone.Usage) int64 { return u.DiskRead })},
-	{"diskBytesWritten", number(func(u *phone.Usage) int64 { return u.DiskWritten })},
-	{"threadCount", number(func(u *phone.Usage) int64 { return int64(u.Threads) })},
-	{"vmCompressorPageCount", number(func(u *phone.Usage) int64 { return u.Compressor })},
-	{"vmExtPageCount", number(func(u *phone.Usage) int64 { return u.External })},
-	{"vmFreeCount", number(func(u *phone.Usage) int64 { return u.Free })},
-	{"vmIntPageCount", number(func(u *phone.Usage) int64 { return u.Internal })},
-	{"vmPurgeableCount", number(func(u *phone.Usage) int64 { return u.Purgeable })},
-	{"netPacketsIn", number(func(u *phone.Usage) int64 { return u.PacketsIn })},
-	{"vmWireCount", number(func(u *phone.Usage) int64 { return u.Wired })},
-	{"netBytesIn", number(func(u *phone.Usage) int64 { return u.NetIn })},
-	{"netPacketsOut", number(func(u *phone.Usage) int64 { return u.PacketsOut })},
-	{"diskReadOps", number(func(u *phone.Usage) int64 { return u.DiskReadOps })},
-	{"vmUsedCount", number(func(u *phone.Usage) int64 { return u.Used })},
-	{"__vmSwapUsage", number(func(u *phone.Usage) int64 { return u.SwapUsed })},
-	{"netBytesOut", number(func(u *phone.Usage) int64 { return u.NetOut })},
-	{"physMemSize", number(func(u *phone.Usage) int64 { return u.RAM })},
-	{"vmSpeculativeCount", number(func(u *phone.Usage) int64 { return u.Speculative })},
+var systemAttributes = []attribute[*usage.Usage]{
+	{"diskWriteOps", number(func(u *usage.Usage) int64 { return u.DiskWriteOps })},
+	{"diskBytesRead", number(func(u *usage.Usage) int64 { return u.DiskRead })},
+	{"diskBytesWritten", number(func(u *usage.Usage) int64 { return u.DiskWritten })},
+	{"threadCount", number(func(u *usage.Usage) int64 { return int64(u.Threads) })},
+	{"vmCompressorPageCount", number(func(u *usage.Usage) int64 { return u.Compressor })},
+	{"vmExtPageCount", number(func(u *usage.Usage) int64 { return u.External })},
+	{"vmFreeCount", number(func(u *usage.Usage) int64 { return u.Free })},
+	{"vmIntPageCount", number(func(u *usage.Usage) int64 { return u.Internal })},
+	{"vmPurgeableCount", number(func(u *usage.Usage) int64 { return u.Purgeable })},
+	{"netPacketsIn", number(func(u *usage.Usage) int64 { return u.PacketsIn })},
+	{"vmWireCount", number(func(u *usage.Usage) int64 { return u.Wired })},
+	{"netBytesIn", number(func(u *usage.Usage) int64 { return u.NetIn })},
+	{"netPacketsOut", number(func(u *usage.Usage) int64 { return u.PacketsOut })},
+	{"diskReadOps", number(func(u *usage.Usage) int64 { return u.DiskReadOps })},
+	{"vmUsedCount", number(func(u *usage.Usage) int64 { return u.Used })},
+	{"__vmSwapUsage", number(func(u *usage.Usage) int64 { return u.SwapUsed })},
+	{"netBytesOut", number(func(u *usage.Usage) int64 { return u.NetOut })},
+	{"physMemSize", number(func(u *usage.Usage) int64 { return u.RAM })},
+	{"vmSpeculativeCount", number(func(u *usage.Usage) int64 { return u.Speculative })},
 }

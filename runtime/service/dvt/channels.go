@@ -54,11 +54,11 @@ func channels() []channel {
 		},
 		{ChannelScreenshot, screenshot, []string{selScreenshot}, "screenshot"},
 		{
-			ChannelLocation, location, []string{selSimulate, selStopSimulate},
+			ChannelLocation, locationSimulation, []string{selSimulate, selStopSimulate},
 			"LocationSimulation",
 		},
 		{
-			ChannelConditions, conditions,
+			ChannelConditions, conditionInducer,
 			[]string{selConditions, selDisableAny, selDisable, selEnable}, "ConditionInducer",
 		},
 		{

@@ -6,14 +6,14 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/conditions"
 )
 
-func conditions(s *session, _ *dtx.Channel) dtx.Handler {
+func conditionInducer(s *session, _ *dtx.Channel) dtx.Handler {
 	return dtx.Methods{
 		selConditions: func(context.Context, dtx.Args) (any, error) {
 			list := []any{}
-			for _, c := range s.phone.Conditions() {
+			for _, c := range s.phone.Conditions.List() {
 				list = append(list, conditionDict(c))
 			}
 			return list, nil
@@ -24,9 +24,9 @@ func conditions(s *session, _ *dtx.Channel) dtx.Handler {
 			if !ok1 || !ok2 {
 				return nil, badArguments(selEnable)
 			}
-			release, err := s.phone.EnableCondition(id, profile)
+			release, err := s.phone.Conditions.Enable(id, profile)
 			switch {
-			case errors.Is(err, phone.ErrConditionActive):
+			case errors.Is(err, conditions.ErrActive):
 				return nil, dtx.Refuse(dtx.Domain, 1, textConditionActive)
 			case err != nil:
 				return nil, refused(err, codeENOENT)
@@ -35,7 +35,7 @@ func conditions(s *session, _ *dtx.Channel) dtx.Handler {
 			return true, nil
 		},
 		selDisableAny: func(context.Context, dtx.Args) (any, error) {
-			s.phone.DisableCondition("")
+			s.phone.Conditions.Disable("")
 			return true, nil
 		},
 		selDisable: func(_ context.Context, args dtx.Args) (any, error) {
@@ -43,13 +43,13 @@ func conditions(s *session, _ *dtx.Channel) dtx.Handler {
 			if !ok {
 				return nil, badArguments(selDisable)
 			}
-			return s.phone.DisableCondition(id), nil
+			return s.phone.Conditions.Disable(id), nil
 		},
 	}
 }
 
 // conditionDict has every key with its type: some hosts insist.
-func conditionDict(c phone.Condition) nskeyed.Dict {
+func conditionDict(c conditions.Condition) nskeyed.Dict {
 	profiles := []any{}
 	for _, p := range c.Profiles {
 		profiles = append(profiles, nskeyed.Dict{

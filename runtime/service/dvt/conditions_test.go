@@ -18,7 +18,7 @@ func TestConditions(t *testing.T) {
 			t.Fatal(err)
 		}
 		list, err := r.Conditions(ctx)
-		if err != nil || len(list) != len(r.phone.Conditions()) {
+		if err != nil || len(list) != len(r.phone.Conditions.List()) {
 			t.Fatalf("%v, %v", list, err)
 		}
 		c := list[0]
@@ -41,7 +41,7 @@ func TestConditions(t *testing.T) {
 				t.Errorf("disable: %v", err)
 			}
 		}
-		if id, _ := r.phone.ActiveCondition(); id != "" {
+		if id, _ := r.phone.Conditions.Active(); id != "" {
 			t.Errorf("%s is active", id)
 		}
 		if err := r.EnableCondition(ctx, "ThermalCondition", "None"); !errors.Is(err,
@@ -95,7 +95,7 @@ func TestForeignConditions(t *testing.T) {
 		}
 		ch.Conn().Close()
 		synctest.Wait()
-		if id, _ := r.phone.ActiveCondition(); id != "" {
+		if id, _ := r.phone.Conditions.Active(); id != "" {
 			t.Errorf("%s outlives the connection", id)
 		}
 	})

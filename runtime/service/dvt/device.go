@@ -14,6 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/usage"
 )
 
 // Device is Instruments' server of a virtual device. One Device serves any
@@ -107,7 +108,7 @@ func (s *session) release() {
 
 // capabilities is what the server publishes. Hosts store it, few look.
 func capabilities(p *phone.Phone) nskeyed.Dict {
-	hw := p.Hardware()
+	hw := p.Usage.Hardware()
 	d := nskeyed.Dict{
 		{Key: dtx.CapabilityCompression, Value: int64(2)},
 		{Key: dtx.CapabilityConnection, Value: int64(1)},
@@ -116,7 +117,7 @@ func capabilities(p *phone.Phone) nskeyed.Dict {
 		{Key: "com.apple.instruments.target.mtb.denom", Value: int64(hw.TimebaseDenom)},
 		{Key: "com.apple.instruments.target.mtb.numer", Value: int64(hw.TimebaseNumer)},
 		{Key: "com.apple.instruments.target.physical-cpus", Value: int64(hw.PhysicalCPUs)},
-		{Key: "com.apple.instruments.target.user-page-size", Value: int64(phone.PageSize)},
+		{Key: "com.apple.instruments.target.user-page-size", Value: int64(usage.PageSize)},
 	}
 	for _, name := range published() {
 		d = append(d, nskeyed.Pair{Key: name, Value: int64(1)})

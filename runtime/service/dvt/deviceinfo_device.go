@@ -8,6 +8,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
 func deviceInfo(s *session, _ *dtx.Channel) dtx.Handler {
@@ -26,16 +27,16 @@ func deviceInfo(s *session, _ *dtx.Channel) dtx.Handler {
 		},
 		selExecName: func(_ context.Context, args dtx.Args) (any, error) {
 			pid, err := pidOf(args, 0, selExecName)
-			proc, _ := p.Process(pid)
+			proc, _ := p.Processes.Find(pid)
 			return proc.Path, err // nothing for one that is not there
 		},
 		selIsRunning: func(_ context.Context, args dtx.Args) (any, error) {
 			pid, err := pidOf(args, 0, selIsRunning)
-			_, ok := p.Process(pid)
+			_, ok := p.Processes.Find(pid)
 			return ok, err
 		},
-		selUserName:  lookUp(selUserName, p.UserName),
-		selGroupName: lookUp(selGroupName, p.GroupName),
+		selUserName:  lookUp(selUserName, processes.UserName),
+		selGroupName: lookUp(selGroupName, processes.GroupName),
 	}
 	for selector, get := range map[string]func(*phone.Phone) any{
 		"runningProcesses":    processList,
@@ -43,7 +44,7 @@ func deviceInfo(s *session, _ *dtx.Channel) dtx.Handler {
 		"hardwareInformation": hardwareInformation,
 		"networkInformation":  networkInformation,
 		"machTimeInfo":        machTimeInfo,
-		"machKernelName":      func(p *phone.Phone) any { return p.Hardware().KernelName },
+		"machKernelName":      func(p *phone.Phone) any { return p.Usage.Hardware().KernelName },
 		"kpepDatabase":        func(*phone.Phone) any { return nil },
 		"traceCodesFile":      func(*phone.Phone) any { return traceCodes },
 		"sysmonProcessAttributes": func(*phone.Phone) any {
@@ -85,8 +86,8 @@ func anyList(names []string) []any {
 // has no start date; some hosts refuse lists with negative numbers.
 func processList(p *phone.Phone) any {
 	var list []any
-	front, _ := p.FrontApp()
-	for _, proc := range p.Processes() {
+	front, _ := p.Processes.Front()
+	for _, proc := range p.Processes.List() {
 		if proc.PID == 0 {
 			continue
 		}
@@ -110,26 +111,26 @@ func processList(p *phone.Phone) any {
 }
 
 // isApplication reports whether a process is an installed app's.
-func isApplication(p *phone.Phone, proc phone.Process) bool {
-	_, ok := p.App(proc.BundleID)
+func isApplication(p *phone.Phone, proc processes.Process) bool {
+	_, ok := p.Apps.Find(proc.BundleID)
 	return ok
 }
 
 func systemInformation(p *phone.Phone) any {
 	return nskeyed.Dict{
-		{Key: "_deviceDescription", Value: "Build Version " + p.BuildVersion() + ", iOS " +
-			p.ProductVersion() + ", " + p.UDID()},
-		{Key: "_deviceDisplayName", Value: p.Name() + " (v" + p.ProductVersion() + ")"},
-		{Key: "_deviceIdentifier", Value: p.UDID()},
-		{Key: "_deviceVersion", Value: p.BuildVersion()},
-		{Key: "_productType", Value: p.ProductType()},
-		{Key: "_productVersion", Value: p.ProductVersion()},
+		{Key: "_deviceDescription", Value: "Build Version " + p.Identity.Build + ", iOS " +
+			p.Identity.Version + ", " + p.Identity.UDID},
+		{Key: "_deviceDisplayName", Value: p.Values.Name() + " (v" + p.Identity.Version + ")"},
+		{Key: "_deviceIdentifier", Value: p.Identity.UDID},
+		{Key: "_deviceVersion", Value: p.Identity.Build},
+		{Key: "_productType", Value: p.Identity.ProductType},
+		{Key: "_productVersion", Value: p.Identity.Version},
 		{Key: "_xrdeviceClassName", Value: "XRMobileDevice"},
 	}
 }
 
 func hardwareInformation(p *phone.Phone) any {
-	hw := p.Hardware()
+	hw := p.Usage.Hardware()
 	clusters := nskeyed.Dict{}
 	for i := range hw.LogicalCPUs {
 		id := int64(0)
@@ -160,10 +161,10 @@ func networkInformation(p *phone.Phone) any {
 }
 
 func machTimeInfo(p *phone.Phone) any {
-	hw, now := p.Hardware(), p.Now()
-	ticks := p.MachTime()
+	hw, now := p.Usage.Hardware(), p.Clock.Now()
+	ticks := p.Clock.MachTime()
 	return []any{ticks, int64(hw.TimebaseNumer), int64(hw.TimebaseDenom), ticks,
-		float64(now.UnixNano()) / 1e9, p.Location().String()}
+		float64(now.UnixNano()) / 1e9, p.Values.Zone().String()}
 }
 
 // traceCodes names a few of the kernel's events; a device has some thousands.

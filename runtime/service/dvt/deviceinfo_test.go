@@ -50,12 +50,12 @@ func TestCapturedProcesses(t *testing.T) {
 
 func TestProcesses(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
-		app, err := r.phone.Launch("com.example.shop")
+		app, err := r.phone.Processes.Launch("com.example.shop")
 		if err != nil {
 			t.Fatal(err)
 		}
 		list, err := r.Processes(t.Context())
-		model := r.phone.Processes()
+		model := r.phone.Processes.List()
 		if err != nil || len(list) != len(model) {
 			t.Fatalf("%d processes, %v, want %d", len(list), err, len(model))
 		}
@@ -89,7 +89,7 @@ func TestProcesses(t *testing.T) {
 		if ok, err := r.IsRunning(t.Context(), app.PID); !ok || err != nil {
 			t.Errorf("running: %v, %v", ok, err)
 		}
-		if err := r.phone.Kill(app.PID); err != nil {
+		if err := r.phone.Processes.Kill(app.PID); err != nil {
 			t.Fatal(err)
 		}
 		if ok, err := r.IsRunning(t.Context(), app.PID); ok || err != nil {
@@ -108,7 +108,7 @@ func TestInformation(t *testing.T) {
 		system, err := r.SystemInformation(ctx)
 		for key, want := range map[string]string{"_productType": "iPhone15,2",
 			"_productVersion": "17.5.1", "_deviceVersion": "21F90",
-			"_deviceIdentifier": r.phone.UDID(), "_deviceDisplayName": "Virtual iPhone (v17.5.1)",
+			"_deviceIdentifier": r.phone.Identity.UDID, "_deviceDisplayName": "Virtual iPhone (v17.5.1)",
 			"_xrdeviceClassName": "XRMobileDevice"} {
 			if got, _ := system.String(key); got != want || err != nil {
 				t.Errorf("%s = %s, %v, want %s", key, got, err, want)
@@ -133,8 +133,8 @@ func TestNames(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		clock, err := r.MachTime(ctx)
-		if err != nil || clock.Absolute != r.phone.MachTime() ||
-			clock.Time.Sub(r.phone.Now()).Abs() > time.Millisecond ||
+		if err != nil || clock.Absolute != r.phone.Clock.MachTime() ||
+			clock.Time.Sub(r.phone.Clock.Now()).Abs() > time.Millisecond ||
 			clock.Zone != "Europe/Berlin" {
 			t.Errorf("clock %+v, %v", clock, err)
 		}

@@ -410,7 +410,7 @@ func TestServeEnds(t *testing.T) {
 			!strings.HasPrefix(err.Error(), "dvt: serve: ") {
 			t.Errorf("Serve: %v", err)
 		}
-		if _, simulated := p.Place(); simulated {
+		if _, simulated := p.Location.Place(); simulated {
 			t.Error("the simulation outlives the connection")
 		}
 		for name, next := range map[string]func() error{

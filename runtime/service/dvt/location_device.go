@@ -4,10 +4,10 @@ import (
 	"context"
 
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/location"
 )
 
-func location(s *session, _ *dtx.Channel) dtx.Handler {
+func locationSimulation(s *session, _ *dtx.Channel) dtx.Handler {
 	return dtx.Methods{
 		selSimulate: func(_ context.Context, args dtx.Args) (any, error) {
 			latitude, ok1 := args.Real(0)
@@ -15,8 +15,8 @@ func location(s *session, _ *dtx.Channel) dtx.Handler {
 			if !ok1 || !ok2 {
 				return nil, badArguments(selSimulate)
 			}
-			release, err := s.phone.SimulatePlace(
-				phone.Place{Latitude: latitude, Longitude: longitude},
+			release, err := s.phone.Location.Simulate(
+				location.Place{Latitude: latitude, Longitude: longitude},
 			)
 			if err != nil {
 				return nil, refused(err, codeENOENT)
@@ -25,7 +25,7 @@ func location(s *session, _ *dtx.Channel) dtx.Handler {
 			return nil, nil
 		},
 		selStopSimulate: func(context.Context, dtx.Args) (any, error) {
-			s.phone.ClearPlace()
+			s.phone.Location.Clear()
 			return nil, nil
 		},
 	}

@@ -8,33 +8,33 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/location"
 )
 
 func TestLocation(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
-		home, _ := r.phone.Place()
-		want := func(at phone.Place, simulated bool) {
+		home, _ := r.phone.Location.Place()
+		want := func(at location.Place, simulated bool) {
 			t.Helper()
-			if got, s := r.phone.Place(); got != at || s != simulated {
+			if got, s := r.phone.Location.Place(); got != at || s != simulated {
 				t.Errorf("the phone is at %v, %v, want %v, %v", got, s, at, simulated)
 			}
 		}
 		if err := r.SetLocation(ctx, 48.8584, 2.2945); err != nil {
 			t.Fatal(err)
 		}
-		want(phone.Place{Latitude: 48.8584, Longitude: 2.2945}, true)
+		want(location.Place{Latitude: 48.8584, Longitude: 2.2945}, true)
 		if err := r.SetLocation(ctx, -33.5, -70); err != nil { // whole numbers too
 			t.Fatal(err)
 		}
-		want(phone.Place{Latitude: -33.5, Longitude: -70}, true)
+		want(location.Place{Latitude: -33.5, Longitude: -70}, true)
 		for _, at := range [][2]float64{{91, 0}, {0, 181}, {math.NaN(), 0}} {
 			if err := r.SetLocation(ctx, at[0], at[1]); !errors.Is(err, fs.ErrInvalid) {
 				t.Errorf("%v: %v", at, err)
 			}
 		}
-		want(phone.Place{Latitude: -33.5, Longitude: -70}, true)
+		want(location.Place{Latitude: -33.5, Longitude: -70}, true)
 		if err := r.ClearLocation(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +49,7 @@ func TestLocation(t *testing.T) {
 			t.Fatal(err)
 		}
 		other.Close()
-		want(phone.Place{Latitude: 2, Longitude: 2}, true)
+		want(location.Place{Latitude: 2, Longitude: 2}, true)
 
 		// Bare numbers are as good.
 		ch := r.host(ChannelLocation, dtx.Options{Silent: true})
@@ -58,7 +58,7 @@ func TestLocation(t *testing.T) {
 		if err != nil || m.Type != dtx.Ack {
 			t.Errorf("answer %+v, %v", m, err)
 		}
-		want(phone.Place{Latitude: 3.5, Longitude: 4}, true)
+		want(location.Place{Latitude: 3.5, Longitude: 4}, true)
 		if _, err := ch.Call(ctx, "simulateLocationWithLatitude:longitude:", "3.5",
 			nskeyed.Null{}); !errors.Is(err, dtx.ErrRemote) {
 			t.Errorf("words: %v", err)

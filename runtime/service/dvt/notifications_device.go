@@ -8,6 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
 // notifier is the device side of a mobilenotifications channel.
@@ -54,7 +56,7 @@ func (n *notifier) enable(
 
 // watch begins to tell what happens; the caller holds mu.
 func (n *notifier) watch() {
-	w := n.phone.WatchProcesses()
+	w := n.phone.Processes.Watch()
 	if !n.ch.Go(func(ctx context.Context) {
 		defer w.Close()
 		for {
@@ -68,14 +70,14 @@ func (n *notifier) watch() {
 	}
 }
 
-func (n *notifier) tell(ctx context.Context, e phone.ProcessEvent) error {
+func (n *notifier) tell(ctx context.Context, e processes.Event) error {
 	n.mu.Lock()
 	apps, memory := n.apps, n.memory
 	n.mu.Unlock()
 	switch {
-	case e.Kind == phone.ProcessState && apps:
+	case e.Kind == processes.StateChanged && apps:
 		return n.ch.Send(ctx, eventApp, n.appDict(e))
-	case e.Kind == phone.MemoryLevel && memory:
+	case e.Kind == processes.MemoryLevel && memory:
 		return n.ch.Send(ctx, eventMemory, nskeyed.Dict{
 			{Key: "code", Value: int64(e.Level)},
 			{Key: "mach_absolute_time", Value: e.MachTime},
@@ -88,17 +90,17 @@ func (n *notifier) tell(ctx context.Context, e phone.ProcessEvent) error {
 
 // burst tells the state of every app with an icon.
 func (n *notifier) burst(ctx context.Context) {
-	for _, a := range n.phone.Apps() {
-		if a.Type() == phone.HiddenApp {
+	for _, a := range n.phone.Apps.List() {
+		if a.Type() == apps.Hidden {
 			continue
 		}
-		e := phone.ProcessEvent{
-			Kind: phone.ProcessState, State: phone.AppTerminated, Time: n.phone.Now(),
-			MachTime: n.phone.MachTime(),
+		e := processes.Event{
+			Kind: processes.StateChanged, State: processes.Terminated, Time: n.phone.Clock.Now(),
+			MachTime: n.phone.Clock.MachTime(),
 		}
-		proc, ok := n.phone.RunningApp(a.BundleID())
+		proc, ok := n.phone.Processes.OfApp(a.BundleID())
 		if ok {
-			e.State = n.phone.AppState(proc.PID)
+			e.State = n.phone.Processes.State(proc.PID)
 		}
 		e.Process = proc
 		e.Process.BundleID = a.BundleID()
@@ -110,9 +112,9 @@ func (n *notifier) burst(ctx context.Context) {
 
 // appDict makes the news of an app. All keys are there and none is empty: some
 // hosts insist.
-func (n *notifier) appDict(e phone.ProcessEvent) nskeyed.Dict {
+func (n *notifier) appDict(e processes.Event) nskeyed.Dict {
 	name, executable := e.Process.Name, e.Process.Path
-	if a, ok := n.phone.App(e.Process.BundleID); ok {
+	if a, ok := n.phone.Apps.Find(e.Process.BundleID); ok {
 		attributes := a.Attributes()
 		name, _ = attributes.String("CFBundleDisplayName")
 		if executable == "" {

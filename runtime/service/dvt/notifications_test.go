@@ -9,22 +9,23 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
 // wantApps checks that every app with an icon is told of, proc being in front.
-func (r *rig) wantApps(next func() *Notification, proc phone.Process) {
+func (r *rig) wantApps(next func() *Notification, proc processes.Process) {
 	r.t.Helper()
 	shown := 0
-	for _, a := range r.phone.Apps() {
-		if a.Type() == phone.HiddenApp {
+	for _, a := range r.phone.Apps.List() {
+		if a.Type() == apps.Hidden {
 			continue
 		}
 		shown++
 		note := next()
 		want := AppTerminated
-		if p, ok := r.phone.RunningApp(a.BundleID()); ok {
-			want = AppState(r.phone.AppState(p.PID))
+		if p, ok := r.phone.Processes.OfApp(a.BundleID()); ok {
+			want = AppState(r.phone.Processes.State(p.PID))
 		}
 		if note.BundleID != a.BundleID() || note.State != want || note.App == "" ||
 			note.Executable == "" || note.Memory {
@@ -42,7 +43,7 @@ func (r *rig) wantApps(next func() *Notification, proc phone.Process) {
 func TestNotifications(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
-		proc, err := r.phone.Launch("com.example.reader")
+		proc, err := r.phone.Processes.Launch("com.example.reader")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +92,7 @@ func TestNotifications(t *testing.T) {
 				}
 			}
 		}
-		r.phone.SetMemoryLevel(3)
+		r.phone.Processes.SetMemoryLevel(3)
 		if note := next(); !note.Memory || note.Level != 3 || note.MachTime == 0 {
 			t.Errorf("%+v", note)
 		}
@@ -122,10 +123,10 @@ func TestForeignNotifications(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if _, err := r.phone.Launch("com.example.shop"); err != nil { // not asked for
+		if _, err := r.phone.Processes.Launch("com.example.shop"); err != nil { // not asked for
 			t.Fatal(err)
 		}
-		r.phone.SetMemoryLevel(1)
+		r.phone.Processes.SetMemoryLevel(1)
 		in, err := ch.Next(ctx)
 		if err != nil || in.Type != dtx.Dispatch || in.Selector != eventMemory || in.ExpectsReply {
 			t.Fatalf("%+v, %v", in, err)
@@ -135,7 +136,7 @@ func TestForeignNotifications(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		r.phone.SetMemoryLevel(0)
+		r.phone.Processes.SetMemoryLevel(0)
 		quiet()
 		if _, err := ch.Call(ctx, selMemoryNotes, "perhaps"); !errors.Is(err, dtx.ErrRemote) {
 			t.Errorf("perhaps: %v", err)
@@ -146,9 +147,9 @@ func TestForeignNotifications(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		apps := map[string]bool{}
-		for _, a := range r.phone.Apps() {
-			if a.Type() == phone.HiddenApp {
+		told := map[string]bool{}
+		for _, a := range r.phone.Apps.List() {
+			if a.Type() == apps.Hidden {
 				continue
 			}
 			in, err := ch.Next(ctx)
@@ -158,10 +159,10 @@ func TestForeignNotifications(t *testing.T) {
 			args, err := in.Args()
 			d, _ := args.At(0).(nskeyed.Dict)
 			id, _ := d.String("displayID")
-			if apps[id] || err != nil {
+			if told[id] || err != nil {
 				t.Errorf("%s comes twice, %v", id, err)
 			}
-			apps[id] = true
+			told[id] = true
 		}
 		quiet()
 	})

@@ -9,6 +9,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
+	"github.com/imdlua/imdlua/runtime/phone/screen"
 )
 
 // controller is the device side of a processcontrol channel.
@@ -34,22 +36,24 @@ func processControl(s *session, ch *dtx.Channel) dtx.Handler {
 			if !ok {
 				return nil, badArguments(selPIDOf)
 			}
-			proc, _ := s.phone.RunningApp(id)
+			proc, _ := s.phone.Processes.OfApp(id)
 			return int64(proc.PID), nil
 		},
 	}
 	for selector, f := range map[string]func(int) (any, error){
 		selKill: func(pid int) (any, error) {
-			return nil, refused(s.phone.Kill(pid),
+			return nil, refused(s.phone.Processes.Kill(pid),
 				codeESRCH)
 		},
 		selResume: func(pid int) (any, error) {
-			return nil, refused(s.phone.Signal(pid, phone.SIGCONT), codeESRCH)
+			return nil, refused(s.phone.Processes.Signal(pid, processes.SIGCONT), codeESRCH)
 		},
 		selSuspend: func(pid int) (any, error) {
-			return nil, refused(s.phone.Signal(pid, phone.SIGSTOP), codeESRCH)
+			return nil, refused(s.phone.Processes.Signal(pid, processes.SIGSTOP), codeESRCH)
 		},
-		selNoLimits:    func(pid int) (any, error) { return s.phone.DisableMemoryLimits(pid), nil },
+		selNoLimits: func(pid int) (any, error) {
+			return s.phone.Processes.DisableMemoryLimits(pid), nil
+		},
 		selObserve:     c.observe,
 		selStopObserve: c.stopObserving,
 	} {
@@ -73,7 +77,7 @@ func (c *controller) signal(_ context.Context, args dtx.Args) (any, error) {
 	if number < 0 || number > 31 {
 		return nil, refusePOSIX(codeEINVAL)
 	}
-	return nil, refused(c.phone.Signal(pid, int(number)), codeESRCH)
+	return nil, refused(c.phone.Processes.Signal(pid, int(number)), codeESRCH)
 }
 
 func (c *controller) launch(_ context.Context, args dtx.Args) (any, error) {
@@ -84,7 +88,7 @@ func (c *controller) launch(_ context.Context, args dtx.Args) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.follow()
-	proc, err := c.phone.LaunchApp(spec)
+	proc, err := c.phone.Processes.LaunchApp(spec)
 	if err != nil {
 		return nil, launchRefusal(spec.BundleID, err)
 	}
@@ -94,8 +98,8 @@ func (c *controller) launch(_ context.Context, args dtx.Args) (any, error) {
 
 // launchSpec reads the arguments of a launch. Flags are numbers with some
 // hosts.
-func launchSpec(args dtx.Args) (phone.LaunchSpec, bool) {
-	var spec phone.LaunchSpec
+func launchSpec(args dtx.Args) (processes.LaunchSpec, bool) {
+	var spec processes.LaunchSpec
 	id, ok1 := args.String(1)
 	env, ok2 := args.Dict(2)
 	list, ok3 := args.Array(3)
@@ -137,7 +141,7 @@ func launchRefusal(bundleID string, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		code, reason = codeFrontBoardUnknown, "NotFound (\"Application \""+bundleID+
 			"\" is unknown to FrontBoard\")"
-	case errors.Is(err, phone.ErrPasswordProtected):
+	case errors.Is(err, screen.ErrPasswordProtected):
 		code, reason = codeFrontBoardLocked, "Locked (\"Unable to launch "+bundleID+
 			" because the device was not, or could not be, unlocked\")"
 	}
@@ -156,7 +160,7 @@ func (c *controller) observe(pid int) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.follow()
-	if _, ok := c.phone.Process(pid); !ok {
+	if _, ok := c.phone.Processes.Find(pid); !ok {
 		return nil, refusePOSIX(codeESRCH)
 	}
 	c.observed[pid] = true
@@ -176,7 +180,7 @@ func (c *controller) follow() {
 		return
 	}
 	c.following = true
-	w := c.phone.WatchProcesses()
+	w := c.phone.Processes.Watch()
 	if !c.ch.Go(func(ctx context.Context) {
 		defer w.Close()
 		for {
@@ -191,20 +195,20 @@ func (c *controller) follow() {
 }
 
 // tell sends an event to the host if the process is one of its own.
-func (c *controller) tell(ctx context.Context, e phone.ProcessEvent) error {
+func (c *controller) tell(ctx context.Context, e processes.Event) error {
 	pid := e.Process.PID
 	c.mu.Lock()
 	launched, known := c.launched[pid], c.launched[pid] || c.observed[pid]
-	if e.Kind == phone.ProcessEnded {
+	if e.Kind == processes.Ended {
 		delete(c.launched, pid)
 		delete(c.observed, pid)
 	}
 	c.mu.Unlock()
 	switch {
-	case e.Kind == phone.ProcessOutput && launched:
+	case e.Kind == processes.Output && launched:
 		return c.ch.Send(ctx, eventOutput, e.Text, dtx.Int32(int32(pid)),
 			dtx.Int64(int64(e.MachTime)))
-	case e.Kind == phone.ProcessEnded && known && c.wantsEnds():
+	case e.Kind == processes.Ended && known && c.wantsEnds():
 		return c.ch.Send(ctx, eventTerminated, int64(pid), nil, int64(e.Signal))
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
 // wantOutput reads outputs of a process.
@@ -61,7 +61,7 @@ func TestStart(t *testing.T) {
 		}
 		defer q.Close()
 		for pid, text := range map[int]string{p.PID: "one\n", q.PID: "two\n"} {
-			if err := r.phone.Print(pid, text); err != nil {
+			if err := r.phone.Processes.Print(pid, text); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -104,7 +104,7 @@ func TestSuspended(t *testing.T) {
 		}
 		defer p.Close()
 		synctest.Wait()
-		if s := r.phone.AppState(p.PID); s != phone.AppSuspended || len(p.queue) != 0 {
+		if s := r.phone.Processes.State(p.PID); s != processes.Suspended || len(p.queue) != 0 {
 			t.Errorf("%v, and said %d things", s, len(p.queue))
 		}
 		if err := r.Resume(ctx, p.PID); err != nil {
@@ -112,13 +112,13 @@ func TestSuspended(t *testing.T) {
 		}
 		wantOutput(t, p, "ShopDemo: launched with 0 arguments\n")
 		if err := r.Suspend(ctx, p.PID); err != nil ||
-			r.phone.AppState(p.PID) != phone.AppSuspended {
-			t.Errorf("%v, %v", r.phone.AppState(p.PID), err)
+			r.phone.Processes.State(p.PID) != processes.Suspended {
+			t.Errorf("%v, %v", r.phone.Processes.State(p.PID), err)
 		}
 		old := p.PID
 		pid, err := r.Launch(ctx, "com.example.shop",
 			LaunchOptions{KillExisting: true, Background: true})
-		if err != nil || pid == old || r.phone.AppState(pid) != phone.AppBackground {
+		if err != nil || pid == old || r.phone.Processes.State(pid) != processes.Background {
 			t.Errorf("launched again as %d, %v", pid, err)
 		}
 		wantEnd(t, p, 9)
@@ -127,7 +127,7 @@ func TestSuspended(t *testing.T) {
 			t.Errorf("launched while running: %d, %v, want %d", again, err, pid)
 		}
 		if ok, err := r.DisableMemoryLimits(ctx, pid); !ok || err != nil ||
-			!r.phone.MemoryUnlimited(pid) {
+			!r.phone.Processes.MemoryUnlimited(pid) {
 			t.Errorf("memory limits: %v, %v", ok, err)
 		}
 		if ok, err := r.DisableMemoryLimits(ctx, old); ok || err != nil {
@@ -184,8 +184,8 @@ func TestLaunchRefused(t *testing.T) {
 		if p, err := r.Observe(ctx, 99_999); p != nil || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("observe: %v, %v", p, err)
 		}
-		r.phone.SetPasscode(true)
-		r.phone.Lock()
+		r.phone.Screen.SetPasscode(true)
+		r.phone.Screen.Lock()
 		if _, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); !errors.Is(err,
 			ErrLocked) || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("on a locked phone: %v", err)
@@ -254,7 +254,8 @@ func TestForeignLaunch(t *testing.T) {
 						{Key: "__" + optionBackground, Value: int64(1)},
 					})
 				pid, _ := v.(int64)
-				if pid <= 0 || err != nil || r.phone.AppState(int(pid)) != phone.AppBackground {
+				if pid <= 0 || err != nil ||
+					r.phone.Processes.State(int(pid)) != processes.Background {
 					t.Fatalf("%v, %v", v, err)
 				}
 				for _, text := range []string{
@@ -309,7 +310,7 @@ func TestForeignLaunch(t *testing.T) {
 func TestStopObserving(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
-		proc, err := r.phone.Launch("com.example.shop")
+		proc, err := r.phone.Processes.Launch("com.example.shop")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,7 +344,7 @@ func TestSlowReader(t *testing.T) {
 		defer p.Close()
 		const lines = feedLimit + 10
 		for range lines {
-			if err := r.phone.Print(p.PID, "line\n"); err != nil {
+			if err := r.phone.Processes.Print(p.PID, "line\n"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -359,7 +360,7 @@ func TestSlowReader(t *testing.T) {
 		}
 		// Bytes count as well as messages.
 		for range 3 {
-			if err := r.phone.Print(p.PID, strings.Repeat("x", feedBytes/2)); err != nil {
+			if err := r.phone.Processes.Print(p.PID, strings.Repeat("x", feedBytes/2)); err != nil {
 				t.Fatal(err)
 			}
 		}

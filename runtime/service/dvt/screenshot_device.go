@@ -8,6 +8,8 @@ import (
 
 func screenshot(s *session, _ *dtx.Channel) dtx.Handler {
 	return dtx.Methods{
-		selScreenshot: func(context.Context, dtx.Args) (any, error) { return s.phone.Screenshot() },
+		selScreenshot: func(context.Context, dtx.Args) (any, error) {
+			return s.phone.Screen.Screenshot()
+		},
 	}
 }

@@ -44,7 +44,7 @@ func noisy(t testing.TB) []byte {
 func BenchmarkScreenshot3MB(b *testing.B) {
 	r := newRig(b, "")
 	picture := noisy(b)
-	if err := r.phone.ShowPicture(picture); err != nil {
+	if err := r.phone.Screen.Show(picture); err != nil {
 		b.Fatal(err)
 	}
 	b.SetBytes(int64(len(picture)))

@@ -8,6 +8,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/usage"
 )
 
 // Limits of what a host may configure.
@@ -24,7 +25,7 @@ const (
 type tapConfig struct {
 	interval time.Duration
 	procs    []func(*processSample) any
-	system   []func(*phone.Usage) any
+	system   []func(*usage.Usage) any
 	cpu      bool
 }
 
@@ -146,9 +147,9 @@ func (t *tap) run(ctx context.Context, c tapConfig) {
 	}
 	clock := time.NewTicker(c.interval)
 	defer clock.Stop()
-	last := t.phone.MachTime()
+	last := t.phone.Clock.MachTime()
 	for first := true; ; first = false {
-		u := t.phone.Usage()
+		u := t.phone.Usage.Measure()
 		if t.ch.SendObject(ctx, dtx.Data, c.rows(&u, last, first)) != nil {
 			return
 		}
@@ -163,7 +164,7 @@ func (t *tap) run(ctx context.Context, c tapConfig) {
 
 // rows makes the rows of a sample. The one about the processor comes first:
 // some hosts look at no other.
-func (c tapConfig) rows(u *phone.Usage, since uint64, first bool) []any {
+func (c tapConfig) rows(u *usage.Usage, since uint64, first bool) []any {
 	head := nskeyed.Dict{
 		{Key: "CPUCount", Value: int64(len(u.Cores))},
 		{Key: "EnabledCPUs", Value: int64(len(u.Cores))},

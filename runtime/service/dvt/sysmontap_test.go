@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/nskeyed"
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
@@ -30,7 +31,7 @@ func (r *rig) wantSample(s *Sample, app int, first bool) (load float64) {
 		len(s.System.Values) != len(s.System.Names()) {
 		r.t.Errorf("system %v", s.System.Values)
 	}
-	if len(s.Processes) != len(r.phone.Processes()) {
+	if len(s.Processes) != len(r.phone.Processes.List()) {
 		r.t.Errorf("%d processes", len(s.Processes))
 	}
 	for _, p := range s.Processes {
@@ -125,9 +126,9 @@ func TestSysmonConfig(t *testing.T) {
 				t.Fatalf("%+v, %v", s, err)
 			}
 			for _, p := range s.Processes {
-				model, _ := r.phone.Process(p.PID)
+				model, _ := r.phone.Processes.Find(p.PID)
 				want := []any{
-					model.Name, nskeyed.Null{}, int64(phone.UserID(model.User)),
+					model.Name, nskeyed.Null{}, int64(processes.UserID(model.User)),
 					int64(model.ParentPID),
 				}
 				if !reflect.DeepEqual(p.Values, want) || p.Get("none") != nil ||
@@ -417,7 +418,7 @@ func sampleBytes(t testing.TB) []byte {
 		cpu: true, procs: columns(tableNames(processAttributes), processAttributes),
 		system: columns(tableNames(systemAttributes), systemAttributes),
 	}
-	u := p.Usage()
+	u := p.Usage.Measure()
 	b, err := nskeyed.Encode(c.rows(&u, 0, false))
 	if err != nil {
 		t.Fatal(err)
@@ -503,7 +504,7 @@ func BenchmarkSampleEncode(b *testing.B) {
 	c := tapConfig{cpu: true, procs: columns(tableNames(processAttributes), processAttributes)}
 	b.ReportAllocs()
 	for b.Loop() {
-		u := p.Usage()
+		u := p.Usage.Measure()
 		if _, err := nskeyed.Encode(c.rows(&u, 0, false)); err != nil {
 			b.Fatal(err)
 		}

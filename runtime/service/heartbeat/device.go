@@ -10,6 +10,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -137,8 +138,8 @@ func listen(ctx context.Context, conn *link.PlistConn, answers chan<- struct{}) 
 // join registers a connection for the phone's sleep.
 func (d *Device) join() chan struct{} {
 	d.hook.Do(func() {
-		d.Phone.OnPower(func(a phone.PowerAction) {
-			if a == phone.Sleep {
+		d.Phone.Power.OnAction(func(a power.Action) {
+			if a == power.Sleep {
 				d.asleep()
 			}
 		})

@@ -16,6 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -184,7 +185,7 @@ func TestSleepyTime(t *testing.T) {
 		running := make(chan error, 1)
 		go func() { running <- c.Run(t.Context()) }()
 		pass(35 * time.Second)
-		r.phone.Power(phone.Restart) // is no sleep
+		r.phone.Power.Do(power.Restart) // is no sleep
 		synctest.Wait()
 		select {
 		case err := <-running:
@@ -194,7 +195,7 @@ func TestSleepyTime(t *testing.T) {
 		again, againEnded := r.dial(t.Context())
 		defer again.Close()
 		synctest.Wait()
-		r.phone.Power(phone.Sleep)
+		r.phone.Power.Do(power.Sleep)
 		if err := <-running; !errors.Is(err, ErrSleep) || !errors.Is(err, io.EOF) {
 			t.Errorf("Run = %v, want ErrSleep", err)
 		}
@@ -206,7 +207,7 @@ func TestSleepyTime(t *testing.T) {
 		if err := <-secondEnded; !errors.Is(err, ErrMissed) { // never answered, ended before
 			t.Errorf("Serve = %v", err)
 		}
-		r.phone.Power(phone.Sleep) // nobody is left to tell
+		r.phone.Power.Do(power.Sleep) // nobody is left to tell
 	})
 }
 

@@ -69,11 +69,11 @@ func (d *Device) vend(command, id string) (a *afc.Device, code service.Code) {
 	case id == "":
 		return nil, missingIdentifier
 	}
-	app, ok := d.Phone.App(id)
+	app, ok := d.Phone.Apps.Find(id)
 	if !ok {
 		return nil, NoSuchApp
 	}
-	a = &afc.Device{FS: app.Container(), Model: d.Phone.ProductType(), Logger: d.Logger}
+	a = &afc.Device{FS: app.Container(), Model: d.Phone.Identity.ProductType, Logger: d.Logger}
 	switch {
 	case command == vendContainer && app.Developer():
 		return a, ""

@@ -17,6 +17,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
@@ -31,11 +32,11 @@ func newPhone(tb testing.TB) *phone.Phone {
 	tb.Helper()
 	p, err := phone.New(phone.Options{})
 	must(tb, err)
-	for _, s := range []phone.AppSpec{
+	for _, s := range []apps.Spec{
 		{BundleID: devApp, Name: "Dev", Developer: true},
 		{BundleID: sharedApp, Name: "Shared", FileSharing: true},
 	} {
-		a, err := p.AddApp(s)
+		a, err := p.Apps.Install(s)
 		must(tb, err)
 		must(tb, a.Container().WriteFile("/Documents/hello", []byte(s.Name)))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -50,7 +51,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		}
 		command, _ := req.String("Command")
 		if d.Logger != nil {
-			d.Logger.Debug("command", "layer", "installationproxy", "udid", d.Phone.UDID(),
+			d.Logger.Debug("command", "layer", "installationproxy", "udid", d.Phone.Identity.UDID,
 				"command", fmt.Sprintf("%.64q", command))
 		}
 		for m := range d.answers(command, req) {
@@ -194,8 +195,8 @@ func stringList(v any) ([]string, bool) {
 }
 
 // apps returns what is selected, by bundle identifier.
-func (s selection) apps(p *phone.Phone) []*phone.App {
-	return slices.DeleteFunc(p.Apps(), func(a *phone.App) bool {
+func (s selection) apps(p *phone.Phone) []*apps.App {
+	return slices.DeleteFunc(p.Apps.List(), func(a *apps.App) bool {
 		if s.ids != nil && !slices.Contains(s.ids, a.BundleID()) {
 			return true
 		}
@@ -210,7 +211,7 @@ func (s selection) apps(p *phone.Phone) []*phone.App {
 	})
 }
 
-func (s selection) attributesOf(a *phone.App) plist.Dict {
+func (s selection) attributesOf(a *apps.App) plist.Dict {
 	all := a.Attributes()
 	delete(all, keyStatic)
 	delete(all, keyDynamic)
@@ -264,7 +265,7 @@ func (d *Device) capabilities(req plist.Dict) plist.Dict {
 			"Capabilities is neither an array of strings nor a dictionary")
 	}
 	names := slices.Sorted(maps.Keys(want))
-	has := d.Phone.Gestalt(names)
+	has := d.Phone.Diagnostics.Gestalt(names)
 	for _, name := range names {
 		if on, _ := has.Bool(name); on != want[name] {
 			return complete(false)

@@ -18,6 +18,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -29,14 +30,14 @@ func newPhone(tb testing.TB) *phone.Phone {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	apps := []phone.AppSpec{{BundleID: "com.example.hidden", Type: phone.HiddenApp}}
+	installed := []apps.Spec{{BundleID: "com.example.hidden", Type: apps.Hidden}}
 	for i := range 30 {
-		apps = append(apps, phone.AppSpec{BundleID: fmt.Sprintf("com.example.app%02d", i),
+		installed = append(installed, apps.Spec{BundleID: fmt.Sprintf("com.example.app%02d", i),
 			FileSharing: i == 3, Team: "TEAM123456", Developer: i == 3,
 			Name: "App", ShortVersion: "1.2", Version: "34"})
 	}
-	for _, app := range apps {
-		if _, err := p.AddApp(app); err != nil {
+	for _, app := range installed {
+		if _, err := p.Apps.Install(app); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -99,9 +100,9 @@ func (r *rig) ask(req plist.Dict) plist.Dict {
 }
 
 // ids are the identifiers of the phone's apps that keep lets through.
-func (r *rig) ids(keep func(*phone.App) bool) []string {
+func (r *rig) ids(keep func(*apps.App) bool) []string {
 	var out []string
-	for _, a := range r.phone.Apps() {
+	for _, a := range r.phone.Apps.List() {
 		if keep(a) {
 			out = append(out, a.BundleID())
 		}
@@ -113,20 +114,20 @@ func TestBrowseTypes(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		for _, tc := range []struct {
 			in   Options
-			keep func(*phone.App) bool
+			keep func(*apps.App) bool
 		}{
-			{Options{}, func(a *phone.App) bool { return a.Type() != Hidden }},
-			{Options{Type: User}, func(a *phone.App) bool { return a.Type() == User }},
-			{Options{Type: System}, func(a *phone.App) bool { return a.Type() == System }},
-			{Options{Type: Hidden}, func(a *phone.App) bool { return a.Type() == Hidden }},
-			{Options{Type: Any}, func(a *phone.App) bool { return true }},
-			{Options{Type: "Internal"}, func(a *phone.App) bool { return false }},
+			{Options{}, func(a *apps.App) bool { return a.Type() != Hidden }},
+			{Options{Type: User}, func(a *apps.App) bool { return a.Type() == User }},
+			{Options{Type: System}, func(a *apps.App) bool { return a.Type() == System }},
+			{Options{Type: Hidden}, func(a *apps.App) bool { return a.Type() == Hidden }},
+			{Options{Type: Any}, func(a *apps.App) bool { return true }},
+			{Options{Type: "Internal"}, func(a *apps.App) bool { return false }},
 			{Options{
 				Type:      User,
 				BundleIDs: []string{"com.apple.Preferences", "com.example.app07", "no.such.app"},
 			},
-				func(a *phone.App) bool { return a.BundleID() == "com.example.app07" }},
-			{Options{BundleIDs: []string{}}, func(a *phone.App) bool { return false }},
+				func(a *apps.App) bool { return a.BundleID() == "com.example.app07" }},
+			{Options{BundleIDs: []string{}}, func(a *apps.App) bool { return false }},
 		} {
 			apps, err := r.client.Browse(t.Context(), tc.in)
 			var got []string
@@ -144,7 +145,7 @@ func TestBrowseTypes(t *testing.T) {
 // in the last message.
 func TestBrowseChunks(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		want := r.ids(func(a *phone.App) bool { return a.Type() == User })
+		want := r.ids(func(a *apps.App) bool { return a.Type() == User })
 		m := r.ask(plist.Dict{"Command": "Browse", "ClientOptions": plist.Dict{
 			"ApplicationType": "User", "ShowLaunchProhibitedApps": true,
 		}})
@@ -181,7 +182,7 @@ func TestBrowseChunks(t *testing.T) {
 func TestAttributes(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		const id = "com.example.app03"
-		model, _ := r.phone.App(id)
+		model, _ := r.phone.Apps.Find(id)
 		a, err := r.client.App(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
@@ -229,15 +230,15 @@ func TestLookup(t *testing.T) {
 			err.Error() != `installationproxy: lookup "no.such.app": no such app` {
 			t.Errorf("unknown app: %v", err)
 		}
-		apps, err := r.client.Lookup(t.Context(), Options{
+		found, err := r.client.Lookup(t.Context(), Options{
 			BundleIDs: []string{"com.example.hidden", "com.example.app00"}, Placeholders: true,
 		})
-		if err != nil || len(apps) != 2 || apps["com.example.hidden"].Type != Hidden {
-			t.Errorf("Lookup = %v, %v", apps, err)
+		if err != nil || len(found) != 2 || found["com.example.hidden"].Type != Hidden {
+			t.Errorf("Lookup = %v, %v", found, err)
 		}
-		if apps, err = r.client.Lookup(t.Context(), Options{}); err != nil ||
-			len(apps) != len(r.ids(func(a *phone.App) bool { return a.Type() != Hidden })) {
-			t.Errorf("all: %d apps, %v", len(apps), err)
+		if found, err = r.client.Lookup(t.Context(), Options{}); err != nil ||
+			len(found) != len(r.ids(func(a *apps.App) bool { return a.Type() != Hidden })) {
+			t.Errorf("all: %d apps, %v", len(found), err)
 		}
 		if m := r.ask(plist.Dict{"Command": "LookupArchives"}); !reflect.DeepEqual(m,
 			plist.Dict{"Status": "Complete", "LookupResult": plist.Dict{}}) {

@@ -43,7 +43,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		command, _ := req.String("Command")
 		answer := d.answer(command, req)
 		if d.Logger != nil {
-			d.Logger.Debug("command", "layer", "mobileimagemounter", "udid", d.Phone.UDID(),
+			d.Logger.Debug("command", "layer", "mobileimagemounter", "udid", d.Phone.Identity.UDID,
 				"command", link.Clip(command), "error", answer["Error"])
 		}
 		err = conn.Send(ctx, answer)
@@ -64,11 +64,11 @@ func (d *Device) answer(command string, req plist.Dict) plist.Dict {
 	case cmdCopyDevices:
 		return plist.Dict{"EntryList": entries(p), "Status": complete}
 	case cmdModeStatus:
-		if p.HasDeveloperMode() {
-			return plist.Dict{"DeveloperModeStatus": p.DeveloperMode()}
+		if p.Values.HasDeveloperMode() {
+			return plist.Dict{"DeveloperModeStatus": p.Values.DeveloperMode()}
 		}
 	case cmdIdentifiers:
-		if ids := p.PersonalizationIdentifiers(); ids != nil {
+		if ids := p.Image.PersonalizationIdentifiers(); ids != nil {
 			return plist.Dict{"PersonalizationIdentifiers": ids}
 		}
 	case cmdReceive, cmdMount:
@@ -93,13 +93,13 @@ func refuse(code service.Code, detail string) plist.Dict {
 func lookup(p *phone.Phone, req plist.Dict) plist.Dict {
 	imageType, ok := req.String("ImageType")
 	switch {
-	case p.Locked():
+	case p.Screen.Locked():
 		return refuse(ErrDeviceLocked, "")
 	case !ok:
 		return refuse(ErrMissingType, "")
 	}
 	signatures := []any{}
-	if i, mounted := p.MountedImage(); mounted && i.Type == imageType {
+	if i, mounted := p.Image.Mounted(); mounted && i.Type == imageType {
 		signatures = append(signatures, i.Signature)
 	}
 	return plist.Dict{
@@ -109,7 +109,7 @@ func lookup(p *phone.Phone, req plist.Dict) plist.Dict {
 
 // entries is empty, not absent, when nothing is mounted.
 func entries(p *phone.Phone) []any {
-	m, ok := p.MountedImage()
+	m, ok := p.Image.Mounted()
 	if !ok {
 		return []any{}
 	}
@@ -132,18 +132,18 @@ func storageError(what, why string) string {
 // refuseMount refuses an image before its bytes are sent, as hosts expect an
 // answer first.
 func refuseMount(p *phone.Phone) plist.Dict {
-	i := p.DeveloperImage()
+	i := p.Image.Accepted()
 	kind := i.Type
 	if i.PersonalizedType != "" {
 		kind += "/" + i.PersonalizedType
 	}
 	failed := fmt.Sprintf("Failed to mount %s.", i.BackingImage)
 	switch {
-	case p.Locked():
+	case p.Screen.Locked():
 		return refuse(ErrDeviceLocked, "")
-	case p.HasDeveloperMode() && !p.DeveloperMode():
+	case p.Values.HasDeveloperMode() && !p.Values.DeveloperMode():
 		return refuse(ErrImageMountFailed, storageError(failed, "Developer mode is not enabled."))
-	case p.ImageMounted():
+	case p.Image.IsMounted():
 		return refuse(ErrImageMountFailed, storageError(failed,
 			fmt.Sprintf("A disk image of type %s is already mounted at %s.", kind, i.MountPath)))
 	}
@@ -154,11 +154,11 @@ func refuseMount(p *phone.Phone) plist.Dict {
 func refuseUnmount(p *phone.Phone, req plist.Dict) plist.Dict {
 	path, _ := req.String("MountPath")
 	path = link.Clip(path)
-	if p.Locked() {
+	if p.Screen.Locked() {
 		return refuse(ErrDeviceLocked, "")
 	}
 	why := fmt.Sprintf("There is no matching entry in the device map for %s.", path)
-	if i, ok := p.MountedImage(); ok && i.MountPath == path {
+	if i, ok := p.Image.Mounted(); ok && i.MountPath == path {
 		why = "The virtual device keeps its image."
 	}
 	return refuse(ErrInternal, storageError(fmt.Sprintf("Failed to unmount %s.", path), why))

@@ -17,6 +17,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -26,7 +27,7 @@ type unchanged struct{ *Device }
 
 func (u unchanged) Serve(ctx context.Context, c net.Conn) error {
 	err := u.Device.Serve(ctx, c)
-	if !u.Phone.ImageMounted() || !u.Phone.DeveloperMode() {
+	if !u.Phone.Image.IsMounted() || !u.Phone.Values.DeveloperMode() {
 		return errors.New("a host changed the phone")
 	}
 	return err
@@ -88,8 +89,8 @@ func (r *rig) ask(req plist.Dict) plist.Dict {
 }
 
 func (r *rig) lock() {
-	r.phone.SetPasscode(true)
-	r.phone.Lock()
+	r.phone.Screen.SetPasscode(true)
+	r.phone.Screen.Lock()
 }
 
 // bubble runs f; goroutines that are left at its end fail the test.
@@ -102,7 +103,7 @@ func bubble(t *testing.T, o phone.Options, f func(t *testing.T, r *rig)) {
 func each(t *testing.T, f func(t *testing.T, r *rig, personalized bool)) {
 	t.Helper()
 	t.Parallel()
-	for _, profile := range phone.Profiles() {
+	for _, profile := range identity.Profiles() {
 		t.Run(profile, func(t *testing.T) {
 			bubble(t, phone.Options{Profile: profile},
 				func(t *testing.T, r *rig) { f(t, r, profile != "ios16") })
@@ -116,7 +117,7 @@ func TestLookup(t *testing.T) {
 		if personalized {
 			mine, other = other, mine
 		}
-		signature := r.phone.DeveloperImage().Signature
+		signature := r.phone.Image.Accepted().Signature
 		for _, c := range []struct {
 			mounted bool
 			imgType string
@@ -126,8 +127,8 @@ func TestLookup(t *testing.T) {
 			{true, other, Lookup{}},
 			{false, mine, Lookup{}},
 		} {
-			if r.phone.UnmountImage(); c.mounted {
-				r.phone.MountImage()
+			if r.phone.Image.Unmount(); c.mounted {
+				r.phone.Image.Mount()
 			}
 			if got, err := r.client.Lookup(t.Context(), c.imgType); err != nil ||
 				!reflect.DeepEqual(*got, c.want) {
@@ -167,7 +168,7 @@ func TestImages(t *testing.T) {
 				MountPath: "/System/Developer", Mounted: true,
 			}
 		}
-		model := r.phone.DeveloperImage()
+		model := r.phone.Image.Accepted()
 		want.Signature, want.BackingImage = model.Signature, model.BackingImage
 		r.lock() // does not matter here
 		got, err := r.client.Images(t.Context())
@@ -182,7 +183,7 @@ func TestImages(t *testing.T) {
 			raw["DeviceType"] != "DiskImage" {
 			t.Errorf("entry %v", raw)
 		}
-		r.phone.UnmountImage()
+		r.phone.Image.Unmount()
 		if got, err := r.client.Images(t.Context()); err != nil || len(got) != 0 {
 			t.Errorf("without an image: Images = %+v, %v", got, err)
 		}
@@ -196,7 +197,7 @@ func TestImages(t *testing.T) {
 func TestDeveloperMode(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, _ bool) {
 		for _, want := range []bool{true, false} {
-			r.phone.SetDeveloperMode(want)
+			r.phone.Values.SetDeveloperMode(want)
 			if got, err := r.client.DeveloperMode(t.Context()); err != nil || got != want {
 				t.Errorf("DeveloperMode = %v, %v, want %v", got, err, want)
 			}
@@ -214,7 +215,7 @@ func TestPersonalizationIdentifiers(t *testing.T) {
 			}
 			return
 		}
-		if want := r.phone.PersonalizationIdentifiers(); err != nil ||
+		if want := r.phone.Image.PersonalizationIdentifiers(); err != nil ||
 			!reflect.DeepEqual(got, want) {
 			t.Errorf("PersonalizationIdentifiers = %v, %v, want %v", got, err, want)
 		}

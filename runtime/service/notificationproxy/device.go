@@ -11,6 +11,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/notifications"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -40,7 +41,7 @@ func NewInsecureDevice(e service.Env) service.Handler {
 type session struct {
 	dev      *Device
 	conn     *link.PlistConn
-	observer *phone.Observer
+	observer *notifications.Observer
 	names    map[string]struct{}
 }
 
@@ -49,7 +50,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	s := &session{
 		dev:      d,
 		conn:     &link.PlistConn{Conn: c, Max: MaxMessage},
-		observer: d.Phone.ObserveNotifications(),
+		observer: d.Phone.Notifications.Observe(),
 		names:    map[string]struct{}{},
 	}
 	defer s.observer.Close()
@@ -99,7 +100,7 @@ func (s *session) commands(ctx context.Context) error {
 			return errShutdown
 		case cmdPost:
 			if s.allowed(m.Name) {
-				s.dev.Phone.Post(m.Name)
+				s.dev.Phone.Notifications.Post(m.Name)
 				continue
 			}
 		case cmdObserve:
@@ -110,7 +111,7 @@ func (s *session) commands(ctx context.Context) error {
 			}
 		}
 		if l := s.dev.Logger; l != nil {
-			l.Warn("ignored", "layer", "notificationproxy", "udid", s.dev.Phone.UDID(), "command",
+			l.Warn("ignored", "layer", "notificationproxy", "udid", s.dev.Phone.Identity.UDID, "command",
 				fmt.Sprintf("%.64q", m.Command))
 		}
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
+	"github.com/imdlua/imdlua/runtime/phone/notifications"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -113,14 +115,14 @@ func TestRelay(t *testing.T) {
 func TestPhoneNotifies(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		c, _ := r.dial()
-		must(t, c.Observe(t.Context(), phone.NoteAppInstalled, phone.NoteDeviceName))
+		must(t, c.Observe(t.Context(), notifications.AppInstalled, notifications.DeviceName))
 		synctest.Wait()
-		if _, err := r.phone.AddApp(phone.AppSpec{BundleID: "com.example.app"}); err != nil {
+		if _, err := r.phone.Apps.Install(apps.Spec{BundleID: "com.example.app"}); err != nil {
 			t.Fatal(err)
 		}
-		r.next(c, phone.NoteAppInstalled)
-		must(t, r.phone.SetValue("", "DeviceName", "Neu"))
-		r.next(c, phone.NoteDeviceName)
+		r.next(c, notifications.AppInstalled)
+		must(t, r.phone.Values.Set("", "DeviceName", "Neu"))
+		r.next(c, notifications.DeviceName)
 	})
 }
 
@@ -214,20 +216,20 @@ func TestInsecure(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.dev.Insecure = true
 		c, _ := r.dial()
-		must(t, c.Observe(t.Context(), phone.NoteRequestPair, phone.NoteAppInstalled,
+		must(t, c.Observe(t.Context(), notifications.RequestPair, notifications.AppInstalled,
 			"com.apple.mobile.lockdownX"))
 		synctest.Wait()
-		r.phone.Post(phone.NoteAppInstalled)
-		r.phone.Post("com.apple.mobile.lockdownX")
-		r.phone.Post(phone.NoteRequestPair)
-		r.next(c, phone.NoteRequestPair)
-		o := r.phone.ObserveNotifications()
+		r.phone.Notifications.Post(notifications.AppInstalled)
+		r.phone.Notifications.Post("com.apple.mobile.lockdownX")
+		r.phone.Notifications.Post(notifications.RequestPair)
+		r.next(c, notifications.RequestPair)
+		o := r.phone.Notifications.Observe()
 		defer o.Close()
 		o.Add("com.example.secret")
-		o.Add(phone.NoteRequestHostBUID)
+		o.Add(notifications.RequestHostBUID)
 		must(t, c.Post(t.Context(), "com.example.secret"))
-		must(t, c.Post(t.Context(), phone.NoteRequestHostBUID))
-		if got, err := o.Next(t.Context()); err != nil || got != phone.NoteRequestHostBUID {
+		must(t, c.Post(t.Context(), notifications.RequestHostBUID))
+		if got, err := o.Next(t.Context()); err != nil || got != notifications.RequestHostBUID {
 			t.Errorf("posted %q, %v", got, err)
 		}
 	})
@@ -241,7 +243,7 @@ func TestSlowObserver(t *testing.T) {
 			plist.Dict{"Command": "ObserveNotification", "Name": strings.Repeat("n", 1000)}))
 		synctest.Wait()
 		for range 5000 { // nobody reads, the phone does not care
-			r.phone.Post(strings.Repeat("n", 1000))
+			r.phone.Notifications.Post(strings.Repeat("n", 1000))
 		}
 		synctest.Wait()
 		cancel()

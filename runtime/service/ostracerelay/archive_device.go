@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 )
 
 // archivePiece is how much of the tar stream one message carries.
@@ -33,14 +34,14 @@ func (d *Device) archive(w io.Writer, req plist.Dict) error {
 		return err
 	}
 	pieces := &pieceWriter{w: w, buf: make([]byte, 5, 5+archivePiece)}
-	if err := writeTar(tar.NewWriter(pieces), files, d.Phone.Now()); err != nil {
+	if err := writeTar(tar.NewWriter(pieces), files, d.Phone.Clock.Now()); err != nil {
 		return err
 	}
 	return pieces.flush()
 }
 
 // selectHistory applies the bounds of a request to the stored log.
-func (d *Device) selectHistory(req plist.Dict) ([]*phone.LogEntry, error) {
+func (d *Device) selectHistory(req plist.Dict) ([]*log.Entry, error) {
 	var limit [3]int64
 	for i, key := range []string{"SizeLimit", "AgeLimit", "StartTime"} {
 		v, given := req[key]
@@ -53,15 +54,15 @@ func (d *Device) selectHistory(req plist.Dict) ([]*phone.LogEntry, error) {
 		}
 		limit[i] = n
 	}
-	entries := d.Phone.LogHistory()
+	entries := d.Phone.Log.History()
 	from := time.Unix(limit[2], 0)
 	if days := limit[1]; days > 0 && days < 10000 {
-		if t := d.Phone.Now().AddDate(0, 0, -int(days)); t.After(from) {
+		if t := d.Phone.Clock.Now().AddDate(0, 0, -int(days)); t.After(from) {
 			from = t
 		}
 	}
 	entries = slices.DeleteFunc(entries,
-		func(e *phone.LogEntry) bool { return e.Time.Before(from) })
+		func(e *log.Entry) bool { return e.Time.Before(from) })
 	if size := limit[0]; size > 0 {
 		// The newest ones stay.
 		first := len(entries)
@@ -113,13 +114,13 @@ type archiveFile struct {
 }
 
 // archiveFiles lays the log out as a .logarchive folder does.
-func archiveFiles(p *phone.Phone, entries []*phone.LogEntry) ([]archiveFile, error) {
+func archiveFiles(p *phone.Phone, entries []*log.Entry) ([]archiveFile, error) {
 	t := newTrace(p, entries)
-	info, err := t.info(p.Now())
+	info, err := t.info(p.Clock.Now())
 	if err != nil {
 		return nil, err
 	}
-	version, err := plist.Encode(plist.Dict{"Identifier": p.BootID(), "Version": int64(3)},
+	version, err := plist.Encode(plist.Dict{"Identifier": p.Clock.BootID(), "Version": int64(3)},
 		plist.XML)
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 )
 
 func archiveOf(t *testing.T, r *rig, o ArchiveOptions) map[string][]byte {
@@ -117,16 +117,16 @@ func TestArchiveTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		want := map[string]time.Time{}
-		for i, e := range []phone.LogEntry{
+		for i, e := range []log.Entry{
 			{Time: time.Unix(1, 0), MachTime: 5},
 			{Time: time.Now().Add(-time.Hour), MachTime: 1<<64 - 1},
 			{Time: time.Now(), MachTime: 24_000_000},
 			{},
 		} {
 			e.PID, e.Message = 1, fmt.Sprint("at ", i)
-			r.phone.Log(e)
+			r.phone.Log.Write(e)
 			if e.Time.IsZero() {
-				e.Time = r.phone.Now()
+				e.Time = r.phone.Clock.Now()
 			}
 			want[e.Message] = e.Time
 		}
@@ -152,7 +152,7 @@ func TestArchive(t *testing.T) {
 		r := newRig(t)
 		var want []string
 		for i := range 500 {
-			e := phone.LogEntry{
+			e := log.Entry{
 				PID: 1 + i%3, ProcessPath: fmt.Sprintf("/bin/p%d", i%3),
 				Message: fmt.Sprintf("message %d", i),
 			}
@@ -161,10 +161,10 @@ func TestArchive(t *testing.T) {
 					"c", i%7,
 				)
 			}
-			r.phone.Log(e)
+			r.phone.Log.Write(e)
 			want = append(want, e.Message)
 		}
-		r.phone.Log(phone.LogEntry{PID: 1, Message: strings.Repeat("long", 5000)})
+		r.phone.Log.Write(log.Entry{PID: 1, Message: strings.Repeat("long", 5000)})
 		files := archiveOf(t, r, ArchiveOptions{})
 		for _, name := range []string{
 			"Persist/", "Special/", "Signpost/", "timesync/", "version.plist", "Info.plist",
@@ -175,7 +175,7 @@ func TestArchive(t *testing.T) {
 			}
 		}
 		if d, err := plist.DecodeDict(files["Info.plist"]); err != nil ||
-			d["ArchiveIdentifier"] != r.phone.BootID() {
+			d["ArchiveIdentifier"] != r.phone.Clock.BootID() {
 			t.Errorf("Info.plist = %v, %v", d, err)
 		}
 		got := messages(t, files["Persist/0000000000000001.tracev3"])
@@ -187,7 +187,7 @@ func TestArchive(t *testing.T) {
 				t.Errorf("no %q in the archive", m)
 			}
 		}
-		id := fmt.Sprintf("%X", r.phone.LogHistory()[len(r.phone.LogHistory())-2].ImageUUID)
+		id := fmt.Sprintf("%X", r.phone.Log.History()[len(r.phone.Log.History())-2].ImageUUID)
 		if b := files[id[:2]+"/"+id[2:]]; !bytes.Contains(b, []byte(formatString)) {
 			t.Errorf("no format string for %s: %q", id, b)
 		}
@@ -200,7 +200,7 @@ func TestArchiveLimits(t *testing.T) {
 		r := newRig(t)
 		now := time.Now()
 		for age := 20; age >= 0; age-- {
-			r.phone.Log(phone.LogEntry{
+			r.phone.Log.Write(log.Entry{
 				PID: 1, Message: fmt.Sprintf("<%d>", age),
 				Time: now.Add(-time.Duration(age) * 24 * time.Hour),
 			})

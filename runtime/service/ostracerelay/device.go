@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -90,7 +91,7 @@ func reply(w io.Writer, d plist.Dict) error {
 
 func (d *Device) pidList(w io.Writer) error {
 	payload := plist.Dict{}
-	for _, p := range d.Phone.Processes() {
+	for _, p := range d.Phone.Processes.List() {
 		payload[strconv.Itoa(p.PID)] = plist.Dict{"ProcessName": p.Name}
 	}
 	return reply(w, plist.Dict{"Status": statusOK, "Payload": payload})
@@ -98,7 +99,7 @@ func (d *Device) pidList(w io.Writer) error {
 
 // watchOptions reads a StartActivity request; records says whether the filter
 // lets log messages through, which are all that a phone has.
-func watchOptions(req plist.Dict) (o phone.LogWatchOptions, records bool, err error) {
+func watchOptions(req plist.Dict) (o log.WatchOptions, records bool, err error) {
 	o.PID = -1
 	if v, ok := req["Pid"]; ok {
 		if o.PID, err = pidOf(v); err != nil {
@@ -151,10 +152,10 @@ func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error
 		_ = reply(c, plist.Dict{"Status": statusFailed})
 		return errs.New("serve", "", err)
 	}
-	var watch *phone.LogWatch
+	var watch *log.Watch
 	if records {
 		// Watching begins before the reply: what is logged after it is seen.
-		watch = d.Phone.WatchLog(o)
+		watch = d.Phone.Log.Watch(o)
 	}
 	gone := make(chan struct{})
 	go func() {
@@ -179,19 +180,19 @@ func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error
 		if lost > 0 {
 			level = slog.LevelWarn
 		}
-		d.Logger.Log(ctx, level, "stream ended", "layer", "ostracerelay", "udid", d.Phone.UDID(),
+		d.Logger.Log(ctx, level, "stream ended", "layer", "ostracerelay", "udid", d.Phone.Identity.UDID,
 			"dropped", lost, "cause", err)
 	}
 	return ctx.Err()
 }
 
 // stream writes what the watch delivers, many records a write, each whole.
-func stream(ctx context.Context, w io.Writer, watch *phone.LogWatch) error {
+func stream(ctx context.Context, w io.Writer, watch *log.Watch) error {
 	if watch == nil {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	entries := make([]*phone.LogEntry, batch)
+	entries := make([]*log.Entry, batch)
 	var buf []byte
 	var e Entry
 	for {
@@ -214,7 +215,7 @@ func stream(ctx context.Context, w io.Writer, watch *phone.LogWatch) error {
 	}
 }
 
-func entryOf(e *phone.LogEntry) Entry {
+func entryOf(e *log.Entry) Entry {
 	level := Level(e.Level)
 	switch level {
 	case Default, Info, Debug, Err, Fault:

@@ -18,6 +18,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -252,26 +253,26 @@ func TestStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		s := r.stream(Activity{})
-		want := phone.LogEntry{
+		want := log.Entry{
 			Time: time.Unix(1700000000, 654321000).UTC(), PID: 77, ProcessPath: "/a/Proc",
 			ImagePath:   "/b/Lib",
 			ProcessUUID: [16]byte{1, 2}, ImageUUID: [16]byte{
 				3, 4,
 			}, ThreadID: 5, ActivityID: 6, ImageOffset: 7,
-			Level: phone.LevelFault, Subsystem: "com.example", Category: "cat",
+			Level: log.LevelFault, Subsystem: "com.example", Category: "cat",
 			Message: "grüße\nzwei", MachTime: 8,
 		}
-		r.phone.Log(want)
+		r.phone.Log.Write(want)
 		e, err := s.Next(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := phone.LogEntry{
+		got := log.Entry{
 			Time: e.Time, PID: e.PID, ProcessPath: e.ProcessPath, ImagePath: e.ImagePath,
 			ProcessUUID: e.ProcessUUID,
 			ImageUUID:   e.ImageUUID, ThreadID: e.ThreadID, ActivityID: e.ActivityID,
 			ImageOffset: e.ImageOffset,
-			Level:       phone.LogLevel(e.Level), Subsystem: e.Subsystem, Category: e.Category,
+			Level:       log.Level(e.Level), Subsystem: e.Subsystem, Category: e.Category,
 			Message: e.Message, MachTime: e.MachTime,
 		}
 		if got != want || e.Process() != "Proc" || e.Image() != "Lib" {
@@ -282,8 +283,8 @@ func TestStream(t *testing.T) {
 
 func TestDeviceFilters(t *testing.T) {
 	t.Parallel()
-	levels := []phone.LogLevel{
-		phone.LevelDefault, phone.LevelInfo, phone.LevelDebug, phone.LevelError, phone.LevelFault,
+	levels := []log.Level{
+		log.LevelDefault, log.LevelInfo, log.LevelDebug, log.LevelError, log.LevelFault,
 	}
 	for _, tc := range []struct {
 		name string
@@ -312,8 +313,8 @@ func TestDeviceFilters(t *testing.T) {
 				s := r.stream(tc.in)
 				for _, pid := range []int{0, 9} {
 					for _, l := range levels {
-						r.phone.Log(
-							phone.LogEntry{PID: pid, ProcessPath: "/p", Level: l, Message: "m"},
+						r.phone.Log.Write(
+							log.Entry{PID: pid, ProcessPath: "/p", Level: l, Message: "m"},
 						)
 					}
 				}
@@ -362,7 +363,7 @@ func TestSlowConsumerDoesNotBlockThePhone(t *testing.T) {
 		message := strings.Repeat("x", 1000)
 		const total = 20000 // some 20 MB, far beyond pipe and queue
 		for i := range total {
-			r.phone.Log(phone.LogEntry{
+			r.phone.Log.Write(log.Entry{
 				PID: 1, ProcessPath: "/p", Message: message, ThreadID: uint64(i + 1),
 			})
 		}
@@ -396,7 +397,7 @@ func TestPidList(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := r.phone.Processes()
+		want := r.phone.Processes.List()
 		if len(got) != len(want) || len(got) == 0 {
 			t.Fatalf("%d processes, want %d", len(got), len(want))
 		}

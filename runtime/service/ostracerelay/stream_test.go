@@ -14,7 +14,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
@@ -124,7 +124,7 @@ func TestDeviceEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 3000 { // the pipe is full and Serve waits in a write
-				r.phone.Log(phone.LogEntry{PID: 1, Message: strings.Repeat("y", 500)})
+				r.phone.Log.Write(log.Entry{PID: 1, Message: strings.Repeat("y", 500)})
 			}
 			synctest.Wait()
 			cancel()

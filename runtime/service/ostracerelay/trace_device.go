@@ -8,6 +8,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 )
 
 // A tracev3 file is a row of chunks, little-endian and padded to 8 bytes:
@@ -57,13 +58,13 @@ type traceImage struct {
 // trace builds the files of an archive from log entries.
 type trace struct {
 	phone   *phone.Phone
-	entries []*phone.LogEntry
+	entries []*log.Entry
 	boot    time.Time // when the ticks began
 	uuids   []traceImage
 }
 
-func newTrace(p *phone.Phone, entries []*phone.LogEntry) *trace {
-	t := &trace{phone: p, entries: entries, boot: p.Now()}
+func newTrace(p *phone.Phone, entries []*log.Entry) *trace {
+	t := &trace{phone: p, entries: entries, boot: p.Clock.Now()}
 	known := map[[16]byte]bool{}
 	add := func(id [16]byte, path string) {
 		if !known[id] {
@@ -91,7 +92,7 @@ func (t *trace) ticks(at time.Time) uint64 {
 
 // bootID is the BootSessionID as bytes.
 func (t *trace) bootID() (id [16]byte) {
-	b, err := hex.DecodeString(strings.ReplaceAll(t.phone.BootID(), "-", ""))
+	b, err := hex.DecodeString(strings.ReplaceAll(t.phone.Clock.BootID(), "-", ""))
 	if err == nil {
 		copy(id[:], b)
 	}
@@ -145,7 +146,11 @@ func (t *trace) header() []byte {
 		at = t.entries[0].Time
 		start = t.ticks(at)
 	}
-	str := func(key string) string { v, _ := t.phone.Value("", key); s, _ := v.(string); return s }
+	str := func(key string) string {
+		v, _ := t.phone.Values.Get("", key)
+		s, _ := v.(string)
+		return s
+	}
 	b := le.AppendUint32(nil, tickNumerator)
 	b = le.AppendUint32(b, tickDenominator)
 	b = le.AppendUint64(b, start)
@@ -168,7 +173,7 @@ func (t *trace) header() []byte {
 }
 
 func (t *trace) logd() uint32 {
-	for _, p := range t.phone.Processes() {
+	for _, p := range t.phone.Processes.List() {
 		if p.Name == "logd" {
 			return uint32(p.PID)
 		}
@@ -211,7 +216,7 @@ func uuidText(path string) []byte {
 func (t *trace) info(now time.Time) ([]byte, error) {
 	ref := func(at time.Time) plist.Dict {
 		return plist.Dict{
-			"ContinuousTime": int64(t.ticks(at)), "UUID": t.phone.BootID(),
+			"ContinuousTime": int64(t.ticks(at)), "UUID": t.phone.Clock.BootID(),
 			"WallTime": at.UnixNano(),
 		}
 	}
@@ -220,7 +225,7 @@ func (t *trace) info(now time.Time) ([]byte, error) {
 		oldest = t.entries[0].Time
 	}
 	return plist.Encode(plist.Dict{
-		"ArchiveIdentifier": t.phone.BootID(), "SourceIdentifier": t.phone.BootID(),
+		"ArchiveIdentifier": t.phone.Clock.BootID(), "SourceIdentifier": t.phone.Clock.BootID(),
 		"OSArchiveVersion": int64(5), "EndTimeRef": ref(now),
 		"LiveMetadata":    plist.Dict{"OldestTimeRef": ref(oldest)},
 		"PersistMetadata": plist.Dict{"OldestTimeRef": ref(oldest)},
@@ -231,13 +236,13 @@ func (t *trace) info(now time.Time) ([]byte, error) {
 type traceProcess struct {
 	pid     int
 	uuid    [16]byte
-	entries []*phone.LogEntry
+	entries []*log.Entry
 	labels  map[[2]string]uint16
 	order   [][2]string
 }
 
 // label returns the number of a subsystem and category, from 1 on.
-func (p *traceProcess) label(e *phone.LogEntry) uint16 {
+func (p *traceProcess) label(e *log.Entry) uint16 {
 	key := [2]string{cString(e.Subsystem, maxTraceName), cString(e.Category, maxTraceName)}
 	if key == [2]string{} {
 		return 0
@@ -259,7 +264,7 @@ type traceGroupOf struct {
 	last      uint64
 }
 
-func newTraceGroup(t *trace, entries []*phone.LogEntry) *traceGroupOf {
+func newTraceGroup(t *trace, entries []*log.Entry) *traceGroupOf {
 	type key struct {
 		pid  int
 		uuid [16]byte
@@ -320,7 +325,7 @@ func (g *traceGroupOf) appendPages(t *trace, number uint32, p *traceProcess) {
 }
 
 // traceEntry is the part of a firehose entry behind its head.
-func traceEntry(e *phone.LogEntry, label uint16) []byte {
+func traceEntry(e *log.Entry, label uint16) []byte {
 	le := binary.LittleEndian
 	b := le.AppendUint32(nil, e.ImageOffset)
 	if e.ImageUUID != e.ProcessUUID {
@@ -337,7 +342,7 @@ func traceEntry(e *phone.LogEntry, label uint16) []byte {
 	return append(append(b, msg...), 0)
 }
 
-func appendTraceEntry(b []byte, e *phone.LogEntry, delta uint64, rec []byte) []byte {
+func appendTraceEntry(b []byte, e *log.Entry, delta uint64, rec []byte) []byte {
 	le := binary.LittleEndian
 	flags := uint16(flagMainExecutable)
 	if e.ImageUUID != e.ProcessUUID {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -192,7 +193,7 @@ func BenchmarkDeviceToClient(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := phone.LogEntry{Time: typical.Time, PID: 58, ProcessPath: typical.ProcessPath,
+	e := log.Entry{Time: typical.Time, PID: 58, ProcessPath: typical.ProcessPath,
 		ImagePath:   typical.ImagePath,
 		ProcessUUID: [16]byte{1}, ImageUUID: [16]byte{2}, Subsystem: "s", Category: "c",
 		Message: typical.Message, ThreadID: 1, MachTime: 1}
@@ -202,7 +203,7 @@ func BenchmarkDeviceToClient(b *testing.B) {
 	for done := 0; done < b.N; {
 		n := min(1000, b.N-done)
 		for range n {
-			p.Log(e)
+			p.Log.Write(e)
 		}
 		done += n
 		for n > 0 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
@@ -43,7 +44,7 @@ func (d *Device) Dropped() uint64 { return d.dropped.Load() }
 // Serve writes the phone's log to c until the peer leaves or ctx ends. A peer
 // that does not read loses entries; the phone never waits for it.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
-	watch := d.Phone.WatchLog(phone.LogWatchOptions{PID: -1, Info: true, Debug: true})
+	watch := d.Phone.Log.Watch(log.WatchOptions{PID: -1, Info: true, Debug: true})
 	inner, stop := context.WithCancel(ctx)
 	release := link.Guard(inner, c)
 	gone := make(chan struct{})
@@ -65,21 +66,21 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		if lost > 0 {
 			level = slog.LevelWarn
 		}
-		d.Logger.Log(ctx, level, "log ended", "layer", "syslogrelay", "udid", d.Phone.UDID(),
+		d.Logger.Log(ctx, level, "log ended", "layer", "syslogrelay", "udid", d.Phone.Identity.UDID,
 			"dropped", lost, "cause", err)
 	}
 	return ctx.Err()
 }
 
-func (d *Device) stream(ctx context.Context, w io.Writer, watch *phone.LogWatch) error {
-	entries := make([]*phone.LogEntry, batch)
+func (d *Device) stream(ctx context.Context, w io.Writer, watch *log.Watch) error {
+	entries := make([]*log.Entry, batch)
 	var buf []byte
 	for {
 		n, err := watch.NextBatch(ctx, entries)
 		if err != nil {
 			return err
 		}
-		zone, host := d.zone(), hostName(d.Phone.Name())
+		zone, host := d.zone(), hostName(d.Phone.Values.Name())
 		for i, e := range entries[:n] {
 			buf = appendEntry(buf, e, zone, host)
 			if i+1 < n && len(buf) < flushAt {
@@ -94,7 +95,7 @@ func (d *Device) stream(ctx context.Context, w io.Writer, watch *phone.LogWatch)
 	}
 }
 
-func appendEntry(b []byte, e *phone.LogEntry, zone *time.Location, host string) []byte {
+func appendEntry(b []byte, e *log.Entry, zone *time.Location, host string) []byte {
 	process, image := path.Base(e.ProcessPath), path.Base(e.ImagePath)
 	switch {
 	case e.PID == 0:
@@ -108,7 +109,7 @@ func appendEntry(b []byte, e *phone.LogEntry, zone *time.Location, host string) 
 
 // zone is the phone's own: the text log tells local time.
 func (d *Device) zone() *time.Location {
-	v, _ := d.Phone.Value("", "TimeZoneOffsetFromUTC")
+	v, _ := d.Phone.Values.Get("", "TimeZoneOffsetFromUTC")
 	switch offset := v.(type) {
 	case float64:
 		return time.FixedZone("", int(offset))

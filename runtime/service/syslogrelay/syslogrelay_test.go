@@ -14,6 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
@@ -143,32 +144,32 @@ func TestDeviceFormat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, phone.Options{Name: "Anna’s iPhone"})
-		if err := r.phone.SetValue("", "TimeZone", "America/New_York"); err != nil {
+		if err := r.phone.Values.Set("", "TimeZone", "America/New_York"); err != nil {
 			t.Fatal(err)
 		}
 		c, _ := r.dial(t.Context())
 		at := time.Date(2000, 1, 2, 20, 4, 5, 6789, time.UTC)
 		for _, tc := range []struct {
-			in   phone.LogEntry
+			in   log.Entry
 			want string
 		}{
-			{phone.LogEntry{
+			{log.Entry{
 				Time: at, PID: 123, ProcessPath: "/S/SpringBoard", ImagePath: "/F/CoreFoundation",
 				Message: "hello",
 			},
 				"Jan  2 15:04:05 Annas-iPhone SpringBoard(CoreFoundation)[123] <Notice>: hello\n\x00"},
-			{phone.LogEntry{
+			{log.Entry{
 				Time: at.AddDate(0, 0, 20), PID: 0, ProcessPath: "/kernel", ImagePath: "/kext",
-				Level: phone.LevelError, Message: "ü\nzwei",
+				Level: log.LevelError, Message: "ü\nzwei",
 			},
 				"Jan 22 15:04:05 Annas-iPhone kernel[0] <Error>: \\M-C\\M-<\nzwei\n\x00"},
-			{phone.LogEntry{
-				Time: at, PID: 7, ProcessPath: "/a/b", ImagePath: "/a/b", Level: phone.LevelDebug,
+			{log.Entry{
+				Time: at, PID: 7, ProcessPath: "/a/b", ImagePath: "/a/b", Level: log.LevelDebug,
 				Message: "nul\x00",
 			},
 				"Jan  2 15:04:05 Annas-iPhone b[7] <Debug>: nul\\^@\n\x00"},
 		} {
-			r.phone.Log(tc.in)
+			r.phone.Log.Write(tc.in)
 			got := make([]byte, len(tc.want))
 			if _, err := io.ReadFull(c, got); err != nil || string(got) != tc.want {
 				t.Errorf("got %q, %v\nwant %q", got, err, tc.want)
@@ -210,7 +211,7 @@ func TestSlowConsumer(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		_, ended := r.dial(ctx)
 		for range 20000 { // nobody reads
-			r.phone.Log(phone.LogEntry{PID: 1, Message: strings.Repeat("x", 1000)})
+			r.phone.Log.Write(log.Entry{PID: 1, Message: strings.Repeat("x", 1000)})
 		}
 		synctest.Wait()
 		cancel()

@@ -9,21 +9,21 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
-	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/apps"
 )
 
 func TestIdeviceInstaller(t *testing.T) {
 	t.Parallel()
 	r := one(t, "")
 	p := r.phone()
-	if _, err := p.AddApp(
-		phone.AppSpec{BundleID: "org.example.new", DisplayName: "Neu & schön", Version: "3"},
+	if _, err := p.Apps.Install(
+		apps.Spec{BundleID: "org.example.new", DisplayName: "Neu & schön", Version: "3"},
 	); err != nil {
 		t.Fatal(err)
 	}
 	listing := func(types ...string) string {
 		lines := "CFBundleIdentifier, CFBundleVersion, CFBundleDisplayName\n"
-		for _, a := range p.Apps() {
+		for _, a := range p.Apps.List() {
 			if d := a.Attributes(); slices.Contains(types, a.Type()) {
 				lines += fmt.Sprintf("%s, \"%s\", \"%s\"\n", a.BundleID(), d["CFBundleVersion"],
 					d["CFBundleDisplayName"])
@@ -31,10 +31,10 @@ func TestIdeviceInstaller(t *testing.T) {
 		}
 		return lines
 	}
-	r.want(result{out: listing(phone.UserApp)}, "ideviceinstaller", "-l")
-	r.want(result{out: listing(phone.UserApp)}, "ideviceinstaller", "-l", "-o", "list_user")
-	r.want(result{out: listing(phone.SystemApp)}, "ideviceinstaller", "-l", "-o", "list_system")
-	all := listing(phone.UserApp, phone.SystemApp)
+	r.want(result{out: listing(apps.User)}, "ideviceinstaller", "-l")
+	r.want(result{out: listing(apps.User)}, "ideviceinstaller", "-l", "-o", "list_user")
+	r.want(result{out: listing(apps.System)}, "ideviceinstaller", "-l", "-o", "list_system")
+	all := listing(apps.User, apps.System)
 	r.want(result{out: all}, "ideviceinstaller", "-l", "-o", "list_all")
 	if n := strings.Count(all, "\n"); n < 13 || !strings.Contains(all, "Neu & schön") {
 		t.Errorf("the model is poor, %d lines: %s", n, all)
@@ -48,8 +48,8 @@ func TestIdeviceInstaller(t *testing.T) {
 	for _, v := range list {
 		got, _ := v.(plist.Dict)
 		id, _ := got.String("CFBundleIdentifier")
-		a, ok := p.App(id)
-		if !ok || a.Type() != phone.UserApp {
+		a, ok := p.Apps.Find(id)
+		if !ok || a.Type() != apps.User {
 			t.Errorf("%q is not a user's app of the phone", id)
 			continue
 		}
@@ -64,7 +64,7 @@ func TestIdeviceInstaller(t *testing.T) {
 			t.Errorf("%s:\n%s\nwant\n%s", id, got, want)
 		}
 	}
-	if want := strings.Count(listing(phone.UserApp), "\n") - 1; seen != want {
+	if want := strings.Count(listing(apps.User), "\n") - 1; seen != want {
 		t.Errorf("%d apps in the xml form, want %d", seen, want)
 	}
 }

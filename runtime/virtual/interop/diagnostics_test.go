@@ -8,6 +8,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/power"
 	"github.com/imdlua/imdlua/runtime/usbmux"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
@@ -19,7 +20,7 @@ func TestIdeviceDiagnostics(t *testing.T) {
 		Device: virtual.Options{Phone: phone.Options{Clock: func() time.Time { return now }}},
 	})
 	p := r.phone()
-	p.SetBattery(42, true)
+	p.Power.SetBattery(42, true)
 	same := func(want any, args ...string) {
 		t.Helper()
 		got := xml(t, decoded(t, r.output("idevicediagnostics", args...)))
@@ -28,7 +29,7 @@ func TestIdeviceDiagnostics(t *testing.T) {
 		}
 	}
 	for _, kind := range []string{"All", "WiFi", "GasGauge", "NAND"} {
-		want, ok := p.Diagnostics(kind)
+		want, ok := p.Diagnostics.Answer(kind)
 		if !ok {
 			t.Fatalf("the phone has no diagnostics %s", kind)
 		}
@@ -38,7 +39,7 @@ func TestIdeviceDiagnostics(t *testing.T) {
 		same(want, "diagnostics", kind)
 	}
 	for _, plane := range []string{"", "IODeviceTree", "IOPower", "IOService"} {
-		want, ok := p.IORegistry(plane, "", "")
+		want, ok := p.Diagnostics.IORegistry(plane, "", "")
 		if !ok {
 			t.Fatalf("the phone has no plane %q", plane)
 		}
@@ -48,7 +49,7 @@ func TestIdeviceDiagnostics(t *testing.T) {
 		}
 		same(plist.Dict{"IORegistry": want}, args...)
 	}
-	battery, ok := p.IORegistry("", "AppleSmartBattery", "")
+	battery, ok := p.Diagnostics.IORegistry("", "AppleSmartBattery", "")
 	if !ok {
 		t.Fatal("the phone has no battery")
 	}
@@ -74,8 +75,8 @@ func TestIdeviceGestalt(t *testing.T) {
 			t.Fatalf("%s: answer %v", profile, got)
 		}
 		want := plist.Dict{
-			"Status": "Success", "ProductType": r.phone().ProductType(),
-			"UniqueDeviceID": r.phone().UDID(),
+			"Status": "Success", "ProductType": r.phone().Identity.ProductType,
+			"UniqueDeviceID": r.phone().Identity.UDID,
 		}
 		if deprecated {
 			want = plist.Dict{"Status": "MobileGestaltDeprecated"}
@@ -109,20 +110,21 @@ func TestIdevicePower(t *testing.T) {
 			if e.Kind == usbmux.Paired { // the tool pairs when it has to
 				continue
 			}
-			if e.Kind != want || e.Entry.UDID != p.UDID() {
-				t.Fatalf("event %v of %s, want %v of %s", e.Kind, e.Entry.UDID, want, p.UDID())
+			if e.Kind != want || e.Entry.UDID != p.Identity.UDID {
+				t.Fatalf("event %v of %s, want %v of %s", e.Kind, e.Entry.UDID, want,
+					p.Identity.UDID)
 			}
 			return e.Entry.DeviceID
 		}
 	}
-	id, boot := next(usbmux.Attached), p.BootID()
+	id, boot := next(usbmux.Attached), p.Clock.BootID()
 
-	actions := make(chan phone.PowerAction, 8)
-	p.OnPower(func(a phone.PowerAction) { actions <- a })
+	actions := make(chan power.Action, 8)
+	p.Power.OnAction(func(a power.Action) { actions <- a })
 	r.want(result{out: "Putting device into deep sleep mode.\n"}, "idevicediagnostics", "sleep")
 	select {
 	case a := <-actions:
-		if a != phone.Sleep {
+		if a != power.Sleep {
 			t.Errorf("the phone was told %v, want sleep", a)
 		}
 	case <-r.ctx.Done():
@@ -130,9 +132,9 @@ func TestIdevicePower(t *testing.T) {
 	}
 	r.want(result{out: "Restarting device.\n"}, "idevicediagnostics", "restart")
 	next(usbmux.Detached)
-	if now := next(usbmux.Attached); now == id || p.BootID() == boot {
+	if now := next(usbmux.Attached); now == id || p.Clock.BootID() == boot {
 		t.Errorf("after a restart device id %d, before %d; boot id changed: %v", now, id,
-			p.BootID() != boot)
+			p.Clock.BootID() != boot)
 	}
 	r.want(result{out: "Shutting down device.\n"}, "idevicediagnostics", "shutdown")
 	next(usbmux.Detached)

@@ -3,8 +3,6 @@
 package interop
 
 import (
-	"github.com/imdlua/imdlua/runtime/phone/files"
-
 	"bytes"
 	"context"
 	"errors"
@@ -17,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/files"
 )
 
 // tree reads all files of the phone below a folder.
@@ -86,7 +86,7 @@ func sameFiles(t *testing.T, got, want map[string]string) {
 func TestIdeviceCrashReport(t *testing.T) {
 	t.Parallel()
 	r := one(t, "")
-	app, err := r.phone().Launch("com.example.notes")
+	app, err := r.phone().Processes.Launch("com.example.notes")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestIdeviceCrashReport(t *testing.T) {
 		return d
 	}
 	kept, moved, again := dir("kept"), dir("moved"), dir("again")
-	want := tree(t, r.phone().CrashReports(), "/")
+	want := tree(t, r.phone().Crashes.Files, "/")
 	if _, ok := want[path.Base(fresh)]; !ok || len(want) < 5 {
 		t.Fatalf("the phone has %d reports, %s among them: %v", len(want), fresh, ok)
 	}
@@ -111,13 +111,13 @@ func TestIdeviceCrashReport(t *testing.T) {
 		t.Errorf("%d reports copied, want %d: %s", n, len(want), out)
 	}
 	sameFiles(t, folder(t, kept), want)
-	sameFiles(t, tree(t, r.phone().CrashReports(), "/"), want)
+	sameFiles(t, tree(t, r.phone().Crashes.Files, "/"), want)
 
 	if out = r.output("idevicecrashreport", moved); strings.Count(out, "Move: ") != len(want) {
 		t.Errorf("moved, want %d reports: %s", len(want), out)
 	}
 	sameFiles(t, folder(t, moved), want)
-	sameFiles(t, tree(t, r.phone().CrashReports(), "/"), nil)
+	sameFiles(t, tree(t, r.phone().Crashes.Files, "/"), nil)
 
 	r.want(result{out: "Done.\n"}, "idevicecrashreport", again)
 }
@@ -150,7 +150,7 @@ func (r *rig) mount(args ...string) string {
 func TestIfuse(t *testing.T) {
 	t.Parallel()
 	r := one(t, "")
-	dir, media := r.mount(), r.phone().Media()
+	dir, media := r.mount(), r.phone().Media
 	check := func(what string, err error) {
 		t.Helper()
 		if err != nil {
@@ -251,7 +251,7 @@ func TestIfuseApps(t *testing.T) {
 	r := one(t, "")
 	p := r.phone()
 	sharing := ""
-	for _, a := range p.Apps() {
+	for _, a := range p.Apps.List() {
 		if a.FileSharing() {
 			sharing += a.BundleID() + ", "
 		}
@@ -265,7 +265,7 @@ func TestIfuseApps(t *testing.T) {
 	if strings.Count(list, "\n") != strings.Count(sharing, ", ") {
 		t.Errorf("ifuse --list-apps: %s; want %s", list, sharing)
 	}
-	notes, ok := p.App("com.example.notes")
+	notes, ok := p.Apps.Find("com.example.notes")
 	if !ok {
 		t.Fatal("the phone has no com.example.notes")
 	}
@@ -278,7 +278,7 @@ func TestIfuseApps(t *testing.T) {
 		t.Errorf("the app finds %q, %v", b, err)
 	}
 	sameFiles(t, folder(t, dir), strip(tree(t, notes.Container(), "/Documents"), "Documents/"))
-	shop, ok := p.App("com.example.shop")
+	shop, ok := p.Apps.Find("com.example.shop")
 	if !ok || !shop.Developer() {
 		t.Fatal("the phone has no developer's com.example.shop")
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
@@ -42,7 +43,7 @@ func TestIdeviceID(t *testing.T) {
 	}
 	r.want(result{out: all}, "idevice_id", "-l")
 	second := r.host.Devices()[1]
-	r.want(result{out: second.Phone().Name() + "\n"}, "idevice_id", second.UDID())
+	r.want(result{out: second.Phone().Values.Name() + "\n"}, "idevice_id", second.UDID())
 	second.Detach()
 	r.want(result{out: strings.Replace(all, second.UDID()+"\n", "", 1)}, "idevice_id", "-l")
 	if got := r.run("idevice_id", second.UDID()); got.code == 0 ||
@@ -53,25 +54,25 @@ func TestIdeviceID(t *testing.T) {
 
 func TestIdeviceInfo(t *testing.T) {
 	t.Parallel()
-	for _, profile := range phone.Profiles() {
+	for _, profile := range identity.Profiles() {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
 			r := one(t, profile)
 			p := r.phone()
-			r.want(result{out: p.ProductVersion() + "\n"}, "ideviceinfo", "-k", "ProductVersion")
+			r.want(result{out: p.Identity.Version + "\n"}, "ideviceinfo", "-k", "ProductVersion")
 			r.want(result{}, "ideviceinfo", "-k", "NoSuchKey")
 			infoText(t, r)
-			for _, domain := range p.DomainNames() {
-				if len(p.Domain(domain)) == 0 {
+			for _, domain := range p.Values.DomainNames() {
+				if len(p.Values.Domain(domain)) == 0 {
 					continue
 				}
 				args := []string{"-x"}
 				if domain != "" {
 					args = append(args, "-q", domain)
 				}
-				infoXML(t, r, p.Domain(domain), args...)
+				infoXML(t, r, p.Values.Domain(domain), args...)
 			}
-			infoXML(t, r, p.PublicDomain(), "-x", "-s")
+			infoXML(t, r, p.Values.PublicDomain(), "-x", "-s")
 		})
 	}
 }
@@ -80,7 +81,7 @@ func TestIdeviceInfo(t *testing.T) {
 func infoText(t *testing.T, r *rig) {
 	lines := "\n" + r.output("ideviceinfo")
 	n := 0
-	for key, v := range r.phone().Domain("") {
+	for key, v := range r.phone().Values.Domain("") {
 		switch v.(type) {
 		case string, bool, int64, uint64:
 			n++
@@ -117,7 +118,7 @@ func TestSeveralDevices(t *testing.T) {
 	r := plug(t, virtual.HostOptions{Count: 3})
 	for _, m := range r.host.Devices() {
 		r.want(result{out: m.UDID() + "\n"}, "ideviceinfo", "-u", m.UDID(), "-k", "UniqueDeviceID")
-		serial, _ := m.Phone().Value("", "SerialNumber")
+		serial, _ := m.Phone().Values.Get("", "SerialNumber")
 		r.want(result{out: serial.(string) + "\n"}, "ideviceinfo", "-u", m.UDID(), "-k",
 			"SerialNumber")
 	}
@@ -129,10 +130,10 @@ func TestSeveralDevices(t *testing.T) {
 func TestIdeviceName(t *testing.T) {
 	t.Parallel()
 	r := one(t, "")
-	r.want(result{out: r.phone().Name() + "\n"}, "idevicename")
+	r.want(result{out: r.phone().Values.Name() + "\n"}, "idevicename")
 	const name = "Bjørn's 📱 & <friends>"
 	r.want(result{out: "device name set to '" + name + "'\n"}, "idevicename", name)
-	if got := r.phone().Name(); got != name {
+	if got := r.phone().Values.Name(); got != name {
 		t.Errorf("the phone's name is %q, want %q", got, name)
 	}
 	r.want(result{out: name + "\n"}, "idevicename")
@@ -155,7 +156,7 @@ func TestIdeviceDate(t *testing.T) {
 		const past = "Tue Nov 14 22:13:20 UTC 2023\n"
 		r.want(result{out: past}, "idevicedate", "-s", "1700000000")
 		r.want(result{out: past}, "idevicedate")
-		if got := r.phone().Now().Unix(); got != 1_700_000_000 {
+		if got := r.phone().Clock.Now().Unix(); got != 1_700_000_000 {
 			t.Errorf("the phone's clock is at %d", got)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/notifications"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
@@ -37,13 +39,13 @@ func (p *process) until(text string, every time.Duration, do func()) {
 }
 
 // say writes a line into the phone's log, as one of its processes.
-func (r *rig) say(process string, level phone.LogLevel, message string) {
+func (r *rig) say(process string, level log.Level, message string) {
 	r.Helper()
-	proc, ok := r.phone().ProcessNamed(process)
+	proc, ok := r.phone().Processes.Named(process)
 	if !ok {
 		r.Fatalf("the phone runs no %s", process)
 	}
-	r.phone().Log(phone.LogEntry{PID: proc.PID, Level: level, Message: message})
+	r.phone().Log.Write(log.Entry{PID: proc.PID, Level: level, Message: message})
 }
 
 func TestIdeviceSyslog(t *testing.T) {
@@ -54,11 +56,11 @@ func TestIdeviceSyslog(t *testing.T) {
 	p.until("are you there", 10*time.Millisecond,
 		func() { r.say("SpringBoard", 0, "are you there") })
 	r.say("SpringBoard", 0, "let us begin")
-	proc, _ := r.phone().ProcessNamed("SpringBoard")
+	proc, _ := r.phone().Processes.Named("SpringBoard")
 	for _, c := range []struct {
-		level phone.LogLevel
+		level log.Level
 		name  string
-	}{{0, "Notice"}, {phone.LevelError, "Error"}, {phone.LevelFault, "Fault"}} {
+	}{{0, "Notice"}, {log.LevelError, "Error"}, {log.LevelFault, "Fault"}} {
 		r.say("SpringBoard", c.level, "level "+c.name)
 		want := fmt.Sprintf("SpringBoard[%d] <%s>: level %s", proc.PID, c.name, c.name)
 		if line := p.line("level "); !strings.HasSuffix(line, want) {
@@ -119,12 +121,16 @@ func TestIdeviceSyslogTalks(t *testing.T) {
 func TestIdeviceNotificationProxy(t *testing.T) {
 	t.Parallel()
 	r := one(t, "")
-	p := r.start("idevicenotificationproxy", "observe", "com.example.first", phone.NoteDeviceName,
-		"com.example.last")
+	p := r.start("idevicenotificationproxy", "observe", "com.example.first",
+		notifications.DeviceName, "com.example.last")
 	p.line("com.example.last") // "! observing"
 	// The tool takes one notification a second, so it must not get many.
-	p.until("> com.example.last", time.Second/2, func() { r.phone().Post("com.example.last") })
-	r.phone().Post("com.example.unheard")
+	p.until(
+		"> com.example.last",
+		time.Second/2,
+		func() { r.phone().Notifications.Post("com.example.last") },
+	)
+	r.phone().Notifications.Post("com.example.unheard")
 
 	// The tool may print its connection's end as one more notification.
 	if got := r.output("idevicenotificationproxy", "post", "com.example.first"); !strings.HasPrefix(
@@ -134,7 +140,7 @@ func TestIdeviceNotificationProxy(t *testing.T) {
 	}
 	p.line("> com.example.first")
 	r.output("idevicename", "Another name")
-	p.line("> " + phone.NoteDeviceName)
+	p.line("> " + notifications.DeviceName)
 	for _, line := range p.seen {
 		if strings.Contains(line, "unheard") {
 			t.Errorf("a notification that nobody observes: %q", line)

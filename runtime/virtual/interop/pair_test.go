@@ -8,22 +8,23 @@ import (
 	"testing"
 
 	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/trust"
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
 // asking starts a rig whose device answers the Trust dialog as mode says.
-func asking(t *testing.T, mode phone.TrustMode) *rig {
+func asking(t *testing.T, mode trust.Mode) *rig {
 	return plug(t, virtual.HostOptions{
-		Device: virtual.Options{Phone: phone.Options{Trust: phone.TrustPolicy{Mode: mode}}},
+		Device: virtual.Options{Phone: phone.Options{Trust: trust.Policy{Mode: mode}}},
 	})
 }
 
 func TestIdevicePair(t *testing.T) {
 	t.Parallel()
 	r := one(t, "")
-	udid, p := r.phone().UDID(), r.phone()
+	udid, p := r.phone().Identity.UDID, r.phone()
 	r.want(result{out: "SUCCESS: Paired with device " + udid + "\n"}, "idevicepair", "pair")
-	hosts := p.Hosts()
+	hosts := p.Trust.Hosts()
 	if len(hosts) != 1 {
 		t.Fatalf("the phone knows %d hosts, want 1", len(hosts))
 	}
@@ -48,7 +49,7 @@ func TestIdevicePair(t *testing.T) {
 	}
 
 	r.want(result{out: "SUCCESS: Unpaired with device " + udid + "\n"}, "idevicepair", "unpair")
-	if n := len(p.Hosts()); n != 0 {
+	if n := len(p.Trust.Hosts()); n != 0 {
 		t.Errorf("the phone still knows %d hosts", n)
 	}
 	if _, err := recordDir(r.records).Read(udid); err == nil {
@@ -64,12 +65,12 @@ func TestIdevicePair(t *testing.T) {
 // TestForgotten resets the pairing on the phone, as its settings can.
 func TestForgotten(t *testing.T) {
 	t.Parallel()
-	r := asking(t, phone.TrustAsk)
+	r := asking(t, trust.Ask)
 	p := r.phone()
-	p.OnDialog(func(phone.Dialog) { p.TapTrust() })
+	p.Trust.OnDialog(func(trust.Dialog) { p.Trust.TapTrust() })
 	r.run("idevicepair", "pair") // raises the dialog
 	r.output("idevicepair", "pair")
-	p.ResetPairing()
+	p.Trust.Reset()
 	if got := r.run("idevicepair", "validate"); got.code == 0 {
 		t.Errorf("validate after the phone has forgotten: %+v", got)
 	}
@@ -81,7 +82,7 @@ func TestTrustDialog(t *testing.T) {
 		t.Helper()
 		got := r.run("idevicepair", "pair")
 		if got.code != 1 || !strings.Contains(got.out+got.err, text) ||
-			!strings.Contains(got.out+got.err, r.phone().UDID()) {
+			!strings.Contains(got.out+got.err, r.phone().Identity.UDID) {
 			t.Errorf("idevicepair pair: %+v, want exit status 1 and %q", got, text)
 		}
 	}
@@ -91,41 +92,41 @@ func TestTrustDialog(t *testing.T) {
 		locked = "passcode is set"
 	)
 	t.Run("denied by policy", func(t *testing.T) {
-		r := asking(t, phone.TrustDeny)
+		r := asking(t, trust.Deny)
 		fails(r, please)
 		fails(r, denied)
 	})
 	t.Run("never answered", func(t *testing.T) {
-		r := asking(t, phone.TrustIgnore)
+		r := asking(t, trust.Ignore)
 		fails(r, please)
 		fails(r, please)
 	})
 	t.Run("tapped Trust", func(t *testing.T) {
-		r := asking(t, phone.TrustAsk)
+		r := asking(t, trust.Ask)
 		fails(r, please)
-		dialog, ok := r.phone().ShownDialog()
+		dialog, ok := r.phone().Trust.ShownDialog()
 		if !ok || dialog.Label != "idevicepair" {
 			t.Errorf("the phone shows %+v, %v", dialog, ok)
 		}
-		r.phone().TapTrust()
+		r.phone().Trust.TapTrust()
 		r.output("idevicepair", "pair")
 		r.output("idevicepair", "validate")
 	})
 	t.Run("tapped Don't Trust, then Trust", func(t *testing.T) {
-		r := asking(t, phone.TrustAsk)
+		r := asking(t, trust.Ask)
 		fails(r, please)
-		r.phone().TapDeny()
+		r.phone().Trust.TapDeny()
 		fails(r, denied)
 		fails(r, please) // the dialog comes again
-		r.phone().TapTrust()
+		r.phone().Trust.TapTrust()
 		r.output("idevicepair", "pair")
 	})
 	t.Run("locked", func(t *testing.T) {
-		r := asking(t, phone.TrustAccept)
-		r.phone().SetPasscode(true)
-		r.phone().Lock()
+		r := asking(t, trust.Accept)
+		r.phone().Screen.SetPasscode(true)
+		r.phone().Screen.Lock()
 		fails(r, locked)
-		r.phone().Unlock()
+		r.phone().Screen.Unlock()
 		r.output("idevicepair", "pair")
 	})
 }
@@ -133,7 +134,7 @@ func TestTrustDialog(t *testing.T) {
 // TestUnpairedIsRefused asks an untrusting phone for what needs trust.
 func TestUnpairedIsRefused(t *testing.T) {
 	t.Parallel()
-	r := asking(t, phone.TrustIgnore)
+	r := asking(t, trust.Ignore)
 	for _, c := range [][]string{
 		{"ideviceinfo"}, {"idevicediagnostics", "diagnostics"}, {"ideviceinstaller", "-l"},
 		{"idevicecrashreport", "-k", r.dir}, {"idevicenotificationproxy", "post", "a.b.c"},
@@ -142,6 +143,6 @@ func TestUnpairedIsRefused(t *testing.T) {
 			t.Errorf("%q on a phone that does not trust: %+v", c, got)
 		}
 	}
-	r.want(result{out: r.phone().ProductVersion() + "\n"}, "ideviceinfo", "-s", "-k",
+	r.want(result{out: r.phone().Identity.Version + "\n"}, "ideviceinfo", "-s", "-k",
 		"ProductVersion")
 }

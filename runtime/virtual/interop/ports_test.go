@@ -104,7 +104,7 @@ func TestImageMounter(t *testing.T) {
 	r.run("idevicepair", "pair")
 	for _, mounted := range []bool{true, false} {
 		if !mounted {
-			r.phone().UnmountImage()
+			r.phone().Image.Unmount()
 		}
 		got := r.run("ideviceimagemounter", "-l")
 		if got.code != 0 || !strings.Contains(got.out, fmt.Sprintf("ImagePresent: %v", mounted)) {
@@ -130,7 +130,7 @@ func TestRefusedServices(t *testing.T) {
 		}
 	}
 	// This version of the tool asks without a session.
-	got := r.run("ideviceenterrecovery", r.phone().UDID())
+	got := r.run("ideviceenterrecovery", r.phone().Identity.UDID)
 	if !strings.Contains(got.out+got.err, "Failed to enter recovery mode.") ||
 		!r.machine().Attached() {
 		t.Errorf("ideviceenterrecovery: %+v, attached: %v", got, r.machine().Attached())

@@ -1,0 +1,3 @@
+package apps
+
+var NumericVersion = numericVersion

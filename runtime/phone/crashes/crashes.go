@@ -1,0 +1,153 @@
+// Package crashes is the crash reports that the phone keeps, and how one is written.
+package crashes
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/clock"
+	"github.com/imdlua/imdlua/runtime/phone/files"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
+	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/processes"
+)
+
+// Root is where the tree of reports lies on the phone.
+const Root = "/var/mobile/Library/Logs/CrashReporter/"
+
+// Types of reports, as the header's bug_type.
+const (
+	Crash  = "309"
+	Jetsam = "298"
+	Panic  = "210"
+	Stack  = "288"
+)
+
+// Report is what a crash report is written from.
+type Report struct {
+	Dir, Name string // of the file; Name is without the date
+	Bug       string // a type of reports
+	At        time.Time
+	Process   processes.Process
+	Version   string // of the app, CFBundleShortVersionString
+	Build     string // of the app, CFBundleVersion
+}
+
+// Options of Crashes.
+type Options struct {
+	Identity *identity.Identity
+	Clock    *clock.Clock
+	Volume   *files.Volume
+	Log      *log.Log
+	// Old is the reports that a new phone has; it is called when somebody looks, and
+	// their times are set here.
+	Old func() []Report
+	// Zone is the time zone of the phone.
+	Zone func() *time.Location
+}
+
+// Crashes is the crash reports of a phone. All methods may be called concurrently.
+type Crashes struct {
+	// Files is the tree that the crash report services serve.
+	Files *files.FS
+
+	o  Options
+	id *identity.Identity
+}
+
+// New returns the crash reports of a new phone.
+func New(o Options) *Crashes {
+	c := &Crashes{o: o, id: o.Identity}
+	c.Files = files.New(o.Clock.Now, o.Volume, c.fill)
+	return c
+}
+
+// file is the report's path in the tree. Names carry local time.
+func (r Report) file(loc *time.Location) string {
+	return path.Join(r.Dir, r.Name+"-"+r.At.In(loc).Format("2006-01-02-150405")+".ips")
+}
+
+// fill fills a new phone's crash reports.
+func (c *Crashes) fill(f *files.FS) {
+	f.Seed("DiagnosticLogs/sysdiagnose", "Panics", "Retired", "com.apple.appstored")
+	loc := time.UTC // a new phone's reports must not depend on its settings
+	for i, r := range c.o.Old() {
+		r.At = files.Epoch.Add(time.Duration(i*7+3) * time.Hour).Add(
+			time.Duration(i*733) * time.Second,
+		)
+		render := sync.OnceValue(func() []byte { return c.render(r, loc) })
+		f.PutAt(r.file(loc), r.At, files.Lazy(render))
+	}
+	f.Put("DiagnosticLogs/security.log.20240603T074100Z", 1,
+		files.Text("securityd: keychain upgrade finished\n"))
+	f.Put("com.apple.appstored/appstored.log", 2,
+		files.Text("2024-06-03 09:41:00 appstored: no pending updates\n"))
+}
+
+// Add writes a report, and the log says so as the real analytics helper does. It returns
+// the report's path in the tree.
+func (c *Crashes) Add(r Report) (string, error) {
+	loc := c.o.Zone()
+	body := c.render(r, loc)
+	file := r.file(loc)
+	for i := 1; ; i++ {
+		if _, err := c.Files.Stat(file); err != nil {
+			break
+		}
+		file = fmt.Sprintf("%s-%03d.ips", trimIPS(r.file(loc)), i)
+	}
+	if err := c.Files.WriteFile(file, body); err != nil {
+		return "", err
+	}
+	c.announce(file)
+	return file, nil
+}
+
+func trimIPS(name string) string { return name[:len(name)-len(".ips")] }
+
+// announce logs the line that watchers of crashes wait for.
+func (c *Crashes) announce(file string) {
+	c.o.Log.WriteAs("osanalyticshelper", log.Entry{
+		ImagePath: "/System/Library/PrivateFrameworks/OSAnalytics.framework/OSAnalytics",
+		Subsystem: "com.apple.osanalytics", Category: "report",
+		Message: "Saved type '309(<private>)' report (1 of max 25) at " + Root + file,
+	})
+}
+
+// render writes a report: a line of JSON and a body of JSON.
+func (c *Crashes) render(r Report, loc *time.Location) []byte {
+	incident := identity.UUIDText(identity.UUID("incident", c.id.UDID, r.Name, r.At.String()))
+	osVersion := fmt.Sprintf("iPhone OS %s (%s)", c.id.Version, c.id.Build)
+	stamp := r.At.In(loc).Format("2006-01-02 15:04:05.00 -0700")
+	head := map[string]any{
+		"bug_type": r.Bug, "incident_id": incident, "os_version": osVersion, "timestamp": stamp,
+	}
+	body := c.body(r, incident, osVersion, r.At.In(loc))
+	if r.Bug == Crash {
+		for k, v := range map[string]any{
+			"app_name": r.Process.Name, "app_version": r.Version, "build_version": r.Build,
+			"bundleID":       r.Process.BundleID,
+			"is_first_party": first(r.Process.BundleID), "name": r.Process.Name, "platform": 2,
+			"roots_installed":     0,
+			"share_with_app_devs": 0, "slice_uuid": identity.UUIDText(r.Process.UUID),
+		} {
+			head[k] = v
+		}
+	}
+	// Maps of strings and numbers are always encodable; keys come out sorted.
+	line, _ := json.Marshal(head)
+	rest, _ := json.MarshalIndent(body, "", "  ")
+	out := append(line, '\n')
+	out = append(out, rest...)
+	return append(out, '\n')
+}
+
+func first(bundleID string) int {
+	if len(bundleID) < 10 || bundleID[:10] == "com.apple." {
+		return 1
+	}
+	return 0
+}

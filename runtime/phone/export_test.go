@@ -1,0 +1,3 @@
+package phone
+
+const MaxDiagnosed = maxDiagnosed

@@ -1,0 +1,6 @@
+package identity
+
+var (
+	Luhn        = luhn
+	LongVersion = longVersion
+)

@@ -1,0 +1,144 @@
+package identity
+
+// Profile is what all phones of one model and iOS version have in common.
+// Nothing in it changes, so any number of phones share one.
+type Profile struct {
+	Name        string // as Options.Profile
+	DeviceName  string
+	Marketing   string
+	Major       int // of the iOS version
+	Version     string
+	Build       string
+	Darwin      string // kernel version
+	ProductType string
+	Hardware    string // HardwareModel
+	Platform    string // HardwarePlatform
+	ChipID      uint32
+	BoardID     int64
+	IBoot       string
+	ModelNumber string
+	Color       string
+	Enclosure   string
+
+	BasebandVersion string
+	BasebandChip    int64
+	BasebandCert    int64
+	PRI             [3]int64
+	Carrier         string // version of the carrier bundle
+
+	TAC, TAC2 string // type allocation codes of the two IMEIs
+	MACBank   uint32 // vendor part of the MAC addresses
+	Salt      uint64 // makes the identifiers differ from other profiles'
+
+	Capacity   uint64 // of the data volume
+	SystemSize uint64 // of the system volume
+	Used       int64  // of the data volume when new
+	RAM        int64
+	Design     int64 // mAh of the battery
+	Width      int64 // pixels
+	Height     int64
+
+	// GestaltGone says that MobileGestalt answers nothing but
+	// MobileGestaltDeprecated, as from 17.4 on.
+	GestaltGone bool
+	// ClockLocked says that hosts may no longer set the clock.
+	ClockLocked bool
+	// RemotePairing is the version of the protocol that the phone speaks; 0
+	// is none.
+	RemotePairing int64
+}
+
+// ScreenScale is how many pixels of the screen are a point, on all profiles.
+const ScreenScale = 3.0
+
+const gib = 1 << 30
+
+var profiles = []*Profile{
+	{
+		Name: "ios16", DeviceName: "Virtual iPhone", Marketing: "iPhone 13", Major: 16,
+		Version: "16.7.2", Build: "20H115", Darwin: "22.6.0",
+		ProductType: "iPhone14,5", Hardware: "D17AP", Platform: "t8110", ChipID: 0x8110,
+		BoardID: 10,
+		IBoot:   "iBoot-8422.142.2", ModelNumber: "MLPF3", Color: "1", Enclosure: "1",
+		BasebandVersion: "3.50.06", BasebandChip: 2814177, BasebandCert: 2315222105,
+		PRI: [3]int64{0, 1, 163},
+		TAC: "35407115", TAC2: "35407116", MACBank: 0x5C5284, Salt: 0x1607, Carrier: "53.1.3",
+		Capacity: 128_000_000_000 - 12*gib, SystemSize: 12 * gib, Used: 38*gib + 311*4096,
+		RAM:    4 * gib,
+		Design: 3227, Width: 1170, Height: 2532,
+	},
+	{
+		// Before 17.4: QUIC tunnels alone, and MobileGestalt answers.
+		Name: "ios17.2", DeviceName: "Virtual iPhone", Marketing: "iPhone 14", Major: 17,
+		Version: "17.2.1", Build: "21C66", Darwin: "23.2.0",
+		ProductType: "iPhone14,7", Hardware: "D27AP", Platform: "t8110", ChipID: 0x8110,
+		BoardID: 24,
+		IBoot:   "iBoot-10151.62.5", ModelNumber: "MPUA3", Color: "1", Enclosure: "1",
+		BasebandVersion: "2.21.00", BasebandChip: 2818273, BasebandCert: 524245983,
+		PRI: [3]int64{0, 1, 163},
+		TAC: "35193241", TAC2: "35193242", MACBank: 0x147DDA, Salt: 0x1702, Carrier: "56.0",
+		Capacity: 128_000_000_000 - 13*gib, SystemSize: 13 * gib, Used: 52*gib + 409*4096,
+		RAM:    6 * gib,
+		Design: 3279, Width: 1170, Height: 2532, ClockLocked: true, RemotePairing: 19,
+	},
+	{
+		Name: "ios17", DeviceName: "Virtual iPhone", Marketing: "iPhone 14 Pro", Major: 17,
+		Version: "17.5.1", Build: "21F90", Darwin: "23.5.0",
+		ProductType: "iPhone15,2", Hardware: "D73AP", Platform: "t8120", ChipID: 0x8120,
+		BoardID: 12,
+		IBoot:   "iBoot-10151.122.1", ModelNumber: "MQ0G3", Color: "1", Enclosure: "5",
+		BasebandVersion: "2.55.00", BasebandChip: 2818273, BasebandCert: 524245983,
+		PRI: [3]int64{0, 1, 163},
+		TAC: "35285711", TAC2: "35285712", MACBank: 0x5C5284, Salt: 0x1705, Carrier: "58.0",
+		Capacity: 128_000_000_000 - 13*gib, SystemSize: 13 * gib, Used: 41*gib + 77*4096,
+		RAM:    6 * gib,
+		Design: 3200, Width: 1179, Height: 2556, GestaltGone: true, ClockLocked: true,
+		RemotePairing: 19,
+	},
+	{
+		Name: "ios18", DeviceName: "Virtual iPhone", Marketing: "iPhone 16 Pro", Major: 18,
+		Version: "18.5", Build: "22F76", Darwin: "24.5.0",
+		ProductType: "iPhone17,1", Hardware: "D93AP", Platform: "t8140", ChipID: 0x8140,
+		BoardID: 12,
+		IBoot:   "iBoot-11881.122.1", ModelNumber: "MYNF3", Color: "1", Enclosure: "1",
+		BasebandVersion: "1.60.02", BasebandChip: 2830561, BasebandCert: 1938027712,
+		PRI: [3]int64{0, 1, 170},
+		TAC: "35641217", TAC2: "35641218", MACBank: 0x84D328, Salt: 0x1805, Carrier: "63.0",
+		Capacity: 256_000_000_000 - 15*gib, SystemSize: 15 * gib, Used: 63*gib + 1021*4096,
+		RAM:    8 * gib,
+		Design: 3582, Width: 1206, Height: 2622, GestaltGone: true, ClockLocked: true,
+		RemotePairing: 24,
+	},
+	{
+		Name: "ios26", DeviceName: "Virtual iPhone", Marketing: "iPhone 17", Major: 26,
+		Version: "26.1", Build: "23B85", Darwin: "25.1.0",
+		ProductType: "iPhone18,3", Hardware: "V57AP", Platform: "t8150", ChipID: 0x8150, BoardID: 8,
+		IBoot: "iBoot-13822.42.2", ModelNumber: "MG6J4", Color: "1", Enclosure: "1",
+		BasebandVersion: "1.20.02", BasebandChip: 2834657, BasebandCert: 3461279054,
+		PRI: [3]int64{0, 1, 172},
+		TAC: "35883920", TAC2: "35883921", MACBank: 0xF4D488, Salt: 0x2601, Carrier: "68.0",
+		Capacity: 256_000_000_000 - 18*gib, SystemSize: 18 * gib, Used: 71*gib + 233*4096,
+		RAM:    8 * gib,
+		Design: 3692, Width: 1206, Height: 2622, GestaltGone: true, ClockLocked: true,
+		RemotePairing: 24,
+	},
+}
+
+// profileNamed returns nil for an unknown name.
+func profileNamed(name string) *Profile {
+	for _, p := range profiles {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// Profiles lists the names of all profiles, oldest iOS first.
+func Profiles() []string {
+	names := make([]string, len(profiles))
+	for i, p := range profiles {
+		names[i] = p.Name
+	}
+	return names
+}

@@ -1,0 +1,31 @@
+package log
+
+const (
+	Backlog     = backlog
+	HistorySize = historySize
+)
+
+// NormalRate is the rate that an Options.Rate means.
+var NormalRate = normalRate
+
+// Made counts the lines that were generated.
+func (l *Log) Made() uint64 { return l.gen.count.Load() }
+
+// Lines generates lines.
+var Lines = (*Log).lines
+
+// WriteAll hands entries to the watches.
+func (l *Log) WriteAll(batch []*Entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.put(batch)
+}
+
+// Daemons lists the processes that the generated lines are from.
+func Daemons() []string {
+	out := make([]string, len(templates))
+	for i, t := range templates {
+		out[i] = t.process
+	}
+	return out
+}

@@ -1,0 +1,95 @@
+package log
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// generator makes the phone talk while somebody listens.
+type generator struct {
+	count  atomic.Uint64 // lines made so far
+	images func() [][16]byte
+	cur    *talker
+}
+
+// talker is the running goroutine of a generator.
+type talker struct{ stop, done chan struct{} }
+
+// tick is the longest and usual step of the generator; a line each would
+// mean a timer each.
+const tick = 20 * time.Millisecond
+
+// backlog is how many lines a phone has logged before the first look.
+const backlog = 64
+
+// remove forgets a watch and stops the generator after the last one.
+func (l *Log) remove(w *Watch) {
+	l.mu.Lock()
+	if i := slices.Index(l.watches, w); i >= 0 {
+		l.watches = slices.Delete(l.watches, i, i+1)
+	}
+	old := l.adjust(false)
+	l.mu.Unlock()
+	old.wait()
+}
+
+// adjust starts or stops the generator and returns what was stopped, to be
+// waited for without mu; the caller holds mu.
+func (l *Log) adjust(restart bool) (old *talker) {
+	want := len(l.watches) > 0 && l.rate > 0
+	if l.gen.cur != nil && (restart || !want) {
+		old, l.gen.cur = l.gen.cur, nil
+		close(old.stop)
+	}
+	if want && l.gen.cur == nil {
+		l.gen.cur = &talker{stop: make(chan struct{}), done: make(chan struct{})}
+		step := max(tick, time.Duration(float64(time.Second)/l.rate))
+		go l.talk(l.gen.cur, l.rate, step)
+	}
+	return old
+}
+
+func (t *talker) wait() {
+	if t != nil {
+		<-t.done
+	}
+}
+
+// talk writes what is due at each step. Fractions of lines are carried over,
+// and after a pause (a stopped process, a suspended laptop) no more than a
+// second is made up for.
+func (l *Log) talk(t *talker, rate float64, step time.Duration) {
+	defer close(t.done)
+	clock := time.NewTicker(step)
+	defer clock.Stop()
+	last, owed := time.Now(), 0.0
+	for {
+		select {
+		case <-t.stop:
+			return
+		case <-clock.C:
+		}
+		now := time.Now()
+		gap := min(now.Sub(last), max(time.Second, 2*step))
+		last = now
+		owed += gap.Seconds() * rate
+		n := int(owed)
+		owed -= float64(n)
+		if n > 0 {
+			l.emit(n, gap, t.stop)
+		}
+	}
+}
+
+// emit makes n lines that fell into the gap just past.
+func (l *Log) emit(n int, gap time.Duration, stop <-chan struct{}) {
+	batch := l.lines(n, l.o.Clock.Now().Add(-gap), gap)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-stop: // nobody listens any more
+	default:
+		l.put(batch)
+	}
+}

@@ -1,0 +1,269 @@
+// Package processes is what runs on the phone: the daemons, the apps and what hosts
+// started, with their signals, output and states.
+package processes
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/imdlua/imdlua/runtime/phone/clock"
+	"github.com/imdlua/imdlua/runtime/phone/failure"
+	"github.com/imdlua/imdlua/runtime/phone/files"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
+	"github.com/imdlua/imdlua/runtime/phone/log"
+)
+
+// Process is a running process.
+type Process struct {
+	PID        int
+	Name, Path string
+	BundleID   string // of an app, else ""
+	Started    time.Time
+	UUID       [16]byte // of the executable image
+	ParentPID  int
+	User       string
+
+	spawned bool // nobody starts it again
+}
+
+// program is what a process is made of.
+type program struct{ path, user, bundleID string }
+
+func appProgram(bundleID, path string) program { return program{path, "mobile", bundleID} }
+
+// Options of Processes.
+type Options struct {
+	Identity *identity.Identity
+	Clock    *clock.Clock
+	Log      *log.Log
+	// App returns where the executable of an installed app lies.
+	App func(bundleID string) (executable string, ok bool)
+	// CheckExecutable returns nil if an app has its executable at the path,
+	// fs.ErrPermission if something else is there, else fs.ErrNotExist.
+	CheckExecutable func(path string) error
+	// CheckLaunch returns why no app can be launched now, or nil.
+	CheckLaunch func() error
+}
+
+// Processes is what runs on the phone. All methods may be called concurrently.
+type Processes struct {
+	o     Options
+	table table
+	runs  runs
+}
+
+// New returns the processes of a phone that has booted.
+func New(o Options) *Processes { return &Processes{o: o} }
+
+// Boot ends all processes and starts the daemons. The watches stay.
+func (p *Processes) Boot() {
+	p.table.reset()
+	p.runs.reset()
+}
+
+// table is the running processes, made at the first look after a boot.
+type table struct {
+	mu     sync.RWMutex
+	boot   int // the boot that the table belongs to
+	byPID  map[int]*Process
+	byName map[string]*Process
+	last   int // PID given out last
+}
+
+// firstPID is where a new boot begins to count after launchd.
+const firstPID = 20
+
+// maxPID is where the kernel begins anew; some hosts refuse larger ones.
+const maxPID = 99_998
+
+func (t *table) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.byPID, t.byName = nil, nil
+}
+
+// ready fills the table if need be; the caller holds mu for writing.
+func (t *table) ready(p *Processes) *table {
+	if t.byPID != nil {
+		return t
+	}
+	booted, boots := p.o.Clock.Booted()
+	t.boot, t.last = boots, firstPID
+	t.byPID, t.byName = make(map[int]*Process,
+		len(daemons)+8), make(map[string]*Process, len(daemons)+8)
+	t.add(p, 0, daemons[0], booted)
+	t.add(p, 1, daemons[1], booted)
+	for i, d := range daemons[2:] {
+		t.add(p, t.nextPID(p), d, booted.Add(time.Duration(i+8)*130*time.Millisecond))
+	}
+	for i, id := range prelaunched {
+		if path, ok := p.o.App(id); ok {
+			when := booted.Add(time.Duration(i+1) * 11 * time.Minute)
+			t.add(p, t.nextPID(p), appProgram(id, path), when)
+		}
+	}
+	return t
+}
+
+// nextPID leaves gaps, as the short-lived helpers of a real phone do.
+func (t *table) nextPID(p *Processes) int {
+	for {
+		t.last += 1 + int(files.Mix(p.o.Identity.Seed^uint64(t.boot)<<32^uint64(t.last))%4)
+		if t.last > maxPID {
+			t.last = firstPID
+		}
+		if t.byPID[t.last] == nil {
+			return t.last
+		}
+	}
+}
+
+func (t *table) add(p *Processes, pid int, d program, when time.Time) *Process {
+	proc := &Process{PID: pid, Name: path.Base(d.path), Path: d.path, BundleID: d.bundleID,
+		Started: when, UUID: identity.UUID(d.path, p.o.Identity.Build), User: d.user}
+	if pid > 1 {
+		proc.ParentPID = 1
+	}
+	t.byPID[pid] = proc
+	t.byName[proc.Name] = proc
+	return proc
+}
+
+func (t *table) remove(proc *Process) {
+	delete(t.byPID, proc.PID)
+	if t.byName[proc.Name] == proc {
+		delete(t.byName, proc.Name)
+	}
+}
+
+// look calls fn with the table, filled and locked for reading.
+func (p *Processes) look(fn func(*table)) {
+	t := &p.table
+	t.mu.RLock()
+	if t.byPID != nil {
+		defer t.mu.RUnlock()
+		fn(t)
+		return
+	}
+	t.mu.RUnlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fn(t.ready(p))
+}
+
+// List lists the running processes by PID.
+func (p *Processes) List() []Process {
+	var out []Process
+	p.look(func(t *table) {
+		out = make([]Process, 0, len(t.byPID))
+		for _, proc := range t.byPID {
+			out = append(out, *proc)
+		}
+	})
+	slices.SortFunc(out, func(a, b Process) int { return a.PID - b.PID })
+	return out
+}
+
+// Find returns the process with the PID.
+func (p *Processes) Find(pid int) (proc Process, ok bool) {
+	p.look(func(t *table) {
+		if found := t.byPID[pid]; found != nil {
+			proc, ok = *found, true
+		}
+	})
+	return proc, ok
+}
+
+// Named returns the process with the short name, the newest of them.
+func (p *Processes) Named(name string) (proc Process, ok bool) {
+	p.look(func(t *table) {
+		if found := t.byName[name]; found != nil {
+			proc, ok = *found, true
+		}
+	})
+	return proc, ok
+}
+
+// OfApp returns the process of an app, if it runs.
+func (p *Processes) OfApp(bundleID string) (proc Process, ok bool) {
+	p.look(func(t *table) {
+		if found := t.ofBundle(bundleID); found != nil {
+			proc, ok = *found, true
+		}
+	})
+	return proc, ok
+}
+
+func (t *table) ofBundle(bundleID string) *Process {
+	for _, proc := range t.byPID {
+		if proc.BundleID == bundleID {
+			return proc
+		}
+	}
+	return nil
+}
+
+// Kill ends a process. The kernel and launchd cannot be ended
+// (fs.ErrPermission), an unknown PID is fs.ErrNotExist. Daemons are started
+// again by launchd at once, with another PID.
+func (p *Processes) Kill(pid int) error {
+	_, err := p.Terminate(pid, SIGKILL)
+	return failure.Wrap("kill", strconv.Itoa(pid), err)
+}
+
+// Terminate ends a process by a signal and returns what it was. The causes of failure
+// are those of Kill.
+func (p *Processes) Terminate(pid, signal int) (Process, error) {
+	if pid == 0 || pid == 1 {
+		return Process{}, fs.ErrPermission
+	}
+	when := p.o.Clock.Now()
+	p.table.mu.Lock()
+	t := p.table.ready(p)
+	proc := t.byPID[pid]
+	if proc == nil {
+		p.table.mu.Unlock()
+		return Process{}, fs.ErrNotExist
+	}
+	t.remove(proc)
+	out := *proc
+	if !proc.IsApp() && !proc.spawned {
+		t.add(p, t.nextPID(p), program{proc.Path, proc.User, proc.BundleID}, when)
+	}
+	p.table.mu.Unlock()
+	p.ended(out, signal)
+	p.o.Log.Write(log.Entry{PID: 1, Subsystem: "com.apple.xpc.launchd", Category: "service",
+		Message: fmt.Sprintf("exited due to %s | sent by launchd[1]: %s[%d]", signalName(signal),
+			out.Name, out.PID)})
+	return out, nil
+}
+
+func signalName(signal int) string {
+	if signal == SIGKILL {
+		return "SIGKILL"
+	}
+	return "signal " + strconv.Itoa(signal)
+}
+
+// IsApp reports whether the process ends for good when it is killed.
+// SpringBoard has a bundle identifier and yet is launchd's child for ever.
+func (proc *Process) IsApp() bool { return proc.BundleID != "" && proc.Name != "SpringBoard" }
+
+// Respawn kills a daemon, which launchd starts again.
+func (p *Processes) Respawn(name string) {
+	if proc, ok := p.Named(name); ok {
+		_, _ = p.Terminate(proc.PID, SIGKILL) // gone already is as good
+	}
+}
+
+// EndApp kills an app if it runs.
+func (p *Processes) EndApp(bundleID string) {
+	if proc, ok := p.OfApp(bundleID); ok {
+		_, _ = p.Terminate(proc.PID, SIGKILL) // gone already is as good
+	}
+}

@@ -1,0 +1,66 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/phone/queue"
+)
+
+// TestFull checks that the oldest elements go when a queue is full, wherever its ring
+// begins.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	q := queue.New[int](20)
+	buf := make([]int, 7)
+	for range 5 {
+		q.Push(nil, 1, 2, 3, 4, 5, 6, 7)
+		if n, err := q.Pop(t.Context(), buf); n != 7 || err != nil {
+			t.Fatalf("Pop = %d, %v, want 7 elements", n, err)
+		}
+	}
+	for i := range 25 {
+		q.Push(func(v int) bool { return v != 3 }, i)
+	}
+	if lost := q.Lost(); lost != 4 {
+		t.Errorf("Lost = %d, want 4", lost)
+	}
+	all := make([]int, 30)
+	n, err := q.Pop(t.Context(), all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]int, 0, 20)
+	for i := 5; i < 25; i++ {
+		want = append(want, i)
+	}
+	if !slices.Equal(all[:n], want) {
+		t.Errorf("Pop gave %v, want %v", all[:n], want)
+	}
+}
+
+func TestClose(t *testing.T) {
+	t.Parallel()
+	q := queue.New[int](1)
+	ended := make(chan error)
+	go func() {
+		_, err := q.Pop(context.Background(), make([]int, 1))
+		ended <- err
+	}()
+	if !q.Close() {
+		t.Error("the first Close was not the first")
+	}
+	if q.Close() {
+		t.Error("the second Close was the first")
+	}
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Pop = %v, want net.ErrClosed", err)
+	}
+	q.Push(nil, 1)
+	if _, err := q.Pop(t.Context(), make([]int, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Pop of a closed queue = %v, want net.ErrClosed", err)
+	}
+}

@@ -1,0 +1,184 @@
+// Package screen is the screen of the phone: what it shows, and the lock with its passcode.
+package screen
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image/png"
+	"io/fs"
+	"strconv"
+	"sync"
+
+	"github.com/imdlua/imdlua/runtime/phone/failure"
+	"github.com/imdlua/imdlua/runtime/phone/identity"
+)
+
+// ErrPasswordProtected means that the phone is locked with a passcode.
+var ErrPasswordProtected = errors.New("device is locked with a passcode")
+
+// Options of a Screen.
+type Options struct {
+	Identity *identity.Identity
+	// Contents says what an unlocked screen shows.
+	Contents func() Contents
+	// Changed is called when the screen was locked or unlocked.
+	Changed func(locked bool)
+}
+
+// Screen is the screen of a phone. All methods may be called concurrently.
+type Screen struct {
+	o Options
+
+	mu     sync.RWMutex
+	locked bool
+	pass   bool // a passcode is set
+	opened bool // unlocked since boot
+
+	picture picture
+}
+
+// picture keeps the last picture: a screen that did not change is not
+// drawn again.
+type picture struct {
+	mu    sync.Mutex
+	shown []byte // a picture that somebody put there
+	key   string
+	last  []byte
+}
+
+// New returns a screen that is unlocked and has no passcode.
+func New(o Options) *Screen { return &Screen{o: o, opened: true} }
+
+// Boot locks a screen with a passcode and unlocks any other.
+func (s *Screen) Boot() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.locked = s.pass
+	s.opened = !s.pass
+}
+
+// Lock locks the screen. Hosts notice only if there is a passcode.
+func (s *Screen) Lock() { s.setLocked(true) }
+
+// Unlock unlocks the screen, with the passcode if there is one.
+func (s *Screen) Unlock() { s.setLocked(false) }
+
+func (s *Screen) setLocked(locked bool) {
+	s.mu.Lock()
+	changed := s.locked != locked
+	s.locked = locked
+	s.opened = s.opened || !locked
+	s.mu.Unlock()
+	if changed {
+		s.o.Changed(locked)
+	}
+}
+
+// Locked reports whether the phone is locked by a passcode. A locked screen
+// without a passcode keeps nobody out and is not meant.
+func (s *Screen) Locked() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.locked && s.pass
+}
+
+// CheckUnlocked returns ErrPasswordProtected if the phone is Locked.
+func (s *Screen) CheckUnlocked() error {
+	if s.Locked() {
+		return ErrPasswordProtected
+	}
+	return nil
+}
+
+// UnlockedSinceBoot reports whether the passcode was entered since Boot;
+// before that no escrow bag helps.
+func (s *Screen) UnlockedSinceBoot() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.opened
+}
+
+// SetPasscode sets or removes the passcode.
+func (s *Screen) SetPasscode(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pass = on
+}
+
+// HasPasscode reports whether a passcode is set.
+func (s *Screen) HasPasscode() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.pass
+}
+
+// On reports whether the screen is lit: a locked phone turns it off.
+func (s *Screen) On() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return !s.locked
+}
+
+// Display is a screen of the phone.
+type Display struct {
+	ID            int
+	Name          string
+	UniqueID      string
+	Primary       bool
+	Width, Height int     // pixels
+	Scale         float64 // pixels of a point
+}
+
+// Displays lists the screens, which is the built-in one alone.
+func (s *Screen) Displays() []Display {
+	width, height := s.Size()
+	return []Display{{
+		ID: 1, Name: "LCD", UniqueID: strconv.Itoa(1), Primary: true, Width: width, Height: height,
+		Scale: identity.ScreenScale,
+	}}
+}
+
+// Size is the size of the screen in pixels.
+func (s *Screen) Size() (width, height int) {
+	return int(s.o.Identity.Width), int(s.o.Identity.Height)
+}
+
+// Orientation is how the phone is held and whether the user fixed the screen's
+// orientation. This one lies upright.
+func (s *Screen) Orientation() (orientation string, fixed bool) { return "portrait", false }
+
+// Show puts a PNG picture onto the screen in place of what the phone
+// draws; nil gives the screen back. It returns fs.ErrInvalid if picture is not a PNG.
+func (s *Screen) Show(picture []byte) error {
+	if picture != nil {
+		if _, err := png.DecodeConfig(bytes.NewReader(picture)); err != nil {
+			return failure.Wrap("show picture", "", fmt.Errorf("%w: %v", fs.ErrInvalid, err))
+		}
+	}
+	s.picture.mu.Lock()
+	defer s.picture.mu.Unlock()
+	s.picture.shown = bytes.Clone(picture)
+	return nil
+}
+
+// Screenshot returns what the screen shows, as PNG: the app in front, or the
+// home screen, or the lock screen.
+func (s *Screen) Screenshot() ([]byte, error) {
+	v := view{s.Locked(), s.o.Contents()}
+	p := &s.picture
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shown != nil {
+		return bytes.Clone(p.shown), nil
+	}
+	if key := fmt.Sprint(v); key != p.key {
+		var b bytes.Buffer
+		e := png.Encoder{CompressionLevel: png.BestSpeed}
+		if err := e.Encode(&b, v.draw(s.Size())); err != nil {
+			return nil, failure.Wrap("screenshot", "", err)
+		}
+		p.key, p.last = key, b.Bytes()
+	}
+	return bytes.Clone(p.last), nil
+}

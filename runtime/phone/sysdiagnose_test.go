@@ -1,0 +1,66 @@
+package phone_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/imdlua/imdlua/runtime/phone"
+	"github.com/imdlua/imdlua/runtime/phone/log"
+	"github.com/imdlua/imdlua/runtime/phone/phonetest"
+)
+
+func TestSysdiagnose(t *testing.T) {
+	t.Parallel()
+	p := phonetest.New(t, phone.Options{})
+	p.Log.Write(log.Entry{PID: 1, Subsystem: "s", Category: "c", Message: "two\nlines"})
+	for name, size := range map[string]int{
+		"large": phone.MaxDiagnosed + 1, "small": phone.MaxDiagnosed,
+	} {
+		if err := p.Crashes.Files.WriteFile(name, make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, logs := range []bool{true, false} {
+		name, archive, err := p.Sysdiagnose(logs)
+		if err != nil || !strings.HasPrefix(name, "sysdiagnose_") ||
+			!strings.HasSuffix(name, "_iPhone-OS_iPhone_"+p.Identity.Build+".tar.gz") {
+			t.Fatalf("Sysdiagnose = %q, %v", name, err)
+		}
+		z, err := gzip.NewReader(bytes.NewReader(archive))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := map[string]string{}
+		for r := tar.NewReader(z); ; {
+			h, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[strings.TrimPrefix(h.Name, strings.TrimSuffix(name, ".tar.gz")+"/")] = string(b)
+		}
+		if text := files["system_logs.txt"]; strings.Contains(text,
+			"launchd[1] <Notice>: [s:c] two lines\n") != logs {
+			t.Errorf("logs %v: %q", logs, text)
+		}
+		if _, ok := files["crashes_and_spins/large"]; ok ||
+			len(files["crashes_and_spins/small"]) != phone.MaxDiagnosed {
+			t.Errorf("large file: %v, small file of %d bytes", ok,
+				len(files["crashes_and_spins/small"]))
+		}
+		if !strings.Contains(files["ps.txt"], "/sbin/launchd\n") ||
+			files["crashes_and_spins/Panics"] != "" || len(files) < 10 {
+			t.Errorf("archive of %d files, processes %q", len(files), files["ps.txt"])
+		}
+	}
+}

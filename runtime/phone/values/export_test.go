@@ -1,0 +1,7 @@
+package values
+
+const (
+	DomainAMFI          = domainAMFI
+	DomainInternational = domainInternational
+	DomainWireless      = domainWireless
+)
