@@ -18,7 +18,7 @@ import (
 
 const elsewhere = "127.0.0.1:7000"
 
-// against runs a test with another program at elsewhere.
+// against runs a test with another program's API at the address elsewhere.
 func against(t *testing.T, h http.Handler, f func(b *bench, c *Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -29,7 +29,7 @@ func against(t *testing.T, h http.Handler, f func(b *bench, c *Client)) {
 	})
 }
 
-// paths is a program that knows a few paths.
+// paths is a program that answers on a few paths.
 type paths map[string]string
 
 func (p paths) ServeHTTP(w http.ResponseWriter, q *http.Request) {
@@ -55,7 +55,7 @@ var (
 	}
 )
 
-// TestList finds out which API answers.
+// TestList checks that List uses the API that answers.
 func TestList(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -130,7 +130,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestListOrder asks for the API first that the port is known for.
+// TestListOrder checks that the API whose default port is used is tried first.
 func TestListOrder(t *testing.T) {
 	t.Parallel()
 	for port, want := range map[string]API{
@@ -143,7 +143,7 @@ func TestListOrder(t *testing.T) {
 	}
 }
 
-// TestListNobody has addresses at which nothing can answer.
+// TestListNobody uses addresses at which nothing answers.
 func TestListNobody(t *testing.T) {
 	t.Parallel()
 	m := newMesh()
@@ -162,7 +162,7 @@ func TestListNobody(t *testing.T) {
 	}
 }
 
-// TestStartClient has the answers of /start-tunnel.
+// TestStartClient covers the answers to /start-tunnel.
 func TestStartClient(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -184,7 +184,7 @@ func TestStartClient(t *testing.T) {
 			"404 Not Found: something went wrong", fs.ErrNotExist,
 		},
 		"an old one": {404, `{"detail":"Not Found"}`, "404 Not Found: Not Found", fs.ErrNotExist},
-		"half":       {200, `{"interface":"i","port":5}`, `address "" is none`, ErrAnswer},
+		"half":       {200, `{"interface":"i","port":5}`, `"" is not an address`, ErrAnswer},
 		"invalid":    {422, `{"detail":[{"type":"missing"}]}`, "422 Unprocessable Entity", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -215,7 +215,7 @@ func TestStartClient(t *testing.T) {
 	}
 }
 
-// TestIdentify tells programs apart.
+// TestIdentify covers the programs that Identify recognizes.
 func TestIdentify(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -261,8 +261,7 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// TestIdentifyOther has a program that does not speak HTTP, and an impatient
-// caller.
+// TestIdentifyOther uses a program that does not speak HTTP, and a context that ends.
 func TestIdentifyOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -297,7 +296,7 @@ func TestIdentifyOther(t *testing.T) {
 	})
 }
 
-// TestTokenClient sends the token, and not where it does not belong.
+// TestTokenClient checks that the token is sent in requests, and nowhere else.
 func TestTokenClient(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) { b.server.Token = "secret" }, func(b *bench) {
@@ -334,7 +333,7 @@ func TestTokenClient(t *testing.T) {
 	})
 }
 
-// TestDial has each way into a tunnel.
+// TestDial covers each way into a tunnel.
 func TestDial(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -377,7 +376,7 @@ func TestDial(t *testing.T) {
 	})
 }
 
-// sink is a connection that keeps what is written.
+// sink is a connection that keeps the bytes that are written.
 type sink struct {
 	net.Conn
 	to *strings.Builder
@@ -387,14 +386,14 @@ func (s *sink) Write(b []byte) (int, error)      { return s.to.Write(b) }
 func (s *sink) SetWriteDeadline(time.Time) error { return nil }
 func (s *sink) Close() error                     { return nil }
 
-// TestFind looks who is at the end of the tunnels.
+// TestFind checks that Find compares the device in the tunnel with the requested one.
 func TestFind(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
 		g := newGadget(t)
 		own := g.phone.UDID()
 		b.keeper.add(g, own)
-		b.plug(udid) // at whose end a phone with another identifier answers
+		b.plug(udid) // a phone with another identifier answers in its tunnel
 		other := `{"` + own + `":[{"tunnel-address":"fd00::1","tunnel-port":1,"interface":""}]}`
 		defer b.other(elsewhere, says(200, other))()
 		ctx := context.Background()

@@ -43,7 +43,7 @@ func TestPreamble(t *testing.T) {
 	}
 }
 
-// entry is what the decoders should make of something.
+// entry returns the Entry that a decoder should return.
 func entry(api API, id, address string, port, relay uint16, label string) Entry {
 	return Entry{
 		UDID: id, Address: netip.MustParseAddr(address), RSDPort: port, RelayPort: relay,
@@ -51,7 +51,7 @@ func entry(api API, id, address string, port, relay uint16, label string) Entry 
 	}
 }
 
-// TestDecode has the bodies of the sheet, and what other versions send.
+// TestDecode covers the bodies of the protocol sheet and those of other versions.
 func TestDecode(t *testing.T) {
 	t.Parallel()
 	const address = "fd6c:7a1e:52b3::1"
@@ -113,10 +113,10 @@ func TestDecodeBad(t *testing.T) {
 		{decodeList, `[]`, "cannot unmarshal array"},
 		{decodeList, `null`, "null"},
 		{decodeList, `{"detail":"Not Found"}`, "cannot unmarshal string"},
-		{decodeList, `{"u":[{"tunnel-port":1,"interface":"x"}]}`, `device "u": address "" is none`},
+		{decodeList, `{"u":[{"tunnel-port":1,"interface":"x"}]}`, `device "u": "" is not an address`},
 		{
 			decodeList, `{"u":[{"tunnel-address":"localhost","tunnel-port":1}]}`,
-			`address "localhost" is none`,
+			`"localhost" is not an address`,
 		},
 		{decodeList, `{"u":[{"tunnel-address":"::1"}]}`, `device "u": no port`},
 		{
@@ -148,7 +148,7 @@ func TestDecodeBad(t *testing.T) {
 			e, err := decodeStarted("u",
 				b)
 			return []Entry{e}[:0], err
-		}, `{"address":"x","port":1}`, `address "x" is none`},
+		}, `{"address":"x","port":1}`, `"x" is not an address`},
 	} {
 		body := tt.body[:min(len(tt.body), 100)]
 		list, err := tt.decode([]byte(tt.body))
