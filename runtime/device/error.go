@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Error says what was tried with which device and why it failed.
+// Error describes an operation on a device and why it failed.
 type Error struct {
 	UDID    string
 	Service string // "" when no service was involved
@@ -38,8 +38,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Place names the service and the device; errors of the layers above take it
-// into their text.
+// Place names the service and the device. The layers above include it in their errors.
 func (e *Error) Place() string {
 	if e.Service == "" {
 		return e.UDID
@@ -47,13 +46,13 @@ func (e *Error) Place() string {
 	return e.Service + " on " + e.UDID
 }
 
-// Timeout reports whether the cause was a deadline, as net.Error asks.
+// Timeout reports whether the cause was a deadline. It implements net.Error.
 func (e *Error) Timeout() bool {
 	var t interface{ Timeout() bool }
 	return errors.As(e.Err, &t) && t.Timeout()
 }
 
-// Temporary exists for net.Error.
+// Temporary implements net.Error.
 func (e *Error) Temporary() bool { return e.Timeout() }
 
 var (
@@ -66,36 +65,39 @@ var (
 	// ErrRecordKept means that the device has forgotten this host, but the pair
 	// record is still there.
 	ErrRecordKept = errors.New("the device is unpaired, but its pair record could not be deleted")
-	// ErrDeveloperMode means that the service is there for developers alone,
-	// and developer mode is off. It is fs.ErrNotExist.
+	// ErrDeveloperMode means that the service requires developer mode, which is off. It
+	// matches fs.ErrNotExist.
 	ErrDeveloperMode error = &absence{"developer mode is off"}
-	// ErrNoImage means that the service belongs to the developer disk image,
-	// and none is mounted. It is fs.ErrNotExist.
+	// ErrNoImage means that the service belongs to the developer disk image, and none
+	// is mounted. It matches fs.ErrNotExist.
 	ErrNoImage error = &absence{"no developer disk image is mounted"}
 )
 
-// absence is why a service is not there.
+// absence is the reason why a service does not exist.
 type absence struct{ text string }
 
 func (a *absence) Error() string        { return a.text }
 func (a *absence) Is(target error) bool { return target == fs.ErrNotExist }
 
-// imageError explains why a service of the developer image is not there.
+// imageError adds the reason to the error of a service of the developer image that does
+// not exist.
 func (d *Device) imageError(ctx context.Context, n service.Name, err error) error {
-	if err == nil || !n.NeedsDDI ||
-		!errors.Is(err, rsd.ErrNotListed) && !errors.Is(err, lockdown.ErrInvalidService) {
+	if err == nil || !n.NeedsDDI {
+		return err
+	}
+	if !errors.Is(err, rsd.ErrNotListed) && !errors.Is(err, lockdown.ErrInvalidService) {
 		return err
 	}
 	cause := ErrNoImage
-	// Before iOS 16 there is no such value.
-	if on, e := d.Get(ctx, "com.apple.security.mac.amfi", "DeveloperModeStatus"); e == nil &&
-		on == false {
+	// Devices before iOS 16 do not have this value.
+	mode, getErr := d.Get(ctx, "com.apple.security.mac.amfi", "DeveloperModeStatus")
+	if getErr == nil && mode == false {
 		cause = ErrDeveloperMode
 	}
 	return d.fail("open", n.String(), fmt.Errorf("%w (%w)", cause, err))
 }
 
-// AmbiguousError reports that several devices match where one is needed.
+// AmbiguousError reports that several devices match where one is required.
 type AmbiguousError struct{ Matches []Info }
 
 func (e *AmbiguousError) Error() string {
@@ -107,8 +109,9 @@ func (e *AmbiguousError) Error() string {
 		strings.Join(names, "; "))
 }
 
-// fail wraps err unless its text already begins with the device. No error stays
-// none. What Close ended says so: not all that waits knows the reason.
+// fail wraps err in an Error, unless it is one. It returns nil if err is nil. After
+// Close the error matches net.ErrClosed, because not every waiting call is told why it
+// ends.
 func (d *Device) fail(op, what string, err error) error {
 	if err == nil {
 		return nil
