@@ -79,7 +79,7 @@ func TestListeners(t *testing.T) {
 	}
 }
 
-// A request on a listening connection is refused aloud and ends it.
+// A request on a listening connection must be answered with an error and end it.
 func TestRequestWhileListening(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -104,8 +104,8 @@ func TestRequestWhileListening(t *testing.T) {
 	})
 }
 
-// A listener that does not read is cut off; the others get every event and
-// Attach never waits.
+// A listener that does not read must be disconnected. The others must get every event,
+// and Attach must never wait.
 func TestSlowListener(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -135,7 +135,8 @@ func TestSlowListener(t *testing.T) {
 		}
 		n := 0
 		for ; ; n++ {
-			if _, err = slow.Next(ctx); err != nil {
+			_, err = slow.Next(ctx)
+			if err != nil {
 				break
 			}
 		}
@@ -145,7 +146,7 @@ func TestSlowListener(t *testing.T) {
 	})
 }
 
-// A name that XML cannot carry does not take the list from the other programs.
+// A name that XML cannot represent must not make the list invalid for other programs.
 func TestListenerWithControlCharacters(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -171,7 +172,7 @@ func TestListenerWithControlCharacters(t *testing.T) {
 	}
 }
 
-// odd is an event frame with this body.
+// odd returns an event frame with this body.
 func odd(body []byte) frame { return frame{version: versionPlist, message: msgPlist, body: body} }
 
 func oddPlist(t testing.TB, v plist.Dict) frame {
@@ -183,7 +184,7 @@ func oddPlist(t testing.TB, v plist.Dict) frame {
 	return f
 }
 
-// speaker dials a multiplexer that answers with these frames and hangs up.
+// speaker dials a multiplexer that answers with these frames and closes the connection.
 func speaker(frames ...frame) link.DialFunc {
 	return func(context.Context) (net.Conn, error) {
 		here, there := link.Pipe()
@@ -211,8 +212,8 @@ func attached(t testing.TB, id uint32) frame {
 	return f
 }
 
-// TestBadEvents sends a good event, something that says nothing, a good event and the end:
-// both good ones arrive.
+// TestBadEvents sends a valid event, an invalid one, another valid event and the end.
+// Both valid events must arrive.
 func TestBadEvents(t *testing.T) {
 	t.Parallel()
 	properties := plist.Dict{"SerialNumber": "x", "DeviceID": int64(5)}
@@ -263,7 +264,7 @@ func TestBadEvents(t *testing.T) {
 	}
 }
 
-// TestManyDevices has a multiplexer that makes devices up.
+// TestManyDevices uses a multiplexer that invents devices.
 func TestManyDevices(t *testing.T) {
 	t.Parallel()
 	frames := []frame{resultFrame(versionPlist, requestTag, OK)}

@@ -136,7 +136,7 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// Each property has a client that fails without it.
+// Some client fails without each of these properties.
 func TestProperties(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -177,8 +177,8 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-// A client that does not wait for the result loses nothing, because the Muxer
-// reads not a byte beyond the Connect.
+// A client that does not wait for the result must lose no bytes, so the Muxer must not
+// read beyond the Connect.
 func TestServiceBytesBehindConnect(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -210,7 +210,7 @@ func binaryBytes(message, tag uint32, body ...byte) []byte {
 	return appendFrame(nil, frame{message: message, tag: tag, body: body})
 }
 
-// ask is a request as a plist frame of tag 5.
+// ask returns a request as a plist frame with tag 5.
 func ask(kv ...any) []byte {
 	d := plist.Dict{}
 	for i := 0; i < len(kv); i += 2 {
@@ -326,7 +326,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Whatever tag a request carries, 0 included, its answer carries.
+// An answer must have the tag of its request, including 0.
 func TestTags(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -349,8 +349,8 @@ func TestTags(t *testing.T) {
 	}
 }
 
-// An old client speaks binary and is answered in binary; its first property
-// list changes that for good.
+// A client of the binary dialect must be answered in binary. Its first property list
+// changes the dialect for good.
 func TestBinaryDialect(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -417,7 +417,7 @@ func TestPairRecords(t *testing.T) {
 	}
 }
 
-// brokenRecords fails as a folder would.
+// brokenRecords is a store that fails as a folder would.
 type brokenRecords struct{ err error }
 
 func (r brokenRecords) Read(string) ([]byte, error) { return nil, r.err }
@@ -478,8 +478,8 @@ func TestDetachEndsPipes(t *testing.T) {
 	}
 }
 
-// When the client leaves before it can be told, the service's function runs
-// all the same, on a closed connection.
+// If the client leaves before it can be told, the function of the service must be
+// called with a closed connection.
 func TestClientGoneBeforeResult(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -500,8 +500,8 @@ func TestClientGoneBeforeResult(t *testing.T) {
 	}
 }
 
-// A client that is still sending when it is refused must see the refusal: on
-// TCP a close with unread bytes would destroy it on the way.
+// A client that is still sending when it is refused must get the refusal. On TCP,
+// closing with unread bytes would destroy it.
 func TestRefusalSurvivesUnreadBytes(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})

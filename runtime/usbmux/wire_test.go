@@ -56,13 +56,14 @@ func TestReadFrameOfUsbmuxd(t *testing.T) {
 	if res, _, ok, err := decodeResult(f); res != BadVersion || !ok || err != nil {
 		t.Errorf("binary Result = %v, %v, %v; want 6", res, ok, err)
 	}
-	if _, err = readFrame(r, maxReply); err != io.EOF {
+	_, err = readFrame(r, maxReply)
+	if err != io.EOF {
 		t.Errorf("at the end readFrame = %v, want EOF", err)
 	}
 }
 
-// The binary result must equal usbmuxd's byte for byte, the XML one in all but
-// white space.
+// The binary result must be the same bytes as usbmuxd's. The XML result may differ in
+// white space only.
 func TestResultFrame(t *testing.T) {
 	t.Parallel()
 	if got := appendFrame(nil, resultFrame(versionBinary, 1, BadVersion)); string(
@@ -112,7 +113,7 @@ func TestReadFrameRefusals(t *testing.T) {
 	}
 }
 
-// A frame that declares much and sends little must not cost memory.
+// A frame with a large declared length and few bytes must not cost memory.
 func TestReadFrameMemory(t *testing.T) {
 	in := append(binary.LittleEndian.AppendUint32(nil, maxReply), make([]byte, 12+100)...)
 	got := testing.Benchmark(func(b *testing.B) {
