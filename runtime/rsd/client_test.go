@@ -25,8 +25,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// openDevice is a device with services of each kind; bags tells the escrow bags
-// that it gets.
+// openDevice returns a device with services of each kind. The escrow bags that it gets
+// are sent to bags.
 func openDevice(t *testing.T) (*Client, <-chan []byte) {
 	t.Helper()
 	m, _ := newDevice(t, newPhone(t, "ios18"), TableOptions{Image: true})
@@ -39,7 +39,8 @@ func openDevice(t *testing.T) (*Client, <-chan []byte) {
 		return s.Port
 	}
 	hello := handlerFunc(func(ctx context.Context, c net.Conn) error {
-		// Right behind the check-in, for the host that reads too far.
+		// The service sends this directly after the check-in, for a host that reads too
+		// much.
 		_, _ = io.WriteString(c, "hello ")
 		_, err := io.Copy(c, c)
 		return err
@@ -107,7 +108,7 @@ func TestOpen(t *testing.T) {
 
 }
 
-// TestOpenRefused has services that are not there or do not want to.
+// TestOpenRefused covers services that do not exist or refuse the connection.
 func TestOpenRefused(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -135,8 +136,7 @@ func TestOpenRefused(t *testing.T) {
 	}
 }
 
-// TestCheckinBytes has the request as it goes over the wire, and answers of
-// every kind.
+// TestCheckinBytes covers the bytes of the request, and each kind of answer.
 func TestCheckinBytes(t *testing.T) {
 	t.Parallel()
 	frame := func(d plist.Dict) string {
@@ -200,7 +200,7 @@ func TestCheckinBytes(t *testing.T) {
 	}
 }
 
-// TestCheckinDevice has hosts of every kind.
+// TestCheckinDevice covers each kind of host.
 func TestCheckinDevice(t *testing.T) {
 	t.Parallel()
 	serve := func(in string) (string, string, error) {
@@ -247,7 +247,7 @@ func TestCheckinDevice(t *testing.T) {
 	}
 }
 
-// TestRefresh shows a service that came up since.
+// TestRefresh checks that a service is listed that was added after Dial.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -284,7 +284,7 @@ func TestRefresh(t *testing.T) {
 	c.Close()
 }
 
-// TestDialFails has each way in which there is no list.
+// TestDialFails covers each reason for which there is no list.
 func TestDialFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -335,7 +335,7 @@ func TestDialFails(t *testing.T) {
 	})
 }
 
-// TestHeartbeat notices a device that is gone without a word.
+// TestHeartbeat checks that the loss of a silent device is noticed.
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -380,7 +380,7 @@ func TestHeartbeat(t *testing.T) {
 	})
 }
 
-// TestHeartbeatUnknown leaves a device alone that does not know heartbeats.
+// TestHeartbeatUnknown checks that a device without heartbeats is not taken for lost.
 func TestHeartbeatUnknown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -415,7 +415,7 @@ func TestHeartbeatUnknown(t *testing.T) {
 	})
 }
 
-// FuzzDevice lets a host say anything to the side that has the list.
+// FuzzDevice sends any bytes to the device side.
 func FuzzDevice(f *testing.F) {
 	f.Add([]byte(
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x00\x01",
@@ -430,7 +430,7 @@ func FuzzDevice(f *testing.F) {
 	})
 }
 
-// FuzzList lets a device send any message instead of its list, and any bytes.
+// FuzzList answers with any message in place of the list, and with any bytes.
 func FuzzList(f *testing.F) {
 	p := newPhone(f, "ios18")
 	d := &Device{
@@ -544,8 +544,8 @@ func BenchmarkDial(b *testing.B) {
 	}
 }
 
-// TestRefreshOrder lets a list that was asked for first arrive last. The newer one
-// stays.
+// TestRefreshOrder delivers the answer to an earlier request last. The newer list must
+// be kept.
 func TestRefreshOrder(t *testing.T) {
 	t.Parallel()
 	var lists atomic.Int32

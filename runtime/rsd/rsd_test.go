@@ -73,7 +73,7 @@ func (f handlerFunc) Serve(ctx context.Context, c net.Conn) error { return f(ctx
 
 const listPort = 60000
 
-// newDevice is a machine with the list of a phone.
+// newDevice returns a machine with the list of a phone.
 func newDevice(t testing.TB, p *phone.Phone, o TableOptions) (*machine, *Device) {
 	m := newMachine(t)
 	d := &Device{Phone: p, Services: func() []Service { return Table(p, o) }}
@@ -91,7 +91,7 @@ func dialClient(t testing.TB, m *machine, o Options) *Client {
 	return c
 }
 
-// TestList has what each profile says.
+// TestList checks the list of each profile.
 func TestList(t *testing.T) {
 	t.Parallel()
 	for _, profile := range phone.Profiles() {
@@ -151,7 +151,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestVersions has what the protocol page lists for iOS 17, 18 and 26.
+// TestVersions checks the values of the protocol page for iOS 17, 18 and 26.
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	for profile, want := range map[string]struct {
@@ -208,7 +208,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestPropertyTypes has the types of the protocol page.
+// TestPropertyTypes checks the types of the protocol page.
 func TestPropertyTypes(t *testing.T) {
 	t.Parallel()
 	d := properties(newPhone(t, "ios18"))
@@ -231,8 +231,8 @@ func TestPropertyTypes(t *testing.T) {
 	}
 }
 
-// TestDeviceMessages has the frames of a host that says nothing by itself, as
-// go-ios, and of one that does, and the heartbeat of Apple's.
+// TestDeviceMessages checks the frames for a host that sends no handshake, such as
+// go-ios, and for one that does, and Apple's heartbeat.
 func TestDeviceMessages(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -280,7 +280,7 @@ func TestDeviceMessages(t *testing.T) {
 	}
 }
 
-// TestHostMessages has what the host says, with the values of the protocol page.
+// TestHostMessages checks the host's messages against the protocol page.
 func TestHostMessages(t *testing.T) {
 	t.Parallel()
 	said := make(chan *remotexpc.Message, 1)
@@ -316,7 +316,7 @@ func TestHostMessages(t *testing.T) {
 	}
 }
 
-// TestDecodePeer has lists as other devices may send them.
+// TestDecodePeer decodes lists as other devices may send them.
 func TestDecodePeer(t *testing.T) {
 	t.Parallel()
 	entry := func(port any) xpc.Dict { return xpc.Dict{{Key: "Port", Value: port}} }
@@ -348,7 +348,7 @@ func TestDecodePeer(t *testing.T) {
 	}
 }
 
-// TestTransport has each kind of service.
+// TestTransport covers each kind of service.
 func TestTransport(t *testing.T) {
 	t.Parallel()
 	m, _ := newDevice(t, newPhone(t, "ios18"), TableOptions{Image: true})
