@@ -266,7 +266,8 @@ func TestOneIdentity(t *testing.T) {
 	for i := range ids {
 		wg.Go(func() {
 			var err error
-			if ids[i], err = NewDir(folder).Identity(t.Context(), "host"); err != nil {
+			ids[i], err = NewDir(folder).Identity(t.Context(), "host")
+			if err != nil {
 				t.Error(err)
 			}
 		})
