@@ -206,7 +206,8 @@ func rawHost(t *testing.T) (c net.Conn, own terms, result func() error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if own, err = decodeResponse(body); err != nil {
+	own, err = decodeResponse(body)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return a, own, result

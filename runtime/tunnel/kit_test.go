@@ -84,7 +84,8 @@ func loopback(tb testing.TB) (host, device net.Conn) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if device = <-accepted; device == nil {
+	device = <-accepted
+	if device == nil {
 		tb.Fatal("nothing accepted")
 	}
 	return host, device
