@@ -110,15 +110,25 @@ func TestList(t *testing.T) {
 				}
 				if tt.text != "" {
 					var e *Error
-					if list != nil || !errors.As(err, &e) || e.Op != "list" ||
-						!strings.Contains(err.Error(), tt.text) ||
-						tt.is != nil && !errors.Is(err, tt.is) {
-						t.Errorf("List = %+v, %v, want %q", list, err, tt.text)
+					if list != nil {
+						t.Errorf("List = %+v, want none", list)
+					}
+					if !errors.As(err, &e) || e.Op != "list" {
+						t.Errorf("List: %v, want an Error with the operation list", err)
+					}
+					if err != nil && !strings.Contains(err.Error(), tt.text) {
+						t.Errorf("List: %v, want %q", err, tt.text)
+					}
+					if tt.is != nil && !errors.Is(err, tt.is) {
+						t.Errorf("List: %v, want %v", err, tt.is)
 					}
 					return
 				}
-				if err != nil || len(list) != 1 || list[0].Dial == nil {
-					t.Fatalf("List = %+v, %v", list, err)
+				if err != nil {
+					t.Fatalf("List: %v", err)
+				}
+				if len(list) != 1 || list[0].Dial == nil {
+					t.Fatalf("List = %+v, want one entry with Dial", list)
 				}
 				got := list[0]
 				got.Dial = nil
@@ -200,15 +210,25 @@ func TestStartClient(t *testing.T) {
 					t.Errorf("asked for %s", asked)
 				}
 				if tt.text != "" {
-					if err == nil || !strings.Contains(err.Error(), tt.text) ||
-						tt.is != nil && !errors.Is(err, tt.is) {
-						t.Errorf("Start = %v, want %q", err, tt.text)
+					if err == nil || !strings.Contains(err.Error(), tt.text) {
+						t.Errorf("Start: %v, want %q", err, tt.text)
+					}
+					if tt.is != nil && !errors.Is(err, tt.is) {
+						t.Errorf("Start: %v, want %v", err, tt.is)
 					}
 					return
 				}
-				if err != nil || e.Dial == nil || e.Address != netip.MustParseAddr("fd00::1") ||
-					e.RSDPort != 5 || e.UDID != "a b&c" || e.Interface != "i" {
-					t.Errorf("Start = %+v, %v", e, err)
+				if err != nil {
+					t.Errorf("Start: %v", err)
+				}
+				if e.Dial == nil {
+					t.Errorf("Start = %+v, want a Dial", e)
+				}
+				if e.Address != netip.MustParseAddr("fd00::1") || e.RSDPort != 5 {
+					t.Errorf("Start = %v port %d, want fd00::1 port 5", e.Address, e.RSDPort)
+				}
+				if e.UDID != "a b&c" || e.Interface != "i" {
+					t.Errorf("Start = %q on %q, want \"a b&c\" on \"i\"", e.UDID, e.Interface)
 				}
 			})
 		})
@@ -239,9 +259,14 @@ func TestIdentify(t *testing.T) {
 			t.Parallel()
 			against(t, tt.program, func(_ *bench, c *Client) {
 				id, err := c.Identify(context.Background())
-				if err != nil || id != tt.want || id.String() != tt.text {
-					t.Errorf("Identify = %+v (%v), %v, want %+v (%s)", id, id, err, tt.want,
-						tt.text)
+				if err != nil {
+					t.Errorf("Identify: %v", err)
+				}
+				if id != tt.want {
+					t.Errorf("Identify = %+v, want %+v", id, tt.want)
+				}
+				if id.String() != tt.text {
+					t.Errorf("Identify = %q, want %q", id, tt.text)
 				}
 			})
 		})

@@ -54,7 +54,10 @@ func TestReachable(t *testing.T) {
 			bubble(t, func(b *bench) { b.server.net.alias = tt.alias }, func(b *bench) {
 				g := b.plug(udid)
 				list := b.list(tt.api)
-				if len(list) != 1 || list[0].UDID != udid || list[0].Address.String() != tt.want {
+				if len(list) != 1 {
+					t.Fatalf("List = %+v, want one entry", list)
+				}
+				if list[0].UDID != udid || list[0].Address.String() != tt.want {
 					t.Fatalf("List = %+v, want %s at %s", list, udid, tt.want)
 				}
 				e := list[0]

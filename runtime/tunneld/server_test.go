@@ -80,10 +80,14 @@ func TestPythonAPI(t *testing.T) {
 				r, body := b.exchange(pythonAt,
 					tt.request+" HTTP/1.1\r\nHost: 127.0.0.1:49151\r\n\r\n")
 				want := strings.ReplaceAll(tt.body, "ALIAS", alias)
-				if r.StatusCode != tt.status || body != want ||
-					r.Header.Get("Content-Type") != "application/json" {
-					t.Errorf("%d %s %s\nwant %d application/json %s", r.StatusCode,
-						r.Header.Get("Content-Type"), body, tt.status, want)
+				if r.StatusCode != tt.status {
+					t.Errorf("status %d, want %d", r.StatusCode, tt.status)
+				}
+				if ctype := r.Header.Get("Content-Type"); ctype != "application/json" {
+					t.Errorf("type %q, want application/json", ctype)
+				}
+				if body != want {
+					t.Errorf("body %s\nwant %s", body, want)
 				}
 				if got := strings.Join(b.keeper.calls, ", "); got != tt.call {
 					t.Errorf("Manager was told %q, want %q", got, tt.call)
@@ -124,10 +128,14 @@ func TestGoIOSAPI(t *testing.T) {
 				b.plug(udid)
 				r, body := b.exchange(goiosAt,
 					tt.request+" HTTP/1.1\r\nHost: localhost:60105\r\n\r\n")
-				if r.StatusCode != tt.status || body != tt.body ||
-					r.Header.Get("Content-Type") != tt.ctype {
-					t.Errorf("%d %q %q\nwant %d %q %q", r.StatusCode, r.Header.Get("Content-Type"),
-						body, tt.status, tt.ctype, tt.body)
+				if r.StatusCode != tt.status {
+					t.Errorf("status %d, want %d", r.StatusCode, tt.status)
+				}
+				if ctype := r.Header.Get("Content-Type"); ctype != tt.ctype {
+					t.Errorf("type %q, want %q", ctype, tt.ctype)
+				}
+				if body != tt.body {
+					t.Errorf("body %q\nwant %q", body, tt.body)
 				}
 			})
 		})
@@ -208,10 +216,11 @@ func TestStart(t *testing.T) {
 				b.keeper.start = tt.start(b, g)
 				begin := time.Now()
 				status, body := b.get(pythonAt, "GET /start-tunnel?udid="+udid)
-				if took := time.Since(begin); status != tt.status || body != tt.body ||
-					took != tt.takes {
-					t.Errorf("%d %s after %v\nwant %d %s after %v", status, body, took, tt.status,
-						tt.body, tt.takes)
+				if status != tt.status || body != tt.body {
+					t.Errorf("%d %s\nwant %d %s", status, body, tt.status, tt.body)
+				}
+				if took := time.Since(begin); took != tt.takes {
+					t.Errorf("took %v, want %v", took, tt.takes)
 				}
 			})
 		})

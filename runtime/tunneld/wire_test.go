@@ -152,8 +152,14 @@ func TestDecodeBad(t *testing.T) {
 	} {
 		body := tt.body[:min(len(tt.body), 100)]
 		list, err := tt.decode([]byte(tt.body))
-		if len(list) != 0 || !errors.Is(err, ErrAnswer) || !strings.Contains(err.Error(), tt.text) {
-			t.Errorf("decode(%s) = %+v, %v, want %q", body, list, err, tt.text)
+		if len(list) != 0 {
+			t.Errorf("decode(%s) = %+v, want none", body, list)
+		}
+		if !errors.Is(err, ErrAnswer) {
+			t.Errorf("decode(%s): %v, want ErrAnswer", body, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("decode(%s): %v, want %q", body, err, tt.text)
 		}
 	}
 }
@@ -196,10 +202,14 @@ func TestError(t *testing.T) {
 		},
 		{&Error{Op: "list", Address: "h:1", Status: 999}, "tunneld: list h:1: 999", false, false},
 	} {
-		if got := tt.err.Error(); got != tt.want ||
-			errors.Is(tt.err, fs.ErrPermission) != tt.permission ||
-			errors.Is(tt.err, fs.ErrNotExist) != tt.exist {
+		if got := tt.err.Error(); got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt.err, got, tt.want)
+		}
+		if got := errors.Is(tt.err, fs.ErrPermission); got != tt.permission {
+			t.Errorf("%v is fs.ErrPermission: %t, want %t", tt.err, got, tt.permission)
+		}
+		if got := errors.Is(tt.err, fs.ErrNotExist); got != tt.exist {
+			t.Errorf("%v is fs.ErrNotExist: %t, want %t", tt.err, got, tt.exist)
 		}
 	}
 }
