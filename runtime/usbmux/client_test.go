@@ -228,8 +228,11 @@ func TestListPassesOverBadEntries(t *testing.T) {
 	answer := plistBytes(requestTag,
 		plist.Dict{"DeviceList": []any{"x", plist.Dict{}, nameless, good}})
 	list, err := newClient(t, Options{Dial: scripted(string(answer), false)}).List(testContext(t))
-	if err != nil || len(list) != 1 || list[0].UDID != testUDID {
-		t.Errorf("List = %+v, %v", list, err)
+	if err != nil {
+		t.Errorf("List: %v", err)
+	}
+	if len(list) != 1 || list[0].UDID != testUDID {
+		t.Errorf("List = %+v, want %s alone", list, testUDID)
 	}
 }
 

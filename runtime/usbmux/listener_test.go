@@ -92,8 +92,14 @@ func TestRequestWhileListening(t *testing.T) {
 		f2, err := readFrame(conn, maxReply)
 		r1, _, _, _ := decodeResult(f1)
 		r2, _, _, _ := decodeResult(f2)
-		if err != nil || r1 != OK || f1.tag != 5 || r2 != BadCommand || f2.tag != 6 {
+		if err != nil {
 			t.Errorf("answers %+v, %+v, %v", f1, f2, err)
+		}
+		if r1 != OK || f1.tag != 5 {
+			t.Errorf("the answer to Listen is %+v, want OK with tag 5", f1)
+		}
+		if r2 != BadCommand || f2.tag != 6 {
+			t.Errorf("the answer to the request is %+v, want BadCommand with tag 6", f2)
 		}
 		if _, err := readFrame(conn, maxReply); err != io.EOF {
 			t.Errorf("afterwards %v, want EOF", err)
@@ -280,8 +286,14 @@ func TestManyDevices(t *testing.T) {
 	for ; err == nil; n++ {
 		_, err = l.Next(testContext(t))
 	}
-	if n-1 != maxKnown || len(l.known) != maxKnown || l.Malformed() != 100 {
-		t.Errorf("%d devices, %d known, %d passed over", n-1, len(l.known), l.Malformed())
+	if n-1 != maxKnown {
+		t.Errorf("%d devices, want %d", n-1, maxKnown)
+	}
+	if len(l.known) != maxKnown {
+		t.Errorf("%d devices are known, want %d", len(l.known), maxKnown)
+	}
+	if l.Malformed() != 100 {
+		t.Errorf("%d events are malformed, want 100", l.Malformed())
 	}
 	frames = frames[1:] // events alone, no result
 	_, err = newClient(t, Options{Dial: speaker(frames...)}).Listen(testContext(t))

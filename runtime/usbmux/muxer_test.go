@@ -312,9 +312,14 @@ func TestRefusals(t *testing.T) {
 				f, err := readFrame(conn, maxReply)
 				r, _, ok, _ := decodeResult(f)
 				wantTag := binary.LittleEndian.Uint32(c.in[12:])
-				if err != nil || !ok || r != c.want || f.version != c.version || f.tag != wantTag {
-					t.Fatalf("answer %+v, %v; want result %d in version %d", f, err, c.want,
-						c.version)
+				if err != nil || !ok {
+					t.Fatalf("answer %+v, %v; want a result", f, err)
+				}
+				if r != c.want {
+					t.Fatalf("result %d, want %d", r, c.want)
+				}
+				if f.version != c.version || f.tag != wantTag {
+					t.Fatalf("answer %+v; want version %d and tag %d", f, c.version, wantTag)
 				}
 				conn.Write(ask("MessageType", "ReadBUID"))
 				_, err = readFrame(conn, maxReply)
@@ -342,8 +347,14 @@ func TestTags(t *testing.T) {
 			}
 			conn.Write(plistBytes(tag, plist.Dict{"MessageType": name}))
 			f, err := readFrame(conn, maxReply)
-			if err != nil || f.tag != tag || f.version != 1 || f.message != 8 {
-				t.Fatalf("%d %s: %+v, %v; want tag %d", i, name, f, err, tag)
+			if err != nil {
+				t.Fatalf("%d %s: %v", i, name, err)
+			}
+			if f.tag != tag {
+				t.Fatalf("%d %s: tag %d, want %d", i, name, f.tag, tag)
+			}
+			if f.version != 1 || f.message != 8 {
+				t.Fatalf("%d %s: %+v, want a property list", i, name, f)
 			}
 		}
 	}

@@ -229,11 +229,20 @@ func TestDecodeEntry(t *testing.T) {
 		"SerialNumber": "00008030-001A35E40212345E", "New": true,
 	}}
 	e, err := decodeEntry(usb)
-	if err != nil || e.DeviceID != 3 || e.UDID != "00008030-001A35E40212345E" ||
-		e.ConnectionType != USB ||
-		e.ProductID != 0x12A8 || e.ConnectionSpeed != 480000000 || e.LocationID != 1<<32-1 ||
-		e.Properties["New"] != true {
-		t.Errorf("decodeEntry = %+v, %v", e, err)
+	if err != nil {
+		t.Errorf("decodeEntry: %v", err)
+	}
+	if e.DeviceID != 3 || e.UDID != "00008030-001A35E40212345E" || e.ConnectionType != USB {
+		t.Errorf("decodeEntry = %d %q %q", e.DeviceID, e.UDID, e.ConnectionType)
+	}
+	if e.ProductID != 0x12A8 || e.ConnectionSpeed != 480000000 {
+		t.Errorf("decodeEntry = product %#x, speed %d", e.ProductID, e.ConnectionSpeed)
+	}
+	if e.LocationID != 1<<32-1 {
+		t.Errorf("decodeEntry = location %#x, want %#x", e.LocationID, uint32(1<<32-1))
+	}
+	if e.Properties["New"] != true {
+		t.Errorf("decodeEntry keeps the properties %v, want New", e.Properties)
 	}
 	delete(usb, "DeviceID")
 	if e, err := decodeEntry(usb); err != nil || e.DeviceID != 3 {
@@ -331,9 +340,12 @@ func TestParseAddress(t *testing.T) {
 		{`unix:C:\mux.sock`, "unix", `C:\mux.sock`},
 	} {
 		network, address, err := ParseAddress(c.in)
-		if err != nil || network != c.network || address != c.address {
-			t.Errorf("ParseAddress(%q) = %q, %q, %v; want %q, %q", c.in, network, address, err,
-				c.network, c.address)
+		if err != nil {
+			t.Errorf("ParseAddress(%q): %v", c.in, err)
+		}
+		if network != c.network || address != c.address {
+			t.Errorf("ParseAddress(%q) = %q, %q; want %q, %q", c.in, network, address, c.network,
+				c.address)
 		}
 	}
 	for _, in := range []string{
