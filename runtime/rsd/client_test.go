@@ -119,9 +119,14 @@ func TestOpenRefused(t *testing.T) {
 	} {
 		nc, err := c.Open(ctx, service.Name{Lockdown: name})
 		var e *Error
-		if nc != nil || err == nil || want != nil && !errors.Is(err, want) || !errors.As(err, &e) ||
-			!strings.HasPrefix(e.Service, name) {
-			t.Errorf("%s: %v, %v, want %v", name, nc, err, want)
+		if nc != nil || err == nil {
+			t.Errorf("%s: %v, %v, want an error", name, nc, err)
+		}
+		if want != nil && !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+		if !errors.As(err, &e) || !strings.HasPrefix(e.Service, name) {
+			t.Errorf("%s: %v, want an Error about the service", name, err)
 		}
 	}
 	_, err := c.Open(ctx, service.Name{Lockdown: "com.apple.misagent"})
@@ -324,8 +329,11 @@ func TestDialFails(t *testing.T) {
 			c, err := Dial(ctx, m.dial, listPort, Options{})
 			cancel()
 			var e *Error
-			if c != nil || !errors.As(err, &e) || !strings.HasPrefix(err.Error(), "rsd: ") {
-				t.Errorf("%s: %v, %v", name, c, err)
+			if c != nil {
+				t.Errorf("%s: %v, want no client", name, c)
+			}
+			if !errors.As(err, &e) || !strings.HasPrefix(err.Error(), "rsd: ") {
+				t.Errorf("%s: %v, want an Error", name, err)
 			}
 			if name == "says nothing" && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s: %v, want a time-out", name, err)

@@ -102,20 +102,30 @@ func TestList(t *testing.T) {
 				m, _ := newDevice(t, p, o)
 				peer := dialClient(t, m, Options{}).Peer()
 				props := peer.Properties
-				if props.UDID() != p.UDID() || props.OSVersion() != p.ProductVersion() ||
-					props.ProductType() != p.ProductType() || props.DeviceClass() != "iPhone" {
-					t.Errorf("properties %v", props)
+				if props.UDID() != p.UDID() || props.OSVersion() != p.ProductVersion() {
+					t.Errorf("UDID %q, version %q", props.UDID(), props.OSVersion())
+				}
+				if props.ProductType() != p.ProductType() || props.DeviceClass() != "iPhone" {
+					t.Errorf("type %q, class %q", props.ProductType(), props.DeviceClass())
 				}
 				ecid, _ := p.Value("", "UniqueChipID")
-				if props.UniqueChipID() != uint64(ecid.(int64)) ||
-					props.BootSession() != strings.ToLower(p.BootID()) || props.ChipID() == 0 ||
-					props.BoardID() == 0 {
-					t.Errorf("numbers of %v", props)
+				if props.UniqueChipID() != uint64(ecid.(int64)) {
+					t.Errorf("UniqueChipID %d, want %d", props.UniqueChipID(), ecid)
 				}
-				if props.BuildVersion() == "" || props.SerialNumber() == "" ||
-					props.HardwareModel() == "" || props.XPCFlags()>>56 != 1 ||
-					peer.UUID == (xpc.UUID{}) {
+				if props.BootSession() != strings.ToLower(p.BootID()) {
+					t.Errorf("BootSession %q, want that of %q", props.BootSession(), p.BootID())
+				}
+				if props.ChipID() == 0 || props.BoardID() == 0 {
+					t.Errorf("chip %d, board %d", props.ChipID(), props.BoardID())
+				}
+				if props.BuildVersion() == "" || props.SerialNumber() == "" || props.HardwareModel() == "" {
 					t.Errorf("properties %v", props)
+				}
+				if props.XPCFlags()>>56 != 1 {
+					t.Errorf("flags %#x", props.XPCFlags())
+				}
+				if peer.UUID == (xpc.UUID{}) {
+					t.Error("the UUID is zero")
 				}
 				want := 50
 				if o.Image {
@@ -334,9 +344,14 @@ func TestDecodePeer(t *testing.T) {
 		{Key: "large number", Value: entry(uint64(65536))},
 		{Key: "negative", Value: entry(int64(-1))}, {Key: "string", Value: "x"},
 	}))
-	if err != nil || len(p.Services) != 3 || p.Services["text"].Port != 1 ||
-		p.Services["number"].Port != 2 || p.Services["signed"].Port != 65535 {
-		t.Errorf("decodePeer = %+v, %v", p, err)
+	if err != nil || len(p.Services) != 3 {
+		t.Errorf("decodePeer = %+v, %v, want three services", p, err)
+	}
+	if p.Services["text"].Port != 1 || p.Services["number"].Port != 2 {
+		t.Errorf("decodePeer = %+v, want the ports 1 and 2", p)
+	}
+	if p.Services["signed"].Port != 65535 {
+		t.Errorf("decodePeer = %+v, want the port 65535", p)
 	}
 	for _, bad := range []xpc.Dict{
 		nil, {{Key: "MessageType", Value: "Other"}}, base("x"), base(xpc.Dict{})[:2],
@@ -369,8 +384,10 @@ func TestTransport(t *testing.T) {
 		}
 	}
 	s, _ := c.Find("com.apple.coredevice.deviceinfo")
-	if !s.HasFeature("com.apple.coredevice.feature.getlockstate") ||
-		s.HasFeature("com.apple.coredevice.feature.x") || s.Version != 1 {
+	if !s.HasFeature("com.apple.coredevice.feature.getlockstate") {
+		t.Errorf("deviceinfo = %+v, want the feature getlockstate", s)
+	}
+	if s.HasFeature("com.apple.coredevice.feature.x") || s.Version != 1 {
 		t.Errorf("deviceinfo = %+v", s)
 	}
 	if s, _ := c.Find("com.apple.coredevice.openstdiosocket"); !s.HasFeature("x") {
