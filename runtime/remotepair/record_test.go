@@ -34,7 +34,7 @@ func testRecord() *Record {
 		Extra:         plist.Dict{"future": int64(1)}}
 }
 
-// The layout that pymobiledevice3 writes in its older versions: three keys.
+// The layout that older versions of pymobiledevice3 write, with three keys.
 func TestParseForeignRecord(t *testing.T) {
 	t.Parallel()
 	seed := base64.StdEncoding.EncodeToString(repeated(0x43))
@@ -111,7 +111,7 @@ func TestRecordRefusals(t *testing.T) {
 	}
 }
 
-// No format and no logger shows what must stay secret.
+// No format verb and no logger may print the secrets.
 func TestSecretsAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	secret := []byte("swordfish and more swordfish 32b")
