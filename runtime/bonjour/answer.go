@@ -9,27 +9,27 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Limits on what a browse takes from one sender.
+// Limits of what a browse accepts from one sender.
 const (
-	// maxHeard bounds the bytes that are read of a sender's packets between two
-	// questions; 256 services take a tenth of it.
+	// maxHeard bounds the bytes that are read from a sender between two questions. 256
+	// services need a tenth of it.
 	maxHeard = 1 << 20
-	// maxSenders bounds the senders that are told apart.
+	// maxSenders bounds the number of senders whose bytes are counted.
 	maxSenders = 1024
-	// maxOfSender bounds the instances of a sender that are kept.
+	// maxOfSender bounds the instances that are kept of a sender.
 	maxOfSender = 256
 	// maxTextHeard bounds the bytes of a TXT record.
 	maxTextHeard = 4096
 )
 
-// shares counts the bytes that each sender has had in a round, at most limit.
+// shares counts the bytes of each sender in a round, up to limit.
 type shares struct {
 	limit int
 	round int64
 	taken map[netip.Addr]int
 }
 
-// take reports whether a sender may have n bytes more.
+// take reports whether a sender may send n more bytes, and counts them.
 func (s *shares) take(sender netip.Addr, n int, round int64) bool {
 	if s.taken == nil || s.round != round {
 		s.round, s.taken = round, map[netip.Addr]int{}
@@ -42,7 +42,8 @@ func (s *shares) take(sender netip.Addr, n int, round int64) bool {
 	return true
 }
 
-// unpack reads a message. One that does not have what its header counts is refused.
+// unpack decodes a message. It refuses a message with fewer records than its header
+// states.
 func unpack(b []byte) (m dns.Msg, ok bool) {
 	if len(b) < headerSize || len(b) > maxPacket || m.Unpack(b) != nil {
 		return m, false
@@ -55,21 +56,21 @@ func unpack(b []byte) (m dns.Msg, ok bool) {
 	return m, true
 }
 
-// spend leaves nothing of a sender's share in the round.
+// spend uses up the share of a sender in this round.
 func (s *shares) spend(sender netip.Addr) {
 	if _, known := s.taken[sender]; known {
 		s.taken[sender] = s.limit
 	}
 }
 
-// answer is what a sender told in one packet.
+// answer is what a sender has sent in one packet.
 type answer struct {
 	link   string
 	sender netip.Addr
 	facts  []fact
 }
 
-// fact is one record of an answer. Facts of a service have key and name; facts of
+// fact is one record of an answer. Facts about a service have key and name. Facts about
 // a host have key and address.
 type fact struct {
 	kind    uint16 // dns.TypePTR (only if gone), TypeSRV, TypeTXT, or TypeA for both families
@@ -83,8 +84,8 @@ type fact struct {
 	address netip.Addr
 }
 
-// facts reads a packet. It returns nil if that is not an answer or says nothing of
-// the asker's type. Facts of services come first.
+// facts decodes a packet. It returns nil if the packet is not an answer, or has nothing
+// about the asker's type. Facts about services come first.
 func (a asker) facts(b []byte) []fact {
 	m, ok := unpack(b)
 	if !ok || !m.Response || m.Opcode != dns.OpcodeQuery {
@@ -108,7 +109,7 @@ func (a asker) facts(b []byte) []fact {
 	return append(services, hosts...)
 }
 
-// fact reads a record; kind is the key of the type.
+// fact decodes a record. kind is the key of the type.
 func (a asker) fact(rr dns.RR, kind string) (f fact, ok bool) {
 	h := rr.Header()
 	f.gone = h.Ttl == 0
@@ -130,7 +131,7 @@ func (a asker) fact(rr dns.RR, kind string) (f fact, ok bool) {
 		f.kind = dns.TypeTXT
 		f.text, ok = heardText(rr.Txt)
 		if !ok || f.gone {
-			return f, false // an instance ends with PTR or SRV
+			return f, false // an instance is removed by the goodbye of its PTR or SRV
 		}
 	case *dns.A:
 		f.address, _ = netip.AddrFromSlice(rr.A)
@@ -149,14 +150,14 @@ func (a asker) fact(rr dns.RR, kind string) (f fact, ok bool) {
 	return f, true
 }
 
-// ofHost makes a fact of a host's address.
+// ofHost returns a fact about a host's address.
 func (f fact) ofHost(owner string, plausible bool) (fact, bool) {
 	labels, ok := parseName(owner)
 	f.kind, f.key, f.address = dns.TypeA, nameKey(labels), f.address.Unmap()
 	return f, ok && plausible
 }
 
-// heardText is parseText within bounds.
+// heardText is parseText with limits.
 func heardText(fields []string) (map[string]string, bool) {
 	total := 0
 	for _, s := range fields {
@@ -168,8 +169,8 @@ func heardText(fields []string) (map[string]string, bool) {
 	return parseText(fields), true
 }
 
-// plausible reports whether something on the asker's interface can have an address.
-// Those of the loopback interface are of nobody else.
+// plausible reports whether a device on the asker's interface can have an address. A
+// device on the network cannot have a loopback address.
 func (a asker) plausible(ip netip.Addr) bool {
 	switch {
 	case !ip.IsValid(), ip.IsUnspecified(), ip.IsMulticast(), ip.Is4In6():
@@ -178,7 +179,7 @@ func (a asker) plausible(ip netip.Addr) bool {
 		return a.loopback()
 	case ip.Is4():
 		first := ip.As4()[0]
-		return first != 0 && first < 240 // 0/8 is this network, 240/4 is reserved
+		return first != 0 && first < 240 // 0/8 is this network, and 240/4 is reserved
 	}
 	return true
 }

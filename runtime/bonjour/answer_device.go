@@ -7,32 +7,31 @@ import (
 	"github.com/miekg/dns"
 )
 
-// wantsUnicast is the bit of a question's class by which a client asks for an
-// answer to itself (RFC 6762, 5.4).
+// wantsUnicast is the bit in a question's class by which a client asks for a unicast
+// answer (RFC 6762, 5.4).
 const wantsUnicast = 0x8000
 
-// reply is one message that answers: to who asked, or to the group.
+// reply is an answer to a question, sent to the client or to the group.
 type reply struct {
 	message []byte
 	unicast bool
 }
 
-// group is the records of one message.
+// group has the records of one message.
 type group struct {
 	answer, extra []dns.RR
 	unicast       bool
 }
 
-// respond answers a message that came by an interface. A question from another
-// port than 5353 is from a plain DNS client (legacy). Instances are answered in
-// a message each: clients in use (hashicorp/mdns among them) read one instance
-// of a message.
+// respond answers a message that was received on an interface. A question from a port
+// other than 5353 is from a plain DNS client (legacy). Each instance is sent in a
+// message of its own, because some clients, among them hashicorp/mdns, read one
+// instance of a message.
 //
-// The rules of RFC 6762 for a crowded network are left out on purpose: answers
-// are neither delayed nor withheld because they were sent less than a second
-// ago, since clients that ask once and listen for a second must find the
-// virtual device. Names are not probed for: they are the devices' own, and
-// "ncm" is no one's alone.
+// The responder omits the rules of RFC 6762 for crowded networks on purpose. It neither
+// delays answers nor omits those that it sent less than a second ago, because clients
+// that ask once and listen for a second must find the virtual device. It does not probe
+// for names. They are the names of the devices, and "ncm" belongs to no single device.
 func (z *zone) respond(b []byte, legacy bool, l link) []reply {
 	q, ok := unpack(b)
 	if !ok || q.Response || q.Opcode != dns.OpcodeQuery {
@@ -77,8 +76,8 @@ func (z *zone) respond(b []byte, legacy bool, l link) []reply {
 	return replies
 }
 
-// knownAnswers are the PTR records that the client has and need not hear again
-// (RFC 6762, 7.1), by owner and target.
+// knownAnswers returns the PTR records that the client has and that need not be sent
+// again (RFC 6762, 7.1), by owner and target.
 func knownAnswers(q *dns.Msg, legacy bool) map[string]bool {
 	known := map[string]bool{}
 	if legacy {
@@ -98,7 +97,7 @@ func knownAnswers(q *dns.Msg, legacy bool) map[string]bool {
 	return known
 }
 
-// answer is what there is to say to one question.
+// answer returns the records for one question.
 func (z *zone) answer(key string, kind uint16, l link, known map[string]bool, legacy bool) []group {
 	wants := func(k uint16) bool { return kind == k || kind == dns.TypeANY }
 	if key == metaKey && wants(dns.TypePTR) {
@@ -108,7 +107,8 @@ func (z *zone) answer(key string, kind uint16, l link, known map[string]bool, le
 	host := false
 	for n := range z.offers {
 		o := &z.offers[n]
-		if o.typeKey != key && o.nameKey != key && o.hostKey != key || !o.on(l) {
+		named := o.typeKey == key || o.nameKey == key || o.hostKey == key
+		if !named || !o.on(l) {
 			continue
 		}
 		host = host || o.hostKey == key
@@ -133,7 +133,7 @@ func (z *zone) answer(key string, kind uint16, l link, known map[string]bool, le
 	return groups
 }
 
-// types answers which types there are, in one message.
+// types returns the list of types, in one message.
 func (z *zone) types(l link, known map[string]bool) []group {
 	var g group
 	var told []string
@@ -151,8 +151,8 @@ func (z *zone) types(l link, known map[string]bool) []group {
 	return []group{g}
 }
 
-// hostAnswer tells a host's addresses of the family that is asked for, and
-// those of the other beside.
+// hostAnswer returns a host's addresses of the requested family, and those of the other
+// family as additional records.
 func (z *zone) hostAnswer(key string, wants func(uint16) bool, l link, legacy bool) []group {
 	var g group
 	var kinds []uint16
@@ -172,9 +172,9 @@ func (z *zone) hostAnswer(key string, wants func(uint16) bool, l link, legacy bo
 	return g.orNone(name, legacy, kinds...)
 }
 
-// orNone is the group, or when it answers nothing a record that says which
-// kinds the name has (RFC 6762, 6.1): without it resolvers wait for the other
-// family of addresses.
+// orNone returns the group. If the group has no answer, it returns a record that lists
+// the types of records of the name (RFC 6762, 6.1). Without that record, resolvers wait
+// for the other family of addresses.
 func (g group) orNone(name string, legacy bool, kinds ...uint16) []group {
 	if len(g.answer) > 0 {
 		return []group{g}
@@ -187,8 +187,8 @@ func (g group) orNone(name string, legacy bool, kinds ...uint16) []group {
 	}}}
 }
 
-// pack makes the message. One to the group has no question and no number; one
-// to a plain DNS client looks like that of any DNS server.
+// pack encodes the message. A message to the group has no question and no id. A message
+// to a plain DNS client has the form of a DNS server's.
 func (g group) pack(q *dns.Msg, legacy bool) ([]byte, error) {
 	m := dns.Msg{Compress: true, Answer: g.answer, Extra: g.extra}
 	m.Response, m.Authoritative = true, true
@@ -203,7 +203,7 @@ func (g group) pack(q *dns.Msg, legacy bool) ([]byte, error) {
 	return m.Pack()
 }
 
-// pack makes an unasked message of records; goodbye ends their life.
+// pack encodes an unsolicited message of records. goodbye sets their lifetime to 0.
 func pack(records []dns.RR, goodbye bool) ([]byte, error) {
 	if goodbye {
 		for _, rr := range records {

@@ -9,15 +9,15 @@ import (
 	"github.com/miekg/dns"
 )
 
-// browse collects what a Browse hears.
+// browse collects what a Browse receives.
 type browse struct {
 	kind    Type
 	links   []link
 	senders map[source]*sender
-	total   int    // of instances
-	turn    uint64 // counts answers, so that the newest is known
-	worked  bool   // a question was sent
-	err     error  // of the first question that was not
+	total   int    // number of instances
+	turn    uint64 // number of answers so far, by which the newest is known
+	worked  bool   // whether a question was sent
+	err     error  // error of the first question that was not sent
 }
 
 func newBrowse(kind Type, askers []asker) *browse {
@@ -28,27 +28,27 @@ func newBrowse(kind Type, askers []asker) *browse {
 	return b
 }
 
-// source is who told something, and on which interface.
+// source is a sender and the interface on which it was received.
 type source struct {
 	link    string
 	address netip.Addr
 }
 
-// sender is what one source told, by the key of the instance. Nothing of it is mixed
-// with what others told: who can send to the group can send anything under the name
-// of another.
+// sender holds what one source has sent, by the key of the instance. It is kept
+// separate for each source, because anybody who can send to the group can send records
+// for any name.
 type sender struct{ told map[string]*told }
 
-// told is an instance as one sender told it.
+// told is an instance as one sender describes it.
 type told struct {
 	name, host, hostKey string
-	port                uint16            // 0 until SRV was heard
-	text                map[string]string // nil until TXT was heard
+	port                uint16            // 0 until an SRV record is received
+	text                map[string]string // nil until a TXT record is received
 	addresses           []netip.Addr
-	turn                uint64 // the newest answer about it
+	turn                uint64 // number of the newest answer about it
 }
 
-// add takes an outcome and tells whether something may have been found.
+// add takes an outcome and reports whether there may be a new instance.
 func (b *browse) add(o outcome) bool {
 	switch {
 	case o.err != nil:
@@ -77,7 +77,7 @@ func (b *browse) add(o outcome) bool {
 	return true
 }
 
-// learn adds a fact to what a sender told.
+// learn adds a fact to what a sender has sent.
 func (b *browse) learn(s *sender, f fact) {
 	if f.kind == dns.TypeA {
 		s.learnAddress(f, b.turn)
@@ -110,9 +110,9 @@ func (b *browse) learn(s *sender, f fact) {
 	}
 }
 
-// learnAddress adds an address to the instances on a host: to those that the same
-// packet tells of, as several devices of one name may have one sender, and if there
-// are none to all.
+// learnAddress adds an address to the instances on a host. If the same packet has
+// instances of the host, only those get the address, because one sender may send for
+// several devices of one name. Otherwise all instances get it.
 func (s *sender) learnAddress(f fact, turn uint64) {
 	var all, here []*told
 	for _, i := range s.told {
@@ -143,8 +143,8 @@ func (b *browse) drop(s *sender, key string) {
 	b.total--
 }
 
-// makeRoom drops an instance of the sender that has the most, if that is more than
-// who asks for room has.
+// makeRoom removes an instance of the sender that has the most, if that sender has more
+// than the one that asks for room.
 func (b *browse) makeRoom(has int) bool {
 	var most *sender
 	for _, s := range b.senders {
@@ -162,7 +162,7 @@ func (b *browse) makeRoom(has int) bool {
 	return false
 }
 
-// list is what was found, sorted.
+// list returns the instances that were found, sorted.
 func (b *browse) list() []Instance {
 	type service struct {
 		key, link, hostKey string
@@ -212,8 +212,8 @@ func (s source) compare(o source) int {
 	return cmp.Or(cmp.Compare(s.link, o.link), s.address.Compare(o.address))
 }
 
-// confirm reports whether two senders are one device: each has the address of the
-// other among its own, or both tell the same addresses.
+// confirm reports whether two senders are the same device. They are if each has the
+// address of the other among its own, or if both have the same addresses.
 func confirm(a, b Instance) bool {
 	has := func(i Instance, ip netip.Addr) bool {
 		return slices.Contains(i.Addresses, ip.WithZone(""))
@@ -225,7 +225,7 @@ func confirm(a, b Instance) bool {
 		!slices.ContainsFunc(a.Addresses, func(ip netip.Addr) bool { return !has(b, ip) })
 }
 
-// union is all addresses of both, at most maxAddresses.
+// union returns the addresses of both, up to maxAddresses.
 func union(a, b []netip.Addr) []netip.Addr {
 	for _, ip := range b {
 		if len(a) < maxAddresses && !slices.Contains(a, ip) {
@@ -235,8 +235,7 @@ func union(a, b []netip.Addr) []netip.Addr {
 	return a
 }
 
-// arrange puts the most promising addresses first and gives link-local ones their
-// zone.
+// arrange sorts the addresses, best first, and adds the zone to link-local ones.
 func (b *browse) arrange(i *Instance) {
 	at := slices.IndexFunc(b.links, func(l link) bool { return l.Name == i.Interface })
 	for n, ip := range i.Addresses {
@@ -249,9 +248,9 @@ func (b *browse) arrange(i *Instance) {
 	})
 }
 
-// rank says how promising an address is for a connection by the interface: what
-// is in its subnet, then what is on every link, then what needs a router.
-// remoted listens on link-local IPv6 addresses only.
+// rank returns how likely it is that an address works over the interface. Addresses in
+// its subnet come first, then link-local ones, then those that need a router. remoted
+// listens on link-local IPv6 addresses only.
 func (b *browse) rank(t Type, a netip.Addr, at int) int {
 	onLink := at >= 0 && b.links[at].holds(a)
 	switch {

@@ -15,34 +15,34 @@ import (
 	"github.com/miekg/dns"
 )
 
-// MDNS is the Browser over multicast DNS. The zero value works; one may be used
-// by many at once.
+// MDNS is the Browser over multicast DNS. The zero value is ready to use. It may be
+// used by several goroutines.
 //
-// A question is sent from a port of its own, so that devices answer to that port
-// ("legacy unicast", RFC 6762, 6.7), and answers to the group are heard as well.
-// Anybody on the network can answer. Therefore what one sender tells is kept
-// apart from what others tell, and every sender has a share of the bytes that
-// are read and of the instances that are kept.
+// MDNS sends each question from a port of its own, so that devices answer to that port
+// ("legacy unicast", RFC 6762, 6.7). It also receives the answers that are sent to the
+// group. Anybody on the network can answer. What one sender sends is therefore kept
+// separate from what others send, and each sender has a share of the bytes that are
+// read and of the instances that are kept.
 type MDNS struct {
-	// Logger is silent when nil.
+	// Logger logs nothing if it is nil.
 	Logger *slog.Logger
 
-	// open and links are replaced in tests; nil is the real thing.
+	// open and links are replaced in tests; nil means the system's.
 	open  func(context.Context, asker) ([]wire, error)
 	links func() ([]link, error)
 }
 
-// rounds is when the first questions of a browse are sent. Afterwards one follows
-// every roundGap.
+// rounds are the times of the first questions of a browse. After them one question
+// follows every roundGap.
 var rounds = []time.Duration{0, 1000 * time.Millisecond, 2500 * time.Millisecond}
 
 const roundGap = 2500 * time.Millisecond
 
-// earlyPause is how long a browse gathers what it hears before it asks Early, so
-// that a flood of answers does not mean a flood of calls.
+// earlyPause is the time between an answer and the call of Early, so that many answers
+// do not cause many calls.
 const earlyPause = 20 * time.Millisecond
 
-// schedule is when the questions of a browse that lasts for timeout are sent.
+// schedule returns the times of the questions of a browse that lasts for timeout.
 func schedule(timeout time.Duration) iter.Seq[time.Duration] {
 	return func(yield func(time.Duration) bool) {
 		for n := 0; ; n++ {
@@ -57,7 +57,7 @@ func schedule(timeout time.Duration) iter.Seq[time.Duration] {
 	}
 }
 
-// asker sends the questions of a browse on one interface over one family.
+// asker sends the questions of a browse on one interface over one family of addresses.
 type asker struct {
 	link
 	v6   bool
@@ -71,16 +71,16 @@ func (a asker) family() string {
 	return "IPv4"
 }
 
-// outcome is what became of a question, or what was heard.
+// outcome is the result of sending a question, or a packet that was received.
 type outcome struct {
 	heard answer
 	err   error // of a question that could not be sent
-	asked bool  // a question was sent
+	asked bool  // whether a question was sent
 }
 
-// Browse asks on every interface of the query and listens for its timeout. It
-// fails only if no question could be sent. When ctx ends or Early says so it
-// returns at once.
+// Browse asks on every interface of the query and listens for its timeout. It fails
+// only if no question could be sent. It returns at once when ctx ends or Early returns
+// true.
 func (m *MDNS) Browse(ctx context.Context, q Query) ([]Instance, error) {
 	fail := func(err error) error {
 		return &Error{Op: "browse", Subject: string(q.Type), Err: err}
@@ -122,7 +122,7 @@ func (m *MDNS) Browse(ctx context.Context, q Query) ([]Instance, error) {
 	return b.list(), nil
 }
 
-// gather adds what is heard until ctx ends or early says so.
+// gather adds the outcomes until ctx ends or early returns true.
 func (b *browse) gather(
 	ctx context.Context, results <-chan outcome, early func([]Instance) bool,
 ) {
@@ -144,7 +144,7 @@ func (b *browse) gather(
 	}
 }
 
-// askers are an asker for each interface and family of the query.
+// askers returns an asker for each interface and family of the query.
 func (q Query) askers(all []link) ([]asker, error) {
 	links, err := chooseLinks(all, q.Interfaces, q.Loopback)
 	if err != nil {
@@ -165,9 +165,9 @@ func (q Query) askers(all []link) ([]asker, error) {
 	return askers, nil
 }
 
-// ask sends the questions of one asker and listens until ctx ends. A failure does
-// not keep it from trying again: an interface that has just come up, such as that
-// of a device that was just plugged in, cannot send for up to a second.
+// ask sends the questions of one asker and listens until ctx ends. After a failure it
+// tries again, because an interface that has just come up, such as that of a device
+// that was just plugged in, cannot send for up to a second.
 func (m *MDNS) ask(ctx context.Context, a asker, q Query, results chan<- outcome) {
 	logger := m.Logger
 	if logger == nil {
@@ -195,7 +195,7 @@ func (m *MDNS) ask(ctx context.Context, a asker, q Query, results chan<- outcome
 	<-ctx.Done()
 }
 
-// question sends the question once, and opens the sockets before the first time.
+// question sends the question once. In its first call it opens the sockets.
 func (m *MDNS) question(ctx context.Context, e *ear) error {
 	var q dns.Msg
 	q.Question = []dns.Question{{Name: formatName(e.kind.labels()...),
@@ -219,7 +219,8 @@ func (m *MDNS) question(ctx context.Context, e *ear) error {
 	return e.wires[0].multicast(b, e.link)
 }
 
-// openWires opens the socket that asks and, if it can, one that hears the group.
+// openWires opens the socket for questions and, if possible, one that receives what is
+// sent to the group.
 func openWires(ctx context.Context, a asker) ([]wire, error) {
 	own, err := openSocket(ctx, a.v6, anyPort(a.v6))
 	if err != nil {
@@ -232,10 +233,10 @@ func openWires(ctx context.Context, a asker) ([]wire, error) {
 	return wires, nil
 }
 
-// ear is what listens for an asker.
+// ear receives packets for an asker.
 type ear struct {
 	asker
-	wires   []wire // that which asks is the first
+	wires   []wire // the first one sends the questions
 	results chan<- outcome
 	log     *slog.Logger
 	round   atomic.Int64
@@ -279,7 +280,7 @@ func (e *ear) hear(ctx context.Context, w wire) {
 			}
 			continue
 		}
-		// Responses come from port 5353 and from the link (RFC 6762, 6 and 11).
+		// Responses are sent from port 5353 and from the link (RFC 6762, 6 and 11).
 		_, _, ok := p.linkOf(in)
 		if !ok || in.from.Port() != Port || !s.take(in.from.Addr(), len(in.body), e.round.Load()) {
 			continue

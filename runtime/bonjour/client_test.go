@@ -24,7 +24,8 @@ func testLink(index int, name string, flags net.Flags, prefixes ...string) link 
 	return l
 }
 
-// testLinks are a machine with Wi-Fi, two devices on USB and a tunnel.
+// testLinks returns the interfaces of a machine with Wi-Fi, two devices on USB and a
+// tunnel.
 func testLinks() ([]link, error) {
 	return []link{
 		testLink(1, "lo", net.FlagLoopback, "127.0.0.1/8", "::1/128"),
@@ -35,8 +36,8 @@ func testLinks() ([]link, error) {
 	}, nil
 }
 
-// radio is a wire that answers questions with packets. in is for those that come
-// without one.
+// radio is a wire that answers questions with packets. in delivers packets that do not
+// answer a question.
 type radio struct {
 	*memory
 	asker asker
@@ -86,10 +87,10 @@ func (r *radio) multicast(b []byte, l link) error {
 
 func nothing(string, bool, time.Duration) ([]packet, error) { return nil, nil }
 
-// phoneSender is where the packets of the tests come from.
+// phoneSender is the sender of the packets in these tests.
 const phoneSender = "fe80::20"
 
-// said is a packet that tells of services, from an address on an interface.
+// said returns a packet that advertises services, sent from an address on an interface.
 func said(from, on string, services ...Service) packet {
 	z, err := newZone(services)
 	if err != nil {
@@ -103,7 +104,7 @@ func said(from, on string, services ...Service) packet {
 	return saying(from, on, all...)
 }
 
-// saying is a packet with these records.
+// saying returns a packet with these records.
 func saying(from, on string, all ...dns.RR) packet {
 	b, err := pack(all, false)
 	if err != nil {
@@ -112,7 +113,7 @@ func saying(from, on string, all ...dns.RR) packet {
 	return heardPacket(from, on, b)
 }
 
-// heardPacket is a packet to the group.
+// heardPacket returns a packet to the group.
 func heardPacket(from, on string, b []byte) packet {
 	links, _ := testLinks()
 	at := slices.IndexFunc(links, func(l link) bool { return l.Name == on })
@@ -125,7 +126,7 @@ func heardPacket(from, on string, b []byte) packet {
 	return p
 }
 
-// phoneAt is a phone with these addresses.
+// phoneAt returns a phone with these addresses.
 func phoneAt(all ...string) Service {
 	return Service{
 		Name: plainName, Type: Mobdev2, Host: "Some-iPhone", Port: 49152,
@@ -133,8 +134,8 @@ func phoneAt(all ...string) Service {
 	}
 }
 
-// Every interface and family is asked by its own, again and again until the
-// time is over.
+// Every interface and family of addresses must be asked by an asker of its own, until
+// the time is over.
 func TestSchedule(t *testing.T) {
 	const mobdev2, remoted = "_apple-mobdev2._tcp.local.", "_remoted._tcp.local."
 	for _, c := range []struct {
@@ -197,7 +198,7 @@ const plainName = "5c:52:84:0a:1b:2c@fe80::5e52:84ff:fe0a:1b2c-supportsRP-24"
 
 type heardAnswers = map[string][]packet // by interface and family
 
-// found is the phone as a browse tells of it.
+// found is the phone as a browse returns it.
 func found(on, sender string, all ...string) Instance {
 	s := netip.MustParseAddr(sender)
 	if s.Is6() {
@@ -356,7 +357,7 @@ func TestBrowseFails(t *testing.T) {
 	}
 }
 
-// Sockets that cannot be opened are tried again.
+// Sockets that cannot be opened must be tried again.
 func TestBrowseOpens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("no buffer space available")
@@ -380,7 +381,7 @@ func TestBrowseOpens(t *testing.T) {
 	})
 }
 
-// A browse ends at once when its context ends or Early says so.
+// A browse must end at once when its context ends or Early returns true.
 func TestBrowseEnds(t *testing.T) {
 	for _, c := range []struct {
 		name   string

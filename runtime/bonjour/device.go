@@ -14,55 +14,55 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The responder here is our own, on github.com/miekg/dns. The server of
-// hashicorp/mdns answers by unicast only and neither announces nor says goodbye,
-// so that whoever listens passively (Apple's mDNSResponder, avahi, programs that
-// browse continuously) does not see what it offers; it also compares names by
-// case and in escaped form.
+// This responder is built on github.com/miekg/dns. The server of hashicorp/mdns could
+// not be used: it answers by unicast only and sends neither announcements nor goodbyes.
+// Programs that listen passively, such as Apple's mDNSResponder, avahi and programs
+// that browse continuously, do not see its services. It also compares names with their
+// case and escapes.
 
-// AdvertiseOptions says where to advertise. The zero value is the loopback
+// AdvertiseOptions says where to advertise. The zero value means the loopback
 // interface, over IPv4 and IPv6.
 type AdvertiseOptions struct {
-	// Interfaces are names of interfaces; nil is the loopback interface, so
-	// that nothing leaves the machine unasked.
+	// Interfaces are names of interfaces. nil means the loopback interface, so that
+	// nothing is sent to a network by default.
 	Interfaces []string
-	// NoIPv4 and NoIPv6 keep to the other family. Addresses of both are told
-	// over either.
+	// NoIPv4 and NoIPv6 exclude a family of addresses. Addresses of both families are
+	// sent over either.
 	NoIPv4, NoIPv6 bool
-	// Logger is silent when nil.
+	// Logger logs nothing if it is nil.
 	Logger *slog.Logger
 }
 
-// Advertisement tells of services until it is closed.
+// Advertisement advertises services until it is closed.
 type Advertisement struct {
 	log   *slog.Logger
 	ports []port
 	stop  chan struct{}
 	wg    sync.WaitGroup
 
-	mu     sync.Mutex // held while something is announced
+	mu     sync.Mutex // held while a zone is announced
 	zone   *zone
 	closed bool
 }
 
-// port is a wire and the interfaces it is on.
+// port is a wire and its interfaces.
 type port struct {
 	wire
 	v6    bool
 	links []link
 }
 
-// slot is an instance on an interface over a family.
+// slot is an instance on an interface, over a family of addresses.
 type slot struct {
 	v6    bool
 	index int
 	name  string
 }
 
-// Advertise announces the services, answers questions about them and goes on
-// until Close; ctx bounds only the call. It fails when no interface and family
-// can be used; where only some can, the others are logged. Interfaces' own
-// addresses are those at the time of this call.
+// Advertise announces the services and answers questions about them until Close. ctx
+// bounds the call only. Advertise fails if no interface can be used with any family. If
+// only some cannot, it logs them. The addresses of the interfaces are those at the time
+// of the call.
 func Advertise(ctx context.Context, s []Service, o AdvertiseOptions) (*Advertisement, error) {
 	z, err := newZone(s)
 	if err != nil {
@@ -112,7 +112,7 @@ func newAdvertisement(l *slog.Logger) *Advertisement {
 	return &Advertisement{log: l.With("layer", "bonjour"), stop: make(chan struct{}), zone: &zone{}}
 }
 
-// start announces the zone on the ports and serves them.
+// start announces the zone on the ports and serves it.
 func (a *Advertisement) start(z *zone) error {
 	for _, p := range a.ports {
 		a.wg.Go(func() { a.serve(p) })
@@ -124,9 +124,8 @@ func (a *Advertisement) start(z *zone) error {
 	return nil
 }
 
-// Update replaces the services: those that are gone get a goodbye, new and
-// changed ones are announced, the others are left in peace. On an error the
-// old ones stay.
+// Update replaces the services. It sends goodbyes for those that are removed and
+// announces those that are new or have changed. On error the old services stay.
 func (a *Advertisement) Update(s []Service) error {
 	z, err := newZone(s)
 	if err != nil {
@@ -135,7 +134,7 @@ func (a *Advertisement) Update(s []Service) error {
 	return a.replace(z)
 }
 
-// Close says goodbye and ends the advertisement. It may be called twice.
+// Close sends goodbyes and ends the advertisement. It may be called twice.
 func (a *Advertisement) Close() error {
 	a.mu.Lock()
 	if !a.closed {
@@ -162,7 +161,7 @@ func (a *Advertisement) replace(z *zone) error {
 	return a.swap(z)
 }
 
-// swap makes z the zone and tells the group. a.mu is held.
+// swap makes z the zone and sends the changes to the group. The caller holds a.mu.
 func (a *Advertisement) swap(z *zone) error {
 	old, err := a.announcements(a.zone)
 	if err != nil {
@@ -199,7 +198,7 @@ func (a *Advertisement) swap(z *zone) error {
 	return nil
 }
 
-// announcements are the messages that announce a zone.
+// announcements returns the messages that announce a zone.
 func (a *Advertisement) announcements(z *zone) (map[slot][]byte, error) {
 	all := map[slot][]byte{}
 	for _, p := range a.ports {
@@ -224,8 +223,8 @@ func (a *Advertisement) announcements(z *zone) (map[slot][]byte, error) {
 	return all, nil
 }
 
-// goodbye ends the life of an offer's records. Its host's addresses stay while
-// another service has them.
+// goodbye sends an offer's records with a lifetime of 0. The addresses of its host are
+// kept while another service has the same host.
 func (a *Advertisement) goodbye(p port, l link, gone *zone, o *offer) {
 	records := []dns.RR{o.ptr(), o.srv(), o.txt()}
 	if len(a.zone.hostRecords(o.hostKey, l)) == 0 {
@@ -259,7 +258,7 @@ func (a *Advertisement) announce(messages map[slot][]byte) {
 	}
 }
 
-// again announces a second time what is still so.
+// again announces a second time the offers that are still the same.
 func (a *Advertisement) again(news map[slot][]byte) {
 	t := time.NewTimer(announceGap)
 	defer t.Stop()
@@ -275,7 +274,7 @@ func (a *Advertisement) again(news map[slot][]byte) {
 	}
 	now, err := a.announcements(a.zone)
 	if err != nil {
-		return // it is the same zone that could be announced before
+		return // the zone could be announced before and has not changed
 	}
 	for s, m := range news {
 		if string(now[s]) != string(m) {
@@ -285,14 +284,14 @@ func (a *Advertisement) again(news map[slot][]byte) {
 	a.announce(news)
 }
 
-// maxAnswered bounds the bytes that are sent in a second because of one querier's
-// questions, and maxAsks the bytes of them that are read.
+// maxAnswered bounds the bytes that are sent in a second in answer to one client, and
+// maxAsks the bytes of its questions that are read.
 const (
 	maxAnswered = 512 << 10
 	maxAsks     = 256 << 10
 )
 
-// readPause is between two attempts to read from a socket that fails.
+// readPause is the pause after a failed read.
 const readPause = 100 * time.Millisecond
 
 func (a *Advertisement) serve(p port) {
@@ -321,9 +320,9 @@ func (a *Advertisement) serve(p port) {
 	}
 }
 
-// handle answers one packet, and returns false if may did not allow so many bytes
-// to be sent. A sender who is not on the link is answered to the group alone: the
-// address may be that of a victim.
+// handle answers one packet. It returns false if may did not allow the bytes of an
+// answer. A sender that is not on the link is answered to the group only, because its
+// address may be forged.
 func (a *Advertisement) handle(p port, in packet, may func(n int) bool) bool {
 	l, near, ok := p.linkOf(in)
 	if !ok {
@@ -353,16 +352,17 @@ func (a *Advertisement) handle(p port, in packet, may func(n int) bool) bool {
 	return true
 }
 
-// linkOf is the interface that a packet came by, and whether the sender's address
-// is on it. ok is false unless it is an interface of ours and the packet comes from
-// there: what was sent to the group does, and what was sent to this machine alone
-// only if the sender is near (RFC 6762, 11). Nobody far away can use the responder
-// to have his packets multiplied.
+// linkOf returns the interface on which a packet was received, and whether the sender's
+// address is on it. ok is false if the interface is not one of ours or the packet is
+// not from its network. A packet to the group is. A packet to this machine only is one
+// if the sender's address is on the link (RFC 6762, 11). Nobody outside can then use
+// the responder to multiply packets.
 func (p port) linkOf(in packet) (l link, near, ok bool) {
 	from := in.from.Addr()
 	holds := func(l link) bool {
 		return l.holds(from) || from.Is6() && from.IsLinkLocalUnicast() && from.Zone() == l.Name ||
-			// Linux has no better source for the group on the loopback interface.
+			// On Linux, packets to the group on the loopback interface have no other
+			// source address.
 			from.IsUnspecified() && l.loopback()
 	}
 	at := slices.IndexFunc(p.links, func(l link) bool {

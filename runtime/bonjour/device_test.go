@@ -23,7 +23,7 @@ type memory struct {
 	start  time.Time
 	mu     sync.Mutex
 	sent   []string
-	// bytesTo counts what was sent to each address and interface.
+	// bytesTo returns the bytes that were sent to each address and interface.
 	bytesTo map[string]int
 }
 
@@ -62,7 +62,7 @@ func (m *memory) note(to string, b []byte) error {
 	return nil
 }
 
-// reset forgets what was sent and tells how many bytes that was.
+// reset forgets what was sent and returns the number of bytes.
 func (m *memory) reset() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -92,7 +92,7 @@ func (m *memory) compare(t *testing.T, want []string) {
 	m.sent = nil
 }
 
-// start makes an advertisement over two interfaces.
+// start starts an advertisement on two interfaces.
 func start(t *testing.T, services ...Service) (*Advertisement, *memory) {
 	t.Helper()
 	m := newMemory()
@@ -110,7 +110,7 @@ func start(t *testing.T, services ...Service) (*Advertisement, *memory) {
 	return a, m
 }
 
-// ncm is what every phone on USB advertises.
+// ncm is the service that every phone on USB advertises.
 var ncm = Service{Name: "ncm", Type: Remoted, Host: "Virtual-iPhone", Port: 58783}
 
 func TestAnnouncements(t *testing.T) {
@@ -126,7 +126,7 @@ func TestAnnouncements(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		m.expect(t, "1s en0:"+ptr+onEn0, "1s en1:"+ptr+onEn1)
 
-		// What did not change is not told again.
+		// Services that have not changed must not be announced again.
 		second := Service{
 			Name: "a@b", Type: Remoted, Host: "Virtual-iPhone.local.", Port: 1, Interface: "en1",
 		}
@@ -137,7 +137,7 @@ func TestAnnouncements(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		m.expect(t, "3s en1:"+ptr+other)
 
-		// What changed within a second is told as it is then.
+		// A service that changed within the second must be announced in its new form.
 		changed := ncm
 		changed.Interface, changed.Port = "en1", 2
 		if err := errors.Join(a.Update([]Service{changed, second}),
@@ -170,7 +170,7 @@ func TestAnnouncements(t *testing.T) {
 	})
 }
 
-// A mistake leaves everything as it was.
+// After an error the old services must stay.
 func TestRefusedServices(t *testing.T) {
 	long := strings.Repeat("a", 64)
 	with := func(change func(*Service)) []Service {
@@ -226,7 +226,7 @@ func question(t testing.TB, name string, kind uint16, change ...func(*dns.Msg)) 
 	return b
 }
 
-// Who asks from where, and where the answer goes.
+// The source of a question, and the destination of its answer.
 func TestHandle(t *testing.T) {
 	const full = " _remoted._tcp.local. PTR 4500 ncm._remoted._tcp.local. SRV 120 ncm._remoted._tcp.local. TXT 4500 Virtual-iPhone.local. AAAA 120"
 	legacy := strings.NewReplacer("4500", "10", "120", "10").Replace(full)
@@ -291,7 +291,7 @@ func TestHandle(t *testing.T) {
 	}
 }
 
-// A socket that fails for a while is read again.
+// A socket that fails for a while must be read again.
 func TestReadFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, m := start(t)
@@ -510,7 +510,7 @@ func records(all []dns.RR) string {
 	return strings.Join(out, ", ")
 }
 
-// An answer to one who wants it for himself has his number.
+// A unicast answer must have the id of its question.
 func TestUnicastNumber(t *testing.T) {
 	t.Parallel()
 	q := question(t, metaQuery, dns.TypePTR,
@@ -524,7 +524,7 @@ func TestUnicastNumber(t *testing.T) {
 	}
 }
 
-// One message cannot have many packets sent.
+// One message must not cause many packets.
 func TestReplyBound(t *testing.T) {
 	t.Parallel()
 	var services []Service

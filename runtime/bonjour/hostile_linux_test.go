@@ -17,11 +17,11 @@ import (
 	"github.com/miekg/dns"
 )
 
-// floodEntries is how many instances a hostile responder makes up.
+// floodEntries is the number of instances that a hostile responder invents.
 const floodEntries = 100_000
 
-// floodTimes is how often it does so, under names that are new each time: most packets
-// are lost on their way.
+// floodTimes is how often it sends them, each time under new names. Most packets are
+// lost.
 const floodTimes = 10
 
 // rename gives each instance of a packet another name.
@@ -36,13 +36,14 @@ func rename(b []byte, letter byte) {
 	}
 }
 
-// hostileAddress is where it sends from: nobody else on the loopback interface does.
+// hostileAddress is the address of the hostile responder. Nothing else on the loopback
+// interface uses it.
 const hostileAddress = "127.0.0.66"
 
-// floodMargin is what a browse may keep of a flood, on the heap.
+// floodMargin is how much heap a browse may use for a flood.
 const floodMargin = 16 << 20
 
-// flood is the packets that name n instances, as many in each as fit.
+// flood returns packets that name n instances, as many per packet as fit.
 func flood(t testing.TB, n int) [][]byte {
 	t.Helper()
 	var packets [][]byte
@@ -66,7 +67,8 @@ func flood(t testing.TB, n int) [][]byte {
 	return packets
 }
 
-// floodComplete is the packets that tell everything of n instances, one in each.
+// floodComplete returns packets with all records of n instances, one instance per
+// packet.
 func floodComplete(t testing.TB, n int) [][]byte {
 	t.Helper()
 	var packets [][]byte
@@ -86,7 +88,7 @@ func floodComplete(t testing.TB, n int) [][]byte {
 	return packets
 }
 
-// hostileSocket is bound to port 5353 of an address of its own.
+// hostileSocket returns a socket on port 5353 of the hostile address.
 func hostileSocket(t testing.TB) *net.UDPConn {
 	t.Helper()
 	share := func(_, _ string, c syscall.RawConn) error {
@@ -106,7 +108,7 @@ func hostileSocket(t testing.TB) *net.UDPConn {
 	return c.(*net.UDPConn)
 }
 
-// asked waits for a question to the group and returns who asked.
+// asked waits for a question to the group and returns its sender.
 func asked(t *testing.T, c *net.UDPConn) netip.AddrPort {
 	t.Helper()
 	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
@@ -125,8 +127,8 @@ func asked(t *testing.T, c *net.UDPConn) netip.AddrPort {
 	}
 }
 
-// testFlood has a responder make up instances, to the group and to who asks, while
-// another one tells of a phone.
+// testFlood runs a responder that invents instances, sent to the group and to each
+// client, while another one advertises a phone.
 func testFlood(t *testing.T) {
 	for _, c := range []struct {
 		name    string

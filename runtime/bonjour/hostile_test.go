@@ -16,7 +16,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// checkBounds checks what a browse has kept.
+// checkBounds checks the size of what a browse has kept.
 func checkBounds(t *testing.T, b *browse) {
 	t.Helper()
 	total := 0
@@ -39,20 +39,20 @@ func checkBounds(t *testing.T, b *browse) {
 const (
 	hexHeader = "0000 8400 0000 0001 0000 0000" // a response with one record
 	hexMob    = "0e 5f6170706c652d6d6f6264657632 045f746370 056c6f63616c 00"
-	// evil is where hostile packets come from, honest the phone's address. Both are on
-	// en0.
+	// evil is the sender of hostile packets, and honest is the phone's address. Both
+	// are on en0.
 	evil   = "192.168.1.66"
 	honest = "192.168.1.20"
 )
 
-// fake is a service that a hostile sender makes up.
+// fake returns a service that a hostile sender invents.
 func fake(name string, port uint16, all ...string) Service {
 	return Service{
 		Name: name, Type: Mobdev2, Host: "Fake", Port: port, Addresses: addresses(all...),
 	}
 }
 
-// raw are the records of a service with any addresses.
+// raw returns the records of a service with any addresses.
 func raw(s Service, all ...string) []dns.RR {
 	o, err := newOffer(s)
 	if err != nil {
@@ -71,19 +71,19 @@ func raw(s Service, all ...string) []dns.RR {
 	return records
 }
 
-// changed is a packet with another body.
+// changed returns a packet with another body.
 func changed(p packet, change func(b []byte) []byte) packet {
 	p.body = change(bytes.Clone(p.body))
 	return p
 }
 
-// from is a packet with another source.
+// from returns a packet with another source.
 func from(p packet, source string, to netip.Addr) packet {
 	p.from, p.to = netip.MustParseAddrPort(source), to
 	return p
 }
 
-// prefixes are all beginnings of a packet.
+// prefixes returns all prefixes of a packet.
 func prefixes(p packet) []packet {
 	var all []packet
 	for n := range p.body {
@@ -109,7 +109,7 @@ func goodbyeOf(p packet) packet {
 	})
 }
 
-// hostileRow is what somebody sends beside a phone that tells of itself.
+// hostileRow is a set of hostile packets that are sent in addition to a phone's.
 type hostileRow struct {
 	name    string
 	packets []packet
@@ -186,8 +186,8 @@ func hostileRows(t *testing.T) []hostileRow {
 	return rows
 }
 
-// TestHostileResponder has somebody send what no device sends. A browse ends in its
-// time, and has the phone as the phone told it.
+// TestHostileResponder sends packets that no device sends. A browse must end in its
+// time, and must return the phone as the phone has described itself.
 func TestHostileResponder(t *testing.T) {
 	for _, c := range hostileRows(t) {
 		t.Run(c.name, func(t *testing.T) {
@@ -228,14 +228,13 @@ func TestHostileResponder(t *testing.T) {
 	}
 }
 
-// floodFrom is a packet that tells of one more instance, from one of n senders.
+// floodFrom returns a packet that advertises one more instance, from one of n senders.
 func floodFrom(i, n int) packet {
 	sender := fmt.Sprintf("192.168.1.%d", 100+i%n)
 	return said(sender, "en0", fake(fmt.Sprintf("flood-%d", i), 7, sender))
 }
 
-// TestFloodBounds has senders tell of 100,000 instances before and after the phone
-// tells of itself.
+// TestFloodBounds advertises 100,000 instances before and after the phone's.
 func TestFloodBounds(t *testing.T) {
 	const entries = 100_000
 	for _, c := range []struct {
@@ -272,7 +271,7 @@ func TestFloodBounds(t *testing.T) {
 	}
 }
 
-// used is the bytes on the heap that are in use.
+// used returns the number of bytes on the heap that are in use.
 func used() int64 {
 	runtime.GC()
 	var s runtime.MemStats
@@ -304,8 +303,8 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// TestHostileQuerier has somebody ask without end. Nobody gets more than a share, and
-// who asks once is answered.
+// TestHostileQuerier asks without end. No sender may get more than a share, and a
+// client that asks once must be answered.
 func TestHostileQuerier(t *testing.T) {
 	group := groupIPv6.Addr()
 	at := netip.MustParseAddrPort
@@ -376,7 +375,7 @@ func TestHostileQuerier(t *testing.T) {
 	}
 }
 
-// TestHostileBeginnings asks with every beginning of a question.
+// TestHostileBeginnings asks with every prefix of a question.
 func TestHostileBeginnings(t *testing.T) {
 	t.Parallel()
 	q := question(t, "_remoted._tcp.local.", dns.TypePTR, func(m *dns.Msg) {

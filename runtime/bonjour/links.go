@@ -7,15 +7,14 @@ import (
 	"slices"
 )
 
-// maxLinks bounds the interfaces of one browse or advertisement: machines that
-// run containers have hundreds, and each costs sockets.
+// maxLinks bounds the interfaces of one browse or advertisement. Machines that run
+// containers have hundreds, and each requires sockets.
 const maxLinks = 32
 
-// link is a network interface and the addresses it had when it was looked at.
+// link is a network interface with its addresses at the time when it was listed.
 type link struct {
 	*net.Interface
-	// prefixes are the addresses with the length of their subnet, without
-	// zones.
+	// prefixes are the addresses with the length of their subnet, without zones.
 	prefixes []netip.Prefix
 }
 
@@ -35,7 +34,8 @@ func newLink(i *net.Interface) (link, error) {
 		if !ok {
 			continue
 		}
-		if ip = ip.Unmap(); ip.Is4() && len(n.Mask) == net.IPv6len {
+		ip = ip.Unmap()
+		if ip.Is4() && len(n.Mask) == net.IPv6len {
 			bits -= 96
 		}
 		if p := netip.PrefixFrom(ip, bits); p.IsValid() {
@@ -51,7 +51,7 @@ func (l link) has(v6 bool) bool {
 		func(p netip.Prefix) bool { return p.Addr().Is6() == v6 })
 }
 
-// holds reports whether an address lies in one of the interface's subnets.
+// holds reports whether an address is in one of the interface's subnets.
 func (l link) holds(a netip.Addr) bool {
 	if a.Zone() != "" && a.Zone() != l.Name {
 		return false
@@ -62,7 +62,7 @@ func (l link) holds(a netip.Addr) bool {
 
 func (l link) loopback() bool { return l.Flags&net.FlagLoopback != 0 }
 
-// localLinks are all interfaces that are up and have an address.
+// localLinks returns all interfaces that are up and have an address.
 func localLinks() ([]link, error) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
@@ -81,9 +81,9 @@ func localLinks() ([]link, error) {
 	return links, nil
 }
 
-// chooseLinks takes the named interfaces, which must be there, or when names is
-// nil all that can multicast. The loopback interface is among those only when
-// asked for; on Linux it can multicast although it does not say so.
+// chooseLinks returns the named interfaces, all of which must exist. If names is nil,
+// it returns all that can multicast. These include the loopback interface only if
+// loopback is true; on Linux it can multicast although it does not have the flag.
 func chooseLinks(all []link, names []string, loopback bool) ([]link, error) {
 	var chosen []link
 	for _, name := range names {

@@ -15,26 +15,26 @@ import (
 )
 
 const (
-	// LockdownPort is where lockdownd listens on the network.
+	// LockdownPort is the port of lockdownd on the network.
 	LockdownPort = 62078
-	// Mobdev2Port is what devices advertise instead: the same number with its
-	// bytes swapped.
+	// Mobdev2Port is the port that devices advertise instead, which is LockdownPort
+	// with its bytes swapped.
 	Mobdev2Port = 32498
 )
 
-// supportsRP ends the name of a device that does remote pairing; the version of
-// its protocol follows, except in early iOS 17.
+// supportsRP is at the end of the name of a device with remote pairing. The version of
+// the protocol follows, except on early versions of iOS 17.
 const supportsRP = "-supportsRP"
 
-// Mobdev2Name is the instance name of a Mobdev2 service: the MAC address in
-// lower case, the link-local address that follows from it and, unless it is 0,
-// the version of the remote pairing protocol (24 on iOS 18, 26 on 26.4).
+// Mobdev2Name returns the instance name of a Mobdev2 service. It consists of the MAC
+// address in lower case, the link-local address that is derived from it and, unless it
+// is 0, the version of the remote pairing protocol (24 on iOS 18, 26 on 26.4).
 func Mobdev2Name(mac string, remotePairing int) (string, error) {
 	ip, err := LinkLocal(mac)
 	if err != nil {
 		return "", err
 	}
-	hw, _ := net.ParseMAC(mac) // LinkLocal has parsed it
+	hw, _ := net.ParseMAC(mac) // LinkLocal has checked it
 	name := hw.String() + "@" + ip.String()
 	if remotePairing != 0 {
 		name += supportsRP + "-" + strconv.Itoa(remotePairing)
@@ -42,9 +42,9 @@ func Mobdev2Name(mac string, remotePairing int) (string, error) {
 	return name, nil
 }
 
-// LinkLocal is the IPv6 address that follows from a MAC address by EUI-64, as
-// it stands in instance names. Devices with a private Wi-Fi address may have
-// another one: it is not for dialling.
+// LinkLocal returns the IPv6 address that is derived from a MAC address by EUI-64, in
+// the form of instance names. It cannot be dialled reliably, because a device with a
+// private Wi-Fi address may have another one.
 func LinkLocal(mac string) (netip.Addr, error) {
 	m, err := net.ParseMAC(mac)
 	if err != nil || len(m) != 6 {
@@ -56,8 +56,8 @@ func LinkLocal(mac string) (netip.Addr, error) {
 		11: 0xFF, 12: 0xFE, 13: m[3], 14: m[4], 15: m[5]}), nil
 }
 
-// MAC is the MAC address in a Mobdev2 name, in lower case, or empty. With
-// "Private Wi-Fi Address" on it differs from what lockdownd calls WiFiAddress.
+// MAC returns the MAC address in a Mobdev2 name, in lower case, or "". With "Private
+// Wi-Fi Address" on, it differs from lockdownd's WiFiAddress.
 func (i Instance) MAC() string {
 	if i.Type != Mobdev2 {
 		return ""
@@ -70,9 +70,9 @@ func (i Instance) MAC() string {
 	return m.String()
 }
 
-// SupportsRP reports whether a Mobdev2 name says that the device does remote
-// pairing, and the version of the protocol: 0 when the name has none, as in
-// early iOS 17.
+// SupportsRP reports whether a Mobdev2 name states that the device has remote pairing,
+// and returns the version of the protocol. The version is 0 if the name has none, as on
+// early versions of iOS 17.
 func (i Instance) SupportsRP() (version int, ok bool) {
 	at := strings.LastIndex(i.Name, supportsRP)
 	if i.Type != Mobdev2 || at < 0 {
@@ -93,13 +93,13 @@ func (i Instance) SupportsRP() (version int, ok bool) {
 // Keys of TXT records.
 const (
 	TextIdentifier = "identifier"
-	TextAuthTag    = "authTag" // then authTag#1, authTag#2, ...
+	TextAuthTag    = "authTag" // followed by authTag#1, authTag#2, ...
 )
 
-// AuthTag is the authTag of a Mobdev2 service since iOS 26.4: by it a host
-// knows that the device has a pair record of its HostID. The tags of the remote
-// pairing types are made otherwise, see package remotepair. It is empty where
-// a FIPS policy forbids keys as short as HostIDs can be.
+// AuthTag returns the authTag of a Mobdev2 service, which exists since iOS 26.4. By it
+// a host recognizes that the device has a pair record with its HostID. The types of
+// remote pairing have other tags; see package remotepair. The result is "" if a FIPS
+// policy forbids keys as short as a HostID may be.
 func AuthTag(hostID, identifier string) string {
 	return base64.StdEncoding.EncodeToString(authTag(hostID, identifier))
 }
@@ -114,8 +114,8 @@ func authTag(hostID, identifier string) []byte {
 	return mac.Sum(nil)[:8]
 }
 
-// Recognises reports whether one of the authTags of a Mobdev2 service is for the
-// host. Devices before iOS 26.4 have none: then it is false for every host.
+// Recognises reports whether one of the authTags of a Mobdev2 service is that of the
+// host. It is false for devices before iOS 26.4, which have no tags.
 func (i Instance) Recognises(hostID string) bool {
 	identifier, ok := i.Text(TextIdentifier)
 	if i.Type != Mobdev2 || !ok {

@@ -17,44 +17,44 @@ var (
 	groupIPv6 = netip.AddrPortFrom(netip.AddrFrom16([16]byte{0: 0xFF, 1: 2, 15: 0xFB}), Port)
 )
 
-// writeLimit is how long a packet may wait for room in the socket's buffer.
+// writeLimit bounds the wait for room in the socket's buffer.
 const writeLimit = time.Second
 
-// packet is what a wire received. index is 0 and to invalid where the operating
-// system does not tell.
+// packet is what a wire has received. index is 0 and to is invalid if the operating
+// system does not report them.
 type packet struct {
 	body  []byte
 	from  netip.AddrPort
 	to    netip.Addr
-	index int // of the interface
+	index int // index of the interface
 }
 
-// wire is the multicast DNS of one family on some interfaces. Tests have one
-// without sockets.
+// wire sends and receives multicast DNS of one family of addresses on some interfaces.
+// Tests use one without sockets.
 type wire interface {
 	read(b []byte) (packet, error)
-	// multicast sends to the group on an interface, send to an address.
+	// multicast sends to the group on an interface. send sends to an address.
 	multicast(b []byte, l link) error
 	send(b []byte, to netip.AddrPort) error
 	Close() error
 }
 
-// socket is a wire: one UDP socket. Those of listen are bound to port 5353 beside
-// those of other programs, and members of the group on each of their interfaces.
+// socket is a wire with one UDP socket. Those of listen share port 5353 with other
+// programs, and are members of the group on each of their interfaces.
 type socket struct {
 	conn net.PacketConn
-	v4   *ipv4.PacketConn // one of the two is set
+	v4   *ipv4.PacketConn // either v4 or v6 is set
 	v6   *ipv6.PacketConn
-	// mu is held while the interface for multicast is chosen and used: not
-	// every system takes it with the packet.
+	// mu is held while the interface for multicast is selected and used, because some
+	// systems cannot select it for each packet.
 	mu sync.Mutex
 }
 
-// listen opens the socket of a family and joins the group on those interfaces
-// that have an address of it. It returns the interfaces that were joined.
+// listen opens the socket of a family and joins the group on the interfaces that have
+// an address of it. It returns these interfaces.
 func listen(ctx context.Context, v6 bool, links []link) (*socket, []link, error) {
-	// Given a group's address, package net binds the port on all addresses
-	// with the options for sharing it, and joins nothing.
+	// If the address is that of a group, package net binds the port on all addresses
+	// and sets the options that allow sharing it. It does not join a group.
 	group := groupIPv4
 	if v6 {
 		group = groupIPv6
@@ -113,9 +113,9 @@ func anyPort(v6 bool) netip.AddrPort {
 	return netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 }
 
-// options are all wanted and none needed: without the control messages the
-// interface follows from the sender's address, and only strict clients look at
-// the hop limit.
+// options sets socket options, none of which is required. Without the control messages
+// the interface is derived from the sender's address. Only strict clients check the hop
+// limit.
 func (s *socket) options() {
 	if s.v6 != nil {
 		_ = s.v6.SetControlMessage(ipv6.FlagInterface|ipv6.FlagDst, true)

@@ -1,6 +1,6 @@
-// Package bonjour finds devices by multicast DNS (RFC 6762) and DNS-SD (RFC
-// 6763), and lets the virtual device be found. H is a host, D a device on its
-// link; the group is 224.0.0.251 or ff02::fb, port 5353:
+// Package bonjour finds devices by multicast DNS (RFC 6762) and DNS-SD (RFC 6763), and
+// advertises the virtual device. H is a host, and D is a device on its link. The group
+// is 224.0.0.251 or ff02::fb, port 5353:
 //
 //	H -> group  _apple-mobdev2._tcp.local. PTR ?
 //	D -> H      PTR _apple-mobdev2._tcp.local. =
@@ -10,10 +10,10 @@
 //	            AAAA Some-iPhone.local. = fe80::1c0a:fdff:fe3e:1234
 //	            A    Some-iPhone.local. = 192.168.1.20
 //
-// A question from another port than 5353 is answered to that port alone, one
-// from 5353 to the group. Devices tell the group by themselves when they appear
-// ("announcement", twice) and, when they can, that they leave (the same records
-// with a lifetime of 0, "goodbye").
+// A question from a port other than 5353 is answered to that port only. A question from
+// port 5353 is answered to the group. When a device appears, it sends its records to
+// the group twice ("announcement"). When it leaves, it sends them, if it can, with a
+// lifetime of 0 ("goodbye").
 //
 // What Apple's devices advertise:
 //
@@ -22,11 +22,11 @@
 //	_remotepairing._tcp                pair-verify and tunnels over Wi-Fi, iOS 17 and later
 //	_remotepairing-manual-pairing._tcp pairing by PIN, Apple TV and Vision
 //
-// What is odd: the port of _apple-mobdev2._tcp is 62078 with its bytes swapped,
-// and nothing listens there; the address in its instance name is computed and
-// not always the device's; devices on different interfaces have the same
-// instance name, host name and even address, so that an interface belongs to
-// everything found here.
+// Some properties are unusual. The port of _apple-mobdev2._tcp is 62078 with its bytes
+// swapped, and nothing listens on it. The address in its instance name is computed, and
+// the device may have another one. Devices on different interfaces have the same
+// instance name, host name and even address, so that everything found here has an
+// interface.
 package bonjour
 
 import (
@@ -36,50 +36,51 @@ import (
 	"time"
 )
 
-// Port is where multicast DNS is spoken.
+// Port is the port of multicast DNS.
 const Port = 5353
 
-// Limits on what peers send.
+// Limits of what peers send.
 const (
-	// maxPacket is the longest message of RFC 6762, section 17.
+	// maxPacket is the length of the longest message (RFC 6762, section 17).
 	maxPacket = 9000
-	// headerSize is that of a message's number, flags and four counts.
+	// headerSize is the size of a message's id, flags and four counts.
 	headerSize = 12
 	// maxName and maxLabel bound a name and each of its labels, in bytes.
 	maxName  = 255
 	maxLabel = 63
-	// maxInstances bounds what a browse keeps, maxAddresses what it keeps of
-	// each instance.
+	// maxInstances bounds the instances that a browse keeps. maxAddresses bounds the
+	// addresses of each instance.
 	maxInstances = 1024
 	maxAddresses = 32
-	// maxQuestions bounds the questions of a message that are answered, and
-	// maxReplies the messages that answer it.
+	// maxQuestions bounds the questions of a message that are answered, and maxReplies
+	// the messages of the answer.
 	maxQuestions = 32
 	maxReplies   = 512
-	// maxText bounds a TXT record of ours, so that an answer fits in a frame.
+	// maxText bounds the TXT records that are advertised, so that an answer fits into a
+	// frame.
 	maxText = 900
 )
 
-// Lifetimes of records, as Apple's responder gives them.
+// The lifetimes of records, which are those of Apple's responder.
 const (
-	// hostTTL is for what changes with the host's addresses or port.
+	// hostTTL is the lifetime of records that depend on the host's addresses or port.
 	hostTTL = 120
-	// serviceTTL is for the rest.
+	// serviceTTL is the lifetime of all other records.
 	serviceTTL = 4500
 	// legacyTTL bounds both in answers to plain DNS clients (RFC 6762, 6.7).
 	legacyTTL = 10
-	// announceGap is between the two announcements.
+	// announceGap is the time between the two announcements.
 	announceGap = time.Second
 )
 
 const (
 	domain = "local"
-	// metaQuery is the name whose PTR records are the types on offer.
+	// metaQuery is the name whose PTR records are the types of services.
 	metaQuery = "_services._dns-sd._udp.local."
 	metaKey   = "\x09_services\x07_dns-sd\x04_udp\x05local"
 )
 
-// Error is every failure of the package.
+// Error is the type of every error of the package.
 type Error struct {
 	Op      string // what was tried: "browse", "advertise", "parse type"
 	Subject string // the type, instance or interface
@@ -98,15 +99,15 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 var (
-	// ErrNoInterface is the cause when no interface can carry multicast.
+	// ErrNoInterface is the cause of an error if no interface can multicast.
 	ErrNoInterface = errors.New("no interface that is up and can multicast")
-	// ErrInvalid is the cause when a name, type or address cannot be used.
+	// ErrInvalid is the cause of an error if a name, type or address cannot be used.
 	ErrInvalid = errors.New("invalid")
 )
 
-// parseName cuts a name in presentation form ("a\.b._tcp.local.") into its
-// labels, without escapes. The form is that of RFC 1035: \DDD is a byte in
-// decimal, \X is X.
+// parseName splits a name in presentation form ("a\.b._tcp.local.") into its labels,
+// without escapes. The form is that of RFC 1035, in which \DDD is a byte in decimal and
+// \X is X.
 func parseName(name string) ([]string, bool) {
 	var labels []string
 	var label []byte
@@ -124,7 +125,8 @@ func parseName(name string) ([]string, bool) {
 		if !ok {
 			return nil, false
 		}
-		if i += n; n > 1 || c != '.' {
+		i += n
+		if n > 1 || c != '.' {
 			label = append(label, c)
 		} else if !end() {
 			return nil, false
@@ -136,8 +138,8 @@ func parseName(name string) ([]string, bool) {
 	return labels, len(labels) > 0
 }
 
-// unescapeByte reads the first byte of s, which is not empty, and says how many
-// bytes its presentation took.
+// unescapeByte decodes the first byte of s, which is not empty, and returns the length
+// of its presentation form.
 func unescapeByte(s string) (c byte, n int, ok bool) {
 	if s[0] != '\\' {
 		return s[0], 1, true
@@ -161,7 +163,7 @@ func unescapeByte(s string) (c byte, n int, ok bool) {
 	return byte(v), 4, v < 256
 }
 
-// unescape reads a text in presentation form, such as a string of a TXT record.
+// unescape decodes text in presentation form, such as a string of a TXT record.
 func unescape(s string) (string, bool) {
 	if !strings.Contains(s, `\`) {
 		return s, true
@@ -177,7 +179,7 @@ func unescape(s string) (string, bool) {
 	return string(b), true
 }
 
-// escape writes a label or text in presentation form.
+// escape encodes a label or text in presentation form.
 func escape(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {
@@ -191,7 +193,7 @@ func escape(s string) string {
 	return b.String()
 }
 
-// formatName is the opposite of parseName.
+// formatName is the inverse of parseName.
 func formatName(labels ...string) string {
 	var b strings.Builder
 	for _, l := range labels {
@@ -201,8 +203,8 @@ func formatName(labels ...string) string {
 	return b.String()
 }
 
-// nameKey makes names comparable: without case (of ASCII letters, as DNS has
-// it) and whatever way they were escaped. It is the name's form on the wire.
+// nameKey returns the same text for all forms of a name. It ignores the case of ASCII
+// letters, as DNS does, and the form of escapes. The result is the name in wire format.
 func nameKey(labels []string) string {
 	var b []byte
 	for _, l := range labels {
@@ -217,9 +219,9 @@ func nameKey(labels []string) string {
 	return string(b)
 }
 
-// parseText reads the strings of a TXT record in presentation form. Keys are
-// kept as sent; of keys that differ by case alone the first counts (RFC 6763,
-// 6.4). A string without "=" is a key with the empty value.
+// parseText decodes the strings of a TXT record in presentation form. Keys are returned
+// as sent. If keys differ by case only, the first one is used (RFC 6763, 6.4). A string
+// without "=" is a key with an empty value.
 func parseText(fields []string) map[string]string {
 	text := map[string]string{}
 	seen := map[string]bool{}
@@ -237,8 +239,8 @@ func parseText(fields []string) map[string]string {
 	return text
 }
 
-// formatText writes a TXT record's strings in presentation form, sorted by key.
-// A record without keys is one empty string.
+// formatText encodes a TXT record's strings in presentation form, sorted by key. A
+// record without keys has one empty string.
 func formatText(text map[string]string) ([]string, bool) {
 	var fields []string
 	total := 0
@@ -248,7 +250,8 @@ func formatText(text map[string]string) ([]string, bool) {
 			return nil, false
 		}
 		n := len(key) + 1 + len(value)
-		if total += n + 1; n > 255 || total > maxText {
+		total += n + 1
+		if n > 255 || total > maxText {
 			return nil, false
 		}
 		fields = append(fields, escape(key)+"="+escape(value))

@@ -10,32 +10,32 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Service is what to advertise.
+// Service is a service to advertise.
 type Service struct {
-	// Name is the instance's label, without escapes; at most 63 bytes.
+	// Name is the instance's label without escapes. It has at most 63 bytes.
 	Name string
 	Type Type
-	// Host is the host's name; ".local" is added when it is one label.
+	// Host is the host's name. ".local" is added if it has one label.
 	Host string
 	Port uint16
-	// Addresses are the host's, IPv4 and IPv6; nil is those that the
-	// interface has. One with a zone is told on that interface alone.
+	// Addresses are the host's IPv4 and IPv6 addresses. nil means those of the
+	// interface. An address with a zone is sent on that interface only.
 	Addresses []netip.Addr
-	// Interface is the one interface that the service is told on; empty is
-	// all of the advertisement.
+	// Interface is the only interface on which the service is advertised. "" means all
+	// interfaces of the advertisement.
 	Interface string
-	// TXT is the TXT record. Values may be binary, key and value have at most
-	// 254 bytes.
+	// TXT is the TXT record. Values may be binary. A key and its value have at most 254
+	// bytes.
 	TXT map[string]string
 }
 
 // maxServices bounds the services of an advertisement.
 const maxServices = 256
 
-// offer is a checked Service in the forms that messages need.
+// offer is a valid Service in the forms that messages need.
 type offer struct {
 	Service
-	name, host       string // in full, in presentation form
+	name, host       string // complete, in presentation form
 	nameKey, hostKey string
 	typeName         string
 	typeKey          string
@@ -77,13 +77,14 @@ func newOffer(s Service) (offer, error) {
 	return o, nil
 }
 
-// escapeHost makes a presentation form of a host name, of which dots are dots.
+// escapeHost returns the presentation form of a host name, in which dots separate
+// labels.
 func escapeHost(host string) string {
 	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
 	return formatName(labels...)
 }
 
-// addresses are those that the offer has on an interface.
+// addresses returns the addresses of the offer on an interface.
 func (o *offer) addresses(l link) []netip.Addr {
 	var all []netip.Addr
 	if o.Addresses == nil {
@@ -99,7 +100,7 @@ func (o *offer) addresses(l link) []netip.Addr {
 	return all
 }
 
-// on reports whether the offer is told on an interface.
+// on reports whether the offer is advertised on an interface.
 func (o *offer) on(l link) bool {
 	return (o.Interface == "" || o.Interface == l.Name) && len(o.addresses(l)) > 0
 }
@@ -108,7 +109,7 @@ func header(name string, kind uint16, ttl uint32) dns.RR_Header {
 	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
 }
 
-// cacheFlush marks a record of which this host has the only one.
+// cacheFlush marks a record that only this host has.
 const cacheFlush = 0x8000
 
 func unique(name string, kind uint16, ttl uint32) dns.RR_Header {
@@ -129,7 +130,7 @@ func (o *offer) txt() dns.RR {
 	return &dns.TXT{Hdr: unique(o.name, dns.TypeTXT, serviceTTL), Txt: o.text}
 }
 
-// zone is what an advertisement tells. It does not change.
+// zone is the content of an advertisement. It does not change.
 type zone struct{ offers []offer }
 
 func newZone(services []Service) (*zone, error) {
@@ -147,8 +148,8 @@ func newZone(services []Service) (*zone, error) {
 	return z, nil
 }
 
-// hostRecords are the address records of a host on an interface, of all its
-// services: with the cache-flush bit they must come together.
+// hostRecords returns the address records of a host on an interface, for all its
+// services. Records with the cache-flush bit must be sent together.
 func (z *zone) hostRecords(key string, l link) []dns.RR {
 	var records []dns.RR
 	var seen []netip.Addr
@@ -176,7 +177,7 @@ func (z *zone) hostRecords(key string, l link) []dns.RR {
 	return records[:min(len(records), maxAddresses)]
 }
 
-// announcement is all records of an offer on an interface.
+// announcement returns all records of an offer on an interface.
 func (z *zone) announcement(o *offer, l link) []dns.RR {
 	return append([]dns.RR{o.ptr(), o.srv(), o.txt()}, z.hostRecords(o.hostKey, l)...)
 }

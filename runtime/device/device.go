@@ -1,21 +1,21 @@
-// Package device is a device we can talk to: finding it, describing it and
-// opening its services on the right route.
+// Package device finds devices, describes them and opens their services on the right
+// route.
 //
 //	Finder --List/Find/Wait/Watch--> Device --Open(service.Name)--> net.Conn
 //
-// A Device is one phone, by whichever route it is reached; Device.Open alone chooses
-// the route and does what it needs (session, TLS, tunnel, check-in, escrow bag),
-// so that service clients get a plain net.Conn. The routes are
+// A Device is one phone and all known routes to it. Device.Open chooses the route and
+// takes every step that the route requires: session, TLS, tunnel, check-in, escrow bag.
+// Clients of services therefore get a plain net.Conn. The routes are:
 //
 //	usbmux 62078 or TCP 62078 -> lockdown session -> StartService -> port -> TLS
 //	lockdown -> CoreDeviceProxy (17.4) -> tunnel -> RSD -> port -> check-in
 //	RSD 58783 or TCP -> remote pairing -> createListener -> QUIC or TLS-PSK -> tunnel -> RSD
 //	somebody else's tunnel -> RSD
 //
-// Package route plans which of them serves what. The files: find.go and network.go
-// find devices, route.go has the routes to one, device.go opens services, session.go
-// keeps lockdown's session, raise.go and remote.go make tunnels, tunnel.go keeps them,
-// report.go tells what was chosen and why.
+// Package route plans which route serves what. In this package, find.go, network.go and
+// search.go find devices, route.go describes the routes to a device, device.go opens
+// services, session.go keeps the lockdown session, raise.go and remote.go make tunnels,
+// tunnel.go keeps them, and report.go reports which routes are used and why.
 package device
 
 import (
@@ -38,9 +38,9 @@ import (
 // DefaultTimeout bounds each call whose context has no deadline.
 const DefaultTimeout = 30 * time.Second
 
-// Device is one phone that can be reached. It is safe for concurrent use; its
-// lockdown session is opened when first needed, shared by all callers and
-// opened again when the device has dropped it.
+// Device is a phone that can be reached. It is safe for concurrent use. Its lockdown
+// session is opened when it is first needed, shared by all callers, and opened again
+// after the device has closed it.
 type Device struct {
 	finder *Finder
 	log    *slog.Logger
@@ -48,21 +48,21 @@ type Device struct {
 	mu   sync.Mutex
 	info Info
 
-	// turn is held by whoever uses the shared session: a channel and not a
-	// mutex, so that waiting for it ends with the caller's context.
+	// turn has a token for the user of the shared session. It is a channel and not a
+	// mutex, so that a caller's context ends the wait for it.
 	turn    chan struct{}
 	session *session
 	closed  bool
-	probe   bool // made to ask one address who is there: it looks for no other
+	probe   bool // made by newProbe; it does not look for other routes
 
 	tunnels tunnels
-	closers []io.Closer // what was opened in the device's name, guarded by mu
+	closers []io.Closer // from CloseWith; guarded by mu
 
-	life context.Context // ends at Close, and with it what still waits
+	life context.Context // ends at Close, which ends all waiting calls
 	end  context.CancelCauseFunc
 }
 
-// CloseWith makes c end together with the device.
+// CloseWith closes c when the device is closed.
 func (d *Device) CloseWith(c io.Closer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -80,8 +80,8 @@ func newDevice(f *Finder, info Info) *Device {
 	return d
 }
 
-// newProbe makes a Device that finds out who is at the routes of info. It never
-// looks for the device elsewhere: that is what it is made for.
+// newProbe returns a Device that finds out which device is at the routes of info. It
+// does not look for other routes, because it serves that search itself.
 func newProbe(f *Finder, info Info) *Device {
 	d := newDevice(f, info)
 	d.probe = true
@@ -101,8 +101,8 @@ func (d *Device) UDID() string { return d.Info().UDID }
 // String returns the name, version and identifier.
 func (d *Device) String() string { return d.Info().String() }
 
-// Refresh asks again where the device is and the device what it is. After a
-// restart or a re-plug the routes have changed.
+// Refresh looks up the routes to the device again and asks the device for its
+// description. The routes change when the device restarts or is plugged in again.
 func (d *Device) Refresh(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -122,8 +122,8 @@ func (d *Device) Refresh(ctx context.Context) error {
 	return info.Err
 }
 
-// Connect opens a connection to a TCP port of the device: over lockdown's
-// routes, or else in the tunnel.
+// Connect opens a connection to a TCP port of the device. It uses a route that has
+// lockdown if there is one, and the tunnel otherwise.
 func (d *Device) Connect(ctx context.Context, port uint16) (net.Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -143,8 +143,8 @@ func (d *Device) Connect(ctx context.Context, port uint16) (net.Conn, error) {
 	return &conn{Conn: c, udid: d.UDID(), service: what, tunnel: t}, nil
 }
 
-// connect dials the port on the best route that has lockdown; when that leads
-// nowhere, the device may have come back on another one, so it looks once more.
+// connect dials the port on the best route that has lockdown. If that fails, the device
+// may have another route by now, so connect looks the routes up and tries once more.
 func (d *Device) connect(ctx context.Context, port uint16, what string) (net.Conn, Route, error) {
 	for attempt := 0; ; attempt++ {
 		route, ok := d.Info().lockdown()
@@ -156,9 +156,10 @@ func (d *Device) connect(ctx context.Context, port uint16, what string) (net.Con
 			return c, route, nil
 		}
 		lost := errors.Is(err, usbmux.BadDevice) || route.mux == nil
-		if attempt > 0 || !lost || d.rediscover(ctx) != nil {
-			return nil, route, d.fail("connect", what, err)
+		if attempt == 0 && lost && d.rediscover(ctx) == nil {
+			continue
 		}
+		return nil, route, d.fail("connect", what, err)
 	}
 }
 
@@ -172,7 +173,7 @@ func (d *Device) connectOn(
 	return &conn{Conn: c, udid: d.UDID(), service: what}, nil
 }
 
-// rediscover finds the present routes to the device.
+// rediscover looks up the current routes to the device.
 func (d *Device) rediscover(ctx context.Context) error {
 	if d.probe {
 		return ErrNotFound
@@ -193,8 +194,8 @@ func (d *Device) rediscover(ctx context.Context) error {
 	return nil
 }
 
-// Open starts a service and connects to it, as route.Service plans it; it makes
-// Device a service.Opener. The connection's errors name the device and the service.
+// Open starts a service and connects to it, by the steps that route.Service plans. It
+// implements service.Opener. Errors of the connection name the device and the service.
 func (d *Device) Open(ctx context.Context, n service.Name) (net.Conn, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -205,12 +206,13 @@ func (d *Device) Open(ctx context.Context, n service.Name) (net.Conn, error) {
 	if len(plan) == 1 || !errors.Is(err, lockdown.ErrInvalidService) {
 		return c, err
 	}
-	c, more := d.openBy(ctx, plan[1], n)
-	if errors.Is(more, rsd.ErrNotListed) || errors.Is(more, rsd.ErrInvalidService) ||
-		errors.Is(more, ErrNoTunnel) {
-		return nil, err // neither has it: lockdown's words are the known ones
+	c, tunnelErr := d.openBy(ctx, plan[1], n)
+	missing := errors.Is(tunnelErr, rsd.ErrNotListed) ||
+		errors.Is(tunnelErr, rsd.ErrInvalidService) || errors.Is(tunnelErr, ErrNoTunnel)
+	if missing {
+		return nil, err // neither has the service, and lockdown's error is the better known
 	}
-	return c, more
+	return c, tunnelErr
 }
 
 // openBy takes one step of a plan.
@@ -218,7 +220,7 @@ func (d *Device) openBy(ctx context.Context, s route.Step, n service.Name) (net.
 	if s.Skip != "" {
 		return nil, d.fail("open", n.String(), fmt.Errorf("%w: %s", ErrNoRoute, s.Skip))
 	}
-	if s.Means == route.ByLockdown {
+	if s.Method == route.ByLockdown {
 		c, err := d.openLockdown(ctx, n, Route{})
 		return c, d.imageError(ctx, n, d.fail("open", n.Lockdown, err))
 	}
@@ -226,8 +228,8 @@ func (d *Device) openBy(ctx context.Context, s route.Step, n service.Name) (net.
 	return c, d.fail("open", n.String(), err)
 }
 
-// openLockdown has lockdown start a service, over the shared session or, when
-// a route is given that it does not use, over one on that route.
+// openLockdown has lockdown start a service. It uses the shared session, unless on
+// names another route, for which it opens a session of its own.
 func (d *Device) openLockdown(ctx context.Context, n service.Name, on Route) (net.Conn, error) {
 	var end lockdown.Endpoint
 	var identity lockdown.Identity
@@ -241,8 +243,9 @@ func (d *Device) openLockdown(ctx context.Context, n service.Name, on Route) (ne
 		end, err = s.StartService(ctx, n.Lockdown, escrow)
 		return err
 	}
+	best, _ := d.Info().lockdown()
 	var err error
-	if best, _ := d.Info().lockdown(); on.Via == "" || on.same(best) {
+	if on.Via == "" || on.same(best) {
 		err = d.withSession(ctx, start)
 	} else {
 		err = d.withOwnSession(ctx, on, start)
@@ -257,13 +260,13 @@ func (d *Device) openLockdown(ctx context.Context, n service.Name, on Route) (ne
 	return lockdown.ServiceTLS(ctx, c, identity, n.HandshakeOnlyTLS)
 }
 
-// Rand returns where random bytes on the wire come from; it makes Device a
+// Rand returns the source of random bytes on the wire. It implements
 // service.Randomizer.
 func (d *Device) Rand() io.Reader { return d.finder.opts.Rand }
 
-// Close ends the shared session, the tunnel, what was given to CloseWith and
-// every call that still waits. Services that were opened outside of the tunnel
-// live on. The Finder gives a new Device for the same phone from then on.
+// Close ends the shared session, the tunnel, the closers of CloseWith and every call
+// that waits. Connections that were opened outside of the tunnel stay open. After Close
+// the Finder returns a new Device for the phone.
 func (d *Device) Close() error {
 	d.finder.forget(d)
 	d.end(net.ErrClosed)
@@ -296,7 +299,7 @@ func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, DefaultTimeout)
 }
 
-// bound is withTimeout for a call that Close ends as well.
+// bound is withTimeout for a call that Close ends, too.
 func (d *Device) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := withTimeout(ctx)
 	ctx, end := d.living(ctx)
@@ -306,7 +309,7 @@ func (d *Device) bound(ctx context.Context) (context.Context, context.CancelFunc
 	}
 }
 
-// living ends ctx with the Device.
+// living returns a context that ends with ctx or when the Device is closed.
 func (d *Device) living(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, end := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(d.life, func() { end(net.ErrClosed) })
@@ -320,7 +323,7 @@ func (d *Device) living(ctx context.Context) (context.Context, context.CancelFun
 type conn struct {
 	net.Conn
 	udid, service string
-	tunnel        *Tunnel // nil outside of tunnels
+	tunnel        *Tunnel // nil outside of a tunnel
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -333,11 +336,14 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, c.wrap("write", err)
 }
 
-// Place names the connection in errors of calls that end while they wait.
+// Place names the connection in the errors of calls that time out.
 func (c *conn) Place() string { return c.service + " on " + c.udid }
 
 func (c *conn) wrap(op string, err error) error {
-	if err == nil || err == io.EOF && (c.tunnel == nil || c.tunnel.alive()) {
+	if err == nil {
+		return nil
+	}
+	if err == io.EOF && (c.tunnel == nil || c.tunnel.alive()) {
 		return err
 	}
 	if c.tunnel != nil {
@@ -346,7 +352,8 @@ func (c *conn) wrap(op string, err error) error {
 	return &Error{UDID: c.udid, Service: c.service, Op: op, Err: err}
 }
 
-// CloseWrite half-closes the connection where the route can.
+// CloseWrite closes the writing side, if the route allows that, and the connection
+// otherwise.
 func (c *conn) CloseWrite() error {
 	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return h.CloseWrite()

@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/bonjour"
 )
 
-// poisoned is a network on which somebody advertises what is not there.
+// poisoned is a network on which services are advertised that do not exist.
 type poisoned struct {
 	bonjour.Static
 	browses atomic.Int64
@@ -24,7 +24,7 @@ func (p *poisoned) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.Insta
 	return p.Static.Browse(ctx, q)
 }
 
-// refusing returns a port of loopback on which nobody listens.
+// refusing returns a port on loopback on which nothing listens.
 func refusing(t *testing.T) uint16 {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -35,7 +35,7 @@ func refusing(t *testing.T) uint16 {
 	return uint16(l.Addr().(*net.TCPAddr).Port)
 }
 
-// advertised makes n instances of each type at a port of loopback.
+// advertised returns n instances of each type at a port on loopback.
 func advertised(n int, port uint16) bonjour.Static {
 	var all bonjour.Static
 	for _, typ := range []bonjour.Type{bonjour.Mobdev2, bonjour.Remoted, bonjour.RemotePairing} {
@@ -49,8 +49,8 @@ func advertised(n int, port uint16) bonjour.Static {
 	return all
 }
 
-// TestDiscoveryEnds looks for devices where one advertised port refuses, and where
-// thousands do: each type is browsed once.
+// TestDiscoveryEnds looks for devices where one advertised port refuses connections,
+// and where thousands do. Each type must be browsed once.
 func TestDiscoveryEnds(t *testing.T) {
 	for _, count := range []int{1, 3000} {
 		b := &poisoned{Static: advertised(count, refusing(t))}
@@ -68,7 +68,7 @@ func TestDiscoveryEnds(t *testing.T) {
 	}
 }
 
-// TestLostDeviceIsSoughtOnce connects to a device whose only route refuses.
+// TestLostDeviceIsSoughtOnce connects to a device whose only route refuses connections.
 func TestLostDeviceIsSoughtOnce(t *testing.T) {
 	port := refusing(t)
 	b := &poisoned{Static: advertised(1, port)}
@@ -99,8 +99,8 @@ func TestLostDeviceIsSoughtOnce(t *testing.T) {
 	}
 }
 
-// TestEverySenderIsAsked browses where one sender tells of hundreds of devices that do
-// not answer, whose names come before that of the one that another sender tells of.
+// TestEverySenderIsAsked has a sender with hundreds of devices that do not answer.
+// Their names come before the name of a device that another sender advertises.
 func TestEverySenderIsAsked(t *testing.T) {
 	silent, honest := listening(t), listening(t)
 	var all bonjour.Static
@@ -130,7 +130,7 @@ func TestEverySenderIsAsked(t *testing.T) {
 	}
 }
 
-// listening is a listener on loopback that the test closes.
+// listening returns a listener on loopback that the test closes.
 func listening(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -141,7 +141,7 @@ func listening(t *testing.T) net.Listener {
 	return l
 }
 
-// instanceOf is what a sender tells of a device at a listener.
+// instanceOf returns the instance that a sender advertises for a device at a listener.
 func instanceOf(sender, name string, at net.Listener) bonjour.Instance {
 	a := at.Addr().(*net.TCPAddr).AddrPort()
 	return bonjour.Instance{

@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Error says what was tried with which device and why it failed.
+// Error describes an operation on a device and why it failed.
 type Error struct {
 	UDID    string
 	Service string // "" when no service was involved
@@ -39,8 +39,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Place names the service and the device; errors of the layers above take it
-// into their text.
+// Place names the service and the device. The layers above include it in their errors.
 func (e *Error) Place() string {
 	if e.Service == "" {
 		return e.UDID
@@ -48,13 +47,13 @@ func (e *Error) Place() string {
 	return e.Service + " on " + e.UDID
 }
 
-// Timeout reports whether the cause was a deadline, as net.Error asks.
+// Timeout reports whether the cause was a deadline. It implements net.Error.
 func (e *Error) Timeout() bool {
 	var t interface{ Timeout() bool }
 	return errors.As(e.Err, &t) && t.Timeout()
 }
 
-// Temporary exists for net.Error.
+// Temporary implements net.Error.
 func (e *Error) Temporary() bool { return e.Timeout() }
 
 var (
@@ -67,30 +66,33 @@ var (
 	// ErrRecordKept means that the device has forgotten this host, but the pair
 	// record is still there.
 	ErrRecordKept = errors.New("the device is unpaired, but its pair record could not be deleted")
-	// ErrDeveloperMode means that the service is there for developers alone,
-	// and developer mode is off. It is fs.ErrNotExist.
+	// ErrDeveloperMode means that the service requires developer mode, which is off. It
+	// matches fs.ErrNotExist.
 	ErrDeveloperMode = link.Cause("developer mode is off", fs.ErrNotExist)
-	// ErrNoImage means that the service belongs to the developer disk image,
-	// and none is mounted. It is fs.ErrNotExist.
+	// ErrNoImage means that the service belongs to the developer disk image, and none
+	// is mounted. It matches fs.ErrNotExist.
 	ErrNoImage = link.Cause("no developer disk image is mounted", fs.ErrNotExist)
 )
 
-// imageError explains why a service of the developer image is not there.
+// imageError adds the reason to the error of a service of the developer image that does
+// not exist.
 func (d *Device) imageError(ctx context.Context, n service.Name, err error) error {
-	if err == nil || !n.NeedsDDI ||
-		!errors.Is(err, rsd.ErrNotListed) && !errors.Is(err, lockdown.ErrInvalidService) {
+	if err == nil || !n.NeedsDDI {
+		return err
+	}
+	if !errors.Is(err, rsd.ErrNotListed) && !errors.Is(err, lockdown.ErrInvalidService) {
 		return err
 	}
 	cause := ErrNoImage
-	// Before iOS 16 there is no such value.
-	if on, e := d.Get(ctx, "com.apple.security.mac.amfi", "DeveloperModeStatus"); e == nil &&
-		on == false {
+	// Devices before iOS 16 do not have this value.
+	mode, getErr := d.Get(ctx, "com.apple.security.mac.amfi", "DeveloperModeStatus")
+	if getErr == nil && mode == false {
 		cause = ErrDeveloperMode
 	}
 	return d.fail("open", n.String(), fmt.Errorf("%w (%w)", cause, err))
 }
 
-// AmbiguousError reports that several devices match where one is needed.
+// AmbiguousError reports that several devices match where one is required.
 type AmbiguousError struct{ Matches []Info }
 
 func (e *AmbiguousError) Error() string {
@@ -102,8 +104,9 @@ func (e *AmbiguousError) Error() string {
 		strings.Join(names, "; "))
 }
 
-// fail wraps err unless its text already begins with the device. No error stays
-// none. What Close ended says so: not all that waits knows the reason.
+// fail wraps err in an Error, unless it is one. It returns nil if err is nil. After
+// Close the error matches net.ErrClosed, because not every waiting call is told why it
+// ends.
 func (d *Device) fail(op, what string, err error) error {
 	if err == nil {
 		return nil

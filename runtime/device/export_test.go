@@ -2,8 +2,7 @@ package device
 
 import "github.com/imdlua/imdlua/runtime/service/heartbeat"
 
-// Heartbeat is what keeps the device awake beside the shared session, nil when
-// there is none.
+// Heartbeat returns the heartbeat of the shared session, or nil if there is none.
 func (d *Device) Heartbeat() *heartbeat.Client {
 	<-d.turn
 	defer func() { d.turn <- struct{}{} }()

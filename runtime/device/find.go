@@ -22,37 +22,39 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// describeTimeout is how long one device may take to say what it is: a hung
-// phone must not hide the others.
+// describeTimeout bounds the description of one device, so that a device that hangs
+// does not hide the others.
 const describeTimeout = 5 * time.Second
 
-// Options says where devices are looked for and how they are dealt with.
+// Options says where a Finder looks for devices and how it treats them.
 type Options struct {
 	Muxers []*usbmux.Client
-	// Browser finds devices on the network; nil = they are not looked for.
+	// Browser finds devices on the network. If it is nil, there is no search on the
+	// network.
 	Browser bonjour.Browser
-	// Direct tells of lists of services that can be reached without a tunnel of
-	// this program; nil = there are none.
+	// Direct returns the lists of services that can be reached without a tunnel of this
+	// program. If it is nil, there are none.
 	Direct func(context.Context) ([]Direct, error)
 
-	Stores []pair.Store // searched after the muxers' own records
-	// RemoteStores keep the records of remote pairing. The first one has this
-	// host's identity and gets new records; none = they are kept in memory.
+	Stores []pair.Store // searched after the muxers' records
+	// RemoteStores keep the records of remote pairing. The first one has the identity
+	// of this host and gets the new records. If there is none, records are kept in
+	// memory.
 	RemoteStores []RemoteStore
 
 	NoAutoPair bool   // do not pair when a session or a tunnel needs it
 	Label      string // program name told to devices; "" = "imdlua"
 	HostName   string // shown in the Trust dialog
 
-	// Rand is where random bytes on the wire come from, but for those of TLS and QUIC;
-	// nil means crypto/rand. It must be safe for concurrent use.
+	// Rand is the source of random bytes on the wire, except for those of TLS and QUIC.
+	// If it is nil, crypto/rand is used. It must be safe for concurrent use.
 	Rand io.Reader
 
-	// OnTrustDialog is told, once a second, that a device waits for its Trust
-	// dialog to be answered.
+	// OnTrustDialog is called once a second while a device waits for an answer to its
+	// Trust dialog.
 	OnTrustDialog func(Info)
-	// PIN asks the user for the digits that a device shows which has no
-	// dialog, as an Apple TV; nil = such devices cannot be paired.
+	// PIN asks the user for the digits that a device without a dialog shows, such as an
+	// Apple TV. If it is nil, such devices cannot be paired.
 	PIN    func(context.Context) (string, error)
 	Logger *slog.Logger // nil = silent
 }
@@ -62,15 +64,15 @@ type Finder struct {
 	opts Options
 	log  *slog.Logger
 
-	mu       sync.Mutex
-	muxers   []*usbmux.Client
-	browsers []bonjour.Browser
-	known    map[string]*Device // one Device a UDID, so that its session is shared
-	apart    []*Device          // those that At made
+	mu        sync.Mutex
+	muxers    []*usbmux.Client
+	browsers  []bonjour.Browser
+	known     map[string]*Device // one Device for each UDID, which shares its session
+	addressed []*Device          // made by At
 
 	looks looks
 
-	keysTurn chan struct{} // held while keys are made
+	keysTurn chan struct{} // held while keys are generated
 	keys     *pair.Keys
 	quicKey  *rsa.PrivateKey // of QUIC tunnels
 }
@@ -96,15 +98,14 @@ func NewFinder(o Options) *Finder {
 	return f
 }
 
-// AddMuxer makes the Finder look behind one more muxer. Watchers that exist
-// already do not see it.
+// AddMuxer adds a muxer to those of the Finder. Existing Watchers do not watch it.
 func (f *Finder) AddMuxer(m *usbmux.Client) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.muxers = append(slices.Clone(f.muxers), m)
 }
 
-// AddBrowser makes the Finder look on one more network.
+// AddBrowser adds a network on which the Finder looks for devices.
 func (f *Finder) AddBrowser(b bonjour.Browser) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,12 +124,12 @@ func (f *Finder) allMuxers() []*usbmux.Client {
 	return f.muxers
 }
 
-// Close ends the sessions of all devices that were handed out.
+// Close closes all devices that the Finder has returned.
 func (f *Finder) Close() error {
 	f.mu.Lock()
 	devices := slices.Collect(maps.Values(f.known))
-	devices = append(devices, f.apart...)
-	f.known, f.apart = map[string]*Device{}, nil
+	devices = append(devices, f.addressed...)
+	f.known, f.addressed = map[string]*Device{}, nil
 	f.mu.Unlock()
 	for _, d := range devices {
 		d.Close()
@@ -136,8 +137,8 @@ func (f *Finder) Close() error {
 	return nil
 }
 
-// Info describes a device. Of a device that did not answer only UDID and Routes
-// are known and Err says why.
+// Info describes a device. If the device did not answer, only UDID and Routes are set
+// and Err has the reason.
 type Info struct {
 	UDID        string
 	Name        string // DeviceName, as set by its owner
@@ -149,7 +150,7 @@ type Info struct {
 	Err         error
 }
 
-// String returns what tells devices apart for a person.
+// String returns a description by which a user can identify the device.
 func (i Info) String() string {
 	if i.Name == "" {
 		return i.UDID
@@ -165,22 +166,23 @@ func (i Info) Transport() string {
 	return i.Routes[0].Kind
 }
 
-// Selector chooses devices; empty fields match all. Name and Model may hold
-// shell patterns, several separated by commas.
+// Selector chooses devices. An empty field matches every device. Name and Model may be
+// lists of shell patterns, separated by commas.
 type Selector struct {
 	UDID      string // with or without the dash, any case
 	Name      string
 	Model     string // ProductType
-	OS        string // ">=17.0", "<18", "16.7": several joined by commas must all hold
+	OS        string // such as ">=17.0", "<18" or "16.7"; conditions joined by commas must all hold
 	Transport string // kind of a route: "usb", "wifi" or "tunnel"
-	// Network has devices looked for on the network as well, which takes a
-	// second or two. Without it that is done for Transport "wifi" alone, and
-	// when no muxer has a device that matches.
+	// Network includes the devices on the network, for which a search takes a second or
+	// two. If it is false, the network is searched only for Transport "wifi" and if no
+	// muxer has a device that matches.
 	Network bool
 	Match   func(Info) bool
 }
 
-// Check reports a selector that can match nothing because it is malformed.
+// Check returns an error if the selector is malformed, so that it cannot match
+// anything.
 func (s Selector) Check() error {
 	for _, p := range append(strings.Split(s.Name, ","), strings.Split(s.Model, ",")...) {
 		if _, err := path.Match(p, ""); err != nil {
@@ -199,12 +201,14 @@ func (s Selector) matches(i Info) bool {
 	if s.UDID != "" && foldUDID(s.UDID) != foldUDID(i.UDID) {
 		return false
 	}
-	if s.Transport != "" &&
-		!slices.ContainsFunc(i.Routes, func(r Route) bool { return r.Kind == s.Transport }) {
+	onRoute := func(r Route) bool { return r.Kind == s.Transport }
+	if s.Transport != "" && !slices.ContainsFunc(i.Routes, onRoute) {
 		return false
 	}
-	if !matchPattern(s.Name, i.Name) || !matchModel(s.Model, i.ProductType) ||
-		!matchVersion(s.OS, i.Version) {
+	if !matchPattern(s.Name, i.Name) || !matchModel(s.Model, i.ProductType) {
+		return false
+	}
+	if !matchVersion(s.OS, i.Version) {
 		return false
 	}
 	return s.Match == nil || s.Match(i)
@@ -224,8 +228,7 @@ func matchPattern(pattern, name string) bool {
 	return false
 }
 
-// matchModel takes "iPhone15,2" whole: product types contain a comma
-// themselves.
+// matchModel does not split a product type, such as "iPhone15,2", at its comma.
 func matchModel(pattern, model string) bool {
 	ok, _ := path.Match(pattern, model)
 	return pattern == "" || ok
@@ -250,8 +253,8 @@ func isVersion(v string) bool {
 	return true
 }
 
-// matchVersion checks conditions like ">=17.0,<18"; a bare "17.4" matches
-// 17.4 and 17.4.1.
+// matchVersion reports whether a version satisfies conditions such as ">=17.0,<18". A
+// version without an operator, such as "17.4", also matches 17.4.1.
 func matchVersion(condition, version string) bool {
 	if condition == "" {
 		return true
@@ -269,8 +272,8 @@ func matchVersion(condition, version string) bool {
 	return true
 }
 
-// entries asks every muxer for its devices and merges them by UDID. Muxers
-// that do not answer are an error only when none does.
+// entries asks every muxer for its devices and merges them by UDID. It returns the
+// errors of muxers only if none of them answers.
 func (f *Finder) entries(ctx context.Context) ([]Info, error) {
 	type answer struct {
 		list []usbmux.Entry
@@ -310,12 +313,12 @@ func (f *Finder) entries(ctx context.Context) ([]Info, error) {
 	return infos, nil
 }
 
-// describe asks the device what it is, without a session.
+// describe asks the device for its description, without a session.
 func describe(ctx context.Context, f *Finder, i Info) Info {
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
 	if _, ok := i.lockdown(); !ok {
-		return i // what was found on the network has said what it is already
+		return i // a device on the network has been described when it was found
 	}
 	v, err := newProbe(f, i).Public(ctx)
 	if err != nil {
@@ -334,9 +337,9 @@ func (i Info) with(v plist.Dict) Info {
 	return i
 }
 
-// List returns the connected devices that match, sorted by UDID. Devices that
-// do not answer are listed with Err set when the selector asks for no more
-// than they can show.
+// List returns the connected devices that match, sorted by UDID. A device that does not
+// answer is listed with Err set, if the fields that the selector asks for are known
+// without its answer.
 func (f *Finder) List(ctx context.Context, s Selector) ([]Info, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
@@ -376,15 +379,15 @@ func (f *Finder) List(ctx context.Context, s Selector) ([]Info, error) {
 	return matching(infos, s), nil
 }
 
-// matching keeps what matches, sorted by UDID.
+// matching returns the devices that match, sorted by UDID.
 func matching(infos []Info, s Selector) []Info {
 	infos = slices.DeleteFunc(slices.Clone(infos), func(i Info) bool { return !s.matches(i) })
 	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.UDID, b.UDID) })
 	return infos
 }
 
-// Find returns the one device that matches. Several matches are an
-// *AmbiguousError that lists them, never the first one.
+// Find returns the one device that matches. If several match, it returns an
+// *AmbiguousError that lists them.
 func (f *Finder) Find(ctx context.Context, s Selector) (*Device, error) {
 	infos, err := f.List(ctx, s)
 	if err != nil {
@@ -399,8 +402,8 @@ func (f *Finder) Find(ctx context.Context, s Selector) (*Device, error) {
 	return nil, &AmbiguousError{Matches: infos}
 }
 
-// Device returns the Device for a description made by List. Routes on the network
-// that were known of it stay so when the description has none.
+// Device returns the Device for a description made by List. If the description has no
+// routes on the network, the Device keeps those that it had.
 func (f *Finder) Device(i Info) *Device {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -420,14 +423,14 @@ func (f *Finder) Device(i Info) *Device {
 	return d
 }
 
-// forget makes room for a new Device in the place of one that is closed.
+// forget removes a closed Device, so that the next call for the phone makes a new one.
 func (f *Finder) forget(d *Device) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if udid := d.UDID(); f.known[udid] == d {
 		delete(f.known, udid)
 	}
-	f.apart = slices.DeleteFunc(f.apart, func(o *Device) bool { return o == d })
+	f.addressed = slices.DeleteFunc(f.addressed, func(o *Device) bool { return o == d })
 }
 
 // ready reports whether a described device answers lockdown.

@@ -11,9 +11,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Forward is a listener of this computer whose connections are forwarded to a port of a
-// device. It goes on when the device leaves and comes back: each connection
-// finds the device anew.
+// Forward is a listener on this computer that forwards its connections to a port of a
+// device. Each connection looks up the device again, so that a Forward outlasts the
+// device's disconnection.
 type Forward struct {
 	listener net.Listener
 	open     atomic.Int64
@@ -23,8 +23,8 @@ type Forward struct {
 	once     sync.Once
 }
 
-// Forward serves l until Close. failed, if not nil, is told about each
-// connection that could not be made.
+// Forward serves l until Close. If failed is not nil, it is called for each connection
+// that could not be made.
 func (d *Device) Forward(l net.Listener, port uint16, failed func(error)) *Forward {
 	ctx, end := context.WithCancel(context.Background())
 	f := &Forward{listener: l, end: end}
@@ -41,8 +41,8 @@ func (d *Device) Forward(l net.Listener, port uint16, failed func(error)) *Forwa
 				f.open.Add(1)
 				f.total.Add(1)
 				defer f.open.Add(-1)
-				if err := d.relay(ctx, local, port); err != nil && failed != nil &&
-					ctx.Err() == nil {
+				err := d.relay(ctx, local, port)
+				if err != nil && failed != nil && ctx.Err() == nil {
 					failed(err)
 				}
 			})
@@ -51,13 +51,13 @@ func (d *Device) Forward(l net.Listener, port uint16, failed func(error)) *Forwa
 	return f
 }
 
-// Addr returns the address that is listened on.
+// Addr returns the address of the listener.
 func (f *Forward) Addr() net.Addr { return f.listener.Addr() }
 
-// Open returns how many connections are open.
+// Open returns the number of open connections.
 func (f *Forward) Open() int { return int(f.open.Load()) }
 
-// Total returns how many connections there were.
+// Total returns the number of connections so far.
 func (f *Forward) Total() int { return int(f.total.Load()) }
 
 // Close stops listening, ends the connections and waits for them.
@@ -71,7 +71,7 @@ func (f *Forward) Close() error {
 	return err
 }
 
-// relay copies both ways and passes half-closes on.
+// relay copies in both directions and forwards half-closes.
 func (d *Device) relay(ctx context.Context, local net.Conn, port uint16) error {
 	defer local.Close()
 	remote, err := d.Connect(ctx, port)
@@ -94,8 +94,8 @@ func (d *Device) relay(ctx context.Context, local net.Conn, port uint16) error {
 	return nil
 }
 
-// copyHalf copies src to dst and then ends dst's writing half. When either
-// side breaks, both are closed, so that the other direction ends as well.
+// copyHalf copies src to dst and then closes dst's writing side. If either side fails,
+// both are closed, so that the other direction ends as well.
 func copyHalf(dst, src net.Conn) {
 	if _, err := io.Copy(dst, src); err != nil {
 		dst.Close()

@@ -15,7 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// peer dials somebody who says b on every connection, whatever is asked.
+// peer returns a dialer of connections on which b is sent, whatever is asked.
 func peer(b []byte) func(context.Context, uint16) (net.Conn, error) {
 	return func(context.Context, uint16) (net.Conn, error) {
 		here, there := link.Pipe()
@@ -33,7 +33,7 @@ func mustEncode(f *testing.F, d plist.Dict) []byte {
 	return b
 }
 
-// lockdownAnswers is what a device says to a stranger.
+// lockdownAnswers returns the answers of a device to a host that is not paired.
 func lockdownAnswers(f *testing.F) []byte {
 	value := plist.Dict{
 		"DeviceName":     "x",
@@ -51,8 +51,8 @@ func lockdownAnswers(f *testing.F) []byte {
 	)
 }
 
-// FuzzIdentify lets any bytes answer the question who is at the end of a route of each
-// kind. It ends with a description that names a device, or with an error.
+// FuzzIdentify answers the identification of each kind of route with any bytes. The
+// result must be a description that names a device, or an error.
 func FuzzIdentify(f *testing.F) {
 	answers := lockdownAnswers(f)
 	f.Add(answers)
@@ -102,7 +102,7 @@ func FuzzIdentify(f *testing.F) {
 	})
 }
 
-// FuzzMuxer gives a Finder any list of a muxer, and any bytes of the devices behind it.
+// FuzzMuxer gives a Finder any list of a muxer, and any bytes of its devices.
 func FuzzMuxer(f *testing.F) {
 	list := mustEncode(
 		f,
@@ -143,7 +143,7 @@ func FuzzMuxer(f *testing.F) {
 	})
 }
 
-// answerMuxer plays one connection of a muxer: a list, or a pipe to a device.
+// answerMuxer serves one connection of a muxer, with a list or as a pipe to a device.
 func answerMuxer(c net.Conn, list, device []byte) {
 	frame := func(body []byte) []byte {
 		head := []byte{

@@ -12,21 +12,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// lookAgain is how often a Keeper looks for devices on the network, where
-// nobody tells that one came.
+// lookAgain is how often a Keeper searches the network, which does not announce every
+// device.
 const lookAgain = 10 * time.Second
 
-// KeeperOptions says which devices a Keeper cares for.
+// KeeperOptions says for which devices a Keeper keeps tunnels.
 type KeeperOptions struct {
 	Match   Selector
-	Network bool // also those that are found on the network alone
+	Network bool // also those that are found on the network only
 	Tunnel  TunnelOptions
-	// Tell hears of every tunnel that came up, went down or could not be made.
+	// Tell is called when a tunnel is up, has ended or could not be made.
 	Tell func(udid string, e TunnelEvent)
 }
 
-// Keeper keeps a tunnel to every device of iOS 17 and later, for as long as the
-// device is there.
+// Keeper keeps a tunnel to every device with iOS 17 or later, while the device is
+// connected.
 type Keeper struct {
 	finder *Finder
 	opts   KeeperOptions
@@ -37,24 +37,24 @@ type Keeper struct {
 	mu    sync.Mutex
 	kept  map[string]*kept
 	ready bool
-	// cancelled has the routes of devices that Cancel was called for: what is
-	// heard of these later is not the next coming of the device.
+	// cancelled has the routes of devices for which Cancel was called. A device that is
+	// found on one of these routes has not been connected again.
 	cancelled map[string][]Route
 }
 
-// kept is the keeping of one device's tunnel.
+// kept is the state of one device.
 type kept struct {
 	device  *Device
 	end     context.CancelFunc
 	done    chan struct{}
-	network bool // found there, where nobody tells that it left
+	network bool // found on the network, which does not report that it has left
 
 	tunnel  *Tunnel       // guarded by Keeper.mu
 	err     error         // of the last attempt; guarded by Keeper.mu
 	changed chan struct{} // closed at the next event; guarded by Keeper.mu
 }
 
-// Keep begins to keep tunnels. The Keeper must be closed.
+// Keep returns a Keeper that has begun to keep tunnels. The Keeper must be closed.
 func (f *Finder) Keep(o KeeperOptions) *Keeper {
 	k := &Keeper{finder: f, opts: o, kept: map[string]*kept{}, cancelled: map[string][]Route{}}
 	k.life, k.end = context.WithCancel(context.Background())
@@ -67,7 +67,7 @@ func (f *Finder) Keep(o KeeperOptions) *Keeper {
 	return k
 }
 
-// watch follows the muxers.
+// watch handles the events of the muxers.
 func (k *Keeper) watch(w *Watcher) {
 	for {
 		e, err := w.Next(k.life)
@@ -83,7 +83,7 @@ func (k *Keeper) watch(w *Watcher) {
 	}
 }
 
-// look lists what is there once, and from time to time what the network has.
+// look lists the devices once, and then searches the network at intervals.
 func (k *Keeper) look() {
 	s := k.opts.Match
 	s.Network = k.opts.Network
@@ -114,8 +114,9 @@ func (k *Keeper) look() {
 	}
 }
 
-// begin keeps a tunnel to a device; one that is kept already stays. One that was
-// cancelled has to be asked for, or to come anew.
+// begin keeps a tunnel to a device. It returns the present state of a device that is
+// kept already. A device that was cancelled is kept again only if it is asked for, or
+// is found on another route.
 func (k *Keeper) begin(i Info, network, asked bool) *kept {
 	if i.Err != nil || !i.since(route.TunnelsSince) {
 		return nil
@@ -127,7 +128,10 @@ func (k *Keeper) begin(i Info, network, asked bool) *kept {
 		return o
 	}
 	known := func(r Route) bool { return slices.ContainsFunc(k.cancelled[i.UDID], r.same) }
-	if k.life.Err() != nil || !asked && slices.ContainsFunc(i.Routes, known) {
+	if k.life.Err() != nil {
+		return nil
+	}
+	if !asked && slices.ContainsFunc(i.Routes, known) {
 		return nil
 	}
 	delete(k.cancelled, i.UDID)
@@ -145,8 +149,9 @@ func (k *Keeper) begin(i Info, network, asked bool) *kept {
 	return one
 }
 
-// keep follows one device until ctx ends, or somebody closes the Device. One whose tunnel
-// cannot be made is tried again, ever less often: it may want to be trusted first.
+// keep keeps the tunnel to a device until ctx ends or the Device is closed. If the
+// tunnel cannot be made, keep tries again at growing intervals, since the device may be
+// waiting for its user to trust this host.
 func (k *Keeper) keep(ctx context.Context, one *kept) {
 	udid := one.device.UDID()
 	tell := func(e TunnelEvent) {
@@ -185,8 +190,8 @@ func (k *Keeper) keep(ctx context.Context, one *kept) {
 	one.device.CloseTunnel()
 }
 
-// left ends the keeping of a device that no muxer has any more. Its next coming
-// begins it anew.
+// left stops keeping the tunnel to a device that no muxer has any more. It is kept
+// again when it is connected again.
 func (k *Keeper) left(udid string) {
 	k.mu.Lock()
 	one, ok := k.kept[udid]
@@ -197,13 +202,13 @@ func (k *Keeper) left(udid string) {
 	}
 }
 
-// Kept is a tunnel that is up.
+// Kept is an established tunnel.
 type Kept struct {
 	UDID   string
 	Tunnel *Tunnel
 }
 
-// Tunnels returns those that are up, by UDID. It does not wait for anything.
+// Tunnels returns the established tunnels, sorted by UDID. It does not wait.
 func (k *Keeper) Tunnels() []Kept {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -217,15 +222,14 @@ func (k *Keeper) Tunnels() []Kept {
 	return list
 }
 
-// Ready reports whether the first look for devices is over.
+// Ready reports whether the first search for devices has ended.
 func (k *Keeper) Ready() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.ready
 }
 
-// Start returns the tunnel to a device, which it begins to keep if it does not
-// do so yet.
+// Start returns the tunnel to a device. It begins to keep one if there is none.
 func (k *Keeper) Start(ctx context.Context, udid string) (Kept, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -238,7 +242,8 @@ func (k *Keeper) Start(ctx context.Context, udid string) (Kept, error) {
 		if len(infos) == 0 {
 			return Kept{}, &Error{UDID: udid, Op: "open tunnel", Err: ErrNotFound}
 		}
-		if one = k.begin(infos[0], false, true); one == nil {
+		one = k.begin(infos[0], false, true)
+		if one == nil {
 			return Kept{}, &Error{
 				UDID: udid, Op: "open tunnel",
 				Err: fmt.Errorf("%w: iOS %s has none", ErrNoTunnel, infos[0].Version),
@@ -276,11 +281,12 @@ func (k *Keeper) find(udid string) *kept {
 	return nil
 }
 
-// Cancel closes the tunnel to a device and keeps it no longer; it says whether
-// there was one to keep. Start, or the device's next coming, begins it anew.
+// Cancel closes the tunnel to a device, stops keeping it, and reports whether it was
+// kept. It is kept again after Start, or when the device is connected again.
 func (k *Keeper) Cancel(udid string) bool { return k.drop(udid, true) }
 
-// drop keeps a tunnel no longer. remember says that it shall stay so.
+// drop stops keeping a tunnel. If remember is true, the device is not kept again while
+// it stays connected.
 func (k *Keeper) drop(udid string, remember bool) bool {
 	one := k.find(udid)
 	if one == nil {
@@ -291,14 +297,14 @@ func (k *Keeper) drop(udid string, remember bool) bool {
 	if remember {
 		k.cancelled[one.device.UDID()] = one.device.Info().Routes
 	}
-	one.tunnel = nil // nobody is given it any more
+	one.tunnel = nil // Tunnels and Start must not return it any more
 	k.mu.Unlock()
 	one.end()
 	<-one.done
 	return true
 }
 
-// Clear cancels all.
+// Clear cancels all devices.
 func (k *Keeper) Clear() {
 	k.mu.Lock()
 	var udids []string
@@ -311,7 +317,7 @@ func (k *Keeper) Clear() {
 	}
 }
 
-// Close ends all tunnels and waits for that.
+// Close closes all tunnels and waits until they have ended.
 func (k *Keeper) Close() error {
 	k.end()
 	k.work.Wait()

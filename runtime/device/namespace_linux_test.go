@@ -81,7 +81,7 @@ func TestNamespace(t *testing.T) {
 	t.Logf("%s", out)
 }
 
-// network is what the tests in the namespace share.
+// network has the state that the tests in the namespace share.
 type network struct {
 	device   *machines
 	browser  *bonjour.MDNS
@@ -120,8 +120,8 @@ var newRoutes = []string{
 	"wifi lockdown [fe80::e%h0]:62078", "wifi remotepairing [fe80::e%h0]:49152",
 }
 
-// routes writes them in an order of their own: of two that are equal either may
-// have been heard first.
+// routes returns the routes as text, in sorted order. Of two equal routes either may
+// have been found first.
 func routes(i device.Info) []string {
 	var all []string
 	for _, r := range i.Routes {
@@ -137,8 +137,8 @@ func routes(i device.Info) []string {
 	return all
 }
 
-// find looks until both devices have these routes: interfaces that have just come
-// up cannot send at once.
+// find looks for the devices until both have these routes. Interfaces that have just
+// come up cannot send at once.
 func (n *network) find(t *testing.T, old, new []string) (o, w device.Info) {
 	t.Helper()
 	ctx := virtualtest.Context(t)
@@ -180,7 +180,7 @@ func (n *network) testFound(t *testing.T) {
 	}
 }
 
-// over is a Device that has the routes alone which are named.
+// over returns a Device that has only the named routes.
 func (n *network) over(t *testing.T, i device.Info, names ...string) *device.Device {
 	t.Helper()
 	i.Routes = slices.DeleteFunc(slices.Clone(i.Routes),
@@ -188,14 +188,14 @@ func (n *network) over(t *testing.T, i device.Info, names ...string) *device.Dev
 	if len(i.Routes) != len(names) {
 		t.Fatalf("routes %v, want %v", i.Routes, names)
 	}
-	n.finder.Device(i).Close() // the next one is new
+	n.finder.Device(i).Close() // so that the next one is new
 	d := n.finder.Device(i)
 	t.Cleanup(func() { d.Close() })
 	return d
 }
 
-// testLockdown uses services over Wi-Fi with the record that pairing by cable
-// left, and keeps the device awake meanwhile.
+// testLockdown uses services over Wi-Fi with the record of the pairing by cable, and
+// checks that the heartbeat keeps the device awake.
 func (n *network) testLockdown(t *testing.T) {
 	old, new := n.find(t, oldRoutes, newRoutes)
 	for _, c := range []struct {
@@ -231,7 +231,8 @@ func (n *network) testLockdown(t *testing.T) {
 		if beat == nil {
 			t.Fatal("there is no heartbeat")
 		}
-		// This device gives up who misses two of its seconds.
+		// This device ends the session of a host that misses the heartbeat for two
+		// seconds.
 		select {
 		case <-beat.Done():
 			t.Errorf("the heartbeat ended: %v", beat.Err())
@@ -289,7 +290,7 @@ func (n *network) testTunnels(t *testing.T) {
 	}
 }
 
-// used asks for the processes, which is in tunnels alone.
+// used asks for the list of processes, which requires a tunnel.
 func used(t *testing.T, ctx context.Context, d *device.Device) {
 	t.Helper()
 	s, err := dvt.Connect(ctx, d, dvt.Options{})
@@ -303,8 +304,8 @@ func used(t *testing.T, ctx context.Context, d *device.Device) {
 	}
 }
 
-// testUnplugged pulls the cable: the interface says goodbye, its tunnel ends and
-// is made again on Wi-Fi, and when the cable is back so is the route.
+// testUnplugged unplugs the cable. The interface sends a goodbye, and the tunnel is
+// made again over Wi-Fi. When the cable is plugged in again, its route is back.
 func (n *network) testUnplugged(t *testing.T) {
 	ctx := virtualtest.Context(t)
 	old, _ := n.find(t, oldRoutes, newRoutes)
@@ -331,7 +332,7 @@ func (n *network) testUnplugged(t *testing.T) {
 	n.find(t, oldRoutes, newRoutes)
 }
 
-// listener hears what is told to the group on an interface.
+// listener receives the packets to the group on an interface.
 func listener(t *testing.T, name string) *net.UDPConn {
 	t.Helper()
 	i, err := net.InterfaceByName(name)
@@ -347,7 +348,7 @@ func listener(t *testing.T, name string) *net.UDPConn {
 	return c
 }
 
-// goodbye waits until an instance of the type is said to be gone.
+// goodbye waits for the goodbye of an instance of the type.
 func goodbye(t *testing.T, c *net.UDPConn, of bonjour.Type) {
 	t.Helper()
 	if err := c.SetReadDeadline(time.Now().Add(virtualtest.Deadline)); err != nil {

@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// browseTime is how long devices on the network have to answer.
+	// browseTime bounds the wait for answers of devices on the network.
 	browseTime = 2 * time.Second
-	// identifyTime is how long what was found has to say who it is.
+	// identifyTime bounds the identification of what was found.
 	identifyTime = 3 * time.Second
-	// searchTime bounds a whole look at the network, and maxAsked and askedAtOnce
-	// what is asked in it: anybody on the network can advertise.
+	// searchTime bounds a whole search. maxAsked and askedAtOnce limit what is asked in
+	// it, because anybody on the network can advertise anything.
 	searchTime  = browseTime + 2*identifyTime
 	maxAsked    = 1024
 	askedAtOnce = 32
-	// Keep-alive of connections over a network: a device that has left is
+	// Keep-alive of connections over a network. With it, the loss of a device is
 	// noticed within seconds instead of hours.
 	keepAliveIdle     = 5 * time.Second
 	keepAliveInterval = 3 * time.Second
@@ -37,16 +37,16 @@ const (
 	untrustedLockdown = "com.apple.mobile.lockdown.remote.untrusted"
 )
 
-// Direct is a list of services that can be reached as it is: through a tunnel
-// that another program keeps, or at an address that somebody gave.
+// Direct is a list of services that can be reached directly, through a tunnel that
+// another program keeps or at an address that the user gave.
 type Direct struct {
-	Name    string // for people: "tunneld 127.0.0.1:49151"; "" = none
+	Name    string // shown to users, such as "tunneld 127.0.0.1:49151"; may be ""
 	Address string // host:port of the list
 	Port    uint16
 	Dial    rsd.DialFunc
 }
 
-// networkSearch is one look at the network, side by side with the muxers.
+// networkSearch is a search of the network that runs while the muxers are asked.
 type networkSearch struct {
 	finder *Finder
 	begun  bool
@@ -76,7 +76,7 @@ func (n *networkSearch) wait() []Info {
 	return found
 }
 
-// end waits for a search that nobody waited for.
+// end waits for a search whose result nobody has waited for.
 func (n *networkSearch) end() {
 	if n.begun {
 		n.cancel()
@@ -84,21 +84,22 @@ func (n *networkSearch) end() {
 	}
 }
 
-// identify asks the addresses of an instance in turn until one answers.
+// identify asks the addresses of an instance one after the other until one answers.
 func (f *Finder) identify(ctx context.Context, i bonjour.Instance) (Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, identifyTime)
 	defer cancel()
 	err := errors.New("no address")
 	for _, at := range i.Endpoints() {
 		var info Info
-		if info, err = f.ask(ctx, i.Type, at); err == nil {
+		info, err = f.ask(ctx, i.Type, at)
+		if err == nil {
 			return info, nil
 		}
 	}
 	return Info{}, err
 }
 
-// ask finds out who is at an address that was advertised for a type.
+// ask returns which device is at an address that was advertised for a type.
 func (f *Finder) ask(ctx context.Context, t bonjour.Type, at netip.AddrPort) (Info, error) {
 	switch t {
 	case bonjour.Mobdev2:
@@ -109,7 +110,7 @@ func (f *Finder) ask(ctx context.Context, t bonjour.Type, at netip.AddrPort) (In
 	return f.askRoute(ctx, networkRoute("wifi", ViaPairing, at))
 }
 
-// askRoute finds out who is at the end of a route.
+// askRoute returns which device is at the end of a route.
 func (f *Finder) askRoute(ctx context.Context, route Route) (Info, error) {
 	switch route.Via {
 	case ViaLockdown:
@@ -132,8 +133,9 @@ func (f *Finder) askRoute(ctx context.Context, route Route) (Info, error) {
 	return Info{UDID: d.UDID, Name: d.Name, ProductType: d.Model, Routes: []Route{route}}, nil
 }
 
-// askRSD reads who is there off a list of services. The device's name is not in
-// it: lockdown, in whichever form is listed, knows it.
+// askRSD returns which device a list of services belongs to. The list does not have the
+// device's name, so askRSD asks lockdown for it, over whichever service of lockdown is
+// listed.
 func (f *Finder) askRSD(ctx context.Context, route Route) (Info, error) {
 	list, err := rsd.Dial(ctx, route.dial, route.port,
 		rsd.Options{Label: f.opts.Label, Rand: f.opts.Rand, Logger: f.opts.Logger})
@@ -158,8 +160,8 @@ func (f *Finder) askRSD(ctx context.Context, route Route) (Info, error) {
 	return info, nil
 }
 
-// listedLockdown opens lockdown as an RSD list has it: with the rights of a
-// session in a tunnel, with those of a stranger elsewhere.
+// listedLockdown opens the lockdown service of an RSD list. In a tunnel it has the
+// rights of a session. Elsewhere it has those of a host that is not paired.
 func listedLockdown(ctx context.Context, list *rsd.Client, o Options) (*lockdown.Client, error) {
 	name := trustedLockdown
 	if _, ok := list.Find(name); !ok {
@@ -172,7 +174,7 @@ func listedLockdown(ctx context.Context, list *rsd.Client, o Options) (*lockdown
 	return lockdown.New(c, lockdown.Options{Label: o.Label, Logger: o.Logger}), nil
 }
 
-// direct asks what Options.Direct tells of who it is.
+// direct asks the lists of Options.Direct which devices they belong to.
 func (f *Finder) direct(ctx context.Context) ([]Info, error) {
 	list, err := f.opts.Direct(ctx)
 	if err != nil {
@@ -205,8 +207,8 @@ func (f *Finder) direct(ctx context.Context) ([]Info, error) {
 	return found, nil
 }
 
-// At returns the device whose list of services is there. It is a Device of its
-// own, apart from what List finds, and uses no other route.
+// At returns the device whose list of services is at the address. This Device is
+// separate from those that List finds, and uses no other route.
 func (f *Finder) At(ctx context.Context, at Direct) (*Device, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -216,7 +218,7 @@ func (f *Finder) At(ctx context.Context, at Direct) (*Device, error) {
 	}
 	d := newDevice(f, info)
 	f.mu.Lock()
-	f.apart = append(f.apart, d)
+	f.addressed = append(f.addressed, d)
 	f.mu.Unlock()
 	return d, nil
 }
@@ -227,18 +229,18 @@ func (d Direct) route() Route {
 	}
 }
 
-// DirectTo is the list of services at a host, a name or an address, as --rsd
-// names it.
+// DirectTo returns the list of services at a host, which is a name or an address, as
+// the option --rsd gives it.
 func DirectTo(host string, port uint16) Direct {
 	return Direct{
 		Address: net.JoinHostPort(host, strconv.Itoa(int(port))), Port: port, Dial: dialHost(host),
 	}
 }
 
-// DirectAt is the same for an address.
+// DirectAt returns the list of services at an address.
 func DirectAt(at netip.AddrPort) Direct { return DirectTo(at.Addr().String(), at.Port()) }
 
-// forgetRoutes drops routes on the network that no longer reach the device.
+// forgetRoutes removes routes on the network that no longer reach the device.
 func (d *Device) forgetRoutes(lost []Route) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -246,7 +248,7 @@ func (d *Device) forgetRoutes(lost []Route) {
 		func(r Route) bool { return slices.ContainsFunc(lost, r.same) })
 }
 
-// discover looks for routes to one device on the network.
+// discover searches the network for routes to one device.
 func (d *Device) discover(ctx context.Context, types ...bonjour.Type) []Route {
 	routes := d.finder.lookFor(ctx, d.UDID(), types...)
 	d.mu.Lock()
@@ -263,8 +265,8 @@ type RemoteStore interface {
 	Delete(ctx context.Context, udid string) error
 }
 
-// routes returns the present routes to a device: the muxers', and those on the
-// network that were known and still answer.
+// routes returns the current routes to a device: those of the muxers, and the known
+// ones on the network that still answer.
 func (f *Finder) routes(ctx context.Context, was Info) ([]Route, error) {
 	if f.opts.Direct != nil {
 		infos, err := f.direct(ctx)
@@ -301,7 +303,7 @@ func (f *Finder) routes(ctx context.Context, was Info) ([]Route, error) {
 	return addRoutes(routes, known), err
 }
 
-// answering keeps the routes that still reach the device.
+// answering returns the routes that still reach the device.
 func (f *Finder) answering(ctx context.Context, routes []Route, udid string) []Route {
 	there := make([]bool, len(routes))
 	var wg sync.WaitGroup

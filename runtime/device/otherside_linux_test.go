@@ -20,7 +20,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// machines is the other process.
+// machines is the process with the devices.
 type machines struct {
 	in    io.Writer
 	lines *bufio.Scanner
@@ -56,14 +56,14 @@ func startDevice(t *testing.T) *machines {
 		}
 	})
 	m := &machines{in: in, lines: bufio.NewScanner(out)}
-	m.ask(t, "up?") // it is in its namespace now
+	m.ask(t, "up?") // by now it is in its namespace
 	run := func(lines ...string) {
 		t.Helper()
 		if err := runIP(lines...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	run("link set lo up") // package net decides by it whether there is IPv6
+	run("link set lo up") // package net checks this interface to decide whether there is IPv6
 	for n := range 2 {
 		run(fmt.Sprintf("link add h%d type veth peer name d%d netns %d", n, n, cmd.Process.Pid),
 			fmt.Sprintf("link set h%d addrgenmode none", n),
@@ -85,7 +85,7 @@ func runIP(lines ...string) error {
 	return nil
 }
 
-// playDevice is the other process: it answers each line with one.
+// playDevice is the process with the devices. It answers each line with one.
 func playDevice() error {
 	h, err := virtual.NewHost(virtual.HostOptions{
 		Count:  1,
@@ -138,7 +138,7 @@ func playDevice() error {
 	return in.Err()
 }
 
-// stage keeps what the phones advertise.
+// stage holds the services that the phones advertise.
 type stage struct{ services []bonjour.Service }
 
 func (s *stage) show(m *virtual.Machine, o virtual.NetworkOptions) error {
@@ -151,7 +151,7 @@ func (s *stage) show(m *virtual.Machine, o virtual.NetworkOptions) error {
 	return nil
 }
 
-// link brings the device's ends of the network up.
+// link brings up the device's ends of the network.
 func link() error {
 	for n := range 2 {
 		if err := runIP(fmt.Sprintf("link set d%d addrgenmode none", n),
@@ -163,8 +163,8 @@ func link() error {
 		"addr add 10.9.1.2/24 dev d1", "link set d0 up", "link set d1 up")
 }
 
-// pairHost pairs a phone with the host, as if by cable, and leaves the record where
-// the host looks.
+// pairHost pairs a phone with the host, as over a cable, and stores the record where the
+// host looks for it.
 func pairHost(m *virtual.Machine) error {
 	ctx := context.Background()
 	dir, p := pair.NewDir(os.Getenv(recordsVariable)), m.Phone()

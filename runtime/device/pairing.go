@@ -14,18 +14,17 @@ import (
 )
 
 const (
-	// trustPoll is how often a pending Trust dialog is asked about.
+	// trustPoll is the interval at which a device with a Trust dialog is asked again.
 	trustPoll = time.Second
-	// recordTime is how long one muxer may take with a pair record. There are
-	// muxers that never answer a request that they do not know (netmuxd), and
-	// the record may be elsewhere.
+	// recordTime bounds a request for a pair record to one muxer. Some muxers, such as
+	// netmuxd, never answer a request that they do not know, and another muxer may have
+	// the record.
 	recordTime = 5 * time.Second
 )
 
-// Pair makes the device trust this host. While the Trust dialog is on the
-// device's screen it asks again each second until ctx ends (DefaultTimeout
-// when ctx has no deadline); the error then matches
-// lockdown.ErrPairingDialogResponsePending.
+// Pair makes the device trust this host. While the device shows its Trust dialog, Pair
+// asks again each second until ctx ends (after DefaultTimeout if ctx has no deadline).
+// The error then matches lockdown.ErrPairingDialogResponsePending.
 func (d *Device) Pair(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -48,8 +47,8 @@ func (d *Device) Pair(ctx context.Context) error {
 	return nil
 }
 
-// Unpair makes the device forget this host and deletes the pair record. The error
-// is ErrRecordKept when only the second of these failed.
+// Unpair makes the device forget this host and deletes the pair record. It returns
+// ErrRecordKept if only deleting the record failed.
 func (d *Device) Unpair(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -69,9 +68,9 @@ func (d *Device) Unpair(ctx context.Context) error {
 		return d.fail("unpair", "lockdown", err)
 	}
 	defer c.Close()
-	// A device that has forgotten the host already is as good as unpaired.
-	if err := c.Unpair(ctx, record.Public()); err != nil &&
-		!errors.Is(err, lockdown.ErrInvalidHostID) {
+	// A device that has forgotten this host before is unpaired, too.
+	err = c.Unpair(ctx, record.Public())
+	if err != nil && !errors.Is(err, lockdown.ErrInvalidHostID) {
 		return d.fail("unpair", "lockdown", err)
 	}
 	if err := d.finder.deleteRecord(ctx, d.Info()); err != nil {
@@ -87,9 +86,9 @@ func (d *Device) dropSession() {
 	}
 }
 
-// pair runs the exchange with one record until the device has decided, and
-// stores the record. The keys are made once: making them takes longer than a
-// poll.
+// pair sends one record until the user of the device has decided, and stores it. The
+// keys are generated once, because that takes longer than the interval between
+// requests.
 func (d *Device) pair(ctx context.Context) (*pair.Record, error) {
 	c, err := d.plain(ctx)
 	if err != nil {
@@ -148,9 +147,9 @@ func (d *Device) newRecord(ctx context.Context, c *lockdown.Client) (*pair.Recor
 	})
 }
 
-// hostKeys returns the keys that pairings of this Finder use. Making them takes
-// a tenth of a second and more, so a shelf of new phones shares one pair; the
-// HostID and the certificates are each phone's own.
+// hostKeys returns the keys for the pairings of this Finder. Generating them takes a
+// tenth of a second or more, so that all devices share one pair. The HostID and the
+// certificates differ for each device.
 func (f *Finder) hostKeys(ctx context.Context) (*pair.Keys, error) {
 	select {
 	case f.keysTurn <- struct{}{}:
@@ -168,14 +167,14 @@ func (f *Finder) hostKeys(ctx context.Context) (*pair.Keys, error) {
 	return f.keys, nil
 }
 
-// loadRecord looks where records may be: the muxer first, since every other
-// tool of the host keeps them there, then the stores of Options.
+// loadRecord returns the pair record of a device. It asks the muxer first, because the
+// other tools of the host keep their records there, and then the stores of Options.
 func (f *Finder) loadRecord(ctx context.Context, info Info) (*pair.Record, error) {
 	var errs []error
 	late := false
 	for _, m := range f.recordMuxers(info) {
 		var b []byte
-		err := brief(ctx, func(ctx context.Context) (err error) {
+		err := askMuxer(ctx, func(ctx context.Context) (err error) {
 			b, err = m.ReadPairRecord(ctx, info.UDID)
 			return err
 		})
@@ -202,7 +201,8 @@ func (f *Finder) loadRecord(ctx context.Context, info Info) (*pair.Record, error
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if late { // there may be one, and pairing anew would replace it
+	// There may be a record that was not found in time, and pairing would replace it.
+	if late {
 		return nil, &Error{UDID: info.UDID, Op: "read pair record", Err: errors.Join(errs...)}
 	}
 	return nil, &Error{
@@ -211,15 +211,15 @@ func (f *Finder) loadRecord(ctx context.Context, info Info) (*pair.Record, error
 	}
 }
 
-// brief calls one muxer for a pair record.
-func brief(ctx context.Context, ask func(context.Context) error) error {
+// askMuxer calls ask with the time that one muxer has for a pair record.
+func askMuxer(ctx context.Context, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
 	return ask(ctx)
 }
 
-// recordMuxers are the muxers that may have the device's record: those that it
-// is behind first. They keep records of devices that are not plugged in, too.
+// recordMuxers returns the muxers that may have the device's record. Those that have
+// the device come first. Muxers also keep records of devices that are not connected.
 func (f *Finder) recordMuxers(info Info) []*usbmux.Client {
 	var list []*usbmux.Client
 	for _, r := range info.muxed() {
@@ -233,8 +233,8 @@ func (f *Finder) recordMuxers(info Info) []*usbmux.Client {
 	return list
 }
 
-// saveRecord stores a record at the muxer, so that other tools find it, and in
-// the first store that takes it when the muxer refuses.
+// saveRecord stores a record at the muxer, where other tools find it. If the muxer
+// refuses, the record goes to the first store that accepts it.
 func (f *Finder) saveRecord(ctx context.Context, info Info, record *pair.Record) error {
 	b, err := record.Encode()
 	if err != nil {
@@ -242,7 +242,7 @@ func (f *Finder) saveRecord(ctx context.Context, info Info, record *pair.Record)
 	}
 	var errs []error
 	for _, r := range info.muxed() {
-		err := brief(ctx, func(ctx context.Context) error {
+		err := askMuxer(ctx, func(ctx context.Context) error {
 			return r.mux.SavePairRecord(ctx, info.UDID, r.DeviceID, b)
 		})
 		if err == nil {
@@ -260,7 +260,8 @@ func (f *Finder) saveRecord(ctx context.Context, info Info, record *pair.Record)
 	return &Error{UDID: info.UDID, Op: "store pair record", Err: errors.Join(errs...)}
 }
 
-// deleteRecord begins with the stores, which are files: a muxer may use up the time.
+// deleteRecord deletes from the stores first, which are files. A muxer may use up the
+// time.
 func (f *Finder) deleteRecord(ctx context.Context, info Info) error {
 	var errs []error
 	done := false
@@ -270,7 +271,7 @@ func (f *Finder) deleteRecord(ctx context.Context, info Info) error {
 		errs = append(errs, err)
 	}
 	for _, m := range f.recordMuxers(info) {
-		err := brief(ctx, func(ctx context.Context) error {
+		err := askMuxer(ctx, func(ctx context.Context) error {
 			return m.DeletePairRecord(ctx, info.UDID)
 		})
 		done = done || err == nil
@@ -282,13 +283,13 @@ func (f *Finder) deleteRecord(ctx context.Context, info Info) error {
 	return &Error{UDID: info.UDID, Op: "delete pair record", Err: errors.Join(errs...)}
 }
 
-// buid returns the identity of this host: the muxer's, so that the device sees
-// all tools of the host as one.
+// buid returns the muxer's SystemBUID, so that the device sees all tools of this host
+// as one host.
 func (f *Finder) buid(ctx context.Context, info Info) (string, error) {
 	var errs []error
 	for _, m := range f.recordMuxers(info) {
 		var id string
-		err := brief(ctx, func(ctx context.Context) (err error) {
+		err := askMuxer(ctx, func(ctx context.Context) (err error) {
 			id, err = m.BUID(ctx)
 			return err
 		})

@@ -19,16 +19,17 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// The hostile responder sits beside the phones, with addresses of its own. It
-// tells of the phones what is not so, of devices where nobody listens, and floods.
+// The hostile responder is on the same network as the phones, with addresses of its
+// own. It sends false records of the phones, records of devices that do not exist, and
+// floods of packets.
 const (
 	poisonAddress = "10.9.1.66"
 	poisonPort    = 9
-	// poisonKept is what a search may keep on the heap of what it was told.
+	// poisonKept is how much heap a search may use for what it receives.
 	poisonKept = 32 << 20
 )
 
-// liar is the hostile responder on one interface and family.
+// liar is the hostile responder on one interface, over one family of addresses.
 type liar struct{ link, address, prefix, network, group string }
 
 // liars have addresses that the system does not choose for the phones' packets.
@@ -38,7 +39,7 @@ var liars = []liar{
 	{"d0", "fe80::66", "/64 nodad preferred_lft 0", "udp6", "ff02::fb"},
 }
 
-// poison starts the hostile responder against these services; it ends with ctx.
+// poison starts the hostile responder for these services. It ends with ctx.
 func poison(ctx context.Context, services []bonjour.Service) error {
 	for _, l := range liars {
 		if err := runIP("addr add " + l.address + l.prefix + " dev " + l.link); err != nil {
@@ -72,7 +73,7 @@ func (l liar) start(ctx context.Context, fixed [][]byte) error {
 		questions.Close()
 		hostile.Close()
 	})
-	go func() { // endless
+	go func() { // until ctx ends
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
 		for n := 0; ctx.Err() == nil; n++ {
@@ -81,7 +82,7 @@ func (l liar) start(ctx context.Context, fixed [][]byte) error {
 			_, _ = hostile.WriteToUDP(fixed[n%len(fixed)], group)
 		}
 	}()
-	go func() { // to whoever asks
+	go func() { // answers to each client
 		b := make([]byte, 9000)
 		for n := 1 << 20; ; n++ {
 			_, from, err := questions.ReadFromUDP(b)
@@ -122,8 +123,8 @@ func (l liar) socket(ctx context.Context) (*net.UDPConn, error) {
 	return c.(*net.UDPConn), nil
 }
 
-// lies tell of each service that it is at a port where nobody listens
-// and at addresses that nobody has, and say goodbye for them.
+// lies returns packets with false records of each service: a port on which nothing
+// listens, addresses that do not exist, and goodbyes.
 func lies(services []bonjour.Service) [][]byte {
 	var packets [][]byte
 	seen := map[string]bool{}
@@ -139,14 +140,14 @@ func lies(services []bonjour.Service) [][]byte {
 	return packets
 }
 
-// madeUp is a packet that tells of a device that is not there.
+// madeUp returns a packet about a device that does not exist.
 func madeUp(n int) []byte {
 	types := []bonjour.Type{bonjour.Mobdev2, bonjour.Remoted, bonjour.RemotePairing}
 	name := fmt.Sprintf("00-%d", n)
 	return tell(name, types[n%len(types)], name+".local", poisonPort, 120)
 }
 
-// tell is the packet that tells of a service at the hostile address.
+// tell returns a packet that advertises a service at the hostile address.
 func tell(name string, of bonjour.Type, host string, port uint16, ttl uint32) []byte {
 	typeName := string(of) + ".local."
 	escaped := ""
@@ -177,14 +178,14 @@ func tell(name string, of bonjour.Type, host string, port uint16, ttl uint32) []
 	return b
 }
 
-// testPoisoned finds the phones, with all their routes and none of the others, while
-// the hostile responder is at work.
+// testPoisoned checks that the phones are found with all their routes, and no other
+// devices, while the hostile responder is running.
 func (n *network) testPoisoned(t *testing.T) {
 	n.find(t, oldRoutes, newRoutes)
 	n.device.ask(t, "poison")
 	defer n.device.ask(t, "calm")
 	c := listener4(t, "h1")
-	heardPoison(t, c, 100) // it is at work
+	heardPoison(t, c, 100) // the responder is running
 	before := heapInUse()
 	n.find(t, oldRoutes, newRoutes)
 	if grown := heapInUse() - before; grown > poisonKept {
@@ -224,7 +225,7 @@ func listener4(t *testing.T, name string) *net.UDPConn {
 	return c
 }
 
-// heardPoison waits for so many packets of the hostile responder.
+// heardPoison waits for n packets of the hostile responder.
 func heardPoison(t *testing.T, c *net.UDPConn, n int) {
 	t.Helper()
 	if err := c.SetReadDeadline(time.Now().Add(virtualtest.Deadline)); err != nil {
@@ -242,7 +243,7 @@ func heardPoison(t *testing.T, c *net.UDPConn, n int) {
 	}
 }
 
-// heapInUse is the bytes on the heap that are in use.
+// heapInUse returns the number of bytes of the heap that are in use.
 func heapInUse() int64 {
 	runtime.GC()
 	var s runtime.MemStats

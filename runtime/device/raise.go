@@ -21,25 +21,26 @@ import (
 	"github.com/imdlua/imdlua/runtime/tunnel"
 )
 
-// ErrNoTunnel is the cause when no tunnel to the device can be made.
+// ErrNoTunnel is the cause of an error if no tunnel to the device can be made.
 var ErrNoTunnel = errors.New("no tunnel can be made")
 
 // coreDeviceProxy is the tunnel that lockdown starts.
 var coreDeviceProxy = service.Name{Lockdown: tunnel.LockdownService, Escrow: true}
 
-// Attempt is a way to make a tunnel, and what became of it.
+// Attempt is an attempt to make a tunnel, and its result.
 type Attempt struct {
 	Route Route
-	How   route.Means
+	How   route.Method
 	Err   error // nil for the one that worked
 }
 
-// raise makes a tunnel as route.Tunnel plans it. If nothing of the plan works, it
-// looks for remote pairing on the network and plans once more with what it found.
+// raise makes a tunnel by the plan of route.Tunnel. If no step of the plan succeeds, it
+// searches the network for remote pairing and tries the plan for the routes that it
+// found.
 func (d *Device) raise(ctx context.Context, o TunnelOptions) (*Tunnel, []Attempt, error) {
 	info := d.Info()
 	t, attempts, err := d.try(ctx, info, o)
-	if t == nil && err == nil && info.since(route.TunnelsSince) && d.remotePairingHelps(attempts) {
+	if t == nil && err == nil && d.remotePairingHelps(info, attempts) {
 		var more []Attempt
 		info.Routes = d.discover(ctx, pairingTypes(o)...)
 		t, more, err = d.try(ctx, info, o)
@@ -51,19 +52,19 @@ func (d *Device) raise(ctx context.Context, o TunnelOptions) (*Tunnel, []Attempt
 	return t, attempts, err
 }
 
-// try takes the steps of the plan in turn until one makes a tunnel. It returns an
-// error only if nothing more is worth trying.
+// try takes the steps of the plan one after the other until one makes a tunnel. It
+// returns an error only if no other step should be tried.
 func (d *Device) try(ctx context.Context, info Info, o TunnelOptions) (*Tunnel, []Attempt, error) {
 	var attempts []Attempt
 	for _, s := range route.Tunnel(info.facts(o)) {
 		r := info.Routes[s.Route]
 		t, err := d.step(ctx, r, s, o)
-		attempts = append(attempts, Attempt{Route: r, How: s.Means, Err: err})
+		attempts = append(attempts, Attempt{Route: r, How: s.Method, Err: err})
 		if err == nil {
-			t.How, t.Route = s.Means, r
+			t.How, t.Route = s.Method, r
 			return t, attempts, nil
 		}
-		d.log.Debug("no tunnel", "layer", "device", "route", r, "how", s.Means, "err", err)
+		d.log.Debug("no tunnel", "layer", "device", "route", r, "how", s.Method, "err", err)
 		if ctx.Err() != nil || declined(err) {
 			return nil, attempts, err
 		}
@@ -78,7 +79,7 @@ func (d *Device) step(
 	if s.Skip != "" {
 		return nil, fmt.Errorf("%w: %s", ErrSkipped, s.Skip)
 	}
-	switch s.Means {
+	switch s.Method {
 	case route.Listed:
 		return d.listed(ctx, r)
 	case route.Proxy:
@@ -90,11 +91,14 @@ func (d *Device) step(
 	}
 }
 
-// remotePairingHelps reports whether routes on the network are worth a search: when
-// none of them answered, and lockdown did not refuse for a reason that would
-// hold there as well. Routes that no longer reach the device, as after a restart, are
-// forgotten.
-func (d *Device) remotePairingHelps(attempts []Attempt) bool {
+// remotePairingHelps reports whether a search for remote pairing on the network may
+// help. It does not if the device has no tunnels, if a route on the network answered,
+// or if lockdown refused for a reason that holds for remote pairing, too. Routes that
+// no longer reach the device, for example after a restart, are forgotten.
+func (d *Device) remotePairingHelps(info Info, attempts []Attempt) bool {
+	if !info.since(route.TunnelsSince) {
+		return false
+	}
 	var lost []Route
 	for _, a := range attempts {
 		network := a.Route.Via.HasPairing()
@@ -111,19 +115,19 @@ func (d *Device) remotePairingHelps(attempts []Attempt) bool {
 	return len(d.finder.allBrowsers()) > 0
 }
 
-// declined reports whether the device's user has said no, or cannot be asked: other
-// ways would only ask again.
+// declined reports whether the user of the device has refused, or cannot be asked.
+// Other routes would only ask again.
 func declined(err error) bool {
 	return errors.Is(err, remotepair.ErrDenied) || errors.Is(err, lockdown.ErrUserDeniedPairing)
 }
 
-// unreachable reports whether nobody was there at all.
+// unreachable reports whether nothing answered at all.
 func unreachable(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// pairingTypes is what has remote pairing on the routes that are wanted.
+// pairingTypes returns the Bonjour types of remote pairing on the requested routes.
 func pairingTypes(o TunnelOptions) []bonjour.Type {
 	switch o.Route {
 	case "usb":
@@ -134,8 +138,8 @@ func pairingTypes(o TunnelOptions) []bonjour.Type {
 	return []bonjour.Type{bonjour.Remoted, bonjour.RemotePairing}
 }
 
-// noTunnel says why there is none: the reason of the last attempt that was made,
-// or what is missing.
+// noTunnel returns the error of the last attempt that was made, or says what is missing
+// if there was none.
 func (d *Device) noTunnel(info Info, o TunnelOptions, attempts []Attempt) error {
 	for _, a := range slices.Backward(attempts) {
 		if !errors.Is(a.Err, ErrSkipped) {
@@ -145,16 +149,17 @@ func (d *Device) noTunnel(info Info, o TunnelOptions, attempts []Attempt) error 
 	return fmt.Errorf("%w: %s", ErrNoTunnel, route.NoTunnel(info.facts(o)))
 }
 
-// ErrSkipped is the cause of an Attempt that was not made.
+// ErrSkipped is the cause of an Attempt that was not made because the plan leaves it
+// out.
 var ErrSkipped = errors.New("not tried")
 
-// listed takes a list of services as it is.
+// listed returns a Tunnel for a list of services that can be reached directly.
 func (d *Device) listed(ctx context.Context, r Route) (*Tunnel, error) {
 	t := &Tunnel{Protocol: "rsd", RSDPort: r.port, dial: r.dial, done: make(chan struct{})}
 	return d.withList(ctx, t, nil)
 }
 
-// proxied makes a tunnel of lockdown's CoreDeviceProxy.
+// proxied makes a tunnel through lockdown's CoreDeviceProxy.
 func (d *Device) proxied(ctx context.Context, r Route, o TunnelOptions) (*Tunnel, error) {
 	c, err := d.openLockdown(ctx, coreDeviceProxy, r)
 	if err != nil {
@@ -171,7 +176,8 @@ func (d *Device) tunnelOptions(o TunnelOptions) tunnel.Options {
 	return tunnel.Options{Kernel: o.Kernel, Rand: d.Rand(), Logger: d.finder.opts.Logger}
 }
 
-// over reads the list of services in a tunnel.
+// over returns a Tunnel for an established tunnel, after it has read the list of
+// services.
 func (d *Device) over(
 	ctx context.Context, under *tunnel.Tunnel, protocol string, ends ...func(),
 ) (*Tunnel, error) {
@@ -182,8 +188,8 @@ func (d *Device) over(
 	}, d.escrowBag(ctx))
 }
 
-// withList finishes a tunnel that has all but its list, or closes it. escrow is nil
-// for a list at whose other end anybody may be.
+// withList reads the list of services of a tunnel, or closes the tunnel. escrow is nil
+// if the list may belong to anybody.
 func (d *Device) withList(ctx context.Context, t *Tunnel, escrow []byte) (*Tunnel, error) {
 	list, err := rsd.Dial(ctx, t.dial, t.RSDPort, rsd.Options{
 		Label: d.finder.opts.Label, EscrowBag: escrow, Heartbeat: askAlive,
@@ -197,8 +203,8 @@ func (d *Device) withList(ctx context.Context, t *Tunnel, escrow []byte) (*Tunne
 	return t, nil
 }
 
-// escrowBag is what opens services of a locked device in a tunnel: that of
-// lockdown's pairing, or else the key that remote pairing gave.
+// escrowBag returns the key that opens services of a locked device in a tunnel: the
+// escrow bag of lockdown's pairing, or the key of remote pairing if there is none.
 func (d *Device) escrowBag(ctx context.Context) []byte {
 	if r, err := d.finder.loadRecord(ctx, d.Info()); err == nil {
 		return r.EscrowBag
@@ -208,15 +214,15 @@ func (d *Device) escrowBag(ctx context.Context) []byte {
 		return nil
 	}
 	for _, r := range records {
-		if key, err := base64.StdEncoding.DecodeString(r.RemoteUnlockHostKey); err == nil &&
-			len(key) > 0 {
+		key, err := base64.StdEncoding.DecodeString(r.RemoteUnlockHostKey)
+		if err == nil && len(key) > 0 {
 			return key
 		}
 	}
 	return nil
 }
 
-// paired has remote pairing open the listener of a tunnel, and takes it.
+// paired opens the listener of a tunnel by remote pairing and connects to it.
 func (d *Device) paired(
 	ctx context.Context, r Route, p remotepair.Protocol, o TunnelOptions,
 ) (*Tunnel, error) {
@@ -263,8 +269,8 @@ func (d *Device) accepted(
 		tunnel.Keys{Own: key, Peer: l.DevicePublicKey}, d.tunnelOptions(o))
 }
 
-// tunnelKey returns this program's key for QUIC. Making one takes a while, so
-// it is made once.
+// tunnelKey returns this program's key for QUIC. It is generated once, because that
+// takes a while.
 func (f *Finder) tunnelKey(ctx context.Context) (*rsa.PrivateKey, error) {
 	select {
 	case f.keysTurn <- struct{}{}:

@@ -9,13 +9,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// readyPause is how long Ready lets a device be between two questions when
-// nothing tells that it has come back.
+// readyPause is the pause of Ready between two requests if no event reports that the
+// device is back.
 const readyPause = 500 * time.Millisecond
 
-// Ready waits until the device can be reached and answers: at once when it
-// does, else until it has been plugged in again, has booted or its tunnel is
-// up again. ctx bounds the waiting; DefaultTimeout when it has no deadline.
+// Ready waits until the device can be reached and answers. If it does not answer at
+// once, Ready waits until it is plugged in, has booted, or has a tunnel again. ctx
+// bounds the wait; DefaultTimeout bounds it if ctx has no deadline.
 func (d *Device) Ready(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -41,10 +41,10 @@ func (d *Device) Ready(ctx context.Context) error {
 	}
 }
 
-// Back waits until the device has come back after a restart and answers
-// lockdown, and renews its description. On routes without a muxer, which tells of
-// it, a restart shows by the tunnel; without one it waits until the device
-// answers, which it may still do when it is about to restart.
+// Back waits until the device answers lockdown again after a restart, and renews its
+// description. A muxer reports the restart. On other routes the end of the tunnel shows
+// it. If there is no tunnel either, Back waits until the device answers, which it may
+// do while it is still shutting down.
 func (d *Device) Back(ctx context.Context) error {
 	ctx, cancel := d.living(ctx)
 	defer cancel()
@@ -69,7 +69,7 @@ func (d *Device) Back(ctx context.Context) error {
 	}
 }
 
-// backInTunnel waits for a tunnel to another boot of the device.
+// backInTunnel waits for a tunnel to the device after another boot.
 func (d *Device) backInTunnel(ctx context.Context) error {
 	d.mu.Lock()
 	t := d.tunnels.current

@@ -17,8 +17,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
 
-// channel opens a remote pairing channel and learns who is there. Without a
-// record the host shows its own identity. asked is called when the device shows
+// channel opens a remote pairing channel and reads which device is at its end. Without
+// a record the host presents its own identity. asked is called when the device shows
 // its dialog.
 func (f *Finder) channel(
 	ctx context.Context, r Route, record *remotepair.Record, asked func(),
@@ -41,7 +41,7 @@ func (f *Finder) channel(
 	return remotepair.Connect(ctx, t, o)
 }
 
-// transport is what a channel runs on.
+// transport returns the transport that a channel on a route runs on.
 func (f *Finder) transport(ctx context.Context, r Route) (remotepair.Transport, error) {
 	if r.Via == ViaPairing {
 		c, err := r.dial(ctx, r.port)
@@ -65,12 +65,12 @@ func (f *Finder) transport(ctx context.Context, r Route) (remotepair.Transport, 
 	return remotepair.NewXPC(x), nil
 }
 
-// trustedChannel opens a channel over which the device takes requests; a
-// device that does not know this host is asked to, if that is allowed. Records
-// are tried in turn: programs of one host have one name, so that pairing with
-// one makes the device forget the keys of the other. A device that has other
-// keys than its record says is not trusted, unless the user asked to pair anew:
-// it may have been reset, or be somebody else.
+// trustedChannel opens a channel over which the device accepts requests. If the device
+// does not know this host, trustedChannel pairs with it, if that is allowed. It tries
+// all records in turn: programs on one host share one name, so that pairing by one
+// program makes the device forget the keys of another. A device whose keys differ from
+// its record is not trusted unless anew is true, that is, unless the user asked to pair
+// again. It may have been reset, or it may be another device.
 func (d *Device) trustedChannel(
 	ctx context.Context, r Route, anew bool,
 ) (*remotepair.Client, error) {
@@ -87,16 +87,17 @@ func (d *Device) trustedChannel(
 		if last && anew && errors.Is(err, remotepair.ErrAuthentication) {
 			return d.pairedAnew(ctx, r)
 		}
-		if last || err == nil || !errors.Is(err, remotepair.ErrNotPaired) &&
-			!errors.Is(err, remotepair.ErrAuthentication) {
+		unknown := errors.Is(err, remotepair.ErrNotPaired) ||
+			errors.Is(err, remotepair.ErrAuthentication)
+		if last || !unknown {
 			return c, err
 		}
 	}
-	return nil, ErrNotPaired // there is always a last one
+	return nil, ErrNotPaired // not reached, since there is at least one record
 }
 
-// trustedBy opens a channel with one record, or without if that is nil. It pairs
-// if it may.
+// trustedBy opens a channel with one record, or with none if record is nil. It pairs
+// only if may is true.
 func (d *Device) trustedBy(
 	ctx context.Context, r Route, record *remotepair.Record, may bool,
 ) (*remotepair.Client, error) {
@@ -106,7 +107,8 @@ func (d *Device) trustedBy(
 	if err != nil {
 		return nil, err
 	}
-	if err = c.Verify(ctx); err == nil {
+	err = c.Verify(ctx)
+	if err == nil {
 		return c, nil
 	}
 	if !errors.Is(err, remotepair.ErrNotPaired) {
@@ -124,7 +126,8 @@ func (d *Device) trustedBy(
 	return c, nil
 }
 
-// pairedAnew pairs whatever is known of the device, and keeps the new record.
+// pairedAnew pairs with the device, whatever records there are, and stores the new
+// record.
 func (d *Device) pairedAnew(ctx context.Context, r Route) (*remotepair.Client, error) {
 	asked, over := d.waiting()
 	defer over()
@@ -139,9 +142,10 @@ func (d *Device) pairedAnew(ctx context.Context, r Route) (*remotepair.Client, e
 	return c, nil
 }
 
-// waiting tells once a second of a dialog that has not been answered: asked
-// begins it and over ends it. Every device says that it asks, also one whose
-// answer follows at once, so that the first second passes in silence.
+// waiting calls OnTrustDialog once a second while a dialog has not been answered. The
+// caller calls asked when the dialog is shown, and over when the wait has ended.
+// Devices that answer at once also report a dialog, so that the first call is made
+// after a second.
 func (d *Device) waiting() (asked, over func()) {
 	if d.finder.opts.OnTrustDialog == nil {
 		return func() {}, func() {}
@@ -160,8 +164,7 @@ func (d *Device) waiting() (asked, over func()) {
 	}
 }
 
-// pairChannel makes the device trust this host for tunnels and keeps the
-// record.
+// pairChannel makes the device trust this host for tunnels and stores the record.
 func (d *Device) pairChannel(ctx context.Context, c *remotepair.Client) error {
 	record, err := c.Pair(ctx)
 	if err != nil {
@@ -170,9 +173,8 @@ func (d *Device) pairChannel(ctx context.Context, c *remotepair.Client) error {
 	return d.finder.opts.RemoteStores[0].Save(ctx, d.UDID(), record)
 }
 
-// PairRemote makes the device trust this host for tunnels without lockdown, on
-// the first route that has remote pairing. One that does so already is asked
-// nothing.
+// PairRemote makes the device trust this host for tunnels, without lockdown, on the
+// first route that has remote pairing. It asks nothing of a device that already does.
 func (d *Device) PairRemote(ctx context.Context) error {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -186,7 +188,8 @@ func (d *Device) PairRemote(ctx context.Context) error {
 			continue
 		}
 		var c *remotepair.Client
-		if c, err = d.trustedChannel(ctx, r, true); err == nil {
+		c, err = d.trustedChannel(ctx, r, true)
+		if err == nil {
 			return c.Close()
 		}
 		if ctx.Err() != nil || declined(err) {
@@ -196,8 +199,9 @@ func (d *Device) PairRemote(ctx context.Context) error {
 	return d.fail("pair", "remote pairing", err)
 }
 
-// PairRemoteAt pairs for tunnels with whatever device answers at an address: the
-// RPPairing port that Bonjour tells, or rsd.Port. It returns what that is.
+// PairRemoteAt pairs for tunnels with the device at an address, whichever it is, and
+// returns its description. The port is that of remote pairing (RPPairing) in Bonjour,
+// or rsd.Port.
 func (f *Finder) PairRemoteAt(ctx context.Context, at netip.AddrPort) (Info, error) {
 	ctx, cancel := withTimeout(ctx)
 	defer cancel()
@@ -226,7 +230,7 @@ func hasPairing(routes []Route) bool {
 	return false
 }
 
-// remoteRecords returns what the stores have of the remote pairing with a device.
+// remoteRecords returns the records of remote pairing with a device from all stores.
 func (f *Finder) remoteRecords(ctx context.Context, udid string) ([]*remotepair.Record, error) {
 	var records []*remotepair.Record
 	for _, s := range f.opts.RemoteStores {
@@ -241,7 +245,7 @@ func (f *Finder) remoteRecords(ctx context.Context, udid string) ([]*remotepair.
 	return records, nil
 }
 
-// memoryStore is the RemoteStore of a program that keeps no files.
+// memoryStore is the RemoteStore of a program that does not store files.
 type memoryStore struct {
 	mu       sync.Mutex
 	identity *remotepair.Identity

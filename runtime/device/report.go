@@ -7,14 +7,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/device/route"
 )
 
-// RouteReport says what a route is used for and why.
+// RouteReport says how a route is used and why.
 type RouteReport struct {
 	Route Route
 	route.Row
 }
 
-// Routes reports all routes to the device that are known, best first: what each
-// is used for, and why it was chosen or not.
+// Routes reports all known routes to the device, best first. Each has its use, and the
+// reason why it was chosen or not.
 func (d *Device) Routes() []RouteReport {
 	info := d.Info()
 	d.mu.Lock()
@@ -22,7 +22,7 @@ func (d *Device) Routes() []RouteReport {
 	d.mu.Unlock()
 	now := d.Tunneled()
 	if now != nil {
-		// A look for the device meanwhile may not have found the route again.
+		// A search that ran meanwhile may have missed the route.
 		info.Routes = addRoutes(info.Routes, []Route{now.Route})
 	}
 	facts := info.facts(TunnelOptions{})

@@ -15,10 +15,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// Via is what a route begins with.
+// Via is the first part of a route.
 type Via = route.Via
 
-// The kinds of beginnings, best first; package route describes them.
+// The values of Via, best first. Package route describes them.
 const (
 	ViaRSD      = route.RSD
 	ViaMuxer    = route.Muxer
@@ -27,22 +27,22 @@ const (
 	ViaPairing  = route.Pairing
 )
 
-// Route is one way to a device.
+// Route is a way to reach a device.
 type Route struct {
 	Kind     string // "usb", "wifi" or "tunnel"
 	Via      Via
-	Muxer    string // address of the muxer; "" when there is none
-	DeviceID uint32 // the muxer's
+	Muxer    string // address of the muxer; "" if there is none
+	DeviceID uint32 // the muxer's number for the device
 	Address  string // host:port on the network; "" behind a muxer
-	Name     string // what others call a route that they made, "" otherwise
+	Name     string // name of a route that another program made; "" otherwise
 
 	mux  *usbmux.Client
-	host netip.Addr // of a route on the network
-	port uint16     // where what Via says listens
+	host netip.Addr // set if the route is on the network
+	port uint16     // the port of what Via names
 	dial rsd.DialFunc
 }
 
-// String says it for a person.
+// String returns a description of the route for users.
 func (r Route) String() string {
 	at := r.Muxer
 	if at == "" {
@@ -54,8 +54,8 @@ func (r Route) String() string {
 // hasLockdown reports whether lockdownd answers at the end of the route.
 func (r Route) hasLockdown() bool { return r.Via.HasLockdown() }
 
-// network reports whether the route was found on a network, where it may end
-// without anybody telling.
+// network reports whether the route was found on a network, which does not report its
+// end.
 func (r Route) network() bool {
 	return r.Via == ViaLockdown || r.Via.HasPairing()
 }
@@ -85,8 +85,8 @@ func muxerRoute(m *usbmux.Client, e usbmux.Entry) Route {
 	return Route{Kind: kind, Via: ViaMuxer, Muxer: m.Address(), DeviceID: e.DeviceID, mux: m}
 }
 
-// networkRoute is a route to a host of a network. A link-local address is dialled
-// on its own interface, ports beside the first one as well.
+// networkRoute returns a route to a host on a network. A link-local address is dialled
+// on its own interface, for every port.
 func networkRoute(kind string, via Via, at netip.AddrPort) Route {
 	host := at.Addr()
 	return Route{
@@ -105,8 +105,8 @@ func dialHost(host string) rsd.DialFunc {
 	}
 }
 
-// sortRoutes puts the best first: by what they begin with, and a cable before
-// Wi-Fi.
+// sortRoutes sorts the best route first, by Via and then by Kind, in which a cable
+// comes before Wi-Fi.
 func sortRoutes(routes []Route) {
 	slices.SortStableFunc(routes, func(a, b Route) int {
 		return cmp.Or(
@@ -125,7 +125,7 @@ func (i Info) lockdown() (Route, bool) {
 	return i.Routes[n], true
 }
 
-// merge adds what was found on the network to what the muxers know.
+// merge adds the devices that were found on the network to those of the muxers.
 func merge(infos, found []Info) []Info {
 	for _, f := range found {
 		n := slices.IndexFunc(infos, func(i Info) bool { return i.UDID == f.UDID })
@@ -142,7 +142,7 @@ func merge(infos, found []Info) []Info {
 	return infos
 }
 
-// addRoutes returns the routes of both lists, sorted, each once.
+// addRoutes returns the routes of both lists, sorted and without duplicates.
 func addRoutes(routes, more []Route) []Route {
 	routes = slices.Clone(routes)
 	for _, r := range more {
@@ -154,8 +154,8 @@ func addRoutes(routes, more []Route) []Route {
 	return routes
 }
 
-// since reports whether the device's iOS is at least the version. One that did not
-// say what it has counts as new.
+// since reports whether the device has at least this version of iOS. It is true if the
+// version is not known.
 func (i Info) since(version string) bool { return route.Facts{Version: i.Version}.Since(version) }
 
 // facts returns what route.Service and route.Tunnel plan from.

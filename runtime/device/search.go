@@ -11,9 +11,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/bonjour"
 )
 
-// network looks for devices that advertise one of the types and asks each who
-// it is. What does not answer is left out: names on a network say nothing about
-// which device is meant. enough, if not nil, ends the search when it says so.
+// network searches for devices that advertise one of the types and asks each for its
+// identity. Those that do not answer are left out, because an advertised name does not
+// identify a device. If enough is not nil, the search ends when it returns true.
 func (f *Finder) network(
 	ctx context.Context, enough func(Info) bool, types ...bonjour.Type,
 ) []Info {
@@ -37,7 +37,7 @@ func (f *Finder) network(
 	return s.infos
 }
 
-// search is one look at the network.
+// search is one search of the network.
 type search struct {
 	finder  *Finder
 	enough  func(Info)
@@ -46,11 +46,11 @@ type search struct {
 
 	mu    sync.Mutex
 	asked int
-	left  int // instances that were not asked
+	left  int // number of instances that were not asked
 	infos []Info
 }
 
-// browse asks each instance of a type that a browser finds.
+// browse asks every instance of a type that a browser finds.
 func (s *search) browse(ctx context.Context, b bonjour.Browser, t bonjour.Type) {
 	list, err := b.Browse(ctx, bonjour.Query{Type: t, Timeout: browseTime, Loopback: true})
 	if err != nil && ctx.Err() == nil {
@@ -75,8 +75,9 @@ func (s *search) browse(ctx context.Context, b bonjour.Browser, t bonjour.Type) 
 	}
 }
 
-// inTurns puts the first instance of each sender before the second of any, and so
-// on: one who advertises a thousand devices does not keep the others from being asked.
+// inTurns puts the first instance of each sender before the second of any, and so on. A
+// sender that advertises a thousand devices then does not keep the others from being
+// asked.
 func inTurns(list []bonjour.Instance) []bonjour.Instance {
 	turns := map[netip.Addr]int{}
 	turn := make([]int, len(list))
@@ -93,7 +94,8 @@ func inTurns(list []bonjour.Instance) []bonjour.Instance {
 	return sorted
 }
 
-// next counts an instance that is asked, and reports whether it may be.
+// next counts an instance that is about to be asked, and reports whether the limit
+// allows it.
 func (s *search) next() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,8 +103,8 @@ func (s *search) next() bool {
 	return s.asked <= maxAsked
 }
 
-// leave counts instances that are not asked, unless the search has found what it
-// was for.
+// leave counts instances that are not asked, unless the search has already found what
+// it looks for.
 func (s *search) leave(ctx context.Context, n int) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return
@@ -125,25 +127,26 @@ func (s *search) ask(ctx context.Context, i bonjour.Instance) {
 	s.enough(info)
 }
 
-// looks are the searches for one device each that share a look at the network: many
-// devices that come back together are asked once each, and not once for every other.
+// looks shares searches of the network between callers that each look for one device.
+// Many devices that come back at the same time are then asked once, and not once for
+// each caller.
 type looks struct {
 	mu      sync.Mutex
-	running map[string]*look // by what is looked for
+	running map[string]*look // by the types that are looked for
 }
 
 // look is a search that several callers wait for.
 type look struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
-	wanted  map[string]int           // callers by the UDID that they want
-	found   map[string][]Route       // what was found of any device
-	changed map[string]chan struct{} // closed when a wanted device was found
+	wanted  map[string]int           // number of callers for each UDID that is wanted
+	found   map[string][]Route       // routes to every device that was found
+	changed map[string]chan struct{} // closed when the wanted device is found
 }
 
-// lookFor returns the routes to a device that advertises one of the types, nil if it
-// is not found. A look that has begun before is joined. If it ends without the device
-// another one follows, since the device may have come meanwhile.
+// lookFor returns the routes to a device that advertises one of the types, or nil if it
+// is not found. It joins a search that is running. If that one ends without the device,
+// lookFor starts another, since the device may have appeared meanwhile.
 func (f *Finder) lookFor(ctx context.Context, udid string, types ...bonjour.Type) []Route {
 	for attempt := 0; ; attempt++ {
 		l, found, began := f.join(udid, types)
@@ -153,14 +156,17 @@ func (f *Finder) lookFor(ctx context.Context, udid string, types ...bonjour.Type
 		case <-ctx.Done():
 		}
 		routes := f.leave(l, udid)
-		if routes != nil || began || attempt > 0 || ctx.Err() != nil {
+		if routes != nil || ctx.Err() != nil {
 			return routes
+		}
+		if began || attempt > 0 {
+			return nil
 		}
 	}
 }
 
-// join returns the running look at the types or begins one. found is closed when it
-// has found the device.
+// join returns the running search for the types, or starts one. found is closed when
+// the search has found the device.
 func (f *Finder) join(
 	udid string, types []bonjour.Type,
 ) (l *look, found chan struct{}, began bool) {
@@ -186,7 +192,7 @@ func (f *Finder) join(
 	return l, found, began
 }
 
-// look begins a look at the network. The caller holds the lock of f.looks.
+// look starts a search of the network. The caller holds f.looks.mu.
 func (f *Finder) look(key string, types []bonjour.Type) *look {
 	l := &look{
 		done: make(chan struct{}), wanted: map[string]int{}, found: map[string][]Route{},
@@ -211,7 +217,7 @@ func (f *Finder) look(key string, types []bonjour.Type) *look {
 	return l
 }
 
-// note keeps what a look has found. It reports whether nobody waits for more.
+// note stores what a search has found. It reports whether no caller waits for more.
 func (f *Finder) note(l *look, i Info) bool {
 	f.looks.mu.Lock()
 	defer f.looks.mu.Unlock()
@@ -228,8 +234,8 @@ func (f *Finder) note(l *look, i Info) bool {
 	return true
 }
 
-// leave returns what a look has found of a device. The last caller that leaves ends it
-// and waits for its end.
+// leave returns what a search has found of a device. The last caller to leave ends the
+// search and waits for its end.
 func (f *Finder) leave(l *look, udid string) []Route {
 	f.looks.mu.Lock()
 	routes := l.found[udid]

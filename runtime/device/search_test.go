@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/bonjour"
 )
 
-// slowBrowser finds nothing until its time has come, and counts how often it is asked.
+// slowBrowser finds nothing and takes some time for it. It counts its calls.
 type slowBrowser struct{ asked atomic.Int32 }
 
 func (b *slowBrowser) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.Instance, error) {
@@ -25,8 +25,8 @@ func (b *slowBrowser) Browse(ctx context.Context, q bonjour.Query) ([]bonjour.In
 	}}, ctx.Err()
 }
 
-// TestLooksAreShared has fifty devices looked for at once: the network is searched
-// once, and once more for those that joined, since nothing was found.
+// TestLooksAreShared looks for fifty devices at once. The network must be searched
+// once, and once more for the callers that joined, since nothing was found.
 func TestLooksAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &slowBrowser{}
@@ -48,7 +48,7 @@ func TestLooksAreShared(t *testing.T) {
 	})
 }
 
-// TestLookEndsWithItsCallers cancels all callers: nothing goes on.
+// TestLookEndsWithItsCallers cancels all callers, after which no search may be running.
 func TestLookEndsWithItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := NewFinder(Options{Browser: &slowBrowser{}})

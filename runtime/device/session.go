@@ -11,14 +11,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/heartbeat"
 )
 
-// session is a lockdown connection with TLS, or lockdown as it is in a tunnel.
+// session is a lockdown connection with a session, or one in a tunnel, which needs
+// none.
 type session struct {
 	*lockdown.Client
 	route    Route // invalid in a tunnel
 	identity lockdown.Identity
 	record   *pair.Record
 	beat     *heartbeat.Client // over Wi-Fi; nil elsewhere
-	used     bool              // has answered at least once: worth a second try when it breaks
+	used     bool              // whether it has answered; if so, it is opened again when it breaks
 }
 
 // Close ends the session.
@@ -29,8 +30,8 @@ func (s *session) Close() error {
 	return s.Client.Close()
 }
 
-// withOwnSession runs fn with a session on a route that is not the best. Pairing
-// is for the best one, and the shared session does it.
+// withOwnSession runs fn with a session of its own on a route that the shared session
+// does not use. Pairing is left to the shared session.
 func (d *Device) withOwnSession(ctx context.Context, route Route, fn func(*session) error) error {
 	record, err := d.finder.loadRecord(ctx, d.Info())
 	if errors.Is(err, ErrNotPaired) && d.mayPair() {
@@ -54,9 +55,9 @@ func (d *Device) withOwnSession(ctx context.Context, route Route, fn func(*sessi
 	return fn(s)
 }
 
-// withSession runs fn with the shared session, opening one first if there is
-// none. A session that had worked before and turns out to be gone (the device
-// closes idle ones) is opened again once.
+// withSession runs fn with the shared session, which it opens if there is none. If a
+// session that had worked is gone, since the device closes idle ones, it is opened
+// again once.
 func (d *Device) withSession(ctx context.Context, fn func(*session) error) error {
 	select {
 	case <-d.turn:
@@ -76,7 +77,7 @@ func (d *Device) withSession(ctx context.Context, fn func(*session) error) error
 			d.session = s
 		}
 		err := fn(d.session)
-		if err == nil || !sessionLost(err) { // a refusal is an answer too
+		if err == nil || !sessionLost(err) { // a refusal shows that the session works
 			d.session.used = true
 			return err
 		}
@@ -90,8 +91,8 @@ func (d *Device) withSession(ctx context.Context, fn func(*session) error) error
 	}
 }
 
-// sessionLost reports whether err says that the lockdown connection cannot be
-// used any more, as opposed to a refusal.
+// sessionLost reports whether err means that the lockdown connection cannot be used any
+// more. It is false for a refusal.
 func sessionLost(err error) bool {
 	var refused *lockdown.Error
 	if errors.As(err, &refused) && refused.Code != "" {
@@ -120,11 +121,11 @@ func (d *Device) plain(ctx context.Context) (*lockdown.Client, error) {
 		lockdown.Options{Label: d.finder.opts.Label, Logger: d.finder.opts.Logger}), nil
 }
 
-// startSession opens a session with the stored pair record; without one, or
-// when the device has forgotten it, it pairs first if that is allowed.
+// startSession opens a session with the stored pair record. If there is none, or the
+// device has forgotten it, it pairs first, if that is allowed.
 func (d *Device) startSession(ctx context.Context) (*session, error) {
 	if _, ok := d.Info().lockdown(); !ok {
-		c, err := d.plain(ctx) // who is in the tunnel is trusted
+		c, err := d.plain(ctx) // lockdown needs no session in a tunnel
 		if err != nil {
 			return nil, err
 		}
@@ -142,15 +143,16 @@ func (d *Device) startSession(ctx context.Context) (*session, error) {
 	} else if !d.mayPair() {
 		return nil, err
 	}
-	if record, err = d.pair(ctx); err != nil {
+	record, err = d.pair(ctx)
+	if err != nil {
 		return nil, err
 	}
 	return d.sessionWith(ctx, record)
 }
 
-// mayPair reports whether a session may pair by itself. Over a network, devices
-// refuse it; somebody else there might not, and would take the place of the device
-// in the pair record.
+// mayPair reports whether a session may pair by itself. Devices refuse pairing over a
+// network. Another device there might accept it, and would then replace the real one in
+// the pair record.
 func (d *Device) mayPair() bool {
 	route, ok := d.Info().lockdown()
 	return ok && route.Kind == "usb" && !d.finder.opts.NoAutoPair
@@ -164,8 +166,8 @@ func (d *Device) sessionWith(ctx context.Context, record *pair.Record) (*session
 	return d.begin(ctx, c, route, record)
 }
 
-// begin starts a session on a connection to lockdown. Over Wi-Fi the device
-// wants to hear a heartbeat for as long as it lasts.
+// begin starts a session on a connection to lockdown. Over Wi-Fi the device requires a
+// heartbeat while the session lasts.
 func (d *Device) begin(
 	ctx context.Context, c net.Conn, route Route, record *pair.Record,
 ) (*session, error) {
@@ -198,8 +200,8 @@ func (d *Device) begin(
 	return s, nil
 }
 
-// keepAwake answers the device's heartbeat beside a session over Wi-Fi. A
-// device without one is not a failure.
+// keepAwake answers the device's heartbeat while a session over Wi-Fi lasts. It is not
+// an error if the device has no heartbeat service.
 func (d *Device) keepAwake(ctx context.Context, s *session) {
 	end, err := s.StartService(ctx, heartbeat.Service.Lockdown, nil)
 	if err != nil {

@@ -18,56 +18,57 @@ import (
 )
 
 const (
-	// askAlive is how often a device is asked whether it is there: through
-	// RSD, unless it does not know the question, and by a packet.
+	// askAlive is the interval at which a device is asked whether it is there: by RSD,
+	// if the device supports that, and by a packet.
 	askAlive = 10 * time.Second
-	// probeTime is how long a tunnel that looks dead has to prove otherwise.
+	// probeTime is how long a tunnel that seems to be broken has to answer.
 	probeTime = 3 * time.Second
-	// Between two attempts to bring a tunnel up again; each waits twice as long
-	// as the one before, and a device that is plugged in ends the waiting.
+	// firstPause and longestPause bound the pause between two attempts to make a tunnel
+	// again. Each pause is twice as long as the one before. Plugging the device in ends
+	// a pause.
 	firstPause, longestPause = 250 * time.Millisecond, 30 * time.Second
 )
 
-// TunnelOptions says which tunnel is wanted. The zero value takes the best.
+// TunnelOptions says which tunnel to make. The zero value chooses the best.
 type TunnelOptions struct {
-	// Protocol is "tcp" or "quic"; "" takes what the device has.
+	// Protocol is "tcp" or "quic"; "" chooses what the device has.
 	Protocol string
-	// Route is "usb" or "wifi"; "" takes the best.
+	// Route is "usb" or "wifi"; "" chooses the best.
 	Route string
-	// Kernel makes it a network interface of this computer, for programs that
-	// are to dial the device themselves. Linux only, and it needs
-	// CAP_NET_ADMIN.
+	// Kernel makes the tunnel a network interface of this computer, so that other
+	// programs can dial the device themselves. It requires Linux and CAP_NET_ADMIN.
 	Kernel bool
 }
 
-// Tunnel is a way to the services of iOS 17 and later: a tunnel of this
-// program, or what somebody else's makes reachable. When its end is noticed
-// every connection in it fails with an error that is tunnel.ErrDown; the next
-// call that needs one gets a new Tunnel.
+// Tunnel reaches the services of iOS 17 and later. It is a tunnel of this program, or a
+// list of services that another program makes reachable. When its end is noticed, every
+// connection in it fails with an error that matches tunnel.ErrDown. The next call that
+// needs a tunnel makes a new one.
 type Tunnel struct {
-	// Generation counts the tunnels of a Device, the first being 1.
+	// Generation is the number of the tunnel, which is 1 for the first one of a Device.
 	Generation int
-	// Protocol is "tcp", "quic" or, when others made it, "rsd".
+	// Protocol is "tcp" or "quic", or "rsd" if another program made it.
 	Protocol string
-	// How says more exactly which it is.
-	How route.Means
-	// Route is where it runs.
+	// How is the method by which it was made.
+	How route.Method
+	// Route is the route on which it runs.
 	Route Route
-	// Address is the device's inside the tunnel; invalid when others made it.
+	// Address is the device's inside the tunnel. It is invalid if another program made
+	// it.
 	Address netip.Addr
-	// RSDPort is where the list of services is.
+	// RSDPort is the port of the list of services.
 	RSDPort uint16
-	// MTU is the largest packet; 0 when others made it.
+	// MTU is the size of the largest packet, or 0 if another program made the tunnel.
 	MTU int
-	// Interface is the network interface of a Kernel tunnel, "" otherwise.
+	// Interface is the network interface of a Kernel tunnel, or "".
 	Interface string
-	// Took is how long it took until the list of services was read.
+	// Took is the time until the list of services was read.
 	Took time.Duration
 
 	dial  rsd.DialFunc
 	list  *rsd.Client
-	under *tunnel.Tunnel // nil when others made it
-	ends  []func()       // what else ends with it
+	under *tunnel.Tunnel // nil if another program made it
+	ends  []func()       // called when the tunnel ends
 
 	once sync.Once
 	err  error
@@ -80,13 +81,13 @@ func (t *Tunnel) Dial(ctx context.Context, port uint16) (net.Conn, error) {
 	return t.dial(ctx, port)
 }
 
-// List is the device's list of services. It must not be closed.
+// List returns the device's list of services. It must not be closed.
 func (t *Tunnel) List() *rsd.Client { return t.list }
 
 // Done is closed when the tunnel has ended.
 func (t *Tunnel) Done() <-chan struct{} { return t.done }
 
-// Err says why the tunnel ended, nil while it has not.
+// Err returns why the tunnel ended, or nil if it has not.
 func (t *Tunnel) Err() error {
 	select {
 	case <-t.done:
@@ -96,7 +97,7 @@ func (t *Tunnel) Err() error {
 	}
 }
 
-// alive reports whether the end has not been noticed yet.
+// alive reports whether no end of the tunnel has been noticed.
 func (t *Tunnel) alive() bool {
 	select {
 	case <-t.done:
@@ -106,7 +107,7 @@ func (t *Tunnel) alive() bool {
 	}
 }
 
-// lose ends the tunnel; the first reason counts.
+// lose ends the tunnel. Only the first reason is kept.
 func (t *Tunnel) lose(err error) {
 	t.once.Do(func() {
 		t.err = err
@@ -120,20 +121,19 @@ func (t *Tunnel) lose(err error) {
 	})
 }
 
-// close ends the tunnel and waits for what runs in it.
+// close ends the tunnel and waits for its goroutines.
 func (t *Tunnel) close() {
 	t.lose(net.ErrClosed)
 	t.list.Close()
 	t.work.Wait()
 }
 
-// errBooted is why a route ended whose device came back so quickly that the route
-// itself did not break: nothing in it is what it was.
+// errBooted is the reason for the end of a tunnel whose device has restarted so quickly
+// that its route did not break. Nothing in the tunnel is valid after that.
 var errBooted = errors.New("the device has restarted")
 
-// watch notices the end. That RSD hangs up is not an end by itself: the list is
-// read again, and only a device that does not answer then, or has restarted,
-// is lost.
+// watch notices the end of the tunnel. If RSD closes its connection, the list is read
+// again. The tunnel is lost only if the device does not answer this, or has restarted.
 func (t *Tunnel) watch() {
 	boot := t.boot()
 	var under <-chan struct{}
@@ -172,9 +172,9 @@ func (t *Tunnel) watch() {
 	}
 }
 
-// ping asks whether anybody is at the other end of a tunnel whose carrier may
-// have fallen silent, as Wi-Fi does: twice, since one packet may get lost.
-// Tunnels of others are theirs to look after.
+// ping checks that the device is at the other end of a tunnel, because a carrier such
+// as Wi-Fi may fail silently. It sends two packets, since one may get lost. It does not
+// check tunnels of other programs.
 func (t *Tunnel) ping() (err error) {
 	for range 2 {
 		if t.under == nil {
@@ -190,7 +190,8 @@ func (t *Tunnel) ping() (err error) {
 	return err
 }
 
-// boot says which boot of the device the list is of, "" if it does not tell.
+// boot returns the identifier of the boot in which the list was read, or "" if the list
+// has none.
 func (t *Tunnel) boot() string { return t.list.Peer().Properties.BootSession() }
 
 // probe reads the list again. It ends with the tunnel.
@@ -209,9 +210,9 @@ func (t *Tunnel) probe(ctx context.Context) error {
 	return t.list.Refresh(ctx)
 }
 
-// open connects to a service. One that is not listed may have come up since the
-// list was read, and one that refuses may have left with its image: then the
-// list is read once more.
+// open connects to a service. If the service is not listed or refuses the connection,
+// open reads the list again and retries once, because services come and go with a
+// developer image.
 func (t *Tunnel) open(ctx context.Context, n service.Name) (net.Conn, error) {
 	c, err := t.list.Open(ctx, n)
 	if errors.Is(err, rsd.ErrNotListed) || link.Is(err, syscall.ECONNREFUSED) {
@@ -226,7 +227,7 @@ func (t *Tunnel) open(ctx context.Context, n service.Name) (net.Conn, error) {
 	return c, nil
 }
 
-// why adds to an error that the tunnel is down, if it is.
+// why adds to an error that the tunnel is down, if that is so.
 func (t *Tunnel) why(err error) error {
 	if err == nil || t.alive() || errors.Is(err, tunnel.ErrDown) {
 		return err
@@ -234,23 +235,23 @@ func (t *Tunnel) why(err error) error {
 	return &downError{err}
 }
 
-// downError is an error of a connection whose tunnel is down.
+// downError is the error of a connection whose tunnel is down.
 type downError struct{ error }
 
 func (e *downError) Unwrap() []error { return []error{e.error, tunnel.ErrDown} }
 func (e *downError) Error() string   { return tunnel.ErrDown.Error() + ": " + e.error.Error() }
 
-// tunnels is the supervision of a Device's tunnels.
+// tunnels is the state of a Device's tunnels.
 type tunnels struct {
-	turn       chan struct{} // held while a tunnel is made
+	turn       chan struct{} // has a token; taken while a tunnel is made
 	current    *Tunnel       // guarded by Device.mu
 	options    TunnelOptions // guarded by turn
 	generation int           // guarded by turn
-	attempts   []Attempt     // of the last making; guarded by Device.mu
+	attempts   []Attempt     // of the last call of raise; guarded by Device.mu
 }
 
-// Tunnel returns the device's tunnel, making one when there is none. Options
-// other than those of the present one end that one.
+// Tunnel returns the device's tunnel, and makes one if there is none. If the present
+// tunnel has other options, it is closed first.
 func (d *Device) Tunnel(ctx context.Context, o TunnelOptions) (*Tunnel, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -261,7 +262,7 @@ func (d *Device) Tunnel(ctx context.Context, o TunnelOptions) (*Tunnel, error) {
 	return t, nil
 }
 
-// Tunneled returns the tunnel if there is one, nil otherwise.
+// Tunneled returns the device's tunnel, or nil if there is none.
 func (d *Device) Tunneled() *Tunnel {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -278,8 +279,7 @@ func (d *Device) CloseTunnel() {
 	}
 }
 
-// tunnel returns the present tunnel or a new one with the options that were
-// asked for last.
+// tunnel returns the present tunnel, or makes one with the options of the last request.
 func (d *Device) tunnel(ctx context.Context) (*Tunnel, error) {
 	if t := d.Tunneled(); t != nil {
 		return t, nil
@@ -295,7 +295,8 @@ func (d *Device) tunnelWith(ctx context.Context, o *TunnelOptions) (*Tunnel, err
 		return nil, context.Cause(ctx)
 	}
 	old := d.Tunneled()
-	if old != nil && (o == nil || *o == d.tunnels.options || *o == TunnelOptions{}) {
+	sameOptions := o == nil || *o == d.tunnels.options || *o == TunnelOptions{}
+	if old != nil && sameOptions {
 		return old, nil
 	}
 	if o != nil {
@@ -331,8 +332,8 @@ func (d *Device) tunnelWith(ctx context.Context, o *TunnelOptions) (*Tunnel, err
 	return t, nil
 }
 
-// openTunneled opens a service in the tunnel. A tunnel that turns out to be
-// dead, though nobody has said so, is replaced once.
+// openTunneled opens a service in the tunnel. A tunnel that turns out to be broken is
+// replaced once.
 func (d *Device) openTunneled(ctx context.Context, n service.Name) (net.Conn, error) {
 	for attempt := 0; ; attempt++ {
 		t, err := d.tunnel(ctx)
@@ -343,18 +344,18 @@ func (d *Device) openTunneled(ctx context.Context, n service.Name) (net.Conn, er
 		if err == nil {
 			return &conn{Conn: c, udid: d.UDID(), service: n.String(), tunnel: t}, nil
 		}
-		if attempt > 0 || ctx.Err() != nil || !d.dead(ctx, t, err) {
-			return nil, d.imageError(ctx, n, err)
+		if attempt == 0 && ctx.Err() == nil && d.dead(ctx, t, err) {
+			continue
 		}
+		return nil, d.imageError(ctx, n, err)
 	}
 }
 
-// dead reports whether a tunnel in which something failed does not work any more.
-// It is closed then.
+// dead reports whether a tunnel in which a call failed is broken. If so, it is closed.
 func (d *Device) dead(ctx context.Context, t *Tunnel, err error) bool {
 	var refused *rsd.Error
 	if errors.As(err, &refused) && (refused.Code != "" || errors.Is(err, rsd.ErrNotListed)) {
-		return false // an answer is a sign of life
+		return false // the device has answered
 	}
 	if !t.alive() {
 		return true
@@ -369,14 +370,14 @@ func (d *Device) dead(ctx context.Context, t *Tunnel, err error) bool {
 // TunnelEvent is a change of a tunnel that KeepTunnel keeps.
 type TunnelEvent struct {
 	Up     bool
-	Tunnel *Tunnel // the one that came up or went down; nil when none could be made
-	Err    error   // why it went down or could not be made
+	Tunnel *Tunnel // the tunnel that is up or has ended; nil if none could be made
+	Err    error   // why it ended or could not be made
 }
 
-// KeepTunnel keeps a tunnel up until ctx ends, and tells of each change. It
-// makes a new one when the device was unplugged and comes back, has booted, or
-// is there on another route. That a tunnel cannot be made ends it only while
-// there has been none yet, Close of the Device in any case.
+// KeepTunnel keeps a tunnel up until ctx ends, and reports each change to tell. It
+// makes a new tunnel when the device has been plugged in again, has booted, or has
+// another route. If the first tunnel cannot be made, KeepTunnel returns the error; it
+// does not end when a later one fails. It ends when the Device is closed.
 func (d *Device) KeepTunnel(ctx context.Context, o TunnelOptions, tell func(TunnelEvent)) error {
 	w := d.finder.Watch()
 	defer w.Close()
@@ -410,8 +411,8 @@ func (d *Device) KeepTunnel(ctx context.Context, o TunnelOptions, tell func(Tunn
 	}
 }
 
-// returning waits until the device is plugged in or the pause is over; false
-// when ctx ended. Its routes are looked up again afterwards.
+// returning waits until the device is plugged in or the pause is over, and then looks
+// up its routes. It returns false if ctx has ended.
 func (d *Device) returning(ctx context.Context, w *Watcher, pause time.Duration) bool {
 	wait, cancel := context.WithTimeout(ctx, pause)
 	defer cancel()
@@ -427,6 +428,6 @@ func (d *Device) returning(ctx context.Context, w *Watcher, pause time.Duration)
 	}
 	look, stop := context.WithTimeout(ctx, DefaultTimeout)
 	defer stop()
-	_ = d.rediscover(look) // an error shows when a tunnel is tried
+	_ = d.rediscover(look) // an error appears when the tunnel is tried
 	return ctx.Err() == nil
 }

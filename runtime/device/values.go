@@ -8,8 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/lockdown"
 )
 
-// Get returns one lockdown value; "" is the default domain. A key the device
-// does not have gives an error that matches lockdown.ErrMissingValue.
+// Get returns one lockdown value; "" is the default domain. If the device does not have
+// the key, the error matches lockdown.ErrMissingValue.
 func (d *Device) Get(ctx context.Context, domain, key string) (v any, err error) {
 	err = d.call(ctx, "get value", func(ctx context.Context, s *session) error {
 		v, err = s.Get(ctx, domain, key)
@@ -57,7 +57,7 @@ func (d *Device) call(
 	return nil
 }
 
-// Public returns the values that need no pairing.
+// Public returns the values that can be read without pairing.
 func (d *Device) Public(ctx context.Context) (plist.Dict, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
@@ -73,8 +73,7 @@ func (d *Device) Public(ctx context.Context) (plist.Dict, error) {
 	return v, nil
 }
 
-// Paired reports whether this host can open a session with the device. It does
-// not pair.
+// Paired reports whether this host can open a session with the device. It never pairs.
 func (d *Device) Paired(ctx context.Context) (bool, error) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()

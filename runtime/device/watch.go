@@ -7,14 +7,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// Event is a device coming or going.
+// Event reports that a device was connected or disconnected.
 type Event struct {
 	Kind usbmux.EventKind // Attached, Detached or Paired
-	Info Info             // described when it attached; after that what was known
+	Info Info             // read when the device attached; later events repeat it
 }
 
-// Watcher reports devices coming and going at all muxers of a Finder,
-// beginning with those that are there. It survives muxers that restart.
+// Watcher reports which devices come and go at all muxers of a Finder, beginning with
+// those that are connected. It reconnects to muxers that restart.
 type Watcher struct {
 	finder *Finder
 	events chan Event
@@ -25,7 +25,7 @@ type Watcher struct {
 	known map[string]Info
 }
 
-// Watch begins watching. Close must be called.
+// Watch returns a Watcher, which must be closed.
 func (f *Finder) Watch() *Watcher {
 	ctx, end := context.WithCancel(context.Background())
 	w := &Watcher{finder: f, events: make(chan Event, 64), end: end, known: map[string]Info{}}
@@ -58,7 +58,7 @@ func (w *Watcher) tell(ctx context.Context, m *usbmux.Client, e usbmux.Event) {
 			info = k
 		}
 		if e.Kind == usbmux.Detached {
-			delete(w.known, info.UDID) // a muxer may make devices up for ever
+			delete(w.known, info.UDID) // or a muxer that invents devices would fill it without end
 		}
 		w.mu.Unlock()
 	}
@@ -78,15 +78,15 @@ func (w *Watcher) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Close ends the watching.
+// Close ends the Watcher.
 func (w *Watcher) Close() error {
 	w.end()
 	w.work.Wait()
 	return nil
 }
 
-// Wait returns the device that matches as soon as exactly one does and answers;
-// ctx bounds the waiting. Several matches at once are an *AmbiguousError.
+// Wait returns the device that matches as soon as exactly one matches and answers. If
+// several match, it returns an *AmbiguousError. ctx bounds the wait.
 func (f *Finder) Wait(ctx context.Context, s Selector) (*Device, error) {
 	if err := s.Check(); err != nil {
 		return nil, err

@@ -2,9 +2,9 @@ package link
 
 import "sync/atomic"
 
-// Budget bounds the memory that several connections take for what their peers send. A
-// device that anybody can connect to shares one among its connections. A nil Budget
-// bounds nothing.
+// Budget bounds the memory that several connections use for what their peers send. A
+// device that anybody can connect to shares one Budget among its connections. A nil
+// Budget is unlimited.
 type Budget struct {
 	limit int64
 	used  atomic.Int64
@@ -13,7 +13,8 @@ type Budget struct {
 // NewBudget returns a budget of limit bytes.
 func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
-// Take counts n more bytes. It reports false, and counts nothing, if they are too many.
+// Take adds n bytes to those that are used. If that is over the limit, it adds nothing
+// and returns false.
 func (b *Budget) Take(n int) bool {
 	if b == nil {
 		return true
@@ -25,14 +26,14 @@ func (b *Budget) Take(n int) bool {
 	return true
 }
 
-// Give returns n bytes.
+// Give subtracts n bytes.
 func (b *Budget) Give(n int) {
 	if b != nil {
 		b.used.Add(-int64(n))
 	}
 }
 
-// Used returns how many bytes are taken.
+// Used returns the number of bytes that are used.
 func (b *Budget) Used() int64 {
 	if b == nil {
 		return 0

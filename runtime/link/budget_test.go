@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestBudget has several goroutines take and give. The bytes taken never pass the limit,
-// and all of them come back.
+// TestBudget has several goroutines that take and give. The number of bytes taken must
+// never exceed the limit, and must be 0 at the end.
 func TestBudget(t *testing.T) {
 	t.Parallel()
 	const limit = 100

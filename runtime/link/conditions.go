@@ -5,32 +5,33 @@ import (
 	"time"
 )
 
-// Conditions are those of a connection in memory. The zero value delivers everything
-// at once.
+// Conditions are the properties of a connection in memory. With the zero value all
+// bytes are delivered at once.
 type Conditions struct {
-	// Latency is how long bytes are on their way.
+	// Latency is the time from writing a byte to its delivery.
 	Latency time.Duration
-	// Rate is how many bytes a second pass; 0 means no limit.
+	// Rate is the number of bytes per second; 0 means no limit.
 	Rate int
-	// Split delivers what was written in pieces of random sizes, as a network may do.
+	// Split delivers the bytes in pieces of random sizes, as a network may do.
 	Split bool
 }
 
-// transit is what is on its way in one direction. The lock of its half guards it.
+// transit holds the bytes that have not been delivered in one direction. The lock of
+// its half guards it.
 type transit struct {
 	c      Conditions
 	pieces []piece
-	free   time.Time // when the line has sent what was written before
+	free   time.Time // when the bytes written before have been sent
 	timer  *time.Timer
 }
 
-// piece is bytes that arrive together.
+// piece is a number of bytes that are delivered together.
 type piece struct {
 	size int
 	due  time.Time
 }
 
-// newTransit returns nil if nothing has to be held back.
+// newTransit returns nil if all bytes are delivered at once.
 func newTransit(c Conditions) *transit {
 	if c == (Conditions{}) {
 		return nil
@@ -38,10 +39,10 @@ func newTransit(c Conditions) *transit {
 	return &transit{c: c}
 }
 
-// largestPiece is how much Split delivers at most at once.
+// largestPiece is the size of the largest piece with Split.
 const largestPiece = 4 << 10
 
-// sent notes that n bytes were written.
+// sent records that n bytes were written.
 func (t *transit) sent(n int) {
 	now := time.Now()
 	if t.free.Before(now) {
@@ -60,7 +61,8 @@ func (t *transit) sent(n int) {
 	}
 }
 
-// size is that of a piece: often a few bytes, which is where messages break.
+// size returns the size of the next piece. It is often a few bytes, because errors in
+// handling partial messages show there.
 func (t *transit) size() int {
 	if rand.IntN(4) == 0 {
 		return 1 + rand.IntN(16)
@@ -68,8 +70,8 @@ func (t *transit) size() int {
 	return 1 + rand.IntN(largestPiece)
 }
 
-// ready returns how many of up to n bytes may be read now, and counts them as read.
-// If there are none it wakes the reader when there are.
+// ready returns how many of up to n bytes may be read now, and counts them as read. If
+// it returns 0, it wakes the reader later.
 func (t *transit) ready(h *half, n int) int {
 	first := &t.pieces[0]
 	if wait := time.Until(first.due); wait > 0 {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestConditions sends a megabyte in writes of many sizes: all of it arrives in order,
-// when it may.
+// TestConditions sends a megabyte in writes of many sizes. All of it must arrive in
+// order, and not before its time.
 func TestConditions(t *testing.T) {
 	for name, c := range map[string]struct {
 		Conditions
@@ -50,7 +50,7 @@ func TestConditions(t *testing.T) {
 				if !bytes.Equal(got, want) {
 					t.Error("other bytes arrived")
 				}
-				// The clock of the test moves only when everybody waits.
+				// The synthetic time advances only while all goroutines wait.
 				took := time.Since(begun).Round(time.Millisecond)
 				if c.Latency == 0 || c.Rate > 0 {
 					if took != c.takes {
@@ -64,7 +64,7 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// TestSplit reads what was written at once in more than one piece.
+// TestSplit checks that bytes that were written at once are read in several pieces.
 func TestSplit(t *testing.T) {
 	a, b := Conditions{Split: true}.Pipe()
 	defer a.Close()

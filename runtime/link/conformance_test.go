@@ -7,7 +7,7 @@ import (
 	"golang.org/x/net/nettest"
 )
 
-// The standard's own idea of what a net.Conn does.
+// The conformance test of golang.org/x/net for a net.Conn.
 func TestPipeConformance(t *testing.T) {
 	t.Parallel()
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {

@@ -5,9 +5,9 @@ import (
 	"syscall"
 )
 
-// Is reports whether err is target, as errors.Is does, and knows the numbers that
-// sockets fail with on Windows: there the constants of package syscall, such as
-// ECONNREFUSED, are inventions of Go that no socket ever returns.
+// Is reports whether err matches target, as errors.Is does. It also knows the error
+// numbers of sockets on Windows, where no socket ever returns the constants of package
+// syscall, such as ECONNREFUSED.
 func Is(err, target error) bool {
 	if errors.Is(err, target) {
 		return true
@@ -20,8 +20,8 @@ func Is(err, target error) bool {
 	return ok && errors.Is(err, native)
 }
 
-// Disconnected reports whether err says that a connection is gone: the other side
-// reset it, has closed it, or does not answer any more.
+// Disconnected reports whether err means that a connection is gone: the peer has reset
+// or closed it, or does not answer any more.
 func Disconnected(err error) bool {
 	for _, no := range []syscall.Errno{
 		syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, syscall.ETIMEDOUT,
@@ -34,7 +34,7 @@ func Disconnected(err error) bool {
 	return false
 }
 
-// Unreachable reports whether err says that an address cannot be reached by any network.
+// Unreachable reports whether err means that no network reaches an address.
 func Unreachable(err error) bool {
 	for _, no := range []syscall.Errno{
 		syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN,

@@ -4,5 +4,5 @@ package link
 
 import "syscall"
 
-// socketErrors is empty: sockets fail with the numbers of package syscall.
+// socketErrors is empty, because sockets return the numbers of package syscall.
 var socketErrors map[syscall.Errno]syscall.Errno

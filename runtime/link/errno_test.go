@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestSocketErrors makes real sockets fail and recognises what they say.
+// TestSocketErrors checks the errors of real sockets that fail.
 func TestSocketErrors(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -2,7 +2,7 @@ package link
 
 import "syscall"
 
-// socketErrors has the numbers of Winsock ("Windows Sockets Error Codes").
+// socketErrors has the numbers of Winsock (see "Windows Sockets Error Codes").
 var socketErrors = map[syscall.Errno]syscall.Errno{
 	syscall.EACCES:        10013,
 	syscall.EMFILE:        10024,

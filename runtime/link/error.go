@@ -5,12 +5,12 @@ import (
 	"strconv"
 )
 
-// ErrProtocol is found by errors.Is in every error that says that a peer does not
-// keep to its protocol: see Malformed.
+// ErrProtocol matches every error about a peer that violates its protocol; see
+// Malformed.
 var ErrProtocol = errors.New("the peer does not keep to the protocol")
 
-// Malformed returns an error for something that no peer may send. Packages make
-// theirs once and wrap it in what they found.
+// Malformed returns an error for something that no peer may send. A package declares
+// its errors once and wraps them with the details.
 func Malformed(text string) error { return Cause(text, ErrProtocol) }
 
 // Cause returns an error with a text of its own that is a general error as well: errors.Is

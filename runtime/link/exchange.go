@@ -12,18 +12,18 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 )
 
-// Exchange is the host's end of a service that is asked with one property list
-// and answers with one or several. Requests of several goroutines take turns.
+// Exchange is the host side of a service that answers a property list with one or
+// several others. Requests of several goroutines are sent one after the other.
 type Exchange struct {
 	conn    *PlistConn
 	timeout time.Duration
-	turn    chan struct{} // holds a token while nobody asks
-	err     error         // what broke the connection; guarded by turn
+	turn    chan struct{} // has a token while no request is in progress
+	err     error         // why the connection cannot be used any more; guarded by turn
 	once    sync.Once
 }
 
-// NewExchange speaks on c, which Close closes. Answers have at most max bytes;
-// timeout bounds a request whose context has no deadline.
+// NewExchange returns an Exchange on c, which Close closes. max bounds an answer in
+// bytes. timeout bounds a request whose context has no deadline.
 func NewExchange(c net.Conn, max uint32, timeout time.Duration) *Exchange {
 	e := &Exchange{
 		conn: &PlistConn{Conn: c, Max: max}, timeout: timeout, turn: make(chan struct{}, 1),
@@ -32,14 +32,14 @@ func NewExchange(c net.Conn, max uint32, timeout time.Duration) *Exchange {
 	return e
 }
 
-// Close ends the connection and every request on it.
+// Close closes the connection, which ends every request on it.
 func (e *Exchange) Close() error {
 	var err error
 	e.once.Do(func() { err = e.conn.Close() })
 	return err
 }
 
-// Ask sends req and returns the one message of the answer.
+// Ask sends req and returns the message of the answer.
 func (e *Exchange) Ask(ctx context.Context, req plist.Dict) (answer plist.Dict, err error) {
 	err = e.Each(ctx, req, func(m plist.Dict) (bool, error) {
 		answer = m
@@ -51,10 +51,9 @@ func (e *Exchange) Ask(ctx context.Context, req plist.Dict) (answer plist.Dict, 
 	return answer, nil
 }
 
-// Each sends req and hands each message of the answer to take until that
-// reports the end. An answer that stopped half-way, or that take gives an error
-// for, leaves the connection out of step: every later request fails with the
-// same cause.
+// Each sends req and calls take for each message of the answer until take returns true.
+// If an answer is interrupted, or take returns an error, requests and answers no longer
+// match, and every later request fails with the same cause.
 func (e *Exchange) Each(
 	ctx context.Context, req plist.Dict, take func(plist.Dict) (end bool, err error),
 ) error {
@@ -93,27 +92,29 @@ func (e *Exchange) answer(
 		if err != nil {
 			return err
 		}
-		if total += len(b); total > maxAnswer {
+		total += len(b)
+		if total > maxAnswer {
 			return &AnswerError{Max: maxAnswer}
 		}
 		var m plist.Dict
 		if err := plist.Unmarshal(b, &m); err != nil {
 			return err
 		}
-		if end, err := take(m); err != nil || end {
+		end, err := take(m)
+		if err != nil || end {
 			return err
 		}
 	}
 }
 
-// maxAnswer bounds all messages of an answer together.
+// maxAnswer bounds the sum of the messages of an answer.
 const maxAnswer = 256 << 20
 
 // ErrTooLarge matches the errors about a peer that sends more than a limit allows:
-// FrameError, AnswerError, and those of the packages above.
+// FrameError, AnswerError and similar errors of other packages.
 var ErrTooLarge = errors.New("too large")
 
-// AnswerError reports an answer of many messages that are too large together.
+// AnswerError reports an answer whose messages are too large together.
 type AnswerError struct{ Max int64 }
 
 func (e *AnswerError) Error() string {

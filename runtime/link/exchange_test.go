@@ -9,7 +9,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 )
 
-// TestEndlessAnswer has a device that goes on answering.
+// TestEndlessAnswer uses a device that never stops answering.
 func TestEndlessAnswer(t *testing.T) {
 	t.Parallel()
 	c, d := Pipe()

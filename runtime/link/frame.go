@@ -15,15 +15,15 @@ import (
 const (
 	// MaxLockdownFrame bounds a frame from lockdownd.
 	MaxLockdownFrame = 16 << 20
-	// MaxServiceFrame bounds a frame from a service: icon states, crash
-	// archives and application lists are larger than lockdown's answers.
+	// MaxServiceFrame bounds a frame from a service. Icon states, crash archives and
+	// lists of applications are larger than lockdown's answers.
 	MaxServiceFrame = 256 << 20
-	// growStep is how much memory a declared length is trusted with before
-	// its bytes arrive.
+	// growStep is how much memory is allocated for a declared length before the bytes
+	// arrive.
 	growStep = 64 << 10
 )
 
-// FrameError reports a frame that this side refuses to read.
+// FrameError reports a frame that is refused because of its length.
 type FrameError struct {
 	Length uint32 // as declared
 	Max    uint32
@@ -33,13 +33,13 @@ func (e *FrameError) Error() string {
 	return fmt.Sprintf("frame of %d bytes is over the limit of %d", e.Length, e.Max)
 }
 
-// Is matches ErrTooLarge, and ErrProtocol: no peer may send such a frame.
+// Is matches ErrTooLarge and ErrProtocol, because no peer may send such a frame.
 func (e *FrameError) Is(target error) bool {
 	return target == ErrTooLarge || target == ErrProtocol
 }
 
-// ReadN reads exactly n bytes into buf's capacity, growing it only as bytes
-// arrive, so that a length from the wire reserves nothing by itself.
+// ReadN reads exactly n bytes into buf's capacity. It grows buf only as bytes arrive,
+// so that a length from the wire does not allocate memory by itself.
 func ReadN(r io.Reader, n int, buf []byte) ([]byte, error) {
 	buf, err := readMore(r, n, buf[:0])
 	if err != nil {
@@ -48,8 +48,8 @@ func ReadN(r io.Reader, n int, buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// readMore appends to buf until it holds n bytes. On error it returns what it
-// has.
+// readMore appends to buf until it holds n bytes. On error it returns the bytes that it
+// has read.
 func readMore(r io.Reader, n int, buf []byte) ([]byte, error) {
 	for len(buf) < n {
 		step := min(n-len(buf), max(growStep, len(buf)))
@@ -70,9 +70,9 @@ func readMore(r io.Reader, n int, buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// ReadFrame reads one length-prefixed frame of at most max bytes. A stream
-// that ends before the first byte gives io.EOF, one that ends inside the frame
-// io.ErrUnexpectedEOF.
+// ReadFrame reads one length-prefixed frame of at most max bytes. The error is io.EOF
+// if the stream ends before the first byte, and io.ErrUnexpectedEOF if it ends inside
+// the frame.
 func ReadFrame(r io.Reader, max uint32, buf []byte) ([]byte, error) {
 	var h [4]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
@@ -93,29 +93,29 @@ func frameLength(header []byte, max uint32) (int, error) {
 	return int(n), nil
 }
 
-// AppendFrame appends body to b behind its length.
+// AppendFrame appends the length of body, and body.
 func AppendFrame(b, body []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
 	return append(b, body...)
 }
 
-// PlistConn exchanges framed property lists on a connection. The zero values
-// of Format and Max mean XML and MaxServiceFrame. Methods may be called from
-// one reading and one writing goroutine at a time.
+// PlistConn exchanges framed property lists on a connection. The zero values of Format
+// and Max mean XML and MaxServiceFrame. One goroutine may read while another one
+// writes.
 type PlistConn struct {
 	net.Conn
 	Format plist.Format
 	Max    uint32
 
-	header, body []byte // of a frame whose reading was interrupted
+	header, body []byte // of a frame that was read in part
 }
 
 // NewPlistConn returns a PlistConn over c that writes XML.
 func NewPlistConn(c net.Conn) *PlistConn { return &PlistConn{Conn: c} }
 
-// Send writes v as one frame, in one write. A message with text that XML cannot carry
-// is sent in the binary form, which every reader of frames tells apart: a peer whose
-// control character is echoed must not lose the connection by it.
+// Send writes v as one frame, in one write. A message with text that XML cannot
+// represent is sent in binary form, which every reader of frames recognizes. Without
+// this, a peer whose control character is echoed would lose the connection.
 func (p *PlistConn) Send(ctx context.Context, v any) error {
 	body, err := plist.Encode(v, p.Format)
 	if errors.Is(err, plist.ErrNotXML) {
@@ -129,8 +129,8 @@ func (p *PlistConn) Send(ctx context.Context, v any) error {
 	return release(err)
 }
 
-// Recv reads one frame into v as plist.Unmarshal does. A stream that ends
-// between frames gives io.EOF.
+// Recv reads one frame into v as plist.Unmarshal does. If the stream ends between
+// frames, the error is io.EOF.
 func (p *PlistConn) Recv(ctx context.Context, v any) error {
 	b, err := p.RecvBytes(ctx)
 	if err != nil {
@@ -139,9 +139,8 @@ func (p *PlistConn) Recv(ctx context.Context, v any) error {
 	return plist.Unmarshal(b, v)
 }
 
-// RecvBytes reads one frame and returns its body undecoded. A call that its
-// context ended in the middle of a frame has lost nothing: the next one goes on
-// there.
+// RecvBytes reads one frame and returns its body undecoded. A call that is ended by its
+// context in the middle of a frame loses no bytes; the next call continues.
 func (p *PlistConn) RecvBytes(ctx context.Context) ([]byte, error) {
 	limit := p.Max
 	if limit == 0 {
@@ -154,7 +153,8 @@ func (p *PlistConn) RecvBytes(ctx context.Context) ([]byte, error) {
 
 func (p *PlistConn) resume(limit uint32) (body []byte, err error) {
 	fresh := len(p.header) == 0
-	if p.header, err = readMore(p.Conn, 4, p.header); err != nil {
+	p.header, err = readMore(p.Conn, 4, p.header)
+	if err != nil {
 		if fresh && len(p.header) == 0 && err == io.ErrUnexpectedEOF {
 			err = io.EOF // between frames
 		}
@@ -164,7 +164,8 @@ func (p *PlistConn) resume(limit uint32) (body []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.body, err = readMore(p.Conn, n, p.body); err != nil {
+	p.body, err = readMore(p.Conn, n, p.body)
+	if err != nil {
 		return nil, err
 	}
 	body = p.body
@@ -179,8 +180,8 @@ func (p *PlistConn) RecvDict(ctx context.Context) (plist.Dict, error) {
 	return d, err
 }
 
-// Call sends req and reads the answer into resp. A stream that ends instead
-// gives io.ErrUnexpectedEOF.
+// Call sends req and reads the answer into resp. If the stream ends instead, the error
+// is io.ErrUnexpectedEOF.
 func (p *PlistConn) Call(ctx context.Context, req, resp any) error {
 	if err := p.Send(ctx, req); err != nil {
 		return err
@@ -192,10 +193,11 @@ func (p *PlistConn) Call(ctx context.Context, req, resp any) error {
 	return err
 }
 
-// CloseWrite ends the writing direction if the connection can do that alone.
+// CloseWrite closes the writing side, or the connection if it cannot be closed in one
+// direction.
 func (p *PlistConn) CloseWrite() error { return CloseWrite(p.Conn) }
 
-// CloseWrite half-closes c where it can and closes it otherwise.
+// CloseWrite half-closes c if c supports that, and closes it otherwise.
 func CloseWrite(c net.Conn) error {
 	if h, ok := c.(interface{ CloseWrite() error }); ok {
 		return h.CloseWrite()
@@ -203,13 +205,13 @@ func CloseWrite(c net.Conn) error {
 	return c.Close()
 }
 
-// lingerBytes is how much Linger reads to make room for the end.
+// lingerBytes is how much Linger reads.
 const lingerBytes = 1 << 20
 
-// Linger closes c so that the peer gets what was written last: a connection that is
-// closed with bytes unread is reset, and the reset can overtake the last bytes. It
-// half-closes c, reads until the peer closes too, and closes c, within timeout.
-// Nothing else may read from c.
+// Linger closes c so that the peer receives the last bytes. A connection that is closed
+// with unread bytes is reset, and the reset can overtake the last bytes. Linger
+// therefore half-closes c, reads until the peer closes it too, and then closes c, all
+// within timeout. Nothing else may read from c.
 func Linger(c net.Conn, timeout time.Duration) {
 	h, ok := c.(interface{ CloseWrite() error })
 	if ok && h.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(timeout)) == nil {

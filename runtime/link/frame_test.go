@@ -42,7 +42,7 @@ func TestReadN(t *testing.T) {
 	}
 }
 
-// A declared length reserves nothing.
+// A declared length must not allocate memory by itself.
 func TestReadNMemory(t *testing.T) {
 	got := testing.Benchmark(func(b *testing.B) {
 		for b.Loop() {
@@ -134,7 +134,8 @@ func TestPlistConnBadFrames(t *testing.T) {
 	}
 }
 
-// A reader that gave up in the middle of a frame goes on there next time.
+// A read that was interrupted in the middle of a frame must be continued by the next
+// one.
 func TestPlistConnResumes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -211,7 +212,7 @@ func FuzzReadFrame(f *testing.F) {
 	})
 }
 
-// Text that XML cannot carry reaches the peer all the same, and the next message is XML
+// Text that XML cannot represent must reach the peer, and the next message must be XML
 // again.
 func TestPlistConnControlCharacters(t *testing.T) {
 	t.Parallel()

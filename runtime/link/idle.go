@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// DefaultIdle is how long a transfer waits for a byte if it is not told otherwise.
+// DefaultIdle is the default limit of Idle.
 const DefaultIdle = 30 * time.Second
 
-// Idle bounds a transfer from r by silence: the context that it returns ends with a
-// SilentError when the transfer has waited for a byte for the time of limit. The clock
-// runs from now on until the first read returns, and in later reads. What is done with
-// the bytes in between may take its time. A limit of 0 is DefaultIdle, and below 0 there
-// is none. The caller bounds the reads by the context, as Guard does, and calls stop at
-// the end.
+// Idle ends a transfer from r on which no byte arrives for the time limit. The context
+// that it returns is then cancelled with a SilentError. The time is measured from the
+// call until the first read returns, and during later reads. The time that the caller
+// uses between reads does not count. If limit is 0, it is DefaultIdle. If it is
+// negative, there is no limit. The caller bounds the reads by the context, as Guard
+// does, and calls stop at the end.
 func Idle(ctx context.Context, r io.Reader, limit time.Duration) (
 	bounded context.Context, in io.Reader, stop func(),
 ) {
@@ -33,7 +33,7 @@ func Idle(ctx context.Context, r io.Reader, limit time.Duration) (
 	return ctx, &idleReader{r, timer, limit}, stop
 }
 
-// idleReader runs the clock of Idle.
+// idleReader measures the time for Idle.
 type idleReader struct {
 	r     io.Reader
 	timer *time.Timer

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestIdle has a peer that sends a byte now and then, and a consumer that is slow.
+// TestIdle has a peer that sends a byte now and then, and a slow consumer.
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

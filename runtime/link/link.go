@@ -1,13 +1,13 @@
-// Package link holds what every protocol package does with a net.Conn: frames
-// of property lists, TLS that can be taken off again, contexts that bound a
-// call, and a pipe in memory.
+// Package link has what all protocol packages need for a net.Conn: frames of property
+// lists, TLS that can be removed from a connection, contexts that bound a call, and a
+// pipe in memory.
 //
-// A "plist service" (lockdownd and nearly all services behind it) exchanges
-// frames of
+// A "plist service" (lockdownd and nearly all services that it starts) exchanges frames
+// of the form
 //
 //	u32 big-endian length | property list, XML or binary
 //
-// in strict request and answer order. PlistConn speaks that.
+// in strict order of request and answer. PlistConn implements this.
 package link
 
 import (
@@ -20,29 +20,29 @@ import (
 	"time"
 )
 
-// DialFunc opens one connection to a fixed place.
+// DialFunc opens a connection to a fixed address.
 type DialFunc func(ctx context.Context) (net.Conn, error)
 
 // past is a deadline that has always expired.
 var past = time.Unix(1, 0)
 
-// Guard bounds the reads and writes on c by ctx until release is called: the
-// deadline of ctx becomes that of c, and cancelling ctx unblocks both at once.
-// release clears the deadlines again; given the error of the guarded call it
-// returns the reason in its place when ctx was what ended it.
+// Guard bounds the reads and writes on c by ctx until release is called. The deadline
+// of ctx becomes that of c, and cancelling ctx unblocks reads and writes at once.
+// release clears the deadlines. It is given the error of the guarded call, and returns
+// the reason of ctx instead if ctx has ended the call.
 //
-// One Guard may be active on a connection at a time. A connection on which one
-// goroutine reads while another writes uses GuardRead and GuardWrite.
+// Only one Guard may be active on a connection at a time. If one goroutine reads while
+// another one writes, they use GuardRead and GuardWrite.
 func Guard(ctx context.Context, c net.Conn) (release func(error) error) {
 	return guard(ctx, c.SetDeadline)
 }
 
-// GuardRead is Guard for the reading side alone.
+// GuardRead is Guard for reads only.
 func GuardRead(ctx context.Context, c net.Conn) (release func(error) error) {
 	return guard(ctx, c.SetReadDeadline)
 }
 
-// GuardWrite is Guard for the writing side alone.
+// GuardWrite is Guard for writes only.
 func GuardWrite(ctx context.Context, c net.Conn) (release func(error) error) {
 	return guard(ctx, c.SetWriteDeadline)
 }
@@ -51,8 +51,8 @@ func guard(ctx context.Context, set func(time.Time) error) func(error) error {
 	if ctx.Done() == nil {
 		return func(err error) error { return err }
 	}
-	// The lock orders the expiry against release: after release has cleared
-	// the deadline, no late cancel may set it again.
+	// The lock orders cancellation and release: after release has cleared the deadline,
+	// a late cancellation must not set it again.
 	var mu sync.Mutex
 	released := false
 	if d, ok := ctx.Deadline(); ok {
@@ -75,8 +75,8 @@ func guard(ctx context.Context, set func(time.Time) error) func(error) error {
 	}
 }
 
-// ctxError replaces a time-out of the connection by the reason of the context
-// that caused it.
+// ctxError replaces a time-out of the connection by the reason of the context that
+// caused it.
 func ctxError(ctx context.Context, err error) error {
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
@@ -91,15 +91,15 @@ func ctxError(ctx context.Context, err error) error {
 	return err
 }
 
-// Interrupted is the error of a read or write that its context ended.
-// errors.Is finds context.Canceled or context.DeadlineExceeded in it.
+// Interrupted is the error of a read or write that was ended by its context. It matches
+// context.Canceled or context.DeadlineExceeded.
 type Interrupted struct {
-	Cause error // the context's
-	IO    error // what the connection returned
+	Cause error // the reason of the context
+	IO    error // the error of the connection
 }
 
-// Error says what ended the read or write, behind the place where that
-// happened if the connection's error has a Place.
+// Error returns the reason for the end. If the connection's error has a Place, the text
+// begins with it.
 func (e *Interrupted) Error() string {
 	text := "timed out"
 	var silent *SilentError
@@ -118,17 +118,17 @@ func (e *Interrupted) Error() string {
 // Unwrap returns both errors.
 func (e *Interrupted) Unwrap() []error { return []error{e.Cause, e.IO} }
 
-// Timeout reports whether a deadline, not a cancel, was the reason.
+// Timeout reports whether the reason was a deadline and not a cancellation.
 func (e *Interrupted) Timeout() bool { return errors.Is(e.Cause, context.DeadlineExceeded) }
 
-// ErrSilent is matched by a SilentError.
+// ErrSilent matches a SilentError.
 var ErrSilent = errors.New("silent connection")
 
-// SilentError is the cause of a transfer's end on which no byte moved for too
+// SilentError is the cause of the end of a transfer on which no byte arrived for too
 // long. It matches ErrSilent and context.DeadlineExceeded.
 type SilentError struct{ For time.Duration }
 
-// Error says how long it was silent.
+// Error returns how long nothing arrived.
 func (e *SilentError) Error() string {
 	return "timed out: no data for " + e.For.String()
 }
@@ -138,20 +138,20 @@ func (e *SilentError) Is(target error) bool {
 	return target == ErrSilent || target == context.DeadlineExceeded
 }
 
-// Expired returns the error of a call that its context ended while it waited
-// for another goroutine to read c: as Guard does, with c's place if it has one.
+// Expired returns the error of a call that was ended by its context while it waited for
+// another goroutine to read c. As with Guard, the error has c's place if c has one.
 func Expired(ctx context.Context, c net.Conn) error {
 	return &Interrupted{Cause: context.Cause(ctx), IO: &expired{place: placeOf(c)}}
 }
 
-// expired stands in for the read that another goroutine is in.
+// expired takes the place of the error of the read, which another goroutine is in.
 type expired struct{ place string }
 
 func (e *expired) Error() string { return os.ErrDeadlineExceeded.Error() }
 func (e *expired) Unwrap() error { return os.ErrDeadlineExceeded }
 func (e *expired) Place() string { return e.place }
 
-// placeOf asks a connection, or what it stands on, for its place.
+// placeOf returns the place of a connection, or of the connection below it.
 func placeOf(c net.Conn) string {
 	for c != nil {
 		if p, ok := c.(interface{ Place() string }); ok {
@@ -171,7 +171,7 @@ func placeOf(c net.Conn) string {
 	return ""
 }
 
-// Clip keeps a text that a peer sent short enough for one line of an error.
+// Clip shortens text from a peer, so that it fits into one line of an error.
 func Clip(s string) string {
 	const most = 200
 	if len(s) > most {

@@ -14,17 +14,17 @@ import (
 // AllInterfaces stands for every address of this computer in Listen.
 const AllInterfaces = "*"
 
-// probeTime is how long it may take to see whether a unix socket is served.
+// probeTime bounds the check whether a unix socket is served.
 const probeTime = time.Second
 
-// Listen listens where address says and nowhere else. network is "tcp" or "unix".
+// Listen listens at address only. network is "tcp" or "unix".
 //
-// Without a host it listens on the loopback interface alone. 0.0.0.0 is every
-// address of IPv4 and [::] every address of IPv6, where net.Listen takes both for
-// both; AllInterfaces as the host is really both.
+// Without a host it listens on the loopback interface only. 0.0.0.0 is every address of
+// IPv4 and [::] every address of IPv6, whereas net.Listen takes each of them for both.
+// AllInterfaces as the host is every address of both.
 //
-// A unix socket can be used by its owner alone. A socket file that nobody serves
-// any more, as a killed program leaves it behind, is replaced.
+// Only the owner can use a unix socket. Listen replaces a socket file that is not
+// served any more, which a killed program leaves behind.
 func Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	if network == "unix" {
 		return listenUnix(ctx, address)
@@ -40,7 +40,7 @@ func Listen(ctx context.Context, network, address string) (net.Listener, error) 
 		network = "tcp4"
 	case host == AllInterfaces:
 		host = ""
-	case err != nil: // a name
+	case err != nil: // the host is a name
 	case at.Unmap().Is4():
 		network = "tcp4"
 	default:
@@ -61,10 +61,10 @@ func listenUnix(ctx context.Context, path string) (net.Listener, error) {
 	return listenPrivate(ctx, path)
 }
 
-// listenPrivate makes a socket that only its owner can connect to.
+// listenPrivate makes a socket to which only its owner can connect.
 func listenPrivate(ctx context.Context, path string) (net.Listener, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(ownerOnly) // where that works, the socket is never open to others
+		return c.Control(ownerOnly) // where this works, other users never have access to the socket
 	}}
 	l, err := lc.Listen(ctx, "unix", path)
 	if err != nil {
@@ -77,8 +77,8 @@ func listenPrivate(ctx context.Context, path string) (net.Listener, error) {
 	return l, nil
 }
 
-// abandoned reports whether path is a socket that nobody serves. One that refuses
-// us for another reason may belong to somebody else.
+// abandoned reports whether path is a socket that is not served. A socket that refuses
+// the connection for another reason may belong to another user.
 func abandoned(ctx context.Context, path string) bool {
 	st, err := os.Lstat(path)
 	if err != nil || st.Mode()&fs.ModeSocket == 0 {

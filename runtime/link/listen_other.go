@@ -2,5 +2,5 @@
 
 package link
 
-// ownerOnly does nothing: the folder of the socket decides who can use it.
+// ownerOnly does nothing. The permissions of the folder protect the socket.
 func ownerOnly(uintptr) {}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestListenWhere has addresses as people write them, and where that listens.
+// TestListenWhere covers addresses in the forms that users write.
 func TestListenWhere(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -58,7 +58,7 @@ func TestListenWhere(t *testing.T) {
 	}
 }
 
-// TestListenUnix looks at the file: who may connect, and what is replaced.
+// TestListenUnix checks the mode of the socket file, and which files are replaced.
 func TestListenUnix(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -97,7 +97,7 @@ func TestListenUnix(t *testing.T) {
 	testNotReplaced(t, path)
 }
 
-// testNotReplaced has files in the way that are not sockets.
+// testNotReplaced uses existing files that are not sockets.
 func testNotReplaced(t *testing.T, path string) {
 	t.Helper()
 	target := path + ".target"

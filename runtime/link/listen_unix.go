@@ -4,6 +4,7 @@ package link
 
 import "syscall"
 
-// ownerOnly sets the mode that the file of a unix socket gets when it is bound.
-// Linux takes it from the socket; elsewhere this fails and changes nothing.
+// ownerOnly sets the mode of the file that is made when the unix socket is bound. On
+// Linux the file gets the mode of the socket. On other systems the call fails and
+// changes nothing.
 func ownerOnly(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) }

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// Passed notes the entries of lists that were passed over during a call because they
-// could not be decoded. One odd entry of a device does not hide the others; whoever
-// made the call tells the user what is missing.
+// Passed collects the entries of lists that were left out during a call because they
+// could not be decoded. One malformed entry does not hide the others, and the caller
+// can tell the user what is missing.
 type Passed struct {
 	mu    sync.Mutex
 	count int
@@ -16,14 +16,14 @@ type Passed struct {
 
 type passedKey struct{}
 
-// WithPassed returns a context under which PassOver reports to the returned Passed.
+// WithPassed returns a context with which PassOver reports to the returned Passed.
 func WithPassed(ctx context.Context) (context.Context, *Passed) {
 	p := &Passed{}
 	return context.WithValue(ctx, passedKey{}, p), p
 }
 
-// PassOver notes that an entry of a list is left out because of err. It does nothing
-// under a context that does not come from WithPassed.
+// PassOver records that an entry of a list is left out because of err. It does nothing
+// if the context does not come from WithPassed.
 func PassOver(ctx context.Context, err error) {
 	p, ok := ctx.Value(passedKey{}).(*Passed)
 	if !ok {
@@ -37,16 +37,17 @@ func PassOver(ctx context.Context, err error) {
 	}
 }
 
-// Count returns how many entries were left out, and why the first one was.
+// Count returns the number of entries that were left out, and the reason for the first
+// one.
 func (p *Passed) Count() (n int, first error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.count, p.first
 }
 
-// DecodeList decodes the entries of a list that came in one answer. An entry that
-// decode refuses is left out and noted with PassOver. If it refuses all of them, the
-// answer is not the list that was asked for, and the error is that of the first entry.
+// DecodeList decodes the entries of a list. An entry that decode refuses is left out
+// and recorded with PassOver. If decode refuses all entries, the answer is not the
+// expected list, and the error is that of the first entry.
 func DecodeList[E, T any](
 	ctx context.Context, entries []E, decode func(E) (T, error),
 ) ([]T, error) {

@@ -10,37 +10,38 @@ import (
 	"time"
 )
 
-// pipeBuffer is how much one direction of a Pipe holds before a writer waits:
-// enough for four AFC pieces' worth of TLS records without one end stalling.
+// pipeBuffer is the size of the buffer of each direction of a Pipe. A writer waits
+// while the buffer is full. It has room for the TLS records of four AFC packets, so
+// that neither end stalls.
 const pipeBuffer = 256 << 10
 
-// Pipe returns the two ends of a connection in memory. Unlike net.Pipe it
-// buffers, and like TCP it can be closed in one direction: bytes written before
-// a close are still read at the other end.
+// Pipe returns the two ends of a connection in memory. Unlike net.Pipe it buffers. Like
+// TCP it can be closed in one direction, and the other end still reads the bytes that
+// were written before a close.
 func Pipe() (net.Conn, net.Conn) { return Conditions{}.Pipe() }
 
-// Pipe returns the two ends of a connection in memory that has these conditions in
-// both directions.
+// Pipe returns the two ends of a connection in memory with these conditions in both
+// directions.
 func (c Conditions) Pipe() (net.Conn, net.Conn) {
 	ab, ba := newHalf(c), newHalf(c)
 	return &pipeEnd{in: ba, out: ab}, &pipeEnd{in: ab, out: ba}
 }
 
-// half is one direction: a ring that grows up to pipeBuffer.
+// half is one direction: a ring buffer that grows up to pipeBuffer.
 type half struct {
 	mu         sync.Mutex
 	cond       sync.Cond
 	ring       []byte
 	head, size int
-	wclosed    bool // no more writes
-	rclosed    bool // nobody reads any more
+	wclosed    bool // closed for writing
+	rclosed    bool // closed for reading
 	rdl, wdl   deadline
-	transit    *transit // nil when bytes arrive at once and together
+	transit    *transit // nil if all bytes are delivered at once
 }
 
-// deadline remembers that its timer fired instead of comparing clocks: after a
-// step of the wall clock the two may disagree, and a waiter that was woken
-// early would sleep for ever.
+// deadline records that its timer has fired, instead of comparing times. After a step
+// of the wall clock the two may differ, and a waiter that was woken too early would
+// sleep forever.
 type deadline struct {
 	timer *time.Timer
 	past  bool
@@ -94,7 +95,7 @@ func (h *half) read(p []byte) (int, error) {
 			if h.transit != nil {
 				ready := h.transit.ready(h, len(p))
 				if ready == 0 {
-					break // waits for what is on its way
+					break // wait for the bytes in transit
 				}
 				p = p[:ready]
 			}
@@ -103,7 +104,8 @@ func (h *half) read(p []byte) (int, error) {
 				n += copy(p[n:], h.ring[:h.size-n])
 			}
 			h.size -= n
-			if h.head = (h.head + n) % len(h.ring); h.size == 0 {
+			h.head = (h.head + n) % len(h.ring)
+			if h.size == 0 {
 				h.head = 0
 			}
 			h.cond.Broadcast()
@@ -122,7 +124,7 @@ func (h *half) write(p []byte) (int, error) {
 	for {
 		switch {
 		case done > 0 && done == len(p):
-			return done, nil // whatever happened meanwhile, all of it is under way
+			return done, nil // all bytes are in transit, whatever has happened since
 		case h.wclosed:
 			return done, net.ErrClosed
 		case h.rclosed:
@@ -151,7 +153,7 @@ func (h *half) write(p []byte) (int, error) {
 	}
 }
 
-// grow makes room for up to want bytes and returns how much there is.
+// grow makes room for up to want bytes and returns the room that there is.
 func (h *half) grow(want int) int {
 	free := len(h.ring) - h.size
 	if free >= want || len(h.ring) == pipeBuffer {
@@ -198,9 +200,9 @@ func (p *pipeEnd) Read(b []byte) (int, error) {
 	return n, opError("read", err)
 }
 
-// yieldEvery is after how many writes an end gives the processor up. On one
-// processor, goroutines that wake each other in a ring are run before all others,
-// for as long as the ring turns: with sockets in it the poller ends that.
+// yieldEvery is the number of writes after which an end yields the processor. On a
+// single processor, goroutines that wake each other in a circle run before all others
+// for as long as they go on. With sockets, the network poller prevents that.
 const yieldEvery = 64
 
 func (p *pipeEnd) Write(b []byte) (int, error) {

@@ -10,31 +10,31 @@ import (
 	"time"
 )
 
-// handshakeTimeout bounds a TLS handshake whose context has no deadline: a
-// peer that stops answering half-way must not hold a connection for ever.
+// handshakeTimeout bounds a TLS handshake whose context has no deadline, so that a peer
+// that stops answering does not hold a connection forever.
 const handshakeTimeout = 30 * time.Second
 
-// TLSConn is a TLS session that can be taken off its connection again.
-// Lockdown sessions fall back to plain text after StopSession, and a few
-// developer services use TLS for the handshake alone.
+// TLSConn is a TLS session that can be removed from its connection. A connection to
+// lockdown continues in plain text after StopSession, and a few developer services use
+// TLS for the handshake only.
 type TLSConn struct {
 	*tls.Conn
 	raw *recordConn
 }
 
-// Close ends the session and the connection. That a peer which has left already
-// cannot be told so is not an error: the connection is closed all the same.
+// Close ends the session and closes the connection. It is not an error if the peer is
+// gone and cannot be told about the end.
 func (t *TLSConn) Close() error {
 	t.Conn.Close()
 	return nil
 }
 
-// Cork keeps the records that are written from now on until Uncork, which
-// writes all of them at once: the peer sees the same records for fewer system
-// calls. Only the goroutine that writes calls the two.
+// Cork buffers the records that are written until Uncork, which writes all of them at
+// once. The peer receives the same records, with fewer system calls. Only the goroutine
+// that writes may call the two.
 func (t *TLSConn) Cork() { t.raw.cork() }
 
-// Uncork writes what Cork has kept.
+// Uncork writes the records that were buffered since Cork.
 func (t *TLSConn) Uncork() error { return t.raw.uncork() }
 
 // ClientTLS performs the client's handshake on c. On error c is closed.
@@ -60,39 +60,42 @@ func handshake(ctx context.Context, t *TLSConn) (*TLSConn, error) {
 	return t, nil
 }
 
-// Raw gives the connection below up to the caller after a handshake that was
-// only a gate: what follows on the wire is plain text. The TLSConn must not be
-// used any more. With TLS 1.3 the server must have session tickets disabled:
-// they come behind the handshake and would be taken for plain text.
+// Raw returns the connection below TLS after the handshake. It is for services that use
+// TLS for the handshake only, after which plain text follows. The TLSConn must not be
+// used any more. With TLS 1.3 the server must disable session tickets, because they are
+// sent after the handshake and would be taken for plain text.
 func (t *TLSConn) Raw() net.Conn { t.raw.plain(); return t.raw }
 
-// maxTail is how much HandBack reads in front of the peer's close_notify.
+// maxTail is how much HandBack reads before the peer's close_notify.
 const maxTail = 1 << 20
 
-// errNoEnd is what HandBack returns when the peer goes on talking.
+// errNoEnd is the error of HandBack if the peer does not send close_notify.
 var errNoEnd = Malformed("peer does not end tls")
 
-// HandBack ends TLS in both directions with close_notify and returns the
-// connection below it for plain text. On error the connection is closed.
+// HandBack ends TLS in both directions with close_notify and returns the connection
+// below it for plain text. On error the connection is closed.
 func (t *TLSConn) HandBack(ctx context.Context) (net.Conn, error) {
 	release := Guard(ctx, t.raw)
 	err := t.CloseWrite()
 	var b [512]byte
 	for n, tail := 0, 0; err == nil; { // until the peer's close_notify
-		if n, err = t.Read(b[:]); err == nil {
-			if tail += n; tail > maxTail {
+		n, err = t.Read(b[:])
+		if err == nil {
+			tail += n
+			if tail > maxTail {
 				err = errNoEnd
 			}
 		}
 	}
-	if err = release(err); err != io.EOF || !t.raw.aligned() {
+	err = release(err)
+	if err != io.EOF || !t.raw.aligned() {
 		t.raw.Close()
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, err
 	}
-	t.raw.SetDeadline(time.Time{}) // tls.Conn.CloseWrite leaves one behind
+	t.raw.SetDeadline(time.Time{}) // tls.Conn.CloseWrite sets a deadline
 	t.raw.plain()
 	return t.raw, nil
 }
@@ -102,18 +105,18 @@ const recordBuffer = 64 << 10
 
 var recordBuffers = sync.Pool{New: func() any { b := make([]byte, recordBuffer); return &b }}
 
-// recordConn sits below TLS and never returns bytes from behind the current
-// record: crypto/tls takes whatever is there, and plain text behind the last
-// record would be lost in its buffer. What was read ahead stays here.
+// recordConn is the connection below TLS. It never returns bytes after the current
+// record. crypto/tls reads as much as it can get, so that plain text after the last
+// record would be lost in its buffer. recordConn keeps what it has read ahead.
 type recordConn struct {
 	net.Conn
 	mu     sync.Mutex
-	buf    *[]byte // pooled; nil while empty
+	buf    *[]byte // from a pool; nil while empty
 	r, w   int     // unread part of buf
-	left   int     // bytes of the current record (or its header) not yet handed out
-	clear  bool    // TLS is over: pass everything through
-	ended  bool    // the peer closed the connection itself
-	broken bool    // not TLS: pass through and let crypto/tls complain
+	left   int     // bytes of the current record (or its header) that were not returned yet
+	clear  bool    // TLS has ended: return everything
+	ended  bool    // the peer has closed the connection
+	broken bool    // not TLS: return everything, so that crypto/tls reports the error
 
 	out struct {
 		mu       sync.Mutex
@@ -123,9 +126,9 @@ type recordConn struct {
 	}
 }
 
-// Write keeps b while the connection is corked. While what was kept is being
-// written it fails: what comes then are the last words of a session that is
-// being closed, and Close must not wait for a peer that does not read.
+// Write buffers b while the connection is corked. It fails while Uncork writes the
+// buffer. What is written at that time are the last bytes of a session that is being
+// closed, and Close must not wait for a peer that does not read.
 func (c *recordConn) Write(b []byte) (int, error) {
 	c.out.mu.Lock()
 	switch {
@@ -191,7 +194,7 @@ func (c *recordConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// surrender hands out an incomplete record header before its error.
+// surrender returns an incomplete record header before its error.
 func (c *recordConn) surrender(p []byte, err error) (int, error) {
 	if c.w > c.r && err == io.EOF {
 		n := copy(p, (*c.buf)[c.r:c.w])
@@ -249,8 +252,8 @@ func (c *recordConn) plain() {
 	c.mu.Unlock()
 }
 
-// aligned reports whether the peer ended TLS with close_notify rather than by
-// closing the connection: crypto/tls gives io.EOF for both.
+// aligned reports whether the peer has ended TLS with close_notify and not by closing
+// the connection. crypto/tls returns io.EOF for both.
 func (c *recordConn) aligned() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

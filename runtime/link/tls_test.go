@@ -59,7 +59,8 @@ func shakeOver(t testing.TB, version uint16, a, b net.Conn) (client, server *TLS
 		done <- err
 	}()
 	client, err := ClientTLS(context.Background(), a, cc)
-	if err = errors.Join(err, <-done); err != nil {
+	err = errors.Join(err, <-done)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return client, server
@@ -199,7 +200,8 @@ func TestRawWithPlainInSameSegment(t *testing.T) {
 					gather.hold = false
 					server.raw.Conn = &holdFrom{Conn: gather.Conn, g: gather, flights: 2}
 				}
-				if err = server.Handshake(); err == nil {
+				err = server.Handshake()
+				if err == nil {
 					gather.hold = true
 					gather.Write([]byte("plain greeting"))
 					gather.flush()
@@ -207,7 +209,8 @@ func TestRawWithPlainInSameSegment(t *testing.T) {
 				done <- err
 			}()
 			client, err := ClientTLS(context.Background(), a, cc)
-			if err = errors.Join(err, <-done); err != nil {
+			err = errors.Join(err, <-done)
+			if err != nil {
 				t.Fatal(err)
 			}
 			raw := client.Raw()
@@ -232,7 +235,8 @@ type holdFrom struct {
 }
 
 func (h *holdFrom) Write(p []byte) (int, error) {
-	if h.flights--; h.flights <= 0 {
+	h.flights--
+	if h.flights <= 0 {
 		h.g.held = append(h.g.held, p...)
 		return len(p), nil
 	}
@@ -393,7 +397,8 @@ func BenchmarkTLS(b *testing.B) {
 				}
 				var s net.Conn = tls.Server(c, sc)
 				if kind == "recordConn" {
-					if s, err = ServerTLS(context.Background(), c, sc); err != nil {
+					s, err = ServerTLS(context.Background(), c, sc)
+					if err != nil {
 						return
 					}
 				}
@@ -411,7 +416,8 @@ func BenchmarkTLS(b *testing.B) {
 			}
 			var conn net.Conn = tls.Client(c, cc)
 			if kind == "recordConn" {
-				if conn, err = ClientTLS(context.Background(), c, cc); err != nil {
+				conn, err = ClientTLS(context.Background(), c, cc)
+				if err != nil {
 					b.Fatal(err)
 				}
 			}

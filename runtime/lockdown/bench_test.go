@@ -28,7 +28,7 @@ func BenchmarkGetValue(b *testing.B) {
 	}
 }
 
-// BenchmarkSession is a connection with a session, and its end.
+// BenchmarkSession opens a connection, starts a session and ends it.
 func BenchmarkSession(b *testing.B) {
 	p, h, _ := paired(b)
 	b.ReportAllocs()
@@ -44,7 +44,7 @@ func BenchmarkSession(b *testing.B) {
 	}
 }
 
-// BenchmarkStartService is one service started in a session.
+// BenchmarkStartService starts one service in a session.
 func BenchmarkStartService(b *testing.B) {
 	p, h, _ := paired(b)
 	cl := session(b, never(p), h.id)

@@ -20,34 +20,34 @@ const callTimeout = 30 * time.Second
 
 // Options of a Client. The zero value works.
 type Options struct {
-	// Label is the program name that the device logs; "" means "imdlua".
+	// Label is the name of the program, which the device logs; "" means "imdlua".
 	Label string
-	// Logger gets every exchange at debug level; nil is silent.
+	// Logger logs every exchange at debug level. If it is nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// Client is one connection to lockdownd. Its methods may be called
-// concurrently; the requests go out one after the other. Each call ends with
-// its context, or after 30 seconds when that has no deadline. A call that was
-// cut short leaves the connection out of step: later calls fail with an error
-// that is net.ErrClosed.
+// Client is a connection to lockdownd. Its methods may be called concurrently; their
+// requests are sent one after the other. Each call ends with its context, or after 30
+// seconds if that has no deadline. After a call that was interrupted, requests and
+// answers on the connection no longer match, so that later calls fail with an error
+// that matches net.ErrClosed.
 type Client struct {
 	label string
 	log   *slog.Logger
-	base  net.Conn // as given to New; closing it ends everything above
+	base  net.Conn // the argument of New; closing it closes all layers above
 
-	turn    chan struct{} // holds one token while nobody is calling
+	turn    chan struct{} // has a token while no call is in progress
 	conn    *link.PlistConn
 	session string        // SessionID; "" without a session
 	tls     *link.TLSConn // nil without a session
-	broken  error         // why the connection cannot be used any more
+	broken  error         // the reason why the connection cannot be used any more
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
-// New returns a client for a connection to port 62078, or to lockdownd's
-// service in a tunnel after its check-in. The client owns c.
+// New returns a client for a connection to port 62078, or to lockdownd's service in a
+// tunnel after its check-in. The client closes c.
 func New(c net.Conn, o Options) *Client {
 	if o.Label == "" {
 		o.Label = "imdlua"
@@ -64,14 +64,14 @@ func New(c net.Conn, o Options) *Client {
 	return cl
 }
 
-// Close closes the connection without a word; calls in progress end.
+// Close closes the connection without sending Goodbye. Calls in progress end.
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() { c.closeErr = c.base.Close() })
 	return c.closeErr
 }
 
-// QueryType asks what daemon answers: DeviceType on a running system,
-// "com.apple.mobile.restored" in restore mode.
+// QueryType returns the type of the daemon that answers: DeviceType on a running
+// system, "com.apple.mobile.restored" in restore mode.
 func (c *Client) QueryType(ctx context.Context) (string, error) {
 	d, err := c.Call(ctx, reqQueryType, nil)
 	if err != nil {
@@ -84,9 +84,9 @@ func (c *Client) QueryType(ctx context.Context) (string, error) {
 	return t, nil
 }
 
-// Get returns one value. Domain "" is the default domain; key "" asks for the
-// whole domain, see Domain. A key that the device does not have is
-// ErrMissingValue, one that it keeps from unpaired hosts ErrGetProhibited.
+// Get returns one value. Domain "" is the default domain. Key "" returns the whole
+// domain; see Domain. The error is ErrMissingValue if the device does not have the key,
+// and ErrGetProhibited if only paired hosts may read it.
 func (c *Client) Get(ctx context.Context, domain, key string) (any, error) {
 	d, err := c.Call(ctx, reqGetValue, valueArgs(domain, key))
 	if err != nil {
@@ -99,7 +99,8 @@ func (c *Client) Get(ctx context.Context, domain, key string) (any, error) {
 	return v, nil
 }
 
-// Domain returns all values of a domain that the device gives out unasked.
+// Domain returns the values of a domain that the device sends when it is asked for the
+// whole domain.
 func (c *Client) Domain(ctx context.Context, domain string) (plist.Dict, error) {
 	v, err := c.Get(ctx, domain, "")
 	if err != nil {
@@ -113,7 +114,7 @@ func (c *Client) Domain(ctx context.Context, domain string) (plist.Dict, error) 
 	return d, nil
 }
 
-// Set changes a value. Most are ErrImmutableValue.
+// Set changes a value. For most values the error is ErrImmutableValue.
 func (c *Client) Set(ctx context.Context, domain, key string, v any) error {
 	args := valueArgs(domain, key)
 	args["Value"] = v
@@ -138,12 +139,12 @@ func valueArgs(domain, key string) plist.Dict {
 	return d
 }
 
-// StartSession proves to the device who we are, sees that it is the one that was
-// paired, and encrypts the connection. ErrWrongKey means that it is another one, or
-// was erased since, and ErrPlainSession that it wants to go on in plain text, as
-// devices did before iOS 5; the connection is closed in both cases.
-// ErrInvalidHostID means that the pairing is gone; so does, on some versions,
-// a handshake that the device breaks off (ErrTLS), after which the connection
+// StartSession proves the identity of this host, checks that the device is the one that
+// was paired, and encrypts the connection. ErrWrongKey means that it is another device,
+// or that it has been erased since. ErrPlainSession means that the device asks for a
+// session in plain text, as devices did before iOS 5. The connection is closed in both
+// cases. ErrInvalidHostID means that the pairing has been removed. Some versions show
+// this only by breaking the handshake off; the error is then ErrTLS, and the connection
 // is closed.
 func (c *Client) StartSession(ctx context.Context, id Identity) error {
 	ctx, done, err := c.begin(ctx, reqStartSession, id.HostID)
@@ -161,12 +162,13 @@ func (c *Client) StartSession(ctx context.Context, id Identity) error {
 	}
 	session, ok := d.String("SessionID")
 	if !ok || session == "" {
-		// The device waits for a handshake by now.
+		// The device now waits for a handshake that does not come.
 		c.broken = badReply(reqStartSession, id.HostID, "SessionID is %s",
 			plist.TypeName(d["SessionID"]))
 		return c.broken
 	}
-	if encrypt, _ := d.Bool("EnableSessionSSL"); !encrypt {
+	encrypt, _ := d.Bool("EnableSessionSSL")
+	if !encrypt {
 		c.broken = &Error{Op: reqStartSession, Subject: id.HostID, Err: ErrPlainSession}
 		c.base.Close()
 		return c.broken
@@ -182,8 +184,8 @@ func (c *Client) StartSession(ctx context.Context, id Identity) error {
 	return nil
 }
 
-// StopSession ends the session; the connection goes on in plain text, and
-// another session may be started on it.
+// StopSession ends the session. The connection continues in plain text, and another
+// session may be started on it.
 func (c *Client) StopSession(ctx context.Context) error {
 	ctx, done, err := c.begin(ctx, reqStopSession, "")
 	if err != nil {
@@ -207,16 +209,16 @@ func (c *Client) StopSession(ctx context.Context) error {
 	return nil
 }
 
-// Endpoint is where a started service waits for one connection.
+// Endpoint is the port on which a started service waits for one connection.
 type Endpoint struct {
 	Service string
 	Port    uint16
-	TLS     bool // the service begins with a handshake, see ServiceTLS
+	TLS     bool // the service begins with a TLS handshake; see ServiceTLS
 }
 
-// StartService starts a service. The endpoint outlives this connection.
-// Escrow is the EscrowBag of the pair record; it lets services start on a
-// locked device and may be nil.
+// StartService starts a service. The endpoint stays valid after this connection is
+// closed. escrow is the EscrowBag of the pair record, with which services start on a
+// locked device. It may be nil.
 func (c *Client) StartService(ctx context.Context, name string, escrow []byte) (Endpoint, error) {
 	args := plist.Dict{"Service": name}
 	if len(escrow) > 0 {
@@ -236,29 +238,28 @@ func (c *Client) StartService(ctx context.Context, name string, escrow []byte) (
 	return e, nil
 }
 
-// PairOptions says how to ask for trust.
+// PairOptions are the options of Pair.
 type PairOptions struct {
-	// HostName is what the trust dialog calls this computer; may be empty.
+	// HostName is the name of this computer in the Trust dialog. It may be "".
 	HostName string
-	// SupervisorCertificate, in DER, pairs without a dialog with a device
-	// that its owner supervises. The device refuses with
-	// ErrMCChallengeRequired and gives Error.Challenge.
+	// SupervisorCertificate, in DER, pairs with a supervised device without a dialog.
+	// The device refuses with ErrMCChallengeRequired, and the error has its Challenge.
 	SupervisorCertificate []byte
-	// ChallengeResponse is the challenge in a signed PKCS #7 envelope, sent
-	// in a second Pair on the same connection.
+	// ChallengeResponse is the challenge in a signed PKCS #7 envelope. It is sent in a
+	// second Pair on the same connection.
 	ChallengeResponse []byte
 }
 
-// PairResult is what the device gives a host that it trusts.
+// PairResult is what the device sends to a host that it trusts.
 type PairResult struct {
-	// EscrowBag belongs into the pair record; nil from a device that is
-	// locked or has none.
+	// EscrowBag is stored in the pair record. It is nil if the device is locked or has
+	// none.
 	EscrowBag []byte
 }
 
-// Pair asks once. While the dialog shows, the error is
-// ErrPairingDialogResponsePending; ask again with the same record. Private
-// keys in the record are not sent.
+// Pair sends one request. While the device shows its dialog, the error is
+// ErrPairingDialogResponsePending; call Pair again with the same record. Private keys
+// in the record are not sent.
 func (c *Client) Pair(ctx context.Context, record plist.Dict, o PairOptions) (PairResult, error) {
 	options := plist.Dict{"ExtendedPairingErrors": true}
 	if len(o.SupervisorCertificate) > 0 {
@@ -280,14 +281,14 @@ func (c *Client) Pair(ctx context.Context, record plist.Dict, o PairOptions) (Pa
 	return PairResult{EscrowBag: bag}, nil
 }
 
-// ValidatePair makes a host that was paired before a trusted one. Only devices
-// before iOS 7 want it ahead of StartSession.
+// ValidatePair makes a host trusted that was paired before. Only devices before iOS 7
+// require it before StartSession.
 func (c *Client) ValidatePair(ctx context.Context, record plist.Dict) error {
 	_, err := c.Call(ctx, reqValidatePair, recordArgs(record))
 	return err
 }
 
-// Unpair makes the device forget the record's host. HostID alone is enough.
+// Unpair makes the device forget the record's host. Only HostID is required.
 func (c *Client) Unpair(ctx context.Context, record plist.Dict) error {
 	_, err := c.Call(ctx, reqUnpair, recordArgs(record))
 	return err
@@ -309,15 +310,14 @@ func (c *Client) EnterRecovery(ctx context.Context) error {
 	return err
 }
 
-// Goodbye tells the device that we leave; it closes the connection.
+// Goodbye tells the device that the host leaves. The device closes the connection.
 func (c *Client) Goodbye(ctx context.Context) error {
 	_, err := c.Call(ctx, reqGoodbye, nil)
 	return err
 }
 
-// Call sends any request with args beside Request and Label, and returns the
-// whole answer. It must not be used for StartSession and StopSession, which
-// change the connection.
+// Call sends any request with args, Request and Label, and returns the complete answer.
+// It must not be used for StartSession and StopSession, which change the connection.
 func (c *Client) Call(ctx context.Context, request string, args plist.Dict) (plist.Dict, error) {
 	ctx, done, err := c.begin(ctx, request, subjectOf(args))
 	if err != nil {
@@ -327,7 +327,7 @@ func (c *Client) Call(ctx context.Context, request string, args plist.Dict) (pli
 	return c.exchange(ctx, request, args)
 }
 
-// begin waits for the caller's turn and bounds the call.
+// begin waits until no other call is in progress and bounds the call.
 func (c *Client) begin(ctx context.Context, op, subject string) (context.Context, func(), error) {
 	cancel := context.CancelFunc(func() {})
 	if _, ok := ctx.Deadline(); !ok {
@@ -354,7 +354,7 @@ func (c *Client) begin(ctx context.Context, op, subject string) (context.Context
 	return ctx, done, nil
 }
 
-// exchange sends a request and reads its answer. The caller has the turn.
+// exchange sends a request and reads its answer. The caller has called begin.
 func (c *Client) exchange(ctx context.Context, op string, args plist.Dict) (plist.Dict, error) {
 	subject := subjectOf(args)
 	req := plist.Dict{"Request": op, "Label": c.label}
@@ -364,15 +364,17 @@ func (c *Client) exchange(ctx context.Context, op string, args plist.Dict) (plis
 	var reply plist.Dict
 	if err := c.conn.Call(ctx, req, &reply); err != nil {
 		e := &Error{Op: op, Subject: subject, Err: err}
-		// A request that has no wire form never went out.
-		if bad := (*plist.Error)(nil); !errors.As(err, &bad) || bad.Op != "encode" {
+		// A request that cannot be encoded has not been sent.
+		var bad *plist.Error
+		if !errors.As(err, &bad) || bad.Op != "encode" {
 			c.broken = e
 		}
 		c.log.Debug("no answer", "request", op, "subject", subject, "err", err)
 		return nil, e
 	}
 	err := checkReply(op, subject, args, reply)
-	if e := (*Error)(nil); errors.As(err, &e) {
+	var e *Error
+	if errors.As(err, &e) {
 		c.log.Debug("refused", "request", op, "subject", subject, "code", string(e.Code))
 		if e.Code == ErrInvalidResponse && e.Err != nil {
 			c.broken = e
@@ -383,7 +385,7 @@ func (c *Client) exchange(ctx context.Context, op string, args plist.Dict) (plis
 	return reply, nil
 }
 
-// subjectOf says what a request is about, for errors.
+// subjectOf returns what a request is about, for errors.
 func subjectOf(args plist.Dict) string {
 	for _, k := range []string{"Service", "HostID"} {
 		if s, ok := args.String(k); ok {

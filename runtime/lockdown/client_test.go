@@ -268,8 +268,14 @@ func TestAnswers(t *testing.T) {
 			continue
 		}
 		var e *Error
-		if !errors.As(err, &e) || err.Error() != x.text || !errors.Is(err, x.is) {
-			t.Errorf("%s: %v (%T)\nwant %s, is %v", x.name, err, err, x.text, x.is)
+		if !errors.As(err, &e) {
+			t.Errorf("%s: %v (%T), want an Error", x.name, err, err)
+		}
+		if err == nil || err.Error() != x.text {
+			t.Errorf("%s: %v\nwant %s", x.name, err, x.text)
+		}
+		if !errors.Is(err, x.is) {
+			t.Errorf("%s: %v, want %v", x.name, err, x.is)
 		}
 	}
 }
@@ -282,8 +288,11 @@ func TestSupervisedChallenge(t *testing.T) {
 	_, err := cl.Pair(t.Context(), plist.Dict{"HostID": hostID},
 		PairOptions{SupervisorCertificate: []byte("der")})
 	var e *Error
-	if !errors.As(err, &e) || e.Code != ErrMCChallengeRequired || string(e.Challenge) != "nonce" {
-		t.Fatalf("Pair = %#v", err)
+	if !errors.As(err, &e) || e.Code != ErrMCChallengeRequired {
+		t.Fatalf("Pair = %#v, want ErrMCChallengeRequired", err)
+	}
+	if string(e.Challenge) != "nonce" {
+		t.Fatalf("the challenge is %q, want nonce", e.Challenge)
 	}
 	r, err := cl.Pair(t.Context(), plist.Dict{"HostID": hostID},
 		PairOptions{ChallengeResponse: []byte("signed")})

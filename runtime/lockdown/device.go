@@ -15,55 +15,53 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
-// idleTimeout is when lockdownd hangs up on a host that says nothing.
+// idleTimeout is the time after which lockdownd closes a connection without requests.
 const idleTimeout = 60 * time.Second
 
-// maxRequest bounds a request: whoever reaches the port may send one. A pair record is the
-// largest.
+// maxRequest bounds a request, because anybody who reaches the port may send one. The
+// largest has a pair record.
 const maxRequest = 1 << 20
 
-// FaultHandshake is what Device.Fault is called with ahead of a session's TLS
-// handshake.
+// FaultHandshake is the argument of Device.Fault before the TLS handshake of a session.
 const FaultHandshake = "Handshake"
 
 // Device is lockdownd of the virtual device. One Device serves any number of
-// connections; its fields must not change meanwhile.
+// connections. Its fields must not change while it serves.
 type Device struct {
-	// Phone answers everything; it must be set.
+	// Phone has all values; it must be set.
 	Phone *phone.Phone
-	// Start starts a service and says where it waits. The host is the one
-	// whose session asks, nil without a session; the service's TLS needs it.
-	// Start knows which services a locked phone starts only with the escrow
-	// bag, and refuses those with ErrPasswordProtected when there is none; a
-	// wrong bag is refused before Start is called. An error that holds a Code is that refusal.
-	// Nil refuses everything with ErrInvalidService.
+	// Start starts a service and returns its endpoint. The host is the one of the
+	// session, which the service's TLS needs, or nil without a session. Start decides
+	// which services require the escrow bag while the phone is locked, and refuses them
+	// with ErrPasswordProtected if escrow is nil. A wrong bag is refused before Start
+	// is called. A Code in the error is sent to the host. If Start is nil, every
+	// service is refused with ErrInvalidService.
 	Start func(ctx context.Context, service string, host *trust.Host, escrow []byte) (Endpoint,
 		error)
-	// Network tells that the connections come over Wi-Fi, where no host may
-	// pair.
+	// Network reports whether the connections come over Wi-Fi, where no host may pair.
 	Network bool
-	// Trusted gives every connection the rights of a session, as lockdownd's
-	// trusted service in a tunnel does.
+	// Trusted gives every connection the rights of a session, as lockdownd's trusted
+	// service in a tunnel does.
 	Trusted bool
-	// IdleTimeout ends a connection on which nothing is said. 0 is 60
-	// seconds, negative is never.
+	// IdleTimeout is the time after which a connection without requests is closed. 0
+	// means 60 seconds; a negative value means never.
 	IdleTimeout time.Duration
-	// Recovery is called after EnterRecovery was answered, on the
-	// connection's goroutine; it must not wait for the connection to end.
-	// Nil is Phone.Power(phone.Shutdown): no service is left either way.
+	// Recovery is called after EnterRecovery has been answered, on the goroutine of the
+	// connection. It must not wait for the connection to end. If it is nil,
+	// Phone.Power(phone.Shutdown) is called, which ends all services as well.
 	Recovery func()
-	// Fault makes the daemon misbehave. It is called before each request is
-	// answered, with the request's name, and before each handshake. It may
-	// wait, to answer late. A Code that it returns is the answer to that
-	// request; any other error ends the connection.
+	// Fault makes the daemon misbehave. It is called with the request's name before
+	// each request is answered, and with FaultHandshake before each handshake. It may
+	// wait, to delay the answer. A Code that it returns is sent as the answer; any
+	// other error ends the connection.
 	Fault func(ctx context.Context, op string) error
-	// Logger gets every request at debug level; nil is silent.
+	// Logger logs every request at debug level. If it is nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// Serve answers a host until it leaves, says nothing for IdleTimeout, sends
-// what is not a request, or ctx ends. The first two are not errors. The caller
-// closes c.
+// Serve answers a host until it leaves, is idle for IdleTimeout or sends something that
+// is not a request, or until ctx ends. It returns nil in the first two cases. The
+// caller closes c.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	log := d.Logger
 	if log == nil {
@@ -85,7 +83,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 			return nil
 		}
 		if e := (*Error)(nil); errors.As(err, &e) {
-			return e // a handshake
+			return e // the error of a handshake
 		}
 		return &Error{Op: "serve", Err: err}
 	}
@@ -96,8 +94,8 @@ var (
 	errIdle = errors.New("nothing was said for too long")
 )
 
-// deviceConn is one host's connection: plain text, or in a session. All of it
-// belongs to the goroutine of Serve.
+// deviceConn is the connection of one host, in plain text or in a session. Only the
+// goroutine of Serve uses it.
 type deviceConn struct {
 	*Device
 	log  *slog.Logger
@@ -105,7 +103,7 @@ type deviceConn struct {
 
 	tls     *link.TLSConn // nil in plain text
 	session string        // SessionID; "" without a session
-	host    *trust.Host   // whose session it is
+	host    *trust.Host   // the host of the session
 	then    func(context.Context) error
 }
 
@@ -138,7 +136,7 @@ func (s *deviceConn) step(ctx context.Context) error {
 	return nil
 }
 
-// bound limits one read or write by the idle time-out.
+// bound limits a read or write by the idle time-out.
 func (s *deviceConn) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit := s.IdleTimeout
 	if limit < 0 {
@@ -157,13 +155,16 @@ func (s *deviceConn) ioError(ctx context.Context, err error) error {
 	return err
 }
 
-// answer makes the reply to a request. An error ends the connection.
+// answer returns the reply to a request. An error ends the connection.
 func (s *deviceConn) answer(ctx context.Context, r *request, code Code) (plist.Dict, error) {
 	reply := r.echo()
 	var err error
 	if code != "" {
 		err = code
-	} else if err = s.fault(ctx, r.name); err == nil {
+	} else {
+		err = s.fault(ctx, r.name)
+	}
+	if err == nil {
 		err = s.dispatch(ctx, r, reply)
 	}
 	if err == nil {
@@ -187,7 +188,7 @@ func (s *deviceConn) fault(ctx context.Context, op string) error {
 	return s.Fault(ctx, op)
 }
 
-// dispatch fills the reply or returns a Code.
+// dispatch adds the result to the reply or returns a Code.
 func (s *deviceConn) dispatch(ctx context.Context, r *request, reply plist.Dict) error {
 	switch r.name {
 	case reqRemoveValue, reqResetPairing, reqEnterRecovery, reqActivate, reqDeactivate:
@@ -227,8 +228,7 @@ func (s *deviceConn) dispatch(ctx context.Context, r *request, reply plist.Dict)
 		s.then = func(context.Context) error { return errDone }
 		return nil
 	case reqActivate:
-		// Every phone here is activated; since iOS 11 that is another
-		// daemon's work in any case.
+		// Every virtual phone is activated. Since iOS 11 another daemon does this.
 		if r.activate == nil {
 			return ErrMissingActivationRecord
 		}
@@ -249,7 +249,7 @@ func (s *deviceConn) enterRecovery(context.Context) error {
 // trusted reports whether the host has the rights of a session.
 func (s *deviceConn) trusted() bool { return s.session != "" || s.Trusted }
 
-// startSession answers in plain text and leaves the handshake for afterwards:
+// startSession answers in plain text. The handshake follows after the answer, and
 // nothing may be written between the two.
 func (s *deviceConn) startSession(r *request, reply plist.Dict) error {
 	if s.trusted() || s.tls != nil {
@@ -285,8 +285,8 @@ func (s *deviceConn) encrypt(ctx context.Context, session string, host trust.Hos
 	return nil
 }
 
-// stopSession ends the session but not TLS: the host does that with its
-// close_notify, if it does not simply close.
+// stopSession ends the session but not TLS. The host ends TLS with its close_notify, or
+// closes the connection.
 func (s *deviceConn) stopSession(r *request, reply plist.Dict) error {
 	switch {
 	case s.session == "":
@@ -297,18 +297,18 @@ func (s *deviceConn) stopSession(r *request, reply plist.Dict) error {
 		return ErrInvalidSessionID
 	}
 	s.session, s.host = "", nil
-	reply["Result"] = "Success" // pymobiledevice3 insists
+	reply["Result"] = "Success" // pymobiledevice3 requires it
 	return nil
 }
 
-// plainText answers close_notify with its like and goes on without TLS.
+// plainText answers close_notify with close_notify and continues without TLS.
 func (s *deviceConn) plainText(ctx context.Context) error {
 	bound, cancel := s.bound(ctx)
 	defer cancel()
 	raw, err := s.tls.HandBack(bound)
 	if err != nil {
 		s.log.Debug("tls ended with the connection", "why", err)
-		return errDone // most hosts close without a word
+		return errDone // most hosts close without close_notify
 	}
 	s.tls, s.conn.Conn = nil, raw
 	s.session, s.host = "", nil

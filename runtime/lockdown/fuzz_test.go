@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// FuzzDevice lets a host say anything on a connection: the daemon answers or closes.
+// FuzzDevice sends any bytes to the daemon, which must answer or close the connection.
 func FuzzDevice(f *testing.F) {
 	for _, d := range []plist.Dict{
 		{"Request": "QueryType"}, {"Request": "GetValue", "Key": "\x01"},
@@ -30,8 +30,8 @@ func FuzzDevice(f *testing.F) {
 	})
 }
 
-// FuzzRequest gives the daemon any property list, in a session's rights and
-// without them. It answers all, with the echo, and the answer can be written.
+// FuzzRequest sends any property list to the daemon, with and without the rights of a
+// session. Each must get an answer with the echoed keys that can be encoded.
 func FuzzRequest(f *testing.F) {
 	for _, d := range []plist.Dict{
 		{"Request": "QueryType"},
@@ -88,7 +88,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// send returns what arrives of a reply.
+// send returns a reply as it arrives.
 func send(t *testing.T, reply plist.Dict) plist.Dict {
 	a, b := linktest.Pipe()
 	defer a.Close()
@@ -106,8 +106,8 @@ func send(t *testing.T, reply plist.Dict) plist.Dict {
 	return got
 }
 
-// FuzzReply gives the client any bytes for an answer: each call ends, with a
-// typed error or a value.
+// FuzzReply answers the client with any bytes. Each call must end with a typed error or
+// a value.
 func FuzzReply(f *testing.F) {
 	for _, d := range []plist.Dict{
 		{"Request": "GetValue", "Value": int64(5)},

@@ -14,13 +14,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
-// startedSession is what a device answers to StartSession.
+// startedSession is a device's answer to StartSession.
 var startedSession = plist.Dict{
 	"Request": reqStartSession, "SessionID": "5BAA61E4", "EnableSessionSSL": true,
 }
 
-// sessionAttack is what a device does to a host that starts a session, asks for a value
-// and stops the session.
+// sessionAttack is the behaviour of a device towards a host that starts a session, asks
+// for a value and stops the session.
 type sessionAttack struct {
 	answer plist.Dict        // to StartSession; nil is startedSession
 	play   func(a *attacker) // instead of the handshake
@@ -29,8 +29,8 @@ type sessionAttack struct {
 	want   error
 }
 
-// TestHostileSession attacks a host in a session. One of its calls ends in its deadline
-// with a typed error, and what it keeps is bounded.
+// TestHostileSession attacks a host in a session. One of its calls must end by its
+// deadline with a typed error, and the memory that it keeps must be bounded.
 func TestHostileSession(t *testing.T) {
 	keys()
 	for name, x := range map[string]sessionAttack{
@@ -114,8 +114,8 @@ func (x *sessionAttack) run(a *attacker, p *phone.Phone, host trust.Host) {
 	}
 }
 
-// stopThen answers the request for a value and the one to stop the session, and goes on
-// with play.
+// stopThen answers the requests for a value and for the end of the session, and then
+// calls play.
 func stopThen(play func(a *attacker)) func(a *attacker) {
 	return func(a *attacker) {
 		a.say(frameOf(a, plist.Dict{"Request": reqGetValue, "Key": "k", "Value": "v"}))

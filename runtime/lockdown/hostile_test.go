@@ -19,46 +19,46 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// What each side may keep, and take in all, when its peer is hostile: a few times what
-// the longest frame holds.
+// The limits of the memory that each side may keep, and allocate in total, with a
+// hostile peer. They are a few times the longest frame.
 const (
 	hostKeeps   = 4 * link.MaxLockdownFrame
 	deviceKeeps = 16 * maxRequest
 )
 
-// attacker is a peer that does not keep to the protocol.
+// attacker is a peer that violates the protocol.
 type attacker struct {
 	testing.TB
 	net.Conn
 	host *computer
 }
 
-// say writes what it is given. It reports false when the connection is over.
+// say writes its argument. It returns false if the connection has ended.
 func (a *attacker) say(pieces ...[]byte) bool {
 	_, err := a.Write(bytes.Join(pieces, nil))
 	return err == nil
 }
 
-// flood says b until n bytes are out or the connection is over.
+// flood writes b until n bytes have been written or the connection has ended.
 func (a *attacker) flood(n int, b []byte) {
 	for said := 0; said < n && a.say(b); said += len(b) {
 	}
 }
 
-// slowly says one byte of b a minute.
+// slowly writes one byte of b per minute.
 func (a *attacker) slowly(b []byte) {
 	for i := 0; i < len(b) && a.say(b[i:i+1]); i++ {
 		time.Sleep(time.Minute)
 	}
 }
 
-// heard reads a message of the peer, as far as it can be read.
+// heard reads a message of the peer, as far as possible.
 func (a *attacker) heard() plist.Dict {
 	d, _ := link.NewPlistConn(a.Conn).RecvDict(context.Background())
 	return d
 }
 
-// frameOf returns a message as it goes over the wire.
+// frameOf returns a message as it is sent.
 func frameOf(tb testing.TB, d plist.Dict) []byte {
 	tb.Helper()
 	b, err := plist.Encode(d, plist.XML)
@@ -74,26 +74,27 @@ func length(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 
 const xmlHead = `<?xml version="1.0"?><plist version="1.0">`
 
-// attack is one thing that a hostile peer does.
+// attack is one behaviour of a hostile peer.
 type attack struct {
 	name string
 	play func(a *attacker)
-	// want is why the call or the connection ends. With nil it is the deadline.
+	// want is the reason for the end of the call or the connection; nil means the
+	// deadline.
 	want error
-	// ends says that a device takes this for a host that has left.
+	// ends reports whether a device treats this as a host that has left.
 	ends bool
-	// call is what the host asks; nil is QueryType.
+	// call is the request of the host; nil means QueryType.
 	call func(ctx context.Context, c *Client) error
-	// lives says that a host's connection is as good as before.
+	// lives reports whether a host's connection can still be used.
 	lives bool
-	// alloc bounds the bytes that are taken in all; 0 means no bound. What is kept is
-	// bounded always.
+	// alloc bounds the bytes that are allocated in total; 0 means no bound. The bytes
+	// that are kept are always bounded.
 	alloc uint64
 }
 
-// says is an attack of nothing but bytes, after which the peer closes or, with want nil,
-// waits.
-func says(name string, want error, pieces ...[]byte) attack {
+// sends returns an attack that only sends bytes. After them the peer closes the
+// connection or, if want is nil, waits.
+func sends(name string, want error, pieces ...[]byte) attack {
 	return attack{name: name, want: want, play: func(a *attacker) {
 		a.say(pieces...)
 		if want != nil {
@@ -102,46 +103,46 @@ func says(name string, want error, pieces ...[]byte) attack {
 	}}
 }
 
-// claims is says for lengths that are not true: no memory may be taken for them.
+// claims is sends for wrong lengths, for which no memory may be allocated.
 func claims(name string, want error, pieces ...[]byte) attack {
-	c := says(name, want, pieces...)
+	c := sends(name, want, pieces...)
 	c.alloc = 1 << 20
 	return c
 }
 
 func leaves(c attack) attack { c.ends = true; return c }
 
-// onTheWire are attacks on the format, which both sides read alike.
+// onTheWire are attacks on the format, which both sides read in the same way.
 var onTheWire = []attack{
-	leaves(says("closes at once", io.ErrUnexpectedEOF)),
-	leaves(says("half a length", io.ErrUnexpectedEOF, []byte{0, 0})),
-	leaves(says("half a body", io.ErrUnexpectedEOF, length(256), []byte("<?xml"))),
-	says("frame of 0 bytes", plist.ErrFormat, framed("")),
-	says("garbage", plist.ErrFormat, framed("GET / HTTP/1.1\r\n")),
+	leaves(sends("closes at once", io.ErrUnexpectedEOF)),
+	leaves(sends("half a length", io.ErrUnexpectedEOF, []byte{0, 0})),
+	leaves(sends("half a body", io.ErrUnexpectedEOF, length(256), []byte("<?xml"))),
+	sends("frame of 0 bytes", plist.ErrFormat, framed("")),
+	sends("garbage", plist.ErrFormat, framed("GET / HTTP/1.1\r\n")),
 	claims("frame of 2^31 bytes", link.ErrTooLarge, length(1<<31)),
 	claims("frame of 2^32-1 bytes", link.ErrTooLarge, length(1<<32-1)),
 	claims("frame over a host's limit", link.ErrTooLarge, length(link.MaxLockdownFrame+1)),
 	claims("frame at a device's limit that does not come", nil, length(maxRequest),
 		[]byte("<?xml")),
-	says("XML cut short", errAny, framed(xmlHead+"<dict><key>A")),
-	says("binary without a trailer", errAny, framed("bplist00"+strings.Repeat("\xff", 40))),
-	says("a list", errAny, framed(xmlHead+"<array/></plist>")),
-	says("lists without end", plist.ErrLimit, framed(xmlHead+strings.Repeat("<array>", 5000))),
-	says("entities that unfold", errAny, framed(`<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "`+
+	sends("XML cut short", errAny, framed(xmlHead+"<dict><key>A")),
+	sends("binary without a trailer", errAny, framed("bplist00"+strings.Repeat("\xff", 40))),
+	sends("a list", errAny, framed(xmlHead+"<array/></plist>")),
+	sends("lists without end", plist.ErrLimit, framed(xmlHead+strings.Repeat("<array>", 5000))),
+	sends("entities that unfold", errAny, framed(`<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "`+
 		strings.Repeat("x", 1000)+`"><!ENTITY b "`+strings.Repeat("&a;", 1000)+`">]>`+
 		`<plist version="1.0"><dict><key>Request</key><string>`+
 		strings.Repeat("&b;", 1000)+`</string></dict></plist>`)),
-	says("TLS", errAny, []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")),
+	sends("TLS", errAny, []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")),
 	{name: "one byte a minute", play: func(a *attacker) {
 		a.slowly(frameOf(a, plist.Dict{"Request": "QueryType", "Type": DeviceType}))
 	}},
 	{name: "nothing at all", play: func(*attacker) {}},
 }
 
-// errAny stands for every typed error.
+// errAny stands for any typed error.
 var errAny = errors.New("any error")
 
-// reply is an answer to QueryType, with more beside it.
+// reply is an answer to QueryType with further keys.
 func reply(tb testing.TB, more plist.Dict) []byte {
 	d := plist.Dict{"Request": reqQueryType, "Type": DeviceType}
 	for k, v := range more {
@@ -265,7 +266,7 @@ func measure() usage {
 	return usage{m.HeapAlloc, m.TotalAlloc}
 }
 
-// check compares what is kept with what there was before.
+// check compares the memory that is kept with that at the beginning.
 func (u usage) check(t *testing.T, before usage, keeps, alloc uint64) {
 	t.Helper()
 	if u.heap > before.heap+keeps {
@@ -294,8 +295,9 @@ func wantEnd(t *testing.T, err, want error) {
 	}
 }
 
-// TestHostileDevice attacks a host that waits for an answer. The call ends in its deadline
-// with a typed error; what comes behind a wrong answer is not taken for the next one.
+// TestHostileDevice attacks a host that waits for an answer. The call must end by its
+// deadline with a typed error, and bytes after a wrong answer must not be taken for the
+// next answer.
 func TestHostileDevice(t *testing.T) {
 	for _, x := range append(append([]attack{}, onTheWire...), onHost...) {
 		t.Run(x.name, func(t *testing.T) {
@@ -328,8 +330,8 @@ func TestHostileDevice(t *testing.T) {
 	}
 }
 
-// TestHostileHost attacks a device. What it keeps is bounded, and it hangs up on a host
-// that it waits for too long.
+// TestHostileHost attacks a device. The memory that it keeps must be bounded, and it
+// must close the connection of a host that takes too long.
 func TestHostileHost(t *testing.T) {
 	keys()
 	for i, x := range append(append([]attack{}, onTheWire...), onDevice...) {

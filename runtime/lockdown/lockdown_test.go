@@ -32,7 +32,8 @@ const (
 var keys = sync.OnceValue(func() (k [3]*rsa.PrivateKey) {
 	for i := range k {
 		var err error
-		if k[i], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+		k[i], err = rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
 			panic(err)
 		}
 	}

@@ -124,7 +124,8 @@ func TestPairAfter(t *testing.T) {
 				break
 			}
 			wantCode(t, "Pair", err, ErrPairingDialogResponsePending)
-			if tries++; tries > 10 {
+			tries++
+			if tries > 10 {
 				t.Fatal("never trusted")
 			}
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/values"
 )
 
-// getValue answers with one value or a whole domain, cut down to what is
-// public for a host without a session.
+// getValue answers with one value or a whole domain. A host without a session gets only
+// what is public.
 func (s *deviceConn) getValue(r *request, reply plist.Dict) error {
 	if r.key == "" {
 		d, err := s.domain(r.domain)
@@ -34,7 +34,7 @@ func (s *deviceConn) getValue(r *request, reply plist.Dict) error {
 	return nil
 }
 
-// domain returns a domain; one that the phone does not know is empty.
+// domain returns a domain, which is empty if the phone does not have it.
 func (s *deviceConn) domain(name string) (plist.Dict, error) {
 	switch {
 	case s.trusted():
@@ -68,7 +68,7 @@ func (s *deviceConn) setValue(r *request, reply plist.Dict) error {
 		if errors.Is(err, values.ErrImmutable) {
 			return ErrImmutableValue
 		}
-		return ErrSetProhibited // a value of the wrong type has no code of its own
+		return ErrSetProhibited // there is no code for a value of the wrong type
 	}
 	reply["Value"] = r.value
 	return nil
@@ -88,8 +88,8 @@ func (s *deviceConn) removeValue(r *request) error {
 	return ErrRemoveProhibited
 }
 
-// publicServices may be started without a session; a program that waits for
-// the trust dialog has no other way to hear of it.
+// publicServices may be started without a session. A program that waits for the Trust
+// dialog gets its notifications from such a service.
 var publicServices = map[string]bool{"com.apple.mobile.insecure_notification_proxy": true}
 
 func (s *deviceConn) startService(ctx context.Context, r *request, reply plist.Dict) error {
@@ -124,9 +124,9 @@ func (s *deviceConn) startService(ctx context.Context, r *request, reply plist.D
 	return nil
 }
 
-// checkBag refuses an escrow bag that does not open a locked phone: none does
-// before the first unlock after a restart. Which services need one at all is
-// for Start to say. Unlocked phones do not look at it.
+// checkBag refuses an escrow bag that does not open a locked phone. Before the first
+// unlock after a restart none does. Start decides which services require a bag. A phone
+// that is not locked ignores it.
 func (s *deviceConn) checkBag(bag []byte) error {
 	if s.host == nil || len(bag) == 0 || !s.Phone.Screen.Locked() {
 		return nil
@@ -168,8 +168,8 @@ func (s *deviceConn) pair(r *request, reply plist.Dict) error {
 	return ErrSavePairRecordFailed
 }
 
-// validatePair reports whether a host is trusted with just these certificates.
-// Hosts ask on old systems only.
+// validatePair reports whether a host is trusted with exactly these certificates. Hosts
+// send the request to old systems only.
 func (s *deviceConn) validatePair(r *request) error {
 	if r.record == nil {
 		return ErrMissingPairRecord
@@ -197,7 +197,7 @@ func (s *deviceConn) validatePair(r *request) error {
 	return nil
 }
 
-// unpair needs no session: hosts that lost their keys still clean up.
+// unpair needs no session, so that a host that has lost its keys can be removed.
 func (s *deviceConn) unpair(r *request) error {
 	if r.record == nil {
 		return ErrMissingPairRecord

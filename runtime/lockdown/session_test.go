@@ -356,7 +356,8 @@ func TestServiceTLS(t *testing.T) {
 			if gate {
 				c = t.Raw()
 			}
-			if _, err = io.WriteString(c, "hello from the device"); err == nil {
+			_, err = io.WriteString(c, "hello from the device")
+			if err == nil {
 				_, err = io.CopyN(c, c, 5)
 			}
 			served <- err

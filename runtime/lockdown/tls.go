@@ -11,24 +11,23 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Identity is who a host is to one device, taken from its pair record.
+// Identity is the identity of a host towards one device, from the pair record.
 type Identity struct {
 	HostID, SystemBUID string
-	// Certificate is the HostCertificate with its key. Devices accept the
-	// RootCertificate as well.
+	// Certificate is the HostCertificate with its key. Devices also accept the
+	// RootCertificate.
 	Certificate tls.Certificate
-	// DeviceKey is the public key of the device, that of the record's
-	// DeviceCertificate. A device with another one is refused with ErrWrongKey.
-	// If it is nil, any device is accepted.
+	// DeviceKey is the public key of the device, from the DeviceCertificate of the
+	// record. A device with another key is refused with ErrWrongKey. If DeviceKey is
+	// nil, any device is accepted.
 	DeviceKey crypto.PublicKey
-	// MaxVersion bounds the TLS version offered; 0 is the newest known.
-	// Devices before iOS 10 expect an offer of nothing above
-	// tls.VersionTLS10.
+	// MaxVersion is the highest TLS version to offer; 0 means the newest. Devices
+	// before iOS 10 refuse an offer above tls.VersionTLS10.
 	MaxVersion uint16
 }
 
-// cipherSuites is everything crypto/tls knows: RSA key exchange and CBC are
-// off by default, but old devices and hosts built on GnuTLS know nothing else.
+// cipherSuites returns all suites of crypto/tls. RSA key exchange and CBC are off by
+// default, but old devices and hosts built on GnuTLS support nothing else.
 func cipherSuites() []uint16 {
 	var ids []uint16
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
@@ -37,7 +36,7 @@ func cipherSuites() []uint16 {
 	return ids
 }
 
-// checkDevice compares the key of the device with the one that was paired.
+// checkDevice compares the device's key with the one that was paired.
 func (id Identity) checkDevice(state tls.ConnectionState) error {
 	if id.DeviceKey == nil {
 		return nil
@@ -49,13 +48,14 @@ func (id Identity) checkDevice(state tls.ConnectionState) error {
 	return nil
 }
 
-// clientTLS is the host's configuration. The device's certificate has no names and
-// no authority: the host made it itself when it paired. Its key is what counts.
+// clientTLS returns the configuration of the host. The device's certificate has no
+// names and no authority, because the host made it when it paired. Only its key is
+// checked.
 func clientTLS(id Identity, handshakeOnly bool) *tls.Config {
 	cfg := &tls.Config{
 		Certificates: []tls.Certificate{id.Certificate},
-		// Certificates would be matched against the authorities that the
-		// device names, which are empty or nonsense.
+		// By default certificates are selected by the authorities that the device
+		// names, which are empty or invalid.
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &id.Certificate, nil
 		},
@@ -65,17 +65,17 @@ func clientTLS(id Identity, handshakeOnly bool) *tls.Config {
 		MaxVersion:         id.MaxVersion,
 		CipherSuites:       cipherSuites(),
 	}
-	// A TLS 1.3 server sends tickets behind the handshake, where plain text
-	// is expected already.
+	// A TLS 1.3 server sends tickets after the handshake, where the client expects
+	// plain text.
 	if handshakeOnly && (cfg.MaxVersion == 0 || cfg.MaxVersion > tls.VersionTLS12) {
 		cfg.MaxVersion = tls.VersionTLS12
 	}
 	return cfg
 }
 
-// ServiceTLS performs the host's handshake on a connection to an Endpoint with
-// TLS. With handshakeOnly the session ends there, and the connection returned
-// carries plain text, as a few developer services want. On error c is closed.
+// ServiceTLS performs the host's handshake on a connection to an Endpoint with TLS. If
+// handshakeOnly is true, TLS ends after the handshake, and the returned connection
+// carries plain text, as a few developer services require. On error c is closed.
 func ServiceTLS(
 	ctx context.Context, c net.Conn, id Identity, handshakeOnly bool,
 ) (net.Conn, error) {
@@ -89,7 +89,7 @@ func ServiceTLS(
 	return t, nil
 }
 
-// handshakeError is ErrWrongKey or an ErrTLS with what crypto/tls said.
+// handshakeError returns ErrWrongKey, or an ErrTLS with the error of crypto/tls.
 func handshakeError(err error) error {
 	if errors.Is(err, ErrWrongKey) {
 		return ErrWrongKey

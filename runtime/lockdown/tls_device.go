@@ -16,12 +16,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/trust"
 )
 
-// DeviceTLS performs the device's handshake, for a session or on a service's
-// connection. The device shows the certificate that the host made for its key,
-// and the host must show its own or its root's, as libimobiledevice does. TLS
-// 1.0 to 1.2 are spoken, as by real devices: 1.3 would send tickets into the
-// plain text of services that use TLS for the handshake alone. On error c is
-// closed.
+// DeviceTLS performs the device's handshake, for a session or on the connection of a
+// service. The device presents the certificate that the host made for its key. The host
+// must present its own or its root's certificate, as libimobiledevice does. Like real
+// devices, DeviceTLS supports TLS 1.0 to 1.2. A server of 1.3 would send tickets into
+// the plain text of services that use TLS for the handshake only. On error c is closed.
 func DeviceTLS(
 	ctx context.Context, c net.Conn, key *rsa.PrivateKey, host trust.Host,
 ) (*link.TLSConn, error) {
@@ -41,8 +40,8 @@ func DeviceTLS(
 	return t, nil
 }
 
-// errStranger refuses a host by the certificate it shows. crypto/tls sends a
-// bad_certificate alert for it.
+// errStranger refuses a host because of the certificate that it presents. crypto/tls
+// sends a bad_certificate alert.
 var errStranger = errors.New("client certificate is neither the host's nor its root's")
 
 func deviceTLS(key *rsa.PrivateKey, host trust.Host) (*tls.Config, error) {
@@ -58,16 +57,15 @@ func deviceTLS(key *rsa.PrivateKey, host trust.Host) (*tls.Config, error) {
 		CipherSuites:           cipherSuites(),
 		SessionTicketsDisabled: true,
 		ClientAuth:             tls.RequireAnyClientCert,
-		// No chains are built: names are empty or do not match, and some
-		// hosts' certificates are of version 1 or expired.
+		// No chains are verified: names are empty or do not match, and the certificates
+		// of some hosts have version 1 or have expired.
 		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
 			return verifyHost(raw, known)
 		},
 	}, nil
 }
 
-// verifyHost accepts a leaf that equals one of the known certificates or has
-// the same key.
+// verifyHost accepts a leaf that equals one of the known certificates or has its key.
 func verifyHost(raw, known [][]byte) error {
 	if len(raw) == 0 {
 		return errStranger
@@ -82,15 +80,19 @@ func verifyHost(raw, known [][]byte) error {
 		return err
 	}
 	key, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok {
+		return errStranger
+	}
 	for _, k := range known {
-		if c, err := x509.ParseCertificate(k); ok && err == nil && key.Equal(c.PublicKey) {
+		c, err := x509.ParseCertificate(k)
+		if err == nil && key.Equal(c.PublicKey) {
 			return nil
 		}
 	}
 	return errStranger
 }
 
-// certificateDER takes a certificate out of its PEM text; a few hosts send DER.
+// certificateDER decodes a certificate in PEM; a few hosts send DER.
 func certificateDER(b []byte) []byte {
 	if block, _ := pem.Decode(b); block != nil {
 		return block.Bytes

@@ -1,9 +1,9 @@
-// Package lockdown speaks with lockdownd, the daemon on port 62078 that every
-// way to a classic service begins with: it tells what the device is, pairs
-// with hosts and starts services.
+// Package lockdown communicates with lockdownd, the daemon on port 62078 that describes
+// the device, pairs with hosts and starts services. Every use of a classic service
+// begins with it.
 //
-// Messages are framed property lists (package link), one answer to one
-// request. What a host usually says:
+// Messages are framed property lists (package link), and each request has one answer. A
+// usual exchange:
 //
 //	> {Label: "imdlua", Request: "QueryType"}
 //	< {Request: "QueryType", Type: "com.apple.mobile.lockdown"}
@@ -19,12 +19,12 @@
 //	< {Request: "StopSession", Result: "Success"}
 //	  close_notify both ways, then plain text again on the same connection
 //
-// A refusal carries the echoed keys and Error instead of the result:
+// A refusal has the echoed keys, and Error instead of the result:
 //
 //	< {Request: "GetValue", Key: "Nope", Error: "MissingValue"}
 //
-// The exchange is the same on every iOS version; iOS 17 and later also offer it
-// inside a tunnel, where no session is needed.
+// The exchange is the same on every iOS version. iOS 17 and later also offer it inside
+// a tunnel, where no session is needed.
 package lockdown
 
 import (
@@ -40,11 +40,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Port is where lockdownd listens.
+// Port is the port of lockdownd.
 const Port = 62078
 
-// DeviceType is what QueryType answers on a phone that runs iOS. A device in
-// restore mode answers "com.apple.mobile.restored".
+// DeviceType is the answer to QueryType of a device that runs iOS. A device in restore
+// mode answers "com.apple.mobile.restored".
 const DeviceType = "com.apple.mobile.lockdown"
 
 // protocolVersion is sent with pairing requests.
@@ -69,8 +69,8 @@ const (
 	reqDeactivate    = "Deactivate"
 )
 
-// Code is a refusal by the other side, as sent. It is an error, so that
-// errors.Is(err, lockdown.ErrPasswordProtected) finds it in an *Error.
+// Code is a refusal by the device, as sent. It is an error, so that errors.Is(err,
+// lockdown.ErrPasswordProtected) matches an *Error with this code.
 type Code string
 
 // Error returns the code as the device writes it.
@@ -92,10 +92,9 @@ func (c Code) Is(target error) bool {
 	return false
 }
 
-// The codes that devices are known to send. A device may send others; they
-// arrive as a Code all the same.
+// The codes that devices are known to send. Other codes are passed on as a Code, too.
 const (
-	// also made here, for an answer that does not fit its request
+	// It is also used on this side for an answer that does not match its request.
 	ErrInvalidResponse Code = "InvalidResponse"
 	ErrInvalidRequest  Code = "InvalidRequest" // unknown request, or a key of the wrong type
 	ErrMissingKey      Code = "MissingKey"
@@ -154,36 +153,36 @@ const (
 	ErrFailure                Code = "Failure" // Result of devices before iOS 5 that send no Error
 )
 
-// ErrTLS is found by errors.Is in the error of a TLS handshake that failed. A
-// device that forgot the pairing often shows it only here.
+// ErrTLS matches the error of a TLS handshake that failed. It is often the only sign
+// that a device has forgotten the pairing.
 var ErrTLS = errors.New("tls handshake failed")
 
-// A session is refused on this side when the device at the other end is not the one
-// of the pair record, or wants no TLS: it may be anybody.
+// StartSession refuses a device whose key is not that of the pair record, or that asks
+// for a session without TLS. It may be another device.
 var (
 	ErrWrongKey     = errors.New("the device has another key than the one that was paired")
 	ErrPlainSession = errors.New("the device wants a session without tls")
 )
 
-// Error is every failure of the package: the request, what it was about, and
+// Error is the type of every error of the package. It has the request, its subject, and
 // either the device's code or the cause on this side.
 type Error struct {
-	// Op is the request as it goes over the wire, "GetValue".
+	// Op is the request as it is sent, such as "GetValue".
 	Op string
-	// Subject is what it was about: "domain/key", a service, a host.
+	// Subject is what the request is about: "domain/key", a service or a host.
 	Subject string
-	// Code is the device's refusal, "" when the cause is Err.
+	// Code is the device's refusal, or "" if Err is the cause.
 	Code Code
 	// Detail is the ErrorDescription that some devices add.
 	Detail string
-	// Challenge is the device's challenge that comes with
-	// ErrMCChallengeRequired.
+	// Challenge is the device's challenge, which is sent with ErrMCChallengeRequired.
 	Challenge []byte
-	// Err is the cause when no answer came or it could not be used.
+	// Err is the cause if there was no answer, or if it could not be used.
 	Err error
 }
 
-// Error says `lockdown: GetValue "com.apple.disk_usage/Nope": MissingValue`.
+// Error returns text such as `lockdown: GetValue "com.apple.disk_usage/Nope":
+// MissingValue`.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(link.Attempt("lockdown", e.Op, e.Subject))
@@ -199,7 +198,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the code and the cause, those that are set.
+// Unwrap returns the code and the cause, if they are set.
 func (e *Error) Unwrap() []error {
 	var errs []error
 	if e.Code != "" {
@@ -211,15 +210,15 @@ func (e *Error) Unwrap() []error {
 	return errs
 }
 
-// Is reports net.ErrClosed for a connection that ended in whatever way.
+// Is matches net.ErrClosed for a connection that has ended for any reason.
 func (e *Error) Is(target error) bool {
 	return target == net.ErrClosed && e.Err != nil && gone(e.Err)
 }
 
-// gone reports whether err means that the peer or this side closed.
+// gone reports whether err means that the peer or this side has closed the connection.
 func gone(err error) bool {
 	if errors.As(err, new(*plist.Error)) {
-		return false // bytes came, whatever their parser says of their end
+		return false // the peer has sent bytes, whatever their parser says about their end
 	}
 	for _, t := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe} {
 		if errors.Is(err, t) {
@@ -229,8 +228,8 @@ func gone(err error) bool {
 	return link.Disconnected(err)
 }
 
-// request is a host's message as the device reads it. Every field but name may
-// be empty; an empty string counts as absent, as some hosts send those.
+// request is a host's message. Every field except name may be empty. An empty string is
+// the same as a missing one, because some hosts send empty strings.
 type request struct {
 	name      string
 	label     string
@@ -247,10 +246,9 @@ type request struct {
 	activate  plist.Dict // ActivationRecord
 }
 
-// parseRequest takes a message apart. Keys it does not know are passed over,
-// Label of another type too. The returned code is not empty when a key that
-// matters has the wrong type; what could be read is returned with it, for the
-// echo.
+// parseRequest decodes a message. It ignores unknown keys, and a Label that is not a
+// string. If an important key has the wrong type, it returns a code together with the
+// fields that could be decoded, which are echoed.
 func parseRequest(d plist.Dict) (request, Code) {
 	var r request
 	var code Code
@@ -280,8 +278,8 @@ func parseRequest(d plist.Dict) (request, Code) {
 	return r, code
 }
 
-// echo begins the answer to r: the request's name, and the keys that hosts
-// compare.
+// echo returns the beginning of the answer to r: the request's name and the keys that
+// hosts compare.
 func (r *request) echo() plist.Dict {
 	d := plist.Dict{}
 	for k, v := range map[string]string{"Request": r.name, "Domain": r.domain, "Key": r.key} {
@@ -295,7 +293,7 @@ func (r *request) echo() plist.Dict {
 	return d
 }
 
-// subject says what r is about, for the log.
+// subject returns what r is about, for the log.
 func (r *request) subject() string {
 	if r.service != "" {
 		return r.service
@@ -306,7 +304,7 @@ func (r *request) subject() string {
 	return valueName(r.domain, r.key)
 }
 
-// valueName writes a domain and key the way error texts do.
+// valueName returns a domain and key in the form of error texts.
 func valueName(domain, key string) string {
 	if domain == "" {
 		return key
@@ -314,10 +312,12 @@ func valueName(domain, key string) string {
 	return domain + "/" + key
 }
 
-// checkReply finds the device's refusal in an answer, or a mismatch with the
-// request. Unpair is not compared: some firmwares echo "ValidatePair" to it.
+// checkReply returns the device's refusal in an answer, or an error if the answer does
+// not match the request. Unpair is not compared, because some firmware versions echo
+// "ValidatePair".
 func checkReply(op, subject string, args, d plist.Dict) error {
-	if echo, ok := d["Request"]; ok && op != reqUnpair && echo != op {
+	echo, echoed := d["Request"]
+	if echoed && op != reqUnpair && echo != op {
 		return otherAnswer(op, subject, echo)
 	}
 	for _, key := range []string{"Domain", "Key"} {
@@ -339,14 +339,14 @@ func checkReply(op, subject string, args, d plist.Dict) error {
 	return e
 }
 
-// otherAnswer is the error for an answer to a request that was not made now.
+// otherAnswer returns the error for an answer to another request.
 func otherAnswer(op, subject string, echo any) error {
 	err := fmt.Errorf("answer is to %q", link.Clip(fmt.Sprint(echo)))
 	return &Error{Op: op, Subject: subject, Code: ErrInvalidResponse, Err: err}
 }
 
-// replyCode returns the refusal in an answer. Error is a string; a few daemons
-// send a number with ErrorString beside it.
+// replyCode returns the refusal in an answer. Error is a string; a few daemons send a
+// number together with ErrorString.
 func replyCode(d plist.Dict) Code {
 	switch v := d["Error"].(type) {
 	case nil:
@@ -369,17 +369,17 @@ func replyCode(d plist.Dict) Code {
 	return ErrInvalidResponse
 }
 
-// badReply is the error for an answer that lacks what it must carry.
+// badReply returns the error for an answer without a required value.
 func badReply(op, subject, format string, args ...any) error {
 	return &Error{Op: op, Subject: subject, Code: ErrInvalidResponse,
 		Err: link.Malformed(fmt.Sprintf(format, args...))}
 }
 
-// privateKeys are record entries that never leave the host. Other programs are
+// privateKeys are the entries of a record that never leave the host. Other programs are
 // known to send them.
 var privateKeys = []string{"HostPrivateKey", "RootPrivateKey"}
 
-// publicRecord copies a pair record without the host's private keys.
+// publicRecord returns a copy of a pair record without the host's private keys.
 func publicRecord(record plist.Dict) plist.Dict {
 	d := record.Clone()
 	for _, k := range privateKeys {

@@ -13,25 +13,25 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 )
 
-// systemConfiguration is the file beside the records that holds SystemBUID.
-// No record may be called so.
+// systemConfiguration is the name of the file with the SystemBUID. No record may have
+// this name.
 const systemConfiguration = "SystemConfiguration"
 
-// Dir is a Store of one file a device, <UDID>.plist, in the layout that
-// usbmuxd uses. Files are written whole or not at all.
+// Dir is a Store with one file for each device, <UDID>.plist, in the layout of usbmuxd.
+// A file is written completely or not at all.
 type Dir struct {
 	dir string
 	mu  sync.Mutex // SystemConfiguration.plist is read before it is written
 }
 
-// NewDir returns a Store in dir. The folder is made when something is written.
+// NewDir returns a Store in dir. The folder is created when something is written.
 func NewDir(dir string) *Dir { return &Dir{dir: dir} }
 
 // Path returns the folder.
 func (d *Dir) Path() string { return d.dir }
 
-// ErrName is the cause of an Error when a record's id cannot be a file name
-// inside the folder.
+// ErrName is the cause of an Error if a record's id cannot be the name of a file in the
+// folder.
 var ErrName = errors.New("not usable as the name of a record")
 
 func (d *Dir) file(id string) (string, error) {
@@ -48,11 +48,11 @@ func (d *Dir) file(id string) (string, error) {
 	return filepath.Join(d.dir, id+".plist"), nil
 }
 
-// Files is a Dir seen as named bytes, which is how a multiplexer stores the
-// records that its clients hand it.
+// Files gives access to the files of a Dir as bytes. A multiplexer stores the records
+// of its clients in this form.
 type Files struct{ dir *Dir }
 
-// Files returns the same folder without an opinion on what a record holds.
+// Files returns the files of the folder. They are stored without being parsed.
 func (d *Dir) Files() Files { return Files{d} }
 
 // Read returns the bytes of a record.
@@ -60,7 +60,8 @@ func (f Files) Read(id string) ([]byte, error) {
 	name, err := f.dir.file(id)
 	if err == nil {
 		var b []byte
-		if b, err = os.ReadFile(name); err == nil {
+		b, err = os.ReadFile(name)
+		if err == nil {
 			return b, nil
 		}
 	}
@@ -91,8 +92,8 @@ func (f Files) Delete(id string) error {
 	return nil
 }
 
-// plain drops the operation that the os package names: the Error around it
-// says the same in terms of records. The path stays.
+// plain removes the operation that the os package names, because the enclosing Error
+// names it in terms of records. The path stays.
 func plain(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -101,8 +102,8 @@ func plain(err error) error {
 	return err
 }
 
-// replace writes a file under another name first, so that a reader never sees
-// half of it and a full disk does not cost the old one.
+// replace writes a file under a temporary name and renames it. A reader never sees half
+// of a file, and a full disk does not destroy the old one.
 func (d *Dir) replace(name string, b []byte) error {
 	temp, err := d.temp(b)
 	if err != nil {
@@ -119,7 +120,7 @@ func (d *Dir) temp(b []byte) (string, error) {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return "", err
 	}
-	f, err := os.CreateTemp(d.dir, ".imdlua-*") // made with mode 0600
+	f, err := os.CreateTemp(d.dir, ".imdlua-*") // its mode is 0600
 	if err != nil {
 		return "", err
 	}
@@ -127,7 +128,8 @@ func (d *Dir) temp(b []byte) (string, error) {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	err = errors.Join(err, f.Close())
+	if err != nil {
 		os.Remove(f.Name())
 		return "", err
 	}
@@ -150,7 +152,7 @@ func (d *Dir) Load(ctx context.Context, udid string) (*Record, error) {
 	return r, nil
 }
 
-// Save stores the record of a device, in place of an older one.
+// Save stores the record of a device and replaces an older one.
 func (d *Dir) Save(ctx context.Context, udid string, r *Record) error {
 	if err := context.Cause(ctx); err != nil {
 		return &Error{Op: "save", Subject: udid, Err: err}
@@ -170,12 +172,13 @@ func (d *Dir) Delete(ctx context.Context, udid string) error {
 	return d.Files().Delete(udid)
 }
 
-// BUID returns the SystemBUID of the folder. The first call makes one.
+// BUID returns the SystemBUID of the folder. The first call creates it.
 func (d *Dir) BUID(ctx context.Context) (string, error) {
 	err := context.Cause(ctx)
 	if err == nil {
 		var buid string
-		if buid, err = d.buid(); err == nil {
+		buid, err = d.buid()
+		if err == nil {
 			return buid, nil
 		}
 	}
@@ -206,8 +209,8 @@ func (d *Dir) buid() (string, error) {
 	if !missing {
 		return buid, d.replace(name, b)
 	}
-	// Two programs may start at once on an empty folder: a link, unlike a
-	// rename, fails for the second, which then takes the first one's.
+	// Two programs may start on an empty folder at once. A link, unlike a rename, fails
+	// for the second program, which then uses the SystemBUID of the first.
 	temp, err := d.temp(b)
 	if err != nil {
 		return "", err
@@ -221,7 +224,7 @@ func (d *Dir) buid() (string, error) {
 		s, _ := config.String("SystemBUID")
 		return s, err
 	}
-	return buid, os.Rename(temp, name) // file systems without links
+	return buid, os.Rename(temp, name) // for file systems without links
 }
 
 func readConfiguration(name string) (plist.Dict, error) {
@@ -232,8 +235,8 @@ func readConfiguration(name string) (plist.Dict, error) {
 	return plist.DecodeDict(b)
 }
 
-// SystemDir returns where usbmuxd of a system (a GOOS value) keeps the pair
-// records. env looks up an environment variable.
+// SystemDir returns the folder in which usbmuxd keeps the pair records on a system,
+// which is named as GOOS. env looks up an environment variable.
 func SystemDir(goos string, env func(string) (string, bool)) string {
 	switch goos {
 	case "windows":
@@ -248,9 +251,9 @@ func SystemDir(goos string, env func(string) (string, bool)) string {
 	return "/var/lib/lockdown"
 }
 
-// OwnDir returns where this program keeps pair records of its own, for hosts
-// without a multiplexer that would. It is empty when the environment does not
-// say where the user's files are.
+// OwnDir returns the folder for this program's own pair records, which are used on
+// hosts without a multiplexer that stores records. It is "" if the environment does not
+// name the user's folders.
 func OwnDir(goos string, env func(string) (string, bool)) string {
 	under := func(variable, rest string) string {
 		if base, ok := env(variable); ok && base != "" {

@@ -96,7 +96,8 @@ func TestDirBUID(t *testing.T) {
 	for i := range buids {
 		wg.Go(func() {
 			var err error
-			if buids[i], err = NewDir(folder).BUID(ctx); err != nil {
+			buids[i], err = NewDir(folder).BUID(ctx)
+			if err != nil {
 				t.Error(err)
 			}
 		})

@@ -6,7 +6,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 )
 
-// FuzzPublicKey lets a device send any key: there is a record or a typed error.
+// FuzzPublicKey uses any bytes as the device's key. The result must be a record or a
+// typed error.
 func FuzzPublicKey(f *testing.F) {
 	f.Add([]byte("-----BEGIN RSA PUBLIC KEY-----\nMAYCAQECAQM=\n-----END RSA PUBLIC KEY-----\n"))
 	f.Add([]byte("-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----"))

@@ -19,26 +19,26 @@ import (
 const (
 	keyBits  = 2048
 	validity = 10 * 365 * 24 * time.Hour
-	// clockSkew is how far the beginning of the validity lies back: devices
-	// whose clock is behind would else refuse a certificate as not yet valid.
+	// clockSkew is how long before the present the validity begins. A device whose
+	// clock is slow would otherwise refuse the certificate as not yet valid.
 	clockSkew = time.Minute
 )
 
-// Params is what a pair record is made from.
+// Params are the values from which a pair record is made.
 type Params struct {
-	DevicePublicKey []byte // as the device gives it: PEM
-	WiFiAddress     string // as the device gives it; may be empty
-	HostID          string // "" = a new one
+	DevicePublicKey []byte // PEM, as the device sends it
+	WiFiAddress     string // as the device sends it; may be empty
+	HostID          string // "" means a new one
 	SystemBUID      string // of this machine; required
 }
 
-// Keys are the private keys of a record. Making them takes the time of a
-// pairing, so a caller may have them ready while it asks the device.
+// Keys are the private keys of a record. Generating them takes as long as a pairing, so
+// a caller may generate them while it asks the device.
 type Keys struct {
 	host, root *rsa.PrivateKey
 }
 
-// NewKeys makes both keys at once.
+// NewKeys generates both keys in parallel.
 func NewKeys(ctx context.Context) (*Keys, error) {
 	k := &Keys{}
 	var wg sync.WaitGroup
@@ -68,9 +68,9 @@ func Generate(ctx context.Context, p Params) (*Record, error) {
 	return WithKeys(k, p)
 }
 
-// WithKeys makes a record with keys that are ready. Its certificates have the
-// shape that libimobiledevice and pymobiledevice3 give them: version 3, serial
-// 1, no names, SHA-256, ten years.
+// WithKeys makes a record with existing keys. The certificates have the form of those
+// of libimobiledevice and pymobiledevice3: version 3, serial number 1, no names,
+// SHA-256, valid for ten years.
 func WithKeys(k *Keys, p Params) (*Record, error) {
 	device, err := parsePublicKey(p.DevicePublicKey)
 	if err != nil {
@@ -90,7 +90,7 @@ func WithKeys(k *Keys, p Params) (*Record, error) {
 	leaf.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
 	onDevice := template(now)
 	onDevice.KeyUsage = leaf.KeyUsage
-	id := sha1.Sum(x509.MarshalPKCS1PublicKey(device)) // what the extension is defined as
+	id := sha1.Sum(x509.MarshalPKCS1PublicKey(device)) // the definition of the extension
 	onDevice.SubjectKeyId = id[:]
 	for _, c := range []struct {
 		dst      *[]byte
@@ -107,7 +107,8 @@ func WithKeys(k *Keys, p Params) (*Record, error) {
 		}
 		*c.dst = pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: der})
 	}
-	if r.HostPrivateKey, err = privatePEM(k.host); err == nil {
+	r.HostPrivateKey, err = privatePEM(k.host)
+	if err == nil {
 		r.RootPrivateKey, err = privatePEM(k.root)
 	}
 	if err != nil {
@@ -134,8 +135,8 @@ func privatePEM(k *rsa.PrivateKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: pemPKCS8, Bytes: der}), nil
 }
 
-// parsePublicKey reads a device's key. Devices send PKCS#1; the other form
-// appears in records that were made by hand.
+// parsePublicKey parses a device's key. Devices send PKCS#1. The other form occurs in
+// records that were made by hand.
 func parsePublicKey(b []byte) (*rsa.PublicKey, error) {
 	if len(b) == 0 {
 		return nil, errMissing
@@ -159,6 +160,6 @@ func parsePublicKey(b []byte) (*rsa.PublicKey, error) {
 	return key, nil
 }
 
-// NewUUID returns a random UUID in the form of HostID and SystemBUID, upper
-// case.
+// NewUUID returns a random UUID in upper case, which is the form of HostID and
+// SystemBUID.
 func NewUUID() string { return link.UUIDText(nil) }

@@ -1,10 +1,10 @@
-// Package pair makes, reads and keeps pair records: the keys and certificates
-// with which a host proves to lockdownd that its user tapped Trust.
+// Package pair makes, parses and stores pair records. A pair record holds the keys and
+// certificates with which a host proves to lockdownd that the device's user tapped
+// Trust.
 //
-// A host makes three certificates around the public key that the device gives
-// to anybody, and sends them without the private keys. Once the user agreed,
-// the device answers with an escrow bag, and host and device both keep the
-// record:
+// Any host can read the device's public key. The host makes three certificates around
+// it and sends them without the private keys. When the user has agreed, the device
+// answers with an escrow bag, and host and device both store the record:
 //
 //	> {Request: GetValue, Key: DevicePublicKey}      < PKCS#1 PEM
 //	> {Request: GetValue, Key: WiFiAddress}          < "aa:bb:cc:dd:ee:ff"
@@ -15,8 +15,8 @@
 //	< {EscrowBag: 32 bytes}
 //	  the record, now with private keys and bag, goes to the multiplexer or a Dir
 //
-// This package does everything but the talking. The record's form is the same
-// for every iOS version; the newer trust of iOS 17 tunnels is another one.
+// This package does everything except the communication. The form of the record is the
+// same for every iOS version. The tunnels of iOS 17 use another pairing.
 package pair
 
 import (
@@ -36,15 +36,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 )
 
-// Record is a pair record as a host keeps it. Certificates and keys are PEM
-// text. Printing a Record, with whatever verb or logger, shows neither keys nor
-// escrow bag.
+// Record is a pair record as a host stores it. Certificates and keys are PEM text. No
+// format verb and no logger prints the keys or the escrow bag of a Record.
 type Record struct {
 	DeviceCertificate []byte `plist:"DeviceCertificate,omitempty"`
 	HostCertificate   []byte `plist:"HostCertificate,omitempty"`
 	RootCertificate   []byte `plist:"RootCertificate,omitempty"`
 	HostPrivateKey    []byte `plist:"HostPrivateKey,omitempty"`
-	RootPrivateKey    []byte `plist:"RootPrivateKey,omitempty"` // records of some programs lack it
+	RootPrivateKey    []byte `plist:"RootPrivateKey,omitempty"` // may be missing
 	HostID            string `plist:"HostID,omitempty"`
 	SystemBUID        string `plist:"SystemBUID,omitempty"`
 	WiFiMACAddress    string `plist:"WiFiMACAddress,omitempty"`
@@ -52,15 +51,15 @@ type Record struct {
 	DevicePublicKey   []byte `plist:"DevicePublicKey,omitempty"` // of some programs
 	UDID              string `plist:"UDID,omitempty"`            // of some programs
 
-	// Extra holds the keys that this structure does not name, so that a record
-	// of another program survives being read and written.
+	// Extra holds the keys that have no field here, so that a record of another program
+	// can be read and written without loss.
 	Extra plist.Dict `plist:"-"`
 }
 
-// Error is what failed with a pair record.
+// Error describes an operation on a pair record and why it failed.
 type Error struct {
 	Op      string // parse, encode, generate, load, save, ...
-	Subject string // key of the record, or its id
+	Subject string // key in the record, or the record's id
 	Err     error
 }
 
@@ -74,12 +73,12 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// field ties a key of the property list to its place in a Record.
+// field connects a key of the property list with a field of a Record.
 type field struct {
 	key  string
 	text *string
 	blob *[]byte
-	pem  string // PEM type; "" = opaque bytes
+	pem  string // PEM type; "" means opaque bytes
 }
 
 const (
@@ -106,10 +105,10 @@ func (r *Record) fields() []field {
 	}
 }
 
-// Parse reads a pair record in the form that any program wrote: XML or binary,
-// certificates and keys as PEM (which is the rule), as DER or as bare base64.
-// A record must have a HostID and one pair of certificate and private key;
-// everything else may be missing.
+// Parse parses a pair record of any program. It may be an XML or a binary property
+// list, with certificates and keys as PEM (the usual form), DER or bare base64. A
+// record must have a HostID, and a certificate with its private key. Everything else
+// may be missing.
 func Parse(b []byte) (*Record, error) {
 	d, err := plist.DecodeDict(b)
 	if err != nil {
@@ -167,8 +166,8 @@ func (f field) set(v any) error {
 	return err
 }
 
-// toPEM returns b as PEM text. PEM stays as it is; bare base64 and DER get
-// their header, which for private keys depends on what is inside.
+// toPEM returns b as PEM text. PEM is returned unchanged. DER and base64 get a header,
+// which for a private key depends on its content.
 func toPEM(b []byte, kind string) ([]byte, error) {
 	if len(b) == 0 {
 		return nil, errors.New("empty")
@@ -185,7 +184,8 @@ func toPEM(b []byte, kind string) ([]byte, error) {
 			return r
 		}, string(b))
 		var err error
-		if der, err = base64.StdEncoding.DecodeString(clean); err != nil {
+		der, err = base64.StdEncoding.DecodeString(clean)
+		if err != nil {
 			return nil, errors.New("neither PEM nor DER nor base64")
 		}
 	}
@@ -212,8 +212,8 @@ func toPEM(b []byte, kind string) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), nil
 }
 
-// Encode writes the record as an XML property list, the form that usbmuxd and
-// all readers of its files expect.
+// Encode returns the record as an XML property list, which is the form that usbmuxd
+// writes and its readers expect.
 func (r *Record) Encode() ([]byte, error) {
 	d := plist.Dict{}
 	maps.Copy(d, r.Extra)
@@ -232,8 +232,8 @@ func (r *Record) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// Public returns what a device may see of the record, for Pair, ValidatePair
-// and Unpair: no private key and no escrow bag.
+// Public returns the part of the record that is sent to the device in Pair,
+// ValidatePair and Unpair. It has no private key and no escrow bag.
 func (r *Record) Public() plist.Dict {
 	d := plist.Dict{}
 	for _, f := range r.fields() {
@@ -249,8 +249,8 @@ func (r *Record) Public() plist.Dict {
 	return d
 }
 
-// Certificate returns what the host presents in TLS: its own certificate, or
-// the root's in records that hold no host key.
+// Certificate returns the certificate that the host presents in TLS: its own, or the
+// root's if the record has no host key.
 func (r *Record) Certificate() (tls.Certificate, error) {
 	cert, key, what := r.HostCertificate, r.HostPrivateKey, "HostCertificate"
 	if len(cert) == 0 || len(key) == 0 {
@@ -268,8 +268,8 @@ func (r *Record) Certificate() (tls.Certificate, error) {
 	return c, nil
 }
 
-// DeviceKey returns the public key of the device that was paired, from the
-// DeviceCertificate. It is nil when the record has none, as those of some programs.
+// DeviceKey returns the public key of the paired device, from the DeviceCertificate. It
+// is nil if the record has none, which is so for the records of some programs.
 func (r *Record) DeviceKey() (crypto.PublicKey, error) {
 	if len(r.DeviceCertificate) == 0 {
 		return nil, nil
@@ -285,33 +285,33 @@ func (r *Record) DeviceKey() (crypto.PublicKey, error) {
 	return c.PublicKey, nil
 }
 
-// String names the record without its secrets.
+// String identifies the record without its secrets.
 func (r Record) String() string {
 	return fmt.Sprintf("pair record (HostID %s, SystemBUID %s)", r.HostID, r.SystemBUID)
 }
 
-// Format prints String for every verb, so that no format shows the keys.
+// Format prints String for every verb, so that no verb prints the keys.
 func (r Record) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, r.String()) }
 
-// LogValue shows the record's names in a log.
+// LogValue returns the identifiers of the record.
 func (r Record) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("host_id", r.HostID),
 		slog.String("system_buid", r.SystemBUID))
 }
 
-// MarshalJSON writes the record's names alone: JSON is how records end up in
-// logs and reports.
+// MarshalJSON encodes only the identifiers of the record, since JSON is used in logs
+// and reports.
 func (r Record) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, `{"HostID":%q,"SystemBUID":%q}`, r.HostID, r.SystemBUID), nil
 }
 
-// Store keeps the pair records of a host and its SystemBUID.
+// Store stores the pair records of a host and its SystemBUID.
 type Store interface {
-	// Load returns a record; errors.Is finds fs.ErrNotExist when there is none.
+	// Load returns a record. The error matches fs.ErrNotExist if there is none.
 	Load(ctx context.Context, udid string) (*Record, error)
 	Save(ctx context.Context, udid string, r *Record) error
-	// Delete removes a record; errors.Is finds fs.ErrNotExist when there is none.
+	// Delete removes a record. The error matches fs.ErrNotExist if there is none.
 	Delete(ctx context.Context, udid string) error
-	// BUID returns the identity of the host machine, made on first use.
+	// BUID returns the identity of the host, which is created on first use.
 	BUID(ctx context.Context) (string, error)
 }

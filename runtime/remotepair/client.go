@@ -17,53 +17,53 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// consentTimeout is how long the user of a device has by default.
+// consentTimeout is how long Pair waits for the user by default.
 const consentTimeout = 60 * time.Second
 
-// maxUnasked is how many messages that nobody asked for are passed over before
-// the one that is waited for.
+// maxUnasked is how many other messages are ignored while a message is awaited.
 const maxUnasked = 64
 
 // Options of a Client.
 type Options struct {
-	// Identity is who this host is; required. To use a Record take the one of
-	// its Identity method: devices know a host by both name and key.
+	// Identity identifies this host; it is required. To use a Record, set the result of
+	// its Identity method, because devices know a host by both its name and its key.
 	Identity *Identity
-	// Record is what is known of the device, if anything: Verify then makes
-	// sure that it is the same one.
+	// Record is the host's record of the device, if it has one. Verify then checks that
+	// the device is the same.
 	Record *Record
-	// HostName is what the device's dialog shows; "" = the identifier.
+	// HostName is the name that the device's dialog shows; "" means the identifier.
 	HostName string
-	// PIN asks the user for the digits that the device shows. iPhones and
-	// iPads show a dialog instead and it is not called. nil = ErrPINNeeded.
+	// PIN asks the user for the digits that the device shows. It is not called for
+	// iPhones and iPads, which show a dialog. If it is nil, the error is ErrPINNeeded.
 	PIN func(ctx context.Context) (string, error)
 	// OnConsent is called when the device shows its dialog.
 	OnConsent func()
-	// ConsentTimeout is how long Pair waits for the user; 0 = 60 s.
+	// ConsentTimeout is how long Pair waits for the user; 0 means 60 seconds.
 	ConsentTimeout time.Duration
-	// Rand is where random bytes come from; nil means crypto/rand. It must be safe for
+	// Rand is the source of random bytes; nil means crypto/rand. It must be safe for
 	// concurrent use.
 	Rand io.Reader
-	// Logger receives what goes on, without secrets; nil = silent.
+	// Logger logs the messages without their secrets. If it is nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// DeviceInfo is what a device says about itself before pairing.
+// DeviceInfo is what a device sends about itself before pairing.
 type DeviceInfo struct {
 	Name, Model, UDID string
-	// Identifier is what other programs name records after; mostly the UDID.
+	// Identifier is the name that other programs give to records; it is usually the
+	// UDID.
 	Identifier                  string
 	ECID                        uint64
 	WireVersion, MinWireVersion int64
 	AllowsPairSetup             bool // pairing is possible
-	AllowsPinlessPairing        bool // a dialog takes the place of the PIN
+	AllowsPinlessPairing        bool // the device shows a dialog instead of a PIN
 	AllowsIncomingTunnels       bool // CreateListener is possible
 	Options, Peer               plist.Dict
 }
 
-// Client is the host's end of a control channel. Its methods may be called
-// from several goroutines and wait for each other. A call that its context
-// ended in the middle leaves the channel unusable: request and answer would no
+// Client is the host side of a control channel. Its methods may be called from several
+// goroutines and wait for each other. If a call is ended by its context before it is
+// complete, the channel cannot be used any more, because requests and answers would no
 // longer match.
 type Client struct {
 	t    Transport
@@ -72,10 +72,10 @@ type Client struct {
 	bad  link.Skipped
 	info DeviceInfo
 
-	busy   chan struct{} // holds one token while a call runs
+	busy   chan struct{} // has a token while a call is in progress
 	seq    uint64
-	tried  bool     // Verify ran
-	enc    *channel // nil until Verify or Pair succeeded
+	tried  bool     // whether Verify has been called
+	enc    *channel // nil until Verify or Pair has succeeded
 	broken error
 
 	closeOnce sync.Once
@@ -83,7 +83,8 @@ type Client struct {
 	closeErr  error
 }
 
-// Connect greets the device and learns who it is. On error t is closed.
+// Connect performs the handshake and reads the description of the device. On error t is
+// closed.
 func Connect(ctx context.Context, t Transport, o Options) (*Client, error) {
 	if err := o.Identity.check(); err != nil {
 		t.Close()
@@ -106,10 +107,10 @@ func Connect(ctx context.Context, t Transport, o Options) (*Client, error) {
 	return c, nil
 }
 
-// Device returns what the device said about itself.
+// Device returns the description that the device has sent.
 func (c *Client) Device() DeviceInfo { return c.info }
 
-// Close ends the channel. What Close interrupts fails with net.ErrClosed.
+// Close closes the channel. A call in progress fails with net.ErrClosed.
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() {
 		close(c.closed)
@@ -118,7 +119,7 @@ func (c *Client) Close() error {
 	return c.closeErr
 }
 
-// enter waits until no other call runs.
+// enter waits until no other call is in progress.
 func (c *Client) enter(ctx context.Context, op string) (leave func(), err error) {
 	select {
 	case c.busy <- struct{}{}:
@@ -132,7 +133,8 @@ func (c *Client) enter(ctx context.Context, op string) (leave func(), err error)
 	case <-c.closed:
 		err = net.ErrClosed
 	default:
-		if err = c.broken; err == nil {
+		err = c.broken
+		if err == nil {
 			err = context.Cause(ctx)
 		}
 	}
@@ -143,7 +145,7 @@ func (c *Client) enter(ctx context.Context, op string) (leave func(), err error)
 	return leave, nil
 }
 
-// spoil remembers that the transport failed.
+// spoil records that the transport has failed.
 func (c *Client) spoil(err error) error {
 	select {
 	case <-c.closed:
@@ -167,11 +169,12 @@ func (c *Client) send(ctx context.Context, m *Message) error {
 	return nil
 }
 
-// recv returns the next message that want accepts.
+// recv returns the next message for which want is true.
 func (c *Client) recv(ctx context.Context, want func(*Message) bool) (*Message, error) {
 	for range maxUnasked {
 		m, err := c.t.Recv(ctx)
-		if errors.Is(err, errShape) { // newer devices may say more than is known here
+		// A newer device may send messages of another form.
+		if errors.Is(err, errShape) {
 			c.bad.Add(c.log, "malformed message passed over", "err", err)
 			continue
 		}
@@ -230,8 +233,8 @@ func parseDeviceInfo(d plist.Dict) DeviceInfo {
 	return i
 }
 
-// exchange sends one pairing message and waits for the device's. onEvent sees
-// the other events that come before it and may end the wait.
+// exchange sends a pairing message and waits for that of the device. onEvent is called
+// for the other events that arrive meanwhile, and may end the wait.
 func (c *Client) exchange(
 	ctx context.Context, op, kind string, fresh bool, list tlv8.List, onEvent func(*content) error,
 ) (*pairingData, error) {
@@ -256,9 +259,10 @@ func (c *Client) exchange(
 			return true
 		case nameRejected:
 			inner, _ := m.content.args.Dict("wrappedError")
-			if refused = peerError(op, "", inner, ErrDenied); strings.Contains(refused.Error(),
-				"locked") {
-				refused = peerError(op, "", inner, ErrLocked) // the words are all there is
+			refused = peerError(op, "", inner, ErrDenied)
+			// Only the text of the refusal says that the device is locked.
+			if strings.Contains(refused.Error(), "locked") {
+				refused = peerError(op, "", inner, ErrLocked)
 			}
 		default:
 			if onEvent != nil {
@@ -283,8 +287,8 @@ func (c *Client) exchange(
 	return p, nil
 }
 
-// Call sends a request over the encrypted channel and returns the result. It
-// is there for requests that this package does not know.
+// Call sends a request over the encrypted channel and returns the result. It is for
+// requests that have no method in this package.
 func (c *Client) Call(ctx context.Context, name string, args plist.Dict) (plist.Dict, error) {
 	leave, err := c.enter(ctx, "call")
 	if err != nil {
@@ -294,7 +298,7 @@ func (c *Client) Call(ctx context.Context, name string, args plist.Dict) (plist.
 	return c.call(ctx, name, args)
 }
 
-// call is Call for those that have entered.
+// call is Call for a caller that has called enter.
 func (c *Client) call(ctx context.Context, name string, args plist.Dict) (plist.Dict, error) {
 	fail := func(err error) (plist.Dict, error) {
 		return nil, &Error{Op: "call", Subject: name, Err: err}
@@ -349,39 +353,40 @@ const (
 	maxListenerKey = 8 << 10
 )
 
-// ListenerRequest asks for a tunnel's listener.
+// ListenerRequest is a request for the listener of a tunnel.
 type ListenerRequest struct {
 	Protocol Protocol
-	// Key is the host's: for QUIC the DER SubjectPublicKeyInfo of its
-	// certificate, for TCP the pre-shared key. Empty with TCP = a new random
-	// one.
+	// Key is the host's key. For QUIC it is the DER SubjectPublicKeyInfo of its
+	// certificate. For TCP it is the pre-shared key; if it is empty, a new random key
+	// is used.
 	Key []byte `json:"-"`
 }
 
-// Listener is where a tunnel may be opened.
+// Listener is the address at which a tunnel may be opened.
 type Listener struct {
 	Port uint16
-	// DevicePublicKey is the DER SubjectPublicKeyInfo of the device's
-	// certificate; with TCP it means nothing.
+	// DevicePublicKey is the DER SubjectPublicKeyInfo of the device's certificate. It
+	// has no meaning for TCP.
 	DevicePublicKey []byte
-	// Key is that of the request.
+	// Key is the key of the request.
 	Key []byte `json:"-"`
 }
 
-// String does not show the key.
+// String omits the key.
 func (l Listener) String() string { return fmt.Sprintf("listener on port %d", l.Port) }
 
-// Format prints String for every verb, so that no format shows the key.
+// Format prints String for every verb, so that no verb prints the key.
 func (l Listener) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, l.String()) }
 
-// String does not show the key.
+// String omits the key.
 func (r ListenerRequest) String() string { return "listener request (" + string(r.Protocol) + ")" }
 
-// Format prints String for every verb, so that no format shows the key.
+// Format prints String for every verb, so that no verb prints the key.
 func (r ListenerRequest) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, r.String()) }
 
-// CreateListener has the device open the listener of a tunnel, at the address
-// of this channel. The device closes it when nobody comes or the channel ends.
+// CreateListener asks the device to open the listener of a tunnel, at the address of
+// this channel. The device closes it if there is no connection to it, or when the
+// channel ends.
 func (c *Client) CreateListener(ctx context.Context, r ListenerRequest) (*Listener, error) {
 	leave, err := c.enter(ctx, "call")
 	if err != nil {
@@ -409,14 +414,15 @@ func (c *Client) CreateListener(ctx context.Context, r ListenerRequest) (*Listen
 		return fail(fmt.Errorf("%w: no usable port", ErrProtocol))
 	}
 	l := &Listener{Port: uint16(port), Key: r.Key}
-	if l.DevicePublicKey, err = binaryOf(d["devicePublicKey"]); err != nil && r.Protocol == QUIC {
+	l.DevicePublicKey, err = binaryOf(d["devicePublicKey"])
+	if err != nil && r.Protocol == QUIC {
 		return fail(fmt.Errorf("%w: no usable devicePublicKey", ErrProtocol))
 	}
 	return l, nil
 }
 
-// CreateRemoteUnlockKey asks for the key that a record keeps as
-// RemoteUnlockHostKey. Not all devices have one to give.
+// CreateRemoteUnlockKey asks for the key that a record stores as RemoteUnlockHostKey.
+// Not all devices have one.
 func (c *Client) CreateRemoteUnlockKey(ctx context.Context) (string, error) {
 	leave, err := c.enter(ctx, "call")
 	if err != nil {

@@ -19,40 +19,41 @@ import (
 // dialogTime is how long a phone shows its dialog.
 const dialogTime = time.Minute
 
-// Device is the device's end of a control channel.
+// Device is the device side of a control channel.
 type Device struct {
 	Phone *phone.Phone
-	// Peers is what the phone keeps for remote pairing; required.
+	// Peers is the phone's state of remote pairing; required.
 	Peers *Peers
-	// Consent shows the dialog and waits for the user: nil to trust, an error
-	// (phone.ErrUserDenied) to refuse. Its context ends with the dialog. A nil
-	// Consent trusts every host; Trust.Ask shows the dialog of the phone.
+	// Consent shows the dialog and waits for the user. It returns nil if the user
+	// trusts the host, and an error such as trust.ErrUserDenied otherwise. Its context
+	// ends with the dialog. If Consent is nil, every host is trusted. Trust.Ask
+	// shows the dialog of the phone.
 	Consent func(ctx context.Context, d trust.Dialog) error
-	// ConsentTimeout is how long the dialog stands; 0 = 1 min.
+	// ConsentTimeout is how long the dialog is shown; 0 means one minute.
 	ConsentTimeout time.Duration
-	// ShowPIN makes it a device that shows six digits instead of a dialog, as
-	// Apple TVs do.
+	// ShowPIN, if it is not nil, shows six digits in place of the dialog, as an Apple
+	// TV does.
 	ShowPIN func(pin string)
-	// NoSetup refuses hosts that are not trusted yet.
+	// NoSetup refuses to pair with hosts that are not trusted.
 	NoSetup bool
-	// Listen opens the listener of a tunnel. Its context ends with the control
-	// channel. An error of this package with a Code is sent as it is; others,
-	// and a nil Listen, refuse the request as not supported.
+	// Listen opens the listener of a tunnel. Its context ends with the control channel.
+	// An error of this package with a Code is sent to the host. With any other error,
+	// or if Listen is nil, the request is refused as not supported.
 	Listen func(ctx context.Context, r ListenerRequest) (*Listener, error)
-	// Rand is where random bytes come from; nil means crypto/rand. It must be safe for
+	// Rand is the source of random bytes; nil means crypto/rand. It must be safe for
 	// concurrent use.
 	Rand io.Reader
-	// Logger receives what goes on, without secrets; nil = silent.
+	// Logger logs the messages without their secrets. If it is nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// Refuse makes an error for Listen that reaches the host as an NSError of the
+// Refuse returns an error for Listen that is sent to the host as an NSError of the
 // channel's domain.
 func Refuse(code int64, text string) error {
 	return &Error{Op: "listen", Domain: controlDomain, Code: code, Err: errors.New(text)}
 }
 
-// session is one connection.
+// session is the state of one connection.
 type session struct {
 	d   *Device
 	t   Transport
@@ -60,15 +61,15 @@ type session struct {
 	seq uint64
 
 	in   chan *Message
-	gone chan struct{} // closed when nothing more will be received
-	err  error         // why; to be read after gone
+	gone chan struct{} // closed when nothing more is received
+	err  error         // the reason; it may be read after gone is closed
 
 	verify verifyDevice
 	setup  setupDevice
-	enc    *channel // nil until the host has proved itself
+	enc    *channel // nil until the host has authenticated
 }
 
-// Serve speaks with one host until it leaves, and closes t.
+// Serve serves one host until it leaves, and closes t.
 func (d *Device) Serve(ctx context.Context, t Transport) error {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &session{d: d, t: t, log: d.Logger, in: make(chan *Message), gone: make(chan struct{})}
@@ -87,8 +88,8 @@ func (d *Device) Serve(ctx context.Context, t Transport) error {
 	return &Error{Op: "serve", Err: err}
 }
 
-// receive reads ahead by one message, so that a host that leaves while its
-// dialog shows is noticed.
+// receive reads one message ahead, so that it notices a host that leaves while its
+// dialog is shown.
 func (s *session) receive(ctx context.Context) {
 	defer close(s.gone)
 	for {
@@ -142,7 +143,7 @@ func (s *session) handle(ctx context.Context, m *Message) error {
 			args: plist.Dict{"_0": s.d.greeting()},
 		})
 	case c.kind == kindRequest:
-		// All others are for the encrypted channel.
+		// All other requests require the encrypted channel.
 		return s.send(ctx,
 			refusal(m.Sequence, CodeUnsupported, "Unsupported operation: "+link.Clip(c.name)))
 	case c.kind == kindEvent && c.name == namePairingData:
@@ -157,10 +158,10 @@ func (s *session) handle(ctx context.Context, m *Message) error {
 			return s.setupMessage(ctx, p)
 		}
 	}
-	return nil // pairVerifyFailed, and what is not known
+	return nil // pairVerifyFailed, and unknown events
 }
 
-// greeting is the device's answer to the handshake.
+// greeting returns the device's answer to the handshake.
 func (d *Device) greeting() plist.Dict {
 	p := d.Phone
 	kvs := plist.Dict{}
@@ -174,7 +175,7 @@ func (d *Device) greeting() plist.Dict {
 	}
 	kvsData, err := plist.Encode(kvs, plist.Binary)
 	if err != nil {
-		kvsData = nil // the phone's own values always have a form
+		kvsData = nil // cannot happen: the phone's values can be encoded
 	}
 	ecid, _ := p.Values.Get("", "UniqueChipID")
 	n, _ := plist.Int(ecid)
@@ -202,15 +203,16 @@ func refusal(to uint64, code int64, text string) *content {
 		args: plist.Dict{"_0": nsError(controlDomain, code, text)}}
 }
 
-// encrypted answers a request of the encrypted channel: always with exactly one
-// message under the same number, and never unasked.
+// encrypted answers a request of the encrypted channel. Every request gets exactly one
+// answer, which has its number, and nothing is sent without a request.
 func (s *session) encrypted(ctx context.Context, m *Message) error {
 	if s.enc == nil {
 		return ErrNotVerified
 	}
 	plain, err := s.enc.open(s.enc.client, m.encrypted)
 	if err != nil {
-		return err // a replay, or a host that has lost count: there is no way back
+		// It is a replay, or the host's count is wrong. The channel cannot recover.
+		return err
 	}
 	tree, err := decodeJSON(plain)
 	if err != nil {
@@ -220,7 +222,8 @@ func (s *session) encrypted(ctx context.Context, m *Message) error {
 	if err != nil {
 		return err
 	}
-	if plain, err = appendJSON(nil, s.answer(ctx, m.Sequence, req).tree()); err != nil {
+	plain, err = appendJSON(nil, s.answer(ctx, m.Sequence, req).tree())
+	if err != nil {
 		return err
 	}
 	sealed := s.enc.seal(s.enc.server, plain)
@@ -257,7 +260,7 @@ func (s *session) refuse(to uint64, err error) *content {
 	return refusal(to, CodeUnsupported, "Unsupported operation: "+err.Error())
 }
 
-// noListener is what devices say on transports without tunnels.
+// noListener is the answer of devices on transports without tunnels.
 const noListener = "Tunnel listener creator not set"
 
 func (s *session) listen(ctx context.Context, args plist.Dict) (*Listener, error) {
@@ -268,8 +271,8 @@ func (s *session) listen(ctx context.Context, args plist.Dict) (*Listener, error
 	protocol, _ := args.String("transportProtocolType")
 	r.Protocol = Protocol(protocol)
 	var err error
-	if r.Key, err = binaryOf(args["key"]); err != nil || len(r.Key) == 0 ||
-		len(r.Key) > maxListenerKey {
+	r.Key, err = binaryOf(args["key"])
+	if err != nil || len(r.Key) == 0 || len(r.Key) > maxListenerKey {
 		return nil, Refuse(CodeUnsupported, "key is missing or not usable")
 	}
 	if r.Protocol != TCP && r.Protocol != QUIC {
@@ -282,7 +285,7 @@ func (s *session) listen(ctx context.Context, args plist.Dict) (*Listener, error
 	if len(l.DevicePublicKey) > 0 {
 		return l, nil
 	}
-	// Some hosts parse it even where it means nothing.
+	// frida requires the key even for TCP, where it has no meaning.
 	out := *l
 	out.DevicePublicKey, err = x509.MarshalPKIXPublicKey(s.d.Peers.id.public())
 	return &out, err

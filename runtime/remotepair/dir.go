@@ -22,17 +22,17 @@ const (
 	selfIdentity = "selfIdentity.plist"
 )
 
-// ErrName is the cause of an Error when a record's name cannot be that of a
-// file inside the folder.
+// ErrName is the cause of an Error if a record's name cannot be the name of a file in
+// the folder.
 var ErrName = errors.New("not usable as the name of a record")
 
-// Dir is a folder of records, remote_<UDID>.plist, as pymobiledevice3 keeps
-// them, with the identity of this host beside them (selfIdentity.plist, the
-// form of Apple and go-ios). Files have mode 0600, the folder 0700, and they
-// are written whole or not at all.
+// Dir is a folder of records, remote_<UDID>.plist, in the form of pymobiledevice3. It
+// also has the identity of this host, selfIdentity.plist, in the form of Apple and
+// go-ios. Files have mode 0600 and the folder has mode 0700. Files are written
+// completely or not at all.
 type Dir struct{ dir string }
 
-// NewDir returns the records in dir, which is made when something is written.
+// NewDir returns the records in dir. The folder is created when something is written.
 func NewDir(dir string) *Dir { return &Dir{dir: dir} }
 
 // Path returns the folder.
@@ -58,8 +58,8 @@ func (d *Dir) fail(op, id string, err error) error {
 	return &Error{Op: op, Subject: id, Err: err}
 }
 
-// Load returns the record of a device; errors.Is finds fs.ErrNotExist when
-// there is none.
+// Load returns the record of a device. The error matches fs.ErrNotExist if there is
+// none.
 func (d *Dir) Load(ctx context.Context, id string) (*Record, error) {
 	name, err := d.file(id)
 	if err == nil {
@@ -68,7 +68,8 @@ func (d *Dir) Load(ctx context.Context, id string) (*Record, error) {
 	var r *Record
 	if err == nil {
 		var b []byte
-		if b, err = readFile(name); err == nil {
+		b, err = readFile(name)
+		if err == nil {
 			r, err = ParseRecord(b)
 		}
 	}
@@ -78,7 +79,7 @@ func (d *Dir) Load(ctx context.Context, id string) (*Record, error) {
 	return r, nil
 }
 
-// readFile reads a file that should be small.
+// readFile reads a file of limited size.
 func readFile(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -92,7 +93,7 @@ func readFile(name string) ([]byte, error) {
 	return b, err
 }
 
-// Save stores the record of a device, in place of an older one.
+// Save stores the record of a device and replaces an older one.
 func (d *Dir) Save(ctx context.Context, id string, r *Record) error {
 	name, err := d.file(id)
 	if err == nil {
@@ -107,7 +108,8 @@ func (d *Dir) Save(ctx context.Context, id string, r *Record) error {
 		temp, err = d.temp(b)
 	}
 	if err == nil {
-		if err = os.Rename(temp, name); err != nil {
+		err = os.Rename(temp, name)
+		if err != nil {
 			os.Remove(temp)
 		}
 	}
@@ -117,13 +119,13 @@ func (d *Dir) Save(ctx context.Context, id string, r *Record) error {
 	return nil
 }
 
-// temp writes b to a new file, so that a reader never sees half of it and a
-// full disk does not cost the old one.
+// temp writes b to a new file. A reader then never sees half of a file, and a full disk
+// does not destroy the old one.
 func (d *Dir) temp(b []byte) (string, error) {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return "", err
 	}
-	f, err := os.CreateTemp(d.dir, ".imdlua-*") // made with mode 0600
+	f, err := os.CreateTemp(d.dir, ".imdlua-*") // its mode is 0600
 	if err != nil {
 		return "", err
 	}
@@ -131,7 +133,8 @@ func (d *Dir) temp(b []byte) (string, error) {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	err = errors.Join(err, f.Close())
+	if err != nil {
 		os.Remove(f.Name())
 		return "", err
 	}
@@ -153,8 +156,8 @@ func (d *Dir) Delete(ctx context.Context, id string) error {
 	return nil
 }
 
-// List returns the names of the records, sorted. A folder that is not there
-// holds none.
+// List returns the names of the records, sorted. It is empty if the folder does not
+// exist.
 func (d *Dir) List(ctx context.Context) ([]string, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, d.fail("list", "", err)
@@ -176,13 +179,14 @@ func (d *Dir) List(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
-// Identity returns who this host is. The first call makes it; of programs that
-// start at once all get the same.
+// Identity returns the identity of this host. The first call creates it. Programs that
+// start at the same time all get the same one.
 func (d *Dir) Identity(ctx context.Context, hostName string) (*Identity, error) {
 	err := context.Cause(ctx)
 	if err == nil {
 		var id *Identity
-		if id, err = d.identity(hostName); err == nil {
+		id, err = d.identity(hostName)
+		if err == nil {
 			return id, nil
 		}
 	}
@@ -199,7 +203,8 @@ func (d *Dir) identity(hostName string) (*Identity, error) {
 		return nil, err
 	}
 	id := NewIdentity(hostName, nil)
-	if b, err = id.encode(); err != nil {
+	b, err = id.encode()
+	if err != nil {
 		return nil, err
 	}
 	temp, err := d.temp(b)
@@ -207,17 +212,18 @@ func (d *Dir) identity(hostName string) (*Identity, error) {
 		return nil, err
 	}
 	defer os.Remove(temp)
-	// Unlike a rename, a link fails for whoever comes second.
+	// Unlike a rename, a link fails for the second program.
 	switch err := os.Link(temp, name); {
 	case err == nil:
 		return id, nil
 	case errors.Is(err, fs.ErrExist):
-		if b, err = readFile(name); err != nil {
+		b, err = readFile(name)
+		if err != nil {
 			return nil, err
 		}
 		return parseIdentity(b)
 	}
-	return id, os.Rename(temp, name) // file systems without links
+	return id, os.Rename(temp, name) // for file systems without links
 }
 
 func (i *Identity) encode() ([]byte, error) {
@@ -243,8 +249,8 @@ func parseIdentity(b []byte) (*Identity, error) {
 	return i, nil
 }
 
-// OwnDir returns where this program keeps its records. It is empty when the
-// environment does not say where the user's files are.
+// OwnDir returns the folder of this program's records. It is "" if the environment does
+// not name the user's folders.
 func OwnDir(goos string, env func(string) (string, bool)) string {
 	switch goos {
 	case "windows":
@@ -258,7 +264,7 @@ func OwnDir(goos string, env func(string) (string, bool)) string {
 	return under(env, "HOME", "/.config/imdlua/remotepairing")
 }
 
-// SharedDir returns where pymobiledevice3 keeps its records, or "".
+// SharedDir returns the folder of pymobiledevice3's records, or "".
 func SharedDir(goos string, env func(string) (string, bool)) string {
 	if goos == "windows" {
 		return under(env, "USERPROFILE", `\.pymobiledevice3`)

@@ -15,37 +15,38 @@ var (
 	// ErrNotPaired means that the device does not know this host, or has
 	// forgotten it.
 	ErrNotPaired = errors.New("device does not know this host")
-	// ErrDenied means that the user, or the device by itself, refused to pair.
+	// ErrDenied means that the user or the device refused to pair.
 	ErrDenied = errors.New("pairing was refused on the device")
-	// ErrLocked means that the device refused because it is locked. It is an
-	// ErrDenied too.
+	// ErrLocked means that the device refused because it is locked. It matches
+	// ErrDenied.
 	ErrLocked = fmt.Errorf("%w, which is locked", ErrDenied)
 	// ErrWrongPIN means that the PIN was not the one that the device shows.
 	ErrWrongPIN = errors.New("wrong PIN")
 	// ErrPINNeeded means that the device shows a PIN and Options.PIN is nil.
 	ErrPINNeeded = errors.New("device shows a PIN that must be entered")
-	// ErrBackOff means that pairing was tried too often; Error.Retry says how
-	// long to wait.
+	// ErrBackOff means that pairing was tried too often. Error.Retry is the time to
+	// wait.
 	ErrBackOff = errors.New("too many attempts, wait")
-	// ErrMaxTries means that pairing was tried so often that the device gave up.
+	// ErrMaxTries means that pairing was tried so often that the device refuses all
+	// further attempts.
 	ErrMaxTries = errors.New("too many attempts")
-	// ErrMaxPeers means that the device trusts as many hosts as it can.
+	// ErrMaxPeers means that the device cannot trust any more hosts.
 	ErrMaxPeers = errors.New("device trusts too many hosts already")
-	// ErrAuthentication means that a signature or a ciphertext of the peer is
-	// not what its keys would make.
+	// ErrAuthentication means that a signature or ciphertext of the peer was not made
+	// with its key.
 	ErrAuthentication = errors.New("peer does not prove who it is")
-	// ErrProtocol means that the peer sent what does not belong there.
+	// ErrProtocol means that the peer sent a message that is not allowed there.
 	ErrProtocol = link.Malformed("unexpected message")
-	// ErrNotVerified means that a request needs Verify or Pair first.
+	// ErrNotVerified means that a request requires Verify or Pair first.
 	ErrNotVerified = errors.New("channel is not encrypted yet")
 )
 
-// Error is everything that fails in this package.
+// Error is the type of every error of the package.
 type Error struct {
 	Op      string // "handshake", "verify", "pair", "call", "serve", "load", ...
 	Subject string // state ("M2"), request or record
-	// Code is what the peer sent: the Error item of a pairing message, or the
-	// code of an NSError, whose Domain is then set.
+	// Code is the code that the peer sent: the Error item of a pairing message, or the
+	// code of an NSError. Domain is set for an NSError.
 	Code   int64
 	Domain string
 	Retry  time.Duration // with ErrBackOff
@@ -72,14 +73,14 @@ const controlDomain = "com.apple.CoreDevice.ControlChannelConnectionError"
 
 // Codes of that domain.
 const (
-	// CodeForgotten has hosts delete their record.
+	// CodeForgotten makes hosts delete their record.
 	CodeForgotten = 2
-	// CodeUnsupported means that the device or this transport cannot do it.
+	// CodeUnsupported means that the device or the transport does not support the
+	// request.
 	CodeUnsupported = 3
 )
 
-// Is reports that the device does not support a request for
-// errors.ErrUnsupported.
+// Is matches errors.ErrUnsupported if the device does not support a request.
 func (e *Error) Is(target error) bool {
 	return target == errors.ErrUnsupported && e.Domain == controlDomain && e.Code == CodeUnsupported
 }
@@ -92,7 +93,7 @@ var pairingCodes = map[int64]error{
 	tlv8.CodeMaxTries:       ErrMaxTries,
 }
 
-// pairingError returns the error that a pairing message carries, if any.
+// pairingError returns the error of a pairing message, or nil if it has none.
 func pairingError(op string, p *pairingData) *Error {
 	v, ok := p.list.Get(tlv8.PairingError)
 	if !ok {
@@ -111,7 +112,7 @@ func pairingError(op string, p *pairingData) *Error {
 	return e
 }
 
-// peerError reads an NSError: domain, code and a text for people.
+// peerError returns an Error for an NSError, which has a domain, a code and a text.
 func peerError(op, subject string, d plist.Dict, cause error) *Error {
 	e := &Error{Op: op, Subject: subject, Err: cause}
 	e.Domain, _ = d.String("domain")

@@ -11,8 +11,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// FuzzStream reads frames; what is a message reads the same after it is
-// written again.
+// FuzzStream reads frames. A message must be the same after it is written and read
+// again.
 func FuzzStream(f *testing.F) {
 	f.Add(frame(goldenJSON))
 	f.Add(frame(
@@ -42,7 +42,7 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// FuzzXPC reads envelopes.
+// FuzzXPC decodes envelopes.
 func FuzzXPC(f *testing.F) {
 	c, _ := pairingEvent(kindVerify, tlv8.List{tlv8.Byte(tlv8.State, 1)}, true, "")
 	seed, _ := xpc.AppendObject(nil,
@@ -64,8 +64,8 @@ func FuzzXPC(f *testing.F) {
 	})
 }
 
-// FuzzDevice lets a host that has proved nothing send pairing messages: nobody
-// becomes trusted, and the device stays alive or ends with an error.
+// FuzzDevice sends pairing messages of a host that has not authenticated. No host may
+// become trusted, and the device must continue or end with an error.
 func FuzzDevice(f *testing.F) {
 	r := newRig(f, phoneOptions)
 	f.Add(true, []byte{0, 1, 0, 6, 1, 1}, false, []byte{6, 1, 3, 3, 1, 9, 4, 1, 9})

@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// wire speaks single messages to one side, from either end.
+// wire sends and receives single messages at either end.
 type wire struct {
 	*rig
 	t      Transport
@@ -92,7 +92,7 @@ func TestMessagesOutOfTurn(t *testing.T) {
 			w.pairing(kind, true, tlv8.List{{Type: tlv8.State, Value: []byte{200}}})
 			w.refused(2, tlv8.CodeUnknown)
 		}
-		// M5 where M3 is due, and the M3 that comes after is out of turn then.
+		// M5 is sent in place of M3, and then M3, which is out of order.
 		begin := tlv8.List{tlv8.Byte(tlv8.Method, 0), tlv8.Byte(tlv8.State, 1)}
 		w.pairing(kindSetup, true, begin)
 		if p := w.answer(); p.state() != 2 {
@@ -102,14 +102,14 @@ func TestMessagesOutOfTurn(t *testing.T) {
 		w.refused(4, tlv8.CodeUnknown)
 		w.pairing(kindSetup, false, tlv8.List{tlv8.Byte(tlv8.State, 3)})
 		w.refused(2, tlv8.CodeUnknown)
-		// A second beginning needs startNewSession.
+		// A second beginning requires startNewSession.
 		w.pairing(kindSetup, false, begin)
 		if p := w.answer(); p.state() != 2 || pairingError("", p) != nil {
 			w.Fatalf("M2 = %v", p.list)
 		}
 		w.pairing(kindSetup, false, begin)
 		w.refused(4, tlv8.CodeUnknown)
-		// Keys that are none.
+		// The keys are invalid.
 		w.pairing(kindVerify, true,
 			tlv8.List{tlv8.Byte(tlv8.State, 1), {Type: tlv8.PublicKey, Value: make([]byte, 32)}})
 		w.refused(2, tlv8.CodeUnknown)
@@ -125,7 +125,7 @@ func TestMessagesOutOfTurn(t *testing.T) {
 	})
 }
 
-// A host that proves the PIN but signs wrongly in M5 is not trusted.
+// A host that proves the PIN but signs M5 wrongly must not be trusted.
 func TestForgedIntroduction(t *testing.T) {
 	bubble(t, func(r *rig) {
 		for name, bend := range map[string]func(sealed []byte) []byte{
@@ -165,8 +165,8 @@ func TestForgedIntroduction(t *testing.T) {
 	})
 }
 
-// A message of the encrypted channel that comes twice ends it, as does one
-// before the host has proved itself, and one that is not a message.
+// A repeated message of the encrypted channel must end it, and so must one before the
+// host has authenticated, and one that is not a message.
 func TestEncryptedMessages(t *testing.T) {
 	bubble(t, func(r *rig) {
 		w := r.wire()
@@ -226,7 +226,7 @@ func TestPlainRequests(t *testing.T) {
 		if m.content == nil || m.content.name != nameErrorExtended || m.content.to != 9 {
 			r.Errorf("plain createListener: %v", m)
 		}
-		// What is not known is passed over.
+		// Unknown keys must be ignored.
 		w.send(&Message{content: &content{kind: kindEvent, name: "news"}})
 		w.send(&Message{content: &content{kind: kindResponse, name: "answer"}})
 		w.pairing("otherPairing", true, tlv8.List{tlv8.Byte(tlv8.State, 1)})
@@ -434,7 +434,7 @@ func TestHostileChannel(t *testing.T) {
 	})
 }
 
-// TestBadMessages has a device that says odd things before it answers.
+// TestBadMessages has a device that sends invalid messages before it answers.
 func TestBadMessages(t *testing.T) {
 	t.Parallel()
 	for name, odd := range map[string]string{

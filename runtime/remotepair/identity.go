@@ -21,25 +21,25 @@ const (
 	maxInfo = 64
 )
 
-// Identity is who a host is towards devices: the name it signs with and the
-// keys behind it. Printing one shows no keys.
+// Identity identifies a host to devices. It has the name with which the host signs, and
+// its keys. No format verb prints the keys.
 type Identity struct {
 	Identifier string
 	PrivateKey ed25519.PrivateKey
-	// AltIRK is the key by which devices recognise this host's Bonjour
-	// records, 16 bytes.
+	// AltIRK is the key of 16 bytes by which devices recognize this host's Bonjour
+	// records.
 	AltIRK []byte
 }
 
-// HostIdentifier is the identifier that pymobiledevice3 gives a host of that
-// name: a version 3 UUID in the name space of DNS, in upper case. Records of
-// that program which do not state it mean this one.
+// HostIdentifier returns the identifier that pymobiledevice3 gives to a host of that
+// name: a version 3 UUID in the name space of DNS, in upper case. It is the identifier
+// of that program's records that do not state one.
 func HostIdentifier(hostName string) string {
 	dns := []byte{
 		0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30,
 		0xc8,
 	}
-	u := md5.Sum(append(dns, hostName...)) // what version 3 is defined as
+	u := md5.Sum(append(dns, hostName...)) // the definition of version 3
 	return formatUUID(u, 3)
 }
 
@@ -49,8 +49,8 @@ func formatUUID(u [16]byte, version byte) string {
 	return fmt.Sprintf("%X-%X-%X-%X-%X", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// NewIdentity makes the identity of a host with new keys, drawn from r; nil means
-// crypto/rand.
+// NewIdentity returns the identity of a host with new keys. rand is the source of
+// random bytes; nil means crypto/rand.
 func NewIdentity(hostName string, r io.Reader) *Identity {
 	seed, irk := make([]byte, ed25519.SeedSize), make([]byte, irkLen)
 	link.Fill(r, seed)
@@ -72,34 +72,34 @@ func (i *Identity) check() error {
 	return nil
 }
 
-// String names the identity.
+// String identifies the host without its keys.
 func (i Identity) String() string {
 	return fmt.Sprintf("remote pairing identity (%s)", i.Identifier)
 }
 
-// Format prints String for every verb, so that no format shows the keys.
+// Format prints String for every verb, so that no verb prints the keys.
 func (i Identity) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, i.String()) }
 
-// LogValue shows the identifier in a log.
+// LogValue returns the identifier.
 func (i Identity) LogValue() slog.Value { return slog.StringValue(i.Identifier) }
 
-// MarshalJSON writes the identifier alone.
+// MarshalJSON encodes only the identifier.
 func (i Identity) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, `{"Identifier":%q}`, i.Identifier), nil
 }
 
-// peerInfo is what one side says about itself in M5 and M6, as OPACK.
+// peerInfo is what one side sends about itself in M5 and M6, encoded as OPACK.
 type peerInfo struct {
 	altIRK       []byte
-	accountID    string // the identifier once more
+	accountID    string // the same as the identifier
 	model, name  string
 	udid, serial string // hosts have no UDID
 	bluetooth    string
 	mac          []byte
 }
 
-// hostInfo is what hosts send: what they do not have is filled with what other
-// hosts are known to send.
+// hostInfo returns the info that hosts send. Values that this host does not have are
+// the same as those of other hosts.
 func hostInfo(id *Identity, name string) peerInfo {
 	return peerInfo{altIRK: id.AltIRK, accountID: id.Identifier, model: "computer-model",
 		name: name, serial: "AAAAAAAAAAAA",
@@ -122,7 +122,7 @@ func (p peerInfo) encode() ([]byte, error) {
 	return opack.Append(nil, d)
 }
 
-// parseInfo reads what is known and passes over the rest: devices add keys.
+// parseInfo decodes the known keys and ignores the others, because devices add keys.
 func parseInfo(b []byte) (peerInfo, error) {
 	d, err := opack.DecodeDict(b)
 	if err != nil {

@@ -18,11 +18,11 @@ import (
 
 const keyLen = 32
 
-// derive is HKDF-SHA512; an empty salt is 64 zero bytes.
+// derive is HKDF-SHA512. An empty salt means 64 zero bytes.
 func derive(secret []byte, salt, info string) []byte {
 	key, err := hkdf.Key(sha512.New, secret, []byte(salt), info, keyLen)
 	if err != nil {
-		panic("remotepair: " + err.Error()) // only for lengths that are not asked for
+		panic("remotepair: " + err.Error()) // cannot happen with the lengths in use
 	}
 	return key
 }
@@ -35,7 +35,8 @@ func verifyKey(shared []byte) []byte {
 	return derive(shared, "Pair-Verify-Encrypt-Salt", "Pair-Verify-Encrypt-Info")
 }
 
-// signed5 and signed6 are what host and device sign in M5 and M6.
+// signed5 and signed6 are the info of the keys with which host and device sign in M5
+// and M6.
 func signed5(k []byte, id string, pub ed25519.PublicKey) []byte {
 	x := derive(k, "Pair-Setup-Controller-Sign-Salt", "Pair-Setup-Controller-Sign-Info")
 	return slices.Concat(x, []byte(id), pub)
@@ -46,7 +47,7 @@ func signed6(k []byte, id string, pub ed25519.PublicKey) []byte {
 	return slices.Concat(x, []byte(id), pub)
 }
 
-// Nonces of the pairing messages: four zeros and eight letters.
+// The nonces of the pairing messages: four zero bytes and eight letters.
 const (
 	nonceVerify2 = "PV-Msg02"
 	nonceVerify3 = "PV-Msg03"
@@ -57,7 +58,7 @@ const (
 func newAEAD(key []byte) cipher.AEAD {
 	a, err := chacha20poly1305.New(key)
 	if err != nil {
-		panic("remotepair: " + err.Error()) // only for keys of another length
+		panic("remotepair: " + err.Error()) // cannot happen with the key length in use
 	}
 	return a
 }
@@ -76,9 +77,8 @@ func openPairing(key []byte, nonce string, sealed []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// channel holds the keys of the encrypted channel. Requests and responses come
-// in pairs, and both of a pair use its number; the nonce is the number, little
-// endian, and four zeros behind it.
+// channel has the keys of the encrypted channel. A request and its response use the
+// same number. The nonce is the number in little endian, followed by four zero bytes.
 type channel struct {
 	client, server cipher.AEAD
 	n              uint64
@@ -107,9 +107,9 @@ func (c *channel) open(with cipher.AEAD, sealed []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// AuthTag computes the authTag of a Bonjour record from its identifier and the
-// altIRK of who published it: by it a host that has paired recognises a device
-// whose identifier changes. It is empty unless the key has 16 bytes.
+// AuthTag returns the authTag of a Bonjour record. It is computed from the record's
+// identifier and the altIRK of its sender. A host that has paired recognizes by it a
+// device whose identifier changes. The result is "" if the key does not have 16 bytes.
 func AuthTag(altIRK []byte, identifier string) string {
 	if len(altIRK) != irkLen {
 		return ""
@@ -157,8 +157,8 @@ func sipHash(key, msg []byte) uint64 {
 	return v0 ^ v1 ^ v2 ^ v3
 }
 
-// newKey draws a key of X25519. The package's own GenerateKey takes no source of
-// random bytes any more.
+// newKey returns a random X25519 key. GenerateKey of crypto/ecdh ignores its source of
+// random bytes.
 func newKey(r io.Reader) (*ecdh.PrivateKey, error) {
 	secret := make([]byte, 32)
 	link.Fill(r, secret)

@@ -12,9 +12,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/tlv8"
 )
 
-// Verify proves to the device that this host is one it trusts, and opens the
-// encrypted channel. ErrNotPaired means that it does not trust it: the channel
-// stays open, for Pair.
+// Verify proves to the device that this host is one that it trusts, and opens the
+// encrypted channel. ErrNotPaired means that the device does not trust the host. The
+// channel then stays open for Pair.
 func (c *Client) Verify(ctx context.Context) error {
 	leave, err := c.enter(ctx, "verify")
 	if err != nil {
@@ -38,7 +38,7 @@ func (c *Client) verify(ctx context.Context) error {
 	if c.broken != nil {
 		return err
 	}
-	// The device wants to hear it before setup; it does not answer.
+	// The device requires this event before setup. It does not answer it.
 	if sent := c.send(ctx,
 		&Message{content: &content{kind: kindEvent, name: nameVerifyFailed}}); sent != nil {
 		return &Error{Op: "verify", Err: sent}
@@ -54,7 +54,7 @@ func (c *Client) verifyWith(ctx context.Context, key *ecdh.PrivateKey) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	// Some devices refuse an unknown host here already.
+	// Some devices already refuse an unknown host in M2.
 	if e := pairingError("verify", m2); e != nil {
 		return nil, notPaired(e)
 	}
@@ -89,8 +89,7 @@ func (c *Client) verifyWith(ctx context.Context, key *ecdh.PrivateKey) ([]byte, 
 	return secret, nil
 }
 
-// checkPeer makes sure that the device is the one of the record, if that says
-// which one it is.
+// checkPeer checks that the device is the one of the record, if the record has its key.
 func (c *Client) checkPeer(m2 *pairingData, key, mine, theirs []byte) error {
 	r := c.o.Record
 	if r == nil || len(r.PeerPublicKey) != ed25519.PublicKeySize {
@@ -100,14 +99,18 @@ func (c *Client) checkPeer(m2 *pairingData, key, mine, theirs []byte) error {
 	if err != nil {
 		return err
 	}
-	if r.PeerIdentifier != "" && id != r.PeerIdentifier ||
-		!ed25519.Verify(r.PeerPublicKey, slices.Concat(theirs, []byte(id), mine), signature) {
+	if r.PeerIdentifier != "" && id != r.PeerIdentifier {
+		return ErrAuthentication
+	}
+	signed := slices.Concat(theirs, []byte(id), mine)
+	if !ed25519.Verify(r.PeerPublicKey, signed, signature) {
 		return ErrAuthentication
 	}
 	return nil
 }
 
-// notPaired gives a refused verify its meaning, whatever code the device chose.
+// notPaired returns ErrNotPaired for a verify that was refused, whatever the device's
+// code is.
 func notPaired(e *Error) *Error {
 	if !errors.Is(e.Err, ErrNotPaired) {
 		e.Err = fmt.Errorf("%w: %w", ErrNotPaired, e.Err)
@@ -115,7 +118,7 @@ func notPaired(e *Error) *Error {
 	return e
 }
 
-// agree computes the X25519 secret; ends of small order are refused.
+// agree computes the X25519 secret. It refuses public keys of small order.
 func agree(key *ecdh.PrivateKey, public []byte) ([]byte, error) {
 	pub, err := ecdh.X25519().NewPublicKey(public)
 	if err != nil {
@@ -128,8 +131,8 @@ func agree(key *ecdh.PrivateKey, public []byte) ([]byte, error) {
 	return secret, nil
 }
 
-// sealProof makes the EncryptedData of a verify message: the sender signs both
-// ephemeral keys, his own first, with his identifier between them.
+// sealProof returns the EncryptedData of a verify message. The sender signs its own
+// ephemeral key, its identifier and the peer's ephemeral key.
 func sealProof(
 	key []byte, nonce, id string, private ed25519.PrivateKey, mine, theirs []byte,
 ) ([]byte, error) {
@@ -146,8 +149,8 @@ func sealProof(
 	return sealPairing(key, nonce, plain), nil
 }
 
-// openProof reads such data. The signature is for the caller to check, who
-// knows whose key it should be.
+// openProof decrypts such data. The caller knows the expected key and checks the
+// signature.
 func openProof(p *pairingData, key []byte, nonce string) (id string, signature []byte, err error) {
 	sealed, ok := p.list.Get(tlv8.EncryptedData)
 	if !ok {
@@ -169,9 +172,9 @@ func openProof(p *pairingData, key []byte, nonce string) (id string, signature [
 	return id, signature, nil
 }
 
-// Pair makes the device trust this host: the user must agree there, or PIN
-// gives what it shows. It opens the encrypted channel and returns the record to
-// keep. Devices expect that a verify was tried before, so Pair tries one.
+// Pair makes the device trust this host. The user agrees on the device, or PIN returns
+// the digits that it shows. Pair opens the encrypted channel and returns the record to
+// store. Devices expect a verify before a setup, so Pair tries one.
 func (c *Client) Pair(ctx context.Context) (*Record, error) {
 	leave, err := c.enter(ctx, "pair")
 	if err != nil {
@@ -189,14 +192,15 @@ func (c *Client) Pair(ctx context.Context) (*Record, error) {
 		return nil, err
 	}
 	c.enc = newChannel(secret)
-	if r.RemoteUnlockHostKey, err = c.unlockKey(ctx); err != nil {
-		// The pairing stands all the same; Apple TVs have no such key.
+	r.RemoteUnlockHostKey, err = c.unlockKey(ctx)
+	if err != nil {
+		// The pairing is valid without the key, which an Apple TV does not have.
 		c.log.Warn("no remote unlock key", "udid", r.PeerUDID, "error", err)
 	}
 	return r, nil
 }
 
-// setup runs M1 to M6 and returns the record and SRP's key.
+// setup exchanges M1 to M6 and returns the record and the session key of SRP.
 func (c *Client) setup(ctx context.Context) (*Record, []byte, error) {
 	srp, err := c.setupSRP(ctx)
 	if err != nil {
@@ -239,7 +243,7 @@ func (c *Client) record(peer *introduction) *Record {
 	return r
 }
 
-// setupSRP runs M1 to M4.
+// setupSRP exchanges M1 to M4.
 func (c *Client) setupSRP(ctx context.Context) (*srpClient, error) {
 	consent := false
 	wait := c.o.ConsentTimeout
@@ -295,8 +299,8 @@ func (c *Client) setupSRP(ctx context.Context) (*srpClient, error) {
 	return srp, nil
 }
 
-// pin returns what takes part in SRP. A device that showed a dialog, or that
-// pairs without one, knows no PIN; Apple TVs always do, whatever they allow.
+// pin returns the PIN for SRP. A device that showed a dialog, or that pairs without
+// one, has no PIN. An Apple TV always has one, even if it sends allowsPinlessPairing.
 func (c *Client) pin(ctx context.Context, consent bool) (string, error) {
 	if consent || c.info.AllowsPinlessPairing && !strings.Contains(c.info.Model, "AppleTV") {
 		return pinless, nil
@@ -308,7 +312,7 @@ func (c *Client) pin(ctx context.Context, consent bool) (string, error) {
 	return strings.TrimSpace(pin), err
 }
 
-// introduction is what one side sends the other in M5 and M6.
+// introduction is the content of M5 and M6, in which each side introduces itself.
 type introduction struct {
 	id     string
 	public ed25519.PublicKey
@@ -338,7 +342,7 @@ func sealIntroduction(i introduction, signature, key []byte, nonce string) ([]by
 	return sealPairing(key, nonce, plain), nil
 }
 
-// openIntroduction reads M5 or M6 and checks its signature.
+// openIntroduction decrypts M5 or M6 and checks its signature.
 func openIntroduction(p *pairingData, state byte, key []byte, nonce string, secret []byte,
 	signed func(k []byte, id string, pub ed25519.PublicKey) []byte) (*introduction, error) {
 	sealed, ok := p.list.Get(tlv8.EncryptedData)
@@ -364,7 +368,8 @@ func openIntroduction(p *pairingData, state byte, key []byte, nonce string, secr
 		return nil, ErrAuthentication
 	}
 	if b, ok := list.Get(tlv8.Info); ok {
-		if i.info, err = parseInfo(b); err != nil {
+		i.info, err = parseInfo(b)
+		if err != nil {
 			return nil, err
 		}
 	}

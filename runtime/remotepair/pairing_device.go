@@ -20,7 +20,7 @@ const (
 	codeBackOff  = tlv8.CodeBackOff
 	codeMaxTries = tlv8.CodeMaxTries
 
-	// rejectedCode is the code of a refusal; hosts show its text alone.
+	// rejectedCode is the code of a refusal. Hosts show only its text.
 	rejectedCode = 1
 )
 
@@ -30,19 +30,19 @@ func (s *session) randomKey() []byte {
 	return b
 }
 
-// verifyDevice is where a verify stands.
+// verifyDevice is the state of a verify.
 type verifyDevice struct {
-	next         byte // state of the message that is due; 0 = 1
+	next         byte // state of the message that is expected; 0 means 1
 	mine, theirs []byte
 	secret, key  []byte
 }
 
-// setupDevice is where a setup stands.
+// setupDevice is the state of a setup.
 type setupDevice struct {
 	next byte
 	srp  *srpServer
-	key  []byte // SRP's K
-	name string // of the host
+	key  []byte // the session key of SRP
+	name string // name of the host
 }
 
 func (s *session) sendPairing(ctx context.Context, kind string, list tlv8.List) error {
@@ -53,15 +53,15 @@ func (s *session) sendPairing(ctx context.Context, kind string, list tlv8.List) 
 	return s.send(ctx, c)
 }
 
-// sendError refuses the message with the given state.
+// sendError refuses a message with the given state.
 func (s *session) sendError(ctx context.Context, kind string, state, code byte) error {
 	s.log.Warn("pairing refused", "kind", kind, "state", state, "code", code)
 	return s.sendPairing(ctx, kind,
 		tlv8.List{tlv8.Byte(tlv8.State, state+1), tlv8.Byte(tlv8.PairingError, code)})
 }
 
-// due reports whether a message comes in its turn. The first one always does when
-// it begins a new session.
+// due reports whether a message is the expected one. The first message of a new session
+// is always accepted.
 func due(p *pairingData, next *byte) bool {
 	if p.state() == 1 && (p.fresh || *next <= 1) {
 		*next = 1
@@ -116,7 +116,7 @@ func (s *session) verifyM1(ctx context.Context, p *pairingData) error {
 		{Type: tlv8.PublicKey, Value: mine}, {Type: tlv8.EncryptedData, Value: sealed}})
 }
 
-// verifyM3 returns the code of what is wrong with the host, 0 if nothing.
+// verifyM3 returns the code of the host's error, or 0 if there is none.
 func (s *session) verifyM3(p *pairingData) byte {
 	v := &s.verify
 	id, signature, err := openProof(p, v.key, nonceVerify3)
@@ -173,8 +173,8 @@ func (s *session) setupM1(ctx context.Context, p *pairingData) error {
 		pin = newPIN(s.d.Rand)
 		s.d.ShowPIN(pin)
 	} else {
-		// One host reads exactly one message between M1 and M2, others ask for
-		// a PIN when there is none.
+		// go-ios reads exactly one message between M1 and M2. pymobiledevice3 and idevice
+		// ask for a PIN if this message is missing.
 		if err := s.send(ctx, &content{kind: kindEvent, name: nameConsent}); err != nil {
 			return err
 		}
@@ -198,7 +198,7 @@ func (s *session) setupM1(ctx context.Context, p *pairingData) error {
 		{Type: tlv8.PublicKey, Value: pad(s.setup.srp.public)}})
 }
 
-// consent asks the user, until the dialog goes by itself or the host leaves.
+// consent asks the user. It ends with the dialog, or when the host leaves.
 func (s *session) consent(ctx context.Context, hostName string) error {
 	if s.d.Consent == nil {
 		return nil
@@ -278,7 +278,7 @@ func (s *session) setupM5(ctx context.Context, p *pairingData) error {
 	return nil
 }
 
-// info is what the phone says about itself in M6.
+// info returns what the phone sends about itself in M6.
 func (d *Device) info() peerInfo {
 	text := func(key string) string {
 		v, _ := d.Phone.Values.Get("", key)
@@ -287,7 +287,7 @@ func (d *Device) info() peerInfo {
 	}
 	mac, _ := hex.DecodeString(
 		strings.ReplaceAll(text("WiFiAddress"), ":", ""),
-	) // the phone's own is well-formed
+	) // cannot happen: the phone's values can be encoded
 	return peerInfo{
 		altIRK:    d.Peers.id.AltIRK,
 		accountID: d.Peers.id.Identifier,

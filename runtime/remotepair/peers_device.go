@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	// defaultMaxPeers is how many hosts a phone trusts.
+	// defaultMaxPeers is the number of hosts that a phone can trust.
 	defaultMaxPeers = 64
-	// After backOffAfter wrong PINs in a row a phone has its hosts wait, and
-	// after maxTries it refuses until Reset.
+	// After backOffAfter consecutive wrong PINs a phone makes hosts wait. After
+	// maxTries it refuses all attempts until Reset.
 	backOffAfter = 10
 	maxTries     = 100
 	backOffTime  = time.Minute
@@ -31,24 +31,24 @@ const (
 type Peer struct {
 	Identifier, Name, Model string
 	PublicKey               ed25519.PublicKey
-	AltIRK                  []byte `json:"-"` // recognises the host's Bonjour records
+	AltIRK                  []byte `json:"-"` // key of the host's Bonjour records
 }
 
-// Peers is what a phone keeps for remote pairing: who it is, and which hosts
-// it trusts. All connections to a phone share one.
+// Peers is a phone's state of remote pairing: its identity, and the hosts that it
+// trusts. All connections to a phone share it.
 type Peers struct {
 	id     *Identity
 	clock  func() time.Time
 	mu     sync.Mutex
 	max    int
 	hosts  map[string]Peer
-	wrong  int // PINs in a row
+	wrong  int // consecutive wrong PINs
 	waitTo time.Time
 }
 
-// NewPeers returns the state of a phone that trusts nobody. Its identifier
-// belongs to the phone's UDID, its keys are random. The phone's Trust.Reset
-// resets it as well.
+// NewPeers returns the state of a phone that trusts no host. Its identifier depends on
+// the phone's UDID, and its keys are random. The phone's Trust.Reset also
+// resets it.
 func NewPeers(p *phone.Phone) *Peers {
 	sum := sha256.Sum256([]byte("remote pairing of " + p.Identity.UDID))
 	id := NewIdentity("", nil)
@@ -62,10 +62,10 @@ func NewPeers(p *phone.Phone) *Peers {
 	return peers
 }
 
-// Identifier is what the phone signs as.
+// Identifier returns the identifier with which the phone signs.
 func (p *Peers) Identifier() string { return p.id.Identifier }
 
-// AuthTag is that of a Bonjour record of this phone with the identifier.
+// AuthTag returns the authTag of a Bonjour record of this phone.
 func (p *Peers) AuthTag(identifier string) string { return AuthTag(p.id.AltIRK, identifier) }
 
 // Peer returns a trusted host.
@@ -76,7 +76,7 @@ func (p *Peers) Peer(identifier string) (Peer, bool) {
 	return h, ok
 }
 
-// All lists the trusted hosts by identifier.
+// All returns the trusted hosts, sorted by identifier.
 func (p *Peers) All() []Peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,20 +100,20 @@ func (p *Peers) Reset() {
 	p.hosts, p.wrong, p.waitTo = map[string]Peer{}, 0, time.Time{}
 }
 
-// SetMax limits how many hosts are trusted.
+// SetMax sets the number of hosts that can be trusted.
 func (p *Peers) SetMax(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.max = n
 }
 
-// String does not show the keys.
+// String omits the keys.
 func (p *Peers) String() string { return fmt.Sprintf("remote pairing of %s", p.id.Identifier) }
 
-// Format prints String for every verb, so that no format shows the keys.
+// Format prints String for every verb, so that no verb prints the keys.
 func (p *Peers) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, p.String()) }
 
-// LogValue shows the identifier in a log.
+// LogValue returns the identifier.
 func (p *Peers) LogValue() slog.Value { return slog.StringValue(p.id.Identifier) }
 
 // Format prints a host's name and identifier for every verb.
@@ -122,8 +122,8 @@ func (h Peer) Format(s fmt.State, _ rune) {
 		hex.EncodeToString(h.PublicKey))
 }
 
-// mayTry says what stands against another attempt: nothing, or a code and how
-// long to wait.
+// mayTry returns 0 if another attempt is allowed, and otherwise a code and the time to
+// wait.
 func (p *Peers) mayTry() (code byte, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,7 +136,7 @@ func (p *Peers) mayTry() (code byte, wait time.Duration) {
 	return 0, 0
 }
 
-// tried notes whether a PIN was right.
+// tried records whether a PIN was right.
 func (p *Peers) tried(right bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,12 +144,13 @@ func (p *Peers) tried(right bool) {
 		p.wrong = 0
 		return
 	}
-	if p.wrong++; p.wrong%backOffAfter == 0 {
+	p.wrong++
+	if p.wrong%backOffAfter == 0 {
 		p.waitTo = p.clock().Add(backOffTime)
 	}
 }
 
-// add trusts a host, unless there are too many.
+// add trusts a host. It fails if there are too many.
 func (p *Peers) add(h Peer) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,14 +161,14 @@ func (p *Peers) add(h Peer) bool {
 	return true
 }
 
-// newPIN draws what an Apple TV would show.
+// newPIN returns random digits, as an Apple TV shows them.
 func newPIN(rand io.Reader) string {
 	const digits = "0123456789"
 	b := make([]byte, 0, len(pinless))
 	for len(b) < cap(b) {
 		var r [1]byte
 		link.Fill(rand, r[:])
-		if r[0] >= 250 { // a whole number of tens
+		if r[0] >= 250 { // a multiple of ten values, so that digits are equally likely
 			continue
 		}
 		b = append(b, digits[r[0]%10])

@@ -10,28 +10,27 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/plist"
 )
 
-// Record is what a host keeps of a pairing: with which keys it did it, and whom
-// with. The first fields are those of pymobiledevice3's records, so the two can
-// share them; Peer fields that are empty were not in the file. Printing a
-// Record, with whatever verb or logger, shows no keys.
+// Record is a host's record of a pairing. It has the keys of the host and those of the
+// device. Its first fields are those of pymobiledevice3's records, so that both
+// programs can use the same files. A Peer field that is not in the file is empty. No
+// format verb and no logger prints the keys.
 type Record struct {
 	HostIdentifier string
 	HostPrivateKey ed25519.PrivateKey
 	HostAltIRK     []byte
-	// RemoteUnlockHostKey is the device's text as sent; it serves as the
-	// escrow bag of a locked device.
+	// RemoteUnlockHostKey is the device's text as sent. It is used as the escrow bag of
+	// a locked device.
 	RemoteUnlockHostKey string
 
 	PeerUDID, PeerModel, PeerName string
 	PeerAltIRK                    []byte
 
-	// PeerIdentifier and PeerPublicKey are what the device signs with. Other
-	// programs do not keep them; with them Verify makes sure that it is the
-	// same device.
+	// PeerIdentifier and PeerPublicKey are those with which the device signs. Other
+	// programs do not store them. With them Verify checks that the device is the same.
 	PeerIdentifier string
 	PeerPublicKey  ed25519.PublicKey
 
-	// Extra holds the keys that this structure does not name.
+	// Extra holds the keys that have no field here.
 	Extra plist.Dict
 }
 
@@ -43,7 +42,7 @@ type recordField struct {
 }
 
 const (
-	keyPublic  = "public_key" // the host's own
+	keyPublic  = "public_key" // the host's public key
 	keyPrivate = "private_key"
 )
 
@@ -61,7 +60,7 @@ func (r *Record) fields() []recordField {
 	}
 }
 
-// MaxRecord is the largest record or identity that is read.
+// MaxRecord is the size of the largest record or identity that is read.
 const MaxRecord = 1 << 20
 
 var (
@@ -69,8 +68,9 @@ var (
 	errTooLarge   = errors.New("file is too large")
 )
 
-// ParseRecord reads a record, XML or binary. HostIdentifier is empty when the
-// record does not state it: see HostIdentifier.
+// ParseRecord parses a record, which may be an XML or a binary property list.
+// HostIdentifier is "" if the record does not state it; see the function
+// HostIdentifier.
 func ParseRecord(b []byte) (*Record, error) {
 	fail := func(err error) (*Record, error) {
 		return nil, &Error{Op: "parse", Subject: "record", Err: err}
@@ -98,8 +98,10 @@ func ParseRecord(b []byte) (*Record, error) {
 		}
 		if f.text != nil {
 			*f.text, ok = v.(string)
-		} else if *f.blob, ok = v.([]byte); ok && len(*f.blob) != f.size {
-			if ok = len(*f.blob) == 0; ok {
+		} else {
+			*f.blob, ok = v.([]byte)
+			ok = ok && (len(*f.blob) == f.size || len(*f.blob) == 0)
+			if len(*f.blob) == 0 {
 				*f.blob = nil
 			}
 		}
@@ -140,7 +142,7 @@ func (r *Record) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// Identity returns with whose keys the pairing was made. hostName is for
+// Identity returns the identity with which the pairing was made. hostName is used for
 // records that do not state an identifier.
 func (r *Record) Identity(hostName string) *Identity {
 	id := &Identity{
@@ -150,13 +152,14 @@ func (r *Record) Identity(hostName string) *Identity {
 		id.Identifier = HostIdentifier(hostName)
 	}
 	if len(id.AltIRK) != irkLen {
-		id.AltIRK = make([]byte, irkLen) // needed for pairing anew only
+		id.AltIRK = make([]byte, irkLen) // required to pair again
 	}
 	return id
 }
 
-// Matches reports whether a Bonjour record with that identifier and authTag is
-// this device's. Without its altIRK nobody can tell: known is false.
+// Matches reports whether a Bonjour record with that identifier and authTag belongs to
+// this device. known is false if the record has no altIRK, without which this cannot be
+// decided.
 func (r *Record) Matches(identifier, authTag string) (same, known bool) {
 	if len(r.PeerAltIRK) != irkLen {
 		return false, false
@@ -164,20 +167,20 @@ func (r *Record) Matches(identifier, authTag string) (same, known bool) {
 	return AuthTag(r.PeerAltIRK, identifier) == authTag, true
 }
 
-// String names the record.
+// String identifies the record without its keys.
 func (r Record) String() string {
 	return fmt.Sprintf("remote pairing record (device %s, host %s)", r.PeerUDID, r.HostIdentifier)
 }
 
-// Format prints String for every verb, so that no format shows the keys.
+// Format prints String for every verb, so that no verb prints the keys.
 func (r Record) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, r.String()) }
 
-// LogValue shows the record's names in a log.
+// LogValue returns the identifiers of the record.
 func (r Record) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("udid", r.PeerUDID), slog.String("host", r.HostIdentifier))
 }
 
-// MarshalJSON writes the record's names alone.
+// MarshalJSON encodes only the identifiers of the record.
 func (r Record) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, `{"PeerUDID":%q,"HostIdentifier":%q}`, r.PeerUDID,
 		r.HostIdentifier), nil

@@ -34,7 +34,7 @@ func testRecord() *Record {
 		Extra:         plist.Dict{"future": int64(1)}}
 }
 
-// The layout that pymobiledevice3 writes in its older versions: three keys.
+// The layout that older versions of pymobiledevice3 write, with three keys.
 func TestParseForeignRecord(t *testing.T) {
 	t.Parallel()
 	seed := base64.StdEncoding.EncodeToString(repeated(0x43))
@@ -111,7 +111,7 @@ func TestRecordRefusals(t *testing.T) {
 	}
 }
 
-// No format and no logger shows what must stay secret.
+// No format verb and no logger may print the secrets.
 func TestSecretsAreNotPrinted(t *testing.T) {
 	t.Parallel()
 	secret := []byte("swordfish and more swordfish 32b")
@@ -266,7 +266,8 @@ func TestOneIdentity(t *testing.T) {
 	for i := range ids {
 		wg.Go(func() {
 			var err error
-			if ids[i], err = NewDir(folder).Identity(t.Context(), "host"); err != nil {
+			ids[i], err = NewDir(folder).Identity(t.Context(), "host")
+			if err != nil {
 				t.Error(err)
 			}
 		})

@@ -266,7 +266,7 @@ func TestConsent(t *testing.T) {
 	})
 }
 
-// A host that leaves while its dialog shows takes the dialog with it.
+// If the host leaves while its dialog is shown, the dialog must end.
 func TestLeavingDuringConsent(t *testing.T) {
 	bubble(t, func(r *rig) {
 		shown, gone := make(chan struct{}), make(chan struct{})

@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
-// sequence is a source of random bytes that is the same in each run.
+// sequence is a source of random bytes that are the same in each run.
 type sequence struct {
 	mu sync.Mutex
 	r  io.Reader
@@ -29,7 +29,7 @@ func (s *sequence) Read(b []byte) (int, error) {
 	return s.r.Read(b)
 }
 
-// tap keeps what is written.
+// tap records what is written.
 type tap struct {
 	net.Conn
 	said bytes.Buffer
@@ -40,8 +40,8 @@ func (t *tap) Write(b []byte) (int, error) {
 	return t.Conn.Write(b)
 }
 
-// exchange pairs, verifies in another connection and asks for a listener. It returns
-// what each side said.
+// exchange pairs, verifies on another connection and asks for a listener. It returns
+// what each side has sent.
 func exchange(t *testing.T) (host, device []byte) {
 	p, err := phone.New(phone.Options{LogRate: -1})
 	if err != nil {
@@ -88,8 +88,8 @@ func exchange(t *testing.T) (host, device []byte) {
 	return host, device
 }
 
-// TestReplay has the same exchange twice: with the same random bytes it is the same to
-// the byte.
+// TestReplay makes the same exchange twice. With the same random bytes, all sent bytes
+// must be the same.
 func TestReplay(t *testing.T) {
 	host, device := exchange(t)
 	for range 3 {

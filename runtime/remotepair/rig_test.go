@@ -25,8 +25,8 @@ func streamPipe() (host, device Transport) {
 	return NewStream(a), NewStream(b)
 }
 
-// xpcEnd is one end of an XPC connection without the connection: bodies go
-// through the codec and arrive as they would.
+// xpcEnd is one end of an XPC transport without a connection. Bodies are encoded and
+// decoded as on a connection.
 type xpcEnd struct {
 	in   <-chan []byte
 	out  chan<- []byte
@@ -100,7 +100,7 @@ func newRig(t testing.TB, o phone.Options) *rig {
 	}
 }
 
-// bubble runs a test over both transports. It fails when a goroutine is left.
+// bubble runs a test over both transports. It fails if goroutines are left at the end.
 func bubble(t *testing.T, f func(r *rig)) {
 	t.Helper()
 	t.Parallel()
@@ -117,7 +117,7 @@ func bubble(t *testing.T, f func(r *rig)) {
 	}
 }
 
-// serve starts the device's side of a new connection.
+// serve starts the device side of a new connection.
 func (r *rig) serve() (Transport, <-chan error) {
 	host, device := r.pipe()
 	result, ended := make(chan error, 1), make(chan struct{})

@@ -11,21 +11,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// SRP-6a of pair-setup: the 3072 bit group of RFC 5054 with g = 5, SHA-512, and
-// everybody's name is Pair-Setup.
+// SRP-6a as pair-setup uses it: the group of 3072 bits of RFC 5054 with g = 5, SHA-512,
+// and the user name Pair-Setup.
 //
-// Implementations disagree about leading zeros: S, A and B go into their hashes
-// as they are or filled up to 384 bytes. The client draws its secret until
-// neither A nor S begins with a zero; the server accepts each combination.
+// Implementations differ in leading zeros: they hash S, A and B as they are, or padded
+// to 384 bytes. The client therefore draws its secret until neither A nor S begins with
+// a zero. The server accepts each combination.
 //
-// math/big does not run in constant time. The secrets are used once, in an
-// exchange that a user started by hand.
+// math/big does not run in constant time. This is acceptable, because each secret is
+// used once, in an exchange that a user has started.
 const (
 	srpUser   = "Pair-Setup"
 	srpBytes  = 384
 	srpSecret = 32
 	saltLen   = 16
-	// pinless is the PIN where a dialog on the device takes its place.
+	// pinless is the PIN if the device shows a dialog instead.
 	pinless = "000000"
 )
 
@@ -38,7 +38,7 @@ const srpPrime = "FFFFFFFFFFFFFFFFC90FDAA22168C234C4C6628B80DC1CD129024E088A67CC
 	"ABF5AE8CDB0933D71E8C94E04A25619DCEE3D2261AD2EE6BF12FFA06D98A0864D87602733EC86A64521F2B18177B200C" +
 	"BBE117577A615D6C770988C0BAD946E208E24FA074E5AB3143DB5BFCE0FD108E4B82D120A93AD2CAFFFFFFFFFFFFFFFF"
 
-// srpGroup is what never changes.
+// srpGroup has the constants of the group.
 type srpGroup struct {
 	n, g, k *big.Int
 	xor     []byte // H(N) xor H(g), g as one byte
@@ -66,7 +66,7 @@ func number512(b []byte) *big.Int { return new(big.Int).SetBytes(b) }
 
 func pad(x *big.Int) []byte { return x.FillBytes(make([]byte, srpBytes)) }
 
-// public reads A or B, which must not be a multiple of N.
+// public decodes A or B, which must not be a multiple of N.
 func public(b []byte) (*big.Int, error) {
 	x := number512(b)
 	if len(b) > srpBytes || new(big.Int).Mod(x, group().n).Sign() == 0 {
@@ -75,12 +75,12 @@ func public(b []byte) (*big.Int, error) {
 	return x, nil
 }
 
-// privateX is x = H(salt | H(I ":" P)).
+// privateX returns x = H(salt | H(I ":" P)).
 func privateX(user, pin string, salt []byte) *big.Int {
 	return number512(hash(salt, hash([]byte(user+":"+pin))))
 }
 
-// scramble is u = H(PAD(A) | PAD(B)).
+// scramble returns u = H(PAD(A) | PAD(B)).
 func scramble(a, b *big.Int) (*big.Int, error) {
 	u := number512(hash(pad(a), pad(b)))
 	if u.Sign() == 0 {
@@ -89,12 +89,12 @@ func scramble(a, b *big.Int) (*big.Int, error) {
 	return u, nil
 }
 
-// proof is M1 = H((H(N) xor H(g)) | H(I) | salt | A | B | K).
+// proof returns M1 = H((H(N) xor H(g)) | H(I) | salt | A | B | K).
 func proof(user string, salt, a, b, key []byte) []byte {
 	return hash(group().xor, hash([]byte(user)), salt, a, b, key)
 }
 
-// randomExponent returns a function that draws secrets.
+// randomExponent returns a function that returns random secrets.
 func randomExponent(r io.Reader) func() *big.Int {
 	return func() *big.Int {
 		b := make([]byte, srpSecret)
@@ -104,7 +104,7 @@ func randomExponent(r io.Reader) func() *big.Int {
 	}
 }
 
-// srpClient is the host's side after M2.
+// srpClient is the host's state after M2.
 type srpClient struct {
 	public []byte // A
 	proof  []byte // M1
@@ -112,8 +112,8 @@ type srpClient struct {
 	expect []byte // M2
 }
 
-// newSRPClient answers a server's salt and B. draw returns candidates for the
-// secret exponent.
+// newSRPClient answers the server's salt and B. draw returns candidates for the secret
+// exponent.
 func newSRPClient(
 	user, pin string, salt, serverPublic []byte, draw func() *big.Int,
 ) (*srpClient, error) {
@@ -138,7 +138,7 @@ func newSRPClient(
 			return nil, errGroup
 		}
 		if len(pub.Bytes()) < srpBytes || len(s.Bytes()) < srpBytes {
-			continue // see above
+			continue // see the comment about leading zeros above
 		}
 		c := &srpClient{public: pub.Bytes(), key: hash(s.Bytes())}
 		c.proof = proof(user, salt, c.public, b.Bytes(), c.key)
@@ -147,12 +147,12 @@ func newSRPClient(
 	}
 }
 
-// confirms reports whether the server proved that it knows the PIN as well.
+// confirms reports whether the server has proved that it knows the PIN, too.
 func (c *srpClient) confirms(serverProof []byte) bool {
 	return subtle.ConstantTimeCompare(c.expect, serverProof) == 1
 }
 
-// srpServer is the device's side.
+// srpServer is the device's state.
 type srpServer struct {
 	user     string
 	salt     []byte
@@ -161,8 +161,8 @@ type srpServer struct {
 	public   *big.Int // B
 }
 
-// newSRPServer draws b until B has no leading zero, which not all clients
-// handle alike.
+// newSRPServer draws b until B has no leading zero, because clients differ in how they
+// hash it.
 func newSRPServer(user, pin string, salt []byte, draw func() *big.Int) *srpServer {
 	g := group()
 	s := &srpServer{user: user, salt: salt}
@@ -176,7 +176,8 @@ func newSRPServer(user, pin string, salt []byte, draw func() *big.Int) *srpServe
 	return s
 }
 
-// newSalt has no leading zero byte: some clients turn it into a number.
+// newSalt returns a salt without a leading zero byte, because some clients convert the
+// salt to a number.
 func newSalt(r io.Reader) []byte {
 	b := make([]byte, saltLen)
 	for b[0] == 0 {
@@ -185,8 +186,8 @@ func newSalt(r io.Reader) []byte {
 	return b
 }
 
-// check compares the client's proof with what each way of handling leading
-// zeros would give, and returns the server's proof and the key.
+// check compares the client's proof with the proof for each way of hashing leading
+// zeros. It returns the server's proof and the key.
 func (s *srpServer) check(clientPublic, clientProof []byte) (serverProof, key []byte, err error) {
 	g := group()
 	a, err := public(clientPublic)

@@ -17,16 +17,16 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Transport carries the messages of one control channel. One goroutine may send
-// while another receives. Recv returns io.EOF when the peer is gone.
+// Transport carries the messages of one control channel. One goroutine may send while
+// another receives. Recv returns io.EOF if the peer has left.
 type Transport interface {
 	Send(ctx context.Context, m *Message) error
 	Recv(ctx context.Context) (*Message, error)
 	Close() error
 }
 
-// MaxMessage bounds a message of the XPC transport. On the other transport a message has
-// at most 64 KiB.
+// MaxMessage bounds a message of the XPC transport. A message of the other transport
+// has at most 64 KiB.
 const MaxMessage = 1 << 20
 
 // A frame of the TCP transport: magic, u16 big-endian length, JSON.
@@ -42,10 +42,10 @@ var (
 	errDeep  = errors.New("JSON nests too deep")
 )
 
-// Stream is the Transport of JSON in RPPairing frames.
+// Stream is the Transport that carries JSON in RPPairing frames.
 type Stream struct {
 	conn    net.Conn
-	pending []byte // of a frame that has not all arrived
+	pending []byte // bytes of a frame that is not complete
 }
 
 // NewStream returns the Transport over a connection to the Bonjour service
@@ -69,11 +69,12 @@ func (s *Stream) Send(ctx context.Context, m *Message) error {
 	return release(err)
 }
 
-// Recv reads one frame. A call that its context ended has lost nothing.
+// Recv reads one frame. A call that is ended by its context loses no bytes.
 func (s *Stream) Recv(ctx context.Context) (*Message, error) {
 	release := link.GuardRead(ctx, s.conn)
 	body, err := s.frame()
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		return nil, err
 	}
 	tree, err := decodeJSON(body)
@@ -102,7 +103,7 @@ func (s *Stream) frame() ([]byte, error) {
 	return body, nil
 }
 
-// fill reads until pending has n bytes, taking memory as they arrive.
+// fill reads until pending has n bytes. It allocates memory as the bytes arrive.
 func (s *Stream) fill(n int) error {
 	const step = 4 << 10
 	for len(s.pending) < n {
@@ -123,8 +124,8 @@ func (s *Stream) fill(n int) error {
 // Close closes the connection.
 func (s *Stream) Close() error { return s.conn.Close() }
 
-// appendJSON writes compact JSON behind b: keys sorted, binary in base64,
-// nothing escaped for browsers.
+// appendJSON appends compact JSON: keys are sorted, binary values are base64, and HTML
+// characters are not escaped.
 func appendJSON(b []byte, tree plist.Dict) ([]byte, error) {
 	buf := bytes.NewBuffer(b)
 	enc := json.NewEncoder(buf)
@@ -152,7 +153,7 @@ func decodeJSON(b []byte) (plist.Dict, error) {
 	return tree.(plist.Dict), nil
 }
 
-// fromJSON gives numbers the types that plist.Dict's getters know.
+// fromJSON converts numbers to the types that plist.Dict's getters accept.
 func fromJSON(v any, depth int) (any, error) {
 	if depth > maxJSONDeep {
 		return nil, errDeep
@@ -165,7 +166,7 @@ func fromJSON(v any, depth int) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			if x != nil { // null is as good as absent
+			if x != nil { // null is the same as a missing value
 				d[k] = x
 			}
 		}
@@ -193,13 +194,13 @@ func number(n json.Number) any {
 	if err := json.Unmarshal([]byte(n), &u); err == nil {
 		return u
 	}
-	f, _ := n.Float64() // infinite when out of range
+	f, _ := n.Float64() // infinite if it is out of range
 	return f
 }
 
-// XPCConn is what a RemoteXPC connection does for the XPC transport: bodies of
-// messages on its first stream, in both directions. Recv returns io.EOF when
-// the device is gone.
+// XPCConn is the part of a RemoteXPC connection that the XPC transport uses. It sends
+// and receives the bodies of messages on the first stream. Recv returns io.EOF if the
+// device has left.
 type XPCConn interface {
 	Send(ctx context.Context, body xpc.Dict) error
 	Recv(ctx context.Context) (xpc.Dict, error)
@@ -212,8 +213,8 @@ const (
 	greetingKey    = "ServiceVersion"
 )
 
-// Greeting is what a device sends on Service before anything else, in place of
-// its echo of the opening message on stream 1.
+// Greeting is the first message of a device on Service. It replaces the device's echo
+// of the opening message on stream 1.
 func Greeting() xpc.Dict { return xpc.Dict{{Key: greetingKey, Value: uint64(2)}} }
 
 type xpcTransport struct {
@@ -234,8 +235,8 @@ func (x *xpcTransport) Send(ctx context.Context, m *Message) error {
 		xpc.Dict{{Key: "mangledTypeName", Value: name}, {Key: "value", Value: toXPC(m.tree())}})
 }
 
-// Recv passes over greetings: some clients of the same connection have read
-// it, others not.
+// Recv ignores greetings. Whether the greeting has been read before depends on the
+// client that opened the connection.
 func (x *xpcTransport) Recv(ctx context.Context) (*Message, error) {
 	for {
 		d, err := x.conn.Recv(ctx)
@@ -258,7 +259,7 @@ func (x *xpcTransport) Close() error {
 	return x.err
 }
 
-// toXPC writes keys sorted.
+// toXPC writes the keys in sorted order.
 func toXPC(v any) any {
 	switch t := v.(type) {
 	case plist.Dict:
@@ -282,7 +283,8 @@ func toXPC(v any) any {
 	return v
 }
 
-// fromXPC keeps what the other transports can carry and leaves the rest out.
+// fromXPC converts the values that the other transport can carry and leaves the others
+// out.
 func fromXPC(d xpc.Dict) plist.Dict {
 	out := make(plist.Dict, len(d))
 	for _, p := range d {

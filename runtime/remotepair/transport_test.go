@@ -135,7 +135,7 @@ func TestPairingDataRefusals(t *testing.T) {
 	}
 }
 
-// A Recv that its context ended in the middle of a frame has lost nothing.
+// A Recv that was ended by its context in the middle of a frame must lose no bytes.
 func TestStreamResumes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -212,7 +212,7 @@ func TestXPCEnvelope(t *testing.T) {
 	if _, err := device.Recv(t.Context()); err != io.EOF {
 		t.Errorf("after the host left: %v", err)
 	}
-	// What has no place in the other transports is left out.
+	// Values that the other transport cannot carry must be left out.
 	got := fromXPC(xpc.Dict{
 		{Key: "fd", Value: xpc.FD(1)}, {Key: "null", Value: xpc.Null{}},
 		{Key: "list", Value: []any{xpc.Null{}, int64(1)}}, {Key: "id", Value: xpc.UUID{}},

@@ -177,7 +177,7 @@ func TestVerifyVectors(t *testing.T) {
 		t.Errorf("openProof = %q, %v", id, err)
 	}
 	v.check("verify M3 signature", signature)
-	// Ends of small order would make the secret known to everybody.
+	// Public keys of small order would make the secret known to everybody.
 	for _, public := range [][]byte{
 		nil, make([]byte, 31), make([]byte, 32), append([]byte{1}, make([]byte, 31)...),
 	} {
@@ -286,8 +286,8 @@ func TestSipHash(t *testing.T) {
 	}
 }
 
-// Each way of handling leading zeros that a client may have is taken: the
-// secrets are drawn until S, or A, begins with a zero byte.
+// Each way in which a client may handle leading zeros must be accepted. The secrets are
+// drawn until S, or A, begins with a zero byte.
 func TestSRPLeadingZeros(t *testing.T) {
 	t.Parallel()
 	g := group()

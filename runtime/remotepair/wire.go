@@ -1,12 +1,11 @@
-// Package remotepair is the remote pairing of iOS 17 and later: how a host
-// becomes trusted for tunnels, apart from lockdown's pairing, and how it then
-// asks for a tunnel's listener. It is HomeKit's pair-setup and pair-verify,
-// carried as events in nested dictionaries, and behind it an encrypted channel
-// of JSON requests.
+// Package remotepair is the remote pairing of iOS 17 and later. By it a host becomes
+// trusted for tunnels, independently of lockdown's pairing, and asks for the listener
+// of a tunnel. It consists of HomeKit's pair-setup and pair-verify, carried as events
+// in nested dictionaries, followed by an encrypted channel of JSON requests.
 //
-// The same messages travel as XPC (the untrusted tunnel service of RSD, see
-// NewXPC) and as JSON in RPPairing frames on TCP (see NewStream). A host that
-// the device does not know yet:
+// The same messages are sent as XPC (on the untrusted tunnel service of RSD, see
+// NewXPC) and as JSON in RPPairing frames over TCP (see NewStream). The exchange with a
+// host that the device does not know:
 //
 //	h0 request handshake                     d0 response handshake
 //	h1 event pairingData verify M1           d1 event pairingData verify M2
@@ -19,13 +18,13 @@
 //	h7 encrypted createRemoteUnlockKey       d7 encrypted response
 //	h8 encrypted createListener tcp          d8 encrypted response {port, devicePublicKey}
 //
-// A host that it knows is ready after d2. The failed verify is the usual way to
-// setup, not an error of the connection.
+// If the device knows the host, the channel is encrypted after d2. A failed verify is
+// the usual first step of a setup, and not an error of the connection.
 //
-// pair-verify is X25519 with Ed25519 signatures; pair-setup is SRP-6a (3072
-// bits, SHA-512) over a PIN, which is 000000 where a dialog on the device takes
-// its place. Neither side of the other direction that iOS 27 brought, in which
-// the device dials a host, is here.
+// pair-verify is X25519 with Ed25519 signatures. pair-setup is SRP-6a (3072 bits,
+// SHA-512) with a PIN, which is 000000 if the device shows a dialog instead. iOS 27
+// added the other direction, in which the device connects to a host. This package has
+// neither side of it.
 package remotepair
 
 import (
@@ -43,13 +42,13 @@ const (
 	Service = "com.apple.internal.dt.coredevice.untrusted.tunnelservice"
 	// LockdownService speaks RPPairing frames behind lockdownd.
 	LockdownService = "com.apple.dt.remotepairingdeviced.lockdown"
-	// DefaultPort is where the TCP transport listens mostly; Bonjour
-	// (_remotepairing._tcp) tells.
+	// DefaultPort is the usual port of the TCP transport. Bonjour (_remotepairing._tcp)
+	// has the actual one.
 	DefaultPort = 49152
 
-	// hostWireVersion is what hosts say since iOS 17; nobody checks it.
+	// hostWireVersion is what hosts send since iOS 17. No device checks it.
 	hostWireVersion = 19
-	// maxEncrypted bounds what is taken for a message of the encrypted channel.
+	// maxEncrypted bounds a message of the encrypted channel.
 	maxEncrypted = 1 << 20
 )
 
@@ -77,11 +76,10 @@ const (
 	kindVerify = "verifyManualPairing"
 )
 
-// Message is one message of the control channel: clear content or an encrypted
-// one.
+// Message is one message of the control channel, either in clear text or encrypted.
 type Message struct {
-	Sequence  uint64 // each side counts its own
-	Device    bool   // the device sent it
+	Sequence  uint64 // each side counts its own messages
+	Device    bool   // whether the device sent it
 	content   *content
 	encrypted []byte
 }
@@ -91,10 +89,10 @@ type content struct {
 	kind kind
 	name string
 	args plist.Dict
-	to   uint64 // of a response: the Sequence of its request
+	to   uint64 // of a response: Sequence of its request
 }
 
-// String names the message and shows nothing of what it carries.
+// String returns the name of the message and nothing of its content.
 func (m *Message) String() string {
 	switch {
 	case m == nil:
@@ -145,8 +143,8 @@ func (c *content) tree() plist.Dict {
 	return plist.Dict{"event": plist.Dict{"_0": named}}
 }
 
-// parseMessage reads nested dictionaries. Sequence numbers are not checked:
-// hosts begin at 0 or 1, and some do not count what they encrypt.
+// parseMessage decodes nested dictionaries. It does not check sequence numbers: hosts
+// begin with 0 or 1, and some do not count encrypted messages.
 func parseMessage(d plist.Dict) (*Message, error) {
 	m := &Message{}
 	m.Sequence, _ = d.Uint("sequenceNumber")
@@ -197,7 +195,7 @@ func parseContent(d plist.Dict) (*content, error) {
 	return c, nil
 }
 
-// binaryOf returns a binary value: XPC carries data, JSON base64.
+// binaryOf returns a binary value, which is data in XPC and base64 in JSON.
 func binaryOf(v any) ([]byte, error) {
 	switch t := v.(type) {
 	case []byte:
@@ -208,10 +206,11 @@ func binaryOf(v any) ([]byte, error) {
 	return nil, errShape
 }
 
-// pairingEvent makes the event that carries one message of setup or verify.
-// Hosts put their name into setup messages.
+// pairingEvent returns the event that carries one message of setup or verify. Hosts add
+// their name to messages of setup.
 func pairingEvent(kind string, list tlv8.List, fresh bool, hostName string) (*content, error) {
-	b, err := tlv8.Append([]byte{}, list) // never nil, which JSON writes as null
+	// An empty slice, unlike nil, is not encoded as null in JSON.
+	b, err := tlv8.Append([]byte{}, list)
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +221,7 @@ func pairingEvent(kind string, list tlv8.List, fresh bool, hostName string) (*co
 	return &content{kind: kindEvent, name: namePairingData, args: plist.Dict{"_0": inner}}, nil
 }
 
-// pairingData is what a pairingData event carries.
+// pairingData is the content of a pairingData event.
 type pairingData struct {
 	kind     string
 	list     tlv8.List
@@ -243,13 +242,14 @@ func parsePairing(c *content) (*pairingData, error) {
 	p.kind, _ = inner.String("kind")
 	p.fresh, _ = inner.Bool("startNewSession")
 	p.hostName, _ = inner.String("sendingHost")
-	if p.list, err = tlv8.Decode(b); err != nil {
+	p.list, err = tlv8.Decode(b)
+	if err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// state returns the State item, 0 when there is none.
+// state returns the State item, or 0 if there is none.
 func (p *pairingData) state() byte {
 	n, _ := p.list.Uint(tlv8.State)
 	if n > 6 {

@@ -16,8 +16,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// TestNobodyReceives has devices that talk to a host which only calls. The connection
-// lives, calls are answered, and who receives at last gets the newest messages.
+// TestNobodyReceives uses devices that send messages to a host that only makes calls.
+// The connection must stay open, calls must be answered, and a late receiver must get
+// the newest messages.
 func TestNobodyReceives(t *testing.T) {
 	t.Parallel()
 	for name, alone := range map[string]bool{"from the beginning": true, "any more": false} {
@@ -60,7 +61,8 @@ func TestNobodyReceives(t *testing.T) {
 	}
 }
 
-// TestAloneBytes keeps one large message, and no second one, while nobody receives.
+// TestAloneBytes checks that one large message, and no second one, is kept while none
+// are received.
 func TestAloneBytes(t *testing.T) {
 	t.Parallel()
 	p, h := handDevice(t, Options{Alone: true}, 1<<20)
@@ -85,7 +87,7 @@ func TestAloneBytes(t *testing.T) {
 	}
 }
 
-// TestEarlyMessage declares a long message before the connection is up.
+// TestEarlyMessage declares a long message before the connection is open.
 func TestEarlyMessage(t *testing.T) {
 	t.Parallel()
 	a, b := linktest.Pipe()
@@ -101,15 +103,16 @@ func TestEarlyMessage(t *testing.T) {
 	}
 }
 
-// declared is the beginning of a message that says to have a body of n bytes.
+// declared returns the beginning of a message that states a body of n bytes.
 func declared(n int) []byte {
 	b := append([]byte(nil), openedBytes...)
 	binary.LittleEndian.PutUint64(b[8:], uint64(n))
 	return b
 }
 
-// TestBudget has hosts that send as much as they can to a device which receives nothing.
-// Together they get no more memory than the budget, and all of it comes back.
+// TestBudget has hosts that send as much as they can to a device that does not receive.
+// Together they must use no more memory than the budget, and all of it must be
+// returned.
 func TestBudget(t *testing.T) {
 	const limit = 8 << 20
 	half := message(xpc.FlagsOneWay, 1, xpc.Dict{{Key: "data", Value: make([]byte, 1<<20)}})

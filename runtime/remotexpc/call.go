@@ -10,28 +10,28 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 )
 
-// queuedOverhead is what a message in the queue costs beside its bytes.
+// queuedOverhead is the memory of a queued message in addition to its bytes.
 const queuedOverhead = 64
 
-// maxGiven is how many calls that were given up are remembered.
+// maxGiven is how many cancelled calls are remembered.
 const maxGiven = 64
 
-// queued is a message that waits to be received, not decoded yet: its bytes are
-// what the windows count, and decoding is not the reader's work.
+// queued is a message that has not been received or decoded yet. The windows count its
+// bytes, and the reader does not spend time on decoding.
 type queued struct {
 	st   *stream
 	raw  []byte
-	held int64 // what is not credited to the peer until somebody receives it
+	held int64 // bytes that are not credited to the peer until the message is received
 }
 
-// call waits for a reply.
+// call is a call that waits for its reply.
 type call struct {
 	id    uint64
-	any   bool // takes messages on stream 1 that are not replies, too
+	any   bool // accepts messages on stream 1 that are not replies, too
 	reply chan []byte
 }
 
-// encodings are reused for messages up to this size.
+// encodings holds buffers up to this size for reuse.
 const maxReused = 64 << 10
 
 var encodings = sync.Pool{New: func() any { return new([]byte) }}
@@ -55,7 +55,7 @@ func (c *Conn) send(ctx context.Context, st *stream, m *xpc.Message) error {
 	return err
 }
 
-// opError makes the error of an operation.
+// opError returns the error of an operation.
 func opError(op string, stream uint32, err error) error {
 	if e := (*Error)(nil); errors.As(err, &e) {
 		return e.of(op)
@@ -63,8 +63,7 @@ func opError(op string, stream uint32, err error) error {
 	return &Error{Op: op, Stream: stream, Err: err}
 }
 
-// newID returns the next message id: odd ones for a host, even ones for a
-// device.
+// newID returns the next message id, which is odd for a host and even for a device.
 func (c *Conn) newID() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,7 +72,7 @@ func (c *Conn) newID() uint64 {
 	return id
 }
 
-// Write sends a message as it is, on stream 1 or 3. Send, Call and Reply choose
+// Write sends a message unchanged on stream 1 or 3. Send, Call and Reply choose the
 // stream, flags and id themselves.
 func (c *Conn) Write(ctx context.Context, m *Message) error {
 	if !carriesMessages(m.Stream) {
@@ -88,7 +87,7 @@ func (c *Conn) Write(ctx context.Context, m *Message) error {
 	return nil
 }
 
-// Send sends a message that wants no reply, on stream 1.
+// Send sends a message without a reply, on stream 1.
 func (c *Conn) Send(ctx context.Context, body xpc.Dict) error {
 	return c.Write(ctx, &Message{
 		Stream:  rootStream,
@@ -96,9 +95,8 @@ func (c *Conn) Send(ctx context.Context, body xpc.Dict) error {
 	})
 }
 
-// Reply answers a message on stream 3 with its id. Hosts pass over replies with
-// an empty body and go on waiting: an answer that says nothing must say so in
-// some key.
+// Reply answers a message on stream 3 with its id. Hosts ignore replies with an empty
+// body and continue to wait, so that a reply without a result must have some key.
 func (c *Conn) Reply(ctx context.Context, to *Message, body xpc.Dict) error {
 	return c.Write(ctx, &Message{
 		Stream:  replyStream,
@@ -113,15 +111,15 @@ func bodyFlags(flags uint32, body xpc.Dict) uint32 {
 	return flags | xpc.FlagAlwaysSet
 }
 
-// Call sends a request and waits for its reply. Unless Options.Pipeline is set,
-// calls take turns. A call that its context ends leaves the connection usable;
-// its reply is dropped when it comes.
+// Call sends a request and waits for its reply. Calls are made one after the other
+// unless Options.Pipeline is set. If a call is ended by its context, the connection
+// stays usable, and its reply is dropped when it arrives.
 func (c *Conn) Call(ctx context.Context, body xpc.Dict) (xpc.Dict, error) {
 	return c.call(ctx, body, false)
 }
 
-// CallAny is Call for requests that some services answer with a message of
-// their own, on stream 1 and without the mark of a reply.
+// CallAny is Call for requests that some services answer on stream 1, with a message
+// that is not marked as a reply.
 func (c *Conn) CallAny(ctx context.Context, body xpc.Dict) (xpc.Dict, error) {
 	return c.call(ctx, body, true)
 }
@@ -160,7 +158,7 @@ func (c *Conn) await(ctx context.Context, cl *call) ([]byte, error) {
 		return raw, nil
 	case <-c.done:
 		select {
-		case raw := <-cl.reply: // it came right before the end
+		case raw := <-cl.reply: // it arrived just before the end
 			return raw, nil
 		default:
 		}
@@ -171,7 +169,7 @@ func (c *Conn) await(ctx context.Context, cl *call) ([]byte, error) {
 	}
 }
 
-// giveUp forgets a call. If its request is out, its reply is still to come.
+// giveUp removes a call. If its request has been sent, the reply is still expected.
 func (c *Conn) giveUp(cl *call, sent bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,15 +181,16 @@ func (c *Conn) giveUp(cl *call, sent bool) {
 		if !sent {
 			return
 		}
-		if c.given = append(c.given, cl.id); len(c.given) > maxGiven {
+		c.given = append(c.given, cl.id)
+		if len(c.given) > maxGiven {
 			c.given = c.given[1:]
 		}
 		return
 	}
 }
 
-// wasGivenUp reports whether a reply is to a call that was given up, once; mu
-// is held.
+// wasGivenUp reports once whether a reply belongs to a cancelled call. The caller holds
+// mu.
 func (c *Conn) wasGivenUp(id uint64) bool {
 	for i, g := range c.given {
 		if g == id {
@@ -202,9 +201,8 @@ func (c *Conn) wasGivenUp(id uint64) bool {
 	return false
 }
 
-// callFor finds the call that a message answers and takes it off the list; mu
-// is held. A device that puts the same id on every reply is believed to reply
-// in order.
+// callFor returns the call that a message answers and removes it. The caller holds mu.
+// If a device has the same id in every reply, replies are assumed to be in order.
 func (c *Conn) callFor(stream, flags uint32, id uint64, size int) *call {
 	isReply := flags&xpc.FlagReply != 0
 	if !isReply && size <= emptySize || flags&xpc.FlagWantingReply != 0 {
@@ -231,7 +229,7 @@ func (c *Conn) callFor(stream, flags uint32, id uint64, size int) *call {
 	return cl
 }
 
-// signal tells receivers that the queue is not empty.
+// signal wakes receivers because the queue is not empty.
 func (c *Conn) signal() {
 	select {
 	case c.arrived <- struct{}{}:
@@ -239,11 +237,11 @@ func (c *Conn) signal() {
 	}
 }
 
-// Receive returns the next message that is not a reply to a call, in the order in
-// which they came on both streams. Messages that say nothing are passed over.
-// What came before the connection ended is still received; then the cause of
-// the error is io.EOF if the peer closed it in peace. Bytes that are not XPC give
-// an error for their message alone.
+// Receive returns the next message that is not a reply to a call, in the order of their
+// arrival on both streams. It ignores messages without content. Messages that arrived
+// before the connection ended are still returned. Then the cause of the error is io.EOF
+// if the peer closed the connection without an error. Bytes that are not XPC cause an
+// error for their message only.
 func (c *Conn) Receive(ctx context.Context) (*Message, error) {
 	for {
 		q, err := c.next()
@@ -266,8 +264,8 @@ func (c *Conn) Receive(ctx context.Context) (*Message, error) {
 	}
 }
 
-// Recv is Receive for those who want bodies alone, and io.EOF itself when the
-// peer has closed the connection in peace.
+// Recv is Receive without the message around the body. It returns io.EOF itself if the
+// peer closed the connection without an error.
 func (c *Conn) Recv(ctx context.Context) (xpc.Dict, error) {
 	m, err := c.Receive(ctx)
 	if err == nil {
@@ -279,10 +277,11 @@ func (c *Conn) Recv(ctx context.Context) (xpc.Dict, error) {
 	return nil, err
 }
 
-// Receiving reports whether somebody receives. While nobody does, the newest messages are
-// kept, a few, and the others are dropped and counted: the peer may go on and the
-// connection lives. Otherwise all messages are kept, and a peer that keeps to the windows
-// waits for the receiver. Receive begins it; who stops receiving says so.
+// Receiving states whether messages are received. While they are not, the few newest
+// messages are kept and the others are dropped and counted, so that the peer may
+// continue to send and the connection stays usable. While they are received, all
+// messages are kept, and a peer that respects the windows waits for the receiver.
+// Receive calls Receiving(true). A program that stops receiving calls Receiving(false).
 func (c *Conn) Receiving(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -292,10 +291,10 @@ func (c *Conn) Receiving(on bool) {
 	}
 }
 
-// Dropped counts the messages that nobody received in time.
+// Dropped returns the number of messages that were dropped.
 func (c *Conn) Dropped() uint64 { return c.dropped.Count() }
 
-// enqueue keeps a message for who receives it; mu is held.
+// enqueue queues a message for a receiver. The caller holds mu.
 func (c *Conn) enqueue(st *stream, raw []byte) error {
 	size := len(raw) + queuedOverhead
 	full := func() bool { return c.buffered > 0 && c.buffered+size > c.opts.Buffer }
@@ -304,7 +303,7 @@ func (c *Conn) enqueue(st *stream, raw []byte) error {
 			return len(c.queue) >= aloneMessages || c.queuedBytes+size > aloneBytes
 		}
 	}
-	// A device loses no request of a host, and ends the connection instead.
+	// A device never drops a host's request. It ends the connection instead.
 	for !c.device && len(c.queue) > 0 && full() {
 		c.drop()
 		c.dropped.Add(c.log, "message dropped, nobody receives")
@@ -323,7 +322,7 @@ func (c *Conn) enqueue(st *stream, raw []byte) error {
 	return nil
 }
 
-// drop takes the oldest message off the queue; mu is held.
+// drop removes the oldest message from the queue. The caller holds mu.
 func (c *Conn) drop() queued {
 	q := c.queue[0]
 	c.queue[0] = queued{}
@@ -336,7 +335,7 @@ func (c *Conn) drop() queued {
 	return q
 }
 
-// next takes a message off the queue, none while it is empty.
+// next removes and returns a message from the queue, or nil if it is empty.
 func (c *Conn) next() (queued, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -66,7 +66,7 @@ var replyCases = map[string]struct {
 	}, true, [2]int64{10, 20}, 5},
 }
 
-// TestReplies has the ways in which replies are matched.
+// TestReplies covers the ways in which replies are matched to calls.
 func TestReplies(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -91,7 +91,7 @@ func TestReplies(t *testing.T) {
 					n, _ := body.Int("n")
 					got[i] <- n
 				}()
-				// The request is out before the second is made.
+				// The request has been sent before the second one is made.
 				if m := p.messages(1, 1)[0]; len(m.Body) == 0 {
 					p.messages(1, 2-min(i, 1))
 				}
@@ -118,7 +118,7 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-// TestCallsTakeTurns has the second call wait for the first one's reply.
+// TestCallsTakeTurns checks that the second call waits for the reply to the first one.
 func TestCallsTakeTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestCallsTakeTurns(t *testing.T) {
 	})
 }
 
-// TestCallGivenUp has the late reply of a call that timed out go nowhere.
+// TestCallGivenUp checks that the late reply to a call that timed out is dropped.
 func TestCallGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -201,7 +201,7 @@ func TestCallGivenUp(t *testing.T) {
 	})
 }
 
-// TestEnd has what waits when a connection ends.
+// TestEnd covers the calls that wait when a connection ends.
 func TestEnd(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -257,7 +257,7 @@ func TestEnd(t *testing.T) {
 	})
 }
 
-// TestEndInMessage is not the end of a connection in peace.
+// TestEndInMessage checks that an end inside of a message is an error.
 func TestEndInMessage(t *testing.T) {
 	t.Parallel()
 	p, h := handDevice(t, Options{}, 1<<20)
@@ -269,7 +269,7 @@ func TestEndInMessage(t *testing.T) {
 	}
 }
 
-// TestContexts has every call end with its context.
+// TestContexts checks that every call ends with its context.
 func TestContexts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -339,13 +339,13 @@ func TestContexts(t *testing.T) {
 	})
 }
 
-// TestSendStuck has a message that its context ends half way.
+// TestSendStuck ends the context of a message that was sent in part.
 func TestSendStuck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, d := handHost(t, Options{}, 100)
 		big := xpc.Dict{{Key: "data", Value: make([]byte, 1000)}}
-		// Nothing can be sent behind it, so the connection ends with it.
+		// Nothing can be sent after it, so the connection ends, too.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := d.Send(ctx, big); !errors.Is(err, context.DeadlineExceeded) {

@@ -5,16 +5,15 @@ import (
 	"net"
 )
 
-// Connect brings a connection up from the host's side. It owns nc from now on
-// and closes it when that fails. It returns when the device has answered with
-// its SETTINGS, or after 30 seconds: no host waits for the messages that the device
-// mirrors.
+// Connect opens a connection as the host. It takes ownership of nc, and closes it on
+// error. It returns when the device has sent its SETTINGS, or an error after 30
+// seconds. It does not wait for the messages that the device mirrors, as no host does.
 func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	c := newConn(nc, o, false)
 	c.up, c.alone = true, o.Alone
-	c.turn <- struct{}{} // nothing may be written ahead of the preface
+	c.turn <- struct{}{} // nothing may be written before the preface
 	c.start()
 	c.out.b = append(c.out.b, preface...)
 	c.appendSettings()
@@ -31,15 +30,15 @@ func Connect(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 		}
 	}
 	if e := c.Err(); e != nil {
-		err = e // says more than an error of writing
+		err = e // it has more details than the error of writing
 	}
 	_ = c.Close()
 	return nil, opError(opConnect, 0, err)
 }
 
-// openStreams writes what opens the two message streams. Since iOS 26 remoted
-// looks for stream 3 before the second message on stream 1. All of it fits the
-// windows that every connection begins with.
+// openStreams writes the messages that open the two message streams. remoted of iOS 26
+// and later expects stream 3 before the second message on stream 1. All of them fit
+// into the initial windows of every connection.
 func (c *Conn) openStreams() {
 	c.appendHeaders(rootStream)
 	c.appendOpening(rootStream, emptyMessage())

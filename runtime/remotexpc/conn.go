@@ -15,44 +15,44 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// goAwayTimeout is how long a peer that broke the rules is given to take the
-// frame that says so.
+// goAwayTimeout bounds writing the GOAWAY frame to a peer that has violated the
+// protocol.
 const goAwayTimeout = time.Second
 
-// Conn is a RemoteXPC connection, either side of it. Its methods may be called
-// concurrently. One goroutine reads and never waits for anybody: what nobody
-// receives is kept, within the windows that the peer was granted.
+// Conn is either side of a RemoteXPC connection. Its methods may be called
+// concurrently. One goroutine reads and never waits for a receiver. What has not been
+// received is kept, up to the windows that the peer was granted.
 type Conn struct {
 	opts   Options
 	log    *slog.Logger
-	device bool // this is the device's side
+	device bool // whether this is the device's side
 	conn   net.Conn
-	br     *bufio.Reader // the reader's alone
-	fr     *http2.Framer // reads for the reader, writes into out for who holds turn
+	br     *bufio.Reader // used by the reader only
+	fr     *http2.Framer // the reader reads from it; the holder of turn writes to out with it
 
 	turn    chan struct{} // taken while frames are written
 	msgTurn chan struct{} // taken while the frames of one message are written
-	calling chan struct{} // taken during a call unless calls may overlap
+	calling chan struct{} // taken during a call, unless calls may overlap
 	out     outBuffer
-	mute    error // why nothing can be written any more; who holds turn
+	mute    error // why nothing can be written any more; guarded by turn
 
-	settled chan struct{} // closed when the peer's SETTINGS have come
-	opening chan opening  // what the peer opens the connection with; device's side
-	wake    chan struct{} // the control goroutine has work
-	arrived chan struct{} // the queue is not empty
+	settled chan struct{} // closed when the peer's SETTINGS have arrived
+	opening chan opening  // how the peer opens the connection; used on the device's side
+	wake    chan struct{} // signals the control goroutine
+	arrived chan struct{} // signals that the queue is not empty
 	done    chan struct{} // closed when the connection has failed or was closed
-	parted  chan struct{} // closed when the peer has been told so
+	parted  chan struct{} // closed when the peer has been told of the end
 	wg      sync.WaitGroup
 	closing sync.Once
 
 	mu       sync.Mutex
-	cause    *Error // why done is closed
+	cause    *Error // why done was closed
 	streams  map[uint32]*stream
-	lastPeer uint32 // highest stream that the peer opened
+	lastPeer uint32 // highest stream that the peer has opened
 	nextOwn  uint32 // the next file stream of this side
 	nextID   uint64
-	up       bool // the opening messages are through
-	acked    bool // the peer knows our SETTINGS
+	up       bool // whether the opening messages have been exchanged
+	acked    bool // whether the peer has acknowledged our SETTINGS
 
 	sendWindow int64 // of the connection
 	sendStart  int64 // of a new stream
@@ -63,28 +63,29 @@ type Conn struct {
 	queue       []queued
 	queuedBytes int  // in queue
 	buffered    int  // in queue and file streams
-	alone       bool // nobody receives
+	alone       bool // whether no messages are received
 	dropped     link.Skipped
 	calls       []*call
-	given       []uint64      // ids of calls that were given up
+	given       []uint64      // ids of cancelled calls
 	opened      chan struct{} // closed and replaced when the peer opens a file stream
 }
 
-// stream is one HTTP/2 stream. Its fields belong to Conn.mu, part to the reader.
+// stream is one HTTP/2 stream. Conn.mu guards its fields, except part, which only the
+// reader uses.
 type stream struct {
 	id     uint32
-	opened bool  // HEADERS came from the peer
+	opened bool  // whether the peer has sent HEADERS
 	send   int64 // window
 	recv   receipt
-	err    *Error // the peer reset it
+	err    *Error // set when the peer has reset it
 	part   assembler
-	file   *incoming // a file that comes in
+	file   *incoming // a file that the peer sends
 	goes   chan struct{}
-	gone   bool // answered: goes is closed
+	gone   bool // whether it was answered and goes is closed
 }
 
-// receipt is the receiving side of a window. Bytes come, some of them are held
-// back until somebody receives them, the others are credited to the peer.
+// receipt is the receiving side of a window. Some of the received bytes are held until
+// they are read by the program. The others are credited to the peer.
 type receipt struct {
 	window   int64
 	received int64
@@ -92,8 +93,8 @@ type receipt struct {
 	held     int64
 }
 
-// due returns how much to credit now: nothing below half a window, to send few
-// frames.
+// due returns how much to credit now. It is 0 below half of a window, so that few
+// frames are sent.
 func (r *receipt) due() int64 {
 	n := r.received - r.credited - r.held
 	if n <= 0 || 2*n < r.window {
@@ -103,7 +104,7 @@ func (r *receipt) due() int64 {
 	return n
 }
 
-// opening is one thing that a host does while the connection comes up.
+// opening is one step of a host in opening the connection.
 type opening struct {
 	stream uint32
 	raw    []byte // nil for HEADERS
@@ -134,8 +135,8 @@ func newConn(c net.Conn, o Options, device bool) *Conn {
 	x.recv.window = max(int64(o.Window), startWindow)
 	x.fr = http2.NewFramer(&x.out, x.br)
 	x.fr.SetReuseFrames()
-	// DATA frames are not read by the framer, so that a long one costs
-	// nothing; go-ios writes frames of any length.
+	// The framer does not read DATA frames, so that a large limit needs no memory.
+	// go-ios writes frames of any length.
 	x.fr.SetMaxReadFrameSize(1<<24 - 1)
 	for _, id := range []uint32{rootStream, replyStream} {
 		x.streams[id] = x.newStream(id)
@@ -143,7 +144,7 @@ func newConn(c net.Conn, o Options, device bool) *Conn {
 	return x
 }
 
-// newStream makes a stream; mu is held or the connection is new.
+// newStream returns a stream. The caller holds mu, or the connection is new.
 func (c *Conn) newStream(id uint32) *stream {
 	return &stream{
 		id: id, send: c.sendStart, recv: receipt{window: int64(c.opts.Window)},
@@ -157,9 +158,9 @@ func (c *Conn) start() {
 	go c.answer()
 }
 
-// appendSettings writes what both sides begin with.
+// appendSettings writes the first frames of either side.
 func (c *Conn) appendSettings() {
-	// Ids 3 and 4 alone: idevice refuses all others.
+	// Only ids 3 and 4 are sent, because idevice refuses all others.
 	_ = c.fr.WriteSettings(
 		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: maxStreams},
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: c.opts.Window})
@@ -172,7 +173,7 @@ func (c *Conn) appendHeaders(id uint32) {
 	_ = c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true})
 }
 
-// fail ends the connection for the given reason; the first one counts.
+// fail ends the connection. Only the first reason is kept.
 func (c *Conn) fail(e *Error) {
 	c.mu.Lock()
 	if c.cause != nil {
@@ -192,8 +193,8 @@ func (c *Conn) fail(e *Error) {
 	close(c.parted)
 }
 
-// goAway tells the peer why the connection ends, and closes it. Only the reader
-// calls it. A writer that waits for the peer has goAwayTimeout to end.
+// goAway tells the peer why the connection ends, and closes it. Only the reader calls
+// it. A writer that waits for the peer has goAwayTimeout to finish.
 func (c *Conn) goAway(e *Error) {
 	late := time.AfterFunc(goAwayTimeout, func() { _ = c.conn.Close() })
 	c.turn <- struct{}{}
@@ -217,7 +218,7 @@ func (c *Conn) goAway(e *Error) {
 	link.Linger(c.conn, goAwayTimeout)
 }
 
-// failed returns the reason why the connection ended as the error of op.
+// failed returns the reason for the end of the connection as the error of op.
 func (c *Conn) failed(op string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -229,7 +230,8 @@ func (e *Error) of(op string) *Error {
 	d := *e
 	d.Op = op
 	if d.Err == io.EOF && op != opReceive {
-		d.Err = io.ErrUnexpectedEOF // only who receives can be at an end
+		// io.EOF is for a receiver only.
+		d.Err = io.ErrUnexpectedEOF
 	}
 	return &d
 }
@@ -237,7 +239,7 @@ func (e *Error) of(op string) *Error {
 // Done returns a channel that is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Err says why the connection has ended; nil while it is up.
+// Err returns why the connection has ended, or nil while it is open.
 func (c *Conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -247,21 +249,22 @@ func (c *Conn) Err() error {
 	return c.cause.of(opReceive)
 }
 
-// Close ends the connection at once, or, when the peer broke the rules, as soon as
-// it has been told why, within two seconds. Calls in progress fail with an error that
-// is net.ErrClosed. What was sent right before may be lost with it, see Shutdown.
+// Close ends the connection at once. If the peer has violated the protocol, Close first
+// waits until it has been told, for at most two seconds. Calls in progress fail with an
+// error that matches net.ErrClosed. Bytes that were sent just before may be lost; see
+// Shutdown.
 func (c *Conn) Close() error {
 	c.closing.Do(func() {
 		c.fail(&Error{Err: net.ErrClosed})
-		<-c.parted // a reader may still be telling the peer why
+		<-c.parted // the reader may still be telling the peer
 		c.wg.Wait()
 	})
 	return nil
 }
 
-// Shutdown says that nothing more will be sent, waits until the peer has closed
-// its side too, and closes. A device that replies and hangs up needs this: a
-// connection that is closed with bytes unread loses what it sent last.
+// Shutdown ends the sending side, waits until the peer has closed its side, and closes
+// the connection. A device that replies and then closes the connection needs this: the
+// last bytes are lost if a connection is closed with unread bytes.
 func (c *Conn) Shutdown(ctx context.Context) error {
 	err := c.take(ctx, c.turn)
 	if err == nil {
@@ -283,9 +286,9 @@ func (c *Conn) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// control is what waits to be answered to the peer.
+// control holds the control frames that have not been sent yet.
 type control struct {
-	acks   int // of SETTINGS
+	acks   int // number of SETTINGS to acknowledge
 	pings  [][8]byte
 	credit []grant
 	resets []reset
@@ -301,7 +304,7 @@ type reset struct {
 	code   http2.ErrCode
 }
 
-// owe adds n to what the window of a stream is to grow by; mu is held.
+// owe adds n to the credit that is due to a stream. The caller holds mu.
 func (c *Conn) owe(stream uint32, n int64) {
 	if n == 0 {
 		return
@@ -317,7 +320,8 @@ func (c *Conn) owe(stream uint32, n int64) {
 	c.poke()
 }
 
-// credit grows the window of a stream by what is due; mu is held.
+// credit increases the window of a stream by the credit that is due. The caller holds
+// mu.
 func (c *Conn) credit(st *stream) {
 	if c.streams[st.id] == st {
 		c.owe(st.id, st.recv.due())
@@ -332,8 +336,8 @@ func (c *Conn) poke() {
 	}
 }
 
-// answer writes control frames, so that the reader need not wait for a peer
-// that does not read.
+// answer writes control frames in its own goroutine, so that the reader does not wait
+// for a peer that does not read.
 func (c *Conn) answer() {
 	defer c.wg.Done()
 	for {
@@ -350,12 +354,13 @@ func (c *Conn) answer() {
 		c.mu.Lock()
 		c.appendControl()
 		c.mu.Unlock()
-		_ = c.flush(context.Background()) // without an ear for it, the peer misses nothing
+		_ = c.flush(context.Background()) // a peer that does not read them does not need them
 		<-c.turn
 	}
 }
 
-// appendControl turns what is pending into frames; mu and turn are held.
+// appendControl writes the pending control frames to the framer. The caller holds mu
+// and turn.
 func (c *Conn) appendControl() {
 	p := &c.pending
 	for ; p.acks > 0; p.acks-- {
@@ -373,16 +378,16 @@ func (c *Conn) appendControl() {
 	p.pings, p.credit, p.resets = p.pings[:0], p.credit[:0], p.resets[:0]
 }
 
-// assembler collects the bytes of one message; the reader's alone.
+// assembler collects the bytes of one message. Only the reader uses it.
 type assembler struct {
 	head [24]byte
-	n    int // of head
-	size int // of the message, once head is full
+	n    int // bytes in head
+	size int // size of the message, once head is complete
 	buf  []byte
 }
 
-// space returns where the next bytes go. Memory grows with what has come, and counts
-// against the budget.
+// space returns the memory for the next bytes. It grows with the bytes that have
+// arrived, and counts for the budget.
 func (a *assembler) space(b *link.Budget) ([]byte, error) {
 	if a.n < len(a.head) {
 		return a.head[a.n:], nil
@@ -397,14 +402,16 @@ func (a *assembler) space(b *link.Budget) ([]byte, error) {
 	return a.buf[len(a.buf):cap(a.buf)], nil
 }
 
-// advance takes n bytes that were put into space and returns the message when
-// it is whole.
+// advance adds n bytes that were written to space, and returns the message when it is
+// complete.
 func (a *assembler) advance(n, limit int, b *link.Budget) ([]byte, error) {
 	if a.n == len(a.head) {
 		a.buf = a.buf[:len(a.buf)+n]
-	} else if a.n += n; a.n < len(a.head) {
-		return nil, nil
 	} else {
+		a.n += n
+		if a.n < len(a.head) {
+			return nil, nil
+		}
 		size, err := messageSize(a.head[:], limit)
 		if err != nil {
 			return nil, err

@@ -13,18 +13,17 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// handshakeTimeout bounds the beginning of a connection, on either side, beside the
+// handshakeTimeout bounds opening a connection on either side, in addition to the
 // context.
 const handshakeTimeout = 30 * time.Second
 
-// lingerTimeout is how long a device waits for a host to hang up after the last
-// message.
+// lingerTimeout is how long a device waits for a host to close the connection after the
+// last message.
 const lingerTimeout = 5 * time.Second
 
-// Accept brings a connection up from the device's side: it mirrors what the host
-// opens the connection with, in whatever order that comes, and returns when the
-// host may be told something, or after 30 seconds. It owns nc from now on and closes
-// it when that fails.
+// Accept opens a connection as the device. It mirrors the host's opening messages in
+// any order, and returns when messages may be sent to the host, or an error after 30
+// seconds. It takes ownership of nc, and closes it on error.
 func Accept(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
@@ -33,7 +32,7 @@ func Accept(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 		_ = nc.Close()
 		return nil, opError(opAccept, 0, err)
 	}
-	c.turn <- struct{}{} // SETTINGS come first
+	c.turn <- struct{}{} // SETTINGS must be the first frame
 	c.start()
 	c.appendSettings()
 	err := c.flush(ctx)
@@ -55,7 +54,8 @@ func (c *Conn) readPreface(ctx context.Context) error {
 	release := link.GuardRead(ctx, c.conn)
 	got := make([]byte, len(preface))
 	_, err := io.ReadFull(c.br, got)
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		return err
 	}
 	if string(got) != preface {
@@ -64,9 +64,9 @@ func (c *Conn) readPreface(ctx context.Context) error {
 	return nil
 }
 
-// mirror answers each opening message with its like, on the stream that the
-// host has opened for it. Apple's host gives the connection up when a stream
-// that it has not opened is answered on.
+// mirror answers each opening message with the same message, on the stream that the
+// host has opened for it. Apple's host closes the connection if it is answered on a
+// stream that it has not opened.
 func (c *Conn) mirror(ctx context.Context) error {
 	var init, opened bool
 	for !init || !opened {
@@ -86,7 +86,8 @@ func (c *Conn) mirror(ctx context.Context) error {
 			// Stream 3 is opened together with its only message.
 		case o.stream == replyStream && wrapperFlags(o.raw)&xpc.FlagInitHandshake != 0:
 			init = true
-			if err = c.writeFrames(ctx, func() { c.appendHeaders(replyStream) }); err == nil {
+			err = c.writeFrames(ctx, func() { c.appendHeaders(replyStream) })
+			if err == nil {
 				err = c.writeMessage(ctx, c.messageStream(replyStream), bare(flagsInit, 0))
 			}
 		case wrapperFlags(o.raw)&xpc.FlagOpening != 0:
@@ -105,8 +106,8 @@ func (c *Conn) mirror(ctx context.Context) error {
 	return nil
 }
 
-// greet sends the last message on stream 1. go-ios reads exactly two there
-// before its first request, so a greeting can only come in place of it.
+// greet sends the last message on stream 1. go-ios reads exactly two messages there
+// before its first request, so that a greeting must replace the last one.
 func (c *Conn) greet(ctx context.Context) error {
 	if c.opts.Greeting != nil {
 		return c.Send(ctx, c.opts.Greeting)
@@ -122,15 +123,15 @@ func (c *Conn) messageStream(id uint32) *stream {
 
 // Device is the device side of a service that speaks RemoteXPC.
 type Device struct {
-	// Handle serves one connection; it must be set. When it returns nil, the
-	// host is left to hang up first.
+	// Handle serves one connection; it must be set. When it returns nil, the device
+	// waits for the host to close the connection first.
 	Handle func(ctx context.Context, c *Conn) error
-	// Options of every connection.
+	// Options are those of every connection.
 	Options Options
 }
 
-// Serve brings a connection up and serves it until the host leaves, Handle is
-// done or ctx ends. That the host leaves is not an error.
+// Serve opens a connection and serves it until the host leaves, Handle returns or ctx
+// ends. It is not an error if the host leaves.
 func (d *Device) Serve(ctx context.Context, nc net.Conn) error {
 	c, err := Accept(ctx, nc, d.Options)
 	if err == nil {
@@ -151,7 +152,7 @@ func (d *Device) Serve(ctx context.Context, nc net.Conn) error {
 	return err
 }
 
-// left reports whether an error means that the host has gone.
+// left reports whether an error means that the host has left.
 func left(err error) bool {
 	if errors.Is(err, ErrProtocol) || errors.Is(err, ErrOverflow) {
 		return false

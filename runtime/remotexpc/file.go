@@ -12,21 +12,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 )
 
-// chunks are what the bytes of a file wait in; small frames share one.
+// chunks hold the bytes of files. Several small frames share one.
 var chunks = sync.Pool{New: func() any { return new([frameSize]byte) }}
 
-// incoming is a file that the peer sends. Its fields belong to Conn.mu.
+// incoming is a file that the peer sends. Conn.mu guards its fields.
 type incoming struct {
-	id    uint64 // of the transfer, once known
-	known bool   // the first bytes have been looked at
-	head  []byte // the first bytes, until there are enough to look at
-	taken bool   // somebody reads it
+	id    uint64 // id of the transfer, if known
+	known bool   // whether the first bytes have been examined
+	head  []byte // the first bytes, until there are enough to examine
+	taken bool   // whether a FileReader has it
 
 	chunks []*[frameSize]byte
-	start  int // of what is unread in the first chunk
-	size   int // of all that is unread
+	start  int // offset of the unread bytes in the first chunk
+	size   int // number of unread bytes
 	err    error
-	ready  chan struct{} // there is something new
+	ready  chan struct{} // signals that something has changed
 }
 
 func (f *incoming) end(err error) {
@@ -43,7 +43,7 @@ func (f *incoming) poke() {
 	}
 }
 
-// add appends bytes, filling up the last chunk first.
+// add appends bytes. It fills the last chunk first.
 func (f *incoming) add(b []byte) {
 	for len(b) > 0 {
 		used := (f.start + f.size) % frameSize
@@ -58,7 +58,7 @@ func (f *incoming) add(b []byte) {
 	f.poke()
 }
 
-// take moves bytes out.
+// take removes and returns bytes.
 func (f *incoming) take(p []byte) int {
 	done := 0
 	for len(p) > 0 && f.size > 0 {
@@ -87,7 +87,7 @@ func (f *incoming) dropChunk() {
 	}
 }
 
-// openIncoming takes a new file stream of the peer; mu is held.
+// openIncoming adds a new file stream of the peer. The caller holds mu.
 func (c *Conn) openIncoming(id uint32) error {
 	c.lastPeer = id
 	files := 0
@@ -108,13 +108,13 @@ func (c *Conn) openIncoming(id uint32) error {
 	return nil
 }
 
-// broadcastOpened wakes whoever waits for a file; mu is held.
+// broadcastOpened wakes the goroutines that wait for a file. The caller holds mu.
 func (c *Conn) broadcastOpened() {
 	close(c.opened)
 	c.opened = make(chan struct{})
 }
 
-// readFile takes n bytes of a file stream.
+// readFile reads n bytes of a file stream.
 func (c *Conn) readFile(st *stream, n int) error {
 	for n > 0 {
 		if _, err := c.br.Peek(1); err != nil {
@@ -133,12 +133,12 @@ func (c *Conn) readFile(st *stream, n int) error {
 	return nil
 }
 
-// fileBytes looks at the first bytes of a file stream and keeps the others; mu
-// is held.
+// fileBytes examines the first bytes of a file stream and keeps the others. The caller
+// holds mu.
 func (c *Conn) fileBytes(st *stream, b []byte) error {
 	f := st.file
 	if f.err != nil {
-		return nil // nobody reads it any more
+		return nil // the file is not read any more
 	}
 	if !f.known {
 		n := min(len(b), xpc.WrapperSize-len(f.head))
@@ -166,8 +166,8 @@ func (c *Conn) addToFile(st *stream, b []byte) error {
 	return nil
 }
 
-// firstBytes takes the message that begins a file off it. A host does not count
-// on it, as it is not known that every device sends one; mu is held.
+// firstBytes removes the message at the beginning of a file, if there is one. It is not
+// known whether every device sends it. The caller holds mu.
 func (c *Conn) firstBytes(st *stream) error {
 	f := st.file
 	head := f.head
@@ -187,14 +187,14 @@ func (c *Conn) firstBytes(st *stream) error {
 	return c.addToFile(st, head)
 }
 
-// dropStream resets a stream and forgets it; mu is held.
+// dropStream resets a stream and removes it. The caller holds mu.
 func (c *Conn) dropStream(st *stream, code http2.ErrCode) {
 	c.pending.resets = append(c.pending.resets, reset{st.id, code})
 	c.forget(st)
 	c.poke()
 }
 
-// forget takes a stream off the list, with what is unread; mu is held.
+// forget removes a stream with its unread bytes. The caller holds mu.
 func (c *Conn) forget(st *stream) {
 	delete(c.streams, st.id)
 	if f := st.file; f != nil {
@@ -208,7 +208,7 @@ func (c *Conn) forget(st *stream) {
 	}
 }
 
-// endFile takes END_STREAM on a file stream; mu is held.
+// endFile handles END_STREAM on a file stream. The caller holds mu.
 func (c *Conn) endFile(st *stream) error {
 	if f := st.file; !f.known {
 		f.known = true
@@ -229,19 +229,19 @@ func (c *Conn) endFile(st *stream) error {
 	return nil
 }
 
-// FileReader receives a file from the peer. One goroutine may use it at a time.
+// FileReader receives a file from the peer. Only one goroutine may use it at a time.
 type FileReader struct {
 	c    *Conn
 	st   *stream
-	left int64 // -1 when the size is not known
-	// Stream is the HTTP/2 stream.
+	left int64 // -1 if the size is not known
+	// Stream is the number of the HTTP/2 stream.
 	Stream uint32
 }
 
-// ReceiveFile waits until the peer has opened its index-th file stream on this
-// connection, the first being 0, and tells it to begin. Devices open them in the
-// order in which they announce the files. A negative size means that the file
-// goes on until the peer ends it.
+// ReceiveFile waits until the peer has opened its file stream with the given index on
+// this connection, counted from 0, and tells the peer to begin. A device opens the
+// streams in the order in which it announces the files. If size is negative, the file
+// extends until the peer ends it.
 func (c *Conn) ReceiveFile(ctx context.Context, index int, size int64) (*FileReader, error) {
 	if index < 0 || index > (maxWindow-firstUpload)/2 {
 		return nil, &Error{Op: opRecvFile, Err: errors.New("no such index")}
@@ -253,8 +253,8 @@ func (c *Conn) ReceiveFile(ctx context.Context, index int, size int64) (*FileRea
 	return c.receiveFile(ctx, size, func(st *stream) bool { return st.id == id }, id)
 }
 
-// ReceiveFileID is ReceiveFile for the file whose transfer has an id, wherever
-// it comes.
+// ReceiveFileID is ReceiveFile for the file with a transfer id, on whichever stream it
+// is.
 func (c *Conn) ReceiveFileID(ctx context.Context, id uint64, size int64) (*FileReader, error) {
 	return c.receiveFile(ctx, size,
 		func(st *stream) bool { return st.file.known && st.file.id == id }, 0)
@@ -273,15 +273,15 @@ func (c *Conn) receiveFile(
 	return &FileReader{c: c, st: st, left: size, Stream: st.id}, nil
 }
 
-// ID is the transfer's id, 0 as long as the peer has not told it: it does so
-// ahead of the file's first byte.
+// ID returns the id of the transfer. It is 0 until the peer has sent it, which it does
+// before the first byte of the file.
 func (f *FileReader) ID() uint64 {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	return f.st.file.id
 }
 
-// awaitFile waits for a file stream that nobody has taken yet.
+// awaitFile waits for a file stream for which want is true and which has no FileReader.
 func (c *Conn) awaitFile(ctx context.Context, want func(*stream) bool, id uint32) (*stream, error) {
 	for {
 		c.mu.Lock()
@@ -299,7 +299,7 @@ func (c *Conn) awaitFile(ctx context.Context, want func(*stream) bool, id uint32
 		case cause != nil:
 			return nil, cause
 		case known:
-			return nil, net.ErrClosed // it was there, and is over or somebody else's
+			return nil, net.ErrClosed // the stream was there, and has ended or has a FileReader
 		}
 		select {
 		case <-opened:
@@ -310,7 +310,7 @@ func (c *Conn) awaitFile(ctx context.Context, want func(*stream) bool, id uint32
 	}
 }
 
-// begin gives the sender the sign that it may.
+// begin tells the sender to begin.
 func (c *Conn) begin(ctx context.Context, st *stream) error {
 	raw := bare(flagsFileResponse, 0)
 	for sent := 0; sent < len(raw); {
@@ -337,8 +337,8 @@ func (c *Conn) begin(ctx context.Context, st *stream) error {
 	return nil
 }
 
-// Read returns the next bytes of the file, io.EOF behind the last. A file that
-// ends too early gives an Error whose cause is io.ErrUnexpectedEOF.
+// Read returns the next bytes of the file, or io.EOF after the last. If the file ends
+// too early, it returns an Error with the cause io.ErrUnexpectedEOF.
 func (f *FileReader) Read(ctx context.Context, p []byte) (int, error) {
 	if f.left == 0 {
 		return 0, io.EOF
@@ -378,7 +378,7 @@ func (f *FileReader) waiting() bool {
 	return f.st.file.size > 0
 }
 
-// take moves what there is, and returns why there will be no more.
+// take copies the bytes that have arrived, and returns why no more will arrive.
 func (f *FileReader) take(p []byte) (int, error) {
 	c := f.c
 	c.mu.Lock()
@@ -396,7 +396,7 @@ func (f *FileReader) take(p []byte) (int, error) {
 	return n, nil
 }
 
-// Reader returns f as an io.Reader that ctx bounds.
+// Reader returns an io.Reader for f that is bounded by ctx.
 func (f *FileReader) Reader(ctx context.Context) io.Reader { return fileReader{ctx, f} }
 
 type fileReader struct {
@@ -404,11 +404,11 @@ type fileReader struct {
 	f   *FileReader
 }
 
-// Read is FileReader.Read.
+// Read calls FileReader.Read.
 func (r fileReader) Read(p []byte) (int, error) { return r.f.Read(r.ctx, p) }
 
-// Close ends the file's stream. What was not read is thrown away. A device
-// resets the stream of a file that it has in full, too, and hosts expect it.
+// Close ends the file's stream and discards the unread bytes. A device also resets the
+// stream of a file that it has received completely, and hosts expect that.
 func (f *FileReader) Close() error {
 	c := f.c
 	c.mu.Lock()

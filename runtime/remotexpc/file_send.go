@@ -13,16 +13,16 @@ import (
 type FileWriter struct {
 	c  *Conn
 	st *stream
-	// Stream is the HTTP/2 stream.
+	// Stream is the number of the HTTP/2 stream.
 	Stream uint32
 
 	over bool
 }
 
-// OpenFile opens a stream for a file. id is the transfer's, unique on the
-// connection and not 0. A device does this before it announces the file, and the
-// order of announcing must be that of opening; a host has announced it in a
-// request already (xpc.FileTransfer).
+// OpenFile opens a stream for a file. id is the id of the transfer, which is not 0 and
+// unique on the connection. A device calls OpenFile before it announces the file, and
+// must announce files in the order of opening. A host calls it after it has announced
+// the file in a request (xpc.FileTransfer).
 func (c *Conn) OpenFile(ctx context.Context, id uint64) (*FileWriter, error) {
 	if id == 0 {
 		return nil, &Error{Op: opSendFile, Err: errors.New("transfer id is 0")}
@@ -39,8 +39,8 @@ func (c *Conn) OpenFile(ctx context.Context, id uint64) (*FileWriter, error) {
 	return w, nil
 }
 
-// openOutgoing opens the next stream of this side. Streams must open in the
-// order of their ids, so the id is taken when it is this one's turn to write.
+// openOutgoing opens the next stream of this side. Streams must be opened in the order
+// of their ids, so that the id is assigned while this stream has the turn to write.
 func (c *Conn) openOutgoing(ctx context.Context) (*stream, error) {
 	var st *stream
 	err := c.writeFrames(ctx, func() {
@@ -59,7 +59,7 @@ func (c *Conn) openOutgoing(ctx context.Context) (*stream, error) {
 	return st, err
 }
 
-// write sends p whole; other streams may come in between.
+// write sends p completely. Frames of other streams may be sent in between.
 func (w *FileWriter) write(ctx context.Context, p []byte) error {
 	for len(p) > 0 {
 		n, err := w.c.reserve(ctx, w.st, min(len(p), batch))
@@ -75,9 +75,8 @@ func (w *FileWriter) write(ctx context.Context, p []byte) error {
 	return nil
 }
 
-// Send sends size bytes of r and ends the file. A device waits for the host to
-// ask for it first. A file that was begun cannot be sent to its end later: after
-// an error only Close is left.
+// Send sends size bytes of r and ends the file. A device first waits until the host
+// asks for it. After an error the file cannot be continued; only Close may be called.
 func (w *FileWriter) Send(ctx context.Context, r io.Reader, size int64) error {
 	w.c.mu.Lock()
 	over := w.over
@@ -115,12 +114,12 @@ func (w *FileWriter) send(ctx context.Context, r io.Reader, size int64) error {
 		}
 		size -= int64(n)
 	}
-	// A frame of its own: pymobiledevice3 passes over the bytes of one that
-	// ends a stream.
+	// The end is a frame of its own, because pymobiledevice3 ignores the bytes of a
+	// frame that ends a stream.
 	return w.c.writeData(ctx, w.st.id, nil, true)
 }
 
-// awaitGo waits for the receiver's sign.
+// awaitGo waits until the receiver asks for the file.
 func (w *FileWriter) awaitGo(ctx context.Context) error {
 	for {
 		c := w.c
@@ -129,7 +128,7 @@ func (w *FileWriter) awaitGo(ctx context.Context) error {
 		if c.grown == nil {
 			c.grown = make(chan struct{})
 		}
-		grown := c.grown // a reset closes it
+		grown := c.grown // closed by a reset
 		c.mu.Unlock()
 		switch {
 		case gone:
@@ -150,7 +149,7 @@ func (w *FileWriter) awaitGo(ctx context.Context) error {
 	}
 }
 
-// Close gives the file up if it has not been sent.
+// Close cancels the file if it has not been sent completely.
 func (w *FileWriter) Close() error {
 	c := w.c
 	c.mu.Lock()

@@ -31,7 +31,7 @@ var (
 	response = unhex("920bb029 01002000 0000000000000000 0000000000000000")
 )
 
-// TestFileFromDevice has the frames of the protocol page, one after the other.
+// TestFileFromDevice checks the frames of the protocol page.
 func TestFileFromDevice(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -61,7 +61,7 @@ func TestFileFromDevice(t *testing.T) {
 	}
 }
 
-// TestFileFromHost has the other direction: the host does not wait, and a reset
+// TestFileFromHost checks the other direction: the host does not wait, and a reset
 // after the end is not an error.
 func TestFileFromHost(t *testing.T) {
 	t.Parallel()
@@ -86,8 +86,8 @@ func TestFileFromHost(t *testing.T) {
 	}
 }
 
-// TestFilesAtOnce sends several files each way while calls go on, under windows
-// of all sizes.
+// TestFilesAtOnce sends several files in each direction during calls, with windows of
+// all sizes.
 func TestFilesAtOnce(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -149,7 +149,7 @@ func TestFilesAtOnce(t *testing.T) {
 	}
 }
 
-// TestReceiveFileID finds an upload by its transfer.
+// TestReceiveFileID finds a file by the id of its transfer.
 func TestReceiveFileID(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -183,7 +183,7 @@ func TestReceiveFileID(t *testing.T) {
 	}
 }
 
-// TestFileRefusals has what cannot be sent or received.
+// TestFileRefusals covers files that cannot be sent or received.
 func TestFileRefusals(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -205,7 +205,7 @@ func TestFileRefusals(t *testing.T) {
 	if err := w.Send(ctx, strings.NewReader("again"), 5); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Send again = %v", err)
 	}
-	// A receiver that has enough resets it, too.
+	// A receiver with all bytes of the file resets it, too.
 	w, err = h.OpenFile(ctx, 4)
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +230,7 @@ func TestFileRefusals(t *testing.T) {
 	}
 }
 
-// TestFileEndsEarly has a sender that gives up or leaves.
+// TestFileEndsEarly has a sender that cancels the file or leaves.
 func TestFileEndsEarly(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -259,7 +259,7 @@ func TestFileEndsEarly(t *testing.T) {
 		!errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
 		t.Errorf("a file that ends early = %q, %v", got, err)
 	}
-	// The end of the connection is not the end of a file.
+	// The end of the connection must not be the end of a file.
 	if _, err := h.OpenFile(ctx, 7); err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,7 @@ type zeroReader struct{}
 
 func (zeroReader) Read(p []byte) (int, error) { return len(p), nil }
 
-// TestFileWithoutRequest is read by a host, and reset by a device.
+// TestFileWithoutRequest checks that a host reads such a file and a device resets it.
 func TestFileWithoutRequest(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -314,7 +314,7 @@ func TestFileWithoutRequest(t *testing.T) {
 	}
 }
 
-// TestTooManyFiles refuses the stream, not the connection.
+// TestTooManyFiles checks that the stream is refused and not the connection.
 func TestTooManyFiles(t *testing.T) {
 	t.Parallel()
 	p, d := handHost(t, Options{}, 1<<20)
@@ -364,7 +364,7 @@ func TestSmallFramesShareMemory(t *testing.T) {
 		if got, err := io.ReadAll(f.Reader(ctx)); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
 		}
-		// Waiting for more of another file ends with the context.
+		// Waiting for more of another file must end with the context.
 		p.headers(7)
 		p.data(7, request)
 		f, err = d.ReceiveFile(ctx, 1, 5)

@@ -19,8 +19,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// sent reads DATA frames of all streams until nothing more comes, which is when
-// the writer waits. It runs in a bubble of synctest.
+// sent reads DATA frames of all streams until no more arrive, which means that the
+// writer waits. It runs in a synctest bubble.
 func (p *peer) sent(stop <-chan struct{}) map[uint32][]byte {
 	p.t.Helper()
 	got := map[uint32][]byte{}
@@ -53,8 +53,8 @@ func (p *peer) sent(stop <-chan struct{}) map[uint32][]byte {
 	}
 }
 
-// TestSendWindows never exceeds what the peer grants, neither on the stream nor
-// on the connection, and goes on when it grants more. go-ios never does.
+// TestSendWindows checks that no more is sent than the windows of the stream and of the
+// connection allow, and that sending continues when they grow. go-ios never grows them.
 func TestSendWindows(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -98,7 +98,7 @@ func TestSendWindows(t *testing.T) {
 	}
 }
 
-// TestSettingsShrinkWindow takes a window below zero and back.
+// TestSettingsShrinkWindow makes a window negative, and positive again.
 func TestSettingsShrinkWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -130,8 +130,8 @@ func TestSettingsShrinkWindow(t *testing.T) {
 	})
 }
 
-// TestCredits has the windows that this side grants: at half of the window, for
-// the connection at once, for a stream when somebody receives.
+// TestCredits checks the windows that this side grants. A credit is sent at half of the
+// window, at once for the connection, and for a stream when its messages are received.
 func TestCredits(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -146,7 +146,7 @@ func TestCredits(t *testing.T) {
 	p.data(1, news[:half])
 	p.data(1, news[half:])
 	p.data(1, news)
-	// A reply is not held back, and needs no window of stream 1.
+	// A reply must not be delayed, and needs no window of stream 1.
 	called := make(chan error, 1)
 	go func() { _, err := h.Call(ctx, xpc.Dict{{Key: "k", Value: true}}); called <- err }()
 	request := "DATA#1 " +
@@ -169,7 +169,7 @@ func TestCredits(t *testing.T) {
 	if err := <-called; err != nil {
 		t.Fatal(err)
 	}
-	// Stream 1 gets its window back when its messages are received.
+	// The window of stream 1 grows when its messages are received.
 	for range 2 {
 		if _, err := h.Receive(ctx); err != nil {
 			t.Fatal(err)
@@ -189,8 +189,8 @@ func TestCredits(t *testing.T) {
 	}
 }
 
-// TestSlowReceiver keeps replies coming while nobody receives what the device
-// says by itself: that stream alone stands still.
+// TestSlowReceiver checks that replies arrive while the device's messages are not
+// received. Only the stream of those messages may stop.
 func TestSlowReceiver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -208,8 +208,8 @@ func TestSlowReceiver(t *testing.T) {
 		}()
 		go echo(ctx, d)
 		synctest.Wait()
-		// The device's writer is stuck in the middle of a message, and
-		// messages do not mix: the reply comes once somebody receives.
+		// The device's writer is blocked in the middle of a message, and messages must
+		// not be interleaved, so the reply arrives only when messages are received.
 		called := make(chan error, 1)
 		go func() { _, err := h.Call(ctx, xpc.Dict{{Key: "k", Value: true}}); called <- err }()
 		for i := range 100 {
@@ -229,8 +229,8 @@ func TestSlowReceiver(t *testing.T) {
 	})
 }
 
-// TestOverflow has peers that do not keep to the windows. A device ends the connection, a
-// host loses the oldest messages.
+// TestOverflow has peers that do not respect the windows. A device must end the
+// connection, and a host must drop the oldest messages.
 func TestOverflow(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -274,7 +274,7 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
-// TestLargeBeyondBuffer takes one message that is larger than the buffer.
+// TestLargeBeyondBuffer checks that one message larger than the buffer is accepted.
 func TestLargeBeyondBuffer(t *testing.T) {
 	t.Parallel()
 	h, d := pair(t, Options{Buffer: 1000}, Options{})
@@ -291,8 +291,8 @@ func TestLargeBeyondBuffer(t *testing.T) {
 	}
 }
 
-// TestHostile sends each side what no peer may send. The connection must end
-// with the code, and say so.
+// TestHostile sends each side what no peer may send. The connection must end with the
+// code, and the peer must be told.
 func TestHostile(t *testing.T) {
 	t.Parallel()
 	frame := func(typ http2.FrameType, flags http2.Flags, id uint32, b []byte) func(*peer) {
@@ -400,7 +400,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// overrun sends more on a stream than its window holds.
+// overrun sends more on a stream than its window allows.
 func (p *peer) overrun(id uint32) {
 	preamble := bare(flagsFileRequest, 7)
 	p.data(id, preamble)
@@ -411,7 +411,8 @@ func (p *peer) overrun(id uint32) {
 	}
 }
 
-// TestHostileOpening has peers that are something else, or never come up.
+// TestHostileOpening has peers that speak another protocol, or never open the
+// connection.
 func TestHostileOpening(t *testing.T) {
 	t.Parallel()
 	for name, in := range map[string]string{
@@ -447,7 +448,7 @@ func TestHostileOpening(t *testing.T) {
 		}
 		b.Close()
 	}
-	// Messages without end before the connection is up.
+	// Messages without end before the connection is open.
 	a, b := linktest.Pipe()
 	p := newPeer(t, a)
 	failed := make(chan error, 1)
@@ -465,7 +466,7 @@ func TestHostileOpening(t *testing.T) {
 	}
 }
 
-// TestFlood has a peer that wants answers and does not read them.
+// TestFlood has a peer that causes answers and does not read them.
 func TestFlood(t *testing.T) {
 	t.Parallel()
 	p, c := handHost(t, Options{}, 1<<20)
@@ -480,7 +481,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestPing is answered, though devices never send one.
+// TestPing checks that a ping is answered, although devices never send one.
 func TestPing(t *testing.T) {
 	t.Parallel()
 	p, _ := handHost(t, Options{}, 1<<20)
@@ -495,7 +496,8 @@ func TestPing(t *testing.T) {
 	}
 }
 
-// TestPeerGivesUp has what the peer says on the way out.
+// TestPeerGivesUp checks that the error has the peer's reason for ending the
+// connection.
 func TestPeerGivesUp(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -519,7 +521,7 @@ func TestPeerGivesUp(t *testing.T) {
 	}
 }
 
-// TestBadMessage has a message that is not XPC inside: it is lost, no other is.
+// TestBadMessage has a message whose body is not XPC. Only that message may be lost.
 func TestBadMessage(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

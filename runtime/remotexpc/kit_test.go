@@ -32,7 +32,7 @@ var (
 	initBytes   = unhex("920bb029 01004000 0000000000000000 0000000000000000")
 )
 
-// pair brings both sides up over a pipe.
+// pair opens a connection over a pipe and returns both sides.
 func pair(t testing.TB, host, dev Options) (*Conn, *Conn) {
 	t.Helper()
 	a, b := linktest.Pipe()
@@ -63,7 +63,7 @@ func pairOver(t testing.TB, a, b net.Conn, host, dev Options) (*Conn, *Conn) {
 	return h, d
 }
 
-// peer speaks HTTP/2 by hand.
+// peer sends and reads HTTP/2 frames as the test tells it.
 type peer struct {
 	t  testing.TB
 	c  net.Conn
@@ -164,7 +164,7 @@ func (p *peer) expect(want ...string) {
 	}
 }
 
-// next is frame without the acknowledgement of SETTINGS, which comes at any time.
+// next is frame without the acknowledgement of SETTINGS, which may arrive at any time.
 func (p *peer) next() string {
 	p.t.Helper()
 	for {
@@ -184,7 +184,7 @@ func (p *peer) expectNext(want ...string) {
 	}
 }
 
-// pong waits until all that was written has been read.
+// pong waits until everything that was written has been read.
 func (p *peer) pong() {
 	p.t.Helper()
 	p.check(p.fr.WritePing(false, [8]byte{}))
@@ -199,7 +199,7 @@ func (p *peer) pong() {
 	}
 }
 
-// expectGoAway passes over other frames.
+// expectGoAway ignores other frames.
 func (p *peer) expectGoAway(want string) {
 	p.t.Helper()
 	for {
@@ -217,7 +217,7 @@ func (p *peer) expectGoAway(want string) {
 	}
 }
 
-// host brings a device up by hand and returns both.
+// host opens a connection to a device with the test as the host, and returns both.
 func handHost(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	t.Helper()
 	a, b := linktest.Pipe()
@@ -245,7 +245,8 @@ func handHost(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	return p, d
 }
 
-// handDevice brings a host up by hand and returns both.
+// handDevice opens a connection to a host with the test as the device, and returns
+// both.
 func handDevice(t testing.TB, o Options, window uint32) (*peer, *Conn) {
 	t.Helper()
 	a, b := linktest.Pipe()
@@ -271,7 +272,7 @@ func message(flags uint32, id uint64, body xpc.Dict) []byte {
 	return b
 }
 
-// messages collects the DATA of a stream until it holds n messages.
+// messages reads the DATA of a stream until it has n messages.
 func (p *peer) messages(stream uint32, n int) []*xpc.Message {
 	p.t.Helper()
 	var buf bytes.Buffer

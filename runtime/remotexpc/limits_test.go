@@ -21,8 +21,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// TestNoGoroutineLeft ends connections in every way; a bubble does not end while
-// a goroutine of it lives.
+// TestNoGoroutineLeft ends connections in every way. A bubble does not end while it has
+// goroutines.
 func TestNoGoroutineLeft(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -64,8 +64,8 @@ func TestNoGoroutineLeft(t *testing.T) {
 	}
 }
 
-// TestDevice serves requests and lets the host read the last reply before it
-// hangs up.
+// TestDevice serves requests, and lets the host read the last reply before it closes
+// the connection.
 func TestDevice(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -109,7 +109,8 @@ func TestDevice(t *testing.T) {
 			t.Errorf("Serve = %v", err)
 		}
 	}
-	// A host that leaves in the middle is not an error, one that sends nonsense is.
+	// It is not an error if a host leaves in the middle, but it is one if it sends
+	// invalid bytes.
 	nc, _ := net.Dial("tcp", l.Addr().String())
 	if h, err := Connect(ctx, nc, Options{}); err == nil {
 		h.Close()
@@ -150,7 +151,7 @@ func TestDeviceStops(t *testing.T) {
 	})
 }
 
-// TestMemory declares a message of 256 MiB and sends a little of it.
+// TestMemory declares a message of 256 MiB and sends a part of it.
 func TestMemory(t *testing.T) {
 	p, h := handDevice(t, Options{MaxMessage: 256 << 20}, 1<<20)
 	p.headers(1)
@@ -167,8 +168,8 @@ func TestMemory(t *testing.T) {
 	h.Close()
 }
 
-// FuzzDevice feeds a device's side with bytes; whatever they are, it must end
-// without a panic when they do.
+// FuzzDevice sends any bytes to a device. It must end without a panic when the bytes
+// end.
 func FuzzDevice(f *testing.F) {
 	var good bytes.Buffer
 	good.WriteString(preface)
@@ -197,7 +198,7 @@ func FuzzDevice(f *testing.F) {
 	})
 }
 
-// FuzzHost feeds a host's side.
+// FuzzHost sends any bytes to a host.
 func FuzzHost(f *testing.F) {
 	var good bytes.Buffer
 	fr := http2.NewFramer(&good, nil)
@@ -276,7 +277,7 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// BenchmarkCallDeadline has what a deadline on each call costs.
+// BenchmarkCallDeadline measures the cost of a deadline for each call.
 func BenchmarkCallDeadline(b *testing.B) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
@@ -312,7 +313,7 @@ func BenchmarkMessages(b *testing.B) {
 	}
 }
 
-// BenchmarkLargeMessage has a reply of 1 MiB.
+// BenchmarkLargeMessage has replies of 1 MiB.
 func BenchmarkLargeMessage(b *testing.B) {
 	ctx := context.Background()
 	h, d := pair(b, Options{Window: BulkWindow}, Options{})
@@ -330,7 +331,7 @@ func BenchmarkLargeMessage(b *testing.B) {
 	}
 }
 
-// BenchmarkFile has 16 MiB of a file from the device, over a pipe and over
+// BenchmarkFile receives a file of 16 MiB from the device, over a pipe and over
 // loopback.
 func BenchmarkFile(b *testing.B) {
 	const size = 16 << 20
@@ -384,7 +385,7 @@ func BenchmarkFile(b *testing.B) {
 	}
 }
 
-// BenchmarkConnect brings a connection up.
+// BenchmarkConnect opens a connection.
 func BenchmarkConnect(b *testing.B) {
 	ctx := context.Background()
 	b.ReportAllocs()
@@ -404,8 +405,8 @@ func BenchmarkConnect(b *testing.B) {
 	}
 }
 
-// TestSilentHandshake has a peer that begins to speak, or does not, and stops: either
-// side gives up, though its context has no deadline.
+// TestSilentHandshake has a peer that sends nothing, or a part of the handshake. Either
+// side must give up, although its context has no deadline.
 func TestSilentHandshake(t *testing.T) {
 	sides := map[string]func(context.Context, net.Conn, Options) (*Conn, error){
 		"connect": Connect, "accept": Accept,

@@ -14,8 +14,7 @@ import (
 // magic begins every message.
 const magic = 0x29B00B92
 
-// read is the one goroutine that reads. It takes frames until the connection
-// ends.
+// read is the goroutine that reads. It handles frames until the connection ends.
 func (c *Conn) read() {
 	defer c.wg.Done()
 	defer c.settle()
@@ -30,8 +29,8 @@ func (c *Conn) read() {
 	}
 }
 
-// settle gives back what the connection has of the shared budget, when it is over. What
-// waits is still to be received, and gone when the connection is forgotten.
+// settle returns the connection's part of the shared budget when the connection has
+// ended. Queued messages can still be received. They are freed with the connection.
 func (c *Conn) settle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,7 +42,7 @@ func (c *Conn) settle() {
 	c.opts.Budget = nil
 }
 
-// inMessage reports whether a part of a message has come.
+// inMessage reports whether a message has been received in part.
 func (c *Conn) inMessage() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,7 +91,7 @@ func (c *Conn) readFrame() error {
 	case *http2.PushPromiseFrame:
 		return violation(http2.ErrCodeProtocol, "PUSH_PROMISE")
 	}
-	return nil // PRIORITY, CONTINUATION and what else may come says nothing here
+	return nil // PRIORITY, CONTINUATION and unknown frames have no meaning here
 }
 
 func (c *Conn) hasSettings() bool {
@@ -104,7 +103,7 @@ func (c *Conn) hasSettings() bool {
 	}
 }
 
-// controlGrew wakes the control goroutine; mu is held.
+// controlGrew wakes the control goroutine. The caller holds mu.
 func (c *Conn) controlGrew() error {
 	if c.pending.acks+len(c.pending.pings)+len(c.pending.resets) > maxControl {
 		return violation(http2.ErrCodeEnhanceYourCalm, "too many frames that want an answer")
@@ -125,7 +124,8 @@ func (c *Conn) onSettings(f *http2.SettingsFrame) error {
 		diff := int64(n) - c.sendStart
 		c.sendStart = int64(n)
 		for _, st := range c.streams {
-			if st.send += diff; st.send > maxWindow {
+			st.send += diff
+			if st.send > maxWindow {
 				return violation(http2.ErrCodeFlowControl, "window of stream %d is over 2^31-1",
 					st.id)
 			}
@@ -148,15 +148,16 @@ func (c *Conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 		}
 		window = &st.send
 	}
-	if *window += int64(f.Increment); *window > maxWindow {
+	*window += int64(f.Increment)
+	if *window > maxWindow {
 		return violation(http2.ErrCodeFlowControl, "window of stream %d is over 2^31-1", f.StreamID)
 	}
 	c.broadcastGrown()
 	return nil
 }
 
-// notIdle allows a frame for a stream that is closed, which may have been on
-// its way, and refuses one for a stream that never was.
+// notIdle accepts a frame for a stream that is closed, since it may have been sent
+// before. It refuses a frame for a stream that was never opened.
 func (c *Conn) notIdle(id uint32, t http2.FrameType) error {
 	if c.ofPeer(id) && id <= c.lastPeer || !c.ofPeer(id) && id < c.nextOwn {
 		return nil
@@ -164,7 +165,7 @@ func (c *Conn) notIdle(id uint32, t http2.FrameType) error {
 	return violation(http2.ErrCodeProtocol, "%s: invalid stream_id %d", t, id)
 }
 
-// ofPeer reports whether a stream is one that the peer opens.
+// ofPeer reports whether the peer opens streams with this id.
 func (c *Conn) ofPeer(id uint32) bool { return id%2 == 1 == c.device }
 
 func (c *Conn) onHeaders(f *http2.HeadersFrame) error {
@@ -180,7 +181,7 @@ func (c *Conn) onHeaders(f *http2.HeadersFrame) error {
 			return c.onOpening(opening{stream: id})
 		}
 	case st != nil:
-		// A second block on a stream: trailers, which would say nothing.
+		// A second header block on a stream has trailers, which have no meaning here.
 	case !c.ofPeer(id) || id <= c.lastPeer:
 		if err := c.notIdle(id, f.Type); err != nil {
 			return violation(http2.ErrCodeProtocol, "request HEADERS: invalid stream_id")
@@ -198,7 +199,7 @@ func (c *Conn) onHeaders(f *http2.HeadersFrame) error {
 	return nil
 }
 
-// onOpening hands an opening step to Accept; later ones mean nothing.
+// onOpening passes an opening step to Accept. Later ones are ignored.
 func (c *Conn) onOpening(o opening) error {
 	if c.up {
 		return nil
@@ -219,7 +220,7 @@ func (c *Conn) onReset(f *http2.RSTStreamFrame) error {
 	}
 	e := &Error{Stream: f.StreamID, Code: uint32(f.ErrCode), Err: ErrReset}
 	if carriesMessages(f.StreamID) {
-		return e // nothing works without these
+		return e // nothing works without these streams
 	}
 	st.err = e
 	if st.file != nil {
@@ -230,7 +231,7 @@ func (c *Conn) onReset(f *http2.RSTStreamFrame) error {
 	return nil
 }
 
-// onEnd takes the end of what the peer sends on a stream; mu is held.
+// onEnd handles the end of a stream. The caller holds mu.
 func (c *Conn) onEnd(st *stream) error {
 	switch {
 	case carriesMessages(st.id):
@@ -241,8 +242,8 @@ func (c *Conn) onEnd(st *stream) error {
 	return nil
 }
 
-// readData takes a DATA frame. Its bytes go from the connection's buffer
-// straight to where they are kept.
+// readData reads a DATA frame. Its bytes are copied once, from the connection's buffer
+// to the place where they are kept.
 func (c *Conn) readData(fh http2.FrameHeader) error {
 	if fh.StreamID == 0 {
 		return violation(http2.ErrCodeProtocol, "DATA on stream 0")
@@ -253,7 +254,8 @@ func (c *Conn) readData(fh http2.FrameHeader) error {
 		if err != nil {
 			return unexpected(err)
 		}
-		if pad, n = int(b), n-1; pad > n {
+		pad, n = int(b), n-1
+		if pad > n {
 			return violation(http2.ErrCodeProtocol, "DATA with more padding than bytes")
 		}
 	}
@@ -284,13 +286,13 @@ func (c *Conn) readData(fh http2.FrameHeader) error {
 	return nil
 }
 
-// receiveData counts a DATA frame against the windows and finds its stream, nil
-// when nobody wants the bytes.
+// receiveData counts a DATA frame for the windows and returns its stream, or nil if the
+// bytes are not wanted.
 func (c *Conn) receiveData(fh http2.FrameHeader) (*stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// The connection's window is never held back: a file that nobody reads
-	// must not keep replies away.
+	// The connection's window is always credited, so that a file that is not read does
+	// not block replies.
 	c.recv.received += int64(fh.Length)
 	c.owe(0, c.recv.due())
 	st := c.streams[fh.StreamID]
@@ -304,8 +306,8 @@ func (c *Conn) receiveData(fh http2.FrameHeader) (*stream, error) {
 		st.opened = true
 	}
 	st.recv.received += int64(fh.Length)
-	// go-ios sends messages without a look at the windows; for files there
-	// is no such excuse.
+	// go-ios sends messages without respecting the windows. It has no reason to do so
+	// for files.
 	window := st.recv.window
 	if !c.acked {
 		window = max(window, startWindow)
@@ -328,7 +330,7 @@ func (c *Conn) skip(n int) error {
 	return unexpected(err)
 }
 
-// readMessages takes n bytes of a message stream.
+// readMessages reads n bytes of a message stream.
 func (c *Conn) readMessages(st *stream, n int) error {
 	for n > 0 {
 		dst, err := st.part.space(c.opts.Budget)
@@ -342,7 +344,7 @@ func (c *Conn) readMessages(st *stream, n int) error {
 		n -= m
 		raw, err := st.part.advance(m, c.messageLimit(), c.opts.Budget)
 		if err == nil && raw != nil {
-			c.opts.Budget.Give(cap(raw)) // counted anew where it waits
+			c.opts.Budget.Give(cap(raw)) // counted again where it is kept
 			err = c.deliver(st, raw)
 		}
 		if err != nil {
@@ -352,8 +354,8 @@ func (c *Conn) readMessages(st *stream, n int) error {
 	return nil
 }
 
-// messageLimit is how long a message may be: short ones until the host has shown that it
-// speaks the protocol.
+// messageLimit returns the maximum size of a message. It is small until the host has
+// opened the connection completely.
 func (c *Conn) messageLimit() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -363,8 +365,8 @@ func (c *Conn) messageLimit() int {
 	return min(c.opts.MaxMessage, maxEarlyMessage)
 }
 
-// deliver gives a whole message to the call that waits for it, to Accept, to
-// the sender of a file, or to the queue.
+// deliver passes a complete message to the call that waits for it, to Accept, to the
+// sender of a file, or to the queue.
 func (c *Conn) deliver(st *stream, raw []byte) error {
 	flags := wrapperFlags(raw)
 	if c.log.Enabled(context.Background(), slog.LevelDebug) {
@@ -389,7 +391,7 @@ func (c *Conn) deliver(st *stream, raw []byte) error {
 	}
 	if len(raw) <= emptySize &&
 		flags&(xpc.FlagDataPresent|xpc.FlagWantingReply|xpc.FlagReply) == 0 {
-		// Says nothing: the messages that open a connection.
+		// It has no content, as the messages that open a connection.
 		if c.device {
 			return c.onOpening(opening{stream: st.id, raw: raw})
 		}
@@ -398,7 +400,7 @@ func (c *Conn) deliver(st *stream, raw []byte) error {
 	return c.enqueue(st, raw)
 }
 
-// keep counts n bytes that wait to be received; mu is held.
+// keep counts n bytes that wait to be received. The caller holds mu.
 func (c *Conn) keep(n int) error {
 	if c.buffered > 0 && c.buffered+n > c.opts.Buffer {
 		return overflow("%d bytes wait already", c.buffered)
@@ -410,13 +412,13 @@ func (c *Conn) keep(n int) error {
 	return nil
 }
 
-// release takes bytes that keep counted off again; mu is held.
+// release subtracts bytes that keep has counted. The caller holds mu.
 func (c *Conn) release(n int) {
 	c.buffered -= n
 	c.opts.Budget.Give(n)
 }
 
-// overflow is the peer's mistake of sending more than can be kept.
+// overflow returns the error about a peer that sends more than can be kept.
 func overflow(format string, args ...any) *Error {
 	e := violation(http2.ErrCodeEnhanceYourCalm, format, args...)
 	e.Err = ErrOverflow

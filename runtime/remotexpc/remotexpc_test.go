@@ -24,7 +24,7 @@ var (
 	}
 )
 
-// TestHostOpens compares what a host sends first with the protocol page.
+// TestHostOpens compares a host's first frames with the protocol page.
 func TestHostOpens(t *testing.T) {
 	t.Parallel()
 	p, _ := handDevice(t, Options{}, DefaultWindow)
@@ -32,7 +32,7 @@ func TestHostOpens(t *testing.T) {
 	p.expect("HEADERS#1", emptyData, "HEADERS#3", openedData, initData, "SETTINGS ACK")
 }
 
-// TestHostBytes has the whole opening as bytes.
+// TestHostBytes checks the bytes of the complete opening.
 func TestHostBytes(t *testing.T) {
 	t.Parallel()
 	a, b := linktest.Pipe()
@@ -59,8 +59,8 @@ func TestHostBytes(t *testing.T) {
 	}
 }
 
-// TestDeviceMirrors plays the opening of each known host, in its order and as
-// much in lock-step as that host is.
+// TestDeviceMirrors performs the opening of each known host, in its order, and waits
+// for answers where that host does.
 func TestDeviceMirrors(t *testing.T) {
 	t.Parallel()
 	type step struct {
@@ -123,8 +123,8 @@ func TestDeviceMirrors(t *testing.T) {
 	}
 }
 
-// unordered expects frames in this order but for the acknowledgement, which may
-// come anywhere behind the settings.
+// unordered expects frames in this order, except for the acknowledgement, which may
+// arrive anywhere after the settings.
 func (p *peer) unordered(first []string, rest ...string) {
 	p.t.Helper()
 	p.expect(first[:2]...)
@@ -142,8 +142,8 @@ func (p *peer) unordered(first []string, rest ...string) {
 	}
 }
 
-// TestGreeting has the greeting in place of the last mirrored message, as go-ios
-// needs it.
+// TestGreeting checks that the greeting replaces the last mirrored message, which
+// go-ios requires.
 func TestGreeting(t *testing.T) {
 	t.Parallel()
 	greeting := xpc.Dict{{Key: "ServiceVersion", Value: uint64(2)}}
@@ -155,7 +155,7 @@ func TestGreeting(t *testing.T) {
 	}
 }
 
-// TestExchange has a call, a push and a message each way.
+// TestExchange sends a call and a message in each direction.
 func TestExchange(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -183,7 +183,7 @@ func TestExchange(t *testing.T) {
 	if n, _ := m.Body.Int("news"); err != nil || n != 1 || m.Stream != 1 || m.ID != 2 {
 		t.Errorf("Receive = %+v, %v", m, err)
 	}
-	// The device asks, on its own stream; the host's reply would use 3.
+	// The device makes a call on its own stream. The host's reply would use stream 3.
 	go func() {
 		m, err := h.Receive(ctx)
 		if err != nil {
@@ -199,7 +199,8 @@ func TestExchange(t *testing.T) {
 	}
 }
 
-// TestLargeMessages crosses frame and window borders, both ways at once.
+// TestLargeMessages sends messages larger than frames and windows, in both directions
+// at once.
 func TestLargeMessages(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -237,8 +238,8 @@ func echo(ctx context.Context, d *Conn) {
 	}
 }
 
-// TestFrames has no frame above 16384 bytes and no two messages mixed: hosts
-// have one buffer for all streams.
+// TestFrames checks that no frame has more than 16384 bytes and that messages are not
+// interleaved, because pymobiledevice3 and appium have one buffer for all streams.
 func TestFrames(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -274,7 +275,7 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// TestCoalescedAndSplit takes two messages in a frame and one in many.
+// TestCoalescedAndSplit sends two messages in one frame, and one message in many.
 func TestCoalescedAndSplit(t *testing.T) {
 	t.Parallel()
 	p, h := handDevice(t, Options{}, 1<<20)

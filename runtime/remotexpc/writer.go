@@ -7,7 +7,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// broadcastGrown wakes whoever waits for a window; mu is held.
+// broadcastGrown wakes the goroutines that wait for a window. The caller holds mu.
 func (c *Conn) broadcastGrown() {
 	if c.grown != nil {
 		close(c.grown)
@@ -15,8 +15,8 @@ func (c *Conn) broadcastGrown() {
 	}
 }
 
-// reserve waits until at least one byte may be sent on a stream and takes up to
-// want bytes off the windows.
+// reserve waits until at least one byte may be sent on a stream, and subtracts up to
+// want bytes from the windows.
 func (c *Conn) reserve(ctx context.Context, st *stream, want int) (int, error) {
 	for {
 		c.mu.Lock()
@@ -48,7 +48,7 @@ func (c *Conn) reserve(ctx context.Context, st *stream, want int) (int, error) {
 	}
 }
 
-// giveBack returns what was reserved and not sent.
+// giveBack returns reserved bytes that were not sent.
 func (c *Conn) giveBack(st *stream, n int) {
 	c.mu.Lock()
 	c.sendWindow += int64(n)
@@ -79,10 +79,10 @@ func (c *Conn) take(ctx context.Context, turn chan struct{}) error {
 	}
 }
 
-// flush writes the frames in out; turn is held. When the context ended it before
-// a byte was out, the connection stays usable; later the peer would take what
-// follows for the rest, and it ends. Any other error leaves the end to the
-// reader: what the peer sent before it hung up is still to be read.
+// flush writes the frames in out. The caller holds turn. If the context ends it before
+// a byte was written, the connection stays usable. If it ends it later, the connection
+// ends, because the peer would take the next bytes for the rest. With any other error
+// the reader ends the connection, after it has read what the peer sent before.
 func (c *Conn) flush(ctx context.Context) error {
 	out := c.out.b
 	c.out.b = c.out.b[:0]
@@ -103,7 +103,7 @@ func (c *Conn) flush(ctx context.Context) error {
 	return err
 }
 
-// writeFrames writes what add puts into the framer.
+// writeFrames writes the frames that add puts into the framer.
 func (c *Conn) writeFrames(ctx context.Context, add func()) error {
 	if err := c.take(ctx, c.turn); err != nil {
 		return err
@@ -119,16 +119,17 @@ func (c *Conn) writeData(ctx context.Context, id uint32, p []byte, end bool) err
 		for {
 			n := min(len(p), frameSize)
 			_ = c.fr.WriteData(id, end && n == len(p), p[:n])
-			if p = p[n:]; len(p) == 0 {
+			p = p[n:]
+			if len(p) == 0 {
 				return
 			}
 		}
 	})
 }
 
-// writeMessage writes a whole message. The peer may have one buffer for all
-// streams, so no other message comes between its frames; when the windows are
-// used up all messages wait.
+// writeMessage writes a complete message. pymobiledevice3 and appium have one buffer
+// for all streams, so that no other message is sent between its frames. If the windows
+// are exhausted, all messages wait.
 func (c *Conn) writeMessage(ctx context.Context, st *stream, raw []byte) error {
 	if err := c.take(ctx, c.msgTurn); err != nil {
 		return err
@@ -137,13 +138,14 @@ func (c *Conn) writeMessage(ctx context.Context, st *stream, raw []byte) error {
 	for sent := 0; sent < len(raw); {
 		n, err := c.reserve(ctx, st, min(len(raw)-sent, batch))
 		if err == nil {
-			if err = c.writeData(ctx, st.id, raw[sent:sent+n], false); err != nil {
+			err = c.writeData(ctx, st.id, raw[sent:sent+n], false)
+			if err != nil {
 				c.giveBack(st, n)
 			}
 		}
 		if err != nil {
 			if sent > 0 {
-				// The peer would take whatever follows for the rest.
+				// The peer would take the next bytes for the rest.
 				c.fail(&Error{Stream: st.id, Err: ErrCut})
 			}
 			return err

@@ -16,30 +16,31 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// DialFunc opens a connection to a port of the device: through a tunnel, or on
-// the USB Ethernet interface.
+// DialFunc opens a connection to a port of the device, through a tunnel or on the USB
+// Ethernet interface.
 type DialFunc func(ctx context.Context, port uint16) (net.Conn, error)
 
 // Options of a Client. The zero value works.
 type Options struct {
 	// Label is the program name in a check-in; "" means "imdlua".
 	Label string
-	// EscrowBag goes along with the check-in of a service that wants it. Of a
-	// remote pairing it is the host's unlock key.
+	// EscrowBag is sent in the check-in of a service that requires it. For remote
+	// pairing it is the host's unlock key.
 	EscrowBag []byte
-	// Heartbeat is how often the device is asked whether it is still there;
-	// 0 is never, as all hosts but Apple's have it. A device that has
-	// answered once and then does not within another Heartbeat is lost.
+	// Heartbeat is the interval at which the device is asked whether it is still there.
+	// 0 means never, which is what hosts other than Apple's do. A device that has
+	// answered once and then does not answer within another Heartbeat is lost.
 	Heartbeat time.Duration
-	// Rand is where random bytes come from; nil means crypto/rand. It must be safe for
+	// Rand is the source of random bytes; nil means crypto/rand. It must be safe for
 	// concurrent use.
 	Rand io.Reader
-	// Logger is also that of the RemoteXPC connection; nil is silent.
+	// Logger is also used for the RemoteXPC connection. If it is nil, nothing is
+	// logged.
 	Logger *slog.Logger
 }
 
-// Client is a device's list and the way to its services. Its methods may be
-// called concurrently.
+// Client holds a device's list of services and opens connections to them. Its methods
+// may be called concurrently.
 type Client struct {
 	dial DialFunc
 	port uint16
@@ -48,25 +49,25 @@ type Client struct {
 
 	mu     sync.Mutex
 	list   *session
-	asked  uint64 // how often the list was asked for
+	asked  uint64 // number of requests for the list so far
 	closed bool
 }
 
 // session is one connection to the list.
 type session struct {
-	number uint64 // by which the newest list is known
+	number uint64 // the session with the highest number has the newest list
 	conn   *remotexpc.Conn
 	peer   *Peer
 	stop   context.CancelFunc
-	done   chan struct{} // the device is gone or the session closed
+	done   chan struct{} // closed when the device is gone or the session is closed
 	wg     sync.WaitGroup
 
 	mu  sync.Mutex
-	err error // why done is closed
+	err error // why done was closed
 }
 
-// Dial reads the device's list at port and keeps the connection. ctx and thirty
-// seconds bound the reading.
+// Dial reads the device's list at port and keeps the connection open. Reading is
+// bounded by ctx and by thirty seconds.
 func Dial(ctx context.Context, dial DialFunc, port uint16, o Options) (*Client, error) {
 	if o.Label == "" {
 		o.Label = "imdlua"
@@ -83,7 +84,7 @@ func Dial(ctx context.Context, dial DialFunc, port uint16, o Options) (*Client, 
 	return c, nil
 }
 
-// connect makes a session.
+// connect opens a session.
 func (c *Client) connect(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
@@ -113,8 +114,9 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// shake says who we are, which remoted of iOS 26 wants to know before it lets
-// services be opened, and takes what the device says without being asked.
+// shake sends the handshake of the host and reads that of the device, which the device
+// sends unasked. remoted of iOS 26 does not let a host open services without its
+// handshake.
 func shake(ctx context.Context, conn *remotexpc.Conn, id xpc.UUID) (*Peer, error) {
 	if err := conn.Send(ctx, hostHandshake(id)); err != nil {
 		return nil, err
@@ -131,8 +133,8 @@ func shake(ctx context.Context, conn *remotexpc.Conn, id xpc.UUID) (*Peer, error
 	}
 }
 
-// watch notices that the device has closed the connection. What it says there
-// is passed over.
+// watch notices that the device has closed the connection. It ignores the messages that
+// arrive.
 func (s *session) watch(ctx context.Context) {
 	for {
 		_, err := s.conn.Receive(ctx)
@@ -146,8 +148,8 @@ func (s *session) watch(ctx context.Context) {
 	}
 }
 
-// beat asks the device from time to time whether it is there. One that never
-// answers does not know the question.
+// beat asks the device at intervals whether it is there. A device that has never
+// answered does not support the question.
 func (s *session) beat(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -175,7 +177,7 @@ func (s *session) beat(ctx context.Context, every time.Duration) {
 	}
 }
 
-// lose ends the session; the first reason counts.
+// lose ends the session. Only the first reason is kept.
 func (s *session) lose(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -199,15 +201,15 @@ func (c *Client) current() *session {
 	return c.list
 }
 
-// Peer is what the device said last. It must not be changed.
+// Peer returns the last description that the device sent. It must not be changed.
 func (c *Client) Peer() *Peer { return c.current().peer }
 
-// Done returns a channel that is closed when the device has closed the
-// connection of the list, does not answer heartbeats any more, or Close was
-// called. Connections to services live on. Refresh makes a new channel.
+// Done returns a channel that is closed when the device has closed the connection of
+// the list, when it does not answer heartbeats any more, or after Close. Connections to
+// services stay open. Refresh makes a new channel.
 func (c *Client) Done() <-chan struct{} { return c.current().done }
 
-// Err says why Done is closed; nil while it is not.
+// Err returns why Done is closed, or nil while it is open.
 func (c *Client) Err() error {
 	s := c.current()
 	s.mu.Lock()
@@ -215,10 +217,9 @@ func (c *Client) Err() error {
 	return s.err
 }
 
-// Refresh reads the list again: services that came up since, as those of a
-// developer image, show on a new connection only. Peer returns the new list
-// afterwards, or a newer one: of several calls at once the one that began last
-// counts.
+// Refresh reads the list again. Services that have been added since, such as those of a
+// developer image, are listed on a new connection only. Afterwards Peer returns the new
+// list or a newer one: of several concurrent calls, the one that began last prevails.
 func (c *Client) Refresh(ctx context.Context) error {
 	c.mu.Lock()
 	c.asked++
@@ -244,7 +245,7 @@ func (c *Client) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the connection of the list. Connections to services live on.
+// Close closes the connection of the list. Connections to services stay open.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
@@ -254,8 +255,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Find looks a service up by its name, or by that of the lockdown service
-// behind it: "com.apple.afc" finds "com.apple.afc.shim.remote".
+// Find returns the service with a name, or the one that a lockdown service has in the
+// list: "com.apple.afc" finds "com.apple.afc.shim.remote".
 func (c *Client) Find(name string) (Service, bool) {
 	services := c.Peer().Services
 	if s, ok := services[name]; ok {
@@ -265,7 +266,7 @@ func (c *Client) Find(name string) (Service, bool) {
 	return s, ok
 }
 
-// find looks for a service under all the names it has.
+// find returns the service that is listed under one of the names of n.
 func (c *Client) find(n service.Name) (Service, error) {
 	for _, name := range []string{n.Remote, n.Lockdown} {
 		if name == "" {
@@ -282,8 +283,9 @@ func (c *Client) find(n service.Name) (Service, error) {
 	return Service{}, &Error{Op: "open", Service: name, Err: ErrNotListed}
 }
 
-// Open connects to a service, with the check-in if it wants one. A service that
-// speaks RemoteXPC is left to its client to bring up (remotexpc.Connect).
+// Open connects to a service and performs the check-in if the service requires one. For
+// a service that speaks RemoteXPC, the caller performs its handshake
+// (remotexpc.Connect).
 func (c *Client) Open(ctx context.Context, n service.Name) (net.Conn, error) {
 	s, err := c.find(n)
 	if err != nil {
@@ -308,7 +310,7 @@ func (c *Client) Open(ctx context.Context, n service.Name) (net.Conn, error) {
 	return nc, nil
 }
 
-// OpenXPC connects to a service that speaks RemoteXPC and brings it up.
+// OpenXPC connects to a service that speaks RemoteXPC and performs its handshake.
 func (c *Client) OpenXPC(
 	ctx context.Context, name string, o remotexpc.Options,
 ) (*remotexpc.Conn, error) {
@@ -326,8 +328,8 @@ func (c *Client) OpenXPC(
 	return x, nil
 }
 
-// checkin performs the exchange ahead of a lockdown service. It reads not one
-// byte more than the two answers: the service may have begun right behind them.
+// checkin performs the exchange that precedes a lockdown service. It reads no byte
+// after the two answers, because the first message of the service may follow at once.
 func checkin(ctx context.Context, nc net.Conn, name, label string, escrow []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, checkinTimeout)
 	defer cancel()

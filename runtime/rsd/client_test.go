@@ -26,8 +26,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// openDevice is a device with services of each kind; bags tells the escrow bags
-// that it gets.
+// openDevice returns a device with services of each kind. The escrow bags that it gets
+// are sent to bags.
 func openDevice(t *testing.T) (*Client, <-chan []byte) {
 	t.Helper()
 	m, _ := newDevice(t, newPhone(t, "ios18"), TableOptions{Image: true})
@@ -40,7 +40,8 @@ func openDevice(t *testing.T) (*Client, <-chan []byte) {
 		return s.Port
 	}
 	hello := handlerFunc(func(ctx context.Context, c net.Conn) error {
-		// Right behind the check-in, for the host that reads too far.
+		// The service sends this directly after the check-in, for a host that reads too
+		// much.
 		_, _ = io.WriteString(c, "hello ")
 		_, err := io.Copy(c, c)
 		return err
@@ -108,7 +109,7 @@ func TestOpen(t *testing.T) {
 
 }
 
-// TestOpenRefused has services that are not there or do not want to.
+// TestOpenRefused covers services that do not exist or refuse the connection.
 func TestOpenRefused(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -119,9 +120,14 @@ func TestOpenRefused(t *testing.T) {
 	} {
 		nc, err := c.Open(ctx, service.Name{Lockdown: name})
 		var e *Error
-		if nc != nil || err == nil || want != nil && !errors.Is(err, want) || !errors.As(err, &e) ||
-			!strings.HasPrefix(e.Service, name) {
-			t.Errorf("%s: %v, %v, want %v", name, nc, err, want)
+		if nc != nil || err == nil {
+			t.Errorf("%s: %v, %v, want an error", name, nc, err)
+		}
+		if want != nil && !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+		if !errors.As(err, &e) || !strings.HasPrefix(e.Service, name) {
+			t.Errorf("%s: %v, want an Error about the service", name, err)
 		}
 	}
 	_, err := c.Open(ctx, service.Name{Lockdown: "com.apple.misagent"})
@@ -136,8 +142,7 @@ func TestOpenRefused(t *testing.T) {
 	}
 }
 
-// TestCheckinBytes has the request as it goes over the wire, and answers of
-// every kind.
+// TestCheckinBytes covers the bytes of the request, and each kind of answer.
 func TestCheckinBytes(t *testing.T) {
 	t.Parallel()
 	frame := func(d plist.Dict) string {
@@ -201,7 +206,7 @@ func TestCheckinBytes(t *testing.T) {
 	}
 }
 
-// TestCheckinDevice has hosts of every kind.
+// TestCheckinDevice covers each kind of host.
 func TestCheckinDevice(t *testing.T) {
 	t.Parallel()
 	serve := func(in string) (string, string, error) {
@@ -248,7 +253,7 @@ func TestCheckinDevice(t *testing.T) {
 	}
 }
 
-// TestRefresh shows a service that came up since.
+// TestRefresh checks that a service is listed that was added after Dial.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -285,7 +290,7 @@ func TestRefresh(t *testing.T) {
 	c.Close()
 }
 
-// TestDialFails has each way in which there is no list.
+// TestDialFails covers each reason for which there is no list.
 func TestDialFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -325,8 +330,11 @@ func TestDialFails(t *testing.T) {
 			c, err := Dial(ctx, m.dial, listPort, Options{})
 			cancel()
 			var e *Error
-			if c != nil || !errors.As(err, &e) || !strings.HasPrefix(err.Error(), "rsd: ") {
-				t.Errorf("%s: %v, %v", name, c, err)
+			if c != nil {
+				t.Errorf("%s: %v, want no client", name, c)
+			}
+			if !errors.As(err, &e) || !strings.HasPrefix(err.Error(), "rsd: ") {
+				t.Errorf("%s: %v, want an Error", name, err)
 			}
 			if name == "says nothing" && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s: %v, want a time-out", name, err)
@@ -336,7 +344,7 @@ func TestDialFails(t *testing.T) {
 	})
 }
 
-// TestHeartbeat notices a device that is gone without a word.
+// TestHeartbeat checks that the loss of a silent device is noticed.
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -381,7 +389,7 @@ func TestHeartbeat(t *testing.T) {
 	})
 }
 
-// TestHeartbeatUnknown leaves a device alone that does not know heartbeats.
+// TestHeartbeatUnknown checks that a device without heartbeats is not taken for lost.
 func TestHeartbeatUnknown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -416,7 +424,7 @@ func TestHeartbeatUnknown(t *testing.T) {
 	})
 }
 
-// FuzzDevice lets a host say anything to the side that has the list.
+// FuzzDevice sends any bytes to the device side.
 func FuzzDevice(f *testing.F) {
 	f.Add([]byte(
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x01\x04\x00\x00\x00\x01",
@@ -431,7 +439,7 @@ func FuzzDevice(f *testing.F) {
 	})
 }
 
-// FuzzList lets a device send any message instead of its list, and any bytes.
+// FuzzList answers with any message in place of the list, and with any bytes.
 func FuzzList(f *testing.F) {
 	p := newPhone(f, "ios18")
 	d := &Device{
@@ -545,8 +553,8 @@ func BenchmarkDial(b *testing.B) {
 	}
 }
 
-// TestRefreshOrder lets a list that was asked for first arrive last. The newer one
-// stays.
+// TestRefreshOrder delivers the answer to an earlier request last. The newer list must
+// be kept.
 func TestRefreshOrder(t *testing.T) {
 	t.Parallel()
 	var lists atomic.Int32

@@ -19,42 +19,45 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Device is remoted of the virtual device: it tells every host that connects
-// what the phone is and has. One Device serves any number of connections.
+// Device is remoted of the virtual device. It sends every host that connects the
+// description of the phone and the list of its services. One Device serves any number
+// of connections.
 type Device struct {
-	// Phone answers everything; it must be set.
+	// Phone has all values of the description; it must be set.
 	Phone *phone.Phone
-	// Services is asked for the list at every connection; it must be set.
-	// Table makes one of believable length.
+	// Services returns the list and is called for each connection; it must be set.
+	// Table makes a list as long as a real one.
 	Services func() []Service
-	// Fault makes the daemon misbehave: it is called before the list is sent
-	// and before each heartbeat is answered, with the message's type. It may
-	// wait; an error ends the connection.
+	// Fault makes the daemon misbehave. It is called before the list is sent and before
+	// each heartbeat is answered, with the type of the message. It may wait. An error
+	// ends the connection.
 	Fault func(ctx context.Context, op string) error
-	// Budget bounds what hosts send on this and other connections; nil means no bound.
+	// Budget bounds the memory for what hosts send on all connections that share it;
+	// nil means no bound.
 	Budget *link.Budget
-	// Logger is silent when nil.
+	// Logger logs nothing if it is nil.
 	Logger *slog.Logger
 }
 
-// asked are the options of connections on which hosts say little. Anybody can make them.
-func asked(b *link.Budget, log *slog.Logger) remotexpc.Options {
+// smallRequests returns the options of connections on which hosts send little. Anybody
+// can open them.
+func smallRequests(b *link.Budget, log *slog.Logger) remotexpc.Options {
 	return remotexpc.Options{MaxMessage: maxAsked, Buffer: maxAsked, Budget: b, Logger: log}
 }
 
-// generation is what differs between versions of iOS.
+// generation holds the differences between versions of iOS.
 type generation struct {
 	major    int
 	protocol uint64
 	flags    uint64
 	minimum  string // of the host's MobileDevice
-	// shimProperties: entries of lockdown's services say that they do not
-	// use RemoteXPC, instead of nothing.
+	// shimProperties reports whether entries of lockdown's services state that they do
+	// not use RemoteXPC. If it is false, they state nothing.
 	shimProperties bool
 }
 
-// generations are in ascending order; the last one that is not newer than the
-// phone counts.
+// generations are in ascending order. The last one that is not newer than the phone
+// applies.
 var generations = []generation{
 	{major: 17, protocol: 3, flags: 0x0100000000000004, minimum: "1600"},
 	{major: 18, protocol: 5, flags: 0x0100000000000006, minimum: "1742", shimProperties: true},
@@ -71,10 +74,10 @@ func generationOf(p *phone.Phone) generation {
 	return g
 }
 
-// Serve sends the list when the connection is up and answers heartbeats until
+// Serve sends the list when the connection is established, and answers heartbeats until
 // the host leaves or ctx ends. The caller closes c.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
-	x := &remotexpc.Device{Options: asked(d.Budget, d.Logger), Handle: d.handle}
+	x := &remotexpc.Device{Options: smallRequests(d.Budget, d.Logger), Handle: d.handle}
 	if err := x.Serve(ctx, c); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -102,13 +105,13 @@ func (d *Device) handle(ctx context.Context, c *remotexpc.Conn) error {
 		m, err := c.Receive(ctx)
 		if err != nil {
 			if c.Err() == nil && ctx.Err() == nil {
-				continue // one message that is none
+				continue // ignores one message that is malformed
 			}
 			return err
 		}
 		t, _ := m.Body.String(keyMessageType)
 		if t != typeHeartbeat || !m.WantsReply() {
-			continue // also the host's handshake, which some hosts never send
+			continue // this includes the host's handshake, which not all hosts send
 		}
 		if err := d.fault(ctx, typeHeartbeat); err != nil {
 			return err
@@ -119,7 +122,7 @@ func (d *Device) handle(ctx context.Context, c *remotexpc.Conn) error {
 	}
 }
 
-// handshake is all that the list says.
+// handshake returns the message with the list.
 func (d *Device) handshake() xpc.Dict {
 	list := slices.Clone(d.Services())
 	slices.SortFunc(list, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
@@ -136,7 +139,7 @@ func (d *Device) handshake() xpc.Dict {
 	}
 }
 
-// bootUUID differs from boot to boot.
+// bootUUID returns an identifier that is different for each boot.
 func bootUUID(p *phone.Phone) xpc.UUID {
 	sum := sha256.Sum256([]byte("rsd " + p.Identity.UDID + p.Clock.BootID()))
 	id := xpc.UUID(sum[:16])
@@ -144,11 +147,11 @@ func bootUUID(p *phone.Phone) xpc.UUID {
 	return id
 }
 
-// property takes a property from lockdown's values: the key here, the key
-// there, and a change of the value if one is needed.
+// property makes a property from one of lockdown's values. convert, if it is not nil,
+// converts the value.
 type property struct {
 	key, from string
-	change    func(any) any
+	convert   func(any) any
 }
 
 func unsigned(v any) any {
@@ -156,7 +159,7 @@ func unsigned(v any) any {
 	return uint64(n)
 }
 
-func truth(v any) any {
+func boolean(v any) any {
 	if b, ok := v.(bool); ok {
 		return b
 	}
@@ -178,14 +181,14 @@ var lockdownProperties = []property{
 	{"DeviceClass", "DeviceClass", nil},
 	{"DeviceColor", "DeviceColor", nil},
 	{"DeviceEnclosureColor", "DeviceEnclosureColor", nil},
-	{"EffectiveProductionStatusAp", "EffectiveProductionStatusAp", truth},
-	{"EffectiveSecurityModeAp", "EffectiveSecurityModeAp", truth},
+	{"EffectiveProductionStatusAp", "EffectiveProductionStatusAp", boolean},
+	{"EffectiveSecurityModeAp", "EffectiveSecurityModeAp", boolean},
 	{"EthernetMacAddress", "EthernetAddress", nil},
 	{"HWModel", "HardwareModel", nil},
 	{"HardwarePlatform", "HardwarePlatform", nil},
-	{"HasSEP", "HasSEP", truth},
+	{"HasSEP", "HasSEP", boolean},
 	{"HumanReadableProductVersionString", "HumanReadableProductVersionString", nil},
-	{"Image4Supported", "Image4Supported", truth},
+	{"Image4Supported", "Image4Supported", boolean},
 	{"ModelNumber", "ModelNumber", nil},
 	{"OSVersion", "ProductVersion", nil},
 	{"ProductName", "ProductName", nil},
@@ -199,7 +202,7 @@ var lockdownProperties = []property{
 	{"UniqueDeviceID", "UniqueDeviceID", nil},
 }
 
-// properties are the phone's, in the order of their keys.
+// properties returns those of the phone, sorted by key.
 func properties(p *phone.Phone) xpc.Dict {
 	g := generationOf(p)
 	d := xpc.Dict{
@@ -214,8 +217,8 @@ func properties(p *phone.Phone) xpc.Dict {
 		if !ok {
 			continue
 		}
-		if l.change != nil {
-			v = l.change(v)
+		if l.convert != nil {
+			v = l.convert(v)
 		}
 		d = append(d, xpc.Pair{Key: l.key, Value: v})
 	}
@@ -226,31 +229,31 @@ func properties(p *phone.Phone) xpc.Dict {
 // dtxMagic begins every DTX message.
 const dtxMagic = "\x79\x5b\x3d\x1f"
 
-// CheckinDevice is the check-in ahead of a lockdown service of the virtual
-// device.
+// CheckinDevice is the device side of the check-in that precedes a lockdown service.
 type CheckinDevice struct {
 	// Service is the name in the list.
 	Service string
 	// Handler serves the connection after the check-in; it must be set.
 	Handler service.Handler
-	// Refuse decides who may use the service, by the escrow bag that came
-	// along or nil. A Code that it returns is what the host is told, any
-	// other error ends the connection. Nil refuses nobody.
+	// Refuse decides who may use the service. It is called with the escrow bag that was
+	// sent, or nil. A Code that it returns is sent to the host; any other error ends
+	// the connection. If Refuse is nil, nobody is refused.
 	Refuse func(ctx context.Context, escrow []byte) error
-	// Logger is silent when nil.
+	// Logger logs nothing if it is nil.
 	Logger *slog.Logger
 }
 
-// Serve takes the check-in and hands the connection on. A host that begins with
-// DTX has left it out; it is served all the same, as it is not known which
-// devices insist. The caller closes c.
+// Serve performs the check-in and passes the connection to Handler. A host that begins
+// with DTX has left the check-in out. It is served as well, because it is not known
+// which devices require the check-in. The caller closes c.
 func (d *CheckinDevice) Serve(ctx context.Context, c net.Conn) error {
 	bound, cancel := context.WithTimeout(ctx, checkinTimeout)
 	defer cancel()
 	first := make([]byte, len(dtxMagic))
 	release := link.GuardRead(bound, c)
 	_, err := io.ReadFull(c, first)
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		return d.ended(ctx, err)
 	}
 	replay := &replayed{Conn: c, head: first}
@@ -267,7 +270,7 @@ func (d *CheckinDevice) Serve(ctx context.Context, c net.Conn) error {
 	return d.Handler.Serve(ctx, c)
 }
 
-// ended tells a host that left, which is not an error, from one that erred.
+// ended returns nil for a host that left, and the error otherwise.
 func (d *CheckinDevice) ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -312,13 +315,13 @@ func (d *CheckinDevice) checkin(ctx context.Context, c net.Conn) (refused bool, 
 	return refused, p.Send(ctx, answer)
 }
 
-// replayed is a connection whose first bytes were read already.
+// replayed is a connection whose first bytes have been read.
 type replayed struct {
 	net.Conn
 	head []byte
 }
 
-// Read returns the first bytes once more, then what follows them.
+// Read returns the first bytes again, and then those that follow.
 func (r *replayed) Read(p []byte) (int, error) {
 	if len(r.head) > 0 {
 		n := copy(p, r.head)

@@ -17,10 +17,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// errorText is the longest text that an error may have, whatever the peer sent.
+// errorText is the length of the longest error text, whatever the peer has sent.
 const errorText = 1500
 
-// listOf is a handshake with these services.
+// listOf returns a handshake with these services.
 func listOf(services any) xpc.Dict {
 	return xpc.Dict{
 		{Key: keyMessageType, Value: typeHandshake},
@@ -29,7 +29,7 @@ func listOf(services any) xpc.Dict {
 	}
 }
 
-// numbered are n services.
+// numbered returns n services.
 func numbered(n int) xpc.Dict {
 	d := make(xpc.Dict, 0, n)
 	for i := range n {
@@ -39,8 +39,8 @@ func numbered(n int) xpc.Dict {
 	return d
 }
 
-// TestHostileDevice has devices that answer with everything but a list, and then say
-// nothing more. The context of the call has no deadline.
+// TestHostileDevice uses devices that answer with something other than a list and then
+// send nothing. The context of the call has no deadline.
 func TestHostileDevice(t *testing.T) {
 	t.Parallel()
 	bytes := func(s string) service.Handler {
@@ -112,7 +112,8 @@ func TestHostileDevice(t *testing.T) {
 	}
 }
 
-// TestStrangeServices passes over entries without a usable port and keeps the others.
+// TestStrangeServices checks that entries without a valid port are ignored and the
+// others are kept.
 func TestStrangeServices(t *testing.T) {
 	t.Parallel()
 	var services xpc.Dict
@@ -143,8 +144,8 @@ func TestStrangeServices(t *testing.T) {
 	}
 }
 
-// TestHostileCheckin has services that do not finish the check-in, and hosts that do not
-// begin it. The contexts have no deadline.
+// TestHostileCheckin uses services that do not complete the check-in, and hosts that do
+// not begin it. The contexts have no deadline.
 func TestHostileCheckin(t *testing.T) {
 	t.Parallel()
 	for name, say := range map[string]string{

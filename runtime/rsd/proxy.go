@@ -13,25 +13,24 @@ import (
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 )
 
-// Proxy answers hosts in place of a device whose list is known, so that its
-// services can be offered at other ports than the device's. One Proxy serves
-// any number of connections.
+// Proxy serves a list of services in place of the device, so that they can be offered
+// on other ports than the device's. One Proxy serves any number of connections.
 type Proxy struct {
-	// Peer is asked for what to say at every connection; it must be set. What
-	// it returns is not changed. An error ends the connection.
+	// Peer returns the description and list to send, and is called for each connection;
+	// it must be set. Its result is not changed. An error ends the connection.
 	Peer func(ctx context.Context) (*Peer, error)
-	// Logger is silent when nil.
+	// Logger logs nothing if it is nil.
 	Logger *slog.Logger
 
 	once   sync.Once
 	budget *link.Budget // of all connections
 }
 
-// Serve sends the list when the connection is up and answers heartbeats until
+// Serve sends the list when the connection is established, and answers heartbeats until
 // the host leaves, which is not an error, or ctx ends. The caller closes c.
 func (p *Proxy) Serve(ctx context.Context, c net.Conn) error {
 	p.once.Do(func() { p.budget = link.NewBudget(proxyBudget) })
-	x := &remotexpc.Device{Options: asked(p.budget, p.Logger), Handle: p.handle}
+	x := &remotexpc.Device{Options: smallRequests(p.budget, p.Logger), Handle: p.handle}
 	if err := x.Serve(ctx, c); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -66,7 +65,7 @@ func (p *Proxy) handle(ctx context.Context, c *remotexpc.Conn) error {
 	}
 }
 
-// encode makes the handshake of a device, in the order of its keys.
+// encode returns the handshake of a device, its keys in order.
 func (p *Peer) encode() xpc.Dict {
 	services := make(xpc.Dict, 0, len(p.Services))
 	for _, name := range slices.Sorted(maps.Keys(p.Services)) {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestProxy says what a device has said, with other ports.
+// TestProxy checks that a Proxy sends the device's description with other ports.
 func TestProxy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestProxy(t *testing.T) {
 	})
 }
 
-// TestProxyRefuses has a device that is not there any more.
+// TestProxyRefuses uses a device that is gone.
 func TestProxyRefuses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

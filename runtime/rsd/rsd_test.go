@@ -74,7 +74,7 @@ func (f handlerFunc) Serve(ctx context.Context, c net.Conn) error { return f(ctx
 
 const listPort = 60000
 
-// newDevice is a machine with the list of a phone.
+// newDevice returns a machine with the list of a phone.
 func newDevice(t testing.TB, p *phone.Phone, o TableOptions) (*machine, *Device) {
 	m := newMachine(t)
 	d := &Device{Phone: p, Services: func() []Service { return Table(p, o) }}
@@ -92,7 +92,7 @@ func dialClient(t testing.TB, m *machine, o Options) *Client {
 	return c
 }
 
-// TestList has what each profile says.
+// TestList checks the list of each profile.
 func TestList(t *testing.T) {
 	t.Parallel()
 	for _, profile := range identity.Profiles() {
@@ -103,22 +103,34 @@ func TestList(t *testing.T) {
 				m, _ := newDevice(t, p, o)
 				peer := dialClient(t, m, Options{}).Peer()
 				props := peer.Properties
-				if props.UDID() != p.Identity.UDID || props.OSVersion() != p.Identity.Version ||
-					props.ProductType() != p.Identity.ProductType ||
-					props.DeviceClass() != "iPhone" {
-					t.Errorf("properties %v", props)
+				if props.UDID() != p.Identity.UDID || props.OSVersion() != p.Identity.Version {
+					t.Errorf("UDID %q, version %q", props.UDID(), props.OSVersion())
+				}
+				if props.ProductType() != p.Identity.ProductType || props.DeviceClass() != "iPhone" {
+					t.Errorf("type %q, class %q", props.ProductType(), props.DeviceClass())
 				}
 				ecid, _ := p.Values.Get("", "UniqueChipID")
-				if props.UniqueChipID() != uint64(ecid.(int64)) ||
-					props.BootSession() != strings.ToLower(p.Clock.BootID()) ||
-					props.ChipID() == 0 ||
-					props.BoardID() == 0 {
-					t.Errorf("numbers of %v", props)
+				if props.UniqueChipID() != uint64(ecid.(int64)) {
+					t.Errorf("UniqueChipID %d, want %d", props.UniqueChipID(), ecid)
 				}
-				if props.BuildVersion() == "" || props.SerialNumber() == "" ||
-					props.HardwareModel() == "" || props.XPCFlags()>>56 != 1 ||
-					peer.UUID == (xpc.UUID{}) {
+				if props.BootSession() != strings.ToLower(p.Clock.BootID()) {
+					t.Errorf("BootSession %q, want that of %q", props.BootSession(), p.Clock.BootID())
+				}
+				if props.ChipID() == 0 || props.BoardID() == 0 {
+					t.Errorf("chip %d, board %d", props.ChipID(), props.BoardID())
+				}
+				if props.BuildVersion() == "" || props.SerialNumber() == "" {
+					t.Errorf("build %q, serial number %q", props.BuildVersion(),
+						props.SerialNumber())
+				}
+				if props.HardwareModel() == "" {
 					t.Errorf("properties %v", props)
+				}
+				if props.XPCFlags()>>56 != 1 {
+					t.Errorf("flags %#x", props.XPCFlags())
+				}
+				if peer.UUID == (xpc.UUID{}) {
+					t.Error("the UUID is zero")
 				}
 				want := 50
 				if o.Image {
@@ -154,7 +166,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestVersions has what the protocol page lists for iOS 17, 18 and 26.
+// TestVersions checks the values of the protocol page for iOS 17, 18 and 26.
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	for profile, want := range map[string]struct {
@@ -211,7 +223,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestPropertyTypes has the types of the protocol page.
+// TestPropertyTypes checks the types of the protocol page.
 func TestPropertyTypes(t *testing.T) {
 	t.Parallel()
 	d := properties(newPhone(t, "ios18"))
@@ -234,8 +246,8 @@ func TestPropertyTypes(t *testing.T) {
 	}
 }
 
-// TestDeviceMessages has the frames of a host that says nothing by itself, as
-// go-ios, and of one that does, and the heartbeat of Apple's.
+// TestDeviceMessages checks the frames for a host that sends no handshake, such as
+// go-ios, and for one that does, and Apple's heartbeat.
 func TestDeviceMessages(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -283,7 +295,7 @@ func TestDeviceMessages(t *testing.T) {
 	}
 }
 
-// TestHostMessages has what the host says, with the values of the protocol page.
+// TestHostMessages checks the host's messages against the protocol page.
 func TestHostMessages(t *testing.T) {
 	t.Parallel()
 	said := make(chan *remotexpc.Message, 1)
@@ -319,7 +331,7 @@ func TestHostMessages(t *testing.T) {
 	}
 }
 
-// TestDecodePeer has lists as other devices may send them.
+// TestDecodePeer decodes lists as other devices may send them.
 func TestDecodePeer(t *testing.T) {
 	t.Parallel()
 	entry := func(port any) xpc.Dict { return xpc.Dict{{Key: "Port", Value: port}} }
@@ -337,9 +349,14 @@ func TestDecodePeer(t *testing.T) {
 		{Key: "large number", Value: entry(uint64(65536))},
 		{Key: "negative", Value: entry(int64(-1))}, {Key: "string", Value: "x"},
 	}))
-	if err != nil || len(p.Services) != 3 || p.Services["text"].Port != 1 ||
-		p.Services["number"].Port != 2 || p.Services["signed"].Port != 65535 {
-		t.Errorf("decodePeer = %+v, %v", p, err)
+	if err != nil || len(p.Services) != 3 {
+		t.Errorf("decodePeer = %+v, %v, want three services", p, err)
+	}
+	if p.Services["text"].Port != 1 || p.Services["number"].Port != 2 {
+		t.Errorf("decodePeer = %+v, want the ports 1 and 2", p)
+	}
+	if p.Services["signed"].Port != 65535 {
+		t.Errorf("decodePeer = %+v, want the port 65535", p)
 	}
 	for _, bad := range []xpc.Dict{
 		nil, {{Key: "MessageType", Value: "Other"}}, base("x"), base(xpc.Dict{})[:2],
@@ -351,7 +368,7 @@ func TestDecodePeer(t *testing.T) {
 	}
 }
 
-// TestTransport has each kind of service.
+// TestTransport covers each kind of service.
 func TestTransport(t *testing.T) {
 	t.Parallel()
 	m, _ := newDevice(t, newPhone(t, "ios18"), TableOptions{Image: true})
@@ -372,8 +389,10 @@ func TestTransport(t *testing.T) {
 		}
 	}
 	s, _ := c.Find("com.apple.coredevice.deviceinfo")
-	if !s.HasFeature("com.apple.coredevice.feature.getlockstate") ||
-		s.HasFeature("com.apple.coredevice.feature.x") || s.Version != 1 {
+	if !s.HasFeature("com.apple.coredevice.feature.getlockstate") {
+		t.Errorf("deviceinfo = %+v, want the feature getlockstate", s)
+	}
+	if s.HasFeature("com.apple.coredevice.feature.x") || s.Version != 1 {
 		t.Errorf("deviceinfo = %+v", s)
 	}
 	if s, _ := c.Find("com.apple.coredevice.openstdiosocket"); !s.HasFeature("x") {

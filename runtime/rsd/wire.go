@@ -1,8 +1,8 @@
-// Package rsd is Remote Service Discovery, how iOS 17 and later tell what they
-// are and which services they have. It is the first message of a RemoteXPC
-// connection to remoted, at port 58783 of the USB Ethernet interface (few
-// services, for hosts that are not paired) or at a port that a tunnel names (all
-// of them). H is the host, D the device:
+// Package rsd is Remote Service Discovery, by which iOS 17 and later describe the
+// device and list its services. It is the first message of a RemoteXPC connection to
+// remoted. remoted listens at port 58783 of the USB Ethernet interface, with few
+// services for hosts that are not paired, and at a port that a tunnel names, with all
+// services. H is the host, D the device:
 //
 //	H, D  (RemoteXPC comes up, package remotexpc)
 //	H  {MessageType: "Handshake", MessagingProtocolVersion: 7, UUID: ..,
@@ -13,22 +13,22 @@
 //	        {Port: "49170", Entitlement: "com.apple.mobile.lockdown.remote.trusted",
 //	         Properties: {UsesRemoteXPC: false}}, ...}}
 //
-// The connection is kept. A host may see on it whether the device is there:
+// The connection is kept open. A host may check on it whether the device is there:
 //
 //	H  {MessageType: "Heartbeat", SequenceNumber: 1}   a request
 //	D  {MessageType: "Heartbeat", SequenceNumber: 1}   its reply
 //
-// Services are reached at their port on the same address. Those of lockdown
-// (".shim.remote") want a check-in of framed property lists and then speak as
-// they always have, without TLS:
+// A service listens on its port at the same address. Those of lockdown (".shim.remote")
+// require a check-in of framed property lists. They then speak the same protocol as
+// without a tunnel, but without TLS:
 //
 //	H  {Label: "imdlua", ProtocolVersion: "2", Request: "RSDCheckin"}
 //	D  {Request: "RSDCheckin"}
 //	D  {Request: "StartService"}                     or with Error: "InvalidService"
 //
-// Others speak RemoteXPC, and some their own protocol from the first byte on.
-// The list is as old as its connection: services of a developer image that is
-// mounted later appear to the next one.
+// The other services speak RemoteXPC, or a protocol of their own from the first byte
+// on. The list does not change on an open connection: services of a developer image
+// that is mounted later are listed on the next connection.
 package rsd
 
 import (
@@ -43,8 +43,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Port is where the devices' list for hosts that are not paired is found, on
-// the USB Ethernet interface.
+// Port is the port of the list for hosts that are not paired, on the USB Ethernet
+// interface.
 const Port = 58783
 
 // shimSuffix ends the names of lockdown's services.
@@ -63,14 +63,14 @@ const (
 	typeHeartbeat = "Heartbeat"
 )
 
-// hostProtocol is the messaging protocol of the newest hosts, hostFlags what
-// they say of their RemoteXPC. remoted of iOS 26 insists on the flags.
+// hostProtocol is the messaging protocol of the newest hosts, and hostFlags their
+// RemoteXPC flags. remoted of iOS 26 requires the flags.
 const (
 	hostProtocol = 7
 	hostFlags    = 0x0100000000000006
 )
 
-// Check-in.
+// Requests of the check-in.
 const (
 	checkinRequest  = "RSDCheckin"
 	checkinStart    = "StartService"
@@ -78,22 +78,22 @@ const (
 	// maxCheckin bounds a property list of the check-in.
 	maxCheckin = 1 << 20
 
-	// maxList bounds the list of a device, and what it says besides.
+	// maxList bounds the description and list of a device.
 	maxList = 8 << 20
-	// maxServices bounds its entries; real ones have about a hundred.
+	// maxServices bounds the number of entries. Real lists have about a hundred.
 	maxServices = 4096
-	// maxAsked bounds what a host sends: its handshake and heartbeats.
+	// maxAsked bounds a host's handshake and heartbeats.
 	maxAsked = 1 << 20
-	// proxyBudget bounds what all hosts that are connected to a Proxy send.
+	// proxyBudget bounds what all connected hosts of a Proxy send.
 	proxyBudget = 16 << 20
 
-	// handshakeTimeout bounds reading a list, and checkinTimeout a check-in on
-	// either side, beside the context.
+	// handshakeTimeout bounds reading a list, and checkinTimeout a check-in on either
+	// side. The context bounds them, too.
 	handshakeTimeout = 30 * time.Second
 	checkinTimeout   = 30 * time.Second
 )
 
-// Peer is what a device says of itself.
+// Peer is a device's description of itself.
 type Peer struct {
 	// UUID changes with every boot.
 	UUID xpc.UUID
@@ -105,8 +105,8 @@ type Peer struct {
 	Services map[string]Service
 }
 
-// Properties are a device's properties. The getters return the zero value for
-// what the device did not say; Dict has all of it.
+// Properties are a device's properties. A getter returns the zero value if the device
+// did not send the property. Dict has all properties.
 type Properties struct{ xpc.Dict }
 
 func (p Properties) text(key string) string {
@@ -114,25 +114,25 @@ func (p Properties) text(key string) string {
 	return s
 }
 
-// UDID is the device's identifier, also known to lockdown and usbmux.
+// UDID is the device's identifier, the same as in lockdown and usbmux.
 func (p Properties) UDID() string { return p.text("UniqueDeviceID") }
 
-// ProductType is the model, "iPhone15,2".
+// ProductType is the model, such as "iPhone15,2".
 func (p Properties) ProductType() string { return p.text("ProductType") }
 
-// OSVersion is the iOS version, "17.5.1".
+// OSVersion is the iOS version, such as "17.5.1".
 func (p Properties) OSVersion() string { return p.text("OSVersion") }
 
-// BuildVersion is the build of iOS, "21F90".
+// BuildVersion is the build of iOS, such as "21F90".
 func (p Properties) BuildVersion() string { return p.text("BuildVersion") }
 
-// SerialNumber is the number on the back.
+// SerialNumber is the serial number of the device.
 func (p Properties) SerialNumber() string { return p.text("SerialNumber") }
 
-// HardwareModel is the board, "D73AP".
+// HardwareModel is the board, such as "D73AP".
 func (p Properties) HardwareModel() string { return p.text("HWModel") }
 
-// DeviceClass is "iPhone", "iPad" and so on.
+// DeviceClass is the class, such as "iPhone" or "iPad".
 func (p Properties) DeviceClass() string { return p.text("DeviceClass") }
 
 // ChipID is the number of the chip's model.
@@ -154,21 +154,24 @@ func (p Properties) XPCFlags() uint64 { n, _ := p.Uint("RemoteXPCVersionFlags");
 type Service struct {
 	// Name is the key of the list.
 	Name string
-	// Port is where it listens, on the address of the list.
+	// Port is the service's port, at the address of the list.
 	Port uint16
-	// Entitlement is what a program on the device needs to speak with it.
+	// Entitlement is the entitlement that a program on the device needs to connect to
+	// the service.
 	Entitlement string
-	// UsesRemoteXPC is what the entry says; see Transport for what is true.
+	// UsesRemoteXPC is what the entry states. It is wrong for some services; see
+	// Transport.
 	UsesRemoteXPC bool
-	// Version is the ServiceVersion, 0 when there is none.
+	// Version is the ServiceVersion, or 0 if there is none.
 	Version int64
-	// Features are what a CoreDevice service can do; nil when it does not say.
+	// Features are the features of a CoreDevice service, or nil if it does not list
+	// any.
 	Features []string
-	// Properties are the entry's, as sent; nil when there are none.
+	// Properties are the entry's, as sent, or nil if there are none.
 	Properties xpc.Dict
 }
 
-// Transport is what a service speaks first.
+// Transport is the protocol that a service speaks first.
 type Transport int
 
 const (
@@ -176,22 +179,22 @@ const (
 	Raw Transport = iota
 	// RemoteXPC services speak XPC over HTTP/2, package remotexpc.
 	RemoteXPC
-	// Checkin services want an RSDCheckin before their own protocol.
+	// Checkin services require an RSDCheckin before their own protocol.
 	Checkin
 )
 
-// rawServices say that they use RemoteXPC and do not.
+// rawServices state that they use RemoteXPC, and do not.
 var rawServices = map[string]bool{
 	"com.apple.internal.dt.remote.debugproxy":     true, // GDB's remote protocol
 	"com.apple.coredevice.fileservice.data":       true, // "rwb!FILE"
 	"com.apple.coredevice.openstdiosocket":        true, // 16 bytes of a UUID, then a terminal
-	"com.apple.instruments.dtservicehub":          true, // DTX; says nothing
+	"com.apple.instruments.dtservicehub":          true, // DTX; it states nothing
 	"com.apple.dt.testmanagerd.remote":            true,
 	"com.apple.dt.testmanagerd.remote.automation": true,
 }
 
-// Transport tells what the service speaks first. Lockdown over RSD is one of
-// property lists though an early iOS 17 says otherwise.
+// Transport returns the protocol that the service speaks first. Lockdown over RSD
+// speaks property lists, although early versions of iOS 17 state otherwise.
 func (s *Service) Transport() Transport {
 	switch {
 	case strings.HasSuffix(s.Name, shimSuffix),
@@ -203,8 +206,8 @@ func (s *Service) Transport() Transport {
 	return RemoteXPC
 }
 
-// HasFeature reports whether the service has a feature, or does not say which
-// ones it has.
+// HasFeature reports whether the service has a feature. It is true if the service lists
+// no features.
 func (s *Service) HasFeature(name string) bool {
 	for _, f := range s.Features {
 		if f == name {
@@ -214,8 +217,8 @@ func (s *Service) HasFeature(name string) bool {
 	return len(s.Features) == 0
 }
 
-// decodePeer reads a handshake. Entries without a usable port are passed over,
-// as other hosts do.
+// decodePeer reads a handshake. It ignores entries without a valid port, as other hosts
+// do.
 func decodePeer(d xpc.Dict) (*Peer, error) {
 	if t, _ := d.String(keyMessageType); t != typeHandshake {
 		return nil, link.Malformed(
@@ -276,7 +279,7 @@ func decodeService(name string, d xpc.Dict) (Service, bool) {
 	return s, true
 }
 
-// encode makes the entry of a service. Ports are text: go-ios takes nothing
+// encode makes the entry of a service. The port is a string: go-ios accepts nothing
 // else.
 func (s *Service) encode() xpc.Dict {
 	d := xpc.Dict{
@@ -288,7 +291,7 @@ func (s *Service) encode() xpc.Dict {
 	return d
 }
 
-// hostHandshake is what a host says.
+// hostHandshake returns the handshake of a host.
 func hostHandshake(id xpc.UUID) xpc.Dict {
 	return xpc.Dict{
 		{Key: keyMessageType, Value: typeHandshake},
@@ -306,7 +309,8 @@ func heartbeat(n uint64) xpc.Dict {
 	return xpc.Dict{{Key: keyMessageType, Value: typeHeartbeat}, {Key: keySequence, Value: n}}
 }
 
-// Code is why a device refuses a check-in, as sent: lockdown's words.
+// Code is the reason for which a device refuses a check-in, as sent. The codes are
+// lockdown's.
 type Code string
 
 // Error returns the code as the device writes it.
@@ -323,33 +327,34 @@ func (c Code) Is(target error) bool {
 	return false
 }
 
-// Codes that a check-in is known to fail with.
+// The codes with which a check-in is known to fail.
 const (
 	ErrInvalidService    Code = "InvalidService"
-	ErrPasswordProtected Code = "PasswordProtected" // locked, and no escrow bag came along
+	ErrPasswordProtected Code = "PasswordProtected" // locked, and no escrow bag was sent
 	ErrServiceProhibited Code = "ServiceProhibited"
 )
 
-// ErrNotListed is the cause of an Error when the device's list has no such
-// service. It is fs.ErrNotExist.
+// ErrNotListed is the cause of an Error if the device's list does not have the service.
+// It matches fs.ErrNotExist.
 var ErrNotListed = link.Cause("service is not listed", fs.ErrNotExist)
 
-// Error is every failure of the package.
+// Error is the type of every error of the package.
 type Error struct {
 	// Op is what was tried: "dial", "handshake", "heartbeat", "open",
 	// "checkin", "serve".
 	Op string
-	// Service is the service that it was about, "" when it was the list.
+	// Service is the service concerned, or "" for the list.
 	Service string
-	// Code is the device's refusal, "" when the cause is Err.
+	// Code is the device's refusal, or "" if Err is the cause.
 	Code Code
-	// Detail is the ErrorDescription that may come with Code.
+	// Detail is the ErrorDescription that may be sent with Code.
 	Detail string
 	// Err is the cause.
 	Err error
 }
 
-// Error says `rsd: open "com.apple.afc.shim.remote": service is not listed`.
+// Error returns text such as `rsd: open "com.apple.afc.shim.remote": service is not
+// listed`.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(link.Attempt("rsd", e.Op, e.Service))
@@ -365,7 +370,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the code and the cause, those that are set.
+// Unwrap returns the code and the cause, if they are set.
 func (e *Error) Unwrap() []error {
 	var errs []error
 	if e.Code != "" {

@@ -10,13 +10,13 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// most is the longest name of all systems: bytes, on Windows units of UTF-16.
-const most = 255
+// maxName is the longest name on all systems, in bytes or, on Windows, in units of
+// UTF-16.
+const maxName = 255
 
-// Name returns name if the system can write a file that is called so, and
-// otherwise a similar name that it can write. The system is named as
-// runtime.GOOS names it. The result is always one element of a path, never ".."
-// or the like, and Name returns it unchanged.
+// Name returns name if the system can write a file of that name, and otherwise a
+// similar name that it can write. The system is named as in runtime.GOOS. The result is
+// a single element of a path and never "..". Name returns such a result unchanged.
 func Name(goos, name string) string {
 	switch {
 	case name == "":
@@ -34,8 +34,8 @@ func Name(goos, name string) string {
 	return shorten(goos, name, "")
 }
 
-// windowsName replaces the characters that Windows does not allow, and dots and
-// spaces at the end, which it does not keep, and changes names that are devices.
+// windowsName replaces the characters that Windows does not allow, and the dots and
+// spaces at the end, which it drops. It also changes the names of devices.
 func windowsName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(`<>:"|?*\`, r) {
@@ -67,20 +67,20 @@ func reserved(base string) bool {
 	return port && utf8.RuneCountInString(digit) == 1 && strings.Contains("0123456789¹²³", digit)
 }
 
-// shorten puts mark before the extension and takes from the end of what is
-// before it until the name is short enough.
+// shorten inserts mark before the extension. It shortens the part before mark until the
+// name is short enough.
 func shorten(goos, name, mark string) string {
 	ext := path.Ext(name)
 	if len(ext) > 32 || ext == name {
 		ext = ""
 	}
 	base := strings.TrimSuffix(name, ext)
-	for length(goos, base+mark+ext) > most {
+	for length(goos, base+mark+ext) > maxName {
 		_, n := utf8.DecodeLastRuneInString(base)
 		base = base[:len(base)-n]
 	}
 	if goos == "windows" && mark == "" && ext == "" {
-		kept := strings.TrimRight(base, ". ") // a cut may have bared them
+		kept := strings.TrimRight(base, ". ") // the cut may end at one of these
 		base = kept + strings.Repeat("_", len(base)-len(kept))
 	}
 	return base + mark + ext
@@ -93,11 +93,10 @@ func length(goos, name string) int {
 	return len(name)
 }
 
-// Names returns the names under which the files of one directory are written on
-// a system, in the order of names. No two are the same for the system: those of
-// Windows and macOS usually do not tell upper from lower case. Names that the
-// system can write as they are come first; of several that it takes for one, the
-// first keeps its name.
+// Names returns the names under which the files of one directory are written on a
+// system, in the order of names. All results are different for the system; Windows and
+// macOS usually ignore case. Names that the system can write unchanged take precedence.
+// Of several names that are the same for the system, the first is kept.
 func Names(goos string, names []string) []string {
 	out := make([]string, len(names))
 	taken := map[string]bool{}
@@ -121,7 +120,7 @@ func Names(goos string, names []string) []string {
 	return out
 }
 
-// fold returns the same text for names that a system takes for one.
+// fold returns the same text for all names that are the same for a system.
 func fold(goos, name string) string {
 	if goos == "linux" {
 		return name

@@ -1,7 +1,6 @@
-// Package savefile writes what comes from elsewhere to files of this computer.
-// A file gets its name when it is complete, so that nothing half written is ever
-// found under a final name, and names that a system cannot write are replaced by
-// names that it can.
+// Package savefile writes content from elsewhere to files of this computer. A file gets
+// its final name only when it is complete. Names that a system cannot write are
+// replaced by names that it can write.
 package savefile
 
 import (
@@ -15,19 +14,19 @@ import (
 	"time"
 )
 
-// Options say how a file is written. The zero value is good.
+// Options say how a file is written. The zero value is ready to use.
 type Options struct {
-	// Perm are the permissions of a new file before umask; 0 is 0666.
+	// Perm are the permissions of a new file before umask; 0 means 0666.
 	Perm fs.FileMode
-	// ModTime becomes the time of the last change; zero leaves that of the
+	// ModTime is the modification time of the file. The zero value means the time of
 	// writing.
 	ModTime time.Time
 }
 
-// In writes a file below root: write fills a new file in the same directory,
-// which then takes the place of name. A regular file that is there keeps its
-// permissions, a link is replaced and not followed, and a directory is an error
-// that matches fs.ErrExist. After an error everything is as it was before.
+// In writes a file below root. write fills a new file in the same directory, which then
+// replaces name. The new file has the permissions of a regular file that it replaces. A
+// link is replaced and not followed. If name is a directory, the error matches
+// fs.ErrExist. After an error nothing has changed.
 func In(root *os.Root, name string, o Options, write func(*os.File) error) (err error) {
 	mode, err := modeOf(root, name)
 	if err != nil {
@@ -43,7 +42,7 @@ func In(root *os.Root, name string, o Options, write func(*os.File) error) (err 
 	}
 	done := false
 	defer func() {
-		if !done { // write may have failed or panicked
+		if !done { // write has failed or panicked
 			err = errors.Join(err, ignore(f.Close(), os.ErrClosed), root.Remove(temp))
 		}
 	}()
@@ -70,7 +69,7 @@ func In(root *os.Root, name string, o Options, write func(*os.File) error) (err 
 	return nil
 }
 
-// File is In for a path of this computer.
+// File is In for a path on this computer.
 func File(path string, o Options, write func(*os.File) error) error {
 	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
@@ -80,8 +79,8 @@ func File(path string, o Options, write func(*os.File) error) error {
 	return In(root, filepath.Base(path), o, write)
 }
 
-// Temporary returns a name for a file that is being written. It is short, so
-// that it can stand beside the longest names.
+// Temporary returns a name for a file that is being written. It is short, so that it
+// can be used in the same directory as the longest names.
 func Temporary() string { return temporary + rand.Text()[:temporaryText] }
 
 const (
@@ -89,7 +88,7 @@ const (
 	temporaryText = 16 // characters of base32
 )
 
-// IsTemporary reports whether Temporary returns names like this one.
+// IsTemporary reports whether a name has the form of Temporary.
 func IsTemporary(name string) bool {
 	text, ok := strings.CutPrefix(name, temporary)
 	if !ok || len(text) != temporaryText {
@@ -98,7 +97,7 @@ func IsTemporary(name string) bool {
 	return strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == ""
 }
 
-// modeOf returns the permissions of the regular file that is to be replaced, 0 if
+// modeOf returns the permissions of the regular file that is to be replaced, or 0 if
 // there is none.
 func modeOf(root *os.Root, name string) (fs.FileMode, error) {
 	info, err := root.Lstat(name)
@@ -115,7 +114,7 @@ func modeOf(root *os.Root, name string) (fs.FileMode, error) {
 	return 0, nil
 }
 
-// cause takes the name of the temporary file out of an error.
+// cause removes the name of the temporary file from an error.
 func cause(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {

@@ -147,7 +147,7 @@ func TestInStays(t *testing.T) {
 func TestName(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("é", 200) // 400 bytes, 200 units
-	cut := strings.Repeat("x", most)
+	cut := strings.Repeat("x", maxName)
 	tests := []struct{ name, linux, darwin, windows string }{
 		{"IMG_0001.HEIC", "", "", ""},
 		{".hidden", "", "", ""},
@@ -202,7 +202,7 @@ func TestNames(t *testing.T) {
 	}
 	same := strings.Repeat("x", 300)
 	got := Names("linux", []string{same + "1.mov", same + "2.mov"})
-	if got[0] == got[1] || len(got[0]) != most || len(got[1]) != most {
+	if got[0] == got[1] || len(got[0]) != maxName || len(got[1]) != maxName {
 		t.Errorf("two long names became %q", got)
 	}
 }
@@ -225,7 +225,7 @@ func FuzzNames(f *testing.F) {
 				if !filepath.IsLocal(name) || strings.ContainsAny(name, "/\x00") {
 					t.Errorf("%s: %q is not one element", goos, name)
 				}
-				if length(goos, name) > most {
+				if length(goos, name) > maxName {
 					t.Errorf("%s: %q is too long", goos, name)
 				}
 			}

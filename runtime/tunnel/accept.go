@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// maxHandshakes is how many connections may be coming up at a time, and
-	// maxConns how many there may be, for one tunnel. More SYNs are not
-	// answered, more connections refused.
+	// maxHandshakes is the maximum number of TCP handshakes in progress in a tunnel,
+	// and maxConns that of connections. Further SYNs are not answered, and further
+	// connections are refused.
 	maxHandshakes = 256
 	maxConns      = 4096
 )
 
-// acceptor answers every port of a stack: a function decides per connection
-// whether something listens, before the peer hears of success.
+// acceptor answers on every port of a stack. For each connection a function decides
+// whether something listens on the port, before the peer is told of success.
 type acceptor struct {
 	stack   *Stack
 	open    func(port uint16) (func(ctx context.Context, c net.Conn), error)
@@ -32,9 +32,9 @@ type acceptor struct {
 	cancel  context.CancelFunc
 
 	mu      sync.Mutex
-	pending map[stack.TransportEndpointID]struct{} // not answered yet
+	pending map[stack.TransportEndpointID]struct{} // those that have not been answered
 	conns   int
-	wg      sync.WaitGroup // every goroutine
+	wg      sync.WaitGroup // counts all goroutines
 }
 
 func newAcceptor(
@@ -49,18 +49,18 @@ func newAcceptor(
 	return a
 }
 
-// close ends what is served; the stack must be down.
+// close ends the connections. The stack must be down.
 func (a *acceptor) close() {
 	a.cancel()
 	a.wg.Wait()
 }
 
-// packet is called by the reader for what belongs to no connection. True
-// means that it was taken care of, else the stack answers with a reset.
+// packet is called by the reader for a packet that belongs to no connection. It returns
+// true if it has handled the packet. Otherwise the stack answers with a reset.
 //
-// The forwarder starts a goroutine for a SYN that it has not in hand already.
-// It cannot be asked, so the same account is kept here: close has to know what
-// to wait for.
+// The forwarder starts a goroutine for a SYN unless that is already being handled. It
+// does not report which SYNs it handles, so the acceptor counts them, too, because
+// close must know how many goroutines to wait for.
 func (a *acceptor) packet(id stack.TransportEndpointID, p *stack.PacketBuffer) bool {
 	flags := header.TCP(p.TransportHeader().Slice()).Flags()
 	if flags&(header.TCPFlagSyn|header.TCPFlagAck) != header.TCPFlagSyn {
@@ -110,7 +110,7 @@ func (a *acceptor) handle(r *tcp.ForwarderRequest) {
 	c.Close()
 }
 
-// openPort finds what listens and counts the connection.
+// openPort returns the function for a port and counts the connection.
 func (a *acceptor) openPort(port uint16) (func(context.Context, net.Conn), error) {
 	a.mu.Lock()
 	full := a.conns >= maxConns
@@ -135,9 +135,8 @@ func (a *acceptor) left() {
 	a.mu.Unlock()
 }
 
-// connect finishes the handshake. When the peer is gone before that it returns
-// a connection that is closed, so that what open prepared is freed all the
-// same.
+// connect completes the handshake. If the peer is gone before that, connect returns a
+// closed connection, so that the function for the port can free what it has prepared.
 func (a *acceptor) connect(r *tcp.ForwarderRequest, id stack.TransportEndpointID) net.Conn {
 	defer a.answered(id)
 	done, err := a.stack.begin()

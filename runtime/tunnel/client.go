@@ -13,38 +13,39 @@ import (
 )
 
 const (
-	// sendLimit is the largest packet that is sent to a device. Devices grant
-	// an MTU of 16000 and drop what is over 8192 bytes; what they send may be
-	// as large as they granted.
+	// sendLimit is the size of the largest packet that is sent to a device. Devices
+	// grant an MTU of 16000 and drop packets over 8192 bytes. The packets that they
+	// send may have the size that they have granted.
 	sendLimit = 8192
-	// sendMSS is what fits in that behind the headers.
+	// sendMSS is the payload of such a packet.
 	sendMSS = sendLimit - ipHeader - tcpHeader
-	// dialTimeout is how long Dial waits when Options says nothing.
+	// dialTimeout bounds Dial if Options has no DialTimeout.
 	dialTimeout = 10 * time.Second
-	// handshakeTimeout bounds a handshake, on either side, beside the context.
+	// handshakeTimeout bounds a handshake on either side, in addition to the context.
 	handshakeTimeout = 30 * time.Second
 )
 
-// Options configures the host's side of a tunnel.
+// Options configures the host side of a tunnel.
 type Options struct {
-	// MTU is what the device is asked for; 0 means MaxMTU, and QUICMTU over
-	// QUIC, where it is the most as well.
+	// MTU is the MTU to request; 0 means MaxMTU. Over QUIC it is at most QUICMTU, which
+	// is also the default.
 	MTU int
-	// DialTimeout bounds Dial beside its context; 0 means ten seconds.
+	// DialTimeout bounds Dial, in addition to its context; 0 means ten seconds.
 	DialTimeout time.Duration
-	// Batch is how many bytes of packets may go into one write. Zero means
-	// one packet a write: real devices become very slow, or end the tunnel,
-	// when packets share one.
+	// Batch is how many bytes of packets may be sent in one write. 0 means one packet
+	// per write: real devices become very slow, or end the tunnel, if packets share a
+	// write.
 	Batch int
-	// Kernel makes the tunnel an interface of the operating system instead of
-	// a stack in this process, so that every program on the machine reaches
-	// the device's address. It needs CAP_NET_ADMIN and Linux; elsewhere Open
-	// fails with errors.ErrUnsupported. Batch means nothing then.
+	// Kernel makes the tunnel an interface of the operating system instead of a stack
+	// in this process, so that every program on the computer can reach the device's
+	// address. It requires Linux and CAP_NET_ADMIN. On other systems Open fails with
+	// errors.ErrUnsupported. Batch is ignored.
 	Kernel bool
-	// Rand is where random bytes come from, but for those of QUIC; nil means
+	// Rand is the source of random bytes, except for those of QUIC; nil means
 	// crypto/rand. It must be safe for concurrent use.
 	Rand io.Reader
-	// Logger is told when a tunnel begins and ends; nil means silent.
+	// Logger logs the beginning and the end of tunnels. If it is nil, nothing is
+	// logged.
 	Logger *slog.Logger
 }
 
@@ -55,7 +56,7 @@ func (o Options) logger() *slog.Logger {
 	return o.Logger.With("layer", "tunnel")
 }
 
-// Tunnel is the host's end of a tunnel. Its methods may be called from several
+// Tunnel is the host side of a tunnel. Its methods may be called from several
 // goroutines.
 type Tunnel struct {
 	terms
@@ -63,9 +64,9 @@ type Tunnel struct {
 	dialTimeout time.Duration
 }
 
-// Open makes a tunnel of a connection to the device's tunnel service, and owns
-// the connection from then on, on error as well. ctx and thirty seconds bound the
-// handshake.
+// Open opens a tunnel on a connection to the device's tunnel service. It takes
+// ownership of the connection, and closes it on error. The handshake is bounded by ctx
+// and by thirty seconds.
 func Open(ctx context.Context, c net.Conn, o Options) (*Tunnel, error) {
 	if o.MTU == 0 {
 		o.MTU = MaxMTU
@@ -78,8 +79,8 @@ func Open(ctx context.Context, c net.Conn, o Options) (*Tunnel, error) {
 	return t, nil
 }
 
-// OpenPSK is Open on the bare TCP connection to a "tcp" listener of remote
-// pairing, whose tunnels are in TLS with a pre-shared key.
+// OpenPSK is Open on a plain TCP connection to a "tcp" listener of remote pairing,
+// whose tunnels use TLS with a pre-shared key.
 func OpenPSK(ctx context.Context, c net.Conn, key []byte, o Options) (*Tunnel, error) {
 	secure, err := psk.Client(ctx, c, &psk.Config{Key: key, Rand: o.Rand})
 	if err != nil {
@@ -110,7 +111,7 @@ func withinHandshake(ctx context.Context, c net.Conn, part func() error) error {
 	return release(part())
 }
 
-// ask is the host's half of the handshake.
+// ask performs the host's part of the handshake.
 func ask(s io.ReadWriter, mtu int) (terms, error) {
 	q, err := appendRequest(nil, mtu)
 	if err != nil {
@@ -128,8 +129,8 @@ func ask(s io.ReadWriter, mtu int) (terms, error) {
 
 // newTunnel starts a tunnel after its handshake.
 func newTunnel(settled terms, c carrier, o Options) (*Tunnel, error) {
-	// A device that grants more than it was asked for would get packets that the
-	// carrier drops.
+	// If the device grants more than was requested, larger packets would be dropped by
+	// the carrier.
 	settled.mtu = min(settled.mtu, max(o.MTU, minMTU))
 	e, err := newEnd(settled, o)
 	if err != nil {
@@ -149,7 +150,7 @@ func newTunnel(settled terms, c carrier, o Options) (*Tunnel, error) {
 	return t, nil
 }
 
-// newEnd makes the host's end of a tunnel.
+// newEnd returns the host's end of a tunnel.
 func newEnd(settled terms, o Options) (end, error) {
 	if o.Kernel {
 		if err := settled.private(); err != nil {
@@ -161,7 +162,8 @@ func newEnd(settled terms, o Options) (end, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The stack sends no segment that is larger than the peer's SYN allows.
+	// The stack sends no segment that is larger than the peer's SYN allows, so clamp
+	// limits that size.
 	clamp := func(head []byte, _ int) bool {
 		clampMSS(head, sendMSS)
 		return true
@@ -169,16 +171,16 @@ func newEnd(settled terms, o Options) (end, error) {
 	return &inside{Stack: st, peer: settled.device, batch: o.Batch, filter: clamp}, nil
 }
 
-// PeerAddress is the device's address inside the tunnel.
+// PeerAddress returns the device's address inside the tunnel.
 func (t *Tunnel) PeerAddress() netip.Addr { return t.device }
 
-// LocalAddress is the host's address inside the tunnel.
+// LocalAddress returns the host's address inside the tunnel.
 func (t *Tunnel) LocalAddress() netip.Addr { return t.host.Addr() }
 
-// RSDPort is the port of the device's service list inside the tunnel.
+// RSDPort returns the port of the device's list of services inside the tunnel.
 func (t *Tunnel) RSDPort() uint16 { return t.rsdPort }
 
-// Interface is the name of the tunnel's interface with Options.Kernel, "" for
+// Interface returns the name of the tunnel's interface with Options.Kernel, and "" for
 // a tunnel whose stack is in this process.
 func (t *Tunnel) Interface() string {
 	if k, ok := t.end.(interface{ name() string }); ok {
@@ -187,26 +189,27 @@ func (t *Tunnel) Interface() string {
 	return ""
 }
 
-// MTU is the largest packet that the tunnel carries.
+// MTU returns the size of the largest packet that the tunnel carries.
 func (t *Tunnel) MTU() int { return t.mtu }
 
-// Dial connects to a port of the device. ctx bounds the dialing alone. The
-// connection can CloseWrite.
+// Dial connects to a port of the device. ctx bounds the dialing only. The connection
+// has the method CloseWrite.
 func (t *Tunnel) Dial(ctx context.Context, port uint16) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.dialTimeout)
 	defer cancel()
 	return t.end.DialTCP(ctx, netip.AddrPortFrom(t.device, port))
 }
 
-// Listen accepts connections that the device makes to a port of the host; port
-// 0 takes a free one.
+// Listen accepts connections of the device to a port of the host. Port 0 means any free
+// port.
 func (t *Tunnel) Listen(port uint16) (net.Listener, error) { return t.end.ListenTCP(port) }
 
-// Done is closed once the tunnel has ended and nothing of it runs any more.
+// Done returns a channel that is closed when the tunnel and all its goroutines have
+// ended.
 func (t *Tunnel) Done() <-chan struct{} { return t.done }
 
-// Err says why the tunnel ended, nil while it lives. After Close it is
-// net.ErrClosed, when the device hung up io.EOF.
+// Err returns why the tunnel ended, or nil while it is up. It returns net.ErrClosed
+// after Close, and io.EOF if the device closed the tunnel.
 func (t *Tunnel) Err() error {
 	select {
 	case <-t.done:
@@ -216,7 +219,7 @@ func (t *Tunnel) Err() error {
 	}
 }
 
-// Close ends the tunnel and every connection in it, and waits for that.
+// Close ends the tunnel and every connection in it, and waits until they have ended.
 func (t *Tunnel) Close() error {
 	t.close()
 	return nil

@@ -14,7 +14,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
-// tcpConn is a TCP connection of the stack as a net.Conn.
+// tcpConn is a TCP connection of the stack. It implements net.Conn.
 type tcpConn struct {
 	stack         *Stack
 	ep            tcpip.Endpoint
@@ -38,9 +38,9 @@ type tcpConn struct {
 	}
 }
 
-// side is what one direction of a connection waits for.
+// side is the state of one direction of a connection.
 type side struct {
-	wake     chan struct{} // holds one token after an event
+	wake     chan struct{} // has a token after an event
 	deadline deadline
 }
 
@@ -55,7 +55,7 @@ func (s *side) signal() {
 	}
 }
 
-// deadline is a channel that is closed when its time has come.
+// deadline has a channel that is closed when the deadline expires.
 type deadline struct {
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -91,7 +91,7 @@ func (d *deadline) wait() <-chan struct{} {
 	return d.expired
 }
 
-// newConn makes a net.Conn of an endpoint that is connected.
+// newConn returns a net.Conn for a connected endpoint.
 func newConn(s *Stack, ep tcpip.Endpoint, queue *waiter.Queue) *tcpConn {
 	c := &tcpConn{stack: s, ep: ep, queue: queue, closed: make(chan struct{})}
 	c.rd.side, c.wr.side = newSide(), newSide()
@@ -109,8 +109,8 @@ func newConn(s *Stack, ep tcpip.Endpoint, queue *waiter.Queue) *tcpConn {
 	return c
 }
 
-// liveness is when a connection on which nothing happens is found to be dead:
-// after idle + count * interval.
+// liveness says when an idle connection is found to be dead, which is after idle +
+// count * interval.
 type liveness struct {
 	idle, interval time.Duration
 	count          int
@@ -118,8 +118,8 @@ type liveness struct {
 
 var defaultLiveness = liveness{idle: 30 * time.Second, interval: 5 * time.Second, count: 4}
 
-// set makes a connection notice that the device's side of it is gone while the
-// tunnel itself still stands.
+// set lets a connection find out that the device's side of it is gone while the tunnel
+// is still up.
 func (l liveness) set(ep tcpip.Endpoint) {
 	idle := tcpip.KeepaliveIdleOption(l.idle)
 	interval := tcpip.KeepaliveIntervalOption(l.interval)
@@ -142,7 +142,8 @@ func (c *tcpConn) notify(mask waiter.EventMask) {
 	}
 }
 
-// wait returns when the side should be tried again, or why it should not.
+// wait waits until the side should be tried again. It returns an error if it should
+// not.
 func (c *tcpConn) wait(s *side, expired <-chan struct{}) error {
 	select {
 	case <-s.wake:
@@ -156,7 +157,7 @@ func (c *tcpConn) wait(s *side, expired <-chan struct{}) error {
 	}
 }
 
-// refused says why a call must not even be tried.
+// refused returns the error of a call that must not be tried.
 func (c *tcpConn) refused(expired <-chan struct{}) error {
 	select {
 	case <-c.closed:
@@ -227,15 +228,16 @@ func (c *tcpConn) Write(b []byte) (int, error) {
 	return done, nil
 }
 
-// reason says why the stack refused to read or write; eof stands for the end
-// of what the peer sent.
+// reason returns the error for a refusal of the stack to read or write. eof is the
+// error for the end of what the peer has sent.
 func (c *tcpConn) reason(err tcpip.Error, eof error) error {
 	select {
 	case <-c.closed:
 		return net.ErrClosed
 	default:
 	}
-	if _, ok := err.(*tcpip.ErrClosedForReceive); ok && eof != nil {
+	_, closed := err.(*tcpip.ErrClosedForReceive)
+	if closed && eof != nil {
 		return eof
 	}
 	if down := c.stack.downErr(); down != nil {
@@ -251,10 +253,10 @@ func (c *tcpConn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// CloseWrite ends the writing direction; reading goes on.
+// CloseWrite closes the writing direction. Reading remains possible.
 func (c *tcpConn) CloseWrite() error { return c.shutdown(tcpip.ShutdownWrite) }
 
-// CloseRead ends the reading direction; writing goes on.
+// CloseRead closes the reading direction. Writing remains possible.
 func (c *tcpConn) CloseRead() error { return c.shutdown(tcpip.ShutdownRead) }
 
 func (c *tcpConn) shutdown(how tcpip.ShutdownFlags) error {
@@ -269,8 +271,8 @@ func (c *tcpConn) shutdown(how tcpip.ShutdownFlags) error {
 	return nil
 }
 
-// Close implements net.Conn. What was written is still sent; when something
-// that arrived was not read, the peer sees a reset.
+// Close implements net.Conn. Bytes that were written are still sent. If bytes have
+// arrived that were not read, the peer gets a reset.
 func (c *tcpConn) Close() error {
 	err := c.opError("close", net.ErrClosed)
 	c.once.Do(func() {
@@ -302,7 +304,7 @@ func (c *tcpConn) setDeadline(d *deadline, t time.Time) error {
 	return nil
 }
 
-// fullAddress is an address of the tunnel as the stack wants it.
+// fullAddress returns an address of the tunnel in the stack's form.
 func fullAddress(a netip.AddrPort) tcpip.FullAddress {
 	return tcpip.FullAddress{NIC: nicID, Addr: tcpip.AddrFrom16(a.Addr().As16()), Port: a.Port()}
 }

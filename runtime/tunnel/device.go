@@ -12,33 +12,33 @@ import (
 	"github.com/imdlua/imdlua/runtime/tunnel/psk"
 )
 
-// Device is the device's side: every connection it serves is one tunnel with a
-// network and a stack of its own. The fields must not change while it serves.
+// Device is the device side. Every connection that it serves is a tunnel with a network
+// and a stack of its own. The fields must not change while it serves.
 type Device struct {
-	// Open finds what listens on a port of the tunnel; an error refuses the
-	// connection. The function it returns serves the connection until the
-	// peer leaves and need not close it; its context ends with the tunnel.
-	// When the peer leaves before it can be told of the success, the function
-	// is called all the same, with a closed connection.
+	// Open returns the function that serves a port of the tunnel. If it returns an
+	// error, the connection is refused. The function serves the connection until the
+	// peer leaves, and need not close it. Its context ends with the tunnel. If the peer
+	// leaves before it can be told of the success, the function is called with a closed
+	// connection.
 	Open func(port uint16) (func(ctx context.Context, c net.Conn), error)
-	// RSDPort is where the service list listens.
+	// RSDPort is the port of the list of services.
 	RSDPort uint16
-	// MTU is the most that is granted; 0 means MaxMTU, and QUICMTU over QUIC.
+	// MTU is the largest MTU to grant; 0 means MaxMTU, or QUICMTU over QUIC.
 	MTU int
-	// Network is the /64 of every tunnel; the zero value means a new random
-	// one for each, as devices do.
+	// Network is the /64 of every tunnel. The zero value means a new random one for
+	// each tunnel, as on devices.
 	Network netip.Prefix
-	// Faults is how the tunnels misbehave.
+	// Faults makes the tunnels misbehave.
 	Faults
-	// Rand is where random bytes come from; nil means crypto/rand. It must be safe for
+	// Rand is the source of random bytes; nil means crypto/rand. It must be safe for
 	// concurrent use.
 	Rand io.Reader
-	// Logger is told of tunnels and connections; nil means silent.
+	// Logger logs tunnels and connections. If it is nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// Serve answers the handshake on c and is the device's end of the tunnel until
-// the host hangs up, which is not an error, or ctx ends. It closes c.
+// Serve answers the handshake on c and serves the tunnel until the host closes it,
+// which is not an error, or ctx ends. It closes c.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	defer c.Close()
 	if d.CutAfter > 0 {
@@ -67,8 +67,8 @@ func answerOn(ctx context.Context, c net.Conn) func([]byte) error {
 	}
 }
 
-// unanswered is the end of a connection whose handshake got no answer. That
-// the host gave up is not an error of a device that is mute.
+// unanswered returns the error of a connection whose handshake was not answered. If the
+// device is mute, it is not an error that the host gave up.
 func (d *Device) unanswered(err error) error {
 	if d.Mute && (err == nil || hungUp(err)) {
 		return nil
@@ -76,8 +76,8 @@ func (d *Device) unanswered(err error) error {
 	return &Error{Op: "serve", Err: err}
 }
 
-// ServePSK is Serve on a bare TCP connection, for which the host gave the
-// pre-shared key when it asked for the listener.
+// ServePSK is Serve on a plain TCP connection. The key is the one that the host sent
+// when it asked for the listener.
 func (d *Device) ServePSK(ctx context.Context, c net.Conn, key []byte) error {
 	secure, err := psk.Server(ctx, c, &psk.Config{Key: key, Rand: d.Rand})
 	if err != nil {
@@ -93,7 +93,7 @@ func (d *Device) most(def int) int {
 	return d.MTU
 }
 
-// hear reads the host's half of the handshake from s, which reads from c.
+// hear reads the host's part of the handshake from s, which reads from c.
 func hear(ctx context.Context, c net.Conn, s io.Reader) (request, error) {
 	var body []byte
 	err := withinHandshake(ctx, c, func() (err error) {
@@ -106,8 +106,8 @@ func hear(ctx context.Context, c net.Conn, s io.Reader) (request, error) {
 	return decodeRequest(body)
 }
 
-// run is the tunnel after the host's request. The answer goes out in one write
-// and only when everything behind it can be reached.
+// run serves the tunnel after the host's request. It sends the answer in one write, and
+// only when everything in the tunnel can be reached.
 func (d *Device) run(
 	ctx context.Context, c carrier, q request, most int, answer func([]byte) error,
 ) error {
@@ -145,13 +145,13 @@ func (d *Device) run(
 	return &Error{Op: "serve", Err: s.err}
 }
 
-// hungUp reports whether a tunnel ended because its peer left. Whoever happens to
-// be writing then hears it otherwise than the reader.
+// hungUp reports whether a tunnel ended because its peer left. The writer may get
+// another error than the reader.
 func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || link.Disconnected(err)
 }
 
-// terms makes up the network of a tunnel: the device is ::1 in it, the host
+// terms returns the network of a tunnel, in which the device is ::1 and the host is
 // ::2.
 func (d *Device) terms(mtu int) terms {
 	network := d.Network

@@ -11,33 +11,32 @@ import (
 )
 
 const (
-	// flows is among how many queues the connections of a tunnel are spread.
+	// flows is the number of queues for the connections of a tunnel.
 	flows = 64
-	// maxQueued bounds what waits for the carrier. TCP's windows keep a tunnel
-	// with dozens of busy connections below it; what gets there is a peer that
-	// makes us answer (pings, SYNs to closed ports) and does not read the
-	// answers.
+	// maxQueued bounds the packets that wait for the carrier. TCP's windows keep a
+	// tunnel with dozens of busy connections below it. It is reached only if a peer
+	// causes answers (by pings or SYNs to closed ports) and does not read them.
 	maxQueued = 64 << 20
-	// packetMemory is what a packet takes beside its bytes and its PacketBuffer:
-	// the views and chunks that hold the bytes. Answers to pings are little else.
+	// packetMemory is the memory of a packet in addition to its bytes and its
+	// PacketBuffer, for the views and chunks that hold the bytes. Most of the memory of
+	// an answer to a ping is of this kind.
 	packetMemory = 256
 )
 
-// memoryOf is how much a packet counts in an outbox.
+// memoryOf returns the memory of a packet in an outbox.
 func memoryOf(p *stack.PacketBuffer) int { return p.MemSize() + packetMemory }
 
-// outbox is what the stack wants to send, in order within each connection and
-// in turns between connections: a small question does not wait behind the
-// megabytes of a transfer. It never makes the stack wait, because two stacks
-// that wait for each other's reader would do so for ever, and below its bound
-// it drops nothing, because a drop costs TCP a stall of 200 ms. What holds a
-// sender back is TCP's own window.
+// outbox holds the packets that the stack sends. They are in order within each
+// connection, and connections take turns, so that a small request does not wait for a
+// large transfer. push never waits, because two stacks that wait for each other's
+// reader would block forever. Below maxQueued nothing is dropped, because a drop delays
+// TCP by 200 ms. A sender is limited by TCP's window.
 type outbox struct {
 	mu     sync.Mutex
 	ready  sync.Cond
 	queues [flows]packetQueue
-	turns  []uint8 // queues that hold something, the next one first
-	size   int     // memory of what is queued
+	turns  []uint8 // queues that are not empty, next one first
+	size   int     // memory of the queued packets
 	closed bool
 }
 
@@ -45,7 +44,7 @@ type outbox struct {
 type packetQueue struct {
 	packets []*stack.PacketBuffer
 	head    int
-	sent    int // of the first packet's payload
+	sent    int // bytes of the first packet's payload that have been sent
 }
 
 func (q *packetQueue) push(p *stack.PacketBuffer) {
@@ -60,8 +59,8 @@ func (q *packetQueue) push(p *stack.PacketBuffer) {
 // first returns the next piece of the first packet.
 func (q *packetQueue) first() piece { return cut(q.packets[q.head], q.sent) }
 
-// pop removes the piece that first returned and says whether the queue is
-// empty now.
+// pop removes the piece that first has returned and reports whether the queue is now
+// empty.
 func (q *packetQueue) pop(c piece) (empty bool) {
 	if !c.last() {
 		q.sent = c.to
@@ -69,7 +68,8 @@ func (q *packetQueue) pop(c piece) (empty bool) {
 	}
 	q.packets[q.head], q.sent = nil, 0
 	q.head++
-	if empty = q.head == len(q.packets); empty {
+	empty = q.head == len(q.packets)
+	if empty {
 		q.packets, q.head = q.packets[:0], 0
 	}
 	return empty
@@ -81,7 +81,7 @@ func newOutbox() *outbox {
 	return o
 }
 
-// push queues a packet and says whether there was room.
+// push queues a packet. It returns false if there is no room.
 func (o *outbox) push(p *stack.PacketBuffer) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -102,9 +102,9 @@ func (o *outbox) push(p *stack.PacketBuffer) bool {
 	return true
 }
 
-// take waits for packets and appends up to most bytes of them to batch, but
-// one packet in any case. It returns nothing once the outbox is closed. The
-// caller lets go of each piece's packet.
+// take waits for packets and appends up to most bytes of them to batch, but at least
+// one packet. It returns nothing after the outbox is closed. The caller releases the
+// packet of each piece.
 func (o *outbox) take(batch []piece, most int) []piece {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -125,7 +125,7 @@ func (o *outbox) take(batch []piece, most int) []piece {
 		if c.last() {
 			o.size -= memoryOf(c.packet)
 		} else {
-			c.packet.IncRef() // the queue keeps its own
+			c.packet.IncRef() // for the reference of the queue
 		}
 		n := copy(o.turns, o.turns[1:])
 		o.turns = o.turns[:n]
@@ -136,7 +136,7 @@ func (o *outbox) take(batch []piece, most int) []piece {
 	return batch
 }
 
-// close wakes take and lets everything that is queued go.
+// close ends a take that waits and releases the queued packets.
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -152,11 +152,11 @@ func (o *outbox) close() {
 	o.ready.Broadcast()
 }
 
-// endpoint is the network interface of the stack: what the stack sends goes to
-// the outbox, what the carrier brings goes to deliver.
+// endpoint is the network interface of the stack. Packets from the stack go to the
+// outbox. Packets from the carrier go to deliver.
 type endpoint struct {
 	out *outbox
-	mss int // of the segments that are sent
+	mss int // of the segments to send
 
 	mu         sync.RWMutex
 	mtu        uint32
@@ -168,7 +168,7 @@ var (
 	_ stack.GSOEndpoint  = (*endpoint)(nil)
 )
 
-// deliver hands a packet to the stack, which owns it from then on.
+// deliver passes a packet to the stack, which takes ownership of it.
 func (e *endpoint) deliver(head *buffer.View, body buffer.Buffer) {
 	e.mu.RLock()
 	d := e.dispatcher
@@ -183,7 +183,7 @@ func (e *endpoint) deliver(head *buffer.View, body buffer.Buffer) {
 	p.DecRef()
 }
 
-// WritePackets is called with locks of the connection held: it must not wait.
+// WritePackets is called while locks of the connection are held. It must not wait.
 func (e *endpoint) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	for i, p := range list.AsSlice() {
 		if !e.out.push(p) {
@@ -193,9 +193,9 @@ func (e *endpoint) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) 
 	return list.Len(), nil
 }
 
-// Capabilities leaves out the checksums of what arrives: where the carrier is
-// not trusted to have brought it unharmed, the session looks at them before
-// segments are joined.
+// Capabilities does not include the checksums of received packets. If the carrier is
+// not trusted to deliver them unchanged, the session verifies them before it joins
+// segments.
 func (*endpoint) Capabilities() stack.LinkEndpointCapabilities {
 	return stack.CapabilityRXChecksumOffload
 }
@@ -224,11 +224,11 @@ func (e *endpoint) IsAttached() bool {
 	return e.dispatcher != nil
 }
 
-// GSOMaxSize is how much the stack handles as one segment until the outbox cuts
-// it: it makes one trip through the stack instead of ten.
+// GSOMaxSize is the size of the segments inside the stack. The outbox cuts them. The
+// stack then handles one large segment instead of ten small ones.
 func (e *endpoint) GSOMaxSize() uint32 { return gsoSize(e.mss) }
 
-// SupportedGSO says that packets are cut, and their checksums made, here.
+// SupportedGSO states that packets are cut here, and their checksums are computed here.
 func (*endpoint) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
 
 func (*endpoint) MaxHeaderLength() uint16                 { return 0 }

@@ -11,18 +11,19 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
-// ErrDown is found by errors.Is in every error of a call that failed because
-// its tunnel had ended, by Close or by the loss of its carrier.
+// ErrDown matches every error of a call that failed because its tunnel has ended, by
+// Close or because its carrier was lost.
 var ErrDown = errors.New("the tunnel is down")
 
-// errTooMany is why a connection is refused when a tunnel has maxConns.
+// errTooMany is the error about a connection that is refused because the tunnel has
+// maxConns.
 var errTooMany = errors.New("too many connections")
 
-// Error is the error of an operation on a tunnel. A dial that the device
-// refused has syscall.ECONNREFUSED in it.
+// Error describes an operation on a tunnel and why it failed. If the device refused a
+// connection, it matches syscall.ECONNREFUSED.
 type Error struct {
 	Op      string // "open", "serve", "dial", "listen"
-	Subject string // the address; "" where there is none
+	Subject string // the address, or "" if there is none
 	Err     error
 }
 
@@ -36,14 +37,14 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Timeout reports whether the cause is that time ran out.
+// Timeout reports whether the cause is a time-out.
 func (e *Error) Timeout() bool {
 	var t interface{ Timeout() bool }
 	return errors.As(e.Err, &t) && t.Timeout()
 }
 
-// HandshakeError reports a CDTunnel handshake that this side cannot accept. It
-// matches link.ErrProtocol.
+// HandshakeError reports a CDTunnel handshake that is not acceptable. It matches
+// link.ErrProtocol.
 type HandshakeError struct {
 	Reason string
 	Err    error
@@ -53,7 +54,7 @@ func (e *HandshakeError) Error() string {
 	if e.Err == nil {
 		return "handshake: " + e.Reason
 	}
-	// The causes quote what the peer sent, which may be long.
+	// The causes quote text of the peer, which may be long.
 	return fmt.Sprintf("handshake: %s: %s", e.Reason, link.Clip(e.Err.Error()))
 }
 
@@ -63,9 +64,8 @@ func (e *HandshakeError) Unwrap() error { return e.Err }
 // Is matches link.ErrProtocol.
 func (e *HandshakeError) Is(target error) bool { return target == link.ErrProtocol }
 
-// PacketError reports bytes on a stream that are not an IPv6 packet. What
-// follows them cannot be made sense of, so it is the end of the tunnel. It
-// matches link.ErrProtocol.
+// PacketError reports bytes on a stream that are not an IPv6 packet. The bytes after
+// them cannot be interpreted, so the tunnel ends. It matches link.ErrProtocol.
 type PacketError struct {
 	First byte // where an IPv6 packet has 6 in its upper half
 }
@@ -77,15 +77,15 @@ func (e *PacketError) Error() string {
 // Is matches link.ErrProtocol.
 func (e *PacketError) Is(target error) bool { return target == link.ErrProtocol }
 
-// downError is why calls on a tunnel that ended fail.
+// downError is the error of calls on a tunnel that has ended.
 type downError struct{ cause error }
 
 func (e *downError) Error() string        { return fmt.Sprintf("%v: %v", ErrDown, e.cause) }
 func (e *downError) Unwrap() error        { return e.cause }
 func (e *downError) Is(target error) bool { return target == ErrDown }
 
-// stackError turns an error of the network stack into one that errors.Is
-// knows from the standard library.
+// stackError converts an error of the network stack to an error of the standard
+// library.
 func stackError(err tcpip.Error) error {
 	switch err.(type) {
 	case *tcpip.ErrConnectionRefused:

@@ -10,31 +10,31 @@ import (
 	"gvisor.dev/gvisor/pkg/buffer"
 )
 
-// Faults is how a device's tunnels misbehave, for tests of the host; the zero
-// value is not at all. The same numbers make the same mistakes.
+// Faults makes a device's tunnels misbehave, for tests of the host. The zero value has
+// no faults. The same values cause the same faults.
 type Faults struct {
-	// DropOver loses packets of the host that are longer, as real devices do
-	// over 8192 bytes; 0 means none.
+	// DropOver drops longer packets of the host, as real devices do with those over
+	// 8192 bytes; 0 means none.
 	DropOver int
-	// Loss loses every n-th packet, in each direction; 0 means none.
+	// Loss drops every n-th packet in each direction; 0 means none.
 	Loss int
-	// Reorder lets one in n packets, at random, be overtaken by the next, in
-	// each direction; 0 means none. Datagrams do that by themselves, streams
-	// never.
+	// Reorder lets the next packet overtake one in n packets, chosen at random, in each
+	// direction; 0 means none. Datagrams may be reordered on a real network, but never
+	// the packets on a stream.
 	Reorder int
 	// Seed chooses the packets for Reorder.
 	Seed uint64
-	// Delay holds back each packet that the device sends.
+	// Delay delays each packet of the device.
 	Delay time.Duration
-	// CutAfter tears the carrier when that many bytes have passed it, the two
-	// directions and a stream's handshake counted together. A stream is torn
-	// at the byte, inside a packet if it lies there; datagrams with the packet.
+	// CutAfter breaks the carrier after that many bytes. The bytes of both directions
+	// and of a stream's handshake are counted together. A stream is cut at the exact
+	// byte, which may be inside a packet. Datagrams are cut after the packet.
 	CutAfter int64
-	// Mute never answers the handshake.
+	// Mute leaves the handshake unanswered.
 	Mute bool
 }
 
-// spoil makes a carrier misbehave.
+// spoil returns a carrier with these faults.
 func (f Faults) spoil(c carrier) carrier {
 	if f.Loss == 0 && f.Reorder == 0 && f.Delay == 0 {
 		return c
@@ -46,7 +46,7 @@ func (f Faults) spoil(c carrier) carrier {
 	return s
 }
 
-// lane decides about the packets of one direction.
+// lane decides on the faults of one direction.
 type lane struct {
 	loss, reorder int
 	n             int
@@ -57,7 +57,7 @@ func (f Faults) lane(direction uint64) lane {
 	return lane{loss: f.Loss, reorder: f.Reorder, rand: rand.New(rand.NewPCG(f.Seed, direction))}
 }
 
-// next says what becomes of the next packet.
+// next returns what to do with the next packet.
 func (l *lane) next() (lose, hold bool) {
 	l.n++
 	if l.loss > 0 && l.n%l.loss == 0 {
@@ -66,18 +66,18 @@ func (l *lane) next() (lose, hold bool) {
 	return false, l.reorder > 0 && l.rand.IntN(l.reorder) == 0
 }
 
-// spoiled is a carrier that loses packets, mixes them up and is late.
+// spoiled is a carrier that drops, reorders and delays packets.
 type spoiled struct {
 	carrier
 	in, out lane
-	late    *late // nil = in time
+	late    *late // nil means no delay
 
-	// What arrived and is overtaken by the next packet; after it, what comes
-	// at once.
+	// head and body are a packet that arrived and is overtaken by the next one. After
+	// that packet it is returned at once.
 	head, body *buffer.View
 	overtaken  bool
 
-	held []byte // what is sent behind the next packet
+	held []byte // packet to send after the next one
 	b    []byte
 }
 
@@ -151,21 +151,21 @@ func (s *spoiled) free() {
 	s.carrier.free()
 }
 
-// late sends packets after a while.
+// late sends packets after a delay.
 type late struct {
 	to    carrier
 	delay time.Duration
-	done  chan struct{} // closed when nothing runs any more
+	done  chan struct{} // closed when its goroutine has ended
 
 	mu     sync.Mutex
 	wake   chan struct{} // holds one token after an event
 	queue  []letter
 	size   int
 	closed bool
-	err    error // of the carrier
+	err    error // error of the carrier
 }
 
-// letter is what one send had, and when it leaves.
+// letter is the bytes of one send, and the time at which to send them.
 type letter struct {
 	b    []byte
 	most int
@@ -185,7 +185,7 @@ func (l *late) send(b []byte, most int) error {
 		return l.err
 	}
 	if l.size+len(b) > maxQueued {
-		return nil // as a link does whose queue is full
+		return nil // as a link does when its queue is full
 	}
 	l.size += len(b)
 	l.queue = append(l.queue,
@@ -219,7 +219,8 @@ func (l *late) run() {
 		var next letter
 		wait, idle := time.Duration(0), len(l.queue) == 0
 		if !idle {
-			if wait = time.Until(l.queue[0].due); wait <= 0 {
+			wait = time.Until(l.queue[0].due)
+			if wait <= 0 {
 				next = l.queue[0]
 				l.queue = l.queue[1:]
 				l.size -= len(next.b)
@@ -247,13 +248,13 @@ func (l *late) run() {
 	}
 }
 
-// cutConn is a connection that is torn after some bytes.
+// cutConn is a connection that breaks after a number of bytes.
 type cutConn struct {
 	net.Conn
 	budget *budget
 }
 
-// budget is how many bytes may still pass.
+// budget is the number of bytes that may still pass.
 type budget struct {
 	mu   sync.Mutex
 	left int64
@@ -287,7 +288,7 @@ func (c *cutConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// cutCarrier is datagrams that are cut off after some bytes.
+// cutCarrier is a carrier of datagrams that breaks after a number of bytes.
 type cutCarrier struct {
 	carrier
 	budget *budget

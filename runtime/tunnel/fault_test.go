@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Whatever a carrier that may lose packets does to them, the bytes arrive.
+// Whatever a lossy carrier does to packets, the bytes must arrive.
 func TestFaultsSurvived(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]Faults{
@@ -42,8 +42,8 @@ func TestFaultsSurvived(t *testing.T) {
 	}
 }
 
-// Whichever packets are lost, the first and the last ones included, the bytes
-// and the end of the stream arrive.
+// Whichever packets are lost, including the first and the last ones, the bytes and the
+// end of the stream must arrive.
 func TestLossSurvived(t *testing.T) {
 	t.Parallel()
 	data := noise(200 << 10)
@@ -59,8 +59,8 @@ func TestLossSurvived(t *testing.T) {
 	}
 }
 
-// A device that is mute never answers, and Open ends by its context; when the
-// host gives up the device is none the worse.
+// If a device never answers, Open must end by its context. The device must not fail
+// when the host gives up.
 func TestMute(t *testing.T) {
 	t.Parallel()
 	d := &Device{Open: services, RSDPort: 1, Faults: Faults{Mute: true}}
@@ -91,7 +91,7 @@ func TestMute(t *testing.T) {
 	}
 }
 
-// A carrier that is torn ends the tunnel, wherever that happens.
+// A carrier that breaks must end the tunnel, wherever it breaks.
 func TestCutAfter(t *testing.T) {
 	t.Parallel()
 	open := len(goldenRequest) + len(goldenResponse)
@@ -118,7 +118,7 @@ func TestCutAfter(t *testing.T) {
 	down(t, upQUIC(t, &Device{Open: services, RSDPort: 1, Faults: Faults{CutAfter: 50_000}}))
 }
 
-// down moves bytes until the tunnel ends, and checks what the calls say.
+// down transfers bytes until the tunnel ends, and checks the errors of the calls.
 func down(t *testing.T, tun *Tunnel) {
 	t.Helper()
 	defer tun.Close()
@@ -132,7 +132,7 @@ func down(t *testing.T, tun *Tunnel) {
 	<-tun.Done()
 }
 
-// packetLog is a carrier that notes what it is sent.
+// packetLog is a carrier that records the packets that it sends.
 type packetLog struct {
 	carrier
 	mu   sync.Mutex
@@ -154,7 +154,7 @@ func (p *packetLog) send(b []byte, _ int) error {
 func (p *packetLog) Close() error { return nil }
 func (p *packetLog) free()        {}
 
-// The same faults hit the same packets, each as documented.
+// The same faults must affect the same packets, each as documented.
 func TestFaultsDeterministic(t *testing.T) {
 	t.Parallel()
 	sizes := func(f Faults) []int {

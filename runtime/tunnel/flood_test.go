@@ -19,7 +19,7 @@ const (
 	protocolICMP6    = 58
 )
 
-// icmpPacket is an ICMPv6 message with its checksum.
+// icmpPacket returns an ICMPv6 message with its checksum.
 func icmpPacket(from, to netip.Addr, message []byte) []byte {
 	p := ip(from, to, protocolICMP6, message)
 	sum := checksum.Checksum(p[8:ipHeader], checksum.Combine(uint16(len(message)), protocolICMP6))
@@ -27,12 +27,12 @@ func icmpPacket(from, to netip.Addr, message []byte) []byte {
 	return p
 }
 
-// syn is a SYN between two ports.
+// syn returns a SYN between two ports.
 func syn(from, to netip.Addr, source, port uint16) []byte {
 	return tcpPacket(from, to, source, port, flagSYN, 0, 0, nil)
 }
 
-// tcpPacket is a segment with its checksum.
+// tcpPacket returns a segment with its checksum.
 func tcpPacket(
 	from, to netip.Addr, source, port uint16, flags byte, sequence, ack uint32, data []byte,
 ) []byte {
@@ -50,7 +50,7 @@ func tcpPacket(
 	return p
 }
 
-// flood is what a peer sends very often; n counts the packets.
+// flood is a kind of packets that a peer sends very often. n counts the packets.
 type flood struct {
 	count  int
 	packet func(from, to netip.Addr, n int) []byte
@@ -58,7 +58,7 @@ type flood struct {
 
 var stranger = netip.MustParseAddr("fd00::7777")
 
-// floods are what a peer can send without a connection.
+// floods are the packets that a peer can send without a connection.
 var floods = map[string]flood{
 	"SYNs never finished": {2000, func(from, to netip.Addr, n int) []byte {
 		return syn(from, to, uint16(1024+n), uint16(portEcho+n%2))
@@ -114,11 +114,12 @@ func many(n int) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// floodMemory is what a flood may take of memory at one end of a tunnel.
+// floodMemory is how much memory one end of a tunnel may use because of a flood.
 const floodMemory = 24 << 20
 
-// TestFloods sends each flood to either end, whose peer reads the answers or does
-// not. The memory is bounded, and who reads can go on using the tunnel.
+// TestFloods sends each flood to either end. The sender reads the answers or does not.
+// Memory must be bounded, and a sender that reads must be able to use the tunnel
+// afterwards.
 func TestFloods(t *testing.T) {
 	for name, f := range floods {
 		t.Run(name, func(t *testing.T) {
@@ -162,7 +163,7 @@ func (f flood) send(t *testing.T, w io.Writer, from, to netip.Addr) {
 	}
 }
 
-// taken fails the test when the heap has grown by more than one end may take.
+// taken fails the test if the heap has grown by more than one end may use.
 func taken(t *testing.T, before int64) {
 	t.Helper()
 	if n := heap() - before; n > floodMemory {
@@ -170,8 +171,8 @@ func taken(t *testing.T, before int64) {
 	}
 }
 
-// TestOutboxMemory fills an outbox with small packets, as answers to pings are. They
-// take no more memory than its bound says.
+// TestOutboxMemory fills an outbox with small packets, such as answers to pings. They
+// must use no more memory than its bound.
 func TestOutboxMemory(t *testing.T) {
 	before := heap()
 	o := newOutbox()
@@ -194,7 +195,7 @@ func TestOutboxMemory(t *testing.T) {
 	o.close()
 }
 
-// rawHost is a host that makes a tunnel to a device and reads no packet.
+// rawHost is a host that makes a tunnel to a device and reads no packets.
 func rawHost(t *testing.T) (c net.Conn, own terms, result func() error) {
 	t.Helper()
 	a, b := link.Pipe()
@@ -206,13 +207,14 @@ func rawHost(t *testing.T) (c net.Conn, own terms, result func() error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if own, err = decodeResponse(body); err != nil {
+	own, err = decodeResponse(body)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return a, own, result
 }
 
-// rawDevice is a device that answers the handshake of a host and reads no packet.
+// rawDevice is a device that answers the handshake of a host and reads no packets.
 func rawDevice(t *testing.T) (*Tunnel, net.Conn) {
 	t.Helper()
 	a, b := link.Pipe()

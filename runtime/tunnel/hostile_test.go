@@ -50,8 +50,8 @@ func ip(from, to netip.Addr, next byte, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// What kernels with a TUN device send on their own, what frida sends, and
-// nonsense: both sides ignore it.
+// Both sides must ignore what kernels with a TUN device send by themselves, what frida
+// sends, and invalid packets.
 func TestStrangePackets(t *testing.T) {
 	t.Parallel()
 	tun, toDevice, toHost := infiltrate(t)
@@ -96,7 +96,7 @@ func TestStrangePackets(t *testing.T) {
 	check(t, c, data)
 }
 
-// A packet that cannot be told from the next is the end, on either side.
+// Bytes whose packet length is unknown must end the tunnel, on either side.
 func TestLostTrack(t *testing.T) {
 	t.Parallel()
 	for name, bytes := range map[string]string{
@@ -128,7 +128,7 @@ func TestLostTrack(t *testing.T) {
 	}
 }
 
-// fragile is a connection that breaks after some bytes.
+// fragile is a connection that breaks after a number of bytes.
 type fragile struct {
 	net.Conn
 	mu   sync.Mutex
@@ -148,9 +148,8 @@ func (f *fragile) Write(b []byte) (int, error) {
 	return done, err
 }
 
-// cycle brings a tunnel up, moves bytes in it and brings it down, or has it
-// torn after so many bytes by the host's connection or by the device's; 0 means
-// never.
+// cycle opens a tunnel, transfers bytes and closes it. The host's or the device's
+// connection may break after a number of bytes; 0 means never.
 func cycle(ctx context.Context, t *testing.T, p pipes, host, device int) {
 	a, b := p(t)
 	if host > 0 {
@@ -181,7 +180,7 @@ func cycle(ctx context.Context, t *testing.T, p pipes, host, device int) {
 	}
 }
 
-// cycles is n of them, 20 at a time, every fifth torn at a random byte.
+// cycles runs n of them, 20 at a time. Every fifth breaks at a random byte.
 func cycles(t *testing.T, n int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
@@ -208,8 +207,8 @@ func cycles(t *testing.T, n int) {
 	wg.Wait()
 }
 
-// A thousand tunnels, two hundred of which are torn, leave no goroutine,
-// descriptor or memory.
+// A thousand tunnels, two hundred of which break, must leave no goroutine, descriptor
+// or memory.
 func TestCycles(t *testing.T) {
 	cycles(t, 200) // pools fill
 	noneLeft(t)
@@ -241,7 +240,7 @@ func descriptors(t *testing.T) int {
 	return len(list)
 }
 
-// Twenty at once, each busy, closed while they are.
+// Twenty tunnels at once, each closed while it is busy.
 func TestManyTunnels(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {

@@ -8,19 +8,19 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 )
 
-// batchSize is how many bytes of packets a device puts into one write: as many
+// batchSize is how many bytes of packets a device sends in one write, which is as many
 // as a TLS record holds.
 const batchSize = 16 << 10
 
-// inside is a stack in this process as the end of a tunnel.
+// inside is a stack in this process at the end of a tunnel.
 type inside struct {
 	*Stack
-	peer   netip.Addr // the only address that packets come from
+	peer   netip.Addr // the only source address of packets that is accepted
 	filter func(
 		head []byte, size int,
 	) bool // may change the headers or drop a packet that arrives; nil = all pass
-	verify bool // look at the checksums of what arrives
-	batch  int  // bytes of packets that share a write; 0 = one packet
+	verify bool // whether to check the checksums of packets that arrive
+	batch  int  // bytes of packets in one write; 0 means one packet
 }
 
 func (s *inside) inbound(c carrier) error {
@@ -41,14 +41,14 @@ func (s *inside) inbound(c carrier) error {
 	}
 }
 
-// wanted reports whether the stack is given a packet.
+// wanted reports whether the stack gets a packet.
 func (s *inside) wanted(head, body *buffer.View) bool {
 	h := head.AsSlice()
 	switch {
 	case netip.AddrFrom16([16]byte(h[8:24])) != s.peer,
 		netip.AddrFrom16([16]byte(h[24:40])) != s.addr:
-		// A tunnel has two ends and nobody else in it: there are no routers, no
-		// neighbours, and no connections of others for a peer to speak for.
+		// A tunnel has only two ends. It has no routers and no neighbours, and the peer
+		// must not send packets for connections of others.
 		return false
 	case s.verify && !sound(head, body):
 		return false
@@ -63,7 +63,7 @@ func (s *inside) outbound(c carrier) error {
 	for {
 		batch = s.link.out.take(batch[:0], most)
 		if len(batch) == 0 {
-			return net.ErrClosed // somebody called fail
+			return net.ErrClosed // fail has been called
 		}
 		b = b[:0]
 		for _, p := range batch {
@@ -77,7 +77,7 @@ func (s *inside) outbound(c carrier) error {
 	}
 }
 
-// sound reports whether the checksum of a TCP packet is right.
+// sound reports whether the checksum of a TCP packet is correct.
 func sound(head, body *buffer.View) bool {
 	h := head.AsSlice()
 	if h[6] != protocolTCP {

@@ -10,40 +10,41 @@ import (
 )
 
 const (
-	// holdTime is how long a segment waits for the next when its sender lets
-	// expect one: longer than any sender takes between two of a burst, shorter
-	// than what anybody notices.
+	// holdTime is how long a segment waits for the next one if its sender seems to have
+	// more. It is longer than the time between two segments of a burst, and too short
+	// to be noticed.
 	holdTime = time.Millisecond
-	// Every wait in vain adds futileCost to a score, every segment that was
-	// joined takes one off, and so does every one that is not held because the
-	// score is above futileLimit: peers whose bursts end without notice are
-	// left alone, but for a try now and then.
+	// The score says whether holding is useful. Each segment that was held in vain adds
+	// futileCost to it. Each segment that was joined, or was not held because of the
+	// score, subtracts one. Segments are not held while the score is above futileLimit.
+	// Peers that do not mark the end of their bursts are therefore tried only now and
+	// then.
 	futileCost  = 64
 	futileLimit = 128
 	futileMost  = 1024
 )
 
-// joiner puts the segments of a connection that follow each other together
-// before the stack sees them (generic receive offload): its work is by packet,
-// so one of 64 KiB costs an eighth of eight small ones. Segments are held only
-// while the next one is sure to be near: because it has arrived already, or
-// because its sender did not mark the burst's end with PSH. Whatever does not
-// continue what is held lets it go first, so the order stays.
+// joiner joins the consecutive segments of a connection before they are passed to the
+// stack (generic receive offload). The stack works per packet, so that one packet of 64
+// KiB needs an eighth of the time of eight small ones. A segment is held only if the
+// next one is close: it has arrived already, or the sender did not mark the end of the
+// burst with PSH. A packet that does not continue the held segment is passed on after
+// it, so that the order is kept.
 type joiner struct {
 	deliver func(head *buffer.View, body buffer.Buffer)
 
 	mu     sync.Mutex
-	head   *buffer.View // headers of what is held; nil = nothing is
+	head   *buffer.View // headers of the held segment; nil means none
 	body   buffer.Buffer
-	next   uint32 // the sequence number that continues it
-	joined int    // segments in it
+	next   uint32 // the sequence number of the segment that continues it
+	joined int    // number of segments in it
 	timer  *time.Timer
-	armed  bool // the timer is for what is held
+	armed  bool // whether the timer is set for the held segment
 	score  int
 	closed bool
 }
 
-// add takes a packet. more says that the next one can be had without waiting.
+// add takes a packet. more reports whether another one has arrived already.
 func (j *joiner) add(head, body *buffer.View, more bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -58,7 +59,7 @@ func (j *joiner) add(head, body *buffer.View, more bool) {
 		if pushed {
 			j.head.AsSlice()[ipHeader+tcpFlags] |= flagPSH
 		}
-		_ = j.body.Append(body) // fails on nil alone
+		_ = j.body.Append(body) // fails only for nil
 		head.Release()
 	default:
 		j.flush()
@@ -78,8 +79,7 @@ func (j *joiner) add(head, body *buffer.View, more bool) {
 	}
 }
 
-// hold reports whether to wait for what follows a segment, and sees to it that
-// the wait ends.
+// hold reports whether to hold a segment, and sets the timer that ends the wait.
 func (j *joiner) hold(pushed, more bool) bool {
 	if more {
 		return true
@@ -102,7 +102,7 @@ func (j *joiner) hold(pushed, more bool) bool {
 	return true
 }
 
-// expire lets go of what was held in vain.
+// expire delivers a segment that was held in vain.
 func (j *joiner) expire() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -113,14 +113,14 @@ func (j *joiner) expire() {
 	j.flush()
 }
 
-// release lets go of what is held because the next segment does not come.
+// release delivers the held segment, because the next one does not come.
 func (j *joiner) release() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.flush()
 }
 
-// flush delivers what is held.
+// flush delivers the held segment.
 func (j *joiner) flush() {
 	if j.head == nil {
 		return
@@ -134,7 +134,7 @@ func (j *joiner) flush() {
 	j.deliver(head, body)
 }
 
-// close delivers what is held; nothing is held any more afterwards.
+// close delivers the held segment. No segment is held after that.
 func (j *joiner) close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -145,8 +145,8 @@ func (j *joiner) close() {
 	}
 }
 
-// joinable reports whether a packet is a plain segment with data: no flags but ACK
-// and PSH.
+// joinable reports whether a packet is a plain segment with data, which has no flags
+// other than ACK and PSH.
 func joinable(h []byte, body *buffer.View) bool {
 	if body == nil || len(h) < ipHeader+tcpHeader || h[6] != protocolTCP {
 		return false
@@ -155,9 +155,9 @@ func joinable(h []byte, body *buffer.View) bool {
 		len(h) == ipHeader+int(h[ipHeader+tcpOffset]>>4)*4
 }
 
-// continues reports whether a segment of n bytes with headers h comes next in
-// what is held. Its acknowledgement, window and options must say the same, but
-// that time stamps may go on: the first one counts.
+// continues reports whether a segment of n bytes with headers h directly follows the
+// held one. Its acknowledgement, window and options must be the same, except for time
+// stamps, of which the first one is kept.
 func (j *joiner) continues(h []byte, n int) bool {
 	own := j.head.AsSlice()
 	if len(own) != len(h) || int(j.body.Size())+n > gsoLimit {
@@ -173,7 +173,7 @@ func (j *joiner) continues(h []byte, n int) bool {
 			onlyStamps(a[tcpHeader:]) && onlyStamps(b[tcpHeader:]))
 }
 
-// onlyStamps reports whether time stamps are all that the options have.
+// onlyStamps reports whether the only option is time stamps.
 func onlyStamps(options []byte) bool {
 	return len(options) == 12 && string(options[:4]) == "\x01\x01\x08\x0a"
 }

@@ -10,7 +10,7 @@ import (
 	"gvisor.dev/gvisor/pkg/buffer"
 )
 
-// joined is a joiner that notes what it delivers.
+// joined is a joiner that records what it delivers.
 type joined struct {
 	joiner
 	out [][]byte
@@ -35,7 +35,7 @@ func (j *joined) arrive(packet []byte, more bool) {
 	j.add(buffer.NewViewWithData(packet[:h]), body, more)
 }
 
-// count is how many packets came out.
+// count returns the number of packets that were delivered.
 func (j *joined) count() int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -152,8 +152,8 @@ func testJoin(t *testing.T) {
 	}
 }
 
-// A segment whose burst does not go on is delivered all the same, soon, and
-// after a few of those nobody waits any more.
+// A segment whose burst does not continue must be delivered soon. After a few of them
+// segments are no longer held.
 func TestJoinWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestJoinWaits(t *testing.T) {
 		if waited < 1 || waited > 5 {
 			t.Errorf("%d of 100 lonely segments were held", waited)
 		}
-		// What comes by itself again earns its trust back.
+		// Segments that follow each other again make the joiner hold them again.
 		for n := range uint32(2000) {
 			j.arrive(segment(n*10, flagACK, "", noise(10)), n%50 != 49)
 		}
@@ -190,7 +190,7 @@ func TestJoinWaits(t *testing.T) {
 	})
 }
 
-// Whatever comes, no byte is lost, changed or moved.
+// No byte may be lost, changed or reordered.
 func FuzzJoin(f *testing.F) {
 	f.Add(uint64(1), []byte{0, 1, 2, 3, 4, 5})
 	f.Fuzz(func(t *testing.T, seed uint64, plan []byte) {

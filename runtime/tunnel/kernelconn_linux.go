@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// kernelConns is the connections and listeners in a tunnel that is an
-// interface of the kernel. The kernel lets them hang when the interface goes,
-// so they are closed then, and say why.
+// kernelConns has the connections and listeners in a tunnel that is an interface of the
+// kernel. The kernel does not end them when the interface is removed, so they are
+// closed here. Their errors then state why.
 type kernelConns struct {
 	ctx    context.Context // ends with the tunnel
 	cancel context.CancelFunc
@@ -22,7 +22,7 @@ type kernelConns struct {
 	open  map[io.Closer]struct{}
 }
 
-// end closes everything.
+// end closes all of them.
 func (k *kernelConns) end(cause error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -43,7 +43,7 @@ func (k *kernelConns) downErr() error {
 	return k.cause
 }
 
-// add has c closed with the tunnel, at once if that has ended.
+// add closes c when the tunnel ends, or at once if it has ended.
 func (k *kernelConns) add(c io.Closer) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -64,7 +64,8 @@ func (k *kernelConns) remove(c io.Closer) {
 	delete(k.open, c)
 }
 
-// why puts the end of the tunnel in the place of what it did to a call.
+// why returns the reason for the end of the tunnel in place of the error that it
+// caused.
 func (k *kernelConns) why(err error) error {
 	down := k.downErr()
 	if err == nil || err == io.EOF || down == nil {
@@ -79,7 +80,7 @@ func (k *kernelConns) why(err error) error {
 	return down
 }
 
-// DialTCP is Stack's, on a socket of the kernel.
+// DialTCP is Stack.DialTCP on a socket of the kernel.
 func (k *kernelConns) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	c, err := k.dial(ctx, to)
 	if err != nil {
@@ -113,7 +114,7 @@ func (k *kernelConns) dial(ctx context.Context, to netip.AddrPort) (net.Conn, er
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {
-		err = op.Err // the address is said already
+		err = op.Err // the Error that wraps it has the address
 	}
 	return nil, err
 }
@@ -141,7 +142,7 @@ func (k *kernelConns) listen(at netip.AddrPort) (net.Listener, error) {
 	return &kernelListener{TCPListener: l, conns: k}, nil
 }
 
-// kernelConn is a connection that knows of its tunnel's end.
+// kernelConn is a connection whose errors state that the tunnel has ended.
 type kernelConn struct {
 	*net.TCPConn
 	conns *kernelConns
@@ -157,13 +158,13 @@ func (c *kernelConn) Write(b []byte) (int, error) {
 	return n, c.conns.why(err)
 }
 
-// ReadFrom and WriteTo go the way of Read and Write.
+// ReadFrom and WriteTo use Read and Write.
 func (c *kernelConn) ReadFrom(r io.Reader) (int64, error) {
 	n, err := c.TCPConn.ReadFrom(r)
 	return n, c.conns.why(err)
 }
 
-// WriteTo is io.WriterTo.
+// WriteTo implements io.WriterTo.
 func (c *kernelConn) WriteTo(w io.Writer) (int64, error) {
 	n, err := c.TCPConn.WriteTo(w)
 	return n, c.conns.why(err)

@@ -56,7 +56,7 @@ func services(port uint16) (func(context.Context, net.Conn), error) {
 	return nil, errors.New("nothing listens")
 }
 
-// within is the context of a test that should not hang.
+// within returns a context for a test that must not hang.
 func within(tb testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	tb.Cleanup(cancel)
@@ -84,7 +84,8 @@ func loopback(tb testing.TB) (host, device net.Conn) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if device = <-accepted; device == nil {
+	device = <-accepted
+	if device == nil {
 		tb.Fatal("nothing accepted")
 	}
 	return host, device
@@ -125,7 +126,7 @@ func handshake(tb testing.TB, a, b net.Conn) (host, device *tls.Conn) {
 	return client, server
 }
 
-// corkable is secure with TLS that can hold records back.
+// corkable is secure with TLS that can be corked.
 func corkable(tb testing.TB) (host, device net.Conn) {
 	tb.Helper()
 	x, y := loopback(tb)
@@ -169,14 +170,14 @@ func (k *kept) set(corked bool) error {
 	return err
 }
 
-// serve runs a device on c; the function it returns gives the result.
+// serve runs a device on c. The function that it returns waits for the result.
 func serve(d *Device, ctx context.Context, c net.Conn) (result func() error) {
 	served := make(chan error, 1)
 	go func() { served <- d.Serve(ctx, c) }()
 	return sync.OnceValue(func() error { return <-served })
 }
 
-// up makes a tunnel to a device with services, both of which end with the test.
+// up makes a tunnel to a device with services. Both end with the test.
 func up(tb testing.TB, make pipes, o Options, d *Device) *Tunnel {
 	tb.Helper()
 	if d == nil {
@@ -206,12 +207,11 @@ func dial(tb testing.TB, t *Tunnel, port uint16) net.Conn {
 	return c
 }
 
-// noneLeft fails the test when goroutines of these packages run. Tests that
-// call it must not run beside others.
+// noneLeft fails the test if goroutines of these packages are running. Tests that call
+// it must not run in parallel.
 func noneLeft(tb testing.TB) {
 	tb.Helper()
-	// All of them have been waited for, but the last ones may still be on
-	// their way from saying so to their end.
+	// All of them have been waited for, but the last ones may not have returned yet.
 	for range 10_000 {
 		if ours() == "" {
 			return
@@ -234,7 +234,7 @@ func ours() string {
 	return strings.Join(left, "\n\n")
 }
 
-// check reads what should be want and then the end.
+// check reads until the end and compares the bytes with want.
 func check(tb testing.TB, r io.Reader, want []byte) {
 	tb.Helper()
 	got, err := io.ReadAll(r)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Every packet leaves when its time has come, in order.
+// Every packet must be sent at its time, in order.
 func TestDelay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -20,16 +20,16 @@ import (
 const (
 	// probeTimeout bounds a Probe whose context has no deadline.
 	probeTimeout = 5 * time.Second
-	// echoPatience is how long a Probe waits for the answer to a ping before
-	// it tries a connection as well: a device may answer no pings.
+	// echoPatience is how long a Probe waits for the answer to a ping before it also
+	// tries a connection, because a device may not answer pings.
 	echoPatience = time.Second
 )
 
-// Probe reports whether the device still answers inside the tunnel: nil means
-// that it did just now. It sends a ping and, when that has no answer, connects
-// to RSD's port. A carrier that is silent fails it with
-// context.DeadlineExceeded in an *Error, after ctx's deadline or five seconds;
-// it does not end the tunnel.
+// Probe reports whether the device still answers inside the tunnel. It returns nil if
+// the device has just answered. It sends a ping and, if that is not answered, connects
+// to the port of RSD. If the carrier is silent, Probe returns an *Error with
+// context.DeadlineExceeded after ctx's deadline, or after five seconds. It does not end
+// the tunnel.
 func (t *Tunnel) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -49,7 +49,7 @@ func (t *Tunnel) Probe(ctx context.Context) error {
 		return c.Close()
 	}
 	if link.Is(err, syscall.ECONNREFUSED) {
-		return nil // that is an answer too
+		return nil // a refusal is an answer, too
 	}
 	var e *Error
 	if errors.As(err, &e) {

@@ -12,7 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// hush is a connection that can fall silent: what is written to it is lost.
+// hush is a connection that can fall silent. What is written to it is then lost.
 type hush struct {
 	net.Conn
 	silent atomic.Bool
@@ -64,7 +64,7 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// Probe of a device that answers no pings, but connections.
+// Probe of a device that answers connections but no pings.
 func TestProbeWithoutEcho(t *testing.T) {
 	t.Parallel()
 	for _, port := range []uint16{portEcho, 1} {
@@ -76,8 +76,8 @@ func TestProbeWithoutEcho(t *testing.T) {
 	}
 }
 
-// A connection on which nothing happens is found dead by its keep-alives, one
-// whose peer answers them is not.
+// An idle connection must be found dead by its keep-alives, unless its peer answers
+// them.
 func TestKeepAlive(t *testing.T) {
 	t.Parallel()
 	tun, silence := upHush(t, Options{}, nil)

@@ -19,31 +19,31 @@ import (
 )
 
 const (
-	// quicProtocol is the ALPN name of tunnels.
+	// quicProtocol is the ALPN name of the tunnel's protocol.
 	quicProtocol = "RemotePairingTunnelProtocol"
-	// quicPacketSize lets datagrams of 1415 bytes through at once. With the
-	// library's default the first ones could hold 1243, less than IPv6's
-	// smallest MTU, until the path has been probed.
+	// quicPacketSize allows datagrams of 1415 bytes from the beginning. With the
+	// library's default the first datagrams have at most 1243 bytes until the path has
+	// been probed, which is less than the minimum MTU of IPv6.
 	quicPacketSize = 1452
 	quicKeepAlive  = 10 * time.Second
 	quicIdle       = 30 * time.Second
-	// openerSize is the datagram of zeros that hosts send first; it opens the
-	// path and is ignored.
+	// openerSize is the size of the first datagram of a host. It consists of zeros,
+	// opens the path and is ignored.
 	openerSize = 1024
 )
 
-// Keys is how the two sides of a QUIC tunnel know each other: by the public
-// keys that they exchanged when the host asked for the listener. The
-// certificates are only wrapping.
+// Keys identify the two sides of a QUIC tunnel to each other. They are the public keys
+// that were exchanged when the host asked for the listener. The certificates only carry
+// them.
 type Keys struct {
 	// Own is this side's key: RSA for a host, RSA or Ed25519 for a device.
 	Own crypto.Signer
-	// Peer is the other side's public key as a DER SubjectPublicKeyInfo; nil
-	// accepts everybody.
+	// Peer is the other side's public key as a DER SubjectPublicKeyInfo. If it is nil,
+	// every key is accepted.
 	Peer []byte
 }
 
-// errPeerKey is why a connection with somebody else's key is refused.
+// errPeerKey is the error about a peer with another key.
 var errPeerKey = errors.New("the peer's key is not the expected one")
 
 // tls returns the configuration for either side.
@@ -62,14 +62,16 @@ func (k Keys) tls() (*tls.Config, error) {
 		NextProtos:         []string{quicProtocol},
 		MinVersion:         tls.VersionTLS13,
 		CurvePreferences:   []tls.CurveID{tls.CurveP256},
-		InsecureSkipVerify: true, // there is no authority; VerifyConnection decides
+		InsecureSkipVerify: true, // there is no authority; VerifyConnection checks the key
 		ClientAuth:         tls.RequireAnyClientCert,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if k.Peer == nil {
 				return nil
 			}
-			if len(s.PeerCertificates) == 0 ||
-				!bytes.Equal(s.PeerCertificates[0].RawSubjectPublicKeyInfo, k.Peer) {
+			if len(s.PeerCertificates) == 0 {
+				return errPeerKey
+			}
+			if !bytes.Equal(s.PeerCertificates[0].RawSubjectPublicKeyInfo, k.Peer) {
 				return errPeerKey
 			}
 			return nil
@@ -89,12 +91,12 @@ func quicConfig() *quic.Config {
 	}
 }
 
-// quietSocket hides from the QUIC library what kind of socket it has. Otherwise
-// it writes advice about the system's buffer limits to standard error, which
-// most systems without root's help provoke.
+// quietSocket hides the type of its socket from the QUIC library. Otherwise the library
+// writes advice about the system's buffer limits to standard error, which happens on
+// most systems.
 type quietSocket struct{ net.PacketConn }
 
-// SetReadBuffer does what the system allows.
+// SetReadBuffer sets the buffer as large as the system allows.
 func (s quietSocket) SetReadBuffer(n int) error {
 	if b, ok := s.PacketConn.(interface{ SetReadBuffer(int) error }); ok {
 		_ = b.SetReadBuffer(n)
@@ -102,7 +104,7 @@ func (s quietSocket) SetReadBuffer(n int) error {
 	return nil
 }
 
-// SetWriteBuffer does what the system allows.
+// SetWriteBuffer sets the buffer as large as the system allows.
 func (s quietSocket) SetWriteBuffer(n int) error {
 	if b, ok := s.PacketConn.(interface{ SetWriteBuffer(int) error }); ok {
 		_ = b.SetWriteBuffer(n)
@@ -110,12 +112,11 @@ func (s quietSocket) SetWriteBuffer(n int) error {
 	return nil
 }
 
-// DialQUIC makes a tunnel to a "quic" listener of remote pairing at an outer
-// address of the device. ctx and thirty seconds bound the dialing and the
-// handshake.
+// DialQUIC opens a tunnel to a "quic" listener of remote pairing at an outer address of
+// the device. Dialing and handshake are bounded by ctx and by thirty seconds.
 func DialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunnel, error) {
 	if o.MTU == 0 || o.MTU > QUICMTU {
-		o.MTU = QUICMTU // what is larger fits in no datagram
+		o.MTU = QUICMTU // larger packets do not fit into a datagram
 	}
 	t, err := dialQUIC(ctx, to, k, o)
 	if err != nil {
@@ -131,7 +132,8 @@ func dialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunne
 	if err != nil {
 		return nil, err
 	}
-	family := "udp4" // one socket for both would be of IPv4 where a host lacks IPv6 on its loopback
+	// A socket for both families would be one of IPv4 on a host whose loopback has no IPv6.
+	family := "udp4"
 	if to.Addr().Is6() && !to.Addr().Is4In6() {
 		family = "udp6"
 	}
@@ -162,7 +164,7 @@ func dialQUIC(ctx context.Context, to netip.AddrPort, k Keys, o Options) (*Tunne
 	return t, nil
 }
 
-// ask opens the path and is the host's half of the handshake, on stream 0.
+// ask opens the path and performs the host's part of the handshake on stream 0.
 func (d *datagrams) ask(ctx context.Context, mtu int) (terms, error) {
 	if err := d.conn.SendDatagram(make([]byte, openerSize)); err != nil {
 		return terms{}, err
@@ -180,7 +182,7 @@ func (d *datagrams) ask(ctx context.Context, mtu int) (terms, error) {
 	return settled, err
 }
 
-// quicStream is a stream as a net.Conn.
+// quicStream makes a stream a net.Conn.
 type quicStream struct {
 	*quic.Stream
 	conn *quic.Conn
@@ -189,15 +191,15 @@ type quicStream struct {
 func (s *quicStream) LocalAddr() net.Addr  { return s.conn.LocalAddr() }
 func (s *quicStream) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
 
-// datagrams is a carrier with one packet in each DATAGRAM frame. They may be
-// lost or overtake each other; the TCP inside puts that right.
+// datagrams is a carrier with one packet in each DATAGRAM frame. Frames may be lost or
+// reordered. The TCP connections in the tunnel recover from that.
 type datagrams struct {
 	conn      *quic.Conn
-	transport *quic.Transport // of a host, which has one for each tunnel
+	transport *quic.Transport // set on the host, which has a transport for each tunnel
 	socket    net.PacketConn
 }
 
-// receive skips what is not a packet, such as the opener.
+// receive skips datagrams that are not a packet, such as the opener.
 func (d *datagrams) receive() (head, body *buffer.View, more bool, err error) {
 	for {
 		b, err := d.conn.ReceiveDatagram(context.Background())
@@ -246,7 +248,7 @@ func (d *datagrams) free() {
 	}
 }
 
-// quicEnd turns the orderly end of a connection into io.EOF.
+// quicEnd returns io.EOF for the orderly end of a connection.
 func quicEnd(err error) error {
 	var e *quic.ApplicationError
 	if errors.As(err, &e) && e.Remote && e.ErrorCode == 0 {

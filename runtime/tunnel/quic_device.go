@@ -8,9 +8,9 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-// ServeQUIC is the device's "quic" listener on a UDP socket: every connection
-// to it with the right key is a tunnel. It returns when ctx ends or the socket
-// fails, after the last tunnel is gone, and closes the socket.
+// ServeQUIC serves the device's "quic" listener on a UDP socket. Every connection with
+// the right key is a tunnel. It returns when ctx ends or the socket fails, after the
+// last tunnel has ended, and closes the socket.
 func (d *Device) ServeQUIC(ctx context.Context, socket net.PacketConn, k Keys) error {
 	defer socket.Close()
 	config, err := k.tls()
@@ -63,8 +63,8 @@ func (d *Device) serveQUIC(ctx context.Context, conn *quic.Conn) error {
 	return d.run(ctx, c, q, d.most(QUICMTU), answerOn(ctx, s))
 }
 
-// hearQUIC reads the host's half of the handshake on its first stream. The
-// host may end its side of the stream afterwards; that means nothing.
+// hearQUIC reads the host's part of the handshake on its first stream. The host may
+// close its side of the stream afterwards, which has no meaning.
 func hearQUIC(ctx context.Context, conn *quic.Conn) (*quicStream, request, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()

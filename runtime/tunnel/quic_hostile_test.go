@@ -94,7 +94,8 @@ func TestQUICHostileDevice(t *testing.T) {
 			conn, err := l.Accept(ctx)
 			if err == nil {
 				var s *quic.Stream
-				if s, err = conn.AcceptStream(within(t)); err == nil {
+				s, err = conn.AcceptStream(within(t))
+				if err == nil {
 					row.play(s, conn, cancel)
 				}
 			}

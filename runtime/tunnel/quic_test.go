@@ -46,7 +46,8 @@ func spki(tb testing.TB, k crypto.Signer) []byte {
 	return der
 }
 
-// quicDevice listens and returns where, and how to stop and what came of it.
+// quicDevice starts a listener. It returns its address and a function that stops it and
+// returns its error.
 func quicDevice(tb testing.TB, d *Device, k Keys) (at netip.AddrPort, stop func() error) {
 	tb.Helper()
 	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv6loopback})
@@ -122,8 +123,8 @@ func TestQUICEnds(t *testing.T) {
 	noneLeft(t)
 }
 
-// Keys other than those of remote pairing are refused by either side, and so
-// is everything that is not a tunnel.
+// Either side must refuse keys other than those of remote pairing, and everything that
+// is not a tunnel.
 func TestQUICRefuses(t *testing.T) {
 	at, _ := quicDevice(t, &Device{Open: services, RSDPort: 1},
 		Keys{Own: deviceKey(), Peer: spki(t, hostKey())})
@@ -171,7 +172,7 @@ func TestQUICRefuses(t *testing.T) {
 	}
 }
 
-// A host like go-ios: padding first, the stream closed after the answer, and
+// A host like go-ios sends padding first, closes the stream after the answer, and sends
 // datagrams that are not packets.
 func TestQUICForeignHost(t *testing.T) {
 	at, stop := quicDevice(t, &Device{

@@ -9,26 +9,26 @@ import (
 )
 
 const (
-	// gsoReserve is what gVisor takes off GSOMaxSize before it fills a packet
-	// with payload.
+	// gsoReserve is subtracted from GSOMaxSize by gVisor before it fills a packet with
+	// payload.
 	gsoReserve = header.TCPTotalHeaderMaximumSize + 1
-	// gsoLimit is the most payload that one packet of the stack may have: what
-	// the u16 length of its header can still say.
+	// gsoLimit is the largest payload of a packet of the stack, by the u16 length in
+	// its header.
 	gsoLimit = 1<<16 - 1 - gsoReserve
-	// tcpOptions is what the stack keeps free for options in every segment.
+	// tcpOptions is the space that the stack reserves for options in every segment.
 	tcpOptions = 40
 )
 
-// gsoSize is how large the packets are that the stack makes until they are cut
-// here: as many full segments as fit. A remainder would go out as a small
-// packet behind every few large ones, and cost as much as they do.
+// gsoSize returns the size of the packets that the stack makes. It is a multiple of
+// full segments, because a remainder would be sent as a small packet after every few
+// large ones, and would cost as much as they do.
 func gsoSize(mss int) uint32 {
 	payload := min(mss-tcpOptions, gsoLimit)
 	return uint32(gsoLimit/payload*payload + gsoReserve)
 }
 
-// piece is what of a packet leaves at once: all of it, or one segment's share
-// of its payload.
+// piece is the part of a packet that is sent in one piece: the complete packet, or the
+// share of its payload that fits into a segment.
 type piece struct {
 	packet   *stack.PacketBuffer
 	from, to int // of the payload
@@ -43,10 +43,10 @@ func cut(p *stack.PacketBuffer, from int) piece {
 	return piece{packet: p, from: from, to: end}
 }
 
-// last reports whether nothing of the packet comes after the piece.
+// last reports whether the piece is the last one of its packet.
 func (c piece) last() bool { return c.to == c.packet.Data().Size() }
 
-// size is how many bytes the piece has as a packet.
+// size returns the number of bytes of the piece as a packet.
 func (c piece) size() int { return c.packet.HeaderSize() + c.to - c.from }
 
 // append appends the piece as a packet of its own.
@@ -60,7 +60,7 @@ func (c piece) append(b []byte) []byte {
 	return b
 }
 
-// appendRange appends the bytes from..to of a packet.
+// appendRange appends a range of the bytes of a packet.
 func appendRange(b []byte, p *stack.PacketBuffer, from, to int) []byte {
 	views, skip := p.AsViewList()
 	from, to = from+skip, to+skip
@@ -74,8 +74,8 @@ func appendRange(b []byte, p *stack.PacketBuffer, from, to int) []byte {
 	return b
 }
 
-// finishTCP makes a TCP packet of the headers of a larger one and the share of
-// its payload that begins at from, and fills in the checksum.
+// finishTCP completes a TCP packet that has the headers of a larger one and a share of
+// its payload, beginning at from. It sets the checksum.
 func finishTCP(packet []byte, from uint32, last bool) {
 	binary.BigEndian.PutUint16(packet[4:], uint16(len(packet)-ipHeader))
 	tcp := packet[ipHeader:]
@@ -90,13 +90,13 @@ func finishTCP(packet []byte, from uint32, last bool) {
 	binary.BigEndian.PutUint16(tcp[tcpChecksum:], ^sumTCP(packet))
 }
 
-// sumTCP adds up a TCP packet without extension headers and its pseudo header:
-// all ones when the checksum in it is right.
+// sumTCP returns the sum over a TCP packet without extension headers and its pseudo
+// header. All its bits are set if the checksum is correct.
 func sumTCP(packet []byte) uint16 {
 	return checksum.Checksum(packet[ipHeader:], pseudoSum(packet, len(packet)))
 }
 
-// pseudoSum adds up the pseudo header of a TCP packet of n bytes.
+// pseudoSum returns the sum over the pseudo header of a TCP packet of n bytes.
 func pseudoSum(h []byte, n int) uint16 {
 	return checksum.Checksum(h[8:ipHeader], checksum.Combine(uint16(n-ipHeader), protocolTCP))
 }

@@ -12,7 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// segment is a TCP packet with this payload, as it is on the wire.
+// segment returns a TCP packet with this payload, as it is on the wire.
 func segment(seq uint32, flags byte, options string, payload []byte) []byte {
 	tcp := make([]byte, tcpHeader, tcpHeader+len(options)+len(payload))
 	binary.BigEndian.PutUint16(tcp, 1000)
@@ -28,7 +28,7 @@ func segment(seq uint32, flags byte, options string, payload []byte) []byte {
 	return b
 }
 
-// valid is the network stack's own idea of a right checksum.
+// valid checks a checksum with the network stack's own function.
 func valid(b []byte) bool {
 	ip, tcp := header.IPv6(b), header.TCP(b[ipHeader:])
 	data := tcp[tcp.DataOffset():]
@@ -36,7 +36,7 @@ func valid(b []byte) bool {
 		checksum.Checksum(data, 0), uint16(len(data)))
 }
 
-// large is a packet as the stack hands it over to be cut.
+// large returns a packet as the stack passes it on to be cut.
 func large(wire []byte, mss uint16) *stack.PacketBuffer {
 	h := headersLength(wire)
 	p := stack.NewPacketBuffer(
@@ -48,8 +48,8 @@ func large(wire []byte, mss uint16) *stack.PacketBuffer {
 	return p
 }
 
-// Segments have what the large packet had, each with its own place, length and
-// checksum, and PSH only at the end.
+// Segments must have the bytes of the large packet, each with its own position, length
+// and checksum, and PSH only in the last one.
 func TestSegments(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 1, 8091, 8092, 8093, 16184, 30_001, 60_000} {
@@ -97,7 +97,7 @@ func TestSegments(t *testing.T) {
 	}
 }
 
-// Connections take turns by the segment, not by the large packet.
+// Connections must take turns after each segment, not after each large packet.
 func TestTurns(t *testing.T) {
 	t.Parallel()
 	o := newOutbox()
@@ -117,7 +117,7 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// A large packet is cut into full segments without a small one behind.
+// A large packet must be cut into full segments without a small one at the end.
 func TestGSOSize(t *testing.T) {
 	t.Parallel()
 	for _, mss := range []int{minMTU - 60, QUICMTU - 60, sendMSS, MaxMTU - 60, maxPacket - 60} {

@@ -10,42 +10,41 @@ import (
 	"gvisor.dev/gvisor/pkg/buffer"
 )
 
-// carrier brings packets to the other side.
+// carrier carries packets to the other side.
 type carrier interface {
-	// receive returns the next packet, its headers and what is behind them,
-	// which may be nil. more says that another one is here already. io.EOF is
-	// an orderly end.
+	// receive returns the next packet as its headers and the rest, which may be nil.
+	// more reports whether another packet has arrived already. io.EOF is an orderly
+	// end.
 	receive() (head, body *buffer.View, more bool, err error)
-	// burst is how many bytes of packets send wants to have at once; 0 means
-	// no more than share a write.
+	// burst returns how many bytes of packets to pass to send at once; 0 means those of
+	// one write.
 	burst() int
-	// send sends packets that follow each other in b. Where packets can share
-	// a write they do so up to most bytes. It does not keep b.
+	// send sends the packets in b, which follow each other. If packets can share a
+	// write, it puts up to most bytes into one. It does not keep b.
 	send(b []byte, most int) error
-	// Close ends both, also when they are waiting.
+	// Close ends receive and send, even if they wait.
 	Close() error
-	// free is called last, when nobody receives any more.
+	// free frees the memory. It is called last, when receive is not called any more.
 	free()
 }
 
-// end is where the packets of a tunnel end on this side: a stack in this
-// process, or an interface of the kernel.
+// end is where the packets of a tunnel end on this side: a stack in this process, or an
+// interface of the kernel.
 type end interface {
-	// inbound takes what the carrier brings, until that fails.
+	// inbound receives the packets of the carrier until it fails.
 	inbound(carrier) error
-	// outbound gives the carrier what is to be sent, until that or fail ends
-	// it.
+	// outbound sends packets to the carrier until it fails or fail is called.
 	outbound(carrier) error
-	// fail ends outbound and every call that waits; the first reason counts.
+	// fail ends outbound and every call that waits. Only the first reason is kept.
 	fail(error)
-	// close waits until nothing runs any more. Both of the above are over.
+	// close waits for all goroutines. inbound and outbound have returned before.
 	close()
 
 	DialTCP(context.Context, netip.AddrPort) (net.Conn, error)
 	ListenTCP(port uint16) (net.Listener, error)
 }
 
-// session moves packets between an end and a carrier: one goroutine reads, one
+// session moves packets between an end and a carrier. One goroutine reads and one
 // writes.
 type session struct {
 	end     end
@@ -54,10 +53,10 @@ type session struct {
 
 	once sync.Once
 	err  error         // set by once
-	done chan struct{} // closed when nothing of the tunnel runs any more
+	done chan struct{} // closed when all goroutines of the tunnel have ended
 }
 
-// start begins to move packets.
+// start starts the goroutines.
 func (s *session) start() {
 	s.done = make(chan struct{})
 	written := make(chan struct{})
@@ -74,7 +73,7 @@ func (s *session) start() {
 	}()
 }
 
-// fail ends the session; the first reason counts.
+// fail ends the session. Only the first reason is kept.
 func (s *session) fail(err error) {
 	s.once.Do(func() {
 		s.err = err
@@ -84,7 +83,7 @@ func (s *session) fail(err error) {
 	})
 }
 
-// close ends the session and waits for that.
+// close ends the session and waits until it has ended.
 func (s *session) close() {
 	s.fail(net.ErrClosed)
 	<-s.done

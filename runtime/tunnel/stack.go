@@ -20,28 +20,27 @@ import (
 
 const (
 	nicID = 1
-	// socketBuffer is what a connection begins with in each direction, and
-	// maxSocketBuffer what it may grow to.
+	// socketBuffer is the initial size of a connection's buffer in each direction, and
+	// maxSocketBuffer its largest size.
 	socketBuffer    = 1 << 20
 	maxSocketBuffer = 4 << 20
 	minSocketBuffer = 4 << 10
-	// timeWait is how long a closed connection is remembered. Packets of a
-	// tunnel arrive in order or nearly so, so there are no old ones to fear.
+	// timeWait is how long a closed connection is remembered. It is short because
+	// packets in a tunnel arrive almost in order, so that there are no old ones.
 	timeWait = time.Second
-	// settle is how often the end of a stack looks for connections that came
-	// up while it was ending the others.
+	// settle is the interval at which close looks for connections that were established
+	// while it ended the others.
 	settle = time.Millisecond
 )
 
-// quiet keeps gVisor, whose log goes to standard error, from writing there.
+// quiet keeps gVisor from writing its log to standard error.
 var quiet = sync.OnceFunc(func() { log.SetTarget(silence{}) })
 
 type silence struct{}
 
 func (silence) Emit(int, log.Level, time.Time, string, ...any) {}
 
-// Stack is one end of a tunnel: an IPv6 address with TCP on it, in this
-// process.
+// Stack is one end of a tunnel in this process: an IPv6 address with TCP.
 type Stack struct {
 	s    *stack.Stack
 	link *endpoint
@@ -51,13 +50,13 @@ type Stack struct {
 	down   chan struct{} // closed when the tunnel ends
 	mu     sync.Mutex
 	cause  error // set before down is closed
-	closed bool  // nothing new may begin
+	closed bool  // no operation may begin any more
 	busy   sync.WaitGroup
 	once   sync.Once
 }
 
-// newStack returns a stack with one address. mss is what the segments to the
-// peer may have beside their headers' fixed part.
+// newStack returns a stack with one address. mss is the size of the segments to the
+// peer without the fixed part of their headers.
 func newStack(addr netip.Prefix, mtu, mss int) (*Stack, error) {
 	quiet()
 	s := &Stack{
@@ -80,9 +79,9 @@ func newStack(addr netip.Prefix, mtu, mss int) (*Stack, error) {
 
 func (s *Stack) configure(addr netip.Prefix) error {
 	sack := tcpip.TCPSACKEnabled(true)
-	// No RACK: with it gVisor can forget a FIN that was lost while it recovered
-	// other losses, and the peer waits for the end of the stream for ever
-	// (compare google/gvisor issue 6113).
+	// RACK is off: with it gVisor can forget a FIN that was lost while it recovered
+	// other losses. The peer then waits for the end of the stream forever (compare
+	// google/gvisor issue 6113).
 	recovery := tcpip.TCPRecovery(0)
 	control := tcpip.CongestionControlOption("cubic")
 	moderate := tcpip.TCPModerateReceiveBufferOption(true)
@@ -115,7 +114,7 @@ func (s *Stack) configure(addr netip.Prefix) error {
 	return nil
 }
 
-// begin makes close wait for done; it fails on a stack that is closing.
+// begin makes close wait until done is called. It fails if the stack is closing.
 func (s *Stack) begin() (done func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +125,7 @@ func (s *Stack) begin() (done func(), err error) {
 	return s.busy.Done, nil
 }
 
-// downErr returns why the stack is down, nil while it is not.
+// downErr returns why the stack is down, or nil while it is up.
 func (s *Stack) downErr() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,15 +144,15 @@ func (s *Stack) fail(cause error) {
 	s.link.out.close()
 }
 
-// close ends every connection and waits until nothing of the stack runs. No
-// packet may be delivered any more.
+// close ends every connection and waits for the goroutines of the stack. No packet may
+// be delivered after it is called.
 func (s *Stack) close() {
 	s.fail(net.ErrClosed)
 	s.once.Do(func() {
 		idle := make(chan struct{})
 		go func() { s.busy.Wait(); close(idle) }()
-		// A handshake that began before fail may only now reach the stack's
-		// table, so one sweep is not enough: gVisor would wait for its peer.
+		// A handshake that began before fail may be added to the stack's table only
+		// now. One pass is therefore not enough: gVisor would wait for its peer.
 		for waiting := true; waiting; {
 			s.abort()
 			select {
@@ -163,8 +162,7 @@ func (s *Stack) close() {
 			}
 		}
 		s.s.Close()
-		// What the stack's own goroutines still had in hand can have made new
-		// connections after that.
+		// The stack's own goroutines may have made connections since.
 		s.s.TransportProtocolInstance(tcp.ProtocolNumber).Wait()
 		s.abort()
 		s.s.Wait()
@@ -177,7 +175,7 @@ func (s *Stack) abort() {
 	}
 }
 
-// DialTCP connects to an address of the tunnel. ctx bounds the dialing alone.
+// DialTCP connects to an address of the tunnel. ctx bounds the dialing only.
 func (s *Stack) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	c, err := s.dial(ctx, to)
 	if err != nil {
@@ -231,8 +229,8 @@ func (s *Stack) dial(ctx context.Context, to netip.AddrPort) (*tcpConn, error) {
 	return newConn(s, ep, queue), nil
 }
 
-// ListenTCP accepts connections to a port of the stack's address; port 0
-// takes a free one.
+// ListenTCP accepts connections to a port of the stack's address. Port 0 means any free
+// port.
 func (s *Stack) ListenTCP(port uint16) (net.Listener, error) {
 	at := netip.AddrPortFrom(s.addr, port)
 	l, err := s.listen(at)
@@ -253,7 +251,8 @@ func (s *Stack) listen(at netip.AddrPort) (*listener, error) {
 	if terr != nil {
 		return nil, stackError(terr)
 	}
-	if terr = ep.Bind(fullAddress(at)); terr == nil {
+	terr = ep.Bind(fullAddress(at))
+	if terr == nil {
 		terr = ep.Listen(backlog)
 	}
 	if terr != nil {
@@ -277,17 +276,17 @@ func (s *Stack) listen(at netip.AddrPort) (*listener, error) {
 	return l, nil
 }
 
-// backlog is how many connections wait for Accept.
+// backlog is the number of connections that may wait for Accept.
 const backlog = 128
 
-// listener is a listening endpoint as a net.Listener.
+// listener makes a listening endpoint a net.Listener.
 type listener struct {
 	stack  *Stack
 	ep     tcpip.Endpoint
 	queue  *waiter.Queue
 	addr   *net.TCPAddr
 	entry  waiter.Entry
-	wake   chan struct{} // holds one token after an event
+	wake   chan struct{} // has a token after an event
 	closed chan struct{}
 	once   sync.Once
 }
@@ -310,7 +309,7 @@ func (l *listener) accept() (*tcpConn, error) {
 		ep, queue, err := l.ep.Accept(nil)
 		switch err.(type) {
 		case nil:
-			// Another Accept may wait for the same event.
+			// Another call of Accept may wait for the same event.
 			select {
 			case l.wake <- struct{}{}:
 			default:

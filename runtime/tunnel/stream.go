@@ -8,33 +8,32 @@ import (
 )
 
 const (
-	// readChunk is how much of a stream is read at once, and the memory that
-	// the packets in it share until the last of them has been consumed.
+	// readChunk is how much of a stream is read at once. The packets in it share its
+	// memory until the last of them has been consumed.
 	readChunk = buffer.MaxChunkSize
-	// shareFrom is the size from which a packet's contents stay where they
-	// were read. Smaller ones are copied: a few bytes that wait for their
-	// consumer must not keep a whole chunk.
+	// shareFrom is the size from which a packet uses the memory into which it was read.
+	// Smaller packets are copied, so that a few bytes do not keep a complete chunk.
 	shareFrom = 4 << 10
 )
 
 // stream is a carrier over a connection on which packets follow each other.
 type stream struct {
 	net.Conn
-	chunk      *buffer.View // what is being read into, all of it
-	start, end int          // what was read and not returned yet
-	cork       corker       // nil = every write is a system call
+	chunk      *buffer.View // the complete buffer for reading
+	start, end int          // the part that was read and not returned
+	cork       corker       // nil means that every write is a system call
 }
 
-// corker is a TLS connection that can keep its records back and then send all
-// of them in one write to the connection below. The peer sees the same: one
-// packet a record. A system call for each costs a third more time in all.
+// corker is a TLS connection that can keep its records and then send all of them in one
+// write to the connection below. The peer still receives one packet per record. With a
+// system call for each record, a transfer would take a third more time.
 type corker interface {
 	Cork()
 	Uncork() error
 }
 
-// burst is how many bytes of packets leave between Cork and Uncork: what a
-// small packet of another connection waits for at most.
+// burst is how many bytes of packets are sent between Cork and Uncork. A small packet
+// of another connection waits for at most these.
 const burst = 64 << 10
 
 func newStream(c net.Conn) *stream {
@@ -50,7 +49,7 @@ func (s *stream) burst() int {
 	return burst
 }
 
-// Read returns bytes of the handshake, before the first packet.
+// Read returns bytes of the handshake. It is used before the first packet.
 func (s *stream) Read(b []byte) (int, error) {
 	if s.start == s.end {
 		if err := s.fill(1); err != nil {
@@ -62,10 +61,10 @@ func (s *stream) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads until n bytes are there. io.EOF means that none is.
+// fill reads until n bytes are unread. It returns io.EOF if there are none.
 func (s *stream) fill(n int) error {
-	if s.chunk == nil || s.start+n > s.chunk.Size() ||
-		s.start == s.end && s.chunk.Size()-s.start < readChunk/4 {
+	full := s.chunk == nil || s.start+n > s.chunk.Size()
+	if full || s.start == s.end && s.chunk.Size()-s.start < readChunk/4 {
 		s.renew(n)
 	}
 	b := s.chunk.AsSlice()
@@ -79,15 +78,15 @@ func (s *stream) fill(n int) error {
 		case err == io.EOF && s.end > s.start:
 			err = io.ErrUnexpectedEOF
 		case err == io.ErrUnexpectedEOF && s.end == s.start:
-			err = io.EOF // TLS without close_notify: devices do not bother
+			err = io.EOF // TLS ended without close_notify, as it often does on devices
 		}
 		return err
 	}
 	return nil
 }
 
-// renew goes on in a new chunk that has room for n bytes, and takes along what
-// was not returned. Packets in the old one keep it for as long as they need.
+// renew continues in a new chunk that has room for n bytes, and copies the unread bytes
+// to it. Packets in the old chunk keep its memory while they need it.
 func (s *stream) renew(n int) {
 	fresh := buffer.NewViewSize(max(readChunk, n))
 	if s.chunk != nil {
@@ -97,8 +96,8 @@ func (s *stream) renew(n int) {
 	s.chunk, s.start = fresh, 0
 }
 
-// receive returns the next packet: its headers by themselves, because the
-// stack copies what they are in several times over, and the rest.
+// receive returns the next packet. Its headers are separate from the rest, because the
+// stack copies the memory of the headers several times.
 func (s *stream) receive() (head, body *buffer.View, more bool, err error) {
 	if err := s.fill(ipHeader); err != nil {
 		return nil, nil, false, err
@@ -126,7 +125,7 @@ func (s *stream) receive() (head, body *buffer.View, more bool, err error) {
 	return head, body, s.whole(), nil
 }
 
-// whole reports whether another packet has been read.
+// whole reports whether another packet has been read completely.
 func (s *stream) whole() bool {
 	rest := s.chunk.AsSlice()[s.start:s.end]
 	if len(rest) < ipHeader {
@@ -136,7 +135,7 @@ func (s *stream) whole() bool {
 	return err == nil && n <= len(rest)
 }
 
-// send makes one write of each packet, or of as many as most bytes hold.
+// send makes one write for each packet, or for as many as fit into most bytes.
 func (s *stream) send(b []byte, most int) error {
 	n, err := prefix(b, most)
 	if err != nil || n == len(b) || s.cork == nil {
@@ -163,8 +162,8 @@ func (s *stream) writes(b []byte, most int) error {
 	return nil
 }
 
-// prefix returns the length of the packets in b that share a write: as many as
-// most bytes hold, but one in any case.
+// prefix returns the length of the packets in b that share a write. These are as many
+// as fit into most bytes, but at least one.
 func prefix(b []byte, most int) (int, error) {
 	end := 0
 	for end < len(b) {
@@ -180,7 +179,7 @@ func prefix(b []byte, most int) (int, error) {
 	return end, nil
 }
 
-// free gives the memory back; nothing may be received any more.
+// free frees the memory. receive must not be called any more.
 func (s *stream) free() {
 	if s.chunk != nil {
 		s.chunk.Release()

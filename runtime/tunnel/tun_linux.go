@@ -14,15 +14,16 @@ import (
 
 const (
 	tunDevice = "/dev/net/tun"
-	// tunName is what the kernel completes with the first number that is free.
+	// tunName is the pattern for the interface's name. The kernel inserts the first
+	// free number.
 	tunName = "imdlua%d"
-	// nextICMP6 and typeRouterAdvert are what the kernel must not be brought:
-	// the address of a tunnel comes from its handshake alone.
+	// nextICMP6 and typeRouterAdvert identify router advertisements, which are kept
+	// from the kernel: the address of a tunnel comes from its handshake only.
 	nextICMP6        = 58
 	typeRouterAdvert = 134
 )
 
-// kernelEnd is an interface of the kernel as the end of a tunnel.
+// kernelEnd is an interface of the kernel at the end of a tunnel.
 type kernelEnd struct {
 	kernelConns
 	file *os.File
@@ -31,7 +32,7 @@ type kernelEnd struct {
 	mtu  int
 }
 
-// newKernel makes an interface that lives until its file is closed.
+// newKernel creates an interface that exists until its file is closed.
 func newKernel(t terms) (end, error) {
 	fd, name, err := openTUN()
 	if err != nil {
@@ -48,8 +49,9 @@ func newKernel(t terms) (end, error) {
 	return k, nil
 }
 
-// openTUN makes an interface for bare IP packets. Its file must not be watched
-// by the runtime before it is attached: it would be found broken.
+// openTUN creates an interface for IP packets without link headers. The runtime must
+// not poll the file before it is attached to the interface, because polling would
+// report an error.
 func openTUN() (fd int, name string, err error) {
 	fd, err = unix.Open(tunDevice, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -67,7 +69,7 @@ func openTUN() (fd int, name string, err error) {
 	return fd, q.Name(), nil
 }
 
-// configure gives the interface its MTU and its address and raises it.
+// configure sets the interface's MTU and address and brings it up.
 func configure(name string, t terms) error {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -96,14 +98,13 @@ func configure(name string, t terms) error {
 	return nil
 }
 
-// addAddress asks for an address over netlink, because that alone can ask for
-// it without duplicate address detection: there are no neighbours, and until
-// it were over the address would be of no use.
+// addAddress adds an address by netlink. Only netlink can add it without duplicate
+// address detection, which is useless without neighbours and would delay the use of the
+// address.
 //
-// The request: u32 length | u16 type | u16 flags | u32 number | u32 port, then
-// u8 family | u8 prefix | u8 flags | u8 scope | u32 interface, then the
-// attribute u16 length | u16 type | address. The answer has an i32 errno
-// behind the same header.
+// The request is: u32 length | u16 type | u16 flags | u32 number | u32 port, then u8
+// family | u8 prefix | u8 flags | u8 scope | u32 interface, then the attribute u16
+// length | u16 type | address. The answer has an i32 errno after the same header.
 func addAddress(index uint32, p netip.Prefix) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
@@ -137,9 +138,9 @@ func addAddress(index uint32, p netip.Prefix) error {
 	return nil
 }
 
-// settings keeps the kernel from making up addresses and from asking for
-// routers. Containers may forbid it; then the packets for that, which have
-// nowhere to go, are only filtered.
+// settings keeps the kernel from generating addresses and from soliciting routers. If
+// the settings cannot be changed, for example in a container, such packets are only
+// filtered.
 func settings(name string) {
 	for key, value := range map[string]string{
 		"disable_ipv6": "0", "accept_ra": "0", "autoconf": "0", "addr_gen_mode": "1",
@@ -151,9 +152,9 @@ func settings(name string) {
 
 func (k *kernelEnd) name() string { return k.ifc }
 
-// inbound clamps the segment size in what arrives, for the kernel as for a
-// stack in this process: it sends no segment that is larger than the peer's
-// SYN allows.
+// inbound also lowers the segment size in the packets that arrive, as for a stack in
+// this process. The kernel then sends no segment that is larger than the peer's SYN
+// allows.
 func (k *kernelEnd) inbound(c carrier) error {
 	var b []byte
 	for {
@@ -167,21 +168,22 @@ func (k *kernelEnd) inbound(c carrier) error {
 		}
 		drop(head)
 		drop(body)
-		if len(b) > k.mtu ||
-			b[6] == nextICMP6 && len(b) > ipHeader && b[ipHeader] == typeRouterAdvert {
+		routerAdvert := b[6] == nextICMP6 && len(b) > ipHeader && b[ipHeader] == typeRouterAdvert
+		if len(b) > k.mtu || routerAdvert {
 			continue
 		}
 		clampMSS(b, sendMSS)
-		// What the kernel does not want (EINVAL) or has no room for (ENOBUFS)
-		// is lost, as on any link.
-		if _, err := k.file.Write(b); err != nil && !errors.Is(err, unix.EINVAL) &&
-			!errors.Is(err, unix.ENOBUFS) {
+		// A packet that the kernel rejects (EINVAL) or has no room for (ENOBUFS) is
+		// lost, as on any link.
+		_, err = k.file.Write(b)
+		lost := errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOBUFS)
+		if err != nil && !lost {
 			return err
 		}
 	}
 }
 
-// outbound sends the packets of the kernel that are for the device.
+// outbound sends the packets of the kernel to the device.
 func (k *kernelEnd) outbound(c carrier) error {
 	b := make([]byte, maxPacket)
 	for {
@@ -193,10 +195,12 @@ func (k *kernelEnd) outbound(c carrier) error {
 			return err
 		}
 		p := b[:n]
-		// The kernel greets neighbours and routers by multicast; there are
-		// none.
-		if n < ipHeader || p[0]>>4 != 6 || p[24] == 0xff ||
-			ipHeader+int(binary.BigEndian.Uint16(p[4:])) != n {
+		// The kernel sends multicast packets for neighbours and routers, which a tunnel
+		// does not have.
+		if n < ipHeader || p[0]>>4 != 6 || p[24] == 0xff {
+			continue
+		}
+		if ipHeader+int(binary.BigEndian.Uint16(p[4:])) != n {
 			continue
 		}
 		if err := c.send(p, 0); err != nil {
@@ -205,7 +209,7 @@ func (k *kernelEnd) outbound(c carrier) error {
 	}
 }
 
-// fail takes the interface away with everything on it.
+// fail removes the interface with all its connections.
 func (k *kernelEnd) fail(cause error) {
 	k.end(cause)
 	k.file.Close()
@@ -213,7 +217,7 @@ func (k *kernelEnd) fail(cause error) {
 
 func (k *kernelEnd) close() {}
 
-// ListenTCP is Stack's, on a socket of the kernel.
+// ListenTCP is Stack.ListenTCP on a socket of the kernel.
 func (k *kernelEnd) ListenTCP(port uint16) (net.Listener, error) {
 	return k.listen(netip.AddrPortFrom(k.addr, port))
 }

@@ -81,7 +81,7 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// What the host has still to say after the device has said its last word.
+// The host may send after the device has closed its sending side.
 func TestHalfClose(t *testing.T) {
 	t.Parallel()
 	tun := up(t, memory, Options{}, nil)
@@ -189,7 +189,7 @@ func TestListenTCP(t *testing.T) {
 	}
 }
 
-// bare is a stack over a stream without handshake and acceptor.
+// bare returns a stack over a stream without handshake and acceptor.
 func bare(tb testing.TB, c net.Conn, addr netip.Prefix, peer netip.Addr) *session {
 	tb.Helper()
 	st, err := newStack(addr, MaxMTU, MaxMTU-ipHeader-tcpHeader)
@@ -203,7 +203,7 @@ func bare(tb testing.TB, c net.Conn, addr netip.Prefix, peer netip.Addr) *sessio
 	return s
 }
 
-// The standard's own idea of what a net.Conn does.
+// The conformance test of golang.org/x/net for a net.Conn.
 func TestConnConformance(t *testing.T) {
 	t.Parallel()
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
@@ -225,7 +225,7 @@ func TestConnConformance(t *testing.T) {
 	})
 }
 
-// A connection whose consumer does not read holds up none of the others.
+// A connection that is not read must not block the others.
 func TestStalledConsumer(t *testing.T) {
 	t.Parallel()
 	tun := up(t, loopback, Options{}, nil)
@@ -253,7 +253,7 @@ type endless struct{}
 
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
-// Everything that waits is told when the tunnel ends, whoever ended it.
+// Every waiting call must end with the tunnel, whichever side ended it.
 func TestEnd(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -321,7 +321,7 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-// Open gives up by its context, and the connection is closed then.
+// Open must end by its context, and close the connection.
 func TestOpenHangs(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{
@@ -388,8 +388,8 @@ func TestServeRefuses(t *testing.T) {
 	}
 }
 
-// Dial ends by its context when the device does not answer, and by the time in
-// Options when the context has none.
+// Dial must end by its context if the device does not answer, and by the timeout in
+// Options if the context has no deadline.
 func TestDialHangs(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -443,8 +443,8 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.Conn.Write(b)
 }
 
-// The device grants 16000 and yet drops what is over 8192, and packets that
-// share a write ruin it: nothing of either kind may leave the host.
+// The device grants 16000 but drops packets over 8192, and packets that share a write
+// slow it down. The host must send neither.
 func TestSendLimit(t *testing.T) {
 	t.Parallel()
 	var host *recorder
@@ -477,8 +477,8 @@ func TestSendLimit(t *testing.T) {
 	}
 }
 
-// What came with the handshake's last bytes and what was said just before the
-// end arrive as well.
+// Bytes that arrive with the end of the handshake, or just before the end of the
+// tunnel, must be delivered.
 func TestLastBytes(t *testing.T) {
 	t.Parallel()
 	tun := up(t, memory, Options{}, nil)

@@ -1,11 +1,10 @@
-// Package tunnel carries IPv6 between host and device, as iOS 17 and later
-// require for most services, without help of the kernel: the packets of a
-// tunnel end in a TCP stack inside this process, so nothing needs root, a
-// driver or a network interface.
+// Package tunnel carries IPv6 between host and device, which iOS 17 and later require
+// for most services. The packets of a tunnel end in a TCP stack inside this process, so
+// that it needs no root, driver or network interface.
 //
-// Whatever the carrier is (CoreDeviceProxy over lockdown since 17.4, TLS with
-// a pre-shared key since 18.2, QUIC from 17.0 to 18.1), it begins with one
-// question and one answer, the CDTunnel handshake:
+// The carrier is CoreDeviceProxy over lockdown (since iOS 17.4), TLS with a pre-shared
+// key (since 18.2) or QUIC (17.0 to 18.1). On each of them the host sends one request
+// and the device one response, the CDTunnel handshake:
 //
 //	-> "CDTunnel" | u16 big-endian length | {"type":"clientHandshakeRequest","mtu":16000}
 //	<- "CDTunnel" | u16 big-endian length | {"clientParameters":{"address":"fd6c:7a1e:52b3::2",
@@ -14,19 +13,19 @@
 //	-> IPv6 packet, IPv6 packet ...
 //	<- IPv6 packet, IPv6 packet ...
 //
-// On a stream the packets follow each other with no framing but their own
-// length; on QUIC each is a DATAGRAM frame. Inside, the host dials the
-// device's RSD port and from there on every service with ordinary TCP.
+// On a stream the packets follow each other without framing, as each states its own
+// length. On QUIC each packet is a DATAGRAM frame. In the tunnel the host dials the
+// device's RSD port and then every service by ordinary TCP.
 //
-// Open is the host's side, Device the device's, for any net.Conn; DialQUIC and
-// Device.ServeQUIC are the same over QUIC, OpenPSK and Device.ServePSK over TLS
-// with a pre-shared key. Options.Kernel gives the packets to an interface of
-// the operating system instead, which other programs can use as well.
+// Open is the host side for any net.Conn, and Device is the device side. DialQUIC and
+// Device.ServeQUIC are the same over QUIC, and OpenPSK and Device.ServePSK over TLS
+// with a pre-shared key. With Options.Kernel the packets are passed to an interface of
+// the operating system, which other programs can use as well.
 //
-// The stack sees large packets in both directions: what it sends is cut into
-// segments on the way to the carrier (segment.go), what arrives is joined on
-// the way to it (join.go). On the wire there are ordinary packets of at most
-// 8192 bytes towards a device, each in a write, and so a TLS record, of its
+// The stack works with large packets in both directions. What it sends is cut into
+// segments before it goes to the carrier (segment.go). What arrives is joined before it
+// goes to the stack (join.go). On the wire there are ordinary packets. Those to a
+// device have at most 8192 bytes, and each has a write, and so a TLS record, of its
 // own.
 package tunnel
 
@@ -41,49 +40,50 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// LockdownService is the service of lockdown that is a tunnel, since iOS 17.4.
+// LockdownService is the lockdown service that is a tunnel, since iOS 17.4.
 const LockdownService = "com.apple.internal.devicecompute.CoreDeviceProxy"
 
 const (
-	// magic begins every handshake frame; a u16 big-endian length and that
-	// many bytes of JSON follow.
+	// magic is the beginning of a handshake frame. It is followed by a u16 big-endian
+	// length and as many bytes of JSON.
 	magic = "CDTunnel"
 	// handshakeHeader is the magic and the length.
 	handshakeHeader = len(magic) + 2
-	// maxHandshake is the longest JSON that the length can say.
+	// maxHandshake is the largest value of the length.
 	maxHandshake = 1<<16 - 1
-	// maxResponse is the longest response that every client reads: some look
-	// at the low byte of the length alone.
+	// maxResponse is the length of the longest response that every client can read.
+	// Some use only the low byte of the length.
 	maxResponse = 255
 
 	typeRequest  = "clientHandshakeRequest"
 	typeResponse = "serverHandshakeResponse"
 
-	// MaxMTU is what both sides ask for and grant on streams. Larger packets
-	// mean fewer of them: 16000 is six to ten times as fast as 1280.
+	// MaxMTU is the MTU that both sides request and grant on streams. Larger packets
+	// mean fewer packets: 16000 is six to ten times as fast as 1280.
 	MaxMTU = 16000
-	// QUICMTU is the same for QUIC, where a packet has to fit in a datagram.
+	// QUICMTU is the MTU on QUIC, where a packet must fit into a datagram.
 	QUICMTU = 1400
-	// minMTU is IPv6's own minimum.
+	// minMTU is the minimum MTU of IPv6.
 	minMTU = 1280
-	// defaultMTU is meant when a handshake does not say.
+	// defaultMTU is the MTU of a handshake that does not state one.
 	defaultMTU = 1500
 
 	// ipHeader is the fixed IPv6 header: u32 version, class and flow | u16
 	// big-endian payload length | u8 next header | u8 hop limit | 16 bytes
 	// source | 16 bytes destination.
 	ipHeader = 40
-	// maxPacket is the longest packet that the header's length can say.
+	// maxPacket is the length of the longest packet, by the length in its header.
 	maxPacket = ipHeader + 1<<16 - 1
 )
 
-// request is what the host begins with.
+// request is the host's part of the handshake.
 type request struct {
 	Type string `json:"type"`
 	MTU  int    `json:"mtu"`
 }
 
-// response is the device's answer. The order of the fields is the device's.
+// response is the device's part of the handshake. The order of the fields is the
+// device's.
 type response struct {
 	Client  clientParameters `json:"clientParameters"`
 	Server  string           `json:"serverAddress"`
@@ -97,9 +97,9 @@ type clientParameters struct {
 	Netmask string `json:"netmask"`
 }
 
-// terms is what a handshake settled.
+// terms is the result of a handshake.
 type terms struct {
-	host    netip.Prefix // the host's address within the tunnel's network
+	host    netip.Prefix // the host's address and the tunnel's network
 	device  netip.Addr
 	rsdPort uint16
 	mtu     int
@@ -144,8 +144,8 @@ func appendResponse(b []byte, t terms) ([]byte, error) {
 	return b, nil
 }
 
-// readFrame reads one handshake frame and returns its JSON. It takes no byte
-// more than the frame has.
+// readFrame reads one handshake frame and returns its JSON. It reads no byte after the
+// frame.
 func readFrame(r io.Reader) ([]byte, error) {
 	var h [handshakeHeader]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
@@ -216,15 +216,16 @@ func decodeResponse(body []byte) (terms, error) {
 	return t, nil
 }
 
-// tunnelAddress parses an address that a host can use inside a tunnel: IPv6,
-// of one machine, without a zone.
+// tunnelAddress parses an address that a host can use inside a tunnel. It must be an
+// IPv6 unicast address without a zone.
 func tunnelAddress(field, s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil {
 		return netip.Addr{}, &HandshakeError{Reason: field, Err: err}
 	}
-	if !a.Is6() || a.Is4In6() || a.Zone() != "" || a.IsMulticast() || a.IsUnspecified() ||
-		a.IsLoopback() {
+	usable := a.Is6() && !a.Is4In6() && a.Zone() == "" &&
+		!a.IsMulticast() && !a.IsUnspecified() && !a.IsLoopback()
+	if !usable {
 		return netip.Addr{}, &HandshakeError{
 			Reason: fmt.Sprintf("%s %q is not the address of a tunnel", field, link.Clip(s)),
 		}
@@ -237,11 +238,11 @@ func netmask(length int) string {
 	return p.Addr().String()
 }
 
-// ones is an address of ones alone.
+// ones is an address in which all bits are set.
 const ones = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
 
-// prefixLength turns a netmask into the length that it stands for; a missing
-// one is /64, as on every device.
+// prefixLength returns the prefix length of a netmask. If there is no netmask, it is
+// 64, as on every device.
 func prefixLength(mask string) (int, error) {
 	if mask == "" {
 		return 64, nil
@@ -264,10 +265,10 @@ func prefixLength(mask string) (int, error) {
 	return n, nil
 }
 
-// private says why a kernel must not be given the addresses of a tunnel, nil if it
-// may. An interface takes over the connections of every program to its network, so
-// the device must not name a network that belongs to anyone else: only the unique
-// local addresses of one /64.
+// private returns an error if a kernel must not be given the addresses of a tunnel. An
+// interface takes the connections of all programs to its network, so that the device
+// must not name a network of others. Only unique local addresses in one /64 are
+// allowed.
 func (t terms) private() error {
 	if !t.host.Addr().IsPrivate() || t.host.Bits() < 64 || !t.host.Contains(t.device) {
 		return &HandshakeError{
@@ -277,7 +278,7 @@ func (t terms) private() error {
 	return nil
 }
 
-// grant is the MTU that a device answers a wish with.
+// grant returns the MTU that a device grants for a requested one.
 func grant(wish, most int) int {
 	if wish == 0 {
 		wish = defaultMTU
@@ -285,8 +286,7 @@ func grant(wish, most int) int {
 	return max(min(wish, most), minMTU)
 }
 
-// packetLength returns how long the packet is that begins with these
-// ipHeader bytes.
+// packetLength returns the length of the packet that begins with these ipHeader bytes.
 func packetLength(h []byte) (int, error) {
 	if h[0]>>4 != 6 {
 		return 0, &PacketError{First: h[0]}
@@ -316,8 +316,8 @@ const (
 	optionMSSLen = 4
 )
 
-// headersLength returns how many bytes of a packet are headers: all of TCP's
-// when that is what it carries.
+// headersLength returns the length of a packet's headers, including that of TCP if the
+// packet carries TCP.
 func headersLength(packet []byte) int {
 	if packet[6] != protocolTCP || len(packet) < ipHeader+tcpHeader {
 		return ipHeader
@@ -325,8 +325,8 @@ func headersLength(packet []byte) int {
 	return min(ipHeader+max(int(packet[ipHeader+tcpOffset]>>4)*4, tcpHeader), len(packet))
 }
 
-// clampMSS lowers the segment size that a TCP SYN asks for, and keeps the
-// checksum right. Everything else it leaves alone.
+// clampMSS lowers the segment size that a TCP SYN asks for to most, and updates the
+// checksum. It does not change other packets.
 func clampMSS(packet []byte, most uint16) {
 	if len(packet) < ipHeader+tcpHeader || packet[6] != protocolTCP {
 		return
@@ -357,8 +357,8 @@ func clampMSS(packet []byte, most uint16) {
 	}
 }
 
-// replace16 writes v at offset i of a TCP header and brings the checksum up to
-// date (RFC 1624). A value at an odd offset counts with its bytes swapped.
+// replace16 writes v at offset i of a TCP header and updates the checksum (RFC 1624). A
+// value at an odd offset counts with its bytes swapped.
 func replace16(tcp []byte, i int, v uint16) {
 	old := binary.BigEndian.Uint16(tcp[i:])
 	binary.BigEndian.PutUint16(tcp[i:], v)

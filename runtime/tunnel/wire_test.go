@@ -119,7 +119,8 @@ func TestHandshakeHostile(t *testing.T) {
 		body, err := readFrame(strings.NewReader(in))
 		if err == nil {
 			var got terms
-			if got, err = decodeResponse(body); err == nil || got != (terms{}) {
+			got, err = decodeResponse(body)
+			if err == nil || got != (terms{}) {
 				t.Errorf("%s: %+v, %v", name, got, err)
 				continue
 			}

@@ -20,50 +20,51 @@ import (
 )
 
 const (
-	// requestTimeout bounds a request when Client says nothing.
+	// requestTimeout bounds a request of a Client without Timeout.
 	requestTimeout = 5 * time.Second
 	// identifyTimeout bounds each request of Identify.
 	identifyTimeout = 2 * time.Second
 	// checkTimeout bounds the connection to one tunnel in Find.
 	checkTimeout = 2 * time.Second
 	maxChecked   = 8
-	// dialTimeout bounds a connection into a tunnel beside its context.
+	// dialTimeout bounds a connection into a tunnel, in addition to its context.
 	dialTimeout = 10 * time.Second
 )
 
 // Entry is a tunnel that another program keeps.
 type Entry struct {
-	// UDID is the device's, as the other program writes it; see SameUDID.
+	// UDID is the device's, spelt as the other program does; see SameUDID.
 	UDID string
-	// Address is where the device is dialled, unless there is a relay.
+	// Address is the address at which the device is dialled if there is no relay.
 	Address netip.Addr
-	// RSDPort is where its list of services is.
+	// RSDPort is the port of the device's list of services.
 	RSDPort uint16
-	// Interface says how the tunnel was made, "usbmux-UDID-USB"; "" when the
-	// API does not tell.
+	// Interface is a label of how the tunnel was made, such as "usbmux-UDID-USB", or ""
+	// if the API has none.
 	Interface string
-	// API is where the entry comes from.
+	// API is the API from which the entry was read.
 	API API
-	// RelayPort is that of go-ios' relay on the server's host; 0 when Address
-	// is dialled directly.
+	// RelayPort is the port of go-ios' relay on the server's host, or 0 if Address is
+	// dialled directly.
 	RelayPort uint16
 	// Dial opens a connection to a port of the device, through the relay if
 	// there is one.
 	Dial func(ctx context.Context, port uint16) (net.Conn, error)
 }
 
-// Client asks a program for its tunnels, whichever API it has.
+// Client asks another program for its tunnels, over any of the known APIs.
 type Client struct {
 	// Address is the program's, HOST:PORT; it must be set.
 	Address string
-	// Token is sent along with every request; "" sends none. Only our own
-	// servers want one; they then make the connections into tunnels, too, so
-	// that they may be on another machine. It is not encrypted on the way.
+	// Token is sent with every request; "" sends none. Only servers of this package ask
+	// for a token. A server that has accepted the token also makes the connections into
+	// its tunnels for the client, so it may be on another machine. The token is not
+	// encrypted on the way.
 	Token string
-	// Timeout bounds each request beside its context; 0 means five seconds.
-	// Start has the minute that servers take, and five seconds.
+	// Timeout bounds each request, in addition to its context; 0 means five seconds.
+	// Start waits five seconds longer than the minute that servers take for it.
 	Timeout time.Duration
-	// DialContext replaces net.Dialer's.
+	// DialContext replaces that of net.Dialer.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger is silent when nil.
 	Logger *slog.Logger
@@ -79,10 +80,10 @@ func Start(ctx context.Context, address, udid string) (Entry, error) {
 	return (&Client{Address: address}).Start(ctx, udid)
 }
 
-// probe is how the tunnels of an API are asked for.
+// probe is the request that lists the tunnels of an API.
 type probe struct {
 	api    API
-	port   string // where it is looked for
+	port   string // its default port
 	path   string
 	decode func([]byte) ([]Entry, error)
 }
@@ -93,7 +94,8 @@ var probes = []probe{
 	{Appium, "42314", registryPath, decodeRegistry},
 }
 
-// ordered returns the probes, that of the address's port first.
+// ordered returns the probes. The one whose default port is that of address comes
+// first.
 func ordered(address string) []probe {
 	_, port, _ := net.SplitHostPort(address)
 	var first, rest []probe
@@ -107,8 +109,8 @@ func ordered(address string) []probe {
 	return append(first, rest...)
 }
 
-// List returns the program's tunnels, whichever API answers. Each device's
-// first entry is the one that other clients would take.
+// List returns the program's tunnels, over whichever API it answers. If a device has
+// several, the first entry is the one that other clients use.
 func (c *Client) List(ctx context.Context) ([]Entry, error) {
 	var reason error = &Error{Op: "list", Address: c.Address, Err: ErrUnknownAPI}
 	for _, p := range ordered(c.Address) {
@@ -137,9 +139,9 @@ func (c *Client) List(ctx context.Context) ([]Entry, error) {
 	return nil, reason
 }
 
-// Start asks for a tunnel to a device and waits for it, if it is not there
-// already. Only pymobiledevice3's API can do that. The server gives up after a
-// minute at the latest, and Start soon afterwards.
+// Start asks for a tunnel to a device, and waits for it if the program does not have
+// one yet. Only pymobiledevice3's API can do this. The server gives up after a minute
+// at the latest, and Start soon afterwards.
 func (c *Client) Start(ctx context.Context, udid string) (Entry, error) {
 	a, err := c.get(ctx, "/start-tunnel?udid="+url.QueryEscape(udid), startTimeout+requestTimeout)
 	if err != nil {
@@ -156,10 +158,10 @@ func (c *Client) Start(ctx context.Context, udid string) (Entry, error) {
 	return e, nil
 }
 
-// Find returns the first tunnel of a device in which that device really
-// answers. Without one errors.Is finds fs.ErrNotExist, and why each of the
-// device's tunnels was passed over. Of a device with very many tunnels only the first
-// few are looked into.
+// Find returns the first tunnel to a device in which that device itself answers. If
+// there is none, the error matches fs.ErrNotExist and says why each of the device's
+// tunnels was left out. Find tries the first few tunnels only of a device that has very
+// many.
 func (c *Client) Find(ctx context.Context, udid string) (Entry, error) {
 	list, err := c.List(ctx)
 	if err != nil {
@@ -182,7 +184,7 @@ func (c *Client) Find(ctx context.Context, udid string) (Entry, error) {
 	return Entry{}, &Error{Op: "find", Address: c.Address, Err: errors.Join(reasons...)}
 }
 
-// check looks who is at the end of a tunnel.
+// check reports an error unless the device that an entry names answers in its tunnel.
 func (c *Client) check(ctx context.Context, e Entry) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -219,15 +221,15 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	return d.DialContext(ctx, network, address)
 }
 
-// answer is an HTTP response in full.
+// answer is a complete HTTP response.
 type answer struct {
 	status int
-	server string // its header
+	server string // the Server header
 	body   []byte
 }
 
-// get makes one request on a connection of its own. It follows nothing
-// elsewhere, neither redirections nor the proxies of the environment.
+// get makes one request on a connection of its own. It follows no redirection and uses
+// no proxy of the environment.
 func (c *Client) get(ctx context.Context, path string, timeout time.Duration) (*answer, error) {
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
 		return nil, err
@@ -247,7 +249,7 @@ func (c *Client) get(ctx context.Context, path string, timeout time.Duration) (*
 	return fetch(request, c.dial)
 }
 
-// fetch makes a request and reads the answer, both bounded.
+// fetch makes a request and reads the answer. It bounds the time and the size of both.
 func fetch(
 	request *http.Request,
 	dial func(ctx context.Context, network, address string) (net.Conn, error),
@@ -264,7 +266,7 @@ func fetch(
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
-			err = u.Err // the address is said already
+			err = u.Err // the Error that wraps it has the address
 		}
 		return nil, clipped{err}
 	}
@@ -281,12 +283,12 @@ func fetch(
 	}, nil
 }
 
-// refusal is the error of an answer that is none.
+// refusal returns the error for an answer that refuses the request.
 func (a *answer) refusal(op, address string) *Error {
 	return &Error{Op: op, Address: address, Status: a.status, Text: a.text()}
 }
 
-// text looks in the answer for what it says to people.
+// text returns the message that the answer has for people.
 func (a *answer) text() string {
 	var said struct {
 		Error  any `json:"error"`
@@ -308,8 +310,9 @@ func (a *answer) text() string {
 	return ""
 }
 
-// dialer makes the way to the ports of an entry's device. One of our servers is
-// asked for the connection when we have its token: it may be far.
+// dialer returns the Dial of an entry. If the server is one of this package and the
+// client has its token, the server is asked for the connection, because it may be on
+// another machine.
 func (c *Client) dialer(
 	e Entry, server string,
 ) func(ctx context.Context, port uint16) (net.Conn, error) {
@@ -333,7 +336,8 @@ func (c *Client) dialer(
 		err := errors.New("no port")
 		if port != 0 {
 			var nc net.Conn
-			if nc, err = dial(ctx, e, port); err == nil {
+			nc, err = dial(ctx, e, port)
+			if err == nil {
 				return nc, nil
 			}
 		}
@@ -360,7 +364,8 @@ func (c *Client) relayed(ctx context.Context, e Entry, port uint16) (net.Conn, e
 	}
 	release := link.GuardWrite(ctx, nc)
 	_, err = nc.Write(appendPreamble(nil, e.Address, port))
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		_ = nc.Close()
 		return nil, err
 	}

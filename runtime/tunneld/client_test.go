@@ -18,7 +18,7 @@ import (
 
 const elsewhere = "127.0.0.1:7000"
 
-// against runs a test with another program at elsewhere.
+// against runs a test with another program's API at the address elsewhere.
 func against(t *testing.T, h http.Handler, f func(b *bench, c *Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -29,7 +29,7 @@ func against(t *testing.T, h http.Handler, f func(b *bench, c *Client)) {
 	})
 }
 
-// paths is a program that knows a few paths.
+// paths is a program that answers on a few paths.
 type paths map[string]string
 
 func (p paths) ServeHTTP(w http.ResponseWriter, q *http.Request) {
@@ -55,7 +55,7 @@ var (
 	}
 )
 
-// TestList finds out which API answers.
+// TestList checks that List uses the API that answers.
 func TestList(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -110,15 +110,25 @@ func TestList(t *testing.T) {
 				}
 				if tt.text != "" {
 					var e *Error
-					if list != nil || !errors.As(err, &e) || e.Op != "list" ||
-						!strings.Contains(err.Error(), tt.text) ||
-						tt.is != nil && !errors.Is(err, tt.is) {
-						t.Errorf("List = %+v, %v, want %q", list, err, tt.text)
+					if list != nil {
+						t.Errorf("List = %+v, want none", list)
+					}
+					if !errors.As(err, &e) || e.Op != "list" {
+						t.Errorf("List: %v, want an Error with the operation list", err)
+					}
+					if err != nil && !strings.Contains(err.Error(), tt.text) {
+						t.Errorf("List: %v, want %q", err, tt.text)
+					}
+					if tt.is != nil && !errors.Is(err, tt.is) {
+						t.Errorf("List: %v, want %v", err, tt.is)
 					}
 					return
 				}
-				if err != nil || len(list) != 1 || list[0].Dial == nil {
-					t.Fatalf("List = %+v, %v", list, err)
+				if err != nil {
+					t.Fatalf("List: %v", err)
+				}
+				if len(list) != 1 || list[0].Dial == nil {
+					t.Fatalf("List = %+v, want one entry with Dial", list)
 				}
 				got := list[0]
 				got.Dial = nil
@@ -130,7 +140,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestListOrder asks for the API first that the port is known for.
+// TestListOrder checks that the API whose default port is used is tried first.
 func TestListOrder(t *testing.T) {
 	t.Parallel()
 	for port, want := range map[string]API{
@@ -143,7 +153,7 @@ func TestListOrder(t *testing.T) {
 	}
 }
 
-// TestListNobody has addresses at which nothing can answer.
+// TestListNobody uses addresses at which nothing answers.
 func TestListNobody(t *testing.T) {
 	t.Parallel()
 	m := newMesh()
@@ -162,7 +172,7 @@ func TestListNobody(t *testing.T) {
 	}
 }
 
-// TestStartClient has the answers of /start-tunnel.
+// TestStartClient covers the answers to /start-tunnel.
 func TestStartClient(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -184,7 +194,7 @@ func TestStartClient(t *testing.T) {
 			"404 Not Found: something went wrong", fs.ErrNotExist,
 		},
 		"an old one": {404, `{"detail":"Not Found"}`, "404 Not Found: Not Found", fs.ErrNotExist},
-		"half":       {200, `{"interface":"i","port":5}`, `address "" is none`, ErrAnswer},
+		"half":       {200, `{"interface":"i","port":5}`, `"" is not an address`, ErrAnswer},
 		"invalid":    {422, `{"detail":[{"type":"missing"}]}`, "422 Unprocessable Entity", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -200,22 +210,32 @@ func TestStartClient(t *testing.T) {
 					t.Errorf("asked for %s", asked)
 				}
 				if tt.text != "" {
-					if err == nil || !strings.Contains(err.Error(), tt.text) ||
-						tt.is != nil && !errors.Is(err, tt.is) {
-						t.Errorf("Start = %v, want %q", err, tt.text)
+					if err == nil || !strings.Contains(err.Error(), tt.text) {
+						t.Errorf("Start: %v, want %q", err, tt.text)
+					}
+					if tt.is != nil && !errors.Is(err, tt.is) {
+						t.Errorf("Start: %v, want %v", err, tt.is)
 					}
 					return
 				}
-				if err != nil || e.Dial == nil || e.Address != netip.MustParseAddr("fd00::1") ||
-					e.RSDPort != 5 || e.UDID != "a b&c" || e.Interface != "i" {
-					t.Errorf("Start = %+v, %v", e, err)
+				if err != nil {
+					t.Errorf("Start: %v", err)
+				}
+				if e.Dial == nil {
+					t.Errorf("Start = %+v, want a Dial", e)
+				}
+				if e.Address != netip.MustParseAddr("fd00::1") || e.RSDPort != 5 {
+					t.Errorf("Start = %v port %d, want fd00::1 port 5", e.Address, e.RSDPort)
+				}
+				if e.UDID != "a b&c" || e.Interface != "i" {
+					t.Errorf("Start = %q on %q, want \"a b&c\" on \"i\"", e.UDID, e.Interface)
 				}
 			})
 		})
 	}
 }
 
-// TestIdentify tells programs apart.
+// TestIdentify covers the programs that Identify recognizes.
 func TestIdentify(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -239,9 +259,14 @@ func TestIdentify(t *testing.T) {
 			t.Parallel()
 			against(t, tt.program, func(_ *bench, c *Client) {
 				id, err := c.Identify(context.Background())
-				if err != nil || id != tt.want || id.String() != tt.text {
-					t.Errorf("Identify = %+v (%v), %v, want %+v (%s)", id, id, err, tt.want,
-						tt.text)
+				if err != nil {
+					t.Errorf("Identify: %v", err)
+				}
+				if id != tt.want {
+					t.Errorf("Identify = %+v, want %+v", id, tt.want)
+				}
+				if id.String() != tt.text {
+					t.Errorf("Identify = %q, want %q", id, tt.text)
 				}
 			})
 		})
@@ -261,8 +286,7 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// TestIdentifyOther has a program that does not speak HTTP, and an impatient
-// caller.
+// TestIdentifyOther uses a program that does not speak HTTP, and a context that ends.
 func TestIdentifyOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -297,7 +321,7 @@ func TestIdentifyOther(t *testing.T) {
 	})
 }
 
-// TestTokenClient sends the token, and not where it does not belong.
+// TestTokenClient checks that the token is sent in requests, and nowhere else.
 func TestTokenClient(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) { b.server.Token = "secret" }, func(b *bench) {
@@ -334,7 +358,7 @@ func TestTokenClient(t *testing.T) {
 	})
 }
 
-// TestDial has each way into a tunnel.
+// TestDial covers each way into a tunnel.
 func TestDial(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -377,7 +401,7 @@ func TestDial(t *testing.T) {
 	})
 }
 
-// sink is a connection that keeps what is written.
+// sink is a connection that keeps the bytes that are written.
 type sink struct {
 	net.Conn
 	to *strings.Builder
@@ -387,14 +411,14 @@ func (s *sink) Write(b []byte) (int, error)      { return s.to.Write(b) }
 func (s *sink) SetWriteDeadline(time.Time) error { return nil }
 func (s *sink) Close() error                     { return nil }
 
-// TestFind looks who is at the end of the tunnels.
+// TestFind checks that Find compares the device in the tunnel with the requested one.
 func TestFind(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
 		g := newGadget(t)
 		own := g.phone.Identity.UDID
 		b.keeper.add(g, own)
-		b.plug(udid) // at whose end a phone with another identifier answers
+		b.plug(udid) // a phone with another identifier answers in its tunnel
 		other := `{"` + own + `":[{"tunnel-address":"fd00::1","tunnel-port":1,"interface":""}]}`
 		defer b.other(elsewhere, says(200, other))()
 		ctx := context.Background()

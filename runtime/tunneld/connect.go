@@ -15,9 +15,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// What foreign clients dial is on the loopback interface of the server. A client
-// of ours that knows the server's token may be on another machine; it asks the
-// server, at either API, to be connected as if it had dialled what the API says:
+// The addresses that foreign clients dial are on the loopback interface of the server.
+// A Client that knows the server's token may be on another machine. It asks the server,
+// at either API, to connect it as if it had dialled the address that the API lists:
 //
 //	C  GET /connect?address=127.77.3.9&port=49152 HTTP/1.1
 //	   Connection: Upgrade, Upgrade: tcp, Authorization: Bearer TOKEN
@@ -49,7 +49,7 @@ func (r *run) connect(w http.ResponseWriter, q *http.Request) {
 	}
 	c := &readAhead{Conn: raw, r: buffered.Reader}
 	if l, ok := raw.(*limitedConn); ok {
-		l.release() // it counts for the tunnel now, no more for the API
+		l.release() // it counts for the tunnel now and no longer for the API
 	}
 	if !e.track(c) {
 		_ = c.Close()
@@ -62,8 +62,9 @@ func (r *run) connect(w http.ResponseWriter, q *http.Request) {
 	}
 }
 
-// behind finds what a client of either API would reach at an address. The
-// exposure waits at its end for the caller, who must call wg.Done.
+// behind returns the exposure that a client of either API reaches at an address, and a
+// function that serves a connection to it. The exposure does not end before the caller
+// has called wg.Done.
 func (r *run) behind(address netip.Addr, port uint16) (*exposure, func(net.Conn)) {
 	for _, e := range r.reachable() {
 		f := e.front()
@@ -89,7 +90,7 @@ func (r *run) behind(address netip.Addr, port uint16) (*exposure, func(net.Conn)
 	return nil, nil
 }
 
-// connect has the server connect us with what an entry says.
+// connect asks the server for a connection to the address and port of an entry.
 func (c *Client) connect(ctx context.Context, address netip.Addr, port uint16) (net.Conn, error) {
 	query := url.Values{
 		"address": {address.WithZone("").String()}, "port": {strconv.Itoa(int(port))},
@@ -108,15 +109,15 @@ func (c *Client) connect(ctx context.Context, address netip.Addr, port uint16) (
 	}
 	release := link.Guard(ctx, nc)
 	upgraded, err := upgrade(nc, q)
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
 	return upgraded, nil
 }
 
-// upgrade sends the request and turns the connection over when the server has
-// said yes.
+// upgrade sends the request, and returns the connection when the server has agreed.
 func upgrade(nc net.Conn, q *http.Request) (net.Conn, error) {
 	if err := q.Write(nc); err != nil {
 		return nil, err
@@ -136,13 +137,13 @@ func upgrade(nc net.Conn, q *http.Request) (net.Conn, error) {
 	return &readAhead{Conn: nc, r: br}, nil
 }
 
-// readAhead is a connection of which more was read than was used.
+// readAhead is a connection of which a buffered reader has read ahead.
 type readAhead struct {
 	net.Conn
-	r *bufio.Reader // nil when there is nothing left in it
+	r *bufio.Reader // nil when its buffer is empty
 }
 
-// Read returns what was read already, then what comes.
+// Read returns the bytes that were read ahead, then those of the connection.
 func (c *readAhead) Read(p []byte) (int, error) {
 	if c.r == nil {
 		return c.Conn.Read(p)
@@ -157,8 +158,8 @@ func (c *readAhead) Read(p []byte) (int, error) {
 // CloseWrite half-closes the connection.
 func (c *readAhead) CloseWrite() error { return link.CloseWrite(c.Conn) }
 
-// notThere reports whether a server says that it has no such tunnel, as it does
-// for those that it tells of on behalf of others.
+// notThere reports whether the server answers that it has no such tunnel. It answers so
+// for the tunnels that it lists for its upstreams.
 func notThere(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Status == http.StatusNotFound

@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
 
-// far is a machine that reaches the APIs of the server and nothing else of it.
+// far returns a client on a machine that reaches only the APIs of the server.
 func (b *bench) far(address string) *Client {
 	return &Client{Address: address, Token: "secret",
 		DialContext: func(ctx context.Context, network, at string) (net.Conn, error) {
@@ -63,7 +63,7 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// TestConnectRefused has what the server does not connect with.
+// TestConnectRefused covers the requests that the server refuses.
 func TestConnectRefused(t *testing.T) {
 	t.Parallel()
 	at := aliasOf(udid, 0).String()
@@ -106,7 +106,7 @@ func TestConnectRefused(t *testing.T) {
 			})
 		})
 	}
-	bubble(t, nil, func(b *bench) { // without a token there is no such thing
+	bubble(t, nil, func(b *bench) { // without a token the server does not offer this
 		b.plug(udid)
 		r, _ := b.exchange(pythonAt, "GET /connect?address="+at+"&port=58034 HTTP/1.1\r\nHost: "+
 			PythonAddress+"\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
@@ -116,7 +116,7 @@ func TestConnectRefused(t *testing.T) {
 	})
 }
 
-// TestConnectEarly sends the first bytes along with the request.
+// TestConnectEarly sends the first bytes together with the request.
 func TestConnectEarly(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) { b.server.Token = "secret" }, func(b *bench) {
@@ -137,7 +137,7 @@ func TestConnectEarly(t *testing.T) {
 	})
 }
 
-// TestConnectUpstream dials itself what the server only passes on.
+// TestConnectUpstream checks that the client itself dials the tunnels of an upstream.
 func TestConnectUpstream(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) {
@@ -170,7 +170,7 @@ func TestConnectUpstream(t *testing.T) {
 	})
 }
 
-// TestConnectAnswers has servers that answer strangely.
+// TestConnectAnswers uses servers with invalid answers.
 func TestConnectAnswers(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ answer, text string }{

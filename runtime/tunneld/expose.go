@@ -12,20 +12,21 @@ import (
 )
 
 const (
-	// maxTunnels is how many tunnels are made reachable at a time.
+	// maxTunnels is how many tunnels are reachable at a time.
 	maxTunnels = 64
-	// openTimeout bounds making one reachable: reading its list of services.
+	// openTimeout bounds making one tunnel reachable, which includes reading its list
+	// of services.
 	openTimeout = 10 * time.Second
-	// refreshTimeout bounds reading the list anew.
+	// refreshTimeout bounds reading that list again.
 	refreshTimeout = 5 * time.Second
-	// A tunnel that could not be made reachable is tried again after retryMin,
-	// twice that and so on, up to retryMax.
+	// A tunnel that could not be made reachable is tried again after retryMin. The time
+	// is doubled for each further attempt, up to retryMax.
 	retryMin = time.Second
 	retryMax = 30 * time.Second
 )
 
-// tunnelID tells tunnels apart, also those to one device that follow each
-// other.
+// tunnelID identifies a tunnel. Two tunnels to one device have different IDs, even if
+// one follows the other.
 type tunnelID struct {
 	udid, label string
 	address     netip.Addr
@@ -48,29 +49,29 @@ func (t *Tunnel) over() bool {
 	}
 }
 
-// exposure is a tunnel that other programs can reach, or can soon.
+// exposure is a tunnel that other programs can reach or will reach soon.
 type exposure struct {
 	Tunnel
 	run     *run
 	ctx     context.Context // ends with the tunnel
 	cancel  context.CancelFunc
-	settled chan struct{}  // the first attempt is over
-	reading chan struct{}  // holds a token while the list is read anew
+	settled chan struct{}  // closed when the first attempt is over
+	reading chan struct{}  // holds a token while the list is read again
 	wg      sync.WaitGroup // listeners and connections
-	alias   netip.Addr     // to be given back
+	alias   netip.Addr     // the address to give back at the end
 
 	mu        sync.Mutex
 	closed    bool
-	hidden    int         // reasons not to tell of it
-	at        *front      // nil until its address can be dialled
+	hidden    int         // number of reasons for which it is not listed
+	at        *front      // nil until it has an address that can be dialled
 	relayPort uint16      // 0 until there is a relay
-	services  *rsd.Client // the list, kept: some devices end the tunnel with it
-	read      int         // how often reading it anew has begun
+	services  *rsd.Client // connection to the list; some devices end the tunnel with it
+	read      int         // how often reading the list again has begun
 	listeners map[net.Listener]struct{}
 	conns     map[net.Conn]struct{}
 }
 
-// update makes the exposures follow the Manager's tunnels.
+// update adds and ends exposures, so that they match the Manager's tunnels.
 func (r *run) update() {
 	r.updating.Lock()
 	defer r.updating.Unlock()
@@ -107,12 +108,12 @@ func (r *run) update() {
 	}
 }
 
-// live makes the tunnel reachable and keeps it so until it ends.
+// live makes the tunnel reachable, and keeps it reachable until it ends.
 func (e *exposure) live() {
 	defer e.end()
 	e.wg.Go(func() {
 		select {
-		case <-e.Done: // of a Tunnel without it, never
+		case <-e.Done: // nil, and so never ready, for a Tunnel without Done
 		case <-e.ctx.Done():
 		}
 		e.forget()
@@ -140,7 +141,7 @@ func (e *exposure) settle() {
 	}
 }
 
-// forget takes the tunnel out of what is told.
+// forget removes the exposure from those that are listed.
 func (e *exposure) forget() {
 	e.run.mu.Lock()
 	defer e.run.mu.Unlock()
@@ -174,7 +175,8 @@ func (e *exposure) end() {
 	e.run.log.Debug("tunnel is gone", "udid", e.UDID)
 }
 
-// open makes what is missing: the relay for go-ios, the address for others.
+// open opens what is missing: the relay for clients of go-ios' API, the address for
+// others.
 func (e *exposure) open(ctx context.Context) error {
 	var errs []error
 	if e.run.relay.IsValid() && e.relay() == 0 {
@@ -201,7 +203,7 @@ func (e *exposure) relay() uint16 {
 	return e.relayPort
 }
 
-// usable reports whether clients may be told of the tunnel.
+// usable reports whether clients may be given the tunnel.
 func (e *exposure) usable() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -215,8 +217,8 @@ func (e *exposure) agent() agentTunnel {
 	}
 }
 
-// told returns the exposures of the Manager's tunnels, in its order, that have
-// what a client needs.
+// told returns the exposures of the Manager's tunnels for which has is true, in the
+// Manager's order. A caller's has selects those that have what its clients need.
 func (r *run) told(has func(*exposure) bool) []*exposure {
 	tunnels := r.Manager.Tunnels()
 	var list []*exposure
@@ -244,8 +246,8 @@ func (r *run) relayed() []*exposure {
 	return r.told(func(e *exposure) bool { return e.relay() != 0 })
 }
 
-// await returns the exposure of a tunnel once it is reachable, nil when it is
-// not.
+// await waits until a tunnel is reachable and returns its exposure. It returns nil if
+// the tunnel cannot be reached.
 func (r *run) await(ctx context.Context, t Tunnel) *exposure {
 	r.update()
 	r.mu.Lock()
@@ -264,8 +266,8 @@ func (r *run) await(ctx context.Context, t Tunnel) *exposure {
 	return e
 }
 
-// known returns how the Manager writes a device's identifier, or what the
-// client wrote.
+// known returns the Manager's spelling of a device's UDID, or the client's if the
+// Manager has no tunnel to the device.
 func (r *run) known(udid string) string {
 	for _, t := range r.Manager.Tunnels() {
 		if SameUDID(t.UDID, udid) {
@@ -275,8 +277,8 @@ func (r *run) known(udid string) string {
 	return udid
 }
 
-// hide stops telling of tunnels until shown is called, for those that are about
-// to be closed.
+// hide removes tunnels from the lists until shown is called. It is called before
+// tunnels are closed.
 func (r *run) hide(which func(*exposure) bool) (shown func()) {
 	var list []*exposure
 	r.mu.Lock()
@@ -297,7 +299,7 @@ func (r *run) hide(which func(*exposure) bool) (shown func()) {
 	return func() { add(-1) }
 }
 
-// drop closes the tunnels to a device, after it is told of no more.
+// drop closes the tunnels to a device. It hides them first.
 func (r *run) drop(udid string) bool {
 	shown := r.hide(func(e *exposure) bool { return SameUDID(e.UDID, udid) })
 	ok := r.Manager.Cancel(r.known(udid))

@@ -15,7 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
 
-// list asks the API as a client does.
+// list asks an API as a client does.
 func (b *bench) list(address string) []Entry {
 	b.t.Helper()
 	list, err := b.client(address).List(context.Background())
@@ -35,14 +35,14 @@ func (b *bench) services(e Entry) *rsd.Client {
 	return c
 }
 
-// TestReachable uses a tunnel through each API: the list of services, then
-// every service at the port that the list says.
+// TestReachable uses a tunnel through each API. It reads the list of services and then
+// connects to every service at the listed port.
 func TestReachable(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		api   string
 		alias bool
-		want  string // where the tunnel is said to be
+		want  string // address that is listed for the tunnel
 	}{
 		"alias":         {PythonAddress, true, aliasOf(udid, 0).String()},
 		"other ports":   {PythonAddress, false, "127.0.0.1"},
@@ -54,7 +54,10 @@ func TestReachable(t *testing.T) {
 			bubble(t, func(b *bench) { b.server.net.alias = tt.alias }, func(b *bench) {
 				g := b.plug(udid)
 				list := b.list(tt.api)
-				if len(list) != 1 || list[0].UDID != udid || list[0].Address.String() != tt.want {
+				if len(list) != 1 {
+					t.Fatalf("List = %+v, want one entry", list)
+				}
+				if list[0].UDID != udid || list[0].Address.String() != tt.want {
 					t.Fatalf("List = %+v, want %s at %s", list, udid, tt.want)
 				}
 				e := list[0]
@@ -81,8 +84,8 @@ func TestReachable(t *testing.T) {
 	}
 }
 
-// TestMountedLater has services that come up while the tunnel is in use: they
-// are reachable for a client that reads the list afterwards.
+// TestMountedLater adds services while the tunnel is in use. A client that reads the
+// list afterwards can reach them.
 func TestMountedLater(t *testing.T) {
 	t.Parallel()
 	for _, alias := range []bool{true, false} {
@@ -115,7 +118,7 @@ func TestMountedLater(t *testing.T) {
 	}
 }
 
-// TestRefreshFails serves the list that was there.
+// TestRefreshFails checks that the old list is served if it cannot be read again.
 func TestRefreshFails(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) { b.server.net.alias = false }, func(b *bench) {
@@ -130,8 +133,8 @@ func TestRefreshFails(t *testing.T) {
 	})
 }
 
-// TestRefreshShared reads the list once for clients that come together, at
-// least for those behind the first.
+// TestRefreshShared checks that the list is read once for clients that ask at the same
+// time, except for the first of them.
 func TestRefreshShared(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) { b.server.net.alias = false }, func(b *bench) {
@@ -141,7 +144,7 @@ func TestRefreshShared(t *testing.T) {
 		r := b.server.current
 		b.server.mu.Unlock()
 		x := r.reachable()[0]
-		x.reading <- struct{}{} // somebody is reading
+		x.reading <- struct{}{} // another client reads the list
 		const clients = 20
 		lists := make(chan *rsd.Client)
 		for range clients {
@@ -150,7 +153,7 @@ func TestRefreshShared(t *testing.T) {
 				lists <- c
 			}()
 		}
-		synctest.Wait() // all of them wait for that
+		synctest.Wait() // all of them wait for that reading
 		before := g.dials.Load()
 		<-x.reading
 		for range clients {
@@ -166,7 +169,7 @@ func TestRefreshShared(t *testing.T) {
 	})
 }
 
-// TestTwoTunnels has two devices and two tunnels to one of them.
+// TestTwoTunnels has tunnels to two devices, and two tunnels to one of them.
 func TestTwoTunnels(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
@@ -199,7 +202,7 @@ func TestTwoTunnels(t *testing.T) {
 	})
 }
 
-// TestPortsTaken has other programs where listeners would be.
+// TestPortsTaken has other programs on the ports that listeners would use.
 func TestPortsTaken(t *testing.T) {
 	t.Parallel()
 	first, second := aliasOf(udid, 0), aliasOf(udid, 1)
@@ -255,7 +258,7 @@ func everywhere(port uint16) []netip.AddrPort {
 	return list
 }
 
-// TestAliasNotReached has addresses that can be listened on and not dialled.
+// TestAliasNotReached uses addresses that can be listened on but not dialled.
 func TestAliasNotReached(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) {
@@ -274,15 +277,15 @@ func TestAliasNotReached(t *testing.T) {
 	})
 }
 
-// TestUnreachable lists no tunnel whose device does not answer, tries again and
-// lists it when it does.
+// TestUnreachable checks that a tunnel whose device does not answer is not listed. It
+// is tried again, and listed when the device answers.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
 		g := newGadget(t)
 		g.broken.Store(true)
 		b.keeper.add(g, udid)
-		time.Sleep(pollEvery + retryMin) // noticed without being told
+		time.Sleep(pollEvery + retryMin) // the server finds the tunnel by polling
 		if list := b.list(PythonAddress); len(list) != 0 {
 			t.Errorf("List = %+v, want none", list)
 		}
@@ -297,7 +300,7 @@ func TestUnreachable(t *testing.T) {
 	})
 }
 
-// TestManyPorts refuses a list that would take all ports.
+// TestManyPorts checks that a list with too many ports is refused.
 func TestManyPorts(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
@@ -314,8 +317,9 @@ func TestManyPorts(t *testing.T) {
 	})
 }
 
-// TestTunnelDies has clients connected on every way when the tunnel ends: they
-// are disconnected, and it is listed no more though its Manager has not noticed.
+// TestTunnelDies ends a tunnel to which clients are connected in every way. They are
+// disconnected, and the tunnel is no longer listed, although its Manager has not
+// noticed.
 func TestTunnelDies(t *testing.T) {
 	t.Parallel()
 	for _, alias := range []bool{true, false} {
@@ -345,7 +349,7 @@ func TestTunnelDies(t *testing.T) {
 			synctest.Wait()
 			g.die()
 			for _, c := range append(conns, silent) {
-				io.Copy(io.Discard, c) // ends
+				io.Copy(io.Discard, c) // until the connection is closed
 			}
 			for _, c := range lists {
 				<-c.Done()
@@ -367,8 +371,7 @@ func TestTunnelDies(t *testing.T) {
 	}
 }
 
-// TestNotListedWhileClosing asks for the list at the moment in which the Manager
-// closes a tunnel.
+// TestNotListedWhileClosing asks for the list while the Manager closes a tunnel.
 func TestNotListedWhileClosing(t *testing.T) {
 	t.Parallel()
 	for _, request := range []string{"GET /cancel?udid=" + udid, "GET /clear_tunnels"} {
@@ -396,7 +399,7 @@ func TestNotListedWhileClosing(t *testing.T) {
 	}
 }
 
-// slowKeeper takes its time before a tunnel is gone.
+// slowKeeper needs time to close a tunnel.
 type slowKeeper struct {
 	*keeper
 	stuck, goOn chan struct{}
@@ -410,8 +413,8 @@ func (k *slowKeeper) wait() {
 func (k *slowKeeper) Cancel(id string) bool { k.wait(); return k.keeper.Cancel(id) }
 func (k *slowKeeper) Clear()                { k.wait(); k.keeper.Clear() }
 
-// TestManagerForgets closes the ports of a tunnel that its Manager has no
-// more, though it has not ended yet.
+// TestManagerForgets checks that the ports of a tunnel are closed when its Manager does
+// not list it any more, although it has not ended.
 func TestManagerForgets(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
@@ -425,7 +428,7 @@ func TestManagerForgets(t *testing.T) {
 		b.keeper.list = nil
 		b.keeper.mu.Unlock()
 		begin := time.Now()
-		io.Copy(io.Discard, nc) // ends
+		io.Copy(io.Discard, nc) // until the connection is closed
 		if took := time.Since(begin); took > pollEvery || g.ctx.Err() != nil {
 			t.Errorf("noticed after %v, the tunnel: %v", took, g.ctx.Err())
 		}
@@ -436,7 +439,7 @@ func TestManagerForgets(t *testing.T) {
 	})
 }
 
-// TestRebuilt has a second tunnel to the same device after the first.
+// TestRebuilt replaces a tunnel by a second one to the same device.
 func TestRebuilt(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {

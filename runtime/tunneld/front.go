@@ -16,28 +16,29 @@ import (
 )
 
 const (
-	// maxPorts is how many ports a device's list may have; real ones have some
-	// eighty.
+	// maxPorts is how many ports a device's list may have. Real ones have about eighty.
 	maxPorts = 512
-	// aliasTries is how many addresses are tried until one has all ports free.
+	// aliasTries is how many addresses are tried to find one on which all ports are
+	// free.
 	aliasTries = 8
-	// probeTimeout bounds the connection that shows that an alias is one.
+	// probeTimeout bounds the connection that shows whether an alias can be reached.
 	probeTimeout = 2 * time.Second
 )
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// front is what other programs dial in place of the device: an address of its
-// own with the device's ports, or 127.0.0.1 with others and a list that says
-// which.
+// front is what other programs dial instead of the device. It is either an address of
+// its own that has the device's ports, or 127.0.0.1 with other ports and a list of
+// services in which the ports are replaced.
 type front struct {
 	address netip.Addr
 	rsdPort uint16
 	alias   bool
-	ports   map[uint16]uint16 // the device's to ours, the list's among them; guarded by exposure.mu
+	// ports maps the device's ports, with that of its list, to ours. exposure.mu guards it.
+	ports map[uint16]uint16
 }
 
-// machineNetwork is the network of this machine.
+// machineNetwork returns the network of this machine.
 func machineNetwork() network {
 	var lc net.ListenConfig
 	var d net.Dialer
@@ -50,8 +51,9 @@ func machineNetwork() network {
 	}
 }
 
-// aliasOf returns an address for a device, the same each time: the n-th of a
-// row that begins where its identifier says.
+// aliasOf returns the n-th address to try for a device. The addresses are consecutive,
+// and the first depends on the UDID alone, so that a device gets the same one each
+// time.
 func aliasOf(udid string, n int) netip.Addr {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(plainUDID(udid)))
@@ -75,7 +77,7 @@ func (e *exposure) openFront(ctx context.Context) error {
 	return err
 }
 
-// portsOf returns the ports of a list, that of the list itself first.
+// portsOf returns the ports of a list. The port of the list itself comes first.
 func (e *exposure) portsOf(peer *rsd.Peer) ([]uint16, error) {
 	set := map[uint16]bool{}
 	for _, s := range peer.Services {
@@ -88,7 +90,7 @@ func (e *exposure) portsOf(peer *rsd.Peer) ([]uint16, error) {
 	return append([]uint16{e.RSDPort}, slices.Sorted(maps.Keys(set))...), nil
 }
 
-// listen opens an alias, and where that cannot be ports on 127.0.0.1.
+// listen opens an alias, or ports on 127.0.0.1 if there is none.
 func (e *exposure) listen(ctx context.Context, services *rsd.Client, ports []uint16) error {
 	var f *front
 	var listeners []net.Listener
@@ -122,17 +124,18 @@ func (e *exposure) listen(ctx context.Context, services *rsd.Client, ports []uin
 	return nil
 }
 
-// openAlias returns nil when no address has the ports free.
+// openAlias returns nil if there is no address on which all ports are free.
 func (e *exposure) openAlias(ctx context.Context, ports []uint16) (*front, []net.Listener) {
 	for n := range aliasTries {
 		a := aliasOf(e.UDID, n)
 		if !e.occupy(a) {
-			continue // another tunnel to the same device
+			continue // it is in use by another tunnel to the same device
 		}
 		listeners, err := e.bind(ports,
 			func(port uint16) netip.AddrPort { return netip.AddrPortFrom(a, port) })
 		if err == nil {
-			if err = e.probe(ctx, listeners[0]); err == nil {
+			err = e.probe(ctx, listeners[0])
+			if err == nil {
 				return &front{address: a, alias: true}, listeners
 			}
 			closeAll(listeners)
@@ -161,7 +164,7 @@ func (e *exposure) vacate() {
 	e.alias = netip.Addr{}
 }
 
-// bind listens for all ports or for none.
+// bind listens on all ports, or on none if one fails.
 func (e *exposure) bind(
 	ports []uint16, where func(port uint16) netip.AddrPort,
 ) ([]net.Listener, error) {
@@ -191,8 +194,8 @@ func portOf(l net.Listener) uint16 {
 	return 0
 }
 
-// probe connects to a listener once: that it could be opened does not mean that
-// it is reached. Nobody else knows of it yet.
+// probe connects to a listener once, because a listener that could be opened may still
+// be unreachable. No other program knows the address yet.
 func (e *exposure) probe(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -212,8 +215,9 @@ func (e *exposure) probe(ctx context.Context, l net.Listener) error {
 	return a.Close()
 }
 
-// handler serves what comes in for a port of the device. Before a client is
-// given the list, what has come up since is made reachable.
+// handler returns the function that serves connections to a port of the device. Before
+// it sends a client the list, it makes the services reachable that have been added to
+// it.
 func (e *exposure) handler(f *front, port uint16) func(c net.Conn) {
 	if port != e.RSDPort {
 		return func(c net.Conn) { e.forward(c, port) }
@@ -234,9 +238,9 @@ func (e *exposure) handler(f *front, port uint16) func(c net.Conn) {
 	}
 }
 
-// refresh reads the list again and opens what is missing. A reading that another
-// connection began after this call serves both. When it fails, the list is what
-// it was.
+// refresh reads the list again and opens the ports that are missing. If another
+// connection began to read it after this call, that reading serves both. If reading
+// fails, the list stays as it was.
 func (e *exposure) refresh(f *front) *rsd.Peer {
 	e.mu.Lock()
 	before := e.read
@@ -269,8 +273,8 @@ func (e *exposure) refresh(f *front) *rsd.Peer {
 	return peer
 }
 
-// openMissing listens for the services of a list that are new. Those that are
-// gone keep their ports, behind which nothing answers.
+// openMissing listens on the ports of services that are new in the list. The ports of
+// services that are gone stay open, and connections to them fail.
 func (e *exposure) openMissing(f *front, peer *rsd.Peer) error {
 	ports, err := e.portsOf(peer)
 	if err != nil {
@@ -305,7 +309,7 @@ func (e *exposure) openMissing(f *front, peer *rsd.Peer) error {
 	return errors.Join(errs...)
 }
 
-// rewritten is the list with our ports in place of the device's.
+// rewritten returns the list with our ports in place of the device's.
 func (e *exposure) rewritten(f *front, peer *rsd.Peer) *rsd.Peer {
 	p := *peer
 	p.Services = make(map[string]rsd.Service, len(peer.Services))

@@ -17,8 +17,8 @@ import (
 
 func nobody(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
 
-// FuzzRequest lets a client ask both APIs anything. Each request gets one answer, and
-// what a web page may send changes nothing.
+// FuzzRequest sends any request to both APIs. Each request must get one answer, and a
+// request that a web page can send must not change anything.
 func FuzzRequest(f *testing.F) {
 	for _, line := range []string{
 		"GET / HTTP/1.1", "GET /start-tunnel?udid=%00&connection_type=usb HTTP/1.1",
@@ -62,7 +62,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// FuzzClient lets a server answer anything over HTTP.
+// FuzzClient gives the client any answer over HTTP.
 func FuzzClient(f *testing.F) {
 	f.Add(
 		[]byte(

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// goiosAPI is the API of go-ios' agent.
+// goiosAPI returns the handler of the API of go-ios' agent.
 func (r *run) goiosAPI() http.Handler {
 	paths := map[string]http.HandlerFunc{
 		"/tunnels":  r.agentTunnels,
@@ -41,13 +41,13 @@ func refuseMethod(w http.ResponseWriter, allowed string) {
 	refuseGoIOS(w, http.StatusMethodNotAllowed)
 }
 
-// agentJSON sends a body as Go's encoder does.
+// agentJSON sends a body as Go's json.Encoder writes it.
 func agentJSON(w http.ResponseWriter, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// agentTunnel answers for one device.
+// agentTunnel is GET and DELETE /tunnel/UDID.
 func (r *run) agentTunnel(w http.ResponseWriter, q *http.Request, udid string) {
 	if q.Method != http.MethodGet && q.Method != http.MethodDelete {
 		refuseMethod(w, "DELETE, GET")
@@ -65,7 +65,7 @@ func (r *run) agentTunnel(w http.ResponseWriter, q *http.Request, udid string) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	r.changed() // for the next time
+	r.changed() // so that the next answer is current
 	for _, e := range r.relayed() {
 		if SameUDID(e.UDID, udid) {
 			agentJSON(w, e.agent())
@@ -75,10 +75,10 @@ func (r *run) agentTunnel(w http.ResponseWriter, q *http.Request, udid string) {
 	http.Error(w, "tunnel not found", http.StatusNotFound)
 }
 
-// agentTunnels lists all.
+// agentTunnels is GET /tunnels.
 func (r *run) agentTunnels(w http.ResponseWriter, _ *http.Request) {
-	r.changed()             // for the next time
-	list := []agentTunnel{} // [] and not null
+	r.changed()             // so that the next answer is current
+	list := []agentTunnel{} // encodes as [] and not as null
 	for _, e := range r.relayed() {
 		list = append(list, e.agent())
 	}

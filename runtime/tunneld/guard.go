@@ -14,17 +14,18 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// onLoopback reports whether only this machine can connect to an address. What
-// is no TCP address, as a pipe, is local.
+// onLoopback reports whether only this machine can connect to an address. An address
+// that is not a TCP address, such as that of a pipe, is local.
 func onLoopback(a net.Addr) bool {
 	t, ok := a.(*net.TCPAddr)
 	return !ok || t.IP.IsLoopback()
 }
 
-// guard lets through what may be asked. The APIs change state on GET, so a web
-// page could end a tunnel with nothing but an image's address. Browsers say
-// where a request comes from in Origin, or for images in Sec-Fetch-Site, and a
-// name that is rebound to 127.0.0.1 is seen in Host.
+// guard passes the requests on that are allowed and refuses the others. The APIs change
+// state on GET, so that a web page could end a tunnel with the address of an image. A
+// browser names the site that a request comes from in Origin, or for images in
+// Sec-Fetch-Site. A host name that was rebound to 127.0.0.1 (DNS rebinding) appears in
+// Host.
 func (r *run) guard(
 	at net.Addr, refuse func(w http.ResponseWriter, status int), next http.Handler,
 ) http.Handler {
@@ -42,7 +43,7 @@ func (r *run) guard(
 			status = http.StatusUnauthorized
 		}
 		if status != 0 {
-			// Whoever may not ask must not keep one of the few connections either.
+			// A client that is refused must not keep one of the few connections.
 			w.Header().Set("Connection", "close")
 			path := link.Clip(q.URL.Path)
 			r.log.Warn("refused", "method", link.Clip(q.Method), "path", path, "status", status)
@@ -64,11 +65,11 @@ func (r *run) guard(
 	})
 }
 
-// crossSite reports whether a browser says that another site's page asks.
-// "none" is a user who typed the address.
+// crossSite reports whether the Sec-Fetch-Site header says that a page of another site
+// makes the request. Its value is "none" if the user typed the address.
 func crossSite(site string) bool { return site != "" && site != "none" && site != "same-origin" }
 
-// isHere reports whether a Host header names the listener that it came in on.
+// isHere reports whether a Host header names the listener on which the request came.
 func isHere(hostport string, at net.Addr) bool {
 	t, ok := at.(*net.TCPAddr)
 	host, port, err := net.SplitHostPort(hostport)
@@ -92,7 +93,8 @@ func isHere(hostport string, at net.Addr) bool {
 		a == own.Unmap()
 }
 
-// bears compares in constant time; the hashes make the lengths equal.
+// bears reports whether the header has the token. It compares hashes, which have equal
+// lengths, in constant time.
 func bears(header, token string) bool {
 	const scheme = "bearer "
 	if len(header) < len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) {
@@ -102,7 +104,7 @@ func bears(header, token string) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
-// limited is a listener whose connections are limited in number; more wait to
+// limited is a listener with a maximum number of open connections. Further ones wait to
 // be accepted.
 type limited struct {
 	net.Listener
@@ -115,7 +117,8 @@ func newLimited(l net.Listener, n int) *limited {
 	return &limited{Listener: l, free: make(chan struct{}, n), closed: make(chan struct{})}
 }
 
-// Accept waits for a connection, and first until one more may be there.
+// Accept waits until the number of connections is below the maximum, and then for a
+// connection.
 func (l *limited) Accept() (net.Conn, error) {
 	select {
 	case l.free <- struct{}{}:
@@ -144,7 +147,7 @@ type limitedConn struct {
 // CloseWrite half-closes the connection.
 func (c *limitedConn) CloseWrite() error { return link.CloseWrite(c.Conn) }
 
-// Close lets another connection in.
+// Close closes the connection, after which the listener accepts another one.
 func (c *limitedConn) Close() error {
 	err := c.Conn.Close()
 	c.release()

@@ -15,11 +15,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// errorText is the longest text that an error may have, whatever the peer sent.
+// errorText is the length of the longest error text, whatever the peer has sent.
 const errorText = 1500
 
-// rawServer accepts one connection after the other, reads the head of a request, says
-// something and then nothing more until the client leaves.
+// rawServer accepts one connection after the other. It reads the head of a request,
+// sends say and then waits until the client closes the connection.
 func (b *bench) rawServer(at, say string, pause time.Duration) (stop func()) {
 	l := b.listener(netip.MustParseAddrPort(at))
 	done := make(chan struct{})
@@ -49,7 +49,7 @@ func (b *bench) rawServer(at, say string, pause time.Duration) (stop func()) {
 	return func() { l.Close(); <-done }
 }
 
-// TestHostileServer has programs that answer with everything but tunnels. The contexts of
+// TestHostileServer uses programs whose answers are no list of tunnels. The contexts of
 // the calls have no deadline.
 func TestHostileServer(t *testing.T) {
 	t.Parallel()
@@ -127,8 +127,8 @@ func TestHostileServer(t *testing.T) {
 	}
 }
 
-// TestFindTarpits has a program that lists one device very often, and each of its
-// tunnels says nothing. Find ends.
+// TestFindTarpits uses a program that lists many tunnels to one device, none of which
+// answers. Find must end.
 func TestFindTarpits(t *testing.T) {
 	t.Parallel()
 	entry := `{"tunnel-address":"127.0.0.1","tunnel-port":7001,"interface":""},`
@@ -151,8 +151,8 @@ func TestFindTarpits(t *testing.T) {
 	})
 }
 
-// TestUpstreamFloods keeps our own tunnels readable for our clients whatever the other
-// servers list.
+// TestUpstreamFloods checks that our own tunnels stay readable for our clients,
+// whatever the other servers list.
 func TestUpstreamFloods(t *testing.T) {
 	t.Parallel()
 	var many strings.Builder
@@ -182,8 +182,8 @@ func TestUpstreamFloods(t *testing.T) {
 	})
 }
 
-// TestHostileRequests has requests that try to get past the checks, or to keep what they
-// hold.
+// TestHostileRequests sends requests that try to bypass the checks or to hold
+// resources.
 func TestHostileRequests(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -237,7 +237,7 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
-// TestLongAnswers keeps the errors about long answers short.
+// TestLongAnswers checks that the errors about long answers are short.
 func TestLongAnswers(t *testing.T) {
 	t.Parallel()
 	digits, long := strings.Repeat("1", 1<<20), strings.Repeat("x", 1<<20)

@@ -8,16 +8,16 @@ import (
 	"net/http"
 )
 
-// Identity says what answers at an address.
+// Identity describes the program that answers at an address.
 type Identity struct {
-	// API is what it speaks; "" when that is none of the known ones or, with
-	// Ours, when it wants a token.
+	// API is the API that it speaks. It is "" if that is unknown, or if Ours is true
+	// and the server requires a token.
 	API API
 	// Ours is true for a server of this package.
 	Ours bool
 }
 
-// String says it as an error message would: "pymobiledevice3 tunneld".
+// String returns a description for an error message, such as "pymobiledevice3 tunneld".
 func (i Identity) String() string {
 	switch {
 	case i.Ours && i.API == "":
@@ -36,14 +36,15 @@ func (i Identity) String() string {
 	return "unknown program"
 }
 
-// Identify tells who answers at address, HOST:PORT, for the message of a server
-// whose port is taken.
+// Identify returns which program answers at address, HOST:PORT. It is for the error
+// message of a server whose port is in use.
 func Identify(ctx context.Context, address string) (Identity, error) {
 	return (&Client{Address: address}).Identify(ctx)
 }
 
-// Identify tells who answers. A program that does not speak HTTP, or says
-// nothing, is unknown; that nobody listens is an error.
+// Identify returns which program answers. A program that does not speak HTTP, or does
+// not answer in time, has the zero Identity. It returns an error if nothing listens at
+// the address.
 func (c *Client) Identify(ctx context.Context) (Identity, error) {
 	var id Identity
 	for _, q := range []struct {
@@ -76,7 +77,7 @@ func (c *Client) Identify(ctx context.Context) (Identity, error) {
 	return id, nil
 }
 
-// ask returns nil when there is an answer that is not HTTP, or none in time.
+// ask returns nil if the answer is not HTTP or does not come in time.
 func (c *Client) ask(ctx context.Context, path string) (*answer, error) {
 	a, err := c.get(ctx, path, identifyTimeout)
 	if err == nil {

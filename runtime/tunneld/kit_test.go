@@ -25,7 +25,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
 
-// udid is that of the sheet's example exchange.
+// udid is the one in the example of the protocol sheet.
 const (
 	udid    = "00008120-001A2D3E4F567890"
 	oldUDID = "8c5f4e0e1f3b2a19d0c7b6a5948372615f4e3d2c"
@@ -40,8 +40,7 @@ var (
 	goiosAt       = netip.MustParseAddrPort(GoIOSAddress)
 )
 
-// mesh is the loopback interface, in memory. Ports in taken cannot be listened
-// on.
+// mesh is a loopback interface in memory. Ports in taken cannot be listened on.
 type mesh struct {
 	mu        sync.Mutex
 	listeners map[netip.AddrPort]*meshListener
@@ -138,13 +137,13 @@ func (l *meshListener) Close() error {
 
 func (l *meshListener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.at) }
 
-// gadget is a device at the end of a tunnel: its list, and an echo at every
-// other port of it.
+// gadget is a device at the end of a tunnel. It has a list of services, and an echo
+// service on every listed port.
 type gadget struct {
 	phone  *phone.Phone
-	image  atomic.Bool // a developer image is mounted
+	image  atomic.Bool // whether a developer image is mounted
 	more   []rsd.Service
-	broken atomic.Bool // nothing answers
+	broken atomic.Bool // whether nothing answers
 	dials  atomic.Int32
 	ctx    context.Context
 	stop   context.CancelFunc
@@ -283,7 +282,7 @@ func (k *keeper) Ready() bool {
 	return k.ready
 }
 
-// bench is a server in a bubble.
+// bench is a server in a synctest bubble.
 type bench struct {
 	t      *testing.T
 	mesh   *mesh
@@ -292,7 +291,7 @@ type bench struct {
 	result chan error
 }
 
-// bubble runs a test in which time is not real and no goroutine may be left.
+// bubble runs a test with synthetic time, in which no goroutine may be left at the end.
 // setup may change the server before it serves.
 func bubble(t *testing.T, setup func(b *bench), f func(b *bench)) {
 	t.Helper()
@@ -329,7 +328,7 @@ func (b *bench) listener(at netip.AddrPort) net.Listener {
 	return l
 }
 
-// plug adds a tunnel and waits until it is told of.
+// plug adds a tunnel and waits until it is listed.
 func (b *bench) plug(id string) *gadget {
 	b.t.Helper()
 	g := newGadget(b.t)
@@ -339,12 +338,12 @@ func (b *bench) plug(id string) *gadget {
 	return g
 }
 
-// client asks one of the server's APIs.
+// client returns a client of one of the server's APIs.
 func (b *bench) client(address string) *Client {
 	return &Client{Address: address, DialContext: b.mesh.dial}
 }
 
-// exchange sends a request as it is and returns status, type and body.
+// exchange sends a request unchanged and returns the response and its body.
 func (b *bench) exchange(at netip.AddrPort, request string) (*http.Response, string) {
 	b.t.Helper()
 	c, err := b.mesh.dial(context.Background(), "tcp", at.String())
@@ -367,14 +366,14 @@ func (b *bench) exchange(at netip.AddrPort, request string) (*http.Response, str
 	return r, string(body)
 }
 
-// get is a request with nothing but what HTTP needs, "GET /" for example.
+// get sends a request such as "GET /" with the headers that HTTP requires only.
 func (b *bench) get(at netip.AddrPort, line string) (int, string) {
 	b.t.Helper()
 	r, body := b.exchange(at, line+" HTTP/1.1\r\nHost: "+at.String()+"\r\n\r\n")
 	return r.StatusCode, body
 }
 
-// post is a request with a body.
+// post sends a request with a body.
 func (b *bench) post(at netip.AddrPort, line, body string) (int, string) {
 	b.t.Helper()
 	r, answer := b.exchange(at, fmt.Sprintf(
@@ -384,7 +383,7 @@ func (b *bench) post(at netip.AddrPort, line, body string) (int, string) {
 	return r.StatusCode, answer
 }
 
-// echo talks to a service of a gadget through dial.
+// echo uses a service of a gadget through dial.
 func echo(
 	dial func(ctx context.Context, port uint16) (net.Conn, error), port uint16,
 ) (string, error) {

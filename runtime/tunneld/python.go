@@ -12,11 +12,11 @@ import (
 	"strings"
 )
 
-// methods are the handlers of a path.
+// methods maps the methods of a path to their handlers.
 type methods map[string]http.HandlerFunc
 
-// pythonAPI is the API of pymobiledevice3, which is made with FastAPI: what goes
-// wrong is said in that framework's words.
+// pythonAPI returns the handler of pymobiledevice3's API. That program is built on
+// FastAPI, so errors have the form of FastAPI's.
 func (r *run) pythonAPI() http.Handler {
 	paths := map[string]methods{
 		"/":              {"GET": r.list},
@@ -54,7 +54,7 @@ func refusePython(w http.ResponseWriter, status int) {
 	reply(w, status, detail{text})
 }
 
-// Bodies of answers, their keys in the order in which they are sent.
+// Bodies of answers. Their keys are sent in the order of the fields.
 type (
 	message struct {
 		Message string `json:"message"`
@@ -76,7 +76,7 @@ type (
 		Data      bool    `json:"data"`
 		Message   string  `json:"message"`
 	}
-	// invalid is how FastAPI says what is wrong with a request.
+	// invalid is FastAPI's description of an error in a request.
 	invalid struct {
 		Type  string `json:"type"`
 		Loc   []any  `json:"loc"`
@@ -86,8 +86,8 @@ type (
 	}
 )
 
-// reply sends a body as FastAPI does: no spaces, no line end, nothing escaped
-// that need not be.
+// reply sends a body as FastAPI encodes it: without spaces, without a newline at the
+// end, and with no more escapes than JSON requires.
 func reply(w http.ResponseWriter, status int, body any) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -105,10 +105,10 @@ func unprocessable(w http.ResponseWriter, i invalid) {
 	reply(w, http.StatusUnprocessableEntity, detail{[]invalid{i}})
 }
 
-// list is GET /: what is in memory, and what other servers say within their
-// time.
+// list is GET /. It lists the tunnels that the server knows at once, and those of the
+// upstreams that answer in time.
 func (r *run) list(w http.ResponseWriter, q *http.Request) {
-	r.changed() // for the next time
+	r.changed() // so that the next answer is current
 	if r.upstream.returned(q) {
 		reply(w, http.StatusLoopDetected, detail{"the request is of this server itself"})
 		return
@@ -123,7 +123,8 @@ func (r *run) list(w http.ResponseWriter, q *http.Request) {
 	reply(w, http.StatusOK, all)
 }
 
-// udidOf returns the parameter, or answers that it is missing.
+// udidOf returns the parameter udid. If it is missing, udidOf sends the error and
+// returns false.
 func udidOf(w http.ResponseWriter, q *http.Request) (string, bool) {
 	values := q.URL.Query()["udid"]
 	if len(values) == 0 {
@@ -170,7 +171,7 @@ func (r *run) start(w http.ResponseWriter, q *http.Request) {
 		started{Interface: e.Interface, Port: f.rsdPort, Address: f.address.String()})
 }
 
-// cancelTunnel is GET /cancel. It succeeds without a tunnel, too.
+// cancelTunnel is GET /cancel. It also succeeds if the device has no tunnel.
 func (r *run) cancelTunnel(w http.ResponseWriter, q *http.Request) {
 	udid, ok := udidOf(w, q)
 	if !ok {

@@ -7,19 +7,19 @@ import (
 	"net/netip"
 )
 
-// Reached is a tunnel that other programs of this computer can dial into,
-// without an API that tells them of it.
+// Reached is a tunnel that other programs on this computer can dial into. No API lists
+// it.
 type Reached struct {
-	// Address and Port are where the list of services is. All services are at
-	// that address, at the ports that the list says.
+	// Address and Port are those of the list of services. All services are at the same
+	// address, on the ports that the list has.
 	Address netip.Addr
 	Port    uint16
 
 	server *Server
 }
 
-// Reach makes a tunnel reachable as Server does, until Close or the tunnel's
-// end. ctx bounds the call alone. A nil logger is silent.
+// Reach makes a tunnel reachable in the way that Server does, until Close or the end of
+// the tunnel. ctx bounds the call only. A nil logger discards its records.
 func Reach(ctx context.Context, t Tunnel, logger *slog.Logger) (*Reached, error) {
 	s := &Server{Manager: single{t}, Logger: logger}
 	r := s.newRun()
@@ -45,10 +45,10 @@ func Reach(ctx context.Context, t Tunnel, logger *slog.Logger) (*Reached, error)
 	return reached, nil
 }
 
-// Close ends it, with every connection into the tunnel.
+// Close closes the listeners and every connection into the tunnel.
 func (r *Reached) Close() error { return r.server.Close() }
 
-// single is the Manager of one tunnel, whose end is somebody else's.
+// single is a Manager of one tunnel that it does not own.
 type single struct{ tunnel Tunnel }
 
 func (m single) Tunnels() []Tunnel {

@@ -14,21 +14,21 @@ import (
 )
 
 const (
-	// maxConns is the number of connections into one tunnel at a time; more are
+	// maxConns is the maximum number of connections into one tunnel. Further ones are
 	// closed at once.
 	maxConns = 1024
-	// relayTries is how many ports behind go-ios' API are tried for a relay
-	// before any port is taken.
+	// relayTries is how many ports after that of go-ios' API are tried for a relay. If
+	// none is free, the relay takes any port.
 	relayTries = 256
-	// preambleTimeout is how long a client may take to say where it wants to.
+	// preambleTimeout bounds the time in which a client sends the preamble.
 	preambleTimeout = 10 * time.Second
-	// acceptPause is waited when no connection can be accepted, as without file
-	// descriptors.
+	// acceptPause is the pause after a connection could not be accepted, for example
+	// because there are no file descriptors left.
 	acceptPause = 100 * time.Millisecond
 )
 
-// relayBase is where relays listen: behind the port of the API, on the same
-// address if that is of loopback.
+// relayBase returns the address after whose port relays listen. It is the address of
+// the API if that is on loopback.
 func relayBase(a net.Addr) netip.AddrPort {
 	base := netip.MustParseAddrPort(GoIOSAddress)
 	t, ok := a.(*net.TCPAddr)
@@ -42,7 +42,7 @@ func relayBase(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(base.Addr(), at.Port())
 }
 
-// openRelay listens on the next free port.
+// openRelay opens the relay of the tunnel.
 func (e *exposure) openRelay() error {
 	l, err := e.listenBehind(e.run.relay)
 	if err != nil {
@@ -55,7 +55,7 @@ func (e *exposure) openRelay() error {
 	return nil
 }
 
-// listenBehind opens the first free port behind base, or any.
+// listenBehind listens on the first free port after base, or on any if none is free.
 func (e *exposure) listenBehind(base netip.AddrPort) (net.Listener, error) {
 	for n := 1; n <= relayTries && int(base.Port())+n < 1<<16; n++ {
 		l, err := e.run.net.listen(netip.AddrPortFrom(base.Addr(), base.Port()+uint16(n)))
@@ -73,26 +73,37 @@ func (e *exposure) relayClient(c net.Conn) {
 	b := make([]byte, preambleLen)
 	release := link.GuardRead(ctx, c)
 	_, err := io.ReadFull(c, b)
-	if err = release(err); err == nil {
-		var to [16]byte
-		var port uint16
-		if to, port, err = decodePreamble(b); err == nil && to != e.Address.As16() {
-			err = fmt.Errorf("preamble asks for %s", netip.AddrFrom16(to))
-		}
-		if err == nil {
-			e.forward(c, port)
-			return
-		}
+	err = release(err)
+	var port uint16
+	if err == nil {
+		port, err = e.destination(b)
 	}
-	if !errors.Is(err, io.EOF) &&
-		e.ctx.Err() == nil { // who says nothing was looking whether it is there
-		e.run.log.Debug("refused", "error",
-			&Error{Op: "relay", Address: e.Address.String(), Err: err})
+	if err == nil {
+		e.forward(c, port)
+		return
 	}
+	// A client that sends nothing has only checked that the relay is there.
+	if errors.Is(err, io.EOF) || e.ctx.Err() != nil {
+		return
+	}
+	e.run.log.Debug("refused", "error",
+		&Error{Op: "relay", Address: e.Address.String(), Err: err})
 }
 
-// serve accepts connections until the tunnel ends and closes each when its
-// handler is done.
+// destination returns the port of a preamble, whose address must be the device's.
+func (e *exposure) destination(preamble []byte) (uint16, error) {
+	to, port, err := decodePreamble(preamble)
+	if err != nil {
+		return 0, err
+	}
+	if to != e.Address.As16() {
+		return 0, fmt.Errorf("preamble asks for %s", netip.AddrFrom16(to))
+	}
+	return port, nil
+}
+
+// serve accepts connections until the tunnel ends. It closes each connection when its
+// handler has returned.
 func (e *exposure) serve(l net.Listener, handle func(net.Conn)) {
 	e.mu.Lock()
 	e.listeners[l] = struct{}{}
@@ -121,12 +132,12 @@ func (e *exposure) serve(l net.Listener, handle func(net.Conn)) {
 	})
 }
 
-// track has a connection closed with the tunnel. It says no when that has
-// happened, or when there are too many.
+// track registers a connection that is closed with the tunnel. It returns false if the
+// tunnel has ended or if there are too many connections.
 func (e *exposure) track(c net.Conn) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || len(e.conns) >= 2*maxConns { // each has two ends here
+	if e.closed || len(e.conns) >= 2*maxConns { // a relayed connection has two of them
 		return false
 	}
 	e.conns[c] = struct{}{}
@@ -140,8 +151,8 @@ func (e *exposure) untrack(c net.Conn) {
 	delete(e.conns, c)
 }
 
-// forward connects a client with a port of the device, until both sides have
-// ended or one fails.
+// forward connects a client to a port of the device, until both sides have ended or one
+// of them fails.
 func (e *exposure) forward(c net.Conn, port uint16) {
 	ctx, cancel := context.WithTimeout(e.ctx, dialTimeout)
 	device, err := e.Dial(ctx, port)
@@ -161,7 +172,7 @@ func (e *exposure) forward(c net.Conn, port uint16) {
 	wg.Wait()
 }
 
-// carry copies one direction and passes its end on. A failure ends both.
+// carry copies one direction and passes its end on. An error closes both connections.
 func carry(to, from net.Conn) {
 	_, err := io.Copy(to, from)
 	if err == nil {

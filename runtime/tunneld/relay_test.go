@@ -10,7 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
 
-// TestRelayBytes has the preamble of the sheet's example, and bad ones.
+// TestRelayBytes covers the preamble of the protocol sheet's example, and invalid ones.
 func TestRelayBytes(t *testing.T) {
 	t.Parallel()
 	const good = "\xfd\x6c\x7a\x1e\x52\xb3\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"
@@ -32,7 +32,7 @@ func TestRelayBytes(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer c.Close()
-				for i := range len(tt.in) { // a byte at a time
+				for i := range len(tt.in) { // one byte at a time
 					io.WriteString(c, tt.in[i:i+1])
 					synctest.Wait()
 				}
@@ -44,7 +44,7 @@ func TestRelayBytes(t *testing.T) {
 					return
 				}
 				begin := time.Now()
-				got, _ := io.ReadAll(c) // the relay gives up
+				got, _ := io.ReadAll(c) // the relay closes the connection
 				if took := time.Since(begin); len(got) != 0 || took > preambleTimeout {
 					t.Errorf("relay answers %q after %v, want nothing", got, took)
 				}
@@ -53,7 +53,8 @@ func TestRelayBytes(t *testing.T) {
 	}
 }
 
-// TestRelayLimit closes connections above the limit and serves the others.
+// TestRelayLimit checks that connections above the limit are closed and the others
+// served.
 func TestRelayLimit(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Tunnel is one established tunnel, as the server tells others of it.
+// Tunnel is an established tunnel that a Manager keeps.
 type Tunnel struct {
-	// UDID is the device's, as usbmuxd writes it: clients compare it to the
-	// letter.
+	// UDID is the device's, spelt as usbmuxd does: foreign clients compare it byte by
+	// byte.
 	UDID string
-	// Address is the device's inside the tunnel.
+	// Address is the device's address inside the tunnel.
 	Address netip.Addr
-	// RSDPort is where its list of services is.
+	// RSDPort is the port of the device's list of services.
 	RSDPort uint16
 	// Interface is a label of how the tunnel was made, "usbmux-UDID-USB".
 	Interface string
@@ -28,21 +28,20 @@ type Tunnel struct {
 	Done <-chan struct{}
 }
 
-// Manager keeps tunnels; the program that runs the server is one. Its methods
-// are called concurrently. Identifiers come as clients write them: SameUDID
-// compares them.
+// Manager keeps tunnels. The program that runs the server implements it. Its methods
+// are called concurrently. Clients may spell a UDID differently, so a Manager compares
+// them with SameUDID.
 type Manager interface {
-	// Tunnels returns those that are established, from memory and at once.
-	// One that is about to be closed must be gone from here first, so that no
-	// client is sent to it.
+	// Tunnels returns the established tunnels. It must not wait. A tunnel that is about
+	// to be closed must be removed from this list first, so that no client is sent to
+	// it.
 	Tunnels() []Tunnel
-	// Start returns the tunnel to a device, which Tunnels then has too. One
-	// that exists is returned at once, else it is made. address and
-	// connection ("usbmux", "usb", "wifi") are wishes, "" when there is none.
-	// An error that is fs.ErrNotExist means that there is no such device.
+	// Start returns the tunnel to a device, and makes one if there is none. Tunnels
+	// must list it when Start returns. address and connection ("usbmux", "usb", "wifi")
+	// are preferences, and "" is no preference. The error matches fs.ErrNotExist if
+	// there is no such device.
 	Start(ctx context.Context, udid, address, connection string) (Tunnel, error)
-	// Cancel closes the tunnels to a device and reports whether there were
-	// any.
+	// Cancel closes the tunnels to a device and reports whether there were any.
 	Cancel(udid string) bool
 	// Clear closes all tunnels.
 	Clear()
@@ -51,48 +50,49 @@ type Manager interface {
 }
 
 const (
-	// pollEvery is how often the Manager is asked for its tunnels when it does
-	// not say that they have changed.
+	// pollEvery is how often the Manager is asked for its tunnels if Changed is not
+	// called.
 	pollEvery = time.Second
 	// startTimeout bounds /start-tunnel.
 	startTimeout = time.Minute
-	// agentDelay is how long go-ios' /shutdown waits, as it says.
+	// agentDelay is the delay that go-ios' /shutdown announces in its answer.
 	agentDelay = time.Second
-	// closeTimeout is how long requests may take to end when the server does.
+	// closeTimeout bounds the time that requests have to finish when the server ends.
 	closeTimeout = 2 * time.Second
-	// headerTimeout and bodyTimeout bound the reading of a request, idleTimeout
-	// a connection without one.
+	// headerTimeout and bodyTimeout bound the reading of a request. idleTimeout bounds
+	// the time that a connection stays open without one.
 	headerTimeout = 5 * time.Second
 	bodyTimeout   = 10 * time.Second
 	idleTimeout   = time.Minute
-	// maxClients is how many HTTP connections each API has at a time; more
+	// maxClients is the maximum number of HTTP connections of each API. Further ones
 	// wait.
 	maxClients = 256
 )
 
-// Server tells other programs of a Manager's tunnels and makes them reachable
-// for those programs. Fields must not change while it serves.
+// Server lists the tunnels of a Manager for other programs, and makes them reachable
+// for them. Its fields must not change while it serves.
 //
-// Whoever can connect to a port on the loopback interface can use the tunnels;
-// the APIs know no passwords. What web pages can make a browser send is refused.
+// Every program that can connect to the loopback interface can use the tunnels, since
+// the APIs have no authentication. Requests that a web page makes through a browser are
+// refused.
 type Server struct {
 	// Manager keeps the tunnels; it must be set.
 	Manager Manager
-	// Token, when it is set, must come with every request, as
-	// "Authorization: Bearer TOKEN", and the server may listen beyond loopback.
-	// Foreign clients send none and are shut out. It guards the HTTP APIs; the
-	// ports of tunnels, which are always on loopback, ask for none.
+	// Token, if it is not "", must be in every request as "Authorization: Bearer
+	// TOKEN". The server may then listen beyond loopback. Foreign clients do not send
+	// one and are refused. The token protects the HTTP APIs only; the ports of tunnels
+	// are always on loopback and do not ask for it.
 	Token string
-	// Upstreams are base URLs of other servers with pymobiledevice3's API whose
-	// tunnels are listed too. Clients may add and remove some.
+	// Upstreams are the base URLs of other servers with pymobiledevice3's API. Their
+	// tunnels are listed as well. Clients may add and remove upstreams.
 	Upstreams []string
-	// OnShutdown is called when a client has asked for the end of the server,
-	// after everything is closed and right before Serve returns.
+	// OnShutdown is called when a client has shut the server down, after everything is
+	// closed and just before Serve returns.
 	OnShutdown func()
 	// Logger is silent when nil.
 	Logger *slog.Logger
 
-	net *network // nil is the machine's own
+	net *network // nil means machineNetwork
 
 	mu      sync.Mutex
 	current *run
@@ -102,7 +102,7 @@ type Server struct {
 type network struct {
 	listen func(at netip.AddrPort) (net.Listener, error)
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
-	alias  bool // all of 127/8 can be listened on
+	alias  bool // whether it can listen on all of 127/8
 }
 
 // run is a Server while it serves.
@@ -110,29 +110,31 @@ type run struct {
 	*Server
 	log    *slog.Logger
 	net    network
-	ctx    context.Context // ends when the server shall
+	ctx    context.Context // ends when the server is to end
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // HTTP servers, requests, the monitor, exposures
 	wake   chan struct{}  // tunnels may have changed
 	done   chan struct{}  // Serve is about to return
-	python bool           // tunnels need addresses that others can dial
-	relay  netip.AddrPort // go-ios' API; relays have the ports behind it
+	// python reports whether pymobiledevice3's API is served, whose clients dial tunnels
+	// themselves.
+	python bool
+	relay  netip.AddrPort // address of go-ios' API; relays listen on the ports after it
 
 	upstream upstreams
 
-	updating sync.Mutex // held while the Manager is asked and the answer used
+	updating sync.Mutex // held from asking the Manager until its answer has been used
 
 	mu       sync.Mutex
-	asked    bool // a client has asked for the end
-	ended    bool // no request is served any more
+	asked    bool // whether a client has asked for the end
+	ended    bool // whether requests are refused
 	exposed  map[tunnelID]*exposure
 	occupied map[netip.Addr]bool // aliases in use
 }
 
-// Serve answers clients of pymobiledevice3's API on one listener and those of
-// go-ios' on the other, until ctx ends, Close is called or a client asks for the
-// end, none of which is an error. Either listener may be nil. It closes the
-// listeners, and returns when nothing runs any more.
+// Serve answers clients of pymobiledevice3's API on one listener and those of go-ios'
+// API on the other. Either listener may be nil. Serve returns nil when ctx ends, Close
+// is called or a client shuts the server down. It closes the listeners, and returns
+// when all its goroutines have ended.
 func (s *Server) Serve(ctx context.Context, python, goios net.Listener) error {
 	r, err := s.begin(ctx, python, goios)
 	if err != nil {
@@ -154,7 +156,7 @@ func (s *Server) Serve(ctx context.Context, python, goios net.Listener) error {
 			}
 		})
 	}
-	r.update() // those that are there already are on their way when clients come
+	r.update() // begins to open the existing tunnels before the first client asks
 	if python != nil {
 		serve(python, r.guard(python.Addr(), refusePython, r.pythonAPI()))
 	}
@@ -170,7 +172,7 @@ func (s *Server) Serve(ctx context.Context, python, goios net.Listener) error {
 	return err
 }
 
-// begin checks what Serve was given.
+// begin checks the arguments of Serve and returns a run for them.
 func (s *Server) begin(ctx context.Context, python, goios net.Listener) (*run, error) {
 	fail := func(err error) (*run, error) { return nil, &Error{Op: "serve", Err: err} }
 	if s.Manager == nil || python == nil && goios == nil {
@@ -208,7 +210,7 @@ func (s *Server) begin(ctx context.Context, python, goios net.Listener) (*run, e
 	return r, nil
 }
 
-// newRun makes a run that serves nobody yet.
+// newRun makes a run that does not serve anything yet.
 func (s *Server) newRun() *run {
 	r := &run{
 		Server: s, log: s.Logger, net: machineNetwork(), wake: make(chan struct{}, 1),
@@ -225,19 +227,19 @@ func (s *Server) newRun() *run {
 	return r
 }
 
-// end closes everything and waits for it.
+// end closes everything and waits until it is closed.
 func (r *run) end(servers []*http.Server) {
 	r.cancel()
 	bound, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	for _, hs := range servers {
-		// The answer to /shutdown is still on its way.
+		// The answer to /shutdown may still be on its way.
 		if hs.Shutdown(bound) != nil {
 			_ = hs.Close()
 		}
 	}
 	r.mu.Lock()
-	r.ended = true // from here on nothing is added to the group from outside
+	r.ended = true // no request adds to the group after this
 	r.mu.Unlock()
 	r.wg.Wait()
 	r.Server.mu.Lock()
@@ -252,7 +254,7 @@ func (r *run) end(servers []*http.Server) {
 	}
 }
 
-// Close ends Serve and waits until nothing runs any more. It may be called at
+// Close ends Serve and waits until all its goroutines have ended. It may be called at
 // any time.
 func (s *Server) Close() error {
 	s.mu.Lock()
@@ -265,8 +267,8 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Changed says that the Manager's tunnels are others now. It returns at once.
-// Without it a new tunnel is noticed within a second.
+// Changed tells the server that the Manager's tunnels have changed. It does not wait.
+// If it is not called, a change is noticed within a second.
 func (s *Server) Changed() {
 	s.mu.Lock()
 	r := s.current
@@ -283,7 +285,7 @@ func (r *run) changed() {
 	}
 }
 
-// enter counts a request among what end waits for, unless it is too late.
+// enter counts a request that end waits for. It returns false if the server has ended.
 func (r *run) enter() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -293,7 +295,7 @@ func (r *run) enter() bool {
 	return !r.ended
 }
 
-// shutdown ends the server because a client wants it.
+// shutdown ends the server on behalf of a client.
 func (r *run) shutdown(after time.Duration) {
 	r.mu.Lock()
 	first := !r.asked
@@ -309,7 +311,7 @@ func (r *run) shutdown(after time.Duration) {
 	})
 }
 
-// sleep waits, unless ctx ends before.
+// sleep waits for d or for the end of ctx.
 func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -319,7 +321,7 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// monitor keeps the exposures as the tunnels are.
+// monitor updates the exposures when tunnels change.
 func (r *run) monitor() {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()

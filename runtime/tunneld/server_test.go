@@ -17,8 +17,8 @@ import (
 
 const example = `{"00008120-001A2D3E4F567890":[{"tunnel-address":"ALIAS","tunnel-port":58034,"interface":"usbmux-00008120-001A2D3E4F567890-USB"}]}`
 
-// TestPythonAPI has each row of the table of pymobiledevice3's API, and what
-// FastAPI says to other requests.
+// TestPythonAPI covers each row of the table of pymobiledevice3's API, and FastAPI's
+// answers to other requests.
 func TestPythonAPI(t *testing.T) {
 	t.Parallel()
 	alias := aliasOf(udid, 0).String()
@@ -27,7 +27,7 @@ func TestPythonAPI(t *testing.T) {
 		request string
 		status  int
 		body    string
-		call    string // what the Manager is told
+		call    string // the expected call of the Manager
 	}{
 		{"GET /", 200, example, ""},
 		{
@@ -80,10 +80,14 @@ func TestPythonAPI(t *testing.T) {
 				r, body := b.exchange(pythonAt,
 					tt.request+" HTTP/1.1\r\nHost: 127.0.0.1:49151\r\n\r\n")
 				want := strings.ReplaceAll(tt.body, "ALIAS", alias)
-				if r.StatusCode != tt.status || body != want ||
-					r.Header.Get("Content-Type") != "application/json" {
-					t.Errorf("%d %s %s\nwant %d application/json %s", r.StatusCode,
-						r.Header.Get("Content-Type"), body, tt.status, want)
+				if r.StatusCode != tt.status {
+					t.Errorf("status %d, want %d", r.StatusCode, tt.status)
+				}
+				if ctype := r.Header.Get("Content-Type"); ctype != "application/json" {
+					t.Errorf("type %q, want application/json", ctype)
+				}
+				if body != want {
+					t.Errorf("body %s\nwant %s", body, want)
 				}
 				if got := strings.Join(b.keeper.calls, ", "); got != tt.call {
 					t.Errorf("Manager was told %q, want %q", got, tt.call)
@@ -93,7 +97,7 @@ func TestPythonAPI(t *testing.T) {
 	}
 }
 
-// TestGoIOSAPI has each row of the table of go-ios' API.
+// TestGoIOSAPI covers each row of the table of go-ios' API.
 func TestGoIOSAPI(t *testing.T) {
 	t.Parallel()
 	tunnel := `{"address":"fd6c:7a1e:52b3::1","rsdPort":58034,"udid":"00008120-001A2D3E4F567890","userspaceTun":true,"userspaceTunPort":60106}`
@@ -124,17 +128,21 @@ func TestGoIOSAPI(t *testing.T) {
 				b.plug(udid)
 				r, body := b.exchange(goiosAt,
 					tt.request+" HTTP/1.1\r\nHost: localhost:60105\r\n\r\n")
-				if r.StatusCode != tt.status || body != tt.body ||
-					r.Header.Get("Content-Type") != tt.ctype {
-					t.Errorf("%d %q %q\nwant %d %q %q", r.StatusCode, r.Header.Get("Content-Type"),
-						body, tt.status, tt.ctype, tt.body)
+				if r.StatusCode != tt.status {
+					t.Errorf("status %d, want %d", r.StatusCode, tt.status)
+				}
+				if ctype := r.Header.Get("Content-Type"); ctype != tt.ctype {
+					t.Errorf("type %q, want %q", ctype, tt.ctype)
+				}
+				if body != tt.body {
+					t.Errorf("body %q\nwant %q", body, tt.body)
 				}
 			})
 		})
 	}
 }
 
-// TestEmpty has both servers without tunnels, and ready.
+// TestEmpty checks both APIs of a server without tunnels that is ready.
 func TestEmpty(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) { b.keeper.ready = true }, func(b *bench) {
@@ -151,8 +159,7 @@ func TestEmpty(t *testing.T) {
 	})
 }
 
-// TestStart has a tunnel that must be made first, and each way in which that
-// goes wrong.
+// TestStart asks for a tunnel that must be made first, and covers each failure.
 func TestStart(t *testing.T) {
 	t.Parallel()
 	wrong := `{"error":"something went wrong during tunnel creation"}`
@@ -209,17 +216,18 @@ func TestStart(t *testing.T) {
 				b.keeper.start = tt.start(b, g)
 				begin := time.Now()
 				status, body := b.get(pythonAt, "GET /start-tunnel?udid="+udid)
-				if took := time.Since(begin); status != tt.status || body != tt.body ||
-					took != tt.takes {
-					t.Errorf("%d %s after %v\nwant %d %s after %v", status, body, took, tt.status,
-						tt.body, tt.takes)
+				if status != tt.status || body != tt.body {
+					t.Errorf("%d %s\nwant %d %s", status, body, tt.status, tt.body)
+				}
+				if took := time.Since(begin); took != tt.takes {
+					t.Errorf("took %v, want %v", took, tt.takes)
 				}
 			})
 		})
 	}
 }
 
-// TestRefusals has requests that web pages and strangers can send.
+// TestRefusals covers requests of web pages and of other programs that are refused.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -239,7 +247,7 @@ func TestRefusals(t *testing.T) {
 		{"Host: 127.0.0.1", 403},
 		{"Host: 127.0.0.1:80", 403},
 		{"Host: 127.0.0.2:PORT", 403},
-		{"Host: evil.example:PORT", 403}, // a name that is rebound
+		{"Host: evil.example:PORT", 403}, // a host name that was rebound
 		{"Host: localhost.evil.example:PORT", 403},
 		{"Host: [::2]:PORT", 403},
 		{"Host: ", 403},
@@ -266,7 +274,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestRefusedHasNoEffect ends neither server nor tunnel for a web page.
+// TestRefusedHasNoEffect checks that a web page cannot end the server or a tunnel.
 func TestRefusedHasNoEffect(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
@@ -284,7 +292,7 @@ func TestRefusedHasNoEffect(t *testing.T) {
 	})
 }
 
-// TestToken wants it with every request.
+// TestToken checks that the token is required in every request.
 func TestToken(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -320,7 +328,8 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// TestTokenBeyondLoopback may be asked by other machines, under any name.
+// TestTokenBeyondLoopback checks that a server with a token can be asked by other
+// machines, under any host name.
 func TestTokenBeyondLoopback(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -360,7 +369,7 @@ func TestTokenBeyondLoopback(t *testing.T) {
 	})
 }
 
-// TestShutdown ends the server after it has answered.
+// TestShutdown checks that the server ends after it has answered.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	for _, at := range []netip.AddrPort{pythonAt, goiosAt} {
@@ -395,7 +404,7 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// TestServeRefuses has what cannot be served.
+// TestServeRefuses covers arguments that Serve refuses.
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
@@ -417,7 +426,7 @@ func TestServeRefuses(t *testing.T) {
 	})
 }
 
-// TestServeFails has a listener that breaks, and a context that ends.
+// TestServeFails covers a listener that fails and a context that ends.
 func TestServeFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -444,7 +453,8 @@ func TestServeFails(t *testing.T) {
 	})
 }
 
-// TestSlowClient is disconnected, and does not keep the server from ending.
+// TestSlowClient checks that a slow client is disconnected and does not keep the server
+// from ending.
 func TestSlowClient(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
@@ -467,7 +477,7 @@ func TestSlowClient(t *testing.T) {
 	})
 }
 
-// TestBodyLimit does not read a large request.
+// TestBodyLimit checks that a large request is not read.
 func TestBodyLimit(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
@@ -483,7 +493,7 @@ func TestBodyLimit(t *testing.T) {
 	})
 }
 
-// TestLimited lets a connection wait until another has gone.
+// TestLimited checks that a connection waits until another one is closed.
 func TestLimited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -519,10 +529,10 @@ func TestLimited(t *testing.T) {
 		default:
 		}
 		first.Close()
-		first.Close() // counts once
+		first.Close() // a second Close does not count
 		<-accepted
 		synctest.Wait()
-		l.Close() // ends the wait for a free place, too
+		l.Close() // Close also ends the wait of Accept
 		<-accepted
 	})
 }

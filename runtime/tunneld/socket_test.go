@@ -14,15 +14,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/rsd"
 )
 
-// held is what a process has in its hands: goroutines and, where the system
-// tells, open files.
+// held returns the number of goroutines and, if the system reports it, of open files.
 func held() (goroutines, files int) {
 	entries, _ := os.ReadDir("/proc/self/fd")
 	return runtime.NumGoroutine(), len(entries)
 }
 
-// TestSockets does on the machine's loopback interface what other tests do in
-// memory, and leaves nothing behind. It is not parallel: it counts.
+// TestSockets uses the machine's loopback interface, while other tests run in memory,
+// and checks that nothing is left behind. It is not parallel, because it counts
+// goroutines.
 func TestSockets(t *testing.T) {
 	goroutines, files := held()
 	deadline := time.Now().Add(time.Minute)
@@ -31,7 +31,7 @@ func TestSockets(t *testing.T) {
 	for range 3 {
 		useSockets(ctx, t)
 	}
-	// Ends of connections need a moment to be noticed.
+	// The ends of connections are noticed after a moment.
 	for time.Now().Before(deadline) {
 		if g, f := held(); g <= goroutines && f <= files {
 			return

@@ -25,19 +25,19 @@ import (
 )
 
 const (
-	// upstreamTimeout is what each other server has to answer in.
+	// upstreamTimeout bounds the answer of each upstream.
 	upstreamTimeout = 2 * time.Second
-	// maxUpstreams is how many there may be, and maxAsking how many requests
-	// to them at a time; those above it are left out. Servers that have each
-	// other as upstreams would else ask in circles without end.
+	// maxUpstreams is the maximum number of upstreams, and maxAsking that of
+	// simultaneous requests to them. Upstreams beyond the limit are left out. Without
+	// it, servers that have each other as upstreams would ask each other endlessly.
 	maxUpstreams = 32
 	maxAsking    = 64
 )
 
-// upstreams are other servers whose tunnels are listed with ours.
+// upstreams are the other servers whose tunnels are listed with ours.
 type upstreams struct {
-	id     string        // by which we know our own request when it comes back
-	own    []net.Addr    // where the server itself listens
+	id     string        // is in our requests, so that one that comes back is recognized
+	own    []net.Addr    // the addresses on which the server listens
 	asking chan struct{} // holds a token for each request
 
 	mu   sync.Mutex
@@ -50,7 +50,8 @@ func (u *upstreams) init(own ...net.Addr) {
 	u.asking = make(chan struct{}, maxAsking)
 }
 
-// add takes the base URL of a server. One that is there already is not an error.
+// add adds the base URL of a server. It is not an error if the URL has been added
+// before.
 func (u *upstreams) add(s string) error {
 	p, err := url.Parse(s)
 	switch {
@@ -84,14 +85,14 @@ func (u *upstreams) sorted() []string {
 	defer u.mu.Unlock()
 	list := slices.Sorted(maps.Keys(u.urls))
 	if list == nil {
-		list = []string{} // [] and not null
+		list = []string{} // encodes as [] and not as null
 	}
 	return list
 }
 
-// IsItself reports whether the URL of an upstream is that of a server that
-// listens at an address. It does not look names up: a loop through one shows when
-// the request comes back.
+// IsItself reports whether an upstream's URL is that of a server that listens at an
+// address. It does not resolve host names. A loop through a name is found when the
+// request comes back.
 func IsItself(upstream string, at net.Addr) bool {
 	p, err := url.Parse(upstream)
 	own, ok := at.(*net.TCPAddr)
@@ -107,14 +108,14 @@ func IsItself(upstream string, at net.Addr) bool {
 	return host.Unmap() == ip.Unmap() || ip.IsUnspecified() && host.IsLoopback()
 }
 
-// returned reports whether a request is our own that has come back through other
-// servers, or at once.
+// returned reports whether a request is one of our own that has come back, directly or
+// through other servers.
 func (u *upstreams) returned(q *http.Request) bool {
 	return strings.Contains(strings.Join(q.Header.Values("Via"), ","), u.id)
 }
 
-// merge asks all upstreams at once and puts their tunnels behind ours. One that
-// does not answer well in its time is left out.
+// merge asks all upstreams at once and adds their tunnels after ours. An upstream that
+// fails or does not answer in time is left out.
 func (u *upstreams) merge(
 	q *http.Request, dial dialFunc, log *slog.Logger, all map[string][]listed,
 ) {
@@ -146,7 +147,7 @@ func (u *upstreams) merge(
 		})
 	}
 	wg.Wait()
-	room := maxListed // clients read no longer list, and ours must be in it
+	room := maxListed // clients read no longer list, and ours must be complete in it
 	for _, own := range all {
 		room -= len(own)
 	}

@@ -36,7 +36,7 @@ func says(status int, body string) http.HandlerFunc {
 	}
 }
 
-// TestUpstreamAPI has the rows of the table.
+// TestUpstreamAPI covers the rows of the table of the upstream requests.
 func TestUpstreamAPI(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) {
@@ -119,8 +119,8 @@ func TestUpstreamAPI(t *testing.T) {
 	})
 }
 
-// TestUpstreamMerge lists what others have behind what we have; others that are
-// slow, wrong or gone cost no more than their time.
+// TestUpstreamMerge checks that the tunnels of upstreams are listed after ours, and
+// that an upstream that is slow, invalid or gone costs no more than the time-out.
 func TestUpstreamMerge(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
@@ -143,7 +143,7 @@ func TestUpstreamMerge(t *testing.T) {
 			defer b.other("127.0.0.1:"+port, h)()
 			b.post(pythonAt, "POST /upstream", `{"url":"http://127.0.0.1:`+port+`/"}`)
 		}
-		b.post(pythonAt, "POST /upstream", `{"url":"http://127.0.0.1:1008"}`) // nobody
+		b.post(pythonAt, "POST /upstream", `{"url":"http://127.0.0.1:1008"}`) // nothing listens there
 		begin := time.Now()
 		_, body := b.get(pythonAt, "GET /")
 		if took := time.Since(begin); took != upstreamTimeout {
@@ -185,7 +185,7 @@ func TestUpstreamCircle(t *testing.T) {
 	})
 }
 
-// TestUpstreamItself has a server named as its own upstream, in all ways.
+// TestUpstreamItself names a server as its own upstream in all forms.
 func TestUpstreamItself(t *testing.T) {
 	t.Parallel()
 	at := func(text string) net.Addr {
@@ -224,7 +224,8 @@ func TestUpstreamItself(t *testing.T) {
 		if status != 422 || !strings.Contains(body, "is this server itself") {
 			t.Errorf("POST /upstream = %d %s", status, body)
 		}
-		// A name leads back: that shows in the request.
+		// The upstream is the server itself under a name. The request shows this when
+		// it arrives.
 		b.plug(udid)
 		defer b.other("127.0.0.1:1001", func(w http.ResponseWriter, q *http.Request) {
 			answer, body := b.exchange(pythonAt, "GET / HTTP/1.1\r\nHost: 127.0.0.1:49151\r\nVia: "+
@@ -243,7 +244,8 @@ func TestUpstreamItself(t *testing.T) {
 	})
 }
 
-// TestUpstreamVia asks nobody for a request of our own that comes back.
+// TestUpstreamVia checks that no upstream is asked for a request of our own that comes
+// back.
 func TestUpstreamVia(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(b *bench) {
@@ -257,9 +259,14 @@ func TestUpstreamVia(t *testing.T) {
 			io.WriteString(w, body)
 		})()
 		list, err := b.client(PythonAddress).List(context.Background())
-		if err != nil || len(list) != 0 || path != "/base/" ||
-			!strings.HasPrefix(via, "1.1 imdlua-") {
-			t.Errorf("List = %v, %v; asked for %q with Via %q", list, err, path, via)
+		if err != nil || len(list) != 0 {
+			t.Errorf("List = %v, %v, want nothing", list, err)
+		}
+		if path != "/base/" {
+			t.Errorf("asked for %q, want /base/", path)
+		}
+		if !strings.HasPrefix(via, "1.1 imdlua-") {
+			t.Errorf("asked with Via %q, want 1.1 imdlua-...", via)
 		}
 	})
 }

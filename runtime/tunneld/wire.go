@@ -1,7 +1,7 @@
-// Package tunneld is how programs share tunnels: a program that keeps tunnels
-// to devices tells others of them over HTTP on the loopback interface. There is
-// no standard; three programs have one API each. We serve the first two, so that
-// foreign clients can use our tunnels, and use all three.
+// Package tunneld shares tunnels between programs. A program that keeps tunnels to
+// devices lists them over HTTP on the loopback interface. There is no standard for
+// this; three programs have an API each. Server serves the first two, so that foreign
+// clients can use our tunnels. Client speaks all three.
 //
 // pymobiledevice3's tunneld, at 127.0.0.1:49151 (also what idevice asks):
 //
@@ -22,19 +22,21 @@
 //
 //	GET /remotexpc/tunnels     {"tunnels": {"UDID": {"udid": "UDID", "address": .., "rsdPort": ..}}, "metadata": {..}}
 //
-// The first and the last name an address that their clients dial themselves,
-// for the list of services (package rsd) and then for every service in it. The
-// second may name a relay instead. A connection to that begins with where it
-// shall go and is the device's from then on, without an answer:
+// The APIs of pymobiledevice3 and appium name an address that their clients dial
+// themselves, first for the list of services (package rsd) and then for every service
+// in it. The API of go-ios may name a relay instead. A client of the relay first sends
+// the address and the port to connect to. The relay does not answer this; the bytes
+// that follow are those of the connection to the device:
 //
 //	address 16 bytes | port u32 little-endian
 //
-// Our tunnels end in this process, where no other can dial. On Linux, where all
-// of 127/8 is loopback, each is given an address such as 127.77.3.9 and the same
-// ports as the device has, so that its list of services is true there as well.
-// Elsewhere the ports are others, on 127.0.0.1, and the list is ours. A port that
-// a service opens later and tells its client of is reached through the go-ios
-// relay alone.
+// Our tunnels end in this process, so no other program can dial the device's address.
+// On Linux the whole of 127/8 is loopback, and each tunnel gets an address such as
+// 127.77.3.9 that listens on the same ports as the device. The device's own list of
+// services is then right for this address too. On other systems the server listens on
+// other ports of 127.0.0.1 and sends a list in which the ports are replaced. If a
+// service opens another port later and tells its client the number, that port is
+// reached through the go-ios relay only.
 package tunneld
 
 import (
@@ -53,18 +55,17 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Where each API is looked for.
+// The default address of each API.
 const (
 	PythonAddress = "127.0.0.1:49151"
 	GoIOSAddress  = "127.0.0.1:60105"
 	AppiumAddress = "127.0.0.1:42314"
 )
 
-// API is one of the ways to tell of tunnels, named after the program that has
-// it.
+// API names an API by the program that it comes from.
 type API string
 
-// The APIs.
+// The known APIs.
 const (
 	Python API = "pymobiledevice3"
 	GoIOS  API = "go-ios"
@@ -73,7 +74,7 @@ const (
 
 // Limits of what peers send.
 const (
-	maxAnswer   = 4 << 20  // a response's body; appium lists every service
+	maxAnswer   = 4 << 20  // bytes of a response's body; appium lists every service
 	maxRequest  = 64 << 10 // a request's body
 	maxUDID     = 128      // bytes of an identifier
 	maxLabel    = 256      // bytes of an interface's name
@@ -86,7 +87,7 @@ const (
 // registryPath is the root of appium's API.
 const registryPath = "/remotexpc/tunnels"
 
-// serverName is our Server header, by which Identify knows us.
+// serverName is our Server header. Identify recognizes our servers by it.
 const serverName = "imdlua-tunneld"
 
 // listed is one tunnel in pymobiledevice3's GET /. Clients fail when one of
@@ -97,8 +98,8 @@ type listed struct {
 	Interface string `json:"interface"`
 }
 
-// started is pymobiledevice3's answer to /start-tunnel: the same, spelt
-// differently.
+// started is pymobiledevice3's answer to /start-tunnel. It has the members of listed
+// under other names.
 type started struct {
 	Interface string `json:"interface"`
 	Port      uint16 `json:"port"`
@@ -114,21 +115,21 @@ type agentTunnel struct {
 	RelayPort uint16 `json:"userspaceTunPort"`
 }
 
-// registryEntry is what we read of appium's description of a tunnel.
+// registryEntry has the members that are used of appium's description of a tunnel.
 type registryEntry struct {
 	UDID    string `json:"udid"`
 	Address string `json:"address"`
 	RSDPort uint16 `json:"rsdPort"`
 }
 
-// appendPreamble appends where a relayed connection shall go.
+// appendPreamble appends the destination of a relayed connection.
 func appendPreamble(b []byte, to netip.Addr, port uint16) []byte {
 	a := to.As16()
 	b = append(b, a[:]...)
 	return binary.LittleEndian.AppendUint32(b, uint32(port))
 }
 
-// decodePreamble reads where a relayed connection shall go.
+// decodePreamble reads the destination of a relayed connection.
 func decodePreamble(b []byte) (to [16]byte, port uint16, err error) {
 	if len(b) != preambleLen {
 		return to, 0, fmt.Errorf("preamble of %d bytes, not %d", len(b), preambleLen)
@@ -157,9 +158,11 @@ func decodeList(b []byte) ([]Entry, error) {
 			if err != nil {
 				return nil, err
 			}
-			if e.Interface, err = label(t.Interface); err != nil {
+			interfaceName, err := label(t.Interface)
+			if err != nil {
 				return nil, err
 			}
+			e.Interface = interfaceName
 			list = append(list, e)
 		}
 	}
@@ -178,12 +181,13 @@ func decodeTunnels(b []byte) ([]Entry, error) {
 		if err != nil {
 			return nil, err
 		}
+		if t.Userspace && t.RelayPort == 0 {
+			return nil, answerError(
+				fmt.Errorf("device %q: userspaceTun without a port", link.Clip(t.UDID)),
+			)
+		}
 		if t.Userspace {
-			if e.RelayPort = t.RelayPort; e.RelayPort == 0 {
-				return nil, answerError(
-					fmt.Errorf("device %q: userspaceTun without a port", link.Clip(t.UDID)),
-				)
-			}
+			e.RelayPort = t.RelayPort
 		}
 		list = append(list, e)
 	}
@@ -223,13 +227,14 @@ func decodeStarted(udid string, b []byte) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	if e.Interface, err = label(s.Interface); err != nil {
+	e.Interface, err = label(s.Interface)
+	if err != nil {
 		return Entry{}, err
 	}
 	return e, nil
 }
 
-// label checks the name of an interface.
+// label returns the name of an interface, or an error if it is too long.
 func label(s string) (string, error) {
 	if len(s) > maxLabel {
 		return "", answerError(fmt.Errorf("interface of %d bytes", len(s)))
@@ -246,7 +251,7 @@ func bounded(list []Entry) ([]Entry, error) {
 	return list, nil
 }
 
-// newEntry checks what every API says of a tunnel.
+// newEntry makes an Entry of the members that every API has, and checks them.
 func newEntry(api API, udid, address string, port uint16) (Entry, error) {
 	a, err := netip.ParseAddr(address)
 	switch {
@@ -256,7 +261,7 @@ func newEntry(api API, udid, address string, port uint16) (Entry, error) {
 		return Entry{}, answerError(fmt.Errorf("identifier of %d bytes", len(udid)))
 	case err != nil:
 		return Entry{}, answerError(
-			fmt.Errorf("device %q: address %q is none", link.Clip(udid), link.Clip(address)),
+			fmt.Errorf("device %q: %q is not an address", link.Clip(udid), link.Clip(address)),
 		)
 	case port == 0:
 		return Entry{}, answerError(fmt.Errorf("device %q: no port", link.Clip(udid)))
@@ -264,8 +269,7 @@ func newEntry(api API, udid, address string, port uint16) (Entry, error) {
 	return Entry{UDID: udid, Address: a, RSDPort: port, API: api}, nil
 }
 
-// SameUDID reports whether two spellings mean the same device: case and dash
-// do not count.
+// SameUDID reports whether a and b are the same UDID. It ignores case and dashes.
 func SameUDID(a, b string) bool { return plainUDID(a) == plainUDID(b) }
 
 func plainUDID(s string) string { return strings.ToLower(strings.ReplaceAll(s, "-", "")) }
@@ -274,41 +278,43 @@ var (
 	// ErrUnknownAPI is the cause of an Error when something answers that speaks
 	// none of the APIs.
 	ErrUnknownAPI = link.Malformed("speaks none of the known APIs")
-	// ErrAnswer is the cause of an Error when an answer is not as the API has
-	// it.
+	// ErrAnswer is the cause of an Error when an answer does not have the form of its
+	// API.
 	ErrAnswer = link.Malformed("answer is not understood")
-	// ErrNotLoopback is the cause of an Error when a server without a token
-	// shall listen where other machines can ask it.
+	// ErrNotLoopback is the cause of an Error when a server without a token is given a
+	// listener that other machines can reach.
 	ErrNotLoopback = errors.New("listens beyond loopback without a token")
-	// ErrItself says that an upstream is the server that shall ask it.
+	// ErrItself is the cause of an Error when an upstream of a server is that server
+	// itself.
 	ErrItself = errors.New("is this server itself")
 )
 
 func answerError(err error) error { return fmt.Errorf("%w: %w", ErrAnswer, clipped{err}) }
 
-// clipped is an error whose text may quote what a peer sent. It is kept short.
+// clipped shortens the text of an error, which may quote what a peer sent.
 type clipped struct{ error }
 
 func (c clipped) Error() string { return link.Clip(c.error.Error()) }
 func (c clipped) Unwrap() error { return c.error }
 
-// Error is every failure of the package.
+// Error is the type of every error of the package.
 type Error struct {
 	// Op is what was tried: "list", "start", "find", "identify", "dial",
 	// "connect", "serve", "expose", "reach", "relay".
 	Op string
-	// Address is the server's, HOST:PORT, or that of the device in the tunnel.
+	// Address is the server's, HOST:PORT, or the device's address in the tunnel.
 	Address string
-	// Status is that of an HTTP answer which refuses, 0 when the cause is Err.
+	// Status is the status of an HTTP answer that refuses the request, or 0 if Err is
+	// the cause.
 	Status int
-	// Text is what such an answer says.
+	// Text is the message of such an answer.
 	Text string
 	// Err is the cause.
 	Err error
 }
 
-// Error says `tunneld: start 127.0.0.1:49151: 501 Not Implemented: task not
-// created`.
+// Error returns text such as `tunneld: start 127.0.0.1:49151: 501 Not Implemented: task
+// not created`.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("tunneld: " + e.Op)

@@ -15,15 +15,15 @@ const (
 	defaultTCP    = "127.0.0.1:27015"
 )
 
-// ParseAddress reads a multiplexer's address in every form that the programs
-// around it accept for USBMUXD_SOCKET_ADDRESS, and returns what net.Dial and
-// net.Listen take:
+// ParseAddress parses the address of a multiplexer in every form that other programs
+// accept in USBMUXD_SOCKET_ADDRESS. It returns the arguments of net.Dial and
+// net.Listen:
 //
 //	127.0.0.1:27015  host.name:5000  [::1]:5000  tcp://host:5000
 //	/tmp/mux.sock  ./mux.sock  UNIX:/tmp/mux.sock  unix:///tmp/mux.sock
 //
-// Other forms are an error. Several clients fall back to the default socket
-// for a form they do not know, and so talk to the wrong daemon without a word.
+// Every other form is an error. Several clients silently use the default socket for a
+// form that they do not know, and then talk to the wrong daemon.
 func ParseAddress(s string) (network, address string, err error) {
 	network, address, err = parseAddress(s)
 	if err != nil {
@@ -86,8 +86,8 @@ func parseTCP(s string) (network, address string, err error) {
 	return "tcp", net.JoinHostPort(host, port), nil
 }
 
-// DefaultAddress returns where the multiplexer of a system (a GOOS value) is
-// found when nothing else was said.
+// DefaultAddress returns the default address of the multiplexer on a system, which is
+// named as GOOS.
 func DefaultAddress(goos string) string {
 	if goos == "windows" || goos == "linux" && underWindows() {
 		return defaultTCP
@@ -95,8 +95,8 @@ func DefaultAddress(goos string) string {
 	return defaultSocket
 }
 
-// underWindows reports a Linux inside Windows without a usbmuxd of its own:
-// there the service of the Windows side is the one with the cable.
+// underWindows reports whether this is Linux inside Windows without a usbmuxd of its
+// own. The devices are then connected to the service on the Windows side.
 func underWindows() bool {
 	if _, err := os.Stat(defaultSocket); err == nil {
 		return false

@@ -13,21 +13,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// dialTimeout bounds reaching the multiplexer itself, which is on this machine
-// or near it.
+// dialTimeout bounds the connection to the multiplexer, which is on this computer or
+// near it.
 const dialTimeout = 5 * time.Second
 
-// Options says which multiplexer a Client asks and how.
+// Options says which multiplexer a Client uses.
 type Options struct {
-	Address string        // see ParseAddress; "" = the system's default
-	Dial    link.DialFunc // takes the place of Address
-	Program string        // name that the multiplexer shows for this client; "" = "imdlua"
-	Logger  *slog.Logger  // nil = silent
+	Address string        // see ParseAddress; "" means the system's default
+	Dial    link.DialFunc // is used instead of Address
+	Program string        // name under which the multiplexer lists this client; "" means "imdlua"
+	Logger  *slog.Logger  // nil means none
 }
 
-// Client asks a multiplexer. It opens a connection for each request, as
-// usbmuxd's own library does, so it holds nothing open, needs no Close and may
-// be used by many goroutines.
+// Client sends requests to a multiplexer. It opens a connection for each request, as
+// usbmuxd's own library does. It therefore needs no Close, and may be used by several
+// goroutines.
 type Client struct {
 	dial    link.DialFunc
 	address string
@@ -35,8 +35,8 @@ type Client struct {
 	log     *slog.Logger
 }
 
-// New returns a Client. It does not connect yet; an address in no known form
-// is an error.
+// New returns a Client. It does not connect, but returns an error if the form of the
+// address is not known.
 func New(o Options) (*Client, error) {
 	c := &Client{dial: o.Dial, address: o.Address, program: o.Program, log: logger(o.Logger)}
 	if c.program == "" {
@@ -66,12 +66,12 @@ func logger(l *slog.Logger) *slog.Logger {
 	return l.With("layer", "usbmux")
 }
 
-// Address returns the address as it was given, or the system's default. It is
-// empty for a Client that was given a Dial function alone.
+// Address returns the address as it was given, or the system's default. It is "" for a
+// Client with a Dial function and no address.
 func (c *Client) Address() string { return c.address }
 
-// request builds a request with the decoration that every client adds; the
-// daemon shows it in ListListeners.
+// request builds a request with the keys that every client adds. The daemon shows them
+// in ListListeners.
 func (c *Client) request(message string, args plist.Dict) plist.Dict {
 	d := plist.Dict{
 		"MessageType":         message,
@@ -88,7 +88,7 @@ func (c *Client) request(message string, args plist.Dict) plist.Dict {
 // requestTag is the tag of the only request of a connection.
 const requestTag = 1
 
-// open connects and sends one request. On error nothing stays open.
+// open connects and sends one request. On error it closes the connection.
 func (c *Client) open(ctx context.Context, message string, args plist.Dict) (net.Conn, error) {
 	f, err := plistFrame(requestTag, c.request(message, args))
 	if err != nil {
@@ -100,7 +100,8 @@ func (c *Client) open(ctx context.Context, message string, args plist.Dict) (net
 	}
 	release := link.GuardWrite(ctx, conn)
 	_, err = conn.Write(appendFrame(nil, f))
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -108,18 +109,20 @@ func (c *Client) open(ctx context.Context, message string, args plist.Dict) (net
 	return conn, nil
 }
 
-// reply is what came back: a Result, or a dictionary with what was asked for.
+// reply is the answer to a request: a Result, or a dictionary with the requested
+// values.
 type reply struct {
 	plist.Dict
 	result   Result
 	isResult bool
 }
 
-// answer reads the one reply to a request. A Result other than OK is an error.
+// answer reads the reply to a request. It returns an error for a Result other than OK.
 func (c *Client) answer(ctx context.Context, conn net.Conn) (reply, error) {
 	release := link.GuardRead(ctx, conn)
 	f, err := readFrame(conn, maxReply)
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
@@ -135,7 +138,7 @@ func (c *Client) answer(ctx context.Context, conn net.Conn) (reply, error) {
 	return reply{d, r, ok}, err
 }
 
-// checkTag refuses a reply to another request: nobody knows what it answers.
+// checkTag returns an error if the reply has the tag of another request.
 func checkTag(f frame) error {
 	if f.tag == requestTag {
 		return nil
@@ -143,7 +146,7 @@ func checkTag(f frame) error {
 	return link.Malformed(fmt.Sprintf("reply has tag %d, the request has %d", f.tag, requestTag))
 }
 
-// call makes one request that is answered with a dictionary.
+// call makes a request that is answered with a dictionary.
 func (c *Client) call(
 	ctx context.Context, op, subject, message string, args plist.Dict,
 ) (plist.Dict, error) {
@@ -151,7 +154,7 @@ func (c *Client) call(
 	return r.Dict, err
 }
 
-// do makes one request that is answered with a Result.
+// do makes a request that is answered with a Result.
 func (c *Client) do(ctx context.Context, op, subject, message string, args plist.Dict) error {
 	r, err := c.exchange(ctx, op, subject, message, args)
 	if err == nil && !r.isResult {
@@ -175,10 +178,10 @@ func (c *Client) exchange(
 	return r, nil
 }
 
-// errReply is the cause when a reply lacks what was asked for.
+// errReply is the cause of an error about a reply that lacks a key.
 func errReply(key string) error { return link.Malformed("reply without " + key) }
 
-// List returns the devices that are present.
+// List returns the connected devices.
 func (c *Client) List(ctx context.Context) ([]Entry, error) {
 	d, err := c.call(ctx, "list", "", "ListDevices", nil)
 	if err != nil {
@@ -201,8 +204,8 @@ func (c *Client) List(ctx context.Context) ([]Entry, error) {
 	return entries, nil
 }
 
-// Connect opens a TCP port of a device. The connection is the one to the
-// multiplexer itself, without anything between; it lives until it is closed.
+// Connect opens a TCP port of a device. It returns the connection to the multiplexer
+// itself, which stays open until it is closed.
 func (c *Client) Connect(ctx context.Context, deviceID uint32, port uint16) (net.Conn, error) {
 	subject := fmt.Sprintf("device %d port %d", deviceID, port)
 	conn, err := c.open(ctx, "Connect",
@@ -221,8 +224,8 @@ func (c *Client) Connect(ctx context.Context, deviceID uint32, port uint16) (net
 	return conn, nil
 }
 
-// BUID returns the identity of the host machine, which all pair records made
-// on it carry.
+// BUID returns the identity of the host. All pair records that were made on the host
+// have it.
 func (c *Client) BUID(ctx context.Context) (string, error) {
 	d, err := c.call(ctx, "read buid", "", "ReadBUID", nil)
 	if err != nil {
@@ -235,9 +238,9 @@ func (c *Client) BUID(ctx context.Context) (string, error) {
 	return s, nil
 }
 
-// ReadPairRecord returns the pair record of a device as the multiplexer keeps
-// it, an XML or binary property list. errors.Is finds fs.ErrNotExist when there
-// is none.
+// ReadPairRecord returns the pair record of a device as the multiplexer stores it,
+// which is an XML or binary property list. The error matches fs.ErrNotExist if there is
+// none.
 func (c *Client) ReadPairRecord(ctx context.Context, id string) ([]byte, error) {
 	d, err := c.call(ctx, opReadRecord, id, "ReadPairRecord", plist.Dict{"PairRecordID": id})
 	if err != nil {
@@ -250,8 +253,8 @@ func (c *Client) ReadPairRecord(ctx context.Context, id string) ([]byte, error) 
 	return b, nil
 }
 
-// SavePairRecord stores a pair record. With the id of the device that it is
-// for, the multiplexer tells its listeners; 0 leaves that out.
+// SavePairRecord stores a pair record. If deviceID is not 0, the multiplexer reports
+// the pairing of that device to its listeners.
 func (c *Client) SavePairRecord(
 	ctx context.Context, id string, deviceID uint32, data []byte,
 ) error {
@@ -272,7 +275,7 @@ type ListenerInfo struct {
 	ID       string // "<number>-<program>"
 	Program  string
 	BundleID string // of a macOS application
-	Version  int64  // kLibUSBMuxVersion; 0 when it did not say
+	Version  int64  // kLibUSBMuxVersion; 0 if it was not sent
 }
 
 // ListListeners returns the programs that listen for devices.

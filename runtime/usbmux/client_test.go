@@ -18,8 +18,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// scripted is a multiplexer that answers every connection with fixed bytes and
-// then, unless it is to hang, closes it.
+// scripted is a multiplexer that answers every connection with fixed bytes and then,
+// unless hang is set, closes it.
 func scripted(answer string, hang bool) link.DialFunc {
 	return func(context.Context) (net.Conn, error) {
 		here, there := linktest.Pipe()
@@ -139,8 +139,8 @@ func TestClientAgainstBadAnswers(t *testing.T) {
 	}
 }
 
-// Every call ends with its context, by deadline or by cancel, and leaves
-// nothing behind.
+// Every call must end with its context, by deadline or cancellation, and leave nothing
+// behind.
 func TestClientContexts(t *testing.T) {
 	t.Parallel()
 	for op, call := range calls {
@@ -183,7 +183,7 @@ func TestClientWithoutMultiplexer(t *testing.T) {
 	}
 }
 
-// What the device says first may arrive in the segment of the Result.
+// The first bytes of the device may arrive in the segment of the Result.
 func TestConnectKeepsBytesBehindResult(t *testing.T) {
 	t.Parallel()
 	ok := string(appendFrame(nil, resultFrame(1, 1, OK)))
@@ -229,13 +229,16 @@ func TestListPassesOverBadEntries(t *testing.T) {
 	answer := plistBytes(requestTag,
 		plist.Dict{"DeviceList": []any{"x", plist.Dict{}, nameless, good}})
 	list, err := newClient(t, Options{Dial: scripted(string(answer), false)}).List(testContext(t))
-	if err != nil || len(list) != 1 || list[0].UDID != testUDID {
-		t.Errorf("List = %+v, %v", list, err)
+	if err != nil {
+		t.Errorf("List: %v", err)
+	}
+	if len(list) != 1 || list[0].UDID != testUDID {
+		t.Errorf("List = %+v, want %s alone", list, testUDID)
 	}
 }
 
-// Events that say nothing, or are about devices that nobody attached, do not hide the
-// other devices, and do not make the Watcher connect again.
+// Malformed events, and events about unknown devices, must not hide the other devices
+// or make the Watcher connect again.
 func TestListenerPassesOverBadEvents(t *testing.T) {
 	t.Parallel()
 	event := func(d plist.Dict) []byte { return plistBytes(0, d) }
@@ -280,8 +283,8 @@ func TestListenerPassesOverBadEvents(t *testing.T) {
 	}
 }
 
-// A multiplexer that attaches devices without end fills a bounded table, and nothing
-// before its result.
+// A multiplexer that attaches devices without end must fill a bounded table only, and
+// nothing before its result.
 func TestListenerFloods(t *testing.T) {
 	t.Parallel()
 	var flood []byte
@@ -311,7 +314,7 @@ func TestListenerFloods(t *testing.T) {
 	}
 }
 
-// A Next that timed out in the middle of a frame has lost nothing.
+// A Next that timed out in the middle of a frame must lose no bytes.
 func TestListenerResumesInsideFrame(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -372,8 +375,8 @@ func TestListenerCloseEndsNext(t *testing.T) {
 	})
 }
 
-// A Watcher survives its multiplexer: the devices are gone, a second later it
-// is asked again, and what is there then is reported.
+// A Watcher must survive its multiplexer: it reports the devices as gone, connects
+// again after a second and reports the devices that are there.
 func TestWatcherReconnects(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -19,35 +19,35 @@ import (
 
 // MuxerOptions configures a Muxer.
 type MuxerOptions struct {
-	Records RecordStore  // nil = in memory
-	BUID    string       // identity of the host; "" = a random one
-	Logger  *slog.Logger // nil = silent
+	Records RecordStore  // nil means in memory
+	BUID    string       // identity of the host; "" means a random one
+	Logger  *slog.Logger // nil means none
 }
 
-// RecordStore keeps pair records for a Muxer. An id that does not exist gives
-// an error in which errors.Is finds fs.ErrNotExist.
+// RecordStore stores pair records for a Muxer. The error for an id that does not exist
+// matches fs.ErrNotExist.
 type RecordStore interface {
 	Read(id string) ([]byte, error)
 	Write(id string, b []byte) error
 	Delete(id string) error
 }
 
-// Attachment is a device that is plugged into a Muxer.
+// Attachment is a device that is attached to a Muxer.
 type Attachment struct {
 	UDID        string
 	Network     bool       // reached over Wi-Fi
-	Address     netip.Addr // where clients dial a Network device; invalid = 127.0.0.1
-	ProductID   uint16     // 0 = 0x12A8, an iPhone
-	Speed       uint64     // bits a second; 0 = 480 Mbit/s
+	Address     netip.Addr // that clients dial for a Network device; invalid means 127.0.0.1
+	ProductID   uint16     // 0 means 0x12A8, an iPhone
+	Speed       uint64     // bits per second; 0 means 480 Mbit/s
 	ServiceName string     // Bonjour name of a Network device
 
-	// Open finds what listens on a port; an error makes the Muxer refuse the
-	// connection. The function it returns is given the client's own connection
-	// once the client was told of the success, serves it until the client
-	// leaves, and need not close it. Its context ends with the attachment. It
-	// must not wait for Detach of its own device, which waits for it. When the
-	// client leaves before it can be told, the function is called all the same,
-	// with a closed connection, so that it may free what Open prepared.
+	// Open returns the function that serves a port. If it returns an error, the Muxer
+	// refuses the connection. The function is called with the client's connection after
+	// the client has been told of the success. It serves the client until the client
+	// leaves, and need not close the connection. Its context ends when the device is
+	// detached. It must not wait for Detach of its own device, which waits for it. If
+	// the client leaves before it can be told, the function is called with a closed
+	// connection, so that it can free what Open prepared.
 	Open func(port uint16) (func(ctx context.Context, c net.Conn), error)
 }
 
@@ -56,8 +56,8 @@ const (
 	speedHigh     = 480_000_000
 )
 
-// Muxer answers as usbmuxd does, for devices that are functions instead of
-// hardware. Any number of listeners and connections may share one.
+// Muxer answers as usbmuxd does. Its devices are functions instead of hardware. Any
+// number of listeners and connections may share one Muxer.
 type Muxer struct {
 	records RecordStore
 	buid    string
@@ -68,13 +68,13 @@ type Muxer struct {
 
 	mu          sync.Mutex
 	closed      bool
-	lastDevice  uint32 // ids are never used twice
+	lastDevice  uint32 // ids are not used again
 	lastSession int
 	devices     map[uint32]*plugged
 	listening   map[*session]struct{}
 }
 
-// plugged is an Attachment with its connections.
+// plugged is an attached device with its connections.
 type plugged struct {
 	Attachment
 	entry  Entry
@@ -99,8 +99,8 @@ func NewMuxer(o MuxerOptions) *Muxer {
 	return m
 }
 
-// Attach plugs a device in, tells the listeners and returns its id. A Muxer
-// that is closed returns 0.
+// Attach attaches a device, reports it to the listeners and returns its id. It returns
+// 0 if the Muxer is closed.
 func (m *Muxer) Attach(a Attachment) uint32 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,8 +116,8 @@ func (m *Muxer) Attach(a Attachment) uint32 {
 	return m.lastDevice
 }
 
-// newEntry makes the properties that clients see; each key has a client that
-// fails without it.
+// newEntry returns the properties that clients see. Each key is here because some
+// client fails without it.
 func newEntry(a Attachment, id uint32) Entry {
 	e := Entry{
 		DeviceID: id, UDID: a.UDID, ConnectionType: USB, ProductID: a.ProductID,
@@ -140,7 +140,7 @@ func newEntry(a Attachment, id uint32) Entry {
 		if e.ConnectionSpeed == 0 {
 			e.ConnectionSpeed = speedHigh
 		}
-		e.LocationID = 1<<16 | id&0xFFFF // bus and place on it
+		e.LocationID = 1<<16 | id&0xFFFF // bus number and position on the bus
 		p["ConnectionSpeed"] = int64(e.ConnectionSpeed)
 		p["LocationID"] = int64(e.LocationID)
 		p["ProductID"] = int64(e.ProductID)
@@ -160,9 +160,9 @@ func interfaceIndex(zone string) uint32 {
 	return 0
 }
 
-// Detach unplugs a device: its connections end, listeners are told, and what
-// served the connections has returned when Detach does. An id that is not
-// plugged in is not an error.
+// Detach detaches a device. It closes the device's connections, reports the change to
+// the listeners and waits until the functions that serve the connections have returned.
+// It is not an error if the id is not attached.
 func (m *Muxer) Detach(id uint32) {
 	m.mu.Lock()
 	d, ok := m.devices[id]
@@ -178,10 +178,10 @@ func (m *Muxer) Detach(id uint32) {
 	}
 }
 
-// broadcast queues an event for every listener. It is called under the lock,
-// so all of them see one order, and never waits for any of them.
+// broadcast queues an event for every listener. The caller holds the lock, so that all
+// listeners get the events in the same order. broadcast does not wait for a listener.
 func (m *Muxer) broadcast(ev Event) {
-	var encoded [2][]byte // by dialect
+	var encoded [2][]byte // index is the version of the dialect
 	for s := range m.listening {
 		if encoded[s.version] == nil {
 			encoded[s.version] = mustEncode(s.version, ev)
@@ -193,12 +193,12 @@ func (m *Muxer) broadcast(ev Event) {
 func mustEncode(version uint32, ev Event) []byte {
 	f, err := eventFrame(version, ev)
 	if err != nil {
-		panic(err) // the Muxer made every value in it
+		panic(err) // cannot happen: the Muxer made every value in it
 	}
 	return appendFrame(nil, f)
 }
 
-// present returns the devices in the order in which they were attached.
+// present returns the devices in the order of their attachment.
 func (m *Muxer) present() []*plugged {
 	ids := slices.Sorted(maps.Keys(m.devices))
 	list := make([]*plugged, len(ids))
@@ -208,7 +208,8 @@ func (m *Muxer) present() []*plugged {
 	return list
 }
 
-// acquire finds a device for a new connection, which Detach then waits for.
+// acquire returns a device for a new connection. Detach waits until the connection is
+// released.
 func (m *Muxer) acquire(id uint32) (*plugged, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -219,7 +220,8 @@ func (m *Muxer) acquire(id uint32) (*plugged, bool) {
 	return d, ok
 }
 
-// paired tells the listeners of a saved record that belongs to a device.
+// paired reports a saved record to the listeners, if it belongs to a device that is
+// attached.
 func (m *Muxer) paired(id uint32, record string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -228,8 +230,8 @@ func (m *Muxer) paired(id uint32, record string) {
 	}
 }
 
-// Close ends everything the Muxer serves and waits for it. The listeners given
-// to Serve are closed as well.
+// Close ends everything that the Muxer serves and waits for it. It also closes the
+// listeners that were given to Serve.
 func (m *Muxer) Close() error {
 	m.mu.Lock()
 	m.closed = true
@@ -239,13 +241,13 @@ func (m *Muxer) Close() error {
 	return nil
 }
 
-// maxRecordBytes bounds the pair records that a Muxer keeps in memory, with their ids.
-// One has about 10 KiB.
+// maxRecordBytes bounds the pair records that a Muxer keeps in memory, and their ids. A
+// record has about 10 KiB.
 const maxRecordBytes = 16 << 20
 
 var errRecordsFull = errors.New("no room for another pair record")
 
-// memoryRecords is the RecordStore of a Muxer that was given none.
+// memoryRecords is the RecordStore of a Muxer without one.
 type memoryRecords struct {
 	mu   sync.Mutex
 	m    map[string][]byte

@@ -18,32 +18,33 @@ const (
 	Network = "Network"
 )
 
-// Entry is one device as a multiplexer lists it. A device that is reachable by
-// cable and by Wi-Fi has two entries with one UDID.
+// Entry is a device as a multiplexer lists it. A device that can be reached by cable
+// and by Wi-Fi has two entries with the same UDID.
 type Entry struct {
 	DeviceID uint32
-	// the SerialNumber property; opaque, Wi-Fi only devices may show a MAC here
+	// UDID is the SerialNumber property. It is opaque; for a device on Wi-Fi only, it
+	// may be a MAC address.
 	UDID            string
 	ConnectionType  string // USB or Network
 	ProductID       uint16
-	ConnectionSpeed uint64 // bits a second
+	ConnectionSpeed uint64 // bits per second
 	LocationID      uint32
-	Address         netip.Addr // of a Network entry; invalid when it was not sent
+	Address         netip.Addr // of a Network entry; invalid if none was sent
 	ServiceName     string     // Bonjour name of a Network entry
-	Properties      plist.Dict // as sent, for what this structure does not name
+	Properties      plist.Dict // all properties as sent, including those without a field
 }
 
-// EventKind says what an Event reports.
+// EventKind is the kind of an Event.
 type EventKind int
 
 // The events of a multiplexer.
 const (
 	Attached EventKind = iota + 1
 	Detached
-	Paired // somebody saved a pair record for a present device
+	Paired // a pair record of a connected device was saved
 )
 
-// String returns the name that the protocol uses.
+// String returns the protocol's name of the kind.
 func (k EventKind) String() string {
 	switch k {
 	case Attached:
@@ -56,8 +57,8 @@ func (k EventKind) String() string {
 	return "EventKind(" + strconv.Itoa(int(k)) + ")"
 }
 
-// Event reports a change. Detached and Paired arrive with a bare device id;
-// Entry holds what was known of that device.
+// Event reports a change. Detached and Paired are sent with a device id only. Entry
+// holds what was known of that device.
 type Event struct {
 	Kind  EventKind
 	Entry Entry
@@ -90,18 +91,18 @@ func decodeEntry(d plist.Dict) (Entry, error) {
 		e.ConnectionSpeed = n
 	}
 	if n, ok := p.Int("LocationID"); ok {
-		e.LocationID = uint32(n) // some daemons send it signed
+		e.LocationID = uint32(n) // some daemons send a signed number
 	}
 	if b, ok := p.Data("NetworkAddress"); ok {
-		// A blob in a layout nobody knows is not a reason to hide the device:
-		// Connect goes through the multiplexer all the same.
+		// An address of unknown layout does not exclude the device, because Connect
+		// goes through the multiplexer.
 		e.Address, _ = decodeSockaddr(b)
 	}
 	return e, nil
 }
 
-// errNoSerial is an entry that nothing can be asked for: every request that follows
-// needs the serial number.
+// errNoSerial is the cause of an error about an entry without a serial number. All
+// other requests need it.
 var errNoSerial = link.Malformed("device without a serial number")
 
 func deviceID(d plist.Dict) (uint32, bool) {
@@ -109,17 +110,16 @@ func deviceID(d plist.Dict) (uint32, bool) {
 	return uint32(n), ok && n > 0 && n <= math.MaxUint32
 }
 
-// encodeEntry builds the Attached dictionary of e. libusbmuxd reads the id
-// from the properties, everybody else from beside them.
+// encodeEntry returns the Attached dictionary of e. It has the id twice: libusbmuxd
+// reads it from the properties, all other clients read it from the dictionary itself.
 func encodeEntry(e Entry) plist.Dict {
 	return plist.Dict{
 		"MessageType": "Attached", "DeviceID": int64(e.DeviceID), "Properties": e.Properties,
 	}
 }
 
-// decodeEvent reads an event of either dialect. known is false for messages
-// that are not event this package knows; daemons newer than this code may send
-// some.
+// decodeEvent decodes an event of either dialect. known is false for messages that are
+// not an event of this package. Daemons newer than this code may send some.
 func decodeEvent(f frame) (ev Event, known bool, err error) {
 	if f.message != msgPlist {
 		return decodeBinaryEvent(f)
@@ -179,7 +179,7 @@ func decodeBinaryEvent(f frame) (Event, bool, error) {
 	return ev, true, nil
 }
 
-// appendDeviceAdd writes the binary form of an Attached event.
+// appendDeviceAdd appends the binary form of an Attached event.
 func appendDeviceAdd(b []byte, e Entry) []byte {
 	b = binary.LittleEndian.AppendUint32(b, e.DeviceID)
 	b = binary.LittleEndian.AppendUint16(b, e.ProductID)
@@ -190,7 +190,7 @@ func appendDeviceAdd(b []byte, e Entry) []byte {
 	return binary.LittleEndian.AppendUint32(b, e.LocationID)
 }
 
-// eventFrame wraps an event in the dialect of the connection it goes to.
+// eventFrame encodes an event in the dialect of a connection.
 func eventFrame(version uint32, ev Event) (frame, error) {
 	if version == versionPlist {
 		if ev.Kind == Attached {
@@ -216,7 +216,7 @@ func eventFrame(version uint32, ev Event) (frame, error) {
 // sockaddrSize is the size of a NetworkAddress: a sockaddr_storage.
 const sockaddrSize = 128
 
-// Address families, which are the only thing systems agree on for IPv4 alone.
+// Address families. Only the number of IPv4 is the same on all systems.
 const (
 	familyIPv4        = 2
 	familyIPv6Linux   = 10
@@ -224,13 +224,13 @@ const (
 	familyIPv6BSD     = 30
 )
 
-// encodeSockaddr writes a NetworkAddress in the layout of goos, because
-// clients cast it to the socket address of the system they run on.
+// encodeSockaddr encodes a NetworkAddress in the layout of goos. Clients cast it to the
+// socket address of the system that they run on.
 //
 //	BSD      u8 size, u8 family | u16 port BE | IPv4, or u32 flow | IPv6 | u32 scope
 //	others   u16 family LE      | the same
 //
-// The first byte is never 0: libusbmuxd takes that for an empty address.
+// The first byte is never 0, which libusbmuxd takes for an empty address.
 func encodeSockaddr(a netip.Addr, scope uint32, goos string) []byte {
 	b := make([]byte, sockaddrSize)
 	a4 := a.Unmap()
@@ -258,14 +258,15 @@ func encodeSockaddr(a netip.Addr, scope uint32, goos string) []byte {
 	return b
 }
 
-// decodeSockaddr reads a NetworkAddress of any system. A scope becomes the
-// address's zone, as a number.
+// decodeSockaddr decodes a NetworkAddress of any system. A scope becomes the numeric
+// zone of the address.
 func decodeSockaddr(b []byte) (netip.Addr, error) {
 	if len(b) < 8 {
 		return netip.Addr{}, errShort
 	}
 	family := uint16(b[1])
-	if (b[0] != 16 && b[0] != 28) || (family != familyIPv4 && family != familyIPv6BSD) {
+	isBSD := (b[0] == 16 || b[0] == 28) && (family == familyIPv4 || family == familyIPv6BSD)
+	if !isBSD {
 		family = binary.LittleEndian.Uint16(b)
 	}
 	switch family {
@@ -276,7 +277,8 @@ func decodeSockaddr(b []byte) (netip.Addr, error) {
 			return netip.Addr{}, errShort
 		}
 		a := netip.AddrFrom16([16]byte(b[8:24]))
-		if scope := binary.LittleEndian.Uint32(b[24:]); scope != 0 && !a.Is4In6() {
+		scope := binary.LittleEndian.Uint32(b[24:])
+		if scope != 0 && !a.Is4In6() {
 			a = a.WithZone(strconv.FormatUint(uint64(scope), 10))
 		}
 		return a, nil

@@ -11,8 +11,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// FuzzClient answers each request with any bytes. Each call ends with an *Error or with a
-// result, and a listener ends when they do.
+// FuzzClient answers each request with any bytes. Each call must end with an *Error or
+// a result, and a listener must end when the bytes end.
 func FuzzClient(f *testing.F) {
 	ok := appendFrame(nil, resultFrame(1, requestTag, OK))
 	event := mustEncode(versionPlist, Event{Attached, newEntry(Attachment{UDID: testUDID}, 1)})
@@ -52,7 +52,8 @@ func FuzzClient(f *testing.F) {
 		defer l.Close()
 		for err == nil {
 			var ev Event
-			if ev, err = l.Next(ctx); err == nil && ev.Entry.UDID == "" {
+			ev, err = l.Next(ctx)
+			if err == nil && ev.Entry.UDID == "" {
 				t.Errorf("event %+v", ev)
 			}
 		}
@@ -84,7 +85,7 @@ func FuzzMuxer(f *testing.F) {
 			m.ServeConn(ctx, c)
 			return nil
 		})
-		// What one client says must not take the lists from the others.
+		// The bytes of one client must not make the lists of others invalid.
 		c := newClient(t, Options{Dial: pipeTo(m)})
 		if list, err := c.List(ctx); err != nil || len(list) != 1 {
 			t.Errorf("List = %v, %v", list, err)

@@ -17,7 +17,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// listenerKeeps is what a listener may keep of a hostile multiplexer.
+// listenerKeeps is how much memory a listener may keep because of a hostile
+// multiplexer.
 const listenerKeeps = 4 << 20
 
 func heapAlloc() uint64 {
@@ -27,7 +28,7 @@ func heapAlloc() uint64 {
 	return m.HeapAlloc
 }
 
-// flood writes b until n bytes are out or the connection is over.
+// flood writes b until n bytes have been written or the connection has ended.
 func flood(c net.Conn, n int, b []byte) {
 	for said := 0; said < n; said += len(b) {
 		if _, err := c.Write(b); err != nil {
@@ -36,8 +37,8 @@ func flood(c net.Conn, n int, b []byte) {
 	}
 }
 
-// TestHostileMultiplexer attacks a listener whose devices nobody changes. Next ends in its
-// deadline or with a typed error, and what the listener keeps is bounded.
+// TestHostileMultiplexer attacks a listener. Next must end by its deadline or with a
+// typed error, and the memory that the listener keeps must be bounded.
 func TestHostileMultiplexer(t *testing.T) {
 	unknown := appendFrame(nil, frame{message: 99})
 	huge := func(n uint32) func(net.Conn) {
@@ -121,8 +122,9 @@ func TestHostileMultiplexer(t *testing.T) {
 	}
 }
 
-// TestListenerMovesNothing checks that a listener which holds many events takes one of them
-// without moving the others: what a multiplexer sends at once must not cost the square of it.
+// TestListenerMovesNothing checks that a listener with many buffered events takes one
+// without copying the others, so that the cost does not grow with the square of their
+// number.
 func TestListenerMovesNothing(t *testing.T) {
 	t.Parallel()
 	one := mustEncode(versionPlist, Event{Attached, newEntry(Attachment{UDID: testUDID}, 1)})
@@ -138,8 +140,8 @@ func TestListenerMovesNothing(t *testing.T) {
 	}
 }
 
-// TestRecordsWithoutEnd saves more pair records than a Muxer keeps in memory. Each is
-// refused then, until others are deleted.
+// TestRecordsWithoutEnd saves more pair records than a Muxer keeps in memory. Further
+// ones must be refused until others are deleted.
 func TestRecordsWithoutEnd(t *testing.T) {
 	t.Parallel()
 	r := &memoryRecords{m: map[string][]byte{}}

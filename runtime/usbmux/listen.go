@@ -14,33 +14,34 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Listener receives the events of one connection. Next is for one goroutine at
-// a time; Close may come from another.
+// Listener receives the events of one connection. Only one goroutine may call Next at a
+// time. Close may be called from another one.
 type Listener struct {
 	client *Client
 	conn   net.Conn
-	in     []byte // received and not yet a whole frame
+	in     []byte // received bytes that are not a complete frame yet
 	queue  []Event
 	known  map[uint32]Entry
 	bad    link.Skipped
 }
 
 const (
-	// maxEvent bounds the body of an event; real ones have less than 2 KiB.
+	// maxEvent bounds the body of an event. Real ones have less than 2 KiB.
 	maxEvent = 8 << 10
-	// maxKnown bounds how many devices are present at a time.
+	// maxKnown bounds the number of connected devices.
 	maxKnown = 8192
 )
 
-// ErrTooMany is the cause when a multiplexer tells of more devices than anybody has.
+// ErrTooMany is the cause of an error if a multiplexer reports more than maxKnown
+// devices.
 var ErrTooMany = link.Malformed("too many devices")
 
-// Malformed counts the events that were passed over because they could not be decoded, or
-// were about more devices than can be present.
+// Malformed returns the number of events that were ignored because they could not be
+// decoded, or because there were too many devices.
 func (l *Listener) Malformed() uint64 { return l.bad.Count() }
 
-// decode reads an event. One that cannot be decoded is passed over: a single odd device
-// must not hide all others.
+// decode decodes an event. It ignores an event that cannot be decoded, so that one
+// malformed device does not hide the others.
 func (l *Listener) decode(f frame) (Event, bool) {
 	ev, known, err := decodeEvent(f)
 	switch {
@@ -57,22 +58,23 @@ func (l *Listener) decode(f frame) (Event, bool) {
 	return ev, true
 }
 
-// Listen asks for events. The devices that are present come first, as Attached.
+// Listen asks for events. The connected devices are reported first, as Attached.
 func (c *Client) Listen(ctx context.Context) (*Listener, error) {
 	conn, err := c.open(ctx, "Listen", nil)
 	if err != nil {
 		return nil, &Error{Op: "listen", Err: err}
 	}
 	l := &Listener{client: c, conn: conn, known: map[uint32]Entry{}}
-	if r, err := l.start(ctx); err != nil || r != OK {
+	r, err := l.start(ctx)
+	if err != nil || r != OK {
 		conn.Close()
 		return nil, &Error{Op: "listen", Code: r, Err: err}
 	}
 	return l, nil
 }
 
-// start waits for the Result. A daemon that serves clients on several threads
-// may let an event through before it.
+// start waits for the Result. A daemon with several threads may send an event before
+// it.
 func (l *Listener) start(ctx context.Context) (Result, error) {
 	for {
 		f, err := l.frame(ctx)
@@ -100,9 +102,9 @@ func (l *Listener) start(ctx context.Context) (Result, error) {
 	}
 }
 
-// Next waits for the next event. A call that its context ended has lost
-// nothing: the next one goes on where it stopped. When the multiplexer is gone,
-// errors.Is finds io.EOF.
+// Next waits for the next event. A call that is ended by its context loses no bytes;
+// the next call continues. If the multiplexer has closed the connection, the error
+// matches io.EOF.
 func (l *Listener) Next(ctx context.Context) (Event, error) {
 	for {
 		if len(l.queue) > 0 {
@@ -127,8 +129,8 @@ func (l *Listener) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// remember completes an event that carries a bare id. It reports false for one device too
-// many, and for an event of a device that was never attached.
+// remember adds the description of the device to an event that has only an id. It
+// returns false if there are too many devices, or if the device was never attached.
 func (l *Listener) remember(ev Event) (Event, bool) {
 	id := ev.Entry.DeviceID
 	if ev.Kind == Attached {
@@ -151,8 +153,7 @@ func (l *Listener) remember(ev Event) (Event, bool) {
 	return ev, true
 }
 
-// frame returns the next frame. Bytes that arrived before ctx ended stay in
-// l.in, so that the stream keeps its place.
+// frame returns the next frame. Bytes that arrive before ctx ends are kept in l.in.
 func (l *Listener) frame(ctx context.Context) (frame, error) {
 	release := link.GuardRead(ctx, l.conn)
 	f, err := l.receive()
@@ -168,7 +169,7 @@ func (l *Listener) receive() (frame, error) {
 		if ok {
 			l.in = rest
 			if len(f.body) > max(maxEvent, len(rest)) {
-				l.in = slices.Clone(rest) // its memory is not needed again
+				l.in = slices.Clone(rest) // clone, so that the rest does not hold its memory
 			}
 			f.body = slices.Clone(f.body)
 			return f, nil
@@ -185,7 +186,7 @@ func (l *Listener) receive() (frame, error) {
 	}
 }
 
-// Close ends the listening and a Next that waits.
+// Close closes the connection and ends a call of Next.
 func (l *Listener) Close() error {
 	if err := l.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return &Error{Op: "close", Err: err}
@@ -193,33 +194,33 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-// reconnectDelay is the pause before a Watcher asks again for a multiplexer
-// that is gone, the same as libusbmuxd's.
+// reconnectDelay is the pause before a Watcher connects again. It is the same as
+// libusbmuxd's.
 const reconnectDelay = time.Second
 
-// Watcher reports events for as long as it is open, also across restarts of
-// the multiplexer. It has no goroutine of its own: Next does the work.
+// Watcher reports events while it is open, including after restarts of the multiplexer.
+// It has no goroutine of its own: Next does the work.
 type Watcher struct {
 	client *Client
 	closed context.Context
 	cancel context.CancelFunc
 
-	mu       sync.Mutex // held by a running Next
+	mu       sync.Mutex // held by a call of Next
 	listener *Listener
 	pending  []Event
-	failed   bool  // the last attempt did, so wait before the next
-	last     error // why
+	failed   bool  // whether the last attempt failed, which delays the next one
+	last     error // error of that attempt
 }
 
-// Watch returns a Watcher. It connects with the first Next.
+// Watch returns a Watcher. It connects in the first call of Next.
 func (c *Client) Watch() *Watcher {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Watcher{client: c, closed: ctx, cancel: cancel}
 }
 
-// Next waits for the next event. When the multiplexer goes away, every known
-// device is reported as Detached, and Next tries each second to reach it again;
-// only ctx and Close end it.
+// Next waits for the next event. When the multiplexer closes the connection, every
+// known device is reported as Detached, and Next tries to connect each second. Only ctx
+// and Close end it.
 func (w *Watcher) Next(ctx context.Context) (Event, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -248,7 +249,7 @@ func (w *Watcher) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// step connects where needed and waits for one event.
+// step connects if there is no connection, and waits for one event.
 func (w *Watcher) step(ctx context.Context) (Event, bool) {
 	if w.listener == nil {
 		if w.failed && !pause(ctx, reconnectDelay) {
@@ -280,7 +281,7 @@ func (w *Watcher) fail(ctx context.Context, err error) {
 	w.client.log.WarnContext(ctx, "multiplexer lost", "error", err)
 }
 
-// drop closes the listener and turns what it knew into Detached events.
+// drop closes the listener and queues a Detached event for each device that it knew.
 func (w *Watcher) drop() {
 	known := w.listener.known
 	w.listener.Close()
@@ -290,7 +291,7 @@ func (w *Watcher) drop() {
 	}
 }
 
-// Close ends the watching and a Next that waits.
+// Close closes the Watcher and ends a call of Next.
 func (w *Watcher) Close() error {
 	w.cancel()
 	w.mu.Lock()
@@ -303,7 +304,7 @@ func (w *Watcher) Close() error {
 	return l.Close()
 }
 
-// pause waits, and reports false when ctx ended it.
+// pause waits for d. It returns false if ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -80,7 +80,7 @@ func TestListeners(t *testing.T) {
 	}
 }
 
-// A request on a listening connection is refused aloud and ends it.
+// A request on a listening connection must be answered with an error and end it.
 func TestRequestWhileListening(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -93,8 +93,14 @@ func TestRequestWhileListening(t *testing.T) {
 		f2, err := readFrame(conn, maxReply)
 		r1, _, _, _ := decodeResult(f1)
 		r2, _, _, _ := decodeResult(f2)
-		if err != nil || r1 != OK || f1.tag != 5 || r2 != BadCommand || f2.tag != 6 {
+		if err != nil {
 			t.Errorf("answers %+v, %+v, %v", f1, f2, err)
+		}
+		if r1 != OK || f1.tag != 5 {
+			t.Errorf("the answer to Listen is %+v, want OK with tag 5", f1)
+		}
+		if r2 != BadCommand || f2.tag != 6 {
+			t.Errorf("the answer to the request is %+v, want BadCommand with tag 6", f2)
 		}
 		if _, err := readFrame(conn, maxReply); err != io.EOF {
 			t.Errorf("afterwards %v, want EOF", err)
@@ -105,8 +111,8 @@ func TestRequestWhileListening(t *testing.T) {
 	})
 }
 
-// A listener that does not read is cut off; the others get every event and
-// Attach never waits.
+// A listener that does not read must be disconnected. The others must get every event,
+// and Attach must never wait.
 func TestSlowListener(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -136,7 +142,8 @@ func TestSlowListener(t *testing.T) {
 		}
 		n := 0
 		for ; ; n++ {
-			if _, err = slow.Next(ctx); err != nil {
+			_, err = slow.Next(ctx)
+			if err != nil {
 				break
 			}
 		}
@@ -146,7 +153,7 @@ func TestSlowListener(t *testing.T) {
 	})
 }
 
-// A name that XML cannot carry does not take the list from the other programs.
+// A name that XML cannot represent must not make the list invalid for other programs.
 func TestListenerWithControlCharacters(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -172,7 +179,7 @@ func TestListenerWithControlCharacters(t *testing.T) {
 	}
 }
 
-// odd is an event frame with this body.
+// odd returns an event frame with this body.
 func odd(body []byte) frame { return frame{version: versionPlist, message: msgPlist, body: body} }
 
 func oddPlist(t testing.TB, v plist.Dict) frame {
@@ -184,7 +191,7 @@ func oddPlist(t testing.TB, v plist.Dict) frame {
 	return f
 }
 
-// speaker dials a multiplexer that answers with these frames and hangs up.
+// speaker dials a multiplexer that answers with these frames and closes the connection.
 func speaker(frames ...frame) link.DialFunc {
 	return func(context.Context) (net.Conn, error) {
 		here, there := linktest.Pipe()
@@ -212,8 +219,8 @@ func attached(t testing.TB, id uint32) frame {
 	return f
 }
 
-// TestBadEvents sends a good event, something that says nothing, a good event and the end:
-// both good ones arrive.
+// TestBadEvents sends a valid event, an invalid one, another valid event and the end.
+// Both valid events must arrive.
 func TestBadEvents(t *testing.T) {
 	t.Parallel()
 	properties := plist.Dict{"SerialNumber": "x", "DeviceID": int64(5)}
@@ -264,7 +271,7 @@ func TestBadEvents(t *testing.T) {
 	}
 }
 
-// TestManyDevices has a multiplexer that makes devices up.
+// TestManyDevices uses a multiplexer that invents devices.
 func TestManyDevices(t *testing.T) {
 	t.Parallel()
 	frames := []frame{resultFrame(versionPlist, requestTag, OK)}
@@ -280,8 +287,14 @@ func TestManyDevices(t *testing.T) {
 	for ; err == nil; n++ {
 		_, err = l.Next(testContext(t))
 	}
-	if n-1 != maxKnown || len(l.known) != maxKnown || l.Malformed() != 100 {
-		t.Errorf("%d devices, %d known, %d passed over", n-1, len(l.known), l.Malformed())
+	if n-1 != maxKnown {
+		t.Errorf("%d devices, want %d", n-1, maxKnown)
+	}
+	if len(l.known) != maxKnown {
+		t.Errorf("%d devices are known, want %d", len(l.known), maxKnown)
+	}
+	if l.Malformed() != 100 {
+		t.Errorf("%d events are malformed, want 100", l.Malformed())
 	}
 	frames = frames[1:] // events alone, no result
 	_, err = newClient(t, Options{Dial: speaker(frames...)}).Listen(testContext(t))

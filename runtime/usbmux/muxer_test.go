@@ -137,7 +137,7 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// Each property has a client that fails without it.
+// Some client fails without each of these properties.
 func TestProperties(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -178,8 +178,8 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-// A client that does not wait for the result loses nothing, because the Muxer
-// reads not a byte beyond the Connect.
+// A client that does not wait for the result must lose no bytes, so the Muxer must not
+// read beyond the Connect.
 func TestServiceBytesBehindConnect(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -211,7 +211,7 @@ func binaryBytes(message, tag uint32, body ...byte) []byte {
 	return appendFrame(nil, frame{message: message, tag: tag, body: body})
 }
 
-// ask is a request as a plist frame of tag 5.
+// ask returns a request as a plist frame with tag 5.
 func ask(kv ...any) []byte {
 	d := plist.Dict{}
 	for i := 0; i < len(kv); i += 2 {
@@ -313,9 +313,14 @@ func TestRefusals(t *testing.T) {
 				f, err := readFrame(conn, maxReply)
 				r, _, ok, _ := decodeResult(f)
 				wantTag := binary.LittleEndian.Uint32(c.in[12:])
-				if err != nil || !ok || r != c.want || f.version != c.version || f.tag != wantTag {
-					t.Fatalf("answer %+v, %v; want result %d in version %d", f, err, c.want,
-						c.version)
+				if err != nil || !ok {
+					t.Fatalf("answer %+v, %v; want a result", f, err)
+				}
+				if r != c.want {
+					t.Fatalf("result %d, want %d", r, c.want)
+				}
+				if f.version != c.version || f.tag != wantTag {
+					t.Fatalf("answer %+v; want version %d and tag %d", f, c.version, wantTag)
 				}
 				conn.Write(ask("MessageType", "ReadBUID"))
 				_, err = readFrame(conn, maxReply)
@@ -327,7 +332,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Whatever tag a request carries, 0 included, its answer carries.
+// An answer must have the tag of its request, including 0.
 func TestTags(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -343,15 +348,21 @@ func TestTags(t *testing.T) {
 			}
 			conn.Write(plistBytes(tag, plist.Dict{"MessageType": name}))
 			f, err := readFrame(conn, maxReply)
-			if err != nil || f.tag != tag || f.version != 1 || f.message != 8 {
-				t.Fatalf("%d %s: %+v, %v; want tag %d", i, name, f, err, tag)
+			if err != nil {
+				t.Fatalf("%d %s: %v", i, name, err)
+			}
+			if f.tag != tag {
+				t.Fatalf("%d %s: tag %d, want %d", i, name, f.tag, tag)
+			}
+			if f.version != 1 || f.message != 8 {
+				t.Fatalf("%d %s: %+v, want a property list", i, name, f)
 			}
 		}
 	}
 }
 
-// An old client speaks binary and is answered in binary; its first property
-// list changes that for good.
+// A client of the binary dialect must be answered in binary. Its first property list
+// changes the dialect for good.
 func TestBinaryDialect(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -418,7 +429,7 @@ func TestPairRecords(t *testing.T) {
 	}
 }
 
-// brokenRecords fails as a folder would.
+// brokenRecords is a store that fails as a folder would.
 type brokenRecords struct{ err error }
 
 func (r brokenRecords) Read(string) ([]byte, error) { return nil, r.err }
@@ -479,8 +490,8 @@ func TestDetachEndsPipes(t *testing.T) {
 	}
 }
 
-// When the client leaves before it can be told, the service's function runs
-// all the same, on a closed connection.
+// If the client leaves before it can be told, the function of the service must be
+// called with a closed connection.
 func TestClientGoneBeforeResult(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})
@@ -501,8 +512,8 @@ func TestClientGoneBeforeResult(t *testing.T) {
 	}
 }
 
-// A client that is still sending when it is refused must see the refusal: on
-// TCP a close with unread bytes would destroy it on the way.
+// A client that is still sending when it is refused must get the refusal. On TCP,
+// closing with unread bytes would destroy it.
 func TestRefusalSurvivesUnreadBytes(t *testing.T) {
 	t.Parallel()
 	m := newMuxer(t, MuxerOptions{})

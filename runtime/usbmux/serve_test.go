@@ -46,7 +46,7 @@ func TestConcurrentConnects(t *testing.T) {
 	}
 }
 
-// Nothing stays behind: a bubble that ends with goroutines fails its test.
+// The bubble fails its test if goroutines are left at the end.
 func TestCloseLeavesNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -90,7 +90,7 @@ type nopListener struct{ net.Listener }
 
 func (nopListener) Close() error { return nil }
 
-// The same over real sockets, with many clients and both ways of ending Serve.
+// The same over real sockets, with many clients and both ways to end Serve.
 func TestServeLeavesNothing(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for _, network := range []string{"unix", "tcp"} {

@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	// eventQueue is how many frames may wait for a listener that does not
-	// read. One that stays behind further is cut off: it reconnects and gets
-	// the present state, which is worth more to it than old events.
+	// eventQueue is how many frames may wait for a listener that does not read. A
+	// listener with more is disconnected. When it connects again, it gets the present
+	// state, which is more useful than old events.
 	eventQueue = 1024
-	// lingerTime is how long a connection that this side has ended waits for
-	// the peer to read the last bytes and close.
+	// lingerTime is how long a connection that was closed here waits for the peer to
+	// read the last bytes and close.
 	lingerTime = time.Second
-	// socketBuffer is usbmuxd's size for clients' sockets.
+	// socketBuffer is the size of usbmuxd's buffers for clients' sockets.
 	socketBuffer = 128 << 10
-	// acceptPause is the first of the growing pauses after an accept that
-	// failed for want of descriptors or memory.
+	// acceptPause is the first pause after an accept that failed because descriptors or
+	// memory were exhausted. The pauses grow up to maxAcceptPause.
 	acceptPause, maxAcceptPause = 5 * time.Millisecond, time.Second
 )
 
-// Serve accepts connections from l until ctx ends, the Muxer is closed or l
-// fails; the first two give nil. l is closed then, and every connection that
-// came from it has ended.
+// Serve accepts connections from l until ctx ends, the Muxer is closed or l fails. In
+// the first two cases it returns nil. When it returns, l and all connections from it
+// are closed.
 func (m *Muxer) Serve(ctx context.Context, l net.Listener) error {
 	if !m.enter() {
 		l.Close()
@@ -69,8 +69,8 @@ func (m *Muxer) Serve(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// isTemporary reports an accept error that passes. The net package calls only
-// such errors temporary here that concern the process's own resources.
+// isTemporary reports whether an accept error is temporary. Of the errors of an accept,
+// the net package calls only those temporary that concern the resources of the process.
 func isTemporary(err error) bool {
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && t.Temporary()
@@ -107,8 +107,8 @@ func (m *Muxer) ServeConn(ctx context.Context, c net.Conn) {
 	}
 }
 
-// tune prepares a socket for bulk transfers without delay. TCP grows its
-// buffers by itself as long as nobody fixes them.
+// tune prepares a socket for bulk transfers without delay. It does not set the buffers
+// of TCP, which grow automatically as long as their size is not set.
 func tune(c net.Conn) {
 	switch t := c.(type) {
 	case *net.TCPConn:
@@ -119,21 +119,21 @@ func tune(c net.Conn) {
 	}
 }
 
-// session is the state of one client: commands until it listens or becomes a
-// pipe.
+// session is the state of one client. It takes commands until it becomes a listener or
+// a pipe.
 type session struct {
 	m       *Muxer
 	c       net.Conn
 	ctx     context.Context
-	version uint32 // dialect; the first property list makes it 1 for good
+	version uint32 // the dialect; 1 from the first property list on
 
 	// Set when the client starts to listen.
 	out    outbox
 	number int
-	client plist.Dict // what it said of itself
+	client plist.Dict // the client's description of itself
 }
 
-// errDone ends a session whose client was answered for the last time.
+// errDone ends a session after the last answer to its client.
 var errDone = errors.New("refused and closed")
 
 func (s *session) run() error {
@@ -159,8 +159,8 @@ func (s *session) run() error {
 	}
 }
 
-// handle answers one frame. A request that changes what the connection is for
-// returns the function that goes on with it.
+// handle answers one frame. If a request changes the use of the connection, handle
+// returns the function that continues.
 func (s *session) handle(f frame) (next func() error, err error) {
 	if f.version > versionPlist {
 		return nil, s.result(f.tag, BadVersion)
@@ -179,7 +179,7 @@ func (s *session) handle(f frame) (next func() error, err error) {
 		d, err := plist.DecodeDict(f.body)
 		name, ok := d.String("MessageType")
 		if err != nil || !ok {
-			// usbmuxd says nothing here and its client waits for ever.
+			// usbmuxd does not answer here, and its client waits without end.
 			return nil, errors.Join(s.result(f.tag, BadCommand), errDone)
 		}
 		return s.request(f.tag, name, d)
@@ -240,8 +240,8 @@ func (m *Muxer) list() []any {
 	return list
 }
 
-// plainText replaces the control characters of a text that a client sent, because the
-// answers to other clients are XML.
+// plainText replaces the control characters in text from a client, because the answers
+// to other clients are XML.
 func plainText(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0xFFFE || r == 0xFFFF {
@@ -276,7 +276,7 @@ func (m *Muxer) listeners() []any {
 	return list
 }
 
-// connect turns the connection into a pipe to a port of a device.
+// connect makes the connection a pipe to a port of a device.
 func (s *session) connect(tag, id uint32, port uint16) (next func() error, err error) {
 	d, ok := s.m.acquire(id)
 	if !ok {
@@ -311,8 +311,7 @@ func (s *session) connect(tag, id uint32, port uint16) (next func() error, err e
 	}, nil
 }
 
-// record answers the requests about pair records. Their results are errno
-// values.
+// record answers the requests about pair records. Their results are errno values.
 func (s *session) record(tag uint32, name string, d plist.Dict) error {
 	id, ok := d.String("PairRecordID")
 	if !ok || !safeName(id) {
@@ -322,7 +321,8 @@ func (s *session) record(tag uint32, name string, d plist.Dict) error {
 	switch name {
 	case "ReadPairRecord":
 		var b []byte
-		if b, err = s.m.records.Read(id); err == nil {
+		b, err = s.m.records.Read(id)
+		if err == nil {
 			return s.reply(tag, plist.Dict{"PairRecordData": b})
 		}
 	case "DeletePairRecord":
@@ -333,13 +333,15 @@ func (s *session) record(tag uint32, name string, d plist.Dict) error {
 		if bad != nil {
 			return s.result(tag, InvalidArgument)
 		}
-		// Stored as XML, whatever came: some readers know nothing else.
-		if data, err = plist.Encode(record, plist.XML); err == nil {
+		// The record is stored as XML in any case, because some readers cannot read
+		// other forms.
+		data, err = plist.Encode(record, plist.XML)
+		if err == nil {
 			err = s.m.records.Write(id, data)
 		}
 		if err == nil {
-			// The event goes out before the answer: who saved the record and
-			// sees the answer may rely on the listeners knowing.
+			// The event is sent before the answer, so that a client that gets the
+			// answer can rely on the listeners having the event.
 			if device, ok := deviceID(d); ok {
 				s.m.paired(device, id)
 			}
@@ -360,14 +362,14 @@ func recordResult(err error) Result {
 	return ioFailure
 }
 
-// safeName reports whether a record's id may become the name of a file.
+// safeName reports whether a record's id is safe as the name of a file.
 func safeName(id string) bool {
 	return id != "" && !strings.ContainsAny(id, "/\\\x00") && !strings.Contains(id, "..")
 }
 
-// listen makes the session a listener: the result and the devices that are
-// present are queued in one step with registering it, so that no event is lost
-// or doubled.
+// listen makes the session a listener. It queues the result and the connected devices
+// in the same step in which it registers the session, so that no event is lost or sent
+// twice.
 func (s *session) listen(tag uint32, client plist.Dict) func() error {
 	return func() error {
 		m := s.m
@@ -391,7 +393,8 @@ func (s *session) listen(tag uint32, client plist.Dict) func() error {
 		m.mu.Unlock()
 		var length *LengthError
 		if err == nil || errors.As(err, &length) {
-			// A listening connection takes no requests; it is told so and ends.
+			// A listening connection does not accept requests. The client gets an
+			// error, and the connection ends.
 			s.out.push(appendFrame(nil, resultFrame(s.version, f.tag, BadCommand)))
 			_ = s.c.SetWriteDeadline(time.Now().Add(lingerTime))
 		} else {
@@ -403,12 +406,12 @@ func (s *session) listen(tag uint32, client plist.Dict) func() error {
 	}
 }
 
-// outbox carries frames to a listener without making the sender wait.
+// outbox queues frames for a listener, so that the sender does not wait.
 type outbox struct {
 	mu     sync.Mutex
 	cond   sync.Cond
 	queue  [][]byte
-	limit  int // 0 = none yet
+	limit  int // 0 means none yet
 	done   bool
 	broken bool
 	cut    func() // ends the connection
@@ -419,7 +422,7 @@ func (o *outbox) init(cut func()) {
 	o.cut = cut
 }
 
-// push queues a frame. A listener that is too far behind is cut off.
+// push queues a frame. A listener with too many queued frames is disconnected.
 func (o *outbox) push(b []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -444,7 +447,7 @@ func (o *outbox) finish() {
 	o.mu.Unlock()
 }
 
-// drain writes the queue until finish or a failure.
+// drain writes the queue until finish is called or a write fails.
 func (o *outbox) drain(w io.Writer) {
 	for {
 		o.mu.Lock()

@@ -1,16 +1,16 @@
-// Package usbmux speaks with the multiplexer that owns the USB cable: usbmuxd
-// on Linux, the daemon built into macOS, Apple Mobile Device Service on
-// Windows, or anything that listens in their place. It lists devices, reports
-// when they come and go, opens TCP ports on them and keeps pair records.
+// Package usbmux communicates with the multiplexer that has the USB connections:
+// usbmuxd on Linux, the daemon built into macOS, Apple Mobile Device Service on
+// Windows, or another program in their place. A multiplexer lists devices, reports when
+// they are connected and disconnected, opens TCP ports on them and stores pair records.
 //
-// Client is the asking side and Muxer the answering one, over which the virtual
-// device is reached. Every message is a frame:
+// Client is the side that asks, and Muxer the side that answers. The virtual device is
+// reached over a Muxer. Every message is a frame:
 //
 //	u32 length with header | u32 version | u32 message | u32 tag | payload   (little endian)
 //
-// Version 1 carries XML property lists as message 8; version 0 is the older
-// binary dialect, which knows LISTEN and CONNECT alone. The usual exchange,
-// each arrow one frame:
+// Version 1 carries XML property lists as message 8. Version 0 is the older binary
+// dialect, which has LISTEN and CONNECT only. In the usual exchange each arrow is one
+// frame:
 //
 //	> {MessageType: ListDevices}
 //	< {DeviceList: [{MessageType: Attached, DeviceID: 3, Properties: {SerialNumber: "0000...", ...}}]}
@@ -46,8 +46,8 @@ const (
 	versionBinary = 0 // payloads are packed structures
 	versionPlist  = 1 // payloads are XML property lists
 
-	// maxRequest bounds a frame from a client. usbmuxd closes at 64 KiB; a
-	// pair record takes about 12.
+	// maxRequest bounds a frame from a client. usbmuxd's own limit is 64 KiB; a pair
+	// record has about 12.
 	maxRequest = 1 << 20
 	// maxReply bounds a frame from a multiplexer.
 	maxReply = 16 << 20
@@ -68,12 +68,12 @@ const (
 // number are padded with NUL.
 const deviceAddSize = 4 + 2 + 256 + 2 + 4
 
-// Result is the number a multiplexer answers with. As an error it says why a
-// request was refused; errors.Is finds it in an Error.
+// Result is the number in a multiplexer's answer. As an error it is the reason for
+// which a request was refused. An Error matches its Result.
 type Result uint32
 
-// Results that multiplexers give. Pair record requests use errno values
-// instead, so NotFound and BadDevice are one number.
+// The results of multiplexers. Requests about pair records use errno values instead, so
+// that NotFound and BadDevice are the same number.
 const (
 	OK                Result = 0
 	BadCommand        Result = 1
@@ -109,12 +109,12 @@ func (r Result) Error() string {
 	return "refused"
 }
 
-// Error is what failed while talking to a multiplexer.
+// Error describes a request to a multiplexer and why it failed.
 type Error struct {
 	Op      string // list, connect, read pair record, ...
-	Subject string // device and port, record id or address; "" = none
-	Code    Result // as sent; OK when the multiplexer did not answer
-	Err     error  // cause when there is no code
+	Subject string // device and port, record id or address; "" means none
+	Code    Result // as sent; OK if the multiplexer did not answer
+	Err     error  // the cause, if there is no code
 }
 
 func (e *Error) Error() string {
@@ -140,7 +140,7 @@ func (e *Error) Unwrap() error {
 	return e.Err
 }
 
-// Is maps the multiplexer's codes to the general errors that mean the same.
+// Is maps the multiplexer's codes to the general errors of the same meaning.
 func (e *Error) Is(target error) bool {
 	switch e.Code {
 	case NotFound:
@@ -163,11 +163,12 @@ func (e *Error) aboutRecord() bool {
 	return e.Op == opReadRecord || e.Op == opSaveRecord || e.Op == opDeleteRecord
 }
 
-// errShort is the cause when a binary payload ends before its last field.
+// errShort is the cause of an error about a binary payload that ends before its last
+// field.
 var errShort = link.Malformed("message is too short")
 
-// LengthError reports a frame whose declared length is impossible or over the
-// limit of this side.
+// LengthError reports a frame with a length that is impossible or over the limit of
+// this side.
 type LengthError struct {
 	Length, Max uint32
 }
@@ -196,8 +197,8 @@ func appendFrame(b []byte, f frame) []byte {
 	return append(b, f.body...)
 }
 
-// decodeHeader reads the fixed part of a frame and the length of what follows.
-// A frame with a bad length still tells its tag and version.
+// decodeHeader decodes the fixed part of a frame and returns the length of the rest. If
+// the length is invalid, it still returns the tag and version.
 func decodeHeader(h []byte, limit uint32) (frame, int, error) {
 	n := binary.LittleEndian.Uint32(h)
 	f := frame{
@@ -211,9 +212,8 @@ func decodeHeader(h []byte, limit uint32) (frame, int, error) {
 	return f, int(n - headerSize), nil
 }
 
-// readFrame reads one frame and not a byte more: what follows a Connect
-// belongs to the service behind it. A stream that ends between frames gives
-// io.EOF.
+// readFrame reads one frame and no byte after it, because what follows a Connect
+// belongs to the service. If the stream ends before a frame, the error is io.EOF.
 func readFrame(r io.Reader, limit uint32) (frame, error) {
 	var h [headerSize]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
@@ -227,8 +227,7 @@ func readFrame(r io.Reader, limit uint32) (frame, error) {
 	return f, err
 }
 
-// cutFrame takes the first frame off b. ok is false while b holds only a part
-// of it.
+// cutFrame removes the first frame from b. ok is false if b has only a part of a frame.
 func cutFrame(b []byte, limit uint32) (f frame, rest []byte, ok bool, err error) {
 	if len(b) < headerSize {
 		return frame{}, b, false, nil
@@ -241,18 +240,18 @@ func cutFrame(b []byte, limit uint32) (f frame, rest []byte, ok bool, err error)
 	return f, b[headerSize+n:], true, nil
 }
 
-// plistFrame wraps a property list message.
+// plistFrame returns the frame of a property list message.
 func plistFrame(tag uint32, d plist.Dict) (frame, error) {
 	body, err := plist.Encode(d, plist.XML)
 	return frame{version: versionPlist, message: msgPlist, tag: tag, body: body}, err
 }
 
-// resultFrame wraps a result in the dialect that the connection uses.
+// resultFrame returns the frame of a result in the dialect of the connection.
 func resultFrame(version, tag uint32, r Result) frame {
 	if version == versionPlist {
 		f, err := plistFrame(tag, plist.Dict{"MessageType": "Result", "Number": int64(r)})
 		if err != nil {
-			panic(err) // two constants and a number always encode
+			panic(err) // cannot happen: these values can always be encoded
 		}
 		return f
 	}
@@ -261,8 +260,7 @@ func resultFrame(version, tag uint32, r Result) frame {
 	}
 }
 
-// decodeResult reads a Result of either dialect; ok is false when f is
-// something else.
+// decodeResult decodes a Result of either dialect. ok is false if f is another message.
 func decodeResult(f frame) (r Result, d plist.Dict, ok bool, err error) {
 	switch f.message {
 	case msgResult:
@@ -271,7 +269,8 @@ func decodeResult(f frame) (r Result, d plist.Dict, ok bool, err error) {
 		}
 		return Result(binary.LittleEndian.Uint32(f.body)), nil, true, nil
 	case msgPlist:
-		if d, err = plist.DecodeDict(f.body); err != nil {
+		d, err = plist.DecodeDict(f.body)
+		if err != nil {
 			return 0, nil, false, err
 		}
 		if t, _ := d.String("MessageType"); t != "Result" {
@@ -286,8 +285,8 @@ func decodeResult(f frame) (r Result, d plist.Dict, ok bool, err error) {
 	return 0, nil, false, link.Malformed(fmt.Sprintf("unexpected message type %d", f.message))
 }
 
-// swapPort converts between a TCP port and the form that Connect carries: the
-// port in network order, read as a little-endian integer.
+// swapPort converts between a TCP port and its form in Connect, which is the port in
+// network order read as a little-endian integer.
 func swapPort(p uint16) uint16 { return bits.ReverseBytes16(p) }
 
 // connectRequest is a binary CONNECT.

@@ -56,13 +56,14 @@ func TestReadFrameOfUsbmuxd(t *testing.T) {
 	if res, _, ok, err := decodeResult(f); res != BadVersion || !ok || err != nil {
 		t.Errorf("binary Result = %v, %v, %v; want 6", res, ok, err)
 	}
-	if _, err = readFrame(r, maxReply); err != io.EOF {
+	_, err = readFrame(r, maxReply)
+	if err != io.EOF {
 		t.Errorf("at the end readFrame = %v, want EOF", err)
 	}
 }
 
-// The binary result must equal usbmuxd's byte for byte, the XML one in all but
-// white space.
+// The binary result must be the same bytes as usbmuxd's. The XML result may differ in
+// white space only.
 func TestResultFrame(t *testing.T) {
 	t.Parallel()
 	if got := appendFrame(nil, resultFrame(versionBinary, 1, BadVersion)); string(
@@ -112,7 +113,7 @@ func TestReadFrameRefusals(t *testing.T) {
 	}
 }
 
-// A frame that declares much and sends little must not cost memory.
+// A frame with a large declared length and few bytes must not cost memory.
 func TestReadFrameMemory(t *testing.T) {
 	in := append(binary.LittleEndian.AppendUint32(nil, maxReply), make([]byte, 12+100)...)
 	got := testing.Benchmark(func(b *testing.B) {
@@ -228,11 +229,20 @@ func TestDecodeEntry(t *testing.T) {
 		"SerialNumber": "00008030-001A35E40212345E", "New": true,
 	}}
 	e, err := decodeEntry(usb)
-	if err != nil || e.DeviceID != 3 || e.UDID != "00008030-001A35E40212345E" ||
-		e.ConnectionType != USB ||
-		e.ProductID != 0x12A8 || e.ConnectionSpeed != 480000000 || e.LocationID != 1<<32-1 ||
-		e.Properties["New"] != true {
-		t.Errorf("decodeEntry = %+v, %v", e, err)
+	if err != nil {
+		t.Errorf("decodeEntry: %v", err)
+	}
+	if e.DeviceID != 3 || e.UDID != "00008030-001A35E40212345E" || e.ConnectionType != USB {
+		t.Errorf("decodeEntry = %d %q %q", e.DeviceID, e.UDID, e.ConnectionType)
+	}
+	if e.ProductID != 0x12A8 || e.ConnectionSpeed != 480000000 {
+		t.Errorf("decodeEntry = product %#x, speed %d", e.ProductID, e.ConnectionSpeed)
+	}
+	if e.LocationID != 1<<32-1 {
+		t.Errorf("decodeEntry = location %#x, want %#x", e.LocationID, uint32(1<<32-1))
+	}
+	if e.Properties["New"] != true {
+		t.Errorf("decodeEntry keeps the properties %v, want New", e.Properties)
 	}
 	delete(usb, "DeviceID")
 	if e, err := decodeEntry(usb); err != nil || e.DeviceID != 3 {
@@ -330,9 +340,12 @@ func TestParseAddress(t *testing.T) {
 		{`unix:C:\mux.sock`, "unix", `C:\mux.sock`},
 	} {
 		network, address, err := ParseAddress(c.in)
-		if err != nil || network != c.network || address != c.address {
-			t.Errorf("ParseAddress(%q) = %q, %q, %v; want %q, %q", c.in, network, address, err,
-				c.network, c.address)
+		if err != nil {
+			t.Errorf("ParseAddress(%q): %v", c.in, err)
+		}
+		if network != c.network || address != c.address {
+			t.Errorf("ParseAddress(%q) = %q, %q; want %q, %q", c.in, network, address, c.network,
+				c.address)
 		}
 	}
 	for _, in := range []string{

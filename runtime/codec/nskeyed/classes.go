@@ -2,25 +2,25 @@ package nskeyed
 
 import "maps"
 
-// Class says how objects of a class, and of those derived from it, are decoded.
+// Class says how objects of a class and of its derived classes are decoded.
 type Class struct {
 	Name string
-	// Decode makes a value of an object whose fields are decoded already. The
-	// object's own class may be a derived one. To keep an object as it is,
-	// Decode returns it; an error makes the whole archive unreadable.
+	// Decode returns a value for an object whose fields have been decoded. The object's
+	// own class may be a derived one. Decode may return the object itself. If it
+	// returns an error, the archive cannot be decoded.
 	Decode func(*Object) (any, error)
 }
 
-// Classes is a set of classes for decoding, beside those of Foundation. It
-// cannot change; nil is an empty set.
+// Classes is an immutable set of classes for decoding, in addition to those of
+// Foundation. nil is an empty set.
 type Classes struct {
 	decode map[string]func(*Object) (any, error)
 }
 
-// NewClasses makes a set. Of two classes of one name the later one counts.
+// NewClasses returns a set. If two classes have the same name, the later one is used.
 func NewClasses(list ...Class) *Classes { return (*Classes)(nil).With(list...) }
 
-// With returns a set that holds further classes.
+// With returns a set with further classes.
 func (c *Classes) With(list ...Class) *Classes {
 	out := &Classes{decode: make(map[string]func(*Object) (any, error))}
 	if c != nil {
@@ -44,9 +44,9 @@ type Archiver interface {
 	ArchiveObject() (*Object, error)
 }
 
-// class is a class descriptor of an archive that was looked up.
+// class is a class descriptor of an archive, after it has been looked up.
 type class struct {
-	chain  []string // the class, its ancestors
+	chain  []string // the class and its ancestors
 	kind   kind
 	decode func(*Object) (any, error)
 }
@@ -55,7 +55,7 @@ type class struct {
 type kind uint8
 
 const (
-	kindObject kind = iota // nothing is known, or a Class decodes it
+	kindObject kind = iota // unknown, or decoded by a Class
 	kindArray
 	kindSet
 	kindOrderedSet
@@ -100,13 +100,15 @@ func kindOf(name string) kind {
 	return kindObject
 }
 
-// resolve finds the nearest class of the chain that can be decoded.
+// resolve returns the nearest class of the chain that can be decoded.
 func (c *class) resolve(known *Classes) {
 	for _, name := range c.chain {
-		if c.decode = known.find(name); c.decode != nil {
+		c.decode = known.find(name)
+		if c.decode != nil {
 			return
 		}
-		if c.kind = kindOf(name); c.kind != kindObject {
+		c.kind = kindOf(name)
+		if c.kind != kindObject {
 			return
 		}
 	}

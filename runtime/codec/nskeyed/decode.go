@@ -5,22 +5,22 @@ import (
 	"fmt"
 )
 
-// decoder makes values of the objects of an archive, each of them once.
+// decoder decodes the objects of an archive, each of them once.
 type decoder struct {
 	reader
 	classes *Classes
 	objects object // $objects
-	slots   []slot // of $objects; empty for a plain property list
+	slots   []slot // for $objects; empty for a plain property list
 	keys    map[int]string
-	room    int // how many elements of containers may still be made
-	copied  int // how many bytes of text and data may still be made
-	failed  int // the innermost object in which something was wrong
+	room    int // how many elements of containers may still be allocated
+	copied  int // how many bytes of text and data may still be allocated
+	failed  int // the innermost object with an error
 }
 
-// slot is what became of one of $objects.
+// slot is the state of one of $objects.
 type slot struct {
 	value any
-	class *class // when it was looked up as a class
+	class *class // set when it was looked up as a class
 	size  size
 	state state
 }
@@ -29,7 +29,7 @@ type state uint8
 
 const (
 	untouched state = iota
-	onPath          // being decoded
+	onPath          // it is being decoded
 	done
 )
 
@@ -39,7 +39,7 @@ type size struct {
 	height int16
 }
 
-// over makes s the size of a container that also holds a value of size t.
+// over extends s to the size of a container that also holds a value of size t.
 func (s *size) over(t size) error {
 	s.nodes += t.nodes
 	s.height = max(s.height, t.height+1)
@@ -59,11 +59,11 @@ func (d *decoder) open(b []byte) error {
 	_, err := d.reader.open(b)
 	d.keys = map[int]string{}
 	d.room = MaxNodes
-	d.copied = 1<<20 + 4*len(b) // what is shared in the file is copied for each use
+	d.copied = 1<<20 + 4*len(b) // shared values are copied for each use
 	return err
 }
 
-// root decodes the whole property list.
+// root decodes the complete property list.
 func (d *decoder) root() (any, Kind, error) {
 	top, err := d.reader.open(d.b)
 	if err != nil {
@@ -94,8 +94,8 @@ func (d *decoder) locate(err error) error {
 	return &Error{Op: "decode", Object: d.failed, Err: err}
 }
 
-// isArchive reports whether the top dictionary has a key of an archive. One that
-// lacks others is a broken archive, no plain property list.
+// isArchive reports whether the top dictionary has a key of an archive. If it lacks
+// other keys, it is a malformed archive and not a plain property list.
 func (d *decoder) isArchive(o object) (bool, error) {
 	for _, key := range []string{keyArchiver, keyObjects, keyTop} {
 		if _, ok, err := d.find(o, key); ok || err != nil {
@@ -105,7 +105,7 @@ func (d *decoder) isArchive(o object) (bool, error) {
 	return false, nil
 }
 
-// archive checks the outside of an archive and decodes what $top names.
+// archive checks the top level of an archive and decodes the objects of $top.
 func (d *decoder) archive(o object) (any, error) {
 	for _, key := range []string{keyArchiver, keyVersion} {
 		number, ok, err := d.find(o, key)
@@ -129,7 +129,8 @@ func (d *decoder) archive(o object) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.objects, err = d.member(o, keyObjects, tagArray); err != nil {
+	d.objects, err = d.member(o, keyObjects, tagArray)
+	if err != nil {
 		return nil, err
 	}
 	if d.objects.n > MaxObjects {
@@ -155,7 +156,7 @@ func (d *decoder) archive(o object) (any, error) {
 	return Top(list), err
 }
 
-// member returns a container that the outside of an archive must have.
+// member returns a container that the top level of an archive must have.
 func (d *decoder) member(o object, key string, tag byte) (object, error) {
 	number, ok, err := d.find(o, key)
 	if err != nil {
@@ -216,7 +217,7 @@ func (d *decoder) uid(n uint64, depth int) (any, size, error) {
 	return v, sz, nil
 }
 
-// element decodes what stands in $objects: an instance, or a plain value.
+// element decodes an element of $objects, which is an instance or a plain value.
 func (d *decoder) element(number, depth int) (any, size, error) {
 	o, err := d.object(number)
 	if err != nil {
@@ -234,7 +235,7 @@ func (d *decoder) element(number, depth int) (any, size, error) {
 	return d.plain(o, depth)
 }
 
-// value decodes what a field holds: a UID or a value in place.
+// value decodes the value of a field, which is a UID or an inline value.
 func (d *decoder) value(number, depth int) (any, size, error) {
 	o, err := d.object(number)
 	if err != nil {
@@ -261,7 +262,8 @@ func (d *decoder) plain(o object, depth int) (any, size, error) {
 		}
 		return o.low == lowTrue, one, nil
 	case tagASCII, tagUTF16, tagData:
-		if d.copied -= o.n; d.copied < 0 {
+		d.copied -= o.n
+		if d.copied < 0 {
 			return nil, size{}, ErrLimit
 		}
 		one.nodes += int32(min(o.n/nodeBytes, MaxNodes))
@@ -275,9 +277,10 @@ func (d *decoder) plain(o object, depth int) (any, size, error) {
 	return d.elements(o, depth+1)
 }
 
-// reserve accounts for n elements before memory for them is taken.
+// reserve counts n elements before memory is allocated for them.
 func (d *decoder) reserve(n int) error {
-	if d.room -= n; d.room < 0 {
+	d.room -= n
+	if d.room < 0 {
 		return ErrLimit
 	}
 	return nil
@@ -306,7 +309,7 @@ func (d *decoder) elements(o object, depth int) ([]any, size, error) {
 	return list, total, nil
 }
 
-// list decodes objects by their numbers.
+// list decodes objects, given their numbers.
 func (d *decoder) list(numbers []int, depth int) ([]any, size, error) {
 	total := size{nodes: 1}
 	list := make([]any, len(numbers))
@@ -350,7 +353,8 @@ func (d *decoder) plainDict(o object, depth int) (any, size, error) {
 	return dedupe(dict), total, nil
 }
 
-// key returns the text of a key. Each is made once, however many objects have it.
+// key returns the text of a key. It allocates each key once, however many objects have
+// it.
 func (d *decoder) key(number int) (string, error) {
 	if s, ok := d.keys[number]; ok {
 		return s, nil
@@ -362,7 +366,8 @@ func (d *decoder) key(number int) (string, error) {
 	if o.tag != tagASCII && o.tag != tagUTF16 {
 		return "", errors.New("key of a property list is not a string")
 	}
-	if d.copied -= o.n; d.copied < 0 {
+	d.copied -= o.n
+	if d.copied < 0 {
 		return "", ErrLimit
 	}
 	s := d.text(o)
@@ -399,8 +404,8 @@ func (d *decoder) classOf(o object) (*class, error) {
 	return s.class, nil
 }
 
-// descriptor reads a class: {$classname, $classes}. The optional $classhints
-// are for those who lack the class and have another.
+// descriptor decodes a class: {$classname, $classes}. It ignores $classhints, which are
+// for readers without the class.
 func (d *decoder) descriptor(number int) (*class, error) {
 	o, err := d.object(number)
 	if err != nil {
@@ -434,7 +439,8 @@ func (d *decoder) descriptor(number int) (*class, error) {
 	}
 	for i := 0; i < list.n && err == nil; i++ {
 		var s string
-		if s, err = d.key(d.ref(list, i)); err == nil && (i > 0 || s != name) {
+		s, err = d.key(d.ref(list, i))
+		if err == nil && (i > 0 || s != name) {
 			c.chain = append(c.chain, s)
 		}
 	}

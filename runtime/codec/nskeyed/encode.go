@@ -18,14 +18,14 @@ var (
 	errText = errors.New("string is not valid UTF-8")
 )
 
-// Encode makes a binary archive of v. Beside the types that Decode returns it
-// takes Mutable, Archiver, time.Time, plist.Dict (its keys sorted), []string,
-// float32 and every Go integer. Equal values give equal bytes.
+// Encode returns a binary archive of v. In addition to the types that Decode returns,
+// it accepts Mutable, Archiver, time.Time, plist.Dict (with sorted keys), []string,
+// float32 and every Go integer. Equal values are encoded to equal bytes.
 //
-// Only a whole archive and the fields of an Object may be nil.
+// Only a complete archive and the fields of an Object may be nil.
 func Encode(v any) ([]byte, error) { return Append(nil, v) }
 
-// Append writes a binary archive of v behind b.
+// Append appends a binary archive of v to b.
 func Append(b []byte, v any) ([]byte, error) {
 	e := encoder{objects: make([]any, 1, 8)}
 	e.objects[0] = null
@@ -41,11 +41,11 @@ func Append(b []byte, v any) ([]byte, error) {
 	}), nil
 }
 
-// encoder numbers objects as Apple's archiver does: an object before what it
-// refers to, its class behind that. Each class is written once, and so are equal
-// strings and numbers.
+// encoder numbers objects in the order of Apple's archiver: an object comes before the
+// objects that it refers to, and its class comes after those. Each class is written
+// once, and so are equal strings and numbers.
 type encoder struct {
-	objects []any // what stands in $objects
+	objects []any // the content of $objects
 	classes map[string]uid
 	shared  map[any]uid // strings and numbers
 	nodes   int
@@ -79,9 +79,10 @@ func (e *encoder) add(v any) (uid, error) {
 	return uid(len(e.objects) - 1), nil
 }
 
-// object adds v and what is below it.
+// object adds v and the values in it.
 func (e *encoder) object(v any, depth int) (uid, error) {
-	if e.nodes++; e.nodes > MaxNodes || depth > MaxDepth {
+	e.nodes++
+	if e.nodes > MaxNodes || depth > MaxDepth {
 		return 0, ErrLimit
 	}
 	switch t := v.(type) {
@@ -129,7 +130,7 @@ func (e *encoder) object(v any, depth int) (uid, error) {
 	return e.object(w, depth)
 }
 
-// canonical brings further Go types to those that decoding makes.
+// canonical converts other Go types to those of decoded values.
 func canonical(v any) (any, error) {
 	switch t := v.(type) {
 	case time.Time:
@@ -168,7 +169,7 @@ func canonical(v any) (any, error) {
 	return nil, fmt.Errorf("%T has no archive form", v)
 }
 
-// inline is what stands in a field or as an object by itself.
+// inline returns the form of a value that is in a field or is an object by itself.
 func inline(v any) (any, error) {
 	switch t := v.(type) {
 	case string:
@@ -193,7 +194,7 @@ func inline(v any) (any, error) {
 	return nil, fmt.Errorf("%T cannot stand in its object", v)
 }
 
-// scalar adds a string or number unless there is one already.
+// scalar adds a string or number, unless it has been added before.
 func (e *encoder) scalar(v any) (uid, error) {
 	v, err := inline(v)
 	if err != nil {
@@ -212,7 +213,7 @@ func (e *encoder) scalar(v any) (uid, error) {
 	return n, err
 }
 
-// ancestors are the classes between a class of Foundation and NSObject.
+// ancestors are the classes between a Foundation class and NSObject.
 func ancestors(name string) []string {
 	switch name {
 	case "NSMutableArray":
@@ -233,7 +234,7 @@ func ancestors(name string) []string {
 
 const rootClass = "NSObject"
 
-// class adds a class descriptor unless there is one already.
+// class adds a class descriptor, unless it has been added before.
 func (e *encoder) class(chain []string) (uid, error) {
 	if n, ok := e.classes[chain[0]]; ok {
 		return n, nil
@@ -248,7 +249,7 @@ func (e *encoder) class(chain []string) (uid, error) {
 	return n, err
 }
 
-// finish puts an object, whose fields were added, in its place.
+// finish stores an object after its fields have been added.
 func (e *encoder) finish(n uid, r record, chain []string) (uid, error) {
 	c, err := e.class(chain)
 	e.objects[n] = append(r, entry{keyClass, c})
@@ -297,7 +298,8 @@ func (e *encoder) dictionary(name string, d Dict, depth int) (uid, error) {
 		if p.Key == nil {
 			return 0, errors.New("dictionary key is nil")
 		}
-		if keys[i], err = e.object(p.Key, depth+1); err != nil {
+		keys[i], err = e.object(p.Key, depth+1)
+		if err != nil {
 			return 0, fmt.Errorf("key %s: %w", short(p.Key), err)
 		}
 	}
@@ -342,8 +344,8 @@ func (e *encoder) url(u URL, depth int) (uid, error) {
 		depth)
 }
 
-// nsError always writes a dictionary: some hosts close the connection over an
-// error without one.
+// nsError always writes a dictionary, because some hosts close the connection when they
+// receive an error without one.
 func (e *encoder) nsError(err *NSError, depth int) (uid, error) {
 	if err == nil {
 		return 0, nil
@@ -397,7 +399,8 @@ func (e *encoder) fields(o *Object, depth int) (uid, error) {
 	return e.finish(n, r, chain)
 }
 
-// inline returns what stands in an object; an array there holds references.
+// inline returns the form of a value inside an object. The elements of an inline array
+// are references.
 func (e *encoder) inline(v any, depth int) (any, error) {
 	list, ok := v.([]any)
 	if !ok {

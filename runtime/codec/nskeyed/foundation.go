@@ -49,7 +49,8 @@ func (d *decoder) instance(o object, c *class, depth int) (any, size, error) {
 	case kindUUID:
 		v, _, err := d.field(o, keyUUIDBytes, depth)
 		b, _ := v.([]byte)
-		if err = wrong(err, len(b) == len(UUID{}), keyUUIDBytes); err != nil {
+		err = wrong(err, len(b) == len(UUID{}), keyUUIDBytes)
+		if err != nil {
 			return nil, size{}, err
 		}
 		return UUID(b), size{nodes: 1}, nil
@@ -69,8 +70,8 @@ func (d *decoder) instance(o object, c *class, depth int) (any, size, error) {
 	return d.generic(o, c, depth)
 }
 
-// wrong says that a field has a value that its class does not take, unless
-// something else went wrong before.
+// wrong returns an error about a field with a value that its class does not accept,
+// unless err is already set.
 func wrong(err error, ok bool, key string) error {
 	if err == nil && !ok {
 		return fmt.Errorf("%s is missing or of the wrong type", key)
@@ -78,7 +79,7 @@ func wrong(err error, ok bool, key string) error {
 	return err
 }
 
-// field decodes a field, or returns nil when there is none.
+// field decodes a field. It returns nil if there is none.
 func (d *decoder) field(o object, key string, depth int) (any, size, error) {
 	number, ok, err := d.find(o, key)
 	if !ok || err != nil {
@@ -87,7 +88,7 @@ func (d *decoder) field(o object, key string, depth int) (any, size, error) {
 	return d.value(number, depth)
 }
 
-// references returns the array of UIDs that a field holds.
+// references returns the array of UIDs in a field.
 func (d *decoder) references(o object, key string) (refs object, ok bool, err error) {
 	number, ok, err := d.find(o, key)
 	if !ok || err != nil {
@@ -100,7 +101,7 @@ func (d *decoder) references(o object, key string) (refs object, ok bool, err er
 	return refs, true, err
 }
 
-// reference decodes the i-th of them and adds its size to that of the whole.
+// reference decodes the i-th of the references and adds its size to the total.
 func (d *decoder) reference(refs object, i, depth int, total *size) (any, error) {
 	e, err := d.object(d.ref(refs, i))
 	if err != nil {
@@ -116,8 +117,8 @@ func (d *decoder) reference(refs object, i, depth int, total *size) (any, error)
 	return v, err
 }
 
-// members decodes the elements of a collection: one array of UIDs or, in old
-// archives, a numbered field for each.
+// members decodes the elements of a collection, which are an array of UIDs or, in old
+// archives, a numbered field for each element.
 func (d *decoder) members(o object, key, old string, depth int) ([]any, size, error) {
 	refs, ok, err := d.references(o, key)
 	if err != nil {
@@ -136,15 +137,15 @@ func (d *decoder) members(o object, key, old string, depth int) ([]any, size, er
 	}
 	list := make([]any, refs.n)
 	for i := range list {
-		if list[i], err = d.reference(refs, i, depth, &total); err != nil {
+		list[i], err = d.reference(refs, i, depth, &total)
+		if err != nil {
 			return nil, total, err
 		}
 	}
 	return list, total, nil
 }
 
-// numbered returns the values of the keys prefix0, prefix1 and so on, in the
-// order of their numbers.
+// numbered returns the values of the keys prefix0, prefix1 and so on, in numeric order.
 func (d *decoder) numbered(o object, prefix string) ([]int, error) {
 	if err := d.reserve(o.n); err != nil {
 		return nil, err
@@ -173,8 +174,8 @@ func (d *decoder) numbered(o object, prefix string) ([]int, error) {
 	return found, nil
 }
 
-// dictionary decodes two arrays of UIDs side by side or, in old archives, a
-// numbered field for each key and value.
+// dictionary decodes the arrays of keys and of values or, in old archives, a numbered
+// field for each key and value.
 func (d *decoder) dictionary(o object, depth int) (any, size, error) {
 	keys, isNew, err := d.references(o, keyKeys)
 	if err != nil {
@@ -196,10 +197,12 @@ func (d *decoder) dictionary(o object, depth int) (any, size, error) {
 	}
 	dict := make(Dict, keys.n)
 	for i := range dict {
-		if dict[i].Key, err = d.reference(keys, i, depth, &total); err != nil {
+		dict[i].Key, err = d.reference(keys, i, depth, &total)
+		if err != nil {
 			return nil, total, err
 		}
-		if dict[i].Value, err = d.reference(values, i, depth, &total); err != nil {
+		dict[i].Value, err = d.reference(values, i, depth, &total)
+		if err != nil {
 			return nil, total, err
 		}
 	}
@@ -228,12 +231,11 @@ func (d *decoder) oldDictionary(o object, depth int) (any, size, error) {
 	return dedupe(dict), total, nil
 }
 
-// manyKeys is from how many entries on a map is worth its memory for finding a
-// key that appears twice.
+// manyKeys is the number of entries from which a map is used to find a duplicate key.
 const manyKeys = 16
 
-// dedupe keeps the last value of a key that appears twice, in the place of the
-// first. Keys that cannot be compared are all kept.
+// dedupe keeps the last value of a duplicate key, in the place of the first. All keys
+// that are not comparable are kept.
 func dedupe(d Dict) Dict {
 	if len(d) < manyKeys {
 		for i := 1; i < len(d); i++ {
@@ -252,7 +254,7 @@ func dedupeSlow(d Dict) Dict {
 	place := make(map[any]int, len(d))
 	out := d[:0]
 	for _, p := range d {
-		if !sameKey(p.Key, p.Key) { // cannot be compared, or is not a number
+		if !sameKey(p.Key, p.Key) { // not comparable, or NaN
 			out = append(out, p)
 			continue
 		}
@@ -316,8 +318,8 @@ func (d *decoder) nsError(o object, depth int) (any, size, error) {
 	return e, total, nil
 }
 
-// generic decodes an object field by field, and hands it to the decoder of its
-// class if there is one.
+// generic decodes the fields of an object, and passes it to the decoder of its class if
+// there is one.
 func (d *decoder) generic(o object, c *class, depth int) (any, size, error) {
 	total := size{nodes: 1}
 	if err := d.reserve(2 * o.n); err != nil {
@@ -358,7 +360,7 @@ func (d *decoder) generic(o object, c *class, depth int) (any, size, error) {
 	return out, total, nil
 }
 
-// typeName names the type of a value, for messages.
+// typeName returns the type of a value, for messages.
 func typeName(v any) string {
 	switch v.(type) {
 	case nil:

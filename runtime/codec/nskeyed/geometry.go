@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// NSValue keeps geometry as text, in the form of NSStringFromRect; NS.special
-// tells what it holds.
+// NSValue represents geometry as text, in the form of NSStringFromRect. NS.special is
+// the kind of its value.
 const (
 	specialPoint = 1 // NS.pointval "{x, y}"
 	specialSize  = 2 // NS.sizeval "{w, h}"
@@ -44,8 +44,8 @@ func (r Rect) String() string {
 	return "{" + pair(r.X, r.Y) + ", " + pair(r.Width, r.Height) + "}"
 }
 
-// geometry makes the value of an NSValue object, or returns the object when it
-// holds something else.
+// geometry returns the value of an NSValue object, or the object itself if it has
+// another kind of value.
 func geometry(o *Object) any {
 	d := o.Dict()
 	special, _ := d.Int(keySpecial)
@@ -72,7 +72,7 @@ func geometry(o *Object) any {
 	return o
 }
 
-// numbers reads the numbers between braces.
+// numbers parses the numbers between braces.
 func numbers(d Dict, key string, count int) ([]float64, bool) {
 	s, ok := d.String(key)
 	if !ok || len(s) > nodeBytes {
@@ -93,7 +93,7 @@ func numbers(d Dict, key string, count int) ([]float64, bool) {
 	return out, true
 }
 
-// geometryFields is the reverse of geometry.
+// geometryFields is the inverse of geometry.
 func geometryFields(v any) []Field {
 	special := func(n int64) Field { return Field{keySpecial, n, true} }
 	switch t := v.(type) {

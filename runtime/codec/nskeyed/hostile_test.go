@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 )
 
-// archiveOf makes an archive of what stands in $objects behind "$null"; object 1
+// archiveOf returns an archive with these elements of $objects after "$null". Object 1
 // is the root.
 func archiveOf(objects ...any) []byte {
 	return write(nil, record{
@@ -31,7 +31,7 @@ func arrayRecord(class uid, refs ...uid) record {
 	return record{{keyValues, refs}, {keyClass, class}}
 }
 
-// TestLenient decodes what other writers make and Foundation reads.
+// TestLenient decodes archives of other writers that Foundation can read.
 func TestLenient(t *testing.T) {
 	t.Parallel()
 	var (
@@ -148,7 +148,7 @@ func TestManyKeys(t *testing.T) {
 	}
 }
 
-// chain is n arrays, each in the one before.
+// chain returns n nested arrays.
 func chain(n int, field string) []any {
 	objects := make([]any, 0, n+2)
 	for i := range n {
@@ -321,8 +321,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// TestDepthFromTheMiddle decodes the inner half of a chain first: what is known
-// already still counts where it hangs.
+// TestDepthFromTheMiddle decodes the inner half of a chain first. Its depth must count
+// where the outer half refers to it.
 func TestDepthFromTheMiddle(t *testing.T) {
 	t.Parallel()
 	objects := []any{arrayRecord(uid(MaxDepth+3), uid(MaxDepth/2), 2)}
@@ -421,9 +421,9 @@ func TestHostilePropertyList(t *testing.T) {
 	}
 }
 
-// TestMemory names one megabyte of data many times, in objects and in place:
-// memory must stay near what the archive itself takes. It is not parallel, so
-// that it counts alone.
+// TestMemory refers to one megabyte of data many times. Memory must stay near the size
+// of the archive. The test is not parallel, because it measures the memory of the
+// process.
 func TestMemory(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
 	data := plainList(1, "\x51a", "\xaf\x11\xff\xff"+strings.Repeat("\x00", 0xffff))
@@ -561,7 +561,7 @@ func FuzzUnarchive(f *testing.F) {
 		if fuzztest.Typed[*Error](t, "Unarchive", err); err != nil || kind == Raw {
 			return
 		}
-		// What holds nil where Foundation allows none is not encoded.
+		// Containers with nil where Foundation allows none must not be encoded.
 		wire, err := Encode(v)
 		if err != nil {
 			return
@@ -587,8 +587,7 @@ func BenchmarkDecodeProcesses(b *testing.B) {
 	}
 }
 
-// BenchmarkPlistProcesses is what the property list around the same archive
-// would take alone.
+// BenchmarkPlistProcesses measures the property list of the same archive.
 func BenchmarkPlistProcesses(b *testing.B) {
 	wire := processes(b)
 	b.SetBytes(int64(len(wire)))

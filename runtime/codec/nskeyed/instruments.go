@@ -1,11 +1,10 @@
 package nskeyed
 
-// TapMessage is a message of one of Instruments' taps, which all wrap a
-// dictionary: DTTapMessage and the classes derived from it.
+// TapMessage is a message of one of Instruments' taps, which contains a dictionary. Its
+// class is DTTapMessage or one that is derived from it.
 type TapMessage struct {
-	// Class is DTSysmonTapMessage, DTActivityTraceTapMessage,
-	// DTKTraceTapMessage, DTTapStatusMessage or DTTapHeartbeatMessage; "" is
-	// DTTapMessage itself.
+	// Class is DTSysmonTapMessage, DTActivityTraceTapMessage, DTKTraceTapMessage,
+	// DTTapStatusMessage or DTTapHeartbeatMessage; "" means DTTapMessage.
 	Class   string
 	Content Dict
 }
@@ -36,8 +35,8 @@ func (c CPUCluster) ArchiveObject() (*Object, error) {
 	}}, nil
 }
 
-// Instruments returns the classes of the Instruments services. Objects that lack
-// a field of their class stay objects.
+// Instruments returns the classes of the Instruments services. An object without a
+// field of its class is decoded as an Object.
 func Instruments() []Class {
 	return []Class{
 		{classTap, func(o *Object) (any, error) {

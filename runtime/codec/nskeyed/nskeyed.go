@@ -1,16 +1,16 @@
-// Package nskeyed turns keyed archives, which NSKeyedArchiver makes of
-// Foundation objects, into values and back. Every argument and result of the
-// Instruments, XCTest and accessibility services is one.
+// Package nskeyed decodes and encodes keyed archives, in which NSKeyedArchiver stores
+// Foundation objects. Every argument and result of the Instruments, XCTest and
+// accessibility services is a keyed archive.
 //
-// An archive is a property list, on the wire always a binary one:
+// An archive is a property list, which is always binary on the wire:
 //
 //	$version   100000
 //	$archiver  "NSKeyedArchiver"
 //	$top       {root: UID 1}        or $0, $1, ... for several objects
 //	$objects   ["$null", ...]       a UID is an index; 0 stands for nil
 //
-// Strings, numbers and data stand in $objects as they are. Any other object is
-// a dictionary of its fields; the key $class leads to its class:
+// Strings, numbers and data are stored in $objects directly. Any other object is a
+// dictionary of its fields. Its key $class refers to its class:
 //
 //	[1] {NS.keys: [UID 2], NS.objects: [UID 3], $class: UID 4}
 //	[2] "com.apple.private.DTXConnection"
@@ -27,13 +27,13 @@
 //	Top for an archive of several objects
 //	whatever the class decoders of a Classes return
 //
-// An object of an unknown class decodes as its nearest known ancestor. Mutable
-// classes decode like the others. An object that an archive refers to more than
-// once is one value in Go as well, so decoded values must not be changed.
+// An object of an unknown class is decoded as its nearest known ancestor. Mutable
+// classes are decoded like immutable ones. An object with several references is one
+// value in Go as well, so decoded values must not be changed.
 //
-// The bytes are read in place instead of through package plist: an archive is
-// mostly references, and making a map of each record first takes several times
-// as long.
+// The bytes are read directly and not through package plist. An archive consists mostly
+// of references, and decoding each dictionary to a map first takes several times as
+// long.
 package nskeyed
 
 import (
@@ -53,8 +53,8 @@ const (
 	keyObjects   = "$objects"
 	keyRoot      = "root"
 	keyClass     = "$class"
-	keyClassName = "$classname" // of a class: its name
-	keyClasses   = "$classes"   // of a class: its name, its ancestors
+	keyClassName = "$classname" // name of a class
+	keyClasses   = "$classes"   // names of a class and its ancestors
 	null         = "$null"      // object 0
 )
 
@@ -63,31 +63,30 @@ const (
 	MaxDepth = 512
 	// MaxObjects is how many objects an archive may hold.
 	MaxObjects = 1 << 20
-	// MaxNodes is how many values an archive may unfold to, when what is
-	// referred to several times is counted as often. Each 256 bytes of text or
-	// data count as one more.
+	// MaxNodes is how many values an archive may unfold to. A value counts once for
+	// each reference to it. Each 256 bytes of text or data count as one more value.
 	MaxNodes = 1 << 20
 
 	nodeBytes = 256
 )
 
 var (
-	// ErrLimit is the cause of an Error when a limit of this package is passed.
+	// ErrLimit is the cause of an Error if a limit of this package is exceeded.
 	ErrLimit = errors.New("archive is too large, nests too deep or unfolds too large")
-	// ErrCycle is the cause of an Error when an object contains itself.
+	// ErrCycle is the cause of an Error if an object contains itself.
 	ErrCycle = errors.New("object contains itself")
-	// ErrNotArchive is the cause of an Error when bytes are a property list
-	// that is not a keyed archive, or nothing of the kind.
+	// ErrNotArchive is the cause of an Error if bytes are not a keyed archive, whether
+	// or not they are a property list.
 	ErrNotArchive = errors.New("not a keyed archive")
-	// ErrTruncated is the cause of an Error when the property list around the
-	// archive is damaged.
+	// ErrTruncated is the cause of an Error if the property list of the archive is
+	// damaged.
 	ErrTruncated = errors.New("property list is truncated or its offsets point outside")
 )
 
-// Error says what could not be encoded or decoded, and why.
+// Error describes why a value could not be encoded or decoded.
 type Error struct {
 	Op     string // "decode" or "encode"
-	Object int    // index in $objects, 0 when the archive itself is meant
+	Object int    // index in $objects, or 0 for the archive itself
 	Err    error
 }
 
@@ -104,12 +103,12 @@ func (e *Error) Unwrap() error { return e.Err }
 // Malformed reports whether the bytes were at fault, and not a value that has no encoding.
 func (e *Error) Malformed() bool { return e.Op == "decode" }
 
-// Kind is what the bytes given to Unarchive are.
+// Kind is the kind of the bytes that Unarchive was given.
 type Kind int
 
-// The payloads that services send where an archive is usual.
+// The kinds of payloads that services send in place of an archive.
 const (
-	Raw     Kind = iota // no property list: event records, pictures
+	Raw     Kind = iota // not a property list, such as event records and pictures
 	Plain               // a property list without objects
 	Archive             // a keyed archive
 )
@@ -126,13 +125,13 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", int(k))
 }
 
-// Decode reads an archive without further classes.
+// Decode decodes an archive without further classes.
 func Decode(b []byte) (any, error) { return (*Classes)(nil).Decode(b) }
 
-// Unarchive reads what may be an archive, without further classes.
+// Unarchive decodes what may be an archive, without further classes.
 func Unarchive(b []byte) (any, Kind, error) { return (*Classes)(nil).Unarchive(b) }
 
-// Decode reads an archive. Strings and data are copies.
+// Decode decodes an archive. Strings and data are copies.
 func (c *Classes) Decode(b []byte) (any, error) {
 	v, kind, err := c.unarchive(b)
 	if err == nil && kind != Archive {
@@ -144,8 +143,8 @@ func (c *Classes) Decode(b []byte) (any, error) {
 	return v, nil
 }
 
-// Unarchive reads what may be an archive: of a plain property list it returns
-// the value, of anything else b itself.
+// Unarchive decodes what may be an archive. For a plain property list it returns the
+// value. For anything else it returns b itself.
 func (c *Classes) Unarchive(b []byte) (any, Kind, error) {
 	v, kind, err := c.unarchive(b)
 	if err != nil {
@@ -167,12 +166,13 @@ func (c *Classes) unarchive(b []byte) (any, Kind, error) {
 		return b, Raw, nil
 	}
 	if format == plist.XML {
-		// Only files are XML; the detour spares a second decoder.
+		// Only files are XML. Converting them avoids a second decoder.
 		v, err := plist.Decode(b)
 		if err != nil {
 			return nil, Plain, err
 		}
-		if b, err = plist.Encode(v, plist.Binary); err != nil {
+		b, err = plist.Encode(v, plist.Binary)
+		if err != nil {
 			return nil, Plain, err
 		}
 	}

@@ -109,8 +109,8 @@ func dictNotation(d Dict) any {
 	return out
 }
 
-// TestFixtures decodes each archive that a device made, and what Encode makes of
-// the value as well.
+// TestFixtures decodes each archive of a device, and again what Encode makes of the
+// value.
 func TestFixtures(t *testing.T) {
 	t.Parallel()
 	var expected map[string]struct {
@@ -153,7 +153,7 @@ func TestFixtures(t *testing.T) {
 	}
 }
 
-// sorted brings sets, which have no order, into one.
+// sorted puts the elements of sets into one order.
 func sorted(v any) any {
 	switch t := v.(type) {
 	case []any:
@@ -225,7 +225,7 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
-// TestSameBytes encodes what Xcode and devices encoded.
+// TestSameBytes encodes what Xcode and devices have encoded.
 func TestSameBytes(t *testing.T) {
 	t.Parallel()
 	request := fixture(t, "requestChannelWithCodeIdentifier.bin")
@@ -264,7 +264,7 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// TestAppleLayout holds the numbering of objects to that of Apple's archiver.
+// TestAppleLayout compares the numbering of objects with that of Apple's archiver.
 func TestAppleLayout(t *testing.T) {
 	t.Parallel()
 	b, err := Encode(TestIdentifier{[]string{"none", "none"}, TestOptionLeaf})
@@ -345,7 +345,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestEncodeOnly encodes the types that decoding does not make.
+// TestEncodeOnly encodes the types that decoding never returns.
 func TestEncodeOnly(t *testing.T) {
 	t.Parallel()
 	when := time.Date(2020, 1, 2, 3, 4, 5, 5e8, time.FixedZone("", 3600))

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Tags of a binary property list. The low half of a tag says the size, or with
-// 0xF there that an integer with the count follows.
+// Tags of a binary property list. The low half of a tag is the size. If it is 0xF, an
+// integer with the count follows.
 const (
 	tagSimple  = 0x00 // 8 is false, 9 is true
 	tagInteger = 0x10 // 2^low bytes; 1, 2 and 4 unsigned, 8 signed, 16 for large uint64
@@ -32,17 +32,17 @@ const (
 	trailerSize = 32 // 6 unused, offset size u8, reference size u8, objects u64, top u64, table u64
 )
 
-// reader finds objects in a binary property list. It makes nothing of them yet.
+// reader finds the objects of a binary property list. It does not decode them.
 type reader struct {
 	b       []byte
-	table   int // where the offsets begin
+	table   int // start of the offsets
 	offSize int
 	refSize int
-	count   int // of objects
-	steps   int // how many objects may still be looked at
+	count   int // number of objects
+	steps   int // how many objects may still be examined
 }
 
-// object is where an object lies.
+// object is the position of an object.
 type object struct {
 	tag byte // without its low half
 	low byte
@@ -50,8 +50,8 @@ type object struct {
 	at  int // of the content
 }
 
-// spareSteps is how often objects may be looked at beside four times a byte: a
-// few megabytes could otherwise keep the decoder busy for hours, by naming one
+// spareSteps is how many objects may be examined in addition to four for each byte. A
+// few megabytes could otherwise keep the decoder busy for hours, by referring to one
 // large object a million times.
 const spareSteps = 1 << 22
 
@@ -90,7 +90,8 @@ func (r *reader) uint(at, size int) uint64 {
 	return v
 }
 
-// ref returns the i-th reference of a container. A reference to nowhere is -1.
+// ref returns the i-th reference of a container. It returns -1 for an invalid
+// reference.
 func (r *reader) ref(o object, i int) int {
 	n := r.uint(o.at+i*r.refSize, r.refSize)
 	if n >= uint64(r.count) {
@@ -99,9 +100,10 @@ func (r *reader) ref(o object, i int) int {
 	return int(n)
 }
 
-// object finds an object and checks that it lies inside of the object area.
+// object finds an object and checks that it is inside of the object area.
 func (r *reader) object(number int) (object, error) {
-	if r.steps--; r.steps < 0 {
+	r.steps--
+	if r.steps < 0 {
 		return object{}, ErrLimit
 	}
 	if number < 0 || number >= r.count {
@@ -113,7 +115,7 @@ func (r *reader) object(number int) (object, error) {
 	}
 	tag := r.b[off]
 	o := object{tag: tag & 0xF0, low: tag & 0x0F, at: int(off) + 1}
-	size := uint64(0) // of the content
+	size := uint64(0) // size of the content
 	switch o.tag {
 	case tagSimple:
 	case tagInteger, tagReal:
@@ -127,7 +129,8 @@ func (r *reader) object(number int) (object, error) {
 			return object{}, ErrTruncated
 		}
 	case tagUID:
-		if size = uint64(o.low) + 1; size > 8 {
+		size = uint64(o.low) + 1
+		if size > 8 {
 			return object{}, ErrTruncated
 		}
 	default:
@@ -140,7 +143,7 @@ func (r *reader) object(number int) (object, error) {
 	return o, nil
 }
 
-// counted finishes an object that has a count.
+// counted completes an object with a count.
 func (r *reader) counted(o object) (object, error) {
 	n := uint64(o.low)
 	if o.low == lowCount {
@@ -154,7 +157,7 @@ func (r *reader) counted(o object) (object, error) {
 		n = r.uint(o.at+1, size)
 		o.at += 1 + size
 	}
-	if n > uint64(len(r.b)) { // so that no product of it overflows
+	if n > uint64(len(r.b)) { // so that products with n do not overflow
 		return object{}, ErrTruncated
 	}
 	size := n
@@ -177,7 +180,7 @@ func (r *reader) counted(o object) (object, error) {
 	return o, nil
 }
 
-// find returns the number of the value that a dictionary has for a key in ASCII.
+// find returns the number of a dictionary's value for a key in ASCII.
 func (r *reader) find(o object, key string) (number int, ok bool, err error) {
 	for i := range o.n {
 		k, err := r.object(r.ref(o, i))
@@ -212,8 +215,8 @@ func (r *reader) real(o object) float64 {
 	return math.Float64frombits(binary.BigEndian.Uint64(r.b[o.at:]))
 }
 
-// text makes valid UTF-8. Some writers put UTF-8 where ASCII is meant, older
-// ones Latin-1.
+// text returns valid UTF-8. Some writers write UTF-8 as ASCII strings, and older ones
+// Latin-1.
 func (r *reader) text(o object) string {
 	b := r.b[o.at : o.at+o.n]
 	if o.tag == tagASCII {

@@ -12,9 +12,9 @@ import (
 // Pair is an entry of a Dict.
 type Pair struct{ Key, Value any }
 
-// Dict is an NSDictionary in the order of the archive. Keys are strings as a
-// rule; some services use numbers. The getters take string keys and report false
-// when the key is missing or holds another type.
+// Dict is an NSDictionary in the order of the archive. Its keys are usually strings;
+// some services use numbers. A getter takes a string key, and reports false if the key
+// is missing or has a value of another type.
 type Dict []Pair
 
 // Set is an NSSet in the order of the archive.
@@ -23,19 +23,18 @@ type Set []any
 // OrderedSet is an NSOrderedSet.
 type OrderedSet []any
 
-// Top is the objects of an archive that has several, $0 and up.
+// Top has the objects of an archive with several objects, $0 and up.
 type Top []any
 
-// Null is NSNull, which stands for nothing where nil cannot: in arrays and
-// dictionaries.
+// Null is NSNull, which replaces nil in arrays and dictionaries.
 type Null struct{}
 
-// Mutable asks for the mutable class when its content is encoded: a string,
-// []byte, []any, Dict, Set or OrderedSet. Decoding does not make it.
+// Mutable is encoded as the mutable class of its content, which is a string, []byte,
+// []any, Dict, Set or OrderedSet. Decoding never returns it.
 type Mutable struct{ Content any }
 
-// Get returns the value of a key, which may be an int where the archive holds a
-// number.
+// Get returns the value of a key. The key may be an int if the archive has numbers as
+// keys.
 func (d Dict) Get(key any) (any, bool) {
 	if n, ok := key.(int); ok {
 		key = int64(n)
@@ -48,7 +47,7 @@ func (d Dict) Get(key any) (any, bool) {
 	return nil, false
 }
 
-// sameKey compares keys of comparable types; others are never the same.
+// sameKey compares keys. Keys that are not comparable are never the same.
 func sameKey(a, b any) bool {
 	switch a := a.(type) {
 	case string:
@@ -95,16 +94,16 @@ func (d Dict) Date(key string) (Date, bool) { return get[Date](d, key) }
 // UUID returns a UUID value.
 func (d Dict) UUID(key string) (UUID, bool) { return get[UUID](d, key) }
 
-// Int returns an integer that fits int64.
+// Int returns an integer that fits into int64.
 func (d Dict) Int(key string) (int64, bool) { v, _ := get[any](d, key); return Int(v) }
 
-// Uint returns an integer that is not negative.
+// Uint returns a non-negative integer.
 func (d Dict) Uint(key string) (uint64, bool) { v, _ := get[any](d, key); return Uint(v) }
 
 // Real returns a real or integer value as a float64.
 func (d Dict) Real(key string) (float64, bool) { v, _ := get[any](d, key); return Real(v) }
 
-// Int returns a decoded integer that fits int64.
+// Int returns a decoded integer that fits into int64.
 func Int(v any) (int64, bool) {
 	switch t := v.(type) {
 	case int64:
@@ -115,7 +114,7 @@ func Int(v any) (int64, bool) {
 	return 0, false
 }
 
-// Uint returns a decoded integer that is not negative.
+// Uint returns a non-negative decoded integer.
 func Uint(v any) (uint64, bool) {
 	switch t := v.(type) {
 	case int64:
@@ -139,13 +138,13 @@ func Real(v any) (float64, bool) {
 	return 0, false
 }
 
-// Date is an NSDate: seconds since 2001-01-01 UTC, as sent. It may be any
-// number, and none.
+// Date is an NSDate: seconds since 2001-01-01 UTC, as sent. It may be any number, and
+// also NaN.
 type Date float64
 
 const (
 	epoch = 978307200 // 2001-01-01, in Unix seconds
-	// Dates of the years 1 to 9999 become a time.Time.
+	// Dates in the years 1 to 9999 can be converted to a time.Time.
 	minDate, endDate = -63113904000, 252423993600
 )
 
@@ -154,8 +153,8 @@ func DateOf(t time.Time) Date {
 	return Date(float64(t.Unix()-epoch) + float64(t.Nanosecond())/1e9)
 }
 
-// Time returns the date in UTC. It is the zero time for what is not a number,
-// and the nearest for a date outside of the years 1 to 9999.
+// Time returns the date in UTC. It returns the zero time for NaN, and the nearest time
+// for a date outside of the years 1 to 9999.
 func (d Date) Time() time.Time {
 	s := float64(d)
 	if math.IsNaN(s) {
@@ -173,7 +172,7 @@ func (u UUID) String() string {
 	return fmt.Sprintf("%X-%X-%X-%X-%X", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// ParseUUID reads the text form, in either case.
+// ParseUUID parses the text form in upper or lower case.
 func ParseUUID(s string) (UUID, error) {
 	dashes := len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-'
 	if b, err := hex.DecodeString(strings.ReplaceAll(s, "-", "")); dashes && err == nil &&
@@ -183,13 +182,13 @@ func ParseUUID(s string) (UUID, error) {
 	return UUID{}, fmt.Errorf("nskeyed: %q is not a UUID", s)
 }
 
-// URL is an NSURL: a text, which may be relative to another URL.
+// URL is an NSURL. Its text may be relative to another URL.
 type URL struct {
-	Base     *URL // nil as a rule
+	Base     *URL // usually nil
 	Relative string
 }
 
-// String returns the whole URL. A text that is not a URL stands for itself.
+// String returns the complete URL. If the text is not a URL, it returns the text.
 func (u URL) String() string {
 	if u.Base == nil {
 		return u.Relative
@@ -205,27 +204,26 @@ func (u URL) String() string {
 	return whole.String()
 }
 
-// NSError is an error object, with which services refuse.
+// NSError is an error object, which services send to refuse a request.
 type NSError struct {
 	Domain   string
 	Code     int64
-	UserInfo Dict // nil when there was none; encoded as an empty dictionary then
+	UserInfo Dict // nil if there was none, which is encoded as an empty dictionary
 }
 
-// Description returns the text meant for people, or nothing.
+// Description returns the error's text for users, or "".
 func (e *NSError) Description() string {
 	s, _ := e.UserInfo.String("NSLocalizedDescription")
 	return s
 }
 
-// Underlying returns the error that caused this one, or nil.
+// Underlying returns the cause of this error, or nil.
 func (e *NSError) Underlying() *NSError {
 	u, _ := get[*NSError](e.UserInfo, "NSUnderlyingError")
 	return u
 }
 
-// maxErrorText bounds a part of an error's text: who archived it may have put anything
-// there.
+// maxErrorText bounds each part of an error's text, because the peer may send anything.
 const maxErrorText = 2000
 
 func (e *NSError) Error() string {
@@ -253,8 +251,8 @@ func (e *NSError) Unwrap() error {
 
 // Object is an object of any class.
 type Object struct {
-	// Classes is the class and its ancestors, the most derived first. Encoding
-	// adds NSObject at the end where it is missing.
+	// Classes are the object's class and its ancestors, the most derived class first.
+	// Encoding adds NSObject at the end if it is missing.
 	Classes []string
 	Fields  []Field
 }
@@ -263,8 +261,8 @@ type Object struct {
 type Field struct {
 	Key   string
 	Value any
-	// Inline is whether the value stands in the object itself, as numbers do
-	// that are not NSNumber. An array inside holds references.
+	// Inline reports whether the value is in the object itself, as numbers are that are
+	// not an NSNumber. The elements of an inline array are references.
 	Inline bool
 }
 
@@ -286,8 +284,7 @@ func (o *Object) Get(key string) (any, bool) {
 	return nil, false
 }
 
-// Set replaces the value of a field in its place, or adds a field, which then is
-// not inline.
+// Set replaces the value of a field, or adds a field that is not inline.
 func (o *Object) Set(key string, v any) {
 	for i := range o.Fields {
 		if o.Fields[i].Key == key {
@@ -298,7 +295,7 @@ func (o *Object) Set(key string, v any) {
 	o.Fields = append(o.Fields, Field{Key: key, Value: v})
 }
 
-// Dict returns the fields as a dictionary, for its getters.
+// Dict returns the fields as a dictionary, which has getters.
 func (o *Object) Dict() Dict {
 	d := make(Dict, len(o.Fields))
 	for i, f := range o.Fields {

@@ -8,33 +8,33 @@ import (
 	"unicode/utf8"
 )
 
-// entry is a key of a record with what stands there: a bool, int64, uint64,
-// float64, string, []byte, uid, []uid, []string, []any of these, or record.
+// entry is a key of a record with its value, which is a bool, int64, uint64, float64,
+// string, []byte, uid, []uid, []string, []any of these, or record.
 type entry struct {
 	key   string
 	value any
 }
 
-// record is a dictionary of the property list, in the order it is written.
+// record is a dictionary of the property list, in the order of writing.
 type record []entry
 
-// uid is an index in $objects, which hold at most MaxObjects.
+// uid is an index in $objects, which have at most MaxObjects elements.
 type uid uint32
 
-// writer lays a property list out as Apple's does: a dictionary, its keys, then
-// its values, each followed by what is below it. Package plist sorts keys, which
-// would make other bytes of a selector than every other program does.
+// writer writes a property list in Apple's order: a dictionary, its keys, then its
+// values, each followed by the values in it. Package plist sorts keys. Its bytes for a
+// selector would differ from those of all other programs.
 type writer struct {
 	items []item
 	refs  []int32
 	texts map[string]int32
 	ints  map[any]int32 // int64 and uint64
-	flags [2]int32      // the objects false and true, 0 for none
+	flags [2]int32      // numbers of the objects false and true, or 0
 	out   []byte
 }
 
-// item is an object of the property list. Those of containers are in refs; a UID
-// stands in start, with isUID as its value, to spare it an allocation.
+// item is an object of the property list. The elements of containers are in refs. A UID
+// is stored in start, with isUID as its value, which saves an allocation.
 type item struct {
 	value       any
 	start, refs int32
@@ -65,7 +65,7 @@ func write(b []byte, root record) []byte {
 	return binary.BigEndian.AppendUint64(w.out, uint64(table))
 }
 
-// width is the number of bytes for integers up to n: 1, 2, 4 or 8.
+// width returns the number of bytes for integers up to n: 1, 2, 4 or 8.
 func width(n uint64) int {
 	switch l := bits.Len64(n); {
 	case l <= 8:
@@ -78,8 +78,8 @@ func width(n uint64) int {
 	return 8
 }
 
-// number gives v and what is below it their numbers. Equal strings and integers
-// are one object.
+// number assigns numbers to v and the values in it. Equal strings and integers are one
+// object.
 func (w *writer) number(v any) int32 {
 	self := int32(len(w.items))
 	switch t := v.(type) {
@@ -126,8 +126,8 @@ func (w *writer) number(v any) int32 {
 	return self
 }
 
-// container adds a container with room for n references, and returns where they
-// begin.
+// container adds a container with room for n references, and returns the position of
+// the first one.
 func (w *writer) container(v any, n int) int {
 	refs := len(w.refs)
 	w.items = append(w.items, item{v, int32(refs), int32(n)})
@@ -145,7 +145,7 @@ func (w *writer) numberText(s string) int32 {
 	return n
 }
 
-// numberUID makes an object for each occurrence, as Apple's writer does.
+// numberUID adds an object for each occurrence, as Apple's writer does.
 func (w *writer) numberUID(u uid) int32 {
 	w.items = append(w.items, item{value: isUID{}, start: int32(u)})
 	return int32(len(w.items) - 1)
@@ -176,7 +176,7 @@ func (w *writer) head(tag byte, n int) {
 	w.integer(int64(n))
 }
 
-// integer writes the smallest form; negative numbers always take eight bytes.
+// integer writes the smallest form. Negative numbers always have eight bytes.
 func (w *writer) integer(n int64) {
 	size := 8
 	if n >= 0 {

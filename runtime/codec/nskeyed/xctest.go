@@ -1,13 +1,13 @@
 package nskeyed
 
-// Capabilities is an XCTCapabilities: what a side of a test session can do, by
-// name, with a version or true.
+// Capabilities is an XCTCapabilities: the capabilities of one side of a test session by
+// name, each with a version or true.
 type Capabilities Dict
 
 const (
 	keyCapabilities = "capabilities-dictionary"
 	keyComponents   = "c" // NSArray of strings
-	keyOptions      = "o" // integer in place
+	keyOptions      = "o" // inline integer
 	keyIdentifiers  = "identifiers"
 )
 
@@ -19,10 +19,10 @@ func (c Capabilities) ArchiveObject() (*Object, error) {
 	}, nil
 }
 
-// Options of a TestIdentifier. Suites carry other values as well.
+// The options of a TestIdentifier. Suites have other values as well.
 const (
 	TestOptionLeaf      = 2 // a class and its method
-	TestOptionContainer = 3 // a class as a whole
+	TestOptionContainer = 3 // a complete class
 )
 
 // TestIdentifier is an XCTTestIdentifier: a test by its class and method.
@@ -41,8 +41,8 @@ func (t TestIdentifier) ArchiveObject() (*Object, error) {
 // TestIdentifierSet is an XCTTestIdentifierSet.
 type TestIdentifierSet []TestIdentifier
 
-// ArchiveObject returns the set as an object. Runners take no other collection
-// in it than a mutable array.
+// ArchiveObject returns the set as an object. Runners require a mutable array as the
+// collection in it.
 func (s TestIdentifierSet) ArchiveObject() (*Object, error) {
 	list := make([]any, len(s))
 	for i, t := range s {
@@ -54,8 +54,8 @@ func (s TestIdentifierSet) ArchiveObject() (*Object, error) {
 	}, nil
 }
 
-// XCTest returns the classes of test sessions. Objects that lack a field of
-// their class stay objects.
+// XCTest returns the classes of test sessions. An object without a field of its class
+// is decoded as an Object.
 func XCTest() []Class {
 	return []Class{
 		{"XCTCapabilities", func(o *Object) (any, error) {
@@ -77,7 +77,8 @@ func decodeTestIdentifier(o *Object) (any, error) {
 	}
 	t := TestIdentifier{Components: make([]string, len(list)), Options: options}
 	for i, v := range list {
-		if t.Components[i], ok = v.(string); !ok {
+		t.Components[i], ok = v.(string)
+		if !ok {
 			return o, nil
 		}
 	}
@@ -91,17 +92,18 @@ func decodeTestIdentifierSet(o *Object) (any, error) {
 	}
 	s := make(TestIdentifierSet, len(list))
 	for i, v := range list {
-		if s[i], ok = v.(TestIdentifier); !ok {
+		s[i], ok = v.(TestIdentifier)
+		if !ok {
 			return o, nil
 		}
 	}
 	return s, nil
 }
 
-// NewTestConfiguration returns an XCTestConfiguration for a user interface test,
-// as Xcode fills it. What depends on the test is nil: set testBundleURL (a URL),
-// sessionIdentifier (a UUID), productModuleName and IDECapabilities
-// (Capabilities) at least.
+// NewTestConfiguration returns an XCTestConfiguration for a user interface test, with
+// Xcode's values. The values that depend on the test are nil. At least testBundleURL (a
+// URL), sessionIdentifier (a UUID), productModuleName and IDECapabilities
+// (Capabilities) must be set.
 func NewTestConfiguration() *Object {
 	o := &Object{Classes: []string{"XCTestConfiguration"}}
 	ref := func(v any, keys ...string) {

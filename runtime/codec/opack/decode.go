@@ -9,22 +9,22 @@ import (
 	"unicode/utf8"
 )
 
-// decoder reads one object from b.
+// decoder decodes one object of b.
 type decoder struct {
 	b        []byte
 	off      int
-	seen     []scalar // what back references can name
+	seen     []scalar // the scalars that back references can name
 	unfolded int
 }
 
-// scalar is a value that took more than one byte, with those bytes: two are the
-// same when their encodings are.
+// scalar is a value of more than one byte, with its encoding. Two scalars are the same
+// if their encodings are.
 type scalar struct {
 	wire  []byte
 	value any
 }
 
-// Decode reads one object, which must fill b. Strings and data are copies.
+// Decode decodes one object, which must take up all of b. Strings and data are copies.
 func Decode(b []byte) (any, error) {
 	d := &decoder{b: b}
 	err := ErrLimit
@@ -41,7 +41,7 @@ func Decode(b []byte) (any, error) {
 	return nil, &Error{Op: "decode", Offset: d.off, Err: err}
 }
 
-// DecodeDict reads an object that must be a dictionary.
+// DecodeDict decodes an object that must be a dictionary.
 func DecodeDict(b []byte) (Dict, error) {
 	v, err := Decode(b)
 	if err != nil {
@@ -64,7 +64,7 @@ func (d *decoder) take(n int) ([]byte, error) {
 	return b, nil
 }
 
-// atEnd reports whether the end mark of an open container is next, and takes it.
+// atEnd reports whether the end mark of an open container is next, and removes it.
 func (d *decoder) atEnd() bool {
 	if d.off < len(d.b) && d.b[d.off] == tagEnd {
 		d.off++
@@ -109,7 +109,7 @@ func (d *decoder) value(depth int) (any, error) {
 	}
 }
 
-// scalar reads what follows a tag that is neither a container nor a constant.
+// scalar decodes the value for a tag that is neither a container nor a constant.
 func (d *decoder) scalar(tag byte) (any, error) {
 	switch {
 	case tag >= tagString && tag <= tagString16:
@@ -160,8 +160,8 @@ func (d *decoder) scalar(tag byte) (any, error) {
 	return math.Float32frombits(binary.LittleEndian.Uint32(b)), nil
 }
 
-// content reads the bytes of a string or of data. The tag first + n has n bytes;
-// the tags wide and wide+1 are followed by the length in one or two bytes.
+// content reads the bytes of a string or of data. The tag first + n has n bytes. The
+// tags wide and wide+1 are followed by the length in one or two bytes.
 func (d *decoder) content(tag, first, wide byte) ([]byte, error) {
 	n := int(tag - first)
 	if tag >= wide {
@@ -236,8 +236,7 @@ func (d *decoder) array(tag byte, depth int) (any, error) {
 	return list, nil
 }
 
-// manyKeys is from how many entries on a map is worth its memory for finding a
-// key that appears twice.
+// manyKeys is the number of entries from which a map is used to find a duplicate key.
 const manyKeys = 16
 
 func (d *decoder) dict(tag byte, depth int) (any, error) {

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Append writes v behind b in its shortest form. Back references are never
-// written: not every reader follows them.
+// Append appends v in its shortest form. It never writes back references, because not
+// every reader supports them.
 func Append(b []byte, v any) ([]byte, error) {
 	start := len(b)
 	out, err := appendValue(b, v, 0)
@@ -22,7 +22,8 @@ func Append(b []byte, v any) ([]byte, error) {
 	return out, nil
 }
 
-// appendValue returns what it has written also when it fails, to tell where.
+// appendValue returns what it has written even if it fails, so that the error can state
+// the offset.
 func appendValue(b []byte, v any, depth int) ([]byte, error) {
 	if depth > MaxDepth {
 		return b, ErrLimit
@@ -108,7 +109,8 @@ func appendInteger(b []byte, v any) ([]byte, error) {
 	if i < 0 {
 		return b, errors.New("negative number has no OPACK form")
 	}
-	switch n |= uint64(i); {
+	n |= uint64(i)
+	switch {
 	case n <= maxSmall:
 		return append(b, tagSmall+byte(n)), nil
 	case n <= math.MaxUint8:
@@ -129,7 +131,8 @@ func appendArray(b []byte, list []any, depth int) ([]byte, error) {
 	b = append(b, tag)
 	var err error
 	for i, v := range list {
-		if b, err = appendValue(b, v, depth+1); err != nil {
+		b, err = appendValue(b, v, depth+1)
+		if err != nil {
 			return b, fmt.Errorf("[%d]: %w", i, err)
 		}
 	}
@@ -152,10 +155,12 @@ func appendDict(b []byte, d Dict, depth int) ([]byte, error) {
 			return b, fmt.Errorf("dictionary holds %q twice", p.Key)
 		}
 		seen[p.Key] = true
-		if b, err = appendValue(b, p.Key, depth+1); err != nil {
+		b, err = appendValue(b, p.Key, depth+1)
+		if err != nil {
 			return b, fmt.Errorf("key %q: %w", p.Key, err)
 		}
-		if b, err = appendValue(b, p.Value, depth+1); err != nil {
+		b, err = appendValue(b, p.Value, depth+1)
+		if err != nil {
 			return b, fmt.Errorf("%q: %w", p.Key, err)
 		}
 	}

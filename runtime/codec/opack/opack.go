@@ -1,8 +1,8 @@
-// Package opack turns OPACK, the compact object encoding of Apple's pairing
-// services, into values and back. Remote pairing describes each side in an OPACK
-// dictionary, the Info item of its last two messages.
+// Package opack decodes and encodes OPACK, the compact object encoding of Apple's
+// pairing services. In remote pairing each side describes itself in an OPACK
+// dictionary, which is the Info item of its last message.
 //
-// An object begins with a tag; sizes and numbers behind it are little-endian:
+// An object begins with a tag. The sizes and numbers after it are little-endian:
 //
 //	01 02      true, false             40-60  string of 0 to 32 bytes
 //	03         end of an open one      61 62  string, its length as u8, u16
@@ -14,13 +14,13 @@
 //	35 36      float32, float64        E0-EE  dictionary of 0 to 14 pairs
 //	                                   EF     dictionary, open until 03
 //
-// The back references A0 to C0 count the distinct scalars of more than one byte
-// in the order in which they first appear. The tags 63, 64, 93 and 94 (longer
-// strings and data) are refused: the known implementations disagree about the
-// width of their length. So are C1 and up, negative numbers, and all that is not
-// in the table.
+// The back references A0 to C0 count the distinct scalars of more than one byte, in the
+// order of their first appearance. The tags 63, 64, 93 and 94 (longer strings and data)
+// are refused, because the known implementations disagree about the width of their
+// length. C1 and up, negative numbers and everything that is not in the table are
+// refused, too.
 //
-// The beginning of what a host says about itself:
+// The beginning of a host's description of itself:
 //
 //	e7                                           dictionary of 7 pairs
 //	46 "altIRK"  80 e9e82dc06a49796b566f540019b1c77b
@@ -33,8 +33,8 @@
 //	int64, and uint64 only for what int64 cannot hold
 //	[]any, Dict
 //
-// Encoding takes these and every other Go integer. Text that is not UTF-8 is an
-// error in both directions, as is a key that a dictionary holds twice.
+// Encoding accepts these and every other Go integer. Text that is not UTF-8 is an error
+// in both directions, and so is a duplicate key in a dictionary.
 package opack
 
 import (
@@ -77,24 +77,24 @@ const (
 )
 
 const (
-	// MaxSize is the longest encoding that is read or written. Devices send
+	// MaxSize is the size of the largest encoding that is read or written. Devices send
 	// about a kilobyte.
 	MaxSize = 1 << 16
 	// MaxDepth is how deep arrays and dictionaries may nest.
 	MaxDepth = 32
-	// MaxContent is the longest string or data.
+	// MaxContent is the size of the largest string or data.
 	MaxContent = math.MaxUint16
-	// maxUnfolded bounds the bytes of strings and data after back references
-	// are followed, so that a consumer that copies them is safe as well.
+	// maxUnfolded bounds the bytes of strings and data after back references are
+	// resolved, so that they can be copied safely.
 	maxUnfolded = 1 << 22
 )
 
 var (
-	// ErrTruncated is the cause of an Error when the bytes end too early.
+	// ErrTruncated is the cause of an Error if the bytes end too early.
 	ErrTruncated = errors.New("object is truncated")
-	// ErrLimit is the cause of an Error when a limit of this package is passed.
+	// ErrLimit is the cause of an Error if a limit of this package is exceeded.
 	ErrLimit = errors.New("object is too large or nests too deep")
-	// ErrTag is the cause of an Error at a tag that has no defined meaning.
+	// ErrTag is the cause of an Error about a tag without a defined meaning.
 	ErrTag = errors.New("tag is not supported")
 
 	errEnd       = errors.New("end mark outside an open array or dictionary")
@@ -103,10 +103,10 @@ var (
 	errUTF8      = errors.New("string is not valid UTF-8")
 )
 
-// Error says what could not be encoded or decoded, and why.
+// Error describes why a value could not be encoded or decoded.
 type Error struct {
 	Op     string // "decode" or "encode"
-	Offset int    // in the encoding
+	Offset int    // offset in the encoding
 	Err    error
 }
 
@@ -128,8 +128,8 @@ func (u UUID) String() string {
 	return fmt.Sprintf("%X-%X-%X-%X-%X", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// Time is an absolute time as sent, little-endian. No known message of remote
-// pairing holds one and the unit is not documented, so it is kept as it is.
+// Time is an absolute time as sent, little-endian. No known message of remote pairing
+// has one, and its unit is not documented, so it is not converted.
 type Time uint64
 
 // Pair is an entry of a dictionary.
@@ -138,8 +138,8 @@ type Pair struct {
 	Value any
 }
 
-// Dict is a dictionary in the order of its encoding. The getters report false
-// when the key is missing or holds another type.
+// Dict is a dictionary in the order of its encoding. A getter reports false if the key
+// is missing or has a value of another type.
 type Dict []Pair
 
 // Get returns the value of a key.
@@ -167,7 +167,7 @@ func (d Dict) Data(key string) ([]byte, bool) { return get[[]byte](d, key) }
 // Bool returns a boolean value.
 func (d Dict) Bool(key string) (bool, bool) { return get[bool](d, key) }
 
-// Int returns an integer that fits int64.
+// Int returns an integer that fits into int64.
 func (d Dict) Int(key string) (int64, bool) { return get[int64](d, key) }
 
 // Dict returns a nested dictionary.

@@ -78,8 +78,8 @@ func pairsHex(n int) string {
 	return s.String()
 }
 
-// TestVectors holds both directions to encodings made elsewhere or by hand from
-// the table of the package comment.
+// TestVectors compares both directions with encodings that were made elsewhere, or by
+// hand from the table of the package comment.
 func TestVectors(t *testing.T) {
 	t.Parallel()
 	uuid := UUID(unhex(t, "00112233445566778899aabbccddeeff"))
@@ -139,7 +139,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// TestForeignForms reads what other writers may send and Append does not.
+// TestForeignForms decodes encodings of other writers that Append never makes.
 func TestForeignForms(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -170,7 +170,7 @@ func TestForeignForms(t *testing.T) {
 			t.Errorf("%s: Decode(% x) = %v, %v, want %v", tt.name, wire, got, err, tt.want)
 		}
 	}
-	// Of 40 distinct scalars the first 33 can be named.
+	// Of 40 distinct scalars the first 33 can be named by a reference.
 	var wire []byte
 	for i := range 40 {
 		wire = append(wire, 0x30, byte(100+i))

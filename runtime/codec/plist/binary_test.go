@@ -160,7 +160,7 @@ func TestBinaryObjects(t *testing.T) {
 	}
 }
 
-// Every prefix, and every byte set to another value, gives a value or an error.
+// Every prefix, and every change of a byte, must give a value or an error.
 func TestBinaryBent(t *testing.T) {
 	t.Parallel()
 	whole := mustEncode(t, Dict{
@@ -201,8 +201,8 @@ func TestBinaryBent(t *testing.T) {
 	}
 }
 
-// A kilobyte that unfolds to 2^60 values, and one megabyte named a million
-// times: the first is refused, the second stays a megabyte.
+// A kilobyte that unfolds to 2^60 values must be refused. One megabyte with a million
+// references must stay a megabyte.
 func TestBillionLaughs(t *testing.T) {
 	t.Parallel()
 	var objects [][]byte
@@ -229,8 +229,7 @@ func TestBillionLaughs(t *testing.T) {
 	}
 }
 
-// Objects that lie over each other, and strings that cost something for each
-// reference to them.
+// Objects that overlap, and strings that cost something for each reference.
 func TestAmplification(t *testing.T) {
 	t.Parallel()
 	// A thousand strings over the same bytes: objects 2 and up begin inside of
@@ -354,7 +353,7 @@ func TestDeepBinary(t *testing.T) {
 	}
 }
 
-// Decoded data may be appended to without touching anything else.
+// Appending to decoded data must not change other values.
 func TestDataHasNoSpareCapacity(t *testing.T) {
 	t.Parallel()
 	for _, f := range []Format{XML, Binary} {

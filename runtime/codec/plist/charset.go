@@ -15,7 +15,7 @@ const (
 	utf16LittleMark = "\xff\xfe"
 	utf16BigMark    = "\xfe\xff"
 
-	// headSize is how much of a UTF-16 document FormatOf looks at.
+	// headSize is how much of a UTF-16 document FormatOf examines.
 	headSize = 512
 	// prologSize bounds an XML declaration.
 	prologSize = 256
@@ -24,8 +24,8 @@ const (
 var declaredEncoding = regexp.MustCompile(
 	`(?s)^\s*<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]*)["'][^>]*\?>`)
 
-// utf16Order tells the byte order of a UTF-16 document, by its mark or by the first
-// bracket; nil when b is in another encoding.
+// utf16Order returns the byte order of a UTF-16 document, which its byte order mark or
+// its first bracket shows. It returns nil if b has another encoding.
 func utf16Order(b []byte) (order binary.ByteOrder, mark int) {
 	switch {
 	case bytes.HasPrefix(b, []byte(utf16LittleMark)):
@@ -66,8 +66,8 @@ func fromLatin1(b []byte) []byte {
 }
 
 // toUTF8 converts an XML document from the encoding that it declares, because
-// encoding/xml reads only UTF-8. The declaration becomes white space, so that it does
-// not contradict the text. A UTF-8 document is returned as it is.
+// encoding/xml reads UTF-8 only. It replaces the declaration by white space, because
+// that would name the old encoding. A UTF-8 document is returned unchanged.
 func toUTF8(b []byte) ([]byte, error) {
 	order, mark := utf16Order(b)
 	if order != nil {

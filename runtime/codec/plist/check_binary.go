@@ -7,15 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// A binary property list is a sequence of objects behind "bplist00", the table
-// of their offsets, and the trailer that says where the table is and how wide
-// offsets and references are:
+// A binary property list consists of "bplist00", a sequence of objects, the table of
+// their offsets, and the trailer. The trailer states the position of the table and the
+// sizes of offsets and references:
 //
 //	trailer, last 32 bytes: 6 unused, offset size u8, reference size u8,
 //	                        objects u64 BE, top object u64 BE, offset table u64 BE
 //
-// An object begins with a tag, whose low half says its size, or with 0xF there
-// that an integer object with the count follows.
+// An object begins with a tag. The low half of the tag is its size. If it is 0xF, an
+// integer object with the count follows.
 const (
 	tagFalse   = 0x08
 	tagTrue    = 0x09
@@ -34,14 +34,14 @@ const (
 )
 
 const (
-	// spareNodes is how many more values than bytes a document may unfold to.
-	// A binary property list can refer to one object many times, so a few
-	// kilobytes could otherwise claim gigabytes. No writer shares containers,
-	// and each reference to anything else costs a byte at least.
+	// spareNodes is how many more values than bytes a document may unfold to. A binary
+	// property list can refer to one object many times, so that a few kilobytes could
+	// otherwise unfold to gigabytes. No writer shares containers, and each reference to
+	// another object needs at least one byte.
 	spareNodes = 1 << 18
-	// textPerNode is how many bytes of a string count as one more value. A
-	// string is not copied for each reference to it, but hashed for each
-	// dictionary that has it as a key.
+	// textPerNode is how many bytes of a string count as one more value. A string is
+	// not copied for each reference to it, but it is hashed for each dictionary that
+	// has it as a key.
 	textPerNode = 64
 )
 
@@ -53,8 +53,8 @@ var (
 	errSet       = errors.New("sets are not supported")
 )
 
-// binaryCheck measures the object graph of a binary property list, so that the
-// library can build from it without a limit of its own.
+// binaryCheck measures the object graph of a binary property list, because the library
+// has no limits of its own.
 type binaryCheck struct {
 	b        []byte
 	table    uint64
@@ -62,11 +62,12 @@ type binaryCheck struct {
 	refSize  int
 	objects  uint64
 	maxNodes uint64
-	content  uint64 // bytes in the objects seen
+	content  uint64 // bytes of the objects so far
 	measured []measure
 }
 
-// measure is what an object unfolds to. A height of 0 means not measured yet.
+// measure is what an object unfolds to. A height of 0 means that it has not been
+// measured.
 type measure struct {
 	nodes  uint64
 	height uint16
@@ -94,7 +95,7 @@ func checkBinary(b []byte) error {
 	return c.measure(top, 0)
 }
 
-// uintAt reads size bytes, which the caller knows to be there.
+// uintAt reads size bytes, which the caller has checked to exist.
 func (c *binaryCheck) uintAt(off uint64, size int) uint64 {
 	var v uint64
 	for _, x := range c.b[off : off+uint64(size)] {
@@ -103,9 +104,9 @@ func (c *binaryCheck) uintAt(off uint64, size int) uint64 {
 	return v
 }
 
-// measure finds how many values an object unfolds to and how deep they nest.
-// The height is kept as well: a chain that was measured from its middle must
-// still count in full when it hangs at the end of another.
+// measure returns how many values an object unfolds to and how deep they nest. It also
+// stores the height, because a chain that was measured from its middle must count
+// completely when another chain refers to it.
 func (c *binaryCheck) measure(object uint64, depth int) error {
 	if object >= c.objects {
 		return errTruncated
@@ -127,9 +128,10 @@ func (c *binaryCheck) measure(object uint64, depth int) error {
 	if err != nil {
 		return err
 	}
-	// Many objects could be laid over the same bytes, and each of them would
-	// be built on its own.
-	if c.content += size; c.content > uint64(len(c.b)) {
+	// Many objects could use the same bytes, and each of them would be built
+	// separately.
+	c.content += size
+	if c.content > uint64(len(c.b)) {
 		return errOverlap
 	}
 	weight, err := weigh(c.b[off], c.b[body:body+size])
@@ -156,15 +158,14 @@ func (c *binaryCheck) measure(object uint64, depth int) error {
 	return nil
 }
 
-// isText reports whether an object that was measured is a string.
+// isText reports whether a measured object is a string.
 func (c *binaryCheck) isText(object uint64) bool {
 	tag := c.b[c.uintAt(c.table+object*uint64(c.offSize), c.offSize)] & 0xF0
 	return tag == tagASCII || tag == tagUTF16
 }
 
-// extent checks that the object at off lies inside the object area. It returns
-// where its content begins, the size of that in bytes, and for containers how
-// many references it is.
+// extent checks that the object at off is inside the object area. It returns the start
+// and the size of its content in bytes and, for a container, its number of references.
 func (c *binaryCheck) extent(off uint64) (size, refs, body uint64, err error) {
 	if off < 8 || off >= c.table {
 		return 0, 0, 0, errTruncated
@@ -187,12 +188,14 @@ func (c *binaryCheck) extent(off uint64) (size, refs, body uint64, err error) {
 		}
 		size = 8
 	case tagUID:
-		if size = uint64(tag&0xF) + 1; size > 8 {
+		size = uint64(tag&0xF) + 1
+		if size > 8 {
 			return 0, 0, 0, errTruncated
 		}
 	default:
 		var n uint64
-		if n, body, err = c.count(tag, body); err != nil {
+		n, body, err = c.count(tag, body)
+		if err != nil {
 			return 0, 0, 0, err
 		}
 		switch tag & 0xF0 {
@@ -216,7 +219,7 @@ func (c *binaryCheck) extent(off uint64) (size, refs, body uint64, err error) {
 	return size, refs, body, nil
 }
 
-// count reads the size of an object whose tag carries one.
+// count reads the size of an object whose tag has a count.
 func (c *binaryCheck) count(tag byte, body uint64) (n, rest uint64, err error) {
 	n = uint64(tag & 0xF)
 	if n == 0xF {
@@ -230,32 +233,32 @@ func (c *binaryCheck) count(tag byte, body uint64) (n, rest uint64, err error) {
 		n = c.uintAt(body+1, size)
 		body += 1 + uint64(size)
 	}
-	if n > uint64(len(c.b)) { // so that no product of it overflows
+	if n > uint64(len(c.b)) { // so that products with n do not overflow
 		return 0, 0, errTruncated
 	}
 	return n, body, nil
 }
 
-// weigh refuses the values that the library would bend, and returns what an
-// object counts beyond one.
+// weigh refuses values that the library would change. It returns what an object counts
+// in addition to one.
 func weigh(tag byte, content []byte) (uint64, error) {
 	switch {
 	case tag == tagInteger|4:
-		// The library keeps the low half and takes its sign from the high one.
+		// The library uses the low half only, with the sign of the high half.
 		high, low := binary.BigEndian.Uint64(content), binary.BigEndian.Uint64(content[8:])
 		if high != 0 && (high != math.MaxUint64 || low <= math.MaxInt64) {
 			return 0, errors.New("integer is wider than 64 bits")
 		}
 	case tag == tagDate:
-		// The sum is the one that the library makes: it may round up.
+		// This is the sum that the library computes. It may round up.
 		s := math.Float64frombits(binary.BigEndian.Uint64(content)) + appleEpoch
-		if !(s >= minDate+appleEpoch && s < endDate+appleEpoch) { // not a number fails both
+		if !(s >= minDate+appleEpoch && s < endDate+appleEpoch) { // NaN fails both comparisons
 			return 0, errDate
 		}
 	case tag&0xF0 == tagUTF16:
 		return uint64(len(content)) / textPerNode, nil
 	case tag&0xF0 == tagASCII:
-		if !utf8.Valid(content) { // made anew for each reference
+		if !utf8.Valid(content) { // a new string for each reference
 			return uint64(len(content)), nil
 		}
 		return uint64(len(content)) / textPerNode, nil

@@ -7,37 +7,35 @@ import (
 	"io"
 )
 
-// The library takes up to 1.5 KB for each dictionary, even an empty one, so how
-// many containers an XML document may hold depends on its size. Writers
-// take twelve bytes for one at least, and the spare ones are for those who
-// write <dict/>.
+// The library allocates up to 1.5 KB for each dictionary, even for an empty one, so the
+// number of containers in an XML document is limited by its size. Most writers need at
+// least twelve bytes for a container. The spare containers are for writers of <dict/>.
 const (
 	spareContainers   = 1 << 14
 	bytesPerContainer = 12
 )
 
-// xmlCheck walks over the tags of an XML property list. It knows no more of XML
-// than what encoding/xml accepts in its strict mode: where it takes something
-// for a tag that is none, the library fails on it.
+// xmlCheck scans the tags of an XML property list. It knows only the part of XML that
+// encoding/xml accepts in strict mode. If it takes something else for a tag, the
+// library returns an error for it.
 //
-// It also holds elements to their places, because the library passes over a key
-// without a value and over elements inside of text, and makes nil of a plist
-// element inside of an array.
+// It also checks the places of elements. The library ignores a key without a value and
+// elements inside of text, and makes nil of a plist element inside of an array.
 type xmlCheck struct {
 	b          []byte
 	at         int
 	owned      bool // b is a copy
 	open       []xmlElement
 	containers int // so far
-	depth      int // containers that are open
-	textAt     int // where the content of the innermost element begins
+	depth      int // number of open containers
+	textAt     int // start of the content of the innermost element
 	textBroken bool
 	done       bool
 }
 
 type xmlElement struct {
 	name string
-	key  bool // of a dictionary: a key waits for its value
+	key  bool // of a dictionary: a key has no value yet
 }
 
 var xmlNames = map[string]string{
@@ -48,8 +46,8 @@ var xmlNames = map[string]string{
 
 var errNoValue = errors.New("no value")
 
-// checkXML bounds an XML document and returns it as the library can read it:
-// without control characters, and without space around numbers and dates.
+// checkXML checks an XML document and returns it in the form that the library reads,
+// without control characters and without space around numbers and dates.
 func checkXML(b []byte) ([]byte, error) {
 	b = bytes.TrimPrefix(b, []byte(byteOrderMark))
 	clean := blankControls(b)
@@ -62,9 +60,8 @@ func checkXML(b []byte) ([]byte, error) {
 	return c.b, nil
 }
 
-// blankControls returns b without the control characters that devices sometimes
-// leave in strings and that no XML parser accepts. It copies b only when there
-// is one.
+// blankControls returns b without the control characters that devices sometimes leave
+// in strings, and that no XML parser accepts. It copies b only if there is one.
 func blankControls(b []byte) []byte {
 	bad := func(c byte) bool { return c < 0x20 && c != '\t' && c != '\n' && c != '\r' }
 	for i, c := range b {
@@ -82,7 +79,7 @@ func blankControls(b []byte) []byte {
 	return b
 }
 
-// next goes over one piece of markup.
+// next scans one piece of markup.
 func (c *xmlCheck) next() error {
 	i := bytes.IndexByte(c.b[c.at:], '<')
 	if i < 0 {
@@ -108,7 +105,7 @@ func (c *xmlCheck) next() error {
 	return c.startTag()
 }
 
-// skip goes to the end of what begins with n bytes and ends with mark.
+// skip moves to the end of a construct that begins with n bytes and ends with mark.
 func (c *xmlCheck) skip(n int, mark string) error {
 	i := bytes.Index(c.b[c.at+n:], []byte(mark))
 	if i < 0 {
@@ -129,8 +126,8 @@ func (c *xmlCheck) doctype() error {
 	return nil
 }
 
-// tagEnd finds the bracket that closes what is open at i; those inside of
-// quotes do not.
+// tagEnd returns the position of the bracket that closes the tag at i. It ignores
+// brackets in quotes.
 func (c *xmlCheck) tagEnd(i int) (int, error) {
 	quote := byte(0)
 	for ; i < len(c.b); i++ {
@@ -149,7 +146,7 @@ func (c *xmlCheck) tagEnd(i int) (int, error) {
 	return 0, io.ErrUnexpectedEOF
 }
 
-// name reads the name at i, which must be one of a property list.
+// name reads the name at i, which must be that of a property list element.
 func (c *xmlCheck) name(i int) (name string, end int, err error) {
 	for end = i; end < len(c.b) && bytes.IndexByte([]byte(" \t\r\n/>"), c.b[end]) < 0; end++ {
 	}
@@ -191,7 +188,7 @@ func (c *xmlCheck) startTag() error {
 	return nil
 }
 
-// place reports whether an element may begin here.
+// place returns an error if an element may not begin here.
 func (c *xmlCheck) place(name string) error {
 	if len(c.open) == 0 {
 		if name == "key" {
@@ -238,8 +235,8 @@ func (c *xmlCheck) endTag() error {
 	return c.close()
 }
 
-// trim moves the space around a number, whose text ends at end, behind its end
-// tag, because the library reads only the bare number.
+// trim moves the space around a number, whose text ends at end, after its end tag,
+// because the library reads only the number.
 func (c *xmlCheck) trim(end int) {
 	text := c.b[c.textAt:end]
 	bare := bytes.TrimSpace(text)
@@ -262,7 +259,7 @@ func (c *xmlCheck) close() error {
 	c.open = c.open[:len(c.open)-1]
 	switch {
 	case e.name == "plist":
-		return errNoValue // with one, the walk ended there
+		return errNoValue // with a value, the scan has ended there
 	case e.key:
 		return errors.New("key without a value")
 	case e.name == "dict" || e.name == "array":

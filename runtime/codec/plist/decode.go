@@ -15,8 +15,8 @@ import (
 // appleEpoch is the zero of binary dates, 2001-01-01.
 const appleEpoch = 978307200
 
-// Dates are limited to the years 0 to 9999, which have an XML form. Apple's
-// distant past lies two days before the year 1.
+// Dates are limited to the years 0 to 9999, which have an XML form. Apple's distant
+// past is two days before the year 1.
 const (
 	minYear, maxYear = 0, 9999
 	minDate, endDate = -63145526400, 252423993600
@@ -27,7 +27,7 @@ var (
 	errUID  = errors.New("uid is out of range")
 )
 
-// decode checks b before the library sees it.
+// decode checks b before it passes it to the library.
 func decode(b []byte) (any, error) {
 	f, err := FormatOf(b)
 	if err != nil {
@@ -35,8 +35,11 @@ func decode(b []byte) (any, error) {
 	}
 	if f == Binary {
 		err = checkBinary(b)
-	} else if b, err = toUTF8(b); err == nil {
-		b, err = checkXML(b)
+	} else {
+		b, err = toUTF8(b)
+		if err == nil {
+			b, err = checkXML(b)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -49,10 +52,10 @@ func decode(b []byte) (any, error) {
 	return n.value(v)
 }
 
-// parse lets the library read a document that has been checked.
+// parse parses a checked document with the library.
 func parse(b []byte) (v any, err error) {
 	defer func() {
-		if r := recover(); r != nil { // it does not keep runtime errors to itself
+		if r := recover(); r != nil { // the library panics with runtime errors
 			v, err = nil, fmt.Errorf("malformed document: %v", r)
 		}
 	}()
@@ -61,13 +64,12 @@ func parse(b []byte) (v any, err error) {
 		return nil, libraryError(err)
 	}
 	if d.Format != hplist.XMLFormat && d.Format != hplist.BinaryFormat {
-		return nil, ErrFormat // it fell back to one of the old text forms
+		return nil, ErrFormat // the library has fallen back to an old text form
 	}
 	return v, nil
 }
 
-// libraryError keeps the library's name, which is ours as well, from being said
-// twice.
+// libraryError removes the library's name, which is the name of this package as well.
 func libraryError(err error) error {
 	if text, ok := strings.CutPrefix(err.Error(), "plist: "); ok {
 		return errors.New(text)
@@ -75,12 +77,12 @@ func libraryError(err error) error {
 	return err
 }
 
-// normaliser brings the library's types to those that this package promises.
+// normaliser converts the library's types to those of this package.
 type normaliser struct {
 	blobs map[blobKey][]byte
 }
 
-// blobKey is where the bytes of a data value are.
+// blobKey is the position of the bytes of a data value.
 type blobKey struct {
 	first *byte
 	size  int
@@ -93,7 +95,8 @@ func (n *normaliser) value(v any) (any, error) {
 		return n.dict(t)
 	case []any:
 		for i, e := range t {
-			if t[i], err = n.value(e); err != nil {
+			t[i], err = n.value(e)
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -115,7 +118,7 @@ func (n *normaliser) value(v any) (any, error) {
 		}
 		return t.UTC(), nil
 	case UID:
-		if t > math.MaxInt64 { // in XML the library makes one of -1, too
+		if t > math.MaxInt64 { // in XML the library also makes such a value of -1
 			return nil, errUID
 		}
 		return t, nil
@@ -133,7 +136,7 @@ func (n *normaliser) dict(d map[string]any) (any, error) {
 		}
 		d[k] = x
 	}
-	for k, e := range d { // apart, because it adds keys
+	for k, e := range d { // in a loop of its own, because it adds keys
 		if !utf8.ValidString(k) {
 			delete(d, k)
 			d[validText(k)] = e
@@ -142,9 +145,9 @@ func (n *normaliser) dict(d map[string]any) (any, error) {
 	return Dict(d), nil
 }
 
-// data copies what the library took from the middle of its buffer, where its
-// strings lie as well. One blob is copied once, however often it is referred to:
-// a megabyte named a million times must stay a megabyte.
+// data copies the bytes that the library has taken from the middle of its buffer, which
+// also has its strings. A data value is copied once, however often it is referred to,
+// so that a megabyte with a million references stays a megabyte.
 func (n *normaliser) data(b []byte) []byte {
 	if len(b) == 0 {
 		return []byte{}
@@ -161,8 +164,8 @@ func (n *normaliser) data(b []byte) []byte {
 	return c
 }
 
-// validText makes valid UTF-8. Some writers of the binary form put UTF-8 where
-// ASCII is meant, older ones Latin-1.
+// validText returns valid UTF-8. Some writers of the binary form write UTF-8 as ASCII
+// strings, and older ones Latin-1.
 func validText(s string) string {
 	if utf8.ValidString(s) {
 		return s

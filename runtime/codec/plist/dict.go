@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Dict is a decoded dictionary. Its getters report false when the key is
-// missing or holds another type.
+// Dict is a decoded dictionary. A getter reports false if the key is missing or has a
+// value of another type.
 type Dict map[string]any
 
 // String returns a string value.
@@ -35,10 +35,10 @@ func (d Dict) Array(key string) ([]any, bool) { v, ok := d[key].([]any); return 
 // Time returns a date value.
 func (d Dict) Time(key string) (time.Time, bool) { v, ok := d[key].(time.Time); return v, ok }
 
-// Int returns an integer that fits int64.
+// Int returns an integer that fits into int64.
 func (d Dict) Int(key string) (int64, bool) { return Int(d[key]) }
 
-// Uint returns an integer that is not negative.
+// Uint returns a non-negative integer.
 func (d Dict) Uint(key string) (uint64, bool) {
 	if u, ok := d[key].(uint64); ok {
 		return u, true
@@ -56,7 +56,7 @@ func (d Dict) Real(key string) (float64, bool) {
 	return float64(i), ok
 }
 
-// Int returns v as int64 when it is any Go integer that fits.
+// Int returns v as int64 if it is a Go integer that fits.
 func Int(v any) (int64, bool) {
 	switch t := v.(type) {
 	case int64:
@@ -77,7 +77,7 @@ func Int(v any) (int64, bool) {
 	return 0, false
 }
 
-// Clone copies a value and everything below it.
+// Clone returns a deep copy of a value.
 func Clone(v any) any {
 	switch t := v.(type) {
 	case Dict:
@@ -96,7 +96,7 @@ func Clone(v any) any {
 	return v
 }
 
-// Clone copies the dictionary and everything below it.
+// Clone returns a deep copy of the dictionary.
 func (d Dict) Clone() Dict {
 	if d == nil {
 		return nil

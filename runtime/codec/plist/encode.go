@@ -13,40 +13,43 @@ import (
 	hplist "howett.net/plist"
 )
 
-// uidKey is the only key of the dictionary that stands for a UID in XML.
+// uidKey is the only key of a dictionary that represents a UID in XML.
 const uidKey = "CF$UID"
 
-// encode writes v. The library gets values that it writes without loss. It does not
-// write the binary form, because it takes the CRC-32 of a data value for its
-// identity, and loses early and late dates.
+// encode writes v. It passes only values to the library that the library writes without
+// loss. It does not use the library for the binary form, because the library identifies
+// data values by their CRC-32 and loses early and late dates.
 func encode(v any, f Format) (b []byte, err error) {
 	p := preparer{form: f}
-	if v, err = p.value(v, 0); err != nil {
+	v, err = p.value(v, 0)
+	if err != nil {
 		return nil, err
 	}
 	if f == Binary {
 		return encodeBinary(v), nil
 	}
 	defer func() {
-		if r := recover(); r != nil { // it does not keep runtime errors to itself
+		if r := recover(); r != nil { // the library panics with runtime errors
 			b, err = nil, fmt.Errorf("%v", r)
 		}
 	}()
-	if b, err = hplist.Marshal(v, hplist.XMLFormat); err != nil {
+	b, err = hplist.Marshal(v, hplist.XMLFormat)
+	if err != nil {
 		return nil, libraryError(err)
 	}
 	return b, nil
 }
 
-// preparer makes a tree of generic values and refuses what the form cannot carry.
+// preparer makes a tree of generic values. It refuses values that the form cannot
+// represent.
 type preparer struct {
 	form Format
 }
 
 var errNotUTF8 = errors.New("string is not valid UTF-8")
 
-// ErrNotXML is the cause of an Error when a string holds a character that XML cannot
-// carry. The binary form can.
+// ErrNotXML is the cause of an Error if a string has a character that XML cannot
+// represent. The binary form can represent it.
 var ErrNotXML = errors.New("XML cannot carry it")
 
 func (p *preparer) value(v any, depth int) (any, error) {
@@ -71,7 +74,8 @@ func (p *preparer) value(v any, depth int) (any, error) {
 	case []any:
 		out := make([]any, len(t))
 		for i, e := range t {
-			if out[i], err = p.value(e, depth+1); err != nil {
+			out[i], err = p.value(e, depth+1)
+			if err != nil {
 				return nil, insideIndex(i, err)
 			}
 		}
@@ -82,7 +86,7 @@ func (p *preparer) value(v any, depth int) (any, error) {
 	return v, nil
 }
 
-// dict goes by sorted keys, so that of two errors it is always the same one.
+// dict visits the keys in sorted order, so that the same error is returned each time.
 func (p *preparer) dict(d Dict, depth int) (any, error) {
 	out := make(map[string]any, len(d))
 	for _, k := range slices.Sorted(maps.Keys(d)) {
@@ -95,7 +99,7 @@ func (p *preparer) dict(d Dict, depth int) (any, error) {
 		}
 	}
 	if p.form == XML && len(out) == 1 {
-		// It will be read as a UID.
+		// Such a dictionary is read as a UID.
 		n, negative := out[uidKey].(int64)
 		if _, large := out[uidKey].(uint64); large || negative && n < 0 {
 			return nil, errUID
@@ -104,8 +108,8 @@ func (p *preparer) dict(d Dict, depth int) (any, error) {
 	return out, nil
 }
 
-// text refuses what the form has no way to write. The library puts a
-// replacement character there, which loses the text without a word.
+// text refuses characters that the form cannot represent. The library would silently
+// write a replacement character.
 func (p *preparer) text(s string) error {
 	if !utf8.ValidString(s) {
 		return errNotUTF8
@@ -121,8 +125,8 @@ func (p *preparer) text(s string) error {
 	return nil
 }
 
-// real32 gives XML the digits that tell a float32, not those of the float64
-// next to it.
+// real32 returns the value for which XML gets the shortest digits of a float32, and not
+// those of the nearest float64.
 func (p *preparer) real32(f float32) (any, error) {
 	if p.form == XML {
 		return strconv.ParseFloat(strconv.FormatFloat(float64(f), 'g', -1, 32), 64)

@@ -11,19 +11,18 @@ import (
 	"unicode/utf16"
 )
 
-// binaryWriter writes the values that a preparer made. Equal scalars become one
-// object.
+// binaryWriter encodes the values of a preparer. Equal scalars become one object.
 type binaryWriter struct {
 	objects []any
 	seen    map[objectKey]int
-	blobs   map[blobKey]int // data by its place: one may be referred to very often
-	refs    [][]int         // of the containers, by object: keys and then values
+	blobs   map[blobKey]int // data by its position, because one value may have many references
+	refs    [][]int         // of each container: its keys, then its values
 	refSize int
 	out     []byte
 }
 
-// objectKey identifies a scalar: its tag, and its text or its bits. Long data has the
-// digest and the length instead.
+// objectKey identifies a scalar by its tag and its text or bits. For long data it has
+// the digest and the length instead.
 type objectKey struct {
 	tag  byte
 	text string
@@ -46,12 +45,12 @@ func encodeBinary(v any) []byte {
 	}
 	w.out = append(w.out, 0, 0, 0, 0, 0, 0, byte(offSize), byte(w.refSize))
 	w.number(uint64(len(offsets)), 8)
-	w.number(0, 8) // the top object comes first
+	w.number(0, 8) // the top object is the first one
 	w.number(table, 8)
 	return w.out
 }
 
-// add gives v and what it holds a number each.
+// add assigns a number to v and to each value in it.
 func (w *binaryWriter) add(v any) int {
 	blob, ok := v.([]byte)
 	if !ok || len(blob) == 0 {
@@ -95,13 +94,13 @@ func (w *binaryWriter) addNew(v any) int {
 	return n
 }
 
-// keyOf tells scalars apart; ok is false for containers.
+// keyOf returns the key of a scalar. ok is false for a container.
 func keyOf(v any) (key objectKey, ok bool) {
 	switch t := v.(type) {
 	case string:
 		return objectKey{tag: tagASCII, text: t}, true
 	case []byte:
-		if len(t) > sha256.Size { // spares a copy
+		if len(t) > sha256.Size { // avoids a copy
 			sum := sha256.Sum256(t)
 			return objectKey{tag: tagData, text: string(sum[:]), bits: uint64(len(t))}, true
 		}
@@ -130,13 +129,13 @@ func keyOf(v any) (key objectKey, ok bool) {
 	return objectKey{}, false
 }
 
-// binaryDate is the form of dates. The sum is the one that the reader makes, so a
-// date that was read is written with the same bits.
+// binaryDate returns the encoding of a date. It computes the same sum as the reader, so
+// that a decoded date is encoded to the same bits.
 func binaryDate(t time.Time) float64 {
 	return float64(t.Unix()) + float64(t.Nanosecond())/float64(time.Second) - appleEpoch
 }
 
-// sizeOf is the width of n: 1, 2, 4 or 8 bytes.
+// sizeOf returns the width of n: 1, 2, 4 or 8 bytes.
 func sizeOf(n uint64) int {
 	switch {
 	case n <= math.MaxUint8:
@@ -174,7 +173,7 @@ func (w *binaryWriter) write(v any, refs []int) {
 	}
 }
 
-// scalar writes what has a fixed size.
+// scalar writes a value of fixed size.
 func (w *binaryWriter) scalar(v any) {
 	key, _ := keyOf(v)
 	switch key.tag {
@@ -199,7 +198,7 @@ func (w *binaryWriter) scalar(v any) {
 	}
 }
 
-// integer writes the two's complement of an int64.
+// integer writes an int64 in two's complement.
 func (w *binaryWriter) integer(n uint64) {
 	size := sizeOf(n)
 	w.out = append(w.out, tagInteger|byte(bits.TrailingZeros(uint(size))))

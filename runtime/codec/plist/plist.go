@@ -1,11 +1,10 @@
-// Package plist turns property lists into values and back.
+// Package plist decodes and encodes property lists.
 //
-// Both forms that devices speak are read (XML and binary, told apart by their
-// first bytes); the writer is told which one to make. Hostile input is met with
-// limits on nesting and on object graphs that unfold without end, memory is
-// taken in proportion to what really arrived, and nothing that a peer sends
-// causes a panic. The control characters that real devices put into XML strings
-// are passed over.
+// It reads both forms that devices use, XML and binary, which differ in their first
+// bytes. The writer is told which form to use. For hostile input there are limits on
+// nesting and on what an object graph unfolds to. Memory is proportional to the input,
+// and no input causes a panic. Control characters, which real devices put into XML
+// strings, are ignored.
 //
 // Decoded values are exactly these types:
 //
@@ -17,9 +16,10 @@
 // `plist:"Name"` tags. Dictionary keys are written sorted, so equal values give
 // equal bytes.
 //
-// Parsing, and generating XML, is the work of howett.net/plist. It has no limits and
-// some traps, so documents are checked before it reads them, and values before
-// it writes them. The binary form is written here. What it cannot do is an error here:
+// howett.net/plist parses property lists and generates XML. It has no limits and some
+// traps, so documents are checked before it reads them, and values before it writes
+// them. The binary form is written here. The following is an error, because that
+// package does not support it:
 //
 //   - UIDs beyond int64. In XML a UID is a dictionary with the one key CF$UID
 //     and an integer, and each such dictionary is read as a UID.
@@ -27,8 +27,8 @@
 //     between the offset table and the trailer.
 //   - XML in other encodings than UTF-8, UTF-16 and ISO-8859-1.
 //
-// Equal data values of a binary document are one object there and may share
-// their memory when decoded.
+// Equal data values of a binary document are one object in it, and may share their
+// memory when they are decoded.
 package plist
 
 import (
@@ -40,11 +40,10 @@ import (
 	hplist "howett.net/plist"
 )
 
-// UID is a keyed-archive reference; only binary property lists can carry one
-// natively.
+// UID is a reference in a keyed archive. Only binary property lists have a type for it.
 type UID = hplist.UID
 
-// Format is the form a property list is written in.
+// Format is the form of a property list.
 type Format int
 
 // The two forms that devices and hosts exchange.
@@ -56,7 +55,7 @@ const (
 // MaxDepth is how deep arrays and dictionaries may nest.
 const MaxDepth = 256
 
-// Error says what could not be encoded or decoded, and why.
+// Error describes why a value could not be encoded or decoded.
 type Error struct {
 	Op  string // "decode" or "encode"
 	Err error
@@ -70,17 +69,16 @@ func (e *Error) Unwrap() error { return e.Err }
 // Malformed reports whether the bytes were at fault, and not a value that has no encoding.
 func (e *Error) Malformed() bool { return e.Op == "decode" }
 
-// ErrFormat is the cause of an Error when the bytes are neither an XML nor a
-// binary property list.
+// ErrFormat is the cause of an Error if the bytes are neither an XML nor a binary
+// property list.
 var ErrFormat = errors.New("neither an XML nor a binary property list")
 
-// ErrLimit is the cause of an Error when a document nests deeper or unfolds
-// larger than this package reads.
+// ErrLimit is the cause of an Error if a document exceeds a limit of this package.
 var ErrLimit = errors.New("document nests too deep or unfolds too large")
 
-// FormatOf tells the form of b by its first bytes. XML needs its prolog, a
-// doctype or the plist element first; white space and a byte order mark before
-// it are passed over.
+// FormatOf returns the form of b by its first bytes. XML must begin with its prolog, a
+// doctype or the plist element. White space and a byte order mark before it are
+// ignored.
 func FormatOf(b []byte) (Format, error) {
 	if bytes.HasPrefix(b, []byte("bplist0")) {
 		return Binary, nil
@@ -97,7 +95,7 @@ func FormatOf(b []byte) (Format, error) {
 	return 0, ErrFormat
 }
 
-// Decode reads one property list of either form.
+// Decode decodes one property list of either form.
 func Decode(b []byte) (any, error) {
 	v, err := decode(b)
 	if err != nil {
@@ -106,7 +104,7 @@ func Decode(b []byte) (any, error) {
 	return v, nil
 }
 
-// DecodeDict reads a property list whose root must be a dictionary.
+// DecodeDict decodes a property list whose root must be a dictionary.
 func DecodeDict(b []byte) (Dict, error) {
 	v, err := Decode(b)
 	if err != nil {
@@ -121,10 +119,10 @@ func DecodeDict(b []byte) (Dict, error) {
 	return d, nil
 }
 
-// Unmarshal reads a property list into v: a *Dict, an *any, or a pointer to a
-// struct whose fields carry plist tags. Keys the struct does not name are
-// passed over, fields without their key keep what they held. A value of another
-// type than its field, or an integer that does not fit it, is an error.
+// Unmarshal decodes a property list into v, which is a *Dict, an *any, or a pointer to
+// a struct with plist tags. It ignores keys without a field, and does not change fields
+// without a key. A value of another type than its field is an error, and so is an
+// integer that does not fit.
 func Unmarshal(b []byte, v any) error {
 	switch t := v.(type) {
 	case *Dict:
@@ -152,10 +150,9 @@ func Unmarshal(b []byte, v any) error {
 	return nil
 }
 
-// Encode writes v in the given form. Nil values cannot be expressed in a
-// property list and are an error, as are dictionaries with other keys than
-// strings and text that the form cannot carry. A nil slice or map is an empty
-// one.
+// Encode encodes v in the given form. A property list cannot represent nil values,
+// dictionaries with keys other than strings, and some text; these are errors. A nil
+// slice or map is encoded as an empty one.
 func Encode(v any, f Format) ([]byte, error) {
 	b, err := encode(v, f)
 	if err != nil {
@@ -164,7 +161,7 @@ func Encode(v any, f Format) ([]byte, error) {
 	return b, nil
 }
 
-// TypeName names the property list type of a decoded value, for messages.
+// TypeName returns the property list type of a decoded value, for messages.
 func TypeName(v any) string {
 	switch v.(type) {
 	case nil:

@@ -150,7 +150,7 @@ func mustEncode(t testing.TB, v any, f Format) []byte {
 	return b
 }
 
-// Two blobs whose checksums agree must not become one without a word.
+// Two data values with the same checksum must not become one value.
 func TestDataWithEqualChecksums(t *testing.T) {
 	t.Parallel()
 	a := []byte("first blob")
@@ -327,8 +327,8 @@ func TestDeepXML(t *testing.T) {
 	}
 }
 
-// Empty containers must not cost a peer less than they cost us by more than a
-// fixed amount and a bounded factor.
+// Empty containers must not cost the reader more than a fixed amount and a bounded
+// multiple of their size.
 func TestXMLMemory(t *testing.T) {
 	spam := func(n int) []byte {
 		return []byte("<plist><array>" + strings.Repeat("<dict/>", n) + "</array></plist>")
@@ -350,7 +350,7 @@ func TestXMLMemory(t *testing.T) {
 	); got > limit {
 		t.Errorf("%d bytes taken to read %d, want at most %d", got, len(in), limit)
 	}
-	// What is written is always read.
+	// Everything that is written must be readable.
 	list := make([]any, 4*spareContainers)
 	for i := range list {
 		list[i] = Dict{}

@@ -13,13 +13,13 @@ import (
 
 var errNil = errors.New("nil has no property list form")
 
-// inside and insideIndex say where in a document an error happened.
+// inside and insideIndex add the position in a document to an error.
 func inside(key string, err error) error { return fmt.Errorf("%q: %w", key, err) }
 func insideIndex(i int, err error) error { return fmt.Errorf("[%d]: %w", i, err) }
 
-// canonical brings v to one of the types that a document can hold: bool, string,
-// []byte, time.Time, float32, float64, int64, uint64 (beyond int64 alone), UID,
-// Dict, []any. Of containers only the outside is looked at.
+// canonical converts v to one of the types of a document: bool, string, []byte,
+// time.Time, float32, float64, int64, uint64 (only beyond int64), UID, Dict, []any. It
+// does not convert the elements of containers.
 func canonical(v any) (any, error) {
 	switch t := v.(type) {
 	case nil:
@@ -98,7 +98,7 @@ func canonicalKind(v reflect.Value) (any, error) {
 		for _, f := range fieldsOf(v.Type()) {
 			x, err := v.FieldByIndexErr(f.index)
 			if err != nil || f.omitEmpty && isEmpty(x) {
-				continue // inside an embedded struct that is not there, or left out
+				continue // in an embedded struct that is nil, or omitted
 			}
 			d[f.name] = x.Interface()
 		}
@@ -107,7 +107,7 @@ func canonicalKind(v reflect.Value) (any, error) {
 	return nil, fmt.Errorf("%v has no property list form", v.Type())
 }
 
-// isEmpty says what omitempty leaves out: zero, and containers without content.
+// isEmpty reports whether omitempty omits a value, which is zero or an empty container.
 func isEmpty(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Map, reflect.Slice:
@@ -116,7 +116,7 @@ func isEmpty(v reflect.Value) bool {
 	return v.IsZero()
 }
 
-// structField is a field that takes part in encoding and decoding.
+// structField is a field that is encoded and decoded.
 type structField struct {
 	name      string
 	index     []int
@@ -134,7 +134,7 @@ func fieldsOf(t reflect.Type) []structField {
 		tag, options, _ := strings.Cut(f.Tag.Get("plist"), ",")
 		embedded := f.Anonymous && tag == ""
 		if tag == "-" || !f.IsExported() || embedded {
-			continue // what is in an embedded struct is visible by itself
+			continue // fields of an embedded struct are visited by themselves
 		}
 		if tag == "" {
 			tag = f.Name
@@ -145,7 +145,7 @@ func fieldsOf(t reflect.Type) []structField {
 	return fields
 }
 
-// assignTo stores a decoded value in what target points to.
+// assignTo stores a decoded value in the variable that target points to.
 func assignTo(target, v any) error {
 	p := reflect.ValueOf(target)
 	if p.Kind() != reflect.Pointer || p.IsNil() {
@@ -223,7 +223,7 @@ func assign(dst reflect.Value, v any) error {
 	return mismatch(dst, v)
 }
 
-// assignInt takes an integer for a real as well: devices write 1 for 1.0.
+// assignInt also stores an integer in a real, because devices write 1 for 1.0.
 func assignInt(dst reflect.Value, n int64) error {
 	switch {
 	case dst.CanInt() && !dst.OverflowInt(n):
@@ -302,7 +302,7 @@ func assignDict(dst reflect.Value, d Dict) error {
 	return mismatch(dst, d)
 }
 
-// embedded finds a field, making the embedded structs on the way to it.
+// embedded returns a field, and allocates the embedded structs that contain it.
 func embedded(v reflect.Value, index []int) reflect.Value {
 	for i, x := range index {
 		if i > 0 && v.Kind() == reflect.Pointer {

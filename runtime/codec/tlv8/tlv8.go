@@ -1,20 +1,20 @@
-// Package tlv8 turns the type-length-value lists of HomeKit-style pairing into
-// items and back. Remote pairing (iOS 17 and later) carries its pair-setup and
-// pair-verify messages in them.
+// Package tlv8 decodes and encodes the type-length-value lists of HomeKit pairing. The
+// pair-setup and pair-verify messages of remote pairing (iOS 17 and later) are such
+// lists.
 //
-// A list is items behind one another, nothing around them:
+// A list is a sequence of items:
 //
 //	0  u8  type
 //	1  u8  length
 //	2      value, length bytes
 //
-// A value longer than 255 bytes is cut into items of the same type that follow
-// each other directly. Fragments of 255 bytes are usual, some hosts cut at 254:
-// the reader joins neighbours of one type whatever their length. Two values of
-// the same type must therefore have another item between them, usually the
-// empty Separator. Integers are little-endian.
+// A value of more than 255 bytes is split into consecutive items of the same type.
+// Fragments usually have 255 bytes, but some hosts split after 254. The reader joins
+// consecutive items of one type, whatever their length. Between two values of the same
+// type there must therefore be another item, usually the empty Separator. Integers are
+// little-endian.
 //
-// The first answer of a device to pair-setup, whose public key has 384 bytes:
+// The first answer of a device in pair-setup has a public key of 384 bytes:
 //
 //	06 01 02                 State 2
 //	02 10 ...                Salt, 16 bytes
@@ -26,7 +26,7 @@ import (
 	"fmt"
 )
 
-// Types of items that pairing uses.
+// The types of items in pairing messages.
 const (
 	Method           = 0x00 // u8
 	Identifier       = 0x01 // string
@@ -61,21 +61,21 @@ const (
 	Separator        = 0xFF // empty
 )
 
-// Values of a PairingError item.
+// The values of a PairingError item.
 const (
 	CodeUnknown        = 1
 	CodeAuthentication = 2
-	CodeBackOff        = 3 // a RetryDelay says for how long
+	CodeBackOff        = 3 // RetryDelay is the time to wait
 	CodeUnknownPeer    = 4
 	CodeMaxPeers       = 5
 	CodeMaxTries       = 6
 )
 
 const (
-	// MaxSize is the longest list that is read or written. The frames that
-	// carry lists hold at most 65535 bytes.
+	// MaxSize is the size of the largest list that is read or written. The frames of
+	// lists have at most 65535 bytes.
 	MaxSize = 1 << 16
-	// MaxItems is how many values a list may hold, counted after joining.
+	// MaxItems is the number of values that a list may hold, after joining.
 	MaxItems = 1024
 
 	fragmentSize = 255
@@ -83,20 +83,19 @@ const (
 )
 
 var (
-	// ErrTruncated is the cause of an Error when a list ends inside an item.
+	// ErrTruncated is the cause of an Error if a list ends inside an item.
 	ErrTruncated = errors.New("list ends inside an item")
-	// ErrLimit is the cause of an Error when a list is longer than MaxSize or
-	// holds more than MaxItems values.
+	// ErrLimit is the cause of an Error if a list exceeds MaxSize or MaxItems.
 	ErrLimit = errors.New("list is too long")
-	// ErrAdjacent is the cause of an Error when a list to be written has two
-	// items of one type next to each other: they would be read as one.
+	// ErrAdjacent is the cause of an Error if a list to be encoded has two consecutive
+	// items of the same type, which would be decoded as one.
 	ErrAdjacent = errors.New("neighbours have the same type")
 )
 
-// Error says what could not be encoded or decoded, and why.
+// Error describes why a list could not be encoded or decoded.
 type Error struct {
 	Op     string // "decode" or "encode"
-	Offset int    // of the item, in bytes when decoding, in items when encoding
+	Offset int    // of the item: in bytes when decoding, in items when encoding
 	Err    error
 }
 
@@ -116,16 +115,16 @@ type Item struct {
 	Value []byte
 }
 
-// List is the items of a message in their order.
+// List has the items of a message in their order.
 type List []Item
 
-// Byte makes an item of one byte, as State, Method and PairingError are.
+// Byte returns an item of one byte, such as State, Method or PairingError.
 func Byte(typ, value byte) Item { return Item{Type: typ, Value: []byte{value}} }
 
-// Text makes an item of a string, as Identifier is.
+// Text returns an item with a string, such as Identifier.
 func Text(typ byte, s string) Item { return Item{Type: typ, Value: []byte(s)} }
 
-// Decode reads a list and joins fragments. The values are copies.
+// Decode decodes a list and joins fragments. The values are copies.
 func Decode(b []byte) (List, error) {
 	if len(b) > MaxSize {
 		return nil, &Error{Op: "decode", Err: ErrLimit}
@@ -152,7 +151,7 @@ func Decode(b []byte) (List, error) {
 	return list, nil
 }
 
-// Append writes the items behind b, cut into fragments of 255 bytes.
+// Append appends the items to b, in fragments of 255 bytes.
 func Append(b []byte, list List) ([]byte, error) {
 	start := len(b)
 	if len(list) > MaxItems {
@@ -180,7 +179,7 @@ func Append(b []byte, list List) ([]byte, error) {
 	return b, nil
 }
 
-// Get returns the first value of a type. It belongs to the list.
+// Get returns the first value of a type. The bytes belong to the list.
 func (l List) Get(typ byte) ([]byte, bool) {
 	for _, item := range l {
 		if item.Type == typ {

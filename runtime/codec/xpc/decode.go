@@ -16,9 +16,9 @@ var (
 	errVersion  = errors.New("body has an unknown version")
 )
 
-// MessageSize returns how long the message at the beginning of b is, or 0 when b
-// is shorter than a wrapper. A reader of a stream collects that many bytes and
-// hands them to Decode.
+// MessageSize returns the size of the message at the beginning of b, or 0 if b is
+// shorter than a wrapper. A reader of a stream collects as many bytes and passes them
+// to Decode.
 func MessageSize(b []byte) (int, error) {
 	if len(b) < WrapperSize {
 		return 0, nil
@@ -33,9 +33,8 @@ func MessageSize(b []byte) (int, error) {
 	return WrapperSize + int(n), nil
 }
 
-// Decode reads the message at the beginning of b and returns how long it is.
-// When b holds only a part of it, the cause of the error is ErrTruncated.
-// Strings and data are copies.
+// Decode decodes the message at the beginning of b and returns its size. If b has only
+// a part of it, the cause of the error is ErrTruncated. Strings and data are copies.
 func Decode(b []byte) (*Message, int, error) {
 	n, err := MessageSize(b)
 	if err != nil {
@@ -49,14 +48,15 @@ func Decode(b []byte) (*Message, int, error) {
 		return m, n, nil
 	}
 	d := &decoder{b: b[:n], off: WrapperSize}
-	if m.Body, err = d.body(); err != nil {
+	m.Body, err = d.body()
+	if err != nil {
 		return nil, 0, &Error{Op: "decode", Offset: d.off, Err: err}
 	}
 	return m, n, nil
 }
 
-// Read reads one message. At the end of the stream between two messages the
-// error is io.EOF itself. Memory is taken as bytes arrive.
+// Read reads one message. If the stream ends between two messages, the error is io.EOF
+// itself. Memory is allocated as bytes arrive.
 func Read(r io.Reader) (*Message, error) {
 	head := make([]byte, WrapperSize)
 	if _, err := io.ReadFull(r, head); err != nil {
@@ -81,7 +81,7 @@ func Read(r io.Reader) (*Message, error) {
 	return m, err
 }
 
-// DecodeObject reads one object, which must fill b.
+// DecodeObject decodes one object, which must take up all of b.
 func DecodeObject(b []byte) (any, error) {
 	d := &decoder{b: b}
 	err := ErrLimit
@@ -109,7 +109,7 @@ func (d *decoder) body() (Dict, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.off -= bodyHeaderSize // for the errors
+	d.off -= bodyHeaderSize // offsets of errors count from the body
 	switch {
 	case binary.LittleEndian.Uint32(head) != bodyMagic:
 		return nil, ErrMagic
@@ -157,10 +157,10 @@ func (d *decoder) uint64() (uint64, error) {
 	return binary.LittleEndian.Uint64(b), nil
 }
 
-// fill is how many zeros follow n bytes.
+// fill returns how many zeros follow n bytes.
 func fill(n int) int { return -n & 3 }
 
-// counted reads a length, that many bytes and what fills them up.
+// counted reads a length, as many bytes and the fill bytes.
 func (d *decoder) counted() ([]byte, error) {
 	n, err := d.uint32()
 	if err != nil {
@@ -178,7 +178,8 @@ func (d *decoder) counted() ([]byte, error) {
 }
 
 func (d *decoder) value(depth int) (any, error) {
-	if d.nodes++; d.nodes > MaxNodes || depth > MaxDepth {
+	d.nodes++
+	if d.nodes > MaxNodes || depth > MaxDepth {
 		return nil, ErrLimit
 	}
 	start := d.off
@@ -226,7 +227,7 @@ func (d *decoder) scalar(typ uint32) (any, error) {
 	case typeString:
 		b, err := d.counted()
 		if i := bytes.IndexByte(b, 0); i >= 0 {
-			b = b[:i] // the terminator, and whatever a sloppy writer put behind it
+			b = b[:i] // the terminator, and whatever follows it
 		}
 		return string(b), err
 	case typeUUID:
@@ -245,8 +246,8 @@ func (d *decoder) scalar(typ uint32) (any, error) {
 	return nil, fmt.Errorf("%w: %#x", ErrType, typ)
 }
 
-// count reads the head of an array or a dictionary. smallest is what an element
-// takes at least, so that no count can claim more than the bytes can hold.
+// count reads the head of an array or a dictionary. smallest is the smallest size of an
+// element, so that no count can exceed what the bytes can hold.
 func (d *decoder) count(smallest int) (int, error) {
 	head, err := d.take(8)
 	if err != nil {
@@ -259,7 +260,7 @@ func (d *decoder) count(smallest int) (int, error) {
 	return int(n), nil
 }
 
-// room is how many elements memory is taken for before they were seen.
+// room is the number of elements for which memory is allocated before they are decoded.
 const room = 256
 
 func (d *decoder) array(depth int) (any, error) {
@@ -312,8 +313,8 @@ func (d *decoder) dict(depth int) (any, error) {
 	return dict, nil
 }
 
-// keySet finds keys that a dictionary holds twice: by looking through short
-// dictionaries, with a map for long ones.
+// keySet finds duplicate keys of a dictionary. It searches short dictionaries linearly
+// and uses a map for long ones.
 type keySet map[string]bool
 
 const manyKeys = 16

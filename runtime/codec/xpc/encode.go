@@ -11,7 +11,7 @@ import (
 
 var errNUL = errors.New("string holds a NUL")
 
-// Append writes a message behind b. Its flags are written as they are.
+// Append appends a message to b. It writes the flags unchanged.
 func Append(b []byte, m *Message) ([]byte, error) {
 	start := len(b)
 	b = binary.LittleEndian.AppendUint32(b, wrapperMagic)
@@ -32,9 +32,9 @@ func Append(b []byte, m *Message) ([]byte, error) {
 	return b, nil
 }
 
-// AppendObject writes one object behind b. Beside the types that Decode returns
-// it takes nil for Null, every Go integer (the signed ones become int64, the
-// others uint64) and float32.
+// AppendObject appends one object to b. In addition to the types that Decode returns,
+// it accepts nil for Null, every Go integer (signed ones become int64, the others
+// uint64) and float32.
 func AppendObject(b []byte, v any) ([]byte, error) {
 	e := encoder{start: len(b)}
 	out, err := e.value(b, v, 0)
@@ -44,15 +44,16 @@ func AppendObject(b []byte, v any) ([]byte, error) {
 	return out, nil
 }
 
-// encoder writes objects. Its methods return what they have written also when
-// they fail, to tell where.
+// encoder encodes objects. Its methods return what they have written even if they fail,
+// so that the error can state the offset.
 type encoder struct {
-	start int // of the message or object
+	start int // start of the message or object
 	nodes int
 }
 
 func (e *encoder) value(b []byte, v any, depth int) ([]byte, error) {
-	if e.nodes++; e.nodes > MaxNodes || depth > MaxDepth || len(b)-e.start > MaxBody {
+	e.nodes++
+	if e.nodes > MaxNodes || depth > MaxDepth || len(b)-e.start > MaxBody {
 		return b, ErrLimit
 	}
 	switch t := v.(type) {
@@ -150,8 +151,8 @@ func (e *encoder) data(b, d []byte) ([]byte, error) {
 	return append(b, zeros[:fill(len(d))]...), nil
 }
 
-// open writes the head of an array or a dictionary, whose length is not known
-// yet, and close fills it in.
+// open writes the head of an array or a dictionary without its length, and close adds
+// the length.
 func open(b []byte, typ uint32, count int) (out []byte, body int) {
 	b = binary.LittleEndian.AppendUint32(appendType(b, typ), 0)
 	return binary.LittleEndian.AppendUint32(b, uint32(count)), len(b)
@@ -169,7 +170,8 @@ func (e *encoder) array(b []byte, list []any, depth int) ([]byte, error) {
 	b, body := open(b, typeArray, len(list))
 	var err error
 	for i, v := range list {
-		if b, err = e.value(b, v, depth+1); err != nil {
+		b, err = e.value(b, v, depth+1)
+		if err != nil {
 			return b, fmt.Errorf("[%d]: %w", i, err)
 		}
 	}
@@ -192,7 +194,8 @@ func (e *encoder) dict(b []byte, d Dict, depth int) ([]byte, error) {
 		}
 		b = append(append(b, p.Key...), 0)
 		b = append(b, zeros[:fill(len(p.Key)+1)]...)
-		if b, err = e.value(b, p.Value, depth+1); err != nil {
+		b, err = e.value(b, p.Value, depth+1)
+		if err != nil {
 			return b, fmt.Errorf("%q: %w", p.Key, err)
 		}
 	}

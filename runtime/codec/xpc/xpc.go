@@ -1,6 +1,6 @@
-// Package xpc turns RemoteXPC messages and the XPC objects in them into values
-// and back. RemoteXPC is what remoted and CoreDevice services speak on iOS 17
-// and later, over a few HTTP/2 streams that package remotexpc manages.
+// Package xpc decodes and encodes RemoteXPC messages and the XPC objects in them.
+// remoted and the CoreDevice services speak RemoteXPC on iOS 17 and later, over a few
+// HTTP/2 streams that package remotexpc manages.
 //
 // All numbers are little-endian. A message is a wrapper and a body:
 //
@@ -12,8 +12,8 @@
 //	28  u32  version 5           > the body
 //	32       dictionary         /
 //
-// An object is a u32 type, then what the type asks for. Everything is a multiple
-// of four bytes long, filled up with zeros:
+// An object is a u32 type, followed by its content. The size of everything is a
+// multiple of four bytes, with zeros as fill bytes:
 //
 //	null    -                           string  u32 length with its NUL, bytes
 //	bool    u32, the first byte counts  data    u32 length, bytes
@@ -23,10 +23,10 @@
 //	date    int64 ns since 1970                 key, NUL, filled up; object
 //	file transfer  u64 id, dictionary {"s": uint64 size}
 //
-// The length of arrays and dictionaries counts from the count on. One host
-// writes it four too small for arrays, so the reader goes by the count.
+// The length of arrays and dictionaries includes the count. One host writes a length
+// for arrays that is too small by four, so the reader uses the count.
 //
-// A connection begins like this, the device sending the same three back:
+// A connection begins as follows, and the device sends the same three messages back:
 //
 //	flags 00000001  id 0  {}        on stream 1
 //	flags 00400001  id 0  no body   on stream 3
@@ -37,8 +37,8 @@
 //	Null, bool, int64, uint64, float64, time.Time (UTC), []byte, string, UUID
 //	FD, SharedMemory, FileTransfer, []any, Dict
 //
-// Services tell int64 and uint64 apart, and so does this package. Dictionaries
-// keep their order: what was decoded is encoded to the same bytes.
+// Services distinguish int64 and uint64, and so does this package. Dictionaries keep
+// their order, so that a decoded dictionary is encoded to the same bytes.
 package xpc
 
 import (
@@ -55,8 +55,8 @@ const (
 	bodyMagic    = 0x42133742
 	bodyVersion  = 5
 
-	// WrapperSize is how long the wrapper is: magic u32, flags u32, body
-	// length u64, message id u64.
+	// WrapperSize is the size of the wrapper: magic u32, flags u32, body length u64,
+	// message id u64.
 	WrapperSize    = 24
 	bodyHeaderSize = 8 // magic u32, version u32
 
@@ -97,30 +97,30 @@ const (
 )
 
 const (
-	// MaxBody is the longest body that is read or written.
+	// MaxBody is the size of the largest body that is read or written.
 	MaxBody = 256 << 20
 	// MaxDepth is how deep arrays and dictionaries may nest.
 	MaxDepth = 64
-	// MaxNodes is how many objects a body may hold. The smallest takes four
-	// bytes on the wire and sixteen here.
+	// MaxNodes is how many objects a body may hold. The smallest object needs four
+	// bytes on the wire and sixteen in memory.
 	MaxNodes = 1 << 22
 )
 
 var (
-	// ErrTruncated is the cause of an Error when the bytes end too early.
+	// ErrTruncated is the cause of an Error if the bytes end too early.
 	ErrTruncated = errors.New("message is truncated")
-	// ErrLimit is the cause of an Error when a limit of this package is passed.
+	// ErrLimit is the cause of an Error if a limit of this package is exceeded.
 	ErrLimit = errors.New("message is too large or nests too deep")
-	// ErrMagic is the cause of an Error when bytes are not RemoteXPC message.
+	// ErrMagic is the cause of an Error if the bytes are not a RemoteXPC message.
 	ErrMagic = errors.New("not a RemoteXPC message")
-	// ErrType is the cause of an Error at an object whose type does not travel.
+	// ErrType is the cause of an Error about an object of a type that cannot be sent.
 	ErrType = errors.New("object type is not supported")
 )
 
-// Error says what could not be encoded or decoded, and why.
+// Error describes why a value could not be encoded or decoded.
 type Error struct {
 	Op     string // "decode" or "encode"
-	Offset int    // in the encoding
+	Offset int    // offset in the encoding
 	Err    error
 }
 
@@ -134,8 +134,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // Malformed reports whether the bytes were at fault, and not a value that has no encoding.
 func (e *Error) Malformed() bool { return e.Op == "decode" }
 
-// Message is one RemoteXPC message. A nil Body is none at all, which is not the
-// same as an empty one.
+// Message is one RemoteXPC message. If Body is nil, it has no body, which is different
+// from an empty one.
 type Message struct {
 	Flags uint32
 	ID    uint64
@@ -153,7 +153,7 @@ func (u UUID) String() string {
 	return fmt.Sprintf("%X-%X-%X-%X-%X", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// ParseUUID reads the text form, in either case.
+// ParseUUID parses the text form in upper or lower case.
 func ParseUUID(s string) (UUID, error) {
 	var u UUID
 	dashes := len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-'
@@ -164,24 +164,24 @@ func ParseUUID(s string) (UUID, error) {
 	return u, fmt.Errorf("xpc: %q is not a UUID", s)
 }
 
-// FD is a file descriptor. Its number means nothing to the other machine.
+// FD is a file descriptor. Its number has no meaning on the other machine.
 type FD uint32
 
-// SharedMemory is a memory region; only its length is known to mean something.
+// SharedMemory is a memory region. Only the meaning of its length is known.
 type SharedMemory struct{ Length, Reserved uint32 }
 
-// FileTransfer announces a file that travels on a stream of its own.
+// FileTransfer announces a file that is sent on a stream of its own.
 type FileTransfer struct {
-	ID   uint64 // the message id of the request on that stream
+	ID   uint64 // id of the message that requests the file on that stream
 	Info Dict   // {"s": uint64 size}
 }
 
-// NewFileTransfer announces size bytes.
+// NewFileTransfer returns the announcement of a file of size bytes.
 func NewFileTransfer(id, size uint64) FileTransfer {
 	return FileTransfer{ID: id, Info: Dict{{"s", size}}}
 }
 
-// Size returns how many bytes the file has.
+// Size returns the size of the file in bytes.
 func (f FileTransfer) Size() (uint64, bool) { return f.Info.Uint("s") }
 
 // Pair is an entry of a dictionary.
@@ -190,8 +190,8 @@ type Pair struct {
 	Value any
 }
 
-// Dict is a dictionary in the order of its encoding. The getters report false
-// when the key is missing or holds another type.
+// Dict is a dictionary in the order of its encoding. A getter reports false if the key
+// is missing or has a value of another type.
 type Dict []Pair
 
 // Get returns the value of a key.
@@ -210,7 +210,8 @@ func (d Dict) Path(keys ...string) (any, bool) {
 	for _, k := range keys {
 		sub, _ := v.(Dict)
 		var ok bool
-		if v, ok = sub.Get(k); !ok {
+		v, ok = sub.Get(k)
+		if !ok {
 			return nil, false
 		}
 	}
@@ -244,7 +245,7 @@ func (d Dict) Dict(key string) (Dict, bool) { return get[Dict](d, key) }
 // Array returns an array value.
 func (d Dict) Array(key string) ([]any, bool) { return get[[]any](d, key) }
 
-// Int returns an integer of either type that fits int64.
+// Int returns an integer of either type that fits into int64.
 func (d Dict) Int(key string) (int64, bool) {
 	v, _ := d.Get(key)
 	switch t := v.(type) {
@@ -256,7 +257,7 @@ func (d Dict) Int(key string) (int64, bool) {
 	return 0, false
 }
 
-// Uint returns an integer of either type that is not negative.
+// Uint returns a non-negative integer of either type.
 func (d Dict) Uint(key string) (uint64, bool) {
 	v, _ := d.Get(key)
 	switch t := v.(type) {
@@ -268,7 +269,7 @@ func (d Dict) Uint(key string) (uint64, bool) {
 	return 0, false
 }
 
-// Real returns a double, or an integer as one.
+// Real returns a double. An integer is converted.
 func (d Dict) Real(key string) (float64, bool) {
 	v, _ := d.Get(key)
 	switch t := v.(type) {
@@ -282,7 +283,7 @@ func (d Dict) Real(key string) (float64, bool) {
 	return 0, false
 }
 
-// Set replaces the value of a key in its place, or adds it at the end.
+// Set replaces the value of a key, or adds the key at the end.
 func (d *Dict) Set(key string, v any) {
 	for i := range *d {
 		if (*d)[i].Key == key {

@@ -36,7 +36,7 @@ func fixture(t testing.TB) []byte {
 	return b
 }
 
-// TestFixture decodes what Xcode sends to launch an app, and encodes it again.
+// TestFixture decodes Xcode's message that launches an app, and encodes it again.
 func TestFixture(t *testing.T) {
 	t.Parallel()
 	wire := fixture(t)
@@ -177,7 +177,7 @@ func TestObjects(t *testing.T) {
 	}
 }
 
-// TestSloppyWriters reads what other programs are known to write.
+// TestSloppyWriters decodes invalid encodings that other programs are known to write.
 func TestSloppyWriters(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -220,7 +220,7 @@ func TestGoNumbers(t *testing.T) {
 	}
 }
 
-// body wraps an object, by its hex, into a message.
+// body returns a message with an object, given in hex.
 func body(t testing.TB, object string) []byte {
 	o := unhex(t, object)
 	b := unhex(t, "920bb029 01010000 0000000000000000 0000000000000000 42371342 05000000")
@@ -410,8 +410,9 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadMemory declares the longest body and sends a few bytes of it: memory
-// must follow what arrives. It is not parallel, so that it counts alone.
+// TestReadMemory declares the longest body and sends a few bytes of it. Memory must
+// depend on what arrives. The test is not parallel, because it measures the memory of
+// the process.
 func TestReadMemory(t *testing.T) {
 	wire := body(t, "00f00000 04000000 00000000")
 	binary.LittleEndian.PutUint64(wire[8:], MaxBody)

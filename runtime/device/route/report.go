@@ -6,17 +6,18 @@ import (
 	"strings"
 )
 
-// Row says what a route is used for and why.
+// Row says how a route is used and why.
 type Row struct {
 	// Use is "services" (lockdown and what it starts), "tunnel",
 	// "services, tunnel" or "spare".
 	Use string
-	// How says which tunnel it is or would be; "" if there can be none.
-	How Means
-	// Up says that the tunnel is there now, Generation which one it is.
+	// How is the method of the tunnel that is or would be on the route. It is "" if
+	// there can be none.
+	How Method
+	// Up reports whether the tunnel is up on this route. Generation is its number.
 	Up         bool
 	Generation int
-	// Why says in words why the route is used as it is.
+	// Why is the reason for the use, as text.
 	Why string
 }
 
@@ -46,8 +47,8 @@ func Report(f Facts) []Row {
 	return rows
 }
 
-// tunnelUse reports whether the tunnel is on a route, or would be, and why. planned
-// is the route on which one would be made, -1 before that is found.
+// tunnelUse reports whether the tunnel is or would be on a route, and why. planned is
+// the route on which one would be made, or -1 if none has been found yet.
 func (f Facts) tunnelUse(i int, planned *int, row *Row) (use bool, why string) {
 	first := f.ways(i)[0] // the best of the route
 	failed := slices.IndexFunc(f.Failed, func(a Failed) bool { return a.Route == i })
@@ -58,7 +59,7 @@ func (f Facts) tunnelUse(i int, planned *int, row *Row) (use bool, why string) {
 		row.How, row.Up, row.Generation = up.How, true, up.Generation
 		return true, fmt.Sprintf("tunnel %d took %d ms", up.Generation, up.Took.Milliseconds())
 	case failed >= 0:
-		for _, a := range f.Failed { // the last one says it
+		for _, a := range f.Failed { // the last one has the reason
 			if a.Route == i {
 				row.How, why = a.How, "no tunnel: "+a.Reason
 			}
@@ -67,7 +68,7 @@ func (f Facts) tunnelUse(i int, planned *int, row *Row) (use bool, why string) {
 	case up != nil:
 		return false, "the tunnel is on " + f.Routes[up.Route].Name
 	}
-	row.How = first.Means
+	row.How = first.Method
 	switch {
 	case *planned >= 0:
 		return false, "a tunnel would be on " + f.Routes[*planned].Name

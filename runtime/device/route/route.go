@@ -1,14 +1,15 @@
-// Package route plans how a device is reached. Its functions are pure: from what is
-// known of a device they make an ordered list of steps, each with the reason why it
-// stands there or is left out.
+// Package route plans how a device is reached. Its functions are pure. From what is
+// known of a device they make an ordered list of steps. Each step has the reason for
+// its place, or the reason why it is left out.
 //
 //	Service(facts, needs) -> lockdown on usbmux, then the tunnel
 //	Tunnel(facts)         -> usbmux: CoreDeviceProxy (left out: iOS 17.2 has it from 17.4 on),
 //	                         remoted: remote pairing, QUIC
 //	Report(facts)         -> one row for each route: its use and why
 //
-// Package device carries the steps out. What iOS versions have is from Apple's
-// releases: tunnels since 17.0, CoreDeviceProxy since 17.4, no QUIC since 18.2.
+// Package device carries out the steps. Which methods an iOS version has is known from
+// Apple's releases: tunnels since 17.0, CoreDeviceProxy since 17.4, and no QUIC since
+// 18.2.
 package route
 
 import (
@@ -18,53 +19,53 @@ import (
 	"time"
 )
 
-// Via is what a route begins with.
+// Via is the first part of a route.
 type Via string
 
-// The kinds of beginnings, best first.
+// The values of Via, best first.
 const (
-	// RSD is a list of services that the tunnel of another program, or none at
-	// all, makes reachable.
+	// RSD is a list of services that can be reached through another program's tunnel,
+	// or without a tunnel.
 	RSD Via = "rsd"
-	// Muxer is a muxer: lockdown and every port of the device.
+	// Muxer is a usbmux multiplexer, over which lockdown and every port can be reached.
 	Muxer Via = "usbmux"
-	// Lockdown is lockdown over TCP, as devices on a Wi-Fi network have it.
+	// Lockdown is lockdown over TCP, on a Wi-Fi network.
 	Lockdown Via = "lockdown"
-	// Remoted is the list of services for hosts that are not paired, on the
-	// network interface that the USB cable makes since iOS 17. Remote pairing
-	// and tunnels are behind it.
+	// Remoted is the list of services for hosts that are not paired. It is on the
+	// network interface of the USB cable, which exists since iOS 17. Remote pairing and
+	// tunnels are reached through it.
 	Remoted Via = "remoted"
 	// Pairing is remote pairing over TCP, on a Wi-Fi network.
 	Pairing Via = "remotepairing"
 )
 
-// Vias lists the beginnings, best first.
+// Vias lists the values of Via, best first.
 var Vias = []Via{RSD, Muxer, Lockdown, Remoted, Pairing}
 
-// HasLockdown reports whether lockdownd answers at the end of such a route.
+// HasLockdown reports whether lockdownd answers on such a route.
 func (v Via) HasLockdown() bool { return v == Muxer || v == Lockdown }
 
-// HasPairing reports whether remote pairing answers there.
+// HasPairing reports whether remote pairing answers on such a route.
 func (v Via) HasPairing() bool { return v == Remoted || v == Pairing }
 
-// The iOS versions with which ways came and went.
+// The iOS versions that added or removed a method.
 const (
-	TunnelsSince = "17.0" // services for developers are in tunnels
+	TunnelsSince = "17.0" // developer services are in tunnels
 	ProxySince   = "17.4" // CoreDeviceProxy over lockdown
-	TCPSince     = "18.2" // no QUIC any more
+	TCPSince     = "18.2" // no QUIC
 )
 
-// Known is a route to the device.
+// Known is a known route to the device.
 type Known struct {
 	Kind string // "usb", "wifi" or "tunnel"
 	Via  Via
-	Name string // as messages name it
+	Name string // name for messages
 }
 
 // Up is the tunnel that a device has.
 type Up struct {
 	Route      int // index into Facts.Routes
-	How        Means
+	How        Method
 	Generation int
 	Took       time.Duration
 }
@@ -72,7 +73,7 @@ type Up struct {
 // Failed is an attempt to make a tunnel that failed.
 type Failed struct {
 	Route  int
-	How    Means
+	How    Method
 	Reason string
 }
 
@@ -81,16 +82,16 @@ type Facts struct {
 	Version string  // of iOS; "" if the device did not say
 	Routes  []Known // best first
 
-	// Kind and Protocol are what was asked for of the tunnel: "usb" or "wifi",
-	// "tcp" or "quic"; "" is any.
+	// Kind and Protocol are the requested properties of the tunnel: "usb" or "wifi",
+	// and "tcp" or "quic". "" means any.
 	Kind, Protocol string
 
 	Tunnel *Up      // nil if there is none
-	Failed []Failed // attempts of the last time that a tunnel was made
+	Failed []Failed // attempts of the last time that a tunnel was to be made
 }
 
-// Since reports whether the device has at least this version of iOS. A device that
-// did not say what it has counts as new.
+// Since reports whether the device has at least this version of iOS. It is true if the
+// version is not known.
 func (f Facts) Since(version string) bool {
 	return f.Version == "" || CompareVersions(f.Version, version) >= 0
 }
@@ -105,43 +106,43 @@ func (f Facts) lockdown() int {
 	return -1
 }
 
-// Means is how a step reaches what it is for.
-type Means = string
+// Method is how a step reaches the device or service.
+type Method = string
 
-// The means of steps. Those of tunnels are shown to users.
+// The methods of steps. Those of tunnels are shown to users.
 const (
-	ByLockdown Means = "lockdown"
-	InTunnel   Means = "tunnel"
+	ByLockdown Method = "lockdown"
+	InTunnel   Method = "tunnel"
 
-	Listed Means = "list of services"
-	Proxy  Means = "CoreDeviceProxy"
-	QUIC   Means = "remote pairing, QUIC"
-	PSK    Means = "remote pairing, TLS-PSK"
+	Listed Method = "list of services"
+	Proxy  Method = "CoreDeviceProxy"
+	QUIC   Method = "remote pairing, QUIC"
+	PSK    Method = "remote pairing, TLS-PSK"
 )
 
 // Step is one thing to try.
 type Step struct {
-	Route  int // index into Facts.Routes; -1 where the tunnel's own plan says it
-	Means  Means
+	Route  int // index into Facts.Routes, or -1 if the tunnel's own plan decides
+	Method Method
 	Skip   string // why the step is left out; "" if it is tried
-	Reason string // why it stands at this place
+	Reason string // why it is at this place
 }
 
-// Needs is what a service says of itself.
+// Needs are the properties of a service.
 type Needs struct {
-	Lockdown  bool // it has a name in lockdown
-	Remote    bool // it has a name in lists of services
-	Developer bool // it belongs to the developer image
+	Lockdown  bool // whether it has a name in lockdown
+	Remote    bool // whether it has a name in lists of services
+	Developer bool // whether it belongs to the developer image
 }
 
-// Service plans how a service is opened. Lockdown is asked first, because that route
-// is the shortest; the tunnel has what lockdown does not offer and, since iOS 17,
-// everything for developers. A plan whose only step is left out says why the service
-// cannot be reached.
+// Service plans how a service is opened. Lockdown comes first, because its route is the
+// shortest. The tunnel has the services that lockdown does not offer and, since iOS 17,
+// all developer services. If the only step of a plan is left out, it has the reason why
+// the service cannot be reached.
 func Service(f Facts, n Needs) []Step {
 	best, tunnels := f.lockdown(), f.Since(TunnelsSince)
 	inTunnel := func(reason string) Step {
-		return Step{Route: -1, Means: InTunnel, Reason: reason}
+		return Step{Route: -1, Method: InTunnel, Reason: reason}
 	}
 	var reason string
 	switch {
@@ -152,7 +153,7 @@ func Service(f Facts, n Needs) []Step {
 	case n.Developer && n.Remote && tunnels:
 		reason = "services for developers are in the tunnel since iOS " + TunnelsSince
 	default:
-		plan := []Step{{Route: best, Means: ByLockdown, Reason: f.whyLockdown()}}
+		plan := []Step{{Route: best, Method: ByLockdown, Reason: f.whyLockdown()}}
 		if tunnels {
 			plan = append(plan, inTunnel("lockdown does not offer the service"))
 		}
@@ -165,7 +166,7 @@ func Service(f Facts, n Needs) []Step {
 	return []Step{s}
 }
 
-// whyLockdown says why the best route with lockdown is the best.
+// whyLockdown returns why the best route with lockdown is the best.
 func (f Facts) whyLockdown() string {
 	n := 0
 	for _, r := range f.Routes {
@@ -180,8 +181,8 @@ func (f Facts) whyLockdown() string {
 		"a cable before Wi-Fi", n)
 }
 
-// Tunnel plans how a tunnel is made: what each route allows, in the order of the
-// routes. Steps that are left out are in the plan as well.
+// Tunnel plans how a tunnel is made. It lists the methods of each route, in the order
+// of the routes. Steps that are left out are in the plan as well.
 func Tunnel(f Facts) []Step {
 	var plan []Step
 	for i := range f.Routes {
@@ -193,7 +194,7 @@ func Tunnel(f Facts) []Step {
 	return plan
 }
 
-// ways lists what one route allows, best first.
+// ways returns the methods that one route allows, best first.
 func (f Facts) ways(i int) []Step {
 	r := f.Routes[i]
 	switch {
@@ -202,11 +203,11 @@ func (f Facts) ways(i int) []Step {
 	case f.Kind != "" && f.Kind != r.Kind:
 		return []Step{{Skip: f.Kind + " was asked for"}}
 	case r.Via == RSD:
-		return []Step{{Means: Listed, Reason: "another program has made the device reachable"}}
+		return []Step{{Method: Listed, Reason: "another program has made the device reachable"}}
 	case r.Via.HasLockdown():
 		return []Step{f.proxy()}
 	}
-	tcp, quic := Step{Means: PSK}, Step{Means: QUIC}
+	tcp, quic := Step{Method: PSK}, Step{Method: QUIC}
 	switch {
 	case f.Protocol == "tcp":
 		tcp.Reason = "TCP was asked for"
@@ -227,9 +228,9 @@ func (f Facts) ways(i int) []Step {
 	return []Step{quic, tcp}
 }
 
-// proxy is the tunnel that lockdown starts.
+// proxy returns the step for lockdown's CoreDeviceProxy.
 func (f Facts) proxy() Step {
-	s := Step{Means: Proxy}
+	s := Step{Method: Proxy}
 	switch {
 	case !f.Since(ProxySince):
 		s.Skip = fmt.Sprintf("iOS %s has it from %s on", f.Version, ProxySince)
@@ -241,7 +242,7 @@ func (f Facts) proxy() Step {
 	return s
 }
 
-// NoTunnel says why a plan for a tunnel has no step to try.
+// NoTunnel returns why a plan for a tunnel has no step to try.
 func NoTunnel(f Facts) string {
 	plan := Tunnel(f)
 	network, asked := false, false
@@ -261,10 +262,10 @@ func NoTunnel(f Facts) string {
 		return "no route reaches it"
 	}
 	last := plan[len(plan)-1]
-	return strings.TrimSpace(last.Means + " not tried: " + last.Skip)
+	return strings.TrimSpace(last.Method + " not tried: " + last.Skip)
 }
 
-// CompareVersions compares dotted version numbers; missing parts count as 0.
+// CompareVersions compares dotted version numbers. Missing parts count as 0.
 func CompareVersions(a, b string) int {
 	x, y := strings.Split(a, "."), strings.Split(b, ".")
 	for i := range max(len(x), len(y)) {

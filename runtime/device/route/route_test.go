@@ -17,14 +17,14 @@ var (
 	others  = Known{"tunnel", RSD, "tunnel rsd"}
 )
 
-// lines writes a plan as "route means: reason" or "route means - why it is left out".
+// lines writes a plan as "route method: reason" or "route method - why it is left out".
 func lines(plan []Step) []string {
 	var all []string
 	for _, s := range plan {
 		if s.Skip != "" {
-			all = append(all, fmt.Sprintf("%d %s - %s", s.Route, s.Means, s.Skip))
+			all = append(all, fmt.Sprintf("%d %s - %s", s.Route, s.Method, s.Skip))
 		} else {
-			all = append(all, fmt.Sprintf("%d %s: %s", s.Route, s.Means, s.Reason))
+			all = append(all, fmt.Sprintf("%d %s: %s", s.Route, s.Method, s.Reason))
 		}
 	}
 	return all

@@ -1,6 +1,6 @@
-// Package linktest gives tests connections on which the weather is bad: what was
-// written arrives in pieces of random sizes, and as late as a variable of the
-// environment says.
+// Package linktest gives tests connections with bad conditions. What was written
+// arrives in pieces of random sizes, and after the latency that an environment variable
+// sets.
 package linktest
 
 import (
@@ -11,11 +11,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Latency is the variable of the environment with a latency for every connection of
-// Pipe, such as 20ms.
+// Latency is the environment variable with the latency of every connection of Pipe,
+// such as 20ms.
 const Latency = "IMDLUA_TEST_LATENCY"
 
-// Conditions returns those of Pipe.
+// Conditions returns the conditions of Pipe.
 func Conditions() link.Conditions {
 	c := link.Conditions{Split: true}
 	if text := os.Getenv(Latency); text != "" {

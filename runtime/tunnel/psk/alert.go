@@ -40,7 +40,7 @@ var alertNames = map[Alert]string{
 	AlertUnknownPSKIdentity: "unknown PSK identity",
 }
 
-// String returns the name in the RFCs, or the number.
+// String returns the name of the RFCs, or the number.
 func (a Alert) String() string {
 	if s, ok := alertNames[a]; ok {
 		return s
@@ -48,13 +48,12 @@ func (a Alert) String() string {
 	return "alert " + strconv.Itoa(int(a))
 }
 
-// RemoteAlert is the cause of an Error when the peer ended the session with an
-// alert.
+// RemoteAlert is the cause of an Error if the peer has ended the session with an alert.
 type RemoteAlert Alert
 
 func (r RemoteAlert) Error() string { return "peer says: " + Alert(r).String() }
 
-// violation is what this side refuses, with the alert that says so.
+// violation is an error of the peer, with the alert to send for it.
 type violation struct {
 	alert Alert
 	err   error

@@ -8,21 +8,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// handshake is one side's way to the connection keys.
+// handshake is the state of one side until it has the connection keys.
 type handshake struct {
 	conn   *Conn
 	cfg    *Config
 	suites []*suite
 
-	pending    []byte // of handshake messages, not yet taken
+	pending    []byte // bytes of handshake messages that have not been used
 	transcript []byte
 	master     []byte
-	in         protector // what the peer will write with
+	in         protector // protection of the peer's records after its ChangeCipherSpec
 	out        protector
 }
 
-// message returns the body of the next handshake message, which must be of one
-// of the types.
+// message returns the body of the next handshake message, which must be of one of the
+// types.
 func (h *handshake) message(types ...byte) (byte, []byte, error) {
 	for {
 		if len(h.pending) >= messageHeader {
@@ -37,7 +37,7 @@ func (h *handshake) message(types ...byte) (byte, []byte, error) {
 			if len(h.pending) >= messageHeader+n {
 				m := h.pending[:messageHeader+n]
 				h.pending = h.pending[messageHeader+n:]
-				if typ != messageFinished { // which is checked against what was before it
+				if typ != messageFinished { // Finished is checked against the transcript before it
 					h.transcript = append(h.transcript, m...)
 				}
 				return typ, m[messageHeader:], nil
@@ -54,7 +54,7 @@ func (h *handshake) message(types ...byte) (byte, []byte, error) {
 	}
 }
 
-// record reads a record that must be of one type.
+// record reads a record, which must be of the type.
 func (h *handshake) record(want byte) ([]byte, error) {
 	for range maxIdleRecords {
 		typ, body, err := h.conn.in.next(h.conn.conn)
@@ -73,7 +73,8 @@ func (h *handshake) record(want byte) ([]byte, error) {
 	return nil, bad(AlertUnexpectedMessage, "too many alerts")
 }
 
-// changeCipher reads the peer's ChangeCipherSpec. No message may be half read.
+// changeCipher reads the peer's ChangeCipherSpec. It fails if a message was read in
+// part.
 func (h *handshake) changeCipher() error {
 	if len(h.pending) > 0 {
 		return bad(AlertUnexpectedMessage, "message across the change of keys")
@@ -149,7 +150,7 @@ const (
 	serverFinished = "server finished"
 )
 
-// keys computes the connection keys.
+// keys returns the connection keys.
 func (h *handshake) keys(clientRandom, serverRandom []byte) (client, server protector, err error) {
 	s := h.conn.suite
 	h.master = s.masterSecret(h.cfg.Key, clientRandom, serverRandom)
@@ -173,7 +174,8 @@ func (h *handshake) client() error {
 	if err != nil {
 		return err
 	}
-	if h.out, h.in, err = h.keys(random, hello.random); err != nil {
+	h.out, h.in, err = h.keys(random, hello.random)
+	if err != nil {
 		return err
 	}
 	f = &flight{h: h}
@@ -189,7 +191,7 @@ func (h *handshake) client() error {
 	return h.finished(serverFinished)
 }
 
-// serverHello reads all of the server's first flight.
+// serverHello reads the first messages of the server.
 func (h *handshake) serverHello() (*serverHello, error) {
 	_, b, err := h.message(messageServerHello)
 	if err != nil {
@@ -212,11 +214,12 @@ func (h *handshake) serverHello() (*serverHello, error) {
 		return nil, bad(AlertIllegalParameter, "server chose %v, which was not offered",
 			hello.suite)
 	}
-	// A server may send a hint which identity it would like; the key is not
-	// chosen by it here.
+	// A server may send a hint about the identity that it expects. This client does not
+	// choose its key by a hint.
 	typ, b, err := h.message(messageServerKeyExchange, messageServerHelloDone)
 	if err == nil && typ == messageServerKeyExchange {
-		if _, err = parseIdentity(b); err != nil {
+		_, err = parseIdentity(b)
+		if err != nil {
 			return nil, bad(AlertDecodeError, "server key exchange: %w", errShort)
 		}
 		_, b, err = h.message(messageServerHelloDone)
@@ -249,16 +252,19 @@ func (h *handshake) server() error {
 	if err := f.send(); err != nil {
 		return err
 	}
-	if _, b, err = h.message(messageClientKeyExchange); err != nil {
+	_, b, err = h.message(messageClientKeyExchange)
+	if err != nil {
 		return err
 	}
-	if h.conn.ident, err = parseIdentity(b); err != nil {
+	h.conn.ident, err = parseIdentity(b)
+	if err != nil {
 		return err
 	}
 	if h.cfg.CheckIdentity != nil && !h.cfg.CheckIdentity(h.conn.ident) {
 		return &violation{AlertUnknownPSKIdentity, ErrIdentity}
 	}
-	if h.in, h.out, err = h.keys(clientRandom, random); err != nil {
+	h.in, h.out, err = h.keys(clientRandom, random)
+	if err != nil {
 		return err
 	}
 	if err := h.changeCipher(); err != nil {
@@ -272,7 +278,7 @@ func (h *handshake) server() error {
 	return f.send()
 }
 
-// choose picks the suite.
+// choose selects the suite.
 func (h *handshake) choose(hello *clientHello) error {
 	if hello.version < version {
 		return bad(AlertProtocolVersion, "client offers version %04x", hello.version)

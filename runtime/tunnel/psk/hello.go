@@ -15,20 +15,20 @@ const (
 	messageFinished          = 20
 
 	messageHeader = 4
-	// maxMessage is the longest handshake message; a ClientHello of OpenSSL
-	// has about 300 bytes.
+	// maxMessage is the length of the longest handshake message. A ClientHello of
+	// OpenSSL has about 300 bytes.
 	maxMessage = 1 << 14
 
-	// signalling is the suite with which a client says that it knows of
-	// secure renegotiation (RFC 5746). OpenSSL insists on the answer.
+	// signalling is the suite by which a client states that it supports secure
+	// renegotiation (RFC 5746). OpenSSL requires the answer to it.
 	signalling             = 0x00FF
 	extensionRenegotiation = 0xFF01
 )
 
 var errShort = errors.New("message is cut short")
 
-// cursor takes a message apart. After the first short read all others are empty
-// and failed is set.
+// cursor reads the parts of a message. After a read beyond the end, failed is set and
+// all further reads are empty.
 type cursor struct {
 	b      []byte
 	failed bool
@@ -58,20 +58,20 @@ func (c *cursor) u16() int {
 	return 0
 }
 
-// clientHello: version u16 | random 32 | session u8+ | suites u16+ |
-// compressions u8+ | extensions u16+, optional.
+// clientHello: version u16 | random 32 | session u8+ | suites u16+ | compressions u8+ |
+// extensions u16+, optional.
 type clientHello struct {
 	version       int
 	random        []byte
 	suites        []Suite
-	plain         bool // the null compression is among those offered
+	plain         bool // whether the null compression is offered
 	renegotiation bool
 }
 
 func parseClientHello(b []byte) (*clientHello, error) {
 	c := &cursor{b: b}
 	h := &clientHello{version: c.u16(), random: c.take(randomLen)}
-	c.take(c.u8()) // the session to resume: never
+	c.take(c.u8()) // the session to resume, which is not supported
 	list := c.take(c.u16())
 	if len(list)%2 != 0 || len(list) == 0 {
 		return nil, bad(AlertDecodeError, "client hello: %w", errShort)
@@ -92,11 +92,12 @@ func parseClientHello(b []byte) (*clientHello, error) {
 	return h, nil
 }
 
-// extensions reads the block that may end a hello, which ends the message. It
-// returns how many renegotiation_info it holds; strict refuses all others.
+// extensions reads the optional block at the end of a hello, which ends the message. It
+// returns the number of renegotiation_info extensions. If strict is true, all others
+// are an error.
 func extensions(c *cursor, strict bool) (renegotiation int, err error) {
 	if len(c.b) == 0 && !c.failed {
-		return 0, nil // no block at all, as go-ios sends it
+		return 0, nil // there is no block, as in the hello of go-ios
 	}
 	block := &cursor{b: c.take(c.u16())}
 	for !block.failed && len(block.b) > 0 {
@@ -107,7 +108,7 @@ func extensions(c *cursor, strict bool) (renegotiation int, err error) {
 		case typ != extensionRenegotiation && strict:
 			return 0, bad(AlertUnsupportedExtension, "extension %04x was not offered", typ)
 		case typ == extensionRenegotiation:
-			// One empty list: there is no earlier handshake to bind to.
+			// The extension has one empty list, because there is no earlier handshake.
 			if len(body) != 1 || body[0] != 0 {
 				return 0, bad(AlertHandshakeFailure, "renegotiation_info of an earlier handshake")
 			}
@@ -146,11 +147,11 @@ type serverHello struct {
 func parseServerHello(b []byte) (*serverHello, error) {
 	c := &cursor{b: b}
 	h := &serverHello{version: c.u16(), random: c.take(randomLen)}
-	c.take(c.u8()) // a session to resume later: never
+	c.take(c.u8()) // the session to resume later, which is not supported
 	h.suite = Suite(c.u16())
 	h.compression = c.u8()
-	// A server may answer only what was asked for; of the extensions that is
-	// renegotiation_info, by way of the signalling suite.
+	// A server may send only the extensions that were asked for. The only one is
+	// renegotiation_info, which the signalling suite asks for.
 	if _, err := extensions(c, true); err != nil {
 		return nil, err
 	}
@@ -171,7 +172,7 @@ func appendServerHello(b, random []byte, s *suite, renegotiation bool) []byte {
 	})
 }
 
-// parseIdentity reads the body of a ClientKeyExchange: identity u16+.
+// parseIdentity parses the body of a ClientKeyExchange: identity u16+.
 func parseIdentity(b []byte) (string, error) {
 	c := &cursor{b: b}
 	id := c.take(c.u16())

@@ -1,8 +1,7 @@
-// Package psk is TLS 1.2 with a pre-shared key and nothing else: what iOS 17
-// and later devices speak on the TCP listener of a tunnel. The key is whatever
-// the host put into its createListener request on the remote pairing channel;
-// there are no certificates, so crypto/tls, which has no such suites, does not
-// help.
+// Package psk is TLS 1.2 with a pre-shared key. Devices with iOS 17 and later use it on
+// the TCP listener of a tunnel. The key is the one in the host's createListener request
+// on the remote pairing channel. There are no certificates. crypto/tls has no suites
+// with a pre-shared key and cannot be used.
 //
 //	ClientHello (suites, 00ff)                    ->
 //	                                              <- ServerHello, ServerHelloDone
@@ -12,15 +11,15 @@
 //	application data                             <->
 //	close_notify
 //
-// Three suites (RFC 4279, RFC 5487), best first:
+// It has three suites (RFC 4279, RFC 5487), best first:
 //
 //	00a9  TLS_PSK_WITH_AES_256_GCM_SHA384   go-ios offers this one alone
 //	00af  TLS_PSK_WITH_AES_256_CBC_SHA384
 //	008c  TLS_PSK_WITH_AES_128_CBC_SHA
 //
-// Everything else is refused with an alert: other versions, resumption,
-// tickets, renegotiation, compression, certificates. There is no forward
-// secrecy: the key must be used for one connection's tunnel and forgotten.
+// Everything else is refused with an alert: other versions, resumption, tickets,
+// renegotiation, compression and certificates. The suites have no forward secrecy, so a
+// key must be used for one tunnel only and then be discarded.
 package psk
 
 import (
@@ -36,48 +35,47 @@ import (
 )
 
 const (
-	// MaxKey is the longest pre-shared key. Hosts use 32 or 64 bytes.
+	// MaxKey is the length of the longest pre-shared key. Hosts use 32 or 64 bytes.
 	MaxKey = 1024
-	// MaxIdentity is the longest identity.
+	// MaxIdentity is the length of the longest identity.
 	MaxIdentity = 1024
 
 	// handshakeTimeout bounds a handshake whose context has no deadline.
 	handshakeTimeout = 30 * time.Second
-	// alertTimeout bounds the last words to a peer that no longer reads.
+	// alertTimeout bounds sending an alert to a peer that does not read.
 	alertTimeout = time.Second
 )
 
 var (
-	// ErrKey is the cause of an Error when Config has no key or one that is
-	// longer than MaxKey.
+	// ErrKey is the cause of an Error if Config has no key, or one that is longer than
+	// MaxKey.
 	ErrKey = errors.New("key is missing or too long")
-	// ErrIdentity is the cause of an Error when the server does not know the
-	// identity that the client named.
+	// ErrIdentity is the cause of an Error if the server does not accept the client's
+	// identity.
 	ErrIdentity = errors.New("identity is not known")
 )
 
-// Config is how one side proves that it knows the key. The key is never
-// logged or printed.
+// Config configures a session. The key is never logged or printed.
 type Config struct {
 	// Key is the pre-shared key, 1 to MaxKey bytes.
 	Key []byte `json:"-"`
-	// Identity is what a client names; most hosts leave it empty.
+	// Identity is the identity that a client sends. Most hosts leave it empty.
 	Identity string
-	// CheckIdentity reports whether a server accepts what the client named; nil
-	// accepts everything, as devices do.
+	// CheckIdentity reports whether a server accepts the client's identity. If it is
+	// nil, every identity is accepted, as devices do.
 	CheckIdentity func(identity string) bool `json:"-"`
-	// Suites are the allowed ones, best first; nil means all three. On the
-	// server's side its order decides.
+	// Suites are the allowed suites, best first; nil means all three. The server's
+	// order decides.
 	Suites []Suite
-	// Rand is where random bytes come from; nil means crypto/rand. It must be safe for
+	// Rand is the source of random bytes; nil means crypto/rand. It must be safe for
 	// concurrent use.
 	Rand io.Reader `json:"-"`
 }
 
-// String does not show the key.
+// String omits the key.
 func (c Config) String() string { return fmt.Sprintf("psk config (identity %q)", c.Identity) }
 
-// Format prints String for every verb, so that no format shows the key.
+// Format prints String for every verb, so that no verb prints the key.
 func (c Config) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, c.String()) }
 
 func (c *Config) suites() ([]*suite, error) {
@@ -105,31 +103,31 @@ func (c *Config) suites() ([]*suite, error) {
 	return list, nil
 }
 
-// Error is a failed handshake, read or write.
+// Error describes a handshake, read or write that failed.
 type Error struct {
 	Op    string // "client handshake", "server handshake", "read" or "write"
-	Alert Alert  // as the peer sent it, or as it was sent to the peer
+	Alert Alert  // as sent by the peer or to the peer
 	Err   error
 }
 
 func (e *Error) Error() string { return "psk: " + e.Op + ": " + e.Err.Error() }
 
-// Unwrap returns the cause: a RemoteAlert, an error of the connection below, or
-// what was wrong with the peer's bytes.
+// Unwrap returns the cause: a RemoteAlert, an error of the connection below, or what is
+// wrong with the peer's bytes.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Timeout reports whether a deadline ended the operation, as net.Error has it.
+// Timeout reports whether a deadline ended the operation. It implements net.Error.
 func (e *Error) Timeout() bool {
 	var t interface{ Timeout() bool }
 	return errors.As(e.Err, &t) && t.Timeout()
 }
 
-// Temporary is there for net.Error alone.
+// Temporary implements net.Error.
 func (e *Error) Temporary() bool { return false }
 
-// Conn is a TLS session over a connection. One goroutine may read while another
-// writes. A read that its deadline ended may be repeated; a write may not, as
-// part of a record may be under way: every further one fails.
+// Conn is a TLS session over a connection. One goroutine may read while another writes.
+// A read that was ended by its deadline may be repeated. A write may not, because a
+// part of a record may have been sent: all further writes fail.
 type Conn struct {
 	conn  net.Conn
 	suite *suite
@@ -165,7 +163,8 @@ func start(
 	t := &Conn{conn: c}
 	h := &handshake{conn: t, cfg: cfg, suites: suites}
 	release := link.Guard(ctx, c)
-	if err = release(run(h)); err == nil {
+	err = release(run(h))
+	if err == nil {
 		return t, nil
 	}
 	e := &Error{Op: op, Err: err}
@@ -184,14 +183,14 @@ func start(
 	return nil, e
 }
 
-// Suite returns the suite that both sides agreed on.
+// Suite returns the suite of the session.
 func (c *Conn) Suite() Suite { return c.suite.id }
 
-// Identity returns what the client named.
+// Identity returns the identity that the client has sent.
 func (c *Conn) Identity() string { return c.ident }
 
-// Read reads application data. Without more it returns io.EOF, whether or not
-// the peer said close_notify first: hosts and devices do not bother.
+// Read reads application data. At the end it returns io.EOF, whether or not the peer
+// has sent close_notify, because hosts and devices often do not.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
@@ -216,7 +215,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// readData takes the next record. The caller holds in.mu.
+// readData reads the next record. The caller holds in.mu.
 func (c *Conn) readData() error {
 	typ, body, err := c.in.next(c.conn)
 	if err == nil && typ != recordData && typ != recordAlert {
@@ -251,14 +250,14 @@ func (c *Conn) readData() error {
 	return e
 }
 
-// refuse ends the session over what the peer sent. The caller holds in.mu.
+// refuse ends the session because of an error of the peer. The caller holds in.mu.
 func (c *Conn) refuse(bad *violation) error {
 	c.in.err = &Error{Op: "read", Alert: bad.alert, Err: bad}
 	c.lastWords(bad.alert)
 	return c.in.err
 }
 
-// lastWords sends a fatal alert unless a writer is stuck on the connection.
+// lastWords sends a fatal alert, unless a writer is blocked on the connection.
 func (c *Conn) lastWords(a Alert) {
 	if !c.out.mu.TryLock() {
 		return
@@ -272,9 +271,8 @@ func (c *Conn) lastWords(a Alert) {
 	c.out.err = &Error{Op: "write", Alert: a, Err: net.ErrClosed}
 }
 
-// Write writes p, one record for each 16384 bytes and, when not corked, one
-// write of the connection below for each record: devices want a packet in one
-// record.
+// Write writes p, with one record for every 16384 bytes. When not corked, each record
+// is one write of the connection below, because devices expect a packet in one record.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
@@ -293,15 +291,14 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return done, c.failedWrite(len(p))
 }
 
-// Cork keeps the records that Write makes from now on until Uncork, but for no
-// more than maxCorked bytes.
+// Cork keeps the records of Write until Uncork, up to maxCorked bytes.
 func (c *Conn) Cork() {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	c.out.corked = true
 }
 
-// Uncork writes the kept records at once.
+// Uncork writes the kept records in one write.
 func (c *Conn) Uncork() error {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
@@ -316,7 +313,7 @@ func (c *Conn) Uncork() error {
 	return nil
 }
 
-// failedWrite is the answer to an empty write.
+// failedWrite returns the result of an empty write.
 func (c *Conn) failedWrite(n int) error {
 	if n > 0 {
 		return nil
@@ -324,14 +321,14 @@ func (c *Conn) failedWrite(n int) error {
 	return c.out.err
 }
 
-// CloseWrite sends close_notify. Reading goes on.
+// CloseWrite sends close_notify. Reading remains possible.
 func (c *Conn) CloseWrite() error {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	return c.closeNotify()
 }
 
-// closeNotify is CloseWrite; the caller holds out.mu.
+// closeNotify is CloseWrite for a caller that holds out.mu.
 func (c *Conn) closeNotify() error {
 	if c.out.err != nil {
 		if errors.Is(c.out.err, net.ErrClosed) {
@@ -347,8 +344,8 @@ func (c *Conn) closeNotify() error {
 	return nil
 }
 
-// Close sends close_notify if nobody is stuck writing, and closes the
-// connection below, which ends every read and write.
+// Close sends close_notify, unless a writer is blocked, and closes the connection
+// below, which ends every read and write.
 func (c *Conn) Close() error {
 	c.closeOnce.Do(func() {
 		if c.out.mu.TryLock() {
@@ -361,18 +358,18 @@ func (c *Conn) Close() error {
 	return c.closeErr
 }
 
-// LocalAddr is that of the connection below.
+// LocalAddr returns that of the connection below.
 func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
 
-// RemoteAddr is that of the connection below.
+// RemoteAddr returns that of the connection below.
 func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 
-// SetDeadline is that of the connection below.
+// SetDeadline sets that of the connection below.
 func (c *Conn) SetDeadline(t time.Time) error { return c.conn.SetDeadline(t) }
 
-// SetReadDeadline is that of the connection below.
+// SetReadDeadline sets that of the connection below.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.conn.SetReadDeadline(t) }
 
-// SetWriteDeadline is that of the connection below. After it has ended a Write
-// no other one succeeds.
+// SetWriteDeadline sets that of the connection below. After it has ended a Write, all
+// further ones fail.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.conn.SetWriteDeadline(t) }

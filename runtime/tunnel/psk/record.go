@@ -17,14 +17,13 @@ const (
 
 	recordHeader = 5
 	version      = 0x0303
-	// maxPlain is how much a record may carry, maxCipher how long its fragment
-	// may be.
+	// maxPlain is the largest content of a record, and maxCipher its largest fragment.
 	maxPlain  = 1 << 14
 	maxCipher = maxPlain + 2048
-	// maxIdleRecords is how many records without data may follow each other.
+	// maxIdleRecords is the largest number of consecutive records without data.
 	maxIdleRecords = 32
 
-	// maxCorked is how many bytes of records are kept.
+	// maxCorked is the largest number of bytes of records that Cork keeps.
 	maxCorked = 256 << 10
 
 	firstBuffer = 4 << 10
@@ -36,13 +35,13 @@ type inbound struct {
 	mu     sync.Mutex
 	buf    []byte // read ahead
 	r, w   int    // unread part of buf
-	plain  []byte // of the last record, in buf
+	plain  []byte // content of the last record; a part of buf
 	cipher opener // nil before ChangeCipherSpec
 	seq    uint64
-	err    error // final
+	err    error // no read is possible after it
 }
 
-// fill reads until at least n bytes are unread. An error loses nothing.
+// fill reads until at least n bytes are unread. After an error no bytes are lost.
 func (in *inbound) fill(c net.Conn, n int) error {
 	for in.w-in.r < n {
 		if in.r > 0 {
@@ -50,8 +49,8 @@ func (in *inbound) fill(c net.Conn, n int) error {
 			in.r = 0
 		}
 		if in.w == len(in.buf) {
-			// Full of bytes that have arrived: what a header claims reserves
-			// nothing.
+			// The buffer grows only when it is full, so that the length in a header
+			// does not allocate memory by itself.
 			grown := make([]byte, min(max(2*len(in.buf), firstBuffer), lastBuffer))
 			copy(grown, in.buf[:in.w])
 			in.buf = grown
@@ -68,7 +67,7 @@ func (in *inbound) fill(c net.Conn, n int) error {
 	return nil
 }
 
-// next reads and opens one record. Its body is valid until the next call.
+// next reads and decrypts one record. Its body is valid until the next call.
 func (in *inbound) next(c net.Conn) (typ byte, body []byte, err error) {
 	if err := in.fill(c, recordHeader); err != nil {
 		if err == io.EOF && in.w > in.r {
@@ -100,7 +99,8 @@ func (in *inbound) next(c net.Conn) (typ byte, body []byte, err error) {
 	if in.cipher == nil {
 		return typ, body, nil
 	}
-	if body, err = in.cipher.open(in.seq, typ, body); err != nil {
+	body, err = in.cipher.open(in.seq, typ, body)
+	if err != nil {
 		return 0, nil, err
 	}
 	in.seq++
@@ -110,7 +110,7 @@ func (in *inbound) next(c net.Conn) (typ byte, body []byte, err error) {
 	return typ, body, nil
 }
 
-// readAlert returns what an alert means: nil for what may be passed over.
+// readAlert returns the error of an alert, or nil if it can be ignored.
 func readAlert(body []byte) error {
 	switch {
 	case len(body) != 2:
@@ -126,16 +126,16 @@ func readAlert(body []byte) error {
 // outbound is the writing half of a connection.
 type outbound struct {
 	mu     sync.Mutex
-	buf    []byte // what goes out with the next write
-	corked bool   // data waits for Uncork
+	buf    []byte // bytes of the next write
+	corked bool   // data is kept until Uncork
 	cipher sealer // nil before ChangeCipherSpec
 	seq    uint64
-	err    error // final
+	err    error // no write is possible after it
 }
 
 var errSequence = errors.New("record numbers are used up")
 
-// append puts one record of at most maxPlain bytes behind b.
+// append appends one record of at most maxPlain bytes to b.
 func (o *outbound) append(b []byte, typ byte, p []byte) ([]byte, error) {
 	start := len(b)
 	b = append(b, typ, version>>8, version&0xFF, 0, 0)
@@ -152,8 +152,8 @@ func (o *outbound) append(b []byte, typ byte, p []byte) ([]byte, error) {
 	return b, nil
 }
 
-// record writes one record in one write, behind what was kept; data is kept
-// itself while the connection is corked.
+// record writes one record in one write, together with the kept ones. While the
+// connection is corked, a record with data is kept.
 func (o *outbound) record(c net.Conn, typ byte, p []byte) error {
 	b, err := o.append(o.buf, typ, p)
 	if err != nil {
@@ -166,7 +166,7 @@ func (o *outbound) record(c net.Conn, typ byte, p []byte) error {
 	return o.flush(c)
 }
 
-// flush writes what was kept.
+// flush writes the kept records.
 func (o *outbound) flush(c net.Conn) error {
 	b := o.buf
 	o.buf = o.buf[:0]

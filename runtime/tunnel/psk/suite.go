@@ -27,7 +27,7 @@ const (
 	AES128CBCSHA    Suite = 0x008C
 )
 
-// String returns the name that the RFCs use.
+// String returns the name of the RFCs.
 func (s Suite) String() string {
 	switch s {
 	case AES256GCMSHA384:
@@ -40,11 +40,11 @@ func (s Suite) String() string {
 	return fmt.Sprintf("suite %04x", uint16(s))
 }
 
-// suite is what a Suite is made of.
+// suite has the parts of a Suite.
 type suite struct {
 	id      Suite
-	prf     func() hash.Hash // of PRF and transcript
-	mac     func() hash.Hash // nil with GCM
+	prf     func() hash.Hash // for the PRF and the transcript
+	mac     func() hash.Hash // nil for GCM
 	macLen  int
 	keyLen  int
 	fixedIV int // bytes of IV in the key block
@@ -92,8 +92,8 @@ const (
 	finishedLen = 12
 )
 
-// masterSecret computes the master secret of RFC 4279: the other secret of the
-// premaster secret is zeros, as long as the key.
+// masterSecret returns the master secret of RFC 4279. The other secret in the premaster
+// secret is zeros of the length of the key.
 func (s *suite) masterSecret(key, clientRandom, serverRandom []byte) []byte {
 	n := len(key)
 	pre := make([]byte, 2+n, 4+2*n)
@@ -104,14 +104,14 @@ func (s *suite) masterSecret(key, clientRandom, serverRandom []byte) []byte {
 		append(append([]byte(nil), clientRandom...), serverRandom...), masterLen)
 }
 
-// keyBlock computes what the connection keys are cut from.
+// keyBlock returns the bytes of which the connection keys consist.
 func (s *suite) keyBlock(master, clientRandom, serverRandom []byte) []byte {
 	n := 2 * (s.macLen + s.keyLen + s.fixedIV)
 	return prf(s.prf, master, "key expansion",
 		append(append([]byte(nil), serverRandom...), clientRandom...), n)
 }
 
-// finished computes the verify data of a Finished message.
+// finished returns the verify data of a Finished message.
 func (s *suite) finished(master []byte, label string, transcript []byte) []byte {
 	h := s.prf()
 	h.Write(transcript)
@@ -123,7 +123,7 @@ type sealer interface {
 	seal(b []byte, seq uint64, typ byte, p []byte) []byte
 }
 
-// opener takes the protection off, in place.
+// opener removes the protection in place.
 type opener interface {
 	open(seq uint64, typ byte, fragment []byte) ([]byte, error)
 }
@@ -133,7 +133,7 @@ type protector interface {
 	opener
 }
 
-// protectors cuts the key block into the states of client and server.
+// protectors returns the states of client and server, made of the key block.
 func (s *suite) protectors(block []byte, rand io.Reader) (client, server protector, err error) {
 	cut := func(n int) []byte {
 		b := block[:n:n]
@@ -143,7 +143,8 @@ func (s *suite) protectors(block []byte, rand io.Reader) (client, server protect
 	cm, sm := cut(s.macLen), cut(s.macLen)
 	ck, sk := cut(s.keyLen), cut(s.keyLen)
 	ci, si := cut(s.fixedIV), cut(s.fixedIV)
-	if client, err = s.protector(cm, ck, ci, rand); err == nil {
+	client, err = s.protector(cm, ck, ci, rand)
+	if err == nil {
 		server, err = s.protector(sm, sk, si, rand)
 	}
 	return client, server, err
@@ -171,15 +172,15 @@ func (s *suite) protector(mac, key, iv []byte, rand io.Reader) (protector, error
 
 var errMAC = &violation{AlertBadRecordMAC, errors.New("record does not authenticate")}
 
-// pseudoHeader is what a record's MAC covers beside the data: number u64, type
-// u8, version u16, length u16.
+// pseudoHeader returns what a record's MAC covers before the data: number u64, type u8,
+// version u16, length u16.
 func pseudoHeader(b []byte, seq uint64, typ byte, n int) []byte {
 	b = binary.BigEndian.AppendUint64(b, seq)
 	return append(b, typ, version>>8, version&0xFF, byte(n>>8), byte(n))
 }
 
-// gcm: explicit nonce u64 | ciphertext | tag. The nonce is four bytes of the
-// key block and the explicit part, for which the record's number serves.
+// gcm is: explicit nonce u64 | ciphertext | tag. The nonce consists of four bytes of
+// the key block and the explicit part, which is the record's number.
 type gcm struct {
 	aead  cipher.AEAD
 	nonce [12]byte
@@ -208,14 +209,14 @@ func (g *gcm) open(seq uint64, typ byte, f []byte) ([]byte, error) {
 	return out, nil
 }
 
-// cbc: IV | AES-CBC(data | MAC | padding), the MAC first and then the
+// cbc is: IV | AES-CBC(data | MAC | padding). The MAC is computed before the
 // encryption.
 type cbc struct {
 	block     cipher.Block
 	mac       hash.Hash
 	macLen    int
 	hashBlock int
-	rand      io.Reader // of initialization vectors
+	rand      io.Reader // source of initialization vectors
 	head      [13]byte
 	sum       [64]byte
 }
@@ -240,15 +241,15 @@ func (c *cbc) seal(b []byte, seq uint64, typ byte, p []byte) []byte {
 
 func (c *cbc) open(seq uint64, typ byte, f []byte) ([]byte, error) {
 	least := (c.macLen +
-		aes.BlockSize) / aes.BlockSize * aes.BlockSize // MAC and one byte of padding
+		aes.BlockSize) / aes.BlockSize * aes.BlockSize // with the MAC and one byte of padding
 	if len(f)%aes.BlockSize != 0 || len(f) < aes.BlockSize+least {
 		return nil, errMAC
 	}
 	text := f[aes.BlockSize:]
 	cipher.NewCBCDecrypter(c.block, f[:aes.BlockSize]).CryptBlocks(text, text)
 	pad, good := padding(text)
-	// A bad padding counts as none, and the number of hash blocks does not
-	// depend on the padding: the time tells nothing about either.
+	// An invalid padding is treated as an empty one, and the number of hash blocks does
+	// not depend on the padding. The time therefore reveals neither.
 	n := len(text) - c.macLen - pad
 	good &= subtle.ConstantTimeLessOrEq(0, n)
 	n = subtle.ConstantTimeSelect(subtle.ConstantTimeLessOrEq(0, n), n, 0)
@@ -263,7 +264,7 @@ func (c *cbc) open(seq uint64, typ byte, f []byte) ([]byte, error) {
 	return text[:n], nil
 }
 
-// equalise hashes what was left out, after the sum is taken.
+// equalise hashes the bytes that were left out, after the sum has been taken.
 func (c *cbc) equalise(text []byte, n int) {
 	rounds := func(n int) int {
 		return (len(c.head) + n + 1 + c.hashBlock/8 + c.hashBlock - 1) / c.hashBlock
@@ -274,9 +275,9 @@ func (c *cbc) equalise(text []byte, n int) {
 	}
 }
 
-// padding returns how many bytes of padding end text, its length byte included,
-// and 1 if all of them are as they should be; else 0 and 0. It looks at the
-// last 256 bytes whatever they hold.
+// padding returns the number of bytes of padding at the end of text, with its length
+// byte, and 1 if all of them are valid. Otherwise it returns 0 and 0. It always
+// examines the last 256 bytes.
 func padding(text []byte) (n, good int) {
 	last := int(text[len(text)-1])
 	good = subtle.ConstantTimeLessOrEq(last+1, len(text))
