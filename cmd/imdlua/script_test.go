@@ -58,7 +58,7 @@ func TestExitCodes(t *testing.T) {
 		{"bad profile", []string{"--virtual=ios3", "-e", ""}, 2, "", `no profile "ios3"`},
 		{"bad muxer", []string{"--usbmux", "ftp://x", "devices"}, 2, "", "unknown scheme"},
 		{"bad muxer of the environment", []string{"-e", "devices()"}, 2, "", "usbmux"},
-		{"bad time", []string{"--timeout", "soon", "-e", ""}, 2, "", "want seconds"},
+		{"bad time", []string{"--timeout", "soon", "-e", ""}, 2, "", "want a number of seconds"},
 		{"bad errors", []string{"--errors", "xml", "-e", ""}, 2, "", "text or json"},
 		{"bad device", []string{"--device", "[", "-e", ""}, 2, "", "bad pattern"},
 		{"info of two kinds", []string{"info", "--json", "--xml"}, 2, "", "exclude each other"},

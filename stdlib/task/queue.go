@@ -107,7 +107,7 @@ func queueClass() *api.Class {
 	c.Next = func(c *api.Call, q *Queue) lua.LValue { return q.get(c, nil) }
 	c.Shared = "a queue is made for several tasks: each value goes to one of them"
 	c.Fields = []*api.Field{
-		api.Property("count", "how many values it holds", func(q *Queue) int { return len(q.items) }),
+		api.Property("count", "how many values it has", func(q *Queue) int { return len(q.items) }),
 		api.Property("closed", "whether it was closed", func(q *Queue) bool { return q.closed }),
 	}
 	c.Methods = []*api.Func{
