@@ -5,14 +5,14 @@
 ---@needs device
 ---@permissions device:control
 ---@arg name string=com.apple.mobile.lockdown.device_name_changed  Notification to wait for
----@arg count integer=2                                            End after so many
+---@arg count integer=2                                            How many to wait for
 ---@example imdlua scripts/act_on_notification.lua --name com.apple.springboard.lockstate
 
 local dev = device()
 local name = args.string("name", "com.apple.mobile.lockdown.device_name_changed")
 local heard = dev:notifications(name)
 
--- The default shows itself: the device is renamed and gets its name back.
+-- For the default notification the script posts it itself, by renaming the device twice.
 if name == "com.apple.mobile.lockdown.device_name_changed" then
   task.spawn(function()
     local before = dev:get("DeviceName")

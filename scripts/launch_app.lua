@@ -13,7 +13,7 @@
 local dev = device()
 local app = args.string("app", "com.example.shop")
 
--- The device forgets the place when imdlua ends.
+-- The simulated location ends with imdlua at the latest.
 dev:set_location(args.number("lat", 48.8584), args.number("lon", 2.2945))
 
 local proc = dev:launch(app, {

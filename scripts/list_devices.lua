@@ -1,5 +1,5 @@
 #!/usr/bin/env imdlua
---- List the devices that are connected, one a line, or those with a given iOS.
+--- List the connected devices, one a line, or those with a given iOS version.
 ---@recipe list-devices
 ---@tags start, fleet
 ---@needs device

@@ -1,11 +1,11 @@
 #!/usr/bin/env imdlua
---- List the services in a device's tunnel (RSD), which iOS 17 and later have.
+--- List the services (RSD) in the tunnel of a device with iOS 17 or later.
 ---@recipe list-rsd-services
 ---@tags protocol
 ---@needs device
 ---@permissions device:read
 ---@arg filter string  Only names with this text
----@arg ports flag     Also the ports, which are others after each restart
+---@arg ports flag     Also the ports, which change with each restart
 ---@example imdlua scripts/list_rsd_services.lua --filter coredevice --ports
 
 local dev = device()
@@ -13,7 +13,7 @@ local filter = args.string("filter", "")
 
 local ok, tun = try(dev.tunnel, dev)
 if not ok then
-  -- Up to iOS 16 there are no tunnels, and all services are lockdown's.
+  -- Up to iOS 16 there are no tunnels, and lockdown starts all services.
   if tun.code ~= "no_tunnel" then error(tun) end
   print("no tunnel: " .. tun.message:match("no tunnel can be made: (.*)"))
   return

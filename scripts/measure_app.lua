@@ -4,7 +4,7 @@
 ---@tags apps, performance
 ---@needs device with a mounted developer disk image
 ---@permissions device:control, write:measure.csv
----@arg app string=com.example.shop  Bundle id; it is launched if it does not run
+---@arg app string=com.example.shop  Bundle id; the app is launched if it is not running
 ---@arg to string=measure.csv        File to write
 ---@arg samples number=10            How many samples
 ---@arg interval number=1            Seconds between them
@@ -20,11 +20,11 @@ local proc = dev:launch(args.string("app", "com.example.shop"))
 local out = csv.writer(to, { "time", "cpu_percent", "memory_mb", "device_cpu_percent" })
 local begin, peak = nil, 0
 
--- The stream goes on by itself when the cable is pulled and put back.
+-- The stream continues when the device was unplugged and is plugged in again.
 local samples = dev:sysmon{ interval = args.number("interval", 1) }
 for s in samples do
   for _, p in ipairs(s.processes) do
-    -- The first samples have no load yet: it is a difference.
+    -- The first sample of a process has no load, which is computed from two samples.
     if p.pid == proc.pid and p.cpu then
       begin = begin or s.time
       local memory = (p.memory or 0) / 2 ^ 20

@@ -1,10 +1,10 @@
 #!/usr/bin/env imdlua
---- Take a device along a GPX route while something else is done, and back.
+--- Simulate a journey along a GPX track while the script does something else.
 ---@recipe play-route
 ---@tags location
 ---@needs device with a mounted developer disk image
 ---@permissions device:control
----@arg gpx string      GPX file; a walk through Berlin when left out
+---@arg gpx string      GPX file; a walk through Berlin by default
 ---@arg speed number=1  Times as fast as recorded
 ---@example imdlua scripts/play_route.lua --gpx commute.gpx --speed 4
 
@@ -21,13 +21,13 @@ if file == "" then
 </trkseg></trk></gpx>]])
 end
 
--- However this ends, also by an error or Ctrl-C, the device is where it really
--- is afterwards: play_gpx undoes itself with its task.
+-- play_gpx clears the simulated location at the end of its task, also after an
+-- error or Ctrl-C.
 local journey = task.spawn{ name = "journey", function()
   dev:play_gpx(file, { speed = args.number("speed", 1) })
 end }
 
--- What is done on the way. Here: start an app there and see that it lives.
+-- The work during the journey. Here it starts an app and checks that it runs.
 local proc = dev:launch("com.example.shop", { kill = true })
 print("on the way, app is running:", proc:alive())
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env imdlua
---- Talk to a service that nothing here knows: send a request, show the answer.
+--- Send a request to any service, also one that imdlua does not know, and show the answer.
 ---@recipe poke-service
 ---@tags protocol
 ---@needs device
@@ -15,7 +15,7 @@ svc:hexdump(args.flag("dump"))
 
 p(svc:call{ Request = args.string("request", "WiFi") })
 
--- What does it say to nonsense? An error here is an answer, too.
+-- Send a request that does not exist. Some services answer it, others end the connection.
 local ok, answer = try(svc.call, svc, { Request = "Nonsense" }, { timeout = 5 })
 print("nonsense:", ok and answer.Status or answer.code)
 

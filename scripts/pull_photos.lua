@@ -22,7 +22,7 @@ for file in dev.files:glob(pattern) do
     dev.files:pull(file.path, path.join(folder, file.path), { timeout = 600 })
     seen[file.path] = file.size
     pulled, bytes = pulled + 1, bytes + file.size
-    json.write(manifest, seen, { pretty = true }) -- after each file: a stop loses nothing
+    json.write(manifest, seen, { pretty = true }) -- after each file, so that a stop loses nothing
   end
 end
 print(("%d files, %.1f MB pulled into %s"):format(pulled, bytes / 1e6, path.base(folder)))

@@ -4,8 +4,8 @@
 ---@tags files, apps
 ---@needs device
 ---@permissions device:modify
----@arg bundle string=   App with file sharing; the first one found when left out
----@arg file string=     Local file; a note written on the spot when left out
+---@arg bundle string=   App with file sharing; the first one found by default
+---@arg file string=     Local file; a new temporary file by default
 ---@example imdlua scripts/push_documents.lua --bundle com.example.shop --file fixtures/cart.json
 
 local dev = device()
@@ -28,6 +28,6 @@ local docs = dev:app_files(bundle, { docs = true })
 local target = "Documents/" .. path.base(file)
 local sent = docs:push(file, target)
 local back = docs:read(target):string()
-assert(back == fs.read(file), "what came back differs from what was sent")
+assert(back == fs.read(file), "the file that was read back differs")
 docs:remove(target)
 print(("%s: %d bytes of %s sent and read back"):format(bundle, sent.bytes, path.base(file)))

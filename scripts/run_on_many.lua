@@ -1,10 +1,10 @@
 #!/usr/bin/env imdlua
---- Run one function on several devices at once and compare what comes out.
+--- Run one function on several devices at the same time and compare the results.
 ---@recipe run-on-many
 ---@tags fleet
 ---@needs device
 ---@permissions device:read
----@arg virtual integer=0   Also start so many virtual devices
+---@arg virtual integer=0   How many virtual devices to start as well
 ---@example imdlua scripts/run_on_many.lua --virtual 3
 
 local virtual = require "imd.virtual"
@@ -22,7 +22,7 @@ local function check(dev)
   }
 end
 
--- Four at a time; the results come in the order of the devices.
+-- At most four devices at the same time. The results have the order of the devices.
 local results = task.map(devices(), 4, check)
 for _, r in ipairs(results) do
   print(("%-14s iOS %-7s %2d apps, %s"):format(r.name, r.version, r.apps, r.free > 0.1 and "enough space" or "nearly full"))

@@ -1,5 +1,5 @@
-// Package scripts holds the recipes; its test runs every one of them against a
-// fresh virtual device and compares what it prints with its golden file.
+// Package scripts holds the recipes. Its test runs each of them against a new virtual device and
+// compares the output with its golden file.
 //
 //	go test ./scripts            checks
 //	go test ./scripts -update    writes the golden files
@@ -29,7 +29,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// arguments that a recipe is run with; none for the others.
+// arguments holds the arguments of recipes that are run with some.
 var arguments = map[string][]string{
 	"list_rsd_services.lua": {"--filter", "com.apple.instruments"},
 	"measure_app.lua":       {"--to", "$TMP/measure.csv", "--samples", "4", "--interval", "0.02"},
@@ -40,41 +40,42 @@ var arguments = map[string][]string{
 	"take_screenshot.lua":   {"--to", "$TMP/screen.png"},
 }
 
-// way is a device that recipes run against, and the route to it.
-type way struct {
+// target is a device that recipes run against, with the route to it.
+type target struct {
 	profile string
-	rsd     bool // by nothing but the address of its list of services, as with --rsd
+	rsd     bool // whether only the address of the list of services is known, as with --rsd
 }
 
-func (w way) String() string {
-	if w.rsd {
-		return w.profile + ".rsd"
+func (g target) String() string {
+	if g.rsd {
+		return g.profile + ".rsd"
 	}
-	return w.profile
+	return g.profile
 }
 
-// usual is the way for every recipe.
-var usual = way{profile: "ios17"}
+// usual is the target of every recipe.
+var usual = target{profile: "ios17"}
 
-// others are the ways where developer services are somewhere else: lockdown with
-// an image, a tunnel by remote pairing, one by CoreDeviceProxy, somebody else's.
-var others = []way{
+// others are the targets of recipes that use developer services, which are reached through lockdown
+// with an image, a tunnel by remote pairing, a tunnel by CoreDeviceProxy, and the tunnel of another
+// program.
+var others = []target{
 	{profile: "ios16"}, {profile: "ios17.2"}, {profile: "ios26"}, {profile: "ios17", rsd: true},
 }
 
-// ways says which ways a recipe is run on.
-func ways(source string) []way {
+// targets returns the targets of a recipe.
+func targets(source string) []target {
 	if strings.Contains(source, "developer disk image") || strings.Contains(source, "dev.tunnel") {
-		return append([]way{usual}, others...)
+		return append([]target{usual}, others...)
 	}
-	return []way{usual}
+	return []target{usual}
 }
 
-// finder finds the one device of h.
-func (w way) finder(t *testing.T, h *virtual.Host) *device.Finder {
+// finder returns a finder of the device of h.
+func (g target) finder(t *testing.T, h *virtual.Host) *device.Finder {
 	t.Helper()
 	o := device.Options{}
-	if w.rsd {
+	if g.rsd {
 		p, err := h.Devices()[0].Show(
 			virtual.NetworkOptions{Address: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Trusted: true},
 		)
@@ -89,12 +90,12 @@ func (w way) finder(t *testing.T, h *virtual.Host) *device.Finder {
 	return virtualtest.Finder(t, h, o)
 }
 
-// run runs a script against a fresh virtual device and returns its output.
-func run(t *testing.T, w way, name, source string, args []string) (stdout string, err error) {
+// run runs a script against a new virtual device and returns its output.
+func run(t *testing.T, g target, name, source string, args []string) (stdout string, err error) {
 	t.Helper()
 	h := virtualtest.Host(t,
-		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: w.profile}}})
-	finder := w.finder(t, h)
+		virtual.HostOptions{Device: virtual.Options{Phone: phone.Options{Profile: g.profile}}})
+	finder := g.finder(t, h)
 	var out, errs bytes.Buffer
 	lua := host.New(host.Options{Stdout: &out, Stderr: &errs, Args: args})
 	defer lua.Close()
@@ -113,11 +114,11 @@ func run(t *testing.T, w way, name, source string, args []string) (stdout string
 	return out.String(), err
 }
 
-// golden returns what a recipe must print: what it prints on the usual way,
-// unless there is a file for the way.
-func golden(t *testing.T, recipe string, w way) string {
+// golden returns the output that a recipe must have: that of the usual target, unless there is a
+// file for the target.
+func golden(t *testing.T, recipe string, g target) string {
 	t.Helper()
-	own := filepath.Join("testdata", recipe+"."+w.String()+".golden")
+	own := filepath.Join("testdata", recipe+"."+g.String()+".golden")
 	b, err := os.ReadFile(own)
 	if errors.Is(err, fs.ErrNotExist) {
 		b, err = os.ReadFile(filepath.Join("testdata", recipe+".golden"))
@@ -128,17 +129,17 @@ func golden(t *testing.T, recipe string, w way) string {
 	return string(b)
 }
 
-// write stores what a recipe has printed; a file for a way that prints the same
-// as the usual one is removed.
-func write(t *testing.T, recipe string, w way, got string) {
+// write stores the output of a recipe. If the output is that of the usual target, it removes the
+// file for the target.
+func write(t *testing.T, recipe string, g target, got string) {
 	t.Helper()
 	name := filepath.Join("testdata", recipe+".golden")
-	if w != usual {
-		name = filepath.Join("testdata", recipe+"."+w.String()+".golden")
+	if g != usual {
+		name = filepath.Join("testdata", recipe+"."+g.String()+".golden")
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
-		if golden(t, recipe, w) == got {
+		if golden(t, recipe, g) == got {
 			return
 		}
 	}
@@ -149,8 +150,11 @@ func write(t *testing.T, recipe string, w way, got string) {
 
 func TestRecipes(t *testing.T) {
 	files, err := filepath.Glob("*.lua")
-	if err != nil || len(files) < 8 {
-		t.Fatalf("recipes: %v, %v", files, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 8 {
+		t.Fatalf("the recipes are %q, want 8 or more", files)
 	}
 	for _, file := range files {
 		b, err := os.ReadFile(file)
@@ -160,21 +164,21 @@ func TestRecipes(t *testing.T) {
 		recipe, source := strings.TrimSuffix(file, ".lua"), string(b)
 		t.Run(recipe, func(t *testing.T) {
 			t.Parallel()
-			for _, w := range ways(source) {
-				t.Run(w.String(), func(t *testing.T) {
+			for _, g := range targets(source) {
+				t.Run(g.String(), func(t *testing.T) {
 					tmp := t.TempDir()
 					args := make([]string, len(arguments[file]))
 					for i, a := range arguments[file] {
 						args[i] = strings.ReplaceAll(a, "$TMP", tmp)
 					}
-					got, err := run(t, w, file, source, args)
+					got, err := run(t, g, file, source, args)
 					if err != nil {
 						t.Fatal(err)
 					}
 					if *update {
-						write(t, recipe, w, got)
+						write(t, recipe, g, got)
 					}
-					if want := golden(t, recipe, w); got != want {
+					if want := golden(t, recipe, g); got != want {
 						t.Errorf("printed\n%s\nwant\n%s", got, want)
 					}
 				})
@@ -183,8 +187,8 @@ func TestRecipes(t *testing.T) {
 	}
 }
 
-// TestHeaders holds every recipe to its header, so that a list of recipes can
-// be made without running them, and to a size that can be read at a glance.
+// TestHeaders checks that every recipe has a header, from which a list of recipes can be made
+// without running them, and at most 60 lines.
 func TestHeaders(t *testing.T) {
 	files, _ := filepath.Glob("*.lua")
 	for _, file := range files {

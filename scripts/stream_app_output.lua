@@ -5,8 +5,8 @@
 ---@needs device with a mounted developer disk image
 ---@permissions device:control
 ---@arg app string=com.example.shop  Bundle id
----@arg seconds number=10            How long to listen
----@arg lines number=0               Stop after so many lines, 0 for any number
+---@arg seconds number=10            How long to read
+---@arg lines number=0               How many lines to show at most, 0 for no limit
 ---@arg match string                 Only lines with this text
 ---@example imdlua scripts/stream_app_output.lua --app com.example.shop --seconds 60
 
@@ -20,7 +20,7 @@ local proc = dev:launch(args.string("app", "com.example.shop"), {
   output = true,
 })
 
--- The app ends with this script, however that comes.
+-- The app is killed when this script ends, also after an error or Ctrl-C.
 defer(function()
   if proc:alive() then proc:kill() end
 end)

@@ -1,5 +1,5 @@
 #!/usr/bin/env imdlua
---- A tour: what a device is, what is on it, what it does and what it says.
+--- A tour of a device: its values, apps, files, notifications and log.
 ---@recipe tour
 ---@tags start
 ---@needs device
@@ -24,12 +24,12 @@ local bytes = 0
 for photo in photos do bytes = bytes + photo.size end
 print(("photos      %d, %.1f MB"):format(#photos, bytes / 1e6))
 
--- Files go both ways.
+-- Write a file and read it.
 dev.files:write("Downloads/hello.txt", "hello from " .. dev.name)
 print("file        " .. dev.files:read("Downloads/hello.txt"):string())
 dev.files:remove("Downloads/hello.txt")
 
--- Two things at once: one task listens, the script goes on.
+-- Post a notification and wait for it.
 local heard = dev:notifications("com.example.tour")
 dev:post("com.example.tour")
 print("heard       " .. heard:next(10))
@@ -37,6 +37,6 @@ print("heard       " .. heard:next(10))
 local entry = dev:syslog():next(10)
 print("log         " .. (entry and "is talking" or "is silent"))
 
--- And whatever nobody has wrapped yet, by hand.
+-- A service for which imdlua has no functions can be used by hand.
 local svc = dev:service("com.apple.mobile.diagnostics_relay")
 print("by hand     " .. svc:call({ Request = "GasGauge" }).Status)

@@ -1,5 +1,5 @@
 #!/usr/bin/env imdlua
---- Report the routes to a device, what each is used for and why, and what works.
+--- Report the routes to a device, the use of each with the reason, and what works.
 ---@recipe tunnel-report
 ---@tags start, protocol
 ---@needs device
@@ -11,7 +11,7 @@ local dev = device()
 local verbose = args.flag("verbose")
 print(("%s (%s, iOS %s)"):format(dev.name, dev.product_type, dev.version))
 
--- Without a tunnel, as on iOS 16, lockdown alone has to do: that is not a failure.
+-- A device without tunnels, as with iOS 16, is not an error: lockdown starts all services.
 local ok, tun = try(dev.tunnel, dev)
 
 for _, route in ipairs(dev:routes()) do
@@ -21,14 +21,14 @@ for _, route in ipairs(dev:routes()) do
 end
 
 if ok then
-  local size = tun.mtu > 0 and (", packets of up to %d bytes"):format(tun.mtu) or "" -- of others' it is not known
+  local size = tun.mtu > 0 and (", packets of up to %d bytes"):format(tun.mtu) or "" -- unknown in tunnels of other programs
   print(("tunnel  %s%s, number %d"):format(tun.how, size, tun.generation))
   if verbose then print(("        %s port %d, up in %.0f ms"):format(tun.address, tun.rsd_port, tun.took * 1000)) end
 else
   print("tunnel  none: " .. tun.code)
 end
 
--- One thing of each kind. What fails says why in its code.
+-- One probe of each kind. A probe that fails prints the error code.
 local function probe(what, f)
   local begun = time.monotonic()
   local worked, e = try(f)

@@ -11,10 +11,10 @@
 local dev = device()
 local text = args.string("text", "com.apple.mobile.diagnostics_relay")
 
--- The log is open before anything happens: nothing that follows is missed.
+-- The log is opened first, so that no entry is missed.
 local log = dev:syslog{ match = text }
 
--- What happens meanwhile. Here the battery is read; put your own steps in.
+-- The work in the meantime. Here it reads the battery; replace it by your own steps.
 local work = task.spawn(function()
   return dev:battery().percent
 end)

@@ -40,7 +40,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// permission is that of the function, of its class or of its module.
+// permission returns the permission of a function, or that of its class or module.
 func permission(f *api.Func, c *api.Class, m *api.Module) string {
 	switch {
 	case f.Perm != "":
@@ -51,8 +51,8 @@ func permission(f *api.Func, c *api.Class, m *api.Module) string {
 	return m.Perm
 }
 
-// wrapper is Lua text that replaces a function of a module by one that calls watch(true) before
-// and watch(false) after each call, so that what the rest of an example uses does not count.
+// wrapper returns Lua text that wraps a function of a module in calls of watch(true) and
+// watch(false), so that accesses of the rest of an example are ignored.
 func wrapper(m *api.Module, f *api.Func) string {
 	if m.Flat {
 		return "watch(true)\n"
@@ -107,15 +107,15 @@ func testAccess(t *testing.T, f *api.Func, perm, prelude string) {
 	})
 }
 
-// TestRefusal refuses each kind of access in turn. The script must get the code "permission", and
-// nothing may have been opened, made or looked up.
+// TestRefusal refuses each kind of access in turn. The script must get an error of code
+// "permission", and no file, connection or variable may have been used.
 func TestRefusal(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		kind   host.Access
 		source string
 	}{
-		// A file that does not exist: had it been opened, the code would be not_found.
+		// The file does not exist: the code would be not_found if it were opened.
 		{"fs.read", host.AccessRead, `fs.read(missing)`},
 		{"fs.lines", host.AccessRead, `fs.lines(missing)`},
 		{"fs.stat", host.AccessRead, `fs.stat(missing)`},
@@ -194,7 +194,7 @@ func testRefusal(t *testing.T, kind host.Access, source string) {
 	}
 }
 
-// tree returns the content of all files below dir; a folder is the text "dir".
+// tree returns the content of all files below dir. The content of a folder is "dir".
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}

@@ -12,7 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// inBubble calls f on a fake clock, so that waiting costs nothing.
+// inBubble calls f in a bubble of synctest, in which waiting takes no time.
 func inBubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, f)
@@ -132,7 +132,7 @@ task.sleep(1)
 q:close()
 local ok, e = try(t.join, t)
 print(e.code, q:get(), q:get())`, "closed\t1\tnil\n"},
-		// A value that was handed to a task which is cancelled before it runs belongs to the next.
+		// If the task that got a value is cancelled before it runs, the next task gets the value.
 		{"queue loses nothing to a cancelled task", `
 local q = task.queue()
 local a = task.spawn(function() return q:get() end)

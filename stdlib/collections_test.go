@@ -238,7 +238,7 @@ func TestCollectionsErrors(t *testing.T) {
 	}
 }
 
-// churn are loops that add and remove N times. Little is in the collection at any time.
+// churn holds loops that add and remove N times. The collection is small at any time.
 var churn = map[string]string{
 	"map": `
 local m = collections.map()
@@ -258,8 +258,8 @@ local l = collections.lru(10)
 for i = 1, N do l:set(i, text) l:get(i - 5) end print(#l)`,
 }
 
-// TestCollectionsGiveBack runs churn with a memory limit that a table which keeps its places would
-// exceed many times.
+// TestCollectionsGiveBack runs churn with a memory limit that a Lua table, which does not free its
+// slots, would exceed many times.
 func TestCollectionsGiveBack(t *testing.T) {
 	for name, source := range churn {
 		t.Run(name, func(t *testing.T) {
@@ -280,7 +280,7 @@ func TestCollectionsGiveBack(t *testing.T) {
 	}
 }
 
-// TestCollectionsMemory fills collections: what they hold counts as what the script holds.
+// TestCollectionsMemory fills collections. The memory limit must count their values.
 func TestCollectionsMemory(t *testing.T) {
 	for _, source := range []string{
 		`local m = collections.map() for i = 1, math.huge do m:set(i, ("x"):rep(100000) .. i) end`,

@@ -66,7 +66,7 @@ func TestFailures(t *testing.T) {
 		{`fs.read("x", { max_size = -1 })`, "argument", "must not be negative"},
 		{`fs.write("x", "y", { mode = "9" })`, "argument", "is not an octal number"},
 		{`local d = fs.temp_dir()
-fs.copy(d, path.join(d, "sub"), { recursive = true })`, "argument", "would lie inside it"},
+fs.copy(d, path.join(d, "sub"), { recursive = true })`, "argument", "would be inside it"},
 		{`local d = fs.temp_dir() fs.copy(d, d .. "2")`, "is_directory", "recursive"},
 		{`fs.remove("/no/such/file")`, "not_found", "no such file"},
 		{`fs.temp_dir("a/b")`, "error", "path separator"},
@@ -76,15 +76,15 @@ fs.copy(d, path.join(d, "sub"), { recursive = true })`, "argument", "would lie i
 		{`re.match("x", "(")`, "pattern", "missing closing )"},
 		{`base64.decode("!")`, "decode", "base64"},
 		{`hex.decode("4")`, "decode", "hex"},
-		{`hash.hmac("crc32", "k", "d")`, "argument", "no keyed form"},
+		{`hash.hmac("crc32", "k", "d")`, "argument", "has no HMAC"},
 		{`hash.file("md4", "x")`, "argument", "unknown algorithm"},
 		{`log.to("/no/such/folder/x")`, "not_found", "log: open /no/such/folder/x"},
-		{`time.parse("yesterday")`, "decode", "not a known form of date"},
+		{`time.parse("yesterday")`, "decode", "not have a known date format"},
 		{`time.duration("soon")`, "decode", "not a duration"},
 		{`time.date{ month = 2 }`, "argument", `option "year" is missing`},
 		{`task.sleep(-1)`, "argument", "must not be negative"},
 		{`task.queue():put(nil)`, "argument", "nil cannot be queued"},
-		{`log.level("loud")`, "argument", "none of debug, info, warn, error"},
+		{`log.level("loud")`, "argument", "not one of debug, info, warn, error"},
 		{`errors.new{ code = "x" }`, "argument", `option "message" is missing`},
 	} {
 		t.Run(tc.source, func(t *testing.T) {

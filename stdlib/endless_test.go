@@ -9,8 +9,8 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// endless are programs that compute for very long in the library, or in metamethods. Each must end
-// by one interrupt and by task.timeout. What the host and Lua's own library do is tested there.
+// endless holds programs that compute for very long in the library or in metamethods. One interrupt
+// and task.timeout must end each of them. The host and Lua's own library have tests of their own.
 var endless = map[string]string{
 	"re match":     `local s = ("a"):rep(3e6) while true do re.match(s, "(a+)+b") end`,
 	"re one match": `re.match(("a"):rep(2e7), "(a|aa|aaa)*(a|b|aa)*[ab]*c")`,

@@ -15,13 +15,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// execPrelude makes the module known, and a function that runs a text with a shell.
+// execPrelude requires the module and defines a function that runs a text with a shell.
 const execPrelude = `local exec = require "imd.exec"
 local function sh(text, opts) return exec.run({ "sh", "-c", text }, opts) end
 local function start(text, opts) return exec.start({ "sh", "-c", text }, opts) end
 `
 
-// execRuns are programs that are run to their end.
+// execRuns are scripts that run a program to its end.
 var execRuns = []struct{ name, source, want string }{
 	{"result", `local r = sh("echo out; echo err >&2; exit 3")
 print(r.ok, r.code, r.signal, r.out, r.err, r.truncated, r.seconds > 0)`,
@@ -207,7 +207,7 @@ func TestExecStart(t *testing.T) {
 }
 
 // TestExecEndsTheGroup ends programs in several ways. Each has started another process, which holds
-// a FIFO open: the end of the FIFO is the end of that process.
+// a FIFO open. The test reads the FIFO, which ends when that process ends.
 func TestExecEndsTheGroup(t *testing.T) {
 	t.Parallel()
 	const child = `"{ echo started; exec sleep 1000; } 3>'" .. fifo .. "' & wait"`
@@ -237,14 +237,14 @@ func TestExecEndsTheGroup(t *testing.T) {
 				other <- err
 			}()
 			_, _ = run(t, host.Options{}, "local fifo = "+quote(fifo)+"\n"+execPrelude+tc.source)
-			openBoth(t, fifo).Close() // for a process that was ended before it opened the FIFO
+			openBoth(t, fifo).Close() // the process may have ended before it opened the FIFO
 			select {
 			case err := <-other:
 				if err != nil {
 					t.Error(err)
 				}
 			case <-time.After(20 * time.Second):
-				t.Error("the process that the program has started still runs")
+				t.Error("the process that the program has started is still running")
 			}
 		})
 	}
@@ -277,8 +277,8 @@ func TestExecPermission(t *testing.T) {
 	}
 }
 
-// TestExecOfStoppedTasks stops tasks at different moments while they run programs. Not parallel: it
-// counts what is left in the process.
+// TestExecOfStoppedTasks stops tasks at different moments while they run programs. It is not
+// parallel, because it counts the descriptors and goroutines of the process.
 func TestExecOfStoppedTasks(t *testing.T) {
 	before := descriptors(t)
 	h := newHost(t, host.Options{})

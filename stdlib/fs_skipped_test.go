@@ -24,7 +24,7 @@ for _, v in ipairs(list) do assert(v) end`,
 		"a\t0\nb\tnil\t1\nb\tnot_found\n1\t0\t1\t0\ttrue\n")
 }
 
-// TestCopyIsWhole ends a copy in the middle: what was there stays, and nothing is left beside it.
+// TestCopyIsWhole ends a copy in the middle. The old file must stay, and no other file may be left.
 func TestCopyIsWhole(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {

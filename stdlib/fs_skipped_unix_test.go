@@ -12,11 +12,11 @@ import (
 	"testing"
 )
 
-// nobody is the user who may nothing.
+// nobody is the id of a user without permissions.
 const nobody = 65534
 
-// asNobody runs a test again as a user to whom permissions matter. It gets a copy of
-// this program, because the folder of the original is the owner's alone.
+// asNobody runs a test again as nobody, because permissions do not apply to root. It runs a copy of
+// this program, because other users cannot read the folder of the original.
 func asNobody(t *testing.T, name string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "imd")
@@ -36,8 +36,11 @@ func asNobody(t *testing.T, name string) {
 		Credential: &syscall.Credential{Uid: nobody, Gid: nobody},
 	}
 	out, err := cmd.CombinedOutput()
-	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+name)) {
+	if err != nil {
 		t.Errorf("as another user: %v\n%s", err, out)
+	}
+	if !bytes.Contains(out, []byte("--- PASS: "+name)) {
+		t.Errorf("as another user, %s did not pass:\n%s", name, out)
 	}
 }
 
@@ -65,8 +68,8 @@ func copyProgram(t *testing.T, to string) {
 	}
 }
 
-// TestUnreadableIsTold has a directory without permission to read it, and one that tells names
-// alone.
+// TestUnreadableIsTold lists a directory that may not be read, and one whose entries may not be
+// described.
 func TestUnreadableIsTold(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() == 0 {

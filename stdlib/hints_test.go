@@ -56,7 +56,7 @@ func TestHintsNameWhatExists(t *testing.T) {
 	}
 }
 
-// TestHintedNamesAreMissing holds that no hint hides something that exists.
+// TestHintedNamesAreMissing checks that no name with a hint exists.
 func TestHintedNamesAreMissing(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, host.Options{})
@@ -75,7 +75,7 @@ func TestHintedNamesAreMissing(t *testing.T) {
 	}
 }
 
-// TestHints shows what mistakes of people who know other Luas lead to.
+// TestHints makes mistakes of people who know other versions of Lua.
 func TestHints(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ source, hint string }{

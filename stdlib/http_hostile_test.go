@@ -10,7 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// hostile listens and gives each connection to f, after it has read the header of the request.
+// hostile starts a server that reads the header of a request and passes the connection to f.
 func hostile(t *testing.T, f func(c net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,7 +39,7 @@ func hostile(t *testing.T, f func(c net.Conn)) string {
 	return "http://" + l.Addr().String() + "/"
 }
 
-// forever writes text until the client has gone.
+// forever writes text until the client closes the connection.
 func forever(text string) func(c net.Conn) {
 	return func(c net.Conn) {
 		for {
@@ -50,11 +50,11 @@ func forever(text string) func(c net.Conn) {
 	}
 }
 
-// silent waits until the client has gone.
+// silent waits until the client closes the connection.
 func silent(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
-// says writes text and goes on with then.
-func says(text string, then func(net.Conn)) func(net.Conn) {
+// sends writes text and calls then.
+func sends(text string, then func(net.Conn)) func(net.Conn) {
 	return func(c net.Conn) {
 		_, _ = io.WriteString(c, text)
 		then(c)
@@ -66,7 +66,7 @@ func hangUp(net.Conn) {}
 
 const statusOK = "HTTP/1.1 200 OK\r\n"
 
-// hostileServers do not keep to the protocol. The source ends with the code.
+// hostileServers violate the protocol. The source must raise an error of the code.
 var hostileServers = []struct {
 	name   string
 	server func(net.Conn)
@@ -78,49 +78,49 @@ var hostileServers = []struct {
 	{"never answers a stream", silent, `http.stream(url, { timeout = 0.05 })`, "timeout"},
 	{"never answers a download", silent,
 		`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "timeout"},
-	{"stops in the body", says(statusOK+"Content-Length: 9\r\n\r\nabc", silent),
+	{"stops in the body", sends(statusOK+"Content-Length: 9\r\n\r\nabc", silent),
 		`http.get(url, { timeout = 0.05 })`, "timeout"},
-	{"stops in the body of a download", says(statusOK+"Content-Length: 9\r\n\r\nabc", silent),
+	{"stops in the body of a download", sends(statusOK+"Content-Length: 9\r\n\r\nabc", silent),
 		`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "timeout"},
-	{"stops in the body of an error", says("HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\n", silent),
+	{"stops in the body of an error", sends("HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\n", silent),
 		`http.download(url, fs.temp_file(), { idle_timeout = 0.05 })`, "status"},
 	{"stops in the body of a range error",
-		says("HTTP/1.1 416 No\r\nContent-Length: 9\r\n\r\n", silent),
+		sends("HTTP/1.1 416 No\r\nContent-Length: 9\r\n\r\n", silent),
 		`local f = fs.temp_file()
 fs.write(f .. ".part", "abc")
 http.download(url, f, { idle_timeout = 0.05, resume = true })`, "status"},
-	{"a download with a deadline", says(statusOK+"\r\n", forever("x")),
+	{"a download with a deadline", sends(statusOK+"\r\n", forever("x")),
 		`http.download(url, fs.temp_file(), { timeout = 0.05 })`, "timeout"},
 	{"hangs up", hangUp, `http.get(url)`, "disconnected"},
-	{"hangs up in the body", says(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp), `http.get(url)`,
+	{"hangs up in the body", sends(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp), `http.get(url)`,
 		"disconnected"},
-	{"hangs up in a stream", says(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp),
+	{"hangs up in a stream", sends(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp),
 		`for line in http.stream(url) do end`, "disconnected"},
-	{"hangs up in a download", says(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp),
+	{"hangs up in a download", sends(statusOK+"Content-Length: 9\r\n\r\nabc", hangUp),
 		`http.download(url, fs.temp_file())`, "disconnected"},
 	{
 		"endless body",
-		says(statusOK+"\r\n", forever("xxxxxxxxxxxxxxxx")),
+		sends(statusOK+"\r\n", forever("xxxxxxxxxxxxxxxx")),
 		`http.get(url)`,
 		"too_large",
 	},
-	{"claims a huge body", says(statusOK+"Content-Length: 999999999999\r\n\r\n", silent),
+	{"claims a huge body", sends(statusOK+"Content-Length: 999999999999\r\n\r\n", silent),
 		`http.get(url)`, "too_large"},
-	{"endless line", says(statusOK+"\r\n", forever("xxxxxxxxxxxxxxxx")),
+	{"endless line", sends(statusOK+"\r\n", forever("xxxxxxxxxxxxxxxx")),
 		`for line in http.stream(url) do end`, "too_large"},
-	{"endless header", says(statusOK, forever("X-Y: zzzzzzzzzzzzzzzzz\r\n")), `http.get(url)`,
+	{"endless header", sends(statusOK, forever("X-Y: zzzzzzzzzzzzzzzzz\r\n")), `http.get(url)`,
 		"error"},
-	{"no HTTP", says("hello\r\n", hangUp), `http.get(url)`, "error"},
-	{"wrong length", says(statusOK+"Content-Length: x\r\n\r\n", hangUp), `http.get(url)`, "error"},
+	{"no HTTP", sends("hello\r\n", hangUp), `http.get(url)`, "error"},
+	{"wrong length", sends(statusOK+"Content-Length: x\r\n\r\n", hangUp), `http.get(url)`, "error"},
 	{
 		"wrong chunk",
-		says(statusOK+"Transfer-Encoding: chunked\r\n\r\nzz\r\n", hangUp),
+		sends(statusOK+"Transfer-Encoding: chunked\r\n\r\nzz\r\n", hangUp),
 		`http.get(url)`,
 		"error",
 	},
 }
 
-// TestHTTPHostile talks to servers that do not keep to the protocol.
+// TestHTTPHostile sends requests to servers that violate the protocol.
 func TestHTTPHostile(t *testing.T) {
 	t.Parallel()
 	for _, tc := range hostileServers {

@@ -211,8 +211,8 @@ server:expect("/"):json()`, "decode", "POST /"},
 	}
 }
 
-// TestHTTPHandlerFails lets a handler raise. The client gets 500, the failure is printed, and the
-// script has failed.
+// TestHTTPHandlerFails has handlers that raise an error. The client must get 500, the error must be
+// printed, and the script must fail.
 func TestHTTPHandlerFails(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
@@ -224,8 +224,11 @@ server:on("/fine", function() return "fine" end)
 server:start()
 print(get("/raises").status, get("/wrong").status, get("/fine").body)`)
 	var e *host.Error
-	if !errors.As(err, &e) || e.Code != "task_failed" {
-		t.Errorf("error = %v, want code task_failed", err)
+	if !errors.As(err, &e) {
+		t.Fatalf("error = %v, want a *host.Error", err)
+	}
+	if e.Code != "task_failed" {
+		t.Errorf("code = %q (%v), want task_failed", e.Code, err)
 	}
 	if want := "500\t500\tfine\n"; out.String() != want {
 		t.Errorf("printed %q, want %q", out.String(), want)
@@ -237,8 +240,8 @@ print(get("/raises").status, get("/wrong").status, get("/fine").body)`)
 	}
 }
 
-// TestHTTPHostileClients opens connections that do not keep to the protocol while a script answers
-// others.
+// TestHTTPHostileClients opens connections that violate the protocol while a script answers other
+// requests.
 func TestHTTPHostileClients(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, text string }{
@@ -268,7 +271,7 @@ func TestHTTPHostileClients(t *testing.T) {
 					return 0
 				}
 				t.Cleanup(func() { c.Close() })
-				_, _ = io.WriteString(c, tc.text) // the server may have closed the connection
+				_, _ = io.WriteString(c, tc.text) // fails if the server has closed the connection
 				return 0
 			}))
 			err := h.Run(t.Context(), "test.lua", httpPrelude+`
@@ -286,7 +289,7 @@ assert(http.get(server.url, { timeout = 20 }).body == "fine")`)
 	}
 }
 
-// TestHTTPServerLimits sends more requests than wait for a script that does not answer.
+// TestHTTPServerLimits sends more requests than the server queues to a script that does not answer.
 func TestHTTPServerLimits(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, host.Options{})
@@ -320,7 +323,8 @@ assert(refused():match("503"))`)
 	}
 }
 
-// TestHTTPFilesStayInTheFolder follows links and asks for what is not a plain file.
+// TestHTTPFilesStayInTheFolder requests links that leave the folder, and a path that is not a plain
+// file.
 func TestHTTPFilesStayInTheFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

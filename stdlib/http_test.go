@@ -84,7 +84,7 @@ func webServer(t *testing.T) *httptest.Server {
 	return s
 }
 
-// httpRequests are requests that succeed, to the server of webServer.
+// httpRequests are scripts whose requests to webServer succeed.
 var httpRequests = []struct{ name, source, want string }{
 	{"get", `local r = http.get(url .. "/echo")
 print(r.status, r.ok, r.reason, r.url == url .. "/echo", r.seconds > 0, r.body)`,
@@ -360,8 +360,8 @@ func TestHTTPPermission(t *testing.T) {
 	}
 }
 
-// TestHTTPConnections makes requests one after the other: they share a connection, which is closed
-// at the end of the script.
+// TestHTTPConnections makes requests one after the other. They must share a connection, which must
+// be closed at the end of the script.
 func TestHTTPConnections(t *testing.T) {
 	t.Parallel()
 	var made, closed atomic.Int32
@@ -394,8 +394,8 @@ http.client():get(url)`)
 	}
 }
 
-// TestHTTPOfStoppedTasks stops tasks at different moments. Not parallel: it counts what is left in
-// the process.
+// TestHTTPOfStoppedTasks stops tasks at different moments. It is not parallel, because it counts
+// the descriptors and goroutines of the process.
 func TestHTTPOfStoppedTasks(t *testing.T) {
 	before := descriptors(t)
 	h := newHost(t, host.Options{})

@@ -158,7 +158,7 @@ func TestImageErrors(t *testing.T) {
 	}
 }
 
-// TestImageMemory makes pictures that the script may not hold.
+// TestImageMemory makes pictures that exceed the memory limit.
 func TestImageMemory(t *testing.T) {
 	t.Parallel()
 	var bomb bytes.Buffer
@@ -187,7 +187,7 @@ func TestImageMemory(t *testing.T) {
 	}
 }
 
-// TestImageCancelled stops tasks in the middle of their work. Each must end with its time.
+// TestImageCancelled stops tasks in the middle of their work. Each must end at its deadline.
 func TestImageCancelled(t *testing.T) {
 	t.Parallel()
 	m := image.NewNRGBA(image.Rect(0, 0, 3000, 3000))

@@ -52,7 +52,7 @@ end):collect()`,
 	}
 }
 
-// iterReturns is returns for a script that has imd.iter.
+// iterReturns calls returns with a script that has required imd.iter.
 func iterReturns(t *testing.T, source, want string) {
 	t.Helper()
 	returns(t, requireIter+`
@@ -196,7 +196,7 @@ func TestIterErrors(t *testing.T) {
 	}
 }
 
-// TestIterEnds stops chains that would never end, none of which runs an instruction of the script.
+// TestIterEnds stops chains that would never end. None of them runs an instruction of the script.
 func TestIterEnds(t *testing.T) {
 	t.Parallel()
 	for _, source := range []string{
@@ -221,7 +221,7 @@ func TestIterEnds(t *testing.T) {
 	}
 }
 
-// TestIterMemory fills the buffers of steps: what they hold counts as what the script holds.
+// TestIterMemory fills the buffers of steps. The memory limit must count their values.
 func TestIterMemory(t *testing.T) {
 	const text = `:map(function(i) return ("x"):rep(100000) .. i end)`
 	for _, source := range []string{
@@ -241,7 +241,7 @@ func TestIterMemory(t *testing.T) {
 	}
 }
 
-// TestIterWaits takes elements from a queue, which waits, under a time limit.
+// TestIterWaits takes elements from an empty queue with a deadline.
 func TestIterWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -283,7 +283,7 @@ func BenchmarkIter(b *testing.B) {
 	}
 }
 
-// closures are the steps of the benchmark in Lua.
+// closures has the steps of the benchmark in Lua.
 const closures = `
 local function double(x) return x * 2 end
 local function odd(x) return x % 4 == 2 end

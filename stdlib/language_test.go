@@ -12,7 +12,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/lua51"
 )
 
-// libraryTables are the tables of Lua's own libraries, by the name that is written before the dot.
+// libraryTables returns the tables of Lua's own libraries by name.
 func libraryTables(L *lua.LState) map[string]*lua.LTable {
 	out := map[string]*lua.LTable{}
 	for _, m := range lua51.Libraries() {
@@ -23,8 +23,8 @@ func libraryTables(L *lua.LState) map[string]*lua.LTable {
 	return out
 }
 
-// TestLanguageIsDeclared looks up everything that Lua itself has. Each name of a library and each
-// function among the globals must be documented, as a name and as a value.
+// TestLanguageIsDeclared looks up all names of Lua's libraries and all global functions. Each must
+// be documented, as a name and as a value.
 func TestLanguageIsDeclared(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, host.Options{})
@@ -54,8 +54,8 @@ func fileMethods(L *lua.LState) *lua.LTable {
 	return stdout.Metatable.(*lua.LTable).RawGetString("__index").(*lua.LTable)
 }
 
-// TestDeclarationsExist looks for what is declared of Lua itself. Constants must have the declared
-// value.
+// TestDeclarationsExist checks that the declared functions and constants of Lua exist, and that the
+// constants have the declared values.
 func TestDeclarationsExist(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, host.Options{})
@@ -90,7 +90,7 @@ func TestDeclarationsExist(t *testing.T) {
 	}
 }
 
-// TestLanguageExamplesStateResults wants examples that TestExamples can check.
+// TestLanguageExamplesStateResults checks that examples state results for TestExamples.
 func TestLanguageExamplesStateResults(t *testing.T) {
 	t.Parallel()
 	without := []string{"exit", "flush", "read"} // they end the script, print, or wait for input
@@ -104,7 +104,7 @@ func TestLanguageExamplesStateResults(t *testing.T) {
 	}
 }
 
-// TestLanguageHelp looks at the texts for names and values.
+// TestLanguageHelp checks the help texts of names and values.
 func TestLanguageHelp(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ source, want string }{
@@ -120,7 +120,7 @@ func TestLanguageHelp(t *testing.T) {
 		{`help("os.getenv")`, "permission: env"},
 		{`help(pcall)`, "pcall(fn, args...) -> boolean ok, any ..."},
 		{`help("package.path")`, "package.path\n"},
-		// What a script puts into a library is its own.
+		// A function that the script has put into a library has no documentation.
 		{`string.format = function() end help(string.format)`, "function defined at test.lua:1\n"},
 		{`string.format = print help(string.format)`, "print(values...)"},
 	} {
@@ -162,7 +162,7 @@ func TestLanguageCompletion(t *testing.T) {
 	}
 }
 
-// TestLanguageStubs looks for the names that lua-language-server knows the libraries by.
+// TestLanguageStubs looks for the names by which lua-language-server knows the libraries.
 func TestLanguageStubs(t *testing.T) {
 	t.Parallel()
 	ix := api.Registry(newHost(t, host.Options{}))

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// descriptors lists the open files of this process by what they are.
+// descriptors returns the targets of the open file descriptors of this process, by number.
 func descriptors(t *testing.T) map[string]string {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
@@ -24,7 +24,7 @@ func descriptors(t *testing.T) map[string]string {
 	return out
 }
 
-// settles waits until ok, which goroutines that are about to end make true.
+// settles waits until ok returns true, for goroutines that are about to end.
 func settles(ok func() bool) bool {
 	for end := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
 		if time.Now().After(end) {

@@ -72,7 +72,8 @@ for line in fs.lines(file) do print(#line) end`)
 	}
 }
 
-// TestTooLongLineStaysAnError reads on after a line that was too long: its rest is not a line.
+// TestTooLongLineStaysAnError reads again after a line that was too long. The rest of that line
+// must not be returned as a line.
 func TestTooLongLineStaysAnError(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
@@ -156,7 +157,7 @@ func TestMemory(t *testing.T) {
 		{"csv fields", 32, `require("imd.csv").read(text)`, fields},
 		{"yaml lists", 32, `require("imd.yaml").decode(text)`,
 			"[" + strings.Repeat("[],", size/3) + "[]]"},
-		// The tree of the text fits, the values do not.
+		// The nodes of the text fit into the limit, the values do not.
 		{"yaml dictionaries", 32, `require("imd.yaml").decode(text)`,
 			strings.Repeat("- {a: b, c: d, e: f, g: h}\n", 20000)},
 		{"yaml encode", 32, `
@@ -184,7 +185,7 @@ require("imd.yaml").encode(list)`, ""},
 	}
 }
 
-// TestQueueMemory fills a queue: its values count as those of the script.
+// TestQueueMemory fills a queue. The memory limit must count its values.
 func TestQueueMemory(t *testing.T) {
 	t.Parallel()
 	o := host.Options{MaxMemory: 32 << 20, MaxInstructions: 1e8}

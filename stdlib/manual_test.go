@@ -14,7 +14,7 @@ import (
 // manualRow is a row of a table of docs/lua.md.
 type manualRow struct {
 	chunk, here, lua51 string
-	compared           bool // has a column for Lua 5.1
+	compared           bool // whether the table has a column for Lua 5.1
 }
 
 var (
@@ -45,7 +45,7 @@ func manualRows(t *testing.T) []manualRow {
 		case plain != nil:
 			rows = append(rows, manualRow{chunk: plain[1], here: plain[2]})
 		case strings.HasPrefix(line, "| `"):
-			t.Errorf("the row is not understood: %s", line)
+			t.Errorf("the row has an unknown form: %s", line)
 		}
 	}
 	if len(rows) < 40 {
@@ -54,8 +54,7 @@ func manualRows(t *testing.T) []manualRow {
 	return rows
 }
 
-// manualPrelude prints what a chunk returns or prints, and a line behind it. Positions are left
-// out.
+// manualPrelude prints what a chunk returns or prints, without positions, and a separating line.
 const manualPrelude = `
 local function finish(ok, ...)
   if not ok then return print("error") end
@@ -107,7 +106,7 @@ func TestManual(t *testing.T) {
 	compareManual(t, rows, out, func(r manualRow) string { return r.here })
 }
 
-// TestManualOfLua51 runs the chunks that have a column for Lua 5.1 with that.
+// TestManualOfLua51 runs the chunks that have a column for Lua 5.1 with lua5.1.
 func TestManualOfLua51(t *testing.T) {
 	t.Parallel()
 	lua51, err := exec.LookPath("lua5.1")
@@ -135,7 +134,7 @@ func TestManualOfLua51(t *testing.T) {
 	compareManual(t, rows, string(out), func(r manualRow) string { return r.lua51 })
 }
 
-// TestManualExamples runs the blocks of code of docs/lua.md, which say behind --> what they print.
+// TestManualExamples runs the blocks of code of docs/lua.md. Their output is given after -->.
 func TestManualExamples(t *testing.T) {
 	t.Parallel()
 	blocks := codeBlock.FindAllStringSubmatch(readManual(t), -1)

@@ -6,8 +6,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// TestPlistObjects checks that records are dictionaries wherever they stand, and that
-// objects without a value are refused instead of becoming empty dictionaries.
+// TestPlistObjects checks that records are encoded as dictionaries at any place, and that objects
+// without a value are refused instead of becoming empty dictionaries.
 func TestPlistObjects(t *testing.T) {
 	t.Parallel()
 	const file = "local f = fs.temp_file() fs.write(f, 'abc') local s = fs.stat(f)\n"

@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// newHost makes a host with the library, which closes with the test.
+// newHost makes a host with the library. It is closed at the end of the test.
 func newHost(t testing.TB, o host.Options) *host.Host {
 	t.Helper()
 	h := host.New(o)

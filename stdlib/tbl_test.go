@@ -34,7 +34,7 @@ print(t:done())`, "true\n"},
 	for _, tc := range []struct{ source, code, text string }{
 		{`tbl.map(1, print)`, "argument", "table expected"},
 		{`tbl.map({}, 1)`, "argument", "function expected"},
-		{`tbl.get({}, "a[x]")`, "argument", "no number"},
+		{`tbl.get({}, "a[x]")`, "argument", "needs a number"},
 		{`tbl.get({}, "")`, "argument", "empty"},
 		{`tbl.set({ a = 1 }, "a.b", 2)`, "argument", "is a number"},
 		{`tbl.range(1, 2, 0)`, "argument", "step"},

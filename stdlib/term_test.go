@@ -12,7 +12,7 @@ import (
 
 const termSource = "local term = require('imd.term')\n"
 
-// TestTermTable prints tables. want is what stands between two bars.
+// TestTermTable prints tables.
 func TestTermTable(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, source, want string }{
@@ -76,7 +76,7 @@ func TestTermErrors(t *testing.T) {
 	}
 }
 
-// TestTermQuiet uses everything without a terminal.
+// TestTermQuiet uses the module without a terminal.
 func TestTermQuiet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -110,7 +110,7 @@ print(term.choose("?", { "a", "b" }, { default = "b" }))`)
 	})
 }
 
-// onTerminal runs a script on a terminal at which input is typed.
+// onTerminal runs a script on a terminal and types input.
 func onTerminal(t *testing.T, input io.Reader, source string) (shown string, err error) {
 	t.Helper()
 	var out bytes.Buffer
@@ -160,7 +160,7 @@ func TestTermQuestions(t *testing.T) {
 	}
 }
 
-// TestTermQuestionEnds puts questions that nobody answers.
+// TestTermQuestionEnds asks questions that are not answered.
 func TestTermQuestionEnds(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, source, want string }{
@@ -182,7 +182,7 @@ print(second:join())`, "first? [y/n] \nheld back\nsecond? [Y/n] \ntrue\n"},
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				r, w := io.Pipe() // it stays silent
+				r, w := io.Pipe() // nothing is written to it
 				defer w.Close()
 				got, err := onTerminal(t, r, tc.source)
 				if err != nil {
@@ -196,7 +196,7 @@ print(second:join())`, "first? [y/n] \nheld back\nsecond? [Y/n] \ntrue\n"},
 	}
 }
 
-// TestTermStyle paints texts.
+// TestTermStyle adds styles to texts.
 func TestTermStyle(t *testing.T) {
 	t.Parallel()
 	for source, want := range map[string]string{
@@ -216,7 +216,7 @@ func TestTermStyle(t *testing.T) {
 	}
 }
 
-// TestTermBar looks at what a terminal is sent while a bar is shown.
+// TestTermBar checks the output of a bar on a terminal.
 func TestTermBar(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -21,7 +21,7 @@ type pointerOptions struct {
 	Timeout *time.Duration `lua:"timeout" doc:"seconds to wait"`
 }
 
-// waitModule waits until the call's time is over.
+// waitModule declares functions that wait until their timeout has passed.
 func waitModule() *api.Module {
 	wait := func(c *api.Call, d time.Duration) error {
 		return c.Timeout(d).TryBlock(func(ctx context.Context) error {
@@ -45,8 +45,8 @@ func waitModule() *api.Module {
 	}
 }
 
-// waits are the calls that take a timeout, without it, and the code of the error that ends them;
-// "" if they return.
+// waits lists the calls that have a timeout, which is left out here. code is that of the error at
+// the end of the timeout, "" if the call returns.
 var waits = []struct{ prepare, call, code string }{
 	{`local waits = require "imd.waits"`, `waits.plain{ timeout = %t }`, "timeout"},
 	{`local waits = require "imd.waits"`, `waits.pointer{ timeout = %t }`, "timeout"},
@@ -77,7 +77,7 @@ func runWait(t *testing.T, source string) hosttest.Result {
 	}))
 }
 
-// TestTimeoutsOfZero waits with a timeout of 0, which is over at once. The guard of the test is
+// TestTimeoutsOfZero waits with a timeout of 0, which passes at once. The deadline of the test is
 // far longer.
 func TestTimeoutsOfZero(t *testing.T) {
 	for _, tc := range waits {
@@ -104,7 +104,7 @@ func TestTimeoutsWithoutEnd(t *testing.T) {
 			` end) task.sleep(0.02) print(w:done())`
 		got := runWait(t, source+" w:cancel()").Stdout
 		if got != "false\n" {
-			t.Errorf("%s\nprinted %q, want false: it has ended", source, got)
+			t.Errorf("%s\nprinted %q, want false, because the call has ended", source, got)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// shared makes an instance of each class that several tasks can read from. The text ends with
-// return object, want: want lists the items, as the text that tostring(item) or item.path gives.
+// shared has Lua text for each class from which several tasks can read. It ends with "return
+// object, want", where want lists the items as text: the result of tostring(item), or item.path.
 var shared = map[string]string{
 	// The lines are longer in total than the buffer of 64 KB.
 	"Lines": `
@@ -61,7 +61,7 @@ task.spawn(function()
   server:close()
 end)
 return server, want`,
-	// The source waits each time, so that both tasks are inside the chain at once.
+	// The source waits each time, so that both tasks are in the chain at the same time.
 	"Iterator": `
 local queue, want = task.queue(), {}
 for i = 1, 200 do
@@ -81,7 +81,8 @@ queue:close()
 return queue, want`,
 }
 
-// TestTwoTasks lets two tasks read from one instance. Each item must come exactly once and whole.
+// TestTwoTasks reads from one instance in two tasks. Each item must be read exactly once, as a
+// whole.
 func TestTwoTasks(t *testing.T) {
 	t.Parallel()
 	for _, m := range api.Registry(newHost(t, host.Options{})).Modules() {
@@ -94,7 +95,7 @@ func TestTwoTasks(t *testing.T) {
 			}
 			source, ok := shared[c.Name]
 			if !ok {
-				t.Errorf("the class %s can be read from, and has no entry in shared", c.Name)
+				t.Errorf("several tasks can read from the class %s, but shared has no entry", c.Name)
 				continue
 			}
 			t.Run(c.Name, func(t *testing.T) {

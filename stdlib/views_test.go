@@ -10,7 +10,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// viewModule gives lists and dicts to scripts as bindings do.
+// viewModule returns lists and dicts to scripts, as bindings do.
 func viewModule() *api.Module {
 	return &api.Module{
 		Name: "views", Doc: "Views of Go values.", Perm: "none",
@@ -70,7 +70,7 @@ func TestViews(t *testing.T) {
 	}
 }
 
-// TestCallable gives objects that can be called where functions are expected.
+// TestCallable passes objects with __call where functions are expected.
 func TestCallable(t *testing.T) {
 	const head = `local c = setmetatable({}, { __call = function(self, ...) return "called", ... end })
 local retry = require "imd.retry" `

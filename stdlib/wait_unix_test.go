@@ -23,7 +23,7 @@ func mkfifo(t *testing.T) string {
 	return p
 }
 
-// openBoth opens both ends of a FIFO: opening it does not wait then, but reading and writing do.
+// openBoth opens both ends of a FIFO. Another open does not wait then, but reads and writes do.
 func openBoth(t *testing.T, path string) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -34,9 +34,9 @@ func openBoth(t *testing.T, path string) *os.File {
 	return f
 }
 
-// TestFIFO gives each function that opens a file a FIFO, first one whose other end nobody opens,
-// then one whose other end is open and silent. Each call must end with its deadline. The text long
-// does not fit into a FIFO.
+// TestFIFO passes a FIFO to each function that opens a file: first one whose other end is not open,
+// then one whose other end is open and silent. Each call must end at its deadline. The text long
+// does not fit into the buffer of a FIFO.
 func TestFIFO(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, source string }{
@@ -80,7 +80,7 @@ print(ok or e.code)`
 	}
 }
 
-// TestLookingAtFIFO calls what looks at a file without opening it.
+// TestLookingAtFIFO calls the functions that describe a file without opening it.
 func TestLookingAtFIFO(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, source, want string }{
@@ -131,7 +131,7 @@ assert(lines.number == 2)`)
 	}
 }
 
-// TestCSVWriterAfterATimeout writes a row after one that nobody took.
+// TestCSVWriterAfterATimeout writes a row after a row whose write has timed out.
 func TestCSVWriterAfterATimeout(t *testing.T) {
 	t.Parallel()
 	fifo := mkfifo(t)
@@ -168,7 +168,7 @@ for i = 1, 300 do
     end
   end)
 end`, "")
-	const spare = 10 // those of the runtime
+	const spare = 10 // descriptors that the Go runtime may have opened
 	if after := count(); after > before+spare {
 		t.Errorf("%d files are open, want about %d", after, before)
 	}

@@ -95,11 +95,11 @@ func TestYAMLErrors(t *testing.T) {
 		{"no value", "\na: b: c", "line 2: mapping values"},
 		{"tab", "a:\n\t- b", "line 2: found character that cannot start"},
 		{"bracket", "a: [1, 2", "line 1: did not find expected ',' or ']'"},
-		{"key twice", "a: 1\nb: 2\na: 3", `line 3: the key "a" is there already, in line 1`},
+		{"key twice", "a: 1\nb: 2\na: 3", `line 3: the key "a" occurs already in line 1`},
 		{"second document", "a\n---\nb", "line 2: a second document"},
 		{"anchor", "a: 1\nb: *nobody", "line 2: unknown anchor 'nobody'"},
-		{"itself", "a: 1\nb: &b [*b]", "line 2: the alias *b is part of"},
-		{"merge of itself", "a: &a\n  <<: *a", "line 2: the alias *a is part of"},
+		{"itself", "a: 1\nb: &b [*b]", "line 2: the alias *b refers to"},
+		{"merge of itself", "a: &a\n  <<: *a", "line 2: the alias *a refers to"},
 		{"merge of a text", "a:\n  <<: b", "line 2: << takes a mapping"},
 		{"key of a list", "? [1]\n: 2", "line 1: a key must be"},
 		{"integer", "a: !!int x", "line 1: cannot decode"},
@@ -178,7 +178,7 @@ func luaString(s string) string {
 	return `"` + b.String() + `"`
 }
 
-// FuzzYAML decodes any text. What can be decoded must stay the same when it is written and read
+// FuzzYAML decodes any text. A value that was decoded must not change when it is written and read
 // again.
 func FuzzYAML(f *testing.F) {
 	for _, s := range []string{

@@ -22,38 +22,37 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// A forward in the background is three files beside each other:
+// A forward in the background has three files in one folder:
 //
 //	forward-8100.pid   its process id, for people and their scripts
-//	forward-8100.log   what it had to say
-//	forward-8100.sock  where it is asked to stop
+//	forward-8100.log   its messages
+//	forward-8100.sock  the socket that receives requests to stop
 //
-// --stop asks through the socket: a process id may belong to somebody else by
-// now, a socket that answers does not. A socket that does not answer is what a
-// killed forward has left behind.
+// --stop uses the socket, because the process id may belong to another process by
+// now. A socket that does not answer was left by a forward that was killed.
 
-// stopTime is how long a forward may take to end, and to begin.
+// stopTime is how long a forward may take to end. It may take twice as long to begin.
 const stopTime = 15 * time.Second
 
-// readyLine ends what the background process tells the one that started it.
+// readyLine is the last line that the background process writes to the process that started it.
 const readyLine = "ready"
 
-// backgroundFiles is the common beginning of the three names.
+// backgroundFiles is the path of the three files without their extensions.
 type backgroundFiles string
 
 func (b backgroundFiles) pid() string    { return string(b) + ".pid" }
 func (b backgroundFiles) log() string    { return string(b) + ".log" }
 func (b backgroundFiles) socket() string { return string(b) + ".sock" }
 
-// runFolder is where pid files are. It belongs to the user alone, even if it was
-// there with other rights: whoever can write there can stop forwards.
+// runFolder returns the folder of pid files. It sets the permissions so that only the user has
+// access, even if the folder existed, because whoever can write to it can stop forwards.
 func (c *cli) runFolder() (string, error) {
 	dir := c.stateFile("run")
 	if base, ok := c.env("XDG_RUNTIME_DIR"); ok && filepath.IsAbs(base) {
 		dir = filepath.Join(base, "imdlua")
 	}
 	if dir == "" {
-		return "", usageError("neither XDG_RUNTIME_DIR nor HOME is set").WithHint("say --pid-file")
+		return "", usageError("neither XDG_RUNTIME_DIR nor HOME is set").WithHint("use --pid-file")
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
@@ -61,9 +60,9 @@ func (c *cli) runFolder() (string, error) {
 	return dir, os.Chmod(dir, 0o700)
 }
 
-// writePrivate writes a file that its owner alone can read, in place of whatever has
-// the name. It writes through no link: where others can write into the folder, one
-// of them may have put a link to a file of the user's there.
+// writePrivate writes a file that only its owner can read. It replaces an existing file of that
+// name and does not follow links: if others can write to the folder, they may have made a link to
+// a file of the user.
 func writePrivate(path, text string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // 0600
 	if err != nil {
@@ -92,7 +91,7 @@ func createLog(path string) (*os.File, error) {
 	opened, err := f.Stat()
 	named, statErr := os.Lstat(path)
 	if err = errors.Join(err, statErr); err == nil && !os.SameFile(opened, named) {
-		err = fmt.Errorf("%s was replaced meanwhile", path)
+		err = fmt.Errorf("%s was replaced by another program", path)
 	}
 	if err != nil {
 		f.Close()
@@ -113,13 +112,13 @@ func (c *cli) backgroundFiles(f *forwardFlags, port uint16) (backgroundFiles, er
 // detachForward starts this program again and waits until it listens.
 func (c *cli) detachForward(ctx context.Context, f *forwardFlags, specs []forwardSpec) error {
 	if c.flags.virtual != "" {
-		return usageError("-d with --virtual: nobody else could reach that device").WithHint(
-			"serve it with imdlua virtual and name it with --usbmux",
+		return usageError("-d with --virtual: other programs could not reach that device").WithHint(
+			"serve the device with imdlua virtual and use --usbmux",
 		)
 	}
 	if f.pidFile == "" && specs[0].local == 0 {
-		return usageError("with -d the first port must be known, for --stop").WithHint(
-			"or say --pid-file",
+		return usageError("with -d the first port must not be 0, because --stop needs it").WithHint(
+			"or use --pid-file",
 		)
 	}
 	files, err := c.backgroundFiles(f, specs[0].local)
@@ -164,8 +163,8 @@ func (c *cli) detachForward(ctx context.Context, f *forwardFlags, specs []forwar
 	return c.awaitChild(ctx, cmd, stdout, files)
 }
 
-// chosenTunnel settles which device --tunnel means while there is a terminal to
-// ask on, and returns the flag that says so.
+// chosenTunnel decides which device --tunnel means while there is a terminal for questions, and
+// returns a flag that names the device.
 func (c *cli) chosenTunnel(ctx context.Context) ([]string, error) {
 	if !c.flags.tunnel.given || c.flags.tunnel.value != "" {
 		return nil, nil
@@ -179,8 +178,8 @@ func (c *cli) chosenTunnel(ctx context.Context) ([]string, error) {
 	return []string{"--tunnel=" + d.UDID()}, nil
 }
 
-// awaitChild passes on what the new process says until it is ready. If it ends
-// instead, its log and its exit code become ours.
+// awaitChild prints the output of the new process until that is ready. If the process ends before,
+// awaitChild prints its log and returns its exit code as an error.
 func (c *cli) awaitChild(
 	ctx context.Context, cmd *exec.Cmd, stdout io.Reader, files backgroundFiles,
 ) error {
@@ -191,7 +190,8 @@ func (c *cli) awaitChild(
 	ready := false
 	s := bufio.NewScanner(stdout)
 	for !ready && s.Scan() {
-		if ready = s.Text() == readyLine; !ready {
+		ready = s.Text() == readyLine
+		if !ready {
 			fmt.Fprintln(c.stdout, s.Text())
 		}
 	}
@@ -215,7 +215,7 @@ func (c *cli) awaitChild(
 	return errors.New("the process in the background ended at once")
 }
 
-// maxShownLog is how much of the log of a process that has ended is shown.
+// maxShownLog is how many bytes of the log of a process that has ended are shown.
 const maxShownLog = 64 << 10
 
 // tailOf returns the last lines of a log.
@@ -240,7 +240,7 @@ func tailOf(path string) ([]byte, error) {
 	return append([]byte("(the beginning of the log is left out)\n"), text...), nil
 }
 
-// serveInBackground is the other side: the process that detachForward started.
+// serveInBackground runs the forward in the process that detachForward has started.
 func (c *cli) serveInBackground(ctx context.Context, f *forwardFlags, specs []forwardSpec) error {
 	files, err := c.backgroundFiles(f, specs[0].local)
 	if err != nil {
@@ -255,7 +255,7 @@ func (c *cli) serveInBackground(ctx context.Context, f *forwardFlags, specs []fo
 			return
 		}
 		os.Remove(files.pid())
-		control.Close() // lets go whoever waits for the end, and removes the file
+		control.Close() // makes awaitStop close its connections, and removes the socket
 		<-stopped
 	}()
 	return c.serveForwards(ctx, specs, func([]net.Listener) error {
@@ -274,8 +274,8 @@ func (c *cli) serveInBackground(ctx context.Context, f *forwardFlags, specs []fo
 	})
 }
 
-// awaitStop takes requests to stop. They are answered by the end of the
-// connection, which comes with the end of the forward.
+// awaitStop accepts requests to stop. The answer to a request is that its connection is closed,
+// which happens at the end of the forward.
 func awaitStop(l net.Listener, stop func(), done chan<- struct{}) {
 	defer close(done)
 	var conns []net.Conn
@@ -347,7 +347,7 @@ func (c *cli) stopForwards(ctx context.Context, f *forwardFlags, args []string) 
 func (c *cli) stopOne(ctx context.Context, files backgroundFiles) error {
 	conn, err := net.Dial("unix", files.socket())
 	if err != nil && !link.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist) {
-		return err // it may live: the socket is somebody else's
+		return err // the forward may be running: the socket belongs to another user
 	}
 	if err != nil {
 		_, stat := os.Stat(files.pid())
@@ -367,7 +367,7 @@ func (c *cli) stopOne(ctx context.Context, files backgroundFiles) error {
 	if _, err := io.WriteString(conn, "stop\n"); err != nil {
 		return err
 	}
-	_, _ = io.Copy(io.Discard, conn) // ends with the forward
+	_, _ = io.Copy(io.Discard, conn) // returns when the forward has ended
 	if ctx.Err() != nil {
 		return fmt.Errorf("the forward of %s does not stop: %w", files.pid(), context.Cause(ctx))
 	}

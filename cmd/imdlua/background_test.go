@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestTailOfLog checks that what is shown of a log is bounded, and begins with a line.
+// TestTailOfLog checks that the shown part of a log is limited and begins at the start of a line.
 func TestTailOfLog(t *testing.T) {
 	t.Parallel()
 	line := strings.Repeat("x", 99) + "\n"
@@ -34,6 +34,6 @@ func TestTailOfLog(t *testing.T) {
 		}
 	}
 	if _, err := tailOf(filepath.Join(t.TempDir(), "none")); err == nil {
-		t.Error("a log that is not there is no error")
+		t.Error("tailOf of a log that does not exist gives no error")
 	}
 }

@@ -39,12 +39,11 @@ func (c *cli) browseCommand() *cobra.Command {
 		},
 		ValidArgs: []string{"mobdev2", "rsd", "remotepairing", "manual-pairing"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.browse(cmd.Context(), f,
-				args[0])
+			return c.browse(cmd.Context(), f, args[0])
 		},
 	}
 	cmd.Flags().StringArrayVarP(&f.interfaces, "interface", "i", nil,
-		"`name` of an interface, repeatable; all when left out")
+		"`name` of an interface, repeatable; all by default")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	return cmd
 }
@@ -63,7 +62,7 @@ func (c *cli) browse(ctx context.Context, f *browseFlags, what string) error {
 	t, err := bonjour.ParseType(what)
 	if err != nil {
 		return usageError(
-			"there is nothing called %q to browse: mobdev2, rsd, remotepairing, manual-pairing",
+			"browse needs one of mobdev2, rsd, remotepairing, manual-pairing, not %q",
 			what,
 		)
 	}
@@ -105,7 +104,7 @@ func (c *cli) browse(ctx context.Context, f *browseFlags, what string) error {
 	return w.Flush()
 }
 
-// browser is the network, or that of the virtual devices of this process.
+// browser returns a browser of the network, or of the virtual devices of this process.
 func (c *cli) browser() bonjour.Browser {
 	if c.flags.virtual != "" {
 		if h, err := c.virtualHost(); err == nil {

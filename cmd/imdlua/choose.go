@@ -14,24 +14,23 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
-// askTimes is how often a question is put before an answer must be one.
+// askTimes is how often a question is asked until the answer is valid.
 const askTimes = 3
 
-// choice is what the user has said to --tunnel without a UDID. It is asked for
-// once a run.
+// choice is the device that the user has chosen for --tunnel without a UDID. The user is asked once
+// in a run.
 type choice struct {
 	turn chan struct{} // holds one token, taken while the user is asked
 	made bool
-	udid string // "" when there was no answer
+	udid string // "" if there was no valid answer
 }
 
-// oneDevice finds the device that --device means. With --tunnel and no
-// UDID the user may be asked.
+// oneDevice finds the device that the flags name. With --tunnel and no UDID, it may ask the user.
 func (c *cli) oneDevice(ctx context.Context) (*device.Device, error) {
 	return c.findOne(ctx, c.choose)
 }
 
-// knownDevice is oneDevice for what must not ask, such as completion.
+// knownDevice does what oneDevice does without asking the user. It is for completion.
 func (c *cli) knownDevice(ctx context.Context) (*device.Device, error) {
 	return c.findOne(ctx, func(_ context.Context, list []device.Info) (device.Info, error) {
 		c.world.mu.Lock()
@@ -59,8 +58,8 @@ func (c *cli) findOne(
 	return f.Device(info), nil
 }
 
-// choose settles which of several devices is meant. That is an error, unless
-// --tunnel without a UDID leaves it to the user and there is a terminal to ask on.
+// choose chooses one of several devices. With --tunnel without a UDID, it asks the user if there is
+// a terminal. Otherwise it returns an error.
 func (c *cli) choose(ctx context.Context, list []device.Info) (device.Info, error) {
 	if !c.flags.tunnel.given {
 		return device.Info{}, &device.AmbiguousError{Matches: list}
@@ -84,7 +83,7 @@ func (c *cli) choose(ctx context.Context, list []device.Info) (device.Info, erro
 	return w.choice.among(list)
 }
 
-// among returns the chosen one if it is in the list.
+// among returns the chosen device if it is in the list, and an error otherwise.
 func (c *choice) among(list []device.Info) (device.Info, error) {
 	at := slices.IndexFunc(list,
 		func(i device.Info) bool { return c.udid != "" && i.UDID == c.udid })
@@ -97,8 +96,8 @@ func (c *choice) among(list []device.Info) (device.Info, error) {
 	}).WithHint("name one with --tunnel UDID")
 }
 
-// askDevice lists devices and reads which one is meant: its number, UDID or
-// name. It returns "" when what was typed is none of these.
+// askDevice lists devices and asks for the number, UDID or name of one. It returns "" if no answer
+// was valid.
 func (c *cli) askDevice(ctx context.Context, list []device.Info) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "imdlua: tunnels to %d devices are up\n", len(list))
@@ -122,7 +121,7 @@ func (c *cli) askDevice(ctx context.Context, list []device.Info) (string, error)
 				return i.UDID, nil
 			}
 		}
-		c.notice("%q is none of them", line)
+		c.notice("%q is not one of them", line)
 	}
 	return "", nil
 }

@@ -10,8 +10,8 @@ import (
 
 const question = "Which one? Its number or UDID: "
 
-// twoTunnels runs a tunneld with tunnels to two devices, whose UDIDs come in the
-// order of the question.
+// twoTunnels runs a tunneld with tunnels to two devices, and returns their UDIDs in the order of
+// the question.
 func twoTunnels(t *testing.T) (tunneld string, udids []string) {
 	t.Helper()
 	mux, udids := serve(t, "--count", "2", "--name", "Shelf")
@@ -47,7 +47,7 @@ func TestAskForTunnel(t *testing.T) {
 		},
 		{"a UDID", second + "\n", []string{"-e", "print(device().udid)"}, second + "\n", 1},
 		{
-			"a UDID as others write it", strings.ToLower(strings.ReplaceAll(first, "-", "")) + "\n",
+			"a UDID in another form", strings.ToLower(strings.ReplaceAll(first, "-", "")) + "\n",
 			[]string{"-e", "print(device().udid)"}, first + "\n", 1,
 		},
 		{
@@ -56,7 +56,7 @@ func TestAskForTunnel(t *testing.T) {
 		},
 		{"the third try", "\n3\n 1 \n", []string{"-e", "print(device().udid)"}, first + "\n", 3},
 		{
-			"the rest belongs to the script", "1\nhello\n",
+			"the script reads the rest of the input", "1\nhello\n",
 			[]string{"-e", "print(device().udid, io.read())"}, first + "\thello\n", 1,
 		},
 		{"tasks share the answer", "1\n", []string{
@@ -69,13 +69,13 @@ func TestAskForTunnel(t *testing.T) {
 			"devices are listed without a question", "",
 			[]string{"devices", "--json", "--device", first}, "", 0,
 		},
-		{"so does a script", "", []string{"-e", "print(#devices())"}, "2\n", 0},
+		{"a script lists devices without a question", "", []string{"-e", "print(#devices())"}, "2\n", 0},
 		{
-			"one that is named is not asked for", "",
+			"a device that the script names", "",
 			[]string{"-e", "print(device{ udid = '" + second + "' }.udid)"}, second + "\n", 0,
 		},
 		{
-			"neither is that of --device", "",
+			"a device that --device names", "",
 			[]string{"--device", second, "-e", "print(device().udid)"}, second + "\n", 0,
 		},
 	} {
@@ -88,15 +88,14 @@ func TestAskForTunnel(t *testing.T) {
 			if n := strings.Count(stderr, question); n != test.questions {
 				t.Errorf("it asked %d times, want %d:\n%s", n, test.questions, stderr)
 			}
-			if test.questions > 0 && (!strings.Contains(stderr, "\n  1  Shelf") ||
-				!strings.Contains(stderr, first) || !strings.Contains(stderr, second)) {
-				t.Errorf("it does not list what there is:\n%s", stderr)
+			if test.questions > 0 {
+				wantIn(t, "the question", stderr, "\n  1  Shelf", first, second)
 			}
 		})
 	}
 }
 
-// TestAskForTunnelInVain has answers that are none.
+// TestAskForTunnelInVain types answers that are not valid.
 func TestAskForTunnelInVain(t *testing.T) {
 	t.Parallel()
 	tunneld, udids := twoTunnels(t)
@@ -120,14 +119,12 @@ func TestAskForTunnelInVain(t *testing.T) {
 		if n := strings.Count(stderr, question); n != test.questions {
 			t.Errorf("%s: it asked %d times, want %d:\n%s", test.name, n, test.questions, stderr)
 		}
-		if !strings.Contains(stderr, "error[ambiguous]") || !strings.Contains(stderr, udids[1]) ||
-			!strings.Contains(stderr, "hint: name one with --tunnel UDID") {
-			t.Errorf("%s: it wrote %q", test.name, stderr)
-		}
+		wantIn(t, test.name, stderr, "error[ambiguous]", udids[1],
+			"hint: name one with --tunnel UDID")
 	}
 }
 
-// TestAskForTunnelInterrupted has nobody answer.
+// TestAskForTunnelInterrupted interrupts the question.
 func TestAskForTunnelInterrupted(t *testing.T) {
 	t.Parallel()
 	tunneld, _ := twoTunnels(t)
@@ -141,15 +138,16 @@ func TestAskForTunnelInterrupted(t *testing.T) {
 		p.start(t)
 		p.errs.await(t, question)
 		p.signals <- os.Interrupt
-		if code := p.wait(t); code != 130 || !strings.Contains(p.errs.String(), question+"\n") {
-			t.Errorf("%q ended with %d and wrote %q, want 130", args, code, p.errs)
+		if code := p.wait(t); code != 130 {
+			t.Errorf("%q ended with %d, want 130", args, code)
 		}
+		wantIn(t, "the standard error", p.errs.String(), question+"\n")
 		if args[0] == "-e" && p.out.String() != "closed\n" {
 			t.Errorf("its clean-up printed %q", p.out)
 		}
 	}
-	newProgram(t, "--tunneld", tunneld, "--tunnel", "", "-e", "device()").check(t,
-		1) // no terminal, no question
+	// Without a terminal there is no question.
+	newProgram(t, "--tunneld", tunneld, "--tunnel", "", "-e", "device()").check(t, 1)
 	p := asking(t, tunneld, "", "--timeout", "0.2", "-e", "device()")
 	r, w := io.Pipe()
 	defer w.Close()
@@ -157,13 +155,13 @@ func TestAskForTunnelInterrupted(t *testing.T) {
 	p.check(t, 5)
 }
 
-// TestAskBeforeTunnel has tunnel itself ask, and keep the one that was named.
+// TestAskBeforeTunnel answers the question of the command tunnel.
 func TestAskBeforeTunnel(t *testing.T) {
 	t.Parallel()
 	tunneld, udids := twoTunnels(t)
 	p := asking(t, tunneld, "2\n", "tunnel", "--json").start(t)
 	if j := tunnelLines(t, p.out.await(t, "\n"))[0]; j.UDID != udids[1] {
-		t.Errorf("the tunnel leads to %s, want %s", j.UDID, udids[1])
+		t.Errorf("the device of the tunnel is %s, want %s", j.UDID, udids[1])
 	}
 	p.interrupt(t)
 }
@@ -175,16 +173,24 @@ func TestReadLine(t *testing.T) {
 	} {
 		r := strings.NewReader(in)
 		line, err := readLine(r)
-		if rest := len(in) - len(line) - 1; err != nil || line != want || r.Len() != max(rest, 0) {
-			t.Errorf("readLine(%q) = %q, %v with %d bytes left, want %q", in, line, err, r.Len(),
-				want)
+		if err != nil {
+			t.Errorf("readLine(%q) = %v", in, err)
+		}
+		if line != want {
+			t.Errorf("readLine(%q) = %q, want %q", in, line, want)
+		}
+		if rest := max(len(in)-len(line)-1, 0); r.Len() != rest {
+			t.Errorf("readLine(%q) leaves %d bytes, want %d", in, r.Len(), rest)
 		}
 	}
 	if line, err := readLine(strings.NewReader("")); err != io.EOF {
 		t.Errorf("readLine(\"\") = %q, %v, want EOF", line, err)
 	}
-	if line, err := readLine(strings.NewReader(strings.Repeat("x", 2*maxAnswer))); err == nil ||
-		line != "" {
-		t.Errorf("readLine of %d bytes = %d bytes, %v, want an error", 2*maxAnswer, len(line), err)
+	line, err := readLine(strings.NewReader(strings.Repeat("x", 2*maxAnswer)))
+	if err == nil {
+		t.Errorf("readLine of %d bytes gives no error", 2*maxAnswer)
+	}
+	if line != "" {
+		t.Errorf("readLine of %d bytes returns %d bytes with its error", 2*maxAnswer, len(line))
 	}
 }

@@ -4,6 +4,6 @@ package main
 
 import "syscall"
 
-// detached gives the background process a session of its own: the terminal's
-// Ctrl-C and hang-up are not meant for it.
+// detached makes the background process call setsid, so that it does not get the SIGINT and SIGHUP
+// of the terminal.
 func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

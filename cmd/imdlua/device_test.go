@@ -17,48 +17,54 @@ import (
 func TestVirtualCommand(t *testing.T) {
 	t.Parallel()
 	address, udids := serve(t, "--count", "3", "--profile", "ios18", "--name", "Shelf")
-	if host, port, err := net.SplitHostPort(address); err != nil || host != "127.0.0.1" ||
-		port == "0" {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host != "127.0.0.1" {
+		t.Errorf("address %q, want one of this computer", address)
+	}
+	if port == "0" {
 		t.Errorf("address %q, want the port that was chosen", address)
 	}
 	out, _ := newProgram(t, "--usbmux", address, "-e",
 		"for _, d in ipairs(devices()) do print(d.udid, d.name, tostring(d.version):sub(1, 3)) end").
-		check(
-			t, 0,
-		)
+		check(t, 0)
 	want := slices.Clone(udids)
 	slices.Sort(want)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(udids) != 3 || len(lines) != 3 {
-		t.Fatalf("%q served, %q found", udids, lines)
+	if len(udids) != 3 {
+		t.Fatalf("the devices %q are served, want 3", udids)
+	}
+	if len(lines) != 3 {
+		t.Fatalf("the devices %q are found, want 3", lines)
 	}
 	for i, l := range lines {
-		if f := strings.Split(l, "\t"); f[0] != want[i] || !strings.HasPrefix(f[1], "Shelf") ||
-			f[2] != "18." {
+		f := strings.Split(l, "\t")
+		if f[0] != want[i] {
 			t.Errorf("device %q, want %s", l, want[i])
 		}
+		if !strings.HasPrefix(f[1], "Shelf") {
+			t.Errorf("device %q, want the name Shelf", l)
+		}
+		if f[2] != "18." {
+			t.Errorf("device %q, want iOS 18", l)
+		}
 	}
-	if _, stderr := newProgram(t, "--usbmux", address, "-e", "device()").check(t,
-		1); !strings.Contains(stderr, "error[ambiguous]") || !strings.Contains(stderr, udids[2]) {
-		t.Errorf("device() among three: %q, want an error that lists them", stderr)
-	}
+	newProgram(t, "--usbmux", address, "-e", "device()").
+		fails(t, 1, "error[ambiguous]", udids[0], udids[1], udids[2])
 	p := newProgram(t, "-e", "print(device().udid)")
-	p.environment["USBMUXD_SOCKET_ADDRESS"], p.environment["IMD_DEVICE"] = address, strings.ToLower(
-		udids[1],
-	)
-	if out, _ := p.check(t, 0); out != udids[1]+"\n" {
-		t.Errorf("IMD_DEVICE chose %q, want %s", out, udids[1])
-	}
-	if out, _ := newProgram(t, "--usbmux", address, "--device", "Shelf 3", "info", "-k",
-		"UniqueDeviceID").check(t, 0); out != udids[2]+"\n" {
-		t.Errorf("--device by name chose %q, want %s", out, udids[2])
-	}
+	p.environment["USBMUXD_SOCKET_ADDRESS"] = address
+	p.environment["IMD_DEVICE"] = strings.ToLower(udids[1])
+	p.prints(t, udids[1]+"\n")
+	newProgram(t, "--usbmux", address, "--device", "Shelf 3", "info", "-k", "UniqueDeviceID").
+		prints(t, udids[2]+"\n")
 }
 
 func TestVirtualUnixSocket(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "mux")
-	// What a killed process leaves behind: a socket file that nobody serves.
+	// A killed process leaves a socket file behind on which no process listens.
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -67,19 +73,12 @@ func TestVirtualUnixSocket(t *testing.T) {
 	l.Close()
 	p := newProgram(t, "virtual", "--usbmux", "unix:"+path, "--usbmux", "127.0.0.1:0").start(t)
 	out := p.out.await(t, "\n0")
-	if lines := strings.Split(out, "\n"); lines[0] != "ready unix:"+path ||
-		!strings.HasPrefix(lines[1], "ready 127.0.0.1:") {
-		t.Errorf("it said %q", lines)
+	if want := "ready unix:" + path + "\nready 127.0.0.1:"; !strings.HasPrefix(out, want) {
+		t.Errorf("it printed %q, want %q first", out, want)
 	}
-	if _, stderr := newProgram(t, "virtual", "--usbmux", path).check(t, 1); !strings.Contains(
-		stderr, "in use",
-	) {
-		t.Errorf("a second one on the same socket said %q", stderr)
-	}
-	if out, _ := newProgram(t, "--usbmux", path, "devices", "--json").check(t,
-		0); !strings.Contains(out, "udid") {
-		t.Errorf("devices printed %q", out)
-	}
+	newProgram(t, "virtual", "--usbmux", path).fails(t, 1, "in use")
+	out, _ = newProgram(t, "--usbmux", path, "devices", "--json").check(t, 0)
+	wantIn(t, "the output of devices", out, "udid")
 	p.signals <- syscall.SIGTERM
 	if code := p.wait(t); code != 0 {
 		t.Errorf("exit code %d, want 0\n%s", code, p.errs)
@@ -93,8 +92,12 @@ func TestVirtualRefusesOtherFiles(t *testing.T) {
 	t.Parallel()
 	path := script(t, "precious")
 	newProgram(t, "virtual", "--usbmux", "unix:"+path).check(t, 1)
-	if b, err := os.ReadFile(path); err != nil || string(b) != "precious" {
-		t.Errorf("the file holds %q, %v", b, err)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(b) != "precious" {
+		t.Errorf("the file holds %q", b)
 	}
 }
 
@@ -104,29 +107,50 @@ func TestDevicesCommand(t *testing.T) {
 	slices.Sort(udids)
 	out, _ := newProgram(t, "devices", "--usbmux", address).check(t, 0)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(lines) != 3 || !strings.HasPrefix(lines[0], "UDID") ||
-		!strings.HasPrefix(lines[1], udids[0]) || !strings.HasSuffix(lines[2], "usb") {
-		t.Errorf("devices printed\n%s", out)
+	if len(lines) != 3 {
+		t.Fatalf("devices printed %d lines, want 3:\n%s", len(lines), out)
 	}
-	out, _ = newProgram(t, "devices", "--json", "--usbmux", address, "--device", udids[1]).check(t,
-		0)
+	for i, want := range []string{"UDID", udids[0], udids[1]} {
+		if !strings.HasPrefix(lines[i], want) {
+			t.Errorf("line %d is %q, want %q first", i, lines[i], want)
+		}
+	}
+	if !strings.HasSuffix(lines[2], "usb") {
+		t.Errorf("the line of a device is %q, want its route at the end", lines[2])
+	}
+	newProgram(t, "devices", "--json", "--usbmux", address, "--device", "nobody").prints(t, "[]\n")
+	out, stderr := newProgram(t, "devices", "--usbmux", address, "--device", "nobody").check(t, 0)
+	if out != "" {
+		t.Errorf("without devices it printed %q", out)
+	}
+	wantIn(t, "the standard error without devices", stderr, "no device is connected")
+}
+
+func TestDevicesJSON(t *testing.T) {
+	t.Parallel()
+	address, udids := serve(t, "--count", "2")
+	out, _ := newProgram(t, "devices", "--json", "--usbmux", address, "--device", udids[1]).
+		check(t, 0)
 	var list []deviceJSON
-	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 ||
-		list[0].UDID != udids[1] || list[0].Name == "" || len(list[0].Routes) != 1 ||
-		list[0].Routes[0].Muxer != address {
-		t.Errorf("devices --json printed %s (%v)", out, err)
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		t.Fatalf("devices --json printed %s: %v", out, err)
 	}
-	if out, stderr := newProgram(t, "devices", "--usbmux", address, "--device", "nobody").check(t,
-		0); out != "" || !strings.Contains(stderr, "no device is connected") {
-		t.Errorf("without devices it printed %q and %q", out, stderr)
+	if len(list) != 1 {
+		t.Fatalf("devices --json printed %d devices, want 1", len(list))
 	}
-	if out, _ := newProgram(t, "devices", "--json", "--usbmux", address, "--device",
-		"nobody").check(t, 0); out != "[]\n" {
-		t.Errorf("without devices --json printed %q", out)
+	d := list[0]
+	if d.UDID != udids[1] {
+		t.Errorf("the UDID is %q, want %q", d.UDID, udids[1])
+	}
+	if d.Name == "" {
+		t.Error("the device has no name")
+	}
+	if len(d.Routes) != 1 || d.Routes[0].Muxer != address {
+		t.Errorf("the routes are %+v, want one over %s", d.Routes, address)
 	}
 }
 
-// TestWatch restarts a device under the eyes of devices --watch.
+// TestWatch restarts a device while devices --watch runs.
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	address, udids := serve(t)
@@ -146,8 +170,11 @@ func TestWatch(t *testing.T) {
 			t.Errorf("interrupted watching ended with %d", code)
 		}
 	}
-	if code := other.wait(t); code != 0 || other.out.String() != "" {
-		t.Errorf("watching another device ended with %d and printed %q", code, other.out)
+	if code := other.wait(t); code != 0 {
+		t.Errorf("watching another device ended with %d", code)
+	}
+	if out := other.out.String(); out != "" {
+		t.Errorf("watching another device printed %q", out)
 	}
 }
 
@@ -166,40 +193,39 @@ func TestInfoCommand(t *testing.T) {
 	address, udids := serve(t)
 	info := func(flags ...string) string {
 		t.Helper()
-		out, _ := newProgram(t, append([]string{"info", "--usbmux", address}, flags...)...).check(t,
-			0)
+		args := append([]string{"info", "--usbmux", address}, flags...)
+		out, _ := newProgram(t, args...).check(t, 0)
 		return out
 	}
 	if out := info("--key", "UniqueDeviceID"); out != udids[0]+"\n" {
 		t.Errorf("--key printed %q", out)
 	}
-	if out := info(); !strings.Contains(out, "\nUniqueDeviceID: "+udids[0]+"\n") ||
-		!strings.Contains(out, "\nPasswordProtected: false\n") {
-		t.Errorf("it printed\n%s", out)
-	}
+	wantIn(t, "the output of info", info(), "\nUniqueDeviceID: "+udids[0]+"\n",
+		"\nPasswordProtected: false\n")
 	var battery map[string]any
-	if out := info("--domain", "com.apple.mobile.battery", "--json"); json.Unmarshal([]byte(out),
-		&battery) != nil || battery["BatteryCurrentCapacity"] == nil {
-		t.Errorf("the battery as JSON is %s", out)
+	out := info("--domain", "com.apple.mobile.battery", "--json")
+	if err := json.Unmarshal([]byte(out), &battery); err != nil {
+		t.Errorf("the battery as JSON is %s: %v", out, err)
+	}
+	if battery["BatteryCurrentCapacity"] == nil {
+		t.Errorf("the battery as JSON is %s, want BatteryCurrentCapacity", out)
 	}
 	d, err := plist.DecodeDict([]byte(info("--xml")))
-	if udid, _ := d.String("UniqueDeviceID"); err != nil || udid != udids[0] {
-		t.Errorf("the XML holds %q, %v", udid, err)
+	if err != nil {
+		t.Error(err)
+	}
+	if udid, _ := d.String("UniqueDeviceID"); udid != udids[0] {
+		t.Errorf("the UDID in the XML is %q, want %q", udid, udids[0])
 	}
 	if out := info("--public", "--key", "ProductType"); !strings.HasPrefix(out, "iP") {
 		t.Errorf("--public --key printed %q", out)
 	}
-	if _, stderr := newProgram(t, "info", "--usbmux", address, "--public", "--key",
-		"PhoneNumber").check(t, 1); !strings.Contains(stderr, "without --public") {
-		t.Errorf("a private key in public: %q", stderr)
-	}
-	if _, stderr := newProgram(t, "info", "--usbmux", address, "--key", "Nonsense").check(t,
-		1); !strings.Contains(stderr, "MissingValue") {
-		t.Errorf("a key that is not there: %q", stderr)
-	}
+	newProgram(t, "info", "--usbmux", address, "--public", "--key", "PhoneNumber").
+		fails(t, 1, "without --public")
+	newProgram(t, "info", "--usbmux", address, "--key", "Nonsense").fails(t, 1, "MissingValue")
 }
 
-// TestPublicInfoDoesNotPair asks a device that would deny pairing.
+// TestPublicInfoDoesNotPair reads values of a device that denies pairing.
 func TestPublicInfoDoesNotPair(t *testing.T) {
 	t.Parallel()
 	address, udids := serve(t, "--trust", "deny")
@@ -207,46 +233,32 @@ func TestPublicInfoDoesNotPair(t *testing.T) {
 	if !strings.Contains(out, "DevicePublicKey") && !strings.Contains(out, udids[0]) {
 		t.Errorf("it printed %s", out)
 	}
-	if _, stderr := newProgram(t, "info", "--usbmux", address).check(t, 1); !strings.Contains(
-		stderr, "UserDeniedPairing",
-	) {
-		t.Errorf("a session with a device that denies: %q", stderr)
-	}
+	newProgram(t, "info", "--usbmux", address).fails(t, 1, "UserDeniedPairing")
 }
 
 func TestPairCommand(t *testing.T) {
 	t.Parallel()
 	t.Run("accept", func(t *testing.T) {
 		address, udids := serve(t)
-		if out, _ := newProgram(t, "pair", "--usbmux", address).check(t, 0); out != "paired "+
-			udids[0]+"\n" {
-			t.Errorf("pair printed %q", out)
-		}
-		if out, _ := newProgram(t, "unpair", "--usbmux", address).check(t, 0); out != "unpaired "+
-			udids[0]+"\n" {
-			t.Errorf("unpair printed %q", out)
-		}
-		if _, stderr := newProgram(t, "unpair", "--usbmux", address).check(t, 1); !strings.Contains(
-			stderr, "error[not_paired]",
-		) {
-			t.Errorf("the second unpair said %q", stderr)
-		}
+		newProgram(t, "pair", "--usbmux", address).prints(t, "paired "+udids[0]+"\n")
+		newProgram(t, "unpair", "--usbmux", address).prints(t, "unpaired "+udids[0]+"\n")
+		newProgram(t, "unpair", "--usbmux", address).fails(t, 1, "error[not_paired]")
 	})
 	t.Run("after a while", func(t *testing.T) {
 		address, udids := serve(t, "--trust", "0.5")
 		out, stderr := newProgram(t, "pair", "--usbmux", address).check(t, 0)
-		if out != "paired "+udids[0]+"\n" || strings.Count(stderr, "tap Trust") != 1 ||
-			!strings.Contains(stderr, udids[0]) {
-			t.Errorf("pair printed %q and %q, want what to do, once", out, stderr)
+		if want := "paired " + udids[0] + "\n"; out != want {
+			t.Errorf("pair printed %q, want %q", out, want)
 		}
+		if n := strings.Count(stderr, "tap Trust"); n != 1 {
+			t.Errorf("pair asked %d times to tap Trust, want once:\n%s", n, stderr)
+		}
+		wantIn(t, "the notice", stderr, udids[0])
 	})
 	t.Run("deny", func(t *testing.T) {
 		address, _ := serve(t, "--trust", "deny")
-		if _, stderr := newProgram(t, "pair", "--usbmux", address).check(t, 1); !strings.Contains(
-			stderr, "error[UserDeniedPairing]",
-		) || !strings.Contains(stderr, "hint:") {
-			t.Errorf("pair said %q", stderr)
-		}
+		newProgram(t, "pair", "--usbmux", address).
+			fails(t, 1, "error[UserDeniedPairing]", "hint:")
 	})
 	t.Run("never", func(t *testing.T) {
 		address, _ := serve(t, "--trust", "never")
@@ -262,9 +274,10 @@ func TestPairCommand(t *testing.T) {
 		address, _ := serve(t, "--trust", "0.2")
 		out, stderr := newProgram(t, "--usbmux", address, "-e",
 			"print(device():get('DeviceName'))").check(t, 0)
-		if out == "" || !strings.Contains(stderr, "tap Trust") {
-			t.Errorf("it printed %q and %q", out, stderr)
+		if out == "" {
+			t.Error("the script printed nothing")
 		}
+		wantIn(t, "the notice", stderr, "tap Trust")
 	})
 }
 
@@ -283,8 +296,12 @@ func TestSelector(t *testing.T) {
 		"dead-beef":                  false,
 	} {
 		g := globals{device: text}
-		if s := g.selector(); (s.UDID != "") != udid || (s.Name != "") == udid {
-			t.Errorf("--device %q selects %+v", text, s)
+		s := g.selector()
+		if got := s.UDID != ""; got != udid {
+			t.Errorf("--device %q selects %+v, want a UDID: %t", text, s, udid)
+		}
+		if got := s.Name != ""; got == udid {
+			t.Errorf("--device %q selects %+v, want a name: %t", text, s, !udid)
 		}
 	}
 }

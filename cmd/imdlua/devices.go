@@ -23,10 +23,10 @@ func (c *cli) devicesCommand() *cobra.Command {
 		Use:     "devices",
 		Aliases: []string{"list"},
 		Short:   "List the devices that can be reached",
-		Long: `Lists the devices behind the muxers; one that is reached in several ways is one
-line with all its routes. With --network it also looks for two seconds on the
-network, for devices on Wi-Fi and for the network interfaces that cables make.
-When no muxer has a device, it does so in any case.`,
+		Long: `Lists the devices of the muxers. A device that can be reached in several ways has
+one line with all its routes. With --network, or if no muxer has a device, it also
+looks on the network for two seconds: for devices on Wi-Fi, and on the network
+interfaces of cables.`,
 		Example: "  imdlua devices --json\n  imdlua devices --network\n  imdlua devices --watch",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,7 +39,7 @@ When no muxer has a device, it does so in any case.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; with --watch one object a line")
 	cmd.Flags().BoolVar(&network, "network", false, "look on the network, too")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false,
-		"print devices as they come and go, until interrupted")
+		"print devices as they are connected and disconnected, until interrupted")
 	return cmd
 }
 
@@ -121,7 +121,7 @@ func (c *cli) listDevices(ctx context.Context, asJSON, network bool) error {
 	return t.Flush()
 }
 
-// routeKinds names the kinds of a device's routes, each once, best first.
+// routeKinds lists the kinds of a device's routes, the best first.
 func routeKinds(i device.Info) string {
 	var kinds []string
 	for _, r := range i.Routes {
@@ -132,7 +132,7 @@ func routeKinds(i device.Info) string {
 	return strings.Join(kinds, ",")
 }
 
-// watchDevices prints until it is interrupted, which is how it is meant to end.
+// watchDevices prints events until it is interrupted, which is not an error.
 func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
 	if err := c.flags.noTunnel("devices --watch"); err != nil {
 		return err
@@ -172,11 +172,11 @@ func (c *cli) watchDevices(ctx context.Context, asJSON bool) error {
 	}
 }
 
-// muxerTime is how long a muxer may take to show that it is there.
+// muxerTime is how long a muxer may take to answer.
 const muxerTime = 3 * time.Second
 
-// noticeMuxers says when no muxer is there to tell of devices. One that comes
-// later is noticed by who watches.
+// noticeMuxers writes a notice if no muxer answers. The caller watches, so it uses a muxer that is
+// started later.
 func (c *cli) noticeMuxers(ctx context.Context) {
 	bound, cancel := context.WithTimeout(ctx, muxerTime)
 	defer cancel()
@@ -196,8 +196,8 @@ func (c *cli) noticeMuxers(ctx context.Context) {
 	}
 }
 
-// sameDevice is the part of a selector that can be told of a device that has
-// left.
+// sameDevice reports whether a selector matches a device. It uses only what is known of a device
+// that was disconnected.
 func sameDevice(s device.Selector, i device.Info) bool {
 	fold := func(u string) string { return strings.ToLower(strings.ReplaceAll(u, "-", "")) }
 	return (s.UDID == "" || fold(s.UDID) == fold(i.UDID)) && (s.Name == "" || s.Name == i.Name)

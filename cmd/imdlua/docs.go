@@ -36,7 +36,7 @@ func (c *cli) typesCommand() *cobra.Command {
 func (c *cli) docsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "docs [FOLDER]",
-		Short:   "Print the reference of the script API, or write it as one page a module",
+		Short:   "Print the reference of the script API, or write a page for each module",
 		Example: "  imdlua docs | less\n  imdlua docs reference/",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -81,7 +81,7 @@ func writePages(folder string, pages map[string]string) error {
 	return nil
 }
 
-// declarations returns what scripts can use.
+// declarations returns the declarations of the script API.
 func (c *cli) declarations() (*api.Index, func() error, error) {
 	h, err := c.newHost(host.Options{})
 	if err != nil {

@@ -37,7 +37,7 @@ type globals struct {
 	env func(string) (string, bool)
 }
 
-// tunneldAddress is where the tunneld is that --tunnel means.
+// tunneldAddress returns the address of the tunneld that --tunnel uses.
 func (g *globals) tunneldAddress() string {
 	if g.tunneld != "" {
 		return g.tunneld
@@ -48,7 +48,7 @@ func (g *globals) tunneldAddress() string {
 	return tunneld.PythonAddress
 }
 
-// defaultProfile is what --virtual without a name stands for.
+// defaultProfile is the profile of --virtual without a value.
 const defaultProfile = "ios17"
 
 func (g *globals) register(f *pflag.FlagSet, env func(string) (string, bool)) {
@@ -59,25 +59,25 @@ func (g *globals) register(f *pflag.FlagSet, env func(string) (string, bool)) {
 	f.StringArrayVar(&g.usbmux, "usbmux", nil,
 		"usbmuxd `address`: unix:PATH or HOST:PORT, repeatable (or USBMUXD_SOCKET_ADDRESS)")
 	f.StringVar(&g.virtual, "virtual", "",
-		"use a virtual device inside this process; `profile`: "+
+		"use a virtual device of this process with the `profile` "+
 			strings.Join(identity.Profiles(), ", "))
 	f.Lookup("virtual").NoOptDefVal = defaultProfile
-	f.StringVar(&g.rsd, "rsd", "", "`host port` of a list of services that another tunnel "+
-		"makes reachable: nothing else is used")
+	f.StringVar(&g.rsd, "rsd", "", "use only the list of services (RSD) at this `host port`, which "+
+		"the tunnel of another program makes reachable")
 	f.Var(&g.tunnel, "tunnel",
-		"use the tunnels of a tunneld: that to the device with this `UDID`, or '' for any")
+		"use a tunnel of a tunneld: the one to the device with this `UDID`, or '' for any")
 	f.Lookup("tunnel").NoOptDefVal = anyTunnel
-	f.StringVar(&g.tunneld, "tunneld", "", "`address` of the tunneld that --tunnel asks; "+
-		tunneld.PythonAddress+" when left out (or IMD_TUNNELD)")
-	f.Var(&g.timeout, "timeout", "end the whole run after so many `seconds` (or 2m, 1h)")
+	f.StringVar(&g.tunneld, "tunneld", "", "`address` of the tunneld for --tunnel, "+
+		tunneld.PythonAddress+" by default (or IMD_TUNNELD)")
+	f.Var(&g.timeout, "timeout", "end the run after this number of `seconds` (or 2m, 1h)")
 	g.registerLimits(f)
 	f.StringSliceVar(&g.trace, "trace", nil,
-		"write what these `layers` do to standard error: lockdown,usbmux,... or all")
+		"log the work of these `layers` to standard error: lockdown,usbmux,... or all")
 	f.StringVar(&g.errors, "errors", "text", "how errors are reported: text or json")
 	f.BoolVar(&g.verbose, "verbose", false, "more detail in warnings and errors")
 }
 
-// check finds mistakes before anything is opened.
+// check checks the flags before anything is opened.
 func (g *globals) check() error {
 	if g.errors != "text" && g.errors != "json" {
 		bad := g.errors
@@ -99,7 +99,7 @@ func (g *globals) check() error {
 	return g.checkRoutes()
 }
 
-// checkRoutes finds routes that exclude each other.
+// checkRoutes checks the flags that choose a route, some of which exclude each other.
 func (g *globals) checkRoutes() error {
 	if _, _, err := splitHost(g.rsd); g.rsd != "" && err != nil {
 		return usageError("--rsd takes a host and a port, not %q", g.rsd)
@@ -126,7 +126,7 @@ func (g *globals) checkRoutes() error {
 		return usageError("%s exclude each other", strings.Join(given, " and "))
 	}
 	if g.tunneld != "" && !g.tunnel.given {
-		return usageError("--tunneld is for --tunnel")
+		return usageError("--tunneld can only be used with --tunnel")
 	}
 	if _, _, err := net.SplitHostPort(g.tunneldAddress()); err != nil && g.tunnel.given {
 		return usageError("the address of a tunneld is HOST:PORT, not %q",
@@ -135,26 +135,25 @@ func (g *globals) checkRoutes() error {
 	return nil
 }
 
-// oneDevice reports whether the flags leave no doubt which device is meant, or the
-// user can be asked.
+// oneDevice reports whether the flags name one device, or the user can be asked for it.
 func (g *globals) oneDevice(canAsk bool) bool {
 	return g.device != "" || g.virtual != "" || g.rsd != "" ||
 		g.tunnel.given && (canAsk || g.tunnel.value != "")
 }
 
-// noTunnel refuses flags of other programs' tunnels where a command cannot do
-// with one: who is in a tunnel is trusted already, and nobody tells who comes.
+// noTunnel returns an error if flags choose the tunnel of another program. Some commands need more
+// than a tunnel: a peer in a tunnel is trusted already, and a tunnel reports no other devices.
 func (g *globals) noTunnel(command string) error {
 	for name, given := range map[string]bool{"--rsd": g.rsd != "", "--tunnel": g.tunnel.given} {
 		if given {
-			return usageError("%s needs the device itself, not a tunnel that others made: "+
-				"leave %s out", command, name)
+			return usageError("%s cannot use the tunnel of another program: "+
+				"leave out %s", command, name)
 		}
 	}
 	return nil
 }
 
-// anyTunnel is what --tunnel without a value stands for.
+// anyTunnel is the value of --tunnel if none is given.
 const anyTunnel = "any"
 
 // optional is the value of a flag that may be given without one.
@@ -173,12 +172,12 @@ func (o *optional) Set(text string) error {
 
 func (o *optional) String() string { return o.value }
 
-// Type is how help calls the value.
+// Type returns the name of the value in the help text.
 func (o *optional) Type() string { return "string" }
 
-// joinValues writes "--rsd HOST PORT" and "--tunnel UDID" as one argument each,
-// since flags with two values, or with none or one, are not what pflag reads.
-// What belongs to a script is left alone.
+// joinValues joins "--rsd HOST PORT" and "--tunnel UDID" to one argument each, because pflag does
+// not support flags with two values or with an optional one. It does not change the arguments of a
+// script.
 func joinValues(root *cobra.Command, args []string) []string {
 	var out []string
 	code, command := false, false
@@ -203,13 +202,13 @@ func joinValues(root *cobra.Command, args []string) []string {
 			command = true
 			out = append(out, a)
 		default:
-			return append(out, args[i:]...) // a script and what is its own
+			return append(out, args[i:]...) // a script and its arguments
 		}
 	}
 	return out
 }
 
-// isFlag reports whether an argument is a flag; a dash alone is a script.
+// isFlag reports whether an argument is a flag. A single dash is a script.
 func isFlag(a string) bool { return len(a) > 1 && a[0] == '-' }
 
 // valueOf reports whether an argument is the value of the flag before it.
@@ -245,7 +244,7 @@ func isAddressWithPort(s string) bool {
 	return err == nil
 }
 
-// splitHost takes HOST:PORT apart.
+// splitHost splits HOST:PORT.
 func splitHost(s string) (host string, port uint16, err error) {
 	host, text, err := net.SplitHostPort(s)
 	if err != nil {
@@ -253,12 +252,12 @@ func splitHost(s string) (host string, port uint16, err error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || n == 0 || host == "" || strings.ContainsAny(host, " /") {
-		return "", 0, errors.New("no host, or no port between 1 and 65535")
+		return "", 0, errors.New("the host is missing, or the port is not between 1 and 65535")
 	}
 	return host, uint16(n), nil
 }
 
-// isUDID reports whether a text is 40 hex digits, or 8 and 16 with a dash between.
+// isUDID reports whether a text is 40 hex digits, or 8 and 16 hex digits with a dash between them.
 func isUDID(s string) bool {
 	digits := strings.Replace(s, "-", "", 1)
 	hex := strings.Trim(strings.ToLower(digits), "0123456789abcdef") == ""
@@ -267,7 +266,7 @@ func isUDID(s string) bool {
 
 func (g *globals) errorsJSON() bool { return g.errors == "json" }
 
-// selector is what --device, or else --tunnel, asks for: a UDID or a name.
+// selector returns the UDID or name that --device gives, or else the UDID that --tunnel gives.
 func (g *globals) selector() device.Selector {
 	if g.device == "" && g.tunnel.value != "" {
 		return device.Selector{UDID: g.tunnel.value}
@@ -278,7 +277,7 @@ func (g *globals) selector() device.Selector {
 	return device.Selector{Name: g.device}
 }
 
-// seconds is a duration that is written as a number of seconds or as Go does.
+// seconds is a duration that is written as a number of seconds or as in Go.
 type seconds time.Duration
 
 func (s *seconds) Set(text string) error {
@@ -288,7 +287,7 @@ func (s *seconds) Set(text string) error {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
-		return errors.New("want seconds, or a time like 2m")
+		return errors.New("want a number of seconds, or a duration such as 2m")
 	}
 	*s = seconds(d)
 	return nil
@@ -301,5 +300,5 @@ func (s *seconds) String() string {
 	return time.Duration(*s).String()
 }
 
-// Type is how help calls the value.
+// Type returns the name of the value in the help text.
 func (s *seconds) Type() string { return "seconds" }

@@ -10,8 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The limits of scripts that flags do not change. They are those of a host whose
-// options are empty.
+// The default limits of scripts. They are those of a host whose options are empty.
 const (
 	defaultMaxMemory size = 1 << 30
 	defaultMaxString size = 256 << 20
@@ -20,10 +19,10 @@ const (
 func (g *globals) registerLimits(f *pflag.FlagSet) {
 	g.maxMemory, g.maxString = defaultMaxMemory, defaultMaxString
 	f.Var(&g.maxMemory, "max-memory",
-		"end a script that keeps more than this `size`, such as 512M or 2G")
+		"end a script that uses more memory than this `size`, such as 512M or 2G")
 	f.Var(&g.maxString, "max-string", "the `size` of the longest string that a call may make")
 	f.Var(&g.maxInstructions, "max-instructions",
-		"end a script after so many `instructions` of the Lua machine")
+		"end a script after this number of `instructions` of the Lua machine")
 }
 
 // size is a number of bytes that is written with or without a unit.
@@ -37,7 +36,7 @@ var sizeUnits = []struct {
 
 var errSize = errors.New("want a number of bytes above 0, or one with K, M, G or T like 512M")
 
-// Set takes what String returns, too: "512M", "512MB", "512 MiB".
+// Set accepts "512M", "512MB" and the form that String returns, "512 MiB".
 func (s *size) Set(text string) error {
 	number := strings.ToUpper(text)
 	unit := uint64(1)
@@ -66,7 +65,7 @@ func (s *size) String() string {
 	return strconv.FormatUint(uint64(*s), 10)
 }
 
-// Type is how help calls the value.
+// Type returns the name of the value in the help text.
 func (s *size) Type() string { return "size" }
 
 // count is a number of instructions; 0 means no limit.
@@ -88,5 +87,5 @@ func (c *count) String() string {
 	return strconv.FormatUint(uint64(*c), 10)
 }
 
-// Type is how help calls the value.
+// Type returns the name of the value in the help text.
 func (c *count) Type() string { return "number" }

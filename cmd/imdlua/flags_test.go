@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestJoinValues has "_" for an empty argument.
+// TestJoinValues writes "_" for an empty argument.
 func TestJoinValues(t *testing.T) {
 	t.Parallel()
 	const udid, short = "00008110-000A1B2C3D4E5F60", "00008110000a1b2c3d4e5f60"
@@ -64,13 +64,12 @@ func TestJoinValues(t *testing.T) {
 	}
 }
 
-// TestRoutesUsage has mistakes that are found before anything is opened.
+// TestRoutesUsage makes mistakes that are found before anything is opened.
 func TestRoutesUsage(t *testing.T) {
 	t.Parallel()
 	virtual := []string{"virtual", "--usbmux", "127.0.0.1:0"}
 	with := func(base []string, more ...string) []string {
-		return append(slices.Clone(base),
-			more...)
+		return append(slices.Clone(base), more...)
 	}
 	for _, test := range []struct {
 		args   []string
@@ -101,7 +100,7 @@ func TestRoutesUsage(t *testing.T) {
 		},
 		{[]string{"--tunnel=Shelf", "devices"}, "a name goes into --device"},
 		{[]string{"--tunnel", "Shelf", "devices"}, "--tunnel takes a UDID"},
-		{[]string{"--tunneld", "127.0.0.1:1", "devices"}, "--tunneld is for --tunnel"},
+		{[]string{"--tunneld", "127.0.0.1:1", "devices"}, "only be used with --tunnel"},
 		{[]string{"--tunneld", "nowhere", "--tunnel", "devices"}, `HOST:PORT, not "nowhere"`},
 		{[]string{"tunnel", "--protocol", "udp"}, "--protocol is auto, tcp or quic"},
 		{[]string{"tunnel", "--route", "air"}, "--route is usb or wifi"},
@@ -113,15 +112,15 @@ func TestRoutesUsage(t *testing.T) {
 		{[]string{"tunneld", "--upstream", "127.0.0.1:49151"}, "--upstream takes http://HOST:PORT"},
 		{[]string{"browse"}, "browse needs one of"},
 		{[]string{"browse", "rsd", "mobdev2"}, "browse needs one of"},
-		{[]string{"browse", "printers"}, `nothing called "printers"`},
+		{[]string{"browse", "printers"}, `not "printers"`},
 		{[]string{"pair", "--remote=x"}, `not "x"`},
 		{[]string{"pair", "--remote", "127.0.0.1"}, `not "127.0.0.1"`},
 		{[]string{"pair", "--remote", "127.0.0.1:5", "again"}, "takes no arguments"},
 		{[]string{"pair", "127.0.0.1:5"}, "takes no arguments"},
-		{[]string{"pair", "--rsd", "127.0.0.1", "5"}, "leave --rsd out"},
-		{[]string{"--tunnel", "", "unpair"}, "leave --tunnel out"},
-		{[]string{"devices", "--watch", "--tunnel"}, "leave --tunnel out"},
-		{with(virtual, "--bonjour"), "--bonjour announces what --network shows"},
+		{[]string{"pair", "--rsd", "127.0.0.1", "5"}, "leave out --rsd"},
+		{[]string{"--tunnel", "", "unpair"}, "leave out --tunnel"},
+		{[]string{"devices", "--watch", "--tunnel"}, "leave out --tunnel"},
+		{with(virtual, "--bonjour"), "only be used with --network"},
 		{with(virtual, "--network", "here"), `--network takes an IP address, not "here"`},
 		{with(virtual, "--trusted", "here"), `--trusted takes an IP address`},
 		{with(virtual, "--trusted", "127.0.0.1", "--profile", "ios16"), "--trusted is for iOS 17"},
@@ -129,16 +128,13 @@ func TestRoutesUsage(t *testing.T) {
 	} {
 		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
 			t.Parallel()
-			if stdout, stderr := newProgram(t, test.args...).check(t, 2); stdout != "" ||
-				!strings.Contains(stderr, test.stderr) {
-				t.Errorf("it printed %q and %q, want %q", stdout, stderr, test.stderr)
-			}
+			newProgram(t, test.args...).fails(t, 2, test.stderr)
 		})
 	}
 }
 
-// TestNobodyThere has addresses where nothing answers: exit code 4, and a hint
-// that is about what was asked for.
+// TestNobodyThere uses addresses where nothing answers. The exit code must be 4, and the hint must
+// be about the flag.
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -151,9 +147,6 @@ func TestNobodyThere(t *testing.T) {
 		{[]string{"--tunneld", "127.0.0.1:1", "--tunnel", "", "-e", "device()"}, "imdlua tunneld"},
 		{[]string{"pair", "--remote", "127.0.0.1:1"}, "address and port"},
 	} {
-		if _, stderr := newProgram(t, test.args...).check(t, 4); !strings.Contains(stderr,
-			"error[no_device]") || !strings.Contains(stderr, test.hint) {
-			t.Errorf("%q: %q, want a hint of %q", test.args, stderr, test.hint)
-		}
+		newProgram(t, test.args...).fails(t, 4, "error[no_device]", test.hint)
 	}
 }

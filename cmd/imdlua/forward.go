@@ -17,7 +17,7 @@ import (
 type forwardFlags struct {
 	background, stop bool
 	pidFile          string
-	child            bool // this is the process that -d started
+	child            bool // whether this is the process that -d has started
 }
 
 func (c *cli) forwardCommand() *cobra.Command {
@@ -28,10 +28,10 @@ func (c *cli) forwardCommand() *cobra.Command {
 		Long: `Listens on local ports and passes each connection on to a port of the device.
 Only this computer can connect unless an address is given: 0.0.0.0 is all of
 IPv4, [::] all of IPv6, * both. Port 0 is a free port. A device that is unplugged
-and comes back is found again.
+is found again when it is plugged in.
 
-With -d it goes to the background once it listens, and writes a pid file and a
-log file; --stop ends what runs there.`,
+With -d it continues in the background when it listens, and writes a pid file and
+a log file; --stop ends forwards in the background.`,
 		Example: `  imdlua forward 8100:8100 9100:9100
   imdlua forward 0.0.0.0:2222:22
   imdlua forward -d 8100:8100 && imdlua forward --stop 8100`,
@@ -40,11 +40,11 @@ log file; --stop ends what runs there.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&f.background, "detach", "d", false,
-		"go to the background when it listens")
+		"continue in the background when it listens")
 	cmd.Flags().BoolVar(&f.stop, "stop", false,
-		"end the forward in the background that has the local port, or all of them")
+		"end the forwards of these local ports in the background, or all")
 	cmd.Flags().StringVar(&f.pidFile, "pid-file", "",
-		"pid `file` of -d and --stop; the log is beside it")
+		"pid `file` of -d and --stop; the log is in the same folder")
 	cmd.Flags().BoolVar(&f.child, "in-background", false, "")
 	_ = cmd.Flags().MarkHidden("in-background")
 	return cmd
@@ -119,8 +119,8 @@ func (s forwardSpec) address() string {
 	return net.JoinHostPort(s.host, strconv.Itoa(int(s.local)))
 }
 
-// serveForwards listens, says so, and passes connections on until ctx ends,
-// which is its usual end and no failure. ready is called in between.
+// serveForwards listens, prints the addresses, calls ready, and passes connections on until ctx
+// ends. The end of ctx is not an error.
 func (c *cli) serveForwards(
 	ctx context.Context, specs []forwardSpec, ready func([]net.Listener) error,
 ) error {

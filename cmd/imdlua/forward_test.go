@@ -42,7 +42,7 @@ func forwarded(t *testing.T, args ...string) (*program, []string) {
 	return p, addresses
 }
 
-// echoed sends text to an echo port through address.
+// echoed sends text to an echo port at address and checks the answer.
 func echoed(address, text string) error {
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -68,11 +68,11 @@ func TestForward(t *testing.T) {
 	mux, _ := serve(t, "--echo", "7")
 	p, addresses := forwarded(t, "--usbmux", mux, "0:7", "127.0.0.1:0:7", "0:9")
 	if len(addresses) != 3 {
-		t.Fatalf("it said %q", p.out)
+		t.Fatalf("it printed %q, want 3 addresses", p.out)
 	}
 	for _, a := range addresses {
 		if !strings.HasPrefix(a, "127.0.0.1:") {
-			t.Errorf("it listens on %s, which others can reach", a)
+			t.Errorf("it listens on %s, which other computers can reach", a)
 		}
 	}
 	long := strings.Repeat("0123456789abcdef", 64<<10)
@@ -85,9 +85,10 @@ func TestForward(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// Nothing listens on port 9: that is reported, and the forward goes on.
-	if err := echoed(addresses[2], ""); err != nil && !errors.Is(err, syscall.ECONNRESET) &&
-		!errors.Is(err, syscall.EPIPE) {
+	// Nothing listens on port 9. The forward must report that and continue.
+	err := echoed(addresses[2], "")
+	closed := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	if err != nil && !closed {
 		t.Error(err)
 	}
 	p.errs.await(t, "port 9")
@@ -96,8 +97,8 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// TestForwardSurvivesReplug restarts the device: it comes back under another
-// number, and the forward finds it.
+// TestForwardSurvivesReplug restarts the device, which gets another number at the muxer. The
+// forward must find it.
 func TestForwardSurvivesReplug(t *testing.T) {
 	t.Parallel()
 	mux, udids := serve(t, "--echo", "7")
@@ -122,17 +123,13 @@ func TestForwardRefused(t *testing.T) {
 	}
 	defer l.Close()
 	taken := fmt.Sprintf("%d:80", l.Addr().(*net.TCPAddr).Port)
-	if _, stderr := newProgram(t, "--virtual", "forward", taken).check(t, 1); !strings.Contains(
-		stderr, "in use",
-	) {
-		t.Errorf("a taken port: %q", stderr)
-	}
+	newProgram(t, "--virtual", "forward", taken).fails(t, 1, "in use")
 	newProgram(t, "forward", "0:80").check(t, 4)
 	for _, bad := range []string{
 		"80", "a:80", "1:0", "70000:80", "80:70000", "1:2:3:4", "::1:80:80", "",
 	} {
 		if _, ok := parseForward(bad); ok {
-			t.Errorf("%q was taken for a forward", bad)
+			t.Errorf("parseForward(%q) is true, want false", bad)
 		}
 	}
 	for text, want := range map[string]string{
@@ -140,8 +137,12 @@ func TestForwardRefused(t *testing.T) {
 		"[::1]:8100:80": "[::1]:8100", "*:8100:80": "*:8100", ":8100:80": ":8100",
 		"host:1:2": "host:1",
 	} {
-		if s, ok := parseForward(text); !ok || s.address() != want {
-			t.Errorf("%q listens on %q, %v, want %q", text, s.address(), ok, want)
+		s, ok := parseForward(text)
+		if !ok {
+			t.Errorf("parseForward(%q) is false, want true", text)
+		}
+		if s.address() != want {
+			t.Errorf("%q listens on %q, want %q", text, s.address(), want)
 		}
 	}
 }
@@ -157,8 +158,7 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// TestForwardBackground needs processes of its own: the test binary stands in
-// for the program.
+// TestForwardBackground needs processes of its own, which run the test binary as the program.
 func TestForwardBackground(t *testing.T) {
 	home, err := os.MkdirTemp("", "imd") // t.TempDir can be too long for a socket
 	if err != nil {
@@ -180,26 +180,18 @@ func TestForwardBackground(t *testing.T) {
 	files := backgroundFiles(filepath.Join(home, "imdlua", fmt.Sprintf("forward-%d", port)))
 
 	out, stderr := background("-d", spec).check(t, 0)
-	if out != fmt.Sprintf("%s -> 7 of %s\n", address, udids[0]) ||
-		!strings.Contains(stderr, files.pid()) {
-		t.Errorf("it said %q and %q", out, stderr)
+	if want := fmt.Sprintf("%s -> 7 of %s\n", address, udids[0]); out != want {
+		t.Errorf("it printed %q, want %q", out, want)
 	}
+	wantIn(t, "the notice", stderr, files.pid())
 	if err := echoed(address, "at once"); err != nil {
 		t.Errorf("when -d returns it must listen: %v", err)
 	}
-	b, err := os.ReadFile(files.pid())
-	pid, convErr := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || convErr != nil || pid == os.Getpid() {
-		t.Errorf("the pid file holds %q, %v", b, err)
+	if readPID(t, files) == os.Getpid() {
+		t.Error("the pid file has the id of the first process")
 	}
-	if _, stderr := background("-d", spec).check(t, 2); !strings.Contains(stderr, "already") {
-		t.Errorf("the second -d said %q", stderr)
-	}
-	if out, _ := background("--stop", strconv.Itoa(port)).check(t, 0); out != fmt.Sprintf(
-		"stopped forward-%d\n", port,
-	) {
-		t.Errorf("--stop said %q", out)
-	}
+	background("-d", spec).fails(t, 2, "already")
+	background("--stop", strconv.Itoa(port)).prints(t, fmt.Sprintf("stopped forward-%d\n", port))
 	if err := echoed(address, "x"); err == nil {
 		t.Error("it is still served after --stop")
 	}
@@ -208,19 +200,14 @@ func TestForwardBackground(t *testing.T) {
 			t.Errorf("%s is still there: %v", f, err)
 		}
 	}
-	if _, stderr := background("--stop", strconv.Itoa(port)).check(t, 1); !strings.Contains(stderr,
-		"no forward runs") {
-		t.Errorf("the second --stop said %q", stderr)
-	}
+	background("--stop", strconv.Itoa(port)).fails(t, 1, "no forward runs")
 	testKilledForward(t, background, spec, files)
 	testFailedStart(t, background, spec, address)
 }
 
-// testKilledForward has the process killed, which leaves its files behind.
-func testKilledForward(
-	t *testing.T, background func(...string) *program, spec string, files backgroundFiles,
-) {
-	background("-d", spec).check(t, 0)
+// readPID returns the process id in a pid file.
+func readPID(t *testing.T, files backgroundFiles) int {
+	t.Helper()
 	b, err := os.ReadFile(files.pid())
 	if err != nil {
 		t.Fatal(err)
@@ -229,53 +216,46 @@ func testKilledForward(
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := os.FindProcess(pid)
+	return pid
+}
+
+// testKilledForward kills the process, which leaves its files behind.
+func testKilledForward(
+	t *testing.T, background func(...string) *program, spec string, files backgroundFiles,
+) {
+	background("-d", spec).check(t, 0)
+	p, err := os.FindProcess(readPID(t, files))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = p.Wait() // it is our child: without this its sockets close later
-	if _, stderr := background("--stop").check(t, 0); !strings.Contains(stderr, "killed; removed") {
-		t.Errorf("--stop of a killed one said %q", stderr)
-	}
-	if _, stderr := background("--stop").check(t, 0); !strings.Contains(stderr, "no forward runs") {
-		t.Errorf("--stop of none said %q", stderr)
-	}
+	_, _ = p.Wait() // a child of this process closes its sockets only after Wait
+	_, stderr := background("--stop").check(t, 0)
+	wantIn(t, "--stop of a killed forward", stderr, "killed; removed")
+	_, stderr = background("--stop").check(t, 0)
+	wantIn(t, "--stop without a forward", stderr, "no forward runs")
 }
 
-// testFailedStart has the port taken: the one who started it is told why.
+// testFailedStart starts forwards that fail. The first process must report why.
 func testFailedStart(t *testing.T, background func(...string) *program, spec, address string) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if _, stderr := background("-d", spec).check(t, 1); !strings.Contains(stderr, "in use") {
-		t.Errorf("-d with a taken port said %q", stderr)
-	}
-	if _, stderr := background("-d", "0:7").check(t, 2); !strings.Contains(stderr,
-		"first port must be known") {
-		t.Errorf("-d with port 0 said %q", stderr)
-	}
-	if _, stderr := background("-d", spec, "--stop").check(t, 2); !strings.Contains(stderr,
-		"exclude") {
-		t.Errorf("-d --stop said %q", stderr)
-	}
-	if _, stderr := background("--stop", "x").check(t, 2); !strings.Contains(stderr,
-		"local ports") {
-		t.Errorf("--stop x said %q", stderr)
-	}
+	background("-d", spec).fails(t, 1, "in use")
+	background("-d", "0:7").fails(t, 2, "first port must not be 0")
+	background("-d", spec, "--stop").fails(t, 2, "exclude")
+	background("--stop", "x").fails(t, 2, "local ports")
 	p := background("-d", spec)
 	p.app.args = append(p.app.args, "--virtual")
-	if _, stderr := p.check(t, 2); !strings.Contains(stderr, "--virtual") {
-		t.Errorf("-d --virtual said %q", stderr)
-	}
+	p.fails(t, 2, "--virtual")
 }
 
-// TestForwardBackgroundRoutes has the process in the background use the route that
-// was named, and the device that was asked for.
+// TestForwardBackgroundRoutes checks that the process in the background uses the route and the
+// device of the flags, or the device that the user has chosen.
 func TestForwardBackgroundRoutes(t *testing.T) {
 	home, err := os.MkdirTemp("", "imd")
 	if err != nil {
@@ -300,8 +280,8 @@ func TestForwardBackgroundRoutes(t *testing.T) {
 		p.environment["HOME"], p.environment["XDG_RUNTIME_DIR"] = home, home
 		p.app.stdin, p.app.stdinTTY = strings.NewReader(typed), typed != ""
 		stdout, _ = p.check(t, 0)
-		if err := echoed(fmt.Sprintf("127.0.0.1:%d", port), "over another route"); err != nil &&
-			args[0] != "--rsd" {
+		err := echoed(fmt.Sprintf("127.0.0.1:%d", port), "over another route")
+		if err != nil && args[0] != "--rsd" {
 			t.Errorf("%q: %v", args, err)
 		}
 		p = newProgram(t, "forward", "--stop", strconv.Itoa(port))
@@ -314,17 +294,15 @@ func TestForwardBackgroundRoutes(t *testing.T) {
 			detached("", "--tunneld", goios, "--tunnel", udid, "forward", "-d", "LOCAL:7"),
 			detached(strconv.Itoa(n+1)+"\n", "--tunneld", goios, "forward", "--tunnel", "",
 				"--detach", "LOCAL:7"),
-			// What is not in the list of services is not at that address.
+			// At this address only the ports in the list of services are reachable.
 			detached("", "--rsd", s.rsd[udid][0], s.rsd[udid][1], "forward", "-d", "LOCAL:7"),
 		} {
 			if !strings.HasSuffix(out, " of "+udid+"\n") {
-				t.Errorf("it said %q, want %s", out, udid)
+				t.Errorf("it printed %q, want %s", out, udid)
 			}
 		}
 	}
 	p := newProgram(t, "--tunneld", goios, "--tunnel", "", "forward", "-d", "8100:7")
 	p.environment["HOME"], p.environment["XDG_RUNTIME_DIR"] = home, home
-	if _, stderr := p.check(t, 1); !strings.Contains(stderr, "error[ambiguous]") {
-		t.Errorf("without a terminal it said %q", stderr)
-	}
+	p.fails(t, 1, "error[ambiguous]")
 }

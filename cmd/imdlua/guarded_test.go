@@ -57,13 +57,13 @@ func compare(t *testing.T, what string, got map[string]int, want map[string]stri
 	}
 	for file := range want {
 		if got[file] == 0 {
-			t.Errorf("%s is in the table and needs not be: it does not %s", file, what)
+			t.Errorf("%s is in the table, but it does not %s", file, what)
 		}
 	}
 }
 
-// TestOutputsAreGuarded lists the places that write to an output without the
-// filter for terminals, and why they may.
+// TestOutputsAreGuarded lists the places that write to an output without the filter for terminals,
+// with the reason.
 func TestOutputsAreGuarded(t *testing.T) {
 	t.Parallel()
 	raw := regexp.MustCompile(`os\.Std(out|err)\b|\b(out|err)\.(raw|out)\b|` +
@@ -88,7 +88,7 @@ func TestOutputsAreGuarded(t *testing.T) {
 	})
 }
 
-// TestListeners lists the places that listen, and what keeps others away.
+// TestListeners lists the places that listen, and how they refuse other users and computers.
 func TestListeners(t *testing.T) {
 	t.Parallel()
 	listens := regexp.MustCompile(`\bnet\.Listen\w*\(|ListenConfig\b|\blc\.Listen\w*\(|` +
@@ -118,7 +118,7 @@ func TestListeners(t *testing.T) {
 	})
 }
 
-// TestListensOnLoopback starts what listens without saying where.
+// TestListensOnLoopback starts the commands that listen, without an address.
 func TestListensOnLoopback(t *testing.T) {
 	t.Parallel()
 	mux, _ := serve(t, "--echo", "7")
@@ -126,7 +126,7 @@ func TestListensOnLoopback(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		args  []string
-		first string // of what it says
+		first string // pattern of the beginning of the output
 	}{
 		{"virtual", []string{"virtual", "--usbmux", ":0"}, `ready ` + where},
 		{"forward", []string{"--usbmux", mux, "forward", "0:7"}, where + ` -> 7`},
@@ -154,22 +154,26 @@ func TestListensOnLoopback(t *testing.T) {
 			if ok := regexp.MustCompile("^" + "(?:" + test.first + ")").MatchString(
 				p.out.String(),
 			); !ok {
-				t.Errorf("it says %q, want %s", p.out, test.first)
+				t.Errorf("it printed %q, want %s", p.out, test.first)
 			}
 		})
 	}
 	for _, a := range []string{tunneld.PythonAddress, tunneld.GoIOSAddress} {
-		if host, _, err := net.SplitHostPort(a); err != nil || host != "127.0.0.1" {
-			t.Errorf("tunneld listens on %s when nothing is said", a)
+		host, _, err := net.SplitHostPort(a)
+		if err != nil {
+			t.Error(err)
+		}
+		if host != "127.0.0.1" {
+			t.Errorf("the default address of tunneld is %s, want 127.0.0.1", a)
 		}
 	}
 }
 
-// TestPrivateFiles has a forward in the background find what others have put where
-// its files are to be.
+// TestPrivateFiles starts forwards in the background where other users have made files or links
+// with the names of their files.
 func TestPrivateFiles(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("files have no modes there")
+		t.Skip("files have no modes on Windows")
 	}
 	home, err := os.MkdirTemp("", "imd") // t.TempDir can be too long for a socket
 	if err != nil {
@@ -209,15 +213,18 @@ func TestPrivateFiles(t *testing.T) {
 		}
 	}
 	st, err := os.Stat(folder)
-	if err != nil || st.Mode().Perm() != 0o700 {
-		t.Errorf("the folder is %v, %v, want 0700", st, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := st.Mode().Perm(); mode != 0o700 {
+		t.Errorf("the mode of the folder is %v, want 0700", mode)
 	}
 	if _, err := os.Lstat(precious + "-missing"); !os.IsNotExist(err) {
-		t.Errorf("something was made through the link: %v", err)
+		t.Errorf("a file was made through the link: %v", err)
 	}
 }
 
-// wantPrivate starts and stops a forward and looks at its files.
+// wantPrivate starts and stops a forward and checks its files.
 func wantPrivate(t *testing.T, name string, b backgroundFiles, plant func(string) error,
 	precious string, forward func(args ...string)) {
 	t.Helper()
@@ -252,7 +259,11 @@ func wantPrivate(t *testing.T, name string, b backgroundFiles, plant func(string
 		}
 	}
 	forward("--stop", "PORT")
-	if got, err := os.ReadFile(precious); err != nil || string(got) != "precious" {
-		t.Errorf("%s: behind the link is %q, %v", name, got, err)
+	got, err := os.ReadFile(precious)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != "precious" {
+		t.Errorf("%s: the file of the link has %q, want it unchanged", name, got)
 	}
 }

@@ -14,14 +14,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
-// hostileName sets the title of a terminal, adds a line, turns the direction of
-// text around and begins a sequence with a C1 control.
+// hostileName sets the title of a terminal, adds a line, reverses the direction of text, and begins
+// a sequence with a C1 control.
 const hostileName = "A\x1b]0;owned\x07B\x1b[31mC\nD\u202eE\u009b2JF"
 
 // shownName is hostileName as it is shown on one line.
 const shownName = `A\x1b]0;owned\x07B\x1b[31mC\nD\u202eE\u009b2JF`
 
-// shownLines is hostileName where lines are meant.
+// shownLines is hostileName as it is shown where line breaks are allowed.
 const shownLines = `A\x1b]0;owned\x07B\x1b[31mC` + "\r\n" + `D\u202eE\u009b2JF`
 
 // shownReport is hostileName as a report of an error shows it.
@@ -46,14 +46,14 @@ func hostileTunneld(t *testing.T, status int) string {
 	return strings.TrimPrefix(s.URL, "http://")
 }
 
-// commandsWithoutDevices write nothing that comes from a device or a daemon.
-// TestHostileBrowse has browse, which needs a network.
+// commandsWithoutDevices write no text of a device or a daemon. TestHostileBrowse tests browse,
+// which needs a network.
 var commandsWithoutDevices = []string{
 	"virtual", "types", "docs", "version", "browse", "help", "completion",
 }
 
-// TestHostileTerminal runs the commands on a terminal, against a device and a
-// tunneld whose texts hold what terminals obey. Nothing of it may arrive there.
+// TestHostileTerminal runs the commands on a terminal, with a device and a tunneld whose texts have
+// control characters. None of them may be written to the terminal.
 func TestHostileTerminal(t *testing.T) {
 	t.Parallel()
 	mux, _ := serve(t, "--name", hostileName, "--echo", "7")
@@ -147,13 +147,13 @@ func TestHostileTerminal(t *testing.T) {
 type hostileRow struct {
 	name     string
 	args     []string
-	shown    string // comes
-	until    string // comes, and then the program is interrupted; "" if it ends by itself
+	shown    string // expected in the output
+	until    string // the program is interrupted after this output; "" if it ends by itself
 	code     int
 	harmless func(t *testing.T, out string)
 }
 
-// wantRows checks that no command is left out.
+// wantRows checks that every command has a row.
 func wantRows(t *testing.T, rows []hostileRow) {
 	t.Helper()
 	_, c, end := newCLI(t.Context(), newProgram(t).app)
@@ -168,7 +168,7 @@ func wantRows(t *testing.T, rows []hostileRow) {
 	}
 }
 
-// wantPlain checks that nothing is left that a terminal obeys.
+// wantPlain checks that no control characters are left.
 func wantPlain(t *testing.T, out string) {
 	t.Helper()
 	if shown := visible.Text(out); shown != out {
@@ -176,8 +176,8 @@ func wantPlain(t *testing.T, out string) {
 	}
 }
 
-// wantStyled is wantPlain for what a script composes. It may have colours, and lines
-// of progress are drawn.
+// wantStyled does what wantPlain does for the output of scripts, which may have colours and lines
+// of progress.
 func wantStyled(t *testing.T, out string) {
 	t.Helper()
 	drawn := strings.NewReplacer("\x1b[?7l", "", "\x1b[?7h", "", "\r\x1b[J", "").Replace(out)
@@ -186,8 +186,8 @@ func wantStyled(t *testing.T, out string) {
 	}
 }
 
-// wantEdited looks for what the name holds: the line editor writes sequences of its
-// own.
+// wantEdited checks that the sequences of the name are not in the output. It ignores other
+// sequences, which the line editor writes.
 func wantEdited(t *testing.T, out string) {
 	t.Helper()
 	for _, bad := range []string{"\x1b]0;", "\x07", "\x1b[31m", "\u202e", "\u009b"} {
@@ -197,8 +197,8 @@ func wantEdited(t *testing.T, out string) {
 	}
 }
 
-// TestHostilePipe has programs read the output: they get what the device has sent,
-// but no line more in a list.
+// TestHostilePipe checks that output to a pipe has the text of the device unchanged, except that it
+// cannot add a line to a list.
 func TestHostilePipe(t *testing.T) {
 	t.Parallel()
 	mux, udids := serve(t, "--name", hostileName)
@@ -219,7 +219,7 @@ func TestHostilePipe(t *testing.T) {
 	}
 }
 
-// hostileREPL has the device in the prompt, as a value and in an error.
+// hostileREPL shows the name of the device in the prompt, as a value and in an error.
 func hostileREPL(t *testing.T, mux string) {
 	s := startTerminal(t, nil, "--usbmux", mux, "repl")
 	for _, input := range []string{

@@ -10,11 +10,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/bonjour"
 )
 
-// browseNamespace is set in the process that is in a network namespace of its own.
+// browseNamespace is the variable that is set in the process with a network namespace of its own.
 const browseNamespace = "IMDLUA_BROWSE_NAMESPACE"
 
-// TestHostileBrowse browses on a terminal where somebody advertises what terminals
-// obey. The network is a namespace: it must not meet that of the machine.
+// TestHostileBrowse browses on a terminal while a responder advertises control characters. It runs
+// in a network namespace, separate from the network of the machine.
 func TestHostileBrowse(t *testing.T) {
 	if os.Getenv(browseNamespace) != "" {
 		hostileBrowse(t)
@@ -45,7 +45,7 @@ func TestHostileBrowse(t *testing.T) {
 	}
 }
 
-// hostileBrowse is TestHostileBrowse in the namespace.
+// hostileBrowse is the part of TestHostileBrowse that runs in the namespace.
 func hostileBrowse(t *testing.T) {
 	for _, line := range []string{"link set lo up", "link set lo multicast on"} {
 		out, err := exec.CommandContext(t.Context(), "ip", strings.Fields(line)...).CombinedOutput()

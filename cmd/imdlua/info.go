@@ -25,7 +25,7 @@ func (c *cli) infoCommand() *cobra.Command {
 	f := &infoFlags{}
 	cmd := &cobra.Command{
 		Use:   "info",
-		Short: "Print what a device says about itself",
+		Short: "Print the values that a device reports about itself",
 		Example: `  imdlua info --key ProductVersion
   imdlua info --domain com.apple.mobile.battery --json`,
 		Args: noArgs,
@@ -33,11 +33,11 @@ func (c *cli) infoCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&f.domain, "domain", "q", "",
 		"`domain` of the values, such as com.apple.mobile.battery")
-	cmd.Flags().StringVarP(&f.key, "key", "k", "", "print this `key` alone")
+	cmd.Flags().StringVarP(&f.key, "key", "k", "", "print only this `key`")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	cmd.Flags().BoolVarP(&f.xml, "xml", "x", false, "print an XML property list")
 	cmd.Flags().BoolVarP(&f.public, "public", "s", false,
-		"only what the device tells everybody: no pairing, no session")
+		"only the values that need no pairing and no session")
 	return cmd
 }
 
@@ -46,7 +46,7 @@ func (c *cli) info(ctx context.Context, f *infoFlags) error {
 		return usageError("--json and --xml exclude each other")
 	}
 	if f.public && f.domain != "" {
-		return usageError("--public knows no domains")
+		return usageError("--public and --domain exclude each other")
 	}
 	ctx, cancel := c.timed(ctx, 0)
 	defer cancel()
@@ -92,7 +92,7 @@ func (f *infoFlags) ask(ctx context.Context, d *device.Device) (any, error) {
 		v, ok := all[f.key]
 		if !ok {
 			return nil, fmt.Errorf(
-				"the device does not tell everybody its %s; try without --public", f.key,
+				"the device does not report %s without pairing; try without --public", f.key,
 			)
 		}
 		return v, nil
@@ -112,8 +112,8 @@ func asDict(v any) (map[string]any, bool) {
 	return nil, false
 }
 
-// jsonValue turns a property list value into what JSON can carry: data becomes
-// base64, dates RFC 3339, and the reals that are not numbers their names.
+// jsonValue converts a property list value to a value that JSON can represent. Data becomes base64,
+// dates become RFC 3339, and NaN and the infinities become their names.
 func jsonValue(v any) any {
 	if d, ok := asDict(v); ok {
 		out := make(map[string]any, len(d))
@@ -143,7 +143,7 @@ func jsonValue(v any) any {
 	return v
 }
 
-// plainValue writes a value that holds no others.
+// plainValue returns the text of a value that is neither a dictionary nor a list.
 func plainValue(v any) string {
 	switch v := v.(type) {
 	case float64:

@@ -33,8 +33,11 @@ func TestPlainValue(t *testing.T) {
 			t.Errorf("plainValue(%v) = %q, want %q", test.value, got, test.plain)
 		}
 		b, err := json.Marshal(jsonValue(test.value))
-		if err != nil || string(b) != test.inJSON {
-			t.Errorf("%v is %s, %v in JSON, want %s", test.value, b, err, test.inJSON)
+		if err != nil {
+			t.Errorf("%v in JSON: %v", test.value, err)
+		}
+		if string(b) != test.inJSON {
+			t.Errorf("%v is %s in JSON, want %s", test.value, b, test.inJSON)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// newHost returns a Host with the script library and the device API. Everything
-// in it that costs time waits until it is used.
+// newHost returns a Host with the script library and the device API. Nothing that takes time is
+// done before a script needs it.
 func (c *cli) newHost(o host.Options) (*host.Host, error) {
 	o.Env, o.Logger, o.Color = c.env, c.logger(), c.color(c.stderrTTY)
 	o.Terminal = c.terminal()
@@ -38,7 +38,7 @@ func (c *cli) newHost(o host.Options) (*host.Host, error) {
 	return h, nil
 }
 
-// terminal tells scripts which streams are terminals.
+// terminal describes the terminal for scripts.
 func (c *cli) terminal() host.Terminal {
 	name, _ := c.env("TERM")
 	return host.Terminal{
@@ -47,6 +47,6 @@ func (c *cli) terminal() host.Terminal {
 	}
 }
 
-// mapError makes what scripts would see of an error of the protocol packages,
-// nil when it knows nothing about it.
+// mapError returns the error that scripts get for an error of the protocol packages, nil if it does
+// not know the error.
 func mapError(err error) *host.Error { return bindingdevice.MapError(nil)(err) }

@@ -45,8 +45,8 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// TestLimitDefaults checks that the flags have the defaults of the host, and that
-// --help tells them.
+// TestLimitDefaults checks that the flags have the defaults of the host, and that --help shows
+// them.
 func TestLimitDefaults(t *testing.T) {
 	t.Parallel()
 	h := host.New(host.Options{})
@@ -114,7 +114,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestServiceLimits has the limits hold for the scripts of service.
+// TestServiceLimits checks that the limits apply to the scripts of service.
 func TestServiceLimits(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t, "--virtual", "--max-string", "2M", "service",
@@ -126,8 +126,7 @@ func TestServiceLimits(t *testing.T) {
 	}
 }
 
-// TestGuard checks what becomes of a process that uses more than it may. Only the
-// limit is made up.
+// TestGuard checks how a process ends that uses more memory than a limit, which the test sets.
 func TestGuard(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
@@ -170,13 +169,16 @@ func TestGuard(t *testing.T) {
 	if err := json.Unmarshal([]byte(line), &e); err != nil {
 		t.Errorf("it wrote %q: %v", line, err)
 	}
-	if e.Code != "memory" || e.ExitCode != 1 {
-		t.Errorf("it reported %+v", e)
+	if e.Code != "memory" {
+		t.Errorf("the code is %q, want memory", e.Code)
+	}
+	if e.ExitCode != 1 {
+		t.Errorf("the exit code is %d, want 1", e.ExitCode)
 	}
 	p.end(t)
 }
 
-// TestNothingGuarded has commands that do not need a guard of the memory.
+// TestNothingGuarded runs commands that need no memory guard.
 func TestNothingGuarded(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"version"}, {"--help"}, {"docs"}, {"--virtual", "devices"}} {
@@ -189,8 +191,7 @@ func TestNothingGuarded(t *testing.T) {
 	}
 }
 
-// TestHardLimit must not run beside other tests, because it changes the collector's
-// limit.
+// TestHardLimit is not parallel, because it changes the soft limit of the garbage collector.
 func TestHardLimit(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)

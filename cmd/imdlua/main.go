@@ -1,8 +1,7 @@
 // Command imdlua runs Lua scripts against iPhones and iPads.
 //
-// The rest of the package is one file a subcommand; everything that belongs to
-// the process (streams, arguments, environment, signals, memory) is gathered here,
-// in one struct, so that tests can run the program with others.
+// Each subcommand has a file of its own. Everything that belongs to the process (streams,
+// arguments, environment, signals, memory) is in the struct app, so that tests can replace it.
 package main
 
 import (
@@ -14,7 +13,7 @@ import (
 	"golang.org/x/term"
 )
 
-// app is the process as the program sees it.
+// app holds everything that the program uses of its process.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -29,7 +28,7 @@ type app struct {
 	kill        func(code int)         // restores the terminal and ends the process at once
 	memoryLimit func() uint64          // bytes that the process may use; 0 or nil means no limit
 	executable  func() (string, error) // this program's file
-	hostName    func() (string, error) // what devices call this computer
+	hostName    func() (string, error) // name of this computer, which devices show
 }
 
 func main() {
@@ -55,7 +54,7 @@ func main() {
 		hostName:    os.Hostname,
 	}
 	if a.stdinTTY {
-		// A terminal that was left in raw mode would be the user's trouble.
+		// kill restores the terminal, which would be unusable in raw mode.
 		state, err := term.GetState(int(os.Stdin.Fd()))
 		if err == nil {
 			restore = func() { _ = term.Restore(int(os.Stdin.Fd()), state) }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,8 +14,8 @@ import (
 	"time"
 )
 
-// asProgram makes the test binary behave as the program itself, for what needs
-// a process of its own.
+// asProgram is the variable with which the test binary runs as the program, for tests that need a
+// process of its own.
 const asProgram = "IMDLUA_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// patience bounds what a test waits for; it is not a measure of speed.
+// patience is the time after which a test that waits fails. No test measures speed.
 const patience = 60 * time.Second
 
 // screen is an output that a test can wait on.
@@ -56,7 +57,7 @@ func (s *screen) await(t *testing.T, text string) string {
 	return s.awaitTimes(t, text, 1)
 }
 
-// awaitTimes returns the output once it holds text so many times.
+// awaitTimes returns the output once it holds text the given number of times.
 func (s *screen) awaitTimes(t *testing.T, text string, times int) string {
 	t.Helper()
 	end := time.After(patience)
@@ -70,7 +71,7 @@ func (s *screen) awaitTimes(t *testing.T, text string, times int) string {
 		select {
 		case <-changed:
 		case <-end:
-			t.Fatalf("%q did not come %d times; there is\n%s", text, times, out)
+			t.Fatalf("%q was not written %d times; the output is\n%s", text, times, out)
 		}
 	}
 }
@@ -92,7 +93,7 @@ func newProgram(t *testing.T, args ...string) *program {
 		out: newScreen(), errs: newScreen(),
 		environment: map[string]string{
 			"HOME": home, "XDG_CONFIG_HOME": filepath.Join(home, "config"), "APPDATA": home,
-			// Never what this computer has.
+			// The muxer of this computer must not be used.
 			"USBMUXD_SOCKET_ADDRESS": filepath.Join(home, "no-muxer"),
 		},
 		signals: make(chan os.Signal, 4), killed: make(chan int, 4), code: make(chan int, 1),
@@ -127,7 +128,7 @@ func (p *program) wait(t *testing.T) int {
 	}
 }
 
-// end ends a program that runs until it is told to.
+// end ends a program that runs until it is interrupted.
 func (p *program) end(t *testing.T) {
 	t.Helper()
 	p.signals <- os.Interrupt
@@ -148,12 +149,12 @@ func (p *program) check(t *testing.T, code int) (stdout, stderr string) {
 	return p.out.String(), p.errs.String()
 }
 
-// shelf is what imdlua virtual has said.
+// shelf holds the output of imdlua virtual.
 type shelf struct {
-	address string // of its muxer
+	address string // address of its muxer
 	udids   []string
-	rsd     map[string][]string // UDID to address and port, as --rsd takes them
-	network map[string][]string // UDID to what else is there
+	rsd     map[string][]string // UDID to address and port for --rsd
+	network map[string][]string // UDID to the other addresses and ports
 }
 
 // serve runs imdlua virtual and returns its address and the devices' UDIDs.
@@ -175,7 +176,7 @@ func serveShelf(t *testing.T, flags ...string) *shelf {
 			t.Errorf("imdlua virtual ended with %d\n%s", code, p.errs)
 		}
 	})
-	b := make([]byte, 64<<10) // the whole answer is one write
+	b := make([]byte, 64<<10) // large enough for the output, which is one write
 	n, err := r.Read(b)
 	if err != nil {
 		t.Fatal(err)
@@ -195,9 +196,29 @@ func serveShelf(t *testing.T, flags ...string) *shelf {
 		}
 	}
 	if out.address == "" || len(out.udids) == 0 {
-		t.Fatalf("imdlua virtual said %q", b[:n])
+		t.Fatalf("imdlua virtual printed %q", b[:n])
 	}
 	return out
+}
+
+// prints runs the program, which must succeed, and compares its standard output.
+func (p *program) prints(t *testing.T, want string) {
+	t.Helper()
+	out, _ := p.check(t, 0)
+	if out != want {
+		t.Errorf("%q printed %q, want %q", p.app.args, out, want)
+	}
+}
+
+// fails runs the program, which must end with an exit code other than 0 and print nothing. Standard
+// error must have all parts.
+func (p *program) fails(t *testing.T, code int, parts ...string) {
+	t.Helper()
+	out, stderr := p.check(t, code)
+	if out != "" {
+		t.Errorf("%q printed %q, want nothing", p.app.args, out)
+	}
+	wantIn(t, fmt.Sprintf("the standard error of %q", p.app.args), stderr, parts...)
 }
 
 // script writes a script file.
@@ -220,7 +241,7 @@ func wantIn(t *testing.T, what, text string, parts ...string) {
 	}
 }
 
-// pipeReader returns a standard input that somebody else writes.
+// pipeReader returns a standard input and the writer for it.
 func pipeReader(t *testing.T) (io.Reader, io.Writer) {
 	t.Helper()
 	r, w := io.Pipe()

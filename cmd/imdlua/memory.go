@@ -12,10 +12,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// hardLimit returns how much memory the process may use, 0 if that is not limited:
-// what GOMEMLIMIT says, or three quarters of the memory of the machine or of its
-// control group. From then on the garbage collector works harder before the limit
-// is reached.
+// hardLimit returns how much memory the process may use, 0 if there is no limit. The limit is
+// GOMEMLIMIT, or three quarters of the memory of the machine or of its control group. hardLimit
+// also sets the soft limit of the garbage collector to 90 percent of it.
 func hardLimit(env func(string) (string, bool)) uint64 {
 	limit := uint64(debug.SetMemoryLimit(-1))
 	if _, given := env("GOMEMLIMIT"); !given {
@@ -28,8 +27,8 @@ func hardLimit(env func(string) (string, bool)) uint64 {
 	return limit
 }
 
-// availableMemory returns the memory of the machine or of the control group,
-// whichever is less. It is a huge number if neither can be found out.
+// availableMemory returns the memory of the machine or of the control group, whichever is less. If
+// neither is known, it returns a huge number.
 func availableMemory() uint64 {
 	least := uint64(math.MaxUint64)
 	for _, memory := range []memlimit.Provider{memlimit.FromCgroup, memlimit.FromSystem} {
@@ -41,13 +40,13 @@ func availableMemory() uint64 {
 	return least
 }
 
-// guardDelay is when the memory is looked at for the first time. Most scripts have
-// ended until then, and no script has filled the memory.
+// guardDelay is the time before the memory is checked for the first time. Most scripts end before
+// that, and none can fill the memory in that time.
 const guardDelay = 20 * time.Millisecond
 
-// guardMemory watches the memory of the process until the run is over. Commands
-// call it when they begin something that may take much memory. To find out the
-// limit takes some time, because that reads several files.
+// guardMemory checks the memory of the process until the run is over. Commands call it before they
+// do something that may take much memory. It does not find out the limit at once, because that
+// takes time: several files are read.
 func (c *cli) guardMemory() {
 	if c.memoryLimit == nil {
 		return
@@ -66,19 +65,19 @@ func (c *cli) guardMemory() {
 }
 
 const (
-	// outOfMemoryHint is what can be done when the process has reached its limit.
+	// outOfMemoryHint is the hint for a process that has reached its limit.
 	outOfMemoryHint = "raise it with GOMEMLIMIT, or make the script keep less"
-	// reportTime is how long the last line may take.
+	// reportTime is how long the write of the last line may take.
 	reportTime = time.Second
 )
 
-// lastLine says that the process is out of memory, and ends it. All that it needs
-// is made before: an allocation would wait for the garbage collector, which waits
-// for the script, which takes more memory meanwhile.
+// lastLine writes that the process is out of memory, and ends it. It allocates everything in
+// advance: an allocation would wait for the garbage collector, which waits for the script, which
+// takes more memory in the meantime.
 type lastLine struct {
 	c    *cli
 	line []byte
-	late *time.Timer // kills the process when nobody reads the line
+	late *time.Timer // kills the process if the write does not return
 }
 
 func (c *cli) newLastLine() *lastLine {
@@ -95,7 +94,7 @@ func (l *lastLine) write(text string) {
 		line = strconv.AppendQuote(line, text)
 		line = append(line, `,"hint":"`+outOfMemoryHint+`","exit_code":1}`...)
 	case l.c.interruptTaker() != nil:
-		// The prompt may be shown, and the cursor stands behind it.
+		// The cursor may be behind the prompt.
 		line = append(line, repl.PasteOff+"\n"...)
 		fallthrough
 	default:
@@ -105,7 +104,7 @@ func (l *lastLine) write(text string) {
 	}
 	line = append(line, '\n')
 	l.late.Reset(reportTime)
-	_, _ = l.c.err.raw.Write(line) // There is nobody else to tell.
+	_, _ = l.c.err.raw.Write(line) // an error could not be reported anywhere
 	l.late.Stop()
 	l.c.kill(1)
 }

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestNoticesStayApart checks that a text from elsewhere cannot add a line that looks
-// like one of the program.
-func TestNoticesStayApart(t *testing.T) {
+// TestNoticesMarkLines checks that the text of a device or daemon cannot add a line that looks like
+// a line of the program.
+func TestNoticesMarkLines(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	c := &cli{app: &app{stderr: &out}}

@@ -14,10 +14,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// pairTime is how long the user gets to tap Trust.
+// pairTime is how long to wait for the user to tap Trust.
 const pairTime = 60 * time.Second
 
-// maxAnswer bounds a line that the user types.
+// maxAnswer is the length of the longest line that the user may type.
 const maxAnswer = 1 << 10
 
 func (c *cli) pairCommand() *cobra.Command {
@@ -26,18 +26,18 @@ func (c *cli) pairCommand() *cobra.Command {
 		Use:   "pair",
 		Short: "Make a device trust this computer",
 		Long: `Asks the device to trust this computer and waits until the dialog on its
-screen is answered, a minute unless --timeout says otherwise. Scripts pair by
-themselves when they need to.
+screen is answered, a minute unless --timeout says otherwise. Scripts pair
+automatically when they need to.
 
-With --remote it is the pairing for tunnels that iOS 17 brought: over the network
-interface of the cable or Wi-Fi, where the device is found by Bonjour, or at an
-ADDRESS, HOST:PORT, that it shows (an Apple TV shows a PIN as well). Devices with
-iOS 17.4 and later that are paired as usual do not need it.`,
+With --remote it makes the pairing for tunnels, which iOS 17 introduced. The device
+is found by Bonjour on the network interface of the cable or on Wi-Fi, or at the
+ADDRESS (HOST:PORT) that it shows; an Apple TV shows a PIN as well. Devices with
+iOS 17.4 and later that are paired without --remote do not need it.`,
 		Example: `  imdlua pair
   imdlua pair --remote
   imdlua pair --remote 192.168.1.20:49152`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			// The address may stand behind --remote without a "=".
+			// The address may follow --remote without a "=".
 			if remote.given && remote.value == "" && len(args) == 1 {
 				return remote.Set(args[0])
 			}
@@ -56,12 +56,12 @@ iOS 17.4 and later that are paired as usual do not need it.`,
 			return c.pairAt(cmd.Context(), remote.value)
 		},
 	}
-	cmd.Flags().Var(&remote, "remote", "pair for tunnels; with `address` the device there")
+	cmd.Flags().Var(&remote, "remote", "pair for tunnels, with the device at `address` if it is given")
 	cmd.Flags().Lookup("remote").NoOptDefVal = anyTunnel
 	return cmd
 }
 
-// pairAt pairs with the device at an address that the user knows.
+// pairAt pairs with the device at an address that the user has given.
 func (c *cli) pairAt(ctx context.Context, address string) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -108,13 +108,13 @@ func (c *cli) ask(ctx context.Context, question string) (string, error) {
 		a.err = context.Cause(ctx)
 	}
 	if a.err != nil {
-		fmt.Fprintln(c.stderr) // nobody has pressed Enter
+		fmt.Fprintln(c.stderr) // ends the line, because Enter was not pressed
 	}
 	return a.line, a.err
 }
 
-// readLine reads not a byte beyond the line: what follows is for a script, or
-// for the next question. The last line may end without its newline.
+// readLine reads a line and no byte after it, because the next bytes are for a script or the next
+// question. The last line may end without a newline.
 func readLine(r io.Reader) (string, error) {
 	var line []byte
 	for b := make([]byte, 1); len(line) < maxAnswer; {

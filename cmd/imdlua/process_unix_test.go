@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// The tests of this file need a process of its own, because they send signals to
-// the program or fill its memory. The test binary stands in for the program.
+// The tests of this file run the program in a process of its own, because they send signals to it
+// or fill its memory. The process runs the test binary as the program.
 
-// process is the program as a process.
+// process is a process that runs the program.
 type process struct {
 	cmd       *exec.Cmd
 	out, errs *screen
@@ -39,9 +39,8 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// heard holds the signals that the test process handles. A child does not inherit
-// the handling, but it would inherit that a signal is ignored, as it is for what
-// nohup starts.
+// heard receives the signals that the test process handles. A child does not inherit the handling,
+// but it would inherit that a signal is ignored, as under nohup.
 var heard = make(chan os.Signal, 1)
 
 // startProcess runs cmd until the end of the test.
@@ -59,11 +58,11 @@ func startProcess(t *testing.T, cmd *exec.Cmd) *process {
 		t.Fatal(err)
 	}
 	go func() {
-		_ = cmd.Wait() // the test looks at the exit code
+		_ = cmd.Wait() // the test checks the exit code
 		close(p.ended)
 	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it has ended unless the test failed
+		_ = cmd.Process.Kill() // the process has ended already unless the test has failed
 		<-p.ended
 	})
 	return p
@@ -76,8 +75,8 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 	}
 }
 
-// signalUntilEnd sends a signal again and again, because one that follows another
-// too soon is taken for the same.
+// signalUntilEnd sends a signal repeatedly, because a signal that follows another one too soon
+// counts as the same request.
 func (p *process) signalUntilEnd(t *testing.T, s os.Signal) {
 	t.Helper()
 	again := time.NewTicker(sameRequest / 4)
@@ -129,8 +128,8 @@ func (p *process) wantReport(t *testing.T, code string) {
 	}
 }
 
-// endingSignals are the signals that end the program, with the exit code and the
-// code of the error.
+// endingSignals lists the signals that end the program, with the exit code and the code of the
+// error.
 var endingSignals = []struct {
 	signal syscall.Signal
 	exit   int
@@ -164,8 +163,8 @@ func TestSignalRunsCleanUp(t *testing.T) {
 	}
 }
 
-// stalledScript prints until its standard output takes nothing any more. It says
-// so, and that it has cleaned up, on descriptor 3.
+// stalledScript prints until its standard output blocks. It reports that, and its clean-up, on
+// descriptor 3.
 const stalledScript = `
 local function say(text)
 	local f = assert(io.open("/dev/fd/3", "w"))
@@ -191,7 +190,7 @@ while true do
 end
 `
 
-// TestSignalWhenStalled has nobody read the standard output.
+// TestSignalWhenStalled does not read the standard output.
 func TestSignalWhenStalled(t *testing.T) {
 	t.Parallel()
 	for _, s := range endingSignals {
@@ -230,8 +229,8 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-// TestSecondSignal has clean-up that would take as long as it may. The second
-// signal ends it at once: there is no time for a report.
+// TestSecondSignal sends a second signal during a long clean-up. The process must end at once,
+// without a report.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	const script = `defer(function() print("cleaning") while true do end end) print("running") `
@@ -246,15 +245,15 @@ func TestSecondSignal(t *testing.T) {
 				p.signalUntilEnd(t, second.signal)
 				p.want(t, second.exit)
 				if got := p.errs.String(); got != "" {
-					t.Errorf("it took its time and reported %q", got)
+					t.Errorf("it reported %q, want nothing", got)
 				}
 			})
 		}
 	}
 }
 
-// TestSignalTwice has a signal come twice at once, as timeout(1) sends it. That is
-// one request, and there is time for clean-up.
+// TestSignalTwice sends a signal twice at once, as timeout(1) does. That is one request, so
+// deferred functions must run.
 func TestSignalTwice(t *testing.T) {
 	t.Parallel()
 	const script = `defer(function() task.sleep(0.05) print("cleaned") end) print("running") `
@@ -273,8 +272,8 @@ func TestSignalTwice(t *testing.T) {
 	}
 }
 
-// TestIgnoredHangup starts the program as nohup does. If it took notice of the
-// hangup, SIGTERM would be its second signal, and there would be no clean-up.
+// TestIgnoredHangup starts the program as nohup does. If it did not ignore SIGHUP, SIGTERM would be
+// its second signal, and deferred functions would not run.
 func TestIgnoredHangup(t *testing.T) {
 	t.Parallel()
 	const script = `defer(function() print("cleaned") end) print("running") task.sleep(1000)`
@@ -295,8 +294,8 @@ func TestIgnoredHangup(t *testing.T) {
 	}
 }
 
-// TestOutOfMemory has scripts that fill memory faster than their soft limit is
-// looked at, which ends the process.
+// TestOutOfMemory runs scripts that fill memory faster than the limit of scripts is checked. The
+// limit of the process must end them.
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	line := regexp.MustCompile(`^imdlua: out of memory: the process uses \d+ MB, ` +
@@ -327,7 +326,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
-// TestMemoryLimitOff checks that GOMEMLIMIT=off is respected: nothing is limited.
+// TestMemoryLimitOff checks that there is no limit with GOMEMLIMIT=off.
 func TestMemoryLimitOff(t *testing.T) {
 	t.Parallel()
 	cmd := command(t, "-e", `print(#("x"):rep(1e8))`)
@@ -339,8 +338,8 @@ func TestMemoryLimitOff(t *testing.T) {
 	}
 }
 
-// TestStalledReport has nobody read the standard error, into which a script prints
-// as well. The report of its end must not wait for it.
+// TestStalledReport does not read the standard error, to which a script prints as well. The report
+// of its end must not wait for it.
 func TestStalledReport(t *testing.T) {
 	t.Parallel()
 	cmd := command(t, "-e", strings.ReplaceAll(stalledScript, "print(", "io.stderr:write("))
@@ -360,7 +359,7 @@ func TestStalledReport(t *testing.T) {
 	unread.Close()
 }
 
-// TestStalledCommand has a command without scripts whose output nobody reads.
+// TestStalledCommand does not read the output of a command that runs no script.
 func TestStalledCommand(t *testing.T) {
 	t.Parallel()
 	cmd := command(t, "docs")
@@ -379,11 +378,11 @@ func TestStalledCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(rest) > 100_000 {
-		t.Errorf("%d bytes came through the pipe, which has no room for so many", len(rest))
+		t.Errorf("%d bytes were read, more than fit into the pipe", len(rest))
 	}
 }
 
-// TestSignalWhileReadingScript has a script that never ends on standard input.
+// TestSignalWhileReadingScript reads an endless script from standard input.
 func TestSignalWhileReadingScript(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"-"}, {"repl"}, {"--virtual", "service", "com.apple.afc"}} {
@@ -394,7 +393,7 @@ func TestSignalWhileReadingScript(t *testing.T) {
 			cmd.Stdin = stdin
 			p := startProcess(t, cmd)
 			const begin = "defer(function() print('cleaned') end)\nprint('running')\n"
-			// More than the pipe holds: when it is written, the program reads.
+			// This is more than the pipe holds, so the program is reading when it is written.
 			comment := strings.Repeat("-- a comment\n", 20_000)
 			if _, err := io.WriteString(typed, begin+comment); err != nil {
 				t.Fatal(err)

@@ -65,8 +65,8 @@ func TestProgressAtTerminal(t *testing.T) {
 	s.finished(t, 143)
 }
 
-// TestProgressInREPL leaves a bar open at the end of an input: it must not be drawn
-// into the prompt.
+// TestProgressInREPL leaves a bar open at the end of an input. It must not be drawn over the
+// prompt.
 func TestProgressInREPL(t *testing.T) {
 	t.Parallel()
 	s := startTerminal(t, nil, "repl")
@@ -86,7 +86,7 @@ func TestProgressInREPL(t *testing.T) {
 	s.leave(t)
 }
 
-// TestQuestionInREPL interrupts a question. What is typed next is for the prompt.
+// TestQuestionInREPL interrupts a question. The prompt must get the next input.
 func TestQuestionInREPL(t *testing.T) {
 	t.Parallel()
 	s := startTerminal(t, nil, "repl")
@@ -111,11 +111,15 @@ func TestProgressInPipe(t *testing.T) {
 		bar:finish("all")
 		print(term.confirm("go on?"))`))
 	p.want(t, 1)
-	if got := p.errs.String(); !strings.HasPrefix(got, "all 2 in 0.") ||
-		!strings.Contains(got, "error[no_terminal]") {
-		t.Errorf("standard error is %q", got)
+	errs := p.errs.String()
+	if want := "all 2 in 0."; !strings.HasPrefix(errs, want) {
+		t.Errorf("standard error is %q, want %q first", errs, want)
 	}
-	if strings.Contains(p.errs.String(), "\x1b") || p.out.String() != "" {
-		t.Errorf("it wrote %q and %q", p.out, p.errs)
+	wantIn(t, "the standard error", errs, "error[no_terminal]")
+	if strings.Contains(errs, "\x1b") {
+		t.Errorf("standard error is %q, want no escapes", errs)
+	}
+	if out := p.out.String(); out != "" {
+		t.Errorf("it printed %q, want nothing", out)
 	}
 }

@@ -21,9 +21,9 @@ import (
 func (c *cli) replCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "repl",
-		Short: "Type Lua and see what it gives",
+		Short: "Run Lua interactively and print the results",
 		Long: `Reads Lua and runs it as it is typed. With --device, IMD_DEVICE, --virtual, --rsd
-or --tunnel the device is in the global dev. :help shows what else can be typed.`,
+or --tunnel the device is in the global dev. :help lists further commands.`,
 		Example: "  imdlua repl --virtual",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,17 +32,17 @@ or --tunnel the device is in the global dev. :help shows what else can be typed.
 	}
 }
 
-// replSetup is what makes one REPL differ from another.
+// replSetup holds the differences between the REPLs of the commands.
 type replSetup struct {
-	name string // what the prompt begins with
+	name string // beginning of the prompt
 	init string // Lua to run first
 }
 
-// repl runs a REPL on this terminal, or reads inputs from what is none.
+// repl runs a REPL on the terminal, or reads its inputs from a standard input that is no terminal.
 func (c *cli) repl(ctx context.Context, setup replSetup) error {
 	if c.stdinTTY && c.flags.tunnel.given {
-		// Asked now, while nothing else reads what is typed. Any other trouble
-		// shows when the device is used.
+		// This asks for the device now, while nothing else reads the terminal. Other errors
+		// are reported when the device is used.
 		if _, err := c.oneDevice(ctx); err != nil && ctx.Err() != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (c *cli) repl(ctx context.Context, setup replSetup) error {
 	if err != nil {
 		return errors.Join(err, h.Close())
 	}
-	// The log and the Trust dialog go above the prompt, too.
+	// The log and notices of the Trust dialog are written above the prompt, too.
 	direct := c.through(h)
 	defer direct()
 	o := repl.Options{
@@ -101,7 +101,7 @@ func (c *cli) editor(out io.Writer) (repl.LineEditor, error) {
 	})
 }
 
-// values lists what a string argument can be.
+// values lists the possible values of a string argument of a kind, for completion.
 func (c *cli) values(ctx context.Context, kind string) []string {
 	switch kind {
 	case "service":
@@ -125,7 +125,7 @@ func (c *cli) values(ctx context.Context, kind string) []string {
 	return nil
 }
 
-// remoteServices are those of the tunnel that is up; completion makes none.
+// remoteServices lists the services of the tunnel that is up. Completion does not make a tunnel.
 func (c *cli) remoteServices(ctx context.Context) []string {
 	d, err := c.oneDevice(ctx)
 	if err != nil {

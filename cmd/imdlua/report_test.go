@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,7 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// TestReportsOfCleanUp checks what is said when deferred functions fail.
+// TestReportsOfCleanUp checks the reports of deferred functions that fail.
 func TestReportsOfCleanUp(t *testing.T) {
 	t.Parallel()
 	const fails = `defer(function()
@@ -77,14 +78,13 @@ func TestReportsOfCleanUp(t *testing.T) {
 	if e.Code != "first" {
 		t.Errorf("the code is %q, want that of the script", e.Code)
 	}
-	if want := "-e:2: in a defer (mine)"; len(e.Suppressed) != 1 || e.Suppressed[0] != want {
+	if want := []string{"-e:2: in a defer (mine)"}; !slices.Equal(e.Suppressed, want) {
 		t.Errorf("suppressed is %q, want %q", e.Suppressed, want)
 	}
 }
 
-// TestReportOfSession checks that a session which ends with an error says so, on a
-// terminal and without one.
-func TestReportOfSession(t *testing.T) {
+// TestReportOfREPL checks that the error with which a REPL ends is reported once.
+func TestReportOfREPL(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t, "repl")
 	p.app.stdin = strings.NewReader("defer(function() error('late') end)\n")
@@ -94,7 +94,7 @@ func TestReportOfSession(t *testing.T) {
 	}
 }
 
-// slowWriter writes nothing before it may.
+// slowWriter waits before each write.
 type slowWriter struct {
 	may chan struct{}
 	mu  *sync.Mutex
@@ -108,8 +108,7 @@ func (w slowWriter) Write(p []byte) (int, error) {
 	return w.b.Write(p)
 }
 
-// TestOutputOrder has the program and a script print in turns, to streams that are
-// the same terminal but not the same writer.
+// TestOutputOrder prints from the program and a script in turns, to two streams of one terminal.
 func TestOutputOrder(t *testing.T) {
 	t.Parallel()
 	w := slowWriter{make(chan struct{}), new(sync.Mutex), new(bytes.Buffer)}
@@ -145,7 +144,7 @@ func TestOutputOrder(t *testing.T) {
 	}
 }
 
-// TestTraceOrder has the log appear between what a script prints before and after.
+// TestTraceOrder checks that the log is written between the lines that a script prints.
 func TestTraceOrder(t *testing.T) {
 	t.Parallel()
 	const times = 20

@@ -21,20 +21,20 @@ import (
 type cli struct {
 	*app
 	flags    globals
-	out, err *stream // app's stdout and stderr are these
+	out, err *stream // stdout and stderr of app
 	stop     context.CancelCauseFunc
 	tracer   *tracer      // nil until something may be logged
-	log      *slog.Logger // of tracer
+	log      *slog.Logger // logs to tracer
 
-	alive context.Context // ends with the run, not with the signal before
-	guard sync.Once       // starts the guard of the memory
+	alive context.Context // ends when the run has ended, not at a signal
+	guard sync.Once       // starts the memory guard
 
 	mu         sync.Mutex
-	interrupts chan os.Signal // takes Ctrl-C instead of the run, for the REPL
+	interrupts chan os.Signal // receives Ctrl-C for the REPL, nil without a REPL
 	world      world
 }
 
-// reported is an error that the user has been told about already.
+// reported is an error that was reported to the user already.
 type reported struct{ error }
 
 func (r reported) Unwrap() error { return r.error }
@@ -47,7 +47,7 @@ func usageError(format string, args ...any) *host.Error {
 // newCLI prepares a run. Its context ends at the first signal, and end must be
 // called when the run is over.
 func newCLI(ctx context.Context, a *app) (running context.Context, c *cli, end func()) {
-	own := *a // The streams change, but not those of the caller.
+	own := *a // a copy, because the streams are replaced
 	c = &cli{app: &own}
 	var over context.CancelFunc
 	c.alive, over = context.WithCancel(context.WithoutCancel(ctx))
@@ -66,7 +66,7 @@ func newCLI(ctx context.Context, a *app) (running context.Context, c *cli, end f
 	}
 }
 
-// run is the program. It returns the exit code.
+// run runs the program and returns the exit code.
 func run(ctx context.Context, a *app) int {
 	ctx, c, end := newCLI(ctx, a)
 	defer end()
@@ -80,8 +80,8 @@ func run(ctx context.Context, a *app) int {
 	return c.finish(signalled(ctx, err))
 }
 
-// signalled returns the error of the signal that has ended ctx instead of an error
-// that only follows from it.
+// signalled returns the error of the signal that has ended ctx, because err is a consequence of it.
+// Without a signal it returns err.
 func signalled(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	var done reported
@@ -91,7 +91,7 @@ func signalled(ctx context.Context, err error) error {
 	return cause
 }
 
-// finish tells the user about err and returns the exit code.
+// finish reports err to the user and returns the exit code.
 func (c *cli) finish(err error) int {
 	var done reported
 	if err != nil && !errors.As(err, &done) {
@@ -100,8 +100,7 @@ func (c *cli) finish(err error) int {
 	return exitCode(err)
 }
 
-// report writes an error of the program itself; those of scripts have been
-// written by their host.
+// report writes an error of the program itself. Errors of scripts are written by their host.
 func (c *cli) report(err error) {
 	e := c.explain(err)
 	if e.Code == "usage" && !c.flags.errorsJSON() {
@@ -119,19 +118,21 @@ func (c *cli) report(err error) {
 	host.New(o).Report(c.err.composed(), e)
 }
 
-// explain makes the error that scripts would see of any error.
+// explain converts an error to the error that scripts would get.
 func (c *cli) explain(err error) *host.Error {
 	var e *host.Error
 	if errors.As(err, &e) {
 		return e
 	}
-	if e = mapError(err); e != nil {
+	e = mapError(err)
+	if e != nil {
 		return e
 	}
 	return &host.Error{Code: "error", Message: err.Error(), Cause: err}
 }
 
-// exitCode adds to host.ExitCode what the program itself can end with.
+// exitCode returns the exit code for err. It knows the errors of the program itself in addition to
+// those that host.ExitCode knows.
 func exitCode(err error) int {
 	code := host.ExitCode(err)
 	if code != 1 {
@@ -139,7 +140,8 @@ func exitCode(err error) int {
 	}
 	var e *host.Error
 	if !errors.As(err, &e) {
-		if e = mapError(err); e != nil {
+		e = mapError(err)
+		if e != nil {
 			code = host.ExitCode(e)
 		}
 	}
@@ -149,8 +151,8 @@ func exitCode(err error) int {
 	return code
 }
 
-// color reports whether what goes to a stream may have colours. tty says whether it
-// is a terminal.
+// color reports whether the output of a stream may have colours. tty is true if the stream is a
+// terminal.
 func (c *cli) color(tty bool) bool {
 	_, plain := c.env("NO_COLOR")
 	term, _ := c.env("TERM")
@@ -166,8 +168,8 @@ func (c *cli) rootCommand() *cobra.Command {
 		Long: `imdlua runs Lua scripts against iPhones and iPads: over USB, Wi-Fi or a remote
 usbmuxd, or against the virtual device that is built in (--virtual).
 
-What stands behind the script's name belongs to the script, flags as well.
-Without a script, and on a terminal, imdlua starts its REPL.
+All arguments after the name of the script are passed to the script, flags as
+well. Without a script and on a terminal, imdlua starts its REPL.
 
 The process ends when it uses more than three quarters of the memory of this
 computer or of its control group; GOMEMLIMIT sets another limit, such as 8GiB.`,
@@ -199,7 +201,7 @@ computer or of its control group; GOMEMLIMIT sets another limit, such as 8GiB.`,
 	return root
 }
 
-// noArgs and friends are cobra's checks with an error that is a usage error.
+// noArgs does what cobra.NoArgs does, with a usage error.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usageError("%s takes no arguments, not %q", cmd.CommandPath(), args[0])
@@ -207,8 +209,8 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// separate puts a "--" before the script's name, so that a script's arguments
-// are never taken for flags or subcommands.
+// separate puts a "--" before the name of the script, so that its arguments are not read as flags
+// or subcommands.
 func separate(root *cobra.Command, args []string) []string {
 	takesValue := func(f *pflag.Flag) bool { return f != nil && f.NoOptDefVal == "" }
 	code := false
@@ -245,7 +247,7 @@ func separate(root *cobra.Command, args []string) []string {
 	return args
 }
 
-// isCommand also knows those that cobra adds by itself.
+// isCommand reports whether name is a command, including those that cobra adds.
 func isCommand(root *cobra.Command, name string) bool {
 	for _, c := range root.Commands() {
 		if c.Name() == name || c.HasAlias(name) {

@@ -13,11 +13,11 @@ import (
 
 type scriptFlags struct{ code []string }
 
-// maxScript bounds what is read from standard input.
+// maxScript is the size of the largest script on standard input.
 const maxScript = 16 << 20
 
-// script runs what the command line names: code, a file, standard input, or
-// the REPL when there is nothing and a person is there to type.
+// script runs the code of -e, a file or standard input. Without any of these and on a terminal, it
+// runs the REPL.
 func (c *cli) script(ctx context.Context, f *scriptFlags, args []string) error {
 	switch {
 	case f.code != nil:
@@ -38,7 +38,8 @@ func (c *cli) script(ctx context.Context, f *scriptFlags, args []string) error {
 	return c.runScript(ctx, args[0], source, args[1:])
 }
 
-// unknownScript helps who mistyped a subcommand.
+// unknownScript returns the error for a script that cannot be read. If the name may be a mistyped
+// subcommand, the error suggests one.
 func (c *cli) unknownScript(name string, err error) error {
 	if _, stat := os.Stat(name); stat == nil || strings.ContainsAny(name, `./\`) {
 		return err
@@ -98,7 +99,7 @@ func (c *cli) runScript(ctx context.Context, chunk, source string, arguments []s
 	}
 	direct := c.through(h)
 	err = h.Run(ctx, chunk, source)
-	direct() // All that the script has printed is written.
+	direct() // h.Run has written everything that the script has printed
 	if err != nil {
 		h.Report(c.err.composed(), err)
 	}

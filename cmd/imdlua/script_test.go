@@ -23,7 +23,7 @@ func TestExitCodes(t *testing.T) {
 		args   []string
 		code   int
 		stdout string
-		stderr string // a part of it; "" = nothing at all
+		stderr string // a part of standard error; "" if that must be empty
 	}{
 		{"ok", []string{"-e", "print('hello')"}, 0, "hello\n", ""},
 		{"nothing", []string{"-e", ""}, 0, "", ""},
@@ -58,7 +58,7 @@ func TestExitCodes(t *testing.T) {
 		{"bad profile", []string{"--virtual=ios3", "-e", ""}, 2, "", `no profile "ios3"`},
 		{"bad muxer", []string{"--usbmux", "ftp://x", "devices"}, 2, "", "unknown scheme"},
 		{"bad muxer of the environment", []string{"-e", "devices()"}, 2, "", "usbmux"},
-		{"bad time", []string{"--timeout", "soon", "-e", ""}, 2, "", "want seconds"},
+		{"bad time", []string{"--timeout", "soon", "-e", ""}, 2, "", "want a number of seconds"},
 		{"bad errors", []string{"--errors", "xml", "-e", ""}, 2, "", "text or json"},
 		{"bad device", []string{"--device", "[", "-e", ""}, 2, "", "bad pattern"},
 		{"info of two kinds", []string{"info", "--json", "--xml"}, 2, "", "exclude each other"},
@@ -91,8 +91,8 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestExitCodeOfPairing is about what pairing ends with while the dialog is on
-// the screen: an answer of the device and a deadline in one.
+// TestExitCodeOfPairing checks the exit code for a deadline that passes while the dialog is shown.
+// The error then wraps both the answer of the device and the deadline.
 func TestExitCodeOfPairing(t *testing.T) {
 	t.Parallel()
 	pending := &lockdown.Error{Op: "Pair", Code: lockdown.ErrPairingDialogResponsePending}
@@ -278,11 +278,18 @@ func TestNothingOpenedEarly(t *testing.T) {
 	if err := c.runScript(ctx, "-e", "local x = 1 + 1", nil); err != nil {
 		t.Fatal(err)
 	}
-	if c.world.finder != nil || c.world.host != nil {
-		t.Error("a script without a device made a finder or a virtual device")
+	if c.world.finder != nil {
+		t.Error("a script without a device made a finder")
 	}
-	if entries, err := os.ReadDir(p.environment["HOME"]); err != nil || len(entries) > 0 {
-		t.Errorf("a script without a device wrote %v, %v", entries, err)
+	if c.world.host != nil {
+		t.Error("a script without a device made a virtual device")
+	}
+	entries, err := os.ReadDir(p.environment["HOME"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) > 0 {
+		t.Errorf("a script without a device wrote %v", entries)
 	}
 }
 
@@ -340,30 +347,25 @@ func TestServiceCommand(t *testing.T) {
 	p := newProgram(t, "--virtual", "service", "com.apple.mobile.diagnostics_relay")
 	p.app.stdin = strings.NewReader("#! a comment\n" +
 		"print(dev.udid ~= nil, svc:call{ Request = 'All' }.Status)\n")
-	if out, _ := p.check(t, 0); out != "true\tSuccess\n" {
-		t.Errorf("printed %q", out)
-	}
-	p = newProgram(t, "--virtual", "service", `no"such\service`)
-	if _, stderr := p.check(t, 1); !strings.Contains(stderr, `InvalidService`) {
-		t.Errorf("standard error %q", stderr)
-	}
+	p.prints(t, "true\tSuccess\n")
+	newProgram(t, "--virtual", "service", `no"such\service`).fails(t, 1, "InvalidService")
 }
 
 func TestReplCommand(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t, "repl", "--virtual=ios16")
 	p.app.stdin = strings.NewReader("tostring(dev.version):sub(1, 3)\nlocal x = 2\nx * 3\n")
-	if out, _ := p.check(t, 0); out != "\"16.\"\n6\n" {
-		t.Errorf("printed %q", out)
-	}
+	p.prints(t, "\"16.\"\n6\n")
 	p = newProgram(t, "repl")
 	p.app.stdin = strings.NewReader("os.exit(4)\n")
 	p.check(t, 4)
 	p = newProgram(t, "repl")
 	p.app.stdin = strings.NewReader("error('a')\nprint('goes on')\n")
-	if out, stderr := p.check(t, 1); out != "goes on\n" || !strings.Contains(stderr, "error") {
-		t.Errorf("printed %q and %q", out, stderr)
+	out, stderr := p.check(t, 1)
+	if want := "goes on\n"; out != want {
+		t.Errorf("printed %q, want %q", out, want)
 	}
+	wantIn(t, "the standard error", stderr, "error")
 }
 
 func TestDocs(t *testing.T) {
@@ -392,7 +394,7 @@ func TestDocs(t *testing.T) {
 	wantIn(t, "the help", help, "forward", "--usbmux")
 }
 
-// TestBrokenOutput has nobody reading: the program must say so in its exit code.
+// TestBrokenOutput writes to a closed pipe. The program must report an error.
 func TestBrokenOutput(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
@@ -406,8 +408,7 @@ func TestBrokenOutput(t *testing.T) {
 	}
 }
 
-// TestRecipeHelp checks that a recipe explains itself without running: there is
-// no device and no muxer here.
+// TestRecipeHelp checks that --help does not run a recipe, which would fail without a device.
 func TestRecipeHelp(t *testing.T) {
 	t.Parallel()
 	file := script(t, `#!/usr/bin/env imdlua

@@ -13,10 +13,10 @@ import (
 func (c *cli) serviceCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "service NAME",
-		Short: "Poke a service by hand: a REPL in which svc is the open connection",
+		Short: "Talk to a service in a REPL in which svc is the open connection",
 		Long: `Opens the service on the device and starts a REPL in which svc is the raw
 connection and dev the device: svc:send, svc:recv, svc:call, svc:hexdump(true).
-When standard input is not a terminal, it is run as a script instead.`,
+If standard input is not a terminal, it is run as a script instead.`,
 		Example: `  imdlua service com.apple.mobile.diagnostics_relay
   echo 'p(svc:call{ Request = "All" })' | imdlua service com.apple.mobile.diagnostics_relay`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -45,12 +45,12 @@ func (c *cli) service(ctx context.Context, name string) error {
 		return err
 	}
 	if strings.HasPrefix(source, "#") {
-		source = "--" + source // "#!": the opening stands before it on its line
+		source = "--" + source // the "#!" is not at the beginning of the line any more
 	}
 	return c.runScript(ctx, "stdin", open("local ")+source, nil)
 }
 
-// shortService is the part of a service's name that tells it apart.
+// shortService returns the last part of the name of a service.
 func shortService(name string) string {
 	n := service.Name{Lockdown: name}.String()
 	return n[strings.LastIndexByte(n, '.')+1:]

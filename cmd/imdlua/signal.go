@@ -17,7 +17,7 @@ var (
 	errHangup      = &host.Error{Code: "hangup", Message: "hangup"}
 )
 
-// signalError returns the error that stands for a signal.
+// signalError returns the error for a signal.
 func signalError(s os.Signal) *host.Error {
 	switch s {
 	case os.Interrupt:
@@ -28,21 +28,21 @@ func signalError(s os.Signal) *host.Error {
 	return errTerminated
 }
 
-// bySignal reports whether err says that a signal has ended the run. For commands
-// that run until then, this is not a failure.
+// bySignal reports whether err means that a signal has ended the run. For commands that run until
+// they are interrupted, this is not an error.
 func bySignal(err error) bool {
 	return errors.Is(err, errInterrupted) || errors.Is(err, errTerminated) ||
 		errors.Is(err, errHangup)
 }
 
-// sameRequest is how long a signal that comes again belongs to the first one. One
-// request often sends it twice: timeout(1) signals its child and then their group,
-// and when a terminal is closed the kernel and the shell both send a hangup.
+// sameRequest is the time in which a repeated signal counts as the first one, because one request
+// often sends two signals: timeout(1) signals its child and then the process group, and both the
+// kernel and the shell send SIGHUP when a terminal is closed.
 const sameRequest = 200 * time.Millisecond
 
-// watchSignals ends the run at the first signal, so that scripts clean up, and the
-// process at the second one. A REPL takes the interrupts as long as nothing else
-// has ended the run.
+// watchSignals ends the run at the first signal, so that scripts can clean up, and kills the
+// process at the second one. If there is a REPL, it passes interrupts to the REPL until another
+// signal has ended the run.
 func (c *cli) watchSignals(done <-chan struct{}) {
 	var first os.Signal // nil until a signal ends the run
 	var since time.Time
@@ -66,7 +66,7 @@ func (c *cli) watchSignals(done <-chan struct{}) {
 		case taker != nil && s == os.Interrupt:
 			select {
 			case taker <- s:
-			default: // The last ones have not been received yet.
+			default: // the channel is full of earlier interrupts
 			}
 		default:
 			first, since = s, time.Now()
@@ -81,7 +81,7 @@ func (c *cli) interruptTaker() chan<- os.Signal {
 	return c.interrupts
 }
 
-// takeInterrupts sends interrupts to the caller from now on.
+// takeInterrupts returns a channel that receives the interrupts from now on.
 func (c *cli) takeInterrupts() <-chan os.Signal {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// signals are those that end a run, with the exit code if that is not a usual end.
+// signals lists the signals that end a run, with the exit code for runs that should not be ended by
+// them.
 var signals = map[os.Signal]int{os.Interrupt: 130, syscall.SIGTERM: 143, syscall.SIGHUP: 129}
 
-// TestSignalEndsCommand has commands that run until a signal ends them, which is
-// no failure then.
+// TestSignalEndsCommand ends commands that run until they get a signal. The exit code must be 0.
 func TestSignalEndsCommand(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -42,7 +42,7 @@ func TestSignalEndsCommand(t *testing.T) {
 	}
 }
 
-// TestSignalEndsCall has commands that end by themselves, but not yet.
+// TestSignalEndsCall interrupts commands that would end by themselves.
 func TestSignalEndsCall(t *testing.T) {
 	t.Parallel()
 	address, _ := serve(t, "--trust", "never")
@@ -84,8 +84,8 @@ func TestSignalled(t *testing.T) {
 	}
 }
 
-// TestReplSignals has the REPL wait for the next input of a pipe. It ends, and the
-// session cleans up.
+// TestReplSignals sends a signal while the REPL waits for the next input of a pipe. The REPL must
+// run deferred functions and end.
 func TestReplSignals(t *testing.T) {
 	t.Parallel()
 	for s, code := range signals {
@@ -114,7 +114,7 @@ func TestReplSignals(t *testing.T) {
 	}
 }
 
-// TestReplSignalRunning has the signal come while an input runs.
+// TestReplSignalRunning sends a signal while an input runs.
 func TestReplSignalRunning(t *testing.T) {
 	t.Parallel()
 	for s, code := range signals {

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// endSignals returns the signals that end the program. A hangup that is ignored
-// when the program starts, as nohup does, stays ignored.
+// endSignals returns the signals that end the program. If SIGHUP is ignored when the program
+// starts, as under nohup, it stays ignored.
 func endSignals() []os.Signal {
 	list := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {

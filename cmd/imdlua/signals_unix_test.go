@@ -26,16 +26,15 @@ var (
 	signalsSeed = flag.Uint64("signals.seed", 1, "the moments at which it sends them")
 )
 
-// pullsAreWhole reports whether a pull that was cut off leaves nothing under its final
-// name.
+// pullsAreWhole is true if a pull that was interrupted leaves no file with the final name.
 const pullsAreWhole = true
 
-// signalTime is how long after its start, or after that of its transfers, a process
-// gets its signal at the latest.
+// signalTime is the longest time after its start, or after the start of its transfers, at which a
+// process gets its signal.
 const signalTime = 300 * time.Millisecond
 
-// signalScript moves files both ways, writes one, reads a log and pairs again,
-// until it is stopped. With an argument it does so once.
+// signalScript pulls and pushes files, writes one, reads a log and pairs again, until it is
+// stopped. With an argument it does so once.
 const signalScript = `
 local dev = device()
 local folder, once = args[1], args[2]
@@ -56,8 +55,8 @@ log:cancel()
 print("whole")
 `
 
-// signalBench is a virtual device in a process of its own, and what processes that
-// use it leave behind.
+// signalBench is a virtual device in a process of its own, with the files of the processes that use
+// it.
 type signalBench struct {
 	home, folder, socket string
 	script               string
@@ -66,9 +65,8 @@ type signalBench struct {
 	pairing              string // address
 }
 
-// TestSignals ends processes at random moments of what they do, and looks at what
-// they leave behind: the next one must find nothing half-written and nothing in its
-// way.
+// TestSignals ends processes at random moments and checks the files that they leave: none may be
+// half-written, and none may prevent the next process from working.
 func TestSignals(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "imd") // t.TempDir can be too long for a socket
@@ -112,7 +110,7 @@ func TestSignals(t *testing.T) {
 	b.whole(t)
 }
 
-// serve starts the device where the last one was, whatever became of that.
+// serve starts the device at the address of the last one, which may have been killed.
 func (b *signalBench) serve(t *testing.T) {
 	t.Helper()
 	b.server = startProcess(t, command(t, "virtual", "--usbmux", "unix:"+b.socket, "--echo", "7",
@@ -124,7 +122,7 @@ func (b *signalBench) serve(t *testing.T) {
 	b.pairing = net.JoinHostPort(fields[2], fields[at+1])
 }
 
-// runs are what gets a signal, each in its turn.
+// runs returns the arguments of the processes that get a signal in turn.
 func (b *signalBench) runs() [][]string {
 	mux := "unix:" + b.socket
 	return [][]string{
@@ -146,13 +144,13 @@ func (b *signalBench) start(t *testing.T, args ...string) *process {
 	return startProcess(t, cmd)
 }
 
-// strike runs a process and sends it a signal after some time.
+// strike runs a process and sends it a signal after the time moment.
 func (b *signalBench) strike(t *testing.T, n int, s syscall.Signal, moment time.Duration) {
 	t.Helper()
 	runs := b.runs()
 	p := b.start(t, runs[n%len(runs)]...)
 	if n%len(runs) == 0 && n%2 == 0 {
-		p.out.await(t, "begun\n") // else most signals would come while keys are made
+		p.out.await(t, "begun\n") // without it, most signals would arrive while keys are made
 	}
 	select {
 	case <-p.ended:
@@ -164,19 +162,19 @@ func (b *signalBench) strike(t *testing.T, n int, s syscall.Signal, moment time.
 	code := p.wait(t)
 	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	switch {
-	case code == 0: // it was done before, or a signal is its usual end
+	case code == 0: // the process had ended before, or a signal is no error for it
 	case code == 130 && s == syscall.SIGINT:
-	case status.Signaled() && status.Signal() == s: // the second before it handles signals
+	case status.Signaled() && status.Signal() == s: // it did not handle signals yet
 	default:
 		t.Errorf("%q ended with %v\n%s%s", runs[n%len(runs)], p.cmd.ProcessState, p.out, p.errs)
 	}
-	if text := p.errs.String(); strings.Contains(text, "panic") ||
-		strings.Contains(text, "goroutine ") {
+	text := p.errs.String()
+	if strings.Contains(text, "panic") || strings.Contains(text, "goroutine ") {
 		t.Errorf("it panicked:\n%s", text)
 	}
 }
 
-// look checks all that has its final name.
+// look checks all files that have their final names.
 func (b *signalBench) look(t *testing.T) {
 	t.Helper()
 	if text, err := os.ReadFile(filepath.Join(b.folder, "line.json")); err == nil {
@@ -195,8 +193,11 @@ func (b *signalBench) look(t *testing.T) {
 		t.Errorf("the pid file is half-written: %q", pid)
 	}
 	source, err := os.ReadFile(filepath.Join(b.folder, "source.bin"))
-	if err != nil || !bytes.Equal(source, b.source) {
-		t.Errorf("the pushed file is damaged: %v", err)
+	if err != nil {
+		t.Error(err)
+	}
+	if !bytes.Equal(source, b.source) {
+		t.Errorf("the pushed file is damaged: it has %d bytes", len(source))
 	}
 	b.lookAtRecords(t)
 }
@@ -221,7 +222,7 @@ func (b *signalBench) lookAtRecords(t *testing.T) {
 	}
 }
 
-// whole runs everything once to its end.
+// whole runs all processes once to their ends.
 func (b *signalBench) whole(t *testing.T) {
 	t.Helper()
 	runs := b.runs()
@@ -229,8 +230,11 @@ func (b *signalBench) whole(t *testing.T) {
 	p.want(t, 0)
 	wantIn(t, "the script", p.out.String(), "whole\n")
 	pulled, err := os.ReadFile(filepath.Join(b.folder, "pulled.bin"))
-	if err != nil || !bytes.Equal(pulled, b.source) {
-		t.Errorf("pulled.bin is %d bytes, %v, and not the file", len(pulled), err)
+	if err != nil {
+		t.Error(err)
+	}
+	if !bytes.Equal(pulled, b.source) {
+		t.Errorf("pulled.bin is damaged: it has %d bytes", len(pulled))
 	}
 	p = b.start(t, runs[1]...)
 	p.want(t, 0)

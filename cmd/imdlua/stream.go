@@ -12,32 +12,31 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/visible"
 )
 
-// stallTime is how long the program waits for an output that takes nothing, once
-// it has been asked to end.
+// stallTime is how long the program waits for a blocked output after it was asked to end.
 const stallTime = 100 * time.Millisecond
 
-// errStalled is what a write returns that was given up.
+// errStalled is the error of a write that was given up.
 var errStalled = errors.New("nobody reads the output")
 
 // stream is the standard output or the standard error of the program itself. Hosts
 // write to out, which may wait for as long as it takes.
 type stream struct {
 	raw   io.Writer
-	tty   bool            // raw is a terminal
+	tty   bool            // whether raw is a terminal
 	out   io.Writer       // raw, for one writer at a time
 	ended <-chan struct{} // closed when the program has been asked to end
 
 	mu   sync.Mutex
-	host *host.Stream // the same stream of the host that lives, else nil
+	host *host.Stream // the same stream of the running host, nil if there is none
 }
 
 func newStream(raw io.Writer, tty bool, ended <-chan struct{}) *stream {
 	return &stream{raw: raw, tty: tty, out: locked(raw), ended: ended}
 }
 
-// Write keeps the order with what scripts print: while a host lives, p goes
-// through it. On a terminal control characters of p are shown: nothing that the
-// program itself writes has any, but what it writes of devices may.
+// Write writes p through the running host, if there is one, which keeps the order with the output
+// of the script. On a terminal it makes control characters visible, because texts of devices may
+// have some.
 func (s *stream) Write(p []byte) (int, error) {
 	text := string(p)
 	if s.tty {
@@ -49,14 +48,14 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// notice writes a line of the program itself to standard error. What a device or a
-// daemon has put into it gets no line of its own.
+// notice writes a line of the program itself to standard error. It marks line breaks in texts of
+// devices or daemons, so that these cannot imitate a line of the program.
 func (c *cli) notice(format string, args ...any) {
 	fmt.Fprintln(c.stderr, visible.Marked(fmt.Sprintf("imdlua: "+format, args...)))
 }
 
-// composed returns a writer that does as Write, for reports: those have colours,
-// and a host has made what they quote visible.
+// composed returns a writer that does what Write does, but leaves control characters unchanged. It
+// is for reports, which have colours, and in which the host has escaped the quoted texts.
 func (s *stream) composed() io.Writer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,13 +65,12 @@ func (s *stream) composed() io.Writer {
 	return direct{s}
 }
 
-// direct writes without a host in between.
+// direct writes to the stream without a host in between.
 type direct struct{ s *stream }
 
 func (d direct) Write(p []byte) (int, error) { return d.s.write(slices.Clone(p)) }
 
-// write waits until p is written. After the program has been asked to end, it soon
-// gives up.
+// write waits until p is written. If the program was asked to end, it gives up after stallTime.
 func (s *stream) write(p []byte) (int, error) {
 	type result struct {
 		n   int
@@ -96,15 +94,14 @@ func (s *stream) write(p []byte) (int, error) {
 	}
 }
 
-// through sends what follows to the stream of a host, or directly to the output if
-// to is nil.
+// through redirects the stream to that of a host, or back to the output if to is nil.
 func (s *stream) through(to *host.Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.host = to
 }
 
-// through sends what the program prints through h until done is called.
+// through redirects the streams of the program to those of h until done is called.
 func (c *cli) through(h *host.Host) (done func()) {
 	c.out.through(h.Stdout())
 	c.err.through(h.Stderr())
@@ -114,8 +111,8 @@ func (c *cli) through(h *host.Host) (done func()) {
 	}
 }
 
-// cell returns a value as it stands in a line of standard output. It stays on its
-// line everywhere, or a device could add lines to a list by its name.
+// cell returns a value for a line of standard output. It escapes line breaks, so that the name of a
+// device cannot add lines to a list.
 func (c *cli) cell(s string) string {
 	if c.stdoutTTY {
 		return visible.Line(s)
@@ -123,8 +120,7 @@ func (c *cli) cell(s string) string {
 	return visible.Row(s)
 }
 
-// lockedWriter lets a script's host, the log and the program itself write to one
-// output.
+// lockedWriter is an output to which the host of a script, the log and the program itself write.
 type lockedWriter struct {
 	mu *sync.Mutex
 	w  io.Writer

@@ -18,12 +18,12 @@ import (
 	"github.com/imdlua/imdlua/repl"
 )
 
-// terminal is the program on a terminal at which the test types.
+// terminal runs the program on a terminal and types for the test.
 type terminal struct {
 	*process
 	master *os.File
-	first  *term.State   // of the terminal, before the program has changed it
-	seen   int           // how much of the output the test has looked at
+	first  *term.State   // state of the terminal before the program was started
+	seen   int           // how much of the output await has passed
 	read   chan struct{} // closed when nothing more can be read
 }
 
@@ -37,9 +37,9 @@ func startTerminal(t *testing.T, environment []string, args ...string) *terminal
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
-		t.Skipf("there are no pseudo-terminals here: %v", err)
+		t.Skipf("this system has no pseudo-terminals: %v", err)
 	}
-	// Wide enough that no line wraps, which would make editing redraw much.
+	// The terminal is so wide that no line wraps, which would make the line editor redraw much.
 	if err := pty.Setsize(master, &pty.Winsize{Rows: 50, Cols: 250}); err != nil {
 		t.Fatal(err)
 	}
@@ -52,12 +52,12 @@ func startTerminal(t *testing.T, environment []string, args ...string) *terminal
 	slave.Close()
 	go func() {
 		defer close(s.read)
-		_, _ = io.Copy(s.out, master) // ends with an error when nobody has the terminal open
+		_, _ = io.Copy(s.out, master) // ends with an error when the terminal is closed
 	}()
 	return s
 }
 
-// pollable returns f as a file that Close closes even if somebody reads it.
+// pollable returns f as a file whose Close interrupts a read.
 func pollable(t *testing.T, f *os.File) *os.File {
 	t.Helper()
 	defer f.Close()
@@ -101,7 +101,7 @@ func (s *terminal) keys(t *testing.T, keys string) {
 	}
 }
 
-// await waits for text behind what was awaited before.
+// await waits for text after the text that was awaited before.
 func (s *terminal) await(t *testing.T, text string) {
 	t.Helper()
 	end := time.After(patience)
@@ -116,14 +116,14 @@ func (s *terminal) await(t *testing.T, text string) {
 		select {
 		case <-changed:
 		case <-end:
-			t.Fatalf("%q did not come; the screen shows at its end\n%q",
+			t.Fatalf("%q was not written; the output ends with\n%q",
 				text, out[max(s.seen, len(out)-2000):])
 		}
 	}
 }
 
-// prompt waits for a prompt. Editing shows the prompt anew with each key, but only
-// a new prompt switches bracketed paste on, before keys are read one by one.
+// prompt waits for a new prompt. The line editor redraws a prompt for each key, but only a new
+// prompt enables bracketed paste.
 func (s *terminal) prompt(t *testing.T) {
 	t.Helper()
 	s.await(t, "\x1b[?2004h")
@@ -146,8 +146,8 @@ func (s *terminal) leave(t *testing.T) {
 	s.finished(t, 0)
 }
 
-// finished waits for the end and checks the exit code, and that the terminal is as
-// it was.
+// finished waits for the end. It checks the exit code, and that the state of the terminal is
+// restored.
 func (s *terminal) finished(t *testing.T, code int) {
 	t.Helper()
 	s.want(t, code)
@@ -156,8 +156,8 @@ func (s *terminal) finished(t *testing.T, code int) {
 	}
 }
 
-// startTask starts a task that doubles what it is asked for, and asked asks it. The
-// answer is not in what is typed.
+// startTask starts a task that doubles numbers, and asked sends it one. The typed text does not
+// contain the result.
 const (
 	startTask = `ask, answer = task.queue(1), task.queue(1) ` +
 		`task.spawn(function() for n in function() return ask:get() end do ` +
@@ -165,9 +165,9 @@ const (
 	asked = `ask:put(21) print("the task says " .. answer:get())`
 )
 
-// TestReplGoesOn has inputs that end badly at a terminal. The next input runs and
-// prints its result, and a background task goes on. In what is typed, texts are cut
-// in two where the test waits for what is printed.
+// TestReplGoesOn types inputs that fail at a terminal. The next input must run and print its
+// result, and a background task must continue. Texts that the test waits for are split in the typed
+// input.
 func TestReplGoesOn(t *testing.T) {
 	t.Parallel()
 	for name, play := range map[string]func(t *testing.T, s *terminal){
@@ -234,12 +234,12 @@ func TestReplGoesOn(t *testing.T) {
 	}
 }
 
-// TestReplSignalledAtPrompt has the signal come while the prompt waits.
+// TestReplSignalledAtPrompt sends a signal while the prompt waits.
 func TestReplSignalledAtPrompt(t *testing.T) {
 	t.Parallel()
 	for _, test := range endingSignals {
 		if test.signal == syscall.SIGINT {
-			continue // It is Ctrl-C, which ends an input.
+			continue // the REPL handles it as Ctrl-C, which ends an input
 		}
 		t.Run(test.code, func(t *testing.T) {
 			t.Parallel()
@@ -256,7 +256,7 @@ func TestReplSignalledAtPrompt(t *testing.T) {
 	}
 }
 
-// TestReplSecondSignal has clean-up of the session that would take its time.
+// TestReplSecondSignal sends a second signal during a long clean-up.
 func TestReplSecondSignal(t *testing.T) {
 	t.Parallel()
 	for name, second := range map[string]func(t *testing.T, s *terminal) (code int){
@@ -281,8 +281,8 @@ func TestReplSecondSignal(t *testing.T) {
 	}
 }
 
-// TestReplTerminalGone closes the terminal. The hangup and the end of the input come
-// at the same time, so that the exit code says one or the other.
+// TestReplTerminalGone closes the terminal. SIGHUP and the end of the input arrive at the same
+// time, so that the exit code may be that of either.
 func TestReplTerminalGone(t *testing.T) {
 	t.Parallel()
 	s := startTerminal(t, nil, "repl")
@@ -299,7 +299,7 @@ func TestReplTerminalGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(b) != "cleaned" {
-		t.Errorf("the session wrote %q", b)
+		t.Errorf("the REPL wrote %q", b)
 	}
 }
 
@@ -322,13 +322,13 @@ func TestReplOutOfMemory(t *testing.T) {
 			on := strings.LastIndex(s.out.String(), "\x1b[?2004h")
 			off := strings.LastIndex(s.out.String(), repl.PasteOff)
 			if off < on {
-				t.Error("what is pasted is framed still")
+				t.Error("bracketed paste is still enabled")
 			}
 		})
 	}
 }
 
-// TestReplCtrlCAtPrompt leaves with two of them.
+// TestReplCtrlCAtPrompt presses Ctrl-C twice, which ends the REPL.
 func TestReplCtrlCAtPrompt(t *testing.T) {
 	t.Parallel()
 	s := startTerminal(t, nil, "repl")

@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/repl"
 )
 
-// tracer decides what is logged, and can change its mind while programs run.
+// tracer decides which records are logged. The decision can be changed during a run.
 type tracer struct {
 	layers  atomic.Pointer[[]string]
 	verbose bool
@@ -25,8 +25,8 @@ func (t *tracer) wants(layer string, level slog.Level) bool {
 		t.verbose && level >= slog.LevelInfo
 }
 
-// traceHandler writes the records that its tracer wants. A record's layer is
-// the attribute of that name.
+// traceHandler writes the records that its tracer wants. The layer of a record is its attribute
+// "layer".
 type traceHandler struct {
 	slog.Handler
 	tracer *tracer
@@ -39,7 +39,7 @@ func newTraceHandler(w io.Writer, t *tracer) slog.Handler {
 	}
 }
 
-// Enabled can only say no for certain: a record may name its own layer.
+// Enabled returns false only if no record is wanted, because a record may have its own layer.
 func (h *traceHandler) Enabled(_ context.Context, level slog.Level) bool {
 	return len(*h.tracer.layers.Load()) > 0 || h.tracer.verbose && level >= slog.LevelInfo
 }
@@ -75,7 +75,7 @@ func (h *traceHandler) WithGroup(name string) slog.Handler {
 	return &next
 }
 
-// logger returns what the protocol layers log to; nil is silent.
+// logger returns the logger of the protocol layers, nil if nothing is logged.
 func (c *cli) logger() *slog.Logger {
 	if c.tracer == nil && (len(c.flags.trace) > 0 || c.flags.verbose) {
 		c.startTracing()
@@ -83,18 +83,18 @@ func (c *cli) logger() *slog.Logger {
 	return c.log
 }
 
-// startTracing makes a logger even if nothing is to be logged yet. It comes
-// before anything that logs.
+// startTracing makes a logger even if nothing is logged yet. It must be called before anything that
+// uses the logger.
 func (c *cli) startTracing() {
 	c.tracer = &tracer{verbose: c.flags.verbose}
 	c.tracer.set(c.flags.trace)
 	c.log = slog.New(newTraceHandler(c.stderr, c.tracer))
 }
 
-// traceCommand is :trace of the REPL.
+// traceCommand is the command :trace of the REPL.
 func (c *cli) traceCommand() repl.Command {
 	return repl.Command{
-		Name: "trace", Args: "[LAYERS|off]", Doc: "show what layers do: lockdown,usbmux,... or all",
+		Name: "trace", Args: "[LAYERS|off]", Doc: "log the work of layers: lockdown,usbmux,... or all",
 		Run: func(_ context.Context, arg string, out io.Writer) error {
 			if arg == "off" {
 				c.tracer.set(nil)

@@ -24,23 +24,23 @@ func (c *cli) tunnelCommand() *cobra.Command {
 	f := &tunnelFlags{}
 	cmd := &cobra.Command{
 		Use:   "tunnel",
-		Short: "Keep a tunnel to a device, and say where other programs find its services",
-		Long: `Opens a tunnel to the services of iOS 17 and later, says at which address and
-port of this computer their list (RSD) is, and keeps it until it is interrupted.
-It needs no root: the tunnel ends in this process, which passes connections on.
-When the device was unplugged or restarts, the tunnel is made again and the new
-place is printed.
+		Short: "Keep a tunnel to a device, and print where other programs find its services",
+		Long: `Opens a tunnel to the services of iOS 17 and later, prints the address and port of
+this computer at which their list (RSD) is, and keeps the tunnel until it is
+interrupted. It does not need root: the tunnel ends in this process, which passes
+connections on. When the device was unplugged or restarted, the tunnel is made
+again and the new address is printed.
 
-Scripts and the other commands need none of this: they open tunnels by
+Scripts and the other commands do not need this command, because they open tunnels
 themselves. With --kernel the tunnel is a network interface of this computer
-(Linux, needs CAP_NET_ADMIN), and the address the device's own.`,
+(Linux, needs CAP_NET_ADMIN), and the address is that of the device.`,
 		Example: `  imdlua tunnel
   imdlua tunnel --json --protocol tcp --route usb`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.keepTunnel(cmd.Context(), f) },
 	}
 	cmd.Flags().StringVar(&f.protocol, "protocol", "auto", "auto, tcp or quic")
-	cmd.Flags().StringVar(&f.route, "route", "", "usb or wifi; the best when left out")
+	cmd.Flags().StringVar(&f.route, "route", "", "usb or wifi; the best one by default")
 	cmd.Flags().BoolVar(&f.kernel, "kernel", false, "make it a network interface of this computer")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
 	return cmd
@@ -79,7 +79,7 @@ type tunnelJSON struct {
 	Error      string `json:"error,omitempty"`
 }
 
-// keepTunnel keeps it until ctx ends, which is the usual end and no failure.
+// keepTunnel keeps a tunnel until ctx ends, which is not an error.
 func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
 	o, err := f.options()
 	if err != nil {
@@ -135,8 +135,8 @@ func (c *cli) keepTunnel(ctx context.Context, f *tunnelFlags) error {
 }
 
 func noInterface() error {
-	return host.Errorf("unsupported", "no network interface can be made of the tunnel").
-		WithHint("without --kernel it ends in this process, which needs no rights")
+	return host.Errorf("unsupported", "the tunnel cannot be made a network interface").
+		WithHint("without --kernel the tunnel ends in this process, which needs no permission")
 }
 
 func describeTunnel(d *device.Device, t *device.Tunnel) tunnelJSON {
@@ -156,8 +156,8 @@ func (j *tunnelJSON) place(address string, port uint16) {
 	j.RSD = fmt.Sprintf("--rsd %s %d", address, port)
 }
 
-// tellTunnel prints what happened: results to standard output, troubles to
-// standard error unless it is JSON.
+// tellTunnel prints an event. It writes JSON and tunnels that are up to standard output, and
+// tunnels that are down to standard error.
 func (c *cli) tellTunnel(j tunnelJSON, asJSON bool) {
 	if asJSON {
 		line, err := json.Marshal(j)
@@ -186,7 +186,7 @@ func (c *cli) tellTunnel(j tunnelJSON, asJSON bool) {
 	_, _ = fmt.Fprint(c.stdout, b.String())
 }
 
-// sharedTunnel is a tunnel as tunneld tells others of it.
+// sharedTunnel describes a tunnel for the API of tunneld.
 func sharedTunnel(udid string, t *device.Tunnel) tunneld.Tunnel {
 	label := "usbmux-" + udid + "-USB"
 	switch {

@@ -26,13 +26,13 @@ func (c *cli) tunneldCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tunneld",
 		Short: "Keep tunnels to all devices, and share them with other programs",
-		Long: `Keeps a tunnel to every device of iOS 17 and later and tells other programs of
-them: with the HTTP API of pymobiledevice3's tunneld, and with that of go-ios'
-agent. It needs no root: connections of those programs are passed on into the
-tunnels.
+		Long: `Keeps a tunnel to every device of iOS 17 and later and lists them for other
+programs: with the HTTP API of pymobiledevice3's tunneld, and with that of the
+agent of go-ios. It does not need root: connections of those programs are passed
+on into the tunnels.
 
-The API has no passwords, so it listens on this computer alone. To listen
-elsewhere, set IMD_TUNNELD_TOKEN: then every request must carry that token, which
+The API has no passwords, so only this computer can connect. To listen on another
+address, set IMD_TUNNELD_TOKEN: every request must then carry that token, which
 imdlua --tunnel sends and other programs do not.`,
 		Example: `  imdlua tunneld
   imdlua tunneld --listen 127.0.0.1:49151 --go-ios 127.0.0.1:60105
@@ -45,15 +45,15 @@ imdlua --tunnel sends and other programs do not.`,
 	cmd.Flags().StringVar(&f.listen, "listen", tunneld.PythonAddress,
 		"`address` of pymobiledevice3's API; empty for none")
 	cmd.Flags().StringVar(&f.goios, "go-ios", tunneld.GoIOSAddress,
-		"`address` of go-ios' API; empty for none")
+		"`address` of the API of go-ios; empty for none")
 	cmd.Flags().BoolVar(&f.noNetwork, "no-network", false,
-		"only devices behind a usbmuxd: do not look for others on the network")
+		"only devices of a usbmuxd: do not look for others on the network")
 	cmd.Flags().StringArrayVar(&f.upstream, "upstream", nil,
-		"`URL` of another tunneld whose tunnels are told as well, repeatable")
+		"`URL` of another tunneld whose tunnels are listed as well, repeatable")
 	return cmd
 }
 
-// check finds mistakes before anything listens.
+// check checks the flags before anything listens.
 func (f *tunneldFlags) check() error {
 	if f.listen == "" && f.goios == "" {
 		return usageError("tunneld needs an address: --listen, --go-ios or both")
@@ -71,7 +71,7 @@ func (f *tunneldFlags) check() error {
 	return nil
 }
 
-// checkUpstreams looks for an upstream that is this server.
+// checkUpstreams returns an error if an upstream is this server.
 func (f *tunneldFlags) checkUpstreams(listeners ...net.Listener) error {
 	for _, u := range f.upstream {
 		for _, l := range listeners {
@@ -84,8 +84,7 @@ func (f *tunneldFlags) checkUpstreams(listeners ...net.Listener) error {
 	return nil
 }
 
-// serveTunneld serves until ctx ends, or a client asks for the end; neither is a
-// failure.
+// serveTunneld serves until ctx ends or a client asks for the end. Neither is an error.
 func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
 	if err := f.check(); err != nil {
 		return err
@@ -127,7 +126,7 @@ func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
 	defer keeper.Close()
 	server.Manager = manager{keeper}
 	if c.direct() == nil {
-		c.noticeMuxers(ctx) // devices on the network are kept without one, too
+		c.noticeMuxers(ctx) // not an error: tunnels over the network need no muxer
 	}
 	for _, l := range []net.Listener{python, goios} {
 		if l != nil {
@@ -141,7 +140,7 @@ func (c *cli) serveTunneld(ctx context.Context, f *tunneldFlags) error {
 	return err
 }
 
-// listenTunneld says who is there when the address is taken.
+// listenTunneld listens at an address. If another tunneld listens there, the error names it.
 func (c *cli) listenTunneld(ctx context.Context, address string) (net.Listener, error) {
 	if address == "" {
 		return nil, nil
@@ -149,7 +148,7 @@ func (c *cli) listenTunneld(ctx context.Context, address string) (net.Listener, 
 	l, err := link.Listen(ctx, "tcp", address)
 	if err == nil && c.tunneldToken() == "" && !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		l.Close()
-		e := usageError("%s can be reached from elsewhere, and the API has no passwords", address)
+		e := usageError("%s can be reached from other computers, and the API has no passwords", address)
 		return nil, e.WithHint("set IMD_TUNNELD_TOKEN, or listen on 127.0.0.1")
 	}
 	if err == nil {
@@ -175,7 +174,7 @@ func (c *cli) tellKept(udid string, e device.TunnelEvent) {
 	}
 }
 
-// manager is what the server asks.
+// manager implements the tunnels of a tunneld.Server with a keeper.
 type manager struct{ keeper *device.Keeper }
 
 func (m manager) Tunnels() []tunneld.Tunnel {

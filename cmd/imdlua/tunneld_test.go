@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// tunneldOf runs imdlua tunneld for the devices of a muxer, and returns where
-// its APIs are once it has a tunnel to each.
+// tunneldOf runs imdlua tunneld for the devices of a muxer. It waits for a tunnel to each of them,
+// and returns the addresses of both APIs.
 func tunneldOf(
 	t *testing.T, mux string, devices int, more ...string,
 ) (p *program, python, goios string) {
@@ -25,7 +25,7 @@ func tunneldOf(
 	p = newProgram(t, append(args, more...)...).start(t)
 	lines := strings.Fields(p.out.awaitTimes(t, "\n", 2))
 	if len(lines) != 4 || lines[0] != "ready" || lines[2] != "ready" {
-		t.Fatalf("it said %q", p.out)
+		t.Fatalf("it printed %q, want two lines with \"ready\"", p.out)
 	}
 	p.errs.awaitTimes(t, " is up: ", devices)
 	return p, lines[1], lines[3]
@@ -46,13 +46,12 @@ func get(t *testing.T, url string) (status int, body string) {
 	return r.StatusCode, string(b)
 }
 
-// reachable waits until other programs can reach the tunnels, which is when
-// they are listed.
+// reachable waits until the tunnels are listed, when other programs can reach them.
 func reachable(t *testing.T, python string, udids []string) {
 	t.Helper()
 	for _, u := range udids {
-		if status, body := get(t,
-			"http://"+python+"/start-tunnel?udid="+u); status != http.StatusOK {
+		status, body := get(t, "http://"+python+"/start-tunnel?udid="+u)
+		if status != http.StatusOK {
 			t.Fatalf("start-tunnel answers %d %s", status, body)
 		}
 	}
@@ -64,19 +63,7 @@ func TestTunneld(t *testing.T) {
 	slices.Sort(udids)
 	p, python, goios := tunneldOf(t, mux, 2)
 	reachable(t, python, udids)
-	var listed map[string][]struct {
-		Address string `json:"tunnel-address"`
-		Port    int    `json:"tunnel-port"`
-	}
-	if _, body := get(t, "http://"+python+"/"); json.Unmarshal([]byte(body), &listed) != nil ||
-		len(listed) != 2 || len(listed[udids[0]]) != 1 || listed[udids[1]][0].Port == 0 {
-		t.Errorf("pymobiledevice3's API answers %s", body)
-	}
-	var agent []struct{ UDID string }
-	if _, body := get(t, "http://"+goios+"/tunnels"); json.Unmarshal([]byte(body), &agent) != nil ||
-		len(agent) != 2 {
-		t.Errorf("go-ios' API answers %s", body)
-	}
+	testTunneldAPIs(t, python, goios, udids)
 	for _, test := range []struct {
 		args   string
 		code   int
@@ -96,7 +83,7 @@ func TestTunneld(t *testing.T) {
 			0, "true\ttunnel\n", nil,
 		},
 		{"--tunneld PYTHON --tunnel _ -e print(#devices())", 0, "2\n", nil},
-		// Several tunnels, and no terminal to ask on.
+		// There are several tunnels, and no terminal for a question.
 		{
 			"--tunneld PYTHON --tunnel _ -e device()", 1, "",
 			append([]string{"error[ambiguous]", "Shelf", "--tunnel UDID"}, udids...),
@@ -121,18 +108,15 @@ func TestTunneld(t *testing.T) {
 		if stdout != test.stdout {
 			t.Errorf("%q printed %q, want %q", args, stdout, test.stdout)
 		}
-		for _, part := range test.stderr {
-			if !strings.Contains(stderr, part) {
-				t.Errorf("%q wrote %q, want %q in it", args, stderr, part)
-			}
-		}
+		wantIn(t, fmt.Sprintf("the standard error of %q", args), stderr, test.stderr...)
 	}
 	q := newProgram(t, "--tunnel", "", "devices")
 	q.environment["IMD_TUNNELD"] = python
-	if out, _ := q.check(t, 0); strings.Count(out, "tunnel\n") != 2 {
-		t.Errorf("devices printed %q", out)
+	out, _ := q.check(t, 0)
+	if n := strings.Count(out, "tunnel\n"); n != 2 {
+		t.Errorf("devices printed %d lines with the route tunnel, want 2:\n%s", n, out)
 	}
-	// Any port of the device is reached through the relay of go-ios' API.
+	// The relay of the API of go-ios reaches any port of the device.
 	_, addresses := forwarded(t, "--tunneld", goios, "--tunnel", udids[1], "0:7")
 	if err := echoed(addresses[0], "through two programs"); err != nil {
 		t.Error(err)
@@ -151,8 +135,37 @@ func TestTunneld(t *testing.T) {
 	}
 }
 
-// TestTunneldFollows has a device restart, beside another one that has no
-// tunnels.
+// testTunneldAPIs checks the lists of tunnels of both APIs.
+func testTunneldAPIs(t *testing.T, python, goios string, udids []string) {
+	t.Helper()
+	var listed map[string][]struct {
+		Address string `json:"tunnel-address"`
+		Port    int    `json:"tunnel-port"`
+	}
+	_, body := get(t, "http://"+python+"/")
+	if err := json.Unmarshal([]byte(body), &listed); err != nil {
+		t.Fatalf("the API of pymobiledevice3 answers %s: %v", body, err)
+	}
+	if len(listed) != 2 {
+		t.Errorf("the API of pymobiledevice3 lists %d devices, want 2", len(listed))
+	}
+	for _, udid := range udids {
+		tunnels := listed[udid]
+		if len(tunnels) != 1 || tunnels[0].Port == 0 {
+			t.Errorf("the API of pymobiledevice3 lists %+v for %s, want a tunnel", tunnels, udid)
+		}
+	}
+	var agent []struct{ UDID string }
+	_, body = get(t, "http://"+goios+"/tunnels")
+	if err := json.Unmarshal([]byte(body), &agent); err != nil {
+		t.Fatalf("the API of go-ios answers %s: %v", body, err)
+	}
+	if len(agent) != 2 {
+		t.Errorf("the API of go-ios lists %d tunnels, want 2", len(agent))
+	}
+}
+
+// TestTunneldFollows restarts a device. Another device of the muxers has no tunnels.
 func TestTunneldFollows(t *testing.T) {
 	t.Parallel()
 	mux, udids := serve(t)
@@ -160,18 +173,16 @@ func TestTunneldFollows(t *testing.T) {
 	p, python, _ := tunneldOf(t, mux, 1, "--usbmux", old)
 	newProgram(t, "--usbmux", mux, "-e", "device():restart()").check(t, 0)
 	p.errs.awaitTimes(t, "to "+udids[0]+" is up: ", 2)
-	if out, _ := newProgram(t, "--tunneld", python, "--tunnel", udids[0], "info", "-k",
-		"UniqueDeviceID").check(t, 0); out != udids[0]+"\n" {
-		t.Errorf("after the restart it is %q", out)
-	}
+	newProgram(t, "--tunneld", python, "--tunnel", udids[0], "info", "-k", "UniqueDeviceID").
+		prints(t, udids[0]+"\n")
 	p.interrupt(t)
 	if strings.Contains(p.errs.String(), without[0]) {
-		t.Errorf("it speaks of a device without tunnels: %q", p.errs)
+		t.Errorf("it reports a device without tunnels: %q", p.errs)
 	}
 }
 
-// TestStreamThroughTunneld has a script in another program stream a log while
-// the device restarts three times: it goes on by itself, and counts.
+// TestStreamThroughTunneld streams a log in another program while the device restarts three times.
+// The stream must continue and count the gaps.
 func TestStreamThroughTunneld(t *testing.T) {
 	t.Parallel()
 	mux, udids := serve(t)
@@ -189,10 +200,14 @@ end`).start(t)
 		want += fmt.Sprintf("true\t%d\ttrue\n", n)
 		stream.out.await(t, want)
 	}
-	if code := stream.wait(t); code != 0 || stream.out.String() != want ||
-		stream.errs.String() != "" {
-		t.Errorf("it ended with %d and printed\n%s%s, want\n%s", code, stream.out, stream.errs,
-			want)
+	if code := stream.wait(t); code != 0 {
+		t.Errorf("it ended with %d, want 0", code)
+	}
+	if out := stream.out.String(); out != want {
+		t.Errorf("it printed\n%s, want\n%s", out, want)
+	}
+	if errs := stream.errs.String(); errs != "" {
+		t.Errorf("it wrote %q to standard error, want nothing", errs)
 	}
 	p.interrupt(t)
 }
@@ -217,26 +232,19 @@ func TestTunneldAddressTaken(t *testing.T) {
 		args := []string{
 			"--usbmux", mux, "tunneld", "--listen", "", "--go-ios", "", test.flag, test.address,
 		}
-		if out, stderr := newProgram(t, args...).check(t, 1); out != "" ||
-			!strings.Contains(stderr, test.who) {
-			t.Errorf("%s %s: it said %q and %q, want %q", test.flag, test.address, out, stderr,
-				test.who)
-		}
+		newProgram(t, args...).fails(t, 1, test.who)
 	}
 	p.interrupt(t)
 }
 
-// TestTunneldToken has one that other computers could reach.
+// TestTunneldToken runs a tunneld that other computers can reach.
 func TestTunneldToken(t *testing.T) {
 	t.Parallel()
 	mux, udids := serve(t)
 	args := []string{
 		"--usbmux", mux, "tunneld", "--no-network", "--listen", "0.0.0.0:0", "--go-ios", "",
 	}
-	if out, stderr := newProgram(t, args...).check(t, 2); out != "" ||
-		!strings.Contains(stderr, "IMD_TUNNELD_TOKEN") {
-		t.Errorf("without a token it said %q and %q", out, stderr)
-	}
+	newProgram(t, args...).fails(t, 2, "IMD_TUNNELD_TOKEN")
 	p := newProgram(t, args...)
 	p.environment["IMD_TUNNELD_TOKEN"] = "open sesame"
 	p.start(t)
@@ -244,7 +252,7 @@ func TestTunneldToken(t *testing.T) {
 		strings.TrimSpace(strings.TrimPrefix(p.out.await(t, "\n"), "ready ")),
 	)
 	if err != nil {
-		t.Fatalf("it said %q", p.out)
+		t.Fatalf("it printed %q: %v", p.out, err)
 	}
 	p.errs.await(t, " is up: ")
 	address := net.JoinHostPort("127.0.0.1", port)
@@ -256,9 +264,12 @@ func TestTunneldToken(t *testing.T) {
 			"print(device().udid, #device():processes() > 20)")
 		q.environment["IMD_TUNNELD_TOKEN"] = token
 		out, stderr := q.check(t, code)
-		if code == 0 && out != udids[0]+"\ttrue\n" || code != 0 && (!strings.Contains(stderr,
-			"error[unauthorized]") || !strings.Contains(stderr, "IMD_TUNNELD_TOKEN")) {
-			t.Errorf("with token %q it printed %q and %q", token, out, stderr)
+		if want := udids[0] + "\ttrue\n"; code == 0 && out != want {
+			t.Errorf("with token %q it printed %q, want %q", token, out, want)
+		}
+		if code != 0 {
+			wantIn(t, fmt.Sprintf("the standard error with token %q", token), stderr,
+				"error[unauthorized]", "IMD_TUNNELD_TOKEN")
 		}
 		if strings.Contains(out+stderr+p.out.String()+p.errs.String(), "sesame") {
 			t.Errorf("the token is printed: %q %q %q", out, stderr, p.errs)
@@ -267,26 +278,24 @@ func TestTunneldToken(t *testing.T) {
 	p.interrupt(t)
 }
 
-// TestTunneldWithoutMuxer says what is missing, and goes on.
+// TestTunneldWithoutMuxer checks that tunneld reports that the muxer is missing, and continues.
 func TestTunneldWithoutMuxer(t *testing.T) {
 	t.Parallel()
 	p := newProgram(t, "tunneld", "--no-network", "--listen", "127.0.0.1:0", "--go-ios",
 		"").start(t)
 	p.errs.await(t, "usbmux: list: ")
 	p.interrupt(t)
-	if !strings.Contains(p.out.String(), "ready 127.0.0.1:") ||
-		!strings.Contains(p.errs.String(), "waiting for it") {
-		t.Errorf("it said %q and %q", p.out, p.errs)
-	}
+	wantIn(t, "the output", p.out.String(), "ready 127.0.0.1:")
+	wantIn(t, "the standard error", p.errs.String(), "waiting for it")
 }
 
-// TestTunneldEnds has it interrupted while it waits for a device.
+// TestTunneldEnds interrupts tunneld while it waits for a device.
 func TestTunneldEnds(t *testing.T) {
 	t.Parallel()
 	mux, _ := serve(t, "--trust", "never")
 	p := newProgram(t, "--usbmux", mux, "tunneld", "--no-network", "--listen", "127.0.0.1:0",
 		"--go-ios", "").start(t)
-	p.errs.await(t, "tap Trust") // it waits for the device
+	p.errs.await(t, "tap Trust")
 	p.signals <- os.Interrupt
 	if code := p.wait(t); code != 0 {
 		t.Errorf("it ended with %d\n%s", code, p.errs)

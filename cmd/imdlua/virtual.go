@@ -20,7 +20,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// maxDevices bounds --count: each is a whole phone.
+// maxDevices limits --count, because each device takes the memory of a phone model.
 const maxDevices = 10000
 
 type virtualFlags struct {
@@ -39,10 +39,10 @@ func (c *cli) virtualCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "virtual --usbmux ADDRESS",
 		Short: "Serve virtual devices to every program on this computer",
-		Long: `Serves virtual devices behind a usbmuxd of their own, so that any program that
-speaks to iPhones can be run against them. When they can be used it prints
-"ready ADDRESS" for each address, then one UDID a line, then where else the
-devices are; it runs until it is interrupted. Port 0 is a free port. Programs of
+		Long: `Serves virtual devices on a usbmuxd of their own, so that any program for iPhones
+can be run against them. When they are ready, it prints "ready ADDRESS" for each
+address, then the UDIDs, one a line, and then the other addresses of the devices.
+It runs until it is interrupted. Port 0 is a free port. Programs of
 libimobiledevice find it with USBMUXD_SOCKET_ADDRESS. A unix socket is for
 programs of the same user.`,
 		Example: `  imdlua virtual --usbmux unix:/tmp/mux --count 3 --profile ios18
@@ -59,23 +59,23 @@ programs of the same user.`,
 func (f *virtualFlags) register(flags *pflag.FlagSet) {
 	flags.IntVarP(&f.count, "count", "n", 1, "how many devices")
 	flags.StringVar(&f.profile, "profile", defaultProfile,
-		"what kind: "+strings.Join(identity.Profiles(), ", "))
+		"`profile` of the devices: "+strings.Join(identity.Profiles(), ", "))
 	flags.StringVar(&f.name, "name", "",
-		"device name; with several devices the others get a number behind it")
+		"device name; if there are several devices, a number is added to the others")
 	flags.StringVar(&f.trust, "trust", "accept", "how the Trust dialog is answered: "+
-		"accept, deny, never, or accepted after so many `seconds`")
+		"accept, deny, never, or accept after this number of `seconds`")
 	flags.Float64Var(&f.logRate, "log-rate", 20,
-		"lines per second and device of the log while somebody reads it; 0 is silence")
+		"log lines per second and device while a client reads them; 0 for none")
 	flags.StringVar(&f.network, "network", "",
-		"also show the devices on the network of this `address`, as over Wi-Fi and over "+
-			"the cable's interface; the next device has the next address")
-	flags.BoolVar(&f.bonjour, "bonjour", false, "announce what --network shows by Bonjour")
+		"also serve the devices on the network at this `address`, as over Wi-Fi and over "+
+			"the interface of a cable; each further device gets the next address")
+	flags.BoolVar(&f.bonjour, "bonjour", false, "announce the addresses of --network by Bonjour")
 	flags.StringVar(&f.trusted, "trusted", "",
-		"also serve what is inside tunnels without a tunnel, at this `address` "+
+		"also serve the services of tunnels without a tunnel, at this `address` "+
 			"(or address:port, for the first device); prints \"rsd UDID ADDRESS PORT\" "+
 			"for --rsd of other programs")
 	flags.Uint16Var(&f.echo, "echo", 0,
-		"`port` of the devices that sends back what it gets")
+		"`port` of the devices that sends back all bytes that it gets")
 	flags.BoolVar(&f.noImage, "no-image", false, "no developer disk image is mounted")
 	flags.BoolVar(&f.noMode, "no-developer-mode", false, "Developer Mode is off")
 }
@@ -84,7 +84,7 @@ func (f *virtualFlags) options() (virtual.Options, error) {
 	o := virtual.Options{Phone: phone.Options{Profile: f.profile, Name: f.name, LogRate: f.logRate,
 		NoImage: f.noImage, NoDeveloperMode: f.noMode}, Echo: f.echo}
 	if f.logRate <= 0 {
-		o.Phone.LogRate = -1 // 0 would be the model's default
+		o.Phone.LogRate = -1 // 0 would mean the default of the model
 	}
 	switch f.trust {
 	case "accept":
@@ -115,7 +115,7 @@ func (f *virtualFlags) options() (virtual.Options, error) {
 	return o, nil
 }
 
-// serveVirtual serves until ctx ends, which is its usual end and no failure.
+// serveVirtual serves until ctx ends, which is not an error.
 func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 	o, err := f.options()
 	if err != nil {
@@ -174,7 +174,7 @@ func (c *cli) serveVirtual(ctx context.Context, f *virtualFlags) (err error) {
 	return err
 }
 
-// listenMuxers listens at all addresses, or at none.
+// listenMuxers listens at all addresses. If one fails, it closes the others.
 func listenMuxers(ctx context.Context, addresses []string) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for _, a := range addresses {
@@ -195,7 +195,7 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
-// listenMuxer listens where --usbmux says.
+// listenMuxer listens at an address of --usbmux.
 func listenMuxer(ctx context.Context, text string) (net.Listener, error) {
 	network, address, err := usbmux.ParseAddress(text)
 	if err != nil {
@@ -204,8 +204,8 @@ func listenMuxer(ctx context.Context, text string) (net.Listener, error) {
 	return link.Listen(ctx, network, address)
 }
 
-// shownAddress is the address as --usbmux takes it, with the port that was
-// chosen for port 0.
+// shownAddress returns the address in the form of --usbmux. For port 0 it has the port that was
+// chosen.
 func shownAddress(text string, l net.Listener) string {
 	if l.Addr().Network() == "unix" {
 		return text

@@ -8,16 +8,16 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// networkFlags are where virtual devices show themselves beside usbmux.
+// networkFlags are the flags for addresses of virtual devices beside usbmux.
 type networkFlags struct {
 	network, trusted string
 	bonjour          bool
 }
 
-// show puts the devices where the flags say and returns what to print of it.
+// show serves the devices at the addresses of the flags, and returns the lines to print.
 func (f *networkFlags) show(h *virtual.Host) (string, error) {
 	if f.bonjour && f.network == "" {
-		return "", usageError("--bonjour announces what --network shows")
+		return "", usageError("--bonjour can only be used with --network")
 	}
 	var b strings.Builder
 	if f.network != "" {
@@ -44,7 +44,7 @@ func (f *networkFlags) show(h *virtual.Host) (string, error) {
 	if f.trusted != "" {
 		host, port, err := addressAndPort(f.trusted)
 		if err != nil {
-			return "", usageError("--trusted takes an IP address, with a port or without, not %q",
+			return "", usageError("--trusted takes an IP address with or without a port, not %q",
 				f.trusted)
 		}
 		for _, m := range h.Devices() {
@@ -57,7 +57,7 @@ func (f *networkFlags) show(h *virtual.Host) (string, error) {
 			n := p.Ports().Trusted
 			if n == 0 {
 				return "", usageError(
-					"--trusted is for iOS 17 and later: before it there were no tunnels",
+					"--trusted is for iOS 17 and later: older versions have no tunnels",
 				)
 			}
 			fmt.Fprintf(&b, "rsd %s %s %d\n", m.UDID(), host, n)

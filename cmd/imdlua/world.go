@@ -26,13 +26,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// world is what devices are found in. Nothing of it exists before a device is
-// asked for: a script without one opens nothing.
+// world holds what is needed to find devices. It is empty until a device is needed, so that a
+// script without a device opens nothing.
 type world struct {
 	mu     sync.Mutex
 	finder *device.Finder
 	host   *virtual.Host
-	told   map[string]bool // devices whose Trust dialog was explained
+	told   map[string]bool // devices for which trustDialog has written its notice
 	choice choice
 }
 
@@ -46,7 +46,8 @@ func (c *cli) finder() (*device.Finder, error) {
 	}
 	o := device.Options{OnTrustDialog: c.trustDialog, PIN: c.askPIN, Logger: c.logger()}
 	o.HostName, _ = c.hostName()
-	if o.Direct = c.direct(); o.Direct != nil {
+	o.Direct = c.direct()
+	if o.Direct != nil {
 		w.finder = device.NewFinder(o)
 		return w.finder, nil
 	}
@@ -81,12 +82,12 @@ func (c *cli) finder() (*device.Finder, error) {
 	return w.finder, nil
 }
 
-// direct tells of lists of services when the flags name some; nil when they do
-// not.
+// direct returns a function that finds the lists of services that --rsd or --tunnel name. It
+// returns nil if neither flag is given.
 func (c *cli) direct() func(context.Context) ([]device.Direct, error) {
 	switch {
 	case c.flags.rsd != "":
-		host, port, _ := splitHost(c.flags.rsd) // it was checked
+		host, port, _ := splitHost(c.flags.rsd) // no error: checkRoutes has checked it
 		return func(context.Context) ([]device.Direct, error) {
 			return []device.Direct{device.DirectTo(host, port)}, nil
 		}
@@ -96,8 +97,8 @@ func (c *cli) direct() func(context.Context) ([]device.Direct, error) {
 	return nil
 }
 
-// otherTunnels asks a tunneld, whichever program it belongs to. A tunnel that is
-// wanted and not there is asked for.
+// otherTunnels asks a tunneld, of imdlua or another program, for its tunnels. If it has no tunnel
+// to the device that --tunnel names, otherTunnels asks it to make one.
 func (c *cli) otherTunnels(ctx context.Context) ([]device.Direct, error) {
 	client := &tunneld.Client{
 		Address: c.flags.tunneldAddress(), Token: c.tunneldToken(), Logger: c.logger(),
@@ -114,8 +115,8 @@ func (c *cli) otherTunnels(ctx context.Context) ([]device.Direct, error) {
 			if err != nil {
 				e := host.Errorf("no_device", "the tunneld at %s has no tunnel to %s: %v",
 					client.Address, wanted, err)
-				e.Cause = fmt.Errorf("%w: %w", device.ErrNotFound, err) // it may come back
-				return nil, e.WithHint("imdlua devices --tunnel lists those that it has")
+				e.Cause = fmt.Errorf("%w: %w", device.ErrNotFound, err) // callers may try again
+				return nil, e.WithHint("imdlua devices --tunnel lists the tunnels that it has")
 			}
 			list = append(list, e)
 		}
@@ -131,7 +132,7 @@ func (c *cli) otherTunnels(ctx context.Context) ([]device.Direct, error) {
 	return out, nil
 }
 
-// tunneldError says what to do about a tunneld that gives no answer.
+// tunneldError adds a hint to the error of a tunneld that refuses the token or does not answer.
 func (c *cli) tunneldError(err error) error {
 	var refused *net.OpError
 	e := &host.Error{Message: err.Error(), Cause: err}
@@ -139,14 +140,15 @@ func (c *cli) tunneldError(err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		e.Code, e.Hint = "unauthorized", "set IMD_TUNNELD_TOKEN to the token of that tunneld"
 	case errors.As(err, &refused) && refused.Op == "dial":
-		e.Code, e.Hint = "no_device", "start one with `imdlua tunneld`, or say with --tunneld where it is"
+		e.Code = "no_device"
+		e.Hint = "start one with `imdlua tunneld`, or give its address with --tunneld"
 	default:
 		return err
 	}
 	return e
 }
 
-// tunneldToken is what a tunneld beyond this computer wants to hear.
+// tunneldToken returns the token that a tunneld on another computer requires.
 func (c *cli) tunneldToken() string {
 	t, _ := c.env("IMD_TUNNELD_TOKEN")
 	return t
@@ -157,8 +159,8 @@ func (c *cli) plugIn(h *virtual.Host) (*usbmux.Client, error) {
 	return usbmux.New(usbmux.Options{Address: "virtual", Dial: h.Dial, Logger: c.logger()})
 }
 
-// addresses are the muxers to ask: those of --usbmux, or else, unless there is
-// a virtual device, that of the environment or of the platform.
+// addresses returns the addresses of the muxers: those of --usbmux, or none if there is a virtual
+// device, or else that of the environment, where "" means the default of the platform.
 func (c *cli) addresses() []string {
 	if len(c.flags.usbmux) > 0 {
 		return c.flags.usbmux
@@ -170,7 +172,7 @@ func (c *cli) addresses() []string {
 	return []string{address}
 }
 
-// stores are where pair records may be that a muxer does not give out.
+// stores returns the folders of pair records, for records that a muxer does not return.
 func (c *cli) stores() []pair.Store {
 	stores := []pair.Store{pair.NewDir(pair.SystemDir(runtime.GOOS, c.env))}
 	if own := pair.OwnDir(runtime.GOOS, c.env); own != "" {
@@ -179,8 +181,8 @@ func (c *cli) stores() []pair.Store {
 	return stores
 }
 
-// remoteStores are where the records of remote pairing may be: our own, and
-// those that pymobiledevice3 keeps.
+// remoteStores returns the folders of the records of remote pairing: that of imdlua and that of
+// pymobiledevice3.
 func (c *cli) remoteStores() []device.RemoteStore {
 	var stores []device.RemoteStore
 	for _, dir := range []string{
@@ -193,8 +195,8 @@ func (c *cli) remoteStores() []device.RemoteStore {
 	return stores
 }
 
-// stateFile is a file of this program in the user's configuration folder, ""
-// when the environment does not say where that is.
+// stateFile returns the path of a file in the user's configuration folder, "" if the environment
+// does not name that folder.
 func (c *cli) stateFile(name string) string {
 	own := pair.OwnDir(runtime.GOOS, c.env)
 	if own == "" {
@@ -203,8 +205,7 @@ func (c *cli) stateFile(name string) string {
 	return filepath.Join(filepath.Dir(own), name)
 }
 
-// virtualHost returns the muxer of this process that scripts plug virtual
-// devices into.
+// virtualHost returns the muxer of this process to which scripts connect virtual devices.
 func (c *cli) virtualHost() (*virtual.Host, error) {
 	f, err := c.finder()
 	if err != nil {
@@ -245,7 +246,7 @@ func (w *world) close() error {
 	return errors.Join(errs...)
 }
 
-// trustDialog says once a device what the user has to do.
+// trustDialog tells the user how to answer the Trust dialog, once for each device.
 func (c *cli) trustDialog(i device.Info) {
 	w := &c.world
 	w.mu.Lock()
@@ -266,8 +267,7 @@ func (c *cli) trustDialog(i device.Info) {
 		"  Unlock it, tap Trust on its screen and enter its passcode; waiting...")
 }
 
-// timed bounds ctx by --timeout, or by otherwise when the flag was not given; 0
-// is no bound.
+// timed limits ctx to --timeout, or to otherwise if the flag is not given. 0 means no limit.
 func (c *cli) timed(
 	ctx context.Context, otherwise time.Duration,
 ) (context.Context, context.CancelFunc) {
@@ -281,7 +281,7 @@ func (c *cli) timed(
 	return context.WithTimeout(ctx, d)
 }
 
-// readFile reads a file that a user named.
+// readFile reads a file that the user has named.
 func readFile(path string) (string, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -39,7 +39,7 @@ func Module() *api.Module {
 // defaultDoc documents the parameter of an option that may be required.
 const defaultDoc = "value when the option is not given; without one the option is required"
 
-// single are the functions that return the value of one option.
+// single returns the functions that read the value of one option.
 func (s *set) single() []*api.Func {
 	return []*api.Func{
 		api.Function("string", "The text of an option.",
@@ -56,17 +56,17 @@ func (s *set) single() []*api.Func {
 			api.Raises("usage"),
 			api.Returns("number value"),
 			api.Example(`return args.number("count", 10) -- => 10`)),
-		api.Function("flag", "Whether a flag was given. --no-name takes it back.",
+		api.Function("flag", "Whether a flag was given. --no-name turns it off.",
 			"name default?", s.flag,
 			api.ParamDoc("name", "the option without its dashes"),
-			api.ParamDoc("default", "value when neither was given, false"),
+			api.ParamDoc("default", "value if neither is given, false by default"),
 			api.Raises("usage"),
 			api.Returns("boolean value"),
 			api.Example(`return args.flag("fast") -- => false`)),
 	}
 }
 
-// several are the functions that return lists.
+// several returns the functions that read lists.
 func (s *set) several() []*api.Func {
 	return []*api.Func{
 		api.Function("list", "All texts of an option that may be given several times.",
@@ -99,8 +99,8 @@ func usageError(s *set, format string, a ...any) error {
 	return e
 }
 
-// value returns the text of an option: as given, else the script's default, else the default in the
-// header.
+// value returns the text of an option. If the option is not given, it returns the default of the
+// call, and if there is none, the default in the header.
 func (s *set) value(c *api.Call, name string, def *string) (string, error) {
 	s.load(c.L)
 	if v := s.values[name]; len(v) > 0 {

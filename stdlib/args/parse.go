@@ -81,7 +81,7 @@ func (h *header) summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// help is what --help prints.
+// help returns the text that --help prints.
 func (h *header) help() string {
 	var b strings.Builder
 	for _, d := range h.doc {
@@ -105,28 +105,28 @@ func (h *header) help() string {
 	return strings.TrimPrefix(b.String(), "\n")
 }
 
-// Help returns what --help prints for a script that describes itself in its header, and whether it
-// does. Such a script need not run to explain itself.
+// Help returns the text that --help prints for a script. It reports false if the header does not
+// describe the script and its options. A script that has such a header need not run for its help.
 func Help(source string) (string, bool) {
 	h := parseHeader(source)
 	return h.help(), len(h.doc) > 0 && len(h.options) > 0
 }
 
-// word is an argument that is not an option, with its place in the command line.
+// word is an argument that is not an option, with its index in the command line.
 type word struct {
 	at   int
 	text string
 }
 
-// set is the arguments of one run.
+// set holds the arguments of one run.
 type set struct {
 	loaded bool
 	header header
 	values map[string][]string
 	flags  map[string]bool
 	words  []word
-	// loose are values that were taken for an option which no header describes: "--fast file". When
-	// the script asks for the option as a flag, its value becomes an argument of its own.
+	// loose holds the values of options that the header does not declare, such as "--fast file".
+	// If the script asks for the option as a flag, its value becomes an argument of its own.
 	loose map[string]word
 	table *lua.LTable
 }
@@ -183,8 +183,8 @@ func (s *set) load(L *lua.LState) {
 	s.publish()
 }
 
-// parse sorts the arguments into options and words. help says that the script is asked for its
-// options.
+// parse sorts the arguments into options and words. help is true if the arguments ask for the help
+// text.
 func (s *set) parse(list []string) (help bool, err error) {
 	s.values, s.flags, s.loose = map[string][]string{}, map[string]bool{}, map[string]word{}
 	for i := 0; i < len(list); i++ {
@@ -211,8 +211,8 @@ func (s *set) parse(list []string) (help bool, err error) {
 	return false, nil
 }
 
-// Prepare fills in args[1] and so on when a script starts, so that #args, ipairs and next see them.
-// What is wrong with the options is an error only when the script asks for one.
+// Prepare sets args[1], args[2] and so on when a script starts, so that #args, ipairs and next see
+// them. It ignores errors in the options: they are raised when the script asks for an option.
 func Prepare(L *lua.LState, chunk string) {
 	table, ok := L.G.Global.RawGetString("args").(*lua.LTable)
 	if !ok {
@@ -225,7 +225,7 @@ func Prepare(L *lua.LState, chunk string) {
 	}
 }
 
-// option reads the option at i and returns the place of its last word.
+// option reads the option at index i of list and returns the index of its last word.
 func (s *set) option(list []string, i int, text string) (int, error) {
 	name, value, given := strings.Cut(text, "=")
 	o := s.header.find(name)
@@ -253,12 +253,12 @@ func (s *set) option(list []string, i int, text string) (int, error) {
 	return i, nil
 }
 
-// knows reports whether the header declares an option. Without any everything is one.
+// knows reports whether the header declares an option. If it declares none, any name is an option.
 func (s *set) knows(name string) bool {
 	return len(s.header.options) == 0 || s.header.find(name) != nil
 }
 
-// release gives back the value that was taken for a flag.
+// release makes an option in loose a flag, and its value an argument.
 func (s *set) release(name string) {
 	w, ok := s.loose[name]
 	if !ok {
@@ -283,7 +283,7 @@ func (s *set) rest() []string {
 	return out
 }
 
-// publish makes args[1] and so on.
+// publish sets args[1], args[2] and so on.
 func (s *set) publish() {
 	if s.table == nil {
 		return

@@ -29,7 +29,7 @@ func Module() *api.Module {
 			{Name: "version", Doc: "The version of imdlua.", Value: Version},
 			{
 				Name:  "null",
-				Doc:   "Absence inside lists and dictionaries, where nil would leave a hole.",
+				Doc:   "Stands for an absent value inside lists and dictionaries.",
 				Value: func(h *host.Host) lua.LValue { return h.Null() },
 			},
 		},
@@ -51,7 +51,7 @@ func HelpModule() *api.Module {
 			api.ParamDoc("topic", "a value, or a name such as fs.read"),
 			api.Example(`help("fs.read")`)),
 		Funcs: []*api.Func{
-			api.Function("search", "Lists what mentions a word in its name or documentation.",
+			api.Function("search", "Lists everything that mentions a word in its name or documentation.",
 				"word", search,
 				api.ParamDoc("word", "part of a name or text"),
 				api.Example(`help.search("json")`)),
@@ -60,7 +60,7 @@ func HelpModule() *api.Module {
 }
 
 type printOptions struct {
-	Full  bool `lua:"full" doc:"cut nothing"`
+	Full  bool `lua:"full" doc:"do not shorten anything"`
 	Sort  bool `lua:"sort" doc:"sort keys"`
 	Depth int  `lua:"depth" doc:"levels of nested tables" default:"4"`
 }
@@ -81,7 +81,7 @@ func pretty(c *api.Call, v lua.LValue, o printOptions) lua.LValue {
 	return v
 }
 
-// printText calls print, which knows the output of this host.
+// printText calls the global function print, which writes to the output of the host.
 func printText(c *api.Call, text string) {
 	c.Invoke(c.L.G.Global.RawGetString("print"), 0, lua.LString(strings.TrimSuffix(text, "\n")))
 }
@@ -151,8 +151,8 @@ func scope(c *api.Call, fn *lua.LFunction, args ...lua.LValue) api.Values {
 
 func deferCall(c *api.Call, fn *lua.LFunction, args ...lua.LValue) { c.Scope().Defer(fn, args...) }
 
-// with defers the close inside a scope. When the task is cancelled it still runs, with time of its
-// own.
+// with defers the call of close inside a scope. If the task is cancelled, close still runs and has
+// a time limit of its own.
 func with(c *api.Call, object lua.LValue, fn *lua.LFunction) api.Values {
 	body := c.L.NewFunction(func(L *lua.LState) int {
 		closer := L.NewFunction(func(L *lua.LState) int {
@@ -213,7 +213,7 @@ func try(c *api.Call, what lua.LValue, args ...lua.LValue) (api.Values, error) {
 	return host.RunScope(c.L, body), nil
 }
 
-// values documents what the host makes itself.
+// values documents the functions that the host defines itself.
 func values() []*api.Func {
 	return []*api.Func{
 		api.Existing("array", "Marks a table as a list, so that an empty one stays a list when it "+

@@ -45,7 +45,7 @@ func encode(c *api.Call, data []byte, o encodeOptions) string {
 	var text strings.Builder
 	text.Grow(enc.EncodedLen(len(data)))
 	w := base64.NewEncoder(enc, &text)
-	for piece := range slices.Chunk(data, pieceATick) {
+	for piece := range slices.Chunk(data, bytesPerTick) {
 		w.Write(piece) // a Builder does not fail
 		host.Tick(c.L)
 	}
@@ -53,11 +53,10 @@ func encode(c *api.Call, data []byte, o encodeOptions) string {
 	return text.String()
 }
 
-// pieceATick is how many bytes are encoded before the task is asked whether it goes
-// on.
-const pieceATick = 256 << 10
+// bytesPerTick is how many bytes are encoded between two calls of host.Tick.
+const bytesPerTick = 256 << 10
 
-// standard turns the alphabet for URLs into the standard one, and leaves out white space.
+// standard replaces the URL alphabet by the standard one and removes white space.
 var standard = strings.NewReplacer("-", "+", "_", "/", " ", "", "\n", "", "\r", "", "\t", "")
 
 func decode(c *api.Call, text string) (string, error) {

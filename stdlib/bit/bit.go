@@ -18,7 +18,7 @@ import (
 type word struct {
 	bits  uint64 // of 32 bits, the upper half is zero
 	width int
-	like  lua.LValue // an Int64 or UInt64 of the kind of the result
+	like  lua.LValue // an Int64 or UInt64 that has the type of the result
 }
 
 // wordOf reads argument n. Numbers are taken modulo 2^32, as in LuaJIT.
@@ -42,7 +42,7 @@ func wordOf(c *api.Call, n int, v lua.LValue) (word, error) {
 	return word{}, c.ArgError(n, "integer expected, got %s", v.Type())
 }
 
-// value is the result: a signed number of 32 bits, or an object of the kind of the operand.
+// value returns the result: a signed number of 32 bits, or an object of the type of the operand.
 func (w word) value(c *api.Call) lua.LValue {
 	if w.width == 32 {
 		return lua.LNumber(int32(uint32(w.bits)))
@@ -55,7 +55,7 @@ func (w word) value(c *api.Call) lua.LValue {
 
 func (w word) mask() uint64 { return ^uint64(0) >> (64 - w.width) }
 
-// widen makes 64 bits of 32, with their sign.
+// widen extends a word of 32 bits to 64 bits and keeps its sign.
 func (w word) widen(like lua.LValue) word {
 	if w.width == 32 {
 		w.bits = uint64(int64(int32(uint32(w.bits))))
@@ -64,8 +64,8 @@ func (w word) widen(like lua.LValue) word {
 	return w
 }
 
-// combining makes band, bor and bxor. A 64-bit operand makes the result 64 bits wide, of the kind
-// of the first one.
+// combining declares band, bor or bxor. If an operand has 64 bits, so does the result, which has
+// the type of the first such operand.
 func combining(name, doc, example string, op func(a, b uint64) uint64) *api.Func {
 	fn := func(c *api.Call, first lua.LValue, more ...lua.LValue) (lua.LValue, error) {
 		out, err := wordOf(c, 1, first)
@@ -95,7 +95,7 @@ func combining(name, doc, example string, op func(a, b uint64) uint64) *api.Func
 return bit.`+example))
 }
 
-// shifting makes the shifts and rotations. The count is taken modulo the width, as in LuaJIT.
+// shifting declares a shift or rotation. The count is taken modulo the width, as in LuaJIT.
 func shifting(name, doc, example string, op func(w word, n int) uint64) *api.Func {
 	fn := func(c *api.Call, x lua.LValue, count int) (lua.LValue, error) {
 		w, err := wordOf(c, 1, x)
@@ -121,7 +121,7 @@ return bit.`+example),
 	)
 }
 
-// changing makes the operations on one operand.
+// changing declares an operation on one operand.
 func changing(name, doc, example string, op func(w word) uint64) *api.Func {
 	fn := func(c *api.Call, x lua.LValue) (lua.LValue, error) {
 		w, err := wordOf(c, 1, x)
@@ -180,7 +180,7 @@ func rotate(w word, n int) uint64 {
 	return w.bits<<n | w.bits>>(w.width-n)
 }
 
-// fields are the functions for single bits and for ranges of bits.
+// fields returns the functions for single bits and for ranges of bits.
 func fields() []*api.Func {
 	return []*api.Func{
 		api.Function("test", "Whether a bit is set.",
@@ -219,7 +219,7 @@ func test(c *api.Call, x lua.LValue, bit int) (bool, error) {
 	return w.bits>>bit&mask != 0, nil
 }
 
-// field checks a range of bits. n is the number of the argument from.
+// field checks a range of bits. n is the number of the argument that holds from.
 func field(c *api.Call, x lua.LValue, n, from int, width *int) (w word, mask uint64, err error) {
 	if w, err = wordOf(c, 1, x); err != nil {
 		return w, 0, err

@@ -51,30 +51,30 @@ func newFormat(text string) (*format, error) {
 	return &format{text: text, align: 1}, nil
 }
 
-// wrong is an error at the item that was read last.
-func (f *format) wrong(text string, args ...any) error {
+// errorf returns an error about the format.
+func (f *format) errorf(text string, args ...any) error {
 	e := host.Errorf("format", "bytes: "+text, args...)
 	return e.WithHint("the letters are those of string.pack in Lua 5.3, see help(\"bytes.pack\")")
 }
 
-// number reads the digits that follow a letter. none is the value when there are none.
-func (f *format) number(none int) (int, error) {
+// number reads the digits that follow a letter. It returns def if there are none.
+func (f *format) number(def int) (int, error) {
 	start := f.at
 	for f.at < len(f.text) && f.text[f.at] >= '0' && f.text[f.at] <= '9' {
 		f.at++
 	}
 	if start == f.at {
-		return none, nil
+		return def, nil
 	}
 	n, err := strconv.Atoi(f.text[start:f.at])
 	if err != nil || n < 1 || n > maxSize {
-		return 0, f.wrong("size %s in the format is not in 1 to %d", f.text[start:f.at], maxSize)
+		return 0, f.errorf("size %s in the format is not in 1 to %d", f.text[start:f.at], maxSize)
 	}
 	return n, nil
 }
 
-// next returns the next item, or false at the end. offset is where the item begins, for its
-// alignment.
+// next returns the next item, or false at the end. offset is where the item begins, which decides
+// how much padding aligns it.
 func (f *format) next(offset int) (it item, ok bool, err error) {
 	for f.at < len(f.text) {
 		c := f.text[f.at]
@@ -96,10 +96,10 @@ func (f *format) next(offset int) (it item, ok bool, err error) {
 	return item{}, false, nil
 }
 
-// alignAs reads the letter after X.
+// alignAs reads the letter after X and returns the padding that would align its item.
 func (f *format) alignAs(offset int) (item, bool, error) {
 	if f.at == len(f.text) {
-		return item{}, false, f.wrong("X at the end of the format has no letter after it")
+		return item{}, false, f.errorf("X at the end of the format has no letter after it")
 	}
 	c := f.text[f.at]
 	f.at++
@@ -108,13 +108,13 @@ func (f *format) alignAs(offset int) (item, bool, error) {
 		return item{}, false, err
 	}
 	if !ok || it.kind == kindNone || it.kind == kindZero {
-		return item{}, false, f.wrong("X%c in the format: %c has no alignment", c, c)
+		return item{}, false, f.errorf("X%c in the format: %c has no alignment", c, c)
 	}
 	pad, err := f.padding(it.size, offset)
 	return item{pad: pad}, err == nil, err
 }
 
-// letter reads one letter. It returns false if the letter only changes how others are read.
+// letter reads one letter. It returns false if the letter only sets a mode for later letters.
 func (f *format) letter(c byte) (it item, ok bool, err error) {
 	it.big = f.big
 	sized := func(k kind, size int, err error) (item, bool, error) {
@@ -146,7 +146,7 @@ func (f *format) letter(c byte) (it item, ok bool, err error) {
 	case 'x':
 		return item{pad: 1}, true, nil
 	}
-	return it, false, f.wrong("unknown letter %q in the format", string(rune(c)))
+	return it, false, f.errorf("unknown letter %q in the format", string(rune(c)))
 }
 
 var (
@@ -157,14 +157,14 @@ var (
 	kinds = map[byte]kind{'i': kindInt, 'I': kindUint, 's': kindString}
 )
 
-// padding returns how many bytes align an item of a size.
+// padding returns how many bytes of padding align an item of a size.
 func (f *format) padding(size, offset int) (int, error) {
 	size = min(size, f.align)
 	if size <= 1 {
 		return 0, nil
 	}
 	if size&(size-1) != 0 {
-		return 0, f.wrong("an alignment of %d bytes is not a power of 2", size)
+		return 0, f.errorf("an alignment of %d bytes is not a power of 2", size)
 	}
 	return -offset & (size - 1), nil
 }
@@ -175,7 +175,8 @@ type integer struct {
 	neg  bool
 }
 
-// integerOf reads a number, Int64 or UInt64. The error is a text for an argument error.
+// integerOf converts a number, Int64 or UInt64. If it cannot, it returns the text of an argument
+// error.
 func integerOf(v lua.LValue) (integer, string) {
 	switch x := v.(type) {
 	case lua.LNumber:
@@ -200,7 +201,7 @@ func integerOf(v lua.LValue) (integer, string) {
 	return integer{}, "integer expected, got " + v.Type().String()
 }
 
-// fits reports whether the value can be written as it is.
+// fits reports whether the value can be written in size bytes.
 func (n integer) fits(size int, signed bool) bool {
 	switch {
 	case n.neg && !signed:
@@ -232,7 +233,7 @@ func appendInt(b []byte, n integer, size int, big bool) []byte {
 	return b
 }
 
-// readInt reads a value of len(b) bytes. It returns false if that does not fit in 64 bits.
+// readInt reads a value of len(b) bytes. It returns false if the value does not fit in 64 bits.
 func readInt(b []byte, signed, big bool) (integer, bool) {
 	var n integer
 	at := func(i int) byte {
@@ -260,7 +261,7 @@ func readInt(b []byte, signed, big bool) (integer, bool) {
 	return n, !signed || len(b) <= 8 || n.neg == (int64(n.bits) < 0)
 }
 
-// value is the number as a script sees it.
+// value returns the number as a Lua value.
 func (n integer) value(L *lua.LState) lua.LValue {
 	if n.neg {
 		return host.ToLua(L, int64(n.bits))

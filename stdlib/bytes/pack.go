@@ -10,7 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// maxValues is how many values unpack returns at most.
+// maxValues is the largest number of values that unpack returns.
 const maxValues = 200
 
 func pack(c *api.Call, text string, values ...lua.LValue) ([]byte, error) {
@@ -84,7 +84,7 @@ func appendItem(c *api.Call, b []byte, it item, n int, v lua.LValue) ([]byte, er
 	return append(appendInt(b, size, it.size, it.big), s...), nil
 }
 
-// tooLarge is the text of the error for an integer that does not fit.
+// tooLarge returns the text of the error for an integer that does not fit.
 func tooLarge(c *api.Call, v lua.LValue, size int, signed bool) string {
 	what := " does not fit in an unsigned integer of "
 	if signed {
@@ -116,7 +116,8 @@ func unpack(c *api.Call, text string, b []byte, position *int) (api.Values, erro
 	}
 	r := &Reader{b: b}
 	if position != nil {
-		if r.at = *position - 1; *position < 0 {
+		r.at = *position - 1
+		if *position < 0 {
 			r.at = len(b) + *position
 		}
 		if r.at < 0 || r.at > len(b) {
@@ -199,7 +200,7 @@ func packsize(_ *api.Call, text string) (int, error) {
 			return size, nil
 		}
 		if it.kind == kindString || it.kind == kindZero {
-			return 0, f.wrong("the size of s and z depends on the value")
+			return 0, f.errorf("the size of s and z depends on the value")
 		}
 		size += it.pad + it.size
 	}

@@ -29,7 +29,7 @@ func plural(n int) string {
 	return strconv.Itoa(n) + " bytes"
 }
 
-// take returns the next n bytes. The position stays when they are not there.
+// take returns the next n bytes. If fewer are left, it returns an error and the position stays.
 func (r *Reader) take(n int, what string) ([]byte, error) {
 	if n > r.remaining() {
 		return nil, host.Errorf("eof", "bytes: %s at offset %d takes %s, and %d are left",

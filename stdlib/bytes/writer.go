@@ -10,13 +10,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// Writer puts bytes together.
+// Writer appends encoded values to a byte slice.
 type Writer struct{ b []byte }
 
-// Size counts the bytes.
+// Size returns the size of the memory that holds the bytes.
 func (w *Writer) Size(func(lua.LValue)) int { return cap(w.b) }
 
-// reserve asks for room before the bytes grow.
+// reserve checks the memory limit before n bytes are appended.
 func (w *Writer) reserve(c *api.Call, n int) {
 	if len(w.b)+n > cap(w.b) {
 		host.MakeString(c.L, float64(len(w.b))+float64(n))

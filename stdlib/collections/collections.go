@@ -1,6 +1,6 @@
 // Package collections is the script module imd.collections: ordered maps, sets, deques, counters,
-// priority queues and caches. A table of the Lua machine keeps the places of keys that were
-// removed; these give them back.
+// priority queues and caches. A Lua table does not free the slots of removed keys; the collections
+// do.
 //
 //	local collections = require("imd.collections")
 //	local pending = collections.map()
@@ -23,7 +23,7 @@ const (
 	keyDoc   = "any value but nil and nan"
 	valueDoc = "any value but nil"
 	fromDoc  = "what to begin with"
-	countDoc = "How many there are, as # says."
+	countDoc = "How many there are, the same as #."
 	emptyDoc = "Removes everything."
 )
 
@@ -73,15 +73,15 @@ func Module() *api.Module {
 				"were added.",
 				"opts?", newQueue,
 				example(`priority_queue{ highest = true }:pop() -- => nil`)),
-			api.Function("lru", "Makes a cache of a limited size: what was not used for the "+
-				"longest time has to go.",
+			api.Function("lru", "Makes a cache of a limited size. A new entry replaces the one that "+
+				"was not used for the longest time.",
 				"capacity", newLRU, api.ParamDoc("capacity", "how many entries it may have"),
 				example(`lru(100).capacity -- => 100`)),
 		},
 	}
 }
 
-// example makes an example that begins after "return collections.".
+// example makes an example from the text that follows "return collections.".
 func example(text string) api.Option {
 	return api.Example(
 		"local collections = require(\"imd.collections\")\nreturn collections." + text,
@@ -100,8 +100,8 @@ func key(c *api.Call, n int, v lua.LValue) (any, error) {
 	return nil, c.ArgError(n, "nan is not equal to itself, so it cannot be found again")
 }
 
-// fill calls add with the elements of an argument that may be nil. The collection that they go to
-// is put where the memory guard counts it.
+// fill calls add with the elements of from, which may be nil. It pushes collection, to which they
+// are added, on the Lua stack, so that the memory guard counts it.
 func fill(
 	c *api.Call, collection any, from lua.LValue, add func(values ...lua.LValue) error,
 ) error {
@@ -124,9 +124,9 @@ func fillValues(
 	})
 }
 
-// inside is the metatable of all collections. items calls visit with each key and value, or with a
-// value alone, until it returns false.
-func inside[T any](name string, length func(T) int, items func(T, func(...lua.LValue) bool),
+// metamethods returns what all collections have in their metatables. items calls its function with
+// each key and value, or with a value alone, until the function returns false.
+func metamethods[T any](name string, length func(T) int, items func(T, func(...lua.LValue) bool),
 ) map[string]lua.LGFunction {
 	printing := map[any]bool{}
 	return map[string]lua.LGFunction{
@@ -191,7 +191,7 @@ func text[T any](
 	return strings.Join(parts, ", ")
 }
 
-// shown is the text of a value on one line.
+// shown returns the text of a value on one line.
 func shown(L *lua.LState, v lua.LValue) string {
 	t := L.CreateTable(1, 0)
 	t.Append(v) // a list of tables alone would become several lines

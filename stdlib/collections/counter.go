@@ -70,7 +70,7 @@ func counterClass() *api.Class {
 	c := api.NewClass[*Counter]("Counter", "Counts how often values occur: `for value, count in "+
 		"pairs(counter) do`. # is the number of different values.")
 	c.Var, c.Perm = "counter", "none"
-	c.Meta = inside("Counter", (*Counter).len, (*Counter).items)
+	c.Meta = metamethods("Counter", (*Counter).len, (*Counter).items)
 	c.Meta["__pairs"] = pairing((*Counter).order, keyAndValue)
 	v := api.ParamDoc("value", keyDoc)
 	c.Methods = []*api.Func{
@@ -111,7 +111,7 @@ return n:get("a") -- => 2`)),
 				return total
 			},
 			example(`counter{ "a", "a", "b" }:total() -- => 3`)),
-		api.Method("count", "How many different values there are, as # says.",
+		api.Method("count", "How many different values there are, the same as #.",
 			"", func(_ *api.Call, n *Counter) int { return n.len() },
 			example(`counter{ "a", "a" }:count() -- => 1`)),
 		api.Method("equals", "Whether another counter has the same counts.",

@@ -7,13 +7,13 @@ import (
 	"github.com/imdlua/imdlua/stdlib/iter"
 )
 
-// Deque is a list that can be changed at both ends. The value at a position that counts up at the
-// back and down at the front is in the ring at that position, modulo the size of the ring.
+// Deque is a list that can be changed at both ends. Positions count up at the back and down at the
+// front; a value is stored in the ring at its position modulo the size of the ring.
 type Deque struct {
 	ring []lua.LValue // its length is a power of 2
 	head int          // position of the first value
 	n    int
-	max  int // largest number of values, 0 if there is none
+	max  int // largest number of values, 0 if there is no limit
 }
 
 // minRing is the size of the smallest ring.
@@ -51,7 +51,7 @@ func (d *Deque) items(visit func(...lua.LValue) bool) {
 	}
 }
 
-// resize moves the values to a ring that has room for one more and is not much too large.
+// resize doubles the ring if it is full, and halves it if less than a quarter of it is used.
 func (d *Deque) resize() {
 	size := len(d.ring)
 	switch {
@@ -126,7 +126,8 @@ func (d *Deque) equal(other *Deque) bool {
 	return true
 }
 
-// index returns the value that a script counts from 1, or from -1 at the end, nil if there is none.
+// index returns the place of a value, nil if there is none. The first value has index 1, the last
+// one has index -1.
 func (d *Deque) index(i int) *lua.LValue {
 	if i < 0 {
 		i += d.n + 1
@@ -138,7 +139,7 @@ func (d *Deque) index(i int) *lua.LValue {
 }
 
 type dequeOptions struct {
-	Max int `lua:"max_size" doc:"largest number of values: one more pushes one out at the other end"`
+	Max int `lua:"max_size" doc:"most values; adding one more removes one at the other end"`
 }
 
 func newDeque(c *api.Call, from lua.LValue, o dequeOptions) (*Deque, error) {
@@ -175,7 +176,7 @@ func dequeClass() *api.Class {
 	c := api.NewClass[*Deque]("Deque", "A list that can be changed at both ends: `for i, value in "+
 		"ipairs(deque) do`. A loop goes over the places that had a value when it began.")
 	c.Var, c.Perm = "deque", "none"
-	c.Meta = inside("Deque", (*Deque).len, (*Deque).items)
+	c.Meta = metamethods("Deque", (*Deque).len, (*Deque).items)
 	c.Meta["__ipairs"], c.Meta["__pairs"] = dequePairs, dequePairs
 	c.Methods = append(dequeEnds(), dequeWhole()...)
 	return c
@@ -210,15 +211,15 @@ func end(name, doc, code string, fn func(*Deque) lua.LValue) *api.Func {
 }
 
 func dequeEnds() []*api.Func {
-	const gone = " Returns the value that had to go because of max_size, nil if there was room."
+	const removed = " Returns the value that max_size removed, nil if there was room."
 	return []*api.Func{
 		push(
 			"push",
-			"Adds a value at the end."+gone,
+			"Adds a value at the end."+removed,
 			"d:push(3)\nreturn d:values() -- => { 1, 2, 3 }",
 			(*Deque).pushBack,
 		),
-		push("push_front", "Adds a value before the first."+gone,
+		push("push_front", "Adds a value before the first."+removed,
 			"d:push_front(0)\nreturn d:values() -- => { 0, 1, 2 }", (*Deque).pushFront),
 		end("pop", "Removes the last value and returns it, nil if there is none.",
 			`deque{ 1, 2 }:pop() -- => 2`, (*Deque).popBack),

@@ -38,10 +38,10 @@ func newLRU(c *api.Call, capacity int) (*LRU, error) {
 
 func lruClass() *api.Class {
 	c := api.NewClass[*LRU]("LRU", "A cache of a limited size. get and set make an entry the one "+
-		"that was used last; pairs goes from the one that has to go next to the one that was used "+
-		"last, and leaves out what is used meanwhile.")
+		"that was used last. pairs goes from the entry that would be removed next to the one that "+
+		"was used last, and leaves out entries that are used during the loop.")
 	c.Var, c.Perm = "cache", "none"
-	c.Meta = inside("LRU", (*LRU).len, (*LRU).items)
+	c.Meta = metamethods("LRU", (*LRU).len, (*LRU).items)
 	c.Meta["__pairs"] = pairing((*LRU).order, keyAndValue)
 	c.Fields = []*api.Field{
 		api.Property(
@@ -54,7 +54,7 @@ func lruClass() *api.Class {
 			"how often get and load found a key",
 			func(l *LRU) int { return l.hits },
 		),
-		api.Property("misses", "how often they did not", func(l *LRU) int { return l.misses }),
+		api.Property("misses", "how often get and load found none", func(l *LRU) int { return l.misses }),
 	}
 	k := api.ParamDoc("key", keyDoc)
 	c.Methods = []*api.Func{
@@ -66,8 +66,8 @@ func lruClass() *api.Class {
 				return v
 			}, k,
 			api.Returns("any value"), example(`lru(1):peek("a") -- => nil`)),
-		api.Method("set", "Sets the value of a key. Returns the key and the value that had to go, "+
-			"nil if there was room.",
+		api.Method("set", "Sets the value of a key. Returns the key and the value that it "+
+			"replaced because the cache was full, nil if there was room.",
 			"key value", lruSet, k, api.ParamDoc("value", "any value; nil removes the key"),
 			api.Returns("any key", "any value"),
 			api.Example(`local cache = require("imd.collections").lru(1)

@@ -31,12 +31,12 @@ func newMap(c *api.Call, from lua.LValue) (*Map, error) {
 	return m, m.update(c, from)
 }
 
-// update takes over the entries of a table or of another source of keys and values.
+// update sets the entries of a table or of another source of keys and values.
 func (m *Map) update(c *api.Call, from lua.LValue) error {
 	if t, ok := from.(*lua.LTable); ok && c.L.GetMetaField(t, "__pairs") == lua.LNil {
-		// The keys of a list count as well.
+		// The keys of a list are its indices.
 		for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
-			if err := m.put(c, k, v); err != nil {
+			if err := m.setEntry(c, k, v); err != nil {
 				return err
 			}
 		}
@@ -46,12 +46,12 @@ func (m *Map) update(c *api.Call, from lua.LValue) error {
 		if len(values) < 2 {
 			return c.ArgError(1, "the source gives single values, not keys and values")
 		}
-		return m.put(c, values[0], values[1])
+		return m.setEntry(c, values[0], values[1])
 	})
 }
 
-// put is set without a value that removes.
-func (m *Map) put(c *api.Call, k, v lua.LValue) error {
+// setEntry sets the value of a key. Unlike mapSet it does not remove the key if the value is nil.
+func (m *Map) setEntry(c *api.Call, k, v lua.LValue) error {
 	id, err := key(c, 1, k)
 	if err == nil {
 		m.set(id, k, v)
@@ -63,7 +63,7 @@ func mapClass() *api.Class {
 	c := api.NewClass[*Map]("Map", "A map that keeps its keys in the order in which they were set "+
 		"first: `for k, v in pairs(map) do`.")
 	c.Var, c.Perm = "map", "none"
-	c.Meta = inside("Map", (*Map).len, (*Map).items)
+	c.Meta = metamethods("Map", (*Map).len, (*Map).items)
 	c.Meta["__pairs"] = pairing((*Map).order, keyAndValue)
 	c.Methods = append(mapEntries(), mapWhole()...)
 	return c
@@ -121,7 +121,7 @@ return m:totable() -- => { a = 2, b = 3 }`)),
 			"", func(c *api.Call, m *Map) *lua.LTable { return listOf(c.L, m.ordered.values()) },
 			api.Returns("table values"),
 			example(`map{ a = 1 }:values() -- => { 1 }`)),
-		api.Method("count", "How many keys there are, as # says.",
+		api.Method("count", "How many keys there are, the same as #.",
 			"", func(_ *api.Call, m *Map) int { return m.len() },
 			example(`map{ a = 1 }:count() -- => 1`)),
 		api.Method(

@@ -6,18 +6,18 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// entrySize is about what an entry takes in memory.
+// entrySize is the approximate size of an entry in memory.
 const entrySize = 160
 
-// entry is a key and its value. Entries form a ring, in which the head of the list is the one
-// before the first and behind the last.
+// entry is a key and its value. Entries form a ring: the head of the list comes before the first
+// and after the last one.
 type entry struct {
-	id         any // the key as api.Key gives it
+	id         any // what api.Key returns for the key
 	key, value lua.LValue
 	number     uint64 // entries are numbered in their order
 	prev, next *entry
-	// gone entries are in no list. A loop that stands on one goes on from there: prev leads to an
-	// entry that is in the list, over others that are gone.
+	// gone is true if the entry was removed. A loop whose last entry was removed follows prev until
+	// it finds an entry that is still in the list.
 	gone bool
 }
 
@@ -29,7 +29,8 @@ type ordered struct {
 	number  uint64
 }
 
-// refusePlain is what a conversion to a plain value gives. Encoders that keep an order use Table.
+// refusePlain returns the error of a conversion to a plain value. Encoders that keep the order of
+// the entries use Table.
 func refusePlain() error {
 	return host.Errorf("value", "a collection is not a plain value: use totable()")
 }
@@ -141,8 +142,8 @@ func (o *ordered) clear() {
 	o.head.next, o.head.prev = &o.head, &o.head
 }
 
-// walk returns a function that gives one entry after the other, and nil at the end. It visits the
-// entries that were there when it was called and have not been removed.
+// walk returns a function that returns one entry after the other, and nil at the end. It visits the
+// entries that existed when walk was called and have not been removed since.
 func (o *ordered) walk() func() *entry {
 	at, end := &o.head, o.number
 	return func() *entry {
@@ -190,8 +191,8 @@ func (o *ordered) copyTo(to *ordered) {
 	}
 }
 
-// pairing makes a metamethod that steps through the entries of a collection: give returns what a
-// loop gets for the n-th entry.
+// pairing returns a metamethod that steps through the entries of a collection. give returns the two
+// values that a loop gets for the n-th entry.
 func pairing[T any](of func(T) *ordered, give func(n int, e *entry) (a, b lua.LValue),
 ) lua.LGFunction {
 	return func(L *lua.LState) int {

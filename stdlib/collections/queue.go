@@ -16,7 +16,7 @@ type Queue struct {
 	number uint64
 }
 
-// item is a value that waits.
+// item is a value in the queue.
 type item struct {
 	value    lua.LValue
 	priority float64
@@ -45,7 +45,7 @@ func (w *waiting) Pop() any {
 	return x
 }
 
-// compare says which item comes first.
+// compare returns -1 if pop returns a before b, and 1 otherwise.
 func (w *waiting) compare(a, b item) int {
 	switch {
 	case a.priority == b.priority && a.number < b.number:
@@ -103,7 +103,7 @@ func newQueue(_ *api.Call, o queueOptions) *Queue {
 	return &Queue{heap: waiting{highest: o.Highest}}
 }
 
-// queuePairs steps through the values that were there when the loop began.
+// queuePairs steps through the values that the queue had when the loop began.
 func queuePairs(L *lua.LState) int {
 	list := self[*Queue](L).sorted()
 	n := 0
@@ -123,7 +123,7 @@ func queueClass() *api.Class {
 	c := api.NewClass[*Queue]("PriorityQueue", "Gives out the value with the lowest priority "+
 		"first. ipairs goes over the values in that order without taking them out.")
 	c.Var, c.Perm = "queue", "none"
-	c.Meta = inside("PriorityQueue", (*Queue).len, (*Queue).items)
+	c.Meta = metamethods("PriorityQueue", (*Queue).len, (*Queue).items)
 	c.Meta["__ipairs"], c.Meta["__pairs"] = queuePairs, queuePairs
 	const begin = "local q = require(\"imd.collections\").priority_queue()\nq:push(\"b\", 2)\n" +
 		"q:push(\"a\", 1)\n"
@@ -168,7 +168,8 @@ func queuePush(c *api.Call, q *Queue, v lua.LValue, priority float64) error {
 }
 
 func queuePop(c *api.Call, q *Queue) (value lua.LValue, priority *float64) {
-	if value, priority = queuePeek(c, q); priority != nil {
+	value, priority = queuePeek(c, q)
+	if priority != nil {
 		heap.Pop(&q.heap)
 	}
 	return value, priority

@@ -39,7 +39,7 @@ func (s *Set) put(c *api.Call, v lua.LValue) error {
 	return err
 }
 
-// of returns an argument as a set: it may be a list or another source of values.
+// setOf returns an argument as a set. The argument may be a list or another source of values.
 func setOf(c *api.Call, v lua.LValue) (*Set, error) {
 	if s, ok := api.To[*Set](v); ok {
 		return s, nil
@@ -55,21 +55,21 @@ func setClass() *api.Class {
 		"_, value in ipairs(set) do`. The methods for two sets take lists and other sources as "+
 		"well.")
 	c.Var, c.Perm = "set", "none"
-	c.Meta = inside("Set", (*Set).len, (*Set).items)
+	c.Meta = metamethods("Set", (*Set).len, (*Set).items)
 	c.Meta["__ipairs"] = pairing((*Set).order, func(n int, e *entry) (a, b lua.LValue) {
 		return lua.LNumber(n), e.key
 	})
 	c.Meta["__pairs"] = pairing((*Set).order, keyAndValue)
-	c.Methods = append(append(setValues(), setAlgebra()...), setQuestions()...)
+	c.Methods = append(append(setValues(), setAlgebra()...), setComparisons()...)
 	return c
 }
 
 func setValues() []*api.Func {
 	v := api.ParamDoc("value", keyDoc)
 	return []*api.Func{
-		api.Method("add", "Adds a value. Returns true if it was not there.",
+		api.Method("add", "Adds a value. Returns true if the set did not have it.",
 			"value", setAdd, v, api.Returns("boolean added"), example(`set():add("a") -- => true`)),
-		api.Method("remove", "Removes a value. Returns true if it was there.",
+		api.Method("remove", "Removes a value. Returns true if the set had it.",
 			"value", setRemove, v, api.Returns("boolean removed"),
 			example(`set{ "a" }:remove("a") -- => true`)),
 		api.Method("has", "Whether a value is in the set.",
@@ -126,8 +126,8 @@ return #s -- => 2`)),
 	}
 }
 
-// two declares a method that makes a set of two.
-func two(name, doc, code string, combine func(s, other *Set) *Set) *api.Func {
+// combining declares a method that makes a set from two sets.
+func combining(name, doc, code string, combine func(s, other *Set) *Set) *api.Func {
 	fn := func(c *api.Call, s *Set, other lua.LValue) (*Set, error) {
 		o, err := setOf(c, other)
 		if err != nil {
@@ -145,8 +145,8 @@ func two(name, doc, code string, combine func(s, other *Set) *Set) *api.Func {
 	)
 }
 
-// ask declares a method that answers a question about two sets.
-func ask(name, doc, code string, holds func(s, other *Set) bool) *api.Func {
+// comparing declares a method that tests a condition of two sets.
+func comparing(name, doc, code string, holds func(s, other *Set) bool) *api.Func {
 	fn := func(c *api.Call, s *Set, other lua.LValue) (bool, error) {
 		o, err := setOf(c, other)
 		return err == nil && holds(s, o), err
@@ -163,18 +163,18 @@ func ask(name, doc, code string, holds func(s, other *Set) bool) *api.Func {
 
 func setAlgebra() []*api.Func {
 	return []*api.Func{
-		two("union", "The values of both.", `set{ 1 }:union{ 2 }:values() -- => { 1, 2 }`,
+		combining("union", "The values of both.", `set{ 1 }:union{ 2 }:values() -- => { 1, 2 }`,
 			func(s, other *Set) *Set {
 				all := s.where(func(any) bool { return true })
 				other.copyTo(&all.ordered)
 				return all
 			}),
-		two("intersect", "The values that are in both.",
+		combining("intersect", "The values that are in both.",
 			`set{ 1, 2 }:intersect{ 2, 3 }:values() -- => { 2 }`,
 			func(s, other *Set) *Set { return s.where(other.contains) }),
-		two("difference", "The values that are not in the other one.",
+		combining("difference", "The values that are not in the other one.",
 			`set{ 1, 2 }:difference{ 2, 3 }:values() -- => { 1 }`, without),
-		two("symmetric_difference", "The values that are in one of them only.",
+		combining("symmetric_difference", "The values that are in one of them only.",
 			`set{ 1, 2 }:symmetric_difference{ 2, 3 }:values() -- => { 1, 3 }`,
 			func(s, other *Set) *Set {
 				all := without(s, other)
@@ -184,17 +184,17 @@ func setAlgebra() []*api.Func {
 	}
 }
 
-func setQuestions() []*api.Func {
+func setComparisons() []*api.Func {
 	return []*api.Func{
-		ask("equals", "Whether both have the same values, in any order.",
+		comparing("equals", "Whether both have the same values, in any order.",
 			`set{ 1, 2 }:equals{ 2, 1 } -- => true`,
 			func(s, other *Set) bool { return s.len() == other.len() && within(s, other) }),
-		ask("is_subset", "Whether all values are in the other one, too.",
+		comparing("is_subset", "Whether all values are in the other one, too.",
 			`set{ 1 }:is_subset{ 1, 2 } -- => true`, within),
-		ask("is_superset", "Whether all values of the other one are here, too.",
+		comparing("is_superset", "Whether all values of the other one are in this one, too.",
 			`set{ 1, 2 }:is_superset{ 1 } -- => true`,
 			func(s, other *Set) bool { return within(other, s) }),
-		ask("is_disjoint", "Whether no value is in both.", `set{ 1 }:is_disjoint{ 2 } -- => true`,
+		comparing("is_disjoint", "Whether no value is in both.", `set{ 1 }:is_disjoint{ 2 } -- => true`,
 			func(s, other *Set) bool { return s.where(other.contains).len() == 0 }),
 	}
 }

@@ -21,8 +21,7 @@ func Module() *api.Module {
 		Perm:    "none",
 		Classes: []*api.Class{writerClass()},
 		Funcs: []*api.Func{
-			api.Function("writer", "Makes a file, or empties it, and returns what writes rows to "+
-				"it.",
+			api.Function("writer", "Makes a file, or empties it, and returns a writer of rows.",
 				"path header? opts?", newWriter,
 				fs.PathParam("path", "the file", host.AccessWrite),
 				api.ParamDoc("header", "names of the columns, written as the first row"),
@@ -35,7 +34,7 @@ local out = require("imd.csv").writer(file, { "t", "cpu" })
 out:row{ time.now(), 12.5 }
 return out.rows -- => 1`)),
 			api.Function("read", "Reads a file as a list of rows, each a list of texts. With "+
-				"header=true each row is a table by the names in the first one.",
+				"header=true each row is a table whose keys are the names in the first row.",
 				"path opts?", read,
 				fs.PathParam("path", "the file", host.AccessRead),
 				api.ParamDoc("opts", "header, separator"),
@@ -54,11 +53,11 @@ type options struct {
 	Separator string `lua:"separator" doc:"the character between two values" default:","`
 }
 
-// comma returns the separator as encoding/csv takes it. n is the number of the options argument.
+// comma returns the separator for encoding/csv. n is the number of the options argument.
 func (o options) comma(c *api.Call, n int) (rune, error) {
 	r, size := utf8.DecodeRuneInString(o.Separator)
 	if size != len(o.Separator) || r == utf8.RuneError || r == '"' || r == '\r' || r == '\n' {
-		return 0, c.ArgError(n, "separator is one character, and no quote or end of line")
+		return 0, c.ArgError(n, "separator must be one character other than a quote or an end of line")
 	}
 	return r, nil
 }

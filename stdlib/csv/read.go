@@ -18,15 +18,15 @@ import (
 var byteOrderMark = []byte("\xEF\xBB\xBF")
 
 const (
-	// chunkRows and chunkBytes are how much is parsed at once. Between two chunks other tasks run,
-	// and a task that was cancelled ends.
+	// chunkRows and chunkBytes limit how much is parsed at once. Other tasks run between two
+	// chunks, and a task that was cancelled ends there.
 	chunkRows  = 1000
 	chunkBytes = 1 << 20
 )
 
 type readOptions struct {
 	options
-	Header bool `lua:"header" doc:"the first row names the columns: rows are tables by these names"`
+	Header bool `lua:"header" doc:"use the first row as the names of the columns"`
 }
 
 func read(c *api.Call, path string, o readOptions) (lua.LValue, error) {
@@ -43,7 +43,7 @@ func read(c *api.Call, path string, o readOptions) (lua.LValue, error) {
 	p := &parser{r: csv.NewReader(bytes.NewReader(bytes.TrimPrefix(b, byteOrderMark)))}
 	p.r.Comma, p.r.FieldsPerRecord = comma, -1
 	t := &table{L: c.L, rows: c.L.CreateTable(0, 0), header: o.Header}
-	// The memory guard counts what is on the stack, also while other tasks run.
+	// The memory guard counts values on the stack, even while other tasks run.
 	c.L.Push(t.rows)
 	for !p.over {
 		err := fs.Do(c, "csv", func(context.Context) error { return p.chunk() })
@@ -91,7 +91,7 @@ func (p *parser) chunk() error {
 type table struct {
 	L      *lua.LState
 	rows   *lua.LTable
-	header bool     // the first row has the names
+	header bool     // whether the first row has the names
 	names  []string // nil until the first row was read
 }
 
@@ -120,7 +120,7 @@ func (t *table) list(fields []string) *lua.LTable {
 	return row
 }
 
-// named leaves out the fields of a row that is longer than the header.
+// named makes a table by the names of the header. It leaves out fields that have no name.
 func (t *table) named(fields []string) *lua.LTable {
 	fields = fields[:min(len(fields), len(t.names))]
 	size := host.SizeTable + host.SizeSlot

@@ -45,7 +45,7 @@ func writerClass() *api.Class {
 			func(w *Writer) int { return w.rows }),
 	}
 	c.Methods = []*api.Func{
-		api.Method("row", "Writes a row: a list of values, or a table by the names of the header. "+
+		api.Method("row", "Writes a row: a list of values, or a table with the names of the header. "+
 			"A value that is nil or null stays empty, and dates are written in ISO 8601.",
 			"values", row,
 			api.ParamDoc("values", "text, numbers, booleans, dates or Data"),
@@ -63,7 +63,7 @@ return fs.read(file) -- => 'name,size\n"a, b",1.5\n,2\n'`)),
 
 type writerOptions struct {
 	options
-	Append bool `lua:"append" doc:"add to a file that is there; it has its header already"`
+	Append bool `lua:"append" doc:"add to an existing file, which has its header already"`
 }
 
 func newWriter(c *api.Call, path string, header []string, o writerOptions) (
@@ -104,7 +104,7 @@ func (w *Writer) begin(ctx context.Context, add bool) error {
 	return w.write(ctx, w.header)
 }
 
-// write writes one row at once: what was measured is in the file when a script is stopped.
+// write writes one row without buffering, so that a script that is stopped loses no row.
 func (w *Writer) write(ctx context.Context, fields []string) error {
 	var line bytes.Buffer
 	enc := csv.NewWriter(&line)
@@ -131,8 +131,8 @@ func row(c *api.Call, w *Writer, values *lua.LTable) error {
 	return err
 }
 
-// fields returns the values of a row in order. t is a list, in which nil leaves a field empty, or a
-// table by the names of the header.
+// fields returns the values of a row in order. t is a list, or a table whose keys are names of the
+// header. A value that is nil leaves a field empty.
 func (w *Writer) fields(c *api.Call, t *lua.LTable) ([]string, error) {
 	out := make([]string, len(w.header))
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
@@ -158,7 +158,7 @@ func (w *Writer) fields(c *api.Call, t *lua.LTable) ([]string, error) {
 	return out, nil
 }
 
-// column returns the number of the column that a key of a row names, 0 if there is none.
+// column returns the number of the column with the name k, 0 if there is none.
 func (w *Writer) column(k lua.LValue) int {
 	switch k := k.(type) {
 	case lua.LNumber:

@@ -16,7 +16,7 @@ import (
 type newOptions struct {
 	Code    string         `lua:"code" doc:"short stable name" default:"error"`
 	Message string         `lua:"message" doc:"what happened" required:"true"`
-	Hint    string         `lua:"hint" doc:"what the user can do"`
+	Hint    string         `lua:"hint" doc:"what the user can do about it"`
 	Service string         `lua:"service" doc:"the part that failed"`
 	Op      string         `lua:"op" doc:"what was tried"`
 	Device  string         `lua:"device" doc:"UDID of the device"`
@@ -28,7 +28,7 @@ type newOptions struct {
 func Module() *api.Module {
 	return &api.Module{
 		Name:   "errors",
-		Doc:    "Error objects: all that imdlua raises has a code, a message and often a hint.",
+		Doc:    "Error objects. Every error of imdlua has a code, a message and often a hint.",
 		Global: true,
 		Perm:   "none",
 		Funcs: []*api.Func{
@@ -53,12 +53,12 @@ return e.code -- => "empty"`)),
 				api.ParamDoc("codes", "error codes"),
 				api.Example(`local ok, e = try(fs.read, "/no/such/file")
 return errors.is(e, "not_found", "access_denied") -- => true`)),
-			api.Function("code", "The code of a caught value: nil for plain text.",
+			api.Function("code", "The code of a caught value, nil if it is plain text.",
 				"value", codeOf,
 				api.ParamDoc("value", "what was caught, of any type"),
 				api.Returns("string?"),
 				api.Example(`return errors.code("text") -- => nil`)),
-			api.Function("message", "The message of a caught value without its place.",
+			api.Function("message", "The message of a caught value without its position in the script.",
 				"value", message,
 				api.ParamDoc("value", "what was caught, of any type"),
 				api.Example(`local ok, e = try(fs.read, "")

@@ -32,7 +32,7 @@ type Output struct {
 // Close ends the program.
 func (ch *Child) Close(ctx context.Context) error { return ch.p.close(ctx) }
 
-// Size returns the bytes that wait.
+// Size returns how many bytes have not been read.
 func (out *Output) Size(func(lua.LValue)) int { return out.Pump.Size() }
 
 func start(c *api.Call, command lua.LValue, o startOptions) (opened api.Opened[*Child], err error) {
@@ -61,8 +61,8 @@ func start(c *api.Call, command lua.LValue, o startOptions) (opened api.Opened[*
 
 func childClass() *api.Class {
 	c := api.NewClass[*Child]("ChildProcess", "A program that runs beside the script. Closing it, "+
-		"or the end of its scope, ends the program and what it has started: they are asked, and "+
-		"killed when they do not end within 2 seconds.")
+		"or the end of its scope, ends the program and the processes that it has started. They "+
+		"are asked to end, and killed if they have not ended after 2 seconds.")
 	c.Var, c.Closer, c.Perm = "p", true, "none"
 	c.String = func(ch *Child) string {
 		if ch.p.over() {
@@ -82,7 +82,7 @@ func childClass() *api.Class {
 	return c
 }
 
-// outputMethods are the methods that carry data.
+// outputMethods returns the methods that read and write data.
 func outputMethods() []*api.Func {
 	return []*api.Func{
 		api.Method(
@@ -94,8 +94,8 @@ func outputMethods() []*api.Func {
 			api.Example(`local p = require("imd.exec").start{ "echo", "hello" }
 return p:lines():next(5) -- => "hello"`),
 		),
-		api.Method("errors", "Its standard error, when start was given stderr=\"separate\". It "+
-			"must be read as well: the program waits while 1 MB waits.",
+		api.Method("errors", "Its standard error, if start was given stderr=\"separate\". It "+
+			"must be read as well: the program is held up while 1 MB has not been read.",
 			"", childErrors,
 			api.Raises("argument"),
 			api.Example(`local exec = require "imd.exec"
@@ -115,20 +115,20 @@ return p:wait(5).code -- => 0`)),
 	}
 }
 
-// controlMethods are the methods about its end.
+// controlMethods returns the methods that wait for the program, signal it or kill it.
 func controlMethods() []*api.Func {
 	return []*api.Func{
-		api.Method("wait", "Waits until it has ended, and tells how. What it writes meanwhile is "+
-			"kept and can be read afterwards.",
+		api.Method("wait", "Waits until the program has ended, and returns how it ended. What it "+
+			"writes in the meantime is kept and can be read afterwards.",
 			"timeout?", waitEnd,
-			api.ParamDoc("timeout", "seconds to wait at most; without it, without end"),
+			api.ParamDoc("timeout", "seconds to wait at most, no limit if it is not given"),
 			api.Raises("timeout", "too_large"),
 			api.Returns("ExecStatus"),
 			api.Example(`return require("imd.exec").start{ "echo" }:wait(5).ok -- => true`)),
 		api.Method(
 			"signal",
-			"Sends a signal to the program alone. Returns false when it has ended "+
-				"already. Windows knows KILL alone.",
+			"Sends a signal to the program only. Returns false if it has ended "+
+				"already. Windows has only KILL.",
 			"name",
 			sendSignal,
 			api.ParamDoc("name", "such as INT or SIGINT"),
@@ -138,7 +138,7 @@ func controlMethods() []*api.Func {
 p:signal("TERM")
 return p:wait(5).signal -- => "SIGTERM"`),
 		),
-		api.Method("kill", "Kills the program and what it has started at once.",
+		api.Method("kill", "Kills the program and the processes that it has started.",
 			"", func(_ *api.Call, ch *Child) {
 				if !ch.p.over() || !ch.p.silent() {
 					ch.p.group.kill(ch.p.cmd.Process)
@@ -174,8 +174,8 @@ func writeInput(c *api.Call, ch *Child, content []byte, timeout *time.Duration) 
 	return err
 }
 
-// isBrokenPipe reports whether err says that nobody reads from a pipe. On Windows
-// that is ERROR_BROKEN_PIPE or ERROR_NO_DATA.
+// isBrokenPipe reports whether err means that the reader of a pipe has closed it. On Windows it is
+// ERROR_BROKEN_PIPE or ERROR_NO_DATA.
 func isBrokenPipe(err error) bool {
 	var no syscall.Errno
 	return errors.As(err, &no) &&
@@ -222,7 +222,7 @@ func sendSignal(c *api.Call, ch *Child, name string) (bool, error) {
 	return err == nil, err
 }
 
-// ending says how a program ended: "with code 1", "by SIGKILL".
+// ending describes how a program ended: "with code 1", "by SIGKILL".
 func ending(code int, signal *string) string {
 	if signal != nil {
 		return "by " + *signal
@@ -233,8 +233,8 @@ func ending(code int, signal *string) string {
 func outputClass() *api.Class {
 	c := api.NewClass[*Output](
 		"ProcessOutput",
-		"What a program writes. It ends with the program, or "+
-			"1 second after it when other processes hold the pipe open and are silent.",
+		"The output of a program. It ends with the program. If other processes hold the pipe "+
+			"open, it ends when they have written nothing for 1 second.",
 	)
 	c.Var, c.Perm, c.NextType = "output", "none", "string"
 	c.String = func(out *Output) string {
@@ -248,8 +248,8 @@ func outputClass() *api.Class {
 			func(out *Output) bool { return out.AtEnd() }),
 	}
 	c.Methods = []*api.Func{
-		api.Method("next", "The next line without its end. nil when the output has ended, or the "+
-			"time is over.",
+		api.Method("next", "The next line without its end. nil if the output has ended or the "+
+			"timeout has passed.",
 			"timeout?", func(c *api.Call, out *Output, timeout *time.Duration) (lua.LValue, error) {
 				return out.NextLine(c, pump.Timeout(timeout))
 			},
@@ -260,8 +260,8 @@ func outputClass() *api.Class {
 return p:lines():next(0) -- => nil`)),
 		api.Method(
 			"read",
-			"The next bytes as they are: waits until there are some, and returns "+
-				"what is there. nil when the output has ended, or the time is over.",
+			"The next bytes as they are. Waits until there are some and returns all "+
+				"of them. nil if the output has ended or the timeout has passed.",
 			"max_size? timeout?",
 			func(c *api.Call, out *Output, most *int64, timeout *time.Duration) (
 				lua.LValue, error,

@@ -16,41 +16,41 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// commonOptions are those of run and start.
+// commonOptions are the options that run and start share.
 type commonOptions struct {
 	Cwd      string            `lua:"cwd" doc:"folder to run it in" kind:"path" access:"read"`
 	Env      map[string]string `lua:"env" doc:"environment variables, added to those of imdlua"`
-	ClearEnv bool              `lua:"clear_env" doc:"give it no other variables than env"`
+	ClearEnv bool              `lua:"clear_env" doc:"do not pass on the variables of imdlua"`
 	Stdin    *[]byte           `lua:"stdin" doc:"all of its standard input, string or Data"`
 }
 
 type runOptions struct {
 	commonOptions
-	Timeout *time.Duration `lua:"timeout" doc:"seconds until it is ended" default:"30"`
-	Check   bool           `lua:"check" doc:"raise code exit unless the exit code is 0"`
+	Timeout *time.Duration `lua:"timeout" doc:"seconds that it may run" default:"30"`
+	Check   bool           `lua:"check" doc:"raise an error of code exit unless the exit code is 0"`
 
-	Stderr string `lua:"stderr" doc:"where it goes" default:"separate" enum:"separate|merge|discard"`
+	Stderr string `lua:"stderr" doc:"its target" default:"separate" enum:"separate|merge|discard"`
 
 	MaxOutput *int64 `lua:"max_output" doc:"bytes of out, and of err; --max-string at most"`
-	Truncate  bool   `lua:"truncate" doc:"drop output beyond max_output, do not raise"`
+	Truncate  bool   `lua:"truncate" doc:"drop output beyond max_output instead of raising an error"`
 }
 
 type startOptions struct {
 	commonOptions
-	Stderr string `lua:"stderr" doc:"where it goes" default:"merge" enum:"separate|merge|discard"`
+	Stderr string `lua:"stderr" doc:"its target" default:"merge" enum:"separate|merge|discard"`
 }
 
 // pipeOptions says which pipes a program gets.
 type pipeOptions struct {
 	stdin   bool
-	content []byte // of stdin, which is closed then; nil leaves it open
+	content []byte // written to stdin, which is closed afterwards; nil leaves stdin open
 	stderr  string
 	limit   int64
 	cut     bool
 }
 
-// readCommand returns the list in a command table. Its named keys are options, which are decoded
-// into dst; opts says whether there is an options argument as well.
+// readCommand returns the list in a command table. The named keys of the table are options, which
+// are decoded into dst.
 func readCommand(c *api.Call, command lua.LValue, dst any) ([]string, error) {
 	t, ok := command.(*lua.LTable)
 	if !ok {
@@ -84,7 +84,7 @@ func readCommand(c *api.Call, command lua.LValue, dst any) ([]string, error) {
 	}
 	if k, _ := named.Next(lua.LNil); k != lua.LNil {
 		if c.L.Get(2) != lua.LNil {
-			return nil, c.ArgError(1, "options stand in the command or in the second argument, "+
+			return nil, c.ArgError(1, "the options must be in the command or in the second argument, "+
 				"not in both")
 		}
 		if err := c.Index().Options(c.L, named, dst); err != nil {
@@ -94,7 +94,7 @@ func readCommand(c *api.Call, command lua.LValue, dst any) ([]string, error) {
 	return args, c.Allow(host.AccessExec, args[0])
 }
 
-// refused returns the error of an option. A refused permission stays one.
+// refused returns the error of an option. The error of a refused permission is returned unchanged.
 func refused(c *api.Call, err error) error {
 	var e *host.Error
 	if errors.As(err, &e) && e.Code == "permission" {
@@ -118,11 +118,11 @@ func argument(c *api.Call, i int, v lua.LValue) (string, error) {
 	return text, nil
 }
 
-// prepare returns the command that os/exec runs. It looks the program up.
+// prepare looks up the program and returns the command that os/exec runs.
 func (o commonOptions) prepare(args []string) (*exec.Cmd, error) {
 	path, err := exec.LookPath(args[0])
 	if err == nil {
-		path, err = filepath.Abs(path) // os/exec takes a relative one as relative to Dir
+		path, err = filepath.Abs(path) // os/exec resolves a relative path from Dir
 	}
 	if err != nil {
 		return nil, missing(args[0], err)
@@ -137,7 +137,7 @@ func (o commonOptions) prepare(args []string) (*exec.Cmd, error) {
 		cmd.Env = cmd.Environ()
 	}
 	if cmd.Env == nil {
-		cmd.Env = []string{} // nil stands for the environment of imdlua
+		cmd.Env = []string{} // nil would pass on the environment of imdlua
 	}
 	for name, value := range o.Env {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(value, "\x00") {
@@ -157,15 +157,16 @@ func missing(name string, err error) error {
 		if strings.Contains(name, " ") {
 			return e.WithHint(`write each argument as an item of its own: { "git", "status" }`)
 		}
-		return e.WithHint("is it installed, and its folder in PATH? exec.find looks for it")
+		return e.WithHint("is it installed, and is its folder in PATH? exec.find looks for it")
 	case errors.Is(err, fs.ErrPermission):
 		e := host.Errorf("access_denied", "exec: %q may not be run", name)
-		return e.WithHint("is it a program, and executable for this user?")
+		return e.WithHint("is it a program, and may this user execute it?")
 	}
 	return host.Errorf("error", "exec: %q does not start: %v", name, err)
 }
 
-// folder checks the working folder: the system's error would name the program.
+// folder checks that the working folder exists. Without this check, the error of the system would
+// name the program.
 func folder(path string) error {
 	info, err := os.Stat(path)
 	switch {

@@ -1,4 +1,4 @@
-// Package exec is the script module imd.exec: programs of this computer, started without a shell.
+// Package exec is the script module imd.exec, which runs programs of this computer without a shell.
 //
 //	local r = require("imd.exec").run{ "git", "status", "--short", timeout = 5 }
 //	print(r.code, r.out)
@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// Result is how a program ended, and what it wrote.
+// Result describes how a program ended and what it wrote.
 type Result struct {
 	OK        bool    `lua:"ok" doc:"whether the exit code is 0"`
 	Code      int     `lua:"code" doc:"exit code; 128 and the number of a signal that ended it"`
@@ -22,7 +22,7 @@ type Result struct {
 	Truncated bool    `lua:"truncated" doc:"whether output beyond max_output was dropped"`
 }
 
-// Status is how a program ended.
+// Status describes how a program ended.
 type Status struct {
 	OK      bool    `lua:"ok" doc:"whether the exit code is 0"`
 	Code    int     `lua:"code" doc:"exit code; 128 and the number of a signal that ended it"`
@@ -30,15 +30,16 @@ type Status struct {
 	Seconds float64 `lua:"seconds" doc:"how long it ran"`
 }
 
-const commandDoc = "list of the program and its arguments; options may stand in the same table"
+const commandDoc = "list of the program and its arguments; the table may hold options as well"
 
 // Module declares the module.
 func Module() *api.Module {
 	return &api.Module{
 		Name: "exec",
-		Doc: "Programs of this computer. No shell is involved: arguments are passed on as they " +
-			"are, and *, $ and > have no meaning. A program and what it has started end at the " +
-			"latest with the scope; processes that leave its group (daemons) go on.",
+		Doc: "Runs programs of this computer. No shell is involved: arguments are passed on as " +
+			"they are, and *, $ and > have no meaning. A program and the processes that it has " +
+			"started end with the scope at the latest. Processes that leave its process group, " +
+			"as daemons do, continue.",
 		Perm:    "exec",
 		Classes: []*api.Class{childClass(), outputClass()},
 		Records: []*api.Record{
@@ -52,14 +53,14 @@ print(r.code, r.out)`},
 	}
 }
 
-// running are the functions that start programs.
+// running returns the functions that start programs.
 func running() []*api.Func {
 	return []*api.Func{
-		api.Function("run", "Runs a program, waits for its end and returns what it wrote. Another "+
-			"exit code than 0 is not an error, unless check is set. Standard error is in err; with "+
-			"stderr=\"merge\" it is in out, in the order in which it was written. When the call "+
-			"ends early, by its timeout or because the task is cancelled, the program is ended as "+
-			"well. A relative path of the program does not begin at cwd.",
+		api.Function("run", "Runs a program, waits for its end and returns what it wrote. An exit "+
+			"code other than 0 is not an error, unless check is set. Standard error is in err; with "+
+			"stderr=\"merge\" it is in out, in the order in which it was written. If the timeout "+
+			"passes or the task is cancelled, the program is ended. A relative path of the program "+
+			"does not begin at cwd.",
 			"command:table opts?", run,
 			api.ParamDoc("command", commandDoc),
 			api.ParamDoc("opts", "timeout, check, stdin, cwd, env and more"),
@@ -71,7 +72,7 @@ return r.out -- => "$HOME\n"`),
 			api.Example(`local r = require("imd.exec").run({ "cat" }, { stdin = "a\0b" })
 return r.ok, r.out -- => true, "a\0b"`)),
 		api.Function("start", "Starts a program and returns a handle to talk to it while it runs. "+
-			"The program waits while 1 MB of its output waits to be read. Standard error is part "+
+			"The program is held up while 1 MB of its output is unread. Standard error is part "+
 			"of the output, unless stderr is separate or discard.",
 			"command:table opts?", start,
 			api.ParamDoc("command", commandDoc),
@@ -92,8 +93,8 @@ func lookups() []*api.Func {
 	return []*api.Func{
 		api.Function(
 			"find",
-			"The path of a program, as run and start find it: by PATH, unless the "+
-				"name contains a separator. nil when there is none.",
+			"The path of a program, as run and start find it: in PATH, unless the "+
+				"name contains a separator. nil if there is none.",
 			"name",
 			find,
 			api.ParamDoc("name", "name of the program"),

@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// group is a job object: the program and what it starts.
+// group is a job object. It has the program and the processes that it starts.
 type group struct{ job windows.Handle }
 
-// newGroup makes the job. Without one, only the program itself can be ended.
+// newGroup makes the job. If that fails, only the program itself can be ended.
 func newGroup(*exec.Cmd) *group {
 	job, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
@@ -20,7 +20,7 @@ func newGroup(*exec.Cmd) *group {
 	return &group{job: job}
 }
 
-// started puts the program into the job. What it has started before that stays outside.
+// started puts the program into the job. Processes that it has started before stay outside.
 func (g *group) started(cmd *exec.Cmd) {
 	const rights = windows.PROCESS_SET_QUOTA | windows.PROCESS_TERMINATE
 	p, err := windows.OpenProcess(rights, false, uint32(cmd.Process.Pid))
@@ -33,7 +33,7 @@ func (g *group) started(cmd *exec.Cmd) {
 	}
 }
 
-// ask ends the processes at once: Windows has no request that every program understands.
+// ask kills the processes. Windows has no request to end that every program understands.
 func (g *group) ask(p *os.Process) { g.kill(p) }
 
 func (g *group) kill(p *os.Process) {
@@ -58,7 +58,7 @@ func exitOf(s *os.ProcessState) (code int, signal string) {
 	return s.ExitCode(), ""
 }
 
-// signalOf returns the signal with a name such as KILL, the only one that Windows can send.
+// signalOf returns the signal that is named KILL or SIGKILL, the only one that Windows can send.
 func signalOf(name string) (os.Signal, bool) {
 	return os.Kill, strings.TrimPrefix(strings.ToUpper(name), "SIG") == "KILL"
 }

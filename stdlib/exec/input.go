@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// input writes to the standard input of a program. A goroutine does it, because not every system
-// can stop a write that waits for the reader.
+// input writes to the standard input of a program. The writes are made by a goroutine, because not
+// every system can cancel a write that waits for the reader.
 type input struct {
 	file   *os.File
 	chunks chan chunk
@@ -45,8 +45,7 @@ func (in *input) pump() {
 	}
 }
 
-// write returns when the program has taken b, or the pipe has room for it. When ctx ends first, b
-// may still be written.
+// write returns when b is in the pipe. If ctx ends first, b may be written later.
 func (in *input) write(ctx context.Context, b []byte) error {
 	c := chunk{b: b, done: make(chan error, 1)}
 	if in.closed() {
@@ -82,6 +81,6 @@ func (in *input) closed() bool {
 func (in *input) end() {
 	in.once.Do(func() {
 		close(in.ended)
-		go in.file.Close() // on Windows it waits for the write that the pump is in
+		go in.file.Close() // on Windows, Close waits for the write of the pump
 	})
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/imdlua/imdlua/stdlib/pump"
 )
 
-// errLong says that there is more output than a caller takes.
+// errLong means that a program has written more than the limit.
 var errLong = errors.New("too much output")
 
 const (
 	// killGrace is how long a program may take to end after it was asked to.
 	killGrace = 2 * time.Second
-	// reapTime is how long a killed program is waited for. One that waits for a broken disk does
-	// not end.
+	// reapTime is how long the end of a killed program is waited for. A process that waits for a
+	// broken disk does not end.
 	reapTime = 5 * time.Second
 )
 
@@ -26,7 +26,7 @@ const (
 type output struct {
 	*pump.Pump
 	name string // "stdout" or "stderr", for messages
-	cut  bool   // what is beyond the limit is dropped
+	cut  bool   // whether output beyond the limit is dropped
 }
 
 func newOutput(name string, file *os.File, o pipeOptions) output {
@@ -52,7 +52,7 @@ type process struct {
 	stop sync.Once
 }
 
-// launch starts a program. limit and cut are those of its outputs.
+// launch starts a program.
 func launch(cmd *exec.Cmd, o pipeOptions) (*process, error) {
 	p := &process{name: cmd.Args[0], cmd: cmd, exited: make(chan struct{})}
 	var theirs, ours []*os.File
@@ -109,7 +109,7 @@ func launch(cmd *exec.Cmd, o pipeOptions) (*process, error) {
 	return p, nil
 }
 
-// run starts the goroutines of a process. They end soon after it, and at the latest in close.
+// run starts the goroutines of a process. They end when the process has ended, or in close.
 func (p *process) run() {
 	if p.stdin != nil {
 		go p.stdin.pump()
@@ -156,8 +156,8 @@ func (p *process) silent() bool {
 	return true
 }
 
-// wait waits for the end of the program. Its outputs may grow to limit bytes meanwhile; the error
-// is a *longError when one has more.
+// wait waits for the end of the program. If an output grows to more than limit bytes, the error is
+// a *longError.
 func (p *process) wait(ctx context.Context, limit int64) error {
 	for _, o := range p.outputs {
 		o.Raise(limit)
@@ -179,14 +179,14 @@ func (p *process) collect(ctx context.Context, limit int64) error {
 	return nil
 }
 
-// longError says which output has more than limit bytes.
+// longError is the error of an output that has more than limit bytes.
 type longError struct{ output string }
 
 func (e *longError) Error() string { return e.output + ": " + errLong.Error() }
 
 func (e *longError) Unwrap() error { return errLong }
 
-// watch waits until done is closed, and looks at the outputs meanwhile.
+// watch waits until done is closed, ctx ends, or an output has more than limit bytes.
 func (p *process) watch(ctx context.Context, limit int64, done <-chan struct{}) error {
 	first, last := p.outputs[0], p.outputs[len(p.outputs)-1]
 	for {
@@ -206,8 +206,8 @@ func (p *process) watch(ctx context.Context, limit int64, done <-chan struct{}) 
 	}
 }
 
-// close ends the program and everything in its group: it asks them, and kills them when ctx or
-// killGrace ends. It returns when the program has ended.
+// close ends the program and all processes in its group. It asks them to end, and kills them when
+// killGrace is over or ctx ends. It returns when the program has ended.
 func (p *process) close(ctx context.Context) error {
 	p.stop.Do(func() { p.end(ctx) })
 	return nil

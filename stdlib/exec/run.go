@@ -44,7 +44,7 @@ func run(c *api.Call, command lua.LValue, o runOptions) (*Result, error) {
 		if p, err = o.open(args, pipes); err != nil {
 			return err
 		}
-		defer p.close(context.Background()) // when ctx has ended, the program may clean up
+		defer p.close(context.Background()) // a program may clean up even if ctx has ended
 		return p.collect(ctx, limit)
 	})
 	var long *longError
@@ -65,13 +65,13 @@ func run(c *api.Call, command lua.LValue, o runOptions) (*Result, error) {
 	return r, err
 }
 
-// late is the error for a program that did not end in time.
+// late returns the error for a program that did not end in time.
 func late(name string, allowed time.Duration) error {
 	e := host.Errorf("timeout", "exec: %s did not end within %v", name, allowed)
-	return e.WithHint("raise the option timeout; math.huge waits without end")
+	return e.WithHint("raise the option timeout; math.huge is no limit")
 }
 
-// result takes the outputs of a program that has ended.
+// result returns the outputs and the status of a program that has ended.
 func (p *process) result(c *api.Call) (*Result, error) {
 	if p.err != nil {
 		return nil, host.Errorf("error", "exec: %s: %v", p.name, p.err)
@@ -94,7 +94,7 @@ func (p *process) result(c *api.Call) (*Result, error) {
 	return r, nil
 }
 
-// status is how a program ended that has ended.
+// status returns the status of a program that has ended.
 func (p *process) status() *Status {
 	s := &Status{OK: p.code == 0, Code: p.code, Seconds: p.took.Seconds()}
 	if p.signal != "" {
@@ -103,7 +103,7 @@ func (p *process) status() *Status {
 	return s
 }
 
-// failure is the error for the option check.
+// failure returns the error that the option check raises.
 func (r *Result) failure(name string) error {
 	text := strings.TrimSpace(r.Err)
 	if text == "" {

@@ -21,7 +21,7 @@ import (
 
 // FileInfo describes a file.
 type FileInfo struct {
-	Path     string    `lua:"path" doc:"path as it was asked for"`
+	Path     string    `lua:"path" doc:"path as it was given"`
 	Name     string    `lua:"name" doc:"last part of the path"`
 	Size     int64     `lua:"size" doc:"bytes"`
 	Kind     string    `lua:"kind" doc:"file, directory, link or other"`
@@ -40,8 +40,8 @@ func Module() *api.Module {
 		Perm:   "file-read",
 		Records: []*api.Record{
 			api.NewRecord[FileInfo]("FileInfo", "What the system knows about a file."),
-			api.NewRecord[api.Skipped]("Skipped", "A file that a call over many files left out or "+
-				"could not describe in full, on this computer or on a device."),
+			api.NewRecord[api.Skipped]("Skipped", "A file of this computer or of a device that a call over "+
+				"many files left out or could not describe in full."),
 		},
 		Classes: []*api.Class{linesClass(), walkClass()},
 		Funcs:   slices.Concat(contents(), lookups(), searches(), writes(), moves(), temporaries()),
@@ -54,11 +54,11 @@ for line in fs.lines(path.join(dir, "a.txt")) do print(line) end`},
 // do is Do for this module.
 func do(c *api.Call, f func(ctx context.Context) error) error { return Do(c, "fs", f) }
 
-// lookups are the functions that ask the system about a path.
+// lookups returns the functions that ask the system about a path.
 func lookups() []*api.Func {
 	return []*api.Func{
-		api.Function("stat", "Describes a file, nil when there is none. A link itself is "+
-			"described, not what it refers to.",
+		api.Function("stat", "Describes a file, nil if there is none. For a link it describes "+
+			"the link itself, not what it refers to.",
 			"path", stat,
 			PathParam("path", "the file", host.AccessRead),
 			api.Returns("FileInfo?"),
@@ -76,7 +76,7 @@ func lookups() []*api.Func {
 			PathParam("path", "the file", host.AccessRead),
 			api.Example(`return fs.is_file(fs.cwd()) -- => false`)),
 		api.Function("list", "Describes the entries of a directory, sorted by name. The field "+
-			"skipped of the result has those that the system does not describe (Skipped records).",
+			"skipped of the result lists entries that the system does not describe (Skipped).",
 			"path", list,
 			PathParam("path", "the directory", host.AccessRead),
 			api.Raises("not_found"),
@@ -157,7 +157,7 @@ func list(c *api.Call, path string) (out api.PartialTable[*FileInfo], err error)
 		out.Items, left, err = readDir(path)
 		return err
 	})
-	out.Skipped = told(c, left)
+	out.Skipped = skippedRecords(c, left)
 	c.WarnSkipped(out.Skipped)
 	return out, err
 }
@@ -168,21 +168,21 @@ type skip struct {
 	err  error
 }
 
-// told returns what was left out as scripts get it.
-func told(c *api.Call, left []skip) (out []*api.Skipped) {
+// skippedRecords returns the files that were left out as records for the script.
+func skippedRecords(c *api.Call, left []skip) (out []*api.Skipped) {
 	for _, s := range left {
 		out = append(out, c.Skipped(s.path, s.err))
 	}
 	return out
 }
 
-// passable reports whether a failure is that of one file, which a call over many files may leave
-// out if it says so.
+// passable reports whether err concerns one file only, which a call over many files may leave out
+// and list as skipped.
 func passable(err error) bool { return os.IsNotExist(err) || os.IsPermission(err) }
 
-// readDir describes the entries of a directory by name. It returns apart those that have vanished
-// meanwhile, and those of which the system tells no more than the name and kind.
-// It does not wait when path is a FIFO: the system is asked for a directory.
+// readDir describes the entries of a directory, sorted by name. left holds the entries that have
+// been removed in the meantime, and those of which the system returns only the name and kind.
+// It does not wait if path is a FIFO, because it opens path as a directory.
 func readDir(path string) (out []*FileInfo, left []skip, err error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {

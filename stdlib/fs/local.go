@@ -14,8 +14,8 @@ import (
 )
 
 // The functions of this file open, read and write files whose paths come from a script, for all
-// modules of the library. Such a file may be a FIFO or a device, and then each of these operations
-// may wait. They end when the task is cancelled or its time is over.
+// modules of the library. Such a file may be a FIFO or a device, so that each of these operations
+// may wait. They end when the task is cancelled or its deadline passes.
 
 // PathParam declares that the parameter name is the path of a file of this computer, and that the
 // function reads or writes that file.
@@ -32,14 +32,15 @@ func PathParam(name, doc string, access host.Access) api.Option {
 	}
 }
 
-// Do runs f without the interpreter lock and returns its error as Failed does. It sets no deadline:
-// that of the task decides.
+// Do runs f without the interpreter lock and passes its error to Failed. It sets no deadline; that
+// of the task applies.
 func Do(c *api.Call, module string, f func(ctx context.Context) error) error {
 	return Failed(module, c.Timeout(api.NoTimeout).TryBlock(f))
 }
 
-// Failed returns the error of a file operation as scripts get it. The text of the system names the
-// operation and the file already; the module is put before it. An error that has a code keeps it.
+// Failed returns the error of a file operation for the script. The text of the system names the
+// operation and the file, so Failed only puts the module before it. An error that has a code keeps
+// it.
 func Failed(module string, err error) error {
 	var coded *host.Error
 	var limit *localfile.LimitError
@@ -71,16 +72,16 @@ func readFile(c *api.Call, module, path string, limit int64) (b []byte, err erro
 	return b, err
 }
 
-// WriteFile replaces a file in one step, or makes it, see replace.
+// WriteFile replaces a file in one step, or makes it. See replace.
 func WriteFile(c *api.Call, module, path string, content []byte) error {
 	return Do(c, module, func(ctx context.Context) error {
 		return replace(ctx, path, content, 0o644, true)
 	})
 }
 
-// replace writes a file. An atomic write goes to a new file beside it, which then takes its place.
-// A file that exists keeps its permissions, and a link stays a link: the file that it refers to is
-// written. What is not a plain file (a FIFO, a device) is written directly.
+// replace writes a file. An atomic write makes a new file in the same directory and renames it. A
+// file that exists keeps its permissions. If path is a link, the file that it refers to is written
+// and the link stays. A path that is not a plain file (a FIFO, a device) is written directly.
 func replace(ctx context.Context, path string, content []byte, mode fs.FileMode, atomic bool,
 ) error {
 	target := path
@@ -109,7 +110,7 @@ func replace(ctx context.Context, path string, content []byte, mode fs.FileMode,
 	return nil
 }
 
-// write opens a file, makes it if there is none, and writes to it. flag is O_TRUNC or O_APPEND.
+// write opens a file, or makes it, and writes to it. flag is O_TRUNC or O_APPEND.
 func write(ctx context.Context, path string, flag int, content []byte, mode fs.FileMode) error {
 	f, err := localfile.Open(ctx, path, flag|os.O_CREATE|os.O_WRONLY, mode)
 	if err != nil {
@@ -122,7 +123,7 @@ func write(ctx context.Context, path string, flag int, content []byte, mode fs.F
 	return errors.Join(err, f.Close())
 }
 
-// cause takes the name of the temporary file out of an error.
+// cause removes the name of the temporary file from an error.
 func cause(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {

@@ -15,7 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/localfile"
 )
 
-// contents are the functions that read what is in a file.
+// contents returns the functions that read a file.
 func contents() []*api.Func {
 	return []*api.Func{
 		api.Function("read", "Reads a whole file.",
@@ -26,8 +26,8 @@ func contents() []*api.Func {
 			api.Example(`local f = path.join(fs.temp_dir(), "a")
 fs.write(f, "hello")
 return fs.read(f) -- => "hello"`)),
-		api.Function("lines", "Reads a file line by line: for line in fs.lines(path) do. The "+
-			"lines come without their ends.",
+		api.Function("lines", "Reads a file line by line: for line in fs.lines(path) do. Line "+
+			"ends are removed.",
 			"path", openLines,
 			PathParam("path", "the file", host.AccessRead),
 			api.Raises("not_found", "too_large"),
@@ -64,7 +64,7 @@ func read(c *api.Call, path string, o readOptions) (string, error) {
 	return string(b), nil
 }
 
-// lineBuffer is how much of a file Lines reads at once.
+// lineBuffer is the size of the buffer into which Lines reads.
 const lineBuffer = 64 << 10
 
 // Lines reads a file line by line, for one task at a time.
@@ -75,7 +75,7 @@ type Lines struct {
 	r     *bufio.Reader
 	limit int64  // bytes of one line
 	begun []byte // the start of a line whose end has not been read yet
-	err   error  // set once a line was too long: the bytes that follow are not a whole line
+	err   error  // set when a line was too long: the bytes that follow are not a whole line
 	count int
 }
 
@@ -115,7 +115,8 @@ func openLines(c *api.Call, path string) (api.Opened[*Lines], error) {
 	return opened, Failed("fs", err)
 }
 
-// nextLine gives the interpreter lock up only when the buffer does not hold a whole line.
+// nextLine returns the next line. It gives up the interpreter lock only if the buffer does not hold
+// a whole line.
 func nextLine(c *api.Call, l *Lines) (lua.LValue, error) {
 	var line []byte
 	var err error
@@ -140,8 +141,9 @@ func nextLine(c *api.Call, l *Lines) (lua.LValue, error) {
 	return lua.LString(line), nil
 }
 
-// next returns a line without its end, and io.EOF behind the last one. The bytes are valid until
-// the next call. When an error stops it in the middle of a line, the next call goes on there.
+// next returns the next line without its end, and io.EOF after the last one. The bytes are valid
+// until the next call. If an error stops next in the middle of a line, the next call continues that
+// line.
 func (l *Lines) next(ctx context.Context) ([]byte, error) {
 	for l.err == nil {
 		part, err := l.r.ReadSlice('\n')

@@ -13,12 +13,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// searches are the functions that go over a tree of directories.
+// searches returns the functions that go over a tree of directories.
 func searches() []*api.Func {
 	return []*api.Func{
 		api.Function("walk",
 			"Goes over everything below a directory, a directory before its entries. "+
-				"Links are not followed. Directories that may not be read are told in walk.skipped.",
+				"Links are not followed. walk.skipped lists directories that may not be read.",
 			"path", walk,
 			PathParam("path", "the directory", host.AccessRead),
 			api.Raises("not_found"),
@@ -47,19 +47,19 @@ return #fs.glob(path.join(d, "**/*.txt")) -- => 1`)),
 
 func cwd(*api.Call) (string, error) { return os.Getwd() }
 
-// walker goes over a tree, for one task at a time. It keeps a stack of what it has still to visit.
+// walker goes over a tree, for one task at a time. It keeps a stack of the entries still to visit.
 type walker struct {
 	api.Turn
 	root string
 	todo []*FileInfo
 	left []skip // since take was called
 
-	skipped []*api.Skipped // changes with the interpreter lock alone
+	skipped []*api.Skipped // guarded by the interpreter lock
 }
 
-// take moves what was left out to where scripts see it.
+// take moves the entries of left to skipped, which scripts see.
 func (w *walker) take(c *api.Call) {
-	w.skipped = append(w.skipped, told(c, w.left)...)
+	w.skipped = append(w.skipped, skippedRecords(c, w.left)...)
 	w.left = nil
 }
 
@@ -75,7 +75,7 @@ func walkClass() *api.Class {
 	return c
 }
 
-// nextFile gives the interpreter lock up only when a directory must be read.
+// nextFile returns the next file. It gives up the interpreter lock only to read a directory.
 func nextFile(c *api.Call, w *walker) (next *FileInfo, err error) {
 	if n := len(w.todo); n > 0 && w.todo[n-1].Kind != "directory" {
 		next, err = w.next(context.Background())
@@ -102,7 +102,8 @@ func walk(c *api.Call, path string) (*walker, error) {
 	return w, nil
 }
 
-// push adds the entries of a directory, so that the first is taken next.
+// push adds the entries of a directory to the stack in such an order that the first one is taken
+// next.
 func (w *walker) push(path string) error {
 	entries, left, err := readDir(path)
 	if err != nil {
@@ -166,12 +167,12 @@ func glob(c *api.Call, pattern string) (out api.PartialTable[string], err error)
 		return err
 	})
 	slices.Sort(out.Items)
-	out.Skipped = told(c, left)
+	out.Skipped = skippedRecords(c, left)
 	c.WarnSkipped(out.Skipped)
 	return out, err
 }
 
-// globBelow lists the files below root that match, and what it had to leave out.
+// globBelow lists the files below root that match, and the directories that it could not read.
 func globBelow(
 	ctx context.Context, g *api.Glob, root string,
 ) (out []string, left []skip, err error) {

@@ -23,19 +23,19 @@ type writeOptions struct {
 }
 
 type removeOptions struct {
-	Recursive bool `lua:"recursive" doc:"also directories with what is in them"`
-	MissingOK bool `lua:"missing_ok" doc:"no error when there is nothing"`
+	Recursive bool `lua:"recursive" doc:"remove directories with everything in them"`
+	MissingOK bool `lua:"missing_ok" doc:"do not raise an error if the path does not exist"`
 }
 
 type copyOptions struct {
-	Recursive bool `lua:"recursive" doc:"copy directories with what is in them"`
+	Recursive bool `lua:"recursive" doc:"copy directories with everything in them"`
 }
 
-// writes are the functions that write, make or remove one file or directory.
+// writes returns the functions that write, make or remove one file or directory.
 func writes() []*api.Func {
 	return []*api.Func{
-		api.Function("write", "Replaces the content of a file, or makes it. Nobody sees a half "+
-			"written file, unless atomic is false.",
+		api.Function("write", "Replaces the content of a file, or makes it. Other programs never "+
+			"see a half written file, unless atomic is false.",
 			"path content opts?", writeContent,
 			PathParam("path", "the file", host.AccessWrite),
 			api.ParamDoc("content", "string or Data"),
@@ -66,10 +66,10 @@ return fs.is_dir(d) -- => true`)),
 	}
 }
 
-// moves are the functions with two paths.
+// moves returns the functions that have two paths.
 func moves() []*api.Func {
 	return []*api.Func{
-		api.Function("rename", "Moves a file or directory. A file that is there is replaced.",
+		api.Function("rename", "Moves a file or directory. An existing file at the new path is replaced.",
 			"from to", rename,
 			PathParam("from", "what to move", host.AccessWrite),
 			PathParam("to", "its new path", host.AccessWrite),
@@ -81,7 +81,7 @@ fs.rename(path.join(d, "a"), path.join(d, "b"))
 return fs.exists(path.join(d, "b")) -- => true`)),
 		api.Function("copy",
 			"Copies a file, or a directory with recursive. Permissions are kept. A "+
-				"file has its name when it is complete.",
+				"file gets its name when it is complete.",
 			"from to opts?", copyTree,
 			PathParam("from", "what to copy", host.AccessRead),
 			PathParam("to", "path of the copy", host.AccessWrite),
@@ -94,7 +94,7 @@ return fs.read(path.join(d, "b")) -- => "x"`)),
 	}
 }
 
-// temporaries are the functions that make what the scope removes.
+// temporaries returns the functions that make files which the scope removes.
 func temporaries() []*api.Func {
 	return []*api.Func{
 		api.Function("temp_dir",
@@ -167,11 +167,11 @@ func copyTree(c *api.Call, from, to string, o copyOptions) error {
 			return copyFile(ctx, from, to, i.Mode().Perm())
 		}
 		if !o.Recursive {
-			return host.Errorf("is_directory", "fs: copy %s: is a directory, give recursive = true",
+			return host.Errorf("is_directory", "fs: copy %s: is a directory, set recursive = true",
 				from)
 		}
 		if rel, err := filepath.Rel(from, to); err == nil && filepath.IsLocal(rel) {
-			return host.Errorf("argument", "fs: copy %s: the copy would lie inside it", from)
+			return host.Errorf("argument", "fs: copy %s: the copy would be inside it", from)
 		}
 		return copyDir(ctx, from, to)
 	})
@@ -234,7 +234,7 @@ func copyFile(ctx context.Context, from, to string, mode fs.FileMode) error {
 	return savefile.File(to, savefile.Options{Perm: mode}, content)
 }
 
-// copyChunk is how much is copied between two looks at the context.
+// copyChunk is how much is copied between two checks of the context.
 const copyChunk = 8 << 20
 
 func copyContent(ctx context.Context, out, in *os.File) error {
@@ -274,8 +274,8 @@ func tempFile(c *api.Call, suffix *string) (string, error) {
 	})
 }
 
-// temporary makes something in the system's directory for temporary files. The scope owns it as
-// soon as it is there: the task may be cancelled at that moment.
+// temporary makes a file or directory in the system's directory for temporary files. It registers
+// it with the scope at once, because the task may be cancelled right after it was made.
 func temporary(c *api.Call, create func(dir string) (string, error)) (path string, err error) {
 	dir, scope := os.TempDir(), c.Scope()
 	if err := c.Allow(host.AccessWrite, dir); err != nil {

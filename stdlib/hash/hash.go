@@ -24,7 +24,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/fs"
 )
 
-// large is how many bytes are hashed without giving the interpreter lock up.
+// large is the largest number of bytes that are hashed with the interpreter lock held.
 const large = 1 << 20
 
 // algorithm is one way to compute a checksum.
@@ -87,7 +87,7 @@ func sum(c *api.Call, h hash.Hash, data []byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// find returns what makes a hash. name is the first argument of the call.
+// find returns the function that makes a hash. name is the first argument of the call.
 func find(c *api.Call, name string) (func() hash.Hash, error) {
 	var known []string
 	for _, a := range algorithms {
@@ -105,7 +105,7 @@ func keyed(c *api.Call, name string, key, data []byte) (string, error) {
 		return "", err
 	}
 	if name == "crc32" {
-		return "", c.ArgError(1, "crc32 has no keyed form")
+		return "", c.ArgError(1, "crc32 has no HMAC")
 	}
 	return sum(c, hmac.New(m, key), data), nil
 }

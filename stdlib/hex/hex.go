@@ -53,7 +53,7 @@ func dump(c *api.Call, data []byte) string {
 	return hex.Dump(data)
 }
 
-// separators leaves out what may stand between digits.
+// separators removes the characters that may separate digits.
 var separators = strings.NewReplacer(":", "", " ", "", "\n", "", "\r", "", "\t", "")
 
 func decode(c *api.Call, text string) (string, error) {

@@ -18,19 +18,19 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// Client is what several requests have in common.
+// Client holds the options that several requests have in common, and their cookies.
 type Client struct {
 	pool       *pool
 	base       *url.URL
 	headers    http.Header
-	jar        http.CookieJar // nil does not keep cookies
+	jar        http.CookieJar // nil if cookies are not kept
 	timeout    *time.Duration
 	connection connectionOptions
 }
 
 type clientOptions struct {
 	connectionOptions
-	BaseURL string                `lua:"base_url" doc:"what relative addresses begin with"`
+	BaseURL string                `lua:"base_url" doc:"start of relative addresses"`
 	Headers map[string]lua.LValue `lua:"headers" doc:"header fields of every request"`
 	Cookies bool                  `lua:"cookies" doc:"keep cookies and send them back"`
 	Timeout *time.Duration        `lua:"timeout" doc:"seconds for a request" default:"30"`
@@ -55,7 +55,7 @@ func (p *pool) newClient(c *api.Call, o clientOptions) (*Client, error) {
 	return cl, err
 }
 
-// sender sends one request. It is made with the interpreter lock, and works without.
+// sender sends one request. It is made with the interpreter lock held and sends without it.
 type sender struct {
 	client *Client
 	host   *host.Host
@@ -90,8 +90,8 @@ func (cl *Client) sender(c *api.Call, method, address string, o *requestOptions)
 	}, nil
 }
 
-// send sends the request and returns the response, whose body is to be closed. ctx bounds the body
-// as well.
+// send sends the request and returns the response, whose body the caller must close. When ctx ends,
+// the body ends as well.
 func (s *sender) send(ctx context.Context) (*http.Response, error) {
 	t, err := s.client.pool.transport(ctx, s.scope, s.key)
 	if err != nil {
@@ -124,7 +124,7 @@ func (s *sender) send(ctx context.Context) (*http.Response, error) {
 	return client.Do(r)
 }
 
-// redirect is asked before each further request.
+// redirect is called before each further request, see http.Client.CheckRedirect.
 func (s *sender) redirect(r *http.Request, via []*http.Request) error {
 	switch {
 	case s.out.redirects == 0:
@@ -221,7 +221,7 @@ func succeeded(status int) bool { return status >= 200 && status < 300 }
 // shownBody is how much of a body an error message shows.
 const shownBody = 200
 
-// statusError is the error for a status that is not a success.
+// statusError returns the error for a status that is not a success.
 func statusError(what string, status int, body string) error {
 	text := fmt.Sprintf("http: %s: %d %s", what, status, http.StatusText(status))
 	if start := strings.TrimSpace(body[:min(len(body), shownBody)]); start != "" {
@@ -232,7 +232,7 @@ func statusError(what string, status int, body string) error {
 	return e
 }
 
-// check raises code status unless the response is a success.
+// check raises an error of code status unless the response is a success.
 func check(_ *api.Call, r *Response) (*Response, error) {
 	if !succeeded(r.status) {
 		return nil, statusError(r.what, r.status, r.body)
@@ -240,8 +240,8 @@ func check(_ *api.Call, r *Response) (*Response, error) {
 	return r, nil
 }
 
-// headerTable returns header fields as a table whose names can be written in any case. Several
-// values are joined.
+// headerTable returns header fields as a table that ignores the case of its keys. Several values of
+// a field are joined.
 func headerTable(L *lua.LState, h http.Header) lua.LValue {
 	t := L.CreateTable(0, len(h))
 	for _, name := range slices.Sorted(maps.Keys(h)) {
@@ -261,7 +261,8 @@ func headerTable(L *lua.LState, h http.Header) lua.LValue {
 	return t
 }
 
-// ended returns the error of ctx when it has ended a longer context, else err.
+// ended returns the error of ctx if ctx has ended, and err otherwise. It is for requests whose own
+// context lives longer than ctx.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

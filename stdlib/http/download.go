@@ -36,8 +36,8 @@ type downloadOptions struct {
 	Idle      *time.Duration        `lua:"idle_timeout" doc:"seconds without data" default:"30"`
 	Redirects int                   `lua:"redirects" doc:"how many to follow" default:"10"`
 	Progress  *lua.LFunction        `lua:"progress" doc:"gets the bytes so far and in total or nil"`
-	Resume    bool                  `lua:"resume" doc:"go on with path.part, and leave it there"`
-	SHA256    string                `lua:"sha256" doc:"what the file must have, in hex"`
+	Resume    bool                  `lua:"resume" doc:"continue path.part, and keep it after an error"`
+	SHA256    string                `lua:"sha256" doc:"checksum that the file must have, in hex"`
 }
 
 // download is a download under way.
@@ -50,7 +50,7 @@ type download struct {
 	cancel func()
 	hash   hash.Hash
 	done   int64
-	total  int64 // -1 when the server does not tell
+	total  int64 // -1 if the server does not say
 	buf    []byte
 }
 
@@ -73,7 +73,7 @@ func (cl *Client) download(c *api.Call, address, path string, o downloadOptions)
 	d := &download{
 		s: s, path: path, resume: o.Resume, hash: sha256.New(), buf: make([]byte, 64<<10),
 	}
-	// The file and the connection do not live longer than this call, however it ends.
+	// The file and the connection are closed at the end of this call, even if it panics.
 	defer d.drop()
 	end := time.Time{}
 	if o.Timeout != nil && *o.Timeout != api.NoTimeout {
@@ -131,11 +131,11 @@ func (d *download) begin(ctx context.Context, idle time.Duration) error {
 	defer stop()
 	if d.done > 0 && r.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		if r.Header.Get("Content-Range") == fmt.Sprintf("bytes */%d", d.done) {
-			d.total = d.done // everything was there already
+			d.total = d.done // the file was complete already
 			d.body = http.NoBody
 			return r.Body.Close()
 		}
-		// What is there cannot be a part of this file.
+		// path.part is not a part of the file that the server has.
 		if err := d.restart(); err != nil {
 			return err
 		}
@@ -158,7 +158,7 @@ func (d *download) ask(ctx context.Context) (*http.Response, error) {
 	return r, err
 }
 
-// accept decides what to do with a response.
+// accept checks a response and prepares to read its body.
 func (d *download) accept(ctx context.Context, r *http.Response) error {
 	stop := context.AfterFunc(ctx, d.cancel)
 	defer stop()
@@ -181,15 +181,16 @@ func (d *download) accept(ctx context.Context, r *http.Response) error {
 	return nil
 }
 
-// open opens the file that is written: path.part, or a new one beside path. A link stays a link,
-// and a file that is there keeps its permissions.
+// open opens the file that is written: path.part, or a new file in the folder of path. If path is a
+// link, the file that it refers to is replaced. A file that exists keeps its permissions.
 func (d *download) open(ctx context.Context) (err error) {
 	if target, err := filepath.EvalSymlinks(d.path); err == nil {
 		d.path = target
 	}
 	mode := os.FileMode(0o644)
 	if info, err := os.Stat(d.path); err == nil {
-		if mode = info.Mode().Perm(); !info.Mode().IsRegular() {
+		mode = info.Mode().Perm()
+		if !info.Mode().IsRegular() {
 			return host.Errorf("argument", "http: %s is not a plain file", d.path)
 		}
 	}
@@ -212,7 +213,7 @@ func (d *download) open(ctx context.Context) (err error) {
 	return err
 }
 
-// restart drops what a file has from an earlier try.
+// restart empties a file that an earlier attempt has left.
 func (d *download) restart() error {
 	d.done = 0
 	d.hash.Reset()
@@ -220,7 +221,8 @@ func (d *download) restart() error {
 	return errors.Join(err, d.file.Truncate(0))
 }
 
-// copy writes what comes. It returns true at the end of the body, and false when progress is due.
+// copy writes the body to the file. It returns true at the end of the body, and false when it is
+// time to report progress.
 func (d *download) copy(ctx context.Context, idle time.Duration, progress bool) (bool, error) {
 	var silent bool
 	stop := context.AfterFunc(ctx, d.cancel)
@@ -241,7 +243,7 @@ func (d *download) copy(ctx context.Context, idle time.Duration, progress bool) 
 		case err != nil && ctx.Err() != nil:
 			return false, ctx.Err()
 		case err != nil && silent:
-			return false, host.Errorf("timeout", "http: %s: nothing came for %v", d.s.what, idle)
+			return false, host.Errorf("timeout", "http: %s: no data for %v", d.s.what, idle)
 		case err != nil:
 			return false, err
 		case progress && time.Since(began) >= progressTime:
@@ -250,7 +252,7 @@ func (d *download) copy(ctx context.Context, idle time.Duration, progress bool) 
 	}
 }
 
-// noTimeout returns a duration that does not end for the one that says so.
+// noTimeout returns d, or the longest duration if d is api.NoTimeout.
 func noTimeout(d time.Duration) time.Duration {
 	if d == api.NoTimeout {
 		return 1<<63 - 1
@@ -276,7 +278,8 @@ func (d *download) finish(sum string) error {
 	return nil
 }
 
-// drop closes everything, and removes the file unless it has its name or is to be resumed.
+// drop closes the file and the connection. It removes the file unless the download is complete or
+// can be resumed.
 func (d *download) drop() {
 	if d.cancel != nil {
 		d.cancel()

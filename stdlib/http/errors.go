@@ -16,12 +16,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// errRedirects says that a server redirects without end.
+// errRedirects means that a server redirects more often than the option redirects allows.
 var errRedirects = errors.New("too many redirects")
 
 var errLate = errors.New("not finished in time")
 
-// failed returns the error of a request as scripts get it. what names the request.
+// failed returns the error of a request for the script. what names the request.
 func failed(what string, err error) error {
 	var coded *host.Error
 	var inner *url.Error
@@ -32,7 +32,7 @@ func failed(what string, err error) error {
 		return nil
 	}
 	if errors.As(err, &inner) {
-		err = inner.Err // the method and the URL are in what
+		err = inner.Err // what has the method and the URL already
 	}
 	code, hint := codeOf(err)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -54,7 +54,7 @@ func codeOf(err error) (code, hint string) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout", ""
 	case link.Is(err, syscall.ECONNREFUSED):
-		return "refused", "does the server run, and on this port?"
+		return "refused", "is the server running, and does it use this port?"
 	case link.Is(err, syscall.EADDRINUSE):
 		return "address_in_use", "another program listens there; port 0 takes a free one"
 	case link.Unreachable(err):
@@ -64,7 +64,7 @@ func codeOf(err error) (code, hint string) {
 	case isTLS(err):
 		return "tls", "the option ca names a certificate to trust, insecure accepts any"
 	case errors.Is(err, errRedirects):
-		return "redirects", "raise the option redirects, or set it to 0 to see the first answer"
+		return "redirects", "raise the option redirects, or set it to 0 to get the first response"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, net.ErrClosed), link.Disconnected(err):
 		return "disconnected", ""

@@ -16,7 +16,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/json"
 )
 
-// Request is a request that a server has got.
+// Request is a request that a server has received.
 type Request struct {
 	method, remote string
 	url            *url.URL
@@ -24,11 +24,11 @@ type Request struct {
 	header         http.Header
 	body           string
 	params         map[string]string
-	route          *route
+	handler        *handler
 	replies        chan *reply   // takes one
-	gone           chan struct{} // closed when nobody waits for a reply any more
+	gone           chan struct{} // closed when the client no longer waits for a reply
 
-	// These belong to the interpreter lock.
+	// The fields below are guarded by the interpreter lock.
 	headers lua.LValue
 	replied bool
 }
@@ -57,7 +57,7 @@ func (r *Request) forScript(c *api.Call) *Request {
 	return r
 }
 
-// reply is an answer.
+// reply is a response that the server sends.
 type reply struct {
 	status int
 	header http.Header
@@ -69,7 +69,7 @@ func (r *reply) write(w http.ResponseWriter) {
 		w.Header()[name] = values
 	}
 	w.WriteHeader(r.status)
-	_, _ = w.Write(r.body) // the client may have gone
+	_, _ = w.Write(r.body) // fails if the client has closed the connection
 }
 
 type replyOptions struct {
@@ -80,7 +80,7 @@ type replyOptions struct {
 	File    string                `lua:"file" doc:"body: this file" kind:"path" access:"read"`
 }
 
-// reply returns the answer that the options describe. It reads the file.
+// reply returns the response that the options describe. It reads the file, if there is one.
 func (o replyOptions) reply(c *api.Call) (*reply, error) {
 	if o.Status < 200 || o.Status > 599 {
 		return nil, host.Errorf("argument", "http: option \"status\": 200 to 599 expected, got %d",
@@ -97,7 +97,7 @@ func (o replyOptions) reply(c *api.Call) (*reply, error) {
 	}
 	if o.File != "" {
 		if o.JSON != nil || o.Body != nil {
-			return nil, host.Errorf("argument", "http: an answer has one body, not several")
+			return nil, host.Errorf("argument", "http: a response has one body, not several")
 		}
 		out.body, err = fs.ReadFile(c, "http", o.File)
 		return out, err
@@ -106,7 +106,7 @@ func (o replyOptions) reply(c *api.Call) (*reply, error) {
 	if err != nil || body == nil {
 		return out, err
 	}
-	r, _, err := body(context.Background()) // bytes
+	r, _, err := body(context.Background()) // does not wait: the body is in memory
 	if err != nil {
 		return nil, err
 	}
@@ -114,16 +114,18 @@ func (o replyOptions) reply(c *api.Call) (*reply, error) {
 	return out, err
 }
 
-// answerOf returns the answer that a script has given as a value: a table as for reply, a body, a
-// status, or nil for a body that is empty.
+// answerOf returns the response for a value that a script has returned: a table of the options of
+// reply, a text as the body, a status, or nil for an empty body.
 func answerOf(c *api.Call, v lua.LValue) (*reply, error) {
 	o := replyOptions{Status: http.StatusOK}
 	switch v := v.(type) {
 	case *lua.LNilType:
 		o.Status = http.StatusNoContent
 	case lua.LNumber:
-		if o.Status = int(v); float64(o.Status) != float64(v) {
-			o.Status = 0
+		if v == lua.LNumber(int(v)) {
+			o.Status = int(v)
+		} else {
+			o.Status = 0 // which reply refuses
 		}
 	case *lua.LTable:
 		if err := c.Index().Options(c.L, v, &o); err != nil {
@@ -132,7 +134,7 @@ func answerOf(c *api.Call, v lua.LValue) (*reply, error) {
 	default:
 		b, ok := host.Bytes(v)
 		if !ok {
-			return nil, host.Errorf("argument", "http: an answer is a table, a text, a status or "+
+			return nil, host.Errorf("argument", "http: a response is a table, a text, a status or "+
 				"nil, not a %s", v.Type())
 		}
 		o.Body = &b
@@ -140,7 +142,8 @@ func answerOf(c *api.Call, v lua.LValue) (*reply, error) {
 	return o.reply(c)
 }
 
-// send hands the answer to the client. It reports whether somebody waits for it.
+// send passes the response to the handler of the request. It returns false if the client no longer
+// waits for it.
 func (r *Request) send(answer *reply) bool {
 	r.replied = true
 	select {
@@ -156,7 +159,7 @@ func (r *Request) send(answer *reply) bool {
 	}
 }
 
-// pattern finds requests, as http.ServeMux does.
+// pattern matches requests as http.ServeMux does.
 type pattern struct{ mux *http.ServeMux }
 
 func newPattern(text string) (p *pattern, err error) {
@@ -166,18 +169,18 @@ func newPattern(text string) (p *pattern, err error) {
 		}
 	}()
 	p = &pattern{http.NewServeMux()}
-	p.mux.Handle(text, catch(text))
+	p.mux.Handle(text, setParams(text))
 	return p, nil
 }
 
-// fits reports whether the pattern fits, and sets the values of its {names}.
-func (p *pattern) fits(r *Request) bool {
-	m := &matched{ResponseWriter: discard{}, req: r}
+// matches reports whether the pattern matches r. If so, it sets the values of the {names} in r.
+func (p *pattern) matches(r *Request) bool {
+	m := &matchWriter{ResponseWriter: discard{}, req: r}
 	p.mux.ServeHTTP(m, &http.Request{Method: r.method, URL: r.url, Host: r.host})
 	return m.found
 }
 
-// discard takes an answer that goes nowhere.
+// discard is a ResponseWriter that ignores the response.
 type discard struct{}
 
 func (discard) Header() http.Header         { return http.Header{} }
@@ -185,7 +188,7 @@ func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) WriteHeader(int)             {}
 
 func requestClass() *api.Class {
-	c := api.NewClass[*Request]("HTTPRequest", "A request that a server has got.")
+	c := api.NewClass[*Request]("HTTPRequest", "A request that a server has received.")
 	c.Var, c.Perm = "req", "none"
 	c.String = func(r *Request) string {
 		return fmt.Sprintf("HTTPRequest<%s %s>", r.method, r.url.RequestURI())
@@ -193,9 +196,9 @@ func requestClass() *api.Class {
 	c.Fields = []*api.Field{
 		api.Property("method", "such as GET", func(r *Request) string { return r.method }),
 		api.Property("path", "path of the URL", func(r *Request) string { return r.url.Path }),
-		api.Property("query", "the first value of each name behind the ?",
+		api.Property("query", "the first value of each name after the ?",
 			func(r *Request) map[string]string { return first(r.url.Query()) }),
-		api.Property("params", "values of the {names} in the pattern of the route",
+		api.Property("params", "values of the {names} in the pattern that matches",
 			func(r *Request) map[string]string { return r.params }),
 		{Name: "headers", Doc: "header fields by name, in any case", Type: "table<string, string>",
 			Get: func(r *Request) lua.LValue { return r.headers }},
@@ -230,7 +233,7 @@ return server:expect("POST /"):json() -- => { n = 1 }`)),
 server:on("/", 200)
 http.post(server.url, { form = { a = "1 2" } })
 return server:expect("POST /"):form() -- => { a = "1 2" }`)),
-		api.Method("reply", "Answers the request. Returns false when the client waits no longer.",
+		api.Method("reply", "Answers the request. Returns false if the client no longer waits.",
 			"opts?", replyTo,
 			api.ParamDoc("opts", "status, headers, body, json, file"),
 			api.Raises("closed"),
@@ -253,7 +256,7 @@ func first(values url.Values) map[string]string {
 }
 
 func replyTo(c *api.Call, r *Request, o replyOptions) (bool, error) {
-	if r.replied || r.route != nil && r.route.fn == nil {
+	if r.replied || r.handler != nil && r.handler.fn == nil {
 		return false, host.Errorf(
 			"closed",
 			"http: %s %s was answered already",
@@ -291,7 +294,8 @@ func expect(c *api.Call, s *Server, text string, o expectOptions) (*Request, err
 		}
 		left := limit
 		if limit != api.NoTimeout {
-			if left = time.Until(end); left <= 0 {
+			left = time.Until(end)
+			if left <= 0 {
 				return nil, s.missing(text, limit)
 			}
 		}
@@ -312,14 +316,14 @@ func expect(c *api.Call, s *Server, text string, o expectOptions) (*Request, err
 	}
 }
 
-// missing is the error for a request that did not come. It names those that came.
+// missing returns the error for a request that did not arrive. It names the last other request.
 func (s *Server) missing(text string, limit time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := host.Errorf("timeout", "http: no request fits %q within %v", text, limit)
+	e := host.Errorf("timeout", "http: no request matched %q within %v", text, limit)
 	if n := len(s.recorded); n > 0 {
 		last := s.recorded[n-1]
-		e.Message += fmt.Sprintf("; %d others came, the last is %s %s", n, last.method,
+		e.Message += fmt.Sprintf("; requests that arrived: %d, the last is %s %s", n, last.method,
 			last.url.RequestURI())
 	}
 	return e

@@ -17,7 +17,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/json"
 )
 
-// transportCodes are the codes of requests that get no answer.
+// transportCodes lists the error codes of requests.
 var transportCodes = []string{
 	"timeout", "refused", "no_host", "unreachable", "tls", "disconnected", "redirects",
 	"too_large", "status",
@@ -28,7 +28,7 @@ func Module() *api.Module {
 	p := &pool{}
 	plain := &Client{pool: p}
 	funcs := []*api.Func{
-		api.Function("client", "Makes a client: what its requests have in common, and cookies.",
+		api.Function("client", "Makes a client: options and cookies that several requests share.",
 			"opts?", p.newClient,
 			api.ParamDoc("opts", "base_url, headers, cookies, timeout and more"),
 			api.Perm("none"),
@@ -43,10 +43,10 @@ return client:get("b").body -- => "hello"`)),
 	funcs = append(funcs, serverFunction())
 	return &api.Module{
 		Name: "http",
-		Doc: "Requests to web servers, and a small server for webhooks and mocks. Statuses are " +
-			"no errors unless asked for; a server that cannot be reached is one. Proxies of the " +
-			"environment are not used and cookies not kept, unless asked for. Connections are kept " +
-			"for further requests until the script ends.",
+		Doc: "Requests to web servers, and a small server for webhooks and mocks. A server " +
+			"that cannot be reached is an error; a status such as 404 is an error only with the " +
+			"option check. Proxies of the environment are used, and cookies are kept, only if an " +
+			"option says so. Connections are kept for further requests until the script ends.",
 		Perm: "net",
 		Classes: []*api.Class{
 			clientClass(), responseClass(), streamClass(), serverClass(), requestClass(),
@@ -58,7 +58,7 @@ print(r.status, r.headers["content-type"], #r.body)`},
 	}
 }
 
-// verb is a function of the module that is a method of the client as well.
+// verb is a function of the module that is a method of Client as well.
 type verb struct {
 	name, doc, params string
 	call              func(cl *Client) any // the function
@@ -96,10 +96,10 @@ func verbs() []verb {
 		{"head", "Sends a HEAD request: the response has no body."},
 		{"delete", "Sends a DELETE request."},
 		{"post",
-			"Sends a POST request. The body stands in the options: json, form, body, file or " +
+			"Sends a POST request. The body is one of the options json, form, body, file or " +
 				"multipart."},
-		{"put", "Sends a PUT request. The body stands in the options, as with post."},
-		{"patch", "Sends a PATCH request. The body stands in the options, as with post."},
+		{"put", "Sends a PUT request. The body is in the options, as for post."},
+		{"patch", "Sends a PATCH request. The body is in the options, as for post."},
 	} {
 		send := func(c *api.Call, cl *Client, url string, o requestOptions) (*Response, error) {
 			return cl.request(c, m.name, url, &o)
@@ -139,9 +139,9 @@ return OBJECT:request("OPTIONS", URL).status -- => 204`,
 func downloading(options []api.Option) verb {
 	return verb{
 		name: "download",
-		doc: "Loads a file. path has the whole file afterwards, or is as it was " +
-			"before. Another status than 200 raises code status. Returns the size in bytes. With " +
-			"resume, use sha256 as well: the file may have changed in between.",
+		doc: "Downloads a file. path has the whole file afterwards, or is unchanged after an " +
+			"error. A status other than 200 raises an error of code status. Returns the size in " +
+			"bytes. With resume, use sha256 as well: the file on the server may have changed.",
 		params: "url path opts?",
 		method: func(c *api.Call, cl *Client, url, path string, o downloadOptions) (int64, error) {
 			return cl.download(c, url, path, o)
@@ -163,7 +163,7 @@ return OBJECT:download(URL, file), #fs.read(file) -- => 1000, 1000`,
 func streaming(options []api.Option) verb {
 	return verb{
 		name: "stream", doc: "Sends a request and returns the body as a stream of lines, such as " +
-			"server-sent events. timeout is until the header has come.",
+			"server-sent events. timeout limits the wait for the header.",
 		params: "url opts?",
 		method: func(c *api.Call, cl *Client, url string, o streamOptions) (
 			api.Opened[*Stream], error,
@@ -176,7 +176,7 @@ func streaming(options []api.Option) verb {
 			}
 		},
 		options: append(slices.Clone(options), api.Returns("HTTPStream"),
-			api.ParamDoc("opts", "as with get, and method")),
+			api.ParamDoc("opts", "as for get, and method")),
 		example: `server:on("GET /a", "one\ntwo\n")
 local lines = {}
 for line in OBJECT:stream(URL) do table.insert(lines, line) end
@@ -185,7 +185,7 @@ return lines -- => { "one", "two" }`,
 }
 
 func clientClass() *api.Class {
-	c := api.NewClass[*Client]("HTTPClient", "What several requests have in common.")
+	c := api.NewClass[*Client]("HTTPClient", "Options and cookies that several requests share.")
 	c.Var = "client"
 	c.String = func(cl *Client) string {
 		if cl.base == nil {
@@ -200,7 +200,7 @@ func clientClass() *api.Class {
 }
 
 func responseClass() *api.Class {
-	c := api.NewClass[*Response]("HTTPResponse", "The answer of a server.")
+	c := api.NewClass[*Response]("HTTPResponse", "The response of a server.")
 	c.Var, c.Perm = "resp", "none"
 	c.String = func(r *Response) string {
 		return "HTTPResponse<" + strings.TrimSpace(
@@ -215,7 +215,7 @@ func responseClass() *api.Class {
 		{Name: "headers", Doc: "header fields by name, in any case", Type: "table<string, string>",
 			Get: func(r *Response) lua.LValue { return r.headers }},
 		api.Property("body", "the body as it is", func(r *Response) string { return r.body }),
-		api.Property("url", "the address that has answered, after redirects",
+		api.Property("url", "the address that sent the response, after redirects",
 			func(r *Response) string { return r.url }),
 		api.Property("seconds", "how long it took", func(r *Response) float64 { return r.seconds }),
 	}
@@ -229,14 +229,14 @@ func responseClass() *api.Class {
 			api.Example(exampleServer+`
 server:on("/", { json = { n = 1 } })
 return http.get(server.url):json() -- => { n = 1 }`)),
-		api.Method("check", "Raises code status unless ok. Returns the response.",
+		api.Method("check", "Raises an error of code status unless ok. Returns the response.",
 			"", check,
 			api.Raises("status"),
 			api.Example(exampleServer+`
 server:on("/", { status = 500 })
 local ok, e = try(function() http.get(server.url):check() end)
 return e.code, e.details.status -- => "status", 500`)),
-		api.Method("values", "All values of a header field that comes several times.",
+		api.Method("values", "All values of a header field that occurs several times.",
 			"name", func(_ *api.Call, r *Response, name string) []string {
 				return r.header.Values(name)
 			},

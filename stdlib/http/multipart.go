@@ -24,11 +24,11 @@ import (
 type partOptions struct {
 	Path    string  `lua:"path" doc:"file that is sent" kind:"path" access:"read"`
 	Content *[]byte `lua:"content" doc:"string or Data that is sent"`
-	Name    string  `lua:"name" doc:"file name that the server is told"`
+	Name    string  `lua:"name" doc:"file name that is sent to the server"`
 	Type    string  `lua:"type" doc:"media type" default:"application/octet-stream"`
 }
 
-// files is a body that consists of bytes and files.
+// files holds the open files of a body that consists of bytes and files.
 type files struct {
 	io.Reader
 	open []*os.File
@@ -44,7 +44,7 @@ func (f *files) Close() error {
 	return errors.Join(errs...)
 }
 
-// add opens a file and returns what reads it.
+// add opens a file and returns a reader of it.
 func (f *files) add(ctx context.Context, path string) (io.Reader, error) {
 	file, err := localfile.Open(ctx, path, os.O_RDONLY, 0)
 	if err != nil {
@@ -59,7 +59,7 @@ func (f *files) add(ctx context.Context, path string) (io.Reader, error) {
 		return nil, host.Errorf("argument", "http: %s is not a plain file", path)
 	}
 	f.size += info.Size()
-	return io.LimitReader(file, info.Size()), nil // it may grow meanwhile
+	return io.LimitReader(file, info.Size()), nil // the file may grow while it is read
 }
 
 func filePayload(path string) payload {
@@ -144,7 +144,7 @@ func readPart(c *api.Call, name string, t *lua.LTable) (o partOptions, err error
 	return o, nil
 }
 
-// header is that of the part.
+// header returns the header of the part.
 func (o partOptions) header(name string) textproto.MIMEHeader {
 	h := textproto.MIMEHeader{}
 	text := multipart.FileContentDisposition(name, o.Name)

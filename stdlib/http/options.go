@@ -19,7 +19,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/json"
 )
 
-// requestOptions are those of every request.
+// requestOptions are the options of every request.
 type requestOptions struct {
 	bodyOptions
 	connectionOptions
@@ -46,19 +46,20 @@ type authOptions struct {
 	Bearer   string `lua:"bearer" doc:"token"`
 }
 
-// outgoing is a request that can be sent. Nothing in it belongs to the interpreter lock.
+// outgoing is a request that can be sent. It has no Lua values, so that it can be used without the
+// interpreter lock.
 type outgoing struct {
 	method    string
 	url       *url.URL
 	header    http.Header
-	host      string // of the header Host, empty for that of the URL
+	host      string // value of the header Host, empty for the host of the URL
 	body      payload
 	redirects int
 	limit     int64
 	timeout   time.Duration
 }
 
-// payload opens the body of a request and tells its size; nil stands for no body.
+// payload opens the body of a request and returns its size. A nil payload means no body.
 type payload func(ctx context.Context) (body io.ReadCloser, size int64, err error)
 
 func bytesPayload(b []byte) payload {
@@ -67,7 +68,7 @@ func bytesPayload(b []byte) payload {
 	}
 }
 
-// build checks a request and asks whether its host may be used.
+// build checks the options of a request and the permission for its host.
 func (cl *Client) build(c *api.Call, method, address string, o *requestOptions) (
 	*outgoing, error,
 ) {
@@ -126,7 +127,7 @@ func (cl *Client) resolve(address string) (*url.URL, error) {
 	return u, nil
 }
 
-// hostPort is what permissions are asked for.
+// hostPort returns the address for which permission is asked.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -141,7 +142,7 @@ func hostPort(u *url.URL) string {
 	return u.Hostname() + ":" + port
 }
 
-// headerOf returns the header fields of a request. Those of the script replace the client's.
+// headerOf returns the header fields of a request. The fields in own replace those in base.
 func headerOf(c *api.Call, base http.Header, own map[string]lua.LValue) (http.Header, error) {
 	out := base.Clone()
 	if out == nil {
@@ -167,7 +168,7 @@ func headerOf(c *api.Call, base http.Header, own map[string]lua.LValue) (http.He
 	return out, nil
 }
 
-// texts returns a value of an option as texts. A list gives several.
+// texts returns a value of an option as texts, several if the value is a list.
 func texts(c *api.Call, option, name string, v lua.LValue) ([]string, error) {
 	switch v := v.(type) {
 	case lua.LString, lua.LNumber, lua.LBool:
@@ -224,7 +225,7 @@ func (a *authOptions) add(h http.Header) error {
 	switch {
 	case a == nil:
 	case a.Bearer != "" && a.User != "":
-		return host.Errorf("argument", "http: option \"auth\": user or bearer, not both")
+		return host.Errorf("argument", "http: option \"auth\" must have user or bearer, not both")
 	case a.Bearer != "":
 		if !httpguts.ValidHeaderFieldValue(a.Bearer) {
 			return host.Errorf("argument", "http: option \"auth\": bearer is not a token")
@@ -237,7 +238,7 @@ func (a *authOptions) add(h http.Header) error {
 	return nil
 }
 
-// payload returns the body that the options describe, and sets Content-Type unless the script has.
+// payload returns the body that the options describe. It sets Content-Type unless h has it already.
 func (o *bodyOptions) payload(c *api.Call, h http.Header) (payload, error) {
 	given := map[string]bool{
 		"json": o.JSON != nil && o.JSON != lua.LNil, "form": o.Form != nil, "body": o.Body != nil,
@@ -252,7 +253,8 @@ func (o *bodyOptions) payload(c *api.Call, h http.Header) (payload, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	if slices.Sort(names); len(names) > 1 {
+	if len(names) > 1 {
+		slices.Sort(names)
 		return nil, host.Errorf("argument", "http: a request has one body, not several: %s",
 			strings.Join(names, ", "))
 	}

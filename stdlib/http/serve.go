@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// optionError returns the error of an options table that is not an argument itself.
+// optionError returns the error of an options table that is not an argument of a call.
 func optionError(err error) error {
 	var coded *host.Error
 	if errors.As(err, &coded) {
@@ -23,17 +23,18 @@ func optionError(err error) error {
 	return host.Errorf("argument", "http: %v", err)
 }
 
-// Size visits the functions of routes, and returns the bytes of recorded requests.
+// Size visits the handlers that are functions. It returns the size of the bodies of recorded
+// requests and of fixed responses.
 func (s *Server) Size(visit func(lua.LValue)) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.bytes
-	for _, r := range s.routes {
-		if r.fn != nil {
-			visit(r.fn)
+	for _, h := range s.handlers {
+		if h.fn != nil {
+			visit(h.fn)
 		}
-		if r.reply != nil {
-			n += len(r.reply.body)
+		if h.reply != nil {
+			n += len(h.reply.body)
 		}
 	}
 	return n
@@ -44,16 +45,17 @@ func on(c *api.Call, s *Server, text string, answer lua.LValue) error {
 		return err
 	}
 	if fn, ok := answer.(*lua.LFunction); ok {
-		return s.addRoute(text, &route{fn: fn}, catch(text))
+		return s.addHandler(text, &handler{fn: fn}, setParams(text))
 	}
 	r, err := answerOf(c, answer)
 	if err != nil {
 		return err
 	}
-	return s.addRoute(text, &route{reply: r}, catch(text))
+	return s.addHandler(text, &handler{reply: r}, setParams(text))
 }
 
-// plainFiles hides what is neither a plain file nor a folder: opening a FIFO would wait.
+// plainFiles is a file system of the plain files and folders below root. It hides everything else,
+// because opening a FIFO would wait.
 type plainFiles struct{ root *os.Root }
 
 func (p plainFiles) Open(name string) (fs.File, error) {
@@ -85,19 +87,19 @@ func serveFiles(c *api.Call, s *Server, prefix, dir string) error {
 	if err != nil {
 		return failed("files", err)
 	}
-	handler := http.StripPrefix(strings.TrimSuffix(strings.TrimPrefix(text, "GET "), "/"),
+	server := http.StripPrefix(strings.TrimSuffix(strings.TrimPrefix(text, "GET "), "/"),
 		http.FileServerFS(plainFiles{root}))
-	return s.addRoute(text, &route{files: true}, handler)
+	return s.addHandler(text, &handler{files: true}, server)
 }
 
-// next takes the next request that waits for the script, nil when the server was closed. It does so
-// with the interpreter lock, so that no request is lost when the task is cancelled.
+// next takes the next request that waits for the script, nil if the server was closed. It takes the
+// request with the interpreter lock held, so that none is lost if the task is cancelled.
 func (s *Server) next(c *api.Call) (*Request, error) {
 	defer s.signal() // this task may be cancelled after it has taken the token
 	for {
 		if req := s.pop(); req != nil {
 			select {
-			case <-req.gone: // its client has left, or waited too long
+			case <-req.gone: // its client has closed the connection, or the reply timed out
 				continue
 			default:
 				return req.forScript(c), nil
@@ -124,15 +126,15 @@ func (s *Server) next(c *api.Call) (*Request, error) {
 }
 
 type serveOptions struct {
-	Tasks int `lua:"tasks" doc:"how many requests at the same time" default:"8"`
+	Tasks int `lua:"tasks" doc:"how many requests to handle at the same time" default:"8"`
 }
 
-// service is a call of serve. It belongs to the interpreter lock.
+// service is a call of serve. It is guarded by the interpreter lock.
 type service struct {
 	s      *Server
-	fn     *lua.LFunction // for requests without a route, or nil
+	fn     *lua.LFunction // handles requests that no pattern matches, or nil
 	active int
-	slot   *host.Waiter // of serve, while it waits for a handler to end
+	waiter *host.Waiter // of serve, while it waits for a handler to end
 }
 
 func serve(c *api.Call, s *Server, fn *lua.LFunction, o serveOptions) error {
@@ -141,8 +143,8 @@ func serve(c *api.Call, s *Server, fn *lua.LFunction, o serveOptions) error {
 	}
 	v := &service{s: s, fn: fn}
 	if fn != nil {
-		s.taker(1)
-		defer s.taker(-1)
+		s.addTakers(1)
+		defer s.addTakers(-1)
 	}
 	for {
 		v.wait(c, o.Tasks)
@@ -151,14 +153,15 @@ func serve(c *api.Call, s *Server, fn *lua.LFunction, o serveOptions) error {
 			return err
 		}
 		if req == nil {
-			v.wait(c, 1) // for the handlers
+			v.wait(c, 1) // until all handlers have ended
 			return nil
 		}
 		v.start(c, req)
 	}
 }
 
-func (s *Server) taker(n int) {
+// addTakers changes the number of calls that take requests which no pattern matches.
+func (s *Server) addTakers(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.takers += n
@@ -167,16 +170,16 @@ func (s *Server) taker(n int) {
 // wait returns when fewer than n handlers run.
 func (v *service) wait(c *api.Call, n int) {
 	for v.active >= n {
-		v.slot = host.NewWaiter(c.L)
-		v.slot.Wait(c.L, "server:serve", api.NoTimeout)
+		v.waiter = host.NewWaiter(c.L)
+		v.waiter.Wait(c.L, "server:serve", api.NoTimeout)
 	}
 }
 
 // start runs the handler of a request in a task of its own.
 func (v *service) start(c *api.Call, req *Request) {
 	fn := v.fn
-	if req.route != nil {
-		fn = req.route.fn
+	if req.handler != nil {
+		fn = req.handler.fn
 	}
 	if fn == nil {
 		req.send(&reply{status: http.StatusNotFound})
@@ -193,12 +196,13 @@ func (v *service) start(c *api.Call, req *Request) {
 
 func (v *service) finished() {
 	v.active--
-	if v.slot != nil {
-		v.slot.Wake()
+	if v.waiter != nil {
+		v.waiter.Wake()
 	}
 }
 
-// handle calls the handler and answers the request. When the handler fails, so does the task.
+// handle calls the handler and answers the request. If the handler raises an error, handle raises
+// it again after the response.
 func (v *service) handle(c *api.Call, fn *lua.LFunction, req *Request) {
 	res, err := c.PCall(fn, c.Wrap(req))
 	var answer *reply
@@ -220,7 +224,7 @@ func (v *service) handle(c *api.Call, fn *lua.LFunction, req *Request) {
 	}
 }
 
-// start is serve in a task of its own.
+// start runs serve in a task of its own.
 func start(c *api.Call, s *Server, fn *lua.LFunction, o serveOptions) (*host.Task, error) {
 	if o.Tasks < 1 {
 		return nil, c.ArgError(2, "option \"tasks\": must be at least 1")
@@ -236,8 +240,8 @@ func start(c *api.Call, s *Server, fn *lua.LFunction, o serveOptions) (*host.Tas
 
 func serverFunction() *api.Func {
 	return api.Function("server", "Starts a server on this computer, which ends with its scope. "+
-		"It answers what on knows; other requests wait for serve, start or the for loop, or get 404 "+
-		"when there are routes.",
+		"It answers the requests for which on was called. Other requests wait for serve, start or "+
+		"the for loop; if none of these runs and on was called, they get 404.",
 		"opts?", newServer,
 		api.ParamDoc("opts", "port, host, max_body, reply_timeout"),
 		api.Checks(host.AccessHost),
@@ -257,11 +261,11 @@ func serverClass() *api.Class {
 	c.Shared = "each request goes to one task"
 	c.String = func(s *Server) string { return "HTTPServer<" + s.url + ">" }
 	c.Next = func(c *api.Call, s *Server) (*Request, error) {
-		s.looped.Do(func() { s.taker(1) }) // from now on
+		s.looped.Do(func() { s.addTakers(1) })
 		return s.next(c)
 	}
 	c.Fields = []*api.Field{
-		api.Property("url", "its address, without a slash at the end",
+		api.Property("url", "URL of the server, without a slash at the end",
 			func(s *Server) string { return s.url }),
 		api.Property("dropped", "requests that were recorded and dropped", func(s *Server) int {
 			s.mu.Lock()
@@ -269,16 +273,16 @@ func serverClass() *api.Class {
 			return s.dropped
 		}),
 	}
-	c.Methods = append(routeMethods(), serveMethods()...)
+	c.Methods = append(handlerMethods(), serveMethods()...)
 	return c
 }
 
-func routeMethods() []*api.Func {
+func handlerMethods() []*api.Func {
 	return []*api.Func{
-		api.Method("on", "Sets the answer for the requests that a pattern fits. A table (status, "+
+		api.Method("on", "Sets the response to the requests that match a pattern. A table (status, "+
 			"headers, body, json, file), a text or a status is sent at once. A function is called "+
-			"by serve or start; it gets the request and returns such an answer, or calls reply. A "+
-			"second call with the same pattern replaces the answer.",
+			"by serve or start; it gets the request and returns such a response, or calls reply. A "+
+			"second call with the same pattern replaces the response.",
 			"pattern answer:any", on,
 			api.ParamDoc("pattern", `such as "GET /users/{id}", "/exact", "/below/"`),
 			api.ParamDoc("answer", "table, text, status or function"),
@@ -287,7 +291,7 @@ func routeMethods() []*api.Func {
 server:on("GET /users/{id}", function(req) return { json = { id = req.params.id } } end)
 server:start()
 return http.get(server.url .. "/users/7"):json().id -- => "7"`)),
-		api.Method("files", "Serves the files of a folder. Links do not lead out of it.",
+		api.Method("files", "Serves the files of a folder. Links that leave it are not followed.",
 			"prefix dir", serveFiles,
 			api.ParamDoc("prefix", "start of their paths, such as /static"),
 			api.ParamDoc("dir", "the folder"),
@@ -300,8 +304,8 @@ local dir = fs.temp_dir()
 fs.write(path.join(dir, "a.txt"), "hello")
 server:files("/static", dir)
 return http.get(server.url .. "/static/a.txt").body -- => "hello"`)),
-		api.Method("expect", "Takes the oldest recorded request that a pattern fits, and waits "+
-			"for it when there is none.",
+		api.Method("expect", "Takes the oldest recorded request that matches a pattern, and waits "+
+			"for one if there is none.",
 			"pattern opts?", expect,
 			api.ParamDoc("pattern", "as for on"),
 			api.ParamDoc("opts", "timeout"),
@@ -328,21 +332,22 @@ return #server:requests() -- => 1`)),
 	}
 }
 
+const handlerDoc = "handles the requests that match no pattern; it returns a response as for on"
+
 func serveMethods() []*api.Func {
 	return []*api.Func{
 		api.Method("serve", "Answers requests until the server is closed. Each handler runs in a "+
-			"task of its own; when it fails, the client gets 500 and the failure is reported like "+
-			"that of any task.",
+			"task of its own. If it raises an error, the client gets 500 and the error is reported "+
+			"like that of any task.",
 			"handler?:function opts?", serve,
-			api.ParamDoc("handler", "gets the requests that no route fits, and answers as in on"),
+			api.ParamDoc("handler", handlerDoc),
 			api.ParamDoc("opts", "tasks"),
 			api.Example(exampleServer+`
 task.spawn(function() server:serve(function(req) return req.path end) end)
 return http.get(server.url .. "/x").body -- => "/x"`)),
-		api.Method("start", "Does what serve does in a task of the current scope, and returns the "+
-			"task.",
+		api.Method("start", "Runs serve in a task of the current scope, and returns the task.",
 			"handler?:function opts?", start,
-			api.ParamDoc("handler", "gets the requests that no route fits, and answers as in on"),
+			api.ParamDoc("handler", handlerDoc),
 			api.ParamDoc("opts", "tasks"),
 			api.Returns("Task"),
 			api.Example(exampleServer+`

@@ -22,17 +22,17 @@ import (
 )
 
 const (
-	headerTime     = 10 * time.Second // for the header of a request
-	ioTime         = 30 * time.Second // for a whole request, and for a whole answer
+	headerTime     = 10 * time.Second // to read the header of a request
+	ioTime         = 30 * time.Second // to read a request, or to write a response
 	maxServerConns = 128
 	maxQueued      = 64       // requests that wait for the script
-	maxRecorded    = 1000     // requests that expect and requests look at
-	recordedBytes  = 64 << 20 // of their bodies
-	maxRequestHead = 64 << 10 // bytes of a header
+	maxRecorded    = 1000     // requests that are kept for expect and requests
+	recordedBytes  = 64 << 20 // size of the bodies of these requests
+	maxRequestHead = 64 << 10 // size of the header of a request
 	defaultReply   = 10 * time.Second
 )
 
-// Server answers requests. Those that a script answers wait in a queue.
+// Server answers requests. Requests that the script answers wait in a queue.
 type Server struct {
 	url      string
 	listener net.Listener
@@ -42,28 +42,28 @@ type Server struct {
 
 	closed chan struct{}
 	once   sync.Once
-	busy   sync.WaitGroup // handlers
+	busy   sync.WaitGroup // requests in handle, and the goroutine of http
 
-	looped sync.Once // a for loop has begun
+	looped sync.Once // done when a for loop over the server has begun
 
 	mu       sync.Mutex
 	queue    []*Request    // requests that wait for the script
-	wake     chan struct{} // holds a token when there is one
+	wake     chan struct{} // holds a token if the queue is not empty
 	mux      *http.ServeMux
-	routes   map[string]*route
-	takers   int // calls that take any request
+	handlers map[string]*handler // by pattern
+	takers   int                 // calls that take requests which no pattern matches
 	recorded []*Request
 	bytes    int
 	dropped  int
-	arrived  chan struct{} // closed when a request was recorded, and made anew
+	arrived  chan struct{} // closed and replaced when a request is recorded
 	roots    []*os.Root
 }
 
 type serverOptions struct {
 	Host    string         `lua:"host" doc:"address to listen on; * for all" default:"127.0.0.1"`
 	Port    uint16         `lua:"port" doc:"port to listen on; 0 takes a free one"`
-	MaxBody int64          `lua:"max_body" doc:"bytes of a request's body" default:"8388608"`
-	Reply   *time.Duration `lua:"reply_timeout" doc:"seconds for the script" default:"10"`
+	MaxBody int64          `lua:"max_body" doc:"largest body of a request in bytes" default:"8388608"`
+	Reply   *time.Duration `lua:"reply_timeout" doc:"seconds to wait for the script" default:"10"`
 }
 
 func newServer(c *api.Call, o serverOptions) (opened api.Opened[*Server], err error) {
@@ -77,7 +77,7 @@ func newServer(c *api.Call, o serverOptions) (opened api.Opened[*Server], err er
 	s := &Server{
 		maxBody: o.MaxBody, reply: defaultReply,
 		wake: make(chan struct{}, 1), closed: make(chan struct{}),
-		mux: http.NewServeMux(), routes: map[string]*route{}, arrived: make(chan struct{}),
+		mux: http.NewServeMux(), handlers: map[string]*handler{}, arrived: make(chan struct{}),
 	}
 	if o.Reply != nil {
 		s.reply = noTimeout(*o.Reply)
@@ -112,8 +112,8 @@ func (s *Server) listen(l net.Listener) {
 	s.busy.Go(func() { _ = s.http.Serve(s.listener) })
 }
 
-// Close closes the listener and all connections, and waits for the handlers: nothing that they wait
-// for lasts longer than the connections.
+// Close closes the listener and all connections, and waits for the handlers. They end soon, because
+// everything that they wait for ends with the connections.
 func (s *Server) Close() error {
 	s.once.Do(func() {
 		s.mu.Lock()
@@ -131,13 +131,13 @@ func (s *Server) Close() error {
 	return err
 }
 
-// handle answers one request. It runs on a goroutine of the connection.
+// handle answers one request. It runs on the goroutine of the connection.
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	select {
 	case <-s.closed:
 		s.mu.Unlock()
-		panic(http.ErrAbortHandler) // returning would answer with 200
+		panic(http.ErrAbortHandler) // a return would send status 200
 	default:
 		s.busy.Add(1)
 	}
@@ -150,21 +150,22 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body is too large", http.StatusRequestEntityTooLarge)
 		return
 	case err != nil:
-		panic(http.ErrAbortHandler) // the client has gone, or is too slow
+		panic(http.ErrAbortHandler) // the client has closed the connection, or is too slow
 	}
 	req := newRequest(r, body)
 	s.mu.Lock()
-	handler, pattern := s.mux.Handler(r)
-	req.route = s.routes[pattern]
+	muxHandler, pattern := s.mux.Handler(r)
+	req.handler = s.handlers[pattern]
 	s.mu.Unlock()
 	switch {
-	case req.route == nil && !s.takesAny(), req.route != nil && req.route.files:
+	case req.handler == nil && !s.takesAny(), req.handler != nil && req.handler.files:
 		s.record(req)
-		handler.ServeHTTP(w, r) // a file, 404, 405 for another method, or a redirect
+		muxHandler.ServeHTTP(w, r) // a file, 404, 405 for another method, or a redirect
 		return
-	case req.route != nil:
-		m := &matched{ResponseWriter: w, req: req}
-		if s.mux.ServeHTTP(m, r); !m.found {
+	case req.handler != nil:
+		m := &matchWriter{ResponseWriter: w, req: req}
+		s.mux.ServeHTTP(m, r)
+		if !m.found {
 			return
 		}
 	}
@@ -172,17 +173,17 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, r, req)
 }
 
-// takesAny reports whether a request without a route waits for the script.
+// takesAny reports whether a request that matches no pattern waits for the script.
 func (s *Server) takesAny() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.takers > 0 || len(s.routes) == 0
+	return s.takers > 0 || len(s.handlers) == 0
 }
 
-// answer sends the reply of the route, or waits for that of the script.
+// answer sends the fixed response of the handler, or waits for that of the script.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, req *Request) {
-	if req.route != nil && req.route.reply != nil {
-		req.route.reply.write(w)
+	if req.handler != nil && req.handler.reply != nil {
+		req.handler.reply.write(w)
 		return
 	}
 	if !s.push(req) {
@@ -205,7 +206,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, req *Request) {
 	}
 }
 
-// push adds a request to those that wait. It returns false when there are too many.
+// push adds a request to the queue. It returns false if the queue is full.
 func (s *Server) push(req *Request) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,7 +225,7 @@ func (s *Server) signal() {
 	}
 }
 
-// pop takes the oldest request that waits, nil if there is none.
+// pop removes the oldest request from the queue and returns it, nil if there is none.
 func (s *Server) pop() *Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,7 +234,8 @@ func (s *Server) pop() *Request {
 	}
 	req := s.queue[0]
 	s.queue[0] = nil
-	if s.queue = s.queue[1:]; len(s.queue) > 0 {
+	s.queue = s.queue[1:]
+	if len(s.queue) > 0 {
 		s.signal() // another task may wait
 	}
 	return req
@@ -259,13 +261,13 @@ func (s *Server) forget(i int) {
 	s.recorded = append(s.recorded[:i], s.recorded[i+1:]...)
 }
 
-// take removes the oldest recorded request that fits a pattern and returns it, or what is closed
-// when there is another one.
+// take removes the oldest recorded request that matches a pattern and returns it. If there is none,
+// it returns a channel that is closed when the next request is recorded.
 func (s *Server) take(p *pattern) (*Request, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, r := range s.recorded {
-		if p.fits(r) {
+		if p.matches(r) {
 			s.forget(i)
 			return r, nil
 		}
@@ -273,27 +275,28 @@ func (s *Server) take(p *pattern) (*Request, <-chan struct{}) {
 	return nil, s.arrived
 }
 
-// matched leads the handler of a route to the request, so that it can set the values of {names}.
-type matched struct {
+// matchWriter is the ResponseWriter with which a ServeMux is called to find the values of {names}.
+// The handlers of setParams store them in req.
+type matchWriter struct {
 	http.ResponseWriter
 	req   *Request
-	found bool // the handler was called, and not one of the mux's own, which redirects
+	found bool // set by setParams, but not by the handlers of the mux itself, which redirect
 }
 
-// route is what answers the requests that a pattern fits: files, reply, or a function.
-type route struct {
+// handler answers the requests that match a pattern: with files, a fixed response, or a function.
+type handler struct {
 	files bool
 	reply *reply
 	fn    *lua.LFunction
 }
 
-// addRoute sets what answers the requests that a pattern fits. A second call replaces the first,
-// except for files.
-func (s *Server) addRoute(pattern string, r *route, handler http.Handler) (err error) {
+// addHandler sets the handler of the requests that match a pattern. A second call replaces the
+// first, except for files.
+func (s *Server) addHandler(pattern string, h *handler, muxHandler http.Handler) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.routes[pattern]; old != nil && !old.files && !r.files {
-		s.routes[pattern] = r
+	if old := s.handlers[pattern]; old != nil && !old.files && !h.files {
+		s.handlers[pattern] = h
 		return nil
 	}
 	defer func() {
@@ -301,16 +304,17 @@ func (s *Server) addRoute(pattern string, r *route, handler http.Handler) (err e
 			err = host.Errorf("argument", "http: the pattern %q: %v", pattern, text)
 		}
 	}()
-	s.mux.Handle(pattern, handler)
-	s.routes[pattern] = r
+	s.mux.Handle(pattern, muxHandler)
+	s.handlers[pattern] = h
 	return nil
 }
 
-// catch is the handler of routes: it takes the values of {names}.
-func catch(pattern string) http.Handler {
+// setParams returns a handler for a ServeMux that stores the values of {names} in the request of
+// the matchWriter.
+func setParams(pattern string) http.Handler {
 	names := wildcards(pattern)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if m, ok := w.(*matched); ok {
+		if m, ok := w.(*matchWriter); ok {
 			m.found = true
 			for _, name := range names {
 				m.req.params[name] = r.PathValue(name)
@@ -331,7 +335,8 @@ func wildcards(pattern string) []string {
 		if !ok {
 			return out
 		}
-		if name = strings.TrimSuffix(name, "..."); name != "$" {
+		name = strings.TrimSuffix(name, "...")
+		if name != "$" {
 			out = append(out, name)
 		}
 		pattern = rest

@@ -12,7 +12,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/pump"
 )
 
-// Stream reads the body of a response while it comes, for one task at a time.
+// Stream reads the body of a response while it arrives, for one task at a time.
 type Stream struct {
 	api.Turn
 	pump.Reader
@@ -28,13 +28,13 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// Size returns the bytes that wait.
+// Size returns how many bytes have not been read.
 func (s *Stream) Size(visit func(lua.LValue)) int {
 	visit(s.headers)
 	return s.Pump.Size()
 }
 
-// outlive sends a request whose response may be read after ctx. cancel ends it.
+// outlive sends a request whose response may be read after ctx has ended. cancel ends the response.
 func (s *sender) outlive(ctx context.Context) (r *http.Response, cancel func(), err error) {
 	life, cancel := context.WithCancel(context.Background())
 	stop := context.AfterFunc(ctx, cancel)
@@ -50,7 +50,7 @@ func (s *sender) outlive(ctx context.Context) (r *http.Response, cancel func(), 
 	return r, cancel, nil
 }
 
-// body reads a body and names the request in its errors.
+// body is the body of a response whose errors name the request.
 type body struct {
 	r    io.Reader
 	what string
@@ -111,8 +111,8 @@ type streamOptions struct {
 }
 
 func streamClass() *api.Class {
-	c := api.NewClass[*Stream]("HTTPStream", "The body of a response while it comes: `for line in "+
-		"stream do`. The server waits while 1 MB waits to be read.")
+	c := api.NewClass[*Stream]("HTTPStream", "Reads the body of a response while it arrives: `for "+
+		"line in stream do`. The server is held up while 1 MB has not been read.")
 	c.Var, c.Perm, c.Closer, c.NextType = "stream", "none", true, "string"
 	c.String = func(s *Stream) string { return "HTTPStream<" + s.From + ">" }
 	c.Next = func(c *api.Call, s *Stream) (lua.LValue, error) {
@@ -124,7 +124,7 @@ func streamClass() *api.Class {
 			func(s *Stream) bool { return succeeded(s.status) }),
 		api.Property(
 			"url",
-			"the address that has answered",
+			"the address that sent the response",
 			func(s *Stream) string { return s.url },
 		),
 		{Name: "headers", Doc: "header fields by name, in any case", Type: "table<string, string>",
@@ -133,8 +133,8 @@ func streamClass() *api.Class {
 			func(s *Stream) bool { return s.AtEnd() }),
 	}
 	c.Methods = []*api.Func{
-		api.Method("next", "The next line without its end. nil when the body has ended, or the "+
-			"time is over.",
+		api.Method("next", "The next line without its end. nil if the body has ended or the "+
+			"timeout has passed.",
 			"timeout?", func(c *api.Call, s *Stream, timeout *time.Duration) (lua.LValue, error) {
 				return s.NextLine(c, pump.Timeout(timeout))
 			},
@@ -144,8 +144,8 @@ func streamClass() *api.Class {
 			api.Example(exampleServer+`
 server:on("/", "one\ntwo\n")
 return http.stream(server.url):next(5) -- => "one"`)),
-		api.Method("read", "The next bytes as they are: waits until there are some, and returns "+
-			"what is there. nil when the body has ended, or the time is over.",
+		api.Method("read", "The next bytes as they are. Waits until there are some and returns "+
+			"all of them. nil if the body has ended or the timeout has passed.",
 			"max_size? timeout?", func(
 				c *api.Call, s *Stream, most *int64, timeout *time.Duration,
 			) (lua.LValue, error) {
@@ -162,6 +162,6 @@ return http.stream(server.url):read(2, 5) -- => "ab"`)),
 	return c
 }
 
-// exampleServer begins the examples, which need somebody to talk to.
+// exampleServer begins the examples, which need a server.
 const exampleServer = `local http = require "imd.http"
 local server = http.server()`

@@ -17,34 +17,35 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/localfile"
 )
 
-// connectionOptions say how connections are made. Requests with the same ones share connections.
+// connectionOptions are the options of connections. Requests with the same options share
+// connections.
 type connectionOptions struct {
 	ConnectTimeout *time.Duration `lua:"connect_timeout" doc:"seconds to connect" default:"10"`
 	Insecure       bool           `lua:"insecure" doc:"accept any certificate"`
 	CA             string         `lua:"ca" doc:"PEM file to trust" kind:"path" access:"read"`
-	Cert           string         `lua:"cert" doc:"own PEM file" kind:"path" access:"read"`
+	Cert           string         `lua:"cert" doc:"PEM file of the client" kind:"path" access:"read"`
 	Key            string         `lua:"key" doc:"key of cert" kind:"path" access:"read"`
-	Proxy          string         `lua:"proxy" doc:"its URL, or env for HTTPS_PROXY and such"`
+	Proxy          string         `lua:"proxy" doc:"URL of a proxy, or env for HTTPS_PROXY and such"`
 }
 
-// connection is connectionOptions as a key.
+// connection holds connectionOptions in a form that can be the key of a map.
 type connection struct {
 	timeout             time.Duration
 	insecure            bool
 	ca, cert, key       string
 	proxy               string
-	http, https, except string // of the environment
+	http, https, except string // proxies of the environment
 }
 
 const (
 	connectTimeout = 10 * time.Second
 	idleTime       = 60 * time.Second
 	maxHeader      = 256 << 10 // bytes of the header of a response
-	maxTransports  = 8         // a script that needs more has its connections made anew
+	maxTransports  = 8         // one more replaces the oldest
 	maxPEM         = 1 << 20
 )
 
-// key checks the options and asks for the proxy.
+// key checks the options and the permission for the proxy.
 func (o *connectionOptions) key(c *api.Call) (connection, error) {
 	k := connection{
 		timeout: connectTimeout, insecure: o.Insecure, ca: o.CA, cert: o.Cert, key: o.Key,
@@ -57,7 +58,7 @@ func (o *connectionOptions) key(c *api.Call) (connection, error) {
 		}
 	}
 	if (o.Cert == "") != (o.Key == "") {
-		return k, host.Errorf("argument", "http: cert and key belong together")
+		return k, host.Errorf("argument", "http: options \"cert\" and \"key\" must be given together")
 	}
 	if o.Proxy == "env" {
 		return k, k.environment(c)
@@ -68,7 +69,7 @@ func (o *connectionOptions) key(c *api.Call) (connection, error) {
 	u, err := url.Parse(o.Proxy)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" &&
 		u.Scheme != "socks5" {
-		e := host.Errorf("argument", "http: option \"proxy\": %q is not the URL of one", o.Proxy)
+		e := host.Errorf("argument", "http: option \"proxy\": %q is not the URL of a proxy", o.Proxy)
 		return k, e.WithHint("write http://host:port or socks5://host:port")
 	}
 	return k, c.Allow(host.AccessHost, hostPort(u))
@@ -104,8 +105,7 @@ type pool struct {
 	registered bool // in a scope that closes the pool
 }
 
-// transport returns the transport for k. The outermost scope closes it, that is the end of the
-// script.
+// transport returns the transport for k. The outermost scope closes it at the end of the script.
 func (p *pool) transport(ctx context.Context, scope *host.Scope, k connection) (
 	*http.Transport, error,
 ) {
@@ -129,7 +129,7 @@ func (p *pool) transport(ctx context.Context, scope *host.Scope, k connection) (
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if other := p.transports[k]; other != nil {
-		return other, nil // another task was faster
+		return other, nil // another task has made it in the meantime
 	}
 	if p.transports == nil {
 		p.transports = map[connection]*http.Transport{}

@@ -81,7 +81,7 @@ func colorTable(c *api.Call, n int, t *lua.LTable) (color.NRGBA, error) {
 	return color.NRGBA{values[0], values[1], values[2], values[3]}, nil
 }
 
-// rectOptions is a Rect that a script wrote.
+// rectOptions is a rectangle that a script gives as a table.
 type rectOptions struct {
 	X      int `lua:"x" doc:"left side"`
 	Y      int `lua:"y" doc:"upper side"`
@@ -117,7 +117,7 @@ func rectOf(c *api.Call, n int, v lua.LValue) (image.Rectangle, error) {
 	return image.Rect(o.X, o.Y, o.X+o.Width, o.Y+o.Height), nil
 }
 
-// goValue is the value of userdata, else nil.
+// goValue returns the value of userdata, and nil for any other value.
 func goValue(v lua.LValue) any {
 	if ud, ok := v.(*lua.LUserData); ok {
 		return ud.Value
@@ -125,7 +125,7 @@ func goValue(v lua.LValue) any {
 	return nil
 }
 
-// maxRects is how many parts one call takes.
+// maxRects is the largest number of rectangles in one call.
 const maxRects = 1000
 
 // rectsOf reads a list of rectangles, or one.
@@ -149,7 +149,7 @@ func rectsOf(c *api.Call, n int, v lua.LValue) ([]image.Rectangle, error) {
 	return out, nil
 }
 
-// boxOf is a rectangle as scripts see it, nil for an empty one.
+// boxOf returns a rectangle for scripts, nil if it is empty.
 func boxOf(r image.Rectangle) *Rect {
 	if r.Empty() {
 		return nil
@@ -157,7 +157,7 @@ func boxOf(r image.Rectangle) *Rect {
 	return &Rect{r.Min.X, r.Min.Y, r.Dx(), r.Dy()}
 }
 
-// asData calls a method of Data on the file of a picture: what works on Data works on pictures.
+// asData calls a method of Data on the file of a picture.
 func asData(L *lua.LState, name string, b []byte) int {
 	args := []lua.LValue{host.Of(L).Data(b)}
 	for i := 2; i <= L.GetTop(); i++ {

@@ -10,7 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/picture"
 )
 
-// dataMethods are the methods of Data, of the file of the picture.
+// dataMethods returns methods of Data that work on the file of a picture.
 func dataMethods() []*api.Func {
 	var out []*api.Func
 	for _, m := range []struct{ name, doc, params, returns, example string }{
@@ -31,8 +31,8 @@ func dataMethods() []*api.Func {
 		var options []api.Option
 		if m.params != "" {
 			options = append(options,
-				api.ParamDoc("first", "place of the first byte"),
-				api.ParamDoc("last", "place of the last byte"))
+				api.ParamDoc("first", "position of the first byte"),
+				api.ParamDoc("last", "position of the last byte"))
 		}
 		options = append(options, api.Returns(m.returns), api.Example(example+m.example))
 		out = append(out, api.RawMethod(m.name, m.doc, m.params, raw, options...))
@@ -40,7 +40,7 @@ func dataMethods() []*api.Func {
 	return out
 }
 
-// fileOf returns the file of a picture, and encodes one that has none as PNG.
+// fileOf returns the file of a picture. A picture that has none is encoded as PNG.
 func fileOf(L *lua.LState, p *picture.Picture) []byte {
 	if b := p.Source(); b != nil {
 		return b
@@ -53,7 +53,7 @@ func fileOf(L *lua.LState, p *picture.Picture) []byte {
 	return b
 }
 
-// block is run for code that has no Call. It raises the error.
+// block does what run does for code that has no Call. It raises the error of f.
 func block(L *lua.LState, bytes int, f func(ctx context.Context) error) {
 	top := L.GetTop()
 	hold(L, bytes)
@@ -66,7 +66,7 @@ func block(L *lua.LState, bytes int, f func(ctx context.Context) error) {
 	}
 }
 
-// equal is __eq.
+// equal is the metamethod __eq.
 func equal(L *lua.LState) int {
 	a, okA := api.To[*picture.Picture](L.Get(1))
 	b, okB := api.To[*picture.Picture](L.Get(2))
@@ -81,14 +81,14 @@ func equal(L *lua.LState) int {
 	return 1
 }
 
-// length is __len: the bytes of the file, as with Data.
+// length is the metamethod __len. It returns the size of the file, as for Data.
 func length(L *lua.LState) int {
 	p, _ := api.To[*picture.Picture](L.Get(1))
 	L.Push(lua.LNumber(len(fileOf(L, p))))
 	return 1
 }
 
-// concat is __concat: the bytes of the file with others, as with Data.
+// concat is the metamethod __concat. It joins the bytes of the file with others, as for Data.
 func concat(L *lua.LState) int {
 	var joined []byte
 	for i := 1; i <= 2; i++ {

@@ -1,5 +1,5 @@
-// Package image is the script module imd.image: pictures for tests. A picture never changes; what
-// changes one returns another. The pixel at the top left is 0, 0, as in all tools for pictures.
+// Package image is the script module imd.image: pictures for tests. A picture never changes;
+// functions that change one return a new picture. The pixel at the top left is 0, 0.
 //
 //	local image = require("imd.image")
 //	local diff = dev:screenshot():diff("home.png", { mask = { status_bar } })
@@ -24,8 +24,9 @@ func Module() *api.Module {
 	return &api.Module{
 		Name: "image",
 		Doc: "Pictures: open, change, compare and save PNG and JPEG files. A picture never " +
-			"changes: what changes one returns another. The pixel at the top left is 0, 0. " +
-			"Pixels have 8 bits of red, green, blue and alpha each; colour profiles are ignored.",
+			"changes; functions that change one return a new picture. The pixel at the top left " +
+			"is 0, 0. Pixels have 8 bits of red, green, blue and alpha each; ICC profiles are " +
+			"ignored.",
 		Perm:    "none",
 		Classes: []*api.Class{pictureClass(), diffClass()},
 		Records: []*api.Record{
@@ -40,18 +41,18 @@ print(before:diff(after).count) -- => 25`},
 	}
 }
 
-// Rect is a part of a picture as scripts see it.
+// Rect is a part of a picture.
 type Rect struct {
-	X      int `lua:"x" doc:"of its left side; the first column is 0"`
-	Y      int `lua:"y" doc:"of its upper side; the first row is 0"`
+	X      int `lua:"x" doc:"column of its left side; the first one is 0"`
+	Y      int `lua:"y" doc:"row of its upper side; the first one is 0"`
 	Width  int `lua:"width" doc:"columns"`
 	Height int `lua:"height" doc:"rows"`
 }
 
-// Match is where a picture was found.
+// Match is a place at which a picture was found.
 type Match struct {
 	Rect
-	Score float64 `lua:"score" doc:"part of the pixels that differ; 0 is the same picture"`
+	Score float64 `lua:"score" doc:"share of the pixels that differ; 0 means an equal picture"`
 }
 
 func makers() []*api.Func {
@@ -79,14 +80,14 @@ return image.decode(png):pixel(0, 0) -- => 255, 0, 0, 255`)),
 			"width height color?:string|table", newPicture,
 			api.ParamDoc("width", "columns"),
 			api.ParamDoc("height", "rows"),
-			api.ParamDoc("color", "name, #rrggbb, #rrggbbaa or {r, g, b, a}; transparent when "+
-				"left out"),
+			api.ParamDoc("color", "name, #rrggbb, #rrggbbaa or {r, g, b, a}; transparent if "+
+				"it is not given"),
 			api.Raises("memory"),
 			api.Returns("Picture picture"),
 			api.Example(`local p = require("imd.image").new(3, 2, "#ff8000")
 return p:pixel(2, 1) -- => 255, 128, 0, 255`)),
 		api.Function("distance", "Returns how many of the 64 bits of two hashes differ. Pictures "+
-			"that look alike have a distance of 10 or less as a rule.",
+			"that look alike usually have a distance of 10 or less.",
 			"hash other", func(_ *api.Call, a, b string) (int, error) {
 				n, err := picture.HashDistance(a, b)
 				return n, raised(err)
@@ -98,7 +99,7 @@ return image.distance("00000000000000ff", "0000000000000000") -- => 8`)),
 	}
 }
 
-// raised returns an error of package picture as scripts get it.
+// raised returns the error that a script gets for an error of package picture.
 func raised(err error) error {
 	var e *picture.Error
 	if errors.As(err, &e) {
@@ -107,8 +108,8 @@ func raised(err error) error {
 	return err
 }
 
-// run runs f without the interpreter lock. It sets no deadline: that of the task decides. The
-// function needs so many bytes.
+// run runs f, which needs the given number of bytes, without the interpreter lock. It sets no
+// deadline; that of the task applies.
 func run(c *api.Call, bytes int, f func(ctx context.Context) error) error {
 	hold(c.L, bytes)
 	err := c.Timeout(api.NoTimeout).TryBlock(func(ctx context.Context) error {
@@ -117,9 +118,9 @@ func run(c *api.Call, bytes int, f func(ctx context.Context) error) error {
 	return raised(err)
 }
 
-// promptly runs f and returns at once when ctx ends. Single steps of f cannot be interrupted, such
-// as taking the memory of a large picture: it runs on a goroutine of its own, which sees the end
-// of ctx at its next step. What it has made until then is lost, as the task is cancelled.
+// promptly runs f and returns at once when ctx ends. Single steps of f, such as the allocation of a
+// large picture, cannot be interrupted. Therefore f runs on a goroutine of its own, which ends at
+// its next step after the end of ctx. The result of f is dropped in this case.
 func promptly(ctx context.Context, f func(ctx context.Context) error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -138,15 +139,15 @@ func promptly(ctx context.Context, f func(ctx context.Context) error) error {
 	}
 }
 
-// held stands on the stack for memory that a function takes while the script cannot reach it, so
-// that the memory guard counts it also while other tasks run.
+// held is a value on the Lua stack that represents memory of a function which no Lua value holds
+// yet. With it, the memory guard counts that memory even while other tasks run.
 type held int
 
 // Size returns the number of bytes.
 func (h held) Size(func(lua.LValue)) int { return int(h) }
 
-// hold raises code "memory" if so many bytes would exceed the limit, and takes them into account
-// until the function returns.
+// hold raises an error of code "memory" if the given number of bytes would exceed the limit. The
+// memory guard counts them until the function of the script API returns.
 func hold(L *lua.LState, bytes int) {
 	if bytes == 0 {
 		return
@@ -169,7 +170,8 @@ func open(c *api.Call, path string) (*picture.Picture, error) {
 
 func decode(c *api.Call, b []byte) (*picture.Picture, error) { return decoded(c, b) }
 
-// decoded makes a picture whose pixels are there, so that a broken file is an error now.
+// decoded makes a picture and decodes its pixels at once, so that it returns an error if the file
+// is broken.
 func decoded(c *api.Call, b []byte) (*picture.Picture, error) {
 	p, err := picture.FromBytes(b)
 	if err != nil {

@@ -23,8 +23,8 @@ func looks() []*api.Func {
 		api.Method(
 			"diff",
 			"Compares the picture with another one of the same size. Colours are "+
-				"compared as people see them, and edges that are only smoothed differently do not "+
-				"count, as in Playwright and pixelmatch.",
+				"compared as people perceive them, and edges that differ only in their antialiasing "+
+				"do not count, as in Playwright and pixelmatch.",
 			"other:Picture|string opts?",
 			diff,
 			api.ParamDoc("other", "a picture, or the path of a file"),
@@ -36,16 +36,16 @@ func looks() []*api.Func {
 return diff.count, diff.score, diff.box.x -- => 2, 0.25, 1`,
 			),
 		),
-		api.Method("hash", "Returns a hash of 64 bits, as 16 hexadecimal digits, that pictures "+
-			"have in common which look alike. See image.distance.",
+		api.Method("hash", "Returns a hash of 64 bits as 16 hexadecimal digits. Pictures that "+
+			"look alike have similar hashes, see image.distance.",
 			"kind?", hash,
-			api.ParamDoc("kind", "dhash, as when left out, or phash, which is slower and stands "+
+			api.ParamDoc("kind", "dhash, the default, or phash, which is slower and tolerates "+
 				"more changes"),
 			api.Returns("string hash"),
 			api.Example(example+`return p:hash() == p:resize{ width = 40 }:hash() -- => true`)),
-		api.Method("find", "Searches another picture in this one. Returns where it is, or nil. Of "+
-			"several places it is the one that differs least. Transparent pixels of the other "+
-			"picture match everything.",
+		api.Method("find", "Searches another picture in this one. Returns where it is, or nil. If "+
+			"there are several places, it returns the one that differs least. Transparent pixels "+
+			"of the other picture match everything.",
 			"other:Picture|string opts?", find,
 			api.ParamDoc("other", "a picture, or the path of a file; at most 4 million pixels"),
 			api.Checks(host.AccessRead),
@@ -73,9 +73,10 @@ func pictureOf(c *api.Call, n int, v lua.LValue) (*picture.Picture, error) {
 	return open(c, string(path))
 }
 
-// colorThreshold is the difference of two colours that people do not see, as in Playwright.
+// colorThreshold is the option for the difference of two colours that counts as equal, as in
+// Playwright.
 type colorThreshold struct {
-	Threshold float64 `lua:"threshold" doc:"difference of two equal colours, 0 to 1" default:"0.1"`
+	Threshold float64 `lua:"threshold" doc:"largest difference of equal colours, 0 to 1" default:"0.1"`
 }
 
 func (o colorThreshold) check(c *api.Call) error {
@@ -87,7 +88,7 @@ func (o colorThreshold) check(c *api.Call) error {
 
 type diffOptions struct {
 	colorThreshold
-	Antialias bool       `lua:"antialias" doc:"count edges too that are smoothed differently"`
+	Antialias bool       `lua:"antialias" doc:"count edges that differ only in their antialiasing"`
 	Mask      lua.LValue `lua:"mask" doc:"parts to leave out, or a picture that is opaque there"`
 }
 
@@ -127,7 +128,7 @@ func hash(c *api.Call, p *picture.Picture, kind *string) (string, error) {
 	case *kind == "phash":
 		f = p.FrequencyHash
 	default:
-		return "", c.ArgError(1, "%q is none of dhash, phash", *kind)
+		return "", c.ArgError(1, "%q is not dhash or phash", *kind)
 	}
 	var h uint64
 	err := run(c, p.Pending(), func(ctx context.Context) (err error) {
@@ -139,7 +140,7 @@ func hash(c *api.Call, p *picture.Picture, kind *string) (string, error) {
 
 type findOptions struct {
 	colorThreshold
-	Different float64 `lua:"different" doc:"part of the pixels that may differ" default:"0.02"`
+	Different float64 `lua:"different" doc:"share of the pixels that may differ" default:"0.02"`
 }
 
 func find(c *api.Call, p *picture.Picture, v lua.LValue, o findOptions) (*Match, error) {
@@ -167,7 +168,7 @@ func find(c *api.Call, p *picture.Picture, v lua.LValue, o findOptions) (*Match,
 	return &Match{Rect{m.At.X, m.At.Y, sub.Width(), sub.Height()}, m.Score}, nil
 }
 
-// Diff is how two pictures differ.
+// Diff is the difference of two pictures.
 type Diff struct{ d *picture.Diff }
 
 // Size returns the bytes of the picture.
@@ -176,27 +177,27 @@ func (d *Diff) Size(visit func(lua.LValue)) int { return d.d.Picture.Size(visit)
 func (d *Diff) score() float64 { return float64(d.d.Count) / float64(d.d.Compared) }
 
 func diffClass() *api.Class {
-	c := api.NewClass[*Diff]("PictureDiff", "How two pictures differ. Made by `picture:diff`.")
+	c := api.NewClass[*Diff]("PictureDiff", "The difference of two pictures. Made by `picture:diff`.")
 	c.Var = "diff"
 	c.String = func(d *Diff) string {
 		return fmt.Sprintf("PictureDiff<%d of %d pixels differ>", d.d.Count, d.d.Compared)
 	}
 	c.Fields = []*api.Field{
-		api.Property("score", "part of the compared pixels that differ, 0 to 1", (*Diff).score),
+		api.Property("score", "share of the compared pixels that differ, 0 to 1", (*Diff).score),
 		api.Property("count", "pixels that differ", func(d *Diff) int { return d.d.Count }),
 		api.Property("compared", "pixels that were compared",
 			func(d *Diff) int { return d.d.Compared }),
-		api.Property("box", "PictureRect around all that differs, nil if nothing does",
+		api.Property("box", "PictureRect around all pixels that differ, nil if none does",
 			func(d *Diff) *Rect { return boxOf(d.d.Box) }),
 		api.Property("picture", "Picture: the first one faded, with red where they differ, yellow "+
-			"where only an edge is smoothed differently, and gray where they were not compared",
+			"where only the antialiasing of an edge differs, and gray where they were not compared",
 			func(d *Diff) *picture.Picture { return d.d.Picture }),
 	}
 	c.Methods = []*api.Func{
 		api.Method("expect_below", "Raises an error with code assertion unless the score is below "+
 			"a limit. Returns the diff.",
 			"limit opts?", expectBelow,
-			api.ParamDoc("limit", "the score that is too much; 0.01 is one pixel of a hundred"),
+			api.ParamDoc("limit", "the score must be less than this; 0.01 is one pixel of a hundred"),
 			api.Raises("assertion"),
 			api.Returns("PictureDiff diff"),
 			api.Example(example+`p:diff(p):expect_below(0.01)`)),

@@ -20,17 +20,17 @@ import (
 const example = `local p = require("imd.image").new(4, 2, "red")
 `
 
-const areaDoc = "x, y, width and height in pixels; x and y are 0 when left out"
+const areaDoc = "x, y, width and height in pixels; x and y are 0 if they are not given"
 
 func pictureClass() *api.Class {
 	c := api.NewClass[*picture.Picture]("Picture", "A picture of pixels, such as "+
-		"dev:screenshot() returns. Two pictures are equal if all their pixels are. One that was "+
-		"opened, decoded or taken can be used wherever bytes are expected, and is its file then.")
+		"dev:screenshot() returns. Two pictures are equal if all their pixels are. A picture "+
+		"can be used where bytes are expected, which are then those of its file.")
 	c.String = func(p *picture.Picture) string { return "Picture<" + p.String() + ">" }
 	c.Fields = []*api.Field{
 		api.Property("width", "columns", (*picture.Picture).Width),
 		api.Property("height", "rows", (*picture.Picture).Height),
-		api.Property("format", "png or jpeg if it came from a file, nil if it was made here",
+		api.Property("format", "png or jpeg if it was read from a file, nil otherwise",
 			func(p *picture.Picture) *string {
 				if f := p.Format(); f != "" {
 					return &f
@@ -54,8 +54,8 @@ func changes() []*api.Func {
 			"area:table|PictureRect", crop,
 			api.ParamDoc("area", areaDoc), returns,
 			api.Example(example+`return p:crop{ x = 1, width = 2, height = 2 }.width -- => 2`)),
-		api.Method("resize", "Returns the picture in another size. With one side only, the other "+
-			"one follows.",
+		api.Method("resize", "Returns the picture in another size. If only one side is given, the "+
+			"proportions are kept.",
 			"opts", resize, returns,
 			api.Example(example+`return p:resize{ width = 8 }.height -- => 4`)),
 		api.Method("rotate", "Returns the picture turned clockwise.",
@@ -64,13 +64,13 @@ func changes() []*api.Func {
 			api.Example(example+`return p:rotate(90).width -- => 2`)),
 		api.Method("flip", "Returns the picture with left and right exchanged, or top and bottom.",
 			"direction?", flip,
-			api.ParamDoc("direction", "horizontal, as when left out, or vertical"), returns,
+			api.ParamDoc("direction", "horizontal, the default, or vertical"), returns,
 			api.Example(example+`return p:flip("vertical") == p -- => true`)),
 		api.Method("grayscale", "Returns the picture without colours.",
 			"", grayscale, returns,
 			api.Example(example+`return p:grayscale():pixel(0, 0) -- => 76, 76, 76, 255`)),
 		api.Method("rect", "Returns the picture with one or more rectangles drawn on it, filled "+
-			"or as lines. What lies outside is left out.",
+			"or as lines. Parts outside of the picture are not drawn.",
 			"area:table|PictureRect color:string|table opts?", rect,
 			api.ParamDoc("area", areaDoc+"; or a list of such"),
 			api.ParamDoc("color", "as in image.new"), returns,
@@ -79,7 +79,7 @@ return q:pixel(0, 0) -- => 0, 0, 0, 255`)),
 	}
 }
 
-// made returns a picture that f makes of p. bytes is what the new one takes.
+// made returns the picture that f makes from p. bytes is the size of the new picture.
 func made(
 	c *api.Call, p *picture.Picture, bytes int,
 	f func(ctx context.Context) (*picture.Picture, error),
@@ -94,9 +94,9 @@ func made(
 	return out, nil
 }
 
-// area is how many bytes of pixels p has.
+// area returns how many bytes the pixels of p take.
 func area(p *picture.Picture) int {
-	n, _ := picture.Cost(p.Width(), p.Height()) // it is a picture already
+	n, _ := picture.Cost(p.Width(), p.Height()) // no error: the size of p was checked already
 	return n
 }
 
@@ -118,8 +118,8 @@ func crop(c *api.Call, p *picture.Picture, v lua.LValue) (*picture.Picture, erro
 }
 
 type resizeOptions struct {
-	Width  int `lua:"width" doc:"columns; follows from height when left out"`
-	Height int `lua:"height" doc:"rows; follows from width when left out"`
+	Width  int `lua:"width" doc:"columns; computed from height if it is not given"`
+	Height int `lua:"height" doc:"rows; computed from width if it is not given"`
 }
 
 func resize(c *api.Call, p *picture.Picture, o resizeOptions) (*picture.Picture, error) {
@@ -141,7 +141,7 @@ func resize(c *api.Call, p *picture.Picture, o resizeOptions) (*picture.Picture,
 	})
 }
 
-// follow is the length of a side when the other one gets the length n.
+// follow returns the length of a side that keeps the proportions if the other one gets length n.
 func follow(n, side, other int) int {
 	return int(max(math.Round(float64(n)*float64(side)/float64(other)), 1))
 }
@@ -158,7 +158,7 @@ func rotate(c *api.Call, p *picture.Picture, degrees int) (*picture.Picture, err
 func flip(c *api.Call, p *picture.Picture, direction *string) (*picture.Picture, error) {
 	vertical := direction != nil && *direction == "vertical"
 	if direction != nil && !vertical && *direction != "horizontal" {
-		return nil, c.ArgError(1, "%q is none of horizontal, vertical", *direction)
+		return nil, c.ArgError(1, "%q is not horizontal or vertical", *direction)
 	}
 	return made(c, p, area(p), func(ctx context.Context) (*picture.Picture, error) {
 		return p.Flip(ctx, vertical)
@@ -170,7 +170,7 @@ func grayscale(c *api.Call, p *picture.Picture) (*picture.Picture, error) {
 }
 
 type drawOptions struct {
-	Line int `lua:"line" doc:"thickness of the lines; filled when left out"`
+	Line int `lua:"line" doc:"thickness of the lines; filled if it is not given"`
 }
 
 func rect(
@@ -192,7 +192,7 @@ func rect(
 	})
 }
 
-// load decodes a picture whose pixels are not there yet.
+// load decodes the pixels of a picture unless they are decoded already.
 func load(c *api.Call, p *picture.Picture) error {
 	if p.Pending() == 0 {
 		return nil
@@ -225,7 +225,7 @@ func (o encodeOptions) quality(c *api.Call, n int, format string) (int, error) {
 	case o.Quality == nil:
 		return 0, nil
 	case format != "jpeg":
-		return 0, c.ArgError(n, "option \"quality\": PNG files have none")
+		return 0, c.ArgError(n, "option \"quality\": PNG files have no quality")
 	case *o.Quality < 1 || *o.Quality > 100:
 		return 0, c.ArgError(n, "option \"quality\": must be 1 to 100")
 	}
@@ -234,9 +234,10 @@ func (o encodeOptions) quality(c *api.Call, n int, format string) (int, error) {
 
 func files() []*api.Func {
 	return []*api.Func{
-		api.Method("save", "Writes the picture to a file. The end of its name says the format: "+
-			".png, .jpg or .jpeg; without one it is that of the picture. A picture that came from "+
-			"a file of that format is written as it came, unless a quality is given.",
+		api.Method("save", "Writes the picture to a file. The extension decides the format: "+
+			".png, .jpg or .jpeg. Without an extension it is the format of the picture. A picture "+
+			"that was read from a file of that format is written unchanged, unless a quality is "+
+			"given.",
 			"path opts?", save,
 			fs.PathParam("path", "the file", host.AccessWrite),
 			api.Perm("file-write"),
@@ -246,20 +247,20 @@ require("imd.image").new(4, 2, "red"):save(file, { quality = 80 })
 return require("imd.image").open(file).format -- => "jpeg"`)),
 		api.Method("encode", "Returns the picture as the bytes of a file.",
 			"format? opts?", encode,
-			api.ParamDoc("format", "png or jpeg; that of the picture when left out, else png"),
+			api.ParamDoc("format", "png or jpeg; if it is not given, that of the picture, or else png"),
 			api.Returns("Data file"),
 			api.Example(example+`return p:encode("png"):string():sub(2, 4) -- => "PNG"`)),
 	}
 }
 
-// formats are the formats by the end of a file name. "" is that of the picture.
+// formats maps extensions to formats. The format "" is that of the picture.
 var formats = map[string]string{"": "", ".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
 
 func save(c *api.Call, p *picture.Picture, path string, o encodeOptions) error {
 	ext := filepath.Ext(path)
 	format, ok := formats[strings.ToLower(ext)]
 	if !ok {
-		return c.ArgError(1, "the name ends with %q, not with .png, .jpg or .jpeg", ext)
+		return c.ArgError(1, "the name must end with .png, .jpg or .jpeg, not with %q", ext)
 	}
 	b, err := encoded(c, p, format, o)
 	if err != nil {
@@ -276,13 +277,13 @@ func encode(c *api.Call, p *picture.Picture, format *string, o encodeOptions) ([
 			name = "jpeg"
 		}
 		if name != "png" && name != "jpeg" {
-			return nil, c.ArgError(1, "%q is none of png, jpeg", *format)
+			return nil, c.ArgError(1, "%q is not png or jpeg", *format)
 		}
 	}
 	return encoded(c, p, name, o)
 }
 
-// encoded returns the file of a picture. An empty format is that of the picture.
+// encoded returns the file of a picture. An empty format means that of the picture.
 func encoded(c *api.Call, p *picture.Picture, format string, o encodeOptions) ([]byte, error) {
 	if format == "" {
 		format = p.Format()

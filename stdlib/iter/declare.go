@@ -8,8 +8,8 @@ import (
 
 func class() *api.Class {
 	c := api.NewClass[*Iterator]("Iterator", "A source of elements, or a step that takes them "+
-		"from another one: `for x in it do ... end`. A step takes its elements from the iterator "+
-		"it was made of, so that each element goes to one of them.")
+		"from another one: `for x in it do ... end`. Several steps that "+
+		"are made of one iterator share its elements: each element goes to one of them.")
 	c.Var = "it"
 	c.Next = lua.LGFunction(step)
 	c.String = func(it *Iterator) string { return "Iterator<" + it.name + ">" }
@@ -22,17 +22,17 @@ func class() *api.Class {
 
 const (
 	fnDoc  = "called with the values of each element"
-	keyDoc = "called with the values of each element; what it returns counts. Without it, the " +
-		"first value of the element"
+	keyDoc = "called with the values of each element; its result is used. Without fn, the first " +
+		"value of the element is used"
 )
 
-// method makes a declaration whose example begins after "return iter.".
+// method declares a method. example is the text that follows "return iter.".
 func method(name, doc, params string, fn any, example string, more ...api.Option) *api.Func {
 	more = append(more, api.Example("local iter = require(\"imd.iter\")\nreturn iter."+example))
 	return api.Method(name, doc, params, fn, more...)
 }
 
-// steps are the methods that make another iterator.
+// steps returns the methods that make another iterator.
 func steps() []*api.Func {
 	fn := api.ParamDoc("fn", fnDoc)
 	others := api.ParamDoc("others", "more sources, as iter.from takes them")
@@ -49,7 +49,7 @@ func steps() []*api.Func {
 			`range(4):filter(function(x) return x % 2 == 0 end):collect() -- => { 2, 4 }`,
 			fn,
 		),
-		method("take", "The first n elements. It does not wait for one more.",
+		method("take", "The first n elements. No further element is read.",
 			"n", take, `range(math.huge):take(2):collect() -- => { 1, 2 }`,
 			api.ParamDoc("n", "how many elements")),
 		method("drop", "All elements but the first n.",
@@ -66,7 +66,7 @@ func steps() []*api.Func {
 		),
 		method(
 			"drop_while",
-			"The elements from the first one on for which fn returns false or nil.",
+			"The elements that begin with the first one for which fn returns false or nil.",
 			"fn",
 			dropWhile,
 			`range(4):drop_while(function(x) return x < 3 end):collect() -- => { 3, 4 }`,
@@ -90,51 +90,52 @@ func steps() []*api.Func {
 		),
 		method("chain", "The elements of this iterator, then those of the others.",
 			"others...", chain, `of(1):chain({ 2, 3 }):collect() -- => { 1, 2, 3 }`, others),
-		method("flatten", "The elements of each list and each iterator among the elements, in its "+
-			"place. Other elements stay; lists inside of the lists do, too.",
+		method("flatten", "Replaces each element that is a list or an iterator by its elements. "+
+			"Other elements stay as they are, and so do lists inside of these lists.",
 			"", flatten, `of(1, { 2, { 3 } }):flatten():collect() -- => { 1, 2, { 3 } }`),
 	}
 }
 
-// orders are the methods that put elements together or in order.
+// orders returns the methods that group or sort elements.
 func orders() []*api.Func {
 	size := api.ParamDoc("n", "length of each list")
 	return []*api.Func{
 		method("chunks", "Lists of n elements. The last one may be shorter.",
 			"n", chunks, `range(3):chunks(2):collect() -- => { { 1, 2 }, { 3 } }`, size),
-		method("window", "Lists of n elements: from the first element on, from the second on, and "+
-			"so on.",
+		method("window", "Lists of n elements that begin at the first element, at the second one, "+
+			"and so on.",
 			"n", window, `range(4):window(3):collect() -- => { { 1, 2, 3 }, { 2, 3, 4 } }`, size),
 		method(
 			"group_by",
-			"What fn returns, with a list of the elements for which it does, in "+
-				"the order in which the groups begin. Reads the whole source.",
+			"Groups the elements by what fn returns for them. An element of the "+
+				"result is a value that fn returned and the list of its elements; the order is "+
+				"that of their first elements. Reads the whole source.",
 			"fn",
 			groupBy,
 			`range(3):group_by(function(x) return x > 1 end):first() -- => false, { 1 }`,
 			api.ParamDoc("fn", fnDoc),
 			api.Raises("value"),
 		),
-		method("unique", "The elements whose first value was not there before. It keeps all "+
-			"values that were.",
+		method("unique", "The elements whose first value did not occur before. All values that "+
+			"have occurred are kept in memory.",
 			"fn?", unique, `of(1, 2, 1):unique():collect() -- => { 1, 2 }`,
 			api.ParamDoc("fn", keyDoc)),
 		method("sorted", "The elements in order of their first values. Elements that are equal "+
 			"keep their order. Reads the whole source.",
 			"less?", sorted, `of(3, 1, 2):sorted():collect() -- => { 1, 2, 3 }`,
 			api.ParamDoc("less", "called with two elements; true if the first comes first")),
-		method("tee", "Several iterators, each of which has all elements. What one has taken is "+
-			"kept for the others.",
+		method("tee", "Several iterators, each of which has all elements. Elements are kept "+
+			"until all iterators have taken them.",
 			"n?", tee, `range(2):tee() -- a, b`,
 			api.ParamDoc("n", "how many iterators, 2 if it is not given"),
 			api.Returns("Iterator ...")),
 	}
 }
 
-// results are the methods that read the iterator to its end and return all of it.
+// results returns the methods that read all elements.
 func results() []*api.Func {
 	return []*api.Func{
-		method("collect", "A list of the elements. One of several values becomes a list.",
+		method("collect", "A list of the elements. An element of several values becomes a list.",
 			"", collect, `from({ a = 1 }):collect() -- => { { "a", 1 } }`,
 			api.Returns("table list")),
 		method("to_dict", "A table of the elements, each of which is a key and a value.",
@@ -163,7 +164,7 @@ func results() []*api.Func {
 	}
 }
 
-// answers are the methods that return one element or a fact about all.
+// answers returns the methods that return one element, or a value computed from the elements.
 func answers() []*api.Func {
 	key := api.ParamDoc("fn", keyDoc)
 	return []*api.Func{
@@ -173,18 +174,18 @@ func answers() []*api.Func {
 			"fn?", least, `of("bb", "a"):min(function(s) return #s end) -- => "a"`, key),
 		method("max", "The largest element, nil if there is none.",
 			"fn?", greatest, `of(1, 3, 2):max() -- => 3`, key),
-		method("any", "Whether any element is true. Reads no further than that.",
+		method("any", "Whether any element is true. Stops at the first one.",
 			"fn?", anyOf, `of(false, true):any() -- => true`, key),
-		method("all", "Whether all elements are true. Reads no further than the first that is not.",
+		method("all", "Whether all elements are true. Stops at the first one that is not.",
 			"fn?", allOf, `range(3):all(function(x) return x < 3 end) -- => false`, key),
 		method("count", "How many elements there are, or for how many fn returns a true value.",
 			"fn?", count, `range(3):count(function(x) return x > 1 end) -- => 2`,
 			api.ParamDoc("fn", fnDoc)),
 		method("find", "The first element for which fn returns a true value, nil if there is "+
-			"none. Reads no further than that.",
+			"none. Stops at that element.",
 			"fn", find, `range(9):find(function(x) return x > 3 end) -- => 4`,
 			api.ParamDoc("fn", fnDoc)),
-		method("first", "Takes the first element that is left. Returns nil if there is none.",
+		method("first", "Takes the next element. Returns nil if there is none.",
 			"", next, `range(3):first() -- => 1`),
 		method("next", "Takes the next element, as a for loop does. Returns nil at the end.",
 			"", next, `from({ a = 1 }):next() -- => "a", 1`),

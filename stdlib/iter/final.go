@@ -7,7 +7,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// step is Next of the class: one step of a for loop.
+// step is the function that a for loop over an iterator calls.
 func step(L *lua.LState) int {
 	e, ok := api.Self[*Iterator](L).next(&run{L: L})
 	if !ok {
@@ -20,7 +20,7 @@ func step(L *lua.LState) int {
 	return 1 + len(e.rest)
 }
 
-// onStack keeps a value where the memory guard counts it while a method runs.
+// onStack pushes a value on the Lua stack, so that the memory guard counts it while a method runs.
 func onStack[T lua.LValue](c *api.Call, v T) T {
 	c.L.Push(v)
 	return v
@@ -116,7 +116,7 @@ func sum(c *api.Call, it *Iterator, fn *lua.LFunction) (total float64, err error
 	return total, err
 }
 
-// best returns the element that better prefers to all others.
+// best returns the element that is better than all others.
 func best(
 	c *api.Call, it *Iterator, fn *lua.LFunction, better func(a, b lua.LValue) bool,
 ) api.Values {
@@ -142,7 +142,8 @@ func greatest(c *api.Call, it *Iterator, fn *lua.LFunction) api.Values {
 	return best(c, it, fn, func(a, b lua.LValue) bool { return isLess(c.L, b, a) })
 }
 
-// search returns the first element for which fn, or its first value, is true or not.
+// search returns the first element for which the result of fn, or its first value without fn, is
+// true (if want is true) or not.
 func search(c *api.Call, it *Iterator, fn *lua.LFunction, want bool) (found element, ok bool) {
 	it.each(&run{L: c.L}, func(e element) bool {
 		ok = lua.LVAsBool(by(c.L, fn, e)) == want
@@ -179,7 +180,7 @@ func count(c *api.Call, it *Iterator, fn *lua.LFunction) (n int) {
 	return n
 }
 
-// next is also first: both take one element.
+// next takes the next element. It implements the methods next and first.
 func next(c *api.Call, it *Iterator) api.Values {
 	if e, ok := it.next(&run{L: c.L}); ok {
 		return e.values()

@@ -1,5 +1,5 @@
 // Package iter is the script module imd.iter: chains of steps over lists, dictionaries, streams and
-// everything else that a for loop takes. Nothing is read before an element is asked for.
+// everything else that a for loop accepts. A chain reads an element only when it is needed.
 //
 //	local iter = require("imd.iter")
 //	local bad = iter.from(dev:syslog()):filter(is_bad):take(10):collect()
@@ -18,27 +18,26 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// maxSteps is how many steps a chain may have: each one calls the one before it.
+// maxSteps is the largest number of steps in a chain. Each step calls the one before it.
 const maxSteps = 1000
 
-// stepsBetweenTicks is how many elements a step passes on before it looks at the limits of the
-// script.
+// stepsBetweenTicks is how many elements a step passes on between two checks of the limits.
 const stepsBetweenTicks = 1000
 
-// element is what a chain passes on: one value or several. first is never nil.
+// element is an element of a chain: one value or several. first is never nil.
 type element struct {
 	first lua.LValue
 	rest  []lua.LValue
 }
 
-// Iterator is a source of elements, or a step that takes the elements of another one. It belongs to
-// the holder of the interpreter lock.
+// Iterator is a source of elements, or a step that takes the elements of another one. It is guarded
+// by the interpreter lock.
 type Iterator struct {
 	api.Turn
 	name  string
 	step  func(r *run) (element, bool)
 	hold  []lua.LValue      // the Lua values that step uses
-	sized func(visit) int   // measures what step buffers, nil if it does not
+	sized func(visit) int   // measures the buffer of step, nil if it has none
 	from  []*Iterator       // the iterators that step takes elements from
 	close func(*lua.LState) // closes the source, nil if it cannot be closed
 	depth int
@@ -60,7 +59,7 @@ func (it *Iterator) Size(visit func(lua.LValue)) int {
 	return size
 }
 
-// LuaToGo refuses a conversion, which would use the iterator up.
+// LuaToGo refuses a conversion, which would consume the elements.
 func (it *Iterator) LuaToGo() any {
 	return host.Errorf("value", "an iterator is not a plain value: use it:collect()")
 }
@@ -81,18 +80,20 @@ func sizeOf(list []element, visit func(lua.LValue)) int {
 // run is one call of a script into a chain.
 type run struct {
 	L     *lua.LState
-	depth int // how many steps wait for an element of the one before
+	depth int // how many steps wait for an element of the step before them
 }
 
-// next returns the next element. At the end, and after a close, there is none.
+// next returns the next element. It returns false at the end and after a close.
 func (it *Iterator) next(r *run) (element, bool) {
 	if it.done {
 		return element{}, false
 	}
-	if it.count++; it.count%stepsBetweenTicks == 0 {
+	it.count++
+	if it.count%stepsBetweenTicks == 0 {
 		host.Tick(r.L)
 	}
-	if r.depth++; r.depth > maxSteps {
+	r.depth++
+	if r.depth > maxSteps {
 		// An iterator that is an element of itself, or a list of iterators of iterators.
 		host.Raise(
 			r.L,
@@ -148,7 +149,7 @@ func (e element) packed(L *lua.LState) lua.LValue {
 	return t
 }
 
-// orNull puts null in place of nil, which would end a loop or leave a hole in a list.
+// orNull returns v, or null if v is nil: nil would end a loop or leave a hole in a list.
 func orNull(L *lua.LState, v lua.LValue) lua.LValue {
 	if v == lua.LNil {
 		return host.Of(L).Null()
@@ -156,7 +157,7 @@ func orNull(L *lua.LState, v lua.LValue) lua.LValue {
 	return v
 }
 
-// collected makes an element of the values above top of the stack, of which there must be one.
+// collected makes an element of the values on the stack above top. There must be at least one.
 func collected(L *lua.LState, top int) element {
 	e := element{first: L.Get(top + 1)}
 	n := L.GetTop()
@@ -197,18 +198,18 @@ func holds(L *lua.LState, fn lua.LValue, e element) bool {
 func Module() *api.Module {
 	return &api.Module{
 		Name: "iter",
-		Doc: "Chains of steps over anything that a for loop takes. Nothing is read before it is " +
+		Doc: "Chains of steps over anything that a for loop accepts. Nothing is read before it is " +
 			"needed, so a source may be endless. An element is one value or several, as a for " +
-			"loop gets them; where only one fits, in a list, several become a list. A function " +
-			"that returns nil for an element gives null, false is a value like any other.",
+			"loop gets them. Where only one value is possible, as in a list, several become a " +
+			"list. If a function returns nil for an element, the value is null.",
 		Perm:    "none",
 		Classes: []*api.Class{class()},
 		Funcs: []*api.Func{
 			api.Function("from", "A chain over a source: the values of a list, the keys and "+
-				"values of another table, what a stream or any other iterator gives. With "+
-				"pairs(t) or ipairs(t) it gives what a for loop over that would get.",
+				"values of another table, or the elements of a stream or any other iterator. With "+
+				"pairs(t) or ipairs(t), the elements are those of a for loop.",
 				"values state? control?", from,
-				api.ParamDoc("values", "a table, an object or a function that a for loop takes"),
+				api.ParamDoc("values", "a table, an object or a function that a for loop accepts"),
 				api.ParamDoc("state", "second value of an iterator such as pairs(t)"),
 				api.ParamDoc("control", "third value of an iterator such as pairs(t)"),
 				api.Example(`local iter = require("imd.iter")
@@ -271,7 +272,7 @@ func numbers(c *api.Call, first float64, last, step *float64) (*Iterator, error)
 	}
 	i := 0.0
 	return &Iterator{name: "range", step: func(*run) (element, bool) {
-		v := begin + i*by // without the errors of adding up
+		v := begin + i*by // repeated addition would accumulate errors
 		i++
 		return element{first: lua.LNumber(v)}, by > 0 && v <= end || by < 0 && v >= end
 	}}, nil

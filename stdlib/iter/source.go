@@ -24,7 +24,7 @@ func Each(c *api.Call, n int, source lua.LValue, visit func(values ...lua.LValue
 	return err
 }
 
-// source3 takes what a for loop takes.
+// source3 makes an iterator of the three values of a for loop.
 func source3(c *api.Call, n int, source, state, control lua.LValue) (*Iterator, error) {
 	switch v := source.(type) {
 	case *lua.LFunction:
@@ -53,11 +53,11 @@ func source3(c *api.Call, n int, source, state, control lua.LValue) (*Iterator, 
 	if name, ok := c.L.GetMetaField(source, "__name").(lua.LString); ok {
 		what = string(name)
 	}
-	return nil, c.ArgError(n, "a table or what a for loop takes expected, got %s", what)
+	return nil, c.ArgError(n, "a table or an iterator expected, got %s", what)
 }
 
-// object makes an iterator of a value that says how it is iterated, nil if it does not. A list
-// gives its values without their numbers.
+// object makes an iterator of a value that defines how it is iterated, nil if it does not. For a
+// value with __ipairs, the elements are the values without their indices.
 func object(L *lua.LState, v lua.LValue) *Iterator {
 	for _, name := range []string{"__ipairs", "__pairs"} {
 		start := L.GetMetaField(v, name)
@@ -80,7 +80,7 @@ func object(L *lua.LState, v lua.LValue) *Iterator {
 	return nil
 }
 
-// list gives the values of a list, as ipairs reads them.
+// list makes an iterator of the values of a list, as ipairs reads them.
 func list(t *lua.LTable) *Iterator {
 	i := 0
 	return &Iterator{name: "list", hold: []lua.LValue{t}, step: func(*run) (element, bool) {
@@ -90,7 +90,7 @@ func list(t *lua.LTable) *Iterator {
 	}}
 }
 
-// entries gives keys and values of a table.
+// entries makes an iterator of the keys and values of a table.
 func entries(t *lua.LTable) *Iterator {
 	last := lua.LValue(lua.LNil)
 	return &Iterator{name: "table", hold: []lua.LValue{t}, step: func(*run) (element, bool) {
@@ -103,7 +103,8 @@ func entries(t *lua.LTable) *Iterator {
 	}}
 }
 
-// loop steps as a for loop does. numbered leaves the first value out.
+// loop makes an iterator that steps as a for loop does. If numbered is true, it leaves out the
+// first value of each step.
 func loop(L *lua.LState, f, state, control lua.LValue, numbered bool) *Iterator {
 	it := &Iterator{name: "loop", hold: []lua.LValue{f, state, control}}
 	it.step = func(r *run) (element, bool) {
@@ -132,7 +133,7 @@ func loop(L *lua.LState, f, state, control lua.LValue, numbered bool) *Iterator 
 	return it
 }
 
-// closeWith lets the iterator close its source, if that has a method close.
+// closeWith makes the iterator close its source, if the source has a method close.
 func (it *Iterator) closeWith(L *lua.LState, source lua.LValue) {
 	if t, ok := source.(*lua.LTable); ok {
 		if L.GetField(t, "close").Type() != lua.LTFunction {

@@ -9,8 +9,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// then makes a step after others. The receiver of the call is the first of them; sources are the
-// others, with their Lua values among hold.
+// then makes a step that takes elements from the receiver of the call and from sources. hold has
+// the Lua values that the step uses, among them those of sources.
 func then(
 	c *api.Call, name string, step func(r *run) (element, bool), sources []*Iterator,
 	hold ...lua.LValue,
@@ -51,7 +51,7 @@ func take(c *api.Call, src *Iterator, n int) (*Iterator, error) {
 	taken := 0
 	return then(c, "take", func(r *run) (element, bool) {
 		if taken >= n {
-			return element{}, false // without asking the source, which might wait
+			return element{}, false // does not call the source, which might wait
 		}
 		taken++
 		return src.next(r)
@@ -153,7 +153,7 @@ func chain(c *api.Call, src *Iterator, others ...lua.LValue) (*Iterator, error) 
 
 func flatten(c *api.Call, src *Iterator) (*Iterator, error) {
 	var inner *Iterator
-	var list lua.LValue // what inner gives the elements of
+	var list lua.LValue // whose elements inner returns
 	it, err := then(c, "flatten", func(r *run) (element, bool) {
 		for {
 			if inner != nil {
@@ -167,7 +167,8 @@ func flatten(c *api.Call, src *Iterator) (*Iterator, error) {
 				return e, ok
 			}
 			list = e.first
-			if inner = inside(r.L, e.first); inner == nil {
+			inner = nested(r.L, e.first)
+			if inner == nil {
 				return e, true
 			}
 		}
@@ -183,8 +184,8 @@ func flatten(c *api.Call, src *Iterator) (*Iterator, error) {
 	return it, err
 }
 
-// inside makes an iterator of a list or of another iterator, nil of any other value.
-func inside(L *lua.LState, v lua.LValue) *Iterator {
+// nested makes an iterator of a list or of another iterator. It returns nil for any other value.
+func nested(L *lua.LState, v lua.LValue) *Iterator {
 	if it, ok := api.To[*Iterator](v); ok {
 		return it
 	}
@@ -285,7 +286,7 @@ func unique(c *api.Call, src *Iterator, fn *lua.LFunction) (*Iterator, error) {
 	return it, err
 }
 
-// later makes a step that reads its source to the end when it is asked for the first element.
+// later makes a step that reads its source to the end when its first element is needed.
 func later(
 	c *api.Call, name string, src *Iterator, fn *lua.LFunction,
 	read func(r *run, out *[]element),
@@ -346,7 +347,8 @@ func sorted(c *api.Call, src *Iterator, less *lua.LFunction) (*Iterator, error) 
 		items := *out
 		compared := 0
 		sort.SliceStable(items, func(i, j int) bool {
-			if compared++; compared%stepsBetweenTicks == 0 {
+			compared++
+			if compared%stepsBetweenTicks == 0 {
 				host.Tick(r.L)
 			}
 			if less == nil {

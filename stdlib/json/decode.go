@@ -14,22 +14,22 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// decoder reads JSON straight into Lua values, so that the order of keys is kept and integers stay
-// exact.
+// decoder decodes JSON to Lua values without Go values in between, so that the order of keys is
+// kept and integers stay exact.
 type decoder struct {
 	L    *lua.LState
 	h    *host.Host
 	text []byte
 	pos  int
-	drop bool // leave out what is null
-	made int  // bytes of values that the memory guard does not know yet
+	drop bool // whether null values are left out
+	made int  // size of the values that were not reported to the memory guard yet
 }
 
-// madeBytes is how many bytes are made between two reports to the memory guard, and between two
-// looks at the limits.
+// madeBytes is the size of the values that are made between two reports to the memory guard and two
+// checks of the limits.
 const madeBytes = 64 << 10
 
-// count notes n bytes of new values. It raises code "memory" when the script has too many.
+// count adds n bytes of new values. It raises an error of code "memory" if the script has too many.
 func (d *decoder) count(n int) {
 	d.made += n
 	if d.made >= madeBytes {
@@ -53,7 +53,8 @@ func (d *decoder) document() (lua.LValue, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.space(); d.pos < len(d.text) {
+	d.space()
+	if d.pos < len(d.text) {
 		return nil, d.unexpected()
 	}
 	return v, nil
@@ -72,7 +73,8 @@ func (d *decoder) space() {
 
 // peek returns the next byte that is not white space, 0 at the end.
 func (d *decoder) peek() byte {
-	if d.space(); d.pos < len(d.text) {
+	d.space()
+	if d.pos < len(d.text) {
 		return d.text[d.pos]
 	}
 	return 0
@@ -221,7 +223,7 @@ var escapes = map[byte]byte{
 	'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t',
 }
 
-// escaped reads on from the first backslash of a string. out is what stands before it.
+// escaped reads the rest of a string from its first backslash. out holds the text before it.
 func (d *decoder) escaped(out []byte) (string, error) {
 	for d.pos < len(d.text) {
 		c := d.text[d.pos]
@@ -299,7 +301,7 @@ func (d *decoder) digits() int {
 	return d.pos - start
 }
 
-// number reads a number by the grammar of JSON: 01, 1. and +1 are errors.
+// number reads a number in the grammar of JSON, in which 01, 1. and +1 are errors.
 func (d *decoder) number() (lua.LValue, error) {
 	start, integer := d.pos, true
 	if d.text[d.pos] == '-' {

@@ -16,7 +16,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// encoder writes Lua values. It walks them itself, because a Go map would lose the order of keys.
+// encoder encodes Lua values. It does not convert them to Go values, because a Go map would lose
+// the order of keys.
 type encoder struct {
 	L            *lua.LState
 	out          []byte
@@ -24,10 +25,11 @@ type encoder struct {
 	open         []*lua.LTable // the tables around the value that is being written
 }
 
-// room raises code "memory" if n more bytes would make the text longer than a string may be. It
-// looks only when the buffer is full.
+// room raises an error of code "memory" if the text would be too long with n more bytes. It checks
+// only when the buffer has to grow.
 func (e *encoder) room(n int) {
-	if n += len(e.out); n > cap(e.out) {
+	n += len(e.out)
+	if n > cap(e.out) {
 		host.MakeString(e.L, float64(n))
 	}
 }
@@ -72,13 +74,13 @@ func (e *encoder) number(f float64, path string) error {
 
 const digits = "0123456789abcdef"
 
-// plain reports whether a byte stands for itself in a JSON string.
+// plain reports whether a byte is written without an escape in a JSON string.
 func plain(c byte) bool {
 	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'
 }
 
-// text writes a string. Bytes that are not UTF-8 become U+FFFD, because JSON cannot hold them. Data
-// is the type for bytes.
+// text writes a string. Bytes that are not UTF-8 become U+FFFD, because JSON cannot represent them.
+// Scripts use Data for such bytes.
 func (e *encoder) text(s string) {
 	e.room(2)
 	e.out = append(e.out, '"')
@@ -177,7 +179,7 @@ func (e *encoder) list(t *lua.LTable, depth int, path string) error {
 	return nil
 }
 
-// separate writes what stands before the i-th entry.
+// separate writes the separator and the line break before the i-th entry.
 func (e *encoder) separate(i, depth int) {
 	e.room(1)
 	if i > 0 {
@@ -295,7 +297,7 @@ func (e *encoder) base64(b []byte) {
 	e.out = append(e.out, '"')
 }
 
-// other writes durations and numbers of other widths.
+// other writes durations and the remaining types of numbers.
 func (e *encoder) other(v any, path string) error {
 	switch rv := reflect.ValueOf(v); {
 	case rv.CanInt():

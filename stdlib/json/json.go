@@ -1,6 +1,5 @@
 // Package json is the script module json. Integers of up to 64 bits stay exact, dictionaries keep
-// their order, and absence is null, so that a document that is read and written again stays the
-// same.
+// their order, and an absent value is null. A document that is read and written again is unchanged.
 //
 //	json.write("manifest.json", { files = array{} }, { pretty = true })
 package json
@@ -13,7 +12,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/fs"
 )
 
-// maxDepth is how deep values may nest.
+// maxDepth is how deeply values may be nested.
 const maxDepth = 200
 
 type encodeOptions struct {
@@ -22,7 +21,7 @@ type encodeOptions struct {
 }
 
 type decodeOptions struct {
-	Nulls string `lua:"nulls" doc:"keep or drop what is null" default:"keep" enum:"keep|drop"`
+	Nulls string `lua:"nulls" doc:"keep or drop null values" default:"keep" enum:"keep|drop"`
 }
 
 // Module declares the module.
@@ -44,8 +43,8 @@ func Module() *api.Module {
 
 func texts() []*api.Func {
 	return []*api.Func{
-		api.Function("encode", "Turns a value into JSON. Data becomes base64, a Date ISO 8601. An "+
-			"empty table is {} unless array{} made it.",
+		api.Function("encode", "Turns a value into JSON. Data becomes base64, a Date becomes ISO 8601. "+
+			"An empty table is {} unless array{} made it.",
 			"value opts?", encodeValue,
 			api.ParamDoc("value", "what to encode"),
 			api.Raises("value"),

@@ -1,5 +1,5 @@
-// Package log is the script module log: messages with fields on the error output, so that what a
-// script prints as its result stays clean.
+// Package log is the script module log: messages with fields on standard error, so that standard
+// output has only the results that a script prints.
 //
 //	log.info("installed", { bundle = "com.example.shop", seconds = 3.2 })
 //
@@ -27,7 +27,7 @@ import (
 // logger is the state of one host.
 type logger struct {
 	level slog.LevelVar
-	out   *output // nil until used: the error output of the host
+	out   *output // nil until the first message
 }
 
 var levels = []string{"debug", "info", "warn", "error"}
@@ -41,7 +41,7 @@ func Module() *api.Module {
 	l := &logger{}
 	m := &api.Module{
 		Name:   "log",
-		Doc:    "Messages with fields on the error output. Those below the level are not printed.",
+		Doc:    "Messages with fields on standard error. Messages below the level are not printed.",
 		Global: true,
 		Perm:   "none",
 	}
@@ -56,12 +56,12 @@ func Module() *api.Module {
 			api.Example("log."+name+`("started", { pid = 42 })`)))
 	}
 	m.Funcs = append(m.Funcs,
-		api.Function("level", "Returns the level, after setting it when one is given.",
+		api.Function("level", "Sets the level if one is given. Returns the level.",
 			"level?", l.setLevel,
 			api.ParamDoc("level", "debug, info, warn or error"),
 			api.Returns("string level"),
 			api.Example(`return log.level("warn") -- => "warn"`)),
-		api.Function("to", "Sends messages to a file instead, until the end of the scope.",
+		api.Function("to", "Sends messages to a file, not to standard error, until the scope ends.",
 			"path opts?", l.to,
 			fs.PathParam("path", "the file, which is added to", host.AccessWrite),
 			api.Perm("file-write"),
@@ -84,7 +84,7 @@ func levelOf(name string) slog.Level {
 func (l *logger) setLevel(c *api.Call, name *string) (string, error) {
 	if name != nil {
 		if !slices.Contains(levels, *name) {
-			return "", c.ArgError(1, "%q is none of %s", *name, strings.Join(levels, ", "))
+			return "", c.ArgError(1, "%q is not one of %s", *name, strings.Join(levels, ", "))
 		}
 		l.level.Set(levelOf(*name))
 	}
@@ -111,7 +111,7 @@ func (l *logger) log(c *api.Call, level slog.Level, msg lua.LValue, fields *lua.
 	return fs.Do(c, "log", func(ctx context.Context) error { return out.write(ctx, r) })
 }
 
-// attr makes a field. A value that has no Go form is logged as it prints.
+// attr makes a field. A value that has no Go value is logged as print shows it.
 func attr(c *api.Call, key string, v lua.LValue) slog.Attr {
 	switch x := v.(type) {
 	case lua.LBool:

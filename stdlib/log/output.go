@@ -12,11 +12,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/localfile"
 )
 
-// output writes messages for one task at a time. A task whose time is over stops waiting, for its
-// turn as well as for a FIFO that nobody reads.
+// output writes messages, for one task at a time. A task stops waiting when its context ends, both
+// for its turn and for a FIFO that has no reader.
 type output struct {
 	handler slog.Handler
-	file    *os.File      // nil for the error output, which never waits
+	file    *os.File      // nil for standard error, which never waits
 	turn    chan struct{} // holds a value while a task writes
 }
 
@@ -43,7 +43,7 @@ type textHandler struct {
 	date bool
 }
 
-// Enabled returns true: the module looks at the level itself.
+// Enabled returns true, because the module compares levels itself.
 func (h *textHandler) Enabled(context.Context, slog.Level) bool { return true }
 
 // WithAttrs returns h. The module does not use it.
@@ -69,7 +69,7 @@ func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
 	return err
 }
 
-// oneLine keeps a message on its line.
+// oneLine escapes line breaks.
 func oneLine(s string) string {
 	return strings.NewReplacer("\n", `\n`, "\r", `\r`).Replace(s)
 }

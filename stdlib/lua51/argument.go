@@ -9,7 +9,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/luanum"
 )
 
-// numberArg returns the number at index at. Strings that are numbers to Lua count.
+// numberArg returns the number at index at. A string that Lua can convert to a number is accepted.
 func numberArg(L *lua.LState, at int) float64 {
 	switch v := L.Get(at).(type) {
 	case lua.LNumber:
@@ -39,7 +39,7 @@ func integerArg(L *lua.LState, at int) int {
 	return int(n)
 }
 
-// stringArg returns the string at index at. A number becomes the text that tostring makes of it.
+// stringArg returns the string at index at. A number is converted as by tostring.
 func stringArg(L *lua.LState, at int) string {
 	switch v := L.Get(at).(type) {
 	case lua.LString:

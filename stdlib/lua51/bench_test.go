@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// benchmarks are programs: what is prepared, and what is measured.
+// benchmarks lists programs. Only the body is measured.
 var benchmarks = []struct{ name, prepare, body string }{
 	{"gsub 25000 matches in 1 MB", `local s = (("x"):rep(39) .. "y"):rep(25000)`,
 		`s:gsub("y", "zz")`},
@@ -39,8 +39,8 @@ var benchmarks = []struct{ name, prepare, body string }{
 		`for i = 1, 1e5 do s:match("^(%w+)%s*=%s*(%w+)$") end`},
 }
 
-// BenchmarkLibrary measures each program here and in lua5.1, and reports how many times as long
-// ours takes. The shortest of several runs counts, for other programs share the machine.
+// BenchmarkLibrary measures each program here and in lua5.1, and reports the ratio of the times. It
+// uses the shortest of several runs, because other programs share the machine.
 func BenchmarkLibrary(b *testing.B) {
 	for _, bm := range benchmarks {
 		b.Run(strings.ReplaceAll(bm.name, " ", "_"), func(b *testing.B) {

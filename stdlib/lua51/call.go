@@ -12,7 +12,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
-// maxResults is how many values one call may return. They all stand on the stack of the thread.
+// maxResults is how many values one call may return. All of them are on the stack of the thread.
 const maxResults = 100000
 
 // libCall is one call of a library function. Its methods read the arguments and raise the errors
@@ -95,8 +95,8 @@ func (c libCall) textOr(n int, otherwise string) string {
 	return c.text(n)
 }
 
-// number returns argument n, which must be a number or a string that reads as one. The 64-bit
-// integers of the host are numbers too.
+// number returns argument n, which must be a number, a string that can be converted to one, or a
+// 64-bit integer of the host.
 func (c libCall) number(n int) float64 {
 	switch v := c.Get(n).(type) {
 	case lua.LNumber:

@@ -1,6 +1,6 @@
 package lua51_test
 
-// chunks are run in both Luas. What they return or raise must be the same.
+// chunks are run here and in lua5.1. Their results and errors must be the same.
 var chunks = []string{
 	`return math.abs(0.5)`,
 	`return math.abs(-2.5)`,

@@ -10,8 +10,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
-// openDebug opens the debug library. It has only those functions that look at the stack: the others
-// would reach into the functions and values of modules.
+// openDebug opens the debug library. It has only the functions that inspect the stack, because the
+// others could change the functions and values of modules.
 func openDebug(h *host.Host) {
 	h.SetLibrary("debug", h.Functions(map[string]lua.LGFunction{
 		"traceback": debugTraceback, "getinfo": debugGetInfo,
@@ -84,7 +84,7 @@ func debugGetInfo(L *lua.LState) int {
 	return 1
 }
 
-// describeFunction sets the fields that belong to the function.
+// describeFunction sets the fields that describe the function.
 func describeFunction(t *lua.LTable, fn *lua.LFunction, what string) {
 	if strings.Contains(what, "f") {
 		t.RawSetString("func", fn)
@@ -116,7 +116,7 @@ func describeFunction(t *lua.LTable, fn *lua.LFunction, what string) {
 	t.RawSetString("lastlinedefined", lua.LNumber(last))
 }
 
-// describeCall sets the fields that belong to a call under way.
+// describeCall sets the fields that describe a running call.
 func describeCall(t *lua.LTable, frame vm.Frame, what string) {
 	if strings.Contains(what, "l") {
 		line := -1

@@ -7,8 +7,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// Libraries declares what Lua itself has, for the documentation. A test compares the declarations
-// with what is there.
+// Libraries declares the functions and constants of Lua itself, for the documentation. A test
+// compares the declarations with the libraries.
 func Libraries() []*api.Module {
 	return []*api.Module{
 		globalsLibrary(),
@@ -38,11 +38,11 @@ func function(name, usage, doc, example string, more ...api.Option) *api.Func {
 	return api.Existing(name, doc, params, append(options, more...)...)
 }
 
-// glossary documents the parameters that have no text of their own: one name means the same in a
-// whole library.
+// glossary documents the parameters that have no text of their own. A name means the same in all
+// functions of a library.
 type glossary map[string]string
 
-// explain fills the texts of parameters in and returns the functions.
+// explain fills in the texts of parameters and returns the functions.
 func (g glossary) explain(lists ...[]*api.Func) []*api.Func {
 	funcs := slices.Concat(lists...)
 	for _, f := range funcs {

@@ -10,17 +10,17 @@ import (
 func globalsLibrary() *api.Module {
 	words := glossary{
 		"value":     "anything",
-		"fn":        "what to call",
-		"args":      "arguments for it",
+		"fn":        "the function",
+		"args":      "its arguments",
 		"t":         "the table",
 		"key":       "the key",
-		"chunkname": "how messages and tracebacks call it",
+		"chunkname": "name of the chunk in messages and tracebacks",
 		"env":       "table that holds its globals; the usual ones if not given",
 		"path":      "a file with Lua text",
 	}
 	return &api.Module{
 		Name: "lua",
-		Doc:  "Lua's own globals. docs/lua.md says in what this Lua differs from Lua 5.1.",
+		Doc:  "Lua's own globals. docs/lua.md describes the differences from Lua 5.1.",
 		Flat: true,
 		Perm: "none",
 		Consts: []api.Const{
@@ -39,8 +39,8 @@ func valueFunctions() []*api.Func {
 	return []*api.Func{
 		function("print", "values...:any",
 			"Prints values as tostring writes them, with tabs between them and a line end. p "+
-				"shows the inside of tables. On a terminal, control characters are shown and not "+
-				"obeyed; io.write writes them as they are.",
+				"shows the inside of tables. On a terminal, control characters are made "+
+				"visible; io.write writes them as they are.",
 			`print(1, "a", nil) -- => 1	a	nil`,
 			api.ParamDoc("values", "anything"), api.SeeAlso("p", "io.write")),
 		function("select", "index:integer|string args...:any -> any ...",
@@ -50,13 +50,14 @@ func valueFunctions() []*api.Func {
 			api.ParamDoc("index", `a number, or "#"`),
 			api.ParamDoc("args", "what is chosen from")),
 		function("tonumber", "value:any base?:integer -> number?",
-			"Turns a text into a number, nil when it is none. Hexadecimal needs 0x or the base "+
-				"16. inf and nan are not numbers.",
+			"Turns a text into a number, nil if it is not one. Hexadecimal digits need 0x or "+
+				"the base 16. inf and nan are not numbers.",
 			`return tonumber("0x1F"), tonumber("ff", 16), tonumber("12a") -- => 31, 255, nil`,
 			api.ParamDoc("base", "2 to 36, 10 if not given"),
 			api.SeeAlso("int64", "uint64")),
 		function("tostring", "value:any -> string",
-			"Turns anything into a text. Numbers keep all their digits; __tostring is asked.",
+			"Turns any value into a text, with __tostring if there is one. Numbers keep all "+
+				"their digits.",
 			`return tostring(2^53), tostring(0.1), tostring(nil) `+
 				`-- => "9007199254740992", "0.1", "nil"`,
 			api.SeeAlso("p", "string.format")),
@@ -75,37 +76,37 @@ func valueFunctions() []*api.Func {
 func tableAccess() []*api.Func {
 	return []*api.Func{
 		function("getmetatable", "value:any -> any",
-			"The metatable of a value, or its field __metatable. Those of texts, objects and "+
-				"libraries are protected.",
+			"The metatable of a value, or its field __metatable. The metatables of texts, "+
+				"objects and libraries are protected.",
 			`return getmetatable({}), getmetatable("x") -- => nil, "string"`),
 		function("ipairs", "list:table -> function, table, integer",
 			"Goes over a list: for i, item in ipairs(list) do. It ends at the first nil. "+
-				"__ipairs is asked, as in Lua 5.2.",
+				"It calls __ipairs, as in Lua 5.2.",
 			`local t = {}
 for i, v in ipairs({ "a", "b", nil, "d" }) do t[i] = v end
 return #t -- => 2`,
 			api.ParamDoc("list", "the list")),
 		function("next", "t:table key?:any -> any key, any value",
-			"The key behind a key, and its value; nil behind the last. next(t) == nil tells "+
-				"that a table is empty.",
+			"The key after a key, and its value; nil after the last one. A table is empty if "+
+				"next(t) == nil.",
 			`return next({ 5 }), next({}) -- => 1, nil`,
 			api.ParamDoc("key", "a key of the table; the first is returned if not given")),
 		function("pairs", "t:table -> function, table, nil",
 			"Goes over a table: for key, value in pairs(t) do. The list comes first, then the "+
-				"other keys in the order in which they were set. __pairs is asked, as in Lua "+
-				"5.2. A value may be set to nil on the way; a new key must not be set.",
+				"other keys in the order in which they were set. It calls __pairs, as in Lua "+
+				"5.2. The loop may set a value to nil; it must not set a new key.",
 			`local t = {}
 for k in pairs({ 7, b = 1, a = 2 }) do t[#t + 1] = k end
 return t -- => { 1, "b", "a" }`),
 		function("rawequal", "a:any b:any -> boolean",
-			"Whether two values are the same, without asking __eq.",
+			"Whether two values are the same, without __eq.",
 			`return rawequal("a", "a"), rawequal({}, {}) -- => true, false`,
 			api.ParamDoc("a", "anything"), api.ParamDoc("b", "anything")),
 		function("rawget", "t:table key:any -> any",
-			"Reads a table without asking __index.",
+			"Reads a table without __index.",
 			`return rawget(_G, "no_such_global") -- => nil`),
 		function("rawset", "t:table key:any value:any -> table",
-			"Sets a value in a table without asking __newindex, and returns the table.",
+			"Sets a value in a table without __newindex, and returns the table.",
 			`return rawset({}, "a", 1).a -- => 1`),
 		function("setmetatable", "t:table metatable:table|nil -> table",
 			"Gives a table a metatable and returns the table.",
@@ -118,26 +119,27 @@ return t.size -- => 3`,
 func errorFunctions() []*api.Func {
 	return []*api.Func{
 		function("assert", "value:any message?:any ...:any -> any ...",
-			"Returns its arguments, unless the first is nil or false: then it raises the "+
-				"message. An error that nobody catches ends imdlua with the exit code 3.",
+			"Returns its arguments. If the first is nil or false, it raises the message. An "+
+				"error that is not caught ends imdlua with the exit code 3.",
 			`return pcall(assert, nil, "no file") -- => false, "no file"`,
 			api.ParamDoc("message", "the error, any value"),
 			api.ParamDoc("...", "is returned as well")),
 		function("error", "message:any level?:integer",
-			"Raises an error. A text gets the place in front: of the call of error (1), of the "+
-				"caller of the function that calls it (2), or none (0).",
+			"Raises an error. A position is put before a text: that of the call of error (1), "+
+				"that of the call of the function which calls it (2), or none (0).",
 			`return pcall(error, "broken", 0) -- => false, "broken"`,
 			api.ParamDoc("message", "a text, or any value"),
 			api.ParamDoc("level", "1 if not given"),
 			api.SeeAlso("errors.raise")),
 		function("pcall", "fn:function args...:any -> boolean ok, any ...",
 			"Calls a function. Returns true and its results, or false and the error. It does "+
-				"not catch os.exit, and a cancelled task goes on ending.",
+				"not catch os.exit or the end of a cancelled task.",
 			`return pcall(error, "x", 0) -- => false, "x"`,
 			api.SeeAlso("try", "xpcall")),
 		function("xpcall", "fn:function handler:function args...:any -> boolean ok, any ...",
-			"Calls a function as pcall does, and the handler where the error is raised: what "+
-				"that returns is returned instead of the error. Arguments are those of Lua 5.2.",
+			"Calls a function as pcall does. If it fails, the handler is called where the "+
+				"error is raised, and its result is returned instead of the error. The "+
+				"arguments are passed to the function, as in Lua 5.2.",
 			`return xpcall(error, function(e) return "caught " .. e end, "x", 0) `+
 				`-- => false, "caught x"`,
 			api.ParamDoc("handler", "function of the error")),
@@ -152,7 +154,7 @@ func errorFunctions() []*api.Func {
 func loadingFunctions() []*api.Func {
 	return []*api.Func{
 		function("dofile", "path:string -> any ...",
-			"Runs a file and returns what it returns.",
+			"Runs a file and returns its results.",
 			`local name = fs.temp_file()
 fs.write(name, "return 1 + 1")
 return dofile(name) -- => 2`,
@@ -161,8 +163,8 @@ return dofile(name) -- => 2`,
 		function("load", "chunk:string|function chunkname?:string mode?:string env?:table"+
 			" -> function?, string? message",
 			"Compiles Lua text, 4 MB at most, to a function. Returns nil and the text of the "+
-				"error when it cannot. Texts and env are those of Lua 5.2; binary chunks are "+
-				"not accepted.",
+				"error if it cannot. A text as chunk and env are accepted, as in Lua 5.2; "+
+				"binary chunks are not.",
 			`return load("return 1 + 1")(), load("return x", "c", "t", { x = 5 })() -- => 2, 5`,
 			api.ParamDoc("chunk", "the text, or a function that returns piece after piece"),
 			api.ParamDoc("mode", "is ignored")),
@@ -182,10 +184,10 @@ return loadfile(name)(7) -- => 7`,
 			api.ParamDoc("text", "the text")),
 		function("require", "name:string -> any",
 			"Returns a module: one of imdlua (imd.json), or name.lua or name/init.lua beside "+
-				"the script or in the search path. Dots are directories. It runs once; who requires "+
-				"it meanwhile waits.",
+				"the script or in the search path. Dots are directories. A module runs once; a "+
+				"task that requires it in the meantime waits.",
 			`return require("imd.json") == json -- => true`,
-			api.ParamDoc("name", "of the module"),
+			api.ParamDoc("name", "name of the module"),
 			api.Raises("module", "syntax")),
 	}
 }
@@ -197,8 +199,8 @@ func environmentFunctions() []*api.Func {
 			`return getfenv(print) == _G -- => true`,
 			api.ParamDoc("fn", "a function or a level of the stack, 1 if not given")),
 		function("setfenv", "fn:function|integer env:table -> function",
-			"Changes the table that holds the globals of a Lua function. That of a coroutine "+
-				"or of level 0 cannot be changed.",
+			"Changes the table that holds the globals of a Lua function. The globals of a "+
+				"coroutine or of level 0 cannot be changed.",
 			`local f = setfenv(function() return x end, { x = 5 })
 return f() -- => 5`,
 			api.ParamDoc("fn", "a function or a level of the stack"),

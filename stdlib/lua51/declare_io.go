@@ -5,8 +5,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-const readFormats = "l a line without its end, L with it, n a number, a all that is left, or a " +
-	"count of bytes"
+const readFormats = "l (a line without its end), L (a line with its end), n (a number), " +
+	"a (the rest), or a count of bytes"
 
 // ioWords explains the parameters of io and of files.
 var ioWords = glossary{
@@ -47,7 +47,7 @@ return t -- => { "one", "two" }`,
 			api.Perm("file-read"), api.Raises("not_found", "too_large"),
 			api.SeeAlso("fs.lines")),
 		function("open", "path:string mode?:string -> File?, string? message, integer? number",
-			"Opens a file. Returns nil, the text and the number of the error when it cannot; "+
+			"Opens a file. Returns nil, the text and the number of the error if it cannot; "+
 				"assert(io.open(path)) raises it.",
 			`local f = io.open(fs.temp_file(), "w+")
 f:write("hello")
@@ -73,14 +73,14 @@ return f:write("x") == f -- => true`,
 func ioDefaults() []*api.Func {
 	return []*api.Func{
 		function("close", "file?:File -> boolean?, string? message, integer? number",
-			"Closes a file, or the default output. The standard streams stay open: it returns "+
-				"nil and a text for them.",
+			"Closes a file, or the default output. For the standard streams, which stay open, "+
+				"it returns nil and a text.",
 			`return io.close(io.tmpfile()), (io.close(io.stdout)) -- => true, nil`),
 		function("flush", "-> boolean", "Waits until the default output is written.",
 			`io.write("almost ") io.flush()`),
 		function("input", "file?:File|string -> File",
-			"Returns the default input, from which io.read and io.lines read. With an argument "+
-				"it becomes that file, or the file of that name.",
+			"Returns the default input, from which io.read and io.lines read. An argument, "+
+				"which is a file or the name of one, becomes the default input.",
 			`local name, before = fs.temp_file(), io.input()
 fs.write(name, "one\ntwo\n")
 io.input(name)
@@ -91,8 +91,8 @@ return line, before == io.stdin -- => "one", true`,
 			api.Perm("file-read"), api.StringKind("file", "path"),
 			api.Access("file", host.AccessRead), api.Raises("not_found")),
 		function("output", "file?:File|string -> File",
-			"Returns the default output, to which io.write writes; print does not. With an "+
-				"argument it becomes that file, or the file of that name, which is emptied.",
+			"Returns the default output, to which io.write writes; print does not. An argument "+
+				"becomes the default output: a file, or the name of one, which is emptied.",
 			`local name, before = fs.temp_file(), io.output()
 io.output(name)
 io.write("hello")
@@ -105,7 +105,7 @@ return fs.read(name), before == io.stdout -- => "hello", true`,
 			"Reads from the default input, see file:read.",
 			`local line = io.read("l")`),
 		function("write", "values...:string|number|Data -> File?, string? message, integer? number",
-			"Writes to the default output, without a line end, and for a terminal as it is. "+
+			"Writes to the default output as it is, without a line end. "+
 				"Returns the file, so that calls can be chained.",
 			`io.write("a", 1, "\n") -- => a1`),
 	}
@@ -113,7 +113,7 @@ return fs.read(name), before == io.stdout -- => "hello", true`,
 
 // fileClass declares the methods of open files.
 func fileClass() *api.Class {
-	c := api.NewClass[*file]("File", "An open file of io. One that several tasks use serves one "+
+	c := api.NewClass[*file]("File", "An open file of io. If several tasks use it, it handles one "+
 		"call after the other.")
 	c.Var = "f"
 	c.Perm = "none"
@@ -135,15 +135,15 @@ return t -- => { "one", "two" }`,
 			api.Raises("too_large")),
 		function("read", "formats...:string|integer -> string|number? ...",
 			"Reads one piece for each format: "+readFormats+". Returns nil at the end of the "+
-				"file, and nil and a text on an error. Lua 5.1 wants a star in "+
-				"front of the letter, which may stay.",
+				"file, and nil and a text on an error. Lua 5.1 needs a star before "+
+				"the letter, which is accepted here.",
 			`local f = io.tmpfile()
 f:write("42 apples\nrest")
 f:seek("set")
 return f:read("n", "l", 2, "a") -- => 42, " apples", "re", "st"`),
 		function("seek", "whence?:string offset?:integer -> integer?, string? message, "+
 			"integer? number",
-			"Moves to a place in the file and returns it, counted in bytes from the beginning.",
+			"Moves to a position in the file and returns it, in bytes from the beginning.",
 			`local f = io.tmpfile()
 f:write("12345")
 return f:seek(), f:seek("set", 1), f:read(2), f:seek("end") -- => 5, 1, "23", 5`,
@@ -155,19 +155,19 @@ return f:seek(), f:seek("set", 1), f:read(2), f:seek("end") -- => 5, 1, "23", 5`
 func fileWriting() []*api.Func {
 	return []*api.Func{
 		function("close", "-> boolean?, string? message, integer? number",
-			"Closes the file. What uses it afterwards fails.",
+			"Closes the file. Further calls with it fail.",
 			`local f = io.tmpfile()
 return f:close(), tostring(f) -- => true, "file (closed)"`),
 		function("flush", "-> boolean?, string? message, integer? number",
-			"Waits until standard output or error is written. Other files keep nothing back.",
+			"Waits until standard output or error is written. Other files are not buffered.",
 			`return io.stdout:flush() -- => true`),
 		function("setvbuf", "mode:string size?:integer -> boolean",
-			"Does nothing but check the mode, as nothing is kept back.",
+			"Only checks the mode, because files are not buffered.",
 			`return io.tmpfile():setvbuf("no") -- => true`,
 			api.ParamDoc("mode", "no, full or line"), api.ParamDoc("size", "is ignored")),
 		function("write", "values...:string|number|Data -> File?, string? message, "+
 			"integer? number",
-			"Writes values one behind the other, numbers without loss. Returns the file, so "+
+			"Writes values one after the other, numbers with all digits. Returns the file, so "+
 				"that calls can be chained.",
 			`local f = io.tmpfile()
 f:write("a", 0.1):write("b"):seek("set")

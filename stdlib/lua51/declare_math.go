@@ -13,11 +13,11 @@ func mathLibrary() *api.Module {
 	}
 	return &api.Module{
 		Name: "math",
-		Doc: "Mathematics. Numbers are floating point numbers of 64 bits, exact as integers up " +
-			"to 2^53; int64 makes exact larger ones.",
+		Doc: "Mathematics. Numbers are floating point numbers of 64 bits. Integers are exact up " +
+			"to 2^53; int64 makes larger exact ones.",
 		Perm: "none",
 		Consts: []api.Const{
-			{Name: "huge", Doc: "Infinity. As a timeout it means to wait for ever.",
+			{Name: "huge", Doc: "Infinity. As a timeout it means no limit.",
 				Value: math.Inf(1)},
 			{Name: "pi", Doc: "The number pi.", Value: math.Pi},
 		},
@@ -34,10 +34,10 @@ func mathNumbers() []*api.Func {
 		function("floor", "x:number -> number", "The next integer that is not larger.",
 			`return math.floor(1.8), math.floor(-1.2) -- => 1, -2`),
 		function("fmod", "x:number y:number -> number",
-			"The remainder of x / y with the sign of x. That of x % y has the sign of y.",
+			"The remainder of x / y with the sign of x. The result of x % y has the sign of y.",
 			`return math.fmod(-5, 3), -5 % 3 -- => -2, 1`),
 		function("frexp", "x:number -> number fraction, integer exponent",
-			"Takes a number apart: x is fraction * 2^exponent, the fraction is 0.5 to 1.",
+			"Splits a number: x is fraction * 2^exponent, and the fraction is 0.5 to 1.",
 			`return math.frexp(8) -- => 0.5, 4`),
 		function("ldexp", "fraction:number exponent:integer -> number",
 			"Computes fraction * 2^exponent.",
@@ -50,7 +50,7 @@ func mathNumbers() []*api.Func {
 		function("mod", "x:number y:number -> number", "The same as fmod.",
 			`return math.mod(7, 4) -- => 3`, api.Deprecated("math.fmod")),
 		function("modf", "x:number -> number whole, number fraction",
-			"The part of a number before the point and that behind it, both with its sign.",
+			"The parts of a number before and after the point, both with its sign.",
 			`return math.modf(-1.5) -- => -1, -0.5`),
 	}
 }
@@ -60,7 +60,7 @@ func mathPowers() []*api.Func {
 		function("exp", "x:number -> number", "e to the power of x.",
 			`return math.exp(0) -- => 1`),
 		function("log", "x:number base?:number -> number",
-			"The logarithm of x: the natural one, or that to a base as in Lua 5.2.",
+			"The natural logarithm of x, or that to a base, as in Lua 5.2.",
 			`return math.log(1), math.log(8, 2) -- => 0, 3`,
 			api.ParamDoc("base", "the base, e if not given")),
 		function("log10", "x:number -> number", "The logarithm of x to the base 10.",
@@ -106,15 +106,16 @@ func mathAngles() []*api.Func {
 func mathRandoms() []*api.Func {
 	return []*api.Func{
 		function("random", "low?:integer high?:integer -> number",
-			"Without arguments a number from 0 to 1, which is not 1; with one an integer from 1 "+
-				"to it, with two an integer from low to high. Integers up to 2^53 can be drawn. "+
-				"Each run begins somewhere else, unless the script calls randomseed.",
+			"Returns a random number. Without arguments it is at least 0 and less than 1; with "+
+				"one it is an integer from 1 to it; with two, an integer from low to high, "+
+				"2^53 at most. The numbers are different in each run, unless the script calls "+
+				"randomseed.",
 			`local n = math.random(6)
 return n >= 1 and n <= 6, math.random(3, 3) -- => true, 3`,
 			api.ParamDoc("low", "smallest integer, or the largest if it is alone"),
 			api.ParamDoc("high", "largest integer")),
 		function("randomseed", "x:number",
-			"Makes random give the same numbers whenever it is called with the same x.",
+			"Sets the seed of random: the same x leads to the same numbers.",
 			`math.randomseed(42)
 local a = math.random(1000)
 math.randomseed(42)

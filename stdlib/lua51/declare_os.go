@@ -24,7 +24,7 @@ func osTimes() []*api.Func {
 			`local before = os.clock()
 return os.clock() >= before -- => true`),
 		function("date", "format?:string time?:number -> string|table?",
-			"Writes a moment, by the rules of strftime of C in English. A ! in front means UTC "+
+			"Formats a time as strftime of C does, in English. A ! at the beginning means UTC "+
 				"instead of local time. The format \"*t\" gives a table with year, month, day, "+
 				"hour, min, sec, wday (Sunday is 1), yday and isdst. %f is microseconds, %L milliseconds; an "+
 				"unknown directive is an error.",
@@ -38,8 +38,8 @@ return os.clock() >= before -- => true`),
 			api.ParamDoc("later", "seconds since 1970"),
 			api.ParamDoc("earlier", "seconds since 1970, 0 if not given")),
 		function("time", "date?:table -> integer",
-			"Seconds since 1970: now, or the local time that a table describes. Fields out of "+
-				"their range count on: day 0 is the last day of the month before.",
+			"Seconds since 1970: now, or the local time that a table describes. Fields may be "+
+				"out of range: day 0 is the last day of the month before.",
 			`local d = { year = 2024, month = 2, day = 29, hour = 12 }
 return os.date("%Y-%m-%d", os.time(d)) -- => "2024-02-29"`,
 			api.ParamDoc("date", "year, month, day; and hour (12), min, sec, isdst")),
@@ -49,25 +49,25 @@ return os.date("%Y-%m-%d", os.time(d)) -- => "2024-02-29"`,
 func osSystem() []*api.Func {
 	return []*api.Func{
 		function("exit", "code?:integer|boolean",
-			"Ends the script: deferred functions run, and what it opened is closed. pcall does "+
-				"not hold it up.",
+			"Ends the script: deferred functions run, and everything that it opened is closed. "+
+				"pcall does not catch it.",
 			`if args.dry_run then os.exit(0) end`,
 			api.ParamDoc("code", "exit code, 0 if not given; true is 0 and false is 1")),
 		function("getenv", "name:string -> string?",
-			"The value of an environment variable, nil when it is not set.",
+			"The value of an environment variable, nil if it is not set.",
 			`return os.getenv("NO_SUCH_VARIABLE") -- => nil`,
-			api.ParamDoc("name", "of the variable"),
+			api.ParamDoc("name", "name of the variable"),
 			api.Perm("env"), api.Access("name", host.AccessEnv)),
 		function("remove", "path:string -> boolean?, string? message, integer? number",
 			"Removes a file or an empty directory. Returns nil, the text and the number of the "+
-				"error when it cannot.",
+				"error if it cannot.",
 			`local name = os.tmpname()
 return os.remove(name), (os.remove(name)) -- => true, nil`,
 			api.StringKind("path", "path"), api.Access("path", host.AccessWrite),
 			api.Perm("file-write"), api.SeeAlso("fs.remove")),
 		function("rename", "from:string to:string -> boolean?, string? message, integer? number",
-			"Gives a file another name; a file that has this name is replaced. Returns nil, the "+
-				"text and the number of the error when it cannot.",
+			"Gives a file another name; an existing file of that name is replaced. Returns nil, "+
+				"the text and the number of the error if it cannot.",
 			`local name = os.tmpname()
 return os.rename(name, name .. ".txt"), os.remove(name .. ".txt") -- => true, true`,
 			api.ParamDoc("from", "the file"), api.ParamDoc("to", "its new path"),
@@ -75,8 +75,8 @@ return os.rename(name, name .. ".txt"), os.remove(name .. ".txt") -- => true, tr
 			api.StringKind("to", "path"), api.Access("to", host.AccessWrite),
 			api.Perm("file-write"), api.SeeAlso("fs.rename")),
 		function("tmpname", "-> string",
-			"Makes an empty file in the directory for temporary files and returns its path. It "+
-				"stays there; fs.temp_file removes its file by itself.",
+			"Makes an empty file in the directory for temporary files and returns its path. The "+
+				"file is not removed; that of fs.temp_file is removed at the end of the scope.",
 			`local name = os.tmpname()
 return os.remove(name) -- => true`,
 			api.Perm("file-write"), api.Checks(host.AccessWrite), api.SeeAlso("fs.temp_file")),

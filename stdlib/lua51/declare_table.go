@@ -10,8 +10,8 @@ func tableLibrary() *api.Module {
 	}
 	return &api.Module{
 		Name: "table",
-		Doc: "Lists: tables with the keys 1, 2, 3 and so on without a gap. Copying, filtering, " +
-			"comparing and more is in imd.tbl.",
+		Doc: "Lists: tables with the keys 1, 2, 3 and so on without a gap. imd.tbl has functions " +
+			"that copy, filter, compare and more.",
 		Perm:  "none",
 		Funcs: words.explain(tableFunctions(), obsoleteTableFunctions()),
 	}
@@ -22,10 +22,10 @@ func tableFunctions() []*api.Func {
 		function("concat", "list:table separator?:string from?:integer to?:integer -> string",
 			"Joins the items of a list, which must be texts or numbers.",
 			`return table.concat({ 1, 2, "x" }, ", ") -- => "1, 2, x"`,
-			api.ParamDoc("separator", "stands between two items"),
+			api.ParamDoc("separator", "text between two items"),
 			api.Raises("memory")),
 		function("insert", "list:table at_or_value:any value?:any",
-			"Inserts a value at a position, and moves the items from there on up; with two "+
+			"Inserts a value at a position and moves up the items that follow. With two "+
 				"arguments it appends the value.",
 			`local t = { "a", "c" }
 table.insert(t, 2, "b")
@@ -34,19 +34,19 @@ return t -- => { "a", "b", "c", "d" }`,
 			api.ParamDoc("at_or_value", "a position from 1 to #list + 1, or the value"),
 			api.ParamDoc("value", "what is inserted at the position")),
 		function("maxn", "list:table -> number",
-			"Returns the largest number that is a key, 0 when there is none. It looks at all "+
-				"keys, so it is slower than #.",
+			"Returns the largest number that is a key, 0 if there is none. It visits all keys, "+
+				"so it is slower than #.",
 			`return table.maxn({ [3] = "a", [1.5] = "b" }) -- => 3`),
 		function("remove", "list:table at?:integer -> any",
-			"Removes an item and returns it; the items behind it move down. Without a position "+
-				"it is the last one. Returns nothing when there is no such item.",
+			"Removes an item and returns it, and moves down the items that follow. Without a "+
+				"position it removes the last one. Returns nothing if there is no such item.",
 			`local t = { "a", "b", "c" }
 return table.remove(t), table.remove(t, 1), #t -- => "c", "a", 1`,
 			api.ParamDoc("at", "the position, #list if not given")),
 		function("sort", "list:table less?:function",
-			"Sorts a list in place, by < or by a function that says whether a comes before b. "+
-				"The order of equal items is not kept. When the comparison fails or the task "+
-				"is cancelled, the list stays as it was.",
+			"Sorts a list in place, by < or by a function that returns whether its first "+
+				"argument comes before the second. The order of equal items is not kept. If "+
+				"the comparison fails or the task is cancelled, the list is unchanged.",
 			`local t = { 3, 1, 2 }
 table.sort(t, function(a, b) return a > b end)
 return t -- => { 3, 2, 1 }`,

@@ -1,6 +1,6 @@
 package lua51_test
 
-// differences are chunks that give something else than in Lua 5.1, each with the reason.
+// differences lists chunks whose results differ from those of Lua 5.1, with the reason.
 var differences = []struct{ chunk, want, reason string }{
 	{
 		`return math.log(8, 2), math.log(100, 10)`,

@@ -10,8 +10,8 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// endless are programs that compute in one library function for very long, or call one without
-// end. Each must end by one interrupt and by task.timeout.
+// endless holds programs that compute in one library function for very long, or call one in an
+// endless loop. One interrupt and task.timeout must end each of them.
 var endless = map[string]string{
 	"quadratic find":      `("a"):rep(1e6):find(".-b")`,
 	"quadratic class":     `("a"):rep(1e6):find("%a-%d")`,
@@ -100,7 +100,7 @@ print("fine")`
 	}
 }
 
-// TestMatchCountsAsInstructions ends a match by the budget of instructions.
+// TestMatchCountsAsInstructions ends a match by the limit of instructions.
 func TestMatchCountsAsInstructions(t *testing.T) {
 	h := host.New(host.Options{MaxInstructions: 100000})
 	defer h.Close()
@@ -109,7 +109,10 @@ func TestMatchCountsAsInstructions(t *testing.T) {
 	}
 	err := h.Run(t.Context(), "test.lua", `("a"):rep(1e6):find(".-b")`)
 	var e *host.Error
-	if !errors.As(err, &e) || e.Code != "instructions" {
+	if !errors.As(err, &e) {
+		t.Fatalf("Run() = %v, want a *host.Error", err)
+	}
+	if e.Code != "instructions" {
 		t.Errorf("Run() = %v, want code instructions", err)
 	}
 }
@@ -131,7 +134,11 @@ func TestLargeResults(t *testing.T) {
 		err := h.Run(t.Context(), "test.lua", tc.source)
 		h.Close()
 		var e *host.Error
-		if !errors.As(err, &e) || e.Code != tc.code {
+		if !errors.As(err, &e) {
+			t.Errorf("%s\nerror = %v, want a *host.Error", tc.source, err)
+			continue
+		}
+		if e.Code != tc.code {
 			t.Errorf("%s\nerror = %v, want code %s", tc.source, err, tc.code)
 		}
 	}

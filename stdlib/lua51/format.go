@@ -17,8 +17,8 @@ type directive struct {
 	verb      byte
 }
 
-// stringFormat formats by the rules of C's printf, as Lua does: at most two digits of width and
-// precision, %q for text that Lua reads back, and %s for whatever tostring accepts.
+// stringFormat formats by the rules of C's printf, as Lua does. Width and precision have at most
+// two digits, %q writes text that Lua can read, and %s accepts any value, as tostring does.
 func stringFormat(c libCall) int {
 	format := c.text(1)
 	out := textBuilder{L: c.LState}
@@ -43,7 +43,7 @@ func stringFormat(c libCall) int {
 	}
 }
 
-// readDirective reads what follows a '%', and returns the rest of the format.
+// readDirective reads the directive after a '%' and returns the rest of the format.
 func readDirective(c libCall, s string) (d directive, rest string) {
 	i := 0
 	for i < len(s) && strings.IndexByte("-+ #0", s[i]) >= 0 {
@@ -90,7 +90,7 @@ func twoDigits(s string, i int) (n, next int) {
 	return n, i
 }
 
-// formatArgument returns argument n as the directive says.
+// formatArgument formats argument n.
 func formatArgument(c libCall, d directive, n int) string {
 	switch d.verb {
 	case 's':
@@ -114,7 +114,7 @@ func formatArgument(c libCall, d directive, n int) string {
 	return d.float(c.number(n))
 }
 
-// pad brings a number of sign, digits or a text to the width. Zeros stand behind the sign.
+// pad fills up a sign and digits, or a text, to the width. Zeros are put after the sign.
 func (d directive) pad(sign, body string, zeros bool) string {
 	missing := d.width - len(sign) - len(body)
 	switch {
@@ -128,7 +128,7 @@ func (d directive) pad(sign, body string, zeros bool) string {
 	return strings.Repeat(" ", missing) + sign + body
 }
 
-// quote writes a string so that Lua reads it back.
+// quote writes a string as a literal of Lua.
 func quote(s string) string {
 	var b strings.Builder
 	b.Grow(len(s) + 2)

@@ -24,8 +24,8 @@ func (c libCall) signedAt(n int) (abs uint64, negative bool) {
 	return bits, false
 }
 
-// unsignedAt returns argument n for %u, %o and %x. A negative number is taken as C's unsigned long
-// long of 64 bits.
+// unsignedAt returns argument n for %u, %o and %x. A negative number is converted as to the type
+// unsigned long long of C, which has 64 bits.
 func (c libCall) unsignedAt(n int) uint64 {
 	abs, negative := c.signedAt(n)
 	if negative {
@@ -34,7 +34,7 @@ func (c libCall) unsignedAt(n int) uint64 {
 	return abs
 }
 
-// sign returns what stands before a number that has a sign.
+// sign returns the sign that is written before a number.
 func (d directive) sign(negative bool) string {
 	switch {
 	case negative:
@@ -47,7 +47,7 @@ func (d directive) sign(negative bool) string {
 	return ""
 }
 
-// digits returns n with at least as many digits as the precision says.
+// digits returns n with at least as many digits as the precision.
 func (d directive) digits(n uint64, base int) string {
 	if n == 0 && d.precision == 0 {
 		return ""
@@ -114,7 +114,7 @@ func (d directive) precisionOr(otherwise int) int {
 	return d.precision
 }
 
-// withPoint adds the point that the flag '#' asks for.
+// withPoint adds the point that the flag '#' requires.
 func (d directive) withPoint(s string) string {
 	if !d.alternate || strings.Contains(s, ".") {
 		return s
@@ -156,7 +156,8 @@ func (d directive) general(f float64) string {
 	return mantissa + text
 }
 
-// hexadecimal formats f for %a, without the 0x. C writes as few digits of the exponent as it can.
+// hexadecimal formats f for %a, without the 0x. As in C, the exponent has as few digits as
+// possible.
 func (d directive) hexadecimal(f float64) string {
 	s := strings.TrimPrefix(strconv.FormatFloat(f, 'x', d.precision, 64), "0x")
 	mantissa, exponent := splitExponent(d.withPoint(s))

@@ -56,7 +56,7 @@ func formats(directive, numbers string) string {
 		return table.concat(t, ";")`, numbers, directive)
 }
 
-// TestFormatByDesign holds what differs from lua5.1 on purpose.
+// TestFormatByDesign checks intended differences from lua5.1.
 func TestFormatByDesign(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ source, want string }{

@@ -59,7 +59,7 @@ func (l *ioLibrary) newMetatable() *lua.LTable {
 	return mt
 }
 
-// value makes the object that scripts see.
+// value returns the object that represents f in scripts.
 func (l *ioLibrary) value(f *file) *lua.LUserData {
 	return &lua.LUserData{Value: f, Env: l.host.L().G.Global, Metatable: l.metatable}
 }
@@ -81,8 +81,8 @@ func (l *ioLibrary) ioOutput(L *lua.LState) int {
 	return l.choose(L, &l.output, openModes["w"])
 }
 
-// choose sets a default file to the one in the first argument, or to the file of that name, and
-// returns the default file.
+// choose sets a default file to the first argument, which is a file or the name of one. It returns
+// the default file.
 func (l *ioLibrary) choose(L *lua.LState, which **lua.LUserData, flags int) int {
 	switch v := L.Get(1).(type) {
 	case *lua.LNilType:
@@ -109,7 +109,7 @@ func (l *ioLibrary) ioFlush(L *lua.LState) int {
 	return l.current(L, l.output, "output").flush(L)
 }
 
-// ioClose closes a file, or else the default output.
+// ioClose closes the file in the first argument, or the default output if there is none.
 func (l *ioLibrary) ioClose(L *lua.LState) int {
 	if L.GetTop() == 0 {
 		return l.current(L, l.output, "output").close(L)
@@ -137,8 +137,8 @@ func (l *ioLibrary) open(L *lua.LState, path string, flags int) (*file, error) {
 	})
 }
 
-// openIn makes a file handle of what open returns. It belongs to the scope as
-// soon as it is open.
+// openIn makes a file handle of the file that open returns. It registers the file with the scope at
+// once.
 func openIn(
 	L *lua.LState,
 	name string,
@@ -169,7 +169,7 @@ func (l *ioLibrary) ioOpen(L *lua.LState) int {
 	return 1
 }
 
-// ioTmpfile makes a file that is removed when it is closed, at the latest with its scope.
+// ioTmpfile makes a file that is removed when it is closed, or at the end of its scope.
 func (l *ioLibrary) ioTmpfile(L *lua.LState) int {
 	mustAllow(L, host.AccessWrite, os.TempDir())
 	f, err := openIn(L, "tmpfile", func(context.Context) (*os.File, error) {

@@ -25,7 +25,7 @@ type file struct {
 	f    *os.File     // nil for the standard streams
 	out  *host.Stream // standard output or error
 	in   *input       // standard input
-	// temporary says that the file is removed when it is closed.
+	// temporary is true if the file is removed when it is closed.
 	temporary bool
 	closed    atomic.Bool
 	entry     *host.Entry // nil for the standard streams
@@ -36,7 +36,7 @@ func newStdin(r io.Reader) *file {
 	return &file{turn: newGate(), name: "stdin", r: bufio.NewReader(in), in: in}
 }
 
-// Close closes a file. A read under way ends if the system can do that.
+// Close closes a file. A running read ends, if the system supports that.
 func (f *file) Close(context.Context) error {
 	if f.f == nil || f.closed.Swap(true) {
 		return nil
@@ -48,8 +48,7 @@ func (f *file) Close(context.Context) error {
 	return err
 }
 
-// gate lets one call in at a time, and those that wait give up with their
-// context.
+// gate is a lock that one call holds at a time. Calls stop waiting for it when their context ends.
 type gate chan struct{}
 
 func newGate() gate { return make(gate, 1) }
@@ -110,7 +109,7 @@ func (f *file) flush(L *lua.LState) int {
 	return host.PushFileResult(L, "", f.out.Flush(L))
 }
 
-// fileSetvbuf checks its arguments only: nothing is kept back here.
+// fileSetvbuf only checks its arguments, because files have no buffer for writing.
 func fileSetvbuf(L *lua.LState) int {
 	f, mode := openFile(L, 1), stringArg(L, 2)
 	switch mode {
@@ -209,7 +208,7 @@ func (f *file) write(L *lua.LState, at int, result lua.LValue) int {
 	return 1
 }
 
-// writeText writes at the place where the script is, which is before what was read ahead.
+// writeText writes at the position of the script, which is before the bytes that were read ahead.
 func (f *file) writeText(s string) error {
 	ahead := f.r.Buffered()
 	if ahead > 0 {

@@ -3,12 +3,12 @@ package lua51
 import "strings"
 
 // numberReader reads a number from a file as scanf does: the longest text that may be the beginning
-// of a number. What follows stays in the file.
+// of a number. The bytes after it are not consumed.
 type numberReader struct {
 	f    *file
 	text strings.Builder
 	next byte
-	ok   bool // next has been read and is not used yet
+	ok   bool // whether next was read and is not used yet
 }
 
 // maxNumber is the length of the longest number that read("*n") accepts.
@@ -45,7 +45,7 @@ func (f *file) readNumber() (string, bool, error) {
 	return r.text.String(), found, nil
 }
 
-// advance makes the next byte known. It returns false at the end of the file.
+// advance reads the next byte. It returns false at the end of the file.
 func (r *numberReader) advance() bool {
 	if r.ok {
 		return true
@@ -58,7 +58,7 @@ func (r *numberReader) advance() bool {
 	return r.ok
 }
 
-// accept takes the next byte if it is one of those in set.
+// accept consumes the next byte if it is in set.
 func (r *numberReader) accept(set string) bool {
 	if !r.advance() || strings.IndexByte(set, r.next) < 0 {
 		return false
@@ -68,7 +68,7 @@ func (r *numberReader) accept(set string) bool {
 	return true
 }
 
-// run takes bytes that are in set, and reports whether there was one.
+// run consumes all bytes that are in set, and reports whether there was one.
 func (r *numberReader) run(set string) bool {
 	found := false
 	for r.accept(set) {

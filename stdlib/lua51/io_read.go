@@ -51,7 +51,7 @@ func (l *ioLibrary) readRequests(L *lua.LState, from int) []readRequest {
 	return reqs
 }
 
-// read serves one request. ok is false at the end of the file.
+// read reads what one request asks for. ok is false at the end of the file.
 func (f *file) read(
 	ctx context.Context,
 	q readRequest,
@@ -112,7 +112,7 @@ func notEOF(err error) error {
 	return err
 }
 
-// readInto pushes what the requests give, nil where the file ends.
+// readInto pushes the results of the requests, nil for those after the end of the file.
 func (l *ioLibrary) readInto(L *lua.LState, f *file, reqs []readRequest) (int, error) {
 	if f.r == nil {
 		return 0, syscall.EBADF
@@ -152,9 +152,8 @@ func (l *ioLibrary) readInto(L *lua.LState, f *file, reqs []readRequest) (int, e
 	for i, r := range got {
 		n, isNumber := 0.0, false
 		if r.ok && reqs[i].kind == 'n' {
-			if n, isNumber = luanum.Parse(r.s); !isNumber {
-				r.ok = false
-			}
+			n, isNumber = luanum.Parse(r.s)
+			r.ok = isNumber
 		}
 		switch {
 		case !r.ok:
@@ -174,7 +173,7 @@ func (l *ioLibrary) ioRead(L *lua.LState) int {
 	return l.readFrom(L, l.current(L, l.input, "input"), 1)
 }
 
-// readFrom reads what the arguments from index at on ask for.
+// readFrom reads the requests in the arguments that begin at index at.
 func (l *ioLibrary) readFrom(L *lua.LState, f *file, at int) int {
 	n, err := l.readInto(L, f, l.readRequests(L, at))
 	if err != nil {

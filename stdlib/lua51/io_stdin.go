@@ -9,14 +9,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// stdinKey is where the Lua registry has io.stdin, which scripts may replace.
+// stdinKey is the key of io.stdin in the Lua registry. Scripts may replace the field io.stdin.
 const stdinKey = "imdlua.stdin"
 
-// maxAnswer bounds a line that Stdin reads.
+// maxAnswer is the length of the longest line that Stdin reads.
 const maxAnswer = 64 << 10
 
-// Stdin is the standard input of a host for modules that read from it. They share
-// what was read ahead with the io library.
+// Stdin is the standard input of a host for modules that read from it. They share its buffer with
+// the io library.
 type Stdin struct{ f *file }
 
 // StdinOf returns the standard input of h. The interpreter lock is held.
@@ -40,13 +40,13 @@ func (s Stdin) ReadLine(ctx context.Context) (line string, ok bool, err error) {
 	return line, ok, err
 }
 
-// input is a stream whose reads cannot be interrupted. A goroutine reads it once
-// there is something to read. Where the system cannot tell that, it is left waiting
-// when the script is cancelled: what comes then is kept for the next read.
+// input is a stream whose reads cannot be interrupted. A goroutine reads it when there is something
+// to read. If the system cannot report that, the goroutine is left waiting when the script is
+// cancelled, and the next call gets what it reads.
 type input struct {
 	r    io.Reader
 	ctx  context.Context // of the running call
-	more chan fetched    // what the goroutine reads; nil if none runs
+	more chan fetched    // receives what the goroutine reads; nil if none runs
 	rest []byte
 	err  error
 }
@@ -57,13 +57,13 @@ type fetched struct {
 	err error
 }
 
-// with calls read, whose reads end with ctx.
+// with calls read. Reads of the input end with ctx during this call.
 func (in *input) with(ctx context.Context, read func(ctx context.Context) error) error {
 	in.ctx = ctx
 	return read(ctx)
 }
 
-// Read returns what was read before, or waits for more.
+// Read returns bytes that were read before, or waits for more.
 func (in *input) Read(p []byte) (int, error) {
 	if len(in.rest) == 0 {
 		if in.more == nil {

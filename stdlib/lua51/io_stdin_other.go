@@ -7,5 +7,5 @@ import (
 	"io"
 )
 
-// awaitInput does not wait: the system cannot say whether there is something to read.
+// awaitInput does not wait, because the system cannot report whether there is something to read.
 func awaitInput(context.Context, io.Reader) error { return nil }

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inputPeriod is how often the wait for input looks at its context.
+// inputPeriod is how often the wait for input checks its context.
 const inputPeriod = 50 * time.Millisecond
 
-// awaitInput waits until a file has something to read or has ended. Nothing is read when ctx ends
-// before that: what is typed afterwards is for who reads next, such as the prompt of the REPL.
+// awaitInput waits until a file has something to read or has ended. If ctx ends before, nothing is
+// read, so that later input is left for the next reader, such as the prompt of the REPL.
 func awaitInput(ctx context.Context, r io.Reader) error {
 	f, ok := r.(*os.File)
 	if !ok {
@@ -24,7 +24,7 @@ func awaitInput(ctx context.Context, r io.Reader) error {
 	}
 	conn, err := f.SyscallConn()
 	if err != nil {
-		return nil // reading tells what is wrong
+		return nil // the read will return the error
 	}
 	for ctx.Err() == nil {
 		var n int

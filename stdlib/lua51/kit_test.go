@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// reference returns the path of lua5.1. Without it the test is skipped, except in CI.
+// reference returns the path of lua5.1. If it is not installed, the test is skipped, except in CI.
 func reference(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("lua5.1")

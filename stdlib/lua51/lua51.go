@@ -1,7 +1,7 @@
 // Package lua51 holds the libraries of Lua 5.1 as the reference manual describes them. They
 // replace the functions of gopher-lua that differ from it, that cannot be interrupted, or that
-// need too much time or memory for large values. What needs the insides of the host (pcall,
-// coroutine, load, require, print) is in package host.
+// need too much time or memory for large values. Functions that need internals of the host (pcall,
+// coroutine, load, require, print) are in package host.
 //
 // The declare files hold their documentation, for help() and the reference.
 //
@@ -10,7 +10,7 @@ package lua51
 
 import "github.com/imdlua/imdlua/runtime/host"
 
-// Open gives the scripts of h the libraries.
+// Open installs the libraries in h.
 func Open(h *host.Host) {
 	openString(h)
 	openTable(h)

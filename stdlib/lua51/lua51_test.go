@@ -9,8 +9,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/hosttest"
 )
 
-// chunkPrelude makes texts of results that are the same in both Luas: the addresses of values and
-// the name "?" of a function that was called by pcall are left out.
+// chunkPrelude converts results to texts that are the same here and in lua5.1. It removes the
+// addresses of values and the name "?" of a function that was called by pcall.
 const chunkPrelude = `
 local function show(...)
 	local out = {}
@@ -59,8 +59,11 @@ func TestLikeLua51(t *testing.T) {
 	}
 	want := strings.Split(strings.TrimSpace(string(out)), "\n")
 	got := strings.Split(strings.TrimSpace(hosttest.Run(t, source).NoError(t).Stdout), "\n")
-	if len(got) != len(chunks) || len(want) != len(chunks) {
-		t.Fatalf("%d and %d lines, want %d", len(got), len(want), len(chunks))
+	if len(got) != len(chunks) {
+		t.Fatalf("printed %d lines for %d chunks", len(got), len(chunks))
+	}
+	if len(want) != len(chunks) {
+		t.Fatalf("lua5.1 printed %d lines for %d chunks", len(want), len(chunks))
 	}
 	for i, c := range chunks {
 		if got[i] != want[i] {
@@ -69,7 +72,7 @@ func TestLikeLua51(t *testing.T) {
 	}
 }
 
-// TestDifferences holds what differs from Lua 5.1 on purpose.
+// TestDifferences checks intended differences from Lua 5.1.
 func TestDifferences(t *testing.T) {
 	t.Parallel()
 	for _, d := range differences {

@@ -13,7 +13,7 @@ const (
 	// maxMatchDepth bounds the recursion of a match. It grows with the number of captures and
 	// repetitions in the pattern, never with the length of the subject.
 	maxMatchDepth = 220
-	// stepsBetweenTicks is how many steps a match takes between two looks at the limits.
+	// stepsBetweenTicks is how many steps a match takes between two checks of the limits.
 	stepsBetweenTicks = 10000
 )
 
@@ -26,9 +26,8 @@ const (
 // capture is a part of the subject.
 type capture struct{ start, length int }
 
-// matcher matches one pattern against one subject. It goes back to the last choice when a part of
-// the pattern does not match. A repeated character is counted in a loop, so that the stack does
-// not grow with the subject.
+// matcher matches one pattern against one subject by backtracking. A repeated character is counted
+// in a loop, so that the stack does not grow with the subject.
 type matcher struct {
 	L        *lua.LState
 	subject  string
@@ -37,8 +36,8 @@ type matcher struct {
 	steps    int // until the next tick
 	level    int // captures in use
 	captures []capture
-	few      [4]capture    // where captures begins
-	tables   []*classTable // of the classes that were repeated often
+	few      [4]capture    // the memory with which captures begins
+	tables   []*classTable // tables of the classes that were repeated often
 }
 
 func newMatcher(L *lua.LState, subject, pattern string) *matcher {
@@ -62,15 +61,15 @@ func (m *matcher) tick() {
 
 func (m *matcher) raise(text string) { m.L.RaiseError("%s", text) }
 
-// at matches the pattern from index p on at index s of the subject, without any capture of an
-// earlier match. It returns the index behind the match, -1 if there is none.
+// at matches the pattern from index p on at index s of the subject, without captures of an earlier
+// match. It returns the index after the match, -1 if there is none.
 func (m *matcher) at(s, p int) int {
 	m.level = 0
 	return m.match(s, p)
 }
 
-// search looks for the first match at or behind index s. It returns where the match begins and
-// ends; begin is -1 if there is none.
+// search looks for the first match at or after index s. It returns where the match begins and ends;
+// begin is -1 if there is none.
 func (m *matcher) search(s, p int, anchored bool) (begin, end int) {
 	first, plain := byte(0), false
 	if !anchored && p < len(m.pattern) {
@@ -166,8 +165,8 @@ func (m *matcher) matchRest(s, p int) int {
 	return s
 }
 
-// special matches the items %b, %f and %1. It returns the index behind the match (-1 if there is
-// none) and the length of the item; special is false if the item at p is a character class.
+// special matches the items %b, %f and %1. It returns the index after the match (-1 if there is
+// none) and the length of the item. special is false if the item at p is a character class.
 func (m *matcher) special(s, p int) (next, length int, special bool) {
 	if p+1 == len(m.pattern) {
 		return -1, 0, false
@@ -269,8 +268,8 @@ func (m *matcher) balanced(s, p int) int {
 	return -1
 }
 
-// most matches the item p to end as often as possible, at least least times, and then the rest of
-// the pattern behind the suffix.
+// most matches the item from p to end as often as possible, but not less often than least, and then
+// the rest of the pattern after the suffix.
 func (m *matcher) most(s, p, end, least int) int {
 	n := m.count(s, p, end)
 	m.took(n / 8)
@@ -280,7 +279,8 @@ func (m *matcher) most(s, p, end, least int) int {
 		}
 		return s + n
 	}
-	// A plain character behind the repetition says where the rest can match at all.
+	// If a plain character follows the repetition, the rest can match only where the subject has
+	// it.
 	next, plain := m.plainAt(end + 1)
 	for ; n >= least; n-- {
 		if plain {
@@ -301,7 +301,7 @@ func (m *matcher) most(s, p, end, least int) int {
 	return -1
 }
 
-// fewest matches the item p to end as rarely as possible, and then the rest of the pattern.
+// fewest matches the item from p to end as rarely as possible, and then the rest of the pattern.
 func (m *matcher) fewest(s, p, end int) int {
 	for {
 		behind := m.match(s, end+1)
@@ -316,8 +316,7 @@ func (m *matcher) fewest(s, p, end int) int {
 	}
 }
 
-// captured returns how many values a match gives: its captures, or the whole match if there are
-// none.
+// captured returns how many values a match has: its captures, or the whole match if there are none.
 func (m *matcher) captured() int { return max(m.level, 1) }
 
 // value returns the capture with index i of a match from begin to end. Without captures, the
@@ -330,7 +329,7 @@ func (m *matcher) value(i, begin, end int) lua.LValue {
 	return lua.LString(m.subject[c.start : c.start+c.length])
 }
 
-// valueAt returns where the value is that value returns.
+// valueAt returns the position of the value that value returns.
 func (m *matcher) valueAt(i, begin, end int) capture {
 	if i >= m.level {
 		if i > 0 {

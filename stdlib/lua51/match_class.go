@@ -74,8 +74,8 @@ func classKinds(letter byte) uint8 {
 	return 0
 }
 
-// inClass reports whether c belongs to the class %letter. A letter in upper case is the complement;
-// what names no class stands for itself.
+// inClass reports whether c belongs to the class %letter. A letter in upper case means the
+// complement. A character that names no class matches itself.
 func inClass(c, letter byte) bool {
 	class := classKinds(letter | 0x20)
 	if class == 0 || kinds[letter]&(isLower|isUpper) == 0 {
@@ -84,7 +84,7 @@ func inClass(c, letter byte) bool {
 	return kinds[c]&class != 0 == (kinds[letter]&isLower != 0)
 }
 
-// itemEnd returns the index behind the character class that begins at p: a character, "%x" or a
+// itemEnd returns the index after the character class that begins at p: a character, "%x" or a
 // set.
 func (m *matcher) itemEnd(p int) int {
 	c := m.pattern[p]
@@ -101,8 +101,8 @@ func (m *matcher) itemEnd(p int) int {
 	return p
 }
 
-// setEnd returns the index behind the set whose bracket is before p. A closing bracket that comes
-// first is a member.
+// setEnd returns the index after the set whose opening bracket is before p. A closing bracket at
+// the beginning is a member of the set.
 func (m *matcher) setEnd(p int) int {
 	if p < len(m.pattern) && m.pattern[p] == '^' {
 		p++
@@ -167,10 +167,10 @@ func (m *matcher) inSet(c byte, p, end int) bool {
 	return !member
 }
 
-// longRun is the number of repetitions from which on a class is written out as a table.
+// longRun is the number of repetitions from which on a table is made of a class.
 const longRun = 32
 
-// classTable says of every character whether it matches the class that begins at index p of the
+// classTable holds for every character whether it matches the class that begins at index p of the
 // pattern.
 type classTable struct {
 	p       int
@@ -228,8 +228,8 @@ func (m *matcher) count(s, p, end int) int {
 	return n
 }
 
-// plainAt returns the character at p of the pattern if that stands for itself once: no special
-// character, and no suffix behind it.
+// plainAt returns the character at p of the pattern if it matches itself once: it is not a special
+// character, and no suffix follows it.
 func (m *matcher) plainAt(p int) (c byte, plain bool) {
 	c = m.pattern[p]
 	switch c {

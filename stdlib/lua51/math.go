@@ -71,7 +71,7 @@ func mathLdexp(L *lua.LState) int {
 	return 1
 }
 
-// mathLog has the base of Lua 5.2 as an optional second argument.
+// mathLog has the base as an optional second argument, as in Lua 5.2.
 func mathLog(L *lua.LState) int {
 	x := numberArg(L, 1)
 	if L.Get(2) == lua.LNil {
@@ -123,8 +123,8 @@ func pick(L *lua.LState, better func(candidate, best float64) bool) int {
 	return 1
 }
 
-// mathRandom is random(), random(high) and random(low, high). Fractions of the bounds are dropped.
-// All integers up to 2^53 can be drawn.
+// mathRandom is random(), random(high) and random(low, high). The fractions of the bounds are
+// dropped. All integers up to 2^53 can be returned.
 func mathRandom(L *lua.LState, generator *rand.Rand) int {
 	low, high, last := 1.0, 0.0, 1
 	switch L.GetTop() {

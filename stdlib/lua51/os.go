@@ -20,8 +20,8 @@ func openOS(h *host.Host) {
 	h.SetLibrary("os", h.Functions(map[string]lua.LGFunction{
 		"exit": osExit, "time": osTime, "date": osDate, "difftime": osDiffTime,
 		"getenv": osGetenv, "remove": osRemove, "rename": osRename, "tmpname": osTmpname,
-		// clock is the time since the host was made: processor time would say
-		// little about a script that waits for devices.
+		// clock returns the time since the host was made. Processor time would be of little use
+		// for a script that waits for devices.
 		"clock": func(L *lua.LState) int {
 			L.Push(lua.LNumber(time.Since(started).Seconds()))
 			return 1
@@ -121,8 +121,8 @@ func osDate(L *lua.LState) int {
 	return 1
 }
 
-// maxDate is the last time that os.date writes, in seconds: the end of the year 2147483647, up to
-// which C has years.
+// maxDate is the last time that os.date formats, in seconds. It is the end of the year 2147483647,
+// the last one that C supports.
 const maxDate = 67768036191676799
 
 // dateTable makes the table that os.date returns for "*t".
@@ -147,14 +147,14 @@ func osTime(L *lua.LState) int {
 		return 1
 	}
 	t := L.CheckTable(1)
-	// The order is that of the reference, which names the first missing field.
+	// The order is that of lua5.1, so that the error names the same missing field.
 	sec := dateField(L, t, "sec", 0)
 	minute := dateField(L, t, "min", 0)
 	hour := dateField(L, t, "hour", 12)
 	day := dateField(L, t, "day", -1)
 	month := dateField(L, t, "month", -1)
 	year := dateField(L, t, "year", -1)
-	// Date normalises fields out of their range.
+	// Date normalises fields that are out of range.
 	wall := time.Date(year, time.Month(month), day, hour, minute, sec, 0, time.UTC).Unix()
 	isDST := L.GetField(t, "isdst")
 	if isDST == lua.LNil {
@@ -184,8 +184,8 @@ func dateField(L *lua.LState, t *lua.LTable, name string, def int) int {
 	return def
 }
 
-// zoneAt returns the offset from UTC of the local time zone at a time, in seconds, and whether it
-// is daylight saving time then.
+// zoneAt returns the offset of the local time zone from UTC at a time, in seconds, and whether that
+// is daylight saving time.
 func zoneAt(unix int64) (offset int64, isDST bool) {
 	at := time.Unix(unix, 0)
 	_, seconds := at.Zone()
@@ -194,9 +194,9 @@ func zoneAt(unix int64) (offset int64, isDST bool) {
 
 const day = 24 * 60 * 60
 
-// localTime finds the time at which local clocks show wall, which is seconds since 1970 as if the
-// clocks were at UTC. An hour that the clocks show twice is taken as the first one. exists is false
-// for an hour that the clocks skip: it is counted on from before the gap.
+// localTime returns the time at which local clocks show wall, which is in seconds since 1970 as if
+// the clocks showed UTC. If they show wall twice, it returns the first time. If they skip wall,
+// exists is false and the time is computed with the offset before the gap.
 func localTime(wall int64) (unix int64, exists bool) {
 	before, _ := zoneAt(wall - day)
 	after, _ := zoneAt(wall + day)
@@ -209,8 +209,8 @@ func localTime(wall int64) (unix int64, exists bool) {
 	return wall - before, false
 }
 
-// localTimeWith is localTime for clocks that are known to show, or not to show, daylight saving
-// time, as mktime does it: noon in winter with isDST is 11 o'clock.
+// localTimeWith does what localTime does for clocks that show daylight saving time if isDST is
+// true, and standard time otherwise. As with mktime of C, noon in winter with isDST is 11 o'clock.
 func localTimeWith(wall int64, isDST bool) int64 {
 	unix, exists := localTime(wall)
 	offset, actual := zoneAt(unix)

@@ -16,8 +16,8 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// answerer defines answer, which applies find, match, gsub and gmatch to one request of three
-// texts in hexadecimal, and returns all results as one line. Errors are given by their text.
+// answerer defines answer. This function applies find, match, gsub and gmatch to one request, which
+// is three texts in hexadecimal, and returns all results or error texts as one line.
 const answerer = `
 local function decode(s)
 	return (s:gsub("%x%x", function(x) return string.char(tonumber(x, 16)) end))
@@ -64,7 +64,7 @@ func request(pattern, subject, replacement string) string {
 		hex.EncodeToString([]byte(replacement))
 }
 
-// child is a lua5.1 that answers requests over its pipes.
+// child is a process of lua5.1 that answers requests over its pipes.
 type child struct {
 	in  io.WriteCloser
 	out *bufio.Reader
@@ -104,19 +104,19 @@ func (c *child) answer(t testing.TB, line string) string {
 	return strings.TrimSuffix(answer, "\n")
 }
 
-// session is a host that answers the same requests.
-type session struct {
+// answerHost is a host that answers the same requests.
+type answerHost struct {
 	run    *host.Session
 	answer string
 }
 
-func newSession(t testing.TB) *session {
+func newAnswerHost(t testing.TB) *answerHost {
 	t.Helper()
 	h := host.New(host.Options{})
 	if err := stdlib.Install(h); err != nil {
 		t.Fatal(err)
 	}
-	s := &session{}
+	s := &answerHost{}
 	h.SetGlobal("say", h.L().NewFunction(func(L *lua.LState) int {
 		s.answer = L.CheckString(1)
 		return 0
@@ -133,7 +133,7 @@ func newSession(t testing.TB) *session {
 }
 
 // ask answers many requests at once.
-func (s *session) ask(t testing.TB, lines string) string {
+func (s *answerHost) ask(t testing.TB, lines string) string {
 	t.Helper()
 	source := `local out = {} for line in ("` + lines + `"):gmatch("[^,]+") do
 		out[#out + 1] = answer(line) end say(table.concat(out, "\n"))`
@@ -143,7 +143,7 @@ func (s *session) ask(t testing.TB, lines string) string {
 	return s.answer
 }
 
-// pieces are what random patterns are made of.
+// pieces lists the parts of random patterns.
 var pieces = []string{
 	"a", "b", "c", ".", "%a", "%d", "%s", "%w", "%W", "%p", "%z", "%x", "[ab]", "[^a]", "[a-c]",
 	"[%a_]", "[]]", "[^]]", "[a-]", "[%d-z]", "(", ")", "()", "(a", "b)", "(.)", "(a*)", "(.-)",
@@ -179,9 +179,12 @@ func TestRandomPatterns(t *testing.T) {
 	source := answerer + `for line in ("` + strings.Join(lines, ",") + `"):gmatch("[^,]+") do
 		print(answer(line)) end`
 	want := strings.Split(runReference(t, source), "\n")
-	got := strings.Split(newSession(t).ask(t, strings.Join(lines, ",")), "\n")
-	if len(got) != len(lines) || len(want) != len(lines)+1 {
-		t.Fatalf("%d answers, and %d of lua5.1, for %d requests", len(got), len(want), len(lines))
+	got := strings.Split(newAnswerHost(t).ask(t, strings.Join(lines, ",")), "\n")
+	if len(got) != len(lines) {
+		t.Fatalf("%d answers for %d requests", len(got), len(lines))
+	}
+	if len(want) != len(lines)+1 { // the last line is empty
+		t.Fatalf("%d answers of lua5.1 for %d requests", len(want)-1, len(lines))
 	}
 	differences := 0
 	for i, line := range lines {
@@ -211,7 +214,7 @@ func readable(line string) string {
 	return strings.Join(parts, " ")
 }
 
-// endsInPercent reports whether the last percent sign of s has no character behind it.
+// endsInPercent reports whether no character follows the last percent sign of s.
 func endsInPercent(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] == '%' {
@@ -236,7 +239,7 @@ func FuzzPatterns(f *testing.F) {
 	f.Add("(", "a", "%%")
 	f.Add("%", "%", "a")
 	f.Add("[a", "a", "a")
-	process, ours := newChild(f), newSession(f)
+	process, ours := newChild(f), newAnswerHost(f)
 	f.Fuzz(func(t *testing.T, pattern, subject, replacement string) {
 		repetitions := 0
 		for _, c := range []byte(pattern) {

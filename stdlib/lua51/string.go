@@ -10,7 +10,7 @@ import (
 )
 
 // openString fills the table string. host has made it the protected metatable of all strings, so
-// that no script can redefine their methods for everybody.
+// that no script can redefine their methods for modules.
 func openString(h *host.Host) {
 	lib := libraryTable(h, "string")
 	addFunctions(h, lib, map[string]func(c libCall) int{
@@ -80,7 +80,7 @@ func stringLen(c libCall) int {
 	return 1
 }
 
-// stringRep has a separator as third argument, as Lua 5.2 has.
+// stringRep has a separator as third argument, as in Lua 5.2.
 func stringRep(c libCall) int {
 	s, n, sep := c.text(1), c.integer(2), c.textOr(3, "")
 	if n <= 0 || len(s)+len(sep) == 0 {
@@ -101,7 +101,7 @@ func stringReverse(c libCall) int {
 	return c.pushText(string(b))
 }
 
-// stringLower changes ASCII letters only: anything else may be binary.
+// stringLower changes ASCII letters only, because other bytes may be binary data.
 func stringLower(c libCall) int { return mapLetters(c, 'A', 'Z') }
 
 // stringUpper changes ASCII letters only.
@@ -127,16 +127,16 @@ func mapLetters(c libCall, first, last byte) int {
 	return c.pushText(string(b))
 }
 
-// textBuilder collects a string that a call makes, within the limits of the host.
+// textBuilder builds the string that a call returns, within the limits of the host.
 type textBuilder struct {
 	strings.Builder
 	L *lua.LState
 }
 
-// maxExpected is the largest size for which room is made before it is needed.
+// maxExpected is the largest size for which memory is reserved before it is needed.
 const maxExpected = 64 << 20
 
-// expect makes room for a string of n bytes, which may turn out shorter.
+// expect reserves memory for a string of n bytes. The string may become shorter.
 func (b *textBuilder) expect(n int) {
 	if n <= min(maxExpected, int(host.Of(b.L).Options().MaxString)) {
 		host.Reserve(b.L, n)
@@ -144,7 +144,7 @@ func (b *textBuilder) expect(n int) {
 	}
 }
 
-// add appends s. It raises code "memory" if the string becomes too large.
+// add appends s. It raises an error of code "memory" if the string becomes too large.
 func (b *textBuilder) add(s string) {
 	if b.Len()+len(s) > b.Cap() {
 		host.MakeString(b.L, float64(b.Len()+len(s)))

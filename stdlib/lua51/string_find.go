@@ -6,7 +6,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// magic are the characters that make string.find use the matcher.
+// magic lists the special characters of patterns. string.find needs no matcher for a pattern
+// without them.
 const magic = "^$*+?.([%-"
 
 func stringFind(c libCall) int {
@@ -44,8 +45,8 @@ func stringMatch(c libCall) int {
 	return c.pushCaptures(m, begin, end)
 }
 
-// searchArguments reads the subject, the pattern and the index at which the search begins. A start
-// behind the end means the end.
+// searchArguments reads the subject, the pattern and the index at which the search begins. An index
+// after the end becomes the end.
 func (c libCall) searchArguments() (s, pattern string, from int) {
 	s, pattern = c.text(1), c.text(2)
 	from = c.integerOr(3, 1)
@@ -55,7 +56,7 @@ func (c libCall) searchArguments() (s, pattern string, from int) {
 	return s, pattern, min(max(from-1, 0), len(s))
 }
 
-// firstMatch looks for the first match at or behind index from; begin is -1 if there is none.
+// firstMatch looks for the first match at or after index from. begin is -1 if there is none.
 func (c libCall) firstMatch(s, pattern string, from int) (m *matcher, begin, end int) {
 	m = newMatcher(c.LState, s, pattern)
 	if strings.HasPrefix(pattern, "^") {
@@ -66,7 +67,7 @@ func (c libCall) firstMatch(s, pattern string, from int) (m *matcher, begin, end
 	return m, begin, end
 }
 
-// pushCaptures pushes the values of a match and returns how many they are.
+// pushCaptures pushes the values of a match and returns their number.
 func (c libCall) pushCaptures(m *matcher, begin, end int) int {
 	n := m.captured()
 	for i := range n {
@@ -81,8 +82,8 @@ func stringGmatch(c libCall) int {
 	from := 0
 	var idle *matcher
 	c.Push(c.NewFunction(func(L *lua.LState) int {
-		// Another task may call the iterator while a match lets it run. It gets a matcher of its
-		// own, as does the call after one that has raised.
+		// Another task may call the iterator while a match is running. That call gets a matcher of
+		// its own, and so does the call after one that has raised an error.
 		m := idle
 		idle = nil
 		if m == nil {

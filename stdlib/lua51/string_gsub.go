@@ -16,7 +16,7 @@ type substitution struct {
 	m     *matcher
 	value lua.LValue // the replacement: a string, a table or a function
 	text  string     // the replacement if it is a string
-	plain bool       // text has no '%'
+	plain bool       // whether text has no '%'
 	out   textBuilder
 	// copied is the index up to which the subject has been written to out.
 	copied int
@@ -60,7 +60,7 @@ func (r *substitution) run(p int, anchored bool, limit int) int {
 		}
 		n++
 		r.replace(begin, end)
-		// An empty match is not found twice at the same place.
+		// An empty match is not found twice at the same position.
 		from = end
 		if begin == end {
 			from++
@@ -72,7 +72,7 @@ func (r *substitution) run(p int, anchored bool, limit int) int {
 	return n
 }
 
-// replace writes what replaces the match from begin to end.
+// replace writes the replacement of the match from begin to end.
 func (r *substitution) replace(begin, end int) {
 	var value lua.LValue
 	switch v := r.value.(type) {
@@ -98,14 +98,14 @@ func (r *substitution) replace(begin, end int) {
 		r.skipTo(begin, end)
 		r.out.add(luanum.Format(float64(v)))
 	default:
-		// false and nil keep the match, which is copied with what follows it.
+		// false and nil keep the match, which is copied later with the text after it.
 		if lua.LVAsBool(value) {
 			r.c.RaiseError("invalid replacement value (a %s)", typeName(value))
 		}
 	}
 }
 
-// skipTo copies the subject up to begin, and leaves out what is before end.
+// skipTo copies the subject up to begin and skips the part from begin to end.
 func (r *substitution) skipTo(begin, end int) {
 	if r.out.Cap() == 0 {
 		// The result is about as long as the subject.
@@ -135,7 +135,7 @@ func (r *substitution) expand(begin, end int) {
 		case x > '0' && x <= '9':
 			r.addCapture(int(x-'1'), begin, end)
 		default:
-			// Lua 5.1 takes any other character for itself.
+			// In Lua 5.1, any other character after % means itself.
 			r.out.add(text[at+1 : at+2])
 		}
 		text = text[at+2:]

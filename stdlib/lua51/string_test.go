@@ -214,7 +214,7 @@ func TestSimpleFunctions(t *testing.T) {
 	compare(t, chunks)
 }
 
-// TestStringsByDesign holds what differs from lua5.1 on purpose.
+// TestStringsByDesign checks intended differences from lua5.1.
 func TestStringsByDesign(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ source, want string }{

@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/hosttest"
 )
 
-// cut is a range of lines of a file of the reference tests that is left out, and the reason.
+// cut is a range of lines of a test file that is not run, with the reason.
 type cut struct {
 	first, last int
 	reason      string
@@ -24,7 +24,7 @@ type cut struct {
 type suiteFile struct {
 	name string
 	cuts []cut
-	// stops is the line at which the file ends with an error, 0 if it passes whole.
+	// stops is the line at which the file ends with an error, 0 if the whole file passes.
 	stops  int
 	reason string
 }
@@ -49,8 +49,11 @@ func TestSuiteOfLua51(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) { runSuiteFile(t, folder, f) })
 	}
 	files, err := filepath.Glob(filepath.Join(folder, "*.lua"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no files in %s: %v", folder, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatalf("no files in %s", folder)
 	}
 	for _, file := range files {
 		if !listed[filepath.Base(file)] {
@@ -89,7 +92,7 @@ func runSuiteFile(t *testing.T, folder string, f suiteFile) {
 	var e *host.Error
 	if res.Err != nil {
 		if !errors.As(res.Err, &e) {
-			t.Fatalf("%v is not an error of the host", res.Err)
+			t.Fatalf("%v is not a *host.Error", res.Err)
 		}
 		for _, frame := range e.Traceback {
 			if frame.File == "test.lua" {
@@ -97,7 +100,7 @@ func runSuiteFile(t *testing.T, folder string, f suiteFile) {
 			}
 		}
 		if line == 0 {
-			t.Fatalf("fails, and no line is known: %v", res.Err)
+			t.Fatalf("the error has no line: %v", res.Err)
 		}
 	}
 	if line != f.stops {

@@ -8,7 +8,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/vm"
 )
 
-// itemsBetweenTicks is how many items of a table are handled between two looks at the limits.
+// itemsBetweenTicks is how many items of a table are handled between two checks of the limits.
 const itemsBetweenTicks = 10000
 
 // openTable fills the table table, and sets the global unpack.
@@ -29,7 +29,7 @@ type list struct {
 	value lua.LValue
 }
 
-// list returns argument n, which must be a table or something like it.
+// list returns argument n, which must be a table or a userdata that can be used as a list.
 func (c libCall) list(n int) list {
 	v := c.Get(n)
 	t, ok := v.(*lua.LTable)
@@ -54,7 +54,7 @@ func (l list) at(i int) lua.LValue {
 		if v != lua.LNil {
 			return v
 		}
-		// RawGetInt does not find what is outside of the array.
+		// RawGetInt does not find values outside of the array part.
 		return l.table.RawGet(lua.LNumber(i))
 	}
 	return l.L.GetTable(l.value, lua.LNumber(i))
@@ -129,9 +129,9 @@ func tableInsert(c libCall) int {
 	return 0
 }
 
-// insertAt moves the items from at on up by one and puts v in their place.
+// insertAt moves the items from index at on up by one and sets index at to v.
 func insertAt(t *lua.LTable, n, at int, v lua.LValue) {
-	// Insert of gopher-lua would also move the nils behind the last item, and so make the array
+	// Insert of gopher-lua would also move the nils after the last item, so that the array would
 	// grow each time.
 	if v != lua.LNil && vm.ArrayLen(t) == n {
 		t.Insert(at, v)

@@ -8,9 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// tableSort sorts a copy of the items and writes it back at the end. So the table stays as it was
-// if a comparison fails or the task is cancelled, and a comparison never finds the table half
-// sorted.
+// tableSort sorts a copy of the items and writes it back at the end. If a comparison fails or the
+// task is cancelled, the table is unchanged. A comparison never sees a partly sorted table.
 func tableSort(c libCall) int {
 	t := c.table(1)
 	var order *lua.LFunction
@@ -75,7 +74,7 @@ func (s *sorter) comparison() func(a, b lua.LValue) bool {
 	return s.c.LessThan
 }
 
-// ordered asks the order function.
+// ordered calls the order function.
 func (s *sorter) ordered(a, b lua.LValue) bool {
 	s.c.Push(s.order)
 	s.c.Push(a)
@@ -83,8 +82,8 @@ func (s *sorter) ordered(a, b lua.LValue) bool {
 	return lua.LVAsBool(s.c.result(2))
 }
 
-// check raises if the order function contradicts itself, so that the items are not in order.
-// Functions that say true for equal items, such as a <= b, are accepted.
+// check raises an error if the items are not in order, because the order function contradicts
+// itself. Functions that return true for equal items, such as a <= b, are accepted.
 func (s *sorter) check() {
 	for i := range len(s.items) - 1 {
 		if s.Less(i+1, i) && !s.Less(i, i+1) {

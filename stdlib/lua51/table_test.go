@@ -71,7 +71,7 @@ func TestSort(t *testing.T) {
 	})
 }
 
-// TestTablesByDesign holds what differs from lua5.1 on purpose.
+// TestTablesByDesign checks intended differences from lua5.1.
 func TestTablesByDesign(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ source, want string }{
@@ -97,7 +97,7 @@ func TestTablesByDesign(t *testing.T) {
 	}
 }
 
-// TestListsOfRecords gives a userdata with __len and __index to functions that only read.
+// TestListsOfRecords passes a userdata with __len and __index to functions that only read.
 func TestListsOfRecords(t *testing.T) {
 	t.Parallel()
 	squares := hosttest.Setup(func(h *host.Host) {

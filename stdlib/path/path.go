@@ -1,5 +1,5 @@
-// Package path is the script module path: file names of the computer that runs the script. Nothing
-// here touches the disk.
+// Package path is the script module path: file names of the computer that runs the script. Its
+// functions do not access the disk.
 //
 //	path.join("photos", "IMG_0001.HEIC") -- => "photos/IMG_0001.HEIC"
 package path
@@ -23,14 +23,14 @@ func Module() *api.Module {
 		Perm:   "none",
 		Consts: []api.Const{{
 			Name:  "separator",
-			Doc:   "What stands between folders: / or \\.",
+			Doc:   "The separator of folders: / or \\.",
 			Value: string(filepath.Separator),
 		}},
 		Funcs: append(parts(), forms()...),
 	}
 }
 
-// parts are the functions that put paths together and take them apart.
+// parts returns the functions that join and split paths.
 func parts() []*api.Func {
 	return []*api.Func{
 		api.Function("join", "Joins parts to one path and cleans it.",
@@ -53,7 +53,7 @@ func parts() []*api.Func {
 			"path", text(stem),
 			api.ParamDoc("path", "a file name"),
 			api.Example(`return path.stem("a/b.txt") -- => "b"`)),
-		api.Function("clean", "The shortest equal path.",
+		api.Function("clean", "The shortest path that means the same.",
 			"path", text(filepath.Clean),
 			api.ParamDoc("path", "a file name"),
 			api.Example(`return path.clean("a//b/../c") -- => "a/c"`)),
@@ -64,7 +64,7 @@ func parts() []*api.Func {
 	}
 }
 
-// forms are the functions that compare paths and change what they begin with.
+// forms returns the functions that compare paths or change their beginning.
 func forms() []*api.Func {
 	return []*api.Func{
 		api.Function("is_abs", "Whether the path begins at the root.",
@@ -75,10 +75,10 @@ func forms() []*api.Func {
 			"path", abs,
 			api.ParamDoc("path", "a file name"),
 			api.Example(`print(path.abs("a"))`)),
-		api.Function("rel", "The path to target as seen from base.",
+		api.Function("rel", "The path of target relative to base.",
 			"base target", rel,
 			api.ParamDoc("base", "folder to start from"),
-			api.ParamDoc("target", "where to go"),
+			api.ParamDoc("target", "path that is made relative"),
 			api.Example(`return path.rel("a/b", "a/c/d") -- => "../c/d"`)),
 		api.Function("expand", "Replaces a leading ~ by the home folder.",
 			"path", expand,
@@ -97,7 +97,7 @@ func forms() []*api.Func {
 	}
 }
 
-// text makes a script function of one that turns a path into a text.
+// text makes a script function of a function that converts a path.
 func text(f func(string) string) func(*api.Call, string) string {
 	return func(_ *api.Call, path string) string { return f(path) }
 }
@@ -115,7 +115,7 @@ func stem(path string) string {
 	if s := strings.TrimSuffix(base, filepath.Ext(base)); s != "" {
 		return s
 	}
-	return base // .profile has a name, not an extension
+	return base // a name such as .bashrc has no extension
 }
 
 func split(_ *api.Call, path string) []string {
@@ -133,7 +133,7 @@ func split(_ *api.Call, path string) []string {
 	return out
 }
 
-// errNoHome says that no variable names the home folder.
+// errNoHome means that no environment variable names the home folder.
 var errNoHome = errors.New("path: no home folder is known")
 
 // homes lists the variables that may name the home folder.

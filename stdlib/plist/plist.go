@@ -18,7 +18,7 @@ import (
 	"github.com/imdlua/imdlua/stdlib/fs"
 )
 
-// large is how many bytes are decoded without giving the interpreter lock up.
+// large is the largest number of bytes that are decoded with the interpreter lock held.
 const large = 64 << 10
 
 type encodeOptions struct {
@@ -28,20 +28,20 @@ type encodeOptions struct {
 // UID is a reference inside a keyed archive.
 type UID struct{ codec.UID }
 
-// LuaToGo gives the codec its own type.
+// LuaToGo returns the type of the codec.
 func (u *UID) LuaToGo() any { return u.UID }
 
-// Real is a number that is encoded as real also when it is integral.
+// Real is a number that is encoded as real even if it is an integer.
 type Real struct{ value float64 }
 
-// LuaToGo gives the number.
+// LuaToGo returns the number.
 func (r *Real) LuaToGo() any { return r.value }
 
 // Module declares the module.
 func Module() *api.Module {
 	return &api.Module{
 		Name: "plist",
-		Doc: "Property lists. Binary data is Data, dates are Date, integers beyond 2^53 are " +
+		Doc: "Property lists. Binary data is Data, a date is Date, and an integer beyond 2^53 is " +
 			"Int64 or UInt64, so that nothing is lost between reading and writing.",
 		Global:  true,
 		Perm:    "none",
@@ -59,7 +59,7 @@ func texts() []*api.Func {
 			api.Returns("string bytes"),
 			api.Example(`local bytes = plist.encode({ a = { 1, "x", true } })
 return plist.decode(bytes).a[2] -- => "x"`)),
-		api.Function("decode", "Turns a property list into a value. The form is recognised.",
+		api.Function("decode", "Turns a property list, XML or binary, into a value.",
 			"bytes", decodeBytes,
 			api.ParamDoc("bytes", "string or Data"),
 			api.Raises("decode"),
@@ -96,14 +96,14 @@ return plist.read(f).Name -- => "x"`)),
 	}
 }
 
-// values are the functions that make what Lua has no type for.
+// values returns the functions that make values for which Lua has no type.
 func values() []*api.Func {
 	return []*api.Func{
 		api.Function("uid", "Makes a reference, as keyed archives have them.",
 			"n", func(_ *api.Call, n uint64) *UID { return &UID{codec.UID(n)} },
 			api.ParamDoc("n", "number of the object"),
 			api.Example(`return plist.uid(3).value -- => 3`)),
-		api.Function("real", "Makes a number that is encoded as real also when it is integral.",
+		api.Function("real", "Makes a number that is encoded as real even if it is an integer.",
 			"n", func(_ *api.Call, n float64) *Real { return &Real{n} },
 			api.ParamDoc("n", "the number"),
 			api.Example(`local text = plist.encode({ plist.real(1) })
@@ -131,7 +131,7 @@ func realClass() *api.Class {
 	return c
 }
 
-// Register tells h what references that a decoder finds are in Lua.
+// Register makes h convert a UID of the codec to the class PlistUID.
 func Register(h *host.Host) {
 	ix := api.Registry(h)
 	h.RegisterType(reflect.TypeFor[codec.UID](), func(L *lua.LState, v any) lua.LValue {
@@ -180,7 +180,7 @@ func decode(c *api.Call, b []byte, where string) (lua.LValue, error) {
 	if err != nil {
 		return nil, host.Errorf("decode", "%s%s", where, err)
 	}
-	return host.ToLua(c.L, v), nil // the memory guard sees what ToLua makes
+	return host.ToLua(c.L, v), nil // ToLua reports what it makes to the memory guard
 }
 
 func formatOf(_ *api.Call, b []byte) *string {

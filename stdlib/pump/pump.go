@@ -1,5 +1,5 @@
-// Package pump reads what a program or a server sends, in the background, for scripts that take it
-// line by line or in pieces. How much waits for the script is limited.
+// Package pump reads the output of a program or server in the background, for scripts that take it
+// line by line or in pieces. The amount that is buffered for the script is limited.
 package pump
 
 import (
@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// Waiting is how much of a source waits for the script, unless a caller says otherwise.
+	// Waiting is how many bytes of a source are usually buffered.
 	Waiting  = 1 << 20
 	readSize = 32 << 10
-	// drainTime is how long Drain waits for more.
+	// drainTime is how long a source must be silent before Drain ends the pump.
 	drainTime = time.Second
 )
 
-// errLong says that a line is longer than the caller takes.
+// errLong means that a line is longer than the limit of the caller.
 var errLong = errors.New("the line is too long")
 
 // Pump holds what was read from a source and not taken yet. Its methods may be called from any
@@ -31,27 +31,27 @@ type Pump struct {
 	mu      sync.Mutex
 	buf     []byte // what was read and is not taken yet
 	scanned int    // bytes at the start of buf that hold no end of line
-	limit   int64  // the pump waits as long as buf is longer than this and
-	raised  int64  // this, while waiters is not 0, and
-	need    int64  // this
-	waiters int    // calls that wait for the end of the program
-	cut     bool   // what is beyond limit is dropped instead
+	limit   int64  // allowed length of buf, see most
+	raised  int64  // allowed length of buf while waiters is not 0
+	need    int64  // allowed length of buf while a call waits for the end of a line
+	waiters int    // calls of Raise without a call of Lower
+	cut     bool   // whether bytes beyond limit are dropped
 	dropped int64
-	reads   int  // how often something came
-	stuck   bool // the pump waits for room
+	reads   int  // how often bytes were read
+	stuck   bool // whether the pump waits for room
 	over    bool
 	err     error // why the source ended, nil for the normal end
 
-	change chan struct{} // holds a token when there is something to look at
-	full   chan struct{} // holds a token when the pump began to wait for room
-	room   chan struct{} // holds a token when the pump shall look at the limit again
+	change chan struct{} // holds a token when bytes were read or the source has ended
+	full   chan struct{} // holds a token when the pump has begun to wait for room
+	room   chan struct{} // holds a token when the pump must check the limit again
 	ended  chan struct{} // closed when over is set
 	gone   chan struct{} // closed when the pump has ended
 }
 
-// New returns a pump that reads src once Run is called. It stops reading while more than limit
-// bytes wait; with cut, it drops what is beyond the limit instead. close makes a read that waits
-// return; it is called once, on a goroutine of its own.
+// New returns a pump that reads src when Run is called. It stops reading while more than limit
+// bytes are buffered; if cut is true, it drops the bytes beyond the limit instead. close must make
+// a waiting read of src return. It is called once, on a goroutine of its own.
 func New(src io.Reader, close func(), limit int64, cut bool) *Pump {
 	return &Pump{
 		src: src, close: close, limit: limit, cut: cut,
@@ -63,13 +63,13 @@ func New(src io.Reader, close func(), limit int64, cut bool) *Pump {
 	}
 }
 
-// Ended is closed when nothing more is read.
+// Ended returns a channel that is closed when nothing more is read.
 func (p *Pump) Ended() <-chan struct{} { return p.ended }
 
-// Gone is closed when Run has returned.
+// Gone returns a channel that is closed when Run has returned.
 func (p *Pump) Gone() <-chan struct{} { return p.gone }
 
-// Full holds a token when the pump began to wait for room.
+// Full returns a channel that holds a token when the pump has begun to wait for room.
 func (p *Pump) Full() <-chan struct{} { return p.full }
 
 // Dropped returns how many bytes were beyond the limit.
@@ -79,7 +79,7 @@ func (p *Pump) Dropped() int64 {
 	return p.dropped
 }
 
-// Size returns the bytes of the buffer.
+// Size returns the size of the buffer.
 func (p *Pump) Size() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,8 +114,8 @@ func (p *Pump) Run() {
 	}
 }
 
-// add takes what was read, and waits until there is room for more. It returns false when the pump
-// has ended.
+// add appends part to the buffer and waits until there is room for more. It returns false if the
+// pump has ended.
 func (p *Pump) add(part []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,10 +152,11 @@ func (p *Pump) End(err error) {
 	p.over, p.err = true, err
 	close(p.ended)
 	token(p.change)
-	go p.close() // it may wait for the read that the pump is in
+	go p.close() // close may wait for the read of Run
 }
 
-// Drain ends the pump when it has been silent for drainTime. It returns when it has ended.
+// Drain ends the pump when the source has been silent for drainTime. It returns when the pump has
+// ended.
 func (p *Pump) Drain() {
 	p.mu.Lock()
 	seen := p.reads
@@ -179,7 +180,7 @@ func (p *Pump) Drain() {
 	}
 }
 
-// most is how much may wait in buf. mu is held.
+// most returns the allowed length of buf. mu is held.
 func (p *Pump) most() int64 {
 	if p.waiters > 0 {
 		return max(p.limit, p.need, p.raised)
@@ -187,7 +188,7 @@ func (p *Pump) most() int64 {
 	return max(p.limit, p.need)
 }
 
-// Raise lets up to limit bytes wait, until Lower is called.
+// Raise allows limit bytes in the buffer until Lower is called.
 func (p *Pump) Raise(limit int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -196,14 +197,15 @@ func (p *Pump) Raise(limit int64) {
 	token(p.room)
 }
 
-// Lower takes the last Raise back.
+// Lower undoes a call of Raise.
 func (p *Pump) Lower() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiters--
 }
 
-// TooLong reports whether more than limit bytes wait. Other callers that watch Full are told then.
+// TooLong reports whether more than limit bytes are buffered. If so, it puts a token in Full for
+// the other callers that wait for it.
 func (p *Pump) TooLong(limit int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -214,7 +216,7 @@ func (p *Pump) TooLong(limit int64) bool {
 	return true
 }
 
-// Take removes up to n bytes. finished reports that nothing follows.
+// Take removes up to n bytes. finished is true if nothing follows.
 func (p *Pump) Take(n int64) (b []byte, finished bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -225,7 +227,8 @@ func (p *Pump) Take(n int64) (b []byte, finished bool) {
 // cutFront removes the first n bytes. mu is held.
 func (p *Pump) cutFront(n int) []byte {
 	b := p.buf[:n:n]
-	if p.buf = p.buf[n:]; len(p.buf) == 0 {
+	p.buf = p.buf[n:]
+	if len(p.buf) == 0 {
 		p.buf = nil
 	}
 	p.scanned, p.need = 0, 0
@@ -233,8 +236,8 @@ func (p *Pump) cutFront(n int) []byte {
 	return b
 }
 
-// line removes a line and returns it without its end. It returns errLong when the line has more
-// than limit bytes, and io.EOF after the last one. ok is false when it is not complete yet.
+// line removes a line and returns it without its end. It returns errLong if the line has more than
+// limit bytes, and io.EOF after the last line. ok is false if the line is not complete yet.
 func (p *Pump) line(limit int64) (line []byte, ok bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -269,7 +272,7 @@ func (p *Pump) Failure() error {
 	return p.err
 }
 
-// Wait returns when there may be something new.
+// Wait returns when bytes may have been read, or the source has ended.
 func (p *Pump) Wait(ctx context.Context) error {
 	select {
 	case <-p.change:

@@ -12,16 +12,16 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// Reader gives a script what a pump has read, one task at a time.
+// Reader reads from a pump for a script, one task at a time.
 type Reader struct {
 	*Pump
 	Module string // for messages
-	From   string // what is read, for messages
+	From   string // name of the source, for messages
 	Limit  int64  // longest line
 }
 
-// Timeout returns a timeout for Call.Timeout: without one it is without end, and 0 is hardly any
-// time.
+// Timeout returns the argument of Call.Timeout for an optional timeout. Without a timeout it is
+// api.NoTimeout. For 0 it is the shortest duration, because 0 would mean the default.
 func Timeout(timeout *time.Duration) time.Duration {
 	switch {
 	case timeout == nil:
@@ -38,7 +38,7 @@ func (r *Reader) AtEnd() bool {
 	return finished
 }
 
-// NextLine returns the next line without its end, nil at the end and when the time is over.
+// NextLine returns the next line without its end, nil at the end of the output or after limit.
 func (r *Reader) NextLine(c *api.Call, limit time.Duration) (lua.LValue, error) {
 	var line []byte
 	ok, err := r.until(c, limit, func() (ok bool, err error) {
@@ -54,18 +54,20 @@ func (r *Reader) NextLine(c *api.Call, limit time.Duration) (lua.LValue, error) 
 
 const defaultRead = 64 << 10
 
-// NextBytes returns up to most bytes, nil at the end and when the time is over.
+// NextBytes returns up to most bytes, nil at the end of the output or after limit.
 func (r *Reader) NextBytes(c *api.Call, most *int64, limit time.Duration) (lua.LValue, error) {
 	n := int64(defaultRead)
 	if most != nil {
-		if n = min(*most, r.Limit); n < 1 {
+		n = min(*most, r.Limit)
+		if n < 1 {
 			return nil, c.ArgError(1, "must be at least 1")
 		}
 	}
 	var b []byte
 	ok, err := r.until(c, limit, func() (bool, error) {
 		var finished bool
-		if b, finished = r.Take(n); len(b) == 0 && finished {
+		b, finished = r.Take(n)
+		if len(b) == 0 && finished {
 			return false, io.EOF
 		}
 		return len(b) > 0, nil
@@ -77,9 +79,9 @@ func (r *Reader) NextBytes(c *api.Call, most *int64, limit time.Duration) (lua.L
 	return lua.LString(b), nil
 }
 
-// until calls try until it succeeds. It returns false at the end of the output and when the time is
-// over. try holds the interpreter lock: what it takes from the output is not lost when the task is
-// cancelled.
+// until calls try until it succeeds. It returns false at the end of the output or after limit. try
+// is called with the interpreter lock held, so that nothing that it takes from the output is lost
+// if the task is cancelled.
 func (r *Reader) until(c *api.Call, limit time.Duration, try func() (bool, error)) (bool, error) {
 	end := time.Now().Add(limit)
 	for {

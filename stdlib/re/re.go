@@ -1,5 +1,5 @@
-// Package re is the script module re: regular expressions in RE2 syntax, which take linear time
-// whatever the text is. They are meant for logs; Lua's own patterns stay available.
+// Package re is the script module re: regular expressions in RE2 syntax, which take linear time for
+// every text. They are meant for logs; Lua's own patterns remain available.
 //
 //	local pid, text = re.match(line, [[\[(\d+)\] (.*)]])
 package re
@@ -18,25 +18,25 @@ import (
 // cacheSize bounds how many compiled expressions are kept, for scripts that build them at run time.
 const cacheSize = 256
 
-// cache keeps compiled expressions. It belongs to the holder of the interpreter lock.
+// cache keeps compiled expressions. It is guarded by the interpreter lock.
 type cache struct {
 	compiled map[string]*regexp.Regexp
-	// slots hold the searches of large texts that are under way, see searched.
+	// slots limits the number of searches of large texts at the same time, see searched.
 	slots chan struct{}
 }
 
 const (
-	// largeText is the length from which a text is searched without the interpreter lock.
+	// largeText is the length from which on a text is searched without the interpreter lock.
 	largeText = 64 << 10
 	// largeSearches is how many searches of large texts run at once.
 	largeSearches = 4
-	// matchesBetweenTicks is how many matches are handled between two looks at the limits.
+	// matchesBetweenTicks is how many matches are handled between two checks of the limits.
 	matchesBetweenTicks = 1000
 )
 
-// searched returns the result of search, which looks for matches in text. When the text is large,
-// the script can be cancelled while it waits. Nothing stops the search itself, which then runs to
-// its end in the background. The slots bound how many of these there can be.
+// searched returns the result of search, which looks for matches in text. If the text is large, the
+// task can be cancelled while it waits. The search itself cannot be interrupted, so it continues in
+// the background. The slots limit how many searches do so.
 func searched[T any](k *cache, c *api.Call, text string, search func() T) T {
 	if len(text) < largeText {
 		return search()
@@ -92,7 +92,7 @@ func Module() *api.Module {
 	}
 	return &api.Module{
 		Name:   "re",
-		Doc:    "Regular expressions (RE2): linear time, named groups, (?i) for any case.",
+		Doc:    "Regular expressions (RE2): linear time, named groups, (?i) to ignore case.",
 		Global: true,
 		Perm:   "none",
 		Funcs:  append(k.matching(), k.changing()...),
@@ -100,15 +100,15 @@ func Module() *api.Module {
 }
 
 const (
-	textDoc    = "where to look"
+	textDoc    = "text to search"
 	patternDoc = "regular expression in RE2 syntax"
 )
 
-// matching are the functions that find something.
+// matching returns the functions that search a text.
 func (k *cache) matching() []*api.Func {
 	return []*api.Func{
-		api.Function("match", "Returns the groups of the first match, or the whole match when the "+
-			"pattern has no groups. Returns nil when there is no match.",
+		api.Function("match", "Returns the groups of the first match, or the whole match if the "+
+			"pattern has no groups. Returns nil if there is no match.",
 			"text pattern", k.match,
 			api.ParamDoc("text", textDoc),
 			api.ParamDoc("pattern", patternDoc),
@@ -122,7 +122,7 @@ func (k *cache) matching() []*api.Func {
 			api.Raises("pattern"),
 			api.Example(`return re.test("Error: x", "(?i)^error") -- => true`)),
 		api.Function("find", "Returns the first and last position of the first match at or after "+
-			"init, then its groups. Returns nil when there is no match.",
+			"init, then its groups. Returns nil if there is no match.",
 			"text pattern init?", k.find,
 			api.ParamDoc("text", textDoc),
 			api.ParamDoc("pattern", patternDoc),
@@ -131,7 +131,7 @@ func (k *cache) matching() []*api.Func {
 			api.Returns("integer? first", "integer last", "string ..."),
 			api.Example(`return re.find("a=1", [[\d]]) -- => 3, 3`)),
 		api.Function("groups", "Returns the first match as a table: [0] is the whole match, [1] "+
-			"and so on are the groups, and each named group is there by its name.",
+			"and so on are the groups, and each named group has its name as key.",
 			"text pattern", k.groups,
 			api.ParamDoc("text", textDoc),
 			api.ParamDoc("pattern", patternDoc),
@@ -151,12 +151,12 @@ return t -- => {"a", "b"}`)),
 	}
 }
 
-// changing are the functions that make new texts.
+// changing returns the functions that make new texts.
 func (k *cache) changing() []*api.Func {
 	return []*api.Func{
-		api.Function("replace", "Replaces matches by a text ($1 and ${name} are groups), by what "+
-			"a function returns for the groups, or by a table's entries. Returns the text and the "+
-			"number of matches.",
+		api.Function("replace", "Replaces matches. The replacement is a text ($1 and ${name} are "+
+			"groups), a function that gets the groups, or a table in which the first group is "+
+			"looked up. Returns the text and the number of matches.",
 			"text pattern replacement limit?", k.replace,
 			api.ParamDoc("text", textDoc),
 			api.ParamDoc("pattern", patternDoc),
@@ -180,15 +180,15 @@ return text, count -- => "Smith John", 1`)),
 	}
 }
 
-// matchSize is about what one match takes in memory, without its groups, and groupSize what a group
-// takes.
+// matchSize is the approximate size in memory of a match without its groups, groupSize that of a
+// group.
 const (
 	matchSize = 24
 	groupSize = 16
 )
 
-// all returns the first matches, all if most is negative. It raises code "memory" when they alone
-// exceed what the script may hold.
+// all returns the first matches, or all of them if most is negative. It raises an error of code
+// "memory" if they would exceed the memory limit of the script.
 func (k *cache) all(c *api.Call, re *regexp.Regexp, text string, most int) [][]int {
 	size := matchSize + groupSize*(re.NumSubexp()+1)
 	room := int(c.Host().Options().MaxMemory) / size
@@ -198,7 +198,7 @@ func (k *cache) all(c *api.Call, re *regexp.Regexp, text string, most int) [][]i
 	found := k.upTo(c, re, text, room+1)
 	if len(found) > room {
 		e := host.Errorf("memory", "re: more than %d matches", room)
-		host.Raise(c.L, e.WithHint("match pieces of it, or raise the limit with --max-memory"))
+		host.Raise(c.L, e.WithHint("match pieces of the text, or raise the limit with --max-memory"))
 	}
 	return found
 }
@@ -210,7 +210,7 @@ func (k *cache) upTo(c *api.Call, re *regexp.Regexp, text string, most int) [][]
 }
 
 // captures returns the groups of a match, or the whole match if there are none. loc holds pairs of
-// offsets. A group that took no part is nil.
+// offsets. A group that did not participate in the match is nil.
 func captures(text string, loc []int) api.Values {
 	if len(loc) == 2 {
 		return api.Values{lua.LString(text[loc[0]:loc[1]])}
@@ -261,7 +261,7 @@ func (k *cache) find(c *api.Call, text, pattern string, init *int) (api.Values, 
 		}
 		from = max(from, 0)
 	}
-	// The whole text is searched, so that ^ and \b see what stands before.
+	// The whole text is searched, so that ^ and \b see the text before init.
 	most := -1
 	if from == 0 {
 		most = 1
@@ -323,8 +323,8 @@ func (k *cache) gmatch(c *api.Call, text, pattern string) (lua.LValue, error) {
 	}), nil
 }
 
-// builder puts a text together, and raises code "memory" when it becomes longer than a string may
-// be.
+// builder builds a text. It raises an error of code "memory" if the text becomes longer than a
+// string may be.
 type builder struct {
 	L    *lua.LState
 	text strings.Builder
@@ -366,7 +366,7 @@ func (k *cache) replace(c *api.Call, text, pattern string, with lua.LValue, limi
 	return b.text.String(), len(found), nil
 }
 
-// tick looks at the limits from time to time.
+// tick checks the limits after every matchesBetweenTicks matches.
 func tick(c *api.Call, matches int) {
 	if matches%matchesBetweenTicks == matchesBetweenTicks-1 {
 		host.Tick(c.L)

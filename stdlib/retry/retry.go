@@ -1,5 +1,5 @@
-// Package retry has the script modules imd.retry and imd.eventually: calling a function again until
-// it succeeds.
+// Package retry has the script modules imd.retry and imd.eventually, which call a function until it
+// succeeds.
 //
 //	local info = require("imd.retry")(function() return dev:info() end, { times = 5 })
 package retry
@@ -23,11 +23,11 @@ import (
 func Module() *api.Module {
 	return &api.Module{
 		Name: "retry",
-		Doc:  "Calls a function again when it fails: retry(fn, opts).",
+		Doc:  "Calls a function until it succeeds: retry(fn, opts).",
 		Perm: "none",
 		Call: api.Function("retry", "Calls fn until it does not raise an error, and returns its "+
 			"results. After the last try it raises the error of that try, whose details.tries "+
-			"is the number of tries. A cancelled task is not tried again.",
+			"is the number of tries. If the task is cancelled, fn is not called again.",
 			"fn opts?", retry,
 			api.ParamDoc("fn", "what to call; it gets the number of the try"),
 			api.Returns("any ..."),
@@ -43,8 +43,8 @@ func EventuallyModule() *api.Module {
 		Doc:  "Waits until a function returns a true value: eventually(fn, opts).",
 		Perm: "none",
 		Call: api.Function("eventually", "Calls fn until it returns a true value, and returns its "+
-			"results. An error in fn counts as not yet; the last one is the cause of the error "+
-			"with the code timeout. A call of fn is not interrupted when the time is over.",
+			"results. If fn raises an error, it is called again; the last such error is the "+
+			"cause of the error with code timeout. The timeout does not interrupt a call of fn.",
 			"fn opts?", eventually,
 			api.ParamDoc("fn", "what to call"),
 			api.Raises("timeout"),
@@ -60,8 +60,8 @@ type retryOptions struct {
 	Delay    time.Duration  `lua:"delay" doc:"seconds to wait after the first try" default:"1"`
 	Backoff  float64        `lua:"backoff" doc:"factor by which the delay grows" default:"2"`
 	MaxDelay *time.Duration `lua:"max_delay" doc:"seconds to wait at most after a try"`
-	Jitter   float64        `lua:"jitter" doc:"part of the delay that is random, 0 to 1"`
-	On       []string       `lua:"on" doc:"error codes to try again after, all if not given"`
+	Jitter   float64        `lua:"jitter" doc:"share of the delay that is random, 0 to 1"`
+	On       []string       `lua:"on" doc:"error codes after which to try again, all by default"`
 	OnError  *lua.LFunction `lua:"on_error" doc:"called with each error and the number of the try"`
 }
 
@@ -116,8 +116,8 @@ func retry(c *api.Call, fn *lua.LFunction, o retryOptions) (api.Values, error) {
 	}
 }
 
-// counted returns the error with the number of tries in its details. The error itself stays as it
-// is: the script may hold it. An error that is not an object becomes one.
+// counted returns a copy of the error with the number of tries in its details. It does not change
+// e, because the script may hold it.
 func counted(e *host.Error, tries int) error {
 	details := maps.Clone(e.Details)
 	if details == nil {
@@ -131,7 +131,7 @@ func counted(e *host.Error, tries int) error {
 	}
 }
 
-// sleep waits without the interpreter lock. It raises when the task is cancelled.
+// sleep waits without the interpreter lock. It raises an error if the task is cancelled.
 func sleep(c *api.Call, d time.Duration) {
 	host.WithTimeout(c.L, api.NoTimeout, func(ctx context.Context) error {
 		t := time.NewTimer(d)
@@ -148,7 +148,7 @@ func sleep(c *api.Call, d time.Duration) {
 type eventuallyOptions struct {
 	Timeout  time.Duration `lua:"timeout" doc:"seconds to wait at most" default:"10"`
 	Interval time.Duration `lua:"interval" doc:"seconds between two calls" default:"0.2"`
-	Message  string        `lua:"message" doc:"what is waited for, for the error"`
+	Message  string        `lua:"message" doc:"the condition, for the text of the error"`
 }
 
 func eventually(c *api.Call, fn *lua.LFunction, o eventuallyOptions) (api.Values, error) {
@@ -177,7 +177,8 @@ func eventually(c *api.Call, fn *lua.LFunction, o eventuallyOptions) (api.Values
 	}
 }
 
-// late is the error for a condition that did not come true. cause is the error of the last call.
+// late returns the error for a condition that did not become true. cause is the error of the last
+// call.
 func late(o eventuallyOptions, calls int, cause error) error {
 	what := o.Message
 	if what == "" {

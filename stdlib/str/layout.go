@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// layout are the functions that arrange texts in cells of a terminal.
+// layout returns the functions that arrange texts in cells of a terminal.
 func layout() []*api.Func {
 	width := api.ParamDoc("width", "cells of a terminal")
 	fill := api.ParamDoc("fill", "character to fill with, a space if it is not given")
@@ -23,20 +23,20 @@ func layout() []*api.Func {
 			"terminal; a longer text stays as it is"), fill)
 	}
 	return []*api.Func{
-		pad("pad_left", "Fills the text up at its left side.", `pad_left("7", 3, "0") -- => "007"`,
+		pad("pad_left", "Fills up the text at its left side.", `pad_left("7", 3, "0") -- => "007"`,
 			func(room int) int { return room }),
-		pad("pad_right", "Fills the text up at its right side.", `pad_right("a", 3) -- => "a  "`,
+		pad("pad_right", "Fills up the text at its right side.", `pad_right("a", 3) -- => "a  "`,
 			func(int) int { return 0 }),
-		pad("center", "Fills the text up at both sides.", `center("a", 4, "-") -- => "-a--"`,
+		pad("center", "Fills up the text at both sides.", `center("a", 4, "-") -- => "-a--"`,
 			func(room int) int { return room / 2 }),
-		declare("wrap", "Breaks lines at white space, so that they are not wider than width where "+
-			"words allow it.", "width", wrap, `wrap("one two three", 7) -- => "one two\nthree"`,
+		declare("wrap", "Breaks lines at white space, so that they are not wider than width. A "+
+			"longer word stays whole.", "width", wrap, `wrap("one two three", 7) -- => "one two\nthree"`,
 			width),
 		declare("indent", "Puts a text before each line that is not empty.", "prefix?", indent,
 			`indent("a\n\nb", "> ") -- => "> a\n\n> b"`,
-			api.ParamDoc("prefix", "what comes first, two spaces if it is not given")),
-		simple("dedent", "Removes the white space that all lines begin with. Empty lines do not "+
-			"count.", `dedent("  a\n    b") -- => "a\n  b"`, 1, dedent),
+			api.ParamDoc("prefix", "text before each line, two spaces if it is not given")),
+		simple("dedent", "Removes the white space with which all lines begin. Empty lines are "+
+			"ignored.", `dedent("  a\n    b") -- => "a\n  b"`, 1, dedent),
 	}
 }
 
@@ -46,7 +46,7 @@ func padded(c *api.Call, s string, width int, fill *string, left func(int) int) 
 		with = *fill
 	}
 	if utf8.RuneCountInString(with) != 1 || runewidth.StringWidth(with) != 1 {
-		return "", c.ArgError(3, "fill is one character that takes one cell")
+		return "", c.ArgError(3, "fill must be one character that takes one cell")
 	}
 	room := width - runewidth.StringWidth(s)
 	if room <= 0 {
@@ -125,7 +125,7 @@ func dedent(s string) string {
 	return strings.Join(all, "\n")
 }
 
-// digits returns the length of the number that a text begins with.
+// digits returns the length of the number at the beginning of a text.
 func digits(s string) int {
 	n := 0
 	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
@@ -154,7 +154,7 @@ func naturalCompare(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// maxWork bounds the steps of levenshtein, which takes the product of two lengths.
+// maxWork limits the steps of levenshtein, whose number is the product of the two lengths.
 const maxWork = 1 << 26
 
 func levenshtein(_ *api.Call, s, t string) (int, error) {

@@ -19,7 +19,7 @@ import (
 func Module() *api.Module {
 	m := &api.Module{
 		Name: "str",
-		Doc:  "Texts: split, trim, pad, wrap, template and more. Nothing here is a pattern.",
+		Doc:  "Texts: split, trim, pad, wrap, template and more. No argument is a pattern.",
 		Perm: "none",
 	}
 	m.Funcs = append(m.Funcs, looking()...)
@@ -31,15 +31,15 @@ func Module() *api.Module {
 
 const textDoc = "the text"
 
-// declare makes a declaration whose example begins after `return str.`. Its first parameter is the
-// text.
+// declare declares a function whose first parameter is the text. example is the text that follows
+// "return str.".
 func declare(name, doc, params string, fn any, example string, more ...api.Option) *api.Func {
 	more = append(more, api.ParamDoc("text", textDoc),
 		api.Example("local str = require(\"imd.str\")\nreturn str."+example))
 	return api.Function(name, doc, "text "+params, fn, more...)
 }
 
-// simple declares a function from text to text, whose result is not longer than grow times the
+// simple declares a function from text to text. Its result is at most grow times as long as the
 // text.
 func simple(name, doc, example string, grow float64, change func(s string) string) *api.Func {
 	return declare(name, doc, "", func(c *api.Call, s string) string {
@@ -48,9 +48,9 @@ func simple(name, doc, example string, grow float64, change func(s string) strin
 	}, example)
 }
 
-// looking are the functions that tell something about a text.
+// looking returns the functions that test or compare texts.
 func looking() []*api.Func {
-	part := api.ParamDoc("part", "what is looked for")
+	part := api.ParamDoc("part", "text to look for")
 	other := api.ParamDoc("other", "the other text")
 	return []*api.Func{
 		declare("starts_with", "Whether the text begins with another.", "part",
@@ -69,20 +69,20 @@ func looking() []*api.Func {
 				}
 				return strings.Count(s, part), nil
 			}, `count("abab", "ab") -- => 2`, part),
-		declare("natural_compare", "Compares two texts, the numbers in them by value. Returns -1, "+
-			"0 or 1.", "other",
+		declare("natural_compare", "Compares two texts. Numbers in them are compared by value. "+
+			"Returns -1, 0 or 1.", "other",
 			func(_ *api.Call, a, b string) int { return naturalCompare(a, b) },
 			`natural_compare("img9", "img10") -- => -1`, other),
-		declare("levenshtein", "How many characters must be inserted, removed or replaced to make "+
-			"one text of the other.", "other", levenshtein,
+		declare("levenshtein", "How many characters must be inserted, removed or replaced to turn "+
+			"one text into the other.", "other", levenshtein,
 			`levenshtein("kitten", "sitting") -- => 3`, other, api.Raises("too_large")),
-		declare("similar", "How similar two texts are: 1 if they are equal, 0 if no character "+
-			"stays.", "other", similar, `similar("abcd", "abcx") -- => 0.75`, other,
+		declare("similar", "How similar two texts are: 1 if they are equal, 0 if they have "+
+			"nothing in common.", "other", similar, `similar("abcd", "abcx") -- => 0.75`, other,
 			api.Raises("too_large")),
 	}
 }
 
-// cutting are the functions that return parts of a text.
+// cutting returns the functions that return parts of a text.
 func cutting() []*api.Func {
 	sep := api.ParamDoc("separator", "text between two parts")
 	return []*api.Func{
@@ -122,11 +122,10 @@ func split(c *api.Call, s, sep string, limit *int) ([]string, error) {
 	return pieces(c, s, sep, n), nil
 }
 
-// piecesATick is how many pieces of a text are cut before the task is asked whether
-// it goes on.
-const piecesATick = 10_000
+// piecesPerTick is how many pieces of a text are cut between two calls of host.Tick.
+const piecesPerTick = 10_000
 
-// pieces is strings.SplitN that a cancelled task does not finish.
+// pieces does what strings.SplitN does, and stops if the task is cancelled.
 func pieces(c *api.Call, s, sep string, n int) []string {
 	var out []string
 	for n < 0 || len(out) < n-1 {
@@ -135,7 +134,7 @@ func pieces(c *api.Call, s, sep string, n int) []string {
 			break
 		}
 		out, s = append(out, before), after
-		if len(out)%piecesATick == 0 {
+		if len(out)%piecesPerTick == 0 {
 			host.Tick(c.L)
 		}
 	}
@@ -165,12 +164,12 @@ func cut(c *api.Call, s, sep string) (api.Values, error) {
 	return api.Values{lua.LString(before), lua.LString(after)}, nil
 }
 
-// changing are the functions that make other texts.
+// changing returns the functions that make other texts.
 func changing() []*api.Func {
 	return []*api.Func{
-		declare("replace", "Replaces a text by another, everywhere or a number of times.",
+		declare("replace", "Replaces a text by another one, everywhere or up to limit times.",
 			"old new limit?", replace, `replace("a.b.c", ".", "-") -- => "a-b-c"`,
-			api.ParamDoc("old", "what is replaced"), api.ParamDoc("new", "what comes there"),
+			api.ParamDoc("old", "what is replaced"), api.ParamDoc("new", "its replacement"),
 			api.ParamDoc("limit", "how often at most")),
 		simple("capitalize", "The text with its first letter in upper case.",
 			`capitalize("äb") -- => "Äb"`, 2, capitalize),
@@ -251,7 +250,7 @@ func template(c *api.Call, s string, values *lua.LTable) (string, error) {
 		}
 		end := strings.IndexByte(s[at:], '}')
 		if brace == '}' || end < 0 {
-			return "", host.Errorf("template", "str: the %c at byte %d has no other one",
+			return "", host.Errorf("template", "str: the %c at byte %d has no counterpart",
 				brace, at+1)
 		}
 		name := s[at+1 : at+end]
@@ -267,7 +266,7 @@ func template(c *api.Call, s string, values *lua.LTable) (string, error) {
 	return b.String(), nil
 }
 
-// missing is the error for a name that has no value.
+// missing returns the error for a name that has no value.
 func missing(values *lua.LTable, name string, at int) error {
 	var known []string
 	for k, _ := values.Next(lua.LNil); k != lua.LNil; k, _ = values.Next(k) {

@@ -16,7 +16,7 @@ type Group struct {
 	over  bool
 }
 
-// waiting are the functions that run several tasks and wait for them.
+// waiting returns the functions that run several tasks and wait for them.
 func waiting() []*api.Func {
 	return []*api.Func{
 		api.Function("group", "Calls fn with a group and waits for all tasks that were spawned in "+
@@ -77,8 +77,7 @@ func spawnInGroup(c *api.Call, g *Group, fn *lua.LFunction, args ...lua.LValue) 
 		return nil, host.Errorf("closed", "the group has ended")
 	}
 	if c.Task() != g.owner {
-		return nil, host.Errorf("argument", "only the task that made the group can spawn in it: "+
-			"the others end before the group does")
+		return nil, host.Errorf("argument", "only the task that made the group can spawn in it")
 	}
 	return g.spawn(c, fn, args...), nil
 }
@@ -90,8 +89,8 @@ func (g *Group) spawn(c *api.Call, fn *lua.LFunction, args ...lua.LValue) *host.
 	return t
 }
 
-// wait returns when all tasks have succeeded. After the first failure the others are cancelled and
-// awaited, then it is raised.
+// wait returns when all tasks have succeeded. After the first failure it cancels the others, waits
+// for them, and raises the error of the first.
 func (g *Group) wait(c *api.Call, what string) {
 	g.over = true
 	w := host.NewWatch(g.tasks...)
@@ -119,7 +118,7 @@ func (g *Group) cancel(reason string) {
 	}
 }
 
-// inScope runs fn in a scope of its own. Its tasks end with fn, however fn ends.
+// inScope runs fn in a scope of its own, so that the tasks of fn end when it returns or panics.
 func inScope(c *api.Call, fn func(c *api.Call) []lua.LValue) api.Values {
 	body := c.L.NewFunction(func(L *lua.LState) int {
 		res := fn(c.On(L))
@@ -208,7 +207,7 @@ func mapList(c *api.Call, items []lua.LValue, n int, fn *lua.LFunction) (api.Val
 	}), nil
 }
 
-// waitAll joins all tasks but that of the script and the one that calls it.
+// waitAll joins all tasks except the main task and the one that calls it.
 func waitAll(c *api.Call, timeout *time.Duration) {
 	left := api.NoTimeout
 	end := time.Time{}

@@ -10,14 +10,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// waiter is a task that waits in a queue, event or mutex. Everything in this file belongs to the
-// holder of the interpreter lock.
+// waiter is a task that waits for a queue, event or mutex. Everything in this file is guarded by
+// the interpreter lock.
 type waiter struct {
 	*host.Waiter
-	value lua.LValue // handed over by put, or what put wants to hand over
+	value lua.LValue // passed to get by put, or the value of a put that waits
 }
 
-// line is the waiters in the order in which they came.
+// line holds waiters in the order of their arrival.
 type line []*waiter
 
 func (l *line) next() *waiter {
@@ -39,8 +39,9 @@ func (l *line) leave(w *waiter) {
 	}
 }
 
-// wait waits in the line until another task wakes this one. It returns nil when the time is over
-// first. When the task is cancelled it raises; undo then gives back what the task was woken with.
+// wait waits in the line until another task wakes this one. It returns nil if the timeout passes
+// first. If the task is cancelled, it calls undo, which must return what the waker has passed, and
+// raises an error.
 func (l *line) wait(
 	c *api.Call, what string, v lua.LValue, timeout *time.Duration, undo func(*waiter),
 ) *waiter {
@@ -62,9 +63,9 @@ func (l *line) wait(
 	return w
 }
 
-// Queue carries values from task to task.
+// Queue passes values from task to task.
 type Queue struct {
-	size    int // 0 is without limit
+	size    int // 0 means no limit
 	items   []lua.LValue
 	getters line
 	putters line
@@ -82,7 +83,7 @@ func newQueue(c *api.Call, size *int) (*Queue, error) {
 	return q, nil
 }
 
-// Size visits the values that wait.
+// Size visits the values in the queue.
 func (q *Queue) Size(visit func(lua.LValue)) int {
 	for _, v := range q.items {
 		visit(v)
@@ -94,7 +95,7 @@ func (q *Queue) Size(visit func(lua.LValue)) int {
 }
 
 func queueClass() *api.Class {
-	c := api.NewClass[*Queue]("Queue", "Carries values from task to task in order: `for v in "+
+	c := api.NewClass[*Queue]("Queue", "Passes values from task to task in order: `for v in "+
 		"queue do ... end` reads until it is closed.")
 	c.String = func(q *Queue) string {
 		state := "open"
@@ -106,24 +107,24 @@ func queueClass() *api.Class {
 	c.Next = func(c *api.Call, q *Queue) lua.LValue { return q.get(c, nil) }
 	c.Shared = "a queue is made for several tasks: each value goes to one of them"
 	c.Fields = []*api.Field{
-		api.Property("count", "values that wait in it", func(q *Queue) int { return len(q.items) }),
+		api.Property("count", "how many values it has", func(q *Queue) int { return len(q.items) }),
 		api.Property("closed", "whether it was closed", func(q *Queue) bool { return q.closed }),
 	}
 	c.Methods = []*api.Func{
-		api.Method("put", "Adds a value. Waits while the queue is full. Returns false when the "+
-			"time is over.",
+		api.Method("put", "Adds a value. Waits while the queue is full. Returns false if the "+
+			"timeout has passed.",
 			"value timeout?", put,
 			api.ParamDoc("value", "anything but nil"),
 			api.ParamDoc("timeout", "seconds to wait at most"),
 			api.Raises("closed"),
 			api.Example("queue:put({ id = 1 })")),
 		api.Method("get", "Takes the oldest value. Waits while the queue is empty. Returns nil "+
-			"when it is closed and empty, or the time is over.",
+			"if it is closed and empty, or the timeout has passed.",
 			"timeout?", get,
 			api.ParamDoc("timeout", "seconds to wait at most"),
 			api.Returns("any value"),
 			api.Example("local v = queue:get(1)")),
-		api.Method("close", "Lets no more values in. Readers get what is left, then nil.",
+		api.Method("close", "Refuses further values. get returns the values that are left, then nil.",
 			"", func(_ *api.Call, q *Queue) { q.close() },
 			api.Example("queue:close()")),
 	}
@@ -178,7 +179,7 @@ func (q *Queue) get(c *api.Call, timeout *time.Duration) lua.LValue {
 		return lua.LNil
 	}
 	w := q.getters.wait(c, "queue:get", nil, timeout, func(w *waiter) {
-		if w.value != nil { // it was handed to a task that was cancelled: the next one gets it
+		if w.value != nil { // the task was cancelled after put: the next one gets the value
 			q.items = append([]lua.LValue{w.value}, q.items...)
 			if next := q.getters.next(); next != nil {
 				next.value = q.items[0]
@@ -202,7 +203,7 @@ func (q *Queue) close() {
 		w.Wake()
 	}
 	for w := q.putters.next(); w != nil; w = q.putters.next() {
-		w.Wake() // still holding its value: refused
+		w.Wake() // its put fails, because w still holds the value
 	}
 }
 
@@ -219,13 +220,13 @@ func eventClass() *api.Class {
 		api.Method("set", "Sets the flag and wakes all tasks that wait.",
 			"", setEvent,
 			api.Example("event:set()")),
-		api.Method("clear", "Takes the flag back.",
+		api.Method("clear", "Clears the flag.",
 			"", func(_ *api.Call, e *Event) { e.set = false },
 			api.Example("event:clear()")),
 		api.Method("is_set", "Whether the flag is set.",
 			"", func(_ *api.Call, e *Event) bool { return e.set },
 			api.Example("print(event:is_set())")),
-		api.Method("wait", "Waits until the flag is set. Returns false when the time is over.",
+		api.Method("wait", "Waits until the flag is set. Returns false if the timeout has passed.",
 			"timeout?", waitEvent,
 			api.ParamDoc("timeout", "seconds to wait at most"),
 			api.Example("local ok = event:wait(5)")),
@@ -247,20 +248,20 @@ func waitEvent(c *api.Call, e *Event, timeout *time.Duration) bool {
 // Mutex is held by one task at a time.
 type Mutex struct {
 	taken   bool
-	owner   *host.Task // nil while the next task has not run yet
+	owner   *host.Task // nil until the task that gets the lock has run
 	waiters line
 }
 
 func mutexClass() *api.Class {
 	c := api.NewClass[*Mutex]("Mutex", "A lock that one task holds at a time.")
 	c.Methods = []*api.Func{
-		api.Method("lock", "Waits until the lock is free and takes it. Returns false when the "+
-			"time is over.",
+		api.Method("lock", "Waits until the lock is free and takes it. Returns false if the "+
+			"timeout has passed.",
 			"timeout?", lock,
 			api.ParamDoc("timeout", "seconds to wait at most"),
 			api.Raises("deadlock"),
 			api.Example("mutex:lock()")),
-		api.Method("unlock", "Gives the lock to the task that waits longest.",
+		api.Method("unlock", "Gives the lock to the task that has waited longest.",
 			"", unlock,
 			api.Example("mutex:unlock()")),
 		api.Method("with", "Calls fn while holding the lock, and returns what it returns.",
@@ -297,7 +298,7 @@ func (m *Mutex) lock(c *api.Call, timeout *time.Duration) (bool, error) {
 	}
 	if m.taken {
 		w := m.waiters.wait(c, "mutex:lock", nil, timeout, func(w *waiter) {
-			if w.Woken() { // it was this task's turn, but it was cancelled
+			if w.Woken() { // this task got the lock, but was cancelled
 				m.unlock()
 			}
 		})
@@ -309,8 +310,8 @@ func (m *Mutex) lock(c *api.Call, timeout *time.Duration) (bool, error) {
 	return true, nil
 }
 
-// unlock hands the lock to the next task. It stays taken meanwhile, so that no other task gets in
-// between.
+// unlock passes the lock to the next task. The lock stays taken until that task runs, so that no
+// other task takes it before.
 func (m *Mutex) unlock() {
 	m.owner = nil
 	w := m.waiters.next()

@@ -1,6 +1,6 @@
-// Package task is the script module task: work that runs beside other work, and what tasks use to
-// wait for each other. A task belongs to the scope that spawned it and is cancelled when that scope
-// ends.
+// Package task is the script module task: tasks that run concurrently, and queues, events and locks
+// with which they wait for each other. A task belongs to the scope that spawned it and is cancelled
+// when that scope ends.
 //
 //	local t = task.spawn(function() return dev:battery().level end)
 //	task.sleep(1)
@@ -20,24 +20,24 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// mainName is what the host calls the task of the script.
+// mainName is the name that the host gives to the main task.
 const mainName = "main"
 
 // Module declares the module.
 func Module() *api.Module {
 	return &api.Module{
 		Name:    "task",
-		Doc:     "Work that runs beside other work. Tasks change only in calls that wait.",
+		Doc:     "Tasks that run concurrently. Another task runs only during calls that wait.",
 		Global:  true,
 		Perm:    "none",
-		Funcs:   slices.Concat(spawning(), timing(), meeting(), waiting()),
+		Funcs:   slices.Concat(spawning(), timing(), synchronizing(), waiting()),
 		Classes: []*api.Class{taskClass(), queueClass(), eventClass(), mutexClass(), groupClass()},
 		Examples: []string{`local t = task.spawn(function() return 42 end)
 print(t:join()) -- => 42`},
 	}
 }
 
-// spawning are the functions that start and list tasks.
+// spawning returns the functions that start and list tasks.
 func spawning() []*api.Func {
 	return []*api.Func{
 		api.Function("spawn", "Starts fn as a task of the current scope. With a table, {name = "+
@@ -67,12 +67,12 @@ return t:join() -- => 2`)),
 	}
 }
 
-// timing are the functions that call another one by the clock.
+// timing returns the functions that limit or repeat the call of another function.
 func timing() []*api.Func {
 	return []*api.Func{
-		api.Function("timeout", "Calls fn in this task, in a scope of its own, and raises timeout "+
-			"when it is not done in time. Deadlines nest, the earlier one wins. What fn opens is "+
-			"closed afterwards, unless it was kept with keep().",
+		api.Function("timeout", "Calls fn in this task, in a scope of its own. Raises an error of "+
+			"code timeout if fn does not end in time. Deadlines can be nested; the earliest one "+
+			"applies. What fn opens is closed afterwards, unless it was kept with keep().",
 			"seconds fn args...", timeout,
 			api.ParamDoc("seconds", "how long fn may take"),
 			api.ParamDoc("fn", "what to call"),
@@ -80,8 +80,8 @@ func timing() []*api.Func {
 			api.Returns("any ..."),
 			api.Raises("timeout"),
 			api.Example(`return task.timeout(5, function() return "done" end) -- => "done"`)),
-		api.Function("run_for", "Calls fn and stops it when the time is over, which is the normal "+
-			"end. Returns true when fn ended by itself, else false.",
+		api.Function("run_for", "Calls fn and stops it after a time, which is not an error. Returns "+
+			"true if fn ended by itself, false otherwise.",
 			"seconds fn args...", runFor,
 			api.ParamDoc("seconds", "how long fn may run"),
 			api.ParamDoc("fn", "what to call"),
@@ -96,8 +96,8 @@ func timing() []*api.Func {
 			api.Example(`local n = 0
 task.every(0.01, function() n = n + 1; return n < 3 end):join()
 return n -- => 3`)),
-		api.Function("atomic", "Calls fn and lets no other task run while it computes. During "+
-			"calls that wait the others run.",
+		api.Function("atomic", "Calls fn without switching to another task while fn computes. "+
+			"Other tasks run during calls that wait.",
 			"fn args...", atomic,
 			api.ParamDoc("fn", "what to call"),
 			api.ParamDoc("args", "arguments for fn"),
@@ -106,12 +106,12 @@ return n -- => 3`)),
 	}
 }
 
-// meeting are the functions that make what tasks wait for each other with.
-func meeting() []*api.Func {
+// synchronizing returns the functions that make queues, events and locks.
+func synchronizing() []*api.Func {
 	return []*api.Func{
 		api.Function("queue", "Makes a queue. put waits while it is full, get while it is empty.",
 			"size?", newQueue,
-			api.ParamDoc("size", "how many values it holds; without it there is no limit"),
+			api.ParamDoc("size", "how many values it may hold, no limit if it is not given"),
 			api.Example(`local q = task.queue()
 task.spawn(function() q:put("a") q:close() end)
 for v in q do print(v) end -- => a`)),
@@ -129,11 +129,11 @@ return m:with(function() return "alone" end) -- => "alone"`)),
 }
 
 func taskClass() *api.Class {
-	c := api.NewClass[*host.Task]("Task", "A piece of work that runs beside others.")
+	c := api.NewClass[*host.Task]("Task", "A function that runs concurrently with others.")
 	c.String = describe
 	c.Fields = []*api.Field{
-		api.Property("name", "its name, the place of its function by default", (*host.Task).Name),
-		api.Property("id", "a number no other task has", (*host.Task).ID),
+		api.Property("name", "its name, the position of its function by default", (*host.Task).Name),
+		api.Property("id", "a number that no other task has", (*host.Task).ID),
 	}
 	c.Methods = []*api.Func{
 		api.Method("join", "Waits for the end and returns the results, or raises the error of the "+
@@ -143,8 +143,8 @@ func taskClass() *api.Class {
 			api.Returns("any ..."),
 			api.Raises("timeout"),
 			api.Example("local value = t:join(10)")),
-		api.Method("cancel", "Asks the task to stop: what it waits for returns, and it raises "+
-			"cancelled until it has ended.",
+		api.Method("cancel", "Asks the task to stop. Calls that wait return at once, and raise an "+
+			"error of code cancelled until the task has ended.",
 			"reason?", cancel,
 			api.ParamDoc("reason", "message of the error"),
 			api.Example(`t:cancel("not needed any more")`)),
@@ -202,7 +202,7 @@ func describe(t *host.Task) string {
 	return fmt.Sprintf("Task<%q, %s>", t.Name(), state)
 }
 
-// limit returns the timeout of a wait, which is without end when none was given.
+// limit returns the timeout of a wait, api.NoTimeout if none was given.
 func limit(d *time.Duration) time.Duration {
 	if d == nil {
 		return api.NoTimeout
@@ -240,7 +240,7 @@ func sleep(c *api.Call, d time.Duration) {
 	host.WithTimeout(c.L, api.NoTimeout, func(ctx context.Context) error { return wait(ctx, d) })
 }
 
-// wait sleeps, without end if d is NoTimeout.
+// wait sleeps for d, or until ctx ends if d is NoTimeout.
 func wait(ctx context.Context, d time.Duration) error {
 	if d == api.NoTimeout {
 		<-ctx.Done()
@@ -289,7 +289,7 @@ func every(c *api.Call, d time.Duration, fn *lua.LFunction) *host.Task {
 			}
 			next = next.Add(d)
 			if now := time.Now(); next.Before(now) {
-				next = now // fn took too long: missed calls are not made up
+				next = now // fn took too long: missed calls are skipped
 			}
 			host.WithTimeout(L, api.NoTimeout, func(ctx context.Context) error {
 				return wait(ctx, time.Until(next))

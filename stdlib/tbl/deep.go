@@ -10,15 +10,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// maxDepth bounds the functions that go into nested tables, all but walk.
+// maxDepth is how deeply tables may be nested, for all functions except walk.
 const maxDepth = 10000
 
-// deep are the functions that go into nested tables.
+// deep returns the functions for nested tables.
 func deep() []*api.Func {
 	t, path := api.ParamDoc("t", tableDoc), api.ParamDoc("path", "keys, as in \"a.b[2].c\"")
 	return []*api.Func{
-		declare("deep_copy", "A copy with copies of all tables in it. Tables that occur twice, or "+
-			"contain themselves, do so in the copy.",
+		declare("deep_copy", "A copy in which all nested tables are copied, too. A table that occurs "+
+			"twice or contains itself does so in the copy.",
 			"t", deepCopy, `deep_copy({ { 1 } }) -- => { { 1 } }`, t, api.Raises("value")),
 		declare("deep_equal", "Whether two values are equal, tables by their entries.",
 			"a b", deepEqual, `deep_equal({ { 1 } }, { { 1 } }) -- => true`,
@@ -48,7 +48,7 @@ func deep() []*api.Func {
 			"t path default?", get, `get({ a = { { b = 5 } } }, "a[1].b") -- => 5`, t, path,
 			api.ParamDoc("default", "what is returned if there is no value"),
 			api.Returns("any value")),
-		declare("set", "Changes the value at a path, and makes the tables on the way. Returns t.",
+		declare("set", "Changes the value at a path. Makes tables that are missing. Returns t.",
 			"t path value", set, `set({}, "a.b[1]", 5) -- => { a = { b = { 5 } } }`, t, path,
 			api.ParamDoc("value", "the new value; nil removes it")),
 		declare("walk", "Calls fn for all values in nested tables, however deep. A table is "+
@@ -90,10 +90,10 @@ func copyAll(c *api.Call, t *lua.LTable, seen map[*lua.LTable]*lua.LTable, depth
 	return out, err
 }
 
-// pair is two tables that are being compared.
+// pair holds two tables that are being compared.
 type pair struct{ a, b *lua.LTable }
 
-// differ finds differences.
+// differ finds the differences of two values.
 type differ struct {
 	L     *lua.LState
 	on    map[pair]bool
@@ -235,7 +235,7 @@ func keysOf(c *api.Call, path string) ([]lua.LValue, error) {
 			digits, after, ok := strings.Cut(rest[1:], "]")
 			n, err := strconv.Atoi(digits)
 			if !ok || err != nil {
-				return nil, c.ArgError(2, "the path %q has no number and ] after [", path)
+				return nil, c.ArgError(2, "the path %q needs a number and ] after [", path)
 			}
 			keys = append(keys, lua.LNumber(n))
 			rest = strings.TrimPrefix(after, ".")

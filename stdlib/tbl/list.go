@@ -10,9 +10,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// lists are the functions for lists.
+// lists returns the functions for lists.
 func lists() []*api.Func {
-	t, v := api.ParamDoc("t", listDoc), api.ParamDoc("value", "what is looked for")
+	t, v := api.ParamDoc("t", listDoc), api.ParamDoc("value", "value to look for")
 	return []*api.Func{
 		declare("index_of", "The position of a value, nil if it is not in the list.",
 			"t value", indexOf, `index_of({ "a", "b" }, "b") -- => 2`, t, v,
@@ -27,10 +27,10 @@ func lists() []*api.Func {
 			"t first last?", slice, `slice({ 1, 2, 3 }, -2) -- => { 2, 3 }`, t,
 			api.ParamDoc("first", "position of the first value"),
 			api.ParamDoc("last", "position of the last value, -1 if it is not given")),
-		declare("concat", "One list of several.",
+		declare("concat", "One list with the values of several lists.",
 			"lists...", concat, `concat({ 1 }, { 2, 3 }) -- => { 1, 2, 3 }`,
 			api.ParamDoc("lists", "the lists")),
-		declare("unique", "The list without values that came before.",
+		declare("unique", "The list without repeated values.",
 			"t", unique, `unique({ 1, 2, 1 }) -- => { 1, 2 }`, t),
 		declare("chunk", "Lists of n values each; the last one may be shorter.",
 			"t n", chunk, `chunk({ 1, 2, 3 }, 2) -- => { { 1, 2 }, { 3 } }`, t,
@@ -46,7 +46,7 @@ func lists() []*api.Func {
 		declare("range", "A list of numbers.",
 			"first last? step?", numbers, `range(2, 6, 2) -- => { 2, 4, 6 }`,
 			api.ParamDoc("first", "the first number; if it is alone, the last one, from 1"),
-			api.ParamDoc("last", "no number is beyond it"),
+			api.ParamDoc("last", "the limit of the numbers"),
 			api.ParamDoc("step", "difference of two numbers, 1 if it is not given")),
 	}
 }
@@ -153,7 +153,7 @@ func zip(c *api.Call, lists ...*lua.LTable) lua.LValue {
 	return out.done()
 }
 
-// maxRange is how many numbers a range has at most: the limit of the array part of a table.
+// maxRange is the largest number of values in a range, the limit of the array part of a table.
 const maxRange = 1 << 26
 
 func numbers(c *api.Call, first float64, last, step *float64) (lua.LValue, error) {
@@ -179,7 +179,7 @@ func numbers(c *api.Call, first float64, last, step *float64) (lua.LValue, error
 	return out.done(), nil
 }
 
-// sortKey is the place of a value in the order of keys: numbers, then texts, then the rest.
+// sortKey orders values: numbers come first, then texts, then all others.
 type sortKey struct {
 	rank   int
 	number float64

@@ -8,7 +8,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// tables are the functions for tables with any keys.
+// tables returns the functions for tables with any keys.
 func tables() []*api.Func {
 	t := api.ParamDoc("t", tableDoc)
 	keys := api.ParamDoc("keys", "a list of keys")
@@ -19,8 +19,8 @@ func tables() []*api.Func {
 		declare("values", "The values, in the order of pairs.",
 			"t", func(c *api.Call, t *lua.LTable) lua.LValue { return column(c, t, false) },
 			`values({ x = 1 }) -- => { 1 }`, t),
-		declare("sorted_pairs", "Goes over the entries: numbers first, then texts, each in their "+
-			"order. Entries that are added meanwhile are left out.",
+		declare("sorted_pairs", "Goes over the entries in the order of their keys: numbers first, "+
+			"then texts. Entries that are added during the loop are left out.",
 			"t", sortedPairs, `sorted_pairs({ b = 1, a = 2 })() -- => "a", 2`, t,
 			api.Returns("fun(): any, any")),
 		declare("size", "How many entries the table has.",
@@ -36,9 +36,9 @@ func tables() []*api.Func {
 		declare("merge", "The entries of all tables; later ones replace earlier ones.",
 			"tables...", merge, `merge({ a = 1, b = 1 }, { b = 2 }) -- => { a = 1, b = 2 }`,
 			api.ParamDoc("tables", "the tables")),
-		declare("pick", "Only the entries with the keys.",
+		declare("pick", "The entries with the keys.",
 			"t keys", pick, `pick({ a = 1, b = 2 }, { "a", "c" }) -- => { a = 1 }`, t, keys),
-		declare("omit", "The entries without those with the keys.",
+		declare("omit", "All entries except those with the keys.",
 			"t keys", omit, `omit({ a = 1, b = 2 }, { "a" }) -- => { b = 2 }`, t, keys),
 		declare("invert", "A table with the values as keys and the keys as values.",
 			"t", invert, `invert({ a = "x" }) -- => { x = "a" }`, t),

@@ -31,13 +31,13 @@ func Module() *api.Module {
 	return m
 }
 
-// declare makes a declaration, whose example begins after "return tbl.".
+// declare declares a function. example is the text that follows "return tbl.".
 func declare(name, doc, params string, fn any, example string, more ...api.Option) *api.Func {
 	more = append(more, api.Example("local tbl = require(\"imd.tbl\")\nreturn tbl."+example))
 	return api.Function(name, doc, params, fn, more...)
 }
 
-// list is a list under construction. It counts for the memory limit.
+// list is a list that is being built.
 type list struct {
 	L *lua.LState
 	t *lua.LTable
@@ -74,16 +74,17 @@ func isList(t *lua.LTable) bool {
 	return size == n && n > 0
 }
 
-// one returns the first result of a function.
+// one calls a function and returns its first result.
 func one(c *api.Call, fn *lua.LFunction, args ...lua.LValue) lua.LValue {
 	return c.Invoke(fn, 1, args...)[0]
 }
 
-func truth(c *api.Call, fn *lua.LFunction, args ...lua.LValue) bool {
+// isTrue calls a function and reports whether its first result is true.
+func isTrue(c *api.Call, fn *lua.LFunction, args ...lua.LValue) bool {
 	return lua.LVAsBool(one(c, fn, args...))
 }
 
-// calling are the functions with a callback.
+// calling returns the functions that have a callback.
 func calling() []*api.Func {
 	t, fn := api.ParamDoc("t", tableDoc), api.ParamDoc("fn", fnDoc)
 	return []*api.Func{
@@ -106,12 +107,13 @@ func calling() []*api.Func {
 			"t fn", anyOf, `any({ 1, 2 }, function(v) return v > 1 end) -- => true`, t, fn),
 		declare("all", "Whether fn returns a true value for all values.",
 			"t fn", allOf, `all({ 1, 2 }, function(v) return v > 1 end) -- => false`, t, fn),
-		declare("count", "How many values fn returns a true value for.",
+		declare("count", "For how many values fn returns a true value.",
 			"t fn", count, `count({ 1, 2, 3 }, function(v) return v > 1 end) -- => 2`, t, fn),
-		declare("group_by", "Lists of the values by what fn returns for them.",
+		declare("group_by", "A table of lists: the keys are the results of fn, each list has the values "+
+			"with that result.",
 			"t fn", groupBy,
 			`group_by({ 1, 2, 3 }, function(v) return v > 1 end)[true] -- => { 2, 3 }`, t, fn),
-		declare("sort_by", "A sorted list: by what fn returns for each value, a number or a text. "+
+		declare("sort_by", "A list sorted by the result of fn for each value, a number or a text. "+
 			"Values with equal results keep their order.",
 			"t fn", sortBy,
 			`sort_by({ "ccc", "a", "bb" }, function(s) return #s end) -- => { "a", "bb", "ccc" }`,
@@ -137,7 +139,7 @@ func filter(c *api.Call, t *lua.LTable, fn *lua.LFunction) lua.LValue {
 	if isList(t) {
 		out := newList(c)
 		each(t, func(k, v lua.LValue) bool {
-			if truth(c, fn, v, k) {
+			if isTrue(c, fn, v, k) {
 				out.add(v)
 			}
 			return true
@@ -146,7 +148,7 @@ func filter(c *api.Call, t *lua.LTable, fn *lua.LFunction) lua.LValue {
 	}
 	out := c.L.CreateTable(0, 0)
 	each(t, func(k, v lua.LValue) bool {
-		if truth(c, fn, v, k) {
+		if isTrue(c, fn, v, k) {
 			out.RawSet(k, v)
 		}
 		return true
@@ -170,7 +172,7 @@ func reduce(c *api.Call, t *lua.LTable, fn *lua.LFunction, initial lua.LValue) l
 func find(c *api.Call, t *lua.LTable, fn *lua.LFunction) api.Values {
 	out := api.Values{lua.LNil}
 	each(t, func(k, v lua.LValue) bool {
-		if !truth(c, fn, v, k) {
+		if !isTrue(c, fn, v, k) {
 			return true
 		}
 		out = api.Values{v, k}
@@ -186,7 +188,7 @@ func anyOf(c *api.Call, t *lua.LTable, fn *lua.LFunction) bool {
 func allOf(c *api.Call, t *lua.LTable, fn *lua.LFunction) bool {
 	all := true
 	each(t, func(k, v lua.LValue) bool {
-		all = truth(c, fn, v, k)
+		all = isTrue(c, fn, v, k)
 		return all
 	})
 	return all
@@ -195,7 +197,7 @@ func allOf(c *api.Call, t *lua.LTable, fn *lua.LFunction) bool {
 func count(c *api.Call, t *lua.LTable, fn *lua.LFunction) int {
 	n := 0
 	each(t, func(k, v lua.LValue) bool {
-		if truth(c, fn, v, k) {
+		if isTrue(c, fn, v, k) {
 			n++
 		}
 		return true

@@ -19,27 +19,27 @@ import (
 // maxChoices is the longest list that choose shows.
 const maxChoices = 1000
 
-// questions puts questions one after the other.
+// questions asks one question at a time.
 type questions struct{ turn chan struct{} }
 
 type askOptions struct {
-	Timeout *time.Duration `lua:"timeout" doc:"seconds to wait for the answer; no limit when left out"`
+	Timeout *time.Duration `lua:"timeout" doc:"seconds to wait for the answer, no limit by default"`
 }
 
 type confirmOptions struct {
 	askOptions
-	Default *bool `lua:"default" doc:"the answer of Enter alone, and without a terminal"`
+	Default *bool `lua:"default" doc:"answer for an empty line, and without a terminal"`
 }
 
 type chooseOptions struct {
 	askOptions
-	Default lua.LValue `lua:"default" doc:"the item that Enter alone chooses, and without a terminal"`
+	Default lua.LValue `lua:"default" doc:"item for an empty line, and without a terminal"`
 }
 
 func (q *questions) confirmFunc() *api.Func {
-	return api.Function("confirm", "Asks a question that is answered by yes or no. What else the "+
-		"script prints waits until then. Without a terminal, at the end of the input and after "+
-		"the timeout the answer is the default; without one, these are errors.",
+	return api.Function("confirm", "Asks a question whose answer is yes or no. Other output of the "+
+		"script is held back until then. The answer is the default if there is no terminal, if "+
+		"the input ends, or after the timeout; if no default is given, these are errors.",
 		"question opts?", q.confirm,
 		api.ParamDoc("question", "text without the possible answers, which are added"),
 		api.ParamDoc("opts", "default, timeout"),
@@ -50,9 +50,9 @@ return term.confirm("Erase the device?", { default = false }) -- => false`))
 }
 
 func (q *questions) chooseFunc() *api.Func {
-	return api.Function("choose", "Shows a list and asks which item is meant. The answer is its "+
-		"number or its text. Without a terminal, at the end of the input and after the timeout "+
-		"the default is chosen; without one, these are errors.",
+	return api.Function("choose", "Shows a list and asks for one of its items. The answer is the "+
+		"number or the text of an item. The default is chosen if there is no terminal, if the "+
+		"input ends, or after the timeout; if no default is given, these are errors.",
 		"question list opts?", q.choose,
 		api.ParamDoc("question", "text above the list"),
 		api.ParamDoc("list", "the items, which are shown as by tostring"),
@@ -64,11 +64,11 @@ local names = { "debug", "release" }
 return term.choose("Which build?", names, { default = "debug" }) -- => "debug", 1`))
 }
 
-// errNoAnswer says that the input ended.
+// errNoAnswer means that the input has ended.
 var errNoAnswer = errors.New("no answer")
 
-// ask puts a question until accept takes the answer, or else says what is asked then. It reports
-// whether there was an answer.
+// ask asks a question until accept accepts the answer. accept returns an empty text, or the text of
+// the next question. ask reports whether there was an answer.
 func (q *questions) ask(
 	c *api.Call,
 	o askOptions,
@@ -119,12 +119,12 @@ func (q *questions) ask(
 	return false, err
 }
 
-// limit is the deadline of the answer.
+// limit returns how long to wait for the answer.
 func (o askOptions) limit() time.Duration {
 	if o.Timeout == nil || *o.Timeout == api.NoTimeout {
 		return api.NoTimeout
 	}
-	return max(*o.Timeout, 1) // 0 would be the limit of the host
+	return max(*o.Timeout, 1) // 0 would mean the default of the host
 }
 
 // question asks once.
@@ -194,7 +194,7 @@ func (q *questions) choose(c *api.Call, text string, list []lua.LValue, o choose
 	}
 	hasDefault := o.Default != nil && o.Default != lua.LNil
 	if hasDefault && number == 0 {
-		return nil, 0, c.ArgError(3, "option \"default\": it is not in the list")
+		return nil, 0, c.ArgError(3, "option \"default\": the value is not in the list")
 	}
 	ask := fmt.Sprintf("Number (1-%d)", len(list))
 	if hasDefault {

@@ -8,22 +8,22 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/progress"
 )
 
-// Bar is a bar with an amount, Spinner one that only turns.
+// Bar is a progress bar with an amount. Spinner shows that something is going on.
 type (
 	Bar     struct{ *progress.Bar }
 	Spinner struct{ *progress.Bar }
 )
 
 type barOptions struct {
-	Total *float64 `lua:"total" doc:"amount at which all is done; unknown when left out"`
-	Label string   `lua:"label" doc:"what is going on"`
+	Total *float64 `lua:"total" doc:"amount of the whole, unknown by default"`
+	Label string   `lua:"label" doc:"text before the bar"`
 	Unit  string   `lua:"unit" doc:"what is counted" enum:"items|bytes" default:"items"`
 }
 
 func progressFuncs() []*api.Func {
 	return []*api.Func{
-		api.Function("bar", "Shows on standard error how far something is, with the rate and the "+
-			"time that is left. The line stays below what the script prints, and goes with its "+
+		api.Function("bar", "Shows progress on standard error, with the rate and the time that "+
+			"is left. The line stays below what the script prints, and is removed with its "+
 			"scope.",
 			"opts?", newBar,
 			api.ParamDoc("opts", "total, label, unit"),
@@ -32,7 +32,7 @@ func progressFuncs() []*api.Func {
 bar:update(1024)
 bar:add(1024)
 print(bar.value) -- => 2048`)),
-		api.Function("spinner", "Shows on standard error that something goes on, and for how long.",
+		api.Function("spinner", "Shows on standard error that something is going on, and for how long.",
 			"label", newSpinner,
 			api.ParamDoc("label", "what is going on"),
 			api.Returns("Spinner spinner"),
@@ -61,7 +61,7 @@ const makeBar = `local bar = require("imd.term").bar{ total = 10, label = "copy"
 `
 
 func barClass() *api.Class {
-	c := api.NewClass[*Bar]("ProgressBar", "A line that shows how far something is. Made by "+
+	c := api.NewClass[*Bar]("ProgressBar", "A line that shows progress. Made by "+
 		"`term.bar`.")
 	c.Var, c.Closer = "bar", true
 	c.String = func(b *Bar) string {
@@ -72,7 +72,7 @@ func barClass() *api.Class {
 	}
 	c.Fields = []*api.Field{
 		api.Property("value", "how much is done", func(b *Bar) float64 { return b.Value() }),
-		api.Property("total", "how much there is, nil if that is not known",
+		api.Property("total", "amount of the whole, nil if it is not known",
 			func(b *Bar) *float64 {
 				if t := b.Total(); t > 0 {
 					return &t
@@ -83,20 +83,20 @@ func barClass() *api.Class {
 			func(b *Bar) float64 { return b.Elapsed().Seconds() }),
 	}
 	c.Methods = []*api.Func{
-		api.Method("update", "Sets how much is done, and the label when one is given.",
+		api.Method("update", "Sets how much is done, and the label if one is given.",
 			"value label?", update,
 			api.ParamDoc("value", "the amount so far"),
 			api.ParamDoc("label", "new text before the bar"),
 			api.Example(makeBar+`bar:update(5, "copy a.txt")
 return bar.value -- => 5`)),
-		api.Method("add", "Adds to what is done.",
+		api.Method("add", "Adds to the amount that is done.",
 			"n?", add,
-			api.ParamDoc("n", "the amount, 1 when left out"),
+			api.ParamDoc("n", "the amount, 1 if it is not given"),
 			api.Example(makeBar+`bar:add()
 bar:add(2)
 return bar.value -- => 3`)),
-		api.Method("finish", "Replaces the bar by a line that says how much was done, and in what "+
-			"time. Nothing happens after that.",
+		api.Method("finish", "Replaces the bar by a line with the amount and the time. Further calls "+
+			"do nothing.",
 			"text?", func(_ *api.Call, b *Bar, text *string) { b.Finish(orEmpty(text)) },
 			api.ParamDoc("text", "what the line says instead of the label"),
 			api.Example(makeBar+`bar:add(10)
@@ -106,7 +106,7 @@ bar:finish("copied")`)),
 }
 
 func spinnerClass() *api.Class {
-	c := api.NewClass[*Spinner]("Spinner", "A line that shows that something goes on. Made by "+
+	c := api.NewClass[*Spinner]("Spinner", "A line that shows that something is going on. Made by "+
 		"`term.spinner`.")
 	c.Closer = true
 	c.String = func(s *Spinner) string { return "Spinner<" + s.Label() + ">" }
@@ -118,10 +118,10 @@ func spinnerClass() *api.Class {
 	c.Methods = []*api.Func{
 		api.Method("update", "Changes the text.",
 			"label", func(_ *api.Call, s *Spinner, label string) { s.Update(nil, &label) },
-			api.ParamDoc("label", "what is going on now"),
+			api.ParamDoc("label", "the new text"),
 			api.Example(begin+`spinner:update("still waiting")`)),
-		api.Method("finish", "Replaces the spinner by a line with the time that it took. Nothing "+
-			"happens after that.",
+		api.Method("finish", "Replaces the spinner by a line with the time that it took. Further "+
+			"calls do nothing.",
 			"text?", func(_ *api.Call, s *Spinner, text *string) { s.Finish(orEmpty(text)) },
 			api.ParamDoc("text", "what the line says instead of the label"),
 			api.Example(begin+`spinner:finish("ready")`)),

@@ -7,15 +7,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// colors are the names of the colours in the order of their codes, which begin at 30 for letters
-// and at 40 for what is behind them. gray is the bright form of the first.
+// colors lists the names of the colours in the order of their codes, which begin at 30 for the text
+// and at 40 for the background. gray is the bright form of black.
 var colors = []string{"black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"}
 
 // reset ends all styles.
 const reset = "\x1b[0m"
 
 type styleOptions struct {
-	Color      string `lua:"color" doc:"of the letters, such as red or gray"`
+	Color      string `lua:"color" doc:"colour of the letters, such as red or gray"`
 	Background string `lua:"background" doc:"colour behind the letters"`
 	Bold       bool   `lua:"bold" doc:"stronger letters"`
 	Dim        bool   `lua:"dim" doc:"weaker letters"`
@@ -24,7 +24,7 @@ type styleOptions struct {
 	Reverse    bool   `lua:"reverse" doc:"letters and background change places"`
 }
 
-// codes is the list of numbers of the styles, separated by semicolons.
+// codes returns the numbers of the styles, separated by semicolons.
 func (o styleOptions) codes() string {
 	var out []string
 	for _, flag := range []struct {
@@ -56,18 +56,18 @@ func colorCode(name, tens, gray string) string {
 	return ""
 }
 
-// style is paint with the names of colours checked.
+// style checks the names of colours and calls paint.
 func style(c *api.Call, text string, o styleOptions) (string, error) {
 	for option, name := range map[string]string{"color": o.Color, "background": o.Background} {
 		if name != "" && colorCode(name, "3", "90") == "" {
-			return "", c.ArgError(2, "option %q: %q is none of %s, gray", option, name,
+			return "", c.ArgError(2, "option %q: %q is not one of %s, gray", option, name,
 				strings.Join(colors, ", "))
 		}
 	}
 	return paint(c, text, o), nil
 }
 
-// paint puts a style around a text. A style inside of the text ends with the outer one going on.
+// paint adds a style to a text. After a style inside of the text, the outer style continues.
 func paint(c *api.Call, text string, o styleOptions) string {
 	codes := o.codes()
 	if !terminal(c).Color || codes == "" || text == "" {
@@ -79,8 +79,8 @@ func paint(c *api.Call, text string, o styleOptions) string {
 
 func styleFuncs() []*api.Func {
 	funcs := []*api.Func{
-		api.Function("style", "Returns a text with colours and other styles. When standard output "+
-			"is not a terminal, or NO_COLOR is set, the text stays as it is.",
+		api.Function("style", "Returns a text with colours and other styles. If standard output "+
+			"is not a terminal or NO_COLOR is set, the text is unchanged.",
 			"text opts", style,
 			api.ParamDoc("text", "any text"),
 			api.ParamDoc("opts", "the styles"),

@@ -16,28 +16,28 @@ import (
 const (
 	maxColumns = 200
 	maxCells   = 1 << 20
-	// minWidth is what a column keeps when the table is wider than the terminal.
+	// minWidth is the smallest width of a column in a table that is wider than the terminal.
 	minWidth = 3
 	gap      = "  "
 )
 
 type tableOptions struct {
 	Columns []lua.LValue `lua:"columns" doc:"names, or tables of name, title, align, width"`
-	Header  bool         `lua:"header" doc:"begin with the titles of the columns" default:"true"`
-	Width   *int         `lua:"width" doc:"longest line; that of the terminal when left out"`
+	Header  bool         `lua:"header" doc:"show the titles of the columns" default:"true"`
+	Width   *int         `lua:"width" doc:"longest line, the width of the terminal by default"`
 }
 
 type columnOptions struct {
 	Name  string `lua:"name" doc:"field of a record; its title as well" required:"true"`
 	Title string `lua:"title" doc:"text of the header"`
-	Align string `lua:"align" doc:"numbers stand right by themselves" enum:"left|right|center"`
+	Align string `lua:"align" doc:"right for numbers by default" enum:"left|right|center"`
 	Width int    `lua:"width" doc:"most columns of a cell"`
 }
 
 func tableFunc() *api.Func {
 	return api.Function("table", "Returns rows as a text with columns, for print. Rows are "+
-		"records or tables with names, or lists. What is too wide is cut off and ends with ~. "+
-		"Without `columns` all fields are shown.",
+		"records or tables with names, or lists. Cells that are too wide are cut off and end "+
+		"with ~. Without `columns` all fields are shown.",
 		"rows:table opts?", table,
 		api.ParamDoc("rows", "list of rows"),
 		api.ParamDoc("opts", "columns, header, width"),
@@ -48,17 +48,17 @@ local text = require("imd.term").table(rows, { columns = { "name", "age" } })
 return text -- => "name  age\n----  ---\nAna     7\nBo     42"`))
 }
 
-// column is one column of a table under way.
+// column is one column of a table.
 type column struct {
 	columnOptions
-	numbers bool // all cells are numbers
-	wide    int  // cells of the terminal
+	numbers bool // whether all cells are numbers
+	wide    int  // width in cells of the terminal
 }
 
-// grid is a table as texts.
+// grid holds the texts of a table.
 type grid struct {
 	columns []column
-	titled  bool // the columns have titles
+	titled  bool // whether the columns have titles
 	rows    [][]string
 }
 
@@ -122,7 +122,7 @@ func newGrid(c *api.Call, list []lua.LValue) (*grid, error) {
 	return g, nil
 }
 
-// fill takes the texts of all cells.
+// fill sets the texts of all cells.
 func (g *grid) fill(c *api.Call, rows lua.LValue) error {
 	var list []lua.LValue
 	err := each(c, rows, func(_, row lua.LValue) bool {
@@ -140,7 +140,7 @@ func (g *grid) fill(c *api.Call, rows lua.LValue) error {
 	if len(list)*len(g.columns) > maxCells {
 		return host.Errorf("too_large", "term: a table has at most %d cells", maxCells)
 	}
-	size := 0 // of all texts
+	size := 0 // size of all texts
 	for i, row := range list {
 		host.MakeString(c.L, float64(size))
 		cells := make([]string, len(g.columns))
@@ -196,7 +196,7 @@ func (g *grid) findColumns(c *api.Call, rows []lua.LValue) error {
 	return nil
 }
 
-// listLength is the length of a row that is a list, else 0.
+// listLength returns the length of a row that is a list, and 0 for other rows.
 func listLength(row lua.LValue) int {
 	if t, ok := row.(*lua.LTable); ok {
 		return t.Len()
@@ -218,7 +218,7 @@ func cell(c *api.Call, row lua.LValue, name string, at int) (v lua.LValue, ok bo
 	return nil, false
 }
 
-// each calls f for what pairs gives, until f returns false.
+// each calls f with the keys and values of pairs, until f returns false.
 func each(c *api.Call, v lua.LValue, f func(k, v lua.LValue) bool) error {
 	if t, ok := v.(*lua.LTable); ok {
 		for k, x := t.Next(lua.LNil); k != lua.LNil && f(k, x); k, x = t.Next(k) {
@@ -239,7 +239,7 @@ func each(c *api.Call, v lua.LValue, f func(k, v lua.LValue) bool) error {
 	}
 }
 
-// write makes the text.
+// write writes the table to b.
 func (g *grid) write(ctx context.Context, b *strings.Builder) error {
 	if g.titled {
 		titles, rule := make([]string, len(g.columns)), make([]string, len(g.columns))
@@ -258,8 +258,8 @@ func (g *grid) write(ctx context.Context, b *strings.Builder) error {
 	return nil
 }
 
-// measure sets the widths and returns that of a line. The widest columns shrink until that is at
-// most limit.
+// measure sets the widths of the columns and returns the width of a line. It shrinks the widest
+// columns until a line is at most limit wide.
 func (g *grid) measure(ctx context.Context, limit int) (total int, err error) {
 	for i := range g.columns {
 		if g.titled {
@@ -315,7 +315,7 @@ func (g *grid) line(b *strings.Builder, cells []string) {
 	b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 }
 
-// width is how many columns of the terminal a text takes. Colours take none.
+// width returns how many cells of the terminal a text takes. Colours take none.
 func width(s string) int {
 	n := 0
 	for {
@@ -328,7 +328,7 @@ func width(s string) int {
 	}
 }
 
-// cut shortens a text to n columns and ends it with ~. Colours end before that.
+// cut shortens a text to n cells and ends it with ~. Colours end before the ~.
 func cut(s string, n int) string {
 	if width(s) <= n {
 		return s

@@ -1,6 +1,6 @@
 // Package term is the script module imd.term: bars, spinners, tables, questions and colours for
-// people at a terminal. Runs without a terminal stay quiet: bars and spinners write only the line
-// that says how they ended, texts have no colours, and questions need a default.
+// people at a terminal. Without a terminal, bars and spinners write only their last line, texts
+// have no colours, and questions need a default.
 //
 //	local bar = term.bar{ total = #files, label = "upload" }
 //	for _, file in ipairs(files) do
@@ -21,7 +21,7 @@ func Module() *api.Module {
 	m := &api.Module{
 		Name: "term",
 		Doc: "Progress, tables, questions and colours for people at a terminal. Without a " +
-			"terminal bars and spinners write one line when they finish, texts have no colours, " +
+			"terminal, bars and spinners write one line when they finish, texts have no colours, " +
 			"and questions need a default.",
 		Perm:    "none",
 		Classes: []*api.Class{barClass(), spinnerClass()},
@@ -36,7 +36,7 @@ bar:finish()`},
 	return m
 }
 
-// facts are the functions that describe the terminal.
+// facts returns the functions that describe the terminal.
 func facts() []*api.Func {
 	return []*api.Func{
 		api.Function("width", "Returns how many columns the terminal has, 80 if there is none.",
@@ -44,7 +44,7 @@ func facts() []*api.Func {
 			api.Example(`return require("imd.term").width() > 0 -- => true`)),
 		api.Function("is_tty", "Whether a stream of the script is a terminal.",
 			"stream?", isTTY,
-			api.ParamDoc("stream", "stdin, stdout or stderr; stdout when left out"),
+			api.ParamDoc("stream", "stdin, stdout or stderr; stdout by default"),
 			api.Example(`return require("imd.term").is_tty("stdin") -- => false`)),
 	}
 }
@@ -64,5 +64,5 @@ func isTTY(c *api.Call, stream *string) (bool, error) {
 	case "stderr":
 		return t.Stderr, nil
 	}
-	return false, c.ArgError(1, "%q is none of stdin, stdout, stderr", *stream)
+	return false, c.ArgError(1, "%q is not stdin, stdout or stderr", *stream)
 }

@@ -38,7 +38,7 @@ func Module() *api.Module {
 	}
 }
 
-// clock are the functions that deal with the time that passes.
+// clock returns the functions that read the clock, wait and measure.
 func clock() []*api.Func {
 	begin := time.Now()
 	monotonic := func(*api.Call) float64 { return time.Since(begin).Seconds() }
@@ -50,7 +50,7 @@ func clock() []*api.Func {
 			"", monotonic,
 			api.Returns("number seconds"),
 			api.Example(`return time.monotonic() >= 0 -- => true`)),
-		api.Function("sleep", "Waits. Other tasks run meanwhile.",
+		api.Function("sleep", "Waits. Other tasks run in the meantime.",
 			"seconds", sleep,
 			api.ParamDoc("seconds", "how long"),
 			api.Example(`time.sleep(0.01)`)),
@@ -63,24 +63,24 @@ func clock() []*api.Func {
 	}
 }
 
-// dates are the functions that make dates and durations.
+// dates returns the functions that make dates and durations.
 func dates() []*api.Func {
 	return []*api.Func{
 		api.Function("date", "Makes a Date from seconds since 1970, from a text as parse reads "+
 			"it, or from a table of year, month, day, hour, min, sec, zone.",
 			"value:number|string|TimeDateFields", date,
-			api.ParamDoc("value", "what to make it of"),
+			api.ParamDoc("value", "the seconds, the text or the table"),
 			api.Example(`local d = time.date{ year = 2024, month = 2, day = 29 }
 return d:iso() -- => "2024-02-29T00:00:00Z"`)),
-		api.Function("parse", "Reads a date. Without a format it knows ISO 8601 and the forms "+
-			"that logs use; a format is written as in os.date. A date without a zone is UTC.",
+		api.Function("parse", "Reads a date. Without a format it accepts ISO 8601 and the formats "+
+			"that logs use. A format is written as for os.date. A date without a zone is UTC.",
 			"text format?", parse,
 			api.ParamDoc("text", "the date"),
 			api.ParamDoc("format", "such as %d.%m.%Y %H:%M"),
 			api.Raises("decode"),
 			api.Returns("Date"),
 			api.Example(`return time.parse("29.02.2024", "%d.%m.%Y").unix -- => 1709164800`)),
-		api.Function("duration", "Reads a duration such as 1m30s, 250ms or 2d, and gives seconds.",
+		api.Function("duration", "Reads a duration such as 1m30s, 250ms or 2d, and returns seconds.",
 			"text", duration,
 			api.ParamDoc("text", "the duration"),
 			api.Raises("decode"),
@@ -141,7 +141,7 @@ func date(c *api.Call, v lua.LValue) (time.Time, error) {
 	return time.Time{}, c.ArgError(1, "number, string or table expected, got %s", v.Type())
 }
 
-// layouts are the forms that parse knows without being told.
+// layouts lists the layouts that parse tries without a format.
 var layouts = []string{
 	time.RFC3339Nano,
 	"2006-01-02T15:04:05.999999999",
@@ -156,7 +156,7 @@ var layouts = []string{
 	time.ANSIC,
 }
 
-// directives are the parts of a format that can be read, in the terms of Go.
+// directives maps the directives of a format to their Go layouts.
 var directives = map[byte]string{
 	'Y': "2006", 'y': "06", 'm': "01", 'd': "02", 'e': "_2",
 	'H': "15", 'I': "03", 'M': "04", 'S': "05", 'p': "PM",
@@ -172,7 +172,7 @@ func parse(c *api.Call, text string, format *string) (time.Time, error) {
 				return t, nil
 			}
 		}
-		return time.Time{}, host.Errorf("decode", "time: %q is not a known form of date", text).
+		return time.Time{}, host.Errorf("decode", "time: %q does not have a known date format", text).
 			WithHint("give the format as the second argument")
 	}
 	layout, err := layoutOf(c, *format)
@@ -187,24 +187,25 @@ func parse(c *api.Call, text string, format *string) (time.Time, error) {
 	return t, nil
 }
 
-// layoutOf turns a strftime format into Go's. Go would take digits of the format itself for
-// directives, so they are refused.
+// layoutOf converts a strftime format to a Go layout. It refuses literal digits, because Go would
+// read them as parts of the layout.
 func layoutOf(c *api.Call, format string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(format); i++ {
 		if format[i] != '%' {
 			if format[i] >= '0' && format[i] <= '9' {
-				return "", c.ArgError(2, "digits in a format cannot be read")
+				return "", c.ArgError(2, "a format must not contain digits")
 			}
 			b.WriteByte(format[i])
 			continue
 		}
-		if i++; i == len(format) {
+		i++
+		if i == len(format) {
 			return "", c.ArgError(2, "the format ends in %%")
 		}
 		d, ok := directives[format[i]]
 		if !ok {
-			return "", c.ArgError(2, "cannot read %%%c", format[i])
+			return "", c.ArgError(2, "%%%c is not supported in a format that is read", format[i])
 		}
 		b.WriteString(d)
 	}

@@ -1,5 +1,5 @@
-// Package utf8 is the script module imd.utf8: texts by character. Positions are those of bytes, as
-// in Lua 5.3, except in sub.
+// Package utf8 is the script module imd.utf8, whose functions treat texts as sequences of
+// characters. Positions count bytes, as in Lua 5.3, except in sub.
 //
 //	for at, code in require("imd.utf8").codes(name) do print(at, code) end
 package utf8
@@ -48,7 +48,7 @@ func invalid(s string) int {
 	return -1
 }
 
-// check returns code "decode" for a text that is not UTF-8.
+// check returns an error of code "decode" for a text that is not UTF-8.
 func check(s string) error {
 	at := invalid(s)
 	if at < 0 {
@@ -59,7 +59,7 @@ func check(s string) error {
 	return e
 }
 
-// part makes a slice expression of two positions of n things.
+// part converts two positions, which may be negative, to the bounds of a slice of n elements.
 func part(n, i, j int) (from, to int) {
 	if i < 0 {
 		i = max(n+i+1, 1)
@@ -81,8 +81,8 @@ func or(p *int, none int) int {
 	return *p
 }
 
-// start returns the offset of a position, which must be one of the text or just after it, and not
-// inside a character.
+// start returns the offset of a position. The position must be in the text or just after it, and
+// not inside a character.
 func start(c *api.Call, n int, s string, position int) (int, error) {
 	at := position - 1
 	if position < 0 {
@@ -97,7 +97,7 @@ func start(c *api.Call, n int, s string, position int) (int, error) {
 	return at, nil
 }
 
-// positions are the functions of Lua 5.3, and valid.
+// positions returns the functions of Lua 5.3, and valid.
 func positions() []*api.Func {
 	return []*api.Func{
 		api.Function("len", "Returns the number of characters.",
@@ -105,8 +105,8 @@ func positions() []*api.Func {
 			api.ParamDoc("text", textDoc),
 			api.Raises("decode"),
 			api.Example(`return require("imd.utf8").len("häß") -- => 3`)),
-		api.Function("valid", "Whether the text is UTF-8. If not, the position of the first wrong "+
-			"byte is the second result.",
+		api.Function("valid", "Whether the text is UTF-8. If not, the position of the first "+
+			"invalid byte is the second result.",
 			"text", valid,
 			api.ParamDoc("text", "any bytes"),
 			api.Returns("boolean", "integer? position"),
@@ -254,7 +254,7 @@ func offset(c *api.Call, s string, n int, position *int) (*int, error) {
 	return &at, nil
 }
 
-// changing makes a function from text to text.
+// changing declares a function from text to text.
 func changing(name, doc, example string, change func(s string) string) *api.Func {
 	fn := func(c *api.Call, s string) (string, error) {
 		if err := check(s); err != nil {
@@ -294,7 +294,7 @@ func changes() []*api.Func {
 			api.ParamDoc("text", textDoc),
 			api.Raises("decode"),
 			api.Example(`return require("imd.utf8").width("日本") -- => 4`)),
-		api.Function("escape", "Makes valid UTF-8 of any bytes: each wrong byte becomes \\xNN.",
+		api.Function("escape", "Makes valid UTF-8 of any bytes: each invalid byte becomes \\xNN.",
 			"text", escape,
 			api.ParamDoc("text", "any bytes"),
 			api.Example(`return require("imd.utf8").escape("a\255") -- => "a\\xff"`)),

@@ -1,4 +1,4 @@
-// Package version is the script module version: versions such as 17.4.1 and how they compare.
+// Package version is the script module version, for version numbers such as 17.4.1.
 //
 //	print(version.parse("17.4.1"):at_least("17.4"))
 package version
@@ -19,7 +19,7 @@ func Module() *api.Module {
 		Perm:    "none",
 		Classes: []*api.Class{version.Class()},
 		Funcs: []*api.Func{
-			api.Function("parse", "Makes a Version of a text: numbers separated by dots.",
+			api.Function("parse", "Makes a Version of a text, which is numbers separated by dots.",
 				"text:Version|string", parse,
 				api.ParamDoc("text", "the version; a Version is returned as it is"),
 				api.Raises("value"),

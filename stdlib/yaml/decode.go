@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// Tags of YAML, as the library shortens them.
+// Tags of YAML in the short form of the library.
 const (
 	tagNull   = "!!null"
 	tagBool   = "!!bool"
@@ -29,9 +29,9 @@ const (
 type decoder struct {
 	L       *lua.LState
 	h       *host.Host
-	drop    bool // leave out what is null
+	drop    bool // whether null values are left out
 	where   string
-	aliased int          // values that aliases stood for so far
+	aliased int          // values that were expanded from aliases so far
 	open    []*yaml.Node // the anchors whose aliases are being expanded
 }
 
@@ -66,7 +66,7 @@ func (d *decoder) document(n *yaml.Node) (lua.LValue, error) {
 	return d.value(n.Content[0], 0)
 }
 
-// list marks a table that is empty, so that it stays a list when it is encoded.
+// list marks an empty table as a list, so that it stays a list when it is encoded.
 func (d *decoder) list(t *lua.LTable) lua.LValue {
 	if t.Len() == 0 {
 		return host.ToLua(d.L, []any{})
@@ -79,7 +79,8 @@ func (d *decoder) value(n *yaml.Node, depth int) (lua.LValue, error) {
 		return nil, d.refuse(n, "nested deeper than %d levels", maxDepth)
 	}
 	if len(d.open) > 0 {
-		if d.aliased++; d.aliased > maxAliased {
+		d.aliased++
+		if d.aliased > maxAliased {
 			return nil, d.refuse(n, "the aliases stand for more than %d values", maxAliased)
 		}
 	}
@@ -99,10 +100,10 @@ func (d *decoder) value(n *yaml.Node, depth int) (lua.LValue, error) {
 	return d.scalar(n)
 }
 
-// alias calls use with what an alias stands for.
+// alias calls use with the node to which an alias refers.
 func (d *decoder) alias(n *yaml.Node, use func(target *yaml.Node) error) error {
 	if slices.Contains(d.open, n.Alias) || len(d.open) > maxDepth {
-		return d.refuse(n, "the alias *%s is part of what it stands for", n.Value)
+		return d.refuse(n, "the alias *%s refers to a value that contains it", n.Value)
 	}
 	d.open = append(d.open, n.Alias)
 	defer func() { d.open = d.open[:len(d.open)-1] }()
@@ -124,7 +125,7 @@ func (d *decoder) sequence(n *yaml.Node, depth int) (lua.LValue, error) {
 	return d.list(t), nil
 }
 
-// dict is a dictionary under construction.
+// dict is a dictionary that is being built.
 type dict struct {
 	t *lua.LTable
 	// lines has the line of each key, 0 for a key that was merged into it.
@@ -137,7 +138,7 @@ func (d *decoder) mapping(n *yaml.Node, depth int) (lua.LValue, error) {
 	m := dict{d.L.CreateTable(0, size), make(map[string]int, size)}
 	if err := d.pairs(n, depth, func(k *yaml.Node, key string, v *yaml.Node) error {
 		if line := m.lines[key]; line != 0 {
-			return d.refuse(k, "the key %q is there already, in line %d", key, line)
+			return d.refuse(k, "the key %q occurs already in line %d", key, line)
 		}
 		m.lines[key] = k.Line
 		return d.set(m, key, v, depth)
@@ -201,7 +202,8 @@ func (d *decoder) key(n *yaml.Node) (string, error) {
 	return "", d.refuse(n, "a key must be a text, a number or a boolean")
 }
 
-// merge adds the entries of a mapping, or of each mapping of a list, whose keys are not there yet.
+// merge adds the entries of a mapping, or of each mapping of a list, except those whose keys m has
+// already.
 func (d *decoder) merge(m dict, n *yaml.Node, depth int) error {
 	if depth > maxDepth {
 		return d.refuse(n, "nested deeper than %d levels", maxDepth)
@@ -240,7 +242,7 @@ func (d *decoder) scalar(n *yaml.Node) (lua.LValue, error) {
 		}
 		return host.ToLua(d.L, v), nil
 	case tagBinary:
-		// Line breaks are part of neither alphabet.
+		// White space is not part of base64.
 		text := strings.Join(strings.Fields(n.Value), "")
 		b, err := base64.StdEncoding.DecodeString(text)
 		if err != nil {

@@ -56,11 +56,11 @@ func encode(c *api.Call, o encodeOptions, values ...lua.LValue) ([]byte, error) 
 	return w.out.Bytes(), nil
 }
 
-// writer keeps a text that may not be longer than its limit.
+// writer holds a text. It refuses bytes beyond its limit.
 type writer struct {
 	ctx   context.Context
 	out   bytes.Buffer
-	size  int64 // also of what did not fit
+	size  int64 // including bytes beyond the limit
 	limit int64
 }
 
@@ -94,7 +94,7 @@ func refuse(path, format string, args ...any) error {
 	return host.Errorf("value", "yaml: %s: %s", path, fmt.Sprintf(format, args...))
 }
 
-// node makes a node, which counts for the memory limit until the text is written.
+// node makes a node. The memory limit counts it until the text is written.
 func (e *encoder) node(kind yaml.Kind, tag, text string) *yaml.Node {
 	host.Converted(e.L, nodeSize+len(text))
 	return &yaml.Node{Kind: kind, Tag: tag, Value: text}
@@ -135,8 +135,7 @@ func (e *encoder) number(f float64) *yaml.Node {
 	return e.scalar(tagFloat, strconv.FormatFloat(f, 'g', -1, 64))
 }
 
-// otherInYAML11 are texts that readers of YAML 1.1 take for booleans and for numbers to the base
-// 60.
+// otherInYAML11 matches texts that are booleans or numbers of base 60 in YAML 1.1.
 var otherInYAML11 = regexp.MustCompile(
 	`^([yYnN]|yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF` +
 		`|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)$`,
@@ -153,8 +152,8 @@ func (e *encoder) text(s string) *yaml.Node {
 	return n
 }
 
-// isBlock reports whether a text of several lines can be written as a block. The library writes
-// some blocks that it does not read again as they were.
+// isBlock reports whether a text of several lines can be written as a block. It returns false for
+// texts that the library would not read back unchanged.
 func isBlock(s string) bool {
 	if strings.ContainsRune(" \t\n", rune(s[0])) {
 		return false
@@ -288,7 +287,7 @@ func (e *encoder) goValue(v any, depth int, path string) (*yaml.Node, error) {
 	return e.other(v, path)
 }
 
-// other writes plain values of any width.
+// other makes a node of the remaining types of plain values.
 func (e *encoder) other(v any, path string) (*yaml.Node, error) {
 	switch rv := reflect.ValueOf(v); {
 	case rv.CanInt():

@@ -17,11 +17,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// nodeSize is about what the library needs for one value of a text.
+// nodeSize is the approximate memory that the library needs for one value of a text.
 const nodeSize = 224
 
-// parse reads the documents of a text, at most the given number if that is not 0. It gives the
-// interpreter lock up. where is put before the text of an error.
+// parse reads the documents of a text, at most the number most unless that is 0. It gives up the
+// interpreter lock. where is put before the text of an error.
 func parse(c *api.Call, text []byte, where string, most int) ([]*yaml.Node, error) {
 	if len(text) > maxText {
 		return nil, host.Errorf("too_large", "%s: a text of %d bytes, the limit is %d bytes",
@@ -51,7 +51,7 @@ func separators(text []byte) int {
 	return n
 }
 
-// reader ends with its context. The library reads a few hundred bytes at a time.
+// reader reads until its context ends. The library reads a few hundred bytes at a time.
 type reader struct {
 	ctx  context.Context
 	text *bytes.Reader
@@ -88,8 +88,8 @@ func readDocuments(ctx context.Context, text []byte, most int) (out []*yaml.Node
 
 var unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
 
-// problem is the text of an error of the library. It leaves the line out if that is the first one,
-// for anchors, and for characters that may not be in a text.
+// problem returns the text of an error of the library. It adds the line, which the library leaves
+// out if it is the first one, for anchors, and for characters that YAML does not allow.
 func problem(err error, text []byte) string {
 	s := strings.TrimPrefix(err.Error(), "yaml: ")
 	if strings.HasPrefix(s, "line ") {

@@ -1,5 +1,5 @@
-// Package yaml is the script module imd.yaml. What it does with values is what the module json
-// does: dictionaries keep their order, integers of up to 64 bits stay exact, and absence is null.
+// Package yaml is the script module imd.yaml. It treats values as the module json does:
+// dictionaries keep their order, integers of up to 64 bits stay exact, and an absent value is null.
 //
 //	local yaml = require("imd.yaml")
 //	local config = yaml.read("devices.yaml")
@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// maxText is the largest text that is decoded. The tree that the library makes of it takes much
-	// more memory than the text.
+	// maxText is the size of the largest text that is decoded. The nodes that the library makes of
+	// it take much more memory than the text.
 	maxText = 16 << 20
-	// maxDepth is how deep values may nest.
+	// maxDepth is how deeply values may be nested.
 	maxDepth = 200
-	// maxAliased is how many values the aliases of a text may stand for.
+	// maxAliased is how many values the aliases of a text may expand to.
 	maxAliased = 100000
 )
 
@@ -28,7 +28,7 @@ type encodeOptions struct {
 }
 
 type decodeOptions struct {
-	Nulls string `lua:"nulls" doc:"keep or drop what is null" default:"keep" enum:"keep|drop"`
+	Nulls string `lua:"nulls" doc:"keep or drop null values" default:"keep" enum:"keep|drop"`
 }
 
 // Module declares the module.
@@ -52,7 +52,7 @@ func Module() *api.Module {
 
 func decoding() []*api.Func {
 	return []*api.Func{
-		api.Function("decode", "Turns YAML into a value. A text that is empty is null.",
+		api.Function("decode", "Turns YAML into a value, null if the text is empty.",
 			"text opts?", decodeText,
 			api.ParamDoc("text", "string or Data, one document of at most 16 MB"),
 			api.Raises("decode", "too_large"),
@@ -71,8 +71,8 @@ return yaml.decode_all("a: 1\n---\na: 2\n") -- => { { a = 1 }, { a = 2 } }`)),
 
 func encoding() []*api.Func {
 	return []*api.Func{
-		api.Function("encode", "Turns a value into YAML. Texts that an older reader would take "+
-			"for something else, such as no, are quoted. A text that is not UTF-8 becomes "+
+		api.Function("encode", "Turns a value into YAML. Texts that are not texts in YAML 1.1, "+
+			"such as no, are quoted. A text that is not UTF-8 becomes "+
 			"!!binary, as Data does. An empty table is {} unless array{} made it.",
 			"value opts?", encodeValue,
 			api.ParamDoc("value", "what to encode"),
@@ -83,7 +83,7 @@ local value = { name = "no", ports = { 80, 443 } }
 return yaml.encode(value) -- => 'name: "no"\nports:\n  - 80\n  - 443\n'`)),
 		api.Function("encode_all", "Turns a list of values into one text with a document for each.",
 			"documents opts?", encodeAll,
-			api.ParamDoc("documents", "list of what to encode"),
+			api.ParamDoc("documents", "list of the values"),
 			api.Raises("value"),
 			api.Returns("string text"),
 			api.Example(`local yaml = require("imd.yaml")
@@ -137,7 +137,7 @@ func decodeOne(c *api.Call, text []byte, o decodeOptions, where string) (lua.LVa
 	case 1:
 		return d.document(documents[0])
 	}
-	return nil, d.refuse(documents[1], "a second document begins: use decode_all")
+	return nil, d.refuse(documents[1], "a second document begins here: use decode_all")
 }
 
 func encodeValue(c *api.Call, v lua.LValue, o encodeOptions) (string, error) {
