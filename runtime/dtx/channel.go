@@ -254,12 +254,12 @@ func (ch *Channel) overflow(in *Incoming) {
 
 // sayCancelled tells the peer that a channel is closed, without waiting.
 func (c *Conn) sayCancelled(code int32) {
-	m, release, err := c.encodeCall(0, selCancelChannel, []any{Int32(code)})
+	d, err := c.encodeCall(0, selCancelChannel, []any{Int32(code)})
 	if err != nil {
 		return
 	}
-	defer release()
-	_ = c.enqueue(c.ctx, m, nil, true)
+	defer c.release(d)
+	_ = c.enqueue(c.ctx, &d.Message, nil, true)
 }
 
 func (ch *Channel) signal() {

@@ -9,8 +9,9 @@ import (
 type decoder struct {
 	reader
 	classes *Classes
-	objects object // $objects
-	slots   []slot // of $objects; empty for a plain property list
+	objects object  // $objects
+	slots   []slot  // of $objects; empty for a plain property list
+	few     [4]slot // memory of slots if the archive is small
 	keys    map[int]string
 	room    int // how many elements of containers may still be made
 	copied  int // how many bytes of text and data may still be made
@@ -57,7 +58,6 @@ var (
 // open reads the trailer and sets the limits.
 func (d *decoder) open(b []byte) error {
 	_, err := d.reader.open(b)
-	d.keys = map[int]string{}
 	d.room = MaxNodes
 	d.copied = 1<<20 + 4*len(b) // what is shared in the file is copied for each use
 	return err
@@ -107,23 +107,11 @@ func (d *decoder) isArchive(o object) (bool, error) {
 
 // archive checks the outside of an archive and decodes what $top names.
 func (d *decoder) archive(o object) (any, error) {
-	for _, key := range []string{keyArchiver, keyVersion} {
-		number, ok, err := d.find(o, key)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			return nil, fmt.Errorf("no %s key", key)
-		}
-		v, _, err := d.value(number, 0)
-		if err != nil {
-			return nil, err
-		}
-		if want := map[string]any{keyArchiver: archiver, keyVersion: int64(version)}[key]; !sameKey(
-			v, want,
-		) {
-			return nil, fmt.Errorf("%s is %s, must be %v", key, short(v), want)
-		}
+	if err := d.fixed(o, keyArchiver, archiver); err != nil {
+		return nil, err
+	}
+	if err := d.fixed(o, keyVersion, int64(version)); err != nil {
+		return nil, err
 	}
 	top, err := d.member(o, keyTop, tagDict)
 	if err != nil {
@@ -135,7 +123,10 @@ func (d *decoder) archive(o object) (any, error) {
 	if d.objects.n > MaxObjects {
 		return nil, ErrLimit
 	}
-	d.slots = make([]slot, d.objects.n)
+	d.slots = d.few[:min(d.objects.n, len(d.few))]
+	if d.objects.n > len(d.few) {
+		d.slots = make([]slot, d.objects.n)
+	}
 	number, ok, err := d.find(top, keyRoot)
 	if err != nil {
 		return nil, err
@@ -153,6 +144,32 @@ func (d *decoder) archive(o object) (any, error) {
 	}
 	list, _, err := d.list(numbers, 0)
 	return Top(list), err
+}
+
+// fixed checks a field of the outside whose value is the same in every archive. No value
+// is made of one that has the usual form.
+func (d *decoder) fixed(o object, key string, want any) error {
+	number, ok, err := d.find(o, key)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("no %s key", key)
+	}
+	f, err := d.object(number)
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.tag == tagASCII && string(d.b[f.at:f.at+f.n]) == want,
+		f.tag == tagInteger && f.n < 16 && int64(d.uint(f.at, f.n)) == want:
+		return nil
+	}
+	v, _, err := d.plain(f, 0)
+	if err == nil && !sameKey(v, want) {
+		err = fmt.Errorf("%s is %s, must be %v", key, short(v), want)
+	}
+	return err
 }
 
 // member returns a container that the outside of an archive must have.
@@ -366,6 +383,9 @@ func (d *decoder) key(number int) (string, error) {
 		return "", ErrLimit
 	}
 	s := d.text(o)
+	if d.keys == nil {
+		d.keys = make(map[int]string)
+	}
 	d.keys[number] = s
 	return s, nil
 }
