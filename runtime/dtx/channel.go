@@ -162,6 +162,9 @@ func (ch *Channel) Conn() *Conn { return ch.conn }
 // Context ends when the channel is closed, by whomever.
 func (ch *Channel) Context() context.Context { return ch.ctx }
 
+// Done is closed when the channel is.
+func (ch *Channel) Done() <-chan struct{} { return ch.closed }
+
 // Err returns why the channel is closed, nil while it is not.
 func (ch *Channel) Err() error {
 	ch.mu.Lock()
