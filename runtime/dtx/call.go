@@ -47,6 +47,9 @@ func (in *Incoming) Args() (Args, error) {
 // property list that, of anything else the bytes, and nil of nothing.
 func (in *Incoming) Object() (any, error) { return in.Message.Object(in.conn.opts.Classes) }
 
+// Size returns how many bytes the arguments and the payload have.
+func (m *Message) Size() int { return len(m.Aux) + len(m.Payload) }
+
 // Bytes returns the payload, expanded if it came compressed.
 func (m *Message) Bytes() ([]byte, error) {
 	if m.Type == Compressed {

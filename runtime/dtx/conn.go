@@ -301,7 +301,7 @@ func (c *Conn) dispatch(m *Message, taken int) (kept bool) {
 func (c *Conn) logReceived(m *Message, code int32, selector string) {
 	if c.log.Enabled(c.ctx, slog.LevelDebug) {
 		c.log.Debug("received", "channel", code, "id", m.ID, "conversation", m.Conversation, "type",
-			m.Type, "selector", selector, "bytes", len(m.Aux)+len(m.Payload))
+			m.Type, "selector", selector, "bytes", m.Size())
 	}
 }
 
