@@ -110,27 +110,16 @@ type proxy = installationproxy.Client
 func with(
 	c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *proxy) error,
 ) error {
-	return d.Do(c, t, func(ctx context.Context) error {
-		client, err := installationproxy.Connect(ctx, d)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		return f(ctx, client)
-	})
+	return device.With(c, d, t, installationproxy.Connect, f)
 }
 
 func processes(c *api.Call, d *device.Device, t device.Timeout) ([]*Process, error) {
 	var found []ostracerelay.Process
-	err := d.Do(c, t, func(ctx context.Context) error {
-		client, err := ostracerelay.Connect(ctx, d)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
+	list := func(ctx context.Context, client *ostracerelay.Client) (err error) {
 		found, err = client.PidList(ctx)
 		return err
-	})
+	}
+	err := device.With(c, d, t, ostracerelay.Connect, list)
 	if err != nil {
 		return nil, err
 	}

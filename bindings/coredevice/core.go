@@ -61,16 +61,10 @@ type Attributes struct {
 
 // withApps runs f with a connection of its own.
 func withApps(
-	c *api.Call, x *Core, t device.Timeout, f func(context.Context, *coredevice.Apps) error,
+	c *api.Call, d *device.Device, t device.Timeout,
+	f func(context.Context, *coredevice.Apps) error,
 ) error {
-	return x.dev.Do(c, t, func(ctx context.Context) error {
-		apps, err := coredevice.ConnectApps(ctx, x.dev)
-		if err != nil {
-			return err
-		}
-		defer apps.Close()
-		return f(ctx, apps)
-	})
+	return device.With(c, d, t, coredevice.ConnectApps, f)
 }
 
 type appsOptions struct {
@@ -86,7 +80,7 @@ func apps(c *api.Call, x *Core, o appsOptions) ([]*App, error) {
 	}
 	filter.Containers, filter.Groups = o.Containers, o.Containers
 	out := []*App{}
-	err := withApps(c, x, o.Timeout, func(ctx context.Context, a *coredevice.Apps) error {
+	err := withApps(c, x.dev, o.Timeout, func(ctx context.Context, a *coredevice.Apps) error {
 		list, err := a.List(ctx, filter)
 		for _, i := range list {
 			out = append(out, &App{
@@ -106,7 +100,7 @@ func process(p coredevice.Process) *Process {
 
 func processes(c *api.Call, x *Core, t device.Timeout) ([]*Process, error) {
 	out := []*Process{}
-	err := withApps(c, x, t, func(ctx context.Context, a *coredevice.Apps) error {
+	err := withApps(c, x.dev, t, func(ctx context.Context, a *coredevice.Apps) error {
 		list, err := a.Processes(ctx)
 		for _, p := range list {
 			out = append(out, process(p))
@@ -133,7 +127,7 @@ func (o launchOptions) options() coredevice.LaunchOptions {
 }
 
 func launch(c *api.Call, x *Core, bundleID string, o launchOptions) (p *Process, err error) {
-	err = withApps(c, x, o.Timeout, func(ctx context.Context, a *coredevice.Apps) error {
+	err = withApps(c, x.dev, o.Timeout, func(ctx context.Context, a *coredevice.Apps) error {
 		started, err := a.Launch(ctx, bundleID, o.options())
 		if err == nil {
 			p = process(*started)
@@ -144,20 +138,20 @@ func launch(c *api.Call, x *Core, bundleID string, o launchOptions) (p *Process,
 }
 
 func signal(c *api.Call, x *Core, pid, number int, t device.Timeout) error {
-	return withApps(c, x, t, func(ctx context.Context, a *coredevice.Apps) error {
+	return withApps(c, x.dev, t, func(ctx context.Context, a *coredevice.Apps) error {
 		_, err := a.Signal(ctx, pid, number)
 		return err
 	})
 }
 
 func warnMemory(c *api.Call, x *Core, pid int, t device.Timeout) error {
-	return withApps(c, x, t, func(ctx context.Context, a *coredevice.Apps) error {
+	return withApps(c, x.dev, t, func(ctx context.Context, a *coredevice.Apps) error {
 		return a.WarnMemory(ctx, pid)
 	})
 }
 
 func awaitExit(c *api.Call, x *Core, pid int, t device.Timeout) (e *Exit, err error) {
-	err = withApps(c, x, t, func(ctx context.Context, a *coredevice.Apps) error {
+	err = withApps(c, x.dev, t, func(ctx context.Context, a *coredevice.Apps) error {
 		end, err := a.AwaitEnd(ctx, pid)
 		if err == nil {
 			e = &Exit{PID: end.Process.PID, Signal: end.Signal}
@@ -168,7 +162,7 @@ func awaitExit(c *api.Call, x *Core, pid int, t device.Timeout) (e *Exit, err er
 }
 
 func uninstall(c *api.Call, x *Core, bundleID string, t device.Timeout) error {
-	return withApps(c, x, t, func(ctx context.Context, a *coredevice.Apps) error {
+	return withApps(c, x.dev, t, func(ctx context.Context, a *coredevice.Apps) error {
 		return a.Uninstall(ctx, bundleID)
 	})
 }
@@ -183,7 +177,7 @@ func restart(c *api.Call, x *Core, o restartOptions) error {
 	if o.Userspace {
 		style = coredevice.RebootUserspace
 	}
-	return withApps(c, x, o.Timeout, func(ctx context.Context, a *coredevice.Apps) error {
+	return withApps(c, x.dev, o.Timeout, func(ctx context.Context, a *coredevice.Apps) error {
 		return a.Reboot(ctx, style)
 	})
 }

@@ -36,14 +36,7 @@ func withInfo(
 	c *api.Call, d *device.Device, t device.Timeout,
 	f func(context.Context, *coredevice.Info) error,
 ) error {
-	return d.Do(c, t, func(ctx context.Context) error {
-		info, err := coredevice.ConnectInfo(ctx, d)
-		if err != nil {
-			return err
-		}
-		defer info.Close()
-		return f(ctx, info)
-	})
+	return device.With(c, d, t, coredevice.ConnectInfo, f)
 }
 
 func displays(c *api.Call, d *device.Device, t device.Timeout) ([]*Display, error) {
@@ -89,12 +82,7 @@ func sysdiagnose(
 		o.Timeout.Timeout = api.NoTimeout
 	}
 	options := coredevice.SysdiagnoseOptions{WithoutLogs: !o.Logs}
-	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
-		client, err := coredevice.ConnectDiagnosis(ctx, d)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
+	run := func(ctx context.Context, client *coredevice.Diagnosis) error {
 		archive, err := client.Sysdiagnose(ctx, options)
 		if err != nil {
 			return err
@@ -105,7 +93,8 @@ func sysdiagnose(
 			return archive.Copy(ctx, w)
 		})
 		return err
-	})
+	}
+	err = device.With(c, d, o.Timeout, coredevice.ConnectDiagnosis, run)
 	return n, err
 }
 
@@ -116,13 +105,8 @@ type spawnOptions struct {
 }
 
 func spawn(c *api.Call, d *device.Device, path string, o spawnOptions) (pid int, err error) {
-	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
-		apps, err := coredevice.ConnectApps(ctx, d)
-		if err != nil {
-			return err
-		}
-		defer apps.Close()
-		p, err := apps.Spawn(ctx, path, coredevice.LaunchOptions{Args: o.Args, Env: o.Env})
+	err = withApps(c, d, o.Timeout, func(ctx context.Context, a *coredevice.Apps) error {
+		p, err := a.Spawn(ctx, path, coredevice.LaunchOptions{Args: o.Args, Env: o.Env})
 		if err == nil {
 			pid = p.PID
 		}

@@ -28,14 +28,7 @@ type mounter = mobileimagemounter.Client
 func with(
 	c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *mounter) error,
 ) error {
-	return d.Do(c, t, func(ctx context.Context) error {
-		client, err := mobileimagemounter.Connect(ctx, d)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		return f(ctx, client)
-	})
+	return device.With(c, d, t, mobileimagemounter.Connect, f)
 }
 
 func mode(c *api.Call, d *device.Device, t device.Timeout) (on bool, err error) {

@@ -18,20 +18,13 @@ type Beat struct {
 // beats answers the device's heartbeat in the background, whether the script
 // looks at the stream or not.
 func beats(c *api.Call, d *Device, t Timeout) (api.Opened[*stream.Stream], error) {
-	return Open(c, d, t, func(ctx context.Context) (*stream.Stream, error) {
+	open := func(ctx context.Context) (*stream.Opening, error) {
 		client, err := heartbeat.Connect(ctx, d)
 		if err != nil {
 			return nil, err
 		}
-		source := func(ctx context.Context, push func(...any)) error {
-			for {
-				b, err := client.Beat(ctx)
-				if err != nil {
-					return d.Ended(err)
-				}
-				push(&Beat{time.Now(), b.Interval})
-			}
-		}
-		return stream.New(source, client.Close, stream.Options{Kind: "heartbeat"}), nil
-	})
+		beat := func(b heartbeat.Beat) any { return &Beat{time.Now(), b.Interval} }
+		return &stream.Opening{Source: Each(d, client.Beat, beat), Stop: client.Close}, nil
+	}
+	return OpenStream(c, d, t, Live{Open: open, Options: stream.Options{Kind: "heartbeat"}})
 }

@@ -37,14 +37,7 @@ type relay = diagnosticsrelay.Client
 func (d *Device) diagnose(
 	c *api.Call, t Timeout, f func(ctx context.Context, client *relay) error,
 ) error {
-	return d.Do(c, t, func(ctx context.Context) error {
-		client, err := diagnosticsrelay.Connect(ctx, d)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
-		return f(ctx, client)
-	})
+	return With(c, d, t, diagnosticsrelay.Connect, f)
 }
 
 func battery(c *api.Call, d *Device, t Timeout) (r *Battery, err error) {

@@ -12,16 +12,17 @@ import (
 	"github.com/imdlua/imdlua/runtime/dtx"
 	"github.com/imdlua/imdlua/runtime/host/api"
 	"github.com/imdlua/imdlua/runtime/host/picture"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
 // instruments is the one session of a device. It stays open between calls,
 // because the device forgets place and condition with it.
-type instruments = device.Shared[*dvt.Session]
+type instruments = link.Lazy[*dvt.Session]
 
 func of(d *device.Device) *instruments {
 	return device.Part(d, "dvt", func() *instruments {
-		i := device.NewShared(func(ctx context.Context) (*dvt.Session, error) {
+		i := link.NewLazy(func(ctx context.Context) (*dvt.Session, error) {
 			return dvt.Connect(ctx, d, dvt.Options{})
 		})
 		d.CloseWith(i)

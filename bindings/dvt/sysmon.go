@@ -54,21 +54,12 @@ func sysmon(
 	if err != nil {
 		return none, err
 	}
-	again := func(ctx context.Context) (*stream.Opening, error) {
-		opening, err := samples(ctx, d, o.Interval)
-		if err != nil {
-			return nil, d.Ended(err)
-		}
-		return opening, nil
-	}
-	return device.Open(c, d, o.Timeout, func(ctx context.Context) (*stream.Stream, error) {
-		first, err := samples(ctx, d, o.Interval)
-		if err != nil {
-			return nil, err
-		}
-		return stream.NewResuming(first,
-			stream.Resume{Limit: limit, Ready: d.Ready, Open: again},
-			stream.Options{Kind: "sysmon"}), nil
+	return device.OpenStream(c, d, o.Timeout, device.Live{
+		Limit: limit,
+		Open: func(ctx context.Context) (*stream.Opening, error) {
+			return samples(ctx, d, o.Interval)
+		},
+		Options: stream.Options{Kind: "sysmon"},
 	})
 }
 
@@ -90,21 +81,13 @@ func samples(
 	if err != nil {
 		return nil, err
 	}
-	read := func(ctx context.Context, push func(...any)) error {
-		for {
-			s, err := m.Next(ctx)
-			if err != nil {
-				return d.Ended(err)
-			}
-			push(sample(s))
-		}
-	}
 	return &stream.Opening{
-		Source: read, Stop: m.Close, Dropped: m.Dropped, Malformed: m.Malformed,
+		Source: device.Each(d, m.Next, sample), Stop: m.Close,
+		Dropped: m.Dropped, Malformed: m.Malformed,
 	}, nil
 }
 
-func sample(s *dvt.Sample) *Sample {
+func sample(s *dvt.Sample) any {
 	out := &Sample{
 		Time: time.Now(), CPUs: s.CPUs, System: map[string]any{},
 		Processes: make([]*Usage, len(s.Processes)),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
@@ -20,13 +21,13 @@ import (
 type Files struct {
 	what string
 	dev  *device.Device
-	conn *device.Shared[*afc.Client]
+	conn *link.Lazy[*afc.Client]
 }
 
 func newFiles(
 	d *device.Device, what string, open func(ctx context.Context) (*afc.Client, error),
 ) *Files {
-	f := &Files{what: what, dev: d, conn: device.NewShared(open)}
+	f := &Files{what: what, dev: d, conn: link.NewLazy(open)}
 	d.CloseWith(f.conn)
 	return f
 }

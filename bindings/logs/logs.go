@@ -96,7 +96,15 @@ func live(c *api.Call, d *device.Device, o options) (api.Opened[*stream.Stream],
 	if o.PID != nil {
 		activity.PID, activity.Kernel = *o.PID, *o.PID == 0
 	}
+	named := !strings.Contains(o.Process, ".")
 	connect := func(ctx context.Context) (*stream.Opening, error) {
+		if !named {
+			name, err := executable(ctx, d, o.Process)
+			if err != nil {
+				return nil, err
+			}
+			o.Process, named = name, true
+		}
 		s, err := startActivity(ctx, d, activity)
 		if err != nil {
 			return nil, err
@@ -106,24 +114,13 @@ func live(c *api.Call, d *device.Device, o options) (api.Opened[*stream.Stream],
 		}
 		return &stream.Opening{Source: read, Stop: s.Close, Malformed: s.Malformed}, nil
 	}
-	return device.Open(c, d, o.Timeout, func(ctx context.Context) (*stream.Stream, error) {
-		if strings.Contains(o.Process, ".") {
-			name, err := executable(ctx, d, o.Process)
-			if err != nil {
-				return nil, err
-			}
-			o.Process = name
-		}
-		first, err := connect(ctx)
-		if err != nil {
-			return nil, err
-		}
-		text := func(v any) string { return v.(*Entry).Message }
-		return stream.NewResuming(first, resume(d, limit, connect, entryGap),
-			stream.Options{
-				Kind: "syslog", Queue: o.Queue, Text: text,
-				Size: func(v any) int { return len(v.(*Entry).Message) },
-			}), nil
+	return device.OpenStream(c, d, o.Timeout, device.Live{
+		Open: connect, Limit: limit, Gap: entryGap,
+		Options: stream.Options{
+			Kind: "syslog", Queue: o.Queue,
+			Text: func(v any) string { return v.(*Entry).Message },
+			Size: func(v any) int { return len(v.(*Entry).Message) },
+		},
 	})
 }
 
@@ -141,22 +138,6 @@ func startActivity(
 		return nil, err
 	}
 	return s, nil
-}
-
-type opener func(context.Context) (*stream.Opening, error)
-
-// resume says how both logs go on after a lost connection.
-func resume(
-	d *device.Device, limit time.Duration, open opener, gap func(time.Duration) any,
-) stream.Resume {
-	again := func(ctx context.Context) (*stream.Opening, error) {
-		o, err := open(ctx)
-		if err != nil {
-			return nil, d.Ended(err)
-		}
-		return o, nil
-	}
-	return stream.Resume{Limit: limit, Ready: d.Ready, Gap: gap, Open: again}
 }
 
 // levelGap is the level of an entry that marks a gap. It passes every filter.
@@ -233,18 +214,13 @@ func text(c *api.Call, d *device.Device, o textOptions) (api.Opened[*stream.Stre
 	if err != nil {
 		return api.Opened[*stream.Stream]{}, err
 	}
-	connect := func(ctx context.Context) (*stream.Opening, error) { return openText(ctx, d) }
-	return device.Open(c, d, o.Timeout, func(ctx context.Context) (*stream.Stream, error) {
-		first, err := connect(ctx)
-		if err != nil {
-			return nil, err
-		}
-		raw := func(v any) string { return v.(*Line).Raw }
-		return stream.NewResuming(first, resume(d, limit, connect, lineGap),
-			stream.Options{
-				Kind: "syslog text", Text: raw,
-				Size: func(v any) int { return len(v.(*Line).Raw) },
-			}), nil
+	return device.OpenStream(c, d, o.Timeout, device.Live{
+		Open:  func(ctx context.Context) (*stream.Opening, error) { return openText(ctx, d) },
+		Limit: limit, Gap: lineGap,
+		Options: stream.Options{
+			Kind: "syslog text", Text: func(v any) string { return v.(*Line).Raw },
+			Size: func(v any) int { return len(v.(*Line).Raw) },
+		},
 	})
 }
 
@@ -254,19 +230,15 @@ func openText(ctx context.Context, d *device.Device) (*stream.Opening, error) {
 	if err != nil {
 		return nil, err
 	}
-	read := func(ctx context.Context, push func(...any)) error {
-		for {
-			e, err := client.Next(ctx)
-			if err != nil {
-				return d.Ended(err)
-			}
-			push(&Line{
-				Time: e.Time, PID: e.PID, Process: e.Process, Image: e.Image,
-				Level: string(e.Level), Message: e.Message, Raw: e.Raw,
-			})
+	line := func(e syslogrelay.Entry) any {
+		return &Line{
+			Time: e.Time, PID: e.PID, Process: e.Process, Image: e.Image,
+			Level: string(e.Level), Message: e.Message, Raw: e.Raw,
 		}
 	}
-	return &stream.Opening{Source: read, Stop: client.Close, Malformed: client.Malformed}, nil
+	return &stream.Opening{
+		Source: device.Each(d, client.Next, line), Stop: client.Close, Malformed: client.Malformed,
+	}, nil
 }
 
 type archiveOptions struct {
@@ -285,17 +257,13 @@ func archive(
 	limits := ostracerelay.ArchiveOptions{
 		SizeLimit: o.MaxSize, AgeLimit: o.MaxDays, Idle: o.Limit(),
 	}
-	err = d.Do(c, o.Timeout, func(ctx context.Context) error {
-		client, err := ostracerelay.Connect(ctx, d)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
+	copyTo := func(ctx context.Context, client *ostracerelay.Client) (err error) {
 		n, err = device.Store(ctx, path, func(w io.Writer) (int64, error) {
 			return client.CreateArchive(ctx, w, limits)
 		})
 		return err
-	})
+	}
+	err = device.With(c, d, o.Timeout, ostracerelay.Connect, copyTo)
 	return n, err
 }
 

@@ -56,25 +56,15 @@ func observe(
 	if err != nil {
 		return none, err
 	}
-	again := func(ctx context.Context) (*stream.Opening, error) {
-		o, err := open(ctx, d, names)
-		if err != nil {
-			return nil, d.Ended(err)
-		}
-		return o, nil
-	}
-	return device.Open(c, d, o.Timeout, func(ctx context.Context) (*stream.Stream, error) {
-		first, err := open(ctx, d, names)
-		if err != nil {
-			return nil, err
-		}
-		text := func(v any) string { return v.(string) }
-		return stream.NewResuming(first,
-			stream.Resume{Limit: limit, Ready: d.Ready, Open: again},
-			stream.Options{
-				Kind: "notifications", Text: text,
-				Size: func(v any) int { return len(v.(string)) },
-			}), nil
+	return device.OpenStream(c, d, o.Timeout, device.Live{
+		Limit: limit,
+		Open: func(ctx context.Context) (*stream.Opening, error) {
+			return open(ctx, d, names)
+		},
+		Options: stream.Options{
+			Kind: "notifications", Text: func(v any) string { return v.(string) },
+			Size: func(v any) int { return len(v.(string)) },
+		},
 	})
 }
 
@@ -89,15 +79,10 @@ func open(ctx context.Context, d *device.Device, names []string) (*stream.Openin
 		client.Close()
 		return nil, err
 	}
+	later := device.Each(d, client.Next, func(name string) any { return name })
 	return &stream.Opening{Source: func(ctx context.Context, push func(...any)) error {
 		push(early...)
-		for {
-			name, err := client.Next(ctx)
-			if err != nil {
-				return d.Ended(err)
-			}
-			push(name)
-		}
+		return later(ctx, push)
 	}, Stop: client.Close, Malformed: client.Malformed}, nil
 }
 
@@ -130,17 +115,13 @@ func subscribe(
 }
 
 func post(c *api.Call, d *device.Device, name string, t device.Timeout) error {
-	return d.Do(c, t, func(ctx context.Context) error {
-		client, err := notificationproxy.Connect(ctx, d)
-		if err != nil {
-			return err
-		}
-		defer client.Close()
+	send := func(ctx context.Context, client *notificationproxy.Client) error {
 		if err := client.Post(ctx, name); err != nil {
 			return err
 		}
 		return client.Shutdown(ctx) // the answer shows that the post has been read
-	})
+	}
+	return device.With(c, d, t, notificationproxy.Connect, send)
 }
 
 // Family adds notifications and post to Device.

@@ -357,8 +357,8 @@ func TestFlood(t *testing.T) {
 	}
 	end(io.EOF)
 	kept := DefaultQueueBytes / len(value)
-	if s.size != kept || s.bytes > DefaultQueueBytes {
-		t.Errorf("%d values of %d bytes wait, want %d", s.size, s.bytes, kept)
+	if items, bytes := s.queue.Waiting(); items != kept || bytes > DefaultQueueBytes {
+		t.Errorf("%d values of %d bytes wait, want %d", items, bytes, kept)
 	}
 	if n := s.Dropped(); n != uint64(1000-kept) {
 		t.Errorf("%d dropped, want %d", n, 1000-kept)

@@ -15,7 +15,10 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // DefaultQueue is how many values wait for a slow script.
@@ -46,16 +49,6 @@ type Options struct {
 	gaps func() uint64 // of a stream that resumes
 }
 
-func (o Options) withDefaults() Options {
-	if o.Queue <= 0 {
-		o.Queue = DefaultQueue
-	}
-	if o.QueueBytes <= 0 {
-		o.QueueBytes = DefaultQueueBytes
-	}
-	return o
-}
-
 // Stream is a queue that a pump fills. Values are pulled by one task at a time
 // or by several; each value goes to one of them.
 type Stream struct {
@@ -63,65 +56,58 @@ type Stream struct {
 	parent *Stream
 	keep   keeper // predicate of a filtered stream
 
-	mu      sync.Mutex
-	ring    []any
-	head    int
-	size    int
-	bytes   int // of the values that wait, by opts.Size
-	read    uint64
-	dropped uint64
-	err     error // why the source ended; io.EOF for a normal end
-	closed  bool
+	queue *link.Queue[any] // it ends with io.EOF for a normal end of the source
+	read  atomic.Uint64
 
-	wake chan struct{} // holds a token when there is something to look at
 	end  context.CancelFunc
-	done chan struct{}
-	stop func() error // closes what the source reads from
+	done chan struct{} // closed when the source has ended
+
+	mu     sync.Mutex
+	closed bool
+	stop   func() error // closes what the source reads from
+}
+
+// newStream returns a stream that nothing fills yet.
+func newStream(o Options) *Stream {
+	if o.Queue <= 0 {
+		o.Queue = DefaultQueue
+	}
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = DefaultQueueBytes
+	}
+	return &Stream{opts: o, done: make(chan struct{}), queue: link.NewQueue(
+		link.QueueOptions[any]{
+			Items: o.Queue, Bytes: o.QueueBytes, Size: o.Size, DropOldest: true,
+		})}
 }
 
 // New starts reading src. stop, if not nil, is called once by Close before it
 // waits for the source: it must make a blocked read return.
 func New(src Source, stop func() error, o Options) *Stream {
-	o = o.withDefaults()
+	s := newStream(o)
 	ctx, end := context.WithCancel(context.Background())
-	s := &Stream{
-		opts: o, wake: make(chan struct{}, 1), end: end, done: make(chan struct{}), stop: stop,
-	}
+	s.end, s.stop = end, stop
 	go func() {
 		defer close(s.done)
 		err := src(ctx, s.push)
 		if err == nil || ctx.Err() != nil {
 			err = io.EOF
 		}
-		s.mu.Lock()
-		s.err = err
-		s.mu.Unlock()
-		s.signal()
+		s.queue.End(err)
 	}()
 	return s
-}
-
-func (s *Stream) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }
 
 // NewFed returns a stream that the caller fills: push takes values and never
 // waits, end says why no more follow, with io.EOF for a normal end. Both may be
 // called from any goroutine, and after Close, when they do nothing.
 func NewFed(o Options) (s *Stream, push func(...any), end func(error)) {
-	o = o.withDefaults()
-	s = &Stream{opts: o, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s = newStream(o)
 	var once sync.Once
 	end = func(err error) {
 		once.Do(func() {
-			s.mu.Lock()
-			s.err = err
+			s.queue.End(err)
 			close(s.done)
-			s.mu.Unlock()
-			s.signal()
 		})
 	}
 	s.end = func() { end(io.EOF) }
@@ -129,71 +115,18 @@ func NewFed(o Options) (s *Stream, push func(...any), end func(error)) {
 }
 
 func (s *Stream) push(values ...any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err != nil {
-		return
-	}
 	for _, v := range values {
-		if s.size == len(s.ring) && !s.grow() {
-			s.drop()
-		}
-		s.ring[(s.head+s.size)%len(s.ring)] = v
-		s.size++
-		if s.opts.Size == nil {
-			continue
-		}
-		s.bytes += s.opts.Size(v)
-		for s.size > 1 && s.bytes > s.opts.QueueBytes {
-			s.drop()
-		}
+		s.queue.Push(v)
 	}
-	s.signal()
-}
-
-// drop loses the oldest value.
-func (s *Stream) drop() {
-	s.remove()
-	s.dropped++
-}
-
-// remove takes the oldest value off the queue.
-func (s *Stream) remove() any {
-	v := s.ring[s.head]
-	s.ring[s.head] = nil
-	s.head = (s.head + 1) % len(s.ring)
-	s.size--
-	if s.opts.Size != nil {
-		s.bytes -= s.opts.Size(v)
-	}
-	return v
-}
-
-// grow makes the ring larger up to the limit.
-func (s *Stream) grow() bool {
-	if len(s.ring) >= s.opts.Queue {
-		return false
-	}
-	ring := make([]any, min(max(2*len(s.ring), 64), s.opts.Queue))
-	n := copy(ring, s.ring[s.head:])
-	copy(ring[n:], s.ring[:s.head])
-	s.ring, s.head = ring, 0
-	return true
 }
 
 // pop returns the next value if there is one, or the end of the source.
 func (s *Stream) pop() (v any, ok bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.size == 0 {
-		return nil, false, s.err
+	v, ok, err = s.queue.TryPop()
+	if ok {
+		s.read.Add(1)
 	}
-	v = s.remove()
-	s.read++
-	if s.size > 0 {
-		s.signal() // another task may wait for the rest
-	}
-	return v, true, nil
+	return v, ok, err
 }
 
 // errLate is the end of a wait in which no value came.
@@ -209,9 +142,9 @@ func (s *Stream) wait(ctx context.Context, until time.Time) error {
 		late = t.C
 	}
 	select {
-	case <-s.wake:
+	case <-s.queue.Wake():
 		return nil
-	case <-s.done:
+	case <-s.queue.Ended():
 		return nil
 	case <-late:
 		return errLate
@@ -237,7 +170,6 @@ func (s *Stream) Close() error {
 		err = stop()
 	}
 	<-s.done
-	s.signal()
 	return err
 }
 
@@ -263,9 +195,7 @@ func (s *Stream) Kind() string { return s.root().opts.Kind }
 // Dropped returns how many values were lost, here and before.
 func (s *Stream) Dropped() uint64 {
 	r := s.root()
-	r.mu.Lock()
-	n := r.dropped
-	r.mu.Unlock()
+	n := r.queue.Dropped()
 	if r.opts.Dropped != nil {
 		n += r.opts.Dropped()
 	}
@@ -289,9 +219,4 @@ func (s *Stream) Gaps() uint64 {
 }
 
 // Read returns how many values were taken.
-func (s *Stream) Read() uint64 {
-	r := s.root()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.read
-}
+func (s *Stream) Read() uint64 { return s.root().read.Load() }

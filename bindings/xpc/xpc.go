@@ -23,6 +23,7 @@ import (
 	"github.com/imdlua/imdlua/bindings/device"
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 	"github.com/imdlua/imdlua/runtime/host/api"
+	"github.com/imdlua/imdlua/runtime/link"
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 	"github.com/imdlua/imdlua/runtime/service"
 	"github.com/imdlua/imdlua/runtime/service/coredevice"
@@ -39,7 +40,7 @@ type Connection struct {
 	life *device.Life
 	run  runner
 	// features is what invoke uses: a connection of its own.
-	features *device.Shared[*coredevice.Conn]
+	features *link.Lazy[*coredevice.Conn]
 }
 
 func open(
@@ -69,7 +70,7 @@ func newConnection(
 ) *Connection {
 	return &Connection{
 		name: name, udid: udid, conn: conn, run: run,
-		life: device.NewLife("XPC"), features: device.NewShared(feature),
+		life: device.NewLife("XPC"), features: link.NewLazy(feature),
 	}
 }
 

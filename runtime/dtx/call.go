@@ -47,6 +47,9 @@ func (in *Incoming) Args() (Args, error) {
 // property list that, of anything else the bytes, and nil of nothing.
 func (in *Incoming) Object() (any, error) { return in.Message.Object(in.conn.opts.Classes) }
 
+// Size returns how many bytes the arguments and the payload have.
+func (m *Message) Size() int { return len(m.Aux) + len(m.Payload) }
+
 // Bytes returns the payload, expanded if it came compressed.
 func (m *Message) Bytes() ([]byte, error) {
 	if m.Type == Compressed {
@@ -77,19 +80,22 @@ func (in *Incoming) Reply(ctx context.Context, v any) error {
 }
 
 func (in *Incoming) send(ctx context.Context, v any, force bool) error {
-	m := &Message{ID: in.ID, Conversation: in.Conversation + 1, Channel: in.Channel}
+	d := in.conn.draft()
+	defer in.conn.release(d)
+	d.Message = Message{ID: in.ID, Conversation: in.Conversation + 1, Channel: in.Channel}
 	var encodeErr error
 	if v != nil {
-		m.Type = Object
+		d.Type = Object
 		if _, ok := v.(*nskeyed.NSError); ok {
-			m.Type = Failure
+			d.Type = Failure
 		}
-		if m.Payload, encodeErr = nskeyed.Encode(v); encodeErr != nil {
-			m.Type = Failure
-			m.Payload, _ = nskeyed.Encode(Refuse(Domain, 1, "the result cannot be sent"))
+		if encodeErr = d.archive(v); encodeErr != nil {
+			d.Type = Failure
+			_ = d.archive(Refuse(Domain, 1, "the result cannot be sent"))
 		}
+		d.Payload = d.buf
 	}
-	if err := in.conn.enqueue(ctx, m, nil, force); err != nil {
+	if err := in.conn.enqueue(ctx, &d.Message, nil, force); err != nil {
 		return &Error{Op: "reply to", Subject: in.Selector, Err: err}
 	}
 	if encodeErr != nil {
@@ -147,14 +153,15 @@ func (ch *Channel) call(ctx context.Context, selector string, args []any) (*Mess
 		return nil, err
 	}
 	c := ch.conn
-	m, release, err := c.encodeCall(ch.code, selector, args)
+	d, err := c.encodeCall(ch.code, selector, args)
 	if err != nil {
 		return nil, err
 	}
-	m.ExpectsReply = true
+	d.ExpectsReply = true
 	reply := make(chan *Message, 1)
-	err = c.enqueue(ctx, m, reply, false)
-	release()
+	err = c.enqueue(ctx, &d.Message, reply, false)
+	id := d.ID
+	c.release(d)
 	if err != nil {
 		return nil, err
 	}
@@ -163,11 +170,11 @@ func (ch *Channel) call(ctx context.Context, selector string, args []any) (*Mess
 	case r := <-reply:
 		return answer(r)
 	case <-ctx.Done():
-		err = &waitError{ch.code, m.ID, ctx.Err()}
+		err = &waitError{ch.code, id, ctx.Err()}
 	case <-ch.over():
 		err = ch.usable()
 	}
-	c.forget(callKey{ch.code, m.ID})
+	c.forget(callKey{ch.code, id})
 	select {
 	case r := <-reply:
 		return answer(r)
@@ -199,10 +206,10 @@ func (c *Conn) failure(m *Message) error {
 // Send calls a method of the peer and does not wait for it. It may wait for
 // room when the peer reads slowly.
 func (ch *Channel) Send(ctx context.Context, selector string, args ...any) error {
-	m, release, err := ch.conn.encodeCall(ch.code, selector, args)
+	d, err := ch.conn.encodeCall(ch.code, selector, args)
 	if err == nil {
-		defer release()
-		err = ch.enqueue(ctx, m)
+		err = ch.enqueue(ctx, &d.Message)
+		ch.conn.release(d)
 	}
 	if err != nil {
 		return &Error{Op: "send", Subject: selector, Err: err}
@@ -238,26 +245,46 @@ func (ch *Channel) enqueue(ctx context.Context, m *Message) error {
 	return ch.conn.enqueue(ctx, m, nil, false)
 }
 
-// encodeCall makes a call in a buffer that release gives back.
-func (c *Conn) encodeCall(
-	code int32, selector string, args []any,
-) (m *Message, release func(), err error) {
-	buf := c.buffers.Get().(*[]byte)
-	b, err := appendValues((*buf)[:0], args)
-	if err != nil {
-		return nil, nil, err
+// draft is a message while it is encoded, with the memory for it.
+type draft struct {
+	Message
+	buf []byte
+}
+
+// draft returns one that is empty, until release.
+func (c *Conn) draft() *draft { return c.drafts.Get().(*draft) }
+
+func (c *Conn) release(d *draft) {
+	d.Message = Message{}
+	if d.buf = d.buf[:0]; cap(d.buf) <= maxSpare {
+		c.drafts.Put(d)
 	}
+}
+
+// archive makes v all that is in the draft's memory.
+func (d *draft) archive(v any) error {
+	b, err := nskeyed.Append(d.buf[:0], v)
+	if err == nil {
+		d.buf = b
+	}
+	return err
+}
+
+// encodeCall makes a call, which release gives back.
+func (c *Conn) encodeCall(code int32, selector string, args []any) (*draft, error) {
+	d := c.draft()
+	b, err := appendValues(d.buf, args)
 	n := len(b)
-	if b, err = c.appendSelector(b, selector); err != nil {
-		return nil, nil, err
+	if err == nil {
+		b, err = c.appendSelector(b, selector)
 	}
-	m = &Message{Channel: code, Type: Dispatch, Aux: b[:n], Payload: b[n:]}
-	return m, func() {
-		if cap(b) <= maxSpare {
-			*buf = b[:0]
-			c.buffers.Put(buf)
-		}
-	}, nil
+	if err != nil {
+		c.release(d)
+		return nil, err
+	}
+	d.buf = b
+	d.Message = Message{Channel: code, Type: Dispatch, Aux: b[:n], Payload: b[n:]}
+	return d, nil
 }
 
 // appendSelector appends the archive of a selector. Those that were used are

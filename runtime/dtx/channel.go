@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+
+	"github.com/imdlua/imdlua/runtime/link"
 )
 
 // Handler answers what the peer sends on a channel, one message after the
@@ -44,13 +45,8 @@ type Channel struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
 
-	mu     sync.Mutex
-	opts   ChannelOptions
-	queue  []*Incoming
-	bytes  int
-	err    error         // why it is closed
-	ready  chan struct{} // holds a token while the queue may have something
-	closed chan struct{} // closed with err set
+	handler Handler
+	queue   *link.Queue[*Incoming] // it ends when the channel is closed
 }
 
 // over says until when calls may wait on the channel, and usable whether they
@@ -60,7 +56,7 @@ func (ch *Channel) over() <-chan struct{} {
 	if ch.code == 0 {
 		return ch.conn.done
 	}
-	return ch.closed
+	return ch.Done()
 }
 
 func (ch *Channel) usable() error {
@@ -72,8 +68,10 @@ func (ch *Channel) usable() error {
 
 func newChannel(c *Conn, code int32, identifier string) *Channel {
 	ch := &Channel{
-		conn: c, code: code, identifier: identifier, ready: make(chan struct{}, 1),
-		closed: make(chan struct{}),
+		conn: c, code: code, identifier: identifier,
+		queue: link.NewQueue(link.QueueOptions[*Incoming]{
+			Items: DefaultQueue, Bytes: DefaultQueueBytes, Size: (*Incoming).Size,
+		}),
 	}
 	ch.ctx, ch.cancel = context.WithCancel(c.ctx)
 	return ch
@@ -87,10 +85,9 @@ func (ch *Channel) take(o ChannelOptions) {
 	if o.QueueBytes <= 0 {
 		o.QueueBytes = DefaultQueueBytes
 	}
-	ch.mu.Lock()
-	ch.opts = o
-	ch.mu.Unlock()
+	ch.queue.Bound(o.Queue, o.QueueBytes)
 	if o.Handler != nil {
+		ch.handler = o.Handler
 		ch.conn.goWhileOpen(ch.serve, &ch.conn.serving)
 	}
 }
@@ -162,12 +159,11 @@ func (ch *Channel) Conn() *Conn { return ch.conn }
 // Context ends when the channel is closed, by whomever.
 func (ch *Channel) Context() context.Context { return ch.ctx }
 
+// Done is closed when the channel is.
+func (ch *Channel) Done() <-chan struct{} { return ch.queue.Ended() }
+
 // Err returns why the channel is closed, nil while it is not.
-func (ch *Channel) Err() error {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	return ch.err
-}
+func (ch *Channel) Err() error { return ch.queue.Err() }
 
 // Go runs f, which sends events as a rule, until the channel is closed. It
 // reports whether it still could. Close of the connection waits for f.
@@ -182,34 +178,21 @@ func (ch *Channel) Close(ctx context.Context) error {
 		return nil
 	}
 	ch.end(ErrChannelClosed)
-	ch.discard()
+	for _, in := range ch.queue.Close(ErrChannelClosed) {
+		ch.conn.memory.unpark(in.taken)
+	}
 	return ch.conn.control.Send(ctx, selCancelChannel, Int32(ch.code))
 }
 
 // end closes the channel on this side. What is queued can still be taken.
 func (ch *Channel) end(err error) {
-	ch.mu.Lock()
-	if ch.err == nil {
-		ch.err = err
-		close(ch.closed)
-	}
-	ch.mu.Unlock()
+	ch.queue.End(err)
 	ch.cancel()
 }
 
-// discard drops what is queued.
-func (ch *Channel) discard() {
-	ch.mu.Lock()
-	dropped := ch.queue
-	ch.queue, ch.bytes = nil, 0
-	ch.mu.Unlock()
-	for _, in := range dropped {
-		ch.conn.memory.unpark(in.taken)
-	}
-}
-
-// push queues a message and reports whether it did. It is the reader's, and never
-// waits: a channel that nobody empties is closed, the others go on.
+// push queues a message. It is the reader's, and never waits: a channel that nobody
+// empties is closed, the others go on. It reports false if the bytes taken for the message
+// are still the reader's to give back.
 func (ch *Channel) push(in *Incoming) bool {
 	switch {
 	case ch.deaf && in.Type == Barrier:
@@ -219,25 +202,19 @@ func (ch *Channel) push(in *Incoming) bool {
 		in.refuse(UnknownSelector(in.Selector))
 		return false
 	}
-	size := len(in.Aux) + len(in.Payload)
-	ch.mu.Lock()
-	if ch.err != nil {
-		ch.mu.Unlock()
-		in.refuse(Refuse(Domain, 1, "the channel is closed"))
-		return false
-	}
-	alone := len(ch.queue) == 0
-	fits := len(ch.queue) < ch.opts.Queue && (alone || ch.bytes+size <= ch.opts.QueueBytes)
-	if fits && ch.conn.memory.park(in.taken) {
-		ch.queue = append(ch.queue, in)
-		ch.bytes += size
-		ch.mu.Unlock()
-		ch.signal()
+	parked := ch.Err() == nil && ch.conn.memory.park(in.taken)
+	if parked && ch.queue.Push(in) {
 		return true
 	}
-	ch.mu.Unlock()
-	ch.overflow(in)
-	return false
+	if parked {
+		ch.conn.memory.unpark(in.taken)
+	}
+	if ch.Err() != nil {
+		in.refuse(Refuse(Domain, 1, "the channel is closed"))
+	} else {
+		ch.overflow(in)
+	}
+	return parked // and given back already
 }
 
 func (ch *Channel) overflow(in *Incoming) {
@@ -254,59 +231,26 @@ func (ch *Channel) overflow(in *Incoming) {
 
 // sayCancelled tells the peer that a channel is closed, without waiting.
 func (c *Conn) sayCancelled(code int32) {
-	m, release, err := c.encodeCall(0, selCancelChannel, []any{Int32(code)})
+	d, err := c.encodeCall(0, selCancelChannel, []any{Int32(code)})
 	if err != nil {
 		return
 	}
-	defer release()
-	_ = c.enqueue(c.ctx, m, nil, true)
-}
-
-func (ch *Channel) signal() {
-	select {
-	case ch.ready <- struct{}{}:
-	default:
-	}
-}
-
-// pop takes the oldest message. Without one it returns the reason if the
-// channel is closed.
-func (ch *Channel) pop() (*Incoming, error) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if len(ch.queue) == 0 {
-		return nil, ch.err
-	}
-	in := ch.queue[0]
-	ch.queue[0] = nil
-	ch.bytes -= len(in.Aux) + len(in.Payload)
-	if ch.queue = ch.queue[1:]; len(ch.queue) > 0 {
-		ch.signal()
-	}
-	return in, nil
+	defer c.release(d)
+	_ = c.enqueue(c.ctx, &d.Message, nil, true)
 }
 
 // next waits for a message. Barriers are answered on the way: everything before
 // them was taken.
 func (ch *Channel) next(ctx context.Context) (*Incoming, error) {
 	for {
-		in, err := ch.pop()
-		switch {
-		case in != nil && in.Type == Barrier:
-			err := in.Reply(ctx, nil)
-			ch.conn.memory.unpark(in.taken)
-			if err != nil {
-				return nil, err
-			}
-			continue
-		case in != nil || err != nil:
+		in, err := ch.queue.Pop(ctx)
+		if err != nil || in.Type != Barrier {
 			return in, err
 		}
-		select {
-		case <-ch.ready:
-		case <-ch.closed:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		err = in.Reply(ctx, nil)
+		ch.conn.memory.unpark(in.taken)
+		if err != nil {
+			return nil, err
 		}
 	}
 }
@@ -344,7 +288,7 @@ func (ch *Channel) handle(in *Incoming) {
 	if in.ExpectsReply {
 		_ = c.out.room(c.ctx, c.done) // after the end, what was asked for is still done
 	}
-	v, err := ch.opts.Handler.Handle(c.ctx, in)
+	v, err := ch.handler.Handle(c.ctx, in)
 	if errors.Is(err, ErrLater) {
 		return
 	}

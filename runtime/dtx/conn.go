@@ -92,7 +92,7 @@ type Conn struct {
 	done    chan struct{}  // closed with err set
 	ctx     context.Context
 	cancel  context.CancelFunc
-	buffers sync.Pool // of *[]byte, for messages being encoded
+	drafts  sync.Pool // of *draft
 
 	memory *account
 
@@ -132,7 +132,7 @@ func New(nc net.Conn, o Options) *Conn {
 	c.log = c.log.With("layer", "dtx")
 	c.memory = newAccount(o.Buffer, o.Budget)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.buffers.New = func() any { return new([]byte) }
+	c.drafts.New = func() any { return new(draft) }
 	c.out.init()
 	c.control = newChannel(c, 0, "")
 	if o.Control != nil {
@@ -155,13 +155,13 @@ func (c *Conn) publish() {
 	if caps == nil {
 		caps = DefaultCapabilities()
 	}
-	m, release, err := c.encodeCall(0, selCapabilities, []any{caps})
+	d, err := c.encodeCall(0, selCapabilities, []any{caps})
 	if err != nil {
 		c.fail(&Error{Op: "publish", Subject: "capabilities", Err: err}, false)
 		return
 	}
-	defer release()
-	_ = c.enqueue(c.ctx, m, nil, true)
+	defer c.release(d)
+	_ = c.enqueue(c.ctx, &d.Message, nil, true)
 }
 
 // Control returns channel 0, which exists from the beginning.
@@ -268,18 +268,18 @@ func (c *Conn) dispatch(m *Message, taken int) (kept bool) {
 	if m.Conversation%2 == 0 {
 		code = -code // positive on the wire: the sender opened it
 	}
+	if m.Conversation%2 == 1 {
+		c.logReceived(m, code, "")
+		c.reply(code, m)
+		return false
+	}
 	in := &Incoming{Message: m, conn: c, code: code, taken: taken}
 	var bad error
-	if m.Type == Dispatch && m.Conversation%2 == 0 {
+	if m.Type == Dispatch {
 		in.Selector, bad = c.selector(m.Payload)
 	}
-	if c.log.Enabled(c.ctx, slog.LevelDebug) {
-		c.log.Debug("received", "channel", code, "id", m.ID, "conversation", m.Conversation, "type",
-			m.Type, "selector", in.Selector, "bytes", len(m.Aux)+len(m.Payload))
-	}
+	c.logReceived(m, code, in.Selector)
 	switch {
-	case m.Conversation%2 == 1:
-		c.reply(code, m)
 	case bad != nil:
 		c.log.Warn("call without a selector", "channel", code, "err", bad)
 		in.refuse(Refuse(Domain, 1, "the call's selector cannot be read"))
@@ -296,6 +296,13 @@ func (c *Conn) dispatch(m *Message, taken int) (kept bool) {
 		return ch.push(in)
 	}
 	return false
+}
+
+func (c *Conn) logReceived(m *Message, code int32, selector string) {
+	if c.log.Enabled(c.ctx, slog.LevelDebug) {
+		c.log.Debug("received", "channel", code, "id", m.ID, "conversation", m.Conversation, "type",
+			m.Type, "selector", selector, "bytes", m.Size())
+	}
 }
 
 // reply hands a reply to its call. Nobody waits for late ones and second ones,

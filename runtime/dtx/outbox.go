@@ -58,7 +58,7 @@ func (o *outbox) full() <-chan struct{} {
 // id here, so that ids go up on the wire; with reply not nil the call is
 // registered under it. Only the reader forces: it must not wait for room.
 func (c *Conn) enqueue(ctx context.Context, m *Message, reply chan *Message, force bool) error {
-	size := payloadHeaderSize + len(m.Aux) + len(m.Payload)
+	size := payloadHeaderSize + m.Size()
 	if size > MaxMessage {
 		return ErrTooLarge
 	}

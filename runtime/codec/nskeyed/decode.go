@@ -9,8 +9,9 @@ import (
 type decoder struct {
 	reader
 	classes *Classes
-	objects object // $objects
-	slots   []slot // for $objects; empty for a plain property list
+	objects object  // $objects
+	slots   []slot  // for $objects; empty for a plain property list
+	few     [4]slot // memory of slots if the archive is small
 	keys    map[int]string
 	room    int // how many elements of containers may still be allocated
 	copied  int // how many bytes of text and data may still be allocated
@@ -57,7 +58,6 @@ var (
 // open reads the trailer and sets the limits.
 func (d *decoder) open(b []byte) error {
 	_, err := d.reader.open(b)
-	d.keys = map[int]string{}
 	d.room = MaxNodes
 	d.copied = 1<<20 + 4*len(b) // shared values are copied for each use
 	return err
@@ -107,23 +107,11 @@ func (d *decoder) isArchive(o object) (bool, error) {
 
 // archive checks the top level of an archive and decodes the objects of $top.
 func (d *decoder) archive(o object) (any, error) {
-	for _, key := range []string{keyArchiver, keyVersion} {
-		number, ok, err := d.find(o, key)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			return nil, fmt.Errorf("no %s key", key)
-		}
-		v, _, err := d.value(number, 0)
-		if err != nil {
-			return nil, err
-		}
-		if want := map[string]any{keyArchiver: archiver, keyVersion: int64(version)}[key]; !sameKey(
-			v, want,
-		) {
-			return nil, fmt.Errorf("%s is %s, must be %v", key, short(v), want)
-		}
+	if err := d.fixed(o, keyArchiver, archiver); err != nil {
+		return nil, err
+	}
+	if err := d.fixed(o, keyVersion, int64(version)); err != nil {
+		return nil, err
 	}
 	top, err := d.member(o, keyTop, tagDict)
 	if err != nil {
@@ -136,7 +124,10 @@ func (d *decoder) archive(o object) (any, error) {
 	if d.objects.n > MaxObjects {
 		return nil, ErrLimit
 	}
-	d.slots = make([]slot, d.objects.n)
+	d.slots = d.few[:min(d.objects.n, len(d.few))]
+	if d.objects.n > len(d.few) {
+		d.slots = make([]slot, d.objects.n)
+	}
 	number, ok, err := d.find(top, keyRoot)
 	if err != nil {
 		return nil, err
@@ -154,6 +145,32 @@ func (d *decoder) archive(o object) (any, error) {
 	}
 	list, _, err := d.list(numbers, 0)
 	return Top(list), err
+}
+
+// fixed checks a field of the top level that has the same value in every archive. It
+// allocates nothing if the field has the usual form.
+func (d *decoder) fixed(o object, key string, want any) error {
+	number, ok, err := d.find(o, key)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("no %s key", key)
+	}
+	f, err := d.object(number)
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.tag == tagASCII && string(d.b[f.at:f.at+f.n]) == want,
+		f.tag == tagInteger && f.n < 16 && int64(d.uint(f.at, f.n)) == want:
+		return nil
+	}
+	v, _, err := d.plain(f, 0)
+	if err == nil && !sameKey(v, want) {
+		err = fmt.Errorf("%s is %s, must be %v", key, short(v), want)
+	}
+	return err
 }
 
 // member returns a container that the top level of an archive must have.
@@ -371,6 +388,9 @@ func (d *decoder) key(number int) (string, error) {
 		return "", ErrLimit
 	}
 	s := d.text(o)
+	if d.keys == nil {
+		d.keys = make(map[int]string)
+	}
 	d.keys[number] = s
 	return s, nil
 }

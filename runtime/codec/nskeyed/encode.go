@@ -27,18 +27,14 @@ func Encode(v any) ([]byte, error) { return Append(nil, v) }
 
 // Append appends a binary archive of v to b.
 func Append(b []byte, v any) ([]byte, error) {
-	e := encoder{objects: make([]any, 1, 8)}
-	e.objects[0] = null
-	top, err := e.top(v)
+	s := newScratch()
+	defer s.release()
+	top, err := s.encoder.top(v)
 	if err != nil {
 		return nil, &Error{Op: "encode", Err: err}
 	}
-	return write(b, record{
-		{keyVersion, int64(version)},
-		{keyArchiver, archiver},
-		{keyTop, top},
-		{keyObjects, e.objects},
-	}), nil
+	s.writer.archive(top, s.encoder.objects)
+	return s.writer.write(b), nil
 }
 
 // encoder numbers objects in the order of Apple's archiver: an object comes before the
@@ -46,8 +42,8 @@ func Append(b []byte, v any) ([]byte, error) {
 // once, and so are equal strings and numbers.
 type encoder struct {
 	objects []any // the content of $objects
-	classes map[string]uid
-	shared  map[any]uid // strings and numbers
+	classes index[string]
+	shared  index[any] // strings and numbers
 	nodes   int
 }
 
@@ -200,15 +196,12 @@ func (e *encoder) scalar(v any) (uid, error) {
 	if err != nil {
 		return 0, err
 	}
-	if n, ok := e.shared[v]; ok {
-		return n, nil
+	if n, ok := e.shared.find(v); ok {
+		return uid(n), nil
 	}
 	n, err := e.add(v)
 	if err == nil {
-		if e.shared == nil {
-			e.shared = make(map[any]uid)
-		}
-		e.shared[v] = n
+		e.shared.add(v, int32(n))
 	}
 	return n, err
 }
@@ -236,15 +229,12 @@ const rootClass = "NSObject"
 
 // class adds a class descriptor, unless it has been added before.
 func (e *encoder) class(chain []string) (uid, error) {
-	if n, ok := e.classes[chain[0]]; ok {
-		return n, nil
+	if n, ok := e.classes.find(chain[0]); ok {
+		return uid(n), nil
 	}
 	n, err := e.add(record{{keyClassName, chain[0]}, {keyClasses, chain}})
 	if err == nil {
-		if e.classes == nil {
-			e.classes = make(map[string]uid, 4)
-		}
-		e.classes[chain[0]] = n
+		e.classes.add(chain[0], int32(n))
 	}
 	return n, err
 }

@@ -14,10 +14,17 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 )
 
+// write returns a property list.
+func write(root record) []byte {
+	var w writer
+	w.numberRecord(root)
+	return w.write(nil)
+}
+
 // archiveOf returns an archive with these elements of $objects after "$null". Object 1
 // is the root.
 func archiveOf(objects ...any) []byte {
-	return write(nil, record{
+	return write(record{
 		{keyVersion, int64(version)}, {keyArchiver, archiver}, {keyTop, record{{keyRoot, uid(1)}}},
 		{keyObjects, append([]any{null}, objects...)},
 	})
@@ -480,7 +487,7 @@ func TestArchiveOutside(t *testing.T) {
 				r[i].value = tt.value
 			}
 		}
-		if v, err := Decode(write(nil, r)); v != nil || err == nil ||
+		if v, err := Decode(write(r)); v != nil || err == nil ||
 			err.Error() != "nskeyed: decode: "+tt.want {
 			t.Errorf("%s: Decode = %v, %v, want %s", tt.name, v, err, tt.want)
 		}
@@ -494,7 +501,7 @@ func TestArchiveOutside(t *testing.T) {
 	for i := 1; i < 12; i++ {
 		objects, want = append(objects, int64(i)), append(want, int64(i))
 	}
-	v, err := Decode(write(nil, record{
+	v, err := Decode(write(record{
 		{keyVersion, int64(version)}, {keyArchiver, archiver}, {keyTop, top}, {keyObjects, objects},
 	}))
 	if err != nil || !reflect.DeepEqual(v, want) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -27,31 +28,51 @@ type uid uint32
 type writer struct {
 	items []item
 	refs  []int32
-	texts map[string]int32
-	ints  map[any]int32 // int64 and uint64
-	flags [2]int32      // numbers of the objects false and true, or 0
+	texts index[string]
+	ints  index[any] // int64 and uint64
+	flags [2]int32   // the objects false and true, 0 for none
 	out   []byte
 }
 
 // item is an object of the property list. The elements of containers are in refs. A UID
-// is stored in start, with isUID as its value, which saves an allocation.
+// is stored in start, with isUID as its value, and a string is the text at start. This
+// saves an allocation for each.
 type item struct {
 	value       any
 	start, refs int32
 }
 
-type isUID struct{}
+// What stands in place of the value of an item.
+type (
+	isUID  struct{}
+	isText struct{}
+	isDict struct{}
+	isList struct{}
+)
 
-// write appends the property list to b.
-func write(b []byte, root record) []byte {
-	w := &writer{texts: make(map[string]int32, 16), out: b}
-	w.number(root)
+// archive numbers the outside of an archive and all that is in it.
+func (w *writer) archive(top record, objects []any) {
+	keys := [...]string{keyVersion, keyArchiver, keyTop, keyObjects}
+	refs := w.container(isDict{}, 2*len(keys))
+	for i, key := range keys {
+		w.set(refs+i, w.numberText(key))
+	}
+	refs += len(keys)
+	w.set(refs, w.number(int64(version)))
+	w.set(refs+1, w.numberText(archiver))
+	w.set(refs+2, w.numberRecord(top))
+	w.set(refs+3, numberAll(w, objects, w.number))
+}
+
+// write appends the property list of what was numbered to b.
+func (w *writer) write(b []byte) []byte {
+	w.out = slices.Grow(b, w.size())
 	start := len(b)
 	w.out = append(w.out, header...)
 	refSize := width(uint64(len(w.items) - 1))
-	offsets := make([]int, len(w.items))
+	offsets := make([]int, 0, fewItems)
 	for i := range w.items {
-		offsets[i] = len(w.out) - start
+		offsets = append(offsets, len(w.out)-start)
 		w.item(&w.items[i], refSize)
 	}
 	table := len(w.out) - start
@@ -63,6 +84,20 @@ func write(b []byte, root record) []byte {
 	w.out = binary.BigEndian.AppendUint64(w.out, uint64(len(w.items)))
 	w.out = binary.BigEndian.AppendUint64(w.out, 0)
 	return binary.BigEndian.AppendUint64(w.out, uint64(table))
+}
+
+// size estimates the length of the property list, and is seldom too small.
+func (w *writer) size() int {
+	n := len(header) + trailerSize + 4*len(w.items) + 2*len(w.refs)
+	for i := range w.items {
+		if data, ok := w.items[i].value.([]byte); ok {
+			n += len(data) + 8
+		}
+	}
+	for i := range w.texts.list {
+		n += len(w.texts.list[i].key)
+	}
+	return n
 }
 
 // width returns the number of bytes for integers up to n: 1, 2, 4 or 8.
@@ -88,13 +123,10 @@ func (w *writer) number(v any) int32 {
 	case uid:
 		return w.numberUID(t)
 	case int64, uint64:
-		if n, ok := w.ints[v]; ok {
+		if n, ok := w.ints.find(v); ok {
 			return n
 		}
-		if w.ints == nil {
-			w.ints = make(map[any]int32)
-		}
-		w.ints[v] = self
+		w.ints.add(v, self)
 	case bool:
 		i := 0
 		if t {
@@ -105,22 +137,13 @@ func (w *writer) number(v any) int32 {
 		}
 		w.flags[i] = self
 	case record:
-		refs := w.container(v, 2*len(t))
-		for i := range t {
-			n := w.numberText(t[i].key)
-			w.refs[refs+i] = n
-		}
-		for i := range t {
-			n := w.number(t[i].value)
-			w.refs[refs+len(t)+i] = n
-		}
-		return self
+		return w.numberRecord(t)
 	case []any:
-		return numberAll(w, v, t, w.number)
+		return numberAll(w, t, w.number)
 	case []uid:
-		return numberAll(w, v, t, w.numberUID)
+		return numberAll(w, t, w.numberUID)
 	case []string:
-		return numberAll(w, v, t, w.numberText)
+		return numberAll(w, t, w.numberText)
 	}
 	w.items = append(w.items, item{value: v})
 	return self
@@ -135,12 +158,25 @@ func (w *writer) container(v any, n int) int {
 	return refs
 }
 
+func (w *writer) set(ref int, n int32) { w.refs[ref] = n }
+
+func (w *writer) numberRecord(r record) int32 {
+	self := int32(len(w.items))
+	refs := w.container(isDict{}, 2*len(r))
+	for i := range r {
+		w.set(refs+i, w.numberText(r[i].key))
+	}
+	for i := range r {
+		w.set(refs+len(r)+i, w.number(r[i].value))
+	}
+	return self
+}
+
 func (w *writer) numberText(s string) int32 {
-	n, ok := w.texts[s]
+	n, ok := w.texts.find(s)
 	if !ok {
 		n = int32(len(w.items))
-		w.texts[s] = n
-		w.items = append(w.items, item{value: s})
+		w.items = append(w.items, item{value: isText{}, start: w.texts.add(s, n)})
 	}
 	return n
 }
@@ -151,12 +187,11 @@ func (w *writer) numberUID(u uid) int32 {
 	return int32(len(w.items) - 1)
 }
 
-func numberAll[T any](w *writer, v any, list []T, number func(T) int32) int32 {
+func numberAll[T any](w *writer, list []T, number func(T) int32) int32 {
 	self := int32(len(w.items))
-	refs := w.container(v, len(list))
+	refs := w.container(isList{}, len(list))
 	for i, e := range list {
-		n := number(e)
-		w.refs[refs+i] = n
+		w.set(refs+i, number(e))
 	}
 	return self
 }
@@ -204,16 +239,17 @@ func (w *writer) item(it *item, refSize int) {
 	case []byte:
 		w.head(tagData, len(t))
 		w.out = append(w.out, t...)
-	case string:
-		w.text(t)
+	case isText:
+		w.text(w.texts.list[it.start].key)
+		return
 	case isUID:
 		size := width(uint64(uint32(it.start)))
 		w.out = append(w.out, tagUID|byte(size-1))
 		w.uint(uint64(uint32(it.start)), size)
 		return
-	case record:
-		w.head(tagDict, len(t))
-	default:
+	case isDict:
+		w.head(tagDict, int(it.refs)/2)
+	case isList:
 		w.head(tagArray, int(it.refs))
 	}
 	for _, n := range w.refs[it.start : it.start+it.refs] {

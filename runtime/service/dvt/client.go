@@ -43,25 +43,18 @@ type Session struct {
 
 	mu     sync.Mutex
 	open   int
-	slots  map[string]*slot
-	closed bool // no feed may begin
+	shared map[string]*link.Lazy[shared] // by identifier; they end with conn
+	closed bool                          // no feed may begin
 }
 
-// slot is a channel that all calls share.
-type slot struct {
-	done chan struct{} // closed with ch or err set
-	ch   *dtx.Channel
-	err  error
-}
+// shared is a channel that all calls use.
+type shared struct{ *dtx.Channel }
 
-// stale reports whether the channel was closed, by the device as a rule.
-func (sl *slot) stale() bool {
-	select {
-	case <-sl.done:
-		return sl.ch != nil && sl.ch.Err() != nil
-	default:
-		return false
-	}
+// Close closes the channel. It makes shared a link.Ending.
+func (c shared) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return c.Channel.Close(ctx)
 }
 
 // classes decode what the services send beside values.
@@ -92,7 +85,10 @@ func New(c net.Conn, o Options) *Session {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Session{max: o.MaxChannels, slots: map[string]*slot{}, log: o.Logger.With("layer", "dvt")}
+	s := &Session{
+		max: o.MaxChannels, shared: map[string]*link.Lazy[shared]{},
+		log: o.Logger.With("layer", "dvt"),
+	}
 	if s.max <= 0 {
 		s.max = defaultMaxChannels
 	}
@@ -141,41 +137,21 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 func (s *Session) Channel(ctx context.Context, identifier string) (*dtx.Channel, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	for {
-		s.mu.Lock()
-		sl := s.slots[identifier]
-		mine := sl == nil || sl.stale()
-		if mine {
-			sl = &slot{done: make(chan struct{})}
-			s.slots[identifier] = sl
-		}
-		s.mu.Unlock()
-		if mine {
-			s.fill(ctx, identifier, sl)
-			return sl.ch, sl.err
-		}
-		select {
-		case <-sl.done:
-		case <-ctx.Done():
-			return nil, &Error{Op: "open channel", Subject: identifier, Err: ctx.Err()}
-		}
-		// That somebody else ran out of time is not this caller's failure.
-		if !errors.Is(sl.err, context.Canceled) && !errors.Is(sl.err, context.DeadlineExceeded) {
-			return sl.ch, sl.err
-		}
+	s.mu.Lock()
+	l := s.shared[identifier]
+	if l == nil {
+		l = link.NewLazy(func(ctx context.Context) (shared, error) {
+			ch, err := s.Open(ctx, identifier, dtx.ChannelOptions{Handler: dtx.Methods{}})
+			return shared{ch}, err
+		})
+		s.shared[identifier] = l
 	}
-}
-
-func (s *Session) fill(ctx context.Context, identifier string, sl *slot) {
-	sl.ch, sl.err = s.Open(ctx, identifier, dtx.ChannelOptions{Handler: dtx.Methods{}})
-	if sl.err != nil {
-		s.mu.Lock()
-		if s.slots[identifier] == sl {
-			delete(s.slots, identifier)
-		}
-		s.mu.Unlock()
+	s.mu.Unlock()
+	ch, err := l.Get(ctx)
+	if err != nil {
+		return nil, &Error{Op: "open channel", Subject: identifier, Err: inner(err)}
 	}
-	close(sl.done)
+	return ch.Channel, nil
 }
 
 // Open opens a channel for the caller alone, who closes it.

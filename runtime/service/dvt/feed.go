@@ -24,17 +24,10 @@ type feed struct {
 	subject string
 	ch      *dtx.Channel
 	log     *slog.Logger
-	wake    chan struct{} // holds a token while there may be something
 	done    chan struct{} // closed when the pump has ended
 	once    sync.Once
-
-	mu      sync.Mutex
-	queue   []*dtx.Incoming
-	bytes   int
-	dropped uint64
+	queue   *link.Queue[*dtx.Incoming]
 	bad     link.Skipped
-	closed  bool
-	err     error // why nothing follows
 }
 
 // feed opens a channel for a stream.
@@ -44,8 +37,11 @@ func (s *Session) feed(ctx context.Context, op, subject, identifier string) (*fe
 		return nil, &Error{Op: op, Subject: subject, Err: inner(err)}
 	}
 	f := &feed{
-		op: op, subject: subject, ch: ch, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		op: op, subject: subject, ch: ch, done: make(chan struct{}),
 		log: s.log.With("channel", identifier),
+		queue: link.NewQueue(link.QueueOptions[*dtx.Incoming]{
+			Items: feedLimit, Bytes: feedBytes, Size: (*dtx.Incoming).Size, DropOldest: true,
+		}),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,88 +60,23 @@ func (f *feed) pump() {
 	for {
 		in, err := f.ch.Next(context.Background())
 		if err != nil {
-			f.end(err)
+			f.queue.End(err)
 			return
 		}
 		if in.ExpectsReply { // no event of these services does
 			_ = in.Reply(f.ch.Context(), dtx.UnknownSelector(in.Selector))
 		}
-		f.put(in)
+		f.queue.Push(in)
 	}
-}
-
-func size(in *dtx.Incoming) int { return len(in.Aux) + len(in.Payload) }
-
-func (f *feed) put(in *dtx.Incoming) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.queue = append(f.queue, in)
-	f.bytes += size(in)
-	for len(f.queue) > 1 && (len(f.queue) > feedLimit || f.bytes > feedBytes) {
-		f.bytes -= size(f.queue[0])
-		f.queue[0] = nil
-		f.queue = f.queue[1:]
-		f.dropped++
-	}
-	f.signal()
-}
-
-// end says why nothing follows what is queued. The first reason counts.
-func (f *feed) end(err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.err == nil {
-		f.err = err
-	}
-	f.signal()
-}
-
-func (f *feed) signal() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-}
-
-// take returns the oldest message; what came before the end is still there.
-func (f *feed) take() (*dtx.Incoming, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		f.signal() // for others that wait
-		return nil, net.ErrClosed
-	}
-	if len(f.queue) == 0 {
-		if f.err != nil {
-			f.signal()
-		}
-		return nil, f.err
-	}
-	in := f.queue[0]
-	f.queue[0] = nil
-	f.bytes -= size(in)
-	if f.queue = f.queue[1:]; len(f.queue) > 0 || f.err != nil {
-		f.signal()
-	}
-	return in, nil
 }
 
 // next waits for a message.
 func (f *feed) next(ctx context.Context) (*dtx.Incoming, error) {
-	for {
-		in, err := f.take()
-		if err != nil {
-			return nil, &Error{Op: f.op, Subject: f.subject, Err: err}
-		}
-		if in != nil {
-			return in, nil
-		}
-		select {
-		case <-f.wake:
-		case <-ctx.Done():
-			return nil, &Error{Op: f.op, Subject: f.subject, Err: ctx.Err()}
-		}
+	in, err := f.queue.Pop(ctx)
+	if err != nil {
+		return nil, &Error{Op: f.op, Subject: f.subject, Err: err}
 	}
+	return in, nil
 }
 
 // await returns the first value that parse makes of a message; ok is false for a
@@ -184,19 +115,14 @@ func (f *feed) Malformed() uint64 { return f.bad.Count() }
 // Dropped counts the messages that were lost because Next was called too
 // rarely.
 func (f *feed) Dropped() uint64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.dropped
+	return f.queue.Dropped()
 }
 
 // Close ends the stream and every Next that waits.
 func (f *feed) Close() error {
 	var err error
 	f.once.Do(func() {
-		f.mu.Lock()
-		f.closed, f.queue = true, nil
-		f.signal()
-		f.mu.Unlock()
+		f.queue.Close(net.ErrClosed)
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
 		if err = f.ch.Close(ctx); err != nil {

@@ -168,7 +168,7 @@ func (p *Process) event(in *dtx.Incoming) (out Output, ok bool, err error) {
 		p.mu.Lock()
 		p.exit = exit
 		p.mu.Unlock()
-		p.end(io.EOF)
+		p.queue.End(io.EOF)
 	}
 	if o == nil {
 		return Output{}, false, err

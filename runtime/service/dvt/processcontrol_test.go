@@ -104,8 +104,11 @@ func TestSuspended(t *testing.T) {
 		}
 		defer p.Close()
 		synctest.Wait()
-		if s := r.phone.Processes.State(p.PID); s != processes.Suspended || len(p.queue) != 0 {
-			t.Errorf("%v, and said %d things", s, len(p.queue))
+		if s := r.phone.Processes.State(p.PID); s != processes.Suspended {
+			t.Errorf("state %v, want suspended", s)
+		}
+		if n, _ := p.queue.Waiting(); n != 0 {
+			t.Errorf("it has said %d things", n)
 		}
 		if err := r.Resume(ctx, p.PID); err != nil {
 			t.Fatal(err)
@@ -326,8 +329,8 @@ func TestStopObserving(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if len(o.queue) != 0 {
-			t.Errorf("told %+v", o.queue[0])
+		if n, _ := o.queue.Waiting(); n != 0 {
+			t.Errorf("%d events were told", n)
 		}
 	})
 }
@@ -365,8 +368,11 @@ func TestSlowReader(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if n := p.Dropped(); n != lines+1-feedLimit+2 || len(p.queue) != 1 {
-			t.Errorf("%d dropped, %d there", n, len(p.queue))
+		if n := p.Dropped(); n != lines+1-feedLimit+2 {
+			t.Errorf("%d dropped, want %d", n, lines+1-feedLimit+2)
+		}
+		if n, _ := p.queue.Waiting(); n != 1 {
+			t.Errorf("%d wait, want 1", n)
 		}
 		// Close ends who waits.
 		wantOutput(t, p, strings.Repeat("x", feedBytes/2))

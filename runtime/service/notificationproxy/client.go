@@ -19,14 +19,10 @@ const queueLimit = 4096
 type Client struct {
 	conn    *link.PlistConn
 	writing chan struct{} // holds a token while nobody writes
-	wake    chan struct{} // "the queue is not empty"
 	done    chan struct{} // closed when the reader has ended
-
-	mu    sync.Mutex
-	queue []string
-	err   error // why the reader ended
-	bad   link.Skipped
-	once  sync.Once
+	queue   *link.Queue[string]
+	bad     link.Skipped
+	once    sync.Once
 }
 
 // Connect opens the service on a paired device.
@@ -53,8 +49,8 @@ func New(c net.Conn) *Client {
 	cl := &Client{
 		conn:    &link.PlistConn{Conn: c, Max: MaxMessage},
 		writing: make(chan struct{}, 1),
-		wake:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
+		queue:   link.NewQueue(link.QueueOptions[string]{Items: queueLimit}),
 	}
 	cl.writing <- struct{}{}
 	go cl.read()
@@ -67,9 +63,7 @@ func (c *Client) read() {
 	for {
 		err := c.readOne()
 		if err != nil {
-			c.mu.Lock()
-			c.err = err
-			c.mu.Unlock()
+			c.queue.End(err)
 			if err == ErrOverflow {
 				c.conn.Close()
 			}
@@ -91,13 +85,9 @@ func (c *Client) readOne() error {
 	if m.Command == cmdDeath {
 		return ErrProxyDeath
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.queue) >= queueLimit {
+	if !c.queue.Push(m.Name) {
 		return ErrOverflow
 	}
-	c.queue = append(c.queue, m.Name)
-	c.signal()
 	return nil
 }
 
@@ -117,13 +107,6 @@ func decodeMessage(body []byte) (m message, err error) {
 
 // Malformed counts the messages that were passed over because they could not be decoded.
 func (c *Client) Malformed() uint64 { return c.bad.Count() }
-
-func (c *Client) signal() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
 
 // Observe asks for the notifications of these names. The device does not
 // confirm it: a notification that fires at the same moment may be missed.
@@ -166,50 +149,14 @@ func (c *Client) send(ctx context.Context, op string, m message) error {
 // Next returns the name of the next notification. What arrived before the end
 // of the connection is still returned after it.
 func (c *Client) Next(ctx context.Context) (string, error) {
-	for {
-		name, ok := c.take()
-		if ok {
-			return name, nil
-		}
-		select {
-		case <-c.wake:
-			continue
-		default:
-		}
-		select {
-		case <-c.wake:
-		case <-c.done:
-			// The reader may have queued something just before it ended.
-			if name, ok := c.take(); ok {
-				return name, nil
-			}
-			return "", errs.New("next", "", c.reason())
-		case <-ctx.Done():
-			return "", errs.New("next", "", link.Expired(ctx, c.conn))
-		}
+	name, err := c.queue.Pop(ctx)
+	switch err {
+	case nil:
+		return name, nil
+	case ctx.Err():
+		err = link.Expired(ctx, c.conn)
 	}
-}
-
-func (c *Client) take() (string, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.queue) == 0 {
-		return "", false
-	}
-	name := c.queue[0]
-	c.queue[0] = ""
-	if c.queue = c.queue[1:]; len(c.queue) == 0 {
-		c.queue = nil
-	} else {
-		c.signal() // for another Next
-	}
-	return name, true
-}
-
-func (c *Client) reason() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
+	return "", errs.New("next", "", err)
 }
 
 // Shutdown asks the device to end the service and waits until it has. Close
@@ -223,7 +170,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return errs.New("shutdown", "", link.Expired(ctx, c.conn))
 	}
-	if err := c.reason(); err != ErrProxyDeath && err != io.EOF {
+	if err := c.queue.Err(); err != ErrProxyDeath && err != io.EOF {
 		return errs.New("shutdown", "", err)
 	}
 	return nil
