@@ -103,18 +103,25 @@ func TestList(t *testing.T) {
 				m, _ := newDevice(t, p, o)
 				peer := dialClient(t, m, Options{}).Peer()
 				props := peer.Properties
-				if props.UDID() != p.Identity.UDID || props.OSVersion() != p.Identity.Version {
-					t.Errorf("UDID %q, version %q", props.UDID(), props.OSVersion())
+				if props.UDID() != p.Identity.UDID {
+					t.Errorf("UDID %q", props.UDID())
 				}
-				if props.ProductType() != p.Identity.ProductType || props.DeviceClass() != "iPhone" {
-					t.Errorf("type %q, class %q", props.ProductType(), props.DeviceClass())
+				if props.OSVersion() != p.Identity.Version {
+					t.Errorf("version %q", props.OSVersion())
+				}
+				if props.ProductType() != p.Identity.ProductType {
+					t.Errorf("product type %q", props.ProductType())
+				}
+				if props.DeviceClass() != "iPhone" {
+					t.Errorf("class %q", props.DeviceClass())
 				}
 				ecid, _ := p.Values.Get("", "UniqueChipID")
 				if props.UniqueChipID() != uint64(ecid.(int64)) {
 					t.Errorf("UniqueChipID %d, want %d", props.UniqueChipID(), ecid)
 				}
 				if props.BootSession() != strings.ToLower(p.Clock.BootID()) {
-					t.Errorf("BootSession %q, want that of %q", props.BootSession(), p.Clock.BootID())
+					t.Errorf("BootSession %q, want that of %q", props.BootSession(),
+						p.Clock.BootID())
 				}
 				if props.ChipID() == 0 || props.BoardID() == 0 {
 					t.Errorf("chip %d, board %d", props.ChipID(), props.BoardID())
