@@ -101,10 +101,6 @@ func (h *Host) traceTable(L *lua.LState, trace []Frame) lua.LValue {
 // ErrorOf returns the Error inside an error object, or nil for other values.
 func ErrorOf(v lua.LValue) *Error { return asError(v) }
 
-// RaiseValue raises any Lua value, as error(v, 0) does. An error object keeps its
-// place.
-func RaiseValue(L *lua.LState, v lua.LValue) { raiseFrom(hookOf(L), L, v) }
-
 // Try calls fn and returns its results, or the error object that it raised.
 // Cancellation and os.exit cannot be caught: they are raised again.
 func Try(L *lua.LState, fn lua.LValue, args ...lua.LValue) ([]lua.LValue, lua.LValue) {

@@ -1,7 +1,6 @@
 package nskeyed
 
 import (
-	"encoding/hex"
 	"fmt"
 	"math"
 	"net/url"
@@ -170,16 +169,6 @@ type UUID [16]byte
 // String returns the upper-case text form that Apple uses.
 func (u UUID) String() string {
 	return fmt.Sprintf("%X-%X-%X-%X-%X", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
-}
-
-// ParseUUID parses the text form in upper or lower case.
-func ParseUUID(s string) (UUID, error) {
-	dashes := len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-'
-	if b, err := hex.DecodeString(strings.ReplaceAll(s, "-", "")); dashes && err == nil &&
-		len(b) == 16 {
-		return UUID(b), nil
-	}
-	return UUID{}, fmt.Errorf("nskeyed: %q is not a UUID", s)
 }
 
 // URL is an NSURL. Its text may be relative to another URL.

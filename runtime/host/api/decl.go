@@ -162,7 +162,6 @@ type Func struct {
 	Perm       string
 	Examples   []string
 	MinOS      string
-	Since      string
 	NeedsDDI   bool
 	Deprecated string
 	SeeAlso    []string
@@ -251,9 +250,6 @@ func MinOS(v string) Option { return func(f *Func) { f.MinOS = v } }
 // NeedsDDI says that the developer disk image must be mounted.
 func NeedsDDI() Option { return func(f *Func) { f.NeedsDDI = true } }
 
-// Since states the imdlua version that introduced the function.
-func Since(v string) Option { return func(f *Func) { f.Since = v } }
-
 // Deprecated marks the function as deprecated. text says what to use instead.
 func Deprecated(text string) Option { return func(f *Func) { f.Deprecated = text } }
 
@@ -261,9 +257,6 @@ func Deprecated(text string) Option { return func(f *Func) { f.Deprecated = text
 func SeeAlso(names ...string) Option {
 	return func(f *Func) { f.SeeAlso = append(f.SeeAlso, names...) }
 }
-
-// OnClosed allows calls of a method on a closed object.
-func OnClosed() Option { return func(f *Func) { f.onClosed = true } }
 
 // ParamDoc documents one parameter.
 func ParamDoc(name, doc string) Option {

@@ -391,7 +391,6 @@ func (f *Func) notes() []string {
 	if f.NeedsDDI {
 		out = append(out, "needs the developer disk image")
 	}
-	add("since ", f.Since)
 	add("see also: ", strings.Join(f.SeeAlso, ", "))
 	return out
 }
