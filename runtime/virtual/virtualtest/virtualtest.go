@@ -16,7 +16,7 @@ import (
 
 // Deadline bounds what a test waits for. It is not a measure of speed: it only
 // turns a hang into a failure.
-const Deadline = 60 * time.Second
+const Deadline = 3 * time.Minute
 
 // Host starts a machine with virtual devices that ends with the test. A Count
 // of 0 makes one device.
