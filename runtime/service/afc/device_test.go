@@ -17,19 +17,17 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// step is a request and the answer it must get: a status, or an operation with
-// its body.
+// step is a request and the expected answer: a status, or an operation with its body.
 type step struct {
 	name          string
 	op            Opcode
 	head, payload string
 	status        Status
 	want          Opcode // 0 is opStatus
-	body          string // of the answer
+	body          string // body of the answer
 }
 
-// run performs the steps on one connection and checks the exact shape of each
-// answer.
+// run performs the steps on one connection and compares each answer exactly.
 func run(t *testing.T, c net.Conn, steps []step) {
 	t.Helper()
 	for i, s := range steps {
@@ -235,8 +233,8 @@ func TestDeviceHandles(t *testing.T) {
 	})
 }
 
-// TestSplitWrites sends requests byte by byte and several at once: segments
-// mean nothing.
+// TestSplitWrites sends requests byte by byte and several at once, because the
+// boundaries of segments must not matter.
 func TestSplitWrites(t *testing.T) {
 	t.Parallel()
 	c := servicetest.Conn(t, &Device{FS: tree(t), Model: "iPhone12,8"})
@@ -267,8 +265,8 @@ func TestSplitWrites(t *testing.T) {
 	}
 }
 
-// TestBadHeader: the device says so and ends the connection, because nothing
-// tells where the next packet would begin.
+// TestBadHeader checks that the device answers an invalid header with a status and
+// closes the connection, because the start of the next packet is not known.
 func TestBadHeader(t *testing.T) {
 	t.Parallel()
 	lengths := func(entire, this uint64) string {
@@ -299,8 +297,8 @@ func TestBadHeader(t *testing.T) {
 	}
 }
 
-// TestHalfPacket: a client that leaves inside a packet is an error of Serve,
-// and what it wrote so far stays.
+// TestHalfPacket checks that Serve returns an error if a client disconnects inside a
+// packet, and that the data written before is kept.
 func TestHalfPacket(t *testing.T) {
 	t.Parallel()
 	f := newFS()
@@ -324,8 +322,8 @@ func TestHalfPacket(t *testing.T) {
 	}
 }
 
-// TestDeclaredGigabyte: a write may declare what it likes, memory is taken for
-// what arrives.
+// TestDeclaredGigabyte checks that the device allocates memory only for data that
+// arrives, whatever length a write declares.
 func TestDeclaredGigabyte(t *testing.T) {
 	f := newFS()
 	client, ended := servicetest.Dial(context.Background(), t, &Device{FS: f, Model: "m"})
@@ -364,8 +362,8 @@ func TestNoSpace(t *testing.T) {
 	})
 }
 
-// TestLongRead asks for more than clients do: only the end of the file may
-// shorten an answer.
+// TestLongRead asks for more than clients do. Only the end of the file may shorten an
+// answer.
 func TestLongRead(t *testing.T) {
 	t.Parallel()
 	f := newFS()

@@ -66,7 +66,8 @@ func TestClientOperations(t *testing.T) {
 	}
 }
 
-// TestRefusedHere: what cannot be sent faithfully is not sent.
+// TestRefusedHere checks that the client refuses paths that it cannot transmit
+// unchanged.
 func TestRefusedHere(t *testing.T) {
 	t.Parallel()
 	c := fake(t, func(header, string) []string { t.Error("something was sent"); return nil })
@@ -128,7 +129,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestGoroutinesShareClient runs many callers on one connection.
+// TestGoroutinesShareClient makes calls from many goroutines on one connection.
 func TestGoroutinesShareClient(t *testing.T) {
 	t.Parallel()
 	c := pair(t, newFS())
@@ -156,7 +157,7 @@ func TestGoroutinesShareClient(t *testing.T) {
 	wg.Wait()
 }
 
-// refusing is a client of a device that does not know one operation.
+// refusing returns a client of a device that does not support one operation.
 func refusing(t *testing.T, d *Device, op Opcode) *Client {
 	t.Helper()
 	up := servicetest.Conn(t, d)
