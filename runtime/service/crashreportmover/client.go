@@ -36,7 +36,8 @@ func (c *Client) Flush(ctx context.Context) error {
 	var b [len(ping)]byte
 	release := link.GuardRead(ctx, c.conn)
 	_, err := io.ReadFull(c.conn, b[:])
-	if err = release(err); err == io.EOF {
+	err = release(err)
+	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	if err == nil && string(b[:]) != ping {

@@ -28,7 +28,8 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	}
 	release := link.GuardWrite(ctx, c)
 	_, err := c.Write([]byte(ping))
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		return errs.New("serve", "", err)
 	}
 	return nil

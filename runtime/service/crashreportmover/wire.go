@@ -21,7 +21,7 @@ var Service = service.Name{
 }
 
 // ping is the only message of the device. It must be sent in one write:
-// libimobiledevice and go-ios compare the first four bytes, appium-ios-remotexpc
+// libimobiledevice and go-ios compare the first four bytes, appium
 // compares all five, and go-ios reads only once.
 const ping = "ping\x00"
 
