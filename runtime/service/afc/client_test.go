@@ -109,8 +109,11 @@ func TestWrongAnswers(t *testing.T) {
 			f, err := c.Open(ctx(t), "/a", ModeRead)
 			must(t, err)
 			n, err := f.Read(ctx(t), make([]byte, 100))
-			if n != 0 || err == nil || err == io.EOF {
-				t.Errorf("Read = %d, %v", n, err)
+			if n != 0 {
+				t.Errorf("Read = %d, %v, want 0 bytes", n, err)
+			}
+			if err == nil || err == io.EOF {
+				t.Errorf("Read: %v, want another error", err)
 			}
 			if ended := errors.Is(err, net.ErrClosed); ended != tt.ends {
 				t.Errorf("%v; ends the connection: %v, want %v", err, ended, tt.ends)
@@ -404,9 +407,13 @@ func TestDeviceLeaves(t *testing.T) {
 	t.Parallel()
 	c := fake(t, func(header, string) []string { return nil })
 	_, err := c.Stat(ctx(t), "/")
-	if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, io.EOF) {
-		t.Errorf("Stat: %v", err)
+	for _, want := range []error{io.ErrUnexpectedEOF, net.ErrClosed} {
+		if !errors.Is(err, want) {
+			t.Errorf("Stat: %v does not match %v", err, want)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		t.Errorf("Stat: %v matches io.EOF", err)
 	}
 	<-c.Done()
 }

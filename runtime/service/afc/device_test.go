@@ -258,9 +258,12 @@ func TestSplitWrites(t *testing.T) {
 		{math.MaxUint64, opOpenResult, u64(1)}, {math.MaxUint64, opStatus, u64(0)},
 		{0, opStatus, u64(0)}, {5, opData, ".\x00..\x00"},
 	} {
-		if h, body := answerOf(t, c); h.packet != want.packet || h.op != want.op ||
-			body != want.body {
-			t.Errorf("answer %+v %q, want %+v", h, body, want)
+		h, body := answerOf(t, c)
+		if h.packet != want.packet || h.op != want.op {
+			t.Errorf("answer %+v, want %+v", h, want)
+		}
+		if body != want.body {
+			t.Errorf("answer %q, want %q", body, want.body)
 		}
 	}
 }
@@ -283,8 +286,11 @@ func TestBadHeader(t *testing.T) {
 			client, ended := servicetest.Dial(context.Background(), t,
 				&Device{FS: newFS(), Model: "m"})
 			h, body := exchange(t, client, req)
-			if h.op != opStatus || h.packet != 9 || body != u64(uint64(HeaderInvalid)) {
-				t.Errorf("answer %+v %q", h, body)
+			if h.op != opStatus || h.packet != 9 {
+				t.Errorf("answer %+v, want a status for packet 9", h)
+			}
+			if want := u64(uint64(HeaderInvalid)); body != want {
+				t.Errorf("status %q, want %q", body, want)
 			}
 			if _, err := client.Read(make([]byte, 1)); err != io.EOF {
 				t.Errorf("the connection goes on: %v", err)

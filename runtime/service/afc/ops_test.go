@@ -40,9 +40,15 @@ func TestClientOperations(t *testing.T) {
 	must(t, c.Link(ctx, "/a/c", "/a/h"))
 	must(t, c.Truncate(ctx, "/a/c", 3))
 	must(t, c.SetModTime(ctx, "/a/c", time.Unix(5, 6)))
-	if i, err := c.Stat(ctx, "/a/h"); err != nil || i.Nlink != 2 || i.Size != 3 ||
-		!i.ModTime.Equal(time.Unix(5, 6)) {
-		t.Errorf("Stat = %+v, %v", i, err)
+	i, err := c.Stat(ctx, "/a/h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i.Nlink != 2 || i.Size != 3 {
+		t.Errorf("Stat = %+v, want 2 links and 3 bytes", i)
+	}
+	if want := time.Unix(5, 6); !i.ModTime.Equal(want) {
+		t.Errorf("Stat: time %v, want %v", i.ModTime, want)
 	}
 	if i, err := c.Stat(ctx, "/a/s"); err != nil || i.Kind != Symlink || i.LinkTarget != "c" {
 		t.Errorf("Stat = %+v, %v", i, err)

@@ -59,9 +59,11 @@ func TestPushPull(t *testing.T) {
 			}
 			done, total = 0, 0
 			var got bytes.Buffer
-			if m, err := c.Pull(ctx(t), name, &got, tr); m != int64(n) || err != nil ||
-				!bytes.Equal(got.Bytes(), content) {
-				t.Errorf("%s: Pull = %d, %v", name, m, err)
+			if m, err := c.Pull(ctx(t), name, &got, tr); m != int64(n) || err != nil {
+				t.Errorf("%s: Pull = %d, %v, want %d", name, m, err, n)
+			}
+			if !bytes.Equal(got.Bytes(), content) {
+				t.Errorf("%s: the content is not that of the file (%d bytes)", name, got.Len())
 			}
 			if done != int64(n) || total != int64(n) {
 				t.Errorf("%s: pulled %d of %d", name, done, total)
@@ -79,8 +81,11 @@ func TestPushUnknownSize(t *testing.T) {
 	r := iotest.OneByteReader(bytes.NewReader(content[:50]))
 	n, err := c.Push(ctx(t), io.MultiReader(r, bytes.NewReader(content[50:])), "/a",
 		Transfer{Progress: func(_, all int64) { total = all }})
-	if n != 100_000 || err != nil || total != -1 {
-		t.Errorf("Push = %d, %v, total %d", n, err, total)
+	if n != 100_000 || err != nil {
+		t.Errorf("Push = %d, %v, want 100000", n, err)
+	}
+	if total != -1 {
+		t.Errorf("Progress was called with the total %d, want -1", total)
 	}
 	if b, err := c.ReadFile(ctx(t), "/a"); err != nil || !bytes.Equal(b, content) {
 		t.Errorf("%d bytes, %v", len(b), err)
@@ -118,8 +123,11 @@ func TestShortAnswers(t *testing.T) {
 		})
 		var got bytes.Buffer
 		n, err := c.Pull(ctx(t), "/a", &got, Transfer{Piece: 1000})
-		if n != 50_000 || err != nil || !bytes.Equal(got.Bytes(), content) {
-			t.Errorf("stat says %d: Pull = %d (%d), %v", told, n, got.Len(), err)
+		if n != 50_000 || err != nil {
+			t.Errorf("stat says %d: Pull = %d, %v, want 50000", told, n, err)
+		}
+		if !bytes.Equal(got.Bytes(), content) {
+			t.Errorf("stat says %d: the content is not that of the file (%d bytes)", told, got.Len())
 		}
 	}
 }
