@@ -7,15 +7,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
-// Env is what the device side of a service is made from. Each service that needs
-// nothing else has a function NewDevice, which the catalogue of the virtual device
-// names.
+// Env holds what the device side of a service needs. A service that needs nothing else
+// has a function NewDevice that takes an Env. The catalogue of the virtual device lists
+// these functions.
 type Env struct {
 	Phone *phone.Phone
-	// Logger gets each request at debug level, under the layer that is the name of
-	// the service's package.
+	// Logger receives each request at debug level. Its layer is the name of the package
+	// of the service.
 	Logger *slog.Logger
-	// Heartbeat is how often the device wants to hear from hosts that keep it awake;
-	// 0 is the device's own default.
+	// Heartbeat is the interval between the heartbeat messages of the device; 0 means
+	// the default of the heartbeat service.
 	Heartbeat time.Duration
 }

@@ -6,28 +6,31 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Code is the word that a device refuses with, such as "DeviceLocked". Devices know more of
-// them than the packages of the services name. errors.Is finds it in an Error.
+// Code is the error code that a device sends when it refuses a request, such as
+// "DeviceLocked". Devices send more codes than the packages of the services declare.
+// errors.Is finds the code in an Error.
 type Code string
 
 // Error returns the code itself.
 func (c Code) Error() string { return string(c) }
 
-// Errors makes the errors of one service. The package of the service declares it:
+// Errors makes the errors of one service. The package of the service declares one
+// value:
 //
 //	var errs = service.Errors{
 //		Service: "mobileimagemounter",
 //		Codes:   map[service.Code]error{ErrUnknownCommand: errors.ErrUnsupported},
 //	}
 type Errors struct {
-	// Service is the name of the package, with which each text begins.
+	// Service is the name of the package. The text of each error begins with it.
 	Service string
-	// Codes says which general error a code is, if it is one: fs.ErrNotExist for the code
-	// of an app that the device does not have.
+	// Codes maps codes to the general errors that they match. For example, the code for
+	// an app that the device does not have maps to fs.ErrNotExist.
 	Codes map[Code]error
 }
 
-// New returns the error of an operation that failed although the device did not refuse it.
+// New returns the error of an operation that failed for another reason than a refusal
+// by the device.
 func (s *Errors) New(op, subject string, err error) *Error {
 	return &Error{Service: s.Service, Op: op, Subject: subject, Err: err}
 }
@@ -40,21 +43,23 @@ func (s *Errors) Refused(op, subject string, code Code, text string) *Error {
 	}
 }
 
-// Error is the failure of a service. Either Code is what the device refused with, or Err is
-// the cause.
+// Error is the failure of an operation of a service. If the device refused the
+// operation, Code is set. Otherwise Err holds the cause.
 type Error struct {
-	Service string // name of the package: "installationproxy"
-	Op      string // what was tried: "lookup", "connect", "serve"
-	Subject string // on what, "" if that needs no saying
-	Code    Code   // the device's refusal, "" if it did not refuse
-	Text    string // what the device says about its refusal
-	Number  int64  // the device's number of its refusal, 0 if there is none: -402620395
-	Err     error  // the cause of other failures
+	Service string // name of the package, such as "installationproxy"
+	Op      string // operation that failed, such as "lookup", "connect" or "serve"
+	Subject string // object of the operation; may be empty
+	Code    Code   // error code sent by the device; "" if the device did not refuse
+	Text    string // description that the device sent with the code
+	Number  int64  // error number that the device sent, such as -402620395; 0 if none
+	Err     error  // cause, if the device did not refuse
 
-	general error // what Code is in general, nil if that is nothing in particular
+	general error // general error that Code matches; nil if none
 }
 
-// Error says `installationproxy: browse "User": NotEntitled: not for you (0xe8008015)`.
+// Error returns a text such as
+//
+//	installationproxy: browse "User": NotEntitled: not for you (0xe8008015)
 func (e *Error) Error() string {
 	s := link.Attempt(e.Service, e.Op, e.Subject)
 	if e.Code != "" {
@@ -64,7 +69,7 @@ func (e *Error) Error() string {
 		s += ": " + e.Text
 	}
 	if e.Number != 0 {
-		// The numbers are known by their unsigned form.
+		// These numbers are documented in their unsigned form.
 		s += " (0x" + strconv.FormatUint(uint64(uint32(e.Number)), 16) + ")"
 	}
 	if e.Err != nil {
@@ -73,7 +78,7 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Is finds the code and the general error that it is.
+// Is reports whether target is the code or the general error that the code matches.
 func (e *Error) Is(target error) bool {
 	return e.Code != "" && (target == e.Code || target == e.general)
 }

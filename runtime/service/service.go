@@ -1,7 +1,7 @@
-// Package service is the contract between a device's services and the rest:
-// a service states its names, an Opener finds the route to it, a Handler is the
-// side that the virtual device plays. A service's client needs nothing but the
-// net.Conn it is given.
+// Package service defines how the services of a device are named, opened and served. A
+// service states its Name, an Opener finds the route to it, and a Handler implements
+// the device side for the virtual device. A client of a service needs only the net.Conn
+// that the Opener returns.
 package service
 
 import (
@@ -10,24 +10,24 @@ import (
 	"net"
 )
 
-// Name says how a service is reached.
+// Name identifies a service and says how it is reached.
 type Name struct {
-	Lockdown string // name for lockdown's StartService; "" when it has none
-	Remote   string // name in the RSD list of a tunnel; "" when it has none
-	Checkin  bool   // over RSD an RSDCheckin exchange comes first (".shim.remote" names)
+	Lockdown string // service name in lockdown's StartService request; "" if it has none
+	Remote   string // service name in the RSD list of a tunnel; "" if it has none
+	Checkin  bool   // an RSDCheckin exchange comes first over RSD, as for names with ".shim.remote"
 
-	// HandshakeOnlyTLS: over lockdown TLS ends with its handshake and plain
-	// text follows.
+	// HandshakeOnlyTLS says that over lockdown the connection uses TLS for the
+	// handshake only. The data after the handshake is plain text.
 	HandshakeOnlyTLS bool
-	// NeedsDDI: the service exists only while a developer disk image is
+	// NeedsDDI says that the service exists only while a developer disk image is
 	// mounted.
 	NeedsDDI bool
-	// Escrow: over lockdown the pairing's escrow bag is sent along, so that
-	// the service starts on a locked device.
+	// Escrow says that lockdown's StartService request carries the escrow bag of the
+	// pairing record, so that the service starts on a locked device.
 	Escrow bool
 }
 
-// String returns the name that people know the service by.
+// String returns the lockdown name of the service, or its RSD name if it has no other.
 func (n Name) String() string {
 	if n.Lockdown != "" {
 		return n.Lockdown
@@ -35,19 +35,21 @@ func (n Name) String() string {
 	return n.Remote
 }
 
-// Opener opens a connection to a service, whatever the route. *device.Device is
-// one. The connection lives until it is closed; ctx bounds the opening alone.
+// Opener opens connections to services over whichever route reaches the device.
+// *device.Device implements it. The context bounds Open only; the connection lives
+// until it is closed.
 type Opener interface {
 	Open(ctx context.Context, n Name) (net.Conn, error)
 }
 
-// Randomizer is an Opener that says where random bytes of its services come from, so
-// that what was recorded can be replayed to the byte.
+// Randomizer is an Opener that chooses the source of random bytes for its services. A
+// fixed source makes it possible to replay a recorded exchange byte for byte.
 type Randomizer interface {
-	Rand() io.Reader // nil is crypto/rand
+	Rand() io.Reader // nil means crypto/rand
 }
 
-// Rand returns where the random bytes of a service come from; nil is crypto/rand.
+// Rand returns the source of random bytes for the services that o opens. It returns
+// nil, which means crypto/rand, unless o is a Randomizer that chooses another source.
 func Rand(o Opener) io.Reader {
 	if r, ok := o.(Randomizer); ok {
 		return r.Rand()
@@ -55,8 +57,8 @@ func Rand(o Opener) io.Reader {
 	return nil
 }
 
-// Handler is the device side of a service: it serves one connection until the
-// peer leaves or ctx ends. The caller closes c.
+// Handler is the device side of a service. Serve serves one connection until the peer
+// disconnects or ctx ends. The caller closes c.
 type Handler interface {
 	Serve(ctx context.Context, c net.Conn) error
 }

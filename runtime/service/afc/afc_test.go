@@ -50,7 +50,8 @@ var suite = servicetest.Suite[*Client]{
 	Typed: fuzztest.Typed[*Error],
 }
 
-// several makes calls one behind the other on the same connection, and returns the last error.
+// several makes several calls in turn on the same connection and returns the last
+// error.
 func several(c *Client, ctx context.Context) error {
 	_, err := c.ReadDir(ctx, "/")
 	_, failed := c.Stat(ctx, "/a")
@@ -67,7 +68,7 @@ func several(c *Client, ctx context.Context) error {
 
 func TestService(t *testing.T) { suite.Test(t) }
 
-// pair is a client of a device over f.
+// pair returns a client that is connected to a device with the tree f.
 func pair(tb testing.TB, f *files.FS) *Client {
 	tb.Helper()
 	c := New(servicetest.Conn(tb, &Device{FS: f, Model: "iPhone12,8"}))
@@ -89,7 +90,7 @@ func must(tb testing.TB, err error) {
 	}
 }
 
-// packet builds a request as foreign clients lay it out.
+// packet returns a request in the layout that other clients use.
 func packet(num uint64, op Opcode, head, payload string) string {
 	h := header{
 		entire: uint64(headerLen + len(head) + len(payload)), this: uint64(headerLen + len(head)),
@@ -106,7 +107,7 @@ func u64(v ...uint64) string {
 	return string(b)
 }
 
-// exchange writes a request and reads one answer, with its header as sent.
+// exchange writes a request and reads one answer. It returns the header as it was sent.
 func exchange(t *testing.T, c net.Conn, req string) (header, string) {
 	t.Helper()
 	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
@@ -129,8 +130,8 @@ func answerOf(t *testing.T, c net.Conn) (header, string) {
 	return h, string(body)
 }
 
-// TestTranscript holds the bytes of the protocol sheet: opening "/a" for
-// reading with packet number 1.
+// TestTranscript compares the answers of the device with the bytes of the protocol
+// sheet: opening "/a" for reading with packet number 1.
 func TestTranscript(t *testing.T) {
 	t.Parallel()
 	f := newFS()
@@ -154,7 +155,7 @@ func TestTranscript(t *testing.T) {
 	}
 }
 
-// TestClientBytes holds what the client writes against the same transcript.
+// TestClientBytes compares the requests of the client with the same transcript.
 func TestClientBytes(t *testing.T) {
 	t.Parallel()
 	a, b := linktest.Pipe()
@@ -208,7 +209,7 @@ func TestDeviceInfoCodec(t *testing.T) {
 	}
 }
 
-// TestInfoCodec uses the values that the protocol sheet shows of a device.
+// TestInfoCodec uses the values that the protocol sheet shows for a device.
 func TestInfoCodec(t *testing.T) {
 	t.Parallel()
 	sample := "st_size\x0096\x00st_blocks\x000\x00st_nlink\x003\x00st_ifmt\x00S_IFDIR\x00st_mtime\x001591588092361862409\x00st_birthtime\x001591588092361695702\x00"
@@ -233,7 +234,7 @@ func TestInfoCodec(t *testing.T) {
 	}
 }
 
-// TestOddInfo: what makes no sense is told, and the rest of a description is
+// TestOddInfo checks that an invalid value is reported, and that the other values are
 // kept.
 func TestOddInfo(t *testing.T) {
 	t.Parallel()
@@ -411,8 +412,8 @@ func FuzzInfo(f *testing.F) {
 	})
 }
 
-// FuzzDevice sends anything to the device, which must answer in whole packets
-// and end when the client has left.
+// FuzzDevice sends arbitrary data to the device, which must answer in whole packets and
+// end when the client has disconnected.
 func FuzzDevice(f *testing.F) {
 	f.Add([]byte(packet(1, opOpen, u64(2)+"/a", "") + packet(2, opWrite, u64(1), "data") +
 		packet(3, opSeek, u64(1, 0, 0), "") + packet(4, opRead, u64(1, 100), "")))
@@ -454,7 +455,7 @@ func FuzzDevice(f *testing.F) {
 	})
 }
 
-// FuzzClient answers anything to a client, whose calls must end.
+// FuzzClient sends arbitrary answers to a client, whose calls must end.
 func FuzzClient(f *testing.F) {
 	suite.FuzzClient(f,
 		packet(1, opData, "", ".\x00..\x00a\x00")+

@@ -22,7 +22,7 @@ import (
 
 const benchSize = 256 << 20
 
-// throwaway makes a certificate for one run.
+// throwaway returns a certificate for one run.
 func throwaway(tb testing.TB) tls.Certificate {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -57,7 +57,7 @@ func loopback(tb testing.TB) (net.Conn, net.Conn) {
 	return client, server
 }
 
-// configs are those of a host and a device: TLS 1.2, any certificate.
+// configs returns TLS configurations for a host and a device: TLS 1.2, any certificate.
 func configs(tb testing.TB) (client, server *tls.Config) {
 	client = &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}
 	return client, &tls.Config{
@@ -65,7 +65,7 @@ func configs(tb testing.TB) (client, server *tls.Config) {
 	}
 }
 
-// bothTLS wraps the two ends.
+// bothTLS starts TLS on the two ends of a connection.
 func bothTLS(tb testing.TB, c, s net.Conn) (net.Conn, net.Conn) {
 	tb.Helper()
 	cc, sc := configs(tb)
@@ -90,8 +90,8 @@ func bothTLS(tb testing.TB, c, s net.Conn) (net.Conn, net.Conn) {
 	return client, server
 }
 
-// BenchmarkBareTLS is what the machine can do: crypto/tls alone, one end
-// writing and the other reading. The transfers are measured against it.
+// BenchmarkBareTLS measures crypto/tls alone, with one end writing and the other
+// reading. The transfers are compared with it.
 func BenchmarkBareTLS(b *testing.B) {
 	c, s := loopback(b)
 	cc, sc := configs(b)
@@ -125,7 +125,8 @@ func BenchmarkBareTLS(b *testing.B) {
 	}
 }
 
-// benchClient is a client of a device, over TLS on TCP or without.
+// benchClient returns a client that is connected to a device over TCP, with or without
+// TLS.
 func benchClient(b *testing.B, secure bool) (*Client, *files.FS) {
 	f := files.NewFS(nil, 8<<30)
 	c, s := loopback(b)

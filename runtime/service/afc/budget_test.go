@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// endless is a device whose directories hold directories without end, each with these
-// names, and whose files have no end.
+// endless returns a client of a device whose directories contain directories with these
+// names without end, and whose files have no end.
 func endless(t *testing.T, names ...string) *Client {
 	t.Helper()
 	list := strings.Join(names, "\x00") + "\x00"
@@ -37,8 +37,8 @@ func endless(t *testing.T, names ...string) *Client {
 	})
 }
 
-// bounded checks that f ends with want and takes no more than most bytes of memory. It
-// must not run beside other tests.
+// bounded checks that f fails with want and takes at most most bytes of memory. It must
+// not run in parallel with other tests.
 func bounded(t *testing.T, most uint64, want error, f func() error) {
 	t.Helper()
 	var before, after runtime.MemStats
@@ -96,7 +96,7 @@ func TestEndlessTrees(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			device := endless(t, c.names...)
 			bounded(t, 64<<20, ErrTooLarge, func() error { return c.visit(device) })
-			// The connection is as good as before.
+			// The connection is still usable.
 			if _, err := device.Stat(ctx(t), "/file"); err != nil {
 				t.Error(err)
 			}
@@ -114,7 +114,7 @@ func pullAway(t *testing.T, c *Client, remote string) error {
 	return err
 }
 
-// wide is so many names.
+// wide returns n names.
 func wide(n int) []string {
 	names := make([]string, n)
 	for i := range names {
@@ -123,10 +123,10 @@ func wide(n int) []string {
 	return names
 }
 
-// spent is a trail that has visited nearly all that it may.
+// spent returns a trail that has visited nearly as many entries as allowed.
 func spent() *trail { return &trail{entries: MaxEntries - 1500} }
 
-// TestLies has devices whose sizes are not true.
+// TestLies uses devices that report wrong sizes.
 func TestLies(t *testing.T) {
 	info := func(size string) func(h header, body string) []string {
 		return func(h header, _ string) []string {

@@ -8,18 +8,18 @@ import (
 	"unsafe"
 )
 
-// collector sees the buffers of a transfer.
+// collector records the buffers of a transfer.
 type collector struct {
-	r    io.Reader // of a push
+	r    io.Reader // source of a push
 	seen map[*byte]bool
 }
 
 func (c *collector) look(p []byte) { c.seen[unsafe.SliceData(p)] = true }
 
-// emptyPools does what the garbage collector does in a busy program.
+// emptyPools empties the pools, as the garbage collector does in a busy program.
 func emptyPools() error {
 	runtime.GC()
-	runtime.GC() // the first one keeps what pools hold for another round
+	runtime.GC() // pools keep their content during the first collection
 	return nil
 }
 
@@ -34,8 +34,8 @@ func (c *collector) Write(p []byte) (int, error) {
 }
 
 // TestTransfersKeepBuffers checks that the number of buffers of a transfer does not
-// depend on its length, even if the pools are emptied meanwhile. The map keeps all
-// buffers, so that no address is given out again.
+// depend on its length, even if the pools are emptied in the meantime. The map keeps
+// all buffers alive, so that no address is used again.
 func TestTransfersKeepBuffers(t *testing.T) {
 	c := pair(t, newFS())
 	content := make([]byte, 12*defaultPiece)

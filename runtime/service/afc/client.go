@@ -15,47 +15,47 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Client speaks AFC over one connection. Any number of goroutines may call it
-// at once; requests go out in the order of the calls and the device answers
-// them in that order, so a caller never waits for another one's round trip.
+// Client speaks AFC over one connection. Any number of goroutines may use it at the
+// same time. Requests are sent in the order of the calls, and the device answers in
+// this order. A request is sent without waiting for the answers to earlier requests.
 //
-// A context bounds the call it is given to, and no other. When it ends while the
-// device works, the call returns and the answer is dropped when it comes; when
-// it ends while the request is half written, the call returns and the rest of
-// the request goes out behind its back, so that the connection stays usable. A transfer
-// that ends because nothing moved ends the connection, see Transfer.Idle.
+// A context bounds only the call to which it is passed. If it ends while the device
+// works, the call returns, and the client drops the answer when it arrives. If it ends
+// while the request is partly written, the call returns, and the client sends the rest
+// of the request in the background. Both keep the connection usable. A transfer that
+// ends because no data moved closes the connection, see Transfer.Idle.
 type Client struct {
 	conn net.Conn
 	in   *bufio.Reader
 	gone chan struct{} // closed when the reader goroutine has ended
 
 	turn   chan struct{} // holds one token: the right to write
-	out    []byte        // belongs to the holder of the turn
-	frames chan *frame   // from the holder of the turn to the writer
+	out    []byte        // belongs to the holder of the token
+	frames chan *frame   // from the holder of the token to the writer
 	over   chan struct{} // closed when the connection has ended
 	idle   chan struct{} // closed when the writer goroutine has ended
 
-	reading uint64 // packet whose answer is read, 0 in a header; belongs to the reader
+	reading uint64 // packet whose answer is being read, 0 in a header; belongs to the reader
 
 	mu      sync.Mutex
 	watches map[*watch]struct{}
 	calls   map[uint64]*call
 	packet  uint64
-	filling *call           // the call whose buffer the reader is writing to
-	tidied  map[string]bool // folders without remains of lost pushes
+	filling *call           // the call into whose buffer the reader writes
+	tidied  map[string]bool // directories without temporary files of interrupted pushes
 	ended   *EndedError
 }
 
-// readAhead is enough for all answers but file data, and listings at worst
-// cost a few reads more.
+// readAhead is the size of the read buffer. It holds all answers except file data and
+// long listings, which take a few more reads.
 const readAhead = 4 << 10
 
-// Connect opens the media folder of a device.
+// Connect opens the media directory of a device.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	return ConnectTo(ctx, o, Service)
 }
 
-// ConnectTo opens another service that speaks AFC.
+// ConnectTo opens the service n, which must speak AFC.
 func ConnectTo(ctx context.Context, o service.Opener, n service.Name) (*Client, error) {
 	c, err := o.Open(ctx, n)
 	if err != nil {
@@ -64,8 +64,8 @@ func ConnectTo(ctx context.Context, o service.Opener, n service.Name) (*Client, 
 	return New(c), nil
 }
 
-// New returns a client on a connection to a service that speaks AFC. The
-// client owns the connection from now on.
+// New returns a client on a connection to a service that speaks AFC. The client takes
+// over the connection.
 func New(c net.Conn) *Client {
 	k := &Client{
 		conn:    c,
@@ -84,8 +84,8 @@ func New(c net.Conn) *Client {
 	return k
 }
 
-// Close ends the connection and every call under way, and waits for the
-// client's goroutines.
+// Close closes the connection, ends all calls on it, and waits for the goroutines of
+// the client.
 func (c *Client) Close() error {
 	c.end(net.ErrClosed)
 	<-c.gone
@@ -93,26 +93,26 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Done is closed when the connection is over, whoever ended it.
+// Done returns a channel that is closed when the connection has ended for any reason.
 func (c *Client) Done() <-chan struct{} { return c.gone }
 
-// call is one request under way.
+// call is one request that has not been answered.
 type call struct {
-	want Opcode // of the answer
-	most uint64 // bytes of the answer's data
-	dst  []byte // takes the answer's data; nil: a buffer is made for it
+	want Opcode // expected operation of the answer
+	most uint64 // limit on the data of the answer
+	dst  []byte // receives the data of the answer; nil means that a buffer is allocated
 
 	done chan struct{} // holds a token when the fields below are set
-	data []byte        // of Data: dst's part, or the buffer
-	num  uint64        // of the other answers
+	data []byte        // data of opData: a part of dst, or the allocated buffer
+	num  uint64        // number in other answers
 	code Status
-	err  error // the connection ended, or the answer made no sense
+	err  error // the connection ended, or the answer is invalid
 
-	abandoned bool // under Client.mu: nobody waits, dst must not be touched
-	kicked    bool // under Client.mu: the read deadline is set, to be cleared
+	abandoned bool // guarded by Client.mu: no caller waits, dst must not be written
+	kicked    bool // guarded by Client.mu: the read deadline is set and has to be cleared
 }
 
-// finish puts the token into done; an abandoned call may get it twice.
+// finish puts the token into done. An abandoned call may be finished twice.
 func (k *call) finish() {
 	select {
 	case k.done <- struct{}{}:
@@ -120,19 +120,19 @@ func (k *call) finish() {
 	}
 }
 
-// request is what a call sends.
+// request is the content of a request.
 type request struct {
 	op   Opcode
 	args []byte // header payload
 	data []byte // payload
 
 	want Opcode
-	most uint64 // bytes of data that answer, without dst; 0 is maxInfo
+	most uint64 // limit on the data of an answer without dst; 0 means maxInfo
 	dst  []byte
 }
 
-// start sends a request. The answer is collected with wait. When start returns,
-// nobody reads from the request's data any more.
+// start sends a request. The caller collects the answer with wait. After start returns,
+// no goroutine reads from the data of the request.
 func (c *Client) start(ctx context.Context, r request) (*call, error) {
 	if ctx.Err() != nil {
 		return nil, link.Expired(ctx, c.conn)
@@ -158,7 +158,7 @@ func (c *Client) start(ctx context.Context, r request) (*call, error) {
 	h := header{entire: args + uint64(len(r.data)), this: args, packet: packet, op: r.op}
 	c.out = append(appendHeader(c.out[:0], h), r.args...)
 	f := &frame{c: c, packet: packet, rest: r.data, sent: make(chan struct{})}
-	c.frames <- f // never full: its place belongs to the holder of the turn
+	c.frames <- f // never full, because its place belongs to the holder of the token
 	select {
 	case <-f.sent:
 		if f.err != nil {
@@ -189,15 +189,15 @@ func (c *Client) register(k *call, w *watch) (uint64, error) {
 	return c.packet, nil
 }
 
-// endedErr returns why the connection ended.
+// endedErr returns the reason why the connection ended.
 func (c *Client) endedErr() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ended
 }
 
-// wait collects the answer of a call. It returns by the end of ctx, and then
-// nobody writes to the call's buffer any more.
+// wait waits for the answer to a call. It returns when ctx ends. After it returns, no
+// goroutine writes to the buffer of the call.
 func (c *Client) wait(ctx context.Context, k *call) error {
 	select {
 	case <-k.done:
@@ -214,7 +214,7 @@ func (c *Client) wait(ctx context.Context, k *call) error {
 	}
 }
 
-// answered returns the error of a call that is over.
+// answered returns the error of a call that has ended.
 func (c *Client) answered(ctx context.Context, k *call) error {
 	if k.err == nil {
 		return nil
@@ -222,15 +222,15 @@ func (c *Client) answered(ctx context.Context, k *call) error {
 	return c.ownSilence(ctx, k.err)
 }
 
-// forget gives a call up: its answer will be dropped, and when forget returns
-// nobody writes to its buffer.
+// forget abandons a call, so that its answer is dropped. After forget returns, no
+// goroutine writes to the buffer of the call.
 func (c *Client) forget(k *call) {
 	c.mu.Lock()
 	k.abandoned = true
 	filling := c.filling == k
 	if filling {
-		// The reader is inside a read into the buffer: an expired deadline
-		// gets it out, and it goes on with a buffer of its own.
+		// The reader is reading into the buffer. An expired deadline interrupts the
+		// read, and the reader continues with a buffer of its own.
 		k.kicked = true
 		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 	}
@@ -240,7 +240,7 @@ func (c *Client) forget(k *call) {
 	}
 }
 
-// do is start and wait, with the failure of either as an *Error.
+// do calls start and wait. It returns the failure of either as an *Error.
 func (c *Client) do(ctx context.Context, op, path string, r request) (*call, error) {
 	k, err := c.start(ctx, r)
 	if err != nil {
@@ -249,7 +249,7 @@ func (c *Client) do(ctx context.Context, op, path string, r request) (*call, err
 	return k, c.result(ctx, op, path, k)
 }
 
-// result waits for a call and makes an *Error of whatever is not success.
+// result waits for a call. It returns an *Error unless the call succeeded.
 func (c *Client) result(ctx context.Context, op, path string, k *call) error {
 	if err := c.wait(ctx, k); err != nil {
 		return fail(op, path, err)
@@ -267,8 +267,8 @@ func fail(op, path string, err error) error {
 	return &Error{Op: op, Path: path, Err: err}
 }
 
-// end makes the connection useless; the first cause counts. The reader notices
-// and tells the calls under way.
+// end closes the connection. The first cause is kept. The reader notices the end and
+// fails all calls that are not answered.
 func (c *Client) end(cause error) {
 	c.mu.Lock()
 	first := c.ended == nil
@@ -278,12 +278,12 @@ func (c *Client) end(cause error) {
 	}
 	c.mu.Unlock()
 	if first {
-		_ = c.conn.Close() // there is nobody to tell
+		_ = c.conn.Close() // the error has no receiver
 	}
 }
 
-// read is the reader goroutine: it matches answers to calls by packet number
-// and never waits for a caller.
+// read runs on the reader goroutine. It assigns answers to calls by packet number and
+// never waits for a caller.
 func (c *Client) read() {
 	defer close(c.gone)
 	err := c.readAnswer()
@@ -291,7 +291,7 @@ func (c *Client) read() {
 		err = c.readAnswer()
 	}
 	if err == io.EOF {
-		err = io.ErrUnexpectedEOF // a Read at a file's end is what gives io.EOF
+		err = io.ErrUnexpectedEOF // io.EOF is reserved for a Read at the end of a file
 	}
 	c.end(err)
 	c.mu.Lock()
@@ -305,7 +305,7 @@ func (c *Client) read() {
 	}
 }
 
-// errAnswer is a device that does not keep to the protocol.
+// errAnswer is the cause if the device violates the protocol.
 const errAnswer = protocolError("unexpected answer")
 
 func (c *Client) readAnswer() error {
@@ -352,7 +352,7 @@ func (c *Client) readAnswer() error {
 	return err
 }
 
-// take reads a short answer or one that brings its own buffer.
+// take reads a short answer, or an answer for which a buffer is allocated.
 func (c *Client) take(k *call, h header, n uint64) error {
 	if h.op == opData && k.want == opData {
 		if n > k.most {
@@ -374,14 +374,13 @@ func (c *Client) take(k *call, h header, n uint64) error {
 	case h.op == opStatus && (k.num != 0 || k.want == opStatus):
 		k.code = Status(k.num)
 	case h.op != k.want:
-		// The packet was whole, so only this call is at a loss.
+		// The packet was complete, so only this call fails.
 		k.err = fmt.Errorf("%w: operation %#x, want %#x", errAnswer, uint64(h.op), uint64(k.want))
 	}
 	return nil
 }
 
-// fill reads n bytes of data into the call's buffer, until the call is
-// abandoned.
+// fill reads n bytes of data into the buffer of the call, until the call is abandoned.
 func (c *Client) fill(k *call, n uint64) error {
 	if n > uint64(len(k.dst)) {
 		c.unfill(k)
@@ -395,19 +394,19 @@ func (c *Client) fill(k *call, n uint64) error {
 		got += m
 	}
 	if c.unfill(k) {
-		// A failure now is the expired deadline that got us here; any other
-		// is met again by the next read.
+		// The error is that of the expired deadline. If there is another error, the
+		// next read returns it again.
 		return c.discard(n - uint64(got))
 	}
 	if err != nil && got == int(n) {
-		err = nil // it belongs to the next packet
+		err = nil // the error belongs to the next packet
 	}
 	k.data = k.dst[:got]
 	return err
 }
 
-// unfill says that the reader is done with the buffer, and reports whether the
-// call was abandoned meanwhile.
+// unfill records that the reader no longer uses the buffer. It reports whether the call
+// was abandoned in the meantime.
 func (c *Client) unfill(k *call) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -421,8 +420,8 @@ func (c *Client) unfill(k *call) bool {
 	return k.abandoned
 }
 
-// drop reads over the answer of an abandoned call. A file that it opened is
-// closed: nobody knows its handle.
+// drop discards the answer to an abandoned call. If the answer holds the handle of an
+// open file, drop closes the file, because no caller knows the handle.
 func (c *Client) drop(k *call, h header, n uint64) error {
 	if k.want == opOpenResult && h.op == opOpenResult && n == 8 {
 		var b [8]byte
@@ -430,7 +429,7 @@ func (c *Client) drop(k *call, h header, n uint64) error {
 			return err
 		}
 		f := &File{c: c, ref: binary.LittleEndian.Uint64(b[:])}
-		go f.abandon(context.Background()) // the reader does not wait for the writer
+		go f.abandon(context.Background()) // the reader must not wait for the writer
 		return nil
 	}
 	limit := max(k.most, 8)

@@ -17,8 +17,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// fake is a device that answers each request with what fn returns; after nil
-// it leaves.
+// fake returns a client of a device that answers each request with the packets that fn
+// returns. If fn returns nil, the device disconnects.
 func fake(tb testing.TB, fn func(h header, body string) []string) *Client {
 	tb.Helper()
 	a, b := linktest.Pipe()
@@ -57,8 +57,8 @@ func fake(tb testing.TB, fn func(h header, body string) []string) *Client {
 
 func ok(h header) string { return packet(h.packet, opStatus, u64(0), "") }
 
-// TestWrongAnswers: a whole packet that makes no sense fails its call, one that
-// breaks the framing or the numbering ends the connection.
+// TestWrongAnswers checks that an invalid but complete packet fails only its call, and
+// that a packet with wrong framing or numbering ends the connection.
 func TestWrongAnswers(t *testing.T) {
 	t.Parallel()
 	raw := func(h header) string { return string(appendHeader(nil, h)) }
@@ -109,8 +109,11 @@ func TestWrongAnswers(t *testing.T) {
 			f, err := c.Open(ctx(t), "/a", ModeRead)
 			must(t, err)
 			n, err := f.Read(ctx(t), make([]byte, 100))
-			if n != 0 || err == nil || err == io.EOF {
-				t.Errorf("Read = %d, %v", n, err)
+			if n != 0 {
+				t.Errorf("Read = %d, %v, want 0 bytes", n, err)
+			}
+			if err == nil || err == io.EOF {
+				t.Errorf("Read: %v, want another error", err)
 			}
 			if ended := errors.Is(err, net.ErrClosed); ended != tt.ends {
 				t.Errorf("%v; ends the connection: %v, want %v", err, ended, tt.ends)
@@ -128,7 +131,7 @@ func TestWrongContent(t *testing.T) {
 		switch h.op {
 		case opGetFileInfo, opGetDeviceInfo, opConnectionInfo:
 			return []string{packet(h.packet, opData, "", "odd\x00number\x00of\x00")}
-		case opReadDir: // data in the header payload, as no real device does
+		case opReadDir: // data in the header payload, which no real device sends
 			return []string{packet(h.packet, opData, "b\x00\x00", "a\x00.\x00..\x00")}
 		}
 		return []string{packet(h.packet, opOpenResult, u64(0), "")}
@@ -151,8 +154,8 @@ func TestWrongContent(t *testing.T) {
 	}
 }
 
-// TestCancelWaiting: the answer of a cancelled call is dropped when it comes,
-// and the connection goes on.
+// TestCancelWaiting checks that the answer to a cancelled call is dropped when it
+// arrives, and that the connection stays usable.
 func TestCancelWaiting(t *testing.T) {
 	t.Parallel()
 	arrived, answer := make(chan struct{}), make(chan struct{})
@@ -175,8 +178,8 @@ func TestCancelWaiting(t *testing.T) {
 	}
 }
 
-// TestCancelOpen: a file whose opening was cancelled is closed when the device
-// has opened it.
+// TestCancelOpen checks that a file is closed if its opening was cancelled and the
+// device opens it nevertheless.
 func TestCancelOpen(t *testing.T) {
 	t.Parallel()
 	arrived, answer, closed := make(chan struct{}), make(chan struct{}), make(chan string, 1)
@@ -202,8 +205,8 @@ func TestCancelOpen(t *testing.T) {
 	}
 }
 
-// TestCancelInsideData: when the answer is half in the caller's buffer, the
-// buffer is the caller's again as soon as Read returns.
+// TestCancelInsideData checks that the buffer belongs to the caller again as soon as
+// Read returns, even if half of the answer is in it.
 func TestCancelInsideData(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -223,7 +226,7 @@ func TestCancelInsideData(t *testing.T) {
 		if _, err := io.WriteString(b, whole[:size/2]); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // the reader has the first half and waits for more
+		synctest.Wait() // the reader has read the first half and waits for more
 		if buf[0] != 'x' {
 			t.Error("data does not go straight into the buffer")
 		}
@@ -246,8 +249,8 @@ func TestCancelInsideData(t *testing.T) {
 	})
 }
 
-// TestCancelInWrite: a call that ends while its request is half written does
-// not harm others. The rest of the request follows, with the data that it had.
+// TestCancelInWrite checks that a call that ends while its request is partly written
+// does not affect others. The rest of the request is sent with the original data.
 func TestCancelInWrite(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"deadline", "cancel"} {
@@ -271,14 +274,14 @@ func cancelInWrite(t *testing.T, cancelled bool) {
 		time.AfterFunc(time.Second, cancel)
 	}
 	data := bytes.Repeat([]byte("x"), 1<<20)
-	_, err := f.Write(ctx, data) // nobody reads from b
+	_, err := f.Write(ctx, data) // no goroutine reads from b
 	if !errors.Is(err, want) {
 		t.Errorf("Write: %v, want %v", err, want)
 	}
 	if errors.Is(err, net.ErrClosed) {
 		t.Errorf("Write: %v says that the connection is over", err)
 	}
-	clear(data) // it is the caller's again
+	clear(data) // it belongs to the caller again
 	others := make(chan error, 1)
 	go func() { others <- c.Mkdir(context.Background(), "/e") }()
 	synctest.Wait()
@@ -302,12 +305,12 @@ func cancelInWrite(t *testing.T, cancelled bool) {
 	must(t, c.Close())
 }
 
-// TestStuckAfterCancel: a device that does not take the rest of a request loses
-// the connection, so that the next call can open another.
+// TestStuckAfterCancel checks that the connection ends if a device does not read the
+// rest of a request, so that the caller can open another connection.
 func TestStuckAfterCancel(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, b := linktest.Pipe() // nobody reads from b
+		a, b := linktest.Pipe() // no goroutine reads from b
 		defer b.Close()
 		c := New(a)
 		f := &File{c: c, path: "/a", ref: 1}
@@ -330,8 +333,8 @@ func TestStuckAfterCancel(t *testing.T) {
 	})
 }
 
-// TestDeadlineForTurn: a call that waits behind another one's write ends by its
-// own deadline and costs nobody anything.
+// TestDeadlineForTurn checks that a call that waits for the write of another call ends
+// at its own deadline and does not affect other calls.
 func TestDeadlineForTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -362,7 +365,7 @@ func TestDeadlineForTurn(t *testing.T) {
 	})
 }
 
-// TestClose ends everything under way. The bubble ends only if no goroutine is
+// TestClose checks that Close ends all calls. The bubble ends only if no goroutine is
 // left.
 func TestClose(t *testing.T) {
 	t.Parallel()
@@ -398,21 +401,25 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// TestDeviceLeaves: all calls under way fail, and not with io.EOF, which means
-// something else where files are read.
+// TestDeviceLeaves checks that all pending calls fail when the device disconnects. The
+// error must not be io.EOF, which means the end of a file.
 func TestDeviceLeaves(t *testing.T) {
 	t.Parallel()
 	c := fake(t, func(header, string) []string { return nil })
 	_, err := c.Stat(ctx(t), "/")
-	if !errors.Is(err, io.ErrUnexpectedEOF) || !errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, io.EOF) {
-		t.Errorf("Stat: %v", err)
+	for _, want := range []error{io.ErrUnexpectedEOF, net.ErrClosed} {
+		if !errors.Is(err, want) {
+			t.Errorf("Stat: %v does not match %v", err, want)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		t.Errorf("Stat: %v matches io.EOF", err)
 	}
 	<-c.Done()
 }
 
-// TestCancelOverTLS: a read that is kicked out, and a write whose caller leaves,
-// must leave the TLS session whole.
+// TestCancelOverTLS checks that an interrupted read, and a write whose caller leaves,
+// do not damage the TLS connection.
 func TestCancelOverTLS(t *testing.T) {
 	t.Parallel()
 	a, b := loopback(t)
@@ -437,14 +444,14 @@ func TestCancelOverTLS(t *testing.T) {
 		again, cancelPush := context.WithCancel(context.Background())
 		r := io.TeeReader(bytes.NewReader(make([]byte, 8<<20)),
 			&hook{at: int64(i+1) * 700_000, fn: func() {
-				go cancelPush() // hits the writer wherever it is
+				go cancelPush() // interrupts the writer at an arbitrary point
 			}})
 		if _, err := c.Push(again, r, "/up", Transfer{}); err != nil &&
 			!errors.Is(err, context.Canceled) {
 			t.Errorf("Push: %v, want canceled", err)
 		}
 		if b, err := c.ReadFile(context.Background(),
-			"/up"); err == nil { // the cancel came too late
+			"/up"); err == nil { // cancelled too late
 			if len(b) != 8<<20 {
 				t.Errorf("a cancelled push left %d bytes", len(b))
 			}
@@ -462,7 +469,7 @@ func TestCancelOverTLS(t *testing.T) {
 	wg.Wait()
 }
 
-// hook counts what is written and calls fn once when it is enough.
+// hook counts the bytes that are written and calls fn once when a limit is reached.
 type hook struct {
 	n, at int64
 	fn    func()

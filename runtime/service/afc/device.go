@@ -15,38 +15,39 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Device is the device's side of AFC over one file tree. One Device serves any
-// number of connections; handles belong to a connection and end with it.
+// Device is the device side of AFC for one file tree. One Device serves any number of
+// connections. A handle is valid only on the connection that opened it.
 type Device struct {
-	// FS is the tree.
+	// FS is the file tree.
 	FS *files.FS
-	// Model is the product type that GetDeviceInfo tells, "iPhone12,8".
+	// Model is the product type in the answer to GetDeviceInfo, such as "iPhone12,8".
 	Model string
-	// Within confines a client to a directory of FS, such as "/Documents",
-	// though paths still begin at the root. "" is all of FS.
+	// Within confines clients to a directory of FS, such as "/Documents". Paths still
+	// begin at the root of FS. "" means no restriction.
 	Within string
-	// Logger gets each request at debug level; nil is silent.
+	// Logger receives each request at debug level; nil means no logging.
 	Logger *slog.Logger
 }
 
-// NewDevice returns the device side over the media tree of a phone.
+// NewDevice returns the device side for the media tree of a phone.
 func NewDevice(e service.Env) service.Handler {
 	return &Device{FS: e.Phone.Media, Model: e.Phone.Identity.ProductType, Logger: e.Logger}
 }
 
 const (
-	// maxHandles bounds what one connection may keep open.
+	// maxHandles bounds the open handles of one connection.
 	maxHandles = 4096
-	// maxReadAnswer bounds one answer. Clients ask for 4 MiB at most; a file
-	// may be as large as the volume.
+	// maxReadAnswer bounds the size of one answer. Clients ask for at most 4 MiB, but a
+	// file may be as large as the volume.
 	maxReadAnswer = 1 << 30
-	// chunk is the piece in which file data passes through. It is a multiple
-	// of the TLS record and what fits a second-level cache.
+	// chunk is the size of the pieces in which file data is copied. It is a multiple of
+	// the size of a TLS record and fits into a second-level cache.
 	chunk = 256 << 10
 )
 
-// Serve answers the requests of one connection until the client leaves, which
-// is success, ctx ends, or the client does not speak AFC.
+// Serve answers the requests of one connection until the client disconnects or ctx
+// ends. It returns nil if the client disconnects, and an error if the client does not
+// speak AFC.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	log := d.Logger
 	if log == nil {
@@ -74,7 +75,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	return fail("serve", "", err)
 }
 
-// session is one connection.
+// session is the state of one connection.
 type session struct {
 	d       *Device
 	conn    net.Conn
@@ -82,13 +83,13 @@ type session struct {
 	log     *slog.Logger
 	handles handles
 
-	ctx  context.Context // of Serve
-	args []byte          // of the request, valid until the next one
+	ctx  context.Context // context of Serve
+	args []byte          // arguments of the request, valid until the next one
 	out  []byte
-	bulk *[]byte // of reads and writes; nil when the last request was neither
+	bulk *[]byte // buffer of reads and writes; nil if the last request was neither
 }
 
-// buffer returns chunk bytes for a read or a write.
+// buffer returns a buffer of chunk bytes for a read or a write.
 func (s *session) buffer() []byte {
 	if s.bulk == nil {
 		s.bulk = newPiece(chunk)
@@ -96,7 +97,7 @@ func (s *session) buffer() []byte {
 	return (*s.bulk)[:chunk]
 }
 
-// idle gives the buffer back.
+// idle returns the buffer to the pool.
 func (s *session) idle() {
 	if s.bulk != nil {
 		freePiece(s.bulk)
@@ -104,11 +105,11 @@ func (s *session) idle() {
 	}
 }
 
-// answer is what a request comes to: nil data with a code is a status.
+// answer is the answer to a request. An answer with nil data and a code is a status.
 type answer struct {
 	op   Opcode
-	num  uint64 // of opStatus, opOpenResult, opTellResult, opDirOpenResult
-	data []byte // of opData
+	num  uint64 // number of opStatus, opOpenResult, opTellResult and opDirOpenResult
+	data []byte // data of opData
 }
 
 func statusAnswer(err error) answer { return answer{op: opStatus, num: uint64(statusOf(err))} }
@@ -121,7 +122,7 @@ func (s *session) next() error {
 	}
 	h, err := decodeHeader(&b)
 	if err != nil {
-		// Nothing tells where the next packet would begin.
+		// The start of the next packet is not known after an invalid header.
 		if sendErr := s.send(h, statusAnswer(HeaderInvalid)); sendErr != nil {
 			return sendErr
 		}
@@ -134,9 +135,10 @@ func (s *session) next() error {
 	if body > maxArguments {
 		return s.overlong(h, body)
 	}
-	// Where the header payload ends does not matter: some clients put into
-	// the payload what others put before it.
-	if s.args, err = link.ReadN(s.in, int(body), s.args); err != nil {
+	// The end of the header payload does not matter, because clients differ in whether
+	// they put arguments into the header payload or into the payload.
+	s.args, err = link.ReadN(s.in, int(body), s.args)
+	if err != nil {
 		return err
 	}
 	if h.op == opRead || h.op == opReadAt {
@@ -158,7 +160,7 @@ func (s *session) trace(h header, a answer) {
 	s.log.LogAttrs(s.ctx, slog.LevelDebug, "request", attrs...)
 }
 
-// overlong reads over a request that is not a write and yet longer than any.
+// overlong discards a request that is not a write and exceeds the limit for arguments.
 func (s *session) overlong(h header, body uint64) error {
 	if _, err := io.CopyN(io.Discard, s.in, int64(body)); err != nil {
 		return unexpected(err)
@@ -177,8 +179,8 @@ func unexpected(err error) error {
 	return err
 }
 
-// send writes an answer in one write. The lengths matter: several clients take
-// data from the payload alone and numbers from the header payload alone.
+// send sends an answer in one write. Its lengths matter: go-ios, idevice and tidevice
+// take data only from the payload, and numbers only from the header payload.
 func (s *session) send(h header, a answer) error {
 	s.trace(h, a)
 	r := header{entire: headerLen, this: headerLen, packet: h.packet, op: a.op}
@@ -191,12 +193,12 @@ func (s *session) send(h header, a answer) error {
 	}
 	_, err := s.conn.Write(s.out)
 	if cap(s.out) > chunk {
-		s.out = nil // a huge listing was rare enough
+		s.out = nil // large listings are rare, so the buffer is not kept
 	}
 	return err
 }
 
-// perform does everything but reading and writing files.
+// perform performs all operations except reads and writes of files.
 func (s *session) perform(op Opcode) answer {
 	switch op {
 	case opReadDir, opGetFileInfo, opGetDeviceInfo, opConnectionInfo,
@@ -218,7 +220,7 @@ func (s *session) perform(op Opcode) answer {
 	case opSeek, opClose, opDirClose, opSetSize, opLock, opImmutableHint:
 		return statusAnswer(s.handleOp(op))
 	case opSetOptions, opFSBlockSize, opSocketBlockSize:
-		return statusAnswer(nil) // hints, of no consequence here
+		return statusAnswer(nil) // these requests are hints without an effect here
 	}
 	return statusAnswer(s.change(op))
 }
@@ -230,7 +232,7 @@ func number(op Opcode, n uint64, err error) answer {
 	return answer{op: op, num: n}
 }
 
-// statusOf maps the causes of the file tree as iOS maps errno.
+// statusOf maps an error of the file tree to a status, as iOS maps errno.
 func statusOf(err error) Status {
 	var s Status
 	switch {
@@ -260,7 +262,7 @@ func statusOf(err error) Status {
 	return UnknownError
 }
 
-// u64s takes n numbers off the arguments.
+// u64s removes n numbers from the beginning of the arguments.
 func (s *session) u64s(n int) ([3]uint64, []byte, error) {
 	var v [3]uint64
 	if len(s.args) < 8*n {

@@ -17,19 +17,17 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// step is a request and the answer it must get: a status, or an operation with
-// its body.
+// step is a request and the expected answer: a status, or an operation with its body.
 type step struct {
 	name          string
 	op            Opcode
 	head, payload string
 	status        Status
 	want          Opcode // 0 is opStatus
-	body          string // of the answer
+	body          string // body of the answer
 }
 
-// run performs the steps on one connection and checks the exact shape of each
-// answer.
+// run performs the steps on one connection and compares each answer exactly.
 func run(t *testing.T, c net.Conn, steps []step) {
 	t.Helper()
 	for i, s := range steps {
@@ -235,8 +233,8 @@ func TestDeviceHandles(t *testing.T) {
 	})
 }
 
-// TestSplitWrites sends requests byte by byte and several at once: segments
-// mean nothing.
+// TestSplitWrites sends requests byte by byte and several at once, because the
+// boundaries of segments must not matter.
 func TestSplitWrites(t *testing.T) {
 	t.Parallel()
 	c := servicetest.Conn(t, &Device{FS: tree(t), Model: "iPhone12,8"})
@@ -260,15 +258,18 @@ func TestSplitWrites(t *testing.T) {
 		{math.MaxUint64, opOpenResult, u64(1)}, {math.MaxUint64, opStatus, u64(0)},
 		{0, opStatus, u64(0)}, {5, opData, ".\x00..\x00"},
 	} {
-		if h, body := answerOf(t, c); h.packet != want.packet || h.op != want.op ||
-			body != want.body {
-			t.Errorf("answer %+v %q, want %+v", h, body, want)
+		h, body := answerOf(t, c)
+		if h.packet != want.packet || h.op != want.op {
+			t.Errorf("answer %+v, want %+v", h, want)
+		}
+		if body != want.body {
+			t.Errorf("answer %q, want %q", body, want.body)
 		}
 	}
 }
 
-// TestBadHeader: the device says so and ends the connection, because nothing
-// tells where the next packet would begin.
+// TestBadHeader checks that the device answers an invalid header with a status and
+// closes the connection, because the start of the next packet is not known.
 func TestBadHeader(t *testing.T) {
 	t.Parallel()
 	lengths := func(entire, this uint64) string {
@@ -285,8 +286,11 @@ func TestBadHeader(t *testing.T) {
 			client, ended := servicetest.Dial(context.Background(), t,
 				&Device{FS: newFS(), Model: "m"})
 			h, body := exchange(t, client, req)
-			if h.op != opStatus || h.packet != 9 || body != u64(uint64(HeaderInvalid)) {
-				t.Errorf("answer %+v %q", h, body)
+			if h.op != opStatus || h.packet != 9 {
+				t.Errorf("answer %+v, want a status for packet 9", h)
+			}
+			if want := u64(uint64(HeaderInvalid)); body != want {
+				t.Errorf("status %q, want %q", body, want)
 			}
 			if _, err := client.Read(make([]byte, 1)); err != io.EOF {
 				t.Errorf("the connection goes on: %v", err)
@@ -299,8 +303,8 @@ func TestBadHeader(t *testing.T) {
 	}
 }
 
-// TestHalfPacket: a client that leaves inside a packet is an error of Serve,
-// and what it wrote so far stays.
+// TestHalfPacket checks that Serve returns an error if a client disconnects inside a
+// packet, and that the data written before is kept.
 func TestHalfPacket(t *testing.T) {
 	t.Parallel()
 	f := newFS()
@@ -324,8 +328,8 @@ func TestHalfPacket(t *testing.T) {
 	}
 }
 
-// TestDeclaredGigabyte: a write may declare what it likes, memory is taken for
-// what arrives.
+// TestDeclaredGigabyte checks that the device allocates memory only for data that
+// arrives, whatever length a write declares.
 func TestDeclaredGigabyte(t *testing.T) {
 	f := newFS()
 	client, ended := servicetest.Dial(context.Background(), t, &Device{FS: f, Model: "m"})
@@ -364,8 +368,8 @@ func TestNoSpace(t *testing.T) {
 	})
 }
 
-// TestLongRead asks for more than clients do: only the end of the file may
-// shorten an answer.
+// TestLongRead asks for more than clients do. Only the end of the file may shorten an
+// answer.
 func TestLongRead(t *testing.T) {
 	t.Parallel()
 	f := newFS()

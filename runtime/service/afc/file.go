@@ -9,16 +9,16 @@ import (
 	"sync/atomic"
 )
 
-// Mode is how a file is opened, with the meaning of fopen's modes.
+// Mode says how a file is opened. The modes are those of fopen.
 type Mode uint64
 
 // The modes.
 const (
 	ModeRead       Mode = 1 // "r"
 	ModeReadWrite  Mode = 2 // "r+", but creates the file
-	ModeWrite      Mode = 3 // "w": creates or empties
+	ModeWrite      Mode = 3 // "w": creates or empties the file
 	ModeWriteRead  Mode = 4 // "w+"
-	ModeAppend     Mode = 5 // "a": creates, writes go to the end
+	ModeAppend     Mode = 5 // "a": creates the file; writes go to the end
 	ModeAppendRead Mode = 6 // "a+"
 )
 
@@ -27,7 +27,7 @@ var modeNames = [...]string{
 	ModeAppendRead: "a+",
 }
 
-// String returns fopen's name of the mode.
+// String returns the name that fopen has for the mode.
 func (m Mode) String() string {
 	if m < 1 || int(m) >= len(modeNames) {
 		return fmt.Sprintf("Mode(%d)", uint64(m))
@@ -35,7 +35,7 @@ func (m Mode) String() string {
 	return modeNames[m]
 }
 
-// ParseMode reads fopen's name of a mode: "r", "r+", "w", "w+", "a" or "a+".
+// ParseMode returns the mode for a name of fopen: "r", "r+", "w", "w+", "a" or "a+".
 func ParseMode(s string) (Mode, error) {
 	for m, name := range modeNames {
 		if s != "" && name == s {
@@ -45,16 +45,16 @@ func ParseMode(s string) (Mode, error) {
 	return 0, &Error{Op: "open", Err: fmt.Errorf("%w: mode %q", fs.ErrInvalid, s)}
 }
 
-// File is an open file on the device. Reads and writes share one position,
-// which the device keeps; goroutines that use one File at once are served in
-// turn, each from where the one before left off.
+// File is an open file on the device. The device keeps one position for reads and
+// writes. If several goroutines use one File at the same time, each call continues at
+// the position where the previous one ended.
 type File struct {
 	c    *Client
 	path string
 	ref  uint64
 
-	// closed keeps a late call from reaching whatever file the device has
-	// given the same number to since.
+	// closed prevents a late call from reaching another file, to which the device has
+	// given the same number in the meantime.
 	closed atomic.Bool
 }
 
@@ -77,11 +77,11 @@ func (c *Client) Open(ctx context.Context, file string, m Mode) (*File, error) {
 	return &File{c: c, path: file, ref: k.num}, nil
 }
 
-// Path returns the path the file was opened by.
+// Path returns the path that was passed to Open.
 func (f *File) Path() string { return f.path }
 
-// Read reads up to len(p) bytes, at most 4 MiB, and gives io.EOF at the end.
-// The bytes arrive in p without a copy on the way.
+// Read reads up to len(p) bytes, at most 4 MiB. At the end of the file it returns
+// io.EOF. The data is received directly into p.
 func (f *File) Read(ctx context.Context, p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -104,10 +104,10 @@ func (f *File) startRead(ctx context.Context, p []byte) (*call, error) {
 	return f.start(ctx, request{op: opRead, want: opData, dst: p}, uint64(len(p)))
 }
 
-// writePiece is what one packet of Write carries.
+// writePiece is the number of bytes that Write sends in one packet.
 const writePiece = 1 << 20
 
-// Write writes all of p. On error it returns how many bytes the device is
+// Write writes all of p. If it fails, it returns the number of bytes that the device is
 // known to have written.
 func (f *File) Write(ctx context.Context, p []byte) (int, error) {
 	done := 0
@@ -120,14 +120,16 @@ func (f *File) Write(ctx context.Context, p []byte) (int, error) {
 			request{op: opWrite, data: part, want: opStatus}); err != nil {
 			return done, err
 		}
-		if done += len(part); done == len(p) {
+		done += len(part)
+		if done == len(p) {
 			return done, nil
 		}
 	}
 }
 
-// Seek moves the position and returns the new one. Whence is one of io's
-// constants. The protocol's Seek tells no position, so a Tell goes with it.
+// Seek sets the position and returns the new one. Whence is one of the constants of
+// package io. The answer to a Seek request does not contain the position, so Seek also
+// sends a Tell.
 func (f *File) Seek(ctx context.Context, offset int64, whence int) (int64, error) {
 	if whence < io.SeekStart || whence > io.SeekEnd {
 		return 0, fail("seek", f.path, fs.ErrInvalid)
@@ -152,7 +154,7 @@ func (f *File) Tell(ctx context.Context) (int64, error) {
 	return int64(k.num), nil
 }
 
-// Truncate sets the size of the file; the position stays.
+// Truncate sets the size of the file. The position does not change.
 func (f *File) Truncate(ctx context.Context, size int64) error {
 	if size < 0 {
 		return fail("truncate", f.path, fs.ErrInvalid)
@@ -160,8 +162,8 @@ func (f *File) Truncate(ctx context.Context, size int64) error {
 	return f.status(ctx, "truncate", opSetSize, uint64(size))
 }
 
-// Lock takes the file's lock, exclusive or shared, without waiting: the
-// device answers WouldBlock while another handle holds it.
+// Lock takes an exclusive or shared lock of the file. It does not wait: if another
+// handle holds the lock, the device answers WouldBlock.
 func (f *File) Lock(ctx context.Context, exclusive bool) error {
 	bits := uint64(lockShared | lockNoWait)
 	if exclusive {
@@ -170,14 +172,14 @@ func (f *File) Lock(ctx context.Context, exclusive bool) error {
 	return f.status(ctx, "lock", opLock, bits)
 }
 
-// Unlock gives the lock up.
+// Unlock releases the lock.
 func (f *File) Unlock(ctx context.Context) error {
 	return f.status(ctx, "unlock", opLock, lockRelease|lockNoWait)
 }
 
-// Close closes the file on the device. A second Close, and one after the
-// connection is over, is success: the device closes what a connection leaves
-// open.
+// Close closes the file on the device. It returns nil if the file is already closed. It
+// also returns nil if the connection has ended, because the device then closes its
+// files.
 func (f *File) Close(ctx context.Context) error {
 	k, err := f.startClose(ctx)
 	if err == nil && k != nil {
@@ -195,8 +197,7 @@ func (f *File) Close(ctx context.Context) error {
 	return nil
 }
 
-// startClose sends the request of Close; it returns nil when the file is
-// closed already.
+// startClose sends the request of Close. It returns nil if the file is already closed.
 func (f *File) startClose(ctx context.Context) (*call, error) {
 	if f.closed.Swap(true) {
 		return nil, nil
@@ -209,7 +210,7 @@ func (f *File) startClose(ctx context.Context) (*call, error) {
 	return k, nil
 }
 
-// start sends a request on the handle.
+// start sends a request for the handle.
 func (f *File) start(ctx context.Context, r request, numbers ...uint64) (*call, error) {
 	if f.closed.Load() {
 		return nil, fs.ErrClosed
@@ -231,26 +232,26 @@ func (f *File) status(ctx context.Context, op string, code Opcode, numbers ...ui
 	return err
 }
 
-// Stream returns the file as an io.ReadWriteSeeker and io.Closer whose calls
-// are all bounded by ctx.
+// Stream returns the file as an io.ReadWriteSeeker and io.Closer. The context bounds
+// all of its calls.
 func (f *File) Stream(ctx context.Context) *Stream { return &Stream{f: f, ctx: ctx} }
 
-// Stream is a File with a context, for functions of package io.
+// Stream is a File with a context, for use with functions of package io.
 type Stream struct {
 	f   *File
 	ctx context.Context
 }
 
-// Read is File.Read.
+// Read calls File.Read.
 func (s *Stream) Read(p []byte) (int, error) { return s.f.Read(s.ctx, p) }
 
-// Write is File.Write.
+// Write calls File.Write.
 func (s *Stream) Write(p []byte) (int, error) { return s.f.Write(s.ctx, p) }
 
-// Seek is File.Seek.
+// Seek calls File.Seek.
 func (s *Stream) Seek(offset int64, whence int) (int64, error) {
 	return s.f.Seek(s.ctx, offset, whence)
 }
 
-// Close is File.Close.
+// Close calls File.Close.
 func (s *Stream) Close() error { return s.f.Close(s.ctx) }

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// path resolves a path of a request against Within. entry says that the
-// operation concerns the name itself, not what a symbolic link there leads to,
-// and that it may take the name away.
+// path resolves the path of a request against Within. If entry is true, the operation
+// concerns the name itself and not the target of a symbolic link, and it may remove the
+// name.
 func (s *session) path(p string, entry bool) (string, error) {
 	if s.d.Within == "" {
 		return p, nil
@@ -33,11 +33,11 @@ func (s *session) path(p string, entry bool) (string, error) {
 	return r, nil
 }
 
-// maxLinks bounds the symbolic links of one look-up.
+// maxLinks bounds the number of symbolic links that one look-up follows.
 const maxLinks = 32
 
-// resolve follows the symbolic links of a path, so that one inside Within that
-// leads out of it is found out. What does not exist is taken as it stands.
+// resolve follows the symbolic links of a path, to detect a path inside Within that
+// refers to a file outside of it. Elements that do not exist are kept as they are.
 func (d *Device) resolve(p string, follow bool) (string, error) {
 	done, todo := "/", p
 	for links := 0; todo != ""; {
@@ -59,7 +59,8 @@ func (d *Device) resolve(p string, follow bool) (string, error) {
 			done = next
 			continue
 		}
-		if links++; links > maxLinks {
+		links++
+		if links > maxLinks {
 			return "", InvalidArgument
 		}
 		if strings.HasPrefix(info.LinkTarget, "/") {
@@ -70,7 +71,7 @@ func (d *Device) resolve(p string, follow bool) (string, error) {
 	return done, nil
 }
 
-// onePath reads the path behind n numbers.
+// onePath reads a path that follows n numbers.
 func (s *session) onePath(n int, entry bool) ([3]uint64, string, error) {
 	v, rest, err := s.u64s(n)
 	if err != nil {
@@ -81,7 +82,7 @@ func (s *session) onePath(n int, entry bool) ([3]uint64, string, error) {
 	return v, p, err
 }
 
-// query performs the operations that answer data.
+// query performs the operations that are answered with data.
 func (s *session) query(op Opcode) ([]byte, error) {
 	switch op {
 	case opGetDeviceInfo:
@@ -123,8 +124,8 @@ func fileInfo(i files.Info) Info {
 		ModTime: i.ModTime, BirthTime: i.BirthTime, LinkTarget: i.LinkTarget}
 }
 
-// listing is the names of a directory. "." and ".." must come first: one
-// client drops the first two without a look.
+// listing returns the names in a directory. "." and ".." must come first, because
+// pymobiledevice3 drops the first two names without looking at them.
 func (s *session) listing(p string) ([]byte, error) {
 	names, err := s.d.FS.ReadDir(p)
 	if err != nil {
@@ -163,8 +164,8 @@ func (s *session) hash(p string, off, n uint64) ([]byte, error) {
 	return h.Sum(nil), nil
 }
 
-// sizeOfContents adds up a tree. No client is known to ask; the keys are those
-// of GetFileInfo.
+// sizeOfContents adds up the sizes in a tree. No known client sends this request. The
+// keys of the answer are those of GetFileInfo.
 func (s *session) sizeOfContents(p string) ([]byte, error) {
 	var sum Info
 	var add func(p string) error
@@ -197,7 +198,7 @@ func (s *session) sizeOfContents(p string) ([]byte, error) {
 	return appendNames(nil, "st_size", formatInt(sum.Size), "st_blocks", formatInt(sum.Blocks)), nil
 }
 
-// change performs the operations on paths that answer a status.
+// change performs the operations on paths that are answered with a status.
 func (s *session) change(op Opcode) error {
 	switch op {
 	case opRename:
@@ -244,7 +245,7 @@ func (s *session) change(op Opcode) error {
 	return NotSupported
 }
 
-// notRoot refuses to take away the directory that a client is confined to.
+// notRoot refuses to remove the directory to which a client is confined.
 func (s *session) notRoot(p string) error {
 	if s.d.Within != "" && p == path.Join("/", s.d.Within) {
 		return PermissionDenied
@@ -259,7 +260,8 @@ func (s *session) rename() error {
 	if err != nil {
 		return err
 	}
-	if to, err = s.path(to, true); err != nil {
+	to, err = s.path(to, true)
+	if err != nil {
 		return err
 	}
 	if err := cmp.Or(s.notRoot(from), s.notRoot(to)); err != nil {
@@ -275,14 +277,16 @@ func (s *session) makeLink() error {
 	}
 	target, rest := cutPath(rest)
 	name, _ := cutPath(rest)
-	if name, err = s.path(name, true); err != nil {
+	name, err = s.path(name, true)
+	if err != nil {
 		return err
 	}
 	switch v[0] {
 	case linkSym:
 		return s.d.FS.Symlink(target, name)
 	case linkHard:
-		if target, err = s.path(target, true); err != nil {
+		target, err = s.path(target, true)
+		if err != nil {
 			return err
 		}
 		return s.d.FS.Link(target, name)

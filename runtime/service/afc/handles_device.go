@@ -9,17 +9,17 @@ import (
 	"os"
 )
 
-// handle is an open file or directory of one connection.
+// handle is an open file or directory of a connection.
 type handle struct {
 	file *files.File // nil for a directory
 	mode Mode
 	pos  int64
 
-	names []byte // of a directory, what is left to tell
+	names []byte // names of a directory that have not been sent
 }
 
-// handles numbers what a connection has open. Numbers begin at 1, since
-// clients take 0 for a failure, and are not given again.
+// handles assigns numbers to the open files and directories of a connection. Numbers
+// begin at 1, because clients take 0 for a failure. A number is never used again.
 type handles struct {
 	open map[uint64]*handle
 	last uint64
@@ -36,13 +36,13 @@ func (t *handles) add(h *handle) uint64 {
 func (t *handles) closeAll() {
 	for _, h := range t.open {
 		if h.file != nil {
-			_ = h.file.Close() // a file in memory; the peer is gone
+			_ = h.file.Close() // a file in memory, and the peer has disconnected
 		}
 	}
 	t.open = nil
 }
 
-// file returns the open file that a number stands for.
+// file returns the open file with a number.
 func (t *handles) file(ref uint64) (*handle, error) {
 	h := t.open[ref]
 	if h == nil || h.file == nil {
@@ -51,7 +51,7 @@ func (t *handles) file(ref uint64) (*handle, error) {
 	return h, nil
 }
 
-// openFlags are the flags of the modes.
+// openFlags are the flags of os.OpenFile for each mode.
 var openFlags = [...]int{
 	ModeRead:       os.O_RDONLY,
 	ModeReadWrite:  os.O_RDWR | os.O_CREATE,
@@ -78,7 +78,7 @@ func (s *session) open() (uint64, error) {
 	return s.handles.add(&handle{file: f, mode: Mode(v[0])}), nil
 }
 
-// openDir takes the listing at once; it is told by the first read.
+// openDir reads the listing at once. The first read request receives it.
 func (s *session) openDir() (uint64, error) {
 	_, p, err := s.onePath(0, false)
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *session) tell() (uint64, error) {
 	return uint64(h.pos), nil
 }
 
-// handleOp performs the operations on handles that answer a status.
+// handleOp performs the operations on handles that are answered with a status.
 func (s *session) handleOp(op Opcode) error {
 	n := 1
 	switch op {
@@ -179,8 +179,8 @@ func (h *handle) seek(whence uint64, offset int64) error {
 	return nil
 }
 
-// lock is flock: it never waits, whether LOCK_NB is among the bits or not,
-// since nothing else on the connection could be answered meanwhile.
+// lock implements flock. It never waits, even if LOCK_NB is not set, because the
+// connection could not answer other requests while it waits.
 func (h *handle) lock(bits uint64) error {
 	switch bits &^ lockNoWait {
 	case lockRelease:
@@ -196,10 +196,10 @@ func (h *handle) lock(bits uint64) error {
 	return InvalidArgument
 }
 
-// readFile answers the two reads. The data goes out while it is read, so that
-// a request for a gigabyte costs no more than one for a chunk; the end of the
-// file is the only reason to answer less than was asked for, because one
-// client takes a short answer for the whole.
+// readFile answers both read operations. It sends data while it reads the file, so a
+// request for a gigabyte takes no more memory than a request for a chunk. An answer is
+// shorter than requested only at the end of the file, because one client takes a short
+// answer for the whole file.
 func (s *session) readFile(h header) error {
 	f, pos, n, err := s.readArgs(h.op)
 	if err != nil {
@@ -220,9 +220,9 @@ func (s *session) readFile(h header) error {
 		part := buf[:min(uint64(len(buf)), n-done)]
 		m, err := f.file.ReadAt(part, pos+int64(done))
 		if err != nil && err != io.EOF {
-			return err // the length is out already: nothing else can be said
+			return err // the length has been sent, so no status can follow
 		}
-		clear(part[m:]) // somebody cut the file short meanwhile
+		clear(part[m:]) // the file was truncated in the meantime
 		if _, err := s.conn.Write(part); err != nil {
 			return err
 		}
@@ -234,7 +234,7 @@ func (s *session) readFile(h header) error {
 	return nil
 }
 
-// readArgs finds the file, the place and how many bytes there will be.
+// readArgs returns the file, the position, and the number of bytes to send.
 func (s *session) readArgs(op Opcode) (f *handle, pos int64, n uint64, err error) {
 	count := 2
 	if op == opReadAt {
@@ -244,7 +244,8 @@ func (s *session) readArgs(op Opcode) (f *handle, pos int64, n uint64, err error
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	if f, err = s.handles.file(v[0]); err != nil {
+	f, err = s.handles.file(v[0])
+	if err != nil {
 		return nil, 0, 0, err
 	}
 	pos = f.pos
@@ -254,12 +255,12 @@ func (s *session) readArgs(op Opcode) (f *handle, pos int64, n uint64, err error
 		}
 		pos = int64(v[1])
 	}
-	// What the size was a moment ago is what the header will promise.
+	// The header announces the size that the file has at this time.
 	return f, pos, min(v[count-1], maxReadAnswer, uint64(max(f.file.Size()-pos, 0))), nil
 }
 
-// write answers the two writes. The data goes to the file while it arrives: a
-// packet may carry a gigabyte.
+// write answers both write operations. It writes data to the file while it arrives,
+// because a packet may carry a gigabyte.
 func (s *session) write(h header, body uint64) error {
 	f, pos, err := s.writeArgs(h.op, &body)
 	if err != nil && !isStatus(err) {
@@ -269,7 +270,7 @@ func (s *session) write(h header, body uint64) error {
 	for body > 0 {
 		n := min(body, chunk)
 		if err == nil {
-			// Whole pages of the file, aligned, are cheapest to write.
+			// Writes of whole, aligned pages of the file are cheapest.
 			n = min(body, chunk-uint64(pos)%chunk)
 		}
 		part := b[:n]
@@ -288,8 +289,8 @@ func (s *session) write(h header, body uint64) error {
 	return s.send(h, statusAnswer(err))
 }
 
-// write writes at pos, or at the end in the append modes, and returns the
-// position behind.
+// write writes p at pos, or at the end of the file in the append modes. It returns the
+// position after the data.
 func (h *handle) write(p []byte, pos int64) (int64, error) {
 	if h.mode == ModeAppend || h.mode == ModeAppendRead {
 		at, err := h.file.Append(p)
@@ -302,8 +303,8 @@ func (h *handle) write(p []byte, pos int64) (int64, error) {
 	return pos + int64(n), err
 }
 
-// writeArgs reads the numbers before the data; body is what is left behind
-// them. A Status as error means that the data is still to be read over.
+// writeArgs reads the numbers that precede the data. It sets body to the number of
+// bytes that follow them. If the error is a Status, the caller has to discard the data.
 func (s *session) writeArgs(op Opcode, body *uint64) (*handle, int64, error) {
 	var b [16]byte
 	n := 8

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// maxPath bounds a path that is sent; devices refuse far shorter ones.
+// maxPath bounds the length of a path. Devices refuse much shorter ones.
 const maxPath = 16 << 10
 
-// pathArgs encodes numbers and then paths, or refuses a path that cannot be
-// sent: it would arrive as another one.
+// pathArgs encodes numbers and paths. It refuses a path that the protocol cannot
+// transmit, because the device would receive a different path.
 func pathArgs(op string, numbers []uint64, paths ...string) ([]byte, error) {
 	b := numberArgs(numbers...)
 	for _, p := range paths {
@@ -36,7 +36,7 @@ func numberArgs(numbers ...uint64) []byte {
 	return b
 }
 
-// status performs an operation that answers a status.
+// status performs an operation that is answered with a status.
 func (c *Client) status(
 	ctx context.Context, op string, code Opcode, numbers []uint64, paths ...string,
 ) error {
@@ -48,7 +48,7 @@ func (c *Client) status(
 	return err
 }
 
-// data performs an operation that answers data.
+// data performs an operation that is answered with data.
 func (c *Client) data(
 	ctx context.Context, op string, code Opcode, paths ...string,
 ) ([]byte, error) {
@@ -67,8 +67,8 @@ func (c *Client) data(
 	return k.data, nil
 }
 
-// ReadDir lists the names in a directory, sorted, without "." and "..". More than
-// MaxEntries are ErrTooLarge.
+// ReadDir returns the names in a directory, sorted, without "." and "..". The error
+// matches ErrTooLarge if there are more than MaxEntries.
 func (c *Client) ReadDir(ctx context.Context, dir string) ([]string, error) {
 	b, err := c.data(ctx, "read directory", opReadDir, dir)
 	if err != nil {
@@ -85,7 +85,7 @@ func (c *Client) ReadDir(ctx context.Context, dir string) ([]string, error) {
 	return list, nil
 }
 
-// Stat describes a file; of a symbolic link, the link itself.
+// Stat describes a file. For a symbolic link it describes the link itself.
 func (c *Client) Stat(ctx context.Context, file string) (Info, error) {
 	k, err := c.startStat(ctx, file)
 	if err != nil {
@@ -115,8 +115,8 @@ func (c *Client) endStat(ctx context.Context, file string, k *call) (Info, error
 	return i, nil
 }
 
-// Mkdir makes a directory and its missing parents. One that exists already is
-// success.
+// Mkdir creates a directory and its missing parents. It returns nil if the directory
+// exists.
 func (c *Client) Mkdir(ctx context.Context, dir string) error {
 	return c.status(ctx, "make directory", opMakeDir, nil, dir)
 }
@@ -126,8 +126,8 @@ func (c *Client) Remove(ctx context.Context, file string) error {
 	return c.status(ctx, "remove", opRemove, nil, file)
 }
 
-// RemoveAll removes a file, or a directory with all that is below it. A
-// missing path is an error, fs.ErrNotExist.
+// RemoveAll removes a file, or a directory with everything below it. The error matches
+// fs.ErrNotExist if the path does not exist.
 func (c *Client) RemoveAll(ctx context.Context, file string) error {
 	const op = "remove all"
 	err := c.status(ctx, op, opRemoveAll, nil, file)
@@ -137,7 +137,7 @@ func (c *Client) RemoveAll(ctx context.Context, file string) error {
 	return c.removeTree(ctx, file, &trail{})
 }
 
-// removeTree is RemoveAll for devices before iOS 6.
+// removeTree implements RemoveAll for devices before iOS 6.
 func (c *Client) removeTree(ctx context.Context, file string, t *trail) error {
 	info, err := c.Stat(ctx, file)
 	if err != nil {
@@ -165,7 +165,8 @@ func (c *Client) removeTree(ctx context.Context, file string, t *trail) error {
 	return c.Remove(ctx, file)
 }
 
-// ErrName is a name in a listing that would lead out of its directory.
+// ErrName is the cause if a listing contains a name that would refer to a file outside
+// of the directory.
 const ErrName = protocolError("unsafe file name")
 
 // childPath joins a directory and a name from its listing.
@@ -176,18 +177,18 @@ func childPath(op, dir, name string) (string, error) {
 	return path.Join(dir, name), nil
 }
 
-// Rename moves a file or a directory; a file at the target is replaced.
+// Rename moves a file or a directory. It replaces a file at the target.
 func (c *Client) Rename(ctx context.Context, from, to string) error {
 	return c.status(ctx, "rename", opRename, nil, from, to)
 }
 
-// Symlink makes link a symbolic link with the text target, which is not
+// Symlink creates the symbolic link link with the given target. The target is not
 // checked.
 func (c *Client) Symlink(ctx context.Context, target, link string) error {
 	return c.makeLink(ctx, "symlink", linkSym, target, link)
 }
 
-// Link makes link a second name of the file target.
+// Link creates link as another name of the file target.
 func (c *Client) Link(ctx context.Context, target, link string) error {
 	return c.makeLink(ctx, "link", linkHard, target, link)
 }
@@ -209,7 +210,8 @@ func (c *Client) Truncate(ctx context.Context, file string, size int64) error {
 	return c.status(ctx, "truncate", opTruncate, []uint64{uint64(size)}, file)
 }
 
-// SetModTime sets the time of the last modification, from 1970 on.
+// SetModTime sets the modification time of a file. The protocol has no times before
+// 1970.
 func (c *Client) SetModTime(ctx context.Context, file string, t time.Time) error {
 	ns := t.UnixNano()
 	if ns < 0 {
@@ -218,7 +220,7 @@ func (c *Client) SetModTime(ctx context.Context, file string, t time.Time) error
 	return c.status(ctx, "set time", opSetModTime, []uint64{uint64(ns)}, file)
 }
 
-// DeviceInfo tells the size of the volume and how much of it is free.
+// DeviceInfo returns the model and the size and free space of the volume.
 func (c *Client) DeviceInfo(ctx context.Context) (DeviceInfo, error) {
 	b, err := c.data(ctx, "device info", opGetDeviceInfo)
 	if err != nil {
@@ -228,8 +230,7 @@ func (c *Client) DeviceInfo(ctx context.Context) (DeviceInfo, error) {
 	return i, fail("device info", "", err)
 }
 
-// ConnectionInfo returns what the device tells of the connection: Version and
-// the like.
+// ConnectionInfo returns what the device reports about the connection, such as Version.
 func (c *Client) ConnectionInfo(ctx context.Context) (map[string]string, error) {
 	b, err := c.data(ctx, "connection info", opConnectionInfo)
 	if err != nil {
@@ -246,7 +247,7 @@ func (c *Client) ConnectionInfo(ctx context.Context) (map[string]string, error) 
 	return m, nil
 }
 
-// Hash returns the device's hash of a file's content, 20 bytes of SHA-1.
+// Hash returns the SHA-1 hash of the content of a file, computed by the device.
 func (c *Client) Hash(ctx context.Context, file string) ([]byte, error) {
 	return c.data(ctx, "hash", opHash, file)
 }

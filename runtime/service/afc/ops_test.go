@@ -40,9 +40,15 @@ func TestClientOperations(t *testing.T) {
 	must(t, c.Link(ctx, "/a/c", "/a/h"))
 	must(t, c.Truncate(ctx, "/a/c", 3))
 	must(t, c.SetModTime(ctx, "/a/c", time.Unix(5, 6)))
-	if i, err := c.Stat(ctx, "/a/h"); err != nil || i.Nlink != 2 || i.Size != 3 ||
-		!i.ModTime.Equal(time.Unix(5, 6)) {
-		t.Errorf("Stat = %+v, %v", i, err)
+	i, err := c.Stat(ctx, "/a/h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i.Nlink != 2 || i.Size != 3 {
+		t.Errorf("Stat = %+v, want 2 links and 3 bytes", i)
+	}
+	if want := time.Unix(5, 6); !i.ModTime.Equal(want) {
+		t.Errorf("Stat: time %v, want %v", i.ModTime, want)
 	}
 	if i, err := c.Stat(ctx, "/a/s"); err != nil || i.Kind != Symlink || i.LinkTarget != "c" {
 		t.Errorf("Stat = %+v, %v", i, err)
@@ -66,7 +72,8 @@ func TestClientOperations(t *testing.T) {
 	}
 }
 
-// TestRefusedHere: what cannot be sent faithfully is not sent.
+// TestRefusedHere checks that the client refuses paths that it cannot transmit
+// unchanged.
 func TestRefusedHere(t *testing.T) {
 	t.Parallel()
 	c := fake(t, func(header, string) []string { t.Error("something was sent"); return nil })
@@ -128,7 +135,7 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestGoroutinesShareClient runs many callers on one connection.
+// TestGoroutinesShareClient makes calls from many goroutines on one connection.
 func TestGoroutinesShareClient(t *testing.T) {
 	t.Parallel()
 	c := pair(t, newFS())
@@ -156,7 +163,7 @@ func TestGoroutinesShareClient(t *testing.T) {
 	wg.Wait()
 }
 
-// refusing is a client of a device that does not know one operation.
+// refusing returns a client of a device that does not support one operation.
 func refusing(t *testing.T, d *Device, op Opcode) *Client {
 	t.Helper()
 	up := servicetest.Conn(t, d)

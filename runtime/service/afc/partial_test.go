@@ -24,8 +24,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// cutConn is the device's end of a connection. It closes or falls silent when
-// so many bytes went over it, in both directions together.
+// cutConn is the device's end of a connection. It closes or stops moving data after a
+// number of bytes, counted in both directions together.
 type cutConn struct {
 	net.Conn
 	stall bool
@@ -69,14 +69,15 @@ func (c *cutConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// operation is a call over many files.
+// operation is a call that handles many files.
 type operation struct {
 	name string
-	// do returns what the call gave. It checks what a failure left behind.
+	// do makes the call and returns its result. It checks the state after a failure.
 	do func(t *testing.T, ctx context.Context, c *Client, f *files.FS) (any, error)
 }
 
-// partialTree has files of several pieces, so that cuts hit inside of them.
+// partialTree returns a tree with files of several pieces, so that cuts happen inside
+// files.
 func partialTree(t *testing.T) *files.FS {
 	f := newFS()
 	for i := range 6 {
@@ -129,7 +130,7 @@ var operations = []operation{
 		}
 		tree, err := c.PushTree(ctx, dir, "/up", small)
 		if err == nil {
-			err = c.Mkdir(ctx, "/end") // the device has done all before it
+			err = c.Mkdir(ctx, "/end") // the device has completed all earlier requests
 		}
 		if ctx.Err() == nil {
 			c.Close()
@@ -141,7 +142,7 @@ var operations = []operation{
 		}
 		for _, name := range names {
 			if err != nil && strings.HasPrefix(name, ".imdlua-") {
-				continue // nobody could remove it any more
+				continue // no client could remove it any more
 			}
 			got, readErr := f.ReadFile("/up/" + name)
 			want, localErr := os.ReadFile(filepath.Join(dir, name))
@@ -160,7 +161,7 @@ var operations = []operation{
 	}},
 }
 
-// checkWhole reports files that are not what they should be.
+// checkWhole reports files that do not have the expected content.
 func checkWhole(t *testing.T, f fs.FS, prefix string, want func(p string) ([]byte, error)) {
 	t.Helper()
 	must(t, fs.WalkDir(f, ".", func(p string, d fs.DirEntry, err error) error {
@@ -179,8 +180,8 @@ func checkWhole(t *testing.T, f fs.FS, prefix string, want func(p string) ([]byt
 	}))
 }
 
-// cut runs an operation against a device that ends after so many bytes. It
-// returns how many there were.
+// cut runs an operation against a device whose connection ends after a number of bytes.
+// It returns the number of bytes that were transferred.
 func (o operation) cut(t *testing.T, after int, stall bool) (out any, seen int, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -196,7 +197,7 @@ func (o operation) cut(t *testing.T, after int, stall bool) (out any, seen int, 
 		c := New(a)
 		limit := time.Hour
 		if o.name == "walk" || o.name == "glob" {
-			limit = time.Minute // these are not transfers
+			limit = time.Minute // these calls are not transfers
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		out, err = o.do(t, ctx, c, f)
@@ -211,8 +212,8 @@ func (o operation) cut(t *testing.T, after int, stall bool) (out any, seen int, 
 	return out, seen, err
 }
 
-// TestPartial cuts calls over many files at random places: they end in an error
-// or have done all, and no file has its name before it is complete.
+// TestPartial cuts calls that handle many files at random places. Each call fails or
+// has done everything, and no file has its name before it is complete.
 func TestPartial(t *testing.T) {
 	t.Parallel()
 	for i, o := range operations {
@@ -261,7 +262,7 @@ func checkCut(t *testing.T, when string, got, want any, err error, stall bool) {
 	}
 }
 
-// odd is a device whose root has a good file and others.
+// odd returns a client of a device whose root has a good file and the given others.
 func odd(t *testing.T, status map[string]Status, info map[string]string, names ...string) *Client {
 	t.Helper()
 	return fake(t, func(h header, body string) []string {
@@ -303,8 +304,8 @@ func odd(t *testing.T, status map[string]Status, info map[string]string, names .
 	})
 }
 
-// TestSkipped: refusals and descriptions that make no sense cost one file and
-// are told; any other error ends the call.
+// TestSkipped checks that refusals and invalid descriptions cost only one file and are
+// reported. Any other error ends the call.
 func TestSkipped(t *testing.T) {
 	t.Parallel()
 	const file = "st_ifmt\x00S_IFREG\x00"
@@ -413,7 +414,7 @@ func pathsOf(skipped []Skip) string {
 	return strings.Join(out, " ")
 }
 
-// TestPullNames writes a tree as each system would.
+// TestPullNames checks the local names of a tree for each operating system.
 func TestPullNames(t *testing.T) {
 	t.Parallel()
 	names := []string{"A.txt", "a.txt", "b:c", `..\evil`, "CON", "end.", "d:+"}
@@ -464,8 +465,8 @@ func TestPullNames(t *testing.T) {
 	}
 }
 
-// TestPullKeeps: a file that is there keeps its permissions, and its content
-// when the pull fails.
+// TestPullKeeps checks that an existing file keeps its permissions, and that it keeps
+// its content if the pull fails.
 func TestPullKeeps(t *testing.T) {
 	t.Parallel()
 	f := tree(t)

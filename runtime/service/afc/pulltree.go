@@ -17,16 +17,16 @@ import (
 	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
-// PullTree copies what remote names to the local path: a directory with all
-// that is below it, symbolic links as links, or a single file. Directories
-// that exist are added to, files replaced; modification times are kept. Several
-// files are under way at once.
+// PullTree copies remote to the local path. Remote may be a single file or a directory
+// with everything below it; symbolic links are copied as links. PullTree adds to
+// directories that exist and replaces files that exist. It keeps modification times. It
+// copies several files at the same time.
 //
-// What the device refuses below remote is passed over and told in the Tree. A
-// file has its name when it is complete, also when the copy fails. Nothing is
-// written outside of local, whatever names and links the device comes up with:
-// names that would lead elsewhere end the copy with an error, and those that
-// this computer cannot write are changed.
+// If the device refuses an item below remote, PullTree skips it and reports it in the
+// Tree. A file gets its name only when it is complete, even if the copy fails later.
+// Nothing is written outside of local, whatever names and links the device sends. A
+// name that would refer to another place ends the copy with an error. A name that this
+// computer cannot write is changed.
 func (c *Client) PullTree(ctx context.Context, remote, local string, t Transfer) (Tree, error) {
 	t = t.withDefaults()
 	ctx, stop := c.watched(ctx, t.Idle)
@@ -37,12 +37,14 @@ func (c *Client) PullTree(ctx context.Context, remote, local string, t Transfer)
 		return Tree{}, err
 	}
 	dir := local
-	if p.single = items[0].kind != Directory; p.single {
+	p.single = items[0].kind != Directory
+	if p.single {
 		dir, items[0].local = filepath.Dir(local), filepath.Base(local)
 	} else if err := os.MkdirAll(local, 0o777); err != nil {
 		return Tree{}, fail("pull", remote, err)
 	}
-	if p.root, err = os.OpenRoot(dir); err != nil {
+	p.root, err = os.OpenRoot(dir)
+	if err != nil {
 		return Tree{}, fail("pull", remote, err)
 	}
 	defer p.root.Close()
@@ -102,15 +104,15 @@ func (p *treePull) scan(ctx context.Context) (items []item, err error) {
 	return items, nil
 }
 
-// skip tells what is not copied.
+// skip records an item that is not copied.
 func (p *treePull) skip(file string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.tree.Skipped = append(p.tree.Skipped, Skip{file, err})
 }
 
-// name gives the items names of this computer. Each directory comes before what
-// is in it.
+// name gives the items names that this computer can write. A directory precedes its
+// content.
 func (p *treePull) name(items []item) {
 	in := map[string][]string{}
 	for _, i := range items[1:] {
@@ -154,8 +156,9 @@ func (p *treePull) run(ctx context.Context, items []item) error {
 			links = append(links, i)
 		default:
 			files = append(files, i)
-			if sum.total += i.size; sum.total < 0 {
-				sum.total = math.MaxInt64 // sizes that nobody has
+			sum.total += i.size
+			if sum.total < 0 {
+				sum.total = math.MaxInt64 // the sum overflows, so no size is right
 			}
 		}
 	}
@@ -173,7 +176,7 @@ func (p *treePull) run(ctx context.Context, items []item) error {
 		}
 	}
 	for _, d := range slices.Backward(dirs) {
-		// Last, as every file that is made in a directory changes its time.
+		// The time is set last, because each file created in a directory changes it.
 		if err := p.root.Chtimes(filepath.FromSlash(d.local), time.Time{}, d.mtime); err != nil {
 			return fail("pull", p.path(d), err)
 		}
@@ -198,8 +201,8 @@ func (p *treePull) mkdir(i item) error {
 	return err
 }
 
-// file copies a file. One that the device refuses is skipped, unless it is all
-// that was asked for.
+// file copies a file. A file that the device refuses is skipped, unless it is the only
+// file to copy.
 func (p *treePull) file(ctx context.Context, i item, t Transfer) error {
 	remote, n := p.path(i), int64(0)
 	f, size, err := p.c.openToPull(ctx, remote, i)
@@ -240,8 +243,8 @@ func (p *treePull) file(ctx context.Context, i item, t Transfer) error {
 	return nil
 }
 
-// openToPull opens a file and says how large it is. The size of a link is that
-// of what it refers to.
+// openToPull opens a file and returns its size. For a symbolic link this is the size of
+// the target.
 func (c *Client) openToPull(ctx context.Context, remote string, i item) (*File, int64, error) {
 	f, err := c.Open(ctx, remote, ModeRead)
 	if err != nil || i.kind == Regular {
@@ -255,8 +258,8 @@ func (c *Client) openToPull(ctx context.Context, remote string, i item) (*File, 
 	return f, size, nil
 }
 
-// link makes a link. Whether that is possible depends on the system, the file
-// system and the text of the link, so a link that cannot be made is skipped.
+// link creates a symbolic link. Whether that is possible depends on the operating
+// system, the file system and the target, so a link that cannot be created is skipped.
 func (p *treePull) link(i item) error {
 	name := filepath.FromSlash(i.local)
 	info, err := p.root.Lstat(name)

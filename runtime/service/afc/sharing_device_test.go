@@ -35,8 +35,9 @@ func TestManyHandles(t *testing.T) {
 	}
 }
 
-// TestTwoClients: locks hold between connections and go with them, handles do
-// not cross, and removed files live on.
+// TestTwoClients checks that locks hold between connections and end with them, that
+// handles are not valid on another connection, and that a removed file stays usable
+// while it is open.
 func TestTwoClients(t *testing.T) {
 	t.Parallel()
 	f := tree(t)
@@ -77,7 +78,7 @@ func TestTwoClients(t *testing.T) {
 	}
 }
 
-// TestLocksEndWithConnection waits for Serve, not for time.
+// TestLocksEndWithConnection waits for Serve to return, not for time to pass.
 func TestLocksEndWithConnection(t *testing.T) {
 	t.Parallel()
 	f := tree(t)
@@ -93,8 +94,8 @@ func TestLocksEndWithConnection(t *testing.T) {
 	must(t, h.Lock(ctx(t), true))
 }
 
-// TestWithin: confined to Documents, a client gets nowhere else, not through
-// symbolic links either.
+// TestWithin checks that a client that is confined to Documents cannot access other
+// directories, not even through symbolic links.
 func TestWithin(t *testing.T) {
 	t.Parallel()
 	f := newFS()
@@ -160,7 +161,7 @@ func TestWithin(t *testing.T) {
 	}
 }
 
-// TestConcurrentDevices: many connections to one tree at once.
+// TestConcurrentDevices uses many connections to one tree at the same time.
 func TestConcurrentDevices(t *testing.T) {
 	t.Parallel()
 	f := tree(t)

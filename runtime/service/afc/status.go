@@ -9,12 +9,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Status is a device's answer code. As an error it matches the general errors
-// of io/fs where one fits, and errors.Is(err, afc.NotEmpty) works on every
-// error of a Client.
+// Status is a status code of a device. As an error it matches general errors such as
+// those of io/fs. errors.Is(err, afc.NotEmpty) works for every error of a Client.
 type Status uint64
 
-// The codes of devices; those that only hosts use among themselves are absent.
+// Status codes of devices. Codes that only hosts use are not listed.
 const (
 	Success            Status = 0
 	UnknownError       Status = 1
@@ -71,7 +70,7 @@ var statusTexts = map[Status]string{
 	NotEmpty:           "directory not empty",
 }
 
-// Error says the code in words and figures: "object not found (8)".
+// Error returns the description and the number, such as "object not found (8)".
 func (s Status) Error() string {
 	text, ok := statusTexts[s]
 	if !ok {
@@ -80,8 +79,8 @@ func (s Status) Error() string {
 	return text + " (" + strconv.FormatUint(uint64(s), 10) + ")"
 }
 
-// Is matches fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, fs.ErrInvalid and
-// errors.ErrUnsupported.
+// Is reports whether the code stands for target, which may be fs.ErrNotExist,
+// fs.ErrExist, fs.ErrPermission, fs.ErrInvalid or errors.ErrUnsupported.
 func (s Status) Is(target error) bool {
 	switch target {
 	case fs.ErrNotExist:
@@ -98,25 +97,25 @@ func (s Status) Is(target error) bool {
 	return false
 }
 
-// Error is every failure of the package. Either Status is the device's answer,
-// or Err is what kept the answer from coming.
+// Error is the error of every operation of the package. If the device refused the
+// operation, Status is set. Otherwise Err holds the cause.
 type Error struct {
-	// Op is what was tried, in lower case: "open", "read directory".
+	// Op is the operation that failed, such as "open" or "read directory".
 	Op string
-	// Path is what it was tried on, as given; it may be empty.
+	// Path is the path as the caller passed it; it may be empty.
 	Path string
-	// Status is the device's code as sent, 0 when it did not answer.
+	// Status is the code sent by the device, or 0 if it did not answer.
 	Status Status
-	// Err is the cause when Status is 0.
+	// Err is the cause if Status is 0.
 	Err error
 }
 
-// Error says `afc: open "/x": object not found (8)`.
+// Error returns a text such as `afc: open "/x": object not found (8)`.
 func (e *Error) Error() string {
 	return link.Attempt("afc", e.Op, e.Path) + ": " + e.Unwrap().Error()
 }
 
-// Unwrap returns the cause: Err, or else Status.
+// Unwrap returns the cause: Err, or Status if Err is nil.
 func (e *Error) Unwrap() error {
 	if e.Err != nil {
 		return e.Err
@@ -124,9 +123,9 @@ func (e *Error) Unwrap() error {
 	return e.Status
 }
 
-// Is adds what a code means for one operation only: devices answer a stat of
-// some missing paths with ReadError, and older systems the removal of a
-// directory that holds something with UnknownError.
+// Is adds the meanings that a code has for one operation only. Devices answer a stat of
+// some missing paths with ReadError. Older systems answer the removal of a directory
+// that is not empty with UnknownError.
 func (e *Error) Is(target error) bool {
 	switch {
 	case e.Op == "stat" && e.Status == ReadError:
@@ -137,15 +136,15 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
-// EndedError is the cause of every failure on a connection that is over:
-// closed, left by the device, or given up because the device does not speak AFC
-// or does not take a request to its end. It matches net.ErrClosed.
+// EndedError is the cause of every failure on a connection that has ended: the caller
+// closed it, the device closed it, or the client gave it up because the device does not
+// speak AFC or does not read a whole request. It matches net.ErrClosed.
 type EndedError struct {
-	// Cause is why the connection ended.
+	// Cause is the reason why the connection ended.
 	Cause error
 }
 
-// Error says why the connection ended.
+// Error returns the reason why the connection ended.
 func (e *EndedError) Error() string {
 	if e.Cause == net.ErrClosed {
 		return "connection closed"
@@ -153,7 +152,7 @@ func (e *EndedError) Error() string {
 	return "connection ended: " + e.Cause.Error()
 }
 
-// Is matches net.ErrClosed.
+// Is reports whether target is net.ErrClosed.
 func (e *EndedError) Is(target error) bool { return target == net.ErrClosed }
 
 // Unwrap returns the cause.

@@ -9,18 +9,18 @@ import (
 )
 
 const (
-	// lostAge is how long ago a temporary file was written to last that no push
-	// can be writing to any more, whoever's it is. Clocks are the device's.
+	// lostAge is the age from which no push can still be writing to a temporary file,
+	// even one of another host. The device's clock counts.
 	lostAge = time.Hour
-	// maxTidied bounds the folders that a connection remembers, maxLost the files
-	// that it removes from one.
+	// maxTidied bounds the directories that a connection remembers. maxLost bounds the
+	// files that it removes from one directory.
 	maxTidied = 4096
 	maxLost   = 64
 )
 
-// tidy removes what lost pushes have left in the folder of a file that was just pushed.
-// It looks into a folder once a connection. Its own failures are nobody's concern: the
-// push has succeeded.
+// tidy removes the temporary files that interrupted pushes left in the directory of a
+// file that was just pushed. It looks into each directory once per connection. It
+// ignores its own errors, because the push has succeeded.
 func (c *Client) tidy(ctx context.Context, remote string) {
 	dir := path.Dir(remote)
 	if !c.firstIn(dir) {
@@ -52,7 +52,7 @@ func (c *Client) tidy(ctx context.Context, remote string) {
 	}
 }
 
-// firstIn reports whether nobody has asked for the folder yet.
+// firstIn reports whether it is called for the directory for the first time.
 func (c *Client) firstIn(dir string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

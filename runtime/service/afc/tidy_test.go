@@ -8,8 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
-// TestPushTidies checks that a push removes what lost pushes have left in its folder,
-// and nothing else.
+// TestPushTidies checks that a push removes the files that interrupted pushes have left
+// in its directory, and no others.
 func TestPushTidies(t *testing.T) {
 	t.Parallel()
 	f := newFS()

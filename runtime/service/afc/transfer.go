@@ -15,31 +15,31 @@ import (
 	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
-// Transfer says how a file is copied. The zero value is good.
+// Transfer says how a file is copied. The zero value is a good default.
 type Transfer struct {
-	// Piece is how many bytes one packet asks for or carries; 0 is 1 MiB, the
-	// most is 4 MiB. Over a real cable each packet costs a round trip through
-	// the device's daemon; on loopback smaller ones stay in the processor's
-	// caches and are a little faster.
+	// Piece is the number of bytes that one packet requests or carries. 0 means 1 MiB;
+	// the maximum is 4 MiB. Over a cable each packet costs a round trip through the
+	// daemon of the device. Over loopback smaller pieces stay in the caches of the
+	// processor and are a little faster.
 	Piece int
-	// InFlight is how many packets, and in a tree how many files, are under
-	// way at once; 0 is 4.
+	// InFlight is the number of packets that wait for an answer at the same time. For a
+	// tree it is also the number of files that are copied at the same time. 0 means 4.
 	InFlight int
-	// Progress is called after each piece with the bytes copied so far and
-	// the total, -1 if that is not known. Calls come one at a time.
+	// Progress is called after each piece with the number of bytes copied so far and
+	// the total, which is -1 if it is not known. Only one call is made at a time.
 	Progress func(done, total int64)
-	// Idle is how long the transfer waits while not a byte moves, in either
-	// direction, before it ends with a link.SilentError; 0 is 30 seconds, and
-	// below 0 there is no limit. The connection ends with it: on one on which the
-	// device owes an answer, no later call would get its own.
+	// Idle is how long the transfer waits while no byte moves in either direction.
+	// After this time it ends with a link.SilentError. 0 means 30 seconds; a negative
+	// value means no limit. The connection ends too, because the device still owes an
+	// answer, and later calls would not get theirs.
 	Idle time.Duration
 
-	// goos is the system whose names PullTree gives files; "" is this one.
+	// goos is the system whose file names PullTree uses; "" means the current system.
 	goos string
-	// stop, when set, is asked before each piece. Ending a context instead
-	// might cut a request in two and cost the connection.
+	// stop, if not nil, is called before each piece; an error ends the transfer. Ending
+	// the context instead could interrupt a request and cost the connection.
 	stop func() error
-	// growth is how much longer than expected a file may get; 0 is MaxGrowth.
+	// growth is how much longer than expected a file may get; 0 means MaxGrowth.
 	growth int64
 }
 
@@ -48,9 +48,9 @@ const (
 	defaultInFlight = 4
 	defaultIdle     = 30 * time.Second
 	maxInFlight     = 64
-	// probe is the length of the read that finds the end of a file.
+	// probe is the length of the read that detects the end of a file.
 	probe = 4 << 10
-	// farewell bounds the closing of a file after its copy was cancelled.
+	// farewell bounds the time to close a file after its copy was cancelled.
 	farewell = 2 * time.Second
 )
 
@@ -81,14 +81,14 @@ func (t Transfer) withDefaults() Transfer {
 	return t
 }
 
-// pieces recycles buffers of the lengths that occur, from one transfer to the next. A
-// transfer keeps its own while it lasts: the garbage collector empties a pool.
+// pieces holds buffers of the usual lengths, for use by the next transfers. A transfer
+// keeps its own buffers while it runs, because the garbage collector empties a pool.
 var pieces = [...]struct {
 	size int
 	pool sync.Pool
 }{{size: chunk}, {size: defaultPiece}, {size: maxRead}}
 
-// newPiece returns a buffer of at least n bytes, at most maxRead.
+// newPiece returns a buffer of at least n bytes. n must be at most maxRead.
 func newPiece(n int) *[]byte {
 	if n >= defaultPiece/4 {
 		for i := range pieces {
@@ -113,14 +113,14 @@ func freePiece(b *[]byte) {
 	}
 }
 
-// Pull copies a file from the device to w and returns how many bytes it was.
-// Several reads are under way at once; w is written to in order, from the
-// goroutine of the caller, while the next pieces arrive.
+// Pull copies a file from the device to w and returns its length. Several reads are
+// pending at the same time. Pull writes to w in order and on the goroutine of the
+// caller, while the next pieces arrive.
 func (c *Client) Pull(ctx context.Context, remote string, w io.Writer, t Transfer) (int64, error) {
 	t = t.withDefaults()
 	ctx, stop := c.watched(ctx, t.Idle)
 	defer stop()
-	stat, err := c.startStat(ctx, remote) // its answer comes with that of open
+	stat, err := c.startStat(ctx, remote) // its answer arrives together with that of open
 	if err != nil {
 		return 0, err
 	}
@@ -136,7 +136,8 @@ func (c *Client) Pull(ctx context.Context, remote string, w io.Writer, t Transfe
 	}
 	size := info.Size
 	if info.Kind == Symlink || info.Odd != nil {
-		if size, err = f.measure(ctx); err != nil {
+		size, err = f.measure(ctx)
+		if err != nil {
 			f.abandon(ctx)
 			return 0, err
 		}
@@ -144,7 +145,7 @@ func (c *Client) Pull(ctx context.Context, remote string, w io.Writer, t Transfe
 	return f.pull(ctx, w, size, t)
 }
 
-// measure finds the size of an open file; Stat would tell that of the link.
+// measure returns the size of an open file. Stat would return that of a symbolic link.
 func (f *File) measure(ctx context.Context) (int64, error) {
 	size, err := f.Seek(ctx, 0, io.SeekEnd)
 	if err != nil {
@@ -154,21 +155,21 @@ func (f *File) measure(ctx context.Context) (int64, error) {
 	return size, err
 }
 
-// abandon closes the file after a failure, even if ctx has ended. It does not
-// wait for the answer of the device.
+// abandon closes the file after a failure, even if ctx has ended. It does not wait for
+// the answer of the device.
 func (f *File) abandon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
-	_, _ = f.startClose(ctx) // the failure before counts
+	_, _ = f.startClose(ctx) // the earlier failure is returned
 }
 
-// undo removes what a failed push has made, even if ctx has ended, and closes
-// it if f is not nil. It does not wait for the answers of the device.
+// undo removes the file that a failed push has created, even if ctx has ended. If f is
+// not nil, it closes f. It does not wait for the answers of the device.
 func (c *Client) undo(ctx context.Context, f *File, temp string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	if f != nil {
-		_, _ = f.startClose(ctx) // the failure before counts
+		_, _ = f.startClose(ctx) // the earlier failure is returned
 	}
 	args, err := pathArgs("remove", nil, temp)
 	if temp != "" && err == nil {
@@ -176,7 +177,7 @@ func (c *Client) undo(ctx context.Context, f *File, temp string) {
 	}
 }
 
-// piece is a read or a write under way.
+// piece is a read or a write that has not been answered.
 type piece struct {
 	*call
 	buf   *[]byte
@@ -187,20 +188,20 @@ type piece struct {
 type puller struct {
 	f     *File
 	t     Transfer
-	size  int64 // as the device told it, or more as the file grows
-	most  int64 // what the file may grow to
-	asked int64 // bytes that answers under way or received account for
+	size  int64 // as reported by the device, or more if the file grows
+	most  int64 // limit on the size of the file
+	asked int64 // bytes covered by answers that are received or pending
 	got   int64
 	queue []piece
 	spare []*[]byte // buffers of earlier pieces
-	end   bool      // an empty answer came
-	tail  bool      // a read behind the size is under way
+	end   bool      // an empty answer has arrived
+	tail  bool      // a read beyond the size is pending
 }
 
-// pull copies the file from its position, where size bytes are expected, and
-// closes it.
+// pull copies the file from its position to its end, and closes it. The device reported
+// size bytes.
 func (f *File) pull(ctx context.Context, w io.Writer, size int64, t Transfer) (int64, error) {
-	size = max(size, 0) // what makes no sense says nothing
+	size = max(size, 0) // a negative size is treated as unknown
 	p := &puller{f: f, t: t, size: size, most: min(size, MaxFile) + t.growth}
 	var err error
 	if size > MaxFile {
@@ -209,8 +210,8 @@ func (f *File) pull(ctx context.Context, w io.Writer, size int64, t Transfer) (i
 		err = p.run(ctx, w)
 	}
 	for _, left := range p.queue {
-		// After an error. These buffers are not recycled: their answers may
-		// be on the way.
+		// There was an error. These buffers are not recycled, because their answers may
+		// still arrive.
 		f.c.forget(left.call)
 	}
 	for _, b := range p.spare {
@@ -243,8 +244,8 @@ func (p *puller) run(ctx context.Context, w io.Writer) error {
 	}
 }
 
-// ask sends the next read. Behind the expected end it is a short one, that
-// should find nothing.
+// ask sends the next read. Beyond the expected end of the file it sends a short read,
+// which should return nothing.
 func (p *puller) ask(ctx context.Context) error {
 	n := int(min(int64(p.t.Piece), p.size-p.asked))
 	if n <= 0 {
@@ -270,21 +271,21 @@ func (p *puller) buffer(n int) *[]byte {
 	return newPiece(n)
 }
 
-// receive takes the oldest answer.
+// receive receives the oldest pending answer.
 func (p *puller) receive(ctx context.Context, w io.Writer) error {
 	k := p.queue[0]
 	if err := p.f.c.result(ctx, "pull", p.f.path, k.call); err != nil {
 		return err
 	}
 	p.queue = p.queue[:copy(p.queue, p.queue[1:])]
-	p.spare = append(p.spare, k.buf) // the next read comes after this function
+	p.spare = append(p.spare, k.buf) // the next read follows this function
 	n := len(k.data)
 	if n == 0 {
 		p.end = true
 		return nil
 	}
-	// A short answer leaves the rest to the reads behind it; what they were
-	// to bring is then still to be asked for.
+	// After a short answer the following reads return the data that is missing. The
+	// bytes that these reads were meant for have to be requested again.
 	p.asked -= int64(k.asked - n)
 	if len(p.queue) == 0 {
 		p.tail = false
@@ -301,11 +302,11 @@ func (p *puller) receive(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// Push copies r to a file on the device, which is made or replaced, and
-// returns how many bytes it was. Several writes are under way at once. The file
-// has its name when it is complete; after an error the connection of which is
-// over, a file ".imdlua-..." may be left beside it. A later push into the folder removes
-// it, once it is old enough to belong to no push that still runs.
+// Push copies r to a file on the device, which it creates or replaces, and returns the
+// number of bytes. Several writes are pending at the same time. The file gets its name
+// only when it is complete. If the connection ends during a push, a file ".imdlua-..."
+// may remain in the directory. A later push into the directory removes it, once it is
+// too old to belong to a push that still runs.
 func (c *Client) Push(ctx context.Context, r io.Reader, remote string, t Transfer) (int64, error) {
 	t = t.withDefaults()
 	ctx, stop := c.watched(ctx, t.Idle)
@@ -313,7 +314,7 @@ func (c *Client) Push(ctx context.Context, r io.Reader, remote string, t Transfe
 	return c.push(ctx, r, remote, sizeOf(r), t)
 }
 
-// sizeOf tells how many bytes r will give, -1 if it does not say.
+// sizeOf returns the number of bytes that r will return, or -1 if it is not known.
 func sizeOf(r io.Reader) int64 {
 	switch r := r.(type) {
 	case interface{ Len() int }:
@@ -341,7 +342,7 @@ func (c *Client) push(
 	}
 	p := &pusher{f: f, t: t, r: r, size: size, buf: newPiece(pushPiece(t, size))}
 	err = p.run(ctx)
-	freePiece(p.buf) // nobody reads from it: every start has returned
+	freePiece(p.buf) // every start has returned, so no goroutine reads from it
 	if err == nil && temp != "" {
 		err = c.Rename(ctx, temp, remote)
 	}
@@ -353,22 +354,23 @@ func (c *Client) push(
 	return p.got, err
 }
 
-// openToPush opens a new file beside remote, temp, that takes its place when it
-// is complete. Where that cannot be, temp is "" and remote itself is opened: what
-// is there may not be a regular file, or the device may not allow another one.
+// openToPush creates the file temp beside remote. Temp replaces remote when it is
+// complete. If that is not possible, openToPush returns "" for temp and opens remote
+// itself. This happens if remote is not a regular file or if the device does not allow
+// another file there.
 func (c *Client) openToPush(ctx context.Context, remote string) (f *File, temp string, err error) {
 	info, err := c.Stat(ctx, remote)
 	if err == nil && info.Kind == Regular || errors.Is(err, fs.ErrNotExist) {
 		temp = path.Join(path.Dir(remote), savefile.Temporary())
 		f, err = c.Open(ctx, temp, ModeWrite)
 		if err == nil {
-			f.path = remote // in errors
+			f.path = remote // for errors
 			return f, temp, nil
 		}
 	}
 	var refusal *Error
 	if err != nil && (!errors.As(err, &refusal) || refusal.Status == Success) {
-		c.undo(ctx, nil, temp) // the device may be about to make it
+		c.undo(ctx, nil, temp) // the device may still create it
 		return nil, "", err
 	}
 	f, err = c.Open(ctx, remote, ModeWrite)
@@ -381,12 +383,12 @@ type pusher struct {
 	t     Transfer
 	r     io.Reader
 	size  int64 // -1 if not known
-	got   int64 // bytes the device has acknowledged
+	got   int64 // bytes acknowledged by the device
 	buf   *[]byte
 	queue []piece
 }
 
-// pushPiece is how much of a file of a size is sent at once.
+// pushPiece returns the number of bytes to send at once of a file with the given size.
 func pushPiece(t Transfer, size int64) int {
 	if size >= 0 && size < int64(t.Piece) {
 		return min(max(int(size), probe), t.Piece)
@@ -405,7 +407,8 @@ func (p *pusher) run(ctx context.Context) error {
 			return fail("push", p.f.path, err)
 		}
 		var err error
-		if more, err = p.send(ctx); err != nil {
+		more, err = p.send(ctx)
+		if err != nil {
 			return err
 		}
 	}
@@ -421,8 +424,7 @@ func (p *pusher) run(ctx context.Context) error {
 	return p.f.c.result(ctx, "close", p.f.path, closing)
 }
 
-// send reads the next piece and sends it; it reports whether there may be
-// more.
+// send reads the next piece and sends it. It reports whether more may follow.
 func (p *pusher) send(ctx context.Context) (bool, error) {
 	b := (*p.buf)[:min(pushPiece(p.t, p.size), len(*p.buf))]
 	m, err := io.ReadFull(p.r, b)
@@ -456,12 +458,13 @@ func (p *pusher) receive(ctx context.Context) error {
 	return nil
 }
 
-// ReadFile returns the content of a file. One that is longer than MaxWhole is ErrTooLarge.
+// ReadFile returns the content of a file. The error matches ErrTooLarge if the file is
+// longer than MaxWhole.
 func (c *Client) ReadFile(ctx context.Context, file string) ([]byte, error) {
 	return c.ReadFileLimit(ctx, file, MaxWhole)
 }
 
-// ReadFileLimit is ReadFile with another limit.
+// ReadFileLimit is like ReadFile, but with the given limit instead of MaxWhole.
 func (c *Client) ReadFileLimit(ctx context.Context, file string, limit int64) ([]byte, error) {
 	b := limited{limit: limit}
 	if _, err := c.Pull(ctx, file, &b, Transfer{}); err != nil {
@@ -470,13 +473,13 @@ func (c *Client) ReadFileLimit(ctx context.Context, file string, limit int64) ([
 	return b.Bytes(), nil
 }
 
-// limited is a buffer of a file.
+// limited is a buffer with a maximum length for the content of a file.
 type limited struct {
 	bytes.Buffer
 	limit int64
 }
 
-// Write fails when the file gets longer than the limit.
+// Write fails if the content would exceed the limit.
 func (b *limited) Write(p []byte) (int, error) {
 	if int64(b.Len()+len(p)) > b.limit {
 		return 0, &LimitError{"bytes", b.limit}
@@ -484,7 +487,7 @@ func (b *limited) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-// WriteFile makes or replaces a file, as Push does.
+// WriteFile creates or replaces a file, as Push does.
 func (c *Client) WriteFile(ctx context.Context, file string, b []byte) error {
 	_, err := c.Push(ctx, bytes.NewReader(b), file, Transfer{})
 	return err

@@ -59,9 +59,11 @@ func TestPushPull(t *testing.T) {
 			}
 			done, total = 0, 0
 			var got bytes.Buffer
-			if m, err := c.Pull(ctx(t), name, &got, tr); m != int64(n) || err != nil ||
-				!bytes.Equal(got.Bytes(), content) {
-				t.Errorf("%s: Pull = %d, %v", name, m, err)
+			if m, err := c.Pull(ctx(t), name, &got, tr); m != int64(n) || err != nil {
+				t.Errorf("%s: Pull = %d, %v, want %d", name, m, err, n)
+			}
+			if !bytes.Equal(got.Bytes(), content) {
+				t.Errorf("%s: the content is not that of the file (%d bytes)", name, got.Len())
 			}
 			if done != int64(n) || total != int64(n) {
 				t.Errorf("%s: pulled %d of %d", name, done, total)
@@ -70,7 +72,7 @@ func TestPushPull(t *testing.T) {
 	}
 }
 
-// TestPushUnknownSize reads from something that does not say how long it is.
+// TestPushUnknownSize pushes from a reader whose length is not known.
 func TestPushUnknownSize(t *testing.T) {
 	t.Parallel()
 	c := pair(t, newFS())
@@ -79,8 +81,11 @@ func TestPushUnknownSize(t *testing.T) {
 	r := iotest.OneByteReader(bytes.NewReader(content[:50]))
 	n, err := c.Push(ctx(t), io.MultiReader(r, bytes.NewReader(content[50:])), "/a",
 		Transfer{Progress: func(_, all int64) { total = all }})
-	if n != 100_000 || err != nil || total != -1 {
-		t.Errorf("Push = %d, %v, total %d", n, err, total)
+	if n != 100_000 || err != nil {
+		t.Errorf("Push = %d, %v, want 100000", n, err)
+	}
+	if total != -1 {
+		t.Errorf("Progress was called with the total %d, want -1", total)
 	}
 	if b, err := c.ReadFile(ctx(t), "/a"); err != nil || !bytes.Equal(b, content) {
 		t.Errorf("%d bytes, %v", len(b), err)
@@ -95,8 +100,8 @@ func TestPullLink(t *testing.T) {
 	}
 }
 
-// TestShortAnswers: a device that answers less than asked for, a file that is
-// longer or shorter than its stat said; all that is there arrives once.
+// TestShortAnswers uses a device that answers with less than requested, and files that
+// are longer or shorter than their stat reported. All data arrives exactly once.
 func TestShortAnswers(t *testing.T) {
 	t.Parallel()
 	content := noise(50_000)
@@ -118,16 +123,19 @@ func TestShortAnswers(t *testing.T) {
 		})
 		var got bytes.Buffer
 		n, err := c.Pull(ctx(t), "/a", &got, Transfer{Piece: 1000})
-		if n != 50_000 || err != nil || !bytes.Equal(got.Bytes(), content) {
-			t.Errorf("stat says %d: Pull = %d (%d), %v", told, n, got.Len(), err)
+		if n != 50_000 || err != nil {
+			t.Errorf("stat says %d: Pull = %d, %v, want 50000", told, n, err)
+		}
+		if !bytes.Equal(got.Bytes(), content) {
+			t.Errorf("stat says %d: the content is not that of the file (%d bytes)", told, got.Len())
 		}
 	}
 }
 
 var errLocal = errors.New("disk full here")
 
-// TestTransferErrors: whatever fails, the file is closed on the device and the
-// connection goes on.
+// TestTransferErrors checks that after any failure the file is closed on the device and
+// the connection stays usable.
 func TestTransferErrors(t *testing.T) {
 	t.Parallel()
 	f := files.NewFS(nil, 4<<20)
@@ -146,11 +154,12 @@ func TestTransferErrors(t *testing.T) {
 		piece); !errors.Is(err, errLocal) {
 		t.Errorf("local reader: %v", err)
 	}
-	if _, err = c.Push(ctx, bytes.NewReader(noise(8<<20)), "/c", piece); !errors.Is(err, NoSpace) {
+	_, err = c.Push(ctx, bytes.NewReader(noise(8<<20)), "/c", piece)
+	if !errors.Is(err, NoSpace) {
 		t.Errorf("full device: %v", err)
 	}
-	if _, err = c.Push(ctx, bytes.NewReader(nil), "/none/c", piece); !errors.Is(err,
-		fs.ErrNotExist) {
+	_, err = c.Push(ctx, bytes.NewReader(nil), "/none/c", piece)
+	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
 	for name, want := range map[string]error{"/": IsDirectory, "/none": fs.ErrNotExist} {
@@ -167,7 +176,7 @@ func TestTransferErrors(t *testing.T) {
 	if _, err := c.Push(cancelled, r, "/d", piece); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled push: %v", err)
 	}
-	// Handles 1 to n were given; none of them is open any more.
+	// The device has assigned the handles 1 to n; none of them may still be open.
 	h, err := c.Open(ctx, "/a", ModeRead)
 	must(t, err)
 	for ref := uint64(1); ref < h.ref; ref++ {
@@ -214,7 +223,7 @@ func TestTreeRoundTrip(t *testing.T) {
 		}
 	}
 	want := Tree{Files: 40, Directories: 8, Links: links("/up/load"), Bytes: 780_000}
-	for range 2 { // the second time everything is there already
+	for range 2 { // the second time everything already exists
 		got, err := c.PushTree(ctx(t), src, "/up/load", tr)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Fatalf("PushTree = %+v, %v, want %+v", got, err, want)
@@ -236,7 +245,7 @@ func TestTreeRoundTrip(t *testing.T) {
 	}
 }
 
-// snapshot describes a local tree, a line for each name.
+// snapshot describes a local tree with one line for each name.
 func snapshot(t *testing.T, dir string) []string {
 	t.Helper()
 	var out []string
@@ -309,8 +318,8 @@ func TestTreeOfOneFile(t *testing.T) {
 	}
 }
 
-// evil is a device whose root lists the given names, directories where the name
-// ends with "+".
+// evil returns a client of a device whose root lists the given names. A name that ends
+// with "+" is a directory.
 func evil(t *testing.T, names ...string) *Client {
 	t.Helper()
 	return fake(t, func(h header, body string) []string {
@@ -339,7 +348,7 @@ func evil(t *testing.T, names ...string) *Client {
 	})
 }
 
-// TestHostileNames: a name with a slash in it is not a name.
+// TestHostileNames checks that names that contain a slash are refused.
 func TestHostileNames(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"../x", "a/b", "/etc", "a/../../x"} {
@@ -358,8 +367,8 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
-// TestLocalLinks: links that lie about locally, or that the device sends, lead
-// nothing out of the target.
+// TestLocalLinks checks that no symbolic link, whether it exists locally or is sent by
+// the device, makes a pull write outside of the target.
 func TestLocalLinks(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -390,8 +399,8 @@ func TestLocalLinks(t *testing.T) {
 	}
 }
 
-// TestTreeFailure: the first file that fails ends the tree, and the connection
-// is as good as before.
+// TestTreeFailure checks that the first file that fails ends the copy of a tree, and
+// that the connection stays usable.
 func TestTreeFailure(t *testing.T) {
 	t.Parallel()
 	f := files.NewFS(nil, 1<<20)

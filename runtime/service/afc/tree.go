@@ -13,40 +13,40 @@ import (
 	"time"
 )
 
-// Tree is what PullTree or PushTree copied.
+// Tree describes what PullTree or PushTree copied.
 type Tree struct {
 	Files, Directories int
 	Bytes              int64
 	// Links are the symbolic links that were copied.
 	Links []Link
-	// Skipped is what was not copied: what the device does not give out, what
-	// is neither a file, a directory nor a link, and links that this computer
-	// cannot make. Directories whose time the device does not change are told
-	// as well.
+	// Skipped lists the items that were not copied: files that the device refuses to
+	// give, items that are neither a file, a directory nor a symbolic link, and
+	// symbolic links that this computer cannot create. It also lists directories whose
+	// time the device did not change.
 	Skipped []Skip
-	// Renamed is what got another name, because this computer cannot write the
-	// one that it has on the device.
+	// Renamed lists the items that have another name on this computer, because it
+	// cannot write the name that they have on the device.
 	Renamed []Renamed
 }
 
 // Link is a symbolic link that was copied.
 type Link struct {
 	Path, Target string
-	// AsFile says that what the link refers to was copied, and not the link.
+	// AsFile says that the target of the link was copied instead of the link.
 	AsFile bool
 }
 
-// Renamed is a file or directory with another name on this computer.
+// Renamed is a file or directory that has another name on this computer.
 type Renamed struct{ Path, Name string }
 
-// ErrKind is the error for what is neither a file, a directory nor a link. It
-// matches errors.ErrUnsupported.
+// ErrKind is the cause for an item that is neither a file, a directory nor a symbolic
+// link. It matches errors.ErrUnsupported.
 var ErrKind = fmt.Errorf("%w: neither a file, a directory nor a link", errors.ErrUnsupported)
 
-// item is one file, directory or link of a tree.
+// item is one file, directory or symbolic link of a tree.
 type item struct {
 	rel    string // path below the root, with slashes; "." is the root
-	local  string // the same with the names of this computer
+	local  string // rel with the names that are used on this computer
 	kind   Kind
 	size   int64
 	mtime  time.Time
@@ -60,7 +60,7 @@ type progress struct {
 	tell        func(done, total int64)
 }
 
-// file returns the Progress of one file.
+// file returns the Progress function for one file.
 func (p *progress) file() func(done, total int64) {
 	last := int64(0)
 	return func(done, _ int64) {
@@ -75,9 +75,9 @@ func (p *progress) file() func(done, total int64) {
 
 var errStopped = errors.New("stopped because another file failed")
 
-// each runs fn for the numbers below n, several at once, and returns the error
-// of the lowest that failed on its own account. After a failure no further one
-// is begun, and those under way are told by stop.
+// each calls fn for the numbers below n, several at the same time. After a failure it
+// makes no further calls, and stop returns an error to the calls that still run. It
+// returns the error of the lowest number that did not fail because of stop.
 func each(n, atOnce int, fn func(i int, stop func() error) error) error {
 	var mu sync.Mutex
 	next, failed := 0, false
@@ -102,7 +102,8 @@ func each(n, atOnce int, fn func(i int, stop func() error) error) error {
 				if over {
 					return
 				}
-				if errs[i] = fn(i, stop); errs[i] != nil {
+				errs[i] = fn(i, stop)
+				if errs[i] != nil {
 					mu.Lock()
 					failed = true
 					mu.Unlock()
@@ -119,11 +120,11 @@ func each(n, atOnce int, fn func(i int, stop func() error) error) error {
 	return nil
 }
 
-// PushTree copies what the local path names to remote: a directory with all
-// that is below it, symbolic links as links, or a single file. Directories
-// that exist are added to, files and links replaced; modification times are
-// kept. Several files are under way at once. What the device refuses is an
-// error.
+// PushTree copies the local path to remote. Local may name a single file or a directory
+// with everything below it; symbolic links are copied as links. PushTree adds to
+// directories that exist and replaces files and links that exist. It keeps modification
+// times. It copies several files at the same time. If the device refuses an item,
+// PushTree returns an error.
 func (c *Client) PushTree(ctx context.Context, local, remote string, t Transfer) (Tree, error) {
 	t = t.withDefaults()
 	ctx, stop := c.watched(ctx, t.Idle)
@@ -137,7 +138,8 @@ func (c *Client) PushTree(ctx context.Context, local, remote string, t Transfer)
 	if !info.IsDir() {
 		dir = filepath.Dir(local)
 	}
-	if p.root, err = os.OpenRoot(dir); err != nil {
+	p.root, err = os.OpenRoot(dir)
+	if err != nil {
 		return Tree{}, fail("push", remote, err)
 	}
 	defer p.root.Close()
@@ -190,7 +192,8 @@ func (p *treePush) scan() error {
 		case info.Mode().IsRegular():
 			p.files = append(p.files, i)
 		case info.Mode()&fs.ModeSymlink != 0:
-			if i.target, err = p.root.Readlink(filepath.FromSlash(rel)); err != nil {
+			i.target, err = p.root.Readlink(filepath.FromSlash(rel))
+			if err != nil {
 				return err
 			}
 			i.target = filepath.ToSlash(i.target)
@@ -238,7 +241,7 @@ func (p *treePush) run(ctx context.Context) error {
 		switch {
 		case err == nil:
 		case d.rel == "." && errors.Is(err, PermissionDenied):
-			// The root of a service is not ours to change.
+			// The root directory of a service may not be changed.
 		case refused(err):
 			p.tree.Skipped = append(p.tree.Skipped, Skip{p.path(d), err})
 		default:
@@ -251,7 +254,7 @@ func (p *treePush) run(ctx context.Context) error {
 
 func (p *treePush) setTime(ctx context.Context, i item) error {
 	if i.mtime.Unix() < 0 {
-		return nil // the protocol begins in 1970
+		return nil // the protocol has no times before 1970
 	}
 	return p.c.SetModTime(ctx, p.path(i), i.mtime)
 }

@@ -10,18 +10,20 @@ import (
 	"strings"
 )
 
-// statsInFlight is how many stats of a listing are under way at once.
+// statsInFlight is the number of stats of a listing that wait for an answer at the same
+// time.
 const statsInFlight = 32
 
-// WalkFunc is called by Walk for each file and directory. With an error it is
-// called for what could not be listed or described; returning nil then goes on
-// without it. It must do so only if Passable says that the error is about that
-// entry alone, or the walk is cut off unseen. fs.SkipDir and fs.SkipAll work as with fs.WalkDir.
+// WalkFunc is the type of the function that Walk calls for each file and directory. If
+// err is not nil, the device did not list or describe the file. If the function then
+// returns nil, the walk continues without the file. It must do so only if Passable(err)
+// is true; otherwise the walk would be incomplete without notice. fs.SkipDir and
+// fs.SkipAll work as for fs.WalkDir.
 type WalkFunc func(file string, info Info, err error) error
 
-// Walk visits root and all that is below it, each directory before its entries
-// and these in the order of their names. Symbolic links are not followed. A tree beyond
-// MaxEntries or MaxDepth is ErrTooLarge.
+// Walk visits root and everything below it. It visits a directory before its entries,
+// and the entries in the order of their names. It does not follow symbolic links. The
+// error matches ErrTooLarge if the tree exceeds MaxEntries or MaxDepth.
 func (c *Client) Walk(ctx context.Context, root string, fn WalkFunc) error {
 	info, err := c.Stat(ctx, root)
 	if err != nil {
@@ -44,7 +46,8 @@ func (c *Client) walk(ctx context.Context, file string, info Info, fn WalkFunc, 
 	}
 	list, err := c.List(ctx, file)
 	if err != nil {
-		if err = fn(file, info, err); err == fs.SkipDir {
+		err = fn(file, info, err)
+		if err == fs.SkipDir {
 			return nil
 		}
 		if err != nil {
@@ -71,30 +74,30 @@ func (c *Client) walk(ctx context.Context, file string, info Info, fn WalkFunc, 
 	return nil
 }
 
-// Entry is one name of a directory, described.
+// Entry is an entry of a directory with its description.
 type Entry struct {
 	Path string
 	Info Info
-	// Err is why the device did not describe it. Passable holds for it, and
-	// Info has a name and the kind Unknown.
+	// Err is the reason why the device did not describe the entry. Passable(Err) is
+	// true then, and Info has only a name and the kind Unknown.
 	Err error
 }
 
-// Skip is what a call left out, and why.
+// Skip is an item that a call left out, with the reason.
 type Skip struct {
 	Path string
 	Err  error
 }
 
-// Passable reports whether an error is about a single file or directory of a
-// tree, so that a walk may go on without it if it says so. Such errors are the
-// device's refusals (no permission, gone since it was listed), and names and
-// descriptions that make no sense. All others mean that the rest is unknown.
+// Passable reports whether an error concerns a single file or directory of a tree, so
+// that a walk may continue without it and report it. Such errors are refusals of the
+// device (no permission, removed since the listing), and invalid names and
+// descriptions. After any other error the rest of the tree is unknown.
 func Passable(err error) bool {
 	return refused(err) || errors.Is(err, errKeys) || errors.Is(err, ErrName)
 }
 
-// refused reports whether the device said that it does not give one file out.
+// refused reports whether the device refused access to one file.
 func refused(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || e.Status == Success {
@@ -103,9 +106,9 @@ func refused(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)
 }
 
-// List describes what is in a directory, sorted by name. Several requests are
-// under way at once. It fails if the directory cannot be read, or with the
-// first error that is not Passable.
+// List describes the entries of a directory, sorted by name. Several requests are
+// pending at the same time. It fails if the directory cannot be read, or with the first
+// error that is not Passable.
 func (c *Client) List(ctx context.Context, dir string) ([]Entry, error) {
 	names, err := c.ReadDir(ctx, dir)
 	if err != nil {
@@ -124,7 +127,7 @@ func (c *Client) List(ctx context.Context, dir string) ([]Entry, error) {
 		e := &list[i]
 		e.Path, e.Err = childPath("read directory", dir, name)
 		if e.Err != nil {
-			e.Path = strings.TrimSuffix(dir, "/") + "/" + name // only to be shown
+			e.Path = strings.TrimSuffix(dir, "/") + "/" + name // used only in messages
 		}
 	}
 	sent := 0
@@ -133,7 +136,8 @@ func (c *Client) List(ctx context.Context, dir string) ([]Entry, error) {
 			if list[sent].Err != nil {
 				continue
 			}
-			if calls[sent], err = c.startStat(ctx, list[sent].Path); err != nil {
+			calls[sent], err = c.startStat(ctx, list[sent].Path)
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -153,21 +157,21 @@ func (c *Client) List(ctx context.Context, dir string) ([]Entry, error) {
 	return list, nil
 }
 
-// maxBraces bounds what the braces of one pattern may unfold to.
+// maxBraces bounds the number of patterns that the braces of one pattern expand to.
 const maxBraces = 1024
 
-// Glob lists the paths that match a pattern, sorted. Between slashes the
-// pattern is that of path.Match (*, ?, [a-z], and a backslash before what is
-// meant as it stands); besides,
+// Glob returns the paths that match a pattern, sorted. The elements of the pattern have
+// the syntax of path.Match: *, ?, [a-z], and a backslash before a character that stands
+// for itself. Glob also supports
 //
-//	**      as a whole element: any number of directories, also none
-//	{a,b}   either; braces nest and may hold slashes
+//	**      as a whole element: any number of directories, or none
+//	{a,b}   either; braces nest and may contain slashes
 //
-// as in "DCIM/**/*.{HEIC,MOV}". A star matches names that begin with a dot,
-// too. A bad pattern is path.ErrBadPattern.
+// as in "DCIM/**/*.{HEIC,MOV}". A star also matches names that begin with a dot. The
+// error is path.ErrBadPattern if the pattern is malformed.
 //
-// What the device refuses is passed over and told, if it could have matched or
-// could hold a match. A path that matches and is not described has an Err.
+// If the device refuses an item that could match or contain a match, Glob skips and
+// reports it. A matching path that the device did not describe has an Err.
 func (c *Client) Glob(ctx context.Context, pattern string) ([]Entry, []Skip, error) {
 	alternatives, err := expandBraces(pattern)
 	if err != nil {
@@ -201,7 +205,7 @@ func (c *Client) Glob(ctx context.Context, pattern string) ([]Entry, []Skip, err
 	return out, skipped, nil
 }
 
-// splitPattern cuts a pattern into elements and checks each.
+// splitPattern splits a pattern into elements and checks each of them.
 func splitPattern(p string) (base string, elements []string, err error) {
 	base = "."
 	if strings.HasPrefix(p, "/") {
@@ -226,19 +230,20 @@ func splitPattern(p string) (base string, elements []string, err error) {
 	return base, elements, nil
 }
 
-// globber matches one pattern; what it read is kept for the alternatives.
+// globber matches one pattern. It keeps listings for the alternatives of the pattern.
 type globber struct {
 	c       *Client
 	found   map[string]Entry
 	lists   map[string][]Entry
-	seen    map[string]struct{} // what match has done
-	listed  map[string]struct{} // directories that a listing had
+	seen    map[string]struct{} // arguments for which match has run
+	listed  map[string]struct{} // directories that appeared in a listing
 	skipped map[string]error
 	trail   trail
 }
 
-// list describes a directory of the pattern. One that is not there holds
-// nothing; one that a listing had, or that is refused, was skipped.
+// list describes the entries of a directory of the pattern. It returns none if the
+// directory does not exist. If the device refuses the directory, or if the directory has
+// disappeared since it was listed, list records it as skipped.
 func (g *globber) list(ctx context.Context, dir string) ([]Entry, error) {
 	if l, ok := g.lists[dir]; ok {
 		return l, nil
@@ -249,15 +254,17 @@ func (g *globber) list(ctx context.Context, dir string) ([]Entry, error) {
 			return nil, err
 		}
 	}
-	if g.trail.entries += len(l); g.trail.entries > MaxEntries {
+	g.trail.entries += len(l)
+	if g.trail.entries > MaxEntries {
 		return nil, fail("glob", dir, &LimitError{"entries", MaxEntries})
 	}
 	g.lists[dir] = l
 	return l, nil
 }
 
-// pass decides about an error for a file of the pattern: nil if the device
-// refused it, or if there is no directory dir that it could be in.
+// pass decides whether to ignore an error for a file of the pattern. It returns nil if
+// the device refused the file, or if the directory dir that would hold the file does
+// not exist.
 func (g *globber) pass(ctx context.Context, file, dir string, err error) error {
 	_, had := g.listed[file]
 	switch {
@@ -315,7 +322,7 @@ func (g *globber) match(ctx context.Context, dir string, elements []string) erro
 	return nil
 }
 
-// entry matches what a listing had.
+// entry matches one entry of a listing.
 func (g *globber) entry(ctx context.Context, e Entry, elements []string) error {
 	first, rest := elements[0], elements[1:]
 	ok, _ := path.Match(first, e.Info.Name)
@@ -344,7 +351,8 @@ func (g *globber) entry(ctx context.Context, e Entry, elements []string) error {
 	return nil
 }
 
-// literal is the end of a pattern without stars: the path counts if it exists.
+// literal handles the end of a pattern that has no wildcards. The path matches if it
+// exists.
 func (g *globber) literal(ctx context.Context, file string) error {
 	info, err := g.c.Stat(ctx, file)
 	if err == nil {
@@ -354,8 +362,8 @@ func (g *globber) literal(ctx context.Context, file string) error {
 	return g.pass(ctx, file, path.Dir(file), err)
 }
 
-// expandBraces unfolds {a,b}. A brace that is not closed is a bad pattern, one
-// without a comma stands for its content.
+// expandBraces expands {a,b}. A brace that is not closed makes the pattern malformed.
+// Braces without a comma stand for their content.
 func expandBraces(p string) ([]string, error) {
 	out := []string{}
 	todo := []string{p}
@@ -380,7 +388,7 @@ func expandBraces(p string) ([]string, error) {
 	return out, nil
 }
 
-// firstBraces finds the first outermost braces of s and what is between them.
+// firstBraces finds the first outermost braces of s and the alternatives between them.
 func firstBraces(s string) (open int, parts []string, end int, err error) {
 	open = -1
 	depth, start := 0, 0
@@ -389,7 +397,8 @@ func firstBraces(s string) (open int, parts []string, end int, err error) {
 		case '\\':
 			i++
 		case '{':
-			if depth++; depth == 1 {
+			depth++
+			if depth == 1 {
 				open, start = i, i+1
 			}
 		case ',':
@@ -398,7 +407,8 @@ func firstBraces(s string) (open int, parts []string, end int, err error) {
 				start = i + 1
 			}
 		case '}':
-			if depth--; depth == 0 {
+			depth--
+			if depth == 0 {
 				return open, append(parts, s[start:i]), i + 1, nil
 			}
 			if depth < 0 {

@@ -14,7 +14,7 @@ import (
 func TestWalk(t *testing.T) {
 	t.Parallel()
 	f := tree(t)
-	for i := range 100 { // more than stats are in flight
+	for i := range 100 { // more than statsInFlight
 		must(t, f.WriteFile(fmt.Sprintf("/empty/%03d", i), nil))
 	}
 	must(t, f.Symlink("/", "/DCIM/root"))

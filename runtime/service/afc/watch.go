@@ -8,21 +8,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// watch ends a transfer that waits for the device while nothing moves. It
-// belongs to the context of the transfer, and all calls that are made with
-// that context restart its clock.
+// watch ends a transfer that waits for the device while no data moves. It is stored in
+// the context of the transfer. All calls that are made with this context restart its
+// clock.
 type watch struct {
 	c      *Client
 	limit  time.Duration
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 
-	// The rest is guarded by Client.mu.
-	newest  uint64 // packet that the transfer sent last
-	waiting int    // calls that wait for the device
-	queued  int    // of these, calls that have not sent their packet yet
+	// The following fields are guarded by Client.mu.
+	newest  uint64 // last packet that the transfer sent
+	waiting int    // number of calls that wait for the device
+	queued  int    // number of these calls that have not sent their packet yet
 	last    time.Time
-	sure    time.Time // when bytes came of which it is known whose they are
+	sure    time.Time // last arrival of bytes whose packet was known
 }
 
 type watchKey struct{}
@@ -32,15 +32,15 @@ func watchOf(ctx context.Context) *watch {
 	return w
 }
 
-// Watch bounds other calls of a transfer by t.Idle, if they are made with the
-// context that it returns. The function must be called at their end.
+// Watch bounds the other calls of a transfer by t.Idle. They must use the returned
+// context. The caller must call the returned function when the calls have ended.
 func (c *Client) Watch(ctx context.Context, t Transfer) (context.Context, func()) {
 	return c.watched(ctx, t.withDefaults().Idle)
 }
 
-// watched returns a context for a transfer that ends with a link.SilentError
-// when nothing moves for the time of limit. The function that it returns must
-// be called at the end of the transfer.
+// watched returns a context for a transfer. If no data moves for the time limit, the
+// context ends with a link.SilentError. The caller must call the returned function at
+// the end of the transfer.
 func (c *Client) watched(ctx context.Context, limit time.Duration) (context.Context, func()) {
 	if limit < 0 {
 		return ctx, func() {}
@@ -61,15 +61,15 @@ func (c *Client) watched(ctx context.Context, limit time.Duration) (context.Cont
 	return context.WithValue(ctx, watchKey{}, w), stop
 }
 
-// check ends the transfer, or looks again when the time since the last byte would be
-// over. The connection ends with the transfer: the device answers in order, so a later
-// call would wait for what did not come.
+// check ends the transfer if no byte has moved for the limit. Otherwise it schedules
+// the next check. The connection ends together with the transfer: the device answers in
+// order, so later calls would wait for the missing answer.
 func (w *watch) check() {
 	if !w.expired() {
 		return
 	}
 	silent := &link.SilentError{For: w.limit}
-	w.cancel(silent) // first, so that the transfer is told of its own silence
+	w.cancel(silent) // first, so that the calls of the transfer return this error
 	w.c.end(silent)
 }
 
@@ -89,8 +89,8 @@ func (w *watch) expired() bool {
 	return left <= 0
 }
 
-// ownSilence returns the error of a call that met the end of the connection: a call of
-// the transfer that ended it is told of the silence, err is for all others.
+// ownSilence returns the error of a call that failed because the connection ended.
+// Calls of the transfer that ended it get its SilentError. All other calls get err.
 func (c *Client) ownSilence(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), link.ErrSilent) {
 		return link.Expired(ctx, c.conn)
@@ -98,9 +98,9 @@ func (c *Client) ownSilence(ctx context.Context, err error) error {
 	return err
 }
 
-// waitFor says that a call of the transfer waits, until the function that it
-// returns is called. The clock stands still while the transfer is busy with
-// something else than the device, such as a local file.
+// waitFor records that a call of the transfer waits, until the returned function is
+// called. The clock does not run while the transfer does something other than waiting
+// for the device, such as writing to a local file.
 func (c *Client) waitFor(w *watch, queued bool) func() {
 	if w == nil {
 		return func() {}
@@ -125,10 +125,11 @@ func (c *Client) waitFor(w *watch, queued bool) func() {
 	}
 }
 
-// moved says that bytes of a packet were read or written. The device answers in
-// order, so bytes of a packet before one's own are progress. Bytes of later
-// packets are none: the device would be ignoring the transfer. Packet 0 is a
-// header that is not complete. It counts until it turns out to be another's.
+// moved records that bytes of a packet were read or written. The device answers in
+// order, so bytes of a packet before that of the transfer are progress. Bytes of a
+// later packet are not: the device would be ignoring the transfer. Packet 0 stands for
+// a header that is not complete. It counts as progress until it turns out to belong to
+// another packet.
 func (c *Client) moved(packet uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -145,7 +146,7 @@ func (c *Client) moved(packet uint64) {
 	}
 }
 
-// meter is the reading side of the connection; it counts as movement what comes.
+// meter reads from the connection and records that bytes were read.
 type meter struct{ c *Client }
 
 func (m meter) Read(p []byte) (int, error) {

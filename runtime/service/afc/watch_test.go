@@ -15,13 +15,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// trickle is the answers of a device to a pull of "abc", which it sends a byte
+// trickle holds the answers of a device to a pull of "abc". The device sends one byte
 // every 20 seconds.
 var trickle = packet(1, opData, "", "st_size\x003\x00st_ifmt\x00S_IFREG\x00") +
 	packet(2, opOpenResult, u64(1), "") + packet(3, opData, "", "abc")
 
-// TestIdle: the clock of a transfer restarts with each byte. Answers to later
-// calls of others do not count: the device ignores the transfer.
+// TestIdle checks that each byte restarts the clock of a transfer. Answers to later
+// calls of others do not, because the device then ignores the transfer.
 func TestIdle(t *testing.T) {
 	t.Parallel()
 	for _, busy := range []bool{false, true} {
@@ -55,7 +55,7 @@ func testIdle(t *testing.T, busy bool) {
 	})
 	if busy {
 		wg.Go(func() {
-			time.Sleep(took + time.Second) // behind the last request of the pull
+			time.Sleep(took + time.Second) // after the last request of the pull
 			for c.Mkdir(ctx, "/x") == nil {
 				others.Add(1)
 			}
@@ -84,8 +84,7 @@ func testIdle(t *testing.T, busy bool) {
 	wg.Wait()
 }
 
-// answerLast answers the newest request every 10 seconds, until the connection
-// ends.
+// answerLast answers the newest request every 10 seconds until the connection ends.
 func answerLast(c *Client, b net.Conn) {
 	for {
 		time.Sleep(10 * time.Second)
@@ -99,8 +98,8 @@ func answerLast(c *Client, b net.Conn) {
 	}
 }
 
-// TestIdleElsewhere: the time that a slow taker of the data needs is not the
-// device's.
+// TestIdleElsewhere checks that the time that a slow reader of the data takes does not
+// count.
 func TestIdleElsewhere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

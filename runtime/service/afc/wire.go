@@ -1,10 +1,10 @@
-// Package afc speaks the Apple File Conduit: the files of a device's media
-// folder, and with the same bytes the containers of apps (house_arrest) and
-// the crash reports.
+// Package afc implements the Apple File Conduit. The protocol gives access to the files
+// of the media directory of a device. The containers of apps (house_arrest) and the
+// crash reports use it too.
 //
-// A packet is a header of 40 bytes, a header payload (paths, handles, numbers)
-// and a payload (bulk data). The device answers each packet with one packet
-// that echoes its number. All integers are little-endian.
+// A packet is a header of 40 bytes, a header payload (paths, handles, numbers) and a
+// payload (bulk data). The device answers each packet with one packet that has the same
+// number. All integers are little-endian.
 //
 //	offset  0  "CFA6LPAA"
 //	        8  u64 entire length: header, header payload and payload
@@ -19,12 +19,12 @@
 //	-> FileRefRead   handle 1, length 1048576    <- Data               nothing: the end
 //	-> FileRefClose  handle 1                    <- Status             0
 //
-// Every failure is a Status with a code. The protocol is the same from iOS 5
-// on; RemovePathAndContents came with iOS 6.
+// Every failure is a Status with a code. The protocol has not changed since iOS 5,
+// except that iOS 6 added RemovePathAndContents.
 //
-// Client multiplexes: any number of goroutines may call it, and a transfer
-// keeps several packets under way. Device is the side that a virtual device
-// plays, over a file tree of the phone.
+// Client multiplexes requests: any number of goroutines may use it, and a transfer
+// keeps several packets pending. Device is the device side, which serves a file tree of
+// the phone.
 package afc
 
 import (
@@ -38,7 +38,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Service is the media folder, /var/mobile/Media on the device.
+// Service is the media directory, /var/mobile/Media on the device.
 var Service = service.Name{
 	Lockdown: "com.apple.afc",
 	Remote:   "com.apple.afc.shim.remote",
@@ -49,7 +49,8 @@ var Service = service.Name{
 // Opcode is the operation of a packet.
 type Opcode uint64
 
-// The operations, with header payload / payload and the answer.
+// The operations. Each comment gives the header payload, then after a slash the
+// payload, and after the colon the answer.
 const (
 	opStatus          Opcode = 0x01 // answer only: u64 code
 	opData            Opcode = 0x02 // answer only: - / bytes
@@ -89,7 +90,7 @@ const (
 	opWriteAt         Opcode = 0x28 // u64 handle, u64 offset / bytes: status
 )
 
-// known reports whether devices perform the operation.
+// known reports whether devices support the operation.
 func (o Opcode) known() bool {
 	switch o {
 	case opStatus, opData, 0x04, 0x05, 0x06, 0x0C, opOpenResult, opTellResult, opDirOpenResult:
@@ -103,7 +104,7 @@ const (
 	linkHard = 1
 	linkSym  = 2
 
-	lockShared    = 1 // flock's bits
+	lockShared    = 1 // bits of flock
 	lockExclusive = 2
 	lockNoWait    = 4
 	lockRelease   = 8
@@ -112,27 +113,27 @@ const (
 const (
 	headerLen = 40
 	magic     = "CFA6LPAA"
-	// maxArguments bounds what a request other than a write may carry.
+	// maxArguments bounds the arguments of a request that is not a write.
 	maxArguments = 64 << 10
-	// maxReply bounds an answer whose length the host did not choose: the
-	// listing of a directory with a million names.
+	// maxReply bounds an answer whose length the host did not choose. A directory with
+	// a million names fits.
 	maxReply = 64 << 20
-	// maxPacket is beyond what any peer sends; a larger length is garbage,
-	// not data to be waited for.
+	// maxPacket bounds the length of a packet. No peer sends more, so a larger length
+	// means that the data is not AFC.
 	maxPacket = 1 << 40
-	// maxRead is what one read may ask for: the largest that clients use and
-	// devices honour in full.
+	// maxRead bounds the length of one read. It is the largest length that clients use
+	// and that devices answer in full.
 	maxRead = 4 << 20
 )
 
-// header is the fixed beginning of a packet.
+// header is the fixed part at the beginning of a packet.
 type header struct {
 	entire, this uint64
 	packet       uint64
 	op           Opcode
 }
 
-// ErrProtocol is matched by the errors for a device that does not keep to the
+// ErrProtocol is matched by the errors of this package for a device that violates the
 // protocol.
 var ErrProtocol = errors.New("not the AFC protocol")
 
@@ -141,7 +142,7 @@ type protocolError string
 
 func (e protocolError) Error() string { return string(e) }
 
-// Is matches ErrProtocol, and the one of package link.
+// Is reports whether target is ErrProtocol or the corresponding error of package link.
 func (e protocolError) Is(target error) bool {
 	return target == ErrProtocol || target == link.ErrProtocol
 }
@@ -161,8 +162,8 @@ func appendHeader(b []byte, h header) []byte {
 	return binary.LittleEndian.AppendUint64(b, uint64(h.op))
 }
 
-// decodeHeader reads the 40 bytes of a header. The fields are returned with
-// the error as well, because a device answers even a bad header.
+// decodeHeader decodes the 40 bytes of a header. It returns the fields also with an
+// error, because a device answers even an invalid header.
 func decodeHeader(b *[headerLen]byte) (header, error) {
 	h := header{
 		entire: binary.LittleEndian.Uint64(b[8:]),
@@ -179,11 +180,11 @@ func decodeHeader(b *[headerLen]byte) (header, error) {
 	return h, nil
 }
 
-// appendPath appends a path as clients send it, with a NUL.
+// appendPath appends a path with a NUL, as clients send it.
 func appendPath(b []byte, path string) []byte { return append(append(b, path...), 0) }
 
-// cutPath takes the first path of b: up to a NUL, or all of it, because
-// several clients leave the NUL out.
+// cutPath cuts the first path from b. The path ends at the first NUL or at the end of
+// b, because go-ios, idevice and tidevice send some paths without a NUL.
 func cutPath(b []byte) (path string, rest []byte) {
 	for i, c := range b {
 		if c == 0 {
@@ -193,8 +194,7 @@ func cutPath(b []byte) (path string, rest []byte) {
 	return string(b), nil
 }
 
-// splitNames cuts strings that end with a NUL each; a missing last NUL is
-// tolerated.
+// splitNames splits strings that each end with a NUL. The last NUL may be missing.
 func splitNames(b []byte) []string {
 	var names []string
 	for len(b) > 0 {
@@ -205,7 +205,7 @@ func splitNames(b []byte) []string {
 	return names
 }
 
-// appendNames is the reverse of splitNames.
+// appendNames is the inverse of splitNames.
 func appendNames(b []byte, names ...string) []byte {
 	for _, s := range names {
 		b = appendPath(b, s)
@@ -213,7 +213,7 @@ func appendNames(b []byte, names ...string) []byte {
 	return b
 }
 
-// decodeKeys reads key NUL value NUL ... and calls set for each pair.
+// decodeKeys decodes key NUL value NUL ... and calls set for each pair.
 func decodeKeys(b []byte, set func(key, value string) error) error {
 	names := splitNames(b)
 	if len(names)%2 != 0 {
@@ -227,10 +227,10 @@ func decodeKeys(b []byte, set func(key, value string) error) error {
 	return nil
 }
 
-// Kind is what a path names.
+// Kind is the kind of a file.
 type Kind int
 
-// The kinds of files. A device's media folder has the first three only.
+// Kinds of files. The media directory of a device contains only the first three.
 const (
 	Regular Kind = iota
 	Directory
@@ -239,8 +239,8 @@ const (
 	CharDevice
 	FIFO
 	Socket
-	// Unknown is the kind of what the device does not describe, or describes
-	// by a name that is not known.
+	// Unknown is the kind of a file that the device does not describe or describes by
+	// an unknown name.
 	Unknown
 )
 
@@ -249,7 +249,7 @@ var kindNames = [...]string{
 	"S_IFREG", "S_IFDIR", "S_IFLNK", "S_IFBLK", "S_IFCHR", "S_IFIFO", "S_IFSOCK",
 }
 
-// String names the kind: "file", "directory", "symlink" ...
+// String returns the name of the kind, such as "file", "directory" or "symlink".
 func (k Kind) String() string {
 	names := [...]string{
 		"file", "directory", "symlink", "block device", "character device", "fifo", "socket",
@@ -272,13 +272,13 @@ type Info struct {
 	BirthTime  time.Time
 	LinkTarget string // of a Symlink
 
-	// Odd is what the device said that makes no sense, such as a negative
-	// size. The fields that it is about are zero.
+	// Odd reports invalid values that the device sent, such as a negative size. The
+	// fields for these values are zero.
 	Odd error
 }
 
-// appendInfo writes the keys in the order of a real device, and no others:
-// some clients object to keys they do not know.
+// appendInfo appends the keys that a real device sends, in the same order. Some clients
+// reject unknown keys.
 func appendInfo(b []byte, i Info) []byte {
 	b = appendNames(b,
 		"st_size", formatInt(i.Size),
@@ -293,9 +293,8 @@ func appendInfo(b []byte, i Info) []byte {
 	return b
 }
 
-// decodeInfo reads what GetFileInfo answers. Unknown keys are passed over. A
-// value that makes no sense is Info.Odd: one such file must not spoil a whole
-// listing.
+// decodeInfo decodes the answer to GetFileInfo. It ignores unknown keys. It reports an
+// invalid value in Info.Odd, so that one such file does not make a whole listing fail.
 func decodeInfo(b []byte) (Info, error) {
 	i := Info{Kind: Unknown}
 	odd := func(err error) {
@@ -373,7 +372,7 @@ func parseInt(key, value string) (int64, error) {
 	return v, nil
 }
 
-// parseTime reads nanoseconds since 1970.
+// parseTime parses a number of nanoseconds since 1970.
 func parseTime(key, value string) (time.Time, error) {
 	v, err := parseInt(key, value)
 	if err != nil {
@@ -382,7 +381,7 @@ func parseTime(key, value string) (time.Time, error) {
 	return time.Unix(0, v), nil
 }
 
-// DeviceInfo is the volume and the model behind a connection.
+// DeviceInfo describes the device and its volume.
 type DeviceInfo struct {
 	Model      string // product type, such as "iPhone12,8"
 	TotalBytes uint64

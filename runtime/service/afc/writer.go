@@ -7,34 +7,35 @@ import (
 	"time"
 )
 
-// frame is a request that the writer goroutine sends. Only the writer touches
-// the connection: a write that a deadline cuts leaves half a packet on it, and
-// a TLS session is of no use after one.
+// frame is a request for the writer goroutine. Only this goroutine writes to the
+// connection. A deadline must not interrupt a write: it would leave a part of a packet
+// on the connection, and a TLS connection cannot be used after that.
 type frame struct {
 	c      *Client
 	packet uint64
-	sent   chan struct{} // closed when all of it was written, or err is set
+	sent   chan struct{} // closed when the request is written or err is set
 	err    error
 
 	mu       sync.Mutex
-	rest     []byte // of the payload; the caller's until it leaves
+	rest     []byte // remaining payload; belongs to the caller until it leaves
 	over     bool
-	patience *time.Timer // runs when the caller has left
+	patience *time.Timer // runs after the caller has left
 }
 
 const (
-	// writeChunk is what is given to the connection at once. It is the
-	// payload of four full TLS records.
+	// writeChunk is the number of bytes passed to one write of the connection. It is
+	// the payload of four full TLS records.
 	writeChunk = 64 << 10
-	// patience is how long the rest of a request whose caller has left may
-	// stand still before the connection is given up.
+	// patience is how long the rest of a request whose caller has left may make no
+	// progress before the client closes the connection.
 	patience = 10 * time.Second
 )
 
-// errUnfinished ends a connection on which a request cannot be completed.
+// errUnfinished is the cause if the connection ends because a request cannot be
+// completed.
 var errUnfinished = errors.New("the device stopped taking a request that was cancelled")
 
-// leave gives the caller its data back before the request is written.
+// leave returns the data to the caller before the request is written.
 func (f *frame) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -58,7 +59,7 @@ func (f *frame) next(b []byte) []byte {
 	return b
 }
 
-// finish is the end of the frame.
+// finish ends the frame.
 func (f *frame) finish(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -69,8 +70,8 @@ func (f *frame) finish(err error) {
 	close(f.sent)
 }
 
-// write is the writer goroutine. It takes the turn over from the caller that
-// hands it a frame.
+// write runs on the writer goroutine. It takes over the token from the caller that
+// sends it a frame.
 func (c *Client) write() {
 	defer close(c.idle)
 	for {
@@ -88,7 +89,7 @@ func (c *Client) write() {
 	}
 }
 
-// send writes a frame, whose header and arguments are in c.out.
+// send writes a frame. Its header and arguments are in c.out.
 func (c *Client) send(f *frame) error {
 	for b := f.next(c.out); len(b) > 0; b = f.next(b[:0]) {
 		c.out = b

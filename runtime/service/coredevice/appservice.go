@@ -48,7 +48,7 @@ const (
 	keyEnding        = "terminationReason"
 )
 
-// Apps is the app service of one device.
+// Apps is a connection to the app service of a device.
 type Apps struct{ *Conn }
 
 // ConnectApps opens the app service on a device.
@@ -60,40 +60,40 @@ func ConnectApps(ctx context.Context, o service.Opener) (*Apps, error) {
 	return &Apps{c}, nil
 }
 
-// App is an installed app, as far as the device tells.
+// App describes an installed app. A field is empty if the device did not send it.
 type App struct {
 	BundleID  string
 	Name      string
 	Version   string // CFBundleShortVersionString
 	Build     string // CFBundleVersion
-	Path      string // of the bundle
+	Path      string // path of the bundle
 	Removable bool
-	// FirstParty is Apple's, Developer is signed for development, Default is
-	// one that a device comes with.
+	// FirstParty is true for apps of Apple, Developer for apps that are signed for
+	// development, and Default for apps that are part of a new device.
 	FirstParty, Developer, Internal, Hidden, AppClip, Default bool
-	// Container and Groups are there if they were asked for.
+	// Container and Groups are set only if the AppFilter asks for them.
 	Container string   // path of the data container
 	Groups    []string // identifiers
 	Raw       xpc.Dict
 }
 
-// AppFilter chooses apps. Apps that are signed for development are always among
-// them; the zero value chooses no others.
+// AppFilter selects apps. Apps that are signed for development are always selected; the
+// zero value selects only these.
 type AppFilter struct {
 	AppClips, Removable, Hidden, Internal, Default bool
-	// OnlyWithContainer leaves out apps whose container a developer may not
-	// see. Containers and Groups ask for App.Container and App.Groups. Devices
-	// know them since iOS 26.
+	// OnlyWithContainer excludes apps whose container a developer may not access.
+	// Containers and Groups request App.Container and App.Groups. Devices support the
+	// three options since iOS 26.
 	OnlyWithContainer, Containers, Groups bool
 }
 
-// AllApps chooses all apps.
+// AllApps selects all apps.
 var AllApps = AppFilter{
 	AppClips: true, Removable: true, Hidden: true, Internal: true, Default: true,
 }
 
-// Keys of the filter. Since iOS 26 a device insists on the last three; before it
-// does not look at them.
+// input encodes the filter. Devices require the last three keys since iOS 26 and ignore
+// them before.
 func (f AppFilter) input() xpc.Dict {
 	return xpc.Dict{
 		{Key: keyAppClips, Value: f.AppClips},
@@ -118,8 +118,8 @@ const (
 	keyContainers    = "includeContainerPaths"
 )
 
-// List lists apps on any version of iOS: as a stream, or in one piece where the
-// device has no stream.
+// List lists apps on any version of iOS. It uses a stream if the device supports it,
+// and a single reply otherwise.
 func (a *Apps) List(ctx context.Context, f AppFilter) ([]App, error) {
 	ctx, cancel := bounded(ctx, invokeTimeout)
 	defer cancel()
@@ -130,8 +130,8 @@ func (a *Apps) List(ctx context.Context, f AppFilter) ([]App, error) {
 	return list, err
 }
 
-// ListOnce lists apps in one reply. Devices with iOS 26 and later, which have a
-// stream for it, never answer.
+// ListOnce lists apps in one reply. Devices since iOS 26 support the stream instead and
+// do not answer this request.
 func (a *Apps) ListOnce(ctx context.Context, f AppFilter) ([]App, error) {
 	v, err := a.Invoke(ctx, featListApps, f.input())
 	if err != nil {
@@ -140,12 +140,14 @@ func (a *Apps) ListOnce(ctx context.Context, f AppFilter) ([]App, error) {
 	return parseList(ctx, featListApps, v, parseApp)
 }
 
-// StreamList lists apps as a stream; before iOS 26 it is errors.ErrUnsupported.
+// StreamList lists apps as a stream. Before iOS 26 the error matches
+// errors.ErrUnsupported.
 func (a *Apps) StreamList(ctx context.Context, f AppFilter) ([]App, error) {
 	return streamed(ctx, a.Conn, featStreamApps, f.input(), parseApp)
 }
 
-// streamed collects what a stream gives. Elements that cannot be decoded are passed over.
+// streamed collects the elements of a stream. It ignores elements that cannot be
+// decoded.
 func streamed[T any](
 	ctx context.Context, c *Conn, feature string, input xpc.Dict, parse func(xpc.Dict) (T, error),
 ) ([]T, error) {
@@ -168,8 +170,8 @@ func streamed[T any](
 	return list, nil
 }
 
-// parseList returns the elements of an array. Those that cannot be decoded are left out,
-// see link.PassOver.
+// parseList returns the elements of an array. It leaves out elements that cannot be
+// decoded, see link.PassOver.
 func parseList[T any](
 	ctx context.Context, op string, v any, parse func(xpc.Dict) (T, error),
 ) ([]T, error) {
@@ -182,7 +184,7 @@ func parseList[T any](
 	})
 }
 
-// parseElement reads an element of a list.
+// parseElement decodes an element of a list.
 func parseElement[T any](op string, v any, parse func(xpc.Dict) (T, error)) (T, error) {
 	var zero T
 	d, ok := v.(xpc.Dict)
@@ -219,7 +221,7 @@ func parseApp(d xpc.Dict) (App, error) {
 	return a, nil
 }
 
-// pathOf turns a file URL into a path and leaves a path as it is.
+// pathOf returns the path of a file URL. It returns a path unchanged.
 func pathOf(s string) string {
 	if !strings.HasPrefix(s, "file:") {
 		return s
@@ -231,20 +233,20 @@ func pathOf(s string) string {
 	return u.Path
 }
 
-// urlOf is the URL of a path.
+// urlOf returns the file URL of a path.
 func urlOf(file string) string { return (&url.URL{Scheme: "file", Path: file}).String() }
 
 // Process is a running process.
 type Process struct {
 	PID int
-	// Version tells processes with the same PID apart.
+	// Version distinguishes processes that had the same PID one after the other.
 	Version    int64
-	Path       string // of the executable; "" if the device does not tell
+	Path       string // path of the executable; "" if the device did not send it
 	AuditToken []uint32
 	Raw        xpc.Dict
 }
 
-// Name is the short name of the executable.
+// Name returns the base name of the executable.
 func (p *Process) Name() string {
 	if p.Path == "" {
 		return ""
@@ -271,7 +273,7 @@ func parseProcess(d xpc.Dict) (Process, error) {
 	return p, nil
 }
 
-// tokenOf takes the process out of an output.
+// tokenOf decodes the process in an output.
 func tokenOf(op, subject string, out xpc.Dict, key string) (*Process, error) {
 	d, ok := out.Dict(key)
 	if !ok {
@@ -294,26 +296,26 @@ func (a *Apps) Processes(ctx context.Context) ([]Process, error) {
 	return parseList(ctx, featListProcesses, v, parseProcess)
 }
 
-// StreamProcesses is Processes as a stream; before iOS 26 it is
-// errors.ErrUnsupported.
+// StreamProcesses lists the running processes as a stream. Before iOS 26 the error
+// matches errors.ErrUnsupported.
 func (a *Apps) StreamProcesses(ctx context.Context) ([]Process, error) {
 	return streamed(ctx, a.Conn, featStreamProcess, xpc.Dict{}, parseProcess)
 }
 
-// processInput names a process in an input.
+// processInput returns the pair that names a process in an input.
 func processInput(key string, pid int) xpc.Pair {
 	return xpc.Pair{Key: key, Value: xpc.Dict{{Key: keyPID, Value: int64(pid)}}}
 }
 
-// Signalled is the answer to a signal.
+// Signalled is the answer to Signal.
 type Signalled struct {
 	Process Process
 	Signal  int
-	Time    time.Time // on the device's clock
+	Time    time.Time // time on the clock of the device
 }
 
-// Signal sends a signal, as iOS numbers them, to a process. One that is not there
-// is fs.ErrNotExist.
+// Signal sends a signal to a process. Signals have the numbers of iOS. The error
+// matches fs.ErrNotExist if the process does not exist.
 func (a *Apps) Signal(ctx context.Context, pid, signal int) (*Signalled, error) {
 	subject := strconv.Itoa(pid)
 	out, err := a.dict(ctx, featSignal,
@@ -334,7 +336,7 @@ func (a *Apps) Signal(ctx context.Context, pid, signal int) (*Signalled, error) 
 	return s, nil
 }
 
-// WarnMemory tells a process that memory is short.
+// WarnMemory sends a memory warning to a process.
 func (a *Apps) WarnMemory(ctx context.Context, pid int) error {
 	_, err := a.invoke(ctx, &Invocation{
 		Feature: FeaturePrefix + featMemoryWarning, Input: xpc.Dict{processInput(keyProcess, pid)},
@@ -342,16 +344,18 @@ func (a *Apps) WarnMemory(ctx context.Context, pid int) error {
 	return err
 }
 
-// Ending is how a process ended.
+// Ending says how a process ended.
 type Ending struct {
 	Process Process
-	// Signal ended it, 0 if the device tells of none.
+	// Signal is the signal that ended the process, or 0 if the device did not report
+	// one.
 	Signal int
 	Raw    xpc.Dict
 }
 
-// AwaitEnd waits, as long as ctx lets it, until a process ends. Meanwhile the
-// connection does nothing else. One that is not there is fs.ErrNotExist.
+// AwaitEnd waits until a process or ctx ends. The connection cannot be used for other
+// calls in the meantime. The error matches fs.ErrNotExist if the process does not
+// exist.
 func (a *Apps) AwaitEnd(ctx context.Context, pid int) (*Ending, error) {
 	subject := strconv.Itoa(pid)
 	i := &Invocation{
@@ -375,8 +379,8 @@ func (a *Apps) AwaitEnd(ctx context.Context, pid int) (*Ending, error) {
 	return e, nil
 }
 
-// Uninstall removes an app and its data. One that is not there is fs.ErrNotExist,
-// one that came with iOS fs.ErrPermission.
+// Uninstall removes an app and its data. The error matches fs.ErrNotExist if the app is
+// not installed, and fs.ErrPermission if it is a part of iOS.
 func (a *Apps) Uninstall(ctx context.Context, bundleID string) error {
 	i := &Invocation{
 		Feature: FeaturePrefix + featUninstall,
@@ -386,24 +390,25 @@ func (a *Apps) Uninstall(ctx context.Context, bundleID string) error {
 	return err
 }
 
-// Roots describes the roots, replaced parts of the system, below a path. Devices
-// with a customer's iOS refuse it.
+// Roots describes the roots below a path. Roots are replaced parts of the system.
+// Devices with a customer's version of iOS refuse the request.
 func (a *Apps) Roots(ctx context.Context, below string) (xpc.Dict, error) {
 	return a.dict(ctx, featListRoots,
 		xpc.Dict{{Key: "rootPoint", Value: xpc.Dict{{Key: keyRelative, Value: below}}}}, below)
 }
 
-// RebootStyle says how much of the device starts anew.
+// RebootStyle selects what a reboot restarts.
 type RebootStyle string
 
-// The styles.
+// Styles of a reboot.
 const (
 	RebootFull      RebootStyle = "full"
 	RebootUserspace RebootStyle = "userspace"
 )
 
-// Reboot restarts the device. It returns when the device agrees or is gone, which
-// also ten seconds of silence mean.
+// Reboot restarts the device. It returns nil when the device has accepted the request
+// or has closed the connection. It also returns nil if the device sends nothing for ten
+// seconds.
 func (a *Apps) Reboot(ctx context.Context, style RebootStyle) error {
 	ctx, cancel := bounded(ctx, invokeTimeout)
 	defer cancel()

@@ -12,7 +12,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
-// filterKeys must all be there, each from its version of iOS on.
+// filterKeys are the keys of the filter with the version of iOS that introduced them. A
+// device requires all keys of its version.
 var filterKeys = []struct {
 	key   string
 	since int
@@ -26,7 +27,7 @@ func listApps(_ context.Context, s *session, in *input) (any, error) {
 	return list, err
 }
 
-// installedApps lists the apps that an input asks for.
+// installedApps lists the apps that an input selects.
 func installedApps(s *session, in *input) ([]any, error) {
 	on := map[string]bool{}
 	for _, k := range filterKeys {
@@ -46,7 +47,8 @@ func installedApps(s *session, in *input) ([]any, error) {
 	return list, nil
 }
 
-// wanted applies a filter: an app under development is listed whatever it says.
+// wanted reports whether a filter selects an app. It always selects apps that are
+// signed for development.
 func wanted(a *apps.App, on map[string]bool) bool {
 	switch {
 	case on[keyWithContainer] && !a.Developer():
@@ -61,7 +63,7 @@ func wanted(a *apps.App, on map[string]bool) bool {
 	return on[keyRemovable]
 }
 
-// encodeApp has all that idevice insists on.
+// encodeApp encodes an app with all keys that idevice requires.
 func encodeApp(a *apps.App, on map[string]bool) xpc.Dict {
 	attributes := a.Attributes()
 	text := func(key string) string { s, _ := attributes.String(key); return s }
@@ -74,7 +76,7 @@ func encodeApp(a *apps.App, on map[string]bool) xpc.Dict {
 		{Key: "isDeveloperApp", Value: a.Developer()},
 		{Key: "isFirstParty", Value: strings.HasPrefix(a.BundleID(), "com.apple.")},
 		{Key: "isHidden", Value: a.Type() == apps.Hidden},
-		{Key: "isInternal", Value: false}, // customers' phones have none
+		{Key: "isInternal", Value: false}, // only Apple's own devices have internal apps
 		{Key: "isRemovable", Value: a.Type() == apps.User},
 		{Key: "name", Value: text("CFBundleDisplayName")},
 		{Key: "path", Value: a.Path()},
@@ -93,8 +95,8 @@ func encodeApp(a *apps.App, on map[string]bool) xpc.Dict {
 	return d
 }
 
-// token describes a process. go-ios wants a location and an int64 of every one,
-// the kernel too.
+// token encodes a process. go-ios requires an executable URL and an int64 process
+// identifier for every process, including the kernel.
 func (s *session) token(p processes.Process) xpc.Dict {
 	audit := s.phone.Processes.AuditToken(p)
 	list := make([]any, len(audit))
@@ -122,7 +124,7 @@ func listProcesses(_ context.Context, s *session, in *input) (any, error) {
 	return xpc.Dict{{Key: keyProcessTokens, Value: list}}, err
 }
 
-// posix makes a refusal with a number of errno.
+// posix returns a refusal with an errno value.
 func posix(code int64) *Error {
 	text := map[int64]string{posixEPERM: "Operation not permitted",
 		posixENOENT: "No such file or directory", posixESRCH: "No such process",
@@ -131,8 +133,8 @@ func posix(code int64) *Error {
 	return refuse(DomainPOSIX, code, "The operation couldn’t be completed. "+text)
 }
 
-// refused makes a refusal of the model's: missing is the number for what is not
-// there.
+// refused converts an error of the phone to a refusal. missing is the errno value for
+// an object that does not exist.
 func refused(err error, missing int64) error {
 	switch {
 	case err == nil:
@@ -159,7 +161,7 @@ func signal(_ context.Context, s *session, in *input) (any, error) {
 	if number < 0 || number > 31 {
 		return nil, posix(posixEINVAL)
 	}
-	proc, _ := s.phone.Processes.Find(pid) // while it is there
+	proc, _ := s.phone.Processes.Find(pid) // before the signal may end it
 	if err := s.phone.Processes.Signal(pid, int(number)); err != nil {
 		return nil, refused(err, posixESRCH)
 	}
@@ -178,7 +180,7 @@ func warnMemory(_ context.Context, s *session, in *input) (any, error) {
 	return nil, refused(s.phone.Processes.WarnMemory(pid), posixESRCH)
 }
 
-// awaitEnd answers when a process has ended.
+// awaitEnd answers when the process has ended.
 func awaitEnd(ctx context.Context, s *session, in *input) (any, error) {
 	pid := in.pid(keyProcessToken)
 	if err := in.err(); err != nil {
@@ -226,7 +228,7 @@ func uninstall(_ context.Context, s *session, in *input) (any, error) {
 		because(why))
 }
 
-// listRoots is for Apple's own builds of iOS.
+// listRoots refuses the request, because only Apple's own builds of iOS support it.
 func listRoots(_ context.Context, _ *session, in *input) (any, error) {
 	in.sub("rootPoint").text(keyRelative)
 	if err := in.err(); err != nil {
@@ -235,8 +237,8 @@ func listRoots(_ context.Context, _ *session, in *input) (any, error) {
 	return nil, refuse(DomainAction, actionGated, "Roots are not available on this device.")
 }
 
-// reboot restarts the phone when the connection is over. Userspace takes all
-// connections with it too.
+// reboot restarts the phone when the connection has ended. The userspace style also
+// ends all connections.
 func reboot(_ context.Context, s *session, in *input) (any, error) {
 	style := in.sub("rebootStyle")
 	if style.absent(string(RebootFull)) && style.absent(string(RebootUserspace)) {

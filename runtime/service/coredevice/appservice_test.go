@@ -19,7 +19,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 )
 
-// profiles are those that have the services.
+// profiles are the profiles that have the services.
 var profiles = []string{"ios17", "ios18", "ios26"}
 
 func TestApps(t *testing.T) {
@@ -37,12 +37,23 @@ func TestApps(t *testing.T) {
 					attributes := want.Attributes()
 					version, _ := attributes.String("CFBundleShortVersionString")
 					build, _ := attributes.String("CFBundleVersion")
-					if got.BundleID != want.BundleID() || got.Path != want.Path() ||
-						got.Version != version || got.Build != build || got.Name == "" ||
-						got.Removable != (want.Type() == apps.User) ||
-						got.Developer != want.Developer() ||
-						got.Hidden != (want.Type() == apps.Hidden) {
+					if got.BundleID != want.BundleID() || got.Path != want.Path() {
 						t.Errorf("app %+v, want %s", got, want.BundleID())
+					}
+					if got.Version != version || got.Build != build {
+						t.Errorf("app %+v, want version %s, build %s", got, version, build)
+					}
+					if got.Name == "" {
+						t.Errorf("app %+v has no name", got)
+					}
+					if got.Removable != (want.Type() == apps.User) {
+						t.Errorf("app %+v of type %v: removable", got, want.Type())
+					}
+					if got.Hidden != (want.Type() == apps.Hidden) {
+						t.Errorf("app %+v of type %v: hidden", got, want.Type())
+					}
+					if got.Developer != want.Developer() {
+						t.Errorf("app %+v: developer, want %v", got, want.Developer())
 					}
 					if got.Container != "" || got.Groups != nil {
 						t.Errorf("%s has a container that nobody asked for", got.BundleID)
@@ -128,11 +139,16 @@ func TestProcesses(t *testing.T) {
 		seen := map[int64]bool{}
 		for i, p := range list {
 			token := r.phone.Processes.AuditToken(want[i])
-			if p.PID != want[i].PID || p.Path != want[i].Path || p.Name() != want[i].Name ||
-				!slices.Equal(p.AuditToken, token[:]) || p.Version != int64(token[7]) {
+			if p.PID != want[i].PID || p.Path != want[i].Path || p.Name() != want[i].Name {
 				t.Errorf("process %+v, want %+v", p, want[i])
 			}
-			// What go-ios and idevice insist on.
+			if !slices.Equal(p.AuditToken, token[:]) {
+				t.Errorf("audit token %v, want %v", p.AuditToken, token)
+			}
+			if p.Version != int64(token[7]) {
+				t.Errorf("version %d, want %d", p.Version, token[7])
+			}
+			// go-ios and idevice require these keys.
 			pid, _ := p.Raw.Get(keyPID)
 			version, _ := p.Raw.Get(keyPIDVersion)
 			url, _ := p.Raw.Path(keyExecutable, keyRelative)
@@ -158,9 +174,17 @@ func TestSignal(t *testing.T) {
 		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
 		r.check(err)
 		s, err := a.Signal(ctx, p.PID, processes.SIGSTOP)
-		if err != nil || s.Process.PID != p.PID || s.Process.Version != p.Version ||
-			s.Signal != processes.SIGSTOP || !s.Time.Equal(time.Now()) {
-			t.Errorf("Signal = %+v, %v", s, err)
+		if err != nil {
+			t.Fatalf("Signal: %v", err)
+		}
+		if s.Process.PID != p.PID || s.Process.Version != p.Version {
+			t.Errorf("Signal: process %+v, want %+v", s.Process, p)
+		}
+		if s.Signal != processes.SIGSTOP {
+			t.Errorf("Signal: signal %d, want %d", s.Signal, processes.SIGSTOP)
+		}
+		if now := time.Now(); !s.Time.Equal(now) {
+			t.Errorf("Signal: time %v, want %v", s.Time, now)
 		}
 		if got := r.phone.Processes.State(p.PID); got != processes.Suspended {
 			t.Errorf("state %v", got)
@@ -173,10 +197,17 @@ func TestSignal(t *testing.T) {
 			t.Errorf("log ends with %+v", e)
 		}
 		s, err = a.Signal(ctx, p.PID, processes.SIGKILL)
-		if _, ok := r.phone.Processes.Find(p.PID); err != nil || s.Process.Path != p.Path || ok {
-			t.Errorf("Signal = %+v, %v; process there: %v", s, err, ok)
+		if err != nil {
+			t.Fatalf("Signal: %v", err)
 		}
-		if _, err = a.Signal(ctx, p.PID, processes.SIGKILL); !errors.Is(err, fs.ErrNotExist) {
+		if s.Process.Path != p.Path {
+			t.Errorf("Signal: path %q, want %q", s.Process.Path, p.Path)
+		}
+		if _, ok := r.phone.Processes.Find(p.PID); ok {
+			t.Errorf("process %d has not ended", p.PID)
+		}
+		_, err = a.Signal(ctx, p.PID, processes.SIGKILL)
+		if !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("Signal = %v", err)
 		}
 	})
@@ -188,39 +219,67 @@ func TestLaunch(t *testing.T) {
 		a := r.apps()
 		first, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
 		proc, ok := r.phone.Processes.OfApp("com.example.shop")
-		if err != nil || !ok || first.PID != proc.PID || first.Path != proc.Path {
-			t.Fatalf("Launch = %+v, %v, want %+v", first, err, proc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			t.Fatal("the app does not run")
+		}
+		if first.PID != proc.PID || first.Path != proc.Path {
+			t.Fatalf("Launch = %+v, want %+v", first, proc)
 		}
 		front, _ := r.phone.Processes.Front()
 		again, err := a.Launch(ctx, "com.example.shop", LaunchOptions{})
-		if err != nil || again.PID != first.PID || again.Version != first.Version ||
-			front.PID != first.PID {
-			t.Errorf("Launch again = %+v, %v, front %d", again, err, front.PID)
+		if err != nil {
+			t.Fatalf("Launch again: %v", err)
+		}
+		if again.PID != first.PID || again.Version != first.Version {
+			t.Errorf("Launch again = %+v, want %+v", again, first)
+		}
+		if front.PID != first.PID {
+			t.Errorf("process %d is in front, want %d", front.PID, first.PID)
 		}
 		anew, err := a.Launch(ctx, "com.example.shop",
 			LaunchOptions{TerminateExisting: true, Suspended: true})
-		if err != nil || anew.PID == first.PID || anew.Version == first.Version ||
-			r.phone.Processes.State(anew.PID) != processes.Suspended {
-			t.Errorf("Launch anew = %+v, %v", anew, err)
+		if err != nil {
+			t.Fatalf("Launch anew: %v", err)
+		}
+		if anew.PID == first.PID || anew.Version == first.Version {
+			t.Errorf("Launch anew = %+v, which is not a new process", anew)
+		}
+		if got := r.phone.Processes.State(anew.PID); got != processes.Suspended {
+			t.Errorf("state after Launch anew: %v", got)
 		}
 		back, err := a.Launch(ctx, "com.example.reader",
 			LaunchOptions{Background: true, Platform: plist.Dict{"__PayloadURL": "http://x"}})
-		if front, _ = r.phone.Processes.Front(); err != nil || front.PID != anew.PID ||
-			r.phone.Processes.State(back.PID) != processes.Background {
-			t.Errorf("Launch in the background = %+v, %v, front %d", back, err, front.PID)
+		if err != nil {
+			t.Fatalf("Launch in the background: %v", err)
+		}
+		front, _ = r.phone.Processes.Front()
+		if front.PID != anew.PID {
+			t.Errorf("process %d is in front, want %d", front.PID, anew.PID)
+		}
+		if got := r.phone.Processes.State(back.PID); got != processes.Background {
+			t.Errorf("state after Launch in the background: %v", got)
 		}
 		r.phone.Screen.SetPasscode(true)
 		r.phone.Screen.Lock()
 		_, err = a.Launch(ctx, "com.example.sky", LaunchOptions{})
 		want := `coredevice: launchapplication "com.example.sky": The application failed to launch. (com.apple.dt.CoreDeviceError 10002): ` +
 			`The operation couldn’t be completed. Unable to launch com.example.sky because the device was not, or could not be, unlocked.`
-		if !errors.Is(err, ErrLocked) || errors.Is(err, fs.ErrNotExist) || err.Error() != want {
+		if !errors.Is(err, ErrLocked) {
+			t.Fatalf("Launch while locked: %v does not match ErrLocked", err)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Launch while locked: %v matches fs.ErrNotExist", err)
+		}
+		if err.Error() != want {
 			t.Errorf("Launch while locked: %v, want %s", err, want)
 		}
 	})
 }
 
-// TestXcode sends the device what Xcode sent to a real one.
+// TestXcode sends the device a request that Xcode sent to a real device.
 func TestXcode(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		x := r.host(AppService)
@@ -243,8 +302,14 @@ func TestXcode(t *testing.T) {
 			_, refused := reply.Body.Get(keyError)
 			id, _ := reply.Body.String(keyInvocation)
 			proc, _ := r.phone.Processes.OfApp("xxx.xxxxxxxxx.xxxxxxxx")
-			if refused == installed || installed && pid != int64(proc.PID) || id != invocationID {
+			if refused == installed {
 				t.Errorf("installed %v: reply %v", installed, reply.Body)
+			}
+			if installed && pid != int64(proc.PID) {
+				t.Errorf("process %d, want %d", pid, proc.PID)
+			}
+			if id != invocationID {
+				t.Errorf("invocation %q, want %q", id, invocationID)
 			}
 		}
 	})
@@ -268,8 +333,17 @@ func TestSpawn(t *testing.T) {
 		p, err := a.Spawn(ctx, "/usr/libexec/timed",
 			LaunchOptions{Args: []string{"-v"}, Terminal: term})
 		proc, ok := r.phone.Processes.Find(p.PID)
-		if err != nil || !ok || p.Path != "/usr/libexec/timed" || proc.User != "mobile" {
-			t.Fatalf("Spawn = %+v, %v, process %+v", p, err, proc)
+		if err != nil {
+			t.Fatalf("Spawn: %v", err)
+		}
+		if !ok {
+			t.Fatalf("process %d does not run", p.PID)
+		}
+		if p.Path != "/usr/libexec/timed" {
+			t.Errorf("Spawn: path %q", p.Path)
+		}
+		if proc.User != "mobile" {
+			t.Errorf("Spawn: user %q, want mobile", proc.User)
 		}
 		wantText(t, term, "timed: launched with 1 arguments\ntimed: argument 1: -v\n")
 		if _, err := a.Signal(ctx, p.PID, processes.SIGTERM); err != nil {
@@ -298,12 +372,17 @@ func TestAwaitEnd(t *testing.T) {
 			t.Error(err)
 		}
 		e := <-ended
-		if e == nil || e.Process.PID != p.PID || e.Process.Version != p.Version ||
-			e.Signal != processes.SIGTERM {
-			t.Errorf("AwaitEnd = %+v", e)
+		if e == nil {
+			t.Fatal("AwaitEnd = nil")
 		}
-		// One that is given up leaves the connection usable, the device's side
-		// of it as well.
+		if e.Process.PID != p.PID || e.Process.Version != p.Version {
+			t.Errorf("AwaitEnd: process %+v, want %+v", e.Process, p)
+		}
+		if e.Signal != processes.SIGTERM {
+			t.Errorf("AwaitEnd: signal %d, want %d", e.Signal, processes.SIGTERM)
+		}
+		// A call whose context ended leaves the connection usable, on the device side
+		// too.
 		p, err = a.Launch(ctx, "com.example.shop", LaunchOptions{})
 		r.check(err)
 		brief, cancel := context.WithTimeout(ctx, time.Second)
@@ -314,7 +393,7 @@ func TestAwaitEnd(t *testing.T) {
 		if _, err := waiter.Processes(ctx); err != nil {
 			t.Errorf("Processes = %v", err)
 		}
-		// A host may want more than can wait.
+		// A host may start more invocations than the device allows to wait.
 		x := r.host(AppService)
 		i := &Invocation{
 			Feature: FeaturePrefix + featMonitor,
@@ -371,8 +450,8 @@ func TestReboot(t *testing.T) {
 			})
 		})
 	}
-	// go-ios wants no reply, reads stream 3 all the same and takes the end of
-	// the connection for success.
+	// go-ios does not ask for a reply but reads stream 3, and takes the end of the
+	// connection for success.
 	t.Run("without a reply", func(t *testing.T) {
 		bubble(t, "ios17", func(t *testing.T, r *rig) {
 			restarts := make(chan power.Action, 2)
@@ -388,7 +467,7 @@ func TestReboot(t *testing.T) {
 			<-restarts
 		})
 	})
-	// A device that is gone before it could answer.
+	// The device closes the connection before it answers.
 	t.Run("gone", func(t *testing.T) {
 		bubble(t, "", func(t *testing.T, _ *rig) {
 			c := fake(t, func(*remotexpc.Conn, *remotexpc.Message) error { return net.ErrClosed })
@@ -408,11 +487,11 @@ func TestReboot(t *testing.T) {
 	})
 }
 
-// streaming is what a device does that was asked for a stream.
+// streaming is what a device sends after a request for a stream.
 type streaming func(c *remotexpc.Conn, m *remotexpc.Message, channel xpc.UUID)
 
-// streamer is a device that answers the first stream in the first way, and so
-// on.
+// streamer returns a client of a device that answers the first stream with ways[0], the
+// second with ways[1], and so on.
 func streamer(t *testing.T, ways ...streaming) *Apps {
 	return &Apps{fake(t, func(c *remotexpc.Conn, m *remotexpc.Message) error {
 		i, err := DecodeInvocation(m.Body)
@@ -428,7 +507,7 @@ func streamer(t *testing.T, ways ...streaming) *Apps {
 	})}
 }
 
-// TestStreams has devices that stream in other ways.
+// TestStreams uses devices that send streams in unusual ways.
 func TestStreams(t *testing.T) {
 	bubble(t, "", func(t *testing.T, _ *rig) {
 		ctx := context.Background()
@@ -452,24 +531,26 @@ func TestStreams(t *testing.T) {
 			say(c, &push{channel: channel, elements: []any{token(3)}})
 			say(c, &push{channel: channel, finished: true})
 		}, failing, failing)
-		// Pieces, a reply in between, and what belongs to another channel.
+		// The stream has several pieces, a reply between them, and messages of another
+		// channel.
 		list, err := a.StreamProcesses(ctx)
 		if err != nil || len(list) != 3 || list[2].PID != 3 {
 			t.Errorf("StreamProcesses = %+v, %v", list, err)
 		}
-		// The device fails; the connection lives on.
+		// The device reports an error. The connection stays usable.
 		if list, err := a.StreamProcesses(ctx); list != nil || err == nil ||
 			err.Error() != "coredevice: streamprocesslist: no more (CoreDevice.ActionError 3)" {
 			t.Errorf("StreamProcesses = %v, %v", list, err)
 		}
-		// Nobody wants more: the connection ends, as the device would go on.
+		// If the host stops reading, the connection ends, because the device would not
+		// stop.
 		want := errors.New("enough")
 		if err := a.Stream(ctx, featStreamProcess, nil,
 			func([]any) error { return want }); !errors.Is(err, want) {
 			t.Errorf("Stream = %v", err)
 		}
 		<-a.Done()
-		// More than anybody has.
+		// The device sends more elements than the limit.
 		many := make([]any, maxElements/4+1)
 		for i := range many {
 			many[i] = token(i)
@@ -482,7 +563,7 @@ func TestStreams(t *testing.T) {
 		if _, err := a.StreamProcesses(ctx); !errors.Is(err, ErrProtocol) {
 			t.Errorf("StreamProcesses = %v", err)
 		}
-		// Silence.
+		// The device sends nothing.
 		a = streamer(t, func(*remotexpc.Conn, *remotexpc.Message, xpc.UUID) {})
 		if _, err := a.StreamProcesses(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("StreamProcesses = %v", err)

@@ -15,40 +15,40 @@ import (
 )
 
 const (
-	// connectTimeout and invokeTimeout bound what has no deadline of its own.
+	// connectTimeout and invokeTimeout bound operations whose context has no deadline.
 	connectTimeout = 10 * time.Second
 	invokeTimeout  = 30 * time.Second
-	// rebootTimeout is how long a device may take to leave; one that says
-	// nothing for so long has left.
+	// rebootTimeout is how long Reboot waits for the device to close the connection. A
+	// device that sends nothing for this time is considered restarted.
 	rebootTimeout = 10 * time.Second
-	// captureTimeout does it for a sysdiagnose, which takes minutes.
+	// captureTimeout replaces invokeTimeout for a sysdiagnose, which takes minutes.
 	captureTimeout = 30 * time.Minute
 )
 
-// Options of a connection. The zero value works.
+// Options are the options of a connection. The zero value works.
 type Options struct {
-	// Window is the receive window, 0 is remotexpc's default.
+	// Window is the receive window; 0 means the default of package remotexpc.
 	Window uint32
-	// Rand is where identifiers come from; nil means crypto/rand.
+	// Rand is the source of the random bytes of identifiers; nil means crypto/rand.
 	Rand io.Reader
-	// Logger is silent when nil.
+	// Logger receives the log messages; nil means no logging.
 	Logger *slog.Logger
 }
 
-// Conn is a connection to one service of the family. Invocations take turns, as
-// it is not known of these services that they keep more than one apart.
+// Conn is a connection to one service of CoreDevice. It makes one invocation at a time,
+// because it is not known whether the services support several.
 type Conn struct {
 	x      *remotexpc.Conn
 	log    *slog.Logger
 	device string
 	rand   io.Reader
-	turn   chan struct{} // taken during an invocation
+	turn   chan struct{} // holds a token during an invocation
 
 	malformed link.Skipped
 
-	// For who holds turn.
-	streams uint64 // message id of the last streaming invocation
-	files   int    // that the device has announced
+	// The holder of turn owns the following fields.
+	streams uint64 // message identifier of the last streaming invocation
+	files   int    // number of files that the device has announced
 }
 
 // Connect opens a service on a device.
@@ -70,8 +70,8 @@ func connect(ctx context.Context, o service.Opener, n service.Name, opts Options
 	return New(ctx, c, opts)
 }
 
-// New brings a connection up on nc. It owns nc from now on and closes it when
-// that fails.
+// New opens a connection on nc. The connection takes over nc and closes it if New
+// fails.
 func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	ctx, cancel := bounded(ctx, connectTimeout)
 	defer cancel()
@@ -92,13 +92,13 @@ func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 	}, nil
 }
 
-// Close ends the connection and every call on it.
+// Close closes the connection and ends all calls on it.
 func (c *Conn) Close() error { return c.x.Close() }
 
-// Done is closed when the connection is over.
+// Done returns a channel that is closed when the connection has ended.
 func (c *Conn) Done() <-chan struct{} { return c.x.Done() }
 
-// bounded gives a context without a deadline one.
+// bounded returns a context with a deadline, if ctx has none.
 func bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}
@@ -108,36 +108,37 @@ func bounded(ctx context.Context, d time.Duration) (context.Context, context.Can
 
 func (c *Conn) newUUID() xpc.UUID { return link.UUID(c.rand) }
 
-// Invoke asks for a feature, by its identifier or the last part of it
-// ("listprocesses"), and returns the output in xpc's types. input is an xpc.Dict
-// as a rule, nil for none. A call that its context ends leaves the connection
-// usable; the device may still do what was asked.
+// Invoke invokes a feature and returns its output with the types of package xpc. The
+// name of the feature is its identifier or the last part of it, such as
+// "listprocesses". The input is usually an xpc.Dict; nil means no input. If ctx ends,
+// the connection stays usable, but the device may still perform the request.
 func (c *Conn) Invoke(ctx context.Context, feature string, input any) (any, error) {
 	return c.invoke(ctx, &Invocation{Feature: full(FeaturePrefix, feature), Input: input}, "")
 }
 
-// Act is Invoke for an action that stands without a feature
-// ("getuserinterfacestyle").
+// Act is like Invoke, but for an action that has no feature, such as
+// "getuserinterfacestyle".
 func (c *Conn) Act(ctx context.Context, action string, input any) (any, error) {
 	return c.invoke(ctx, &Invocation{Action: full(ActionPrefix, action), Input: input}, "")
 }
 
-// InvokeAction is Invoke for a feature that wants the name of an action as well.
+// InvokeAction is like Invoke, but for a feature that also requires the name of an
+// action.
 func (c *Conn) InvokeAction(ctx context.Context, feature, action string, input any) (any, error) {
 	return c.invoke(ctx, &Invocation{
 		Feature: full(FeaturePrefix, feature), Action: full(ActionPrefix, action), Input: input,
 	}, "")
 }
 
-// invoke makes one exchange; subject is for the error.
+// invoke makes one exchange. The subject is used for errors.
 func (c *Conn) invoke(ctx context.Context, i *Invocation, subject string) (any, error) {
 	ctx, cancel := bounded(ctx, invokeTimeout)
 	defer cancel()
 	return c.exchange(ctx, i, subject, func(any) {})
 }
 
-// exchange is invoke without a deadline of its own. seen is called with the
-// output before the next invocation may begin.
+// exchange is like invoke, but does not set a deadline. It calls seen with the output
+// before the next invocation can start.
 func (c *Conn) exchange(
 	ctx context.Context, i *Invocation, subject string, seen func(any),
 ) (any, error) {
@@ -154,7 +155,7 @@ func (c *Conn) exchange(
 	return v, nil
 }
 
-// call sends an invocation and waits for its reply; the caller holds turn.
+// call sends an invocation and waits for its reply. The caller holds turn.
 func (c *Conn) call(ctx context.Context, i *Invocation) (v any, err error) {
 	reply, err := c.x.Call(ctx, c.complete(i).Encode())
 	if err == nil {
@@ -175,7 +176,7 @@ func (c *Conn) take(ctx context.Context) error {
 	}
 }
 
-// complete fills in what all invocations of the connection have.
+// complete sets the fields that are the same in all invocations of the connection.
 func (c *Conn) complete(i *Invocation) *Invocation {
 	i.Protocol, i.Version = protocolVersion, coreDeviceVersion
 	i.Device, i.ID = c.device, c.newUUID().String()
@@ -185,7 +186,7 @@ func (c *Conn) complete(i *Invocation) *Invocation {
 	return i
 }
 
-// dict is invoke for outputs that are dictionaries.
+// dict is like invoke, but for outputs that are dictionaries.
 func (c *Conn) dict(
 	ctx context.Context, feature string, input xpc.Dict, subject string,
 ) (xpc.Dict, error) {
@@ -201,9 +202,10 @@ func (c *Conn) dict(
 	return d, nil
 }
 
-// Stream asks for a streaming feature and calls each with what it gives, in
-// pieces. A device goes on sending when nobody wants more: unless the stream
-// comes to its end, or the device refuses it, the connection is closed.
+// Stream invokes a streaming feature. It calls each with every group of elements that
+// the device sends. A device does not stop when the host wants no more elements. Stream
+// therefore closes the connection unless the stream ends or the device refuses the
+// feature.
 func (c *Conn) Stream(
 	ctx context.Context, feature string, input any, each func(elements []any) error,
 ) error {
@@ -231,11 +233,12 @@ func (c *Conn) Stream(
 	return nil
 }
 
-// ofStream reports whether a message belongs to a streaming invocation: the reply to it,
-// what is sent on its channel, or a failure that names none.
+// ofStream reports whether a message belongs to a streaming invocation. Such messages
+// are the reply to the invocation, messages on its channel, and errors that name no
+// channel.
 func (c *Conn) ofStream(i *Invocation, m *remotexpc.Message, id uint64, channel xpc.UUID) bool {
 	if m.Flags&xpc.FlagReply != 0 {
-		return m.ID == id // others are late, to somebody who waits no more
+		return m.ID == id // other replies are late answers to calls that were abandoned
 	}
 	from, ok := m.Body.UUID(keySideChannel)
 	if _, failure := m.Body.Dict(keyError); failure && !ok {
@@ -247,21 +250,22 @@ func (c *Conn) ofStream(i *Invocation, m *remotexpc.Message, id uint64, channel 
 	return ok && from == channel
 }
 
-// pass notes a message of a stream that is passed over.
+// pass counts and logs a message of a stream that is ignored.
 func (c *Conn) pass(i *Invocation, err error) {
 	c.malformed.Add(c.log, "malformed event passed over", "feature", short(i.name()), "err", err)
 }
 
-// Malformed counts the messages of streams that could not be decoded.
+// Malformed returns the number of messages of streams that could not be decoded.
 func (c *Conn) Malformed() uint64 { return c.malformed.Count() }
 
-// stream reports beside the error whether the device has nothing more to send.
+// stream performs Stream. The result over is true if the device sends nothing more for
+// the invocation.
 func (c *Conn) stream(
 	ctx context.Context, i *Invocation, channel xpc.UUID, each func([]any) error,
 ) (over bool, err error) {
-	c.x.Receiving(true) // ahead of the request, so that nothing of the answer is dropped
+	c.x.Receiving(true) // before the request, so that no message of the answer is dropped
 	defer c.x.Receiving(false)
-	// Even numbers, as those of calls are odd.
+	// Streams use even identifiers, because those of calls are odd.
 	c.streams += 2
 	id := c.streams
 	request := xpc.Message{Flags: xpc.FlagsRequest, ID: id, Body: i.Encode()}
@@ -272,7 +276,7 @@ func (c *Conn) stream(
 		m, err := c.x.Receive(ctx)
 		if err != nil {
 			if c.x.Err() == nil && ctx.Err() == nil {
-				c.pass(i, err) // one message that is none
+				c.pass(i, err) // one message that is malformed
 				continue
 			}
 			return false, err
@@ -286,7 +290,8 @@ func (c *Conn) stream(
 		}
 		switch {
 		case err != nil:
-			// The output of a reply says no more than that the invocation was taken.
+			// The output of a reply means only that the device has accepted the
+			// invocation.
 			if _, reply := m.Body.Get(keyOutput); !reply {
 				c.pass(i, err)
 			}
@@ -294,7 +299,8 @@ func (c *Conn) stream(
 		case p.finished:
 			return true, nil
 		}
-		if total += len(p.elements); total > maxElements {
+		total += len(p.elements)
+		if total > maxElements {
 			return false, fmt.Errorf("%w: more than %d elements", ErrProtocol, maxElements)
 		}
 		if err := each(p.elements); err != nil {

@@ -23,7 +23,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// ofApps and ofInfo make calls of clients on the same connection.
+// ofApps and ofInfo convert calls of clients to calls of the underlying Conn.
 func ofApps(call servicetest.Call[*Apps]) servicetest.Call[*Conn] {
 	return func(c *Conn, ctx context.Context) error { return call(&Apps{Conn: c}, ctx) }
 }
@@ -87,7 +87,7 @@ var suite = servicetest.Suite[*Conn]{
 
 func TestService(t *testing.T) { suite.Test(t) }
 
-// rig is a virtual device that a test connects to.
+// rig is a virtual device and the connections of a test to it.
 type rig struct {
 	t     testing.TB
 	phone *phone.Phone
@@ -134,7 +134,7 @@ func closeTwice(t testing.TB, c *Conn) {
 	}
 }
 
-// host connects as a program does that uses nothing of this package.
+// host connects without the client of this package.
 func (r *rig) host(n service.Name) *remotexpc.Conn {
 	r.t.Helper()
 	c, err := r.Open(r.t.Context(), n)
@@ -145,14 +145,14 @@ func (r *rig) host(n service.Name) *remotexpc.Conn {
 	return x
 }
 
-// bubble runs a test in which time is not real and no goroutine may be left.
+// bubble runs a test with fake time. The test fails if a goroutine is left.
 func bubble(t *testing.T, profile string, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { f(t, newRig(t, profile)) })
 }
 
-// fake connects to a device that a test plays: it answers every message alike.
+// fake connects to a device that answers every message by calling answer.
 func fake(t testing.TB, answer func(c *remotexpc.Conn, m *remotexpc.Message) error) *Conn {
 	t.Helper()
 	x := &remotexpc.Device{Handle: func(ctx context.Context, c *remotexpc.Conn) error {
@@ -174,7 +174,7 @@ func fake(t testing.TB, answer func(c *remotexpc.Conn, m *remotexpc.Message) err
 	return conn
 }
 
-// replies is a device that replies the same to everything.
+// replies connects to a device that sends the same reply to every message.
 func replies(t testing.TB, body xpc.Dict) *Conn {
 	return fake(t, func(c *remotexpc.Conn, m *remotexpc.Message) error {
 		return c.Reply(context.Background(), m, body)
@@ -198,13 +198,13 @@ func TestConnect(t *testing.T) {
 			err.Error() != `coredevice: connect "com.apple.x": file does not exist` {
 			t.Errorf("Connect = %v", err)
 		}
-		// The host hangs up before the connection is up.
+		// The host closes the connection before it is set up.
 		c, d := linktest.Pipe()
 		d.Close()
 		if _, err := New(t.Context(), c, Options{}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("New = %v", err)
 		}
-		// Nobody answers.
+		// The device does not answer.
 		c, d = linktest.Pipe()
 		defer d.Close()
 		if _, err := New(t.Context(), c, Options{}); !errors.Is(err, context.DeadlineExceeded) {
@@ -229,9 +229,17 @@ func TestInvoke(t *testing.T) {
 			t.Errorf("error %q, want %q", err, want)
 		}
 		var e *Error
-		if !errors.As(err, &e) || e.Op != "fetchappicons" || e.Domain != DomainAction ||
-			e.Code != 2 || e.Description == "" {
-			t.Errorf("error %+v", e)
+		if !errors.As(err, &e) {
+			t.Fatalf("%v is not an *Error", err)
+		}
+		if e.Op != "fetchappicons" {
+			t.Errorf("operation %q, want fetchappicons", e.Op)
+		}
+		if e.Domain != DomainAction || e.Code != 2 {
+			t.Errorf("refused with %s %d, want %s 2", e.Domain, e.Code, DomainAction)
+		}
+		if e.Description == "" {
+			t.Errorf("error %+v has no description", e)
 		}
 		if _, err := a.Act(t.Context(), "getuserinterfacestyle", nil); !errors.Is(err,
 			errors.ErrUnsupported) {
@@ -244,13 +252,14 @@ func TestInvoke(t *testing.T) {
 	})
 }
 
-// TestTurns has many invocations at once and one that is given up.
+// TestTurns makes many invocations at the same time, and one whose context ends.
 func TestTurns(t *testing.T) {
 	bubble(t, "", func(t *testing.T, _ *rig) {
 		hold := make(chan struct{})
 		busy := 0
 		c := fake(t, func(c *remotexpc.Conn, m *remotexpc.Message) error {
-			if busy++; busy > 1 {
+			busy++
+			if busy > 1 {
 				t.Error("invocations overlap")
 			}
 			<-hold
@@ -283,7 +292,7 @@ func TestTurns(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		// Without a deadline there is one.
+		// A call without a deadline gets one.
 		hold = make(chan struct{})
 		defer close(hold)
 		begin := time.Now()
@@ -298,7 +307,7 @@ func TestTurns(t *testing.T) {
 	})
 }
 
-// TestLeaves has a device that closes the connection in place of an answer.
+// TestLeaves uses a device that closes the connection instead of answering.
 func TestLeaves(t *testing.T) {
 	bubble(t, "", func(t *testing.T, _ *rig) {
 		c := fake(t, func(*remotexpc.Conn, *remotexpc.Message) error { return net.ErrClosed })
@@ -314,8 +323,8 @@ func TestLeaves(t *testing.T) {
 	})
 }
 
-// TestRefusals asks each service for what it refuses, and looks at the bytes'
-// values.
+// TestRefusals sends each service requests that it refuses, and compares the values in
+// the messages.
 func TestRefusals(t *testing.T) {
 	bubble(t, "ios26", func(t *testing.T, r *rig) {
 		pids := func(n any) xpc.Dict { return xpc.Dict{{Key: keyPID, Value: n}} }
@@ -330,7 +339,7 @@ func TestRefusals(t *testing.T) {
 			service service.Name
 			feature string
 			input   any
-			want    string // domain, code and the innermost text
+			want    string // domain, code and the text of the innermost error
 			is      error
 		}{
 			{
@@ -512,7 +521,7 @@ func TestRefusals(t *testing.T) {
 			if got := fmt.Sprintf("%s %d %s", e.Domain, e.Code, text); got != c.want {
 				t.Errorf("%s(%v) refused with %q, want %q", c.feature, c.input, got, c.want)
 			}
-			// A refusal leaves the connection as it was.
+			// The connection stays usable after a refusal.
 			if _, err := conn.Invoke(t.Context(), "again", nil); !errors.Is(err,
 				errors.ErrUnsupported) {
 				t.Errorf("%s: then %v", c.feature, err)
@@ -522,7 +531,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// TestBare sends what is not an invocation.
+// TestBare sends messages that are not invocations.
 func TestBare(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		x := r.host(DeviceInfo)
@@ -551,9 +560,14 @@ func TestFeatures(t *testing.T) {
 		{OpenStdIOSocket, "26.1", 0, false},
 	} {
 		got := Features(c.n, c.version)
-		if len(got) != c.count || slices.Contains(got, FeaturePrefix+featStreamApps) != c.streams ||
-			!slices.IsSorted(got) {
-			t.Errorf("Features(%s, %s) = %v", c.n, c.version, got)
+		if len(got) != c.count {
+			t.Errorf("Features(%s, %s) = %v, want %d features", c.n, c.version, got, c.count)
+		}
+		if streams := slices.Contains(got, FeaturePrefix+featStreamApps); streams != c.streams {
+			t.Errorf("Features(%s, %s) has streams: %v", c.n, c.version, streams)
+		}
+		if !slices.IsSorted(got) {
+			t.Errorf("Features(%s, %s) = %v is not sorted", c.n, c.version, got)
 		}
 	}
 }
@@ -607,7 +621,7 @@ func TestHostile(t *testing.T) {
 	})
 }
 
-// TestTolerant has answers that lack all that can be lacking, and hold more.
+// TestTolerant uses answers that lack all optional keys or have additional ones.
 func TestTolerant(t *testing.T) {
 	bubble(t, "", func(t *testing.T, _ *rig) {
 		ctx := t.Context()

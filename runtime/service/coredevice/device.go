@@ -19,35 +19,34 @@ import (
 )
 
 const (
-	// maxWaiting bounds how many invocations of a connection wait for the end
-	// of a process.
+	// maxWaiting bounds the invocations of a connection that wait for the end of a
+	// process.
 	maxWaiting = 64
-	// maxFiles bounds how many files wait on a connection to be fetched.
+	// maxFiles bounds the files of a connection that the host has not fetched.
 	maxFiles = 8
-	// batchSize is how many elements a streaming feature sends at once.
+	// batchSize is the number of elements in one message of a streaming feature.
 	batchSize = 16
 )
 
-// Device is the CoreDevice services of a virtual device. There is one for all of
-// them, as the terminals that one service opens are used by another. It serves
-// any number of connections.
+// Device is the device side of the CoreDevice services for a virtual device. One Device
+// serves all of them, because one service opens the terminals that another one uses. It
+// serves any number of connections.
 //
-// A restart happens as the last act of Serve. The function that the machine gave
-// to Power.OnAction runs on Serve's goroutine, so it must not wait for Serve to
-// return.
+// Serve performs a restart at its end. The function given to Power.OnAction runs on the
+// goroutine of Serve, so it must not wait for Serve to return.
 type Device struct {
-	// Phone answers everything; it must be set.
+	// Phone provides the answers to all requests. It must be set.
 	Phone *phone.Phone
-	// Budget bounds what hosts send on all connections; nil means no bound.
+	// Budget bounds the data that hosts send on all connections; nil means no bound.
 	Budget *link.Budget
-	// Logger is silent when nil.
+	// Logger receives the log messages; nil means no logging.
 	Logger *slog.Logger
 
 	terminals terminals
 }
 
-// Handler returns the device side of one service of the family, nil for any
-// other.
+// Handler returns the device side of one CoreDevice service. It returns nil for any
+// other name.
 func (d *Device) Handler(n service.Name) service.Handler {
 	if n.Remote == OpenStdIOSocket.Remote {
 		return handler(d.serveTerminal)
@@ -64,17 +63,17 @@ type handler func(ctx context.Context, c net.Conn) error
 // Serve serves one connection.
 func (h handler) Serve(ctx context.Context, c net.Conn) error { return h(ctx, c) }
 
-// method is how a device answers a feature.
+// method says how the device answers a feature.
 type method struct {
-	since int // iOS version, 2600 is 26.0; 0 is all
-	// call answers at once, stream in pieces, wait in a goroutine of its own.
+	since int // version of iOS that introduced the feature, 2600 for 26.0; 0 means all
+	// call answers at once, stream answers in several messages, and wait answers from a
+	// goroutine of its own.
 	call   func(ctx context.Context, s *session, in *input) (any, error)
 	stream func(s *session, in *input) ([]any, error)
 	wait   func(ctx context.Context, s *session, in *input) (any, error)
 }
 
-// services are the features by service, with the version of iOS that brought
-// them.
+// services lists the features of each service.
 var services = map[string]map[string]method{
 	AppService.Remote: {
 		featListApps:      {call: listApps},
@@ -101,8 +100,8 @@ var services = map[string]map[string]method{
 	},
 }
 
-// Features lists the identifiers of what a virtual device with the given version
-// of iOS ("17.5.1") answers on a service, sorted.
+// Features returns the identifiers of the features of a service that a virtual device
+// with the given version of iOS ("17.5.1") supports, sorted.
 func Features(n service.Name, productVersion string) []string {
 	var list []string
 	for name, m := range services[n.Remote] {
@@ -114,7 +113,7 @@ func Features(n service.Name, productVersion string) []string {
 	return list
 }
 
-// versionNumber makes one number of a version, 1705 of 17.5.1.
+// versionNumber returns a version as a number, 1705 for "17.5.1".
 func versionNumber(version string) int {
 	parts := strings.SplitN(version+".0", ".", 3)
 	major, _ := strconv.Atoi(parts[0])
@@ -124,7 +123,7 @@ func versionNumber(version string) int {
 
 func (d *Device) version() int { return versionNumber(d.Phone.Identity.Version) }
 
-// session is one connection to a service that has features.
+// session is one connection to a service with features.
 type session struct {
 	dev     *Device
 	phone   *phone.Phone
@@ -132,12 +131,12 @@ type session struct {
 	methods map[string]method
 	log     *slog.Logger
 
-	ctx     context.Context // of what outlives an invocation
-	wg      sync.WaitGroup  // of that
-	waiting chan struct{}   // holds a token for each that waits
+	ctx     context.Context // context of work that continues after an invocation
+	wg      sync.WaitGroup  // counts the goroutines of that work
+	waiting chan struct{}   // holds a token for each invocation that waits
 	files   chan struct{}   // holds a token for each file
-	fileID  uint64          // given out last
-	restart bool            // the phone restarts when the connection is over
+	fileID  uint64          // last identifier that was used
+	restart bool            // the phone restarts when the connection has ended
 }
 
 func (d *Device) serve(ctx context.Context, c net.Conn, methods map[string]method) error {
@@ -172,13 +171,13 @@ func (d *Device) serve(ctx context.Context, c net.Conn, methods map[string]metho
 	return err
 }
 
-// run answers invocations until the host leaves.
+// run answers invocations until the host disconnects.
 func (s *session) run(ctx context.Context) error {
 	for !s.restart {
 		m, err := s.conn.Receive(ctx)
 		if err != nil {
 			if s.conn.Err() == nil && ctx.Err() == nil {
-				continue // one message that is none
+				continue // one message that is malformed
 			}
 			return err
 		}
@@ -189,8 +188,8 @@ func (s *session) run(ctx context.Context) error {
 	return nil
 }
 
-// answer carries an invocation out. A host that wants no reply gets none, and
-// what it asks for happens.
+// answer performs an invocation. If the host does not ask for a reply, it performs the
+// invocation without a reply.
 func (s *session) answer(ctx context.Context, m *remotexpc.Message) error {
 	i, err := DecodeInvocation(m.Body)
 	if err != nil {
@@ -218,7 +217,7 @@ func (s *session) answer(ctx context.Context, m *remotexpc.Message) error {
 			defer func() { <-s.waiting }()
 			out, err := found.wait(s.ctx, s, in)
 			if s.ctx.Err() == nil {
-				_ = s.reply(s.ctx, m, i.ID, out, err) // run notices what breaks the connection
+				_ = s.reply(s.ctx, m, i.ID, out, err) // run returns a connection error
 			}
 		})
 		return nil
@@ -227,7 +226,7 @@ func (s *session) answer(ctx context.Context, m *remotexpc.Message) error {
 	return s.reply(ctx, m, i.ID, out, err)
 }
 
-// reply answers on stream 3, if the host wants that.
+// reply sends a reply on stream 3, if the host asked for one.
 func (s *session) reply(
 	ctx context.Context, m *remotexpc.Message, id string, out any, err error,
 ) error {
@@ -241,7 +240,7 @@ func (s *session) reply(
 	return s.conn.Reply(ctx, m, encodeOutput(id, out))
 }
 
-// asRefusal makes a refusal of whatever went wrong.
+// asRefusal converts any error to a refusal.
 func asRefusal(err error) *Error {
 	if e := (*Error)(nil); errors.As(err, &e) && e.Domain != "" {
 		return e
@@ -249,8 +248,8 @@ func asRefusal(err error) *Error {
 	return refuse(DomainAction, actionFailed, "The action failed.")
 }
 
-// stream answers in pieces on stream 1. There is no reply on stream 3 unless the
-// invocation is refused.
+// stream answers with several messages on stream 1. There is no reply on stream 3
+// unless the invocation is refused.
 func (s *session) stream(
 	ctx context.Context, m *remotexpc.Message, i *Invocation, in *input, found method,
 ) error {

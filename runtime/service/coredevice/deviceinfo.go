@@ -53,7 +53,7 @@ const (
 	keyDisplayUpright = "nativeOrientation"
 )
 
-// Info is the device info service of one device.
+// Info is a connection to the device info service of a device.
 type Info struct{ *Conn }
 
 // ConnectInfo opens the device info service on a device.
@@ -65,7 +65,8 @@ func ConnectInfo(ctx context.Context, o service.Opener) (*Info, error) {
 	return &Info{c}, nil
 }
 
-// Attributes are what a device says of itself. What it does not tell is zero.
+// Attributes are the attributes of a device. An attribute that the device does not send
+// is zero.
 type Attributes struct {
 	Name          string
 	OSVersion     string // "17.5.1"
@@ -84,7 +85,7 @@ type Attributes struct {
 	Raw           xpc.Dict
 }
 
-// Attributes asks the device what it is.
+// Attributes returns the attributes of the device.
 func (c *Info) Attributes(ctx context.Context) (*Attributes, error) {
 	d, err := c.dict(ctx, featDeviceInfo, xpc.Dict{}, "")
 	if err != nil {
@@ -108,33 +109,33 @@ func parseAttributes(d xpc.Dict) *Attributes {
 	return a
 }
 
-// Display is a screen.
+// Display describes a screen.
 type Display struct {
 	ID       int64
 	Name     string
 	UniqueID string
 	Primary  bool
-	// Width and Height are the panel's in pixels, ModeWidth and ModeHeight
-	// those of the mode that is on.
+	// Width and Height are the size of the panel in pixels. ModeWidth and ModeHeight
+	// are the size of the current mode.
 	Width, Height         float64
 	ModeWidth, ModeHeight float64
-	Scale                 float64 // pixels of a point
+	Scale                 float64 // pixels per point
 	Raw                   xpc.Dict
 }
 
-// Displays are the screens of a device and how it is held.
+// Displays describes the screens and the orientation of a device.
 type Displays struct {
 	List []Display
-	// Backlight is "off", "activeOn" or what else the device says.
+	// Backlight is "off", "activeOn" or another state that the device sent.
 	Backlight string
-	// Orientation is "portrait", "landscapeLeft" and so on; Fixed says that
-	// the user locked it.
+	// Orientation is "portrait", "landscapeLeft" or a similar name. Fixed says that the
+	// user has locked the orientation.
 	Orientation string
 	Fixed       bool
 	Raw         xpc.Dict
 }
 
-// Displays asks for the screens.
+// Displays returns the screens of the device.
 func (c *Info) Displays(ctx context.Context) (*Displays, error) {
 	d, err := c.dict(ctx, featDisplayInfo, xpc.Dict{}, "")
 	if err != nil {
@@ -170,7 +171,7 @@ func parseDisplay(d xpc.Dict) (Display, error) {
 	return s, nil
 }
 
-// sizeOf reads a pair of numbers.
+// sizeOf decodes a pair of numbers.
 func sizeOf(d xpc.Dict, key string) (width, height float64) {
 	pair, _ := d.Array(key)
 	if len(pair) != 2 {
@@ -182,8 +183,8 @@ func sizeOf(d xpc.Dict, key string) (width, height float64) {
 	return width, height
 }
 
-// Gestalt asks for values of MobileGestalt. Devices refuse it as a rule, which is
-// fs.ErrPermission.
+// Gestalt returns values of MobileGestalt. Devices usually refuse the request; the
+// error then matches fs.ErrPermission.
 func (c *Info) Gestalt(ctx context.Context, keys ...string) (xpc.Dict, error) {
 	list := make([]any, len(keys))
 	for i, k := range keys {
@@ -192,16 +193,16 @@ func (c *Info) Gestalt(ctx context.Context, keys ...string) (xpc.Dict, error) {
 	return c.dict(ctx, featGestalt, xpc.Dict{{Key: keyKeys, Value: list}}, "")
 }
 
-// LockState is how far a device lets one in.
+// LockState says whether the device is locked.
 type LockState struct {
-	// PasscodeRequired says that somebody has to enter the passcode now.
+	// PasscodeRequired says that the user has to enter the passcode.
 	PasscodeRequired  bool
 	UnlockedSinceBoot bool
 	Raw               xpc.Dict
 }
 
-// LockState asks whether the device is locked. Some versions of iOS do not have
-// it: errors.ErrUnsupported.
+// LockState returns whether the device is locked. Some versions of iOS do not support
+// the request; the error then matches errors.ErrUnsupported.
 func (c *Info) LockState(ctx context.Context) (*LockState, error) {
 	d, err := c.dict(ctx, featLockState, xpc.Dict{}, "")
 	if err != nil {
@@ -209,7 +210,8 @@ func (c *Info) LockState(ctx context.Context) (*LockState, error) {
 	}
 	s := &LockState{Raw: d}
 	var ok bool
-	if s.PasscodeRequired, ok = d.Bool(keyPasscode); !ok {
+	s.PasscodeRequired, ok = d.Bool(keyPasscode)
+	if !ok {
 		return nil, failed(featLockState, "", fmt.Errorf("%w: no %s", ErrProtocol, keyPasscode))
 	}
 	s.UnlockedSinceBoot, _ = d.Bool(keyUnlocked)

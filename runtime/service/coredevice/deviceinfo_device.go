@@ -22,7 +22,7 @@ func deviceInfo(_ context.Context, s *session, _ *input) (any, error) {
 		mode = "enabled"
 	}
 	d := xpc.Dict{
-		{Key: keyBootState, Value: "booted"}, // who answers has booted
+		{Key: keyBootState, Value: "booted"}, // a device that answers has booted
 		{Key: keyCPU, Value: xpc.Dict{
 			{Key: "name", Value: known["CPUArchitecture"]},
 			{Key: "subType", Value: int64(hardware.CPUSubtype)},
@@ -64,7 +64,7 @@ func displayInfo(_ context.Context, s *session, _ *input) (any, error) {
 			{Key: keyBounds, Value: []any{size(0, 0), size(x.Width, x.Height)}},
 			{Key: keyScale, Value: x.Scale},
 			{Key: keyMode, Value: xpc.Dict{{Key: keySize, Value: size(x.Width, x.Height)}}},
-			{Key: keyDisplayTurned, Value: "rot0"}, // relative to the panel, which never turns here
+			{Key: keyDisplayTurned, Value: "rot0"}, // relative to the panel, never rotated here
 			{Key: keyDisplayUpright, Value: "rot0"},
 			{Key: "type", Value: xpc.Dict{{Key: "integrated", Value: xpc.Dict{}}}},
 		})
@@ -84,7 +84,8 @@ func displayInfo(_ context.Context, s *session, _ *input) (any, error) {
 	}, nil
 }
 
-// gestalt is refused since MobileGestalt is closed to hosts.
+// gestalt returns MobileGestalt values. It refuses the request on versions of iOS that no
+// longer give these values to hosts.
 func gestalt(_ context.Context, s *session, in *input) (any, error) {
 	if in.absent(keyKeys) {
 		in.missing(keyKeys)
@@ -103,7 +104,7 @@ func gestalt(_ context.Context, s *session, in *input) (any, error) {
 	return encodePlist(s.phone.Diagnostics.Gestalt(keys))
 }
 
-// encodePlist turns a value of a property list into one of XPC.
+// encodePlist converts a value of a property list to an XPC value.
 func encodePlist(v any) (any, error) {
 	switch t := v.(type) {
 	case plist.Dict:
@@ -120,7 +121,8 @@ func encodePlist(v any) (any, error) {
 		list := make([]any, len(t))
 		for i := range t {
 			var err error
-			if list[i], err = encodePlist(t[i]); err != nil {
+			list[i], err = encodePlist(t[i])
+			if err != nil {
 				return nil, err
 			}
 		}

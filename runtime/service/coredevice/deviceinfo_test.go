@@ -56,23 +56,42 @@ func TestDisplays(t *testing.T) {
 		d, err := c.Displays(t.Context())
 		r.check(err)
 		width, height := r.phone.Screen.Size()
-		if len(d.List) != 1 || d.Backlight != "activeOn" || d.Orientation != "portrait" || d.Fixed {
-			t.Fatalf("displays %+v", d)
+		if len(d.List) != 1 {
+			t.Fatalf("displays %+v, want one", d.List)
+		}
+		if d.Backlight != "activeOn" {
+			t.Errorf("backlight %q, want activeOn", d.Backlight)
+		}
+		if d.Orientation != "portrait" || d.Fixed {
+			t.Errorf("orientation %q, locked: %v", d.Orientation, d.Fixed)
 		}
 		s := d.List[0]
-		if !s.Primary || s.Width != float64(width) || s.Height != float64(
-			height,
-		) || s.ModeWidth != s.Width || s.ModeHeight != s.Height || s.Scale != 3 ||
-			s.ID != 1 || s.Name != "LCD" || s.UniqueID == "" {
-			t.Errorf("display %+v", s)
+		if s.Width != float64(width) || s.Height != float64(height) {
+			t.Errorf("size %vx%v, want %dx%d", s.Width, s.Height, width, height)
+		}
+		if s.ModeWidth != s.Width || s.ModeHeight != s.Height {
+			t.Errorf("mode %vx%v, want %vx%v", s.ModeWidth, s.ModeHeight, s.Width, s.Height)
+		}
+		if s.Scale != 3 {
+			t.Errorf("scale %v, want 3", s.Scale)
+		}
+		if !s.Primary || s.ID != 1 || s.Name != "LCD" {
+			t.Errorf("display %+v is not the built-in one", s)
+		}
+		if s.UniqueID == "" {
+			t.Error("the display has no unique identifier")
 		}
 		bounds, _ := s.Raw.Array(keyBounds)
 		if len(bounds) != 2 {
 			t.Errorf("bounds %v", bounds)
 		}
 		r.phone.Screen.Lock()
-		if d, err = c.Displays(t.Context()); err != nil || d.Backlight != "off" {
-			t.Errorf("a locked phone's displays: %+v, %v", d, err)
+		d, err = c.Displays(t.Context())
+		if err != nil {
+			t.Fatalf("a locked phone's displays: %v", err)
+		}
+		if d.Backlight != "off" {
+			t.Errorf("a locked phone's backlight is %q", d.Backlight)
 		}
 	})
 }
@@ -98,8 +117,8 @@ func TestLockState(t *testing.T) {
 	})
 }
 
-// TestGestalt asks a phone that answers; those with the service as a rule do
-// not.
+// TestGestalt uses a phone that answers the request. Most devices that have the service
+// refuse it.
 func TestGestalt(t *testing.T) {
 	bubble(t, "ios16", func(t *testing.T, r *rig) {
 		c := r.info()
@@ -115,7 +134,7 @@ func TestGestalt(t *testing.T) {
 		if d, err := c.Gestalt(t.Context()); err != nil || len(d) != 0 {
 			t.Errorf("Gestalt of nothing = %v, %v", d, err)
 		}
-		// All that there is has a form.
+		// Every existing value can be encoded.
 		for key, v := range r.phone.Diagnostics.Gestalt(nil) {
 			if _, err := encodePlist(v); err != nil {
 				t.Errorf("%s: %v", key, err)

@@ -25,15 +25,15 @@ const (
 	keyTransfer = "fileTransfer" // {expectedLength: uint64}
 	keyLength   = "expectedLength"
 
-	// maxFile bounds what a device may announce.
+	// maxFile bounds the size of a file that a device may announce.
 	maxFile = 64 << 30
-	// copyBuffer is how much of a file is handed on at once.
+	// copyBuffer is the size of the buffer that Copy uses.
 	copyBuffer = 64 << 10
-	// defaultIdle is that of Sysdiagnose.Idle.
+	// defaultIdle is the default of Sysdiagnose.Idle.
 	defaultIdle = 30 * time.Second
 )
 
-// Diagnosis is the diagnostics service of one device.
+// Diagnosis is a connection to the diagnostics service of a device.
 type Diagnosis struct{ *Conn }
 
 // ConnectDiagnosis opens the diagnostics service on a device.
@@ -45,34 +45,34 @@ func ConnectDiagnosis(ctx context.Context, o service.Opener) (*Diagnosis, error)
 	return &Diagnosis{c}, nil
 }
 
-// SysdiagnoseOptions say what is collected. The zero value collects all.
+// SysdiagnoseOptions select what is collected. The zero value selects everything.
 type SysdiagnoseOptions struct {
-	// WithoutLogs leaves the full logs out.
+	// WithoutLogs excludes the full logs.
 	WithoutLogs bool
-	// DryRun collects nothing and tells what the archive would be called.
+	// DryRun collects nothing. The device only sends the name of the archive.
 	DryRun bool
 }
 
-// Sysdiagnose is an archive on its way from the device. One goroutine may use it
-// at a time.
+// Sysdiagnose is an archive that the device sends. Only one goroutine may use it at a
+// time.
 type Sysdiagnose struct {
-	// Name is what the device would call the archive, without a directory.
+	// Name is the file name of the archive, as the device sent it, without a directory.
 	Name string
-	// Size is in bytes, 0 after a dry run.
+	// Size is the size in bytes, or 0 after a dry run.
 	Size int64
-	// Idle is how long Copy waits while not a byte comes before it ends with a
-	// link.SilentError; 0 is 30 seconds, and below 0 there is no limit.
+	// Idle is how long Copy waits while no byte arrives. After this time it ends with a
+	// link.SilentError. 0 means 30 seconds; a negative value means no limit.
 	Idle time.Duration
 
 	conn  *Conn
 	index int
 	file  *remotexpc.FileReader
-	err   error // what ended it
+	err   error // reason for the end of the archive
 }
 
-// Sysdiagnose lets the device collect diagnostics, which takes minutes, and
-// returns when the archive is ready to be read. Without a deadline of its own
-// the call ends after half an hour.
+// Sysdiagnose asks the device to collect diagnostics, which takes minutes. It returns
+// when the archive can be read. If ctx has no deadline, the call ends after half an
+// hour.
 func (d *Diagnosis) Sysdiagnose(ctx context.Context, o SysdiagnoseOptions) (*Sysdiagnose, error) {
 	ctx, cancel := bounded(ctx, captureTimeout)
 	defer cancel()
@@ -88,7 +88,8 @@ func (d *Diagnosis) Sysdiagnose(ctx context.Context, o SysdiagnoseOptions) (*Sys
 		out, _ := v.(xpc.Dict)
 		s.Name, _ = out.String(keyFilename)
 		transfer, ok := out.Dict(keyTransfer)
-		if size, _ = transfer.Uint(keyLength); !ok {
+		size, _ = transfer.Uint(keyLength)
+		if !ok {
 			return
 		}
 		s.index = d.files
@@ -104,13 +105,14 @@ func (d *Diagnosis) Sysdiagnose(ctx context.Context, o SysdiagnoseOptions) (*Sys
 		return nil, failed(featSysdiagnose, "", fmt.Errorf("%w: no file", ErrProtocol))
 	}
 	s.Size = int64(size)
-	if s.Name = safeName(s.Name); s.Name == "" {
+	s.Name = safeName(s.Name)
+	if s.Name == "" {
 		s.Name = "sysdiagnose.tar.gz"
 	}
 	return s, nil
 }
 
-// safeName keeps a device from choosing a directory.
+// safeName removes directories from the name that the device sent.
 func safeName(name string) string {
 	name = path.Base(strings.ReplaceAll(clip(name), "\\", "/"))
 	if name == "." || name == ".." || name == "/" || strings.ContainsRune(name, 0) {
@@ -119,7 +121,7 @@ func safeName(name string) string {
 	return name
 }
 
-// Read waits for the next bytes of the archive; behind the last the error is
+// Read waits for the next bytes of the archive. At the end of the archive it returns
 // io.EOF itself.
 func (s *Sysdiagnose) Read(ctx context.Context, p []byte) (int, error) {
 	if s.err == nil && s.Size == 0 {
@@ -156,7 +158,8 @@ func (s *Sysdiagnose) Copy(ctx context.Context, w io.Writer) (int64, error) {
 		n, err := s.readSoon(ctx, buf)
 		if n > 0 {
 			m, err := w.Write(buf[:n])
-			if total += int64(m); err != nil {
+			total += int64(m)
+			if err != nil {
 				return total, failed(featSysdiagnose, s.Name, err)
 			}
 		}
@@ -169,7 +172,7 @@ func (s *Sysdiagnose) Copy(ctx context.Context, w io.Writer) (int64, error) {
 	}
 }
 
-// readSoon is Read that does not wait longer than s.Idle.
+// readSoon is like Read, but waits no longer than s.Idle.
 func (s *Sysdiagnose) readSoon(ctx context.Context, p []byte) (int, error) {
 	idle := s.Idle
 	if idle == 0 {
@@ -183,7 +186,8 @@ func (s *Sysdiagnose) readSoon(ctx context.Context, p []byte) (int, error) {
 	return s.Read(ctx, p)
 }
 
-// Close gives up what was not read. The connection stays usable.
+// Close discards the part of the archive that was not read. The connection stays
+// usable.
 func (s *Sysdiagnose) Close() error {
 	if s.err == nil {
 		s.err = failed(featSysdiagnose, s.Name, net.ErrClosed)

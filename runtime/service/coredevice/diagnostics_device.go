@@ -7,8 +7,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 )
 
-// sysdiagnose announces an archive and sends it when the host asks for it, also
-// an empty one after a dry run: hosts open its stream in any case.
+// sysdiagnose announces an archive and sends it when the host opens its stream. Hosts
+// open the stream even after a dry run, so it then sends an empty archive.
 func sysdiagnose(ctx context.Context, s *session, in *input) (any, error) {
 	logs, dry := in.sub(keyOptions).option(keyFullLogs), in.flag(keyDryRun)
 	if err := in.err(); err != nil {
@@ -37,8 +37,8 @@ func sysdiagnose(ctx context.Context, s *session, in *input) (any, error) {
 	}, nil
 }
 
-// sendFile opens the stream of a file, which must happen before the reply tells
-// of it, and lets the bytes follow by themselves.
+// sendFile opens the stream of a file and sends the file on a goroutine of its own. The
+// stream must be open before the reply announces the file.
 func (s *session) sendFile(ctx context.Context, b []byte) error {
 	s.fileID++
 	w, err := s.conn.OpenFile(ctx, s.fileID)

@@ -28,7 +28,7 @@ func (r *rig) diagnosis() *Diagnosis {
 	return c
 }
 
-// unpack returns the files of an archive by their paths in it.
+// unpack returns the files of an archive by their paths.
 func unpack(t *testing.T, b []byte) map[string]string {
 	t.Helper()
 	z, err := gzip.NewReader(bytes.NewReader(b))
@@ -61,11 +61,17 @@ func TestSysdiagnose(t *testing.T) {
 		report, err := r.phone.Crash(p.PID)
 		r.check(err)
 		d := r.diagnosis()
-		// A dry run first: its file counts among those of the connection.
+		// The dry run comes first, because its file counts among the files of the
+		// connection.
 		s, err := d.Sysdiagnose(ctx, SysdiagnoseOptions{DryRun: true})
-		if err != nil || s.Size != 0 ||
-			s.Name != r.phone.SysdiagnoseName(r.phone.Clock.Now())+".tar.gz" {
-			t.Fatalf("dry run %+v, %v", s, err)
+		if err != nil {
+			t.Fatalf("dry run: %v", err)
+		}
+		if s.Size != 0 {
+			t.Errorf("dry run: size %d, want 0", s.Size)
+		}
+		if want := r.phone.SysdiagnoseName(r.phone.Clock.Now()) + ".tar.gz"; s.Name != want {
+			t.Errorf("dry run: name %q, want %q", s.Name, want)
 		}
 		if n, err := s.Copy(ctx, io.Discard); n != 0 || err != nil {
 			t.Errorf("dry run holds %d bytes, %v", n, err)
@@ -98,7 +104,7 @@ func TestSysdiagnose(t *testing.T) {
 	})
 }
 
-// TestSysdiagnoseLeft gives archives up in every way, and uses the connection
+// TestSysdiagnoseLeft abandons archives in several ways and uses the connection
 // afterwards.
 func TestSysdiagnoseLeft(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
@@ -128,7 +134,7 @@ func TestSysdiagnoseLeft(t *testing.T) {
 		if n, err := whole.Copy(ctx, io.Discard); n != whole.Size || err != nil {
 			t.Errorf("Copy = %d, %v", n, err)
 		}
-		// Those that nobody fetches are counted.
+		// The device counts the files that no host fetches.
 		for {
 			s, err := d.Sysdiagnose(ctx, SysdiagnoseOptions{DryRun: true})
 			if err == nil {
@@ -165,8 +171,8 @@ type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-// TestFileOrder looks at what a host sees that knows nothing of this package:
-// the stream of the file opens before the reply tells of it.
+// TestFileOrder checks the messages on the wire: the stream of the file opens before
+// the reply announces the file.
 func TestFileOrder(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		x := r.host(Diagnostics)
@@ -177,7 +183,7 @@ func TestFileOrder(t *testing.T) {
 		reply, err := x.Call(t.Context(), i.Encode())
 		r.check(err)
 		length, _ := reply.Path(keyOutput, keyTransfer, keyLength)
-		n, ok := length.(uint64) // an unsigned number, or idevice passes over it
+		n, ok := length.(uint64) // unsigned, because idevice ignores other numbers
 		if !ok || n == 0 {
 			t.Fatalf("reply %v", reply)
 		}
@@ -190,7 +196,8 @@ func TestFileOrder(t *testing.T) {
 	})
 }
 
-// TestCaptureTime waits for a slow device longer than for any other answer.
+// TestCaptureTime checks that the call waits longer for a sysdiagnose than for other
+// answers.
 func TestCaptureTime(t *testing.T) {
 	bubble(t, "", func(t *testing.T, _ *rig) {
 		c := fake(t, func(c *remotexpc.Conn, m *remotexpc.Message) error {
@@ -204,7 +211,7 @@ func TestCaptureTime(t *testing.T) {
 		if err != nil || s.Name != "x" || s.Size != 5 {
 			t.Fatalf("Sysdiagnose = %+v, %v", s, err)
 		}
-		// The file never comes.
+		// The device never sends the file.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := s.Read(ctx, make([]byte, 1)); !errors.Is(err, context.DeadlineExceeded) {

@@ -12,25 +12,26 @@ import (
 
 // Domains of the errors that devices send.
 const (
-	// DomainAction is of the invocations themselves: 2 not implemented, 3
-	// failed, 5 not permitted.
+	// DomainAction is the domain of errors of invocations: 2 not implemented, 3 failed,
+	// 5 not permitted.
 	DomainAction = "CoreDevice.ActionError"
-	// DomainCoreDevice is of CoreDevice: 1001 not supported, 10002 launch
+	// DomainCoreDevice is the domain of CoreDevice: 1001 not supported, 10002 launch
 	// failed, 10003 locked.
 	DomainCoreDevice = "com.apple.dt.CoreDeviceError"
-	// DomainCocoa is of inputs that could not be decoded: 4864 wrong, 4865
-	// missing.
+	// DomainCocoa is the domain of inputs that cannot be decoded: 4864 wrong value,
+	// 4865 missing key.
 	DomainCocoa = "NSCocoaErrorDomain"
-	// DomainPOSIX has the numbers of errno.
+	// DomainPOSIX is the domain of errno values.
 	DomainPOSIX = "NSPOSIXErrorDomain"
-	// DomainOSStatus has old numbers, -10814 for an unknown app.
+	// DomainOSStatus is the domain of OSStatus codes, such as -10814 for an unknown
+	// app.
 	DomainOSStatus = "NSOSStatusErrorDomain"
 
 	domainOpenService = "FBSOpenApplicationServiceErrorDomain" // 1 denied
 	domainOpenApp     = "FBSOpenApplicationErrorDomain"        // 4 unknown app, 7 locked
 )
 
-// Codes of those domains.
+// Codes of these domains.
 const (
 	actionNotImplemented = 2
 	actionFailed         = 3
@@ -63,31 +64,32 @@ const (
 	keyDebug       = "NSDebugDescription"
 	keyUnderlying  = "NSUnderlyingError"
 
-	// maxUnderlying bounds how deep errors nest.
+	// maxUnderlying bounds the depth of nested errors.
 	maxUnderlying = 8
 )
 
-// Error is every failure of the package.
+// Error is the error of every operation of the package.
 type Error struct {
-	// Op is the feature or action without its prefix, or "connect", "open
-	// terminal", "read", "write", "serve".
+	// Op is the name of the feature or action without its prefix, or "connect", "open
+	// terminal", "read", "write" or "serve".
 	Op string
-	// Subject is what it was tried on: a bundle identifier, a PID, a path.
+	// Subject is the object of the operation: a bundle identifier, a PID or a path.
 	Subject string
-	// Domain and Code are the device's, when it refused. Description is its
-	// text.
+	// Domain, Code and Description are those that the device sent, if it refused the
+	// operation.
 	Domain      string
 	Code        int64
 	Description string
-	// Info is all that the device says about a refusal; errors that caused it
-	// are nested under NSUnderlyingError.
+	// Info holds all data that the device sent with a refusal. The errors that caused
+	// it are nested under NSUnderlyingError.
 	Info xpc.Dict
-	// Err is the cause of other failures.
+	// Err is the cause if the device did not refuse the operation.
 	Err error
 }
 
-// Error says `coredevice: launchapplication "com.x": The application failed to
-// launch. (com.apple.dt.CoreDeviceError 10002): The operation couldn’t be ...`.
+// Error returns a text such as `coredevice: launchapplication "com.x": The application
+// failed to launch. (com.apple.dt.CoreDeviceError 10002): The operation couldn’t be
+// ...`.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(link.Attempt("coredevice", e.Op, clip(e.Subject)))
@@ -112,10 +114,10 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is finds what the device's codes mean, also those of the errors behind its
-// own: fs.ErrNotExist for an unknown app or process, ErrLocked, fs.ErrPermission,
-// fs.ErrInvalid, and errors.ErrUnsupported for a feature that this version of iOS
-// has not.
+// Is reports whether the code of the device, or of an error that caused it, stands for
+// target: fs.ErrNotExist for an unknown app or process, ErrLocked, fs.ErrPermission,
+// fs.ErrInvalid, or errors.ErrUnsupported for a feature that this version of iOS does
+// not have.
 func (e *Error) Is(target error) bool {
 	if e.Domain == "" {
 		return false
@@ -127,7 +129,7 @@ func (e *Error) Is(target error) bool {
 	return found
 }
 
-// causes calls f for the errors behind a refusal, from the outside in.
+// causes calls f for the errors that caused a refusal, the outermost first.
 func (e *Error) causes(f func(domain string, code int64, info xpc.Dict)) {
 	info := e.Info
 	for range maxUnderlying {
@@ -142,7 +144,7 @@ func (e *Error) causes(f func(domain string, code int64, info xpc.Dict)) {
 	}
 }
 
-// innermost is what the error that all began with says.
+// innermost returns the description of the innermost error.
 func (e *Error) innermost() string {
 	text := describe(e.Info, keyReason, keyDebug)
 	e.causes(func(_ string, _ int64, info xpc.Dict) {
@@ -162,7 +164,7 @@ func describe(info xpc.Dict, keys ...string) string {
 	return ""
 }
 
-// meaning says what a code is in general, nil if it is nothing in particular.
+// meaning returns the general error that a code stands for, or nil if there is none.
 func meaning(domain string, code int64) error {
 	type known struct {
 		domain string
@@ -186,13 +188,13 @@ func meaning(domain string, code int64) error {
 	return nil
 }
 
-// refuse makes the error that a device sends.
+// refuse returns an error that a device sends.
 func refuse(domain string, code int64, description string, info ...xpc.Pair) *Error {
 	return &Error{Domain: domain, Code: code, Description: description,
 		Info: append(xpc.Dict{{Key: keyDescription, Value: description}}, info...)}
 }
 
-// because nests an error in another's info.
+// because returns the pair that nests an error in the info of another.
 func because(e *Error) xpc.Pair { return xpc.Pair{Key: keyUnderlying, Value: e.encode()} }
 
 func (e *Error) encode() xpc.Dict {
@@ -202,7 +204,7 @@ func (e *Error) encode() xpc.Dict {
 	}
 }
 
-// decodeError reads a refusal. One that says nothing is a refusal all the same.
+// decodeError decodes a refusal. A refusal without any data is valid.
 func decodeError(d xpc.Dict) *Error {
 	e := &Error{}
 	e.Domain, _ = d.String("domain")
@@ -215,7 +217,7 @@ func decodeError(d xpc.Dict) *Error {
 	return e
 }
 
-// failed makes the error of an operation out of its cause, which may be a
+// failed returns the error of an operation with the given cause, which may be a
 // refusal.
 func failed(op, subject string, err error) *Error {
 	if e := (*Error)(nil); errors.As(err, &e) {

@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// addMessages adds messages of both sides: invocations, and what answers them.
+// addMessages adds invocations and their answers to the corpus.
 func addMessages(f *testing.F) {
 	for _, s := range []string{requestHex, outputHex, errorHex} {
 		f.Add(unhex(f, s))
@@ -61,8 +61,8 @@ func decodeBody(b []byte) xpc.Dict {
 	return m.Body
 }
 
-// FuzzClient answers every call with any message. Each ends with a typed error or with a
-// result.
+// FuzzClient answers every call with an arbitrary message. Each call ends with a typed
+// error or with a result.
 func FuzzClient(f *testing.F) {
 	addMessages(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -89,8 +89,8 @@ func FuzzClient(f *testing.F) {
 	})
 }
 
-// FuzzDevice gives any input to every feature of every service. Each is answered, or the
-// connection ends.
+// FuzzDevice sends arbitrary input to every feature of every service. The device
+// answers each invocation or closes the connection.
 func FuzzDevice(f *testing.F) {
 	addMessages(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -115,7 +115,7 @@ func FuzzDevice(f *testing.F) {
 	})
 }
 
-// serveOnce invokes a feature and leaves.
+// serveOnce invokes a feature and disconnects.
 func serveOnce(
 	t *testing.T,
 	ctx context.Context,

@@ -6,18 +6,18 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 )
 
-// input reads what an invocation was given, as strictly as the device, which
-// decodes it into structs: a key that is missing or of another type is an error.
-// The first error counts; values that are read after it are zero.
+// input decodes the input of an invocation as strictly as a real device, which decodes
+// it into structs. A key that is missing or has another type is an error. Only the
+// first error is kept; values that are read after it are zero.
 type input struct {
 	d     xpc.Dict
-	path  []any // of keys
+	path  []any // keys from the root of the input
 	first **Error
 }
 
 func newInput(d xpc.Dict) *input { return &input{d: d, first: new(*Error)} }
 
-// err is the first error.
+// err returns the first error.
 func (in *input) err() error {
 	if *in.first == nil {
 		return nil
@@ -51,7 +51,7 @@ func (in *input) absent(key string) bool {
 	return !ok || null
 }
 
-// need reads a key that must be there.
+// need reads a required key.
 func need[T any](in *input, key, want string, get func(string) (T, bool)) T {
 	var zero T
 	if in.absent(key) {
@@ -80,7 +80,7 @@ func (in *input) sub(key string) *input {
 	}
 }
 
-// option reads a flag that may be missing.
+// option reads a flag. The key may be missing.
 func (in *input) option(key string) bool {
 	if in.absent(key) {
 		return false
@@ -88,7 +88,7 @@ func (in *input) option(key string) bool {
 	return in.flag(key)
 }
 
-// texts reads a list of strings, which may be missing.
+// texts reads a list of strings. The key may be missing.
 func (in *input) texts(key string) []string {
 	if in.absent(key) {
 		return nil
@@ -105,7 +105,7 @@ func (in *input) texts(key string) []string {
 	return out
 }
 
-// dictionary reads strings by name, which may be missing.
+// dictionary reads a dictionary of strings. The key may be missing.
 func (in *input) dictionary(key string) map[string]string {
 	if in.absent(key) {
 		return nil
@@ -122,7 +122,7 @@ func (in *input) dictionary(key string) map[string]string {
 	return out
 }
 
-// pid reads the process that a dictionary under the key names.
+// pid reads the process identifier in the dictionary under a key.
 func (in *input) pid(key string) int {
 	sub := in.sub(key)
 	n := sub.number(keyPID)

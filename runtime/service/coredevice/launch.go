@@ -9,7 +9,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/codec/xpc"
 )
 
-// Keys of a launch.
+// Keys of a launch request.
 const (
 	keySpecifier    = "applicationSpecifier" // {bundleIdentifier: {_0: string}}
 	keyOptions      = "options"
@@ -26,29 +26,30 @@ const (
 	keyStandardErr  = "standardError"
 	keyExecutableAt = "executableItem" // {url: {_0: {relative: path}}}
 
-	// optionBackground of platformSpecificOptions leaves the app in front
-	// where it is.
+	// optionBackground is a key of platformSpecificOptions. It keeps the current app in
+	// the foreground.
 	optionBackground = "ActivateSuspended"
 )
 
-// LaunchOptions say how an app or executable is to be started.
+// LaunchOptions says how to start an app or executable.
 type LaunchOptions struct {
 	Args []string
 	Env  map[string]string
-	// Suspended stops it before its first instruction, until SIGCONT.
+	// Suspended stops the process before its first instruction until it receives
+	// SIGCONT.
 	Suspended bool
-	// TerminateExisting ends the instance of the app that runs. Without it a
-	// running app comes to the front and gets nothing of the other options.
+	// TerminateExisting ends a running instance of the app first. Without it a running
+	// app comes to the foreground, and the other options have no effect.
 	TerminateExisting bool
-	// Background leaves the app that is in front where it is.
+	// Background keeps the app that is in the foreground there.
 	Background bool
-	// Terminal gets what the app prints, and the app what is written there.
+	// Terminal is connected to the standard input and output of the app.
 	Terminal *Terminal
-	// Platform is sent along as it is: __PayloadURL opens a link, for example.
+	// Platform is sent unchanged. For example, __PayloadURL opens a link.
 	Platform plist.Dict
 }
 
-// encode makes the options and the identifiers of standard input and output.
+// encode encodes the options and the identifiers of standard input and output.
 func (o *LaunchOptions) encode(app bool) (options, standardIO xpc.Dict, err error) {
 	args := []any{}
 	for _, a := range o.Args {
@@ -60,7 +61,8 @@ func (o *LaunchOptions) encode(app bool) (options, standardIO xpc.Dict, err erro
 	}
 	platform := o.Platform
 	if o.Background {
-		if platform = platform.Clone(); platform == nil {
+		platform = platform.Clone()
+		if platform == nil {
 			platform = plist.Dict{}
 		}
 		platform[optionBackground] = true
@@ -92,8 +94,8 @@ func (o *LaunchOptions) encode(app bool) (options, standardIO xpc.Dict, err erro
 	return options, standardIO, nil
 }
 
-// Launch starts an app, or brings it to the front. One that is not installed is
-// fs.ErrNotExist; while the device is locked it is ErrLocked.
+// Launch starts an app, or brings it to the foreground if it runs. The error matches
+// fs.ErrNotExist if the app is not installed, and ErrLocked if the device is locked.
 func (a *Apps) Launch(ctx context.Context, bundleID string, o LaunchOptions) (*Process, error) {
 	options, standardIO, err := o.encode(true)
 	if err != nil {
@@ -113,8 +115,8 @@ func (a *Apps) Launch(ctx context.Context, bundleID string, o LaunchOptions) (*P
 	return tokenOf(featLaunch, bundleID, out, keyProcessToken)
 }
 
-// Spawn starts an executable at a path of the device. Of the options it takes
-// Args, Env, Suspended, Terminal and Platform.
+// Spawn starts the executable at a path of the device. Only the options Args, Env,
+// Suspended, Terminal and Platform have an effect.
 func (a *Apps) Spawn(ctx context.Context, file string, o LaunchOptions) (*Process, error) {
 	options, standardIO, err := o.encode(false)
 	if err != nil {

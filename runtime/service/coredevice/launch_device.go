@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/screen"
 )
 
-// platformOptions reads the property list among the options.
+// platformOptions decodes the property list in the options.
 func platformOptions(in *input) plist.Dict {
 	if in.absent(keyPlatform) {
 		return nil
@@ -27,8 +27,8 @@ func platformOptions(in *input) plist.Dict {
 	return d
 }
 
-// background reads the option that leaves the app in front where it is; it goes
-// by two names and is a number with some hosts.
+// background reads the option that keeps the current app in the foreground. The option
+// has two names, and some hosts send a number instead of a boolean.
 func background(d plist.Dict) bool {
 	for _, key := range []string{optionBackground, "__" + optionBackground} {
 		if on, _ := d.Bool(key); on {
@@ -58,13 +58,13 @@ func launch(_ context.Context, s *session, in *input) (any, error) {
 		return nil, launchRefusal(spec.BundleID, err)
 	}
 	if !running || old.PID != proc.PID {
-		a.attach(proc) // one that ran already keeps the input and output it has
+		a.attach(proc) // an app that already ran keeps its input and output
 	}
 	return xpc.Dict{{Key: keyProcessToken, Value: s.token(proc)}}, nil
 }
 
-// launchRefusal nests errors as the device does: that the launch failed, that
-// FrontBoard denied it, and why.
+// launchRefusal returns nested errors as the device sends them: the launch failed,
+// FrontBoard denied it, and the reason.
 func launchRefusal(bundleID string, err error) error {
 	id := clip(bundleID)
 	code, word, why := int64(1), "Unspecified", err.Error()
@@ -100,7 +100,7 @@ func spawn(_ context.Context, s *session, in *input) (any, error) {
 	spec.Args, spec.Env = options.texts(keyArguments), options.dictionary(keyEnvironment)
 	spec.Suspended = options.option(keyStopped)
 	if !options.absent(keyUser) {
-		spec.User, _ = options.sub(keyUser).d.String("shortName") // else it is the active one
+		spec.User, _ = options.sub(keyUser).d.String("shortName") // the default is the active user
 	}
 	platformOptions(options)
 	a, err := s.dev.terminals.claim(s.phone, in)

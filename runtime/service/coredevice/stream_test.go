@@ -7,8 +7,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/remotexpc"
 )
 
-// TestBadEvents has a device that sends a good element, something that says nothing, a
-// good element and the end: the stream has both elements.
+// TestBadEvents uses a device that sends a good element, a malformed message, a good
+// element and the end. The stream has both good elements.
 func TestBadEvents(t *testing.T) {
 	channel := func(status any) func(c xpc.UUID) xpc.Dict {
 		return func(c xpc.UUID) xpc.Dict {
@@ -65,7 +65,8 @@ func TestBadEvents(t *testing.T) {
 	}
 }
 
-// TestUnasked has a device that talks all the time, before, while and after it is asked.
+// TestUnasked uses a device that also sends messages before, during and after a
+// request.
 func TestUnasked(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

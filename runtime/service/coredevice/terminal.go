@@ -10,10 +10,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Terminal is the host's end of an app's standard input and output. It is opened
-// before the app is launched, with LaunchOptions.Terminal, and serves one app.
+// Terminal is the host side of the standard input and output of an app. It is opened
+// before the launch, passed as LaunchOptions.Terminal, and serves one app.
 type Terminal struct {
-	// ID names it in a launch.
+	// ID identifies the terminal in a launch request.
 	ID   xpc.UUID
 	conn net.Conn
 }
@@ -29,15 +29,16 @@ func OpenTerminal(ctx context.Context, o service.Opener) (*Terminal, error) {
 	return NewTerminal(ctx, c)
 }
 
-// NewTerminal takes a terminal from a connection to the service. It owns c from
-// now on and closes it when that fails.
+// NewTerminal opens a terminal on a connection to the service. The terminal takes over
+// c and closes it if NewTerminal fails.
 func NewTerminal(ctx context.Context, c net.Conn) (*Terminal, error) {
 	ctx, cancel := bounded(ctx, connectTimeout)
 	defer cancel()
 	t := &Terminal{conn: c}
 	release := link.GuardRead(ctx, c)
 	_, err := io.ReadFull(c, t.ID[:])
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		_ = c.Close()
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -47,30 +48,30 @@ func NewTerminal(ctx context.Context, c net.Conn) (*Terminal, error) {
 	return t, nil
 }
 
-// Read waits for what the app prints. When the app has ended, the error is
-// io.EOF itself.
+// Read waits for output of the app. When the app has ended, it returns io.EOF itself.
 func (t *Terminal) Read(ctx context.Context, p []byte) (int, error) {
 	release := link.GuardRead(ctx, t.conn)
 	n, err := t.conn.Read(p)
 	err = release(err)
 	switch {
 	case n > 0 || err == nil:
-		return n, nil // what goes wrong comes again
+		return n, nil // the next call returns the error
 	case err == io.EOF:
 		return 0, io.EOF
 	}
 	return 0, &Error{Op: "read", Subject: t.ID.String(), Err: err}
 }
 
-// Write types p on the terminal; the app reads it on its standard input.
+// Write sends p to the standard input of the app.
 func (t *Terminal) Write(ctx context.Context, p []byte) (int, error) {
 	release := link.GuardWrite(ctx, t.conn)
 	n, err := t.conn.Write(p)
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		return n, &Error{Op: "write", Subject: t.ID.String(), Err: err}
 	}
 	return n, nil
 }
 
-// Close hangs up. The app goes on.
+// Close closes the terminal. The app continues to run.
 func (t *Terminal) Close() error { return t.conn.Close() }

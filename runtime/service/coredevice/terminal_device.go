@@ -15,35 +15,36 @@ import (
 )
 
 const (
-	// maxTerminals bounds how many terminals are open.
+	// maxTerminals bounds the number of open terminals.
 	maxTerminals = 256
-	// maxTyped bounds what is typed before there is an app to read it; what is
-	// more gets lost, as with a real terminal.
+	// maxTyped bounds the input that waits until an app reads it. Further input is
+	// lost, as with a real terminal.
 	maxTyped = 64 << 10
-	// maxLine is how long a line can be; more of it counts as the next one.
+	// maxLine bounds the length of a line. The rest of a longer line counts as the next
+	// line.
 	maxLine = 1024
-	// hangUpTimeout is how long a host may take to hang up after the app has
-	// ended.
+	// hangUpTimeout is how long the device waits for the host to disconnect after the
+	// app has ended.
 	hangUpTimeout = 5 * time.Second
 )
 
-// terminals are the open terminals, which the app service attaches to apps.
+// terminals holds the open terminals. The app service attaches them to apps.
 type terminals struct {
 	mu   sync.Mutex
 	byID map[xpc.UUID]*terminal
 }
 
-// terminal is the device's end of one.
+// terminal is the device side of one terminal.
 type terminal struct {
 	id       xpc.UUID
 	attached chan attachment // capacity 1
-	taken    bool            // by a launch; terminals.mu
+	taken    bool            // by a launch; guarded by terminals.mu
 }
 
-// attachment is the process behind a terminal, and what of it is the
-// terminal's.
+// attachment is the process that is attached to a terminal, and the streams of the
+// process that the terminal carries.
 type attachment struct {
-	watch         *processes.Watch // has seen the process from its start on
+	watch         *processes.Watch // watches the process from its start
 	pid           int
 	input, output bool
 }
@@ -62,7 +63,7 @@ func (t *terminals) open() (*terminal, error) {
 	return n, nil
 }
 
-// close forgets a terminal. If a launch has just attached it, the watch ends.
+// close removes a terminal. If a launch has just attached it, close ends the watch.
 func (t *terminals) close(n *terminal) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -74,15 +75,15 @@ func (t *terminals) close(n *terminal) {
 	}
 }
 
-// claim is the terminals that a launch has named, until it is known whether
-// there is a process for them.
+// claim holds the terminals that a launch has named, until it is known whether the
+// launch succeeds.
 type claim struct {
 	of   *terminals
 	ends map[*terminal]*attachment
 }
 
-// claim takes the terminals that an input names. The processes are watched from
-// here on, so that nothing of what the new one prints is missed.
+// claim takes the terminals that an input names. The watch of the processes begins
+// here, so that no output of the new process is missed.
 func (t *terminals) claim(p *phone.Phone, in *input) (*claim, error) {
 	c := &claim{of: t, ends: map[*terminal]*attachment{}}
 	ids := &input{first: in.first}
@@ -99,7 +100,8 @@ func (t *terminals) claim(p *phone.Phone, in *input) (*claim, error) {
 		id := need(ids, key, "UUID", ids.uuid)
 		n := taken[id]
 		if n == nil && in.err() == nil {
-			if n = t.byID[id]; n == nil || n.taken {
+			n = t.byID[id]
+			if n == nil || n.taken {
 				c.drop()
 				return nil, refuse(DomainAction, actionFailed,
 					"There is no standard I/O socket with the identifier "+id.String()+".")
@@ -121,7 +123,7 @@ func (t *terminals) claim(p *phone.Phone, in *input) (*claim, error) {
 	return c, nil
 }
 
-// uuid reads an identifier, also one in text form.
+// uuid reads an identifier, either as a UUID or in text form.
 func (in *input) uuid(key string) (xpc.UUID, bool) {
 	if s, ok := in.d.String(key); ok {
 		u, err := xpc.ParseUUID(s)
@@ -130,13 +132,13 @@ func (in *input) uuid(key string) (xpc.UUID, bool) {
 	return in.d.UUID(key)
 }
 
-// attach gives the terminals to a process.
+// attach connects the terminals to a process.
 func (c *claim) attach(proc processes.Process) {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
 	for n, a := range c.ends {
 		if c.of.byID[n.id] != n {
-			continue // hung up meanwhile
+			continue // the host has disconnected in the meantime
 		}
 		a.pid = proc.PID
 		n.attached <- *a
@@ -144,14 +146,14 @@ func (c *claim) attach(proc processes.Process) {
 	}
 }
 
-// release gives back what was not attached.
+// release gives back the terminals that were not attached.
 func (c *claim) release() {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
 	c.drop()
 }
 
-// drop is release; the caller holds the lock.
+// drop does the work of release. The caller holds the lock.
 func (c *claim) drop() {
 	for n, a := range c.ends {
 		n.taken = false
@@ -160,8 +162,8 @@ func (c *claim) drop() {
 	}
 }
 
-// serveTerminal is one connection to openstdiosocket: it lasts until the app has
-// ended or the host hangs up, neither of which is an error.
+// serveTerminal serves one connection to openstdiosocket until the app has ended or the
+// host disconnects. Neither is an error.
 func (d *Device) serveTerminal(ctx context.Context, c net.Conn) error {
 	n, err := d.terminals.open()
 	if err != nil {
@@ -169,7 +171,7 @@ func (d *Device) serveTerminal(ctx context.Context, c net.Conn) error {
 	}
 	defer d.terminals.close(n)
 	release := link.GuardWrite(ctx, c)
-	_, err = c.Write(n.id[:]) // in one piece: go-ios reads once
+	_, err = c.Write(n.id[:]) // in one write, because go-ios reads only once
 	if release(err) != nil {
 		return ctx.Err()
 	}
@@ -194,7 +196,7 @@ func (d *Device) serveTerminal(ctx context.Context, c net.Conn) error {
 	return ctx.Err()
 }
 
-// show prints what a process says until it ends or ctx does.
+// show sends the output of a process until the process or ctx ends.
 func show(ctx context.Context, c net.Conn, a attachment) {
 	for {
 		e, err := a.watch.Next(ctx)
@@ -211,7 +213,7 @@ func show(ctx context.Context, c net.Conn, a attachment) {
 			}
 		case e.Kind == processes.Ended:
 			_ = link.CloseWrite(c)
-			select { // what was printed last must not be lost with the connection
+			select { // the last output must not be lost with the connection
 			case <-ctx.Done():
 			case <-time.After(hangUpTimeout):
 			}
@@ -220,16 +222,16 @@ func show(ctx context.Context, c net.Conn, a attachment) {
 	}
 }
 
-// keyboard is what the host types.
+// keyboard collects the input that the host sends.
 type keyboard struct {
 	phone *phone.Phone
 
 	mu    sync.Mutex
-	pid   int // who reads it, -1 is nobody yet
+	pid   int // process that reads the input; -1 if there is none yet
 	typed []byte
 }
 
-// read takes what is typed until the host hangs up.
+// read reads input until the host disconnects.
 func (k *keyboard) read(ctx context.Context, c net.Conn) {
 	buf := make([]byte, 4096)
 	for {
@@ -253,7 +255,7 @@ func (k *keyboard) attach(pid int) {
 	k.hand()
 }
 
-// hand gives whole lines to the process; the caller holds mu.
+// hand passes complete lines to the process. The caller holds mu.
 func (k *keyboard) hand() {
 	for k.pid >= 0 {
 		n := bytes.IndexByte(k.typed, '\n') + 1
@@ -263,7 +265,7 @@ func (k *keyboard) hand() {
 		if n == 0 {
 			return
 		}
-		_ = k.phone.Processes.Input(k.pid, string(k.typed[:n])) // to one that ended it is no matter
+		_ = k.phone.Processes.Input(k.pid, string(k.typed[:n])) // fails if it has ended
 		k.typed = k.typed[n:]
 	}
 }

@@ -42,15 +42,15 @@ func wantEnd(t *testing.T, term *Terminal) {
 	}
 }
 
-// terminals counts those that are open.
+// terminals returns the number of open terminals.
 func (r *rig) terminals() int {
 	r.dev.terminals.mu.Lock()
 	defer r.dev.terminals.mu.Unlock()
 	return len(r.dev.terminals.byID)
 }
 
-// TestTerminal joins two connections: what an app prints that one of them
-// launched comes out of the other.
+// TestTerminal uses two connections: an app is launched on one of them, and its output
+// arrives on the other.
 func TestTerminal(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -80,13 +80,13 @@ func TestTerminal(t *testing.T) {
 		_, err = term.Write(ctx, []byte("line\nlast"))
 		r.check(err)
 		wantText(t, term, "ShopDemo: read half a line\n")
-		// The app ends, with it the terminal, and not the other one.
+		// When the app ends, its terminal closes, but not the other terminal.
 		_, err = a.Signal(ctx, p.PID, processes.SIGKILL)
 		r.check(err)
 		wantEnd(t, term)
 		r.check(r.phone.Processes.Print(q.PID, "still here\n"))
 		wantText(t, other, "still here\n")
-		// The host hangs up, and the app goes on.
+		// When the host closes the terminal, the app continues to run.
 		other.Close()
 		synctest.Wait()
 		if _, ok := r.phone.Processes.Find(q.PID); !ok {
@@ -95,7 +95,7 @@ func TestTerminal(t *testing.T) {
 	})
 }
 
-// TestTerminalTaken launches with terminals that serve no app.
+// TestTerminalTaken launches apps with terminals that are already taken or stay free.
 func TestTerminalTaken(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -103,8 +103,8 @@ func TestTerminalTaken(t *testing.T) {
 		term, err := OpenTerminal(ctx, r)
 		r.check(err)
 		defer term.Close()
-		// A launch that fails leaves it free, and so does one of an app that
-		// runs already: that keeps what it has.
+		// A failed launch leaves the terminal free. So does the launch of an app that
+		// already runs, because the app keeps its input and output.
 		if _, err := a.Launch(ctx, "com.example.nothere",
 			LaunchOptions{Terminal: term}); err == nil {
 			t.Error("an app that is not there was launched")
@@ -120,17 +120,22 @@ func TestTerminalTaken(t *testing.T) {
 		_, err = a.Signal(ctx, p.PID, processes.SIGCONT)
 		r.check(err)
 		wantText(t, term, "ShopDemo: launched with 0 arguments\nShopDemo: read typed\n")
-		// It serves one app.
+		// A terminal serves one app.
 		_, err = a.Launch(ctx, "com.example.reader", LaunchOptions{Terminal: term})
 		var e *Error
-		if !errors.As(err, &e) || e.Domain != DomainAction ||
-			!strings.Contains(e.Description, term.ID.String()) {
-			t.Errorf("Launch = %v", err)
+		if !errors.As(err, &e) {
+			t.Fatalf("Launch: %v is not an *Error", err)
+		}
+		if e.Domain != DomainAction {
+			t.Errorf("Launch: domain %q, want %q", e.Domain, DomainAction)
+		}
+		if !strings.Contains(e.Description, term.ID.String()) {
+			t.Errorf("Launch: %q does not name the terminal %v", e.Description, term.ID)
 		}
 		if _, ok := r.phone.Processes.OfApp("com.example.reader"); ok {
 			t.Error("the refused app runs")
 		}
-		// With TerminateExisting another one takes over.
+		// With TerminateExisting a new terminal replaces the old one.
 		fresh, err := OpenTerminal(ctx, r)
 		r.check(err)
 		defer fresh.Close()
@@ -142,7 +147,7 @@ func TestTerminalTaken(t *testing.T) {
 	})
 }
 
-// TestTerminalApart sends input, output and errors to three terminals.
+// TestTerminalApart connects input, output and errors to three different terminals.
 func TestTerminalApart(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -168,7 +173,7 @@ func TestTerminalApart(t *testing.T) {
 				t.Errorf("%v: %v", bad, err)
 			}
 		}
-		// Identifiers in text form count as well.
+		// Identifiers in text form are accepted too.
 		_, err := a.Invoke(ctx, featLaunch, in(xpc.Pair{
 			Key: keyStandardIn, Value: terms[0].ID.String(),
 		},
@@ -187,12 +192,12 @@ func TestTerminalApart(t *testing.T) {
 	})
 }
 
-// TestTerminalHangUp has hosts that leave at every point.
+// TestTerminalHangUp uses hosts that disconnect at different times.
 func TestTerminalHangUp(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		a := r.apps()
-		// Before anything was read, and before a launch.
+		// The host disconnects before it reads anything and before a launch.
 		c, err := r.Open(ctx, OpenStdIOSocket)
 		r.check(err)
 		c.Close()
@@ -213,17 +218,17 @@ func TestTerminalHangUp(t *testing.T) {
 			!errors.Is(err, net.ErrClosed) {
 			t.Errorf("Write = %v", err)
 		}
-		// A host that types without end, into a terminal without an app.
+		// The host sends input without end to a terminal without an app.
 		term, err = OpenTerminal(ctx, r)
 		r.check(err)
 		_, err = term.Write(ctx, []byte(strings.Repeat("x", 3*maxTyped)))
 		r.check(err)
-		synctest.Wait() // all of it has come
+		synctest.Wait() // all input has arrived
 		p, err := a.Launch(ctx, "com.example.shop", LaunchOptions{Terminal: term})
 		r.check(err)
 		wantText(t, term, "ShopDemo: launched with 0 arguments\n"+
 			strings.Repeat("ShopDemo: read "+strings.Repeat("x", maxLine)+"\n", maxTyped/maxLine))
-		// A host that does not hang up when the app ends.
+		// The host does not disconnect when the app ends.
 		_, err = a.Signal(ctx, p.PID, processes.SIGTERM)
 		r.check(err)
 		wantEnd(t, term)

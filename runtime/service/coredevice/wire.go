@@ -1,7 +1,8 @@
-// Package coredevice speaks to the services of CoreDevice, with which iOS 17 and
-// later starts and ends apps, describes itself and collects diagnostics. They are
-// in the tunnel alone and need a mounted developer image. Each is a RemoteXPC
-// connection (package remotexpc) on which one invocation follows another:
+// Package coredevice implements clients of the CoreDevice services, and their device
+// side. With these services, iOS 17 and later starts and ends apps, describes the
+// device and collects diagnostics. The services are available only in the tunnel and
+// need a mounted developer disk image. Each is a RemoteXPC connection (package
+// remotexpc) that carries one invocation after the other:
 //
 //	H#1  {CoreDevice.CoreDeviceDDIProtocolVersion: 2, CoreDevice.action: {},
 //	      CoreDevice.coreDeviceVersion: {components: [629, 3], originalComponentsCount: 2, stringValue: "629.3"},
@@ -11,19 +12,20 @@
 //	D#3  {CoreDevice.output: {process: {processIdentifier: 412, ...}, signal: 9, deviceTimestamp: ..}}
 //	 or  {CoreDevice.error: {domain: "NSPOSIXErrorDomain", code: 3, userInfo: {NSLocalizedDescription: ".."}}}
 //
-// Actions without a feature leave featureIdentifier and action out and have an
-// actionIdentifier. The streaming features, which came with iOS 26 because long
-// lists do not get through there in one reply, wrap their input and answer with
-// messages on stream 1:
+// An action without a feature has an actionIdentifier instead of featureIdentifier and
+// action. iOS 26 introduced streaming features, because long lists cannot be sent in
+// one reply there. Such a feature wraps its input, and the device answers with messages
+// on stream 1:
 //
 //	H#1  {.., CoreDevice.featureIdentifier: "..streamapplist",
 //	      CoreDevice.input: {actualInput: {..}, streamProxy: {sideChannel: uuid U}}}
 //	D#1  {CoreDevice.XPCMessageKey.sideChannelStatus: {pushing: {elements: [..]}}, XPCSideChannel.uniqueIdentifier: U}
 //	D#1  {CoreDevice.XPCMessageKey.sideChannelStatus: {finishStreaming: {}}, XPCSideChannel.uniqueIdentifier: U}
 //
-// com.apple.coredevice.openstdiosocket is not RemoteXPC. The device begins with 16
-// bytes, a UUID by which launchapplication on another connection names the
-// socket; what follows is the terminal of the app that was launched:
+// The service com.apple.coredevice.openstdiosocket does not use RemoteXPC. The device
+// first sends 16 bytes, a UUID. A launchapplication request on another connection names
+// the socket by this UUID. After that the connection is the terminal of the launched
+// app:
 //
 //	D  1f 0c .. (16 bytes)
 //	   H  launchapplication {standardIOIdentifiers: {standardInput: U, standardOutput: U, standardError: U}, ..}
@@ -41,11 +43,11 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// The services of the family that this package speaks to.
+// The services that this package supports.
 var (
-	// AppService has apps and processes.
+	// AppService manages apps and processes.
 	AppService = service.Name{Remote: "com.apple.coredevice.appservice", NeedsDDI: true}
-	// OpenStdIOSocket has the terminals of launched apps.
+	// OpenStdIOSocket provides the terminals of launched apps.
 	OpenStdIOSocket = service.Name{Remote: "com.apple.coredevice.openstdiosocket", NeedsDDI: true}
 	// DeviceInfo describes the device.
 	DeviceInfo = service.Name{Remote: "com.apple.coredevice.deviceinfo", NeedsDDI: true}
@@ -53,14 +55,14 @@ var (
 	Diagnostics = service.Name{Remote: "com.apple.coredevice.diagnosticsservice", NeedsDDI: true}
 )
 
-// Prefixes of identifiers. Where this package takes the name of a feature or an
-// action, a name without dots gets its prefix.
+// Prefixes of identifiers. Where this package takes the name of a feature or an action,
+// it adds the prefix to a name without dots.
 const (
 	FeaturePrefix = "com.apple.coredevice.feature."
 	ActionPrefix  = "com.apple.coredevice.action."
 )
 
-// Keys of the envelope.
+// Keys of the envelope of an invocation and of a reply.
 const (
 	keyProtocol = "CoreDevice.CoreDeviceDDIProtocolVersion" // int64
 	keyAction   = "CoreDevice.action"                       // {}
@@ -84,34 +86,35 @@ const (
 )
 
 const (
-	// MaxRequest bounds a request that a device takes.
+	// MaxRequest bounds the size of a request that a device accepts.
 	MaxRequest = 16 << 20
-	// MaxReply bounds a reply; the apps of a full device are some hundred KB.
+	// MaxReply bounds the size of a reply. The list of apps of a full device takes
+	// several hundred KB.
 	MaxReply = 64 << 20
-	// maxElements bounds what a streaming feature may give in all.
+	// maxElements bounds the total number of elements of a streaming feature.
 	maxElements = 100_000
-	// maxComponents bounds a version number.
+	// maxComponents bounds the number of components of a version.
 	maxComponents = 16
 
-	// protocolVersion and coreDeviceVersion are what current hosts say that
-	// they are; devices since iOS 17 take it.
+	// protocolVersion and coreDeviceVersion are the versions that current hosts send.
+	// Devices since iOS 17 accept them.
 	protocolVersion   = 2
 	coreDeviceVersion = "629.3"
 )
 
 // Invocation is a request.
 type Invocation struct {
-	Protocol int64  // 0 with older hosts, 2 with newer ones
+	Protocol int64  // 0 from older hosts, 2 from newer ones
 	Version  string // of the host's CoreDevice, "629.3"
-	Device   string // an identifier that devices do not look at
-	ID       string // of the invocation
-	// Feature and Action are what is asked for, identifiers in full. An
-	// action without a feature is one that stands alone.
+	Device   string // an identifier that devices ignore
+	ID       string // identifier of the invocation
+	// Feature and Action are the full identifiers of what is requested. An action may
+	// stand alone, without a feature.
 	Feature, Action string
-	Input           any // an xpc.Dict as a rule; nil is null
+	Input           any // usually an xpc.Dict; nil is sent as null
 }
 
-// Encode makes the envelope.
+// Encode returns the envelope of the invocation.
 func (i *Invocation) Encode() xpc.Dict {
 	d := xpc.Dict{{Key: keyProtocol, Value: i.Protocol}}
 	if i.Feature != "" {
@@ -131,7 +134,7 @@ func (i *Invocation) Encode() xpc.Dict {
 
 func encodeVersion(text string) xpc.Dict {
 	parts := []any{}
-	if text != "" { // a host may leave it out
+	if text != "" { // the host may omit it
 		for _, s := range strings.Split(text, ".") {
 			n, _ := strconv.ParseUint(s, 10, 64)
 			parts = append(parts, n)
@@ -144,9 +147,9 @@ func encodeVersion(text string) xpc.Dict {
 	}
 }
 
-// DecodeInvocation reads an envelope. What hosts leave out or write in their own
-// way is passed over, as nothing but the identifiers and the input matters; one
-// that asks for nothing is an error.
+// DecodeInvocation decodes an envelope. It accepts missing keys and unusual values,
+// because only the identifiers and the input matter. An envelope that names neither a
+// feature nor an action is an error.
 func DecodeInvocation(d xpc.Dict) (*Invocation, error) {
 	i := &Invocation{}
 	i.Protocol, _ = d.Int(keyProtocol)
@@ -174,7 +177,7 @@ func DecodeInvocation(d xpc.Dict) (*Invocation, error) {
 	return i, nil
 }
 
-// name is what the invocation asks for.
+// name returns the identifier of what is requested.
 func (i *Invocation) name() string {
 	if i.Feature != "" {
 		return i.Feature
@@ -182,7 +185,7 @@ func (i *Invocation) name() string {
 	return i.Action
 }
 
-// short takes the prefix off an identifier.
+// short removes the prefix from an identifier.
 func short(id string) string {
 	for _, prefix := range []string{FeaturePrefix, ActionPrefix} {
 		if s, ok := strings.CutPrefix(id, prefix); ok {
@@ -192,7 +195,7 @@ func short(id string) string {
 	return id
 }
 
-// full puts a prefix before a name without dots.
+// full adds a prefix to a name without dots.
 func full(prefix, name string) string {
 	if name == "" || strings.Contains(name, ".") {
 		return name
@@ -200,11 +203,11 @@ func full(prefix, name string) string {
 	return prefix + name
 }
 
-// encodeOutput makes a reply. The identifier comes last: go-ios fails on data of
-// no length if nothing is behind it.
+// encodeOutput returns a reply. The invocation identifier comes last, because go-ios
+// fails if a message ends with data of length zero.
 func encodeOutput(id string, v any) xpc.Dict {
 	if v == nil {
-		v = xpc.Dict{} // hosts take a reply without a value for none at all
+		v = xpc.Dict{} // hosts take a reply without a value for no reply
 	}
 	return xpc.Dict{{Key: keyOutput, Value: v}, {Key: keyInvocation, Value: id}}
 }
@@ -213,8 +216,8 @@ func encodeFailure(id string, e *Error) xpc.Dict {
 	return xpc.Dict{{Key: keyError, Value: e.encode()}, {Key: keyInvocation, Value: id}}
 }
 
-// decodeReply returns what a reply holds. A refusal is an *Error without an
-// operation.
+// decodeReply returns the output in a reply. If the reply is a refusal, the error is an
+// *Error without an operation.
 func decodeReply(d xpc.Dict) (any, error) {
 	if e, ok := d.Dict(keyError); ok {
 		return nil, decodeError(e)
@@ -241,8 +244,8 @@ func (p *push) encode() xpc.Dict {
 	return xpc.Dict{{Key: keyStatus, Value: status}, {Key: keySideChannel, Value: p.channel}}
 }
 
-// decodePush reads a message of a streaming feature. The failure of one is an
-// *Error without an operation.
+// decodePush decodes a message of a streaming feature. If the message reports an error,
+// the returned error is an *Error without an operation.
 func decodePush(d xpc.Dict) (*push, error) {
 	if e, ok := d.Dict(keyError); ok {
 		return nil, decodeError(e)
@@ -271,7 +274,7 @@ func decodePush(d xpc.Dict) (*push, error) {
 	return p, nil
 }
 
-// wrapStream makes the input of a streaming feature.
+// wrapStream returns the input of a streaming feature.
 func wrapStream(input any, channel xpc.UUID) xpc.Dict {
 	return xpc.Dict{
 		{Key: keyActualInput, Value: input},
@@ -280,9 +283,9 @@ func wrapStream(input any, channel xpc.UUID) xpc.Dict {
 }
 
 var (
-	// ErrProtocol is the cause when a message does not have the expected form.
+	// ErrProtocol is the cause if a message does not have the expected form.
 	ErrProtocol = link.Malformed("unexpected message")
-	// ErrLocked is a refusal because the device is locked.
+	// ErrLocked is matched by the refusal of a device that is locked.
 	ErrLocked = errors.New("device is locked")
 )
 

@@ -22,7 +22,7 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-// The messages of this file were put together by hand from the protocol page.
+// The messages in this file were written by hand from the protocol sheet.
 const (
 	requestHex = `
 		920bb029 01010100 44020000 00000000 01000000 00000000 42371342 05000000 00f00000 34020000 07000000 436f7265
@@ -98,7 +98,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// xcode is a launch as Xcode sends it.
+// xcode returns a launch request as Xcode sends it.
 func xcode(t testing.TB) xpc.Dict {
 	t.Helper()
 	b, err := os.ReadFile("testdata/go-ios/xpc_dict.bin")
@@ -169,7 +169,7 @@ func TestDecodeInvocation(t *testing.T) {
 	}
 }
 
-// TestActionAlone looks at what an action without a feature leaves out.
+// TestActionAlone checks which keys the envelope of an action without a feature lacks.
 func TestActionAlone(t *testing.T) {
 	t.Parallel()
 	d := (&Invocation{Action: "a"}).Encode()
@@ -291,9 +291,13 @@ func TestPaths(t *testing.T) {
 			t.Errorf("pathOf(%q) = %q, want %q", c.text, got, c.path)
 		}
 	}
-	if got := urlOf("/private/var/Übung 1.app/x"); pathOf(got) != "/private/var/Übung 1.app/x" ||
-		strings.Contains(got, " ") || !strings.HasPrefix(got, "file:///private") {
-		t.Errorf("urlOf = %q", got)
+	const file = "/private/var/Übung 1.app/x"
+	got := urlOf(file)
+	if pathOf(got) != file {
+		t.Errorf("pathOf(%q) = %q, want %q", got, pathOf(got), file)
+	}
+	if strings.Contains(got, " ") || !strings.HasPrefix(got, "file:///private") {
+		t.Errorf("urlOf(%q) = %q is not a URL", file, got)
 	}
 	for name, want := range map[string]string{
 		"a.tar.gz": "a.tar.gz", "../../a": "a", `..\b`: "b", "/": "", "..": "", "": "",
@@ -305,7 +309,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// FuzzEnvelope gives every decoder of the package the same dictionary.
+// FuzzEnvelope passes the same dictionary to every decoder of the package.
 func FuzzEnvelope(f *testing.F) {
 	for _, s := range []string{requestHex, outputHex, errorHex} {
 		f.Add(unhex(f, s))

@@ -11,7 +11,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
-// Client is an AFC client; Reports and Clear take it among the crash reports.
+// Client is an AFC client. Reports and Clear take one that is connected to the crash
+// reports.
 type Client = afc.Client
 
 // Connect opens the service.
@@ -22,8 +23,8 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 // New returns a client on a connection to the service.
 func New(c net.Conn) *Client { return afc.New(c) }
 
-// Reports lists all files, also those in directories such as Retired, by path,
-// and what the device refused to list or describe.
+// Reports lists all files in the order of their paths, including those in directories
+// such as Retired. It also returns what the device refused to list or describe.
 func Reports(ctx context.Context, c *Client) ([]Report, []afc.Skip, error) {
 	var out []Report
 	var skipped []afc.Skip
@@ -46,8 +47,8 @@ func Reports(ctx context.Context, c *Client) ([]Report, []afc.Skip, error) {
 	return out, skipped, nil
 }
 
-// Clear removes all reports. What goes meanwhile, and what the device is known
-// to keep, is no error.
+// Clear removes all reports. It ignores files that have gone in the meantime and files
+// that devices are known to keep.
 func Clear(ctx context.Context, c *Client) error {
 	names, err := c.ReadDir(ctx, "/")
 	if err != nil {

@@ -113,7 +113,8 @@ func TestProcessOf(t *testing.T) {
 	}
 }
 
-// TestClearKeeps: one directory is known not to go, any other failure counts.
+// TestClearKeeps checks that Clear ignores the refusal to remove one known directory,
+// and returns any other failure.
 func TestClearKeeps(t *testing.T) {
 	t.Parallel()
 	for name, kept := range map[string]bool{"com.apple.appstored": true, "com.apple.other": false} {
@@ -122,8 +123,8 @@ func TestClearKeeps(t *testing.T) {
 			t.Fatal(err)
 		}
 		c, ctx := connect(t, &afc.Device{FS: f, Within: "/Documents"})
-		// What Clear meets on a real device, a refusal for the name, comes
-		// here from the confinement.
+		// A real device refuses to remove the name. Here the confinement to a directory
+		// causes the refusal.
 		if err := clearNames(ctx, c, []string{name}); (err == nil) != kept {
 			t.Errorf("%s: %v", name, err)
 		}

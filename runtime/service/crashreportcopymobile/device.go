@@ -10,19 +10,19 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
-// Device is the device's side, over the crash reports of a phone.
+// Device is the device side, which serves the crash reports of a phone.
 type Device struct {
 	Phone *phone.Phone
-	// Logger gets each request at debug level; nil is silent.
+	// Logger receives each request at debug level; nil means no logging.
 	Logger *slog.Logger
 }
 
-// NewDevice returns the device side of a phone.
+// NewDevice returns the device side for a phone.
 func NewDevice(e service.Env) service.Handler {
 	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
-// Serve answers AFC until the client leaves.
+// Serve answers AFC requests until the client disconnects.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	a := afc.Device{
 		FS:     d.Phone.Crashes.Files,

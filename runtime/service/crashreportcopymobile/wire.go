@@ -1,6 +1,7 @@
-// Package crashreportcopymobile reads and removes a device's crash reports. It
-// is AFC with the root at /var/mobile/Library/Logs/CrashReporter; see package
-// afc for the exchange, and crashreportmover for what to do before.
+// Package crashreportcopymobile reads and removes the crash reports of a device. The
+// protocol is AFC with the root at /var/mobile/Library/Logs/CrashReporter. Package afc
+// shows the exchange. Package crashreportmover has to run before, so that pending
+// reports are included.
 //
 //	-> ReadDir  "/"     <- Data  ".", "..", "Retired", "SpringBoard-2024-01-01-120000.ips" ...
 package crashreportcopymobile
@@ -23,13 +24,14 @@ var Service = service.Name{
 
 // Report is one file among the crash reports.
 type Report struct {
-	Path    string // from the root, with a slash first
-	Process string // as the name tells it; empty for other names
+	Path    string // from the root, beginning with a slash
+	Process string // taken from the file name; empty if the name has another form
 	Time    time.Time
 	Size    int64
 }
 
-// processOf reads the process from <Process>-YYYY-MM-DD-HHMMSS[.suffix].ips.
+// processOf returns the process of a file that is named
+// <Process>-YYYY-MM-DD-HHMMSS[.suffix].ips.
 func processOf(file string) string {
 	const stamp = "-2006-01-02-150405"
 	name := path.Base(file)
@@ -48,7 +50,8 @@ func processOf(file string) string {
 	return ""
 }
 
-// kept is what a device does not let go: Clear passes it over.
+// kept reports whether devices are known to refuse the removal of the file. Clear
+// ignores it.
 func kept(file string) bool {
 	return strings.HasPrefix(path.Join("/", file), "/com.apple.appstored")
 }

@@ -11,14 +11,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Client is a connection to the mover, good for one Flush.
+// Client is a connection to the mover. It serves one Flush.
 type Client struct {
 	conn  net.Conn
 	close sync.Once
 	err   error
 }
 
-// Connect opens the service, which begins to move at once.
+// Connect opens the service. The device begins to move reports when the connection is
+// open.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	c, err := o.Open(ctx, Service)
 	if err != nil {
@@ -35,7 +36,8 @@ func (c *Client) Flush(ctx context.Context) error {
 	var b [len(ping)]byte
 	release := link.GuardRead(ctx, c.conn)
 	_, err := io.ReadFull(c.conn, b[:])
-	if err = release(err); err == io.EOF {
+	err = release(err)
+	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	if err == nil && string(b[:]) != ping {

@@ -16,7 +16,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// firstWrite keeps what the device writes first.
+// firstWrite records the first write of the device.
 type firstWrite struct {
 	net.Conn
 	first []byte
@@ -29,7 +29,8 @@ func (f *firstWrite) Write(p []byte) (int, error) {
 	return f.Conn.Write(p)
 }
 
-// TestPing: the five bytes, in one write, because some clients read once.
+// TestPing checks that the five bytes are sent in one write, because go-ios reads only
+// once.
 func TestPing(t *testing.T) {
 	t.Parallel()
 	p, err := phone.New(phone.Options{})
@@ -83,8 +84,8 @@ func TestWrongAnswers(t *testing.T) {
 	suite.Fails(t, "frame", "\x00\x00\x00\x05ping", flush, errPing)
 }
 
-// TestSlowDevice: a ping that comes late is still one; one that does not come
-// costs the caller its deadline.
+// TestSlowDevice checks that a late ping is accepted, and that a call without a ping
+// ends at its deadline.
 func TestSlowDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -107,7 +108,7 @@ func TestSlowDevice(t *testing.T) {
 	})
 }
 
-// TestClientGone: a client that leaves at once is an error of Serve, no panic.
+// TestClientGone checks that Serve returns an error if the client disconnects at once.
 func TestClientGone(t *testing.T) {
 	t.Parallel()
 	p, err := phone.New(phone.Options{})

@@ -8,7 +8,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// FuzzFlush lets a device say anything instead of its ping.
+// FuzzFlush sends arbitrary data instead of a ping.
 func FuzzFlush(f *testing.F) {
 	f.Add([]byte(ping))
 	f.Add([]byte("pong\x00"))
@@ -26,5 +26,5 @@ func FuzzFlush(f *testing.F) {
 	})
 }
 
-// FuzzDevice lets a host say something to a device that listens to nothing.
+// FuzzDevice sends arbitrary data to a device side that does not read.
 func FuzzDevice(f *testing.F) { suite.FuzzDevice(f, "", "x") }

@@ -1,11 +1,10 @@
-// Package crashreportmover asks a device to gather its pending crash reports,
-// after which the service crashreportcopymobile shows them.
+// Package crashreportmover asks a device to move its pending crash reports to the place
+// where the service crashreportcopymobile shows them.
 //
 //	-> (nothing; to connect is the request)
 //	<- 70 69 6E 67 00    "ping\0": the reports are in place
 //
-// There is no frame. A device with much to move takes its time, up to some
-// twenty seconds.
+// The answer has no frame. A device with many reports takes up to about twenty seconds.
 package crashreportmover
 
 import (
@@ -21,11 +20,12 @@ var Service = service.Name{
 	Escrow:   true,
 }
 
-// ping is all that the device ever says. Clients compare the first four bytes
-// or all five, some after a single read: it must leave in one write.
+// ping is the only message of the device. It must be sent in one write:
+// libimobiledevice and go-ios compare the first four bytes, appium
+// compares all five, and go-ios reads only once.
 const ping = "ping\x00"
 
 var errs = service.Errors{Service: "crashreportmover"}
 
-// errPing is an answer that is not a ping.
+// errPing is the cause if the answer is not a ping.
 var errPing = link.Malformed("unexpected answer")

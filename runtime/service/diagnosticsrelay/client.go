@@ -14,7 +14,8 @@ import (
 // callTimeout bounds a call whose context has no deadline.
 const callTimeout = 60 * time.Second
 
-// Client asks one device. Calls from several goroutines queue up.
+// Client is a connection to the service. Goroutines may share it; it makes one exchange
+// at a time.
 type Client struct{ exchange *link.Exchange }
 
 // Connect opens the service on a device.
@@ -26,17 +27,17 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	return New(c), nil
 }
 
-// New speaks the protocol on c, which Close closes.
+// New returns a client on a connection to the service. Close closes c.
 func New(c net.Conn) *Client {
 	return &Client{link.NewExchange(c, MaxAnswer, callTimeout)}
 }
 
-// Close ends the connection and every call on it. A Restart or Shutdown that
-// was asked for happens then.
+// Close closes the connection and ends all calls on it. A device that was asked to
+// restart or shut down does so then.
 func (c *Client) Close() error { return c.exchange.Close() }
 
-// call makes one exchange. After an exchange that did not end properly, the
-// connection is out of step and every later call fails with the same cause.
+// call makes one exchange. If an exchange fails half way, requests and answers no
+// longer match, and every later call fails with the same cause.
 func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
 	resp, err := c.exchange.Ask(ctx, req)
 	if err != nil {
@@ -45,8 +46,8 @@ func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (
 	return resp, nil
 }
 
-// request is call for answers whose outer status must be Success; it returns
-// the Diagnostics of the answer, nil when there is none.
+// request makes one exchange and fails if the outer Status of the answer is not
+// Success. It returns the Diagnostics of the answer, or nil if there are none.
 func (c *Client) request(
 	ctx context.Context, op, subject string, req plist.Dict,
 ) (plist.Dict, error) {
@@ -72,8 +73,8 @@ func status(d plist.Dict, op, subject string) error {
 	return nil
 }
 
-// MobileGestalt returns the values of the given keys; those that the device
-// does not know are absent. Since iOS 17.4 it fails with ErrGestaltDeprecated.
+// MobileGestalt returns the values of the given keys. The result lacks keys that the
+// device does not know. Since iOS 17.4 the call fails with ErrGestaltDeprecated.
 func (c *Client) MobileGestalt(ctx context.Context, keys ...string) (plist.Dict, error) {
 	const op = "mobile gestalt"
 	list := make([]any, len(keys))
@@ -87,7 +88,7 @@ func (c *Client) MobileGestalt(ctx context.Context, keys ...string) (plist.Dict,
 	diag, _ := resp.Dict("Diagnostics")
 	values, ok := diag.Dict(reqGestalt)
 	if ok {
-		// The inner status is the telling one: the outer may be Success.
+		// The inner Status decides, because the outer one may be Success.
 		if s, _ := values.String("Status"); s != "" && service.Code(s) != success {
 			return nil, errs.Refused(op, "", service.Code(s), "")
 		}
@@ -102,8 +103,8 @@ func (c *Client) MobileGestalt(ctx context.Context, keys ...string) (plist.Dict,
 	return values, nil
 }
 
-// IORegistry returns the registry entry (or, for a plane alone, the tree) that
-// matches. The error wraps ErrNotFound when nothing does.
+// IORegistry returns the registry entry that matches q. If q has nothing but a plane,
+// it returns the tree of that plane. The error wraps ErrNotFound if no entry matches.
 func (c *Client) IORegistry(ctx context.Context, q Query) (plist.Dict, error) {
 	const op = "ioregistry"
 	diag, err := c.request(ctx, op, q.String(), q.request())
@@ -127,7 +128,7 @@ func (c *Client) Battery(ctx context.Context) (*Battery, error) {
 	return &b, nil
 }
 
-// All returns every group of diagnostics by name: WiFi, GasGauge, HDMI, NAND.
+// All returns all groups of diagnostics by name: WiFi, GasGauge, HDMI and NAND.
 func (c *Client) All(ctx context.Context) (plist.Dict, error) {
 	d, err := c.request(ctx, "diagnostics", reqAll, plist.Dict{"Request": reqAll})
 	if err == nil && d == nil {
@@ -139,7 +140,7 @@ func (c *Client) All(ctx context.Context) (plist.Dict, error) {
 // WiFi returns the state of the wireless network.
 func (c *Client) WiFi(ctx context.Context) (plist.Dict, error) { return c.group(ctx, reqWiFi) }
 
-// GasGauge returns charge cycles and capacities of the battery.
+// GasGauge returns the charge cycles and the capacities of the battery.
 func (c *Client) GasGauge(ctx context.Context) (plist.Dict, error) {
 	return c.group(ctx, reqGasGauge)
 }
@@ -147,7 +148,7 @@ func (c *Client) GasGauge(ctx context.Context) (plist.Dict, error) {
 // NAND returns the state of the flash memory.
 func (c *Client) NAND(ctx context.Context) (plist.Dict, error) { return c.group(ctx, reqNAND) }
 
-// HDMI returns the state of a connected screen.
+// HDMI returns the state of a screen that is connected.
 func (c *Client) HDMI(ctx context.Context) (plist.Dict, error) { return c.group(ctx, reqHDMI) }
 
 func (c *Client) group(ctx context.Context, name string) (plist.Dict, error) {
@@ -167,14 +168,14 @@ func (c *Client) group(ctx context.Context, name string) (plist.Dict, error) {
 	return d, nil
 }
 
-// Restart turns the device off and on. It returns when the device has agreed;
-// the device leaves after Goodbye or Close.
+// Restart restarts the device. It returns when the device has accepted the request. The
+// restart begins after Goodbye or Close.
 func (c *Client) Restart(ctx context.Context, o PowerOptions) error {
 	_, err := c.request(ctx, "restart", "", o.request(reqRestart))
 	return err
 }
 
-// Shutdown turns the device off, as Restart does.
+// Shutdown turns the device off. It returns like Restart.
 func (c *Client) Shutdown(ctx context.Context, o PowerOptions) error {
 	_, err := c.request(ctx, "shutdown", "", o.request(reqShutdown))
 	return err
@@ -186,7 +187,7 @@ func (c *Client) Sleep(ctx context.Context) error {
 	return err
 }
 
-// Goodbye ends the conversation in good form; the device closes behind it.
+// Goodbye ends the exchange. The device answers and then closes the connection.
 func (c *Client) Goodbye(ctx context.Context) error {
 	_, err := c.request(ctx, "goodbye", "", plist.Dict{"Request": reqGoodbye})
 	return err

@@ -14,36 +14,37 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// powerGrace is how long a phone that was asked to restart at once waits for
-// the host's Goodbye: hosts say it afterwards and want its answer.
+// powerGrace is how long a phone that was asked to restart at once waits for the
+// Goodbye of the host. go-ios sends it after the request to restart and needs an
+// answer.
 const powerGrace = 2 * time.Second
 
-// Device is the diagnostics relay of a virtual device. One Device serves any
+// Device is the device side for the phone of a virtual device. One Device serves any
 // number of connections.
 //
-// Restart and Shutdown happen as the last act of Serve. The function that the
-// machine gave to Power.OnAction runs on Serve's goroutine, so it must not wait
-// for Serve to return.
+// Serve performs Restart and Shutdown at its end. The function given to Power.OnAction
+// runs on the goroutine of Serve, so it must not wait for Serve to return.
 type Device struct {
 	Phone  *phone.Phone
-	Logger *slog.Logger // nil = silent
+	Logger *slog.Logger // nil means no logging
 }
 
-// NewDevice returns the device side of a phone.
+// NewDevice returns the device side for a phone.
 func NewDevice(e service.Env) service.Handler {
 	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
-// session is one connection.
+// session is the state of one connection.
 type session struct {
 	dev     *Device
 	conn    *link.PlistConn
 	power   power.Action
-	pending bool      // power is to be carried out at the end
-	until   time.Time // the end at the latest; zero = when the host leaves
+	pending bool      // power holds an action to perform at the end
+	until   time.Time // time at which the session ends at the latest; zero means no limit
 }
 
-// Serve answers requests until the peer leaves or says Goodbye, or ctx ends.
+// Serve answers requests until the peer disconnects or sends Goodbye, or until ctx
+// ends.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	s := &session{dev: d, conn: &link.PlistConn{Conn: c, Format: plist.XML, Max: MaxRequest}}
 	err := s.run(ctx)
@@ -62,7 +63,7 @@ func (s *session) run(ctx context.Context) error {
 		req, err := s.recv(ctx)
 		switch {
 		case s.pending && err != nil && ctx.Err() == nil:
-			return nil // gone in whatever way, or the time is up
+			return nil // the host has disconnected or the time is up
 		case err == io.EOF:
 			return nil
 		case err != nil:
@@ -122,7 +123,7 @@ func (s *session) answer(name string, req plist.Dict) plist.Dict {
 	return ok
 }
 
-// schedule puts the action off until the host is through.
+// schedule records the action for the end of the connection.
 func (s *session) schedule(a power.Action, req plist.Dict) {
 	s.power, s.pending, s.until = a, true, time.Time{}
 	if wait, _ := req.Bool("WaitForDisconnect"); !wait {
@@ -137,8 +138,8 @@ func diagnostics(d plist.Dict, found bool) plist.Dict {
 	return plist.Dict{"Status": string(success), "Diagnostics": d}
 }
 
-// gestalt answers with both levels of Status: hosts look at the inner one
-// first.
+// gestalt sets Status in the answer and in the inner dictionary. pymobiledevice3 reads
+// the inner one first.
 func gestalt(p *phone.Phone, req plist.Dict) plist.Dict {
 	if p.Identity.GestaltGone {
 		return diagnostics(
@@ -172,8 +173,9 @@ func gestaltFailure() plist.Dict {
 	}
 }
 
-// registry answers a query. Hosts send empty strings for what they do not
-// restrict; no match is a success without Diagnostics.
+// registry answers a query. An empty string in the query selects nothing, because
+// idevicediagnostics sends empty strings for fields that it does not restrict. If no
+// entry matches, the answer is a Success without Diagnostics.
 func registry(p *phone.Phone, req plist.Dict) plist.Dict {
 	var text [3]string
 	for i, key := range []string{"CurrentPlane", "EntryName", "EntryClass"} {

@@ -60,7 +60,7 @@ type rig struct {
 	dev    *Device
 	power  []power.Action
 	client *Client
-	conn   *link.PlistConn // the same connection, for requests the client does not make
+	conn   *link.PlistConn // the same connection, for requests that the client does not make
 	ended  <-chan error
 }
 
@@ -176,7 +176,7 @@ func TestRegistry(t *testing.T) {
 		); !reflect.DeepEqual(d, plist.Dict{"Status": "Success"}) {
 			t.Errorf("no match answers %v", d)
 		}
-		// idevicediagnostics sends empty strings for what it does not filter.
+		// idevicediagnostics sends empty strings for fields that it does not restrict.
 		with := r.ask(plist.Dict{
 			"Request": "IORegistry", "CurrentPlane": "", "EntryName": "",
 			"EntryClass": "IOPMPowerSource",
@@ -212,7 +212,7 @@ func TestPower(t *testing.T) {
 		name string
 		do   func(ctx context.Context, c *Client) error
 		want []power.Action
-		late bool // only after the connection's end
+		late bool // only after the end of the connection
 	}{
 		{"restart and goodbye", func(ctx context.Context, c *Client) error {
 			return errors.Join(c.Restart(ctx, PowerOptions{}), c.Goodbye(ctx))
@@ -260,7 +260,8 @@ func TestPower(t *testing.T) {
 	}
 }
 
-// TestDetachCancelsPower: a phone that is unplugged half-way does nothing.
+// TestDetachCancelsPower checks that a phone that is unplugged does not perform the
+// action.
 func TestDetachCancelsPower(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -301,7 +302,7 @@ func TestBrokenAnswers(t *testing.T) {
 func TestDeadlineBreaksStep(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := linktest.Pipe() // nobody answers
+		c, d := linktest.Pipe() // the device does not answer
 		defer d.Close()
 		cl := New(c)
 		start := time.Now()

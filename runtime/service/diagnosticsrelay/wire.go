@@ -1,7 +1,7 @@
-// Package diagnosticsrelay asks a device about itself and turns it off
-// (com.apple.mobile.diagnostics_relay, iOS 5 and later).
+// Package diagnosticsrelay queries the state of a device and restarts it or turns it
+// off (com.apple.mobile.diagnostics_relay, iOS 5 and later).
 //
-// Requests and answers alternate, as many as one likes on a connection:
+// Requests and answers alternate. A connection serves any number of them:
 //
 //	-> {Request:"IORegistry", EntryClass:"IOPMPowerSource"}
 //	<- {Status:"Success", Diagnostics:{IORegistry:{CurrentCapacity:87, ..}}}
@@ -12,8 +12,8 @@
 //	-> {Request:"Goodbye"}
 //	<- {Status:"Success"}                      then the device restarts
 //
-// Since iOS 17.4 every MobileGestalt request gets the inner status
-// "MobileGestaltDeprecated" and nothing else.
+// Since iOS 17.4 the answer to every MobileGestalt request holds the inner Status
+// "MobileGestaltDeprecated" and no values.
 package diagnosticsrelay
 
 import (
@@ -34,9 +34,10 @@ var Service = service.Name{
 }
 
 const (
-	// MaxRequest bounds a request.
+	// MaxRequest bounds the size of a request.
 	MaxRequest = 1 << 20
-	// MaxAnswer bounds an answer; a whole registry plane is some megabytes.
+	// MaxAnswer bounds the size of an answer. A whole plane of the registry takes
+	// several megabytes.
 	MaxAnswer = 64 << 20
 )
 
@@ -55,7 +56,7 @@ const (
 	reqGoodbye    = "Goodbye"
 )
 
-// The codes that devices send instead of Success.
+// Codes that devices send instead of Success.
 const (
 	ErrFailure           service.Code = "Failure"
 	ErrUnknownRequest    service.Code = "UnknownRequest"
@@ -64,7 +65,8 @@ const (
 	success service.Code = "Success"
 )
 
-// errs has the codes of requests that this version of iOS does not answer, or no longer.
+// errs maps the codes for requests that a version of iOS does not support, or no longer
+// supports.
 var errs = service.Errors{
 	Service: "diagnosticsrelay",
 	Codes: map[service.Code]error{
@@ -74,15 +76,15 @@ var errs = service.Errors{
 }
 
 var (
-	// ErrNotFound is the cause when a registry query matches no entry. It is
+	// ErrNotFound is the cause if no registry entry matches a query. It matches
 	// fs.ErrNotExist.
 	ErrNotFound = link.Cause("no such entry", fs.ErrNotExist)
-	// ErrProtocol is the cause when an answer does not have the expected form.
+	// ErrProtocol is the cause if an answer does not have the expected form.
 	ErrProtocol = link.Malformed("unexpected answer")
 )
 
-// Query selects a registry entry. Empty fields do not restrict; a query with
-// nothing but a plane returns the plane's tree.
+// Query selects a registry entry. An empty field does not restrict the selection. A
+// query with only a plane selects the whole tree of the plane.
 type Query struct {
 	Plane string // "IOService" (default), "IODeviceTree", "IOPower"
 	Name  string
@@ -113,7 +115,7 @@ func (q Query) String() string {
 
 // PowerOptions are the options of Restart and Shutdown.
 type PowerOptions struct {
-	// WaitForDisconnect puts the action off until the connection is closed.
+	// WaitForDisconnect delays the action until the connection is closed.
 	WaitForDisconnect bool
 	DisplayPass       bool
 	DisplayFail       bool
@@ -132,8 +134,8 @@ func (o PowerOptions) request(name string) plist.Dict {
 	return d
 }
 
-// Battery is what the power source in the registry (IOPMPowerSource) tells.
-// What the device does not report is zero.
+// Battery holds the values of the power source in the registry (IOPMPowerSource).
+// Values that the device does not report are zero.
 type Battery struct {
 	Percent            int
 	Charging           bool
@@ -172,7 +174,7 @@ func parseBattery(d plist.Dict) Battery {
 	if t, ok := d.Real("Temperature"); ok {
 		b.Temperature = t / 100 // hundredths on the wire
 	}
-	// Negative currents arrive as 2^64-n from some versions.
+	// Some versions of iOS send a negative current n as the unsigned number 2^64+n.
 	if u, ok := d["InstantAmperage"].(uint64); ok {
 		b.Milliamperes = int(int64(u))
 	}

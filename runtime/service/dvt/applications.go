@@ -8,7 +8,7 @@ import (
 
 const selListApps = "installedApplicationsMatching:registerUpdateToken:"
 
-// Application is an app or plug-in as Instruments sees it.
+// Application is an app or plug-in in the list of Instruments.
 type Application struct {
 	BundleID, DisplayName, BundlePath, Executable string
 	Type                                          string // "User", "System" or "PluginKit"
@@ -17,8 +17,8 @@ type Application struct {
 	Raw                                           nskeyed.Dict // the whole entry
 }
 
-// Applications lists apps and plug-ins. A filter keeps those whose values equal
-// its own; nil keeps all.
+// Applications lists apps and plug-ins. A filter selects those that have the given
+// values; nil selects all.
 func (s *Session) Applications(ctx context.Context, filter nskeyed.Dict) ([]Application, error) {
 	if filter == nil {
 		filter = nskeyed.Dict{}

@@ -31,7 +31,7 @@ func matches(d, filter nskeyed.Dict) bool {
 		switch want.Value.(type) {
 		case string, bool, int64:
 		default:
-			return false // nothing here equals it
+			return false // no entry has a value of this type
 		}
 		if got, ok := d.Get(want.Key); !ok || got != want.Value {
 			return false

@@ -14,7 +14,8 @@ type attribute[T any] struct {
 	get  func(T) any
 }
 
-// columns finds the attributes of the names; unknown ones are null.
+// columns returns the functions for the named attributes. The value of an unknown
+// attribute is null.
 func columns[T any](names []string, table []attribute[T]) []func(T) any {
 	out := make([]func(T) any, len(names))
 	for i, name := range names {
@@ -28,7 +29,7 @@ func columns[T any](names []string, table []attribute[T]) []func(T) any {
 	return out
 }
 
-// values takes a row of the columns.
+// values returns a row with the values of the columns.
 func values[T any](columns []func(T) any, from T) []any {
 	out := make([]any, len(columns))
 	for i, get := range columns {
@@ -52,7 +53,7 @@ type processSample struct {
 	first bool
 }
 
-// States of the kernel for a process.
+// States of a process in the kernel.
 const (
 	procRuns    = 2
 	procStopped = 4
@@ -65,7 +66,7 @@ func (p *processSample) status() any {
 	return int64(procRuns)
 }
 
-// load is not known until there are two samples.
+// load returns the load of the process. It is not known in the first sample.
 func (p *processSample) load() any {
 	if p.first {
 		return nskeyed.Null{}

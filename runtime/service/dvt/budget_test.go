@@ -12,8 +12,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// TestSharedBudget has two hosts begin a message each, which do not fit into the device's
-// memory together. The second connection ends, and the memory comes back.
+// TestSharedBudget has two hosts that each begin a message. Together the messages
+// exceed the budget of the device. The second connection ends, and its part of the
+// budget is released.
 func TestSharedBudget(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		dev := &Device{Phone: r.phone, Budget: link.NewBudget(1 << 20)}

@@ -10,18 +10,18 @@ import (
 // channel is a row of the channel table.
 type channel struct {
 	identifier string
-	// serve makes the device side of the channel for a connection.
+	// serve returns the device side of the channel for a connection.
 	serve func(*session, *dtx.Channel) dtx.Handler
-	// selectors are the methods that are known of it.
+	// selectors are the known methods of the channel.
 	selectors []string
-	// capabilities are what the server publishes of it, without the common
-	// beginning and separated by spaces.
+	// capabilities are the names under which the server publishes the channel,
+	// separated by spaces and without their common prefix.
 	capabilities string
 }
 
-// channels returns the channel table: what the virtual device serves, what hosts may
-// ask it, and what its server publishes. A channel that is not here is refused when a
-// host opens it.
+// channels returns the channel table. It lists the channels that the virtual device
+// serves, their methods, and the capabilities that the server publishes. The server
+// refuses to open any other channel.
 func channels() []channel {
 	return []channel{
 		{
@@ -68,7 +68,7 @@ func channels() []channel {
 	}
 }
 
-// Channels lists the identifiers of the channels that are known, sorted.
+// Channels returns the identifiers of the known channels, sorted.
 func Channels() []string {
 	var names []string
 	for _, c := range channels() {
@@ -78,8 +78,8 @@ func Channels() []string {
 	return names
 }
 
-// Selectors lists the methods that are known of a channel, sorted: a device may
-// have more of them, or fewer.
+// Selectors returns the known methods of a channel, sorted. A device may have more or
+// fewer.
 func Selectors(identifier string) []string {
 	for _, c := range channels() {
 		if c.identifier == identifier {
@@ -89,7 +89,7 @@ func Selectors(identifier string) []string {
 	return nil
 }
 
-// published lists the capabilities of all channels, sorted.
+// published returns the capabilities of all channels, sorted.
 func published() []string {
 	var names []string
 	for _, c := range channels() {

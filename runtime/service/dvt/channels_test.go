@@ -10,7 +10,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
-// TestChannels holds the table to what the virtual device answers.
+// TestChannels compares the channel table with the methods that the virtual device
+// answers.
 func TestChannels(t *testing.T) {
 	t.Parallel()
 	p, err := phone.New(phone.Options{LogRate: -1})

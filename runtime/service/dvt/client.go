@@ -19,45 +19,45 @@ import (
 const (
 	// callTimeout bounds a call whose context has no deadline.
 	callTimeout = 60 * time.Second
-	// closeTimeout bounds what is said to the device when a stream is closed.
+	// closeTimeout bounds the messages to the device when a stream is closed.
 	closeTimeout = 2 * time.Second
 
 	defaultMaxChannels = 64
 )
 
-// Options of a session. The zero value works.
+// Options are the options of a session. The zero value works.
 type Options struct {
-	// MaxChannels is how many channels may be open at the same time, 0 is 64.
+	// MaxChannels is how many channels may be open at the same time; 0 means 64.
 	MaxChannels int
-	// Logger is silent if nil.
+	// Logger receives the log messages; nil means no logging.
 	Logger *slog.Logger
 }
 
-// Session is one connection to Instruments' server. Its methods may be called
-// from any goroutine.
+// Session is a connection to the Instruments server. Its methods may be called from any
+// goroutine.
 type Session struct {
 	conn *dtx.Conn
 	log  *slog.Logger
 	max  int
-	wg   sync.WaitGroup // of the feeds
+	wg   sync.WaitGroup // counts the goroutines of the feeds
 
 	mu     sync.Mutex
 	open   int
-	shared map[string]*link.Lazy[shared] // by identifier; they end with conn
-	closed bool                          // no feed may begin
+	shared map[string]*link.Lazy[shared] // by identifier; the channels end with conn
+	closed bool                          // no new feed may start
 }
 
 // shared is a channel that all calls use.
 type shared struct{ *dtx.Channel }
 
-// Close closes the channel. It makes shared a link.Ending.
+// Close closes the channel. With it shared implements link.Ending.
 func (c shared) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	return c.Channel.Close(ctx)
 }
 
-// classes decode what the services send beside values.
+// classes returns the decoders of the archived classes that the services send.
 var classes = sync.OnceValue(
 	func() *nskeyed.Classes { return nskeyed.NewClasses(nskeyed.Instruments()...) },
 )
@@ -66,10 +66,11 @@ var classes = sync.OnceValue(
 func Connect(ctx context.Context, o service.Opener, opts Options) (*Session, error) {
 	c, err := o.Open(ctx, Service)
 	if errors.Is(err, fs.ErrNotExist) {
-		// Before iOS 14, or without a developer image: then the first answer
-		// is the telling one.
+		// The device is older than iOS 14, or no developer image is mounted. In the
+		// second case the first error is the one to return.
 		var old error
-		if c, old = o.Open(ctx, OldService); old == nil {
+		c, old = o.Open(ctx, OldService)
+		if old == nil {
 			err = nil
 		}
 	}
@@ -79,7 +80,7 @@ func Connect(ctx context.Context, o service.Opener, opts Options) (*Session, err
 	return New(c, opts), nil
 }
 
-// New speaks on c, which Close closes.
+// New returns a session on a connection to the service. Close closes c.
 func New(c net.Conn, o Options) *Session {
 	caps := append(dtx.DefaultCapabilities(), nskeyed.Pair{Key: capTermination, Value: int64(1)})
 	if o.Logger == nil {
@@ -96,7 +97,7 @@ func New(c net.Conn, o Options) *Session {
 	return s
 }
 
-// Close ends all calls and streams.
+// Close closes the connection and ends all calls and streams.
 func (s *Session) Close() error {
 	s.mu.Lock()
 	s.closed = true
@@ -106,13 +107,14 @@ func (s *Session) Close() error {
 	return err
 }
 
-// Done is closed when the session is over.
+// Done returns a channel that is closed when the session has ended.
 func (s *Session) Done() <-chan struct{} { return s.conn.Done() }
 
-// Err returns why the session is over, nil while it is not.
+// Err returns the reason why the session has ended, or nil while it is open.
 func (s *Session) Err() error { return s.conn.Err() }
 
-// Capabilities waits for what the device says it has, with versions.
+// Capabilities waits until the device has published its capabilities, and returns them
+// with their versions.
 func (s *Session) Capabilities(ctx context.Context) (nskeyed.Dict, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -123,7 +125,7 @@ func (s *Session) Capabilities(ctx context.Context) (nskeyed.Dict, error) {
 	return caps, nil
 }
 
-// bounded gives a context a deadline that has none.
+// bounded returns a context with a deadline, if ctx has none.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}
@@ -131,9 +133,9 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, callTimeout)
 }
 
-// Channel returns the channel of an identifier that all calls share; the first
-// call opens it. What the device sends on it unasked is dropped: streams take
-// Open. It is not to be closed.
+// Channel returns the channel with an identifier that all calls share. The first call
+// opens it. Messages that the device sends on it without a request are dropped, so
+// streams need Open. The caller must not close the channel.
 func (s *Session) Channel(ctx context.Context, identifier string) (*dtx.Channel, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -154,7 +156,7 @@ func (s *Session) Channel(ctx context.Context, identifier string) (*dtx.Channel,
 	return ch.Channel, nil
 }
 
-// Open opens a channel for the caller alone, who closes it.
+// Open opens a channel for the caller only. The caller has to close it.
 func (s *Session) Open(
 	ctx context.Context, identifier string, o dtx.ChannelOptions,
 ) (*dtx.Channel, error) {
@@ -183,13 +185,13 @@ func (s *Session) Open(
 	return ch, nil
 }
 
-// Call calls any method of any channel and returns its value, nil if it has
-// none. Arguments are archived, but for nil and those that are a dtx.Arg.
+// Call calls any method of any channel and returns its value, or nil if there is none.
+// It archives the arguments, except nil and values of type dtx.Arg.
 func (s *Session) Call(ctx context.Context, identifier, selector string, args ...any) (any, error) {
 	return s.call(ctx, "call", selector, identifier, selector, args...)
 }
 
-// call is Call for a method of this package, with words for its error.
+// call calls a method for this package. The error names the operation and its subject.
 func (s *Session) call(
 	ctx context.Context, op, subject, identifier, selector string, args ...any,
 ) (any, error) {
@@ -206,7 +208,7 @@ func (s *Session) call(
 	return v, nil
 }
 
-// inner takes this package's own wrapping off.
+// inner removes an *Error of this package around an error.
 func inner(err error) error {
 	if e, ok := err.(*Error); ok {
 		return e.Err
@@ -214,15 +216,15 @@ func inner(err error) error {
 	return err
 }
 
-// unexpected is the error of an answer of the wrong form.
+// unexpected returns the error for an answer of the wrong form.
 func unexpected(op, subject string, v any) error {
 	return &Error{Op: op, Subject: subject, Err: malformed(v)}
 }
 
-// malformed is the cause of an error about a value of the wrong type.
+// malformed returns the cause for a value of the wrong type.
 func malformed(v any) error { return fmt.Errorf("%w: %T", ErrProtocol, v) }
 
-// ask is call for a value of a type.
+// ask calls a method whose value has the type T.
 func ask[T any](
 	ctx context.Context, s *Session, op, subject, identifier, selector string, args ...any,
 ) (T, error) {
@@ -238,14 +240,14 @@ func ask[T any](
 	return got, nil
 }
 
-// question is what is asked for a list, in the terms of call.
+// question holds the arguments of call for a request for a list.
 type question struct {
 	op, subject, identifier, selector string
 	args                              []any
 }
 
-// askList is ask for a list of a type, whose entries decode reads. What decode refuses
-// is left out, see link.PassOver.
+// askList calls a method that returns a list, and decodes the entries. It leaves out
+// entries that decode refuses, see link.PassOver.
 func askList[E, T any](
 	ctx context.Context, s *Session, q question, decode func(E) (T, error),
 ) ([]T, error) {
@@ -270,7 +272,7 @@ func decodeList[E, T any](
 	})
 }
 
-// askStrings is ask for a list of strings.
+// askStrings calls a method that returns a list of strings.
 func askStrings(
 	ctx context.Context, s *Session, op, identifier, selector string,
 ) ([]string, error) {

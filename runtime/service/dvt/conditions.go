@@ -13,21 +13,22 @@ const (
 	selDisableAny = "disableActiveCondition"
 )
 
-// Condition is something bad that the device can pretend: a slow network, heat.
+// Condition is a bad condition that a device can simulate, such as a slow network or
+// heat.
 type Condition struct {
 	ID, Name      string
 	Profiles      []ConditionProfile
 	Active        bool
-	ActiveProfile string // "" if not active
-	Sorted        bool   // the profiles are in order of strength
-	Destructive   bool   // it may take a restart to recover
+	ActiveProfile string // identifier of the active level; "" if the condition is not active
+	Sorted        bool   // the levels are in order of strength
+	Destructive   bool   // recovery may take a restart
 	Internal      bool
 }
 
-// ConditionProfile is a strength of a condition.
+// ConditionProfile is a level of a condition.
 type ConditionProfile struct{ ID, Name, Description string }
 
-// Conditions lists what the device can pretend.
+// Conditions lists the conditions that the device can simulate.
 func (s *Session) Conditions(ctx context.Context) ([]Condition, error) {
 	q := question{op: "list conditions", identifier: ChannelConditions, selector: selConditions}
 	return askList(ctx, s, q, func(d nskeyed.Dict) (Condition, error) {
@@ -64,16 +65,17 @@ func parseConditionProfile(d nskeyed.Dict) (ConditionProfile, error) {
 	return p, nil
 }
 
-// EnableCondition makes the device pretend. One condition can be active at a
-// time, another one is refused with ErrConditionActive. Some take minutes, so
-// ctx should have a generous deadline. It ends with the session.
+// EnableCondition starts to simulate a condition. Only one condition can be active at a
+// time; a second one is refused with ErrConditionActive. Some conditions take minutes
+// to start, so ctx should have a generous deadline. The condition ends with the
+// session.
 func (s *Session) EnableCondition(ctx context.Context, id, profile string) error {
 	_, err := s.call(ctx, "enable condition", id+" "+profile, ChannelConditions, selEnable, id,
 		profile)
 	return err
 }
 
-// DisableCondition ends the active condition; without one it does nothing.
+// DisableCondition ends the active condition. It does nothing if none is active.
 func (s *Session) DisableCondition(ctx context.Context) error {
 	_, err := s.call(ctx, "disable condition", "", ChannelConditions, selDisableAny)
 	return err

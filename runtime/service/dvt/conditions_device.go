@@ -48,7 +48,8 @@ func conditionInducer(s *session, _ *dtx.Channel) dtx.Handler {
 	}
 }
 
-// conditionDict has every key with its type: some hosts insist.
+// conditionDict returns the entry of a condition with all keys. Some clients require
+// each key with its type.
 func conditionDict(c conditions.Condition) nskeyed.Dict {
 	profiles := []any{}
 	for _, p := range c.Profiles {

@@ -51,7 +51,7 @@ func TestConditions(t *testing.T) {
 	})
 }
 
-// TestForeignConditions checks the types of what hosts read.
+// TestForeignConditions checks the types of the values that other clients read.
 func TestForeignConditions(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -80,9 +80,17 @@ func TestForeignConditions(t *testing.T) {
 		for _, want := range []any{true, nil} {
 			v, err := ch.Call(ctx, enable, "ThermalCondition", "ThermalFair")
 			var e *dtx.Error
-			if v != want || want == nil && (!errors.As(err, &e) ||
-				e.Remote().Description() != "A condition is already active.") {
-				t.Errorf("%v, %v", v, err)
+			if v != want {
+				t.Errorf("EnableCondition = %v, %v, want %v", v, err, want)
+			}
+			if want == nil {
+				if !errors.As(err, &e) {
+					t.Fatalf("%v is not a *dtx.Error", err)
+				}
+				const text = "A condition is already active."
+				if got := e.Remote().Description(); got != text {
+					t.Errorf("refused with %q, want %q", got, text)
+				}
 			}
 		}
 		for _, want := range []bool{true, false} {

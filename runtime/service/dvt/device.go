@@ -17,35 +17,37 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/usage"
 )
 
-// Device is Instruments' server of a virtual device. One Device serves any
-// number of connections.
+// Device is the device side of the Instruments server for a virtual device. One Device
+// serves any number of connections.
 type Device struct {
 	Phone *phone.Phone
-	// Hold delays the first message until the host has sent something, for
-	// OldService: 200 ms suit hosts that lose what comes with the end of TLS.
+	// Hold delays the first message until the host has sent something. It is for
+	// OldService: some hosts lose data that arrives together with the end of TLS, and
+	// 200 ms suffice for them.
 	Hold time.Duration
-	// Fault makes a channel misbehave: it is asked for each call, with the
-	// channel's identifier and the selector. Nil is not a fault.
+	// Fault, if not nil, makes a channel fail on purpose. It is called for each call
+	// with the identifier of the channel and the selector.
 	Fault func(identifier, selector string) Fault
-	// Budget bounds what hosts send on this device's connections and on others that share
-	// it; nil means no bound.
+	// Budget bounds the data that hosts send on the connections that share it; nil
+	// means no bound.
 	Budget *link.Budget
-	Logger *slog.Logger // nil = silent
+	Logger *slog.Logger // nil means no logging
 }
 
-// Fault is what becomes of a call instead of an answer.
+// Fault is a failure that replaces the answer to a call.
 type Fault int
 
 // The faults of a channel.
 const (
 	NoFault Fault = iota
-	// KillChannel ends the channel that the call came on.
+	// KillChannel closes the channel of the call.
 	KillChannel
-	// NeverAnswer takes the call and says nothing, while the connection lives.
+	// NeverAnswer leaves the call unanswered. The connection stays open.
 	NeverAnswer
 )
 
-// faulty puts Fault in front of a channel's handler.
+// faulty returns a handler that applies Fault before it calls the handler of the
+// channel.
 func (d *Device) faulty(ch *dtx.Channel, h dtx.Handler) dtx.Handler {
 	if d.Fault == nil {
 		return h
@@ -55,23 +57,23 @@ func (d *Device) faulty(ch *dtx.Channel, h dtx.Handler) dtx.Handler {
 		case NoFault:
 			return h.Handle(ctx, in)
 		case KillChannel:
-			_ = ch.Close(ctx) // a connection that is gone has no channels either
+			_ = ch.Close(ctx) // fails only if the connection has ended, which ends the channel too
 		}
-		<-ctx.Done() // an answer would be no fault
+		<-ctx.Done() // the host must not get an answer
 		return nil, ctx.Err()
 	})
 }
 
-// session is one connection.
+// session is the state of one connection.
 type session struct {
 	phone *phone.Phone
 
 	mu       sync.Mutex
-	releases map[string]func() // what the end of the connection undoes
+	releases map[string]func() // functions that undo simulations at the end of the connection
 }
 
-// Serve serves one host until it leaves, which is not an error, or ctx ends. What
-// the host simulated ends with the connection.
+// Serve serves one host until the host disconnects, which is not an error, or until ctx
+// ends. The simulations of the host end with the connection.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	s := &session{phone: d.Phone, releases: map[string]func(){}}
 	defer s.release()
@@ -91,7 +93,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	return nil
 }
 
-// hold remembers what undoes a simulation when the connection ends.
+// hold registers the function that undoes a simulation at the end of the connection.
 func (s *session) hold(what string, release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +108,8 @@ func (s *session) release() {
 	}
 }
 
-// capabilities is what the server publishes. Hosts store it, few look.
+// capabilities returns the capabilities that the server publishes. Hosts store them,
+// but few use them.
 func capabilities(p *phone.Phone) nskeyed.Dict {
 	hw := p.Usage.Hardware()
 	d := nskeyed.Dict{
@@ -125,12 +128,12 @@ func capabilities(p *phone.Phone) nskeyed.Dict {
 	return d
 }
 
-// badArguments refuses a call that lacks arguments or has others.
+// badArguments returns the refusal of a call with missing or wrong arguments.
 func badArguments(selector string) error {
 	return dtx.Refuse(dtx.Domain, 1, "'"+selector+"' does not take these arguments")
 }
 
-// pidOf returns the process that a call names.
+// pidOf returns the process identifier in an argument.
 func pidOf(args dtx.Args, i int, selector string) (int, error) {
 	n, ok := args.Int(i)
 	if !ok || n < 0 || n > 1<<31-1 {
@@ -139,8 +142,8 @@ func pidOf(args dtx.Args, i int, selector string) (int, error) {
 	return int(n), nil
 }
 
-// truth reads a flag. Some scripts send the word.
-func truth(args dtx.Args, i int) (bool, bool) {
+// boolArg reads a boolean argument. Some scripts send it as a word.
+func boolArg(args dtx.Args, i int) (bool, bool) {
 	if word, ok := args.String(i); ok {
 		switch strings.ToLower(word) {
 		case "true", "yes", "1":
@@ -153,8 +156,8 @@ func truth(args dtx.Args, i int) (bool, bool) {
 	return args.Bool(i)
 }
 
-// refused turns a failure of the model into a refusal; missing is the number
-// for what does not exist.
+// refused converts an error of the phone to a refusal. missing is the error number for
+// an object that does not exist.
 func refused(err error, missing int64) error {
 	switch {
 	case err == nil:

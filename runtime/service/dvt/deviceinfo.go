@@ -22,9 +22,9 @@ const (
 
 // ProcessInfo is a running process.
 type ProcessInfo struct {
-	PID        int // some system services of real devices have negative ones
+	PID        int // may be negative for some system services of real devices
 	Name       string
-	Path       string // of the executable; of the app's bundle on some versions
+	Path       string // path of the executable; on some versions that of the app's bundle
 	App        bool
 	Started    time.Time // zero for the kernel
 	BundleID   string    // not sent by all versions
@@ -32,8 +32,8 @@ type ProcessInfo struct {
 	Raw        nskeyed.Dict
 }
 
-// Processes lists what runs, in the device's order. Of this list and the others of a
-// session, entries that cannot be decoded are left out, see link.PassOver.
+// Processes lists the running processes in the order of the device. Entries that cannot
+// be decoded are left out, here and in the other lists of a session; see link.PassOver.
 func (s *Session) Processes(ctx context.Context) ([]ProcessInfo, error) {
 	q := question{
 		op: "list processes", identifier: ChannelDeviceInfo, selector: "runningProcesses",
@@ -76,7 +76,7 @@ func (s *Session) ExecName(ctx context.Context, pid int) (string, error) {
 	return "", unexpected(op, subject, v)
 }
 
-// IsRunning reports whether there is such a process.
+// IsRunning reports whether a process with this identifier exists.
 func (s *Session) IsRunning(ctx context.Context, pid int) (bool, error) {
 	return ask[bool](ctx, s, "look for process", strconv.Itoa(pid), ChannelDeviceInfo, selIsRunning,
 		int64(pid))
@@ -91,7 +91,7 @@ func (s *Session) ListDirectory(ctx context.Context, path string) ([]string, err
 	}
 	list, ok := v.([]any)
 	switch {
-	case v == nil: // some versions do not say why
+	case v == nil: // some versions give no reason
 		return nil, &Error{Op: op, Subject: path, Err: fs.ErrNotExist}
 	case !ok:
 		return nil, unexpected(op, path, v)
@@ -99,33 +99,31 @@ func (s *Session) ListDirectory(ctx context.Context, path string) ([]string, err
 	return decodeList(ctx, op, path, list, same[string])
 }
 
-// UserName returns the name of a user identifier.
+// UserName returns the name of the user with an identifier.
 func (s *Session) UserName(ctx context.Context, uid int) (string, error) {
 	return ask[string](ctx, s, "find user", strconv.Itoa(uid), ChannelDeviceInfo, selUserName,
 		int64(uid))
 }
 
-// GroupName returns the name of a group identifier.
+// GroupName returns the name of the group with an identifier.
 func (s *Session) GroupName(ctx context.Context, gid int) (string, error) {
 	return ask[string](ctx, s, "find group", strconv.Itoa(gid), ChannelDeviceInfo, selGroupName,
 		int64(gid))
 }
 
-// SystemInformation returns what the device is, with keys as _productType.
+// SystemInformation describes the device, with keys such as _productType.
 func (s *Session) SystemInformation(ctx context.Context) (nskeyed.Dict, error) {
 	return ask[nskeyed.Dict](ctx, s, "system information", "", ChannelDeviceInfo,
 		"systemInformation")
 }
 
-// HardwareInformation returns what the processor is, with keys as
-// numberOfCpus.
+// HardwareInformation describes the processor, with keys such as numberOfCpus.
 func (s *Session) HardwareInformation(ctx context.Context) (nskeyed.Dict, error) {
 	return ask[nskeyed.Dict](ctx, s, "hardware information", "", ChannelDeviceInfo,
 		"hardwareInformation")
 }
 
-// NetworkInformation returns descriptions of the network interfaces by their
-// BSD names.
+// NetworkInformation returns descriptions of the network interfaces by their BSD names.
 func (s *Session) NetworkInformation(ctx context.Context) (map[string]string, error) {
 	const op = "network information"
 	d, err := ask[nskeyed.Dict](ctx, s, op, "", ChannelDeviceInfo, "networkInformation")
@@ -148,16 +146,16 @@ func (s *Session) NetworkInformation(ctx context.Context) (map[string]string, er
 	return out, nil
 }
 
-// MachTime is the device's clocks at one time.
+// MachTime holds the clocks of the device at one moment.
 type MachTime struct {
-	Absolute     uint64 // ticks awake
+	Absolute     uint64 // ticks while awake
 	Continuous   uint64 // ticks since boot, 0 if not sent
-	Numer, Denom int64  // nanoseconds of a tick
+	Numer, Denom int64  // Numer/Denom is the length of a tick in nanoseconds
 	Time         time.Time
 	Zone         string
 }
 
-// Duration returns how long a number of ticks is.
+// Duration returns the length of a number of ticks.
 func (m MachTime) Duration(ticks uint64) time.Duration {
 	if m.Denom == 0 {
 		return 0
@@ -165,8 +163,8 @@ func (m MachTime) Duration(ticks uint64) time.Duration {
 	return time.Duration(float64(ticks) * float64(m.Numer) / float64(m.Denom))
 }
 
-// MachTime returns the device's clocks, which time stamps of other channels
-// refer to.
+// MachTime returns the clocks of the device. Time stamps of other channels refer to
+// them.
 func (s *Session) MachTime(ctx context.Context) (MachTime, error) {
 	const op = "mach time"
 	list, err := ask[[]any](ctx, s, op, "", ChannelDeviceInfo, "machTimeInfo")
@@ -196,23 +194,23 @@ func (s *Session) MachTime(ctx context.Context) (MachTime, error) {
 	return m, nil
 }
 
-// KernelName returns the name of the kernel's image.
+// KernelName returns the name of the kernel image.
 func (s *Session) KernelName(ctx context.Context) (string, error) {
 	return ask[string](ctx, s, "kernel name", "", ChannelDeviceInfo, "machKernelName")
 }
 
-// TraceCodes returns the names of kernel events, a line each:
-// "0x1020000 KTrap_DivideError".
+// TraceCodes returns the names of the kernel events, one per line: "0x1020000
+// KTrap_DivideError".
 func (s *Session) TraceCodes(ctx context.Context) (string, error) {
 	return ask[string](ctx, s, "trace codes", "", ChannelDeviceInfo, "traceCodesFile")
 }
 
-// ProcessAttributes lists what Sysmon can tell about a process.
+// ProcessAttributes lists the attributes that Sysmon can sample for a process.
 func (s *Session) ProcessAttributes(ctx context.Context) ([]string, error) {
 	return askStrings(ctx, s, "process attributes", ChannelDeviceInfo, "sysmonProcessAttributes")
 }
 
-// SystemAttributes lists what Sysmon can tell about the device.
+// SystemAttributes lists the attributes that Sysmon can sample for the device.
 func (s *Session) SystemAttributes(ctx context.Context) ([]string, error) {
 	return askStrings(ctx, s, "system attributes", ChannelDeviceInfo, "sysmonSystemAttributes")
 }

@@ -28,7 +28,7 @@ func deviceInfo(s *session, _ *dtx.Channel) dtx.Handler {
 		selExecName: func(_ context.Context, args dtx.Args) (any, error) {
 			pid, err := pidOf(args, 0, selExecName)
 			proc, _ := p.Processes.Find(pid)
-			return proc.Path, err // nothing for one that is not there
+			return proc.Path, err // the path is empty if the process does not exist
 		},
 		selIsRunning: func(_ context.Context, args dtx.Args) (any, error) {
 			pid, err := pidOf(args, 0, selIsRunning)
@@ -82,8 +82,8 @@ func anyList(names []string) []any {
 	return list
 }
 
-// processList lists the processes, the kernel last, as devices do. The kernel
-// has no start date; some hosts refuse lists with negative numbers.
+// processList lists the processes with the kernel last, as devices do. The kernel has
+// no start date. No process identifier is negative, because go-ios rejects such a list.
 func processList(p *phone.Phone) any {
 	var list []any
 	front, _ := p.Processes.Front()
@@ -110,7 +110,7 @@ func processList(p *phone.Phone) any {
 		{Key: "pid", Value: int64(0)}, {Key: "realAppName", Value: "mach_kernel"}})
 }
 
-// isApplication reports whether a process is an installed app's.
+// isApplication reports whether a process belongs to an installed app.
 func isApplication(p *phone.Phone, proc processes.Process) bool {
 	_, ok := p.Apps.Find(proc.BundleID)
 	return ok
@@ -167,7 +167,8 @@ func machTimeInfo(p *phone.Phone) any {
 		float64(now.UnixNano()) / 1e9, p.Values.Zone().String()}
 }
 
-// traceCodes names a few of the kernel's events; a device has some thousands.
+// traceCodes names some of the events of the kernel. A real device has several
+// thousand.
 const traceCodes = `0x1020000	KTrap_DivideError
 0x1020004	KTrap_Debug
 0x1020008	KTrap_NMI

@@ -15,8 +15,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/dtx"
 )
 
-// TestCapturedProcesses reads the answer of a phone with iOS 14, which is
-// described in testdata/go-ios of package dtx.
+// TestCapturedProcesses decodes the answer of a phone with iOS 14. testdata/go-ios of
+// package dtx describes the capture.
 func TestCapturedProcesses(t *testing.T) {
 	t.Parallel()
 	f, err := os.Open("../../dtx/testdata/go-ios/fragmentedmessage.bin")
@@ -61,7 +61,7 @@ func TestProcesses(t *testing.T) {
 		}
 		for i, p := range list[:len(list)-1] {
 			q := model[i+1]
-			apart := p.Started.Sub(q.Started).Abs() // a date is a float
+			apart := p.Started.Sub(q.Started).Abs() // dates are floats, so they may differ a little
 			if p.PID != q.PID || p.Name != q.Name || p.Path != q.Path || p.BundleID != q.BundleID ||
 				apart > time.Millisecond {
 				t.Errorf("%+v, want %+v", p, q)
@@ -70,7 +70,7 @@ func TestProcesses(t *testing.T) {
 				p.Foreground != (p.PID == app.PID) {
 				t.Errorf("%+v", p)
 			}
-			// What hosts insist on.
+			// go-ios requires these keys.
 			_, named := p.Raw.String("name")
 			_, pathed := p.Raw.String("realAppName")
 			_, app := p.Raw.Bool("isApplication")
@@ -119,9 +119,12 @@ func TestInformation(t *testing.T) {
 			t.Errorf("hardware %v, %v", hardware, err)
 		}
 		clusters, _ := hardware.Dict("cpuClusterInfo")
-		if v, ok := clusters.Get(5); !ok || v != (nskeyed.CPUCluster{ID: 1, Flags: 1}) ||
-			len(clusters) != 6 {
-			t.Errorf("clusters %v", clusters)
+		if len(clusters) != 6 {
+			t.Errorf("clusters %v, want 6", clusters)
+		}
+		want := nskeyed.CPUCluster{ID: 1, Flags: 1}
+		if v, ok := clusters.Get(5); !ok || v != want {
+			t.Errorf("cluster 5 is %v, %v, want %v", v, ok, want)
 		}
 		if n, err := r.NetworkInformation(ctx); n["en0"] != "Wi-Fi" || err != nil {
 			t.Errorf("network %v, %v", n, err)
@@ -133,10 +136,17 @@ func TestNames(t *testing.T) {
 	bubble(t, "ios17", func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		clock, err := r.MachTime(ctx)
-		if err != nil || clock.Absolute != r.phone.Clock.MachTime() ||
-			clock.Time.Sub(r.phone.Clock.Now()).Abs() > time.Millisecond ||
-			clock.Zone != "Europe/Berlin" {
-			t.Errorf("clock %+v, %v", clock, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := r.phone.Clock.MachTime(); clock.Absolute != want {
+			t.Errorf("mach time %d, want %d", clock.Absolute, want)
+		}
+		if now := r.phone.Clock.Now(); clock.Time.Sub(now).Abs() > time.Millisecond {
+			t.Errorf("time %v, want %v", clock.Time, now)
+		}
+		if clock.Zone != "Europe/Berlin" {
+			t.Errorf("zone %q, want Europe/Berlin", clock.Zone)
 		}
 		if d := clock.Duration(24_000_000); d != time.Second {
 			t.Errorf("24 million ticks are %v", d)
@@ -185,7 +195,7 @@ func TestNames(t *testing.T) {
 	})
 }
 
-// TestNumbers sends numbers in all the ways that hosts do.
+// TestNumbers sends numbers in all the forms that hosts use.
 func TestNumbers(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ch := r.host(ChannelDeviceInfo, dtx.Options{Silent: true})
@@ -210,7 +220,7 @@ func TestNumbers(t *testing.T) {
 	})
 }
 
-// TestOddAnswers has a device answer what it should not.
+// TestOddAnswers uses a device that sends unexpected answers.
 func TestOddAnswers(t *testing.T) {
 	t.Parallel()
 	for name, v := range map[string]any{

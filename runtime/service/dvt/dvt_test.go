@@ -90,10 +90,10 @@ func newRig(t testing.TB, profile string) *rig {
 	return r
 }
 
-// dial connects to the device once more.
+// dial opens another connection to the device.
 func (r *rig) dial() net.Conn { return servicetest.Conn(r.t, r.dev) }
 
-// host connects as a program does that uses nothing of this package.
+// host opens a channel without the client of this package.
 func (r *rig) host(identifier string, o dtx.Options) *dtx.Channel {
 	r.t.Helper()
 	c := dtx.New(r.dial(), o)
@@ -105,14 +105,14 @@ func (r *rig) host(identifier string, o dtx.Options) *dtx.Channel {
 	return ch
 }
 
-// bubble runs a test in which time is not real and no goroutine may be left.
+// bubble runs a test with fake time. The test fails if a goroutine is left.
 func bubble(t *testing.T, profile string, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { f(t, newRig(t, profile)) })
 }
 
-// fake connects a session to a device that a test plays.
+// fake returns a session with a device that has the given channels.
 func fake(t testing.TB, channels map[string]dtx.Handler) *Session {
 	t.Helper()
 	server := dtx.Server{Channels: map[string]func(*dtx.Channel) dtx.Handler{}}
@@ -122,7 +122,7 @@ func fake(t testing.TB, channels map[string]dtx.Handler) *Session {
 	return connectTo(t, &server, Options{})
 }
 
-// connectTo returns a client of a device side that a test plays.
+// connectTo returns a client that is connected to the device side h.
 func connectTo(t testing.TB, h service.Handler, o Options) *Session {
 	t.Helper()
 	s := New(servicetest.Conn(t, h), o)
@@ -130,7 +130,7 @@ func connectTo(t testing.TB, h service.Handler, o Options) *Session {
 	return s
 }
 
-// answer is a handler that answers every call alike.
+// answer returns a handler that gives the same answer to every call.
 func answer(v any) dtx.Handler {
 	return dtx.HandlerFunc(func(context.Context, *dtx.Incoming) (any, error) { return v, nil })
 }
@@ -164,7 +164,7 @@ func TestSession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// One that was closed is opened anew.
+		// A channel that was closed is opened again.
 		if err := first.Close(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -207,8 +207,14 @@ func TestRefusals(t *testing.T) {
 				`' does not take these arguments (DTXMessage 1)`, dtx.ErrRemote},
 		} {
 			_, err := r.Call(ctx, c.channel, c.selector, c.args...)
-			if err == nil || err.Error() != c.want || !errors.Is(err, c.is) {
+			if err == nil {
+				t.Fatalf("%s %s: no error, want %s", c.channel, c.selector, c.want)
+			}
+			if err.Error() != c.want {
 				t.Errorf("%s %s: %v, want %s", c.channel, c.selector, err, c.want)
+			}
+			if !errors.Is(err, c.is) {
+				t.Errorf("%s %s: %v does not match %v", c.channel, c.selector, err, c.is)
 			}
 			if errors.Is(err, errors.ErrUnsupported) != (c.is == errors.ErrUnsupported) ||
 				errors.Is(err, fs.ErrNotExist) {
@@ -240,7 +246,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// TestBudget opens as many channels as a session may have.
+// TestBudget opens as many channels as a session allows.
 func TestBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -272,7 +278,7 @@ func TestBudget(t *testing.T) {
 	})
 }
 
-// opener opens what it has.
+// opener is a service.Opener for tests of Connect.
 type opener struct {
 	conns map[service.Name]net.Conn
 	err   error
@@ -304,9 +310,14 @@ func TestConnect(t *testing.T) {
 		} {
 			o := &opener{err: c.err, conns: map[service.Name]net.Conn{c.has: r.dial()}}
 			s, err := Connect(ctx, o, Options{})
-			if !errors.Is(err, c.want) || (s == nil) != (err != nil) || len(o.asked) != c.asked ||
-				o.asked[0] != Service {
-				t.Errorf("with %v: %v, %v, asked for %v", c.has, s, err, o.asked)
+			if !errors.Is(err, c.want) {
+				t.Errorf("with %v: %v, want %v", c.has, err, c.want)
+			}
+			if (s == nil) != (err != nil) {
+				t.Errorf("with %v: session %v beside the error %v", c.has, s, err)
+			}
+			if len(o.asked) != c.asked || o.asked[0] != Service {
+				t.Errorf("with %v: asked for %v", c.has, o.asked)
 			}
 			if s != nil {
 				if _, err := s.KernelName(ctx); err != nil {
@@ -315,14 +326,19 @@ func TestConnect(t *testing.T) {
 				s.Close()
 			}
 		}
-		if !Service.NeedsDDI || !OldService.HandshakeOnlyTLS ||
-			Service.Remote != "com.apple.instruments.dtservicehub" || Service.Checkin {
-			t.Errorf("%+v, %+v", Service, OldService)
+		if !Service.NeedsDDI {
+			t.Error("Service does not need a developer disk image")
+		}
+		if Service.Remote != "com.apple.instruments.dtservicehub" || Service.Checkin {
+			t.Errorf("Service = %+v", Service)
+		}
+		if !OldService.HandshakeOnlyTLS {
+			t.Error("OldService uses TLS after the handshake")
 		}
 	})
 }
 
-// TestDeadlines calls a device that never answers.
+// TestDeadlines makes calls to a device that never answers.
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -365,7 +381,7 @@ func TestDeadlines(t *testing.T) {
 				t.Errorf("%s: after %v: %v", name, time.Since(begun), err)
 			}
 		}
-		// The end of the session ends what waits.
+		// The end of the session ends calls that wait.
 		go func() { time.Sleep(time.Second); s.Close() }()
 		if _, err := s.Screenshot(t.Context()); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("after Close: %v", err)
@@ -378,7 +394,7 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// TestServeEnds ends a device in the middle of everything.
+// TestServeEnds ends the device side while calls and streams are active.
 func TestServeEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

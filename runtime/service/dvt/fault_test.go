@@ -12,8 +12,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone"
 )
 
-// TestFaults has a channel die and fall silent: the call ends, and the session
-// and its other channels go on.
+// TestFaults lets a channel close or leave a call unanswered. The call ends, and the
+// session and its other channels stay usable.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

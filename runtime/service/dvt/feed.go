@@ -10,21 +10,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Limits of what waits for a reader of a stream.
+// Limits on the messages that wait for the reader of a stream.
 const (
 	feedLimit = 1024
 	feedBytes = 32 << 20
 )
 
-// feed takes what the device sends on a channel of its own. A reader that is
-// too slow loses the oldest messages, which are counted: a stream is about now,
-// and closing it would help nobody.
+// feed receives the messages of a stream on a channel of its own. If the reader is too
+// slow, the oldest messages are dropped and counted. The recent messages matter most
+// for a stream, so closing it instead would not help.
 type feed struct {
 	op      string
 	subject string
 	ch      *dtx.Channel
 	log     *slog.Logger
-	done    chan struct{} // closed when the pump has ended
+	done    chan struct{} // closed when pump has ended
 	once    sync.Once
 	queue   *link.Queue[*dtx.Incoming]
 	bad     link.Skipped
@@ -54,7 +54,7 @@ func (s *Session) feed(ctx context.Context, op, subject, identifier string) (*fe
 	return f, nil
 }
 
-// pump empties the channel until it is closed.
+// pump moves messages from the channel to the queue until the channel is closed.
 func (f *feed) pump() {
 	defer close(f.done)
 	for {
@@ -63,14 +63,14 @@ func (f *feed) pump() {
 			f.queue.End(err)
 			return
 		}
-		if in.ExpectsReply { // no event of these services does
+		if in.ExpectsReply { // no event of these services expects a reply
 			_ = in.Reply(f.ch.Context(), dtx.UnknownSelector(in.Selector))
 		}
 		f.queue.Push(in)
 	}
 }
 
-// next waits for a message.
+// next waits for the next message.
 func (f *feed) next(ctx context.Context) (*dtx.Incoming, error) {
 	in, err := f.queue.Pop(ctx)
 	if err != nil {
@@ -79,10 +79,10 @@ func (f *feed) next(ctx context.Context) (*dtx.Incoming, error) {
 	return in, nil
 }
 
-// await returns the first value that parse makes of a message; ok is false for a
-// message that means nothing to the stream. A message that cannot be decoded is
-// counted, logged and passed over: versions of iOS differ in what they send, and what
-// follows (the end of a process) must not be lost.
+// await returns the first value that parse finds in a message. Parse returns false for
+// ok if the stream does not use the message. A message that cannot be decoded is
+// counted, logged and ignored. Versions of iOS differ in the messages that they send,
+// and later messages, such as the end of a process, must not be lost.
 func await[T any](
 	ctx context.Context, f *feed, parse func(*dtx.Incoming) (v T, ok bool, err error),
 ) (T, error) {
@@ -102,32 +102,33 @@ func await[T any](
 	}
 }
 
-// pass notes a message, or a part of one, that is passed over.
+// pass counts and logs a message that is ignored as a whole or in part.
 func (f *feed) pass(in *dtx.Incoming, err error) {
 	f.bad.Add(f.log, "malformed event passed over",
 		"type", in.Type, "selector", link.Clip(in.Selector), "err", err)
 }
 
-// Malformed counts the messages that were passed over, whole or in part, because they
-// could not be decoded.
+// Malformed returns the number of messages that were ignored, as a whole or in part,
+// because they could not be decoded.
 func (f *feed) Malformed() uint64 { return f.bad.Count() }
 
-// Dropped counts the messages that were lost because Next was called too
-// rarely.
+// Dropped returns the number of messages that were dropped because Next was not called
+// often enough.
 func (f *feed) Dropped() uint64 {
 	return f.queue.Dropped()
 }
 
-// Close ends the stream and every Next that waits.
+// Close ends the stream and a call of Next that waits.
 func (f *feed) Close() error {
 	var err error
 	f.once.Do(func() {
 		f.queue.Close(net.ErrClosed)
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		if err = f.ch.Close(ctx); err != nil {
+		err = f.ch.Close(ctx)
+		if err != nil {
 			if f.ch.Conn().Err() != nil {
-				err = nil // the session went first
+				err = nil // the session has already ended
 			} else {
 				err = &Error{Op: "close", Subject: f.subject, Err: err}
 			}

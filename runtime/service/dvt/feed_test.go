@@ -19,17 +19,18 @@ const fedPID = 212
 // feedCase is a stream of this package.
 type feedCase struct {
 	channel string
-	trigger string // the host's message after which the device sends events
-	// good sends event i, whose value read returns as i.
+	trigger string // message of the host after which the device sends events
+	// good sends event i. The function read returns i for it.
 	good func(ctx context.Context, ch *dtx.Channel, i int) error
-	// end sends what ends the stream in peace; nil if only the host ends it.
+	// end sends the message that ends the stream without an error. It is nil if only
+	// the host can end the stream.
 	end  func(ctx context.Context, ch *dtx.Channel) error
 	open func(ctx context.Context, s *Session) (fed, error)
-	// selectors are the events of the stream; "" is one without a selector.
+	// selectors are the selectors of the events; "" stands for an event without one.
 	selectors []string
 }
 
-// fed is a stream that is open.
+// fed is an open stream.
 type fed struct {
 	read      func(ctx context.Context) (int, error)
 	malformed func() uint64
@@ -119,8 +120,8 @@ func sysmonFeed() feedCase {
 	return c
 }
 
-// badEvent sends an event that says nothing. counted: it is one of the stream that
-// cannot be decoded, not one that means something else.
+// badEvent sends an event that no stream can use. The field counted says that the event
+// belongs to the stream but cannot be decoded, so that it is counted as malformed.
 type badEvent struct {
 	send    func(ctx context.Context, ch *dtx.Channel) error
 	counted bool
@@ -128,7 +129,7 @@ type badEvent struct {
 
 var refusal = &nskeyed.NSError{Domain: domainPOSIX, Code: codeEINVAL}
 
-// badCalls are the shapes of a bad event with a selector.
+// badCalls returns the forms of a bad event with a selector.
 func badCalls(selector string) map[string]badEvent {
 	out := map[string]badEvent{}
 	for name, args := range map[string][]any{
@@ -158,7 +159,7 @@ func badCalls(selector string) map[string]badEvent {
 	return out
 }
 
-// badObjects are the shapes of a bad event without a selector.
+// badObjects returns the forms of a bad event without a selector.
 func badObjects() map[string]badEvent {
 	out := map[string]badEvent{}
 	processes := nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: int64(1), Value: "x"}}}}
@@ -190,7 +191,7 @@ func badObjects() map[string]badEvent {
 	return out
 }
 
-// badForAll are events that no stream takes for its own.
+// badForAll returns events that belong to no stream.
 func badForAll() map[string]badEvent {
 	bytesOf := func(t dtx.Type, b []byte) badEvent {
 		return badEvent{
@@ -215,8 +216,8 @@ func badForAll() map[string]badEvent {
 	}
 }
 
-// TestBadEvents sends a good event, a bad one, a good one and the end on each stream:
-// both good ones arrive, and so does the end.
+// TestBadEvents sends a good event, a bad one, a good one and the end on each stream.
+// Both good events and the end arrive.
 func TestBadEvents(t *testing.T) {
 	t.Parallel()
 	for name, c := range feedCases() {
@@ -274,8 +275,8 @@ func (c feedCase) try(t *testing.T, bad badEvent) {
 	}
 }
 
-// feedSession is a session with a device that sends the events of a case. A stream
-// without an end of its own ends with the channel.
+// feedSession returns a session with a device that sends the events of a case. A stream
+// that only the host can end ends with the channel.
 func feedSession(t *testing.T, c feedCase, bad badEvent, log *slog.Logger) *Session {
 	t.Helper()
 	events := func(ctx context.Context, ch *dtx.Channel) error {
@@ -289,7 +290,7 @@ func feedSession(t *testing.T, c feedCase, bad badEvent, log *slog.Logger) *Sess
 			return err
 		}
 		if c.end == nil {
-			return ch.Close(context.WithoutCancel(ctx)) // ctx ends with the channel
+			return ch.Close(context.WithoutCancel(ctx)) // ctx ends together with the channel
 		}
 		return c.end(ctx, ch)
 	}
@@ -299,7 +300,7 @@ func feedSession(t *testing.T, c feedCase, bad badEvent, log *slog.Logger) *Sess
 				ch.Go(func(ctx context.Context) {
 					if err := events(ctx, ch); err != nil {
 						t.Errorf("device: %v", err)
-						_ = ch.Conn().Close() // ends the host's read as well
+						_ = ch.Conn().Close() // also ends the read of the host
 					}
 				})
 			}

@@ -14,7 +14,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/fuzztest"
 )
 
-// addValues adds archives of what the channels exchange.
+// addValues adds archives of values that the channels exchange.
 func addValues(f *testing.F) {
 	f.Add(sampleBytes(f))
 	archives, err := filepath.Glob("../../codec/nskeyed/testdata/go-ios/*.bin")
@@ -66,14 +66,14 @@ func addValues(f *testing.F) {
 	}
 }
 
-// events answers every call alike and then sends the value as the event of each stream,
-// and as an object. The channel ends behind them.
+// events returns a handler that gives the same answer to every call. It then sends the
+// value as the event of each stream and as an object, and closes the channel.
 func events(ch *dtx.Channel, v any) dtx.Handler {
 	return dtx.HandlerFunc(func(ctx context.Context, in *dtx.Incoming) (any, error) {
 		if !slices.Contains([]string{selObserve, selAppNotes, selStart}, in.Selector) {
 			return v, nil
 		}
-		_ = in.Reply(ctx, v) // that of an event that expects none does nothing
+		_ = in.Reply(ctx, v) // has no effect for a message that expects no reply
 		list, ok := v.([]any)
 		if !ok {
 			list = []any{v}
@@ -89,8 +89,8 @@ func events(ch *dtx.Channel, v any) dtx.Handler {
 	})
 }
 
-// FuzzClient answers every call of every channel with any value, and sends it as every
-// event. All calls and streams end, with a typed error or with a result.
+// FuzzClient answers every call of every channel with an arbitrary value and sends it
+// as every event. All calls and streams end with a typed error or with a result.
 func FuzzClient(f *testing.F) {
 	addValues(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -155,8 +155,8 @@ func wantTyped(t *testing.T, ctx context.Context, name string, err error) {
 	}
 }
 
-// FuzzDevice gives any value to every method of every channel of the device side. Each
-// call is answered, and the connection lives.
+// FuzzDevice passes an arbitrary value to every method of every channel of the device
+// side. The device answers each call, and the connection stays usable.
 func FuzzDevice(f *testing.F) {
 	addValues(f)
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -10,8 +10,8 @@ const (
 	selStopSimulate = "stopLocationSimulation"
 )
 
-// SetLocation makes the device believe that it is elsewhere, in degrees. The
-// belief ends with ClearLocation, or with the session.
+// SetLocation overrides the location that the device reports, in degrees, until
+// ClearLocation or the end of the session.
 func (s *Session) SetLocation(ctx context.Context, latitude, longitude float64) error {
 	subject := fmt.Sprintf("%v, %v", latitude, longitude)
 	_, err := s.call(ctx, "set location", subject, ChannelLocation, selSimulate, latitude,
@@ -19,7 +19,7 @@ func (s *Session) SetLocation(ctx context.Context, latitude, longitude float64) 
 	return err
 }
 
-// ClearLocation ends the simulation.
+// ClearLocation ends the simulation of the location.
 func (s *Session) ClearLocation(ctx context.Context) error {
 	_, err := s.call(ctx, "clear location", "", ChannelLocation, selStopSimulate)
 	return err

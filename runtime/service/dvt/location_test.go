@@ -40,7 +40,7 @@ func TestLocation(t *testing.T) {
 		}
 		want(home, false)
 
-		// The end of another session ends its own simulation only.
+		// The end of another session ends only the simulation of that session.
 		other := New(r.dial(), Options{})
 		if err := other.SetLocation(ctx, 1, 1); err != nil {
 			t.Fatal(err)
@@ -51,7 +51,7 @@ func TestLocation(t *testing.T) {
 		other.Close()
 		want(location.Place{Latitude: 2, Longitude: 2}, true)
 
-		// Bare numbers are as good.
+		// Numbers that are not archived are accepted too.
 		ch := r.host(ChannelLocation, dtx.Options{Silent: true})
 		m, err := ch.CallMessage(ctx, "simulateLocationWithLatitude:longitude:", dtx.Double(3.5),
 			dtx.Int32(4))

@@ -15,10 +15,10 @@ const (
 	eventMemory    = "memoryLevelNotification:"
 )
 
-// AppState is a state of an app, with the numbers of the device.
+// AppState is a state of an app. Its values are those of the protocol.
 type AppState int
 
-// The states that are known.
+// Known states of apps.
 const (
 	AppTerminated AppState = 1
 	AppSuspended  AppState = 2
@@ -26,15 +26,15 @@ const (
 	AppForeground AppState = 8
 )
 
-// Notification is news of an app's state or of the memory.
+// Notification reports a change of the state of an app or of the memory.
 type Notification struct {
-	Memory bool // news of the memory, and not of an app
+	Memory bool // the notification concerns the memory, not an app
 
 	App, Executable, BundleID string
 	State                     AppState
-	Description               string // the state in the device's words
+	Description               string // description of the state as sent by the device
 
-	Level int // of the memory
+	Level int // level of the memory
 
 	PID      int
 	Time     time.Time
@@ -42,14 +42,14 @@ type Notification struct {
 	Raw      nskeyed.Dict
 }
 
-// NotificationOptions choose what is told.
+// NotificationOptions selects the notifications to receive.
 type NotificationOptions struct{ Apps, Memory bool }
 
-// Notifications is a stream of news.
+// Notifications is a stream of notifications.
 type Notifications struct{ *feed }
 
-// Notifications begins to listen. A device first tells the states of all apps
-// that it knows.
+// Notifications starts to receive notifications. The device first reports the states of
+// all apps that it knows.
 func (s *Session) Notifications(
 	ctx context.Context, o NotificationOptions,
 ) (*Notifications, error) {
@@ -74,13 +74,14 @@ func (s *Session) Notifications(
 	return &Notifications{f}, nil
 }
 
-// Next waits for the next notification. Those that cannot be decoded are passed over
-// and counted by Malformed.
+// Next waits for the next notification. Notifications that cannot be decoded are
+// ignored and counted by Malformed.
 func (n *Notifications) Next(ctx context.Context) (*Notification, error) {
 	return await(ctx, n.feed, notification)
 }
 
-// notification reads a message of the channel; ok is false for other messages.
+// notification decodes a message of the channel. The result ok is false for other
+// messages.
 func notification(in *dtx.Incoming) (n *Notification, ok bool, err error) {
 	if in.Type != dtx.Dispatch || in.Selector != eventApp && in.Selector != eventMemory {
 		return nil, false, nil

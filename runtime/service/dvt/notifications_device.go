@@ -30,12 +30,13 @@ func notifications(s *session, ch *dtx.Channel) dtx.Handler {
 	}
 }
 
-// enable switches notifications. Those of apps begin with the state of each.
+// enable turns notifications on or off. The notifications of apps begin with the state
+// of each.
 func (n *notifier) enable(
 	selector string, flag *bool,
 ) func(context.Context, dtx.Args) (any, error) {
 	return func(ctx context.Context, args dtx.Args) (any, error) {
-		on, ok := truth(args, 0)
+		on, ok := boolArg(args, 0)
 		if !ok {
 			return nil, badArguments(selector)
 		}
@@ -54,7 +55,7 @@ func (n *notifier) enable(
 	}
 }
 
-// watch begins to tell what happens; the caller holds mu.
+// watch starts to send notifications. The caller holds mu.
 func (n *notifier) watch() {
 	w := n.phone.Processes.Watch()
 	if !n.ch.Go(func(ctx context.Context) {
@@ -88,7 +89,7 @@ func (n *notifier) tell(ctx context.Context, e processes.Event) error {
 	return nil
 }
 
-// burst tells the state of every app with an icon.
+// burst sends the state of every app that has an icon.
 func (n *notifier) burst(ctx context.Context) {
 	for _, a := range n.phone.Apps.List() {
 		if a.Type() == apps.Hidden {
@@ -110,8 +111,8 @@ func (n *notifier) burst(ctx context.Context) {
 	}
 }
 
-// appDict makes the news of an app. All keys are there and none is empty: some
-// hosts insist.
+// appDict returns the notification about an app. It has all keys and no empty value,
+// because go-ios requires some of them and other clients require others.
 func (n *notifier) appDict(e processes.Event) nskeyed.Dict {
 	name, executable := e.Process.Name, e.Process.Path
 	if a, ok := n.phone.Apps.Find(e.Process.BundleID); ok {

@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
-// wantApps checks that every app with an icon is told of, proc being in front.
+// wantApps checks that every app with an icon is reported, with proc in the foreground.
 func (r *rig) wantApps(next func() *Notification, proc processes.Process) {
 	r.t.Helper()
 	shown := 0
@@ -27,9 +27,14 @@ func (r *rig) wantApps(next func() *Notification, proc processes.Process) {
 		if p, ok := r.phone.Processes.OfApp(a.BundleID()); ok {
 			want = AppState(r.phone.Processes.State(p.PID))
 		}
-		if note.BundleID != a.BundleID() || note.State != want || note.App == "" ||
-			note.Executable == "" || note.Memory {
+		if note.BundleID != a.BundleID() || note.State != want {
 			r.t.Errorf("%+v, want %s as %v", note, a.BundleID(), want)
+		}
+		if note.App == "" || note.Executable == "" {
+			r.t.Errorf("%+v lacks a name", note)
+		}
+		if note.Memory {
+			r.t.Errorf("%+v concerns the memory", note)
 		}
 		if note.BundleID == proc.BundleID && (note.PID != proc.PID || note.State != AppForeground) {
 			r.t.Errorf("%+v", note)
@@ -105,7 +110,7 @@ func TestNotifications(t *testing.T) {
 	})
 }
 
-// TestForeignNotifications switches them as other programs do.
+// TestForeignNotifications turns notifications on and off as other clients do.
 func TestForeignNotifications(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -123,7 +128,7 @@ func TestForeignNotifications(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if _, err := r.phone.Processes.Launch("com.example.shop"); err != nil { // not asked for
+		if _, err := r.phone.Processes.Launch("com.example.shop"); err != nil { // not enabled
 			t.Fatal(err)
 		}
 		r.phone.Processes.SetMemoryLevel(1)
@@ -141,7 +146,7 @@ func TestForeignNotifications(t *testing.T) {
 		if _, err := ch.Call(ctx, selMemoryNotes, "perhaps"); !errors.Is(err, dtx.ErrRemote) {
 			t.Errorf("perhaps: %v", err)
 		}
-		// Asking twice does not tell the apps twice.
+		// A second request does not report the states of the apps again.
 		for range 2 {
 			if _, err := ch.Call(ctx, selAppNotes, true); err != nil {
 				t.Fatal(err)

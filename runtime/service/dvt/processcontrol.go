@@ -32,21 +32,21 @@ const (
 	optionBackground = "ActivateSuspended"
 )
 
-// LaunchOptions say how an app is started.
+// LaunchOptions says how to start an app.
 type LaunchOptions struct {
 	Args []string
 	Env  map[string]string
-	// KillExisting ends the instance that runs. Without it, a running app
-	// comes to the front and keeps its arguments.
+	// KillExisting ends a running instance of the app first. Without it, a running app
+	// comes to the foreground and keeps its arguments.
 	KillExisting bool
-	// Suspended stops the app before its first instruction, until Resume.
+	// Suspended stops the app before its first instruction until Resume is called.
 	Suspended bool
-	// Background starts the app behind what the screen shows.
+	// Background starts the app without showing it on the screen.
 	Background bool
 }
 
-// arguments makes the arguments of the call. Environment and options must be
-// dictionaries and the arguments an array, empty or not.
+// arguments returns the arguments of the call. Environment and options must be
+// dictionaries and the arguments an array, even if they are empty.
 func (o LaunchOptions) arguments(bundleID string) []any {
 	env := make(nskeyed.Dict, 0, len(o.Env))
 	for _, key := range slices.Sorted(maps.Keys(o.Env)) {
@@ -83,7 +83,8 @@ func launched(bundleID string, v any) (int, error) {
 	return int(pid), nil
 }
 
-// Start is Launch for an app whose output and end are to be followed.
+// Start launches an app like Launch. The result receives the output and the end of the
+// app.
 func (s *Session) Start(ctx context.Context, bundleID string, o LaunchOptions) (*Process, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -100,8 +101,8 @@ func (s *Session) Start(ctx context.Context, bundleID string, o LaunchOptions) (
 		p.PID, err = launched(bundleID, v)
 	}
 	if err == nil {
-		// iOS tells of the end only those who asked. Versions that lack the
-		// method tell nobody.
+		// The device reports the end of a process only to hosts that ask for it.
+		// Versions that lack the method do not report it.
 		err = f.ch.Send(ctx, selObserve, int64(p.PID))
 	}
 	if err != nil {
@@ -112,8 +113,8 @@ func (s *Session) Start(ctx context.Context, bundleID string, o LaunchOptions) (
 	return p, nil
 }
 
-// Observe follows a process that runs: its end, and what of its output the
-// device still gives.
+// Observe follows a running process: its end, and the part of its output that the
+// device still sends.
 func (s *Session) Observe(ctx context.Context, pid int) (*Process, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -129,18 +130,18 @@ func (s *Session) Observe(ctx context.Context, pid int) (*Process, error) {
 	return &Process{PID: pid, feed: f}, nil
 }
 
-// Output is what a process wrote to its standard output or error.
+// Output is data that a process wrote to its standard output or standard error.
 type Output struct {
 	PID      int
 	Text     string
 	MachTime uint64
 }
 
-// Exit is how a process ended: by a signal, or by itself if that is 0. A number that
-// the device sent in a form that nobody knows is -1.
+// Exit says how a process ended. If Signal is 0, the process exited by itself. A number
+// is -1 if the device sent it in an unknown form.
 type Exit struct{ Code, Signal int }
 
-// Process is a process that is followed. Close ends the following, not the
+// Process is a process whose output and end are followed. Close ends only that, not the
 // process.
 type Process struct {
 	PID int
@@ -150,9 +151,9 @@ type Process struct {
 	exit *Exit
 }
 
-// Next waits for the next output. After the end of the process it returns
-// io.EOF, and Exit says more. Events that cannot be decoded are passed over and
-// counted by Malformed.
+// Next waits for the next output. After the end of the process it returns io.EOF, and
+// Exit returns the details. Events that cannot be decoded are ignored and counted by
+// Malformed.
 func (p *Process) Next(ctx context.Context) (Output, error) {
 	out, err := await(ctx, p.feed, p.event)
 	if errors.Is(err, io.EOF) {
@@ -161,7 +162,7 @@ func (p *Process) Next(ctx context.Context) (Output, error) {
 	return out, err
 }
 
-// event reads a message of the channel; ok is false unless it is output.
+// event decodes a message of the channel. The result ok is false unless it is output.
 func (p *Process) event(in *dtx.Incoming) (out Output, ok bool, err error) {
 	o, exit, err := parseProcessEvent(in, p.PID)
 	if exit != nil {
@@ -176,16 +177,15 @@ func (p *Process) event(in *dtx.Incoming) (out Output, ok bool, err error) {
 	return *o, true, err
 }
 
-// Exit returns how the process ended, nil as long as Next has not come across
-// it.
+// Exit says how the process ended. It returns nil until Next has received the end.
 func (p *Process) Exit() *Exit {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.exit
 }
 
-// parseProcessEvent reads an event of a process. Events of other processes and those
-// that nobody knows are neither output nor an exit.
+// parseProcessEvent decodes an event of a process. It returns neither an output nor an
+// exit for events of other processes and for unknown events.
 func parseProcessEvent(in *dtx.Incoming, pid int) (*Output, *Exit, error) {
 	if in.Type != dtx.Dispatch || in.Selector != eventOutput && in.Selector != eventTerminated {
 		return nil, nil, nil
@@ -202,7 +202,7 @@ func parseProcessEvent(in *dtx.Incoming, pid int) (*Output, *Exit, error) {
 	if !ok {
 		return nil, nil, malformed(args.At(0)) // iOS 26.4 sends some without arguments
 	}
-	// Old versions may leave the process out; the channel has no other then.
+	// Old versions may omit the process. The channel has only one process then.
 	from, known := args.Int(1)
 	if known && from != int64(pid) {
 		return nil, nil, nil
@@ -211,8 +211,9 @@ func parseProcessEvent(in *dtx.Incoming, pid int) (*Output, *Exit, error) {
 	return &Output{PID: pid, Text: text, MachTime: uint64(max(ticks, 0))}, nil, nil
 }
 
-// parseExit reads the end of a process, nil if it is another one. The process has
-// ended whatever the numbers are; devices send nil for those that do not apply.
+// parseExit decodes the end of a process. It returns nil if another process ended. The
+// process has ended even if the numbers are invalid. Devices send nil for a number that
+// does not apply.
 func parseExit(args dtx.Args, pid int) (*Exit, error) {
 	from, ok := args.Int(0)
 	if !ok {
@@ -243,27 +244,27 @@ func (s *Session) Kill(ctx context.Context, pid int) error {
 	return err
 }
 
-// Signal sends a signal, numbered as iOS numbers it, to a process.
+// Signal sends a signal to a process. Signals have the numbers of iOS.
 func (s *Session) Signal(ctx context.Context, pid, signal int) error {
 	_, err := s.call(ctx, "signal", strconv.Itoa(pid), ChannelProcessControl, selSignal,
 		int64(signal), int64(pid))
 	return err
 }
 
-// Suspend stops a process until Resume.
+// Suspend stops a process until Resume is called.
 func (s *Session) Suspend(ctx context.Context, pid int) error {
 	_, err := s.call(ctx, "suspend", strconv.Itoa(pid), ChannelProcessControl, selSuspend,
 		int64(pid))
 	return err
 }
 
-// Resume lets a process go on that was stopped, or launched suspended.
+// Resume continues a process that was suspended or launched suspended.
 func (s *Session) Resume(ctx context.Context, pid int) error {
 	_, err := s.call(ctx, "resume", strconv.Itoa(pid), ChannelProcessControl, selResume, int64(pid))
 	return err
 }
 
-// PIDOf returns the process of an app, 0 if it does not run.
+// PIDOf returns the process identifier of an app, or 0 if the app does not run.
 func (s *Session) PIDOf(ctx context.Context, bundleID string) (int, error) {
 	v, err := s.call(ctx, "find process", bundleID, ChannelProcessControl, selPIDOf, bundleID)
 	if err != nil {
@@ -273,11 +274,11 @@ func (s *Session) PIDOf(ctx context.Context, bundleID string) (int, error) {
 	if !ok {
 		return 0, unexpected("find process", bundleID, v)
 	}
-	return int(max(pid, 0)), nil // some versions say -1
+	return int(max(pid, 0)), nil // some versions send -1
 }
 
-// DisableMemoryLimits frees a process from the memory limit at which iOS would
-// end it, and reports whether that could be done.
+// DisableMemoryLimits removes the memory limit at which iOS would end a process. It
+// reports whether the device has done so.
 func (s *Session) DisableMemoryLimits(ctx context.Context, pid int) (bool, error) {
 	return ask[bool](ctx, s, "disable memory limits", strconv.Itoa(pid), ChannelProcessControl,
 		selNoLimits, dtx.Int32(int32(pid)))

@@ -18,12 +18,12 @@ type controller struct {
 	phone *phone.Phone
 	ch    *dtx.Channel
 
-	// mu is held while an app is launched: its first output must not be judged
-	// before the channel knows that it is its own.
+	// mu is held during a launch. The first output of the app is then handled only
+	// after the channel knows that it launched the app.
 	mu        sync.Mutex
 	following bool
-	launched  map[int]bool // whose output and end are told
-	observed  map[int]bool // whose end is told
+	launched  map[int]bool // processes whose output and end are reported
+	observed  map[int]bool // processes whose end is reported
 }
 
 func processControl(s *session, ch *dtx.Channel) dtx.Handler {
@@ -96,8 +96,8 @@ func (c *controller) launch(_ context.Context, args dtx.Args) (any, error) {
 	return int64(proc.PID), nil
 }
 
-// launchSpec reads the arguments of a launch. Flags are numbers with some
-// hosts.
+// launchSpec decodes the arguments of a launch. Flags may be booleans or, from go-ios,
+// numbers.
 func launchSpec(args dtx.Args) (processes.LaunchSpec, bool) {
 	var spec processes.LaunchSpec
 	id, ok1 := args.String(1)
@@ -133,8 +133,8 @@ func launchSpec(args dtx.Args) (processes.LaunchSpec, bool) {
 	return spec, true
 }
 
-// launchRefusal nests errors as the device does: what went wrong in general,
-// and the reason that FrontBoard gave.
+// launchRefusal returns a nested error as devices send it: the outer one says what
+// failed, the inner one is the reason from FrontBoard.
 func launchRefusal(bundleID string, err error) error {
 	code, reason := int64(1), "Unspecified"
 	switch {
@@ -174,7 +174,7 @@ func (c *controller) stopObserving(pid int) (any, error) {
 	return nil, nil
 }
 
-// follow begins to watch the processes; the caller holds mu.
+// follow starts to watch the processes. The caller holds mu.
 func (c *controller) follow() {
 	if c.following {
 		return
@@ -194,7 +194,7 @@ func (c *controller) follow() {
 	}
 }
 
-// tell sends an event to the host if the process is one of its own.
+// tell sends an event to the host if the host launched or observes the process.
 func (c *controller) tell(ctx context.Context, e processes.Event) error {
 	pid := e.Process.PID
 	c.mu.Lock()
@@ -214,11 +214,11 @@ func (c *controller) tell(ctx context.Context, e processes.Event) error {
 	return nil
 }
 
-// wantsEnds reports whether the host asked for the ends of processes when it
-// connected.
+// wantsEnds reports whether the host published, when it connected, that it wants to
+// hear of the end of processes.
 func (c *controller) wantsEnds() bool {
 	now, cancel := context.WithCancel(context.Background())
-	cancel() // what the host has not published yet does not count
+	cancel() // do not wait for capabilities that the host has not published yet
 	caps, err := c.ch.Conn().Capabilities(now)
 	n, ok := caps.Int(capTermination)
 	return err == nil && ok && n > 0

@@ -16,13 +16,19 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/processes"
 )
 
-// wantOutput reads outputs of a process.
+// wantOutput checks the next outputs of a process.
 func wantOutput(t *testing.T, p *Process, want ...string) {
 	t.Helper()
 	for _, text := range want {
 		out, err := p.Next(t.Context())
-		if err != nil || out.Text != text || out.PID != p.PID || out.MachTime == 0 {
-			t.Fatalf("output %+v, %v, want %q", out, err, text)
+		if err != nil {
+			t.Fatalf("output: %v, want %q", err, text)
+		}
+		if out.Text != text || out.PID != p.PID {
+			t.Fatalf("output %+v, want %q of process %d", out, text, p.PID)
+		}
+		if out.MachTime == 0 {
+			t.Fatalf("output %+v has no time", out)
 		}
 	}
 }
@@ -31,8 +37,11 @@ func wantEnd(t *testing.T, p *Process, signal int) {
 	t.Helper()
 	for range 2 {
 		out, err := p.Next(t.Context())
-		if e := p.Exit(); err != io.EOF || e == nil || *e != (Exit{Signal: signal}) {
-			t.Fatalf("%+v, %v, exit %v, want the end by signal %d", out, err, e, signal)
+		if err != io.EOF {
+			t.Fatalf("Next = %+v, %v, want io.EOF", out, err)
+		}
+		if e := p.Exit(); e == nil || *e != (Exit{Signal: signal}) {
+			t.Fatalf("exit %v, want the end by signal %d", e, signal)
 		}
 	}
 }
@@ -54,7 +63,7 @@ func TestStart(t *testing.T) {
 		if ok, err := r.IsRunning(ctx, p.PID); !ok || err != nil {
 			t.Errorf("running: %v, %v", ok, err)
 		}
-		// Another process on the same session, and what it says.
+		// Another process of the same session also writes output.
 		q, err := r.Start(ctx, "com.example.reader", LaunchOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -74,7 +83,7 @@ func TestStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantEnd(t, p, 9)
-		// Everybody who waits hears of the end.
+		// Every call that waits learns that the process has ended.
 		waiting := make(chan error)
 		for range 3 {
 			go func() { _, err := q.Next(ctx); waiting <- err }()
@@ -121,8 +130,14 @@ func TestSuspended(t *testing.T) {
 		old := p.PID
 		pid, err := r.Launch(ctx, "com.example.shop",
 			LaunchOptions{KillExisting: true, Background: true})
-		if err != nil || pid == old || r.phone.Processes.State(pid) != processes.Background {
-			t.Errorf("launched again as %d, %v", pid, err)
+		if err != nil {
+			t.Errorf("launched again: %v", err)
+		}
+		if pid == old {
+			t.Errorf("launched again with the same identifier %d", pid)
+		}
+		if got := r.phone.Processes.State(pid); got != processes.Background {
+			t.Errorf("state %v, want Background", got)
 		}
 		wantEnd(t, p, 9)
 		if again, err := r.Launch(ctx, "com.example.shop", LaunchOptions{}); again != pid ||
@@ -136,7 +151,8 @@ func TestSuspended(t *testing.T) {
 		if ok, err := r.DisableMemoryLimits(ctx, old); ok || err != nil {
 			t.Errorf("memory limits of a dead process: %v, %v", ok, err)
 		}
-		// What a session observes is told even if another one launched it.
+		// A session receives the events of a process that it observes, even if another
+		// session launched it.
 		o, err := r.Observe(ctx, pid)
 		if err != nil {
 			t.Fatal(err)
@@ -154,14 +170,24 @@ func TestLaunchRefused(t *testing.T) {
 		ctx := t.Context()
 		pid, err := r.Launch(ctx, "com.example.none", LaunchOptions{})
 		var e *Error
-		if pid != 0 || !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrLocked) ||
-			!errors.As(err, &e) {
-			t.Fatalf("%d, %v", pid, err)
+		if pid != 0 {
+			t.Errorf("Launch = %d, want 0", pid)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Launch: %v, want fs.ErrNotExist", err)
+		}
+		if errors.Is(err, ErrLocked) {
+			t.Errorf("Launch: %v matches ErrLocked", err)
+		}
+		if !errors.As(err, &e) {
+			t.Fatalf("Launch: %v is not an *Error", err)
 		}
 		ns := e.Remote()
-		if ns.Domain != "com.apple.dt.deviceprocesscontrolservice" || ns.Code != 1 ||
-			ns.Underlying().Domain != "FBSOpenApplicationErrorDomain" || ns.Underlying().Code != 4 {
-			t.Errorf("refused with %+v", ns)
+		if ns.Domain != "com.apple.dt.deviceprocesscontrolservice" || ns.Code != 1 {
+			t.Errorf("refused with %s %d", ns.Domain, ns.Code)
+		}
+		if u := ns.Underlying(); u.Domain != "FBSOpenApplicationErrorDomain" || u.Code != 4 {
+			t.Errorf("refused because of %s %d", u.Domain, u.Code)
 		}
 		if reason, _ := ns.UserInfo.String("NSLocalizedFailureReason"); !strings.Contains(reason,
 			`"com.example.none" is unknown`) {
@@ -200,8 +226,8 @@ func TestLaunchRefused(t *testing.T) {
 	})
 }
 
-// TestLaunchArguments looks at the bytes of a launch: the kinds of the
-// arguments are what devices insist on.
+// TestLaunchArguments checks the bytes of a launch, because devices require certain
+// kinds of arguments.
 func TestLaunchArguments(t *testing.T) {
 	t.Parallel()
 	seen := make(chan []dtx.Arg, 1)
@@ -222,8 +248,10 @@ func TestLaunchArguments(t *testing.T) {
 	want := []any{"", "a.b", nskeyed.Dict{{Key: "A", Value: "1"}, {Key: "B", Value: ""}}, []any{},
 		nskeyed.Dict{{Key: "KillExisting", Value: false}, {Key: "StartSuspendedKey", Value: false}}}
 	for i, a := range <-seen {
-		if v, err := nskeyed.Decode(a.Bytes); a.Kind != dtx.ArgBuffer ||
-			!reflect.DeepEqual(v, want[i]) || err != nil {
+		if a.Kind != dtx.ArgBuffer {
+			t.Errorf("argument %d has the kind %v", i, a.Kind)
+		}
+		if v, err := nskeyed.Decode(a.Bytes); err != nil || !reflect.DeepEqual(v, want[i]) {
 			t.Errorf("argument %d is %v, %v, want %v", i, v, err, want[i])
 		}
 	}
@@ -235,7 +263,7 @@ func TestLaunchArguments(t *testing.T) {
 	}
 }
 
-// TestForeignLaunch launches as other programs do, and looks at the events.
+// TestForeignLaunch launches apps as other clients do, and checks the events.
 func TestForeignLaunch(t *testing.T) {
 	for name, c := range map[string]struct {
 		options dtx.Options
@@ -271,10 +299,18 @@ func TestForeignLaunch(t *testing.T) {
 						t.Fatalf("%+v, %v", in, err)
 					}
 					args, err := dtx.DecodeArgs(in.Aux)
-					if err != nil || len(args) != 3 || args[0].Kind != dtx.ArgBuffer ||
-						args[1].Kind != dtx.ArgInt32 || args[1].Bits != uint64(pid) ||
+					if err != nil {
+						t.Fatal(err)
+					}
+					if len(args) != 3 {
+						t.Fatalf("arguments %+v, want three", args)
+					}
+					if args[0].Kind != dtx.ArgBuffer || args[1].Kind != dtx.ArgInt32 ||
 						args[2].Kind != dtx.ArgInt64 {
-						t.Errorf("arguments %+v, %v", args, err)
+						t.Errorf("arguments %+v do not have the kinds of the device", args)
+					}
+					if args[1].Bits != uint64(pid) {
+						t.Errorf("process %d, want %d", args[1].Bits, pid)
 					}
 					if got, _ := args[0].Value(nil); got != text {
 						t.Errorf("output %q, want %q", got, text)
@@ -283,7 +319,7 @@ func TestForeignLaunch(t *testing.T) {
 				if err := ch.Send(ctx, selKill, dtx.Int32(int32(pid))); err != nil {
 					t.Fatal(err)
 				}
-				// What comes next is the end, or nothing before the answer.
+				// The next event is the end. If there is none, the answer comes first.
 				if _, err := ch.Call(ctx, selPIDOf, "com.example.shop"); err != nil {
 					t.Fatal(err)
 				}
@@ -309,7 +345,7 @@ func TestForeignLaunch(t *testing.T) {
 	}
 }
 
-// TestStopObserving checks that nothing is told any more.
+// TestStopObserving checks that no further events are sent.
 func TestStopObserving(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -335,8 +371,8 @@ func TestStopObserving(t *testing.T) {
 	})
 }
 
-// TestSlowReader does not read what an app says: the oldest is lost, and other
-// calls go on.
+// TestSlowReader does not read the output of an app. The oldest output is dropped, and
+// other calls continue to work.
 func TestSlowReader(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -361,7 +397,7 @@ func TestSlowReader(t *testing.T) {
 		for range feedLimit {
 			wantOutput(t, p, "line\n")
 		}
-		// Bytes count as well as messages.
+		// The queue is limited in bytes as well as in messages.
 		for range 3 {
 			if err := r.phone.Processes.Print(p.PID, strings.Repeat("x", feedBytes/2)); err != nil {
 				t.Fatal(err)
@@ -374,7 +410,7 @@ func TestSlowReader(t *testing.T) {
 		if n, _ := p.queue.Waiting(); n != 1 {
 			t.Errorf("%d wait, want 1", n)
 		}
-		// Close ends who waits.
+		// Close ends a call that waits.
 		wantOutput(t, p, strings.Repeat("x", feedBytes/2))
 		waiting := make(chan error)
 		for range 2 {

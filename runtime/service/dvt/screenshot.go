@@ -4,7 +4,7 @@ import "context"
 
 const selScreenshot = "takeScreenshot"
 
-// Screenshot returns what the screen shows, as PNG.
+// Screenshot returns an image of the screen in PNG format.
 func (s *Session) Screenshot(ctx context.Context) ([]byte, error) {
 	return ask[[]byte](ctx, s, "screenshot", "", ChannelScreenshot, selScreenshot)
 }

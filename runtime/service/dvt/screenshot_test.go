@@ -27,7 +27,7 @@ func TestScreenshot(t *testing.T) {
 	})
 }
 
-// noisy is a picture of about three megabytes, as a full screen of photos is.
+// noisy returns an image of about three megabytes, the size of a screen full of photos.
 func noisy(t testing.TB) []byte {
 	img := image.NewGray(image.Rect(0, 0, 1179, 2556))
 	random := rand.New(rand.NewPCG(1, 2))

@@ -9,27 +9,27 @@ import (
 	"github.com/imdlua/imdlua/runtime/dtx"
 )
 
-// Selectors of the taps.
+// Selectors of the sysmontap channel.
 const (
 	selConfig = "setConfig:"
 	selStart  = "start"
 	selStop   = "stop"
 )
 
-// SysmonConfig says what is sampled. The zero value samples everything once a
-// second.
+// SysmonConfig selects the attributes to sample. The zero value samples all attributes
+// once per second.
 type SysmonConfig struct {
-	Interval time.Duration // between samples, 0 is a second
-	// Processes and System are the attributes to sample; nil means all that the
-	// device has, an empty list none.
+	Interval time.Duration // time between samples; 0 means one second
+	// Processes and System are the attributes to sample. nil means all attributes that
+	// the device has, and an empty list means none.
 	Processes, System []string
 }
 
-// CPULoad is the load of a core in percent, or of all of them together. What
+// CPULoad is the load of one core, or of all cores together, in percent. A value that
 // the device does not know is negative.
 type CPULoad struct{ Total, User, System, Nice float64 }
 
-// Sample is one look at the device.
+// Sample is one sample of the processes and the device.
 type Sample struct {
 	Start, End        uint64 // mach time
 	CPUs, EnabledCPUs int    // 0 if the sample has no row about the processor
@@ -39,8 +39,8 @@ type Sample struct {
 	Processes         []ProcessRow // in the device's order
 }
 
-// Row is values of attributes. Devices send null for what they do not know
-// yet, the load of a process in the first sample for example.
+// Row holds the values of attributes. A value is nil if the device does not know it
+// yet, such as the load of a process in the first sample.
 type Row struct {
 	Values []any // in the order of the attributes
 	attrs  *attributes
@@ -52,7 +52,7 @@ type ProcessRow struct {
 	Row
 }
 
-// attributes finds attributes by their names.
+// attributes maps the names of attributes to their positions.
 type attributes struct {
 	names []string
 	index map[string]int
@@ -66,10 +66,10 @@ func newAttributes(names []string) *attributes {
 	return a
 }
 
-// Names returns the attributes of the row in their order.
+// Names returns the names of the attributes in the order of Values.
 func (r Row) Names() []string { return r.attrs.names }
 
-// Get returns the value of an attribute, nil if there is none.
+// Get returns the value of an attribute, or nil if the row does not have it.
 func (r Row) Get(name string) any {
 	i, ok := r.attrs.index[name]
 	if !ok || i >= len(r.Values) {
@@ -81,24 +81,24 @@ func (r Row) Get(name string) any {
 	return r.Values[i]
 }
 
-// Int returns a whole number.
+// Int returns the value of an attribute that is an integer.
 func (r Row) Int(name string) (int64, bool) { return nskeyed.Int(r.Get(name)) }
 
-// Real returns a number.
+// Real returns the value of an attribute that is a number.
 func (r Row) Real(name string) (float64, bool) { return nskeyed.Real(r.Get(name)) }
 
-// String returns a text.
+// String returns the value of an attribute that is a string.
 func (r Row) String(name string) (string, bool) { v, ok := r.Get(name).(string); return v, ok }
 
-// Sysmon is a running tap of samples.
+// Sysmon is a running stream of samples.
 type Sysmon struct {
 	*feed
 	procs, system *attributes
-	ready         []*Sample // of a message that held several; Next's
+	ready         []*Sample // further samples of a message; used only by Next
 	turn          chan struct{}
 }
 
-// Sysmon begins to sample.
+// Sysmon starts to sample.
 func (s *Session) Sysmon(ctx context.Context, cfg SysmonConfig) (*Sysmon, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -107,12 +107,14 @@ func (s *Session) Sysmon(ctx context.Context, cfg SysmonConfig) (*Sysmon, error)
 	}
 	var err error
 	if cfg.Processes == nil {
-		if cfg.Processes, err = s.ProcessAttributes(ctx); err != nil {
+		cfg.Processes, err = s.ProcessAttributes(ctx)
+		if err != nil {
 			return nil, err
 		}
 	}
 	if cfg.System == nil {
-		if cfg.System, err = s.SystemAttributes(ctx); err != nil {
+		cfg.System, err = s.SystemAttributes(ctx)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -124,9 +126,10 @@ func (s *Session) Sysmon(ctx context.Context, cfg SysmonConfig) (*Sysmon, error)
 		feed: f, procs: newAttributes(cfg.Processes), system: newAttributes(cfg.System),
 		turn: make(chan struct{}, 1),
 	}
-	// Both are sent without asking for an answer, as other hosts do, but for
-	// the refusal of a configuration, which is worth the wait.
-	if _, err = f.ch.Call(ctx, selConfig, cfg.dict()); err == nil {
+	// The configuration is sent as a call, because the device may refuse it. The start is
+	// sent without asking for an answer, as other hosts do.
+	_, err = f.ch.Call(ctx, selConfig, cfg.dict())
+	if err == nil {
 		err = f.ch.Send(ctx, selStart)
 	}
 	if err != nil {
@@ -136,7 +139,7 @@ func (s *Session) Sysmon(ctx context.Context, cfg SysmonConfig) (*Sysmon, error)
 	return m, nil
 }
 
-// dict is the configuration as it is sent.
+// dict returns the configuration as it is sent.
 func (cfg SysmonConfig) dict() nskeyed.Dict {
 	return nskeyed.Dict{
 		{Key: "bm", Value: int64(0)},
@@ -157,8 +160,8 @@ func anyStrings(names []string) []any {
 	return list
 }
 
-// Next waits for the next sample. What cannot be decoded is passed over and counted by
-// Malformed: a message, or the rows of a sample.
+// Next waits for the next sample. Messages and rows that cannot be decoded are ignored
+// and counted by Malformed.
 func (m *Sysmon) Next(ctx context.Context) (*Sample, error) {
 	select {
 	case m.turn <- struct{}{}:
@@ -178,7 +181,8 @@ func (m *Sysmon) Next(ctx context.Context) (*Sample, error) {
 	return sample, nil
 }
 
-// samples reads a message of the channel; ok is false if it holds no sample.
+// samples decodes a message of the channel. The result ok is false if it holds no
+// sample.
 func (m *Sysmon) samples(in *dtx.Incoming) (list []*Sample, ok bool, err error) {
 	if in.Type != dtx.Data && in.Type != dtx.Object && in.Type != dtx.Compressed {
 		return nil, false, nil
@@ -191,17 +195,17 @@ func (m *Sysmon) samples(in *dtx.Incoming) (list []*Sample, ok bool, err error) 
 	return list, len(list) > 0, err
 }
 
-// Close ends the sampling.
+// Close ends the stream.
 func (m *Sysmon) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_ = m.ch.Send(ctx, selStop) // closing the channel stops it as well
+	_ = m.ch.Send(ctx, selStop) // the device also stops when the channel is closed
 	return m.feed.Close()
 }
 
-// parse reads a message: rows, or a message of the tap itself, which holds no
-// samples. Rows of different kinds make one sample; a second one of a kind
-// begins the next. The error is about rows that were left out.
+// parse decodes a message. It holds rows, or a message of the tap itself, which has no
+// samples. Rows of different kinds form one sample; a second row of the same kind
+// begins the next sample. The error concerns rows that were left out.
 func (m *Sysmon) parse(v any) ([]*Sample, error) {
 	list, ok := v.([]any)
 	if !ok {
@@ -233,12 +237,12 @@ func (m *Sysmon) parse(v any) ([]*Sample, error) {
 	return out, bad
 }
 
-// empty reports whether nothing of a sample could be decoded.
+// empty reports whether nothing of the sample could be decoded.
 func (s *Sample) empty() bool {
 	return s.Load == nil && s.System == nil && len(s.Processes) == 0 && s.CPUs == 0
 }
 
-// fits reports whether a row holds nothing that the sample has already.
+// fits reports whether the sample has none of the kinds of data in the row.
 func (s *Sample) fits(d nskeyed.Dict) bool {
 	_, procs := d.Get("Processes")
 	_, system := d.Get("System")
@@ -247,7 +251,7 @@ func (s *Sample) fits(d nskeyed.Dict) bool {
 		!(load && s.Load != nil)
 }
 
-// row adds a row to a sample. The error is about values that were left out.
+// row adds a row to a sample. The error concerns values that were left out.
 func (m *Sysmon) row(s *Sample, d nskeyed.Dict) (bad error) {
 	if v, ok := d.Uint("StartMachAbsTime"); ok {
 		s.Start = v
@@ -270,7 +274,7 @@ func (m *Sysmon) row(s *Sample, d nskeyed.Dict) (bad error) {
 		for _, v := range list {
 			load, ok := v.(nskeyed.Dict)
 			if !ok {
-				bad = malformed(v) // the core keeps its place, its load is unknown
+				bad = malformed(v) // the core keeps its position, but its load is unknown
 			}
 			s.Cores = append(s.Cores, cpuLoad(load))
 		}

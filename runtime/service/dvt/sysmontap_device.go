@@ -11,7 +11,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/usage"
 )
 
-// Limits of what a host may configure.
+// Limits on the configuration by a host.
 const (
 	maxAttributes  = 256
 	shortestSample = 10 * time.Millisecond
@@ -21,7 +21,7 @@ const (
 	rowProcesses = 5
 )
 
-// tapConfig is what a host wants to see.
+// tapConfig is the configuration that a host has sent.
 type tapConfig struct {
 	interval time.Duration
 	procs    []func(*processSample) any
@@ -36,7 +36,7 @@ type tap struct {
 
 	mu     sync.Mutex
 	config tapConfig
-	cancel context.CancelFunc // of what runs
+	cancel context.CancelFunc // ends the goroutine that sends samples
 	done   chan struct{}
 }
 
@@ -66,7 +66,7 @@ func (t *tap) configure(_ context.Context, args dtx.Args) (any, error) {
 	c.procs, c.system = columns(procs, processAttributes), columns(system, systemAttributes)
 	flag, _ := d.Get("cpuUsage")
 	c.cpu, _ = dtx.Args{flag}.Bool(0)
-	// Some hosts give the period in one place and a small number in the other.
+	// Some hosts set the period in one key and a small number in the other.
 	update, _ := d.Real("ur")
 	sample, _ := d.Real("sampleInterval")
 	if wanted := max(update*float64(time.Millisecond), sample); wanted > 0 {
@@ -80,7 +80,7 @@ func (t *tap) configure(_ context.Context, args dtx.Args) (any, error) {
 	return nil, nil
 }
 
-// nameList reads a list of attributes, which may be missing.
+// nameList reads a list of attributes. The list may be missing.
 func nameList(d nskeyed.Dict, key string) ([]string, bool) {
 	v, given := d.Get(key)
 	list, ok := dtx.Args{v}.Array(0)
@@ -92,14 +92,15 @@ func nameList(d nskeyed.Dict, key string) ([]string, bool) {
 	}
 	names := make([]string, len(list))
 	for i, v := range list {
-		if names[i], ok = v.(string); !ok {
+		names[i], ok = v.(string)
+		if !ok {
 			return nil, false
 		}
 	}
 	return names, true
 }
 
-// start begins to send samples, anew if they are being sent already.
+// start starts to send samples. If samples are already being sent, it starts again.
 func (t *tap) start(ctx context.Context, _ dtx.Args) (any, error) {
 	t.stop(ctx)
 	t.mu.Lock()
@@ -119,7 +120,7 @@ func (t *tap) start(ctx context.Context, _ dtx.Args) (any, error) {
 	return nil, nil
 }
 
-// stop ends the samples: none follows the answer.
+// stop stops the samples. None is sent after the answer.
 func (t *tap) stop(ctx context.Context) {
 	t.mu.Lock()
 	cancel, done := t.cancel, t.done
@@ -135,8 +136,8 @@ func (t *tap) stop(ctx context.Context) {
 	}
 }
 
-// run sends a message that says that the tap runs, and samples. A host that
-// reads slowly gets fewer of them.
+// run sends a message that the tap has started, and then samples. A host that reads
+// slowly gets fewer samples.
 func (t *tap) run(ctx context.Context, c tapConfig) {
 	begun := nskeyed.TapMessage{
 		Class:   "DTSysmonTapMessage",
@@ -162,8 +163,8 @@ func (t *tap) run(ctx context.Context, c tapConfig) {
 	}
 }
 
-// rows makes the rows of a sample. The one about the processor comes first:
-// some hosts look at no other.
+// rows returns the rows of a sample. The row about the processor comes first, because
+// go-ios uses only the first row.
 func (c tapConfig) rows(u *usage.Usage, since uint64, first bool) []any {
 	head := nskeyed.Dict{
 		{Key: "CPUCount", Value: int64(len(u.Cores))},
@@ -200,7 +201,7 @@ func (c tapConfig) rows(u *usage.Usage, since uint64, first bool) []any {
 	})
 }
 
-// loadDict is a load of which only the sum is known, as devices have it.
+// loadDict returns a load of which only the total is known, as devices send it.
 func loadDict(total float64) nskeyed.Dict {
 	return nskeyed.Dict{{Key: "CPU_NiceLoad", Value: 0.0}, {Key: "CPU_SystemLoad", Value: -1.0},
 		{Key: "CPU_TotalLoad", Value: total}, {Key: "CPU_UserLoad", Value: -1.0}}

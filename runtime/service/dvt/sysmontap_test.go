@@ -19,17 +19,27 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// wantSample checks a sample for what is always so, and returns the load of a
+// wantSample checks the values that every sample has, and returns the load of a
 // process.
 func (r *rig) wantSample(s *Sample, app int, first bool) (load float64) {
 	r.t.Helper()
-	if s.CPUs != 6 || s.EnabledCPUs != 6 || len(s.Cores) != 6 || s.Load == nil ||
-		s.Load.Total <= 0 || s.Load.Total > 600 || s.Load.User != -1 {
-		r.t.Errorf("%+v", s)
+	if s.CPUs != 6 || s.EnabledCPUs != 6 || len(s.Cores) != 6 {
+		r.t.Errorf("%d CPUs, %d enabled, %d cores, want 6", s.CPUs, s.EnabledCPUs, len(s.Cores))
 	}
-	if free, ok := s.System.Int("vmFreeCount"); !ok || free <= 0 ||
-		len(s.System.Values) != len(s.System.Names()) {
-		r.t.Errorf("system %v", s.System.Values)
+	if s.Load == nil {
+		r.t.Fatalf("no load in %+v", s)
+	}
+	if s.Load.Total <= 0 || s.Load.Total > 600 {
+		r.t.Errorf("total load %v is not between 0 and 600", s.Load.Total)
+	}
+	if s.Load.User != -1 {
+		r.t.Errorf("user load %v, want -1", s.Load.User)
+	}
+	if free, ok := s.System.Int("vmFreeCount"); !ok || free <= 0 {
+		r.t.Errorf("vmFreeCount = %d, %v", free, ok)
+	}
+	if got, want := len(s.System.Values), len(s.System.Names()); got != want {
+		r.t.Errorf("%d values of the system, want %d", got, want)
 	}
 	if len(s.Processes) != len(r.phone.Processes.List()) {
 		r.t.Errorf("%d processes", len(s.Processes))
@@ -37,8 +47,14 @@ func (r *rig) wantSample(s *Sample, app int, first bool) (load float64) {
 	for _, p := range s.Processes {
 		pid, _ := p.Int("pid")
 		name, ok := p.String("name")
-		if int(pid) != p.PID || !ok || name == "" || len(p.Values) != len(p.Names()) {
-			r.t.Errorf("process %d: %v", p.PID, p.Values)
+		if !ok || int(pid) != p.PID {
+			r.t.Errorf("process %d: pid = %d, %v", p.PID, pid, ok)
+		}
+		if name == "" {
+			r.t.Errorf("process %d has no name", p.PID)
+		}
+		if got, want := len(p.Values), len(p.Names()); got != want {
+			r.t.Errorf("process %d: %d values, want %d", p.PID, got, want)
 		}
 		v, known := p.Real("cpuUsage")
 		if known == first {
@@ -88,7 +104,7 @@ func TestSysmon(t *testing.T) {
 		if len(loads) != 5 {
 			t.Errorf("the load of the app stands still: %v", loads)
 		}
-		// A process that ends is in no later sample.
+		// A process that has ended is in no later sample.
 		if err := r.Kill(ctx, app); err != nil {
 			t.Fatal(err)
 		}
@@ -131,16 +147,20 @@ func TestSysmonConfig(t *testing.T) {
 					model.Name, nskeyed.Null{}, int64(processes.UserID(model.User)),
 					int64(model.ParentPID),
 				}
-				if !reflect.DeepEqual(p.Values, want) || p.Get("none") != nil ||
-					p.Get("other") != nil {
+				if !reflect.DeepEqual(p.Values, want) {
 					t.Errorf("process %d: %v, want %v", p.PID, p.Values, want)
+				}
+				for _, name := range []string{"none", "other"} {
+					if v := p.Get(name); v != nil {
+						t.Errorf("process %d: %s = %v, want nil", p.PID, name, v)
+					}
 				}
 			}
 		}
 		if d := time.Since(begun); d != 200*time.Millisecond {
 			t.Errorf("three samples in %v", d)
 		}
-		// Two taps do not know of each other.
+		// Two streams of samples are independent of each other.
 		n, err := r.Sysmon(ctx, SysmonConfig{
 			Interval: time.Second, Processes: []string{}, System: []string{"physMemSize"},
 		})
@@ -150,9 +170,14 @@ func TestSysmonConfig(t *testing.T) {
 		defer n.Close()
 		for range 2 {
 			s, err := n.Next(ctx)
-			if err != nil || s.Processes != nil ||
-				!reflect.DeepEqual(s.System.Values, []any{int64(6 << 30)}) {
-				t.Fatalf("%+v, %v", s, err)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Processes != nil {
+				t.Errorf("processes %v, want none", s.Processes)
+			}
+			if want := []any{int64(6 << 30)}; !reflect.DeepEqual(s.System.Values, want) {
+				t.Fatalf("system %v, want %v", s.System.Values, want)
 			}
 		}
 		if _, err := r.Sysmon(ctx, SysmonConfig{
@@ -160,7 +185,7 @@ func TestSysmonConfig(t *testing.T) {
 		}); !errors.Is(err, dtx.ErrRemote) {
 			t.Errorf("too many attributes: %v", err)
 		}
-		// Who waits can stop waiting.
+		// A call that waits ends with its context.
 		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
 		defer cancel()
 		if _, err := n.Next(short); !errors.Is(err, context.DeadlineExceeded) {
@@ -172,7 +197,7 @@ func TestSysmonConfig(t *testing.T) {
 	})
 }
 
-// wantRows checks what other programs read of a sample of pid and name.
+// wantRows checks the values that other clients read from a sample of pid and name.
 func wantRows(t *testing.T, in *dtx.Incoming) {
 	t.Helper()
 	v, err := in.Object()
@@ -198,7 +223,7 @@ func wantRows(t *testing.T, in *dtx.Incoming) {
 	}
 }
 
-// TestForeignSysmon samples as other programs do, message by message.
+// TestForeignSysmon takes samples message by message, as other clients do.
 func TestForeignSysmon(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		ctx := t.Context()
@@ -217,24 +242,34 @@ func TestForeignSysmon(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The first message of a real device, described in testdata/go-ios of
-		// package nskeyed.
+		// The first message of a real device. testdata/go-ios of package nskeyed
+		// describes it.
 		captured, err := os.ReadFile("../../codec/nskeyed/testdata/go-ios/DTSysmonTapMessage.bin")
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, err1 := classes().Decode(in.Payload)
 		want, err2 := classes().Decode(captured)
-		if in.Type != dtx.Object || in.ExpectsReply || err1 != nil || err2 != nil ||
-			!reflect.DeepEqual(got, want) {
-			t.Errorf("%v %+v, %v, want %+v, %v", in.Type, got, err1, want, err2)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Error(err)
+		}
+		if in.Type != dtx.Object || in.ExpectsReply {
+			t.Errorf("type %v, expects reply: %v", in.Type, in.ExpectsReply)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("first message %+v, want %+v", got, want)
 		}
 		begun := time.Now()
 		for range 3 {
 			in, err := ch.Next(ctx)
-			if err != nil || in.Type != dtx.Data || in.ExpectsReply ||
-				!bytes.HasPrefix(in.Payload, []byte("bplist00")) {
-				t.Fatalf("%+v, %v", in, err)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if in.Type != dtx.Data || in.ExpectsReply {
+				t.Fatalf("type %v, expects reply: %v", in.Type, in.ExpectsReply)
+			}
+			if !bytes.HasPrefix(in.Payload, []byte("bplist00")) {
+				t.Fatalf("payload %.20q is not a binary property list", in.Payload)
 			}
 			wantRows(t, in)
 		}
@@ -251,7 +286,7 @@ func TestForeignSysmon(t *testing.T) {
 		if in, err := ch.Next(now); !errors.Is(err, context.Canceled) {
 			t.Errorf("after the end: %+v, %v", in, err)
 		}
-		// It can be started anew, and twice.
+		// Sampling can be started again, also twice in a row.
 		for range 2 {
 			if _, err := ch.Call(ctx, selStart); err != nil {
 				t.Fatal(err)
@@ -265,7 +300,7 @@ func TestForeignSysmon(t *testing.T) {
 	})
 }
 
-// TestSysmonSlow reads no sample for half an hour.
+// TestSysmonSlow does not read samples for half an hour.
 func TestSysmonSlow(t *testing.T) {
 	bubble(t, "", func(t *testing.T, r *rig) {
 		m, err := r.Sysmon(t.Context(), SysmonConfig{})
@@ -288,8 +323,8 @@ func TestSysmonSlow(t *testing.T) {
 	})
 }
 
-// TestStalledHost has a host that stops reading: the device neither fills its
-// memory nor hangs when it ends.
+// TestStalledHost uses a host that stops reading. The device neither fills its memory
+// nor hangs when it ends.
 func TestStalledHost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -341,7 +376,7 @@ func TestStalledHost(t *testing.T) {
 	})
 }
 
-// testTap parses without a connection.
+// testTap returns a Sysmon without a connection, for tests of parse.
 func testTap() *Sysmon {
 	return &Sysmon{
 		procs:  newAttributes([]string{"pid", "name"}),
@@ -365,9 +400,17 @@ func TestParseSamples(t *testing.T) {
 		t.Fatalf("%d samples, %v, want 3", len(list), err)
 	}
 	s := list[1]
-	if s.CPUs != 2 || s.Load.Total != 13 || s.Load.Nice != 0 || s.Load.User != -1 ||
-		s.End != 1<<63 || len(s.Processes) != 1 {
-		t.Errorf("%+v", s)
+	if s.CPUs != 2 {
+		t.Errorf("%d CPUs, want 2", s.CPUs)
+	}
+	if s.Load.Total != 13 || s.Load.Nice != 0 || s.Load.User != -1 {
+		t.Errorf("load %+v, want a total of 13, nice 0 and user -1", s.Load)
+	}
+	if s.End != 1<<63 {
+		t.Errorf("end %d, want 1<<63", s.End)
+	}
+	if len(s.Processes) != 1 {
+		t.Fatalf("processes %+v, want one", s.Processes)
 	}
 	if n, ok := s.Processes[0].Int("pid"); n != 7 || !ok {
 		t.Errorf("pid %d, %v", n, ok)
@@ -388,7 +431,8 @@ func TestParseSamples(t *testing.T) {
 			nskeyed.Dict{{Key: "Processes", Value: nskeyed.Dict{{Key: int64(7), Value: "x"}}}},
 		},
 	} {
-		// The bad row is left out, the sample before and what follows is kept.
+		// The bad row is left out. The sample before it and the following rows are
+		// kept.
 		rows := slices.Concat([]any{head}, v.([]any), []any{procs})
 		list, err := testTap().parse(rows)
 		if !errors.Is(err, ErrProtocol) {
@@ -411,7 +455,7 @@ func TestParseSamples(t *testing.T) {
 	}
 }
 
-// sampleBytes is a sample of a phone as it is sent.
+// sampleBytes returns a sample of a phone as it is sent.
 func sampleBytes(t testing.TB) []byte {
 	p, err := phone.New(phone.Options{LogRate: -1})
 	if err != nil {
@@ -437,7 +481,7 @@ func tableNames[T any](table []attribute[T]) []string {
 	return names
 }
 
-// FuzzEvents reads what a device sends as samples, outputs and news.
+// FuzzEvents decodes arbitrary data as samples, outputs and notifications.
 func FuzzEvents(f *testing.F) {
 	f.Add(sampleBytes(f))
 	for _, v := range []any{

@@ -1,12 +1,13 @@
-// Package dvt speaks to Instruments' server on a device: a DTX connection with
-// a channel for each of its services. It needs a mounted developer disk image.
-// Only the way to it has changed over the years: a lockdown service with TLS
-// for the handshake alone before iOS 14, with TLS up to iOS 16, and a service
-// of the tunnel since iOS 17.
+// Package dvt implements a client of the Instruments server of a device, and its device
+// side. The protocol is a DTX connection with one channel for each service of the
+// server. The server needs a mounted developer disk image. Versions of iOS differ only
+// in how the server is reached: by a lockdown service with TLS only for the handshake
+// before iOS 14, by a lockdown service with TLS up to iOS 16, and by a service of the
+// tunnel since iOS 17.
 //
-// A Session is one such connection, which all tasks of a program share. It
-// opens a channel at its first use and keeps it; what streams (samples,
-// notifications, the output of a process) has a channel of its own.
+// A Session is one such connection. All tasks of a program share it. It opens a channel
+// on first use and keeps it open. Each stream (samples, notifications, the output of a
+// process) has a channel of its own.
 //
 //	both    0  _notifyOfPublishedCapabilities:  {name: version, ...}
 //	host    0  _requestChannelWithCode:identifier:  1, "...services.processcontrol"
@@ -24,9 +25,9 @@
 //	device -2  DTSysmonTapMessage {k: 0, tv: 65536}          type Object
 //	device -2  [{CPUCount: 6, ...}, {Processes: {212: [...]}}]  type Data
 //
-// Arguments are archives, whatever their kind; void methods are answered with
-// an acknowledgement. Which selectors a device has depends on its version: an
-// absent one is errors.ErrUnsupported.
+// Arguments of every kind are archived. The answer to a method without a result is an
+// acknowledgement. Which selectors a device has depends on its version; the error for a
+// missing one matches errors.ErrUnsupported.
 package dvt
 
 import (
@@ -41,13 +42,13 @@ import (
 )
 
 var (
-	// Service is how Instruments' server is reached since iOS 14.
+	// Service is the Instruments server of devices since iOS 14.
 	Service = service.Name{
 		Lockdown: "com.apple.instruments.remoteserver.DVTSecureSocketProxy",
 		Remote:   "com.apple.instruments.dtservicehub",
 		NeedsDDI: true,
 	}
-	// OldService is how it is reached before iOS 14.
+	// OldService is the Instruments server of devices before iOS 14.
 	OldService = service.Name{
 		Lockdown: "com.apple.instruments.remoteserver", HandshakeOnlyTLS: true, NeedsDDI: true,
 	}
@@ -55,11 +56,11 @@ var (
 
 const services = "com.apple.instruments.server.services."
 
-// Identifiers of the channels that this package knows.
+// Identifiers of the channels that this package uses.
 const (
 	ChannelDeviceInfo     = services + "deviceinfo"
 	ChannelProcessControl = services + "processcontrol"
-	// ChannelApplications is spelled as the device spells it.
+	// ChannelApplications has this spelling on the device.
 	ChannelApplications  = services + "device.applictionListing"
 	ChannelSysmon        = services + "sysmontap"
 	ChannelScreenshot    = services + "screenshot"
@@ -68,10 +69,10 @@ const (
 	ChannelNotifications = services + "mobilenotifications"
 )
 
-// capTermination is published by hosts that want to hear of processes' ends.
+// capTermination is published by hosts that want to be told when processes end.
 const capTermination = "com.apple.instruments.client.processcontrol.capability.terminationCallback"
 
-// Error domains of refusals.
+// Domains and codes of the errors that devices send.
 const (
 	domainProcessControl = "com.apple.dt.deviceprocesscontrolservice"
 	domainFrontBoard     = "FBSOpenApplicationErrorDomain"
@@ -80,7 +81,7 @@ const (
 	codeFrontBoardUnknown = 4 // no such app
 	codeFrontBoardLocked  = 7
 
-	// Numbers of Darwin, which are those of other systems too.
+	// These errno values of Darwin are the same on other systems.
 	codeEPERM  = 1
 	codeENOENT = 2
 	codeESRCH  = 3
@@ -91,24 +92,24 @@ const (
 )
 
 var (
-	// ErrProtocol is the cause when an answer does not have the expected form.
+	// ErrProtocol is the cause if an answer does not have the expected form.
 	ErrProtocol = link.Malformed("unexpected answer")
-	// ErrLocked matches the refusal to launch on a locked device.
+	// ErrLocked matches the refusal to launch an app while the device is locked.
 	ErrLocked = errors.New("device is locked")
 	// ErrConditionActive matches the refusal of a second condition.
 	ErrConditionActive = errors.New("a condition is already active")
-	// ErrTooManyChannels is the cause when the session's budget is spent.
+	// ErrTooManyChannels is the cause if Options.MaxChannels channels are already open.
 	ErrTooManyChannels = errors.New("too many channels on this session")
 )
 
-// Error is every failure of the package.
+// Error is the error of every operation of the package.
 type Error struct {
-	Op      string // what was tried, in words
-	Subject string // on what
+	Op      string // operation that failed
+	Subject string // object of the operation
 	Err     error
 }
 
-// Error gives `dvt: launch "com.example.none": <the device's text>`.
+// Error returns a text such as `dvt: launch "com.example.none": <text of the device>`.
 func (e *Error) Error() string {
 	return link.Attempt("dvt", e.Op, e.Subject) + ": " +
 		strings.TrimPrefix(e.Err.Error(), "dtx: ")
@@ -117,36 +118,37 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Remote returns what the device refused with, or nil.
+// Remote returns the error that the device sent, or nil if it did not send one.
 func (e *Error) Remote() *nskeyed.NSError {
 	var ns *nskeyed.NSError
 	errors.As(e.Err, &ns)
 	return ns
 }
 
-// Is finds fs.ErrNotExist for an unknown app, process or file, fs.ErrPermission
-// for what must not be touched, errors.ErrUnsupported for a channel or selector
-// that this device lacks, ErrLocked and ErrConditionActive.
+// Is reports whether the error matches target: fs.ErrNotExist for an unknown app,
+// process or file, fs.ErrPermission for a missing permission, errors.ErrUnsupported for
+// a channel or selector that the device does not have, ErrLocked or ErrConditionActive.
 func (e *Error) Is(target error) bool {
 	if target == errors.ErrUnsupported {
 		return errors.Is(e.Err, dtx.ErrUnknownSelector) || e.noChannel()
 	}
 	for ns := e.Remote(); ns != nil; ns = ns.Underlying() {
-		if means(ns) == target && target != nil {
+		if generalError(ns) == target && target != nil {
 			return true
 		}
 	}
 	return false
 }
 
-// noChannel reports whether the device refused a channel.
+// noChannel reports whether the device refused to open a channel.
 func (e *Error) noChannel() bool {
 	var d *dtx.Error
 	return errors.As(e.Err, &d) && d.Op == "open channel" && d.Remote() != nil
 }
 
-// means translates a refusal.
-func means(ns *nskeyed.NSError) error {
+// generalError returns the general error that a refusal stands for, or nil if there is
+// none.
+func generalError(ns *nskeyed.NSError) error {
 	switch {
 	case ns.Domain == domainPOSIX && (ns.Code == codeENOENT || ns.Code == codeESRCH):
 		return fs.ErrNotExist
@@ -164,7 +166,7 @@ func means(ns *nskeyed.NSError) error {
 	return nil
 }
 
-// refusePOSIX is a refusal by number.
+// refusePOSIX returns a refusal with an errno value.
 func refusePOSIX(code int64) *nskeyed.NSError {
 	text := map[int64]string{codeEPERM: "Operation not permitted",
 		codeENOENT: "No such file or directory", codeESRCH: "No such process",

@@ -13,25 +13,25 @@ import (
 )
 
 const (
-	// firstBeat is how long a device may take for its first message.
+	// firstBeat is how long the client waits for the first message.
 	firstBeat = 60 * time.Second
-	// silence is how many intervals may pass without a message before the
-	// device counts as lost.
+	// silence is the number of intervals without a message after which the client
+	// considers the device lost.
 	silence = 3
 )
 
-// Client answers the heartbeat on one connection: either by Run (or Beat) on
-// the caller's goroutine, or by Start on one of its own.
+// Client answers the heartbeat messages on one connection. Run and Beat work on the
+// goroutine of the caller; Start starts a goroutine.
 type Client struct {
 	conn  *link.PlistConn
-	next  time.Duration // how long the next message may take
+	next  time.Duration // how long to wait for the next message
 	bad   link.Skipped
 	once  sync.Once
 	start sync.Once
-	done  chan struct{} // closed when the goroutine of Start has ended
+	done  chan struct{} // closed when the goroutine started by Start has ended
 	stop  context.CancelFunc
 	ctx   context.Context
-	err   error // of that goroutine; read after done
+	err   error // error of that goroutine; valid after done is closed
 }
 
 // Connect opens the service on a device.
@@ -43,7 +43,7 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	return New(c), nil
 }
 
-// New speaks the protocol on c, which Close closes.
+// New returns a client on a connection to the service. Close closes c.
 func New(c net.Conn) *Client {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Client{
@@ -52,8 +52,8 @@ func New(c net.Conn) *Client {
 	}
 }
 
-// Beat waits for one message of the device and answers it. A Beat that its
-// context interrupted leaves the connection unusable.
+// Beat waits for one message of the device and answers it. If ctx ends a Beat, the
+// connection is not usable afterwards.
 func (c *Client) Beat(ctx context.Context) (Beat, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.next)
 	defer cancel()
@@ -72,8 +72,8 @@ func (c *Client) Beat(ctx context.Context) (Beat, error) {
 	return b, nil
 }
 
-// receive waits for the question of the device. Whatever else it says is passed over: the
-// connection of a whole session must not end for it.
+// receive waits for a Marco message. It ignores and counts all other messages, because
+// they must not end a connection that is needed for a long time.
 func (c *Client) receive(ctx context.Context) (m marco, err error) {
 	for {
 		body, err := c.conn.RecvBytes(ctx)
@@ -94,12 +94,12 @@ func (c *Client) receive(ctx context.Context) (m marco, err error) {
 	}
 }
 
-// Malformed counts the messages that were passed over.
+// Malformed returns the number of messages that were ignored.
 func (c *Client) Malformed() uint64 { return c.bad.Count() }
 
-// Run answers until the device leaves, falls silent for three intervals or
-// ctx ends, and returns the reason: ErrSleep, io.EOF, context.DeadlineExceeded
-// for silence, or that of ctx.
+// Run answers messages until the connection or ctx ends, or until no message has come
+// for three intervals. It returns the reason: ErrSleep or io.EOF if the device ended
+// the connection, context.DeadlineExceeded if no message came, or the error of ctx.
 func (c *Client) Run(ctx context.Context) error {
 	for {
 		if _, err := c.Beat(ctx); err != nil {
@@ -108,8 +108,7 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// Start runs the client on a goroutine of its own until Close. Calling it
-// again changes nothing.
+// Start calls Run on a goroutine that lives until Close. A second call has no effect.
 func (c *Client) Start() {
 	c.start.Do(func() {
 		go func() {
@@ -119,10 +118,11 @@ func (c *Client) Start() {
 	})
 }
 
-// Done is closed when what Start started has ended.
+// Done returns a channel that is closed when the goroutine started by Start has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err returns why what Start started has ended, nil while it runs.
+// Err returns the reason why the goroutine started by Start has ended. It returns nil
+// while the goroutine runs.
 func (c *Client) Err() error {
 	select {
 	case <-c.done:
@@ -132,13 +132,13 @@ func (c *Client) Err() error {
 	}
 }
 
-// Close ends the connection and waits for the goroutine of Start.
+// Close closes the connection and waits for the goroutine started by Start.
 func (c *Client) Close() error {
 	var err error
 	c.once.Do(func() {
 		c.stop()
 		err = c.conn.Close()
-		c.start.Do(func() { close(c.done) }) // never started: nothing to wait for
+		c.start.Do(func() { close(c.done) }) // no goroutine was started
 	})
 	<-c.done
 	return err

@@ -14,32 +14,32 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// defaultInterval is what real devices announce most of the time.
+// defaultInterval is the interval that real devices announce in most cases.
 const defaultInterval = 10 * time.Second
 
-// Device is the heartbeat of a virtual device. One Device serves any number of
+// Device is the device side for a virtual device. One Device serves any number of
 // connections.
 type Device struct {
 	Phone    *phone.Phone
-	Interval time.Duration // between two messages, whole seconds; 0 = 10 s
-	// OnMissed is called when a host did not answer in time, before its
-	// connection ends. Over Wi-Fi a device then ends the host's other
-	// connections too. nil = nothing.
+	Interval time.Duration // between two messages, in whole seconds; 0 means 10 s
+	// OnMissed, if not nil, is called before Serve closes a connection whose host did
+	// not answer in time. Over Wi-Fi a real device also ends the other connections of
+	// the host.
 	OnMissed func()
-	Logger   *slog.Logger // nil = silent
+	Logger   *slog.Logger // nil means no logging
 
 	hook  sync.Once
 	mu    sync.Mutex
-	conns map[chan struct{}]struct{} // one a connection, told when the phone goes to sleep
+	conns map[chan struct{}]struct{} // one per connection, to tell it that the phone goes to sleep
 }
 
-// NewDevice returns the device side of a phone.
+// NewDevice returns the device side for a phone.
 func NewDevice(e service.Env) service.Handler {
 	return &Device{Phone: e.Phone, Interval: e.Heartbeat, Logger: e.Logger}
 }
 
-// Serve beats until the peer leaves, misses an answer or ctx ends, or until
-// the phone goes to sleep.
+// Serve sends heartbeat messages until the peer disconnects or does not answer in time,
+// until ctx ends, or until the phone goes to sleep.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	sleep := d.join()
 	defer d.leave(sleep)
@@ -65,7 +65,8 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	return errs.New("serve", "", err)
 }
 
-// beat runs the connection; listening tells that ended has not been read.
+// beat sends the messages of a connection. The result listening is true if beat has not
+// read from ended.
 func (d *Device) beat(
 	ctx context.Context, conn *link.PlistConn, answers <-chan struct{}, ended <-chan error,
 	sleep <-chan struct{},
@@ -73,7 +74,7 @@ func (d *Device) beat(
 	interval := d.interval()
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()
-	var due time.Time // when the oldest message without an answer is given up
+	var due time.Time // deadline of the oldest message that has no answer
 	for now := time.Now(); ; {
 		if !due.IsZero() && !now.Before(due) {
 			return ErrMissed, true
@@ -83,7 +84,7 @@ func (d *Device) beat(
 		}
 		if err := send(ctx, conn, interval,
 			marco{cmdMarco, uint64(interval / time.Second), true}); err != nil {
-			return nil, true // the host is gone or does not even read
+			return nil, true // the host has disconnected or does not read
 		}
 		for ticked := false; !ticked; {
 			select {
@@ -119,7 +120,7 @@ func send(ctx context.Context, conn *link.PlistConn, limit time.Duration, m marc
 	return conn.Send(ctx, m)
 }
 
-// listen reports each Polo and passes over everything else.
+// listen signals each Polo and ignores all other messages.
 func listen(ctx context.Context, conn *link.PlistConn, answers chan<- struct{}) error {
 	for {
 		var m polo
@@ -135,7 +136,7 @@ func listen(ctx context.Context, conn *link.PlistConn, answers chan<- struct{}) 
 	}
 }
 
-// join registers a connection for the phone's sleep.
+// join registers a connection, so that it learns when the phone goes to sleep.
 func (d *Device) join() chan struct{} {
 	d.hook.Do(func() {
 		d.Phone.Power.OnAction(func(a power.Action) {

@@ -104,12 +104,12 @@ func TestMarco(t *testing.T) {
 func TestMissed(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		polos int // answers before silence
+		polos int // answers before the host stops answering
 		noise bool
 		after time.Duration
 	}{
 		{"never answers", 0, false, 20 * time.Second},
-		{"stops answering", 2, false, 40 * time.Second}, // the third, at 20 s, is the first without
+		{"stops answering", 2, false, 40 * time.Second}, // 20 s: the first without
 		{"answers nonsense", 0, true, 20 * time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestSleepyTime(t *testing.T) {
 		running := make(chan error, 1)
 		go func() { running <- c.Run(t.Context()) }()
 		pass(35 * time.Second)
-		r.phone.Power.Do(power.Restart) // is no sleep
+		r.phone.Power.Do(power.Restart) // a restart is not sleep
 		synctest.Wait()
 		select {
 		case err := <-running:
@@ -204,10 +204,10 @@ func TestSleepyTime(t *testing.T) {
 				t.Errorf("Serve = %v", err)
 			}
 		}
-		if err := <-secondEnded; !errors.Is(err, ErrMissed) { // never answered, ended before
+		if err := <-secondEnded; !errors.Is(err, ErrMissed) { // ended before
 			t.Errorf("Serve = %v", err)
 		}
-		r.phone.Power.Do(power.Sleep) // nobody is left to tell
+		r.phone.Power.Do(power.Sleep) // no connection is left
 	})
 }
 
@@ -245,7 +245,7 @@ func TestBrokenAnswers(t *testing.T) {
 	suite.Fails(t, "absurd interval", frame(absurd), run, io.EOF)
 }
 
-// absurd has an interval that is longer than any host waits.
+// absurd has an interval that is longer than maxInterval.
 const absurd = "<dict><key>Command</key><string>Marco</string>" +
 	"<key>Interval</key><integer>18446744073709551615</integer></dict>"
 
@@ -265,7 +265,8 @@ func TestAbsurdInterval(t *testing.T) {
 	}
 }
 
-// TestBadMessages sends something odd between two questions: both are answered.
+// TestBadMessages sends an unexpected message between two Marco messages. The client
+// answers both.
 func TestBadMessages(t *testing.T) {
 	t.Parallel()
 	for name, odd := range map[string]string{
@@ -310,8 +311,8 @@ func TestContextEnds(t *testing.T) {
 	})
 }
 
-// FuzzDevice lets a host say anything instead of its answer: the device side ends when
-// the host does, or by its own time limit.
+// FuzzDevice sends arbitrary data instead of an answer. The device side ends when the
+// host disconnects or at its own time limit.
 func FuzzDevice(f *testing.F) {
 	suite.FuzzDevice(f,
 		"<plist><dict><key>Command</key><string>Polo</string></dict></plist>",

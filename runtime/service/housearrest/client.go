@@ -10,13 +10,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
-// Client is a connection to house_arrest on which one container can be opened.
+// Client is a connection to house_arrest. It can open one container.
 type Client struct {
 	conn net.Conn
 	used bool
 }
 
-// Connect opens the service. It is good for one command.
+// Connect opens the service. The connection serves one command.
 func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	c, err := o.Open(ctx, Service)
 	if err != nil {
@@ -28,7 +28,7 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 // New returns a client on a connection to the service.
 func New(c net.Conn) *Client { return &Client{conn: c} }
 
-// Close closes the connection, unless it has gone over to an afc.Client.
+// Close closes the connection, unless an afc.Client has taken it over.
 func (c *Client) Close() error {
 	if c.used {
 		return nil
@@ -37,7 +37,7 @@ func (c *Client) Close() error {
 	return c.conn.Close()
 }
 
-// VendContainer connects and opens the whole container of an app; see
+// VendContainer connects to the service and opens the whole container of an app. See
 // Client.VendContainer.
 func VendContainer(ctx context.Context, o service.Opener, bundleID string) (*afc.Client, error) {
 	c, err := Connect(ctx, o)
@@ -47,7 +47,7 @@ func VendContainer(ctx context.Context, o service.Opener, bundleID string) (*afc
 	return c.VendContainer(ctx, bundleID)
 }
 
-// VendDocuments connects and opens the documents of an app; see
+// VendDocuments connects to the service and opens the documents of an app. See
 // Client.VendDocuments.
 func VendDocuments(ctx context.Context, o service.Opener, bundleID string) (*afc.Client, error) {
 	c, err := Connect(ctx, o)
@@ -57,15 +57,15 @@ func VendDocuments(ctx context.Context, o service.Opener, bundleID string) (*afc
 	return c.VendDocuments(ctx, bundleID)
 }
 
-// VendContainer opens the whole container of an app signed for development.
-// The connection goes over to the returned client, and is closed on error.
+// VendContainer opens the whole container of an app that is signed for development. The
+// returned client takes over the connection. On error the connection is closed.
 func (c *Client) VendContainer(ctx context.Context, bundleID string) (*afc.Client, error) {
 	return c.vend(ctx, "vend container", vendContainer, bundleID)
 }
 
-// VendDocuments opens the container of an app with file sharing, where only
-// Documents and what is below can be reached. The connection goes over to the
-// returned client, and is closed on error.
+// VendDocuments opens the container of an app that has file sharing enabled. Only
+// Documents and what is below it can be accessed. The returned client takes over the
+// connection. On error the connection is closed.
 func (c *Client) VendDocuments(ctx context.Context, bundleID string) (*afc.Client, error) {
 	return c.vend(ctx, "vend documents", vendDocuments, bundleID)
 }
@@ -92,6 +92,6 @@ func (c *Client) vend(ctx context.Context, op, command, bundleID string) (*afc.C
 	default:
 		return afc.New(c.conn), nil
 	}
-	_ = c.conn.Close() // the first failure counts
+	_ = c.conn.Close() // the first error is returned
 	return nil, failure
 }

@@ -14,24 +14,24 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
-// Device is the device's side, over the apps of a phone.
+// Device is the device side, which serves the containers of the apps of a phone.
 type Device struct {
 	Phone *phone.Phone
-	// Logger gets each request at debug level; nil is silent.
+	// Logger receives each request at debug level; nil means no logging.
 	Logger *slog.Logger
 }
 
-// NewDevice returns the device side of a phone.
+// NewDevice returns the device side for a phone.
 func NewDevice(e service.Env) service.Handler {
 	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
-// Serve answers one command and then, after success, AFC until the client
-// leaves. Some clients send their first AFC packet along with the command, so
-// nothing behind the command is read before AFC does.
+// Serve answers one command. If the command succeeds, Serve then answers AFC requests
+// until the client disconnects. Some clients send their first AFC packet together with
+// the command, so Serve must not read beyond the command.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	p := &link.PlistConn{Conn: c, Max: maxFrame}
-	// Values may be of any type here: a wrong one is as good as none.
+	// A value of the wrong type is treated like a missing one.
 	req, err := p.RecvDict(ctx)
 	if err == io.EOF {
 		return nil
@@ -59,7 +59,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	return nil
 }
 
-// vend finds the container, or says why not.
+// vend returns the AFC device for the container, or the code of the refusal.
 func (d *Device) vend(command, id string) (a *afc.Device, code service.Code) {
 	switch {
 	case command == "":

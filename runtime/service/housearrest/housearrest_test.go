@@ -57,12 +57,12 @@ func ctx(tb testing.TB) context.Context {
 	return c
 }
 
-// route opens the service of a phone.
+// route returns an Opener for the service of a phone.
 func route(tb testing.TB, p *phone.Phone) service.Opener {
 	return servicetest.Opener{TB: tb, Name: Service, Handler: &Device{Phone: p}}
 }
 
-// vend is a call that opens the files of an app and lists them.
+// vend returns a call that opens the container of an app and lists its files.
 func vend(
 	open func(*Client, context.Context, string) (*afc.Client, error),
 ) servicetest.Call[*Client] {
@@ -184,8 +184,8 @@ func TestErrorText(t *testing.T) {
 	}
 }
 
-// TestOneSegment: command and first AFC packet arrive together, in XML and in
-// binary, as from clients that do not wait for the answer.
+// TestOneSegment sends the command and the first AFC packet together, in XML and in
+// binary, as clients do that do not wait for the answer.
 func TestOneSegment(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t)
@@ -222,8 +222,9 @@ func u64(v ...uint64) string {
 	return string(b)
 }
 
-// TestMalformed: what is not a property list, or one with values of other types,
-// is refused in words; what is not a frame ends the connection.
+// TestMalformed checks that the device answers with an error if a request is not a
+// property list or has values of other types. Data that is not a frame ends the
+// connection.
 func TestMalformed(t *testing.T) {
 	t.Parallel()
 	p := newPhone(t)
@@ -298,7 +299,7 @@ func TestNoRoute(t *testing.T) {
 	}
 }
 
-// FuzzClient lets a device answer anything to a request for a container.
+// FuzzClient sends arbitrary answers to a request for a container.
 func FuzzClient(f *testing.F) {
 	suite.FuzzClient(f,
 		message("<dict><key>Status</key><string>Complete</string></dict>"),
@@ -311,7 +312,7 @@ func message(s string) string {
 	return string(link.AppendFrame(nil, []byte("<plist>"+s+"</plist>")))
 }
 
-// FuzzDevice lets a host say anything, in the protocol of files as well.
+// FuzzDevice sends arbitrary data to the device side, also after the start of AFC.
 func FuzzDevice(f *testing.F) {
 	good, err := plist.Encode(request{vendDocuments, sharedApp}, plist.XML)
 	must(f, err)

@@ -1,18 +1,18 @@
-// Package housearrest opens the containers of apps: a plist exchange, after
-// which the same connection speaks AFC.
+// Package housearrest opens the containers of apps. The client sends one property list;
+// after a successful answer the same connection speaks AFC.
 //
 //	-> {Command: "VendDocuments", Identifier: "com.example.app"}
 //	<- {Status: "Complete"}
 //	-> the first AFC packet
 //
-// or, and then the device closes the connection,
+// If the device refuses, it closes the connection after the answer:
 //
 //	<- {Error: "ApplicationLookupFailed"}
 //
-// Frames are a u32 big-endian length and a property list, XML or binary. Since
-// iOS 8.3 VendContainer is for apps signed for development and VendDocuments
-// for apps with UIFileSharingEnabled; the latter leaves the root where it was
-// and confines the client to /Documents.
+// A frame is a u32 big-endian length and a property list, XML or binary. Since iOS 8.3
+// VendContainer requires an app that is signed for development, and VendDocuments
+// requires an app with UIFileSharingEnabled. VendDocuments does not change the root,
+// but it confines the client to /Documents.
 package housearrest
 
 import (
@@ -30,7 +30,7 @@ var Service = service.Name{
 	Escrow:   true,
 }
 
-// Documents is the directory that VendDocuments gives access to.
+// Documents is the directory that VendDocuments makes accessible.
 const Documents = "/Documents"
 
 // The commands.
@@ -39,30 +39,30 @@ const (
 	vendDocuments = "VendDocuments"
 )
 
-// complete is the Status of success.
+// complete is the Status of a successful answer.
 const complete = "Complete"
 
-// maxFrame bounds either side's only frame.
+// maxFrame bounds the only frame that either side sends.
 const maxFrame = 1 << 20
 
-// request is the host's frame. Absent keys are empty.
+// request is the frame of the host. Keys that are absent are empty.
 type request struct {
 	Command    string `plist:"Command,omitempty"`
 	Identifier string `plist:"Identifier,omitempty"`
 }
 
-// response is the device's frame.
+// response is the frame of the device.
 type response struct {
 	Status string       `plist:"Status,omitempty"`
 	Error  service.Code `plist:"Error,omitempty"`
 }
 
-// Errors that devices answer.
+// Error codes that devices send.
 const (
 	// NoSuchApp means that no app has the identifier.
 	NoSuchApp service.Code = "ApplicationLookupFailed"
-	// NotAllowed means that the app does not give its container away; older
-	// systems say it of unknown identifiers as well.
+	// NotAllowed means that access to the container of the app is refused. Older
+	// versions of iOS also send it for unknown identifiers.
 	NotAllowed service.Code = "InstallationLookupFailed"
 
 	missingCommand    service.Code = "MissingCommand"
@@ -80,5 +80,5 @@ var errs = service.Errors{
 	},
 }
 
-// errStatus is an answer that is neither success nor failure.
+// errStatus is the cause if an answer reports neither success nor an error.
 var errStatus = link.Malformed("unexpected answer")

@@ -14,11 +14,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// callTimeout bounds a call whose context has no deadline. Disk usage of many
-// apps takes a device a while.
+// callTimeout bounds a call whose context has no deadline. A device needs some time to
+// compute the disk usage of many apps.
 const callTimeout = 2 * time.Minute
 
-// Client asks one device. Calls from several goroutines queue up.
+// Client is a connection to the service. Goroutines may share it; it makes one exchange
+// at a time.
 type Client struct{ exchange *link.Exchange }
 
 // Connect opens the service on a device.
@@ -30,23 +31,24 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	return New(c), nil
 }
 
-// New speaks the protocol on c, which Close closes.
+// New returns a client on a connection to the service. Close closes c.
 func New(c net.Conn) *Client {
 	return &Client{link.NewExchange(c, MaxAnswer, callTimeout)}
 }
 
-// Close ends the connection and every call on it.
+// Close closes the connection and ends all calls on it.
 func (c *Client) Close() error { return c.exchange.Close() }
 
-// each sends req and hands each message of the answer to take until that
-// reports the end. An error that the device sent ends the answer.
+// each sends req and calls take with each message of the answer, until take reports the
+// end. An error sent by the device also ends the answer.
 func (c *Client) each(
 	ctx context.Context, op, subject string, req plist.Dict,
 	take func(plist.Dict) (end bool, err error),
 ) error {
 	var refused error
 	err := c.exchange.Each(ctx, req, func(m plist.Dict) (bool, error) {
-		if refused = refusal(m, op, subject); refused != nil {
+		refused = refusal(m, op, subject)
+		if refused != nil {
 			return true, nil
 		}
 		return take(m)
@@ -57,7 +59,7 @@ func (c *Client) each(
 	return refused
 }
 
-// refusal returns the error that a device sent, if it did.
+// refusal returns the error that a message holds, or nil if it holds none.
 func refusal(m plist.Dict, op, subject string) error {
 	code, hasCode := m.String("Error")
 	text, hasText := m.String("ErrorDescription")
@@ -72,8 +74,8 @@ func refusal(m plist.Dict, op, subject string) error {
 	return e
 }
 
-// Browse returns the apps, in the device's order. Entries that cannot be decoded are
-// left out, see link.PassOver.
+// Browse returns the apps in the order of the device. It leaves out entries that cannot
+// be decoded, see link.PassOver.
 func (c *Client) Browse(ctx context.Context, o Options) ([]App, error) {
 	var entries []any
 	err := c.each(ctx, "browse", o.Type, o.request(cmdBrowse), func(m plist.Dict) (bool, error) {
@@ -98,8 +100,8 @@ func (c *Client) Browse(ctx context.Context, o Options) ([]App, error) {
 	return apps, nil
 }
 
-// Lookup returns the apps by bundle identifier. Apps that the device does not
-// have, and those that cannot be decoded, are absent.
+// Lookup returns the apps by bundle identifier. The result lacks apps that the device
+// does not have and apps that cannot be decoded.
 func (c *Client) Lookup(ctx context.Context, o Options) (map[string]App, error) {
 	result, err := c.single(ctx, "lookup", strings.Join(o.BundleIDs, " "), o.request(cmdLookup))
 	if err != nil {
@@ -129,8 +131,8 @@ func (c *Client) Lookup(ctx context.Context, o Options) (map[string]App, error) 
 	return apps, nil
 }
 
-// App returns one app. The error wraps ErrNoApp (and is fs.ErrNotExist) when
-// the device does not have it.
+// App returns one app. If the device does not have it, the error wraps ErrNoApp, which
+// matches fs.ErrNotExist.
 func (c *Client) App(ctx context.Context, bundleID string, attributes ...string) (*App, error) {
 	apps, err := c.Lookup(ctx,
 		Options{Type: Any, BundleIDs: []string{bundleID}, Attributes: slices.Clone(attributes)})
@@ -144,8 +146,8 @@ func (c *Client) App(ctx context.Context, bundleID string, attributes ...string)
 	return &a, nil
 }
 
-// CheckCapabilities reports whether the device has all capabilities, named as
-// in an app's UIRequiredDeviceCapabilities ("arm64", "telephony").
+// CheckCapabilities reports whether the device has all the given capabilities. Their
+// names are those of UIRequiredDeviceCapabilities, such as "arm64" and "telephony".
 func (c *Client) CheckCapabilities(ctx context.Context, names ...string) (bool, error) {
 	const op = "check capabilities"
 	req := plist.Dict{
@@ -163,8 +165,8 @@ func (c *Client) CheckCapabilities(ctx context.Context, names ...string) (bool, 
 	return match, nil
 }
 
-// single makes an exchange whose answer is one message and returns its
-// LookupResult.
+// single makes an exchange whose answer is one message and returns the LookupResult of
+// the message.
 func (c *Client) single(ctx context.Context, op, subject string, req plist.Dict) (any, error) {
 	var result any
 	err := c.each(ctx, op, subject, req, func(m plist.Dict) (bool, error) {

@@ -16,29 +16,29 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// chunk is how many apps one message of a Browse answer holds.
+// chunk is the number of apps in one message of a Browse answer.
 const chunk = 20
 
-// Keys that are computed only when a host asks for them by name.
+// Keys whose values are computed only if a host asks for them by name.
 const (
 	keyStatic  = "StaticDiskUsage"
 	keyDynamic = "DynamicDiskUsage"
 )
 
-// Device is the installation proxy of a virtual device. One Device serves any
-// number of connections. It lets nobody install or remove an app, as a phone
-// whose management profile forbids both.
+// Device is the device side for a virtual device. One Device serves any number of
+// connections. It refuses to install and remove apps, like a phone whose configuration
+// profile forbids both.
 type Device struct {
 	Phone  *phone.Phone
-	Logger *slog.Logger // nil = silent
+	Logger *slog.Logger // nil means no logging
 }
 
-// NewDevice returns the device side of a phone.
+// NewDevice returns the device side for a phone.
 func NewDevice(e service.Env) service.Handler {
 	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
-// Serve answers commands until the peer leaves or ctx ends.
+// Serve answers commands until the peer disconnects or ctx ends.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	conn := &link.PlistConn{Conn: c, Format: plist.Binary, Max: MaxRequest}
 	for {
@@ -70,7 +70,8 @@ func (d *Device) answers(command string, req plist.Dict) func(func(plist.Dict) b
 	var sel selection
 	if command == cmdBrowse || command == cmdLookup {
 		var problem plist.Dict
-		if sel, problem = newSelection(command, req); problem != nil {
+		sel, problem = newSelection(command, req)
+		if problem != nil {
 			return one(problem)
 		}
 	}
@@ -81,7 +82,7 @@ func (d *Device) answers(command string, req plist.Dict) func(func(plist.Dict) b
 		return one(d.lookup(sel))
 	case cmdCapabilities:
 		return one(d.capabilities(req))
-	case cmdLookupArchives: // nothing is archived since iOS 7
+	case cmdLookupArchives: // devices archive no apps since iOS 7
 		return one(complete(plist.Dict{}))
 	case cmdInstall, cmdUpgrade:
 		if path, _ := req.String("PackagePath"); path == "" {
@@ -100,7 +101,8 @@ func (d *Device) answers(command string, req plist.Dict) func(func(plist.Dict) b
 	return one(failure(ErrUnknownCommand, fmt.Sprintf("%.64q is not a command", command)))
 }
 
-// failure has both keys, because hosts look at either, and no Status.
+// failure returns an error message. It has both keys, because idevice detects failures
+// only by ErrorDescription and the other clients by Error. It has no Status.
 func failure(code service.Code, text string) plist.Dict {
 	return plist.Dict{"Error": string(code), "ErrorDescription": text}
 }
@@ -109,8 +111,8 @@ func complete(result any) plist.Dict {
 	return plist.Dict{"LookupResult": result, "Status": statusComplete}
 }
 
-// browse yields the apps in pieces. The final message holds none: some hosts
-// stop before they look into it.
+// browse yields the apps in several messages. The final message holds no apps, because
+// tidevice stops before it reads the list of that message.
 func (d *Device) browse(sel selection) func(func(plist.Dict) bool) {
 	return func(yield func(plist.Dict) bool) {
 		apps := sel.apps(d.Phone)
@@ -140,11 +142,11 @@ func (d *Device) lookup(sel selection) plist.Dict {
 	return complete(found)
 }
 
-// selection is what ClientOptions ask for.
+// selection holds the decoded ClientOptions.
 type selection struct {
 	kind     string   // ApplicationType
-	ids      []string // nil = all
-	keys     []string // nil = all but disk usage
+	ids      []string // nil means all
+	keys     []string // nil means all but disk usage
 	byLookup bool
 }
 
@@ -159,7 +161,8 @@ func newSelection(command string, req plist.Dict) (selection, plist.Dict) {
 		return sel, failure(ErrAPIInternalError, "ClientOptions is not a dictionary")
 	}
 	if v, given := opts["ApplicationType"]; given {
-		if sel.kind, ok = v.(string); !ok {
+		sel.kind, ok = v.(string)
+		if !ok {
 			return sel, failure(ErrAPIInternalError, "ApplicationType is not a string")
 		}
 	}
@@ -171,7 +174,8 @@ func newSelection(command string, req plist.Dict) (selection, plist.Dict) {
 		if !given {
 			continue
 		}
-		if *f.to, ok = stringList(v); !ok {
+		*f.to, ok = stringList(v)
+		if !ok {
 			return sel, failure(ErrAPIInternalError, f.key+" is not an array of strings")
 		}
 	}
@@ -194,7 +198,7 @@ func stringList(v any) ([]string, bool) {
 	return out, true
 }
 
-// apps returns what is selected, by bundle identifier.
+// apps returns the selected apps, sorted by bundle identifier.
 func (s selection) apps(p *phone.Phone) []*apps.App {
 	return slices.DeleteFunc(p.Apps.List(), func(a *apps.App) bool {
 		if s.ids != nil && !slices.Contains(s.ids, a.BundleID()) {
@@ -204,7 +208,8 @@ func (s selection) apps(p *phone.Phone) []*apps.App {
 		case Any:
 			return false
 		case "":
-			// Hidden apps have to be named: by type, or one by one.
+			// Hidden apps are included only if they are selected by type or by
+			// identifier.
 			return a.Type() == Hidden && !(s.byLookup && s.ids != nil)
 		}
 		return a.Type() != s.kind
@@ -234,9 +239,9 @@ func (s selection) attributesOf(a *apps.App) plist.Dict {
 	return out
 }
 
-// capabilities compares what the host names with what the phone has. Hosts
-// send an array of names or a dictionary of booleans, and look for the answer
-// as one boolean.
+// capabilities compares the capabilities in the request with those of the phone.
+// libimobiledevice sends an array of names and pymobiledevice3 a dictionary. The answer
+// is one boolean, which idevice requires.
 func (d *Device) capabilities(req plist.Dict) plist.Dict {
 	raw, given := req["Capabilities"]
 	if !given {

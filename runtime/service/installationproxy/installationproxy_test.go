@@ -23,7 +23,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// newPhone has 30 apps more than others, and a hidden one.
+// newPhone returns a phone with 30 additional apps and a hidden one.
 func newPhone(tb testing.TB) *phone.Phone {
 	tb.Helper()
 	p, err := phone.New(phone.Options{LogRate: -1})
@@ -74,7 +74,7 @@ type rig struct {
 	t      *testing.T
 	phone  *phone.Phone
 	client *Client
-	conn   *link.PlistConn // the same connection, for what the client does not say
+	conn   *link.PlistConn // the same connection, for requests that the client does not make
 	ended  <-chan error
 }
 
@@ -99,7 +99,7 @@ func (r *rig) ask(req plist.Dict) plist.Dict {
 	return d
 }
 
-// ids are the identifiers of the phone's apps that keep lets through.
+// ids returns the identifiers of the apps of the phone that keep accepts.
 func (r *rig) ids(keep func(*apps.App) bool) []string {
 	var out []string
 	for _, a := range r.phone.Apps.List() {
@@ -141,8 +141,8 @@ func TestBrowseTypes(t *testing.T) {
 	})
 }
 
-// TestBrowseChunks checks what clients index by: exact, contiguous, and none
-// in the last message.
+// TestBrowseChunks checks that the indexes of the messages are exact and contiguous,
+// and that the last message has no list. Clients rely on this.
 func TestBrowseChunks(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		want := r.ids(func(a *apps.App) bool { return a.Type() == User })
@@ -162,7 +162,8 @@ func TestBrowseChunks(t *testing.T) {
 			}
 			next += amount
 			var err error
-			if m, err = r.conn.RecvDict(t.Context()); err != nil {
+			m, err = r.conn.RecvDict(t.Context())
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -236,9 +237,13 @@ func TestLookup(t *testing.T) {
 		if err != nil || len(found) != 2 || found["com.example.hidden"].Type != Hidden {
 			t.Errorf("Lookup = %v, %v", found, err)
 		}
-		if found, err = r.client.Lookup(t.Context(), Options{}); err != nil ||
-			len(found) != len(r.ids(func(a *apps.App) bool { return a.Type() != Hidden })) {
-			t.Errorf("all: %d apps, %v", len(found), err)
+		found, err = r.client.Lookup(t.Context(), Options{})
+		if err != nil {
+			t.Errorf("all: %v", err)
+		}
+		visible := r.ids(func(a *apps.App) bool { return a.Type() != Hidden })
+		if len(found) != len(visible) {
+			t.Errorf("all: %d apps, want %d", len(found), len(visible))
 		}
 		if m := r.ask(plist.Dict{"Command": "LookupArchives"}); !reflect.DeepEqual(m,
 			plist.Dict{"Status": "Complete", "LookupResult": plist.Dict{}}) {
@@ -323,14 +328,14 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%v: %v, want %s", tc.req, m, tc.want)
 			}
 		}
-		// The connection lives on after all that.
+		// The connection is still usable.
 		if _, err := r.client.App(t.Context(), "com.example.app00"); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-// frames returns the messages with these dictionaries.
+// frames returns messages with these dictionaries.
 func frames(inner ...string) string {
 	var b []byte
 	for _, s := range inner {
@@ -339,7 +344,7 @@ func frames(inner ...string) string {
 	return string(b)
 }
 
-// answer is a client whose peer sends these dictionaries and leaves.
+// answer returns a client whose peer sends these dictionaries and disconnects.
 func answer(t *testing.T, inner ...string) *Client {
 	c := New(servicetest.Peer(t, []byte(frames(inner...))))
 	t.Cleanup(func() { c.Close() })
@@ -372,7 +377,7 @@ func TestBrokenAnswers(t *testing.T) {
 	suite.Fails(t, "no capabilities", frames(result+"<dict/>"), capabilities, ErrProtocol)
 }
 
-// TestRefused checks what is kept of a refusal.
+// TestRefused checks the fields of the error for a refusal.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	_, err := answer(t, browsing, "<key>Error</key><string>NotEntitled</string>"+
@@ -390,7 +395,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestListInComplete: what comes with the last message counts too.
+// TestListInComplete checks that apps in the last message are in the result.
 func TestListInComplete(t *testing.T) {
 	t.Parallel()
 	apps, err := answer(t,
@@ -408,7 +413,7 @@ func TestEndlessBrowse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		empty := []byte(frames(browsing))
 		cl := New(servicetest.Conn(t, servicetest.HandlerFunc(
-			func(_ context.Context, c net.Conn) error { // an empty piece each second, for ever
+			func(_ context.Context, c net.Conn) error { // an empty list each second, without end
 				for {
 					if _, err := c.Write(empty); err != nil {
 						return nil

@@ -34,7 +34,7 @@ func TestOddEntries(t *testing.T) {
 	}
 }
 
-// TestOddEntriesAcrossPieces has a piece that holds odd entries alone.
+// TestOddEntriesAcrossPieces has a message with only entries that cannot be decoded.
 func TestOddEntriesAcrossPieces(t *testing.T) {
 	t.Parallel()
 	piece := func(s string) string {

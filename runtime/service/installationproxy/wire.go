@@ -1,8 +1,8 @@
 // Package installationproxy lists and looks up the apps of a device
 // (com.apple.mobile.installation_proxy).
 //
-// Commands follow one another on a connection, one at a time. Browse answers
-// in pieces, the others in one message:
+// A connection serves any number of commands, one at a time. The answer to Browse
+// consists of several messages, the answers to other commands of one:
 //
 //	-> {Command:"Browse", ClientOptions:{ApplicationType:"User"}}
 //	<- {Status:"BrowsingApplications", Total:23, CurrentIndex:0, CurrentAmount:20, CurrentList:[{..} x 20]}
@@ -13,7 +13,7 @@
 //	-> {Command:"Fly"}
 //	<- {Error:"UnknownCommand", ErrorDescription:"..."}
 //
-// What an app occupies on the disk is only told when asked for by name.
+// The device reports the disk usage of an app only if the request asks for it by name.
 package installationproxy
 
 import (
@@ -33,11 +33,12 @@ var Service = service.Name{
 }
 
 const (
-	// MaxRequest bounds a request; an Install carries metadata and icons.
+	// MaxRequest bounds the size of a request. An Install request carries metadata and
+	// icons.
 	MaxRequest = 16 << 20
-	// MaxAnswer bounds one message of an answer.
+	// MaxAnswer bounds the size of one message of an answer.
 	MaxAnswer = 64 << 20
-	// MaxApps bounds a whole list of apps.
+	// MaxApps bounds the number of apps in an answer.
 	MaxApps = 1 << 16
 )
 
@@ -61,11 +62,11 @@ const (
 const (
 	User   = "User"
 	System = "System"
-	Hidden = "Hidden" // has no icon and appears only when asked for
+	Hidden = "Hidden" // apps without an icon, which are listed only on request
 	Any    = "Any"
 )
 
-// Errors that devices send. They know some more than are named here.
+// Error codes that devices send. Devices send more codes than those named here.
 const (
 	ErrUnknownCommand                service.Code = "UnknownCommand"
 	ErrMissingCommand                service.Code = "MissingCommand"
@@ -85,29 +86,30 @@ const (
 var errs = service.Errors{Service: "installationproxy"}
 
 var (
-	// ErrNoApp is the cause when the device has no such app. It is fs.ErrNotExist.
+	// ErrNoApp is the cause if the device does not have the app. It matches
+	// fs.ErrNotExist.
 	ErrNoApp = link.Cause("no such app", fs.ErrNotExist)
-	// ErrProtocol is the cause when an answer does not have the expected form.
+	// ErrProtocol is the cause if an answer does not have the expected form.
 	ErrProtocol = link.Malformed("unexpected answer")
 )
 
-// App is an installed app. Fields that the answer did not hold (because
-// Options.Attributes left them out) are empty.
+// App is an installed app. A field is empty if the answer does not hold its attribute,
+// for example because Options.Attributes excludes it.
 type App struct {
 	BundleID       string
-	Name           string // display name, or the bundle's
-	Version        string // CFBundleVersion, the build
-	ShortVersion   string // CFBundleShortVersionString, what people know
+	Name           string // display name, or else the name of the bundle
+	Version        string // CFBundleVersion, the build number
+	ShortVersion   string // CFBundleShortVersionString, the version that users see
 	Type           string // User, System, Hidden
-	Path           string // of the bundle on the device
-	Container      string // data container
-	Executable     string // name inside Path
-	FileSharing    bool   // its documents may be opened by any host
+	Path           string // path of the bundle on the device
+	Container      string // path of the data container
+	Executable     string // file name inside Path
+	FileSharing    bool   // any host may open the documents of the app
 	SignerIdentity string
-	Attributes     plist.Dict // everything the device told
+	Attributes     plist.Dict // all attributes that the device sent
 }
 
-// decodeApp reads an entry of a list of apps.
+// decodeApp decodes an entry of a list of apps.
 func decodeApp(v any) (App, error) {
 	d, ok := v.(plist.Dict)
 	if !ok {
@@ -128,7 +130,7 @@ func parseApp(d plist.Dict) App {
 	if a.Name == "" {
 		a.Name = text("CFBundleName")
 	}
-	// Info.plist authors write YES as a string now and then.
+	// Some apps have a string such as YES in Info.plist.
 	switch v := d["UIFileSharingEnabled"].(type) {
 	case bool:
 		a.FileSharing = v
@@ -140,17 +142,17 @@ func parseApp(d plist.Dict) App {
 	return a
 }
 
-// Options selects apps and what is told of them.
+// Options selects the apps and their attributes.
 type Options struct {
-	// Type is User, System, Hidden or Any; "" = all but hidden ones.
+	// Type is User, System, Hidden or Any; "" means all apps except hidden ones.
 	Type string
-	// BundleIDs restricts to these apps; unknown ones are left out.
+	// BundleIDs restricts the result to these apps. Unknown identifiers are ignored.
 	BundleIDs []string
-	// Attributes restricts what is told; nil = all but disk usage.
+	// Attributes restricts the attributes in the result; nil means all but disk usage.
 	Attributes []string
-	// LaunchProhibited includes apps that the user may not start (Browse).
+	// LaunchProhibited includes apps that the user may not start (Browse only).
 	LaunchProhibited bool
-	// Placeholders includes apps that are still loading (Lookup).
+	// Placeholders includes apps whose installation is not complete (Lookup only).
 	Placeholders bool
 }
 

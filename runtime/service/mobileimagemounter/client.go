@@ -14,7 +14,8 @@ import (
 // callTimeout bounds a call whose context has no deadline.
 const callTimeout = 60 * time.Second
 
-// Client asks one device. Calls from several goroutines queue up.
+// Client is a connection to the service. Goroutines may share it; it makes one exchange
+// at a time.
 type Client struct{ exchange *link.Exchange }
 
 // Connect opens the service on a device.
@@ -26,17 +27,17 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	return New(c), nil
 }
 
-// New speaks the protocol on c, which Close closes.
+// New returns a client on a connection to the service. Close closes c.
 func New(c net.Conn) *Client {
 	return &Client{link.NewExchange(c, MaxAnswer, callTimeout)}
 }
 
-// Close ends the connection and every call on it.
+// Close closes the connection and ends all calls on it.
 func (c *Client) Close() error { return c.exchange.Close() }
 
-// call makes one exchange; an answer that refuses is an error. After an
-// exchange that did not end properly, the connection is out of step and every
-// later call fails with the same cause.
+// call makes one exchange. It returns an error if the device refuses the command. If an
+// exchange fails half way, commands and answers no longer match, and every later call
+// fails with the same cause.
 func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (plist.Dict, error) {
 	resp, err := c.exchange.Ask(ctx, req)
 	if err != nil {
@@ -48,8 +49,8 @@ func (c *Client) call(ctx context.Context, op, subject string, req plist.Dict) (
 	return resp, nil
 }
 
-// Lookup reports whether an image of the type (TypeDeveloper, TypePersonalized) is
-// mounted. A locked device fails with ErrDeviceLocked.
+// Lookup reports whether an image of the given type (TypeDeveloper, TypePersonalized)
+// is mounted. It fails with ErrDeviceLocked while the device is locked.
 func (c *Client) Lookup(ctx context.Context, imageType string) (*Lookup, error) {
 	const op = "look up"
 	d, err := c.call(ctx, op, imageType, plist.Dict{"Command": cmdLookup, "ImageType": imageType})
@@ -63,8 +64,8 @@ func (c *Client) Lookup(ctx context.Context, imageType string) (*Lookup, error) 
 	return l, nil
 }
 
-// Images lists the disk images of the device, developer images and others.
-// Old versions fail with ErrUnknownCommand and are asked by Lookup.
+// Images lists the disk images of the device, developer images and others. On old
+// versions it fails with ErrUnknownCommand; Lookup works there.
 func (c *Client) Images(ctx context.Context) ([]Image, error) {
 	const op = "list images"
 	d, err := c.call(ctx, op, "", plist.Dict{"Command": cmdCopyDevices})
@@ -78,8 +79,8 @@ func (c *Client) Images(ctx context.Context) ([]Image, error) {
 	return images, nil
 }
 
-// DeveloperMode reports whether Developer Mode is on. Before iOS 16, where
-// there is none, it fails with ErrUnknownCommand.
+// DeveloperMode reports whether Developer Mode is on. Before iOS 16, which introduced
+// it, the call fails with ErrUnknownCommand.
 func (c *Client) DeveloperMode(ctx context.Context) (bool, error) {
 	const op = "ask for developer mode"
 	d, err := c.call(ctx, op, "", plist.Dict{"Command": cmdModeStatus})
@@ -93,8 +94,8 @@ func (c *Client) DeveloperMode(ctx context.Context) (bool, error) {
 	return on, nil
 }
 
-// PersonalizationIdentifiers returns what a ticket for this device is made for:
-// BoardId, ChipID, UniqueChipID and others. Before iOS 17 it fails with
+// PersonalizationIdentifiers returns the identifiers of the device that a ticket is
+// issued for: BoardId, ChipID, UniqueChipID and others. Before iOS 17 it fails with
 // ErrUnknownCommand.
 func (c *Client) PersonalizationIdentifiers(ctx context.Context) (plist.Dict, error) {
 	const op = "ask for identifiers"
@@ -109,7 +110,7 @@ func (c *Client) PersonalizationIdentifiers(ctx context.Context) (plist.Dict, er
 	return ids, nil
 }
 
-// Hangup ends the conversation in good form; the device closes behind it.
+// Hangup ends the exchange. The device answers and then closes the connection.
 func (c *Client) Hangup(ctx context.Context) error {
 	_, err := c.call(ctx, "hang up", "", plist.Dict{"Command": cmdHangup})
 	return err

@@ -13,23 +13,23 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Device is the image mounter of a virtual device. One Device serves any number
-// of connections.
+// Device is the device side for a virtual device. One Device serves any number of
+// connections.
 //
-// It tells what is mounted and mounts nothing: what a host brings is refused as
-// a real device refuses an image whose signature does not please it. The image
-// of the virtual device is mounted by Phone.MountImage.
+// It reports the mounted image but does not mount any. It refuses the image of a host
+// as a real device refuses an image with an invalid signature. Phone.MountImage mounts
+// the image of the virtual device.
 type Device struct {
 	Phone  *phone.Phone
-	Logger *slog.Logger // nil = silent
+	Logger *slog.Logger // nil means no logging
 }
 
-// NewDevice returns the device side of a phone.
+// NewDevice returns the device side for a phone.
 func NewDevice(e service.Env) service.Handler {
 	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
-// Serve answers commands until the peer leaves or hangs up, or ctx ends.
+// Serve answers commands until the peer disconnects or sends Hangup, or until ctx ends.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	conn := &link.PlistConn{Conn: c, Format: plist.XML, Max: MaxRequest}
 	for {
@@ -48,7 +48,7 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 		}
 		err = conn.Send(ctx, answer)
 		if command == cmdHangup {
-			return nil // some hosts leave without reading the goodbye
+			return nil // go-ios disconnects without reading the answer to Hangup
 		}
 		if err != nil {
 			return errs.New("serve", "", err)
@@ -89,7 +89,8 @@ func refuse(code service.Code, detail string) plist.Dict {
 	return d
 }
 
-// lookup always has all three keys: hosts fail when one is absent.
+// lookup returns an answer that always has all three keys. Some clients fail if one is
+// absent.
 func lookup(p *phone.Phone, req plist.Dict) plist.Dict {
 	imageType, ok := req.String("ImageType")
 	switch {
@@ -107,7 +108,8 @@ func lookup(p *phone.Phone, req plist.Dict) plist.Dict {
 	}
 }
 
-// entries is empty, not absent, when nothing is mounted.
+// entries returns the list of images. The list is empty, not nil, if no image is
+// mounted.
 func entries(p *phone.Phone) []any {
 	m, ok := p.Image.Mounted()
 	if !ok {
@@ -121,7 +123,7 @@ func entries(p *phone.Phone) []any {
 	return []any{e}
 }
 
-// storageError is an error of MobileStorage as devices print it.
+// storageError returns the text of a MobileStorage error as devices print it.
 func storageError(what, why string) string {
 	return fmt.Sprintf(
 		`Error Domain=com.apple.MobileStorage.ErrorDomain Code=-2 %q UserInfo={NSLocalizedDescription=%s}`,
@@ -129,8 +131,8 @@ func storageError(what, why string) string {
 	)
 }
 
-// refuseMount refuses an image before its bytes are sent, as hosts expect an
-// answer first.
+// refuseMount returns the refusal of an image. It is sent before the host sends the
+// bytes of the image, because hosts wait for an answer first.
 func refuseMount(p *phone.Phone) plist.Dict {
 	i := p.Image.Accepted()
 	kind := i.Type

@@ -22,7 +22,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// unchanged is the device side of a phone that no host may change.
+// unchanged is the device side of a phone whose image no host may change.
 type unchanged struct{ *Device }
 
 func (u unchanged) Serve(ctx context.Context, c net.Conn) error {
@@ -62,7 +62,7 @@ type rig struct {
 	t      *testing.T
 	phone  *phone.Phone
 	client *Client
-	conn   *link.PlistConn // the same connection, for requests the client does not make
+	conn   *link.PlistConn // the same connection, for requests that the client does not make
 	ended  <-chan error
 }
 
@@ -93,13 +93,13 @@ func (r *rig) lock() {
 	r.phone.Screen.Lock()
 }
 
-// bubble runs f; goroutines that are left at its end fail the test.
+// bubble runs f with fake time. The test fails if a goroutine is left.
 func bubble(t *testing.T, o phone.Options, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(t, newRig(t, o)) })
 }
 
-// each runs f on a phone of each profile.
+// each runs f with a phone of each profile.
 func each(t *testing.T, f func(t *testing.T, r *rig, personalized bool)) {
 	t.Helper()
 	t.Parallel()
@@ -127,7 +127,8 @@ func TestLookup(t *testing.T) {
 			{true, other, Lookup{}},
 			{false, mine, Lookup{}},
 		} {
-			if r.phone.Image.Unmount(); c.mounted {
+			r.phone.Image.Unmount()
+			if c.mounted {
 				r.phone.Image.Mount()
 			}
 			if got, err := r.client.Lookup(t.Context(), c.imgType); err != nil ||
@@ -135,7 +136,7 @@ func TestLookup(t *testing.T) {
 				t.Errorf("Lookup(%s) with an image: %v = %+v, %v, want %+v", c.imgType, c.mounted,
 					got, err, c.want)
 			}
-			// Hosts fail when one of the keys is absent.
+			// Some clients fail if one of the keys is absent.
 			d := r.ask(plist.Dict{"Command": "LookupImage", "ImageType": c.imgType})
 			list := []any{}
 			if c.want.Present {
@@ -170,14 +171,18 @@ func TestImages(t *testing.T) {
 		}
 		model := r.phone.Image.Accepted()
 		want.Signature, want.BackingImage = model.Signature, model.BackingImage
-		r.lock() // does not matter here
+		r.lock() // has no effect on Images
 		got, err := r.client.Images(t.Context())
 		if err != nil || len(got) != 1 {
 			t.Fatalf("Images = %+v, %v", got, err)
 		}
 		raw := got[0].Raw
-		if got[0].Raw = nil; !reflect.DeepEqual(got[0], want) || !got[0].Developer() {
+		got[0].Raw = nil
+		if !reflect.DeepEqual(got[0], want) {
 			t.Errorf("Images = %+v, want %+v", got[0], want)
+		}
+		if !got[0].Developer() {
+			t.Errorf("%+v is not a developer image", got[0])
 		}
 		if raw["DeviceNode"] != model.DeviceNode || raw["FilesystemType"] != model.Filesystem ||
 			raw["DeviceType"] != "DiskImage" {
@@ -222,8 +227,8 @@ func TestPersonalizationIdentifiers(t *testing.T) {
 	})
 }
 
-// TestRefusals has what a host is told that brings an image or takes one away.
-// The texts are those that hosts look for.
+// TestRefusals checks the answers to hosts that mount or unmount an image. Clients look
+// for these texts.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	receive := plist.Dict{
@@ -328,14 +333,14 @@ func TestHangup(t *testing.T) {
 		if err := r.conn.Send(t.Context(), plist.Dict{"Command": "Hangup"}); err != nil {
 			t.Fatal(err)
 		}
-		r.client.Close() // without reading the goodbye
+		r.client.Close() // without reading the answer to Hangup
 		if err := <-r.ended; err != nil {
 			t.Errorf("Serve = %v", err)
 		}
 	})
 }
 
-// frame is an answer as XML.
+// frame returns an answer in XML with its length.
 func frame(s string) string {
 	return string(link.AppendFrame(nil, []byte("<plist><dict>"+s+"</dict></plist>")))
 }
@@ -370,8 +375,8 @@ func TestBrokenAnswers(t *testing.T) {
 	suite.Fails(t, "old", refusal("UnknownCommand"), mode, errors.ErrUnsupported)
 }
 
-// TestOtherDevices has answers as the protocol page knows them from versions
-// that the virtual device does not play.
+// TestOtherDevices uses answers from the protocol sheet of versions that the virtual
+// device does not have.
 func TestOtherDevices(t *testing.T) {
 	t.Parallel()
 	sig := []byte{1, 2}
@@ -419,7 +424,7 @@ func TestOtherDevices(t *testing.T) {
 func TestDeadlineBreaksStep(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, d := linktest.Pipe() // nobody answers
+		c, d := linktest.Pipe() // the device does not answer
 		defer d.Close()
 		cl := New(c)
 		start := time.Now()

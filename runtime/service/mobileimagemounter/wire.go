@@ -1,7 +1,7 @@
-// Package mobileimagemounter asks a device about its developer disk image
+// Package mobileimagemounter queries the developer disk image of a device
 // (com.apple.mobile.mobile_image_mounter, all versions).
 //
-// Commands and answers alternate, as many as one likes on a connection:
+// Commands and answers alternate. A connection serves any number of them:
 //
 //	-> {Command:"QueryDeveloperModeStatus"}                        iOS 16 and later
 //	<- {DeveloperModeStatus:true}
@@ -14,9 +14,9 @@
 //	-> {Command:"Hangup"}
 //	<- {Goodbye:true}
 //
-// A refusal is {Error:"ImageMountFailed", DetailedError:"..."} without a Status.
-// Up to iOS 16 the image is of type Developer and lies at /Developer, since
-// then it is Personalized and lies at /System/Developer.
+// A refusal is {Error:"ImageMountFailed", DetailedError:"..."} without a Status. Up to
+// iOS 16 the image has the type Developer and is mounted at /Developer. Since iOS 17 it
+// has the type Personalized and is mounted at /System/Developer.
 package mobileimagemounter
 
 import (
@@ -30,8 +30,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Service is the image mounter. It needs no image and starts on a locked
-// device.
+// Service is the image mounter. It does not need a mounted image, and it starts on a
+// locked device.
 var Service = service.Name{
 	Lockdown: "com.apple.mobile.mobile_image_mounter",
 	Remote:   "com.apple.mobile.mobile_image_mounter.shim.remote",
@@ -39,22 +39,25 @@ var Service = service.Name{
 }
 
 const (
-	// MaxRequest bounds a request; the bytes of an image are not part of one.
+	// MaxRequest bounds the size of a request. The bytes of an image are not part of a
+	// request.
 	MaxRequest = 1 << 20
-	// MaxAnswer bounds an answer.
+	// MaxAnswer bounds the size of an answer.
 	MaxAnswer = 4 << 20
-	// MaxImages is how many images a device may list.
+	// MaxImages bounds the number of images that a device may list.
 	MaxImages = 1024
 )
 
 // Types of developer disk images.
 const (
-	// TypeDeveloper is signed by Apple for one iOS version, up to 16.
+	// TypeDeveloper is the type of images that Apple signs for one iOS version, up to
+	// iOS 16.
 	TypeDeveloper = "Developer"
-	// TypePersonalized needs a ticket for the device it is mounted on, since
-	// iOS 17.
+	// TypePersonalized is the type of images that need a ticket for the device on which
+	// they are mounted, since iOS 17.
 	TypePersonalized = "Personalized"
-	// TypeCryptex is what the newest versions make of it.
+	// TypeCryptex is the type that the newest versions report instead of
+	// TypePersonalized.
 	TypeCryptex = "Cryptex"
 )
 
@@ -70,21 +73,23 @@ const (
 	cmdHangup      = "Hangup"
 )
 
-// complete is the Status of every success that has one.
+// complete is the Status of a successful answer. Some successful answers have no
+// Status.
 const complete = "Complete"
 
-// The codes that devices send.
+// Codes that devices send.
 const (
-	// ErrDeviceLocked asks for the device to be unlocked.
+	// ErrDeviceLocked means that the device has to be unlocked first.
 	ErrDeviceLocked service.Code = "DeviceLocked"
-	// ErrImageMountFailed has its reason in the detail: no developer mode, an
-	// image that is mounted already, a wrong signature.
+	// ErrImageMountFailed means that the image cannot be mounted. The detail names the
+	// reason: Developer Mode is off, an image is already mounted, the signature is
+	// wrong.
 	ErrImageMountFailed service.Code = "ImageMountFailed"
-	// ErrInternal is sent for the unmounting of what is not mounted.
+	// ErrInternal is the answer to a request to unmount an image that is not mounted.
 	ErrInternal service.Code = "InternalError"
-	// ErrUnknownCommand is sent by versions that do not have the command.
+	// ErrUnknownCommand means that the version of iOS does not have the command.
 	ErrUnknownCommand service.Code = "UnknownCommand"
-	// ErrMissingType is a command without the type of the image.
+	// ErrMissingType means that the command lacks the type of the image.
 	ErrMissingType service.Code = "MissingImageType"
 )
 
@@ -93,38 +98,39 @@ var errs = service.Errors{
 	Codes:   map[service.Code]error{ErrUnknownCommand: errors.ErrUnsupported},
 }
 
-// ErrProtocol is the cause when an answer does not have the expected form.
+// ErrProtocol is the cause if an answer does not have the expected form.
 var ErrProtocol = link.Malformed("unexpected answer")
 
 // Lookup reports whether an image of one type is mounted.
 type Lookup struct {
-	// Present is false as well when the newest versions do not tell; Images
-	// does.
+	// Present is false also if the device does not send ImagePresent, as the newest
+	// versions may do. Images reports the image there.
 	Present bool
-	// Signatures are those of the mounted images; the digest of a personalized
-	// one.
+	// Signatures are the signatures of the mounted images. For a personalized image it
+	// is the digest of the image.
 	Signatures [][]byte
 }
 
 // Image is a disk image that a device has.
 type Image struct {
-	// TypeDeveloper, TypePersonalized, TypeCryptex; others are not developer images
+	// TypeDeveloper, TypePersonalized or TypeCryptex for developer images
 	Type             string
-	PersonalizedType string // "DeveloperDiskImage" of a personalized one
+	PersonalizedType string // "DeveloperDiskImage" for a personalized developer image
 	MountPath        string
 	Mounted          bool
 	Signature        []byte
-	BackingImage     string // file it was mounted from
+	BackingImage     string // file that the image was mounted from
 	Raw              plist.Dict
 }
 
-// Developer reports whether the image is a developer image that is mounted.
+// Developer reports whether the image is a developer image and is mounted.
 func (i *Image) Developer() bool {
 	return i.Mounted &&
 		(i.Type == TypeDeveloper || i.Type == TypePersonalized || i.Type == TypeCryptex)
 }
 
-// refusal returns the error of an answer that refuses, nil for any other.
+// refusal returns the error of an answer that refuses a command, or nil for other
+// answers.
 func refusal(d plist.Dict, op, subject string) error {
 	code, refused := d.String("Error")
 	if !refused {
@@ -137,8 +143,8 @@ func refusal(d plist.Dict, op, subject string) error {
 	return errs.Refused(op, subject, service.Code(link.Clip(code)), text)
 }
 
-// decodeLookup reads the answer to LookupImage. Old versions send one signature
-// where others send a list, and leave ImagePresent out.
+// decodeLookup decodes the answer to LookupImage. Old versions send a single signature
+// instead of a list and do not send ImagePresent.
 func decodeLookup(ctx context.Context, d plist.Dict) (*Lookup, error) {
 	l := &Lookup{}
 	switch v := d["ImageSignature"].(type) {
@@ -167,8 +173,8 @@ func decodeLookup(ctx context.Context, d plist.Dict) (*Lookup, error) {
 	return l, nil
 }
 
-// decodeImages reads the answer to CopyDevices. Entries that cannot be decoded are
-// left out, see link.PassOver.
+// decodeImages decodes the answer to CopyDevices. It leaves out entries that cannot be
+// decoded, see link.PassOver.
 func decodeImages(ctx context.Context, d plist.Dict) ([]Image, error) {
 	list, ok := d.Array("EntryList")
 	if !ok {
@@ -203,7 +209,7 @@ func decodeImage(v any) (Image, error) {
 	return i, nil
 }
 
-// entry is the other way round.
+// entry encodes an image as an entry of the answer to CopyDevices.
 func (i *Image) entry() plist.Dict {
 	d := plist.Dict{"DeviceType": "DiskImage", "DiskImageType": i.Type, "IsMounted": i.Mounted}
 	for key, v := range map[string]string{

@@ -12,14 +12,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// queueLimit is how many notifications wait for Next.
+// queueLimit is how many notifications are queued for Next.
 const queueLimit = 4096
 
-// Client is one connection. Its methods may be called from any goroutine.
+// Client is a connection to the service. Its methods may be called from any goroutine.
 type Client struct {
 	conn    *link.PlistConn
-	writing chan struct{} // holds a token while nobody writes
-	done    chan struct{} // closed when the reader has ended
+	writing chan struct{} // holds a token while no goroutine writes
+	done    chan struct{} // closed when the reading goroutine has ended
 	queue   *link.Queue[string]
 	bad     link.Skipped
 	once    sync.Once
@@ -30,7 +30,7 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	return connect(ctx, o, Service)
 }
 
-// ConnectInsecure opens the variant that needs no pairing.
+// ConnectInsecure opens the variant of the service that does not need pairing.
 func ConnectInsecure(ctx context.Context, o service.Opener) (*Client, error) {
 	return connect(ctx, o, Insecure)
 }
@@ -43,8 +43,8 @@ func connect(ctx context.Context, o service.Opener, n service.Name) (*Client, er
 	return New(c), nil
 }
 
-// New speaks the protocol on c and starts the goroutine that reads it; Close
-// ends both.
+// New returns a client on a connection to the service and starts the goroutine that
+// reads from it. Close closes c and ends the goroutine.
 func New(c net.Conn) *Client {
 	cl := &Client{
 		conn:    &link.PlistConn{Conn: c, Max: MaxMessage},
@@ -57,7 +57,8 @@ func New(c net.Conn) *Client {
 	return cl
 }
 
-// read is the connection's one reader. It never waits for a consumer.
+// read runs on the only goroutine that reads from the connection. It never waits for a
+// consumer.
 func (c *Client) read() {
 	defer close(c.done)
 	for {
@@ -91,7 +92,8 @@ func (c *Client) readOne() error {
 	return nil
 }
 
-// decodeMessage reads what a device sends: a notification, or the end of the service.
+// decodeMessage decodes a message from the device: a notification, or the end of the
+// service.
 func decodeMessage(body []byte) (m message, err error) {
 	if err := plist.Unmarshal(body, &m); err != nil {
 		return message{}, err
@@ -105,11 +107,12 @@ func decodeMessage(body []byte) (m message, err error) {
 	return m, checkName(m.Name)
 }
 
-// Malformed counts the messages that were passed over because they could not be decoded.
+// Malformed returns the number of messages that were ignored because they could not be
+// decoded.
 func (c *Client) Malformed() uint64 { return c.bad.Count() }
 
-// Observe asks for the notifications of these names. The device does not
-// confirm it: a notification that fires at the same moment may be missed.
+// Observe subscribes to the notifications with these names. The device does not confirm
+// the subscription, so a notification that is posted at the same time may be missed.
 func (c *Client) Observe(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		if err := c.send(ctx, "observe", message{cmdObserve, name}); err != nil {
@@ -146,8 +149,8 @@ func (c *Client) send(ctx context.Context, op string, m message) error {
 	return nil
 }
 
-// Next returns the name of the next notification. What arrived before the end
-// of the connection is still returned after it.
+// Next returns the name of the next notification. After the end of the connection it
+// still returns the notifications that arrived before.
 func (c *Client) Next(ctx context.Context) (string, error) {
 	name, err := c.queue.Pop(ctx)
 	switch err {
@@ -159,8 +162,8 @@ func (c *Client) Next(ctx context.Context) (string, error) {
 	return "", errs.New("next", "", err)
 }
 
-// Shutdown asks the device to end the service and waits until it has. Close
-// is still needed.
+// Shutdown asks the device to end the service and waits until the service has ended.
+// Close must still be called.
 func (c *Client) Shutdown(ctx context.Context) error {
 	if err := c.send(ctx, "shutdown", message{Command: cmdShutdown}); err != nil {
 		return err
@@ -176,7 +179,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the connection and whatever waits on it.
+// Close closes the connection and ends all calls on it.
 func (c *Client) Close() error {
 	var err error
 	c.once.Do(func() { err = c.conn.Close() })

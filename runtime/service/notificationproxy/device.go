@@ -15,29 +15,30 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// insecurePrefix begins the names that the insecure variant knows: those that
-// concern pairing and the attachment of hosts.
+// insecurePrefix begins the names that the insecure variant relays. They concern
+// pairing and the attachment of hosts.
 const insecurePrefix = "com.apple.mobile.lockdown."
 
-// Device is the notification proxy of a virtual device. One Device serves any
-// number of connections.
+// Device is the device side for a virtual device. One Device serves any number of
+// connections.
 type Device struct {
 	Phone    *phone.Phone
 	Insecure bool         // the variant for hosts that are not paired
-	Logger   *slog.Logger // nil = silent
+	Logger   *slog.Logger // nil means no logging
 }
 
-// NewDevice returns the device side of a phone.
+// NewDevice returns the device side for a phone.
 func NewDevice(e service.Env) service.Handler {
 	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
-// NewInsecureDevice returns the variant for hosts that are not paired.
+// NewInsecureDevice returns the device side of the variant for hosts that are not
+// paired.
 func NewInsecureDevice(e service.Env) service.Handler {
 	return &Device{Phone: e.Phone, Insecure: true, Logger: e.Logger}
 }
 
-// session is one connection.
+// session is the state of one connection.
 type session struct {
 	dev      *Device
 	conn     *link.PlistConn
@@ -45,7 +46,8 @@ type session struct {
 	names    map[string]struct{}
 }
 
-// Serve relays until the peer leaves or asks for the end, or ctx ends.
+// Serve relays notifications until the peer disconnects or sends Shutdown, or until ctx
+// ends.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	s := &session{
 		dev:      d,
@@ -61,13 +63,14 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	relayed := make(chan struct{})
 	go func() {
 		defer close(relayed)
-		defer stop() // a host that cannot be written to is gone
+		defer stop() // if a write fails, the host has disconnected
 		s.relay(inner, waiting)
 	}()
 	err := s.commands(inner)
 	if err == errShutdown {
-		// What fired before still goes out; ProxyDeath is the last word. A
-		// host that has left already does not hear it, which is not an error.
+		// Notifications that were posted before are still sent; ProxyDeath is the last
+		// message. If the host has already disconnected, the write fails, which is not
+		// an error.
 		drain()
 		<-relayed
 		_ = s.conn.Send(ctx, message{Command: cmdDeath})
@@ -87,8 +90,8 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 
 var errShutdown = errors.New("shutdown")
 
-// commands reads what the host wants. Nothing is answered, not even nonsense:
-// hosts would take an answer for a notification.
+// commands reads the commands of the host. It answers none of them, not even an invalid
+// one, because hosts would take the answer for a notification.
 func (s *session) commands(ctx context.Context) error {
 	for {
 		var m message
@@ -121,8 +124,8 @@ func (s *session) allowed(name string) bool {
 	return checkName(name) == nil && (!s.dev.Insecure || strings.HasPrefix(name, insecurePrefix))
 }
 
-// relay writes what fires until a write fails or waiting ends; what is queued
-// at that moment still goes out.
+// relay sends notifications until a write fails or waiting ends. It still sends the
+// notifications that are queued at that time.
 func (s *session) relay(ctx, waiting context.Context) {
 	for {
 		name, err := s.observer.Next(waiting)

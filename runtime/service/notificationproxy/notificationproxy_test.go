@@ -79,7 +79,8 @@ func (r *rig) dial() (*Client, <-chan error) {
 	return cl, done
 }
 
-// next fails the test when nothing comes; "" means that nothing may come.
+// next checks that the next notification is want. If want is "", it checks that none
+// arrives.
 func (r *rig) next(c *Client, want string) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
@@ -99,9 +100,9 @@ func TestRelay(t *testing.T) {
 		b, _ := r.dial()
 		must(t, a.Observe(t.Context(), "one", "two", "two"))
 		must(t, b.Observe(t.Context(), "one"))
-		synctest.Wait() // nothing is confirmed
+		synctest.Wait() // Observe is not confirmed
 		must(t, a.Post(t.Context(), "one"))
-		r.next(a, "one") // the poster's own connection
+		r.next(a, "one") // the connection that posted
 		r.next(b, "one")
 		must(t, b.Post(t.Context(), "two"))
 		r.next(a, "two")
@@ -126,7 +127,7 @@ func TestPhoneNotifies(t *testing.T) {
 	})
 }
 
-// TestMessages compares the messages with the protocol page.
+// TestMessages compares the messages with the protocol sheet.
 func TestMessages(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		c, ended := r.raw(t.Context())
@@ -192,7 +193,7 @@ func TestShutdown(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("Serve = %v", err)
 		}
-		r.next(c, "n") // came before the end
+		r.next(c, "n") // arrived before the end
 		_, err := c.Next(t.Context())
 		if !errors.Is(err, ErrProxyDeath) || !errors.Is(err, io.EOF) {
 			t.Errorf("Next = %v", err)
@@ -200,7 +201,7 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
-// TestShutdownAndGone: go-ios closes without waiting for ProxyDeath.
+// TestShutdownAndGone closes without waiting for ProxyDeath, as go-ios does.
 func TestShutdownAndGone(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		c, ended := r.raw(t.Context())
@@ -242,7 +243,7 @@ func TestSlowObserver(t *testing.T) {
 		must(t, c.Send(t.Context(),
 			plist.Dict{"Command": "ObserveNotification", "Name": strings.Repeat("n", 1000)}))
 		synctest.Wait()
-		for range 5000 { // nobody reads, the phone does not care
+		for range 5000 { // the host does not read, and the phone does not wait
 			r.phone.Notifications.Post(strings.Repeat("n", 1000))
 		}
 		synctest.Wait()
@@ -263,7 +264,7 @@ func TestClientOverflow(t *testing.T) {
 		peer := link.NewPlistConn(d)
 		var err error
 		sent := 0
-		for ; err == nil && sent < 2*queueLimit; sent++ { // the client hangs up in between
+		for ; err == nil && sent < 2*queueLimit; sent++ { // until the client closes
 			err = peer.Send(t.Context(), message{cmdRelay, fmt.Sprint(sent)})
 		}
 		synctest.Wait()
@@ -286,8 +287,8 @@ func TestBrokenAnswers(t *testing.T) {
 	suite.Fails(t, "too long", "\xff\x00\x00\x00", next, link.ErrTooLarge)
 }
 
-// TestBadMessages sends a good notification, something that says nothing, a good one and
-// the end: both good ones arrive.
+// TestBadMessages sends a good notification, a malformed message, a good notification
+// and the end. Both good notifications arrive.
 func TestBadMessages(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string]any{

@@ -1,8 +1,9 @@
-// Package notificationproxy posts and observes the Darwin notifications of a
-// device (com.apple.mobile.notification_proxy): an app was installed, the
-// device was renamed, the home screen is up.
+// Package notificationproxy posts and observes the Darwin notifications of a device
+// (com.apple.mobile.notification_proxy). Such a notification tells, for example, that
+// an app was installed, that the device was renamed, or that the home screen is
+// visible.
 //
-// Nothing is acknowledged but the end:
+// The device acknowledges only Shutdown:
 //
 //	-> {Command:"ObserveNotification", Name:"com.apple.mobile.application_installed"}
 //	-> {Command:"PostNotification", Name:"org.example.hello"}
@@ -10,9 +11,9 @@
 //	-> {Command:"Shutdown"}
 //	<- {Command:"ProxyDeath"}
 //
-// A post reaches every observer of its name, the poster's own connection
-// included. The insecure variant starts before pairing and knows only the
-// names of lockdown.
+// A notification reaches every connection that observes its name, including the
+// connection that posted it. The insecure variant is available before pairing and
+// relays only the notifications of lockdown.
 package notificationproxy
 
 import (
@@ -30,7 +31,7 @@ var Service = service.Name{
 	Checkin:  true,
 }
 
-// Insecure is the notification proxy that needs no pairing.
+// Insecure is the variant of the notification proxy that does not need pairing.
 var Insecure = service.Name{
 	Lockdown: "com.apple.mobile.insecure_notification_proxy",
 	Remote:   "com.apple.mobile.insecure_notification_proxy.shim.remote",
@@ -38,11 +39,11 @@ var Insecure = service.Name{
 }
 
 const (
-	// MaxMessage bounds a message: a command and a name.
+	// MaxMessage bounds the size of a message, which holds a command and a name.
 	MaxMessage = 64 << 10
-	// MaxName bounds the name of a notification.
+	// MaxName bounds the length of the name of a notification.
 	MaxName = 1024
-	// MaxNames bounds how many names one connection may observe.
+	// MaxNames bounds the number of names that one connection may observe.
 	MaxNames = 4096
 )
 
@@ -55,7 +56,7 @@ const (
 	cmdDeath    = "ProxyDeath"
 )
 
-// message is every message of this protocol.
+// message holds the keys of all messages of the protocol.
 type message struct {
 	Command string `plist:"Command"`
 	Name    string `plist:"Name,omitempty"`
@@ -64,16 +65,15 @@ type message struct {
 var errs = service.Errors{Service: "notificationproxy"}
 
 var (
-	// ErrProxyDeath is the cause when the device has said that the service
-	// ends. It is io.EOF.
+	// ErrProxyDeath is the cause if the device has announced the end of the service. It
+	// matches io.EOF.
 	ErrProxyDeath = link.Cause("the device ended the service", io.EOF)
-	// ErrOverflow is the cause when more notifications arrived than anybody
-	// fetched; the connection is closed then.
+	// ErrOverflow is the cause if more notifications arrived than Next fetched. The
+	// connection is then closed.
 	ErrOverflow = errors.New("too many notifications nobody asked for")
-	// ErrName is the cause for a name that is empty or longer than MaxName.
+	// ErrName is the cause if a name is empty or longer than MaxName.
 	ErrName = errors.New("invalid name")
-	// ErrProtocol is the cause when the device sends what is not a message of
-	// this protocol.
+	// ErrProtocol is the cause if the device sends an unexpected message.
 	ErrProtocol = link.Malformed("unexpected message")
 )
 

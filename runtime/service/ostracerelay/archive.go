@@ -9,14 +9,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// copyWhole is copyArchive that does not take a lost connection for the end of
-// the archive: nothing but the tar stream itself tells them apart.
+// copyWhole copies an archive like copyArchive, but it returns an error if the
+// connection was lost before the end of the archive. Only the content of the tar stream
+// shows the difference.
 func copyWhole(w io.Writer, r io.Reader) (int64, error) {
 	in, out := io.Pipe()
 	cut := make(chan bool, 1)
 	go func() {
 		err := readTar(in)
-		_, _ = io.Copy(io.Discard, in) // never fails the writing side
+		_, _ = io.Copy(io.Discard, in) // keeps the writing side from failing
 		cut <- err == io.ErrUnexpectedEOF
 	}()
 	n, err := copyArchive(io.MultiWriter(w, out), r)
@@ -41,7 +42,8 @@ func readTar(r io.Reader) error {
 	}
 }
 
-// copyArchive joins the pieces until the stream ends between two of them.
+// copyArchive writes the pieces of the archive to w until the stream ends between two
+// of them.
 func copyArchive(w io.Writer, r io.Reader) (int64, error) {
 	var total int64
 	buf := make([]byte, 64<<10)

@@ -15,10 +15,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/log"
 )
 
-// archivePiece is how much of the tar stream one message carries.
+// archivePiece is the number of bytes of the tar stream in one message.
 const archivePiece = 32 << 10
 
-// archive sends the stored log. The end of it is the end of the connection.
+// archive sends the stored log. The end of the connection marks the end of the archive.
 func (d *Device) archive(w io.Writer, req plist.Dict) error {
 	entries, err := d.selectHistory(req)
 	if err != nil {
@@ -40,7 +40,8 @@ func (d *Device) archive(w io.Writer, req plist.Dict) error {
 	return pieces.flush()
 }
 
-// selectHistory applies the bounds of a request to the stored log.
+// selectHistory returns the entries of the stored log that are within the bounds of a
+// request.
 func (d *Device) selectHistory(req plist.Dict) ([]*log.Entry, error) {
 	var limit [3]int64
 	for i, key := range []string{"SizeLimit", "AgeLimit", "StartTime"} {
@@ -64,7 +65,7 @@ func (d *Device) selectHistory(req plist.Dict) ([]*log.Entry, error) {
 	entries = slices.DeleteFunc(entries,
 		func(e *log.Entry) bool { return e.Time.Before(from) })
 	if size := limit[0]; size > 0 {
-		// The newest ones stay.
+		// The newest entries are kept.
 		first := len(entries)
 		for first > 0 && size > 0 {
 			first--
@@ -75,10 +76,10 @@ func (d *Device) selectHistory(req plist.Dict) ([]*log.Entry, error) {
 	return entries, nil
 }
 
-// pieceWriter frames what is written to it as archive messages.
+// pieceWriter sends the bytes that are written to it as archive messages.
 type pieceWriter struct {
 	w   io.Writer
-	buf []byte // head of a message and what is to go into it
+	buf []byte // header and content of the next message
 }
 
 func (p *pieceWriter) Write(b []byte) (int, error) {
@@ -109,11 +110,11 @@ func (p *pieceWriter) flush() error {
 
 // archiveFile is one member of the tar stream.
 type archiveFile struct {
-	name string // ends in a slash when it is a folder
+	name string // ends in a slash if it is a directory
 	data []byte
 }
 
-// archiveFiles lays the log out as a .logarchive folder does.
+// archiveFiles returns the files of a .logarchive directory for the log.
 func archiveFiles(p *phone.Phone, entries []*log.Entry) ([]archiveFile, error) {
 	t := newTrace(p, entries)
 	info, err := t.info(p.Clock.Now())
@@ -138,7 +139,7 @@ func archiveFiles(p *phone.Phone, entries []*log.Entry) ([]archiveFile, error) {
 	for _, u := range t.uuids {
 		name := strings.ToUpper(hex.EncodeToString(u.id[:]))
 		folder, file := name[:2]+"/", name[2:]
-		if !made[folder] { // images whose UUIDs begin alike share one
+		if !made[folder] { // images with UUIDs that begin alike share a directory
 			made[folder] = true
 			files = append(files, archiveFile{name: folder})
 		}

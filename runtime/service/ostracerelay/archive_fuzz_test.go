@@ -13,7 +13,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// FuzzArchive reads a tar stream as the pieces of an archive.
+// FuzzArchive decodes a tar stream in the pieces of an archive.
 func FuzzArchive(f *testing.F) {
 	ok, err := plist.Encode(plist.Dict{"Status": statusOK}, plist.Binary)
 	if err != nil {
@@ -29,7 +29,7 @@ func FuzzArchive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte, size uint32) {
 		size = max(size%4096, 1)
 		if n := uint32(len(content)); n/size > 1000 {
-			size = n // pieces take time, not memory
+			size = n // many pieces take time, but not memory
 		}
 		in := bytes.Clone(head)
 		for rest := content; len(rest) > 0; {

@@ -41,13 +41,14 @@ func archiveOf(t *testing.T, r *rig, o ArchiveOptions) map[string][]byte {
 		if _, again := files[h.Name]; again {
 			t.Errorf("%s twice", h.Name)
 		}
-		if files[h.Name], err = io.ReadAll(tr); err != nil {
+		files[h.Name], err = io.ReadAll(tr)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// chunks walks a tracev3 file or the inside of a chunk set.
+// chunks calls each for the chunks of a tracev3 file or of a chunk set.
 func chunks(t *testing.T, b []byte, each func(tag uint32, data []byte)) {
 	t.Helper()
 	for len(b) > 0 {
@@ -63,14 +64,14 @@ func chunks(t *testing.T, b []byte, each func(tag uint32, data []byte)) {
 	}
 }
 
-// messages reads the messages out of a tracev3 file.
+// messages returns the messages in a tracev3 file.
 func messages(t *testing.T, file []byte) []string {
 	t.Helper()
 	got, _ := tracedMessages(t, file)
 	return got
 }
 
-// tracedMessages also returns the ticks of each.
+// tracedMessages returns the messages in a tracev3 file and the ticks of each.
 func tracedMessages(t *testing.T, file []byte) (got []string, ticks []uint64) {
 	t.Helper()
 	chunks(t, file, func(tag uint32, data []byte) {
@@ -110,8 +111,8 @@ func tracedMessages(t *testing.T, file []byte) (got []string, ticks []uint64) {
 	return got, ticks
 }
 
-// TestArchiveTimes: ticks and the boot time of the timesync file together give
-// back the time of each entry, however old it is or odd its own ticks are.
+// TestArchiveTimes checks that the ticks and the boot time of the timesync file give
+// the time of each entry, even if the entry is old or its own ticks are unusual.
 func TestArchiveTimes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -250,8 +251,8 @@ func TestArchiveHostile(t *testing.T) {
 	}
 }
 
-// TestArchiveCut ends the connection between two pieces, which is how a whole
-// archive ends as well.
+// TestArchiveCut ends the connection between two pieces. A complete archive ends in the
+// same way.
 func TestArchiveCut(t *testing.T) {
 	t.Parallel()
 	ok, err := plist.Encode(plist.Dict{"Status": statusOK}, plist.Binary)

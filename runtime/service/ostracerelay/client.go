@@ -18,7 +18,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Client is one connection, which serves one request: PidList, StartActivity
+// Client is a connection to the service. It serves one request: PidList, StartActivity
 // or CreateArchive.
 type Client struct {
 	conn *link.PlistConn
@@ -35,26 +35,26 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	return New(c), nil
 }
 
-// New speaks the protocol on c, which Close closes.
+// New returns a client on a connection to the service. Close closes c.
 func New(c net.Conn) *Client {
 	return &Client{conn: &link.PlistConn{Conn: c, Format: plist.Binary}}
 }
 
-// Close ends the connection and whatever waits on it.
+// Close closes the connection and ends all calls on it.
 func (c *Client) Close() error {
 	var err error
 	c.once.Do(func() { err = c.conn.Close() })
 	return err
 }
 
-// Process is one line of the process list.
+// Process is one entry of the list of processes.
 type Process struct {
 	PID  int
 	Name string // short name
 }
 
-// PidList returns the processes that can log, sorted by PID. Entries that cannot be
-// decoded are left out, see link.PassOver.
+// PidList returns the processes that can log, sorted by PID. It leaves out entries that
+// cannot be decoded, see link.PassOver.
 func (c *Client) PidList(ctx context.Context) ([]Process, error) {
 	const op = "pid list"
 	reply, err := c.request(ctx, op, plist.Dict{"Request": "PidList"})
@@ -83,17 +83,17 @@ func (c *Client) PidList(ctx context.Context) ([]Process, error) {
 	return list, nil
 }
 
-// Activity says what a stream delivers. The zero value is everything. The
-// device does the filtering, so what is left out costs nothing on the way.
+// Activity selects the records that a stream delivers. The zero value selects all. The
+// device filters the records before it sends them.
 type Activity struct {
-	PID    int  // one process alone; 0 = all
-	Kernel bool // the kernel alone, whose PID is 0
-	// MessageFilter is which kinds of records; 0 = FilterAll.
+	PID    int  // only this process; 0 means all
+	Kernel bool // only the kernel, whose PID is 0
+	// MessageFilter selects the kinds of records; 0 means FilterAll.
 	MessageFilter uint32
-	// StreamFlags; 0 = payload, historical, callstack, debug as all clients
-	// ask for.
+	// StreamFlags are the flags of the stream; 0 means payload, historical, callstack
+	// and debug, which is what all known clients send.
 	StreamFlags uint32
-	// NoDebug leaves Info and Debug records out.
+	// NoDebug excludes Info and Debug records.
 	NoDebug bool
 }
 
@@ -117,8 +117,8 @@ func (a Activity) request() plist.Dict {
 	}
 }
 
-// StartActivity begins the live stream. The client belongs to the stream from
-// then on: closing either closes both.
+// StartActivity starts the live stream. The stream takes over the client: closing
+// either of them closes both.
 func (c *Client) StartActivity(ctx context.Context, a Activity) (*Stream, error) {
 	if _, err := c.request(ctx, "start activity", a.request()); err != nil {
 		return nil, err
@@ -126,20 +126,21 @@ func (c *Client) StartActivity(ctx context.Context, a Activity) (*Stream, error)
 	return &Stream{client: c}, nil
 }
 
-// ArchiveOptions bounds an archive; zero fields ask for no bound.
+// ArchiveOptions bounds the content of an archive. A zero field means no bound.
 type ArchiveOptions struct {
 	SizeLimit int64     // bytes
 	AgeLimit  int       // days
-	StartTime time.Time // oldest record, to the second
-	// Idle is how long the transfer waits while the device sends nothing, before it
-	// ends with a link.SilentError; 0 is 30 seconds, and below 0 there is no limit.
+	StartTime time.Time // time of the oldest record, to the second
+	// Idle is how long the transfer waits while the device sends nothing. After this
+	// time it ends with a link.SilentError. 0 means 30 seconds; a negative value means
+	// no limit.
 	Idle time.Duration
 }
 
-// CreateArchive writes the device's stored log to w, as a tar stream of the
-// contents of a .logarchive folder, and returns its size. It ends when the
-// device closes the connection, which is how this protocol ends an archive. One
-// that ends inside of a file of the archive is io.ErrUnexpectedEOF.
+// CreateArchive writes the stored log of the device to w and returns its size. The data
+// is a tar stream of the contents of a .logarchive directory. The device ends the
+// archive by closing the connection. The error is io.ErrUnexpectedEOF if the connection
+// ends inside a file of the archive.
 func (c *Client) CreateArchive(ctx context.Context, w io.Writer, o ArchiveOptions) (int64, error) {
 	const op = "create archive"
 	req := plist.Dict{"Request": "CreateArchive"}
@@ -159,7 +160,8 @@ func (c *Client) CreateArchive(ctx context.Context, w io.Writer, o ArchiveOption
 	}
 	release := link.GuardRead(ctx, c.conn)
 	n, err := copyWhole(w, in)
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		return n, errs.New(op, "", err)
 	}
 	return n, nil
@@ -172,7 +174,7 @@ func unexpected(err error) error {
 	return err
 }
 
-// request sends the connection's one request and reads the reply.
+// request sends the only request of the connection and reads the reply.
 func (c *Client) request(ctx context.Context, op string, req plist.Dict) (plist.Dict, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, errs.New(op, "", err)
@@ -185,7 +187,8 @@ func (c *Client) request(ctx context.Context, op string, req plist.Dict) (plist.
 	}
 	release := link.GuardRead(ctx, c.conn)
 	reply, err := readReply(c.conn)
-	if err = release(err); err != nil {
+	err = release(err)
+	if err != nil {
 		return nil, errs.New(op, "", err)
 	}
 	if status, _ := reply.String("Status"); status != statusOK {

@@ -20,37 +20,37 @@ import (
 )
 
 const (
-	// batch is how many entries are written at a time.
+	// batch is the number of entries in one write.
 	batch = 256
-	// flushAt is the size from which a batch is written early.
+	// flushAt is the size from which an incomplete batch is written.
 	flushAt = 48 << 10
-	// requestTimeout is how long a host may take to say what it wants.
+	// requestTimeout is how long the device waits for the request of the host.
 	requestTimeout = 60 * time.Second
 )
 
-// statusFailed is the reply to what cannot be served.
+// statusFailed is the Status of a reply to a request that cannot be served.
 const statusFailed = "RequestFailed"
 
-// Device is the log relay of a virtual device. One Device serves any number of
+// Device is the device side for a virtual device. One Device serves any number of
 // connections.
 type Device struct {
 	Phone  *phone.Phone
-	Logger *slog.Logger // nil = silent
+	Logger *slog.Logger // nil means no logging
 
 	dropped atomic.Uint64
 }
 
-// NewDevice returns the device side of a phone.
+// NewDevice returns the device side for a phone.
 func NewDevice(e service.Env) service.Handler {
 	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
-// Dropped counts the records that hosts missed because they read too slowly,
-// over all streams that have ended.
+// Dropped returns the number of records that hosts missed because they read too slowly.
+// It counts the streams that have ended.
 func (d *Device) Dropped() uint64 { return d.dropped.Load() }
 
-// Serve answers the one request of a connection, and streams until the peer
-// leaves or ctx ends if that is what was asked for.
+// Serve answers the only request of a connection. If the request starts a stream, Serve
+// runs until the peer disconnects or ctx ends.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	p := &link.PlistConn{Conn: c, Max: MaxRequest}
 	first, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -78,7 +78,8 @@ func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	}
 }
 
-// reply sends a type 1 message. Hosts depend on the binary form.
+// reply sends a reply, message type 1. The reply must be a binary property list, see
+// the package comment.
 func reply(w io.Writer, d plist.Dict) error {
 	body, err := plist.Encode(d, plist.Binary)
 	if err != nil {
@@ -97,12 +98,13 @@ func (d *Device) pidList(w io.Writer) error {
 	return reply(w, plist.Dict{"Status": statusOK, "Payload": payload})
 }
 
-// watchOptions reads a StartActivity request; records says whether the filter
-// lets log messages through, which are all that a phone has.
+// watchOptions decodes a StartActivity request. The result records is false if the
+// filter excludes log messages, the only kind of record that a phone has.
 func watchOptions(req plist.Dict) (o log.WatchOptions, records bool, err error) {
 	o.PID = -1
 	if v, ok := req["Pid"]; ok {
-		if o.PID, err = pidOf(v); err != nil {
+		o.PID, err = pidOf(v)
+		if err != nil {
 			return o, false, err
 		}
 	}
@@ -115,7 +117,8 @@ func watchOptions(req plist.Dict) (o log.WatchOptions, records bool, err error) 
 		if !ok {
 			continue
 		}
-		if *f.to, ok = plist.Int(v); !ok {
+		*f.to, ok = plist.Int(v)
+		if !ok {
 			return o, false, fmt.Errorf("%w: %s is a %s", ErrProtocol, f.key, plist.TypeName(v))
 		}
 	}
@@ -124,8 +127,8 @@ func watchOptions(req plist.Dict) (o log.WatchOptions, records bool, err error) 
 	return o, filter&FilterLog != 0, nil
 }
 
-// pidOf reads the process to follow. Hosts say "all" as -1, as 0xFFFFFFFF and
-// as 2^64-1.
+// pidOf returns the process to follow. Clients send -1, 0xFFFFFFFF (libimobiledevice)
+// or 2^64-1 for all processes.
 func pidOf(v any) (int, error) {
 	if u, ok := v.(uint64); ok && u == math.MaxUint64 {
 		return -1, nil
@@ -140,8 +143,8 @@ func pidOf(v any) (int, error) {
 	return int(n), nil
 }
 
-// activity streams the log. A host that does not read loses records; the
-// phone never waits for it.
+// activity streams the log. If the host reads too slowly, it loses records. The phone
+// never waits for the host.
 func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error {
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
@@ -154,17 +157,19 @@ func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error
 	}
 	var watch *log.Watch
 	if records {
-		// Watching begins before the reply: what is logged after it is seen.
+		// The watch starts before the reply, so that the host sees everything that is
+		// logged after the reply.
 		watch = d.Phone.Log.Watch(o)
 	}
 	gone := make(chan struct{})
 	go func() {
-		// A host says nothing more; the end of reading is its end.
+		// The host sends nothing more. If reading ends, the host has disconnected.
 		defer close(gone)
 		defer stop()
 		_, _ = io.Copy(io.Discard, c)
 	}()
-	if err = reply(c, plist.Dict{"Status": statusOK}); err == nil {
+	err = reply(c, plist.Dict{"Status": statusOK})
+	if err == nil {
 		err = stream(inner, c, watch)
 	}
 	stop()
@@ -186,7 +191,8 @@ func (d *Device) activity(ctx context.Context, c net.Conn, req plist.Dict) error
 	return ctx.Err()
 }
 
-// stream writes what the watch delivers, many records a write, each whole.
+// stream writes the records that the watch delivers. One write holds many whole
+// records.
 func stream(ctx context.Context, w io.Writer, watch *log.Watch) error {
 	if watch == nil {
 		<-ctx.Done()
@@ -220,7 +226,7 @@ func entryOf(e *log.Entry) Entry {
 	switch level {
 	case Default, Info, Debug, Err, Fault:
 	default:
-		level = Default // some hosts end the stream at levels they do not know
+		level = Default // some clients end the stream at a level that they do not know
 	}
 	return Entry{
 		Time: e.Time, PID: e.PID, ProcessPath: e.ProcessPath, ImagePath: e.ImagePath,

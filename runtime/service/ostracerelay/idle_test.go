@@ -13,8 +13,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/link/linktest"
 )
 
-// TestArchiveSilent has devices that stop sending: before the reply, behind it, and
-// inside of the archive.
+// TestArchiveSilent uses devices that stop sending before the reply, after it, and
+// inside the archive.
 func TestArchiveSilent(t *testing.T) {
 	t.Parallel()
 	ok, err := plist.Encode(plist.Dict{"Status": statusOK}, plist.Binary)

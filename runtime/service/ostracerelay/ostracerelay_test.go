@@ -23,9 +23,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// goldenRecord is the example of the protocol page: pid 1, /sbin/launchd,
-// image /usr/lib/libx, message "hi", no label. The fields it leaves open are
-// filled with values that show their place.
+// goldenRecord is the example of the protocol sheet: pid 1, /sbin/launchd, image
+// /usr/lib/libx, message "hi", no label. The fields that the example does not define
+// have values that show their position.
 var goldenRecord = unhex(`
 	02 A0000000
 	02 08000000 81000000 01000000 0100000000000000
@@ -65,8 +65,8 @@ func TestRecordGolden(t *testing.T) {
 	}
 }
 
-// The lengths of subsystem and category have 16 bits: what follows them is something
-// else, which some devices do not leave at zero.
+// TestLabelLengths checks that the lengths of subsystem and category have 16 bits. The
+// bytes that follow them are not zero on some devices.
 func TestLabelLengths(t *testing.T) {
 	t.Parallel()
 	want := goldenEntry
@@ -184,7 +184,7 @@ func newPhone(tb testing.TB) *phone.Phone {
 	return p
 }
 
-// rig is a phone, its log relay, and connections to it.
+// rig is a phone, its log relay, and connections to the relay.
 type rig struct {
 	t     *testing.T
 	phone *phone.Phone
@@ -196,7 +196,7 @@ func newRig(t *testing.T) *rig {
 	return &rig{t, p, &Device{Phone: p}}
 }
 
-// dial serves one connection; ended gives the result of Serve.
+// dial opens a connection. The channel ended receives the result of Serve.
 func (r *rig) dial() (c net.Conn, ended <-chan error) {
 	return servicetest.Dial(r.t.Context(), r.t, r.dev)
 }
@@ -218,12 +218,14 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// TestStartActivityReply pins the bytes that the protocol page demands.
+// TestStartActivityReply compares the reply with the bytes that the protocol sheet
+// requires.
 func TestStartActivityReply(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := newRig(t).dial()
-		// libimobiledevice's form: binary, "all" as 0xFFFFFFFF.
+		// libimobiledevice sends a binary property list with 0xFFFFFFFF for all
+		// processes.
 		body, err := plist.Encode(plist.Dict{
 			"Request": "StartActivity", "Pid": uint64(0xFFFFFFFF), "MessageFilter": 65535,
 			"StreamFlags": 60,
@@ -289,7 +291,7 @@ func TestDeviceFilters(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		in   Activity
-		want string // PID and level of what arrives
+		want string // PID and level of the entry that arrives
 	}{
 		{"everything", Activity{}, "0/0 0/1 0/2 0/16 0/17 9/0 9/1 9/2 9/16 9/17"},
 		{"one process", Activity{PID: 9}, "9/0 9/1 9/2 9/16 9/17"},
@@ -340,7 +342,7 @@ func TestDeviceFilters(t *testing.T) {
 	}
 }
 
-// TestAllPidForms covers the three ways in which hosts say "all".
+// TestAllPidForms sends the three numbers that stand for all processes.
 func TestAllPidForms(t *testing.T) {
 	t.Parallel()
 	for _, v := range []any{int64(-1), int64(0xFFFFFFFF), uint64(1<<64 - 1)} {
@@ -361,7 +363,7 @@ func TestSlowConsumerDoesNotBlockThePhone(t *testing.T) {
 		r := newRig(t)
 		s := r.stream(Activity{})
 		message := strings.Repeat("x", 1000)
-		const total = 20000 // some 20 MB, far beyond pipe and queue
+		const total = 20000 // about 20 MB, far more than the pipe and the queue hold
 		for i := range total {
 			r.phone.Log.Write(log.Entry{
 				PID: 1, ProcessPath: "/p", Message: message, ThreadID: uint64(i + 1),
@@ -415,8 +417,8 @@ func TestPidList(t *testing.T) {
 	})
 }
 
-// TestPidListFraming feeds bytes in the form of the protocol page: a type 1
-// message whose length is big-endian and may exceed one byte.
+// TestPidListFraming uses bytes in the form of the protocol sheet: a type 1 message
+// with a big-endian length of more than one byte.
 func TestPidListFraming(t *testing.T) {
 	t.Parallel()
 	xml := `<?xml version="1.0"?><plist version="1.0"><dict><key>Payload</key><dict><key>42</key><dict>` +
@@ -431,7 +433,7 @@ func TestPidListFraming(t *testing.T) {
 	}
 }
 
-// clientOf is a client whose peer has sent b and left.
+// clientOf returns a client whose peer has sent b and disconnected.
 func clientOf(t *testing.T, b []byte) *Client { return New(servicetest.Peer(t, b)) }
 
 func TestClientRefuses(t *testing.T) {
@@ -469,8 +471,8 @@ func TestDeviceRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		in     []byte
-		answer bool // RequestFailed comes back
-		fails  bool // Serve reports an error
+		answer bool // the device answers RequestFailed
+		fails  bool // Serve returns an error
 	}{
 		{"leaves at once", nil, false, false},
 		{"half a length", []byte{0, 0}, false, true},

@@ -10,29 +10,29 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// streamRead is how much is asked of the connection at a time: some hundred
+// streamRead is the size of one read from the connection. It holds several hundred
 // records.
 const streamRead = 64 << 10
 
-// frameHead is the type and the length before a record.
+// frameHead is the size of the type and the length that precede a record.
 const frameHead = 5
 
-// Stream is a live log. Its methods are for one goroutine, but for Close and Malformed.
+// Stream is a live log. Only one goroutine may use it at a time, except that Close and
+// Malformed may be called from any goroutine.
 type Stream struct {
 	client *Client
 	dec    decoder
 	buf    []byte
-	start  int // buf[start:] is received and not yet decoded
-	skip   int // bytes of a record that is too long, still to come
+	start  int // buf[start:] is received but not decoded
+	skip   int // bytes to discard of a record that is too long
 	entry  Entry
-	err    error // what ended the stream
+	err    error // reason for the end of the stream
 	bad    link.Skipped
 }
 
-// Next returns the next entry. The entry is the stream's own and changes with
-// the following call; its strings stay. When ctx ends first, nothing is lost.
-// The error wraps io.EOF when the device ended the stream. Malformed records are
-// passed over.
+// Next returns the next entry. The following call overwrites the entry, but its strings
+// stay valid. If ctx ends first, no record is lost. The error wraps io.EOF if the
+// device ended the stream. Malformed records are ignored and counted.
 func (s *Stream) Next(ctx context.Context) (*Entry, error) {
 	for {
 		ok, err := s.decodeOne(&s.entry)
@@ -48,9 +48,9 @@ func (s *Stream) Next(ctx context.Context) (*Entry, error) {
 	}
 }
 
-// NextBatch fills dst with the entries that have arrived, at least one, and
-// returns how many. It waits only while there is none. Errors are as for Next;
-// those that came behind an entry are reported by the following call.
+// NextBatch fills dst with the entries that have arrived and returns their number,
+// which is at least one. It waits only if no entry has arrived. Errors are those of
+// Next. An error that follows an entry is returned by the next call.
 func (s *Stream) NextBatch(ctx context.Context, dst []Entry) (int, error) {
 	if len(dst) == 0 {
 		return 0, nil
@@ -63,7 +63,7 @@ func (s *Stream) NextBatch(ctx context.Context, dst []Entry) (int, error) {
 				return 0, errs.New("next", "", err)
 			}
 			if err != nil || !ok {
-				break // the error is kept: it comes again
+				break // the error is kept for the next call
 			}
 			n++
 		}
@@ -76,12 +76,12 @@ func (s *Stream) NextBatch(ctx context.Context, dst []Entry) (int, error) {
 	}
 }
 
-// Malformed counts the records that were passed over, because they contradict themselves
-// or are longer than MaxRecord.
+// Malformed returns the number of records that were ignored, because they are
+// inconsistent or longer than MaxRecord.
 func (s *Stream) Malformed() uint64 { return s.bad.Count() }
 
-// decodeOne decodes the next good record if all of it is in the buffer. An error is what
-// ended the stream.
+// decodeOne decodes the next valid record if the buffer holds all of it. It returns an
+// error if the stream has ended.
 func (s *Stream) decodeOne(e *Entry) (bool, error) {
 	for {
 		n := min(s.skip, len(s.buf)-s.start)
@@ -113,8 +113,8 @@ func (s *Stream) decodeOne(e *Entry) (bool, error) {
 	}
 }
 
-// recordSize reads the head of a record. One that is too long for a record is passed over;
-// a length that makes no sense says that the heads have been lost.
+// recordSize decodes the header of a record. A record that is too long is skipped. An
+// invalid length means that the position in the stream is lost.
 func recordSize(b []byte) (int, error) {
 	if b[0] != typeRecord {
 		return 0, fmt.Errorf("%w: type %d, want a record", ErrProtocol, b[0])
@@ -126,8 +126,8 @@ func recordSize(b []byte) (int, error) {
 	return int(n), nil
 }
 
-// ended returns the error of an ended stream whose buffer holds no whole
-// record any more.
+// ended returns the error of a stream that has ended and whose buffer holds no whole
+// record.
 func (s *Stream) ended() error {
 	if s.err == io.EOF && (len(s.buf) > s.start || s.skip > 0) {
 		return io.ErrUnexpectedEOF
@@ -135,8 +135,8 @@ func (s *Stream) ended() error {
 	return s.err
 }
 
-// fill reads once. What ends the stream is kept until the buffer is empty,
-// the end of ctx is returned and forgotten.
+// fill reads from the connection once. It keeps an error that ends the stream until the
+// buffer is empty. It returns the error of ctx without keeping it.
 func (s *Stream) fill(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -164,5 +164,5 @@ func (s *Stream) fill(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the stream and a Next that waits.
+// Close ends the stream and a call of Next that waits.
 func (s *Stream) Close() error { return s.client.Close() }

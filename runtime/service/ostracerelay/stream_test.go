@@ -18,7 +18,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// TestStreamInPieces delivers a byte at a time and interrupts in between.
+// TestStreamInPieces sends one byte at a time and cancels calls of Next in between.
 func TestStreamInPieces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestStreamHostile(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		in   []byte
-		good int // entries before the error
+		good int // number of entries before the error
 		want error
 	}{
 		{"end", cat(goldenRecord, goldenRecord), 2, io.EOF},
@@ -123,7 +123,7 @@ func TestDeviceEnds(t *testing.T) {
 			if _, err := New(c).StartActivity(t.Context(), Activity{}); err != nil {
 				t.Fatal(err)
 			}
-			for range 3000 { // the pipe is full and Serve waits in a write
+			for range 3000 { // the pipe is full, and Serve waits for a write
 				r.phone.Log.Write(log.Entry{PID: 1, Message: strings.Repeat("y", 500)})
 			}
 			synctest.Wait()

@@ -11,14 +11,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/phone/log"
 )
 
-// A tracev3 file is a row of chunks, little-endian and padded to 8 bytes:
+// A tracev3 file is a sequence of chunks, little-endian and padded to 8 bytes:
 //
 //	tag u32 | sub tag u32 | size of the data u64 | data
 //
-// First a header, then for each group of entries a catalog (the UUIDs,
-// processes and labels that its entries refer to by index) and a chunk set,
-// which holds firehose pages: entries of one process with the arguments of a
-// format string. The format string is found in the uuidtext file of the image.
+// The first chunk is the header. A catalog and a chunk set follow for each group of
+// entries. The catalog holds the UUIDs, processes and labels to which the entries refer
+// by index. The chunk set holds firehose pages: entries of one process with the
+// arguments of a format string. The format string is stored in the uuidtext file of the
+// image.
 const (
 	tagHeader   = 0x1000
 	tagCatalog  = 0x600B
@@ -26,17 +27,17 @@ const (
 	tagFirehose = 0x6001
 	subTag      = 0x11
 
-	traceGroup   = 128  // entries of one catalog, whose offsets are 16 bits
-	pageSize     = 4096 // of firehose entries, with the 16 bytes before them
-	maxTraceName = 127  // of a subsystem or category
-	maxTraceText = 3800 // of a message, so that its entry fits a page
+	traceGroup   = 128  // entries of one catalog, whose offsets have 16 bits
+	pageSize     = 4096 // size of a page of firehose entries with its 16-byte header
+	maxTraceName = 127  // length of a subsystem or category
+	maxTraceText = 3800 // length of a message whose entry fits into a page
 
-	// Ticks of 24 MHz: 125/3 nanoseconds each.
+	// Ticks have a frequency of 24 MHz, so each takes 125/3 nanoseconds.
 	tickNumerator, tickDenominator = 125, 3
-	maxTicks                       = 1 << 50 // more than a year is not a time since boot
+	maxTicks                       = 1 << 50 // a time since boot of more than a year is invalid
 )
 
-// formatString is the only one: the message is its argument.
+// formatString is the only format string. Its argument is the message.
 const (
 	formatString = "%{public}s\x00"
 	formatOffset = 0x1000
@@ -44,8 +45,8 @@ const (
 
 // Flags of a firehose entry.
 const (
-	flagMainExecutable = 0x0002 // the format string is the executable's
-	flagUUIDRelative   = 0x000A // or that of the image whose UUID follows
+	flagMainExecutable = 0x0002 // the format string is in the executable
+	flagUUIDRelative   = 0x000A // the format string is in the image whose UUID follows
 	flagSubsystem      = 0x0200
 )
 
@@ -59,7 +60,7 @@ type traceImage struct {
 type trace struct {
 	phone   *phone.Phone
 	entries []*log.Entry
-	boot    time.Time // when the ticks began
+	boot    time.Time // time of tick 0
 	uuids   []traceImage
 }
 
@@ -90,7 +91,7 @@ func (t *trace) ticks(at time.Time) uint64 {
 	return uint64(max(at.Sub(t.boot), 0)) * tickDenominator / tickNumerator
 }
 
-// bootID is the BootSessionID as bytes.
+// bootID returns the BootSessionID as bytes.
 func (t *trace) bootID() (id [16]byte) {
 	b, err := hex.DecodeString(strings.ReplaceAll(t.phone.Clock.BootID(), "-", ""))
 	if err == nil {
@@ -99,7 +100,7 @@ func (t *trace) bootID() (id [16]byte) {
 	return id
 }
 
-// text pads or cuts s to n bytes with at least one NUL.
+// text pads or truncates s to n bytes that end with at least one NUL.
 func text(s string, n int) []byte {
 	b := make([]byte, n)
 	copy(b[:n-1], s)
@@ -121,13 +122,13 @@ func appendChunk(b []byte, tag, sub uint32, data []byte) []byte {
 	return pad8(append(b, data...))
 }
 
-// trace is the tracev3 file.
+// trace returns the tracev3 file.
 func (t *trace) trace() []byte {
 	b := appendChunk(nil, tagHeader, subTag, t.header())
 	for i := 0; i < len(t.entries); i += traceGroup {
 		g := newTraceGroup(t, t.entries[i:min(i+traceGroup, len(t.entries))])
 		b = appendChunk(b, tagCatalog, subTag, g.catalog())
-		// "bv4-" is a block that is not compressed, "bv4$" the end.
+		// "bv4-" begins an uncompressed block, "bv4$" marks the end.
 		set := append([]byte("bv4-"),
 			binary.LittleEndian.AppendUint32(nil, uint32(len(g.pages)))...)
 		set = append(append(set, g.pages...), "bv4$"...)
@@ -136,9 +137,9 @@ func (t *trace) trace() []byte {
 	return b
 }
 
-// header is the file's first chunk: the clock, and four parts of their own tag
-// and size (0x6100 the time, 0x6101 the system, 0x6102 the boot, 0x6103 the
-// zone).
+// header returns the first chunk of the file. It holds the clock and four parts, each
+// with its own tag and size: the time (0x6100), the system (0x6101), the boot (0x6102)
+// and the time zone (0x6103).
 func (t *trace) header() []byte {
 	le := binary.LittleEndian
 	start, at := uint64(0), t.boot
@@ -156,7 +157,7 @@ func (t *trace) header() []byte {
 	b = le.AppendUint64(b, start)
 	b = le.AppendUint32(b, uint32(at.Unix()))
 	b = le.AppendUint32(b, uint32(at.Nanosecond()/1000))
-	b = append(b, make([]byte, 12)...) // minutes west, daylight saving, flags
+	b = append(b, make([]byte, 12)...) // minutes west of UTC, daylight saving, flags
 	b = append(b, make([]byte, 4)...)
 	b = le.AppendUint32(le.AppendUint32(b, 0x6100), 8)
 	b = le.AppendUint64(b, start)
@@ -181,8 +182,8 @@ func (t *trace) logd() uint32 {
 	return 0
 }
 
-// timesync ties ticks to the wall clock: a record for the boot and one for a
-// moment in it.
+// timesync returns the file that maps ticks to the wall clock. It has a record for the
+// boot and one for a later time.
 func (t *trace) timesync() []byte {
 	le := binary.LittleEndian
 	id := t.bootID()
@@ -193,7 +194,7 @@ func (t *trace) timesync() []byte {
 	b = le.AppendUint32(b, tickNumerator)
 	b = le.AppendUint32(b, tickDenominator)
 	b = le.AppendUint64(b, uint64(t.boot.UnixNano()))
-	b = append(b, make([]byte, 8)...) // minutes west, daylight saving
+	b = append(b, make([]byte, 8)...) // minutes west of UTC, daylight saving
 	b = append(b, "Ts \x00"...)
 	b = le.AppendUint32(b, 0)
 	b = le.AppendUint64(b, 0)
@@ -201,7 +202,7 @@ func (t *trace) timesync() []byte {
 	return append(b, make([]byte, 8)...)
 }
 
-// uuidText is the file with an image's format strings and its path.
+// uuidText returns the file with the format strings and the path of an image.
 func uuidText(path string) []byte {
 	le := binary.LittleEndian
 	b := le.AppendUint32(nil, 0x66778899)
@@ -212,7 +213,7 @@ func uuidText(path string) []byte {
 	return append(append(append(b, formatString...), path...), 0)
 }
 
-// info is Info.plist.
+// info returns Info.plist.
 func (t *trace) info(now time.Time) ([]byte, error) {
 	ref := func(at time.Time) plist.Dict {
 		return plist.Dict{
@@ -241,7 +242,7 @@ type traceProcess struct {
 	order   [][2]string
 }
 
-// label returns the number of a subsystem and category, from 1 on.
+// label returns the number of a subsystem and category. Numbers begin at 1.
 func (p *traceProcess) label(e *log.Entry) uint16 {
 	key := [2]string{cString(e.Subsystem, maxTraceName), cString(e.Category, maxTraceName)}
 	if key == [2]string{} {
@@ -256,7 +257,7 @@ func (p *traceProcess) label(e *log.Entry) uint16 {
 	return n
 }
 
-// traceGroupOf is the entries of one catalog.
+// traceGroupOf holds the entries of one catalog.
 type traceGroupOf struct {
 	processes []*traceProcess
 	pages     []byte
@@ -299,7 +300,7 @@ func (g *traceGroupOf) appendPages(t *trace, number uint32, p *traceProcess) {
 			return
 		}
 		le := binary.LittleEndian
-		b := le.AppendUint64(nil, uint64(p.pid)+1) // never 0
+		b := le.AppendUint64(nil, uint64(p.pid)+1) // is never 0
 		b = le.AppendUint32(b, number)
 		b = append(b, 0, 0, 0, 0) // time to live, collapsed
 		b = le.AppendUint16(b, uint16(16+len(page)))
@@ -324,7 +325,7 @@ func (g *traceGroupOf) appendPages(t *trace, number uint32, p *traceProcess) {
 	flush()
 }
 
-// traceEntry is the part of a firehose entry behind its head.
+// traceEntry returns the part of a firehose entry that follows its header.
 func traceEntry(e *log.Entry, label uint16) []byte {
 	le := binary.LittleEndian
 	b := le.AppendUint32(nil, e.ImageOffset)
@@ -336,7 +337,7 @@ func traceEntry(e *log.Entry, label uint16) []byte {
 	}
 	msg := cString(e.Message, maxTraceText)
 	b = append(b, 0, 1)    // one argument
-	b = append(b, 0x22, 4) // a public string: where and how long
+	b = append(b, 0x22, 4) // a public string: offset and length
 	b = le.AppendUint16(b, 0)
 	b = le.AppendUint16(b, uint16(len(msg)+1))
 	return append(append(b, msg...), 0)
@@ -361,7 +362,7 @@ func appendTraceEntry(b []byte, e *log.Entry, delta uint64, rec []byte) []byte {
 	return pad8(append(b, rec...))
 }
 
-// nameTable is the strings of a catalog, each once.
+// nameTable holds the strings of a catalog without duplicates.
 type nameTable struct {
 	data    []byte
 	offsets map[string]uint16
@@ -384,7 +385,7 @@ func appendProcess(b []byte, i int, p *traceProcess, names *nameTable) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint16(b, uint16(i))
 	b = le.AppendUint16(b, 0)
-	b = le.AppendUint16(b, uint16(i)) // its UUID
+	b = le.AppendUint16(b, uint16(i)) // index of its UUID
 	b = le.AppendUint16(b, 0xFFFF)    // no shared cache
 	b = le.AppendUint64(b, uint64(p.pid)+1)
 	b = le.AppendUint32(b, uint32(i+1))
@@ -400,7 +401,7 @@ func appendProcess(b []byte, i int, p *traceProcess, names *nameTable) []byte {
 	return pad8(b)
 }
 
-// catalog lists what the entries of the group refer to.
+// catalog returns the catalog of the group.
 func (g *traceGroupOf) catalog() []byte {
 	le := binary.LittleEndian
 	var uuids, procs []byte

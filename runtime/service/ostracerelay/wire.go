@@ -1,7 +1,6 @@
-// Package ostracerelay reads the structured log of a device
-// (com.apple.os_trace_relay, iOS 9 and later): live records with process,
-// image, level, subsystem and category, the list of processes, and the stored
-// log as an archive.
+// Package ostracerelay reads the structured log of a device (com.apple.os_trace_relay,
+// iOS 9 and later). It delivers live records with process, image, level, subsystem and
+// category, the list of processes, and the stored log as an archive.
 //
 // A connection serves one request:
 //
@@ -16,9 +15,9 @@
 //	<- 01 | u32 BE length | {Status:"RequestSuccessful"}
 //	<- 03 | u32 LE length | piece of a tar stream   ... until the device closes
 //
-// The reply to StartActivity has to be a binary property list shorter than 256
-// bytes: two widespread clients read its length in another way that agrees
-// with this one only then. A slow host makes the device drop records.
+// The reply to StartActivity must be a binary property list shorter than 256 bytes.
+// pymobiledevice3 and go-ios decode its length in another way, which gives the right
+// result only for such a reply. If a host reads too slowly, the device drops records.
 package ostracerelay
 
 import (
@@ -42,8 +41,8 @@ var Service = service.Name{
 	Checkin:  true,
 }
 
-// What a message from the device is, its first byte. The length behind it is
-// big-endian for replies and little-endian for the two others.
+// Types of the messages from the device, the first byte of each. The length that
+// follows is big-endian for replies and little-endian for the two other types.
 const (
 	typeReply   = 1
 	typeRecord  = 2
@@ -51,19 +50,21 @@ const (
 )
 
 const (
-	// MaxRequest bounds a request.
+	// MaxRequest bounds the size of a request.
 	MaxRequest = 1 << 20
-	// MaxReply bounds a reply; a PidList of some thousand processes is large.
+	// MaxReply bounds the size of a reply. A PidList may hold several thousand
+	// processes.
 	MaxReply = 4 << 20
-	// MaxRecord bounds a record. Devices send up to about 32 KiB.
+	// MaxRecord bounds the size of a record. Devices send up to about 32 KiB.
 	MaxRecord = 1 << 20
-	// maxSkipped bounds a record that is passed over for its length.
+	// maxSkipped bounds the size of a record that is skipped because it exceeds
+	// MaxRecord.
 	maxSkipped = 64 << 20
-	// MaxArchivePiece bounds one piece of an archive.
+	// MaxArchivePiece bounds the size of one piece of an archive.
 	MaxArchivePiece = 64 << 20
 )
 
-// MessageFilter bits, which kinds of records are sent.
+// Bits of MessageFilter, which selects the kinds of records.
 const (
 	FilterActivityCreate     = 0x1
 	FilterActivityTransition = 0x2
@@ -72,16 +73,16 @@ const (
 	FilterAll                = 0xFFFF
 )
 
-// StreamFlags bits.
+// Bits of StreamFlags.
 const (
 	FlagProcessOnly = 0x001
 	FlagSkipDecode  = 0x002
 	FlagPayload     = 0x004
 	FlagHistorical  = 0x008
 	FlagCallstack   = 0x010
-	FlagDebug       = 0x020 // Debug and Info records; without it neither comes
+	FlagDebug       = 0x020 // Debug and Info records; without it neither is sent
 	FlagNoSensitive = 0x080
-	FlagInfo        = 0x100 // changes nothing by itself on iOS 18
+	FlagInfo        = 0x100 // has no effect of its own on iOS 18
 	FlagPromiscuous = 0x200
 
 	defaultFlags = FlagPayload | FlagHistorical | FlagCallstack | FlagDebug
@@ -92,7 +93,7 @@ const statusOK = "RequestSuccessful"
 // Level is the severity of a record.
 type Level uint8
 
-// The levels that devices send.
+// Levels that devices send.
 const (
 	Default    Level = 0
 	Info       Level = 1
@@ -102,7 +103,7 @@ const (
 	Fault      Level = 0x11
 )
 
-// String returns the name that the log tools show.
+// String returns the name that Apple's log tools show.
 func (l Level) String() string {
 	switch l {
 	case Default:
@@ -121,10 +122,10 @@ func (l Level) String() string {
 	return "Level(" + strconv.Itoa(int(l)) + ")"
 }
 
-// Kind is what a record is about.
+// Kind is the kind of a record.
 type Kind uint8
 
-// The kinds that are known.
+// Kinds that are known.
 const (
 	KindActivity Kind = 2
 	KindTrace    Kind = 3
@@ -138,7 +139,7 @@ type Entry struct {
 	Time        time.Time // to the microsecond, UTC
 	PID         int
 	ProcessPath string
-	ImagePath   string // executable or library that spoke
+	ImagePath   string // executable or library that logged the message
 	Message     string
 	Subsystem   string
 	Category    string
@@ -147,17 +148,17 @@ type Entry struct {
 
 	ProcessUUID      [16]byte
 	ImageUUID        [16]byte
-	ImageOffset      uint32 // of the call in the image, for symbolication
+	ImageOffset      uint32 // offset of the call in the image, for symbolication
 	ThreadID         uint64
 	ActivityID       uint64
 	ParentActivityID uint64
 	MachTime         uint64 // continuous time in ticks
 }
 
-// Process is the base name of ProcessPath.
+// Process returns the base name of ProcessPath.
 func (e *Entry) Process() string { return base(e.ProcessPath) }
 
-// Image is the base name of ImagePath.
+// Image returns the base name of ImagePath.
 func (e *Entry) Image() string { return base(e.ImagePath) }
 
 func base(p string) string {
@@ -172,20 +173,20 @@ func base(p string) string {
 var errs = service.Errors{Service: "ostracerelay"}
 
 var (
-	// ErrRefused is the cause when the device answered with another status
-	// than success; the text of the error has it.
+	// ErrRefused is the cause if the device answered with another Status than success.
+	// The text of the error holds the Status.
 	ErrRefused = errors.New("refused by the device")
-	// ErrProtocol is the cause when the device sent what has no place there.
+	// ErrProtocol is the cause if the device sent an unexpected message.
 	ErrProtocol = link.Malformed("unexpected message")
-	// ErrRecord is the cause when a record contradicts itself. A stream passes
-	// over it.
+	// ErrRecord is the cause if a record is inconsistent. A stream ignores such
+	// records.
 	ErrRecord = link.Malformed("malformed record")
-	// ErrUsed is the cause of a second request on a connection.
+	// ErrUsed is the cause if a second request is made on a connection.
 	ErrUsed = errors.New("connection has served its request")
 )
 
-// Layout of a record, little-endian throughout. The strings follow the header
-// in the order path, image, message, subsystem, category, each with its NUL.
+// Layout of a record, little-endian throughout. The strings follow the header in the
+// order path, image, message, subsystem, category. Each ends with a NUL.
 const (
 	offMarker    = 0  // u8 = 2
 	offType      = 1  // u32 = 8
@@ -193,7 +194,7 @@ const (
 	offPID       = 9  // u32
 	offProcID    = 13 // u64
 	offProcUUID  = 21 // 16 bytes
-	offPathLen   = 37 // u16 with NUL, as are all lengths
+	offPathLen   = 37 // u16; all lengths include the NUL
 	offActivity  = 39 // u64
 	offParent    = 47 // u64
 	offSeconds   = 55 // u64 unix
@@ -206,20 +207,20 @@ const (
 	offImageLen  = 107
 	offMsgLen    = 109 // u32
 	offImageOff  = 113 // u32
-	offSubLen    = 117 // 0 = none; 2 bytes of something else follow, mostly 0
-	offCatLen    = 121 // 0 = none; the same
+	offSubLen    = 117 // 0 means none; 2 other bytes follow, mostly 0
+	offCatLen    = 121 // 0 means none; 2 other bytes follow, mostly 0
 	headerSize   = 129
 )
 
-// Limits on what this package's device sends. One client drops records above
-// 64 KiB, three read only 16 bits of the message length.
+// Limits on the records that this package sends. appium drops records
+// above 64 KiB, and three clients read only 16 bits of the length of the message.
 const (
 	maxSentRecord = 1 << 16
 	maxSentName   = 1023
 )
 
-// decoder turns records into entries. Paths, subsystems and categories repeat
-// all the time, so each is made a string once.
+// decoder decodes records into entries. Paths, subsystems and categories repeat often,
+// so the decoder keeps one string for each.
 type decoder struct {
 	names map[string]string
 }
@@ -230,7 +231,7 @@ const (
 )
 
 func (d *decoder) name(b []byte) string {
-	if s, ok := d.names[string(b)]; ok { // no allocation
+	if s, ok := d.names[string(b)]; ok { // does not allocate
 		return s
 	}
 	s := string(b)
@@ -243,7 +244,7 @@ func (d *decoder) name(b []byte) string {
 	return s
 }
 
-// decode fills e from one record. e shares no memory with b.
+// decode decodes one record into e. The entry does not refer to the memory of b.
 func (d *decoder) decode(b []byte, e *Entry) error {
 	if len(b) < headerSize || b[offMarker] != 2 {
 		return fmt.Errorf("%w: no record header in %d bytes", ErrRecord, len(b))
@@ -293,10 +294,10 @@ func (d *decoder) decode(b []byte, e *Entry) error {
 
 func trimNUL(b []byte) []byte { return bytes.TrimRight(b, "\x00") }
 
-// appendRecord writes one record with its frame. Strings end at their first
-// NUL and are cut to what all clients take; the message always has at least
-// its NUL, and subsystem and category are both there or both not, because
-// clients depend on either.
+// appendRecord appends one record with its frame. Each string ends at its first NUL and
+// is truncated to a length that all clients accept. The message always has at least its
+// NUL. Subsystem and category are either both present or both absent. Some clients
+// depend on each of these rules.
 func appendRecord(b []byte, e *Entry) []byte {
 	path, image := cString(e.ProcessPath, maxSentName), cString(e.ImagePath, maxSentName)
 	sub, cat := cString(e.Subsystem, maxSentName), cString(e.Category, maxSentName)
@@ -348,7 +349,7 @@ func appendRecord(b []byte, e *Entry) []byte {
 	return b
 }
 
-// cString cuts s at its first NUL and to at most limit bytes, never inside a
+// cString truncates s at its first NUL and to at most limit bytes, but never inside a
 // character.
 func cString(s string, limit int) string {
 	for i := 0; i < len(s); i++ {

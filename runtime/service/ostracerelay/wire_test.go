@@ -17,7 +17,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// memory is a connection that reads from a buffer and forgets what is written.
+// memory is a connection that reads from a buffer and discards what is written.
 type memory struct {
 	net.Conn
 	io.Reader
@@ -79,7 +79,7 @@ func FuzzDevice(f *testing.F) {
 	)
 }
 
-// typical is a record as SpringBoard writes them all day.
+// typical is a record of a kind that SpringBoard writes often.
 var typical = Entry{
 	Time: time.Unix(1700000000, 0), PID: 58, Kind: KindLog,
 	ProcessPath: "/System/Library/CoreServices/SpringBoard.app/SpringBoard",
@@ -88,7 +88,7 @@ var typical = Entry{
 	Message: "[app<com.example.app>:1234] Setting process visibility to: Foreground",
 }
 
-// endless repeats a block.
+// endless repeats a block of bytes.
 type endless struct {
 	block []byte
 	off   int
@@ -141,8 +141,8 @@ func BenchmarkAppendRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkManyPhones is 64 phones that talk 500 lines a second each, to one
-// host a phone; the metric is what a second of that costs.
+// BenchmarkManyPhones has 64 phones that log 500 lines per second each, to one host per
+// phone. The metric is the cost of one second of that.
 func BenchmarkManyPhones(b *testing.B) {
 	const phones, rate = 64, 500
 	ctx, cancel := context.WithCancel(context.Background())
@@ -173,7 +173,7 @@ func BenchmarkManyPhones(b *testing.B) {
 		})
 	}
 	b.ReportAllocs()
-	for b.Loop() { // one operation is 1000 entries of all the phones together
+	for b.Loop() { // one operation is 1000 entries of all phones together
 		for got := 0; got < 1000; {
 			got += <-counts
 		}
@@ -185,7 +185,8 @@ func BenchmarkManyPhones(b *testing.B) {
 	}
 }
 
-// BenchmarkDeviceToClient is entries through phone, device, pipe and client.
+// BenchmarkDeviceToClient passes entries through the phone, the device side, a pipe and
+// the client.
 func BenchmarkDeviceToClient(b *testing.B) {
 	p := newPhone(b)
 	c, ended := servicetest.Dial(context.Background(), b, &Device{Phone: p})

@@ -7,25 +7,26 @@ import (
 	"reflect"
 )
 
-// Call is a call of a client that waits for the device. A method without other parameters and
-// results is one: (*Client).Hangup.
+// Call calls one method of a client that waits for an answer of the device. A method
+// that takes only a context and returns only an error, such as (*Client).Hangup, is a
+// Call.
 type Call[C any] func(c C, ctx context.Context) error
 
-// Calls are calls by name.
+// Calls holds calls by name.
 type Calls[C any] map[string]Call[C]
 
-// Value is a call of a method that returns a value.
+// Value returns a Call of a method that returns a value.
 func Value[C, T any](method func(C, context.Context) (T, error)) Call[C] {
 	return func(c C, ctx context.Context) error { return either(method(c, ctx)) }
 }
 
-// With is a call of a method that takes an argument and returns a value.
+// With returns a Call of a method that takes an argument and returns a value.
 func With[C, A, T any](method func(C, context.Context, A) (T, error), arg A) Call[C] {
 	return func(c C, ctx context.Context) error { return either(method(c, ctx, arg)) }
 }
 
-// either returns err if there is either a value or an error, and another error if there are
-// both or none.
+// either checks that a method returned either a value or an error. It returns err if
+// that is so, and another error if the method returned both or neither.
 func either[T any](value T, err error) error {
 	v := reflect.ValueOf(&value).Elem()
 	if err != nil && !v.IsZero() {

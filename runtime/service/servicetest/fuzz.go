@@ -7,7 +7,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// message returns what is sent for an input of a fuzz target.
+// message returns the bytes to send for an input of a fuzz target.
 func (s Suite[C]) message(b []byte) []byte {
 	if s.Framed {
 		return link.AppendFrame(nil, b)
@@ -15,8 +15,9 @@ func (s Suite[C]) message(b []byte) []byte {
 	return b
 }
 
-// FuzzClient has a device send anything in answer to each call. The call ends, with a typed
-// error or without one, and takes memory in proportion to what was sent.
+// FuzzClient answers each call of the client with arbitrary bytes. It checks that the
+// call ends, that its error, if any, is of the type of the package, and that the memory
+// it takes is in proportion to the bytes that were sent.
 func (s Suite[C]) FuzzClient(f *testing.F, seeds ...string) {
 	for _, seed := range seeds {
 		f.Add([]byte(seed))
@@ -31,8 +32,9 @@ func (s Suite[C]) FuzzClient(f *testing.F, seeds ...string) {
 	})
 }
 
-// FuzzDevice has a client send anything to the device side and leave. The device side ends,
-// with a typed error or without one, and takes memory in proportion to what was sent.
+// FuzzDevice sends arbitrary bytes to the device side and disconnects. It checks that
+// Serve returns, that its error, if any, is of the type of the package, and that the
+// memory it takes is in proportion to the bytes that were sent.
 func (s Suite[C]) FuzzDevice(f *testing.F, seeds ...string) {
 	for _, seed := range seeds {
 		f.Add([]byte(seed))

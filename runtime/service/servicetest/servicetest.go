@@ -1,5 +1,5 @@
-// Package servicetest tests both sides of a service. A test file describes its service once
-// and has, for each call of the client, what every service must hold:
+// Package servicetest tests both sides of a service. The test file of a service
+// declares one Suite, which runs the tests that every service must pass:
 //
 //	var suite = servicetest.Suite[*Client]{
 //		Name:    Service,
@@ -16,7 +16,7 @@
 //	func FuzzClient(f *testing.F)   { suite.FuzzClient(f, seeds...) }
 //	func FuzzDevice(f *testing.F)   { suite.FuzzDevice(f, seeds...) }
 //
-// Dial, Conn, Opener and Peer are for the tests of one service alone.
+// Dial, Conn, Opener and Peer serve the tests that are specific to one service.
 package servicetest
 
 import (
@@ -32,8 +32,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// pipe returns the two ends of a connection. It delivers what is written in pieces of random
-// sizes, except to benchmarks and fuzz targets, which have to be repeatable.
+// pipe returns the two ends of a connection. The connection delivers data in pieces of
+// random sizes. Benchmarks and fuzz targets must be repeatable, so pieces are not split
+// for them.
 func pipe(tb testing.TB) (client, device net.Conn) {
 	if strings.HasPrefix(tb.Name(), "Benchmark") || strings.HasPrefix(tb.Name(), "Fuzz") {
 		return link.Pipe()
@@ -41,13 +42,14 @@ func pipe(tb testing.TB) (client, device net.Conn) {
 	return linktest.Pipe()
 }
 
-// HandlerFunc is a device side that consists of one function.
+// HandlerFunc is a function that implements service.Handler.
 type HandlerFunc func(ctx context.Context, c net.Conn) error
 
 func (f HandlerFunc) Serve(ctx context.Context, c net.Conn) error { return f(ctx, c) }
 
-// Dial connects to h, which serves until ctx ends. The channel receives what Serve returned.
-// At the end of the test the connection is closed, and Serve has to return.
+// Dial connects to h. The channel receives the result of h.Serve, which runs until ctx
+// ends or the client disconnects. At the end of the test Dial closes the connection and
+// waits for Serve to return.
 func Dial(ctx context.Context, tb testing.TB, h service.Handler) (net.Conn, <-chan error) {
 	client, device := pipe(tb)
 	result, ended := make(chan error, 1), make(chan struct{})
@@ -64,7 +66,7 @@ func Dial(ctx context.Context, tb testing.TB, h service.Handler) (net.Conn, <-ch
 	return client, result
 }
 
-// Conn connects to h. It fails the test if Serve returns an error.
+// Conn connects to h. The test fails if Serve returns an error.
 func Conn(tb testing.TB, h service.Handler) net.Conn {
 	c, _ := Dial(context.Background(), tb, HandlerFunc(
 		func(ctx context.Context, c net.Conn) error {
@@ -77,8 +79,8 @@ func Conn(tb testing.TB, h service.Handler) net.Conn {
 	return c
 }
 
-// Peer connects to a device side that sends b, ends its direction, and reads until the
-// client leaves.
+// Peer connects to a device side that sends b, closes its sending direction, and reads
+// until the client disconnects.
 func Peer(tb testing.TB, b []byte) net.Conn {
 	return Conn(tb, HandlerFunc(func(_ context.Context, c net.Conn) error {
 		fuzztest.Say(c, b)
@@ -86,8 +88,8 @@ func Peer(tb testing.TB, b []byte) net.Conn {
 	}))
 }
 
-// Opener opens connections to Handler, which is the service Name. It fails the test if it is
-// asked for another one.
+// Opener opens connections to Handler. The test fails if Open is called with another
+// name than Name.
 type Opener struct {
 	TB      testing.TB
 	Name    service.Name
@@ -102,10 +104,10 @@ func (o Opener) Open(_ context.Context, n service.Name) (net.Conn, error) {
 	return Conn(o.TB, o.Handler), nil
 }
 
-// ErrNoRoute is the error of NoRoute.
+// ErrNoRoute is the error that NoRoute returns.
 var ErrNoRoute = errors.New("servicetest: no route")
 
-// NoRoute is an Opener that reaches nothing.
+// NoRoute is an Opener that has no route to any service.
 type NoRoute struct{}
 
 // Open implements service.Opener.

@@ -13,28 +13,30 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// Suite describes a service to its tests. C is the type of its client.
+// Suite describes a service for its tests. C is the type of the client.
 type Suite[C io.Closer] struct {
 	Name    service.Name
 	Connect func(context.Context, service.Opener) (C, error)
-	// Device makes the device side.
+	// Device returns a device side.
 	Device func(testing.TB) service.Handler
-	// Calls are those that wait for an answer of the device.
+	// Calls are the calls that wait for an answer of the device.
 	Calls Calls[C]
-	// Typed fails the test if an error is not of the package's type; fuzztest.Typed makes one.
+	// Typed fails the test if err is not nil and not of the type of the package.
+	// fuzztest.Typed returns such a function.
 	Typed func(t *testing.T, what string, err error)
-	// Silent is a device side that lets a client connect and does not answer any call. It is
-	// needed if Connect exchanges messages.
+	// Silent is a device side that lets a client connect but does not answer any call.
+	// A service needs one if its Connect exchanges messages.
 	Silent service.Handler
-	// Framed says that the messages of both sides are property lists with their lengths in
-	// front: the device side refuses everything else, and a fuzz target makes up one message.
+	// Framed says that every message of the service is a property list after its
+	// length. The device side must then refuse everything else, and fuzz targets put
+	// the length before their input.
 	Framed bool
 }
 
-// limit is how long calls of a silent device may take.
+// limit is how long a call waits for a device that does not answer.
 const limit = 5 * time.Second
 
-// broken is what no service understands.
+// broken holds data that no service accepts.
 var broken = map[string]string{
 	"nothing":         "",
 	"half a length":   "\x00\x00",
@@ -47,9 +49,10 @@ var broken = map[string]string{
 	"only unset bits": "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
 }
 
-// Test runs what holds for every service: a client ends without a goroutine left, a failure to
-// open the service is reported, each call ends when its context does and when the device sends
-// what makes no sense, and so does the device side.
+// Test runs the tests that every service must pass. A client that is closed leaves no
+// goroutine. Connect reports a failure to open the service. Each call ends when its
+// context ends, and fails when the device sends malformed data. The device side ends
+// when the client sends malformed data.
 func (s Suite[C]) Test(t *testing.T) {
 	t.Run("end", s.testEnd)
 	t.Run("no route", s.testNoRoute)
@@ -63,7 +66,8 @@ func (s Suite[C]) Test(t *testing.T) {
 			t.Parallel()
 			for what, sent := range broken {
 				err := s.Answer(t, sent, call)
-				if s.Typed(t, what, err); err == nil {
+				s.Typed(t, what, err)
+				if err == nil {
 					t.Errorf("%s: no error", what)
 				}
 			}
@@ -106,7 +110,7 @@ func (s Suite[C]) testNoRoute(t *testing.T) {
 	}
 }
 
-// on connects to a device side that a test plays and makes a call.
+// on connects to the device side h and makes one call.
 func (s Suite[C]) on(t *testing.T, ctx context.Context, h service.Handler, call Call[C]) error {
 	c, err := s.Connect(ctx, Opener{t, s.Name, h})
 	if err != nil {
@@ -116,7 +120,7 @@ func (s Suite[C]) on(t *testing.T, ctx context.Context, h service.Handler, call 
 	return call(c, ctx)
 }
 
-// silent returns the device side that does not answer.
+// silent returns a device side that does not answer.
 func (s Suite[C]) silent() service.Handler {
 	if s.Silent != nil {
 		return s.Silent
@@ -156,8 +160,8 @@ func (s Suite[C]) testCancel(t *testing.T, name string, call Call[C]) {
 	}
 }
 
-// Fails checks that a call ends with an error of the package's type that matches want, if the
-// device sends these bytes and leaves.
+// Fails checks that a call fails with an error that is of the type of the package and
+// matches want, if the device sends these bytes and disconnects.
 func (s Suite[C]) Fails(t *testing.T, name, sent string, call Call[C], want error) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
@@ -169,7 +173,8 @@ func (s Suite[C]) Fails(t *testing.T, name, sent string, call Call[C], want erro
 	})
 }
 
-// Answer returns the error of a call to a device that sends these bytes and leaves.
+// Answer makes a call to a device that sends these bytes and disconnects. It returns
+// the error of the call.
 func (s Suite[C]) Answer(t *testing.T, sent string, call Call[C]) error {
 	t.Helper()
 	ctx := fuzztest.Context(t)
@@ -183,7 +188,8 @@ func (s Suite[C]) Answer(t *testing.T, sent string, call Call[C]) error {
 	return err
 }
 
-// Request returns the error of a device side whose client sends these bytes and leaves.
+// Request sends these bytes to the device side and disconnects. It returns the error of
+// Serve.
 func (s Suite[C]) Request(t *testing.T, sent string) error {
 	t.Helper()
 	c, ended := Dial(fuzztest.Context(t), t, s.Device(t))

@@ -11,21 +11,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// readSize is how much is asked of the connection at a time.
+// readSize is the size of one read from the connection.
 const readSize = 32 << 10
 
-// Client reads the log. Next is for one goroutine; Close may be called from
-// any.
+// Client reads the log. Only one goroutine may call Next at a time; Close may be called
+// from any goroutine.
 type Client struct {
-	// Now tells the year and the zone that records lack; nil means time.Now.
-	// Give it the device's zone for true times.
+	// Now provides the year and the time zone, which records do not contain; nil means
+	// time.Now. For correct times it must return times in the time zone of the device.
 	Now func() time.Time
 
 	conn  net.Conn
-	buf   []byte // received and not yet returned: buf[start:]
+	buf   []byte // buf[start:] is received but not yet returned
 	start int
-	seen  int  // buf[start:seen] holds no record end
-	skip  bool // what comes up to the next record end belongs to one that is too long
+	seen  int  // buf[start:seen] contains no end of a record
+	skip  bool // discard all bytes up to the next end of a record, which is too long
 	err   error
 	bad   link.Skipped
 	once  sync.Once
@@ -40,12 +40,12 @@ func Connect(ctx context.Context, o service.Opener) (*Client, error) {
 	return New(c), nil
 }
 
-// New reads the log from c, which Close closes.
+// New returns a client that reads the log from c. Close closes c.
 func New(c net.Conn) *Client { return &Client{conn: c} }
 
-// Next returns the next entry. When ctx ends first, nothing is lost: the
-// following call goes on where this one stopped. The error wraps io.EOF when
-// the device ended the log and net.ErrClosed after Close.
+// Next returns the next entry. If ctx ends first, no data is lost: the following call
+// continues where this one stopped. The error wraps io.EOF if the device ended the log,
+// and net.ErrClosed after Close.
 func (c *Client) Next(ctx context.Context) (Entry, error) {
 	record, err := c.NextRecord(ctx)
 	if err != nil {
@@ -58,8 +58,8 @@ func (c *Client) Next(ctx context.Context) (Entry, error) {
 	return Parse(record, now()), nil
 }
 
-// NextRecord is Next without the parsing. The record is without its end and
-// belongs to the client again with the following call.
+// NextRecord returns the next record without parsing it. The record does not include
+// its end marker. It is valid until the following call.
 func (c *Client) NextRecord(ctx context.Context) ([]byte, error) {
 	for {
 		if r := c.cut(); len(r) > 0 {
@@ -80,26 +80,27 @@ func (c *Client) NextRecord(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// skipRecord drops what has come of a record that is longer than any; the rest of it is
-// dropped when its end comes.
+// skipRecord discards the received part of a record that is longer than MaxRecord. The
+// rest is discarded when the end of the record arrives.
 func (c *Client) skipRecord() {
 	if !c.skip {
 		c.bad.Add(nil, "record passed over")
 	}
 	c.skip = true
-	c.start = len(c.buf) - 1 // may be the first half of an end
+	c.start = len(c.buf) - 1 // may be the first byte of an end marker
 	c.seen = c.start
 }
 
-// Malformed counts the records that were passed over because they were longer than
-// MaxRecord.
+// Malformed returns the number of records that were ignored because they were longer
+// than MaxRecord.
 func (c *Client) Malformed() uint64 { return c.bad.Count() }
 
-// cut takes one record out of the buffer; nil when there is no whole one.
+// cut removes one record from the buffer. It returns nil if the buffer holds no whole
+// record.
 func (c *Client) cut() []byte {
 	i := bytes.Index(c.buf[c.seen:], recordEnd)
 	if i < 0 {
-		// The last byte may be the first half of an end.
+		// The last byte may be the first byte of an end marker.
 		c.seen = max(c.start, len(c.buf)-1)
 		return nil
 	}
@@ -112,13 +113,13 @@ func (c *Client) cut() []byte {
 		return r[:0]
 	}
 	for len(r) > 0 && r[0] == 0 {
-		r = r[1:] // stray NULs, which some firmware sends to keep the line busy
+		r = r[1:] // NULs between records, which some firmware sends to keep the connection active
 	}
 	return r
 }
 
-// fill reads once. Errors that end the log are kept for after the records
-// that came before them; the end of ctx is returned and forgotten.
+// fill reads from the connection once. It keeps an error that ends the log until the
+// records before it are returned. It returns the error of ctx without keeping it.
 func (c *Client) fill(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -135,7 +136,8 @@ func (c *Client) fill(ctx context.Context) error {
 	release := link.GuardRead(ctx, c.conn)
 	n, err := c.conn.Read(c.buf[len(c.buf) : len(c.buf)+readSize])
 	c.buf = c.buf[:len(c.buf)+n]
-	if err = release(err); err == nil {
+	err = release(err)
+	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil || isTimeout(err) {
@@ -150,7 +152,7 @@ func isTimeout(err error) bool {
 	return ok && t.Timeout()
 }
 
-// Close ends the log and a Next that waits.
+// Close closes the connection and ends a call of Next that waits.
 func (c *Client) Close() error {
 	var err error
 	c.once.Do(func() { err = c.conn.Close() })

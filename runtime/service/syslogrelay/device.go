@@ -17,39 +17,39 @@ import (
 )
 
 const (
-	// batch is how many entries are written at a time.
+	// batch is the number of entries in one write.
 	batch = 256
-	// flushAt is the size from which a batch is written early.
+	// flushAt is the size from which an incomplete batch is written.
 	flushAt = 48 << 10
 )
 
-// Device is the log daemon of a virtual device. One Device serves any number
-// of connections.
+// Device is the device side for a virtual device. One Device serves any number of
+// connections.
 type Device struct {
 	Phone  *phone.Phone
-	Logger *slog.Logger // nil = silent
+	Logger *slog.Logger // nil means no logging
 
 	dropped atomic.Uint64
 }
 
-// NewDevice returns the device side of a phone.
+// NewDevice returns the device side for a phone.
 func NewDevice(e service.Env) service.Handler {
 	return &Device{Phone: e.Phone, Logger: e.Logger}
 }
 
-// Dropped counts the entries that hosts missed because they read too slowly,
-// over all connections that have ended.
+// Dropped returns the number of entries that hosts missed because they read too slowly.
+// It counts the connections that have ended.
 func (d *Device) Dropped() uint64 { return d.dropped.Load() }
 
-// Serve writes the phone's log to c until the peer leaves or ctx ends. A peer
-// that does not read loses entries; the phone never waits for it.
+// Serve writes the log of the phone to c until the peer disconnects or ctx ends. If the
+// peer reads too slowly, it loses entries. The phone never waits for the peer.
 func (d *Device) Serve(ctx context.Context, c net.Conn) error {
 	watch := d.Phone.Log.Watch(log.WatchOptions{PID: -1, Info: true, Debug: true})
 	inner, stop := context.WithCancel(ctx)
 	release := link.Guard(inner, c)
 	gone := make(chan struct{})
 	go func() {
-		// Hosts have nothing to say here; the end of reading is their end.
+		// The host sends nothing. If reading ends, the host has disconnected.
 		defer close(gone)
 		defer stop()
 		_, _ = io.Copy(io.Discard, c)
@@ -99,7 +99,7 @@ func appendEntry(b []byte, e *log.Entry, zone *time.Location, host string) []byt
 	process, image := path.Base(e.ProcessPath), path.Base(e.ImagePath)
 	switch {
 	case e.PID == 0:
-		process, image = "kernel", "" // hosts look for kernel[0] literally
+		process, image = "kernel", "" // idevicesyslog expects exactly "kernel[0]"
 	case image == process || e.ImagePath == "":
 		image = ""
 	}
@@ -107,7 +107,7 @@ func appendEntry(b []byte, e *log.Entry, zone *time.Location, host string) []byt
 		e.Message)
 }
 
-// zone is the phone's own: the text log tells local time.
+// zone returns the time zone of the phone. The text log has local times.
 func (d *Device) zone() *time.Location {
 	v, _ := d.Phone.Values.Get("", "TimeZoneOffsetFromUTC")
 	switch offset := v.(type) {
@@ -119,8 +119,8 @@ func (d *Device) zone() *time.Location {
 	return time.UTC
 }
 
-// hostName is the device name as the log writes it: hosts find the columns by
-// the blank behind it, so it must not hold any.
+// hostName returns the device name as the log writes it. It must not contain spaces,
+// because hosts take the next space for the end of the column.
 func hostName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		switch {

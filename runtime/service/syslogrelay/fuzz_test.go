@@ -11,8 +11,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/servicetest"
 )
 
-// FuzzStream lets a device send any log: what was sent comes out as entries, and the log
-// ends when the device does.
+// FuzzStream reads an arbitrary log. All data that was sent comes out as entries, and
+// the log ends when the device disconnects.
 func FuzzStream(f *testing.F) {
 	f.Add(
 		[]byte(
@@ -33,7 +33,8 @@ func FuzzStream(f *testing.F) {
 				}
 				break
 			}
-			if total += len(e.Raw); total > len(b) {
+			total += len(e.Raw)
+			if total > len(b) {
 				t.Fatalf("%d bytes of entries in %d", total, len(b))
 			}
 		}
@@ -43,5 +44,5 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// FuzzDevice lets a host say anything to a device side that only writes.
+// FuzzDevice sends arbitrary data to a device side that only writes.
 func FuzzDevice(f *testing.F) { suite.FuzzDevice(f, "", "\x00") }

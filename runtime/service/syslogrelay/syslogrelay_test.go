@@ -135,11 +135,11 @@ func newRig(t *testing.T, o phone.Options) *rig {
 
 func (r *rig) dial(ctx context.Context) (net.Conn, <-chan error) {
 	c, done := servicetest.Dial(ctx, r.t, r.dev)
-	synctest.Wait() // it watches now
+	synctest.Wait() // the device has begun to watch the log
 	return c, done
 }
 
-// TestDeviceFormat compares whole records with their columns.
+// TestDeviceFormat compares whole records, including their columns.
 func TestDeviceFormat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestSlowConsumer(t *testing.T) {
 		r := newRig(t, phone.Options{})
 		ctx, cancel := context.WithCancel(t.Context())
 		_, ended := r.dial(ctx)
-		for range 20000 { // nobody reads
+		for range 20000 { // the host does not read
 			r.phone.Log.Write(log.Entry{PID: 1, Message: strings.Repeat("x", 1000)})
 		}
 		synctest.Wait()
@@ -224,7 +224,7 @@ func TestSlowConsumer(t *testing.T) {
 	})
 }
 
-// TestPieces delivers records a byte at a time and interrupts in between.
+// TestPieces sends one byte at a time and cancels calls of Next in between.
 func TestPieces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -280,8 +280,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// TestBadRecords sends a good record, an odd one, a good one and the end: both good ones
-// arrive. A line that is not a record is handed on as text.
+// TestBadRecords sends a good record, a malformed one, a good one and the end. Both
+// good ones arrive. A line that does not have the form of a record is returned as text.
 func TestBadRecords(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -302,7 +302,8 @@ func TestBadRecords(t *testing.T) {
 		var err error
 		for err == nil {
 			var e Entry
-			if e, err = cl.Next(t.Context()); err == nil {
+			e, err = cl.Next(t.Context())
+			if err == nil {
 				got = append(got, e.Raw)
 			}
 		}

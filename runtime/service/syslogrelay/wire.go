@@ -1,17 +1,17 @@
-// Package syslogrelay reads the text log of a device
-// (com.apple.syslog_relay), the one that every iOS version has.
+// Package syslogrelay reads the text log of a device (com.apple.syslog_relay), which
+// all versions of iOS have.
 //
-// There is no request. The device talks from the first moment on, one record
-// after the other, each ended by a line feed and a NUL:
+// There is no request. The device sends records as soon as the connection is open. Each
+// record ends with a line feed and a NUL:
 //
 //	<- Jan  2 15:04:05 iPhone SpringBoard(CoreFoundation)[123] <Notice>: hello\n\0
 //	<- Jan  2 15:04:05 iPhone kernel[0] <Error>: two\nlines\n\0
 //
-// The day is blank padded to two columns, the image in parentheses is absent
-// when the process itself speaks, and neither year nor zone is told. Control
-// characters and everything beyond ASCII are escaped as vis(3) does it, line
-// feeds and tabs inside a message are not. Since iOS 10 only live records come;
-// before, the stored log came first.
+// The day is padded with a space to two columns. The image in parentheses is absent if
+// the process itself logged the message. Records contain neither the year nor the time
+// zone. Control characters and non-ASCII bytes are escaped as by vis(3), but line feeds
+// and tabs inside a message are not. Since iOS 10 the device sends only live records;
+// before, it sent the stored log first.
 package syslogrelay
 
 import (
@@ -30,18 +30,17 @@ var Service = service.Name{
 	Checkin:  true,
 }
 
-// MaxRecord bounds one record. Real ones stay far below: the log system cuts a
-// message at 32 KiB, and escaping makes at most four bytes of one.
+// MaxRecord bounds the size of a record. Real records are far smaller: the log system
+// truncates a message at 32 KiB, and escaping turns one byte into at most four.
 const MaxRecord = 1 << 20
 
-// recordEnd stands behind every record.
+// recordEnd marks the end of a record.
 var recordEnd = []byte{'\n', 0}
 
-// Level is the severity as the device names it.
+// Level is the severity of a record, as the device names it.
 type Level string
 
-// The levels since iOS 10. Older versions also send Emergency, Alert, Critical
-// and Warning.
+// Levels since iOS 10. Older versions also send Emergency, Alert, Critical and Warning.
 const (
 	Notice Level = "Notice"
 	Info   Level = "Info"
@@ -50,23 +49,23 @@ const (
 	Fault  Level = "Fault"
 )
 
-// Entry is one record. When the record does not have the usual form, only Raw and
-// Message are set and PID is -1.
+// Entry is one record. If the record does not have the usual form, only Raw and Message
+// are set, and PID is -1.
 type Entry struct {
-	Time    time.Time // to the second; year and zone are the reader's, see Client.Now
-	Host    string    // the device's name as its log writes it
+	Time    time.Time // to the second; see Client.Now for the year and the time zone
+	Host    string    // name of the device as the log writes it
 	Process string    // base name of the executable
-	Image   string    // base name of the library that spoke; "" for the executable itself
+	Image   string    // base name of the library that logged it; "" for the executable itself
 	PID     int
 	Level   Level
-	Message string // with the escapes undone
-	Raw     string // the record as received, without its end
+	Message string // with escapes decoded
+	Raw     string // record as received, without its end marker
 }
 
 var errs = service.Errors{Service: "syslogrelay"}
 
-// Parse takes a record (without its end) apart. Year and zone come from now:
-// a record that would lie more than a day ahead of it is from the year before.
+// Parse parses a record without its end marker. It takes the year and the time zone
+// from now. If the time would be more than a day after now, it takes the year before.
 func Parse(record []byte, now time.Time) Entry {
 	raw := string(record)
 	e, ok := parse(raw, now)
@@ -76,7 +75,7 @@ func Parse(record []byte, now time.Time) Entry {
 	return e
 }
 
-// columns of "Mmm dd hh:mm:ss "
+// stampLen is the length of "Mmm dd hh:mm:ss ".
 const stampLen = 15
 
 func parse(raw string, now time.Time) (Entry, bool) {
@@ -107,8 +106,8 @@ func parse(raw string, now time.Time) (Entry, bool) {
 	return e, true
 }
 
-// parseStamp reads "Jan  2 15:04:05"; the day may be padded by a blank, a
-// zero, or not at all with the blank behind it.
+// parseStamp parses "Jan  2 15:04:05". A day with one digit may be padded with a space
+// or a zero before it, or with a space after it.
 func parseStamp(s string, now time.Time) (time.Time, bool) {
 	t, err := time.ParseInLocation("Jan _2 15:04:05", s, now.Location())
 	if err != nil {
@@ -122,13 +121,13 @@ func parseStamp(s string, now time.Time) (time.Time, bool) {
 	if got.After(now.Add(24 * time.Hour)) {
 		got = at(now.Year() - 1)
 	} else if got.Before(now.AddDate(0, -11, 0)) {
-		got = at(now.Year() + 1) // the device's new year came first
+		got = at(now.Year() + 1) // the device is already in the next year
 	}
 	return got, true
 }
 
-// cutPID splits `name(image)[12] <Level>: text` behind "<". Process names may
-// hold blanks and brackets, so the first `[digits] <` decides.
+// cutPID splits `name(image)[12] <Level>: text` after "<". Process names may contain
+// spaces and brackets, so the first `[digits] <` decides.
 func cutPID(s string) (who string, pid int, rest string, ok bool) {
 	for from := 0; ; {
 		end := strings.Index(s[from:], "] <")
@@ -156,7 +155,7 @@ func splitImage(who string) (process, image string) {
 	return decodeVis(who), ""
 }
 
-// appendVis escapes b as the device's log does:
+// appendVis escapes s as the log of the device does:
 //
 //	\^x  control character x^0x40        \M-x  byte x|0x80
 //	\M^x byte (x^0x40)|0x80              \ooo  0xA0 (\240) and backslash (\134)
@@ -181,7 +180,7 @@ func appendVis(dst []byte, s string) []byte {
 	return dst
 }
 
-// decodeVis undoes appendVis; what is not an escape stays as it is. Bytes that do
+// decodeVis decodes the escapes of appendVis and keeps all other text. Bytes that do
 // not form UTF-8 afterwards become U+FFFD.
 func decodeVis(s string) string {
 	first := strings.IndexByte(s, '\\')
@@ -202,8 +201,8 @@ func decodeVis(s string) string {
 	return string(bytes.ToValidUTF8(out, []byte("\uFFFD")))
 }
 
-// visEscape decodes the escape at the beginning of s and returns how long it
-// is; a backslash that begins none stands for itself.
+// visEscape decodes the escape at the beginning of s and returns its length. A
+// backslash that does not begin an escape stands for itself.
 func visEscape(s string) (c byte, n int) {
 	switch {
 	case len(s) >= 4 && s[1] == 'M' && s[2] == '-':
@@ -222,7 +221,7 @@ func visEscape(s string) (c byte, n int) {
 	return '\\', 1
 }
 
-// appendRecord writes one record with its end.
+// appendRecord appends one record with its end marker.
 func appendRecord(
 	b []byte, at time.Time, host, process, image string, pid int, level Level, message string,
 ) []byte {
