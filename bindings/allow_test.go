@@ -13,8 +13,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// gate records what a script asks for, from the moment when it is armed. It
-// refuses one question.
+// gate records the permissions that a script asks for while the gate is armed. It
+// refuses one of them.
 type gate struct {
 	vh  *virtual.Host
 	dir string
@@ -22,13 +22,13 @@ type gate struct {
 	mu     sync.Mutex
 	armed  bool
 	asked  []string
-	refuse string
+	refuse string // the question that is refused
 }
 
 var port = regexp.MustCompile(`:\d{4,5}$`)
 
-// question is what the tests call an access: identifiers, ports and the folder
-// of the test are different each time.
+// question returns the form in which the tests write an access. It replaces
+// identifiers, ports and the folder of the test, which are different in each run.
 func (g *gate) question(a host.Access, value string) string {
 	for i, m := range g.vh.Devices() {
 		if value == m.UDID() {
@@ -60,11 +60,11 @@ func (g *gate) arm(on bool) {
 	g.armed = on
 }
 
-// allowances are scripts that use something outside of themselves. DIR stands
-// for a folder.
+// allowances holds scripts that use a device, a file or the network. DIR stands for a
+// folder.
 var allowances = []struct {
 	name, begin, act string
-	asks             []string // in this order; each is refused once
+	asks             []string // questions of act in their order; each is refused once
 }{
 	{"device", ``, `device()`, []string{"device", "device UDID1"}},
 	{"devices", ``, `devices()`, []string{"device", "device UDID1"}},
@@ -124,8 +124,8 @@ fs.write("DIR/walk.gpx", [[<gpx><wpt lat="1" lon="2"/></gpx>]])`,
 	{"start on a network", ``, `virtual.start{ wifi = true }`, []string{"net 127.0.0.1"}},
 }
 
-// TestAllow checks what scripts ask for before they use it, and that a refusal
-// leaves nothing behind.
+// TestAllow checks that scripts ask before they use something, and that nothing stays
+// open after a refusal.
 func TestAllow(t *testing.T) {
 	for _, a := range allowances {
 		t.Run(a.name, func(t *testing.T) {
@@ -150,8 +150,9 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// permitted runs begin, and then act under a gate. It returns what act asked for
-// and whether it succeeded. A refusal must leave no file and no open object.
+// permitted runs begin and then act, and arms the gate for act. It returns what act
+// asked for, and what the script printed about its success. It checks that a refusal
+// leaves no file and no open object.
 func permitted(t *testing.T, begin, act, refuse string) (asked []string, got string) {
 	t.Helper()
 	g := &gate{refuse: refuse, dir: t.TempDir()}
@@ -160,15 +161,17 @@ func permitted(t *testing.T, begin, act, refuse string) (asked []string, got str
 	before, after := 0, 0
 	count := func() int { return openHandles(api.Registry(h)) + files(t, g.dir) }
 	arm := func(_ *api.Call, on bool) {
-		if g.arm(on); on {
+		g.arm(on)
+		if on {
 			before = count()
 		} else {
 			after = count()
 		}
 	}
-	knob := api.Function("arm", "Begins and ends the asking.", "on", arm)
-	m := &api.Module{Name: "test_arm", Flat: true, Doc: "Knob.", Perm: "none"}
-	m.Funcs = []*api.Func{knob}
+	m := &api.Module{Name: "test_arm", Flat: true, Doc: "Control of the gate.", Perm: "none"}
+	m.Funcs = []*api.Func{
+		api.Function("arm", "Arms or disarms the gate.", "on", arm),
+	}
 	if err := api.Install(h, m); err != nil {
 		t.Fatal(err)
 	}
@@ -195,8 +198,8 @@ func files(t *testing.T, dir string) int {
 	return len(list)
 }
 
-// TestPullAsksForItsTarget pulls without naming a target: the file's own name in
-// the current folder is written.
+// TestPullAsksForItsTarget pulls without a local path. The pull writes a file of the same
+// name in the current folder and asks for that.
 func TestPullAsksForItsTarget(t *testing.T) {
 	t.Chdir(t.TempDir())
 	begin := `local files = device().files files:write("Downloads/a", "x")`

@@ -1,6 +1,6 @@
 // Package bindings lists the families of the device API for scripts and
-// installs them. Each folder is one family, named as scripts name it; a new one
-// is a line in Install.
+// installs them. Each folder is one family and has the name that scripts use. A
+// new family is added to the list in Modules.
 package bindings
 
 import (
@@ -20,13 +20,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// Env is what scripts act on.
+// Env says where scripts find devices and virtual devices.
 type Env struct {
 	Device  device.Env
 	Virtual virtual.Env
 }
 
-// Modules declares the whole device API.
+// Modules returns the modules of the device API and the function that maps errors
+// of the protocol packages to the errors that scripts see.
 func Modules(env *Env) ([]*api.Module, func(error) *host.Error) {
 	devices := device.NewRegistry(&env.Device)
 	families := []device.Family{
@@ -39,7 +40,7 @@ func Modules(env *Env) ([]*api.Module, func(error) *host.Error) {
 	return modules, device.MapError(families)
 }
 
-// Install gives the scripts of h the device API.
+// Install makes the device API available to the scripts of h.
 func Install(h *host.Host, env *Env) error {
 	modules, mapError := Modules(env)
 	h.MapError(mapError)

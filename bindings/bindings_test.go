@@ -16,14 +16,14 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// newHost returns a Lua host with everything a script has, one virtual device,
-// and its output.
+// newHost returns a Lua host with all modules, the muxer with one virtual device, and
+// the output of scripts.
 func newHost(t testing.TB) (*host.Host, *virtual.Host, *bytes.Buffer) {
 	t.Helper()
 	return newHostWith(t, host.Options{})
 }
 
-// newHostWith is newHost with options. Their output is replaced.
+// newHostWith is newHost with options. It replaces their Stdout and Stderr.
 func newHostWith(t testing.TB, o host.Options) (*host.Host, *virtual.Host, *bytes.Buffer) {
 	t.Helper()
 	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1}})
@@ -36,7 +36,7 @@ func newHostWith(t testing.TB, o host.Options) (*host.Host, *virtual.Host, *byte
 	return h, vh, &out
 }
 
-// run runs Lua text and returns what it printed; its failure fails the test.
+// run runs Lua text and returns what it printed. The test fails if the script fails.
 func run(t *testing.T, source string) string {
 	t.Helper()
 	h, _, out := newHost(t)
@@ -44,7 +44,7 @@ func run(t *testing.T, source string) string {
 	return out.String()
 }
 
-// runOn runs Lua text on a host; its failure fails the test.
+// runOn runs Lua text on a host. The test fails if the script fails.
 func runOn(t *testing.T, h *host.Host, out *bytes.Buffer, source string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), virtualtest.Deadline)
@@ -88,8 +88,8 @@ func TestDeclarations(t *testing.T) {
 	}
 }
 
-// TestExamples runs every example of the device API against a device of its
-// own: the documentation holds nothing that does not work.
+// TestExamples runs every example of the device API with a new virtual device, so that
+// the documentation has no example that fails.
 func TestExamples(t *testing.T) {
 	h, _, _ := newHost(t)
 	names := map[string]bool{}
@@ -108,8 +108,7 @@ func TestExamples(t *testing.T) {
 		n++
 		t.Run(e.Name, func(t *testing.T) {
 			t.Parallel()
-			// Examples of VirtualDevice start one of their own beside the
-			// device that is there already.
+			// Examples of VirtualDevice start a second device.
 			run(t, e.Source)
 		})
 	}
@@ -198,8 +197,8 @@ print(dev.files:exists("Downloads/tree"), dev.files:stat("Downloads/tree"))`)
 	}
 }
 
-// TestVirtualList has objects of devices that the script started, and of one that it
-// did not start: that one outlives them.
+// TestVirtualList checks the list of virtual devices. close ends a device that the
+// script started, but not a device that it did not start.
 func TestVirtualList(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -232,8 +231,8 @@ print(fwd.local_port > 0, fwd.remote_port)`)
 	}
 }
 
-// TestRawTasks checks that a connection may be read and written by two tasks,
-// and that a read which ran out of time has lost nothing.
+// TestRawTasks checks that one task may read from a connection while another writes to
+// it, and that a read that times out loses no bytes.
 func TestRawTasks(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -256,8 +255,8 @@ print(e.code)`)
 	}
 }
 
-// TestStreamsKeepUp drives three streams each of 24 devices from one script,
-// which counts what it gets against what was written.
+// TestStreamsKeepUp reads three streams of each of 24 devices in one script. The script
+// checks that it gets, or counts as dropped, every entry that was written.
 func TestStreamsKeepUp(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -295,8 +294,8 @@ print(total)`)
 	}
 }
 
-// TestUnpluggedStreams checks that a stream that is not to resume tells its
-// script when the device has left, instead of ending as if all were well.
+// TestUnpluggedStreams checks that a stream that does not resume ends with an error when
+// the device is unplugged, and not like a stream that has ended normally.
 func TestUnpluggedStreams(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -334,7 +333,7 @@ print(dev:get("BootSessionID") ~= boot, dev.name)`)
 	}
 }
 
-// TestVersion reads the version of a device in every way in which scripts use it.
+// TestVersion uses the version of a device in every way that scripts can.
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	got := run(t, `

@@ -26,11 +26,11 @@ var (
 	cancelCount = flag.Int("cancel.count", 300, "how often TestCancelledOpenings opens each")
 )
 
-// opening is a call that opens something.
+// opening is a call that opens an object.
 type opening struct {
 	name  string
-	begin string // makes what the call needs
-	open  string
+	begin string // statements that make the variables that open uses
+	open  string // an expression
 }
 
 var openings = []opening{
@@ -85,8 +85,8 @@ var openings = []opening{
 	{name: "virtual device", open: `virtual.start{ wifi = true }`},
 }
 
-// cancelOpenings opens COUNT times, a few at once, and cancels each task after a
-// random part of the time that an opening takes.
+// cancelOpenings opens an object COUNT times, in five tasks at once. It cancels each task
+// after a random time of up to 1.5 times the time that an opening takes.
 const cancelOpenings = `
 local virtual = require "imd.virtual"
 BEGIN
@@ -110,9 +110,9 @@ for n = 1, COUNT, 5 do
 end
 finish()`
 
-// TestCancelledOpenings opens everything that can be opened, and cancels it at
-// random moments: before, during and behind the opening. When the tasks have
-// ended nothing is open any more.
+// TestCancelledOpenings makes every call of openings and cancels its task at a random
+// moment before, during or after the opening. It checks that nothing is open when the
+// tasks have ended.
 func TestCancelledOpenings(t *testing.T) {
 	seed := *cancelSeed
 	if seed == 0 {
@@ -142,7 +142,8 @@ func TestCancelledOpenings(t *testing.T) {
 	}
 }
 
-// counter counts what is open in this process.
+// counter counts the goroutines, file descriptors and objects that are open in this
+// process.
 type counter struct {
 	index *api.Index
 
@@ -183,8 +184,8 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// begin waits until the counts stay as they are for a while: what was closed
-// before needs a moment to go.
+// begin stores the counts when they have not changed for a while. Objects that were
+// closed before may still be ending.
 func (k *counter) begin(c *api.Call) {
 	c.Timeout(virtualtest.Deadline).Block(func(ctx context.Context) error {
 		k.before = k.count()
@@ -222,7 +223,7 @@ func (c counts) above(o counts) bool {
 
 func (k *counter) count() counts {
 	n := counts{goroutines: runtime.NumGoroutine()}
-	// The descriptor of the folder itself counts each time.
+	// The list includes the descriptor of the folder itself, each time.
 	if list, err := os.ReadDir("/proc/self/fd"); err == nil {
 		n.descriptors = len(list)
 	}
@@ -230,8 +231,8 @@ func (k *counter) count() counts {
 	return n
 }
 
-// openHandles is the number of closable objects that an Index holds. The package
-// has no function for it.
+// openHandles returns the number of open objects of an Index. It uses reflection, because
+// package api does not export the number.
 func openHandles(ix *api.Index) int {
 	v := reflect.ValueOf(ix).Elem()
 	mu := (*sync.Mutex)(unsafe.Pointer(v.FieldByName("openMu").UnsafeAddr()))

@@ -5,13 +5,13 @@ import (
 	"testing"
 )
 
-// closing opens an object and waits in one of its methods. A class in which
-// nothing waits has no waits.
+// closing describes how TestClose tests a class: it opens an object x and calls methods
+// of x that wait.
 type closing struct {
 	class string
-	begin string // makes what the object is opened from
-	open  string // an expression
-	waits []string
+	begin string   // statements that make the variables that open uses
+	open  string   // an expression
+	waits []string // calls that wait; none if no method waits
 }
 
 var closings = []closing{
@@ -80,8 +80,9 @@ local service = "com.apple.coredevice.deviceinfo"`,
 	},
 }
 
-// closeWhile closes an object twice while a task waits in it, or is about to:
-// the longer the pause, the more surely it waits. Both ends are the same.
+// closeWhile closes an object twice while a task calls a method that waits. It pauses
+// before the close, longer in each round, so that the call begins before the close in
+// some rounds and after it in others. The call must end in the same way in all rounds.
 const closeWhile = `
 for round = 0, 2 do
   local x = OPEN
@@ -98,7 +99,7 @@ for round = 0, 2 do
   if ok or e.code ~= "closed" then error(e) end
 end`
 
-// TestClose closes every closable object twice, and while a call waits in it.
+// TestClose closes an object of each class twice, and while a call waits in it.
 func TestClose(t *testing.T) {
 	h, _, _ := newHost(t)
 	have := map[string]bool{}
@@ -123,8 +124,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestCloseEndsLoop closes a stream under a task that loops over it, and one that
-// hands its values to a function: both end without an error.
+// TestCloseEndsLoop closes a stream while a task loops over it, and another one while its
+// method on calls a function. Both tasks must end without an error.
 func TestCloseEndsLoop(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"

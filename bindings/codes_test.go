@@ -22,7 +22,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// TestCodes maps errors of sockets and of peers that send nonsense.
+// TestCodes checks the codes of errors of sockets, of malformed messages, and of
+// refusals.
 func TestCodes(t *testing.T) {
 	t.Parallel()
 	socket := func(op string, no syscall.Errno) error {
@@ -66,9 +67,12 @@ func TestCodes(t *testing.T) {
 		{&service.Error{Service: "new", Op: "try", Err: io.EOF}, "disconnected"},
 	} {
 		mapped := device.MapError(nil)(&phone.Error{UDID: "x", Op: "test", Err: tc.err})
-		if mapped == nil || mapped.Code != tc.code {
-			t.Errorf("the code of %v is %v, want %s", tc.err, mapped, tc.code)
+		if mapped == nil {
+			t.Errorf("%v is not mapped, want the code %s", tc.err, tc.code)
 			continue
+		}
+		if mapped.Code != tc.code {
+			t.Errorf("the code of %v is %s, want %s", tc.err, mapped.Code, tc.code)
 		}
 		if !errors.Is(mapped, tc.err) {
 			t.Errorf("the error for %v does not wrap it", tc.err)

@@ -2,8 +2,8 @@ package bindings_test
 
 import "testing"
 
-// TestCore uses the CoreDevice services: what they do is seen by the services beside
-// them.
+// TestCore uses the CoreDevice services and compares their answers with those of other
+// services.
 func TestCore(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -38,10 +38,10 @@ for _, profile in ipairs{ "ios17", "ios26" } do
     print(ok, e.code)
   end
 end`)
-	const one = "Shop\ttrue\ntrue\nShopDemo\ttrue\ttrue\t9\n" +
+	const perProfile = "Shop\ttrue\ntrue\nShopDemo\ttrue\ttrue\t9\n" +
 		"ShopDemo: launched with 1 arguments\ntrue\ttrue\n" +
 		"false\tnot_found\nfalse\tnot_found\nfalse\tnot_found\n"
-	if want := one + one; got != want {
+	if want := perProfile + perProfile; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

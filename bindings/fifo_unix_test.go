@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// fifo makes a FIFO.
+// fifo makes a FIFO and returns its path.
 func fifo(t *testing.T) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "fifo")
@@ -21,7 +21,7 @@ func fifo(t *testing.T) string {
 	return name
 }
 
-// TestFIFO copies through a FIFO with somebody at its other end.
+// TestFIFO pushes from a FIFO that has a writer and pulls to a FIFO that has a reader.
 func TestFIFO(t *testing.T) {
 	t.Parallel()
 	in, out := fifo(t), fifo(t)
@@ -64,8 +64,8 @@ print(files:pull("Downloads/a", "OUT").bytes)`))
 	}
 }
 
-// TestFIFOAlone copies through a FIFO with nobody at its other end. The call ends
-// when its task is cancelled, or when its time is over.
+// TestFIFOAlone uses a FIFO that has no reader or writer at its other end. The call must
+// end when its task is cancelled.
 func TestFIFOAlone(t *testing.T) {
 	t.Parallel()
 	for _, call := range []string{
@@ -101,8 +101,9 @@ print(ok, e.code)`, "FIFO", name))
 	}
 }
 
-// TestPulledLinkIsNotFollowed pulls a link to a FIFO of this computer, and then a
-// file of the same name: the name is the device's, so that the link is replaced.
+// TestPulledLinkIsNotFollowed pulls a symbolic link to a local FIFO, and then a file of
+// the same name. The device chose the name, so the second pull must replace the link and
+// not write to the FIFO.
 func TestPulledLinkIsNotFollowed(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")

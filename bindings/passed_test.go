@@ -17,8 +17,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// TestPassedOverIsTold checks that a call tells once how many entries of lists it left
-// out.
+// TestPassedOverIsTold checks that a call logs a single warning with the number of
+// entries of lists that it left out.
 func TestPassedOverIsTold(t *testing.T) {
 	t.Parallel()
 	vh := virtualtest.Host(t, virtual.HostOptions{Device: virtual.Options{Boot: 1}})

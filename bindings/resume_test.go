@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestStreamsResume unplugs and restarts a device under four streams, which
-// must go on by themselves and say where something may be missing.
+// TestStreamsResume unplugs and restarts a device while three streams are open. The
+// streams must go on, and the two logs must mark the gaps.
 func TestStreamsResume(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -56,8 +56,9 @@ end`)
 	}
 }
 
-// TestStreamsWaitForUnlock has a device come back locked, when the log does not
-// start: one stream waits for the passcode, the other for too short a time.
+// TestStreamsWaitForUnlock attaches a device that is locked, on which the log does not
+// start. One stream waits until the device is unlocked, and the limit of the other one
+// passes before.
 func TestStreamsWaitForUnlock(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -77,8 +78,8 @@ print(patient:next(30).level, patient.gaps)`)
 	}
 }
 
-// TestStreamsGiveUp has devices that do not come back, or come back as
-// strangers.
+// TestStreamsGiveUp checks streams whose device does not come back, and wrong values of
+// the option resume.
 func TestStreamsGiveUp(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"

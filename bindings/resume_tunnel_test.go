@@ -20,8 +20,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual/virtualtest"
 )
 
-// overTunnel streams the log and the processes of a device that is unplugged
-// once, comes back at another address and restarts three times.
+// overTunnel reads the log and the load of a device. The device is unplugged once, comes
+// back at another address, and restarts three times.
 const overTunnel = `
 local phone = require("imd.virtual").list()[1]
 local dev = device()
@@ -50,9 +50,9 @@ for n = 1, 4 do
   generation = now
 end`
 
-// TestStreamsResumeInTunnel is a script over each kind of tunnel. On the network
-// interface of the cable, and through what other programs make reachable, there
-// is no lockdown: the log is in the tunnel as well.
+// TestStreamsResumeInTunnel runs a script over each kind of tunnel. With remoted and rsd
+// there is no lockdown outside of the tunnel, so that the log is read in the tunnel as
+// well.
 func TestStreamsResumeInTunnel(t *testing.T) {
 	for _, w := range []struct {
 		profile, via, how string
@@ -98,7 +98,7 @@ func TestStreamsResumeInTunnel(t *testing.T) {
 	}
 }
 
-// cable is the network that a virtual device is on.
+// cable connects a virtual device to a network of this computer.
 type cable struct {
 	machine *virtual.Machine
 	options virtual.NetworkOptions
@@ -107,15 +107,15 @@ type cable struct {
 	presence *virtual.Presence
 }
 
-// second returns an address of this computer beside 127.0.0.1.
+// second returns a local address that is not 127.0.0.1.
 func second() string {
 	if runtime.GOOS == "linux" {
-		return "127.0.0.2" // and IPv6 may be off
+		return "127.0.0.2" // IPv6 may be disabled
 	}
 	return "::1"
 }
 
-// show puts the device on the network, at an address that it did not have.
+// show connects the device to the network, with another address after the first time.
 func (c *cable) show() (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,6 +134,7 @@ func (c *cable) place() *virtual.Presence {
 	return c.presence
 }
 
+// replug unplugs the device and connects it again at another address.
 func (c *cable) replug(*api.Call) error {
 	c.machine.Detach()
 	c.place().Close()
@@ -143,18 +144,19 @@ func (c *cable) replug(*api.Call) error {
 	return c.show()
 }
 
-// direct tells of the list of services as a tunneld would.
+// direct returns the address of the device's list of services, as a program that keeps
+// tunnels would.
 func (c *cable) direct(context.Context) ([]device.Direct, error) {
 	p := c.place()
 	port := p.Ports().Trusted
 	if port == 0 {
-		return nil, nil // it is away
+		return nil, nil // the device is unplugged
 	}
 	return []device.Direct{device.DirectAt(netip.AddrPortFrom(p.Address(), port))}, nil
 }
 
-// runOver runs Lua text against the devices that a Finder with those options
-// finds, and one more function.
+// runOver runs Lua text with the devices that a Finder with the options o finds, and with
+// the function f.
 func runOver(t *testing.T, vh *virtual.Host, o device.Options, source string, f *api.Func) string {
 	t.Helper()
 	finder := device.NewFinder(o)
@@ -163,7 +165,7 @@ func runOver(t *testing.T, vh *virtual.Host, o device.Options, source string, f 
 	h := host.New(host.Options{Stdout: &out, Stderr: &out})
 	t.Cleanup(func() { h.Close() })
 	devicetest.Install(t, h, finder, vh)
-	m := &api.Module{Name: "test_knobs", Flat: true, Doc: "Knobs.", Perm: "none"}
+	m := &api.Module{Name: "test_controls", Flat: true, Doc: "Controls.", Perm: "none"}
 	m.Funcs = []*api.Func{f}
 	if err := api.Install(h, m); err != nil {
 		t.Fatal(err)

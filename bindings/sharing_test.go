@@ -7,9 +7,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// twoTasks begins the scripts of TestSharing. two calls fn in two tasks at once,
-// with the number of the task and a function that takes what the task got. When
-// both have ended, each of the wanted texts must have been taken exactly once.
+// twoTasks is the beginning of the scripts of TestSharing. The Lua function two calls fn
+// in two tasks at once. The arguments of fn are the number of the task and a function
+// take, which fn calls with each text that it got. When both tasks have ended, each text
+// of want must have been taken exactly once.
 const twoTasks = `
 local virtual = require "imd.virtual"
 local function two(want, fn)
@@ -34,8 +35,8 @@ local function numbered(n)
 end
 `
 
-// sharing has two tasks use one instance of a class at once. The name is that of
-// the class, and of a case behind it.
+// sharing holds scripts in which two tasks use one object of a class at once. name says
+// how they use it.
 var sharing = []struct{ class, name, source string }{
 	{"Stream", "next", `
 local phone = virtual.start{ log_rate = -1 }
@@ -87,7 +88,7 @@ two(want, function(_, take)
     take(b:string())
   end
 end)`},
-	// One read of so many bytes takes several requests.
+	// A read of this length takes several requests.
 	{"RemoteFile", "long reads", `
 local files, want = device().files, {}
 for n = 1, 4 do want[n] = tostring(n):rep(5 * 1024 * 1024) end
@@ -155,8 +156,8 @@ two({}, function(k)
 end)`},
 }
 
-// TestSharing has two tasks use one instance of each class that is read from.
-// The race detector sees what is not guarded.
+// TestSharing runs the scripts of sharing, which must include every class that values are
+// read from. With the race detector it also finds accesses without a lock.
 func TestSharing(t *testing.T) {
 	h, _, _ := newHost(t)
 	have := map[string]bool{}
@@ -174,7 +175,7 @@ func TestSharing(t *testing.T) {
 	}
 }
 
-// readFrom reports whether tasks may take values from instances of c.
+// readFrom reports whether tasks can take values from objects of c.
 func readFrom(c *api.Class) bool {
 	return c.Next != nil || slices.ContainsFunc(c.Methods, func(f *api.Func) bool {
 		return f.Name == "next" || f.Name == "read"

@@ -11,9 +11,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// TestTransferStops ends transfers in the middle: by an error of the progress
-// function, by the time limit, and by cancelling their task. Each is over before
-// the script goes on, and the connection is as good as before.
+// TestTransferStops ends transfers early: by an error of the progress function, by the
+// time limit, and by cancelling their task. Each transfer must have ended before the
+// script goes on, and the connection must still be usable.
 func TestTransferStops(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -54,9 +54,9 @@ for f in fs.walk(dir) do assert(f.name == "source", f.name) end`)
 	}
 }
 
-// TestPartialResults cuts calls over many files at random places, by a device
-// that closes the connection and by one that falls silent. What a call returns
-// is complete, or says what is missing.
+// TestPartialResults interrupts calls that use many files at random positions. The device
+// closes the connection or stops sending. A call must return the complete result or an
+// error, and every file that it leaves must be complete.
 func TestPartialResults(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 3))
 	offsets := func(n int) string {
@@ -129,8 +129,8 @@ print("done")`))
 	}
 }
 
-// TestSkippedIsTold shows what results say of a directory that the device does not
-// give out, of links and of names.
+// TestSkippedIsTold checks that results report a directory that the device refuses to
+// list, and the links that were copied.
 func TestSkippedIsTold(t *testing.T) {
 	var log bytes.Buffer
 	h, _, out := newHostWith(t, host.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})

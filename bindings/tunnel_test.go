@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRoutesAndTunnels asks each profile for its routes and tunnels: what differs
-// is in the answers, not in the script.
+// TestRoutesAndTunnels runs one script with each profile and checks the routes and the
+// tunnel that it prints.
 func TestRoutesAndTunnels(t *testing.T) {
 	const script = `
 local virtual = require "imd.virtual"
@@ -62,8 +62,8 @@ end`
 	}
 }
 
-// TestTunnelChoices has options that end the present tunnel, and those that no
-// route fulfils.
+// TestTunnelChoices checks options with which the current tunnel is replaced, and options
+// that no route fulfils.
 func TestTunnelChoices(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -108,8 +108,7 @@ false	no_tunnel	true
 	}
 }
 
-// TestDeviceRSD has two devices that are reached by the address of their lists
-// alone.
+// TestDeviceRSD uses a device that is reached only by the address of its list of services.
 func TestDeviceRSD(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"

@@ -8,8 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// vocabulary says what to write instead of names of parameters, options and fields. One thing has
-// one name in the whole script API.
+// vocabulary maps names of parameters, options and fields that must not be used to the names to
+// use instead. The whole script API uses one name for one thing.
 var vocabulary = map[string]string{
 	// files
 	"mtime": "modified", "modtime": "modified", "mod_time": "modified",
@@ -46,7 +46,7 @@ var vocabulary = map[string]string{
 	"options": "opts", "option_table": "opts",
 }
 
-// errorWords says what to write instead of error codes.
+// errorWords maps error codes that must not be used to the codes to use instead.
 var errorWords = map[string]string{
 	"denied": "access_denied", "eacces": "access_denied", "is_dir": "is_directory",
 	"isdir": "is_directory", "notfound": "not_found", "enoent": "not_found",
@@ -60,7 +60,8 @@ var (
 	stubRaises = regexp.MustCompile(`(?m)^---raises: (.*)$`)
 )
 
-// TestVocabulary looks for names that mean what another name means elsewhere.
+// TestVocabulary checks that no declaration uses a name of vocabulary or a code of
+// errorWords.
 func TestVocabulary(t *testing.T) {
 	t.Parallel()
 	h, _, _ := newHost(t)
@@ -87,7 +88,8 @@ func TestVocabulary(t *testing.T) {
 	}
 }
 
-// TestFilesOfBothSides compares what scripts see of a local file and of one of the device.
+// TestFilesOfBothSides checks that scripts see the same fields and codes for local files and for
+// files of the device.
 func TestFilesOfBothSides(t *testing.T) {
 	t.Parallel()
 	got := run(t, `
@@ -119,7 +121,7 @@ print(select(2, try(fs.read, path.join(dir, "none"))).code,
 	}
 }
 
-// TestOldNamesOfFiles calls the methods of Files by the names that they had before.
+// TestOldNamesOfFiles calls the methods of Files by their deprecated names.
 func TestOldNamesOfFiles(t *testing.T) {
 	t.Parallel()
 	got := run(t, `

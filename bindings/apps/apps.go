@@ -1,5 +1,5 @@
-// Package apps gives scripts the installed apps of a device, service
-// com.apple.mobile.installation_proxy, and its running processes, service
+// Package apps gives scripts the installed apps of a device, from the service
+// com.apple.mobile.installation_proxy, and its running processes, from the service
 // com.apple.os_trace_relay.
 package apps
 
@@ -54,7 +54,7 @@ type listOptions struct {
 	Match string `lua:"match" doc:"part of, or pattern for, name or bundle id"`
 }
 
-// kinds are the names of the service for what scripts ask for.
+// kinds maps the kinds of apps that scripts ask for to the names that the service uses.
 var kinds = map[string]string{
 	"user": "User", "system": "System", "hidden": "Hidden", "any": "Any", "": "Any",
 }
@@ -82,6 +82,8 @@ func list(c *api.Call, d *device.Device, o listOptions) ([]*App, error) {
 	return out, nil
 }
 
+// matches reports whether s matches pattern or, if pattern has no special characters,
+// contains it in any case of letters.
 func matches(pattern, s string) bool {
 	if strings.ContainsAny(pattern, "*?[") {
 		ok, _ := path.Match(pattern, s)
@@ -106,7 +108,7 @@ func one(c *api.Call, d *device.Device, id string, t device.Timeout) (r *App, er
 
 type proxy = installationproxy.Client
 
-// with runs f with a connection of its own.
+// with runs f with a new connection to the service.
 func with(
 	c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *proxy) error,
 ) error {
@@ -143,7 +145,7 @@ func process(c *api.Call, d *device.Device, name string, t device.Timeout) (*Pro
 	return nil, nil
 }
 
-// Family adds apps, app, processes and process to Device.
+// Family returns the methods apps, app, processes and process of Device.
 func Family() device.Family {
 	raises := api.Raises("timeout", "not_paired", "disconnected")
 	opts := api.ParamDoc("opts", "timeout")

@@ -9,7 +9,7 @@ import (
 )
 
 // Core is the CoreDevice of scripts: apps and processes as the CoreDevice services
-// have them. Each call has a connection of its own.
+// describe them. Each call opens a new connection.
 type Core struct{ dev *device.Device }
 
 func core(d *device.Device) *Core {
@@ -44,7 +44,7 @@ type Exit struct {
 	Signal int `lua:"signal" doc:"signal that ended it; 0 if the device tells of none"`
 }
 
-// Attributes is the record of what a device says of itself.
+// Attributes is the record CoreAttributes: the description that a device gives of itself.
 type Attributes struct {
 	Name          string `lua:"name" doc:"name given by its owner"`
 	OSVersion     string `lua:"os_version" doc:"version of iOS"`
@@ -59,7 +59,7 @@ type Attributes struct {
 	DeveloperMode bool   `lua:"developer_mode" doc:"whether developer mode is on"`
 }
 
-// withApps runs f with a connection of its own.
+// withApps runs f with a new connection to the service for apps.
 func withApps(
 	c *api.Call, d *device.Device, t device.Timeout,
 	f func(context.Context, *coredevice.Apps) error,

@@ -1,6 +1,7 @@
-// Package coredevice gives scripts what the CoreDevice services of iOS 17 and
-// later offer: the screens, the lock, a sysdiagnose archive, and the start of
-// executables that are not apps. XPC:invoke reaches their other features.
+// Package coredevice gives scripts the CoreDevice services of iOS 17 and later: apps and
+// processes, the screens, the state of the lock, a sysdiagnose archive, and the start of
+// executables that are not apps. The method invoke of the class XPC reaches the other
+// features of these services.
 package coredevice
 
 import (
@@ -31,7 +32,7 @@ type Lock struct {
 	Unlocked bool `lua:"unlocked_since_boot" doc:"whether it was entered since the device booted"`
 }
 
-// withInfo runs f with a connection of its own.
+// withInfo runs f with a new connection to the service for information.
 func withInfo(
 	c *api.Call, d *device.Device, t device.Timeout,
 	f func(context.Context, *coredevice.Info) error,
@@ -78,7 +79,7 @@ func sysdiagnose(
 	c *api.Call, d *device.Device, path string, o sysdiagnoseOptions,
 ) (n int64, err error) {
 	if o.Timeout.Timeout == 0 {
-		// A phone takes minutes. The service has a limit of its own.
+		// A device takes minutes, and the service has its own time limit.
 		o.Timeout.Timeout = api.NoTimeout
 	}
 	options := coredevice.SysdiagnoseOptions{WithoutLogs: !o.Logs}
@@ -115,7 +116,7 @@ func spawn(c *api.Call, d *device.Device, path string, o spawnOptions) (pid int,
 	return pid, err
 }
 
-// explain knows the refusals of CoreDevice services, also those that `svc:invoke` asks.
+// explain explains the errors of CoreDevice services, including those of `svc:invoke`.
 var explain = device.Only[*coredevice.Error](device.Reasons(
 	device.Reason{Err: fs.ErrNotExist, Code: "not_found"},
 	device.Reason{Err: fs.ErrPermission, Code: "permission_denied"},
@@ -124,7 +125,7 @@ var explain = device.Only[*coredevice.Error](device.Reasons(
 	device.Reason{Err: errors.ErrUnsupported, Code: "unsupported"},
 ))
 
-// Family adds core, displays, lock_state, sysdiagnose and spawn to Device.
+// Family returns the members core, displays, lock_state, sysdiagnose and spawn of Device.
 func Family() device.Family {
 	opts := api.ParamDoc("opts", "timeout")
 	return device.Family{

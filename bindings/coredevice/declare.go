@@ -2,7 +2,7 @@ package coredevice
 
 import "github.com/imdlua/imdlua/runtime/host/api"
 
-// raises are the codes that every call on a CoreDevice service may raise.
+// raises declares the codes that every call of a CoreDevice service may raise, and more.
 func raises(more ...string) api.Option {
 	return api.Raises(append([]string{
 		"timeout", "not_paired", "disconnected", "no_route", "no_tunnel",

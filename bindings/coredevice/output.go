@@ -16,7 +16,8 @@ type runOptions struct {
 	Input string `lua:"input" doc:"what the app reads on its standard input"`
 }
 
-// run launches an app on a terminal and returns its output, which ends with the app.
+// run launches an app on a terminal and returns the stream of its output. The stream ends
+// when the app ends.
 func run(
 	c *api.Call, x *Core, bundleID string, o runOptions,
 ) (api.Opened[*stream.Stream], error) {
@@ -39,7 +40,7 @@ func run(
 	})
 }
 
-// start launches the app on the terminal and types its input.
+// start launches the app on the terminal and writes its input to the terminal.
 func start(
 	ctx context.Context, x *Core, t *coredevice.Terminal, bundleID string, o runOptions,
 ) error {
@@ -60,7 +61,7 @@ func start(
 	return err
 }
 
-// lines pushes what an app prints line by line. Its end is the end of the stream.
+// lines pushes the output of an app line by line. It returns nil when the app ends.
 func lines(
 	ctx context.Context, d *device.Device, t *coredevice.Terminal, push func(...any),
 ) error {

@@ -1,6 +1,6 @@
-// Package developer tells scripts whether a device can be developed on:
-// Developer Mode and the developer disk image, service
-// com.apple.mobile.mobile_image_mounter.
+// Package developer tells scripts whether a device is ready for development, that is,
+// whether Developer Mode is on and which developer disk images are mounted. Both come
+// from the service com.apple.mobile.mobile_image_mounter.
 package developer
 
 import (
@@ -24,7 +24,7 @@ type Image struct {
 
 type mounter = mobileimagemounter.Client
 
-// with runs f with a connection of its own.
+// with runs f with a new connection to the service.
 func with(
 	c *api.Call, d *device.Device, t device.Timeout, f func(context.Context, *mounter) error,
 ) error {
@@ -37,7 +37,7 @@ func mode(c *api.Call, d *device.Device, t device.Timeout) (on bool, err error) 
 		return err
 	})
 	if errors.Is(err, errors.ErrUnsupported) {
-		return true, nil // before iOS 16 there was no such mode
+		return true, nil // iOS before 16 has no Developer Mode
 	}
 	return on, err
 }
@@ -66,8 +66,8 @@ func images(c *api.Call, d *device.Device, t device.Timeout) ([]*Image, error) {
 	return out, nil
 }
 
-// lookUp asks a device whose iOS has no list of images. Such versions are older
-// than personalized images.
+// lookUp returns the developer disk image of a device whose iOS cannot list images. It
+// asks for no personalized image, because these versions of iOS have none.
 func lookUp(ctx context.Context, client *mounter) ([]mobileimagemounter.Image, error) {
 	l, err := client.Lookup(ctx, mobileimagemounter.TypeDeveloper)
 	if err != nil || !l.Present {
@@ -83,7 +83,7 @@ func lookUp(ctx context.Context, client *mounter) ([]mobileimagemounter.Image, e
 	return []mobileimagemounter.Image{i}, nil
 }
 
-// Family adds developer_mode and ddi to Device.
+// Family returns the methods developer_mode and ddi of Device.
 func Family() device.Family {
 	opts := api.ParamDoc("opts", "timeout")
 	raises := api.Raises("timeout", "not_paired", "disconnected", "DeviceLocked")

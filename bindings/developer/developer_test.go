@@ -61,9 +61,9 @@ print(#images, i.type, i.personalized_type, i.path, #i.signature, i.attributes.I
 	}
 }
 
-// TestKnobs has the options and methods of imd.virtual, and what the device
-// says of them.
-func TestKnobs(t *testing.T) {
+// TestControls changes Developer Mode and the image with the options and methods of
+// imd.virtual, and checks what the device reports.
+func TestControls(t *testing.T) {
 	t.Parallel()
 	check(t, run(t, phone.Options{}, `
 local virtual = require "imd.virtual"
@@ -89,7 +89,8 @@ kept:device():restart{ wait = true }
 show(kept)`), "true\t1\ntrue\t0\nfalse\t1\nfalse\t0\ntrue\t1\ntrue\t0\nfalse\t0\ntrue\t1\n")
 }
 
-// TestMountedNotification: whoever waits for the image hears of it.
+// TestMountedNotification checks that the device posts a notification when the image is
+// mounted.
 func TestMountedNotification(t *testing.T) {
 	t.Parallel()
 	check(t, run(t, phone.Options{}, `
@@ -100,7 +101,7 @@ phone:set_image(true)
 print(heard:next(30))`), "com.apple.mobile.developer_image_mounted\n")
 }
 
-// TestLocked: the list of images is told while the device is locked.
+// TestLocked checks that a locked device still lists its images.
 func TestLocked(t *testing.T) {
 	t.Parallel()
 	check(t, run(t, phone.Options{}, `
@@ -112,7 +113,8 @@ phone:lock()
 print(#dev:ddi(), dev:developer_mode())`), "1\ttrue\n")
 }
 
-// TestProfiles holds the profiles that scripts may name to those there are.
+// TestProfiles checks that scripts can start a device of each profile, and that the error
+// for an unknown profile lists all of them.
 func TestProfiles(t *testing.T) {
 	t.Parallel()
 	var want strings.Builder
@@ -128,8 +130,11 @@ func TestProfiles(t *testing.T) {
 local virtual = require "imd.virtual"
 for _, name in ipairs{ `+names+` } do print(virtual.start{ profile = name }:device().version) end
 print(select(2, try(virtual.start, { profile = "ios3" })).message)`)
-	rest, ok := strings.CutPrefix(got, want.String())
-	if !ok || !strings.Contains(rest, strings.Join(identity.Profiles(), ", ")) {
-		t.Errorf("got\n%s\nwant\n%sand the names of all profiles", got, want.String())
+	message, ok := strings.CutPrefix(got, want.String())
+	if !ok {
+		t.Errorf("got\n%s\nwant it to begin with\n%s", got, want.String())
+	}
+	if known := strings.Join(identity.Profiles(), ", "); !strings.Contains(message, known) {
+		t.Errorf("the error is %q, want %q in it", message, known)
 	}
 }

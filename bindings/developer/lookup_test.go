@@ -10,7 +10,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/mobileimagemounter"
 )
 
-// TestLookUp has the answers of versions that cannot list images.
+// TestLookUp checks lookUp with the answers of versions of iOS that cannot list images.
 func TestLookUp(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -41,8 +41,11 @@ func TestLookUp(t *testing.T) {
 		}()
 		client := mobileimagemounter.New(a)
 		got, err := lookUp(t.Context(), client)
-		if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) || len(got) != c.found {
-			t.Errorf("%s: lookUp = %+v, %v, want %d images, %v", c.name, got, err, c.found, c.err)
+		if !errors.Is(err, c.err) {
+			t.Errorf("%s: lookUp = %v, want %v", c.name, err, c.err)
+		}
+		if len(got) != c.found {
+			t.Errorf("%s: lookUp = %+v, want %d images", c.name, got, c.found)
 		}
 		for _, i := range got {
 			if !i.Developer() {
@@ -58,8 +61,12 @@ func TestLookUp(t *testing.T) {
 				t.Errorf("%s: signature %v, want %v", c.name, i.Signature, c.signature)
 			}
 		}
-		if d := <-asked; d["Command"] != "LookupImage" || d["ImageType"] != "Developer" {
-			t.Errorf("%s: asked %v", c.name, d)
+		request := <-asked
+		if request["Command"] != "LookupImage" {
+			t.Errorf("%s: command %v, want LookupImage", c.name, request["Command"])
+		}
+		if request["ImageType"] != "Developer" {
+			t.Errorf("%s: image type %v, want Developer", c.name, request["ImageType"])
 		}
 		client.Close()
 		b.Close()

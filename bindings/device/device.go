@@ -1,6 +1,6 @@
-// Package device is the Device of scripts: finding one, its values, pairing,
-// power and diagnostics. The other families (files, logs, apps, ...) add their
-// methods to the same class; bindings.go puts them together.
+// Package device implements the Device class of scripts: how a device is found,
+// its values, pairing, power and diagnostics. The other families (files, logs,
+// apps, ...) add their methods to the same class. Package bindings combines them.
 package device
 
 import (
@@ -17,20 +17,21 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Env is where scripts find their devices.
+// Env says where scripts find their devices.
 type Env struct {
-	// Finder is asked for when a script first wants a device, so that scripts
-	// without one start nothing.
+	// Finder returns the finder of the host. It is called when a script first
+	// asks for a device, so that a script without devices starts nothing.
 	Finder func() (*device.Finder, error)
-	// Selector is what --device asks for. device{...} narrows it further.
+	// Selector holds the conditions of --device. device{...} adds to them.
 	Selector device.Selector
-	// Choose decides which of several devices is meant where a script wants
-	// one, for example by asking the user. Without it that is an error.
+	// Choose selects one of several matches when a script asks for a single
+	// device, for example by asking the user. If it is nil, several matches are
+	// an AmbiguousError.
 	Choose func(ctx context.Context, matches []device.Info) (device.Info, error)
 }
 
-// Device is the Device of scripts. There is one for each device of a host, so that
-// two references to it compare equal.
+// Device is the Device of scripts. A Registry has one Device for each identifier, so
+// that two references to a device compare equal.
 type Device struct {
 	*device.Device
 
@@ -38,8 +39,8 @@ type Device struct {
 	parts map[string]any // see Part
 }
 
-// Part returns the value of that name that belongs to the device. It is made by
-// the first call: dev.files is the same object each time.
+// Part returns the value that the device keeps under a name. The first call creates
+// it. Later calls return the same value, so that dev.files is always one object.
 func Part[T any](d *Device, name string, create func() T) T {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -51,15 +52,15 @@ func Part[T any](d *Device, name string, create func() T) T {
 	return v
 }
 
-// Family is what another package adds to the Device class.
+// Family holds what another package adds to the Device class.
 type Family struct {
 	Fields  []*api.Field
 	Methods []*api.Func
-	Finding []*api.Func // of the global device: other ways to find one
+	Finding []*api.Func // functions of the global device that find a device another way
 	Classes []*api.Class
 	Records []*api.Record
-	// Explain knows the errors of the family's services. A service.Error with a code
-	// needs no explanation: scripts see its code.
+	// Explain explains the errors of the family's services. It may be nil. A
+	// service.Error with a code needs no explanation: scripts see that code.
 	Explain Explain
 }
 
@@ -73,11 +74,12 @@ type Registry struct {
 // NewRegistry returns the Registry of a host.
 func NewRegistry(env *Env) *Registry { return &Registry{env: env, seen: map[string]*Device{}} }
 
-// allow asks whether the script may use a device. The identifier is empty while
-// none is chosen. Everything that gives a Device to a script calls it.
+// allow returns an error unless the script may use a device. The identifier is empty
+// before a device is chosen. Every function that gives a Device to a script calls
+// allow first.
 func allow(c *api.Call, udid string) error { return c.Allow(host.AccessDevice, udid) }
 
-// object returns the Device of scripts for d, which allow has let pass.
+// object returns the Device of scripts for d. The caller has called allow for it.
 func (r *Registry) object(d *device.Device) *Device {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,8 +95,8 @@ func newObject(d *device.Device) *Device {
 	return &Device{Device: d, parts: map[string]any{}}
 }
 
-// ByUDID returns the device with that identifier, whatever --device says. The
-// search ends with life as well.
+// ByUDID returns the device with an identifier. It ignores the conditions of
+// --device. The search also ends when life ends.
 func (r *Registry) ByUDID(c *api.Call, udid string, life *Life) (*Device, error) {
 	if err := allow(c, udid); err != nil {
 		return nil, err
@@ -107,7 +109,8 @@ func (r *Registry) ByUDID(c *api.Call, udid string, life *Life) (*Device, error)
 		}
 		found, err = finder.Find(ctx, device.Selector{UDID: udid})
 		if err == nil && life.Over() {
-			err = net.ErrClosed // a device that leaves is found, but does not answer
+			// Find can return a device that is leaving and does not answer.
+			err = net.ErrClosed
 		}
 		return err
 	}))
@@ -117,8 +120,8 @@ func (r *Registry) ByUDID(c *api.Call, udid string, life *Life) (*Device, error)
 	return r.object(found), nil
 }
 
-// At returns the device whose list of services is at an address. Each call
-// returns another object, which reaches the device at that address alone.
+// At returns the device whose RSD list of services is at an address. Each call
+// returns a new object, which reaches the device only at that address.
 func (r *Registry) At(c *api.Call, at device.Direct, t Timeout) (*Device, error) {
 	if err := allow(c, ""); err != nil {
 		return nil, err
@@ -144,13 +147,13 @@ func (r *Registry) At(c *api.Call, at device.Direct, t Timeout) (*Device, error)
 	return newObject(found), nil
 }
 
-// Timeout is the option of every call that waits.
+// Timeout is the option timeout of every call that waits.
 type Timeout struct {
 	Timeout time.Duration `lua:"timeout" doc:"seconds to wait; default 30, math.huge for ever"`
 }
 
-// Do runs f without the interpreter lock under the option's deadline. Its error
-// names the device.
+// Do runs f without the interpreter lock and with the deadline of t. An error of f
+// gets the device's identifier.
 func (d *Device) Do(c *api.Call, t Timeout, f func(ctx context.Context) error) error {
 	var passed *link.Passed
 	err := c.Timeout(t.Timeout).TryBlock(func(ctx context.Context) error {
@@ -161,20 +164,22 @@ func (d *Device) Do(c *api.Call, t Timeout, f func(ctx context.Context) error) e
 	return named(d.UDID(), err)
 }
 
-// warnPassed writes to the log that entries of lists are missing from what a call
-// returns.
+// warnPassed logs a warning if the result of a call lacks entries of lists because
+// they were malformed.
 func (d *Device) warnPassed(c *api.Call, passed *link.Passed) {
 	if passed == nil {
 		return // the call did not begin
 	}
-	if n, first := passed.Count(); n > 0 {
-		c.Host().Options().Logger.Warn("malformed entries were left out", "layer", "device",
-			"udid", d.UDID(), "count", n, "first", link.Clip(first.Error()))
+	n, first := passed.Count()
+	if n == 0 {
+		return
 	}
+	c.Host().Options().Logger.Warn("malformed entries were left out", "layer", "device",
+		"udid", d.UDID(), "count", n, "first", link.Clip(first.Error()))
 }
 
-// Open is api.Open for an object of d, under the option's deadline. Its error
-// names the device.
+// Open calls api.Open for an object of d, with the deadline of t. An error gets the
+// device's identifier.
 func Open[T any](
 	c *api.Call, d *Device, t Timeout, open func(ctx context.Context) (T, error),
 ) (api.Opened[T], error) {
@@ -187,6 +192,7 @@ func Open[T any](
 	return o, named(d.UDID(), err)
 }
 
+// class declares Device with the fields and methods of the families.
 func class(families []Family) *api.Class {
 	c := api.NewClass[*Device]("Device", "One iPhone or iPad, by whichever route it is reached. Fields "+
 		"are a snapshot from when the device was found; `dev:refresh()` takes another. Every call "+

@@ -28,7 +28,8 @@ type Selector struct {
 	Timeout   time.Duration  `lua:"timeout" doc:"seconds until the call gives up; 30 when left out"`
 }
 
-// apply narrows what --device asked for.
+// apply returns base, the conditions of --device, with those of s. A condition of s
+// replaces the same condition of base.
 func (s Selector) apply(base device.Selector) device.Selector {
 	base.UDID = cmp.Or(s.UDID, base.UDID)
 	base.Name = cmp.Or(s.Name, base.Name)
@@ -39,7 +40,7 @@ func (s Selector) apply(base device.Selector) device.Selector {
 	return base
 }
 
-// Info is the record of a device that was found.
+// Info is the record DeviceInfo of a device that was found.
 type Info struct {
 	UDID        string           `lua:"udid" doc:"unique device identifier"`
 	Name        string           `lua:"name" doc:"name given by the owner"`
@@ -62,14 +63,15 @@ func info(i device.Info) *Info {
 	return r
 }
 
-// Event is the record of a device coming or going.
+// Event is the record of a device that is attached, detached or paired.
 type Event struct {
 	Event string `lua:"event" doc:"attached, detached or paired"`
 	Info  *Info  `lua:"info" doc:"the device"`
 }
 
-// list returns the matching devices. The Lua predicate runs after the other
-// conditions, since it needs the interpreter lock.
+// list returns the matching devices and the finder that listed them. The function
+// Match of the script runs after the other conditions, because it needs the
+// interpreter lock.
 func (r *Registry) list(c *api.Call, s Selector) ([]device.Info, *device.Finder, error) {
 	if err := allow(c, ""); err != nil {
 		return nil, nil, err
@@ -81,7 +83,8 @@ func (r *Registry) list(c *api.Call, s Selector) ([]device.Info, *device.Finder,
 	var infos []device.Info
 	var finder *device.Finder
 	err := c.Timeout(s.Timeout).TryBlock(func(ctx context.Context) (err error) {
-		if finder, err = r.env.Finder(); err != nil {
+		finder, err = r.env.Finder()
+		if err != nil {
 			return err
 		}
 		infos, err = finder.List(ctx, selector)
@@ -99,7 +102,7 @@ func (r *Registry) list(c *api.Call, s Selector) ([]device.Info, *device.Finder,
 	return kept, finder, nil
 }
 
-// listed returns the object for a device that finder has listed.
+// listed returns the Device for an entry of finder's list, if the script may use it.
 func (r *Registry) listed(c *api.Call, finder *device.Finder, i device.Info) (*Device, error) {
 	if err := allow(c, i.UDID); err != nil {
 		return nil, err
@@ -107,6 +110,7 @@ func (r *Registry) listed(c *api.Call, finder *device.Finder, i device.Info) (*D
 	return r.object(finder.Device(i)), nil
 }
 
+// one returns the only device that matches.
 func (r *Registry) one(c *api.Call, s *Selector) (*Device, error) {
 	if s == nil {
 		s = &Selector{}
@@ -125,7 +129,8 @@ func (r *Registry) one(c *api.Call, s *Selector) (*Device, error) {
 	return r.choose(c, finder, infos)
 }
 
-// choose asks which of several devices is meant. The answer may take any time.
+// choose lets Env.Choose select one of several devices. It has no deadline, because
+// the user may be asked.
 func (r *Registry) choose(
 	c *api.Call, finder *device.Finder, infos []device.Info,
 ) (*Device, error) {
@@ -143,6 +148,7 @@ func (r *Registry) choose(
 	return r.listed(c, finder, chosen)
 }
 
+// all returns all devices that match.
 func (r *Registry) all(c *api.Call, s *Selector) ([]*Device, error) {
 	if s == nil {
 		s = &Selector{}
@@ -153,7 +159,8 @@ func (r *Registry) all(c *api.Call, s *Selector) ([]*Device, error) {
 	}
 	out := make([]*Device, len(infos))
 	for n, i := range infos {
-		if out[n], err = r.listed(c, finder, i); err != nil {
+		out[n], err = r.listed(c, finder, i)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -175,6 +182,7 @@ func (w WaitSelector) apply(base device.Selector) device.Selector {
 	return s.apply(base)
 }
 
+// wait waits until one device matches and answers.
 func (r *Registry) wait(c *api.Call, w *WaitSelector) (*Device, error) {
 	if w == nil {
 		w = &WaitSelector{}
@@ -185,7 +193,8 @@ func (r *Registry) wait(c *api.Call, w *WaitSelector) (*Device, error) {
 	var finder *device.Finder
 	var found *device.Device
 	err := c.Timeout(w.Timeout).TryBlock(func(ctx context.Context) (err error) {
-		if finder, err = r.env.Finder(); err != nil {
+		finder, err = r.env.Finder()
+		if err != nil {
 			return err
 		}
 		found, err = finder.Wait(ctx, w.apply(r.env.Selector))
@@ -204,11 +213,12 @@ func (r *Registry) wait(c *api.Call, w *WaitSelector) (*Device, error) {
 	return r.object(found), nil
 }
 
-// eventNames is how scripts call what a muxer tells of a device.
+// eventNames maps the events of a muxer to the names that scripts see.
 var eventNames = map[usbmux.EventKind]string{
 	usbmux.Attached: "attached", usbmux.Detached: "detached", usbmux.Paired: "paired",
 }
 
+// watch opens a stream of Events.
 func (r *Registry) watch(c *api.Call) (api.Opened[*stream.Stream], error) {
 	if err := allow(c, ""); err != nil {
 		return api.Opened[*stream.Stream]{}, err
@@ -233,7 +243,8 @@ func (r *Registry) watch(c *api.Call) (api.Opened[*stream.Stream], error) {
 	})
 }
 
-// Modules declares the device and devices globals with the whole Device class.
+// Modules declares the globals device and devices, and the class Device with the
+// members of the families.
 func Modules(r *Registry, families []Family) []*api.Module {
 	selector := api.ParamDoc("selector", "what the device must be; all must hold")
 	m := &api.Module{

@@ -22,7 +22,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// named adds the device to the error of a call, unless the error names one.
+// named adds a device's identifier to the error of a call. An error that names a
+// device already and an error of the host stay as they are.
 func named(udid string, err error) error {
 	var e *device.Error
 	var h *host.Error
@@ -32,12 +33,13 @@ func named(udid string, err error) error {
 	return &onDevice{udid: udid, error: err}
 }
 
-// errEnded is the end of a stream that only the script should have ended.
+// errEnded is the error of a stream that the device ended before the script did.
 var errEnded = fmt.Errorf("the device ended the stream (unplugged, restarted or locked): %w",
 	io.ErrUnexpectedEOF)
 
-// Ended returns the error of a live stream with the device named. Its end is an
-// error as well: a script that watches a log must learn that the device left.
+// Ended returns the error of a live stream with the device's identifier. The end of
+// the stream, io.EOF, becomes an error as well, because a script that watches a log
+// must learn that the device left.
 func (d *Device) Ended(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = errEnded
@@ -45,7 +47,7 @@ func (d *Device) Ended(err error) error {
 	return named(d.UDID(), err)
 }
 
-// onDevice adds the device to an error without changing its text.
+// onDevice adds the device's identifier to an error without changing its text.
 type onDevice struct {
 	error
 	udid string
@@ -68,7 +70,7 @@ const hintProtocol = "the other end does not speak this protocol: is the address
 const hintWrongKeys = "the device is not the one that was paired, or was erased since: " +
 	"if it is yours, `imdlua pair` pairs anew"
 
-// hints say what the user can do about a refusal of lockdown.
+// hints holds what the user can do about each error code of lockdown.
 var hints = map[lockdown.Code]string{
 	lockdown.ErrInvalidService:               hintNone,
 	lockdown.ErrPasswordProtected:            hintUnlock,
@@ -82,9 +84,9 @@ var hints = map[lockdown.Code]string{
 	lockdown.ErrSessionInactive:              "the request needs a paired session: " + hintPair,
 }
 
-// ours are the conclusions of package device. They explain an error better than
-// the refusals that they wrap.
-var ours = []Reason{
+// conclusions lists the errors with which runtime packages state why a device cannot
+// be used. They explain more than the errors that they wrap.
+var conclusions = []Reason{
 	{device.ErrNotFound, "no_device",
 		"plug one in and unlock it, or try `--virtual`; `imdlua devices` lists what is there"},
 	{device.ErrNotPaired, "not_paired", "run `imdlua pair`, or call dev:pair()"},
@@ -104,7 +106,8 @@ var ours = []Reason{
 	{device.ErrNoRoute, "no_route", "dev:routes() lists the routes to the device"},
 }
 
-// peers are what devices and muxers answer.
+// peers lists other refusals of devices, with the codes that lockdown has for the same
+// reasons, and timeouts.
 var peers = []Reason{
 	{rsd.ErrNotListed, "InvalidService", hintNone},
 	{remotepair.ErrLocked, string(lockdown.ErrPasswordProtected), hintUnlock},
@@ -115,13 +118,13 @@ var peers = []Reason{
 		"raise it with the option timeout, or with --timeout for the whole script"},
 }
 
-// muxers are the answers of a muxer to a connection.
+// muxers lists the answers of a muxer to a request for a connection.
 var muxers = []Reason{
 	{usbmux.BadDevice, "device_lost", "the device was unplugged; device.wait finds it again"},
 	{usbmux.ConnectionRefused, "refused", "nothing listens on that port of the device"},
 }
 
-// ends are ends of connections for which no service has a code.
+// ends lists errors that say how a connection ended, for which no family has a code.
 var ends = []Reason{
 	{lockdown.ErrTLS, "tls", "the device may have forgotten this computer: " + hintPair},
 	{link.ErrTooLarge, "too_large", ""},
@@ -138,8 +141,9 @@ var ends = []Reason{
 	{fs.ErrNotExist, "not_found", ""},
 }
 
-// MapError returns the mapping from errors of the protocol packages to what
-// scripts see. The families explain those that this package does not know.
+// MapError returns the function that maps errors of the protocol packages to the
+// errors that scripts see. This package explains what it can; the families are asked
+// next, in order, and the ends of connections come last.
 func MapError(families []Family) func(error) *host.Error {
 	explain := slices.Clone(layers)
 	for _, f := range families {
@@ -151,6 +155,7 @@ func MapError(families []Family) func(error) *host.Error {
 	return func(err error) *host.Error { return mapError(err, explain) }
 }
 
+// mapError returns nil if err has no explanation and names no device.
 func mapError(err error, explain []Explain) *host.Error {
 	out := &host.Error{Message: err.Error(), Cause: err}
 	var d *device.Error
@@ -181,13 +186,14 @@ func mapError(err error, explain []Explain) *host.Error {
 	return out
 }
 
-// layers explain the errors of what stands between a script and a service, and the
-// refusals of services. What explains most comes first.
+// layers explain the errors of the layers between a script and a service, and the
+// errors that services send. The more specific explanations come first.
 var layers = []Explain{
-	ambiguous, Reasons(ours...), malformed, lockdownRefusal, rsdRefusal, Reasons(peers...),
-	dialed, Reasons(muxers...), serviceRefusal,
+	ambiguous, Reasons(conclusions...), malformed, lockdownRefusal, rsdRefusal,
+	Reasons(peers...), dialed, Reasons(muxers...), serviceRefusal,
 }
 
+// ambiguous explains that several devices match.
 func ambiguous(err error) (code, hint string) {
 	var several *device.AmbiguousError
 	if errors.As(err, &several) {
@@ -196,6 +202,7 @@ func ambiguous(err error) (code, hint string) {
 	return "", ""
 }
 
+// lockdownRefusal returns the error code that lockdown sent.
 func lockdownRefusal(err error) (code, hint string) {
 	var refused *lockdown.Error
 	if errors.As(err, &refused) {
@@ -204,6 +211,7 @@ func lockdownRefusal(err error) (code, hint string) {
 	return "", ""
 }
 
+// rsdRefusal returns the error code of an error of RSD.
 func rsdRefusal(err error) (code, hint string) {
 	var refused *rsd.Error
 	if errors.As(err, &refused) {
@@ -212,7 +220,7 @@ func rsdRefusal(err error) (code, hint string) {
 	return "", ""
 }
 
-// serviceRefusal gives scripts the code that the device sent.
+// serviceRefusal returns the error code that a service sent.
 func serviceRefusal(err error) (code, hint string) {
 	var refused *service.Error
 	if errors.As(err, &refused) {
@@ -221,7 +229,7 @@ func serviceRefusal(err error) (code, hint string) {
 	return "", ""
 }
 
-// malformed explains errors that say that the other end sent what it may not.
+// malformed explains errors of messages that break the protocol.
 func malformed(err error) (code, hint string) {
 	var decoding interface{ Malformed() bool } // the errors of the codecs
 	if errors.Is(err, link.ErrProtocol) || errors.As(err, &decoding) && decoding.Malformed() {
@@ -230,7 +238,8 @@ func malformed(err error) (code, hint string) {
 	return "", ""
 }
 
-// dialed is about addresses where nobody answers, of a muxer or in a network.
+// dialed explains errors of connections to a muxer or to a network address that
+// could not be made.
 func dialed(err error) (code, hint string) {
 	var dial *net.OpError
 	var muxer *usbmux.Error
@@ -252,7 +261,8 @@ func dialed(err error) (code, hint string) {
 	return "", ""
 }
 
-// unreached is about a network address where nobody answers.
+// unreached explains errors of connections to a network address that could not be
+// made.
 func unreached(err error) (code, hint string) {
 	var d *device.Error
 	var list *rsd.Error

@@ -7,17 +7,18 @@ import (
 )
 
 // Explain returns the short stable code that scripts see for an error, and a hint that says
-// what its reader can do about it, which may be empty. The code is empty for errors that it
-// does not know.
+// what the user can do about it. The hint may be empty. The code is empty if Explain does not
+// know the error.
 type Explain func(err error) (code, hint string)
 
-// Reason is the code and the hint of one error.
+// Reason holds the code and the hint for one error.
 type Reason struct {
 	Err        error
 	Code, Hint string
 }
 
-// Reasons explains the errors of a list. The first that an error is decides.
+// Reasons returns an Explain for the errors of a list. If several entries match an error, the
+// first one is used.
 func Reasons(list ...Reason) Explain {
 	return func(err error) (code, hint string) {
 		for _, r := range list {
@@ -29,7 +30,7 @@ func Reasons(list ...Reason) Explain {
 	}
 }
 
-// Only explains errors of one type, as explain does, and no others.
+// Only returns an Explain that calls explain for errors of type E and knows no others.
 func Only[E error](explain Explain) Explain {
 	return func(err error) (code, hint string) {
 		var e E
@@ -40,7 +41,7 @@ func Only[E error](explain Explain) Explain {
 	}
 }
 
-// first returns what the first of list says that knows err.
+// first returns the explanation of the first function in list that knows err.
 func first(list []Explain, err error) (code, hint string) {
 	for _, explain := range list {
 		code, hint = explain(err)

@@ -11,7 +11,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// TestExplain asks two families, of which the first knows its own errors alone.
+// TestExplain maps errors with three families: one without Explain, one that explains
+// only errors of its own type, and one that explains any error.
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	families := []Family{

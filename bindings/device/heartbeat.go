@@ -15,8 +15,8 @@ type Beat struct {
 	Interval time.Duration `lua:"interval" doc:"seconds until the next one"`
 }
 
-// beats answers the device's heartbeat in the background, whether the script
-// looks at the stream or not.
+// beats opens a stream that answers the device's heartbeat in the background. It
+// answers even if the script takes no values from the stream.
 func beats(c *api.Call, d *Device, t Timeout) (api.Opened[*stream.Stream], error) {
 	open := func(ctx context.Context) (*stream.Opening, error) {
 		client, err := heartbeat.Connect(ctx, d)

@@ -26,10 +26,10 @@ func (l *Life) End() { l.end() }
 // Over reports whether the life has ended.
 func (l *Life) Over() bool { return l.ctx.Err() != nil }
 
-// Error returns the error of a call on the object. A call that failed because
-// the object was closed has code "closed". How the call failed is left out: it is
-// what closing does to a connection, and an end of file in it would be taken for
-// the end of the data.
+// Error returns the error of a call on the object. A call that failed after the
+// object was closed has the code "closed". That error does not wrap err: err only
+// shows that the connection was closed, and an io.EOF in it would be taken for the
+// end of the data.
 func (l *Life) Error(err error) error {
 	if err == nil || !l.Over() {
 		return err
@@ -37,8 +37,8 @@ func (l *Life) Error(err error) error {
 	return host.Errorf("closed", "%s was closed while a call waited in it", l.class)
 }
 
-// Bound returns a function that runs f with a context that ends with the life as
-// well.
+// Bound returns a function that runs f with a context that also ends when the life
+// ends.
 func (l *Life) Bound(f func(ctx context.Context) error) func(ctx context.Context) error {
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)

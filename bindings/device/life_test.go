@@ -8,8 +8,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/host"
 )
 
-// TestLifeError has reads that meet the end of a file: after the object was closed,
-// that is not the end of the data.
+// TestLifeError checks that io.EOF becomes the code "closed" after the object was closed,
+// because it is then not the end of the data.
 func TestLifeError(t *testing.T) {
 	l := NewLife("Connection")
 	if err := l.Error(io.EOF); err != io.EOF {
@@ -21,7 +21,13 @@ func TestLifeError(t *testing.T) {
 	}
 	err := l.Error(io.EOF)
 	var e *host.Error
-	if !errors.As(err, &e) || e.Code != "closed" || errors.Is(err, io.EOF) {
-		t.Errorf("Error(EOF) = %#v after the end, want code closed alone", err)
+	if !errors.As(err, &e) {
+		t.Fatalf("Error(EOF) = %#v after the end, want a *host.Error", err)
+	}
+	if e.Code != "closed" {
+		t.Errorf("Error(EOF) has the code %q after the end, want closed", e.Code)
+	}
+	if errors.Is(err, io.EOF) {
+		t.Errorf("Error(EOF) = %#v after the end, which wraps EOF", err)
 	}
 }

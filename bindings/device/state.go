@@ -32,8 +32,9 @@ type Storage struct {
 
 type relay = diagnosticsrelay.Client
 
-// diagnose runs f with a connection of its own. Diagnostics are asked for rarely,
-// and a restart waits until their connections have ended.
+// diagnose runs f with a new connection to the diagnostics relay. The connection is
+// not kept, because requests are rare and a restart waits until the connections of
+// the relay have ended.
 func (d *Device) diagnose(
 	c *api.Call, t Timeout, f func(ctx context.Context, client *relay) error,
 ) error {
@@ -137,8 +138,8 @@ func sleep(c *api.Call, d *Device, t Timeout) error {
 	})
 }
 
-// power sends a request that the device carries out when the connection ends. The
-// device may leave before it answers the goodbye.
+// power sends a request that the device carries out when the connection ends. Errors
+// of the goodbye are ignored, because the device may leave before it answers.
 func (d *Device) power(c *api.Call, t Timeout, f func(context.Context, *relay) error) error {
 	return d.diagnose(c, t, func(ctx context.Context, client *relay) error {
 		if err := f(ctx, client); err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/savefile"
 )
 
-// Store writes a file of this computer and returns what write returns. The file
-// has its name when it is complete; after an error what was there before is
-// unchanged. A link stays a link: the file that it refers to is replaced. A FIFO
-// or a device is written to, and given up when ctx ends if nobody reads it.
+// Store writes a local file and returns the results of write. The file appears under
+// its name when it is complete. After an error, the previous file is unchanged. If
+// path is a symbolic link, Store replaces the file that it refers to. If path is a
+// FIFO or a device file, Store writes to it, and stops when ctx ends.
 func Store(ctx context.Context, path string, write func(io.Writer) (int64, error)) (int64, error) {
 	if Special(path) {
 		return storeSpecial(ctx, path, write)
@@ -30,13 +30,14 @@ func Store(ctx context.Context, path string, write func(io.Writer) (int64, error
 	return n, err
 }
 
-// Special reports whether a path is a FIFO, a device or the like: what is written
-// goes through it instead of replacing it, and may wait for its other end.
+// Special reports whether a path is a FIFO, a device file or the like. Such a file is
+// written to instead of being replaced, and a write may wait for the reader.
 func Special(path string) bool {
 	i, err := os.Stat(path)
 	return err == nil && !i.Mode().IsRegular() && !i.IsDir()
 }
 
+// storeSpecial is Store for a path for which Special is true.
 func storeSpecial(
 	ctx context.Context, path string, write func(io.Writer) (int64, error),
 ) (int64, error) {

@@ -12,8 +12,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/lockdown"
 )
 
-// get takes (key), or (domain, key); a domain alone, recognised by
-// its dots, gives all of the domain.
+// get takes (key), (domain, key) or (domain). A single argument that contains a dot
+// is a domain, and get returns all values of it.
 func get(c *api.Call, d *Device, a string, b *string, t Timeout) (v any, err error) {
 	domain, key := "", a
 	if b != nil {
@@ -35,7 +35,7 @@ func get(c *api.Call, d *Device, a string, b *string, t Timeout) (v any, err err
 	return v, err
 }
 
-// isDomain tells domain names from keys: keys have no dots.
+// isDomain reports whether s is a domain and not a key. Keys contain no dots.
 func isDomain(s string) bool {
 	for i := range s {
 		if s[i] == '.' {
@@ -70,6 +70,7 @@ func set(c *api.Call, d *Device, args ...lua.LValue) error {
 	return d.Do(c, Timeout{}, func(ctx context.Context) error { return d.Set(ctx, domain, key, v) })
 }
 
+// setArguments separates the arguments of set.
 func setArguments(args []lua.LValue) (domain, key string, value lua.LValue, err error) {
 	if len(args) != 2 && len(args) != 3 {
 		return "", "", nil, fmt.Errorf("key and value, or domain, key and value expected")
@@ -88,6 +89,7 @@ func setArguments(args []lua.LValue) (domain, key string, value lua.LValue, err 
 	return domain, names[len(names)-1], args[len(args)-1], nil
 }
 
+// remove takes (key) or (domain, key).
 func remove(c *api.Call, d *Device, a string, b *string) error {
 	domain, key := "", a
 	if b != nil {

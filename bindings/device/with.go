@@ -10,8 +10,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// With runs f with a client of its own, which connect opens, until the deadline of the
-// option. Its error names the device.
+// With opens a client with connect, runs f with it and closes it, with the deadline of t.
+// An error gets the device's identifier.
 func With[C io.Closer](
 	c *api.Call, d *Device, t Timeout,
 	connect func(context.Context, service.Opener) (C, error), f func(context.Context, C) error,
@@ -26,37 +26,40 @@ func With[C io.Closer](
 	})
 }
 
-// Live says where the values of a stream come from, and what becomes of the stream when
-// its connection is lost.
+// Live describes the source of a stream of values from a device, and how the stream goes
+// on when its connection is lost.
 type Live struct {
 	Options stream.Options
-	// Open opens the source: at first, and again after a lost connection.
+	// Open opens the source. It is called when the stream is opened, and again after each
+	// lost connection.
 	Open func(context.Context) (*stream.Opening, error)
 	// Limit and Gap are as in stream.Resume.
 	Limit time.Duration
 	Gap   func(time.Duration) any
 }
 
-// OpenStream opens a stream of values from the device until the deadline of the option.
+// OpenStream opens a stream of values from the device. t bounds the opening, not the life of
+// the stream.
 func OpenStream(c *api.Call, d *Device, t Timeout, l Live) (api.Opened[*stream.Stream], error) {
 	return Open(c, d, t, func(ctx context.Context) (*stream.Stream, error) {
 		first, err := l.Open(ctx)
 		if err != nil {
 			return nil, err
 		}
-		again := func(ctx context.Context) (*stream.Opening, error) {
+		reopen := func(ctx context.Context) (*stream.Opening, error) {
 			o, err := l.Open(ctx)
 			if err != nil {
 				return nil, d.Ended(err)
 			}
 			return o, nil
 		}
-		r := stream.Resume{Open: again, Ready: d.Ready, Limit: l.Limit, Gap: l.Gap}
+		r := stream.Resume{Open: reopen, Ready: d.Ready, Limit: l.Limit, Gap: l.Gap}
 		return stream.NewResuming(first, r, l.Options), nil
 	})
 }
 
-// Each returns a source of what next returns, as value gives it to scripts.
+// Each returns a source that calls next repeatedly and pushes each result, converted by
+// value. An error of next ends the source.
 func Each[T any](
 	d *Device, next func(context.Context) (T, error), value func(T) any,
 ) stream.Source {

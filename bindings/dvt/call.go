@@ -12,8 +12,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// call calls any method of any channel, also one that this program does not
-// know. with runs what needs the session.
+// call calls a method of a channel. It accepts any channel and any selector, even if
+// this program does not know them. with runs a function with the session.
 func call(with func(use) error, channel, selector string, args []any) (any, error) {
 	var v any
 	err := with(func(ctx context.Context, s *dvt.Session) (err error) {
@@ -26,6 +26,7 @@ func call(with func(use) error, channel, selector string, args []any) (any, erro
 	return plain(v), nil
 }
 
+// callOnDevice is dev:dvt_call.
 func callOnDevice(
 	c *api.Call, d *device.Device, channel, selector string, args ...any,
 ) (any, error) {
@@ -33,7 +34,7 @@ func callOnDevice(
 	return call(run, channel, selector, args)
 }
 
-// archived are a script's values as arguments; nil stays nil.
+// archived returns a script's values as arguments of a method. nil stays nil.
 func archived(args []any) []any {
 	out := make([]any, len(args))
 	for i, a := range args {
@@ -44,7 +45,7 @@ func archived(args []any) []any {
 	return out
 }
 
-// foundation turns a script's value into what can be archived.
+// foundation converts a script's value to one that can be archived.
 func foundation(v any) any {
 	switch v := v.(type) {
 	case nil:
@@ -65,8 +66,8 @@ func foundation(v any) any {
 	return v
 }
 
-// plain turns an unarchived value into one that scripts can hold. Objects
-// become dictionaries of their fields, with the class under $class.
+// plain converts an unarchived value to one that scripts can hold. An object becomes a
+// dictionary of its fields, with the name of its class under the key $class.
 func plain(v any) any {
 	switch v := v.(type) {
 	case nskeyed.Null:
@@ -107,7 +108,7 @@ func plain(v any) any {
 	case nil, bool, string, []byte, int64, uint64, float64:
 		return v
 	}
-	return fmt.Sprint(v) // identifiers and addresses
+	return fmt.Sprint(v) // UUIDs, network addresses and the like
 }
 
 func list(v []any) []any {

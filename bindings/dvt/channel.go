@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// The most events that wait for a script.
-	maxEvents     = 4096
-	maxEventBytes = 32 << 20
+	maxEvents     = 4096     // most events that wait for a script
+	maxEventBytes = 32 << 20 // most bytes of events that wait for a script
 
-	// goodbyeTimeout is the most time to tell the device that a channel is closed.
+	// goodbyeTimeout bounds the message to the device that a channel is closed.
 	goodbyeTimeout = 2 * time.Second
 )
 
-// Event is the record of a message that the device sends on a channel by itself.
+// Event is the record DVTEvent of a message that the device sends on a channel and that
+// is not a reply.
 type Event struct {
 	Selector string `lua:"selector" doc:"method that the device calls here; empty for a bare value"`
 	Args     []any  `lua:"args" doc:"arguments of the method"`
@@ -32,22 +32,22 @@ type Event struct {
 	size int // on the wire
 }
 
-// Channel is a channel that belongs to one script.
+// Channel is a channel of Instruments' server that a script opened for itself.
 type Channel struct {
 	dvt  *DVT
 	name string // identifier
 	ch   *dtx.Channel
 	life *device.Life
-	done chan struct{} // closed when no event follows
+	done chan struct{} // closed when the pump has ended
 
 	mu     sync.Mutex
 	events *stream.Stream
-	push   func(...any)
-	end    func(error)
-	err    error // why nothing follows
+	push   func(...any) // of events
+	end    func(error)  // of events
+	err    error        // why the channel ended
 	once   sync.Once
-	closed error
-	bad    link.Skipped
+	closed error        // result of Close
+	bad    link.Skipped // malformed events
 }
 
 func openChannel(
@@ -70,7 +70,7 @@ func openChannel(
 	})
 }
 
-// newChannel begins to take the events of ch.
+// newChannel returns the Channel for ch and starts its pump.
 func newChannel(v *DVT, ch *dtx.Channel) *Channel {
 	c := &Channel{
 		dvt: v, name: ch.Identifier(), ch: ch,
@@ -81,7 +81,7 @@ func newChannel(v *DVT, ch *dtx.Channel) *Channel {
 	return c
 }
 
-// listen makes the stream that events go to.
+// listen makes the stream that the pump pushes events to.
 func (c *Channel) listen() {
 	c.events, c.push, c.end = stream.NewFed(stream.Options{
 		Kind:  "events of " + short(c.name),
@@ -92,8 +92,8 @@ func (c *Channel) listen() {
 	})
 }
 
-// pump takes what the device sends, whether a script reads it or not: a channel
-// that is not emptied would be closed.
+// pump takes all messages of the channel and pushes them to the stream of events, even
+// if no script reads it. A channel whose messages are not taken would be closed.
 func (c *Channel) pump() {
 	defer close(c.done)
 	for {
@@ -105,7 +105,8 @@ func (c *Channel) pump() {
 			c.mu.Unlock()
 			return
 		}
-		if in.ExpectsReply { // a script cannot answer
+		if in.ExpectsReply {
+			// Scripts cannot answer calls of the device.
 			_ = in.Reply(c.ch.Context(), dtx.UnknownSelector(in.Selector))
 		}
 		e, err := eventOf(in)
@@ -119,6 +120,7 @@ func (c *Channel) pump() {
 	}
 }
 
+// eventOf decodes a message.
 func eventOf(in *dtx.Incoming) (*Event, error) {
 	e := &Event{Selector: in.Selector, Args: []any{}, size: len(in.Aux) + len(in.Payload)}
 	if in.Selector != "" {
@@ -144,11 +146,12 @@ func (c *Channel) Close() error {
 		c.mu.Lock()
 		events := c.events
 		c.mu.Unlock()
-		events.Close() // before the channel, so that it does not end with an error
+		events.Close() // closed before the channel, so that it does not end with an error
 		ctx, cancel := context.WithTimeout(context.Background(), goodbyeTimeout)
 		defer cancel()
 		err := c.ch.Close(ctx)
-		if err != nil && c.ch.Conn().Err() == nil { // else the session went first
+		if err != nil && c.ch.Conn().Err() == nil {
+			// The session is still open, so the error is one of the channel.
 			c.closed = &dvt.Error{Op: "close", Subject: c.name, Err: err}
 		}
 		<-c.done
@@ -157,7 +160,7 @@ func (c *Channel) Close() error {
 	return c.closed
 }
 
-// do runs f under the default deadline.
+// do runs f with the default deadline. It cancels f when c is closed.
 func (c *Channel) do(call *api.Call, f func(ctx context.Context) error) error {
 	return c.dvt.dev.Do(call, device.Timeout{}, c.life.Bound(f))
 }
@@ -187,8 +190,8 @@ func sendChannel(call *api.Call, c *Channel, selector string, args ...any) error
 	})
 }
 
-// events returns the stream of events; a new one when the script has closed the
-// one before.
+// events returns the stream of events. If the script has closed it, events makes a new
+// one.
 func events(call *api.Call, c *Channel) api.Opened[*stream.Stream] {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 // services is the prefix of the identifiers of most channels.
 const services = "com.apple.instruments.server.services."
 
-// identifier is the whole name of a channel.
+// identifier returns the full identifier of a channel. name may lack the prefix.
 func identifier(name string) string {
 	if strings.HasPrefix(name, "com.") {
 		return name
@@ -18,11 +18,11 @@ func identifier(name string) string {
 	return services + name
 }
 
-// short is the name of a channel as scripts write it.
+// short returns an identifier without the prefix, as scripts write it.
 func short(identifier string) string { return strings.TrimPrefix(identifier, services) }
 
-// channelChoices completes the name of a channel. Names are short, unless the word
-// begins as a whole identifier.
+// channelChoices completes the name of a channel. The choices are short names, unless
+// the word begins like a full identifier.
 func channelChoices(a api.Argument) []string {
 	names := dvt.Channels()
 	if strings.HasPrefix(a.Word, "com.") {
@@ -34,10 +34,10 @@ func channelChoices(a api.Argument) []string {
 	return names
 }
 
-// selectorChoices completes a method of the channel that stands before it.
+// selectorChoices completes a selector of the channel that the argument before it names.
 func selectorChoices(a api.Argument) []string { return dvt.Selectors(identifier(a.Before[0])) }
 
-// ownSelectorChoices completes a method of the channel that it is called on.
+// ownSelectorChoices completes a selector of the Channel whose method is called.
 func ownSelectorChoices(a api.Argument) []string {
 	if c, ok := a.Self.(*Channel); ok {
 		return dvt.Selectors(c.name)

@@ -1,6 +1,6 @@
-// Package dvt gives scripts what Instruments can do with a device: pictures of
-// the screen, starting and ending apps, a simulated place, bad conditions and
-// samples of the load. The device needs a mounted developer disk image.
+// Package dvt gives scripts the functions of Instruments: screenshots, the launch and
+// the end of apps, a simulated location, bad conditions, and samples of the load. The
+// device needs a mounted developer disk image.
 package dvt
 
 import (
@@ -16,11 +16,13 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// instruments is the one session of a device. It stays open between calls,
-// because the device forgets place and condition with it.
+// instruments is the session with Instruments' server that all calls of a device share.
+// It stays open between calls, because the device ends a simulated location or condition
+// with the session.
 type instruments = link.Lazy[*dvt.Session]
 
-func of(d *device.Device) *instruments {
+// sessionOf returns the session of d.
+func sessionOf(d *device.Device) *instruments {
 	return device.Part(d, "dvt", func() *instruments {
 		i := link.NewLazy(func(ctx context.Context) (*dvt.Session, error) {
 			return dvt.Connect(ctx, d, dvt.Options{})
@@ -30,13 +32,13 @@ func of(d *device.Device) *instruments {
 	})
 }
 
-// use is a function that uses the session.
+// use is a function that needs the session.
 type use func(context.Context, *dvt.Session) error
 
-// onSession returns f with the session of d.
+// onSession returns a function that calls f with the session of d.
 func onSession(d *device.Device, f use) func(context.Context) error {
 	return func(ctx context.Context) error {
-		s, err := of(d).Get(ctx)
+		s, err := sessionOf(d).Get(ctx)
 		if err != nil {
 			return err
 		}
@@ -44,12 +46,12 @@ func onSession(d *device.Device, f use) func(context.Context) error {
 	}
 }
 
-// with runs f with the session under the option's deadline.
+// with runs f with the session of d and the deadline of t.
 func with(c *api.Call, d *device.Device, t device.Timeout, f use) error {
 	return d.Do(c, t, onSession(d, f))
 }
 
-// explain knows the errors of pictures and of Instruments.
+// explain explains the errors of pictures and of Instruments.
 func explain(err error) (code, hint string) {
 	var bad *picture.Error
 	if errors.As(err, &bad) {
@@ -58,7 +60,7 @@ func explain(err error) (code, hint string) {
 	return refusal(err)
 }
 
-// refusal knows the refusals that scripts may want to tell apart.
+// refusal explains the errors of Instruments that scripts may want to distinguish.
 var refusal = device.Only[*dvt.Error](device.Reasons(
 	device.Reason{Err: fs.ErrNotExist, Code: "not_found"},
 	device.Reason{Err: fs.ErrPermission, Code: "permission_denied"},

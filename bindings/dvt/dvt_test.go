@@ -206,8 +206,8 @@ false	argument	false
 `)
 }
 
-// TestSessionComesBack unplugs a device: streams that are not to resume end in
-// an error, and the next call opens another session.
+// TestSessionComesBack unplugs a device. Streams that do not resume must end with an
+// error, and the next call must open another session.
 func TestSessionComesBack(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -227,8 +227,8 @@ print(#dev:screenshot() > 0)`)
 	check(t, got, "false\tdisconnected\ttrue\nfalse\tdisconnected\ttrue\ntrue\n")
 }
 
-// TestDVT drives the server freely: calls, a channel of its own with events,
-// what ends with what.
+// TestDVT calls methods of the server, opens channels, reads their events, and checks
+// that a channel is closed with its DVT.
 func TestDVT(t *testing.T) {
 	got := run(t, `
 local dev = device()
@@ -294,8 +294,8 @@ false	test.lua:47: DVTChannel is closed (its scope ended) (closed)
 	}
 }
 
-// TestDVTLost has the session end under an open channel: the channel says so,
-// the server is there again at the next call.
+// TestDVTLost ends the session while a channel is open. Calls and events of the channel
+// must fail, and the next call of the DVT must open another session.
 func TestDVTLost(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -325,7 +325,7 @@ end`)
 		"false\tunsupported\nfalse\tunsupported\nfalse\tunsupported\nfalse\ttoo_many_channels\n")
 }
 
-// TestSysmonResumes unplugs the device under a stream of samples.
+// TestSysmonResumes unplugs the device while a stream of samples is open.
 func TestSysmonResumes(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"
@@ -347,8 +347,9 @@ print(ok, e.code)`)
 	check(t, got, "true\t0\ntrue\t1\ntrue\t2\nfalse\tdisconnected\n")
 }
 
-// TestPlayGPX has the device travel: to the end, cancelled, out of time, and not
-// at all.
+// TestPlayGPX plays GPX files. One run reaches the end, one is cancelled, one times out,
+// and the others fail because of wrong options or files. The simulation must end in each
+// case.
 func TestPlayGPX(t *testing.T) {
 	f, _ := script(t)
 	got := f(`
@@ -384,8 +385,8 @@ false	decode
 `)
 }
 
-// TestResumesInTunnel unplugs and restarts a device whose services are inside a
-// tunnel: streams wait for the next tunnel, and calls get theirs.
+// TestResumesInTunnel unplugs and restarts a device whose services are inside a tunnel.
+// Streams must resume, and calls must succeed, in the next tunnel.
 func TestResumesInTunnel(t *testing.T) {
 	got := run(t, `
 local virtual = require "imd.virtual"

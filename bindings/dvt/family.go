@@ -6,20 +6,20 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// start begins the examples: the service is part of iOS 16, and inside a tunnel
-// since then.
+// start is the beginning of the examples. They use a device with iOS 16, because later
+// versions have the service only inside a tunnel.
 const start = `local virtual = require "imd.virtual"
 local dev = virtual.start{ profile = "ios16" }:device()
 `
 
-// raises lists the codes that every call here has, and more.
+// raises declares the codes that every function of the family raises, and more.
 func raises(more ...string) api.Option {
 	return api.Raises(append([]string{
 		"timeout", "not_paired", "disconnected", "InvalidService",
 	}, more...)...)
 }
 
-// Family adds the methods of Instruments to Device.
+// Family returns the methods of Instruments that are added to Device.
 func Family() device.Family {
 	return device.Family{
 		Explain: explain,

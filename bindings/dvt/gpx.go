@@ -13,37 +13,35 @@ import (
 )
 
 const (
-	// Limits of a file: its size, how many places it may have, and how deep its
-	// elements may nest.
-	maxGPX      = 32 << 20
-	maxPoints   = 1 << 18
-	maxGPXDepth = 64
-	// maxGPXToken bounds a tag with its attributes, a comment, and a piece of text: the
-	// decoder takes many times their length in memory.
+	maxGPX      = 32 << 20 // most bytes of a file
+	maxPoints   = 1 << 18  // most points of a file
+	maxGPXDepth = 64       // how deep the elements of a file may nest
+	// maxGPXToken bounds each tag with its attributes, each comment and each text. The
+	// decoder needs many times their length in memory.
 	maxGPXToken = 1 << 20
 
-	// stepTime is the time from one place between two points to the next.
-	stepTime = time.Second
-	// walkingPace is in metres a second.
-	walkingPace = 1.4
+	// stepTime is the time between two moves on the way from one point to the next.
+	stepTime    = time.Second
+	walkingPace = 1.4       // metres per second
 	earthRadius = 6371000.0 // metres
-	// longest is more than anybody waits, and far below what overflows.
+	// longest bounds the time of a journey, so that sums of durations do not overflow.
 	longest = 365 * 24 * time.Hour
 )
 
-// gpxPoint is a place of a route and the time at which it was reached. The zero
-// time is unknown.
+// gpxPoint is a point of a GPX file and the time at which it was reached. The time is
+// zero if it is unknown.
 type gpxPoint struct {
 	Lat, Lon float64
 	Time     time.Time
 }
 
-// gpxLists are the elements that are points, best first: a file has a track, else
-// a route, else a list of places, which is what Xcode writes.
+// gpxLists holds the names of the elements that are points. The points of the track are
+// used if there is one, then those of the route, then the waypoints, which are what Xcode
+// writes.
 var gpxLists = []string{"trkpt", "rtept", "wpt"}
 
-// parseGPX reads the points of a GPX file of at most limit bytes, in their
-// order.
+// parseGPX returns the points of a GPX file in their order. The file may have at most
+// limit bytes.
 func parseGPX(r io.Reader, limit int64) ([]gpxPoint, error) {
 	limited := &io.LimitedReader{R: r, N: limit + 1}
 	token := &tokenReader{r: limited}
@@ -63,10 +61,10 @@ func parseGPX(r io.Reader, limit int64) ([]gpxPoint, error) {
 	return nil, errors.New("gpx: file has no points")
 }
 
-// tokenReader bounds how much is read for one token.
+// tokenReader bounds the number of bytes that are read for one token of XML.
 type tokenReader struct {
 	r    io.Reader
-	left int // for the token that is read now
+	left int // how many more bytes may be read for the current token
 }
 
 var errToken = fmt.Errorf("an element or text is longer than %d bytes", maxGPXToken)
@@ -80,15 +78,16 @@ func (t *tokenReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// gpxParser holds the state of parseGPX.
 type gpxParser struct {
 	dec   *xml.Decoder
-	token *tokenReader // what dec reads from
-	begun bool
-	path  []string // open elements
+	token *tokenReader // dec reads from it
+	begun bool         // whether the element gpx was read
+	path  []string     // names of the open elements
 	lists map[string][]gpxPoint
-	count int
-	at    *gpxPoint // the point whose elements are read
-	text  strings.Builder
+	count int             // number of points
+	at    *gpxPoint       // the open point, nil outside of points
+	text  strings.Builder // text of the element time
 }
 
 func (p *gpxParser) parse() error {
@@ -139,7 +138,8 @@ func (p *gpxParser) start(t xml.StartElement) error {
 	if p.at != nil || name != "trkpt" && name != "rtept" && name != "wpt" {
 		return nil
 	}
-	if p.count++; p.count > maxPoints {
+	p.count++
+	if p.count > maxPoints {
 		return fmt.Errorf("more than %d points", maxPoints)
 	}
 	p.at = &gpxPoint{Lat: math.NaN(), Lon: math.NaN()}
@@ -175,12 +175,13 @@ func (p *gpxParser) end() error {
 	switch name {
 	case "time":
 		if parent != "trkpt" && parent != "rtept" && parent != "wpt" {
-			return nil // of an extension
+			return nil // the element belongs to an extension
 		}
 		text := strings.TrimSpace(p.text.String())
 		at, err := time.Parse(time.RFC3339, text)
 		if err != nil {
-			at, err = time.Parse("2006-01-02T15:04:05.999999999", text) // some leave the zone out
+			// The zone may be missing.
+			at, err = time.Parse("2006-01-02T15:04:05.999999999", text)
 		}
 		if err != nil {
 			return fmt.Errorf("<time> %q is not a time", clipped(text))
@@ -193,6 +194,7 @@ func (p *gpxParser) end() error {
 	return nil
 }
 
+// clipped shortens s for an error message.
 func clipped(s string) string {
 	if len(s) > 40 {
 		return s[:40] + "..."
@@ -200,17 +202,17 @@ func clipped(s string) string {
 	return s
 }
 
-// route is a journey: its points, and how long after its begin each is reached.
-type route struct {
+// journey is a list of points and the times at which they are reached.
+type journey struct {
 	points []gpxPoint
-	at     []time.Duration // when each point is reached
+	at     []time.Duration // time from the start to each point
 }
 
-// newRoute plans when points are reached. Between two points that both have a time,
-// in order, it takes as long as they say; elsewhere pace decides, in metres a
-// second. Everything is then speed times as fast.
-func newRoute(points []gpxPoint, speed, pace float64) route {
-	r := route{points: points, at: make([]time.Duration, len(points))}
+// newJourney computes when each point is reached. If two successive points have times
+// that do not decrease, the time between them is used. Otherwise it follows from the
+// distance and pace, in metres per second. All times are divided by speed.
+func newJourney(points []gpxPoint, speed, pace float64) journey {
+	r := journey{points: points, at: make([]time.Duration, len(points))}
 	for i := 1; i < len(points); i++ {
 		a, b := points[i-1], points[i]
 		leg := b.Time.Sub(a.Time).Seconds()
@@ -225,15 +227,15 @@ func newRoute(points []gpxPoint, speed, pace float64) route {
 
 func radians(degrees float64) float64 { return degrees * math.Pi / 180 }
 
-// distance is in metres on a sphere.
+// distance returns the great-circle distance of two points in metres.
 func distance(a, b gpxPoint) float64 {
 	lat, lon := math.Sin(radians(b.Lat-a.Lat)/2), math.Sin(radians(b.Lon-a.Lon)/2)
 	h := lat*lat + math.Cos(radians(a.Lat))*math.Cos(radians(b.Lat))*lon*lon
 	return 2 * earthRadius * math.Asin(math.Sqrt(min(h, 1)))
 }
 
-// between returns a place on the way from a to b, the short way round the earth.
-// part is 0 for a and 1 for b.
+// between returns the location at a fraction of the way from a to b: part is 0 for a and
+// 1 for b. It crosses the 180th meridian if that way is shorter.
 func between(a, b gpxPoint, part float64) (lat, lon float64) {
 	dlon := b.Lon - a.Lon
 	switch {
@@ -252,10 +254,10 @@ func between(a, b gpxPoint, part float64) (lat, lon float64) {
 	return a.Lat + part*(b.Lat-a.Lat), lon
 }
 
-// play calls move with each point when its time has come, and with places in
-// between once a second. It skips a point when the next one is due already. It
-// returns after the last point, when ctx ends, or with an error of move.
-func (r route) play(ctx context.Context, move func(lat, lon float64) error) error {
+// play calls move with each point at its time, and with locations in between once a
+// second. It skips a point if the next one is already due. It returns after the last
+// point, when ctx ends, or when move returns an error.
+func (r journey) play(ctx context.Context, move func(lat, lon float64) error) error {
 	begin := time.Now()
 	last := len(r.points) - 1
 	for i := 0; ; i++ {
@@ -274,8 +276,9 @@ func (r route) play(ctx context.Context, move func(lat, lon float64) error) erro
 	}
 }
 
-// leg goes from point i to the next one and returns when that is due.
-func (r route) leg(
+// leg calls move with locations between point i and the next one. It returns when the
+// next point is due.
+func (r journey) leg(
 	ctx context.Context, begin time.Time, i int, move func(lat, lon float64) error,
 ) error {
 	a, b := r.points[i], r.points[i+1]
@@ -303,7 +306,7 @@ func (r route) leg(
 	}
 }
 
-// sleep waits unless ctx ends first.
+// sleep waits for d. It returns an error if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -51,8 +51,11 @@ func TestParseGPX(t *testing.T) {
 		for i := range got {
 			got[i].Time = got[i].Time.UTC()
 		}
-		if err != nil || !reflect.DeepEqual(got, test.want) {
-			t.Errorf("%s: parseGPX = %v, %v, want %v", name, got, err, test.want)
+		if err != nil {
+			t.Errorf("%s: parseGPX = %v, want no error", name, err)
+		}
+		if !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s: parseGPX = %v, want %v", name, got, test.want)
 		}
 	}
 }
@@ -94,8 +97,11 @@ func TestParseGPXRefuses(t *testing.T) {
 		},
 	} {
 		got, err := parseGPX(strings.NewReader(test.text), maxGPX)
-		if err == nil || !strings.Contains(err.Error(), test.want) || got != nil {
-			t.Errorf("parseGPX(%.60q) = %v, %v, want %q", test.text, got, err, test.want)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("parseGPX(%.60q): error %v, want %q in it", test.text, err, test.want)
+		}
+		if got != nil {
+			t.Errorf("parseGPX(%.60q) = %v, want no points", test.text, got)
 		}
 	}
 	_, err := parseGPX(endless{}, 1<<16)
@@ -104,7 +110,7 @@ func TestParseGPXRefuses(t *testing.T) {
 	}
 }
 
-// endless is a file without an end, and without much in it.
+// endless is a file of spaces that never ends.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {
@@ -129,7 +135,7 @@ func FuzzParseGPX(f *testing.F) {
 		if err == nil && len(points) == 0 {
 			t.Error("no points and no error")
 		}
-		r := newRoute(points, 1, 1)
+		r := newJourney(points, 1, 1)
 		for i := 1; i < len(points); i++ {
 			p := points[i]
 			if !(math.Abs(p.Lat) <= 90 && math.Abs(p.Lon) <= 180) {
@@ -142,14 +148,14 @@ func FuzzParseGPX(f *testing.F) {
 	})
 }
 
-// traveller notes where it was sent and when.
+// traveller is a locator that records each location and its time.
 type traveller struct {
 	begin   time.Time
-	slow    time.Duration // what telling one place takes
-	fail    error
+	slow    time.Duration // time that SetLocation takes
+	fail    error         // error of the third SetLocation
 	places  []gpxPoint
 	when    []time.Duration
-	cleared int
+	cleared int // number of calls of ClearLocation
 }
 
 func (r *traveller) SetLocation(ctx context.Context, lat, lon float64) error {
@@ -255,8 +261,9 @@ func TestTravel(t *testing.T) {
 					defer cancel()
 				}
 				tr := &traveller{begin: time.Now(), slow: test.slow, fail: test.fail}
-				err := travel(ctx, tr, newRoute(test.points, test.speed, test.pace), test.loop)
-				for i := range tr.when { // distances are not whole numbers
+				err := travel(ctx, tr, newJourney(test.points, test.speed, test.pace), test.loop)
+				for i := range tr.when {
+					// Times that follow from a distance are not whole milliseconds.
 					tr.when[i] = tr.when[i].Round(time.Millisecond)
 				}
 				if !errors.Is(err, test.want) {

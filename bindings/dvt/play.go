@@ -13,11 +13,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// moveTimeout bounds the setting of one place, undoTimeout the end of the
-// simulation.
 const (
-	moveTimeout = 30 * time.Second
-	undoTimeout = 5 * time.Second
+	moveTimeout = 30 * time.Second // bounds one SetLocation
+	undoTimeout = 5 * time.Second  // bounds ClearLocation at the end
 )
 
 type playOptions struct {
@@ -27,10 +25,11 @@ type playOptions struct {
 	Timeout time.Duration `lua:"timeout" doc:"seconds that all of it may take; default no limit"`
 }
 
-// positive is an option that must be above zero.
-func positive(c *api.Call, name string, v *float64, usual float64) (float64, error) {
+// positive returns the value of an option that must be greater than zero. initial is its
+// default.
+func positive(c *api.Call, name string, v *float64, initial float64) (float64, error) {
 	if v == nil {
-		return usual, nil
+		return initial, nil
 	}
 	if !(*v > 0) || math.IsInf(*v, 0) {
 		return 0, c.ArgError(2, "%s is a number above 0", name)
@@ -56,7 +55,7 @@ func playGPX(c *api.Call, d *device.Device, path string, o playOptions) error {
 		if err != nil {
 			return err
 		}
-		return travel(ctx, s, newRoute(points, speed, pace), o.Loop)
+		return travel(ctx, s, newJourney(points, speed, pace), o.Loop)
 	}
 	return with(c, d, device.Timeout{Timeout: limit}, travelled)
 }
@@ -82,19 +81,23 @@ func readGPX(ctx context.Context, path string) (points []gpxPoint, err error) {
 	return points, nil
 }
 
-// places simulates where a device is.
-type places interface {
+// locator is the part of dvt.Session that simulates a location.
+type locator interface {
 	SetLocation(ctx context.Context, latitude, longitude float64) error
 	ClearLocation(ctx context.Context) error
 }
 
-// travel plays r. However that ends, it ends the simulation of a place.
-func travel(ctx context.Context, s places, r route, loop bool) (err error) {
+// travel plays r, repeatedly if loop is set. In every case it ends the simulated location
+// before it returns.
+func travel(ctx context.Context, s locator, r journey, loop bool) (err error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
-		if undone := s.ClearLocation(ctx); err == nil {
-			err = undone // without a session the device forgets by itself
+		// After another error this one is not reported: if the session was lost, the
+		// device has ended the simulation itself.
+		clearErr := s.ClearLocation(ctx)
+		if err == nil {
+			err = clearErr
 		}
 	}()
 	move := func(lat, lon float64) error {
@@ -107,7 +110,8 @@ func travel(ctx context.Context, s places, r route, loop bool) (err error) {
 		if err := r.play(ctx, move); err != nil || !loop {
 			return err
 		}
-		// A route that takes no time would be repeated as fast as possible.
+		// Without this pause, a journey that takes no time would be repeated as fast as
+		// possible.
 		if err := sleep(ctx, max(0, stepTime-time.Since(begin))); err != nil {
 			return err
 		}

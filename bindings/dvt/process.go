@@ -13,12 +13,12 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// Process is an app that was launched.
+// Process is the RunningProcess of scripts: an app that was launched.
 type Process struct {
 	dev    *device.Device
 	id     string
 	pid    int
-	output *stream.Stream // nil unless it was asked for
+	output *stream.Stream // nil unless launch was called with output = true
 }
 
 type launchOptions struct {
@@ -45,11 +45,11 @@ func launch(c *api.Call, d *device.Device, id string, o launchOptions) (*Process
 	return p, err
 }
 
-// follow launches the app and makes the stream of its output, which ends with
-// the scope of the launch.
+// follow launches the app and opens the stream of its output. The stream belongs to the
+// scope of the launch.
 func (p *Process) follow(c *api.Call, t device.Timeout, options dvt.LaunchOptions) error {
 	output, err := device.Open(c, p.dev, t, func(ctx context.Context) (*stream.Stream, error) {
-		s, err := of(p.dev).Get(ctx)
+		s, err := sessionOf(p.dev).Get(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -73,10 +73,10 @@ func (p *Process) follow(c *api.Call, t device.Timeout, options dvt.LaunchOption
 	return err
 }
 
-// lines pushes the output of a process line by line. The end of the process is the
-// end of the stream; the end of the session is an error.
+// lines pushes the output of a process line by line. It returns nil when the process ends
+// and an error when the session ends.
 func lines(ctx context.Context, d *device.Device, p *dvt.Process, push func(...any)) error {
-	defer p.Close() // gives the channel back
+	defer p.Close() // closes the channel of the process
 	var cut stream.Lines
 	for {
 		out, err := p.Next(ctx)

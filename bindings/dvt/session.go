@@ -11,35 +11,34 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/dvt"
 )
 
-// DVT is a script's hold on Instruments' server. All DVTs of a device share its
-// one session; a DVT owns the channels that it opened.
+// DVT gives a script access to Instruments' server. All DVTs of a device share one
+// session. Each DVT owns the channels that it opened.
 type DVT struct {
 	dev  *device.Device
 	life *device.Life
 
 	mu       sync.Mutex
-	channels map[*Channel]bool
+	channels map[*Channel]bool // nil after Close
 }
 
-// open makes sure that there is a session, so that a device without the service
-// reports that here.
+// open opens the session if there is none, so that a device without the service fails
+// here and not at the first call.
 func open(c *api.Call, d *device.Device, t device.Timeout) (api.Opened[*DVT], error) {
 	return device.Open(c, d, t, func(ctx context.Context) (*DVT, error) {
-		if _, err := of(d).Get(ctx); err != nil {
+		if _, err := sessionOf(d).Get(ctx); err != nil {
 			return nil, err
 		}
 		return &DVT{dev: d, life: device.NewLife("DVT"), channels: map[*Channel]bool{}}, nil
 	})
 }
 
-// with runs f with the session until the deadline of the option, or until v is
-// closed.
+// with runs f with the session and the deadline of t. It cancels f when v is closed.
 func (v *DVT) with(c *api.Call, t device.Timeout, f use) error {
 	return v.dev.Do(c, t, v.life.Bound(onSession(v.dev, f)))
 }
 
-// Close closes the channels. The session stays: others may use it, and the
-// device forgets place and condition with it.
+// Close closes the channels of v. It leaves the session open, because other tasks may use
+// it and because the device ends a simulated location or condition with it.
 func (v *DVT) Close() error {
 	v.life.End()
 	v.mu.Lock()
@@ -53,7 +52,7 @@ func (v *DVT) Close() error {
 	return errors.Join(errs...)
 }
 
-// adopt makes ch end with v. It reports whether v is still open.
+// adopt adds ch to the channels that Close closes. It returns false if v is closed.
 func (v *DVT) adopt(ch *Channel) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -64,6 +63,7 @@ func (v *DVT) adopt(ch *Channel) bool {
 	return true
 }
 
+// forget removes a channel that is closed.
 func (v *DVT) forget(ch *Channel) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -87,7 +87,8 @@ func capabilities(c *api.Call, v *DVT, t device.Timeout) (map[string]any, error)
 	return dict(caps), nil
 }
 
-// knownSelectors returns a list for one channel, or a table of all lists.
+// knownSelectors returns the list of selectors of one channel. Without a channel it
+// returns a table of the lists of all channels.
 func knownSelectors(_ *api.Call, _ *DVT, channel *string) any {
 	list := func(identifier string) []any {
 		out := []any{}

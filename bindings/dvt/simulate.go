@@ -15,7 +15,7 @@ type screenshotOptions struct {
 	Path string `lua:"path" kind:"path" access:"write" doc:"local file to write the picture to"`
 }
 
-// screenshot returns a picture whose pixels are decoded when they are needed first.
+// screenshot returns a picture. Its pixels are decoded on first use.
 func screenshot(
 	c *api.Call, d *device.Device, o screenshotOptions,
 ) (p *picture.Picture, err error) {
@@ -71,7 +71,7 @@ type Condition struct {
 	Levels      []*Level `lua:"levels" doc:"strengths to choose from"`
 }
 
-// Level is the record of the strength of a condition. The device calls it a profile.
+// Level is the record of a strength of a condition. The protocol calls it a profile.
 type Level struct {
 	ID          string `lua:"id" doc:"identifier, such as SlowNetwork3GGood"`
 	Name        string `lua:"name" doc:"name for people"`

@@ -35,7 +35,7 @@ type sysmonOptions struct {
 	Interval time.Duration `lua:"interval" doc:"seconds between samples; 1 when left out"`
 }
 
-// Attributes of processes that the record has fields for.
+// Names of the attributes of processes that Usage has fields for.
 const (
 	attrPID    = "pid"
 	attrName   = "name"
@@ -63,11 +63,12 @@ func sysmon(
 	})
 }
 
-// samples begins the sampling on a channel of its own.
+// samples opens a channel and starts the sampling. It asks only for those attributes that
+// the device has.
 func samples(
 	ctx context.Context, d *device.Device, interval time.Duration,
 ) (*stream.Opening, error) {
-	s, err := of(d).Get(ctx)
+	s, err := sessionOf(d).Get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +88,7 @@ func samples(
 	}, nil
 }
 
+// sample returns the record of a sample.
 func sample(s *dvt.Sample) any {
 	out := &Sample{
 		Time: time.Now(), CPUs: s.CPUs, System: map[string]any{},

@@ -15,6 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/housearrest"
 )
 
+// media returns the media folder.
 func media(d *device.Device) *Files {
 	return device.Part(d, "files", func() *Files {
 		return newFiles(d, "media", func(ctx context.Context) (*afc.Client, error) {
@@ -23,6 +24,7 @@ func media(d *device.Device) *Files {
 	})
 }
 
+// crashes returns the folder of crash reports.
 func crashes(d *device.Device) *Files {
 	return device.Part(d, "crash_files", func() *Files {
 		return newFiles(d, "crash reports", func(ctx context.Context) (*afc.Client, error) {
@@ -34,8 +36,8 @@ func crashes(d *device.Device) *Files {
 	})
 }
 
-// flush makes the device move pending crash reports to the folder that is read. A
-// device without the mover has nothing pending.
+// flush makes the device move pending crash reports to the folder that is read. It
+// does nothing on a device without the mover service.
 func flush(ctx context.Context, d *device.Device) error {
 	m, err := crashreportmover.Connect(ctx, d)
 	if errors.Is(err, lockdown.ErrInvalidService) {
@@ -53,8 +55,8 @@ type containerOptions struct {
 	Docs bool `lua:"docs" doc:"only the Documents folder of an app with file sharing"`
 }
 
-// container connects to the app's container, so that a wrong bundle identifier is
-// an error here and not at the first file.
+// container returns the container of an app. It connects at once, so that a wrong
+// bundle identifier is an error of this call and not of the first use of a file.
 func container(c *api.Call, d *device.Device, id string, o containerOptions) (*Files, error) {
 	vend := housearrest.VendContainer
 	if o.Docs {
@@ -79,7 +81,7 @@ func container(c *api.Call, d *device.Device, id string, o containerOptions) (*F
 	return f, nil
 }
 
-// explain knows the errors of AFC.
+// explain explains the errors of AFC.
 func explain(err error) (code, hint string) {
 	switch {
 	case errors.Is(err, afc.ErrKind):
@@ -94,7 +96,7 @@ func explain(err error) (code, hint string) {
 	return cmp.Or(statusCodes[refused.Status], "afc"), ""
 }
 
-// statusCodes are the codes that scripts see for AFC's statuses.
+// statusCodes maps the statuses of AFC to the codes that scripts see.
 var statusCodes = map[afc.Status]string{
 	afc.NotFound:         "not_found",
 	afc.Exists:           "exists",
@@ -107,7 +109,7 @@ var statusCodes = map[afc.Status]string{
 	afc.NotSupported:     "not_supported",
 }
 
-// Family adds files, crash_files and app_files to Device.
+// Family returns the members files, crash_files and app_files of Device.
 func Family() device.Family {
 	return device.Family{
 		Fields: []*api.Field{
@@ -324,8 +326,8 @@ files:rename("Downloads/e.txt", "Downloads/f.txt")`)),
 	return c
 }
 
-// oldNames declares the methods of Files under the names that they had before they were called as
-// those of fs.
+// oldNames declares deprecated names of methods of Files. The methods had these names before they
+// were renamed to match the functions of fs.
 func oldNames(methods []*api.Func) []*api.Func {
 	var out []*api.Func
 	for _, m := range methods {

@@ -10,8 +10,8 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/afc"
 )
 
-// File is an open file of the device. It has one position, so that tasks use it
-// in turn.
+// File is an open file of the device. It has one position, so that only one task uses
+// it at a time.
 type File struct {
 	api.Turn
 	files *Files
@@ -25,7 +25,7 @@ func (f *File) Close(ctx context.Context) error {
 	return f.file.Close(ctx)
 }
 
-// do runs fn until the deadline of the option, or until the file is closed.
+// do runs fn with the deadline of t. It cancels fn when the file is closed.
 func (f *File) do(c *api.Call, t device.Timeout, fn func(ctx context.Context) error) error {
 	return f.files.dev.Do(c, t, f.life.Bound(fn))
 }
@@ -55,10 +55,9 @@ func openFile(
 	})
 }
 
-// The most bytes of one read, and how many are read when the script does not say.
 const (
-	maxRead     = 64 << 20
-	defaultRead = 64 << 10
+	maxRead     = 64 << 20 // most bytes of one read
+	defaultRead = 64 << 10 // most bytes of a read without a number
 )
 
 func fileRead(c *api.Call, f *File, n *int, t device.Timeout) (any, error) {
@@ -100,14 +99,15 @@ func fileWrite(c *api.Call, f *File, b []byte, t device.Timeout) error {
 	})
 }
 
-// origins are the positions that seek counts from.
+// origins maps the values of whence to those of io.Seeker.
 var origins = map[string]int{"set": io.SeekStart, "cur": io.SeekCurrent, "end": io.SeekEnd}
 
 func fileSeek(c *api.Call, f *File, offset int64, whence *string) (pos int64, err error) {
 	from := io.SeekStart
 	if whence != nil {
 		var ok bool
-		if from, ok = origins[*whence]; !ok {
+		from, ok = origins[*whence]
+		if !ok {
 			return 0, c.ArgError(2, "unknown whence %q (known: set, cur, end)", *whence)
 		}
 	}

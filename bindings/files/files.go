@@ -19,15 +19,15 @@ import (
 
 // Files is one file tree of a device. All tasks share its connection.
 type Files struct {
-	what string
+	name string
 	dev  *device.Device
 	conn *link.Lazy[*afc.Client]
 }
 
 func newFiles(
-	d *device.Device, what string, open func(ctx context.Context) (*afc.Client, error),
+	d *device.Device, name string, open func(ctx context.Context) (*afc.Client, error),
 ) *Files {
-	f := &Files{what: what, dev: d, conn: link.NewLazy(open)}
+	f := &Files{name: name, dev: d, conn: link.NewLazy(open)}
 	d.CloseWith(f.conn)
 	return f
 }
@@ -35,7 +35,7 @@ func newFiles(
 // use is a function that uses the connection.
 type use func(ctx context.Context, client *afc.Client) error
 
-// do runs fn with the connection under the option's deadline.
+// do runs fn with the connection and the deadline of t.
 func (f *Files) do(c *api.Call, t device.Timeout, fn use) error {
 	return f.dev.Do(c, t, func(ctx context.Context) error {
 		client, err := f.conn.Get(ctx)
@@ -46,7 +46,8 @@ func (f *Files) do(c *api.Call, t device.Timeout, fn use) error {
 	})
 }
 
-// Info is the record of a file. Its fields are called as those of fs.FileInfo.
+// Info is the record RemoteFileInfo of a file. Its fields have the names that the
+// record FileInfo of fs uses.
 type Info struct {
 	Path     string    `lua:"path" doc:"path in the tree"`
 	Name     string    `lua:"name" doc:"last part of the path"`
@@ -57,6 +58,7 @@ type Info struct {
 	Target   string    `lua:"target" doc:"what a link refers to, else empty"`
 }
 
+// kindName returns the name that scripts see for a kind of file.
 func kindName(k afc.Kind) string {
 	switch k {
 	case afc.Regular:
@@ -83,14 +85,15 @@ type Usage struct {
 	Model string `lua:"model" doc:"model of the device"`
 }
 
-// found are the files of a listing.
+// found collects the files of a listing.
 type found struct {
 	files   []*Info
 	skipped []afc.Skip
 }
 
-// add adds a file. What the device does not describe is told, and stays in the
-// listing unless it is gone or has no name that a path can have.
+// add adds an entry. An entry that the device did not describe, or described in an
+// unknown form, is also added to skipped. It stays in the listing unless the file no
+// longer exists or its name cannot be part of a path.
 func (l *found) add(e afc.Entry) {
 	switch {
 	case e.Err != nil:
@@ -104,7 +107,8 @@ func (l *found) add(e afc.Entry) {
 	l.files = append(l.files, record(e.Path, e.Info))
 }
 
-// list returns the files as scripts get them, and warns of what was skipped.
+// list returns the files in the form that scripts get, and logs a warning if entries
+// were skipped.
 func (l *found) list(c *api.Call) api.Partial[*Info] {
 	out := api.Partial[*Info]{Items: l.files}
 	for _, s := range l.skipped {
@@ -165,7 +169,8 @@ func walk(
 			switch {
 			case err != nil && (p == at || !afc.Passable(err)):
 				return err
-			case err != nil && i.Kind == afc.Directory: // it is in the list already
+			case err != nil && i.Kind == afc.Directory:
+				// The directory itself is in the list already. Its entries are missing.
 				l.skipped = append(l.skipped, afc.Skip{Path: p, Err: err})
 			case p != at || i.Kind != afc.Directory:
 				l.add(afc.Entry{Path: p, Info: i, Err: err})
@@ -187,7 +192,7 @@ func glob(
 		entries, skipped, err := client.Glob(ctx, pattern)
 		l.skipped = skipped
 		for _, e := range entries {
-			e.Err = nil // it is among those that were skipped
+			e.Err = nil // skipped has the error already
 			l.add(e)
 		}
 		return err
@@ -262,4 +267,4 @@ func usage(c *api.Call, f *Files, t device.Timeout) (u *Usage, err error) {
 	return u, err
 }
 
-func (f *Files) describe() string { return fmt.Sprintf("Files<%s of %s>", f.what, f.dev.UDID()) }
+func (f *Files) describe() string { return fmt.Sprintf("Files<%s of %s>", f.name, f.dev.UDID()) }

@@ -51,7 +51,7 @@ type CopiedLink struct {
 	Kind   string `lua:"kind" doc:"what the copy is: link, or file for what the link refers to"`
 }
 
-// transferred is the record of a tree that was copied.
+// transferred returns the record of a copied tree.
 func transferred(c *api.Call, t afc.Tree) *Transferred {
 	out := &Transferred{Files: t.Files, Bytes: t.Bytes}
 	for _, s := range t.Skipped {
@@ -71,8 +71,8 @@ func transferred(c *api.Call, t afc.Tree) *Transferred {
 	return out
 }
 
-// timeout is the deadline of a transfer. How long one takes depends on its size,
-// so there is none unless the script sets one.
+// timeout returns the deadline of a transfer. The default is no deadline, because the
+// time depends on the size of the files.
 func (o transferOptions) timeout() device.Timeout {
 	if o.Timeout == nil {
 		return device.Timeout{Timeout: api.NoTimeout}
@@ -80,13 +80,14 @@ func (o transferOptions) timeout() device.Timeout {
 	return device.Timeout{Timeout: *o.Timeout}
 }
 
-// copying copies files over a connection.
+// copying is a function that copies files over a connection.
 type copying func(ctx context.Context, client *afc.Client, t afc.Transfer) (afc.Tree, error)
 
-// transfer runs a copy without the interpreter lock. It reports the progress with
-// the lock: the function of the script must not be called from another goroutine.
+// transfer runs a copy without the interpreter lock. It holds the lock while it
+// reports the progress, because a function of the script must not be called from
+// another goroutine.
 func (f *Files) transfer(
-	c *api.Call, what string, o transferOptions, run copying,
+	c *api.Call, label string, o transferOptions, run copying,
 ) (out afc.Tree, err error) {
 	t := afc.Transfer{Piece: o.Piece, InFlight: o.InFlight, Idle: o.Limit()}
 	var client *afc.Client
@@ -97,7 +98,7 @@ func (f *Files) transfer(
 	if err != nil {
 		return out, err
 	}
-	report, ended := f.reporter(c, what, o.Progress)
+	report, ended := f.reporter(c, label, o.Progress)
 	if report == nil {
 		err := f.dev.Do(c, o.timeout(), func(ctx context.Context) (err error) {
 			out, err = run(ctx, client, t)
@@ -105,8 +106,8 @@ func (f *Files) transfer(
 		})
 		return out, err
 	}
-	w := newWorker(c.Scope(), func(ctx context.Context, told func(done, total int64)) (err error) {
-		t.Progress = told
+	w := newWorker(c.Scope(), func(ctx context.Context, tell func(done, total int64)) (err error) {
+		t.Progress = tell
 		out, err = run(ctx, client, t)
 		return err
 	})
@@ -115,10 +116,11 @@ func (f *Files) transfer(
 	return out, err
 }
 
-// reporter returns what is done with progress, nil for nothing, and with the end of
-// the transfer.
+// reporter returns the function that reports the progress and the function that
+// reports the end of the transfer. Both are nil if the script does not ask for the
+// progress.
 func (f *Files) reporter(
-	c *api.Call, what string, v lua.LValue,
+	c *api.Call, label string, v lua.LValue,
 ) (report func(amounts) error, ended func(error)) {
 	switch v := v.(type) {
 	case *lua.LFunction:
@@ -128,16 +130,16 @@ func (f *Files) reporter(
 		}, func(error) {}
 	case lua.LBool:
 		if v {
-			return bar(c, what)
+			return bar(c, label)
 		}
 	}
 	return nil, nil
 }
 
-// bar shows the progress on the terminal. When the task is cancelled, the scope removes
-// the bar.
-func bar(c *api.Call, what string) (report func(amounts) error, ended func(error)) {
-	b := progress.New(c.Host(), progress.Options{Label: what, Bytes: true})
+// bar is the reporter that shows the progress on the terminal. The scope removes the
+// bar if the task is cancelled.
+func bar(c *api.Call, label string) (report func(amounts) error, ended func(error)) {
+	b := progress.New(c.Host(), progress.Options{Label: label, Bytes: true})
 	entry := c.Scope().Add(host.CloserFunc(func(context.Context) error { return b.Close() }))
 	report = func(p amounts) error {
 		done := float64(p.done)
@@ -154,13 +156,15 @@ func bar(c *api.Call, what string) (report func(amounts) error, ended func(error
 	}
 }
 
-// target is the local path that a pull writes to. A name is added to the path of
-// a folder that ends in a separator, as cp does; chosen says so. The name is one
-// that the system goos can write.
+// target returns the local path that a pull writes to. If local is nil, the path is the
+// name of the remote file. If the path is a folder, and local is nil or ends in a
+// separator, the name is added to the folder, as cp does. chosen reports whether the
+// last part of the path comes from the device in this way. The name is changed if the
+// system goos cannot write it.
 func target(goos, remote string, local *string) (to string, chosen bool) {
 	name := baseOf(remote)
-	if name == "/" { // the root has no name, so what is in it goes to the folder
-		name = "."
+	if name == "/" {
+		name = "." // the root has no name, so its entries are copied into the folder
 	} else {
 		name = savefile.Name(goos, name)
 	}
@@ -178,7 +182,7 @@ func target(goos, remote string, local *string) (to string, chosen bool) {
 	return to, false
 }
 
-// baseOf is the last part of a path on the device, "/" of the root.
+// baseOf returns the last part of a path on the device, or "/" for the root.
 func baseOf(remote string) string { return path.Base(path.Clean("/" + remote)) }
 
 func pull(
@@ -191,8 +195,8 @@ func pull(
 		}
 	}
 	run := func(ctx context.Context, client *afc.Client, t afc.Transfer) (afc.Tree, error) {
-		// A name that the device chose must not lead through a link that a
-		// pull before has made.
+		// If the device chose the name, the path is never written to as a special
+		// file, because it may be a symbolic link that an earlier pull made.
 		if !chosen && device.Special(to) {
 			n, err := device.Store(ctx, to, func(w io.Writer) (int64, error) {
 				return client.Pull(ctx, remote, w, t)
@@ -235,8 +239,8 @@ func push(
 	return transferred(c, tree), nil
 }
 
-// pushTo is the path on the device that a push writes to. A file that is pushed
-// to a directory keeps its name.
+// pushTo returns the path on the device that a push writes to. If remote is a
+// directory and local is a file, the file keeps its name.
 func pushTo(
 	ctx context.Context, client *afc.Client, local, remote string, t afc.Transfer,
 ) (string, error) {
@@ -246,18 +250,20 @@ func pushTo(
 	var refusal *afc.Error
 	switch {
 	case errors.As(err, &refusal) && refusal.Status != afc.Success:
-		return remote, nil // the push tells
+		return remote, nil // the push itself reports the error
 	case err != nil:
 		return "", err
 	case i.Kind != afc.Directory:
 		return remote, nil
 	}
-	if l, err := os.Stat(local); err == nil && !l.IsDir() {
+	l, err := os.Stat(local)
+	if err == nil && !l.IsDir() {
 		return path.Join(remote, filepath.Base(local)), nil
 	}
 	return remote, nil
 }
 
+// pushSpecial copies from a FIFO or a device file to the device.
 func pushSpecial(
 	ctx context.Context, client *afc.Client, local, remote string, t afc.Transfer,
 ) (afc.Tree, error) {

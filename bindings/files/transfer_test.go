@@ -31,16 +31,11 @@ func TestTarget(t *testing.T) {
 	}
 	for _, tt := range tests {
 		to, chosen := target(tt.goos, tt.remote, tt.local)
-		if to != tt.want || chosen != tt.chosen {
-			t.Errorf(
-				"target(%s, %q) = %q, %v, want %q, %v",
-				tt.goos,
-				tt.remote,
-				to,
-				chosen,
-				tt.want,
-				tt.chosen,
-			)
+		if to != tt.want {
+			t.Errorf("target(%s, %q) = %q, want %q", tt.goos, tt.remote, to, tt.want)
+		}
+		if chosen != tt.chosen {
+			t.Errorf("target(%s, %q): chosen = %v, want %v", tt.goos, tt.remote, chosen, tt.chosen)
 		}
 	}
 }

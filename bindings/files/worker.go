@@ -9,22 +9,23 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// amounts are the bytes of a transfer.
+// amounts holds the numbers of bytes of a transfer.
 type amounts struct{ done, total int64 }
 
-// worker is a transfer on a goroutine of its own. It belongs to a scope, which
-// waits for it: also when the task is cancelled the transfer ends before the
-// script does.
+// worker runs a transfer on its own goroutine. It belongs to a scope, which waits for
+// it. Therefore the transfer ends before the script does, even if the task is
+// cancelled.
 type worker struct {
 	entry  *host.Entry
 	cancel context.CancelFunc
-	latest chan amounts  // what was not reported yet
+	latest chan amounts  // the latest progress that was not reported yet
 	done   chan struct{} // closed when err is set
 	err    error
 }
 
+// newWorker starts run and adds the worker to scope.
 func newWorker(
-	scope *host.Scope, run func(ctx context.Context, told func(done, total int64)) error,
+	scope *host.Scope, run func(ctx context.Context, tell func(done, total int64)) error,
 ) *worker {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &worker{cancel: cancel, latest: make(chan amounts, 1), done: make(chan struct{})}
@@ -36,8 +37,8 @@ func newWorker(
 	return w
 }
 
-// tell keeps the progress for the script. A slow script gets fewer reports, but
-// never old ones.
+// tell keeps the latest progress for the script. It replaces progress that was not
+// reported yet, so that a slow script gets fewer reports but no outdated ones.
 func (w *worker) tell(done, total int64) {
 	select {
 	case <-w.latest:
@@ -61,18 +62,18 @@ func (w *worker) stop(ctx context.Context) error {
 func (w *worker) follow(
 	c *api.Call, d *device.Device, o transferOptions, report func(amounts) error,
 ) error {
-	defer w.cancel() // of a cancelled task, the scope waits for the end
+	defer w.cancel() // if the task was cancelled, the scope waits for the transfer
 	until := time.Time{}
 	if o.Timeout != nil && *o.Timeout >= 0 {
 		until = time.Now().Add(*o.Timeout)
 	}
 	over := false
 	for !over {
-		p, some := amounts{}, false
+		p, progressed := amounts{}, false
 		err := d.Do(c, device.Timeout{Timeout: remaining(until)}, func(ctx context.Context) error {
 			select {
 			case p = <-w.latest:
-				some = true
+				progressed = true
 			case <-w.done:
 				over = true
 				return w.err
@@ -81,7 +82,7 @@ func (w *worker) follow(
 			}
 			return nil
 		})
-		if err == nil && some {
+		if err == nil && progressed {
 			err = report(p)
 		}
 		if err != nil {
@@ -96,14 +97,15 @@ func (w *worker) follow(
 	}
 }
 
-// leave waits for the end of the transfer and takes it out of its scope. The
-// deadline of the transfer may be over, so it has one of its own.
+// leave waits for the end of the transfer and removes it from its scope. It uses the
+// default deadline, because the deadline of the transfer may have passed.
 func (w *worker) leave(c *api.Call, err error) error {
 	c.Timeout(0).Block(w.stop)
 	w.entry.Remove()
 	return err
 }
 
+// remaining returns the time left until a deadline. The zero time means no deadline.
 func remaining(until time.Time) time.Duration {
 	if until.IsZero() {
 		return api.NoTimeout

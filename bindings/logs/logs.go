@@ -1,5 +1,5 @@
-// Package logs gives scripts the log of a device: live entries, the text form
-// of old devices, and archives.
+// Package logs gives scripts the log of a device: live entries, the text lines of
+// com.apple.syslog_relay, and archives.
 package logs
 
 import (
@@ -55,9 +55,10 @@ type options struct {
 	Queue     int    `lua:"queue" doc:"entries that wait for a slow script; default 65536"`
 }
 
-// ranks orders the levels; names are what scripts write and see.
+// ranks orders the names of the levels.
 var ranks = map[string]int{"": 0, "debug": 0, "info": 1, "default": 2, "error": 3, "fault": 4}
 
+// names maps the levels to the names that scripts use.
 var names = map[ostracerelay.Level]string{
 	ostracerelay.Debug: "debug", ostracerelay.Info: "info", ostracerelay.Default: "default",
 	ostracerelay.Err: "error", ostracerelay.Fault: "fault",
@@ -70,7 +71,7 @@ func levelName(l ostracerelay.Level) string {
 	return "default"
 }
 
-// accepts is the part of the filter that the device does not do.
+// accepts applies the conditions that the device does not filter by.
 func (o *options) accepts(e *ostracerelay.Entry) bool {
 	return ranks[levelName(e.Level)] >= ranks[o.Level] &&
 		(o.Process == "" || e.Process() == o.Process) &&
@@ -79,9 +80,10 @@ func (o *options) accepts(e *ostracerelay.Entry) bool {
 		(o.Match == "" || strings.Contains(e.Message, o.Match))
 }
 
-// batch is how many entries are decoded before they are pushed.
+// batch is the most entries that are decoded before they are pushed.
 const batch = 256
 
+// live is dev:syslog.
 func live(c *api.Call, d *device.Device, o options) (api.Opened[*stream.Stream], error) {
 	var none api.Opened[*stream.Stream]
 	if _, ok := ranks[o.Level]; !ok {
@@ -124,7 +126,7 @@ func live(c *api.Call, d *device.Device, o options) (api.Opened[*stream.Stream],
 	})
 }
 
-// startActivity starts the live log on a connection of its own.
+// startActivity opens a connection and starts the live log on it.
 func startActivity(
 	ctx context.Context, d *device.Device, a ostracerelay.Activity,
 ) (*ostracerelay.Stream, error) {
@@ -156,8 +158,8 @@ func lineGap(t time.Duration) any {
 	return &Line{Time: time.Now(), Level: levelGap, Message: text, Raw: text, Gap: &seconds}
 }
 
-// pump reads entries and pushes those that pass the filter. Entries of one batch
-// share one allocation.
+// pump reads entries and pushes those that o accepts. The entries of a batch share one
+// allocation.
 func pump(ctx context.Context, s *ostracerelay.Stream, o *options, push func(...any)) error {
 	raw := make([]ostracerelay.Entry, batch)
 	out := make([]any, 0, batch)
@@ -186,8 +188,8 @@ func pump(ctx context.Context, s *ostracerelay.Stream, o *options, push func(...
 	}
 }
 
-// executable returns the process name of an app. A name that is not the identifier
-// of an app stays as it is.
+// executable returns the process name of the app with bundle identifier id. If there is no
+// such app, it returns id.
 func executable(ctx context.Context, d *device.Device, id string) (string, error) {
 	client, err := installationproxy.Connect(ctx, d)
 	if err != nil {
@@ -209,6 +211,7 @@ type textOptions struct {
 	stream.ResumeOption
 }
 
+// text is dev:syslog_text.
 func text(c *api.Call, d *device.Device, o textOptions) (api.Opened[*stream.Stream], error) {
 	limit, err := o.Limit(c, 1)
 	if err != nil {
@@ -224,7 +227,7 @@ func text(c *api.Call, d *device.Device, o textOptions) (api.Opened[*stream.Stre
 	})
 }
 
-// openText starts the text log on a connection of its own.
+// openText opens a connection and starts the text log on it.
 func openText(ctx context.Context, d *device.Device) (*stream.Opening, error) {
 	client, err := syslogrelay.Connect(ctx, d)
 	if err != nil {
@@ -252,7 +255,7 @@ func archive(
 	c *api.Call, d *device.Device, path string, o archiveOptions,
 ) (n int64, err error) {
 	if o.Timeout.Timeout == 0 {
-		o.Timeout.Timeout = api.NoTimeout // silence bounds it
+		o.Timeout.Timeout = api.NoTimeout // only idle_timeout bounds the transfer
 	}
 	limits := ostracerelay.ArchiveOptions{
 		SizeLimit: o.MaxSize, AgeLimit: o.MaxDays, Idle: o.Limit(),
@@ -267,7 +270,7 @@ func archive(
 	return n, err
 }
 
-// Family adds syslog, syslog_text and log_archive to Device.
+// Family returns the methods syslog, syslog_text and log_archive of Device.
 func Family() device.Family {
 	raises := api.Raises("timeout", "not_paired", "disconnected", "PasswordProtected")
 	return device.Family{

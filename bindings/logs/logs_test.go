@@ -19,8 +19,8 @@ import (
 	"github.com/imdlua/imdlua/stdlib"
 )
 
-// recorded returns what a device sends for n entries: its reply, and the
-// records.
+// recorded returns the bytes that a device sends when the log is started: its reply, and
+// the records of n entries.
 func recorded(t testing.TB, n int) (reply, records []byte) {
 	t.Helper()
 	p, err := phone.New(phone.Options{LogRate: -1})
@@ -63,7 +63,7 @@ func recorded(t testing.TB, n int) (reply, records []byte) {
 	return reply, seen.Bytes()
 }
 
-// teeConn keeps what was read.
+// teeConn is a connection that keeps the bytes that were read from it.
 type teeConn struct {
 	net.Conn
 	seen *bytes.Buffer
@@ -75,26 +75,29 @@ func (c *teeConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// replay is a connection on which a device says the same again and again.
+// replay is a connection from which first is read once, then again in each of the rounds,
+// and then io.EOF.
 type replay struct {
 	first, again []byte
-	rounds       int
-	at           []byte
+	rounds       int    // rounds that are left
+	rest         []byte // bytes of the current part that were not read yet
 }
 
 func (r *replay) Read(p []byte) (int, error) {
-	if len(r.at) == 0 {
-		if r.at = r.first; r.first == nil {
-			if r.rounds == 0 {
-				return 0, io.EOF
-			}
+	if len(r.rest) == 0 {
+		switch {
+		case r.first != nil:
+			r.rest = r.first
+			r.first = nil
+		case r.rounds > 0:
 			r.rounds--
-			r.at = r.again
+			r.rest = r.again
+		default:
+			return 0, io.EOF
 		}
-		r.first = nil
 	}
-	n := copy(p, r.at)
-	r.at = r.at[n:]
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
 	return n, nil
 }
 
@@ -106,7 +109,7 @@ func (r *replay) SetDeadline(time.Time) error      { return nil }
 func (r *replay) SetReadDeadline(time.Time) error  { return nil }
 func (r *replay) SetWriteDeadline(time.Time) error { return nil }
 
-// replayed is a stream of rounds x n entries as scripts get it.
+// replayed returns a stream of the entries that pass o. The records are read rounds times.
 func replayed(
 	t testing.TB, reply, records []byte, rounds, queue int, o options,
 ) *stream.Stream {
@@ -127,7 +130,7 @@ func replayed(
 	return stream.New(source, s.Close, stream.Options{Kind: "syslog", Queue: queue, Text: text})
 }
 
-// newHost returns a host in which the function log returns the stream.
+// newHost returns a host whose function lab.log returns the stream, and its output.
 func newHost(t testing.TB, s *stream.Stream) (*host.Host, *bytes.Buffer) {
 	t.Helper()
 	var out bytes.Buffer
@@ -181,7 +184,8 @@ io.write(n)`)
 	}
 }
 
-// TestSlowScriptLosesTheOldest checks that the queue is bounded and counts.
+// TestSlowScriptLosesTheOldest checks that the queue is bounded and that dropped counts
+// the values that were lost.
 func TestSlowScriptLosesTheOldest(t *testing.T) {
 	reply, records := recorded(t, 100)
 	s := replayed(t, reply, records, 10, 64, options{})
@@ -200,7 +204,8 @@ io.write(n, " ", entries.dropped)`)
 	}
 }
 
-// BenchmarkLuaPredicate is one entry from the wire through a predicate in Lua.
+// BenchmarkLuaPredicate measures the time of one entry from its bytes to the result of a
+// predicate in Lua.
 func BenchmarkLuaPredicate(b *testing.B) {
 	const block = 1000
 	reply, records := recorded(b, block)

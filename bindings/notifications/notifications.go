@@ -20,7 +20,8 @@ type options struct {
 	stream.ResumeOption
 }
 
-// arguments are names, which a table of options may follow.
+// arguments separates the arguments of dev:notifications: names, and a table of options
+// that may follow them.
 func arguments(c *api.Call, args []lua.LValue) (names []string, o options, err error) {
 	for i, a := range args {
 		switch v := a.(type) {
@@ -68,7 +69,7 @@ func observe(
 	})
 }
 
-// open observes on a connection of its own.
+// open opens a connection and observes the names on it.
 func open(ctx context.Context, d *device.Device, names []string) (*stream.Opening, error) {
 	client, err := notificationproxy.Connect(ctx, d)
 	if err != nil {
@@ -86,9 +87,10 @@ func open(ctx context.Context, d *device.Device, names []string) (*stream.Openin
 	}, Stop: client.Close, Malformed: client.Malformed}, nil
 }
 
-// subscribe returns when the device observes the names: what is posted from then on
-// is not missed. The protocol has no acknowledgement, so a name of our own is
-// observed last and posted. subscribe returns what came before it.
+// subscribe observes the names and returns when the device has begun to observe them, so
+// that no later notification is missed. The protocol has no acknowledgement. Therefore
+// subscribe observes a unique name after the others, posts it, and waits for it. early
+// holds the notifications that arrived before.
 func subscribe(
 	ctx context.Context, client *notificationproxy.Client, names []string,
 ) (early []any, err error) {
@@ -119,12 +121,12 @@ func post(c *api.Call, d *device.Device, name string, t device.Timeout) error {
 		if err := client.Post(ctx, name); err != nil {
 			return err
 		}
-		return client.Shutdown(ctx) // the answer shows that the post has been read
+		return client.Shutdown(ctx) // its answer shows that the device has read the post
 	}
 	return device.With(c, d, t, notificationproxy.Connect, send)
 }
 
-// Family adds notifications and post to Device.
+// Family returns the methods notifications and post of Device.
 func Family() device.Family {
 	raises := api.Raises("timeout", "not_paired", "disconnected")
 	return device.Family{Methods: []*api.Func{

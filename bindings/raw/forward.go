@@ -15,7 +15,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// Forward is a local port whose connections reach a port of the device.
+// Forward is a local port that is forwarded to a port of the device.
 type Forward struct {
 	*core.Forward
 	remote uint16

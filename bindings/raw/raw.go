@@ -1,5 +1,6 @@
-// Package raw gives scripts what nothing else covers: any service by its name,
-// any port, and ports of this computer that are forwarded to the device.
+// Package raw gives scripts direct access to a device, for what no other family covers:
+// any service by its name, any port, and ports of this computer that are forwarded to
+// the device.
 package raw
 
 import (
@@ -23,7 +24,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service"
 )
 
-// maxRecv bounds what one recv may ask for.
+// maxRecv is the most bytes that one call may read.
 const maxRecv = 64 << 20
 
 // Connection is an open connection to a service or a port of a device.
@@ -32,10 +33,10 @@ type Connection struct {
 	udid string
 	conn net.Conn
 
-	// reading and writing are held by the task that does so: one may wait for
-	// an answer while another sends.
+	// A task that reads has an element in reading, and a task that writes has one in
+	// writing. Therefore one task may wait for an answer while another sends.
 	reading, writing chan struct{}
-	rest             []byte // read, but not yet asked for; belongs to the reader
+	rest             []byte // bytes that were read but not returned yet; guarded by reading
 
 	life   *device.Life
 	once   sync.Once
@@ -45,7 +46,7 @@ type Connection struct {
 	dump bool
 }
 
-// NewConnection makes the object that scripts have of an open connection.
+// NewConnection returns the Connection of scripts for an open connection.
 func NewConnection(name, udid string, c net.Conn) *Connection {
 	return &Connection{
 		name: name, udid: udid, conn: c, life: device.NewLife("Connection"),
@@ -65,7 +66,7 @@ func (s *Connection) Close() error {
 // guard is link.GuardRead or link.GuardWrite.
 type guard func(context.Context, net.Conn) func(error) error
 
-// do runs f under the option's deadline. Its error names the service.
+// do runs f with the deadline of t. Its error names the service.
 func (s *Connection) do(c *api.Call, t device.Timeout, f func(ctx context.Context) error) error {
 	err := s.life.Error(c.Timeout(t.Timeout).TryBlock(f))
 	var h *host.Error
@@ -75,7 +76,7 @@ func (s *Connection) do(c *api.Call, t device.Timeout, f func(ctx context.Contex
 	return fmt.Errorf("%s: %w", s.name, err)
 }
 
-// inTurn runs f while the caller holds turn.
+// inTurn runs f when no other task has the turn, which is s.reading or s.writing.
 func (s *Connection) inTurn(
 	ctx context.Context, turn chan struct{}, g guard, f func() error,
 ) error {
@@ -103,8 +104,8 @@ func (s *Connection) write(c *api.Call, t device.Timeout, b []byte) error {
 	})
 }
 
-// more reads once. What was read stays in rest until it is asked for, so that a
-// call which ran out of time has lost nothing.
+// more reads once and appends the bytes to rest. They stay there until take returns
+// them, so that a call that times out loses nothing.
 func (s *Connection) more() error {
 	buf := make([]byte, 64<<10)
 	n, err := s.conn.Read(buf)
@@ -115,7 +116,7 @@ func (s *Connection) more() error {
 	return err
 }
 
-// need reads until n bytes are there.
+// need reads until rest has at least n bytes.
 func (s *Connection) need(n int) error {
 	for len(s.rest) < n {
 		if err := s.more(); err != nil {
@@ -128,14 +129,14 @@ func (s *Connection) need(n int) error {
 	return nil
 }
 
-// take gives the next n bytes out.
+// take removes the first n bytes from rest and returns them.
 func (s *Connection) take(n int) []byte {
 	b := s.rest[:n:n]
 	s.rest = s.rest[n:]
 	return b
 }
 
-// trace shows bytes on standard error while hexdump is on.
+// trace prints bytes to standard error if hexdump is on.
 func (s *Connection) trace(c *api.Call, direction string, b []byte) {
 	s.mu.Lock()
 	on := s.dump
@@ -191,7 +192,8 @@ func recvUntil(c *api.Call, s *Connection, end []byte, t device.Timeout) (out []
 				out = s.take(seen + i + len(end))
 				return nil
 			}
-			if seen = max(0, len(s.rest)-len(end)+1); seen > maxRecv {
+			seen = max(0, len(s.rest)-len(end)+1)
+			if seen > maxRecv {
 				return fmt.Errorf("no delimiter in %d bytes", seen)
 			}
 			if err := s.need(len(s.rest) + 1); err != nil {
@@ -222,7 +224,7 @@ func (o plistOptions) order() (binary.ByteOrder, error) {
 	return nil, fmt.Errorf("endian is be or le, not %q", o.Endian)
 }
 
-// frame is a script's value as a property list behind its length.
+// frame returns a script's value as a property list that is preceded by its length.
 func (o plistOptions) frame(c *api.Call, v lua.LValue) ([]byte, error) {
 	order, err := o.order()
 	if err != nil {
@@ -245,7 +247,8 @@ func (o plistOptions) frame(c *api.Call, v lua.LValue) ([]byte, error) {
 	return append(frame, body...), nil
 }
 
-// takePlist reads a property list. An empty one is nil.
+// takePlist reads a property list that is preceded by its length. v is nil if the length
+// is 0.
 func (s *Connection) takePlist(order binary.ByteOrder) (body []byte, v any, err error) {
 	if err := s.need(4); err != nil {
 		return nil, nil, err
@@ -257,7 +260,8 @@ func (s *Connection) takePlist(order binary.ByteOrder) (body []byte, v any, err 
 	if err := s.need(4 + int(n)); err != nil {
 		return nil, nil, err
 	}
-	if body = s.take(4 + int(n))[4:]; n > 0 {
+	body = s.take(4 + int(n))[4:]
+	if n > 0 {
 		v, err = plist.Decode(body)
 	}
 	return body, v, err
@@ -286,8 +290,8 @@ func recvPlist(c *api.Call, s *Connection, o plistOptions) (any, error) {
 	return v, err
 }
 
-// call is one request with its answer. Other calls, and other reads, wait until
-// the answer is there: it would go to them.
+// call sends a request and reads its answer. It has the turn to read from the beginning,
+// so that another call or read cannot take the answer.
 func call(c *api.Call, s *Connection, v lua.LValue, o plistOptions) (any, error) {
 	frame, err := o.frame(c, v)
 	if err != nil {
@@ -326,8 +330,8 @@ type serviceOptions struct {
 	Plain  bool `lua:"handshake_only" doc:"the service speaks plain text after its TLS handshake"`
 }
 
-// open takes any service by its lockdown name, also one that this program does
-// not know.
+// open connects to a service by its lockdown name. It accepts any name, even if this
+// program does not know the service.
 func open(
 	c *api.Call, d *device.Device, name string, o serviceOptions,
 ) (api.Opened[*Connection], error) {
@@ -424,7 +428,7 @@ svc:call{ Request = "WiFi" }`)),
 	return c
 }
 
-// explain knows the errors of property lists that cannot be sent or received.
+// explain explains the errors of property lists that cannot be sent or received.
 func explain(err error) (code, hint string) {
 	var f *link.FrameError
 	var p *plist.Error
@@ -434,7 +438,7 @@ func explain(err error) (code, hint string) {
 	return "", ""
 }
 
-// Family adds service, connect and forward to Device.
+// Family returns the methods service, connect and forward of Device.
 func Family() device.Family {
 	raises := api.Raises("InvalidService", "PasswordProtected", "refused", "timeout", "not_paired",
 		"disconnected")

@@ -14,15 +14,15 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// keeper is the Lua predicate of a filtered stream.
-type keeper = *lua.LFunction
+// predicate is the Lua predicate of a filtered stream.
+type predicate = *lua.LFunction
 
-// errClosed says that the script has closed the stream.
+// errClosed is returned by pull when the script has closed the stream.
 var errClosed = errors.New("the stream was closed")
 
 // pull returns the next value that passes every filter. It returns io.EOF at the
-// end of the source, errClosed when the stream was closed, and errLate when the
-// moment comes first.
+// end of the source, errClosed if the stream was closed, and errLate if no value
+// came before until. The zero time means no limit.
 func (s *Stream) pull(c *api.Call, until time.Time) (any, error) {
 	for {
 		if s.parent != nil {
@@ -51,12 +51,14 @@ func (s *Stream) pull(c *api.Call, until time.Time) (any, error) {
 	}
 }
 
-// closedError is what a call ends with when its stream is closed meanwhile.
+// closedError returns the error of a call whose stream was closed while it waited.
 func (s *Stream) closedError() error {
 	return host.Errorf("closed", "%s: the stream was closed while a call waited in it", s.Kind())
 }
 
-func moment(d *time.Duration) time.Time {
+// deadline returns the time after d. It returns the zero time if d is nil or negative,
+// which mean no limit.
+func deadline(d *time.Duration) time.Time {
 	if d == nil || *d < 0 {
 		return time.Time{}
 	}
@@ -64,7 +66,7 @@ func moment(d *time.Duration) time.Time {
 }
 
 func next(c *api.Call, s *Stream, timeout *time.Duration) (any, error) {
-	v, err := s.pull(c, moment(timeout))
+	v, err := s.pull(c, deadline(timeout))
 	switch err {
 	case errLate, io.EOF:
 		return nil, nil
@@ -74,7 +76,8 @@ func next(c *api.Call, s *Stream, timeout *time.Duration) (any, error) {
 	return v, err
 }
 
-// step is one step of a for loop, which ends when the stream is closed.
+// step returns the next value for a for loop. It returns nil, which ends the loop, at
+// the end of the source or when the stream is closed.
 func step(c *api.Call, s *Stream) (any, error) {
 	v, err := s.pull(c, time.Time{})
 	if err == errClosed || err == io.EOF {
@@ -96,7 +99,7 @@ func find(c *api.Call, s *Stream, what lua.LValue, o findOptions) (any, error) {
 	if o.Timeout != nil {
 		limit = *o.Timeout
 	}
-	until := moment(&limit)
+	until := deadline(&limit)
 	for {
 		v, err := s.pull(c, until)
 		switch {
@@ -124,7 +127,7 @@ func describe(what lua.LValue) string {
 	return "the function"
 }
 
-// matcher turns what find is given into a test on values.
+// matcher returns the test on values that the first argument of find describes.
 func matcher(c *api.Call, s *Stream, what lua.LValue) (func(any) bool, error) {
 	switch w := what.(type) {
 	case lua.LString:
@@ -145,12 +148,12 @@ type collectOptions struct {
 	Limit *time.Duration `lua:"seconds" doc:"stop after this time"`
 }
 
-// collect takes a number or {count=, seconds=}.
+// collect takes values until there are Count of them or Limit has passed.
 func collect(c *api.Call, s *Stream, o collectOptions) ([]any, error) {
 	if o.Count <= 0 && o.Limit == nil {
 		return nil, c.ArgError(1, "give count, seconds or both")
 	}
-	until := moment(o.Limit)
+	until := deadline(o.Limit)
 	out := []any{}
 	for o.Count <= 0 || len(out) < o.Count {
 		v, err := s.pull(c, until)
@@ -168,10 +171,12 @@ func collect(c *api.Call, s *Stream, o collectOptions) ([]any, error) {
 	return out, nil
 }
 
+// filter returns a stream of the values of s for which fn returns true.
 func filter(c *api.Call, s *Stream, fn *lua.LFunction) api.Opened[*Stream] {
 	return api.Own(c, &Stream{parent: s, keep: fn, opts: s.opts})
 }
 
+// on starts a task that calls fn with each value.
 func on(c *api.Call, s *Stream, fn *lua.LFunction) *host.Task {
 	loop := c.L.NewFunction(func(L *lua.LState) int {
 		inner := c.On(L)

@@ -2,14 +2,14 @@ package stream
 
 import "strings"
 
-// maxLine is the most that is kept of a line that has not ended.
+// maxLine is the most bytes that Lines keeps of a line that has not ended.
 const maxLine = 64 << 10
 
-// Lines cuts text that arrives in pieces into lines, without their ends.
+// Lines splits text that arrives in pieces into lines. The lines have no line endings.
 type Lines struct{ rest string }
 
-// Add pushes the lines that text completes. A line that becomes too long is pushed in
-// pieces.
+// Add appends text and pushes each line that is complete. A line that becomes too long
+// is pushed in pieces.
 func (l *Lines) Add(text string, push func(...any)) {
 	l.rest += text
 	for {
@@ -25,7 +25,7 @@ func (l *Lines) Add(text string, push func(...any)) {
 	}
 }
 
-// End pushes a last line that has no end.
+// End pushes the last line if it has no line ending.
 func (l *Lines) End(push func(...any)) {
 	if l.rest != "" {
 		push(l.rest)

@@ -30,18 +30,18 @@ const (
 	DefaultResume = 60 * time.Second
 	// openTimeout bounds one attempt to open a source again.
 	openTimeout = 30 * time.Second
-	// Between two attempts that were refused for now.
+	// The pause between two attempts begins with firstPause and doubles up to maxPause.
 	firstPause = 100 * time.Millisecond
 	maxPause   = 2 * time.Second
 )
 
-// ResumeOption is the option of streams that go on after a lost connection.
+// ResumeOption is the option resume of streams that go on after a lost connection.
 type ResumeOption struct {
 	Resume lua.LValue `lua:"resume" doc:"seconds to wait for a lost device; 60 or false"`
 }
 
-// Limit is the option's value as a Resume has it. n is the number of the
-// argument that the option stands in.
+// Limit returns the option's value in the form of Resume.Limit. n is the number of the
+// argument that holds the option, for error messages.
 func (o ResumeOption) Limit(c *api.Call, n int) (time.Duration, error) {
 	switch v := o.Resume.(type) {
 	case nil, *lua.LNilType:
@@ -66,30 +66,31 @@ func (o ResumeOption) Limit(c *api.Call, n int) (time.Duration, error) {
 // Opening is a source on one connection.
 type Opening struct {
 	Source Source
-	// Stop ends a read of Source that waits and closes the connection. It is
+	// Stop closes the connection. A read of Source that waits returns. Stop is
 	// called once.
 	Stop func() error
 	// Dropped and Malformed are as in Options.
 	Dropped, Malformed func() uint64
 }
 
-// Resume says how a stream goes on when its connection is lost.
+// Resume describes how a stream goes on when its connection is lost.
 type Resume struct {
 	// Open opens the source again.
 	Open func(ctx context.Context) (*Opening, error)
-	// Ready waits until the device can be reached. It ends with ctx.
+	// Ready waits until the device can be reached, or until ctx ends.
 	Ready func(ctx context.Context) error
-	// Limit is how long a lost device is waited for: 0 not at all,
-	// api.NoTimeout without end.
+	// Limit is how long the stream waits for a lost device. 0 means that it does
+	// not wait, and api.NoTimeout that it waits for ever.
 	Limit time.Duration
-	// Gap makes the value that marks where something may be missing. Without it
-	// there is no such value.
+	// Gap returns the value that marks a gap in the stream. Its argument is the
+	// length of the gap. If Gap is nil, gaps are only counted.
 	Gap func(time.Duration) any
 }
 
-// NewResuming returns a stream that reads first, and what r opens whenever the
-// connection is lost: the device was unplugged, restarts, or its tunnel ended. A
-// refusal ends the stream, as does a device that is not back in time.
+// NewResuming returns a stream that reads from first. When the connection is lost, for
+// example because the device was unplugged or restarts or because its tunnel ended, the
+// stream continues with a source that r opens. The stream ends with an error if the
+// device refuses, or if it is not back within r.Limit.
 func NewResuming(first *Opening, r Resume, o Options) *Stream {
 	p := &resumer{Resume: r, kind: o.Kind, current: first}
 	o.gaps = p.gaps.Load
@@ -103,14 +104,14 @@ type resumer struct {
 	kind string
 	gaps atomic.Uint64
 
-	mu      sync.Mutex
-	current *Opening
-	before  uint64 // dropped by the openings before
-	bad     uint64 // malformed in the openings before
-	closed  bool
+	mu              sync.Mutex
+	current         *Opening
+	droppedBefore   uint64 // values dropped by earlier openings
+	malformedBefore uint64 // malformed values of earlier openings
+	closed          bool
 }
 
-// stop closes what is open now. Nothing is opened afterwards.
+// stop closes the current opening. No source is opened afterwards.
 func (p *resumer) stop() error {
 	p.mu.Lock()
 	p.closed = true
@@ -118,14 +119,14 @@ func (p *resumer) stop() error {
 	return p.leave()
 }
 
-// leave closes the current opening.
+// leave closes the current opening and adds its counts to those of earlier ones.
 func (p *resumer) leave() error {
 	p.mu.Lock()
 	o := p.current
 	p.current = nil
 	if o != nil {
-		p.before += count(o.Dropped)
-		p.bad += count(o.Malformed)
+		p.droppedBefore += count(o.Dropped)
+		p.malformedBefore += count(o.Malformed)
 	}
 	p.mu.Unlock()
 	if o == nil {
@@ -134,7 +135,8 @@ func (p *resumer) leave() error {
 	return o.Stop()
 }
 
-// enter makes o the current opening. It reports whether the stream is still open.
+// enter makes o the current opening. If the stream was closed meanwhile, enter closes
+// o and returns false.
 func (p *resumer) enter(o *Opening) bool {
 	p.mu.Lock()
 	closed := p.closed
@@ -143,7 +145,7 @@ func (p *resumer) enter(o *Opening) bool {
 	}
 	p.mu.Unlock()
 	if closed {
-		o.Stop() // there is nobody to return an error to
+		o.Stop() // the stream is closed, so no call can return the error
 	}
 	return !closed
 }
@@ -152,21 +154,21 @@ func (p *resumer) dropped() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.current == nil {
-		return p.before
+		return p.droppedBefore
 	}
-	return p.before + count(p.current.Dropped)
+	return p.droppedBefore + count(p.current.Dropped)
 }
 
 func (p *resumer) malformed() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.current == nil {
-		return p.bad
+		return p.malformedBefore
 	}
-	return p.bad + count(p.current.Malformed)
+	return p.malformedBefore + count(p.current.Malformed)
 }
 
-// count is the number of an opening that may not have it.
+// count returns f(), or 0 if f is nil.
 func count(f func() uint64) uint64 {
 	if f == nil {
 		return 0
@@ -174,18 +176,20 @@ func count(f func() uint64) uint64 {
 	return f()
 }
 
+// run is the Source of the stream.
 func (p *resumer) run(ctx context.Context, push func(...any)) error {
 	p.mu.Lock()
 	o := p.current
 	p.mu.Unlock()
-	for o != nil { // nil when it was closed already
+	for o != nil { // o is nil if the stream was closed before run began
 		err := o.Source(ctx, push)
 		if ctx.Err() != nil || err == nil || err == io.EOF || p.Limit == 0 || !Lost(err) {
-			return err // the opening is closed with the stream
+			return err // Close of the stream closes the opening
 		}
 		since := time.Now()
-		p.leave() // the reason that it ended is known: err
-		if o, err = p.again(ctx, err); err != nil {
+		p.leave() // its error is ignored: err already says why the connection ended
+		o, err = p.reopen(ctx, err)
+		if err != nil {
 			return err
 		}
 		if !p.enter(o) {
@@ -199,21 +203,23 @@ func (p *resumer) run(ctx context.Context, push func(...any)) error {
 	return nil
 }
 
-// again waits for the device and opens the source, until that succeeds, is refused
-// for good or takes too long. why is the reason that the connection was lost.
-func (p *resumer) again(parent context.Context, why error) (*Opening, error) {
+// reopen waits for the device and opens the source. It tries again until it succeeds,
+// until an attempt fails with an error that is not transient, or until the limit has
+// passed. cause is the error with which the connection was lost.
+func (p *resumer) reopen(parent context.Context, cause error) (*Opening, error) {
 	ctx, cancel := context.WithCancel(parent)
 	if p.Limit > 0 {
 		cancel()
 		ctx, cancel = context.WithTimeout(parent, p.Limit)
 	}
 	defer cancel()
-	var refusal error // for now: locked, or not up yet
+	var refusal error // the last transient error, such as that the device is locked
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		err := p.Ready(ctx)
 		if err == nil {
 			var o *Opening
-			if o, err = p.attempt(ctx); err == nil {
+			o, err = p.attempt(ctx)
+			if err == nil {
 				return o, nil
 			}
 			if !transient(err) {
@@ -230,7 +236,7 @@ func (p *resumer) again(parent context.Context, why error) (*Opening, error) {
 	if parent.Err() == nil && refusal != nil && !Lost(refusal) {
 		return nil, fmt.Errorf("%w (tried for %v to resume %s)", refusal, p.Limit, p.kind)
 	}
-	return nil, fmt.Errorf("%w (it was not back within %v)", why, p.Limit)
+	return nil, fmt.Errorf("%w (it was not back within %v)", cause, p.Limit)
 }
 
 // attempt opens the source once.
@@ -240,7 +246,7 @@ func (p *resumer) attempt(ctx context.Context) (*Opening, error) {
 	return p.Open(ctx)
 }
 
-// wait lets time pass; false when ctx ended first.
+// wait waits for d. It returns false if ctx ends first.
 func wait(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -252,13 +258,13 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// lost are the errors of connections that have ended.
+// lost lists the errors of connections that have ended.
 var lost = []error{
 	io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, usbmux.BadDevice, tunnel.ErrDown,
 }
 
-// passing are the errors of sources that cannot be opened now, but may be a moment
-// later: the device is locked, or not up yet, or leaves again.
+// passing lists the errors of sources that cannot be opened now but perhaps later,
+// because the device is locked, has not started yet, or is leaving again.
 var passing = []error{
 	context.DeadlineExceeded, device.ErrNotFound, device.ErrNoRoute, device.ErrNoTunnel,
 	usbmux.ConnectionRefused, syscall.ECONNREFUSED,
@@ -267,12 +273,13 @@ var passing = []error{
 	lockdown.ErrInvalidResponse, rsd.ErrPasswordProtected, remotepair.ErrLocked,
 }
 
+// isAny reports whether err matches an error of list.
 func isAny(err error, list []error) bool {
 	return slices.ContainsFunc(list, func(e error) bool { return link.Is(err, e) })
 }
 
-// Lost reports whether err means that the connection has ended, as opposed to a
-// refusal or to malformed bytes.
+// Lost reports whether err means that the connection has ended. It returns false for
+// refusals of the device and for malformed messages.
 func Lost(err error) bool {
 	var refused *lockdown.Error
 	var listed *rsd.Error
@@ -286,8 +293,8 @@ func Lost(err error) bool {
 	return errors.As(err, &broken) || isAny(err, lost)
 }
 
-// transient reports whether opening the source again may succeed.
+// transient reports whether another attempt to open the source may succeed.
 func transient(err error) bool { return Lost(err) || isAny(err, passing) }
 
-// GapText is the message of the entry that marks a gap in a log.
+// GapText returns the message of the entry that marks a gap of length d in a log.
 func GapText(d time.Duration) string { return fmt.Sprintf("no connection for %.1f s", d.Seconds()) }

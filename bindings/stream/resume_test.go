@@ -17,9 +17,9 @@ import (
 	"github.com/imdlua/imdlua/runtime/usbmux"
 )
 
-// line is a source that a test feeds: values, and the error that ends it.
+// line is a source that a test feeds with values, and with the error that ends it.
 type line struct {
-	feed   chan any
+	feed   chan any // values, or an error
 	closed chan struct{}
 	drops  atomic.Uint64
 	bad    atomic.Uint64
@@ -50,8 +50,8 @@ func (l *line) opening() *Opening {
 	}
 }
 
-// take pops the next value and fails the test when there is none within a
-// minute of the bubble's time.
+// take pops the next value. The test fails if none comes within a minute of the
+// synctest bubble's time.
 func take(t *testing.T, s *Stream) (any, error) {
 	t.Helper()
 	until := time.Now().Add(time.Minute)
@@ -75,11 +75,11 @@ func isClosed(c chan struct{}) bool {
 	}
 }
 
-// world is a device that comes back when the test says so.
+// world plays a device that comes back when the test sends to back or closes it.
 type world struct {
 	back  chan struct{}
-	opens []any // what each opening gives: a *line or an error
-	times int
+	opens []any // result of each Open, a *line or an error; the last one is repeated
+	times int   // number of calls of Open
 }
 
 func (w *world) resume(limit time.Duration) Resume {
@@ -107,7 +107,7 @@ func (w *world) resume(limit time.Duration) Resume {
 
 var (
 	errLost = fmt.Errorf("read: %w", io.ErrUnexpectedEOF)
-	errBent = errors.New("bad magic")
+	errBent = errors.New("bad magic") // of a malformed message
 )
 
 func TestResume(t *testing.T) {
@@ -118,15 +118,19 @@ func TestResume(t *testing.T) {
 		s := NewResuming(first.opening(), w.resume(time.Minute), Options{Kind: "test"})
 		expect := func(want any) {
 			t.Helper()
-			if v, err := take(t, s); v != want || err != nil {
-				t.Errorf("next = %v, %v, want %v", v, err, want)
+			v, err := take(t, s)
+			if err != nil {
+				t.Errorf("next = %v, want %v", err, want)
+			}
+			if v != want {
+				t.Errorf("next = %v, want %v", v, want)
 			}
 		}
 		first.feed <- "one"
 		first.drops.Store(3)
 		first.bad.Store(1)
 		first.feed <- errLost
-		time.Sleep(1200 * time.Millisecond) // of the bubble
+		time.Sleep(1200 * time.Millisecond) // in the bubble's time
 		w.back <- struct{}{}
 		second.feed <- "two"
 		expect("one")
@@ -148,14 +152,20 @@ func TestResume(t *testing.T) {
 		third.feed <- "three"
 		expect("no connection for 0.0 s")
 		expect("three")
-		if s.Gaps() != 2 || s.Dropped() != 7 {
-			t.Errorf("%d gaps, %d dropped, want 2, 7", s.Gaps(), s.Dropped())
+		if s.Gaps() != 2 {
+			t.Errorf("%d gaps, want 2", s.Gaps())
+		}
+		if s.Dropped() != 7 {
+			t.Errorf("%d dropped, want 7", s.Dropped())
 		}
 		if s.Malformed() != 2 {
 			t.Errorf("%d malformed, want 2", s.Malformed())
 		}
-		if err := s.Close(); err != nil || !isClosed(third.closed) {
-			t.Errorf("Close = %v, third closed %v", err, isClosed(third.closed))
+		if err := s.Close(); err != nil {
+			t.Errorf("Close = %v, want nil", err)
+		}
+		if !isClosed(third.closed) {
+			t.Error("the third source is open after Close")
 		}
 		if err := s.Close(); err != nil {
 			t.Errorf("second Close = %v", err)
@@ -163,7 +173,7 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// TestResumeEnds has what ends such a stream.
+// TestResumeEnds checks the errors and events that end a stream that resumes.
 func TestResumeEnds(t *testing.T) {
 	t.Parallel()
 	refusal := fmt.Errorf("open: %w", lockdown.ErrInvalidService)
@@ -174,8 +184,8 @@ func TestResumeEnds(t *testing.T) {
 		limit time.Duration
 		back  bool
 		opens []any
-		want  error // in the error
-		not   error
+		want  error // must be in the error
+		not   error // must not be in the error
 		after time.Duration
 	}{
 		"normal end": {end: io.EOF, limit: time.Minute, want: io.EOF},
@@ -243,7 +253,7 @@ func TestResumeEnds(t *testing.T) {
 	}
 }
 
-// TestResumeWaitsForUnlock has a device that is locked when it comes back.
+// TestResumeWaitsForUnlock checks a device that is locked when it comes back.
 func TestResumeWaitsForUnlock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -254,14 +264,18 @@ func TestResumeWaitsForUnlock(t *testing.T) {
 		s := NewResuming(first.opening(), w.resume(time.Minute), Options{Kind: "test"})
 		defer s.Close()
 		first.feed <- errLost
-		if v, err := take(t, s); v != "no connection for 0.7 s" || err != nil {
-			t.Errorf("next = %v, %v, want the mark after 100 + 200 + 400 ms", v, err)
+		v, err := take(t, s)
+		if err != nil {
+			t.Errorf("next = %v, want the mark of a gap", err)
+		}
+		if v != "no connection for 0.7 s" {
+			t.Errorf("next = %v, want the mark of a gap of 100 + 200 + 400 ms", v)
 		}
 	})
 }
 
-// TestResumeCloses closes a stream in each of its states; it has to return at
-// once, and synctest finds what goroutine is left.
+// TestResumeCloses closes a stream in each of its states. Close has to return at once, and
+// synctest fails if a goroutine is left.
 func TestResumeCloses(t *testing.T) {
 	t.Parallel()
 	locked := fmt.Errorf("open: %w", lockdown.ErrPasswordProtected)
@@ -285,21 +299,28 @@ func TestResumeCloses(t *testing.T) {
 				if test.lose {
 					first.feed <- errLost
 				}
-				time.Sleep(time.Hour) // of the bubble: without a limit it waits
+				// In the bubble's time. Without a limit the stream still waits.
+				time.Sleep(time.Hour)
 				begin := time.Now()
-				if err := s.Close(); err != nil || time.Since(begin) != 0 {
-					t.Errorf("Close = %v after %v", err, time.Since(begin))
+				if err := s.Close(); err != nil {
+					t.Errorf("Close = %v, want nil", err)
 				}
-				if _, err := take(t, s); err != io.EOF || !isClosed(first.closed) {
-					t.Errorf("after Close %v, source closed %v", err, isClosed(first.closed))
+				if took := time.Since(begin); took != 0 {
+					t.Errorf("Close took %v, want 0", took)
+				}
+				if _, err := take(t, s); err != io.EOF {
+					t.Errorf("next after Close = %v, want EOF", err)
+				}
+				if !isClosed(first.closed) {
+					t.Error("the source is open after Close")
 				}
 			})
 		})
 	}
 }
 
-// TestResumeClosedWhileOpening has an opening that succeeds when nobody wants
-// it any more.
+// TestResumeClosedWhileOpening closes a stream while Open runs. The opening that Open
+// returns later must be closed.
 func TestResumeClosedWhileOpening(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -357,8 +378,12 @@ func TestFlood(t *testing.T) {
 	}
 	end(io.EOF)
 	kept := DefaultQueueBytes / len(value)
-	if items, bytes := s.queue.Waiting(); items != kept || bytes > DefaultQueueBytes {
-		t.Errorf("%d values of %d bytes wait, want %d", items, bytes, kept)
+	items, bytes := s.queue.Waiting()
+	if items != kept {
+		t.Errorf("%d values wait, want %d", items, kept)
+	}
+	if bytes > DefaultQueueBytes {
+		t.Errorf("%d bytes wait, want at most %d", bytes, DefaultQueueBytes)
 	}
 	if n := s.Dropped(); n != uint64(1000-kept) {
 		t.Errorf("%d dropped, want %d", n, 1000-kept)

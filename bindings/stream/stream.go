@@ -1,9 +1,9 @@
-// Package stream is the Stream of scripts: an endless source such as log entries,
-// notifications, or devices that come and go.
+// Package stream implements the Stream class of scripts. A stream delivers values from
+// an endless source, such as log entries, notifications, or devices that come and go.
 //
-// A pump goroutine reads the source into a bounded queue and never waits for
-// the script; when the script is too slow the oldest values are dropped and
-// counted. The script pulls: in a for loop, with next, find or collect.
+// A goroutine, the pump, moves values from the source into a bounded queue. It never
+// waits for the script: if the script is too slow, the oldest values are dropped and
+// counted. The script takes values with a for loop, next, find or collect.
 //
 // A stream of NewResuming goes on after a lost connection. When the device is
 // unplugged or restarts, or its tunnel ends, the stream waits for the device, opens
@@ -21,43 +21,49 @@ import (
 	"github.com/imdlua/imdlua/runtime/link"
 )
 
-// DefaultQueue is how many values wait for a slow script.
+// DefaultQueue is the default of Options.Queue.
 const DefaultQueue = 65536
 
-// DefaultQueueBytes is how many bytes wait for a slow script, of values that have a size.
+// DefaultQueueBytes is the default of Options.QueueBytes.
 const DefaultQueueBytes = 64 << 20
 
-// Source delivers values to push until ctx ends or the source does. It returns
-// io.EOF or nil for a normal end.
+// Source calls push with values until ctx ends or the source ends. It returns io.EOF
+// or nil for a normal end.
 type Source func(ctx context.Context, push func(...any)) error
 
 // Options describes a stream.
 type Options struct {
-	Kind  string           // what flows, for tostring: "syslog"
-	Text  func(any) string // what find("text") looks at; nil = no text search
-	Queue int              // 0 = DefaultQueue
-	// Size returns the bytes of a value, for values that can be large. QueueBytes
-	// then limits the values that wait, but one value always may; 0 =
-	// DefaultQueueBytes.
-	Size       func(any) int
+	// Kind names the values for tostring and for messages, such as "syslog".
+	Kind string
+	// Text returns the text of a value that find("text") searches. If it is nil, the
+	// values of the stream cannot be searched for text.
+	Text func(any) string
+	// Queue is the most values that wait for a slow script; 0 means DefaultQueue.
+	Queue int
+	// Size returns the number of bytes of a value. It is set for values that can be
+	// large.
+	Size func(any) int
+	// QueueBytes is the most bytes of values that wait for a slow script, if Size is
+	// set; 0 means DefaultQueueBytes. A single value may be larger.
 	QueueBytes int
-	// Dropped counts what was lost before it came here, for example on the device.
+	// Dropped returns how many values were lost before they reached the stream, for
+	// example on the device.
 	Dropped func() uint64
-	// Malformed counts what was passed over because it could not be decoded.
+	// Malformed returns how many values were skipped because they could not be decoded.
 	Malformed func() uint64
 
 	gaps func() uint64 // of a stream that resumes
 }
 
-// Stream is a queue that a pump fills. Values are pulled by one task at a time
-// or by several; each value goes to one of them.
+// Stream is a queue of values that its source fills. Several tasks may take values
+// from it. Each value goes to one of them.
 type Stream struct {
 	opts   Options
-	parent *Stream
-	keep   keeper // predicate of a filtered stream
+	parent *Stream   // the stream that a filtered stream takes its values from
+	keep   predicate // predicate of a filtered stream
 
 	queue *link.Queue[any] // it ends with io.EOF for a normal end of the source
-	read  atomic.Uint64
+	read  atomic.Uint64    // how many values were taken
 
 	end  context.CancelFunc
 	done chan struct{} // closed when the source has ended
@@ -67,7 +73,7 @@ type Stream struct {
 	stop   func() error // closes what the source reads from
 }
 
-// newStream returns a stream that nothing fills yet.
+// newStream returns a stream without a source.
 func newStream(o Options) *Stream {
 	if o.Queue <= 0 {
 		o.Queue = DefaultQueue
@@ -81,8 +87,8 @@ func newStream(o Options) *Stream {
 		})}
 }
 
-// New starts reading src. stop, if not nil, is called once by Close before it
-// waits for the source: it must make a blocked read return.
+// New returns a stream and starts to read src. If stop is not nil, Close calls it once
+// before it waits for the source. stop must make a blocked read of the source return.
 func New(src Source, stop func() error, o Options) *Stream {
 	s := newStream(o)
 	ctx, end := context.WithCancel(context.Background())
@@ -98,9 +104,9 @@ func New(src Source, stop func() error, o Options) *Stream {
 	return s
 }
 
-// NewFed returns a stream that the caller fills: push takes values and never
-// waits, end says why no more follow, with io.EOF for a normal end. Both may be
-// called from any goroutine, and after Close, when they do nothing.
+// NewFed returns a stream that the caller fills. push adds values and never waits. end
+// ends the stream with an error, which is io.EOF for a normal end. Both functions may
+// be called from any goroutine. After Close they do nothing.
 func NewFed(o Options) (s *Stream, push func(...any), end func(error)) {
 	s = newStream(o)
 	var once sync.Once
@@ -120,7 +126,8 @@ func (s *Stream) push(values ...any) {
 	}
 }
 
-// pop returns the next value if there is one, or the end of the source.
+// pop returns the next value if the queue has one. At the end of the source it returns
+// the error of the source.
 func (s *Stream) pop() (v any, ok bool, err error) {
 	v, ok, err = s.queue.TryPop()
 	if ok {
@@ -129,11 +136,11 @@ func (s *Stream) pop() (v any, ok bool, err error) {
 	return v, ok, err
 }
 
-// errLate is the end of a wait in which no value came.
+// errLate is returned by wait if no value came in time.
 var errLate = errors.New("no value in time")
 
-// wait returns when there may be something to pop. It returns errLate at the given
-// moment; without one it has no limit.
+// wait returns nil when pop may return a value or the end of the source. It returns
+// errLate at the time until. The zero time means no limit.
 func (s *Stream) wait(ctx context.Context, until time.Time) error {
 	var late <-chan time.Time
 	if !until.IsZero() {
@@ -153,14 +160,14 @@ func (s *Stream) wait(ctx context.Context, until time.Time) error {
 	}
 }
 
-// Close ends the stream and waits for its source. It may be called twice. Close
-// of a filtered stream closes the stream that it takes its values from.
+// Close ends the stream and waits for its source to return. It may be called more than
+// once. Close of a filtered stream closes its parent.
 func (s *Stream) Close() error {
 	if s.parent != nil {
 		return s.parent.Close()
 	}
 	s.mu.Lock()
-	s.closed = true // before the source ends: a call that waits asks for the reason
+	s.closed = true // set before the source ends, so that a waiting call sees the reason
 	stop := s.stop
 	s.stop = nil
 	s.mu.Unlock()
@@ -181,7 +188,7 @@ func (s *Stream) Closed() bool {
 	return r.closed
 }
 
-// root is the stream that has the queue.
+// root returns the stream that has the queue.
 func (s *Stream) root() *Stream {
 	for s.parent != nil {
 		s = s.parent
@@ -189,10 +196,10 @@ func (s *Stream) root() *Stream {
 	return s
 }
 
-// Kind returns what flows in the stream, such as "syslog".
+// Kind returns the name of the stream's values, such as "syslog".
 func (s *Stream) Kind() string { return s.root().opts.Kind }
 
-// Dropped returns how many values were lost, here and before.
+// Dropped returns how many values were lost, in the queue and before they reached it.
 func (s *Stream) Dropped() uint64 {
 	r := s.root()
 	n := r.queue.Dropped()
@@ -202,7 +209,7 @@ func (s *Stream) Dropped() uint64 {
 	return n
 }
 
-// Malformed returns how many values were passed over because they could not be decoded.
+// Malformed returns how many values were skipped because they could not be decoded.
 func (s *Stream) Malformed() uint64 {
 	if f := s.root().opts.Malformed; f != nil {
 		return f()
@@ -210,7 +217,7 @@ func (s *Stream) Malformed() uint64 {
 	return 0
 }
 
-// Gaps returns how often the connection was lost and found again.
+// Gaps returns how often the connection was lost and the stream went on.
 func (s *Stream) Gaps() uint64 {
 	if f := s.root().opts.gaps; f != nil {
 		return f()
@@ -218,5 +225,5 @@ func (s *Stream) Gaps() uint64 {
 	return 0
 }
 
-// Read returns how many values were taken.
+// Read returns how many values the script has taken.
 func (s *Stream) Read() uint64 { return s.root().read.Load() }

@@ -1,6 +1,7 @@
 // Package tunnel gives scripts the routes to a device and the tunnels of iOS 17 and
-// later: which there are, why one was chosen, and what can be reached there. Scripts
-// need none of it to use a service: devices open tunnels by themselves.
+// later. It tells which routes there are, why one was chosen, and which services a tunnel
+// has. Scripts do not need it to use a service, because package device opens tunnels when
+// they are needed.
 package tunnel
 
 import (
@@ -60,6 +61,7 @@ type options struct {
 	Kernel   bool   `lua:"kernel" doc:"make it a network interface (Linux, CAP_NET_ADMIN)"`
 }
 
+// open is dev:tunnel.
 func open(c *api.Call, d *device.Device, o options) (t *core.Tunnel, err error) {
 	if o.Protocol == "auto" {
 		o.Protocol = ""
@@ -83,6 +85,7 @@ func open(c *api.Call, d *device.Device, o options) (t *core.Tunnel, err error) 
 	return t, err
 }
 
+// transports maps the transports of services to the names that scripts see.
 var transports = map[rsd.Transport]string{
 	rsd.RemoteXPC: "xpc", rsd.Checkin: "checkin", rsd.Raw: "raw",
 }
@@ -95,7 +98,7 @@ type refreshOptions struct {
 func services(c *api.Call, t *core.Tunnel, o refreshOptions) ([]*Service, error) {
 	if o.Refresh {
 		if err := c.Timeout(o.Timeout.Timeout).TryBlock(t.List().Refresh); err != nil {
-			return nil, failed(t, "list services", err)
+			return nil, withDevice(t, "list services", err)
 		}
 	}
 	all := t.List().Peer().Services
@@ -111,7 +114,7 @@ func services(c *api.Call, t *core.Tunnel, o refreshOptions) ([]*Service, error)
 	return out, nil
 }
 
-// info returns the properties of the device, which are plain values.
+// info returns the properties of the device in the list of services.
 func info(_ *api.Call, t *core.Tunnel) map[string]any {
 	out := map[string]any{}
 	for _, p := range t.List().Peer().Properties.Dict {
@@ -120,8 +123,8 @@ func info(_ *api.Call, t *core.Tunnel) map[string]any {
 	return out
 }
 
-// failed adds the device of a tunnel to an error.
-func failed(t *core.Tunnel, op string, err error) error {
+// withDevice adds the operation and the device of a tunnel to an error.
+func withDevice(t *core.Tunnel, op string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -143,9 +146,10 @@ func connect(
 		return raw.NewConnection(fmt.Sprintf("port %d", port), udid, nc), nil
 	}
 	conn, err := api.Open(c.Timeout(o.Timeout), dial)
-	return conn, failed(t, fmt.Sprintf("connect to port %d", port), err)
+	return conn, withDevice(t, fmt.Sprintf("connect to port %d", port), err)
 }
 
+// class declares Tunnel.
 func class() *api.Class {
 	c := api.NewClass[*core.Tunnel]("Tunnel", "The tunnel of a device, which all tasks share. "+
 		"When it goes down, by a lost cable or a restart, calls in it raise `disconnected`; the "+
@@ -211,11 +215,11 @@ conn:close()`)),
 	return c
 }
 
-// finding finds devices for device.rsd.
-type finding func(*api.Call, string, uint16, device.Timeout) (*device.Device, error)
+// rsdFunc is the function device.rsd.
+type rsdFunc func(*api.Call, string, uint16, device.Timeout) (*device.Device, error)
 
-// at finds a device by the address of its list of services.
-func at(r *device.Registry) finding {
+// atAddress returns the function that finds a device by the address of its list of services.
+func atAddress(r *device.Registry) rsdFunc {
 	return func(c *api.Call, host string, port uint16, o device.Timeout) (*device.Device, error) {
 		host = strings.Trim(host, "[]")
 		if host == "" || strings.ContainsAny(host, " /") {
@@ -228,7 +232,7 @@ func at(r *device.Registry) finding {
 	}
 }
 
-// Family adds routes and tunnel to Device, and device.rsd.
+// Family returns the methods routes and tunnel of Device, and the function device.rsd.
 func Family(r *device.Registry) device.Family {
 	raises := api.Raises("timeout", "not_paired", "no_tunnel", "disconnected")
 	return device.Family{
@@ -261,7 +265,7 @@ print(tun.how, tun.address, tun.rsd_port)`)),
 			api.Function("rsd", "Returns the device whose list of services (RSD) is at an "+
 				"address: of a tunnel that another program keeps, or of `imdlua virtual "+
 				"--trusted`. No other route is used.",
-				"host port opts?", at(r),
+				"host port opts?", atAddress(r),
 				api.Checks(host.AccessHost, host.AccessDevice),
 				api.ParamDoc("host", "name or IP address"),
 				api.ParamDoc("port", "of the list"),

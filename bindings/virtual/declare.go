@@ -9,6 +9,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
+// class declares VirtualDevice.
 func class() *api.Class {
 	c := api.NewClass[*Device]("VirtualDevice", "The knobs of a virtual device: what a person, a "+
 		"cable or a failure does to a phone.")

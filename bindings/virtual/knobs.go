@@ -30,7 +30,7 @@ func fault(c *api.Call, d *Device, service, kind string, o faultOptions) error {
 	return nil
 }
 
-// defaultAddress is where virtual devices listen.
+// defaultAddress is the address that virtual devices listen on by default.
 const defaultAddress = "127.0.0.1"
 
 type showOptions struct {
@@ -42,7 +42,8 @@ type showOptions struct {
 	Fixed    bool   `lua:"fixed" doc:"insist on the ports that devices have"`
 }
 
-// Place is the record of where a virtual device listens.
+// Place is the record VirtualPlace: the address and the ports that a virtual device
+// listens on.
 type Place struct {
 	Address   string `lua:"address" doc:"IP address"`
 	Untrusted int    `lua:"untrusted_port" doc:"list of services for hosts that are not paired"`
@@ -147,7 +148,7 @@ func writeLog(c *api.Call, d *Device, message string, o logOptions) error {
 	return c.ArgError(2, "no process %q is running on the virtual device", name)
 }
 
-// run makes a method of f, which may wait.
+// run returns a method that calls f without the interpreter lock, because f may wait.
 func run(f func(m *virtual.Machine)) func(*api.Call, *Device) error {
 	return func(c *api.Call, d *Device) error {
 		return c.TryBlock(func(context.Context) error {
@@ -185,7 +186,8 @@ func setLogRate(_ *api.Call, d *Device, lines float64) { d.machine.Phone().Log.S
 
 func post(_ *api.Call, d *Device, name string) { d.machine.Phone().Notifications.Post(name) }
 
-// lock sets a passcode: without one a device cannot be locked.
+// lock sets a passcode and locks the device. A device without a passcode cannot be
+// locked.
 func lock(m *virtual.Machine) {
 	m.Phone().Screen.SetPasscode(true)
 	m.Phone().Screen.Lock()

@@ -1,6 +1,5 @@
-// Package virtual gives scripts virtual devices and their knobs: require
-// "imd.virtual". A script can start some of its own, beside real phones or without
-// any.
+// Package virtual declares the script module imd.virtual: virtual devices and their
+// controls. A script can start virtual devices, with or without real devices connected.
 package virtual
 
 import (
@@ -16,19 +15,20 @@ import (
 	"github.com/imdlua/imdlua/runtime/virtual"
 )
 
-// Env is where virtual devices are plugged in.
+// Env says where virtual devices are plugged in.
 type Env struct {
-	// Host returns the muxer of this process that devices are plugged into. The
-	// first call makes it. Finders look behind it.
+	// Host returns the muxer of this process that virtual devices are plugged into.
+	// The first call makes it. The finder of the device family lists its devices.
 	Host func() (*virtual.Host, error)
 }
 
+// module is the state of imd.virtual in one host.
 type module struct {
 	env     *Env
 	devices *binding.Registry
 
 	mu      sync.Mutex
-	started map[*virtual.Machine]*Device // by scripts of this host
+	started map[*virtual.Machine]*Device // those that scripts of this host started
 }
 
 // Module declares imd.virtual.
@@ -65,12 +65,12 @@ print(#virtual.list())`)),
 	}
 }
 
-// Device is a virtual device as scripts see it.
+// Device is the VirtualDevice of scripts.
 type Device struct {
 	machine *virtual.Machine
 	module  *module
 	life    *binding.Life
-	guest   bool // the script has not started it: it lives on after Close
+	guest   bool // the script did not start it, so Close leaves it running
 }
 
 func (m *module) object(machine *virtual.Machine, guest bool) *Device {
@@ -78,7 +78,7 @@ func (m *module) object(machine *virtual.Machine, guest bool) *Device {
 	return &Device{machine: machine, module: m, life: life, guest: guest}
 }
 
-// Close unplugs the device for good, if the script has started it.
+// Close ends the virtual device if the script started it.
 func (d *Device) Close() error {
 	d.life.End()
 	if d.guest {
@@ -134,7 +134,8 @@ func (m *module) start(c *api.Call, o startOptions) (api.Opened[*Device], error)
 	})
 }
 
-// plugIn makes a device, and shows it on a network if wifi says so.
+// plugIn makes a virtual device and plugs it in. If wifi is set, it also shows the device
+// on a network.
 func (m *module) plugIn(c *api.Call, o virtual.Options, wifi bool) (*Device, error) {
 	h, err := m.env.Host()
 	if err != nil {
@@ -172,13 +173,14 @@ func (m *module) list(c *api.Call) ([]api.Opened[*Device], error) {
 		case d == nil:
 			d = m.object(machine, true)
 		case d.life.Over():
-			continue // it is closed
+			continue // the script has closed it
 		}
 		out = append(out, api.Own(c, d))
 	}
 	return out, nil
 }
 
+// deviceOf returns the Device of scripts for a virtual device.
 func deviceOf(c *api.Call, d *Device) (*binding.Device, error) {
 	return d.module.devices.ByUDID(c, d.machine.UDID(), d.life)
 }

@@ -5,10 +5,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// opening begins the examples.
+// opening is the beginning of the examples.
 const opening = "local svc = device():xpc(\"com.apple.coredevice.deviceinfo\")\n"
 
-// Family adds xpc to Device.
+// Family returns the method xpc of Device.
 func Family() device.Family {
 	return device.Family{
 		Explain: explain,

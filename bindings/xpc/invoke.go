@@ -13,7 +13,7 @@ func invoke(c *api.Call, x *Connection, feature string, v any, t device.Timeout)
 		return nil, c.ArgError(2, "%v", err)
 	}
 	if v == nil {
-		input = nil // no input, and not the value null
+		input = nil // encode made it null, but here nil means that there is no input
 	}
 	var out any
 	err = x.do(c, t, func(ctx context.Context) error {

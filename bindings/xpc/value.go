@@ -9,10 +9,10 @@ import (
 	"github.com/imdlua/imdlua/runtime/host/api"
 )
 
-// UUID is the XPCUUID of scripts: an identifier, which for XPC is not text.
+// UUID is the XPCUUID of scripts: an identifier, which XPC distinguishes from text.
 type UUID struct{ value xpc.UUID }
 
-// LuaToGo gives conversions the object itself, which encode knows.
+// LuaToGo returns u itself, so that encode gets the object and not its text.
 func (u *UUID) LuaToGo() any { return u }
 
 func uuid(c *api.Call, text string) (*UUID, error) {
@@ -30,7 +30,7 @@ func uuidClass() *api.Class {
 	return c
 }
 
-// encode turns what host.FromLua makes of a script's value into XPC's types.
+// encode converts a value that host.FromLua returned to the types of XPC.
 func encode(v any) (any, error) {
 	switch v := v.(type) {
 	case nil:
@@ -64,8 +64,9 @@ func encode(v any) (any, error) {
 	return v, nil
 }
 
-// decode turns XPC's types into values that scripts can hold. Files and the like,
-// which travel beside the message, are described.
+// decode converts the types of XPC to values that scripts can hold. Files, file
+// descriptors and shared memory, which are not part of the message, become tables that
+// describe them.
 func decode(v any) any {
 	switch v := v.(type) {
 	case xpc.Null:

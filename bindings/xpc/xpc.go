@@ -1,8 +1,9 @@
-// Package xpc gives scripts any RemoteXPC service of a device: the dictionaries
-// that it takes and sends, and the envelope of the CoreDevice family. Such services
-// are in the RSD list, which iOS 17 and later have inside a tunnel.
+// Package xpc gives scripts access to any RemoteXPC service of a device. Scripts can
+// exchange dictionaries with a service, and invoke the features of the CoreDevice
+// services. The services are in the RSD list, which iOS 17 and later have inside a
+// tunnel.
 //
-// Values are converted like this. Where XPC has two forms the script chooses:
+// The table shows how values of scripts are converted to values of XPC:
 //
 //	string           string          Data, data("...")     data
 //	whole number     int64           uint64("1"), UInt64   uint64
@@ -29,7 +30,7 @@ import (
 	"github.com/imdlua/imdlua/runtime/service/coredevice"
 )
 
-// runner runs f without the interpreter lock and names the device in its error.
+// runner runs f without the interpreter lock and adds the device to its error.
 type runner func(c *api.Call, t device.Timeout, f func(context.Context) error) error
 
 // Connection is an open RemoteXPC connection to a service of a device.
@@ -39,7 +40,7 @@ type Connection struct {
 	conn *remotexpc.Conn
 	life *device.Life
 	run  runner
-	// features is what invoke uses: a connection of its own.
+	// features is the second connection, which only invoke uses.
 	features *link.Lazy[*coredevice.Conn]
 }
 
@@ -63,7 +64,8 @@ func open(
 	})
 }
 
-// newConnection makes the object that scripts have of a connection.
+// newConnection returns the Connection of scripts for conn. feature opens the second
+// connection.
 func newConnection(
 	name, udid string, conn *remotexpc.Conn,
 	feature func(context.Context) (*coredevice.Conn, error), run runner,
@@ -80,12 +82,12 @@ func (x *Connection) Close() error {
 	return errors.Join(x.features.Close(), x.conn.Close())
 }
 
-// do runs f until the deadline of the option, or until x is closed.
+// do runs f with the deadline of t. It cancels f when x is closed.
 func (x *Connection) do(c *api.Call, t device.Timeout, f func(context.Context) error) error {
 	return x.run(c, t, x.life.Bound(f))
 }
 
-// body is a script's table as a message.
+// body converts a script's table to a message.
 func body(c *api.Call, v any) (xpc.Dict, error) {
 	if _, ok := v.(map[string]any); !ok {
 		return nil, c.ArgError(1, "a table with string keys expected")
@@ -147,7 +149,7 @@ func recv(c *api.Call, x *Connection, t device.Timeout) (any, error) {
 	return decode(m.Body), nil
 }
 
-// explain knows the failures of RemoteXPC that scripts may want to tell apart.
+// explain explains the errors of RemoteXPC that scripts may want to distinguish.
 var explain = device.Only[*remotexpc.Error](device.Reasons(
 	device.Reason{Err: remotexpc.ErrProtocol, Code: "protocol"},
 	device.Reason{Err: remotexpc.ErrOverflow, Code: "protocol"},

@@ -3,7 +3,6 @@ package xpc
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"reflect"
@@ -38,17 +37,18 @@ func (l *lab) dial(h service.Handler) net.Conn {
 	return client
 }
 
-// kinds answers with the types that the values of a request arrived as.
+// kinds serves a connection. It replies to a request with the Go types of the values that
+// it received.
 func kinds(ctx context.Context, c *remotexpc.Conn) error {
 	for {
 		m, err := c.Receive(ctx)
 		if err != nil {
-			return nil // the host left
+			return nil // the host closed the connection
 		}
-		switch _, bye := m.Body.Get("bye"); {
-		case bye:
+		if _, ok := m.Body.Get("bye"); ok {
 			return c.Shutdown(ctx)
-		case !m.WantsReply():
+		}
+		if !m.WantsReply() {
 			_ = c.Send(ctx, xpc.Dict{{Key: "said", Value: m.Body}})
 			continue
 		}
@@ -70,7 +70,8 @@ func kinds(ctx context.Context, c *remotexpc.Conn) error {
 	}
 }
 
-// run runs Lua text that has the function connect for what h serves.
+// run runs Lua text with a function connect, which returns a connection that x serves.
+// features serves the second connection of invoke.
 func run(t *testing.T, source string, x service.Handler, features service.Handler) string {
 	t.Helper()
 	l := &lab{}
@@ -100,10 +101,14 @@ func run(t *testing.T, source string, x service.Handler, features service.Handle
 		}
 		return nil
 	})
-	if err := errors.Join(stdlib.Install(h), api.Install(h, Module(), &api.Module{
+	if err := stdlib.Install(h); err != nil {
+		t.Fatal(err)
+	}
+	m := &api.Module{
 		Name: "lab", Flat: true, Doc: "Lab.", Perm: "none",
 		Classes: []*api.Class{connectionClass()}, Funcs: []*api.Func{connect},
-	})); err != nil {
+	}
+	if err := api.Install(h, Module(), m); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -116,7 +121,7 @@ func run(t *testing.T, source string, x service.Handler, features service.Handle
 	if err := h.Close(); err != nil {
 		t.Errorf("closing the host: %v", err)
 	}
-	l.work.Wait() // no connection is left
+	l.work.Wait() // until the device side of every connection has ended
 	return out.String()
 }
 
@@ -199,7 +204,7 @@ false	true
 	}
 }
 
-// TestInvoke has the virtual device's services of the CoreDevice family answer.
+// TestInvoke invokes features of the CoreDevice service of a virtual device.
 func TestInvoke(t *testing.T) {
 	t.Parallel()
 	p, err := phone.New(phone.Options{LogRate: -1, Profile: "ios17"})
@@ -223,7 +228,7 @@ end`, &remotexpc.Device{Handle: kinds}, features)
 	}
 }
 
-// TestDecode has what a service may say and a script cannot.
+// TestDecode decodes values that a service may send but a script cannot.
 func TestDecode(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ in, want any }{
